@@ -1,0 +1,113 @@
+package gpu
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// Caps describe a device as far as planning needs it. They are a value, so a plan for a card can
+// be made on a machine without one.
+type Caps struct {
+	Kind      string  // "cpu", "cuda"
+	Name      string  // what the hardware calls itself
+	Memory    int64   // bytes it can give a program; 0 if unknown
+	Alignment int64   // of every buffer in the arena
+	DTypes    []DType // element types its kernels compute in
+	Threads   int     // host threads it computes with; 0 for an accelerator
+}
+
+// Supports tells whether the device computes in d.
+func (c Caps) Supports(d DType) bool {
+	for _, x := range c.DTypes {
+		if x == d {
+			return true
+		}
+	}
+	return false
+}
+
+// Timing is how long one launch took on the device's own clock. Start counts from the start of the run.
+type Timing struct {
+	Launch          int
+	Start, Duration time.Duration
+}
+
+// Device opens programs. It is safe for use by one goroutine at a time.
+type Device interface {
+	Caps() Caps
+	// Load checks the program and allocates its arena, and nothing else, zeroed.
+	Load(*Program) (Loaded, error)
+	// PeakFLOPs is the measured rate of large matrix products in FLOP/s; measured on the first call.
+	PeakFLOPs() float64
+	Close() error
+}
+
+// Loaded is a program with its arena. All its calls are ordered as if put on one stream: a copy
+// sees every run before it. Run may return before the work is done; CopyOut and Sync wait.
+type Loaded interface {
+	// CopyIn writes the operand's bytes; src may be reused on return.
+	CopyIn(dst Operand, src []byte) error
+	// CopyOut waits for what was put before and reads the operand's bytes.
+	CopyOut(dst []byte, src Operand) error
+	// Run puts the launches [lo, hi) on the stream; timed asks for device times at the next Sync.
+	Run(lo, hi int, timed bool) error
+	// Sync waits and gives the timings of the timed runs since the last Sync.
+	Sync() ([]Timing, error)
+	// Allocated is the bytes of device memory this program holds.
+	Allocated() int64
+	Close() error
+}
+
+// Float32Bytes encodes v in little-endian order as type d, rounding to nearest even.
+func Float32Bytes(v []float32, d DType) []byte {
+	if d == BF16 {
+		b := make([]byte, 2*len(v))
+		for i, x := range v {
+			binary.LittleEndian.PutUint16(b[2*i:], ToBF16(x))
+		}
+		return b
+	}
+	b := make([]byte, 4*len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+	}
+	return b
+}
+
+// BytesFloat32 is the inverse of Float32Bytes; bf16 widens exactly.
+func BytesFloat32(b []byte, d DType) []float32 {
+	if d == BF16 {
+		v := make([]float32, len(b)/2)
+		for i := range v {
+			v[i] = FromBF16(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+		return v
+	}
+	v := make([]float32, len(b)/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v
+}
+
+// Int32Bytes encodes v in little-endian order.
+func Int32Bytes(v []int32) []byte {
+	b := make([]byte, 4*len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
+	}
+	return b
+}
+
+// ToBF16 rounds to nearest even; NaN stays NaN.
+func ToBF16(x float32) uint16 {
+	u := math.Float32bits(x)
+	if x != x {
+		return uint16(u>>16) | 0x40
+	}
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}
+
+// FromBF16 widens exactly.
+func FromBF16(u uint16) float32 { return math.Float32frombits(uint32(u) << 16) }

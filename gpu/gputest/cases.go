@@ -1,0 +1,81 @@
+package gputest
+
+import "stepflow/gpu"
+
+func f32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.F32} }
+func i32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.I32} }
+
+// Cases lists launches of every kernel of the table.
+func Cases() (list []Case) {
+	add := func(c Case) { list = append(list, c) }
+	for _, n := range [][]int{{1}, {7}, {3, 5}, {2, 3, 65}, {3, 16411}} {
+		x := f32(n...)
+		for _, k := range []string{"zero", "copy"} {
+			add(Case{Kernel: k, In: []gpu.Type{x}})
+		}
+		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.F32}, In: []gpu.Type{x}})
+		add(Case{Kernel: "add", In: []gpu.Type{x, x}, Tol: 1e-7})
+		add(Case{Kernel: "mul", In: []gpu.Type{x, x}, Tol: 1e-7})
+		add(Case{Kernel: "scale", Attrs: gpu.Attrs{Alpha: -0.3}, In: []gpu.Type{x}, Tol: 2e-7})
+		add(Case{Kernel: "broadcast", In: []gpu.Type{f32(1), x}})
+		add(Case{Kernel: "sum", In: []gpu.Type{x}, Tol: 1e-4})
+		add(Case{Kernel: "sum_squares", In: []gpu.Type{x}, Tol: 1e-6})
+		add(Case{Kernel: "swiglu", In: []gpu.Type{x, x}, Tol: 1e-6})
+		add(Case{Kernel: "swiglu_grad", In: []gpu.Type{x, x, x}, Tol: 1e-6})
+		add(Case{Kernel: "adamw", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
+			In: []gpu.Type{x, x, x, x, f32(1), f32(3)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
+		for _, w := range []gpu.Type{x, {Shape: n, DType: gpu.BF16}} {
+			add(Case{Kernel: "adamw_master", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
+				In: []gpu.Type{w, w, x, x, x, f32(1), f32(3)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
+		}
+	}
+	for _, n := range [][2]int{{1, 1}, {3, 7}, {65, 33}, {130, 64}, {200, 257}} {
+		x, w, r := f32(n[0], n[1]), f32(n[1]), f32(n[0])
+		add(Case{Kernel: "bias_add", In: []gpu.Type{x, w}, Tol: 1e-7})
+		add(Case{Kernel: "sum_rows", In: []gpu.Type{x}, Tol: 2e-6})
+		add(Case{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, w}, Tol: 2e-6})
+		add(Case{Kernel: "rmsnorm_grad_x", In: []gpu.Type{x, x, w, r}, Tol: 3e-6})
+		add(Case{Kernel: "rmsnorm_grad_w", In: []gpu.Type{x, x, r}, Tol: 3e-6})
+		add(Case{Kernel: "cross_entropy", In: []gpu.Type{x, i32(n[0])}, Ints: [2]int{-1, n[1]}, Tol: 1e-6})
+		add(Case{Kernel: "cross_entropy_grad", In: []gpu.Type{r, x, i32(n[0]), r}, Ints: [2]int{-1, n[1]}, Tol: 3e-6})
+		ids := i32(1, n[0])
+		add(Case{Kernel: "embedding", In: []gpu.Type{ids, f32(9, n[1])}, Ints: [2]int{0, 9}})
+		dy := f32(1, n[0], n[1])
+		add(Case{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: 9}, In: []gpu.Type{ids, dy}, Ints: [2]int{0, 9}, Tol: 1e-6})
+		add(Case{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, f32(9, n[1])}, Ints: [2]int{0, 9}, Tol: 1e-6})
+	}
+	add(Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: []gpu.Type{f32(1), f32(1), f32(1)}, Positive: []int{0, 1, 2}, Tol: 1e-6})
+	add(Case{Kernel: "clip", In: []gpu.Type{f32(1)}, Positive: []int{0}, Tol: 1e-6})
+	for _, s := range [][5]int{{1, 1, 1, 1, 2}, {2, 5, 2, 1, 4}, {2, 67, 4, 2, 6}, {1, 130, 3, 3, 16}} {
+		a := gpu.Attrs{Heads: s[2], KVHeads: s[3]}
+		q, kv, lse, seg := f32(s[0], s[1], s[2]*s[4]), f32(s[0], s[1], s[3]*s[4]), f32(s[0], s[2], s[1]), i32(s[0], s[1])
+		table := f32(s[1], s[4]/2)
+		for _, inverse := range []bool{false, true} {
+			add(Case{Kernel: "rope", Attrs: gpu.Attrs{Heads: s[2], Inverse: inverse}, In: []gpu.Type{q, table, table}, Tol: 1e-6})
+		}
+		add(Case{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv}, Tol: 3e-6})
+		add(Case{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6})
+		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse}, Positive: []int{5}, Tol: 3e-6})
+		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5}, Segments: true, Tol: 3e-6})
+	}
+	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}} {
+		m, n, k := s[0], s[1], s[2]
+		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+			x, y := f32(m, k), f32(k, n)
+			if tr[0] {
+				x = f32(k, m)
+			}
+			if tr[1] {
+				y = f32(n, k)
+			}
+			a := gpu.Attrs{TransA: tr[0], TransB: tr[1], Alpha: 1}
+			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y}, Tol: 2e-6})
+			a.Alpha = 0.5
+			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6})
+			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6,
+				Stride: []int{x.Shape[1] + 3, y.Shape[1] + 1, n + 5}, OutStride: n + 5})
+		}
+	}
+	add(Case{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1, TransB: true}, In: []gpu.Type{f32(2, 3, 8), f32(5, 8)}, Tol: 2e-6})
+	return list
+}

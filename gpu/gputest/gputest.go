@@ -1,0 +1,255 @@
+// Package gputest holds a device to the kernel table: [Run] executes every kernel at odd shapes,
+// strides and in place, compares with the float64 reference and checks that nothing outside the
+// operands was touched. A kernel that a device lacks is a failure, not a skip.
+package gputest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/ref"
+)
+
+// Case is one launch to try.
+type Case struct {
+	Kernel string
+	Attrs  gpu.Attrs
+	In     []gpu.Type
+	// Stride of each input in elements, 0 for contiguous; OutStride that of output 0.
+	Stride    []int
+	OutStride int
+	// Ints bounds the values of integer inputs: [lo, hi). Segment ids are made as ascending runs.
+	Ints     [2]int
+	Segments bool
+	// Positive makes the inputs named here positive (moments, bias corrections, norms).
+	Positive []int
+	// Tol is the allowed difference relative to the largest magnitude of the output.
+	Tol float64
+}
+
+func (c Case) String() string {
+	return fmt.Sprintf("%s/%v%+v", c.Kernel, c.In, c.Stride)
+}
+
+const guard = 64 // bytes round each operand
+
+// Run tries every case on the device that open gives.
+func Run(t *testing.T, open func() gpu.Device) {
+	covered := map[string]bool{}
+	for _, c := range Cases() {
+		covered[c.Kernel] = true
+		k := gpu.Lookup(c.Kernel)
+		if k == nil {
+			t.Errorf("%v: no such kernel in the table", c)
+			continue
+		}
+		t.Run(c.String(), func(t *testing.T) {
+			d := open()
+			defer d.Close()
+			for _, x := range c.In {
+				if x.DType.IsFloat() && !d.Caps().Supports(x.DType) {
+					return // the f32 cases cover the kernel; Load refuses what Caps does not list
+				}
+			}
+			try(t, d, k, c, nil)
+			for _, p := range k.InPlace {
+				if p[1] < len(c.In) && (c.Stride == nil || c.Stride[p[1]] == c.OutStride) {
+					try(t, d, k, c, &p)
+				}
+			}
+		})
+	}
+	for _, k := range gpu.Kernels() {
+		if !covered[k.Name] {
+			t.Errorf("kernel %s has no case", k.Name)
+		}
+	}
+}
+
+// Program lays a case out as a program of one launch with guards between operands.
+func Program(c Case, shared *[2]int) (*gpu.Program, error) {
+	k := gpu.Lookup(c.Kernel)
+	out, err := k.Infer(c.Attrs, c.In)
+	if err != nil {
+		return nil, err
+	}
+	var at int64 = guard
+	place := func(t gpu.Type, stride int) gpu.Operand {
+		o := gpu.Operand{Offset: at, Type: t, Stride: stride}
+		at += (o.Span() + guard + 63) / 64 * 64
+		return o
+	}
+	l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: "case", Phase: gpu.Forward}
+	for i, t := range c.In {
+		stride := 0
+		if c.Stride != nil {
+			stride = c.Stride[i]
+		}
+		l.In = append(l.In, place(t, stride))
+	}
+	for i, t := range out {
+		if shared != nil && shared[0] == i {
+			l.Out = append(l.Out, l.In[shared[1]])
+			continue
+		}
+		stride := 0
+		if i == 0 {
+			stride = c.OutStride
+		}
+		l.Out = append(l.Out, place(t, stride))
+	}
+	if k.Scratch != nil {
+		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out))/4 + 1}, DType: gpu.F32}, 0)
+	}
+	return &gpu.Program{ArenaBytes: at + guard, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "case", Lo: 0, Hi: 1}}}, nil
+}
+
+// Inputs makes the values of a case's inputs from a seed: reproducible, of mixed magnitude.
+func Inputs(c Case, seed uint64) [][]float64 {
+	r := rand.New(rand.NewPCG(seed, 1))
+	positive := map[int]bool{}
+	for _, i := range c.Positive {
+		positive[i] = true
+	}
+	all := make([][]float64, len(c.In))
+	for i, t := range c.In {
+		v := make([]float64, t.Shape.Elems())
+		id := 0
+		for j := range v {
+			switch {
+			case t.DType == gpu.I32 && c.Segments:
+				if j%t.Shape.Cols() == 0 || r.IntN(4) == 0 {
+					id++
+				}
+				v[j] = float64(id)
+			case t.DType == gpu.I32:
+				v[j] = float64(c.Ints[0] + r.IntN(c.Ints[1]-c.Ints[0]))
+			case positive[i]:
+				v[j] = 0.1 + r.Float64()
+			default:
+				v[j] = r.NormFloat64()
+			}
+			if t.DType.IsFloat() {
+				v[j] = float64(float32(v[j]))
+			}
+			if t.DType == gpu.BF16 {
+				v[j] = float64(gpu.FromBF16(gpu.ToBF16(float32(v[j]))))
+			}
+		}
+		all[i] = v
+	}
+	return all
+}
+
+func encode(v []float64, d gpu.DType) []byte {
+	if d == gpu.I32 {
+		b := make([]byte, 4*len(v))
+		for i, x := range v {
+			binary.LittleEndian.PutUint32(b[4*i:], uint32(int32(x)))
+		}
+		return b
+	}
+	f := make([]float32, len(v))
+	for i, x := range v {
+		f[i] = float32(x)
+	}
+	return gpu.Float32Bytes(f, d)
+}
+
+// try runs a case on the reference and on the device and compares outputs and guards.
+func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
+	t.Helper()
+	p, err := Program(c, shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := p.Launches[0]
+	oracle, err := ref.Open(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := d.Load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	if dev.Allocated() != p.ArenaBytes {
+		t.Errorf("allocated %d bytes for an arena of %d", dev.Allocated(), p.ArenaBytes)
+	}
+	before := bytes.Repeat([]byte{0xa5, 0x5a, 0xc3, 0x7f}, int(p.ArenaBytes/4)) // a NaN as float32
+	whole := gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{len(before) / 4}, DType: gpu.I32}}
+	for i, v := range Inputs(c, seedOf(c)) {
+		o := l.In[i]
+		oracle.Set(o, v)
+		b, cols, stride := encode(v, o.Type.DType), o.Type.Shape.Cols()*int(o.Type.DType.Size()), o.RowStride()*int(o.Type.DType.Size())
+		for r := 0; r < o.Type.Shape.Rows(); r++ {
+			copy(before[int(o.Offset)+r*stride:], b[r*cols:(r+1)*cols])
+		}
+	}
+	check(t, dev.CopyIn(whole, before))
+	check(t, oracle.Run(0, 1, false))
+	check(t, dev.Run(0, 1, true))
+	timings, err := dev.Sync()
+	check(t, err)
+	if len(timings) != 1 {
+		t.Errorf("%d timings for a timed run of one launch", len(timings))
+	}
+	after := make([]byte, len(before))
+	check(t, dev.CopyOut(after, whole))
+
+	mine := make([]bool, len(before)) // bytes the launch may write
+	for j := int64(0); j < l.Scratch.Span(); j++ {
+		mine[l.Scratch.Offset+j] = true
+	}
+	for i, o := range l.Out {
+		want := oracle.Get(o)
+		size, stride, cols := int(o.Type.DType.Size()), o.RowStride(), o.Type.Shape.Cols()
+		var scale float64
+		for _, x := range want {
+			if !math.IsInf(x, 0) && !math.IsNaN(x) {
+				scale = math.Max(scale, math.Abs(x))
+			}
+		}
+		tol := c.Tol
+		if o.Type.DType == gpu.BF16 {
+			tol = math.Max(tol, 1.0/256)
+		}
+		for j, w := range want {
+			at := int(o.Offset) + (j/cols*stride+j%cols)*size
+			for b := 0; b < size; b++ {
+				mine[at+b] = true
+			}
+			got := float64(gpu.BytesFloat32(after[at:at+size], o.Type.DType)[0])
+			if math.IsNaN(w) && math.IsNaN(got) || w == got {
+				continue
+			}
+			if diff := math.Abs(got - w); !(diff <= tol*scale+1e-30) {
+				t.Fatalf("shared %v: output %d[%d] is %g, reference %g: differs by %g of the largest magnitude %g, allowed %g", shared, i, j, got, w, diff/scale, scale, tol)
+			}
+		}
+	}
+	for i := range after {
+		if after[i] != before[i] && !mine[i] {
+			t.Fatalf("shared %v: byte %d outside the outputs was changed", shared, i)
+		}
+	}
+}
+
+func seedOf(c Case) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, c)
+	return h.Sum64()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

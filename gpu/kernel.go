@@ -1,0 +1,118 @@
+package gpu
+
+import (
+	"fmt"
+	"sort"
+)
+
+// Attrs are the constants of a launch. A kernel reads the few its row names; the rest stay zero,
+// so a launch is a plain comparable value that can be hashed and printed.
+type Attrs struct {
+	TransA, TransB bool    // matmul: use the operand transposed
+	Alpha          float64 // matmul, scale: factor
+	Eps            float64 // rmsnorm, adamw: added under the root, to the root
+	Heads, KVHeads int     // rope, attention: heads in the row of q, of k and v
+	Inverse        bool    // rope: rotate back
+	Rows           int     // embedding_grad: rows of the table when no accumulator is given
+	MaxNorm        float64 // clip: bound on the global norm; 0 for none
+	Beta1, Beta2   float64 // adamw
+	WeightDecay    float64 // adamw: decoupled
+	DType          DType   // cast: result type
+}
+
+// Kernel is a row of the table: all that a planner needs to know without a device.
+type Kernel struct {
+	Name    string
+	Formula string // the meaning, over inputs in order; sums are over the index that repeats
+	// Infer checks the inputs and gives the outputs' types.
+	Infer func(a Attrs, in []Type) ([]Type, error)
+	// FLOPs counts multiplications and additions separately: a product [m,k]x[k,n] is 2mkn.
+	FLOPs func(a Attrs, in, out []Type) int64
+	// Scratch is the bytes of device memory it needs beyond its operands; nil for none.
+	Scratch func(a Attrs, in, out []Type) int64
+	// InPlace lists {output, input} pairs that may be one buffer.
+	InPlace [][2]int
+	// Strided kernels accept a row stride on their matrix operands; all others are contiguous.
+	Strided bool
+}
+
+var table = map[string]*Kernel{}
+
+func register(rows ...Kernel) {
+	for i := range rows {
+		k := &rows[i]
+		if table[k.Name] != nil {
+			panic("gpu: two kernels named " + k.Name)
+		}
+		table[k.Name] = k
+	}
+}
+
+// Lookup finds a kernel by name; nil if there is none.
+func Lookup(name string) *Kernel { return table[name] }
+
+// Kernels lists the table in order of names.
+func Kernels() []*Kernel {
+	list := make([]*Kernel, 0, len(table))
+	for _, k := range table {
+		list = append(list, k)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// Bytes is the memory traffic of a launch at least: every operand once.
+func Bytes(in, out []Type) int64 {
+	var n int64
+	for _, t := range in {
+		n += t.Bytes()
+	}
+	for _, t := range out {
+		n += t.Bytes()
+	}
+	return n
+}
+
+// SumBlock is the number of elements one partial sum of a reduction covers. Reductions are split
+// by it, so by shape alone, and their result does not depend on the number of threads.
+const SumBlock = 1 << 14
+
+// RowBlock is the number of rows one partial sum over rows covers.
+const RowBlock = 64
+
+func blocks(n, size int) int64 { return int64((n + size - 1) / size) }
+
+// arity checks the number of inputs.
+func arity(in []Type, least, most int) error {
+	if len(in) < least || len(in) > most {
+		return fmt.Errorf("takes %d to %d inputs, not %d", least, most, len(in))
+	}
+	return nil
+}
+
+func needFloat(in ...Type) error {
+	for i, t := range in {
+		if !t.DType.IsFloat() {
+			return fmt.Errorf("input %d is %v, not floating point", i, t)
+		}
+	}
+	return nil
+}
+
+func needSame(what string, a, b Type) error {
+	if !a.Equal(b) {
+		return fmt.Errorf("%s: %v and %v differ", what, a, b)
+	}
+	return nil
+}
+
+func needType(what string, t, want Type) error {
+	if !t.Equal(want) {
+		return fmt.Errorf("%s is %v, not %v", what, t, want)
+	}
+	return nil
+}
+
+func elementwise(flops int64) func(Attrs, []Type, []Type) int64 {
+	return func(_ Attrs, in, _ []Type) int64 { return flops * int64(in[0].Shape.Elems()) }
+}

@@ -1,0 +1,100 @@
+package gpu
+
+import "fmt"
+
+func sameAs0(n int) func(Attrs, []Type) ([]Type, error) {
+	return func(_ Attrs, in []Type) ([]Type, error) {
+		if err := arity(in, n, n); err != nil {
+			return nil, err
+		}
+		if err := needFloat(in...); err != nil {
+			return nil, err
+		}
+		for i := 1; i < n; i++ {
+			if err := needSame("operands", in[0], in[i]); err != nil {
+				return nil, err
+			}
+		}
+		return []Type{in[0]}, nil
+	}
+}
+
+func toScalar(_ Attrs, in []Type) ([]Type, error) {
+	if err := arity(in, 1, 1); err != nil {
+		return nil, err
+	}
+	if err := needFloat(in...); err != nil {
+		return nil, err
+	}
+	return []Type{{Shape{1}, F32}}, nil
+}
+
+func partialSums(_ Attrs, in, _ []Type) int64 { return 4 * blocks(in[0].Shape.Elems(), SumBlock) }
+
+func init() {
+	register(
+		Kernel{Name: "zero", Formula: "y = 0, of the type of x", Infer: sameAs0(1), FLOPs: elementwise(0), InPlace: [][2]int{{0, 0}}},
+		Kernel{Name: "copy", Formula: "y = x", Infer: sameAs0(1), FLOPs: elementwise(0)},
+		Kernel{Name: "cast", Formula: "y = x rounded to nearest even in dtype", FLOPs: elementwise(0),
+			Infer: func(a Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 1, 1); err != nil {
+					return nil, err
+				}
+				if !a.DType.IsFloat() || !in[0].DType.IsFloat() {
+					return nil, fmt.Errorf("casts between floating-point types, not %v to %v", in[0].DType, a.DType)
+				}
+				return []Type{{in[0].Shape, a.DType}}, nil
+			}},
+		Kernel{Name: "add", Formula: "y = a + b", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
+		Kernel{Name: "mul", Formula: "y = a b, element by element", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
+		Kernel{Name: "scale", Formula: "y = alpha x", Infer: sameAs0(1), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}}},
+		Kernel{Name: "bias_add", Formula: "y[r,c] = x[r,c] + b[c]", FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}},
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 2, 2); err != nil {
+					return nil, err
+				}
+				if err := needType("the bias", in[1], Type{Shape{in[0].Shape.Cols()}, in[0].DType}); err != nil {
+					return nil, err
+				}
+				return []Type{in[0]}, nil
+			}},
+		Kernel{Name: "sum_rows", Formula: "y[c] = sum_r x[r,c]", FLOPs: elementwise(1),
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 1, 1); err != nil {
+					return nil, err
+				}
+				return []Type{{Shape{in[0].Shape.Cols()}, in[0].DType}}, needFloat(in...)
+			},
+			Scratch: rowPartials(0)},
+		Kernel{Name: "broadcast", Formula: "y = s[0], of the type of x (inputs s, x)", FLOPs: func(Attrs, []Type, []Type) int64 { return 0 },
+			InPlace: [][2]int{{0, 1}},
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 2, 2); err != nil {
+					return nil, err
+				}
+				if err := needType("the scalar", in[0], Type{Shape{1}, F32}); err != nil {
+					return nil, err
+				}
+				return []Type{in[1]}, needFloat(in[1])
+			}},
+		Kernel{Name: "sum", Formula: "y[0] = sum x", Infer: toScalar, FLOPs: elementwise(1), Scratch: partialSums},
+		Kernel{Name: "sum_squares", Formula: "y[0] = sum x²", Infer: toScalar, FLOPs: elementwise(2), Scratch: partialSums},
+		Kernel{Name: "swiglu", Formula: "y = g sigmoid(g) u (inputs g, u); Shazeer 2020, arXiv 2002.05202", Infer: sameAs0(2), FLOPs: elementwise(5), InPlace: [][2]int{{0, 0}, {0, 1}}},
+		Kernel{Name: "swiglu_grad", Formula: "with s = sigmoid(g): dg = dy u s (1 + g (1-s)), du = dy g s (inputs dy, g, u)", FLOPs: elementwise(10),
+			InPlace: [][2]int{{0, 1}, {1, 2}},
+			Infer: func(a Attrs, in []Type) ([]Type, error) {
+				out, err := sameAs0(3)(a, in)
+				if err != nil {
+					return nil, err
+				}
+				return []Type{out[0], out[0]}, nil
+			}},
+	)
+}
+
+// rowPartials is the scratch of a sum over the rows of input i: one fp32 row a block of RowBlock rows.
+func rowPartials(i int) func(Attrs, []Type, []Type) int64 {
+	return func(_ Attrs, in, _ []Type) int64 {
+		return 4 * blocks(in[i].Shape.Rows(), RowBlock) * int64(in[i].Shape.Cols())
+	}
+}

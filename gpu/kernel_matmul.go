@@ -1,0 +1,60 @@
+package gpu
+
+import "fmt"
+
+// MatmulDims reads m, n and k of a product; operands of more than two dimensions are matrices
+// of all leading extents by the last.
+func MatmulDims(a Attrs, x, y Type) (m, n, k int, err error) {
+	m, k = x.Shape.Rows(), x.Shape.Cols()
+	if a.TransA {
+		m, k = k, m
+	}
+	k2, n := y.Shape.Rows(), y.Shape.Cols()
+	if a.TransB {
+		k2, n = n, k2
+	}
+	if k != k2 {
+		return 0, 0, 0, fmt.Errorf("inner extents %d and %d of %v and %v differ (transposed: %t, %t)", k, k2, x, y, a.TransA, a.TransB)
+	}
+	return m, n, k, nil
+}
+
+func init() {
+	register(Kernel{
+		Name:    "matmul",
+		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional; sums in fp32",
+		Strided: true,
+		InPlace: [][2]int{{0, 2}},
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 2, 3); err != nil {
+				return nil, err
+			}
+			if err := needFloat(in...); err != nil {
+				return nil, err
+			}
+			if in[0].DType != in[1].DType {
+				return nil, fmt.Errorf("operands %v and %v differ in element type", in[0], in[1])
+			}
+			m, n, _, err := MatmulDims(a, in[0], in[1])
+			if err != nil {
+				return nil, err
+			}
+			out := Type{Shape{m, n}, in[0].DType}
+			if !a.TransA {
+				out.Shape = in[0].Shape.WithCols(n)
+			}
+			if len(in) == 3 {
+				if in[2].Shape.Rows() != m || in[2].Shape.Cols() != n {
+					return nil, fmt.Errorf("the addend %v is not [%d,%d]", in[2], m, n)
+				}
+				out = in[2]
+			}
+			return []Type{out}, nil
+		},
+		FLOPs: func(a Attrs, in, out []Type) int64 {
+			m, n, k, _ := MatmulDims(a, in[0], in[1])
+			f := 2 * int64(m) * int64(n) * int64(k)
+			return f
+		},
+	})
+}

@@ -1,0 +1,57 @@
+package gpu
+
+import "fmt"
+
+// HyperLen is the number of scalars adamw reads each step: learning rate, 1-β1^t, 1-β2^t.
+const HyperLen = 3
+
+func init() {
+	scalar := Type{Shape{1}, F32}
+	adamw := func(master bool) func(Attrs, []Type) ([]Type, error) {
+		return func(_ Attrs, in []Type) ([]Type, error) {
+			n := 6
+			if master {
+				n = 7
+			}
+			if err := arity(in, n, n); err != nil {
+				return nil, err
+			}
+			if err := needSame("weight and gradient", in[0], in[1]); err != nil {
+				return nil, err
+			}
+			outs := []Type{in[0]}
+			for _, t := range in[2 : n-2] {
+				if err := needType("the state", t, Type{in[0].Shape, F32}); err != nil {
+					return nil, err
+				}
+				outs = append(outs, t)
+			}
+			if err := needType("the clip coefficient", in[n-2], scalar); err != nil {
+				return nil, err
+			}
+			if in[n-1].Shape.Elems() != HyperLen || in[n-1].DType != F32 {
+				return nil, fmt.Errorf("hyper is %v, not %d scalars", in[n-1], HyperLen)
+			}
+			return outs, nil
+		}
+	}
+	register(
+		Kernel{Name: "clip", Formula: "norm = sqrt(sum of the inputs), coef = min(1, max_norm/(norm+1e-6)); coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: sums of squares)",
+			FLOPs: func(_ Attrs, in, _ []Type) int64 { return int64(len(in)) },
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if len(in) == 0 {
+					return nil, fmt.Errorf("takes at least one sum of squares")
+				}
+				for _, t := range in {
+					if err := needType("a sum of squares", t, scalar); err != nil {
+						return nil, err
+					}
+				}
+				return []Type{scalar, scalar}, nil
+			}},
+		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2])",
+			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: adamw(false)},
+		Kernel{Name: "adamw_master", Formula: "adamw on the fp32 master; w = master rounded to nearest even (inputs w, g, master, m, v, coef, hyper)",
+			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}}, Infer: adamw(true)},
+	)
+}

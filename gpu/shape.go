@@ -1,0 +1,109 @@
+package gpu
+
+import (
+	"fmt"
+	"strings"
+)
+
+// DType is the element type of a buffer.
+type DType uint8
+
+const (
+	InvalidDType DType = iota
+	F32                // IEEE 754 binary32
+	BF16               // bfloat16: binary32 with a 7-bit fraction
+	I32                // signed 32-bit integer: token ids, segment ids
+)
+
+var dtypes = [...]struct {
+	name string
+	size int64
+}{InvalidDType: {"invalid", 0}, F32: {"f32", 4}, BF16: {"bf16", 2}, I32: {"i32", 4}}
+
+// Size is the number of bytes of one element.
+func (d DType) Size() int64 { return dtypes[d].size }
+
+func (d DType) String() string { return dtypes[d].name }
+
+// IsFloat tells whether d is a floating-point type.
+func (d DType) IsFloat() bool { return d == F32 || d == BF16 }
+
+// ParseDType is the inverse of String.
+func ParseDType(s string) (DType, error) {
+	for d, row := range dtypes {
+		if d != 0 && row.name == s {
+			return DType(d), nil
+		}
+	}
+	return InvalidDType, fmt.Errorf("unknown element type %q", s)
+}
+
+// Shape lists the extents of a row-major buffer, outermost first.
+type Shape []int
+
+// Elems is the number of elements; 1 for an empty shape.
+func (s Shape) Elems() int {
+	n := 1
+	for _, d := range s {
+		n *= d
+	}
+	return n
+}
+
+// Cols is the last extent: the length of a row.
+func (s Shape) Cols() int {
+	if len(s) == 0 {
+		return 1
+	}
+	return s[len(s)-1]
+}
+
+// Rows is the product of all extents but the last: a buffer seen as a matrix [Rows, Cols].
+func (s Shape) Rows() int {
+	if s.Cols() == 0 {
+		return 0
+	}
+	return s.Elems() / s.Cols()
+}
+
+// Equal tells whether two shapes have the same extents.
+func (s Shape) Equal(t Shape) bool {
+	if len(s) != len(t) {
+		return false
+	}
+	for i := range s {
+		if s[i] != t[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// WithCols is s with its last extent replaced.
+func (s Shape) WithCols(n int) Shape {
+	t := append(Shape(nil), s...)
+	t[len(t)-1] = n
+	return t
+}
+
+func (s Shape) String() string {
+	parts := make([]string, len(s))
+	for i, d := range s {
+		parts[i] = fmt.Sprint(d)
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}
+
+// Type is what a buffer holds: a shape and an element type.
+type Type struct {
+	Shape Shape
+	DType DType
+}
+
+// Bytes is the storage a contiguous buffer of this type takes.
+func (t Type) Bytes() int64 { return int64(t.Shape.Elems()) * t.DType.Size() }
+
+// Equal tells whether shape and element type agree.
+func (t Type) Equal(u Type) bool { return t.DType == u.DType && t.Shape.Equal(u.Shape) }
+
+func (t Type) String() string { return t.DType.String() + t.Shape.String() }
