@@ -1,0 +1,175 @@
+package graph
+
+import (
+	"fmt"
+	"sort"
+
+	"stepflow/gpu"
+)
+
+// Pass is a step of compilation that rewrites the graph.
+type Pass struct {
+	Name string
+	Run  func(*Graph)
+}
+
+// Passes is the list Compile runs, in order.
+var Passes = []Pass{{"prune", prune}, {"fuse", fuse}, {"prune", prune}}
+
+// Compile runs the passes and lays the graph out as a program for a device with these capabilities.
+func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
+	if g.err != nil {
+		return nil, g.err
+	}
+	for _, p := range Passes {
+		p.Run(g)
+		if err := verify(g); err != nil {
+			return nil, fmt.Errorf("graph: after pass %s: %w", p.Name, err)
+		}
+	}
+	p, err := lower(g, caps)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Verify()
+}
+
+// verify checks that inputs come before their uses in the same segment and that types are as inferred.
+func verify(g *Graph) error {
+	seen := map[*node]bool{}
+	for _, n := range g.nodes {
+		ts := make([]gpu.Type, len(n.in))
+		for i, v := range n.in {
+			if v.node.leaf == nil && (!seen[v.node] || v.node.segment != n.segment) {
+				return fmt.Errorf("%s %s uses %s before it is made", n.kernel, n.name, show(v))
+			}
+			ts[i] = v.Type()
+		}
+		out, err := gpu.Lookup(n.kernel).Infer(n.attrs, ts)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", n.kernel, n.name, err)
+		}
+		for i := range out {
+			if out[i].DType != n.types[i].DType || out[i].Shape.Elems() != n.types[i].Shape.Elems() {
+				return fmt.Errorf("%s %s: output %d is %v, inferred %v", n.kernel, n.name, i, n.types[i], out[i])
+			}
+		}
+		seen[n] = true
+	}
+	return nil
+}
+
+// prune drops every node that no update needs: a gradient nobody asked for has no launch.
+func prune(g *Graph) {
+	live := map[*node]bool{}
+	for _, u := range g.updates {
+		live[u.value.node] = true
+	}
+	for i := len(g.nodes) - 1; i >= 0; i-- {
+		if n := g.nodes[i]; live[n] {
+			for _, v := range n.in {
+				live[v.node] = true
+			}
+		}
+	}
+	kept := g.nodes[:0:0]
+	for _, n := range g.nodes {
+		if live[n] {
+			kept = append(kept, n)
+		}
+	}
+	g.nodes = kept
+}
+
+// accumulates lists kernels with an optional last input that is added to their result, and the
+// number of inputs they have without it.
+var accumulates = map[string]int{"matmul": 2, "embedding_grad": 2}
+
+// fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
+// one pass over memory less, and one buffer.
+func fuse(g *Graph) {
+	uses := map[Value]int{}
+	for _, n := range g.nodes {
+		for _, v := range n.in {
+			uses[v]++
+		}
+	}
+	for _, u := range g.updates {
+		uses[u.value]++
+	}
+	for i, n := range g.nodes {
+		if n.kernel != "add" {
+			continue
+		}
+		for _, j := range []int{1, 0} {
+			k, other := n.in[j], n.in[1-j]
+			least, ok := accumulates[k.node.kernel]
+			if !ok || len(k.node.in) != least || uses[k] != 1 || !k.Type().Equal(other.Type()) {
+				continue
+			}
+			fused := *k.node
+			fused.id, fused.phase = n.id, max(n.phase, k.node.phase)
+			fused.in = append(append([]Value(nil), k.node.in...), other)
+			fused.types = []gpu.Type{other.Type()}
+			*n = fused // readers hold the node: they see the fused one
+			g.nodes[i] = n
+			break
+		}
+	}
+}
+
+// span is a piece of transient memory: alive from launch first to launch last, both included.
+type span struct {
+	first, last int
+	bytes       int64
+	offset      int64
+}
+
+// place gives every span an offset so that no two alive together overlap, and returns the size
+// needed and the largest number of bytes alive at once, which no placement can beat. Large spans
+// are placed first, each at the lowest offset that is free for its whole life.
+func place(spans []*span) (size, bound int64) {
+	order := append([]*span(nil), spans...)
+	sort.SliceStable(order, func(i, j int) bool {
+		a, b := order[i], order[j]
+		if a.bytes != b.bytes {
+			return a.bytes > b.bytes
+		}
+		return a.first < b.first
+	})
+	var placed []*span // by offset
+	for _, s := range order {
+		var at int64
+		for _, p := range placed {
+			if p.first > s.last || p.last < s.first {
+				continue
+			}
+			if at+s.bytes <= p.offset {
+				break
+			}
+			at = max(at, p.offset+p.bytes)
+		}
+		s.offset = at
+		i := sort.Search(len(placed), func(i int) bool { return placed[i].offset > at })
+		placed = append(placed, nil)
+		copy(placed[i+1:], placed[i:])
+		placed[i] = s
+		size = max(size, at+s.bytes)
+	}
+	delta := map[int]int64{}
+	for _, s := range spans {
+		delta[s.first] += s.bytes
+		delta[s.last+1] -= s.bytes
+	}
+	times := make([]int, 0, len(delta))
+	for t := range delta {
+		times = append(times, t)
+	}
+	sort.Ints(times)
+	var live int64
+	for _, t := range times {
+		live += delta[t]
+		bound = max(bound, live)
+	}
+	return size, bound
+}

@@ -1,0 +1,227 @@
+// Package graph is the intermediate representation of a training step.
+//
+// A Graph is built by constructors that check shapes and types with the rules of gpu's kernel
+// table; the first error sticks and comes out of Compile. Leaves are named buffers that outlive a
+// run (weights, gradients, inputs); Update says which value a leaf holds when a segment has run.
+// Grad adds the reverse-mode derivative; Compile prunes, fuses, finds lifetimes, gives every value
+// an offset in one arena and returns a gpu.Program.
+package graph
+
+import (
+	"fmt"
+	"strings"
+
+	"stepflow/gpu"
+)
+
+// Value is one output of a node. The zero Value means "none".
+type Value struct {
+	node *node
+	out  int
+}
+
+// Valid tells whether v is a value at all.
+func (v Value) Valid() bool { return v.node != nil }
+
+// Type is what the value holds.
+func (v Value) Type() gpu.Type { return v.node.types[v.out] }
+
+// Shape is the shape of the value.
+func (v Value) Shape() gpu.Shape { return v.Type().Shape }
+
+type node struct {
+	id      int // order of creation
+	kernel  string
+	attrs   gpu.Attrs
+	in      []Value
+	types   []gpu.Type
+	segment int
+	phase   gpu.Phase
+	layer   int
+	name    string
+
+	leaf *leaf // set for leaves and views of leaves
+	at   int64 // byte offset of a view inside its leaf
+}
+
+type leaf struct {
+	name string
+	role gpu.Role
+	node *node
+}
+
+type update struct {
+	segment int
+	leaf    *leaf
+	value   Value
+}
+
+// Graph collects nodes, segment by segment.
+type Graph struct {
+	nodes    []*node
+	leaves   []*leaf
+	byName   map[string]*leaf
+	updates  []update
+	segments []string
+	err      error
+
+	// Where new nodes belong.
+	phase gpu.Phase
+	layer int
+	name  string
+}
+
+// New makes an empty graph.
+func New() *Graph { return &Graph{byName: map[string]*leaf{}, layer: -1} }
+
+// Err is the first error of a constructor.
+func (g *Graph) Err() error { return g.err }
+
+func (g *Graph) fail(format string, args ...any) Value {
+	if g.err == nil {
+		g.err = fmt.Errorf("graph: "+format, args...)
+	}
+	return Value{}
+}
+
+// Segment starts a part that is run on its own; values of other segments are reached through leaves.
+func (g *Graph) Segment(name string, phase gpu.Phase) {
+	g.segments = append(g.segments, name)
+	g.phase = phase
+}
+
+// At names the place in the model that the next nodes belong to; layer is -1 outside the layers.
+func (g *Graph) At(layer int, name string) { g.layer, g.name = layer, name }
+
+// Leaf declares a named buffer that outlives a run.
+func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
+	if g.byName[name] != nil {
+		return g.fail("two buffers named %q", name)
+	}
+	l := &leaf{name: name, role: role}
+	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
+	g.leaves = append(g.leaves, l)
+	g.byName[name] = l
+	return Value{l.node, 0}
+}
+
+// View reads part of a leaf: shape elements from element offset on.
+func (g *Graph) View(v Value, offset int, shape gpu.Shape) Value {
+	if !v.Valid() {
+		return g.fail("view of a missing value")
+	}
+	t := v.Type()
+	if v.node.leaf == nil || offset < 0 || offset+shape.Elems() > t.Shape.Elems() {
+		return g.fail("%s: a view takes a leaf and stays inside it; %v at %d does not lie in %v", v.node.name, shape, offset, t)
+	}
+	n := *v.node
+	n.types = []gpu.Type{{Shape: shape, DType: t.DType}}
+	n.at += int64(offset) * t.DType.Size()
+	return Value{&n, 0}
+}
+
+// Op adds a launch of a kernel and gives its outputs.
+func (g *Graph) Op(kernel string, a gpu.Attrs, in ...Value) []Value {
+	k := gpu.Lookup(kernel)
+	if k == nil {
+		panic("graph: no kernel " + kernel)
+	}
+	n := &node{id: len(g.nodes), kernel: kernel, attrs: a, in: in, segment: len(g.segments) - 1, phase: g.phase, layer: g.layer, name: g.name}
+	ts := make([]gpu.Type, len(in))
+	for i, v := range in {
+		if !v.Valid() {
+			g.fail("%s %s: input %d is missing", kernel, g.name, i)
+			return make([]Value, 4)
+		}
+		ts[i] = v.Type()
+		if v.node.leaf == nil && v.node.segment != n.segment {
+			g.fail("%s %s: input %d belongs to segment %s", kernel, g.name, i, g.segments[v.node.segment])
+		}
+	}
+	out, err := k.Infer(a, ts)
+	if err != nil {
+		g.fail("%s %s: %w", kernel, g.name, err)
+		return make([]Value, 4)
+	}
+	if n.segment < 0 {
+		g.fail("%s %s: no segment was started", kernel, g.name)
+	}
+	n.types = out
+	g.nodes = append(g.nodes, n)
+	vs := make([]Value, len(out))
+	for i := range vs {
+		vs[i] = Value{n, i}
+	}
+	return vs
+}
+
+// Op1 is Op for kernels of one output.
+func (g *Graph) Op1(kernel string, a gpu.Attrs, in ...Value) Value { return g.Op(kernel, a, in...)[0] }
+
+// Add is a + b.
+func (g *Graph) Add(a, b Value) Value { return g.Op1("add", gpu.Attrs{}, a, b) }
+
+// Matmul is op(a) op(b), op transposing where told.
+func (g *Graph) Matmul(a, b Value, transA, transB bool) Value {
+	return g.Op1("matmul", gpu.Attrs{TransA: transA, TransB: transB, Alpha: 1}, a, b)
+}
+
+// Linear is x wᵀ (+ b): x [..., in], w [out, in], b [out] or none, as in PyTorch.
+func (g *Graph) Linear(x, w, b Value) Value {
+	y := g.Matmul(x, w, false, true)
+	if b.Valid() {
+		y = g.Op1("bias_add", gpu.Attrs{}, y, b)
+	}
+	return y
+}
+
+// Update says that when the current segment has run, the leaf holds v.
+func (g *Graph) Update(leaf, v Value) {
+	switch {
+	case !leaf.Valid() || !v.Valid():
+		g.fail("update of or by a missing value")
+	case leaf.node.leaf == nil || leaf.node.at != 0 || leaf.node != leaf.node.leaf.node:
+		g.fail("%s: only a whole leaf can be updated", leaf.node.name)
+	case leaf.Type().DType != v.Type().DType || leaf.Shape().Elems() != v.Shape().Elems():
+		g.fail("%s: updates %v by %v", leaf.node.name, leaf.Type(), v.Type())
+	default:
+		g.updates = append(g.updates, update{len(g.segments) - 1, leaf.node.leaf, v})
+	}
+}
+
+// String prints the graph, a node a line, in the form tests compare.
+func (g *Graph) String() string {
+	var b strings.Builder
+	for s, name := range g.segments {
+		fmt.Fprintf(&b, "%s:\n", name)
+		for _, n := range g.nodes {
+			if n.segment != s {
+				continue
+			}
+			fmt.Fprintf(&b, "  %%%d = %s", n.id, n.kernel)
+			for _, v := range n.in {
+				fmt.Fprintf(&b, " %s", show(v))
+			}
+			for _, t := range n.types {
+				fmt.Fprintf(&b, " %v", t)
+			}
+			b.WriteByte('\n')
+		}
+		for _, u := range g.updates {
+			if u.segment == s {
+				fmt.Fprintf(&b, "  %s <- %s\n", u.leaf.name, show(u.value))
+			}
+		}
+	}
+	return b.String()
+}
+
+func show(v Value) string {
+	if v.node.leaf != nil {
+		return v.node.leaf.name
+	}
+	if len(v.node.types) > 1 {
+		return fmt.Sprintf("%%%d.%d", v.node.id, v.out)
+	}
+	return fmt.Sprintf("%%%d", v.node.id)
+}

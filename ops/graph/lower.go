@@ -1,0 +1,337 @@
+package graph
+
+import (
+	"fmt"
+	"sort"
+
+	"stepflow/gpu"
+)
+
+// lower turns the graph into launches and gives every value its place: leaves first in the arena,
+// by role, then one region for the transient values of all segments.
+func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
+	align := max(caps.Alignment, 1)
+	up := func(n int64) int64 { return (n + align - 1) / align * align }
+	p := &gpu.Program{}
+
+	at := map[*leaf]int64{}
+	leaves := append([]*leaf(nil), g.leaves...)
+	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })
+	for _, l := range leaves {
+		at[l] = p.ResidentBytes
+		p.ResidentBytes += up(l.node.types[0].Bytes())
+		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: gpu.Operand{Offset: at[l], Type: l.node.types[0]}})
+	}
+	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
+
+	for s, name := range g.segments {
+		lo := len(p.Launches)
+		seg := newSegment(g, s)
+		seg.share()
+		spans, scratch := seg.spans(up)
+		size, bound := place(spans)
+		p.TransientBytes = max(p.TransientBytes, size)
+		p.LowerBound = max(p.LowerBound, bound)
+		operand := func(v Value) gpu.Operand {
+			o := gpu.Operand{Type: v.Type()}
+			if v.node.leaf != nil {
+				o.Offset = at[v.node.leaf] + v.node.at
+			} else if st := seg.storage[v].root(); st.leaf != nil {
+				o.Offset = at[st.leaf]
+			} else {
+				o.Offset = p.ResidentBytes + st.span.offset
+			}
+			return o
+		}
+		for i, n := range seg.nodes {
+			k := gpu.Lookup(n.kernel)
+			l := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name}
+			var in []gpu.Type
+			for _, v := range n.in {
+				l.In = append(l.In, operand(v))
+				in = append(in, v.Type())
+			}
+			for o := range n.types {
+				l.Out = append(l.Out, operand(Value{n, o}))
+			}
+			if sp := scratch[i]; sp != nil {
+				need := k.Scratch(n.attrs, in, n.types)
+				l.Scratch = gpu.Operand{Offset: p.ResidentBytes + sp.offset, Type: gpu.Type{Shape: gpu.Shape{int(need+3) / 4}, DType: gpu.F32}}
+				p.ScratchBytes = max(p.ScratchBytes, sp.bytes)
+			}
+			l.FLOPs, l.Bytes = k.FLOPs(n.attrs, in, n.types), gpu.Bytes(in, n.types)
+			p.Launches = append(p.Launches, l)
+		}
+		for _, u := range seg.copies {
+			t := u.leaf.node.types[0]
+			from, to := operand(u.value), gpu.Operand{Offset: at[u.leaf], Type: t}
+			from.Type = t
+			p.Launches = append(p.Launches, gpu.Launch{Kernel: "copy", In: []gpu.Operand{from}, Out: []gpu.Operand{to},
+				Bytes: 2 * t.Bytes(), Phase: gpu.Update, Layer: -1, Name: u.leaf.name})
+		}
+		depend(p.Launches[lo:])
+		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
+	}
+	p.ArenaBytes = p.ResidentBytes + p.TransientBytes
+	if p.ArenaBytes < 0 {
+		return nil, fmt.Errorf("graph: the arena has more bytes than can be counted")
+	}
+	return p, nil
+}
+
+// storage is where a value lives; values that share it are joined under one root.
+type storage struct {
+	parent *storage
+	leaf   *leaf // the leaf whose place it is; nil for transient memory
+	span   *span
+}
+
+func (s *storage) root() *storage {
+	for s.parent != nil {
+		s = s.parent
+	}
+	return s
+}
+
+type segment struct {
+	nodes   []*node
+	index   map[*node]int
+	lastUse map[Value]int // index of the last reader; leaves by their whole value
+	updates []update
+	storage map[Value]*storage
+	updated map[Value]bool // values some update needs at the end
+	copies  []update       // updates whose value could not be made in place
+}
+
+func newSegment(g *Graph, s int) *segment {
+	seg := &segment{index: map[*node]int{}, lastUse: map[Value]int{}, storage: map[Value]*storage{}, updated: map[Value]bool{}}
+	for _, n := range g.nodes {
+		if n.segment == s {
+			seg.index[n] = len(seg.nodes)
+			seg.nodes = append(seg.nodes, n)
+		}
+	}
+	for _, u := range g.updates {
+		if u.segment == s {
+			seg.updates = append(seg.updates, u)
+			seg.updated[u.value] = true
+		}
+	}
+	for i, n := range seg.nodes {
+		for _, v := range n.in {
+			seg.lastUse[whole(v)] = i
+		}
+	}
+	return seg
+}
+
+// whole maps a view to its leaf's value.
+func whole(v Value) Value {
+	if v.node.leaf != nil {
+		return Value{v.node.leaf.node, 0}
+	}
+	return v
+}
+
+// share decides which outputs take over the storage of an input or of the leaf they update.
+func (s *segment) share() {
+	for _, n := range s.nodes {
+		for o := range n.types {
+			s.storage[Value{n, o}] = &storage{}
+		}
+	}
+	claimed := map[Value]bool{}
+	for _, u := range s.updates {
+		if u.value.node.leaf != nil { // a plain copy of another leaf
+			s.copies = append(s.copies, u)
+			continue
+		}
+		if !claimed[u.value] && s.claim(u) {
+			claimed[u.value] = true
+			continue
+		}
+		s.copies = append(s.copies, u)
+		s.lastUse[u.value] = len(s.nodes) // read by the copy at the end
+	}
+	for i, n := range s.nodes {
+		k := gpu.Lookup(n.kernel)
+		taken := map[int]bool{}
+		for _, pair := range k.InPlace {
+			o, j := pair[0], pair[1]
+			if j >= len(n.in) || taken[o] {
+				continue
+			}
+			in, out := n.in[j], Value{n, o}
+			if in.node.leaf != nil || s.lastUse[in] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
+				continue
+			}
+			to, from := s.storage[out].root(), s.storage[in].root()
+			if to.leaf != nil || from.leaf != nil || to == from {
+				continue
+			}
+			to.parent = from
+			taken[o] = true
+		}
+	}
+}
+
+func (s *segment) reads(n *node, v Value) (c int) {
+	for _, x := range n.in {
+		if x == v {
+			c++
+		}
+	}
+	return c
+}
+
+// claim tries to make the value of an update in the leaf's own place. It follows the chain of
+// in-place inputs from the value back; the first node of the chain may overwrite the leaf only if
+// nobody reads the leaf after it, and no link of the chain is read after its successor was made.
+func (s *segment) claim(u update) bool {
+	old := Value{u.leaf.node, 0}
+	chain := []Value{u.value}
+	for {
+		v := chain[len(chain)-1]
+		i := s.index[v.node]
+		if s.storage[v].leaf != nil {
+			return false // another update's place
+		}
+		next := Value{}
+		for _, pair := range gpu.Lookup(v.node.kernel).InPlace {
+			if pair[0] != v.out || pair[1] >= len(v.node.in) {
+				continue
+			}
+			in := v.node.in[pair[1]]
+			if in == old {
+				if last := s.lastUse[old]; last > i || s.reads(v.node, old) > 1 {
+					return false
+				}
+				return s.take(u.leaf, chain)
+			}
+			if in.node.leaf == nil && !s.updated[in] && s.lastUse[in] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
+				next = in
+			}
+		}
+		if next.Valid() {
+			chain = append(chain, next)
+			continue
+		}
+		// The chain ends in a value made from scratch: it may go to the leaf's place once the
+		// leaf has no reader from there on.
+		if last, read := s.lastUse[old]; read && last >= s.index[chain[0].node] {
+			return false
+		}
+		return s.take(u.leaf, chain[:1])
+	}
+}
+
+// reaches tells whether v is made in place, step by step, from the leaf value old.
+func (s *segment) reaches(v, old Value) bool {
+	for _, pair := range gpu.Lookup(v.node.kernel).InPlace {
+		if pair[0] != v.out || pair[1] >= len(v.node.in) {
+			continue
+		}
+		in := v.node.in[pair[1]]
+		if in == old || in.node.leaf == nil && s.reaches(in, old) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *segment) take(l *leaf, chain []Value) bool {
+	for _, v := range chain {
+		s.storage[v].leaf = l
+	}
+	return true
+}
+
+// spans gives each transient storage its lifetime, and each launch with scratch a span of its own.
+func (s *segment) spans(up func(int64) int64) (all []*span, scratch map[int]*span) {
+	scratch = map[int]*span{}
+	for i, n := range s.nodes {
+		for o, t := range n.types {
+			v := Value{n, o}
+			r := s.storage[v].root()
+			if r.leaf != nil {
+				continue
+			}
+			last := max(i, s.lastUse[v])
+			if r.span == nil {
+				r.span = &span{first: i, last: last, bytes: up(t.Bytes())}
+				all = append(all, r.span)
+			}
+			r.span.last = max(r.span.last, last)
+			r.span.bytes = max(r.span.bytes, up(t.Bytes()))
+		}
+		if k := gpu.Lookup(n.kernel); k.Scratch != nil {
+			in := make([]gpu.Type, len(n.in))
+			for j, v := range n.in {
+				in[j] = v.Type()
+			}
+			if need := k.Scratch(n.attrs, in, n.types); need > 0 {
+				scratch[i] = &span{first: i, last: i, bytes: up((need + 3) / 4 * 4)}
+				all = append(all, scratch[i])
+			}
+		}
+	}
+	return all, scratch
+}
+
+// access is a range of bytes some launch read or wrote and that no later write has covered.
+type access struct {
+	lo, hi int64
+	launch int32
+	write  bool
+}
+
+// depend finds for each launch the earlier ones it must wait for: read after write, write after
+// read, write after write, on overlapping bytes.
+func depend(ls []gpu.Launch) {
+	var live []access
+	for i := range ls {
+		l := &ls[i]
+		deps := map[int32]bool{}
+		touch := func(o gpu.Operand, write bool) {
+			if o.Span() == 0 {
+				return
+			}
+			lo, hi := o.Offset, o.Offset+o.Span()
+			for _, a := range live {
+				if a.lo < hi && lo < a.hi && (write || a.write) && a.launch != int32(i) {
+					deps[a.launch] = true
+				}
+			}
+		}
+		for _, o := range l.In {
+			touch(o, false)
+		}
+		writes := append(append([]gpu.Operand(nil), l.Out...), l.Scratch)
+		for _, o := range writes {
+			touch(o, true)
+		}
+		kept := live[:0]
+		for _, a := range live {
+			covered := false
+			for _, o := range writes {
+				covered = covered || o.Span() > 0 && o.Offset <= a.lo && a.hi <= o.Offset+o.Span()
+			}
+			if !covered {
+				kept = append(kept, a)
+			}
+		}
+		live = kept
+		for _, o := range l.In {
+			live = append(live, access{o.Offset, o.Offset + o.Span(), int32(i), false})
+		}
+		for _, o := range writes {
+			if o.Span() > 0 {
+				live = append(live, access{o.Offset, o.Offset + o.Span(), int32(i), true})
+			}
+		}
+		for d := range deps {
+			l.Deps = append(l.Deps, d)
+		}
+		sort.Slice(l.Deps, func(a, b int) bool { return l.Deps[a] < l.Deps[b] })
+	}
+}
