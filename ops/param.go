@@ -3,6 +3,9 @@
 package ops
 
 import (
+	"hash/fnv"
+	"math/rand/v2"
+
 	"stepflow/gpu"
 )
 
@@ -51,3 +54,10 @@ func Count(params []Param, keep func(Param) bool) (n int64) {
 
 // InLayers tells whether p belongs to a layer, not to embeddings, head or final norm.
 func InLayers(p Param) bool { return p.Layer >= 0 }
+
+// Rand is a generator that depends on a seed and a name.
+func Rand(seed uint64, name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}

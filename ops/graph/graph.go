@@ -175,6 +175,10 @@ func (g *Graph) Linear(x, w, b Value) Value {
 	return y
 }
 
+// Projection computes one projection of x [batch, seq, in]: module names it, w is [out, in], b [out]
+// or none. An architecture calls it for each of its own; an adapter supplies its own.
+type Projection func(g *Graph, module string, x, w, b Value) Value
+
 // Update says that when the current segment has run, the leaf holds v.
 func (g *Graph) Update(leaf, v Value) {
 	switch {

@@ -1,0 +1,82 @@
+// Package optim holds optimizers as update graphs and learning-rate schedules as functions of the
+// number of tokens seen.
+package optim
+
+import (
+	"math"
+	"path"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+)
+
+// AdamW is the configuration of decoupled weight decay (Loshchilov & Hutter 2019).
+type AdamW struct {
+	LearningRate float64
+	Beta1, Beta2 float64
+	Eps          float64
+	WeightDecay  float64
+	MaxGradNorm  float64  // 0: no clipping
+	NoDecay      []string // patterns of parameter names without decay; nil: norms, biases and embeddings
+}
+
+// Decays tells whether weight decay applies to p. By default it does to projections, the head and
+// adapters, not to gains, biases and embeddings.
+func (o AdamW) Decays(p ops.Param) bool {
+	if o.NoDecay == nil {
+		return p.Kind != ops.KindNorm && p.Kind != ops.KindBias && p.Kind != ops.KindEmbedding
+	}
+	for _, pattern := range o.NoDecay {
+		if ok, err := path.Match(pattern, p.Name); err == nil && ok {
+			return false
+		}
+	}
+	return true
+}
+
+// Slot is a trainable parameter with its gradient and optimizer state in the graph.
+type Slot struct {
+	Param        ops.Param
+	Weight, Grad graph.Value
+	Master       graph.Value // fp32 copy; none when the weight is fp32
+	M, V         graph.Value
+	Hyper        graph.Value // [learning rate, 1-β1^t, 1-β2^t]
+}
+
+// Build adds clipping by global norm and the update of every slot; it returns the gradient norm
+// [1] and the clip coefficient [1].
+func (o AdamW) Build(g *graph.Graph, slots []Slot) (norm, coef graph.Value) {
+	sums := make([]graph.Value, len(slots))
+	for i, s := range slots {
+		g.At(s.Param.Layer, s.Param.Name)
+		sums[i] = g.Op1("sum_squares", gpu.Attrs{}, s.Grad)
+	}
+	g.At(-1, "clip_grad_norm")
+	out := g.Op("clip", gpu.Attrs{MaxNorm: o.MaxGradNorm}, sums...)
+	for _, s := range slots {
+		g.At(s.Param.Layer, s.Param.Name)
+		a := gpu.Attrs{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps}
+		if o.Decays(s.Param) {
+			a.WeightDecay = o.WeightDecay
+		}
+		if s.Master.Valid() {
+			n := g.Op("adamw_master", a, s.Weight, s.Grad, s.Master, s.M, s.V, out[1], s.Hyper)
+			g.Update(s.Weight, n[0])
+			g.Update(s.Master, n[1])
+			g.Update(s.M, n[2])
+			g.Update(s.V, n[3])
+			continue
+		}
+		n := g.Op("adamw", a, s.Weight, s.Grad, s.M, s.V, out[1], s.Hyper)
+		g.Update(s.Weight, n[0])
+		g.Update(s.M, n[1])
+		g.Update(s.V, n[2])
+	}
+	return out[0], out[1]
+}
+
+// Hyper gives the scalars of the update number t (from 1) of a parameter.
+func (o AdamW) Hyper(lr float64, t int64) [gpu.HyperLen]float32 {
+	return [...]float32{float32(lr), float32(1 - math.Pow(o.Beta1, float64(t))), float32(1 - math.Pow(o.Beta2, float64(t)))}
+}

@@ -1,0 +1,162 @@
+// Package peft adds low-rank adapters to frozen projections: LoRA (Hu et al. 2021) and ReLoRA
+// (Lialin et al. 2023), with the names of Hugging Face's PEFT.
+package peft
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"sort"
+	"strings"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+)
+
+// Spec is an adapter's configuration.
+type Spec struct {
+	Method        string // "lora" or "relora"
+	R             int
+	Alpha         float64
+	UseRSLora     bool     // scale alpha/sqrt(r) instead of alpha/r (Kalajdzievski 2023)
+	TargetModules []string // names such as q_proj, patterns such as *.mlp.*, or "all-linear"
+	ResetEvery    int      // relora: optimizer steps between merge and restart
+	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
+}
+
+// Scale is the factor of the adapter's product.
+func (s Spec) Scale() float64 {
+	if s.UseRSLora {
+		return s.Alpha / math.Sqrt(float64(s.R))
+	}
+	return s.Alpha / float64(s.R)
+}
+
+// Adapter is the pair of matrices on one projection: y = W x + scale B A x.
+type Adapter struct {
+	Target ops.Param
+	A, B   ops.Param // [r, in], [out, r]
+}
+
+// Module is the name of a projection without ".weight".
+func Module(p ops.Param) string { return strings.TrimSuffix(p.Name, ".weight") }
+
+// Match finds the adapters of those parameters that candidate accepts. Every target must match
+// some projection of the model; the error lists what there is.
+func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapter, error) {
+	var list []Adapter
+	used := make([]bool, len(s.TargetModules))
+	for _, p := range params {
+		if p.Kind != ops.KindLinear && p.Kind != ops.KindHead {
+			continue
+		}
+		hit := false
+		for i, t := range s.TargetModules {
+			if matches(t, p) {
+				used[i], hit = true, true
+			}
+		}
+		if !hit || !candidate(p) {
+			continue
+		}
+		out, in := p.Shape[0], p.Shape[1]
+		if s.R > min(out, in) {
+			return nil, fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), out, in, min(out, in))
+		}
+		base, id := Module(p), strings.TrimSuffix(p.ID, ".weight")
+		list = append(list, Adapter{Target: p,
+			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: gpu.Shape{s.R, in}, Layer: p.Layer, Kind: ops.KindLoraA},
+			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: gpu.Shape{out, s.R}, Layer: p.Layer, Kind: ops.KindLoraB}})
+	}
+	for i, t := range s.TargetModules {
+		if !used[i] {
+			return nil, fmt.Errorf("target_modules: %q matches no linear layer; there are %s", t, strings.Join(modules(params), ", "))
+		}
+	}
+	return list, nil
+}
+
+func matches(target string, p ops.Param) bool {
+	m := Module(p)
+	if target == "all-linear" {
+		return p.Kind == ops.KindLinear
+	}
+	if m == target || strings.HasSuffix(m, "."+target) {
+		return true
+	}
+	ok, err := path.Match(target, m)
+	return err == nil && ok
+}
+
+// modules lists the last parts of the projections' names.
+func modules(params []ops.Param) (names []string) {
+	seen := map[string]bool{}
+	for _, p := range params {
+		if p.Kind == ops.KindLinear || p.Kind == ops.KindHead {
+			m := Module(p)
+			m = m[strings.LastIndexByte(m, '.')+1:]
+			if !seen[m] {
+				seen[m] = true
+				names = append(names, m)
+			}
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Params lists the adapters' own parameters.
+func Params(as []Adapter) (list []ops.Param) {
+	for _, a := range as {
+		list = append(list, a.A, a.B)
+	}
+	return list
+}
+
+// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ; W A B is never formed.
+func (s Spec) Hook(as []Adapter, weight func(name string) graph.Value) graph.Projection {
+	by := map[string]Adapter{}
+	for _, a := range as {
+		by[Module(a.Target)] = a
+	}
+	return func(g *graph.Graph, module string, x, w, b graph.Value) graph.Value {
+		y := g.Linear(x, w, b)
+		a, ok := by[module]
+		if !ok {
+			return y
+		}
+		low := g.Matmul(x, weight(a.A.Name), false, true)
+		up := g.Op1("matmul", gpu.Attrs{TransB: true, Alpha: s.Scale()}, low, weight(a.B.Name))
+		return g.Add(y, up)
+	}
+}
+
+// Merge adds the segment that folds the adapters into their weights, W = W + scale B A, and makes
+// B zero, so that the model computes the same function with idle adapters.
+func (s Spec) Merge(g *graph.Graph, as []Adapter, weight func(name string) graph.Value, master func(name string) (graph.Value, bool)) {
+	for _, a := range as {
+		g.At(a.Target.Layer, Module(a.Target))
+		w, la, lb := weight(a.Target.Name), weight(a.A.Name), weight(a.B.Name)
+		delta := g.Op1("matmul", gpu.Attrs{Alpha: s.Scale()}, lb, la)
+		g.Update(w, g.Add(w, delta))
+		g.Update(lb, g.Op1("zero", gpu.Attrs{}, lb))
+		if m, ok := master(a.B.Name); ok {
+			g.Update(m, g.Op1("zero", gpu.Attrs{}, m))
+		}
+	}
+}
+
+// Init gives A Kaiming-uniform values with a = sqrt(5), that is uniform in ±1/sqrt(in), and B zero,
+// as PEFT does; restart numbers the ReLoRA cycle, each with values of its own.
+func Init(p ops.Param, seed uint64, restart int) []float32 {
+	v := make([]float32, p.Shape.Elems())
+	if p.Kind == ops.KindLoraA {
+		r := ops.Rand(seed+uint64(restart)*0x9e3779b97f4a7c15, p.ID)
+		bound := 1 / math.Sqrt(float64(p.Shape[1]))
+		for i := range v {
+			v[i] = float32((2*r.Float64() - 1) * bound)
+		}
+	}
+	return v
+}
