@@ -79,7 +79,7 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 		m.unk = id
 	}
 	for rank, raw := range f.Merges {
-		a, b, err := parseMerge(raw)
+		a, b, err := parseMerge(raw, f.Vocab)
 		if err != nil {
 			return nil, fmt.Errorf("merge %d: %w", rank, err)
 		}
@@ -94,8 +94,9 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 	return m, nil
 }
 
-// parseMerge reads both forms: "a b" and ["a", "b"].
-func parseMerge(raw json.RawMessage) (a, b string, err error) {
+// parseMerge reads both forms: "a b" and ["a", "b"]. In the first, tokens that hold spaces
+// themselves are told apart by what is in the vocabulary.
+func parseMerge(raw json.RawMessage, vocab map[string]int32) (a, b string, err error) {
 	var pair []string
 	if err := json.Unmarshal(raw, &pair); err == nil {
 		if len(pair) != 2 {
@@ -107,11 +108,18 @@ func parseMerge(raw json.RawMessage) (a, b string, err error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return "", "", err
 	}
-	a, b, ok := strings.Cut(s, " ")
-	if !ok {
-		return "", "", fmt.Errorf("%q has no space", s)
+	for i := range s {
+		if s[i] != ' ' {
+			continue
+		}
+		a, b = s[:i], s[i+1:]
+		_, left := vocab[a]
+		_, right := vocab[b]
+		if _, joined := vocab[a+b]; left && right && joined || strings.Count(s, " ") == 1 {
+			return a, b, nil
+		}
 	}
-	return a, b, nil
+	return "", "", fmt.Errorf("%q is not two tokens of the vocabulary with a space between", s)
 }
 
 // bind prepares the tables of single bytes.
