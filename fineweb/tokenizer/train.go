@@ -198,3 +198,6 @@ func build(tokens []string, merges [][2]string) (*Tokenizer, error) {
 	}
 	return Parse(append(b, '\n'))
 }
+
+// WordCount counts the words GPT-2's splitter finds in a text.
+func WordCount(text string) int { return len(splitGPT2(nil, text)) }

@@ -1,0 +1,457 @@
+package fineweb
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// rows makes n documents of differing length.
+func rows(n int) []Row {
+	list := make([]Row, n)
+	for i := range list {
+		list[i] = Row{Text: fmt.Sprintf("Document %d says: ", i) + strings.Repeat("word ", i%17+1), ID: fmt.Sprintf("<urn:uuid:%d>", i),
+			Language: []string{"en", "de"}[i%2], LanguageScore: float64(i%10) / 10, TokenCount: int64(i), Score: float64(i % 6), IntScore: int64(i % 6)}
+	}
+	return list
+}
+
+func corpusDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	all := rows(100)
+	for i, part := range [][]Row{all[:40], all[40:]} {
+		if err := WriteParquet(filepath.Join(dir, fmt.Sprintf("%03d.parquet", i)), part, 7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func tok(t testing.TB) *tokenizer.Tokenizer {
+	t.Helper()
+	tr := tokenizer.NewTrainer()
+	for _, r := range rows(100) {
+		tr.Add(r.Text)
+	}
+	tk, err := tr.Train(300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tk
+}
+
+func source(dir string) Source {
+	return Source{Format: "fineweb_edu", Patterns: []string{"*.parquet"}, Dir: dir, Seed: 7, Shuffle: true, DocumentMask: true, ValidationFraction: 0.2}
+}
+
+func open(t testing.TB, s Source) *Corpus {
+	t.Helper()
+	c, err := Open(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestSeekGivesTheSameTokens(t *testing.T) {
+	c := open(t, source(corpusDir(t)))
+	tk := tok(t)
+	s, err := c.Stream(Train, tk, 16, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batches []*Batch
+	for len(batches) < 60 { // several epochs
+		b, err := s.Next(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches = append(batches, b)
+	}
+	if last := batches[len(batches)-1].Cursor; last.Epoch < 2 {
+		t.Fatalf("the test wants several epochs, ended at %+v", last)
+	}
+	for i := 0; i+1 < len(batches); i++ {
+		raw, err := json.Marshal(batches[i].Cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var at Cursor
+		if err := json.Unmarshal(raw, &at); err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.Stream(Train, tk, 16, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Next(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := batches[i+1]; !slices.Equal(b.IDs, want.IDs) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Segments, want.Segments) || b.Cursor != want.Cursor {
+			t.Fatalf("seeking to %+v gives other tokens than reading on", at)
+		}
+	}
+}
+
+func TestEpochHoldsEveryDocumentOnce(t *testing.T) {
+	s := source(corpusDir(t))
+	c := open(t, s)
+	seen := map[int64]map[string]int{}
+	st, err := c.Stream(Train, tok(t), 8, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var orders [3][]string
+	for st.read.Epoch < 3 {
+		e := st.read.Epoch
+		st.ids, st.pieces = nil, nil
+		if err := st.document(); err != nil {
+			t.Fatal(err)
+		}
+		if st.read.Epoch != e && st.read.Epoch == 3 {
+			break
+		}
+		at := st.pieces[0].start
+		d := st.docs[st.rows[at.Row]]
+		if seen[at.Epoch] == nil {
+			seen[at.Epoch] = map[string]int{}
+		}
+		seen[at.Epoch][d.id]++
+		orders[at.Epoch] = append(orders[at.Epoch], d.id)
+	}
+	var held int
+	if err := c.Texts(Validation, func(string) bool { held++; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if held < 8 || held > 35 {
+		t.Errorf("20 %% of 100 documents are held out, not %d", held)
+	}
+	for e := int64(0); e < 3; e++ {
+		if len(seen[e]) != 100-held {
+			t.Errorf("epoch %d has %d documents, want %d", e, len(seen[e]), 100-held)
+		}
+		for id, n := range seen[e] {
+			if n != 1 {
+				t.Errorf("epoch %d reads %s %d times", e, id, n)
+			}
+		}
+	}
+	if reflect.DeepEqual(orders[0], orders[1]) {
+		t.Error("two epochs have the same order")
+	}
+}
+
+func TestDocumentMask(t *testing.T) {
+	dir := corpusDir(t)
+	tk := tok(t)
+	for _, mask := range []bool{true, false} {
+		s := source(dir)
+		s.DocumentMask = mask
+		st, err := open(t, s).Stream(Train, tk, 32, Cursor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := st.Next(8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crossing := 0
+		for i, target := range b.Targets {
+			if b.IDs[i] == tk.EOS { // the last token of a document
+				if target != Ignored {
+					crossing++
+				}
+			} else if target == Ignored {
+				t.Errorf("mask %t: position %d inside a document has no target", mask, i)
+			}
+			if i%32 > 0 && (b.Segments[i] != b.Segments[i-1]) != (b.IDs[i-1] == tk.EOS) {
+				t.Errorf("mask %t: segment changes at %d without a document's end, or not at one", mask, i)
+			}
+		}
+		if mask && crossing > 0 || !mask && crossing == 0 {
+			t.Errorf("mask %t: %d targets cross documents", mask, crossing)
+		}
+	}
+}
+
+func TestFilters(t *testing.T) {
+	dir := corpusDir(t)
+	count := func(change func(*Source)) int {
+		s := source(dir)
+		s.ValidationFraction = 0
+		change(&s)
+		n := 0
+		if err := open(t, s).Texts(Train, func(string) bool { n++; return true }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	three, half, fifty := int64(3), 0.5, int64(50)
+	want := func(name string, got int, keep func(Row) bool) {
+		n := 0
+		for _, r := range rows(100) {
+			if keep(r) {
+				n++
+			}
+		}
+		if got != n {
+			t.Errorf("%s keeps %d documents, want %d", name, got, n)
+		}
+	}
+	want("min_int_score", count(func(s *Source) { s.MinIntScore = &three }), func(r Row) bool { return r.IntScore >= 3 })
+	want("min_language_score", count(func(s *Source) { s.MinLanguageScore = &half }), func(r Row) bool { return r.LanguageScore >= 0.5 })
+	want("min_token_count", count(func(s *Source) { s.MinTokenCount = &fifty }), func(r Row) bool { return r.TokenCount >= 50 })
+	want("languages", count(func(s *Source) { s.Languages = []string{"de"} }), func(r Row) bool { return r.Language == "de" })
+}
+
+func TestFormatsShareEverything(t *testing.T) {
+	dir := t.TempDir()
+	var lines, text strings.Builder
+	for _, r := range rows(30) {
+		b, err := json.Marshal(map[string]string{"text": r.Text, "id": r.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&lines, "%s\n", b)
+		fmt.Fprintf(&text, "%s\n\n", r.Text)
+	}
+	write(t, filepath.Join(dir, "a.jsonl"), lines.String())
+	write(t, filepath.Join(dir, "a.txt"), text.String())
+	if err := WriteParquet(filepath.Join(dir, "a.parquet"), rows(30), 7); err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for _, f := range []Source{{Format: "parquet", Patterns: []string{"a.parquet"}}, {Format: "jsonl", Patterns: []string{"a.jsonl"}}, {Format: "text", Patterns: []string{"a.txt"}, Separator: "\n\n"}} {
+		f.Dir = dir
+		var texts []string
+		if err := open(t, f).Texts(Train, func(s string) bool { texts = append(texts, strings.TrimSpace(s)); return true }); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, texts)
+	}
+	if !reflect.DeepEqual(all[0], all[1]) || !reflect.DeepEqual(all[0], all[2]) {
+		t.Error("parquet, jsonl and text give different documents")
+	}
+}
+
+func write(t testing.TB, path, s string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(s), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	good := corpusDir(t)
+	b, err := os.ReadFile(filepath.Join(good, "000.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		src   Source
+		want  []string
+	}{
+		"no match":       {nil, Source{Format: "parquet", Patterns: []string{"*.parquet"}}, []string{"*.parquet", "no file"}},
+		"missing column": {map[string]string{"x.parquet": string(b)}, Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "body"}, []string{"x.parquet", `"body"`, "language_score"}},
+		"not strings":    {map[string]string{"x.parquet": string(b)}, Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "score"}, []string{"score", "strings"}},
+		"truncated":      {map[string]string{"x.parquet": string(b[:len(b)/2])}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
+		"not parquet":    {map[string]string{"x.parquet": "hello"}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet", "parquet"}},
+		"empty file":     {map[string]string{"x.parquet": ""}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
+		"bad json":       {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{oops\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl", "line 2"}},
+		"json field":     {map[string]string{"x.jsonl": "{\"body\":\"a\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"line 1", `"text"`}},
+		"zero bytes":     {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, row group 0, row 1", "empty"}},
+		"not utf-8":      {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}}, []string{"x.txt, row group 0, row 0", "UTF-8"}},
+		"remote":         {nil, Source{Format: "parquet", Patterns: []string{"hf://datasets/a/b/*.parquet"}}, []string{"hf://", "download"}},
+	} {
+		c.src.Dir = t.TempDir()
+		for f, s := range c.files {
+			write(t, filepath.Join(c.src.Dir, f), s)
+		}
+		corpus, err := Open(c.src)
+		if err == nil {
+			err = corpus.Texts(Train, func(string) bool { return true })
+		}
+		for _, w := range c.want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: error %v does not name %s", name, err, w)
+			}
+		}
+	}
+}
+
+func TestSkipCounts(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "x.jsonl"), "{\"text\":\"one\"}\n{\"text\":\"\"}\n{\"text\":\"three\"}\n")
+	s := Source{Format: "jsonl", Patterns: []string{"x.jsonl"}, Dir: dir, SkipErrors: true}
+	c := open(t, s)
+	n := 0
+	if err := c.Texts(Train, func(string) bool { n++; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n != 2 || c.Skipped != 1 {
+		t.Errorf("read %d documents and skipped %d, want 2 and 1", n, c.Skipped)
+	}
+}
+
+func TestTooSmall(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "x.txt"), "tiny")
+	s, err := open(t, Source{Format: "text", Patterns: []string{"x.txt"}, Dir: dir}).Stream(Train, tok(t), 64, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Next(8); err == nil || !strings.Contains(err.Error(), "smaller than one batch") {
+		t.Errorf("error is %v", err)
+	}
+	f := source(corpusDir(t))
+	huge := int64(1 << 40)
+	f.MinTokenCount = &huge
+	s, err = open(t, f).Stream(Train, tok(t), 8, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Next(1); err == nil || !strings.Contains(err.Error(), "no document") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestHeldCountsWholeDocuments(t *testing.T) {
+	c := open(t, source(corpusDir(t)))
+	tk := tok(t)
+	h, err := c.Held(tk, 16, 4, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tokens, bytes, docs int64
+	if err := c.Texts(Validation, func(s string) bool {
+		ids := tk.EncodeDocument(nil, s)
+		tokens += int64(len(ids)) - 1
+		bytes += int64(len(s)) - int64(len(tk.Decode(ids[:1], true)))
+		docs++
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if h.Tokens != tokens || h.Bytes != bytes || h.Documents != docs {
+		t.Errorf("%d tokens, %d bytes, %d documents; want %d, %d, %d", h.Tokens, h.Bytes, h.Documents, tokens, bytes, docs)
+	}
+}
+
+func TestPrefetchEndsWithItsContext(t *testing.T) {
+	s, err := open(t, source(corpusDir(t))).Stream(Train, tok(t), 16, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ch := s.Prefetch(ctx, 2, 3)
+	if p := <-ch; p.Err != nil || len(p.Batch.IDs) != 32 {
+		t.Fatalf("first batch %+v", p)
+	}
+	cancel()
+	for range ch { // drains what was packed; the channel is closed
+	}
+}
+
+// TestFlippedBytes damages a file everywhere: whatever happens, it is an error or text, no panic.
+func TestFlippedBytes(t *testing.T) {
+	dir := corpusDir(t)
+	b, err := os.ReadFile(filepath.Join(dir, "000.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := t.TempDir()
+	for i := 0; i < len(b); i += max(1, len(b)/400) {
+		d := slices.Clone(b)
+		d[i] ^= 0x55
+		write(t, filepath.Join(bad, "x.parquet"), string(d))
+		c, err := Open(Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: bad})
+		if err != nil {
+			continue
+		}
+		n := 0
+		err = c.Texts(Train, func(string) bool { n++; return true })
+		var place *BadDocument
+		if err != nil && (!errors.As(err, &place) || !strings.Contains(err.Error(), "x.parquet, row group")) {
+			t.Errorf("byte %d: error %v names no row group", i, err)
+		}
+		if n > int(c.Rows) {
+			t.Errorf("byte %d: %d rows of %d", i, n, c.Rows)
+		}
+		c.Close()
+	}
+}
+
+func TestSharedParquet(t *testing.T) {
+	data := os.Getenv("STEPFLOW_TEST_DATA")
+	if data == "" {
+		t.Skip("STEPFLOW_TEST_DATA names no folder with parquet/")
+	}
+	for _, f := range []string{"fineweb_schema.parquetrs.snappy.v1.rg16.parquet", "fineweb_schema.parquetrs.zstd.v2.rg16.parquet"} {
+		c := open(t, Source{Format: "fineweb_edu", Patterns: []string{f}, Dir: filepath.Join(data, "parquet")})
+		n := 0
+		if err := c.Texts(Train, func(string) bool { n++; return true }); err != nil || n != 63 || c.Groups() != 4 {
+			t.Errorf("%s: %d rows in %d groups, %v", f, n, c.Groups(), err)
+		}
+	}
+	z, err := zip.OpenReader(filepath.Join(data, "parquet", "parquet-fixtures.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	dir := t.TempDir()
+	for _, f := range z.File {
+		if !strings.HasSuffix(f.Name, ".parquet") {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "x.parquet"), string(b))
+		c, err := Open(Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: dir}) // most lack the columns: an error, no panic
+		if err == nil {
+			_ = c.Texts(Train, func(string) bool { return true })
+			c.Close()
+		}
+	}
+}
+
+func BenchmarkStream(b *testing.B) {
+	dir := b.TempDir()
+	all := rows(2000)
+	if err := WriteParquet(filepath.Join(dir, "x.parquet"), all, 500); err != nil {
+		b.Fatal(err)
+	}
+	s := source(dir)
+	s.Patterns = []string{"x.parquet"}
+	st, err := open(b, s).Stream(Train, tok(b), 256, Cursor{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := 0; i < b.N; i++ {
+		if _, err := st.Next(8); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*8*256)/b.Elapsed().Seconds(), "tokens/s")
+}

@@ -1,0 +1,181 @@
+package fineweb
+
+import (
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/doc/comment"
+	"go/parser"
+	"go/token"
+	"hash/fnv"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// Row is FineWeb-Edu's schema, in its order.
+type Row struct {
+	Text          string  `parquet:"text"`
+	ID            string  `parquet:"id"`
+	Dump          string  `parquet:"dump"`
+	URL           string  `parquet:"url"`
+	FilePath      string  `parquet:"file_path"`
+	Language      string  `parquet:"language"`
+	LanguageScore float64 `parquet:"language_score"`
+	TokenCount    int64   `parquet:"token_count"`
+	Score         float64 `parquet:"score"`
+	IntScore      int64   `parquet:"int_score"`
+}
+
+// GoDocs collects the documentation comments of the Go standard library under goroot as prose, one
+// document a package. score grows with length (it is a stand-in, not FineWeb-Edu's classifier), and
+// token_count counts words and punctuation as GPT-2 splits them.
+func GoDocs(goroot string) ([]Row, error) {
+	src := filepath.Join(goroot, "src")
+	var dirs []string
+	err := filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name == "testdata" || name == "vendor" {
+				return filepath.SkipDir
+			}
+			dirs = append(dirs, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the Go standard library: %w", err)
+	}
+	sort.Strings(dirs)
+	var rows []Row
+	for _, dir := range dirs {
+		text := packageText(dir)
+		if len(text) < 200 {
+			continue
+		}
+		rel, err := filepath.Rel(src, dir)
+		if err != nil {
+			return nil, err
+		}
+		rel = filepath.ToSlash(rel)
+		h := fnv.New128a()
+		h.Write([]byte(rel))
+		s := h.Sum(nil)
+		score := math.Min(5, math.Log10(float64(len(text))))
+		rows = append(rows, Row{Text: text, ID: fmt.Sprintf("<urn:uuid:%x-%x-%x-%x-%x>", s[:4], s[4:6], s[6:8], s[8:10], s[10:]),
+			Dump: "go-docs", URL: "https://pkg.go.dev/" + rel, FilePath: "src/" + rel, Language: "en", LanguageScore: 1,
+			TokenCount: int64(tokenizer.WordCount(text)), Score: score, IntScore: int64(math.Round(score))})
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("no documentation found under %s", src)
+	}
+	return rows, nil
+}
+
+// packageText is the documentation of the package in dir: of the package, then of its constants,
+// variables, functions, types and methods, in order.
+func packageText(dir string) string {
+	fset := token.NewFileSet()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	byPackage := map[string][]*ast.File{}
+	var first string
+	for _, e := range entries {
+		name := e.Name()
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments)
+		if err != nil || f.Name.Name == "ignore" {
+			continue
+		}
+		if first == "" {
+			first = f.Name.Name
+		}
+		byPackage[f.Name.Name] = append(byPackage[f.Name.Name], f)
+	}
+	files := byPackage[first]
+	if len(files) == 0 {
+		return ""
+	}
+	p, err := doc.NewFromFiles(fset, files, "x/"+filepath.Base(dir), doc.AllDecls)
+	if err != nil {
+		return ""
+	}
+	var out strings.Builder
+	printer := &comment.Printer{TextWidth: -1}
+	seen := map[string]bool{}
+	add := func(c string) {
+		c = strings.TrimSpace(c)
+		if c == "" || seen[c] {
+			return
+		}
+		seen[c] = true
+		out.Write(printer.Text(p.Parser().Parse(c)))
+		out.WriteByte('\n')
+	}
+	values := func(vs []*doc.Value) {
+		for _, v := range vs {
+			add(v.Doc)
+		}
+	}
+	funcs := func(fs []*doc.Func) {
+		for _, f := range fs {
+			add(f.Doc)
+		}
+	}
+	add(p.Doc)
+	values(p.Consts)
+	values(p.Vars)
+	funcs(p.Funcs)
+	for _, t := range p.Types {
+		add(t.Doc)
+		values(t.Consts)
+		values(t.Vars)
+		funcs(t.Funcs)
+		funcs(t.Methods)
+	}
+	return strings.ToValidUTF8(strings.TrimSpace(out.String()), "")
+}
+
+// WriteParquet writes rows as zstd parquet with row groups of a number of rows, as a file that is
+// complete or not there at all.
+func WriteParquet(path string, rows []Row, perGroup int) error {
+	tmp := path + ".tmp"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	w := parquet.NewGenericWriter[Row](f, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("stepflow", "1", ""))
+	for at := 0; at < len(rows); at += perGroup {
+		if _, err := w.Write(rows[at:min(len(rows), at+perGroup)]); err != nil {
+			return err
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

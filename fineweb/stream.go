@@ -1,0 +1,277 @@
+package fineweb
+
+import (
+	"context"
+	"fmt"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// Ignored is the target of a position that does not count in the loss.
+const Ignored = -1
+
+// Cursor is the position of a stream: the next token to come. It is all the state a run keeps.
+type Cursor struct {
+	Epoch int64 `json:"epoch"`
+	Group int   `json:"row_group"` // in the epoch's order of row groups
+	Row   int   `json:"row"`       // in the epoch's order of the group's rows
+	Token int   `json:"token"`     // in the document
+}
+
+// Batch is sequences packed end to end. All slices are [sequences, seq] row-major.
+type Batch struct {
+	IDs, Targets []int32
+	Segments     []int32 // number of the document inside its sequence
+	Valid        int     // targets that count
+	Documents    int     // documents begun
+	Cursor       Cursor  // the position behind the batch
+	Skipped      int64   // documents passed over so far by this stream
+}
+
+// Stream packs the documents of a split without end: sequences cut from the concatenated documents,
+// an end-of-text token after each (and before each what the tokenizer's template says).
+type Stream struct {
+	corpus *Corpus
+	tok    *tokenizer.Tokenizer
+	split  Split
+	seq    int
+
+	groups []int // order of this epoch
+	rows   []int
+	docs   []document
+	read   Cursor // next document to read (Token is 0)
+	loaded bool   // docs belong to read.Group
+
+	ids    []int32 // tokens not yet handed out
+	pieces []piece // the documents they belong to
+	at     Cursor  // position of ids[0]
+	ends   int     // epochs finished while filling
+	found  bool    // a document was found in this epoch
+}
+
+type piece struct {
+	start Cursor // of its first remaining token
+	n     int
+}
+
+// Stream starts at a position; seeking reads one row group.
+func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Cursor) (*Stream, error) {
+	s := &Stream{corpus: c, tok: tok, split: split, seq: seq, read: at, at: at}
+	s.found = at != (Cursor{Epoch: at.Epoch}) // in mid-epoch the rest may well be empty
+	skip := at.Token
+	s.read.Token = 0
+	s.groups = c.order(len(c.groups), at.Epoch, 0)
+	if at.Group > len(s.groups) || at.Group < 0 || at.Row < 0 {
+		return nil, fmt.Errorf("the position %+v does not lie in the data, which has %d row groups", at, len(s.groups))
+	}
+	if skip > 0 {
+		if err := s.document(); err != nil {
+			return nil, err
+		}
+		if skip >= len(s.ids) || s.pieces[0].start.Row != at.Row || s.pieces[0].start.Group != at.Group {
+			return nil, fmt.Errorf("the position %+v does not lie in its document: the data or the tokenizer changed", at)
+		}
+		s.drop(skip)
+	}
+	return s, nil
+}
+
+// document reads the next document and appends its tokens.
+func (s *Stream) document() error {
+	for {
+		if s.read.Group >= len(s.groups) {
+			if !s.found {
+				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Patterns)
+			}
+			s.read = Cursor{Epoch: s.read.Epoch + 1}
+			s.groups = s.corpus.order(len(s.corpus.groups), s.read.Epoch, 0)
+			s.loaded, s.found = false, false
+			s.ends++
+		}
+		g := s.groups[s.read.Group]
+		if !s.loaded {
+			docs, err := s.corpus.group(g)
+			if err != nil {
+				return err
+			}
+			s.docs, s.loaded = docs, true
+			s.rows = s.corpus.order(len(docs), s.read.Epoch, uint64(g)+1)
+		}
+		for s.read.Row < len(s.docs) {
+			here := s.read
+			d := &s.docs[s.rows[s.read.Row]]
+			s.read.Row++
+			ok, err := s.corpus.check(d, s.split, g, s.rows[here.Row])
+			if err != nil {
+				return err
+			}
+			if ok {
+				s.found = true
+				n := len(s.ids)
+				s.ids = s.tok.EncodeDocument(s.ids, d.text)
+				s.pieces = append(s.pieces, piece{here, len(s.ids) - n})
+				return nil
+			}
+		}
+		s.read = Cursor{Epoch: s.read.Epoch, Group: s.read.Group + 1}
+		s.loaded = false
+	}
+}
+
+// drop hands out n tokens and moves the position behind them.
+func (s *Stream) drop(n int) {
+	s.ids = s.ids[n:]
+	for n > 0 {
+		p := &s.pieces[0]
+		k := min(n, p.n)
+		p.n, n = p.n-k, n-k
+		p.start.Token += k
+		if p.n == 0 {
+			s.pieces = s.pieces[1:]
+		}
+	}
+	if len(s.pieces) > 0 {
+		s.at = s.pieces[0].start
+	} else {
+		s.at = s.read
+	}
+}
+
+// Next packs a number of sequences. A sequence's last target is the first token of the next one.
+func (s *Stream) Next(sequences int) (*Batch, error) {
+	b := &Batch{}
+	s.ends = 0
+	for i := 0; i < sequences; i++ {
+		for len(s.ids) < s.seq+1 {
+			if err := s.document(); err != nil {
+				return nil, err
+			}
+			if s.ends > 1 {
+				return nil, fmt.Errorf("the data are smaller than one batch of %d sequences of %d tokens: one pass over %v ends before the batch is full", sequences, s.seq, s.corpus.source.Patterns)
+			}
+		}
+		s.pack(b)
+		s.drop(s.seq)
+	}
+	b.Cursor, b.Skipped = s.at, s.corpus.Skipped
+	// Keep the window from growing without bound.
+	s.ids = append([]int32(nil), s.ids...)
+	return b, nil
+}
+
+// pack appends one sequence made of the first tokens at hand.
+func (s *Stream) pack(b *Batch) {
+	seg, left := int32(0), s.pieces[0].n
+	for j, p := 0, 0; j < s.seq; j++ {
+		if left == 0 {
+			p++
+			seg++
+			left = s.pieces[p].n
+		}
+		if s.pieces[p].start.Token == 0 && left == s.pieces[p].n {
+			b.Documents++
+		}
+		left--
+		target := s.ids[j+1]
+		if left == 0 && s.corpus.source.DocumentMask {
+			target = Ignored // the next token starts another document
+		}
+		if target != Ignored {
+			b.Valid++
+		}
+		b.IDs = append(b.IDs, s.ids[j])
+		b.Targets = append(b.Targets, target)
+		b.Segments = append(b.Segments, seg)
+	}
+}
+
+// Held is the validation text of an evaluation, packed into sequences; the last is padded with
+// positions that do not count.
+type Held struct {
+	Batches   []*Batch
+	Tokens    int64 // targets that count
+	Bytes     int64 // UTF-8 bytes those targets spell
+	Documents int64
+	Counts    map[int32]int64 // how often each token is a target, for the unigram entropy
+}
+
+// Held packs whole documents of the validation split, in file order, until limit tokens are there
+// (0 for all). When the split is empty the error says so.
+func (c *Corpus) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*Held, error) {
+	h := &Held{Counts: map[int32]int64{}}
+	var ids, segs []int32
+	var ends []bool
+	err := c.Texts(Validation, func(text string) bool {
+		n := len(ids)
+		ids = tok.EncodeDocument(ids, text)
+		for i := n; i < len(ids); i++ {
+			segs = append(segs, int32(h.Documents))
+			ends = append(ends, i == len(ids)-1)
+		}
+		h.Documents++
+		h.Bytes += int64(len(text))
+		if tok.BOS < 0 { // the first token is not predicted from anything
+			h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
+		}
+		return limit <= 0 || int64(len(ids)) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) < 2 {
+		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", c.source.Patterns)
+	}
+	var b *Batch
+	for at := 0; at < len(ids); at += seq {
+		if b == nil || len(b.IDs) == sequences*seq {
+			b = &Batch{}
+			h.Batches = append(h.Batches, b)
+		}
+		for j := at; j < at+seq; j++ {
+			id, target, seg := int32(0), int32(Ignored), int32(-1)
+			if j < len(ids) {
+				id, seg = ids[j], segs[j]
+				if j+1 < len(ids) && !ends[j] {
+					target = ids[j+1]
+					b.Valid++
+					h.Counts[target]++
+				}
+			}
+			b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, seg)
+		}
+	}
+	for len(b.IDs) < sequences*seq {
+		b.IDs, b.Targets, b.Segments = append(b.IDs, 0), append(b.Targets, Ignored), append(b.Segments, -1)
+	}
+	for _, b := range h.Batches {
+		h.Tokens += int64(b.Valid)
+	}
+	return h, nil
+}
+
+// Prefetch packs batches in the background, a few ahead, until the context ends. The channel is
+// closed after an error, which is then in the last item.
+func (s *Stream) Prefetch(ctx context.Context, sequences, ahead int) <-chan Prefetched {
+	out := make(chan Prefetched, ahead)
+	go func() {
+		defer close(out)
+		for {
+			b, err := s.Next(sequences)
+			select {
+			case out <- Prefetched{b, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// Prefetched is a batch or the error that ended the stream.
+type Prefetched struct {
+	Batch *Batch
+	Err   error
+}
