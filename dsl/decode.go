@@ -1,0 +1,391 @@
+package dsl
+
+import (
+	"fmt"
+	"math/big"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"stepflow/dsl/addr"
+)
+
+// Decoded is an evaluated body: every attribute of the schema has a value of its type, which is
+// the default or null where none was given, and may be unknown.
+type Decoded struct {
+	Label     string
+	Range     hcl.Range // of the block's header
+	Sensitive map[string]bool
+	Unknown   []string // attributes whose value is known only after other blocks have run
+	values    map[string]cty.Value
+	ranges    map[string]hcl.Range
+	blocks    map[string]*Decoded
+	ctx       *hcl.EvalContext
+	exprs     map[string]hcl.Expression
+}
+
+// Instances evaluates count or for_each: one instance without them. Keys must be known in a plan.
+func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
+	fail := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: e.Range().Ptr()}}
+	}
+	ctx := s.context(nil)
+	switch {
+	case b.Count != nil:
+		v, diags := b.Count.Value(ctx)
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		v, _ = v.Unmark()
+		if !v.IsKnown() {
+			return fail(b.Count, "Unknown count", "The number of instances must be known before anything runs; this value is known only after other blocks have run.")
+		}
+		n, err := convert.Convert(v, cty.Number)
+		if err != nil || n.IsNull() {
+			return fail(b.Count, "Wrong type", "count takes a whole number.")
+		}
+		k, acc := n.AsBigFloat().Int64()
+		if acc != big.Exact || k < 0 || k > 10000 {
+			return fail(b.Count, "Invalid count", fmt.Sprintf("count takes a whole number from 0 to 10000, not %s.", n.AsBigFloat().Text('g', 10)))
+		}
+		list := make([]Each, k)
+		for i := range list {
+			list[i] = Each{Key: addr.IntKey(i), Index: i}
+		}
+		return list, diags
+	case b.ForEach != nil:
+		v, diags := b.ForEach.Value(ctx)
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		if v.IsMarked() {
+			return fail(b.ForEach, "Sensitive for_each", "Keys stand in addresses, so they cannot come from a sensitive value.")
+		}
+		if !v.IsKnown() {
+			return fail(b.ForEach, "Unknown for_each", "The keys must be known before anything runs; this value is known only after other blocks have run.")
+		}
+		t := v.Type()
+		if v.IsNull() || !(t.IsMapType() || t.IsObjectType() || t.IsSetType() && t.ElementType() == cty.String) {
+			return fail(b.ForEach, "Wrong type", "for_each takes a map, an object, or a set of strings such as toset([\"a\", \"b\"]).")
+		}
+		var list []Each
+		for it := v.ElementIterator(); it.Next(); {
+			k, e := it.Element()
+			if t.IsSetType() {
+				k = e
+			}
+			if !k.IsKnown() || k.IsNull() {
+				return fail(b.ForEach, "Unknown for_each", "The keys must be known before anything runs.")
+			}
+			list = append(list, Each{Key: addr.StringKey(k.AsString()), Name: k, Value: e})
+		}
+		return list, diags
+	}
+	return []Each{{}}, nil
+}
+
+// Decode evaluates a block, or one instance of it.
+func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
+	var e *Each
+	if each != nil && each.Key != "" {
+		e = each
+	}
+	return decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(e))
+}
+
+func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext) (*Decoded, hcl.Diagnostics) {
+	d := &Decoded{Label: "", Range: header, values: map[string]cty.Value{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{},
+		Sensitive: map[string]bool{}, ctx: ctx, exprs: map[string]hcl.Expression{}}
+	var diags hcl.Diagnostics
+	for _, a := range attrs {
+		if !only(a.Only, typ) {
+			continue
+		}
+		want := a.Type
+		if a.Ref != nil {
+			want = cty.String
+		}
+		src := body.Attributes[a.Name]
+		if src == nil {
+			d.values[a.Name] = a.Default
+			if a.Default == cty.NilVal {
+				d.values[a.Name] = cty.NullVal(want)
+			}
+			d.ranges[a.Name] = header
+			continue
+		}
+		d.ranges[a.Name], d.exprs[a.Name] = src.Expr.Range(), src.Expr
+		v, dd := src.Expr.Value(ctx)
+		diags = append(diags, dd...)
+		if dd.HasErrors() {
+			d.values[a.Name] = cty.UnknownVal(want)
+			continue
+		}
+		v, marks := v.UnmarkDeep()
+		if len(marks) > 0 {
+			d.Sensitive[a.Name] = true
+		}
+		v, problem := a.check(v, want)
+		if problem != "" {
+			diags = append(diags, d.Error(a.Name, "Invalid value", problem))
+			v = cty.UnknownVal(want)
+		} else if !v.IsWhollyKnown() {
+			d.Unknown = append(d.Unknown, a.Name)
+		}
+		d.values[a.Name] = v
+	}
+	for i := range nested {
+		n := &nested[i]
+		for _, sub := range body.Blocks {
+			if sub.Type != n.Name || d.blocks[n.Name] != nil {
+				continue
+			}
+			x, dd := decodeBody(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange(), ctx)
+			diags = append(diags, dd...)
+			if len(sub.Labels) == 1 {
+				x.Label = sub.Labels[0]
+			}
+			for _, u := range x.Unknown {
+				d.Unknown = append(d.Unknown, n.Name+"."+u)
+			}
+			d.blocks[n.Name] = x
+		}
+	}
+	return d, diags
+}
+
+// check converts a value and tests it against the schema; problem is empty when it is sound.
+func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
+	if v.IsNull() {
+		if a.Required {
+			return v, fmt.Sprintf("%s is null; it is needed.", a.Name)
+		}
+		if a.Default != cty.NilVal {
+			return a.Default, ""
+		}
+		return cty.NullVal(want), ""
+	}
+	if a.Ref != nil {
+		return a.reference(v)
+	}
+	c, err := convert.Convert(v, want)
+	if err != nil {
+		return v, fmt.Sprintf("%s takes %s, not %s: %v.", a.Name, want.FriendlyName(), v.Type().FriendlyName(), err)
+	}
+	if !c.IsKnown() || want == cty.DynamicPseudoType {
+		return c, ""
+	}
+	if want == cty.String && a.OneOf != nil && !contains(a.OneOf, c.AsString()) {
+		return c, fmt.Sprintf("%s is %q.%s It takes %s.", a.Name, c.AsString(), suggest(c.AsString(), a.OneOf), strings.Join(a.OneOf, ", "))
+	}
+	if want == cty.Number {
+		f := c.AsBigFloat()
+		x, _ := f.Float64()
+		switch {
+		case a.Whole && !f.IsInt():
+			return c, fmt.Sprintf("%s takes a whole number, not %s.", a.Name, f.Text('g', 10))
+		case a.Min != nil && x < *a.Min:
+			return c, fmt.Sprintf("%s is %s; the least is %g.", a.Name, f.Text('g', 10), *a.Min)
+		case a.Max != nil && x > *a.Max:
+			return c, fmt.Sprintf("%s is %s; the most is %g.", a.Name, f.Text('g', 10), *a.Max)
+		case a.Whole && (x > 1<<53 || x < -(1<<53)):
+			return c, fmt.Sprintf("%s is too large.", a.Name)
+		}
+	}
+	return c, ""
+}
+
+// reference takes the address out of a block's exports.
+func (a *Attr) reference(v cty.Value) (cty.Value, string) {
+	if !v.IsKnown() {
+		return cty.UnknownVal(cty.String), ""
+	}
+	want := strings.Join(a.Ref, " or ")
+	t := v.Type()
+	if !t.IsObjectType() || !t.HasAttribute("address") {
+		hint := ""
+		if t.IsTupleType() || t.IsObjectType() {
+			hint = " If the block has count or for_each, name one instance, such as stage.x[\"key\"]."
+		}
+		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s", a.Name, want, a.Ref[0], t.FriendlyName(), hint)
+	}
+	x := v.GetAttr("address")
+	if !x.IsKnown() {
+		return x, ""
+	}
+	for _, k := range a.Ref {
+		if strings.HasPrefix(x.AsString(), k+".") {
+			return x, ""
+		}
+	}
+	return v, fmt.Sprintf("%s takes a %s block, not %s.", a.Name, want, x.AsString())
+}
+
+// Error makes a diagnostic at an attribute, or at the block's header if it was not given.
+func (d *Decoded) Error(attr, summary, detail string) *hcl.Diagnostic {
+	r, ok := d.ranges[attr]
+	if !ok {
+		r = d.Range
+	}
+	diag := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: r.Ptr()}
+	if e := d.exprs[attr]; e != nil {
+		diag.Expression, diag.EvalContext = e, d.ctx
+	}
+	return diag
+}
+
+// Has tells whether an attribute has a value, given or default.
+func (d *Decoded) Has(attr string) bool {
+	v, ok := d.values[attr]
+	return ok && !v.IsNull()
+}
+
+// Known tells whether an attribute has a value that is known.
+func (d *Decoded) Known(attr string) bool { return d.Has(attr) && d.values[attr].IsWhollyKnown() }
+
+// Value is an attribute as it is.
+func (d *Decoded) Value(attr string) cty.Value { return d.values[attr] }
+
+// Str, Float, Int, Bool read an attribute; the zero value if it is null or unknown.
+func (d *Decoded) Str(attr string) string {
+	if !d.Known(attr) {
+		return ""
+	}
+	return d.values[attr].AsString()
+}
+
+func (d *Decoded) Float(attr string) float64 {
+	if !d.Known(attr) {
+		return 0
+	}
+	f, _ := d.values[attr].AsBigFloat().Float64()
+	return f
+}
+
+func (d *Decoded) Int(attr string) int { return int(d.Float(attr)) }
+
+func (d *Decoded) Bool(attr string) bool { return d.Known(attr) && d.values[attr].True() }
+
+// Strs and Floats read a list.
+func (d *Decoded) Strs(attr string) (list []string) {
+	if !d.Known(attr) {
+		return nil
+	}
+	for it := d.values[attr].ElementIterator(); it.Next(); {
+		if _, v := it.Element(); !v.IsNull() && v.Type() == cty.String {
+			list = append(list, v.AsString())
+		}
+	}
+	return list
+}
+
+func (d *Decoded) Floats(attr string) (list []float64) {
+	if !d.Known(attr) {
+		return nil
+	}
+	for it := d.values[attr].ElementIterator(); it.Next(); {
+		if _, v := it.Element(); !v.IsNull() {
+			f, _ := v.AsBigFloat().Float64()
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// Ref reads an attribute that names a block.
+func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
+	s := d.Str(attr)
+	if s == "" {
+		return a, "", false
+	}
+	if a, err := addr.Parse(s); err == nil {
+		return a, "", true
+	}
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return a, "", false
+	}
+	a, err := addr.Parse(s[:i])
+	return a, s[i+1:], err == nil
+}
+
+// Block is a nested block; nil if it was not given.
+func (d *Decoded) Block(name string) *Decoded { return d.blocks[name] }
+
+// Flat lists all given values by dotted name, for fingerprints and display; unknown ones read
+// "(known after apply)", sensitive ones "(sensitive)".
+func (d *Decoded) Flat() map[string]string {
+	out := map[string]string{}
+	d.flat("", out, true)
+	return out
+}
+
+// Fingerprint is Flat with sensitive values as they are, for hashing only.
+func (d *Decoded) Fingerprint() map[string]string {
+	out := map[string]string{}
+	d.flat("", out, false)
+	return out
+}
+
+func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
+	for n, v := range d.values {
+		switch {
+		case v.IsNull():
+		case hide && d.Sensitive[n]:
+			out[prefix+n] = "(sensitive)"
+		default:
+			out[prefix+n] = Show(v)
+		}
+	}
+	for n, b := range d.blocks {
+		if b.Label != "" {
+			out[prefix+n] = b.Label
+		}
+		b.flat(prefix+n+".", out, hide)
+	}
+}
+
+// Show writes a value in the language's syntax, on one line.
+func Show(v cty.Value) string {
+	v, marks := v.UnmarkDeep()
+	t := v.Type()
+	switch {
+	case len(marks) > 0:
+		return "(sensitive)"
+	case !v.IsKnown():
+		return "(known after apply)"
+	case v.IsNull():
+		return "null"
+	case t == cty.String:
+		return fmt.Sprintf("%q", v.AsString())
+	case t == cty.Bool:
+		return fmt.Sprint(v.True())
+	case t == cty.Number:
+		f := v.AsBigFloat()
+		if f.IsInt() {
+			return f.Text('f', 0)
+		}
+		x, _ := f.Float64()
+		return fmt.Sprintf("%.6g", x)
+	case t.IsListType() || t.IsTupleType() || t.IsSetType():
+		var parts []string
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			parts = append(parts, Show(e))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case t.IsMapType() || t.IsObjectType():
+		var parts []string
+		for it := v.ElementIterator(); it.Next(); {
+			k, e := it.Element()
+			parts = append(parts, k.AsString()+" = "+Show(e))
+		}
+		sort.Strings(parts)
+		return "{" + strings.Join(parts, ", ") + "}"
+	}
+	return t.FriendlyName()
+}

@@ -1,0 +1,120 @@
+// Package dsl turns a folder of HCL files into a Config: blocks with addresses, references and
+// typed, validated values, each with its place in the source. It is called and never calls: values
+// that only a run can know come in through the Scope.
+//
+// The language is one table, [Kinds]: it decodes, it suggests, it prints the schema and makes the
+// reference page.
+package dsl
+
+import (
+	"sort"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Attr is a row of the schema: one attribute of a block.
+type Attr struct {
+	Name     string
+	Type     cty.Type // of the value; cty.DynamicPseudoType takes any
+	Ref      []string // kinds of block it may name; Type is then ignored
+	Required bool
+	Default  cty.Value // cty.NilVal for none
+	OneOf    []string  // allowed strings
+	Whole    bool      // a whole number
+	Min, Max *float64
+	Only     []string // block types it belongs to; empty for all
+	Unit     string   // for the reference page
+	Doc      string
+}
+
+// Nested is a block inside a block.
+type Nested struct {
+	Name     string
+	Label    []string // allowed labels; nil for none
+	Required bool
+	Attrs    []Attr
+	Blocks   []Nested
+	Doc      string
+}
+
+// Export is a value a block offers to others.
+type Export struct {
+	Name  string
+	Type  cty.Type
+	Late  bool // known only after the block has run
+	Only  []string
+	Doc   string
+	Whole bool
+}
+
+// Kind is a block type of the language.
+type Kind struct {
+	Name    string
+	Types   []string // allowed first labels; nil for kinds of one label
+	NoLabel bool
+	Repeat  bool // takes count and for_each
+	Lazy    bool // a warning if nothing refers to it
+	Attrs   []Attr
+	Blocks  []Nested
+	Exports []Export
+	Doc     string
+}
+
+// KindOf finds a kind by name; nil if there is none.
+func KindOf(name string) *Kind {
+	for i := range Kinds {
+		if Kinds[i].Name == name {
+			return &Kinds[i]
+		}
+	}
+	return nil
+}
+
+func only(types []string, typ string) bool {
+	if len(types) == 0 {
+		return true
+	}
+	for _, t := range types {
+		if t == typ {
+			return true
+		}
+	}
+	return false
+}
+
+func attrNames(attrs []Attr, typ string) (names []string) {
+	for _, a := range attrs {
+		if only(a.Only, typ) {
+			names = append(names, a.Name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// ExportType is the type of the object a reference to the block gives.
+func (k *Kind) ExportType(typ string) cty.Type {
+	fields := map[string]cty.Type{"address": cty.String}
+	for _, e := range k.Exports {
+		if only(e.Only, typ) {
+			fields[e.Name] = e.Type
+		}
+	}
+	return cty.Object(fields)
+}
+
+// Export makes the object of a block from the values known so far; the rest is unknown.
+func (k *Kind) Export(address, typ string, known map[string]cty.Value) cty.Value {
+	fields := map[string]cty.Value{"address": cty.StringVal(address)}
+	for _, e := range k.Exports {
+		if !only(e.Only, typ) {
+			continue
+		}
+		if v, ok := known[e.Name]; ok {
+			fields[e.Name] = v
+		} else {
+			fields[e.Name] = cty.UnknownVal(e.Type)
+		}
+	}
+	return cty.ObjectVal(fields)
+}

@@ -1,0 +1,315 @@
+package dsl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"stepflow/dsl/addr"
+)
+
+// Config is a pipeline: blocks in an order in which each comes after those it refers to.
+type Config struct {
+	Dir       string
+	Files     map[string]*hcl.File // by name, for snippets
+	Blocks    []*Block
+	Variables map[string]*Variable
+	Telemetry *Block // nil if there is none
+	locals    []*local
+	byAddr    map[addr.Addr]*Block
+}
+
+// Block is one block of the pipeline, not yet evaluated.
+type Block struct {
+	Addr      addr.Addr
+	Kind      *Kind
+	DeclRange hcl.Range
+	Refs      []addr.Addr // blocks it needs, through locals too
+	Count     hcl.Expression
+	ForEach   hcl.Expression
+	body      *hclsyntax.Body
+}
+
+type local struct {
+	name string
+	expr hclsyntax.Expression
+	rng  hcl.Range
+	refs []reference
+}
+
+// VarSuffix marks files of variable values; AutoVarSuffix those that are read without being named.
+const (
+	VarSuffix     = ".vars.hcl"
+	AutoVarSuffix = ".auto.vars.hcl"
+)
+
+// PipelineFiles lists the files of a pipeline: the *.hcl of a folder, or the one file named.
+func PipelineFiles(path string) (dir string, files []string, err error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("there is no %s: name a folder of *.hcl files or one such file", path)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if !st.IsDir() {
+		return filepath.Dir(path), []string{path}, nil
+	}
+	all, err := filepath.Glob(filepath.Join(path, "*.hcl"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, f := range all {
+		if !strings.HasSuffix(f, VarSuffix) {
+			files = append(files, f)
+		}
+	}
+	if len(files) == 0 {
+		return "", nil, fmt.Errorf("%s holds no *.hcl files: name the folder of a pipeline", path)
+	}
+	sort.Strings(files)
+	return path, files, nil
+}
+
+// Load reads and checks a pipeline. All problems of all files are reported at once; what can be
+// read is returned even so.
+func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
+	dir, files, err := PipelineFiles(path)
+	if err != nil {
+		return &Config{Files: map[string]*hcl.File{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
+	}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, byAddr: map[addr.Addr]*Block{}}
+	var diags hcl.Diagnostics
+	parser := hclparse.NewParser()
+	var bodies []*hclsyntax.Body
+	for _, f := range files {
+		src, err := os.ReadFile(f)
+		if err != nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable file", Detail: err.Error()})
+			continue
+		}
+		file, d := parser.ParseHCL(src, f)
+		diags = append(diags, d...)
+		if file == nil || file.Body == nil {
+			continue
+		}
+		if body, ok := file.Body.(*hclsyntax.Body); ok {
+			bodies = append(bodies, body)
+		}
+	}
+	for _, b := range bodies {
+		for _, a := range sortedAttrs(b) {
+			diags = diags.Append(&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Attribute outside a block", Subject: a.NameRange.Ptr(),
+				Detail: fmt.Sprintf("%q stands outside any block. Values with a name go into a locals block, inputs into variable blocks.", a.Name)})
+		}
+		for _, block := range b.Blocks {
+			diags = append(diags, c.add(block)...)
+		}
+	}
+	diags = append(diags, c.setVariables(inputs, parser)...)
+	c.Files = parser.Files()
+	diags = append(diags, c.link()...)
+	return c, diags
+}
+
+func sortedAttrs(b *hclsyntax.Body) []*hclsyntax.Attribute {
+	list := make([]*hclsyntax.Attribute, 0, len(b.Attributes))
+	for _, a := range b.Attributes {
+		list = append(list, a)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].SrcRange.Start.Byte < list[j].SrcRange.Start.Byte })
+	return list
+}
+
+func kindNames() (names []string) {
+	for _, list := range [][]Kind{Meta, Kinds} {
+		for _, k := range list {
+			names = append(names, k.Name)
+		}
+	}
+	return names
+}
+
+func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+	switch b.Type {
+	case "variable":
+		return c.addVariable(b)
+	case "locals":
+		return c.addLocals(b)
+	}
+	k := KindOf(b.Type)
+	if k == nil {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown block", Subject: b.TypeRange.Ptr(),
+			Detail: fmt.Sprintf("There is no block %q.%s The blocks are %s.", b.Type, suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}}
+	}
+	want := 1
+	form := fmt.Sprintf("%s \"NAME\"", k.Name)
+	if k.Types != nil {
+		want, form = 2, fmt.Sprintf("%s \"TYPE\" \"NAME\"", k.Name)
+	} else if k.NoLabel {
+		want, form = 0, k.Name
+	}
+	if len(b.Labels) != want {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(),
+			Detail: fmt.Sprintf("A %s block has %d labels: write %s { … }.", k.Name, want, form)}}
+	}
+	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
+	if k.NoLabel {
+		if c.Telemetry != nil {
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Duplicate block", Subject: block.DeclRange.Ptr(),
+				Detail: fmt.Sprintf("A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}}
+		}
+		c.Telemetry = block
+		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
+	}
+	block.Addr.Name = b.Labels[want-1]
+	if want == 2 {
+		block.Addr.Type = b.Labels[0]
+		if !only(k.Types, b.Labels[0]) {
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", k.Name), Subject: b.LabelRanges[0].Ptr(),
+				Detail: fmt.Sprintf("There is no %s %q.%s The types are %s.", k.Name, b.Labels[0], suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))}}
+		}
+	}
+	if !hclsyntax.ValidIdentifier(block.Addr.Name) {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Invalid name", Subject: b.LabelRanges[want-1].Ptr(),
+			Detail: fmt.Sprintf("%q cannot be referred to: a name starts with a letter and has letters, digits, _ and - only.", block.Addr.Name)}}
+	}
+	if old := c.byAddr[block.Addr]; old != nil {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: block.DeclRange.Ptr(),
+			Detail: fmt.Sprintf("%s is already declared at %s. Give one of the two another name.", block.Addr, place(old.DeclRange))}}
+	}
+	c.byAddr[block.Addr] = block
+	c.Blocks = append(c.Blocks, block)
+	var extra []string
+	if k.Repeat {
+		extra = []string{"count", "for_each"}
+		if a := b.Body.Attributes["count"]; a != nil {
+			block.Count = a.Expr
+		}
+		if a := b.Body.Attributes["for_each"]; a != nil {
+			block.ForEach = a.Expr
+			if block.Count != nil {
+				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Both count and for_each", Subject: a.SrcRange.Ptr(),
+					Detail: "A block is repeated by count or by for_each, not by both. Remove one."})
+			}
+		}
+	}
+	return append(diags, checkBody(b.Body, k.Attrs, k.Blocks, block.Addr.Type, fmt.Sprintf("%s", block.Addr), extra)...)
+}
+
+func place(r hcl.Range) string {
+	return fmt.Sprintf("%s:%d,%d", r.Filename, r.Start.Line, r.Start.Column)
+}
+
+// checkBody compares a body with the schema: names only, no values.
+func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) (diags hcl.Diagnostics) {
+	known := append(attrNames(attrs, typ), extra...)
+	var nested []string
+	for _, n := range blocks {
+		nested = append(nested, n.Name)
+	}
+	for _, a := range sortedAttrs(b) {
+		if only(known, a.Name) && len(known) > 0 {
+			continue
+		}
+		hint := suggest(a.Name, known)
+		if contains(nested, a.Name) {
+			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
+		} else if hint == "" && len(known) > 0 {
+			hint = " It takes " + strings.Join(known, ", ") + "."
+		}
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown attribute", Subject: a.NameRange.Ptr(), Context: a.SrcRange.Ptr(),
+			Detail: fmt.Sprintf("%s has no attribute %q.%s", where, a.Name, hint)})
+	}
+	for _, a := range attrs {
+		if a.Required && only(a.Only, typ) && b.Attributes[a.Name] == nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing attribute", Subject: b.MissingItemRange().Ptr(),
+				Detail: fmt.Sprintf("%s needs %s: %s", where, a.Name, a.Doc)})
+		}
+	}
+	seen := map[string]hcl.Range{}
+	for _, sub := range b.Blocks {
+		var n *Nested
+		for i := range blocks {
+			if blocks[i].Name == sub.Type {
+				n = &blocks[i]
+			}
+		}
+		if n == nil {
+			hint := suggest(sub.Type, append(nested, known...))
+			if contains(known, sub.Type) {
+				hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
+			} else if hint == "" && len(nested) > 0 {
+				hint = " It takes the blocks " + strings.Join(nested, ", ") + "."
+			}
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(),
+				Detail: fmt.Sprintf("%s has no block %q.%s", where, sub.Type, hint)})
+			continue
+		}
+		if old, dup := seen[sub.Type]; dup {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate block", Subject: sub.DefRange().Ptr(),
+				Detail: fmt.Sprintf("%s has one %s block; the first is at %s.", where, sub.Type, place(old))})
+			continue
+		}
+		seen[sub.Type] = sub.DefRange()
+		switch {
+		case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
+			form := n.Name
+			if n.Label != nil {
+				form += fmt.Sprintf(" %q", n.Label[0])
+			}
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: sub.DefRange().Ptr(),
+				Detail: fmt.Sprintf("Write %s { … }.", form)})
+		case n.Label != nil && !contains(n.Label, sub.Labels[0]):
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", n.Name), Subject: sub.LabelRanges[0].Ptr(),
+				Detail: fmt.Sprintf("There is no %s %q.%s There are %s.", n.Name, sub.Labels[0], suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))})
+		}
+		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+where, nil)...)
+	}
+	for _, n := range blocks {
+		if _, ok := seen[n.Name]; n.Required && !ok {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing block", Subject: b.MissingItemRange().Ptr(),
+				Detail: fmt.Sprintf("%s needs a %s block: %s", where, n.Name, n.Doc)})
+		}
+	}
+	return diags
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+	if len(b.Labels) > 0 {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(), Detail: "A locals block has no label: write locals { name = … }."}}
+	}
+	for _, a := range sortedAttrs(b.Body) {
+		for _, l := range c.locals {
+			if l.name == a.Name {
+				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: a.NameRange.Ptr(),
+					Detail: fmt.Sprintf("local.%s is already declared at %s. Give one of the two another name.", a.Name, place(l.rng))})
+			}
+		}
+		c.locals = append(c.locals, &local{name: a.Name, expr: a.Expr, rng: a.NameRange})
+	}
+	for _, sub := range b.Body.Blocks {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(), Detail: "A locals block holds attributes only."})
+	}
+	return diags
+}
+
+// Block finds a block by its address.
+func (c *Config) Block(a addr.Addr) *Block { return c.byAddr[a.Block()] }

@@ -1,0 +1,271 @@
+package dsl
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"stepflow/dsl/addr"
+)
+
+// reference is one use of a name in an expression.
+type reference struct {
+	addr addr.Addr // var, local or a block, without key
+	rng  hcl.Range
+}
+
+// refsOf lists what a body refers to, and reports names that don't exist.
+func (c *Config) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+	for _, a := range sortedAttrs(b) {
+		r, d := c.refsOfExpr(a.Expr, repeated)
+		refs, diags = append(refs, r...), append(diags, d...)
+	}
+	for _, sub := range b.Blocks {
+		r, d := c.refsOf(sub.Body, repeated)
+		refs, diags = append(refs, r...), append(diags, d...)
+	}
+	return refs, diags
+}
+
+func (c *Config) refsOfExpr(e hclsyntax.Expression, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+	for _, t := range e.Variables() {
+		r, d := c.refOf(t, repeated)
+		diags = append(diags, d...)
+		if r.addr.Kind != "" {
+			refs = append(refs, r)
+		}
+	}
+	return refs, append(diags, checkFunctions(e)...)
+}
+
+// refOf resolves the start of a traversal such as data.fineweb_edu.corpus.validation.
+func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnostics) {
+	rng := t.SourceRange()
+	unknown := func(what, detail string) hcl.Diagnostics {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown " + what, Subject: rng.Ptr(), Detail: detail}}
+	}
+	step := func(i int) string {
+		if i < len(t) {
+			if a, ok := t[i].(hcl.TraverseAttr); ok {
+				return a.Name
+			}
+		}
+		return ""
+	}
+	root := t.RootName()
+	switch root {
+	case "each", "count":
+		if !repeated {
+			return reference{}, unknown("name", fmt.Sprintf("%s has a value only in a block with for_each or count.", root))
+		}
+		return reference{}, nil
+	case "path":
+		return reference{}, nil
+	case "var", "local":
+		a := addr.Addr{Kind: root, Name: step(1)}
+		var names []string
+		ok := false
+		if root == "var" {
+			_, ok = c.Variables[a.Name]
+			for n := range c.Variables {
+				names = append(names, n)
+			}
+		} else {
+			for _, l := range c.locals {
+				ok = ok || l.name == a.Name
+				names = append(names, l.name)
+			}
+		}
+		if !ok {
+			sort.Strings(names)
+			kind := map[string]string{"var": "variable", "local": "local value"}[root]
+			return reference{}, unknown(kind, fmt.Sprintf("There is no %s %q.%s", kind, a.Name, suggest(a.Name, names)))
+		}
+		return reference{a, rng}, nil
+	}
+	k := KindOf(root)
+	if k == nil || k.NoLabel || k.Name == "output" {
+		names := append([]string{"var", "local", "each", "count", "path"}, addr.Kinds...)
+		return reference{}, unknown("name", fmt.Sprintf("Nothing is called %q.%s Values are var.NAME, local.NAME and the blocks, such as stage.NAME.", root, suggest(root, names)))
+	}
+	a, n := addr.Addr{Kind: root, Name: step(1)}, 2
+	if k.Types != nil {
+		a, n = addr.Addr{Kind: root, Type: step(1), Name: step(2)}, 3
+	}
+	if c.byAddr[a] == nil {
+		var names []string
+		for b := range c.byAddr {
+			if b.Kind == root {
+				names = append(names, b.String())
+			}
+		}
+		sort.Strings(names)
+		given := strings.TrimRight(a.String(), ".")
+		detail := fmt.Sprintf("There is no %s.%s", given, suggest(given, names))
+		if len(names) > 0 && !strings.Contains(detail, "Did you") {
+			detail += " There are " + strings.Join(names, ", ") + "."
+		}
+		return reference{}, unknown("block", detail)
+	}
+	if name := step(n); name != "" && !k.Repeat { // of a repeated block the key comes first
+		names := []string{"address"}
+		for _, e := range k.Exports {
+			if only(e.Only, a.Type) {
+				names = append(names, e.Name)
+			}
+		}
+		if !contains(names, name) {
+			return reference{a, rng}, unknown("attribute", fmt.Sprintf("%s offers no %q.%s It offers %s.", a, name, suggest(name, names), strings.Join(names, ", ")))
+		}
+	}
+	return reference{a, rng}, nil
+}
+
+// checkFunctions reports calls of functions that don't exist, with a suggestion.
+func checkFunctions(e hclsyntax.Expression) (diags hcl.Diagnostics) {
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
+			if _, ok := functions("")[call.Name]; !ok {
+				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown function", Subject: call.NameRange.Ptr(),
+					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, suggest(call.Name, FunctionNames()))})
+			}
+		}
+		return nil
+	})
+	return diags
+}
+
+// link resolves references, orders the blocks and reports cycles and unused blocks.
+func (c *Config) link() (diags hcl.Diagnostics) {
+	used := map[addr.Addr]bool{}
+	edges := map[addr.Addr][]reference{}
+	for _, l := range c.locals {
+		r, d := c.refsOfExpr(l.expr, false)
+		l.refs, diags = r, append(diags, d...)
+		edges[addr.Addr{Kind: "local", Name: l.name}] = r
+	}
+	for _, b := range c.Blocks {
+		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
+		diags = append(diags, d...)
+		edges[b.Addr] = r
+	}
+	if c.Telemetry != nil {
+		r, d := c.refsOf(c.Telemetry.body, false)
+		diags = append(diags, d...)
+		for _, x := range r {
+			used[x.addr] = true
+		}
+	}
+	for _, rs := range edges {
+		for _, r := range rs {
+			used[r.addr] = true
+		}
+	}
+	order, cycle := c.sort(edges)
+	diags = append(diags, cycle...)
+	if len(cycle) == 0 {
+		c.Blocks = order
+	}
+	for _, b := range c.Blocks {
+		if b.Kind.Lazy && !used[b.Addr] {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused block", Subject: b.DeclRange.Ptr(),
+				Detail: fmt.Sprintf("Nothing refers to %s, so it has no effect. Remove it, or use it.", b.Addr)})
+		}
+		b.Refs = c.blockRefs(edges, b.Addr)
+	}
+	for _, name := range sortedKeys(c.Variables) {
+		v := c.Variables[name]
+		if !used[addr.Addr{Kind: "var", Name: name}] {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused variable", Subject: v.Range.Ptr(),
+				Detail: fmt.Sprintf("Nothing refers to var.%s, so it has no effect. Remove it, or use it.", name)})
+		}
+	}
+	return diags
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// blockRefs lists the blocks a refers to, through locals too.
+func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr) (list []addr.Addr) {
+	seen := map[addr.Addr]bool{}
+	var walk func(addr.Addr)
+	walk = func(a addr.Addr) {
+		for _, r := range edges[a] {
+			if seen[r.addr] || r.addr.Kind == "var" {
+				continue
+			}
+			seen[r.addr] = true
+			if r.addr.Kind == "local" {
+				walk(r.addr)
+			} else {
+				list = append(list, r.addr)
+			}
+		}
+	}
+	walk(a)
+	sort.Slice(list, func(i, j int) bool { return list[i].String() < list[j].String() })
+	return list
+}
+
+// sort orders blocks after what they refer to; of free ones, the one declared first comes first.
+func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hcl.Diagnostics) {
+	const (
+		open = iota + 1
+		done
+	)
+	state := map[addr.Addr]int{}
+	var path []reference
+	var visit func(a addr.Addr)
+	visit = func(a addr.Addr) {
+		state[a] = open
+		for _, r := range edges[a] {
+			switch state[r.addr] {
+			case open:
+				names := []string{r.addr.String()}
+				for i := len(path) - 1; i >= 0 && path[i].addr != r.addr; i-- {
+					names = append([]string{path[i].addr.String()}, names...)
+				}
+				names = append([]string{r.addr.String()}, names...)
+				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cycle", Subject: r.rng.Ptr(),
+					Detail: fmt.Sprintf("%s: each needs the next to be known first. Cut one of these references.", strings.Join(names, " needs "))})
+			case 0:
+				path = append(path, r)
+				visit(r.addr)
+				path = path[:len(path)-1]
+			}
+		}
+		state[a] = done
+		if b := c.byAddr[a]; b != nil {
+			order = append(order, b)
+		}
+	}
+	roots := append([]*Block(nil), c.Blocks...)
+	sort.SliceStable(roots, func(i, j int) bool {
+		a, b := roots[i].DeclRange, roots[j].DeclRange
+		return a.Filename < b.Filename || a.Filename == b.Filename && a.Start.Byte < b.Start.Byte
+	})
+	for _, b := range roots {
+		if state[b.Addr] == 0 {
+			path = []reference{{addr: b.Addr}}
+			visit(b.Addr)
+		}
+	}
+	for _, l := range c.locals {
+		a := addr.Addr{Kind: "local", Name: l.name}
+		if state[a] == 0 {
+			path = []reference{{addr: a}}
+			visit(a)
+		}
+	}
+	return order, diags
+}
