@@ -161,7 +161,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 // check converts a value and tests it against the schema; problem is empty when it is sound.
 func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
 	if v.IsNull() {
-		if a.Required {
+		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null
 			return v, fmt.Sprintf("%s is null; it is needed.", a.Name)
 		}
 		if a.Default != cty.NilVal {
@@ -180,7 +180,7 @@ func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
 		return c, ""
 	}
 	if want == cty.String && a.OneOf != nil && !contains(a.OneOf, c.AsString()) {
-		return c, fmt.Sprintf("%s is %q.%s It takes %s.", a.Name, c.AsString(), suggest(c.AsString(), a.OneOf), strings.Join(a.OneOf, ", "))
+		return c, fmt.Sprintf("%s is %q.%s It takes %s.", a.Name, c.AsString(), Suggest(c.AsString(), a.OneOf), strings.Join(a.OneOf, ", "))
 	}
 	if want == cty.Number {
 		f := c.AsBigFloat()

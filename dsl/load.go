@@ -148,7 +148,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	k := KindOf(b.Type)
 	if k == nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown block", Subject: b.TypeRange.Ptr(),
-			Detail: fmt.Sprintf("There is no block %q.%s The blocks are %s.", b.Type, suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}}
+			Detail: fmt.Sprintf("There is no block %q.%s The blocks are %s.", b.Type, Suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}}
 	}
 	want := 1
 	form := fmt.Sprintf("%s \"NAME\"", k.Name)
@@ -175,7 +175,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		block.Addr.Type = b.Labels[0]
 		if !only(k.Types, b.Labels[0]) {
 			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", k.Name), Subject: b.LabelRanges[0].Ptr(),
-				Detail: fmt.Sprintf("There is no %s %q.%s The types are %s.", k.Name, b.Labels[0], suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))}}
+				Detail: fmt.Sprintf("There is no %s %q.%s The types are %s.", k.Name, b.Labels[0], Suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))}}
 		}
 	}
 	if !hclsyntax.ValidIdentifier(block.Addr.Name) {
@@ -220,7 +220,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 		if only(known, a.Name) && len(known) > 0 {
 			continue
 		}
-		hint := suggest(a.Name, known)
+		hint := Suggest(a.Name, known)
 		if contains(nested, a.Name) {
 			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
 		} else if hint == "" && len(known) > 0 {
@@ -244,7 +244,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 			}
 		}
 		if n == nil {
-			hint := suggest(sub.Type, append(nested, known...))
+			hint := Suggest(sub.Type, append(nested, known...))
 			if contains(known, sub.Type) {
 				hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
 			} else if hint == "" && len(nested) > 0 {
@@ -270,7 +270,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 				Detail: fmt.Sprintf("Write %s { … }.", form)})
 		case n.Label != nil && !contains(n.Label, sub.Labels[0]):
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", n.Name), Subject: sub.LabelRanges[0].Ptr(),
-				Detail: fmt.Sprintf("There is no %s %q.%s There are %s.", n.Name, sub.Labels[0], suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))})
+				Detail: fmt.Sprintf("There is no %s %q.%s There are %s.", n.Name, sub.Labels[0], Suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))})
 		}
 		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+where, nil)...)
 	}

@@ -82,14 +82,14 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		if !ok {
 			sort.Strings(names)
 			kind := map[string]string{"var": "variable", "local": "local value"}[root]
-			return reference{}, unknown(kind, fmt.Sprintf("There is no %s %q.%s", kind, a.Name, suggest(a.Name, names)))
+			return reference{}, unknown(kind, fmt.Sprintf("There is no %s %q.%s", kind, a.Name, Suggest(a.Name, names)))
 		}
 		return reference{a, rng}, nil
 	}
 	k := KindOf(root)
 	if k == nil || k.NoLabel || k.Name == "output" {
 		names := append([]string{"var", "local", "each", "count", "path"}, addr.Kinds...)
-		return reference{}, unknown("name", fmt.Sprintf("Nothing is called %q.%s Values are var.NAME, local.NAME and the blocks, such as stage.NAME.", root, suggest(root, names)))
+		return reference{}, unknown("name", fmt.Sprintf("Nothing is called %q.%s Values are var.NAME, local.NAME and the blocks, such as stage.NAME.", root, Suggest(root, names)))
 	}
 	a, n := addr.Addr{Kind: root, Name: step(1)}, 2
 	if k.Types != nil {
@@ -104,7 +104,7 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		}
 		sort.Strings(names)
 		given := strings.TrimRight(a.String(), ".")
-		detail := fmt.Sprintf("There is no %s.%s", given, suggest(given, names))
+		detail := fmt.Sprintf("There is no %s.%s", given, Suggest(given, names))
 		if len(names) > 0 && !strings.Contains(detail, "Did you") {
 			detail += " There are " + strings.Join(names, ", ") + "."
 		}
@@ -118,7 +118,7 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 			}
 		}
 		if !contains(names, name) {
-			return reference{a, rng}, unknown("attribute", fmt.Sprintf("%s offers no %q.%s It offers %s.", a, name, suggest(name, names), strings.Join(names, ", ")))
+			return reference{a, rng}, unknown("attribute", fmt.Sprintf("%s offers no %q.%s It offers %s.", a, name, Suggest(name, names), strings.Join(names, ", ")))
 		}
 	}
 	return reference{a, rng}, nil
@@ -130,7 +130,7 @@ func checkFunctions(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
 			if _, ok := functions("")[call.Name]; !ok {
 				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown function", Subject: call.NameRange.Ptr(),
-					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, suggest(call.Name, FunctionNames()))})
+					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, Suggest(call.Name, FunctionNames()))})
 			}
 		}
 		return nil

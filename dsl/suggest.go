@@ -2,8 +2,8 @@ package dsl
 
 import "fmt"
 
-// suggest gives "Did you mean …?" for the nearest of the names within two edits, or "".
-func suggest(given string, names []string) string {
+// Suggest gives "Did you mean …?" for the nearest of the names within two edits, or "".
+func Suggest(given string, names []string) string {
 	best, least := "", 3
 	for _, n := range names {
 		if d := distance(given, n); d < least && d < len(given) {

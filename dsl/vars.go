@@ -58,7 +58,7 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 			diags = append(diags, checkBody(sub.Body, meta.Blocks[0].Attrs, nil, "", "the validation of var."+v.Name, nil)...)
 		} else {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(),
-				Detail: fmt.Sprintf("A variable has no block %q.%s", sub.Type, suggest(sub.Type, []string{"validation"}))})
+				Detail: fmt.Sprintf("A variable has no block %q.%s", sub.Type, Suggest(sub.Type, []string{"validation"}))})
 		}
 	}
 	diags = append(diags, checkBody(&hclsyntax.Body{Attributes: b.Body.Attributes, SrcRange: b.Body.SrcRange, EndRange: b.Body.EndRange}, meta.Attrs, nil, "", "variable "+v.Name, nil)...)
@@ -146,7 +146,7 @@ func (c *Config) setVariables(in Inputs, parser *hclparse.Parser) (diags hcl.Dia
 		case !ok:
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong -var", Detail: fmt.Sprintf("-var %q has no \"=\": write -var name=value.", kv)})
 		case v == nil:
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s", k, suggest(k, sortedKeys(c.Variables)))})
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s", k, Suggest(k, sortedKeys(c.Variables)))})
 		default:
 			diags = append(diags, v.setText(val, "-var")...)
 		}
@@ -214,7 +214,7 @@ func (c *Config) varFile(path string, parser *hclparse.Parser) (diags hcl.Diagno
 		v := c.Variables[n]
 		if v == nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Subject: a.NameRange.Ptr(),
-				Detail: fmt.Sprintf("The pipeline declares no variable %q.%s", n, suggest(n, sortedKeys(c.Variables)))})
+				Detail: fmt.Sprintf("The pipeline declares no variable %q.%s", n, Suggest(n, sortedKeys(c.Variables)))})
 			continue
 		}
 		x, d := a.Expr.Value(nil)

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"stepflow/dsl"
+	"stepflow/gpu/cpu"
+	"stepflow/runtime"
+	"stepflow/tracing"
+)
+
+func applyCommand() command {
+	var approve bool
+	return command{name: "apply", args: "[flags] [DIR]", most: 1,
+		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
+		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
+		flags: func(a *app, f *flag.FlagSet) {
+			common(a, f)
+			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
+			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
+		},
+		run: func(a *app, args []string) int {
+			p, ok := a.plan(args)
+			if !ok {
+				return exitError
+			}
+			if d := p.Discards(); len(d) > 0 && !approve {
+				if !a.confirm(d) {
+					return exitError
+				}
+			}
+			if a.json {
+				a.line(planJSON(p))
+			} else {
+				a.printPlan(a.stdout, p, false)
+			}
+			return a.apply(p)
+		}}
+}
+
+// confirm asks before trained work is lost.
+func (a *app) confirm(list []*runtime.Action) bool {
+	for _, d := range list {
+		fmt.Fprintf(a.stderr, "%s would run anew and throw away %d trained steps, because %s.\n", d.Addr, d.Discards, d.Why)
+	}
+	in, ok := a.stdin.(*os.File)
+	if a.json || ok && !isTerminal(in) {
+		fmt.Fprintln(a.stderr, "Nothing was run. Use -auto-approve to allow it, or another -state-dir to keep both.")
+		return false
+	}
+	fmt.Fprint(a.stderr, "Go on? Only \"yes\" is taken: ")
+	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if strings.TrimSpace(answer) != "yes" {
+		fmt.Fprintln(a.stderr, "Nothing was run.")
+		return false
+	}
+	return true
+}
+
+func (a *app) apply(p *runtime.Plan) int {
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		if _, ok := <-signals; !ok {
+			return
+		}
+		fmt.Fprintln(a.stderr, "\nInterrupted: finishing the step and saving a checkpoint. Once more stops at once.")
+		cancel()
+		if _, ok := <-signals; ok {
+			os.Exit(exitInterrupted)
+		}
+	}()
+	trace, err := tracing.Setup(ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
+	if err != nil {
+		return a.fail(err)
+	}
+	device := cpu.Open(a.threads)
+	defer device.Close()
+	view := newProgress(a)
+	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Emit: view.event})
+	view.end()
+	if e := trace.Shutdown(); e != nil {
+		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), e)
+	}
+	if err != nil {
+		code := a.fail(err)
+		if code == exitInterrupted && !a.json {
+			fmt.Fprintln(a.stderr, "Run apply again to go on from there.")
+		}
+		return code
+	}
+	if !a.json {
+		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
+		for _, n := range sortedKeys(p.Outputs) {
+			v := dsl.Show(p.Outputs[n])
+			if p.OutputDoc[n].Sensitive {
+				v = "(sensitive)"
+			}
+			fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
+		}
+	} else {
+		a.line(map[string]any{"type": "outputs", "outputs": planJSON(p)["outputs"]})
+	}
+	return exitOK
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/runtime"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitChanges     = 2 // plan -detailed-exitcode
+	exitUnformatted = 3 // fmt -check
+	exitInterrupted = 130
+)
+
+// app is one call of the program.
+type app struct {
+	ctx            context.Context
+	env            []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	json, noColor    bool
+	device, stateDir string
+	threads          int
+	vars, varFiles   list
+}
+
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// command is a row of the table of commands.
+type command struct {
+	name     string
+	args     string
+	synopsis string
+	example  string
+	flags    func(a *app, f *flag.FlagSet)
+	most     int // positional arguments at most
+	run      func(a *app, args []string) int
+}
+
+var commands []command
+
+func init() {
+	commands = []command{
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), stateCommand(),
+		reportCommand(), devicesCommand(), schemaCommand(), sampleCommand(), completionCommand(), versionCommand(),
+	}
+}
+
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{ctx: ctx, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) == 0 || args[0] == "help" && len(args) == 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		usage(stdout)
+		return exitOK
+	}
+	if args[0] == "-version" || args[0] == "--version" {
+		args[0] = "version"
+	}
+	if args[0] == "help" {
+		args = []string{args[1], "-help"}
+	}
+	for i := range commands {
+		if commands[i].name == args[0] {
+			return a.dispatch(&commands[i], args[1:])
+		}
+	}
+	fmt.Fprintf(stderr, "stepflow: there is no command %q.%s Run stepflow help for the list.\n", args[0], nearest(args[0]))
+	return exitUsage
+}
+
+func nearest(given string) string {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	return dsl.Suggest(given, names)
+}
+
+// dispatch parses flags before and behind the arguments.
+func (a *app) dispatch(c *command, args []string) int {
+	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.BoolVar(&a.noColor, "no-color", false, "no colours")
+	if c.flags != nil {
+		c.flags(a, f)
+	}
+	var rest []string
+	for {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				c.help(a.stdout, f)
+				return exitOK
+			}
+			fmt.Fprintf(a.stderr, "stepflow %s: %v. Run stepflow %s -help for its flags.\n", c.name, err, c.name)
+			return exitUsage
+		}
+		args = f.Args()
+		if len(args) == 0 {
+			break
+		}
+		rest, args = append(rest, args[0]), args[1:]
+	}
+	if len(rest) > c.most {
+		fmt.Fprintf(a.stderr, "stepflow %s: takes at most %d arguments, not %d. Usage: stepflow %s %s\n", c.name, c.most, len(rest), c.name, c.args)
+		return exitUsage
+	}
+	return c.run(a, rest)
+}
+
+func (c *command) help(w io.Writer, f *flag.FlagSet) {
+	fmt.Fprintf(w, "Usage: stepflow %s %s\n\n%s\n\nFlags:\n", c.name, c.args, c.synopsis)
+	f.VisitAll(func(x *flag.Flag) {
+		def := ""
+		if x.DefValue != "" && x.DefValue != "false" && x.DefValue != "0" {
+			def = " (default " + x.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  -%-18s %s%s\n", x.Name, x.Usage, def)
+	})
+	if c.example != "" {
+		fmt.Fprintf(w, "\nExample:\n  %s\n", strings.ReplaceAll(c.example, "\n", "\n  "))
+	}
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\nUsage: stepflow COMMAND [flags] [DIR]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, strings.SplitN(c.synopsis, ".", 2)[0])
+	}
+	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help tells a command's flags and gives an example.\n")
+}
+
+// common adds the flags of commands that read a pipeline.
+func common(a *app, f *flag.FlagSet) {
+	f.BoolVar(&a.json, "json", false, "write JSON for machines")
+	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu")
+	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+	f.Var(&a.vars, "var", "set a variable, as name=value; can be repeated")
+	f.Var(&a.varFiles, "var-file", "read variables from a file; can be repeated")
+}
+
+func (a *app) inputs() dsl.Inputs {
+	return dsl.Inputs{Env: a.env, Vars: a.vars, VarFiles: a.varFiles}
+}
+
+func dirArg(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return "."
+}
+
+// caps gives what planning needs to know of the device.
+func (a *app) caps() (gpu.Caps, error) {
+	switch {
+	case a.device == "" || a.device == "cpu":
+		return cpu.PlanCaps(), nil
+	case strings.HasPrefix(a.device, "cuda"):
+		return gpu.Caps{}, fmt.Errorf("this binary has no CUDA device; use -device cpu")
+	}
+	return gpu.Caps{}, fmt.Errorf("there is no device %q; use -device cpu", a.device)
+}
+
+// plan makes a plan and prints what is wrong; ok is false if apply could not go on.
+func (a *app) plan(args []string) (p *runtime.Plan, ok bool) {
+	caps, err := a.caps()
+	if err != nil {
+		a.fail(err)
+		return nil, false
+	}
+	p, diags := runtime.NewPlan(runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Caps: caps})
+	a.diagnostics(diags, p.Config.Files)
+	return p, !diags.HasErrors()
+}
+
+// fail prints an error that is not the user's text.
+func (a *app) fail(err error) int {
+	if a.json {
+		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
+	} else {
+		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)
+	}
+	if errors.Is(err, runtime.ErrInterrupted) {
+		return exitInterrupted
+	}
+	return exitError
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v := info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+				return "devel " + s.Value[:min(12, len(s.Value))]
+			}
+		}
+		if v != "" && v != "(devel)" {
+			return v
+		}
+	}
+	return "devel"
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

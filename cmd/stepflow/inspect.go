@@ -1,0 +1,385 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/gpu/cpu"
+	"stepflow/runtime"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/state"
+)
+
+func fmtCommand() command {
+	var check bool
+	return command{name: "fmt", args: "[-check] [DIR]", most: 1,
+		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with 3 if some would.",
+		example:  "stepflow fmt -check pipelines/quickstart",
+		flags: func(_ *app, f *flag.FlagSet) {
+			f.BoolVar(&check, "check", false, "only list files that are not formatted")
+		},
+		run: func(a *app, args []string) int {
+			path := dirArg(args)
+			files := []string{path}
+			if st, err := os.Stat(path); err != nil {
+				return a.fail(err)
+			} else if st.IsDir() {
+				if files, err = filepath.Glob(filepath.Join(path, "*.hcl")); err != nil {
+					return a.fail(err)
+				}
+			}
+			code := exitOK
+			for _, f := range files {
+				src, err := os.ReadFile(f)
+				if err != nil {
+					return a.fail(err)
+				}
+				out := dsl.Format(src)
+				if bytes.Equal(src, out) {
+					continue
+				}
+				fmt.Fprintln(a.stdout, f)
+				if check {
+					code = exitUnformatted
+					continue
+				}
+				if err := durable.WriteFile(f, out); err != nil {
+					return a.fail(err)
+				}
+			}
+			return code
+		}}
+}
+
+func graphCommand() command {
+	var stage string
+	return command{name: "graph", args: "[flags] [DIR]", most: 1,
+		synopsis: "Writes the pipeline's graph in DOT. With -stage NAME: the operations of one training step of that stage.",
+		example:  "stepflow graph pipelines/quickstart | dot -Tsvg > pipeline.svg",
+		flags: func(a *app, f *flag.FlagSet) {
+			common(a, f)
+			f.StringVar(&stage, "stage", "", "draw the operations of this stage's training step")
+		},
+		run: func(a *app, args []string) int {
+			p, ok := a.plan(args)
+			if !ok {
+				return exitError
+			}
+			if stage == "" {
+				fmt.Fprint(a.stdout, runtime.DOT(p))
+				return exitOK
+			}
+			for _, x := range p.Actions {
+				if x.Stage != nil && (x.Addr.Name == stage || x.Addr.String() == stage) {
+					fmt.Fprint(a.stdout, runtime.StageDOT(x.Stage))
+					return exitOK
+				}
+			}
+			return a.fail(fmt.Errorf("the pipeline has no planned stage %q", stage))
+		}}
+}
+
+// stateOf opens the state for reading.
+func (a *app) stateOf(args []string) (*state.Dir, error) {
+	if a.stateDir != "" {
+		return state.Read(a.stateDir)
+	}
+	dir := dirArg(args)
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		dir = filepath.Dir(dir)
+	}
+	return state.Read(filepath.Join(dir, ".stepflow"))
+}
+
+func showCommand() command {
+	return command{name: "show", args: "[flags] [ADDR]", most: 1, flags: inspectFlags,
+		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block.",
+		example:  "stepflow show -dir pipelines/quickstart stage.seed",
+		run: func(a *app, args []string) int {
+			d, err := a.stateOf(inspected)
+			if err != nil {
+				return a.fail(err)
+			}
+			if len(args) == 1 {
+				b := d.State.Blocks[args[0]]
+				if b == nil {
+					return a.fail(fmt.Errorf("the state has no block %s.%s", args[0], dsl.Suggest(args[0], d.State.Names())))
+				}
+				return a.printBlock(args[0], b)
+			}
+			if a.json {
+				a.line(d.State)
+				return exitOK
+			}
+			if len(d.State.Blocks) == 0 {
+				fmt.Fprintln(a.stdout, "Nothing has run yet.")
+			}
+			for _, n := range d.State.Names() {
+				a.printBlock(n, d.State.Blocks[n])
+			}
+			return exitOK
+		}}
+}
+
+// inspected is the folder of commands that take -dir, as the argument is something else.
+var inspected []string
+
+func inspectFlags(a *app, f *flag.FlagSet) {
+	inspected = nil
+	f.BoolVar(&a.json, "json", false, "write JSON for machines")
+	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
+	f.Func("dir", "folder of the pipeline (default: the current folder)", func(s string) error { inspected = []string{s}; return nil })
+}
+
+func (a *app) printBlock(name string, b *state.Block) int {
+	if a.json {
+		a.line(b)
+		return exitOK
+	}
+	fmt.Fprintf(a.stdout, "%s: %s", a.paint(bold, name), b.Status)
+	if b.Steps > 0 {
+		fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
+	}
+	fmt.Fprintln(a.stdout)
+	if b.Dir != "" {
+		fmt.Fprintf(a.stdout, "  files    %s\n", b.Dir)
+	}
+	if b.Content != "" {
+		fmt.Fprintf(a.stdout, "  content  %s\n", b.Content)
+	}
+	if m := b.Memory; m != nil {
+		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n", m.Planned, m.Measured, m.Vanilla)
+	}
+	for _, k := range sortedKeys(b.Values) {
+		v, err := json.Marshal(b.Values[k])
+		if err == nil {
+			fmt.Fprintf(a.stdout, "  %-8s %s\n", k, v)
+		}
+	}
+	if b.Error != "" {
+		fmt.Fprintf(a.stdout, "  error    %s\n", b.Error)
+	}
+	return exitOK
+}
+
+func outputCommand() command {
+	var raw bool
+	return command{name: "output", args: "[flags] [NAME]", most: 1,
+		flags: func(a *app, f *flag.FlagSet) {
+			inspectFlags(a, f)
+			f.BoolVar(&raw, "raw", false, "print a text or number without quotes")
+		},
+		synopsis: "Prints the outputs of the last apply, or one of them.",
+		example:  "stepflow output -dir pipelines/quickstart -raw perplexity",
+		run: func(a *app, args []string) int {
+			d, err := a.stateOf(inspected)
+			if err != nil {
+				return a.fail(err)
+			}
+			show := func(o state.Output) string {
+				if o.Sensitive {
+					return "(sensitive)"
+				}
+				if s, ok := o.Value.(string); ok && raw {
+					return s
+				}
+				b, _ := json.Marshal(o.Value)
+				return string(b)
+			}
+			if len(args) == 1 {
+				o, ok := d.State.Outputs[args[0]]
+				if !ok {
+					return a.fail(fmt.Errorf("there is no output %q.%s", args[0], dsl.Suggest(args[0], sortedKeys(d.State.Outputs))))
+				}
+				fmt.Fprintln(a.stdout, show(o))
+				return exitOK
+			}
+			if a.json {
+				a.line(d.State.Outputs)
+				return exitOK
+			}
+			for _, n := range sortedKeys(d.State.Outputs) {
+				fmt.Fprintf(a.stdout, "%s = %s\n", n, show(d.State.Outputs[n]))
+			}
+			return exitOK
+		}}
+}
+
+func stateCommand() command {
+	return command{name: "state", args: "list | check | rm ADDR …", most: 100, flags: inspectFlags,
+		synopsis: "Lists the blocks in the state, checks the state, or forgets blocks: their files are removed and they run anew.",
+		example:  "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
+		run: func(a *app, args []string) int {
+			switch {
+			case len(args) == 1 && args[0] == "list":
+				d, err := a.stateOf(inspected)
+				if err != nil {
+					return a.fail(err)
+				}
+				for _, n := range d.State.Names() {
+					fmt.Fprintln(a.stdout, n)
+				}
+				return exitOK
+			case len(args) == 1 && args[0] == "check":
+				d, err := a.stateOf(inspected)
+				if err != nil {
+					return a.fail(err)
+				}
+				if err := runtime.CheckState(d); err != nil {
+					return a.fail(err)
+				}
+				fmt.Fprintf(a.stdout, "%d blocks, all as recorded.\n", len(d.State.Blocks))
+				return exitOK
+			case len(args) >= 2 && args[0] == "rm":
+				return a.forget(args[1:])
+			}
+			fmt.Fprintln(a.stderr, "stepflow state: write state list, state check or state rm ADDR …")
+			return exitUsage
+		}}
+}
+
+func (a *app) forget(names []string) int {
+	read, err := a.stateOf(inspected)
+	if err != nil {
+		return a.fail(err)
+	}
+	for _, n := range names {
+		if read.State.Blocks[n] == nil {
+			return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, read.State.Names())))
+		}
+	}
+	d, err := state.Open(read.Path)
+	if err != nil {
+		return a.fail(err)
+	}
+	defer d.Close()
+	for _, n := range names {
+		x, err := addr.Parse(n)
+		if err != nil {
+			return a.fail(err)
+		}
+		delete(d.State.Blocks, n)
+		if err := d.Save(); err != nil {
+			return a.fail(err)
+		}
+		if err := os.RemoveAll(filepath.Join(d.Path, (&runtime.Action{Addr: x}).Dir())); err != nil {
+			return a.fail(err)
+		}
+		fmt.Fprintf(a.stdout, "removed %s\n", n)
+	}
+	return exitOK
+}
+
+func devicesCommand() command {
+	return command{name: "devices", args: "[-json]", synopsis: "Lists the devices this binary can use, with memory.", example: "stepflow devices",
+		flags: func(a *app, f *flag.FlagSet) { f.BoolVar(&a.json, "json", false, "write JSON for machines") },
+		run: func(a *app, _ []string) int {
+			d := cpu.Open(0)
+			defer d.Close()
+			c := d.Caps()
+			peak := d.PeakFLOPs()
+			if a.json {
+				a.line([]map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak, "precision": "fp32"}})
+				return exitOK
+			}
+			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s, fp32, %sFLOP/s measured\n", c.Name, c.Threads, dsl.FormatBytes(c.Memory), count(peak))
+			fmt.Fprintln(a.stdout, "cuda  not in this binary")
+			return exitOK
+		}}
+}
+
+func schemaCommand() command {
+	var markdown bool
+	return command{name: "schema", args: "[-json | -markdown]", synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page.", example: "stepflow schema -json",
+		flags: func(a *app, f *flag.FlagSet) {
+			f.BoolVar(&a.json, "json", false, "write JSON for machines")
+			f.BoolVar(&markdown, "markdown", false, "write the reference page")
+		},
+		run: func(a *app, _ []string) int {
+			if a.json {
+				a.line(dsl.SchemaJSON())
+			} else {
+				fmt.Fprint(a.stdout, dsl.Reference())
+			}
+			return exitOK
+		}}
+}
+
+func sampleCommand() command {
+	out, perGroup := "data", 32
+	return command{name: "sample", args: "go-docs [-o DIR]", most: 1,
+		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document a package, as parquet with FineWeb-Edu's columns.",
+		example:  "stepflow sample go-docs -o pipelines/quickstart/data",
+		flags: func(_ *app, f *flag.FlagSet) {
+			f.StringVar(&out, "o", "data", "folder to write to")
+			f.IntVar(&perGroup, "rows", 32, "rows in a row group")
+		},
+		run: func(a *app, args []string) int {
+			if len(args) != 1 || args[0] != "go-docs" || perGroup < 1 {
+				fmt.Fprintln(a.stderr, "stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
+				return exitUsage
+			}
+			root, err := exec.Command("go", "env", "GOROOT").Output()
+			if err != nil {
+				return a.fail(fmt.Errorf("the sample is made of the Go standard library's documentation, and go env GOROOT failed: %w", err))
+			}
+			rows, err := fineweb.GoDocs(strings.TrimSpace(string(root)))
+			if err != nil {
+				return a.fail(err)
+			}
+			if err := os.MkdirAll(out, 0o777); err != nil {
+				return a.fail(err)
+			}
+			path := filepath.Join(out, "go-docs.parquet")
+			if err := fineweb.WriteParquet(path, rows, perGroup); err != nil {
+				return a.fail(err)
+			}
+			n := 0
+			for _, r := range rows {
+				n += len(r.Text)
+			}
+			fmt.Fprintf(a.stdout, "%s: %d documents, %s of text\n", path, len(rows), dsl.FormatBytes(int64(n)))
+			return exitOK
+		}}
+}
+
+func versionCommand() command {
+	return command{name: "version", synopsis: "Prints the version.", run: func(a *app, _ []string) int {
+		fmt.Fprintf(a.stdout, "stepflow %s\n", version())
+		return exitOK
+	}}
+}
+
+func completionCommand() command {
+	return command{name: "completion", args: "bash|zsh|fish", most: 1, synopsis: "Prints a completion script for a shell.", example: "source <(stepflow completion bash)",
+		run: func(a *app, args []string) int {
+			var names []string
+			for _, c := range commands {
+				names = append(names, c.name)
+			}
+			words := strings.Join(names, " ")
+			switch strings.Join(args, " ") {
+			case "bash":
+				fmt.Fprintf(a.stdout, "_stepflow() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W %q -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _stepflow stepflow\n", words)
+			case "zsh":
+				fmt.Fprintf(a.stdout, "#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\ncompdef _stepflow stepflow\n", words)
+			case "fish":
+				for _, c := range commands {
+					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, strings.SplitN(c.synopsis, ".", 2)[0])
+				}
+			default:
+				fmt.Fprintln(a.stderr, "stepflow completion: name a shell: bash, zsh or fish")
+				return exitUsage
+			}
+			return exitOK
+		}}
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/runtime"
+)
+
+func validateCommand() command {
+	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
+		synopsis: "Checks a pipeline: syntax, names, references, types. Every problem of every file is shown at once. Data and state are not read.",
+		example:  "stepflow validate pipelines/quickstart",
+		run: func(a *app, args []string) int {
+			cfg, diags := dsl.Load(dirArg(args), a.inputs())
+			a.diagnostics(diags, cfg.Files)
+			errs, warns := 0, 0
+			for _, d := range diags {
+				if d.Severity == hcl.DiagError {
+					errs++
+				} else {
+					warns++
+				}
+			}
+			if a.json {
+				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs, "warning_count": warns})
+			} else if errs == 0 {
+				fmt.Fprintf(a.stdout, "The pipeline is valid: %d blocks.\n", len(cfg.Blocks))
+			} else {
+				fmt.Fprintf(a.stderr, "%d errors.\n", errs)
+			}
+			if errs > 0 {
+				return exitError
+			}
+			return exitOK
+		}}
+}
+
+func planCommand() command {
+	var detailed, explain bool
+	return command{name: "plan", args: "[flags] [DIR]", most: 1,
+		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. Nothing is run.",
+		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
+		flags: func(a *app, f *flag.FlagSet) {
+			common(a, f)
+			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing is to run, 2 if something is, 1 on errors")
+			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
+		},
+		run: func(a *app, args []string) int {
+			p, ok := a.plan(args)
+			if !ok {
+				return exitError
+			}
+			if a.json {
+				a.line(planJSON(p))
+			} else {
+				a.printPlan(a.stdout, p, explain)
+			}
+			if detailed && p.Changes() {
+				return exitChanges
+			}
+			return exitOK
+		}}
+}
+
+var verbs = map[runtime.Verb]struct {
+	symbol string
+	color  color
+}{runtime.Run: {"+", green}, runtime.Resume: {"~", yellow}, runtime.UpToDate: {" ", dim}, runtime.Ready: {" ", dim}, runtime.Deferred: {"?", cyan}}
+
+func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
+	for _, d := range p.Discards() {
+		fmt.Fprintf(w, "%s %s throws away %d trained steps: %s\n", a.paint(red, "!"), d.Addr, d.Discards, d.Why)
+	}
+	width := 0
+	for _, x := range p.Actions {
+		width = max(width, len(x.Addr.String()))
+	}
+	counts := map[runtime.Verb]int{}
+	for _, x := range p.Actions {
+		counts[x.Verb]++
+		v := verbs[x.Verb]
+		why := x.Why
+		if x.Verb == runtime.Ready {
+			why = summary(x)
+		}
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, a.paint(v.color, fmt.Sprintf("%-10s", x.Verb)), why), " "))
+		for _, warn := range x.Warnings {
+			fmt.Fprintf(w, "      %s %s\n", a.paint(yellow, "warning:"), warn)
+		}
+		if x.Stage != nil {
+			a.printStage(w, x.Stage)
+		}
+		if explain {
+			for _, n := range sortedKeys(x.Attrs) {
+				fmt.Fprintf(w, "      %s = %s\n", n, x.Attrs[n])
+			}
+		}
+	}
+	for _, n := range sortedKeys(p.Outputs) {
+		v := dsl.Show(p.Outputs[n])
+		if p.OutputDoc[n].Sensitive {
+			v = "(sensitive)"
+		}
+		fmt.Fprintf(w, "  output.%s = %s\n", n, v)
+	}
+	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date.\n", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+}
+
+// summary is what there is to say of a block of configuration.
+func summary(x *runtime.Action) string {
+	switch {
+	case x.Data != nil && x.Data.Remote:
+		return strings.Join(x.Data.Source.Patterns, ", ")
+	case x.Data != nil:
+		return fmt.Sprintf("%d rows in %d files", x.Data.Rows, len(x.Data.Files))
+	case x.Token != nil:
+		return fmt.Sprintf("%d tokens", x.Token.VocabSize)
+	case x.Memory != nil:
+		m := x.Memory
+		return fmt.Sprintf("layers %v: model states %s at most, vanilla %s (%.2f %% less; layers alone %.2f %%)", m.Layers, dsl.FormatBytes(m.Peak), dsl.FormatBytes(m.Vanilla), 100*m.Saving, 100*m.LayersSaving)
+	}
+	return ""
+}
+
+func (a *app) printStage(w io.Writer, s *runtime.Stage) {
+	f := s.Figures
+	grown := ""
+	if s.Grow != nil {
+		grown = fmt.Sprintf(" (%d new by %s, %s)", s.Grow.Layers, s.Grow.Method, s.Grow.Position)
+	}
+	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
+	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
+	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
+	var parts []string
+	for _, k := range runtime.ByteKinds {
+		if f.ByKind[k] > 0 {
+			parts = append(parts, k+" "+dsl.FormatBytes(f.ByKind[k]))
+		}
+	}
+	fmt.Fprintf(w, "      memory      %s\n", strings.Join(parts, ", "))
+	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
+	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize))
+}
+
+// planJSON is the plan for machines.
+func planJSON(p *runtime.Plan) map[string]any {
+	var actions []map[string]any
+	for _, x := range p.Actions {
+		m := map[string]any{"address": x.Addr.String(), "action": strings.ReplaceAll(string(x.Verb), " ", "_"), "reason": x.Why, "recipe": x.Recipe, "attributes": x.Attrs}
+		if x.FromStep > 0 {
+			m["from_step"] = x.FromStep
+		}
+		if x.Discards > 0 {
+			m["discards_steps"] = x.Discards
+		}
+		if len(x.Warnings) > 0 {
+			m["warnings"] = x.Warnings
+		}
+		if x.Stage != nil {
+			m["stage"], m["vanilla"] = x.Stage.Figures, x.Stage.Vanilla
+			m["layers"], m["program"] = x.Stage.LayerIDs(), x.Stage.Program.Hash()
+		}
+		if x.Memory != nil {
+			m["memory_plan"] = x.Memory
+		}
+		actions = append(actions, m)
+	}
+	outputs := map[string]any{}
+	for n, v := range p.Outputs {
+		if p.OutputDoc[n].Sensitive {
+			outputs[n] = "(sensitive)"
+		} else {
+			outputs[n] = dsl.Show(v)
+		}
+	}
+	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputs, "changes": p.Changes()}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+)
+
+type color string
+
+const (
+	red    color = "31"
+	green  color = "32"
+	yellow color = "33"
+	cyan   color = "36"
+	bold   color = "1"
+	dim    color = "2"
+)
+
+// paint colours text on a terminal, unless NO_COLOR or -no-color ask for none.
+func (a *app) paint(c color, s string) string {
+	if a.noColor || os.Getenv("NO_COLOR") != "" || !isTerminal(a.stdout) {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
+
+// line writes a JSON object on a line of its own.
+func (a *app) line(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b, _ = json.Marshal(map[string]any{"type": "log", "message": "a value could not be written: " + err.Error()})
+	}
+	fmt.Fprintf(a.stdout, "%s\n", b)
+}
+
+// diagnostics prints problems in order of place: file:line,col, the source, what, why, what to do.
+func (a *app) diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File) {
+	list := append(hcl.Diagnostics(nil), diags...)
+	sort.SliceStable(list, func(i, j int) bool {
+		x, y := list[i], list[j]
+		if x.Severity != y.Severity {
+			return x.Severity < y.Severity
+		}
+		if x.Subject == nil || y.Subject == nil {
+			return x.Subject == nil && y.Subject != nil
+		}
+		if x.Subject.Filename != y.Subject.Filename {
+			return x.Subject.Filename < y.Subject.Filename
+		}
+		return x.Subject.Start.Byte < y.Subject.Start.Byte
+	})
+	for _, d := range list {
+		if a.json {
+			a.line(jsonDiagnostic(d))
+		} else {
+			fmt.Fprint(a.stderr, a.renderDiagnostic(d, files), "\n")
+		}
+	}
+}
+
+func jsonDiagnostic(d *hcl.Diagnostic) map[string]any {
+	m := map[string]any{"type": "diagnostic", "severity": severity(d), "summary": d.Summary, "detail": d.Detail}
+	if s := d.Subject; s != nil {
+		m["range"] = map[string]any{"filename": s.Filename, "start": map[string]int{"line": s.Start.Line, "column": s.Start.Column}, "end": map[string]int{"line": s.End.Line, "column": s.End.Column}}
+	}
+	return m
+}
+
+func severity(d *hcl.Diagnostic) string {
+	if d.Severity == hcl.DiagWarning {
+		return "warning"
+	}
+	return "error"
+}
+
+// renderDiagnostic is one problem as text.
+func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) string {
+	var b strings.Builder
+	title, c := "Error: ", red
+	if d.Severity == hcl.DiagWarning {
+		title, c = "Warning: ", yellow
+	}
+	fmt.Fprintf(&b, "%s%s\n", a.paint(c, title), a.paint(bold, d.Summary))
+	if s := d.Subject; s != nil {
+		fmt.Fprintf(&b, "  %s:%d,%d\n", s.Filename, s.Start.Line, s.Start.Column)
+		if f := files[s.Filename]; f != nil {
+			lines := bytes.Split(f.Bytes, []byte("\n"))
+			if n := s.Start.Line; n >= 1 && n <= len(lines) {
+				text := strings.ReplaceAll(strings.TrimRight(string(lines[n-1]), "\r"), "\t", " ")
+				end := s.End.Column
+				if s.End.Line > n || end > len(text)+1 {
+					end = len(text) + 1
+				}
+				fmt.Fprintf(&b, "  %4d | %s\n", n, text)
+				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", max(s.Start.Column-1, 0)), a.paint(c, strings.Repeat("^", max(end-s.Start.Column, 1))))
+			}
+		}
+	}
+	if d.Expression != nil && d.EvalContext != nil {
+		for _, line := range seenValues(d) {
+			fmt.Fprintf(&b, "  where %s\n", line)
+		}
+	}
+	if d.Detail != "" {
+		fmt.Fprintf(&b, "  %s\n", d.Detail)
+	}
+	return b.String()
+}
+
+// seenValues lists the values an expression was made of.
+func seenValues(d *hcl.Diagnostic) (out []string) {
+	seen := map[string]bool{}
+	for _, t := range d.Expression.Variables() {
+		v, diags := t.TraverseAbs(d.EvalContext)
+		if diags.HasErrors() {
+			continue
+		}
+		name := traversal(t)
+		text := dsl.Show(v)
+		if seen[name] || len(text) > 80 {
+			continue
+		}
+		seen[name] = true
+		out = append(out, name+" is "+text)
+	}
+	return out
+}
+
+func traversal(t hcl.Traversal) string {
+	var b strings.Builder
+	for _, s := range t {
+		switch x := s.(type) {
+		case hcl.TraverseRoot:
+			b.WriteString(x.Name)
+		case hcl.TraverseAttr:
+			b.WriteString("." + x.Name)
+		case hcl.TraverseIndex:
+			b.WriteString("[" + dsl.Show(x.Key) + "]")
+		}
+	}
+	return b.String()
+}
+
+// count writes a large number with a unit: 1.23M.
+func count(n float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if n >= u.size {
+			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%.4g", n)
+}
+
+func percentLess(now, before int64) string {
+	if before <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f %% less than vanilla's", 100*(1-float64(now)/float64(before)))
+}

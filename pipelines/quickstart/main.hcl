@@ -1,0 +1,198 @@
+# A LLaMA of 6 layers, trained in three STEP stages on the documentation of the Go standard library.
+# make quickstart makes the data and runs this; make quickstart-compare also trains the same model
+# all at once with the same number of FLOPs.
+
+variable "tokens" {
+  type        = number
+  default     = 1.1e6
+  description = "training tokens over the three stages"
+  validation {
+    condition     = var.tokens >= 3e4
+    error_message = "each stage needs at least one batch of 2048 tokens, and the first trains on an eighth of the tokens"
+  }
+}
+
+variable "compare" {
+  type        = bool
+  default     = false
+  description = "also train all layers at once, with the FLOPs of the three stages"
+}
+
+locals {
+  sequence_length = 128
+  batch_size      = 16
+}
+
+data "fineweb_edu" "docs" {
+  source              = "data/*.parquet"
+  min_int_score       = 3
+  validation_fraction = 0.08
+  seed                = 7
+}
+
+tokenizer "bpe" "docs" {
+  train_on   = data.fineweb_edu.docs
+  vocab_size = 2048
+}
+
+model "llama" "target" {
+  vocab_size              = tokenizer.bpe.docs.vocab_size
+  hidden_size             = 128
+  intermediate_size       = 344
+  num_hidden_layers       = 6
+  num_attention_heads     = 4
+  num_key_value_heads     = 2
+  max_position_embeddings = 256
+  rope_theta              = 10000
+  rms_norm_eps            = 1e-5
+  tie_word_embeddings     = true
+  seed                    = 1
+}
+
+peft "lora" "adapter" {
+  r              = 8
+  lora_alpha     = 16
+  target_modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+}
+
+optimizer "adamw" "main" {
+  learning_rate = 3e-3
+  betas         = [0.9, 0.95]
+  weight_decay  = 0.1
+  max_grad_norm = 1.0
+}
+
+memory_plan "three" {
+  model     = model.llama.target
+  peft      = peft.lora.adapter
+  stages    = 3
+  precision = "fp32"
+}
+
+stage "seed" {
+  model  = model.llama.target
+  layers = memory_plan.three.layers[0]
+  train {
+    data            = data.fineweb_edu.docs
+    tokenizer       = tokenizer.bpe.docs
+    optimizer       = optimizer.adamw.main
+    sequence_length = local.sequence_length
+    batch_size      = local.batch_size
+    tokens          = var.tokens * 0.4
+    stop_at         = 0.75
+    schedule "cosine" {
+      warmup_ratio = 0.05
+      min_lr_ratio = 0.1
+    }
+    checkpoint { every_steps = 100 }
+  }
+}
+
+stage "middle" {
+  from = stage.seed
+  grow "interpolation" {
+    layers   = memory_plan.three.layers[1]
+    position = "upper"
+  }
+  freeze  = ["inherited"]
+  adapter = peft.lora.adapter
+  train {
+    data            = data.fineweb_edu.docs
+    tokenizer       = tokenizer.bpe.docs
+    optimizer       = optimizer.adamw.main
+    sequence_length = local.sequence_length
+    batch_size      = local.batch_size
+    tokens          = var.tokens * 0.4
+    stop_at         = 0.75
+    schedule "cosine" {
+      warmup_ratio = 0.05
+      min_lr_ratio = 0.1
+    }
+    checkpoint { every_steps = 100 }
+  }
+}
+
+stage "final" {
+  from = stage.middle
+  grow "interpolation" {
+    layers   = memory_plan.three.layers[2]
+    position = "upper"
+  }
+  freeze  = ["inherited"]
+  adapter = peft.lora.adapter
+  train {
+    data            = data.fineweb_edu.docs
+    tokenizer       = tokenizer.bpe.docs
+    optimizer       = optimizer.adamw.main
+    sequence_length = local.sequence_length
+    batch_size      = local.batch_size
+    tokens          = var.tokens * 0.4
+    schedule "cosine" {
+      warmup_ratio = 0.05
+      min_lr_ratio = 0.02
+    }
+    checkpoint { every_steps = 100 }
+  }
+}
+
+stage "vanilla" {
+  count = var.compare ? 1 : 0
+  model = model.llama.target
+  train {
+    data            = data.fineweb_edu.docs
+    tokenizer       = tokenizer.bpe.docs
+    optimizer       = optimizer.adamw.main
+    sequence_length = local.sequence_length
+    batch_size      = local.batch_size
+    flops           = stage.seed.flops + stage.middle.flops + stage.final.flops
+    schedule "cosine" {
+      warmup_ratio = 0.05
+      min_lr_ratio = 0.02
+    }
+    checkpoint { every_steps = 100 }
+  }
+}
+
+evaluate "perplexity" "step" {
+  model = stage.final
+  data  = data.fineweb_edu.docs.validation
+}
+
+evaluate "perplexity" "vanilla" {
+  count = var.compare ? 1 : 0
+  model = stage.vanilla[0]
+  data  = data.fineweb_edu.docs.validation
+}
+
+evaluate "generation" "samples" {
+  model          = stage.final
+  prompts        = ["Package strings implements", "The function returns an error if"]
+  max_new_tokens = 32
+  temperature    = 0.7
+  top_p          = 0.9
+  seed           = 3
+}
+
+export "huggingface" "model" {
+  model = stage.final
+  path  = "out/model"
+}
+
+output "validation_loss" {
+  value       = evaluate.perplexity.step.loss
+  description = "nats a token on held-out packages"
+}
+
+output "unigram_entropy" {
+  value       = evaluate.perplexity.step.unigram_entropy
+  description = "what a model that sees no context can reach at best, nats a token"
+}
+
+output "bits_per_byte" {
+  value = evaluate.perplexity.step.bits_per_byte
+}
+
+output "vanilla_validation_loss" {
+  value       = var.compare ? evaluate.perplexity.vanilla[0].loss : null
+  description = "all layers at once, equal FLOPs"
+}

@@ -1,0 +1,303 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
+)
+
+// ApplyOptions say how to run a plan.
+type ApplyOptions struct {
+	Device gpu.Device
+	Trace  *tracing.Tracing
+	Emit   func(Event) // called for everything that happens; nil for silence
+}
+
+// runner walks a plan.
+type runner struct {
+	ctx       context.Context
+	plan      *Plan
+	pl        *planner
+	dir       *state.Dir
+	device    gpu.Device
+	obs       *observer
+	peak      float64
+	tokens    map[addr.Addr]*tokenizer.Tokenizer
+	afterStep func(a *Action, step int) // tests stop a run here
+}
+
+// Apply runs a plan. Cancelling ctx ends it at the next step with a checkpoint and ErrInterrupted.
+// Every block's start and end is recorded in the state before and after it runs.
+func Apply(ctx context.Context, p *Plan, o ApplyOptions) error { return apply(ctx, p, o, nil) }
+
+func apply(ctx context.Context, p *Plan, o ApplyOptions, afterStep func(*Action, int)) (err error) {
+	dir, err := state.Open(p.StateDir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := dir.Close(); err == nil {
+			err = e
+		}
+	}()
+	if dir.State.Serial != p.State.Serial {
+		return fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
+	}
+	caps := o.Device.Caps()
+	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, afterStep: afterStep,
+		obs: &observer{trace: o.Trace, emit: o.Emit, device: caps.Name, stepEvery: p.StepEvery}}
+	r.pl.state = dir.State
+	ctx, end := o.Trace.Span(ctx, "apply", tracing.KV{Key: tracing.Device, Value: caps.Name})
+	defer func() { end(err) }()
+	byBlock := map[addr.Addr][]*Action{}
+	for _, a := range p.Actions {
+		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
+	}
+	r.pl.scope = p.Config.NewScope()
+	for _, b := range p.Config.Blocks {
+		if b.Kind.Name == "output" {
+			continue
+		}
+		if err := r.block(ctx, b, byBlock[b.Addr]); err != nil {
+			return err
+		}
+	}
+	return r.outputs()
+}
+
+// block runs the instances of a block and puts what they made into scope. Deferred ones are planned
+// now: what they waited for is known.
+func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) error {
+	instances, diags := r.pl.scope.Instances(b)
+	if diags.HasErrors() {
+		return diagError(diags)
+	}
+	exports := make([]cty.Value, len(instances))
+	for i, a := range actions {
+		known, err := r.action(ctx, a)
+		if err != nil {
+			return err
+		}
+		exports[i] = known
+	}
+	r.pl.expose(b, instances, exports)
+	return nil
+}
+
+func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
+	// Decide again: the ids of what came before are now those of what it made. This also plans
+	// deferred blocks, and gives the exports of configuration.
+	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each}
+	exports, diags := r.pl.instance(fresh)
+	if diags.HasErrors() {
+		return exports, diagError(diags)
+	}
+	if a.Stage != nil && fresh.Stage.Program.Hash() != a.Stage.Program.Hash() {
+		return exports, fmt.Errorf("%s: the program differs from the one that was planned: plan again", a.Addr)
+	}
+	*a = *fresh
+	r.pl.done[a.Addr] = a
+	if a.Verb != Run && a.Verb != Resume {
+		return exports, nil
+	}
+	if a.Data == nil && r.ctx.Err() != nil {
+		return exports, ErrInterrupted
+	}
+	if err := r.run(ctx, a); err != nil {
+		return exports, fmt.Errorf("%s: %w", a.Addr, err)
+	}
+	entry := r.dir.State.Blocks[a.Addr.String()]
+	r.pl.ids[a.Addr] = entry.Content
+	r.pl.pending[a.Addr] = false
+	known := exports.AsValueMap()
+	for k, v := range fromState(a.block.Kind, a.block.Addr.Type, entry.Values) {
+		known[k] = v
+	}
+	return cty.ObjectVal(known), nil
+}
+
+// run executes one block with its journal: running, then done or failed.
+func (r *runner) run(ctx context.Context, a *Action) (err error) {
+	start := time.Now()
+	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs}
+	if a.Stage != nil {
+		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
+		for _, d := range []gpu.DType{a.Stage.DType} {
+			if !r.device.Caps().Supports(d) {
+				return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", r.device.Caps().Kind, d)
+			}
+		}
+		if r.peak == 0 {
+			r.peak = r.device.PeakFLOPs()
+		}
+	}
+	if err := r.record(a, entry); err != nil {
+		return err
+	}
+	r.obs.event(Event{Kind: BlockStart, Action: a, Peak: r.peak})
+	ctx, end := r.obs.trace.Span(ctx, a.Addr.Kind, tracing.KV{Key: tracing.Address, Value: a.Addr.String()})
+	defer func() { end(err) }()
+	switch {
+	case a.Stage != nil:
+		err = r.train(ctx, a, entry)
+	case a.Token != nil:
+		err = r.trainTokenizer(a, entry)
+	case a.Evaluate != nil:
+		if err = r.evaluate(ctx, a, entry); err == nil {
+			err = r.keepValues(a, entry)
+		}
+	case a.Export != nil:
+		err = r.export(a, entry)
+	}
+	if err != nil {
+		if !errors.Is(err, ErrInterrupted) {
+			entry.Status, entry.Error = state.Failed, err.Error()
+			r.obs.event(Event{Kind: BlockFailed, Action: a, Message: err.Error()})
+		}
+		return errors.Join(err, r.record(a, entry))
+	}
+	entry.Status = state.Done
+	if err := r.record(a, entry); err != nil {
+		return err
+	}
+	r.obs.event(Event{Kind: BlockDone, Action: a, Values: entry.Values, Seconds: time.Since(start).Seconds()})
+	return nil
+}
+
+func (r *runner) record(a *Action, entry *state.Block) error {
+	entry.Updated = time.Now().UTC().Truncate(time.Second)
+	if entry.Status == state.Done && entry.Content == "" {
+		return fmt.Errorf("%s ended without a content id", a.Addr)
+	}
+	r.dir.State.Blocks[a.Addr.String()] = entry
+	return r.dir.Save()
+}
+
+// keepValues stores an evaluation's result as content, so that it too hashes to an id.
+func (r *runner) keepValues(a *Action, entry *state.Block) error {
+	b, err := json.MarshalIndent(entry.Values, "", "  ")
+	if err != nil {
+		return err
+	}
+	entry.Dir = filepath.Join(a.Dir(), "result")
+	return r.writeContent(entry, checkpoint.Bytes("result.json", append(b, '\n')))
+}
+
+func (r *runner) writeContent(entry *state.Block, parts ...checkpoint.Part) (err error) {
+	entry.Content, err = checkpoint.Write(filepath.Join(r.dir.Path, entry.Dir), parts)
+	return err
+}
+
+// contentDir is the folder of what a finished block made, its bytes checked.
+func (r *runner) contentDir(a addr.Addr) (string, error) {
+	b := r.dir.State.Blocks[a.String()]
+	if b == nil || b.Status != state.Done {
+		return "", fmt.Errorf("%s has not run", a)
+	}
+	dir := filepath.Join(r.dir.Path, b.Dir)
+	if err := r.pl.verify(dir, b.Content); err != nil {
+		return "", err
+	}
+	return dir, nil
+}
+
+func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
+	if t.loaded != nil {
+		return t.loaded, nil
+	}
+	if tok := r.tokens[t.Addr]; tok != nil {
+		return tok, nil
+	}
+	dir, err := r.contentDir(t.Addr)
+	if err != nil {
+		return nil, err
+	}
+	tok, err := readTokenizer(filepath.Join(dir, fileTokenizer))
+	if err != nil {
+		return nil, err
+	}
+	r.tokens[t.Addr] = tok
+	return tok, nil
+}
+
+// trainTokenizer counts the words of the training split and makes the vocabulary.
+func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
+	t := a.Token
+	c, err := fineweb.Open(t.TrainOn.Source)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tr := tokenizer.NewTrainer()
+	left := t.MaxBytes
+	err = c.Texts(fineweb.Train, func(text string) bool {
+		tr.Add(text)
+		left -= int64(len(text))
+		return left > 0 && r.ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	if r.ctx.Err() != nil {
+		return ErrInterrupted
+	}
+	tok, err := tr.Train(t.VocabSize)
+	if err != nil {
+		return err
+	}
+	if tok.VocabSize() < t.VocabSize {
+		return fmt.Errorf("the data give %d tokens only, vocab_size asks for %d: lower it, or train on more text", tok.VocabSize(), t.VocabSize)
+	}
+	entry.Dir = filepath.Join(a.Dir(), "tokenizer")
+	entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
+	return r.writeContent(entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
+}
+
+// outputs evaluates the output blocks and stores them.
+func (r *runner) outputs() error {
+	r.dir.State.Outputs = map[string]state.Output{}
+	for _, b := range r.plan.Config.Blocks {
+		if b.Kind.Name != "output" {
+			continue
+		}
+		d, diags := r.pl.scope.Decode(b, nil)
+		if diags.HasErrors() {
+			return diagError(diags)
+		}
+		doc := r.plan.OutputDoc[b.Addr.Name]
+		o := state.Output{Description: doc.Description, Sensitive: doc.Sensitive}
+		v := d.Value("value")
+		r.plan.Outputs[b.Addr.Name] = v
+		if !doc.Sensitive {
+			var err error
+			if o.Value, err = toPlain(v); err != nil {
+				return fmt.Errorf("output.%s: %w", b.Addr.Name, err)
+			}
+		}
+		r.dir.State.Outputs[b.Addr.Name] = o
+	}
+	return r.dir.Save()
+}
+
+func diagError(diags hcl.Diagnostics) error {
+	var errs []error
+	for _, d := range diags.Errs() {
+		errs = append(errs, d)
+	}
+	return errors.Join(errs...)
+}

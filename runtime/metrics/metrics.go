@@ -1,0 +1,171 @@
+// Package metrics writes the numbers of a training run: metrics.jsonl, a line a step, and
+// TensorBoard event files.
+package metrics
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"stepflow/runtime/durable"
+)
+
+// Step is one optimizer step.
+type Step struct {
+	Step         int     `json:"step"`
+	Tokens       int64   `json:"tokens"` // of the stage, this step included
+	FLOPs        int64   `json:"flops"`  // of the stage, this step included
+	Loss         float64 `json:"loss"`   // nats a token
+	LearningRate float64 `json:"learning_rate"`
+	GradNorm     float64 `json:"grad_norm"`
+	Seconds      float64 `json:"seconds"`
+	TokensPerSec float64 `json:"tokens_per_second"`
+	MFU          float64 `json:"mfu,omitempty"` // against the device's measured peak
+	DataWait     float64 `json:"data_wait_seconds"`
+	Epoch        int64   `json:"epoch"`
+	Skipped      bool    `json:"skipped,omitempty"` // not finite: no update was made
+}
+
+// Writer appends steps to the files of a stage.
+type Writer struct {
+	jsonl *os.File
+	tb    *os.File
+}
+
+// Open continues the metrics of a stage behind a step: later lines, of a run that was cut off, are
+// dropped, and a new event file tells TensorBoard to do the same.
+func Open(dir string, afterStep int) (*Writer, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "metrics.jsonl")
+	old, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	var kept []byte
+	for _, s := range old {
+		if s.Step <= afterStep {
+			b, err := encode(s)
+			if err != nil {
+				return nil, err
+			}
+			kept = append(kept, b...)
+		}
+	}
+	if err := durable.WriteFile(path, kept); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{jsonl: f}
+	w.tb, err = os.Create(filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d.stepflow", time.Now().UnixNano())))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return w, w.event(0, func(b []byte) []byte { return field(b, 3, []byte("brain.Event:2")) })
+}
+
+// Read reads a metrics.jsonl; none is empty. A last line that was cut off is left out.
+func Read(path string) ([]Step, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []Step
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var s Step
+		if json.Unmarshal(sc.Bytes(), &s) != nil {
+			break
+		}
+		list = append(list, s)
+	}
+	return list, sc.Err()
+}
+
+func encode(s Step) ([]byte, error) {
+	for _, x := range []*float64{&s.Loss, &s.GradNorm, &s.MFU} {
+		if math.IsNaN(*x) || math.IsInf(*x, 0) { // JSON has no word for them; Skipped tells
+			*x = 0
+		}
+	}
+	b, err := json.Marshal(s)
+	return append(b, '\n'), err
+}
+
+// Write appends a step to both files, with the tags of Hugging Face's Trainer.
+func (w *Writer) Write(s Step) error {
+	b, err := encode(s)
+	if err != nil {
+		return err
+	}
+	if _, err := w.jsonl.Write(b); err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		tag string
+		v   float64
+	}{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm}, {"train/epoch", float64(s.Epoch)},
+		{"train/num_input_tokens_seen", float64(s.Tokens)}, {"train/tokens_per_second", s.TokensPerSec}, {"train/mfu", s.MFU}} {
+		if err := w.scalar(s.Step, x.tag, x.v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes the files.
+func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.Close()) }
+
+// scalar writes Event{wall_time: 1, step: 2, summary: 5{value: 1{tag: 1, simple_value: 2}}}
+// (tensorflow/core/util/event.proto).
+func (w *Writer) scalar(step int, tag string, v float64) error {
+	value := field(nil, 1, []byte(tag))
+	value = append(value, 2<<3|5)
+	value = binary.LittleEndian.AppendUint32(value, math.Float32bits(float32(v)))
+	return w.event(step, func(b []byte) []byte { return field(b, 5, field(nil, 1, value)) })
+}
+
+func (w *Writer) event(step int, what func([]byte) []byte) error {
+	b := []byte{1<<3 | 1}
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(time.Now().UnixNano())/1e9))
+	b = append(b, 2<<3)
+	b = binary.AppendUvarint(b, uint64(step))
+	b = what(b)
+	// TFRecord: length, masked CRC of the length, data, masked CRC of the data.
+	rec := binary.LittleEndian.AppendUint64(nil, uint64(len(b)))
+	rec = binary.LittleEndian.AppendUint32(rec, masked(rec))
+	rec = append(rec, b...)
+	rec = binary.LittleEndian.AppendUint32(rec, masked(b))
+	_, err := w.tb.Write(rec)
+	return err
+}
+
+func field(b []byte, n int, data []byte) []byte {
+	b = append(b, byte(n<<3|2))
+	b = binary.AppendUvarint(b, uint64(len(data)))
+	return append(b, data...)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func masked(b []byte) uint32 {
+	c := crc32.Checksum(b, castagnoli)
+	return (c>>15 | c<<17) + 0xa282ead8
+}

@@ -1,0 +1,361 @@
+package runtime
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
+)
+
+// Data is a planned data block.
+type Data struct {
+	Addr     addr.Addr
+	Source   fineweb.Source
+	Rows     int64 // before filters; 0 for remote sources
+	Files    []string
+	Identity string
+	Remote   bool
+}
+
+func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
+	if !d.Has(name) {
+		return nil
+	}
+	v := get(name)
+	return &v
+}
+
+func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
+		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
+		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
+		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask")}
+	whole := func(n string) int64 { return int64(d.Int(n)) }
+	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
+	v := d.Value("source")
+	if v.Type() == cty.String && !v.IsNull() {
+		s.Patterns = []string{v.AsString()}
+	} else if t := v.Type(); !v.IsNull() && (t.IsTupleType() || t.IsListType() || t.IsSetType()) {
+		s.Patterns = d.Strs("source")
+	}
+	if len(s.Patterns) == 0 {
+		return nil, hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
+	}
+	node := &Data{Addr: a.Addr, Source: s}
+	a.Data = node
+	known := map[string]cty.Value{"validation": cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Addr.String() + ".validation")})}
+	for _, x := range s.Patterns {
+		node.Remote = node.Remote || fineweb.IsRemote(x)
+	}
+	if node.Remote {
+		node.Identity = strings.Join(s.Patterns, " ")
+		a.Warnings = append(a.Warnings, "the data lie on a network and are not looked at by plan; this stepflow cannot read them yet")
+		return known, nil
+	}
+	c, err := fineweb.Open(s)
+	if err != nil {
+		return nil, problem(d, "source", "Unreadable data", err)
+	}
+	defer c.Close()
+	node.Rows, node.Files = c.Rows, c.Files()
+	if node.Identity, err = fineweb.Identity(node.Files); err != nil {
+		return nil, problem(d, "source", "Unreadable data", err)
+	}
+	known["rows"], known["files"] = number(float64(c.Rows)), number(float64(len(node.Files)))
+	return known, nil
+}
+
+// Tokenizer is a planned tokenizer block: read from a file, or trained by the run.
+type Tokenizer struct {
+	Addr      addr.Addr
+	VocabSize int
+	MaxBytes  int64
+	TrainOn   *Data
+	path      string
+	hash      string
+	loaded    *tokenizer.Tokenizer
+}
+
+func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	t := &Tokenizer{Addr: a.Addr}
+	a.Token = t
+	if a.Addr.Type == "huggingface" {
+		t.path = p.relative(d.Str("file"))
+		b, err := os.ReadFile(t.path)
+		if err != nil {
+			return nil, problem(d, "file", "Unreadable tokenizer", err)
+		}
+		if t.loaded, err = tokenizer.Parse(b); err != nil {
+			return nil, problem(d, "file", "Unreadable tokenizer", fmt.Errorf("%s: %w", t.path, err))
+		}
+		if name := d.Str("eos_token"); name != "" {
+			id, ok := t.loaded.ID(name)
+			if !ok {
+				return nil, hcl.Diagnostics{d.Error("eos_token", "Unknown token", fmt.Sprintf("%s has no token %q.", t.path, name))}
+			}
+			t.loaded.EOS = id
+		}
+		sum := sha256.Sum256(b)
+		t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
+		known := map[string]cty.Value{"vocab_size": number(float64(t.VocabSize))}
+		if t.loaded.EOS < 0 {
+			return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, and none of the usual ones is in the file. Name one with eos_token.")}
+		}
+		known["eos_token_id"] = number(float64(t.loaded.EOS))
+		return known, nil
+	}
+	ref, _, _ := d.Ref("train_on")
+	t.TrainOn = p.use(a, ref).Data
+	t.VocabSize = d.Int("vocab_size")
+	var err error
+	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {
+		return nil, problem(d, "max_bytes", "Invalid value", err)
+	}
+	return map[string]cty.Value{"vocab_size": number(float64(t.VocabSize)), "eos_token_id": number(0)}, nil
+}
+
+// Model is a planned model block.
+type Model struct {
+	Addr   addr.Addr
+	Config llama.Config
+	Seed   uint64
+	Folder string // weights to start from; empty for none
+	hash   string
+}
+
+func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	m := &Model{Addr: a.Addr, Seed: uint64(d.Int("seed"))}
+	a.model = m
+	given := llama.Config{
+		VocabSize: d.Int("vocab_size"), HiddenSize: d.Int("hidden_size"), IntermediateSize: d.Int("intermediate_size"),
+		NumHiddenLayers: d.Int("num_hidden_layers"), NumAttentionHeads: d.Int("num_attention_heads"), NumKeyValueHeads: d.Int("num_key_value_heads"),
+		HeadDim: d.Int("head_dim"), HiddenAct: d.Str("hidden_act"), MaxPositionEmbeddings: d.Int("max_position_embeddings"),
+		RMSNormEps: d.Float("rms_norm_eps"), RopeTheta: d.Float("rope_theta"), InitializerRange: d.Float("initializer_range"),
+		TieWordEmbeddings: d.Bool("tie_word_embeddings"), AttentionBias: d.Bool("attention_bias"), MLPBias: d.Bool("mlp_bias")}
+	var diags hcl.Diagnostics
+	if d.Has("rope_scaling") {
+		var err error
+		if given.RopeScaling, err = ropeScaling(d.Value("rope_scaling")); err != nil {
+			diags = append(diags, d.Error("rope_scaling", "Invalid value", upper(err.Error())+"."))
+		}
+	}
+	if from := d.Str("from"); from != "" {
+		if fineweb.IsRemote(from) {
+			return nil, hcl.Diagnostics{d.Error("from", "Remote model", fmt.Sprintf("%s cannot be fetched yet. Download the folder and give its path.", from))}
+		}
+		m.Folder = p.relative(from)
+		if diags := p.importModel(m, given, d); diags.HasErrors() {
+			return nil, diags
+		}
+	} else {
+		for _, n := range []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"} {
+			if !d.Has(n) {
+				diags = append(diags, d.Error(n, "Missing attribute", fmt.Sprintf("%s needs %s, unless it is read by from.", a.Addr, n)))
+			}
+		}
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		given.Fill()
+		for _, x := range given.Check() {
+			diags = append(diags, d.Error(x.Attribute, "Impossible model", upper(x.What)+". "+x.Do))
+		}
+		m.Config = given
+	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	c := m.Config
+	layer := llama.LayerParams(c)
+	total := ops.Count(llama.Declare(c, make([]string, c.NumHiddenLayers)), nil)
+	return map[string]cty.Value{"vocab_size": number(float64(c.VocabSize)), "hidden_size": number(float64(c.HiddenSize)),
+		"intermediate_size": number(float64(c.IntermediateSize)), "num_hidden_layers": number(float64(c.NumHiddenLayers)),
+		"max_position_embeddings": number(float64(c.MaxPositionEmbeddings)), "num_parameters": number(float64(total)), "layer_parameters": number(float64(layer))}, nil
+}
+
+// importModel reads config.json of a Hugging Face folder and checks that every tensor is there.
+func (p *planner) importModel(m *Model, given llama.Config, d *dsl.Decoded) hcl.Diagnostics {
+	b, err := os.ReadFile(filepath.Join(m.Folder, "config.json"))
+	if err != nil {
+		return problem(d, "from", "Unreadable model", err)
+	}
+	if m.Config, err = llama.ParseConfig(b); err != nil {
+		return problem(d, "from", "Unreadable model", err)
+	}
+	var diags hcl.Diagnostics
+	c := m.Config
+	for _, x := range []struct {
+		name string
+		a, b any
+	}{{"vocab_size", given.VocabSize, c.VocabSize}, {"hidden_size", given.HiddenSize, c.HiddenSize}, {"intermediate_size", given.IntermediateSize, c.IntermediateSize},
+		{"num_hidden_layers", given.NumHiddenLayers, c.NumHiddenLayers}, {"num_attention_heads", given.NumAttentionHeads, c.NumAttentionHeads},
+		{"num_key_value_heads", given.NumKeyValueHeads, c.NumKeyValueHeads}, {"head_dim", given.HeadDim, c.HeadDim}, {"rms_norm_eps", given.RMSNormEps, c.RMSNormEps},
+		{"rope_theta", given.RopeTheta, c.RopeTheta}, {"tie_word_embeddings", given.TieWordEmbeddings, c.TieWordEmbeddings}} {
+		if d.Has(x.name) && x.a != x.b {
+			diags = append(diags, d.Error(x.name, "Another architecture", fmt.Sprintf("%s is %v here and %v in %s. Leave it out, or start from another folder.", x.name, x.a, x.b, filepath.Join(m.Folder, "config.json"))))
+		}
+	}
+	if diags.HasErrors() {
+		return diags
+	}
+	f, err := checkpoint.OpenFolder(m.Folder)
+	if err != nil {
+		return problem(d, "from", "Unreadable model", err)
+	}
+	defer f.Close()
+	for _, x := range llama.Declare(c, make([]string, c.NumHiddenLayers)) {
+		shape, ok := f.Shape(x.Name)
+		if !ok || !shape.Equal(x.Shape) {
+			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("config.json in %s wants a tensor %s of %v; the safetensors have %v.", m.Folder, x.Name, x.Shape, shape))}
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(m.Folder, "*.safetensors"))
+	if err == nil {
+		m.hash, err = fineweb.Identity(append(files, filepath.Join(m.Folder, "config.json")))
+	}
+	if err != nil {
+		return problem(d, "from", "Unreadable model", err)
+	}
+	return nil
+}
+
+func ropeScaling(v cty.Value) (*llama.RopeScaling, error) {
+	if v.IsNull() || !v.Type().IsObjectType() {
+		return nil, fmt.Errorf("rope_scaling takes an object, such as { rope_type = \"llama3\", factor = 8 }")
+	}
+	s := &llama.RopeScaling{}
+	for n, x := range v.AsValueMap() {
+		f := 0.0
+		if x.Type() == cty.Number && !x.IsNull() {
+			f, _ = x.AsBigFloat().Float64()
+		}
+		switch n {
+		case "rope_type", "type":
+			if x.Type() != cty.String || x.IsNull() {
+				return nil, fmt.Errorf("rope_type takes a string")
+			}
+			s.RopeType = x.AsString()
+		case "factor":
+			s.Factor = f
+		case "low_freq_factor":
+			s.LowFreqFactor = f
+		case "high_freq_factor":
+			s.HighFreqFactor = f
+		case "original_max_position_embeddings":
+			s.OriginalMaxPositionEmbeddings = int(f)
+		default:
+			return nil, fmt.Errorf("rope_scaling has no %q", n)
+		}
+	}
+	return s, nil
+}
+
+type peftNode struct{ spec peft.Spec }
+
+func (p *planner) peft(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	s := peft.Spec{Method: a.Addr.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
+		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps")}
+	if len(s.TargetModules) == 0 {
+		return nil, hcl.Diagnostics{d.Error("target_modules", "Invalid value", "target_modules is empty: name at least one projection, such as q_proj, or \"all-linear\".")}
+	}
+	a.peft = &peftNode{s}
+	return map[string]cty.Value{"r": number(float64(s.R))}, nil
+}
+
+type optimNode struct{ adamw optim.AdamW }
+
+func (p *planner) optimizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	b := d.Floats("betas")
+	if len(b) != 2 || b[0] < 0 || b[0] >= 1 || b[1] < 0 || b[1] >= 1 {
+		return nil, hcl.Diagnostics{d.Error("betas", "Invalid value", "betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
+	}
+	a.optim = &optimNode{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
+		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), NoDecay: d.Strs("no_decay")}}
+	return map[string]cty.Value{}, nil
+}
+
+// MemoryPlan is a solved split.
+type MemoryPlan struct {
+	Layers        []int   `json:"layers"`
+	Peak          int64   `json:"peak_bytes"`
+	Vanilla       int64   `json:"vanilla_bytes"`
+	Saving        float64 `json:"saving"`
+	LayersPeak    int64   `json:"layers_peak_bytes"`
+	LayersVanilla int64   `json:"layers_vanilla_bytes"`
+	LayersSaving  float64 `json:"layers_saving"`
+	Stages        []int64 `json:"stage_bytes"` // model states of each stage
+}
+
+func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	ref, _, _ := d.Ref("model")
+	c := p.use(a, ref).model.Config
+	if d.Has("stages") == d.Has("budget") {
+		return nil, hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget.")}
+	}
+	layer := llama.LayerParams(c)
+	all := llama.Declare(c, []string{"x"})
+	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
+	var adapter int64
+	if ref, _, ok := d.Ref("peft"); ok {
+		as, err := p.use(a, ref).peft.spec.Match(all, ops.InLayers)
+		if err != nil {
+			return nil, problem(d, "peft", "Impossible adapter", err)
+		}
+		adapter = ops.Count(peft.Params(as), nil)
+	}
+	b := growth.Bytes{Trainable: 16, Frozen: dtypes[d.Str("precision")].Size()}
+	layersOnly := b.States(layer, adapter, 0, 0)
+	cost := b.States(layer, adapter, rest, 0)
+	if d.Bool("layers_only") {
+		cost = layersOnly
+	}
+	m := &MemoryPlan{Vanilla: cost(c.NumHiddenLayers, 0), LayersVanilla: layersOnly(c.NumHiddenLayers, 0)}
+	var err error
+	if d.Has("stages") {
+		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost); err != nil {
+			return nil, problem(d, "stages", "Impossible split", err)
+		}
+	} else {
+		budget, err := dsl.ParseBytes(d.Str("budget"))
+		if err != nil {
+			return nil, problem(d, "budget", "Invalid value", err)
+		}
+		var ok bool
+		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost); !ok {
+			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
+				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+		}
+	}
+	n := 0
+	for _, fresh := range m.Layers {
+		m.Stages = append(m.Stages, cost(fresh, n))
+		m.LayersPeak = max(m.LayersPeak, layersOnly(fresh, n))
+		n += fresh
+	}
+	m.Saving = 1 - float64(m.Peak)/float64(m.Vanilla)
+	m.LayersSaving = 1 - float64(m.LayersPeak)/float64(m.LayersVanilla)
+	a.Memory = m
+	var list []cty.Value
+	for _, x := range m.Layers {
+		list = append(list, number(float64(x)))
+	}
+	return map[string]cty.Value{"layers": cty.ListVal(list), "stages": number(float64(len(list))), "peak_bytes": number(float64(m.Peak)),
+		"vanilla_bytes": number(float64(m.Vanilla)), "saving": number(m.Saving), "layers_peak_bytes": number(float64(m.LayersPeak)),
+		"layers_vanilla_bytes": number(float64(m.LayersVanilla)), "layers_saving": number(m.LayersSaving)}, nil
+}

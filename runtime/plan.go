@@ -1,0 +1,561 @@
+package runtime
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
+)
+
+// Verb is what apply will do with a block.
+type Verb string
+
+const (
+	Run      Verb = "run"
+	Resume   Verb = "resume"
+	UpToDate Verb = "up to date"
+	Ready    Verb = "ready"    // configuration only: nothing to run
+	Deferred Verb = "deferred" // planned when the values it needs are known
+)
+
+// Options say what to plan.
+type Options struct {
+	Path     string
+	Inputs   dsl.Inputs
+	StateDir string // default: .stepflow in the pipeline's folder
+	Caps     gpu.Caps
+}
+
+// Action is one block, or one instance of a repeated one, with what will be done to it.
+type Action struct {
+	Addr     addr.Addr
+	Range    hcl.Range
+	Verb     Verb
+	Why      string
+	FromStep int    // resume: the step it goes on from
+	Discards int    // steps of trained work that running it anew throws away
+	Recipe   string // of its configuration and its inputs
+	Attrs    map[string]string
+	Inputs   map[string]string // address → id
+	Warnings []string
+
+	Stage    *Stage
+	Memory   *MemoryPlan
+	Data     *Data
+	Token    *Tokenizer
+	Evaluate *Evaluation
+	Export   *Export
+	model    *Model
+	peft     *peftNode
+	optim    *optimNode
+
+	block  *dsl.Block
+	each   dsl.Each
+	hashed map[string]string
+}
+
+// Dir is the folder of the block's files, relative to the state's.
+func (a *Action) Dir() string { return filepath.Join("blocks", a.Addr.Dir()) }
+
+// Plan is what apply runs.
+type Plan struct {
+	Config    *dsl.Config
+	StateDir  string
+	Actions   []*Action
+	Outputs   map[string]cty.Value // unknown where a run must come first
+	OutputDoc map[string]OutputDoc
+	StepEvery int // trace: one step in so many
+	Caps      gpu.Caps
+	State     *state.State
+
+	planner *planner
+}
+
+// OutputDoc is what an output block says besides its value.
+type OutputDoc struct {
+	Description string
+	Sensitive   bool
+}
+
+// Action finds an action by address.
+func (p *Plan) Action(a addr.Addr) *Action { return p.planner.done[a] }
+
+// Changes tells whether apply has anything to run.
+func (p *Plan) Changes() bool {
+	for _, a := range p.Actions {
+		if a.Verb == Run || a.Verb == Resume || a.Verb == Deferred {
+			return true
+		}
+	}
+	return false
+}
+
+// Discards lists the actions that throw trained work away.
+func (p *Plan) Discards() (list []*Action) {
+	for _, a := range p.Actions {
+		if a.Discards > 0 {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// planner is the fold's accumulator.
+type planner struct {
+	cfg      *dsl.Config
+	scope    *dsl.Scope
+	state    *state.State
+	stateDir string
+	caps     gpu.Caps
+	done     map[addr.Addr]*Action
+	ids      map[addr.Addr]string // content id of what is made, recipe of what is not
+	pending  map[addr.Addr]bool   // will run
+	vanilla  map[string]*Figures
+	checked  map[string]error
+}
+
+// resolvers plan one block of each kind: they fill the action and give the exports that are known.
+var resolvers = map[string]func(*planner, *Action, *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics){
+	"data":        (*planner).data,
+	"tokenizer":   (*planner).tokenizer,
+	"model":       (*planner).model,
+	"peft":        (*planner).peft,
+	"optimizer":   (*planner).optimizer,
+	"memory_plan": (*planner).memoryPlan,
+	"stage":       (*planner).stage,
+	"evaluate":    (*planner).evaluate,
+	"export":      (*planner).export,
+}
+
+// NewPlan loads the pipeline and plans every block. Problems of all blocks are reported at once.
+func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
+	cfg, diags := dsl.Load(o.Path, o.Inputs)
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50}
+	if diags.HasErrors() {
+		return p, diags
+	}
+	p.StateDir = o.StateDir
+	if p.StateDir == "" {
+		p.StateDir = filepath.Join(cfg.Dir, ".stepflow")
+	}
+	st, err := state.Read(p.StateDir)
+	if err != nil {
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: err.Error() + "."})
+	}
+	p.State = st.State
+	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, done: map[addr.Addr]*Action{},
+		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, checked: map[string]error{}}
+	p.planner = pl
+	failed := map[addr.Addr]bool{}
+	for _, b := range cfg.Blocks {
+		for _, r := range b.Refs {
+			if failed[r] {
+				failed[b.Addr] = true
+			}
+		}
+		if failed[b.Addr] {
+			continue // its own errors would only follow from those of the block it needs
+		}
+		if b.Kind.Name == "output" {
+			d, dd := pl.scope.Decode(b, nil)
+			diags = append(diags, dd...)
+			if !dd.HasErrors() {
+				diags = append(diags, p.setOutput(b, d)...)
+			}
+			continue
+		}
+		actions, dd := pl.block(b)
+		diags = append(diags, dd...)
+		if dd.HasErrors() {
+			failed[b.Addr] = true
+		}
+		p.Actions = append(p.Actions, actions...)
+	}
+	if cfg.Telemetry != nil {
+		d, dd := pl.scope.Decode(cfg.Telemetry, nil)
+		diags = append(diags, dd...)
+		if n := d.Int("step_every"); n > 0 {
+			p.StepEvery = n
+		}
+	}
+	if !diags.HasErrors() {
+		diags = append(diags, pl.scope.CheckLocals()...)
+	}
+	return p, diags
+}
+
+func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {
+	doc := OutputDoc{d.Str("description"), d.Bool("sensitive")}
+	if d.Sensitive["value"] && !doc.Sensitive {
+		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive variable. Set sensitive = true to keep it off the screen and out of the state.")}
+	}
+	p.Outputs[b.Addr.Name], p.OutputDoc[b.Addr.Name] = d.Value("value"), doc
+	return nil
+}
+
+// block plans all instances of a block and puts their exports into scope.
+func (p *planner) block(b *dsl.Block) (actions []*Action, diags hcl.Diagnostics) {
+	instances, diags := p.scope.Instances(b)
+	if diags.HasErrors() {
+		p.scope.Set(b.Addr, cty.DynamicVal)
+		return nil, diags
+	}
+	exports := make([]cty.Value, len(instances))
+	for i, each := range instances {
+		a := &Action{Addr: b.Addr, Range: b.DeclRange, block: b, each: each}
+		a.Addr.Key = each.Key
+		v, d := p.instance(a)
+		exports[i], diags = v, append(diags, d...)
+		if !d.HasErrors() {
+			actions = append(actions, a)
+		}
+	}
+	p.expose(b, instances, exports)
+	return actions, diags
+}
+
+// expose puts the exports of all instances of a block into scope.
+func (p *planner) expose(b *dsl.Block, instances []dsl.Each, exports []cty.Value) {
+	switch {
+	case b.Count != nil:
+		p.scope.Set(b.Addr, cty.TupleVal(exports))
+	case b.ForEach != nil:
+		m := map[string]cty.Value{}
+		for i, each := range instances {
+			m[each.Name.AsString()] = exports[i]
+		}
+		p.scope.Set(b.Addr, cty.ObjectVal(m))
+	default:
+		p.scope.Set(b.Addr, exports[0])
+	}
+}
+
+// instance decodes and plans one instance, and gives its exports.
+func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
+	b := a.block
+	d, diags := p.scope.Decode(b, &a.each)
+	unknown := b.Kind.Export(a.Addr.String(), b.Addr.Type, nil)
+	if diags.HasErrors() {
+		return unknown, diags
+	}
+	a.Attrs, a.hashed = d.Flat(), d.Fingerprint()
+	p.done[a.Addr] = a
+	if len(d.Unknown) > 0 {
+		a.Verb, a.Why = Deferred, fmt.Sprintf("%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
+		p.pending[a.Addr] = true
+		p.ids[a.Addr] = "deferred"
+		return unknown, diags
+	}
+	a.Inputs = map[string]string{}
+	for _, r := range b.Refs {
+		for x := range p.done {
+			if x.Block() == r && p.done[x].Verb == Deferred {
+				a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", x)
+				p.pending[a.Addr], p.ids[a.Addr] = true, "deferred"
+				return unknown, diags
+			}
+		}
+	}
+	known, dd := resolvers[b.Kind.Name](p, a, d)
+	diags = append(diags, dd...)
+	if dd.HasErrors() {
+		return unknown, diags
+	}
+	p.decide(a)
+	for k, v := range p.late(a) {
+		known[k] = v
+	}
+	return b.Kind.Export(a.Addr.String(), b.Addr.Type, known), diags
+}
+
+// use notes that a is made from another block, and gives that block's action.
+func (p *planner) use(a *Action, other addr.Addr) *Action {
+	a.Inputs[other.String()] = p.ids[other]
+	return p.done[other]
+}
+
+// late gives the exports that a finished block left in the state.
+func (p *planner) late(a *Action) map[string]cty.Value {
+	if a.Verb != UpToDate {
+		return nil
+	}
+	b := p.state.Blocks[a.Addr.String()]
+	if b == nil {
+		return nil
+	}
+	return fromState(a.block.Kind, a.block.Addr.Type, b.Values)
+}
+
+func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Value {
+	out := map[string]cty.Value{}
+	for _, e := range k.Exports {
+		if v, ok := values[e.Name]; ok {
+			if c, ok := toCty(v, e.Type); ok {
+				out[e.Name] = c
+			}
+		}
+	}
+	return out
+}
+
+func toCty(v any, t cty.Type) (cty.Value, bool) {
+	switch x := v.(type) {
+	case float64:
+		return cty.NumberFloatVal(x), t == cty.Number
+	case string:
+		return cty.StringVal(x), t == cty.String
+	case []string:
+		var list []cty.Value
+		for _, s := range x {
+			list = append(list, cty.StringVal(s))
+		}
+		if len(list) == 0 {
+			return cty.ListValEmpty(cty.String), true
+		}
+		return cty.ListVal(list), true
+	case []any:
+		var list []string
+		for _, s := range x {
+			str, ok := s.(string)
+			if !ok {
+				return cty.NilVal, false
+			}
+			list = append(list, str)
+		}
+		return toCty(list, t)
+	}
+	return cty.NilVal, false
+}
+
+// operatorVersion changes when the meaning of an operator or kernel does, so that what older
+// versions made is not taken for what this one would make.
+const operatorVersion = "1"
+
+// layoutOnly are attributes that change when things are saved, not what is made.
+func layoutOnly(name string) bool {
+	return strings.HasPrefix(name, "train.checkpoint") || name == "description"
+}
+
+// fingerprint is the recipe id: the evaluated configuration, the ids of the inputs by role, the
+// versions of operators. Addresses stay out of it: renaming a block does not change its recipe.
+func (p *planner) fingerprint(a *Action) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "stepflow %s %s %s %s\n", operatorVersion, a.Addr.Kind, a.Addr.Type, p.caps.Kind)
+	names := make([]string, 0, len(a.hashed))
+	for n := range a.hashed {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		v := a.hashed[n]
+		if layoutOnly(n) {
+			continue
+		}
+		if id, ok := p.refID(strings.Trim(v, `"`)); ok {
+			v = "=" + id
+		}
+		fmt.Fprintf(h, "%s %q\n", n, v)
+	}
+	ids := make([]string, 0, len(a.Inputs))
+	for _, id := range a.Inputs {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	fmt.Fprintln(h, ids)
+	if a.Data != nil {
+		fmt.Fprintf(h, "files %s\n", a.Data.Identity)
+	}
+	if a.Token != nil && a.Token.path != "" {
+		fmt.Fprintf(h, "file %s\n", a.Token.hash)
+	}
+	if a.model != nil {
+		fmt.Fprintf(h, "weights %s\n", a.model.hash)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// refID gives the id of the block an attribute's value names.
+func (p *planner) refID(v string) (string, bool) {
+	a, err := addr.Parse(v)
+	if err != nil {
+		a, err = addr.Parse(strings.TrimSuffix(v, ".validation"))
+		if err != nil || a.Kind != "data" {
+			return "", false
+		}
+	}
+	id, ok := p.ids[a]
+	if strings.HasSuffix(v, ".validation") {
+		id += " validation"
+	}
+	return id, ok
+}
+
+// decide compares an action with the state and sets verb and reason.
+func (p *planner) decide(a *Action) {
+	a.Recipe = p.fingerprint(a)
+	p.ids[a.Addr] = a.Recipe
+	if a.Stage == nil && a.Evaluate == nil && a.Export == nil && (a.Token == nil || a.Token.path != "") {
+		a.Verb, a.Why = Ready, ""
+		return
+	}
+	old := p.state.Blocks[a.Addr.String()]
+	switch {
+	case old == nil:
+		a.Verb, a.Why = Run, "it has not run yet"
+	case old.Recipe != a.Recipe:
+		a.Verb, a.Why = Run, p.difference(a, old)
+		if a.Stage != nil && old.Step > 0 {
+			a.Discards = old.Step
+		}
+	case old.Status == state.Done:
+		if err := p.verify(filepath.Join(p.stateDir, old.Dir), old.Content); err != nil {
+			a.Verb, a.Why = Run, fmt.Sprintf("what it made is gone or damaged: %v", err)
+			p.resumable(a)
+			break
+		}
+		a.Verb, a.Why = UpToDate, ""
+		p.ids[a.Addr] = old.Content
+	case a.Stage != nil:
+		a.Verb, a.Why = Run, "it was started and has no checkpoint yet"
+		p.resumable(a)
+	default:
+		a.Verb, a.Why = Run, "it was started and did not end"
+	}
+	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
+}
+
+// resumable looks for the latest intact checkpoint of the same recipe.
+func (p *planner) resumable(a *Action) {
+	if a.Stage == nil {
+		return
+	}
+	root := filepath.Join(p.stateDir, a.Dir())
+	for _, step := range checkpoint.Steps(root) {
+		dir := checkpoint.StepDir(root, step)
+		if err := p.verify(dir, ""); err != nil {
+			a.Warnings = append(a.Warnings, fmt.Sprintf("the checkpoint at step %d is not used: %v", step, err))
+			continue
+		}
+		ts, err := readTrainerState(dir)
+		if err != nil || ts.Recipe != a.Recipe {
+			continue
+		}
+		a.Verb, a.FromStep = Resume, step
+		a.Why = fmt.Sprintf("it was interrupted; the checkpoint at step %d of %d is intact", step, a.Stage.Steps)
+		return
+	}
+}
+
+// verify hashes a folder's files, once a plan, and compares the content id unless it is empty.
+func (p *planner) verify(dir, content string) error {
+	key := dir + " " + content
+	if err, ok := p.checked[key]; ok {
+		return err
+	}
+	id, err := checkpoint.Check(dir, true)
+	if err == nil && content != "" && id != content {
+		err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, dir)
+	}
+	p.checked[key] = err
+	return err
+}
+
+// difference names what changed since the block last ran.
+func (p *planner) difference(a *Action, old *state.Block) string {
+	for _, in := range sortedNames(a.Inputs) {
+		x, err := addr.Parse(in)
+		if err == nil && p.pending[x] {
+			return fmt.Sprintf("%s will run", in)
+		}
+	}
+	var changes []string
+	for _, n := range sortedNames(a.Attrs) {
+		if layoutOnly(n) {
+			continue
+		}
+		if was, ok := old.Attrs[n]; !ok {
+			changes = append(changes, fmt.Sprintf("%s was not set, is %s", n, a.Attrs[n]))
+		} else if was != a.Attrs[n] {
+			changes = append(changes, fmt.Sprintf("%s was %s, is %s", n, was, a.Attrs[n]))
+		}
+	}
+	for _, n := range sortedNames(old.Attrs) {
+		if _, ok := a.Attrs[n]; !ok && !layoutOnly(n) {
+			changes = append(changes, fmt.Sprintf("%s was %s, is not set", n, old.Attrs[n]))
+		}
+	}
+	for _, in := range sortedNames(a.Inputs) {
+		if was, ok := old.Inputs[in]; ok && was != a.Inputs[in] {
+			changes = append(changes, fmt.Sprintf("%s changed", in))
+		} else if !ok {
+			changes = append(changes, fmt.Sprintf("%s is new", in))
+		}
+	}
+	if len(changes) == 0 {
+		return "the operators of this stepflow differ from those that made it, or the device does"
+	}
+	if len(changes) > 3 {
+		changes = append(changes[:3], fmt.Sprintf("and %d more", len(changes)-3))
+	}
+	return strings.Join(changes, "; ")
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// relative resolves a path of the configuration against the pipeline's folder.
+func (p *planner) relative(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(p.cfg.Dir, path)
+}
+
+func number(n float64) cty.Value { return cty.NumberFloatVal(n) }
+
+// problem wraps an error of planning in a diagnostic at an attribute.
+func problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
+	var all hcl.Diagnostics
+	for _, e := range flatten(err) {
+		all = append(all, d.Error(attr, summary, upper(e.Error())+"."))
+	}
+	return all
+}
+
+func flatten(err error) []error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		if j, ok := err.(interface{ Unwrap() []error }); ok && !strings.Contains(fmt.Sprintf("%T", err), "wrapErrors") {
+			return j.Unwrap()
+		}
+	}
+	return []error{err}
+}
+
+func upper(s string) string {
+	if s == "" || s[0] == '/' || strings.HasPrefix(s, ".") {
+		return s
+	}
+	if i := strings.IndexAny(s, " /."); i > 0 && s[i] != ' ' {
+		return s // a path
+	}
+	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".")
+}

@@ -1,0 +1,329 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+)
+
+// dtypes are the words of the precision attribute.
+var dtypes = map[string]gpu.DType{"fp32": gpu.F32, "bf16": gpu.BF16}
+
+func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	s := &Stage{Addr: a.Addr, DType: dtypes[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}
+	m, diags := p.stageModel(a, s, d)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	s.Model.NumHiddenLayers = len(s.Layers)
+	s.Params = llama.Declare(s.Model, s.LayerIDs())
+	for _, check := range []func(*Action, *Stage, *dsl.Decoded) hcl.Diagnostics{p.stageFreeze, p.stageAdapter, p.stageTrain} {
+		diags = append(diags, check(a, s, d)...)
+	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	var err error
+	if s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps); err != nil {
+		return nil, problem(d, "train", "Stage cannot be compiled", err)
+	}
+	if diags := p.stageSteps(s, d); diags.HasErrors() {
+		return nil, diags
+	}
+	s.Figures = s.figures()
+	if p.caps.Memory > 0 && s.Program.ArenaBytes > p.caps.Memory {
+		return nil, hcl.Diagnostics{d.Error("train", "Does not fit", fmt.Sprintf("The stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), or split the layers into more stages.",
+			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), s.Program.ArenaBytes-p.caps.Memory, s.Micro))}
+	}
+	if s.Vanilla, err = p.vanillaOf(s, m); err != nil {
+		return nil, problem(d, "train", "Stage cannot be compiled", err)
+	}
+	a.Stage = s
+	f := s.Figures
+	return map[string]cty.Value{"num_hidden_layers": number(float64(len(s.Layers))), "num_parameters": number(float64(ops.Count(s.Params, nil))),
+		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps))}, nil
+}
+
+// stageModel finds what the stage starts from and its layers, and gives the full model.
+func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.Diagnostics) {
+	from, _, hasFrom := d.Ref("from")
+	ref, _, hasModel := d.Ref("model")
+	if !hasFrom && !hasModel {
+		return nil, hcl.Diagnostics{d.Error("model", "No model", "A stage starts a model or continues a stage: give model or from.")}
+	}
+	var m *Model
+	if hasModel {
+		m = p.use(a, ref).model
+	}
+	grow := d.Block("grow")
+	if !hasFrom {
+		if grow != nil {
+			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to grow", Subject: grow.Range.Ptr(), Detail: "Growth starts from a trained stage: give from, or set layers."}}
+		}
+		n := m.Config.NumHiddenLayers
+		if d.Has("layers") {
+			n = d.Int("layers")
+		}
+		if m.Folder != "" && n != m.Config.NumHiddenLayers {
+			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers", fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
+		}
+		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
+		for i := 0; i < n; i++ {
+			s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(s), i), Old: -1})
+		}
+		return m, nil
+	}
+	if d.Has("layers") {
+		return nil, hcl.Diagnostics{d.Error("layers", "Layers of a continued stage", "A stage that continues another has its layers; add some with a grow block.")}
+	}
+	up := p.use(a, from)
+	s.From = up.Stage
+	s.Model, s.Seed = up.Stage.Model, up.Stage.Seed
+	root := p.modelOf(up)
+	if m != nil && m != root {
+		detail := fmt.Sprintf("%s was started from %s, this stage names %s. Leave model out.", from, root.Addr, m.Addr)
+		if attr, same := llama.SameArchitecture(root.Config, m.Config); !same {
+			detail = fmt.Sprintf("%s was started from %s, and %s of %s differs from it. Leave model out.", from, root.Addr, attr, m.Addr)
+		}
+		return nil, hcl.Diagnostics{d.Error("model", "Another model", detail)}
+	}
+	if s.DType != up.Stage.DType {
+		return nil, hcl.Diagnostics{d.Error("precision", "Another precision", fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, precisionName(up.Stage.DType)))}
+	}
+	for i, id := range up.Stage.LayerIDs() {
+		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
+	}
+	if grow != nil {
+		s.Grow = &growth.Spec{Method: grow.Label, Layers: grow.Int("layers"), Position: grow.Str("position"), Mix: grow.Float("mix"),
+			FunctionPreserving: grow.Bool("function_preserving"), Seed: s.PeftSeed}
+		layers, err := s.Grow.Grow(up.Stage.LayerIDs(), layerPrefix(s))
+		if err != nil {
+			return nil, hcl.Diagnostics{grow.Error("layers", "Impossible growth", upper(err.Error())+".")}
+		}
+		s.Layers = layers
+	}
+	return root, nil
+}
+
+// layerPrefix starts the ids of layers that a stage makes. It is the number of stages below it, not
+// its name, so that a renamed block makes the same bits.
+func layerPrefix(s *Stage) string {
+	n := 0
+	for f := s.From; f != nil; f = f.From {
+		n++
+	}
+	return "g" + strconv.Itoa(n)
+}
+
+func precisionName(t gpu.DType) string {
+	for name, x := range dtypes {
+		if x == t {
+			return name
+		}
+	}
+	return t.String()
+}
+
+// modelOf follows from to the model the first stage was started with.
+func (p *planner) modelOf(a *Action) *Model {
+	for in := range a.Inputs {
+		for x, y := range p.done {
+			if x.String() == in && y.model != nil {
+				return y.model
+			}
+		}
+	}
+	return p.modelOf(p.done[a.Stage.From.Addr])
+}
+
+func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	for _, word := range d.Strs("freeze") {
+		keep := func(ops.Param) bool { return false }
+		switch {
+		case word == "inherited":
+			if s.From == nil {
+				diags = append(diags, d.Error("freeze", "Nothing inherited", "\"inherited\" means the layers that came with from, and this stage starts a new model."))
+				continue
+			}
+			keep = func(x ops.Param) bool { return x.Layer >= 0 && s.Layers[x.Layer].Old >= 0 }
+		case word == "embeddings":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindEmbedding }
+		case word == "lm_head":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindHead }
+			if s.Model.TieWordEmbeddings {
+				diags = append(diags, d.Error("freeze", "Tied embeddings", "The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
+				continue
+			}
+		case word == "norm":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindNorm && x.Layer < 0 }
+		case strings.HasPrefix(word, "layers:"):
+			lo, hi, err := layerRange(strings.TrimPrefix(word, "layers:"), len(s.Layers))
+			if err != nil {
+				diags = append(diags, d.Error("freeze", "Invalid layers", upper(err.Error())+"."))
+				continue
+			}
+			keep = func(x ops.Param) bool { return x.Layer >= lo && x.Layer <= hi }
+		default:
+			keep = func(x ops.Param) bool { ok, err := path.Match(word, x.Name); return err == nil && ok }
+		}
+		hit := false
+		for _, x := range s.Params {
+			if keep(x) {
+				s.Frozen[x.ID], hit = true, true
+			}
+		}
+		if !hit {
+			names := []string{"inherited", "embeddings", "lm_head", "norm", "layers:A-B"}
+			for _, x := range s.Params[:min(10, len(s.Params))] {
+				names = append(names, x.Name)
+			}
+			diags = append(diags, d.Error("freeze", "Freezes nothing", fmt.Sprintf("%q matches no parameter. It takes %s, and so on.", word, strings.Join(names, ", "))))
+		}
+	}
+	return diags
+}
+
+func layerRange(s string, n int) (lo, hi int, err error) {
+	a, b, two := strings.Cut(s, "-")
+	lo, err1 := strconv.Atoi(a)
+	hi, err2 := lo, error(nil)
+	if two {
+		hi, err2 = strconv.Atoi(b)
+	}
+	if err1 != nil || err2 != nil || lo < 0 || hi < lo || hi >= n {
+		return 0, 0, fmt.Errorf("layers:%s is no range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
+	}
+	return lo, hi, nil
+}
+
+func (p *planner) stageAdapter(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
+	ref, _, ok := d.Ref("adapter")
+	if !ok {
+		if len(s.Trainable()) == 0 {
+			return hcl.Diagnostics{d.Error("freeze", "Nothing to train", "Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
+		}
+		return nil
+	}
+	spec := p.use(a, ref).peft.spec
+	s.Peft = &spec
+	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	if err != nil {
+		return problem(d, "adapter", "Impossible adapter", err)
+	}
+	if len(as) == 0 {
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place", "Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
+	}
+	s.Adapters = as
+	return nil
+}
+
+func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	t := d.Block("train")
+	bad := func(attr, summary, format string, args ...any) {
+		diags = append(diags, t.Error(attr, summary, fmt.Sprintf(format, args...)))
+	}
+	ref, split, _ := t.Ref("data")
+	s.Data = p.use(a, ref).Data
+	if split == "validation" {
+		bad("data", "Training on held-out data", "The validation split is for evaluate. Train on %s.", ref)
+	}
+	ref, _, _ = t.Ref("tokenizer")
+	s.Tokenizer = p.use(a, ref).Token
+	ref, _, _ = t.Ref("optimizer")
+	s.Optimizer = p.use(a, ref).optim.adamw
+	s.Seq, s.Batch, s.Micro = t.Int("sequence_length"), t.Int("batch_size"), t.Int("micro_batch_size")
+	if !t.Has("micro_batch_size") {
+		s.Micro = s.Batch
+	}
+	if s.Batch%s.Micro != 0 {
+		bad("micro_batch_size", "Batch not divisible", "batch_size %d is not a multiple of micro_batch_size %d. Choose a divisor.", s.Batch, s.Micro)
+	}
+	if s.Seq > s.Model.MaxPositionEmbeddings {
+		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's max_position_embeddings %d.", s.Seq, s.Model.MaxPositionEmbeddings)
+	}
+	if s.Tokenizer.VocabSize > s.Model.VocabSize {
+		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.", s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
+	}
+	n := 0
+	for _, x := range []string{"tokens", "steps", "flops"} {
+		if t.Has(x) {
+			n++
+			if t.Float(x) <= 0 {
+				bad(x, "Nothing to train on", "%s is %g: give a positive number.", x, t.Float(x))
+			}
+		}
+	}
+	if n != 1 {
+		bad("tokens", "Horizon", "Give exactly one of tokens, steps and flops; there are %d.", n)
+	}
+	if f := t.Float("stop_at"); !(f > 0 && f <= 1) {
+		bad("stop_at", "Invalid value", "stop_at is %g: it is a share of the schedule, above 0 and up to 1.", f)
+	}
+	s.Skip = t.Str("on_nonfinite") == "skip"
+	s.Schedule = optim.Schedule{Kind: "constant"}
+	if c := t.Block("schedule"); c != nil {
+		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"), DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
+	}
+	s.Keep = 2
+	if c := t.Block("checkpoint"); c != nil {
+		s.Every, s.Keep = c.Int("every_steps"), c.Int("keep")
+	}
+	return diags
+}
+
+// stageSteps turns the horizon into steps, once the program tells what a step costs.
+func (p *planner) stageSteps(s *Stage, d *dsl.Decoded) hcl.Diagnostics {
+	t := d.Block("train")
+	per := float64(s.StepTokens())
+	attr := "tokens"
+	switch {
+	case t.Has("tokens"):
+		s.Horizon = t.Float("tokens")
+	case t.Has("steps"):
+		attr, s.Horizon = "steps", t.Float("steps")*per
+	default:
+		attr = "flops"
+		s.Horizon = math.Round(t.Float("flops")/float64(s.figures().StepFLOPs)) * per
+	}
+	steps := math.Round(s.Horizon / per * t.Float("stop_at"))
+	if steps < 1 {
+		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes %d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
+	}
+	if steps > math.MaxInt32 {
+		return hcl.Diagnostics{t.Error(attr, "Too many steps", fmt.Sprintf("%.0f steps cannot be counted.", steps))}
+	}
+	s.Steps = int(steps)
+	return nil
+}
+
+// vanillaOf plans the full model trained at once with the same batch: what a stage is measured against.
+func (p *planner) vanillaOf(s *Stage, m *Model) (*Figures, error) {
+	key := fmt.Sprintf("%s %d %d %d %v %t", m.Addr, s.Micro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask)
+	if f := p.vanilla[key]; f != nil {
+		return f, nil
+	}
+	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Optimizer: s.Optimizer, Frozen: map[string]bool{}}
+	for i := 0; i < m.Config.NumHiddenLayers; i++ {
+		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("v.%d", i), Old: -1})
+	}
+	v.Params = llama.Declare(v.Model, v.LayerIDs())
+	var err error
+	if v.Program, err = compileStage(v, s.Data.Source.DocumentMask, p.caps); err != nil {
+		return nil, err
+	}
+	f := v.figures()
+	p.vanilla[key] = &f
+	return &f, nil
+}

@@ -1,0 +1,168 @@
+package runtime
+
+import (
+	"math"
+
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+)
+
+// Stage is a planned stage: all that compile needs, and the program it made.
+type Stage struct {
+	Addr  addr.Addr
+	Model llama.Config // NumHiddenLayers is the stage's own
+	Seed  uint64       // of the model's first weights
+	Init  string       // folder of weights to start from; empty for random ones
+	From  *Stage       // the stage it continues; nil for a first one
+
+	Layers []growth.Layer // bottom first; all new for a first stage
+	Grow   *growth.Spec   // nil if nothing is added
+	Params []ops.Param
+	Frozen map[string]bool // by ID
+
+	Peft     *peft.Spec
+	Adapters []peft.Adapter
+	PeftSeed uint64
+
+	DType     gpu.DType
+	Seq       int
+	Batch     int // sequences a step
+	Micro     int // sequences on the device at a time
+	Horizon   float64
+	Steps     int
+	Schedule  optim.Schedule
+	Optimizer optim.AdamW
+	Skip      bool // skip steps that are not finite instead of stopping
+	Every     int  // steps between checkpoints; 0 for none on the way
+	Keep      int
+
+	Data      *Data
+	Tokenizer *Tokenizer
+	Program   *gpu.Program
+	Vanilla   *Figures // the full model trained at once with the same batch
+	Figures   Figures
+}
+
+// Figures are the bytes and operations of a program.
+type Figures struct {
+	Layers         int              `json:"layers"`
+	Trainable      int64            `json:"trainable_parameters"`
+	Frozen         int64            `json:"frozen_parameters"`
+	Adapter        int64            `json:"adapter_parameters"`
+	ByKind         map[string]int64 `json:"bytes"`
+	Peak           int64            `json:"peak_bytes"`
+	LowerBound     int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
+	States         int64            `json:"model_state_bytes"`
+	LayerStates    int64            `json:"layer_state_bytes"` // layers and their adapters alone: the paper's figure
+	StepFLOPs      int64            `json:"flops_per_step"`
+	FLOPs          float64          `json:"flops"`
+	Tokens         int64            `json:"tokens"`
+	Steps          int              `json:"steps"`
+	CheckpointSize int64            `json:"checkpoint_bytes"`
+}
+
+// ByteKinds are the rows of the memory table, in order.
+var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
+
+// LayerIDs are the stable ids of the layers.
+func (s *Stage) LayerIDs() []string {
+	ids := make([]string, len(s.Layers))
+	for i, l := range s.Layers {
+		ids[i] = l.ID
+	}
+	return ids
+}
+
+// StepTokens is the number of tokens of an optimizer step.
+func (s *Stage) StepTokens() int64 { return int64(s.Batch) * int64(s.Seq) }
+
+// MicroSteps is the number of micro-batches of a step.
+func (s *Stage) MicroSteps() int { return s.Batch / s.Micro }
+
+// Trainable lists the parameters that are updated, adapters behind the model's own.
+func (s *Stage) Trainable() (list []ops.Param) {
+	for _, p := range s.Params {
+		if !s.Frozen[p.ID] {
+			list = append(list, p)
+		}
+	}
+	return append(list, peft.Params(s.Adapters)...)
+}
+
+// All lists the model's parameters and the adapters'.
+func (s *Stage) All() []ops.Param {
+	return append(append([]ops.Param(nil), s.Params...), peft.Params(s.Adapters)...)
+}
+
+// LR is the learning rate of a step (from 1): the schedule at the tokens that step completes. After a
+// ReLoRA restart it rises again over the restart's warm-up.
+func (s *Stage) LR(step int) float64 {
+	lr := s.Optimizer.LearningRate * s.Schedule.Factor(float64(step)*float64(s.StepTokens()), s.Horizon)
+	if s.restarts() && s.Peft.RestartWarmup > 0 {
+		if done := (step - 1) / s.Peft.ResetEvery; done > 0 {
+			since := step - done*s.Peft.ResetEvery
+			lr *= math.Min(1, float64(since)/float64(s.Peft.RestartWarmup))
+		}
+	}
+	return lr
+}
+
+func (s *Stage) restarts() bool {
+	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
+}
+
+// restartAfter tells whether adapters are merged and restarted behind this step.
+func (s *Stage) restartAfter(step int) bool {
+	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
+}
+
+// figures reads bytes and operations off the program.
+func (s *Stage) figures() Figures {
+	p := s.Program
+	f := Figures{Layers: len(s.Layers), ByKind: map[string]int64{}, Peak: p.ArenaBytes, LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
+	kinds := map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients", gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters",
+		gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs", gpu.RoleConst: "inputs"}
+	var named int64
+	for _, b := range p.Buffers {
+		f.ByKind[kinds[b.Role]] += b.Operand.Type.Bytes()
+		named += b.Operand.Type.Bytes()
+	}
+	f.ByKind["inputs"] += p.ResidentBytes - named // alignment
+	f.ByKind["workspace"] = p.ScratchBytes
+	f.ByKind["activations"] = p.TransientBytes - p.ScratchBytes
+	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
+	train, frozen := stateBytes(s.DType)
+	for _, x := range s.All() {
+		n := x.Elems()
+		per := train
+		switch {
+		case x.Kind.IsAdapter():
+			f.Adapter += n
+		case s.Frozen[x.ID]:
+			f.Frozen += n
+			per = frozen
+		default:
+			f.Trainable += n
+		}
+		if ops.InLayers(x) {
+			f.LayerStates += per * n
+		}
+		f.CheckpointSize += n * s.DType.Size()
+		if per == train {
+			f.CheckpointSize += n * (train - 2*s.DType.Size())
+		}
+	}
+	f.StepFLOPs = p.FLOPs(segZero) + int64(s.MicroSteps())*p.FLOPs(segMicro) + p.FLOPs(segUpdate)
+	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
+	f.Tokens = s.StepTokens() * int64(s.Steps)
+	return f
+}
+
+// stateBytes is what a parameter takes: weight, gradient and optimizer state when it trains, the
+// weight alone when it is frozen (arXiv 2504.04151, section 3.2).
+func stateBytes(d gpu.DType) (trainable, frozen int64) { return 16, d.Size() }

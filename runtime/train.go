@@ -1,0 +1,410 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
+)
+
+// ErrInterrupted tells that a run stopped at a checkpoint because it was asked to.
+var ErrInterrupted = errors.New("interrupted")
+
+// prefetchAhead is how many batches are packed ahead of the step that needs them.
+const prefetchAhead = 4
+
+// train runs a stage to its end, or to the checkpoint after an interrupt.
+func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error {
+	s := a.Stage
+	tok, err := r.tokenizer(s.Tokenizer)
+	if err != nil {
+		return err
+	}
+	corpus, err := fineweb.Open(s.Data.Source)
+	if err != nil {
+		return err
+	}
+	defer corpus.Close()
+	loaded, err := r.device.Load(s.Program)
+	if err != nil {
+		return err
+	}
+	defer loaded.Close()
+	entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak, ByKind: s.Figures.ByKind}
+	t := &trainer{stage: s, loaded: loaded, tok: tok}
+	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+		return err
+	}
+	root := filepath.Join(r.dir.Path, a.Dir())
+	if err := r.begin(ctx, a, t, root); err != nil {
+		return err
+	}
+	stream, err := corpus.Stream(fineweb.Train, tok, s.Seq, t.state.Position)
+	if err != nil {
+		return err
+	}
+	if s.From != nil && t.state.Step == 0 {
+		if err := r.seam(a, t, corpus); err != nil {
+			return err
+		}
+	}
+	w, err := metrics.Open(root, t.state.Step)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	ctx, end := r.obs.trace.Span(ctx, "train", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
+	err = r.steps(ctx, a, t, stream, w, root, entry)
+	end(err)
+	if err != nil {
+		return err
+	}
+	return r.finish(ctx, a, t, corpus, root, entry)
+}
+
+// begin loads the latest checkpoint, or makes the first weights.
+func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) error {
+	s := t.stage
+	if a.Verb == Resume {
+		return t.restore(checkpoint.StepDir(root, a.FromStep))
+	}
+	if err := os.RemoveAll(root); err != nil { // of another recipe; the plan said so
+		return err
+	}
+	t.state.Data = r.dataKey(a)
+	from := ""
+	if s.From != nil {
+		var err error
+		if from, err = r.contentDir(s.From.Addr); err != nil {
+			return err
+		}
+	}
+	_, end := r.obs.trace.Span(ctx, "grow", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
+	key := t.state.Data
+	err := t.start(from)
+	end(err)
+	if t.state.Data != key { // other data than the stage before: from their start
+		t.state.Data, t.state.Position = key, fineweb.Cursor{}
+	}
+	t.state.Recipe = a.Recipe
+	return err
+}
+
+// dataKey identifies what a position in the data means.
+func (r *runner) dataKey(a *Action) string {
+	s := a.Stage
+	return fmt.Sprintf("%.16s %.16s %d", r.pl.ids[s.Data.Addr], r.pl.ids[s.Tokenizer.Addr], s.Seq)
+}
+
+// probeKey identifies the batch whose loss is compared across a seam.
+func probeKey(t *trainer) string {
+	return fmt.Sprintf("%s %d %+v", t.state.Data, t.stage.Micro, t.state.Position)
+}
+
+// feedProbe puts the next micro-batch into the input buffers without moving on.
+func feedProbe(t *trainer, c *fineweb.Corpus) error {
+	st, err := c.Stream(fineweb.Train, t.tok, t.stage.Seq, t.state.Position)
+	if err != nil {
+		return err
+	}
+	b, err := st.Next(t.stage.Micro)
+	if err != nil {
+		return err
+	}
+	return feed(t.loaded, t.stage.Program, b, 0, t.stage.Micro, t.stage.Seq)
+}
+
+func mean(nll []float32) float64 {
+	var s float64
+	n := 0
+	for _, x := range nll {
+		if x != 0 { // ignored positions are exactly 0
+			s += float64(x)
+			n++
+		}
+	}
+	return s / float64(max(n, 1))
+}
+
+// seam compares the loss before and after growth on one batch.
+func (r *runner) seam(a *Action, t *trainer, c *fineweb.Corpus) error {
+	before := t.state.Seam
+	t.state.Seam = nil
+	if before == nil || before.Probe != probeKey(t) {
+		return nil
+	}
+	if err := feedProbe(t, c); err != nil {
+		return err
+	}
+	nll, err := t.probe()
+	if err != nil {
+		return err
+	}
+	r.obs.notice(a, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after", len(t.stage.From.Layers), len(t.stage.Layers), before.Loss, mean(nll))
+	return nil
+}
+
+// steps is the training loop.
+func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Stream, w *metrics.Writer, root string, entry *state.Block) error {
+	s := t.stage
+	fetch, stop := context.WithCancel(context.Background())
+	defer stop()
+	batches := stream.Prefetch(fetch, s.Batch, prefetchAhead)
+	first := t.state.Step + 1
+	lastSkipped := int64(0)
+	for t.state.Step < s.Steps {
+		start := time.Now()
+		next, ok := <-batches
+		if !ok {
+			return errors.New("the stream of batches ended without an error")
+		}
+		if next.Err != nil {
+			return next.Err
+		}
+		b := next.Batch
+		wait := time.Since(start)
+		step := t.state.Step + 1
+		var runs []timedRun
+		sampled := r.obs.sampled(step, first, s.Steps)
+		loss, norm, err := r.step(t, b, step, sampled, &runs)
+		if err != nil {
+			return err
+		}
+		if !finite(loss) || !finite(norm) {
+			if !s.Skip || finite(norm) {
+				return r.nonFinite(a, t, b, step, loss, norm, root)
+			}
+			t.state.Skipped++
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %g and gradient norm %g: skipped, no weight was changed (%d so far)", step, loss, norm, t.state.Skipped)})
+		} else {
+			for _, p := range s.Trainable() {
+				t.state.OptimizerSteps[p.ID]++
+			}
+			t.state.LastLosses = append(t.state.LastLosses, loss)
+			if n := len(t.state.LastLosses); n > meanOf {
+				t.state.LastLosses = t.state.LastLosses[n-meanOf:]
+			}
+		}
+		if b.Skipped > lastSkipped {
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents passed over (on_error = \"skip\")", b.Skipped)})
+			lastSkipped = b.Skipped
+		}
+		t.state.Step, t.state.Tokens, t.state.Position = step, int64(step)*s.StepTokens(), b.Cursor
+		if s.restartAfter(step) {
+			if err := t.restart(); err != nil {
+				return err
+			}
+		}
+		m := metrics.Step{Step: step, Tokens: t.state.Tokens, FLOPs: int64(step) * s.Figures.StepFLOPs, Loss: loss, LearningRate: s.LR(step), GradNorm: norm,
+			Seconds: time.Since(start).Seconds(), DataWait: wait.Seconds(), Epoch: b.Cursor.Epoch, Skipped: !finite(norm)}
+		m.TokensPerSec = float64(s.StepTokens()) / m.Seconds
+		if r.peak > 0 {
+			m.MFU = float64(s.Figures.StepFLOPs) / m.Seconds / r.peak
+		}
+		if err := w.Write(m); err != nil {
+			return err
+		}
+		r.obs.step(ctx, a, m, start, t.loaded.Allocated(), s.Program, runs)
+		r.obs.event(Event{Kind: StepDone, Action: a, Step: &m, Steps: s.Steps, Memory: t.loaded.Allocated(), Peak: r.peak})
+		interrupted := r.ctx.Err() != nil
+		if step < s.Steps && (interrupted || s.Every > 0 && step%s.Every == 0) {
+			if err := r.checkpoint(ctx, a, t, root, entry); err != nil {
+				return err
+			}
+		}
+		if interrupted && step < s.Steps {
+			return fmt.Errorf("%w at step %d of %d", ErrInterrupted, step, s.Steps)
+		}
+		if r.afterStep != nil {
+			r.afterStep(a, step)
+		}
+	}
+	return nil
+}
+
+// step runs one optimizer step and reads its loss and gradient norm.
+func (r *runner) step(t *trainer, b *fineweb.Batch, step int, sampled bool, runs *[]timedRun) (loss, norm float64, err error) {
+	s := t.stage
+	run := func(segment string) error {
+		seg, _ := s.Program.Segment(segment)
+		at := time.Now()
+		if err := t.loaded.Run(seg.Lo, seg.Hi, sampled); err != nil || !sampled {
+			return err
+		}
+		timings, err := t.loaded.Sync()
+		*runs = append(*runs, timedRun{at, timings})
+		return err
+	}
+	if err := t.set(bufScale, []float32{1 / float32(max(b.Valid, 1))}); err != nil {
+		return 0, 0, err
+	}
+	if err := t.hyper(s.LR(step), s.Optimizer); err != nil {
+		return 0, 0, err
+	}
+	if err := run(segZero); err != nil {
+		return 0, 0, err
+	}
+	for i := 0; i < s.MicroSteps(); i++ {
+		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
+			return 0, 0, err
+		}
+		if err := run(segMicro); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := run(segUpdate); err != nil {
+		return 0, 0, err
+	}
+	l, err := t.get(bufLoss)
+	if err != nil {
+		return 0, 0, err
+	}
+	n, err := t.get(bufNorm)
+	if err != nil {
+		return 0, 0, err
+	}
+	return float64(l[0]), float64(n[0]), nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// nonFinite finds the first tensor of the step that is not finite by running its launches one by
+// one: the weights were not changed, so the step can be repeated.
+func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, loss, norm float64, root string) error {
+	where := "none was found when the step was repeated"
+	if w, err := t.firstNonFinite(b); err == nil && w != "" {
+		where = w
+	}
+	kept := "there is no checkpoint before it"
+	if steps := checkpoint.Steps(root); len(steps) > 0 {
+		kept = fmt.Sprintf("the checkpoint at step %d is kept", steps[0])
+	}
+	return fmt.Errorf("step %d: loss is %g and gradient norm %g; the first tensor that is not finite: %s; %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, loss, norm, where, kept)
+}
+
+func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
+	s := t.stage
+	for _, p := range s.All() {
+		v, err := t.get(p.ID)
+		if err != nil {
+			return "", err
+		}
+		if bad(v) {
+			return "the weight " + p.Name, nil
+		}
+	}
+	if err := t.run(segZero); err != nil {
+		return "", err
+	}
+	for i := 0; i < s.MicroSteps(); i++ {
+		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
+			return "", err
+		}
+		seg, _ := s.Program.Segment(segMicro)
+		for n := seg.Lo; n < seg.Hi; n++ {
+			if err := t.loaded.Run(n, n+1, false); err != nil {
+				return "", err
+			}
+			l := &s.Program.Launches[n]
+			for o, out := range l.Out {
+				raw := make([]byte, out.Type.Bytes())
+				if err := t.loaded.CopyOut(raw, out); err != nil {
+					return "", err
+				}
+				if bad(gpu.BytesFloat32(raw, out.Type.DType)) {
+					return fmt.Sprintf("output %d of %s at %s (%s)", o, l.Kernel, l.Name, l.Phase), nil
+				}
+			}
+		}
+	}
+	return "", nil
+}
+
+func bad(v []float32) bool {
+	for _, x := range v {
+		if !finite(float64(x)) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkpoint saves the running stage and drops the oldest checkpoints beyond keep.
+func (r *runner) checkpoint(ctx context.Context, a *Action, t *trainer, root string, entry *state.Block) error {
+	dir := checkpoint.StepDir(root, t.state.Step)
+	_, end := r.obs.trace.Span(ctx, "checkpoint", tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
+	_, err := t.save(dir, false)
+	end(err)
+	if err != nil {
+		return fmt.Errorf("saving step %d: %w; earlier checkpoints are untouched", t.state.Step, err)
+	}
+	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
+	if err := r.record(a, entry); err != nil {
+		return err
+	}
+	r.obs.event(Event{Kind: Saved, Action: a, Message: dir, Step: &metrics.Step{Step: t.state.Step}})
+	return prune(root, t.stage.Keep)
+}
+
+// prune removes all but the latest checkpoints, once the newest is durable.
+func prune(root string, keep int) error {
+	steps := checkpoint.Steps(root)
+	for _, s := range steps[min(keep, len(steps)):] {
+		if err := os.RemoveAll(checkpoint.StepDir(root, s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish merges the adapters, measures what that changed, and saves the stage's result.
+func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.Corpus, root string, entry *state.Block) error {
+	if err := feedProbe(t, c); err != nil {
+		return err
+	}
+	before, err := t.probe()
+	if err != nil {
+		return err
+	}
+	seam := &Seam{Probe: probeKey(t), Loss: mean(before)}
+	if len(t.stage.Adapters) > 0 {
+		if err := t.run(segMerge); err != nil {
+			return err
+		}
+		after, err := t.probe()
+		if err != nil {
+			return err
+		}
+		for i := range after {
+			seam.MergeDifference = math.Max(seam.MergeDifference, math.Abs(float64(after[i])-float64(before[i])))
+		}
+		seam.Loss = mean(after)
+		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most", seam.MergeDifference)
+	}
+	t.state.Seam = seam
+	dir := checkpoint.StepDir(root, t.stage.Steps)
+	_, end := r.obs.trace.Span(ctx, "checkpoint", tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
+	id, err := t.save(dir, true)
+	end(err)
+	if err != nil {
+		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
+	}
+	loss := 0.0
+	for _, l := range t.state.LastLosses {
+		loss += l / float64(len(t.state.LastLosses))
+	}
+	entry.Content, entry.Step, entry.Steps = id, t.state.Step, t.stage.Steps
+	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
+	entry.Values = map[string]any{"loss": loss, "skipped_steps": float64(t.state.Skipped), "merge_difference": seam.MergeDifference}
+	return prune(root, 1)
+}
