@@ -59,6 +59,30 @@ func ours(dir string) error {
 	return nil
 }
 
+// check tells whether the folder still holds what this recipe wrote.
+func (e *Export) check(recipe string) error {
+	var mark struct {
+		Recipe string `json:"recipe"`
+	}
+	b, err := os.ReadFile(filepath.Join(e.Path, exportMark))
+	if err != nil || json.Unmarshal(b, &mark) != nil {
+		return fmt.Errorf("%s is gone", e.Path)
+	}
+	if mark.Recipe != recipe {
+		return fmt.Errorf("%s was written by another run", e.Path)
+	}
+	for _, name := range []string{fileConfig, fileTokenizer} {
+		if _, err := os.Stat(filepath.Join(e.Path, name)); err != nil {
+			return fmt.Errorf("%s lacks %s", e.Path, name)
+		}
+	}
+	f, err := checkpoint.OpenFolder(e.Path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // configJSON is Hugging Face's config.json.
 func configJSON(c llama.Config, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]byte, error) {
 	name := map[gpu.DType]string{gpu.F32: "float32", gpu.BF16: "bfloat16"}[dtype]
@@ -66,12 +90,22 @@ func configJSON(c llama.Config, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]by
 		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "vocab_size": c.VocabSize, "hidden_size": c.HiddenSize,
 		"intermediate_size": c.IntermediateSize, "num_hidden_layers": c.NumHiddenLayers, "num_attention_heads": c.NumAttentionHeads,
 		"num_key_value_heads": c.NumKeyValueHeads, "head_dim": c.HeadDim, "hidden_act": c.HiddenAct, "max_position_embeddings": c.MaxPositionEmbeddings,
-		"rms_norm_eps": c.RMSNormEps, "rope_theta": c.RopeTheta, "rope_scaling": c.RopeScaling, "initializer_range": c.InitializerRange,
+		"rms_norm_eps": c.RMSNormEps, "rope_theta": c.RopeTheta, "rope_scaling": c.RopeScaling, "rope_parameters": ropeParameters(c), "initializer_range": c.InitializerRange,
 		"tie_word_embeddings": c.TieWordEmbeddings, "attention_bias": c.AttentionBias, "mlp_bias": c.MLPBias, "attention_dropout": 0.0,
-		"bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS), "pad_token_id": nil, "torch_dtype": name, "use_cache": true, "pretraining_tp": 1,
+		"bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS), "pad_token_id": nil, "torch_dtype": name, "dtype": name, "use_cache": true, "pretraining_tp": 1,
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	return append(b, '\n'), err
+}
+
+// ropeParameters is the form newer versions of transformers write; older ones read rope_theta and rope_scaling.
+func ropeParameters(c llama.Config) map[string]any {
+	m := map[string]any{"rope_theta": c.RopeTheta, "rope_type": "default"}
+	if s := c.RopeScaling; s != nil && s.RopeType == "llama3" {
+		m["rope_type"], m["factor"], m["low_freq_factor"], m["high_freq_factor"] = s.RopeType, s.Factor, s.LowFreqFactor, s.HighFreqFactor
+		m["original_max_position_embeddings"] = s.OriginalMaxPositionEmbeddings
+	}
+	return m
 }
 
 func special(id int32) any {

@@ -425,6 +425,12 @@ func (p *planner) decide(a *Action) {
 			p.resumable(a)
 			break
 		}
+		if a.Export != nil {
+			if err := a.Export.check(a.Recipe); err != nil {
+				a.Verb, a.Why = Run, err.Error()
+				break
+			}
+		}
 		a.Verb, a.Why = UpToDate, ""
 		p.ids[a.Addr] = old.Content
 	case a.Stage != nil:
