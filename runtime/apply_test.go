@@ -1,0 +1,613 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/ref"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/state"
+)
+
+const tiny = `
+variable "lr" { default = 1e-2 }
+variable "precision" { default = "fp32" }
+variable "micro" { default = 2 }
+variable "steps" { default = 6 }
+variable "position" { default = "upper" }
+variable "preserving" { default = true }
+variable "adapter" { default = "relora" }
+variable "tied" { default = true }
+variable "bias" { default = false }
+variable "kv" { default = 1 }
+variable "mask" { default = true }
+variable "nonfinite" { default = "stop" }
+variable "every" { default = 2 }
+variable "freeze" { default = ["inherited"] }
+
+data "jsonl" "d" {
+  source              = "d.jsonl"
+  validation_fraction = 0.3
+  seed                = 3
+  document_mask       = var.mask
+}
+tokenizer "bpe" "t" {
+  train_on   = data.jsonl.d
+  vocab_size = 270
+}
+model "llama" "m" {
+  vocab_size              = 272
+  hidden_size             = 16
+  intermediate_size       = 24
+  num_hidden_layers       = 5
+  num_attention_heads     = 2
+  num_key_value_heads     = var.kv
+  max_position_embeddings = 32
+  tie_word_embeddings     = var.tied
+  attention_bias          = var.bias
+  mlp_bias                = var.bias
+  initializer_range       = 0.1
+}
+peft "relora" "a" {
+  r                    = 2
+  lora_alpha           = 4
+  target_modules       = ["all-linear"]
+  reset_every          = 2
+  restart_warmup_steps = 1
+}
+peft "lora" "a" {
+  r              = 2
+  lora_alpha     = 4
+  target_modules = ["q_proj", "down_proj"]
+}
+optimizer "adamw" "o" { learning_rate = var.lr }
+stage "one" {
+  model     = model.llama.m
+  layers    = 3
+  precision = var.precision
+  train {
+    data             = data.jsonl.d
+    tokenizer        = tokenizer.bpe.t
+    optimizer        = optimizer.adamw.o
+    sequence_length  = 12
+    batch_size       = 4
+    micro_batch_size = var.micro
+    steps            = var.steps
+    on_nonfinite     = var.nonfinite
+    schedule "wsd" { warmup_ratio = 0.3 }
+    checkpoint {
+      every_steps = var.every
+      keep        = 3
+    }
+  }
+}
+stage "two" {
+  from      = stage.one
+  precision = var.precision
+  grow "interpolation" {
+    layers              = 2
+    position            = var.position
+    function_preserving = var.preserving
+  }
+  freeze  = var.freeze
+  adapter = var.adapter == "relora" ? peft.relora.a : peft.lora.a
+  train {
+    data             = data.jsonl.d
+    tokenizer        = tokenizer.bpe.t
+    optimizer        = optimizer.adamw.o
+    sequence_length  = 12
+    batch_size       = 4
+    micro_batch_size = var.micro
+    steps            = var.steps
+    checkpoint { every_steps = 3 }
+  }
+}
+evaluate "perplexity" "p" {
+  model = stage.two
+  data  = data.jsonl.d.validation
+}
+evaluate "generation" "g" {
+  model          = stage.two
+  prompts        = ["the"]
+  max_new_tokens = 5
+  temperature    = 1
+}
+export "huggingface" "e" {
+  model = stage.two
+  path  = "out"
+}
+output "loss" { value = evaluate.perplexity.p.loss }
+`
+
+// pipeline makes a folder with the tiny pipeline and fourteen short documents.
+func pipeline(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	var b strings.Builder
+	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven wizards quietly mix strange potions in the cellar of an old house")
+	for i := 0; i < 14; i++ {
+		var text []string
+		for j := 0; j < 5+i%7; j++ {
+			text = append(text, words[(i*5+j*j)%len(words)])
+		}
+		fmt.Fprintf(&b, "{\"id\":\"%d\",\"text\":%q}\n", i, strings.Join(text, " "))
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte(b.String()), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(tiny), 0o644))
+	return dir
+}
+
+func planOf(t testing.TB, dir string, vars ...string) *Plan {
+	t.Helper()
+	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: vars}, Caps: cpu.PlanCaps()})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return p
+}
+
+func applyOn(t testing.TB, d gpu.Device, p *Plan) error {
+	t.Helper()
+	return Apply(context.Background(), p, ApplyOptions{Device: d})
+}
+
+func cpuDevice(t testing.TB, threads int) *cpu.Device {
+	d := cpu.Open(threads)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// contents gives the content ids of all blocks.
+func contents(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	d, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	must(t, CheckState(d))
+	m := map[string]string{}
+	for n, b := range d.State.Blocks {
+		if b.Status != state.Done {
+			t.Errorf("%s is %s", n, b.Status)
+		}
+		if !strings.HasPrefix(n, "export.") { // its record holds the folder's path
+			m[n] = b.Content
+		}
+	}
+	return m
+}
+
+func sameContents(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for n := range want {
+		if got[n] != want[n] {
+			t.Errorf("%s: %s has other bits", what, n)
+		}
+	}
+}
+
+// stopAt applies and interrupts the run after a step of a stage.
+func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p := planOf(t, dir, vars...)
+	hit := false
+	err := apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone && e.Action.Addr.Name == stage && e.Step.Step == step {
+			hit = true
+			cancel() // seen in the loop behind the step, as a signal would be
+		}
+	}}, nil)
+	if !hit {
+		t.Fatalf("the run never reached step %d of %s: %v", step, stage, err)
+	}
+	if !errors.Is(err, ErrInterrupted) {
+		t.Fatalf("stopped at step %d of %s with %v", step, stage, err)
+	}
+}
+
+func TestResumeGivesTheSameBits(t *testing.T) {
+	d := cpuDevice(t, 2)
+	whole := pipeline(t)
+	p := planOf(t, whole)
+	must(t, applyOn(t, d, p))
+	want := contents(t, whole)
+	ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(whole, ".stepflow", "blocks", "stage.two"), 6))
+	must(t, err)
+	if ts.Position.Epoch < 1 {
+		t.Fatalf("the test wants a run past an epoch, it ends at %+v", ts.Position)
+	}
+	for _, stops := range [][][2]any{{{"one", 1}}, {{"one", 3}, {"one", 5}}, {{"one", 6}}, {{"two", 1}}, {{"two", 2}, {"two", 4}}, {{"one", 2}, {"two", 5}}} {
+		dir := pipeline(t)
+		for _, s := range stops {
+			stopAt(t, d, dir, s[0].(string), s[1].(int))
+		}
+		if p := planOf(t, dir); !p.Changes() {
+			t.Error("an interrupted run is up to date")
+		}
+		must(t, applyOn(t, d, planOf(t, dir)))
+		sameContents(t, fmt.Sprint("stopped at ", stops), contents(t, dir), want)
+	}
+}
+
+func TestThreadsAndRenamesDoNotChangeBits(t *testing.T) {
+	var want map[string]string
+	for _, threads := range []int{1, 2, 7} {
+		dir := pipeline(t)
+		must(t, applyOn(t, cpuDevice(t, threads), planOf(t, dir)))
+		if got := contents(t, dir); want == nil {
+			want = got
+		} else {
+			sameContents(t, fmt.Sprint(threads, " threads"), got, want)
+		}
+	}
+	dir := pipeline(t)
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	renamed := strings.NewReplacer(`stage "one"`, `stage "uno"`, "stage.one", "stage.uno").Replace(string(src))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(renamed), 0o644))
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+	got := contents(t, dir)
+	if got["stage.two"] != want["stage.two"] {
+		t.Error("renaming stage.one changes what stage.two makes")
+	}
+}
+
+// counting is a device that knows how much memory is held at once.
+type counting struct {
+	gpu.Device
+	held, most int64
+	loads      []int64
+}
+
+type countingLoaded struct {
+	gpu.Loaded
+	d *counting
+}
+
+func (c *counting) Load(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := c.Device.Load(p)
+	if err != nil {
+		return nil, err
+	}
+	c.held += l.Allocated()
+	c.most = max(c.most, c.held)
+	c.loads = append(c.loads, l.Allocated())
+	return &countingLoaded{l, c}, nil
+}
+
+func (l *countingLoaded) Close() error { l.d.held -= l.Allocated(); return l.Loaded.Close() }
+
+// TestPlannedPeakIsWhatTheRunTakes compares, for ten configurations, the peak that plan prints with
+// all the device memory a run holds at once, growth and resume included.
+func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
+	for i, vars := range [][]string{nil, {"micro=1"}, {"micro=4"}, {"adapter=lora"}, {"position=lower"}, {"preserving=false"}, {"tied=false"}, {"bias=true"},
+		{"kv=2"}, {"mask=false"}, {"freeze=[\"layers:0-1\", \"embeddings\"]", "adapter=lora"}} {
+		dir := pipeline(t)
+		c := &counting{Device: cpuDevice(t, 2)}
+		if i%2 == 0 {
+			stopAt(t, c, dir, "two", 3, vars...)
+			if c.held != 0 {
+				t.Errorf("%v: %d bytes are still held after an interrupt", vars, c.held)
+			}
+		}
+		p := planOf(t, dir, vars...)
+		var peak int64
+		for _, a := range p.Actions {
+			if a.Stage != nil {
+				peak = max(peak, a.Stage.Figures.Peak)
+				var sum int64
+				for _, k := range ByteKinds {
+					sum += a.Stage.Figures.ByKind[k]
+				}
+				if sum != a.Stage.Figures.Peak {
+					t.Errorf("%v: the kinds add up to %d, the peak is %d", vars, sum, a.Stage.Figures.Peak)
+				}
+			}
+		}
+		must(t, applyOn(t, c, p))
+		if c.most != peak {
+			t.Errorf("%v: the run held %d bytes at once, plan says %d", vars, c.most, peak)
+		}
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		for _, n := range []string{"stage.one", "stage.two"} {
+			if m := st.State.Blocks[n].Memory; m.Planned != m.Measured || m.Planned == 0 {
+				t.Errorf("%v: %s planned %d bytes, allocated %d", vars, n, m.Planned, m.Measured)
+			}
+		}
+	}
+}
+
+func TestPlanSaysWhy(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	p := planOf(t, dir)
+	if p.Changes() {
+		t.Fatal("nothing changed, yet something is to run")
+	}
+	find := func(p *Plan, name string) *Action {
+		for _, a := range p.Actions {
+			if a.Addr.String() == name {
+				return a
+			}
+		}
+		t.Fatalf("no action %s", name)
+		return nil
+	}
+	p = planOf(t, dir, "every=1") // saving more often changes no result
+	if p.Changes() {
+		t.Error("checkpoint settings make a stage run again")
+	}
+	p = planOf(t, dir, "micro=4")
+	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was 2, is 4") || a.Discards != 6 {
+		t.Errorf("stage.one: %s, %s, discards %d", a.Verb, a.Why, a.Discards)
+	}
+	if a := find(p, "stage.two"); a.Verb != Run || a.Why != "stage.one will run" {
+		t.Errorf("stage.two: %s, %s", a.Verb, a.Why)
+	}
+	p = planOf(t, dir, "lr=0.005")
+	if a := find(p, "stage.one"); !strings.Contains(a.Why, "optimizer.adamw.o changed") {
+		t.Errorf("stage.one: %s", a.Why)
+	}
+}
+
+func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
+	d := cpuDevice(t, 2)
+	want := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, want)))
+	dir := pipeline(t)
+	stopAt(t, d, dir, "one", 5)
+	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
+	steps := checkpoint.Steps(root)
+	if len(steps) != 3 || steps[0] != 5 {
+		t.Fatalf("checkpoints %v, want 5, 4, 2", steps)
+	}
+	flip(t, filepath.Join(checkpoint.StepDir(root, 5), fileModel))
+	p := planOf(t, dir)
+	var a *Action
+	for _, x := range p.Actions {
+		if x.Addr.String() == "stage.one" {
+			a = x
+		}
+	}
+	if a.Verb != Resume || a.FromStep != 4 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "hashes to") {
+		t.Fatalf("%s from %d, %v; want a warning about the hash and step 4", a.Verb, a.FromStep, a.Warnings)
+	}
+	must(t, applyOn(t, d, p))
+	sameContents(t, "a flipped byte", contents(t, dir), contents(t, want))
+	// The result of a finished stage is checked too.
+	final := checkpoint.StepDir(root, 6)
+	flip(t, filepath.Join(final, fileModel))
+	p = planOf(t, dir)
+	for _, x := range p.Actions {
+		if x.Addr.String() == "stage.one" && (x.Verb != Run || !strings.Contains(x.Why, "damaged")) {
+			t.Errorf("a damaged result: %s, %s", x.Verb, x.Why)
+		}
+	}
+}
+
+func flip(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	b[len(b)/2] ^= 1
+	must(t, os.WriteFile(path, b, 0o644))
+}
+
+// fullDisk fails once a number of bytes were written.
+type fullDisk struct {
+	durable.File
+	left *int
+}
+
+var errNoSpace = errors.New("no space left on device")
+
+func (f fullDisk) Write(b []byte) (int, error) {
+	if *f.left -= len(b); *f.left < 0 {
+		return 0, errNoSpace
+	}
+	return f.File.Write(b)
+}
+
+func TestFullDiskKeepsTheCheckpointBefore(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	stopAt(t, d, dir, "one", 3)
+	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
+	before := checkpoint.Steps(root)
+	left := 20000
+	create := durable.Create
+	t.Cleanup(func() { durable.Create = create })
+	p := planOf(t, dir)
+	durable.Create = func(path string) (durable.File, error) {
+		f, err := create(path)
+		if err != nil || !strings.Contains(path, "stage.one") {
+			return f, err
+		}
+		return fullDisk{f, &left}, nil
+	}
+	err := applyOn(t, d, p)
+	if !errors.Is(err, errNoSpace) || !strings.Contains(err.Error(), "earlier checkpoints are untouched") {
+		t.Fatalf("a full disk gives %v", err)
+	}
+	durable.Create = create
+	after := checkpoint.Steps(root)
+	if fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Errorf("checkpoints were %v, are %v", before, after)
+	}
+	if _, err := os.Stat(checkpoint.StepDir(root, 4) + ".tmp"); !os.IsNotExist(err) {
+		t.Error("an unfinished checkpoint is left over")
+	}
+	must(t, applyOn(t, d, planOf(t, dir)))
+}
+
+func TestNonFinite(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	err := applyOn(t, d, planOf(t, dir, "lr=1e30", "every=1"))
+	for _, want := range []string{"stage.one: step ", "NaN", "first tensor that is not finite", "the checkpoint at step", "on_nonfinite"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
+	}
+	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
+	steps := checkpoint.Steps(root)
+	if len(steps) == 0 {
+		t.Fatal("no checkpoint was kept")
+	}
+	if _, err := checkpoint.Check(checkpoint.StepDir(root, steps[0]), true); err != nil {
+		t.Error(err)
+	}
+	dir = pipeline(t)
+	skipped := 0
+	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == Warned && strings.Contains(e.Message, "skipped") {
+			skipped++
+		}
+	}})
+	st, _ := state.Read(filepath.Join(dir, ".stepflow"))
+	if b := st.State.Blocks["stage.one"]; skipped == 0 || b.Status != state.Done || b.Values["skipped_steps"].(float64) != float64(skipped) {
+		t.Errorf("%d steps skipped, state %+v, %v", skipped, b, err)
+	}
+}
+
+func TestLockAndStaleness(t *testing.T) {
+	d := cpuDevice(t, 1)
+	dir := pipeline(t)
+	p, q := planOf(t, dir), planOf(t, dir)
+	held, err := state.Open(p.StateDir)
+	must(t, err)
+	if err := applyOn(t, d, p); !errors.Is(err, state.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+		t.Errorf("a second apply: %v", err)
+	}
+	must(t, held.Close())
+	must(t, applyOn(t, d, p))
+	if err := applyOn(t, d, q); err == nil || !strings.Contains(err.Error(), "plan again") {
+		t.Errorf("applying a stale plan: %v", err)
+	}
+	must(t, os.WriteFile(filepath.Join(p.StateDir, state.FileName), []byte(`{"version": 99}`), 0o644))
+	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+	if !diags.HasErrors() || !strings.Contains(diags.Error(), "newer version") {
+		t.Errorf("a newer state: %v", diags)
+	}
+}
+
+// TestEveryTrainableTensorLearns checks on a grown stage that each trainable tensor has a gradient
+// within two steps, and that frozen ones have no bytes for one and do not change.
+func TestEveryTrainableTensorLearns(t *testing.T) {
+	d := cpuDevice(t, 2)
+	for _, vars := range [][]string{nil, {"preserving=false"}, {"adapter=lora", "position=lower"}, {"freeze=[\"inherited\", \"embeddings\"]"}} {
+		dir := pipeline(t)
+		must(t, applyOn(t, d, planOf(t, dir, vars...)))
+		p := planOf(t, dir, vars...)
+		var s *Stage
+		for _, a := range p.Actions {
+			if a.Addr.String() == "stage.two" {
+				s = a.Stage
+			}
+		}
+		tok, err := readTokenizer(filepath.Join(dir, ".stepflow", "blocks", "tokenizer.bpe.t", "tokenizer", fileTokenizer))
+		must(t, err)
+		l, err := d.Load(s.Program)
+		must(t, err)
+		tr := &trainer{stage: s, loaded: l, tok: tok}
+		must(t, setConstants(l, s.Program, s.Model, s.Seq))
+		must(t, tr.start(filepath.Join(dir, ".stepflow", p.State.Blocks["stage.one"].Dir)))
+		corpus, err := fineweb.Open(s.Data.Source)
+		must(t, err)
+		st, err := corpus.Stream(fineweb.Train, tok, s.Seq, tr.state.Position)
+		must(t, err)
+		before := map[string][]float32{}
+		for _, x := range s.All() {
+			before[x.ID], err = tr.get(x.ID)
+			must(t, err)
+		}
+		learned := map[string]bool{}
+		r := &runner{obs: &observer{}}
+		for step := 1; step <= 2; step++ {
+			b, err := st.Next(s.Batch)
+			must(t, err)
+			_, _, err = r.step(tr, b, 1, false, nil)
+			must(t, err)
+			for _, x := range s.Trainable() {
+				tr.state.OptimizerSteps[x.ID]++
+				g, err := tr.get(bufGrad(x.ID))
+				must(t, err)
+				for _, v := range g {
+					learned[x.ID] = learned[x.ID] || v != 0
+				}
+				if bad(g) {
+					t.Errorf("%v: gradient of %s is not finite", vars, x.Name)
+				}
+			}
+		}
+		for _, x := range s.Trainable() {
+			if !learned[x.ID] {
+				t.Errorf("%v: %s has no gradient within two steps", vars, x.Name)
+			}
+		}
+		for _, x := range s.Params {
+			now, err := tr.get(x.ID)
+			must(t, err)
+			if changed := fmt.Sprint(now) != fmt.Sprint(before[x.ID]); changed == s.Frozen[x.ID] {
+				t.Errorf("%v: %s, frozen %t, changed %t", vars, x.Name, s.Frozen[x.ID], changed)
+			}
+			if s.Frozen[x.ID] && (tr.has(bufGrad(x.ID)) || tr.has(bufM(x.ID)) || tr.has(bufV(x.ID))) {
+				t.Errorf("%v: frozen %s has gradient or optimizer bytes", vars, x.Name)
+			}
+		}
+		l.Close()
+		corpus.Close()
+	}
+}
+
+func TestGrowthPreservesTheFunction(t *testing.T) {
+	d := cpuDevice(t, 2)
+	for _, preserving := range []bool{true, false} {
+		dir := pipeline(t)
+		var seam string
+		must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e Event) {
+			if e.Kind == Notice && strings.HasPrefix(e.Message, "grown") {
+				seam = e.Message
+			}
+		}}))
+		var before, after float64
+		if _, err := fmt.Sscanf(seam, "grown from 3 to 5 layers: loss on the next micro-batch %f before, %f after", &before, &after); err != nil {
+			t.Fatalf("%q: %v", seam, err)
+		}
+		if same := before == after; same != preserving {
+			t.Errorf("function_preserving = %t: loss %g before growth, %g after", preserving, before, after)
+		}
+	}
+}
+
+// TestBF16OnTheReference runs the whole pipeline in bf16 on the float64 device and compares losses.
+func TestBF16OnTheReference(t *testing.T) {
+	loss := map[string]float64{}
+	for _, precision := range []string{"fp32", "bf16"} {
+		dir := pipeline(t)
+		p := planOf(t, dir, "precision="+precision, "steps=3")
+		must(t, applyOn(t, &ref.Device{}, p))
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		loss[precision] = st.State.Outputs["loss"].Value.(float64)
+	}
+	if d := loss["bf16"]/loss["fp32"] - 1; d > 0.01 || d < -0.01 || d == 0 {
+		t.Errorf("validation loss %g in fp32, %g in bf16", loss["fp32"], loss["bf16"])
+	}
+	err := applyOn(t, cpuDevice(t, 1), planOf(t, pipeline(t), "precision=bf16"))
+	if err == nil || !strings.Contains(err.Error(), `set precision = "fp32"`) {
+		t.Errorf("bf16 on the CPU: %v", err)
+	}
+}
