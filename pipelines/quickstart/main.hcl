@@ -73,13 +73,14 @@ stage "seed" {
   model  = model.llama.target
   layers = memory_plan.three.layers[0]
   train {
-    data            = data.fineweb_edu.docs
-    tokenizer       = tokenizer.bpe.docs
-    optimizer       = optimizer.adamw.main
-    sequence_length = local.sequence_length
-    batch_size      = local.batch_size
-    tokens          = var.tokens * 0.4
-    stop_at         = 0.75
+    data             = data.fineweb_edu.docs
+    tokenizer        = tokenizer.bpe.docs
+    optimizer        = optimizer.adamw.main
+    sequence_length  = local.sequence_length
+    batch_size       = local.batch_size
+    micro_batch_size = 4
+    tokens           = var.tokens * 0.4
+    stop_at          = 0.75
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
@@ -97,13 +98,14 @@ stage "middle" {
   freeze  = ["inherited"]
   adapter = peft.lora.adapter
   train {
-    data            = data.fineweb_edu.docs
-    tokenizer       = tokenizer.bpe.docs
-    optimizer       = optimizer.adamw.main
-    sequence_length = local.sequence_length
-    batch_size      = local.batch_size
-    tokens          = var.tokens * 0.4
-    stop_at         = 0.75
+    data             = data.fineweb_edu.docs
+    tokenizer        = tokenizer.bpe.docs
+    optimizer        = optimizer.adamw.main
+    sequence_length  = local.sequence_length
+    batch_size       = local.batch_size
+    micro_batch_size = 4
+    tokens           = var.tokens * 0.4
+    stop_at          = 0.75
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
@@ -121,12 +123,13 @@ stage "final" {
   freeze  = ["inherited"]
   adapter = peft.lora.adapter
   train {
-    data            = data.fineweb_edu.docs
-    tokenizer       = tokenizer.bpe.docs
-    optimizer       = optimizer.adamw.main
-    sequence_length = local.sequence_length
-    batch_size      = local.batch_size
-    tokens          = var.tokens * 0.4
+    data             = data.fineweb_edu.docs
+    tokenizer        = tokenizer.bpe.docs
+    optimizer        = optimizer.adamw.main
+    sequence_length  = local.sequence_length
+    batch_size       = local.batch_size
+    micro_batch_size = 4
+    tokens           = var.tokens * 0.4
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.02
@@ -139,12 +142,13 @@ stage "vanilla" {
   count = var.compare ? 1 : 0
   model = model.llama.target
   train {
-    data            = data.fineweb_edu.docs
-    tokenizer       = tokenizer.bpe.docs
-    optimizer       = optimizer.adamw.main
-    sequence_length = local.sequence_length
-    batch_size      = local.batch_size
-    flops           = stage.seed.flops + stage.middle.flops + stage.final.flops
+    data             = data.fineweb_edu.docs
+    tokenizer        = tokenizer.bpe.docs
+    optimizer        = optimizer.adamw.main
+    sequence_length  = local.sequence_length
+    batch_size       = local.batch_size
+    micro_batch_size = 4
+    flops            = stage.seed.flops + stage.middle.flops + stage.final.flops
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.02

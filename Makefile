@@ -1,0 +1,67 @@
+# Two commands do all the set-up: make quickstart and make test. They need Go, make and git.
+export CGO_ENABLED ?= 0
+STEPFLOW := bin/stepflow
+Q := pipelines/quickstart
+
+.PHONY: build test test-long race lint generate fuzz bench parity quickstart quickstart-compare check size help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+build: ## bin/stepflow, pure Go
+	go build -trimpath -o $(STEPFLOW) ./cmd/stepflow
+
+$(Q)/data/go-docs.parquet: | build
+	$(STEPFLOW) sample go-docs -o $(Q)/data
+
+quickstart: build $(Q)/data/go-docs.parquet ## make the data, train in three stages, evaluate, export, report
+	$(STEPFLOW) apply -auto-approve $(Q)
+	@echo
+	@echo "validation loss $$($(STEPFLOW) output -dir $(Q) validation_loss) nats a token; unigram entropy of the same tokens $$($(STEPFLOW) output -dir $(Q) unigram_entropy)"
+	@echo "report: $$($(STEPFLOW) report $(Q))"
+
+quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart, and the same model trained all at once with equal FLOPs
+	$(STEPFLOW) apply -auto-approve -var compare=true $(Q)
+	@$(STEPFLOW) output -dir $(Q)
+	@echo "report: $$($(STEPFLOW) report -var compare=true $(Q))"
+
+test: ## all tests, under ten minutes on two cores
+	go test ./...
+
+test-long: ## longer proofs: more seeds and sizes, the portable kernels, fuzzing
+	STEPFLOW_LONG=1 go test -timeout 60m ./...
+	go test -tags noasm ./gpu/... ./runtime/...
+	$(MAKE) fuzz
+
+race: ## race detector over the concurrent packages (needs cgo)
+	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state
+
+lint: ## gofmt and vet
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
+	go vet ./...
+	go vet -tags noasm ./gpu/cpu
+	GOARCH=arm64 go vet ./...
+
+generate: ## files made by programs: assembly, the language reference
+	go generate ./...
+	go run ./cmd/stepflow schema -markdown > docs/language.md
+
+fuzz: ## 30 seconds each
+	go test -run=XXX -fuzz=FuzzRoundTrip -fuzztime=30s ./fineweb/tokenizer
+	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./fineweb/tokenizer
+	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./dsl/addr
+	go test -run=XXX -fuzz=FuzzLoad -fuzztime=30s ./dsl
+	go test -run=XXX -fuzz=FuzzOpen -fuzztime=30s ./runtime/checkpoint
+	go test -run=XXX -fuzz=FuzzState -fuzztime=30s ./runtime/state
+
+bench: ## Go benchmarks of the hot paths
+	go test -run=XXX -bench=. ./...
+
+parity: ## remake the fixtures with transformers, torch, peft, tokenizers and compare (needs Python and PyPI)
+	tools/parity/run.sh
+
+check: lint build test ## what CI runs, in one command
+
+size: build ## size of the binary and of the code
+	@ls -l $(STEPFLOW)
+	@git ls-files '*.go' | grep -v _test.go | xargs wc -l | tail -1
