@@ -106,6 +106,7 @@ var Kinds = []Kind{
 			{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Doc: "Number of stages; exactly one of `stages` and `budget`."},
 			{Name: "budget", Type: cty.String, Doc: "Bytes of model states, such as `16 GiB`: the fewest stages whose largest fits."},
 			{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"}, Doc: "What a frozen parameter takes: 2 or 4 bytes."},
+			{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"}, Doc: "`interpolation`: a stage adds at most as many layers as there are gaps. `any`: no bound, as in the paper's program."},
 			{Name: "layers_only", Type: cty.Bool, Default: cty.False, Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
 		},
 		Exports: []Export{

@@ -325,10 +325,14 @@ func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, h
 	if d.Bool("layers_only") {
 		cost = layersOnly
 	}
+	room := growth.Room(growth.Unbounded)
+	if d.Str("growth") == "interpolation" {
+		room = growth.Gaps
+	}
 	m := &MemoryPlan{Vanilla: cost(c.NumHiddenLayers, 0), LayersVanilla: layersOnly(c.NumHiddenLayers, 0)}
 	var err error
 	if d.Has("stages") {
-		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost); err != nil {
+		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost, room); err != nil {
 			return nil, problem(d, "stages", "Impossible split", err)
 		}
 	} else {
@@ -337,7 +341,7 @@ func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, h
 			return nil, problem(d, "budget", "Invalid value", err)
 		}
 		var ok bool
-		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost); !ok {
+		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost, room); !ok {
 			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
 				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
 		}

@@ -23,11 +23,19 @@ func (b Bytes) States(layer, adapter, rest, restFrozen int64) Cost {
 	}
 }
 
+// Room is the most layers that may be added on top of n > 0.
+type Room func(n int) int
+
+// Gaps is the room of interpolation: one new layer between two neighbours.
+func Gaps(n int) int { return n - 1 }
+
+// Unbounded is the room of the paper's integer program, and of stacking.
+func Unbounded(int) int { return math.MaxInt32 }
+
 // Partition splits L layers into K stages so that the largest stage is as small as possible; of
-// equal splits it gives the lexicographically smallest, which trains fewest layers first. Each
-// stage after the first adds at most as many layers as there are gaps between the old ones. The
+// equal splits it gives the lexicographically smallest, which trains fewest layers first. The
 // program is solved exactly, by dynamic programming over (stages left, layers so far).
-func Partition(layers, stages int, cost Cost) (split []int, peak int64, err error) {
+func Partition(layers, stages int, cost Cost, room Room) (split []int, peak int64, err error) {
 	if stages < 1 || layers < stages {
 		return nil, 0, fmt.Errorf("%d layers cannot be trained in %d stages: each stage adds at least one", layers, stages)
 	}
@@ -45,7 +53,7 @@ func Partition(layers, stages int, cost Cost) (split []int, peak int64, err erro
 		if n == 0 {
 			return layers
 		}
-		return min(n-1, layers-n)
+		return min(room(n), layers-n)
 	}
 	for k := 1; k <= stages; k++ {
 		for n := 0; n < layers; n++ {
@@ -58,7 +66,7 @@ func Partition(layers, stages int, cost Cost) (split []int, peak int64, err erro
 	}
 	peak = best[stages][0]
 	if peak == never {
-		return nil, 0, fmt.Errorf("%d layers cannot be reached in %d stages: a stage adds at most one layer a gap", layers, stages)
+		return nil, 0, fmt.Errorf("%d layers cannot be reached in %d stages: a stage adds at most one layer between two old ones", layers, stages)
 	}
 	n := 0
 	for k := stages; k > 0; k-- {
@@ -75,10 +83,10 @@ func Partition(layers, stages int, cost Cost) (split []int, peak int64, err erro
 
 // Fewest finds the smallest number of stages whose peak is within the budget. When there is none
 // it returns ok = false with the split of least peak.
-func Fewest(layers int, budget int64, cost Cost) (split []int, peak int64, ok bool) {
+func Fewest(layers int, budget int64, cost Cost, room Room) (split []int, peak int64, ok bool) {
 	peak = math.MaxInt64
 	for k := 1; k <= layers; k++ {
-		s, p, err := Partition(layers, k, cost)
+		s, p, err := Partition(layers, k, cost, room)
 		if err != nil {
 			continue
 		}

@@ -1,0 +1,111 @@
+// Package stepflow holds the test of who may import whom.
+package stepflow
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// may lists what each package may import of ours; imports point down only.
+var may = map[string]string{
+	"cmd/stepflow":       "*",
+	"runtime":            "dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime/checkpoint": "gpu ops runtime/durable",
+	"runtime/state":      "dsl/addr runtime/durable",
+	"runtime/metrics":    "runtime/durable",
+	"runtime/durable":    "",
+	"ops":                "gpu",
+	"ops/graph":          "ops gpu",
+	"ops/llama":          "ops ops/graph gpu",
+	"ops/peft":           "ops ops/graph gpu",
+	"ops/optim":          "ops ops/graph gpu",
+	"ops/growth":         "ops",
+	"dsl":                "dsl/addr",
+	"dsl/addr":           "",
+	"fineweb":            "fineweb/tokenizer",
+	"fineweb/tokenizer":  "",
+	"gpu":                "",
+	"gpu/ref":            "gpu",
+	"gpu/cpu":            "gpu",
+	"gpu/cpu/asmgen":     "",
+	"gpu/gputest":        "gpu gpu/ref",
+	"tracing":            "",
+}
+
+// owner lists outside modules that one package names, and who else may.
+var owner = map[string]string{
+	"github.com/hashicorp/hcl":   "dsl runtime cmd/stepflow",
+	"github.com/parquet-go":      "fineweb",
+	"go.opentelemetry.io":        "tracing",
+	"github.com/gofrs/flock":     "runtime/state",
+	"github.com/dlclark/regexp2": "fineweb/tokenizer",
+	"golang.org/x/sys":           "gpu/cpu",
+	"golang.org/x/text":          "fineweb/tokenizer",
+	"github.com/zclconf/go-cty":  "dsl runtime",
+}
+
+func TestImportsPointDown(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "testdata" || d.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		seen[pkg] = true
+		allowed, ok := may[pkg]
+		if !ok && pkg != "." {
+			t.Errorf("package %s is not in the table", pkg)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, im := range f.Imports {
+			name, err := strconv.Unquote(im.Path.Value)
+			if err != nil {
+				return err
+			}
+			if ours, ok := strings.CutPrefix(name, "stepflow/"); ok {
+				if allowed != "*" && !word(allowed, ours) {
+					t.Errorf("%s imports %s, which the table does not allow", path, ours)
+				}
+				continue
+			}
+			for module, users := range owner {
+				if strings.HasPrefix(name, module) && !word(users, pkg) {
+					t.Errorf("%s names %s, which belongs to %s", path, name, users)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range may {
+		if !seen[pkg] {
+			t.Errorf("the table has %s, which is no package", pkg)
+		}
+	}
+}
+
+func word(list, w string) bool {
+	for _, x := range strings.Fields(list) {
+		if x == w {
+			return true
+		}
+	}
+	return false
+}

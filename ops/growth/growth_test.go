@@ -1,0 +1,171 @@
+package growth
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+)
+
+// ratio makes the paper's cost for r = adapter/layer as a fraction, exactly: bytes times the denominator.
+func ratio(r string) (Cost, int64) {
+	x, _ := new(big.Rat).SetString(r)
+	p := x.Denom().Int64()
+	return Bytes{16, 2}.States(p, x.Num().Int64(), 0, 0), p
+}
+
+// TestPartitionGolden holds the optimal splits of 24 layers that brute force over all compositions
+// in exact fractions gives: up to which ratio r of adapter to layer parameters which split is best.
+func TestPartitionGolden(t *testing.T) {
+	for _, c := range []struct {
+		stages int
+		r      string
+		split  []int
+		saving string
+	}{
+		{2, "0", []int{13, 11}, "45.83"}, {2, "0.1058", []int{14, 10}, "41.67"}, {2, "0.2322", []int{15, 9}, "37.50"}, {2, "0.3", []int{15, 9}, "35.94"},
+		{3, "0", []int{9, 8, 7}, "61.98"}, {3, "0.0515", []int{10, 8, 6}, "58.33"}, {3, "0.1608", []int{11, 8, 5}, "53.57"},
+		{3, "0.2387", []int{12, 7, 5}, "50.00"}, {3, "0.25", []int{11, 8, 5}, "49.48"}, {3, "0.2961", []int{13, 7, 4}, "45.83"},
+		{4, "0", []int{7, 6, 6, 5}, "68.23"}, {4, "0.0179", []int{6, 7, 6, 5}, "67.26"}, {4, "0.0289", []int{8, 6, 5, 5}, "66.67"}, {4, "0.0417", []int{6, 7, 6, 5}, "65.97"},
+		{4, "0.0569", []int{8, 7, 5, 4}, "64.77"}, {4, "0.1478", []int{9, 7, 5, 3}, "60.60"}, {4, "0.2084", []int{10, 7, 4, 3}, "56.94"},
+		{4, "0.275", []int{8, 8, 5, 3}, "52.50"}, {4, "0.2751", []int{11, 7, 4, 2}, "52.50"},
+	} {
+		cost, p := ratio(c.r)
+		split, peak, err := Partition(24, c.stages, cost, Unbounded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		saving := fmt.Sprintf("%.2f", 100*(1-float64(peak)/float64(16*24*p)))
+		if !slices.Equal(split, c.split) || saving != c.saving {
+			t.Errorf("%d stages at r = %s: %v saves %s %%, want %v and %s", c.stages, c.r, split, saving, c.split, c.saving)
+		}
+		// Interpolation has no room for some of these splits, but always for one that is as good.
+		if _, gaps, err := Partition(24, c.stages, cost, Gaps); err != nil || gaps != peak {
+			t.Errorf("%d stages at r = %s: %d bytes with gaps, %d without; %v", c.stages, c.r, gaps, peak, err)
+		}
+	}
+}
+
+// TestPartitionAgainstBruteForce tries every composition.
+func TestPartitionAgainstBruteForce(t *testing.T) {
+	for layers := 2; layers <= 12; layers++ {
+		for stages := 1; stages <= min(4, layers); stages++ {
+			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}} {
+				cost := Bytes{16, 2}.States(c[0], c[1], c[2], c[3])
+				var best []int
+				var least int64
+				var try func(split []int, n int, peak int64)
+				try = func(split []int, n int, peak int64) {
+					if len(split) == stages {
+						if n == layers && (best == nil || peak < least) {
+							best, least = slices.Clone(split), peak
+						}
+						return
+					}
+					for add := 1; add <= layers-n && (n == 0 || add <= n-1); add++ {
+						try(append(split, add), n+add, max(peak, cost(add, n)))
+					}
+				}
+				try(nil, 0, 0)
+				split, peak, err := Partition(layers, stages, cost, Gaps)
+				if best == nil {
+					if err == nil {
+						t.Errorf("%d layers in %d stages: %v, but none is possible", layers, stages, split)
+					}
+					continue
+				}
+				if err != nil || peak != least || !slices.Equal(split, best) {
+					t.Errorf("%d layers in %d stages: %v (%d), brute force %v (%d), %v", layers, stages, split, peak, best, least, err)
+				}
+			}
+		}
+	}
+}
+
+func TestFewest(t *testing.T) {
+	cost, p := ratio("0.1")
+	vanilla := 16 * 24 * p
+	for _, c := range []struct {
+		share  float64
+		stages int
+	}{{1, 1}, {0.99, 2}, {0.5, 3}, {0.4, 4}} {
+		split, peak, ok := Fewest(24, int64(c.share*float64(vanilla)), cost, Gaps)
+		if !ok || len(split) != c.stages || peak > int64(c.share*float64(vanilla)) {
+			t.Errorf("budget of %g: %v of %d bytes, %t", c.share, split, peak, ok)
+		}
+	}
+	if split, peak, ok := Fewest(24, vanilla/100, cost, Gaps); ok || peak <= vanilla/100 || split == nil {
+		t.Errorf("an impossible budget gives %v, %d, %t", split, peak, ok)
+	}
+}
+
+func ids(layers []Layer) string {
+	var s []string
+	for _, l := range layers {
+		if l.Old >= 0 {
+			s = append(s, l.ID)
+			continue
+		}
+		var from []string
+		for _, f := range l.From {
+			from = append(from, fmt.Sprintf("%g*%d", f.Weight, f.Layer))
+		}
+		s = append(s, "("+strings.Join(from, "+")+")")
+	}
+	return strings.Join(s, " ")
+}
+
+func TestOperators(t *testing.T) {
+	old := []string{"a", "b", "c", "d", "e"}
+	for _, c := range []struct {
+		s    Spec
+		want string
+	}{
+		{Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5}, "a b c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
+		{Spec{Method: "interpolation", Layers: 2, Position: "lower", Mix: 0.25}, "a (0.75*0+0.25*1) b (0.75*1+0.25*2) c d e"},
+		{Spec{Method: "interpolation", Layers: 2, Position: "intermediate", Mix: 0.5}, "a b (0.5*1+0.5*2) c (0.5*2+0.5*3) d e"},
+		{Spec{Method: "interpolation", Layers: 2, Position: "even", Mix: 0.5}, "a b (0.5*1+0.5*2) c d (0.5*3+0.5*4) e"},
+		{Spec{Method: "interpolation", Layers: 4, Position: "even", Mix: 0.5}, "a (0.5*0+0.5*1) b (0.5*1+0.5*2) c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
+		{Spec{Method: "copy", Layers: 2, Position: "upper"}, "a b c d (1*3) e (1*4)"},
+		{Spec{Method: "stack", Layers: 7}, "a b c d e (1*0) (1*1) (1*2) (1*3) (1*4) (1*0) (1*1)"},
+	} {
+		got, err := c.s.Grow(old, "n")
+		if err != nil || ids(got) != c.want {
+			t.Errorf("%+v: %s, %v; want %s", c.s, ids(got), err, c.want)
+		}
+	}
+	for _, s := range []Spec{{Method: "interpolation", Layers: 5, Position: "upper"}, {Method: "copy", Layers: 6, Position: "upper"}, {Method: "interpolation", Position: "upper"}, {Method: "interpolation", Layers: 1, Position: "top"}} {
+		if got, err := s.Grow(old, "n"); err == nil {
+			t.Errorf("%+v gives %s", s, ids(got))
+		}
+	}
+	r := Spec{Method: "interpolation", Layers: 2, Position: "random", Seed: 4}
+	a, err := r.Grow(old, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := r.Grow(old, "n")
+	if ids(a) != ids(b) {
+		t.Error("the same seed gives other gaps")
+	}
+}
+
+func TestValue(t *testing.T) {
+	p := ops.Param{ID: "n.0/mlp.up_proj.weight", Shape: gpu.Shape{2}}
+	read := func(layer int) ([]float32, error) { return []float32{float32(layer), 10}, nil }
+	v, err := Spec{FunctionPreserving: true}.Value(p, []Source{{2, 0.75}, {4, 0.25}}, read)
+	if err != nil || v[0] != 2.5 || v[1] != 10 {
+		t.Errorf("%v, %v", v, err)
+	}
+	p.ID = "n.0/mlp.down_proj.weight"
+	if v, _ := (Spec{FunctionPreserving: true}).Value(p, []Source{{2, 1}}, read); v[0] != 0 || v[1] != 0 {
+		t.Errorf("an output projection starts at %v", v)
+	}
+	if v, _ := (Spec{}).Value(p, []Source{{2, 1}}, read); v[0] != 2 {
+		t.Errorf("without function_preserving it starts at %v", v)
+	}
+}

@@ -1,0 +1,82 @@
+package peft
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"stepflow/ops"
+	"stepflow/ops/llama"
+)
+
+func params() []ops.Param {
+	c := llama.Config{VocabSize: 10, HiddenSize: 8, IntermediateSize: 12, NumHiddenLayers: 2, NumAttentionHeads: 2}
+	c.Fill()
+	return llama.Declare(c, []string{"a", "b"})
+}
+
+func all(ops.Param) bool { return true }
+
+func TestMatch(t *testing.T) {
+	for _, c := range []struct {
+		targets []string
+		n       int
+	}{{[]string{"q_proj"}, 2}, {[]string{"all-linear"}, 14}, {[]string{"model.layers.*.mlp.*"}, 6}, {[]string{"self_attn.q_proj", "lm_head"}, 3}, {[]string{"model.layers.1.self_attn.k_proj"}, 1}} {
+		as, err := Spec{R: 2, TargetModules: c.targets}.Match(params(), all)
+		if err != nil || len(as) != c.n {
+			t.Errorf("%v matches %d projections, want %d; %v", c.targets, len(as), c.n, err)
+		}
+	}
+	_, err := Spec{R: 2, TargetModules: []string{"q_proj", "query"}}.Match(params(), all)
+	if err == nil || !strings.Contains(err.Error(), `"query"`) || !strings.Contains(err.Error(), "q_proj, up_proj, v_proj") {
+		t.Errorf("a target without a match: %v", err)
+	}
+	_, err = Spec{R: 9, TargetModules: []string{"q_proj"}}.Match(params(), all)
+	if err == nil || !strings.Contains(err.Error(), "at most 8") {
+		t.Errorf("a rank above the matrix: %v", err)
+	}
+	if _, err := (Spec{R: 2, TargetModules: []string{"embed_tokens"}}).Match(params(), all); err == nil {
+		t.Error("an embedding is taken for a projection")
+	}
+}
+
+// TestCount holds E = 8hr + 3r(h+m) for all seven projections of a layer with full-width heads.
+func TestCount(t *testing.T) {
+	as, err := Spec{R: 3, TargetModules: []string{"all-linear"}}.Match(params(), func(p ops.Param) bool { return p.Layer == 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	const h, m, r = 8, 12, 3
+	if n := ops.Count(Params(as), nil); n != 8*h*r+3*r*(h+m) {
+		t.Errorf("%d parameters in adapters of a layer, want %d", n, 8*h*r+3*r*(h+m))
+	}
+}
+
+func TestScaleAndInit(t *testing.T) {
+	s := Spec{R: 16, Alpha: 32}
+	if s.Scale() != 2 {
+		t.Error(s.Scale())
+	}
+	s.UseRSLora = true
+	if s.Scale() != 8 {
+		t.Error(s.Scale())
+	}
+	p := ops.Param{ID: "x", Kind: ops.KindLoraA, Shape: []int{4, 64}}
+	a, b := Init(p, 1, 0), Init(p, 1, 1)
+	var most float64
+	for _, x := range a {
+		most = math.Max(most, math.Abs(float64(x)))
+	}
+	if most > 0.125 || most < 0.1 {
+		t.Errorf("A reaches %g, the bound is 1/sqrt(64)", most)
+	}
+	if a[0] == b[0] {
+		t.Error("a restart gives the same A")
+	}
+	p.Kind = ops.KindLoraB
+	for _, x := range Init(p, 1, 0) {
+		if x != 0 {
+			t.Fatal("B does not start at zero")
+		}
+	}
+}
