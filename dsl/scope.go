@@ -102,8 +102,8 @@ func (s *Scope) addLocals(ctx *hcl.EvalContext) {
 				v = cty.DynamicVal // reported by CheckLocals
 			}
 			locals[l.name] = v
+			ctx.Variables["local"] = cty.ObjectVal(locals)
 		}
-		ctx.Variables["local"] = cty.ObjectVal(locals)
 		if len(locals) == before {
 			return
 		}

@@ -46,6 +46,11 @@ type runner struct {
 func Apply(ctx context.Context, p *Plan, o ApplyOptions) error { return apply(ctx, p, o, nil) }
 
 func apply(ctx context.Context, p *Plan, o ApplyOptions, afterStep func(*Action, int)) (err error) {
+	for _, a := range p.Actions {
+		if a.TooLarge != "" && (a.Verb == Run || a.Verb == Resume) {
+			return fmt.Errorf("%s: %s", a.Addr, a.TooLarge)
+		}
+	}
 	dir, err := state.Open(p.StateDir)
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ type Action struct {
 	Attrs    map[string]string
 	Inputs   map[string]string // address → id
 	Warnings []string
+	TooLarge string // why the device cannot run it; apply refuses before anything runs
 
 	Stage    *Stage
 	Memory   *MemoryPlan

@@ -43,9 +43,10 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		return nil, diags
 	}
 	s.Figures = s.figures()
-	if p.caps.Memory > 0 && s.Program.ArenaBytes > p.caps.Memory {
-		return nil, hcl.Diagnostics{d.Error("train", "Does not fit", fmt.Sprintf("The stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), or split the layers into more stages.",
-			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), s.Program.ArenaBytes-p.caps.Memory, s.Micro))}
+	if missing := s.Program.ArenaBytes - p.caps.Memory; p.caps.Memory > 0 && missing > 0 {
+		a.TooLarge = fmt.Sprintf("the stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), or split the layers into more stages",
+			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), missing, s.Micro)
+		a.Warnings = append(a.Warnings, a.TooLarge)
 	}
 	if s.Vanilla, err = p.vanillaOf(s, m); err != nil {
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
