@@ -151,7 +151,7 @@ func planOf(t testing.TB, dir string, vars ...string) *Plan {
 	t.Helper()
 	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: vars}, Caps: cpu.PlanCaps()})
 	if diags.HasErrors() {
-		t.Fatal(diags)
+		t.Fatal(diags.Errs())
 	}
 	return p
 }

@@ -557,12 +557,11 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
+// upper starts a sentence, unless it starts with a path or the name of an attribute.
 func upper(s string) string {
-	if s == "" || s[0] == '/' || strings.HasPrefix(s, ".") {
-		return s
+	first, _, _ := strings.Cut(s, " ")
+	if strings.ContainsAny(first, "/._:") {
+		return strings.TrimSuffix(s, ".")
 	}
-	if i := strings.IndexAny(s, " /."); i > 0 && s[i] != ' ' {
-		return s // a path
-	}
-	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".")
+	return strings.ToUpper(s[:min(1, len(s))]) + strings.TrimSuffix(s[min(1, len(s)):], ".")
 }

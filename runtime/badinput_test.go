@@ -1,0 +1,163 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+)
+
+// TestBadInput changes the tiny pipeline in one place and wants an error there that says what, why
+// and what to do. Each case: what to replace, by what, and the words the diagnostic must hold.
+func TestBadInput(t *testing.T) {
+	for _, c := range []struct {
+		name, old, new string
+		want           []string
+	}{
+		{"unknown block", `export "huggingface"`, `exports "huggingface"`, []string{"Unknown block", `Did you mean "export"?`}},
+		{"unknown attribute", "hidden_size ", "hiden_size ", []string{"Unknown attribute", `Did you mean "hidden_size"?`}},
+		{"unknown function", "steps            = var.steps", "steps            = maxi(1, 2)", []string{"Unknown function", `Did you mean "max"?`}},
+		{"wrong type", "layers    = 3", `layers    = "three"`, []string{"Invalid value", "layers takes number"}},
+		{"cycle", "from      = stage.one", "from      = stage.two", []string{"Cycle", "stage.two needs stage.two"}},
+		{"duplicate", `stage "two"`, `stage "one"`, []string{"Duplicate name"}},
+		{"missing variable", `variable "lr" { default = 1e-2 }`, `variable "lr" {}`, []string{"Missing variable", "STEPFLOW_VAR_lr"}},
+		{"unreadable data", `"d.jsonl"`, `"nothing/*.jsonl"`, []string{"Unreadable data", "nothing/*.jsonl matches no file"}},
+		{"heads", "hidden_size             = 16", "hidden_size             = 17", []string{"Impossible model", "17 is not divisible by num_attention_heads 2"}},
+		{"kv heads", "num_attention_heads     = 2", "num_attention_heads     = 4", []string{"Impossible model", "num_attention_heads 4 is not divisible by num_key_value_heads 3"}},
+		{"no layers", "layers    = 3", "layers    = 0", []string{"layers is 0; the least is 1"}},
+		{"fraction of a layer", "layers    = 3", "layers    = 2.5", []string{"whole number"}},
+		{"another model", "from      = stage.one", "from      = stage.one\n  model = model.llama.other", []string{"Another model", "hidden_size of model.llama.other differs"}},
+		{"both layers and from", "from      = stage.one", "from      = stage.one\n  layers = 5", []string{"add some with a grow block"}},
+		{"too many layers", "layers              = 2", "layers              = 3", []string{"Impossible growth", "3 layers have 2 gaps", "at most 2"}},
+		{"grow without from", "layers    = 3", "layers    = 3\n  grow \"stack\" { layers = 1 }", []string{"Nothing to grow"}},
+		{"rank", "r                    = 2", "r                    = 17", []string{"Rank 17", "at most 16"}},
+		{"target", `["all-linear"]`, `["q_proj", "query"]`, []string{`"query" matches no linear layer`, "down_proj, gate_proj"}},
+		{"adapter without frozen", "freeze  = var.freeze", "freeze  = [\"embeddings\"]", []string{"Adapter without a place"}},
+		{"freezes nothing", "freeze  = var.freeze", "freeze  = [\"inherited\", \"*.query.weight\"]", []string{"matches no parameter"}},
+		{"everything frozen", "freeze  = var.freeze\n  adapter = var.adapter == \"relora\" ? peft.relora.a : peft.lora.a", "freeze  = [\"*\"]", []string{"Nothing to train"}},
+		{"budget", `output "loss"`, "memory_plan \"x\" {\n model = model.llama.m\n budget = \"1 KiB\"\n}\noutput \"m\" { value = memory_plan.x.layers }\noutput \"loss\"", []string{"Budget too small", "The least is", "bytes"}},
+		{"stages", `output "loss"`, "memory_plan \"x\" {\n model = model.llama.m\n stages = 9\n}\noutput \"m\" { value = memory_plan.x.layers }\noutput \"loss\"", []string{"Impossible split", "5 layers cannot be trained in 9 stages"}},
+		{"vocabulary", "vocab_size              = 272", "vocab_size              = 269", []string{"Vocabulary too small", "270"}},
+		{"batch", "micro_batch_size = var.micro", "micro_batch_size = 3", []string{"batch_size 4 is not a multiple of micro_batch_size 3"}},
+		{"sequence", "sequence_length  = 12", "sequence_length  = 33", []string{"sequence_length 33 is larger than the model's max_position_embeddings 32"}},
+		{"zero tokens", "steps            = var.steps", "tokens           = 0", []string{"tokens is 0"}},
+		{"less than a batch", "steps            = var.steps", "tokens           = 20", []string{"Less than one batch"}},
+		{"two horizons", "steps            = var.steps", "steps = 3\n tokens = 500", []string{"exactly one of tokens, steps and flops"}},
+		{"stop_at", "steps            = var.steps", "steps = 3\n stop_at = 1.5", []string{"stop_at is 1.5"}},
+		{"training on held-out", "data             = data.jsonl.d", "data             = data.jsonl.d.validation", []string{"Training on held-out data"}},
+		{"evaluating on training data", "data  = data.jsonl.d.validation", "data  = data.jsonl.d", []string{"Training data", ".validation"}},
+		{"a string for a block", "from      = stage.one", `from      = "stage.one"`, []string{"written without quotes"}},
+		{"wrong kind of block", "from      = stage.one", "from      = model.llama.m", []string{"from takes a stage block, not model.llama.m"}},
+		{"another precision", "from      = stage.one\n  precision = var.precision", "from      = stage.one\n  precision = \"bf16\"", []string{"Another precision"}},
+		{"export into a used folder", `path  = "out"`, `path  = "."`, []string{"Folder in use"}},
+		{"no such tokenizer", "train_on   = data.jsonl.d\n  vocab_size = 270", "train_on   = data.jsonl.d\n  vocab_size = 100", []string{"the least is 257"}},
+		{"betas", "{ learning_rate = var.lr }", "{\n learning_rate = var.lr\n betas = [0.9]\n}", []string{"betas takes two numbers"}},
+		{"remote model", "vocab_size              = 272", "from = \"hf://a/b\"\n vocab_size              = 272", []string{"Remote model"}},
+		{"missing folder", "vocab_size              = 272", "from = \"nowhere\"\n vocab_size              = 272", []string{"Unreadable model", "nowhere"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := pipeline(t)
+			src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+			must(t, err)
+			text := string(src)
+			if !strings.Contains(text, c.old) {
+				t.Fatalf("the pipeline does not hold %q", c.old)
+			}
+			text = strings.Replace(text, c.old, c.new, 1)
+			if c.name == "kv heads" {
+				text = strings.Replace(text, "= var.kv", "= 3", 1)
+			}
+			if c.name == "another model" {
+				text += "\nmodel \"llama\" \"other\" {\n vocab_size = 272\n hidden_size = 32\n intermediate_size = 24\n num_hidden_layers = 5\n num_attention_heads = 2\n}\n"
+			}
+			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+			_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+			if !diags.HasErrors() {
+				t.Fatal("there is no error")
+			}
+			var all strings.Builder
+			for _, d := range diags {
+				all.WriteString(d.Summary + ": " + d.Detail + "\n")
+				if d.Subject == nil || d.Subject.Start.Line < 1 {
+					t.Errorf("%q names no place", d.Summary)
+				}
+			}
+			for _, w := range c.want {
+				if !strings.Contains(all.String(), w) {
+					t.Errorf("%q is not in:\n%s", w, all.String())
+				}
+			}
+		})
+	}
+}
+
+func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
+	dir := pipeline(t)
+	p, diags := NewPlan(Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: 1000}})
+	if diags.HasErrors() {
+		t.Fatal(diags.Errs())
+	}
+	err := applyOn(t, cpuDevice(t, 1), p)
+	if err == nil || !strings.Contains(err.Error(), "bytes are missing") {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".stepflow")); !os.IsNotExist(err) {
+		t.Error("something was written")
+	}
+}
+
+func TestDataSmallerThanABatch(t *testing.T) {
+	dir := pipeline(t)
+	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte("{\"id\":\"1\",\"text\":\"the cat and the hat and the bat and the rat sat\"}\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "x.auto.vars.hcl"), nil, 0o644))
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	text := strings.Replace(string(src), "vocab_size = 270", "vocab_size = 258", 1)
+	text = strings.Replace(text, "batch_size       = 4", "batch_size       = 40", 1)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	err = applyOn(t, cpuDevice(t, 1), planOf(t, dir))
+	if err == nil || !strings.Contains(err.Error(), "stage.one") || !strings.Contains(err.Error(), "smaller than one batch") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestImportStartsFromAFolder(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	i, j := strings.Index(string(src), `model "llama" "m" {`), strings.Index(string(src), `peft "relora"`)
+	text := string(src[:i]) + "model \"llama\" \"m\" { from = \"out\" }\n" + string(src[j:])
+	text = strings.Replace(text, "  layers    = 3\n", "", 1)
+	text = strings.Replace(text, `path  = "out"`, `path  = "out2"`, 1)
+	text = strings.Replace(text, "train {", "train {\n    stop_at = 0.5", 1)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	p := planOf(t, dir)
+	p.StateDir = filepath.Join(dir, "second")
+	q, diags := NewPlan(Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	if diags.HasErrors() {
+		t.Fatal(diags.Errs())
+	}
+	var first float64
+	must(t, Apply(t.Context(), q, ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone && e.Action.Addr.Name == "one" && e.Step.Step == 1 {
+			first = e.Step.Loss
+		}
+	}}))
+	if first == 0 || first > 5 { // random weights would start at ln 272 = 5.6
+		t.Errorf("the imported model starts at a loss of %g", first)
+	}
+	// A tensor of another shape is found when the plan is made.
+	cfg, err := os.ReadFile(filepath.Join(dir, "out", "config.json"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "out", "config.json"), []byte(strings.Replace(string(cfg), `"intermediate_size": 24`, `"intermediate_size": 32`, 1)), 0o644))
+	_, diags = NewPlan(Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Another architecture") {
+		t.Errorf("%v", diags.Errs())
+	}
+}
