@@ -63,8 +63,8 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 		return err
 	}
 	defer w.Close()
-	ctx, end := r.obs.trace.Span(ctx, "train", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
-	err = r.steps(ctx, a, t, stream, w, root, entry)
+	inside, end := r.obs.trace.Span(ctx, "train", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
+	err = r.steps(inside, a, t, stream, w, root, entry)
 	end(err)
 	if err != nil {
 		return err
