@@ -49,7 +49,7 @@ var Kinds = []Kind{
 	{Name: "model", Types: []string{"llama"}, Lazy: true,
 		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it.",
 		Attrs: []Attr{
-			{Name: "from", Type: cty.String, Doc: "Folder with `config.json` and safetensors to start from, relative to the pipeline's folder."},
+			{Name: "from", Type: cty.String, Doc: "Folder with `config.json` and safetensors to start from, relative to the pipeline's; or `hf://ORG/NAME[@REVISION]` of a model in the cache of Hugging Face's tools."},
 			{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(1), Doc: "Rows of the embedding table."},
 			{Name: "hidden_size", Type: cty.Number, Whole: true, Min: at(1), Doc: "Width of the residual stream."},
 			{Name: "intermediate_size", Type: cty.Number, Whole: true, Min: at(1), Doc: "Width of the SwiGLU feed-forward layer."},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -85,6 +86,46 @@ func apply(ctx context.Context, p *Plan, o ApplyOptions, afterStep func(*Action,
 	return r.outputs()
 }
 
+// Verify runs the pipeline again in an empty state folder, exports left out, and compares what every
+// block makes with what the state recorded. It returns the addresses that came out the same.
+func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []string, err error) {
+	tmp, err := os.MkdirTemp("", "stepflow-verify-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	o.StateDir = tmp
+	q, diags := NewPlan(o)
+	if diags.HasErrors() {
+		return nil, diagError(diags)
+	}
+	for _, x := range q.Actions {
+		if x.Export != nil {
+			x.skip = true
+		}
+	}
+	if err := apply(ctx, q, a, nil); err != nil {
+		return nil, err
+	}
+	again, err := state.Read(tmp)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range p.State.Names() {
+		was, now := p.State.Blocks[name], again.State.Blocks[name]
+		if was.Status != state.Done || now == nil {
+			continue
+		}
+		if was.Content != now.Content {
+			errs = append(errs, fmt.Errorf("%s: running it again made %.12s…, the state has %.12s…", name, now.Content, was.Content))
+			continue
+		}
+		same = append(same, name)
+	}
+	return same, errors.Join(errs...)
+}
+
 // block runs the instances of a block and puts what they made into scope. Deferred ones are planned
 // now: what they waited for is known.
 func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) error {
@@ -107,7 +148,7 @@ func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) err
 func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	// Decide again: the ids of what came before are now those of what it made. This also plans
 	// deferred blocks, and gives the exports of configuration.
-	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each}
+	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each, skip: a.skip}
 	exports, diags := r.pl.instance(fresh)
 	if diags.HasErrors() {
 		return exports, diagError(diags)
@@ -117,7 +158,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	}
 	*a = *fresh
 	r.pl.done[a.Addr] = a
-	if a.Verb != Run && a.Verb != Resume {
+	if a.Verb != Run && a.Verb != Resume || a.skip {
 		return exports, nil
 	}
 	if a.Data == nil && r.ctx.Err() != nil {

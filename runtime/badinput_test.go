@@ -9,6 +9,8 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
 )
 
 // TestBadInput changes the tiny pipeline in one place and wants an error there that says what, why
@@ -56,7 +58,7 @@ func TestBadInput(t *testing.T) {
 		{"export into a used folder", `path  = "out"`, `path  = "."`, []string{"Folder in use"}},
 		{"no such tokenizer", "train_on   = data.jsonl.d\n  vocab_size = 270", "train_on   = data.jsonl.d\n  vocab_size = 100", []string{"the least is 257"}},
 		{"betas", "{ learning_rate = var.lr }", "{\n learning_rate = var.lr\n betas = [0.9]\n}", []string{"betas takes two numbers"}},
-		{"remote model", "vocab_size              = 272", "from = \"hf://a/b\"\n vocab_size              = 272", []string{"Remote model"}},
+		{"remote model", "vocab_size              = 272", "from = \"hf://a/b\"\n vocab_size              = 272", []string{"Remote model", "hf download a/b"}},
 		{"missing folder", "vocab_size              = 272", "from = \"nowhere\"\n vocab_size              = 272", []string{"Unreadable model", "nowhere"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -159,5 +161,74 @@ func TestImportStartsFromAFolder(t *testing.T) {
 	_, diags = NewPlan(Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
 	if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Another architecture") {
 		t.Errorf("%v", diags.Errs())
+	}
+}
+
+func TestShardsAndTheHubsCache(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `path  = "out"`, "path  = \"out\"\n  max_shard_size = \"20 kB\"", 1)), 0o644))
+	must(t, applyOn(t, d, planOf(t, dir)))
+	shards, err := filepath.Glob(filepath.Join(dir, "out", "model-*-of-*.safetensors"))
+	must(t, err)
+	if len(shards) < 3 {
+		t.Fatalf("%d shards", len(shards))
+	}
+	for _, s := range shards {
+		if st, err := os.Stat(s); err != nil || st.Size() > 24000 {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	// The folder as the hub's cache holds it.
+	home := t.TempDir()
+	repo := filepath.Join(home, "hub", "models--me--tiny")
+	must(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o777))
+	must(t, os.MkdirAll(filepath.Join(repo, "snapshots"), 0o777))
+	must(t, os.WriteFile(filepath.Join(repo, "refs", "main"), []byte("abc\n"), 0o644))
+	must(t, os.Rename(filepath.Join(dir, "out"), filepath.Join(repo, "snapshots", "abc")))
+	t.Setenv("HF_HOME", home)
+	t.Setenv("HF_HUB_CACHE", "")
+	eval := t.TempDir()
+	b, err := os.ReadFile(filepath.Join(dir, "d.jsonl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(eval, "d.jsonl"), b, 0o644))
+	must(t, os.WriteFile(filepath.Join(eval, "main.hcl"), []byte(`
+data "jsonl" "d" {
+  source              = "d.jsonl"
+  validation_fraction = 0.3
+  seed                = 3
+}
+model "llama" "m" { from = "hf://me/tiny" }
+tokenizer "huggingface" "t" { file = "`+filepath.Join(repo, "snapshots", "abc", "tokenizer.json")+`" }
+evaluate "perplexity" "p" {
+  model           = model.llama.m
+  tokenizer       = tokenizer.huggingface.t
+  data            = data.jsonl.d.validation
+  sequence_length = 12
+}
+output "loss" { value = evaluate.perplexity.p.loss }
+`), 0o644))
+	must(t, applyOn(t, d, planOf(t, eval)))
+	loss := func(dir string) float64 {
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		return st.State.Outputs["loss"].Value.(float64)
+	}
+	if a, b := loss(dir), loss(eval); a != b {
+		t.Errorf("the stage has a loss of %g, its export read back %g", a, b)
+	}
+}
+
+func TestOptimizerStateAcrossGrowth(t *testing.T) {
+	dir := pipeline(t)
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+	ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6))
+	must(t, err)
+	for id, want := range map[string]int64{"model.embed_tokens.weight": 12, "model.norm.weight": 12, "g1.0/mlp.up_proj.weight": 6, "g0.0/mlp.up_proj.weight": 0} {
+		if got := ts.OptimizerSteps[id]; got != want {
+			t.Errorf("%s has had %d updates, want %d", id, got, want)
+		}
 	}
 }

@@ -156,10 +156,11 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		}
 	}
 	if from := d.Str("from"); from != "" {
-		if fineweb.IsRemote(from) {
-			return nil, hcl.Diagnostics{d.Error("from", "Remote model", fmt.Sprintf("%s cannot be fetched yet. Download the folder and give its path.", from))}
+		folder, err := p.modelFolder(from)
+		if err != nil {
+			return nil, problem(d, "from", "Remote model", err)
 		}
-		m.Folder = p.relative(from)
+		m.Folder = folder
 		if diags := p.importModel(m, given, d); diags.HasErrors() {
 			return nil, diags
 		}
@@ -187,6 +188,46 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	return map[string]cty.Value{"vocab_size": number(float64(c.VocabSize)), "hidden_size": number(float64(c.HiddenSize)),
 		"intermediate_size": number(float64(c.IntermediateSize)), "num_hidden_layers": number(float64(c.NumHiddenLayers)),
 		"max_position_embeddings": number(float64(c.MaxPositionEmbeddings)), "num_parameters": number(float64(total)), "layer_parameters": number(float64(layer))}, nil
+}
+
+// modelFolder resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
+// Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
+func (p *planner) modelFolder(from string) (string, error) {
+	repo, ok := strings.CutPrefix(from, "hf://")
+	if !ok {
+		if fineweb.IsRemote(from) {
+			return "", fmt.Errorf("%s cannot be fetched: give a folder, or hf://ORG/NAME of a model that was downloaded", from)
+		}
+		return p.relative(from), nil
+	}
+	repo, revision, _ := strings.Cut(strings.TrimPrefix(repo, "models/"), "@")
+	if revision == "" {
+		revision = "main"
+	}
+	cache := os.Getenv("HF_HUB_CACHE")
+	if home := os.Getenv("HF_HOME"); cache == "" && home != "" {
+		cache = filepath.Join(home, "hub")
+	}
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(home, ".cache", "huggingface", "hub")
+	}
+	dir := filepath.Join(cache, "models--"+strings.ReplaceAll(repo, "/", "--"))
+	commit := revision
+	if b, err := os.ReadFile(filepath.Join(dir, "refs", revision)); err == nil {
+		commit = strings.TrimSpace(string(b))
+	}
+	folder := filepath.Join(dir, "snapshots", commit)
+	if !filepath.IsLocal(commit) {
+		return "", fmt.Errorf("%s names no revision", from)
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return "", fmt.Errorf("%s is not in the cache %s, and this stepflow does not download: run \"hf download %s\", or give a folder", from, cache, repo)
+	}
+	return folder, nil
 }
 
 // importModel reads config.json of a Hugging Face folder and checks that every tensor is there.

@@ -65,6 +65,7 @@ type Action struct {
 	block  *dsl.Block
 	each   dsl.Each
 	hashed map[string]string
+	skip   bool // Verify runs no exports
 }
 
 // Dir is the folder of the block's files, relative to the state's.

@@ -18,19 +18,23 @@ import (
 )
 
 func applyCommand() command {
-	var approve bool
+	var approve, verify bool
 	return command{name: "apply", args: "[flags] [DIR]", most: 1,
 		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
 		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
+			f.BoolVar(&verify, "verify", false, "run everything again in an empty folder and compare it with the state; nothing is replaced")
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
 			p, ok := a.plan(args)
 			if !ok {
 				return exitError
+			}
+			if verify {
+				return a.verify(args, p)
 			}
 			if d := p.Discards(); len(d) > 0 && !approve {
 				if !a.confirm(d) {
@@ -44,6 +48,24 @@ func applyCommand() command {
 			}
 			return a.apply(p)
 		}}
+}
+
+// verify runs the pipeline again beside the state and compares.
+func (a *app) verify(args []string, p *runtime.Plan) int {
+	device := cpu.Open(a.threads)
+	defer device.Close()
+	view := newProgress(a)
+	same, err := runtime.Verify(a.ctx, runtime.Options{Path: dirArg(args), Inputs: a.inputs(), Caps: p.Caps}, p, runtime.ApplyOptions{Device: device, Emit: view.event})
+	view.end()
+	if a.json {
+		a.line(map[string]any{"type": "verify", "same": same, "valid": err == nil})
+	} else {
+		fmt.Fprintf(a.stdout, "%d blocks came out the same, bit for bit.\n", len(same))
+	}
+	if err != nil {
+		return a.fail(err)
+	}
+	return exitOK
 }
 
 // confirm asks before trained work is lost.
