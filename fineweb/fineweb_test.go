@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -454,4 +455,29 @@ func BenchmarkStream(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N*8*256)/b.Elapsed().Seconds(), "tokens/s")
+}
+
+func TestGoDocs(t *testing.T) {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("no Go installation to read")
+	}
+	rows, err := GoDocs(strings.TrimSpace(string(root)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := GoDocs(strings.TrimSpace(string(root)))
+	if err != nil || !reflect.DeepEqual(rows, again) {
+		t.Error("reading the documentation twice gives other rows")
+	}
+	found := false
+	for _, r := range rows {
+		found = found || r.FilePath == "src/fmt" && strings.Contains(r.Text, "formatted I/O") && r.TokenCount > 1000 && r.IntScore >= 3
+	}
+	if len(rows) < 100 || !found {
+		t.Errorf("%d documents, fmt among them: %t", len(rows), found)
+	}
+	if _, err := GoDocs(t.TempDir()); err == nil {
+		t.Error("an empty folder has documentation")
+	}
 }

@@ -3,7 +3,6 @@ package fineweb
 import (
 	"fmt"
 	"go/ast"
-	"go/doc"
 	"go/doc/comment"
 	"go/parser"
 	"go/token"
@@ -82,70 +81,58 @@ func GoDocs(goroot string) ([]Row, error) {
 	return rows, nil
 }
 
-// packageText is the documentation of the package in dir: of the package, then of its constants,
-// variables, functions, types and methods, in order.
+// packageText is the documentation of the package in dir: of the package, then of its declarations,
+// file by file in order of names. The same comment, in files for several systems, counts once.
 func packageText(dir string) string {
 	fset := token.NewFileSet()
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
 		return ""
 	}
-	byPackage := map[string][]*ast.File{}
-	var first string
+	var files []*ast.File
 	for _, e := range entries {
 		name := e.Name()
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments)
-		if err != nil || f.Name.Name == "ignore" {
-			continue
+		if err != nil || len(files) > 0 && f.Name.Name != files[0].Name.Name {
+			continue // not compiled, or a program beside the package
 		}
-		if first == "" {
-			first = f.Name.Name
-		}
-		byPackage[f.Name.Name] = append(byPackage[f.Name.Name], f)
-	}
-	files := byPackage[first]
-	if len(files) == 0 {
-		return ""
-	}
-	p, err := doc.NewFromFiles(fset, files, "x/"+filepath.Base(dir), doc.AllDecls)
-	if err != nil {
-		return ""
+		files = append(files, f)
 	}
 	var out strings.Builder
-	printer := &comment.Printer{TextWidth: -1}
+	printer, reader := &comment.Printer{TextWidth: -1}, &comment.Parser{}
 	seen := map[string]bool{}
-	add := func(c string) {
-		c = strings.TrimSpace(c)
-		if c == "" || seen[c] {
+	add := func(c *ast.CommentGroup) {
+		text := strings.TrimSpace(c.Text())
+		if text == "" || seen[text] {
 			return
 		}
-		seen[c] = true
-		out.Write(printer.Text(p.Parser().Parse(c)))
+		seen[text] = true
+		out.Write(printer.Text(reader.Parse(text)))
 		out.WriteByte('\n')
 	}
-	values := func(vs []*doc.Value) {
-		for _, v := range vs {
-			add(v.Doc)
-		}
+	for _, f := range files {
+		add(f.Doc)
 	}
-	funcs := func(fs []*doc.Func) {
-		for _, f := range fs {
-			add(f.Doc)
+	for _, f := range files {
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				add(d.Doc)
+			case *ast.GenDecl:
+				add(d.Doc)
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						add(spec.Doc)
+					case *ast.ValueSpec:
+						add(spec.Doc)
+					}
+				}
+			}
 		}
-	}
-	add(p.Doc)
-	values(p.Consts)
-	values(p.Vars)
-	funcs(p.Funcs)
-	for _, t := range p.Types {
-		add(t.Doc)
-		values(t.Consts)
-		values(t.Vars)
-		funcs(t.Funcs)
-		funcs(t.Methods)
 	}
 	return strings.ToValidUTF8(strings.TrimSpace(out.String()), "")
 }

@@ -78,16 +78,13 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 				clear(row[i-j0+1:])
 				live := row[first-j0 : i-j0+1]
 				most := maxOf(live)
-				var sum float32
-				for c, e := range live {
-					live[c] = exp32(e - most)
-					sum += live[c]
-				}
-				inv := 1 / sum
+				d.variant.exp(live, live, 1, -most)
+				total := sum(live)
+				inv := 1 / total
 				for c := range live {
 					live[c] *= inv
 				}
-				lse[(b*h.n+head)*h.seq+i] = most + float32(math.Log(float64(sum)))
+				lse[(b*h.n+head)*h.seq+i] = most + float32(math.Log(float64(total)))
 			}
 			d.variant.gemm(p, rows, h.d, keys, 1, matrix{s, keys, false}, matrix{v[ko:], h.kw, false}, o[qo:], h.qw, false)
 		})
@@ -136,8 +133,8 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 						clear(pr[hi:])
 						clear(dr[:lo])
 						clear(dr[hi:])
+						d.variant.exp(pr[lo:hi], pr[lo:hi], 1, -z)
 						for c := lo; c < hi; c++ {
-							pr[c] = exp32(pr[c] - z)
 							dr[c] = pr[c] * (dr[c] - delta) * h.scale
 						}
 					}

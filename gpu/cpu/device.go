@@ -24,6 +24,7 @@ const Alignment = 64
 type Device struct {
 	pool    *pool
 	variant *variant
+	shared  []float32 // packed columns of the right operand of a product
 	peak    float64
 	once    sync.Once
 }
@@ -39,7 +40,7 @@ func Open(threads int) *Device {
 }
 
 func open(threads int, v *variant) *Device {
-	return &Device{pool: newPool(threads), variant: v}
+	return &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockK)}
 }
 
 // OpenVariant starts a device that uses one named micro-kernel; see Variants.

@@ -50,6 +50,9 @@ func (d *Device) columnSums(rows, cols int, scratch, out []float32, add func(r i
 	}
 }
 
+// expBlock is the number of exponentials computed ahead of the loop that uses them; it divides SumBlock.
+const expBlock = 256
+
 func bindElementwise(d *Device, l *loaded, x *gpu.Launch) func() {
 	in := make([][]float32, len(x.In))
 	for i, o := range x.In {
@@ -148,9 +151,15 @@ func bindElementwise(d *Device, l *loaded, x *gpu.Launch) func() {
 		g, u := in[0], in[1]
 		return func() {
 			d.span(n, func(lo, hi int) {
-				y, g, u := y[lo:hi], g[lo:hi], u[lo:hi]
-				for i := range y {
-					y[i] = g[i] * sigmoid(g[i]) * u[i]
+				var e [expBlock]float32
+				for ; lo < hi; lo += expBlock {
+					to := min(hi, lo+expBlock)
+					y, g, u := y[lo:to], g[lo:to], u[lo:to]
+					e := e[:len(g)]
+					d.variant.exp(e, g, -1, 0)
+					for i := range y {
+						y[i] = g[i] / (1 + e[i]) * u[i]
+					}
 				}
 			})
 		}
@@ -158,10 +167,17 @@ func bindElementwise(d *Device, l *loaded, x *gpu.Launch) func() {
 		dy, g, u, du := in[0], in[1], in[2], l.f32(x.Out[1])
 		return func() {
 			d.span(n, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					s := sigmoid(g[i])
-					t, gi := dy[i]*s, g[i]
-					y[i], du[i] = t*u[i]*(1+gi*(1-s)), t*gi
+				var e [expBlock]float32
+				for ; lo < hi; lo += expBlock {
+					to := min(hi, lo+expBlock)
+					dy, g, u, dg, du := dy[lo:to], g[lo:to], u[lo:to], y[lo:to], du[lo:to]
+					e := e[:len(g)]
+					d.variant.exp(e, g, -1, 0)
+					for i, gi := range g {
+						s := 1 / (1 + e[i])
+						t := dy[i] * s
+						dg[i], du[i] = t*u[i]*(1+gi*(1-s)), t*gi
+					}
 				}
 			})
 		}

@@ -2,24 +2,25 @@ package cpu
 
 //go:generate go run ./asmgen gemm_amd64.s
 
-// variant is one micro-kernel: tile multiplies packed panels and stores (add = 0) or adds (add = 1)
-// the mr x nr tile at c.
+// variant is the kernels of one instruction set: tile multiplies packed panels and stores (add = 0) or
+// adds (add = 1) the mr x nr tile at c.
 type variant struct {
 	name   string
 	mr, nr int
 	tile   func(k int, a, b, c *float32, ldc int, add int)
+	vexp   func(dst, src *float32, n int, scale, shift float32) // on whole vectors; nil for none
 }
 
 const (
 	blockK = 384 // depth of a packed block; also where a long sum is cut, so it fixes the result's bits
 	blockM = 168 // rows of A packed at a time: a multiple of every mr
-	blockN = 512 // columns of B packed at a time: a multiple of every nr
+	blockN = 1024 // columns of B packed at a time: a multiple of every nr
 	maxMR  = 14
 	maxNR  = 32
 )
 
 // variants lists the micro-kernels this machine can run, the best first; portable is always last.
-var variants = append(archVariants(), variant{"portable", 4, 4, tilePortable})
+var variants = append(archVariants(), variant{"portable", 4, 4, tilePortable, nil})
 
 func tilePortable(k int, a, b, c *float32, ldc int, add int) {
 	as, bs := floats(a, 4*k), floats(b, 4*k)
@@ -91,35 +92,39 @@ func (v *variant) gemm(p *packs, m, n, k int, alpha float32, a, b matrix, c []fl
 		for pc := 0; pc < k; pc += blockK {
 			kc := min(blockK, k-pc)
 			packPanels(p.b, b.sub(pc, jc), kc, nc, v.nr, 1)
-			flag := 0
-			if add || pc > 0 {
-				flag = 1
-			}
 			for ic := 0; ic < m; ic += blockM {
-				mc := min(blockM, m-ic)
-				at := a.sub(ic, pc)
-				at.trans = !at.trans // packed k-major, like b
-				packPanels(p.a, at, kc, mc, v.mr, alpha)
-				for j := 0; j < nc; j += v.nr {
-					for i := 0; i < mc; i += v.mr {
-						ap, bp := &p.a[i*kc], &p.b[j*kc]
-						if i+v.mr <= mc && j+v.nr <= nc {
-							v.tile(kc, ap, bp, &c[(ic+i)*ldc+jc+j], ldc, flag)
-							continue
-						}
-						v.tile(kc, ap, bp, &p.edge[0], v.nr, 0)
-						for r := 0; r < min(v.mr, mc-i); r++ {
-							row := c[(ic+i+r)*ldc+jc+j:][:min(v.nr, nc-j)]
-							src := p.edge[r*v.nr:][:len(row)]
-							if flag != 0 {
-								for x := range row {
-									row[x] += src[x]
-								}
-							} else {
-								copy(row, src)
-							}
-						}
+				v.block(p, min(blockM, m-ic), nc, kc, alpha, a.sub(ic, pc), p.b, c[ic*ldc+jc:], ldc, add || pc > 0)
+			}
+		}
+	}
+}
+
+// block packs up to blockM rows of a and multiplies them with packed columns of b: one tile after
+// the other, those at the edges by way of a full tile beside.
+func (v *variant) block(p *packs, m, n, k int, alpha float32, a matrix, packed []float32, c []float32, ldc int, add bool) {
+	a.trans = !a.trans // packed k-major, like b
+	packPanels(p.a, a, k, m, v.mr, alpha)
+	flag := 0
+	if add {
+		flag = 1
+	}
+	for j := 0; j < n; j += v.nr {
+		for i := 0; i < m; i += v.mr {
+			ap, bp := &p.a[i*k], &packed[j*k]
+			if i+v.mr <= m && j+v.nr <= n {
+				v.tile(k, ap, bp, &c[i*ldc+j], ldc, flag)
+				continue
+			}
+			v.tile(k, ap, bp, &p.edge[0], v.nr, 0)
+			for r := 0; r < min(v.mr, m-i); r++ {
+				row := c[(i+r)*ldc+j:][:min(v.nr, n-j)]
+				src := p.edge[r*v.nr:][:len(row)]
+				if add {
+					for x := range row {
+						row[x] += src[x]
 					}
+				} else {
+					copy(row, src)
 				}
 			}
 		}

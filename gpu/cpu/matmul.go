@@ -2,23 +2,33 @@ package cpu
 
 import "stepflow/gpu"
 
-// matmul splits the output into tiles, a few a thread, and computes each on one thread.
+// small is the number of multiply-adds below which a product runs on one thread.
+const small = 1 << 15
+
+// matmul packs b once, in parallel, and shares out the rows of a, each block packed by the worker
+// that multiplies it.
 func (d *Device) matmul(m, n, k int, alpha float32, a, b matrix, c []float32, ldc int, add bool) {
-	tm, tn := m, n
-	for want := 3 * len(d.pool.packs); blocksOf(m, tm)*blocksOf(n, tn) < want; {
-		if tm >= tn && tm > blockM {
-			tm = roundUp((tm+1)/2, d.variant.mr)
-		} else if tn > 2*maxNR {
-			tn = roundUp((tn+1)/2, d.variant.nr)
-		} else {
-			break
+	v := d.variant
+	if m*n*k < small || len(d.pool.packs) == 1 {
+		v.gemm(d.pool.packs[0], m, n, k, alpha, a, b, c, ldc, add)
+		return
+	}
+	rows := min(blockM/v.mr*v.mr, roundUp(blocksOf(m, 3*len(d.pool.packs)), v.mr))
+	const group = 2 // panels packed at a time
+	for jc := 0; jc < n; jc += blockN {
+		nc := min(blockN, n-jc)
+		for pc := 0; pc < k; pc += blockK {
+			kc := min(blockK, k-pc)
+			d.pool.each(blocksOf(nc, group*v.nr), func(_ *packs, t int) {
+				j := t * group * v.nr
+				packPanels(d.shared[j*kc:], b.sub(pc, jc+j), kc, min(group*v.nr, nc-j), v.nr, 1)
+			})
+			d.pool.each(blocksOf(m, rows), func(p *packs, t int) {
+				i := t * rows
+				v.block(p, min(rows, m-i), nc, kc, alpha, a.sub(i, pc), d.shared, c[i*ldc+jc:], ldc, add || pc > 0)
+			})
 		}
 	}
-	cols := blocksOf(n, tn)
-	d.pool.each(blocksOf(m, tm)*cols, func(p *packs, t int) {
-		i, j := t/cols*tm, t%cols*tn
-		d.variant.gemm(p, min(tm, m-i), min(tn, n-j), k, alpha, a.sub(i, 0), b.sub(0, j), c[i*ldc+j:], ldc, add)
-	})
 }
 
 func blocksOf(n, size int) int { return (n + size - 1) / size }

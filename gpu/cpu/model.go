@@ -162,12 +162,11 @@ func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 				row := logits[r*n:][:n]
 				most := maxOf(row)
 				var s float64
-				for i := 0; i < len(row); i += 256 { // short fp32 sums, added in fp64
-					var part float32
-					for _, v := range row[i:min(i+256, len(row))] {
-						part += exp32(v - most)
-					}
-					s += float64(part)
+				var e [expBlock]float32
+				for i := 0; i < len(row); i += expBlock { // short fp32 sums, added in fp64
+					part := row[i:min(i+expBlock, len(row))]
+					d.variant.exp(e[:], part, 1, -most)
+					s += float64(sum(e[:len(part)]))
 				}
 				z := float64(most) + math.Log(s)
 				lse[r], nll[r] = float32(z), 0
@@ -191,8 +190,9 @@ func bindCrossEntropyGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 					continue
 				}
 				k, z := dnll[r], lse[r]
-				for c, v := range row {
-					to[c] = k * exp32(v-z)
+				d.variant.exp(to, row, 1, -z)
+				for c := range to {
+					to[c] *= k
 				}
 				to[t] -= k
 			}
@@ -217,6 +217,27 @@ func dot(a, b []float32) float32 {
 	}
 	for ; i < len(a); i++ {
 		s[0] += a[i] * b[i]
+	}
+	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
+}
+
+// sum adds in eight lanes.
+func sum(a []float32) float32 {
+	var s [8]float32
+	i := 0
+	for ; i+8 <= len(a); i += 8 {
+		x := a[i : i+8 : i+8]
+		s[0] += x[0]
+		s[1] += x[1]
+		s[2] += x[2]
+		s[3] += x[3]
+		s[4] += x[4]
+		s[5] += x[5]
+		s[6] += x[6]
+		s[7] += x[7]
+	}
+	for ; i < len(a); i++ {
+		s[0] += a[i]
 	}
 	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
 }

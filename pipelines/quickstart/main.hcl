@@ -4,7 +4,7 @@
 
 variable "tokens" {
   type        = number
-  default     = 1.1e6
+  default     = 1.2e6
   description = "training tokens over the three stages"
   validation {
     condition     = var.tokens >= 3e4

@@ -1,4 +1,5 @@
-// Command asmgen writes the micro-kernels of matrix products for amd64.
+// Command asmgen writes the assembly of the CPU device for amd64: the micro-kernels of matrix
+// products and the exponential.
 //
 // A kernel multiplies a packed panel of A (MR rows, k-major) with a packed panel of B (NR columns,
 // k-major) and stores or adds the MR x NR tile. AVX-512: 14x32 in 28 accumulators, two registers
@@ -7,6 +8,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strings"
 )
@@ -24,6 +26,7 @@ func main() {
 	for _, v := range []isa{{"gemmAVX512", "Z", 14, 2, 16}, {"gemmAVX2", "Y", 6, 2, 8}} {
 		kernel(&b, v)
 	}
+	exponential(&b)
 	if err := os.WriteFile(os.Args[1], []byte(b.String()), 0o644); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -82,5 +85,51 @@ func kernel(b *strings.Builder, v isa) {
 		if add {
 			b.WriteString("store:\n")
 		}
+	}
+}
+
+// The constants of e^x, in the order of their table: x is clamped, n = round(x log2 e) by adding
+// 1.5·2^23, r = x - n ln 2 in two parts, e^r by its Taylor polynomial, n added to the exponent.
+var expConstants = []float32{-87, 88, 1.4426950408889634, 12582912, 0.693359375, -2.12194440e-4,
+	1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1}
+
+func exponential(b *strings.Builder) {
+	b.WriteString("\n")
+	for i, c := range expConstants {
+		bits := uint64(math.Float32bits(c))
+		for lane := 0; lane < 4; lane++ {
+			fmt.Fprintf(b, "DATA expc<>+%d(SB)/8, $0x%x\n", i*32+lane*8, bits<<32|bits)
+		}
+	}
+	fmt.Fprintf(b, "GLOBL expc<>(SB), RODATA|NOPTR, $%d\n", len(expConstants)*32)
+	for _, v := range []struct {
+		name, reg, bcst string
+		lanes           int
+	}{{"expAVX512", "Z", ".BCST", 16}, {"expAVX2", "Y", "", 8}} {
+		p := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
+		c := func(i int) string { return fmt.Sprintf("expc<>+%d(SB)", i*32) }
+		r := func(i int) string { return fmt.Sprintf("%s%d", v.reg, i) }
+		fmt.Fprintf(b, "\n// func %s(dst, src *float32, n int, scale, shift float32)\nTEXT ·%s(SB), NOSPLIT, $0-32\n", v.name, v.name)
+		p("MOVQ dst+0(FP), DI\n\tMOVQ src+8(FP), SI\n\tMOVQ n+16(FP), CX")
+		p("VBROADCASTSS scale+24(FP), %s\n\tVBROADCASTSS shift+28(FP), %s", r(4), r(5))
+		fmt.Fprintf(b, "loop:\n\tCMPQ CX, $%d\n\tJLT done\n", v.lanes)
+		p("VMOVUPS (SI), %s", r(0))
+		p("VFMADD213PS %s, %s, %s", r(5), r(4), r(0)) // x = scale x + shift
+		p("VBROADCASTSS %s, %s\n\tVMAXPS %s, %s, %s", c(0), r(1), r(0), r(1), r(0))
+		p("VBROADCASTSS %s, %s\n\tVMINPS %s, %s, %s", c(1), r(1), r(0), r(1), r(0))
+		p("VBROADCASTSS %s, %s", c(3), r(1))
+		p("VMULPS%s %s, %s, %s", v.bcst, c(2), r(0), r(2))
+		p("VADDPS %s, %s, %s", r(1), r(2), r(2)) // bits hold n
+		p("VSUBPS %s, %s, %s", r(1), r(2), r(1)) // n
+		p("VFNMADD231PS%s %s, %s, %s", v.bcst, c(4), r(1), r(0))
+		p("VFNMADD231PS%s %s, %s, %s", v.bcst, c(5), r(1), r(0))
+		p("VBROADCASTSS %s, %s", c(6), r(3))
+		for i := 7; i < len(expConstants); i++ {
+			p("VFMADD213PS%s %s, %s, %s", v.bcst, c(i), r(0), r(3)) // y = y r + c
+		}
+		p("VPSLLD $23, %s, %s\n\tVPADDD %s, %s, %s", r(2), r(2), r(2), r(3), r(3))
+		p("VMOVUPS %s, (DI)", r(3))
+		p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJMP loop", v.lanes*4, v.lanes*4, v.lanes)
+		b.WriteString("done:\n\tVZEROUPPER\n\tRET\n")
 	}
 }
