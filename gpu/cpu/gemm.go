@@ -12,8 +12,8 @@ type variant struct {
 }
 
 const (
-	blockK = 384 // depth of a packed block; also where a long sum is cut, so it fixes the result's bits
-	blockM = 168 // rows of A packed at a time: a multiple of every mr
+	blockK = 384  // depth of a packed block; also where a long sum is cut, so it fixes the result's bits
+	blockM = 168  // rows of A packed at a time: a multiple of every mr
 	blockN = 1024 // columns of B packed at a time: a multiple of every nr
 	maxMR  = 14
 	maxNR  = 32
