@@ -114,9 +114,12 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 	}
 
 	g.Segment(segZero, gpu.Update)
-	for _, v := range append(append([]graph.Value(nil), grads...), loss) {
+	for i, v := range grads {
+		g.At(trainable[i].Layer, trainable[i].Name)
 		g.Update(v, g.Op1("zero", gpu.Attrs{}, v))
 	}
+	g.At(-1, "loss")
+	g.Update(loss, g.Op1("zero", gpu.Attrs{}, loss))
 
 	g.Segment(segMicro, gpu.Forward)
 	nll := forward()

@@ -8,7 +8,7 @@ variable "tokens" {
   description = "training tokens over the three stages"
   validation {
     condition     = var.tokens >= 3e4
-    error_message = "each stage needs at least one batch of 2048 tokens, and the first trains on an eighth of the tokens"
+    error_message = "each stage needs at least one batch of 1024 tokens"
   }
 }
 
@@ -20,7 +20,7 @@ variable "compare" {
 
 locals {
   sequence_length = 128
-  batch_size      = 16
+  batch_size      = 8
 }
 
 data "fineweb_edu" "docs" {
@@ -85,7 +85,7 @@ stage "seed" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 100 }
+    checkpoint { every_steps = 200 }
   }
 }
 
@@ -110,7 +110,7 @@ stage "middle" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 100 }
+    checkpoint { every_steps = 200 }
   }
 }
 
@@ -134,7 +134,7 @@ stage "final" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.02
     }
-    checkpoint { every_steps = 100 }
+    checkpoint { every_steps = 200 }
   }
 }
 
@@ -153,7 +153,7 @@ stage "vanilla" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.02
     }
-    checkpoint { every_steps = 100 }
+    checkpoint { every_steps = 200 }
   }
 }
 

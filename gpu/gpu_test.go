@@ -1,0 +1,70 @@
+package gpu_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/gputest"
+)
+
+func TestBF16RoundsToNearestEven(t *testing.T) {
+	for x, want := range map[float32]float32{1: 1, 1 + 1.0/256: 1, 1 + 3.0/256: 1 + 1.0/64, 1.00391: 1.0078125, -2.5: -2.5, 3.4e38: float32(math.Inf(1))} {
+		if got := gpu.FromBF16(gpu.ToBF16(x)); got != want {
+			t.Errorf("%g rounds to %g, want %g", x, got, want)
+		}
+	}
+	if got := gpu.FromBF16(gpu.ToBF16(float32(math.NaN()))); got == got {
+		t.Errorf("NaN becomes %g", got)
+	}
+}
+
+func TestVerifyFindsWhatIsWrong(t *testing.T) {
+	good := func() *gpu.Program {
+		f := func(at int64, n ...int) gpu.Operand {
+			return gpu.Operand{Offset: at, Type: gpu.Type{Shape: n, DType: gpu.F32}}
+		}
+		return &gpu.Program{ArenaBytes: 256, Launches: []gpu.Launch{
+			{Kernel: "add", In: []gpu.Operand{f(0, 4), f(64, 4)}, Out: []gpu.Operand{f(128, 4)}},
+			{Kernel: "sum", In: []gpu.Operand{f(128, 4)}, Out: []gpu.Operand{f(0, 1)}, Scratch: f(192, 1), Deps: []int32{0}}}}
+	}
+	if err := good().Verify(); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*gpu.Program){
+		"no such kernel":       func(p *gpu.Program) { p.Launches[0].Kernel = "plus" },
+		"differ":               func(p *gpu.Program) { p.Launches[0].In[1].Type.Shape = gpu.Shape{5} },
+		"takes 2 to 2 inputs":  func(p *gpu.Program) { p.Launches[0].In = p.Launches[0].In[:1] },
+		"outside the arena":    func(p *gpu.Program) { p.Launches[0].Out[0].Offset = 248 },
+		"output 0 is":          func(p *gpu.Program) { p.Launches[0].Out[0].Type.Shape = gpu.Shape{3} },
+		"output 0 overlaps":    func(p *gpu.Program) { p.Launches[0].Out[0].Offset = 8 },
+		"comes later":          func(p *gpu.Program) { p.Launches[0].Deps = []int32{1} },
+		"scratch has":          func(p *gpu.Program) { p.Launches[1].Scratch.Type.Shape = gpu.Shape{0} },
+		"overlaps the scratch": func(p *gpu.Program) { p.Launches[1].Scratch.Offset = 0 },
+		"strided, which":       func(p *gpu.Program) { p.Launches[0].In[0].Stride = 9 },
+		"has 2 outputs, not 1": func(p *gpu.Program) { p.Launches[0].Out = append(p.Launches[0].Out, p.Launches[0].In[0]) },
+	} {
+		p := good()
+		change(p)
+		if err := p.Verify(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+func TestHashIsThatOfTheLaunches(t *testing.T) {
+	c := gputest.Cases()[0]
+	a, err := gputest.Program(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := gputest.Program(c, nil)
+	if a.Hash() != b.Hash() {
+		t.Error("the same program has two hashes")
+	}
+	b.Launches[0].Attrs.Alpha = 2
+	if a.Hash() == b.Hash() {
+		t.Error("another attribute, the same hash")
+	}
+}
