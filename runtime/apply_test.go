@@ -574,20 +574,25 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 
 func TestGrowthPreservesTheFunction(t *testing.T) {
 	d := cpuDevice(t, 2)
-	for _, preserving := range []bool{true, false} {
-		dir := pipeline(t)
-		var seam string
-		must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e Event) {
-			if e.Kind == Notice && strings.HasPrefix(e.Message, "grown") {
-				seam = e.Message
+	for _, method := range []string{"interpolation", "copy", "stack"} {
+		for _, preserving := range []bool{true, false} {
+			dir := pipeline(t)
+			src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`, fmt.Sprintf("grow %q", method), 1)), 0o644))
+			var seam string
+			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e Event) {
+				if e.Kind == Notice && strings.HasPrefix(e.Message, "grown") {
+					seam = e.Message
+				}
+			}}))
+			var before, after float64
+			if _, err := fmt.Sscanf(seam, "grown from 3 to 5 layers: loss on the next micro-batch %f before, %f after", &before, &after); err != nil {
+				t.Fatalf("%q: %v", seam, err)
 			}
-		}}))
-		var before, after float64
-		if _, err := fmt.Sscanf(seam, "grown from 3 to 5 layers: loss on the next micro-batch %f before, %f after", &before, &after); err != nil {
-			t.Fatalf("%q: %v", seam, err)
-		}
-		if same := before == after; same != preserving {
-			t.Errorf("function_preserving = %t: loss %g before growth, %g after", preserving, before, after)
+			if same := before == after; same != preserving {
+				t.Errorf("%s, function_preserving = %t: loss %g before growth, %g after", method, preserving, before, after)
+			}
 		}
 	}
 }

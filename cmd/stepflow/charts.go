@@ -177,7 +177,7 @@ func memoryChart(p *runtime.Plan, d *state.Dir) (template.HTML, []legend) {
 		return "", nil
 	}
 	const row, label = 22, 170
-	h := len(bars)*row + len(bars)/2*10 + 40
+	h := len(bars)*row + len(bars)/2*10 + 8
 	s := newSVG(chartW, h, "Device memory of each stage by kind, vanilla training beside it")
 	scale := float64(chartW-label-90) / float64(most)
 	y := 6.0

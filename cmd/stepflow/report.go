@@ -179,7 +179,7 @@ func stageOf(a *runtime.Action, b *state.Block, steps []metrics.Step) stageRow {
 	if b.Memory != nil {
 		row.Measured = dsl.FormatBytes(b.Memory.Measured)
 		if b.Memory.Measured == b.Memory.Planned {
-			row.Measured += " (equal to the byte)"
+			row.Measured = "equal to the byte"
 		}
 	}
 	if l, ok := b.Values["loss"].(float64); ok {
