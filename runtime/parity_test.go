@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
 )
 
 // expected is what transformers, torch and peft computed (tools/parity/llama_fixture.py).
@@ -269,5 +271,42 @@ func TestParityLoRA(t *testing.T) {
 				t.Errorf("%s is not zero after the merge", p.Name)
 			}
 		}
+	}
+}
+
+// TestRealModel continues text with a model that was trained elsewhere, token by token as published.
+func TestRealModel(t *testing.T) {
+	data := os.Getenv("STEPFLOW_TEST_DATA")
+	if data == "" {
+		t.Skip("STEPFLOW_TEST_DATA names no folder with models/")
+	}
+	folder := filepath.Join(data, "models", "stories260K-hf")
+	var reference struct {
+		Greedy struct {
+			IDs []int32 `json:"ids"`
+		} `json:"greedy"`
+	}
+	b, err := os.ReadFile(filepath.Join(folder, "reference.json"))
+	must(t, err)
+	must(t, json.Unmarshal(b, &reference))
+	tok, err := readTokenizer(filepath.Join(folder, fileTokenizer))
+	must(t, err)
+	want := tok.Decode(reference.Greedy.IDs[:100], true)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(fmt.Sprintf(`
+model "llama" "m" { from = %q }
+tokenizer "huggingface" "t" { file = %q }
+evaluate "generation" "g" {
+  model          = model.llama.m
+  tokenizer      = tokenizer.huggingface.t
+  prompts        = [""]
+  max_new_tokens = 100
+}
+`, folder, filepath.Join(folder, fileTokenizer))), 0o644))
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+	st, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	if got := st.State.Blocks["evaluate.generation.g"].Values["texts"].([]any)[0]; got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
