@@ -2,9 +2,11 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
@@ -41,7 +43,7 @@ var Own = []struct{ Signature, Doc string }{
 }
 
 // FunctionNames lists all functions.
-func FunctionNames() []string { return sortedKeys(functions("")) }
+func FunctionNames() []string { return slices.Sorted(maps.Keys(functions(""))) }
 
 var builtin = func() map[string]function.Function {
 	all := map[string]function.Function{}

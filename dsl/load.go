@@ -202,7 +202,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 			}
 		}
 	}
-	return append(diags, checkBody(b.Body, k.Attrs, k.Blocks, block.Addr.Type, fmt.Sprintf("%s", block.Addr), extra)...)
+	return append(diags, checkBody(b.Body, k.Attrs, k.Blocks, block.Addr.Type, block.Addr.String(), extra)...)
 }
 
 func place(r hcl.Range) string {

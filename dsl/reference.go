@@ -2,6 +2,8 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
@@ -69,7 +71,7 @@ func Reference() string {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Signature, f.Doc)
 	}
 	var names []string
-	for _, n := range sortedKeys(standard) {
+	for _, n := range slices.Sorted(maps.Keys(standard)) {
 		names = append(names, "`"+n+"`")
 	}
 	fmt.Fprintf(&b, "\nand, as in Terraform: %s.\n", strings.Join(names, ", "))

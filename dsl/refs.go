@@ -2,6 +2,8 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -176,7 +178,7 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 		}
 		b.Refs = c.blockRefs(edges, b.Addr)
 	}
-	for _, name := range sortedKeys(c.Variables) {
+	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
 		v := c.Variables[name]
 		if !used[addr.Addr{Kind: "var", Name: name}] {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused variable", Subject: v.Range.Ptr(),
@@ -184,15 +186,6 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 		}
 	}
 	return diags
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // blockRefs lists the blocks a refers to, through locals too.

@@ -2,8 +2,10 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -146,13 +148,13 @@ func (c *Config) setVariables(in Inputs, parser *hclparse.Parser) (diags hcl.Dia
 		case !ok:
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong -var", Detail: fmt.Sprintf("-var %q has no \"=\": write -var name=value.", kv)})
 		case v == nil:
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s", k, Suggest(k, sortedKeys(c.Variables)))})
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s", k, Suggest(k, slices.Sorted(maps.Keys(c.Variables))))})
 		default:
 			diags = append(diags, v.setText(val, "-var")...)
 		}
 	}
 	vars := map[string]cty.Value{}
-	for _, n := range sortedKeys(c.Variables) {
+	for _, n := range slices.Sorted(maps.Keys(c.Variables)) {
 		v := c.Variables[n]
 		if v.Source == "" && !v.hasDefault {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing variable", Subject: v.Range.Ptr(),
@@ -161,7 +163,7 @@ func (c *Config) setVariables(in Inputs, parser *hclparse.Parser) (diags hcl.Dia
 		vars[n] = v.Value
 	}
 	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(vars)}, Functions: functions(c.Dir)}
-	for _, n := range sortedKeys(c.Variables) {
+	for _, n := range slices.Sorted(maps.Keys(c.Variables)) {
 		for _, b := range c.Variables[n].validations {
 			diags = append(diags, validate(n, b, ctx)...)
 		}
@@ -209,12 +211,12 @@ func (c *Config) varFile(path string, parser *hclparse.Parser) (diags hcl.Diagno
 	}
 	attrs, d := f.Body.JustAttributes()
 	diags = append(diags, d...)
-	for _, n := range sortedKeys(attrs) {
+	for _, n := range slices.Sorted(maps.Keys(attrs)) {
 		a := attrs[n]
 		v := c.Variables[n]
 		if v == nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable", Subject: a.NameRange.Ptr(),
-				Detail: fmt.Sprintf("The pipeline declares no variable %q.%s", n, Suggest(n, sortedKeys(c.Variables)))})
+				Detail: fmt.Sprintf("The pipeline declares no variable %q.%s", n, Suggest(n, slices.Sorted(maps.Keys(c.Variables))))})
 			continue
 		}
 		x, d := a.Expr.Value(nil)

@@ -31,22 +31,19 @@ type ApplyOptions struct {
 
 // runner walks a plan.
 type runner struct {
-	ctx       context.Context
-	plan      *Plan
-	pl        *planner
-	dir       *state.Dir
-	device    gpu.Device
-	obs       *observer
-	peak      float64
-	tokens    map[addr.Addr]*tokenizer.Tokenizer
-	afterStep func(a *Action, step int) // tests stop a run here
+	ctx    context.Context
+	plan   *Plan
+	pl     *planner
+	dir    *state.Dir
+	device gpu.Device
+	obs    *observer
+	peak   float64
+	tokens map[addr.Addr]*tokenizer.Tokenizer
 }
 
 // Apply runs a plan. Cancelling ctx ends it at the next step with a checkpoint and ErrInterrupted.
 // Every block's start and end is recorded in the state before and after it runs.
-func Apply(ctx context.Context, p *Plan, o ApplyOptions) error { return apply(ctx, p, o, nil) }
-
-func apply(ctx context.Context, p *Plan, o ApplyOptions, afterStep func(*Action, int)) (err error) {
+func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	for _, a := range p.Actions {
 		if a.TooLarge != "" && (a.Verb == Run || a.Verb == Resume) {
 			return fmt.Errorf("%s: %s", a.Addr, a.TooLarge)
@@ -65,7 +62,7 @@ func apply(ctx context.Context, p *Plan, o ApplyOptions, afterStep func(*Action,
 		return fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
 	}
 	caps := o.Device.Caps()
-	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, afterStep: afterStep,
+	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
 		obs: &observer{trace: o.Trace, emit: o.Emit, device: caps.Name, stepEvery: p.StepEvery}}
 	r.pl.state = dir.State
 	ctx, end := o.Trace.Span(ctx, "apply", tracing.KV{Key: tracing.Device, Value: caps.Name})
@@ -104,7 +101,7 @@ func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []str
 			x.skip = true
 		}
 	}
-	if err := apply(ctx, q, a, nil); err != nil {
+	if err := Apply(ctx, q, a); err != nil {
 		return nil, err
 	}
 	again, err := state.Read(tmp)
@@ -161,7 +158,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	if a.Verb != Run && a.Verb != Resume || a.skip {
 		return exports, nil
 	}
-	if a.Data == nil && r.ctx.Err() != nil {
+	if r.ctx.Err() != nil {
 		return exports, ErrInterrupted
 	}
 	if err := r.run(ctx, a); err != nil {
@@ -183,10 +180,8 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs}
 	if a.Stage != nil {
 		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
-		for _, d := range []gpu.DType{a.Stage.DType} {
-			if !r.device.Caps().Supports(d) {
-				return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", r.device.Caps().Kind, d)
-			}
+		if d := a.Stage.DType; !r.device.Caps().Supports(d) {
+			return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", r.device.Caps().Kind, d)
 		}
 		if r.peak == 0 {
 			r.peak = r.device.PeakFLOPs()
@@ -204,7 +199,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	case a.Token != nil:
 		err = r.trainTokenizer(a, entry)
 	case a.Evaluate != nil:
-		if err = r.evaluate(ctx, a, entry); err == nil {
+		if err = r.evaluate(a, entry); err == nil {
 			err = r.keepValues(a, entry)
 		}
 	case a.Export != nil:

@@ -201,12 +201,12 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	defer cancel()
 	p := planOf(t, dir, vars...)
 	hit := false
-	err := apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
+	err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
 		if e.Kind == StepDone && e.Action.Addr.Name == stage && e.Step.Step == step {
 			hit = true
 			cancel() // seen in the loop behind the step, as a signal would be
 		}
-	}}, nil)
+	}})
 	if !hit {
 		t.Fatalf("the run never reached step %d of %s: %v", step, stage, err)
 	}

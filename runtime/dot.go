@@ -3,7 +3,9 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"stepflow/runtime/checkpoint"
@@ -20,7 +22,7 @@ func DOT(p *Plan) string {
 			label += fmt.Sprintf("\\n%d layers, %d steps", len(a.Stage.Layers), a.Stage.Steps)
 		}
 		fmt.Fprintf(&b, "  %q [label = %s]\n", a.Addr, quoteDOT(label+"\\n"+string(a.Verb)))
-		for _, in := range sortedNames(a.Inputs) {
+		for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
 			fmt.Fprintf(&b, "  %q -> %q\n", in, a.Addr)
 		}
 	}

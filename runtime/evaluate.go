@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -12,6 +11,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/llama"
@@ -119,32 +119,28 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (gpu.Loaded, error
 		return nil, err
 	}
 	defer f.Close()
-	for _, x := range e.Params {
-		v, err := f.Float32(x.Name)
-		if err == nil {
-			b, _ := p.Buffer(x.ID)
-			err = l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
-		}
-		if err != nil {
-			l.Close()
-			return nil, err
-		}
+	err = fill(e.Params, "", f, func(id string, v []float32) error {
+		b, _ := p.Buffer(id)
+		return l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
+	})
+	if err == nil {
+		err = setConstants(l, p, e.Model, seq)
 	}
-	if err := setConstants(l, p, e.Model, seq); err != nil {
+	if err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (r *runner) evaluate(ctx context.Context, a *Action, entry *state.Block) error {
+func (r *runner) evaluate(a *Action, entry *state.Block) error {
 	e := a.Evaluate
 	tok, err := r.tokenizer(e.Tokenizer)
 	if err != nil {
 		return err
 	}
 	if a.Addr.Type == "generation" {
-		texts, err := r.generate(ctx, e, tok)
+		texts, err := r.generate(e, tok)
 		entry.Values = map[string]any{"texts": texts}
 		return err
 	}
@@ -209,26 +205,17 @@ func entropy(h *fineweb.Held) (sum float64) {
 	return sum
 }
 
-type encoder interface {
-	Encode([]int32, string) []int32
-	Decode([]int32, bool) string
-}
-
 // generate continues each prompt token by token. The whole sequence is run forward for each token.
-func (r *runner) generate(ctx context.Context, e *Evaluation, tok encoder) ([]string, error) {
-	t, err := r.tokenizer(e.Tokenizer)
-	if err != nil {
-		return nil, err
-	}
+func (r *runner) generate(e *Evaluation, tok *tokenizer.Tokenizer) ([]string, error) {
 	var texts []string
 	for i, prompt := range e.Prompts {
 		var ids []int32
-		if t.BOS >= 0 {
-			ids = append(ids, t.BOS)
+		if tok.BOS >= 0 {
+			ids = append(ids, tok.BOS)
 		}
 		ids = tok.Encode(ids, prompt)
 		if len(ids) == 0 {
-			ids = append(ids, max(t.EOS, 0))
+			ids = append(ids, max(tok.EOS, 0))
 		}
 		seq := min(len(ids)+e.NewTokens, e.Model.MaxPositionEmbeddings)
 		if len(ids) >= seq {
@@ -238,7 +225,7 @@ func (r *runner) generate(ctx context.Context, e *Evaluation, tok encoder) ([]st
 		if err != nil {
 			return nil, err
 		}
-		ids, err = r.continueText(ctx, e, p, ids, seq, i, t.EOS)
+		ids, err = r.continueText(e, p, ids, seq, i, tok.EOS)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +234,7 @@ func (r *runner) generate(ctx context.Context, e *Evaluation, tok encoder) ([]st
 	return texts, nil
 }
 
-func (r *runner) continueText(ctx context.Context, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) ([]int32, error) {
+func (r *runner) continueText(e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) ([]int32, error) {
 	l, err := r.load(e, p, seq)
 	if err != nil {
 		return nil, err

@@ -6,8 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -124,7 +126,7 @@ func (a *app) apply(p *runtime.Plan) int {
 	}
 	if !a.json {
 		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
-		for _, n := range sortedKeys(p.Outputs) {
+		for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 			v := dsl.Show(p.Outputs[n])
 			if p.OutputDoc[n].Sensitive {
 				v = "(sensitive)"

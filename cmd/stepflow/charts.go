@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"html"
 	"html/template"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"stepflow/dsl"
@@ -246,7 +248,7 @@ func graphChart(p *runtime.Plan, d *state.Dir) template.HTML {
 	}
 	for _, a := range p.Actions {
 		to := places[a.Addr.String()]
-		for _, in := range sortedKeys(a.Inputs) {
+		for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
 			from, ok := places[in]
 			if !ok {
 				continue

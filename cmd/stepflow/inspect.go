@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"stepflow/dsl"
@@ -159,7 +161,7 @@ func (a *app) printBlock(name string, b *state.Block) int {
 	if m := b.Memory; m != nil {
 		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n", m.Planned, m.Measured, m.Vanilla)
 	}
-	for _, k := range sortedKeys(b.Values) {
+	for _, k := range slices.Sorted(maps.Keys(b.Values)) {
 		v, err := json.Marshal(b.Values[k])
 		if err == nil {
 			fmt.Fprintf(a.stdout, "  %-8s %s\n", k, v)
@@ -198,7 +200,7 @@ func outputCommand() command {
 			if len(args) == 1 {
 				o, ok := d.State.Outputs[args[0]]
 				if !ok {
-					return a.fail(fmt.Errorf("there is no output %q.%s", args[0], dsl.Suggest(args[0], sortedKeys(d.State.Outputs))))
+					return a.fail(fmt.Errorf("there is no output %q.%s", args[0], dsl.Suggest(args[0], slices.Sorted(maps.Keys(d.State.Outputs)))))
 				}
 				fmt.Fprintln(a.stdout, show(o))
 				return exitOK
@@ -207,7 +209,7 @@ func outputCommand() command {
 				a.line(d.State.Outputs)
 				return exitOK
 			}
-			for _, n := range sortedKeys(d.State.Outputs) {
+			for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
 				fmt.Fprintf(a.stdout, "%s = %s\n", n, show(d.State.Outputs[n]))
 			}
 			return exitOK

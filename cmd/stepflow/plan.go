@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -97,12 +99,12 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 			a.printStage(w, x.Stage)
 		}
 		if explain {
-			for _, n := range sortedKeys(x.Attrs) {
+			for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
 				fmt.Fprintf(w, "      %s = %s\n", n, x.Attrs[n])
 			}
 		}
 	}
-	for _, n := range sortedKeys(p.Outputs) {
+	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 		v := dsl.Show(p.Outputs[n])
 		if p.OutputDoc[n].Sensitive {
 			v = "(sensitive)"

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -129,7 +131,7 @@ func (p *progress) jsonEvent(e runtime.Event) {
 // values lists the numbers a block gave.
 func values(v map[string]any) string {
 	var parts []string
-	for _, k := range sortedKeys(v) {
+	for _, k := range slices.Sorted(maps.Keys(v)) {
 		if f, ok := v[k].(float64); ok {
 			parts = append(parts, fmt.Sprintf("%s %.6g", k, f))
 		}
@@ -146,13 +148,4 @@ func duration(seconds float64) string {
 		return d.Round(10 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"html/template"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"stepflow/dsl"
@@ -104,7 +106,7 @@ func newReport(p *runtime.Plan, d *state.Dir) (*report, error) {
 		name := a.Addr.String()
 		b := d.State.Blocks[name]
 		row := blockRow{Name: name, Verb: string(a.Verb), Why: a.Why}
-		for _, n := range sortedKeys(a.Attrs) {
+		for _, n := range slices.Sorted(maps.Keys(a.Attrs)) {
 			row.Attrs = append(row.Attrs, [2]string{n, a.Attrs[n]})
 		}
 		r.Blocks = append(r.Blocks, row)
@@ -136,11 +138,11 @@ func newReport(p *runtime.Plan, d *state.Dir) (*report, error) {
 	r.LossByFLOPs, _ = lossChart(curves, true)
 	r.Memory, r.MemoryLegend = memoryChart(p, d)
 	r.Graph = graphChart(p, d)
-	for _, n := range sortedKeys(p.Config.Variables) {
+	for _, n := range slices.Sorted(maps.Keys(p.Config.Variables)) {
 		v := p.Config.Variables[n]
 		r.Variables = append(r.Variables, [3]string{n, dsl.Show(v.Value), v.Source})
 	}
-	for _, n := range sortedKeys(d.State.Outputs) {
+	for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
 		o := d.State.Outputs[n]
 		v := "(sensitive)"
 		if o.Value == nil && !o.Sensitive {
