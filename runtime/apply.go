@@ -91,7 +91,7 @@ func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []str
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	o.StateDir = tmp
+	o.StateDir, o.Caps = tmp, p.Caps
 	q, diags := NewPlan(o)
 	if diags.HasErrors() {
 		return nil, diagError(diags)

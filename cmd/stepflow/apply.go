@@ -21,7 +21,7 @@ import (
 
 func applyCommand() command {
 	var approve, verify bool
-	return command{name: "apply", args: "[flags] [DIR]", most: 1,
+	return command{name: "apply", args: "[flags] [DIR | PLANFILE]", most: 1,
 		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
 		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
@@ -31,9 +31,22 @@ func applyCommand() command {
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
+			saved, err := a.savedPlan(args)
+			if err != nil {
+				return a.fail(err)
+			}
+			if saved != nil {
+				args = []string{saved.Path}
+			}
 			p, ok := a.plan(args)
 			if !ok {
 				return exitError
+			}
+			if saved != nil {
+				if err := saved.Match(p); err != nil {
+					return a.fail(err)
+				}
+				approve = true // what is thrown away was planned
 			}
 			if verify {
 				return a.verify(args, p)
@@ -52,12 +65,28 @@ func applyCommand() command {
 		}}
 }
 
+// savedPlan reads the plan file that the argument names, and takes its flags; nil for a pipeline.
+func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
+	path := dirArg(args)
+	if st, err := os.Stat(path); err != nil || st.IsDir() || strings.HasSuffix(path, ".hcl") {
+		return nil, nil
+	}
+	s, err := runtime.ReadSaved(path)
+	if err != nil {
+		return nil, err
+	}
+	a.stateDir = s.StateDir
+	a.varFiles = append(append(list(nil), s.VarFiles...), a.varFiles...)
+	a.vars = append(append(list(nil), s.Vars...), a.vars...)
+	return s, nil
+}
+
 // verify runs the pipeline again beside the state and compares.
 func (a *app) verify(args []string, p *runtime.Plan) int {
 	device := cpu.Open(a.threads)
 	defer device.Close()
 	view := newProgress(a)
-	same, err := runtime.Verify(a.ctx, runtime.Options{Path: dirArg(args), Inputs: a.inputs(), Caps: p.Caps}, p, runtime.ApplyOptions{Device: device, Emit: view.event})
+	same, err := runtime.Verify(a.ctx, a.options(args), p, runtime.ApplyOptions{Device: device, Emit: view.event})
 	view.end()
 	if a.json {
 		a.line(map[string]any{"type": "verify", "same": same, "valid": err == nil})

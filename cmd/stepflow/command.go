@@ -184,9 +184,16 @@ func (a *app) plan(args []string) (p *runtime.Plan, ok bool) {
 		a.fail(err)
 		return nil, false
 	}
-	p, diags := runtime.NewPlan(runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Caps: caps})
+	o := a.options(args)
+	o.Caps = caps
+	p, diags := runtime.NewPlan(o)
 	a.diagnostics(diags, p.Config.Files)
 	return p, !diags.HasErrors()
+}
+
+// options are what the flags say to plan.
+func (a *app) options(args []string) runtime.Options {
+	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir}
 }
 
 // fail prints an error that is not the user's text.

@@ -45,12 +45,14 @@ func validateCommand() command {
 
 func planCommand() command {
 	var detailed, explain bool
+	var out string
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
 		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. Nothing is run.",
 		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing is to run, 2 if something is, 1 on errors")
+			f.StringVar(&out, "out", "", "save the plan to this file; apply FILE runs it, and refuses if anything changed")
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
 		run: func(a *app, args []string) int {
@@ -62,6 +64,11 @@ func planCommand() command {
 				a.line(planJSON(p))
 			} else {
 				a.printPlan(a.stdout, p, explain)
+			}
+			if out != "" {
+				if err := p.Save(out, a.options(args)); err != nil {
+					return a.fail(err)
+				}
 			}
 			if detailed && p.Changes() {
 				return exitChanges

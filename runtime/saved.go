@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"stepflow/runtime/durable"
+)
+
+// SavedPlan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
+// must come to the same.
+type SavedPlan struct {
+	Version  int           `json:"format_version"`
+	Path     string        `json:"path"`
+	StateDir string        `json:"state_dir"`
+	VarFiles []string      `json:"var_files,omitempty"`
+	Vars     []string      `json:"vars,omitempty"` // as given by -var; values of sensitive variables are left out
+	Serial   int64         `json:"state_serial"`
+	Actions  []SavedAction `json:"actions"`
+}
+
+// SavedAction is one action of a saved plan.
+type SavedAction struct {
+	Address string            `json:"address"`
+	Verb    Verb              `json:"action"`
+	Recipe  string            `json:"recipe"`
+	Program string            `json:"program,omitempty"`
+	Attrs   map[string]string `json:"attributes"`
+}
+
+func savedActions(p *Plan) (list []SavedAction) {
+	for _, a := range p.Actions {
+		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs}
+		if a.Stage != nil {
+			s.Program = a.Stage.Program.Hash()
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// Save writes the plan made with these options.
+func (p *Plan) Save(path string, o Options) error {
+	abs, err := filepath.Abs(o.Path)
+	if err != nil {
+		return err
+	}
+	state, err := filepath.Abs(p.StateDir)
+	if err != nil {
+		return err
+	}
+	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, Actions: savedActions(p)}
+	for _, f := range o.Inputs.VarFiles {
+		if f, err = filepath.Abs(f); err != nil {
+			return err
+		}
+		s.VarFiles = append(s.VarFiles, f)
+	}
+	for _, kv := range o.Inputs.Vars {
+		for name, v := range p.Config.Variables {
+			if len(kv) > len(name) && kv[:len(name)+1] == name+"=" && !v.Sensitive {
+				s.Vars = append(s.Vars, kv)
+			}
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, append(b, '\n'))
+}
+
+// ReadSaved reads a saved plan.
+func ReadSaved(path string) (*SavedPlan, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var s SavedPlan
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
+	}
+	if s.Version != 1 || s.Path == "" {
+		return nil, fmt.Errorf("%s is no plan of this stepflow", path)
+	}
+	return &s, nil
+}
+
+// Match compares a new plan with the saved one and says everything that differs.
+func (s *SavedPlan) Match(p *Plan) error {
+	var errs []error
+	now := map[string]SavedAction{}
+	for _, a := range savedActions(p) {
+		now[a.Address] = a
+	}
+	for _, was := range s.Actions {
+		is, ok := now[was.Address]
+		delete(now, was.Address)
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("%s is not there any more", was.Address))
+		case is.Recipe != was.Recipe:
+			what := "its inputs or the operators changed"
+			for n, v := range is.Attrs {
+				if was.Attrs[n] != v {
+					what = fmt.Sprintf("%s was %s, is %s", n, was.Attrs[n], v)
+				}
+			}
+			errs = append(errs, fmt.Errorf("%s: %s", was.Address, what))
+		case is.Program != was.Program:
+			errs = append(errs, fmt.Errorf("%s compiles to another program", was.Address))
+		case is.Verb != was.Verb:
+			errs = append(errs, fmt.Errorf("%s was planned as \"%s\", now it is \"%s\"", was.Address, was.Verb, is.Verb))
+		}
+	}
+	for name := range now {
+		errs = append(errs, fmt.Errorf("%s is new", name))
+	}
+	if len(errs) == 0 && s.Serial != p.State.Serial {
+		errs = append(errs, errors.New("another apply ran meanwhile"))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("the saved plan does not hold any more: %w", errors.Join(errs...))
+	}
+	return nil
+}
