@@ -44,10 +44,8 @@ type runner struct {
 // Apply runs a plan. Cancelling ctx ends it at the next step with a checkpoint and ErrInterrupted.
 // Every block's start and end is recorded in the state before and after it runs.
 func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
-	for _, a := range p.Actions {
-		if a.TooLarge != "" && (a.Verb == Run || a.Verb == Resume) {
-			return fmt.Errorf("%s: %s", a.Addr, a.TooLarge)
-		}
+	if err := p.refuse(o.Device.Caps()); err != nil {
+		return err
 	}
 	dir, err := state.Open(p.StateDir)
 	if err != nil {
@@ -81,6 +79,37 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 		}
 	}
 	return r.outputs()
+}
+
+// refuse finds what can't run on this device, before anything does.
+func (p *Plan) refuse(caps gpu.Caps) error {
+	var errs []error
+	for _, a := range p.Actions {
+		if a.Verb != Run && a.Verb != Resume {
+			continue
+		}
+		if a.TooLarge != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", a.Addr, a.TooLarge))
+		}
+		if a.Stage != nil {
+			if err := computes(caps, a.Stage); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
+			}
+		}
+		for _, d := range p.Actions {
+			if _, needed := a.Inputs[d.Addr.String()]; needed && d.Data != nil && d.Data.Remote {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", a.Addr, d.Addr, fineweb.ErrRemote))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func computes(caps gpu.Caps, s *Stage) error {
+	if caps.Supports(s.DType) {
+		return nil
+	}
+	return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", caps.Kind, s.DType)
 }
 
 // Verify runs the pipeline again in an empty state folder, exports left out, and compares what every
@@ -180,8 +209,8 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs}
 	if a.Stage != nil {
 		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
-		if d := a.Stage.DType; !r.device.Caps().Supports(d) {
-			return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", r.device.Caps().Kind, d)
+		if err := computes(r.device.Caps(), a.Stage); err != nil { // a deferred one was not known before
+			return err
 		}
 		if r.peak == 0 {
 			r.peak = r.device.PeakFLOPs()

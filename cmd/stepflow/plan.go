@@ -32,9 +32,9 @@ func validateCommand() command {
 			if a.json {
 				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs, "warning_count": warns})
 			} else if errs == 0 {
-				fmt.Fprintf(a.stdout, "The pipeline is valid: %d blocks.\n", len(cfg.Blocks))
+				fmt.Fprintf(a.stdout, "The pipeline is valid: %s.\n", plural(len(cfg.Blocks), "block"))
 			} else {
-				fmt.Fprintf(a.stderr, "%d errors.\n", errs)
+				fmt.Fprintf(a.stderr, "%s.\n", plural(errs, "error"))
 			}
 			if errs > 0 {
 				return exitError
@@ -127,7 +127,7 @@ func summary(x *runtime.Action) string {
 	case x.Data != nil && x.Data.Remote:
 		return strings.Join(x.Data.Source.Patterns, ", ")
 	case x.Data != nil:
-		return fmt.Sprintf("%d rows in %d files", x.Data.Rows, len(x.Data.Files))
+		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
 	case x.Token != nil:
 		return fmt.Sprintf("%d tokens", x.Token.VocabSize)
 	case x.Memory != nil:

@@ -162,6 +162,14 @@ func count(n float64) string {
 	return fmt.Sprintf("%.4g", n)
 }
 
+// plural writes a number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func percentLess(now, before int64) string {
 	if before <= 0 {
 		return ""
