@@ -17,10 +17,10 @@ type pool struct {
 }
 
 type job struct {
-	n       int64
-	next    atomic.Int64
-	pending atomic.Int64 // helpers that have not left the job
-	f       func(p *packs, i int)
+	n    int64
+	next atomic.Int64 // iteration to take
+	done atomic.Int64 // iterations that have ended
+	f    func(p *packs, i int)
 }
 
 // spins bounds how often an idle worker looks for work before it sleeps: some tens of microseconds,
@@ -63,7 +63,6 @@ func (p *pool) work(own *packs, wake chan struct{}) {
 		last = j
 		if j != nil {
 			j.run(own)
-			j.pending.Add(-1)
 		}
 	}
 }
@@ -75,6 +74,7 @@ func (j *job) run(own *packs) {
 			return
 		}
 		j.f(own, int(i))
+		j.done.Add(1)
 	}
 }
 
@@ -87,7 +87,6 @@ func (p *pool) each(n int, f func(p *packs, i int)) {
 		return
 	}
 	j := &job{n: int64(n), f: f}
-	j.pending.Store(int64(len(p.wake)))
 	p.job.Store(j)
 	for _, c := range p.wake {
 		select {
@@ -96,7 +95,8 @@ func (p *pool) each(n int, f func(p *packs, i int)) {
 		}
 	}
 	j.run(p.packs[0])
-	for j.pending.Load() != 0 {
+	// A helper that comes late finds nothing to take; only iterations under way are waited for.
+	for j.done.Load() != j.n {
 		runtime.Gosched()
 	}
 }
