@@ -172,3 +172,20 @@ func BenchmarkMatmul(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkPack(b *testing.B) {
+	const k, n = 384, 168
+	src, dst := make([]float32, k*n), make([]float32, k*(n+maxMR))
+	for _, trans := range []bool{false, true} {
+		b.Run(fmt.Sprintf("trans=%t", trans), func(b *testing.B) {
+			ld := n
+			if trans {
+				ld = k
+			}
+			b.SetBytes(4 * k * n)
+			for i := 0; i < b.N; i++ {
+				packPanels(dst, matrix{src, ld, trans}, k, n, maxMR, 1)
+			}
+		})
+	}
+}
