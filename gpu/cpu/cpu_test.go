@@ -127,12 +127,12 @@ func TestAssemblyIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("gemm_amd64.s")
+	got, err := os.ReadFile("asm_amd64.s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Error("gemm_amd64.s is not what asmgen writes: run go generate")
+		t.Error("asm_amd64.s is not what asmgen writes: run go generate")
 	}
 }
 

@@ -1,6 +1,6 @@
 package cpu
 
-//go:generate go run ./asmgen gemm_amd64.s
+//go:generate go run ./asmgen asm_amd64.s
 
 // variant is the kernels of one instruction set: tile multiplies packed panels and stores (add = 0) or
 // adds (add = 1) the mr x nr tile at c.
