@@ -151,6 +151,7 @@ var Kinds = []Kind{
 					{Name: "steps", Type: cty.Number, Whole: true, Unit: "optimizer steps", Doc: "Horizon as a number of steps."},
 					{Name: "flops", Type: cty.Number, Unit: "FLOPs", Doc: "Horizon as floating-point operations of the compiled step."},
 					{Name: "stop_at", Type: cty.Number, Default: num(1), Doc: "Share of the horizon after which the stage ends (and the next may grow)."},
+					{Name: "activation_checkpointing", Type: cty.String, Default: str("none"), OneOf: []string{"none", "block", "auto"}, Doc: "`block` keeps only the input of each layer and computes the rest again in the backward pass: less memory, about a third more FLOPs, the same bits. `auto` does so for the fewest layers that make the stage fit the device. `plan` says what it costs."},
 					{Name: "on_nonfinite", Type: cty.String, Default: str("stop"), OneOf: []string{"stop", "skip"}, Doc: "A loss or gradient that is NaN or infinite stops the stage, or the step is skipped and counted."},
 				},
 				Blocks: []Nested{

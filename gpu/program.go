@@ -55,6 +55,8 @@ type Launch struct {
 	Phase   Phase
 	Layer   int    // index of the layer it belongs to; -1 for none
 	Name    string // address inside the model, such as layers.3.mlp.gate_proj
+	// Recomputed launches do again what the forward pass did: their FLOPs are not the model's.
+	Recomputed bool `json:",omitempty"`
 }
 
 // Segment is a range of the launch list that is run as one: [Lo, Hi).
@@ -119,15 +121,18 @@ func (p *Program) Segment(name string) (Segment, bool) {
 	return Segment{}, false
 }
 
-// FLOPs adds up a segment.
-func (p *Program) FLOPs(segment string) int64 {
-	var n int64
+// FLOPs adds up a segment: those of the model, and those spent on computing activations again.
+func (p *Program) FLOPs(segment string) (n, recomputed int64) {
 	if s, ok := p.Segment(segment); ok {
 		for _, l := range p.Launches[s.Lo:s.Hi] {
-			n += l.FLOPs
+			if l.Recomputed {
+				recomputed += l.FLOPs
+			} else {
+				n += l.FLOPs
+			}
 		}
 	}
-	return n
+	return n, recomputed
 }
 
 // Hash identifies the program: the same hash runs the same launches on the same offsets.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ variable "mask" { default = true }
 variable "nonfinite" { default = "stop" }
 variable "every" { default = 2 }
 variable "freeze" { default = ["inherited"] }
+variable "recompute" { default = "none" }
 
 data "jsonl" "d" {
   source              = "d.jsonl"
@@ -82,6 +84,7 @@ stage "one" {
     sequence_length  = 12
     batch_size       = 4
     micro_batch_size = var.micro
+    activation_checkpointing = var.recompute
     steps            = var.steps
     on_nonfinite     = var.nonfinite
     schedule "wsd" { warmup_ratio = 0.3 }
@@ -108,6 +111,7 @@ stage "two" {
     sequence_length  = 12
     batch_size       = 4
     micro_batch_size = var.micro
+    activation_checkpointing = var.recompute
     steps            = var.steps
     checkpoint { every_steps = 3 }
   }
@@ -291,7 +295,7 @@ func (l *countingLoaded) Close() error { l.d.held -= l.Allocated(); return l.Loa
 // all the device memory a run holds at once, growth and resume included.
 func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
 	for i, vars := range [][]string{nil, {"micro=1"}, {"micro=4"}, {"adapter=lora"}, {"position=lower"}, {"preserving=false"}, {"tied=false"}, {"bias=true"},
-		{"kv=2"}, {"mask=false"}, {"freeze=[\"layers:0-1\", \"embeddings\"]", "adapter=lora"}} {
+		{"kv=2"}, {"mask=false"}, {"recompute=block"}, {"freeze=[\"layers:0-1\", \"embeddings\"]", "adapter=lora"}} {
 		dir := pipeline(t)
 		c := &counting{Device: cpuDevice(t, 2)}
 		if i%2 == 0 {
@@ -594,6 +598,35 @@ func TestGrowthPreservesTheFunction(t *testing.T) {
 				t.Errorf("%s, function_preserving = %t: loss %g before growth, %g after", method, preserving, before, after)
 			}
 		}
+	}
+}
+
+// TestRecomputeKeepsTheBits compares a run that computes activations again with one that keeps them.
+func TestRecomputeKeepsTheBits(t *testing.T) {
+	d := cpuDevice(t, 2)
+	weights := map[string][]byte{}
+	peak := map[string]int64{}
+	for _, r := range []string{"none", "block"} {
+		dir := pipeline(t)
+		p := planOf(t, dir, "recompute="+r, "tied=false", "bias=true")
+		for _, a := range p.Actions {
+			if a.Stage != nil {
+				peak[r] = a.Stage.Figures.Peak
+				if again := a.Stage.Figures.RecomputeFLOPs > 0; again != (r == "block") {
+					t.Errorf("%s: %d FLOPs are computed again", r, a.Stage.Figures.RecomputeFLOPs)
+				}
+			}
+		}
+		must(t, applyOn(t, d, p))
+		b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6), fileModel))
+		must(t, err)
+		weights[r] = b
+	}
+	if !bytes.Equal(weights["none"], weights["block"]) {
+		t.Error("recomputing changes the weights")
+	}
+	if peak["block"] >= peak["none"] {
+		t.Errorf("the peak is %d with recomputing, %d without", peak["block"], peak["none"])
 	}
 }
 

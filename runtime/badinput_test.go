@@ -112,6 +112,37 @@ func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 	}
 }
 
+func TestAutoRecomputesTheFewestLayers(t *testing.T) {
+	dir := pipeline(t)
+	stage := func(memory int64, mode string) *Stage {
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: []string{"recompute=" + mode}}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		if diags.HasErrors() {
+			t.Fatal(diags.Errs())
+		}
+		for _, a := range p.Actions {
+			if a.Addr.String() == "stage.two" {
+				return a.Stage
+			}
+		}
+		return nil
+	}
+	none, block := stage(0, "none"), stage(0, "block")
+	last := none.Figures.Peak
+	for n := 1; n <= 5; n++ {
+		s := stage(last-1, "auto")
+		if s.Recompute != n && s.Figures.Peak != block.Figures.Peak {
+			t.Errorf("%d layers are recomputed to save a byte of %d, want %d", s.Recompute, last, n)
+		}
+		if s.Figures.Peak > last {
+			t.Errorf("recomputing %d layers takes %d bytes, one less %d", s.Recompute, s.Figures.Peak, last)
+		}
+		last = s.Figures.Peak
+	}
+	if s := stage(none.Figures.Peak, "auto"); s.Recompute != 0 {
+		t.Error("layers are recomputed where all fits")
+	}
+}
+
 func TestDataSmallerThanABatch(t *testing.T) {
 	dir := pipeline(t)
 	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte("{\"id\":\"1\",\"text\":\"the cat and the hat and the bat and the rat sat\"}\n"), 0o644))

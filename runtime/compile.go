@@ -131,6 +131,10 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 		}
 	}
 
+	if s.Recompute > 0 {
+		g.Recompute(func(layer int) bool { return layer >= s.Recompute })
+	}
+
 	g.Segment(segUpdate, gpu.Update)
 	norm, _ := s.Optimizer.Build(g, slots)
 	g.Update(b.output(bufNorm, 1), norm)

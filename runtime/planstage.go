@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -35,8 +36,9 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	var err error
-	if s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps); err != nil {
+	mode := d.Block("train").Str("activation_checkpointing")
+	err := p.compile(s, mode)
+	if err != nil {
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
 	}
 	if diags := p.stageSteps(s, d); diags.HasErrors() {
@@ -48,13 +50,36 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), missing, s.Micro)
 		a.Warnings = append(a.Warnings, a.TooLarge)
 	}
-	if s.Vanilla, err = p.vanillaOf(s, m); err != nil {
+	if s.Vanilla, err = p.vanillaOf(s, m, mode); err != nil {
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
 	}
 	a.Stage = s
 	f := s.Figures
 	return map[string]cty.Value{"num_hidden_layers": number(float64(len(s.Layers))), "num_parameters": number(float64(ops.Count(s.Params, nil))),
 		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps))}, nil
+}
+
+// compile makes the stage's program. With activation checkpointing "auto" it recomputes the fewest
+// layers that make the program fit the device; the peak falls with every layer.
+func (p *planner) compile(s *Stage, checkpointing string) (err error) {
+	if checkpointing == "block" {
+		s.Recompute = len(s.Layers)
+	}
+	mask := s.Data.Source.DocumentMask
+	if s.Program, err = compileStage(s, mask, p.caps); err != nil || checkpointing != "auto" || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
+		return err
+	}
+	s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool {
+		s.Recompute = i + 1
+		if err == nil {
+			s.Program, err = compileStage(s, mask, p.caps)
+		}
+		return err != nil || s.Program.ArenaBytes <= p.caps.Memory
+	})
+	if err == nil {
+		s.Program, err = compileStage(s, mask, p.caps)
+	}
+	return err
 }
 
 // stageModel finds what the stage starts from and its layers, and gives the full model.
@@ -309,19 +334,19 @@ func (p *planner) stageSteps(s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// vanillaOf plans the full model trained at once with the same batch: what a stage is measured against.
-func (p *planner) vanillaOf(s *Stage, m *Model) (*Figures, error) {
-	key := fmt.Sprintf("%s %d %d %d %v %t", m.Addr, s.Micro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask)
+// vanillaOf plans the full model trained at once with the same batch and the same activation
+// checkpointing: what a stage is measured against.
+func (p *planner) vanillaOf(s *Stage, m *Model, mode string) (*Figures, error) {
+	key := fmt.Sprintf("%s %d %d %d %v %t %s", m.Addr, s.Micro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask, mode)
 	if f := p.vanilla[key]; f != nil {
 		return f, nil
 	}
-	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Optimizer: s.Optimizer, Frozen: map[string]bool{}}
+	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
 	for i := 0; i < m.Config.NumHiddenLayers; i++ {
 		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("v.%d", i), Old: -1})
 	}
 	v.Params = llama.Declare(v.Model, v.LayerIDs())
-	var err error
-	if v.Program, err = compileStage(v, s.Data.Source.DocumentMask, p.caps); err != nil {
+	if err := p.compile(v, mode); err != nil {
 		return nil, err
 	}
 	f := v.figures()

@@ -38,6 +38,7 @@ type Stage struct {
 	Schedule  optim.Schedule
 	Optimizer optim.AdamW
 	Skip      bool // skip steps that are not finite instead of stopping
+	Recompute int  // layers, from the bottom, whose activations are computed again in the backward pass
 	Every     int  // steps between checkpoints; 0 for none on the way
 	Keep      int
 
@@ -60,6 +61,7 @@ type Figures struct {
 	States         int64            `json:"model_state_bytes"`
 	LayerStates    int64            `json:"layer_state_bytes"` // layers and their adapters alone: the paper's figure
 	StepFLOPs      int64            `json:"flops_per_step"`
+	RecomputeFLOPs int64            `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
 	FLOPs          float64          `json:"flops"`
 	Tokens         int64            `json:"tokens"`
 	Steps          int              `json:"steps"`
@@ -157,7 +159,11 @@ func (s *Stage) figures() Figures {
 			f.CheckpointSize += n * (train - 2*s.DType.Size())
 		}
 	}
-	f.StepFLOPs = p.FLOPs(segZero) + int64(s.MicroSteps())*p.FLOPs(segMicro) + p.FLOPs(segUpdate)
+	zero, _ := p.FLOPs(segZero)
+	micro, again := p.FLOPs(segMicro)
+	update, _ := p.FLOPs(segUpdate)
+	f.StepFLOPs = zero + int64(s.MicroSteps())*micro + update
+	f.RecomputeFLOPs = int64(s.MicroSteps()) * again
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
 	f.Tokens = s.StepTokens() * int64(s.Steps)
 	return f

@@ -146,6 +146,9 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
 	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
 	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
+	if f.RecomputeFLOPs > 0 {
+		fmt.Fprintf(w, "      recompute   %s in the backward pass, %sFLOP a step on top (%.1f %%)\n", plural(s.Recompute, "layer"), count(float64(f.RecomputeFLOPs)), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
+	}
 	var parts []string
 	for _, k := range runtime.ByteKinds {
 		if f.ByKind[k] > 0 {

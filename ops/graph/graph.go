@@ -40,6 +40,8 @@ type node struct {
 	layer   int
 	name    string
 
+	recomputed bool // a copy made by Recompute
+
 	leaf *leaf // set for leaves and views of leaves
 	at   int64 // byte offset of a view inside its leaf
 }

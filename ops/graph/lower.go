@@ -45,7 +45,7 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 		}
 		for i, n := range seg.nodes {
 			k := gpu.Lookup(n.kernel)
-			l := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name}
+			l := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name, Recomputed: n.recomputed}
 			var in []gpu.Type
 			for _, v := range n.in {
 				l.In = append(l.In, operand(v))

@@ -48,6 +48,12 @@ variable "micro_batch_size" {
   default = 8
 }
 
+variable "activation_checkpointing" {
+  type        = string
+  default     = "none"
+  description = "none, block or auto"
+}
+
 locals {
   shapes = {
     "368M" = { hidden = 1024, intermediate = 2736, heads = 16, rank = 100, learning_rate = 5e-4 }
@@ -114,14 +120,15 @@ stage "first" {
   layers    = local.staged ? memory_plan.layers.layers[0] : 24
   precision = "bf16"
   train {
-    data             = data.fineweb_edu.corpus
-    tokenizer        = tokenizer.bpe.corpus
-    optimizer        = optimizer.adamw.main
-    sequence_length  = 1024
-    batch_size       = local.batch
-    micro_batch_size = var.micro_batch_size
-    tokens           = var.method == "relora" ? local.horizon * 0.25 : local.horizon
-    stop_at          = local.staged ? 0.75 : 1
+    data                     = data.fineweb_edu.corpus
+    tokenizer                = tokenizer.bpe.corpus
+    optimizer                = optimizer.adamw.main
+    sequence_length          = 1024
+    batch_size               = local.batch
+    micro_batch_size         = var.micro_batch_size
+    activation_checkpointing = var.activation_checkpointing
+    tokens                   = var.method == "relora" ? local.horizon * 0.25 : local.horizon
+    stop_at                  = local.staged ? 0.75 : 1
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
@@ -141,14 +148,15 @@ stage "second" {
   freeze  = ["inherited"]
   adapter = peft.relora.adapter
   train {
-    data             = data.fineweb_edu.corpus
-    tokenizer        = tokenizer.bpe.corpus
-    optimizer        = optimizer.adamw.main
-    sequence_length  = 1024
-    batch_size       = local.batch
-    micro_batch_size = var.micro_batch_size
-    tokens           = local.horizon
-    stop_at          = local.stages == 3 ? 0.75 : 1
+    data                     = data.fineweb_edu.corpus
+    tokenizer                = tokenizer.bpe.corpus
+    optimizer                = optimizer.adamw.main
+    sequence_length          = 1024
+    batch_size               = local.batch
+    micro_batch_size         = var.micro_batch_size
+    activation_checkpointing = var.activation_checkpointing
+    tokens                   = local.horizon
+    stop_at                  = local.stages == 3 ? 0.75 : 1
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
@@ -168,13 +176,14 @@ stage "third" {
   freeze  = ["inherited"]
   adapter = peft.relora.adapter
   train {
-    data             = data.fineweb_edu.corpus
-    tokenizer        = tokenizer.bpe.corpus
-    optimizer        = optimizer.adamw.main
-    sequence_length  = 1024
-    batch_size       = local.batch
-    micro_batch_size = var.micro_batch_size
-    tokens           = local.horizon
+    data                     = data.fineweb_edu.corpus
+    tokenizer                = tokenizer.bpe.corpus
+    optimizer                = optimizer.adamw.main
+    sequence_length          = 1024
+    batch_size               = local.batch
+    micro_batch_size         = var.micro_batch_size
+    activation_checkpointing = var.activation_checkpointing
+    tokens                   = local.horizon
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
@@ -191,13 +200,14 @@ stage "relora" {
   freeze    = ["inherited"]
   adapter   = peft.relora.adapter
   train {
-    data             = data.fineweb_edu.corpus
-    tokenizer        = tokenizer.bpe.corpus
-    optimizer        = optimizer.adamw.main
-    sequence_length  = 1024
-    batch_size       = local.batch
-    micro_batch_size = var.micro_batch_size
-    tokens           = local.horizon * 0.75
+    data                     = data.fineweb_edu.corpus
+    tokenizer                = tokenizer.bpe.corpus
+    optimizer                = optimizer.adamw.main
+    sequence_length          = 1024
+    batch_size               = local.batch
+    micro_batch_size         = var.micro_batch_size
+    activation_checkpointing = var.activation_checkpointing
+    tokens                   = local.horizon * 0.75
     schedule "cosine" {
       warmup_ratio = 0.02
       min_lr_ratio = 0.1
