@@ -155,7 +155,7 @@ func BenchmarkMatmul(b *testing.B) {
 		name    string
 		m, n, k int
 		ta, tb  bool
-	}{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false}, {"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 344, 128, false, true}} {
+	}{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false}, {"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 344, 128, false, true}, {"NT", 512, 8, 128, false, true}, {"TN", 8, 128, 512, true, false}, {"NT", 512, 128, 128, false, true}} {
 		b.Run(fmt.Sprintf("%s%dx%dx%d", s.name, s.m, s.n, s.k), func(b *testing.B) {
 			x, y, z := make([]float32, s.m*s.k), make([]float32, s.k*s.n), make([]float32, s.m*s.n)
 			lx, ly := s.k, s.n

@@ -24,6 +24,7 @@ const Alignment = 64
 type Device struct {
 	pool    *pool
 	variant *variant
+	thin    *variant  // for narrow products; nil where the variant's own tiles are as narrow
 	shared  []float32 // packed columns of the right operand of a product
 	peak    float64
 	once    sync.Once
@@ -40,7 +41,13 @@ func Open(threads int) *Device {
 }
 
 func open(threads int, v *variant) *Device {
-	return &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockK)}
+	d := &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockK)}
+	for i := range variants {
+		if v.nr > narrow && variants[i].nr == narrow {
+			d.thin = &variants[i]
+		}
+	}
+	return d
 }
 
 // OpenVariant starts a device that uses one named micro-kernel; see Variants.

@@ -2,6 +2,10 @@ package cpu
 
 import "stepflow/gpu"
 
+// narrow is the width of products, such as a LoRA's, for which half-width tiles waste less. Every tile
+// adds up in the same order, so the choice changes no bits.
+const narrow = 16
+
 // small is the number of multiply-adds below which a product runs on one thread.
 const small = 1 << 15
 
@@ -9,6 +13,9 @@ const small = 1 << 15
 // that multiplies it.
 func (d *Device) matmul(m, n, k int, alpha float32, a, b matrix, c []float32, ldc int, add bool) {
 	v := d.variant
+	if n <= narrow && d.thin != nil {
+		v = d.thin
+	}
 	if m*n*k < small || len(d.pool.packs) == 1 {
 		v.gemm(d.pool.packs[0], m, n, k, alpha, a, b, c, ldc, add)
 		return
