@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -258,9 +257,9 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	}
 	a.Inputs = map[string]string{}
 	for _, r := range b.Refs {
-		for x := range p.done {
-			if x.Block() == r && p.done[x].Verb == Deferred {
-				a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", x)
+		for x, other := range p.done {
+			if x.Block() == r && other.Verb == Deferred {
+				a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", r)
 				p.pending[a.Addr], p.ids[a.Addr] = true, "deferred"
 				return unknown, diags
 			}
@@ -356,12 +355,10 @@ func problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
 	return all
 }
 
+// flatten takes joined errors apart.
 func flatten(err error) []error {
-	var many interface{ Unwrap() []error }
-	if errors.As(err, &many) {
-		if j, ok := err.(interface{ Unwrap() []error }); ok && !strings.Contains(fmt.Sprintf("%T", err), "wrapErrors") {
-			return j.Unwrap()
-		}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
 	}
 	return []error{err}
 }
