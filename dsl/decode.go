@@ -22,6 +22,7 @@ type Decoded struct {
 	Sensitive map[string]bool
 	Unknown   []string // attributes whose value is known only after other blocks have run
 	values    map[string]cty.Value
+	defaults  map[string]bool // attributes that have their default, given or not
 	ranges    map[string]hcl.Range
 	blocks    map[string]*Decoded
 	ctx       *hcl.EvalContext
@@ -98,7 +99,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 }
 
 func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext) (*Decoded, hcl.Diagnostics) {
-	d := &Decoded{Label: "", Range: header, values: map[string]cty.Value{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{},
+	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: ctx, exprs: map[string]hcl.Expression{}}
 	var diags hcl.Diagnostics
 	for _, a := range attrs {
@@ -116,6 +117,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 				d.values[a.Name] = cty.NullVal(want)
 			}
 			d.ranges[a.Name] = header
+			d.defaults[a.Name] = true
 			continue
 		}
 		d.ranges[a.Name], d.exprs[a.Name] = src.Expr.Range(), src.Expr
@@ -137,6 +139,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 			d.Unknown = append(d.Unknown, a.Name)
 		}
 		d.values[a.Name] = v
+		d.defaults[a.Name] = a.Default != cty.NilVal && v.RawEquals(a.Default)
 	}
 	for i := range nested {
 		n := &nested[i]
@@ -324,7 +327,8 @@ func (d *Decoded) Flat() map[string]string {
 	return out
 }
 
-// Fingerprint is Flat with sensitive values as they are, for hashing only.
+// Fingerprint is Flat with sensitive values as they are and without defaults, for hashing only: a new
+// attribute of the language changes no block that does not use it.
 func (d *Decoded) Fingerprint() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, false)
@@ -334,7 +338,7 @@ func (d *Decoded) Fingerprint() map[string]string {
 func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
 	for n, v := range d.values {
 		switch {
-		case v.IsNull():
+		case v.IsNull(), !hide && d.defaults[n]:
 		case hide && d.Sensitive[n]:
 			out[prefix+n] = "(sensitive)"
 		default:

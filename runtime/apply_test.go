@@ -353,6 +353,12 @@ func TestPlanSaysWhy(t *testing.T) {
 	if p.Changes() {
 		t.Error("checkpoint settings make a stage run again")
 	}
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), "{ learning_rate = var.lr }", "{\n  learning_rate = var.lr\n  eps           = 1e-8\n}", 1)), 0o644))
+	if planOf(t, dir).Changes() {
+		t.Error("writing a default out makes a stage run again")
+	}
 	p = planOf(t, dir, "micro=4")
 	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was 2, is 4") || a.Discards != 6 {
 		t.Errorf("stage.one: %s, %s, discards %d", a.Verb, a.Why, a.Discards)

@@ -15,7 +15,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// operatorVersion changes when the meaning of an operator or kernel does, so that what older
+// operatorVersion changes when the meaning of an operator, a kernel or a default does, so that what older
 // versions made is not taken for what this one would make.
 const operatorVersion = "1"
 
