@@ -22,9 +22,6 @@ func (c *Config) NewScope() *Scope { return &Scope{config: c, values: map[addr.A
 // of them.
 func (s *Scope) Set(a addr.Addr, v cty.Value) { s.values[a] = v }
 
-// Get is what was set.
-func (s *Scope) Get(a addr.Addr) (cty.Value, bool) { v, ok := s.values[a]; return v, ok }
-
 // Each is the instance of a repeated block.
 type Each struct {
 	Key   string // as in addr.Addr.Key

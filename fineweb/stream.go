@@ -23,7 +23,6 @@ type Batch struct {
 	IDs, Targets []int32
 	Segments     []int32 // number of the document inside its sequence
 	Valid        int     // targets that count
-	Documents    int     // documents begun
 	Cursor       Cursor  // the position behind the batch
 	Skipped      int64   // documents passed over so far by this stream
 }
@@ -167,9 +166,6 @@ func (s *Stream) pack(b *Batch) {
 			p++
 			seg++
 			left = s.pieces[p].n
-		}
-		if s.pieces[p].start.Token == 0 && left == s.pieces[p].n {
-			b.Documents++
 		}
 		left--
 		target := s.ids[j+1]

@@ -245,6 +245,11 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
+	if a.Stage != nil { // its result is recorded: what led there can go
+		if err := prune(filepath.Join(r.dir.Path, a.Dir()), 1); err != nil {
+			return err
+		}
+	}
 	r.obs.event(Event{Kind: BlockDone, Action: a, Values: entry.Values, Seconds: time.Since(start).Seconds()})
 	return nil
 }
@@ -365,9 +370,5 @@ func (r *runner) outputs() error {
 }
 
 func diagError(diags hcl.Diagnostics) error {
-	var errs []error
-	for _, d := range diags.Errs() {
-		errs = append(errs, d)
-	}
-	return errors.Join(errs...)
+	return errors.Join(diags.Errs()...)
 }

@@ -243,6 +243,37 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 	}
 }
 
+// TestResultThatWasNotRecorded puts the state back to the moment before a stage's end was recorded.
+func TestResultThatWasNotRecorded(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	want := contents(t, dir)
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	for _, name := range []string{"stage.one", "stage.two"} { // with and without adapters
+		b := st.State.Blocks[name]
+		st.State.Blocks[name] = &state.Block{Status: state.Running, Recipe: b.Recipe, Attrs: b.Attrs, Inputs: b.Inputs, Step: 3, Steps: b.Steps}
+	}
+	must(t, st.Save())
+	must(t, st.Close())
+	steps := 0
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone {
+			steps++
+		}
+	}}))
+	if steps > 0 {
+		t.Errorf("%d steps were trained again", steps)
+	}
+	sameContents(t, "a result that was not recorded", contents(t, dir), want)
+	st, err = state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	if loss, ok := st.State.Blocks["stage.two"].Values["loss"].(float64); !ok || loss <= 0 {
+		t.Errorf("the stage's exports are %v", st.State.Blocks["stage.two"].Values)
+	}
+}
+
 func TestThreadsAndRenamesDoNotChangeBits(t *testing.T) {
 	var want map[string]string
 	for _, threads := range []int{1, 2, 7} {

@@ -57,7 +57,7 @@ func TestSpanTree(t *testing.T) {
 			name := s.Name
 			for _, a := range s.Attributes {
 				if string(a.Key) == tracing.Address || string(a.Key) == tracing.StepNumber {
-					name += " " + a.Value.Emit()
+					name += " " + a.Value.String()
 				}
 			}
 			fmt.Fprintf(&b, "%s%s\n", strings.Repeat("  ", depth), name)

@@ -176,7 +176,7 @@ func (p *planner) modelOf(a *Action) *Model {
 
 func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, word := range d.Strs("freeze") {
-		keep := func(ops.Param) bool { return false }
+		var keep func(ops.Param) bool
 		switch {
 		case word == "inherited":
 			if s.From == nil {

@@ -25,6 +25,10 @@ const prefetchAhead = 4
 // train runs a stage to its end, or to the checkpoint after an interrupt.
 func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error {
 	s := a.Stage
+	root := filepath.Join(r.dir.Path, a.Dir())
+	if a.Verb == Resume && a.FromStep == s.Steps {
+		return r.adopt(a, root, entry)
+	}
 	tok, err := r.tokenizer(s.Tokenizer)
 	if err != nil {
 		return err
@@ -44,7 +48,6 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return err
 	}
-	root := filepath.Join(r.dir.Path, a.Dir())
 	if err := r.begin(ctx, a, t, root); err != nil {
 		return err
 	}
@@ -80,7 +83,6 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 	if err := os.RemoveAll(root); err != nil { // of another recipe; the plan said so
 		return err
 	}
-	t.state.Data = r.dataKey(a)
 	from := ""
 	if s.From != nil {
 		var err error
@@ -89,10 +91,9 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 		}
 	}
 	_, end := r.obs.trace.Span(ctx, "grow", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
-	key := t.state.Data
 	err := t.start(from)
 	end(err)
-	if t.state.Data != key { // other data than the stage before: from their start
+	if key := r.dataKey(a); t.state.Data != key { // other data than the stage before: from their start
 		t.state.Data, t.state.Position = key, fineweb.Cursor{}
 	}
 	t.state.Recipe = a.Recipe
@@ -157,8 +158,12 @@ func (r *runner) seam(a *Action, t *trainer, c *fineweb.Corpus) error {
 func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Stream, w *metrics.Writer, root string, entry *state.Block) error {
 	s := t.stage
 	fetch, stop := context.WithCancel(context.Background())
-	defer stop()
 	batches := stream.Prefetch(fetch, s.Batch, prefetchAhead)
+	defer func() {
+		stop()
+		for range batches { // until it has ended: the corpus serves one goroutine at a time
+		}
+	}()
 	first := t.state.Step + 1
 	lastSkipped := int64(0)
 	for t.state.Step < s.Steps {
@@ -332,12 +337,33 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.C
 	if err != nil {
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
 	}
+	result(a, &t.state, id, dir, entry)
+	return nil
+}
+
+// result notes what a stage made: its content id, where it lies, and its exports.
+func result(a *Action, ts *TrainerState, id, dir string, entry *state.Block) {
 	loss := 0.0
-	for _, l := range t.state.LastLosses {
-		loss += l / float64(len(t.state.LastLosses))
+	for _, l := range ts.LastLosses {
+		loss += l / float64(len(ts.LastLosses))
 	}
-	entry.Content, entry.Step, entry.Steps = id, t.state.Step, t.stage.Steps
+	entry.Content, entry.Step, entry.Steps = id, ts.Step, a.Stage.Steps
 	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
-	entry.Values = map[string]any{"loss": loss, "skipped_steps": float64(t.state.Skipped), "merge_difference": seam.MergeDifference}
-	return prune(root, 1)
+	entry.Values = map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
+}
+
+// adopt takes over a stage whose result was saved but not recorded, because the process ended in
+// between. The checkpoint at the last step is always the result: adapters are merged in it.
+func (r *runner) adopt(a *Action, root string, entry *state.Block) error {
+	dir := checkpoint.StepDir(root, a.Stage.Steps)
+	id, err := checkpoint.Check(dir, true)
+	if err != nil {
+		return err
+	}
+	ts, err := readTrainerState(dir)
+	if err != nil {
+		return err
+	}
+	result(a, ts, id, dir, entry)
+	return nil
 }

@@ -67,7 +67,7 @@ func (t *trainer) run(segment string) error {
 	return t.loaded.Run(s.Lo, s.Hi, false)
 }
 
-// constants writes what does not change during a stage.
+// setConstants writes what does not change during a stage.
 func setConstants(l gpu.Loaded, p *gpu.Program, c llama.Config, seq int) error {
 	cos, sin := c.RopeTables(seq)
 	for _, x := range []struct {
@@ -165,10 +165,7 @@ func (t *trainer) grow(dir string) error {
 			return err
 		}
 	}
-	if old.Data == t.state.Data || t.state.Data == "" {
-		t.state.Data, t.state.Position = old.Data, old.Position
-	}
-	t.state.Seam = old.Seam
+	t.state.Data, t.state.Position, t.state.Seam = old.Data, old.Position, old.Seam
 	return nil
 }
 

@@ -43,8 +43,6 @@ var Attributes = []Name{
 	{OpGFLOPs, "G{operation}/s", "FLOPs by device time"},
 	{OpGBs, "GBy/s", "bytes by device time"},
 	{Device, "", "device the operation ran on"},
-	{Files, "{file}", "files of a checkpoint"},
-	{Bytes, "By", "bytes of a checkpoint"},
 }
 
 // The names themselves. All of stepflow's own start with stepflow.
@@ -70,8 +68,6 @@ const (
 	OpGFLOPs        = "stepflow.operation.gflops"
 	OpGBs           = "stepflow.operation.gbytes"
 	Device          = "hw.name"
-	Files           = "stepflow.checkpoint.files"
-	Bytes           = "stepflow.checkpoint.size"
 )
 
 // Metrics are the names of instruments: gauges of the last step.

@@ -197,9 +197,6 @@ func metaspace(replacement, scheme string, split bool) splitter {
 		}
 		for s != "" {
 			i := strings.Index(s[1:], replacement)
-			for i >= 0 && !utf8.RuneStart(s[1+i]) {
-				break
-			}
 			if i < 0 {
 				return append(out, s)
 			}

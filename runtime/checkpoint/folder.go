@@ -162,20 +162,6 @@ func Check(dir string, full bool) (id string, err error) {
 	return contentID(m), nil
 }
 
-// Files lists the files a manifest names, the model's tensors included.
-func Files(dir string) ([]string, error) {
-	m, err := readManifest(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for n := range m.Files {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names, nil
-}
-
 const stepPrefix = "step-"
 
 // StepDir is the folder of a checkpoint at a step.
