@@ -129,14 +129,18 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	if err := ours(e.Path); err != nil {
 		return err
 	}
-	tmp := filepath.Clean(e.Path) + ".tmp"
-	if err := os.RemoveAll(tmp); err != nil {
+	parent := filepath.Dir(filepath.Clean(e.Path))
+	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(tmp, 0o777); err != nil {
+	tmp, err := os.MkdirTemp(parent, ".stepflow-export-") // a name that nobody's folder has
+	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
 	if err := writeShards(dir, tmp, e); err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	files := map[string]any{
-		"generation_config.json": map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS), "transformers_version": "4.57.0"},
+		"generation_config.json": map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)},
 		"tokenizer_config.json": map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
 			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false},
 		"special_tokens_map.json": specialTokens(tok),
@@ -165,9 +169,6 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(e.Path)), 0o777); err != nil {
-		return err
-	}
 	if err := os.RemoveAll(e.Path); err != nil {
 		return err
 	}
@@ -175,18 +176,13 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	// The state keeps a small folder whose manifest says what was exported.
-	root := filepath.Join(r.dir.Path, a.Dir(), "export")
-	if err := os.MkdirAll(filepath.Dir(root), 0o777); err != nil {
-		return err
-	}
 	record, err := json.Marshal(map[string]string{"path": e.Path, "recipe": a.Recipe})
 	if err != nil {
 		return err
 	}
-	entry.Content, err = checkpoint.Write(root, []checkpoint.Part{checkpoint.Bytes("export.json", record)})
 	entry.Dir = filepath.Join(a.Dir(), "export")
 	entry.Values = map[string]any{"path": e.Path}
-	return err
+	return r.writeContent(entry, checkpoint.Bytes("export.json", record))
 }
 
 func tokenName(tok *tokenizer.Tokenizer, id int32) any {

@@ -35,6 +35,7 @@ type app struct {
 
 	json, noColor    bool
 	device, stateDir string
+	dir              string // of the pipeline, for commands that only read its state
 	threads          int
 	vars, varFiles   list
 }

@@ -90,12 +90,12 @@ func graphCommand() command {
 		}}
 }
 
-// stateOf opens the state for reading.
-func (a *app) stateOf(args []string) (*state.Dir, error) {
+// state opens the state of the pipeline that -dir names, for reading.
+func (a *app) state() (*state.Dir, error) {
 	if a.stateDir != "" {
 		return state.Read(a.stateDir)
 	}
-	dir := dirArg(args)
+	dir := a.dir
 	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 		dir = filepath.Dir(dir)
 	}
@@ -107,7 +107,7 @@ func showCommand() command {
 		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block.",
 		example:  "stepflow show -dir pipelines/quickstart stage.seed",
 		run: func(a *app, args []string) int {
-			d, err := a.stateOf(inspected)
+			d, err := a.state()
 			if err != nil {
 				return a.fail(err)
 			}
@@ -132,14 +132,11 @@ func showCommand() command {
 		}}
 }
 
-// inspected is the folder of commands that take -dir, as the argument is something else.
-var inspected []string
-
+// inspectFlags are those of commands whose argument is something else than the pipeline.
 func inspectFlags(a *app, f *flag.FlagSet) {
-	inspected = nil
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
 	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
-	f.Func("dir", "folder of the pipeline (default: the current folder)", func(s string) error { inspected = []string{s}; return nil })
+	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 }
 
 func (a *app) printBlock(name string, b *state.Block) int {
@@ -183,7 +180,7 @@ func outputCommand() command {
 		synopsis: "Prints the outputs of the last apply, or one of them.",
 		example:  "stepflow output -dir pipelines/quickstart -raw perplexity",
 		run: func(a *app, args []string) int {
-			d, err := a.stateOf(inspected)
+			d, err := a.state()
 			if err != nil {
 				return a.fail(err)
 			}
@@ -223,7 +220,7 @@ func stateCommand() command {
 		run: func(a *app, args []string) int {
 			switch {
 			case len(args) == 1 && args[0] == "list":
-				d, err := a.stateOf(inspected)
+				d, err := a.state()
 				if err != nil {
 					return a.fail(err)
 				}
@@ -232,7 +229,7 @@ func stateCommand() command {
 				}
 				return exitOK
 			case len(args) == 1 && args[0] == "check":
-				d, err := a.stateOf(inspected)
+				d, err := a.state()
 				if err != nil {
 					return a.fail(err)
 				}
@@ -250,7 +247,7 @@ func stateCommand() command {
 }
 
 func (a *app) forget(names []string) int {
-	read, err := a.stateOf(inspected)
+	read, err := a.state()
 	if err != nil {
 		return a.fail(err)
 	}
