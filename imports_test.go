@@ -34,6 +34,7 @@ var may = map[string]string{
 	"gpu/cpu":            "gpu",
 	"gpu/cpu/asmgen":     "",
 	"gpu/gputest":        "gpu gpu/ref",
+	"gpu/probe":          "gpu",
 	"tracing":            "",
 }
 

@@ -146,7 +146,7 @@ var Kinds = []Kind{
 					{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "Update rule."},
 					{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(1), Required: true, Unit: "tokens", Doc: "Length of a packed sequence."},
 					{Name: "batch_size", Type: cty.Number, Whole: true, Min: at(1), Required: true, Unit: "sequences", Doc: "Sequences of an optimizer step."},
-					{Name: "micro_batch_size", Type: cty.Number, Whole: true, Min: at(1), Unit: "sequences", Doc: "Sequences on the device at a time; a divisor of batch_size, which is the default."},
+					{Name: "micro_batch_size", Type: cty.String, Unit: "sequences", Doc: "Sequences on the device at a time: a divisor of batch_size, which is the default, or `\"auto\"` for the largest that fits the device's memory."},
 					{Name: "tokens", Type: cty.Number, Unit: "tokens", Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`."},
 					{Name: "steps", Type: cty.Number, Whole: true, Unit: "optimizer steps", Doc: "Horizon as a number of steps."},
 					{Name: "flops", Type: cty.Number, Unit: "FLOPs", Doc: "Horizon as floating-point operations of the compiled step."},

@@ -14,6 +14,8 @@ type Attrs struct {
 	Heads, KVHeads int     // rope, attention: heads in the row of q, of k and v
 	Inverse        bool    // rope: rotate back
 	Rows           int     // embedding_grad: rows of the table when no accumulator is given
+	Chunk          int     // linear_cross_entropy: rows of logits in memory at a time
+	Frozen         bool    // linear_cross_entropy_grad: no gradient of the weight
 	MaxNorm        float64 // clip: bound on the global norm; 0 for none
 	Beta1, Beta2   float64 // adamw
 	WeightDecay    float64 // adamw: decoupled

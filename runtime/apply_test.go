@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,7 +167,9 @@ func applyOn(t testing.TB, d gpu.Device, p *Plan) error {
 }
 
 func cpuDevice(t testing.TB, threads int) *cpu.Device {
-	d := cpu.Open(threads)
+	t.Helper()
+	d, err := cpu.Open(threads, os.Getenv("STEPFLOW_CPU_ISA"))
+	must(t, err)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
@@ -391,7 +394,7 @@ func TestPlanSaysWhy(t *testing.T) {
 		t.Error("writing a default out makes a stage run again")
 	}
 	p = planOf(t, dir, "micro=4")
-	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was 2, is 4") || a.Discards != 6 {
+	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || a.Discards != 6 {
 		t.Errorf("stage.one: %s, %s, discards %d", a.Verb, a.Why, a.Discards)
 	}
 	if a := find(p, "stage.two"); a.Verb != Run || a.Why != "stage.one will run" {
@@ -667,22 +670,23 @@ func TestRecomputeKeepsTheBits(t *testing.T) {
 	}
 }
 
-// TestBF16OnTheReference runs the whole pipeline in bf16 on the float64 device and compares losses.
-func TestBF16OnTheReference(t *testing.T) {
-	loss := map[string]float64{}
-	for _, precision := range []string{"fp32", "bf16"} {
+// TestBF16 runs the whole pipeline in bf16, on the float64 device and on the CPU, and compares losses.
+func TestBF16(t *testing.T) {
+	loss := func(d gpu.Device, precision string) float64 {
 		dir := pipeline(t)
-		p := planOf(t, dir, "precision="+precision, "steps=3")
-		must(t, applyOn(t, &ref.Device{}, p))
+		must(t, applyOn(t, d, planOf(t, dir, "precision="+precision, "steps=3")))
 		st, err := state.Read(filepath.Join(dir, ".stepflow"))
 		must(t, err)
-		loss[precision] = st.State.Outputs["loss"].Value.(float64)
+		return st.State.Outputs["loss"].Value.(float64)
 	}
-	if d := loss["bf16"]/loss["fp32"] - 1; d > 0.01 || d < -0.01 || d == 0 {
-		t.Errorf("validation loss %g in fp32, %g in bf16", loss["fp32"], loss["bf16"])
+	exact := loss(&ref.Device{}, "fp32")
+	half := loss(&ref.Device{}, "bf16")
+	if d := half/exact - 1; d > 0.01 || d < -0.01 || d == 0 {
+		t.Errorf("on the reference the validation loss is %g in fp32, %g in bf16", exact, half)
 	}
-	err := applyOn(t, cpuDevice(t, 1), planOf(t, pipeline(t), "precision=bf16"))
-	if err == nil || !strings.Contains(err.Error(), `set precision = "fp32"`) {
-		t.Errorf("bf16 on the CPU: %v", err)
+	for _, threads := range []int{1, 3} {
+		if got := loss(cpuDevice(t, threads), "bf16"); math.Abs(got/half-1) > 0.01 {
+			t.Errorf("with %d threads the validation loss is %g in bf16, on the reference %g", threads, got, half)
+		}
 	}
 }

@@ -91,9 +91,12 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 		linear = s.Peft.Hook(s.Adapters, b.weight)
 	}
 	forward := func() graph.Value {
-		logits := llama.Build(g, s.Model, b.weight, in, linear)
-		g.At(-1, "loss")
-		return g.Op("cross_entropy", gpu.Attrs{}, logits, targets)[0]
+		if s.adaptsHead() {
+			logits := llama.Logits(g, s.Model, b.weight, in, linear)
+			g.At(-1, "loss")
+			return g.Op("cross_entropy", gpu.Attrs{}, logits, targets)[0]
+		}
+		return llama.Loss(g, s.Model, b.weight, in, targets, s.Chunk, linear)
 	}
 
 	trainable := s.Trainable()
@@ -123,7 +126,8 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 
 	g.Segment(segMicro, gpu.Forward)
 	nll := forward()
-	seed := g.Op1("broadcast", gpu.Attrs{}, scale, nll)
+	g.At(-1, "loss")
+	seed := g.Op1("broadcast", gpu.Attrs{}, scale, nllOut)
 	g.Update(loss, g.Add(loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))
 	for i, d := range g.Grad(nll, seed, weights, grads) {
 		if d != grads[i] { // a parameter the loss does not depend on keeps its zero
@@ -165,14 +169,12 @@ func compileForward(c llama.Config, params []ops.Param, dtype gpu.DType, batch, 
 	if logitsOnly {
 		out := g.Leaf(bufLogits, gpu.RoleOutput, gpu.Type{Shape: gpu.Shape{batch, seq, c.VocabSize}, DType: dtype})
 		g.Segment(segProbe, gpu.Forward)
-		g.Update(out, llama.Build(g, c, b.weight, in, llama.Plain))
+		g.Update(out, llama.Logits(g, c, b.weight, in, llama.Plain))
 		return graph.Compile(g, caps)
 	}
 	targets := b.input(bufTargets, gpu.I32, batch, seq)
 	out := b.output(bufNLL, batch, seq)
 	g.Segment(segProbe, gpu.Forward)
-	logits := llama.Build(g, c, b.weight, in, llama.Plain)
-	g.At(-1, "loss")
-	g.Update(out, g.Op("cross_entropy", gpu.Attrs{}, logits, targets)[0])
+	g.Update(out, llama.Loss(g, c, b.weight, in, targets, chunkRows(batch*seq, c.VocabSize), llama.Plain))
 	return graph.Compile(g, caps)
 }

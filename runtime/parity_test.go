@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"stepflow/gpu"
-	"stepflow/gpu/cpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
@@ -94,7 +93,7 @@ func (e *expected) targets(t *testing.T, s int) (v []int32, valid int) {
 // parityTrainer compiles a stage for the fixture and loads its weights.
 func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micro int, change func(*Stage)) *trainer {
 	t.Helper()
-	s := &Stage{Model: cfg, DType: gpu.F32, Seq: e.Seq, Batch: e.Batch, Micro: micro, Steps: 20, Horizon: 1, Init: dir, Frozen: map[string]bool{},
+	s := &Stage{Model: cfg, DType: gpu.F32, Seq: e.Seq, Batch: e.Batch, Micro: micro, Chunk: 7, Steps: 20, Horizon: 1, Init: dir, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 3e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < cfg.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: string(rune('a' + i)), Old: -1})
@@ -104,8 +103,7 @@ func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micr
 		change(s)
 	}
 	var err error
-	d := cpu.Open(2)
-	t.Cleanup(func() { d.Close() })
+	d := cpuDevice(t, 2)
 	s.Program, err = compileStage(s, false, d.Caps())
 	must(t, err)
 	l, err := d.Load(s.Program)
@@ -161,8 +159,7 @@ func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name strin
 	for i := range params {
 		params[i].ID = params[i].Name
 	}
-	d := cpu.Open(2)
-	defer d.Close()
+	d := cpuDevice(t, 2)
 	p, err := compileForward(cfg, params, gpu.F32, e.Batch, e.Seq, false, true, d.Caps())
 	must(t, err)
 	l, err := d.Load(p)

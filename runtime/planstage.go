@@ -41,12 +41,15 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if err != nil {
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
 	}
+	if s.AutoMicro { // what was made depends on it, and it on the device
+		a.hashed["train.micro_batch_size"] = strconv.Itoa(s.Micro)
+	}
 	if diags := p.stageSteps(s, d); diags.HasErrors() {
 		return nil, diags
 	}
 	s.Figures = s.figures()
 	if missing := s.Program.ArenaBytes - p.caps.Memory; p.caps.Memory > 0 && missing > 0 {
-		a.TooLarge = fmt.Sprintf("the stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), or split the layers into more stages",
+		a.TooLarge = fmt.Sprintf("the stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages",
 			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), missing, s.Micro)
 		a.Warnings = append(a.Warnings, a.TooLarge)
 	}
@@ -59,27 +62,78 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps))}, nil
 }
 
-// compile makes the stage's program. With activation checkpointing "auto" it recomputes the fewest
-// layers that make the program fit the device; the peak falls with every layer.
-func (p *planner) compile(s *Stage, checkpointing string) (err error) {
+// chunkBytes is what the logits in memory at a time take, unless the device has less to give: more
+// makes no product faster.
+const chunkBytes = 64 << 20
+
+// leastChunk is the number of rows of logits below which products waste the device.
+const leastChunk = 64
+
+// compile makes the stage's program. Where it does not fit the device it gives up, in this order,
+// what costs nothing and what costs most: rows of logits, sequences of a micro-batch when their
+// number is "auto", and with activation checkpointing "auto" the activations of the fewest layers.
+func (p *planner) compile(s *Stage, checkpointing string) error {
 	if checkpointing == "block" {
 		s.Recompute = len(s.Layers)
 	}
-	mask := s.Data.Source.DocumentMask
-	if s.Program, err = compileStage(s, mask, p.caps); err != nil || checkpointing != "auto" || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
+	if s.AutoMicro {
+		s.Micro = s.Batch
+	}
+	if err := p.chunked(s); err != nil || p.fits(s) {
 		return err
 	}
-	s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool {
-		s.Recompute = i + 1
-		if err == nil {
-			s.Program, err = compileStage(s, mask, p.caps)
+	if s.AutoMicro {
+		divisors := divisorsOf(s.Batch)
+		i := sort.Search(len(divisors), func(i int) bool { // the first that does not fit; the peak grows with it
+			s.Micro = divisors[i]
+			return p.chunked(s) != nil || !p.fits(s)
+		})
+		s.Micro = divisors[max(i-1, 0)]
+		if err := p.chunked(s); err != nil || p.fits(s) {
+			return err
 		}
-		return err != nil || s.Program.ArenaBytes <= p.caps.Memory
-	})
-	if err == nil {
-		s.Program, err = compileStage(s, mask, p.caps)
 	}
-	return err
+	if checkpointing != "auto" {
+		return nil
+	}
+	s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
+		s.Recompute = i + 1
+		return p.chunked(s) != nil || p.fits(s)
+	})
+	return p.chunked(s)
+}
+
+// fits tells whether the stage's program fits the device.
+func (p *planner) fits(s *Stage) bool {
+	return p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory
+}
+
+// chunked compiles the stage with as many rows of logits in memory as help and fit.
+func (p *planner) chunked(s *Stage) (err error) {
+	rows := s.Micro * s.Seq
+	s.Chunk = chunkRows(rows, s.Model.VocabSize)
+	for {
+		if s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps); err != nil || p.fits(s) || s.Chunk <= leastChunk {
+			return err
+		}
+		s.Chunk = max(leastChunk, s.Chunk/2)
+	}
+}
+
+// chunkRows is the number of rows of logits that chunkBytes hold: a multiple of leastChunk, unless
+// all rows are fewer.
+func chunkRows(rows, vocab int) int {
+	return min(rows, max(leastChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
+}
+
+// divisorsOf lists the divisors of n in order.
+func divisorsOf(n int) (list []int) {
+	for d := 1; d <= n; d++ {
+		if n%d == 0 {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // stageModel finds what the stage starts from and its layers, and gives the full model.
@@ -269,9 +323,15 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	s.Tokenizer = p.use(a, ref).Token
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.use(a, ref).optim.adamw
-	s.Seq, s.Batch, s.Micro = t.Int("sequence_length"), t.Int("batch_size"), t.Int("micro_batch_size")
-	if !t.Has("micro_batch_size") {
-		s.Micro = s.Batch
+	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
+	s.Micro, s.AutoMicro = s.Batch, t.Str("micro_batch_size") == "auto"
+	if word := t.Str("micro_batch_size"); word != "" && !s.AutoMicro {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			bad("micro_batch_size", "Invalid value", "micro_batch_size is %q: it takes a whole number of sequences of at least 1, or \"auto\".", word)
+			n = s.Batch
+		}
+		s.Micro = n
 	}
 	if s.Batch%s.Micro != 0 {
 		bad("micro_batch_size", "Batch not divisible", "batch_size %d is not a multiple of micro_batch_size %d. Choose a divisor.", s.Batch, s.Micro)
@@ -337,11 +397,11 @@ func (p *planner) stageSteps(s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 // vanillaOf plans the full model trained at once with the same batch and the same activation
 // checkpointing: what a stage is measured against.
 func (p *planner) vanillaOf(s *Stage, m *Model, mode string) (*Figures, error) {
-	key := fmt.Sprintf("%s %d %d %d %v %t %s", m.Addr, s.Micro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask, mode)
+	key := fmt.Sprintf("%s %d %t %d %d %v %t %s", m.Addr, s.Micro, s.AutoMicro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask, mode)
 	if f := p.vanilla[key]; f != nil {
 		return f, nil
 	}
-	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
+	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
 	for i := 0; i < m.Config.NumHiddenLayers; i++ {
 		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("v.%d", i), Old: -1})
 	}

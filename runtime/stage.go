@@ -31,8 +31,10 @@ type Stage struct {
 
 	DType     gpu.DType
 	Seq       int
-	Batch     int // sequences a step
-	Micro     int // sequences on the device at a time
+	Batch     int  // sequences a step
+	Micro     int  // sequences on the device at a time
+	AutoMicro bool // Micro is the largest that fits the device
+	Chunk     int  // rows of logits in memory at a time
 	Horizon   float64
 	Steps     int
 	Schedule  optim.Schedule
@@ -78,6 +80,16 @@ func (s *Stage) LayerIDs() []string {
 		ids[i] = l.ID
 	}
 	return ids
+}
+
+// adaptsHead tells whether the head has an adapter: its logits are then a sum.
+func (s *Stage) adaptsHead() bool {
+	for _, a := range s.Adapters {
+		if a.Target.Kind == ops.KindHead {
+			return true
+		}
+	}
+	return false
 }
 
 // StepTokens is the number of tokens of an optimizer step.

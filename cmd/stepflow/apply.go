@@ -81,9 +81,17 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 	return s, nil
 }
 
+// openDevice opens the CPU; STEPFLOW_CPU_ISA names an instruction set other than the fastest.
+func openDevice(threads int) (*cpu.Device, error) {
+	return cpu.Open(threads, os.Getenv("STEPFLOW_CPU_ISA"))
+}
+
 // verify runs the pipeline again beside the state and compares.
 func (a *app) verify(args []string, p *runtime.Plan) int {
-	device := cpu.Open(a.threads)
+	device, err := openDevice(a.threads)
+	if err != nil {
+		return a.fail(err)
+	}
 	defer device.Close()
 	view := newProgress(a)
 	same, err := runtime.Verify(a.ctx, a.options(args), p, runtime.ApplyOptions{Device: device, Emit: view.event})
@@ -138,7 +146,10 @@ func (a *app) apply(p *runtime.Plan) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	device := cpu.Open(a.threads)
+	device, err := openDevice(a.threads)
+	if err != nil {
+		return a.fail(err)
+	}
 	defer device.Close()
 	view := newProgress(a)
 	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Emit: view.event})

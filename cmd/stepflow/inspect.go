@@ -15,7 +15,6 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
-	"stepflow/gpu/cpu"
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
@@ -282,15 +281,18 @@ func devicesCommand() command {
 	return command{name: "devices", args: "[-json]", synopsis: "Lists the devices this binary can use, with memory.", example: "stepflow devices",
 		flags: func(a *app, f *flag.FlagSet) { f.BoolVar(&a.json, "json", false, "write JSON for machines") },
 		run: func(a *app, _ []string) int {
-			d := cpu.Open(0)
+			d, err := openDevice(0)
+			if err != nil {
+				return a.fail(err)
+			}
 			defer d.Close()
 			c := d.Caps()
 			peak := d.PeakFLOPs()
 			if a.json {
-				a.line([]map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak, "precision": "fp32"}})
+				a.line([]map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak, "precision": []string{"fp32", "bf16"}}})
 				return exitOK
 			}
-			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s, fp32, %sFLOP/s measured\n", c.Name, c.Threads, dsl.FormatBytes(c.Memory), count(peak))
+			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s, fp32 and bf16, %sFLOP/s measured in fp32\n", c.Name, c.Threads, dsl.FormatBytes(c.Memory), count(peak))
 			fmt.Fprintln(a.stdout, "cuda  not in this binary")
 			return exitOK
 		}}

@@ -2,26 +2,108 @@
 
 package cpu
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:noescape
-func gemmAVX512(k int, a, b, c *float32, ldc int, add int)
+func gemmF32AVX51214x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmAVX2(k int, a, b, c *float32, ldc int, add int)
+func gemmF32AVX51214x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func expAVX512(dst, src *float32, n int, scale, shift float32)
+func gemmF32AVX5128x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func expAVX2(dst, src *float32, n int, scale, shift float32)
+func gemmBF16AVX51214x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmBF16AVX51214x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmBF16AVX5128x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmF32AVX26x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func transposePanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, rows, lanes int)
+
+//go:noescape
+func copyPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)
+
+//go:noescape
+func pairPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)
+
+//go:noescape
+func widenAVX512(n int, dst *float32, src *uint16)
+
+//go:noescape
+func narrowAVX512(n int, dst *uint16, src *float32)
+
+//go:noescape
+func widenAVX2(n int, dst *float32, src *uint16)
+
+//go:noescape
+func narrowAVX2(n int, dst *uint16, src *float32)
 
 func archVariants() (list []variant) {
-	if cpu.X86.HasAVX512F {
-		list = append(list, variant{"avx512", 14, 32, gemmAVX512, expAVX512})
+	x := cpu.X86
+	wide := variant{
+		name:      "avx512",
+		f32:       tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16}, &tile{8, 32, gemmF32AVX5128x32}},
+		loopTable: loopsAVX512,
+		widen:     widenWith(16, widenAVX512),
+		narrow:    narrowWith(16, narrowAVX512),
+		copyPanel: func(k int, dst []float32, w int, src []float32, ld, n int) {
+			copyPanelAVX512(k, unsafe.Pointer(&dst[0]), w, unsafe.Pointer(&src[0]), ld, n)
+		},
+		transpose: func(k int, dst []float32, w int, src unsafe.Pointer, ldBytes, rows, lanes int) {
+			transposePanelAVX512(k, unsafe.Pointer(&dst[0]), w, src, ldBytes, rows, lanes)
+		},
 	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
-		list = append(list, variant{"avx2", 6, 16, gemmAVX2, expAVX2})
+	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512BF16 {
+		pairs := wide
+		pairs.name = "avx512bf16"
+		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16}, &tile{8, 32, gemmBF16AVX5128x32}}
+		pairs.pairPanel = func(k int, dst []float32, w int, src []uint16, ld, n int) {
+			pairPanelAVX512(k, unsafe.Pointer(&dst[0]), w, unsafe.Pointer(&src[0]), ld, n)
+		}
+		list = append(list, pairs)
+	}
+	if x.HasAVX512F {
+		list = append(list, wide)
+	}
+	if x.HasAVX2 && x.HasFMA {
+		t := &tile{6, 16, gemmF32AVX26x16}
+		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t}, loopTable: loopsAVX2,
+			widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list
+}
+
+// widenWith and narrowWith run whole vectors through the assembly, the rest in Go.
+func widenWith(lanes int, f func(n int, dst *float32, src *uint16)) func([]float32, []uint16) {
+	return func(dst []float32, src []uint16) {
+		n := len(src) / lanes * lanes
+		if n > 0 {
+			_ = dst[n-1]
+			f(n, &dst[0], &src[0])
+		}
+		widenLoop(dst[n:], src[n:])
+	}
+}
+
+func narrowWith(lanes int, f func(n int, dst *uint16, src *float32)) func([]uint16, []float32) {
+	return func(dst []uint16, src []float32) {
+		n := len(src) / lanes * lanes
+		if n > 0 {
+			_ = dst[n-1]
+			f(n, &dst[0], &src[0])
+		}
+		narrowLoop(dst[n:], src[n:])
+	}
 }

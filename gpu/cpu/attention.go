@@ -2,149 +2,289 @@ package cpu
 
 import (
 	"math"
+	"unsafe"
 
 	"stepflow/gpu"
 )
 
-// queryBlock is the number of queries whose scores are alive at a time: attention keeps
-// [queryBlock, keys] scores a thread, never [seq, seq].
-const queryBlock = 64
+// Attention runs over tiles of scores held transposed, sᵀ[key, query]: a block of queries is as wide
+// as the micro-kernel's tile, so the scores that one product leaves are already the packed right
+// operand of the next, and the softmax over keys works on whole registers, a query a lane. Memory
+// is that of one block of queries a worker: O(seq).
 
-// heads gives the geometry of an attention launch.
+// heads is the geometry of an attention launch.
 type heads struct {
-	batch, seq, n, kv, d int
-	qw, kw               int // row widths of q and of k, v
-	scale                float32
-	seg                  []int32
+	d          *Device
+	y          layout
+	batch, seq int
+	n, kv, dim int
+	qw, kw     int // row widths of q and of k, v
+	scale      float32
+	seg        []int32
+	keys       int // seq in whole rows of tiles
+	dimA, dimB int // dim in whole tiles, as rows and as columns
 }
 
-func newHeads(l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
+func newHeads(d *Device, l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
 	s := q.Type.Shape
-	h := &heads{batch: s[0], seq: s[1], n: x.Attrs.Heads, kv: x.Attrs.KVHeads, d: s[2] / x.Attrs.Heads, qw: s[2]}
-	h.kw = h.d * h.kv
-	h.scale = float32(1 / math.Sqrt(float64(h.d)))
+	h := &heads{d: d, y: d.variant.layout(maxMR+1, maxNR+1, false), batch: s[0], seq: s[1], n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
+	h.kw = h.dim * h.kv
+	h.scale = float32(1 / math.Sqrt(float64(h.dim)))
 	if len(seg) == 1 {
 		h.seg = l.i32(seg[0])
 	}
+	h.keys, h.dimA, h.dimB = roundUp(h.seq, h.y.tile.mr), roundUp(h.dim, h.y.tile.mr), roundUp(h.dim, h.y.tile.nr)
 	return h
 }
 
-// scores is the worker's own i-th block of scores, kept between launches.
-func (p *packs) scores(n, i int) []float32 {
-	for len(p.room) <= i {
-		p.room = append(p.room, nil)
-	}
-	if len(p.room[i]) < n {
-		p.room[i] = make([]float32, n)
-	}
-	return p.room[i][:n]
+// block is the queries [i0, i0+n) of a sequence and the keys [p0, i0+n) they may see; p0 starts a row
+// of tiles. starts[c] is the first key of query c's document.
+type block struct {
+	i0, n, p0 int
+	starts    [maxNR]int
 }
 
-// firstKey is the first key that queries from i on may see: the start of i's document.
-func (h *heads) firstKey(b, i int) int {
-	if h.seg == nil {
-		return 0
-	}
-	row := h.seg[b*h.seq:]
-	j := i
-	for j > 0 && row[j-1] == row[i] {
-		j--
-	}
-	return j
-}
-
-// A task is a block of queries of one head. Documents are contiguous runs of equal segment ids.
-func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
-	h := newHeads(l, x, x.In[0], x.In[3:])
-	q, k, v, o, lse := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.In[2]), l.f32(x.Out[0]), l.f32(x.Out[1])
-	blocks := blocksOf(h.seq, queryBlock)
-	return func() {
-		d.pool.each(h.batch*h.n*blocks, func(p *packs, t int) {
-			b, head, i0 := t/(h.n*blocks), t/blocks%h.n, (blocks-1-t%blocks)*queryBlock
-			rows := min(queryBlock, h.seq-i0)
-			j0, j1 := h.firstKey(b, i0), i0+rows
-			keys := j1 - j0
-			s := p.scores(queryBlock*h.seq, 0)[:rows*keys]
-			qo, ko := (b*h.seq+i0)*h.qw+head*h.d, (b*h.seq+j0)*h.kw+head*h.kv/h.n*h.d
-			d.variant.gemm(p, rows, keys, h.d, h.scale, matrix{q[qo:], h.qw, false}, matrix{k[ko:], h.kw, true}, s, keys, false)
-			first := j0
-			for r := 0; r < rows; r++ {
-				i := i0 + r
-				if h.seg != nil && i > i0 && h.seg[b*h.seq+i] != h.seg[b*h.seq+i-1] {
-					first = i
-				}
-				row := s[r*keys:][:keys]
-				clear(row[:first-j0])
-				clear(row[i-j0+1:])
-				live := row[first-j0 : i-j0+1]
-				most := maxOf(live)
-				d.variant.exp(live, live, 1, -most)
-				total := sum(live)
-				inv := 1 / total
-				for c := range live {
-					live[c] *= inv
-				}
-				lse[(b*h.n+head)*h.seq+i] = most + float32(math.Log(float64(total)))
+func (h *heads) block(b, i0 int) (q block) {
+	q.i0, q.n = i0, min(h.y.tile.nr, h.seq-i0)
+	if h.seg != nil {
+		row := h.seg[b*h.seq : (b+1)*h.seq]
+		j := i0
+		for j > 0 && row[j-1] == row[i0] {
+			j--
+		}
+		for c := 0; c < q.n; c++ {
+			if i := i0 + c; c > 0 && row[i] != row[i-1] {
+				j = i
 			}
-			d.variant.gemm(p, rows, h.d, keys, 1, matrix{s, keys, false}, matrix{v[ko:], h.kw, false}, o[qo:], h.qw, false)
-		})
+			q.starts[c] = j
+		}
 	}
+	q.p0 = q.starts[0] / h.y.tile.mr * h.y.tile.mr
+	return q
+}
+
+// mask writes value where a query may not see a key: lanes before it on the diagonal, and lanes of
+// documents that start behind it.
+func (q *block) mask(s []float32, nr int, value *[maxNR]float32) {
+	for key := q.p0; key < q.starts[q.n-1]; key++ {
+		c := q.n
+		for c > 0 && q.starts[c-1] > key {
+			c--
+		}
+		copy(s[(key-q.p0)*nr+c:(key-q.p0+1)*nr], value[:])
+	}
+	for t := 1; t < q.n; t++ {
+		copy(s[(q.i0+t-q.p0)*nr:][:t], value[:])
+	}
+}
+
+var zeros, lowest = func() (z, l [maxNR]float32) {
+	for i := range l {
+		l[i] = float32(math.Inf(-1))
+	}
+	return z, l
+}()
+
+// left multiplies rows [0, m) of packed a, of which columns from at on are used, with one panel of
+// k rows: c [m in whole tiles, nr].
+func (h *heads) left(a []float32, m, depth, at, k int, panel, c []float32, alpha float32) {
+	t := h.y.tile
+	for i := 0; i < m; i += t.mr {
+		t.at(k, a[i*depth+at*t.mr:], panel, c[i*t.nr:], t.nr, store, alpha)
+	}
+}
+
+// rows adds packed a [m,k] times packed b [k, dim] to c [m, dimB].
+func (h *heads) rows(m, k int, a, b, c []float32, alpha float32) {
+	t := h.y.tile
+	for i := 0; i < m; i += t.mr {
+		for j := 0; j < h.dim; j += t.nr {
+			t.at(k, a[i*k:], b[j*k:], c[i*h.dimB+j:], h.dimB, add, alpha)
+		}
+	}
+}
+
+// head gives rows [r0, r0+n) of one head of x as a matrix of float32: in place, or widened into room.
+func (h *heads) head(x buffer, r0, n, width, col int, room []float32) matrix {
+	if x.h == nil {
+		return matrix{buffer{f: x.f[r0*width+col:]}, width, false}
+	}
+	for r := 0; r < n; r++ {
+		at := (r0+r)*width + col
+		h.d.variant.widen(room[r*h.dim:(r+1)*h.dim], x.h[at:at+h.dim])
+	}
+	return matrix{buffer{f: room}, h.dim, false}
+}
+
+// put writes xᵀ, x [dim, nr], to n rows of one head of y.
+func (h *heads) put(y buffer, r0, n, width, col int, x, room []float32) {
+	nr := h.y.tile.nr
+	to, ld := y.f, width
+	if y.h != nil {
+		to, ld = room, h.dim
+	} else {
+		to = to[r0*width+col:]
+	}
+	h.d.variant.transposeInto(to, ld, x, nr, n, h.dim)
+	for r := 0; r < n && y.h != nil; r++ {
+		h.d.variant.narrow(y.h[(r0+r)*width+col:][:h.dim], room[r*h.dim:][:h.dim])
+	}
+}
+
+// transposeInto writes y[l*ld+r] = x[r*width+l] for l < n, r < rows.
+func (v *variant) transposeInto(y []float32, ld int, x []float32, width, n, rows int) {
+	y = y[:(n-1)*ld+rows]
+	for r := 0; r < rows; r += 16 {
+		cols := min(16, rows-r)
+		if v.transpose != nil {
+			v.transpose(n, y[r:], ld, unsafe.Pointer(&x[r*width]), 4*width, cols, cols)
+			continue
+		}
+		for l := 0; l < n; l++ {
+			for c := 0; c < cols; c++ {
+				y[l*ld+r+c] = x[(r+c)*width+l]
+			}
+		}
+	}
+}
+
+// Rooms of a worker in attention.
+const (
+	roomWide = iota // a head of one operand, widened
+	roomK           // packed k, for s
+	roomV           // packed v
+	roomKT          // packed kᵀ
+	roomQ           // packed queries
+	roomDO          // packed gradients of the output
+	roomS           // scores, then probabilities
+	roomDS          // their gradients
+	roomPack        // either of the two, packed as a left operand
+	roomOut         // a result, transposed
+	roomDK          // sums
+	roomDV
+)
+
+func (h *heads) reserve(list map[int]int) {
+	for room, n := range list {
+		h.d.reserve(room, n)
+	}
+}
+
+// A task of the forward pass is some of the queries of the heads that share one key-value head.
+func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
+	h := newHeads(d, l, x, x.In[0], x.In[3:])
+	q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.Out[0]), l.f32(x.Out[1])
+	y, vv, nr := h.y, d.variant, h.y.tile.nr
+	h.reserve(map[int]int{roomWide: h.seq * h.dim, roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr, roomOut: h.dimA * nr})
+	blocks := blocksOf(h.seq, nr)
+	group := h.n / h.kv
+	// Each part packs the keys anew, so there are only as many as keep the workers busy.
+	parts := min(blocks, max(1, blocksOf(2*len(d.pool.workers), h.batch*h.kv)))
+	body := &loop{body: func(w *worker, t int) {
+		b, kv, part := t/(h.kv*parts), t/parts%h.kv, t%parts
+		last := min(h.seq, (part+(blocks-1-part)/parts*parts+1)*nr) // keys its last block sees
+		m := h.head(k, b*h.seq, last, h.kw, kv*h.dim, w.room[roomWide])
+		y.packA(w.room[roomK], m, last, h.dim)
+		m = h.head(v, b*h.seq, last, h.kw, kv*h.dim, w.room[roomWide])
+		y.packA(w.room[roomV], m.t(), h.dim, last)
+		s, out := w.room[roomS], w.room[roomOut]
+		var most, total [maxNR]float32
+		for bi := part; bi < blocks; bi += parts {
+			q0 := h.block(b, bi*nr)
+			keys := q0.i0 + q0.n - q0.p0
+			for head := kv * group; head < (kv+1)*group; head++ {
+				m := h.head(q, b*h.seq+q0.i0, q0.n, h.qw, head*h.dim, w.room[roomWide])
+				y.packB(w.room[roomQ], m.t(), h.dim, q0.n)
+				h.left(w.room[roomK][q0.p0*h.dim:], keys, h.dim, 0, h.dim, w.room[roomQ], s, h.scale)
+				q0.mask(s, nr, &lowest)
+				most, total = lowest, zeros
+				for j := 0; j < keys; j++ {
+					vv.raise(most[:nr], s[j*nr:(j+1)*nr])
+				}
+				for j := 0; j < keys; j++ {
+					vv.scoreExp(s[j*nr:(j+1)*nr], total[:nr], most[:nr])
+				}
+				q0.mask(s, nr, &zeros)
+				h.left(w.room[roomV], h.dim, last, q0.p0, keys, s, out, 1)
+				at := (b*h.n+head)*h.seq + q0.i0
+				for c := 0; c < q0.n; c++ {
+					lse[at+c] = most[c] + float32(math.Log(float64(total[c])))
+					total[c] = 1 / total[c]
+				}
+				for r := 0; r < h.dim; r++ {
+					vv.mul(out[r*nr:(r+1)*nr], out[r*nr:(r+1)*nr], total[:nr])
+				}
+				h.put(o, b*h.seq+q0.i0, q0.n, h.qw, head*h.dim, out, w.room[roomWide])
+			}
+		}
+	}}
+	return func() { d.pool.run(body, h.batch*h.kv*parts) }
 }
 
 // The backward pass gives a task one key-value head of one sequence, so that dk and dv are summed
-// by one goroutine in a fixed order: query heads, then blocks of queries.
+// by one worker in a fixed order: blocks of queries, and in each the query heads.
 func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
-	h := newHeads(l, x, x.In[1], x.In[6:])
-	do, q, k, v, o, lse := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.In[2]), l.f32(x.In[3]), l.f32(x.In[4]), l.f32(x.In[5])
-	dq, dk, dv := l.f32(x.Out[0]), l.f32(x.Out[1]), l.f32(x.Out[2])
-	group := h.n / h.kv
-	return func() {
-		d.pool.each(h.batch*h.kv, func(p *packs, t int) {
-			b, kv := t/h.kv, t%h.kv
-			base := b*h.seq*h.kw + kv*h.d
-			for j := 0; j < h.seq; j++ {
-				clear(dk[base+j*h.kw:][:h.d])
-				clear(dv[base+j*h.kw:][:h.d])
-			}
+	h := newHeads(d, l, x, x.In[1], x.In[6:])
+	do, q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.In[3]), l.buffer(x.In[4]), l.f32(x.In[5])
+	dq, dk, dv := l.buffer(x.Out[0]), l.buffer(x.Out[1]), l.buffer(x.Out[2])
+	y, vv, nr, group := h.y, d.variant, h.y.tile.nr, h.n/h.kv
+	h.reserve(map[int]int{roomWide: h.seq * h.dim, roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq, roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
+		roomS: h.keys * nr, roomDS: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + 2*nr*h.dim, roomDK: h.keys * h.dimB, roomDV: h.keys * h.dimB})
+	body := &loop{body: func(w *worker, t int) {
+		b, kv := t/h.kv, t%h.kv
+		room := &w.room
+		m := h.head(k, b*h.seq, h.seq, h.kw, kv*h.dim, room[roomWide])
+		y.packA(room[roomK], m, h.seq, h.dim)
+		y.packA(room[roomKT], m.t(), h.dim, h.seq)
+		m = h.head(v, b*h.seq, h.seq, h.kw, kv*h.dim, room[roomWide])
+		y.packA(room[roomV], m, h.seq, h.dim)
+		sumK, sumV := room[roomDK][:h.keys*h.dimB], room[roomDV][:h.keys*h.dimB]
+		clear(sumK)
+		clear(sumV)
+		s, ds, out := room[roomS], room[roomDS], room[roomOut]
+		wideQ, wideDO := out[h.dimA*nr:][:nr*h.dim], out[h.dimA*nr+nr*h.dim:][:nr*h.dim]
+		var norm, delta [maxNR]float32
+		for i0 := 0; i0 < h.seq; i0 += nr {
+			q0 := h.block(b, i0)
+			keys := i0 + q0.n - q0.p0
+			r0 := b*h.seq + i0
 			for head := kv * group; head < (kv+1)*group; head++ {
-				for i0 := 0; i0 < h.seq; i0 += queryBlock {
-					rows := min(queryBlock, h.seq-i0)
-					j0 := h.firstKey(b, i0)
-					keys := i0 + rows - j0
-					s, ds := p.scores(queryBlock*h.seq, 0)[:rows*keys], p.scores(queryBlock*h.seq, 1)[:rows*keys]
-					qo, ko := (b*h.seq+i0)*h.qw+head*h.d, base+j0*h.kw
-					km, vm := matrix{k[ko:], h.kw, false}, matrix{v[ko:], h.kw, false}
-					qm, dom := matrix{q[qo:], h.qw, false}, matrix{do[qo:], h.qw, false}
-					kt, vt := km, vm
-					kt.trans, vt.trans = true, true
-					d.variant.gemm(p, rows, keys, h.d, h.scale, qm, kt, s, keys, false)
-					d.variant.gemm(p, rows, keys, h.d, 1, dom, vt, ds, keys, false)
-					first := j0
-					for r := 0; r < rows; r++ {
-						i := i0 + r
-						if h.seg != nil && i > i0 && h.seg[b*h.seq+i] != h.seg[b*h.seq+i-1] {
-							first = i
-						}
-						delta := dot(do[qo+r*h.qw:][:h.d], o[qo+r*h.qw:][:h.d])
-						z := lse[(b*h.n+head)*h.seq+i]
-						pr, dr := s[r*keys:][:keys], ds[r*keys:][:keys]
-						lo, hi := first-j0, i-j0+1
-						clear(pr[:lo])
-						clear(pr[hi:])
-						clear(dr[:lo])
-						clear(dr[hi:])
-						d.variant.exp(pr[lo:hi], pr[lo:hi], 1, -z)
-						for c := lo; c < hi; c++ {
-							dr[c] = pr[c] * (dr[c] - delta) * h.scale
-						}
-					}
-					sm, dsm := matrix{s, keys, true}, matrix{ds, keys, false}
-					d.variant.gemm(p, keys, h.d, rows, 1, sm, dom, dv[ko:], h.kw, true)
-					d.variant.gemm(p, rows, h.d, keys, 1, dsm, km, dq[qo:], h.qw, false)
-					dsm.trans = true
-					d.variant.gemm(p, keys, h.d, rows, 1, dsm, qm, dk[ko:], h.kw, true)
+				col := head * h.dim
+				om := h.head(o, r0, q0.n, h.qw, col, room[roomWide])
+				dom := h.head(do, r0, q0.n, h.qw, col, wideDO)
+				qm := h.head(q, r0, q0.n, h.qw, col, wideQ)
+				delta, norm = zeros, zeros
+				for c := 0; c < q0.n; c++ {
+					delta[c] = vv.dot(dom.f[c*dom.ld:][:h.dim], om.f[c*om.ld:][:h.dim])
 				}
+				copy(norm[:q0.n], lse[(b*h.n+head)*h.seq+i0:])
+				y.packB(room[roomQ], qm.t(), h.dim, q0.n)
+				h.left(room[roomK][q0.p0*h.dim:], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
+				y.packB(room[roomDO], dom.t(), h.dim, q0.n)
+				h.left(room[roomV][q0.p0*h.dim:], keys, h.dim, 0, h.dim, room[roomDO], ds, 1)
+				q0.mask(s, nr, &lowest)
+				for j := 0; j < keys; j++ {
+					vv.scoreGrad(s[j*nr:(j+1)*nr], ds[j*nr:(j+1)*nr], norm[:nr], delta[:nr])
+				}
+				q0.mask(s, nr, &zeros)
+				q0.mask(ds, nr, &zeros)
+				// dq = scale ds k, transposed
+				h.left(room[roomKT], h.dim, h.seq, q0.p0, keys, ds, out, h.scale)
+				h.put(dq, r0, q0.n, h.qw, col, out, room[roomWide])
+				// dv += pᵀ do, dk += scale dsᵀ q
+				y.packB(room[roomDO], dom, q0.n, h.dim)
+				y.packA(room[roomPack], matrix{buffer{f: s}, nr, false}, keys, q0.n)
+				h.rows(keys, q0.n, room[roomPack], room[roomDO], sumV[q0.p0*h.dimB:], 1)
+				y.packB(room[roomQ], qm, q0.n, h.dim)
+				y.packA(room[roomPack], matrix{buffer{f: ds}, nr, false}, keys, q0.n)
+				h.rows(keys, q0.n, room[roomPack], room[roomQ], sumK[q0.p0*h.dimB:], h.scale)
 			}
-		})
-	}
+		}
+		for r := 0; r < h.seq; r++ {
+			at := (b*h.seq+r)*h.kw + kv*h.dim
+			vv.leave(output{buffer: dk}, at, sumK[r*h.dimB:][:h.dim])
+			vv.leave(output{buffer: dv}, at, sumV[r*h.dimB:][:h.dim])
+		}
+	}}
+	return func() { d.pool.run(body, h.batch*h.kv) }
 }

@@ -6,22 +6,36 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"stepflow/gpu"
 	"stepflow/gpu/gputest"
+	"stepflow/gpu/probe"
 )
 
 func TestConformance(t *testing.T) {
 	for _, v := range Variants() {
 		t.Run(v, func(t *testing.T) {
-			d, err := OpenVariant(2, v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer d.Close()
+			d := open(t, 2, v)
 			gputest.Run(t, func() gpu.Device { return keep{d} })
 		})
+	}
+}
+
+func open(t testing.TB, threads int, isa string) *Device {
+	t.Helper()
+	d, err := Open(threads, isa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestUnknownInstructionSet(t *testing.T) {
+	if _, err := Open(1, "mmx"); err == nil || !strings.Contains(err.Error(), "portable") {
+		t.Errorf("%v does not list what there is", err)
 	}
 }
 
@@ -32,16 +46,13 @@ func (keep) Close() error { return nil }
 
 func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 	for _, c := range gputest.Cases() {
-		if c.In[0].DType == gpu.BF16 {
-			continue
-		}
 		p, err := gputest.Program(c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var first []byte
 		for _, threads := range []int{1, 2, 7} {
-			d := Open(threads)
+			d := open(t, threads, "")
 			l, err := d.Load(p)
 			if err != nil {
 				t.Fatal(err)
@@ -52,15 +63,7 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 					o.Stride, o.Type.Shape = 0, gpu.Shape{int(o.Span() / o.Type.DType.Size())}
 					v = append(v, make([]float64, o.Type.Shape.Elems()-len(v))...)
 				}
-				f, n := make([]float32, len(v)), make([]int32, len(v))
-				for j, x := range v {
-					f[j], n[j] = float32(x), int32(x)
-				}
-				b := gpu.Float32Bytes(f, gpu.F32)
-				if o.Type.DType == gpu.I32 {
-					b = gpu.Int32Bytes(n)
-				}
-				if err := l.CopyIn(o, b); err != nil {
+				if err := l.CopyIn(o, gputest.Encode(v, o.Type.DType)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -77,7 +80,6 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 				t.Errorf("%v: %d threads give other bits than 1", c, threads)
 			}
 			l.Close()
-			d.Close()
 		}
 	}
 }
@@ -118,74 +120,169 @@ func TestVectorExp(t *testing.T) {
 	}
 }
 
-func TestAssemblyIsCurrent(t *testing.T) {
-	file := t.TempDir() + "/gemm.s"
-	if out, err := exec.Command("go", "run", "./asmgen", file).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile("asm_amd64.s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Error("asm_amd64.s is not what asmgen writes: run go generate")
+// Every bf16 value widens to itself, and every float32 narrows as gpu.ToBF16 says.
+func TestConvert(t *testing.T) {
+	for i := range variants {
+		v := &variants[i]
+		h, f := make([]uint16, 1<<16), make([]float32, 1<<16)
+		for j := range h {
+			h[j] = uint16(j)
+		}
+		v.widen(f, h)
+		for j, x := range f {
+			if math.Float32bits(x) != uint32(j)<<16 {
+				t.Fatalf("%s: %#x widens to %#x", v.name, j, math.Float32bits(x))
+			}
+		}
+		for j := range f { // half way, just below and above, in both directions
+			f[j] = math.Float32frombits(uint32(j)<<16 | []uint32{0x8000, 0x7fff, 0x8001, 0}[j%4])
+		}
+		v.narrow(h, f)
+		for j, x := range h {
+			if want := gpu.ToBF16(f[j]); x != want {
+				t.Fatalf("%s: %#x narrows to %#x, want %#x", v.name, math.Float32bits(f[j]), x, want)
+			}
+		}
 	}
 }
 
-func TestRefusesBF16(t *testing.T) {
-	d := Open(1)
-	defer d.Close()
-	x := gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{4}, DType: gpu.BF16}}
-	y := x
-	y.Offset = 64
-	_, err := d.Load(&gpu.Program{ArenaBytes: 128, Launches: []gpu.Launch{{Kernel: "copy", In: []gpu.Operand{x}, Out: []gpu.Operand{y}}}})
-	if err == nil {
-		t.Fatal("loaded a program in bf16, which the device cannot run")
+// All instruction sets compute the loops of loops.go alike, at lengths with and without a tail.
+func TestLoops(t *testing.T) {
+	p := &portableLoops
+	for i := range variants {
+		v := &variants[i]
+		for _, n := range []int{0, 1, 7, 8, 16, 31, 64, 67} {
+			var x [8][]float32
+			for j := range x {
+				x[j] = make([]float32, n)
+				for l := range x[j] {
+					x[j][l] = float32(math.Sin(float64(1+j*31+l*7))) + 1.5
+				}
+			}
+			y, z := make([]float32, n), make([]float32, n)
+			same := func(name string, want, got float32) {
+				t.Helper()
+				if math.Abs(float64(want-got)) > 2e-6*(1+math.Abs(float64(want))) {
+					t.Errorf("%s: %s of %d elements is %g, want %g", v.name, name, n, got, want)
+				}
+			}
+			same("sum", p.sum(x[0]), v.sum(x[0]))
+			same("dot", p.dot(x[0], x[1]), v.dot(x[0], x[1]))
+			same("dot3", p.dot3(x[0], x[1], x[2]), v.dot3(x[0], x[1], x[2]))
+			if n > 0 {
+				same("max", p.max(x[0]), v.max(x[0]))
+			}
+			same("expSum", p.expSum(y, x[0], -1), v.expSum(z, x[0], -1))
+			for l := range y {
+				same("exp", y[l], z[l])
+			}
+			p.rotate(x[4], x[5], x[0], x[1], x[2], x[3], -1)
+			v.rotate(x[6], x[7], x[0], x[1], x[2], x[3], -1)
+			for l := range y {
+				same("rotate", x[4][l], x[6][l])
+				same("rotate", x[5][l], x[7][l])
+			}
+		}
+	}
+}
+
+func TestAssemblyIsCurrent(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("go", "run", "./asmgen", "loops.go", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("asmgen wrote %d files: %v", len(files), err)
+	}
+	for _, f := range files {
+		want, err := os.ReadFile(dir + "/" + f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is not what asmgen writes: run go generate", f.Name())
+		}
 	}
 }
 
 func BenchmarkMatmul(b *testing.B) {
-	d := Open(0)
-	defer d.Close()
+	d := open(b, 0, "")
 	for _, s := range []struct {
 		name    string
 		m, n, k int
 		ta, tb  bool
-	}{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false}, {"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 344, 128, false, true}, {"NT", 512, 8, 128, false, true}, {"TN", 8, 128, 512, true, false}, {"NT", 512, 128, 128, false, true}} {
-		b.Run(fmt.Sprintf("%s%dx%dx%d", s.name, s.m, s.n, s.k), func(b *testing.B) {
-			x, y, z := make([]float32, s.m*s.k), make([]float32, s.k*s.n), make([]float32, s.m*s.n)
-			lx, ly := s.k, s.n
-			if s.ta {
-				lx = s.m
+	}{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false}, {"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 5461, 2048, false, true},
+		{"NT", 2048, 344, 128, false, true}, {"NT", 512, 8, 128, false, true}, {"TN", 8, 128, 512, true, false}, {"NT", 512, 128, 8, false, true}, {"TN", 128, 8, 512, true, false}, {"NT", 512, 128, 128, false, true}} {
+		for _, half := range []bool{false, true} {
+			vec := func(n int) buffer {
+				if half {
+					return buffer{h: make([]uint16, n)}
+				}
+				return buffer{f: make([]float32, n)}
 			}
-			if s.tb {
-				ly = s.k
-			}
-			for i := 0; i < b.N; i++ {
-				d.matmul(s.m, s.n, s.k, 1, matrix{x, lx, s.ta}, matrix{y, ly, s.tb}, z, s.n, false)
-			}
-			b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-		})
+			b.Run(fmt.Sprintf("%s%dx%dx%d/bf16=%t", s.name, s.m, s.n, s.k, half), func(b *testing.B) {
+				x, y := matrix{vec(s.m * s.k), s.k, s.ta}, matrix{vec(s.k * s.n), s.n, s.tb}
+				if s.ta {
+					x.ld = s.m
+				}
+				if s.tb {
+					y.ld = s.k
+				}
+				p := d.product(s.m, s.n, s.k, 1, x, y, output{vec(s.m * s.n), s.n, false})
+				b.ReportAllocs()
+				for i := 0; i < b.N; i++ {
+					p.run()
+				}
+				b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
 	}
 }
 
 func BenchmarkPack(b *testing.B) {
 	const k, n = 384, 168
-	src, dst := make([]float32, k*n), make([]float32, k*(n+maxMR))
+	dst := make([]float32, k*(n+maxMR))
+	y := variants[0].layout(n, n, false)
 	for _, trans := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trans=%t", trans), func(b *testing.B) {
-			ld := n
+			m := matrix{buffer{f: make([]float32, k*n)}, n, trans}
 			if trans {
-				ld = k
+				m.ld = k
 			}
 			b.SetBytes(4 * k * n)
 			for i := 0; i < b.N; i++ {
-				packPanels(dst, matrix{src, ld, trans}, k, n, maxMR, 1)
+				y.pack(dst, m, k, n, maxMR)
 			}
 		})
+	}
+}
+
+// BenchmarkKernels runs the hot kernels of a training step, in f32 and bf16.
+func BenchmarkKernels(b *testing.B) {
+	d := open(b, 0, "")
+	s := probe.Shapes{Batch: 8, Seq: 256, Hidden: 256, Intermediate: 688, Heads: 4, KVHeads: 4, Vocab: 4096, Rank: 8}
+	for _, t := range dtypes {
+		for _, c := range probe.Cases(s, t) {
+			b.Run(fmt.Sprintf("%s/%s/%v", c.Kernel, strings.ReplaceAll(c.Name, " ", "_"), t), func(b *testing.B) {
+				l, p, err := c.Open(d)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer l.Close()
+				b.ReportAllocs()
+				b.SetBytes(p.Launches[0].Bytes)
+				for b.Loop() {
+					if err := l.Run(0, 1, false); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(p.Launches[0].FLOPs)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
 	}
 }

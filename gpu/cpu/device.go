@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"stepflow/gpu"
 )
@@ -24,43 +24,34 @@ const Alignment = 64
 type Device struct {
 	pool    *pool
 	variant *variant
-	thin    *variant  // for narrow products; nil where the variant's own tiles are as narrow
 	shared  []float32 // packed columns of the right operand of a product
+	sums    []float32 // beside a bf16 result whose product is cut along k
 	peak    float64
 	once    sync.Once
 }
 
 var _ gpu.Device = (*Device)(nil)
 
-// Open starts a device with a number of threads; 0 takes one a processor the Go runtime may use.
-func Open(threads int) *Device {
+// Open starts a device with a number of threads, 0 for one a processor that the Go runtime may use (it
+// heeds the limits of a container), and with the code of one instruction set: one of Variants, ""
+// for the fastest this machine has.
+func Open(threads int, isa string) (*Device, error) {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return open(threads, &variants[0])
-}
-
-func open(threads int, v *variant) *Device {
-	d := &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockK)}
 	for i := range variants {
-		if v.nr > narrow && variants[i].nr == narrow {
-			d.thin = &variants[i]
+		if v := &variants[i]; isa == "" || v.name == isa {
+			d := &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockSteps)}
+			for _, w := range d.pool.workers {
+				w.a = make([]float32, (blockM+maxMR)*blockSteps)
+			}
+			return d, nil
 		}
 	}
-	return d
+	return nil, fmt.Errorf("cpu: no instruction set %q here; there are %s", isa, strings.Join(Variants(), ", "))
 }
 
-// OpenVariant starts a device that uses one named micro-kernel; see Variants.
-func OpenVariant(threads int, name string) (*Device, error) {
-	for i := range variants {
-		if variants[i].name == name {
-			return open(threads, &variants[i]), nil
-		}
-	}
-	return nil, fmt.Errorf("cpu: no variant %q; this machine has %s", name, strings.Join(Variants(), ", "))
-}
-
-// Variants names the micro-kernels this machine can run, the fastest first.
+// Variants names the instruction sets there is code for and that this machine has, the fastest first.
 func Variants() (names []string) {
 	for _, v := range variants {
 		names = append(names, v.name)
@@ -68,15 +59,17 @@ func Variants() (names []string) {
 	return names
 }
 
+var dtypes = []gpu.DType{gpu.F32, gpu.BF16}
+
 // Caps describes the machine.
 func (d *Device) Caps() gpu.Caps {
 	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), d.variant.name), Memory: memory(),
-		Alignment: Alignment, DTypes: []gpu.DType{gpu.F32}, Threads: len(d.pool.packs)}
+		Alignment: Alignment, DTypes: dtypes, Threads: len(d.pool.workers)}
 }
 
 // PlanCaps are the capabilities that planning reads, without opening a device.
 func PlanCaps() gpu.Caps {
-	return gpu.Caps{Kind: "cpu", Name: processor(), Memory: memory(), Alignment: Alignment, DTypes: []gpu.DType{gpu.F32}}
+	return gpu.Caps{Kind: "cpu", Name: processor(), Memory: memory(), Alignment: Alignment, DTypes: dtypes}
 }
 
 // PeakFLOPs measures a product of 768³ once and gives its rate in FLOP/s, the best of several runs.
@@ -87,9 +80,10 @@ func (d *Device) PeakFLOPs() float64 {
 		for i := range a {
 			a[i], b[i] = float32(i%7), float32(i%5)
 		}
+		p := d.product(n, n, n, 1, matrix{buffer{f: a}, n, false}, matrix{buffer{f: b}, n, false}, output{buffer{f: c}, n, false})
 		for i := 0; i < 12; i++ {
 			start := time.Now()
-			d.matmul(n, n, n, 1, matrix{a, n, false}, matrix{b, n, false}, c, n, false)
+			p.run()
 			d.peak = max(d.peak, 2*n*n*n/time.Since(start).Seconds())
 		}
 	})
@@ -105,13 +99,14 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 		return nil, err
 	}
 	l := &loaded{device: d, program: p}
-	// One allocation; the arena proper starts at its first aligned byte.
-	raw := make([]byte, p.ArenaBytes+Alignment)
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(raw))) & (Alignment - 1))
-	l.arena = raw[skip : skip+int(p.ArenaBytes)]
+	var err error
+	if l.arena, err = newArena(p.ArenaBytes); err != nil {
+		return nil, fmt.Errorf("cpu: allocating an arena of %d bytes: %w", p.ArenaBytes, err)
+	}
 	for i := range p.Launches {
 		run, err := d.bind(l, &p.Launches[i])
 		if err != nil {
+			l.Close()
 			return nil, fmt.Errorf("cpu: launch %d (%s %s): %w", i, p.Launches[i].Kernel, p.Launches[i].Name, err)
 		}
 		l.runs = append(l.runs, run)
@@ -129,7 +124,11 @@ type loaded struct {
 
 func (l *loaded) Allocated() int64 { return int64(len(l.arena)) }
 
-func (l *loaded) Close() error { l.arena, l.runs = nil, nil; return nil }
+func (l *loaded) Close() error {
+	arena := l.arena
+	l.arena, l.runs = nil, nil
+	return freeArena(arena)
+}
 
 func (l *loaded) bytes(o gpu.Operand) []byte { return l.arena[o.Offset : o.Offset+o.Span()] }
 
@@ -171,24 +170,6 @@ func (l *loaded) Sync() ([]gpu.Timing, error) {
 	return t, nil
 }
 
-func floats(p *float32, n int) []float32 { return unsafe.Slice(p, n) }
-
-func (l *loaded) f32(o gpu.Operand) []float32 {
-	b := l.bytes(o)
-	if len(b) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
-}
-
-func (l *loaded) i32(o gpu.Operand) []int32 {
-	b := l.bytes(o)
-	if len(b) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*int32)(unsafe.Pointer(&b[0])), len(b)/4)
-}
-
 // processor names the CPU as Linux does; elsewhere by architecture.
 func processor() string {
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -201,15 +182,20 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// memory is what the machine has, in bytes; 0 where it can't be read.
-func memory() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
+// memory is what the machine has, or the container's limit where that is less, in bytes; 0 where neither can be read.
+func memory() (n int64) {
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kib int64
+		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err == nil {
+			n = kib << 10
+		}
 	}
-	var kib int64
-	if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kib); err != nil {
-		return 0
+	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if b, err := os.ReadFile(path); err == nil {
+			if limit, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && limit > 0 && (n == 0 || limit < n) {
+				n = limit
+			}
+		}
 	}
-	return kib << 10
+	return n
 }

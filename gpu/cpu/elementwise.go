@@ -6,231 +6,259 @@ import (
 	"stepflow/gpu"
 )
 
-// span calls f on blocks of a vector of n elements, in parallel.
-func (d *Device) span(n int, f func(lo, hi int)) {
-	d.pool.each(blocksOf(n, gpu.SumBlock), func(_ *packs, i int) {
-		f(i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock))
-	})
+// blockElems is the number of elements of a long vector that a loop runs over at a time: with bf16
+// operands widened, those of any kernel lie in the nearest cache together.
+const blockElems = 1024
+
+// flat binds a kernel that computes outputs element by element: f is called on blocks with outputs
+// first, then inputs, as float32.
+func (d *Device) flat(out, in []buffer, f func(x [][]float32)) func() {
+	n := out[0].len()
+	d.reserveBlocks(len(out)+len(in), blockElems)
+	l := &loop{body: func(w *worker, i int) {
+		end := min(n, (i+1)*gpu.SumBlock)
+		for lo := i * gpu.SumBlock; lo < end; lo += blockElems {
+			f(d.load(w, out, in, lo, min(end, lo+blockElems)))
+			d.store(w, out, lo)
+		}
+	}}
+	tasks := blocksOf(n, gpu.SumBlock)
+	return func() { d.pool.run(l, tasks) }
 }
 
-// rows calls f on blocks of rows, in parallel.
-func (d *Device) rows(n int, f func(lo, hi int)) {
-	d.pool.each(blocksOf(n, gpu.RowBlock), func(_ *packs, i int) {
-		f(i*gpu.RowBlock, min(n, (i+1)*gpu.RowBlock))
-	})
-}
-
-// partial sums blocks into scratch, then the scratch in order.
-func (d *Device) partial(n int, scratch []float32, f func(lo, hi int) float64) float32 {
-	d.pool.each(blocksOf(n, gpu.SumBlock), func(_ *packs, i int) {
-		scratch[i] = float32(f(i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock)))
-	})
-	var s float64
-	for _, x := range scratch[:blocksOf(n, gpu.SumBlock)] {
-		s += float64(x)
+// load gives elements [lo, hi) of the operands, room for the outputs first; store puts the outputs away.
+func (d *Device) load(w *worker, out, in []buffer, lo, hi int) [][]float32 {
+	x := w.args[:len(out)+len(in)]
+	for j, b := range out {
+		x[j] = b.at(lo, hi, w.room[j])
 	}
-	return float32(s)
+	for j, b := range in {
+		x[len(out)+j] = d.variant.get(b, lo, hi, w.room[len(out)+j])
+	}
+	return x
 }
 
-// columnSums adds the rows of f(r) into out: a partial row a block of rows, then the blocks in order.
-func (d *Device) columnSums(rows, cols int, scratch, out []float32, add func(r int, to []float32)) {
+func (d *Device) store(w *worker, out []buffer, lo int) {
+	for j, b := range out {
+		d.variant.put(b, lo, w.args[j])
+	}
+}
+
+// rowwise binds a kernel that works on rows of cols elements of its operands.
+func (d *Device) rowwise(rows, cols int, out, in []buffer, f func(r int, x [][]float32)) func() {
+	d.reserveBlocks(len(out)+len(in), cols)
+	l := &loop{body: func(w *worker, i int) {
+		for r := i * gpu.RowBlock; r < min(rows, (i+1)*gpu.RowBlock); r++ {
+			f(r, d.load(w, out, in, r*cols, (r+1)*cols))
+			d.store(w, out, r*cols)
+		}
+	}}
+	return func() { d.pool.run(l, blocksOf(rows, gpu.RowBlock)) }
+}
+
+func (d *Device) reserveBlocks(n, elems int) {
+	for i := 0; i < n; i++ {
+		d.reserve(i, elems)
+	}
+}
+
+// total binds a sum over the elements of a: f sums a block, the blocks of a partial sum are added in
+// fp64, and so are the partial sums, in order.
+func (d *Device) total(a buffer, y, scratch []float32, f func(a []float32) float32) func() {
+	n := a.len()
+	d.reserve(0, sumBlock)
+	l := &loop{body: func(w *worker, i int) {
+		var s float64
+		end := min(n, (i+1)*gpu.SumBlock)
+		for lo := i * gpu.SumBlock; lo < end; lo += sumBlock {
+			s += float64(f(d.variant.get(a, lo, min(end, lo+sumBlock), w.room[0])))
+		}
+		scratch[i] = float32(s)
+	}}
+	tasks := blocksOf(n, gpu.SumBlock)
+	return func() {
+		d.pool.run(l, tasks)
+		var s float64
+		for _, x := range scratch[:tasks] {
+			s += float64(x)
+		}
+		y[0] = float32(s)
+	}
+}
+
+// columnSums binds a sum over rows: f adds row r of the inputs to a partial row, one a block of rows;
+// the partial rows are added in order.
+func (d *Device) columnSums(rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32)) func() {
+	d.reserveBlocks(len(in), cols)
+	d.reserve(len(in), cols)
 	n := blocksOf(rows, gpu.RowBlock)
-	d.pool.each(n, func(_ *packs, i int) {
+	l := &loop{body: func(w *worker, i int) {
 		to := scratch[i*cols : (i+1)*cols]
 		clear(to)
+		x := w.args[:len(in)]
 		for r := i * gpu.RowBlock; r < min(rows, (i+1)*gpu.RowBlock); r++ {
-			add(r, to)
+			for j, b := range in {
+				x[j] = d.variant.get(b, r*cols, (r+1)*cols, w.room[j])
+			}
+			f(r, to, x)
+		}
+	}}
+	return func() {
+		d.pool.run(l, n)
+		w := d.pool.workers[0]
+		out := y.at(0, cols, w.room[len(in)])
+		clear(out)
+		for i := 0; i < n; i++ {
+			d.variant.add(out, out, scratch[i*cols:(i+1)*cols])
+		}
+		d.variant.put(y, 0, out)
+	}
+}
+
+// elementwise lists the kernels that are a loop over all elements.
+var elementwise = map[string]func(d *Device, a gpu.Attrs) func(x [][]float32){
+	"copy": func(*Device, gpu.Attrs) func([][]float32) { return func(x [][]float32) { copy(x[0], x[1]) } },
+	"cast": func(*Device, gpu.Attrs) func([][]float32) { return func(x [][]float32) { copy(x[0], x[1]) } },
+	"add": func(d *Device, _ gpu.Attrs) func([][]float32) {
+		return func(x [][]float32) { d.variant.add(x[0], x[1], x[2]) }
+	},
+	"mul": func(d *Device, _ gpu.Attrs) func([][]float32) {
+		return func(x [][]float32) { d.variant.mul(x[0], x[1], x[2]) }
+	},
+	"scale": func(d *Device, a gpu.Attrs) func([][]float32) {
+		return func(x [][]float32) { d.variant.scale(x[0], x[1], float32(a.Alpha)) }
+	},
+	"swiglu": func(d *Device, _ gpu.Attrs) func([][]float32) {
+		return func(x [][]float32) { d.variant.swiglu(x[0], x[1], x[2]) }
+	},
+	"swiglu_grad": func(d *Device, _ gpu.Attrs) func([][]float32) {
+		return func(x [][]float32) { d.variant.swigluGrad(x[0], x[1], x[2], x[3], x[4]) }
+	},
+}
+
+func (l *loaded) buffers(os []gpu.Operand) (list []buffer) {
+	for _, o := range os {
+		list = append(list, l.buffer(o))
+	}
+	return list
+}
+
+func bindZero(d *Device, l *loaded, x *gpu.Launch) func() {
+	y := l.buffer(x.Out[0])
+	body := &loop{body: func(_ *worker, i int) {
+		y.sub(i*gpu.SumBlock, min(y.len(), (i+1)*gpu.SumBlock)).clear()
+	}}
+	return func() { d.pool.run(body, blocksOf(y.len(), gpu.SumBlock)) }
+}
+
+func bindBroadcast(d *Device, l *loaded, x *gpu.Launch) func() {
+	s := l.f32(x.In[0])
+	return d.flat(l.buffers(x.Out), nil, func(x [][]float32) {
+		for i := range x[0] {
+			x[0][i] = s[0]
 		}
 	})
-	clear(out)
-	for i := 0; i < n; i++ {
-		for c, x := range scratch[i*cols : (i+1)*cols] {
-			out[c] += x
-		}
-	}
 }
 
-// expBlock is the number of exponentials computed ahead of the loop that uses them; it divides SumBlock.
-const expBlock = 256
-
-func bindElementwise(d *Device, l *loaded, x *gpu.Launch) func() {
-	in := make([][]float32, len(x.In))
-	for i, o := range x.In {
-		in[i] = l.f32(o)
-	}
-	y := l.f32(x.Out[0])
-	n := len(y)
-	scratch := l.f32(x.Scratch)
-	switch x.Kernel {
-	case "zero":
-		return func() { d.span(n, func(lo, hi int) { clear(y[lo:hi]) }) }
-	case "copy", "cast":
-		a := in[0]
-		return func() { d.span(n, func(lo, hi int) { copy(y[lo:hi], a[lo:hi]) }) }
-	case "add":
-		a, b := in[0], in[1]
-		return func() {
-			d.span(n, func(lo, hi int) {
-				y, a, b := y[lo:hi], a[lo:hi], b[lo:hi]
-				for i := range y {
-					y[i] = a[i] + b[i]
-				}
-			})
-		}
-	case "mul":
-		a, b := in[0], in[1]
-		return func() {
-			d.span(n, func(lo, hi int) {
-				y, a, b := y[lo:hi], a[lo:hi], b[lo:hi]
-				for i := range y {
-					y[i] = a[i] * b[i]
-				}
-			})
-		}
-	case "scale":
-		a, alpha := in[0], float32(x.Attrs.Alpha)
-		return func() {
-			d.span(n, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					y[i] = alpha * a[i]
-				}
-			})
-		}
-	case "broadcast":
-		s := in[0]
-		return func() {
-			d.span(n, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					y[i] = s[0]
-				}
-			})
-		}
-	case "bias_add":
-		a, b := in[0], in[1]
-		cols := len(b)
-		return func() {
-			d.rows(len(a)/cols, func(lo, hi int) {
-				for r := lo; r < hi; r++ {
-					to, from := y[r*cols:][:cols], a[r*cols:][:cols]
-					for c := range to {
-						to[c] = from[c] + b[c]
-					}
-				}
-			})
-		}
-	case "sum_rows":
-		a := in[0]
-		return func() {
-			d.columnSums(len(a)/n, n, scratch, y, func(r int, to []float32) {
-				for c, v := range a[r*n : (r+1)*n] {
-					to[c] += v
-				}
-			})
-		}
-	case "sum":
-		a := in[0]
-		return func() {
-			y[0] = d.partial(len(a), scratch, func(lo, hi int) (s float64) {
-				for _, v := range a[lo:hi] {
-					s += float64(v)
-				}
-				return s
-			})
-		}
-	case "sum_squares":
-		a := in[0]
-		return func() {
-			y[0] = d.partial(len(a), scratch, func(lo, hi int) (s float64) {
-				for _, v := range a[lo:hi] {
-					s += float64(v) * float64(v)
-				}
-				return s
-			})
-		}
-	case "swiglu":
-		g, u := in[0], in[1]
-		return func() {
-			d.span(n, func(lo, hi int) {
-				var e [expBlock]float32
-				for ; lo < hi; lo += expBlock {
-					to := min(hi, lo+expBlock)
-					y, g, u := y[lo:to], g[lo:to], u[lo:to]
-					e := e[:len(g)]
-					d.variant.exp(e, g, -1, 0)
-					for i := range y {
-						y[i] = g[i] / (1 + e[i]) * u[i]
-					}
-				}
-			})
-		}
-	case "swiglu_grad":
-		dy, g, u, du := in[0], in[1], in[2], l.f32(x.Out[1])
-		return func() {
-			d.span(n, func(lo, hi int) {
-				var e [expBlock]float32
-				for ; lo < hi; lo += expBlock {
-					to := min(hi, lo+expBlock)
-					dy, g, u, dg, du := dy[lo:to], g[lo:to], u[lo:to], y[lo:to], du[lo:to]
-					e := e[:len(g)]
-					d.variant.exp(e, g, -1, 0)
-					for i, gi := range g {
-						s := 1 / (1 + e[i])
-						t := dy[i] * s
-						dg[i], du[i] = t*u[i]*(1+gi*(1-s)), t*gi
-					}
-				}
-			})
-		}
-	case "clip":
-		coef := l.f32(x.Out[1])
-		return func() {
-			var ss float64
-			for _, v := range in {
-				ss += float64(v[0])
-			}
-			norm := math.Sqrt(ss)
-			y[0], coef[0] = float32(norm), 1
-			if math.IsNaN(norm) || math.IsInf(norm, 0) {
-				coef[0] = float32(math.NaN())
-			} else if x.Attrs.MaxNorm > 0 {
-				coef[0] = float32(min(1, x.Attrs.MaxNorm/(norm+1e-6)))
-			}
-		}
-	case "adamw":
-		return bindAdamW(d, x, in[0], in[1], in[2:], y, l.f32(x.Out[1]), l.f32(x.Out[2]))
-	case "adamw_master":
-		master := l.f32(x.Out[1])
-		update := bindAdamW(d, x, in[2], in[1], in[3:], master, l.f32(x.Out[2]), l.f32(x.Out[3]))
-		return func() {
-			update()
-			d.span(n, func(lo, hi int) { copy(y[lo:hi], master[lo:hi]) })
-		}
-	}
-	return nil
+func bindBiasAdd(d *Device, l *loaded, x *gpu.Launch) func() {
+	rows, cols := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape.Cols()
+	b := l.row(x.In[1])
+	return b.before(d.rowwise(rows, cols, l.buffers(x.Out), l.buffers(x.In[:1]), func(_ int, x [][]float32) {
+		d.variant.add(x[0], x[1], b.f)
+	}))
 }
 
-// bindAdamW takes the weight, its gradient and rest = m, v, coef, hyper.
-func bindAdamW(d *Device, x *gpu.Launch, w, g []float32, rest [][]float32, ow, om, ov []float32) func() {
-	m, v, coef, hyper := rest[0], rest[1], rest[2], rest[3]
-	b1, b2, eps, wd := float32(x.Attrs.Beta1), float32(x.Attrs.Beta2), float32(x.Attrs.Eps), float32(x.Attrs.WeightDecay)
-	c1, c2 := float32(1-x.Attrs.Beta1), float32(1-x.Attrs.Beta2)
+// row is a short operand, such as a gain, that every row of a kernel reads: widened once a launch.
+type row struct {
+	from buffer
+	f    []float32
+	v    *variant
+}
+
+func (l *loaded) row(o gpu.Operand) *row {
+	r := &row{from: l.buffer(o), v: l.device.variant}
+	if r.f = r.from.f; r.f == nil {
+		r.f = make([]float32, r.from.len())
+	}
+	return r
+}
+
+func (r *row) before(run func()) func() {
+	if r.from.h == nil {
+		return run
+	}
 	return func() {
-		k, lr := coef[0], hyper[0]
-		if k != k || math.IsInf(float64(k), 0) {
-			copy(ow, w)
-			copy(om, m)
-			copy(ov, v)
-			return
+		r.v.widen(r.f, r.from.h)
+		run()
+	}
+}
+
+func bindSumRows(d *Device, l *loaded, x *gpu.Launch) func() {
+	s := x.In[0].Type.Shape
+	return d.columnSums(s.Rows(), s.Cols(), l.buffers(x.In), l.buffer(x.Out[0]), l.f32(x.Scratch), func(_ int, to []float32, x [][]float32) {
+		d.variant.add(to, to, x[0])
+	})
+}
+
+func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
+	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch), d.variant.sum)
+}
+
+func bindSumSquares(d *Device, l *loaded, x *gpu.Launch) func() {
+	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch), func(a []float32) float32 { return d.variant.dot(a, a) })
+}
+
+func bindClip(_ *Device, l *loaded, x *gpu.Launch) func() {
+	var in [][]float32
+	for _, o := range x.In {
+		in = append(in, l.f32(o))
+	}
+	norm, coef, most := l.f32(x.Out[0]), l.f32(x.Out[1]), x.Attrs.MaxNorm
+	return func() {
+		var ss float64
+		for _, v := range in {
+			ss += float64(v[0])
 		}
-		r1, r2 := 1/hyper[1], 1/hyper[2]
-		d.span(len(w), func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				gi := k * g[i]
-				mi := b1*m[i] + c1*gi
-				vi := b2*v[i] + c2*gi*gi
-				om[i], ov[i] = mi, vi
-				ow[i] = w[i] - lr*wd*w[i] - lr*(mi*r1)/(float32(math.Sqrt(float64(vi*r2)))+eps)
-			}
-		})
+		n := math.Sqrt(ss)
+		norm[0], coef[0] = float32(n), 1
+		if math.IsNaN(n) || math.IsInf(n, 0) {
+			coef[0] = float32(math.NaN())
+		} else if most > 0 {
+			coef[0] = float32(min(1, most/(n+1e-6)))
+		}
+	}
+}
+
+// Inputs of adamw are w, g, m, v, coef, hyper; adamw_master updates the fp32 master behind g and
+// rounds it into w.
+func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
+	in, out := l.buffers(x.In), l.buffers(x.Out)
+	w, g, rest := in[0], in[1], in[2:]
+	weight, states := out[0], out
+	if x.Kernel == "adamw_master" {
+		w, rest, states = in[2], in[3:], out[1:]
+	}
+	m, v, coef, hyper := rest[0], rest[1], rest[2].f, rest[3].f
+	ow, om, ov := states[0], states[1], states[2]
+	a := x.Attrs
+	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
+	c1, c2 := float32(1-a.Beta1), float32(1-a.Beta2)
+	update := d.flat([]buffer{ow, om, ov}, []buffer{w, g, m, v}, func(x [][]float32) {
+		lr := hyper[0]
+		d.variant.adamw(x[0], x[1], x[2], x[3], x[4], x[5], x[6], coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*float32(a.WeightDecay))
+	})
+	round := func() {}
+	if x.Kernel == "adamw_master" {
+		round = d.flat([]buffer{weight}, []buffer{ow}, func(x [][]float32) { copy(x[0], x[1]) })
+	}
+	return func() {
+		if k := float64(coef[0]); math.IsNaN(k) || math.IsInf(k, 0) {
+			ow.copy(w)
+			om.copy(m)
+			ov.copy(v)
+		} else {
+			update()
+		}
+		round()
 	}
 }

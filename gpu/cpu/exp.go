@@ -30,20 +30,3 @@ func exp32(x float32) float32 {
 	y = y*r + 1
 	return math.Float32frombits(math.Float32bits(y) + uint32(n)<<23)
 }
-
-// expWidth is the number of elements vexp takes at least at a time: the widest vector.
-const expWidth = 16
-
-// exp computes dst = e^(scale src + shift). Whole vectors go to the variant's kernel, the rest to
-// exp32: which is which depends on the length alone.
-func (v *variant) exp(dst, src []float32, scale, shift float32) {
-	n := 0
-	if v.vexp != nil {
-		if n = len(src) / expWidth * expWidth; n > 0 {
-			v.vexp(&dst[0], &src[0], n, scale, shift)
-		}
-	}
-	for i := n; i < len(src); i++ {
-		dst[i] = exp32(scale*src[i] + shift)
-	}
-}

@@ -1,29 +1,65 @@
 package cpu
 
-//go:generate go run ./asmgen asm_amd64.s
-
-// variant is the kernels of one instruction set: tile multiplies packed panels and stores (add = 0) or
-// adds (add = 1) the mr x nr tile at c.
-type variant struct {
-	name   string
-	mr, nr int
-	tile   func(k int, a, b, c *float32, ldc int, add int)
-	vexp   func(dst, src *float32, n int, scale, shift float32) // on whole vectors; nil for none
-}
-
-const (
-	blockK = 384  // depth of a packed block; also where a long sum is cut, so it fixes the result's bits
-	blockM = 168  // rows of A packed at a time: a multiple of every mr
-	blockN = 1024 // columns of B packed at a time: a multiple of every nr
-	maxMR  = 14
-	maxNR  = 32
+import (
+	"math"
+	"unsafe"
 )
 
-// variants lists the micro-kernels this machine can run, the best first; portable is always last.
-var variants = append(archVariants(), variant{"portable", 4, 4, tilePortable, nil})
+// tile multiplies packed panels, whose elements are 32 bits: a float32, or two bf16, steps rows of mr and of nr elements, times alpha, into the mr x nr
+// tile at c.
+type tile struct {
+	mr, nr int
+	run    func(steps int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+}
 
-func tilePortable(k int, a, b, c *float32, ldc int, add int) {
-	as, bs := floats(a, 4*k), floats(b, 4*k)
+// at runs the tile on the starts of slices.
+func (t *tile) at(steps int, a, b, c []float32, ldc, mode int, alpha float32) {
+	t.run(steps, unsafe.Pointer(&a[0]), unsafe.Pointer(&b[0]), unsafe.Pointer(&c[0]), ldc, mode, alpha)
+}
+
+// How a tile leaves its result.
+const (
+	store     = iota // c = result in f32
+	add              // c += result in f32
+	storeBF16        // c = result rounded to bf16; these two only where the tile takes pairs
+	addBF16          // c = c + result, rounded once
+)
+
+// tileSet is the tiles of one element type: the general one, one for few columns, one for few
+// rows, such as a LoRA's products have. All add up in the same order, so the choice changes no bits.
+type tileSet struct{ wide, narrow, short *tile }
+
+func (s *tileSet) pick(m, n int) *tile {
+	switch {
+	case n <= s.narrow.nr:
+		return s.narrow
+	case m <= s.short.mr:
+		return s.short
+	}
+	return s.wide
+}
+
+// variant is the code of one instruction set.
+type variant struct {
+	name  string
+	f32   tileSet
+	pairs *tileSet // bf16 operands, packed in pairs along k; nil: they are widened when packed
+	loopTable
+	widen     func(dst []float32, src []uint16)
+	narrow    func(dst []uint16, src []float32)
+	copyPanel func(k int, dst []float32, w int, src []float32, ld, n int) // nil: in Go
+	transpose func(k int, dst []float32, w int, src unsafe.Pointer, ldBytes, rows, lanes int)
+	pairPanel func(k int, dst []float32, w int, src []uint16, ld, n int)
+}
+
+var portableTile = &tile{4, 4, tilePortable}
+
+// variants lists what this machine can run, the best first; portable is always last.
+var variants = append(archVariants(), variant{name: "portable", f32: tileSet{portableTile, portableTile, portableTile},
+	loopTable: portableLoops, widen: widenLoop, narrow: narrowLoop})
+
+func tilePortable(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32) {
+	as, bs := unsafe.Slice((*float32)(a), 4*k), unsafe.Slice((*float32)(b), 4*k)
 	var t [16]float32
 	for l := 0; l < k; l++ {
 		x, y := as[4*l:4*l+4:4*l+4], bs[4*l:4*l+4:4*l+4]
@@ -34,33 +70,31 @@ func tilePortable(k int, a, b, c *float32, ldc int, add int) {
 			t[4*i+3] += xi * y[3]
 		}
 	}
-	cs := floats(c, 3*ldc+4)
+	cs := unsafe.Slice((*float32)(c), 3*ldc+4)
 	for i := 0; i < 4; i++ {
 		row := cs[i*ldc : i*ldc+4]
 		for j := range row {
-			if add != 0 {
-				row[j] += t[4*i+j]
+			if mode == add {
+				row[j] += alpha * t[4*i+j]
 			} else {
-				row[j] = t[4*i+j]
+				row[j] = alpha * t[4*i+j]
 			}
 		}
 	}
 }
 
-// packs is a worker's own room for packed panels.
-type packs struct {
-	a, b []float32
-	edge [maxMR * maxNR]float32
-	room [][]float32 // attention scores
-}
+const (
+	blockSteps = 1024 // rows of a packed panel at most
+	blockF32   = 512  // depth of a packed block of f32: where a long sum is cut, so it fixes the result's bits
+	blockM     = 56   // rows of A packed at a time at most
+	blockN     = 1024 // columns of B packed at a time: a multiple of every nr
+	maxMR      = 14
+	maxNR      = 32
+)
 
-func newPacks() *packs {
-	return &packs{a: make([]float32, (blockM+maxMR)*blockK), b: make([]float32, (blockN+maxNR)*blockK)}
-}
-
-// matrix is a row-major view with a row stride; trans reads it transposed.
+// matrix is a row-major view with a row stride in elements; trans reads it transposed.
 type matrix struct {
-	v     []float32
+	buffer
 	ld    int
 	trans bool
 }
@@ -70,104 +104,215 @@ func (m matrix) sub(r, c int) matrix {
 	if m.trans {
 		r, c = c, r
 	}
-	return matrix{m.v[r*m.ld+c:], m.ld, m.trans}
+	at := r*m.ld + c
+	if m.h != nil {
+		return matrix{buffer{h: m.h[at:]}, m.ld, m.trans}
+	}
+	return matrix{buffer{f: m.f[at:]}, m.ld, m.trans}
 }
 
-// gemm computes c = alpha a b (+ c when add) for a [m,k], b [k,n] as read, on one thread. The order of
-// every sum depends on k alone.
-func (v *variant) gemm(p *packs, m, n, k int, alpha float32, a, b matrix, c []float32, ldc int, add bool) {
-	if m == 0 || n == 0 {
-		return
+func (m matrix) t() matrix { m.trans = !m.trans; return m }
+
+// layout says how a product's operands are packed.
+type layout struct {
+	v     *variant
+	tile  *tile
+	pairs bool
+}
+
+func (v *variant) layout(m, n int, bf16 bool) layout {
+	if bf16 && v.pairs != nil {
+		return layout{v, v.pairs.pick(m, n), true}
 	}
-	if k == 0 {
-		if !add {
-			for i := 0; i < m; i++ {
-				clear(c[i*ldc : i*ldc+n])
-			}
-		}
-		return
+	return layout{v, v.f32.pick(m, n), false}
+}
+
+// steps is the number of panel rows that k takes.
+func (y layout) steps(k int) int {
+	if y.pairs {
+		return (k + 1) / 2
 	}
-	for jc := 0; jc < n; jc += blockN {
-		nc := min(blockN, n-jc)
-		for pc := 0; pc < k; pc += blockK {
-			kc := min(blockK, k-pc)
-			packPanels(p.b, b.sub(pc, jc), kc, nc, v.nr, 1)
-			for ic := 0; ic < m; ic += blockM {
-				v.block(p, min(blockM, m-ic), nc, kc, alpha, a.sub(ic, pc), p.b, c[ic*ldc+jc:], ldc, add || pc > 0)
-			}
-		}
+	return k
+}
+
+// depth is the largest k of one packed block.
+func (y layout) depth() int {
+	if y.pairs {
+		return 2 * blockSteps
+	}
+	return blockF32
+}
+
+// packA lays rows [.., m) of a [m,k] out as panels of mr rows, packB columns of b [k,n] as panels of
+// nr columns; both k-major, the last padded with zeros.
+func (y layout) packA(dst []float32, a matrix, m, k int) { y.pack(dst, a.t(), k, m, y.tile.mr) }
+func (y layout) packB(dst []float32, b matrix, k, n int) { y.pack(dst, b, k, n, y.tile.nr) }
+
+func (y layout) pack(dst []float32, m matrix, k, n, w int) {
+	steps := y.steps(k)
+	for j := 0; j < n; j += w {
+		y.panel(dst[j*steps:][:w*steps], m.sub(0, j), k, min(w, n-j), w)
 	}
 }
 
-// block packs up to blockM rows of a and multiplies them with packed columns of b: one tile after
-// the other, those at the edges by way of a full tile beside.
-func (v *variant) block(p *packs, m, n, k int, alpha float32, a matrix, packed []float32, c []float32, ldc int, add bool) {
-	a.trans = !a.trans // packed k-major, like b
-	packPanels(p.a, a, k, m, v.mr, alpha)
-	flag := 0
-	if add {
-		flag = 1
-	}
-	for j := 0; j < n; j += v.nr {
-		for i := 0; i < m; i += v.mr {
-			ap, bp := &p.a[i*k], &packed[j*k]
-			if i+v.mr <= m && j+v.nr <= n {
-				v.tile(k, ap, bp, &c[i*ldc+j], ldc, flag)
+func (y layout) panel(dst []float32, m matrix, k, n, w int) {
+	v := y.v
+	switch {
+	case m.h != nil && !y.pairs:
+		widenPanel(v, dst, m, k, n, w)
+	case m.trans && v.transpose != nil:
+		k32, src := k, unsafe.Pointer(unsafe.SliceData(m.f))
+		size := 4
+		if y.pairs {
+			k32, src, size = k/2, unsafe.Pointer(unsafe.SliceData(m.h)), 2
+		}
+		for r := 0; r < w; r += 16 {
+			lanes := min(16, w-r)
+			if r >= n {
+				for l := 0; l < k32; l++ {
+					clear(dst[l*w+r:][:lanes])
+				}
 				continue
 			}
-			v.tile(k, ap, bp, &p.edge[0], v.nr, 0)
-			for r := 0; r < min(v.mr, m-i); r++ {
-				row := c[(i+r)*ldc+j:][:min(v.nr, n-j)]
-				src := p.edge[r*v.nr:][:len(row)]
-				if add {
-					for x := range row {
-						row[x] += src[x]
-					}
-				} else {
-					copy(row, src)
-				}
+			if k32 > 0 {
+				v.transpose(k32, dst[r:], w, unsafe.Add(src, r*m.ld*size), m.ld*size, min(16, n-r), lanes)
+			}
+		}
+		if y.pairs && k%2 == 1 {
+			last := dst[k32*w:][:w]
+			clear(last)
+			for r := 0; r < n; r++ {
+				last[r] = math.Float32frombits(uint32(m.h[r*m.ld+k-1]))
+			}
+		}
+	case y.pairs:
+		v.pairPanel(k, dst, w, m.h, m.ld, n)
+	case !m.trans && v.copyPanel != nil:
+		v.copyPanel(k, dst, w, m.f, m.ld, n)
+	default:
+		floatPanel(dst, m, k, n, w)
+	}
+}
+
+func floatPanel(d []float32, m matrix, k, n, w int) {
+	if n < w {
+		clear(d)
+	}
+	if !m.trans {
+		for l := 0; l < k; l++ {
+			copy(d[l*w:][:n], m.f[l*m.ld:])
+		}
+		return
+	}
+	// Four columns at a time: each is a contiguous run of the source.
+	c := 0
+	for ; c+4 <= n; c += 4 {
+		s0, s1 := m.f[c*m.ld:][:k], m.f[(c+1)*m.ld:][:k]
+		s2, s3 := m.f[(c+2)*m.ld:][:k], m.f[(c+3)*m.ld:][:k]
+		o := c
+		for l := range s0 {
+			to := d[o : o+4 : o+4]
+			to[0], to[1], to[2], to[3] = s0[l], s1[l], s2[l], s3[l]
+			o += w
+		}
+	}
+	for ; c < n; c++ {
+		for l, x := range m.f[c*m.ld:][:k] {
+			d[l*w+c] = x
+		}
+	}
+}
+
+func widenPanel(v *variant, d []float32, m matrix, k, n, w int) {
+	if n < w {
+		clear(d)
+	}
+	if !m.trans {
+		for l := 0; l < k; l++ {
+			v.widen(d[l*w:][:n], m.h[l*m.ld:][:n])
+		}
+		return
+	}
+	var room [256]float32
+	for c := 0; c < n; c++ {
+		for l0 := 0; l0 < k; l0 += len(room) {
+			part := room[:min(len(room), k-l0)]
+			v.widen(part, m.h[c*m.ld+l0:][:len(part)])
+			for l, x := range part {
+				d[(l0+l)*w+c] = x
 			}
 		}
 	}
 }
 
-// packPanels lays m [k,n] out as panels of w columns, k-major, times alpha; the last is padded with zeros.
-func packPanels(dst []float32, m matrix, k, n, w int, alpha float32) {
-	for j := 0; j < n; j += w {
-		d := dst[j*k : j*k+w*k]
-		cols := min(w, n-j)
-		if cols < w {
-			clear(d)
-		}
-		if !m.trans {
-			for l := 0; l < k; l++ {
-				src, to := m.v[l*m.ld+j:][:cols], d[l*w:][:cols]
-				if alpha == 1 {
-					copy(to, src)
-					continue
-				}
-				for c, x := range src {
-					to[c] = alpha * x
-				}
+// output is where a product goes: rows of ld elements.
+type output struct {
+	buffer
+	ld  int
+	add bool // to what is there
+}
+
+func (c output) sub(r, col int) output {
+	at := r*c.ld + col
+	if c.h != nil {
+		return output{buffer{h: c.h[at:]}, c.ld, c.add}
+	}
+	return output{buffer{f: c.f[at:]}, c.ld, c.add}
+}
+
+// multiply runs the tiles of packed a [m,k] and b [k,n], those at the edges, and those whose
+// result the tile can't store itself, by way of a tile beside.
+func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, c output) {
+	t, steps := y.tile, y.steps(k)
+	mode, size := store, 4
+	if c.h != nil {
+		mode, size = storeBF16, 2
+	}
+	if c.add {
+		mode++
+	}
+	base := unsafe.Pointer(unsafe.SliceData(c.f))
+	if c.h != nil {
+		base = unsafe.Pointer(unsafe.SliceData(c.h))
+	}
+	direct := c.h == nil || y.pairs
+	for j := 0; j < n; j += t.nr {
+		for i := 0; i < m; i += t.mr {
+			ap, bp := unsafe.Pointer(&a[i*steps]), unsafe.Pointer(&b[j*steps])
+			if direct && i+t.mr <= m && j+t.nr <= n {
+				t.run(steps, ap, bp, unsafe.Add(base, (i*c.ld+j)*size), c.ld, mode, alpha)
+				continue
 			}
-			continue
-		}
-		// Four columns at a time: each is a contiguous run of the source.
-		c := 0
-		for ; c+4 <= cols; c += 4 {
-			s0, s1 := m.v[(j+c)*m.ld:][:k], m.v[(j+c+1)*m.ld:][:k]
-			s2, s3 := m.v[(j+c+2)*m.ld:][:k], m.v[(j+c+3)*m.ld:][:k]
-			o := c
-			for l := range s0 {
-				to := d[o : o+4 : o+4]
-				to[0], to[1], to[2], to[3] = alpha*s0[l], alpha*s1[l], alpha*s2[l], alpha*s3[l]
-				o += w
-			}
-		}
-		for ; c < cols; c++ {
-			for l, x := range m.v[(j+c)*m.ld:][:k] {
-				d[l*w+c] = alpha * x
+			t.run(steps, ap, bp, unsafe.Pointer(&w.edge[0]), t.nr, store, alpha)
+			for r := 0; r < min(t.mr, m-i); r++ {
+				y.v.leave(c, (i+r)*c.ld+j, w.edge[r*t.nr:][:min(t.nr, n-j)])
 			}
 		}
 	}
+}
+
+// leave stores or adds x at element at of c.
+func (v *variant) leave(c output, at int, x []float32) {
+	if c.h == nil {
+		to := c.f[at:][:len(x)]
+		if c.add {
+			v.add(to, to, x)
+		} else {
+			copy(to, x)
+		}
+		return
+	}
+	to := c.h[at:][:len(x)]
+	if c.add {
+		var room [maxNR]float32
+		for len(x) > 0 {
+			old := room[:min(len(x), maxNR)]
+			v.widen(old, to[:len(old)])
+			v.add(old, old, x[:len(old)])
+			v.narrow(to[:len(old)], old)
+			x, to = x[len(old):], to[len(old):]
+		}
+		return
+	}
+	v.narrow(to, x)
 }

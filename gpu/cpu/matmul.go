@@ -1,39 +1,110 @@
 package cpu
 
-import "stepflow/gpu"
+import (
+	"math"
 
-// narrow is the width of products, such as a LoRA's, for which half-width tiles waste less. Every tile
-// adds up in the same order, so the choice changes no bits.
-const narrow = 16
+	"stepflow/gpu"
+)
 
-// small is the number of multiply-adds below which a product runs on one thread.
+// small is the number of multiply-adds a task has at least: less is not worth a hand-over.
 const small = 1 << 15
 
-// matmul packs b once, in parallel, and shares out the rows of a, each block packed by the worker
-// that multiplies it.
-func (d *Device) matmul(m, n, k int, alpha float32, a, b matrix, c []float32, ldc int, add bool) {
-	v := d.variant
-	if n <= narrow && d.thin != nil {
-		v = d.thin
+// sumsElems bounds the f32 sums kept beside a bf16 result while its product is cut along k.
+const sumsElems = 1 << 20
+
+// product is a matrix product c = alpha a b + c that is run again and again. Of each block of columns
+// and depth it packs b once, in parallel, then shares out the rows of a, each block packed by the
+// worker that multiplies it.
+type product struct {
+	d       *Device
+	y       layout
+	m, n, k int
+	alpha   float32
+	a, b    matrix
+	c       output
+	sums    bool // c is bf16 and k longer than a block: add up in f32 beside it
+
+	rows, cols, across int // rows and columns of a task, tasks in a row of them
+	width              int // columns packed at a time
+	jc, nc, pc, kc     int // the block under way
+	pack, tiles, round loop
+}
+
+func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *product {
+	p := &product{d: d, y: d.variant.layout(m, n, a.h != nil), m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c, width: blockN}
+	t, threads := p.y.tile, len(d.pool.workers)
+	p.sums = c.h != nil && k > p.y.depth()
+	if p.sums {
+		p.width = max(t.nr, min(blockN, sumsElems/max(m, 1)/t.nr*t.nr))
+		if need := m * p.width; len(d.sums) < need {
+			d.sums = make([]float32, need)
+		}
 	}
-	if m*n*k < small || len(d.pool.packs) == 1 {
-		v.gemm(d.pool.packs[0], m, n, k, alpha, a, b, c, ldc, add)
+	p.rows = rowsOfTask(m, t.mr, threads)
+	for p.rows < m && p.rows+t.mr <= blockM && p.rows*min(n, blockN)*k < small {
+		p.rows += t.mr
+	}
+	p.cols = p.width
+	if tall := blocksOf(m, p.rows); tall < 2*threads { // few rows: share out the columns too
+		p.cols = min(p.width, max(roundUp(blocksOf(min(n, p.width), blocksOf(2*threads, tall)), t.nr), roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
+	}
+	const group = 2 // panels packed at a time
+	p.pack.body = func(_ *worker, i int) {
+		j := i * group * t.nr
+		p.y.packB(d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(group*t.nr, p.nc-j))
+	}
+	p.tiles.body = func(w *worker, i int) {
+		r, j := i/p.across*p.rows, i%p.across*p.cols
+		m, n := min(p.rows, p.m-r), min(p.cols, p.nc-j)
+		p.y.packA(w.a, p.a.sub(r, p.pc), m, p.kc)
+		to := p.c.sub(r, p.jc+j)
+		if p.sums {
+			to = output{buffer{f: d.sums[r*p.width+j:]}, p.width, false}
+		}
+		to.add = to.add || p.pc > 0
+		p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
+	}
+	p.round.body = func(_ *worker, i int) {
+		for r := i * gpu.RowBlock; r < min(p.m, (i+1)*gpu.RowBlock); r++ {
+			d.variant.leave(p.c, r*p.c.ld+p.jc, d.sums[r*p.width:][:p.nc])
+		}
+	}
+	return p
+}
+
+// rowsOfTask picks the rows of a task: the fewest that the busiest worker gets in all, counting a
+// little for each task's start.
+func rowsOfTask(m, mr, threads int) (rows int) {
+	const start = 2
+	best := math.MaxInt
+	for r := blockM / mr * mr; r >= blockM/2; r -= mr {
+		if busiest := blocksOf(blocksOf(m, r), threads) * (r + start); busiest < best {
+			best, rows = busiest, r
+		}
+	}
+	return rows
+}
+
+func (p *product) run() {
+	if p.k == 0 && !p.c.add {
+		for r := 0; r < p.m; r++ {
+			p.c.sub(r, 0).buffer.sub(0, p.n).clear()
+		}
+	}
+	if p.m == 0 || p.n == 0 {
 		return
 	}
-	rows := min(blockM/v.mr*v.mr, roundUp(blocksOf(m, 3*len(d.pool.packs)), v.mr))
-	const group = 2 // panels packed at a time
-	for jc := 0; jc < n; jc += blockN {
-		nc := min(blockN, n-jc)
-		for pc := 0; pc < k; pc += blockK {
-			kc := min(blockK, k-pc)
-			d.pool.each(blocksOf(nc, group*v.nr), func(_ *packs, t int) {
-				j := t * group * v.nr
-				packPanels(d.shared[j*kc:], b.sub(pc, jc+j), kc, min(group*v.nr, nc-j), v.nr, 1)
-			})
-			d.pool.each(blocksOf(m, rows), func(p *packs, t int) {
-				i := t * rows
-				v.block(p, min(rows, m-i), nc, kc, alpha, a.sub(i, pc), d.shared, c[i*ldc+jc:], ldc, add || pc > 0)
-			})
+	pool := p.d.pool
+	for p.jc = 0; p.jc < p.n; p.jc += p.width {
+		p.nc = min(p.width, p.n-p.jc)
+		p.across = blocksOf(p.nc, p.cols)
+		for p.pc = 0; p.pc < p.k; p.pc += p.y.depth() {
+			p.kc = min(p.y.depth(), p.k-p.pc)
+			pool.run(&p.pack, blocksOf(p.nc, 2*p.y.tile.nr))
+			pool.run(&p.tiles, blocksOf(p.m, p.rows)*p.across)
+		}
+		if p.sums {
+			pool.run(&p.round, blocksOf(p.m, gpu.RowBlock))
 		}
 	}
 }
@@ -42,25 +113,25 @@ func blocksOf(n, size int) int { return (n + size - 1) / size }
 
 func roundUp(n, to int) int { return blocksOf(n, to) * to }
 
+func (l *loaded) matrix(o gpu.Operand, trans bool) matrix {
+	return matrix{l.buffer(o), o.RowStride(), trans}
+}
+
 func bindMatmul(d *Device, l *loaded, x *gpu.Launch) func() {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
-	a := matrix{l.f32(x.In[0]), x.In[0].RowStride(), x.Attrs.TransA}
-	b := matrix{l.f32(x.In[1]), x.In[1].RowStride(), x.Attrs.TransB}
-	c, ldc := l.f32(x.Out[0]), x.Out[0].RowStride()
-	alpha := float32(x.Attrs.Alpha)
-	if len(x.In) == 2 {
-		return func() { d.matmul(m, n, k, alpha, a, b, c, ldc, false) }
+	c := output{l.buffer(x.Out[0]), x.Out[0].RowStride(), len(x.In) == 3}
+	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA), l.matrix(x.In[1], x.Attrs.TransB), c)
+	if !c.add || x.In[2].Offset == x.Out[0].Offset {
+		return p.run
 	}
-	add, ldadd := l.f32(x.In[2]), x.In[2].RowStride()
-	shared := x.In[2].Offset == x.Out[0].Offset
-	return func() {
-		if !shared {
-			d.pool.each(blocksOf(m, gpu.RowBlock), func(_ *packs, t int) {
-				for r := t * gpu.RowBlock; r < min(m, (t+1)*gpu.RowBlock); r++ {
-					copy(c[r*ldc:][:n], add[r*ldadd:][:n])
-				}
-			})
+	from, ld := l.buffer(x.In[2]), x.In[2].RowStride()
+	before := &loop{body: func(_ *worker, i int) {
+		for r := i * gpu.RowBlock; r < min(m, (i+1)*gpu.RowBlock); r++ {
+			c.buffer.sub(r*c.ld, r*c.ld+n).copy(from.sub(r*ld, r*ld+n))
 		}
-		d.matmul(m, n, k, alpha, a, b, c, ldc, true)
+	}}
+	return func() {
+		d.pool.run(before, blocksOf(m, gpu.RowBlock))
+		p.run()
 	}
 }

@@ -3,27 +3,33 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"stepflow/gpu"
 )
 
-// bind resolves a launch's operands once, so that a step only runs closures.
+// bind resolves a launch's operands once: all that a step does is call what bind gave, and that
+// allocates nothing.
 func (d *Device) bind(l *loaded, x *gpu.Launch) (func(), error) {
-	for _, o := range append(append([]gpu.Operand(nil), x.In...), x.Out...) {
-		if o.Type.DType == gpu.BF16 {
-			return nil, fmt.Errorf("this device computes in f32 only, the operand is %v: set precision = \"fp32\"", o.Type)
-		}
-	}
 	if f := binders[x.Kernel]; f != nil {
 		return f(d, l, x), nil
 	}
-	if f := bindElementwise(d, l, x); f != nil {
-		return f, nil
+	if f := elementwise[x.Kernel]; f != nil {
+		return d.flat(l.buffers(x.Out), l.buffers(x.In), f(d, x.Attrs)), nil
 	}
 	return nil, fmt.Errorf("the kernel is missing on this device")
 }
 
 var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
+	"zero":               bindZero,
+	"broadcast":          bindBroadcast,
+	"bias_add":           bindBiasAdd,
+	"sum_rows":           bindSumRows,
+	"sum":                bindSum,
+	"sum_squares":        bindSumSquares,
+	"clip":               bindClip,
+	"adamw":              bindAdamW,
+	"adamw_master":       bindAdamW,
 	"matmul":             bindMatmul,
 	"embedding":          bindEmbedding,
 	"embedding_grad":     bindEmbeddingGrad,
@@ -35,219 +41,103 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"attention_grad":     bindAttentionGrad,
 	"cross_entropy":      bindCrossEntropy,
 	"cross_entropy_grad": bindCrossEntropyGrad,
+
+	"linear_cross_entropy":      bindLinearCrossEntropy,
+	"linear_cross_entropy_grad": bindLinearCrossEntropy,
 }
 
 func bindEmbedding(d *Device, l *loaded, x *gpu.Launch) func() {
-	ids, w, y := l.i32(x.In[0]), l.f32(x.In[1]), l.f32(x.Out[0])
+	ids, w, y := l.i32(x.In[0]), l.buffer(x.In[1]), l.buffer(x.Out[0])
 	h := x.In[1].Type.Shape[1]
-	return func() {
-		d.rows(len(ids), func(lo, hi int) {
-			for t := lo; t < hi; t++ {
-				copy(y[t*h:(t+1)*h], w[int(ids[t])*h:][:h])
-			}
-		})
-	}
+	body := &loop{body: func(_ *worker, i int) {
+		for t := i * gpu.RowBlock; t < min(len(ids), (i+1)*gpu.RowBlock); t++ {
+			at := int(ids[t]) * h
+			y.sub(t*h, (t+1)*h).copy(w.sub(at, at+h))
+		}
+	}}
+	return func() { d.pool.run(body, blocksOf(len(ids), gpu.RowBlock)) }
 }
 
-// The columns are shared out, so each element of the gradient is summed in order of tokens.
+// The tokens are sorted by id, so that each row of the table is summed by one worker, in order of
+// tokens, in fp32.
 func bindEmbeddingGrad(d *Device, l *loaded, x *gpu.Launch) func() {
-	ids, dy, dw := l.i32(x.In[0]), l.f32(x.In[1]), l.f32(x.Out[0])
+	ids, dy, dw := l.i32(x.In[0]), l.buffer(x.In[1]), l.buffer(x.Out[0])
 	h := x.In[1].Type.Shape.Cols()
-	var acc []float32
+	var acc buffer
 	if len(x.In) == 3 && x.In[2].Offset != x.Out[0].Offset {
-		acc = l.f32(x.In[2])
+		acc = l.buffer(x.In[2])
 	}
 	fresh := len(x.In) == 2
-	const width = 32
+	order := make([]int64, len(ids)) // id<<32 | token
+	d.reserveBlocks(2, h)
+	body := &loop{body: func(w *worker, i int) {
+		t, end := i*gpu.RowBlock, min(len(order), (i+1)*gpu.RowBlock)
+		for t > 0 && t < end && order[t]>>32 == order[t-1]>>32 { // belongs to the task before
+			t++
+		}
+		for t < end {
+			id := int(order[t] >> 32)
+			to := d.variant.get(dw, id*h, (id+1)*h, w.room[0])
+			for ; t < len(order) && int(order[t]>>32) == id; t++ {
+				at := int(order[t]&0xffffffff) * h
+				d.variant.add(to, to, d.variant.get(dy, at, at+h, w.room[1]))
+			}
+			d.variant.put(dw, id*h, to)
+		}
+	}}
 	return func() {
 		if fresh {
-			clear(dw)
-		} else if acc != nil {
-			copy(dw, acc)
+			dw.clear()
+		} else {
+			dw.copy(acc)
 		}
-		d.pool.each(blocksOf(h, width), func(_ *packs, b int) {
-			lo, hi := b*width, min(h, (b+1)*width)
-			for t, id := range ids {
-				to, from := dw[int(id)*h+lo:int(id)*h+hi], dy[t*h+lo:t*h+hi]
-				for c, v := range from {
-					to[c] += v
-				}
-			}
-		})
+		for t, id := range ids {
+			order[t] = int64(id)<<32 | int64(t)
+		}
+		slices.Sort(order)
+		d.pool.run(body, blocksOf(len(order), gpu.RowBlock))
 	}
 }
 
 func bindRMSNorm(d *Device, l *loaded, x *gpu.Launch) func() {
-	a, w, y, rstd := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.Out[0]), l.f32(x.Out[1])
-	h, eps := len(w), x.Attrs.Eps
-	return func() {
-		d.rows(len(rstd), func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				row, to := a[r*h:][:h], y[r*h:][:h]
-				s := float32(1 / math.Sqrt(float64(dot(row, row))/float64(h)+eps))
-				rstd[r] = s
-				for c, v := range row {
-					to[c] = v * s * w[c]
-				}
-			}
-		})
-	}
+	w, rstd, eps := l.row(x.In[1]), l.f32(x.Out[1]), x.Attrs.Eps
+	h := x.In[1].Type.Shape.Cols()
+	return w.before(d.rowwise(len(rstd), h, l.buffers(x.Out[:1]), l.buffers(x.In[:1]), func(r int, x [][]float32) {
+		s := float32(1 / math.Sqrt(float64(d.variant.dot(x[1], x[1]))/float64(h)+eps))
+		rstd[r] = s
+		d.variant.mul3(x[0], x[1], w.f, s)
+	}))
 }
 
 func bindRMSNormGradX(d *Device, l *loaded, x *gpu.Launch) func() {
-	dy, a, w, rstd, dx := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.In[2]), l.f32(x.In[3]), l.f32(x.Out[0])
-	h := len(w)
-	return func() {
-		d.rows(len(rstd), func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				g, row, to, s := dy[r*h:][:h], a[r*h:][:h], dx[r*h:][:h], rstd[r]
-				var sum float32
-				for c, v := range g {
-					sum += v * w[c] * row[c]
-				}
-				k := s * s * sum / float32(h)
-				for c, v := range g {
-					to[c] = s * (v*w[c] - row[c]*k)
-				}
-			}
-		})
-	}
+	w, rstd := l.row(x.In[2]), l.f32(x.In[3])
+	h := x.In[2].Type.Shape.Cols()
+	return w.before(d.rowwise(len(rstd), h, l.buffers(x.Out), l.buffers(x.In[:2]), func(r int, x [][]float32) {
+		s := rstd[r]
+		k := s * s * d.variant.dot3(x[1], w.f, x[2]) / float32(h)
+		d.variant.normGrad(x[0], x[1], x[2], w.f, s, k)
+	}))
 }
 
 func bindRMSNormGradW(d *Device, l *loaded, x *gpu.Launch) func() {
-	dy, a, rstd, dw, scratch := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.In[2]), l.f32(x.Out[0]), l.f32(x.Scratch)
-	h := len(dw)
-	return func() {
-		d.columnSums(len(rstd), h, scratch, dw, func(r int, to []float32) {
-			row, s := a[r*h:][:h], rstd[r]
-			for c, v := range dy[r*h:][:h] {
-				to[c] += v * row[c] * s
-			}
-		})
-	}
+	rstd := l.f32(x.In[2])
+	return d.columnSums(len(rstd), x.In[0].Type.Shape.Cols(), l.buffers(x.In[:2]), l.buffer(x.Out[0]), l.f32(x.Scratch),
+		func(r int, to []float32, x [][]float32) { d.variant.addMul(to, x[0], x[1], rstd[r]) })
 }
 
 func bindRope(d *Device, l *loaded, x *gpu.Launch) func() {
-	a, cos, sin, y := l.f32(x.In[0]), l.f32(x.In[1]), l.f32(x.In[2]), l.f32(x.Out[0])
-	seq, width, heads := x.In[0].Type.Shape[1], x.In[0].Type.Shape[2], x.Attrs.Heads
+	cos, sin := l.f32(x.In[1]), l.f32(x.In[2])
+	rows, seq, width, heads := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape[1], x.In[0].Type.Shape[2], x.Attrs.Heads
 	half := width / heads / 2
 	sign := float32(1)
 	if x.Attrs.Inverse {
 		sign = -1
 	}
-	return func() {
-		d.rows(len(a)/width, func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				cs, sn := cos[r%seq*half:][:half], sin[r%seq*half:][:half]
-				for h := 0; h < heads; h++ {
-					o := r*width + h*2*half
-					p, q := a[o:][:half], a[o+half:][:half]
-					yp, yq := y[o:][:half], y[o+half:][:half]
-					for i, c := range cs {
-						s, u, v := sign*sn[i], p[i], q[i]
-						yp[i], yq[i] = u*c-v*s, v*c+u*s
-					}
-				}
-			}
-		})
-	}
-}
-
-func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
-	logits, targets, nll, lse := l.f32(x.In[0]), l.i32(x.In[1]), l.f32(x.Out[0]), l.f32(x.Out[1])
-	n := x.In[0].Type.Shape.Cols()
-	return func() {
-		d.rows(len(targets), func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				row := logits[r*n:][:n]
-				most := maxOf(row)
-				var s float64
-				var e [expBlock]float32
-				for i := 0; i < len(row); i += expBlock { // short fp32 sums, added in fp64
-					part := row[i:min(i+expBlock, len(row))]
-					d.variant.exp(e[:], part, 1, -most)
-					s += float64(sum(e[:len(part)]))
-				}
-				z := float64(most) + math.Log(s)
-				lse[r], nll[r] = float32(z), 0
-				if t := targets[r]; t >= 0 {
-					nll[r] = float32(z - float64(row[t]))
-				}
-			}
-		})
-	}
-}
-
-func bindCrossEntropyGrad(d *Device, l *loaded, x *gpu.Launch) func() {
-	dnll, logits, targets, lse, dx := l.f32(x.In[0]), l.f32(x.In[1]), l.i32(x.In[2]), l.f32(x.In[3]), l.f32(x.Out[0])
-	n := x.In[1].Type.Shape.Cols()
-	return func() {
-		d.rows(len(targets), func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				row, to, t := logits[r*n:][:n], dx[r*n:][:n], targets[r]
-				if t < 0 {
-					clear(to)
-					continue
-				}
-				k, z := dnll[r], lse[r]
-				d.variant.exp(to, row, 1, -z)
-				for c := range to {
-					to[c] *= k
-				}
-				to[t] -= k
-			}
-		})
-	}
-}
-
-// dot sums in eight lanes, which the processor can overlap.
-func dot(a, b []float32) float32 {
-	var s [8]float32
-	i := 0
-	for ; i+8 <= len(a); i += 8 {
-		x, y := a[i:i+8:i+8], b[i:i+8:i+8]
-		s[0] += x[0] * y[0]
-		s[1] += x[1] * y[1]
-		s[2] += x[2] * y[2]
-		s[3] += x[3] * y[3]
-		s[4] += x[4] * y[4]
-		s[5] += x[5] * y[5]
-		s[6] += x[6] * y[6]
-		s[7] += x[7] * y[7]
-	}
-	for ; i < len(a); i++ {
-		s[0] += a[i] * b[i]
-	}
-	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
-}
-
-// sum adds in eight lanes.
-func sum(a []float32) float32 {
-	var s [8]float32
-	i := 0
-	for ; i+8 <= len(a); i += 8 {
-		x := a[i : i+8 : i+8]
-		s[0] += x[0]
-		s[1] += x[1]
-		s[2] += x[2]
-		s[3] += x[3]
-		s[4] += x[4]
-		s[5] += x[5]
-		s[6] += x[6]
-		s[7] += x[7]
-	}
-	for ; i < len(a); i++ {
-		s[0] += a[i]
-	}
-	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
-}
-
-func maxOf(v []float32) float32 {
-	m := v[0]
-	for _, x := range v {
-		if x > m || x != x {
-			m = x
+	return d.rowwise(rows, width, l.buffers(x.Out), l.buffers(x.In[:1]), func(r int, x [][]float32) {
+		at := r % seq * half
+		c, s := cos[at:at+half], sin[at:at+half]
+		for o := 0; o < width; o += 2 * half {
+			d.variant.rotate(x[0][o:o+half], x[0][o+half:o+2*half], x[1][o:o+half], x[1][o+half:o+2*half], c, s, sign)
 		}
-	}
-	return m
+	})
 }

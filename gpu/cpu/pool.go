@@ -6,21 +6,23 @@ import (
 	"sync/atomic"
 )
 
-// pool runs the iterations of a loop on a fixed number of goroutines, the caller's included.
-// Which goroutine runs which iteration is not fixed, so an iteration must not depend on it.
+// pool runs loops on a fixed number of goroutines, the caller's included. Which of them runs which
+// iteration is not fixed, so an iteration must not depend on it.
 type pool struct {
-	packs []*packs // one a worker
-	job   atomic.Pointer[job]
-	wake  []chan struct{}
-	quit  chan struct{}
-	done  sync.WaitGroup
+	workers []*worker
+	current atomic.Pointer[loop]
+	epoch   atomic.Uint64 // counts the loops that were started
+	wake    []chan struct{}
+	quit    chan struct{}
+	done    sync.WaitGroup
 }
 
-type job struct {
-	n    int64
-	next atomic.Int64 // iteration to take
-	done atomic.Int64 // iterations that have ended
-	f    func(p *packs, i int)
+// loop is a body with its counters. It is made once, when a launch is bound, and started any number
+// of times: a step allocates nothing.
+type loop struct {
+	body func(w *worker, i int)
+	left atomic.Int64 // iterations not yet taken; an iteration's number is what is left behind it
+	open atomic.Int64 // iterations that have not ended
 }
 
 // spins bounds how often an idle worker looks for work before it sleeps: some tens of microseconds,
@@ -30,29 +32,29 @@ const spins = 2000
 func newPool(threads int) *pool {
 	p := &pool{quit: make(chan struct{})}
 	for i := 0; i < threads; i++ {
-		p.packs = append(p.packs, newPacks())
+		p.workers = append(p.workers, &worker{})
 		if i > 0 {
 			c := make(chan struct{}, 1)
 			p.wake = append(p.wake, c)
 			p.done.Add(1)
-			go p.work(p.packs[i], c)
+			go p.work(p.workers[i], c)
 		}
 	}
 	return p
 }
 
-func (p *pool) work(own *packs, wake chan struct{}) {
+func (p *pool) work(own *worker, wake chan struct{}) {
 	defer p.done.Done()
-	var last *job
+	var last uint64
 	for {
-		j := p.job.Load()
-		for i := 0; j == last && i < spins; i++ {
+		e := p.epoch.Load()
+		for i := 0; e == last && i < spins; i++ {
 			if i%16 == 15 {
-				runtime.Gosched()
+				runtime.Gosched() // leaves the processor to whoever waits for it
 			}
-			j = p.job.Load()
+			e = p.epoch.Load()
 		}
-		if j == last {
+		if e == last {
 			select {
 			case <-wake:
 			case <-p.quit:
@@ -60,43 +62,44 @@ func (p *pool) work(own *packs, wake chan struct{}) {
 			}
 			continue
 		}
-		last = j
-		if j != nil {
-			j.run(own)
-		}
+		last = e
+		p.current.Load().take(own)
 	}
 }
 
-func (j *job) run(own *packs) {
+// take runs iterations until none is left. A worker that comes late to a loop finds none, or helps
+// with its next start: the counters alone decide.
+func (l *loop) take(own *worker) {
 	for {
-		i := j.next.Add(1) - 1
-		if i >= j.n {
+		i := l.left.Add(-1)
+		if i < 0 {
 			return
 		}
-		j.f(own, int(i))
-		j.done.Add(1)
+		l.body(own, int(i))
+		l.open.Add(-1)
 	}
 }
 
-// each calls f for i in [0, n) and returns when all have ended.
-func (p *pool) each(n int, f func(p *packs, i int)) {
+// run runs iterations n-1 to 0 of the loop, in no fixed order, and returns when all have ended.
+func (p *pool) run(l *loop, n int) {
 	if n <= 1 || len(p.wake) == 0 {
-		for i := 0; i < n; i++ {
-			f(p.packs[0], i)
+		for i := n - 1; i >= 0; i-- {
+			l.body(p.workers[0], i)
 		}
 		return
 	}
-	j := &job{n: int64(n), f: f}
-	p.job.Store(j)
+	l.open.Store(int64(n))
+	l.left.Store(int64(n))
+	p.current.Store(l)
+	p.epoch.Add(1)
 	for _, c := range p.wake {
 		select {
 		case c <- struct{}{}:
 		default:
 		}
 	}
-	j.run(p.packs[0])
-	// A helper that comes late finds nothing to take; only iterations under way are waited for.
-	for j.done.Load() != j.n {
+	l.take(p.workers[0])
+	for l.open.Load() != 0 {
 		runtime.Gosched()
 	}
 }

@@ -5,8 +5,48 @@ import "stepflow/gpu"
 func f32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.F32} }
 func i32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.I32} }
 
-// Cases lists launches of every kernel of the table.
+// Cases lists launches of every kernel of the table, in f32 and, where a kernel takes them, with bf16
+// operands.
 func Cases() (list []Case) {
+	for _, c := range cases() {
+		list = append(list, c)
+		if half, ok := c.bf16(); ok {
+			list = append(list, half)
+		}
+	}
+	return list
+}
+
+// floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
+var floats32 = map[string][]int{"broadcast": {0}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "attention_grad": {5},
+	"cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0}}
+
+// bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
+func (c Case) bf16() (Case, bool) {
+	switch c.Kernel {
+	case "adamw", "adamw_master", "clip":
+		return c, false
+	}
+	in := append([]gpu.Type(nil), c.In...)
+	for i, t := range in {
+		if t.DType == gpu.F32 {
+			in[i].DType = gpu.BF16
+		}
+	}
+	for _, i := range floats32[c.Kernel] {
+		in[i].DType = gpu.F32
+	}
+	c.In = in
+	if c.Kernel == "linear_cross_entropy_grad" { // dx is rounded before the products that read it
+		c.HalfTol = 1.0 / 128
+	}
+	if c.Kernel == "cast" {
+		c.Attrs.DType = gpu.F32
+	}
+	return c, true
+}
+
+func cases() (list []Case) {
 	add := func(c Case) { list = append(list, c) }
 	for _, n := range [][]int{{1}, {7}, {3, 5}, {2, 3, 65}, {3, 16411}} {
 		x := f32(n...)
@@ -14,6 +54,7 @@ func Cases() (list []Case) {
 			add(Case{Kernel: k, In: []gpu.Type{x}})
 		}
 		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.F32}, In: []gpu.Type{x}})
+		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.BF16}, In: []gpu.Type{x}})
 		add(Case{Kernel: "add", In: []gpu.Type{x, x}, Tol: 1e-7})
 		add(Case{Kernel: "mul", In: []gpu.Type{x, x}, Tol: 1e-7})
 		add(Case{Kernel: "scale", Attrs: gpu.Attrs{Alpha: -0.3}, In: []gpu.Type{x}, Tol: 2e-7})
@@ -38,6 +79,16 @@ func Cases() (list []Case) {
 		add(Case{Kernel: "rmsnorm_grad_w", In: []gpu.Type{x, x, r}, Tol: 3e-6})
 		add(Case{Kernel: "cross_entropy", In: []gpu.Type{x, i32(n[0])}, Ints: [2]int{-1, n[1]}, Tol: 1e-6})
 		add(Case{Kernel: "cross_entropy_grad", In: []gpu.Type{r, x, i32(n[0]), r}, Ints: [2]int{-1, n[1]}, Tol: 3e-6})
+		for _, chunk := range []int{1000, 64} {
+			a, hidden, table := gpu.Attrs{Chunk: chunk}, f32(1, n[0], n[1]), f32(37, n[1])
+			targets := i32(1, n[0])
+			dnll := f32(1, n[0])
+			add(Case{Kernel: "linear_cross_entropy", Attrs: a, In: []gpu.Type{hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 3e-6})
+			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 2e-5})
+			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets, table}, Ints: [2]int{-1, 37}, Tol: 2e-5})
+			a.Frozen = true
+			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 2e-5})
+		}
 		ids := i32(1, n[0])
 		add(Case{Kernel: "embedding", In: []gpu.Type{ids, f32(9, n[1])}, Ints: [2]int{0, 9}})
 		dy := f32(1, n[0], n[1])
@@ -58,7 +109,7 @@ func Cases() (list []Case) {
 		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse}, Positive: []int{5}, Tol: 3e-6})
 		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5}, Segments: true, Tol: 3e-6})
 	}
-	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}} {
+	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}} {
 		m, n, k := s[0], s[1], s[2]
 		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
 			x, y := f32(m, k), f32(k, n)

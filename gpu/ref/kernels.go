@@ -231,6 +231,38 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			return g * dnll.v[r]
 		})
 	},
+	"linear_cross_entropy": func(_ gpu.Attrs, in, out []mat) {
+		nll, lse, _ := head(in[0], in[1], in[2])
+		fill(out[0], nll)
+		fill(out[1], lse)
+	},
+	"linear_cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
+		dnll, h, w, targets := in[0], in[1], in[2], in[3]
+		nll, lse, x := head(h, w, targets)
+		dh, dw := make([]float64, h.rows*h.cols), make([]float64, w.rows*w.cols)
+		if len(in) == 5 {
+			copy(dw, in[4].v)
+		}
+		for r := 0; r < h.rows; r++ {
+			t := int(targets.v[r])
+			for v := 0; v < w.rows && t >= 0; v++ {
+				g := math.Exp(x[r*w.rows+v] - lse[r])
+				if v == t {
+					g--
+				}
+				g *= dnll.v[r]
+				for c := 0; c < h.cols; c++ {
+					dh[r*h.cols+c] += g * w.at(v, c)
+					dw[v*h.cols+c] += g * h.at(r, c)
+				}
+			}
+		}
+		fill(out[0], nll)
+		fill(out[1], dh)
+		if !a.Frozen {
+			fill(out[2], dw)
+		}
+	},
 	"clip": func(a gpu.Attrs, in, out []mat) {
 		var ss float64
 		for _, m := range in {
@@ -253,6 +285,25 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		adamw(a, in[2], in[1], in[3], in[4], in[5], in[6], out[1], out[2], out[3])
 		out[0].each(out[1].at)
 	},
+}
+
+// head gives the losses of the logits h wᵀ, their log normalisers and the logits.
+func head(h, w, targets mat) (nll, lse, x []float64) {
+	x = make([]float64, h.rows*w.rows)
+	nll, lse = make([]float64, h.rows), make([]float64, h.rows)
+	for r := range nll {
+		row := x[r*w.rows : (r+1)*w.rows]
+		for v := range row {
+			for c := 0; c < h.cols; c++ {
+				row[v] += h.at(r, c) * w.at(v, c)
+			}
+		}
+		lse[r] = logSumExp(row)
+		if t := int(targets.v[r]); t >= 0 {
+			nll[r] = lse[r] - row[t]
+		}
+	}
+	return nll, lse, x
 }
 
 func adamw(a gpu.Attrs, w, g, m, v, coef, hyper, ow, om, ov mat) {

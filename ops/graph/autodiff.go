@@ -162,6 +162,10 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 		in := append([]Value{dy[0], n.in[0], n.in[1], n.in[2], {n, 0}, {n, 1}}, n.in[3:]...)
 		return append(g.Op("attention_grad", n.attrs, in...), Value{})[:len(n.in)]
 	},
+	"linear_cross_entropy": func(g *Graph, n *node, dy []Value, need []bool) []Value {
+		d := g.Op("linear_cross_entropy_grad", gpu.Attrs{Chunk: n.attrs.Chunk, Frozen: !need[1]}, append(dy[:1:1], n.in...)...)
+		return append(d[1:len(d):len(d)], Value{}, Value{})[:3]
+	},
 	"cross_entropy": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return []Value{g.Op1("cross_entropy_grad", gpu.Attrs{}, dy[0], n.in[0], n.in[1], Value{n, 1}), {}}
 	},

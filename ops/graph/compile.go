@@ -14,7 +14,7 @@ type Pass struct {
 }
 
 // Passes is the list Compile runs, in order.
-var Passes = []Pass{{"prune", prune}, {"fuse", fuse}, {"prune", prune}}
+var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"prune", prune}}
 
 // Compile runs the passes and lays the graph out as a program for a device with these capabilities.
 func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
@@ -81,9 +81,91 @@ func prune(g *Graph) {
 	g.nodes = kept
 }
 
-// accumulates lists kernels with an optional last input that is added to their result, and the
-// number of inputs they have without it.
-var accumulates = map[string]int{"matmul": 2, "embedding_grad": 2}
+// join lets the backward pass of a chunked loss give the loss too: it has the logits a second time
+// anyway, so the forward launch is dropped. Who reads the loss moves behind it.
+func join(g *Graph) {
+	for at := 0; at < len(g.nodes); at++ {
+		back := g.nodes[at]
+		if back.kernel != "linear_cross_entropy_grad" {
+			continue
+		}
+		for i, fwd := range g.nodes[:at] {
+			if fwd.kernel != "linear_cross_entropy" || fwd.segment != back.segment || !sameValues(fwd.in, back.in[1:4]) {
+				continue
+			}
+			after := map[*node]bool{fwd: true} // what depends on the loss
+			var kept, moved []*node
+			for _, n := range g.nodes[i+1 : at] {
+				for _, v := range n.in {
+					after[n] = after[n] || after[v.node]
+				}
+				if after[n] {
+					moved = append(moved, n)
+				} else {
+					kept = append(kept, n)
+				}
+			}
+			independent := true
+			for _, v := range back.in {
+				independent = independent && !after[v.node]
+			}
+			if !independent || g.usesOther(Value{fwd, 1}) {
+				break
+			}
+			g.replace(Value{fwd, 0}, Value{back, 0})
+			order := append(g.nodes[:i+1:i+1], kept...)
+			order = append(append(order, back), moved...)
+			g.nodes = append(order, g.nodes[at+1:]...)
+			break
+		}
+	}
+}
+
+func sameValues(a, b []Value) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// usesOther tells whether anything reads v.
+func (g *Graph) usesOther(v Value) bool {
+	for _, n := range g.nodes {
+		for _, x := range n.in {
+			if x == v {
+				return true
+			}
+		}
+	}
+	for _, u := range g.updates {
+		if u.value == v {
+			return true
+		}
+	}
+	return false
+}
+
+// replace makes every reader of one value read another.
+func (g *Graph) replace(old, by Value) {
+	for _, n := range g.nodes {
+		for i, v := range n.in {
+			if v == old {
+				n.in[i] = by
+			}
+		}
+	}
+	for i, u := range g.updates {
+		if u.value == old {
+			g.updates[i].value = by
+		}
+	}
+}
+
+// accumulates lists kernels with an optional last input that is added to one of their results: the
+// number of inputs they have without it, and the result.
+var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2}}
 
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
 // one pass over memory less, and one buffer.
@@ -103,9 +185,18 @@ func fuse(g *Graph) {
 		}
 		for _, j := range []int{1, 0} {
 			k, other := n.in[j], n.in[1-j]
-			least, ok := accumulates[k.node.kernel]
-			if !ok || len(k.node.in) != least || uses[k] != 1 || !k.Type().Equal(other.Type()) {
+			a, ok := accumulates[k.node.kernel]
+			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k] != 1 || !k.Type().Equal(other.Type()) {
 				continue
+			}
+			if len(k.node.types) > 1 {
+				// Its other results are read too, so it stays where it is: that takes an addend that is there.
+				if other.node.leaf == nil {
+					continue
+				}
+				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
+				g.replace(Value{n, 0}, k)
+				break
 			}
 			fused := *k.node
 			fused.id, fused.phase = n.id, max(n.phase, k.node.phase)

@@ -17,8 +17,23 @@ type Inputs struct {
 // Plain is the projection without adapters.
 func Plain(g *graph.Graph, _ string, x, w, b graph.Value) graph.Value { return g.Linear(x, w, b) }
 
-// Build adds the forward pass and gives the logits [batch, seq, vocab].
-func Build(g *graph.Graph, c Config, weight func(name string) graph.Value, in Inputs, linear graph.Projection) graph.Value {
+// Logits adds the forward pass and gives the logits [batch, seq, vocab].
+func Logits(g *graph.Graph, c Config, weight func(name string) graph.Value, in Inputs, linear graph.Projection) graph.Value {
+	x := Hidden(g, c, weight, in, linear)
+	g.At(-1, "lm_head")
+	return linear(g, strings.TrimSuffix(LMHead, ".weight"), x, weight(c.Head()), graph.Value{})
+}
+
+// Loss adds the forward pass and gives the loss of each target [batch, seq], -log softmax(logits)[target].
+// Of the logits no more than chunk rows, [chunk, vocab] f32, are in memory at a time.
+func Loss(g *graph.Graph, c Config, weight func(name string) graph.Value, in Inputs, targets graph.Value, chunk int, linear graph.Projection) graph.Value {
+	x := Hidden(g, c, weight, in, linear)
+	g.At(-1, "lm_head")
+	return g.Op("linear_cross_entropy", gpu.Attrs{Chunk: chunk}, x, weight(c.Head()), targets)[0]
+}
+
+// Hidden adds the forward pass up to the final norm and gives what the head reads, [batch, seq, hidden].
+func Hidden(g *graph.Graph, c Config, weight func(name string) graph.Value, in Inputs, linear graph.Projection) graph.Value {
 	bias := func(on bool, module string) graph.Value {
 		if on {
 			return weight(module + ".bias")
@@ -63,11 +78,5 @@ func Build(g *graph.Graph, c Config, weight func(name string) graph.Value, in In
 		x = g.Add(x, down)
 	}
 	g.At(-1, "model.norm")
-	x = norm(x, FinalNorm)
-	g.At(-1, "lm_head")
-	head := EmbedTokens
-	if !c.TieWordEmbeddings {
-		head = LMHead
-	}
-	return linear(g, strings.TrimSuffix(LMHead, ".weight"), x, weight(head), graph.Value{})
+	return norm(x, FinalNorm)
 }

@@ -46,6 +46,14 @@ func Declare(c Config, layers []string) []ops.Param {
 	return list
 }
 
+// Head is the name of the weight that gives the logits.
+func (c Config) Head() string {
+	if c.TieWordEmbeddings {
+		return EmbedTokens
+	}
+	return LMHead
+}
+
 // LayerPrefix is the start of the names of layer i.
 func LayerPrefix(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
 

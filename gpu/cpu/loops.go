@@ -1,0 +1,172 @@
+package cpu
+
+//go:generate go run ./asmgen loops.go .
+
+import "math"
+
+// The inner loops of the device, as Go. asmgen compiles every function named …Loop to AVX-512 and
+// AVX2 (see asmgen/loops.go for what it knows); this code runs the elements past the last whole
+// vector, and everything where there is no assembly. All slices of a call have the length of the
+// first; an output may be the same memory as an input, never overlap it otherwise.
+
+func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }
+
+func addLoop(y, a, b []float32) {
+	for i := range y {
+		y[i] = a[i] + b[i]
+	}
+}
+
+func mulLoop(y, a, b []float32) {
+	for i := range y {
+		y[i] = a[i] * b[i]
+	}
+}
+
+func scaleLoop(y, a []float32, alpha float32) {
+	for i := range y {
+		y[i] = alpha * a[i]
+	}
+}
+
+// mul3Loop is y = s a b: RMSNorm's row.
+func mul3Loop(y, a, b []float32, s float32) {
+	for i := range y {
+		y[i] = a[i] * s * b[i]
+	}
+}
+
+// addMulLoop is y = y + s a b: RMSNorm's gain gradient.
+func addMulLoop(y, a, b []float32, s float32) {
+	for i := range y {
+		y[i] = y[i] + a[i]*s*b[i]
+	}
+}
+
+func sumLoop(a []float32) (s float32) {
+	for i := range a {
+		s += a[i]
+	}
+	return s
+}
+
+// maxLoop is the largest element; of NaN it promises nothing.
+func maxLoop(a []float32) (m float32) {
+	m = float32(math.Inf(-1))
+	for i := range a {
+		m = max(m, a[i])
+	}
+	return m
+}
+
+func dotLoop(a, b []float32) (s float32) {
+	for i := range a {
+		s += a[i] * b[i]
+	}
+	return s
+}
+
+func dot3Loop(a, b, c []float32) (s float32) {
+	for i := range a {
+		s += a[i] * b[i] * c[i]
+	}
+	return s
+}
+
+// normGradLoop is y = s (dy w - k x): RMSNorm's input gradient, k = rstd² mean(dy w x).
+func normGradLoop(y, dy, x, w []float32, s, k float32) {
+	for i := range y {
+		y[i] = s * (dy[i]*w[i] - k*x[i])
+	}
+}
+
+// rotateLoop turns the pairs (a, b) by an angle a pair: y + iz = (a + ib)(c + i sign s).
+func rotateLoop(y, z, a, b, c, s []float32, sign float32) {
+	for i := range y {
+		t := sign * s[i]
+		u := a[i]
+		v := b[i]
+		y[i] = u*c[i] - v*t
+		z[i] = v*c[i] + u*t
+	}
+}
+
+func expLoop(y, a []float32, scale, shift float32) {
+	for i := range y {
+		y[i] = exp32(scale*a[i] + shift)
+	}
+}
+
+// expSumLoop also adds the results up.
+func expSumLoop(y, a []float32, shift float32) (s float32) {
+	for i := range y {
+		e := exp32(a[i] + shift)
+		y[i] = e
+		s += e
+	}
+	return s
+}
+
+// expScaleLoop is y = k e^(a + shift).
+func expScaleLoop(y, a []float32, shift, k float32) {
+	for i := range y {
+		y[i] = k * exp32(a[i]+shift)
+	}
+}
+
+func swigluLoop(y, gate, up []float32) {
+	for i := range y {
+		e := exp32(-gate[i])
+		y[i] = gate[i] / (1 + e) * up[i]
+	}
+}
+
+// swigluGradLoop: s = sigmoid(g): dg = dy u s (1 + g (1-s)), du = dy g s.
+func swigluGradLoop(dg, du, dy, gate, up []float32) {
+	for i := range dg {
+		x := gate[i]
+		w := up[i]
+		s := 1 / (1 + exp32(-x))
+		t := dy[i] * s
+		dg[i] = t * w * (1 + x*(1-s))
+		du[i] = t * x
+	}
+}
+
+// scoreExpLoop is attention's softmax for one key and a query a lane: p = e^(p - shift), added to total.
+func scoreExpLoop(p, total, shift []float32) {
+	for i := range p {
+		e := exp32(p[i] - shift[i])
+		p[i] = e
+		total[i] = total[i] + e
+	}
+}
+
+// scoreGradLoop is its derivative: p = e^(p - lse), ds = p (ds - delta).
+func scoreGradLoop(p, ds, lse, delta []float32) {
+	for i := range p {
+		e := exp32(p[i] - lse[i])
+		p[i] = e
+		ds[i] = e * (ds[i] - delta[i])
+	}
+}
+
+// raiseLoop is y = max(y, a).
+func raiseLoop(y, a []float32) {
+	for i := range y {
+		y[i] = max(y[i], a[i])
+	}
+}
+
+// adamwLoop updates w, m and v by the gradient times k. keep is 1 - lr·wd; r1 and r2 are the
+// inverses of the bias corrections.
+func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32) {
+	for i := range ow {
+		x := k * grad[i]
+		a := b1*m[i] + c1*x
+		b := b2*v[i] + c2*x*x
+		om[i] = a
+		ov[i] = b
+		ow[i] = keep*w[i] - lr*(a*r1)/(sqrt32(b*r2)+eps)
+	}
+}

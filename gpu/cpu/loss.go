@@ -1,0 +1,172 @@
+package cpu
+
+import (
+	"math"
+	"unsafe"
+
+	"stepflow/gpu"
+)
+
+// sumBlock is the number of terms summed in fp32 before fp64 takes over.
+const sumBlock = 256
+
+// logSumExp gives log sum_i exp x[i]; room is as long as sumBlock.
+func (v *variant) logSumExp(x, room []float32) float64 {
+	most := v.max(x)
+	var s float64
+	for i := 0; i < len(x); i += sumBlock {
+		part := x[i:min(i+sumBlock, len(x))]
+		s += float64(v.expSum(room[:len(part)], part, -most))
+	}
+	return float64(most) + math.Log(s)
+}
+
+func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
+	targets, nll, lse := l.i32(x.In[1]), l.f32(x.Out[0]), l.f32(x.Out[1])
+	n := x.In[0].Type.Shape.Cols()
+	logits := l.buffer(x.In[0])
+	d.reserve(0, n)
+	d.reserve(1, sumBlock)
+	body := &loop{body: func(w *worker, i int) {
+		for r := i * gpu.RowBlock; r < min(len(targets), (i+1)*gpu.RowBlock); r++ {
+			row := d.variant.get(logits, r*n, (r+1)*n, w.room[0])
+			z := d.variant.logSumExp(row, w.room[1])
+			lse[r], nll[r] = float32(z), 0
+			if t := targets[r]; t >= 0 {
+				nll[r] = float32(z - float64(row[t]))
+			}
+		}
+	}}
+	return func() { d.pool.run(body, blocksOf(len(targets), gpu.RowBlock)) }
+}
+
+func bindCrossEntropyGrad(d *Device, l *loaded, x *gpu.Launch) func() {
+	dnll, targets, lse := l.f32(x.In[0]), l.i32(x.In[2]), l.f32(x.In[3])
+	return d.rowwise(len(targets), x.In[1].Type.Shape.Cols(), l.buffers(x.Out), l.buffers(x.In[1:2]), func(r int, x [][]float32) {
+		d.variant.crossEntropyGrad(x[0], x[1], targets[r], dnll[r], lse[r])
+	})
+}
+
+// crossEntropyGrad is dx = (softmax(x) - onehot(target)) k, 0 for a target that is masked.
+func (v *variant) crossEntropyGrad(dx, x []float32, target int32, k, lse float32) {
+	if target < 0 {
+		clear(dx)
+		return
+	}
+	v.expScale(dx, x, -lse, k)
+	dx[target] -= k
+}
+
+// chunked is a loss whose logits are computed a chunk of rows at a time, in scratch, and with them
+// all that the backward pass needs: the logits of the whole batch are never in memory.
+type chunked struct {
+	d           *Device
+	x           *gpu.Launch
+	rows, chunk int
+	vocab       int
+	h, dh       buffer
+	scratch     []float32
+	nll, lse    []float32 // lse is nil in the backward pass, where nobody asks for it
+	dnll        []float32
+	targets     []int32
+	at, n       int // the chunk under way
+	logits      *product
+	input       *product // dh = dx w
+	weight      *product // dw += dxᵀ h
+	loss        loop
+	half        bool // dx is bf16: each row in the first half of its row of logits
+}
+
+func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
+	c := &chunked{d: d, x: x, scratch: l.f32(x.Scratch), nll: l.f32(x.Out[0])}
+	in := x.In
+	if x.Kernel == "linear_cross_entropy_grad" {
+		c.dnll, c.dh, in = l.f32(in[0]), l.buffer(x.Out[1]), in[1:]
+	} else {
+		c.lse = l.f32(x.Out[1])
+	}
+	h, w := l.matrix(in[0], false), l.matrix(in[1], false)
+	c.h, c.targets, c.vocab, c.rows = h.buffer, l.i32(in[2]), in[1].Type.Shape[0], in[0].Type.Shape.Rows()
+	c.chunk, c.half = min(x.Attrs.Chunk, c.rows), h.h != nil
+	width := in[0].Type.Shape.Cols()
+	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer{f: c.scratch}, c.vocab, false})
+	c.loss.body = c.block
+	d.reserve(0, c.vocab)
+	d.reserve(1, sumBlock)
+	if c.dnll != nil {
+		dx := matrix{buffer{f: c.scratch}, c.vocab, false}
+		if c.half {
+			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.vocab, false}
+		}
+		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{c.dh, width, false})
+		if !x.Attrs.Frozen {
+			dw := l.buffer(x.Out[2])
+			c.weight = d.product(c.vocab, width, c.chunk, 1, dx.t(), h, output{dw, width, true})
+			before := dw.clear
+			switch {
+			case len(x.In) == 5 && x.In[4].Offset == x.Out[2].Offset:
+				before = func() {}
+			case len(x.In) == 5:
+				acc := l.buffer(x.In[4])
+				before = func() { dw.copy(acc) }
+			}
+			return func() {
+				before()
+				c.run()
+			}
+		}
+	}
+	return c.run
+}
+
+func (c *chunked) run() {
+	width := c.logits.k
+	for c.at = 0; c.at < c.rows; c.at += c.chunk {
+		c.n = min(c.chunk, c.rows-c.at)
+		h := c.h.sub(c.at*width, (c.at+c.n)*width)
+		c.logits.m, c.logits.a.buffer = c.n, h
+		c.logits.run()
+		c.d.pool.run(&c.loss, blocksOf(c.n, lossRows))
+		if c.input != nil {
+			c.input.m, c.input.c.buffer = c.n, c.dh.sub(c.at*width, (c.at+c.n)*width)
+			c.input.run()
+		}
+		if c.weight != nil {
+			c.weight.k, c.weight.b.buffer = c.n, h
+			c.weight.run()
+		}
+	}
+}
+
+// lossRows is the number of rows of logits a task takes.
+const lossRows = 8
+
+// block turns rows of logits into losses and, in the backward pass, into their gradient.
+func (c *chunked) block(w *worker, i int) {
+	v := c.d.variant
+	for r := i * lossRows; r < min(c.n, (i+1)*lossRows); r++ {
+		row, t := c.scratch[r*c.vocab:(r+1)*c.vocab], c.targets[c.at+r]
+		z := v.logSumExp(row, w.room[1])
+		c.nll[c.at+r] = 0
+		if t >= 0 {
+			c.nll[c.at+r] = float32(z - float64(row[t]))
+		}
+		if c.dnll == nil {
+			c.lse[c.at+r] = float32(z)
+			continue
+		}
+		dx := row
+		if c.half {
+			dx = w.room[0][:c.vocab]
+		}
+		v.crossEntropyGrad(dx, row, t, c.dnll[c.at+r], float32(z))
+		if c.half {
+			v.narrow(halves(row)[:c.vocab], dx)
+		}
+	}
+}
+
+// halves sees float32 memory as twice as many bf16.
+func halves(f []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(f))), 2*len(f))
+}

@@ -1,0 +1,196 @@
+// Package probe measures a device kernel by kernel: each runs alone, on operands as large as a
+// training step's, and its time is set against the rates of the device.
+package probe
+
+import (
+	"fmt"
+	"time"
+
+	"stepflow/gpu"
+)
+
+// Case is one launch to measure.
+type Case struct {
+	Name   string // what it is in a training step
+	Kernel string
+	Attrs  gpu.Attrs
+	In     []gpu.Type
+}
+
+// Result is what a case took.
+type Result struct {
+	Case
+	FLOPs, Bytes int64
+	Seconds      float64 // the fastest run
+}
+
+// GFLOPs is the rate in GFLOP/s.
+func (r Result) GFLOPs() float64 { return float64(r.FLOPs) / r.Seconds / 1e9 }
+
+// GBs is the rate in GB/s, every operand counted once.
+func (r Result) GBs() float64 { return float64(r.Bytes) / r.Seconds / 1e9 }
+
+// Shapes sizes the cases: a LLaMA layer's.
+type Shapes struct {
+	Batch, Seq, Hidden, Intermediate, Heads, KVHeads, Vocab, Rank int
+}
+
+// Tokens is the number of rows of most operands.
+func (s Shapes) Tokens() int { return s.Batch * s.Seq }
+
+// Cases lists the hot kernels of a training step with weights and activations of type t.
+func Cases(s Shapes, t gpu.DType) []Case {
+	f := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: t} }
+	f32 := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: gpu.F32} }
+	i32 := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: gpu.I32} }
+	n, h, m, d := s.Tokens(), s.Hidden, s.Intermediate, s.Hidden/s.Heads
+	x, wide := f(s.Batch, s.Seq, h), f(s.Batch, s.Seq, m)
+	kv, heads := f(s.Batch, s.Seq, d*s.KVHeads), gpu.Attrs{Heads: s.Heads, KVHeads: s.KVHeads}
+	lse, seg := f32(s.Batch, s.Heads, s.Seq), i32(s.Batch, s.Seq)
+	nt, nn, tn := gpu.Attrs{TransB: true, Alpha: 1}, gpu.Attrs{Alpha: 1}, gpu.Attrs{TransA: true, Alpha: 1}
+	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
+	update := Case{"update", "adamw", adamw, []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+	if t != gpu.F32 {
+		update = Case{"update", "adamw_master", adamw, []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+	}
+	return []Case{
+		{"attention projection", "matmul", nt, []gpu.Type{x, f(h, h)}},
+		{"projection with residual", "matmul", nt, []gpu.Type{wide, f(h, m), x}},
+		{"gate projection", "matmul", nt, []gpu.Type{x, f(m, h)}},
+		{"its input gradient", "matmul", nn, []gpu.Type{wide, f(m, h)}},
+		{"its weight gradient", "matmul", tn, []gpu.Type{wide, x, f(m, h)}},
+		{"adapter, down", "matmul", nt, []gpu.Type{x, f(s.Rank, h)}},
+		{"adapter, up", "matmul", nt, []gpu.Type{f(s.Batch, s.Seq, s.Rank), f(m, s.Rank), wide}},
+		{"adapter, gradient of A", "matmul", tn, []gpu.Type{f(s.Batch, s.Seq, s.Rank), x, f(s.Rank, h)}},
+		{"adapter, gradient of B", "matmul", tn, []gpu.Type{wide, f(s.Batch, s.Seq, s.Rank), f(m, s.Rank)}},
+		{"attention", "attention", heads, []gpu.Type{x, kv, kv, seg}},
+		{"attention, backward", "attention_grad", heads, []gpu.Type{x, x, kv, kv, x, lse, seg}},
+		{"logits and loss", "linear_cross_entropy", gpu.Attrs{Chunk: 512}, []gpu.Type{x, f(s.Vocab, h), i32(s.Batch, s.Seq)}},
+		{"logits and loss, backward", "linear_cross_entropy_grad", gpu.Attrs{Chunk: 512}, []gpu.Type{f32(s.Batch, s.Seq), x, f(s.Vocab, h), i32(s.Batch, s.Seq), f(s.Vocab, h)}},
+		{"norm", "rmsnorm", gpu.Attrs{Eps: 1e-5}, []gpu.Type{x, f(h)}},
+		{"norm, input gradient", "rmsnorm_grad_x", gpu.Attrs{}, []gpu.Type{x, x, f(h), f32(n)}},
+		{"norm, gain gradient", "rmsnorm_grad_w", gpu.Attrs{}, []gpu.Type{x, x, f32(n)}},
+		{"rotary embedding", "rope", gpu.Attrs{Heads: s.Heads}, []gpu.Type{x, f32(s.Seq, d/2), f32(s.Seq, d/2)}},
+		{"activation", "swiglu", gpu.Attrs{}, []gpu.Type{wide, wide}},
+		{"activation, backward", "swiglu_grad", gpu.Attrs{}, []gpu.Type{wide, wide, wide}},
+		{"sum", "add", gpu.Attrs{}, []gpu.Type{x, x}},
+		{"embedding", "embedding", gpu.Attrs{}, []gpu.Type{seg, f(s.Vocab, h)}},
+		{"embedding, backward", "embedding_grad", gpu.Attrs{}, []gpu.Type{seg, x, f(s.Vocab, h)}},
+		{"gradient norm", "sum_squares", gpu.Attrs{}, []gpu.Type{f(m, h)}},
+		update,
+		{"zeroed gradient", "zero", gpu.Attrs{}, []gpu.Type{f(m, h)}},
+	}
+}
+
+// inPlace lists the kernels that in a step change an accumulator or a state where it is.
+var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true, "adamw_master": true, "zero": true}
+
+// Program lays a case out as a program of one launch.
+func (c Case) Program() (*gpu.Program, error) {
+	k := gpu.Lookup(c.Kernel)
+	if k == nil {
+		return nil, fmt.Errorf("probe: no kernel %s", c.Kernel)
+	}
+	out, err := k.Infer(c.Attrs, c.In)
+	if err != nil {
+		return nil, fmt.Errorf("probe: %s: %w", c.Kernel, err)
+	}
+	var at int64
+	place := func(t gpu.Type) gpu.Operand {
+		o := gpu.Operand{Offset: at, Type: t}
+		at += (o.Span() + 63) / 64 * 64
+		return o
+	}
+	l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward}
+	for _, t := range c.In {
+		l.In = append(l.In, place(t))
+	}
+	for i, t := range out {
+		o, shared := gpu.Operand{}, false
+		for _, p := range k.InPlace {
+			if p[0] == i && p[1] < len(c.In) && inPlace[c.Kernel] && t.Equal(c.In[p[1]]) {
+				o, shared = l.In[p[1]], true
+			}
+		}
+		if !shared {
+			o = place(t)
+		}
+		l.Out = append(l.Out, o)
+	}
+	if k.Scratch != nil {
+		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out)+3) / 4}, DType: gpu.F32})
+	}
+	l.FLOPs, l.Bytes = k.FLOPs(c.Attrs, c.In, out), gpu.Bytes(c.In, out)
+	return &gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "probe", Lo: 0, Hi: 1}}}, nil
+}
+
+// Open loads a case on a device with operands that are small numbers; ids and targets are rows of the
+// smallest table.
+func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
+	p, err := c.Program()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := d.Load(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, o := range p.Launches[0].In {
+		n := o.Type.Shape.Elems()
+		var b []byte
+		if o.Type.DType == gpu.I32 {
+			v := make([]int32, n)
+			if c.Kernel != "attention" && c.Kernel != "attention_grad" { // there they are documents: one
+				for j := range v {
+					v[j] = int32(j * 7919 % c.rows())
+				}
+			}
+			b = gpu.Int32Bytes(v)
+		} else {
+			v := make([]float32, n)
+			for j := range v {
+				v[j] = float32((j*31+i*17)%97+1) / 97
+			}
+			b = gpu.Float32Bytes(v, o.Type.DType)
+		}
+		if err := l.CopyIn(o, b); err != nil {
+			l.Close()
+			return nil, nil, err
+		}
+	}
+	return l, p, nil
+}
+
+// rows bounds the ids of a case: the rows of the table they point into.
+func (c Case) rows() int {
+	n := 1 << 30
+	for _, t := range c.In {
+		if len(t.Shape) == 2 && t.DType.IsFloat() {
+			n = min(n, t.Shape[0])
+		}
+	}
+	return n
+}
+
+// Measure runs a case for at least the time given, three times at least, and keeps the fastest run.
+func Measure(d gpu.Device, c Case, least time.Duration) (Result, error) {
+	l, p, err := c.Open(d)
+	if err != nil {
+		return Result{}, err
+	}
+	defer l.Close()
+	r := Result{Case: c, FLOPs: p.Launches[0].FLOPs, Bytes: p.Launches[0].Bytes}
+	for i, start := 0, time.Now(); i < 4 || time.Since(start) < least; i++ {
+		if err := l.Run(0, 1, true); err != nil {
+			return Result{}, err
+		}
+		t, err := l.Sync()
+		if err != nil {
+			return Result{}, err
+		}
+		if s := t[0].Duration.Seconds(); i > 0 && (r.Seconds == 0 || s < r.Seconds) {
+			r.Seconds = s
+		}
+	}
+	return r, nil
+}
