@@ -188,7 +188,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 		m = h.head(v, b*h.seq, last, h.kw, kv*h.dim, w.room[roomWide])
 		y.packA(w.room[roomV], m.t(), h.dim, last)
 		s, out := w.room[roomS], w.room[roomOut]
-		var most, total [maxNR]float32
+		most, total := &w.lane[1], &w.lane[2]
 		for bi := part; bi < blocks; bi += parts {
 			q0 := h.block(b, bi*nr)
 			keys := q0.i0 + q0.n - q0.p0
@@ -197,7 +197,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 				y.packB(w.room[roomQ], m.t(), h.dim, q0.n)
 				h.left(w.room[roomK][q0.p0*h.dim:], keys, h.dim, 0, h.dim, w.room[roomQ], s, h.scale)
 				q0.mask(s, nr, &lowest)
-				most, total = lowest, zeros
+				*most, *total = lowest, zeros
 				for j := 0; j < keys; j++ {
 					vv.raise(most[:nr], s[j*nr:(j+1)*nr])
 				}
@@ -243,7 +243,7 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 		clear(sumV)
 		s, ds, out := room[roomS], room[roomDS], room[roomOut]
 		wideQ, wideDO := out[h.dimA*nr:][:nr*h.dim], out[h.dimA*nr+nr*h.dim:][:nr*h.dim]
-		var norm, delta [maxNR]float32
+		norm, delta := &w.lane[1], &w.lane[2]
 		for i0 := 0; i0 < h.seq; i0 += nr {
 			q0 := h.block(b, i0)
 			keys := i0 + q0.n - q0.p0
@@ -253,7 +253,7 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 				om := h.head(o, r0, q0.n, h.qw, col, room[roomWide])
 				dom := h.head(do, r0, q0.n, h.qw, col, wideDO)
 				qm := h.head(q, r0, q0.n, h.qw, col, wideQ)
-				delta, norm = zeros, zeros
+				*delta, *norm = zeros, zeros
 				for c := 0; c < q0.n; c++ {
 					delta[c] = vv.dot(dom.f[c*dom.ld:][:h.dim], om.f[c*om.ld:][:h.dim])
 				}
@@ -282,8 +282,8 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 		}
 		for r := 0; r < h.seq; r++ {
 			at := (b*h.seq+r)*h.kw + kv*h.dim
-			vv.leave(output{buffer: dk}, at, sumK[r*h.dimB:][:h.dim])
-			vv.leave(output{buffer: dv}, at, sumV[r*h.dimB:][:h.dim])
+			vv.leave(w, output{buffer: dk}, at, sumK[r*h.dimB:][:h.dim])
+			vv.leave(w, output{buffer: dv}, at, sumV[r*h.dimB:][:h.dim])
 		}
 	}}
 	return func() { d.pool.run(body, h.batch*h.kv) }

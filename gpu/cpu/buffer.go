@@ -94,6 +94,7 @@ func narrowLoop(dst []uint16, src []float32) {
 type worker struct {
 	a    []float32 // packed rows of the left operand of a product
 	edge [maxMR * maxNR]float32
+	lane [3][maxNR]float32 // a value a lane
 	room [rooms][]float32
 	args [rooms][]float32 // operands of the loop under way
 }

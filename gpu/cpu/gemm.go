@@ -285,14 +285,14 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 			}
 			t.run(steps, ap, bp, unsafe.Pointer(&w.edge[0]), t.nr, store, alpha)
 			for r := 0; r < min(t.mr, m-i); r++ {
-				y.v.leave(c, (i+r)*c.ld+j, w.edge[r*t.nr:][:min(t.nr, n-j)])
+				y.v.leave(w, c, (i+r)*c.ld+j, w.edge[r*t.nr:][:min(t.nr, n-j)])
 			}
 		}
 	}
 }
 
 // leave stores or adds x at element at of c.
-func (v *variant) leave(c output, at int, x []float32) {
+func (v *variant) leave(w *worker, c output, at int, x []float32) {
 	if c.h == nil {
 		to := c.f[at:][:len(x)]
 		if c.add {
@@ -304,9 +304,8 @@ func (v *variant) leave(c output, at int, x []float32) {
 	}
 	to := c.h[at:][:len(x)]
 	if c.add {
-		var room [maxNR]float32
 		for len(x) > 0 {
-			old := room[:min(len(x), maxNR)]
+			old := w.lane[0][:min(len(x), maxNR)]
 			v.widen(old, to[:len(old)])
 			v.add(old, old, x[:len(old)])
 			v.narrow(to[:len(old)], old)

@@ -10,15 +10,19 @@ import (
 // sumBlock is the number of terms summed in fp32 before fp64 takes over.
 const sumBlock = 256
 
-// logSumExp gives log sum_i exp x[i]; room is as long as sumBlock.
+// logSumExp gives log sum_i exp x[i] in one pass: each block's sum is relative to the largest element
+// so far (Milakov & Gimelshein 2018, alg. 3). room is as long as sumBlock.
 func (v *variant) logSumExp(x, room []float32) float64 {
-	most := v.max(x)
-	var s float64
+	most, s := math.Inf(-1), 0.0
 	for i := 0; i < len(x); i += sumBlock {
 		part := x[i:min(i+sumBlock, len(x))]
-		s += float64(v.expSum(room[:len(part)], part, -most))
+		if m := float64(v.max(part)); m > most {
+			s *= math.Exp(most - m)
+			most = m
+		}
+		s += float64(v.expSum(room[:len(part)], part, -float32(most)))
 	}
-	return float64(most) + math.Log(s)
+	return most + math.Log(s)
 }
 
 func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {

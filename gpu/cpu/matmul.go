@@ -64,9 +64,9 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		to.add = to.add || p.pc > 0
 		p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
 	}
-	p.round.body = func(_ *worker, i int) {
+	p.round.body = func(w *worker, i int) {
 		for r := i * gpu.RowBlock; r < min(p.m, (i+1)*gpu.RowBlock); r++ {
-			d.variant.leave(p.c, r*p.c.ld+p.jc, d.sums[r*p.width:][:p.nc])
+			d.variant.leave(w, p.c, r*p.c.ld+p.jc, d.sums[r*p.width:][:p.nc])
 		}
 	}
 	return p
