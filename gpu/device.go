@@ -38,8 +38,11 @@ type Device interface {
 	Caps() Caps
 	// Load checks the program and allocates its arena, and nothing else, zeroed.
 	Load(*Program) (Loaded, error)
-	// PeakFLOPs is the measured rate of large matrix products in FLOP/s; measured on the first call.
-	PeakFLOPs() float64
+	// PeakFLOPs is the rate of large matrix products of one element type, in FLOP/s, as measured on
+	// the first call; 0 for a device without a speed worth naming.
+	PeakFLOPs(DType) float64
+	// Bandwidth is the rate of a large copy in bytes/s, read and written, measured on the first call.
+	Bandwidth() float64
 	Close() error
 }
 

@@ -212,9 +212,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		if err := computes(r.device.Caps(), a.Stage); err != nil { // a deferred one was not known before
 			return err
 		}
-		if r.peak == 0 {
-			r.peak = r.device.PeakFLOPs()
-		}
+		r.peak = r.device.PeakFLOPs(a.Stage.DType)
 	}
 	if err := r.record(a, entry); err != nil {
 		return err

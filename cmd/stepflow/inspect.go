@@ -15,6 +15,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
+	"stepflow/gpu"
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
@@ -287,12 +288,12 @@ func devicesCommand() command {
 			}
 			defer d.Close()
 			c := d.Caps()
-			peak := d.PeakFLOPs()
+			peak, half := d.PeakFLOPs(gpu.F32), d.PeakFLOPs(gpu.BF16)
 			if a.json {
-				a.line([]map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak, "precision": []string{"fp32", "bf16"}}})
+				a.line([]map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak, "peak_flops_bf16": half, "bandwidth": d.Bandwidth(), "precision": []string{"fp32", "bf16"}}})
 				return exitOK
 			}
-			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s, fp32 and bf16, %sFLOP/s measured in fp32\n", c.Name, c.Threads, dsl.FormatBytes(c.Memory), count(peak))
+			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s; measured: %sFLOP/s in fp32, %sFLOP/s in bf16, %sB/s\n", c.Name, c.Threads, dsl.FormatBytes(c.Memory), count(peak), count(half), count(d.Bandwidth()))
 			fmt.Fprintln(a.stdout, "cuda  not in this binary")
 			return exitOK
 		}}

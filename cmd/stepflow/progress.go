@@ -98,7 +98,7 @@ func (p *progress) step(e runtime.Event) {
 	}
 	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s", m.Step, e.Steps, count(float64(m.Tokens)), loss, m.LearningRate, count(perSecond))
 	if m.MFU > 0 {
-		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s", 100*m.MFU, count(e.Peak))
+		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU, count(e.Peak))
 	}
 	text += fmt.Sprintf("  %s  ETA %s", dsl.FormatBytes(e.Memory), duration(eta))
 	if !p.live {

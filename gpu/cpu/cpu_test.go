@@ -276,8 +276,9 @@ func BenchmarkKernels(b *testing.B) {
 				defer l.Close()
 				b.ReportAllocs()
 				b.SetBytes(p.Launches[0].Bytes)
-				for b.Loop() {
-					if err := l.Run(0, 1, false); err != nil {
+				for i := 0; b.Loop(); i++ {
+					at := i % len(p.Launches)
+					if err := l.Run(at, at+1, false); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -7,11 +7,11 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"stepflow/gpu"
@@ -26,8 +26,9 @@ type Device struct {
 	variant *variant
 	shared  []float32 // packed columns of the right operand of a product
 	sums    []float32 // beside a bf16 result whose product is cut along k
-	peak    float64
-	once    sync.Once
+
+	peak      map[gpu.DType]float64 // measured
+	bandwidth float64
 }
 
 var _ gpu.Device = (*Device)(nil)
@@ -41,7 +42,7 @@ func Open(threads int, isa string) (*Device, error) {
 	}
 	for i := range variants {
 		if v := &variants[i]; isa == "" || v.name == isa {
-			d := &Device{pool: newPool(threads), variant: v, shared: make([]float32, (blockN+maxNR)*blockSteps)}
+			d := &Device{pool: newPool(threads), variant: v, peak: map[gpu.DType]float64{}, shared: make([]float32, (blockN+maxNR)*blockSteps)}
 			for _, w := range d.pool.workers {
 				w.a = make([]float32, (blockM+maxMR)*blockSteps)
 			}
@@ -72,22 +73,49 @@ func PlanCaps() gpu.Caps {
 	return gpu.Caps{Kind: "cpu", Name: processor(), Memory: memory(), Alignment: Alignment, DTypes: dtypes}
 }
 
-// PeakFLOPs measures a product of 768³ once and gives its rate in FLOP/s, the best of several runs.
-func (d *Device) PeakFLOPs() float64 {
-	d.once.Do(func() {
-		const n = 768
-		a, b, c := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
-		for i := range a {
-			a[i], b[i] = float32(i%7), float32(i%5)
+// PeakFLOPs measures a product of 1344x512x512, whole tiles that lie in the caches, and gives its rate
+// in FLOP/s, the best of several runs.
+func (d *Device) PeakFLOPs(t gpu.DType) float64 {
+	if d.peak[t] == 0 {
+		const m, n = 1344, 512
+		matrixOf := func(rows int) buffer {
+			if t == gpu.BF16 {
+				return buffer{h: make([]uint16, rows*n)}
+			}
+			return buffer{f: make([]float32, rows*n)}
 		}
-		p := d.product(n, n, n, 1, matrix{buffer{f: a}, n, false}, matrix{buffer{f: b}, n, false}, output{buffer{f: c}, n, false})
-		for i := 0; i < 12; i++ {
-			start := time.Now()
-			p.run()
-			d.peak = max(d.peak, 2*n*n*n/time.Since(start).Seconds())
+		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false}, output{matrixOf(m), n, false})
+		d.peak[t] = 2 * m * n * n / fastest(16, p.run)
+	}
+	return d.peak[t]
+}
+
+// Bandwidth measures a copy of 64 MiB, which no cache holds, and gives bytes read and written a second,
+// the best of several runs.
+func (d *Device) Bandwidth() float64 {
+	if d.bandwidth == 0 {
+		const n = 16 << 20
+		from, to := make([]float32, n), make([]float32, n)
+		l := &loop{body: func(_ *worker, i int) {
+			at := i * gpu.SumBlock
+			copy(to[at:at+gpu.SumBlock], from[at:at+gpu.SumBlock])
+		}}
+		d.bandwidth = 8 * n / fastest(6, func() { d.pool.run(l, n/gpu.SumBlock) })
+	}
+	return d.bandwidth
+}
+
+// fastest is the least time of several runs in seconds, one more to warm up.
+func fastest(runs int, f func()) float64 {
+	best := math.Inf(1)
+	for i := 0; i <= runs; i++ {
+		start := time.Now()
+		f()
+		if s := time.Since(start).Seconds(); i > 0 {
+			best = min(best, s)
 		}
-	})
-	return d.peak
+	}
+	return best
 }
 
 // Close stops the pool.

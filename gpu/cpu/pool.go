@@ -25,9 +25,13 @@ type loop struct {
 	open atomic.Int64 // iterations that have not ended
 }
 
-// spins bounds how often an idle worker looks for work before it sleeps: some tens of microseconds,
-// so that a training step, whose launches follow each other closely, never waits for a wake-up.
-const spins = 2000
+// An idle worker looks for work this often before it sleeps: some tens of microseconds, so that a
+// training step, whose launches follow each other closely, never waits for a wake-up. Every so often
+// it leaves its processor to whoever waits for one.
+const (
+	spins = 2000
+	yield = 16
+)
 
 func newPool(threads int) *pool {
 	p := &pool{quit: make(chan struct{})}
@@ -49,8 +53,8 @@ func (p *pool) work(own *worker, wake chan struct{}) {
 	for {
 		e := p.epoch.Load()
 		for i := 0; e == last && i < spins; i++ {
-			if i%16 == 15 {
-				runtime.Gosched() // leaves the processor to whoever waits for it
+			if i%yield == yield-1 {
+				runtime.Gosched()
 			}
 			e = p.epoch.Load()
 		}
@@ -99,8 +103,10 @@ func (p *pool) run(l *loop, n int) {
 		}
 	}
 	l.take(p.workers[0])
-	for l.open.Load() != 0 {
-		runtime.Gosched()
+	for i := 1; l.open.Load() != 0; i++ {
+		if i%yield == 0 {
+			runtime.Gosched()
+		}
 	}
 }
 

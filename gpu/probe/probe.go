@@ -4,6 +4,7 @@ package probe
 
 import (
 	"fmt"
+	"sort"
 	"time"
 
 	"stepflow/gpu"
@@ -21,7 +22,7 @@ type Case struct {
 type Result struct {
 	Case
 	FLOPs, Bytes int64
-	Seconds      float64 // the fastest run
+	Seconds      float64 // median of the runs
 }
 
 // GFLOPs is the rate in GFLOP/s.
@@ -37,6 +38,25 @@ type Shapes struct {
 
 // Tokens is the number of rows of most operands.
 func (s Shapes) Tokens() int { return s.Batch * s.Seq }
+
+// Check tells whether the sizes belong together.
+func (s Shapes) Check() error {
+	for _, x := range []struct {
+		name string
+		n    int
+	}{{"batch", s.Batch}, {"sequence", s.Seq}, {"hidden", s.Hidden}, {"intermediate", s.Intermediate}, {"heads", s.Heads}, {"kv-heads", s.KVHeads}, {"vocab", s.Vocab}, {"rank", s.Rank}} {
+		if x.n < 1 {
+			return fmt.Errorf("%s is %d: it is at least 1", x.name, x.n)
+		}
+	}
+	if s.Hidden%s.Heads != 0 || s.Hidden/s.Heads%2 != 0 {
+		return fmt.Errorf("hidden %d is not a multiple of heads %d, or a head's channels are not even", s.Hidden, s.Heads)
+	}
+	if s.Heads%s.KVHeads != 0 {
+		return fmt.Errorf("heads %d is not a multiple of kv-heads %d", s.Heads, s.KVHeads)
+	}
+	return nil
+}
 
 // Cases lists the hot kernels of a training step with weights and activations of type t.
 func Cases(s Shapes, t gpu.DType) []Case {
@@ -85,7 +105,7 @@ func Cases(s Shapes, t gpu.DType) []Case {
 // inPlace lists the kernels that in a step change an accumulator or a state where it is.
 var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true, "adamw_master": true, "zero": true}
 
-// Program lays a case out as a program of one launch.
+// Program lays a case out as a program of equal launches, each with operands of its own.
 func (c Case) Program() (*gpu.Program, error) {
 	k := gpu.Lookup(c.Kernel)
 	if k == nil {
@@ -101,28 +121,40 @@ func (c Case) Program() (*gpu.Program, error) {
 		at += (o.Span() + 63) / 64 * 64
 		return o
 	}
-	l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward}
-	for _, t := range c.In {
-		l.In = append(l.In, place(t))
-	}
-	for i, t := range out {
-		o, shared := gpu.Operand{}, false
-		for _, p := range k.InPlace {
-			if p[0] == i && p[1] < len(c.In) && inPlace[c.Kernel] && t.Equal(c.In[p[1]]) {
-				o, shared = l.In[p[1]], true
+	bytes := gpu.Bytes(c.In, out)
+	p := &gpu.Program{}
+	for n := min(max(cold/bytes, 1), mostCopies); n > 0; n-- {
+		l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward, FLOPs: k.FLOPs(c.Attrs, c.In, out), Bytes: bytes}
+		for _, t := range c.In {
+			l.In = append(l.In, place(t))
+		}
+		for i, t := range out {
+			o, shared := gpu.Operand{}, false
+			for _, p := range k.InPlace {
+				if p[0] == i && p[1] < len(c.In) && inPlace[c.Kernel] && t.Equal(c.In[p[1]]) {
+					o, shared = l.In[p[1]], true
+				}
 			}
+			if !shared {
+				o = place(t)
+			}
+			l.Out = append(l.Out, o)
 		}
-		if !shared {
-			o = place(t)
+		if k.Scratch != nil {
+			l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out)+3) / 4}, DType: gpu.F32})
 		}
-		l.Out = append(l.Out, o)
+		p.Launches = append(p.Launches, l)
 	}
-	if k.Scratch != nil {
-		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out)+3) / 4}, DType: gpu.F32})
-	}
-	l.FLOPs, l.Bytes = k.FLOPs(c.Attrs, c.In, out), gpu.Bytes(c.In, out)
-	return &gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "probe", Lo: 0, Hi: 1}}}, nil
+	p.ArenaBytes, p.Segments = at, []gpu.Segment{{Name: "probe", Lo: 0, Hi: len(p.Launches)}}
+	return p, nil
 }
+
+// cold is the memory that the copies of a case take, so that each run finds its operands where a
+// training step finds them: out of the caches. Copies beyond mostCopies would make little difference.
+const (
+	cold       = 128 << 20
+	mostCopies = 64
+)
 
 // Open loads a case on a device with operands that are small numbers; ids and targets are rows of the
 // smallest table.
@@ -135,10 +167,10 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for i, o := range p.Launches[0].In {
-		n := o.Type.Shape.Elems()
+	for i, t := range c.In {
+		n := t.Shape.Elems()
 		var b []byte
-		if o.Type.DType == gpu.I32 {
+		if t.DType == gpu.I32 {
 			v := make([]int32, n)
 			if c.Kernel != "attention" && c.Kernel != "attention_grad" { // there they are documents: one
 				for j := range v {
@@ -151,11 +183,13 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 			for j := range v {
 				v[j] = float32((j*31+i*17)%97+1) / 97
 			}
-			b = gpu.Float32Bytes(v, o.Type.DType)
+			b = gpu.Float32Bytes(v, t.DType)
 		}
-		if err := l.CopyIn(o, b); err != nil {
-			l.Close()
-			return nil, nil, err
+		for _, x := range p.Launches {
+			if err := l.CopyIn(x.In[i], b); err != nil {
+				l.Close()
+				return nil, nil, err
+			}
 		}
 	}
 	return l, p, nil
@@ -172,7 +206,7 @@ func (c Case) rows() int {
 	return n
 }
 
-// Measure runs a case for at least the time given, three times at least, and keeps the fastest run.
+// Measure runs a case for at least the time given, five times at least, and gives the median.
 func Measure(d gpu.Device, c Case, least time.Duration) (Result, error) {
 	l, p, err := c.Open(d)
 	if err != nil {
@@ -180,17 +214,21 @@ func Measure(d gpu.Device, c Case, least time.Duration) (Result, error) {
 	}
 	defer l.Close()
 	r := Result{Case: c, FLOPs: p.Launches[0].FLOPs, Bytes: p.Launches[0].Bytes}
-	for i, start := 0, time.Now(); i < 4 || time.Since(start) < least; i++ {
-		if err := l.Run(0, 1, true); err != nil {
+	var times []float64
+	for i, start := 0, time.Now(); i < 8 || time.Since(start) < least; i++ {
+		at := i % len(p.Launches)
+		if err := l.Run(at, at+1, true); err != nil {
 			return Result{}, err
 		}
 		t, err := l.Sync()
 		if err != nil {
 			return Result{}, err
 		}
-		if s := t[0].Duration.Seconds(); i > 0 && (r.Seconds == 0 || s < r.Seconds) {
-			r.Seconds = s
+		if i >= 3 {
+			times = append(times, t[0].Duration.Seconds())
 		}
 	}
+	sort.Float64s(times)
+	r.Seconds = times[len(times)/2]
 	return r, nil
 }

@@ -26,7 +26,10 @@ func (*Device) Caps() gpu.Caps {
 }
 
 // PeakFLOPs is 0: the reference has no speed worth naming.
-func (*Device) PeakFLOPs() float64 { return 0 }
+func (*Device) PeakFLOPs(gpu.DType) float64 { return 0 }
+
+// Bandwidth is 0 too.
+func (*Device) Bandwidth() float64 { return 0 }
 
 // Close does nothing.
 func (*Device) Close() error { return nil }
