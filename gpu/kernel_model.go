@@ -138,7 +138,7 @@ func init() {
 		Kernel{Name: "linear_cross_entropy", Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time (inputs h, w, targets)",
 			FLOPs: func(_ Attrs, in, _ []Type) int64 { return logits(in[0], in[1]) * int64(2*in[0].Shape.Cols()+4) },
 			Scratch: func(a Attrs, in, _ []Type) int64 {
-				return 4 * int64(min(a.Chunk, in[0].Shape.Rows())) * int64(LogitsStride(in[1].Shape.Rows()))
+				return 4 * int64(min(a.Chunk, in[0].Shape.Rows())) * int64(in[1].Shape.Rows())
 			},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 3, 3); err != nil {
@@ -159,7 +159,7 @@ func init() {
 				return logits(in[1], in[2]) * int64(products*in[1].Shape.Cols()+8)
 			},
 			Scratch: func(a Attrs, in, _ []Type) int64 {
-				return 4 * int64(min(a.Chunk, in[1].Shape.Rows())) * int64(LogitsStride(in[2].Shape.Rows()))
+				return 4 * int64(min(a.Chunk, in[1].Shape.Rows())) * int64(in[2].Shape.Rows())
 			},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 4, 5); err != nil {
@@ -184,10 +184,6 @@ func init() {
 			}},
 	)
 }
-
-// LogitsStride is the distance between rows of logits in scratch: a vocabulary is often a multiple of
-// a power of two, and rows so far apart fall on the same places of a cache.
-func LogitsStride(vocab int) int { return vocab + 16 }
 
 // logits counts the elements of h wᵀ.
 func logits(h, w Type) int64 { return int64(h.Shape.Rows()) * int64(w.Shape.Rows()) }

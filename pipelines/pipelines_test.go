@@ -60,6 +60,35 @@ func TestPaper(t *testing.T) {
 	}
 }
 
+// TestArena holds the arena of every stage that is shipped to 5 % above the most bytes alive at once,
+// which no placement can beat.
+func TestArena(t *testing.T) {
+	for _, path := range []string{"quickstart", "paper", "../bench/step"} {
+		for _, caps := range []gpu.Caps{{Kind: "cpu", Alignment: 64}, {Kind: "cuda", Alignment: 512}} {
+			var vars []string
+			if path == "quickstart" {
+				vars = []string{"compare=true"}
+			}
+			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Vars: vars}, StateDir: t.TempDir(), Caps: caps})
+			if diags.HasErrors() {
+				t.Fatalf("%s: %v", path, diags)
+			}
+			stages := 0
+			for _, a := range p.Actions {
+				if s := a.Stage; s != nil {
+					stages++
+					if gap := float64(s.Figures.Peak)/float64(s.Figures.LowerBound) - 1; gap > 0.05 || gap < 0 {
+						t.Errorf("%s, %s: the arena is %.2f %% above its lower bound", path, a.Addr, 100*gap)
+					}
+				}
+			}
+			if stages == 0 {
+				t.Errorf("%s plans no stage", path)
+			}
+		}
+	}
+}
+
 func BenchmarkPlanPaper(b *testing.B) {
 	dir := b.TempDir()
 	for i := 0; i < b.N; i++ {

@@ -37,6 +37,7 @@ variable "nonfinite" { default = "stop" }
 variable "every" { default = 2 }
 variable "freeze" { default = ["inherited"] }
 variable "recompute" { default = "none" }
+variable "sequence" { default = 12 }
 
 data "jsonl" "d" {
   source              = "d.jsonl"
@@ -82,7 +83,7 @@ stage "one" {
     data             = data.jsonl.d
     tokenizer        = tokenizer.bpe.t
     optimizer        = optimizer.adamw.o
-    sequence_length  = 12
+    sequence_length  = var.sequence
     batch_size       = 4
     micro_batch_size = var.micro
     activation_checkpointing = var.recompute
@@ -109,7 +110,7 @@ stage "two" {
     data             = data.jsonl.d
     tokenizer        = tokenizer.bpe.t
     optimizer        = optimizer.adamw.o
-    sequence_length  = 12
+    sequence_length  = var.sequence
     batch_size       = 4
     micro_batch_size = var.micro
     activation_checkpointing = var.recompute
@@ -366,6 +367,16 @@ func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
 	}
 }
 
+// find gives the action of a block.
+func find(p *Plan, name string) *Action {
+	for _, a := range p.Actions {
+		if a.Addr.String() == name {
+			return a
+		}
+	}
+	return nil
+}
+
 func TestPlanSaysWhy(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)
@@ -373,15 +384,6 @@ func TestPlanSaysWhy(t *testing.T) {
 	p := planOf(t, dir)
 	if p.Changes() {
 		t.Fatal("nothing changed, yet something is to run")
-	}
-	find := func(p *Plan, name string) *Action {
-		for _, a := range p.Actions {
-			if a.Addr.String() == name {
-				return a
-			}
-		}
-		t.Fatalf("no action %s", name)
-		return nil
 	}
 	p = planOf(t, dir, "every=1") // saving more often changes no result
 	if p.Changes() {

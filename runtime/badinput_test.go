@@ -44,8 +44,10 @@ func TestBadInput(t *testing.T) {
 		{"budget", `output "loss"`, "memory_plan \"x\" {\n model = model.llama.m\n budget = \"1 KiB\"\n}\noutput \"m\" { value = memory_plan.x.layers }\noutput \"loss\"", []string{"Budget too small", "The least is", "bytes"}},
 		{"stages", `output "loss"`, "memory_plan \"x\" {\n model = model.llama.m\n stages = 9\n}\noutput \"m\" { value = memory_plan.x.layers }\noutput \"loss\"", []string{"Impossible split", "5 layers cannot be trained in 9 stages"}},
 		{"vocabulary", "vocab_size              = 272", "vocab_size              = 269", []string{"Vocabulary too small", "270"}},
+		{"micro", "micro_batch_size = var.micro", "micro_batch_size = \"some\"", []string{`micro_batch_size is "some": it takes a whole number of sequences of at least 1, or "auto"`}},
+		{"half", "micro_batch_size = var.micro", "micro_batch_size = 2.5", []string{`micro_batch_size is "2.5": it takes a whole number`}},
 		{"batch", "micro_batch_size = var.micro", "micro_batch_size = 3", []string{"batch_size 4 is not a multiple of micro_batch_size 3"}},
-		{"sequence", "sequence_length  = 12", "sequence_length  = 33", []string{"sequence_length 33 is larger than the model's max_position_embeddings 32"}},
+		{"sequence", "sequence_length  = var.sequence", "sequence_length  = 33", []string{"sequence_length 33 is larger than the model's max_position_embeddings 32"}},
 		{"zero tokens", "steps            = var.steps", "tokens           = 0", []string{"tokens is 0"}},
 		{"less than a batch", "steps            = var.steps", "tokens           = 20", []string{"Less than one batch"}},
 		{"two horizons", "steps            = var.steps", "steps = 3\n tokens = 500", []string{"exactly one of tokens, steps and flops"}},
@@ -140,6 +142,68 @@ func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 	}
 	if s := stage(none.Figures.Peak, "auto"); s.Recompute != 0 {
 		t.Error("layers are recomputed where all fits")
+	}
+}
+
+// What a smaller device makes the planner give up, in its order: rows of logits, then sequences.
+func TestBudgetChoosesChunkAndMicroBatch(t *testing.T) {
+	dir := pipeline(t)
+	stage := func(memory int64, vars ...string) *Stage {
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: append(vars, "sequence=32")}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		if diags.HasErrors() {
+			t.Fatal(diags.Errs())
+		}
+		return find(p, "stage.one").Stage
+	}
+	all := stage(0, "micro=auto")
+	if all.Micro != 4 || all.Chunk != 4*32 {
+		t.Fatalf("without a limit a micro-batch has %d sequences and %d rows of logits, want all 4 and 128", all.Micro, all.Chunk)
+	}
+	if s := stage(all.Figures.Peak-1, "micro=4"); s.Chunk != 64 || s.Micro != 4 || s.Figures.Peak >= all.Figures.Peak {
+		t.Errorf("a byte less leaves %d rows of logits, %d sequences, %d bytes", s.Chunk, s.Micro, s.Figures.Peak)
+	}
+	chunked := stage(all.Figures.Peak-1, "micro=auto")
+	if chunked.Micro != 4 {
+		t.Errorf("sequences were given up before rows of logits: %d", chunked.Micro)
+	}
+	last := chunked.Figures.Peak
+	for _, want := range []int{2, 1} {
+		s := stage(last-1, "micro=auto")
+		if s.Micro != want || s.Figures.Peak >= last {
+			t.Errorf("below %d bytes a micro-batch has %d sequences and takes %d bytes, want %d sequences", last, s.Micro, s.Figures.Peak, want)
+		}
+		last = s.Figures.Peak
+	}
+	if s := stage(last-1, "micro=auto", "recompute=auto"); s.Micro != 1 || s.Recompute != 1 {
+		t.Errorf("below one sequence %d layers are computed again, with %d sequences", s.Recompute, s.Micro)
+	}
+	if a, b := stage(0, "micro=auto"), stage(0, "micro=4"); a.Addr != b.Addr || a.Figures.Peak != b.Figures.Peak {
+		t.Error("auto plans another stage than the number it finds")
+	}
+}
+
+// TestAutoMicroBatchTrains runs with "auto" on a device where only some of the batch fits.
+func TestAutoMicroBatchTrains(t *testing.T) {
+	d := cpuDevice(t, 2)
+	content := map[string]string{}
+	for _, micro := range []string{"auto", "2"} {
+		dir := pipeline(t)
+		caps := d.Caps()
+		caps.Memory = find(planOf(t, dir, "micro=4"), "stage.one").Stage.Figures.Peak - 1
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: []string{"micro=" + micro}}, Caps: caps})
+		if diags.HasErrors() {
+			t.Fatal(diags.Errs())
+		}
+		for _, name := range []string{"stage.one", "stage.two"} {
+			if s := find(p, name).Stage; s.Micro != 2 {
+				t.Fatalf("%s: a micro-batch has %d sequences, want 2", name, s.Micro)
+			}
+		}
+		must(t, applyOn(t, d, p))
+		content[micro] = contents(t, dir)["stage.one"] + contents(t, dir)["stage.two"]
+	}
+	if content["auto"] != content["2"] {
+		t.Error("auto, where it chose 2, trains another model than 2")
 	}
 }
 

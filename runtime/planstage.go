@@ -42,7 +42,7 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
 	}
 	if s.AutoMicro { // what was made depends on it, and it on the device
-		a.hashed["train.micro_batch_size"] = strconv.Itoa(s.Micro)
+		a.hashed["train.micro_batch_size"] = dsl.Show(cty.StringVal(strconv.Itoa(s.Micro)))
 	}
 	if diags := p.stageSteps(s, d); diags.HasErrors() {
 		return nil, diags
@@ -62,12 +62,13 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps))}, nil
 }
 
-// chunkBytes is what the logits in memory at a time take, unless the device has less to give: more
-// makes no product faster.
-const chunkBytes = 64 << 20
-
-// leastChunk is the number of rows of logits below which products waste the device.
-const leastChunk = 64
+// Rows of logits in memory at a time: as many as a cache holds, but enough for the products with
+// them to be efficient; where the device has less to give, down to leastChunk.
+const (
+	chunkBytes = 8 << 20
+	usualChunk = 256
+	leastChunk = 64
+)
 
 // compile makes the stage's program. Where it does not fit the device it gives up, in this order,
 // what costs nothing and what costs most: rows of logits, sequences of a micro-batch when their
@@ -120,10 +121,9 @@ func (p *planner) chunked(s *Stage) (err error) {
 	}
 }
 
-// chunkRows is the number of rows of logits that chunkBytes hold: a multiple of leastChunk, unless
-// all rows are fewer.
+// chunkRows is the number of rows of logits in memory where memory allows it.
 func chunkRows(rows, vocab int) int {
-	return min(rows, max(leastChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
+	return min(rows, max(usualChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
 }
 
 // divisorsOf lists the divisors of n in order.

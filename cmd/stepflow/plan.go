@@ -146,6 +146,12 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
 	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
 	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
+	if s.AutoMicro {
+		fmt.Fprintf(w, "      micro-batch %s of %d at a time, the most that fit\n", plural(s.Micro, "sequence"), s.Batch)
+	}
+	if s.Chunk < s.Micro*s.Seq {
+		fmt.Fprintf(w, "      logits      of %d tokens at a time\n", s.Chunk)
+	}
 	if f.RecomputeFLOPs > 0 {
 		fmt.Fprintf(w, "      recompute   %s in the backward pass, %sFLOP a step on top (%.1f %%)\n", plural(s.Recompute, "layer"), count(float64(f.RecomputeFLOPs)), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}

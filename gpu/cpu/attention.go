@@ -27,7 +27,7 @@ type heads struct {
 
 func newHeads(d *Device, l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
 	s := q.Type.Shape
-	h := &heads{d: d, y: d.variant.layout(maxMR+1, maxNR+1, false), batch: s[0], seq: s[1], n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
+	h := &heads{d: d, y: d.variant.layout(maxMR+1, maxNR+1, q.Type.DType == gpu.BF16), batch: s[0], seq: s[1], n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
 	h.kw = h.dim * h.kv
 	h.scale = float32(1 / math.Sqrt(float64(h.dim)))
 	if len(seg) == 1 {
@@ -85,35 +85,40 @@ var zeros, lowest = func() (z, l [maxNR]float32) {
 	return z, l
 }()
 
-// left multiplies rows [0, m) of packed a, of which columns from at on are used, with one panel of
-// k rows: c [m in whole tiles, nr].
+// left multiplies packed a [m, depth] from column at on with one panel of k rows: c [m in whole tiles, nr].
 func (h *heads) left(a []float32, m, depth, at, k int, panel, c []float32, alpha float32) {
-	t := h.y.tile
+	t, steps := h.y.tile, h.y.steps(depth)
+	a = a[h.y.steps(at)*t.mr:]
 	for i := 0; i < m; i += t.mr {
-		t.at(k, a[i*depth+at*t.mr:], panel, c[i*t.nr:], t.nr, store, alpha)
+		t.at(h.y.steps(k), a[i*steps:], panel, c[i*t.nr:], t.nr, store, alpha)
 	}
 }
 
 // rows adds packed a [m,k] times packed b [k, dim] to c [m, dimB].
 func (h *heads) rows(m, k int, a, b, c []float32, alpha float32) {
-	t := h.y.tile
+	t, steps := h.y.tile, h.y.steps(k)
 	for i := 0; i < m; i += t.mr {
 		for j := 0; j < h.dim; j += t.nr {
-			t.at(k, a[i*k:], b[j*k:], c[i*h.dimB+j:], h.dimB, add, alpha)
+			t.at(steps, a[i*steps:], b[j*steps:], c[i*h.dimB+j:], h.dimB, add, alpha)
 		}
 	}
 }
 
-// head gives rows [r0, r0+n) of one head of x as a matrix of float32: in place, or widened into room.
-func (h *heads) head(x buffer, r0, n, width, col int, room []float32) matrix {
-	if x.h == nil {
-		return matrix{buffer{f: x.f[r0*width+col:]}, width, false}
+// head gives one head of x, from row r0 on.
+func head(x buffer, r0, width, col int) matrix { return matrix{x, width, false}.sub(r0, col) }
+
+// scores gives transposed scores as operands: the panel that is the right one of a product over
+// keys, and the matrix [keys, queries] to pack as a left one. In f32 both are s itself; in pairs s
+// is rounded into half first.
+func (h *heads) scores(s, pairs, half []float32, keys int) (panel []float32, m matrix) {
+	nr := h.y.tile.nr
+	if !h.y.pairs {
+		return s, matrix{buffer{f: s}, nr, false}
 	}
-	for r := 0; r < n; r++ {
-		at := (r0+r)*width + col
-		h.d.variant.widen(room[r*h.dim:(r+1)*h.dim], x.h[at:at+h.dim])
-	}
-	return matrix{buffer{f: room}, h.dim, false}
+	to := halves(half)[:keys*nr]
+	h.d.variant.narrow(to, s[:keys*nr])
+	h.d.variant.pairPanel(keys, pairs, nr, to, nr, nr)
+	return pairs, matrix{buffer{h: to}, nr, false}
 }
 
 // put writes xᵀ, x [dim, nr], to n rows of one head of y.
@@ -150,16 +155,16 @@ func (v *variant) transposeInto(y []float32, ld int, x []float32, width, n, rows
 
 // Rooms of a worker in attention.
 const (
-	roomWide = iota // a head of one operand, widened
-	roomK           // packed k, for s
+	roomK    = iota // packed k, for s
 	roomV           // packed v
 	roomKT          // packed kᵀ
 	roomQ           // packed queries
 	roomDO          // packed gradients of the output
 	roomS           // scores, then probabilities
 	roomDS          // their gradients
-	roomPack        // either of the two, packed as a left operand
-	roomOut         // a result, transposed
+	roomHalf        // either of the two in bf16
+	roomPack        // either of the two, packed
+	roomOut         // a result, transposed, and rows to widen or narrow
 	roomDK          // sums
 	roomDV
 )
@@ -175,7 +180,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 	h := newHeads(d, l, x, x.In[0], x.In[3:])
 	q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.Out[0]), l.f32(x.Out[1])
 	y, vv, nr := h.y, d.variant, h.y.tile.nr
-	h.reserve(map[int]int{roomWide: h.seq * h.dim, roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr, roomOut: h.dimA * nr})
+	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim})
 	blocks := blocksOf(h.seq, nr)
 	group := h.n / h.kv
 	// Each part packs the keys anew, so there are only as many as keep the workers busy.
@@ -183,19 +188,17 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 	body := &loop{body: func(w *worker, t int) {
 		b, kv, part := t/(h.kv*parts), t/parts%h.kv, t%parts
 		last := min(h.seq, (part+(blocks-1-part)/parts*parts+1)*nr) // keys its last block sees
-		m := h.head(k, b*h.seq, last, h.kw, kv*h.dim, w.room[roomWide])
-		y.packA(w.room[roomK], m, last, h.dim)
-		m = h.head(v, b*h.seq, last, h.kw, kv*h.dim, w.room[roomWide])
-		y.packA(w.room[roomV], m.t(), h.dim, last)
-		s, out := w.room[roomS], w.room[roomOut]
+		room := &w.room
+		y.packA(room[roomK], head(k, b*h.seq, h.kw, kv*h.dim), last, h.dim)
+		y.packA(room[roomV], head(v, b*h.seq, h.kw, kv*h.dim).t(), h.dim, last)
+		s, out := room[roomS], room[roomOut]
 		most, total := &w.lane[1], &w.lane[2]
 		for bi := part; bi < blocks; bi += parts {
 			q0 := h.block(b, bi*nr)
 			keys := q0.i0 + q0.n - q0.p0
-			for head := kv * group; head < (kv+1)*group; head++ {
-				m := h.head(q, b*h.seq+q0.i0, q0.n, h.qw, head*h.dim, w.room[roomWide])
-				y.packB(w.room[roomQ], m.t(), h.dim, q0.n)
-				h.left(w.room[roomK][q0.p0*h.dim:], keys, h.dim, 0, h.dim, w.room[roomQ], s, h.scale)
+			for n := kv * group; n < (kv+1)*group; n++ {
+				y.packB(room[roomQ], head(q, b*h.seq+q0.i0, h.qw, n*h.dim).t(), h.dim, q0.n)
+				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
 				q0.mask(s, nr, &lowest)
 				*most, *total = lowest, zeros
 				for j := 0; j < keys; j++ {
@@ -205,8 +208,9 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 					vv.scoreExp(s[j*nr:(j+1)*nr], total[:nr], most[:nr])
 				}
 				q0.mask(s, nr, &zeros)
-				h.left(w.room[roomV], h.dim, last, q0.p0, keys, s, out, 1)
-				at := (b*h.n+head)*h.seq + q0.i0
+				p, _ := h.scores(s, room[roomPack], room[roomHalf], keys)
+				h.left(room[roomV], h.dim, last, q0.p0, keys, p, out, 1)
+				at := (b*h.n+n)*h.seq + q0.i0
 				for c := 0; c < q0.n; c++ {
 					lse[at+c] = most[c] + float32(math.Log(float64(total[c])))
 					total[c] = 1 / total[c]
@@ -214,7 +218,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 				for r := 0; r < h.dim; r++ {
 					vv.mul(out[r*nr:(r+1)*nr], out[r*nr:(r+1)*nr], total[:nr])
 				}
-				h.put(o, b*h.seq+q0.i0, q0.n, h.qw, head*h.dim, out, w.room[roomWide])
+				h.put(o, b*h.seq+q0.i0, q0.n, h.qw, n*h.dim, out, out[h.dimA*nr:])
 			}
 		}
 	}}
@@ -228,56 +232,57 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	do, q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.In[3]), l.buffer(x.In[4]), l.f32(x.In[5])
 	dq, dk, dv := l.buffer(x.Out[0]), l.buffer(x.Out[1]), l.buffer(x.Out[2])
 	y, vv, nr, group := h.y, d.variant, h.y.tile.nr, h.n/h.kv
-	h.reserve(map[int]int{roomWide: h.seq * h.dim, roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq, roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
-		roomS: h.keys * nr, roomDS: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + 2*nr*h.dim, roomDK: h.keys * h.dimB, roomDV: h.keys * h.dimB})
+	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq, roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
+		roomS: h.keys * nr, roomDS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim, roomDK: h.keys * h.dimB, roomDV: h.keys * h.dimB})
 	body := &loop{body: func(w *worker, t int) {
 		b, kv := t/h.kv, t%h.kv
 		room := &w.room
-		m := h.head(k, b*h.seq, h.seq, h.kw, kv*h.dim, room[roomWide])
-		y.packA(room[roomK], m, h.seq, h.dim)
-		y.packA(room[roomKT], m.t(), h.dim, h.seq)
-		m = h.head(v, b*h.seq, h.seq, h.kw, kv*h.dim, room[roomWide])
-		y.packA(room[roomV], m, h.seq, h.dim)
+		km := head(k, b*h.seq, h.kw, kv*h.dim)
+		y.packA(room[roomK], km, h.seq, h.dim)
+		y.packA(room[roomKT], km.t(), h.dim, h.seq)
+		y.packA(room[roomV], head(v, b*h.seq, h.kw, kv*h.dim), h.seq, h.dim)
 		sumK, sumV := room[roomDK][:h.keys*h.dimB], room[roomDV][:h.keys*h.dimB]
 		clear(sumK)
 		clear(sumV)
-		s, ds, out := room[roomS], room[roomDS], room[roomOut]
-		wideQ, wideDO := out[h.dimA*nr:][:nr*h.dim], out[h.dimA*nr+nr*h.dim:][:nr*h.dim]
+		s, ds, out, pack := room[roomS], room[roomDS], room[roomOut], room[roomPack]
+		spare := out[h.dimA*nr:]
 		norm, delta := &w.lane[1], &w.lane[2]
 		for i0 := 0; i0 < h.seq; i0 += nr {
 			q0 := h.block(b, i0)
 			keys := i0 + q0.n - q0.p0
 			r0 := b*h.seq + i0
-			for head := kv * group; head < (kv+1)*group; head++ {
-				col := head * h.dim
-				om := h.head(o, r0, q0.n, h.qw, col, room[roomWide])
-				dom := h.head(do, r0, q0.n, h.qw, col, wideDO)
-				qm := h.head(q, r0, q0.n, h.qw, col, wideQ)
+			for n := kv * group; n < (kv+1)*group; n++ {
+				col := n * h.dim
+				dom, qm := head(do, r0, h.qw, col), head(q, r0, h.qw, col)
 				*delta, *norm = zeros, zeros
 				for c := 0; c < q0.n; c++ {
-					delta[c] = vv.dot(dom.f[c*dom.ld:][:h.dim], om.f[c*om.ld:][:h.dim])
+					at := (r0+c)*h.qw + col
+					delta[c] = vv.dot(vv.get(do, at, at+h.dim, spare), vv.get(o, at, at+h.dim, spare[h.dim:]))
 				}
-				copy(norm[:q0.n], lse[(b*h.n+head)*h.seq+i0:])
+				copy(norm[:q0.n], lse[(b*h.n+n)*h.seq+i0:])
 				y.packB(room[roomQ], qm.t(), h.dim, q0.n)
-				h.left(room[roomK][q0.p0*h.dim:], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
+				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
 				y.packB(room[roomDO], dom.t(), h.dim, q0.n)
-				h.left(room[roomV][q0.p0*h.dim:], keys, h.dim, 0, h.dim, room[roomDO], ds, 1)
+				h.left(room[roomV][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomDO], ds, 1)
 				q0.mask(s, nr, &lowest)
 				for j := 0; j < keys; j++ {
 					vv.scoreGrad(s[j*nr:(j+1)*nr], ds[j*nr:(j+1)*nr], norm[:nr], delta[:nr])
 				}
 				q0.mask(s, nr, &zeros)
 				q0.mask(ds, nr, &zeros)
-				// dq = scale ds k, transposed
-				h.left(room[roomKT], h.dim, h.seq, q0.p0, keys, ds, out, h.scale)
-				h.put(dq, r0, q0.n, h.qw, col, out, room[roomWide])
-				// dv += pᵀ do, dk += scale dsᵀ q
+				// dv += pᵀ do
+				_, m := h.scores(s, pack, room[roomHalf], keys)
 				y.packB(room[roomDO], dom, q0.n, h.dim)
-				y.packA(room[roomPack], matrix{buffer{f: s}, nr, false}, keys, q0.n)
-				h.rows(keys, q0.n, room[roomPack], room[roomDO], sumV[q0.p0*h.dimB:], 1)
+				y.packA(pack, m, keys, q0.n)
+				h.rows(keys, q0.n, pack, room[roomDO], sumV[q0.p0*h.dimB:], 1)
+				// dq = scale ds k, transposed
+				panel, m := h.scores(ds, pack, room[roomHalf], keys)
+				h.left(room[roomKT], h.dim, h.seq, q0.p0, keys, panel, out, h.scale)
+				h.put(dq, r0, q0.n, h.qw, col, out, spare)
+				// dk += scale dsᵀ q
 				y.packB(room[roomQ], qm, q0.n, h.dim)
-				y.packA(room[roomPack], matrix{buffer{f: ds}, nr, false}, keys, q0.n)
-				h.rows(keys, q0.n, room[roomPack], room[roomQ], sumK[q0.p0*h.dimB:], h.scale)
+				y.packA(pack, m, keys, q0.n)
+				h.rows(keys, q0.n, pack, room[roomQ], sumK[q0.p0*h.dimB:], h.scale)
 			}
 		}
 		for r := 0; r < h.seq; r++ {

@@ -67,7 +67,7 @@ type chunked struct {
 	d           *Device
 	x           *gpu.Launch
 	rows, chunk int
-	vocab, ld   int // columns of logits, and the distance between their rows
+	vocab       int
 	h, dh       buffer
 	scratch     []float32
 	nll, lse    []float32 // lse is nil in the backward pass, where nobody asks for it
@@ -92,16 +92,15 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	h, w := l.matrix(in[0], false), l.matrix(in[1], false)
 	c.h, c.targets, c.vocab, c.rows = h.buffer, l.i32(in[2]), in[1].Type.Shape[0], in[0].Type.Shape.Rows()
 	c.chunk, c.half = min(x.Attrs.Chunk, c.rows), h.h != nil
-	c.ld = gpu.LogitsStride(c.vocab)
 	width := in[0].Type.Shape.Cols()
-	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer{f: c.scratch}, c.ld, false})
+	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer{f: c.scratch}, c.vocab, false})
 	c.loss.body = c.block
 	d.reserve(0, c.vocab)
 	d.reserve(1, sumBlock)
 	if c.dnll != nil {
-		dx := matrix{buffer{f: c.scratch}, c.ld, false}
+		dx := matrix{buffer{f: c.scratch}, c.vocab, false}
 		if c.half {
-			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.ld, false}
+			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.vocab, false}
 		}
 		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{c.dh, width, false})
 		if !x.Attrs.Frozen {
@@ -150,7 +149,7 @@ const lossRows = 8
 func (c *chunked) block(w *worker, i int) {
 	v := c.d.variant
 	for r := i * lossRows; r < min(c.n, (i+1)*lossRows); r++ {
-		row, t := c.scratch[r*c.ld:][:c.vocab], c.targets[c.at+r]
+		row, t := c.scratch[r*c.vocab:][:c.vocab], c.targets[c.at+r]
 		z := v.logSumExp(row, w.room[1])
 		c.nll[c.at+r] = 0
 		if t >= 0 {

@@ -258,6 +258,47 @@ func TestFuseAndAccumulateInPlace(t *testing.T) {
 	}
 }
 
+// The backward pass of a chunked loss gives the loss too, adds the weight's gradient in place, and
+// comes before whoever reads the loss; without a backward pass the forward one stays.
+func TestJoinedLoss(t *testing.T) {
+	for _, frozen := range []bool{false, true} {
+		g := New()
+		h, w, acc := g.Leaf("h", gpu.RoleInput, f32(1, 4, 3)), g.Leaf("w", gpu.RoleWeight, f32(5, 3)), g.Leaf("acc", gpu.RoleGradient, f32(5, 3))
+		u, accU := g.Leaf("u", gpu.RoleWeight, f32(3, 3)), g.Leaf("accu", gpu.RoleGradient, f32(3, 3))
+		targets, seed := g.Leaf("t", gpu.RoleInput, gpu.Type{Shape: gpu.Shape{1, 4}, DType: gpu.I32}), g.Leaf("seed", gpu.RoleInput, f32(1, 4))
+		loss, only := g.Leaf("loss", gpu.RoleOutput, f32(1)), g.Leaf("only", gpu.RoleOutput, f32(1, 4))
+		forward := func() Value {
+			return g.Op1("linear_cross_entropy", gpu.Attrs{Chunk: 2}, g.Linear(h, u, Value{}), w, targets)
+		}
+		g.Segment("run", gpu.Forward)
+		nll := forward()
+		g.Update(loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed)))
+		wanted, accs := []Value{w, u}, []Value{acc, accU}
+		if frozen {
+			wanted, accs = wanted[1:], accs[1:]
+		}
+		for i, d := range g.Grad(nll, seed, wanted, accs) {
+			g.Update(accs[i], d)
+		}
+		g.Segment("probe", gpu.Forward)
+		g.Update(only, forward())
+		if _, err := Compile(g, gpu.Caps{Alignment: 64}); err != nil {
+			t.Fatal(err)
+		}
+		want := "linear_cross_entropy_grad seed %0 w t acc f32[1,4] f32[1,4,3] f32[5,3]"
+		if frozen {
+			want = "linear_cross_entropy_grad seed %0 w t f32[1,4] f32[1,4,3]\n"
+		}
+		run, probe, _ := strings.Cut(g.String(), "probe:")
+		if !strings.Contains(run, want) || strings.Contains(run, "linear_cross_entropy ") || strings.Index(run, "= mul") < strings.Index(run, "linear") {
+			t.Errorf("frozen %t:\n%swant one launch for loss and gradients, before the sum:\n%s", frozen, g, want)
+		}
+		if !strings.Contains(probe, "linear_cross_entropy ") {
+			t.Errorf("the forward pass alone lost its loss:\n%s", g)
+		}
+	}
+}
+
 func TestErrorsStick(t *testing.T) {
 	g := New()
 	a, b := g.Leaf("a", gpu.RoleInput, f32(2, 3)), g.Leaf("b", gpu.RoleInput, f32(2, 4))
