@@ -18,8 +18,8 @@ def versions():
 
 
 def products(threads):
-    """Reads a product a line as JSON and answers with the seconds of one run, the best of those asked for."""
-    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    """Reads a product a line as JSON and answers with the seconds of each run asked for."""
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # read when NumPy loads it
     import numpy
     import torch
     torch.set_num_threads(threads)

@@ -33,6 +33,11 @@ variable "steps" {
   default = 8
 }
 
+variable "activation_checkpointing" {
+  type    = string
+  default = "none"
+}
+
 data "fineweb_edu" "docs" {
   source        = "data/*.parquet"
   document_mask = false # PyTorch's step has none
@@ -69,5 +74,7 @@ stage "step" {
     batch_size       = var.batch_size
     micro_batch_size = var.batch_size
     steps            = var.steps
+
+    activation_checkpointing = var.activation_checkpointing
   }
 }

@@ -16,6 +16,7 @@ type Case struct {
 	Kernel string
 	Attrs  gpu.Attrs
 	In     []gpu.Type
+	Copies int // of the operands; 0 for as many as are cold
 }
 
 // Result is what a case took.
@@ -69,36 +70,36 @@ func Cases(s Shapes, t gpu.DType) []Case {
 	lse, seg := f32(s.Batch, s.Heads, s.Seq), i32(s.Batch, s.Seq)
 	nt, nn, tn := gpu.Attrs{TransB: true, Alpha: 1}, gpu.Attrs{Alpha: 1}, gpu.Attrs{TransA: true, Alpha: 1}
 	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
-	update := Case{"update", "adamw", adamw, []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+	update := Case{Name: "update", Kernel: "adamw", Attrs: adamw, In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
 	if t != gpu.F32 {
-		update = Case{"update", "adamw_master", adamw, []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+		update = Case{Name: "update", Kernel: "adamw_master", Attrs: adamw, In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
 	}
 	return []Case{
-		{"attention projection", "matmul", nt, []gpu.Type{x, f(h, h)}},
-		{"projection with residual", "matmul", nt, []gpu.Type{wide, f(h, m), x}},
-		{"gate projection", "matmul", nt, []gpu.Type{x, f(m, h)}},
-		{"its input gradient", "matmul", nn, []gpu.Type{wide, f(m, h)}},
-		{"its weight gradient", "matmul", tn, []gpu.Type{wide, x, f(m, h)}},
-		{"adapter, down", "matmul", nt, []gpu.Type{x, f(s.Rank, h)}},
-		{"adapter, up", "matmul", nt, []gpu.Type{f(s.Batch, s.Seq, s.Rank), f(m, s.Rank), wide}},
-		{"adapter, gradient of A", "matmul", tn, []gpu.Type{f(s.Batch, s.Seq, s.Rank), x, f(s.Rank, h)}},
-		{"adapter, gradient of B", "matmul", tn, []gpu.Type{wide, f(s.Batch, s.Seq, s.Rank), f(m, s.Rank)}},
-		{"attention", "attention", heads, []gpu.Type{x, kv, kv, seg}},
-		{"attention, backward", "attention_grad", heads, []gpu.Type{x, x, kv, kv, x, lse, seg}},
-		{"logits and loss", "linear_cross_entropy", gpu.Attrs{Chunk: 512}, []gpu.Type{x, f(s.Vocab, h), i32(s.Batch, s.Seq)}},
-		{"logits and loss, backward", "linear_cross_entropy_grad", gpu.Attrs{Chunk: 512}, []gpu.Type{f32(s.Batch, s.Seq), x, f(s.Vocab, h), i32(s.Batch, s.Seq), f(s.Vocab, h)}},
-		{"norm", "rmsnorm", gpu.Attrs{Eps: 1e-5}, []gpu.Type{x, f(h)}},
-		{"norm, input gradient", "rmsnorm_grad_x", gpu.Attrs{}, []gpu.Type{x, x, f(h), f32(n)}},
-		{"norm, gain gradient", "rmsnorm_grad_w", gpu.Attrs{}, []gpu.Type{x, x, f32(n)}},
-		{"rotary embedding", "rope", gpu.Attrs{Heads: s.Heads}, []gpu.Type{x, f32(s.Seq, d/2), f32(s.Seq, d/2)}},
-		{"activation", "swiglu", gpu.Attrs{}, []gpu.Type{wide, wide}},
-		{"activation, backward", "swiglu_grad", gpu.Attrs{}, []gpu.Type{wide, wide, wide}},
-		{"sum", "add", gpu.Attrs{}, []gpu.Type{x, x}},
-		{"embedding", "embedding", gpu.Attrs{}, []gpu.Type{seg, f(s.Vocab, h)}},
-		{"embedding, backward", "embedding_grad", gpu.Attrs{}, []gpu.Type{seg, x, f(s.Vocab, h)}},
-		{"gradient norm", "sum_squares", gpu.Attrs{}, []gpu.Type{f(m, h)}},
+		{Name: "attention projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(h, h)}},
+		{Name: "projection with residual", Kernel: "matmul", Attrs: nt, In: []gpu.Type{wide, f(h, m), x}},
+		{Name: "gate projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(m, h)}},
+		{Name: "its input gradient", Kernel: "matmul", Attrs: nn, In: []gpu.Type{wide, f(m, h)}},
+		{Name: "its weight gradient", Kernel: "matmul", Attrs: tn, In: []gpu.Type{wide, x, f(m, h)}},
+		{Name: "adapter, down", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(s.Rank, h)}},
+		{Name: "adapter, up", Kernel: "matmul", Attrs: nt, In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), f(m, s.Rank), wide}},
+		{Name: "adapter, gradient of A", Kernel: "matmul", Attrs: tn, In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), x, f(s.Rank, h)}},
+		{Name: "adapter, gradient of B", Kernel: "matmul", Attrs: tn, In: []gpu.Type{wide, f(s.Batch, s.Seq, s.Rank), f(m, s.Rank)}},
+		{Name: "attention", Kernel: "attention", Attrs: heads, In: []gpu.Type{x, kv, kv, seg}},
+		{Name: "attention, backward", Kernel: "attention_grad", Attrs: heads, In: []gpu.Type{x, x, kv, kv, x, lse, seg}},
+		{Name: "logits and loss", Kernel: "linear_cross_entropy", Attrs: gpu.Attrs{Chunk: 512}, In: []gpu.Type{x, f(s.Vocab, h), i32(s.Batch, s.Seq)}},
+		{Name: "logits and loss, backward", Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: 512}, In: []gpu.Type{f32(s.Batch, s.Seq), x, f(s.Vocab, h), i32(s.Batch, s.Seq), f(s.Vocab, h)}},
+		{Name: "norm", Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, f(h)}},
+		{Name: "norm, input gradient", Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x, f(h), f32(n)}},
+		{Name: "norm, gain gradient", Kernel: "rmsnorm_grad_w", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x, f32(n)}},
+		{Name: "rotary embedding", Kernel: "rope", Attrs: gpu.Attrs{Heads: s.Heads}, In: []gpu.Type{x, f32(s.Seq, d/2), f32(s.Seq, d/2)}},
+		{Name: "activation", Kernel: "swiglu", Attrs: gpu.Attrs{}, In: []gpu.Type{wide, wide}},
+		{Name: "activation, backward", Kernel: "swiglu_grad", Attrs: gpu.Attrs{}, In: []gpu.Type{wide, wide, wide}},
+		{Name: "sum", Kernel: "add", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x}},
+		{Name: "embedding", Kernel: "embedding", Attrs: gpu.Attrs{}, In: []gpu.Type{seg, f(s.Vocab, h)}},
+		{Name: "embedding, backward", Kernel: "embedding_grad", Attrs: gpu.Attrs{}, In: []gpu.Type{seg, x, f(s.Vocab, h)}},
+		{Name: "gradient norm", Kernel: "sum_squares", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 		update,
-		{"zeroed gradient", "zero", gpu.Attrs{}, []gpu.Type{f(m, h)}},
+		{Name: "zeroed gradient", Kernel: "zero", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 	}
 }
 
@@ -123,7 +124,11 @@ func (c Case) Program() (*gpu.Program, error) {
 	}
 	bytes := gpu.Bytes(c.In, out)
 	p := &gpu.Program{}
-	for n := min(max(cold/bytes, 1), mostCopies); n > 0; n-- {
+	copies := int64(c.Copies)
+	if copies == 0 {
+		copies = min(max(cold/bytes, 1), mostCopies)
+	}
+	for ; copies > 0; copies-- {
 		l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward, FLOPs: k.FLOPs(c.Attrs, c.In, out), Bytes: bytes}
 		for _, t := range c.In {
 			l.In = append(l.In, place(t))

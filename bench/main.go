@@ -1,0 +1,61 @@
+// Command bench compares the CPU device with its peers in one run, taking turns: matrix products with
+// OpenBLAS and oneDNN, a training step with PyTorch. It prints the tables of docs/performance.md.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	python, stepflow string
+	threads, rounds  int
+	parts            string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.python, "python", "python3", "Python with torch and numpy")
+	flag.StringVar(&o.stepflow, "stepflow", "bin/stepflow", "the binary under test")
+	flag.IntVar(&o.threads, "threads", 2, "threads for everyone")
+	flag.IntVar(&o.rounds, "rounds", 3, "turns each takes")
+	flag.StringVar(&o.parts, "parts", "products,threads,step", "what to run")
+	flag.Parse()
+	fmt.Printf("%s, %s, %d threads\n\n", machine(), time.Now().UTC().Format("2006-01-02"), o.threads)
+	for _, part := range []struct {
+		name string
+		run  func(options) error
+	}{{"products", products}, {"threads", threads}, {"step", steps}} {
+		if !slices.Contains(strings.Split(o.parts, ","), part.name) {
+			continue
+		}
+		if err := part.run(o); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// machine names the processor and the kernel.
+func machine() string {
+	name := "unknown processor"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for _, line := range strings.Split(string(b), "\n") {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				name = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	return name
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}

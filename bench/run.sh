@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs the peers from PyPI into a virtual environment and compares: bench/run.sh [flags of go run ./bench].
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${VENV:-.venv-bench}
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -c 'import torch, numpy' 2>/dev/null || "$venv/bin/pip" install --quiet torch numpy setuptools
+make build
+[ -f bench/step/data/go-docs.parquet ] || bin/stepflow sample go-docs -o bench/step/data
+go run ./bench -python "$venv/bin/python" "$@"
