@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: build test test-long race lint generate fuzz bench parity quickstart quickstart-compare check size help
+.PHONY: build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -28,10 +28,16 @@ quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart, and the s
 test: ## all tests, under ten minutes on two cores
 	go test ./...
 
-test-long: ## longer proofs: every test three times, the portable kernels, fuzzing
+test-long: ## longer proofs: every test three times, every instruction set, fuzzing
 	go test -count=3 -timeout 60m ./...
 	go test -tags noasm ./gpu/... ./runtime/...
+	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 ./runtime || exit 1; done
+	$(MAKE) test-arm64
 	$(MAKE) fuzz
+
+test-arm64: ## the NEON code, cross-compiled and run by qemu-aarch64-static
+	GOARCH=arm64 CGO_ENABLED=0 go test -c -o bin/cpu_arm64.test ./gpu/cpu
+	cd gpu/cpu && qemu-aarch64-static ../../bin/cpu_arm64.test -test.run 'Conformance|Loops|Exp|Convert|SameBits'
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state
@@ -56,6 +62,9 @@ fuzz: ## 30 seconds each
 
 bench: ## Go benchmarks of the hot paths
 	go test -run=XXX -bench=. ./...
+
+bench-peers: ## matrix products and training steps against OpenBLAS, oneDNN and PyTorch (needs Python and PyPI)
+	bench/run.sh
 
 parity: ## remake the fixtures with transformers, torch, peft, tokenizers and compare (needs Python and PyPI)
 	tools/parity/run.sh

@@ -31,11 +31,12 @@ type product struct {
 }
 
 func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *product {
-	p := &product{d: d, y: d.variant.layout(m, n, a.h != nil), m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c, width: blockN}
+	p := &product{d: d, y: d.variant.layout(m, n, a.h != nil), m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c}
 	t, threads := p.y.tile, len(d.pool.workers)
+	p.width = blockN / t.nr * t.nr
 	p.sums = c.h != nil && k > p.y.depth()
 	if p.sums {
-		p.width = max(t.nr, min(blockN, sumsElems/max(m, 1)/t.nr*t.nr))
+		p.width = max(t.nr, min(p.width, sumsElems/max(m, 1)/t.nr*t.nr))
 		if need := m * p.width; len(d.sums) < need {
 			d.sums = make([]float32, need)
 		}

@@ -25,7 +25,7 @@ func (t tile) name() string {
 	if t.pairs {
 		kind = "BF16"
 	}
-	return fmt.Sprintf("gemm%s%s%dx%d", kind, t.isa.name, t.mr, t.nv*t.lanes)
+	return fmt.Sprintf("gemm%s%s%dx%d", kind, t.suffix, t.mr, t.nv*t.width)
 }
 
 func (t tile) write(w io.Writer) {
@@ -76,7 +76,7 @@ func (t tile) write(w io.Writer) {
 		p("SHLQ $%d, SI", size/2)
 		for i := 0; i < t.mr; i++ {
 			for j := 0; j < t.nv; j++ {
-				f(acc(i, j), j*t.lanes*size)
+				f(acc(i, j), j*t.width*size)
 			}
 			p("ADDQ SI, DX")
 		}

@@ -108,12 +108,12 @@ func interleave(w io.Writer) {
 func converters(w io.Writer) {
 	for _, v := range []isa{avx512, avx2} {
 		p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-		fmt.Fprintf(w, "\n// func widen%s(n int, dst *float32, src *uint16)\nTEXT ·widen%s(SB), NOSPLIT, $0-24\n", v.name, v.name)
+		fmt.Fprintf(w, "\n// func widen%s(n int, dst *float32, src *uint16)\nTEXT ·widen%s(SB), NOSPLIT, $0-24\n", v.suffix, v.suffix)
 		p("MOVQ n+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ src+16(FP), SI")
 		fmt.Fprintf(w, "loop:\n\tVPMOVZXWD (SI), %s0\n", v.reg)
-		p("VPSLLD $16, %s0, %s0\n\tVMOVUPS %s0, (DI)\n\tADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.reg, v.reg, v.reg, 2*v.lanes, 4*v.lanes, v.lanes)
+		p("VPSLLD $16, %s0, %s0\n\tVMOVUPS %s0, (DI)\n\tADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.reg, v.reg, v.reg, 2*v.width, 4*v.width, v.width)
 
-		fmt.Fprintf(w, "\n// func narrow%s(n int, dst *uint16, src *float32)\nTEXT ·narrow%s(SB), NOSPLIT, $0-24\n", v.name, v.name)
+		fmt.Fprintf(w, "\n// func narrow%s(n int, dst *uint16, src *float32)\nTEXT ·narrow%s(SB), NOSPLIT, $0-24\n", v.suffix, v.suffix)
 		p("MOVQ n+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ src+16(FP), SI")
 		for i, c := range []uint32{0x7fff, 1, 0x400000} {
 			p("MOVL $0x%x, AX\n\tVMOVD AX, X%d\n\tVPBROADCASTD X%d, %s%d", c, 5+i, 5+i, v.reg, 5+i)
@@ -128,6 +128,6 @@ func converters(w io.Writer) {
 			p("VCMPPS $3, Y0, Y0, Y2\n\tVPOR Y7, Y0, Y3\n\tVBLENDVPS Y2, Y3, Y1, Y1\n\tVPSRLD $16, Y1, Y1")
 			p("VPACKUSDW Y1, Y1, Y1\n\tVPERMQ $8, Y1, Y1\n\tVMOVUPS X1, (DI)")
 		}
-		p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", 4*v.lanes, 2*v.lanes, v.lanes)
+		p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", 4*v.width, 2*v.width, v.width)
 	}
 }
