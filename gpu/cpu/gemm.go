@@ -85,7 +85,7 @@ func tilePortable(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32) {
 
 const (
 	blockSteps = 1024 // rows of a packed panel at most
-	blockF32   = 512  // depth of a packed block of f32: where a long sum is cut, so it fixes the result's bits
+	blockF32   = 768  // depth of a packed block of f32: where a long sum is cut, so it fixes the result's bits
 	blockM     = 56   // rows of A packed at a time at most
 	blockN     = 1024 // columns of B packed at a time at most
 	maxMR      = 14

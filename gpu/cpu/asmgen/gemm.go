@@ -35,6 +35,17 @@ func (t tile) write(w io.Writer) {
 	vec := t.vec()
 	fmt.Fprintf(w, "\n// func %s(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·%s(SB), NOSPLIT, $0-52\n", t.name(), t.name())
 	p("MOVQ k+0(FP), CX\n\tMOVQ a+8(FP), AX\n\tMOVQ b+16(FP), BX\n\tMOVQ c+24(FP), DX\n\tMOVQ ldc+32(FP), SI\n\tMOVQ mode+40(FP), DI")
+	// The tile of c comes while the sums are made. R8 is its row in bytes: two bytes an element at least.
+	p("LEAQ (SI)(SI*1), R8\n\tTESTQ $2, DI\n\tJNZ fetch\n\tSHLQ $1, R8")
+	fmt.Fprint(w, "fetch:\n")
+	p("MOVQ DX, R9")
+	for i := 0; i < t.mr; i++ {
+		p("PREFETCHT0 (R9)")
+		if t.nv*vec > 64 {
+			p("PREFETCHT0 64(R9)")
+		}
+		p("ADDQ R8, R9")
+	}
 	for i := 0; i < first; i++ {
 		p("VXORPS %s, %s, %s", t.r(i), t.r(i), t.r(i))
 	}

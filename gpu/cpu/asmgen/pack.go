@@ -5,6 +5,9 @@ import (
 	"io"
 )
 
+// ahead is how far in front of the reader rows are fetched, in bytes.
+const ahead = 256
+
 // packers writes the copies that lay operands of a product out as panels: a row of a panel is w
 // elements of one k. Both run on AVX-512 with its masks, so they touch nothing beside the operand.
 func packers(w io.Writer) {
@@ -32,7 +35,7 @@ func transpose(w io.Writer) {
 		if i > 0 {
 			p("CMPQ R10, $%d\n\tJLE zero%d", i, i)
 		}
-		p("VMOVUPS.Z (R12), K1, Z%d\n\tADDQ R9, R12", i)
+		p("VMOVUPS.Z (R12), K1, Z%d\n\tPREFETCHT0 %d(R12)\n\tADDQ R9, R12", i, ahead)
 	}
 	p("JMP loaded")
 	for i := 1; i < 16; i++ {
@@ -81,9 +84,11 @@ func copyRows(w io.Writer) {
 	fmt.Fprint(w, "\n// func copyPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\nTEXT ·copyPanelAVX512(SB), NOSPLIT, $0-48\n")
 	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n\tMOVQ n+40(FP), R10")
 	panelMasks(p, "R10", "R8")
-	p("SHLQ $2, R8\n\tSHLQ $2, R9")
+	p("MOVQ R8, R11\n\tSHLQ $2, R8\n\tSHLQ $2, R9\n\tCMPQ R11, $16\n\tJLE narrow")
 	fmt.Fprint(w, "loop:\n\tTESTQ CX, CX\n\tJLE done\n")
-	p("VMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS.Z 64(SI), K2, Z1\n\tVMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP loop")
+	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 64(SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS.Z 64(SI), K2, Z1\n\tVMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP loop")
+	fmt.Fprint(w, "narrow:\n\tTESTQ CX, CX\n\tJLE done\n")
+	p("PREFETCHT0 (SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS Z0, K3, (DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP narrow")
 	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 }
 
@@ -94,9 +99,9 @@ func interleave(w io.Writer) {
 	fmt.Fprint(w, "\n// func pairPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\nTEXT ·pairPanelAVX512(SB), NOSPLIT, $0-48\n")
 	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n\tMOVQ n+40(FP), R10")
 	panelMasks(p, "R10", "R8")
-	p("SHLQ $2, R8\n\tSHLQ $1, R9")
+	p("SHLQ $2, R8\n\tSHLQ $1, R9\n\tLEAQ (R9)(R9*1), R11") // fetches eight and sixteen rows ahead
 	fmt.Fprint(w, "loop:\n\tTESTQ CX, CX\n\tJLE done\n")
-	p("VPMOVZXWD.Z (SI), K1, Z0\n\tVPMOVZXWD.Z 32(SI), K2, Z1\n\tADDQ R9, SI\n\tCMPQ CX, $1\n\tJE last")
+	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 (SI)(R11*8)\n\tVPMOVZXWD.Z (SI), K1, Z0\n\tVPMOVZXWD.Z 32(SI), K2, Z1\n\tADDQ R9, SI\n\tCMPQ CX, $1\n\tJE last")
 	p("VPMOVZXWD.Z (SI), K1, Z2\n\tVPMOVZXWD.Z 32(SI), K2, Z3\n\tADDQ R9, SI\n\tVPSLLD $16, Z2, Z2\n\tVPSLLD $16, Z3, Z3\n\tVPORD Z2, Z0, Z0\n\tVPORD Z3, Z1, Z1")
 	fmt.Fprint(w, "last:\n")
 	p("VMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R8, DI\n\tSUBQ $2, CX\n\tJMP loop")
