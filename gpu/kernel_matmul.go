@@ -13,6 +13,9 @@ func MatmulDims(a Attrs, x, y Type) (m, n, k int, err error) {
 	if a.TransB {
 		k2, n = n, k2
 	}
+	if m < 1 || n < 1 || k < 1 {
+		return 0, 0, 0, fmt.Errorf("an extent of %v or %v is zero", x, y)
+	}
 	if k != k2 {
 		return 0, 0, 0, fmt.Errorf("inner extents %d and %d of %v and %v differ (transposed: %t, %t)", k, k2, x, y, a.TransA, a.TransB)
 	}

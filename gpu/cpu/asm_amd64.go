@@ -9,25 +9,25 @@ import (
 )
 
 //go:noescape
-func gemmF32AVX51214x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmF32AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmF32AVX51214x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmF32AVX51214x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmF32AVX5128x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmF32AVX5128x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmBF16AVX51214x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmBF16AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmBF16AVX51214x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmBF16AVX51214x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmBF16AVX5128x32(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmBF16AVX5128x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
-func gemmF32AVX26x16(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmF32AVX26x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
 func transposePanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, rows, lanes int)

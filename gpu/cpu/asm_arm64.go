@@ -5,7 +5,7 @@ package cpu
 import "unsafe"
 
 //go:noescape
-func gemmF32NEON8x12(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 // Every arm64 processor has NEON.
 func archVariants() []variant {

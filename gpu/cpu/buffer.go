@@ -42,6 +42,24 @@ func (b buffer) sub(lo, hi int) buffer {
 	return buffer{f: b.f[lo:hi]}
 }
 
+// tail is the elements from at on; none of none.
+func (b buffer) tail(at int) buffer {
+	if b.h != nil {
+		return buffer{h: b.h[at:]}
+	}
+	if b.f != nil {
+		return buffer{f: b.f[at:]}
+	}
+	return b
+}
+
+func (b buffer) pointer() unsafe.Pointer {
+	if b.h != nil {
+		return unsafe.Pointer(unsafe.SliceData(b.h))
+	}
+	return unsafe.Pointer(unsafe.SliceData(b.f))
+}
+
 // get gives elements [lo, hi) as float32: the memory itself, or room filled from bf16.
 func (v *variant) get(b buffer, lo, hi int, room []float32) []float32 {
 	if b.h == nil {

@@ -233,7 +233,7 @@ func BenchmarkMatmul(b *testing.B) {
 				if s.tb {
 					y.ld = s.k
 				}
-				p := d.product(s.m, s.n, s.k, 1, x, y, output{vec(s.m * s.n), s.n, false})
+				p := d.product(s.m, s.n, s.k, 1, x, y, output{buffer: vec(s.m * s.n), ld: s.n})
 				b.ReportAllocs()
 				for i := 0; i < b.N; i++ {
 					p.run()

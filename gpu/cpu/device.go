@@ -84,7 +84,7 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 			}
 			return buffer{f: make([]float32, rows*n)}
 		}
-		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false}, output{matrixOf(m), n, false})
+		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false}, output{buffer: matrixOf(m), ld: n})
 		d.peak[t] = 2 * m * n * n / fastest(16, p.run)
 	}
 	return d.peak[t]

@@ -6,23 +6,23 @@ import (
 )
 
 // tile multiplies packed panels, whose elements are 32 bits: a float32, or two bf16, steps rows of mr and of nr elements, times alpha, into the mr x nr
-// tile at c.
+// tile at c; an addend comes from another tile with the same distance between rows, or from c itself.
 type tile struct {
 	mr, nr int
-	run    func(steps int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)
+	run    func(steps int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 }
 
 // at runs the tile on the starts of slices.
 func (t *tile) at(steps int, a, b, c []float32, ldc, mode int, alpha float32) {
-	t.run(steps, unsafe.Pointer(&a[0]), unsafe.Pointer(&b[0]), unsafe.Pointer(&c[0]), ldc, mode, alpha)
+	t.run(steps, unsafe.Pointer(&a[0]), unsafe.Pointer(&b[0]), unsafe.Pointer(&c[0]), unsafe.Pointer(&c[0]), ldc, mode, alpha)
 }
 
 // How a tile leaves its result.
 const (
 	store     = iota // c = result in f32
-	add              // c += result in f32
+	add              // c = from + result in f32
 	storeBF16        // c = result rounded to bf16; these two only where the tile takes pairs
-	addBF16          // c = c + result, rounded once
+	addBF16          // c = from + result, rounded once
 )
 
 // tileSet is the tiles of one element type: the general one, one for few columns, one for few
@@ -58,7 +58,7 @@ var portableTile = &tile{4, 4, tilePortable}
 var variants = append(archVariants(), variant{name: "portable", f32: tileSet{portableTile, portableTile, portableTile},
 	loopTable: portableLoops, widen: widenLoop, narrow: narrowLoop})
 
-func tilePortable(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32) {
+func tilePortable(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32) {
 	as, bs := unsafe.Slice((*float32)(a), 4*k), unsafe.Slice((*float32)(b), 4*k)
 	var t [16]float32
 	for l := 0; l < k; l++ {
@@ -70,12 +70,12 @@ func tilePortable(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32) {
 			t[4*i+3] += xi * y[3]
 		}
 	}
-	cs := unsafe.Slice((*float32)(c), 3*ldc+4)
+	cs, old := unsafe.Slice((*float32)(c), 3*ldc+4), unsafe.Slice((*float32)(from), 3*ldc+4)
 	for i := 0; i < 4; i++ {
 		row := cs[i*ldc : i*ldc+4]
 		for j := range row {
 			if mode == add {
-				row[j] += alpha * t[4*i+j]
+				row[j] = old[i*ldc+j] + alpha*t[4*i+j]
 			} else {
 				row[j] = alpha * t[4*i+j]
 			}
@@ -104,11 +104,7 @@ func (m matrix) sub(r, c int) matrix {
 	if m.trans {
 		r, c = c, r
 	}
-	at := r*m.ld + c
-	if m.h != nil {
-		return matrix{buffer{h: m.h[at:]}, m.ld, m.trans}
-	}
-	return matrix{buffer{f: m.f[at:]}, m.ld, m.trans}
+	return matrix{m.buffer.tail(r*m.ld + c), m.ld, m.trans}
 }
 
 func (m matrix) t() matrix { m.trans = !m.trans; return m }
@@ -248,16 +244,15 @@ func widenPanel(v *variant, d []float32, m matrix, k, n, w int) {
 // output is where a product goes: rows of ld elements.
 type output struct {
 	buffer
-	ld  int
-	add bool // to what is there
+	ld   int
+	add  bool   // to what is in from
+	from buffer // rows as far apart as those of c; none means c itself
 }
 
 func (c output) sub(r, col int) output {
 	at := r*c.ld + col
-	if c.h != nil {
-		return output{buffer{h: c.h[at:]}, c.ld, c.add}
-	}
-	return output{buffer{f: c.f[at:]}, c.ld, c.add}
+	c.buffer, c.from = c.buffer.tail(at), c.from.tail(at)
+	return c
 }
 
 // multiply runs the tiles of packed a [m,k] and b [k,n], those at the edges, and those whose
@@ -271,19 +266,19 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 	if c.add {
 		mode++
 	}
-	base := unsafe.Pointer(unsafe.SliceData(c.f))
-	if c.h != nil {
-		base = unsafe.Pointer(unsafe.SliceData(c.h))
+	if c.from.len() == 0 {
+		c.from = c.buffer
 	}
+	base, from := c.pointer(), c.from.pointer()
 	direct := c.h == nil || y.pairs
 	for j := 0; j < n; j += t.nr {
 		for i := 0; i < m; i += t.mr {
 			ap, bp := unsafe.Pointer(&a[i*steps]), unsafe.Pointer(&b[j*steps])
 			if direct && i+t.mr <= m && j+t.nr <= n {
-				t.run(steps, ap, bp, unsafe.Add(base, (i*c.ld+j)*size), c.ld, mode, alpha)
+				t.run(steps, ap, bp, unsafe.Add(base, (i*c.ld+j)*size), unsafe.Add(from, (i*c.ld+j)*size), c.ld, mode, alpha)
 				continue
 			}
-			t.run(steps, ap, bp, unsafe.Pointer(&w.edge[0]), t.nr, store, alpha)
+			t.at(steps, a[i*steps:], b[j*steps:], w.edge[:], t.nr, store, alpha)
 			for r := 0; r < min(t.mr, m-i); r++ {
 				y.v.leave(w, c, (i+r)*c.ld+j, w.edge[r*t.nr:][:min(t.nr, n-j)])
 			}
@@ -291,27 +286,30 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 	}
 }
 
-// leave stores or adds x at element at of c.
+// leave stores x at element at of c, the addend added.
 func (v *variant) leave(w *worker, c output, at int, x []float32) {
+	from := c.from
+	if from.len() == 0 {
+		from = c.buffer
+	}
 	if c.h == nil {
 		to := c.f[at:][:len(x)]
 		if c.add {
-			v.add(to, to, x)
+			v.add(to, from.f[at:][:len(x)], x)
 		} else {
 			copy(to, x)
 		}
 		return
 	}
-	to := c.h[at:][:len(x)]
-	if c.add {
-		for len(x) > 0 {
-			old := w.lane[0][:min(len(x), maxNR)]
-			v.widen(old, to[:len(old)])
-			v.add(old, old, x[:len(old)])
-			v.narrow(to[:len(old)], old)
-			x, to = x[len(old):], to[len(old):]
+	for to := c.h[at:][:len(x)]; len(x) > 0; {
+		n := min(len(x), maxNR)
+		y := x[:n]
+		if c.add {
+			y = w.lane[0][:n]
+			v.widen(y, from.h[at:at+n])
+			v.add(y, y, x[:n])
 		}
-		return
+		v.narrow(to[:n], y)
+		x, to, at = x[n:], to[n:], at+n
 	}
-	v.narrow(to, x)
 }

@@ -93,7 +93,7 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	c.h, c.targets, c.vocab, c.rows = h.buffer, l.i32(in[2]), in[1].Type.Shape[0], in[0].Type.Shape.Rows()
 	c.chunk, c.half = min(x.Attrs.Chunk, c.rows), h.h != nil
 	width := in[0].Type.Shape.Cols()
-	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer{f: c.scratch}, c.vocab, false})
+	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer: buffer{f: c.scratch}, ld: c.vocab})
 	c.loss.body = c.block
 	d.reserve(0, c.vocab)
 	d.reserve(1, sumBlock)
@@ -102,10 +102,10 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 		if c.half {
 			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.vocab, false}
 		}
-		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{c.dh, width, false})
+		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{buffer: c.dh, ld: width})
 		if !x.Attrs.Frozen {
 			dw := l.buffer(x.Out[2])
-			c.weight = d.product(c.vocab, width, c.chunk, 1, dx.t(), h, output{dw, width, true})
+			c.weight = d.product(c.vocab, width, c.chunk, 1, dx.t(), h, output{buffer: dw, ld: width, add: true})
 			before := dw.clear
 			switch {
 			case len(x.In) == 5 && x.In[4].Offset == x.Out[2].Offset:

@@ -60,9 +60,11 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		p.y.packA(w.a, p.a.sub(r, p.pc), m, p.kc)
 		to := p.c.sub(r, p.jc+j)
 		if p.sums {
-			to = output{buffer{f: d.sums[r*p.width+j:]}, p.width, false}
+			to = output{buffer: buffer{f: d.sums[r*p.width+j:]}, ld: p.width}
 		}
-		to.add = to.add || p.pc > 0
+		if p.pc > 0 {
+			to.add, to.from = true, buffer{}
+		}
 		p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
 	}
 	p.round.body = func(w *worker, i int) {
@@ -87,14 +89,6 @@ func rowsOfTask(m, mr, threads int) (rows int) {
 }
 
 func (p *product) run() {
-	if p.k == 0 && !p.c.add {
-		for r := 0; r < p.m; r++ {
-			p.c.sub(r, 0).buffer.sub(0, p.n).clear()
-		}
-	}
-	if p.m == 0 || p.n == 0 {
-		return
-	}
 	pool := p.d.pool
 	for p.jc = 0; p.jc < p.n; p.jc += p.width {
 		p.nc = min(p.width, p.n-p.jc)
@@ -120,17 +114,24 @@ func (l *loaded) matrix(o gpu.Operand, trans bool) matrix {
 
 func bindMatmul(d *Device, l *loaded, x *gpu.Launch) func() {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
-	c := output{l.buffer(x.Out[0]), x.Out[0].RowStride(), len(x.In) == 3}
+	c := output{buffer: l.buffer(x.Out[0]), ld: x.Out[0].RowStride(), add: len(x.In) == 3}
+	var before *loop
+	if c.add && x.In[2].Offset != x.Out[0].Offset {
+		from, ld := l.buffer(x.In[2]), x.In[2].RowStride()
+		if ld == c.ld {
+			c.from = from
+		} else {
+			before = &loop{body: func(_ *worker, i int) {
+				for r := i * gpu.RowBlock; r < min(m, (i+1)*gpu.RowBlock); r++ {
+					c.buffer.sub(r*c.ld, r*c.ld+n).copy(from.sub(r*ld, r*ld+n))
+				}
+			}}
+		}
+	}
 	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA), l.matrix(x.In[1], x.Attrs.TransB), c)
-	if !c.add || x.In[2].Offset == x.Out[0].Offset {
+	if before == nil {
 		return p.run
 	}
-	from, ld := l.buffer(x.In[2]), x.In[2].RowStride()
-	before := &loop{body: func(_ *worker, i int) {
-		for r := i * gpu.RowBlock; r < min(m, (i+1)*gpu.RowBlock); r++ {
-			c.buffer.sub(r*c.ld, r*c.ld+n).copy(from.sub(r*ld, r*ld+n))
-		}
-	}}
 	return func() {
 		d.pool.run(before, blocksOf(m, gpu.RowBlock))
 		p.run()

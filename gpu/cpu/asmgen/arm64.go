@@ -127,8 +127,8 @@ func (m *neon) join(op operation, r, t int) {
 func (m *neon) tile() {
 	const mr, nv = 8, 3
 	acc := func(i, j int) int { return i*nv + j }
-	fmt.Fprint(m.w, "\n// func gemmF32NEON8x12(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·gemmF32NEON8x12(SB), NOSPLIT, $0-52\n")
-	m.p("MOVD k+0(FP), R0\n\tMOVD a+8(FP), R1\n\tMOVD b+16(FP), R2\n\tMOVD c+24(FP), R3\n\tMOVD ldc+32(FP), R4\n\tMOVD mode+40(FP), R5\n\tLSL $2, R4")
+	fmt.Fprint(m.w, "\n// func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·gemmF32NEON8x12(SB), NOSPLIT, $0-60\n")
+	m.p("MOVD k+0(FP), R0\n\tMOVD a+8(FP), R1\n\tMOVD b+16(FP), R2\n\tMOVD c+24(FP), R3\n\tMOVD from+32(FP), R6\n\tMOVD ldc+40(FP), R4\n\tMOVD mode+48(FP), R5\n\tLSL $2, R4")
 	for i := 0; i < mr*nv; i++ {
 		m.zero(i)
 	}
@@ -142,14 +142,14 @@ func (m *neon) tile() {
 		}
 	}
 	m.p("SUBS $1, R0\n\tBGT loop")
-	m.p("FMOVS alpha+48(FP), F31\n\tVDUP V31.S[0], V31.S4\n\tCBNZ R5, add")
+	m.p("FMOVS alpha+56(FP), F31\n\tVDUP V31.S[0], V31.S4\n\tCBNZ R5, add")
 	for _, add := range []bool{false, true} {
 		if add {
 			fmt.Fprint(m.w, "add:\n")
 		}
 		for i := 0; i < mr; i++ {
 			if add {
-				m.p("VLD1 (R3), [V24.S4, V25.S4, V26.S4]")
+				m.p("VLD1 (R6), [V24.S4, V25.S4, V26.S4]\n\tADD R4, R6")
 				for j := 0; j < nv; j++ {
 					m.word(neonOps[opFMA].base, "FMLA", 24+j, acc(i, j), 31)
 				}

@@ -33,8 +33,8 @@ func (t tile) write(w io.Writer) {
 	acc := func(i, j int) int { return i*t.nv + j }
 	first := t.mr * t.nv // first register behind the accumulators
 	vec := t.vec()
-	fmt.Fprintf(w, "\n// func %s(k int, a, b, c unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·%s(SB), NOSPLIT, $0-52\n", t.name(), t.name())
-	p("MOVQ k+0(FP), CX\n\tMOVQ a+8(FP), AX\n\tMOVQ b+16(FP), BX\n\tMOVQ c+24(FP), DX\n\tMOVQ ldc+32(FP), SI\n\tMOVQ mode+40(FP), DI")
+	fmt.Fprintf(w, "\n// func %s(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·%s(SB), NOSPLIT, $0-60\n", t.name(), t.name())
+	p("MOVQ k+0(FP), CX\n\tMOVQ a+8(FP), AX\n\tMOVQ b+16(FP), BX\n\tMOVQ c+24(FP), DX\n\tMOVQ from+32(FP), R10\n\tMOVQ ldc+40(FP), SI\n\tMOVQ mode+48(FP), DI")
 	// The tile of c comes while the sums are made. R8 is its row in bytes: two bytes an element at least.
 	p("LEAQ (SI)(SI*1), R8\n\tTESTQ $2, DI\n\tJNZ fetch\n\tSHLQ $1, R8")
 	fmt.Fprint(w, "fetch:\n")
@@ -82,14 +82,14 @@ func (t tile) write(w io.Writer) {
 
 	// The modes of storing; see the constants in gemm.go.
 	alpha, tmp := first, first+1
-	fmt.Fprintf(w, "done:\n\tVBROADCASTSS alpha+48(FP), %s\n", t.r(alpha))
+	fmt.Fprintf(w, "done:\n\tVBROADCASTSS alpha+56(FP), %s\n", t.r(alpha))
 	each := func(size int, f func(r, at int)) {
 		p("SHLQ $%d, SI", size/2)
 		for i := 0; i < t.mr; i++ {
 			for j := 0; j < t.nv; j++ {
 				f(acc(i, j), j*t.width*size)
 			}
-			p("ADDQ SI, DX")
+			p("ADDQ SI, DX\n\tADDQ SI, R10")
 		}
 		p("VZEROUPPER\n\tRET")
 	}
@@ -102,7 +102,7 @@ func (t tile) write(w io.Writer) {
 	})
 	fmt.Fprint(w, "add:\n")
 	each(4, func(r, at int) {
-		p("VFMADD213PS %d(DX), %s, %s\n\tVMOVUPS %s, %d(DX)", at, t.r(alpha), t.r(r), t.r(r), at)
+		p("VFMADD213PS %d(R10), %s, %s\n\tVMOVUPS %s, %d(DX)", at, t.r(alpha), t.r(r), t.r(r), at)
 	})
 	if t.pairs {
 		fmt.Fprint(w, "bf16:\n")
@@ -111,7 +111,7 @@ func (t tile) write(w io.Writer) {
 		})
 		fmt.Fprint(w, "addbf16:\n")
 		each(2, func(r, at int) {
-			p("VPMOVZXWD %d(DX), Z%d\n\tVPSLLD $16, Z%d, Z%d\n\tVFMADD213PS Z%d, Z%d, Z%d", at, tmp, tmp, tmp, tmp, alpha, r)
+			p("VPMOVZXWD %d(R10), Z%d\n\tVPSLLD $16, Z%d, Z%d\n\tVFMADD213PS Z%d, Z%d, Z%d", at, tmp, tmp, tmp, tmp, alpha, r)
 			p("%s // VCVTNEPS2BF16 Z%d, Y%d\n\tVMOVUPS Y%d, %d(DX)", cvtbf16(r), r, r, r, at)
 		})
 	}
