@@ -139,7 +139,7 @@ func (y layout) depth() int {
 	return blockF32
 }
 
-// packA lays rows [.., m) of a [m,k] out as panels of mr rows, packB columns of b [k,n] as panels of
+// packA lays rows of a [m,k] out as panels of mr rows, packB columns of b [k,n] as panels of
 // nr columns; both k-major, the last padded with zeros.
 func (y layout) packA(dst []float32, a matrix, m, k int) { y.pack(dst, a.t(), k, m, y.tile.mr) }
 func (y layout) packB(dst []float32, b matrix, k, n int) { y.pack(dst, b, k, n, y.tile.nr) }
@@ -247,9 +247,14 @@ type output struct {
 	ld   int
 	add  bool   // to what is in from
 	from buffer // rows as far apart as those of c; none means c itself
+
+	flipped bool // the product is transposed: its rows are c's columns
 }
 
 func (c output) sub(r, col int) output {
+	if c.flipped {
+		r, col = col, r
+	}
 	at := r*c.ld + col
 	c.buffer, c.from = c.buffer.tail(at), c.from.tail(at)
 	return c
@@ -270,7 +275,7 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 		c.from = c.buffer
 	}
 	base, from := c.pointer(), c.from.pointer()
-	direct := c.h == nil || y.pairs
+	direct := (c.h == nil || y.pairs) && !c.flipped
 	for j := 0; j < n; j += t.nr {
 		for i := 0; i < m; i += t.mr {
 			ap, bp := unsafe.Pointer(&a[i*steps]), unsafe.Pointer(&b[j*steps])
@@ -279,6 +284,17 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 				continue
 			}
 			t.at(steps, a[i*steps:], b[j*steps:], w.edge[:], t.nr, store, alpha)
+			if c.flipped {
+				rows := min(t.mr, m-i)
+				for col := 0; col < min(t.nr, n-j); col++ {
+					x := w.lane[1][:rows]
+					for r := range x {
+						x[r] = w.edge[r*t.nr+col]
+					}
+					y.v.leave(w, c, (j+col)*c.ld+i, x)
+				}
+				continue
+			}
 			for r := 0; r < min(t.mr, m-i); r++ {
 				y.v.leave(w, c, (i+r)*c.ld+j, w.edge[r*t.nr:][:min(t.nr, n-j)])
 			}

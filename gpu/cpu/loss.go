@@ -68,7 +68,7 @@ type chunked struct {
 	x           *gpu.Launch
 	rows, chunk int
 	vocab       int
-	h, dh       buffer
+	h, dh, dx   buffer
 	scratch     []float32
 	nll, lse    []float32 // lse is nil in the backward pass, where nobody asks for it
 	dnll        []float32
@@ -102,6 +102,7 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 		if c.half {
 			dx = matrix{buffer{h: halves(c.scratch)}, 2 * c.vocab, false}
 		}
+		c.dx = dx.buffer
 		c.input = d.product(c.chunk, width, c.vocab, 1, dx, w, output{buffer: c.dh, ld: width})
 		if !x.Attrs.Frozen {
 			dw := l.buffer(x.Out[2])
@@ -128,15 +129,15 @@ func (c *chunked) run() {
 	for c.at = 0; c.at < c.rows; c.at += c.chunk {
 		c.n = min(c.chunk, c.rows-c.at)
 		h := c.h.sub(c.at*width, (c.at+c.n)*width)
-		c.logits.m, c.logits.a.buffer = c.n, h
+		c.logits.setRows(c.n, h, buffer{f: c.scratch})
 		c.logits.run()
 		c.d.pool.run(&c.loss, blocksOf(c.n, lossRows))
 		if c.input != nil {
-			c.input.m, c.input.c.buffer = c.n, c.dh.sub(c.at*width, (c.at+c.n)*width)
+			c.input.setRows(c.n, c.dx, c.dh.sub(c.at*width, (c.at+c.n)*width))
 			c.input.run()
 		}
 		if c.weight != nil {
-			c.weight.k, c.weight.b.buffer = c.n, h
+			c.weight.setDepth(c.n, h)
 			c.weight.run()
 		}
 	}

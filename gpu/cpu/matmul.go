@@ -31,7 +31,13 @@ type product struct {
 }
 
 func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *product {
-	p := &product{d: d, y: d.variant.layout(m, n, a.h != nil), m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c}
+	// Few columns waste the lanes of a tile; as few rows they do not: cᵀ = bᵀ aᵀ.
+	y := d.variant.layout(m, n, a.h != nil)
+	if s := d.variant.f32; n <= s.short.mr && n < s.narrow.nr && m > n && !c.flipped && (c.h == nil || k <= y.depth()) {
+		c.flipped = true
+		return d.product(n, m, k, alpha, b.t(), a.t(), c)
+	}
+	p := &product{d: d, y: y, m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c}
 	t, threads := p.y.tile, len(d.pool.workers)
 	p.width = blockN / t.nr * t.nr
 	p.sums = c.h != nil && k > p.y.depth()
@@ -73,6 +79,26 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		}
 	}
 	return p
+}
+
+// setRows gives the product another left operand of at most as many rows, and another result.
+func (p *product) setRows(m int, a, c buffer) {
+	p.c.buffer = c
+	if p.c.flipped {
+		p.n, p.b.buffer = m, a
+	} else {
+		p.m, p.a.buffer = m, a
+	}
+}
+
+// setDepth gives it another right operand of at most the depth, and as much of the left one.
+func (p *product) setDepth(k int, b buffer) {
+	p.k = k
+	if p.c.flipped {
+		p.a.buffer = b
+	} else {
+		p.b.buffer = b
+	}
 }
 
 // rowsOfTask picks the rows of a task: the fewest that the busiest worker gets in all, counting a
