@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
+// pause tells the processor that this is a waiting loop.
+func pause()
+
 //go:noescape
 func gemmF32AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 

@@ -4,6 +4,11 @@
 
 #include "textflag.h"
 
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0-0
+	PAUSE
+	RET
+
 // func gemmF32AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 TEXT ·gemmF32AVX51214x32(SB), NOSPLIT, $0-60
 	MOVQ k+0(FP), CX

@@ -4,6 +4,9 @@ package cpu
 
 import "unsafe"
 
+// pause tells the processor that this is a waiting loop.
+func pause()
+
 //go:noescape
 func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 

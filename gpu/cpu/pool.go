@@ -22,15 +22,19 @@ type pool struct {
 type loop struct {
 	body func(w *worker, i int)
 	left atomic.Int64 // iterations not yet taken; an iteration's number is what is left behind it
-	open atomic.Int64 // iterations that have not ended
+	_    [cacheLine]byte
+	open atomic.Int64 // iterations that have not ended: the one that waits reads it again and again
+	_    [cacheLine]byte
 }
 
-// An idle worker looks for work this often before it sleeps: some tens of microseconds, so that a
-// training step, whose launches follow each other closely, never waits for a wake-up. Every so often
-// it leaves its processor to whoever waits for one.
+const cacheLine = 64
+
+// Whoever waits looks this often before it leaves its processor to others for a moment, and an idle
+// worker does that this often before it sleeps: some tens of microseconds in all, so that a training
+// step, whose launches follow each other closely, never waits for a wake-up.
 const (
-	spins = 2000
-	yield = 16
+	looks  = 64
+	yields = 64
 )
 
 func newPool(threads int) *pool {
@@ -52,10 +56,8 @@ func (p *pool) work(own *worker, wake chan struct{}) {
 	var last uint64
 	for {
 		e := p.epoch.Load()
-		for i := 0; e == last && i < spins; i++ {
-			if i%yield == yield-1 {
-				runtime.Gosched()
-			}
+		for i := 0; e == last && i < yields*looks; i++ {
+			wait(i)
 			e = p.epoch.Load()
 		}
 		if e == last {
@@ -103,10 +105,17 @@ func (p *pool) run(l *loop, n int) {
 		}
 	}
 	l.take(p.workers[0])
-	for i := 1; l.open.Load() != 0; i++ {
-		if i%yield == 0 {
-			runtime.Gosched()
-		}
+	for i := 0; l.open.Load() != 0; i++ {
+		wait(i)
+	}
+}
+
+// wait passes a moment: the i-th of a waiting time.
+func wait(i int) {
+	if i%looks == looks-1 {
+		runtime.Gosched()
+	} else {
+		pause()
 	}
 }
 

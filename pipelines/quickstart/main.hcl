@@ -4,7 +4,7 @@
 
 variable "tokens" {
   type        = number
-  default     = 1.2e6
+  default     = 1e6
   description = "training tokens over the three stages"
   validation {
     condition     = var.tokens >= 3e4
@@ -62,7 +62,7 @@ peft "lora" "adapter" {
 }
 
 optimizer "adamw" "main" {
-  learning_rate = 3e-3
+  learning_rate = 2e-3
   betas         = [0.9, 0.95]
   weight_decay  = 0.1
   max_grad_norm = 1.0
@@ -173,7 +173,7 @@ evaluate "perplexity" "step" {
 }
 
 evaluate "perplexity" "vanilla" {
-  count = var.compare ? 1 : 0
+  count      = var.compare ? 1 : 0
   model = stage.vanilla[0]
   data  = data.fineweb_edu.docs.validation
 }

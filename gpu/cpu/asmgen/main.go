@@ -17,6 +17,7 @@ func main() {
 	write("loops_table.go", pretty(table(loops)))
 
 	asm := header("amd64")
+	asm.WriteString("\n// func pause()\nTEXT ·pause(SB), NOSPLIT, $0-0\n\tPAUSE\n\tRET\n")
 	for _, t := range tiles {
 		t.write(asm)
 	}
@@ -28,6 +29,7 @@ func main() {
 	write("loops_amd64.go", pretty(wrappers(loops, "amd64", sets)))
 
 	asm = header("arm64")
+	asm.WriteString("\n// func pause()\nTEXT ·pause(SB), NOSPLIT, $0-0\n\tYIELD\n\tRET\n")
 	m := &neon{w: asm}
 	m.tile()
 	compileAll(asm, loops, []machine{m})
