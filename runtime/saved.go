@@ -13,13 +13,15 @@ import (
 // SavedPlan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
 // must come to the same.
 type SavedPlan struct {
-	Version  int           `json:"format_version"`
-	Path     string        `json:"path"`
-	StateDir string        `json:"state_dir"`
-	VarFiles []string      `json:"var_files,omitempty"`
-	Vars     []string      `json:"vars,omitempty"` // as given by -var; values of sensitive variables are left out
-	Serial   int64         `json:"state_serial"`
-	Actions  []SavedAction `json:"actions"`
+	Version  int      `json:"format_version"`
+	Path     string   `json:"path"`
+	StateDir string   `json:"state_dir"`
+	VarFiles []string `json:"var_files,omitempty"`
+	Vars     []string `json:"vars,omitempty"` // as given by -var; values of sensitive variables are left out
+	Serial   int64    `json:"state_serial"`
+
+	DeviceMemory int64         `json:"device_memory,omitempty"` // what the plan was made to fit
+	Actions      []SavedAction `json:"actions"`
 }
 
 // SavedAction is one action of a saved plan.
@@ -52,7 +54,7 @@ func (p *Plan) Save(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, Actions: savedActions(p)}
+	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
 	for _, f := range o.Inputs.VarFiles {
 		if f, err = filepath.Abs(f); err != nil {
 			return err

@@ -31,6 +31,9 @@ func applyCommand() command {
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
+			if a.device != "cpu" {
+				return a.fail(fmt.Errorf("this binary runs on the CPU only: plan -device %s tells what a card would need, apply takes -device cpu", a.device))
+			}
 			saved, err := a.savedPlan(args)
 			if err != nil {
 				return a.fail(err)
@@ -76,6 +79,9 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 		return nil, err
 	}
 	a.stateDir = s.StateDir
+	if s.DeviceMemory > 0 {
+		a.deviceMemory = fmt.Sprint(s.DeviceMemory)
+	}
 	a.varFiles = append(append(list(nil), s.VarFiles...), a.varFiles...)
 	a.vars = append(append(list(nil), s.Vars...), a.vars...)
 	return s, nil

@@ -110,7 +110,7 @@ func cases() (list []Case) {
 		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse}, Positive: []int{5}, Tol: 3e-6})
 		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5}, Segments: true, Tol: 3e-6})
 	}
-	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}} {
+	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9}} {
 		m, n, k := s[0], s[1], s[2]
 		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
 			x, y := f32(m, k), f32(k, n)
