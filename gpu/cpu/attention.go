@@ -192,15 +192,15 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 		b, kv, part := t/(h.kv*parts), t/parts%h.kv, t%parts
 		last := min(h.seq, (part+(blocks-1-part)/parts*parts+1)*nr) // keys its last block sees
 		room := &w.room
-		y.packA(room[roomK], head(k, b*h.seq, h.kw, kv*h.dim), last, h.dim)
-		y.packA(room[roomV], head(v, b*h.seq, h.kw, kv*h.dim).t(), h.dim, last)
+		y.packA(w, room[roomK], head(k, b*h.seq, h.kw, kv*h.dim), last, h.dim)
+		y.packA(w, room[roomV], head(v, b*h.seq, h.kw, kv*h.dim).t(), h.dim, last)
 		s, out := room[roomS], room[roomOut]
 		most, total := &w.lane[1], &w.lane[2]
 		for bi := part; bi < blocks; bi += parts {
 			q0 := h.block(b, bi*nr)
 			keys := q0.i0 + q0.n - q0.p0
 			for n := kv * group; n < (kv+1)*group; n++ {
-				y.packB(room[roomQ], head(q, b*h.seq+q0.i0, h.qw, n*h.dim).t(), h.dim, q0.n)
+				y.packB(w, room[roomQ], head(q, b*h.seq+q0.i0, h.qw, n*h.dim).t(), h.dim, q0.n)
 				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
 				q0.mask(s, nr, &lowest)
 				*most, *total = lowest, zeros
@@ -241,9 +241,9 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 		b, kv := t/h.kv, t%h.kv
 		room := &w.room
 		km := head(k, b*h.seq, h.kw, kv*h.dim)
-		y.packA(room[roomK], km, h.seq, h.dim)
-		y.packA(room[roomKT], km.t(), h.dim, h.seq)
-		y.packA(room[roomV], head(v, b*h.seq, h.kw, kv*h.dim), h.seq, h.dim)
+		y.packA(w, room[roomK], km, h.seq, h.dim)
+		y.packA(w, room[roomKT], km.t(), h.dim, h.seq)
+		y.packA(w, room[roomV], head(v, b*h.seq, h.kw, kv*h.dim), h.seq, h.dim)
 		sumK, sumV := room[roomDK][:h.keys*h.dimB], room[roomDV][:h.keys*h.dimB]
 		clear(sumK)
 		clear(sumV)
@@ -263,9 +263,9 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 					delta[c] = vv.dot(vv.get(do, at, at+h.dim, spare), vv.get(o, at, at+h.dim, spare[h.dim:]))
 				}
 				copy(norm[:q0.n], lse[(b*h.n+n)*h.seq+i0:])
-				y.packB(room[roomQ], qm.t(), h.dim, q0.n)
+				y.packB(w, room[roomQ], qm.t(), h.dim, q0.n)
 				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
-				y.packB(room[roomDO], dom.t(), h.dim, q0.n)
+				y.packB(w, room[roomDO], dom.t(), h.dim, q0.n)
 				h.left(room[roomV][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomDO], ds, 1)
 				q0.mask(s, nr, &lowest)
 				for j := 0; j < keys; j++ {
@@ -275,16 +275,16 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 				q0.mask(ds, nr, &zeros)
 				// dv += pᵀ do
 				_, m := h.scores(s, pack, room[roomHalf], keys)
-				y.packB(room[roomDO], dom, q0.n, h.dim)
-				y.packA(pack, m, keys, q0.n)
+				y.packB(w, room[roomDO], dom, q0.n, h.dim)
+				y.packA(w, pack, m, keys, q0.n)
 				h.rows(keys, q0.n, pack, room[roomDO], sumV[q0.p0*h.dimB:], 1)
 				// dq = scale ds k, transposed
 				panel, m := h.scores(ds, pack, room[roomHalf], keys)
 				h.left(room[roomKT], h.dim, h.seq, q0.p0, keys, panel, out, h.scale)
 				h.put(dq, r0, q0.n, h.qw, col, out, spare)
 				// dk += scale dsᵀ q
-				y.packB(room[roomQ], qm, q0.n, h.dim)
-				y.packA(pack, m, keys, q0.n)
+				y.packB(w, room[roomQ], qm, q0.n, h.dim)
+				y.packA(w, pack, m, keys, q0.n)
 				h.rows(keys, q0.n, pack, room[roomQ], sumK[q0.p0*h.dimB:], h.scale)
 			}
 		}

@@ -113,6 +113,7 @@ type worker struct {
 	a    []float32 // packed rows of the left operand of a product
 	edge [maxMR * maxNR]float32
 	lane [3][maxNR]float32 // a value a lane
+	wide [256]float32      // bf16 widened on the way into a panel
 	room [rooms][]float32
 	args [rooms][]float32 // operands of the loop under way
 }

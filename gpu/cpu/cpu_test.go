@@ -248,6 +248,7 @@ func BenchmarkPack(b *testing.B) {
 	const k, n = 384, 168
 	dst := make([]float32, k*(n+maxMR))
 	y := variants[0].layout(n, n, false)
+	var own worker
 	for _, trans := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trans=%t", trans), func(b *testing.B) {
 			m := matrix{buffer{f: make([]float32, k*n)}, n, trans}
@@ -256,7 +257,7 @@ func BenchmarkPack(b *testing.B) {
 			}
 			b.SetBytes(4 * k * n)
 			for i := 0; i < b.N; i++ {
-				y.pack(dst, m, k, n, maxMR)
+				y.pack(&own, dst, m, k, n, maxMR)
 			}
 		})
 	}

@@ -141,21 +141,26 @@ func (y layout) depth() int {
 
 // packA lays rows of a [m,k] out as panels of mr rows, packB columns of b [k,n] as panels of
 // nr columns; both k-major, the last padded with zeros.
-func (y layout) packA(dst []float32, a matrix, m, k int) { y.pack(dst, a.t(), k, m, y.tile.mr) }
-func (y layout) packB(dst []float32, b matrix, k, n int) { y.pack(dst, b, k, n, y.tile.nr) }
+func (y layout) packA(own *worker, dst []float32, a matrix, m, k int) {
+	y.pack(own, dst, a.t(), k, m, y.tile.mr)
+}
 
-func (y layout) pack(dst []float32, m matrix, k, n, w int) {
+func (y layout) packB(own *worker, dst []float32, b matrix, k, n int) {
+	y.pack(own, dst, b, k, n, y.tile.nr)
+}
+
+func (y layout) pack(own *worker, dst []float32, m matrix, k, n, w int) {
 	steps := y.steps(k)
 	for j := 0; j < n; j += w {
-		y.panel(dst[j*steps:][:w*steps], m.sub(0, j), k, min(w, n-j), w)
+		y.panel(own, dst[j*steps:][:w*steps], m.sub(0, j), k, min(w, n-j), w)
 	}
 }
 
-func (y layout) panel(dst []float32, m matrix, k, n, w int) {
+func (y layout) panel(own *worker, dst []float32, m matrix, k, n, w int) {
 	v := y.v
 	switch {
 	case m.h != nil && !y.pairs:
-		widenPanel(v, dst, m, k, n, w)
+		widenPanel(v, own.wide[:], dst, m, k, n, w)
 	case m.trans && v.transpose != nil:
 		k32, src := k, unsafe.Pointer(unsafe.SliceData(m.f))
 		size := 4
@@ -219,7 +224,7 @@ func floatPanel(d []float32, m matrix, k, n, w int) {
 	}
 }
 
-func widenPanel(v *variant, d []float32, m matrix, k, n, w int) {
+func widenPanel(v *variant, room, d []float32, m matrix, k, n, w int) {
 	if n < w {
 		clear(d)
 	}
@@ -229,7 +234,6 @@ func widenPanel(v *variant, d []float32, m matrix, k, n, w int) {
 		}
 		return
 	}
-	var room [256]float32
 	for c := 0; c < n; c++ {
 		for l0 := 0; l0 < k; l0 += len(room) {
 			part := room[:min(len(room), k-l0)]

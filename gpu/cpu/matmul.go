@@ -56,14 +56,14 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		p.cols = min(p.width, max(roundUp(blocksOf(min(n, p.width), blocksOf(2*threads, tall)), t.nr), roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
 	}
 	const group = 2 // panels packed at a time
-	p.pack.body = func(_ *worker, i int) {
+	p.pack.body = func(w *worker, i int) {
 		j := i * group * t.nr
-		p.y.packB(d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(group*t.nr, p.nc-j))
+		p.y.packB(w, d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(group*t.nr, p.nc-j))
 	}
 	p.tiles.body = func(w *worker, i int) {
 		r, j := i/p.across*p.rows, i%p.across*p.cols
 		m, n := min(p.rows, p.m-r), min(p.cols, p.nc-j)
-		p.y.packA(w.a, p.a.sub(r, p.pc), m, p.kc)
+		p.y.packA(w, w.a, p.a.sub(r, p.pc), m, p.kc)
 		to := p.c.sub(r, p.jc+j)
 		if p.sums {
 			to = output{buffer: buffer{f: d.sums[r*p.width+j:]}, ld: p.width}
