@@ -36,6 +36,7 @@ var may = map[string]string{
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "",
+	"bench":              "gpu gpu/cpu gpu/probe",
 }
 
 // owner lists outside modules that one package names, and who else may.

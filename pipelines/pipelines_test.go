@@ -3,9 +3,12 @@ package pipelines
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"stepflow/dsl"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime"
 )
@@ -63,30 +66,51 @@ func TestPaper(t *testing.T) {
 // TestArena holds the arena of every stage that is shipped to 5 % above the most bytes alive at once,
 // which no placement can beat.
 func TestArena(t *testing.T) {
-	for _, path := range []string{"quickstart", "paper", "../bench/step"} {
+	for _, name := range []string{"quickstart", "paper", "../bench/step"} {
+		path := withData(t, name)
 		for _, caps := range []gpu.Caps{{Kind: "cpu", Alignment: 64}, {Kind: "cuda", Alignment: 512}} {
 			var vars []string
-			if path == "quickstart" {
+			if name == "quickstart" {
 				vars = []string{"compare=true"}
 			}
 			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Vars: vars}, StateDir: t.TempDir(), Caps: caps})
 			if diags.HasErrors() {
-				t.Fatalf("%s: %v", path, diags)
+				t.Fatalf("%s: %v", name, diags)
 			}
 			stages := 0
 			for _, a := range p.Actions {
 				if s := a.Stage; s != nil {
 					stages++
 					if gap := float64(s.Figures.Peak)/float64(s.Figures.LowerBound) - 1; gap > 0.05 || gap < 0 {
-						t.Errorf("%s, %s: the arena is %.2f %% above its lower bound", path, a.Addr, 100*gap)
+						t.Errorf("%s, %s: the arena is %.2f %% above its lower bound", name, a.Addr, 100*gap)
 					}
 				}
 			}
 			if stages == 0 {
-				t.Errorf("%s plans no stage", path)
+				t.Errorf("%s plans no stage", name)
 			}
 		}
 	}
+}
+
+// withData copies a pipeline to where it has a little data.
+func withData(t *testing.T, path string) string {
+	t.Helper()
+	dir := t.TempDir()
+	src, err := os.ReadFile(filepath.Join(path, "main.hcl"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "main.hcl"), src, 0o644)
+	}
+	if err == nil {
+		err = os.Mkdir(filepath.Join(dir, "data"), 0o755)
+	}
+	if err == nil {
+		err = fineweb.WriteParquet(filepath.Join(dir, "data", "few.parquet"), []fineweb.Row{{Text: "a document", ID: "1", Language: "en", IntScore: 4}}, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func BenchmarkPlanPaper(b *testing.B) {
