@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"stepflow/fineweb"
@@ -51,6 +52,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	if err := r.begin(ctx, a, t, root); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what making or reading the weights took; the steps fill the arena now
 	stream, err := corpus.Stream(fineweb.Train, tok, s.Seq, t.state.Position)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type trainer struct {
 	loaded gpu.Loaded
 	tok    *tokenizer.Tokenizer
 	state  TrainerState
+	room   []byte // of the tensor being saved: they are written one after the other
 }
 
 func (t *trainer) operand(name string) gpu.Operand {

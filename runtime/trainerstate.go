@@ -147,14 +147,18 @@ const peftPrefix = "base_model.model."
 func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 	o := t.operand(buffer)
 	return checkpoint.Tensor{Name: name, Shape: o.Type.Shape, DType: o.Type.DType, Data: func() ([]byte, error) {
-		b := make([]byte, o.Type.Bytes())
-		return b, t.loaded.CopyOut(b, o)
+		n := int(o.Type.Bytes())
+		if cap(t.room) < n {
+			t.room = make([]byte, n)
+		}
+		return t.room[:n], t.loaded.CopyOut(t.room[:n], o)
 	}}
 }
 
 // save writes a checkpoint. final leaves the adapters out: they are merged.
 func (t *trainer) save(dir string, final bool) (id string, err error) {
 	s := t.stage
+	defer func() { t.room = nil }()
 	var model, adapter, opt []checkpoint.Tensor
 	for _, p := range s.Params {
 		model = append(model, t.tensor(p.Name, p.ID))

@@ -68,7 +68,7 @@ func archVariants() (list []variant) {
 			transposePanelAVX512(k, unsafe.Pointer(&dst[0]), w, src, ldBytes, rows, lanes)
 		},
 	}
-	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512BF16 {
+	if x.HasAVX512F && x.HasAVX512BF16 && x.HasBMI2 {
 		pairs := wide
 		pairs.name = "avx512bf16"
 		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16}, &tile{8, 32, gemmBF16AVX5128x32}}
@@ -77,7 +77,7 @@ func archVariants() (list []variant) {
 		}
 		list = append(list, pairs)
 	}
-	if x.HasAVX512F {
+	if x.HasAVX512F && x.HasBMI2 {
 		list = append(list, wide)
 	}
 	if x.HasAVX2 && x.HasFMA {

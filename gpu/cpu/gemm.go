@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// tile multiplies packed panels, whose elements are 32 bits: a float32, or two bf16, steps rows of mr and of nr elements, times alpha, into the mr x nr
-// tile at c; an addend comes from another tile with the same distance between rows, or from c itself.
+// tile multiplies packed panels, steps rows of mr and of nr elements, times alpha, into the mr x nr tile
+// at c. An element of a panel is 32 bits: a float32, or two bf16. An addend comes from another tile
+// with the same distance between rows, or from c itself.
 type tile struct {
 	mr, nr int
 	run    func(steps int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
