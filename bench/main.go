@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"stepflow/gpu/cpu"
 )
 
 // options are the flags.
@@ -26,7 +28,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "turns each takes")
 	flag.StringVar(&o.parts, "parts", "products,threads,step", "what to run")
 	flag.Parse()
-	fmt.Printf("%s, %s, %d threads\n\n", machine(), time.Now().UTC().Format("2006-01-02"), o.threads)
+	fmt.Printf("%s, %s, %d threads\n\n", cpu.PlanCaps().Name, time.Now().UTC().Format("2006-01-02"), o.threads)
 	for _, part := range []struct {
 		name string
 		run  func(options) error
@@ -39,20 +41,6 @@ func main() {
 			os.Exit(1)
 		}
 	}
-}
-
-// machine names the processor and the kernel.
-func machine() string {
-	name := "unknown processor"
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for _, line := range strings.Split(string(b), "\n") {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				name = strings.TrimSpace(v)
-				break
-			}
-		}
-	}
-	return name
 }
 
 func median(v []float64) float64 {

@@ -3543,43 +3543,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func expAVX512(n int, y *float32, a *float32, scale float32, shift float32)
-TEXT ·expAVX512(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), CX
-	MOVQ y+8(FP), DI
-	MOVQ a+16(FP), SI
-	XORQ AX, AX
-loop:
-	VBROADCASTSS shift+28(FP), Z0
-	VBROADCASTSS scale+24(FP), Z1
-	VFMADD231PS (SI)(AX*4), Z1, Z0
-	VBROADCASTSS consts<>+32(SB), Z1
-	VMAXPS Z0, Z1, Z0
-	VBROADCASTSS consts<>+64(SB), Z1
-	VMINPS Z0, Z1, Z0
-	VBROADCASTSS consts<>+96(SB), Z1
-	VMULPS.BCST consts<>+128(SB), Z0, Z2
-	VADDPS Z1, Z2, Z2
-	VSUBPS Z1, Z2, Z1
-	VFNMADD231PS.BCST consts<>+160(SB), Z1, Z0
-	VFNMADD231PS.BCST consts<>+192(SB), Z1, Z0
-	VBROADCASTSS consts<>+224(SB), Z3
-	VFMADD213PS.BCST consts<>+256(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+288(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+320(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+352(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+384(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+416(SB), Z0, Z3
-	VFMADD213PS.BCST consts<>+416(SB), Z0, Z3
-	VPSLLD $23, Z2, Z2
-	VPADDD Z2, Z3, Z3
-	VMOVUPS Z3, (DI)(AX*4)
-	ADDQ $16, AX
-	CMPQ AX, CX
-	JLT loop
-	VZEROUPPER
-	RET
-
 // func expSumAVX512(n int, y *float32, a *float32, shift float32) (s float32)
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
 	MOVQ n+0(FP), CX
@@ -4126,43 +4089,6 @@ loop:
 	VMULPS (R10)(AX*4), Y2, Y3
 	VFMADD231PS Y0, Y1, Y3
 	VMOVUPS Y3, (SI)(AX*4)
-	ADDQ $8, AX
-	CMPQ AX, CX
-	JLT loop
-	VZEROUPPER
-	RET
-
-// func expAVX2(n int, y *float32, a *float32, scale float32, shift float32)
-TEXT ·expAVX2(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), CX
-	MOVQ y+8(FP), DI
-	MOVQ a+16(FP), SI
-	XORQ AX, AX
-loop:
-	VBROADCASTSS shift+28(FP), Y0
-	VBROADCASTSS scale+24(FP), Y1
-	VFMADD231PS (SI)(AX*4), Y1, Y0
-	VBROADCASTSS consts<>+32(SB), Y1
-	VMAXPS Y0, Y1, Y0
-	VBROADCASTSS consts<>+64(SB), Y1
-	VMINPS Y0, Y1, Y0
-	VBROADCASTSS consts<>+96(SB), Y1
-	VMULPS consts<>+128(SB), Y0, Y2
-	VADDPS Y1, Y2, Y2
-	VSUBPS Y1, Y2, Y1
-	VFNMADD231PS consts<>+160(SB), Y1, Y0
-	VFNMADD231PS consts<>+192(SB), Y1, Y0
-	VBROADCASTSS consts<>+224(SB), Y3
-	VFMADD213PS consts<>+256(SB), Y0, Y3
-	VFMADD213PS consts<>+288(SB), Y0, Y3
-	VFMADD213PS consts<>+320(SB), Y0, Y3
-	VFMADD213PS consts<>+352(SB), Y0, Y3
-	VFMADD213PS consts<>+384(SB), Y0, Y3
-	VFMADD213PS consts<>+416(SB), Y0, Y3
-	VFMADD213PS consts<>+416(SB), Y0, Y3
-	VPSLLD $23, Y2, Y2
-	VPADDD Y2, Y3, Y3
-	VMOVUPS Y3, (DI)(AX*4)
 	ADDQ $8, AX
 	CMPQ AX, CX
 	JLT loop

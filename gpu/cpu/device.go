@@ -1,5 +1,5 @@
-// Package cpu is the embedded default device: the kernel table in Go on a fixed pool of goroutines,
-// matrix products in assembly where the processor has AVX2 or AVX-512.
+// Package cpu is the embedded default device: the kernel table on a fixed pool of goroutines, its inner
+// loops and matrix products in assembly for AVX-512, AVX2 and NEON, in Go elsewhere.
 //
 // Results depend on the processor's instruction set, never on the number of threads: every
 // reduction is split by shape.

@@ -91,13 +91,7 @@ func rotateLoop(y, z, a, b, c, s []float32, sign float32) {
 	}
 }
 
-func expLoop(y, a []float32, scale, shift float32) {
-	for i := range y {
-		y[i] = exp32(scale*a[i] + shift)
-	}
-}
-
-// expSumLoop also adds the results up.
+// expSumLoop is y = e^(a + shift), added up in s.
 func expSumLoop(y, a []float32, shift float32) (s float32) {
 	for i := range y {
 		e := exp32(a[i] + shift)

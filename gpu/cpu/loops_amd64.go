@@ -147,17 +147,6 @@ var loopsAVX512 = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	exp: func(y, a []float32, scale, shift float32) {
-		n := len(y)
-		whole := n &^ 15
-		if whole > 0 {
-			_ = a[whole-1]
-			expAVX512(whole, &y[0], &a[0], scale, shift)
-		}
-		if whole < n {
-			expLoop(y[whole:], a[whole:], scale, shift)
-		}
-	},
 	expSum: func(y, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 15
@@ -295,9 +284,6 @@ func normGradAVX512(n int, y, dy, x, w *float32, s, k float32)
 
 //go:noescape
 func rotateAVX512(n int, y, z, a, b, c, s *float32, sign float32)
-
-//go:noescape
-func expAVX512(n int, y, a *float32, scale, shift float32)
 
 //go:noescape
 func expSumAVX512(n int, y, a *float32, shift float32) (s float32)
@@ -466,17 +452,6 @@ var loopsAVX2 = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	exp: func(y, a []float32, scale, shift float32) {
-		n := len(y)
-		whole := n &^ 7
-		if whole > 0 {
-			_ = a[whole-1]
-			expAVX2(whole, &y[0], &a[0], scale, shift)
-		}
-		if whole < n {
-			expLoop(y[whole:], a[whole:], scale, shift)
-		}
-	},
 	expSum: func(y, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 7
@@ -614,9 +589,6 @@ func normGradAVX2(n int, y, dy, x, w *float32, s, k float32)
 
 //go:noescape
 func rotateAVX2(n int, y, z, a, b, c, s *float32, sign float32)
-
-//go:noescape
-func expAVX2(n int, y, a *float32, scale, shift float32)
 
 //go:noescape
 func expSumAVX2(n int, y, a *float32, shift float32) (s float32)

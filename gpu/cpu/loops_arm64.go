@@ -147,17 +147,6 @@ var loopsNEON = loopTable{
 			rotateLoop(y[whole:], z[whole:], a[whole:], b[whole:], c[whole:], s[whole:], sign)
 		}
 	},
-	exp: func(y, a []float32, scale, shift float32) {
-		n := len(y)
-		whole := n &^ 3
-		if whole > 0 {
-			_ = a[whole-1]
-			expNEON(whole, &y[0], &a[0], scale, shift)
-		}
-		if whole < n {
-			expLoop(y[whole:], a[whole:], scale, shift)
-		}
-	},
 	expSum: func(y, a []float32, shift float32) (s float32) {
 		n := len(y)
 		whole := n &^ 3
@@ -295,9 +284,6 @@ func normGradNEON(n int, y, dy, x, w *float32, s, k float32)
 
 //go:noescape
 func rotateNEON(n int, y, z, a, b, c, s *float32, sign float32)
-
-//go:noescape
-func expNEON(n int, y, a *float32, scale, shift float32)
 
 //go:noescape
 func expSumNEON(n int, y, a *float32, shift float32) (s float32)

@@ -15,7 +15,6 @@ type loopTable struct {
 	dot3       func(a, b, c []float32) (s float32)
 	normGrad   func(y, dy, x, w []float32, s, k float32)
 	rotate     func(y, z, a, b, c, s []float32, sign float32)
-	exp        func(y, a []float32, scale, shift float32)
 	expSum     func(y, a []float32, shift float32) (s float32)
 	expScale   func(y, a []float32, shift, k float32)
 	swiglu     func(y, gate, up []float32)
@@ -26,4 +25,4 @@ type loopTable struct {
 	adamw      func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
 }
 
-var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}
+var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}

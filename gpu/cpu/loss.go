@@ -65,7 +65,6 @@ func (v *variant) crossEntropyGrad(dx, x []float32, target int32, k, lse float32
 // all that the backward pass needs: the logits of the whole batch are never in memory.
 type chunked struct {
 	d           *Device
-	x           *gpu.Launch
 	rows, chunk int
 	vocab       int
 	h, dh, dx   buffer
@@ -82,7 +81,7 @@ type chunked struct {
 }
 
 func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
-	c := &chunked{d: d, x: x, scratch: l.f32(x.Scratch), nll: l.f32(x.Out[0])}
+	c := &chunked{d: d, scratch: l.f32(x.Scratch), nll: l.f32(x.Out[0])}
 	in := x.In
 	if x.Kernel == "linear_cross_entropy_grad" {
 		c.dnll, c.dh, in = l.f32(in[0]), l.buffer(x.Out[1]), in[1:]
@@ -107,14 +106,7 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 		if !x.Attrs.Frozen {
 			dw := l.buffer(x.Out[2])
 			c.weight = d.product(c.vocab, width, c.chunk, 1, dx.t(), h, output{buffer: dw, ld: width, add: true})
-			before := dw.clear
-			switch {
-			case len(x.In) == 5 && x.In[4].Offset == x.Out[2].Offset:
-				before = func() {}
-			case len(x.In) == 5:
-				acc := l.buffer(x.In[4])
-				before = func() { dw.copy(acc) }
-			}
+			before := l.accumulator(x, 2, 4)
 			return func() {
 				before()
 				c.run()

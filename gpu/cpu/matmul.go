@@ -9,6 +9,9 @@ import (
 // small is the number of multiply-adds a task has at least: less is not worth a hand-over.
 const small = 1 << 15
 
+// packed is the number of panels of the right operand that a task packs.
+const packed = 2
+
 // sumsElems bounds the f32 sums kept beside a bf16 result while its product is cut along k.
 const sumsElems = 1 << 20
 
@@ -55,10 +58,9 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 	if tall := blocksOf(m, p.rows); tall < 2*threads { // few rows: share out the columns too
 		p.cols = min(p.width, max(roundUp(blocksOf(min(n, p.width), blocksOf(2*threads, tall)), t.nr), roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
 	}
-	const group = 2 // panels packed at a time
 	p.pack.body = func(w *worker, i int) {
-		j := i * group * t.nr
-		p.y.packB(w, d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(group*t.nr, p.nc-j))
+		j := i * packed * t.nr
+		p.y.packB(w, d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(packed*t.nr, p.nc-j))
 	}
 	p.tiles.body = func(w *worker, i int) {
 		r, j := i/p.across*p.rows, i%p.across*p.cols
@@ -121,7 +123,7 @@ func (p *product) run() {
 		p.across = blocksOf(p.nc, p.cols)
 		for p.pc = 0; p.pc < p.k; p.pc += p.y.depth() {
 			p.kc = min(p.y.depth(), p.k-p.pc)
-			pool.run(&p.pack, blocksOf(p.nc, 2*p.y.tile.nr))
+			pool.run(&p.pack, blocksOf(p.nc, packed*p.y.tile.nr))
 			pool.run(&p.tiles, blocksOf(p.m, p.rows)*p.across)
 		}
 		if p.sums {

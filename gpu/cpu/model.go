@@ -46,6 +46,20 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"linear_cross_entropy_grad": bindLinearCrossEntropy,
 }
 
+// accumulator prepares output o of a launch that adds it to its last input, in, if there is one: cleared
+// where there is none, copied where it lies elsewhere.
+func (l *loaded) accumulator(x *gpu.Launch, o, in int) func() {
+	to := l.buffer(x.Out[o])
+	switch {
+	case len(x.In) <= in:
+		return to.clear
+	case x.In[in].Offset == x.Out[o].Offset:
+		return func() {}
+	}
+	from := l.buffer(x.In[in])
+	return func() { to.copy(from) }
+}
+
 func bindEmbedding(d *Device, l *loaded, x *gpu.Launch) func() {
 	ids, w, y := l.i32(x.In[0]), l.buffer(x.In[1]), l.buffer(x.Out[0])
 	h := x.In[1].Type.Shape[1]
@@ -63,11 +77,7 @@ func bindEmbedding(d *Device, l *loaded, x *gpu.Launch) func() {
 func bindEmbeddingGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	ids, dy, dw := l.i32(x.In[0]), l.buffer(x.In[1]), l.buffer(x.Out[0])
 	h := x.In[1].Type.Shape.Cols()
-	var acc buffer
-	if len(x.In) == 3 && x.In[2].Offset != x.Out[0].Offset {
-		acc = l.buffer(x.In[2])
-	}
-	fresh := len(x.In) == 2
+	before := l.accumulator(x, 0, 2)
 	order := make([]int64, len(ids)) // id<<32 | token
 	d.reserveBlocks(2, h)
 	body := &loop{body: func(w *worker, i int) {
@@ -86,11 +96,7 @@ func bindEmbeddingGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 		}
 	}}
 	return func() {
-		if fresh {
-			dw.clear()
-		} else {
-			dw.copy(acc)
-		}
+		before()
 		for t, id := range ids {
 			order[t] = int64(id)<<32 | int64(t)
 		}

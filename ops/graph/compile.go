@@ -109,7 +109,7 @@ func join(g *Graph) {
 			for _, v := range back.in {
 				independent = independent && !after[v.node]
 			}
-			if !independent || g.usesOther(Value{fwd, 1}) {
+			if !independent || g.isRead(Value{fwd, 1}) {
 				break
 			}
 			g.replace(Value{fwd, 0}, Value{back, 0})
@@ -130,8 +130,8 @@ func sameValues(a, b []Value) bool {
 	return true
 }
 
-// usesOther tells whether anything reads v.
-func (g *Graph) usesOther(v Value) bool {
+// isRead tells whether anything reads v.
+func (g *Graph) isRead(v Value) bool {
 	for _, n := range g.nodes {
 		for _, x := range n.in {
 			if x == v {

@@ -41,7 +41,7 @@ func (m *x86) registers() int { return m.count }
 
 func (m *x86) scratch(alloc func() int, free func(int)) { m.alloc, m.free = alloc, free }
 
-func (m *x86) begin(l *loop, _ int) {
+func (m *x86) begin(l *loop) {
 	m.p("MOVQ n+0(FP), CX")
 	for i, s := range l.slices {
 		m.p("MOVQ %s+%d(FP), %s", s, 8+8*i, pointers[i])

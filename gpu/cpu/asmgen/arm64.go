@@ -33,7 +33,7 @@ func (m *neon) registers() int { return 32 }
 func (m *neon) scratch(alloc func() int, free func(int)) { m.alloc, m.free = alloc, free }
 
 // R0 counts down; the slices lie at R1 and following, the constants at R20.
-func (m *neon) begin(l *loop, _ int) {
+func (m *neon) begin(l *loop) {
 	m.slices = len(l.slices)
 	m.p("MOVD n+0(FP), R0")
 	for i, s := range l.slices {

@@ -77,7 +77,7 @@ type machine interface {
 	name() string
 	lanes() int
 	registers() int
-	begin(l *loop, frame int)             // loads the length and the slices' pointers
+	begin(l *loop)                        // loads the length and the slices' pointers
 	head()                                // the loop starts here
 	next()                                // the next elements, back to head while there are any
 	end(l *loop, regs []int, results int) // stores first lanes to the results and returns
@@ -124,7 +124,7 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 	}
 	fmt.Fprintf(w, "\n// func %s%s(%s)\nTEXT ·%s%s(SB), NOSPLIT, $0-%d\n", l.name, m.name(), sig, l.name, m.name(), size)
 	c.scratch(c.alloc, func(r int) { c.used[r] = false })
-	c.begin(l, size)
+	c.begin(l)
 	for _, s := range l.body {
 		a := s.(*ast.AssignStmt)
 		id, ok := a.Lhs[0].(*ast.Ident)

@@ -23,7 +23,6 @@ type loop struct {
 	scalars []string
 	results []string
 	body    []ast.Stmt
-	index   string
 }
 
 func parse(path string) (list []*loop) {
@@ -53,7 +52,7 @@ func parse(path string) (list []*loop) {
 		}
 		for _, s := range fn.Body.List {
 			if r, ok := s.(*ast.RangeStmt); ok {
-				l.index, l.body = r.Key.(*ast.Ident).Name, r.Body.List
+				l.body = r.Body.List
 			}
 		}
 		list = append(list, l)

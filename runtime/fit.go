@@ -1,0 +1,103 @@
+package runtime
+
+import (
+	"fmt"
+	"sort"
+
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+)
+
+// Rows of logits in memory at a time: as many as a cache holds, but enough for the products with
+// them to be efficient; where the device has less to give, down to leastChunk.
+const (
+	chunkBytes = 8 << 20
+	usualChunk = 256
+	leastChunk = 64
+)
+
+// compile makes the stage's program. Where it does not fit the device it gives up, in this order,
+// what costs nothing and what costs most: rows of logits, sequences of a micro-batch when their
+// number is "auto", and with activation checkpointing "auto" the activations of the fewest layers.
+func (p *planner) compile(s *Stage, checkpointing string) error {
+	if checkpointing == "block" {
+		s.Recompute = len(s.Layers)
+	}
+	if s.AutoMicro {
+		s.Micro = s.Batch
+	}
+	if err := p.chunked(s); err != nil || p.fits(s) {
+		return err
+	}
+	if s.AutoMicro {
+		divisors := divisorsOf(s.Batch)
+		i := sort.Search(len(divisors), func(i int) bool { // the first that does not fit; the peak grows with it
+			s.Micro = divisors[i]
+			return p.chunked(s) != nil || !p.fits(s)
+		})
+		s.Micro = divisors[max(i-1, 0)]
+		if err := p.chunked(s); err != nil || p.fits(s) {
+			return err
+		}
+	}
+	if checkpointing != "auto" {
+		return nil
+	}
+	s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
+		s.Recompute = i + 1
+		return p.chunked(s) != nil || p.fits(s)
+	})
+	return p.chunked(s)
+}
+
+// fits tells whether the stage's program fits the device.
+func (p *planner) fits(s *Stage) bool {
+	return p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory
+}
+
+// chunked compiles the stage with as many rows of logits in memory as help and fit.
+func (p *planner) chunked(s *Stage) (err error) {
+	rows := s.Micro * s.Seq
+	s.Chunk = chunkRows(rows, s.Model.VocabSize)
+	for {
+		if s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps); err != nil || p.fits(s) || s.Chunk <= leastChunk {
+			return err
+		}
+		s.Chunk = max(leastChunk, s.Chunk/2)
+	}
+}
+
+// chunkRows is the number of rows of logits in memory where memory allows it.
+func chunkRows(rows, vocab int) int {
+	return min(rows, max(usualChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
+}
+
+// divisorsOf lists the divisors of n in order.
+func divisorsOf(n int) (list []int) {
+	for d := 1; d <= n; d++ {
+		if n%d == 0 {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// vanillaOf plans the full model trained at once with the same batch and the same activation
+// checkpointing: what a stage is measured against.
+func (p *planner) vanillaOf(s *Stage, m *Model, mode string) (*Figures, error) {
+	key := fmt.Sprintf("%s %d %t %d %d %v %t %s", m.Addr, s.Micro, s.AutoMicro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask, mode)
+	if f := p.vanilla[key]; f != nil {
+		return f, nil
+	}
+	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
+	for i := 0; i < m.Config.NumHiddenLayers; i++ {
+		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("v.%d", i), Old: -1})
+	}
+	v.Params = llama.Declare(v.Model, v.LayerIDs())
+	if err := p.compile(v, mode); err != nil {
+		return nil, err
+	}
+	f := v.figures()
+	p.vanilla[key] = &f
+	return &f, nil
+}
