@@ -22,6 +22,28 @@ func MatmulDims(a Attrs, x, y Type) (m, n, k int, err error) {
 	return m, n, k, nil
 }
 
+// matmulType infers a product's result from operands a, b and, where there is one, an addend.
+func matmulType(a Attrs, in []Type) (Type, error) {
+	if in[0].DType != in[1].DType {
+		return Type{}, fmt.Errorf("operands %v and %v differ in element type", in[0], in[1])
+	}
+	m, n, _, err := MatmulDims(a, in[0], in[1])
+	if err != nil {
+		return Type{}, err
+	}
+	if len(in) == 3 {
+		if in[2].Shape.Rows() != m || in[2].Shape.Cols() != n {
+			return Type{}, fmt.Errorf("the addend %v is not [%d,%d]", in[2], m, n)
+		}
+		return in[2], nil
+	}
+	out := Type{Shape{m, n}, in[0].DType}
+	if !a.TransA {
+		out.Shape = in[0].Shape.WithCols(n)
+	}
+	return out, nil
+}
+
 func init() {
 	register(Kernel{
 		Name:    "matmul",
@@ -35,29 +57,34 @@ func init() {
 			if err := needFloat(in...); err != nil {
 				return nil, err
 			}
-			if in[0].DType != in[1].DType {
-				return nil, fmt.Errorf("operands %v and %v differ in element type", in[0], in[1])
+			out, err := matmulType(a, in)
+			return []Type{out}, err
+		},
+		FLOPs: matmulFLOPs,
+	}, Kernel{
+		Name:    "matmul_swiglu",
+		Formula: "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); u is rounded to its type first",
+		InPlace: [][2]int{{0, 3}, {1, 2}},
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 3, 4); err != nil {
+				return nil, err
 			}
-			m, n, _, err := MatmulDims(a, in[0], in[1])
+			if err := needFloat(in...); err != nil {
+				return nil, err
+			}
+			u, err := matmulType(a, append(in[:2:2], in[3:]...))
 			if err != nil {
 				return nil, err
 			}
-			out := Type{Shape{m, n}, in[0].DType}
-			if !a.TransA {
-				out.Shape = in[0].Shape.WithCols(n)
-			}
-			if len(in) == 3 {
-				if in[2].Shape.Rows() != m || in[2].Shape.Cols() != n {
-					return nil, fmt.Errorf("the addend %v is not [%d,%d]", in[2], m, n)
-				}
-				out = in[2]
-			}
-			return []Type{out}, nil
+			return []Type{u, in[2]}, needSame("the gate and the product", in[2], u)
 		},
 		FLOPs: func(a Attrs, in, out []Type) int64 {
-			m, n, k, _ := MatmulDims(a, in[0], in[1])
-			f := 2 * int64(m) * int64(n) * int64(k)
-			return f
+			return matmulFLOPs(a, in, out) + 5*int64(in[2].Shape.Elems())
 		},
 	})
+}
+
+func matmulFLOPs(a Attrs, in, _ []Type) int64 {
+	m, n, k, _ := MatmulDims(a, in[0], in[1])
+	return 2 * int64(m) * int64(n) * int64(k)
 }

@@ -27,9 +27,10 @@ type product struct {
 	c       output
 	sums    bool // c is bf16 and k longer than a block: add up in f32 beside it
 
-	rows, cols, across int // rows and columns of a task, tasks in a row of them
-	width              int // columns packed at a time
-	jc, nc, pc, kc     int // the block under way
+	rows, cols, across int                               // rows and columns of a task, tasks in a row of them
+	width              int                               // columns packed at a time
+	last               func(w *worker, r, col, m, n int) // run on each block of c that is done, where it is set
+	jc, nc, pc, kc     int                               // the block under way
 	pack, tiles, round loop
 }
 
@@ -74,6 +75,9 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 			to.add, to.from = true, buffer{}
 		}
 		p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
+		if p.last != nil && p.pc+p.kc == p.k {
+			p.last(w, r, p.jc+j, m, n)
+		}
 	}
 	p.round.body = func(w *worker, i int) {
 		for r := i * gpu.RowBlock; r < min(p.m, (i+1)*gpu.RowBlock); r++ {
@@ -141,11 +145,17 @@ func (l *loaded) matrix(o gpu.Operand, trans bool) matrix {
 }
 
 func bindMatmul(d *Device, l *loaded, x *gpu.Launch) func() {
+	_, run := bindProduct(d, l, x, 2)
+	return run
+}
+
+// bindProduct binds the product of the first two operands, input addend added where there is one.
+func bindProduct(d *Device, l *loaded, x *gpu.Launch, addend int) (*product, func()) {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
-	c := output{buffer: l.buffer(x.Out[0]), ld: x.Out[0].RowStride(), add: len(x.In) == 3}
+	c := output{buffer: l.buffer(x.Out[0]), ld: x.Out[0].RowStride(), add: len(x.In) > addend}
 	var before *loop
-	if c.add && x.In[2].Offset != x.Out[0].Offset {
-		from, ld := l.buffer(x.In[2]), x.In[2].RowStride()
+	if c.add && x.In[addend].Offset != x.Out[0].Offset {
+		from, ld := l.buffer(x.In[addend]), x.In[addend].RowStride()
 		if ld == c.ld {
 			c.from = from
 		} else {
@@ -158,10 +168,34 @@ func bindMatmul(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA), l.matrix(x.In[1], x.Attrs.TransB), c)
 	if before == nil {
-		return p.run
+		return p, p.run
 	}
-	return func() {
+	return p, func() {
 		d.pool.run(before, blocksOf(m, gpu.RowBlock))
 		p.run()
 	}
+}
+
+// The activation follows each block of the product while that lies in the nearest cache. Where the
+// product is kept elsewhere until its end, transposed or in f32, it is a loop of its own.
+func bindMatmulSwiGLU(d *Device, l *loaded, x *gpu.Launch) func() {
+	p, run := bindProduct(d, l, x, 3)
+	up, gate, y := l.buffer(x.Out[0]), l.buffer(x.In[2]), l.buffer(x.Out[1])
+	out, in := []buffer{y}, []buffer{gate, up}
+	act := elementwise["swiglu"](d, x.Attrs)
+	if p.c.flipped || p.sums {
+		after := d.flat(out, in, act)
+		return func() {
+			run()
+			after()
+		}
+	}
+	d.reserveBlocks(3, p.cols)
+	p.last = func(w *worker, r, col, m, n int) {
+		for at := r*p.c.ld + col; m > 0; m, at = m-1, at+p.c.ld {
+			act(d.load(w, out, in, at, at+n))
+			d.store(w, out, at)
+		}
+	}
+	return run
 }

@@ -31,6 +31,7 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"adamw":              bindAdamW,
 	"adamw_master":       bindAdamW,
 	"matmul":             bindMatmul,
+	"matmul_swiglu":      bindMatmulSwiGLU,
 	"embedding":          bindEmbedding,
 	"embedding_grad":     bindEmbeddingGrad,
 	"rmsnorm":            bindRMSNorm,

@@ -122,7 +122,9 @@ func cases() (list []Case) {
 			}
 			a := gpu.Attrs{TransA: tr[0], TransB: tr[1], Alpha: 1}
 			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y}, Tol: 2e-6})
+			add(Case{Kernel: "matmul_swiglu", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 3e-6})
 			a.Alpha = 0.5
+			add(Case{Kernel: "matmul_swiglu", Attrs: a, In: []gpu.Type{x, y, f32(m, n), f32(m, n)}, Tol: 3e-6})
 			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6})
 			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6,
 				Stride: []int{x.Shape[1] + 3, y.Shape[1] + 1, n + 5}, OutStride: n + 5})

@@ -78,6 +78,7 @@ func Cases(s Shapes, t gpu.DType) []Case {
 		{Name: "attention projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(h, h)}},
 		{Name: "projection with residual", Kernel: "matmul", Attrs: nt, In: []gpu.Type{wide, f(h, m), x}},
 		{Name: "gate projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(m, h)}},
+		{Name: "up projection and activation", Kernel: "matmul_swiglu", Attrs: nt, In: []gpu.Type{x, f(m, h), wide}},
 		{Name: "its input gradient", Kernel: "matmul", Attrs: nn, In: []gpu.Type{wide, f(m, h)}},
 		{Name: "its weight gradient", Kernel: "matmul", Attrs: tn, In: []gpu.Type{wide, x, f(m, h)}},
 		{Name: "adapter, down", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(s.Rank, h)}},

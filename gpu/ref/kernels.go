@@ -57,28 +57,10 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		})
 		out[1].each(func(r, c int) float64 { return dy.at(r, c) * g.at(r, c) * sigmoid(g.at(r, c)) })
 	},
-	"matmul": func(a gpu.Attrs, in, out []mat) {
-		m, n, k, _ := gpu.MatmulDims(a, gpu.Type{Shape: in[0].shape}, gpu.Type{Shape: in[1].shape})
-		for i := 0; i < m; i++ {
-			for j := 0; j < n; j++ {
-				var s float64
-				for l := 0; l < k; l++ {
-					x, y := [2]int{i, l}, [2]int{l, j}
-					if a.TransA {
-						x = [2]int{l, i}
-					}
-					if a.TransB {
-						y = [2]int{j, l}
-					}
-					s += in[0].at(x[0], x[1]) * in[1].at(y[0], y[1])
-				}
-				s *= a.Alpha
-				if len(in) == 3 {
-					s += in[2].at(i, j)
-				}
-				out[0].set(i, j, s)
-			}
-		}
+	"matmul": matmul,
+	"matmul_swiglu": func(a gpu.Attrs, in, out []mat) {
+		matmul(a, append(in[:2:2], in[3:]...), out[:1])
+		out[1].each(func(r, c int) float64 { g := in[2].at(r, c); return g * sigmoid(g) * out[0].at(r, c) })
 	},
 	"embedding": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { return in[1].at(int(in[0].v[r]), c) })
@@ -362,3 +344,27 @@ func logSumExp(v []float64) float64 {
 func zeros(m mat) []float64 { return make([]float64, m.rows*m.cols) }
 
 func fill(m mat, v []float64) { m.each(func(r, c int) float64 { return v[r*m.cols+c] }) }
+
+func matmul(a gpu.Attrs, in, out []mat) {
+	m, n, k, _ := gpu.MatmulDims(a, gpu.Type{Shape: in[0].shape}, gpu.Type{Shape: in[1].shape})
+	for i := 0; i < m; i++ {
+		for j := 0; j < n; j++ {
+			var s float64
+			for l := 0; l < k; l++ {
+				x, y := [2]int{i, l}, [2]int{l, j}
+				if a.TransA {
+					x = [2]int{l, i}
+				}
+				if a.TransB {
+					y = [2]int{j, l}
+				}
+				s += in[0].at(x[0], x[1]) * in[1].at(y[0], y[1])
+			}
+			s *= a.Alpha
+			if len(in) == 3 {
+				s += in[2].at(i, j)
+			}
+			out[0].set(i, j, s)
+		}
+	}
+}

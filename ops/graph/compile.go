@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"stepflow/gpu"
@@ -14,7 +15,7 @@ type Pass struct {
 }
 
 // Passes is the list Compile runs, in order.
-var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"prune", prune}}
+var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"prune", prune}}
 
 // Compile runs the passes and lays the graph out as a program for a device with these capabilities.
 func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
@@ -206,6 +207,33 @@ func fuse(g *Graph) {
 			g.nodes[i] = n
 			break
 		}
+	}
+}
+
+// activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
+// that gives both, where nobody reads the product in between.
+func activate(g *Graph) {
+	for i, n := range g.nodes {
+		if n.kernel != "swiglu" {
+			continue
+		}
+		gate, up := n.in[0], n.in[1]
+		m := up.node
+		if m.kernel != "matmul" || m.segment != n.segment || gate.node == m {
+			continue
+		}
+		at := slices.Index(g.nodes, m)
+		early := slices.ContainsFunc(g.nodes[at+1:i], func(x *node) bool { return slices.Contains(x.in, up) })
+		if early || !n.types[0].Equal(up.Type()) {
+			continue
+		}
+		fused := *m
+		fused.id, fused.kernel, fused.recomputed = n.id, "matmul_swiglu", n.recomputed
+		fused.in = append([]Value{m.in[0], m.in[1], gate}, m.in[2:]...)
+		fused.types = []gpu.Type{up.Type(), n.types[0]}
+		g.nodes[i] = &fused
+		g.replace(up, Value{&fused, 0})
+		g.replace(Value{n, 0}, Value{&fused, 1})
 	}
 }
 

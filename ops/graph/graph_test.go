@@ -299,6 +299,33 @@ func TestJoinedLoss(t *testing.T) {
 	}
 }
 
+// The activation is a product's epilogue, whose readers in the backward pass take both results from
+// it; where the product is read before the activation is made, both stay.
+func TestActivationIsAnEpilogue(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		g := New()
+		x, w, v := g.Leaf("x", gpu.RoleInput, f32(4, 3)), g.Leaf("w", gpu.RoleWeight, f32(5, 3)), g.Leaf("v", gpu.RoleWeight, f32(5, 3))
+		dv, dw, out := g.Leaf("dv", gpu.RoleGradient, f32(5, 3)), g.Leaf("dw", gpu.RoleGradient, f32(5, 3)), g.Leaf("out", gpu.RoleOutput, f32(4, 5))
+		dy := g.Leaf("dy", gpu.RoleInput, f32(4, 5))
+		g.Segment("run", gpu.Forward)
+		gate, up := g.Linear(x, w, Value{}), g.Linear(x, v, Value{})
+		if early {
+			gate = g.Add(gate, up)
+		}
+		y := g.Op1("swiglu", gpu.Attrs{}, gate, up)
+		g.Update(out, y)
+		for i, d := range g.Grad(y, dy, []Value{w, v}, []Value{dw, dv}) {
+			g.Update([]Value{dw, dv}[i], d)
+		}
+		if _, err := Compile(g, gpu.Caps{Alignment: 64}); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.String(); strings.Contains(got, "= matmul_swiglu x v") == early || strings.Contains(got, "= swiglu ") != early {
+			t.Errorf("early %t:\n%s", early, got)
+		}
+	}
+}
+
 func TestErrorsStick(t *testing.T) {
 	g := New()
 	a, b := g.Leaf("a", gpu.RoleInput, f32(2, 3)), g.Leaf("b", gpu.RoleInput, f32(2, 4))
