@@ -1,0 +1,324 @@
+package cuda
+
+import (
+	"fmt"
+	"time"
+
+	"stepflow/gpu"
+)
+
+// Alignment of every buffer in the arena, in bytes: that of the driver's allocations.
+const Alignment = 256
+
+// Reserve is the memory a card needs beside the arena, in bytes: the driver's context with the kernels'
+// code, and the workspace of cuBLASLt. It is a bound to plan with, not a measurement.
+const Reserve = 768<<20 + Workspace
+
+// Workspace is what a matrix product may use beside its operands, in bytes.
+const Workspace = 32 << 20
+
+// least is the oldest compute capability with bf16 products on tensor cores.
+const least = 8
+
+// PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
+// and an amount of memory in bytes, of which the reserve is not the program's.
+func PlanCaps(name string, memory int64) gpu.Caps {
+	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+}
+
+// Device implements gpu.Device on a driver.
+type Device struct {
+	driver    Driver
+	caps      gpu.Caps
+	peak      map[gpu.DType]float64 // measured
+	bandwidth float64
+}
+
+var _ gpu.Device = (*Device)(nil)
+
+// Open checks that the card can run the kernels. The device closes the driver.
+func Open(d Driver) (*Device, error) {
+	c := d.Card()
+	if c.Major < least {
+		d.Close()
+		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d; stepflow's kernels need 8.0 or later (A100, RTX 30, and what came after)", c.Name, c.Major, c.Minor)
+	}
+	name := fmt.Sprintf("%s, compute capability %d.%d", c.Name, c.Major, c.Minor)
+	caps := PlanCaps(name, c.Free)
+	return &Device{driver: d, caps: caps, peak: map[gpu.DType]float64{}}, nil
+}
+
+// Caps describes the card; its memory is what was free when it was opened, less the reserve.
+func (d *Device) Caps() gpu.Caps { return d.caps }
+
+// Close ends the driver.
+func (d *Device) Close() error { return d.driver.Close() }
+
+// PeakFLOPs measures a product of 8192x8192x8192, less on a card whose memory is short, in FLOP/s.
+func (d *Device) PeakFLOPs(t gpu.DType) float64 {
+	if d.peak[t] == 0 {
+		n := 8192
+		for n > 256 && 3*int64(n)*int64(n)*t.Size() > d.caps.Memory/2 {
+			n /= 2
+		}
+		o := gpu.Type{Shape: gpu.Shape{n, n}, DType: t}
+		d.peak[t] = 2 * float64(n) * float64(n) * float64(n) / d.fastest(gpu.Launch{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1}}, o, o, o)
+	}
+	return d.peak[t]
+}
+
+// Bandwidth measures a copy of 1 GiB, less on a card whose memory is short, in bytes/s read and written.
+func (d *Device) Bandwidth() float64 {
+	if d.bandwidth == 0 {
+		n := int64(1 << 30)
+		for n > 1<<20 && 2*n > d.caps.Memory/2 {
+			n /= 2
+		}
+		o := gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}
+		d.bandwidth = 2 * float64(n) / d.fastest(gpu.Launch{Kernel: "copy"}, o, o)
+	}
+	return d.bandwidth
+}
+
+// fastest runs a launch, the last operand its output, some times on the device's clock; the least
+// seconds, or infinity where it can't run.
+func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
+	var at int64
+	for i, t := range operands {
+		o := gpu.Operand{Offset: at, Type: t}
+		at += (o.Span() + Alignment - 1) / Alignment * Alignment
+		if i < len(operands)-1 {
+			l.In = append(l.In, o)
+		} else {
+			l.Out = append(l.Out, o)
+		}
+	}
+	best := time.Duration(1<<63 - 1)
+	x, err := d.Load(&gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}})
+	if err != nil {
+		return best.Seconds()
+	}
+	defer x.Close()
+	for i := 0; i < 8; i++ {
+		if x.Run(0, 1, true) != nil {
+			break
+		}
+		t, err := x.Sync()
+		if err != nil {
+			break
+		}
+		if t[0].Duration > 0 && i > 0 {
+			best = min(best, t[0].Duration)
+		}
+	}
+	return best.Seconds()
+}
+
+// Load verifies the program and allocates its arena on the card, and nothing else.
+func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
+	if err := p.Verify(); err != nil {
+		return nil, err
+	}
+	base, err := d.driver.Alloc(max(p.ArenaBytes, 1))
+	if err != nil {
+		return nil, fmt.Errorf("cuda: allocating an arena of %d bytes on %s, which had %d bytes to give: %w. Another process may hold the rest (see nvidia-smi); a smaller micro_batch_size, activation_checkpointing = \"block\" or -device-memory with less makes the plan fit",
+			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
+	}
+	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
+	b := &binder{base: base, card: d.driver.Card()}
+	for i := range p.Launches {
+		w, err := b.bind(&p.Launches[i])
+		if err != nil {
+			l.Close()
+			return nil, fmt.Errorf("cuda: launch %d (%s %s): %w", i, p.Launches[i].Kernel, p.Launches[i].Name, err)
+		}
+		l.works = append(l.works, w)
+	}
+	l.fuse(b)
+	return l, nil
+}
+
+type loaded struct {
+	driver  Driver
+	program *gpu.Program
+	base    Pointer
+	works   []work        // of each launch alone
+	fused   map[int]group // by the launch a group begins with
+	graphs  map[[2]int]Graph
+	marks   []mark
+}
+
+// group is the work of launches [first, end) done together.
+type group struct {
+	end  int
+	work work
+}
+
+// mark is an event before or after a timed launch.
+type mark struct {
+	launch int // the launch that ends here; -1 where a run begins
+	event  Event
+}
+
+// fuse updates up to 32 tensors in one call, where launches follow each other that differ in nothing else.
+func (l *loaded) fuse(b *binder) {
+	l.fused = map[int]group{}
+	list := l.program.Launches
+	for lo := 0; lo < len(list); {
+		hi := lo
+		var w work
+		var all []tensor
+		for hi < len(list) && len(all) < len(tensors{}.At) && together(&list[lo], &list[hi]) {
+			t, before := b.adamwTensor(&list[hi])
+			w, all = append(w, before...), append(all, t)
+			hi++
+		}
+		if len(all) > 1 {
+			call := b.adamwCall(&list[lo], all)
+			for i := lo; i < hi; i++ {
+				for _, s := range l.works[i] {
+					if c, ok := s.(*Call); ok {
+						call.Spans = append(call.Spans, c.Spans...)
+					}
+				}
+			}
+			l.fused[lo] = group{hi, append(w, call)}
+		}
+		lo = max(hi, lo+1)
+	}
+}
+
+// together tells whether y may be updated in the call that updates x.
+func together(x, y *gpu.Launch) bool {
+	if x.Kernel != "adamw" && x.Kernel != "adamw_master" {
+		return false
+	}
+	coef := func(l *gpu.Launch) int64 { return l.In[len(l.In)-2].Offset }
+	return x.Kernel == y.Kernel && x.Attrs == y.Attrs && x.Out[0].Type.DType == y.Out[0].Type.DType && coef(x) == coef(y)
+}
+
+func (l *loaded) at(o gpu.Operand) Pointer { return l.base + Pointer(o.Offset) }
+
+func (l *loaded) Allocated() int64 { return l.program.ArenaBytes }
+
+func (l *loaded) CopyIn(dst gpu.Operand, src []byte) error {
+	if int64(len(src)) != dst.Type.Bytes() || dst.Stride != 0 {
+		return fmt.Errorf("cuda: cannot copy %d bytes into %v", len(src), dst.Type)
+	}
+	return l.driver.CopyIn(l.at(dst), src)
+}
+
+func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
+	if int64(len(dst)) != src.Type.Bytes() || src.Stride != 0 {
+		return fmt.Errorf("cuda: cannot copy %v into %d bytes", src.Type, len(dst))
+	}
+	return l.driver.CopyOut(dst, l.at(src))
+}
+
+// Run replays the launches as one graph, captured the first time; timed, it puts each on the stream
+// alone, with an event before and after.
+func (l *loaded) Run(lo, hi int, timed bool) error {
+	if !timed {
+		key := [2]int{lo, hi}
+		g := l.graphs[key]
+		if g == nil {
+			var err error
+			if g, err = l.driver.Capture(func() error { return l.submit(lo, hi) }); err != nil {
+				return err
+			}
+			l.graphs[key] = g
+		}
+		return l.driver.Replay(g)
+	}
+	for i := lo; i <= hi; i++ {
+		m := mark{launch: i - 1}
+		if i == lo {
+			m.launch = -1
+		}
+		var err error
+		if m.event, err = l.driver.Mark(); err != nil {
+			return err
+		}
+		l.marks = append(l.marks, m)
+		if i < hi {
+			if err := l.put(i, l.works[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// submit puts launches on the stream, fused where they can be.
+func (l *loaded) submit(lo, hi int) error {
+	for i := lo; i < hi; {
+		w, end := l.works[i], i+1
+		if g, ok := l.fused[i]; ok && g.end <= hi {
+			w, end = g.work, g.end
+		}
+		if err := l.put(i, w); err != nil {
+			return err
+		}
+		i = end
+	}
+	return nil
+}
+
+func (l *loaded) put(i int, w work) error {
+	for _, s := range w {
+		var err error
+		name := "cuBLASLt"
+		switch s := s.(type) {
+		case *Call:
+			name, err = s.Kernel, l.driver.Launch(s)
+		case *Product:
+			err = l.driver.Multiply(s)
+		}
+		if err != nil {
+			x := &l.program.Launches[i]
+			return fmt.Errorf("cuda: %s of %s (%s, %s pass, layer %d): %w", name, x.Kernel, x.Name, x.Phase, x.Layer, err)
+		}
+	}
+	return nil
+}
+
+// Sync waits for the stream and reads the events of the timed runs.
+func (l *loaded) Sync() ([]gpu.Timing, error) {
+	if err := l.driver.Sync(); err != nil {
+		return nil, err
+	}
+	var list []gpu.Timing
+	marks := l.marks
+	l.marks = nil
+	defer func() {
+		for _, m := range marks {
+			m.event.Close()
+		}
+	}()
+	var first Event
+	for i, m := range marks {
+		if m.launch < 0 {
+			first = m.event
+			continue
+		}
+		start, err := l.driver.Since(first, marks[i-1].event)
+		if err != nil {
+			return nil, err
+		}
+		end, err := l.driver.Since(first, m.event)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, gpu.Timing{Launch: m.launch, Start: start, Duration: end - start})
+	}
+	return list, nil
+}
+
+// Close frees the arena.
+func (l *loaded) Close() error {
+	for _, g := range l.graphs {
+		g.Close()
+	}
+	l.graphs, l.works = nil, nil
+	return l.driver.Free(l.base)
+}

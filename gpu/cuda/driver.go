@@ -1,0 +1,132 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"stepflow/gpu"
+)
+
+// Pointer is an address in the card's memory; 0 is none.
+type Pointer uint64
+
+// Driver is what the device needs of a card. All work is put on one stream and runs in order.
+type Driver interface {
+	Card() Card
+	// Alloc gives zeroed memory, aligned to 256 bytes at least.
+	Alloc(bytes int64) (Pointer, error)
+	Free(Pointer) error
+	// CopyIn puts a copy on the stream; src may be reused on return. CopyOut waits for it.
+	CopyIn(dst Pointer, src []byte) error
+	CopyOut(dst []byte, src Pointer) error
+	Launch(*Call) error
+	Multiply(*Product) error
+	// Capture records what f launches, without running it; Replay puts it on the stream.
+	Capture(f func() error) (Graph, error)
+	Replay(Graph) error
+	// Mark puts an event on the stream; Since is the device time between two, after a Sync.
+	Mark() (Event, error)
+	Since(from, to Event) (time.Duration, error)
+	Sync() error
+	Close() error
+}
+
+// Graph and Event belong to the driver that made them.
+type (
+	Graph interface{ Close() error }
+	Event interface{ Close() error }
+)
+
+// Card describes the hardware.
+type Card struct {
+	Name                string
+	Major, Minor        int // compute capability
+	Total, Free         int64
+	Processors          int // streaming multiprocessors
+	SharedPerBlock      int // bytes a block may ask for
+	Driver              string
+	PeakFP32, PeakTFP16 float64 // nominal; 0 if unknown
+}
+
+// Call is one kernel launch. Args holds each argument at a multiple of 8 bytes, little-endian; Sizes are
+// their lengths.
+type Call struct {
+	Kernel  string
+	Grid    [3]uint32
+	Threads uint32
+	Shared  uint32 // dynamic shared memory, bytes
+	Args    []byte
+	Sizes   []int
+	Spans   []Span // all memory of the card it may touch
+}
+
+// Span is a range of the card's memory.
+type Span struct {
+	At    Pointer
+	Bytes int64
+}
+
+// Matrix is a row-major matrix, read transposed where Trans.
+type Matrix struct {
+	At    Pointer
+	Type  gpu.DType
+	LD    int // elements between rows
+	Trans bool
+}
+
+// Product is D [M,N] = Alpha A [M,K] B [K,N] + C; C.At 0 for none. Sums are in fp32.
+type Product struct {
+	M, N, K    int
+	Alpha      float32
+	A, B, C, D Matrix
+	Spans      []Span
+}
+
+// newCall encodes a call's arguments: Pointer, int, int64, float32, or a struct of such.
+func newCall(kernel string, grid [3]int, threads, shared int, args ...any) *Call {
+	c := &Call{Kernel: kernel, Threads: uint32(threads), Shared: uint32(shared)}
+	for i, n := range grid {
+		c.Grid[i] = uint32(n)
+	}
+	for _, a := range args {
+		for len(c.Args)%8 != 0 {
+			c.Args = append(c.Args, 0)
+		}
+		at := len(c.Args)
+		switch v := a.(type) {
+		case Pointer:
+			c.Args = binary.LittleEndian.AppendUint64(c.Args, uint64(v))
+		case int64:
+			c.Args = binary.LittleEndian.AppendUint64(c.Args, uint64(v))
+		case int:
+			if v != int(int32(v)) {
+				panic(fmt.Sprintf("cuda: argument %d of %s does not fit 32 bits", v, kernel))
+			}
+			c.Args = binary.LittleEndian.AppendUint32(c.Args, uint32(int32(v)))
+		case float32:
+			c.Args = binary.LittleEndian.AppendUint32(c.Args, math.Float32bits(v))
+		default:
+			var err error
+			if c.Args, err = binary.Append(c.Args, binary.LittleEndian, v); err != nil {
+				panic("cuda: " + kernel + ": " + err.Error())
+			}
+		}
+		c.Sizes = append(c.Sizes, len(c.Args)-at)
+	}
+	for len(c.Args)%8 != 0 {
+		c.Args = append(c.Args, 0)
+	}
+	return c
+}
+
+// Offsets gives where each argument begins in Args.
+func (c *Call) Offsets() []int {
+	at, all := 0, make([]int, len(c.Sizes))
+	for i, n := range c.Sizes {
+		all[i] = at
+		at += (n + 7) / 8 * 8
+	}
+	return all
+}

@@ -1,0 +1,262 @@
+//go:build cudaemu
+
+package emu
+
+/*
+#cgo CXXFLAGS: -std=c++17 -O2 -DSTEPFLOW_EMU -Wno-unknown-pragmas -fno-strict-aliasing
+#cgo LDFLAGS: -lm
+#include "emu_c.h"
+#include <stdlib.h>
+#include <string.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"stepflow/gpu"
+	"stepflow/gpu/cuda"
+)
+
+// Order in which a block's threads take turns.
+const (
+	Ascending  = 0
+	Descending = 1 // any other value seeds a shuffle before every turn
+)
+
+// Driver implements cuda.Driver on the host.
+type Driver struct {
+	Order uint64
+	// Memory is what Alloc gives in all, in bytes; Capability the card's, major and minor.
+	Memory     int64
+	Capability [2]int
+	// FailAt makes launch number FailAt from now on fail with Fault, and all that follow: a lost device.
+	FailAt int
+	Fault  error
+
+	Launches, Replays int // counted
+
+	taken    map[cuda.Pointer]int64
+	recorded *graph // while capturing
+	lost     error
+}
+
+var _ cuda.Driver = (*Driver)(nil)
+
+// New gives a card of compute capability 8.0 with 4 GiB.
+func New() *Driver {
+	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]int64{}}
+}
+
+// Sanitized tells whether the address sanitizer watches.
+func Sanitized() bool { return C.emu_sanitized() != 0 }
+
+type graph struct{ work []any }
+
+func (*graph) Close() error { return nil }
+
+type event struct{ time.Time }
+
+func (event) Close() error { return nil }
+
+// Card describes the emulated hardware.
+func (d *Driver) Card() cuda.Card {
+	free := d.Memory
+	for _, n := range d.taken {
+		free -= n
+	}
+	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free, Processors: 1, SharedPerBlock: 163 << 10}
+}
+
+func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {
+	if free := d.Card().Free; n > free {
+		return 0, fmt.Errorf("out of memory: %d bytes are free", free)
+	}
+	var p unsafe.Pointer
+	if C.posix_memalign(&p, cuda.Alignment, C.size_t(n)) != 0 {
+		return 0, errors.New("out of memory on the host")
+	}
+	C.memset(p, 0, C.size_t(n))
+	at := cuda.Pointer(uintptr(p))
+	d.taken[at] = n
+	return at, nil
+}
+
+func (d *Driver) Free(p cuda.Pointer) error {
+	if _, ok := d.taken[p]; !ok {
+		return fmt.Errorf("%#x was not allocated", uint64(p))
+	}
+	delete(d.taken, p)
+	C.free(host(p))
+	return nil
+}
+
+// host is the memory at p.
+func host(p cuda.Pointer) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
+
+// inside tells whether a range lies in one allocation.
+func (d *Driver) inside(p cuda.Pointer, n int64) bool {
+	for at, size := range d.taken {
+		if p >= at && int64(p-at)+n <= size {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Driver) CopyIn(dst cuda.Pointer, src []byte) error {
+	if d.lost != nil {
+		return d.lost
+	}
+	if !d.inside(dst, int64(len(src))) {
+		return fmt.Errorf("a copy to %#x lies outside what was allocated", uint64(dst))
+	}
+	copy(unsafe.Slice((*byte)(host(dst)), len(src)), src)
+	return nil
+}
+
+func (d *Driver) CopyOut(dst []byte, src cuda.Pointer) error {
+	if d.lost != nil {
+		return d.lost
+	}
+	if !d.inside(src, int64(len(dst))) {
+		return fmt.Errorf("a copy from %#x lies outside what was allocated", uint64(src))
+	}
+	copy(dst, unsafe.Slice((*byte)(host(src)), len(dst)))
+	return nil
+}
+
+func (d *Driver) Launch(c *cuda.Call) error {
+	if d.recorded != nil {
+		d.recorded.work = append(d.recorded.work, c)
+		return nil
+	}
+	if err := d.count(); err != nil {
+		return err
+	}
+	if int(c.Shared) > d.Card().SharedPerBlock {
+		return fmt.Errorf("a block asks for %d bytes of shared memory, the card has %d", c.Shared, d.Card().SharedPerBlock)
+	}
+	if c.Grid[0] < 1 || c.Grid[1] < 1 || c.Grid[2] < 1 || c.Grid[1] > 65535 || c.Grid[2] > 65535 {
+		return fmt.Errorf("a grid of %v blocks", c.Grid)
+	}
+	var sizes []C.int
+	for _, n := range c.Sizes {
+		sizes = append(sizes, C.int(n))
+	}
+	block := C.malloc(C.size_t(len(c.Args) + 8*len(sizes)))
+	defer C.free(block)
+	args := unsafe.Slice((*byte)(block), len(c.Args))
+	copy(args, c.Args)
+	places := unsafe.Slice((*unsafe.Pointer)(unsafe.Add(block, len(c.Args))), len(sizes))
+	for i, at := range c.Offsets() {
+		places[i] = unsafe.Add(block, at)
+	}
+	name := C.CString(c.Kernel)
+	defer C.free(unsafe.Pointer(name))
+	defer d.watch(c.Spans)()
+	fault := C.emu_launch(name, (*C.uint)(unsafe.Pointer(&c.Grid[0])), C.uint(c.Threads), C.uint(c.Shared), &places[0], C.int(len(sizes)), &sizes[0], C.ulonglong(d.Order))
+	if fault != nil {
+		return errors.New(C.GoString(fault))
+	}
+	return nil
+}
+
+// watch forbids all of the card's memory but the spans, until the function it gives is called.
+func (d *Driver) watch(spans []cuda.Span) func() {
+	if !Sanitized() {
+		return func() {}
+	}
+	for at, n := range d.taken {
+		C.emu_poison(host(at), C.size_t(n), 1)
+	}
+	for _, s := range spans {
+		C.emu_poison(host(s.At), C.size_t(s.Bytes), 0)
+	}
+	return func() {
+		for at, n := range d.taken {
+			C.emu_poison(host(at), C.size_t(n), 0)
+		}
+	}
+}
+
+func (d *Driver) count() error {
+	d.Launches++
+	if d.Fault != nil && d.Launches >= d.FailAt {
+		d.lost = d.Fault
+	}
+	return d.lost
+}
+
+func (d *Driver) Multiply(p *cuda.Product) error {
+	if d.recorded != nil {
+		d.recorded.work = append(d.recorded.work, p)
+		return nil
+	}
+	if err := d.count(); err != nil {
+		return err
+	}
+	if p.A.Type != p.B.Type || p.C.At != 0 && p.C.Type != p.D.Type {
+		return fmt.Errorf("a product of %v and %v into %v", p.A.Type, p.B.Type, p.D.Type)
+	}
+	bf16 := func(m cuda.Matrix) C.int { return flag(m.Type == gpu.BF16) }
+	defer d.watch(p.Spans)()
+	C.emu_gemm(C.int(p.M), C.int(p.N), C.int(p.K), C.float(p.Alpha), host(p.A.At), bf16(p.A), C.int64_t(p.A.LD), flag(p.A.Trans),
+		host(p.B.At), bf16(p.B), C.int64_t(p.B.LD), flag(p.B.Trans), host(p.C.At), C.int64_t(p.C.LD), host(p.D.At), bf16(p.D), C.int64_t(p.D.LD))
+	return nil
+}
+
+func flag(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Capture records calls instead of running them.
+func (d *Driver) Capture(f func() error) (cuda.Graph, error) {
+	if d.recorded != nil {
+		return nil, errors.New("a capture is under way")
+	}
+	g := &graph{}
+	d.recorded = g
+	err := f()
+	d.recorded = nil
+	return g, err
+}
+
+func (d *Driver) Replay(g cuda.Graph) error {
+	d.Replays++
+	for _, s := range g.(*graph).work {
+		var err error
+		switch s := s.(type) {
+		case *cuda.Call:
+			err = d.Launch(s)
+		case *cuda.Product:
+			err = d.Multiply(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) Mark() (cuda.Event, error) { return event{time.Now()}, d.lost }
+
+func (d *Driver) Since(from, to cuda.Event) (time.Duration, error) {
+	return to.(event).Sub(from.(event).Time), nil
+}
+
+func (d *Driver) Sync() error { return d.lost }
+
+// Close tells of memory that was not freed.
+func (d *Driver) Close() error {
+	if n := len(d.taken); n > 0 {
+		return fmt.Errorf("%d allocations were not freed", n)
+	}
+	return nil
+}

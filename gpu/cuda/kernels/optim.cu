@@ -1,0 +1,65 @@
+// The update: global norm and AdamW (Loshchilov & Hutter 2019, alg. 2).
+#include "common.cuh"
+
+// Scalars of up to 256 places, by value: a launch takes them without a table in memory.
+struct Scalars {
+  const float *at[256];
+};
+
+// norm = sqrt(sum of n scalars and of what earlier launches left in norm[0]), coef = min(1, max/(norm+1e-6)). One thread.
+EXPORT(clip, (int n, int first, int last, float max, float *norm, float *coef, Scalars in), {
+  double s = first ? 0 : *norm;
+  for (int i = 0; i < n; i++) s += *in.at[i];
+  if (!last) {
+    *norm = (float)s;
+    return;
+  }
+  float r = (float)sqrt(s);
+  *norm = r;
+  if (!(r < INFINITY)) *coef = r - r; // NaN: no update changes anything
+  else *coef = max > 0 ? fminf(1, max / (r + 1e-6f)) : 1;
+})
+
+// Tensors of an update. Each is cut into blocks of 1024 elements; block b of the launch belongs to the
+// last tensor whose first is at most b.
+struct Tensor {
+  void *w;
+  const void *g;
+  float *master, *m, *v;
+  const float *hyper; // learning rate, 1-β1^t, 1-β2^t
+  int64_t n, first;
+};
+struct Tensors {
+  Tensor at[32];
+};
+
+// g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w -= lr (wd w + (m/bc1)/(sqrt(v/bc2)+eps)), on the
+// fp32 master where there is one.
+template <class T, bool MASTER>
+DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, const Tensors &all) {
+  float k = *coef;
+  if (!(fabsf(k) < INFINITY)) return;
+  int i = 0;
+  while (i + 1 < tensors && all.at[i + 1].first <= (int64_t)blockIdx.x) i++;
+  const Tensor &t = all.at[i];
+  float lr = t.hyper[0], bc1 = t.hyper[1], bc2 = t.hyper[2];
+  int64_t lo = ((int64_t)blockIdx.x - t.first) * 1024;
+  T *w = (T *)t.w;
+  const T *g = (const T *)t.g;
+  for (int64_t e = lo + threadIdx.x; e < lo + 1024 && e < t.n; e += blockDim.x) {
+    float d = k * widen(g[e]), x = MASTER ? t.master[e] : widen(w[e]);
+    float m = beta1 * t.m[e] + rest1 * d, v = beta2 * t.v[e] + rest2 * d * d;
+    t.m[e] = m;
+    t.v[e] = v;
+    x = x - lr * decay * x - lr * (m / bc1) / (sqrtf(v / bc2) + eps);
+    if (MASTER) t.master[e] = x;
+    w[e] = narrow<T>(x);
+  }
+}
+
+#define ADAMW(S, T) \
+  EXPORT(adamw_##S, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
+         adamw<T, false>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all)) \
+  EXPORT(adamw_master_##S, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
+         adamw<T, true>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))
+EACH_TYPE(ADAMW)

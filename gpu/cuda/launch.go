@@ -1,0 +1,422 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+
+	"stepflow/gpu"
+)
+
+// binder turns launches of a program into work for the driver; base is where the arena begins.
+type binder struct {
+	base Pointer
+	card Card
+}
+
+// work is the calls and products of one launch, in order.
+type work []any // *Call or *Product
+
+const (
+	flatThreads = 256
+	rowThreads  = 128
+	reduceRoom  = 32 * 4 // bytes of block_reduce
+	maxBlocks   = 1 << 16
+)
+
+// binders has a row a kernel of gpu's table.
+var binders = map[string]func(b *binder, x *gpu.Launch) work{
+	"zero":          flat("zero", 0),
+	"copy":          flat("copy", 1),
+	"add":           flat("add", 2),
+	"mul":           flat("mul", 2),
+	"swiglu":        flat("swiglu", 2),
+	"swiglu_grad":   flat("swiglu_grad", 3),
+	"scale":         bindScale,
+	"broadcast":     bindBroadcast,
+	"cast":          bindCast,
+	"bias_add":      bindBiasAdd,
+	"sum":           bindSum("sum"),
+	"sum_squares":   bindSum("sum_squares"),
+	"sum_rows":      bindColumns("sum_rows"),
+	"clip":          bindClip,
+	"adamw":         bindAdamW,
+	"adamw_master":  bindAdamW,
+	"matmul":        bindMatmul,
+	"matmul_swiglu": bindMatmulSwiGLU,
+
+	"embedding":      bindEmbedding,
+	"embedding_grad": bindEmbeddingGrad,
+	"rmsnorm":        bindRMSNorm,
+	"rmsnorm_grad_x": bindRMSNormGradX,
+	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w"),
+	"rope":           bindRope,
+	"attention":      bindAttention,
+	"attention_grad": bindAttentionGrad,
+
+	"cross_entropy":             bindCrossEntropy,
+	"cross_entropy_grad":        bindCrossEntropyGrad,
+	"linear_cross_entropy":      bindLinearCrossEntropy,
+	"linear_cross_entropy_grad": bindLinearCrossEntropyGrad,
+}
+
+// bind gives the work of a launch, each piece with all the memory the launch may touch.
+func (b *binder) bind(x *gpu.Launch) (w work, err error) {
+	f := binders[x.Kernel]
+	if f == nil {
+		return nil, fmt.Errorf("the kernel is missing on this device")
+	}
+	defer func() {
+		if r, ok := recover().(unsupported); ok {
+			err = r
+		}
+	}()
+	w = f(b, x)
+	var spans []Span
+	for _, ops := range [][]gpu.Operand{x.In, x.Out, {x.Scratch}} {
+		for _, o := range ops {
+			if n := o.Span(); n > 0 {
+				spans = append(spans, Span{b.at(o), n})
+			}
+		}
+	}
+	for _, s := range w {
+		switch s := s.(type) {
+		case *Call:
+			s.Spans = spans
+		case *Product:
+			s.Spans = spans
+		}
+	}
+	return w, nil
+}
+
+// unsupported is what a shape asks of a kernel that it can't do.
+type unsupported struct{ error }
+
+func (b *binder) at(o gpu.Operand) Pointer { return b.base + Pointer(o.Offset) }
+
+func (b *binder) matrix(o gpu.Operand, trans bool) Matrix {
+	return Matrix{b.at(o), o.Type.DType, o.RowStride(), trans}
+}
+
+func suffix(t gpu.DType) string {
+	if t == gpu.BF16 {
+		return "_bf16"
+	}
+	return "_f32"
+}
+
+func elems(o gpu.Operand) int64 { return int64(o.Type.Shape.Elems()) }
+
+func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(size)) }
+
+// flatCall launches a grid-stride kernel over n elements: one thread 16 bytes, up to maxBlocks blocks.
+func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
+	per := flatThreads * int(16/t.Size())
+	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0, append([]any{n}, args...)...)
+}
+
+// rowCall launches a kernel with a block a row.
+func rowCall(kernel string, t gpu.DType, rows int, args ...any) *Call {
+	return newCall(kernel+suffix(t), [3]int{rows, 1, 1}, rowThreads, reduceRoom, args...)
+}
+
+func flat(kernel string, inputs int) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) work {
+		var args []any
+		for _, o := range x.Out {
+			args = append(args, b.at(o))
+		}
+		for _, o := range x.In[:inputs] {
+			args = append(args, b.at(o))
+		}
+		return work{flatCall(kernel, x.Out[0].Type.DType, elems(x.Out[0]), args...)}
+	}
+}
+
+func bindScale(b *binder, x *gpu.Launch) work {
+	return work{flatCall("scale", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]), float32(x.Attrs.Alpha))}
+}
+
+func bindBroadcast(b *binder, x *gpu.Launch) work {
+	return work{flatCall("broadcast", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]))}
+}
+
+func bindCast(b *binder, x *gpu.Launch) work {
+	return work{flatCall("cast"+suffix(x.In[0].Type.DType), x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]))}
+}
+
+func bindBiasAdd(b *binder, x *gpu.Launch) work {
+	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
+}
+
+// copyOf copies an operand of the same type to another, unless it lies there.
+func (b *binder) copyOf(to, from gpu.Operand) work {
+	if to.Offset == from.Offset {
+		return nil
+	}
+	t, rows, cols := to.Type.DType, from.Type.Shape.Rows(), from.Type.Shape.Cols()
+	if to.RowStride() == cols && from.RowStride() == cols {
+		return work{flatCall("copy", t, elems(to), b.at(to), b.at(from))}
+	}
+	return work{flatCall("copy_rows", t, int64(rows)*int64(cols), int64(cols), b.at(to), int64(to.RowStride()), b.at(from), int64(from.RowStride()))}
+}
+
+func bindSum(kernel string) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) work {
+		n, t := elems(x.In[0]), x.In[0].Type.DType
+		parts := blocks(n, gpu.SumBlock)
+		return work{
+			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch), b.at(x.In[0])),
+			newCall("total", [3]int{1, 1, 1}, flatThreads, reduceRoom, parts, b.at(x.Out[0]), b.at(x.Scratch)),
+		}
+	}
+}
+
+func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) work {
+		s, t := x.In[0].Type.Shape, x.In[0].Type.DType
+		parts := blocks(int64(s.Rows()), gpu.RowBlock)
+		args := []any{s.Rows(), s.Cols(), gpu.RowBlock, b.at(x.Scratch)}
+		for _, o := range x.In {
+			args = append(args, b.at(o))
+		}
+		return work{
+			newCall(kernel+suffix(t), [3]int{blocks(int64(s.Cols()), 32), parts, 1}, flatThreads, 8*32*4, args...),
+			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0, parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
+		}
+	}
+}
+
+// scalars mirrors Scalars of kernels/optim.cu.
+type scalars struct{ At [256]Pointer }
+
+func bindClip(b *binder, x *gpu.Launch) (w work) {
+	in := x.In
+	for first := 1; len(in) > 0; first = 0 {
+		var s scalars
+		n := min(len(in), len(s.At))
+		for i, o := range in[:n] {
+			s.At[i] = b.at(o)
+		}
+		in = in[n:]
+		last := 0
+		if len(in) == 0 {
+			last = 1
+		}
+		w = append(w, newCall("clip", [3]int{1, 1, 1}, 32, 0, n, first, last, float32(x.Attrs.MaxNorm), b.at(x.Out[0]), b.at(x.Out[1]), s))
+	}
+	return w
+}
+
+// tensor and tensors mirror those of kernels/optim.cu.
+type tensor struct {
+	W, G, Master, M, V, Hyper Pointer
+	N, First                  int64
+}
+type tensors struct{ At [32]tensor }
+
+const adamwBlock = 1024
+
+// adamwTensor gives the tensor of an update, and the copies that bring its state to where it is updated.
+func (b *binder) adamwTensor(x *gpu.Launch) (t tensor, before work) {
+	state := x.In[2 : len(x.In)-2]
+	t = tensor{W: b.at(x.Out[0]), G: b.at(x.In[1]), Hyper: b.at(x.In[len(x.In)-1]), N: elems(x.Out[0])}
+	places := []*Pointer{&t.M, &t.V}
+	if x.Kernel == "adamw_master" {
+		places = []*Pointer{&t.Master, &t.M, &t.V}
+	}
+	before = b.copyOf(x.Out[0], x.In[0])
+	for i, o := range x.Out[1:] {
+		*places[i] = b.at(o)
+		before = append(before, b.copyOf(o, state[i])...)
+	}
+	return t, before
+}
+
+func (b *binder) adamwCall(x *gpu.Launch, list []tensor) *Call {
+	var all tensors
+	var first int64
+	for i, t := range list {
+		t.First = first
+		all.At[i] = t
+		first += int64(blocks(t.N, adamwBlock))
+	}
+	a := x.Attrs
+	return newCall(x.Kernel+suffix(x.Out[0].Type.DType), [3]int{int(first), 1, 1}, flatThreads, 0, len(list), b.at(x.In[len(x.In)-2]),
+		float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps), float32(a.WeightDecay), all)
+}
+
+func bindAdamW(b *binder, x *gpu.Launch) work {
+	t, before := b.adamwTensor(x)
+	return append(before, b.adamwCall(x, []tensor{t}))
+}
+
+// product binds alpha op(a) op(b) + c.
+func (b *binder) product(x *gpu.Launch, addend int) *Product {
+	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
+	p := &Product{M: m, N: n, K: k, Alpha: float32(x.Attrs.Alpha), A: b.matrix(x.In[0], x.Attrs.TransA), B: b.matrix(x.In[1], x.Attrs.TransB), D: b.matrix(x.Out[0], false)}
+	if len(x.In) > addend {
+		p.C = b.matrix(x.In[addend], false)
+	}
+	return p
+}
+
+func bindMatmul(b *binder, x *gpu.Launch) work { return work{b.product(x, 2)} }
+
+func bindMatmulSwiGLU(b *binder, x *gpu.Launch) work {
+	return work{b.product(x, 3), flatCall("swiglu", x.Out[1].Type.DType, elems(x.Out[1]), b.at(x.Out[1]), b.at(x.In[2]), b.at(x.Out[0]))}
+}
+
+func bindEmbedding(b *binder, x *gpu.Launch) work {
+	return work{rowCall("embedding", x.Out[0].Type.DType, x.In[0].Type.Shape.Elems(), x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
+}
+
+// accumulator brings an optional accumulator to the output that is added to, or zeroes it.
+func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
+	to := x.Out[out]
+	if len(x.In) > in {
+		return b.copyOf(to, x.In[in])
+	}
+	return work{flatCall("zero", to.Type.DType, elems(to), b.at(to))}
+}
+
+func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
+	tokens, t := x.In[0].Type.Shape.Elems(), x.Out[0].Type.DType
+	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(t), [3]int{tokens, 1, 1}, rowThreads, rowThreads*4+rowThreads/32*4,
+		tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
+}
+
+func bindRMSNorm(b *binder, x *gpu.Launch) work {
+	s := x.In[0].Type.Shape
+	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+}
+
+func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
+	s := x.In[0].Type.Shape
+	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+}
+
+func bindRope(b *binder, x *gpu.Launch) work {
+	s := x.In[0].Type.Shape
+	half := s[2] / x.Attrs.Heads / 2
+	sign := float32(1)
+	if x.Attrs.Inverse {
+		sign = -1
+	}
+	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), sign)}
+}
+
+// headShape mirrors Shape of kernels/attention.cu.
+type headShape struct{ Seq, Heads, KVHeads, D int32 }
+
+const (
+	attentionRows    = 64
+	attentionStep    = 32
+	attentionThreads = 128
+)
+
+// heads gives a launch's shape, the width its heads are padded to, the padded row's bytes, and 1/sqrt(d).
+func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale float32) {
+	d := q.Shape[2] / a.Heads
+	s = headShape{int32(q.Shape[1]), int32(a.Heads), int32(a.KVHeads), int32(d)}
+	for _, wide := range []int{16, 32, 64, 128} {
+		if d <= wide {
+			return s, fmt.Sprintf("%s_d%d", suffix(q.DType), wide), wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
+		}
+	}
+	panic(unsupported{fmt.Errorf("head_dim %d is more than the 128 that attention's tiles hold on CUDA", d)})
+}
+
+// optional is the last input where there is one.
+func (b *binder) optional(x *gpu.Launch, i int) Pointer {
+	if len(x.In) > i {
+		return b.at(x.In[i])
+	}
+	return 0
+}
+
+func bindAttention(b *binder, x *gpu.Launch) work {
+	q := x.In[0].Type
+	s, kernel, row, scale := heads(x.Attrs, q)
+	grid := [3]int{blocks(int64(s.Seq), attentionRows), x.Attrs.Heads, q.Shape[0]}
+	return work{newCall("attention"+kernel, grid, attentionThreads, (attentionRows+2*attentionStep)*row+attentionStep*4, s, scale,
+		b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.optional(x, 3))}
+}
+
+func bindAttentionGrad(b *binder, x *gpu.Launch) work {
+	q := x.In[1].Type
+	s, kernel, row, scale := heads(x.Attrs, q)
+	tiles, batch := blocks(int64(s.Seq), attentionRows), q.Shape[0]
+	n := int64(q.Shape.Rows()) * int64(x.Attrs.Heads)
+	shared := (2*attentionRows+2*attentionStep)*row + 3*attentionStep*4
+	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
+	return work{
+		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0, n, s, delta, do, b.at(x.In[4])),
+		newCall("attention_grad_kv"+kernel, [3]int{tiles, x.Attrs.KVHeads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[1]), b.at(x.Out[2]), do, qp, k, v, lse, delta, seg),
+		newCall("attention_grad_q"+kernel, [3]int{tiles, x.Attrs.Heads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[0]), do, qp, k, v, lse, delta, seg),
+	}
+}
+
+func bindCrossEntropy(b *binder, x *gpu.Launch) work {
+	s := x.In[0].Type.Shape
+	return work{rowCall("cross_entropy", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]))}
+}
+
+func bindCrossEntropyGrad(b *binder, x *gpu.Launch) work {
+	s := x.In[1].Type.Shape
+	return work{rowCall("cross_entropy_grad", x.In[1].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+}
+
+// part is an operand's pointer from row on.
+func (b *binder) part(o gpu.Operand, row int) Pointer {
+	return b.at(o) + Pointer(int64(row)*int64(o.Type.Shape.Cols())*o.Type.DType.Size())
+}
+
+// places is the pointer to a row of an operand with one element a row.
+func (b *binder) places(o gpu.Operand, row int) Pointer {
+	return b.at(o) + Pointer(int64(row)*o.Type.DType.Size())
+}
+
+// logits is the product h wᵀ of some rows, into the scratch in fp32.
+func (b *binder) logits(x *gpu.Launch, h, w gpu.Operand, at, rows int) *Product {
+	hidden, vocab := h.Type.Shape.Cols(), w.Type.Shape.Rows()
+	return &Product{M: rows, N: vocab, K: hidden, Alpha: 1, A: Matrix{b.part(h, at), h.Type.DType, hidden, false},
+		B: b.matrix(w, true), D: Matrix{b.at(x.Scratch), gpu.F32, vocab, false}}
+}
+
+func bindLinearCrossEntropy(b *binder, x *gpu.Launch) (w work) {
+	h, weight := x.In[0], x.In[1]
+	for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
+		rows := min(x.Attrs.Chunk, all-at)
+		w = append(w, b.logits(x, h, weight, at, rows),
+			rowCall("cross_entropy", gpu.F32, rows, weight.Type.Shape.Rows(), b.places(x.Out[0], at), b.places(x.Out[1], at), b.at(x.Scratch), b.places(x.In[2], at)))
+	}
+	return w
+}
+
+func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {
+	h, weight, t := x.In[1], x.In[2], x.In[1].Type.DType
+	hidden, vocab := h.Type.Shape.Cols(), weight.Type.Shape.Rows()
+	var dw, before Matrix // its accumulator: none, the input, then what the last chunk left
+	if !x.Attrs.Frozen {
+		dw = b.matrix(x.Out[2], false)
+		if len(x.In) == 5 {
+			before = b.matrix(x.In[4], false)
+		}
+	}
+	for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
+		rows := min(x.Attrs.Chunk, all-at)
+		// The gradient of a row of logits begins where the row does: in bf16 it takes half the room.
+		dx := Matrix{b.at(x.Scratch), t, vocab * int(4/t.Size()), false}
+		w = append(w, b.logits(x, h, weight, at, rows),
+			rowCall("logits_grad", t, rows, vocab, b.places(x.Out[0], at), b.at(x.Scratch), b.places(x.In[0], at), b.places(x.In[3], at)),
+			&Product{M: rows, N: hidden, K: vocab, Alpha: 1, A: dx, B: b.matrix(weight, false), D: Matrix{b.part(x.Out[1], at), t, hidden, false}})
+		if !x.Attrs.Frozen {
+			dx.Trans = true
+			w = append(w, &Product{M: vocab, N: hidden, K: rows, Alpha: 1, A: dx, B: Matrix{b.part(h, at), t, hidden, false}, C: before, D: dw})
+			before = dw
+		}
+	}
+	return w
+}
