@@ -41,13 +41,12 @@ type (
 
 // Card describes the hardware.
 type Card struct {
-	Name                string
-	Major, Minor        int // compute capability
-	Total, Free         int64
-	Processors          int // streaming multiprocessors
-	SharedPerBlock      int // bytes a block may ask for
-	Driver              string
-	PeakFP32, PeakTFP16 float64 // nominal; 0 if unknown
+	Name           string
+	Major, Minor   int // compute capability
+	Total, Free    int64
+	Processors     int // streaming multiprocessors
+	SharedPerBlock int // bytes a block may ask for
+	Driver         string
 }
 
 // Call is one kernel launch. Args holds each argument at a multiple of 8 bytes, little-endian; Sizes are
@@ -129,4 +128,20 @@ func (c *Call) Offsets() []int {
 		at += (n + 7) / 8 * 8
 	}
 	return all
+}
+
+// key is what a prepared product depends on: shapes and types, and how its operands are aligned.
+func (p *Product) key() productKey {
+	k := productKey{M: p.M, N: p.N, K: p.K, Added: p.C.At != 0}
+	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
+		m.At &= Alignment - 1
+		k.Operands[i] = m
+	}
+	return k
+}
+
+type productKey struct {
+	M, N, K  int
+	Operands [4]Matrix
+	Added    bool
 }

@@ -240,9 +240,9 @@ extern "C" const char *emu_launch(const char *name, const unsigned *grid, unsign
   for (uint64_t b = 0; b < blocks && !w.fault; b++) {
     uint64_t i = order == 1 ? blocks - 1 - b : b;
     block_index = dim3{(unsigned)(i % grid[0]), (unsigned)(i / grid[0] % grid[1]), (unsigned)(i / grid[0] / grid[1])};
-    std::unique_ptr<unsigned char[]> room(new unsigned char[shared_bytes + 16]); // its end is watched by the sanitizer
-    shared = (unsigned char *)(((uintptr_t)room.get() + 15) & ~(uintptr_t)15);
-    memset(room.get(), 0xff, shared_bytes + 16); // not a number, to whoever reads what nobody wrote
+    std::unique_ptr<unsigned char[]> room(new unsigned char[shared_bytes]); // aligned to 16 bytes; its end is watched by the sanitizer
+    shared = room.get();
+    memset(shared, 0xff, shared_bytes); // not a number, to whoever reads what nobody wrote
     run_block(&w, threads, order > 1 ? order + b * 0x9e3779b97f4a7c15ull : order);
   }
   return w.fault;

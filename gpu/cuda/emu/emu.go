@@ -19,6 +19,7 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
+	_ "stepflow/gpu/cuda/kernels" // compiled by emu.cpp
 )
 
 // Order in which a block's threads take turns.

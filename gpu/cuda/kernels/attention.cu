@@ -66,9 +66,10 @@ template <int KT, int NT, int LD> DEVICE void product_pn(float (*acc)[4], const 
   int l = lane(), t = l % 4;
 #pragma unroll
   for (int k = 0; k < KT; k++)
-#pragma unroll
+#pragma unroll 1
     for (int i = 0; i < 8; i++) {
-      float lo = __shfl_sync(FULL, p[k][i % 2], (l & ~3) | i / 2), hi = __shfl_sync(FULL, p[k][2 + i % 2], (l & ~3) | i / 2);
+      int owner = (l & ~3) | i / 2;
+      float lo = __shfl_sync(FULL, i & 1 ? p[k][1] : p[k][0], owner), hi = __shfl_sync(FULL, i & 1 ? p[k][3] : p[k][2], owner);
 #pragma unroll
       for (int n = 0; n < NT; n++) {
         const float *y = b + (k * 8 + i) * LD + n * 8 + 2 * t;

@@ -29,13 +29,14 @@ EACH_TYPE(SUM)
 EACH_TYPE(SUM_SQUARES)
 
 // y[0] = sum of n partial sums, by one block.
-EXPORT(total, (int n, float *y, const float *part), {
+DEVICE void total_of(int n, float *y, const float *part) {
   SHARED(room);
   float s = 0;
   for (int i = threadIdx.x; i < n; i += blockDim.x) s += part[i];
   s = block_reduce<Sum>(s, (float *)room);
   if (threadIdx.x == 0) *y = s;
-})
+}
+EXPORT(total, (int n, float *y, const float *part), total_of(n, y, part))
 
 // Partial sums of columns: a block of 32x8 threads sums 32 columns over `block` rows of f(r, c).
 template <class F> DEVICE void column_partial(int rows, int cols, int block, float *part, F f) {

@@ -1,0 +1,305 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"stepflow/gpu/cuda/kernels"
+)
+
+// staging is the pinned memory that copies pass through, in bytes: two batches of any size we have seen.
+const staging = 32 << 20
+
+// card is the Driver of a real device. A context belongs to a thread: all calls are made by one
+// goroutine, locked to its thread.
+type card struct {
+	info   Card
+	calls  chan func()
+	ctx    cu.CUContext
+	stream cu.Stream
+	module cu.Module
+	blas   *blas
+
+	workspace cu.DevicePtr
+	room      []byte // pinned; [0, used) is read by copies under way
+	used      int
+	functions map[string]unsafe.Pointer
+	shared    map[string]uint32 // dynamic shared memory a function may have
+}
+
+// OpenCard opens card number n, 0 for the first.
+func OpenCard(n int) (Driver, error) {
+	c := &card{calls: make(chan func()), functions: map[string]unsafe.Pointer{}, shared: map[string]uint32{}}
+	go func() {
+		runtime.LockOSThread()
+		for f := range c.calls {
+			f()
+		}
+	}()
+	if err := c.do(func() error { return c.open(n) }); err != nil {
+		close(c.calls)
+		return nil, err
+	}
+	return c, nil
+}
+
+// do runs f where the context is current.
+func (c *card) do(f func() error) (err error) {
+	done := make(chan struct{})
+	c.calls <- func() {
+		err = f()
+		close(done)
+	}
+	<-done
+	return err
+}
+
+func (c *card) open(n int) error {
+	count, err := cu.NumDevices()
+	if err != nil {
+		return fmt.Errorf("cuda: counting cards: %w", err)
+	}
+	if n < 0 || n >= count {
+		return fmt.Errorf("cuda: there is no card %d: the driver shows %d (CUDA_VISIBLE_DEVICES hides others)", n, count)
+	}
+	if err := loadExtra(); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	dev, err := cu.GetDevice(n)
+	if err != nil {
+		return fmt.Errorf("cuda: card %d: %w", n, err)
+	}
+	c.info.Name, _ = dev.Name()
+	for len(c.info.Name) > 0 && c.info.Name[len(c.info.Name)-1] == 0 {
+		c.info.Name = c.info.Name[:len(c.info.Name)-1]
+	}
+	version := cu.Version()
+	c.info.Driver = fmt.Sprintf("%d.%d", version/1000, version%1000/10)
+	for _, a := range []struct {
+		to   *int
+		what cu.DeviceAttribute
+	}{{&c.info.Major, cu.ComputeCapabilityMajor}, {&c.info.Minor, cu.ComputeCapabilityMinor}, {&c.info.Processors, cu.MultiprocessorCount}, {&c.info.SharedPerBlock, sharedOptin}} {
+		if *a.to, err = dev.Attribute(a.what); err != nil {
+			return fmt.Errorf("cuda: reading what %s is: %w", c.info.Name, err)
+		}
+	}
+	if c.info.Major < least {
+		return nil // Open says so
+	}
+	if c.ctx, err = dev.MakeContext(cu.SchedBlockingSync); err != nil {
+		return fmt.Errorf("cuda: making a context on %s: %w; another process may hold the card or its memory (see nvidia-smi)", c.info.Name, err)
+	}
+	if c.info.Free, c.info.Total, err = cu.MemInfo(); err != nil {
+		return err
+	}
+	if c.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return err
+	}
+	if c.workspace, err = cu.MemAlloc(Workspace); err != nil {
+		return fmt.Errorf("cuda: allocating the workspace of %d bytes on %s, where %d are free: %w", Workspace, c.info.Name, c.info.Free, err)
+	}
+	if c.blas, err = newBLAS(Pointer(c.workspace)); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	if c.room, err = pinnedBytes(staging); err != nil {
+		return fmt.Errorf("cuda: %d bytes of pinned host memory: %w", staging, err)
+	}
+	return c.loadKernels()
+}
+
+// sharedOptin is CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, which package cu does not name.
+const sharedOptin cu.DeviceAttribute = 97
+
+// loadKernels takes the card's machine code, or else PTX, which the driver compiles.
+func (c *card) loadKernels() error {
+	var errs []error
+	for _, name := range kernels.For(c.info.Major, c.info.Minor) {
+		image, err := kernels.Image(name)
+		if err != nil {
+			return err
+		}
+		if c.module, err = cu.LoadData(string(image)); err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+	}
+	return fmt.Errorf("cuda: the driver (for CUDA %s) loads none of the kernels made for compute capability %d.%d: %w. They need a driver for CUDA 12.1 or later: update it", c.info.Driver, c.info.Major, c.info.Minor, errors.Join(errs...))
+}
+
+func (c *card) Card() Card { return c.info }
+
+func (c *card) Alloc(n int64) (p Pointer, err error) {
+	err = c.do(func() error {
+		d, err := cu.MemAlloc(n)
+		if err != nil {
+			if free, _, e := cu.MemInfo(); e == nil {
+				err = fmt.Errorf("%w: %d bytes are free, %d too few", err, free, n-free)
+			}
+			return err
+		}
+		p = Pointer(d)
+		return cu.MemsetD8Async(d, 0, n, c.stream)
+	})
+	return p, err
+}
+
+func (c *card) Free(p Pointer) error {
+	return c.do(func() error {
+		if err := c.sync(); err != nil {
+			return err
+		}
+		return cu.MemFree(cu.DevicePtr(p))
+	})
+}
+
+// sync waits for the stream: the pinned memory is free again.
+func (c *card) sync() error {
+	c.used = 0
+	return c.stream.Synchronize()
+}
+
+func (c *card) CopyIn(dst Pointer, src []byte) error {
+	return c.do(func() error {
+		for len(src) > 0 {
+			if c.used == len(c.room) {
+				if err := c.sync(); err != nil {
+					return err
+				}
+			}
+			n := copy(c.room[c.used:], src)
+			if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&c.room[c.used]), int64(n), c.stream); err != nil {
+				return err
+			}
+			c.used += n
+			dst, src = dst+Pointer(n), src[n:]
+		}
+		return nil
+	})
+}
+
+func (c *card) CopyOut(dst []byte, src Pointer) error {
+	return c.do(func() error {
+		for len(dst) > 0 {
+			if err := c.sync(); err != nil {
+				return err
+			}
+			n := min(len(dst), len(c.room))
+			if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&c.room[0]), cu.DevicePtr(src), int64(n), c.stream); err != nil {
+				return err
+			}
+			if err := c.sync(); err != nil {
+				return err
+			}
+			copy(dst, c.room[:n])
+			dst, src = dst[n:], src+Pointer(n)
+		}
+		return nil
+	})
+}
+
+func (c *card) Launch(x *Call) error {
+	return c.do(func() error {
+		f := c.functions[x.Kernel]
+		if f == nil {
+			fn, err := c.module.Function(x.Kernel)
+			if err != nil {
+				return err
+			}
+			f = raw(fn)
+			c.functions[x.Kernel] = f
+		}
+		if x.Shared > 48<<10 && x.Shared > c.shared[x.Kernel] { // more than a block gets unasked
+			if int(x.Shared) > c.info.SharedPerBlock {
+				return fmt.Errorf("a block needs %d bytes of shared memory, the card has %d", x.Shared, c.info.SharedPerBlock)
+			}
+			if err := allowShared(f, int(x.Shared)); err != nil {
+				return err
+			}
+			c.shared[x.Kernel] = x.Shared
+		}
+		return launchKernel(f, raw(c.stream), x)
+	})
+}
+
+func (c *card) Multiply(p *Product) error {
+	return c.do(func() error { return c.blas.multiply(raw(c.stream), p) })
+}
+
+type cardGraph struct {
+	card *card
+	exec unsafe.Pointer
+}
+
+func (g *cardGraph) Close() error { return g.card.do(func() error { return destroyGraph(g.exec) }) }
+
+func (c *card) Capture(f func() error) (Graph, error) {
+	if err := c.do(func() error { return beginCapture(raw(c.stream)) }); err != nil {
+		return nil, err
+	}
+	failed := f()
+	g := &cardGraph{card: c}
+	err := c.do(func() (err error) {
+		g.exec, err = endCapture(raw(c.stream), failed == nil)
+		return err
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cuda: capturing a graph: %w", err)
+	}
+	return g, nil
+}
+
+func (c *card) Replay(g Graph) error {
+	return c.do(func() error { return launchGraph(g.(*cardGraph).exec, raw(c.stream)) })
+}
+
+type cardEvent struct {
+	card  *card
+	event cu.Event
+}
+
+func (e *cardEvent) Close() error {
+	return e.card.do(func() error { return cu.DestroyEvent(&e.event) })
+}
+
+func (c *card) Mark() (Event, error) {
+	e := &cardEvent{card: c}
+	return e, c.do(func() (err error) {
+		if e.event, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
+			return err
+		}
+		return e.event.Record(c.stream)
+	})
+}
+
+func (c *card) Since(from, to Event) (d time.Duration, err error) {
+	err = c.do(func() error {
+		ms, err := from.(*cardEvent).event.Elapsed(to.(*cardEvent).event)
+		d = time.Duration(ms * float64(time.Millisecond))
+		return err
+	})
+	return d, err
+}
+
+func (c *card) Sync() error { return c.do(c.sync) }
+
+// Close gives everything back; what was lost with the device is not complained about again.
+func (c *card) Close() error {
+	err := c.do(func() error {
+		if c.blas == nil {
+			return nil
+		}
+		return errors.Join(c.blas.close(), freePinned(c.room), cu.MemFree(c.workspace), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
+	})
+	close(c.calls)
+	return err
+}
