@@ -33,6 +33,10 @@ var may = map[string]string{
 	"gpu/ref":            "gpu",
 	"gpu/cpu":            "gpu",
 	"gpu/cpu/asmgen":     "",
+	"gpu/cuda":           "gpu gpu/cuda/kernels",
+	"gpu/cuda/kernels":   "",
+	"gpu/cuda/emu":       "gpu gpu/cuda gpu/cuda/kernels",
+	"gpu/cuda/nvrtc":     "",
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "",
@@ -41,14 +45,16 @@ var may = map[string]string{
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":   "dsl runtime cmd/stepflow",
-	"github.com/parquet-go":      "fineweb",
-	"go.opentelemetry.io":        "tracing",
-	"github.com/gofrs/flock":     "runtime/state",
-	"github.com/dlclark/regexp2": "fineweb/tokenizer",
-	"golang.org/x/sys":           "gpu/cpu",
-	"golang.org/x/text":          "fineweb/tokenizer",
-	"github.com/zclconf/go-cty":  "dsl runtime",
+	"github.com/hashicorp/hcl":     "dsl runtime cmd/stepflow",
+	"github.com/parquet-go":        "fineweb",
+	"go.opentelemetry.io":          "tracing",
+	"github.com/gofrs/flock":       "runtime/state",
+	"github.com/dlclark/regexp2":   "fineweb/tokenizer",
+	"golang.org/x/sys":             "gpu/cpu",
+	"gorgonia.org/cu":              "gpu/cuda",
+	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
+	"golang.org/x/text":            "fineweb/tokenizer",
+	"github.com/zclconf/go-cty":    "dsl runtime",
 }
 
 func TestImportsPointDown(t *testing.T) {

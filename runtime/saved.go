@@ -20,6 +20,7 @@ type SavedPlan struct {
 	Vars     []string `json:"vars,omitempty"` // as given by -var; values of sensitive variables are left out
 	Serial   int64    `json:"state_serial"`
 
+	Device       string        `json:"device,omitempty"`        // kind of device the plan is for
 	DeviceMemory int64         `json:"device_memory,omitempty"` // what the plan was made to fit
 	Actions      []SavedAction `json:"actions"`
 }
@@ -54,7 +55,7 @@ func (p *Plan) Save(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
+	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
 	for _, f := range o.Inputs.VarFiles {
 		if f, err = filepath.Abs(f); err != nil {
 			return err

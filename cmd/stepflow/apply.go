@@ -14,7 +14,7 @@ import (
 	"syscall"
 
 	"stepflow/dsl"
-	"stepflow/gpu/cpu"
+	"stepflow/gpu/cuda"
 	"stepflow/runtime"
 	"stepflow/tracing"
 )
@@ -31,9 +31,6 @@ func applyCommand() command {
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
-			if a.device != "cpu" {
-				return a.fail(fmt.Errorf("this binary runs on the CPU only: plan -device %s tells what a card would need, apply takes -device cpu", a.device))
-			}
 			saved, err := a.savedPlan(args)
 			if err != nil {
 				return a.fail(err)
@@ -79,22 +76,26 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 		return nil, err
 	}
 	a.stateDir = s.StateDir
+	if kind, _, err := a.which(); err != nil || kind != s.Device && s.Device != "" && a.device != "cpu" {
+		return nil, fmt.Errorf("%s was planned for -device %s, not %s", path, s.Device, a.device)
+	} else if kind != s.Device && s.Device != "" {
+		a.device = s.Device
+	}
 	if s.DeviceMemory > 0 {
-		a.deviceMemory = fmt.Sprint(s.DeviceMemory)
+		beside := int64(0)
+		if s.Device == "cuda" {
+			beside = cuda.Reserve
+		}
+		a.deviceMemory = fmt.Sprint(s.DeviceMemory + beside)
 	}
 	a.varFiles = append(append(list(nil), s.VarFiles...), a.varFiles...)
 	a.vars = append(append(list(nil), s.Vars...), a.vars...)
 	return s, nil
 }
 
-// openDevice opens the CPU; STEPFLOW_CPU_ISA names an instruction set other than the fastest.
-func openDevice(threads int) (*cpu.Device, error) {
-	return cpu.Open(threads, os.Getenv("STEPFLOW_CPU_ISA"))
-}
-
 // verify runs the pipeline again beside the state and compares.
 func (a *app) verify(args []string, p *runtime.Plan) int {
-	device, err := openDevice(a.threads)
+	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
 	}
@@ -152,7 +153,7 @@ func (a *app) apply(p *runtime.Plan) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	device, err := openDevice(a.threads)
+	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
 	}

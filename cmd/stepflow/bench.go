@@ -19,6 +19,7 @@ func benchCommand() command {
 		example: "stepflow bench -hidden 2048 -intermediate 5461 -heads 32 -vocab 32000 -batch 1 -sequence 1024",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
+			f.StringVar(&a.device, "device", "cpu", "device to measure: cpu, cuda or cuda:N for card N")
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for all processors")
 			f.StringVar(&precision, "precision", "", "fp32 or bf16; default: both")
 			f.Float64Var(&seconds, "seconds", 0.2, "time to spend on a kernel at least")
@@ -54,7 +55,7 @@ func benchCommand() command {
 }
 
 func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int {
-	d, err := openDevice(a.threads)
+	d, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
 	}

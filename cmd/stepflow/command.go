@@ -8,12 +8,10 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"stepflow/dsl"
 	"stepflow/gpu"
-	"stepflow/gpu/cpu"
 	"stepflow/runtime"
 )
 
@@ -40,6 +38,7 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
+	opened           gpu.Device // the device, once it was needed
 	vars, varFiles   list
 }
 
@@ -153,7 +152,7 @@ func usage(w io.Writer) {
 // common adds the flags of commands that read a pipeline.
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu; plan takes cuda too")
+	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
 	f.StringVar(&a.deviceMemory, "device-memory", "", "memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
 	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
@@ -170,42 +169,6 @@ func dirArg(args []string) string {
 		return args[0]
 	}
 	return "."
-}
-
-// caps gives what planning needs to know of the device.
-func (a *app) caps() (c gpu.Caps, err error) {
-	switch a.device {
-	case "", "cpu":
-		c = cpu.PlanCaps()
-	case "cuda":
-		if c, err = cudaCaps(a.capability); err != nil {
-			return c, err
-		}
-		if a.deviceMemory == "" {
-			return c, fmt.Errorf("there is no card in reach: describe the one to plan for with -device-memory and -compute-capability")
-		}
-	default:
-		return c, fmt.Errorf("there is no device %q; use cpu, or cuda to plan for a card", a.device)
-	}
-	if a.deviceMemory != "" {
-		if c.Memory, err = dsl.ParseBytes(a.deviceMemory); err == nil && c.Memory <= 0 {
-			err = fmt.Errorf("%q leaves nothing to run in", a.deviceMemory)
-		}
-		if err != nil {
-			return c, fmt.Errorf("-device-memory: %w", err)
-		}
-	}
-	return c, nil
-}
-
-// cudaCaps describes a card by its compute capability: bf16 products begin with 8.0. Allocations of the
-// driver, and so the arena's buffers, are aligned to 256 bytes.
-func cudaCaps(capability string) (gpu.Caps, error) {
-	v, err := strconv.ParseFloat(capability, 64)
-	if err != nil || v < 8 {
-		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q is none of 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) and later", capability)
-	}
-	return gpu.Caps{Kind: "cuda", Name: "CUDA, compute capability " + capability, Alignment: 256, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}, nil
 }
 
 // plan makes a plan and prints what is wrong; ok is false if apply could not go on.

@@ -90,7 +90,7 @@ func (c *card) open(n int) error {
 			return fmt.Errorf("cuda: reading what %s is: %w", c.info.Name, err)
 		}
 	}
-	if c.info.Major < least {
+	if !c.info.Usable() {
 		return nil // Open says so
 	}
 	if c.ctx, err = dev.MakeContext(cu.SchedBlockingSync); err != nil {

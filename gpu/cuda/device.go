@@ -17,8 +17,8 @@ const Reserve = 768<<20 + Workspace
 // Workspace is what a matrix product may use beside its operands, in bytes.
 const Workspace = 32 << 20
 
-// least is the oldest compute capability with bf16 products on tensor cores.
-const least = 8
+// Usable tells whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
+func (c Card) Usable() bool { return c.Major >= 8 }
 
 // PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
 // and an amount of memory in bytes, of which the reserve is not the program's.
@@ -39,7 +39,7 @@ var _ gpu.Device = (*Device)(nil)
 // Open checks that the card can run the kernels. The device closes the driver.
 func Open(d Driver) (*Device, error) {
 	c := d.Card()
-	if c.Major < least {
+	if !c.Usable() {
 		d.Close()
 		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d; stepflow's kernels need 8.0 or later (A100, RTX 30, and what came after)", c.Name, c.Major, c.Minor)
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/cuda"
+)
+
+// which reads -device: a kind, and the number of a card.
+func (a *app) which() (kind string, card int, err error) {
+	kind, n, numbered := strings.Cut(a.device, ":")
+	if kind == "" {
+		kind = "cpu"
+	}
+	if kind != "cpu" && kind != "cuda" {
+		return "", 0, fmt.Errorf("there is no device %q; use cpu, cuda, or cuda:1 for the second card", a.device)
+	}
+	if numbered {
+		if card, err = strconv.Atoi(n); err != nil || card < 0 || kind == "cpu" {
+			return "", 0, fmt.Errorf("there is no device %q; cards are cuda:0, cuda:1 ...", a.device)
+		}
+	}
+	return kind, card, nil
+}
+
+// openDevice opens the device that -device names, once. STEPFLOW_CPU_ISA names an instruction set of the
+// CPU other than the fastest.
+func (a *app) openDevice() (gpu.Device, error) {
+	if a.opened != nil {
+		return a.opened, nil
+	}
+	kind, card, err := a.which()
+	if err != nil {
+		return nil, err
+	}
+	var d gpu.Device
+	if kind == "cuda" {
+		d, err = openCUDA(a, card)
+	} else {
+		d, err = cpu.Open(a.threads, os.Getenv("STEPFLOW_CPU_ISA"))
+	}
+	if err == nil {
+		a.opened = d
+	}
+	return d, err
+}
+
+// caps gives what planning needs to know of the device. A card need not be there if its memory is told.
+func (a *app) caps() (c gpu.Caps, err error) {
+	kind, _, err := a.which()
+	if err != nil {
+		return c, err
+	}
+	var memory int64
+	if a.deviceMemory != "" {
+		if memory, err = dsl.ParseBytes(a.deviceMemory); err == nil && memory <= 0 {
+			err = fmt.Errorf("%q leaves nothing to run in", a.deviceMemory)
+		}
+		if err != nil {
+			return c, fmt.Errorf("-device-memory: %w", err)
+		}
+	}
+	if kind == "cuda" {
+		if memory > 0 {
+			return describedCard(a.capability, memory)
+		}
+		d, err := a.openDevice()
+		if err != nil {
+			return c, fmt.Errorf("%w. To plan for a card that is elsewhere, describe it with -device-memory and -compute-capability", err)
+		}
+		return d.Caps(), nil
+	}
+	c = cpu.PlanCaps()
+	if memory > 0 {
+		c.Memory = memory
+	}
+	return c, nil
+}
+
+// describedCard is a card that need not be there, by its compute capability and memory.
+func describedCard(capability string, memory int64) (gpu.Caps, error) {
+	v, err := strconv.ParseFloat(capability, 64)
+	if err != nil || v < 8 {
+		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q is none of 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) and later", capability)
+	}
+	if memory <= cuda.Reserve {
+		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and workspace take %s beside the run: %s leaves nothing for it", dsl.FormatBytes(cuda.Reserve), dsl.FormatBytes(memory))
+	}
+	return cuda.PlanCaps("CUDA, compute capability "+capability, memory), nil
+}
