@@ -36,7 +36,7 @@ var may = map[string]string{
 	"gpu/cuda":           "gpu gpu/cuda/kernels",
 	"gpu/cuda/kernels":   "",
 	"gpu/cuda/emu":       "gpu gpu/cuda gpu/cuda/kernels",
-	"gpu/cuda/nvrtc":     "",
+	"gpu/cuda/nvrtc":     "gpu/cuda/kernels",
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "",

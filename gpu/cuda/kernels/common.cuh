@@ -27,11 +27,25 @@ struct bf16 {
 DEVICE float widen(float x) { return x; }
 DEVICE float widen(bf16 x) { return __uint_as_float((uint32_t)x.x << 16); }
 
-// Nearest even; a NaN stays one.
+// upper_half rounds to nearest even, and pair two floats, the first into the lower half; a NaN stays one.
+#ifdef STEPFLOW_EMU
 DEVICE uint16_t upper_half(float x) {
   uint32_t u = __float_as_uint(x);
   return x != x ? (uint16_t)(u >> 16 | 0x40) : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
+DEVICE uint32_t pair(float lo, float hi) { return (uint32_t)upper_half(lo) | (uint32_t)upper_half(hi) << 16; }
+#else
+DEVICE uint16_t upper_half(float x) {
+  uint16_t y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+}
+DEVICE uint32_t pair(float lo, float hi) {
+  uint32_t y;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(hi), "f"(lo));
+  return y;
+}
+#endif
 DEVICE void set(float &y, float x) { y = x; }
 DEVICE void set(bf16 &y, float x) { y.x = upper_half(x); }
 
@@ -41,9 +55,6 @@ template <class T> DEVICE T narrow(float x) {
   set(y, x);
   return y;
 }
-
-// pair packs two bf16, the first in the lower half.
-DEVICE uint32_t pair(float lo, float hi) { return (uint32_t)upper_half(lo) | (uint32_t)upper_half(hi) << 16; }
 
 // Pack is what one 16-byte access moves: 4 floats or 8 bf16.
 template <class T> struct Pack {

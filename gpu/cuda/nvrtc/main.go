@@ -1,9 +1,10 @@
 // Command nvrtc compiles the kernels with NVIDIA's run-time compiler, which needs neither a card nor a
 // driver: machine code for the cards we name, and PTX for those that come later.
 //
-//	nvrtc -lib libnvrtc.so.12 [-check] gpu/cuda/kernels
+//	nvrtc -lib libnvrtc.so.12 [-only IMAGE] [-o DIR] gpu/cuda/kernels
 //
-// The files it writes, images/*.gz, are embedded in stepflow-cuda; -check compares them instead.
+// What it writes to images is embedded in stepflow-cuda. NVRTC does not give the same bytes twice, so
+// sources.sum tells what the images were made of, and a test compares that with what is there.
 package main
 
 import (
@@ -11,12 +12,15 @@ import (
 	"compress/gzip"
 	"flag"
 	"fmt"
-	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ebitengine/purego"
+
+	"stepflow/gpu/cuda/kernels"
 )
 
 // targets lists the images. A cubin runs on later minor versions of its architecture too, so sm_80 serves
@@ -30,16 +34,20 @@ var targets = []struct{ arch, file string }{
 
 func main() {
 	lib := flag.String("lib", "libnvrtc.so.12", "NVRTC's library")
-	check := flag.Bool("check", false, "compare with the images that are there")
+	out := flag.String("o", "", "folder to write to; default: images in that of the kernels")
 	verbose := flag.Bool("v", false, "print registers, shared memory and spills of every kernel")
+	only := flag.String("only", "", "make this image alone")
 	flag.Parse()
-	if err := run(*lib, flag.Arg(0), *check, *verbose); err != nil {
+	if err := run(*lib, flag.Arg(0), *only, *out, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "nvrtc:", err)
 		os.Exit(1)
 	}
 }
 
-func run(lib, dir string, check, verbose bool) error {
+func run(lib, dir, only, out string, verbose bool) error {
+	if out == "" {
+		out = filepath.Join(dir, "images")
+	}
 	c, err := open(lib)
 	if err != nil {
 		return err
@@ -61,6 +69,9 @@ func run(lib, dir string, check, verbose bool) error {
 		headers[filepath.Base(f)] = string(b)
 	}
 	for _, t := range targets {
+		if only != "" && t.file != only {
+			continue
+		}
 		image, log, err := c.compile(source, headers, t.arch, verbose)
 		if log != "" {
 			fmt.Fprintln(os.Stderr, log)
@@ -68,21 +79,16 @@ func run(lib, dir string, check, verbose bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.arch, err)
 		}
-		path := filepath.Join(dir, "images", t.file+".gz")
-		if check {
-			old, err := unpack(path)
-			if err != nil {
-				return err
-			}
-			if !bytes.Equal(old, image) {
-				return fmt.Errorf("%s is not what the kernels compile to: run make cuda-kernels", path)
-			}
-		} else if err := pack(path, image); err != nil {
+		if err := pack(filepath.Join(out, t.file+".gz"), image); err != nil {
 			return err
 		}
 		fmt.Printf("%-16s %d bytes\n", t.file, len(image))
 	}
-	return nil
+	sum, err := kernels.Sum(os.DirFS(dir))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(out, "sources.sum"), []byte(sum), 0o644)
 }
 
 func pack(path string, b []byte) error {
@@ -98,19 +104,6 @@ func pack(path string, b []byte) error {
 		return err
 	}
 	return os.WriteFile(path, z.Bytes(), 0o644)
-}
-
-func unpack(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	r, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(r)
 }
 
 // compiler is NVRTC's functions, as in nvrtc.h.
@@ -163,8 +156,8 @@ func (c *compiler) compile(source string, headers map[string]string, arch string
 		return fmt.Errorf("NVRTC: %s", c.errorString(code))
 	}
 	var names, texts []string
-	for name, text := range headers {
-		names, texts = append(names, name), append(texts, text)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		names, texts = append(names, name), append(texts, headers[name])
 	}
 	namesC, keep1 := cstrings(names)
 	textsC, keep2 := cstrings(texts)
