@@ -54,9 +54,10 @@ func (d *Device) Caps() gpu.Caps { return d.caps }
 // Close ends the driver.
 func (d *Device) Close() error { return d.driver.Close() }
 
-// PeakFLOPs measures a product of 8192x8192x8192, less on a card whose memory is short, in FLOP/s.
+// PeakFLOPs measures a product of 8192x8192x8192, less on a card whose memory is short, in FLOP/s; 0 for
+// a stand-in without processors.
 func (d *Device) PeakFLOPs(t gpu.DType) float64 {
-	if d.peak[t] == 0 {
+	if d.peak[t] == 0 && d.driver.Card().Processors > 0 {
 		n := 8192
 		for n > 256 && 3*int64(n)*int64(n)*t.Size() > d.caps.Memory/2 {
 			n /= 2
@@ -69,7 +70,7 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 
 // Bandwidth measures a copy of 1 GiB, less on a card whose memory is short, in bytes/s read and written.
 func (d *Device) Bandwidth() float64 {
-	if d.bandwidth == 0 {
+	if d.bandwidth == 0 && d.driver.Card().Processors > 0 {
 		n := int64(1 << 30)
 		for n > 1<<20 && 2*n > d.caps.Memory/2 {
 			n /= 2
@@ -205,14 +206,14 @@ func (l *loaded) CopyIn(dst gpu.Operand, src []byte) error {
 	if int64(len(src)) != dst.Type.Bytes() || dst.Stride != 0 {
 		return fmt.Errorf("cuda: cannot copy %d bytes into %v", len(src), dst.Type)
 	}
-	return l.driver.CopyIn(l.at(dst), src)
+	return failed("copying to the card", l.driver.CopyIn(l.at(dst), src))
 }
 
 func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	if int64(len(dst)) != src.Type.Bytes() || src.Stride != 0 {
 		return fmt.Errorf("cuda: cannot copy %v into %d bytes", src.Type, len(dst))
 	}
-	return l.driver.CopyOut(dst, l.at(src))
+	return failed("copying from the card", l.driver.CopyOut(dst, l.at(src)))
 }
 
 // Run replays the launches as one graph, captured the first time; timed, it puts each on the stream
@@ -228,7 +229,7 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 			}
 			l.graphs[key] = g
 		}
-		return l.driver.Replay(g)
+		return failed("running a step", l.driver.Replay(g))
 	}
 	for i := lo; i <= hi; i++ {
 		m := mark{launch: i - 1}
@@ -237,7 +238,7 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 		}
 		var err error
 		if m.event, err = l.driver.Mark(); err != nil {
-			return err
+			return failed("marking a step", err)
 		}
 		l.marks = append(l.marks, m)
 		if i < hi {
@@ -247,6 +248,15 @@ func (l *loaded) Run(lo, hi int, timed bool) error {
 		}
 	}
 	return nil
+}
+
+// failed explains an error of the driver, which may come late: what a kernel did wrong is told by
+// whatever waits for it.
+func failed(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cuda: %s: %w. If the card was lost, the kernel log tells (dmesg | grep Xid); what was saved is untouched: apply goes on from the last checkpoint", doing, err)
 }
 
 // submit puts launches on the stream, fused where they can be.
@@ -285,7 +295,7 @@ func (l *loaded) put(i int, w work) error {
 // Sync waits for the stream and reads the events of the timed runs.
 func (l *loaded) Sync() ([]gpu.Timing, error) {
 	if err := l.driver.Sync(); err != nil {
-		return nil, err
+		return nil, failed("waiting for a step", err)
 	}
 	var list []gpu.Timing
 	marks := l.marks

@@ -44,7 +44,7 @@ type Card struct {
 	Name           string
 	Major, Minor   int // compute capability
 	Total, Free    int64
-	Processors     int // streaming multiprocessors
+	Processors     int // streaming multiprocessors; 0 for a stand-in, whose speed means nothing
 	SharedPerBlock int // bytes a block may ask for
 	Driver         string
 }

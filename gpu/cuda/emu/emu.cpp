@@ -3,6 +3,7 @@
 // The emulator: fibers, blocks, the table of kernels, and plain matrix products in place of cuBLASLt.
 #include "emu.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -219,6 +220,14 @@ static void run_block(Worker *w, int threads, uint64_t order) {
 
 using namespace emu;
 
+// on_all runs f(0) .. f(n-1), each on a thread of the host.
+template <class F> static void on_all(int n, F f) {
+  std::vector<std::thread> others;
+  for (int i = 1; i < n; i++) others.emplace_back(f, i);
+  f(0);
+  for (auto &t : others) t.join();
+}
+
 extern "C" const char *emu_launch(const char *name, const unsigned *grid, unsigned threads, unsigned shared_bytes, void **args, int nargs, const int *sizes, unsigned long long order) {
   static std::map<std::string, const Kernel *> index;
   if (index.empty())
@@ -231,21 +240,30 @@ extern "C" const char *emu_launch(const char *name, const unsigned *grid, unsign
     if (k->sizes[i] != sizes[i]) return "an argument has another size than the parameter";
   if (threads == 0 || threads > 1024 || threads % 32) return "the number of threads is no multiple of a warp, or over 1024";
 
-  Worker w;
-  worker = &w;
-  w.call = k->call, w.args = args;
-  block_size = dim3{threads, 1, 1};
-  grid_size = dim3{grid[0], grid[1], grid[2]};
+  // Blocks are independent: each thread of the host runs some, one at a time.
   uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
-  for (uint64_t b = 0; b < blocks && !w.fault; b++) {
-    uint64_t i = order == 1 ? blocks - 1 - b : b;
-    block_index = dim3{(unsigned)(i % grid[0]), (unsigned)(i / grid[0] % grid[1]), (unsigned)(i / grid[0] / grid[1])};
-    std::unique_ptr<unsigned char[]> room(new unsigned char[shared_bytes]); // aligned to 16 bytes; its end is watched by the sanitizer
-    shared = room.get();
-    memset(shared, 0xff, shared_bytes); // not a number, to whoever reads what nobody wrote
-    run_block(&w, threads, order > 1 ? order + b * 0x9e3779b97f4a7c15ull : order);
-  }
-  return w.fault;
+  int hosts = std::max(1u, std::min((unsigned)blocks, std::thread::hardware_concurrency()));
+  std::vector<const char *> faults(hosts, nullptr);
+  auto run = [&](int host) {
+    Worker w;
+    worker = &w;
+    w.call = k->call, w.args = args;
+    block_size = dim3{threads, 1, 1};
+    grid_size = dim3{grid[0], grid[1], grid[2]};
+    for (uint64_t b = host; b < blocks && !w.fault; b += hosts) {
+      uint64_t i = order == 1 ? blocks - 1 - b : b;
+      block_index = dim3{(unsigned)(i % grid[0]), (unsigned)(i / grid[0] % grid[1]), (unsigned)(i / grid[0] / grid[1])};
+      std::unique_ptr<unsigned char[]> room(new unsigned char[shared_bytes]); // aligned to 16 bytes; its end is watched by the sanitizer
+      shared = room.get();
+      memset(shared, 0xff, shared_bytes); // not a number, to whoever reads what nobody wrote
+      run_block(&w, threads, order > 1 ? order + b * 0x9e3779b97f4a7c15ull : order);
+    }
+    faults[host] = w.fault;
+  };
+  on_all(hosts, run);
+  for (const char *f : faults)
+    if (f) return f;
+  return nullptr;
 }
 
 static std::vector<float> widened(const void *p, int is_bf16, int64_t ld, int rows, int cols, int trans) {
@@ -260,27 +278,31 @@ static std::vector<float> widened(const void *p, int is_bf16, int64_t ld, int ro
 
 extern "C" void emu_gemm(int m, int n, int k, float alpha, const void *a, int a_bf16, int64_t lda, int ta, const void *b, int b_bf16, int64_t ldb, int tb,
                          const void *c, int64_t ldc, void *d, int d_bf16, int64_t ldd) {
-  std::vector<float> x = widened(a, a_bf16, lda, m, k, ta), y = widened(b, b_bf16, ldb, k, n, tb), row(n), piece(n);
-  for (int i = 0; i < m; i++) {
-    std::fill(row.begin(), row.end(), 0.f);
-    for (int l0 = 0; l0 < k; l0 += 128) { // long sums in pieces, as a tile's are
-      std::fill(piece.begin(), piece.end(), 0.f);
-      for (int l = l0; l < k && l < l0 + 128; l++) {
-        float s = x[(size_t)i * k + l];
-        const float *from = &y[(size_t)l * n];
-        for (int j = 0; j < n; j++) piece[j] += s * from[j];
+  std::vector<float> x = widened(a, a_bf16, lda, m, k, ta), y = widened(b, b_bf16, ldb, k, n, tb);
+  int hosts = std::max(1u, std::min((unsigned)m, std::thread::hardware_concurrency()));
+  on_all(hosts, [&](int host) {
+    std::vector<float> row(n), piece(n);
+    for (int i = host; i < m; i += hosts) {
+      std::fill(row.begin(), row.end(), 0.f);
+      for (int l0 = 0; l0 < k; l0 += 128) { // long sums in pieces, as a tile's are
+        std::fill(piece.begin(), piece.end(), 0.f);
+        for (int l = l0; l < k && l < l0 + 128; l++) {
+          float s = x[(size_t)i * k + l];
+          const float *from = &y[(size_t)l * n];
+          for (int j = 0; j < n; j++) piece[j] += s * from[j];
+        }
+        for (int j = 0; j < n; j++) row[j] += piece[j];
       }
-      for (int j = 0; j < n; j++) row[j] += piece[j];
+      for (int j = 0; j < n; j++) {
+        float v = alpha * row[j];
+        if (c) v += d_bf16 ? widen(((const bf16 *)c)[i * ldc + j]) : ((const float *)c)[i * ldc + j];
+        if (d_bf16)
+          ((bf16 *)d)[i * ldd + j] = narrow<bf16>(v);
+        else
+          ((float *)d)[i * ldd + j] = v;
+      }
     }
-    for (int j = 0; j < n; j++) {
-      float v = alpha * row[j];
-      if (c) v += d_bf16 ? widen(((const bf16 *)c)[i * ldc + j]) : ((const float *)c)[i * ldc + j];
-      if (d_bf16)
-        ((bf16 *)d)[i * ldd + j] = narrow<bf16>(v);
-      else
-        ((float *)d)[i * ldd + j] = v;
-    }
-  }
+  });
 }
 
 extern "C" int emu_sanitized() {

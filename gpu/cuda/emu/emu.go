@@ -3,7 +3,7 @@
 package emu
 
 /*
-#cgo CXXFLAGS: -std=c++17 -O2 -DSTEPFLOW_EMU -Wno-unknown-pragmas -fno-strict-aliasing
+#cgo CXXFLAGS: -std=c++17 -O3 -DSTEPFLOW_EMU -Wno-unknown-pragmas -fno-strict-aliasing
 #cgo LDFLAGS: -lm
 #include "emu_c.h"
 #include <stdlib.h>
@@ -69,7 +69,7 @@ func (d *Driver) Card() cuda.Card {
 	for _, n := range d.taken {
 		free -= n
 	}
-	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free, Processors: 1, SharedPerBlock: 163 << 10}
+	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free, SharedPerBlock: 163 << 10}
 }
 
 func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {

@@ -1,0 +1,193 @@
+//go:build cudaemu
+
+package runtime
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/gpu/cuda"
+	"stepflow/gpu/cuda/emu"
+)
+
+// emulated opens a card after the test has set it up.
+func emulated(t testing.TB, set func(*emu.Driver)) (*emu.Driver, *cuda.Device) {
+	t.Helper()
+	e := emu.New()
+	if set != nil {
+		set(e)
+	}
+	d, err := cuda.Open(e)
+	must(t, err)
+	return e, d
+}
+
+func cudaPlan(t testing.TB, dir string, caps gpu.Caps, vars ...string) *Plan {
+	t.Helper()
+	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: vars}, Caps: caps})
+	if diags.HasErrors() {
+		t.Fatal(diags.Errs())
+	}
+	return p
+}
+
+// The whole tiny pipeline, with growth, adapters and merging: the same bits whatever the order of
+// threads, peaks as planned, and one graph replayed a segment.
+func TestCUDAPipeline(t *testing.T) {
+	for _, precision := range []string{"fp32", "bf16"} {
+		var first map[string]string
+		for _, order := range []uint64{emu.Ascending, emu.Descending, 99} {
+			dir := pipeline(t)
+			e, d := emulated(t, func(e *emu.Driver) { e.Order = order })
+			p := cudaPlan(t, dir, d.Caps(), "precision="+precision)
+			var most int64
+			must(t, Apply(context.Background(), p, ApplyOptions{Device: d, Emit: func(x Event) { most = max(most, x.Memory) }}))
+			var peak int64
+			for _, a := range p.Actions {
+				if a.Stage != nil {
+					peak = max(peak, a.Stage.Figures.Peak)
+				}
+			}
+			if most != peak {
+				t.Errorf("%s: the run held %d bytes, plan says %d", precision, most, peak)
+			}
+			if e.Replays == 0 {
+				t.Error("no graph was replayed")
+			}
+			must(t, d.Close())
+			if c := contents(t, dir); first == nil {
+				first = c
+			} else {
+				for n, id := range c {
+					if first[n] != id {
+						t.Errorf("%s, order %d: %s came out different", precision, order, n)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A card that is lost in the middle leaves a run that goes on from its last checkpoint, to the same bits.
+func TestCUDALostDevice(t *testing.T) {
+	whole := pipeline(t)
+	e, d := emulated(t, nil)
+	must(t, applyOn(t, d, cudaPlan(t, whole, d.Caps())))
+	launches := e.Launches
+	want := contents(t, whole)
+	for _, at := range []int{launches / 5, launches / 2, launches * 3 / 4} {
+		dir := pipeline(t)
+		_, d := emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = at, errors.New("an illegal memory access was encountered") })
+		err := applyOn(t, d, cudaPlan(t, dir, d.Caps()))
+		if err == nil {
+			t.Fatalf("launch %d of %d failed, and apply did not", at, launches)
+		}
+		for _, part := range []string{"illegal memory access", "Xid", "last checkpoint"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("the error does not say %q: %v", part, err)
+			}
+		}
+		_, d = emulated(t, nil)
+		must(t, applyOn(t, d, cudaPlan(t, dir, d.Caps())))
+		for n, id := range contents(t, dir) {
+			if want[n] != id {
+				t.Errorf("lost at launch %d: %s came out different after going on", at, n)
+			}
+		}
+	}
+}
+
+// What a card cannot do is said before anything runs.
+func TestCUDARefusals(t *testing.T) {
+	e := emu.New()
+	e.Capability = [2]int{7, 5}
+	if _, err := cuda.Open(e); err == nil || !strings.Contains(err.Error(), "compute capability 7.5") {
+		t.Errorf("a card of compute capability 7.5: %v", err)
+	}
+
+	dir := pipeline(t)
+	_, d := emulated(t, func(e *emu.Driver) { e.Memory = cuda.Reserve + 1<<15 })
+	p := cudaPlan(t, dir, d.Caps())
+	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "bytes are missing") {
+		t.Errorf("a run that does not fit: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".stepflow", "blocks")); err == nil {
+		t.Error("something ran before that was said")
+	}
+
+	// Another process takes the memory between planning and running.
+	e, d = emulated(t, nil)
+	p = cudaPlan(t, dir, d.Caps())
+	e.Memory = 1 << 15
+	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "out of memory: 32768 bytes are free") || !strings.Contains(err.Error(), "stage.one") {
+		t.Errorf("memory that is gone: %v", err)
+	}
+
+	// A launch that fails while it is timed names its kernel, place and layer.
+	i := slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Stage != nil })
+	program := p.Actions[i].Stage.Program
+	seg, _ := program.Segment(segMicro)
+	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = 40, errors.New("too many resources requested for launch") })
+	l, err := d.Load(program)
+	must(t, err)
+	err = l.Run(seg.Lo, seg.Hi, true)
+	if err == nil || !strings.Contains(err.Error(), "layers.") || !strings.Contains(err.Error(), "pass, layer ") || !strings.Contains(err.Error(), "too many resources") {
+		t.Errorf("a launch that fails: %v", err)
+	}
+}
+
+// The quickstart's first steps give the losses of the CPU.
+func TestCUDAQuickstart(t *testing.T) {
+	data := t.TempDir()
+	cmd := exec.Command("go", "run", "../cmd/stepflow", "sample", "go-docs", "-o", data)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("making the data: %v\n%s", err, out)
+	}
+	hcl, err := os.ReadFile("../pipelines/quickstart/main.hcl")
+	must(t, err)
+	const steps = 20
+	losses := func(d gpu.Device, precision string, n int) (list []float64) {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), hcl, 0o644))
+		must(t, os.Symlink(data, filepath.Join(dir, "data")))
+		p := cudaPlan(t, dir, d.Caps(), "tokens=80000", "precision="+precision)
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
+			if e.Kind == StepDone {
+				list = append(list, e.Step.Loss)
+				if e.Step.Step == n {
+					stop()
+				}
+			}
+		}})
+		if !errors.Is(err, ErrInterrupted) {
+			t.Fatalf("the run ended with %v after %d steps", err, len(list))
+		}
+		return list
+	}
+	for _, x := range []struct {
+		precision string
+		steps     int
+		tol       float64
+	}{{"fp32", steps, 2e-5}, {"bf16", 5, 2e-3}} {
+		_, d := emulated(t, nil)
+		got, want := losses(d, x.precision, x.steps), losses(cpuDevice(t, 0), x.precision, x.steps)
+		for i := range want {
+			if i >= len(got) || math.Abs(got[i]-want[i]) > x.tol*want[i] {
+				t.Errorf("%s, step %d: loss %v, on the CPU %g", x.precision, i+1, got[min(i, len(got)-1)], want[i])
+			}
+		}
+		t.Logf("%s: %.5f, on the CPU %.5f", x.precision, got[len(got)-1], want[len(want)-1])
+	}
+}
