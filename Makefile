@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: cuda cuda-kernels test-cuda test-cuda-asan build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -33,11 +33,25 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	go test -tags noasm ./gpu/... ./runtime/...
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 ./runtime || exit 1; done
 	$(MAKE) test-arm64
+	$(MAKE) test-cuda
+	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu ./gpu/cuda/emu
 	$(MAKE) fuzz
 
 test-arm64: ## the NEON code, cross-compiled and run by qemu-aarch64-static
 	GOARCH=arm64 CGO_ENABLED=0 go test -c -o bin/cpu_arm64.test ./gpu/cpu
 	cd gpu/cpu && qemu-aarch64-static ../../bin/cpu_arm64.test -test.run 'Conformance|Loops|Exp|Convert|SameBits'
+
+cuda: ## bin/stepflow-cuda, with a card's driver linked in (needs a C compiler; headers from CUDA or PyPI, no card)
+	tools/cuda/build.sh
+
+cuda-kernels: ## compile gpu/cuda/kernels again with NVRTC from PyPI (needs Python, no card)
+	tools/cuda/kernels.sh
+
+test-cuda: ## the CUDA device and its kernels on the emulator, and the quickstart's first steps (needs g++)
+	CGO_ENABLED=1 go test -tags cudaemu ./gpu/cuda/... ./runtime -run 'TestConformance|TestCUDA|Test(Every|Updates|Attention|Find|Errors|Images)'
+
+test-cuda-asan: ## every kernel on the emulator under the address sanitizer; matrix products are not kernels of ours
+	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu -run 'Conformance/order0/[^m]' ./gpu/cuda/emu
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state

@@ -17,7 +17,7 @@ import (
 type options struct {
 	python, stepflow string
 	threads, rounds  int
-	parts            string
+	parts, device    string
 }
 
 func main() {
@@ -27,6 +27,7 @@ func main() {
 	flag.IntVar(&o.threads, "threads", 2, "threads for everyone")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns each takes")
 	flag.StringVar(&o.parts, "parts", "products,threads,step", "what to run")
+	flag.StringVar(&o.device, "device", "cpu", "what training steps run on: cpu or cuda; the other parts are the CPU's")
 	flag.Parse()
 	fmt.Printf("%s, %s, %d threads\n\n", cpu.PlanCaps().Name, time.Now().UTC().Format("2006-01-02"), o.threads)
 	for _, part := range []struct {

@@ -1,5 +1,5 @@
-"""Peers of stepflow's CPU device: matrix products in OpenBLAS (NumPy's wheel) and oneDNN (PyTorch's
-wheel), and a training step of a LLaMA in PyTorch. One process measures one thing and prints JSON."""
+"""Peers of stepflow's devices: matrix products in OpenBLAS (NumPy's wheel) and oneDNN (PyTorch's
+wheel), and a training step of a LLaMA in PyTorch, on the CPU or a card. One process measures one thing and prints JSON."""
 import argparse
 import json
 import os
@@ -12,6 +12,8 @@ import time
 def versions():
     import numpy
     import torch
+    if torch.cuda.is_available():
+        return {"torch": torch.__version__, "card": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "python": sys.version.split()[0]}
     blas = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {"numpy": numpy.__version__, "openblas": f"{blas['name']} {blas['version']}", "torch": torch.__version__,
             "onednn": torch.__config__.show().split("MKL-DNN ")[1].split(" ")[0], "python": sys.version.split()[0]}
@@ -121,6 +123,7 @@ def step(a):
             nn.init.normal_(p, std=0.02)
     if a.precision == "bf16":  # 2-byte weights, gradients and moments: less than the paper's accounting
         model = model.to(torch.bfloat16)
+    model = model.to(a.device)
     opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
     if a.mode == "compile":
         model = torch.compile(model)
@@ -128,10 +131,10 @@ def step(a):
         model = torch.compile(model, mode="max-autotune-no-cudagraphs")
     seconds, losses = [], []
     for _ in range(a.steps):
-        ids = torch.randint(0, a.vocab, (a.batch, a.seq))
-        targets = torch.randint(0, a.vocab, (a.batch, a.seq))
+        ids = torch.randint(0, a.vocab, (a.batch, a.seq), device=a.device)
+        targets = torch.randint(0, a.vocab, (a.batch, a.seq), device=a.device)
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=a.precision == "bf16-autocast"):
+        with torch.autocast(a.device, torch.bfloat16, enabled=a.precision == "bf16-autocast"):
             loss = model(ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -140,13 +143,14 @@ def step(a):
         losses.append(loss.item())
         seconds.append(time.perf_counter() - start)
     tokens = a.batch * a.seq
-    print(json.dumps({"tokens_per_second": tokens / statistics.median(seconds[2:]), "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                      "loss": losses[-1]}))
+    peak = torch.cuda.max_memory_allocated() if a.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"tokens_per_second": tokens / statistics.median(seconds[2:]), "peak_bytes": peak, "loss": losses[-1]}))
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
     p.add_argument("what", choices=["versions", "products", "step"])
+    p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=2)
     for name in "hidden intermediate layers heads vocab seq batch steps".split():
         p.add_argument("--" + name, type=int)

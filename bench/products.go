@@ -186,5 +186,8 @@ func versions(o options) string {
 	if err != nil || json.Unmarshal(out, &v) != nil {
 		return "versions unknown"
 	}
+	if v["card"] != "" {
+		return fmt.Sprintf("%s, PyTorch %s with CUDA %s", v["card"], v["torch"], v["cuda"])
+	}
 	return fmt.Sprintf("%s in NumPy %s; oneDNN %s in PyTorch %s", v["openblas"], v["numpy"], v["onednn"], v["torch"])
 }

@@ -24,6 +24,10 @@ variable "vocab_size" {
   type    = number
   default = 4096
 }
+variable "sequence_length" {
+  type    = number
+  default = 256
+}
 variable "batch_size" {
   type    = number
   default = 8
@@ -54,7 +58,7 @@ model "llama" "m" {
   intermediate_size       = var.intermediate_size
   num_hidden_layers       = var.layers
   num_attention_heads     = var.heads
-  max_position_embeddings = 256
+  max_position_embeddings = var.sequence_length
 }
 
 optimizer "adamw" "o" {
@@ -70,7 +74,7 @@ stage "step" {
     data             = data.fineweb_edu.docs
     tokenizer        = tokenizer.bpe.docs
     optimizer        = optimizer.adamw.o
-    sequence_length  = 256
+    sequence_length  = var.sequence_length
     batch_size       = var.batch_size
     micro_batch_size = var.batch_size
     steps            = var.steps

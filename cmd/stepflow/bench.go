@@ -67,7 +67,7 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 		for _, t := range types {
 			fmt.Fprintf(a.stdout, "matrix product, %s: %.1f GFLOP/s\n", runtime.Precision(t), d.PeakFLOPs(t)/1e9)
 		}
-		fmt.Fprintf(a.stdout, "copy of 64 MiB: %.1f GB/s read and written\n\n", bandwidth/1e9)
+		fmt.Fprintf(a.stdout, "large copy: %.1f GB/s read and written\n\n", bandwidth/1e9)
 		fmt.Fprintf(a.stdout, "%d x %d tokens, hidden %d, intermediate %d, %d heads, %d key-value heads, vocabulary %d, rank %d\n", s.Batch, s.Seq, s.Hidden, s.Intermediate, s.Heads, s.KVHeads, s.Vocab, s.Rank)
 		fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %11s %16s %13s  %s\n", "kernel", "in a step", "", "time", "arithmetic", "traffic", "of the device's rate")
 	}

@@ -303,3 +303,12 @@ func (c *card) Close() error {
 	close(c.calls)
 	return err
 }
+
+// free is the memory the card has left.
+func (c *card) free() (n int64, err error) {
+	err = c.do(func() (err error) {
+		n, _, err = cu.MemInfo()
+		return err
+	})
+	return n, err
+}

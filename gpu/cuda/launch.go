@@ -18,7 +18,7 @@ type work []any // *Call or *Product
 
 const (
 	flatThreads = 256
-	rowThreads  = 128
+	gradThreads = 128    // of embedding_grad
 	reduceRoom  = 32 * 4 // bytes of block_reduce
 	maxBlocks   = 1 << 16
 )
@@ -116,9 +116,10 @@ func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
 	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0, append([]any{n}, args...)...)
 }
 
-// rowCall launches a kernel with a block a row.
-func rowCall(kernel string, t gpu.DType, rows int, args ...any) *Call {
-	return newCall(kernel+suffix(t), [3]int{rows, 1, 1}, rowThreads, reduceRoom, args...)
+// rowCall launches a kernel with a block a row: as many threads as 16-byte pieces, up to 512.
+func rowCall(kernel string, t gpu.DType, rows, cols int, args ...any) *Call {
+	threads := min(512, (blocks(int64(cols)*t.Size(), 16)+31)/32*32)
+	return newCall(kernel+suffix(t), [3]int{rows, 1, 1}, threads, reduceRoom, append([]any{cols}, args...)...)
 }
 
 func flat(kernel string, inputs int) func(*binder, *gpu.Launch) work {
@@ -283,7 +284,7 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
 	tokens, t := x.In[0].Type.Shape.Elems(), x.Out[0].Type.DType
-	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(t), [3]int{tokens, 1, 1}, rowThreads, rowThreads*4+rowThreads/32*4,
+	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(t), [3]int{tokens, 1, 1}, gradThreads, gradThreads*4+gradThreads/32*4,
 		tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
 }
 
@@ -312,9 +313,11 @@ type headShape struct{ Seq, Heads, KVHeads, D int32 }
 
 const (
 	attentionRows    = 64
-	attentionStep    = 32
 	attentionThreads = 128
 )
+
+// attentionStep is Tile::STEP.
+func attentionStep(t gpu.DType) int { return 64 / int(t.Size()) }
 
 // heads gives a launch's shape, the width its heads are padded to, the padded row's bytes, and 1/sqrt(d).
 func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale float32) {
@@ -339,17 +342,19 @@ func (b *binder) optional(x *gpu.Launch, i int) Pointer {
 func bindAttention(b *binder, x *gpu.Launch) work {
 	q := x.In[0].Type
 	s, kernel, row, scale := heads(x.Attrs, q)
+	step := attentionStep(q.DType)
 	grid := [3]int{blocks(int64(s.Seq), attentionRows), x.Attrs.Heads, q.Shape[0]}
-	return work{newCall("attention"+kernel, grid, attentionThreads, (attentionRows+2*attentionStep)*row+attentionStep*4, s, scale,
+	return work{newCall("attention"+kernel, grid, attentionThreads, (attentionRows+2*step)*row+step*4, s, scale,
 		b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.optional(x, 3))}
 }
 
 func bindAttentionGrad(b *binder, x *gpu.Launch) work {
 	q := x.In[1].Type
 	s, kernel, row, scale := heads(x.Attrs, q)
+	step := attentionStep(q.DType)
 	tiles, batch := blocks(int64(s.Seq), attentionRows), q.Shape[0]
 	n := int64(q.Shape.Rows()) * int64(x.Attrs.Heads)
-	shared := (2*attentionRows+2*attentionStep)*row + 3*attentionStep*4
+	shared := (2*attentionRows+2*step)*row + 3*step*4
 	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
 	return work{
 		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0, n, s, delta, do, b.at(x.In[4])),

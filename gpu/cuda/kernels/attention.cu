@@ -9,10 +9,10 @@
 
 #define WARPS 4
 #define ROWS 64 // of the tile that a block owns: queries forward, keys or queries backward
-#define STEP 32 // rows of the tiles it goes through
 
 template <class T, int D> struct Tile {
-  static const int LD = D + 16 / sizeof(T); // padded: the rows of a fragment lie in different banks
+  static const int LD = D + 16 / sizeof(T);              // padded: the rows of a fragment lie in different banks
+  static const int STEP = sizeof(T) == sizeof(float) ? 16 : 32; // rows of the tiles a block goes through; fp32's fit 99 KiB
 };
 
 DEVICE int lane() { return threadIdx.x & 31; }
@@ -141,7 +141,7 @@ struct Shape {
 // Forward: a block a tile of queries of one head; scores are kept in units of log 2.
 template <class T, int D> DEVICE void attention(Shape s, float scale, T *o, float *lse, const T *q, const T *k, const T *v, const int *seg) {
   SHARED(room);
-  const int LD = Tile<T, D>::LD, NT = STEP / 8, DT = D / 8;
+  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *qs = (T *)room, *ks = qs + ROWS * LD, *vs = ks + STEP * LD;
   int *segs = (int *)(vs + STEP * LD);
   int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z; // the longest rows first
@@ -222,7 +222,7 @@ template <class T> DEVICE void attention_delta(int64_t n, Shape s, float *delta,
 template <class T, int D>
 DEVICE void attention_grad_kv(Shape s, float scale, T *dk, T *dv, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
-  const int LD = Tile<T, D>::LD, NT = STEP / 8, DT = D / 8;
+  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *ks = (T *)room, *vs = ks + ROWS * LD, *qs = vs + ROWS * LD, *gs = qs + STEP * LD;
   float *ls = (float *)(gs + STEP * LD), *ds = ls + STEP;
   int *segs = (int *)(ds + STEP);
@@ -278,7 +278,7 @@ DEVICE void attention_grad_kv(Shape s, float scale, T *dk, T *dv, const T *grad,
 template <class T, int D>
 DEVICE void attention_grad_q(Shape s, float scale, T *dq, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
-  const int LD = Tile<T, D>::LD, NT = STEP / 8, DT = D / 8;
+  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *qs = (T *)room, *gs = qs + ROWS * LD, *ks = gs + ROWS * LD, *vs = ks + STEP * LD;
   int *segs = (int *)(vs + STEP * LD);
   int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z;

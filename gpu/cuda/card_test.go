@@ -1,0 +1,67 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/gputest"
+)
+
+// On a real card; check.sh runs this, alone and under compute-sanitizer.
+func TestCardConformance(t *testing.T) {
+	var card Driver
+	gputest.Run(t, func() gpu.Device {
+		if card == nil { // one context for all cases
+			var err error
+			if card, err = OpenCard(0); err != nil {
+				t.Fatal(err)
+			}
+			t.Log(card.Card())
+		}
+		d, err := Open(keep{card})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	})
+	if card != nil {
+		if err := card.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// keep is a driver that stays open.
+type keep struct{ Driver }
+
+func (keep) Close() error { return nil }
+
+// The arena takes from the card what the program says, to the granularity of the driver's pages.
+func TestCardMemory(t *testing.T) {
+	d, err := OpenCard(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	before := d.Card().Free
+	dev, err := Open(keep{d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1 << 30
+	l, err := dev.Load(&gpu.Program{ArenaBytes: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	after, err := d.(*card).free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes were free before the workspace and an arena of %d, %d after: %d beside the arena", before, n, after, before-after-n)
+	if rest := before - after - n; rest < 0 || rest > Reserve {
+		t.Errorf("an arena of %d bytes took %d from the card, %d more than the reserve of %d allows", n, before-after, rest, Reserve)
+	}
+}

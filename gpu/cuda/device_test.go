@@ -1,0 +1,227 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"stepflow/gpu"
+)
+
+// recorder is a driver that runs nothing and notes what it was given.
+type recorder struct {
+	calls    []*Call
+	products []*Product
+	captures int
+}
+
+type nothing struct{}
+
+func (nothing) Close() error { return nil }
+
+func (r *recorder) Card() Card {
+	return Card{Name: "recorder", Major: 9, Total: 80 << 30, Free: 80 << 30, SharedPerBlock: 99 << 10} // what Ada gives a block
+}
+func (r *recorder) Alloc(int64) (Pointer, error)            { return 1 << 20, nil }
+func (r *recorder) Free(Pointer) error                      { return nil }
+func (r *recorder) CopyIn(Pointer, []byte) error            { return nil }
+func (r *recorder) CopyOut([]byte, Pointer) error           { return nil }
+func (r *recorder) Launch(c *Call) error                    { r.calls = append(r.calls, c); return nil }
+func (r *recorder) Multiply(p *Product) error               { r.products = append(r.products, p); return nil }
+func (r *recorder) Capture(f func() error) (Graph, error)   { r.captures++; return nothing{}, f() }
+func (r *recorder) Replay(Graph) error                      { return nil }
+func (r *recorder) Mark() (Event, error)                    { return nothing{}, nil }
+func (r *recorder) Since(_, _ Event) (time.Duration, error) { return time.Millisecond, nil }
+func (r *recorder) Sync() error                             { return nil }
+func (r *recorder) Close() error                            { return nil }
+
+func device(t *testing.T) (*recorder, *Device) {
+	t.Helper()
+	r := &recorder{}
+	d, err := Open(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, d
+}
+
+func TestEveryKernelHasABinder(t *testing.T) {
+	for _, k := range gpu.Kernels() {
+		if binders[k.Name] == nil {
+			t.Errorf("kernel %s is missing", k.Name)
+		}
+	}
+	for name := range binders {
+		if gpu.Lookup(name) == nil {
+			t.Errorf("%s is in no table", name)
+		}
+	}
+}
+
+func f32(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.F32} }
+
+// updates makes a program of n updates of tensors of 3000 elements, and one launch before them.
+func updates(n int) *gpu.Program {
+	var at int64
+	place := func(t gpu.Type) gpu.Operand {
+		o := gpu.Operand{Offset: at, Type: t}
+		at += (t.Bytes() + Alignment - 1) / Alignment * Alignment
+		return o
+	}
+	p := &gpu.Program{}
+	coef, hyper, x := place(f32(1)), place(f32(gpu.HyperLen)), place(f32(3000))
+	p.Launches = append(p.Launches, gpu.Launch{Kernel: "scale", Attrs: gpu.Attrs{Alpha: 2}, In: []gpu.Operand{x}, Out: []gpu.Operand{x}})
+	for i := 0; i < n; i++ {
+		w, g, m, v := place(f32(3000)), place(f32(3000)), place(f32(3000)), place(f32(3000))
+		p.Launches = append(p.Launches, gpu.Launch{Kernel: "adamw", In: []gpu.Operand{w, g, m, v, coef, hyper}, Out: []gpu.Operand{w, m, v}})
+	}
+	p.ArenaBytes = at
+	return p
+}
+
+// 70 tensors are updated in 3 calls, one captured graph; timed, each launch is alone.
+func TestUpdatesAreFused(t *testing.T) {
+	r, d := device(t)
+	l, err := d.Load(updates(70))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < 3; i++ {
+		if err := l.Run(0, 71, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.calls) != 1+3 || r.captures != 1 {
+		t.Errorf("%d calls in %d captures, not 4 in 1", len(r.calls), r.captures)
+	}
+	if c := r.calls[1]; c.Grid[0] != 32*3 {
+		t.Errorf("32 tensors of 3 blocks each are updated by %d blocks", c.Grid[0])
+	}
+	if err := l.Run(0, 71, true); err != nil {
+		t.Fatal(err)
+	}
+	times, err := l.Sync()
+	if err != nil || len(times) != 71 || times[70].Launch != 70 {
+		t.Errorf("%d timings of 71 launches: %v", len(times), err)
+	}
+	if len(r.calls) != 4+71 {
+		t.Errorf("timed, %d calls were made", len(r.calls)-4)
+	}
+	// A part of a group is run alone.
+	if err := l.Run(5, 7, false); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.calls) != 4+71+2 {
+		t.Errorf("two updates took %d calls", len(r.calls)-75)
+	}
+}
+
+// attention makes a program of a forward and a backward launch.
+func attention(heads, d int, t gpu.DType) *gpu.Program {
+	q, lse := gpu.Type{Shape: gpu.Shape{1, 128, heads * d}, DType: t}, f32(1, heads, 128)
+	p := &gpu.Program{ArenaBytes: 9*q.Bytes() + 2*lse.Bytes()}
+	at := func(i int64) gpu.Operand { return gpu.Operand{Offset: i * q.Bytes(), Type: q} }
+	l := gpu.Operand{Offset: 9 * q.Bytes(), Type: lse}
+	a := gpu.Attrs{Heads: heads, KVHeads: heads}
+	p.Launches = []gpu.Launch{
+		{Kernel: "attention", Attrs: a, In: []gpu.Operand{at(0), at(1), at(2)}, Out: []gpu.Operand{at(3), l}, Name: "layers.0.self_attn"},
+		{Kernel: "attention_grad", Attrs: a, In: []gpu.Operand{at(4), at(0), at(1), at(2), at(3), l}, Out: []gpu.Operand{at(5), at(6), at(7)},
+			Scratch: gpu.Operand{Offset: l.Offset + lse.Bytes(), Type: lse}, Name: "layers.0.self_attn"},
+	}
+	return p
+}
+
+// Tiles fit the shared memory of every supported card; wider heads are refused with the place.
+func TestAttentionFits(t *testing.T) {
+	for _, dt := range []gpu.DType{gpu.F32, gpu.BF16} {
+		for _, width := range []int{2, 16, 33, 64, 100, 128} {
+			r, d := device(t)
+			l, err := d.Load(attention(2, width, dt))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Run(0, 2, true); err != nil {
+				t.Fatal(err)
+			}
+			if len(r.calls) != 4 {
+				t.Errorf("%d calls, not 4", len(r.calls))
+			}
+			for _, c := range r.calls {
+				if int(c.Shared) > r.Card().SharedPerBlock {
+					t.Errorf("%s for heads of %d takes %d bytes of shared memory", c.Kernel, width, c.Shared)
+				}
+			}
+		}
+		_, d := device(t)
+		if _, err := d.Load(attention(2, 160, dt)); err == nil || !strings.Contains(err.Error(), "head_dim 160") || !strings.Contains(err.Error(), "layers.0.self_attn") {
+			t.Errorf("heads of 160: %v", err)
+		}
+	}
+}
+
+// Find reads what a driver tells; here, one made for the test.
+func TestFind(t *testing.T) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		t.Skip("no C compiler to make a driver with")
+	}
+	dir := t.TempDir()
+	make := func(name, source string) string {
+		c, so := filepath.Join(dir, name+".c"), filepath.Join(dir, name+".so")
+		if err := os.WriteFile(c, []byte(source), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(cc, "-w", "-shared", "-fPIC", "-o", so, c).CombinedOutput(); err != nil {
+			t.Skipf("%s: %s", cc, out)
+		}
+		return so
+	}
+	driver := func(init, cards int) string {
+		return fmt.Sprintf(`#include <string.h>
+int cuInit(unsigned f) { return %d; }
+int cuDriverGetVersion(int *v) { *v = 12040; return 0; }
+int cuDeviceGetCount(int *n) { *n = %d; return 0; }
+int cuDeviceGet(int *d, int i) { *d = 40 + i; return 0; }
+int cuDeviceGetName(char *s, int n, int d) { strcpy(s, d == 40 ? "Test A" : "Test B"); return 0; }
+int cuDeviceTotalMem_v2(unsigned long *n, int d) { *n = 24ul << 30; return 0; }
+int cuDeviceGetAttribute(int *x, int a, int d) { *x = a == 75 ? (d == 40 ? 8 : 7) : a == 76 ? 9 : 128; return 0; }
+`, init, cards)
+	}
+	t.Setenv("STEPFLOW_LIBCUDA", make("two", driver(0, 2)))
+	cards, err := Find()
+	if err != nil || len(cards) != 2 {
+		t.Fatalf("%v, %v", cards, err)
+	}
+	if a := cards[0]; a.Name != "Test A" || a.Major != 8 || a.Minor != 9 || a.Total != 24<<30 || a.Processors != 128 || a.Driver != "12.4" || !a.Usable() || cards[1].Usable() {
+		t.Errorf("%+v", cards)
+	}
+	for _, x := range []struct{ lib, want string }{
+		{make("none", driver(100, 0)), "finds no card"},
+		{make("hidden", driver(0, 0)), "CUDA_VISIBLE_DEVICES"},
+		{make("mismatch", driver(803, 0)), "different versions"},
+		{make("empty", "int nothing;"), "is no NVIDIA driver"},
+		{filepath.Join(dir, "nowhere.so"), "no NVIDIA driver"},
+	} {
+		t.Setenv("STEPFLOW_LIBCUDA", x.lib)
+		if _, err := Find(); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", x.lib, err, x.want)
+		}
+	}
+}
+
+func TestErrorsTellWhatToDo(t *testing.T) {
+	err := failed("running a step", errors.New("unspecified launch failure"))
+	for _, part := range []string{"running a step", "unspecified launch failure", "last checkpoint"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
+	if failed("running", nil) != nil {
+		t.Error("no error became one")
+	}
+}
