@@ -130,7 +130,7 @@ func (c *card) loadKernels() error {
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
-	return fmt.Errorf("cuda: the driver (for CUDA %s) loads none of the kernels made for compute capability %d.%d: %w. They need a driver for CUDA 12.1 or later: update it", c.info.Driver, c.info.Major, c.info.Minor, errors.Join(errs...))
+	return noKernels(c.info, errs)
 }
 
 func (c *card) Card() Card { return c.info }

@@ -221,6 +221,12 @@ func TestErrorsTellWhatToDo(t *testing.T) {
 			t.Errorf("%v does not say %q", err, part)
 		}
 	}
+	err = noKernels(Card{Name: "Test A", Major: 8, Driver: "11.8"}, []error{errors.New("sm_80.cubin: no kernel image"), errors.New("compute_80.ptx: unsupported PTX version")})
+	for _, part := range []string{"for CUDA 11.8", "8.0 of Test A", "unsupported PTX version", "driver for CUDA 12.1 or later"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
 	if failed("running", nil) != nil {
 		t.Error("no error became one")
 	}

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -81,6 +82,12 @@ type Product struct {
 	Alpha      float32
 	A, B, C, D Matrix
 	Spans      []Span
+}
+
+// noKernels tells that a card's driver takes no image, which an old one does not.
+func noKernels(c Card, errs []error) error {
+	return fmt.Errorf("cuda: the driver, for CUDA %s, loads none of the kernels for compute capability %d.%d of %s: %w. They need a driver for CUDA 12.1 or later: update it",
+		c.Driver, c.Major, c.Minor, c.Name, errors.Join(errs...))
 }
 
 // newCall encodes a call's arguments: Pointer, int, int64, float32, or a struct of such.

@@ -200,13 +200,6 @@ func loadExtra() error {
 	return fmt.Errorf("cuBLASLt cannot be loaded: %s. It comes with the CUDA toolkit, or from PyPI as nvidia-cublas; name its file in STEPFLOW_CUBLASLT or its folder in LD_LIBRARY_PATH", why)
 }
 
-// Codes of cuda.h that are told apart.
-const (
-	codeOutOfMemory    = 2
-	codeNoBinary       = 209
-	codeUnsupportedPTX = 222
-)
-
 // driverError is a code of the driver.
 type driverError int
 

@@ -15,20 +15,6 @@ import (
 //go:embed images/*.gz
 var images embed.FS
 
-// For lists the images that a card of a compute capability can load, the best first.
-func For(major, minor int) []string {
-	var list []string
-	switch {
-	case major == 9 && minor == 0:
-		list = []string{"sm_90a.cubin"}
-	case major == 8 && minor == 9:
-		list = []string{"sm_89.cubin", "sm_80.cubin"}
-	case major == 8:
-		list = []string{"sm_80.cubin"}
-	}
-	return append(list, "compute_80.ptx")
-}
-
 // Image gives an image as the driver takes it; text ends in a zero byte already.
 func Image(name string) ([]byte, error) {
 	b, err := images.ReadFile("images/" + name + ".gz")
