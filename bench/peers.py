@@ -147,9 +147,52 @@ def step(a):
     print(json.dumps({"tokens_per_second": tokens / statistics.median(seconds[2:]), "peak_bytes": peak, "loss": losses[-1]}))
 
 
+def card(a):
+    """What PyTorch reaches on the card with the shapes of a layer, in bf16: products, attention, a copy."""
+    import torch
+    import torch.nn.functional as F
+    n, h, m, d = a.batch * a.seq, a.hidden, a.intermediate, a.hidden // a.heads
+    new = lambda *shape: torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
+
+    def seconds(run):
+        for _ in range(3):
+            run()
+        times = []
+        for _ in range(10):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            run()
+            end.record()
+            torch.cuda.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
+        return statistics.median(times)
+
+    def product(name, x, y):
+        s = seconds(lambda: x @ y)
+        print(f"{name:30} {s * 1e3:9.3f} ms {2 * x.shape[0] * x.shape[1] * y.shape[1] / s / 1e9:12.0f} GFLOP/s")
+
+    x, wide = new(n, h), new(n, m)
+    product("attention projection", x, new(h, h).T)
+    product("gate projection", x, new(m, h).T)
+    product("its input gradient", wide, new(m, h))
+    product("its weight gradient", wide.T, x)
+    q, k, v = (new(a.batch, a.heads, a.seq, d).requires_grad_() for _ in range(3))
+    pairs = a.batch * h * a.seq * (a.seq + 1) // 2  # of channels and causal pairs
+    s = seconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    print(f"{'attention':30} {s * 1e3:9.3f} ms {4 * pairs / s / 1e9:12.0f} GFLOP/s")
+    o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    g = torch.randn_like(o)
+    s = seconds(lambda: torch.autograd.grad(o, (q, k, v), g, retain_graph=True))
+    print(f"{'attention, backward':30} {s * 1e3:9.3f} ms {10 * pairs / s / 1e9:12.0f} GFLOP/s")
+    big = torch.empty(1 << 28, device="cuda")
+    to = torch.empty_like(big)
+    s = seconds(lambda: to.copy_(big))
+    print(f"{'copy of 1 GiB':30} {s * 1e3:9.3f} ms {2 * 4 * big.numel() / s / 1e9:12.0f} GB/s")
+
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", choices=["versions", "products", "step"])
+    p.add_argument("what", choices=["versions", "products", "step", "card"])
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=2)
     for name in "hidden intermediate layers heads vocab seq batch steps".split():
@@ -159,6 +202,8 @@ if __name__ == "__main__":
     a = p.parse_args()
     if a.what == "versions":
         print(json.dumps(versions()))
+    elif a.what == "card":
+        card(a)
     elif a.what == "products":
         products(a.threads)
     else:

@@ -95,6 +95,14 @@ kernels() {
   else
     note kernels FAILED
   fi
+  echo "-- PyTorch, the same shapes"
+  "${PYTHON:-python3}" bench/peers.py card --batch 8 --seq 1024 --hidden 2048 --intermediate 5461 --heads 16 | tee "$out/kernels-peer.txt"
+  local name ours theirs
+  for name in 'gate projection' 'its weight gradient' 'attention' 'attention, backward'; do
+    ours=$(grep -oE " $name  +bf16 .* GFLOP/s" "$out/kernels.txt" | grep -oE '[0-9.]+ GFLOP/s' | head -1)
+    theirs=$(grep -E "^$name  " "$out/kernels-peer.txt" | grep -oE '[0-9.]+ GFLOP/s')
+    note "$name" "stepflow ${ours:-?}, PyTorch ${theirs:-?}"
+  done
 }
 
 bench() {

@@ -6,7 +6,7 @@ set -euo pipefail
 CUDA_DIR=$PWD/.cuda
 mkdir -p "$CUDA_DIR/stub"
 
-# The oldest NVRTC that knows compute capability 9.0a as we use it: its code runs on every driver since.
+# An old NVRTC that knows compute capability 9.0a: its code runs on every driver since.
 cuda_wheels() {
   if [ ! -e "$CUDA_DIR/venv/.ready" ]; then
     "$PYTHON" -m venv "$CUDA_DIR/venv"
