@@ -15,6 +15,7 @@ type Caps struct {
 	Alignment int64   // of every buffer in the arena
 	DTypes    []DType // element types its kernels compute in
 	Threads   int     // host threads it computes with; 0 for an accelerator
+	Async     bool    // Run returns before the work is done, so the host may prepare what comes next
 }
 
 // Supports tells whether the device computes in d.
@@ -53,6 +54,9 @@ type Loaded interface {
 	CopyIn(dst Operand, src []byte) error
 	// CopyOut waits for what was put before and reads the operand's bytes.
 	CopyOut(dst []byte, src Operand) error
+	// Fetch puts a copy of the operand on the stream and returns; what it gives waits for that copy, not
+	// for what was put on the stream behind it.
+	Fetch(src Operand) (func() ([]byte, error), error)
 	// Run puts the launches [lo, hi) on the stream; timed asks for device times at the next Sync.
 	Run(lo, hi int, timed bool) error
 	// Sync waits and gives the timings of the timed runs since the last Sync.
@@ -60,6 +64,13 @@ type Loaded interface {
 	// Allocated is the bytes of device memory this program holds.
 	Allocated() int64
 	Close() error
+}
+
+// FetchNow is Fetch for a device that has no stream: the copy is made at once.
+func FetchNow(l Loaded, src Operand) (func() ([]byte, error), error) {
+	b := make([]byte, src.Type.Bytes())
+	err := l.CopyOut(b, src)
+	return func() ([]byte, error) { return b, err }, err
 }
 
 // Float32Bytes encodes v in little-endian order as type d, rounding to nearest even.

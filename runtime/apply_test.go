@@ -580,11 +580,13 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 			must(t, err)
 		}
 		learned := map[string]bool{}
-		r := &runner{obs: &observer{}}
 		for step := 1; step <= 2; step++ {
 			b, err := st.Next(s.Batch)
 			must(t, err)
-			_, _, err = r.step(tr, b, 1, false, nil)
+			f := &flight{step: 1, batch: b}
+			must(t, tr.backpropagate(f))
+			must(t, tr.update(f))
+			_, _, err = f.read()
 			must(t, err)
 			for _, x := range s.Trainable() {
 				tr.state.OptimizerSteps[x.ID]++

@@ -156,7 +156,8 @@ func (r *runner) seam(a *Action, t *trainer, c *fineweb.Corpus) error {
 	return nil
 }
 
-// steps is the training loop.
+// steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
+// forward and backward passes are put behind step n before its loss is read.
 func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Stream, w *metrics.Writer, root string, entry *state.Block) error {
 	s := t.stage
 	fetch, stop := context.WithCancel(context.Background())
@@ -168,24 +169,30 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 	}()
 	first := t.state.Step + 1
 	lastSkipped := int64(0)
+	async := r.device.Caps().Async
+	var ahead *flight
 	for t.state.Step < s.Steps {
 		start := time.Now()
-		next, ok := <-batches
-		if !ok {
-			return errors.New("the stream of batches ended without an error")
+		f, step := ahead, t.state.Step+1
+		ahead = nil
+		if f == nil {
+			var err error
+			if f, err = t.begin(batches, step, r.obs.sampled(step, first, s.Steps)); err != nil {
+				return err
+			}
 		}
-		if next.Err != nil {
-			return next.Err
+		if err := t.update(f); err != nil {
+			return err
 		}
-		b := next.Batch
-		wait := time.Since(start)
-		step := t.state.Step + 1
-		var runs []timedRun
-		sampled := r.obs.sampled(step, first, s.Steps)
-		loss, norm, err := r.step(t, b, step, sampled, &runs)
+		var aheadErr error
+		if async && step < s.Steps && !f.sampled && !r.obs.sampled(step+1, first, s.Steps) && !s.restartAfter(step) && r.ctx.Err() == nil {
+			ahead, aheadErr = t.begin(batches, step+1, false)
+		}
+		loss, norm, err := f.read()
 		if err != nil {
 			return err
 		}
+		b := f.batch
 		if !finite(loss) || !finite(norm) {
 			if !s.Skip || finite(norm) {
 				return r.nonFinite(a, t, b, step, loss, norm, root)
@@ -212,7 +219,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			}
 		}
 		m := metrics.Step{Step: step, Tokens: t.state.Tokens, FLOPs: int64(step) * s.Figures.StepFLOPs, Loss: loss, LearningRate: s.LR(step), GradNorm: norm,
-			Seconds: time.Since(start).Seconds(), DataWait: wait.Seconds(), Epoch: b.Cursor.Epoch, Skipped: !finite(norm)}
+			Seconds: time.Since(start).Seconds(), DataWait: f.wait.Seconds(), Epoch: b.Cursor.Epoch, Skipped: !finite(norm)}
 		m.TokensPerSec = float64(s.StepTokens()) / m.Seconds
 		if r.peak > 0 {
 			m.MFU = float64(s.Figures.StepFLOPs) / m.Seconds / r.peak
@@ -220,7 +227,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if err := w.Write(m); err != nil {
 			return err
 		}
-		r.obs.step(ctx, a, m, start, t.loaded.Allocated(), s.Program, runs)
+		r.obs.step(ctx, a, m, start, t.loaded.Allocated(), s.Program, f.runs)
 		r.obs.event(Event{Kind: StepDone, Action: a, Step: &m, Steps: s.Steps, Memory: t.loaded.Allocated(), Peak: r.peak})
 		interrupted := r.ctx.Err() != nil
 		if step < s.Steps && (interrupted || s.Every > 0 && step%s.Every == 0) {
@@ -228,55 +235,14 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 				return err
 			}
 		}
+		if aheadErr != nil {
+			return aheadErr
+		}
 		if interrupted && step < s.Steps {
 			return fmt.Errorf("%w at step %d of %d", ErrInterrupted, step, s.Steps)
 		}
 	}
 	return nil
-}
-
-// step runs one optimizer step and reads its loss and gradient norm.
-func (r *runner) step(t *trainer, b *fineweb.Batch, step int, sampled bool, runs *[]timedRun) (loss, norm float64, err error) {
-	s := t.stage
-	run := func(segment string) error {
-		seg, _ := s.Program.Segment(segment)
-		at := time.Now()
-		if err := t.loaded.Run(seg.Lo, seg.Hi, sampled); err != nil || !sampled {
-			return err
-		}
-		timings, err := t.loaded.Sync()
-		*runs = append(*runs, timedRun{at, timings})
-		return err
-	}
-	if err := t.set(bufScale, []float32{1 / float32(max(b.Valid, 1))}); err != nil {
-		return 0, 0, err
-	}
-	if err := t.hyper(s.LR(step), s.Optimizer); err != nil {
-		return 0, 0, err
-	}
-	if err := run(segZero); err != nil {
-		return 0, 0, err
-	}
-	for i := 0; i < s.MicroSteps(); i++ {
-		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
-			return 0, 0, err
-		}
-		if err := run(segMicro); err != nil {
-			return 0, 0, err
-		}
-	}
-	if err := run(segUpdate); err != nil {
-		return 0, 0, err
-	}
-	l, err := t.get(bufLoss)
-	if err != nil {
-		return 0, 0, err
-	}
-	n, err := t.get(bufNorm)
-	if err != nil {
-		return 0, 0, err
-	}
-	return float64(l[0]), float64(n[0]), nil
 }
 
 // checkpoint saves the running stage and drops the oldest checkpoints beyond keep.

@@ -176,6 +176,8 @@ func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	return nil
 }
 
+func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) { return gpu.FetchNow(l, src) }
+
 func (l *loaded) Run(lo, hi int, timed bool) error {
 	if !timed {
 		for _, run := range l.runs[lo:hi] {

@@ -29,6 +29,8 @@ type card struct {
 
 	workspace cu.DevicePtr
 	room      []byte // pinned; [0, used) is read by copies under way
+	slots     []byte // pinned, for what is fetched
+	slot      int    // the next of them
 	used      int
 	functions map[string]unsafe.Pointer
 	shared    map[string]uint32 // dynamic shared memory a function may have
@@ -111,7 +113,42 @@ func (c *card) open(n int) error {
 	if c.room, err = pinnedBytes(staging); err != nil {
 		return fmt.Errorf("cuda: %d bytes of pinned host memory: %w", staging, err)
 	}
+	if c.slots, err = pinnedBytes(fetches * fetchBytes); err != nil {
+		return fmt.Errorf("cuda: pinned host memory: %w", err)
+	}
 	return c.loadKernels()
+}
+
+// Up to fetches values of up to fetchBytes may be on their way at once.
+const (
+	fetches    = 64
+	fetchBytes = 64
+)
+
+func (c *card) Fetch(n int64, src Pointer) (func() ([]byte, error), error) {
+	if n > fetchBytes {
+		return nil, fmt.Errorf("%d bytes are more than the %d that are fetched", n, fetchBytes)
+	}
+	var to []byte
+	err := c.do(func() error {
+		to = c.slots[c.slot*fetchBytes:][:n]
+		c.slot = (c.slot + 1) % fetches
+		return cu.MemcpyDtoHAsync(unsafe.Pointer(&to[0]), cu.DevicePtr(src), n, c.stream)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.Mark()
+	if err != nil {
+		return nil, err
+	}
+	return func() ([]byte, error) {
+		defer e.Close()
+		if err := c.do(e.(*cardEvent).event.Synchronize); err != nil {
+			return nil, err
+		}
+		return append([]byte(nil), to...), nil
+	}, nil
 }
 
 // sharedOptin is CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, which package cu does not name.
@@ -298,7 +335,7 @@ func (c *card) Close() error {
 		if c.blas == nil {
 			return nil
 		}
-		return errors.Join(c.blas.close(), freePinned(c.room), cu.MemFree(c.workspace), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
+		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), cu.MemFree(c.workspace), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
 	})
 	close(c.calls)
 	return err

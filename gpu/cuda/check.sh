@@ -49,9 +49,9 @@ sanitizer() {
   done
 }
 
-# run STATE: the quickstart's first 200 steps in bf16.
+# run STATE: the quickstart's first 200 steps in bf16, in place of the shell that calls it.
 run() {
-  "$out/stepflow-cuda" apply -auto-approve -device cuda -var tokens="${TOKENS:-204800}" -var precision=bf16 -state-dir "$1" "$out/quickstart"
+  exec "$out/stepflow-cuda" apply -auto-approve -device cuda -var tokens="${TOKENS:-204800}" -var precision=bf16 -state-dir "$1" "$out/quickstart"
 }
 
 # contents STATE: what every block made.
@@ -62,25 +62,25 @@ quickstart() {
   mkdir -p "$out/quickstart"
   cp pipelines/quickstart/*.hcl "$out/quickstart/"
   ln -sfn "$out/data" "$out/quickstart/data"
-  if ! run "$out/run-a" >"$out/quickstart.log" 2>&1; then
+  if ! (run "$out/run-a") >"$out/quickstart.log" 2>&1; then
     note quickstart "FAILED: $(tail -3 "$out/quickstart.log" | tr '\n' ' ')"
     return
   fi
-  note "quickstart, 200 steps bf16" "$(grep validation_loss "$out/quickstart.log" | head -1)"
+  note "quickstart, 200 steps bf16" "$(grep 'validation_loss = [0-9]' "$out/quickstart.log" | head -1)"
   # Once more, its memory watched, and killed in the middle.
-  run "$out/run-b" >"$out/killed.log" 2>&1 &
+  (run "$out/run-b") >"$out/killed.log" 2>&1 &
   local pid=$! most=0 now
   while kill -0 $pid 2>/dev/null; do
     now=$(nvidia-smi --query-compute-apps=used_memory --format=csv,noheader,nounits 2>/dev/null | sort -n | tail -1)
     [ "${now:-0}" -gt "$most" ] 2>/dev/null && most=$now
-    if grep -q 'stage.middle' "$out/killed.log"; then
+    if grep -q 'stage.middle: step' "$out/killed.log"; then
       sleep 0.3
       kill -9 $pid
     fi
     sleep 0.1
   done
   wait $pid 2>/dev/null
-  run "$out/run-b" >>"$out/killed.log" 2>&1
+  (run "$out/run-b") >>"$out/killed.log" 2>&1
   if [ "$(contents "$out/run-a")" = "$(contents "$out/run-b")" ]; then
     note "killed, resumed, run again" "the same bits"
   else

@@ -23,7 +23,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
 // and an amount of memory in bytes, of which the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
-	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.
@@ -214,6 +214,21 @@ func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
 		return fmt.Errorf("cuda: cannot copy %v into %d bytes", src.Type, len(dst))
 	}
 	return failed("copying from the card", l.driver.CopyOut(dst, l.at(src)))
+}
+
+// Fetch copies into pinned memory.
+func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) {
+	if src.Stride != 0 {
+		return nil, fmt.Errorf("cuda: cannot fetch rows of %v that lie apart", src.Type)
+	}
+	wait, err := l.driver.Fetch(src.Type.Bytes(), l.at(src))
+	if err != nil {
+		return nil, failed("fetching from the card", err)
+	}
+	return func() ([]byte, error) {
+		b, err := wait()
+		return b, failed("waiting for a step", err)
+	}, nil
 }
 
 // Run replays the launches as one graph, captured the first time; timed, it puts each on the stream

@@ -27,10 +27,13 @@ func (nothing) Close() error { return nil }
 func (r *recorder) Card() Card {
 	return Card{Name: "recorder", Major: 9, Total: 80 << 30, Free: 80 << 30, SharedPerBlock: 99 << 10} // what Ada gives a block
 }
-func (r *recorder) Alloc(int64) (Pointer, error)            { return 1 << 20, nil }
-func (r *recorder) Free(Pointer) error                      { return nil }
-func (r *recorder) CopyIn(Pointer, []byte) error            { return nil }
-func (r *recorder) CopyOut([]byte, Pointer) error           { return nil }
+func (r *recorder) Alloc(int64) (Pointer, error)  { return 1 << 20, nil }
+func (r *recorder) Free(Pointer) error            { return nil }
+func (r *recorder) CopyIn(Pointer, []byte) error  { return nil }
+func (r *recorder) CopyOut([]byte, Pointer) error { return nil }
+func (r *recorder) Fetch(n int64, _ Pointer) (func() ([]byte, error), error) {
+	return func() ([]byte, error) { return make([]byte, n), nil }, nil
+}
 func (r *recorder) Launch(c *Call) error                    { r.calls = append(r.calls, c); return nil }
 func (r *recorder) Multiply(p *Product) error               { r.products = append(r.products, p); return nil }
 func (r *recorder) Capture(f func() error) (Graph, error)   { r.captures++; return nothing{}, f() }

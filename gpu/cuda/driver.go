@@ -22,6 +22,8 @@ type Driver interface {
 	// CopyIn puts a copy on the stream; src may be reused on return. CopyOut waits for it.
 	CopyIn(dst Pointer, src []byte) error
 	CopyOut(dst []byte, src Pointer) error
+	// Fetch puts a copy of a few bytes on the stream; what it gives waits for it alone.
+	Fetch(bytes int64, src Pointer) (func() ([]byte, error), error)
 	Launch(*Call) error
 	Multiply(*Product) error
 	// Capture records what f launches, without running it; Replay puts it on the stream.

@@ -117,6 +117,9 @@ func (l *Loaded) CopyOut(dst []byte, src gpu.Operand) error {
 	return nil
 }
 
+// Fetch copies at once.
+func (l *Loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) { return gpu.FetchNow(l, src) }
+
 // Run executes the launches in order.
 func (l *Loaded) Run(lo, hi int, timed bool) error {
 	base := time.Now()

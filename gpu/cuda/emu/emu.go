@@ -130,6 +130,13 @@ func (d *Driver) CopyOut(dst []byte, src cuda.Pointer) error {
 	return nil
 }
 
+// Fetch copies at once: nothing is put on the emulator's stream that does not run at once.
+func (d *Driver) Fetch(n int64, src cuda.Pointer) (func() ([]byte, error), error) {
+	b := make([]byte, n)
+	err := d.CopyOut(b, src)
+	return func() ([]byte, error) { return b, err }, err
+}
+
 func (d *Driver) Launch(c *cuda.Call) error {
 	if d.recorded != nil {
 		d.recorded.work = append(d.recorded.work, c)

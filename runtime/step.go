@@ -1,0 +1,93 @@
+package runtime
+
+import (
+	"errors"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/gpu"
+)
+
+// flight is a step under way: what was put on the device, and how to read what it gives.
+type flight struct {
+	step       int
+	batch      *fineweb.Batch
+	wait       time.Duration // for its batch
+	sampled    bool
+	runs       []timedRun
+	loss, norm func() ([]byte, error)
+}
+
+// run puts a segment on the device; of a sampled step it waits for the times.
+func (f *flight) run(t *trainer, segment string) error {
+	seg, _ := t.stage.Program.Segment(segment)
+	at := time.Now()
+	if err := t.loaded.Run(seg.Lo, seg.Hi, f.sampled); err != nil || !f.sampled {
+		return err
+	}
+	timings, err := t.loaded.Sync()
+	f.runs = append(f.runs, timedRun{at, timings})
+	return err
+}
+
+// begin takes the next batch and puts its forward and backward passes on the device.
+func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, sampled bool) (*flight, error) {
+	start := time.Now()
+	next, ok := <-batches
+	if !ok {
+		return nil, errors.New("the stream of batches ended without an error")
+	}
+	if next.Err != nil {
+		return nil, next.Err
+	}
+	f := &flight{step: step, batch: next.Batch, wait: time.Since(start), sampled: sampled}
+	return f, t.backpropagate(f)
+}
+
+// backpropagate puts a step's forward and backward passes on the device.
+func (t *trainer) backpropagate(f *flight) error {
+	s := t.stage
+	if err := t.set(bufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
+		return err
+	}
+	if err := f.run(t, segZero); err != nil {
+		return err
+	}
+	for i := 0; i < s.MicroSteps(); i++ {
+		if err := feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
+			return err
+		}
+		if err := f.run(t, segMicro); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update puts the optimizer's step on the device, and the reading of the step's loss and gradient norm.
+func (t *trainer) update(f *flight) (err error) {
+	if err := t.hyper(t.stage.LR(f.step), t.stage.Optimizer); err != nil {
+		return err
+	}
+	if err := f.run(t, segUpdate); err != nil {
+		return err
+	}
+	if f.loss, err = t.loaded.Fetch(t.operand(bufLoss)); err != nil {
+		return err
+	}
+	f.norm, err = t.loaded.Fetch(t.operand(bufNorm))
+	return err
+}
+
+// read waits for the step's loss and gradient norm.
+func (f *flight) read() (loss, norm float64, err error) {
+	l, err := f.loss()
+	if err != nil {
+		return 0, 0, err
+	}
+	n, err := f.norm()
+	if err != nil {
+		return 0, 0, err
+	}
+	return float64(gpu.BytesFloat32(l, gpu.F32)[0]), float64(gpu.BytesFloat32(n, gpu.F32)[0]), nil
+}
