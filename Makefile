@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: cuda cuda-kernels test-cuda test-cuda-asan build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -52,6 +52,9 @@ test-cuda: ## the CUDA device and its kernels on the emulator, and the quickstar
 
 test-cuda-asan: ## every kernel on the emulator under the address sanitizer; matrix products are not kernels of ours
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu -run 'Conformance/order0/[^m]' ./gpu/cuda/emu
+
+test-cuda-driver: build cuda ## stepflow-cuda and the card's own driver code, on a driver library made of the emulator
+	tools/cuda/test.sh
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state

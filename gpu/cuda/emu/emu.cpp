@@ -220,6 +220,21 @@ static void run_block(Worker *w, int threads, uint64_t order) {
 
 using namespace emu;
 
+static const Kernel *find(const char *name) {
+  static std::map<std::string, const Kernel *> index;
+  if (index.empty())
+    for (const Kernel &k : kernels()) index[k.name] = &k;
+  auto it = index.find(name);
+  return it == index.end() ? nullptr : it->second;
+}
+
+extern "C" int emu_sizes(const char *name, const int **sizes) {
+  const Kernel *k = find(name);
+  if (!k) return -1;
+  *sizes = k->sizes.data();
+  return (int)k->sizes.size();
+}
+
 // on_all runs f(0) .. f(n-1), each on a thread of the host.
 template <class F> static void on_all(int n, F f) {
   std::vector<std::thread> others;
@@ -229,12 +244,8 @@ template <class F> static void on_all(int n, F f) {
 }
 
 extern "C" const char *emu_launch(const char *name, const unsigned *grid, unsigned threads, unsigned shared_bytes, void **args, int nargs, const int *sizes, unsigned long long order) {
-  static std::map<std::string, const Kernel *> index;
-  if (index.empty())
-    for (const Kernel &k : kernels()) index[k.name] = &k;
-  auto it = index.find(name);
-  if (it == index.end()) return "no such kernel";
-  const Kernel *k = it->second;
+  const Kernel *k = find(name);
+  if (!k) return "no such kernel";
   if ((int)k->sizes.size() != nargs) return "wrong number of arguments";
   for (int i = 0; i < nargs; i++)
     if (k->sizes[i] != sizes[i]) return "an argument has another size than the parameter";

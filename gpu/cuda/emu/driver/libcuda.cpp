@@ -1,0 +1,209 @@
+// A driver library on the emulator: the functions of libcuda and libcublasLt that stepflow-cuda calls, in
+// host memory. With it the card's own driver code runs where there is no card, calls, captures and
+// column-major products included. Built by build.sh, for tests.
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../emu_c.h"
+
+#define API extern "C" __attribute__((visibility("default")))
+
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+
+static const size_t total = 4ull << 30;
+static std::map<uint64_t, size_t> taken;
+static size_t held() {
+  size_t n = 0;
+  for (auto &x : taken) n += x.second;
+  return n;
+}
+static bool inside(uint64_t p, size_t n) {
+  auto it = taken.upper_bound(p);
+  if (it == taken.begin()) return false;
+  --it;
+  return p + n <= it->first + it->second;
+}
+
+typedef std::vector<std::function<int()>> Graph;
+static Graph *capturing; // what is put on the stream goes here while it is set
+static int submit(std::function<int()> f) {
+  if (!capturing) return f();
+  capturing->push_back(f);
+  return OK;
+}
+
+API int cuInit(unsigned flags) { return flags ? INVALID : OK; }
+API int cuDriverGetVersion(int *v) { return *v = 12010, OK; }
+API int cuDeviceGetCount(int *n) { return *n = 1, OK; }
+API int cuDeviceGet(int *d, int i) { return *d = i, i ? INVALID : OK; }
+API int cuDeviceGetName(char *s, int n, int) { return strncpy(s, "emulated card", n), OK; }
+API int cuDeviceTotalMem_v2(size_t *n, int) { return *n = total, OK; }
+API int cuDeviceGetAttribute(int *x, int attribute, int) {
+  switch (attribute) {
+  case 75: return *x = 8, OK;          // compute capability, major
+  case 76: return *x = 9, OK;          // and minor
+  case 97: return *x = 99 << 10, OK;   // shared memory a block may ask for
+  default: return *x = 0, OK;          // no multiprocessors: a stand-in
+  }
+}
+API int cuCtxCreate_v2(void **c, unsigned, int) { return *c = (void *)1, OK; }
+API int cuCtxDestroy_v2(void *) { return taken.empty() ? OK : INVALID; }
+API int cuMemGetInfo_v2(size_t *f, size_t *t) { return *f = total - held(), *t = total, OK; }
+API int cuMemAlloc_v2(uint64_t *p, size_t n) {
+  if (n == 0 || held() + n > total) return OUT_OF_MEMORY;
+  void *m = nullptr;
+  if (posix_memalign(&m, 256, n)) return OUT_OF_MEMORY;
+  memset(m, 0xa5, n); // a card's memory is not zeroed
+  taken[*p = (uint64_t)m] = n;
+  return OK;
+}
+API int cuMemFree_v2(uint64_t p) {
+  if (!taken.erase(p)) return INVALID;
+  free((void *)p);
+  return OK;
+}
+API int cuMemHostAlloc(void **p, size_t n, unsigned) { return (*p = malloc(n)) ? OK : OUT_OF_MEMORY; }
+API int cuMemFreeHost(void *p) { return free(p), OK; }
+API int cuMemsetD8Async(uint64_t p, unsigned char c, size_t n, void *) {
+  if (!inside(p, n)) return INVALID;
+  return submit([=] { return memset((void *)p, c, n), OK; });
+}
+API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *) {
+  if (!inside(to, n)) return INVALID;
+  return submit([=] { return memcpy((void *)to, from, n), OK; });
+}
+API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *) {
+  if (!inside(from, n)) return INVALID;
+  return submit([=] { return memcpy(to, (void *)from, n), OK; });
+}
+API int cuStreamCreate(void **s, unsigned) { return *s = (void *)1, OK; }
+API int cuStreamDestroy_v2(void *) { return OK; }
+API int cuStreamSynchronize(void *) { return capturing ? INVALID : OK; }
+
+// A module's functions are the emulator's, by name; an image must be one.
+API int cuModuleLoadData(void **m, const void *image) {
+  if (memcmp(image, "\x7f" "ELF", 4) && !strstr((const char *)image, ".version")) return 200;
+  return *m = (void *)1, OK;
+}
+API int cuModuleUnload(void *) { return OK; }
+struct Function {
+  std::string name;
+  unsigned shared;
+};
+API int cuModuleGetFunction(void **f, void *, const char *name) {
+  const int *sizes;
+  if (emu_sizes(name, &sizes) < 0) return NOT_FOUND;
+  return *f = new Function{name, 48 << 10}, OK;
+}
+API int cuFuncSetAttribute(void *f, int attribute, int n) {
+  if (attribute != 8 || n > 99 << 10) return INVALID;
+  return ((Function *)f)->shared = n, OK;
+}
+API int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *, void **params, void **extra) {
+  Function *k = (Function *)f;
+  if (by != 1 || bz != 1 || extra || shared > k->shared || !gx || !gy || !gz || gy > 65535 || gz > 65535) return INVALID;
+  const int *sizes;
+  int n = emu_sizes(k->name.c_str(), &sizes);
+  std::vector<std::vector<unsigned char>> args; // a launch takes its arguments' values when it is made
+  for (int i = 0; i < n; i++) args.emplace_back((unsigned char *)params[i], (unsigned char *)params[i] + sizes[i]);
+  return submit([=]() mutable {
+    std::vector<void *> places;
+    for (auto &a : args) places.push_back(a.data());
+    unsigned grid[3] = {gx, gy, gz};
+    return emu_launch(k->name.c_str(), grid, bx, shared, places.data(), n, sizes, 0) ? LAUNCH_FAILED : OK;
+  });
+}
+
+static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+API int cuEventCreate(void **e, unsigned) { return *e = new double(0), OK; }
+API int cuEventDestroy_v2(void *e) { return delete (double *)e, OK; }
+API int cuEventRecord(void *e, void *) { return *(double *)e = now(), OK; }
+API int cuEventSynchronize(void *) { return OK; }
+API int cuEventElapsedTime(float *ms, void *a, void *b) { return *ms = (float)(*(double *)b - *(double *)a), OK; }
+
+API int cuStreamBeginCapture_v2(void *, int mode) {
+  if (capturing || mode != 2) return INVALID;
+  return capturing = new Graph, OK;
+}
+API int cuStreamEndCapture(void *, void **g) {
+  if (!capturing) return INVALID;
+  *g = capturing;
+  return capturing = nullptr, OK;
+}
+API int cuGraphInstantiateWithFlags(void **exec, void *g, unsigned long long) { return *exec = new Graph(*(Graph *)g), OK; }
+API int cuGraphLaunch(void *exec, void *) {
+  for (auto &f : *(Graph *)exec)
+    if (int e = f()) return e;
+  return OK;
+}
+API int cuGraphExecDestroy(void *g) { return delete (Graph *)g, OK; }
+API int cuGraphDestroy(void *g) { return delete (Graph *)g, OK; }
+API int cuGetErrorName(int, const char **s) { return *s = "CUDA_ERROR", OK; }
+API int cuGetErrorString(int, const char **s) { return *s = "an error of the emulated driver", OK; }
+
+// cuBLASLt: column-major, with the enumerators of its headers.
+struct Desc {
+  int transA, transB;
+};
+struct Layout {
+  int bf16;
+  uint64_t rows, cols;
+  int64_t ld;
+};
+struct Preference {
+  uint64_t workspace;
+  uint32_t align[4];
+};
+API int cublasLtCreate(void **h) { return *h = (void *)1, OK; }
+API int cublasLtDestroy(void *) { return OK; }
+API const char *cublasLtGetStatusString(int) { return "an error of the emulated cuBLASLt"; }
+API int cublasLtMatmulDescCreate(void **d, int compute, int scale) {
+  if (compute != 68 || scale != 0) return 7; // CUBLAS_COMPUTE_32F, CUDA_R_32F
+  return *d = new Desc{0, 0}, OK;
+}
+API int cublasLtMatmulDescSetAttribute(void *d, int attribute, const void *p, size_t n) {
+  if (n != 4 || (attribute != 3 && attribute != 4)) return 7;
+  (attribute == 3 ? ((Desc *)d)->transA : ((Desc *)d)->transB) = *(const int *)p;
+  return OK;
+}
+API int cublasLtMatrixLayoutCreate(void **l, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+  if ((type != 0 && type != 14) || ld < (int64_t)rows) return 7; // CUDA_R_32F, CUDA_R_16BF
+  return *l = new Layout{type == 14, rows, cols, ld}, OK;
+}
+API int cublasLtMatmulPreferenceCreate(void **p) { return *p = new Preference{0, {256, 256, 256, 256}}, OK; }
+API int cublasLtMatmulPreferenceSetAttribute(void *p, int attribute, const void *v, size_t n) {
+  Preference *f = (Preference *)p;
+  if (attribute == 1 && n == 8) return f->workspace = *(const uint64_t *)v, OK;
+  if (attribute >= 5 && attribute <= 8 && n == 4) return f->align[attribute - 5] = *(const uint32_t *)v, OK;
+  return 7;
+}
+API int cublasLtMatmulAlgoGetHeuristic(void *, void *, void *, void *, void *, void *, void *p, int n, void *results, int *found) {
+  if (n != 1) return 7;
+  uint64_t *r = (uint64_t *)results; // a result of 12 words, the algorithm in the first 8: here, what it relies on
+  memset(r, 0, 96);
+  for (int i = 0; i < 4; i++) r[i] = ((Preference *)p)->align[i];
+  r[4] = ((Preference *)p)->workspace;
+  return *found = 1, OK;
+}
+API int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a, void *la, const void *b, void *lb, const void *beta, const void *c, void *lc, void *d, void *ld, const void *algo,
+                       void *workspace, size_t bytes, void *) {
+  Desc x = *(Desc *)desc;
+  Layout A = *(Layout *)la, B = *(Layout *)lb, C = *(Layout *)lc, D = *(Layout *)ld;
+  const uint64_t *r = (const uint64_t *)algo;
+  uint64_t m = x.transA ? A.cols : A.rows, k = x.transA ? A.rows : A.cols, n = x.transB ? B.rows : B.cols;
+  if (k != (x.transB ? B.cols : B.rows) || D.rows != m || D.cols != n || C.rows != m || C.cols != n || A.bf16 != B.bf16 || C.bf16 != D.bf16) return 7;
+  if (((uint64_t)a % r[0]) || ((uint64_t)b % r[1]) || ((uint64_t)c % r[2]) || ((uint64_t)d % r[3]) || bytes != r[4] || !inside((uint64_t)workspace, bytes)) return 7;
+  float al = *(const float *)alpha, be = *(const float *)beta;
+  if (be != 0 && be != 1) return 7;
+  // D, column-major, is the row-major transpose: Dᵀ [n,m] = op(B)ᵀ [n,k] op(A)ᵀ [k,m].
+  return submit([=] {
+    emu_gemm(n, m, k, al, b, B.bf16, B.ld, x.transB, a, A.bf16, A.ld, x.transA, be ? c : nullptr, C.ld, d, D.bf16, D.ld);
+    return OK;
+  });
+}
