@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -19,19 +17,19 @@ const maxLine = 256 << 20
 
 type jsonlShard struct {
 	source *Source
-	file   *os.File
+	file   file
 	rows   []int64
 	starts []int64 // byte offset of each group, and the end
 }
 
 // openJSONL finds where each group of lines starts, in one pass.
 func openJSONL(s *Source, path string) (shard, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	j := &jsonlShard{source: s, file: f, starts: []int64{0}}
-	r := bufio.NewReaderSize(f, 1<<20)
+	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, f.Size()), 1<<20)
 	var at, lines int64
 	for {
 		chunk, err := r.ReadSlice('\n')
@@ -114,7 +112,12 @@ func (t *textShard) groups() []int64 { return []int64{t.rows} }
 func (t *textShard) Close() error    { return nil }
 
 func (t *textShard) read(int) ([]document, error) {
-	b, err := os.ReadFile(t.path)
+	f, err := openFile(t.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +130,7 @@ func (t *textShard) read(int) ([]document, error) {
 		if len(parts) > 1 && strings.TrimSpace(p) == "" {
 			continue
 		}
-		docs = append(docs, document{id: fmt.Sprintf("%s#%d", filepath.Base(t.path), i), text: p})
+		docs = append(docs, document{id: fmt.Sprintf("%s#%d", base(t.path), i), text: p})
 	}
 	return docs, nil
 }

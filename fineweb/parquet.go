@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -12,7 +11,7 @@ import (
 
 type parquetShard struct {
 	source *Source
-	file   *os.File
+	file   file
 	pq     *parquet.File
 	rows   []int64
 	cols   []column
@@ -29,7 +28,7 @@ type column struct {
 // openParquet reads the footer and finds the columns; the others are never read.
 func openParquet(s *Source, path string) (sh shard, err error) {
 	defer guard(&err)
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +37,7 @@ func openParquet(s *Source, path string) (sh shard, err error) {
 			f.Close()
 		}
 	}()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	pq, err := parquet.OpenFile(f, st.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	pq, err := parquet.OpenFile(f, f.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)
 	}

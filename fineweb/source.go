@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"stepflow/fineweb/web"
 )
 
 // Source says what to read and how.
@@ -47,10 +49,10 @@ const (
 )
 
 // ErrRemote says that a source lies on a network this build does not read.
-var ErrRemote = errors.New("remote sources are not read yet: download the files and give their path")
+var ErrRemote = errors.New("of remote sources only https:// addresses of files are read yet: download the files and give their path")
 
-// IsRemote tells whether a pattern is a URL.
-func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
+// IsRemote tells whether a pattern is an address that can't be read.
+func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") && !web.Is(pattern) }
 
 // document is one row as read.
 type document struct {
@@ -75,13 +77,23 @@ var formats = map[string]func(s *Source, path string) (shard, error){
 	"text":        openText,
 }
 
-// Files lists the files the patterns match, sorted, each once.
+// Files lists the files the patterns match, sorted, each once; addresses stand for themselves.
 func (s *Source) Files() ([]string, error) {
 	seen := map[string]bool{}
 	var files []string
 	for _, p := range s.Patterns {
 		if IsRemote(p) {
 			return nil, fmt.Errorf("%s: %w", p, ErrRemote)
+		}
+		if web.Is(p) { // a file: there is no list to match a glob with
+			if strings.ContainsAny(p, "*[") {
+				return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", p)
+			}
+			if !seen[p] {
+				seen[p] = true
+				files = append(files, p)
+			}
+			continue
 		}
 		full := p
 		if !filepath.IsAbs(full) {
@@ -111,43 +123,14 @@ func (s *Source) Files() ([]string, error) {
 	return files, nil
 }
 
-// Identity is a hash of names, sizes and contents' ends of the files: it changes when the data do.
-// Whole files are hashed up to 64 MiB; of larger ones the first and last MiB, size and time.
+// Identity is a hash of the files' names, sizes and contents' ends, or of what a server calls their
+// version: it changes when the data do.
 func Identity(files []string) (string, error) {
 	h := sha256.New()
 	for _, f := range files {
-		st, err := os.Stat(f)
-		if err != nil {
+		if err := identify(h, f); err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%s %d\n", filepath.Base(f), st.Size())
-		file, err := os.Open(f)
-		if err != nil {
-			return "", err
-		}
-		const whole, edge = 64 << 20, 1 << 20
-		if st.Size() <= whole {
-			b := make([]byte, 1<<20)
-			for {
-				n, err := file.Read(b)
-				h.Write(b[:n])
-				if err != nil {
-					break
-				}
-			}
-		} else {
-			b := make([]byte, edge)
-			for _, at := range []int64{0, st.Size() - edge} {
-				n, err := file.ReadAt(b, at)
-				if err != nil && n == 0 {
-					file.Close()
-					return "", err
-				}
-				h.Write(b[:n])
-			}
-			fmt.Fprintln(h, st.ModTime().UnixNano())
-		}
-		file.Close()
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

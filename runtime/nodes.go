@@ -64,7 +64,7 @@ func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 	}
 	if node.Remote {
 		node.Identity = strings.Join(s.Patterns, " ")
-		a.Warnings = append(a.Warnings, "the data lie on a network and are not looked at by plan; this stepflow cannot read them yet")
+		a.Warnings = append(a.Warnings, "the data lie on a network and are not looked at by plan; this stepflow cannot read them yet, but for https:// addresses of files")
 		return known, nil
 	}
 	c, err := fineweb.Open(s)
@@ -194,7 +194,7 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 func (p *planner) modelFolder(from string) (string, error) {
 	repo, ok := strings.CutPrefix(from, "hf://")
 	if !ok {
-		if fineweb.IsRemote(from) {
+		if strings.Contains(from, "://") {
 			return "", fmt.Errorf("%s cannot be fetched: give a folder, or hf://ORG/NAME of a model that was downloaded", from)
 		}
 		return p.relative(from), nil

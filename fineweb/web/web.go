@@ -1,0 +1,242 @@
+// Package web reads ranges of files over HTTP (RFC 9110, section 14). A range that comes late, short, broken
+// off or with an error of the server is asked for again; one from a file that changed is never used.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrChanged tells that a file is not the one that was opened.
+var ErrChanged = errors.New("the file changed while it was read: plan again")
+
+// Client opens files. Zero fields mean their defaults; a client is safe for concurrent use.
+type Client struct {
+	HTTP    *http.Client
+	Timeout time.Duration // of one request with its body; 60 s
+	Budget  time.Duration // of one range with all its retries; 5 min
+	Backoff time.Duration // before the first retry, then doubled up to 100 times it; 200 ms
+}
+
+// File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
+type File struct {
+	client   *Client
+	url      *url.URL
+	size     int64
+	tag      string // the entity tag, where the server gives a strong one
+	modified string // Last-Modified, where there is no tag
+
+	mu     sync.Mutex
+	cached []block // the last used first
+}
+
+type block struct {
+	at   int64
+	data []byte
+}
+
+// Requests are for whole blocks of 1 MiB, of which the last 16 are kept: a footer, a dictionary and the pages
+// of a few columns.
+const (
+	blockBytes = 1 << 20
+	blocks     = 16
+)
+
+// Is tells whether a path is an address that this package reads.
+func Is(path string) bool {
+	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
+}
+
+// Open asks for a file's size and version.
+func (c *Client) Open(address string) (*File, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%q is no address", address)
+	}
+	f := &File{client: c, url: u, size: -1}
+	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Size is the file's length in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// ID changes when the bytes do, as far as the server tells: entity tag or time of change, and size.
+func (f *File) ID() string { return fmt.Sprintf("%d %s%s", f.size, f.tag, f.modified) }
+
+// Close forgets what is cached.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cached = nil
+	return nil
+}
+
+// ReadAt reads through the cache of blocks.
+func (f *File) ReadAt(p []byte, at int64) (n int, err error) {
+	if at < 0 {
+		return 0, errors.New("web: negative offset")
+	}
+	for n < len(p) {
+		if at >= f.size {
+			return n, io.EOF
+		}
+		b, err := f.block(at / blockBytes * blockBytes)
+		if err != nil {
+			return n, err
+		}
+		k := copy(p[n:], b[at%blockBytes:])
+		n, at = n+k, at+int64(k)
+	}
+	return n, nil
+}
+
+// block gives the block that begins at an offset. Others wait meanwhile: a corpus reads in order.
+func (f *File) block(at int64) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, b := range f.cached {
+		if b.at == at {
+			copy(f.cached[1:i+1], f.cached[:i])
+			f.cached[0] = b
+			return b.data, nil
+		}
+	}
+	data, err := f.fetch(at, min(blockBytes, f.size-at))
+	if err != nil {
+		return nil, err
+	}
+	f.cached = append([]block{{at, data}}, f.cached[:min(len(f.cached), blocks-1)]...)
+	return data, nil
+}
+
+// fetch asks for a range until it is there, the budget is spent, or asking again is of no use.
+func (f *File) fetch(at, n int64) ([]byte, error) {
+	c := f.client
+	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
+	longest := 100 * wait
+	start := time.Now()
+	for try := 1; ; try++ {
+		b, after, err := f.request(at, n)
+		if err == nil {
+			return b, nil
+		}
+		var final permanent
+		if errors.As(err, &final) {
+			return nil, fmt.Errorf("%s: %w", f.url.Redacted(), final.error)
+		}
+		// Exponential, with jitter so that clients do not come back together; longer where the server says so.
+		pause := max(after, wait/2+rand.N(wait))
+		wait = min(2*wait, longest)
+		if time.Since(start)+pause > budget {
+			return nil, fmt.Errorf("%s: bytes %d to %d: %w; asked %d times in %s", f.url.Redacted(), at, at+n-1, err, try, time.Since(start).Round(time.Millisecond))
+		}
+		time.Sleep(pause)
+	}
+}
+
+func or(d, def time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return def
+}
+
+var errEmpty = errors.New("the file is empty")
+
+// permanent is an error that asking again does not cure.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// request asks once. after is how long the server wants to be left alone.
+func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), or(f.client.Timeout, time.Minute))
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url.String(), nil)
+	if err != nil {
+		return nil, 0, permanent{err}
+	}
+	q.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+n-1))
+	q.Header.Set("Accept-Encoding", "identity") // ranges of the bytes as they lie
+	if f.tag != "" {
+		q.Header.Set("If-Match", f.tag)
+	} else if f.modified != "" {
+		q.Header.Set("If-Unmodified-Since", f.modified)
+	}
+	h := f.client.HTTP
+	if h == nil {
+		h = http.DefaultClient
+	}
+	r, err := h.Do(q)
+	if err != nil {
+		var u *url.Error // its text holds the address, with what may be secret in it
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return nil, 0, err
+	}
+	defer r.Body.Close()
+	switch code := r.StatusCode; {
+	case code == http.StatusPartialContent:
+	case code == http.StatusRequestedRangeNotSatisfiable && at == 0 && f.size < 0: // an empty file has no first byte
+		f.size = 0
+		return nil, 0, permanent{errEmpty}
+	case code == http.StatusOK && r.ContentLength == 0 && f.size < 0:
+		f.size = 0
+		return nil, 0, permanent{errEmpty}
+	case code == http.StatusOK:
+		return nil, 0, permanent{errors.New("the server sends the whole file where a range was asked for: download it and give its path")}
+	case code == http.StatusPreconditionFailed:
+		return nil, 0, permanent{ErrChanged}
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		return nil, retryAfter(r.Header.Get("Retry-After")), errors.New("the server answers " + r.Status)
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return nil, 0, permanent{fmt.Errorf("the server answers %s: the file needs credentials, or is not there", r.Status)}
+	default:
+		return nil, 0, permanent{fmt.Errorf("the server answers %s", r.Status)}
+	}
+	var from, to, size int64
+	if _, err := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size); err != nil || from != at || to != at+n-1 || size <= to {
+		return nil, 0, fmt.Errorf("bytes %d to %d were asked for, %q came", at, at+n-1, r.Header.Get("Content-Range"))
+	}
+	tag := r.Header.Get("ETag")
+	if strings.HasPrefix(tag, "W/") { // weak: says nothing about bytes
+		tag = ""
+	}
+	if f.size < 0 {
+		f.size, f.tag = size, tag
+		if tag == "" {
+			f.modified = r.Header.Get("Last-Modified")
+		}
+	} else if size != f.size || f.tag != "" && tag != f.tag || f.modified != "" && r.Header.Get("Last-Modified") != f.modified {
+		return nil, 0, permanent{ErrChanged}
+	}
+	b = make([]byte, n)
+	if k, err := io.ReadFull(r.Body, b); err != nil {
+		return nil, 0, fmt.Errorf("%d of %d bytes came: %w", k, n, err)
+	}
+	return b, 0, nil
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(s string) time.Duration {
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return time.Until(t)
+	}
+	return 0
+}
