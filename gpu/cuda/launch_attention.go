@@ -1,0 +1,63 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+
+	"stepflow/gpu"
+)
+
+// headShape mirrors Shape of kernels/attention.cu.
+type headShape struct{ Seq, Heads, KVHeads, D int32 }
+
+const (
+	attentionRows    = 64
+	attentionThreads = 128
+)
+
+// attentionStep is Tile::STEP.
+func attentionStep(t gpu.DType) int { return 64 / int(t.Size()) }
+
+// heads gives a launch's shape, the width its heads are padded to, the padded row's bytes, and 1/sqrt(d).
+func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale float32) {
+	d := q.Shape[2] / a.Heads
+	s = headShape{int32(q.Shape[1]), int32(a.Heads), int32(a.KVHeads), int32(d)}
+	for _, wide := range []int{16, 32, 64, 128} {
+		if d <= wide {
+			return s, fmt.Sprintf("%s_d%d", suffix(q.DType), wide), wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
+		}
+	}
+	panic(unsupported{fmt.Errorf("head_dim %d is more than the 128 that attention's tiles hold on CUDA", d)})
+}
+
+// optional is the last input where there is one.
+func (b *binder) optional(x *gpu.Launch, i int) Pointer {
+	if len(x.In) > i {
+		return b.at(x.In[i])
+	}
+	return 0
+}
+
+func bindAttention(b *binder, x *gpu.Launch) work {
+	q := x.In[0].Type
+	s, kernel, row, scale := heads(x.Attrs, q)
+	step := attentionStep(q.DType)
+	grid := [3]int{blocks(int64(s.Seq), attentionRows), x.Attrs.Heads, q.Shape[0]}
+	return work{newCall("attention"+kernel, grid, attentionThreads, (attentionRows+2*step)*row+step*4, s, scale,
+		b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.optional(x, 3))}
+}
+
+func bindAttentionGrad(b *binder, x *gpu.Launch) work {
+	q := x.In[1].Type
+	s, kernel, row, scale := heads(x.Attrs, q)
+	step := attentionStep(q.DType)
+	tiles, batch := blocks(int64(s.Seq), attentionRows), q.Shape[0]
+	n := int64(q.Shape.Rows()) * int64(x.Attrs.Heads)
+	shared := (2*attentionRows+2*step)*row + 3*step*4
+	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
+	return work{
+		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0, n, s, delta, do, b.at(x.In[4])),
+		newCall("attention_grad_kv"+kernel, [3]int{tiles, x.Attrs.KVHeads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[1]), b.at(x.Out[2]), do, qp, k, v, lse, delta, seg),
+		newCall("attention_grad_q"+kernel, [3]int{tiles, x.Attrs.Heads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[0]), do, qp, k, v, lse, delta, seg),
+	}
+}
