@@ -17,7 +17,7 @@ import (
 
 // operatorVersion changes when the meaning of an operator, a kernel or a default does, so that what older
 // versions made is not taken for what this one would make.
-const operatorVersion = "2"
+const operatorVersion = "3"
 
 // layoutOnly are attributes that change when things are saved, not what is made.
 func layoutOnly(name string) bool {
