@@ -76,10 +76,14 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 		return nil, err
 	}
 	a.stateDir = s.StateDir
-	if kind, _, err := a.which(); err != nil || kind != s.Device && s.Device != "" && a.device != "cpu" {
-		return nil, fmt.Errorf("%s was planned for -device %s, not %s", path, s.Device, a.device)
-	} else if kind != s.Device && s.Device != "" {
+	switch kind, _, err := a.which(); {
+	case err != nil:
+		return nil, err
+	case kind == s.Device || s.Device == "":
+	case a.device == "cpu": // what it is when nothing is said
 		a.device = s.Device
+	default:
+		return nil, fmt.Errorf("%s was planned for -device %s, not %s", path, s.Device, a.device)
 	}
 	if s.DeviceMemory > 0 {
 		beside := int64(0)

@@ -40,11 +40,12 @@ func serve(t *testing.T, data []byte, fault func(w http.ResponseWriter, q *http.
 // Ten thousand ranges, of which one in twenty meets each kind of fault: every byte as in the file.
 func TestTenThousandRangesWithFaults(t *testing.T) {
 	data := content(40 << 20)
-	var asked, faults [6]atomic.Int64
+	var asked atomic.Int64
+	var faults [6]atomic.Int64
 	hang := make(chan struct{})
 	defer close(hang)
 	s := serve(t, data, func(w http.ResponseWriter, q *http.Request) bool {
-		asked[0].Add(1)
+		asked.Add(1)
 		kind := rand.IntN(100)
 		if kind >= 30 {
 			return false
@@ -116,7 +117,7 @@ func TestTenThousandRangesWithFaults(t *testing.T) {
 			t.Errorf("fault %d was not met", kind)
 		}
 	}
-	t.Logf("%d requests for %d ranges", asked[0].Load(), n)
+	t.Logf("%d requests for %d ranges", asked.Load(), n)
 }
 
 func TestReadAt(t *testing.T) {
@@ -141,11 +142,39 @@ func TestReadAt(t *testing.T) {
 	if n, err := f.ReadAt(b, int64(len(data))+5); n != 0 || err != io.EOF {
 		t.Errorf("behind the end: %d, %v", n, err)
 	}
-	for at := int64(0); at < 40*blockBytes; at += blockBytes {
-		f.cached = append([]block{{-at - 1, nil}}, f.cached[:min(len(f.cached), blocks-1)]...)
+}
+
+// Memory is bounded: the blocks used last are kept, the others are asked for again.
+func TestBlocksKept(t *testing.T) {
+	data := content((blocks + 2) * blockBytes)
+	var requests atomic.Int64
+	s := serve(t, data, func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return false })
+	f, err := (&Client{}).Open(s.URL)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(f.cached) > blocks {
-		t.Errorf("%d blocks are kept", len(f.cached))
+	b := make([]byte, 1)
+	read := func(i int) {
+		if _, err := f.ReadAt(b, int64(i)*blockBytes+5); err != nil || b[0] != data[i*blockBytes+5] {
+			t.Fatalf("block %d: %d, %v", i, b[0], err)
+		}
+	}
+	for i := 0; i < blocks+2; i++ {
+		read(i)
+		read(0) // always used last, so never thrown away
+	}
+	if len(f.cached) != blocks {
+		t.Errorf("%d blocks are kept, not %d", len(f.cached), blocks)
+	}
+	before := requests.Load()
+	read(0)
+	read(blocks + 1)
+	if n := requests.Load() - before; n != 0 {
+		t.Errorf("%d requests for blocks that are kept", n)
+	}
+	read(1)
+	if n := requests.Load() - before; n != 1 {
+		t.Errorf("%d requests for a block that is not", n)
 	}
 }
 

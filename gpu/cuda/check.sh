@@ -91,7 +91,7 @@ quickstart() {
 
 kernels() {
   if "$out/stepflow-cuda" bench -device cuda -precision bf16 -hidden 2048 -intermediate 5461 -heads 16 -vocab 32000 -batch 8 -sequence 1024 | tee "$out/kernels.txt"; then
-    note kernels "see the table above; copy $(grep -o "copy: [^,]*" "$out/kernels.txt" | head -1)"
+    note kernels "see the table above; $(grep -o "large copy: .*" "$out/kernels.txt" | head -1)"
   else
     note kernels FAILED
   fi

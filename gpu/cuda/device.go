@@ -126,7 +126,7 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
 	}
 	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
-	b := &binder{base: base, card: d.driver.Card()}
+	b := &binder{base}
 	for i := range p.Launches {
 		w, err := b.bind(&p.Launches[i])
 		if err != nil {

@@ -7,10 +7,7 @@ import (
 )
 
 // binder turns launches of a program into work for the driver; base is where the arena begins.
-type binder struct {
-	base Pointer
-	card Card
-}
+type binder struct{ base Pointer }
 
 // work is the calls and products of one launch, in order.
 type work []any // *Call or *Product
@@ -59,17 +56,15 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 }
 
 // bind gives the work of a launch, each piece with all the memory the launch may touch.
-func (b *binder) bind(x *gpu.Launch) (w work, err error) {
+func (b *binder) bind(x *gpu.Launch) (work, error) {
 	f := binders[x.Kernel]
 	if f == nil {
 		return nil, fmt.Errorf("the kernel is missing on this device")
 	}
-	defer func() {
-		if r, ok := recover().(unsupported); ok {
-			err = r
-		}
-	}()
-	w = f(b, x)
+	if d := headDim(x); d > widestHead {
+		return nil, fmt.Errorf("head_dim %d is more than the %d that attention's tiles hold on CUDA", d, widestHead)
+	}
+	w := f(b, x)
 	var spans []Span
 	for _, ops := range [][]gpu.Operand{x.In, x.Out, {x.Scratch}} {
 		for _, o := range ops {
@@ -88,9 +83,6 @@ func (b *binder) bind(x *gpu.Launch) (w work, err error) {
 	}
 	return w, nil
 }
-
-// unsupported is what a shape asks of a kernel that it can't do.
-type unsupported struct{ error }
 
 func (b *binder) at(o gpu.Operand) Pointer { return b.base + Pointer(o.Offset) }
 

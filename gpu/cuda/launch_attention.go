@@ -18,16 +18,29 @@ const (
 // attentionStep is Tile::STEP.
 func attentionStep(t gpu.DType) int { return 64 / int(t.Size()) }
 
-// heads gives a launch's shape, the width its heads are padded to, the padded row's bytes, and 1/sqrt(d).
-func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale float32) {
-	d := q.Shape[2] / a.Heads
-	s = headShape{int32(q.Shape[1]), int32(a.Heads), int32(a.KVHeads), int32(d)}
-	for _, wide := range []int{16, 32, 64, 128} {
-		if d <= wide {
-			return s, fmt.Sprintf("%s_d%d", suffix(q.DType), wide), wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
-		}
+// widestHead is the widest that heads are padded to.
+const widestHead = 128
+
+// headDim is the channels of a head of an attention launch; 0 for other kernels.
+func headDim(x *gpu.Launch) int {
+	switch x.Kernel {
+	case "attention":
+		return x.In[0].Type.Shape[2] / x.Attrs.Heads
+	case "attention_grad":
+		return x.In[1].Type.Shape[2] / x.Attrs.Heads
 	}
-	panic(unsupported{fmt.Errorf("head_dim %d is more than the 128 that attention's tiles hold on CUDA", d)})
+	return 0
+}
+
+// heads gives a launch's shape, the kernels' ending for the width that its heads are padded to, the padded
+// row's bytes, and 1/sqrt(d).
+func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale float32) {
+	d, wide := q.Shape[2]/a.Heads, 16
+	for wide < d {
+		wide *= 2
+	}
+	s = headShape{int32(q.Shape[1]), int32(a.Heads), int32(a.KVHeads), int32(d)}
+	return s, fmt.Sprintf("%s_d%d", suffix(q.DType), wide), wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
 }
 
 // optional is the last input where there is one.

@@ -17,8 +17,8 @@ func (b *binder) part(o gpu.Operand, row int) Pointer {
 	return b.at(o) + Pointer(int64(row)*int64(o.Type.Shape.Cols())*o.Type.DType.Size())
 }
 
-// places is the pointer to a row of an operand with one element a row.
-func (b *binder) places(o gpu.Operand, row int) Pointer {
+// element is the pointer to an element of an operand with one a row.
+func (b *binder) element(o gpu.Operand, row int) Pointer {
 	return b.at(o) + Pointer(int64(row)*o.Type.DType.Size())
 }
 
@@ -34,7 +34,7 @@ func bindLinearCrossEntropy(b *binder, x *gpu.Launch) (w work) {
 	for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
 		rows := min(x.Attrs.Chunk, all-at)
 		w = append(w, b.logits(x, h, weight, at, rows),
-			rowCall("cross_entropy", gpu.F32, rows, weight.Type.Shape.Rows(), b.places(x.Out[0], at), b.places(x.Out[1], at), b.at(x.Scratch), b.places(x.In[2], at)))
+			rowCall("cross_entropy", gpu.F32, rows, weight.Type.Shape.Rows(), b.element(x.Out[0], at), b.element(x.Out[1], at), b.at(x.Scratch), b.element(x.In[2], at)))
 	}
 	return w
 }
@@ -54,7 +54,7 @@ func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {
 		// The gradient of a row of logits begins where the row does: in bf16 it takes half the room.
 		dx := Matrix{b.at(x.Scratch), t, vocab * int(4/t.Size()), false}
 		w = append(w, b.logits(x, h, weight, at, rows),
-			rowCall("logits_grad", t, rows, vocab, b.places(x.Out[0], at), b.at(x.Scratch), b.places(x.In[0], at), b.places(x.In[3], at)),
+			rowCall("logits_grad", t, rows, vocab, b.element(x.Out[0], at), b.at(x.Scratch), b.element(x.In[0], at), b.element(x.In[3], at)),
 			&Product{M: rows, N: hidden, K: vocab, Alpha: 1, A: dx, B: b.matrix(weight, false), D: Matrix{b.part(x.Out[1], at), t, hidden, false}})
 		if !x.Attrs.Frozen {
 			dx.Trans = true
