@@ -15,6 +15,7 @@ type Caps struct {
 	Alignment int64   // of every buffer in the arena
 	DTypes    []DType // element types its kernels compute in
 	Threads   int     // host threads it computes with; 0 for an accelerator
+	Workspace int64   // bytes each matrix product may use beside its operands; 0 for none
 	Async     bool    // Run returns before the work is done, so the host may prepare what comes next
 }
 
@@ -121,6 +122,20 @@ func ToBF16(x float32) uint16 {
 		return uint16(u>>16) | 0x40
 	}
 	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}
+
+// ToBF16Stochastic rounds element i of an update to one of its two neighbours, up with the probability that
+// makes the mean exact: 16 bits of splitmix64 (Steele et al. 2014), drawn by the update's seed and the
+// element, are added before truncation (Zamirai et al. 2020, section 3.2). Infinities and NaN stay.
+func ToBF16Stochastic(x float32, seed uint32, i int64) uint16 {
+	if x != x {
+		return ToBF16(x)
+	}
+	z := uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	z ^= z >> 31
+	return uint16((math.Float32bits(x) + uint32(z>>48)) >> 16)
 }
 
 // FromBF16 widens exactly.

@@ -55,11 +55,11 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 
 func TestHashIsThatOfTheLaunches(t *testing.T) {
 	c := gputest.Cases()[0]
-	a, err := gputest.Program(c, nil)
+	a, err := gputest.Program(c, gpu.Caps{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := gputest.Program(c, nil)
+	b, _ := gputest.Program(c, gpu.Caps{}, nil)
 	if a.Hash() != b.Hash() {
 		t.Error("the same program has two hashes")
 	}

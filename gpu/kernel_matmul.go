@@ -48,7 +48,7 @@ func init() {
 	register(Kernel{
 		Name:    "matmul",
 		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional; sums in fp32",
-		Strided: true,
+		Strided: true, Products: true,
 		InPlace: [][2]int{{0, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 2, 3); err != nil {
@@ -62,9 +62,10 @@ func init() {
 		},
 		FLOPs: matmulFLOPs,
 	}, Kernel{
-		Name:    "matmul_swiglu",
-		Formula: "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); u is rounded to its type first",
-		InPlace: [][2]int{{0, 3}, {1, 2}},
+		Name:     "matmul_swiglu",
+		Formula:  "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); u is rounded to its type first",
+		Products: true,
+		InPlace:  [][2]int{{0, 3}, {1, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 3, 4); err != nil {
 				return nil, err

@@ -136,7 +136,8 @@ func init() {
 				return []Type{in[1]}, nil
 			}},
 		Kernel{Name: "linear_cross_entropy", Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time (inputs h, w, targets)",
-			FLOPs: func(_ Attrs, in, _ []Type) int64 { return logits(in[0], in[1]) * int64(2*in[0].Shape.Cols()+4) },
+			Products: true,
+			FLOPs:    func(_ Attrs, in, _ []Type) int64 { return logits(in[0], in[1]) * int64(2*in[0].Shape.Cols()+4) },
 			Scratch: func(a Attrs, in, _ []Type) int64 {
 				return 4 * int64(min(a.Chunk, in[0].Shape.Rows())) * int64(in[1].Shape.Rows())
 			},
@@ -150,7 +151,8 @@ func init() {
 				return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
 			}},
 		Kernel{Name: "linear_cross_entropy_grad", Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, dx = (softmax(x) - onehot(target)) dnll, dh = dx w, and unless frozen dw = acc + dxᵀ h, added chunk by chunk (inputs dnll, h, w, targets, acc optional)",
-			InPlace: [][2]int{{2, 4}},
+			Products: true,
+			InPlace:  [][2]int{{2, 4}},
 			FLOPs: func(a Attrs, in, _ []Type) int64 {
 				products := 6
 				if a.Frozen {

@@ -2,8 +2,9 @@ package gpu
 
 import "fmt"
 
-// HyperLen is the number of scalars adamw reads each step: learning rate, 1-β1^t, 1-β2^t.
-const HyperLen = 3
+// HyperLen is the number of scalars adamw reads each step: learning rate, 1-β1^t, 1-β2^t, and a seed, a
+// whole number below 2^24.
+const HyperLen = 4
 
 func init() {
 	scalar := Type{Shape{1}, F32}
@@ -49,9 +50,16 @@ func init() {
 				}
 				return []Type{scalar, scalar}, nil
 			}},
-		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2])",
+		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: adamw(false)},
 		Kernel{Name: "adamw_master", Formula: "adamw on the fp32 master; w = master rounded to nearest even (inputs w, g, master, m, v, coef, hyper)",
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}}, Infer: adamw(true)},
+		Kernel{Name: "adamw_stochastic", Formula: "adamw, w in bf16 without a master: w = the new w rounded stochastically by hyper's seed (inputs w, g, m, v, coef, hyper)",
+			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: func(a Attrs, in []Type) ([]Type, error) {
+				if len(in) > 0 && in[0].DType != BF16 {
+					return nil, fmt.Errorf("the weight is %v, not bf16", in[0])
+				}
+				return adamw(false)(a, in)
+			}},
 	)
 }

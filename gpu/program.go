@@ -182,8 +182,8 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 			return fmt.Errorf("operand %d is strided, which the kernel does not take", j)
 		}
 	}
-	if k.Scratch != nil && l.Scratch.Type.Bytes() < k.Scratch(l.Attrs, in, out) {
-		return fmt.Errorf("scratch has %d bytes, needs %d", l.Scratch.Type.Bytes(), k.Scratch(l.Attrs, in, out))
+	if l.Scratch.Type.Bytes() < k.scratch(l.Attrs, in, out) {
+		return fmt.Errorf("scratch has %d bytes, needs %d", l.Scratch.Type.Bytes(), k.scratch(l.Attrs, in, out))
 	}
 	for j, o := range l.Out {
 		for m, x := range l.In {

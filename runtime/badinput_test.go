@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 		{"another precision", "from      = stage.one\n  precision = var.precision", "from      = stage.one\n  precision = \"bf16\"", []string{"Another precision"}},
 		{"export into a used folder", `path  = "out"`, `path  = "."`, []string{"Folder in use"}},
 		{"no such tokenizer", "train_on   = data.jsonl.d\n  vocab_size = 270", "train_on   = data.jsonl.d\n  vocab_size = 100", []string{"the least is 257"}},
-		{"betas", "{ learning_rate = var.lr }", "{\n learning_rate = var.lr\n betas = [0.9]\n}", []string{"betas takes two numbers"}},
+		{"betas", "learning_rate         = var.lr", "learning_rate = var.lr\n betas = [0.9]", []string{"betas takes two numbers"}},
 		{"remote model", "vocab_size              = 272", "from = \"hf://a/b\"\n vocab_size              = 272", []string{"Remote model", "hf download a/b"}},
 		{"missing folder", "vocab_size              = 272", "from = \"nowhere\"\n vocab_size              = 272", []string{"Unreadable model", "nowhere"}},
 	} {

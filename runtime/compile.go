@@ -24,7 +24,7 @@ const (
 	bufTargets  = "input/targets"  // [micro, seq] i32
 	bufSegments = "input/segments" // [micro, seq] i32, with a document mask
 	bufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
-	bufHyper    = "input/hyper"    // [trainable, 3]
+	bufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
 	bufCos      = "const/cos"
 	bufSin      = "const/sin"
 	bufLoss     = "output/loss" // [1]: mean over the valid targets of the batch
@@ -110,7 +110,7 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 			M:     g.Leaf(bufM(p.ID), gpu.RoleOptimizer, f32),
 			V:     g.Leaf(bufV(p.ID), gpu.RoleOptimizer, f32),
 			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
-		if s.DType != gpu.F32 {
+		if s.DType != gpu.F32 && !s.Optimizer.BF16StochasticRound {
 			slots[i].Master = g.Leaf(bufMaster(p.ID), gpu.RoleOptimizer, f32)
 		}
 		weights, grads = append(weights, slots[i].Weight), append(grads, slots[i].Grad)

@@ -326,6 +326,6 @@ func (p *planner) optimizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hc
 		return nil, hcl.Diagnostics{d.Error("betas", "Invalid value", "betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
 	}
 	a.optim = &optimNode{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
-		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), NoDecay: d.Strs("no_decay")}}
+		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}}
 	return map[string]cty.Value{}, nil
 }

@@ -193,7 +193,7 @@ func (t *trainer) hyper(lr float64, o optim.AdamW) error {
 	list := t.stage.Trainable()
 	v := make([]float32, 0, len(list)*gpu.HyperLen)
 	for _, p := range list {
-		h := o.Hyper(lr, t.state.OptimizerSteps[p.ID]+1)
+		h := o.Hyper(lr, p.ID, t.state.OptimizerSteps[p.ID]+1)
 		v = append(v, h[:]...)
 	}
 	return t.set(bufHyper, v)

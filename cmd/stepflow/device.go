@@ -90,7 +90,7 @@ func describedCard(capability string, memory int64) (gpu.Caps, error) {
 		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q is none of 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) and later", capability)
 	}
 	if memory <= cuda.Reserve {
-		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and workspace take %s beside the run: %s leaves nothing for it", dsl.FormatBytes(cuda.Reserve), dsl.FormatBytes(memory))
+		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and libraries take %s beside the run: %s leaves nothing for it", dsl.FormatBytes(cuda.Reserve), dsl.FormatBytes(memory))
 	}
 	return cuda.PlanCaps("CUDA, compute capability "+capability, memory), nil
 }

@@ -13,13 +13,18 @@ const blockElems = 1024
 // flat binds a kernel that computes outputs element by element: f is called on blocks with outputs
 // first, then inputs, as float32.
 func (d *Device) flat(out, in []buffer, f func(x [][]float32)) func() {
+	return d.flatTo(out, in, f, d.store)
+}
+
+// flatTo is flat with a way of its own to put the outputs of a block, from element lo on, away.
+func (d *Device) flatTo(out, in []buffer, f func(x [][]float32), put func(w *worker, out []buffer, lo int)) func() {
 	n := out[0].len()
 	d.reserveBlocks(len(out)+len(in), blockElems)
 	l := &loop{body: func(w *worker, i int) {
 		end := min(n, (i+1)*gpu.SumBlock)
 		for lo := i * gpu.SumBlock; lo < end; lo += blockElems {
 			f(d.load(w, out, in, lo, min(end, lo+blockElems)))
-			d.store(w, out, lo)
+			put(w, out, lo)
 		}
 	}}
 	tasks := blocksOf(n, gpu.SumBlock)
@@ -230,7 +235,7 @@ func bindClip(_ *Device, l *loaded, x *gpu.Launch) func() {
 }
 
 // Inputs of adamw are w, g, m, v, coef, hyper; adamw_master updates the fp32 master behind g and
-// rounds it into w.
+// rounds it into w; adamw_stochastic rounds the new w itself.
 func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	in, out := l.buffers(x.In), l.buffers(x.Out)
 	w, g, rest := in[0], in[1], in[2:]
@@ -243,10 +248,22 @@ func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	a := x.Attrs
 	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
 	c1, c2 := float32(1-a.Beta1), float32(1-a.Beta2)
-	update := d.flat([]buffer{ow, om, ov}, []buffer{w, g, m, v}, func(x [][]float32) {
+	put := d.store
+	if x.Kernel == "adamw_stochastic" {
+		put = func(wk *worker, out []buffer, lo int) {
+			to, seed := out[0].h[lo:], uint32(hyper[3])
+			for i, x := range wk.args[0] {
+				to[i] = gpu.ToBF16Stochastic(x, seed, int64(lo+i))
+			}
+			for j, b := range out[1:] {
+				d.variant.put(b, lo, wk.args[1+j])
+			}
+		}
+	}
+	update := d.flatTo([]buffer{ow, om, ov}, []buffer{w, g, m, v}, func(x [][]float32) {
 		lr := hyper[0]
 		d.variant.adamw(x[0], x[1], x[2], x[3], x[4], x[5], x[6], coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*float32(a.WeightDecay))
-	})
+	}, put)
 	round := func() {}
 	if x.Kernel == "adamw_master" {
 		round = d.flat([]buffer{weight}, []buffer{ow}, func(x [][]float32) { copy(x[0], x[1]) })

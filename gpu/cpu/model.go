@@ -30,6 +30,7 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"clip":               bindClip,
 	"adamw":              bindAdamW,
 	"adamw_master":       bindAdamW,
+	"adamw_stochastic":   bindAdamW,
 	"matmul":             bindMatmul,
 	"matmul_swiglu":      bindMatmulSwiGLU,
 	"embedding":          bindEmbedding,

@@ -27,7 +27,6 @@ type card struct {
 	module cu.Module
 	blas   *blas
 
-	workspace cu.DevicePtr
 	room      []byte // pinned; [0, used) is read by copies under way
 	slots     []byte // pinned, for what is fetched
 	slot      int    // the next of them
@@ -104,10 +103,7 @@ func (c *card) open(n int) error {
 	if c.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
 		return err
 	}
-	if c.workspace, err = cu.MemAlloc(Workspace); err != nil {
-		return fmt.Errorf("cuda: allocating the workspace of %d bytes on %s, where %d are free: %w", Workspace, c.info.Name, c.info.Free, err)
-	}
-	if c.blas, err = newBLAS(Pointer(c.workspace)); err != nil {
+	if c.blas, err = newBLAS(); err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
 	if c.room, err = pinnedBytes(staging); err != nil {
@@ -335,7 +331,7 @@ func (c *card) Close() error {
 		if c.blas == nil {
 			return nil
 		}
-		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), cu.MemFree(c.workspace), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
+		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
 	})
 	close(c.calls)
 	return err

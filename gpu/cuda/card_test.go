@@ -60,7 +60,7 @@ func TestCardMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d bytes were free before the workspace and an arena of %d, %d after: %d beside the arena", before, n, after, before-after-n)
+	t.Logf("%d bytes were free before an arena of %d, %d after: %d beside the arena", before, n, after, before-after-n)
 	if rest := before - after - n; rest < 0 || rest > Reserve {
 		t.Errorf("an arena of %d bytes took %d from the card, %d more than the reserve of %d allows", n, before-after, rest, Reserve)
 	}

@@ -86,7 +86,7 @@ quickstart() {
   else
     note "killed, resumed, run again" "FAILED: other bits"
   fi
-  note "peak memory, driver's figure" "$most MiB; planned arena $(python3 -c 'import json,sys; print(max(b.get("memory", {}).get("planned_bytes", 0) for b in json.load(open(sys.argv[1]+"/state.json"))["blocks"].values()) >> 20)' "$out/run-a") MiB beside a reserve of 800 MiB"
+  note "peak memory, driver's figure" "$most MiB; planned arena $(python3 -c 'import json,sys; print(max(b.get("memory", {}).get("planned_bytes", 0) for b in json.load(open(sys.argv[1]+"/state.json"))["blocks"].values()) >> 20)' "$out/run-a") MiB beside a reserve of 768 MiB"
 }
 
 kernels() {

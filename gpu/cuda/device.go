@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"stepflow/gpu"
@@ -11,10 +12,11 @@ import (
 const Alignment = 256
 
 // Reserve is the memory a card needs beside the arena, in bytes: the driver's context with the kernels'
-// code, and the workspace of cuBLASLt. It is a bound to plan with, not a measurement.
-const Reserve = 768<<20 + Workspace
+// code, and what cuBLASLt loads. It is a bound to plan with, not a measurement.
+const Reserve = 768 << 20
 
-// Workspace is what a matrix product may use beside its operands, in bytes.
+// Workspace is what a matrix product may use beside its operands, in bytes: part of its launch's scratch,
+// so of the arena. It is what NVIDIA recommends for cuBLAS on Hopper (cuBLAS documentation, section 2.1.9).
 const Workspace = 32 << 20
 
 // Usable tells whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
@@ -23,7 +25,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
 // and an amount of memory in bytes, of which the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
-	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, Workspace: Workspace, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.
@@ -87,12 +89,16 @@ func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
 	var at int64
 	for i, t := range operands {
 		o := gpu.Operand{Offset: at, Type: t}
-		at += (o.Span() + Alignment - 1) / Alignment * Alignment
+		at += gpu.Align(o.Span(), Alignment)
 		if i < len(operands)-1 {
 			l.In = append(l.In, o)
 		} else {
 			l.Out = append(l.Out, o)
 		}
+	}
+	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:len(operands)-1], operands[len(operands)-1:]); n > 0 {
+		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}}
+		at += n
 	}
 	best := time.Duration(1<<63 - 1)
 	x, err := d.Load(&gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}})
@@ -191,7 +197,7 @@ func (l *loaded) fuse(b *binder) {
 
 // together tells whether y may be updated in the call that updates x.
 func together(x, y *gpu.Launch) bool {
-	if x.Kernel != "adamw" && x.Kernel != "adamw_master" {
+	if binders[x.Kernel] == nil || !strings.HasPrefix(x.Kernel, "adamw") {
 		return false
 	}
 	coef := func(l *gpu.Launch) int64 { return l.In[len(l.In)-2].Offset }

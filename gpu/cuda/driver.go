@@ -83,6 +83,7 @@ type Product struct {
 	M, N, K    int
 	Alpha      float32
 	A, B, C, D Matrix
+	Workspace  Span // what the product may use beside; of zero bytes for none
 	Spans      []Span
 }
 
@@ -141,7 +142,7 @@ func (c *Call) Offsets() []int {
 
 // key is what a prepared product depends on: shapes and types, and how its operands are aligned.
 func (p *Product) key() productKey {
-	k := productKey{M: p.M, N: p.N, K: p.K, Added: p.C.At != 0}
+	k := productKey{M: p.M, N: p.N, K: p.K, Workspace: p.Workspace.Bytes, Added: p.C.At != 0}
 	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
 		m.At &= Alignment - 1
 		k.Operands[i] = m
@@ -150,7 +151,8 @@ func (p *Product) key() productKey {
 }
 
 type productKey struct {
-	M, N, K  int
-	Operands [4]Matrix
-	Added    bool
+	M, N, K   int
+	Workspace int64
+	Operands  [4]Matrix
+	Added     bool
 }

@@ -263,15 +263,14 @@ func launchGraph(exec, stream unsafe.Pointer) error { return check(C.graph_launc
 
 func destroyGraph(exec unsafe.Pointer) error { return check(C.graph_destroy(exec)) }
 
-// blas is cuBLASLt with a workspace, and the products it has prepared.
+// blas is cuBLASLt, and the products it has prepared.
 type blas struct {
-	handle    unsafe.Pointer
-	workspace Pointer
-	prepared  map[productKey]*C.product
+	handle   unsafe.Pointer
+	prepared map[productKey]*C.product
 }
 
-func newBLAS(workspace Pointer) (*blas, error) {
-	b := &blas{workspace: workspace, prepared: map[productKey]*C.product{}}
+func newBLAS() (*blas, error) {
+	b := &blas{prepared: map[productKey]*C.product{}}
 	return b, ltError(C.lt_create(&b.handle))
 }
 
@@ -295,7 +294,7 @@ func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
 		x = (*C.product)(C.calloc(1, C.sizeof_product))
 		half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
 		status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K), flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD),
-			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), Workspace, C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
+			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes), C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
 		if err := ltError(status); err != nil {
 			C.free(unsafe.Pointer(x))
 			return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
@@ -303,7 +302,7 @@ func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
 		b.prepared[key] = x
 	}
 	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At),
-		C.uint64_t(b.workspace), Workspace, stream))
+		C.uint64_t(p.Workspace.At), C.uint64_t(p.Workspace.Bytes), stream))
 }
 
 func flag(b bool) C.int {

@@ -21,24 +21,25 @@ const (
 
 // binders has a row a kernel of gpu's table.
 var binders = map[string]func(b *binder, x *gpu.Launch) work{
-	"zero":          flat("zero", 0),
-	"copy":          flat("copy", 1),
-	"add":           flat("add", 2),
-	"mul":           flat("mul", 2),
-	"swiglu":        flat("swiglu", 2),
-	"swiglu_grad":   flat("swiglu_grad", 3),
-	"scale":         bindScale,
-	"broadcast":     bindBroadcast,
-	"cast":          bindCast,
-	"bias_add":      bindBiasAdd,
-	"sum":           bindSum("sum"),
-	"sum_squares":   bindSum("sum_squares"),
-	"sum_rows":      bindColumns("sum_rows"),
-	"clip":          bindClip,
-	"adamw":         bindAdamW,
-	"adamw_master":  bindAdamW,
-	"matmul":        bindMatmul,
-	"matmul_swiglu": bindMatmulSwiGLU,
+	"zero":             flat("zero", 0),
+	"copy":             flat("copy", 1),
+	"add":              flat("add", 2),
+	"mul":              flat("mul", 2),
+	"swiglu":           flat("swiglu", 2),
+	"swiglu_grad":      flat("swiglu_grad", 3),
+	"scale":            bindScale,
+	"broadcast":        bindBroadcast,
+	"cast":             bindCast,
+	"bias_add":         bindBiasAdd,
+	"sum":              bindSum("sum"),
+	"sum_squares":      bindSum("sum_squares"),
+	"sum_rows":         bindColumns("sum_rows"),
+	"clip":             bindClip,
+	"adamw":            bindAdamW,
+	"adamw_master":     bindAdamW,
+	"adamw_stochastic": bindAdamW,
+	"matmul":           bindMatmul,
+	"matmul_swiglu":    bindMatmulSwiGLU,
 
 	"embedding":      bindEmbedding,
 	"embedding_grad": bindEmbeddingGrad,
@@ -73,12 +74,16 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 			}
 		}
 	}
+	workspace := x.Workspace(Alignment)
 	for _, s := range w {
 		switch s := s.(type) {
 		case *Call:
 			s.Spans = spans
 		case *Product:
 			s.Spans = spans
+			if n := workspace.Span(); n > 0 {
+				s.Workspace = Span{b.at(workspace), n}
+			}
 		}
 	}
 	return w, nil
@@ -235,7 +240,11 @@ func (b *binder) adamwCall(x *gpu.Launch, list []tensor) *Call {
 		first += int64(blocks(t.N, adamwBlock))
 	}
 	a := x.Attrs
-	return newCall(x.Kernel+suffix(x.Out[0].Type.DType), [3]int{int(first), 1, 1}, flatThreads, 0, len(list), b.at(x.In[len(x.In)-2]),
+	kernel := x.Kernel + suffix(x.Out[0].Type.DType)
+	if x.Kernel == "adamw_stochastic" { // of bf16 weights only
+		kernel = x.Kernel
+	}
+	return newCall(kernel, [3]int{int(first), 1, 1}, flatThreads, 0, len(list), b.at(x.In[len(x.In)-2]),
 		float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps), float32(a.WeightDecay), all)
 }
 

@@ -24,7 +24,7 @@ var floats32 = map[string][]int{"broadcast": {0}, "rmsnorm_grad_x": {3}, "rmsnor
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
-	case "adamw", "adamw_master", "clip":
+	case "adamw", "adamw_master", "adamw_stochastic", "clip":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -65,10 +65,13 @@ func cases() (list []Case) {
 		add(Case{Kernel: "swiglu", In: []gpu.Type{x, x}, Tol: 1e-6})
 		add(Case{Kernel: "swiglu_grad", In: []gpu.Type{x, x, x}, Tol: 1e-6})
 		add(Case{Kernel: "adamw", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
-			In: []gpu.Type{x, x, x, x, f32(1), f32(3)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
-		for _, w := range []gpu.Type{x, {Shape: n, DType: gpu.BF16}} {
+			In: []gpu.Type{x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
+		half := gpu.Type{Shape: n, DType: gpu.BF16}
+		add(Case{Kernel: "adamw_stochastic", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
+			In: []gpu.Type{half, half, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
+		for _, w := range []gpu.Type{x, half} {
 			add(Case{Kernel: "adamw_master", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
-				In: []gpu.Type{w, w, x, x, x, f32(1), f32(3)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
+				In: []gpu.Type{w, w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
 		}
 	}
 	for _, n := range [][2]int{{1, 1}, {3, 7}, {65, 33}, {130, 64}, {200, 257}} {

@@ -43,6 +43,7 @@ const guard = 64 // bytes round each operand
 
 // Run tries every case on the device that open gives.
 func Run(t *testing.T, open func() gpu.Device) {
+	t.Run("stochastic rounding", func(t *testing.T) { stochastic(t, open) })
 	covered := map[string]bool{}
 	for _, c := range Cases() {
 		covered[c.Kernel] = true
@@ -74,8 +75,8 @@ func Run(t *testing.T, open func() gpu.Device) {
 	}
 }
 
-// Program lays a case out as a program of one launch with guards between operands.
-func Program(c Case, shared *[2]int) (*gpu.Program, error) {
+// Program lays a case out for a device as a program of one launch with guards between operands.
+func Program(c Case, caps gpu.Caps, shared *[2]int) (*gpu.Program, error) {
 	k := gpu.Lookup(c.Kernel)
 	out, err := k.Infer(c.Attrs, c.In)
 	if err != nil {
@@ -106,8 +107,10 @@ func Program(c Case, shared *[2]int) (*gpu.Program, error) {
 		}
 		l.Out = append(l.Out, place(t, stride))
 	}
-	if k.Scratch != nil {
-		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out))/4 + 1}, DType: gpu.F32}, 0)
+	at = gpu.Align(at, caps.Alignment)
+	caps.Workspace = min(caps.Workspace, 1<<14) // enough to see that it is kept apart
+	if n := k.ScratchOn(caps, c.Attrs, c.In, out); n > 0 {
+		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(n)/4 + 1}, DType: gpu.F32}, 0)
 	}
 	return &gpu.Program{ArenaBytes: at + guard, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "case", Lo: 0, Hi: 1}}}, nil
 }
@@ -168,7 +171,7 @@ func Encode(v []float64, d gpu.DType) []byte {
 // try runs a case on the reference and on the device and compares outputs and guards.
 func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 	t.Helper()
-	p, err := Program(c, shared)
+	p, err := Program(c, d.Caps(), shared)
 	if err != nil {
 		t.Fatal(err)
 	}

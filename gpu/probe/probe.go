@@ -105,10 +105,10 @@ func Cases(s Shapes, t gpu.DType) []Case {
 }
 
 // inPlace lists the kernels that in a step change an accumulator or a state where it is.
-var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true, "adamw_master": true, "zero": true}
+var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true, "adamw_master": true, "adamw_stochastic": true, "zero": true}
 
-// Program lays a case out as a program of equal launches, each with operands of its own.
-func (c Case) Program() (*gpu.Program, error) {
+// Program lays a case out for a device as a program of equal launches, each with operands of its own.
+func (c Case) Program(caps gpu.Caps) (*gpu.Program, error) {
 	k := gpu.Lookup(c.Kernel)
 	if k == nil {
 		return nil, fmt.Errorf("probe: no kernel %s", c.Kernel)
@@ -120,7 +120,7 @@ func (c Case) Program() (*gpu.Program, error) {
 	var at int64
 	place := func(t gpu.Type) gpu.Operand {
 		o := gpu.Operand{Offset: at, Type: t}
-		at += (o.Span() + 63) / 64 * 64
+		at += gpu.Align(o.Span(), max(caps.Alignment, 64))
 		return o
 	}
 	bytes := gpu.Bytes(c.In, out)
@@ -146,8 +146,8 @@ func (c Case) Program() (*gpu.Program, error) {
 			}
 			l.Out = append(l.Out, o)
 		}
-		if k.Scratch != nil {
-			l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(k.Scratch(c.Attrs, c.In, out)+3) / 4}, DType: gpu.F32})
+		if n := k.ScratchOn(caps, c.Attrs, c.In, out); n > 0 {
+			l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(n+3) / 4}, DType: gpu.F32})
 		}
 		p.Launches = append(p.Launches, l)
 	}
@@ -165,7 +165,7 @@ const (
 // Open loads a case on a device with operands that are small numbers; ids and targets are rows of the
 // smallest table.
 func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
-	p, err := c.Program()
+	p, err := c.Program(d.Caps())
 	if err != nil {
 		return nil, nil, err
 	}

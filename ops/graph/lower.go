@@ -10,8 +10,7 @@ import (
 // lower turns the graph into launches and gives every value its place: leaves first in the arena,
 // by role, then one region for the transient values of all segments.
 func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
-	align := max(caps.Alignment, 1)
-	up := func(n int64) int64 { return (n + align - 1) / align * align }
+	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
 	p := &gpu.Program{}
 
 	at := map[*leaf]int64{}
@@ -28,7 +27,7 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 		lo := len(p.Launches)
 		seg := newSegment(g, s)
 		seg.share()
-		spans, scratch := seg.spans(up)
+		spans, scratch := seg.spans(caps)
 		size, bound := place(spans)
 		p.TransientBytes = max(p.TransientBytes, size)
 		p.LowerBound = max(p.LowerBound, bound)
@@ -55,7 +54,7 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 				l.Out = append(l.Out, operand(Value{n, o}))
 			}
 			if sp := scratch[i]; sp != nil {
-				need := k.Scratch(n.attrs, in, n.types)
+				need := k.ScratchOn(caps, n.attrs, in, n.types)
 				l.Scratch = gpu.Operand{Offset: p.ResidentBytes + sp.offset, Type: gpu.Type{Shape: gpu.Shape{int(need+3) / 4}, DType: gpu.F32}}
 				p.ScratchBytes = max(p.ScratchBytes, sp.bytes)
 			}
@@ -247,7 +246,8 @@ func (s *segment) take(l *leaf, chain []Value) bool {
 }
 
 // spans gives each transient storage its lifetime, and each launch with scratch a span of its own.
-func (s *segment) spans(up func(int64) int64) (all []*span, scratch map[int]*span) {
+func (s *segment) spans(caps gpu.Caps) (all []*span, scratch map[int]*span) {
+	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
 	scratch = map[int]*span{}
 	for i, n := range s.nodes {
 		for o, t := range n.types {
@@ -264,15 +264,13 @@ func (s *segment) spans(up func(int64) int64) (all []*span, scratch map[int]*spa
 			r.span.last = max(r.span.last, last)
 			r.span.bytes = max(r.span.bytes, up(t.Bytes()))
 		}
-		if k := gpu.Lookup(n.kernel); k.Scratch != nil {
-			in := make([]gpu.Type, len(n.in))
-			for j, v := range n.in {
-				in[j] = v.Type()
-			}
-			if need := k.Scratch(n.attrs, in, n.types); need > 0 {
-				scratch[i] = &span{first: i, last: i, bytes: up((need + 3) / 4 * 4)}
-				all = append(all, scratch[i])
-			}
+		in := make([]gpu.Type, len(n.in))
+		for j, v := range n.in {
+			in[j] = v.Type()
+		}
+		if need := gpu.Lookup(n.kernel).ScratchOn(caps, n.attrs, in, n.types); need > 0 {
+			scratch[i] = &span{first: i, last: i, bytes: up(gpu.Align(need, 4))}
+			all = append(all, scratch[i])
 		}
 	}
 	return all, scratch

@@ -3,8 +3,10 @@
 package optim
 
 import (
+	"hash/fnv"
 	"math"
 	"path"
+	"strconv"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -17,8 +19,11 @@ type AdamW struct {
 	Beta1, Beta2 float64
 	Eps          float64
 	WeightDecay  float64
-	MaxGradNorm  float64  // 0: no clipping
-	NoDecay      []string // patterns of parameter names without decay; nil: norms, biases and embeddings
+	MaxGradNorm  float64 // 0: no clipping
+	// BF16StochasticRound rounds updated bf16 weights up or down at random, right in the mean, instead of
+	// keeping an fp32 master of each: 12 bytes a trainable parameter instead of 16. Weights in fp32 are not concerned.
+	BF16StochasticRound bool
+	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
 }
 
 // Decays tells whether weight decay applies to p. By default it does to projections, the head and
@@ -41,7 +46,7 @@ type Slot struct {
 	Weight, Grad graph.Value
 	Master       graph.Value // fp32 copy; none when the weight is fp32
 	M, V         graph.Value
-	Hyper        graph.Value // [learning rate, 1-β1^t, 1-β2^t]
+	Hyper        graph.Value // as AdamW.Hyper gives it
 }
 
 // Build adds clipping by global norm and the update of every slot; it returns the gradient norm
@@ -68,7 +73,11 @@ func (o AdamW) Build(g *graph.Graph, slots []Slot) (norm, coef graph.Value) {
 			g.Update(s.V, n[3])
 			continue
 		}
-		n := g.Op("adamw", a, s.Weight, s.Grad, s.M, s.V, out[1], s.Hyper)
+		kernel := "adamw"
+		if o.BF16StochasticRound && s.Weight.Type().DType == gpu.BF16 {
+			kernel = "adamw_stochastic"
+		}
+		n := g.Op(kernel, a, s.Weight, s.Grad, s.M, s.V, out[1], s.Hyper)
 		g.Update(s.Weight, n[0])
 		g.Update(s.M, n[1])
 		g.Update(s.V, n[2])
@@ -76,7 +85,14 @@ func (o AdamW) Build(g *graph.Graph, slots []Slot) (norm, coef graph.Value) {
 	return out[0], out[1]
 }
 
-// Hyper gives the scalars of the update number t (from 1) of a parameter.
-func (o AdamW) Hyper(lr float64, t int64) [gpu.HyperLen]float32 {
-	return [...]float32{float32(lr), float32(1 - math.Pow(o.Beta1, float64(t))), float32(1 - math.Pow(o.Beta2, float64(t)))}
+// Hyper gives the scalars of the update number t (from 1) of the parameter named id: the learning rate,
+// 1-β1^t, 1-β2^t, and where rounding is stochastic the seed of its draws.
+func (o AdamW) Hyper(lr float64, id string, t int64) [gpu.HyperLen]float32 {
+	h := [gpu.HyperLen]float32{float32(lr), float32(1 - math.Pow(o.Beta1, float64(t))), float32(1 - math.Pow(o.Beta2, float64(t)))}
+	if o.BF16StochasticRound {
+		f := fnv.New64a()
+		f.Write([]byte(id))
+		h[3] = float32(ops.Rand(f.Sum64(), strconv.FormatInt(t, 10)).Uint32() >> 8)
+	}
+	return h
 }

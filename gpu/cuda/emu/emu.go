@@ -40,16 +40,22 @@ type Driver struct {
 
 	Launches, Replays int // counted
 
-	taken    map[cuda.Pointer]int64
+	taken    map[cuda.Pointer]block
 	recorded *graph // while capturing
 	lost     error
+}
+
+// block is an allocation: its bytes, and where the host's begins.
+type block struct {
+	bytes int64
+	start unsafe.Pointer
 }
 
 var _ cuda.Driver = (*Driver)(nil)
 
 // New gives a card of compute capability 8.0 with 4 GiB.
 func New() *Driver {
-	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]int64{}}
+	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]block{}}
 }
 
 // Sanitized tells whether the address sanitizer watches.
@@ -66,8 +72,8 @@ func (event) Close() error { return nil }
 // Card describes the emulated hardware.
 func (d *Driver) Card() cuda.Card {
 	free := d.Memory
-	for _, n := range d.taken {
-		free -= n
+	for _, b := range d.taken {
+		free -= b.bytes
 	}
 	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free, SharedPerBlock: 163 << 10}
 }
@@ -76,22 +82,23 @@ func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {
 	if free := d.Card().Free; n > free {
 		return 0, fmt.Errorf("out of memory: %d bytes are free", free)
 	}
-	var p unsafe.Pointer
-	if C.posix_memalign(&p, cuda.Alignment, C.size_t(n)) != 0 {
+	// calloc, so that pages which nobody touches cost nothing; it aligns less than a card does.
+	p := C.calloc(1, C.size_t(n+cuda.Alignment))
+	if p == nil {
 		return 0, errors.New("out of memory on the host")
 	}
-	C.memset(p, 0, C.size_t(n))
-	at := cuda.Pointer(uintptr(p))
-	d.taken[at] = n
+	at := cuda.Pointer(gpu.Align(int64(uintptr(p)), cuda.Alignment))
+	d.taken[at] = block{n, p}
 	return at, nil
 }
 
 func (d *Driver) Free(p cuda.Pointer) error {
-	if _, ok := d.taken[p]; !ok {
+	b, ok := d.taken[p]
+	if !ok {
 		return fmt.Errorf("%#x was not allocated", uint64(p))
 	}
 	delete(d.taken, p)
-	C.free(host(p))
+	C.free(b.start)
 	return nil
 }
 
@@ -100,8 +107,8 @@ func host(p cuda.Pointer) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Poin
 
 // inside tells whether a range lies in one allocation.
 func (d *Driver) inside(p cuda.Pointer, n int64) bool {
-	for at, size := range d.taken {
-		if p >= at && int64(p-at)+n <= size {
+	for at, b := range d.taken {
+		if p >= at && int64(p-at)+n <= b.bytes {
 			return true
 		}
 	}
@@ -178,15 +185,15 @@ func (d *Driver) watch(spans []cuda.Span) func() {
 	if !Sanitized() {
 		return func() {}
 	}
-	for at, n := range d.taken {
-		C.emu_poison(host(at), C.size_t(n), 1)
+	for at, b := range d.taken {
+		C.emu_poison(host(at), C.size_t(b.bytes), 1)
 	}
 	for _, s := range spans {
 		C.emu_poison(host(s.At), C.size_t(s.Bytes), 0)
 	}
 	return func() {
-		for at, n := range d.taken {
-			C.emu_poison(host(at), C.size_t(n), 0)
+		for at, b := range d.taken {
+			C.emu_poison(host(at), C.size_t(b.bytes), 0)
 		}
 	}
 }
@@ -212,6 +219,10 @@ func (d *Driver) Multiply(p *cuda.Product) error {
 	}
 	bf16 := func(m cuda.Matrix) C.int { return flag(m.Type == gpu.BF16) }
 	defer d.watch(p.Spans)()
+	if n := p.Workspace.Bytes; n > 0 { // the product's own: what anyone keeps there is lost
+		C.memset(host(p.Workspace.At), 0xff, C.size_t(min(n, 4096)))
+		C.memset(host(p.Workspace.At+cuda.Pointer(n-1)), 0xff, 1)
+	}
 	C.emu_gemm(C.int(p.M), C.int(p.N), C.int(p.K), C.float(p.Alpha), host(p.A.At), bf16(p.A), C.int64_t(p.A.LD), flag(p.A.Trans),
 		host(p.B.At), bf16(p.B), C.int64_t(p.B.LD), flag(p.B.Trans), host(p.C.At), C.int64_t(p.C.LD), host(p.D.At), bf16(p.D), C.int64_t(p.D.LD))
 	return nil

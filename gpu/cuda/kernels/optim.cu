@@ -26,16 +26,30 @@ struct Tensor {
   void *w;
   const void *g;
   float *master, *m, *v;
-  const float *hyper; // learning rate, 1-β1^t, 1-β2^t
+  const float *hyper; // learning rate, 1-β1^t, 1-β2^t, seed
   int64_t n, first;
 };
 struct Tensors {
   Tensor at[32];
 };
 
+// Rounds to nearest even, or at random by splitmix64 of the update's seed and the element, right in the mean.
+template <class T> DEVICE T rounded(float x, const float *, int64_t, T *) { return narrow<T>(x); }
+struct Stochastic;
+DEVICE bf16 rounded(float x, const float *hyper, int64_t e, Stochastic *) {
+  if (x != x) return narrow<bf16>(x);
+  unsigned long long z = ((unsigned long long)hyper[3] << 40) + (unsigned long long)e + 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  z ^= z >> 31;
+  bf16 y;
+  y.x = (uint16_t)((__float_as_uint(x) + (uint32_t)(z >> 48)) >> 16);
+  return y;
+}
+
 // g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w -= lr (wd w + (m/bc1)/(sqrt(v/bc2)+eps)), on the
 // fp32 master where there is one.
-template <class T, bool MASTER>
+template <class T, bool MASTER, class ROUND = T>
 DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, const Tensors &all) {
   float k = *coef;
   if (!(fabsf(k) < INFINITY)) return;
@@ -53,7 +67,7 @@ DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, floa
     t.v[e] = v;
     x = x - lr * decay * x - lr * (m / bc1) / (sqrtf(v / bc2) + eps);
     if (MASTER) t.master[e] = x;
-    w[e] = narrow<T>(x);
+    w[e] = rounded(x, t.hyper, e, (ROUND *)0);
   }
 }
 
@@ -63,3 +77,5 @@ DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, floa
   EXPORT(adamw_master_##S, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
          adamw<T, true>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))
 EACH_TYPE(ADAMW)
+EXPORT(adamw_stochastic, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
+       adamw<bf16, false, Stochastic>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))

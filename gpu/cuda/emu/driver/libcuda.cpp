@@ -198,7 +198,8 @@ API int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a, voi
   const uint64_t *r = (const uint64_t *)algo;
   uint64_t m = x.transA ? A.cols : A.rows, k = x.transA ? A.rows : A.cols, n = x.transB ? B.rows : B.cols;
   if (k != (x.transB ? B.cols : B.rows) || D.rows != m || D.cols != n || C.rows != m || C.cols != n || A.bf16 != B.bf16 || C.bf16 != D.bf16) return 7;
-  if (((uint64_t)a % r[0]) || ((uint64_t)b % r[1]) || ((uint64_t)c % r[2]) || ((uint64_t)d % r[3]) || bytes != r[4] || !inside((uint64_t)workspace, bytes)) return 7;
+  if (((uint64_t)a % r[0]) || ((uint64_t)b % r[1]) || ((uint64_t)c % r[2]) || ((uint64_t)d % r[3]) || bytes != r[4] || (bytes && !inside((uint64_t)workspace, bytes))) return 7;
+  if (bytes) memset(workspace, 0xff, bytes < 4096 ? bytes : 4096); // it is the product's, and holds nothing of anyone's
   float al = *(const float *)alpha, be = *(const float *)beta;
   if (be != 0 && be != 1) return 7;
   // D, column-major, is the row-major transpose: Dᵀ [n,m] = op(B)ᵀ [n,k] op(A)ᵀ [k,m].

@@ -1,0 +1,57 @@
+package gputest
+
+import (
+	"bytes"
+	"math"
+	"testing"
+
+	"stepflow/gpu"
+)
+
+// stochastic holds a device to what stochastic rounding is for: a weight of 1 that decays to 0.999, which
+// bf16 has not, becomes one of its neighbours, 0.999 in the mean; the draws depend on the seed and on nothing else.
+func stochastic(t *testing.T, open func() gpu.Device) {
+	const n = 1 << 16
+	w, m, one := gpu.Type{Shape: gpu.Shape{n}, DType: gpu.BF16}, gpu.Type{Shape: gpu.Shape{n}, DType: gpu.F32}, gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32}
+	c := Case{Kernel: "adamw_stochastic", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
+		In: []gpu.Type{w, w, m, m, one, {Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}}}
+	d := open()
+	defer d.Close()
+	p, err := Program(c, d.Caps(), nil)
+	check(t, err)
+	update := func(seed float32) []byte {
+		l, err := d.Load(p)
+		check(t, err)
+		defer l.Close()
+		ones := make([]float32, n)
+		for i := range ones {
+			ones[i] = 1
+		}
+		in := p.Launches[0].In
+		check(t, l.CopyIn(in[0], gpu.Float32Bytes(ones, gpu.BF16)))
+		check(t, l.CopyIn(in[3], gpu.Float32Bytes(ones, gpu.F32)))
+		check(t, l.CopyIn(in[4], gpu.Float32Bytes(ones[:1], gpu.F32)))
+		check(t, l.CopyIn(in[5], gpu.Float32Bytes([]float32{0.01, 1, 1, seed}, gpu.F32)))
+		check(t, l.Run(0, 1, false))
+		got := make([]byte, w.Bytes())
+		check(t, l.CopyOut(got, p.Launches[0].Out[0]))
+		return got
+	}
+	a := update(16777215)
+	if !bytes.Equal(a, update(16777215)) {
+		t.Error("the same seed rounds differently")
+	}
+	if bytes.Equal(a, update(16777214)) {
+		t.Error("another seed rounds the same")
+	}
+	var mean float64
+	for _, x := range gpu.BytesFloat32(a, gpu.BF16) {
+		if x != 1 && x != 1-1./256 {
+			t.Fatalf("0.999 became %v", x)
+		}
+		mean += float64(x) / n
+	}
+	if sigma := 1. / 256 * 0.5 / math.Sqrt(n); math.Abs(mean-0.999) > 6*sigma {
+		t.Errorf("0.999 became %v in the mean, %v standard deviations away", mean, (mean-0.999)/sigma)
+	}
+}
