@@ -14,7 +14,7 @@ import (
 // may lists what each package may import of ours; imports point down only.
 var may = map[string]string{
 	"cmd/stepflow":       "*",
-	"runtime":            "dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime":            "dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/checkpoint": "gpu ops runtime/durable",
 	"runtime/state":      "dsl/addr runtime/durable",
 	"runtime/metrics":    "runtime/durable",
@@ -27,8 +27,9 @@ var may = map[string]string{
 	"ops/growth":         "ops",
 	"dsl":                "dsl/addr",
 	"dsl/addr":           "",
-	"fineweb":            "fineweb/tokenizer fineweb/web",
+	"fineweb":            "fineweb/tokenizer fineweb/web fineweb/hub",
 	"fineweb/web":        "",
+	"fineweb/hub":        "fineweb/web",
 	"fineweb/tokenizer":  "",
 	"gpu":                "",
 	"gpu/ref":            "gpu",

@@ -38,7 +38,7 @@ func Open(s Source) (*Corpus, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s, files: files}
+	c := &Corpus{source: s.pinned(files), files: files}
 	var errs []error
 	for i, f := range files {
 		sh, err := open(&c.source, f)
@@ -67,6 +67,9 @@ func Open(s Source) (*Corpus, error) {
 	}
 	return c, nil
 }
+
+// Source is what was opened, with the hub's files at their commits: it opens the same files again.
+func (c *Corpus) Source() Source { return c.source }
 
 // Files lists the files of the corpus.
 func (c *Corpus) Files() []string { return c.files }

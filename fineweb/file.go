@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"stepflow/fineweb/hub"
 	"stepflow/fineweb/web"
 )
 
@@ -28,10 +29,17 @@ type local struct {
 
 func (l local) Size() int64 { return l.size }
 
-// openFile opens a path or an address.
+// openFile opens a path or an address; what the hub's cache has is read from there.
 func openFile(name string) (file, error) {
-	if web.Is(name) {
-		return client.Open(name)
+	switch {
+	case web.Is(name):
+		return client.Open(name, nil)
+	case hub.Is(name):
+		cached := hub.Cached(name)
+		if cached == "" {
+			return hub.Open(client, name)
+		}
+		name = cached
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -47,15 +55,19 @@ func openFile(name string) (file, error) {
 
 // base is the last part of a path or an address.
 func base(name string) string {
-	if web.Is(name) {
+	if web.Is(name) || hub.Is(name) {
 		return path.Base(name)
 	}
 	return filepath.Base(name)
 }
 
-// identify adds what tells a file from others, and from what it was: of files on the web the server's
-// word for it; of others the whole contents up to 64 MiB, of larger ones the first and last MiB, size and time.
+// identify adds what tells a file from others, and from what it was: of files on the hub their address, which
+// holds a commit; of others on the web the server's word for it; of files on disk the whole contents up to 64 MiB, of larger ones the first and last MiB, size and time.
 func identify(h hash.Hash, name string) error {
+	if hub.Is(name) {
+		fmt.Fprintln(h, name)
+		return nil
+	}
 	f, err := openFile(name)
 	if err != nil {
 		return err

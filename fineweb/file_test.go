@@ -65,7 +65,7 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 		}
 	}
 	s := source(dir)
-	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "hf://datasets/a/b": "only https://"} {
+	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "s3://a/b": "only https://"} {
 		s.Patterns = []string{address}
 		if _, err := Open(s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v", address, err)

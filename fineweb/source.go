@@ -12,9 +12,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
+	"stepflow/fineweb/hub"
 	"stepflow/fineweb/web"
 )
 
@@ -49,10 +51,12 @@ const (
 )
 
 // ErrRemote says that a source lies on a network this build does not read.
-var ErrRemote = errors.New("of remote sources only https:// addresses of files are read yet: download the files and give their path")
+var ErrRemote = errors.New("of remote sources only https:// and hf:// addresses are read yet: download the files and give their path")
 
 // IsRemote tells whether a pattern is an address that can't be read.
-func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") && !web.Is(pattern) }
+func IsRemote(pattern string) bool {
+	return strings.Contains(pattern, "://") && !web.Is(pattern) && !hub.Is(pattern)
+}
 
 // document is one row as read.
 type document struct {
@@ -95,6 +99,22 @@ func (s *Source) Files() ([]string, error) {
 			}
 			continue
 		}
+		if hub.Is(p) {
+			list := []string{p}
+			if !hub.Pinned(p) {
+				var err error
+				if list, err = hub.List(client, p); err != nil {
+					return nil, err
+				}
+			}
+			for _, f := range list {
+				if !seen[f] {
+					seen[f] = true
+					files = append(files, f)
+				}
+			}
+			continue
+		}
 		full := p
 		if !filepath.IsAbs(full) {
 			full = filepath.Join(s.Dir, full)
@@ -121,6 +141,18 @@ func (s *Source) Files() ([]string, error) {
 	}
 	sort.Strings(files)
 	return files, nil
+}
+
+// pinned is the source with its patterns on the hub replaced by the files they matched.
+func (s Source) pinned(files []string) Source {
+	patterns := slices.DeleteFunc(slices.Clone(s.Patterns), hub.Is)
+	for _, f := range files {
+		if hub.Is(f) {
+			patterns = append(patterns, f)
+		}
+	}
+	s.Patterns = patterns
+	return s
 }
 
 // Identity is a hash of the files' names, sizes and contents' ends, or of what a server calls their

@@ -14,6 +14,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
+	"stepflow/fineweb/hub"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/ops"
 	"stepflow/ops/llama"
@@ -64,7 +65,7 @@ func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 	}
 	if node.Remote {
 		node.Identity = strings.Join(s.Patterns, " ")
-		a.Warnings = append(a.Warnings, "the data lie on a network and are not looked at by plan; this stepflow cannot read them yet, but for https:// addresses of files")
+		a.Warnings = append(a.Warnings, "the data lie on a network and are not looked at by plan; this stepflow reads https:// and hf:// only")
 		return known, nil
 	}
 	c, err := fineweb.Open(s)
@@ -72,7 +73,7 @@ func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 		return nil, problem(d, "source", "Unreadable data", err)
 	}
 	defer c.Close()
-	node.Rows, node.Files = c.Rows, c.Files()
+	node.Source, node.Rows, node.Files = c.Source(), c.Rows, c.Files()
 	if node.Identity, err = fineweb.Identity(node.Files); err != nil {
 		return nil, problem(d, "source", "Unreadable data", err)
 	}
@@ -192,39 +193,19 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 // modelFolder resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
 // Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
 func (p *planner) modelFolder(from string) (string, error) {
-	repo, ok := strings.CutPrefix(from, "hf://")
-	if !ok {
+	if !hub.Is(from) {
 		if strings.Contains(from, "://") {
 			return "", fmt.Errorf("%s cannot be fetched: give a folder, or hf://ORG/NAME of a model that was downloaded", from)
 		}
 		return p.relative(from), nil
 	}
-	repo, revision, _ := strings.Cut(strings.TrimPrefix(repo, "models/"), "@")
-	if revision == "" {
-		revision = "main"
+	repo, _, err := hub.Parse(from)
+	if err != nil {
+		return "", err
 	}
-	cache := os.Getenv("HF_HUB_CACHE")
-	if home := os.Getenv("HF_HOME"); cache == "" && home != "" {
-		cache = filepath.Join(home, "hub")
-	}
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "huggingface", "hub")
-	}
-	dir := filepath.Join(cache, "models--"+strings.ReplaceAll(repo, "/", "--"))
-	commit := revision
-	if b, err := os.ReadFile(filepath.Join(dir, "refs", revision)); err == nil {
-		commit = strings.TrimSpace(string(b))
-	}
-	folder := filepath.Join(dir, "snapshots", commit)
-	if !filepath.IsLocal(commit) {
-		return "", fmt.Errorf("%s names no revision", from)
-	}
-	if _, err := os.Stat(folder); err != nil {
-		return "", fmt.Errorf("%s is not in the cache %s, and this stepflow does not download: run \"hf download %s\", or give a folder", from, cache, repo)
+	folder, err := repo.Folder()
+	if err != nil {
+		return "", fmt.Errorf("%s is not in the cache (%w), and models are not downloaded: run \"hf download %s\", or give a folder", from, err, repo.Name)
 	}
 	return folder, nil
 }

@@ -31,6 +31,7 @@ type Client struct {
 type File struct {
 	client   *Client
 	url      *url.URL
+	header   http.Header
 	size     int64
 	tag      string // the entity tag, where the server gives a strong one
 	modified string // Last-Modified, where there is no tag
@@ -56,13 +57,14 @@ func Is(path string) bool {
 	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
 }
 
-// Open asks for a file's size and version.
-func (c *Client) Open(address string) (*File, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%q is no address", address)
+// Open asks for a file's size and version. The header, which may be nil, goes with every request, but not to
+// another host that the server sends on to.
+func (c *Client) Open(address string, header http.Header) (*File, error) {
+	u, err := parse(address)
+	if err != nil {
+		return nil, err
 	}
-	f := &File{client: c, url: u, size: -1}
+	f := &File{client: c, url: u, header: header, size: -1}
 	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
 		return nil, err
 	}
@@ -121,26 +123,64 @@ func (f *File) block(at int64) ([]byte, error) {
 	return data, nil
 }
 
-// fetch asks for a range until it is there, the budget is spent, or asking again is of no use.
-func (f *File) fetch(at, n int64) ([]byte, error) {
-	c := f.client
+// fetch asks for a range until it is there.
+func (f *File) fetch(at, n int64) (b []byte, err error) {
+	err = f.client.retry(f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1), func() (after time.Duration, err error) {
+		b, after, err = f.request(at, n)
+		return after, err
+	})
+	return b, err
+}
+
+// Get reads a small answer whole, up to 64 MiB, with its header.
+func (c *Client) Get(address string, header http.Header) (body []byte, answer http.Header, err error) {
+	u, err := parse(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = c.retry(u, "its answer", func() (time.Duration, error) {
+		r, done, after, err := c.ask(u, header)
+		if err != nil {
+			return after, err
+		}
+		defer done()
+		if r.StatusCode != http.StatusOK {
+			return 0, permanent{fmt.Errorf("the server answers %s", r.Status)}
+		}
+		answer = r.Header
+		body, err = io.ReadAll(io.LimitReader(r.Body, 64<<20))
+		return 0, err
+	})
+	return body, answer, err
+}
+
+func parse(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%q is no address", address)
+	}
+	return u, nil
+}
+
+// retry calls f until it succeeds, the budget is spent, or calling again is of no use.
+func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, err error)) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
 	start := time.Now()
 	for try := 1; ; try++ {
-		b, after, err := f.request(at, n)
+		after, err := f()
 		if err == nil {
-			return b, nil
+			return nil
 		}
 		var final permanent
 		if errors.As(err, &final) {
-			return nil, fmt.Errorf("%s: %w", f.url.Redacted(), final.error)
+			return fmt.Errorf("%s: %w", u.Redacted(), final.error)
 		}
 		// Exponential, with jitter so that clients do not come back together; longer where the server says so.
 		pause := max(after, wait/2+rand.N(wait))
 		wait = min(2*wait, longest)
 		if time.Since(start)+pause > budget {
-			return nil, fmt.Errorf("%s: bytes %d to %d: %w; asked %d times in %s", f.url.Redacted(), at, at+n-1, err, try, time.Since(start).Round(time.Millisecond))
+			return fmt.Errorf("%s: %s: %w; asked %d times in %s", u.Redacted(), what, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		time.Sleep(pause)
 	}
@@ -160,50 +200,80 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// request asks once. after is how long the server wants to be left alone.
-func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), or(f.client.Timeout, time.Minute))
-	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url.String(), nil)
+// ErrDenied tells that a server wants credentials, other ones, or does not show that a file is there.
+var ErrDenied = errors.New("the file needs credentials, or is not there")
+
+// ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
+// how long the server wants to be left alone.
+func (c *Client) ask(u *url.URL, header http.Header) (r *http.Response, done func(), after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), or(c.Timeout, time.Minute))
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, 0, permanent{err}
+		return nil, nil, 0, permanent{err}
 	}
-	q.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+n-1))
-	q.Header.Set("Accept-Encoding", "identity") // ranges of the bytes as they lie
-	if f.tag != "" {
-		q.Header.Set("If-Match", f.tag)
-	} else if f.modified != "" {
-		q.Header.Set("If-Unmodified-Since", f.modified)
+	if header != nil {
+		q.Header = header.Clone()
 	}
-	h := f.client.HTTP
+	h := c.HTTP
 	if h == nil {
 		h = http.DefaultClient
 	}
-	r, err := h.Do(q)
-	if err != nil {
+	if r, err = h.Do(q); err != nil {
 		var u *url.Error // its text holds the address, with what may be secret in it
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
-	defer r.Body.Close()
+	done = func() {
+		r.Body.Close()
+		cancel()
+	}
+	switch code := r.StatusCode; {
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		after, err = retryAfter(r.Header.Get("Retry-After")), errors.New("the server answers "+r.Status)
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		err = permanent{fmt.Errorf("the server answers %s: %w", r.Status, ErrDenied)}
+	}
+	if err != nil {
+		r.Body.Close()
+	}
+	return r, done, after, err
+}
+
+// request asks for a range once.
+func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
+	header := http.Header{}
+	if f.header != nil {
+		header = f.header.Clone()
+	}
+	header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+n-1))
+	header.Set("Accept-Encoding", "identity") // ranges of the bytes as they lie
+	if f.tag != "" {
+		header.Set("If-Match", f.tag)
+	} else if f.modified != "" {
+		header.Set("If-Unmodified-Since", f.modified)
+	}
+	r, done, after, err := f.client.ask(f.url, header)
+	if err != nil {
+		return nil, after, err
+	}
+	defer done()
 	switch code := r.StatusCode; {
 	case code == http.StatusPartialContent:
-	case code == http.StatusRequestedRangeNotSatisfiable && at == 0 && f.size < 0: // an empty file has no first byte
-		f.size = 0
-		return nil, 0, permanent{errEmpty}
-	case code == http.StatusOK && r.ContentLength == 0 && f.size < 0:
+	case code == http.StatusRequestedRangeNotSatisfiable && at == 0 && f.size < 0, // an empty file has no first byte
+		code == http.StatusOK && r.ContentLength == 0 && f.size < 0:
 		f.size = 0
 		return nil, 0, permanent{errEmpty}
 	case code == http.StatusOK:
 		return nil, 0, permanent{errors.New("the server sends the whole file where a range was asked for: download it and give its path")}
 	case code == http.StatusPreconditionFailed:
 		return nil, 0, permanent{ErrChanged}
-	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
-		return nil, retryAfter(r.Header.Get("Retry-After")), errors.New("the server answers " + r.Status)
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return nil, 0, permanent{fmt.Errorf("the server answers %s: the file needs credentials, or is not there", r.Status)}
 	default:
 		return nil, 0, permanent{fmt.Errorf("the server answers %s", r.Status)}
 	}

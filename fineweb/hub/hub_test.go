@@ -1,0 +1,186 @@
+package hub
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"stepflow/fineweb/web"
+)
+
+const sha = "0123456789abcdef0123456789abcdef01234567"
+
+// hub serves a repository of files, two a page, to whoever has the token; files come from another host, as the
+// hub's do.
+func hub(t *testing.T, files map[string]string) {
+	t.Helper()
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Authorization") != "" {
+			t.Error("the store got the token")
+		}
+		w.Header().Set("ETag", `"x"`)
+		http.ServeContent(w, q, "", time.Time{}, strings.NewReader(files[strings.TrimPrefix(q.URL.Path, "/")]))
+	}))
+	t.Cleanup(store.Close)
+	other := strings.Replace(store.URL, "127.0.0.1", "localhost", 1)
+	var names []string
+	for n := range files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	var s *httptest.Server
+	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Authorization") != "Bearer t0ken" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		switch p := q.URL.Path; {
+		case p == "/api/datasets/a/b/revision/main" || p == "/api/datasets/a/b/revision/refs/pr/1":
+			json.NewEncoder(w).Encode(map[string]string{"sha": sha})
+		case strings.HasPrefix(p, "/api/datasets/a/b/tree/"+sha):
+			dir := strings.TrimPrefix(strings.TrimPrefix(p, "/api/datasets/a/b/tree/"+sha), "/")
+			var in []map[string]any
+			for _, n := range names {
+				if dir == "" || strings.HasPrefix(n, dir+"/") {
+					in = append(in, map[string]any{"type": "file", "path": n, "size": len(files[n])})
+				}
+			}
+			in = append(in, map[string]any{"type": "directory", "path": "sub"})
+			from := 0
+			fmt.Sscan(q.URL.Query().Get("cursor"), &from)
+			to := min(from+2, len(in))
+			if to < len(in) {
+				w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&cursor=%d>; rel="next"`, s.URL, p, to))
+			}
+			json.NewEncoder(w).Encode(in[from:to])
+		case strings.HasPrefix(p, "/datasets/a/b/resolve/"+sha+"/"):
+			http.Redirect(w, q, other+"/"+strings.TrimPrefix(p, "/datasets/a/b/resolve/"+sha+"/"), http.StatusFound)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(s.Close)
+	t.Setenv("HF_ENDPOINT", s.URL+"/")
+	t.Setenv("HF_HOME", t.TempDir())
+	t.Setenv("HF_HUB_CACHE", "")
+	t.Setenv("HF_HUB_OFFLINE", "")
+	t.Setenv("HF_TOKEN", "t0ken")
+}
+
+var repository = map[string]string{"README.md": "hello", "sample/10BT/000.parquet": "first", "sample/10BT/001.parquet": "second", "sample/10BT/001.txt": "no", "sample/100BT/000.parquet": "no"}
+
+func TestListAndOpen(t *testing.T) {
+	hub(t, repository)
+	c := &web.Client{}
+	for _, address := range []string{"hf://datasets/a/b/sample/10BT/*.parquet", "hf://datasets/a/b@" + sha + "/sample/10?T/*.parquet"} {
+		list, err := List(c, address)
+		want := []string{"hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet"}
+		if err != nil || !slices.Equal(list, want) {
+			t.Fatalf("%s: %v, %v", address, list, err)
+		}
+		f, err := Open(c, list[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size())); err != nil || string(b) != "second" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	// The token may lie in the file that the hub's tools write.
+	t.Setenv("HF_TOKEN", "")
+	if err := os.WriteFile(filepath.Join(os.Getenv("HF_HOME"), "token"), []byte("t0ken\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := List(c, "hf://datasets/a/b/*"); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	hub(t, repository)
+	c := &web.Client{}
+	for address, want := range map[string]string{
+		"hf://datasets/a/b/none/*.parquet": "matches none of the files at revision " + sha,
+		"hf://datasets/a/none/*.parquet":   "404",
+		"hf://datasets/a":                  "write hf://datasets/ORG/NAME/PATH",
+		"hf://datasets/a/b":                "names no file",
+		"hf://datasets/a/b@/x":             "names no revision",
+		"hf://datasets/a/b/../../x":        "names no revision or path",
+		"hf://datasets/a/b/[":              "syntax error",
+	} {
+		if _, err := List(c, address); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", address, err, want)
+		}
+	}
+	t.Setenv("HF_TOKEN", "wrong")
+	_, err := List(c, "hf://datasets/a/b/*.md")
+	if err == nil || !strings.Contains(err.Error(), "accept its terms") || !strings.Contains(err.Error(), "HF_TOKEN") || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("a gated repository: %v", err)
+	}
+}
+
+// What Hugging Face's tools downloaded is used, offline too.
+func TestCache(t *testing.T) {
+	hub(t, repository)
+	dir := filepath.Join(os.Getenv("HF_HOME"), "hub", "datasets--a--b")
+	file := filepath.Join(dir, "snapshots", sha, "sample", "10BT", "000.parquet")
+	for name, text := range map[string]string{file: "cached", filepath.Join(dir, "refs", "main"): sha} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := List(&web.Client{}, "hf://datasets/a/b/sample/10BT/*.parquet")
+	if err != nil || len(list) != 2 || Cached(list[0]) != file || Cached(list[1]) != "" {
+		t.Fatalf("%v, %v: %q", list, err, Cached(list[0]))
+	}
+	t.Setenv("HF_HUB_OFFLINE", "1")
+	offline, err := List(nil, "hf://datasets/a/b/sample/10BT/*.parquet")
+	if err != nil || !slices.Equal(offline, list[:1]) {
+		t.Errorf("offline: %v, %v", offline, err)
+	}
+	if _, err := Open(nil, list[1]); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+		t.Errorf("offline, not cached: %v", err)
+	}
+	if _, err := List(nil, "hf://datasets/a/c/*"); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+		t.Errorf("offline, no repository: %v", err)
+	}
+}
+
+func TestFollowing(t *testing.T) {
+	t.Setenv("HF_ENDPOINT", "https://hub.example")
+	if _, err := following(`<https://elsewhere.example/x>; rel="next"`); err == nil {
+		t.Error("the token would go to another host")
+	}
+	if next, err := following(`<https://hub.example/p>; rel="prev", <https://hub.example/n>; rel="next"`); err != nil || next != "https://hub.example/n" {
+		t.Errorf("%q, %v", next, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("hf://datasets/a/b@main/x/*.parquet")
+	f.Add("hf://a/b")
+	f.Fuzz(func(t *testing.T, s string) {
+		r, file, err := Parse(s)
+		if err != nil {
+			return
+		}
+		if again, f2, err := Parse(r.Address(file)); err != nil || again != r || f2 != file {
+			t.Errorf("%q: %+v %q became %+v %q, %v", s, r, file, again, f2, err)
+		}
+		if bytes.Contains([]byte(filepath.Join("cache", r.Name)), []byte("..")) && !strings.Contains(s, "..") {
+			t.Errorf("%q leaves its folder", s)
+		}
+	})
+}
