@@ -13,7 +13,7 @@ var Kinds = []Kind{
 	{Name: "data", Types: []string{"fineweb_edu", "parquet", "jsonl", "text"}, Lazy: true,
 		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
 		Attrs: []Attr{
-			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files and `hf://datasets/ORG/NAME[@REVISION]/GLOB` are read by ranges. `s3://` and `gs://` addresses can be planned; reading them is not implemented yet."},
+			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
 			{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field that holds the document."},
 			{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field with a stable id; where there is none, a hash of the text serves."},
 			{Name: "separator", Type: cty.String, Default: str(""), Only: []string{"text"}, Doc: "What stands between documents; empty makes each file one document."},

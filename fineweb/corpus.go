@@ -1,25 +1,36 @@
 package fineweb
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"unicode/utf8"
+
+	"stepflow/fineweb/web"
 )
 
 // Corpus is an opened source. It is not safe for concurrent use; open one a goroutine.
 type Corpus struct {
 	source  Source
 	files   []string
+	list    []web.Entry
+	opened  []file // nil for one passed over
 	shards  []shard
-	groups  []groupRef
+	groups  [][]piece // of each row group, in order of files
 	Rows    int64
 	Skipped int64 // documents and whole row groups passed over by on_error = "skip"
 }
 
-type groupRef struct {
-	file, group int
-	rows        int64
+// pieceRows bounds what is read at a time: a row group of more rows is read, and its rows put in order, in
+// pieces. So memory is bounded by this many documents, and a page and a dictionary a column.
+const pieceRows = 4096
+
+// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces.
+type piece struct {
+	file, group, number int
+	from, rows          int64
 }
 
 // Open lists the files and reads their structure; no documents yet.
@@ -34,45 +45,81 @@ func Open(s Source) (*Corpus, error) {
 	if open == nil {
 		return nil, fmt.Errorf("no data format %q", s.Format)
 	}
-	files, err := s.Files()
+	list, err := s.list()
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s.pinned(files), files: files}
-	var errs []error
-	for i, f := range files {
-		sh, err := open(&c.source, f)
+	c := &Corpus{source: s, list: list, opened: make([]file, len(list))}
+	for _, e := range list {
+		c.files = append(c.files, e.Address)
+	}
+	shards, errs := openAll(c.files, func(i int) (shard, error) {
+		f, err := c.source.openFile(c.files[i])
 		if err != nil {
-			if s.SkipErrors {
-				c.Skipped++
-				c.shards = append(c.shards, nil)
-				continue
-			}
-			errs = append(errs, fmt.Errorf("%s: %w", f, err))
+			return nil, err
+		}
+		sh, err := open(&c.source, f, c.files[i])
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		c.opened[i] = f
+		return sh, nil
+	})
+	c.shards = shards
+	var bad []error
+	number := 0
+	for i, sh := range shards {
+		if errs[i] != nil && s.SkipErrors && !errors.Is(errs[i], ErrUnreachable) {
+			c.Skipped++
 			continue
 		}
-		c.shards = append(c.shards, sh)
+		if errs[i] != nil {
+			bad = append(bad, fmt.Errorf("%s: %w", c.files[i], errs[i]))
+			continue
+		}
 		for g, n := range sh.groups() {
-			c.groups = append(c.groups, groupRef{i, g, n})
+			var pieces []piece
+			for from := int64(0); from < n || from == 0; from += pieceRows {
+				pieces = append(pieces, piece{i, g, number, from, min(pieceRows, n-from)})
+				number++
+			}
+			c.groups = append(c.groups, pieces)
 			c.Rows += n
 		}
 	}
-	if len(errs) > 0 {
+	if len(bad) > 0 {
 		c.Close()
-		return nil, errors.Join(errs...)
+		return nil, errors.Join(bad...)
 	}
 	if c.Rows == 0 {
 		c.Close()
 		return nil, fmt.Errorf("%v hold no rows", s.Patterns)
 	}
+	c.source = s.pinned(c.files)
 	return c, nil
 }
 
-// Source is what was opened, with the hub's files at their commits: it opens the same files again.
+// Source is what was opened, with remote files by name, and the hub's at their commits: it opens the same files
+// again, however long their servers take.
 func (c *Corpus) Source() Source { return c.source }
 
 // Files lists the files of the corpus.
 func (c *Corpus) Files() []string { return c.files }
+
+// Identity is a hash of the files' names and of what tells them from what they were: it changes when the data do.
+func (c *Corpus) Identity() (string, error) {
+	h := sha256.New()
+	for i, f := range c.opened {
+		if f == nil {
+			continue
+		}
+		if err := identify(h, c.list[i], f); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
 
 // Groups is the number of row groups.
 func (c *Corpus) Groups() int { return len(c.groups) }
@@ -122,22 +169,29 @@ func (c *Corpus) order(n int, epoch int64, what uint64) []int {
 	return rand.New(rand.NewPCG(c.source.Seed^uint64(epoch)*0x9e3779b97f4a7c15, what)).Perm(n)
 }
 
-// group reads a row group, counting it as skipped if it is damaged and that is allowed.
-func (c *Corpus) group(i int) ([]document, error) {
-	ref := c.groups[i]
-	docs, err := c.shards[ref.file].read(ref.group)
+// pieces are those of an epoch: row groups in its order, each from its first row to its last.
+func (c *Corpus) pieces(epoch int64) (all []piece) {
+	for _, g := range c.order(len(c.groups), epoch, 0) {
+		all = append(all, c.groups[g]...)
+	}
+	return all
+}
+
+// read reads a piece, counting it as skipped if it is damaged and that is allowed.
+func (c *Corpus) read(p piece) ([]document, error) {
+	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
 	if err != nil {
-		if c.source.SkipErrors {
-			c.Skipped += ref.rows
+		if c.source.SkipErrors && !errors.Is(err, ErrUnreachable) {
+			c.Skipped += p.rows
 			return nil, nil
 		}
-		return nil, &BadDocument{c.files[ref.file], ref.group, -1, err}
+		return nil, &BadDocument{c.files[p.file], p.group, -1, err}
 	}
 	return docs, nil
 }
 
 // check tells whether a document belongs to the split and is sound; ok is false where it is left out.
-func (c *Corpus) check(d *document, split Split, group, row int) (ok bool, err error) {
+func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err error) {
 	if d.drop || c.source.held(d.id) != (split == Validation) {
 		return false, nil
 	}
@@ -153,24 +207,25 @@ func (c *Corpus) check(d *document, split Split, group, row int) (ok bool, err e
 		c.Skipped++
 		return false, nil
 	}
-	ref := c.groups[group]
-	return false, &BadDocument{c.files[ref.file], ref.group, row, err}
+	return false, &BadDocument{c.files[p.file], p.group, int(p.from) + row, err}
 }
 
 // Texts visits the documents of a split in file order until visit returns false.
 func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
-	for g := range c.groups {
-		docs, err := c.group(g)
-		if err != nil {
-			return err
-		}
-		for r := range docs {
-			ok, err := c.check(&docs[r], split, g, r)
+	for _, group := range c.groups {
+		for _, p := range group {
+			docs, err := c.read(p)
 			if err != nil {
 				return err
 			}
-			if ok && !visit(docs[r].text) {
-				return nil
+			for r := range docs {
+				ok, err := c.check(&docs[r], split, p, r)
+				if err != nil {
+					return err
+				}
+				if ok && !visit(docs[r].text) {
+					return nil
+				}
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package fineweb
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
@@ -8,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 
-	"stepflow/fineweb/hub"
 	"stepflow/fineweb/web"
 )
 
@@ -19,9 +20,6 @@ type file interface {
 	Size() int64
 }
 
-// client reads what lies on the web.
-var client = &web.Client{}
-
 type local struct {
 	*os.File
 	size int64
@@ -29,18 +27,19 @@ type local struct {
 
 func (l local) Size() int64 { return l.size }
 
-// openFile opens a path or an address; what the hub's cache has is read from there.
-func openFile(name string) (file, error) {
-	switch {
-	case web.Is(name):
-		return client.Open(name, nil)
-	case hub.Is(name):
-		cached := hub.Cached(name)
-		if cached == "" {
-			return hub.Open(client, name)
-		}
-		name = cached
+// openFile opens a path or an address.
+func (s *Source) openFile(name string) (file, error) {
+	place, remote, err := schemeOf(name)
+	if err != nil {
+		return nil, err
 	}
+	if remote {
+		return place.open(s.client(), name)
+	}
+	return openLocal(name)
+}
+
+func openLocal(name string) (file, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -55,25 +54,38 @@ func openFile(name string) (file, error) {
 
 // base is the last part of a path or an address.
 func base(name string) string {
-	if web.Is(name) || hub.Is(name) {
+	if IsRemote(name) {
 		return path.Base(name)
 	}
 	return filepath.Base(name)
 }
 
-// identify adds what tells a file from others, and from what it was: of files on the hub their address, which
-// holds a commit; of others on the web the server's word for it; of files on disk the whole contents up to 64 MiB, of larger ones the first and last MiB, size and time.
-func identify(h hash.Hash, name string) error {
-	if hub.Is(name) {
-		fmt.Fprintln(h, name)
+// Identity is a hash of files' names and of what tells them from others, and from what they were: of files on
+// disk the whole contents up to 64 MiB, of larger ones the first and last MiB, size and time.
+func Identity(files []string) (string, error) {
+	h := sha256.New()
+	for _, name := range files {
+		f, err := openLocal(name)
+		if err != nil {
+			return "", err
+		}
+		err = identify(h, web.Entry{Address: name}, f)
+		f.Close()
+		if err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// identify adds what tells a file from others of its name: what the list or the server says, else what the disk holds.
+func identify(h hash.Hash, e web.Entry, f file) error {
+	name := base(e.Address)
+	if e.ID != "" {
+		fmt.Fprintf(h, "%s %s\n", name, e.ID)
 		return nil
 	}
-	f, err := openFile(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fmt.Fprintf(h, "%s %d\n", base(name), f.Size())
+	fmt.Fprintf(h, "%s %d\n", name, f.Size())
 	if w, ok := f.(*web.File); ok {
 		fmt.Fprintln(h, w.ID())
 		return nil

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -8,6 +9,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // Files on a web server give the batches that they give on disk, in every format.
@@ -47,11 +52,17 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 		if !reflect.DeepEqual(batches(names), batches(addresses)) {
 			t.Errorf("%s: other batches from the web", format)
 		}
-		id, err := Identity(addresses)
-		if err != nil {
-			t.Fatal(err)
+		identity := func() string {
+			s := source(dir)
+			s.Format, s.Patterns = format, addresses
+			id, err := open(t, s).Identity()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
 		}
-		if again, _ := Identity(addresses); again != id {
+		id := identity()
+		if identity() != id {
 			t.Errorf("%s: the identity changes by itself", format)
 		}
 		path := filepath.Join(dir, names[0])
@@ -59,16 +70,105 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, path, string(b)+" ")
-		if changed, _ := Identity(addresses); changed == id {
+		write(t, path, string(b))
+		os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)) // the server tells versions by it
+		if identity() == id {
 			t.Errorf("%s: the identity is that of before", format)
 		}
 	}
 	s := source(dir)
-	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "s3://a/b": "only https://"} {
+	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "gs://a/b": "AWS_ENDPOINT_URL=https://storage.googleapis.com", "ftp://a/b": "there is no ftp://"} {
 		s.Patterns = []string{address}
 		if _, err := Open(s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// A row group larger than a piece is read in pieces, from any row, with a page index and without; an epoch holds
+// each of its documents once, and a stream goes on from any position.
+func TestLargeRowGroup(t *testing.T) {
+	const n = 2*pieceRows + 777
+	all := rows(n)
+	indexed := filepath.Join(t.TempDir(), "indexed.parquet")
+	f, err := os.Create(indexed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := parquet.NewGenericWriter[Row](f, parquet.PageBufferSize(10_000), parquet.Compression(&zstd.Codec{}))
+	if _, err := w.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// The other file holds the same rows; pyarrow wrote it, large_string, one row group, no page index.
+	for _, path := range []string{indexed, "testdata/no_page_index.parquet"} {
+		s := source(".")
+		s.Format, s.Patterns, s.ValidationFraction = "parquet", []string{path}, 0
+		c := open(t, s)
+		if len(c.groups) != 1 || len(c.groups[0]) != 3 || c.Rows != n {
+			t.Fatalf("%d rows in %d groups", c.Rows, len(c.groups))
+		}
+		// From anywhere, in any order.
+		for _, from := range []int64{5000, 0, 1, n - 1, pieceRows, 9} {
+			k := min(int64(100), n-from)
+			docs, err := c.shards[0].read(0, from, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, d := range docs {
+				if want := all[from+int64(i)]; d.text != want.Text || d.id != want.ID {
+					t.Fatalf("row %d is %q, not %q", from+int64(i), d.id, want.ID)
+				}
+			}
+		}
+		st, err := c.Stream(Train, tok(t), 16, Cursor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		var cursors []Cursor
+		for st.read.Epoch == 0 && len(seen) < n {
+			cursors = append(cursors, st.read)
+			st.ids, st.parts = nil, nil
+			if err := st.document(); err != nil {
+				t.Fatal(err)
+			}
+			seen[st.docs[st.rows[st.parts[0].start.Row]].id]++
+		}
+		if len(seen) != n {
+			t.Errorf("an epoch holds %d of %d documents", len(seen), n)
+		}
+		for id, k := range seen {
+			if k != 1 {
+				t.Errorf("%s came %d times", id, k)
+			}
+		}
+		for _, at := range []int{1, pieceRows - 1, pieceRows, 2 * pieceRows, n - 3} {
+			a, err := open(t, s).Stream(Train, tok(t), 16, cursors[at])
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := open(t, s).Stream(Train, tok(t), 16, cursors[at-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.document(); err != nil {
+				t.Fatal(err)
+			}
+			b.drop(len(b.ids))
+			x, err := a.Next(2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := b.Next(2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(x.IDs, y.IDs) || x.Cursor != y.Cursor {
+				t.Errorf("position %+v gives another batch than reading up to it", cursors[at])
+			}
 		}
 	}
 }

@@ -119,14 +119,14 @@ func TestEpochHoldsEveryDocumentOnce(t *testing.T) {
 	var orders [3][]string
 	for st.read.Epoch < 3 {
 		e := st.read.Epoch
-		st.ids, st.pieces = nil, nil
+		st.ids, st.parts = nil, nil
 		if err := st.document(); err != nil {
 			t.Fatal(err)
 		}
 		if st.read.Epoch != e && st.read.Epoch == 3 {
 			break
 		}
-		at := st.pieces[0].start
+		at := st.parts[0].start
 		d := st.docs[st.rows[at.Row]]
 		if seen[at.Epoch] == nil {
 			seen[at.Epoch] = map[string]int{}
@@ -277,7 +277,7 @@ func TestBadInput(t *testing.T) {
 		"json field":     {map[string]string{"x.jsonl": "{\"body\":\"a\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"line 1", `"text"`}},
 		"zero bytes":     {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, row group 0, row 1", "empty"}},
 		"not utf-8":      {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}}, []string{"x.txt, row group 0, row 0", "UTF-8"}},
-		"remote":         {nil, Source{Format: "parquet", Patterns: []string{"hf://datasets/a/b/*.parquet"}}, []string{"hf://", "download"}},
+		"remote":         {nil, Source{Format: "parquet", Patterns: []string{"gs://a/b/*.parquet"}}, []string{"gs://", "AWS_ENDPOINT_URL"}},
 	} {
 		c.src.Dir = t.TempDir()
 		for f, s := range c.files {

@@ -23,11 +23,7 @@ type jsonlShard struct {
 }
 
 // openJSONL finds where each group of lines starts, in one pass.
-func openJSONL(s *Source, path string) (shard, error) {
-	f, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
+func openJSONL(s *Source, f file, _ string) (shard, error) {
 	j := &jsonlShard{source: s, file: f, starts: []int64{0}}
 	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, f.Size()), 1<<20)
 	var at, lines int64
@@ -46,7 +42,6 @@ func openJSONL(s *Source, path string) (shard, error) {
 			return j, nil
 		}
 		if err != nil && err != bufio.ErrBufferFull {
-			f.Close()
 			return nil, err
 		}
 	}
@@ -55,7 +50,8 @@ func openJSONL(s *Source, path string) (shard, error) {
 func (j *jsonlShard) groups() []int64 { return j.rows }
 func (j *jsonlShard) Close() error    { return j.file.Close() }
 
-func (j *jsonlShard) read(group int) ([]document, error) {
+// read reads a group whole: it is never larger than a piece.
+func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
 	sc := bufio.NewScanner(io.NewSectionReader(j.file, j.starts[group], j.starts[group+1]-j.starts[group]))
 	sc.Buffer(make([]byte, 0, 1<<16), maxLine)
 	docs := make([]document, 0, j.rows[group])
@@ -88,19 +84,20 @@ func (j *jsonlShard) read(group int) ([]document, error) {
 	if int64(len(docs)) != j.rows[group] {
 		return nil, fmt.Errorf("the file changed: %d lines where %d were", len(docs), j.rows[group])
 	}
-	return docs, nil
+	return docs[from : from+n], nil
 }
 
 // textShard is a plain file: one group whose documents stand between separators.
 type textShard struct {
 	source *Source
-	path   string
+	file   file
+	name   string
 	rows   int64
 }
 
-func openText(s *Source, path string) (shard, error) {
-	t := &textShard{source: s, path: path}
-	docs, err := t.read(0)
+func openText(s *Source, f file, name string) (shard, error) {
+	t := &textShard{source: s, file: f, name: name}
+	docs, err := t.documents()
 	if err != nil {
 		return nil, err
 	}
@@ -109,15 +106,21 @@ func openText(s *Source, path string) (shard, error) {
 }
 
 func (t *textShard) groups() []int64 { return []int64{t.rows} }
-func (t *textShard) Close() error    { return nil }
+func (t *textShard) Close() error    { return t.file.Close() }
 
-func (t *textShard) read(int) ([]document, error) {
-	f, err := openFile(t.path)
+func (t *textShard) read(_ int, from, n int64) ([]document, error) {
+	docs, err := t.documents()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	if int64(len(docs)) != t.rows {
+		return nil, fmt.Errorf("the file changed: %d documents where %d were", len(docs), t.rows)
+	}
+	return docs[from : from+n], nil
+}
+
+func (t *textShard) documents() ([]document, error) {
+	b, err := io.ReadAll(io.NewSectionReader(t.file, 0, t.file.Size()))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func (t *textShard) read(int) ([]document, error) {
 		if len(parts) > 1 && strings.TrimSpace(p) == "" {
 			continue
 		}
-		docs = append(docs, document{id: fmt.Sprintf("%s#%d", base(t.path), i), text: p})
+		docs = append(docs, document{id: fmt.Sprintf("%s#%d", base(t.name), i), text: p})
 	}
 	return docs, nil
 }

@@ -16,6 +16,10 @@ type parquetShard struct {
 	rows   []int64
 	cols   []column
 	hasID  bool
+
+	open  []*columnReader // of the group that is being read, beside cols
+	group int
+	next  int64 // row
 }
 
 // column is one that the run needs: where it is and what to do with a value.
@@ -26,17 +30,8 @@ type column struct {
 }
 
 // openParquet reads the footer and finds the columns; the others are never read.
-func openParquet(s *Source, path string) (sh shard, err error) {
+func openParquet(s *Source, f file, _ string) (sh shard, err error) {
 	defer guard(&err)
-	f, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if sh == nil {
-			f.Close()
-		}
-	}()
 	pq, err := parquet.OpenFile(f, f.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)
@@ -121,19 +116,39 @@ func number64(v parquet.Value) float64 {
 
 func (p *parquetShard) groups() []int64 { return p.rows }
 
-func (p *parquetShard) Close() error { return p.file.Close() }
+func (p *parquetShard) Close() error {
+	p.leave()
+	return p.file.Close()
+}
 
-func (p *parquetShard) read(group int) (docs []document, err error) {
+// read goes on where the last call ended, or seeks: by the page index where the file has one, else past the
+// pages before.
+func (p *parquetShard) read(group int, from, n int64) (docs []document, err error) {
 	defer guard(&err)
-	docs = make([]document, p.rows[group])
-	chunks := p.pq.RowGroups()[group].ColumnChunks()
-	for _, c := range p.cols {
-		if c.index >= len(chunks) {
-			return nil, fmt.Errorf("column %s is missing from the row group", c.name)
+	defer func() {
+		if err != nil {
+			p.leave()
 		}
-		if err := readColumn(chunks[c.index], docs, c.use); err != nil {
-			return nil, fmt.Errorf("column %s: %w", c.name, err)
+	}()
+	if p.open == nil || p.group != group || p.next != from {
+		p.leave()
+		if err := p.enter(group, from); err != nil {
+			return nil, err
 		}
+	}
+	docs = make([]document, n)
+	for i, c := range p.open {
+		if err := c.read(docs, p.cols[i].use); err != nil {
+			return nil, fmt.Errorf("column %s, page %d: %w", p.cols[i].name, c.number, err)
+		}
+	}
+	if p.next += n; p.next == p.rows[group] {
+		for i, c := range p.open {
+			if err := c.end(); err != nil {
+				return nil, fmt.Errorf("column %s, page %d: %w", p.cols[i].name, c.number, err)
+			}
+		}
+		p.leave()
 	}
 	if !p.hasID {
 		for i := range docs {
@@ -143,44 +158,111 @@ func (p *parquetShard) read(group int) (docs []document, err error) {
 	return docs, nil
 }
 
-// readColumn visits the values of a column page by page. It takes exactly as many as the row group
-// has rows: a damaged page header may promise any number.
-func readColumn(chunk parquet.ColumnChunk, docs []document, use func(*document, parquet.Value)) error {
-	pages := chunk.Pages()
-	defer pages.Close()
+func (p *parquetShard) enter(group int, from int64) error {
+	chunks := p.pq.RowGroups()[group].ColumnChunks()
+	p.group, p.next = group, from
+	for _, c := range p.cols {
+		if c.index >= len(chunks) {
+			return fmt.Errorf("column %s is missing from the row group", c.name)
+		}
+		r := &columnReader{}
+		if from > 0 {
+			chunks[c.index].OffsetIndex() // once known, seeking uses it; a file without one is read up to the row
+		}
+		r.pages = chunks[c.index].Pages()
+		p.open = append(p.open, r)
+		if from > 0 {
+			if err := r.pages.SeekToRow(from); err != nil {
+				return fmt.Errorf("column %s, row %d: %w", c.name, from, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *parquetShard) leave() {
+	for _, c := range p.open {
+		c.close()
+	}
+	p.open = nil
+}
+
+// columnReader walks through the values of a column chunk, one page in memory at a time.
+type columnReader struct {
+	pages  parquet.Pages
+	page   parquet.Page
+	values parquet.ValueReader
+	number int // of the page, from 1 where the reading began
+}
+
+// read visits as many values as there are documents. A damaged page header may promise any number.
+func (c *columnReader) read(docs []document, use func(*document, parquet.Value)) error {
 	var values [256]parquet.Value
-	row := 0
-	for {
-		page, err := pages.ReadPage()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		r := page.Values()
-		for {
-			n, err := r.ReadValues(values[:])
-			if row+n > len(docs) {
-				parquet.Release(page)
-				return fmt.Errorf("holds more values than the %d rows of its group", len(docs))
-			}
-			for _, v := range values[:n] {
-				use(&docs[row], v)
-				row++
-			}
-			if err == io.EOF || n == 0 {
-				break
-			}
-			if err != nil {
-				parquet.Release(page)
+	for row := 0; row < len(docs); {
+		if c.values == nil {
+			if err := c.turn(); err == io.EOF {
+				return fmt.Errorf("the column ends %d values before its row group", len(docs)-row)
+			} else if err != nil {
 				return err
 			}
 		}
-		parquet.Release(page)
-	}
-	if row != len(docs) {
-		return fmt.Errorf("holds %d values for the %d rows of its group", row, len(docs))
+		n, err := c.values.ReadValues(values[:min(len(values), len(docs)-row)])
+		for _, v := range values[:n] {
+			use(&docs[row], v)
+			row++
+		}
+		if err == io.EOF || n == 0 && err == nil {
+			c.values = nil
+		} else if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// turn goes on to the next page.
+func (c *columnReader) turn() error {
+	c.release()
+	c.number++
+	page, err := c.pages.ReadPage()
+	if err != nil {
+		return err
+	}
+	c.page, c.values = page, page.Values()
+	return nil
+}
+
+// end checks that the column holds no more values.
+func (c *columnReader) end() error {
+	var one [1]parquet.Value
+	for {
+		if c.values != nil {
+			n, err := c.values.ReadValues(one[:])
+			if n > 0 {
+				return errors.New("the column holds more values than its row group has rows")
+			}
+			if err != nil && err != io.EOF {
+				return err
+			}
+		}
+		if err := c.turn(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *columnReader) release() {
+	if c.page != nil {
+		parquet.Release(c.page)
+	}
+	c.page, c.values = nil, nil
+}
+
+func (c *columnReader) close() {
+	c.release()
+	if c.pages != nil {
+		c.pages.Close()
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"sort"
 	"strings"
 
-	"stepflow/fineweb/hub"
 	"stepflow/fineweb/web"
 )
 
@@ -40,6 +38,8 @@ type Source struct {
 	Shuffle            bool
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
+
+	Hasty bool // give up on a server that does not answer at once
 }
 
 // Split is the part of the documents to read.
@@ -49,14 +49,6 @@ const (
 	Train Split = iota + 1
 	Validation
 )
-
-// ErrRemote says that a source lies on a network this build does not read.
-var ErrRemote = errors.New("of remote sources only https:// and hf:// addresses are read yet: download the files and give their path")
-
-// IsRemote tells whether a pattern is an address that can't be read.
-func IsRemote(pattern string) bool {
-	return strings.Contains(pattern, "://") && !web.Is(pattern) && !hub.Is(pattern)
-}
 
 // document is one row as read.
 type document struct {
@@ -68,70 +60,31 @@ type document struct {
 type shard interface {
 	// groups gives the number of rows of each group.
 	groups() []int64
-	// read gives the documents of a group, in order.
-	read(group int) ([]document, error)
+	// read gives n documents of a group from a row on, in order.
+	read(group int, from, n int64) ([]document, error)
 	Close() error
 }
 
-// formats opens a file of each format.
-var formats = map[string]func(s *Source, path string) (shard, error){
+// formats opens a file of each format; the shard closes it.
+var formats = map[string]func(s *Source, f file, name string) (shard, error){
 	"fineweb_edu": openParquet,
 	"parquet":     openParquet,
 	"jsonl":       openJSONL,
 	"text":        openText,
 }
 
-// Files lists the files the patterns match, sorted, each once; addresses stand for themselves.
-func (s *Source) Files() ([]string, error) {
+// list gives the files the patterns match, sorted, each once.
+func (s *Source) list() ([]web.Entry, error) {
 	seen := map[string]bool{}
-	var files []string
+	var files []web.Entry
 	for _, p := range s.Patterns {
-		if IsRemote(p) {
-			return nil, fmt.Errorf("%s: %w", p, ErrRemote)
-		}
-		if web.Is(p) { // a file: there is no list to match a glob with
-			if strings.ContainsAny(p, "*[") {
-				return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", p)
-			}
-			if !seen[p] {
-				seen[p] = true
-				files = append(files, p)
-			}
-			continue
-		}
-		if hub.Is(p) {
-			list := []string{p}
-			if !hub.Pinned(p) {
-				var err error
-				if list, err = hub.List(client, p); err != nil {
-					return nil, err
-				}
-			}
-			for _, f := range list {
-				if !seen[f] {
-					seen[f] = true
-					files = append(files, f)
-				}
-			}
-			continue
-		}
-		full := p
-		if !filepath.IsAbs(full) {
-			full = filepath.Join(s.Dir, full)
-		}
-		matches, err := filepath.Glob(full)
+		matches, err := s.match(p)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p, err)
-		}
-		if len(matches) == 0 {
-			return nil, fmt.Errorf("%s matches no file (looked for %s)", p, full)
+			return nil, err
 		}
 		for _, m := range matches {
-			if st, err := os.Stat(m); err == nil && st.IsDir() {
-				continue
-			}
-			if !seen[m] {
-				seen[m] = true
+			if !seen[m.Address] {
+				seen[m.Address] = true
 				files = append(files, m)
 			}
 		}
@@ -139,32 +92,45 @@ func (s *Source) Files() ([]string, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s matches folders only", strings.Join(s.Patterns, ", "))
 	}
-	sort.Strings(files)
+	sort.Slice(files, func(i, j int) bool { return files[i].Address < files[j].Address })
 	return files, nil
 }
 
-// pinned is the source with its patterns on the hub replaced by the files they matched.
-func (s Source) pinned(files []string) Source {
-	patterns := slices.DeleteFunc(slices.Clone(s.Patterns), hub.Is)
-	for _, f := range files {
-		if hub.Is(f) {
-			patterns = append(patterns, f)
+// match lists the files of one pattern.
+func (s *Source) match(pattern string) (files []web.Entry, err error) {
+	place, remote, err := schemeOf(pattern)
+	if err != nil {
+		return nil, err
+	}
+	if remote {
+		return place.list(s.client(), pattern)
+	}
+	full := pattern
+	if !filepath.IsAbs(full) {
+		full = filepath.Join(s.Dir, full)
+	}
+	matches, err := filepath.Glob(full)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", pattern, err)
+	}
+	if len(matches) == 0 {
+		return nil, fmt.Errorf("%s matches no file (looked for %s)", pattern, full)
+	}
+	for _, m := range matches {
+		if st, err := os.Stat(m); err != nil || !st.IsDir() {
+			files = append(files, web.Entry{Address: m})
 		}
 	}
-	s.Patterns = patterns
-	return s
+	return files, nil
 }
 
-// Identity is a hash of the files' names, sizes and contents' ends, or of what a server calls their
-// version: it changes when the data do.
-func Identity(files []string) (string, error) {
-	h := sha256.New()
-	for _, f := range files {
-		if err := identify(h, f); err != nil {
-			return "", err
-		}
+// pinned is the source with its patterns replaced by the files they matched, of the hub at their commits.
+func (s Source) pinned(files []string) Source {
+	if slices.ContainsFunc(s.Patterns, IsRemote) {
+		s.Patterns = slices.Clone(files)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	s.Hasty = false
+	return s
 }
 
 // held tells whether a document belongs to the validation split: by a hash of its id alone, so the

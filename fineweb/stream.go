@@ -13,8 +13,8 @@ const Ignored = -1
 // Cursor is the position of a stream: the next token to come. It is all the state a run keeps.
 type Cursor struct {
 	Epoch int64 `json:"epoch"`
-	Group int   `json:"row_group"` // in the epoch's order of row groups
-	Row   int   `json:"row"`       // in the epoch's order of the group's rows
+	Group int   `json:"row_group"` // in the epoch's order of row groups, or of pieces of large ones
+	Row   int   `json:"row"`       // in the epoch's order of its rows
 	Token int   `json:"token"`     // in the document
 }
 
@@ -35,20 +35,20 @@ type Stream struct {
 	split  Split
 	seq    int
 
-	groups []int // order of this epoch
+	groups []piece // order of this epoch
 	rows   []int
 	docs   []document
 	read   Cursor // next document to read (Token is 0)
 	loaded bool   // docs belong to read.Group
 
-	ids    []int32 // tokens not yet handed out
-	pieces []piece // the documents they belong to
-	at     Cursor  // position of ids[0]
-	ends   int     // epochs finished while filling
-	found  bool    // a document was found in this epoch
+	ids   []int32 // tokens not yet handed out
+	parts []part  // the documents they belong to
+	at    Cursor  // position of ids[0]
+	ends  int     // epochs finished while filling
+	found bool    // a document was found in this epoch
 }
 
-type piece struct {
+type part struct {
 	start Cursor // of its first remaining token
 	n     int
 }
@@ -59,7 +59,7 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	s.found = at != (Cursor{Epoch: at.Epoch}) // in mid-epoch the rest may well be empty
 	skip := at.Token
 	s.read.Token = 0
-	s.groups = c.order(len(c.groups), at.Epoch, 0)
+	s.groups = c.pieces(at.Epoch)
 	if at.Group > len(s.groups) || at.Group < 0 || at.Row < 0 {
 		return nil, fmt.Errorf("the position %+v does not lie in the data, which has %d row groups", at, len(s.groups))
 	}
@@ -67,7 +67,7 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 		if err := s.document(); err != nil {
 			return nil, err
 		}
-		if skip >= len(s.ids) || s.pieces[0].start.Row != at.Row || s.pieces[0].start.Group != at.Group {
+		if skip >= len(s.ids) || s.parts[0].start.Row != at.Row || s.parts[0].start.Group != at.Group {
 			return nil, fmt.Errorf("the position %+v does not lie in its document: the data or the tokenizer changed", at)
 		}
 		s.drop(skip)
@@ -83,18 +83,18 @@ func (s *Stream) document() error {
 				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Patterns)
 			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
-			s.groups = s.corpus.order(len(s.corpus.groups), s.read.Epoch, 0)
+			s.groups = s.corpus.pieces(s.read.Epoch)
 			s.loaded, s.found = false, false
 			s.ends++
 		}
 		g := s.groups[s.read.Group]
 		if !s.loaded {
-			docs, err := s.corpus.group(g)
+			docs, err := s.corpus.read(g)
 			if err != nil {
 				return err
 			}
 			s.docs, s.loaded = docs, true
-			s.rows = s.corpus.order(len(docs), s.read.Epoch, uint64(g)+1)
+			s.rows = s.corpus.order(len(docs), s.read.Epoch, uint64(g.number)+1)
 		}
 		for s.read.Row < len(s.docs) {
 			here := s.read
@@ -108,7 +108,7 @@ func (s *Stream) document() error {
 				s.found = true
 				n := len(s.ids)
 				s.ids = s.tok.EncodeDocument(s.ids, d.text)
-				s.pieces = append(s.pieces, piece{here, len(s.ids) - n})
+				s.parts = append(s.parts, part{here, len(s.ids) - n})
 				return nil
 			}
 		}
@@ -121,16 +121,16 @@ func (s *Stream) document() error {
 func (s *Stream) drop(n int) {
 	s.ids = s.ids[n:]
 	for n > 0 {
-		p := &s.pieces[0]
+		p := &s.parts[0]
 		k := min(n, p.n)
 		p.n, n = p.n-k, n-k
 		p.start.Token += k
 		if p.n == 0 {
-			s.pieces = s.pieces[1:]
+			s.parts = s.parts[1:]
 		}
 	}
-	if len(s.pieces) > 0 {
-		s.at = s.pieces[0].start
+	if len(s.parts) > 0 {
+		s.at = s.parts[0].start
 	} else {
 		s.at = s.read
 	}
@@ -160,12 +160,12 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 
 // pack appends one sequence made of the first tokens at hand.
 func (s *Stream) pack(b *Batch) {
-	seg, left := int32(0), s.pieces[0].n
+	seg, left := int32(0), s.parts[0].n
 	for j, p := 0, 0; j < s.seq; j++ {
 		if left == 0 {
 			p++
 			seg++
-			left = s.pieces[p].n
+			left = s.parts[p].n
 		}
 		left--
 		target := s.ids[j+1]

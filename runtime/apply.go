@@ -67,6 +67,9 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	defer func() { end(err) }()
 	byBlock := map[addr.Addr][]*Action{}
 	for _, a := range p.Actions {
+		if a.Data != nil {
+			dir.State.Saw(a.Addr.String(), a.Data.seen())
+		}
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
 	}
 	r.pl.scope = p.Config.NewScope()
@@ -97,8 +100,8 @@ func (p *Plan) refuse(caps gpu.Caps) error {
 			}
 		}
 		for _, d := range p.Actions {
-			if _, needed := a.Inputs[d.Addr.String()]; needed && d.Data != nil && d.Data.Remote {
-				errs = append(errs, fmt.Errorf("%s: %s: %w", a.Addr, d.Addr, fineweb.ErrRemote))
+			if _, needed := a.Inputs[d.Addr.String()]; needed && d.Data != nil && d.Data.Unseen != "" {
+				errs = append(errs, fmt.Errorf("%s: %s: %s", a.Addr, d.Addr, d.Data.Unseen))
 			}
 		}
 	}

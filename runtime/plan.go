@@ -31,6 +31,7 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
+	Patient  bool // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
 }
 
 // Action is one block, or one instance of a repeated one, with what will be done to it.
@@ -116,6 +117,7 @@ type planner struct {
 	state    *state.State
 	stateDir string
 	caps     gpu.Caps
+	patient  bool
 	done     map[addr.Addr]*Action
 	ids      map[addr.Addr]string // content id of what is made, recipe of what is not
 	pending  map[addr.Addr]bool   // will run
@@ -152,7 +154,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: err.Error() + "."})
 	}
 	p.State = st.State
-	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, done: map[addr.Addr]*Action{},
+	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
 		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, checked: map[string]error{}}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}

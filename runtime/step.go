@@ -30,6 +30,11 @@ func (f *flight) run(t *trainer, segment string) error {
 	return err
 }
 
+// dataError is an error of reading the data: the weights are sound, and the step has not begun.
+type dataError struct{ error }
+
+func (e dataError) Unwrap() error { return e.error }
+
 // begin takes the next batch and puts its forward and backward passes on the device.
 func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, sampled bool) (*flight, error) {
 	start := time.Now()
@@ -38,7 +43,7 @@ func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, sampled boo
 		return nil, errors.New("the stream of batches ended without an error")
 	}
 	if next.Err != nil {
-		return nil, next.Err
+		return nil, dataError{next.Err}
 	}
 	f := &flight{step: step, batch: next.Batch, wait: time.Since(start), sampled: sampled}
 	return f, t.backpropagate(f)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"runtime/debug"
 	"time"
 
@@ -178,7 +179,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if f == nil {
 			var err error
 			if f, err = t.begin(batches, step, r.obs.sampled(step, first, s.Steps)); err != nil {
-				return err
+				return r.saved(ctx, a, t, root, entry, err)
 			}
 		}
 		if err := t.update(f); err != nil {
@@ -236,13 +237,28 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			}
 		}
 		if aheadErr != nil {
-			return aheadErr
+			return r.saved(ctx, a, t, root, entry, aheadErr)
 		}
 		if interrupted && step < s.Steps {
 			return fmt.Errorf("%w at step %d of %d", ErrInterrupted, step, s.Steps)
 		}
 	}
 	return nil
+}
+
+// saved keeps what was trained when the data fail, and gives the error with where a run goes on.
+func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, entry *state.Block, err error) error {
+	var data dataError
+	step := t.state.Step
+	if !errors.As(err, &data) || step == 0 {
+		return err
+	}
+	if !slices.Contains(checkpoint.Steps(root), step) {
+		if e := r.checkpoint(ctx, a, t, root, entry); e != nil {
+			return errors.Join(err, e)
+		}
+	}
+	return fmt.Errorf("%w. Step %d of %d is saved: apply goes on from there", err, step, t.stage.Steps)
 }
 
 // checkpoint saves the running stage and drops the oldest checkpoints beyond keep.

@@ -38,7 +38,7 @@ func applyCommand() command {
 			if saved != nil {
 				args = []string{saved.Path}
 			}
-			p, ok := a.plan(args)
+			p, ok := a.plan(args, true)
 			if !ok {
 				return exitError
 			}

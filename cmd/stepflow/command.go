@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stepflow/dsl"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime"
 )
@@ -124,6 +125,13 @@ func (a *app) dispatch(c *command, args []string) int {
 		fmt.Fprintf(a.stderr, "stepflow %s: takes at most %d arguments, not %d. Usage: stepflow %s %s\n", c.name, c.most, len(rest), c.name, c.args)
 		return exitUsage
 	}
+	if s := os.Getenv(fineweb.CacheSizeVariable); s != "" {
+		n, err := dsl.ParseBytes(s)
+		if err != nil {
+			return a.fail(fmt.Errorf("%s: %w", fineweb.CacheSizeVariable, err))
+		}
+		fineweb.CacheLimit = n
+	}
 	return c.run(a, rest)
 }
 
@@ -171,15 +179,16 @@ func dirArg(args []string) string {
 	return "."
 }
 
-// plan makes a plan and prints what is wrong; ok is false if apply could not go on.
-func (a *app) plan(args []string) (p *runtime.Plan, ok bool) {
+// plan makes a plan and prints what is wrong; ok is false if apply could not go on. patient waits for servers of
+// data as long as a run does.
+func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 	caps, err := a.caps()
 	if err != nil {
 		a.fail(err)
 		return nil, false
 	}
 	o := a.options(args)
-	o.Caps = caps
+	o.Caps, o.Patient = caps, patient
 	p, diags := runtime.NewPlan(o)
 	a.diagnostics(diags, p.Config.Files)
 	return p, !diags.HasErrors()

@@ -73,7 +73,7 @@ func graphCommand() command {
 			f.StringVar(&stage, "stage", "", "draw the operations of this stage's training step")
 		},
 		run: func(a *app, args []string) int {
-			p, ok := a.plan(args)
+			p, ok := a.plan(args, false)
 			if !ok {
 				return exitError
 			}

@@ -56,7 +56,7 @@ func planCommand() command {
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
 		run: func(a *app, args []string) int {
-			p, ok := a.plan(args)
+			p, ok := a.plan(args, false)
 			if !ok {
 				return exitError
 			}
@@ -124,7 +124,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 // summary is what there is to say of a block of configuration.
 func summary(x *runtime.Action) string {
 	switch {
-	case x.Data != nil && x.Data.Remote:
+	case x.Data != nil && x.Data.Unseen != "":
 		return strings.Join(x.Data.Source.Patterns, ", ")
 	case x.Data != nil:
 		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))

@@ -30,7 +30,7 @@ func reportCommand() command {
 			f.StringVar(&out, "o", "", "file to write (default: report.html in the state's folder)")
 		},
 		run: func(a *app, args []string) int {
-			p, ok := a.plan(args)
+			p, ok := a.plan(args, false)
 			if !ok {
 				return exitError
 			}

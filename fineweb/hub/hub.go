@@ -120,8 +120,8 @@ func endpoint() string {
 	return "https://huggingface.co"
 }
 
-// header holds the user's token, if there is one.
-func header() http.Header {
+// auth sends the user's token, if there is one.
+func auth() web.Auth {
 	token := os.Getenv("HF_TOKEN")
 	if token == "" {
 		if h, err := home(); err == nil {
@@ -132,7 +132,10 @@ func header() http.Header {
 	if token == "" {
 		return nil
 	}
-	return http.Header{"Authorization": {"Bearer " + token}}
+	return func(q *http.Request) error {
+		q.Header.Set("Authorization", "Bearer "+token)
+		return nil
+	}
 }
 
 // api is an address of the hub's API for the repository.
@@ -154,9 +157,10 @@ func (r Repo) explain(err error) error {
 	return err
 }
 
-// List gives the addresses of the files that a pattern matches, with the revision pinned to a commit, in order.
-// Elements of the pattern are matched as by path.Match.
-func List(c *web.Client, address string) ([]string, error) {
+// List gives the files that a pattern matches, with the revision pinned to a commit, in order. Elements of the
+// pattern are matched as by path.Match. A file's ID is the hash of its contents that the hub keeps: another commit that
+// leaves it alone does not change it.
+func List(c *web.Client, address string) ([]web.Entry, error) {
 	r, pattern, err := Parse(address)
 	if err != nil {
 		return nil, err
@@ -167,7 +171,7 @@ func List(c *web.Client, address string) ([]string, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	var files []string
+	var files []web.Entry
 	if offline() {
 		r, files, err = r.listCache()
 	} else {
@@ -176,40 +180,45 @@ func List(c *web.Client, address string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	var list []string
+	var list []web.Entry
 	for _, f := range files {
-		if ok, _ := path.Match(pattern, f); ok {
-			list = append(list, r.Address(f))
+		if ok, _ := path.Match(pattern, f.Address); ok {
+			list = append(list, web.Entry{Address: r.Address(f.Address), ID: f.ID})
 		}
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s matches none of the files at revision %s", address, r.Revision)
 	}
-	sort.Strings(list)
+	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return list, nil
 }
 
-func (r Repo) listCache() (Repo, []string, error) {
+// listCache lists a snapshot: each file is a link to a blob that is named as the hub names its contents.
+func (r Repo) listCache() (Repo, []web.Entry, error) {
 	folder, err := r.Folder()
 	if err != nil {
-		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has not revision %s: %w", r.Revision, err)
+		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has not revision %s: %w: %w", r.Revision, web.ErrUnreachable, err)
 	}
 	r.Revision = filepath.Base(folder)
-	var files []string
+	var files []web.Entry
 	err = filepath.WalkDir(folder, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		rel, err := filepath.Rel(folder, p)
-		files = append(files, filepath.ToSlash(rel))
+		e := web.Entry{Address: filepath.ToSlash(rel)}
+		if blob, err := os.Readlink(p); err == nil {
+			e.ID = filepath.Base(blob)
+		}
+		files = append(files, e)
 		return err
 	})
 	return r, files, err
 }
 
-func (r Repo) listHub(c *web.Client, pattern string) (Repo, []string, error) {
+func (r Repo) listHub(c *web.Client, pattern string) (Repo, []web.Entry, error) {
 	if !commit.MatchString(r.Revision) {
-		body, _, err := c.Get(r.api("revision", url.PathEscape(r.Revision)), header())
+		body, _, err := c.Get(r.api("revision", url.PathEscape(r.Revision)), auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -229,19 +238,26 @@ func (r Repo) listHub(c *web.Client, pattern string) (Repo, []string, error) {
 		next = r.api("tree", r.Revision, dir)
 	}
 	next += "?recursive=true"
-	var files []string
+	var files []web.Entry
 	for next != "" {
-		body, answer, err := c.Get(next, header())
+		body, answer, err := c.Get(next, auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
-		var entries []struct{ Type, Path string }
+		var entries []struct {
+			Type, Path, OID string
+			LFS             struct{ OID string }
+		}
 		if err := json.Unmarshal(body, &entries); err != nil {
 			return r, nil, fmt.Errorf("the hub's list of files is not readable: %w", err)
 		}
 		for _, e := range entries {
 			if e.Type == "file" {
-				files = append(files, e.Path)
+				id := e.OID
+				if e.LFS.OID != "" {
+					id = e.LFS.OID
+				}
+				files = append(files, web.Entry{Address: e.Path, ID: id})
 			}
 		}
 		if next, err = following(answer.Get("Link")); err != nil {
@@ -265,12 +281,6 @@ func following(link string) (string, error) {
 		return target, nil
 	}
 	return "", nil
-}
-
-// Pinned tells whether an address is that of one file at a commit, as List gives it.
-func Pinned(address string) bool {
-	r, file, err := Parse(address)
-	return err == nil && commit.MatchString(r.Revision) && file != "" && !strings.ContainsAny(file, `*?[\`)
 }
 
 // Cached gives the path of a listed file in the cache; "" if it is not there.
@@ -297,13 +307,13 @@ func Open(c *web.Client, address string) (*web.File, error) {
 		return nil, err
 	}
 	if offline() {
-		return nil, fmt.Errorf("%s is not in the cache, and HF_HUB_OFFLINE is set", address)
+		return nil, fmt.Errorf("%s is not in the cache, and HF_HUB_OFFLINE is set: %w", address, web.ErrUnreachable)
 	}
 	repo := r.Name
 	if r.Kind != "models" {
 		repo = r.Kind + "/" + r.Name
 	}
-	f, err := c.Open(endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), header())
+	f, err := c.Open(endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), auth())
 	if err != nil {
 		return nil, r.explain(err)
 	}

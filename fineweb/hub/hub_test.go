@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,7 +52,7 @@ func hub(t *testing.T, files map[string]string) {
 			var in []map[string]any
 			for _, n := range names {
 				if dir == "" || strings.HasPrefix(n, dir+"/") {
-					in = append(in, map[string]any{"type": "file", "path": n, "size": len(files[n])})
+					in = append(in, map[string]any{"type": "file", "path": n, "size": len(files[n]), "oid": "git" + files[n], "lfs": map[string]any{"oid": "sha-" + files[n]}})
 				}
 			}
 			in = append(in, map[string]any{"type": "directory", "path": "sub"})
@@ -83,11 +84,11 @@ func TestListAndOpen(t *testing.T) {
 	c := &web.Client{}
 	for _, address := range []string{"hf://datasets/a/b/sample/10BT/*.parquet", "hf://datasets/a/b@" + sha + "/sample/10?T/*.parquet"} {
 		list, err := List(c, address)
-		want := []string{"hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet"}
+		want := []web.Entry{{Address: "hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", ID: "sha-first"}, {Address: "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet", ID: "sha-second"}}
 		if err != nil || !slices.Equal(list, want) {
 			t.Fatalf("%s: %v, %v", address, list, err)
 		}
-		f, err := Open(c, list[1])
+		f, err := Open(c, list[1].Address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,8 +133,8 @@ func TestErrors(t *testing.T) {
 func TestCache(t *testing.T) {
 	hub(t, repository)
 	dir := filepath.Join(os.Getenv("HF_HOME"), "hub", "datasets--a--b")
-	file := filepath.Join(dir, "snapshots", sha, "sample", "10BT", "000.parquet")
-	for name, text := range map[string]string{file: "cached", filepath.Join(dir, "refs", "main"): sha} {
+	file, blob := filepath.Join(dir, "snapshots", sha, "sample", "10BT", "000.parquet"), filepath.Join(dir, "blobs", "sha-first")
+	for name, text := range map[string]string{blob: "cached", filepath.Join(dir, "refs", "main"): sha} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -141,19 +142,22 @@ func TestCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.Symlink(blob, file)); err != nil {
+		t.Fatal(err)
+	}
 	list, err := List(&web.Client{}, "hf://datasets/a/b/sample/10BT/*.parquet")
-	if err != nil || len(list) != 2 || Cached(list[0]) != file || Cached(list[1]) != "" {
-		t.Fatalf("%v, %v: %q", list, err, Cached(list[0]))
+	if err != nil || len(list) != 2 || Cached(list[0].Address) != file || Cached(list[1].Address) != "" {
+		t.Fatalf("%v, %v: %q", list, err, Cached(list[0].Address))
 	}
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	offline, err := List(nil, "hf://datasets/a/b/sample/10BT/*.parquet")
 	if err != nil || !slices.Equal(offline, list[:1]) {
 		t.Errorf("offline: %v, %v", offline, err)
 	}
-	if _, err := Open(nil, list[1]); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := Open(nil, list[1].Address); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, not cached: %v", err)
 	}
-	if _, err := List(nil, "hf://datasets/a/c/*"); err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := List(nil, "hf://datasets/a/c/*"); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, no repository: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrChanged tells that a file is not the one that was opened.
@@ -25,13 +26,24 @@ type Client struct {
 	Timeout time.Duration // of one request with its body; 60 s
 	Budget  time.Duration // of one range with all its retries; 5 min
 	Backoff time.Duration // before the first retry, then doubled up to 100 times it; 200 ms
+	Disk    *Disk         // where blocks are kept beyond a run; nil for nowhere
 }
+
+// Auth puts credentials on a request, each time it is sent. It may be nil. What it sets does not go to another
+// host that the server sends on to.
+type Auth func(*http.Request) error
+
+// Entry is a file in a list: its address, and what changes when its bytes do; "" where the list does not tell.
+type Entry struct{ Address, ID string }
+
+// ErrUnreachable tells that a server did not answer, or only with errors of its own.
+var ErrUnreachable = errors.New("the server cannot be reached")
 
 // File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
 type File struct {
 	client   *Client
 	url      *url.URL
-	header   http.Header
+	auth     Auth
 	size     int64
 	tag      string // the entity tag, where the server gives a strong one
 	modified string // Last-Modified, where there is no tag
@@ -57,14 +69,13 @@ func Is(path string) bool {
 	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
 }
 
-// Open asks for a file's size and version. The header, which may be nil, goes with every request, but not to
-// another host that the server sends on to.
-func (c *Client) Open(address string, header http.Header) (*File, error) {
+// Open asks for a file's size and version.
+func (c *Client) Open(address string, auth Auth) (*File, error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	f := &File{client: c, url: u, header: header, size: -1}
+	f := &File{client: c, url: u, auth: auth, size: -1}
 	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
 		return nil, err
 	}
@@ -115,12 +126,25 @@ func (f *File) block(at int64) ([]byte, error) {
 			return b.data, nil
 		}
 	}
-	data, err := f.fetch(at, min(blockBytes, f.size-at))
-	if err != nil {
-		return nil, err
+	n := min(blockBytes, f.size-at)
+	data := f.client.Disk.get(f.key(at), n)
+	if data == nil {
+		var err error
+		if data, err = f.fetch(at, n); err != nil {
+			return nil, err
+		}
+		f.client.Disk.put(f.key(at), data)
 	}
 	f.cached = append([]block{{at, data}}, f.cached[:min(len(f.cached), blocks-1)]...)
 	return data, nil
+}
+
+// key names a block of this version of the file; "" where the server tells no version.
+func (f *File) key(at int64) string {
+	if f.tag == "" && f.modified == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %s %d", f.url.Redacted(), f.ID(), at)
 }
 
 // fetch asks for a range until it is there.
@@ -133,19 +157,19 @@ func (f *File) fetch(at, n int64) (b []byte, err error) {
 }
 
 // Get reads a small answer whole, up to 64 MiB, with its header.
-func (c *Client) Get(address string, header http.Header) (body []byte, answer http.Header, err error) {
+func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header, err error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
 	err = c.retry(u, "its answer", func() (time.Duration, error) {
-		r, done, after, err := c.ask(u, header)
+		r, done, after, err := c.ask(u, nil, auth)
 		if err != nil {
 			return after, err
 		}
 		defer done()
 		if r.StatusCode != http.StatusOK {
-			return 0, permanent{fmt.Errorf("the server answers %s", r.Status)}
+			return 0, permanent{answered(r)}
 		}
 		answer = r.Header
 		body, err = io.ReadAll(io.LimitReader(r.Body, 64<<20))
@@ -180,7 +204,7 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 		pause := max(after, wait/2+rand.N(wait))
 		wait = min(2*wait, longest)
 		if time.Since(start)+pause > budget {
-			return fmt.Errorf("%s: %s: %w; asked %d times in %s", u.Redacted(), what, err, try, time.Since(start).Round(time.Millisecond))
+			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", u.Redacted(), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		time.Sleep(pause)
 	}
@@ -205,7 +229,7 @@ var ErrDenied = errors.New("the file needs credentials, or is not there")
 
 // ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
 // how long the server wants to be left alone.
-func (c *Client) ask(u *url.URL, header http.Header) (r *http.Response, done func(), after time.Duration, err error) {
+func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Response, done func(), after time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), or(c.Timeout, time.Minute))
 	defer func() {
 		if err != nil {
@@ -218,6 +242,11 @@ func (c *Client) ask(u *url.URL, header http.Header) (r *http.Response, done fun
 	}
 	if header != nil {
 		q.Header = header.Clone()
+	}
+	if auth != nil {
+		if err := auth(q); err != nil {
+			return nil, nil, 0, permanent{fmt.Errorf("credentials: %w", err)}
+		}
 	}
 	h := c.HTTP
 	if h == nil {
@@ -236,9 +265,9 @@ func (c *Client) ask(u *url.URL, header http.Header) (r *http.Response, done fun
 	}
 	switch code := r.StatusCode; {
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
-		after, err = retryAfter(r.Header.Get("Retry-After")), errors.New("the server answers "+r.Status)
+		after, err = retryAfter(r.Header.Get("Retry-After")), answered(r)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		err = permanent{fmt.Errorf("the server answers %s: %w", r.Status, ErrDenied)}
+		err = permanent{fmt.Errorf("%w: %w", answered(r), ErrDenied)}
 	}
 	if err != nil {
 		r.Body.Close()
@@ -246,12 +275,19 @@ func (c *Client) ask(u *url.URL, header http.Header) (r *http.Response, done fun
 	return r, done, after, err
 }
 
+// answered is an answer that is of no use, with the first of what the server says about it.
+func answered(r *http.Response) error {
+	said, _ := io.ReadAll(io.LimitReader(r.Body, 200))
+	text := strings.Join(strings.FieldsFunc(string(said), func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }), " ")
+	if text = strings.TrimSpace(text); text != "" {
+		return fmt.Errorf("the server answers %s: %s", r.Status, text)
+	}
+	return fmt.Errorf("the server answers %s", r.Status)
+}
+
 // request asks for a range once.
 func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	header := http.Header{}
-	if f.header != nil {
-		header = f.header.Clone()
-	}
 	header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+n-1))
 	header.Set("Accept-Encoding", "identity") // ranges of the bytes as they lie
 	if f.tag != "" {
@@ -259,7 +295,7 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	} else if f.modified != "" {
 		header.Set("If-Unmodified-Since", f.modified)
 	}
-	r, done, after, err := f.client.ask(f.url, header)
+	r, done, after, err := f.client.ask(f.url, header, f.auth)
 	if err != nil {
 		return nil, after, err
 	}
@@ -275,7 +311,7 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	case code == http.StatusPreconditionFailed:
 		return nil, 0, permanent{ErrChanged}
 	default:
-		return nil, 0, permanent{fmt.Errorf("the server answers %s", r.Status)}
+		return nil, 0, permanent{answered(r)}
 	}
 	var from, to, size int64
 	if _, err := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size); err != nil || from != at || to != at+n-1 || size <= to {

@@ -149,7 +149,7 @@ func TestBlocksKept(t *testing.T) {
 	data := content((blocks + 2) * blockBytes)
 	var requests atomic.Int64
 	s := serve(t, data, func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return false })
-	f, err := (&Client{}).Open(s.URL)
+	f, err := (&Client{}).Open(s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

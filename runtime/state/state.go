@@ -51,6 +51,26 @@ type Memory struct {
 	ByKind   map[string]int64 `json:"by_kind"`
 }
 
+// Source is what remote data were when a run last looked at them.
+type Source struct {
+	Patterns []string  `json:"patterns"`
+	Identity string    `json:"identity"`
+	Rows     int64     `json:"rows"`
+	Files    []string  `json:"files"` // of the hub at their commits
+	Seen     time.Time `json:"seen"`
+}
+
+// Saw notes what remote data were; nil changes nothing.
+func (s *State) Saw(block string, d *Source) {
+	if d == nil {
+		return
+	}
+	if s.Sources == nil {
+		s.Sources = map[string]*Source{}
+	}
+	s.Sources[block] = d
+}
+
 // Output is a value of an output block.
 type Output struct {
 	Value       any    `json:"value"`
@@ -60,10 +80,11 @@ type Output struct {
 
 // State is the contents of the file.
 type State struct {
-	Version int               `json:"version"`
-	Serial  int64             `json:"serial"`
-	Blocks  map[string]*Block `json:"blocks"`
-	Outputs map[string]Output `json:"outputs"`
+	Version int                `json:"version"`
+	Serial  int64              `json:"serial"`
+	Blocks  map[string]*Block  `json:"blocks"`
+	Outputs map[string]Output  `json:"outputs"`
+	Sources map[string]*Source `json:"sources,omitempty"` // of remote data blocks
 }
 
 // Dir is a state folder, usually .stepflow beside the pipeline.

@@ -1,0 +1,144 @@
+package fineweb
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"stepflow/fineweb/hub"
+	"stepflow/fineweb/s3"
+	"stepflow/fineweb/web"
+)
+
+// scheme is a place beyond the disk: how a pattern becomes a list of files, and how one of them is opened.
+type scheme struct {
+	list func(c *web.Client, pattern string) ([]web.Entry, error)
+	open func(c *web.Client, address string) (file, error)
+}
+
+var schemes = map[string]scheme{
+	"http":  {listWeb, openWeb},
+	"https": {listWeb, openWeb},
+	"hf":    {hub.List, openHub},
+	"s3":    {s3.List, func(c *web.Client, address string) (file, error) { return asFile(s3.Open(c, address)) }},
+}
+
+// ErrUnreachable tells that a server of the data does not answer.
+var ErrUnreachable = web.ErrUnreachable
+
+// schemeOf finds the scheme of an address; remote is false for a path.
+func schemeOf(name string) (s scheme, remote bool, err error) {
+	prefix, _, remote := strings.Cut(name, "://")
+	if !remote {
+		return s, false, nil
+	}
+	s, known := schemes[prefix]
+	switch {
+	case known:
+	case prefix == "gs":
+		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name)
+	default:
+		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses", name, prefix)
+	}
+	return s, true, err
+}
+
+// IsRemote tells whether a pattern is an address.
+func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
+
+// listWeb takes an address for the file it is: there is no list to match a glob with.
+func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
+	if strings.ContainsAny(address, "*[") {
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", address)
+	}
+	return []web.Entry{{Address: address}}, nil
+}
+
+func openWeb(c *web.Client, address string) (file, error) { return asFile(c.Open(address, nil)) }
+
+// openHub reads what the hub's cache has from there.
+func openHub(c *web.Client, address string) (file, error) {
+	if cached := hub.Cached(address); cached != "" {
+		return openLocal(cached)
+	}
+	return asFile(hub.Open(c, address))
+}
+
+// asFile keeps a nil pointer from becoming a file.
+func asFile(f *web.File, err error) (file, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// patient waits for servers as a run does; hasty for as long as a person waits for a plan.
+var (
+	patient = sync.OnceValue(func() *web.Client { return &web.Client{Disk: rangeCache()} })
+	hasty   = sync.OnceValue(func() *web.Client {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.DialContext = (&net.Dialer{Timeout: 700 * time.Millisecond}).DialContext
+		t.ResponseHeaderTimeout = 10 * time.Second
+		return &web.Client{Disk: rangeCache(), HTTP: &http.Client{Transport: t}, Budget: 500 * time.Millisecond}
+	})
+)
+
+func (s *Source) client() *web.Client {
+	if s.Hasty {
+		return hasty()
+	}
+	return patient()
+}
+
+// Variables that say where ranges of remote files are kept (default: stepflow in the user's folder for caches), and
+// how much of them, such as "50 GiB"; "0 B" for none.
+const (
+	CacheDirVariable  = "STEPFLOW_CACHE_DIR"
+	CacheSizeVariable = "STEPFLOW_CACHE_SIZE"
+)
+
+// CacheLimit is the size of the cache of ranges in bytes.
+var CacheLimit int64 = 10 << 30
+
+func rangeCache() *web.Disk {
+	dir := os.Getenv(CacheDirVariable)
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil
+		}
+		dir = filepath.Join(user, "stepflow")
+	}
+	return &web.Disk{Dir: filepath.Join(dir, "ranges"), Limit: CacheLimit}
+}
+
+// openAll opens files, several at a time where they are remote, in order. An error keeps its file's place.
+func openAll[T any](names []string, open func(i int) (T, error)) (all []T, errs []error) {
+	all, errs = make([]T, len(names)), make([]error, len(names))
+	const together = 16
+	turn := make(chan struct{}, together)
+	var wait sync.WaitGroup
+	for i, n := range names {
+		if !IsRemote(n) {
+			all[i], errs[i] = open(i)
+			continue
+		}
+		wait.Add(1)
+		turn <- struct{}{}
+		go func() {
+			defer func() { <-turn; wait.Done() }()
+			all[i], errs[i] = open(i)
+		}()
+	}
+	wait.Wait()
+	return all, errs
+}
+
+// unreachable tells whether an error is a server's silence rather than its word.
+func unreachable(err error) bool { return errors.Is(err, ErrUnreachable) }

@@ -1,0 +1,163 @@
+// Package s3 finds files in buckets of S3 and of stores that speak its protocol. It heeds the variables that
+// AWS's tools do: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or a profile (AWS_PROFILE) of
+// AWS_SHARED_CREDENTIALS_FILE, or the role of the machine; AWS_REGION, AWS_DEFAULT_REGION; AWS_ENDPOINT_URL_S3,
+// AWS_ENDPOINT_URL. Without credentials requests are anonymous, as public buckets allow.
+package s3
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
+	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"stepflow/fineweb/web"
+)
+
+// Is tells whether a path is an address in a bucket.
+func Is(path string) bool { return strings.HasPrefix(path, "s3://") }
+
+// parse reads s3://BUCKET/KEY.
+func parse(address string) (bucket, key string, err error) {
+	bucket, key, _ = strings.Cut(strings.TrimPrefix(address, "s3://"), "/")
+	if !Is(address) || bucket == "" || key == "" {
+		return "", "", fmt.Errorf("%s is no address in a bucket: write s3://BUCKET/KEY", address)
+	}
+	return bucket, key, nil
+}
+
+func first(names ...string) string {
+	for _, n := range names {
+		if v := os.Getenv(n); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func region() string {
+	if r := first("AWS_REGION", "AWS_DEFAULT_REGION"); r != "" {
+		return r
+	}
+	return "us-east-1"
+}
+
+// at is the address of a key by path, which every store understands; no key is the bucket.
+func at(bucket, key string) string {
+	endpoint := first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+	if endpoint == "" {
+		endpoint = "https://s3." + region() + ".amazonaws.com"
+	}
+	return strings.TrimRight(endpoint, "/") + "/" + bucket + "/" + s3utils.EncodePath(key)
+}
+
+// keys are looked for once a process, and renewed when they expire.
+var keys = sync.OnceValue(chain)
+
+func chain() *credentials.Credentials {
+	return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &role{}})
+}
+
+// role is the machine's own, where it has one; a machine that is none of AWS's must not wait for it long.
+type role struct{ credentials.IAM }
+
+func (r *role) RetrieveWithCredContext(c *credentials.CredContext) (credentials.Value, error) {
+	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
+		return credentials.Value{}, nil
+	}
+	return r.IAM.RetrieveWithCredContext(c)
+}
+
+// auth signs a request (AWS Signature Version 4).
+func auth(q *http.Request) error {
+	v, err := keys().GetWithContext(&credentials.CredContext{Client: &http.Client{Timeout: time.Second}})
+	if err != nil || v.AccessKeyID == "" {
+		return nil // anonymous: the server tells whether that will do
+	}
+	q.Header.Set("X-Amz-Content-Sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855") // of nothing
+	*q = *signer.SignV4(*q, v.AccessKeyID, v.SecretAccessKey, v.SessionToken, region())
+	return nil
+}
+
+func explain(bucket string, err error) error {
+	if errors.Is(err, web.ErrDenied) {
+		return fmt.Errorf("%w. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to an identity that may read the bucket %s", err, bucket)
+	}
+	if err != nil && strings.Contains(err.Error(), "egion") || err != nil && strings.Contains(err.Error(), "301 ") {
+		return fmt.Errorf("%w. Set AWS_REGION to the region of the bucket %s, which is taken to be %s", err, bucket, region())
+	}
+	return err
+}
+
+// List gives the objects that a pattern matches, in order, without IDs: opening tells. Elements of the pattern are matched as
+// by path.Match.
+func List(c *web.Client, address string) ([]web.Entry, error) {
+	bucket, pattern, err := parse(address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	wild := strings.IndexAny(pattern, `*?[\`)
+	if wild < 0 {
+		return []web.Entry{{Address: address}}, nil
+	}
+	var list []web.Entry
+	for next := ""; ; {
+		query := url.Values{"list-type": {"2"}, "prefix": {pattern[:wild]}}
+		if next != "" {
+			query.Set("continuation-token", next)
+		}
+		body, _, err := c.Get(at(bucket, "")+"?"+query.Encode(), auth)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
+		}
+		var page struct {
+			Contents []struct {
+				Key string
+			}
+			NextContinuationToken string
+		}
+		if err := xml.Unmarshal(body, &page); err != nil {
+			return nil, fmt.Errorf("%s: the store's list of objects is not readable: %w", address, err)
+		}
+		for _, o := range page.Contents {
+			if ok, _ := path.Match(pattern, o.Key); ok {
+				list = append(list, web.Entry{Address: "s3://" + bucket + "/" + o.Key})
+			}
+		}
+		if page.NextContinuationToken == "" || page.NextContinuationToken == next {
+			break
+		}
+		next = page.NextContinuationToken
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s matches no object", address)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
+	return list, nil
+}
+
+// Open opens an object.
+func Open(c *web.Client, address string) (*web.File, error) {
+	bucket, key, err := parse(address)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.Open(at(bucket, key), auth)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
+	}
+	return f, nil
+}

@@ -1,0 +1,116 @@
+package web
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Disk keeps blocks of files in a folder, each with a checksum. When they exceed Limit bytes, those that
+// were not used for longest go. Several processes may share the folder. It only ever saves time: what can't
+// be written or does not match its checksum is fetched again.
+type Disk struct {
+	Dir   string
+	Limit int64
+
+	mu      sync.Mutex
+	counted bool
+	bytes   int64 // in the folder, as far as this process knows
+}
+
+const sumBytes = sha256.Size
+
+func (d *Disk) path(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:16])
+	return filepath.Join(d.Dir, name[:2], name[2:])
+}
+
+// get gives a block of n bytes; nil if it is not there.
+func (d *Disk) get(key string, n int64) []byte {
+	if d == nil || key == "" || d.Limit <= 0 {
+		return nil
+	}
+	p := d.path(key)
+	b, err := os.ReadFile(p)
+	if err != nil {
+		return nil
+	}
+	if int64(len(b)) != n+sumBytes {
+		os.Remove(p)
+		return nil
+	}
+	data := b[sumBytes:]
+	if sha256.Sum256(data) != [sumBytes]byte(b[:sumBytes]) {
+		os.Remove(p)
+		return nil
+	}
+	now := time.Now()
+	os.Chtimes(p, now, now) // used last
+	return data
+}
+
+// put keeps a block; it appears whole or not at all.
+func (d *Disk) put(key string, data []byte) {
+	if d == nil || key == "" || d.Limit < int64(len(data)) {
+		return
+	}
+	p := d.path(key)
+	if os.MkdirAll(filepath.Dir(p), 0o700) != nil {
+		return
+	}
+	f, err := os.CreateTemp(filepath.Dir(p), "new-*")
+	if err != nil {
+		return
+	}
+	sum := sha256.Sum256(data)
+	_, err = f.Write(append(sum[:], data...))
+	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), p) != nil {
+		os.Remove(f.Name())
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes += int64(len(data)) + sumBytes
+	if !d.counted || d.bytes > d.Limit {
+		d.evict()
+	}
+}
+
+// evict counts the folder anew and, where it exceeds the limit, removes the oldest down to nine tenths of it.
+func (d *Disk) evict() {
+	type entry struct {
+		path  string
+		bytes int64
+		used  time.Time
+	}
+	var all []entry
+	d.bytes, d.counted = 0, true
+	filepath.WalkDir(d.Dir, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if st, err := e.Info(); err == nil {
+				all = append(all, entry{p, st.Size(), st.ModTime()})
+				d.bytes += st.Size()
+			}
+		}
+		return nil
+	})
+	if d.bytes <= d.Limit {
+		return
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].used.Before(all[j].used) })
+	for _, e := range all {
+		if d.bytes <= d.Limit/10*9 {
+			return
+		}
+		if os.Remove(e.path) == nil {
+			d.bytes -= e.bytes
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"stepflow/runtime/state"
+)
+
+// Data on a server are planned without it where it does not answer, and then as they were last seen; a run wants
+// the server. Data that changed there make what was made of them out of date.
+func TestDataOnAServer(t *testing.T) {
+	t.Setenv("STEPFLOW_CACHE_DIR", t.TempDir())
+	dir := pipeline(t)
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	up := true
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if !up {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		http.ServeFile(w, q, filepath.Join(dir, "d.jsonl"))
+	}))
+	defer server.Close()
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `"d.jsonl"`, `"`+server.URL+`/d.jsonl"`, 1)), 0o644))
+	d := cpuDevice(t, 2)
+
+	up = false
+	p := planOf(t, dir)
+	if !p.Changes() || p.Actions[0].Data.Unseen == "" || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "without a look") {
+		t.Fatalf("planned without the server: %+v, %v", p.Actions[0].Data, p.Actions[0].Warnings)
+	}
+	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), server.URL) {
+		t.Errorf("a run without its data: %v", err)
+	}
+
+	up = true
+	must(t, applyOn(t, d, planOf(t, dir)))
+	st, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	if s := st.State.Sources["data.jsonl.d"]; s == nil || s.Rows == 0 || len(s.Files) != 1 {
+		t.Errorf("the state keeps %+v of the data", s)
+	}
+
+	up = false
+	if p := planOf(t, dir); p.Changes() || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "as the data were on") {
+		t.Errorf("what is done is not up to date without the server: %v", p.Actions[0].Warnings)
+	}
+
+	up = true
+	later := time.Now().Add(time.Hour)
+	must(t, os.Chtimes(filepath.Join(dir, "d.jsonl"), later, later))
+	if p := planOf(t, dir); !p.Changes() {
+		t.Error("the data changed on the server, and nothing is out of date")
+	}
+}
+
+// Data that fail in the middle end the run at a checkpoint of its last step; once they are back it goes on to the
+// same bits.
+func TestDataFailInTheMiddle(t *testing.T) {
+	d := cpuDevice(t, 2)
+	vars := []string{"every=100", "steps=40"}
+	whole := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, whole, vars...)))
+	dir := pipeline(t)
+	path := filepath.Join(dir, "d.jsonl")
+	good, err := os.ReadFile(path)
+	must(t, err)
+	last := 0
+	err = Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone && e.Action.Addr.Name == "one" {
+			if last = e.Step.Step; last == 2 {
+				must(t, os.Truncate(path, 100))
+			}
+		}
+	}})
+	if want := fmt.Sprintf("Step %d of 40 is saved", last); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "d.jsonl, row group 0") {
+		t.Fatalf("the data are gone after step 2, and at step %d the error is %v", last, err)
+	}
+	must(t, os.WriteFile(path, good, 0o644))
+	p := planOf(t, dir, vars...)
+	for _, a := range p.Actions {
+		if a.Addr.Name == "one" && (a.Verb != Resume || a.FromStep != last) {
+			t.Errorf("%s is to %s from step %d", a.Addr, a.Verb, a.FromStep)
+		}
+	}
+	must(t, applyOn(t, d, p))
+	sameContents(t, "data that came back", contents(t, dir), contents(t, whole))
+}
