@@ -25,6 +25,7 @@ type Decoded struct {
 	defaults  map[string]bool // attributes that have their default, given or not
 	ranges    map[string]hcl.Range
 	blocks    map[string]*Decoded
+	lists     map[string][]*Decoded // of those that may stand several times
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
 }
@@ -99,7 +100,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 }
 
 func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext) (*Decoded, hcl.Diagnostics) {
-	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{},
+	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: ctx, exprs: map[string]hcl.Expression{}}
 	var diags hcl.Diagnostics
 	for _, a := range attrs {
@@ -143,8 +144,11 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 	}
 	for i := range nested {
 		n := &nested[i]
+		if !only(n.Only, typ) {
+			continue
+		}
 		for _, sub := range body.Blocks {
-			if sub.Type != n.Name || d.blocks[n.Name] != nil {
+			if sub.Type != n.Name || d.blocks[n.Name] != nil && !n.Repeat {
 				continue
 			}
 			x, dd := decodeBody(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange(), ctx)
@@ -152,10 +156,15 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 			if len(sub.Labels) == 1 {
 				x.Label = sub.Labels[0]
 			}
-			for _, u := range x.Unknown {
-				d.Unknown = append(d.Unknown, n.Name+"."+u)
+			name := n.Name
+			if n.Repeat {
+				name = fmt.Sprintf("%s[%d]", n.Name, len(d.lists[n.Name]))
+				d.lists[n.Name] = append(d.lists[n.Name], x)
 			}
-			d.blocks[n.Name] = x
+			for _, u := range x.Unknown {
+				d.Unknown = append(d.Unknown, name+"."+u)
+			}
+			d.blocks[name] = x
 		}
 	}
 	return d, diags
@@ -315,6 +324,9 @@ func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
 	a, err := addr.Parse(s[:i])
 	return a, s[i+1:], err == nil
 }
+
+// List gives the nested blocks of a name that may stand several times, in order.
+func (d *Decoded) List(name string) []*Decoded { return d.lists[name] }
 
 // Block is a nested block; nil if it was not given.
 func (d *Decoded) Block(name string) *Decoded { return d.blocks[name] }

@@ -32,6 +32,8 @@ type Nested struct {
 	Name     string
 	Label    []string // allowed labels; nil for none
 	Required bool
+	Repeat   bool     // may stand several times
+	Only     []string // block types it belongs to; empty for all
 	Attrs    []Attr
 	Blocks   []Nested
 	Doc      string

@@ -1,6 +1,10 @@
 package dsl
 
-import "github.com/zclconf/go-cty/cty"
+import (
+	"slices"
+
+	"github.com/zclconf/go-cty/cty"
+)
 
 func str(s string) cty.Value  { return cty.StringVal(s) }
 func num(f float64) cty.Value { return cty.NumberFloatVal(f) }
@@ -8,12 +12,15 @@ func at(f float64) *float64   { return &f }
 
 var strings_ = cty.List(cty.String)
 
+// documents are the types of data that hold text. It has no room behind it: appending makes a new list.
+var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
+
 // Kinds is the language: every block, attribute, default and export.
 var Kinds = []Kind{
-	{Name: "data", Types: []string{"fineweb_edu", "parquet", "jsonl", "text"}, Lazy: true,
-		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
+	{Name: "data", Types: append(documents, "bin", "mixture"), Lazy: true,
+		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `bin` reads tokens as nanoGPT and llm.c keep them; a `mixture` draws from other data. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
 		Attrs: []Attr{
-			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
+			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Only: append(documents, "bin"), Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
 			{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field that holds the document."},
 			{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field with a stable id; where there is none, a hash of the text serves."},
 			{Name: "separator", Type: cty.String, Default: str(""), Only: []string{"text"}, Doc: "What stands between documents; empty makes each file one document."},
@@ -22,12 +29,18 @@ var Kinds = []Kind{
 			{Name: "min_language_score", Type: cty.Number, Min: at(0), Max: at(1), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language_score` is at least this."},
 			{Name: "min_token_count", Type: cty.Number, Whole: true, Min: at(0), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `token_count` (GPT-2 tokens) is at least this."},
 			{Name: "languages", Type: strings_, Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language` is one of these."},
-			{Name: "validation_fraction", Type: cty.Number, Default: num(0), Min: at(0), Max: at(0.9), Doc: "Share of documents held out, by a hash of the id: stable under reordering and adding files."},
-			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Default: num(0), Doc: "Seed of the order of documents."},
-			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Doc: "Permutes row groups, and rows inside each, anew every epoch. The order is a pure function of seed, epoch and position."},
-			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Doc: "Attention does not cross documents, and the last token of one does not predict the first of the next."},
-			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Doc: "What to do with a damaged row group, an empty document or one that is not UTF-8: stop, or count it and go on."},
+			{Name: "validation_fraction", Type: cty.Number, Default: num(0), Min: at(0), Max: at(0.9), Only: append(documents, "bin"), Doc: "Share of documents held out, by a hash of the id: stable under reordering and adding files."},
+			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Default: num(0), Only: append(documents, "bin"), Doc: "Seed of the order of documents."},
+			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Permutes row groups, and rows inside each, anew every epoch. The order is a pure function of seed, epoch and position."},
+			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Attention does not cross documents, and the last token of one does not predict the first of the next."},
+			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents, Doc: "What to do with a damaged row group, an empty document or one that is not UTF-8: stop, or count it and go on."},
+			{Name: "epochs", Type: cty.Number, Whole: true, Min: at(1), Doc: "Passes over the data after which they are used up: the run stops at a checkpoint, a mixture goes on without them. Default: any number. Of a mixture, the limit of each of its data that has none."},
+			{Name: "cache", Type: cty.String, Default: str("none"), OneOf: []string{"none", "tokens"}, Only: documents, Doc: "`tokens` keeps what the tokenizer made of each row group in `STEPFLOW_CACHE_DIR` and reads it from there in every later epoch and run; the batches are the same."},
 		},
+		Blocks: []Nested{{Name: "part", Required: true, Repeat: true, Only: []string{"mixture"}, Doc: "Data to draw from.", Attrs: []Attr{
+			{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Data in files."},
+			{Name: "weight", Type: cty.Number, Required: true, Min: at(1e-6), Doc: "Share of the sequences, relative to the other weights."},
+		}}},
 		Exports: []Export{
 			{Name: "validation", Type: cty.Object(map[string]cty.Type{"address": cty.String}), Doc: "The documents held out."},
 			{Name: "rows", Type: cty.Number, Doc: "Rows in all files, before filters; unknown for remote sources."},

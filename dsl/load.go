@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -213,6 +214,7 @@ func place(r hcl.Range) string {
 func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) (diags hcl.Diagnostics) {
 	known := append(attrNames(attrs, typ), extra...)
 	var nested []string
+	blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
 	for _, n := range blocks {
 		nested = append(nested, n.Name)
 	}
@@ -254,7 +256,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 				Detail: fmt.Sprintf("%s has no block %q.%s", where, sub.Type, hint)})
 			continue
 		}
-		if old, dup := seen[sub.Type]; dup {
+		if old, dup := seen[sub.Type]; dup && !n.Repeat {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate block", Subject: sub.DefRange().Ptr(),
 				Detail: fmt.Sprintf("%s has one %s block; the first is at %s.", where, sub.Type, place(old))})
 			continue

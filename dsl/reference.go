@@ -115,6 +115,12 @@ func writeNested(b *strings.Builder, blocks []Nested, heading string) {
 		if n.Required {
 			required = " Required."
 		}
+		if n.Repeat {
+			required += " May stand several times."
+		}
+		if n.Only != nil {
+			required += " (" + strings.Join(n.Only, ", ") + ")"
+		}
 		fmt.Fprintf(b, "%s%s\n\n`%s { … }`%s %s\n\n", heading, n.Name, form, required, n.Doc)
 		writeAttrs(b, n.Attrs)
 		writeNested(b, n.Blocks, heading[:len(heading)-1]+"# ")
@@ -158,7 +164,7 @@ func schemaAttrs(attrs []Attr) map[string]any {
 func schemaNested(blocks []Nested) map[string]any {
 	out := map[string]any{}
 	for _, n := range blocks {
-		out[n.Name] = map[string]any{"labels": n.Label, "required": n.Required, "attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
+		out[n.Name] = map[string]any{"labels": n.Label, "required": n.Required, "repeatable": n.Repeat, "only": n.Only, "attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
 	}
 	return out
 }

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"unicode/utf8"
 
+	"stepflow/fineweb/tokenizer"
 	"stepflow/fineweb/web"
 )
 
@@ -17,6 +17,8 @@ type Corpus struct {
 	files   []string
 	list    []web.Entry
 	opened  []file // nil for one passed over
+	keyed   *tokenizer.Tokenizer
+	keys    []string // of the token cache with that tokenizer
 	shards  []shard
 	groups  [][]piece // of each row group, in order of files
 	Rows    int64
@@ -121,6 +123,15 @@ func (c *Corpus) Identity() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// identity is that of one file; of one that can't be read no other has.
+func (c *Corpus) identity(file int) string {
+	h := sha256.New()
+	if err := identify(h, c.list[file], c.opened[file]); err != nil {
+		return c.files[file] + " " + err.Error()
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // Groups is the number of row groups.
 func (c *Corpus) Groups() int { return len(c.groups) }
 
@@ -169,8 +180,15 @@ func (c *Corpus) order(n int, epoch int64, what uint64) []int {
 	return rand.New(rand.NewPCG(c.source.Seed^uint64(epoch)*0x9e3779b97f4a7c15, what)).Perm(n)
 }
 
-// pieces are those of an epoch: row groups in its order, each from its first row to its last.
+// pieces are those of an epoch: row groups in its order, each from its first row to its last; of epoch -1 in
+// order of files.
 func (c *Corpus) pieces(epoch int64) (all []piece) {
+	if epoch < 0 {
+		for _, g := range c.groups {
+			all = append(all, g...)
+		}
+		return all
+	}
 	for _, g := range c.order(len(c.groups), epoch, 0) {
 		all = append(all, c.groups[g]...)
 	}
@@ -187,21 +205,27 @@ func (c *Corpus) read(p piece) ([]document, error) {
 		}
 		return nil, &BadDocument{c.files[p.file], p.group, -1, err}
 	}
+	for i := range docs {
+		d := &docs[i]
+		if d.hash = hashID(d.id); d.ids == nil {
+			d.flaw = flawOf(d.text)
+		}
+	}
 	return docs, nil
 }
 
 // check tells whether a document belongs to the split and is sound; ok is false where it is left out.
 func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err error) {
-	if d.drop || c.source.held(d.id) != (split == Validation) {
+	if d.drop || c.source.held(d.hash) != (split == Validation) {
 		return false, nil
 	}
-	switch {
-	case d.text == "":
-		err = errEmpty
-	case !utf8.ValidString(d.text):
-		err = errNotUTF8
-	default:
+	switch d.flaw {
+	case sound:
 		return true, nil
+	case empty:
+		err = errEmpty
+	default:
+		err = errNotUTF8
 	}
 	if c.source.SkipErrors {
 		c.Skipped++
@@ -212,6 +236,13 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 
 // Texts visits the documents of a split in file order until visit returns false.
 func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
+	if c.source.Format == "bin" {
+		return fmt.Errorf("%v hold tokens, not text", c.source.Patterns)
+	}
+	return c.visit(split, func(d *document) bool { return visit(d.text) })
+}
+
+func (c *Corpus) visit(split Split, visit func(d *document) bool) error {
 	for _, group := range c.groups {
 		for _, p := range group {
 			docs, err := c.read(p)
@@ -223,7 +254,7 @@ func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
 				if err != nil {
 					return err
 				}
-				if ok && !visit(docs[r].text) {
+				if ok && !visit(&docs[r]) {
 					return nil
 				}
 			}

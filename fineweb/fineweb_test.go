@@ -102,7 +102,7 @@ func TestSeekGivesTheSameTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := batches[i+1]; !slices.Equal(b.IDs, want.IDs) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Segments, want.Segments) || b.Cursor != want.Cursor {
+		if want := batches[i+1]; !slices.Equal(b.IDs, want.IDs) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Segments, want.Segments) || !reflect.DeepEqual(b.Cursor, want.Cursor) {
 			t.Fatalf("seeking to %+v gives other tokens than reading on", at)
 		}
 	}
@@ -332,9 +332,15 @@ func TestTooSmall(t *testing.T) {
 }
 
 func TestHeldCountsWholeDocuments(t *testing.T) {
-	c := open(t, source(corpusDir(t)))
+	s := source(corpusDir(t))
+	c := open(t, s)
 	tk := tok(t)
-	h, err := c.Held(tk, 16, 4, 0)
+	set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	h, err := set.Held(tk, 16, 4, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +360,12 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 }
 
 func TestPrefetchEndsWithItsContext(t *testing.T) {
-	s, err := open(t, source(corpusDir(t))).Stream(Train, tok(t), 16, Cursor{})
+	set, err := OpenSet([]Weighted{{Source: source(corpusDir(t)), Weight: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	s, err := set.Stream(Train, tok(t), 16, Position{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,14 +106,22 @@ const (
 // CacheLimit is the size of the cache of ranges in bytes.
 var CacheLimit int64 = 10 << 30
 
+// CacheDir is the folder of stepflow's caches; "" where there is no place for one.
+func CacheDir() string {
+	if dir := os.Getenv(CacheDirVariable); dir != "" {
+		return dir
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(user, "stepflow")
+}
+
 func rangeCache() *web.Disk {
-	dir := os.Getenv(CacheDirVariable)
+	dir := CacheDir()
 	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return nil
-		}
-		dir = filepath.Join(user, "stepflow")
+		return nil
 	}
 	return &web.Disk{Dir: filepath.Join(dir, "ranges"), Limit: CacheLimit}
 }

@@ -39,7 +39,9 @@ type Source struct {
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
 
-	Hasty bool // give up on a server that does not answer at once
+	Epochs   int64  // passes over the data before they are used up; 0 for any number
+	TokenDir string // where tokens are kept; "" for nowhere
+	Hasty    bool   // give up on a server that does not answer at once
 }
 
 // Split is the part of the documents to read.
@@ -53,7 +55,10 @@ const (
 // document is one row as read.
 type document struct {
 	id, text string
-	drop     bool // filtered out by its columns
+	hash     uint64 // of the id
+	drop     bool   // filtered out by its columns
+	flaw     uint8
+	ids      []int32 // its tokens, where the data or the cache hold them
 }
 
 // shard is an open file: groups of rows that can be read one by one.
@@ -71,6 +76,7 @@ var formats = map[string]func(s *Source, f file, name string) (shard, error){
 	"parquet":     openParquet,
 	"jsonl":       openJSONL,
 	"text":        openText,
+	"bin":         openBin,
 }
 
 // list gives the files the patterns match, sorted, each once.
@@ -135,12 +141,13 @@ func (s Source) pinned(files []string) Source {
 
 // held tells whether a document belongs to the validation split: by a hash of its id alone, so the
 // split is stable when files are added, renamed or reordered.
-func (s *Source) held(id string) bool {
-	if s.ValidationFraction <= 0 {
-		return false
-	}
+func (s *Source) held(hash uint64) bool {
+	return s.ValidationFraction > 0 && float64(hash)/math.MaxUint64 < s.ValidationFraction
+}
+
+func hashID(id string) uint64 {
 	sum := sha256.Sum256([]byte(id))
-	return float64(binary.LittleEndian.Uint64(sum[:8]))/math.MaxUint64 < s.ValidationFraction
+	return binary.LittleEndian.Uint64(sum[:8])
 }
 
 // contentID is the id of a document whose data give none.

@@ -1,11 +1,15 @@
 package fineweb
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"math"
 
 	"stepflow/fineweb/tokenizer"
 )
+
+// ErrUsedUp tells that data were read as many times as they may be.
+var ErrUsedUp = errors.New("the data are used up: raise epochs, or train on fewer tokens")
 
 // Ignored is the target of a position that does not count in the loss.
 const Ignored = -1
@@ -21,10 +25,11 @@ type Cursor struct {
 // Batch is sequences packed end to end. All slices are [sequences, seq] row-major.
 type Batch struct {
 	IDs, Targets []int32
-	Segments     []int32 // number of the document inside its sequence
-	Valid        int     // targets that count
-	Cursor       Cursor  // the position behind the batch
-	Skipped      int64   // documents passed over so far by this stream
+	Segments     []int32  // number of the document inside its sequence
+	Valid        int      // targets that count
+	Cursor       Position // behind the batch
+	Sources      []int    // sequences of each source of a mixture
+	Skipped      int64    // documents passed over so far by this stream
 }
 
 // Stream packs the documents of a split without end: sequences cut from the concatenated documents,
@@ -82,6 +87,9 @@ func (s *Stream) document() error {
 			if !s.found {
 				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Patterns)
 			}
+			if limit := s.corpus.source.Epochs; limit > 0 && s.read.Epoch+1 >= limit {
+				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Patterns, limit, ErrUsedUp)
+			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
 			s.groups = s.corpus.pieces(s.read.Epoch)
 			s.loaded, s.found = false, false
@@ -89,7 +97,7 @@ func (s *Stream) document() error {
 		}
 		g := s.groups[s.read.Group]
 		if !s.loaded {
-			docs, err := s.corpus.read(g)
+			docs, err := s.corpus.tokenized(g, s.tok)
 			if err != nil {
 				return err
 			}
@@ -106,15 +114,38 @@ func (s *Stream) document() error {
 			}
 			if ok {
 				s.found = true
-				n := len(s.ids)
-				s.ids = s.tok.EncodeDocument(s.ids, d.text)
-				s.parts = append(s.parts, part{here, len(s.ids) - n})
-				return nil
+				return s.add(d, here)
 			}
 		}
 		s.read = Cursor{Epoch: s.read.Epoch, Group: s.read.Group + 1}
 		s.loaded = false
 	}
+}
+
+// add appends the tokens of a document. Those of a row of a file of tokens are of several, each ended by its token.
+func (s *Stream) add(d *document, here Cursor) error {
+	n := len(s.ids)
+	if d.ids == nil {
+		s.ids = s.tok.EncodeDocument(s.ids, d.text)
+	} else {
+		s.ids = append(s.ids, d.ids...)
+	}
+	if s.corpus.source.Format == "bin" {
+		for i, id := range d.ids {
+			if int(id) >= s.tok.VocabSize() {
+				p := s.groups[here.Group]
+				return &BadDocument{s.corpus.files[p.file], p.group, int(p.from) + s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize())}
+			}
+			if id == s.tok.EOS && i+1 < len(d.ids) {
+				end := len(s.ids) - len(d.ids) + i + 1
+				s.parts = append(s.parts, part{here, end - n})
+				here.Token += end - n
+				n = end
+			}
+		}
+	}
+	s.parts = append(s.parts, part{here, len(s.ids) - n})
+	return nil
 }
 
 // drop hands out n tokens and moves the position behind them.
@@ -152,7 +183,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 		s.pack(b)
 		s.drop(s.seq)
 	}
-	b.Cursor, b.Skipped = s.at, s.corpus.Skipped
+	b.Cursor, b.Skipped = Position{Cursor: s.at}, s.corpus.Skipped
 	// Keep the window from growing without bound.
 	s.ids = append([]int32(nil), s.ids...)
 	return b, nil
@@ -191,31 +222,49 @@ type Held struct {
 	Counts    map[int32]int64 // how often each token is a target, for the unigram entropy
 }
 
-// Held packs whole documents of the validation split, in file order, until limit tokens are there
-// (0 for all). When the split is empty the error says so.
-func (c *Corpus) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*Held, error) {
+// Held packs whole documents of the validation split, source by source in file order, until limit tokens are
+// there (0 for all), of which each source of a mixture gives its share. When the split is empty the error says so.
+func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*Held, error) {
 	h := &Held{Counts: map[int32]int64{}}
 	var ids, segs []int32
 	var ends []bool
-	err := c.Texts(Validation, func(text string) bool {
-		n := len(ids)
-		ids = tok.EncodeDocument(ids, text)
-		for i := n; i < len(ids); i++ {
-			segs = append(segs, int32(h.Documents))
-			ends = append(ends, i == len(ids)-1)
+	var sum, share float64
+	for _, p := range m.parts {
+		sum += p.Weight
+	}
+	for i, c := range m.corpora {
+		share += m.parts[i].Weight / sum
+		most := int64(math.Ceil(share * float64(limit)))
+		err := c.visit(Validation, func(d *document) bool {
+			n := len(ids)
+			text := d.text
+			if d.ids == nil {
+				ids = tok.EncodeDocument(ids, text)
+			} else {
+				ids = append(ids, d.ids...)
+				text = tok.Decode(d.ids, true)
+			}
+			for i := n; i < len(ids); i++ {
+				segs = append(segs, int32(h.Documents))
+				end := i == len(ids)-1 || d.ids != nil && ids[i] == tok.EOS
+				ends = append(ends, end)
+				if end && i < len(ids)-1 {
+					h.Documents++
+				}
+			}
+			h.Documents++
+			h.Bytes += int64(len(text))
+			if tok.BOS < 0 { // the first token is not predicted from anything
+				h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
+			}
+			return limit <= 0 || int64(len(ids)) < most
+		})
+		if err != nil {
+			return nil, err
 		}
-		h.Documents++
-		h.Bytes += int64(len(text))
-		if tok.BOS < 0 { // the first token is not predicted from anything
-			h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
-		}
-		return limit <= 0 || int64(len(ids)) < limit
-	})
-	if err != nil {
-		return nil, err
 	}
 	if len(ids) < 2 {
-		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", c.source.Patterns)
+		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", m.corpora[0].source.Patterns)
 	}
 	var b *Batch
 	for at := 0; at < len(ids); at += seq {
@@ -243,31 +292,4 @@ func (c *Corpus) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64)
 		h.Tokens += int64(b.Valid)
 	}
 	return h, nil
-}
-
-// Prefetch packs batches in the background, a few ahead, until the context ends. The channel is
-// closed after an error, which is then in the last item.
-func (s *Stream) Prefetch(ctx context.Context, sequences, ahead int) <-chan Prefetched {
-	out := make(chan Prefetched, ahead)
-	go func() {
-		defer close(out)
-		for {
-			b, err := s.Next(sequences)
-			select {
-			case out <- Prefetched{b, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return out
-}
-
-// Prefetched is a batch or the error that ended the stream.
-type Prefetched struct {
-	Batch *Batch
-	Err   error
 }

@@ -314,7 +314,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 // trainTokenizer counts the words of the training split and makes the vocabulary.
 func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	t := a.Token
-	c, err := fineweb.Open(t.TrainOn.Source)
+	c, err := fineweb.OpenSet(t.TrainOn.Sources())
 	if err != nil {
 		return err
 	}

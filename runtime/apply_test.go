@@ -574,7 +574,7 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 		tr := &trainer{stage: s, loaded: l, tok: tok}
 		must(t, setConstants(l, s.Program, s.Model, s.Seq))
 		must(t, tr.start(filepath.Join(dir, ".stepflow", p.State.Blocks["stage.one"].Dir)))
-		corpus, err := fineweb.Open(s.Data.Source)
+		corpus, err := fineweb.OpenSet(s.Data.Sources())
 		must(t, err)
 		st, err := corpus.Stream(fineweb.Train, tok, s.Seq, tr.state.Position)
 		must(t, err)

@@ -88,7 +88,7 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 			return nil, hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction.", ref))}
 		}
 		e.Data = p.use(a, ref).Data
-		if e.Data.Source.ValidationFraction == 0 {
+		if !e.Data.HoldsOut() {
 			return nil, hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction.", ref))}
 		}
 		var err error
@@ -144,7 +144,7 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 		entry.Values = map[string]any{"texts": texts}
 		return err
 	}
-	corpus, err := fineweb.Open(e.Data.Source)
+	corpus, err := fineweb.OpenSet(e.Data.Sources())
 	if err != nil {
 		return err
 	}

@@ -19,9 +19,9 @@ import (
 // versions made is not taken for what this one would make.
 const operatorVersion = "3"
 
-// layoutOnly are attributes that change when things are saved, not what is made.
+// layoutOnly are attributes that change when and where things are saved, not what is made.
 func layoutOnly(name string) bool {
-	return strings.HasPrefix(name, "train.checkpoint") || name == "description"
+	return name == "cache" || strings.HasPrefix(name, "train.checkpoint") || name == "description"
 }
 
 // fingerprint is the recipe id: the evaluated configuration, the ids of the inputs by role, the

@@ -3,13 +3,10 @@ package runtime
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -24,84 +21,7 @@ import (
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/state"
 )
-
-// Data is a planned data block.
-type Data struct {
-	Addr     addr.Addr
-	Source   fineweb.Source
-	Rows     int64 // before filters; 0 where it is not known
-	patterns []string
-	Files    []string
-	Identity string
-	Unseen   string // why remote data were not looked at; "" if they were
-}
-
-func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
-	if !d.Has(name) {
-		return nil
-	}
-	v := get(name)
-	return &v
-}
-
-func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
-		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
-		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Hasty: !p.patient}
-	whole := func(n string) int64 { return int64(d.Int(n)) }
-	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
-	v := d.Value("source")
-	if v.Type() == cty.String && !v.IsNull() {
-		s.Patterns = []string{v.AsString()}
-	} else if t := v.Type(); !v.IsNull() && (t.IsTupleType() || t.IsListType() || t.IsSetType()) {
-		s.Patterns = d.Strs("source")
-	}
-	if len(s.Patterns) == 0 {
-		return nil, hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
-	}
-	node := &Data{Addr: a.Addr, Source: s}
-	a.Data = node
-	known := map[string]cty.Value{"validation": cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Addr.String() + ".validation")})}
-	if err := node.look(); errors.Is(err, fineweb.ErrUnreachable) {
-		node.Unseen = err.Error()
-		node.Identity = strings.Join(s.Patterns, " ")
-		if seen := p.state.Sources[a.Addr.String()]; seen != nil && slices.Equal(seen.Patterns, s.Patterns) {
-			node.Identity, node.Rows, node.Files = seen.Identity, seen.Rows, seen.Files
-			a.Warnings = append(a.Warnings, fmt.Sprintf("planned as the data were on %s: %v", seen.Seen.Format(time.DateOnly), err))
-		} else {
-			a.Warnings = append(a.Warnings, fmt.Sprintf("planned without a look at the data: %v", err))
-			return known, nil
-		}
-	} else if err != nil {
-		return nil, problem(d, "source", "Unreadable data", err)
-	}
-	known["rows"], known["files"] = number(float64(node.Rows)), number(float64(len(node.Files)))
-	return known, nil
-}
-
-// look opens the data and notes what is there.
-func (n *Data) look() error {
-	n.patterns = n.Source.Patterns
-	c, err := fineweb.Open(n.Source)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	n.Source, n.Rows, n.Files = c.Source(), c.Rows, c.Files()
-	n.Identity, err = c.Identity()
-	return err
-}
-
-// seen is what the state keeps of remote data; nil for others.
-func (n *Data) seen() *state.Source {
-	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
-		return nil
-	}
-	return &state.Source{Patterns: n.patterns, Identity: n.Identity, Rows: n.Rows, Files: n.Files, Seen: time.Now().UTC()}
-}
 
 // Tokenizer is a planned tokenizer block: read from a file, or trained by the run.
 type Tokenizer struct {

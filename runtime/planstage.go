@@ -47,6 +47,9 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		return nil, diags
 	}
 	s.Figures = s.figures()
+	if diags := p.passes(a, s, d); diags.HasErrors() {
+		return nil, diags
+	}
 	if missing := s.Program.ArenaBytes - p.caps.Memory; p.caps.Memory > 0 && missing > 0 {
 		a.TooLarge = fmt.Sprintf("the stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages",
 			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), missing, s.Micro)
@@ -293,6 +296,35 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 		s.Every, s.Keep = c.Int("every_steps"), c.Int("keep")
 	}
 	return diags
+}
+
+// manyEpochs is the number of passes beyond which more of the same data is worth clearly less than new data
+// (Muennighoff et al. 2023, section 5).
+const manyEpochs = 4
+
+// passes notes how often the stage reads its data.
+func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
+	size, ok := s.Data.Size(s.Tokenizer)
+	if !ok {
+		return nil
+	}
+	f := &s.Figures
+	f.DataTokens, f.DataExact, f.DataAssumed = size.Tokens, size.Exact, size.Assumed
+	tokens, before := float64(s.Steps)*float64(s.StepTokens()), 0.0
+	for x := s.From; x != nil && x.Data == s.Data && x.Tokenizer == s.Tokenizer && x.Seq == s.Seq; x = x.From {
+		before += float64(x.Steps) * float64(x.StepTokens())
+	}
+	f.Epochs = (before + tokens) / float64(size.Tokens)
+	limit := float64(s.Data.Source.Epochs)
+	switch {
+	case limit > 0 && f.Epochs > limit && size.Exact && s.Data.Parts == nil:
+		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
+	case limit > 0 && f.Epochs > limit && s.Data.Parts == nil:
+		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data may be used up before", f.Epochs, s.Data.Addr, limit))
+	case limit == 0 && f.Epochs > manyEpochs && before/float64(size.Tokens) <= manyEpochs:
+		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
+	}
+	return nil
 }
 
 // stageSteps turns the horizon into steps, once the program tells what a step costs.

@@ -68,6 +68,10 @@ type Figures struct {
 	Tokens         int64            `json:"tokens"`
 	Steps          int              `json:"steps"`
 	CheckpointSize int64            `json:"checkpoint_bytes"`
+	DataTokens     int64            `json:"data_tokens,omitempty"` // of one pass over the data; 0 where it is not known
+	DataExact      bool             `json:"data_tokens_exact,omitempty"`
+	DataAssumed    bool             `json:"data_tokens_assumed,omitempty"` // from bytes: there is no tokenizer yet
+	Epochs         float64          `json:"epochs,omitempty"`              // passes, with those of the stages before on the same data
 }
 
 // ByteKinds are the rows of the memory table, in order.

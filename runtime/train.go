@@ -35,7 +35,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	if err != nil {
 		return err
 	}
-	corpus, err := fineweb.Open(s.Data.Source)
+	corpus, err := fineweb.OpenSet(s.Data.Sources())
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 	err := t.start(from)
 	end(err)
 	if key := r.dataKey(a); t.state.Data != key { // other data than the stage before: from their start
-		t.state.Data, t.state.Position = key, fineweb.Cursor{}
+		t.state.Data, t.state.Position = key, fineweb.Position{}
 	}
 	t.state.Recipe = a.Recipe
 	return err
@@ -115,7 +115,7 @@ func probeKey(t *trainer) string {
 }
 
 // feedProbe puts the next micro-batch into the input buffers without moving on.
-func feedProbe(t *trainer, c *fineweb.Corpus) error {
+func feedProbe(t *trainer, c *fineweb.Set) error {
 	st, err := c.Stream(fineweb.Train, t.tok, t.stage.Seq, t.state.Position)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func mean(nll []float32) float64 {
 }
 
 // seam compares the loss before and after growth on one batch.
-func (r *runner) seam(a *Action, t *trainer, c *fineweb.Corpus) error {
+func (r *runner) seam(a *Action, t *trainer, c *fineweb.Set) error {
 	before := t.state.Seam
 	t.state.Seam = nil
 	if before == nil || before.Probe != probeKey(t) {
@@ -159,7 +159,7 @@ func (r *runner) seam(a *Action, t *trainer, c *fineweb.Corpus) error {
 
 // steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
 // forward and backward passes are put behind step n before its loss is read.
-func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Stream, w *metrics.Writer, root string, entry *state.Block) error {
+func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Mix, w *metrics.Writer, root string, entry *state.Block) error {
 	s := t.stage
 	fetch, stop := context.WithCancel(context.Background())
 	batches := stream.Prefetch(fetch, s.Batch, prefetchAhead)
@@ -221,6 +221,12 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 		m := metrics.Step{Step: step, Tokens: t.state.Tokens, FLOPs: int64(step) * s.Figures.StepFLOPs, Loss: loss, LearningRate: s.LR(step), GradNorm: norm,
 			Seconds: time.Since(start).Seconds(), DataWait: f.wait.Seconds(), Epoch: b.Cursor.Epoch, Skipped: !finite(norm)}
+		for i, n := range b.Cursor.Drawn {
+			if m.Sources == nil {
+				m.Sources = map[string]int64{}
+			}
+			m.Sources[s.Data.Parts[i].Addr.String()] = n * int64(s.Seq)
+		}
 		m.TokensPerSec = float64(s.StepTokens()) / m.Seconds
 		if r.peak > 0 {
 			m.MFU = float64(s.Figures.StepFLOPs) / m.Seconds / r.peak
@@ -290,7 +296,7 @@ func prune(root string, keep int) error {
 }
 
 // finish merges the adapters, measures what that changed, and saves the stage's result.
-func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.Corpus, root string, entry *state.Block) error {
+func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.Set, root string, entry *state.Block) error {
 	if err := feedProbe(t, c); err != nil {
 		return err
 	}

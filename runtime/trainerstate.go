@@ -29,7 +29,7 @@ type TrainerState struct {
 	Step           int              `json:"step"`
 	Tokens         int64            `json:"tokens"`
 	Data           string           `json:"data"` // identity of data, tokenizer and packing the position belongs to
-	Position       fineweb.Cursor   `json:"position"`
+	Position       fineweb.Position `json:"position"`
 	Layers         []string         `json:"layers"`
 	OptimizerSteps map[string]int64 `json:"optimizer_steps"` // updates each trainable tensor has had
 	Restarts       int              `json:"restarts"`        // ReLoRA

@@ -125,7 +125,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 func summary(x *runtime.Action) string {
 	switch {
 	case x.Data != nil && x.Data.Unseen != "":
-		return strings.Join(x.Data.Source.Patterns, ", ")
+		return strings.Join(x.Data.Source.Patterns, ", ") // the warning says why
 	case x.Data != nil:
 		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
 	case x.Token != nil:
@@ -146,6 +146,15 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
 	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
 	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
+	if f.DataTokens > 0 {
+		about, how := "about ", ", by a sample"
+		if f.DataExact {
+			about, how = "", ""
+		} else if f.DataAssumed {
+			how = ", at 4 bytes a token"
+		}
+		fmt.Fprintf(w, "      data        %s%s tokens in %s%s; %.2f passes in all\n", about, count(float64(f.DataTokens)), s.Data.Addr, how, f.Epochs)
+	}
 	if s.AutoMicro {
 		fmt.Fprintf(w, "      micro-batch %s of %d at a time, the most that fit\n", plural(s.Micro, "sequence"), s.Batch)
 	}

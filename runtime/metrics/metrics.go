@@ -19,18 +19,19 @@ import (
 
 // Step is one optimizer step.
 type Step struct {
-	Step         int     `json:"step"`
-	Tokens       int64   `json:"tokens"` // of the stage, this step included
-	FLOPs        int64   `json:"flops"`  // of the stage, this step included
-	Loss         float64 `json:"loss"`   // nats a token
-	LearningRate float64 `json:"learning_rate"`
-	GradNorm     float64 `json:"grad_norm"`
-	Seconds      float64 `json:"seconds"`
-	TokensPerSec float64 `json:"tokens_per_second"`
-	MFU          float64 `json:"mfu,omitempty"` // against the device's measured peak
-	DataWait     float64 `json:"data_wait_seconds"`
-	Epoch        int64   `json:"epoch"`
-	Skipped      bool    `json:"skipped,omitempty"` // not finite: no update was made
+	Step         int              `json:"step"`
+	Tokens       int64            `json:"tokens"` // of the stage, this step included
+	FLOPs        int64            `json:"flops"`  // of the stage, this step included
+	Loss         float64          `json:"loss"`   // nats a token
+	LearningRate float64          `json:"learning_rate"`
+	GradNorm     float64          `json:"grad_norm"`
+	Seconds      float64          `json:"seconds"`
+	TokensPerSec float64          `json:"tokens_per_second"`
+	MFU          float64          `json:"mfu,omitempty"` // against the device's measured peak
+	DataWait     float64          `json:"data_wait_seconds"`
+	Epoch        int64            `json:"epoch"`
+	Sources      map[string]int64 `json:"sources,omitempty"` // tokens each source of a mixture has given so far
+	Skipped      bool             `json:"skipped,omitempty"` // not finite: no update was made
 }
 
 // Writer appends steps to the files of a stage.

@@ -1,0 +1,173 @@
+package fineweb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// Weighted is a source of a mixture; of data that are no mixture it is the only one.
+type Weighted struct {
+	Name   string
+	Source Source
+	Weight float64 // share of the sequences, relative to the others' weights
+}
+
+// Set is an opened mixture. It serves one goroutine.
+type Set struct {
+	parts   []Weighted
+	corpora []*Corpus
+}
+
+// OpenSet opens every source.
+func OpenSet(parts []Weighted) (*Set, error) {
+	s := &Set{parts: parts}
+	for _, p := range parts {
+		c, err := Open(p.Source)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.corpora = append(s.corpora, c)
+	}
+	return s, nil
+}
+
+// Close closes every source.
+func (s *Set) Close() error {
+	var errs []error
+	for _, c := range s.corpora {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Corpora are the opened sources, in order.
+func (s *Set) Corpora() []*Corpus { return s.corpora }
+
+// Texts visits the documents of a split, source by source, in file order until visit returns false.
+func (s *Set) Texts(split Split, visit func(text string) bool) error {
+	more := true
+	for _, c := range s.corpora {
+		if !more {
+			break
+		}
+		if err := c.Texts(split, func(text string) bool { more = visit(text); return more }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Position is that of a mixture: the next token to come of each source, and how many sequences each has given. Of
+// data that are no mixture it is a Cursor.
+type Position struct {
+	Cursor
+	Sources []Cursor `json:"sources,omitempty"`
+	Drawn   []int64  `json:"drawn,omitempty"`
+}
+
+// Mix draws sequences from streams: the next from the source whose weight, divided by twice the sequences it
+// gave plus one, is largest (Sainte-Laguë's method: at every moment the shares are as near the weights as whole
+// sequences allow). No chance is involved, so the position is all the state.
+type Mix struct {
+	set     *Set
+	streams []*Stream
+	drawn   []int64
+	usedUp  []bool
+}
+
+// Stream starts at a position.
+func (s *Set) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Position) (*Mix, error) {
+	m := &Mix{set: s, drawn: make([]int64, len(s.corpora)), usedUp: make([]bool, len(s.corpora))}
+	if len(at.Sources) > 0 && (len(at.Sources) != len(s.corpora) || len(at.Drawn) != len(s.corpora)) {
+		return nil, fmt.Errorf("the position is one in a mixture of %d sources, not of %d", len(at.Sources), len(s.corpora))
+	}
+	copy(m.drawn, at.Drawn)
+	for i, c := range s.corpora {
+		from := at.Cursor
+		if len(at.Sources) > 0 {
+			from = at.Sources[i]
+		}
+		st, err := c.Stream(split, tok, seq, from)
+		if err != nil {
+			return nil, err
+		}
+		m.streams = append(m.streams, st)
+	}
+	return m, nil
+}
+
+// Next packs a number of sequences.
+func (m *Mix) Next(sequences int) (*Batch, error) {
+	if len(m.streams) == 1 {
+		return m.streams[0].Next(sequences)
+	}
+	b := &Batch{Sources: make([]int, len(m.streams))}
+	for n := 0; n < sequences; {
+		j := m.next()
+		if j < 0 {
+			return nil, fmt.Errorf("all sources of the mixture: %w", ErrUsedUp)
+		}
+		x, err := m.streams[j].Next(1)
+		if errors.Is(err, ErrUsedUp) {
+			m.usedUp[j] = true
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.set.parts[j].Name, err)
+		}
+		m.drawn[j]++
+		b.Sources[j]++
+		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...), append(b.Segments, x.Segments...)
+		b.Valid += x.Valid
+		n++
+	}
+	for _, s := range m.streams {
+		b.Cursor.Sources = append(b.Cursor.Sources, s.at)
+		b.Cursor.Epoch = max(b.Cursor.Epoch, s.at.Epoch)
+		b.Skipped += s.corpus.Skipped
+	}
+	b.Cursor.Drawn = append(b.Cursor.Drawn, m.drawn...)
+	return b, nil
+}
+
+// next chooses the source of the next sequence; -1 when all are used up.
+func (m *Mix) next() int {
+	best, most := -1, 0.0
+	for j, p := range m.set.parts {
+		if x := p.Weight / float64(2*m.drawn[j]+1); !m.usedUp[j] && (best < 0 || x > most) {
+			best, most = j, x
+		}
+	}
+	return best
+}
+
+// Prefetch packs batches in the background, a few ahead, until the context ends. The channel is
+// closed after an error, which is then in the last item.
+func (m *Mix) Prefetch(ctx context.Context, sequences, ahead int) <-chan Prefetched {
+	out := make(chan Prefetched, ahead)
+	go func() {
+		defer close(out)
+		for {
+			b, err := m.Next(sequences)
+			select {
+			case out <- Prefetched{b, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// Prefetched is a batch or the error that ended the stream.
+type Prefetched struct {
+	Batch *Batch
+	Err   error
+}

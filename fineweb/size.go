@@ -1,0 +1,128 @@
+package fineweb
+
+import (
+	"errors"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// Size is how many tokens the training split of data holds.
+type Size struct {
+	Tokens  int64
+	Exact   bool
+	Assumed bool // no tokenizer is there yet: 4 bytes a token were assumed
+}
+
+// A sample is of so many pieces, evenly spread, and in each of so many documents or bytes of text.
+const (
+	samplePieces    = 8
+	sampleDocuments = 64
+	sampleBytes     = 1 << 17
+	bytesPerToken   = 4
+)
+
+// Measure counts the tokens of the training split, the token that ends each document included: exactly where the
+// data are tokens, or say by the column token_count how many GPT-2's tokenizer makes, and that is the one; else by a
+// sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
+func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
+	c, err := Open(s)
+	if err != nil {
+		return size, err
+	}
+	defer c.Close()
+	if s.Format == "bin" {
+		for _, sh := range c.shards {
+			if b, ok := sh.(*binShard); ok {
+				size.Tokens += b.tokens
+			}
+		}
+		size.Exact = s.ValidationFraction == 0
+		size.Tokens = int64(float64(size.Tokens) * (1 - s.ValidationFraction))
+		return size, nil
+	}
+	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
+	remote := IsRemote(c.files[0])
+	if gpt2 {
+		if n, ok, err := c.counted(); err != nil {
+			return size, err
+		} else if ok {
+			plain := s.ValidationFraction == 0 && s.MinIntScore == nil && s.MinScore == nil && s.MinLanguageScore == nil && s.MinTokenCount == nil && s.Languages == nil && !s.SkipErrors
+			if plain {
+				return Size{Tokens: n + c.Rows, Exact: true}, nil
+			}
+			if remote {
+				return Size{Tokens: int64(float64(n+c.Rows) * (1 - s.ValidationFraction))}, nil
+			}
+		}
+	}
+	if remote {
+		return size, nil
+	}
+	var rows, tokens int64
+	all := c.pieces(-1)
+	for k := range min(samplePieces, len(all)) {
+		p := all[k*len(all)/min(samplePieces, len(all))]
+		read, err := c.read(p)
+		if err != nil {
+			return size, err
+		}
+		var docs, text int
+		for i := 0; i < len(read) && docs < sampleDocuments && text < sampleBytes; i++ {
+			rows++
+			if ok, err := c.check(&read[i], Train, p, i); err != nil || !ok {
+				continue
+			}
+			docs++
+			text += len(read[i].text)
+			if tok != nil {
+				tokens += int64(len(tok.EncodeDocument(nil, read[i].text)))
+			} else {
+				tokens += int64(len(read[i].text))/bytesPerToken + 1
+			}
+		}
+	}
+	if rows == 0 {
+		return size, nil
+	}
+	return Size{Tokens: int64(float64(tokens) / float64(rows) * float64(c.Rows)), Exact: rows == c.Rows && tok != nil, Assumed: tok == nil}, nil
+}
+
+// counted adds up the column token_count of all rows; ok is false where a file has none. Of many remote row
+// groups it reads the first and takes them for all.
+func (c *Corpus) counted() (n int64, ok bool, err error) {
+	defer guard(&err)
+	const most = 16
+	var groups int
+	var rows int64
+	for i, sh := range c.shards {
+		p, is := sh.(*parquetShard)
+		if !is {
+			return 0, false, nil
+		}
+		leaf, has := p.pq.Schema().Lookup("token_count")
+		if !has || leaf.Node.Type().Kind() != parquet.Int64 || leaf.MaxRepetitionLevel > 0 {
+			return 0, false, nil
+		}
+		for _, g := range p.pq.RowGroups() {
+			if groups == most && IsRemote(c.files[i]) {
+				return int64(float64(n) / float64(rows) * float64(c.Rows)), true, nil
+			}
+			groups++
+			r := &columnReader{pages: g.ColumnChunks()[leaf.ColumnIndex].Pages()}
+			docs := make([]document, min(g.NumRows(), pieceRows))
+			for left := g.NumRows(); left > 0 && err == nil; left -= int64(len(docs)) {
+				docs = docs[:min(left, pieceRows)]
+				err = r.read(docs, func(_ *document, v parquet.Value) { n += v.Int64() })
+			}
+			r.close()
+			if err != nil && !errors.Is(err, io.EOF) {
+				return 0, false, err
+			}
+			rows += g.NumRows()
+		}
+	}
+	return n, rows > 0, nil
+}

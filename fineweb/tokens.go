@@ -1,0 +1,281 @@
+package fineweb
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// What makes a document unusable.
+const (
+	sound uint8 = iota
+	empty
+	notUTF8
+)
+
+// tokenized reads the documents of a piece with their tokens: from the cache, where the source has one, else
+// from the data, and then into the cache.
+func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error) {
+	if c.source.TokenDir == "" || c.source.Format == "bin" {
+		return c.read(p)
+	}
+	path := c.tokenPath(p, tok)
+	if docs, err := readTokens(path); err == nil && int64(len(docs)) == p.rows {
+		return docs, nil
+	}
+	docs, err := c.read(p)
+	if err != nil || int64(len(docs)) != p.rows { // a damaged piece that is passed over is not kept
+		return docs, err
+	}
+	encode(docs, tok)
+	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
+		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"", c.source.TokenDir, err)
+	}
+	return docs, nil
+}
+
+// encode gives the sound documents that no filter drops their tokens, on all processors.
+func encode(docs []document, tok *tokenizer.Tokenizer) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(docs)) {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for i := int(next.Add(1)) - 1; i < len(docs); i = int(next.Add(1)) - 1 {
+				if d := &docs[i]; !d.drop && d.flaw == sound {
+					d.ids = tok.EncodeDocument(make([]int32, 0, len(d.text)/4+2), d.text)
+					d.text = ""
+				}
+			}
+		}()
+	}
+	wait.Wait()
+}
+
+// tokenKey names what the tokens of a file depend on: the tokenizer, the file, and what is read of it.
+func (c *Corpus) tokenKey(file int, tok *tokenizer.Tokenizer) string {
+	h := sha256.New()
+	s := &c.source
+	fmt.Fprintf(h, "%s %x\n", tokenMagic, sha256.Sum256(tok.JSON()))
+	fmt.Fprintf(h, "%d %d\n", tok.BOS, tok.EOS)
+	fmt.Fprintf(h, "%s %q %q %q\n", s.Format, s.TextColumn, s.IDColumn, s.Separator)
+	show := func(x any) {
+		b, _ := json.Marshal(x)
+		h.Write(append(b, '\n'))
+	}
+	show([]any{s.MinIntScore, s.MinScore, s.MinLanguageScore, s.MinTokenCount, s.Languages})
+	h.Write([]byte(c.identity(file)))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (c *Corpus) tokenPath(p piece, tok *tokenizer.Tokenizer) string {
+	if c.keyed != tok {
+		c.keyed, c.keys = tok, make([]string, len(c.files))
+	}
+	if c.keys[p.file] == "" {
+		c.keys[p.file] = c.tokenKey(p.file, tok)
+	}
+	return filepath.Join(c.source.TokenDir, c.keys[p.file], fmt.Sprintf("%06d-%09d.tokens", p.group, p.from))
+}
+
+// Tokenize fills the token cache: every piece that is not there yet, several at a time. progress is called after
+// each, from one goroutine at a time, with the pieces done and their tokens.
+func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error) error {
+	if s.TokenDir == "" || s.Format == "bin" {
+		return errors.New("the data have no token cache: set cache = \"tokens\"")
+	}
+	first, err := Open(s)
+	if err != nil {
+		return err
+	}
+	defer first.Close()
+	all := first.pieces(-1)
+	var next, done, tokens atomic.Int64
+	var mu sync.Mutex
+	workers := min(runtime.GOMAXPROCS(0), len(all))
+	errs := make([]error, workers)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			c, err := Open(first.source) // a corpus serves one goroutine
+			if err != nil {
+				errs[w] = err
+				return
+			}
+			defer c.Close()
+			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
+				docs, err := c.tokenized(all[i], tok)
+				for _, d := range docs {
+					tokens.Add(int64(len(d.ids)))
+				}
+				mu.Lock()
+				if err == nil && progress != nil {
+					err = progress(int(done.Add(1)), len(all), tokens.Load())
+				}
+				mu.Unlock()
+				if errs[w] = err; err != nil {
+					next.Store(int64(len(all)))
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// Cached tells how many of the corpus' pieces have their tokens in the cache, and the bytes those take.
+func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
+	all := c.pieces(-1)
+	if c.source.TokenDir == "" || tok == nil {
+		return 0, len(all), 0
+	}
+	for _, p := range all {
+		if st, err := os.Stat(c.tokenPath(p, tok)); err == nil {
+			pieces++
+			size += st.Size()
+		}
+	}
+	return pieces, len(all), size
+}
+
+// A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
+// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; 2: empty; 4: not UTF-8);
+// the tokens of all documents; uint32 CRC-32C of all before. It is read whole and checked each time: no mapping,
+// which a file cut short would turn into the end of the process.
+const (
+	tokenMagic  = "STEPTOK1"
+	tokenHeader = len(tokenMagic) + 8
+	tokenRecord = 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func writeTokens(path string, docs []document, vocab int) error {
+	size := uint32(2)
+	if vocab > 1<<16 {
+		size = 4
+	}
+	b := append(make([]byte, 0, 1<<20), tokenMagic...)
+	b = binary.LittleEndian.AppendUint32(b, size)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(docs)))
+	for _, d := range docs {
+		flags := uint32(d.flaw) << 1
+		if d.drop {
+			flags |= 1
+		}
+		b = binary.LittleEndian.AppendUint64(b, d.hash)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(d.ids)))
+		b = binary.LittleEndian.AppendUint32(b, flags)
+	}
+	for _, d := range docs {
+		for _, id := range d.ids {
+			if size == 2 {
+				b = binary.LittleEndian.AppendUint16(b, uint16(id))
+			} else {
+				b = binary.LittleEndian.AppendUint32(b, uint32(id))
+			}
+		}
+	}
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+var errTokens = errors.New("not a whole file of tokens")
+
+func readTokens(path string) ([]document, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseTokens(b)
+}
+
+func parseTokens(b []byte) ([]document, error) {
+	if len(b) < tokenHeader+4 || !bytes.HasPrefix(b, []byte(tokenMagic)) {
+		return nil, errTokens
+	}
+	body := b[:len(b)-4]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
+		return nil, errTokens
+	}
+	size, n := int(binary.LittleEndian.Uint32(b[8:])), int(binary.LittleEndian.Uint32(b[12:]))
+	if size != 2 && size != 4 || n > (len(body)-tokenHeader)/tokenRecord {
+		return nil, errTokens
+	}
+	table, tokens := body[tokenHeader:][:n*tokenRecord], body[tokenHeader+n*tokenRecord:]
+	docs := make([]document, n)
+	ids := make([]int32, len(tokens)/size)
+	for i := range ids {
+		if size == 2 {
+			ids[i] = int32(binary.LittleEndian.Uint16(tokens[2*i:]))
+		} else {
+			ids[i] = int32(binary.LittleEndian.Uint32(tokens[4*i:]))
+		}
+	}
+	for i := range docs {
+		r := table[i*tokenRecord:]
+		k, flags := int(binary.LittleEndian.Uint32(r[8:])), binary.LittleEndian.Uint32(r[12:])
+		if k > len(ids) {
+			return nil, errTokens
+		}
+		docs[i] = document{hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags >> 1), ids: ids[:k:k]}
+		ids = ids[k:]
+	}
+	if len(ids) > 0 {
+		return nil, errTokens
+	}
+	return docs, nil
+}
+
+// flawOf tells whether a document can be used.
+func flawOf(text string) uint8 {
+	switch {
+	case text == "":
+		return empty
+	case !utf8.ValidString(text):
+		return notUTF8
+	}
+	return sound
+}
+
+// CacheSize is the bytes of all token files under a folder.
+func CacheSize(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if st, err := e.Info(); err == nil {
+				n += st.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}

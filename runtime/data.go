@@ -1,0 +1,220 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/runtime/state"
+)
+
+// Data is a planned data block.
+type Data struct {
+	Addr     addr.Addr
+	Source   fineweb.Source
+	Rows     int64 // before filters; 0 where it is not known
+	Files    []string
+	Identity string
+	Unseen   string // why remote data were not looked at; "" if they were
+
+	Parts   []*Data // of a mixture, with their weights
+	Weights []float64
+
+	patterns []string
+	sizes    map[*Tokenizer]fineweb.Size
+}
+
+// Sources are what to open: one, or those of a mixture.
+func (n *Data) Sources() []fineweb.Weighted {
+	if n.Parts == nil {
+		return []fineweb.Weighted{{Name: n.Addr.String(), Source: n.Source, Weight: 1}}
+	}
+	var list []fineweb.Weighted
+	for i, p := range n.Parts {
+		s := p.Source
+		if e := n.Source.Epochs; e > 0 && s.Epochs == 0 {
+			s.Epochs = e
+		}
+		list = append(list, fineweb.Weighted{Name: p.Addr.String(), Source: s, Weight: n.Weights[i]})
+	}
+	return list
+}
+
+// HoldsOut tells whether there is a validation split.
+func (n *Data) HoldsOut() bool {
+	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
+}
+
+func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
+	if !d.Has(name) {
+		return nil
+	}
+	v := get(name)
+	return &v
+}
+
+func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	node := &Data{Addr: a.Addr, sizes: map[*Tokenizer]fineweb.Size{}}
+	a.Data = node
+	known := map[string]cty.Value{"validation": cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Addr.String() + ".validation")})}
+	node.Source.Epochs = int64(d.Int("epochs"))
+	var diags hcl.Diagnostics
+	if a.Addr.Type == "mixture" {
+		diags = p.mixture(a, d)
+	} else {
+		diags = p.files(a, d)
+	}
+	if diags.HasErrors() || node.Rows == 0 {
+		return known, diags
+	}
+	known["rows"], known["files"] = number(float64(node.Rows)), number(float64(len(node.Files)))
+	return known, diags
+}
+
+// files plans data that lie in files.
+func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
+	node := a.Data
+	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
+		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
+		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
+		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient}
+	whole := func(n string) int64 { return int64(d.Int(n)) }
+	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
+	if d.Str("cache") == "tokens" {
+		dir := fineweb.CacheDir()
+		if dir == "" {
+			return hcl.Diagnostics{d.Error("cache", "No place for a cache", "There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
+		}
+		s.TokenDir = filepath.Join(dir, "tokens")
+	}
+	v := d.Value("source")
+	if v.Type() == cty.String && !v.IsNull() {
+		s.Patterns = []string{v.AsString()}
+	} else if t := v.Type(); !v.IsNull() && (t.IsTupleType() || t.IsListType() || t.IsSetType()) {
+		s.Patterns = d.Strs("source")
+	}
+	if len(s.Patterns) == 0 {
+		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
+	}
+	node.Source = s
+	if err := node.look(); errors.Is(err, fineweb.ErrUnreachable) {
+		node.Unseen = err.Error()
+		node.Identity = strings.Join(s.Patterns, " ")
+		if seen := p.state.Sources[a.Addr.String()]; seen != nil && slices.Equal(seen.Patterns, s.Patterns) {
+			node.Identity, node.Rows, node.Files = seen.Identity, seen.Rows, seen.Files
+			a.Warnings = append(a.Warnings, fmt.Sprintf("planned as the data were on %s: %v", seen.Seen.Format(time.DateOnly), err))
+		} else {
+			a.Warnings = append(a.Warnings, fmt.Sprintf("planned without a look at the data: %v", err))
+		}
+	} else if err != nil {
+		return problem(d, "source", "Unreadable data", err)
+	}
+	return nil
+}
+
+// mixture plans data that are drawn from other data.
+func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	node := a.Data
+	for _, x := range d.List("part") {
+		ref, split, ok := x.Ref("data")
+		if !ok {
+			continue
+		}
+		part := p.use(a, ref).Data
+		switch {
+		case split == "validation":
+			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("The validation split is for evaluate. Draw from %s.", ref)))
+			continue
+		case part == nil || part.Parts != nil:
+			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is no data in files; a mixture draws from such data, not from other mixtures.", ref)))
+			continue
+		case len(node.Parts) > 0 && part.Source.DocumentMask != node.Source.DocumentMask:
+			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t, %s has not: all data of a mixture need the same.", ref, part.Source.DocumentMask, node.Parts[0].Addr)))
+			continue
+		case slices.Contains(node.Parts, part):
+			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.", ref)))
+			continue
+		}
+		node.Parts, node.Weights = append(node.Parts, part), append(node.Weights, x.Float("weight"))
+		node.Source.DocumentMask = part.Source.DocumentMask
+		node.Rows += part.Rows
+		node.Files = append(node.Files, part.Files...)
+		node.Identity += part.Identity + "\n"
+		if part.Unseen != "" {
+			node.Unseen = part.Unseen
+		}
+	}
+	if slices.ContainsFunc(node.Parts, func(p *Data) bool { return p.Rows == 0 }) {
+		node.Rows = 0 // not known
+	}
+	return diags
+}
+
+// look opens the data and notes what is there.
+func (n *Data) look() error {
+	n.patterns = n.Source.Patterns
+	c, err := fineweb.Open(n.Source)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	n.Source, n.Rows, n.Files = c.Source(), c.Rows, c.Files()
+	n.Identity, err = c.Identity()
+	return err
+}
+
+// seen is what the state keeps of remote data; nil for others.
+func (n *Data) seen() *state.Source {
+	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
+		return nil
+	}
+	return &state.Source{Patterns: n.patterns, Identity: n.Identity, Rows: n.Rows, Files: n.Files, Seen: time.Now().UTC()}
+}
+
+// Size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said.
+func (n *Data) Size(t *Tokenizer) (size fineweb.Size, ok bool) {
+	if n.Unseen != "" || n.Rows == 0 {
+		return size, false
+	}
+	if size, ok := n.sizes[t]; ok {
+		return size, size.Tokens > 0
+	}
+	if n.Parts != nil { // what it gives before the first of its data begins anew
+		var sum, passes float64
+		for _, w := range n.Weights {
+			sum += w
+		}
+		for i, p := range n.Parts {
+			s, ok := p.Size(t)
+			if !ok {
+				return fineweb.Size{}, false
+			}
+			if x := float64(s.Tokens) * sum / n.Weights[i]; i == 0 || x < passes {
+				passes = x
+			}
+			size.Exact = size.Exact && s.Exact || i == 0 && s.Exact
+		}
+		size.Tokens = int64(passes)
+	} else {
+		var tok *tokenizer.Tokenizer
+		if t != nil {
+			tok = t.loaded
+		}
+		var err error
+		if size, err = fineweb.Measure(n.Source, tok); err != nil {
+			return fineweb.Size{}, false
+		}
+	}
+	n.sizes[t] = size
+	return size, size.Tokens > 0
+}
