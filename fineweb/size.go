@@ -63,8 +63,12 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 	}
 	var rows, tokens int64
 	all := c.pieces(-1)
-	for k := range min(samplePieces, len(all)) {
-		p := all[k*len(all)/min(samplePieces, len(all))]
+	pieces := min(samplePieces, len(all))
+	if c.Rows <= samplePieces*sampleDocuments {
+		pieces = len(all)
+	}
+	for k := range pieces {
+		p := all[k*len(all)/pieces]
 		read, err := c.read(p)
 		if err != nil {
 			return size, err
