@@ -3,6 +3,7 @@ package fineweb
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -11,9 +12,23 @@ import (
 
 // Size is how many tokens the training split of data holds.
 type Size struct {
-	Tokens  int64
-	Exact   bool
-	Assumed bool // no tokenizer is there yet: 4 bytes a token were assumed
+	Tokens int64
+	How    How
+}
+
+// How a Size is known.
+type How string
+
+const (
+	Exact      How = "exact"
+	BySample   How = "sample"
+	ByColumn   How = "token_count" // the column's word for it, which nobody checked
+	BytesAlone How = "bytes"       // no tokenizer is there yet: 4 bytes a token were assumed
+)
+
+// String tells how, for a sentence.
+func (h How) String() string {
+	return map[How]string{Exact: "exactly", BySample: "by a sample", ByColumn: "by token_count", BytesAlone: "at 4 bytes a token"}[h]
 }
 
 // A sample is of so many pieces, evenly spread, and in each of so many documents or bytes of text.
@@ -25,8 +40,8 @@ const (
 )
 
 // Measure counts the tokens of the training split, the token that ends each document included: exactly where the
-// data are tokens, or say by the column token_count how many GPT-2's tokenizer makes, and that is the one; else by a
-// sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
+// data are tokens or few; by the column token_count, FineWeb's number of GPT-2's tokens, where that is the tokenizer;
+// else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
 func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 	c, err := Open(s)
 	if err != nil {
@@ -39,8 +54,9 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 				size.Tokens += b.tokens
 			}
 		}
-		size.Exact = s.ValidationFraction == 0
-		size.Tokens = int64(float64(size.Tokens) * (1 - s.ValidationFraction))
+		if size.How = Exact; s.ValidationFraction > 0 {
+			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*(1-s.ValidationFraction))
+		}
 		return size, nil
 	}
 	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
@@ -51,10 +67,10 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		} else if ok {
 			plain := s.ValidationFraction == 0 && s.MinIntScore == nil && s.MinScore == nil && s.MinLanguageScore == nil && s.MinTokenCount == nil && s.Languages == nil && !s.SkipErrors
 			if plain {
-				return Size{Tokens: n + c.Rows, Exact: true}, nil
+				return Size{n + c.Rows, ByColumn}, nil
 			}
-			if remote {
-				return Size{Tokens: int64(float64(n+c.Rows) * (1 - s.ValidationFraction))}, nil
+			if remote { // filters are left aside
+				return Size{int64(float64(n+c.Rows) * (1 - s.ValidationFraction)), ByColumn}, nil
 			}
 		}
 	}
@@ -91,7 +107,13 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 	if rows == 0 {
 		return size, nil
 	}
-	return Size{Tokens: int64(float64(tokens) / float64(rows) * float64(c.Rows)), Exact: rows == c.Rows && tok != nil, Assumed: tok == nil}, nil
+	how := BySample
+	if tok == nil {
+		how = BytesAlone
+	} else if rows == c.Rows {
+		how = Exact
+	}
+	return Size{int64(float64(tokens) / float64(rows) * float64(c.Rows)), how}, nil
 }
 
 // counted adds up the column token_count of all rows; ok is false where a file has none. Of many remote row
@@ -129,4 +151,60 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 		}
 	}
 	return n, rows > 0, nil
+}
+
+// FileInfo is what a file of a corpus holds.
+type FileInfo struct {
+	Name   string
+	Bytes  int64
+	Groups []int64  // rows of each row group
+	Fields []string // columns with their types, of files that have such
+}
+
+// Describe tells what the files hold; those passed over have no bytes.
+func (c *Corpus) Describe() (list []FileInfo) {
+	for i, name := range c.files {
+		f := FileInfo{Name: name}
+		if sh := c.shards[i]; sh != nil {
+			f.Bytes, f.Groups = c.opened[i].Size(), sh.groups()
+			if p, ok := sh.(*parquetShard); ok {
+				f.Fields = p.fields()
+			}
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// fields lists the columns with their types.
+func (p *parquetShard) fields() (list []string) {
+	for _, path := range p.pq.Schema().Columns() {
+		if leaf, ok := p.pq.Schema().Lookup(path...); ok {
+			list = append(list, strings.Join(path, ".")+": "+strings.ToLower(leaf.Node.Type().String()))
+		}
+	}
+	return list
+}
+
+// Sample is a document to look at: its text, or of data that are tokens, those.
+type Sample struct {
+	ID     string
+	Text   string
+	Tokens []int32
+}
+
+// Head visits documents of both splits in file order, those that no filter drops, until visit returns false.
+func (c *Corpus) Head(visit func(Sample) bool) error {
+	for _, p := range c.pieces(-1) {
+		docs, err := c.read(p)
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			if !d.drop && !visit(Sample{d.id, d.text, d.ids}) {
+				return nil
+			}
+		}
+	}
+	return nil
 }

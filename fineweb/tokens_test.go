@@ -343,7 +343,7 @@ func TestBinFiles(t *testing.T) {
 			}
 		}
 		size, err := Measure(s, tk)
-		if err != nil || !size.Exact || size.Tokens != int64(len(ids)) {
+		if err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
 			t.Errorf("%s: %+v, %v", name, size, err)
 		}
 		s.ValidationFraction = 0.5
@@ -389,10 +389,10 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(100) {
 		want += int64(len(tk.EncodeDocument(nil, d.Text)))
 	}
-	if size, err := Measure(s, tk); err != nil || size.Tokens != want || !size.Exact {
+	if size, err := Measure(s, tk); err != nil || size.Tokens != want || size.How != Exact {
 		t.Errorf("%+v, %v; there are %d", size, err, want)
 	}
-	if size, err := Measure(s, nil); err != nil || size.Exact || !size.Assumed || size.Tokens < 500 {
+	if size, err := Measure(s, nil); err != nil || size.How != BytesAlone || size.Tokens < 500 {
 		t.Errorf("without a tokenizer: %+v, %v", size, err)
 	}
 	big := t.TempDir()
@@ -404,7 +404,7 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(10_000) {
 		want += int64(len(tk.EncodeDocument(nil, d.Text)))
 	}
-	if size, err := Measure(s, tk); err != nil || size.Exact || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
+	if size, err := Measure(s, tk); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
 		t.Errorf("by a sample: %+v, %v; there are %d", size, err, want)
 	}
 	n, ok, err := open(t, s).counted()

@@ -303,7 +303,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := readTokenizer(filepath.Join(dir, fileTokenizer))
+	tok, err := ReadTokenizer(filepath.Join(dir, fileTokenizer))
 	if err != nil {
 		return nil, err
 	}

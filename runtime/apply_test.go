@@ -567,7 +567,7 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 				s = a.Stage
 			}
 		}
-		tok, err := readTokenizer(filepath.Join(dir, ".stepflow", "blocks", "tokenizer.bpe.t", "tokenizer", fileTokenizer))
+		tok, err := ReadTokenizer(filepath.Join(dir, ".stepflow", "blocks", "tokenizer.bpe.t", "tokenizer", fileTokenizer))
 		must(t, err)
 		l, err := d.Load(s.Program)
 		must(t, err)

@@ -181,8 +181,27 @@ func (n *Data) seen() *state.Source {
 	return &state.Source{Patterns: n.patterns, Identity: n.Identity, Rows: n.Rows, Files: n.Files, Seen: time.Now().UTC()}
 }
 
-// Size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said.
-func (n *Data) Size(t *Tokenizer) (size fineweb.Size, ok bool) {
+// Tokenizer reads a planned tokenizer: from its file, or as a run trained it.
+func (p *Plan) Tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
+	if tok := p.planner.trained(t); tok != nil {
+		return tok, nil
+	}
+	return nil, fmt.Errorf("%s has not been trained yet: apply trains it", t.Addr)
+}
+
+// trained is a tokenizer that is there, as the plan leaves it; nil if it is not.
+func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
+	if t.loaded != nil || p.pending[t.Addr] {
+		return t.loaded
+	}
+	if b := p.state.Blocks[t.Addr.String()]; b != nil && b.Status == state.Done {
+		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, b.Dir, fileTokenizer))
+	}
+	return t.loaded
+}
+
+// size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said.
+func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool) {
 	if n.Unseen != "" || n.Rows == 0 {
 		return size, false
 	}
@@ -194,24 +213,22 @@ func (n *Data) Size(t *Tokenizer) (size fineweb.Size, ok bool) {
 		for _, w := range n.Weights {
 			sum += w
 		}
-		for i, p := range n.Parts {
-			s, ok := p.Size(t)
+		for i, part := range n.Parts {
+			s, ok := p.size(part, t)
 			if !ok {
 				return fineweb.Size{}, false
 			}
 			if x := float64(s.Tokens) * sum / n.Weights[i]; i == 0 || x < passes {
 				passes = x
 			}
-			size.Exact = size.Exact && s.Exact || i == 0 && s.Exact
+			if i == 0 || s.How != fineweb.Exact {
+				size.How = s.How
+			}
 		}
 		size.Tokens = int64(passes)
 	} else {
-		var tok *tokenizer.Tokenizer
-		if t != nil {
-			tok = t.loaded
-		}
 		var err error
-		if size, err = fineweb.Measure(n.Source, tok); err != nil {
+		if size, err = fineweb.Measure(n.Source, p.trained(t)); err != nil {
 			return fineweb.Size{}, false
 		}
 	}

@@ -286,7 +286,7 @@ func TestRealModel(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(folder, "reference.json"))
 	must(t, err)
 	must(t, json.Unmarshal(b, &reference))
-	tok, err := readTokenizer(filepath.Join(folder, fileTokenizer))
+	tok, err := ReadTokenizer(filepath.Join(folder, fileTokenizer))
 	must(t, err)
 	want := tok.Decode(reference.Greedy.IDs[:100], true)
 	dir := t.TempDir()

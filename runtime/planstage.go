@@ -11,6 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
@@ -304,12 +305,12 @@ const manyEpochs = 4
 
 // passes notes how often the stage reads its data.
 func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
-	size, ok := s.Data.Size(s.Tokenizer)
+	size, ok := p.size(s.Data, s.Tokenizer)
 	if !ok {
 		return nil
 	}
 	f := &s.Figures
-	f.DataTokens, f.DataExact, f.DataAssumed = size.Tokens, size.Exact, size.Assumed
+	f.DataTokens, f.DataHow = size.Tokens, size.How
 	tokens, before := float64(s.Steps)*float64(s.StepTokens()), 0.0
 	for x := s.From; x != nil && x.Data == s.Data && x.Tokenizer == s.Tokenizer && x.Seq == s.Seq; x = x.From {
 		before += float64(x.Steps) * float64(x.StepTokens())
@@ -317,7 +318,7 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	f.Epochs = (before + tokens) / float64(size.Tokens)
 	limit := float64(s.Data.Source.Epochs)
 	switch {
-	case limit > 0 && f.Epochs > limit && size.Exact && s.Data.Parts == nil:
+	case limit > 0 && f.Epochs > limit && size.How == fineweb.Exact && s.Data.Parts == nil:
 		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
 	case limit > 0 && f.Epochs > limit && s.Data.Parts == nil:
 		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data may be used up before", f.Epochs, s.Data.Addr, limit))

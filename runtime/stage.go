@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
@@ -68,10 +69,9 @@ type Figures struct {
 	Tokens         int64            `json:"tokens"`
 	Steps          int              `json:"steps"`
 	CheckpointSize int64            `json:"checkpoint_bytes"`
-	DataTokens     int64            `json:"data_tokens,omitempty"` // of one pass over the data; 0 where it is not known
-	DataExact      bool             `json:"data_tokens_exact,omitempty"`
-	DataAssumed    bool             `json:"data_tokens_assumed,omitempty"` // from bytes: there is no tokenizer yet
-	Epochs         float64          `json:"epochs,omitempty"`              // passes, with those of the stages before on the same data
+	DataTokens     int64            `json:"data_tokens,omitempty"`       // of one pass over the data; 0 where it is not known
+	DataHow        fineweb.How      `json:"data_tokens_known,omitempty"` // exact, or by what estimate
+	Epochs         float64          `json:"epochs,omitempty"`            // passes, with those of the stages before on the same data
 }
 
 // ByteKinds are the rows of the memory table, in order.

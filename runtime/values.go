@@ -25,7 +25,8 @@ func toPlain(v cty.Value) (any, error) {
 	return x, json.Unmarshal(b, &x)
 }
 
-func readTokenizer(path string) (*tokenizer.Tokenizer, error) {
+// ReadTokenizer reads a tokenizer.json.
+func ReadTokenizer(path string) (*tokenizer.Tokenizer, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -147,13 +147,7 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
 	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
 	if f.DataTokens > 0 {
-		about, how := "about ", ", by a sample"
-		if f.DataExact {
-			about, how = "", ""
-		} else if f.DataAssumed {
-			how = ", at 4 bytes a token"
-		}
-		fmt.Fprintf(w, "      data        %s%s tokens in %s%s; %.2f passes in all\n", about, count(float64(f.DataTokens)), s.Data.Addr, how, f.Epochs)
+		fmt.Fprintf(w, "      data        %s tokens in %s, %s; %.2f passes in all\n", count(float64(f.DataTokens)), s.Data.Addr, f.DataHow, f.Epochs)
 	}
 	if s.AutoMicro {
 		fmt.Fprintf(w, "      micro-batch %s of %d at a time, the most that fit\n", plural(s.Micro, "sequence"), s.Batch)

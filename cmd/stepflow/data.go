@@ -1,0 +1,262 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/runtime"
+)
+
+// dataFlags are those of stepflow data.
+type dataFlags struct {
+	format, text, id, tokenizer string
+	n                           int
+}
+
+func dataCommand() command {
+	var o dataFlags
+	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
+	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
+		synopsis: "Looks at data: stat tells rows, columns, text and tokens; head prints the first documents; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir.",
+		example:  "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\nstepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\nstepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
+		flags: func(a *app, f *flag.FlagSet) {
+			common(a, f)
+			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline, for data.TYPE.NAME")
+			f.StringVar(&o.format, "format", "", "fineweb_edu, parquet, jsonl, text or bin (default: by the file's name)")
+			f.StringVar(&o.text, "text-column", "text", "column or field that holds the document")
+			f.StringVar(&o.id, "id-column", "id", "column or field with the document's id")
+			f.StringVar(&o.tokenizer, "tokenizer", "", "a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
+			f.IntVar(&o.n, "n", 5, "head: documents to print")
+		},
+		run: func(a *app, args []string) int {
+			if len(args) != 2 || verbs[args[0]] == nil || o.n < 1 {
+				fmt.Fprintln(a.stderr, "stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. stepflow data -help tells more.")
+				return exitUsage
+			}
+			if err := verbs[args[0]](a, &o, args[1]); err != nil {
+				return a.fail(err)
+			}
+			return exitOK
+		}}
+}
+
+// looked is data to look at, with the tokenizers that are known to go with them.
+type looked struct {
+	name       string
+	source     fineweb.Source
+	tokenizers map[string]*tokenizer.Tokenizer
+}
+
+// lookAt finds the data that an argument names.
+func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
+	toks := map[string]*tokenizer.Tokenizer{}
+	if o.tokenizer != "" {
+		if toks[o.tokenizer], err = runtime.ReadTokenizer(o.tokenizer); err != nil {
+			return nil, err
+		}
+	}
+	at, err := addr.Parse(arg)
+	if err != nil || at.Kind != "data" {
+		format := o.format
+		if format == "" {
+			if format = formats[strings.ToLower(path.Ext(arg))]; format == "" {
+				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin", arg)
+			}
+		}
+		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id}
+		if dir := fineweb.CacheDir(); dir != "" {
+			s.TokenDir = filepath.Join(dir, "tokens")
+		}
+		return []looked{{arg, s, toks}}, nil
+	}
+	p, ok := a.plan([]string{a.dir}, true)
+	if !ok {
+		return nil, fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
+	}
+	x := p.Action(at)
+	if x == nil || x.Data == nil {
+		return nil, fmt.Errorf("the pipeline in %s has no %s", a.dir, at)
+	}
+	if x.Data.Unseen != "" {
+		return nil, fmt.Errorf("%s: %s", at, x.Data.Unseen)
+	}
+	for _, y := range p.Actions {
+		if y.Stage != nil && o.tokenizer == "" && (y.Stage.Data == x.Data || slices.Contains(y.Stage.Data.Parts, x.Data)) {
+			if tok, err := p.Tokenizer(y.Stage.Tokenizer); err == nil {
+				toks[y.Stage.Tokenizer.Addr.String()] = tok
+			}
+		}
+	}
+	for _, s := range x.Data.Sources() {
+		list = append(list, looked{s.Name, s.Source, toks})
+	}
+	return list, nil
+}
+
+var formats = map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".md": "text", ".bin": "bin"}
+
+func (a *app) dataStat(o *dataFlags, arg string) error {
+	list, err := a.lookAt(o, arg)
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		if err := a.stat(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) stat(x looked) error {
+	c, err := fineweb.Open(x.source)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	files := c.Describe()
+	var size, groups, least, most int64
+	for _, f := range files {
+		size += f.Bytes
+		for _, n := range f.Groups {
+			if groups == 0 || n < least {
+				least = n
+			}
+			most = max(most, n)
+			groups++
+		}
+	}
+	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least, "most_rows": most, "columns": files[0].Fields}
+	tokens := map[string]any{}
+	names := slices.Sorted(maps.Keys(x.tokenizers))
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var lines []string
+	for _, n := range names {
+		tok := x.tokenizers[n]
+		m, err := fineweb.Measure(x.source, tok)
+		if err != nil {
+			return err
+		}
+		if m.Tokens == 0 {
+			continue
+		}
+		tokens[n] = map[string]any{"tokens": m.Tokens, "known": string(m.How)}
+		line := fmt.Sprintf("  tokens      %s to train on, %s", count(float64(m.Tokens)), m.How)
+		if n != "" {
+			line += " with " + n
+		}
+		lines = append(lines, line)
+		if done, of, bytes := c.Cached(tok); done > 0 {
+			lines = append(lines, fmt.Sprintf("  cache       %d of %d row groups are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
+			tokens[n].(map[string]any)["cached_row_groups"], tokens[n].(map[string]any)["cached_bytes"] = done, bytes
+		}
+	}
+	if a.json {
+		out["tokens"] = tokens
+		a.line(out)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n  rows        %d in %s of %d to %d\n", x.name, len(files), dsl.FormatBytes(size), c.Rows, plural(int(groups), "row group"), least, most)
+	if len(files[0].Fields) > 0 {
+		fmt.Fprintf(a.stdout, "  columns     %s\n", strings.Join(files[0].Fields, ", "))
+	}
+	for _, l := range lines {
+		fmt.Fprintln(a.stdout, l)
+	}
+	return nil
+}
+
+func (a *app) dataHead(o *dataFlags, arg string) error {
+	list, err := a.lookAt(o, arg)
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		c, err := fineweb.Open(x.source)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		n := 0
+		err = c.Head(func(d fineweb.Sample) bool {
+			switch {
+			case a.json && d.Tokens != nil:
+				a.line(map[string]any{"id": d.ID, "tokens": d.Tokens})
+			case a.json:
+				a.line(map[string]any{"id": d.ID, "text": d.Text})
+			case d.Tokens != nil:
+				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, d.ID), plural(len(d.Tokens), "token"), d.Tokens[:min(len(d.Tokens), 64)])
+			default:
+				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, d.ID), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
+			}
+			n++
+			return n < o.n
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clip cuts a text for the screen, where a rune begins; what would move the cursor shows as a space.
+func clip(s string, n int) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), n)], ""))
+	if len(s) > n {
+		clean += " …"
+	}
+	return clean
+}
+
+func (a *app) dataTokenize(o *dataFlags, arg string) error {
+	list, err := a.lookAt(o, arg)
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		if len(x.tokenizers) == 0 {
+			return fmt.Errorf("%s: there is no tokenizer: name a file with -tokenizer, or apply the pipeline until its tokenizer is trained", x.name)
+		}
+		if x.source.TokenDir == "" {
+			return fmt.Errorf("%s keeps no tokens: set cache = \"tokens\"", x.name)
+		}
+		for _, n := range slices.Sorted(maps.Keys(x.tokenizers)) {
+			var tokens int64
+			err := fineweb.Tokenize(x.source, x.tokenizers[n], func(done, of int, all int64) error {
+				tokens = all
+				if isTerminal(a.stderr) {
+					fmt.Fprintf(a.stderr, "\r%s: %d of %d row groups, %s tokens\x1b[K", x.name, done, of, count(float64(all)))
+				}
+				return a.ctx.Err()
+			})
+			if isTerminal(a.stderr) {
+				fmt.Fprint(a.stderr, "\r\x1b[K")
+			}
+			if err != nil {
+				return fmt.Errorf("%w. What is tokenized is kept: the same command goes on", err)
+			}
+			if a.json {
+				a.line(map[string]any{"source": x.name, "tokenizer": n, "tokens": tokens})
+			} else {
+				fmt.Fprintf(a.stdout, "%s: %s tokens with %s\n", x.name, count(float64(tokens)), n)
+			}
+		}
+	}
+	return nil
+}
