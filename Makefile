@@ -72,6 +72,10 @@ generate: ## files made by programs: assembly, the language reference
 fuzz: ## 30 seconds each
 	go test -run=XXX -fuzz=FuzzRoundTrip -fuzztime=30s ./fineweb/tokenizer
 	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./fineweb/tokenizer
+	go test -run=XXX -fuzz=FuzzNormalize -fuzztime=30s ./fineweb/tokenizer
+	go test -run=XXX -fuzz=FuzzParquet -fuzztime=30s ./fineweb
+	go test -run=XXX -fuzz=FuzzTokens -fuzztime=30s ./fineweb
+	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./fineweb/hub
 	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./dsl/addr
 	go test -run=XXX -fuzz=FuzzLoad -fuzztime=30s ./dsl
 	go test -run=XXX -fuzz=FuzzOpen -fuzztime=30s ./runtime/checkpoint

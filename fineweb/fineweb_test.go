@@ -492,3 +492,46 @@ func TestGoDocs(t *testing.T) {
 		t.Error("an empty folder has documentation")
 	}
 }
+
+// TestWriters reads the files that tools/parity/parquet_writers.py wrote to the folder STEPFLOW_PARQUET_DIFF names.
+func TestWriters(t *testing.T) {
+	dir := os.Getenv("STEPFLOW_PARQUET_DIFF")
+	if dir == "" {
+		t.Skip("STEPFLOW_PARQUET_DIFF names no folder")
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want [][2]string
+	if err := json.Unmarshal(b, &want); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.parquet"))
+	if err != nil || len(files) < 100 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	least := int64(0)
+	for _, f := range files {
+		s := Source{Format: "parquet", Patterns: []string{f}, MinIntScore: &least, MinLanguageScore: new(float64)}
+		c, err := Open(s)
+		if err != nil {
+			t.Errorf("%s: %v", filepath.Base(f), err)
+			continue
+		}
+		i := 0
+		err = c.Head(func(d Sample) bool {
+			if i >= len(want) || d.ID != want[i][0] || d.Text != want[i][1] {
+				t.Errorf("%s: row %d is %q", filepath.Base(f), i, d.ID)
+				return false
+			}
+			i++
+			return true
+		})
+		if err != nil || i != len(want) {
+			t.Errorf("%s: %d of %d rows, %v", filepath.Base(f), i, len(want), err)
+		}
+		c.Close()
+	}
+	t.Logf("%d files of %d rows", len(files), len(want))
+}

@@ -67,13 +67,13 @@ func parseNormalizer(raw json.RawMessage) ([]func(string) string, error) {
 		}
 		return nil, fmt.Errorf("Replace has neither String nor Regex")
 	case "NFC":
-		return one(norm.NFC.String)
+		return one(normalizer(norm.NFC))
 	case "NFD":
-		return one(norm.NFD.String)
+		return one(normalizer(norm.NFD))
 	case "NFKC":
-		return one(norm.NFKC.String)
+		return one(normalizer(norm.NFKC))
 	case "NFKD":
-		return one(norm.NFKD.String)
+		return one(normalizer(norm.NFKD))
 	case "Lowercase":
 		return one(strings.ToLower)
 	case "Strip":

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -131,6 +132,7 @@ var asciiClass = func() (t [utf8.RuneSelf]class) {
 }()
 
 func classOf(r rune) class {
+	r = known(r)
 	switch {
 	case unicode.IsLetter(r):
 		return letter
@@ -173,7 +175,7 @@ func splitDigits(out []string, s string, individual bool) []string {
 	start := 0
 	was := false
 	for i, r := range s {
-		is := unicode.IsNumber(r)
+		is := unicode.IsNumber(known(r))
 		if i > start && (is != was || is && individual) {
 			out = append(out, s[start:i])
 			start = i
@@ -227,6 +229,9 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", expr, err)
 	}
+	// Where case does not matter, ſ is an s and the sign of the kelvin a K: a pattern does not see the difference, as
+	// regexp2 does not know of it.
+	fold := strings.Contains(expr, "(?i")
 	type piece struct {
 		s     string
 		match bool
@@ -234,8 +239,23 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 	return func(out []string, s string, _ bool) []string {
 		var ps []piece
 		runes := []rune(s)
+		like := runes // what the pattern sees
+		for i, r := range runes {
+			k := known(r)
+			if fold && r == 'ſ' {
+				k = 's'
+			} else if fold && r == '\u212a' { // the sign of the kelvin
+				k = 'K'
+			}
+			if k != r {
+				if &like[0] == &runes[0] {
+					like = slices.Clone(runes)
+				}
+				like[i] = k
+			}
+		}
 		last := 0
-		for m, _ := re.FindRunesMatch(runes); m != nil; m, _ = re.FindNextMatch(m) {
+		for m, _ := re.FindRunesMatch(like); m != nil; m, _ = re.FindNextMatch(m) {
 			if m.Length == 0 {
 				continue
 			}
@@ -274,4 +294,4 @@ func wordAfter(s string) bool {
 	return s != "" && isWord(r)
 }
 
-func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
+func isWord(r rune) bool { r = known(r); return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }

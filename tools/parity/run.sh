@@ -4,11 +4,19 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${VENV:-.venv-parity}
 [ -x "$venv/bin/python" ] || { python3 -m venv "$venv"; "$venv/bin/pip" install -q torch transformers peft tokenizers safetensors pyarrow numpy; }
+"$venv/bin/python" -c 'import polars, duckdb' 2>/dev/null || "$venv/bin/pip" install -q polars duckdb
 py=$venv/bin/python
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 "$py" tools/parity/tokenizers_fixture.py "$tmp"
 diff -r -x fuzz "$tmp" fineweb/tokenizer/testdata
+"$py" tools/parity/unicode_tables.py "$tmp/unicode_tables.go"
+gofmt -d "$tmp/unicode_tables.go" fineweb/tokenizer/unicode_tables.go
+diff "$tmp/unicode_tables.go" fineweb/tokenizer/unicode_tables.go
+"$py" tools/parity/tokenizers_diff.py "$tmp/lines" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/tokenizers/*-tokenizer.json}
+STEPFLOW_TOKENIZERS_DIFF=$tmp/lines go test -count=1 -run Differential -v ./fineweb/tokenizer | grep -v "^=== "
+"$py" tools/parity/parquet_writers.py "$tmp/parquet"
+STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" - "$tmp/llama" runtime/testdata/parity <<'P'
