@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv-bench}
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import torch, numpy' 2>/dev/null || "$venv/bin/pip" install --quiet torch numpy setuptools
+"$venv/bin/python" -c 'import torch, numpy, tokenizers, pyarrow, datasets' 2>/dev/null || "$venv/bin/pip" install --quiet torch numpy setuptools tokenizers pyarrow datasets
 make build
 [ -f bench/step/data/go-docs.parquet ] || bin/stepflow sample go-docs -o bench/step/data
 go run ./bench -python "$venv/bin/python" "$@"

@@ -3,10 +3,13 @@ package fineweb
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -99,4 +102,55 @@ func BenchmarkLargeRowGroup(b *testing.B) {
 		b.ReportMetric(float64(most)/(1<<20), "heap-MiB")
 		b.ReportMetric(float64(bytes)/(1<<20), "text-MiB")
 	}
+}
+
+// How much of a remote file is read before the first batch is there: STEPFLOW_BENCH_PARQUET names a large one.
+func BenchmarkRemoteFirstBatch(b *testing.B) {
+	path := os.Getenv("STEPFLOW_BENCH_PARQUET")
+	if path == "" {
+		path = filepath.Join(b.TempDir(), "x.parquet")
+		if err := WriteParquet(path, rows(100_000), 1000); err != nil {
+			b.Fatal(err)
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		http.ServeFile(counted{w, &sent}, q, path)
+	}))
+	defer server.Close()
+	limit := CacheLimit
+	CacheLimit = 0
+	defer func() { CacheLimit = limit }()
+	b.ResetTimer()
+	for range b.N {
+		sent.Store(0)
+		set, err := OpenSet([]Weighted{{Weight: 1, Source: Source{Format: "parquet", Patterns: []string{server.URL}, Shuffle: true, Seed: uint64(b.N)}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, err := set.Stream(Train, tok(b), 1024, Position{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := m.Next(8); err != nil {
+			b.Fatal(err)
+		}
+		set.Close()
+	}
+	b.ReportMetric(float64(sent.Load())/1e6, "MB-read")
+	b.ReportMetric(float64(st.Size())/1e6, "MB-file")
+}
+
+type counted struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return c.ResponseWriter.Write(b)
 }

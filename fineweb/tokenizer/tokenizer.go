@@ -10,24 +10,24 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Tokenizer encodes and decodes. It is safe for concurrent use.
 type Tokenizer struct {
-	raw        []byte
-	model      *bpe
-	added      []addedToken // longest content first
-	normalize  []func(string) string
-	split      []splitter
-	decode     []func([]string) []string
-	tokens     []string // by id
-	special    map[int32]bool
-	prefix     []int32 // what the post-processor's template puts before a text
-	suffix     []int32
-	byteLevel  bool
-	cache      sync.Map // word → []int32
-	cacheCount int64
-	cacheMu    sync.Mutex
+	raw       []byte
+	model     *bpe
+	added     []addedToken // longest content first
+	normalize []func(string) string
+	split     []splitter
+	decode    []func([]string) []string
+	tokens    []string // by id
+	special   map[int32]bool
+	prefix    []int32 // what the post-processor's template puts before a text
+	suffix    []int32
+	byteLevel bool
+	cache     sync.Map     // word → []int32
+	cached    atomic.Int64 // words in it
 
 	// BOS and EOS are the ids of the tokens that begin and end a document; -1 if there is none.
 	BOS, EOS int32
@@ -206,19 +206,29 @@ func (t *Tokenizer) addedAt(s string, i int, normalized bool) *addedToken {
 	return nil
 }
 
-// cacheLimit bounds the number of distinct words kept.
+// cacheLimit bounds the number of distinct words kept, but for one a thread.
 const cacheLimit = 1 << 16
 
+// wordLists are the room that texts are cut into words in.
+var wordLists = sync.Pool{New: func() any { return &[2][]string{} }}
+
 func (t *Tokenizer) encodeText(ids []int32, s string, first bool) []int32 {
-	words := []string{s}
+	room := wordLists.Get().(*[2][]string)
+	defer func() {
+		for i := range room {
+			clear(room[i]) // the text is not held
+		}
+		wordLists.Put(room)
+	}()
+	room[0] = append(room[0][:0], s)
 	for _, sp := range t.split {
-		next := words[:0:0]
-		for i, w := range words {
+		next := room[1][:0]
+		for i, w := range room[0] {
 			next = sp(next, w, first && i == 0)
 		}
-		words = next
+		room[0], room[1] = next, room[0]
 	}
-	for _, w := range words {
+	for _, w := range room[0] {
 		if len(w) > 64 {
 			ids = t.model.encode(ids, w)
 			continue
@@ -229,12 +239,10 @@ func (t *Tokenizer) encodeText(ids []int32, s string, first bool) []int32 {
 		}
 		at := len(ids)
 		ids = t.model.encode(ids, w)
-		t.cacheMu.Lock()
-		if t.cacheCount < cacheLimit {
-			t.cacheCount++
+		if t.cached.Load() < cacheLimit {
+			t.cached.Add(1)
 			t.cache.Store(strings.Clone(w), append([]int32(nil), ids[at:]...))
 		}
-		t.cacheMu.Unlock()
 	}
 	return ids
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
+	"github.com/parquet-go/parquet-go/compress/snappy"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+)
+
+// data compares tokenizing, training a tokenizer, reading parquet and packing batches with tokenizers, pyarrow and
+// datasets. The text is the documentation of the Go standard library.
+func data(o options) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return err
+	}
+	rows, err := fineweb.GoDocs(strings.TrimSpace(string(root)))
+	if err != nil {
+		return err
+	}
+	var bytes float64
+	tr := tokenizer.NewTrainer()
+	for _, r := range rows {
+		bytes += float64(len(r.Text))
+		tr.Add(r.Text)
+	}
+	tok, err := tr.Train(8192)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "tokenizer.json")
+	if err := os.WriteFile(file, tok.JSON(), 0o644); err != nil {
+		return err
+	}
+	paths := map[string]string{}
+	for name, codec := range map[string]compress.Codec{"zstd": &zstd.Codec{}, "snappy": &snappy.Codec{}} {
+		paths[name] = filepath.Join(dir, name+".parquet")
+		if err := writeRows(paths[name], rows, codec); err != nil {
+			return err
+		}
+	}
+	fresh := func() *tokenizer.Tokenizer { // its cache of words is empty
+		t, err := tokenizer.Parse(tok.JSON())
+		if err != nil {
+			panic(err)
+		}
+		return t
+	}
+	fmt.Printf("Data: %.1f MB of English text in %d documents, a byte-level BPE of 8192 tokens\n\n| | peer | stepflow, MB/s | peer, MB/s | times the peer |\n|---|---|---|---|---|\n", bytes/1e6, len(rows))
+	versions := map[string]string{}
+	for _, task := range []struct {
+		name, peer, python string
+		threads            int
+		parquet            string
+		run                func() error
+	}{
+		{"tokenizing, 1 thread", "tokenizers", "encode", 1, "zstd", func() error { encodeAll(fresh(), rows, 1); return nil }},
+		{"tokenizing, 2 threads", "tokenizers", "encode", 2, "zstd", func() error { encodeAll(fresh(), rows, 2); return nil }},
+		{"training a tokenizer, 1 thread", "tokenizers", "train", 1, "zstd", func() error {
+			tr := tokenizer.NewTrainer()
+			for _, r := range rows {
+				tr.Add(r.Text)
+			}
+			_, err := tr.Train(8192)
+			return err
+		}},
+		{"column text, zstd, 1 thread", "pyarrow", "parquet", 1, "zstd", func() error { return readText(paths["zstd"]) }},
+		{"column text, snappy, 1 thread", "pyarrow", "parquet", 1, "snappy", func() error { return readText(paths["snappy"]) }},
+		{"parquet to packed batches, 1 thread", "datasets", "loader", 1, "zstd", func() error { return load(paths["zstd"], fresh()) }},
+	} {
+		var ours, theirs []float64
+		for round := 0; round <= o.rounds; round++ {
+			runtime.GOMAXPROCS(task.threads)
+			start := time.Now()
+			err := task.run()
+			s := time.Since(start).Seconds()
+			runtime.GOMAXPROCS(runtime.NumCPU())
+			if err != nil {
+				return fmt.Errorf("%s: %w", task.name, err)
+			}
+			p, err := dataPeer(o, task.python, paths[task.parquet], file, task.threads, versions)
+			if err != nil {
+				return fmt.Errorf("%s: %w", task.name, err)
+			}
+			if round > 0 { // the first warms the files
+				ours, theirs = append(ours, s), append(theirs, p)
+			}
+		}
+		us, them := bytes/1e6/median(ours), bytes/1e6/median(theirs)
+		fmt.Printf("| %s | %s | %.1f | %.1f | %.2f |\n", task.name, task.peer, us, them, us/them)
+	}
+	fmt.Println()
+	fmt.Printf("Peers: %v\n", versions)
+	return nil
+}
+
+func writeRows(path string, rows []fineweb.Row, codec compress.Codec) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := parquet.NewGenericWriter[fineweb.Row](f, parquet.Compression(codec), parquet.MaxRowsPerRowGroup(1000))
+	if _, err := w.Write(rows); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {
+	var wait sync.WaitGroup
+	var next atomic.Int64
+	for range threads {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for i := int(next.Add(1)) - 1; i < len(rows); i = int(next.Add(1)) - 1 {
+				tok.Encode(nil, rows[i].Text)
+			}
+		}()
+	}
+	wait.Wait()
+}
+
+func readText(path string) error {
+	c, err := fineweb.Open(fineweb.Source{Format: "parquet", Patterns: []string{path}, IDColumn: "id"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Head(func(fineweb.Sample) bool { return true })
+}
+
+// load packs one pass over the data into batches of 8 sequences of 256 tokens.
+func load(path string, tok *tokenizer.Tokenizer) error {
+	set, err := fineweb.OpenSet([]fineweb.Weighted{{Weight: 1, Source: fineweb.Source{Format: "parquet", Patterns: []string{path}, Shuffle: true, DocumentMask: true}}})
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	m, err := set.Stream(fineweb.Train, tok, 256, fineweb.Position{})
+	if err != nil {
+		return err
+	}
+	for {
+		b, err := m.Next(8)
+		if err != nil || b.Cursor.Epoch > 0 {
+			return err
+		}
+	}
+}
+
+func dataPeer(o options, task, parquet, tokenizer string, threads int, versions map[string]string) (float64, error) {
+	c := exec.Command(o.python, "bench/data_peers.py", task, parquet, tokenizer)
+	parallel := "true"
+	if threads == 1 {
+		parallel = "false"
+	}
+	n := fmt.Sprint(threads)
+	c.Env = append(os.Environ(), "RAYON_NUM_THREADS="+n, "TOKENIZERS_PARALLELISM="+parallel, "OMP_NUM_THREADS="+n, "HF_HUB_OFFLINE=1", "HF_HOME="+filepath.Dir(parquet)+"/hf")
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Seconds  float64
+		Versions map[string]string
+	}
+	if err := json.Unmarshal(out, &answer); err != nil {
+		return 0, fmt.Errorf("%s: %w", out, err)
+	}
+	for k, v := range answer.Versions {
+		versions[k] = v
+	}
+	return answer.Seconds, nil
+}
