@@ -43,7 +43,7 @@ var may = map[string]string{
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "",
-	"bench":              "gpu gpu/cpu gpu/probe",
+	"bench":              "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer",
 }
 
 // owner lists outside modules that one package names, and who else may.

@@ -12,11 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress"
-	"github.com/parquet-go/parquet-go/compress/snappy"
-	"github.com/parquet-go/parquet-go/compress/zstd"
-
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 )
@@ -51,12 +46,12 @@ func data(o options) error {
 	if err := os.WriteFile(file, tok.JSON(), 0o644); err != nil {
 		return err
 	}
-	paths := map[string]string{}
-	for name, codec := range map[string]compress.Codec{"zstd": &zstd.Codec{}, "snappy": &snappy.Codec{}} {
-		paths[name] = filepath.Join(dir, name+".parquet")
-		if err := writeRows(paths[name], rows, codec); err != nil {
-			return err
-		}
+	paths := map[string]string{"zstd": filepath.Join(dir, "zstd.parquet"), "snappy": filepath.Join(dir, "snappy.parquet")}
+	if err := fineweb.WriteParquet(paths["zstd"], rows, 1000); err != nil {
+		return err
+	}
+	if _, err := dataPeer(o, "snappy", paths["zstd"], paths["snappy"], 2, map[string]string{}); err != nil {
+		return err
 	}
 	fresh := func() *tokenizer.Tokenizer { // its cache of words is empty
 		t, err := tokenizer.Parse(tok.JSON())
@@ -111,19 +106,6 @@ func data(o options) error {
 	fmt.Println()
 	fmt.Printf("Peers: %v\n", versions)
 	return nil
-}
-
-func writeRows(path string, rows []fineweb.Row, codec compress.Codec) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := parquet.NewGenericWriter[fineweb.Row](f, parquet.Compression(codec), parquet.MaxRowsPerRowGroup(1000))
-	if _, err := w.Write(rows); err != nil {
-		return err
-	}
-	return w.Close()
 }
 
 func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {

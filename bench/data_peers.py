@@ -29,6 +29,9 @@ elif task == "train":
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(vocab_size=8192, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     seconds = timed(lambda: tok.train_from_iterator(lines, trainer))
+elif task == "snappy":  # makes the file named behind it
+    import pyarrow.parquet as pq
+    seconds = timed(lambda: pq.write_table(pq.read_table(parquet), tokenizer, compression="snappy", row_group_size=1000))
 elif task == "parquet":
     import pyarrow as pa
     import pyarrow.parquet as pq

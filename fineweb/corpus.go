@@ -77,7 +77,7 @@ func Open(s Source) (*Corpus, error) {
 			continue
 		}
 		if errs[i] != nil {
-			bad = append(bad, fmt.Errorf("%s: %w", c.files[i], errs[i]))
+			bad = append(bad, fmt.Errorf("%s: %w", shown(c.files[i]), errs[i]))
 			continue
 		}
 		for g, n := range sh.groups() {
@@ -96,7 +96,7 @@ func Open(s Source) (*Corpus, error) {
 	}
 	if c.Rows == 0 {
 		c.Close()
-		return nil, fmt.Errorf("%v hold no rows", s.Patterns)
+		return nil, fmt.Errorf("%v hold no rows", s.Shown())
 	}
 	c.source = s.pinned(c.files)
 	return c, nil
@@ -203,7 +203,7 @@ func (c *Corpus) read(p piece) ([]document, error) {
 			c.Skipped += p.rows
 			return nil, nil
 		}
-		return nil, &BadDocument{c.files[p.file], p.group, -1, err}
+		return nil, &BadDocument{shown(c.files[p.file]), p.group, -1, err}
 	}
 	for i := range docs {
 		d := &docs[i]
@@ -231,13 +231,13 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 		c.Skipped++
 		return false, nil
 	}
-	return false, &BadDocument{c.files[p.file], p.group, int(p.from) + row, err}
+	return false, &BadDocument{shown(c.files[p.file]), p.group, int(p.from) + row, err}
 }
 
 // Texts visits the documents of a split in file order until visit returns false.
 func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
 	if c.source.Format == "bin" {
-		return fmt.Errorf("%v hold tokens, not text", c.source.Patterns)
+		return fmt.Errorf("%v hold tokens, not text", c.source.Shown())
 	}
 	return c.visit(split, func(d *document) bool { return visit(d.text) })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -52,12 +53,23 @@ func openLocal(name string) (file, error) {
 	return local{f, st.Size()}, nil
 }
 
-// base is the last part of a path or an address.
+// base is the last part of a path or an address, without the query, which may be a key of the day.
 func base(name string) string {
+	if u, err := url.Parse(name); err == nil && web.Is(name) {
+		return path.Base(u.Path)
+	}
 	if IsRemote(name) {
 		return path.Base(name)
 	}
 	return filepath.Base(name)
+}
+
+// shown is a path or an address as it may be printed and kept.
+func shown(name string) string {
+	if web.Is(name) {
+		return web.Show(name)
+	}
+	return name
 }
 
 // Identity is a hash of files' names and of what tells them from others, and from what they were: of files on

@@ -1,7 +1,6 @@
 package fineweb
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -55,7 +54,7 @@ func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 // listWeb takes an address for the file it is: there is no list to match a glob with.
 func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
 	if strings.ContainsAny(address, "*[") {
-		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", address)
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", shown(address))
 	}
 	return []web.Entry{{Address: address}}, nil
 }
@@ -147,6 +146,3 @@ func openAll[T any](names []string, open func(i int) (T, error)) (all []T, errs 
 	wait.Wait()
 	return all, errs
 }
-
-// unreachable tells whether an error is a server's silence rather than its word.
-func unreachable(err error) bool { return errors.Is(err, ErrUnreachable) }

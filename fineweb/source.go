@@ -96,7 +96,7 @@ func (s *Source) list() ([]web.Entry, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s matches folders only", strings.Join(s.Patterns, ", "))
+		return nil, fmt.Errorf("%s matches folders only", strings.Join(s.Shown(), ", "))
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].Address < files[j].Address })
 	return files, nil
@@ -128,6 +128,14 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 		}
 	}
 	return files, nil
+}
+
+// Shown are the patterns as they may be printed and kept: addresses without what may be a key.
+func (s *Source) Shown() (list []string) {
+	for _, p := range s.Patterns {
+		list = append(list, shown(p))
+	}
+	return list
 }
 
 // pinned is the source with its patterns replaced by the files they matched, of the hub at their commits.

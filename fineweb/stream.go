@@ -85,10 +85,10 @@ func (s *Stream) document() error {
 	for {
 		if s.read.Group >= len(s.groups) {
 			if !s.found {
-				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Patterns)
+				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
 			}
 			if limit := s.corpus.source.Epochs; limit > 0 && s.read.Epoch+1 >= limit {
-				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Patterns, limit, ErrUsedUp)
+				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), limit, ErrUsedUp)
 			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
 			s.groups = s.corpus.pieces(s.read.Epoch)
@@ -134,7 +134,7 @@ func (s *Stream) add(d *document, here Cursor) error {
 		for i, id := range d.ids {
 			if int(id) >= s.tok.VocabSize() {
 				p := s.groups[here.Group]
-				return &BadDocument{s.corpus.files[p.file], p.group, int(p.from) + s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize())}
+				return &BadDocument{shown(s.corpus.files[p.file]), p.group, int(p.from) + s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize())}
 			}
 			if id == s.tok.EOS && i+1 < len(d.ids) {
 				end := len(s.ids) - len(d.ids) + i + 1
@@ -177,7 +177,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 				return nil, err
 			}
 			if s.ends > 1 {
-				return nil, fmt.Errorf("the data are smaller than one batch of %d sequences of %d tokens: one pass over %v ends before the batch is full", sequences, s.seq, s.corpus.source.Patterns)
+				return nil, fmt.Errorf("the data are smaller than one batch of %d sequences of %d tokens: one pass over %v ends before the batch is full", sequences, s.seq, s.corpus.source.Shown())
 			}
 		}
 		s.pack(b)
@@ -264,7 +264,7 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*
 		}
 	}
 	if len(ids) < 2 {
-		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", m.corpora[0].source.Patterns)
+		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", m.corpora[0].source.Shown())
 	}
 	var b *Batch
 	for at := 0; at < len(ids); at += seq {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -110,7 +111,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	if err := node.look(); errors.Is(err, fineweb.ErrUnreachable) {
 		node.Unseen = err.Error()
 		node.Identity = strings.Join(s.Patterns, " ")
-		if seen := p.state.Sources[a.Addr.String()]; seen != nil && slices.Equal(seen.Patterns, s.Patterns) {
+		if seen := p.state.Sources[a.Addr.String()]; seen != nil && seen.Key == sourceKey(s.Patterns) {
 			node.Identity, node.Rows, node.Files = seen.Identity, seen.Rows, seen.Files
 			a.Warnings = append(a.Warnings, fmt.Sprintf("planned as the data were on %s: %v", seen.Seen.Format(time.DateOnly), err))
 		} else {
@@ -173,12 +174,17 @@ func (n *Data) look() error {
 	return err
 }
 
+// sourceKey stands for patterns, which may hold what the state must not.
+func sourceKey(patterns []string) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(patterns, "\n"))))
+}
+
 // seen is what the state keeps of remote data; nil for others.
 func (n *Data) seen() *state.Source {
 	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
 		return nil
 	}
-	return &state.Source{Patterns: n.patterns, Identity: n.Identity, Rows: n.Rows, Files: n.Files, Seen: time.Now().UTC()}
+	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: n.Source.Shown(), Seen: time.Now().UTC()}
 }
 
 // Tokenizer reads a planned tokenizer: from its file, or as a run trained it.

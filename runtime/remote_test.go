@@ -14,6 +14,8 @@ import (
 	"stepflow/runtime/state"
 )
 
+func secret(s string) bool { return strings.Contains(s, "s3cret") || strings.Contains(s, "passw0rd") }
+
 // Data on a server are planned without it where it does not answer, and then as they were last seen; a run wants
 // the server. Data that changed there make what was made of them out of date.
 func TestDataOnAServer(t *testing.T) {
@@ -30,7 +32,7 @@ func TestDataOnAServer(t *testing.T) {
 		http.ServeFile(w, q, filepath.Join(dir, "d.jsonl"))
 	}))
 	defer server.Close()
-	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `"d.jsonl"`, `"`+server.URL+`/d.jsonl"`, 1)), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `"d.jsonl"`, `"`+strings.Replace(server.URL, "//", "//me:passw0rd@", 1)+`/d.jsonl?sig=s3cret"`, 1)), 0o644))
 	d := cpuDevice(t, 2)
 
 	up = false
@@ -38,8 +40,10 @@ func TestDataOnAServer(t *testing.T) {
 	if !p.Changes() || p.Actions[0].Data.Unseen == "" || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "without a look") {
 		t.Fatalf("planned without the server: %+v, %v", p.Actions[0].Data, p.Actions[0].Warnings)
 	}
-	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), server.URL) {
+	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), strings.TrimPrefix(server.URL, "http://")) {
 		t.Errorf("a run without its data: %v", err)
+	} else if secret(err.Error()) || secret(strings.Join(p.Actions[0].Warnings, "")) {
+		t.Errorf("a key is told: %v, %v", err, p.Actions[0].Warnings)
 	}
 
 	up = true
@@ -49,6 +53,15 @@ func TestDataOnAServer(t *testing.T) {
 	if s := st.State.Sources["data.jsonl.d"]; s == nil || s.Rows == 0 || len(s.Files) != 1 {
 		t.Errorf("the state keeps %+v of the data", s)
 	}
+	must(t, filepath.Walk(filepath.Join(dir, ".stepflow"), func(path string, st os.FileInfo, err error) error {
+		if err != nil || st.IsDir() {
+			return err
+		}
+		if b, err := os.ReadFile(path); err != nil || secret(string(b)) {
+			t.Errorf("%s holds a key, %v", path, err)
+		}
+		return nil
+	}))
 
 	up = false
 	if p := planOf(t, dir); p.Changes() || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "as the data were on") {

@@ -125,7 +125,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 func summary(x *runtime.Action) string {
 	switch {
 	case x.Data != nil && x.Data.Unseen != "":
-		return strings.Join(x.Data.Source.Patterns, ", ") // the warning says why
+		return strings.Join(x.Data.Source.Shown(), ", ") // the warning says why
 	case x.Data != nil:
 		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
 	case x.Token != nil:

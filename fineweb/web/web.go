@@ -144,7 +144,7 @@ func (f *File) key(at int64) string {
 	if f.tag == "" && f.modified == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s %s %d", f.url.Redacted(), f.ID(), at)
+	return fmt.Sprintf("%s %s %d", show(f.url), f.ID(), at)
 }
 
 // fetch asks for a range until it is there.
@@ -181,7 +181,7 @@ func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header
 func parse(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%q is no address", address)
+		return nil, fmt.Errorf("%q is no address", Show(address))
 	}
 	return u, nil
 }
@@ -198,16 +198,38 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 		}
 		var final permanent
 		if errors.As(err, &final) {
-			return fmt.Errorf("%s: %w", u.Redacted(), final.error)
+			return fmt.Errorf("%s: %w", show(u), final.error)
 		}
 		// Exponential, with jitter so that clients do not come back together; longer where the server says so.
 		pause := max(after, wait/2+rand.N(wait))
 		wait = min(2*wait, longest)
 		if time.Since(start)+pause > budget {
-			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", u.Redacted(), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
+			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		time.Sleep(pause)
 	}
+}
+
+// Show is an address as it may be printed and kept: without a password, and without a query, which often is a key.
+func Show(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "an address that is none"
+	}
+	return show(u)
+}
+
+// harmless are the parts of a query that lists are asked with.
+var harmless = map[string]bool{"recursive": true, "cursor": true, "limit": true, "list-type": true, "prefix": true, "continuation-token": true}
+
+func show(u *url.URL) string {
+	x := *u
+	for k := range x.Query() {
+		if !harmless[k] {
+			x.RawQuery = "…"
+		}
+	}
+	return x.Redacted()
 }
 
 func or(d, def time.Duration) time.Duration {

@@ -53,10 +53,10 @@ type Memory struct {
 
 // Source is what remote data were when a run last looked at them.
 type Source struct {
-	Patterns []string  `json:"patterns"`
+	Key      string    `json:"key"` // a hash of what was asked for
 	Identity string    `json:"identity"`
 	Rows     int64     `json:"rows"`
-	Files    []string  `json:"files"` // of the hub at their commits
+	Files    []string  `json:"files"` // of the hub at their commits; without keys
 	Seen     time.Time `json:"seen"`
 }
 
