@@ -79,14 +79,23 @@ func asFile(f *web.File, err error) (file, error) {
 
 // patient waits for servers as a run does; hasty for as long as a person waits for a plan.
 var (
-	patient = sync.OnceValue(func() *web.Client { return &web.Client{Disk: rangeCache()} })
-	hasty   = sync.OnceValue(func() *web.Client {
-		t := http.DefaultTransport.(*http.Transport).Clone()
+	patient = sync.OnceValue(func() *web.Client {
+		return &web.Client{Disk: rangeCache(), HTTP: &http.Client{Transport: transport()}}
+	})
+	hasty = sync.OnceValue(func() *web.Client {
+		t := transport()
 		t.DialContext = (&net.Dialer{Timeout: 700 * time.Millisecond}).DialContext
 		t.ResponseHeaderTimeout = 10 * time.Second
 		return &web.Client{Disk: rangeCache(), HTTP: &http.Client{Transport: t}, Budget: 500 * time.Millisecond}
 	})
 )
+
+// transport keeps a connection open for each file that is opened together with others.
+func transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = together
+	return t
+}
 
 func (s *Source) client() *web.Client {
 	if s.Hasty {
@@ -125,10 +134,12 @@ func rangeCache() *web.Disk {
 	return &web.Disk{Dir: filepath.Join(dir, "ranges"), Limit: CacheLimit}
 }
 
+// together is how many remote files are opened at a time.
+const together = 16
+
 // openAll opens files, several at a time where they are remote, in order. An error keeps its file's place.
 func openAll[T any](names []string, open func(i int) (T, error)) (all []T, errs []error) {
 	all, errs = make([]T, len(names)), make([]error, len(names))
-	const together = 16
 	turn := make(chan struct{}, together)
 	var wait sync.WaitGroup
 	for i, n := range names {

@@ -3,6 +3,7 @@ package fineweb
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -43,6 +44,11 @@ const (
 // data are tokens or few; by the column token_count, FineWeb's number of GPT-2's tokens, where that is the tokenizer;
 // else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
 func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
+	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
+	remote := slices.ContainsFunc(s.Patterns, IsRemote)
+	if remote && !gpt2 && s.Format != "bin" {
+		return size, nil
+	}
 	c, err := Open(s)
 	if err != nil {
 		return size, err
@@ -59,8 +65,6 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		}
 		return size, nil
 	}
-	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
-	remote := IsRemote(c.files[0])
 	if gpt2 {
 		if n, ok, err := c.counted(); err != nil {
 			return size, err
