@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -265,17 +264,4 @@ func flawOf(text string) uint8 {
 		return notUTF8
 	}
 	return sound
-}
-
-// CacheSize is the bytes of all token files under a folder.
-func CacheSize(dir string) (n int64) {
-	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() {
-			if st, err := e.Info(); err == nil {
-				n += st.Size()
-			}
-		}
-		return nil
-	})
-	return n
 }
