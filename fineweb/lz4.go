@@ -19,7 +19,7 @@ import (
 var parquetCodecs [format.Lz4Raw + 1]compress.Codec
 
 func init() {
-	if _, ok := parquet.LookupCompressionCodec(format.Lz4Raw).(*lz4.Codec); ok && parquetCodecs[format.Lz4Raw] == parquet.LookupCompressionCodec(format.Lz4Raw) {
+	if parquetCodecs[format.Lz4Raw] == parquet.LookupCompressionCodec(format.Lz4Raw) {
 		parquetCodecs[format.Lz4Raw] = &lz4Codec{}
 	}
 }

@@ -44,9 +44,6 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
-// Corpora are the opened sources, in order.
-func (s *Set) Corpora() []*Corpus { return s.corpora }
-
 // Texts visits the documents of a split, source by source, in file order until visit returns false.
 func (s *Set) Texts(split Split, visit func(text string) bool) error {
 	more := true
@@ -98,6 +95,13 @@ func (s *Set) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Position
 		m.streams = append(m.streams, st)
 	}
 	return m, nil
+}
+
+// Endless lifts the limits on epochs: for a look at what comes next, which is not trained on.
+func (m *Mix) Endless() {
+	for _, s := range m.streams {
+		s.limit = 0
+	}
 }
 
 // Next packs a number of sequences.

@@ -39,6 +39,7 @@ type Stream struct {
 	tok    *tokenizer.Tokenizer
 	split  Split
 	seq    int
+	limit  int64 // epochs; 0 for none
 
 	groups []piece // order of this epoch
 	rows   []int
@@ -60,7 +61,7 @@ type part struct {
 
 // Stream starts at a position; seeking reads one row group.
 func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Cursor) (*Stream, error) {
-	s := &Stream{corpus: c, tok: tok, split: split, seq: seq, read: at, at: at}
+	s := &Stream{corpus: c, tok: tok, split: split, seq: seq, limit: c.source.Epochs, read: at, at: at}
 	s.found = at != (Cursor{Epoch: at.Epoch}) // in mid-epoch the rest may well be empty
 	skip := at.Token
 	s.read.Token = 0
@@ -87,8 +88,8 @@ func (s *Stream) document() error {
 			if !s.found {
 				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
 			}
-			if limit := s.corpus.source.Epochs; limit > 0 && s.read.Epoch+1 >= limit {
-				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), limit, ErrUsedUp)
+			if s.limit > 0 && s.read.Epoch+1 >= s.limit {
+				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)
 			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
 			s.groups = s.corpus.pieces(s.read.Epoch)

@@ -104,6 +104,9 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 	}
 	defer first.Close()
 	all := first.pieces(-1)
+	for _, p := range all {
+		first.tokenPath(p, tok) // each file is hashed once, not once a worker
+	}
 	var next, done, tokens atomic.Int64
 	var mu sync.Mutex
 	workers := min(runtime.GOMAXPROCS(0), len(all))
@@ -119,6 +122,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 				return
 			}
 			defer c.Close()
+			c.keyed, c.keys = first.keyed, first.keys
 			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
 				docs, err := c.tokenized(all[i], tok)
 				for _, d := range docs {

@@ -126,7 +126,7 @@ func ToBF16(x float32) uint16 {
 
 // ToBF16Stochastic rounds element i of an update to one of its two neighbours, up with the probability that
 // makes the mean exact: 16 bits of splitmix64 (Steele et al. 2014), drawn by the update's seed and the
-// element, are added before truncation (Zamirai et al. 2020, section 3.2). Infinities and NaN stay.
+// element, are added before truncation (Zamirai et al. 2020). Infinities and NaN stay.
 func ToBF16Stochastic(x float32, seed uint32, i int64) uint16 {
 	if x != x {
 		return ToBF16(x)

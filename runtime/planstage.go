@@ -300,7 +300,7 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 }
 
 // manyEpochs is the number of passes beyond which more of the same data is worth clearly less than new data
-// (Muennighoff et al. 2023, section 5).
+// (Muennighoff et al. 2023).
 const manyEpochs = 4
 
 // passes notes how often the stage reads its data.

@@ -120,6 +120,7 @@ func feedProbe(t *trainer, c *fineweb.Set) error {
 	if err != nil {
 		return err
 	}
+	st.Endless() // the last step may have used the data up
 	b, err := st.Next(t.stage.Micro)
 	if err != nil {
 		return err

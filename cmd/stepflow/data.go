@@ -76,7 +76,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		if dir := fineweb.CacheDir(); dir != "" {
 			s.TokenDir = filepath.Join(dir, "tokens")
 		}
-		return []looked{{arg, s, toks}}, nil
+		return []looked{{strings.Join(s.Shown(), ", "), s, toks}}, nil
 	}
 	p, ok := a.plan([]string{a.dir}, true)
 	if !ok {

@@ -139,12 +139,16 @@ func (f *File) block(at int64) ([]byte, error) {
 	return data, nil
 }
 
-// key names a block of this version of the file; "" where the server tells no version.
+// key names a block of this version of the file; "" where the server tells no version. A query is left out, so that
+// a key of the day does not make another file, only where an entity tag tells files apart.
 func (f *File) key(at int64) string {
-	if f.tag == "" && f.modified == "" {
-		return ""
+	switch {
+	case f.tag != "":
+		return fmt.Sprintf("%s %s %d", show(f.url), f.ID(), at)
+	case f.modified != "":
+		return fmt.Sprintf("%s %s %d", f.url, f.ID(), at)
 	}
-	return fmt.Sprintf("%s %s %d", show(f.url), f.ID(), at)
+	return ""
 }
 
 // fetch asks for a range until it is there.

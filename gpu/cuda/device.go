@@ -16,7 +16,7 @@ const Alignment = 256
 const Reserve = 768 << 20
 
 // Workspace is what a matrix product may use beside its operands, in bytes: part of its launch's scratch,
-// so of the arena. It is what NVIDIA recommends for cuBLAS on Hopper (cuBLAS documentation, section 2.1.9).
+// so of the arena. It is what NVIDIA recommends for cuBLAS on Hopper (cuBLAS documentation).
 const Workspace = 32 << 20
 
 // Usable tells whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.

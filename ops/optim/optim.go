@@ -3,10 +3,8 @@
 package optim
 
 import (
-	"hash/fnv"
 	"math"
 	"path"
-	"strconv"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -90,9 +88,7 @@ func (o AdamW) Build(g *graph.Graph, slots []Slot) (norm, coef graph.Value) {
 func (o AdamW) Hyper(lr float64, id string, t int64) [gpu.HyperLen]float32 {
 	h := [gpu.HyperLen]float32{float32(lr), float32(1 - math.Pow(o.Beta1, float64(t))), float32(1 - math.Pow(o.Beta2, float64(t)))}
 	if o.BF16StochasticRound {
-		f := fnv.New64a()
-		f.Write([]byte(id))
-		h[3] = float32(ops.Rand(f.Sum64(), strconv.FormatInt(t, 10)).Uint32() >> 8)
+		h[3] = float32(ops.Rand(uint64(t), id).Uint32() >> 8)
 	}
 	return h
 }
