@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: jaeger test-jaeger cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -55,6 +55,14 @@ test-cuda-asan: ## every kernel on the emulator under the address sanitizer; mat
 
 test-cuda-driver: build cuda ## stepflow-cuda and the card's own driver code, on a driver library made of the emulator
 	tools/cuda/test.sh
+
+jaeger: ## build Jaeger and start it on loopback: OTLP on 4317 and 4318, its page and API on 16686
+	tools/jaeger/build.sh
+	bin/jaeger --config tools/jaeger/config.yaml
+
+test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, traced into a real Jaeger and read back
+	tools/jaeger/build.sh
+	STEPFLOW_JAEGER=$(CURDIR)/bin/jaeger go test -count=1 -run TestJaeger -v ./cmd/stepflow
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state

@@ -51,6 +51,7 @@ var owner = map[string]string{
 	"github.com/hashicorp/hcl":     "dsl runtime cmd/stepflow",
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
+	"github.com/prometheus":        "tracing",
 	"github.com/gofrs/flock":       "runtime/state",
 	"github.com/dlclark/regexp2":   "fineweb/tokenizer",
 	"golang.org/x/sys":             "gpu/cpu",

@@ -233,7 +233,8 @@ var Kinds = []Kind{
 		}},
 	{Name: "telemetry", NoLabel: true, Doc: "What is traced, once the standard `OTEL_*` variables say where to.",
 		Attrs: []Attr{
-			{Name: "step_every", Type: cty.Number, Whole: true, Min: at(1), Default: num(50), Unit: "optimizer steps", Doc: "One step in this many gets a span, with one for each device operation."},
+			{Name: "step_every", Type: cty.Number, Whole: true, Min: at(1), Default: num(50), Unit: "optimizer steps", Doc: "One step in this many gets spans, one for each device operation; besides the first and last of a stage, and those slower than three times the median."},
+			{Name: "max_spans", Type: cty.Number, Whole: true, Min: at(1), Default: num(100000), Unit: "spans", Doc: "What a run may send at most. Where it would be more, steps are sampled less often; `plan` says how often."},
 		}},
 }
 

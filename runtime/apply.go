@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,7 +27,8 @@ import (
 type ApplyOptions struct {
 	Device gpu.Device
 	Trace  *tracing.Tracing
-	Emit   func(Event) // called for everything that happens; nil for silence
+	Log    *slog.Logger // takes what happens, steps left out; nil for none
+	Emit   func(Event)  // called for everything that happens; nil for silence
 }
 
 // runner walks a plan.
@@ -61,10 +63,11 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	}
 	caps := o.Device.Caps()
 	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
-		obs: &observer{trace: o.Trace, emit: o.Emit, device: caps.Name, stepEvery: p.StepEvery}}
+		obs: &observer{trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
 	r.pl.state = dir.State
-	ctx, end := o.Trace.Span(ctx, "apply", tracing.KV{Key: tracing.Device, Value: caps.Name})
-	defer func() { end(err) }()
+	r.obs.start(ctx, p, dir)
+	p.TraceID = r.obs.run.TraceID()
+	defer func() { p.StepsUntraced = r.obs.passedOver }()
 	byBlock := map[addr.Addr][]*Action{}
 	for _, a := range p.Actions {
 		if a.Data != nil {
@@ -217,12 +220,11 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		}
 		r.peak = r.device.PeakFLOPs(a.Stage.DType)
 	}
+	ctx = r.obs.begin(ctx, a, entry, r.dir.State.Blocks[a.Addr.String()])
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
 	r.obs.event(Event{Kind: BlockStart, Action: a, Peak: r.peak})
-	ctx, end := r.obs.trace.Span(ctx, a.Addr.Kind, tracing.KV{Key: tracing.Address, Value: a.Addr.String()})
-	defer func() { end(err) }()
 	switch {
 	case a.Stage != nil:
 		err = r.train(ctx, a, entry)
@@ -235,6 +237,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	case a.Export != nil:
 		err = r.export(a, entry)
 	}
+	r.obs.end(a, entry, err)
 	if err != nil {
 		if !errors.Is(err, ErrInterrupted) {
 			entry.Status, entry.Error = state.Failed, err.Error()

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"stepflow/runtime/metrics"
@@ -18,87 +20,244 @@ import (
 	"stepflow/tracing"
 )
 
-// TestSpanTree runs the tiny pipeline with an exporter in memory and compares the tree of spans.
+// knownSpans fails the test if a span, link or event carries an attribute that is not in the table, or a name that is not.
+func knownSpans(t *testing.T, spans tracetest.SpanStubs) {
+	t.Helper()
+	known := map[string]bool{}
+	for _, n := range tracing.Attributes {
+		known[n.Name] = true
+	}
+	names := map[string]bool{}
+	for _, n := range tracing.Spans {
+		names[n.Name] = true
+	}
+	for _, s := range spans {
+		list := s.Attributes
+		for _, e := range s.Events {
+			list = append(list, e.Attributes...)
+		}
+		for _, l := range s.Links {
+			list = append(list, l.Attributes...)
+		}
+		operation := false
+		for _, a := range list {
+			if !known[string(a.Key)] {
+				t.Errorf("span %s has the attribute %s, which is not in the table", s.Name, a.Key)
+			}
+			operation = operation || string(a.Key) == tracing.OpKernel
+		}
+		if !names[s.Name] && !operation {
+			t.Errorf("span %s is not in the table", s.Name)
+		}
+	}
+}
+
+// attribute is the value of a span's attribute as text; empty without it.
+func attribute(s tracetest.SpanStub, key string) string {
+	for _, a := range s.Attributes {
+		if string(a.Key) == key {
+			return a.Value.Emit()
+		}
+	}
+	return ""
+}
+
+// trees prints the traces in the order in which their roots began, operations counted, links by what they lead to.
+func trees(t *testing.T, spans tracetest.SpanStubs) string {
+	t.Helper()
+	knownSpans(t, spans)
+	children := map[string][]tracetest.SpanStub{}
+	for _, s := range spans {
+		id := s.Parent.SpanID().String()
+		children[id] = append(children[id], s)
+	}
+	var b strings.Builder
+	var walk func(parent tracetest.SpanStub, id string, depth int)
+	walk = func(parent tracetest.SpanStub, id string, depth int) {
+		list := children[id]
+		sort.SliceStable(list, func(i, j int) bool { return list[i].StartTime.Before(list[j].StartTime) })
+		operations := 0
+		for _, s := range list {
+			if depth > 0 && (s.StartTime.Before(parent.StartTime) || s.EndTime.After(parent.EndTime)) {
+				t.Errorf("%s lies outside its parent %s", s.Name, parent.Name)
+			}
+			if attribute(s, tracing.OpKernel) != "" {
+				operations++
+				continue
+			}
+			line := s.Name
+			for _, key := range []string{tracing.Address, tracing.StepNumber, tracing.Why, tracing.Outcome} {
+				if v := attribute(s, key); v != "" {
+					line += " " + v
+				}
+			}
+			for _, l := range s.Links {
+				line += " →" + l.Attributes[0].Value.AsString()
+			}
+			fmt.Fprintf(&b, "%s%s\n", strings.Repeat("  ", depth), line)
+			walk(s, s.SpanContext.SpanID().String(), depth+1)
+		}
+		if operations > 0 {
+			fmt.Fprintf(&b, "%soperations: %d\n", strings.Repeat("  ", depth), operations)
+		}
+	}
+	walk(tracetest.SpanStub{}, "0000000000000000", 0)
+	return b.String()
+}
+
+// TestSpanTree runs the tiny pipeline with an exporter in memory and compares the trees of spans.
 func TestSpanTree(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	dir := pipeline(t)
 	p := planOf(t, dir, "steps=3", "every=3")
 	must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	spans := exp.GetSpans()
-	children := map[string][]tracetest.SpanStub{}
-	root := ""
-	known := map[string]bool{}
-	for _, n := range tracing.Attributes {
-		known[n.Name] = true
+	if want := p.TraceBudget(); int64(len(spans)) != want.Spans {
+		t.Errorf("%d spans, planned %d", len(spans), want.Spans)
 	}
-	for _, s := range spans {
-		parent := s.Parent.SpanID().String()
-		children[parent] = append(children[parent], s)
-		if !s.Parent.SpanID().IsValid() {
-			root = parent
-		}
-		for _, a := range s.Attributes {
-			if !known[string(a.Key)] {
-				t.Errorf("span %s has the attribute %s, which is not in the table", s.Name, a.Key)
-			}
-		}
+	step := func(n int, why string, micro, update, zero int) string {
+		s := fmt.Sprintf("step %d %s →run →stage\n  data\n  zero_grad\n    operations: %d\n", n, why, zero)
+		return s + fmt.Sprintf("  micro_batch\n    operations: %d\n  micro_batch\n    operations: %d\n  optimizer\n    operations: %d\n", micro, micro, update)
 	}
-	var b strings.Builder
-	var walk func(id string, depth int)
-	walk = func(id string, depth int) {
-		list := children[id]
-		sort.SliceStable(list, func(i, j int) bool { return list[i].StartTime.Before(list[j].StartTime) })
-		operations := 0
-		for _, s := range list {
-			if len(children[s.SpanContext.SpanID().String()]) == 0 && depth > 0 && strings.Contains(fmt.Sprint(s.Attributes), tracing.OpKernel) {
-				operations++
-				continue
-			}
-			name := s.Name
-			for _, a := range s.Attributes {
-				if string(a.Key) == tracing.Address || string(a.Key) == tracing.StepNumber {
-					name += " " + a.Value.String()
+	count := func(stage int, segment string) int {
+		for _, a := range p.Actions {
+			if a.Stage != nil {
+				if stage--; stage == 0 {
+					seg, _ := a.Stage.Program.Segment(segment)
+					return seg.Hi - seg.Lo
 				}
 			}
-			fmt.Fprintf(&b, "%s%s\n", strings.Repeat("  ", depth), name)
-			walk(s.SpanContext.SpanID().String(), depth+1)
 		}
-		if operations > 0 {
-			fmt.Fprintf(&b, "%soperations: %t\n", strings.Repeat("  ", depth), operations > 50)
+		return 0
+	}
+	want := "apply\ntokenizer tokenizer.bpe.t done →run\n"
+	for i, name := range []string{"stage.one", "stage.two"} {
+		m, u, z := count(i+1, segMicro), count(i+1, segUpdate), count(i+1, segZero)
+		want += "stage " + name + " done →run\n  grow\n  train\n  checkpoint 3\n" + step(1, "first", m, u, z) + step(3, "last", m, u, z)
+	}
+	want += "evaluate evaluate.perplexity.p done →run\nevaluate evaluate.generation.g done →run\nexport export.huggingface.e done →run\n"
+	if got := trees(t, spans); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+// TestFailureInTraces lets a stage fail: its span says where in the configuration it stands and why it failed.
+func TestFailureInTraces(t *testing.T) {
+	exp := tracetest.NewInMemoryExporter()
+	p := planOf(t, pipeline(t), "lr=1e30")
+	if err := Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}); err == nil {
+		t.Fatal("a learning rate of 1e30 trained")
+	}
+	knownSpans(t, exp.GetSpans())
+	found := false
+	for _, s := range exp.GetSpans() {
+		if s.Name != "stage" {
+			continue
 		}
-	}
-	walk(root, 0)
-	want := `apply
-  tokenizer tokenizer.bpe.t
-  stage stage.one
-    grow
-    train
-      step 1
-        operations: true
-      step 3
-        operations: true
-    checkpoint 3
-  stage stage.two
-    grow
-    train
-      step 1
-        operations: true
-      step 3
-        operations: true
-    checkpoint 3
-  evaluate evaluate.perplexity.p
-  evaluate evaluate.generation.g
-  export export.huggingface.e
-`
-	if b.String() != want {
-		t.Errorf("got:\n%swant:\n%s", b.String(), want)
-	}
-	for _, s := range spans {
-		for _, c := range children[s.SpanContext.SpanID().String()] {
-			if c.StartTime.Before(s.StartTime) || c.EndTime.After(s.EndTime.Add(1e6)) {
-				t.Errorf("%s lies outside its parent %s", c.Name, s.Name)
+		found = true
+		if s.Status.Code != codes.Error || attribute(s, tracing.Outcome) != "failed" || len(s.Events) != 1 {
+			t.Fatalf("status %v, outcome %s, %d events", s.Status, attribute(s, tracing.Outcome), len(s.Events))
+		}
+		text := fmt.Sprint(s.Events[0].Name, s.Events[0].Attributes)
+		for _, want := range []string{"exception", "the first tensor that is not finite", "stage.one", "main.hcl", tracing.CodeLine} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the event does not tell %q: %s", want, text)
 			}
 		}
+	}
+	if !found {
+		t.Error("the failed stage has no span")
+	}
+}
+
+// TestResumeLinksTraces interrupts a run, pretends that another was killed, and goes on: each trace leads to the one
+// before, and the killed stage gets its root.
+func TestResumeLinksTraces(t *testing.T) {
+	dir := pipeline(t)
+	exp := tracetest.NewInMemoryExporter()
+	d := cpuDevice(t, 2)
+	run := func(stopAt int) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		return Apply(ctx, planOf(t, dir, "steps=6"), ApplyOptions{Device: d, Trace: tracing.New(exp), Emit: func(e Event) {
+			if e.Kind == StepDone && e.Step.Step == stopAt {
+				cancel()
+			}
+		}})
+	}
+	if err := run(2); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	first := exp.GetSpans()
+	if got := trees(t, first); !strings.Contains(got, "stage stage.one interrupted →run") {
+		t.Errorf("got:\n%s", got)
+	}
+	// As if it had been killed: its root was never sent.
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	b := st.State.Blocks["stage.one"]
+	killed := tracing.Reference(b.Trace)
+	b.TraceEnded = false
+	must(t, st.Save())
+	must(t, st.Close())
+	exp.Reset()
+	must(t, run(0))
+	second := exp.GetSpans()
+	got := trees(t, second)
+	for _, want := range []string{"apply →previous run\n", "stage stage.one killed →run\n", "stage stage.one done →run →previous attempt\n  restore\n  train\n", "step 3 first"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the second run has no %q:\n%s", want, got)
+		}
+	}
+	for _, s := range second {
+		switch {
+		case s.Name == "apply" && s.Links[0].SpanContext.TraceID() != first[0].SpanContext.TraceID():
+			t.Error("the run does not lead to the one before")
+		case attribute(s, tracing.Outcome) == "killed" && s.SpanContext.TraceID().String() != killed.TraceID():
+			t.Error("the killed stage's root has another trace id")
+		}
+	}
+}
+
+// TestSpanBudget bounds the spans of a run: by sampling less often as planned, and by passing over what is too much.
+func TestSpanBudget(t *testing.T) {
+	dir := pipeline(t)
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), append(src, "\ntelemetry {\n  step_every = 1\n  max_spans = 1500\n}\n"...), 0o644))
+	exp := tracetest.NewInMemoryExporter()
+	p := planOf(t, dir, "steps=12")
+	b := p.TraceBudget()
+	if b.Every <= 1 || b.Spans > 1500 && b.Every < 12 {
+		t.Errorf("%+v", b)
+	}
+	p.MaxSpans = 700
+	must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
+	if n := len(exp.GetSpans()); n > 750 || p.StepsUntraced == 0 {
+		t.Errorf("%d spans, %d steps passed over", n, p.StepsUntraced)
+	}
+}
+
+func TestSampler(t *testing.T) {
+	for _, s := range []sampler{{first: 1, last: 100, every: 50}, {first: 1, last: 1, every: 50}, {first: 50, last: 120, every: 50}, {first: 7, last: 9, every: 50}, {first: 5, last: 4, every: 3}, {first: 3, last: 30, every: 1}} {
+		n := 0
+		for i := s.first; i <= s.last; i++ {
+			if s.reason(i) != "" {
+				n++
+			}
+		}
+		if n != s.count() {
+			t.Errorf("%+v: %d steps are sampled, %d counted", s, n, s.count())
+		}
+	}
+	s := sampler{first: 1, last: 1000, every: 1000}
+	for i := 0; i < 200; i++ {
+		if slow := s.slow(1 + float64(i%3)*0.1); slow {
+			t.Fatal("an ordinary step is slow")
+		}
+	}
+	if !s.slow(3.4) || s.slow(3) {
+		t.Error("slow is more than three times the median, 1.1")
 	}
 }
 
@@ -106,16 +265,15 @@ func TestTracingOffCostsNothing(t *testing.T) {
 	o := &observer{}
 	ctx := context.Background()
 	a := &Action{}
+	f := &flight{}
 	if n := testing.AllocsPerRun(100, func() {
-		if o.sampled(50, 1, 100) {
-			t.Fatal("sampled without tracing")
-		}
-		_, end := o.trace.Span(ctx, "x")
-		end(nil)
+		_, s := o.trace.Begin(ctx, "x", tracing.Opts{})
+		s.End(nil)
+		o.step(ctx, a, nil, metrics.Step{}, f, time.Time{}, 0, 0)
+		o.memory(ctx, a, nil)
 	}); n > 0 {
 		t.Errorf("%g allocations a step with tracing off", n)
 	}
-	o.step(ctx, a, metrics.Step{}, time.Time{}, 0, nil, nil)
 }
 
 func TestEvaluationDoesNotDependOnItsBatch(t *testing.T) {

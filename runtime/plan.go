@@ -74,9 +74,13 @@ type Plan struct {
 	Actions   []*Action
 	Outputs   map[string]cty.Value // unknown where a run must come first
 	OutputDoc map[string]OutputDoc
-	StepEvery int // trace: one step in so many
+	StepEvery int   // trace: one step in so many
+	MaxSpans  int64 // trace: of a run
 	Caps      gpu.Caps
 	State     *state.State
+
+	TraceID       string // of the run, once apply has begun one
+	StepsUntraced int    // steps that got no spans because MaxSpans were spent
 
 	planner *planner
 }
@@ -141,7 +145,7 @@ var resolvers = map[string]func(*planner, *Action, *dsl.Decoded) (map[string]cty
 // NewPlan loads the pipeline and plans every block. Problems of all blocks are reported at once.
 func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50}
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
 	if diags.HasErrors() {
 		return p, diags
 	}
@@ -187,6 +191,9 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		diags = append(diags, dd...)
 		if n := d.Int("step_every"); n > 0 {
 			p.StepEvery = n
+		}
+		if n := d.Int("max_spans"); n > 0 {
+			p.MaxSpans = int64(n)
 		}
 	}
 	if !diags.HasErrors() {

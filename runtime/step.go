@@ -11,22 +11,23 @@ import (
 // flight is a step under way: what was put on the device, and how to read what it gives.
 type flight struct {
 	step       int
+	at         time.Time // when it began to wait for its batch
 	batch      *fineweb.Batch
-	wait       time.Duration // for its batch
-	sampled    bool
+	wait       time.Duration
+	timed      bool
 	runs       []timedRun
 	loss, norm func() ([]byte, error)
 }
 
-// run puts a segment on the device; of a sampled step it waits for the times.
+// run puts a segment on the device; of a timed step it waits for the times.
 func (f *flight) run(t *trainer, segment string) error {
 	seg, _ := t.stage.Program.Segment(segment)
 	at := time.Now()
-	if err := t.loaded.Run(seg.Lo, seg.Hi, f.sampled); err != nil || !f.sampled {
+	if err := t.loaded.Run(seg.Lo, seg.Hi, f.timed); err != nil || !f.timed {
 		return err
 	}
 	timings, err := t.loaded.Sync()
-	f.runs = append(f.runs, timedRun{at, timings})
+	f.runs = append(f.runs, timedRun{segment, at, time.Since(at), timings})
 	return err
 }
 
@@ -36,7 +37,7 @@ type dataError struct{ error }
 func (e dataError) Unwrap() error { return e.error }
 
 // begin takes the next batch and puts its forward and backward passes on the device.
-func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, sampled bool) (*flight, error) {
+func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
 	start := time.Now()
 	next, ok := <-batches
 	if !ok {
@@ -45,7 +46,7 @@ func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, sampled boo
 	if next.Err != nil {
 		return nil, dataError{next.Err}
 	}
-	f := &flight{step: step, batch: next.Batch, wait: time.Since(start), sampled: sampled}
+	f := &flight{step: step, at: start, batch: next.Batch, wait: time.Since(start), timed: timed}
 	return f, t.backpropagate(f)
 }
 

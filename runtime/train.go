@@ -68,9 +68,9 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 		return err
 	}
 	defer w.Close()
-	inside, end := r.obs.trace.Span(ctx, "train", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
-	err = r.steps(inside, a, t, stream, w, root, entry)
-	end(err)
+	r.obs.memory(ctx, a, s.Figures.ByKind)
+	defer r.obs.memory(ctx, a, nil)
+	err = r.obs.inside(ctx, tracing.SpanTrain, a, func(ctx context.Context) error { return r.steps(ctx, a, t, stream, w, root, entry) })
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) error {
 	s := t.stage
 	if a.Verb == Resume {
-		return t.restore(checkpoint.StepDir(root, a.FromStep))
+		return r.obs.inside(ctx, tracing.SpanRestore, a, func(context.Context) error { return t.restore(checkpoint.StepDir(root, a.FromStep)) })
 	}
 	if err := os.RemoveAll(root); err != nil { // of another recipe; the plan said so
 		return err
@@ -93,9 +93,7 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 			return err
 		}
 	}
-	_, end := r.obs.trace.Span(ctx, "grow", tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
-	err := t.start(from)
-	end(err)
+	err := r.obs.inside(ctx, tracing.SpanGrow, a, func(context.Context) error { return t.start(from) })
 	if key := r.dataKey(a); t.state.Data != key { // other data than the stage before: from their start
 		t.state.Data, t.state.Position = key, fineweb.Position{}
 	}
@@ -169,9 +167,12 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		for range batches { // until it has ended: the corpus serves one goroutine at a time
 		}
 	}()
-	first := t.state.Step + 1
+	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
 	lastSkipped := int64(0)
 	async := r.device.Caps().Async
+	// On a device that does not work ahead timing costs nothing to speak of: all steps are timed, so that a slow one
+	// can be looked into.
+	timed := func(step int) bool { return r.obs.trace.On() && (!async || sample.reason(step) != "") }
 	var ahead *flight
 	for t.state.Step < s.Steps {
 		start := time.Now()
@@ -179,7 +180,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		ahead = nil
 		if f == nil {
 			var err error
-			if f, err = t.begin(batches, step, r.obs.sampled(step, first, s.Steps)); err != nil {
+			if f, err = t.begin(batches, step, timed(step)); err != nil {
 				return r.saved(ctx, a, t, root, entry, err)
 			}
 		}
@@ -187,7 +188,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			return err
 		}
 		var aheadErr error
-		if async && step < s.Steps && !f.sampled && !r.obs.sampled(step+1, first, s.Steps) && !s.restartAfter(step) && r.ctx.Err() == nil {
+		if async && step < s.Steps && !f.timed && !timed(step+1) && !s.restartAfter(step) && r.ctx.Err() == nil {
 			ahead, aheadErr = t.begin(batches, step+1, false)
 		}
 		loss, norm, err := f.read()
@@ -235,7 +236,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if err := w.Write(m); err != nil {
 			return err
 		}
-		r.obs.step(ctx, a, m, start, t.loaded.Allocated(), s.Program, f.runs)
+		r.obs.step(ctx, a, sample, m, f, start, t.loaded.Allocated(), len(batches))
 		r.obs.event(Event{Kind: StepDone, Action: a, Step: &m, Steps: s.Steps, Memory: t.loaded.Allocated(), Peak: r.peak})
 		interrupted := r.ctx.Err() != nil
 		if step < s.Steps && (interrupted || s.Every > 0 && step%s.Every == 0) {
@@ -271,10 +272,7 @@ func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, 
 // checkpoint saves the running stage and drops the oldest checkpoints beyond keep.
 func (r *runner) checkpoint(ctx context.Context, a *Action, t *trainer, root string, entry *state.Block) error {
 	dir := checkpoint.StepDir(root, t.state.Step)
-	_, end := r.obs.trace.Span(ctx, "checkpoint", tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
-	_, err := t.save(dir, false)
-	end(err)
-	if err != nil {
+	if _, err := r.save(ctx, a, t, dir, false); err != nil {
 		return fmt.Errorf("saving step %d: %w; earlier checkpoints are untouched", t.state.Step, err)
 	}
 	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
@@ -283,6 +281,17 @@ func (r *runner) checkpoint(ctx context.Context, a *Action, t *trainer, root str
 	}
 	r.obs.event(Event{Kind: Saved, Action: a, Message: dir, Step: &metrics.Step{Step: t.state.Step}})
 	return prune(root, t.stage.Keep)
+}
+
+// save writes a checkpoint under the eyes of the observer.
+func (r *runner) save(ctx context.Context, a *Action, t *trainer, dir string, last bool) (id string, err error) {
+	start := time.Now()
+	err = r.obs.inside(ctx, tracing.SpanCheckpoint, a, func(context.Context) error {
+		id, err = t.save(dir, last)
+		return err
+	}, tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
+	r.obs.trace.Record(ctx, tracing.MetricCheckpoint, time.Since(start).Seconds(), tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
+	return id, err
 }
 
 // prune removes all but the latest checkpoints, once the newest is durable.
@@ -322,9 +331,7 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 	}
 	t.state.Seam = seam
 	dir := checkpoint.StepDir(root, t.stage.Steps)
-	_, end := r.obs.trace.Span(ctx, "checkpoint", tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
-	id, err := t.save(dir, true)
-	end(err)
+	id, err := r.save(ctx, a, t, dir, true)
 	if err != nil {
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
 	}

@@ -2,82 +2,168 @@
 // imports nothing of stepflow's: others pass it plain values.
 package tracing
 
-// Name is a row of the table of names.
+// Span is a row of the table of spans.
+type SpanName struct {
+	Name   string
+	Parent string // name of its parent; empty for the root of a trace
+	Doc    string
+}
+
+// Spans are the names of spans. Every trace is short or is sent whole when its root ends, so that none is ever seen
+// without its root.
+var Spans = []SpanName{
+	{SpanApply, "", "one run of `stepflow apply`: it ends at once, so that a run is seen from its first second; all other traces of the run link to it"},
+	{"tokenizer", "", "a tokenizer being trained"},
+	{"stage", "", "a stage, from the first byte read to the last saved"},
+	{"evaluate", "", "an evaluation"},
+	{"export", "", "an export"},
+	{SpanGrow, "stage", "making the stage's first weights: random, imported, or grown out of the stage before"},
+	{SpanRestore, "stage", "reading the checkpoint that an interrupted stage goes on from"},
+	{SpanTrain, "stage", "all steps of the stage that this run made"},
+	{SpanCheckpoint, "train, stage", "writing a checkpoint"},
+	{SpanStep, "", "one sampled optimizer step; links to its stage and its run"},
+	{SpanData, "step", "waiting for the batch"},
+	{SpanZero, "step", "clearing the gradients"},
+	{SpanMicro, "step", "forward and backward passes of one micro-batch"},
+	{SpanUpdate, "step", "clipping and the optimizer"},
+	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named by its kernel; its times are the device's own"},
+}
+
+// Names of spans. Blocks' spans have the name of the block's kind, operations' that of the kernel.
+const (
+	SpanApply      = "apply"
+	SpanGrow       = "grow"
+	SpanRestore    = "restore"
+	SpanTrain      = "train"
+	SpanCheckpoint = "checkpoint"
+	SpanStep       = "step"
+	SpanData       = "data"
+	SpanZero       = "zero_grad"
+	SpanMicro      = "micro_batch"
+	SpanUpdate     = "optimizer"
+)
+
+// Name is a row of the table of attributes.
 type Name struct {
 	Name string
 	Unit string // UCUM; empty for text and flags
 	Doc  string
 }
 
-// Spans are the names of spans.
-var Spans = []Name{
-	{"apply", "", "one run of stepflow apply"},
-	{"block", "", "a block that runs; its span is named by the block's kind, the address is an attribute"},
-	{"grow", "", "making a larger model out of a checkpoint"},
-	{"train", "", "the steps of a stage"},
-	{"checkpoint", "", "writing a checkpoint"},
-	{"step", "", "one sampled optimizer step"},
-	{"operation", "", "one device operation of a sampled step; its span is named by the kernel, its times are the device's"},
-}
-
-// Attributes are the names of span attributes.
+// Attributes are the names of attributes of spans, links and events. Those that do not start with stepflow are
+// OpenTelemetry's semantic conventions.
 var Attributes = []Name{
+	{Run, "", "id of the run: the trace id of its `apply` span"},
+	{Pipeline, "", "folder of the pipeline"},
 	{Address, "", "address of the block"},
+	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, which the next run found out"},
 	{Stage, "", "address of the stage a step belongs to"},
-	{StepNumber, "", "number of the optimizer step, from 1"},
-	{Tokens, "{token}", "tokens the stage has trained on"},
-	{Loss, "", "mean cross entropy of the batch, nats a token"},
-	{LearningRate, "", "learning rate of the step"},
-	{GradNorm, "", "global gradient norm before clipping"},
+	{StepNumber, "{step}", "number of the optimizer step, from 1"},
+	{Steps, "{step}", "optimizer steps of the stage"},
+	{Why, "", "why a step was sampled: `first`, `every`, `last` or `slow`, slower than three times the median of the 64 steps before"},
+	{Tokens, "{token}", "tokens the stage has trained on, this step included"},
+	{Loss, "1", "mean cross entropy of the batch, nats a token"},
+	{LearningRate, "1", "learning rate of the step"},
+	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory the program holds"},
+	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, activations, workspace or inputs"},
 	{TokensPerSecond, "{token}/s", "tokens of the step by its duration"},
-	{MFU, "1", "model FLOPs by time and the device's measured peak"},
-	{DataWait, "s", "time the step waited for data"},
+	{MFU, "1", "model FLOPs by time and the device's measured peak (Chowdhery et al. 2022, appendix B)"},
+	{MicroBatch, "", "index of the micro-batch in its step"},
 	{OpKernel, "", "kernel of the operation"},
-	{OpName, "", "place in the model"},
-	{OpPhase, "", "forward, backward or update"},
+	{OpName, "", "place in the model, such as model.layers.3.mlp.gate_proj"},
+	{OpPhase, "", "`forward`, `backward` or `update`"},
 	{OpLayer, "", "index of the layer; -1 outside the layers"},
-	{OpShapes, "", "types of inputs and outputs"},
+	{OpShapes, "", "types of inputs and outputs, such as `f32[8 128 256]`"},
+	{OpDType, "", "element type of the first output"},
 	{OpFLOPs, "{operation}", "floating-point operations"},
 	{OpBytes, "By", "bytes read and written at least"},
 	{OpGFLOPs, "G{operation}/s", "FLOPs by device time"},
 	{OpGBs, "GBy/s", "bytes by device time"},
-	{Device, "", "device the operation ran on"},
+	{LinkTo, "", "on a link: what it leads to: `run`, `previous run`, `stage` or `previous attempt`"},
+	{Device, "", "device the work is done on"},
+	{CodeFile, "", "file of the block's configuration"},
+	{CodeLine, "", "line of the block in it"},
+	{ErrorType, "", "on a failed span: class of the error"},
+	{"exception.type", "", "on an `exception` event: class of the error"},
+	{"exception.message", "", "on an `exception` event: the error's text"},
 }
 
 // The names themselves. All of stepflow's own start with stepflow.
 const (
+	Run             = "stepflow.run"
+	Pipeline        = "stepflow.pipeline"
 	Address         = "stepflow.address"
+	Outcome         = "stepflow.outcome"
 	Stage           = "stepflow.stage"
 	StepNumber      = "stepflow.step"
+	Steps           = "stepflow.steps"
+	Why             = "stepflow.step.reason"
 	Tokens          = "stepflow.tokens"
 	Loss            = "stepflow.loss"
 	LearningRate    = "stepflow.learning_rate"
 	GradNorm        = "stepflow.grad_norm"
 	MemoryUsage     = "stepflow.memory.usage"
+	MemoryKind      = "stepflow.memory.kind"
 	TokensPerSecond = "stepflow.tokens_per_second"
 	MFU             = "stepflow.mfu"
-	DataWait        = "stepflow.data.wait"
+	MicroBatch      = "stepflow.micro_batch"
 	OpKernel        = "stepflow.operation.kernel"
 	OpName          = "stepflow.operation.name"
 	OpPhase         = "stepflow.operation.phase"
 	OpLayer         = "stepflow.operation.layer"
 	OpShapes        = "stepflow.operation.shapes"
+	OpDType         = "stepflow.operation.dtype"
 	OpFLOPs         = "stepflow.operation.flops"
 	OpBytes         = "stepflow.operation.bytes"
 	OpGFLOPs        = "stepflow.operation.gflops"
 	OpGBs           = "stepflow.operation.gbytes"
+	LinkTo          = "stepflow.link"
 	Device          = "hw.name"
+	CodeFile        = "code.file.path"
+	CodeLine        = "code.line.number"
+	ErrorType       = "error.type"
 )
 
-// Metrics are the names of instruments: gauges of the last step.
-var Metrics = []Name{
-	{Loss, "1", "mean cross entropy of the batch, nats a token"},
-	{LearningRate, "1", "learning rate"},
-	{GradNorm, "1", "global gradient norm"},
-	{Tokens, "{token}", "tokens the stage has trained on"},
-	{TokensPerSecond, "{token}/s", "throughput"},
-	{MFU, "1", "model FLOPs utilization of the measured peak"},
-	{MemoryUsage, "By", "device memory the program holds"},
-	{DataWait, "s", "time the step waited for data"},
+// Instrument is how a metric adds up.
+type Instrument string
+
+const (
+	Gauge     Instrument = "gauge"
+	Counter   Instrument = "counter"
+	Histogram Instrument = "histogram"
+)
+
+// Metric is a row of the table of metrics. All have the attribute stepflow.stage.
+type Metric struct {
+	Name       string
+	Instrument Instrument
+	Unit       string
+	Doc        string
+}
+
+// Names of metrics that are no attributes of spans.
+const (
+	MetricStep       = "stepflow.step.duration"
+	MetricWait       = "stepflow.data.wait"
+	MetricQueue      = "stepflow.data.queue.depth"
+	MetricCheckpoint = "stepflow.checkpoint.duration"
+	MetricSkipped    = "stepflow.steps.skipped"
+)
+
+// Metrics are the names of instruments.
+var Metrics = []Metric{
+	{Loss, Gauge, "1", "mean cross entropy of the last batch, nats a token"},
+	{LearningRate, Gauge, "1", "learning rate of the last step"},
+	{GradNorm, Gauge, "1", "global gradient norm of the last step before clipping"},
+	{StepNumber, Gauge, "{step}", "number of the last step"},
+	{Tokens, Counter, "{token}", "tokens trained on by this run"},
+	{MetricSkipped, Counter, "{step}", "steps skipped because they were not finite"},
+	{TokensPerSecond, Gauge, "{token}/s", "throughput of the last step"},
+	{MFU, Gauge, "1", "model FLOPs utilization of the measured peak"},
+	{MemoryUsage, Gauge, "By", "device memory in use, by stepflow.memory.kind"},
+	{MetricStep, Histogram, "s", "time of a step"},
+	{MetricWait, Histogram, "s", "time a step waited for data"},
+	{MetricQueue, Gauge, "{batch}", "batches packed ahead of the step"},
+	{MetricCheckpoint, Histogram, "s", "time of writing a checkpoint"},
 }

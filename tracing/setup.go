@@ -12,15 +12,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
-	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/metric"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -28,74 +21,55 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// FileVariable names the file of OTEL_TRACES_EXPORTER=file.
-const FileVariable = "STEPFLOW_TRACE_FILE"
-
 // Tracing is OpenTelemetry as configured by the environment. The nil Tracing is off and free.
 type Tracing struct {
-	tracer   trace.Tracer
-	gauges   map[string]metric.Float64Gauge
-	provider *sdktrace.TracerProvider
-	meters   *sdkmetric.MeterProvider
-	closer   io.Closer
+	tracer      trace.Tracer
+	instruments map[string]any
+	spans       *sdktrace.TracerProvider
+	whole       *whole
+	counted     *counted
+	meters      *sdkmetric.MeterProvider
+	logs        *sdklog.LoggerProvider
+	log         *slog.Logger
+	closers     []io.Closer
 }
 
-// Setup reads the standard OTEL_* variables: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER and
-// OTEL_METRICS_EXPORTER (otlp, console, none; traces also file), OTEL_EXPORTER_OTLP_*. With none of
-// them set it returns nil: tracing is off. Errors while exporting are reported once and never stop
-// a run.
-func Setup(ctx context.Context, version string, log *slog.Logger) (*Tracing, error) {
-	get := os.Getenv
-	if strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
+// closeWithin is how long a run waits at its end for what is queued.
+const closeWithin = 5 * time.Second
+
+// Setup reads the standard OTEL_* variables: OTEL_SDK_DISABLED; OTEL_TRACES_EXPORTER (otlp, console, file, none),
+// OTEL_METRICS_EXPORTER (otlp, console, prometheus, none) and OTEL_LOGS_EXPORTER (otlp, console, none);
+// OTEL_EXPORTER_OTLP_*, OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, OTEL_BSP_*. With none of them set it returns nil:
+// telemetry is off. Errors while exporting are reported once a kind and never stop or slow a run.
+func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, error) {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return nil, nil
 	}
-	endpoint := get("OTEL_EXPORTER_OTLP_ENDPOINT")
-	kind := func(variable, specific string) string {
-		if v := get(variable); v != "" {
-			return v
-		}
-		if endpoint != "" || get(specific) != "" {
-			return "otlp"
-		}
-		return "none"
+	kinds := map[string]string{}
+	off := true
+	for _, s := range signals {
+		kinds[s] = exporterKind(s)
+		off = off && kinds[s] == "none"
 	}
-	traces := kind("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-	metrics := kind("OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-	if traces == "none" && metrics == "none" {
+	if off {
 		return nil, nil
 	}
-	t := &Tracing{gauges: map[string]metric.Float64Gauge{}}
 	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("stepflow"), semconv.ServiceVersion(version)),
 		resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithProcessPID(), resource.WithHost())
 	if err != nil && res == nil {
-		return nil, fmt.Errorf("setting up tracing: %w", err)
+		return nil, fmt.Errorf("setting up telemetry: %w", err)
 	}
-	var once sync.Once
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		once.Do(func() { log.Warn("telemetry could not be exported; the run goes on without", "error", err) })
-	}))
-	if traces != "none" {
-		exp, err := t.spanExporter(ctx, traces, protocol("TRACES"))
-		if err != nil {
-			return nil, fmt.Errorf("setting up tracing: %w", err)
+	otel.SetErrorHandler(&reporter{warn: warn})
+	t := &Tracing{instruments: map[string]any{}}
+	for _, s := range []struct {
+		signal string
+		set    func(context.Context, string, *resource.Resource) error
+	}{{traces, t.setSpans}, {measures, t.setMeters}, {records, t.setLogs}} {
+		if kinds[s.signal] == "none" {
+			continue
 		}
-		t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(res),
-			sdktrace.WithBatcher(exp, sdktrace.WithMaxQueueSize(1<<14), sdktrace.WithExportTimeout(5*time.Second)))
-		t.tracer = t.provider.Tracer("stepflow")
-	}
-	if metrics != "none" {
-		exp, err := metricExporter(ctx, metrics, protocol("METRICS"))
-		if err != nil {
-			return nil, fmt.Errorf("setting up metrics: %w", err)
-		}
-		t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithResource(res), sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exp, sdkmetric.WithTimeout(5*time.Second))))
-		m := t.meters.Meter("stepflow")
-		for _, n := range Metrics {
-			g, err := m.Float64Gauge(n.Name, metric.WithUnit(n.Unit), metric.WithDescription(n.Doc))
-			if err != nil {
-				return nil, fmt.Errorf("setting up metrics: %w", err)
-			}
-			t.gauges[n.Name] = g
+		if err := s.set(ctx, kinds[s.signal], res); err != nil {
+			return nil, errors.Join(fmt.Errorf("setting up telemetry: %w", err), t.Shutdown())
 		}
 	}
 	return t, nil
@@ -103,57 +77,56 @@ func Setup(ctx context.Context, version string, log *slog.Logger) (*Tracing, err
 
 // New makes a Tracing that gives its spans to an exporter, one by one; for tests.
 func New(exp sdktrace.SpanExporter) *Tracing {
-	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exp))
-	return &Tracing{provider: p, tracer: p.Tracer("stepflow"), gauges: map[string]metric.Float64Gauge{}}
+	t := &Tracing{}
+	t.export(sdktrace.NewSimpleSpanProcessor, exp, nil)
+	return t
 }
 
-func protocol(signal string) string {
-	if p := os.Getenv("OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"); p != "" {
-		return p
+func (t *Tracing) export(processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource) {
+	t.counted = &counted{SpanExporter: exp}
+	t.whole = newWhole(processor(t.counted))
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.whole), sdktrace.WithIDGenerator(ids{}), sdktrace.WithSampler(sdktrace.AlwaysSample())}
+	if res != nil {
+		opts = append(opts, sdktrace.WithResource(res))
 	}
-	if p := os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"); p != "" {
-		return p
-	}
-	return "http/protobuf"
+	t.spans = sdktrace.NewTracerProvider(opts...)
+	t.tracer = t.spans.Tracer("stepflow")
 }
 
-func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdktrace.SpanExporter, error) {
-	switch {
-	case kind == "console":
-		return stdouttrace.New(stdouttrace.WithWriter(os.Stderr))
-	case kind == "file":
-		path := os.Getenv(FileVariable)
-		if path == "" {
-			path = "stepflow-trace.jsonl"
+func (t *Tracing) setSpans(ctx context.Context, kind string, res *resource.Resource) error {
+	exp, err := t.spanExporter(ctx, kind, protocol(traces))
+	if err != nil {
+		return err
+	}
+	t.export(func(e sdktrace.SpanExporter) sdktrace.SpanProcessor {
+		return sdktrace.NewBatchSpanProcessor(e, sdktrace.WithMaxQueueSize(spansHeld))
+	}, exp, res)
+	return nil
+}
+
+func (t *Tracing) setMeters(ctx context.Context, kind string, res *resource.Resource) error {
+	reader, err := t.metricReader(ctx, kind, protocol(measures))
+	if err != nil {
+		return err
+	}
+	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithResource(res), sdkmetric.WithReader(reader))
+	m := t.meters.Meter("stepflow")
+	for _, n := range Metrics {
+		unit, doc := metric.WithUnit(n.Unit), metric.WithDescription(n.Doc)
+		var err error
+		switch n.Instrument {
+		case Gauge:
+			t.instruments[n.Name], err = m.Float64Gauge(n.Name, unit, doc)
+		case Counter:
+			t.instruments[n.Name], err = m.Float64Counter(n.Name, unit, doc)
+		case Histogram:
+			t.instruments[n.Name], err = m.Float64Histogram(n.Name, unit, doc)
 		}
-		f, err := os.Create(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		t.closer = f
-		return stdouttrace.New(stdouttrace.WithWriter(f))
-	case kind == "otlp" && protocol == "grpc":
-		return otlptracegrpc.New(ctx)
-	case kind == "otlp" && protocol == "http/protobuf":
-		return otlptracehttp.New(ctx)
-	case kind == "otlp":
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q; it takes grpc or http/protobuf", protocol)
 	}
-	return nil, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; it takes otlp, console, file or none", kind)
-}
-
-func metricExporter(ctx context.Context, kind, protocol string) (sdkmetric.Exporter, error) {
-	switch {
-	case kind == "console":
-		return stdoutmetric.New(stdoutmetric.WithWriter(os.Stderr))
-	case kind == "otlp" && protocol == "grpc":
-		return otlpmetricgrpc.New(ctx)
-	case kind == "otlp" && protocol == "http/protobuf":
-		return otlpmetrichttp.New(ctx)
-	case kind == "otlp":
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q; it takes grpc or http/protobuf", protocol)
-	}
-	return nil, fmt.Errorf("OTEL_METRICS_EXPORTER is %q; it takes otlp, console or none", kind)
+	return nil
 }
 
 // Shutdown sends what is queued, for a few seconds at most.
@@ -161,84 +134,66 @@ func (t *Tracing) Shutdown() error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
 	var errs []error
-	if t.provider != nil {
-		errs = append(errs, t.provider.Shutdown(ctx))
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	shut := func(f func(context.Context) error) {
+		wait.Go(func() {
+			err := f(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	if t.spans != nil {
+		shut(t.spans.Shutdown)
 	}
 	if t.meters != nil {
-		errs = append(errs, t.meters.Shutdown(ctx))
+		shut(t.meters.Shutdown)
 	}
-	if t.closer != nil {
-		errs = append(errs, t.closer.Close())
+	if t.logs != nil {
+		shut(t.logs.Shutdown)
+	}
+	wait.Wait()
+	for _, c := range t.closers {
+		errs = append(errs, c.Close())
+	}
+	for i, err := range errs {
+		errs[i] = explain(err)
 	}
 	return errors.Join(errs...)
+}
+
+// Spans counts the spans that ended in whole traces, and those of them that no exporter took; call it behind Shutdown.
+func (t *Tracing) Spans() (all, lost int64) {
+	if !t.On() {
+		return 0, 0
+	}
+	all = t.whole.passed.Load() + t.whole.dropped.Load()
+	return all, all - t.counted.sent.Load()
 }
 
 // On tells whether spans are recorded.
 func (t *Tracing) On() bool { return t != nil && t.tracer != nil }
 
-// KV is an attribute with a plain value: string, int, int64, float64 or bool.
-type KV struct {
-	Key   string
-	Value any
-}
-
-func attrs(kvs []KV) []attribute.KeyValue {
-	out := make([]attribute.KeyValue, 0, len(kvs))
-	for _, kv := range kvs {
-		k := attribute.Key(kv.Key)
-		switch v := kv.Value.(type) {
-		case string:
-			out = append(out, k.String(v))
-		case int:
-			out = append(out, k.Int(v))
-		case int64:
-			out = append(out, k.Int64(v))
-		case float64:
-			out = append(out, k.Float64(v))
-		case bool:
-			out = append(out, k.Bool(v))
-		default:
-			out = append(out, k.String(fmt.Sprint(v)))
-		}
-	}
-	return out
-}
-
-// Span starts a span and gives the function that ends it, with the error it ended in.
-func (t *Tracing) Span(ctx context.Context, name string, kvs ...KV) (context.Context, func(err error, kvs ...KV)) {
-	if !t.On() {
-		return ctx, func(error, ...KV) {}
-	}
-	ctx, s := t.tracer.Start(ctx, name, trace.WithAttributes(attrs(kvs)...))
-	return ctx, func(err error, kvs ...KV) {
-		s.SetAttributes(attrs(kvs)...)
-		if err != nil {
-			s.RecordError(err)
-			s.SetStatus(codes.Error, err.Error())
-		}
-		s.End()
-	}
-}
-
-// Past records a span that is over, at its own times.
-func (t *Tracing) Past(ctx context.Context, name string, start time.Time, d time.Duration, kvs ...KV) context.Context {
-	if !t.On() {
-		return ctx
-	}
-	ctx, s := t.tracer.Start(ctx, name, trace.WithTimestamp(start), trace.WithAttributes(attrs(kvs)...))
-	s.End(trace.WithTimestamp(start.Add(d)))
-	return ctx
-}
-
-// Gauge records the value of a metric of the table.
-func (t *Tracing) Gauge(ctx context.Context, name string, v float64, kvs ...KV) {
+// Log gives the logger whose records go out by OTEL_LOGS_EXPORTER, each with the ids of its context's span; nil for none.
+func (t *Tracing) Log() *slog.Logger {
 	if t == nil {
-		return
+		return nil
 	}
-	if g := t.gauges[name]; g != nil {
-		g.Record(ctx, v, metric.WithAttributes(attrs(kvs)...))
+	return t.log
+}
+
+// reporter is OpenTelemetry's error handler: it warns once, of the first trouble.
+type reporter struct {
+	once sync.Once
+	warn *slog.Logger
+}
+
+func (r *reporter) Handle(err error) {
+	if err = explain(err); err != nil {
+		r.once.Do(func() { r.warn.Warn("telemetry could not be exported; the run goes on without", "error", err) })
 	}
 }

@@ -137,6 +137,50 @@ func (a *app) confirm(list []*runtime.Action) bool {
 	return true
 }
 
+// logVariable asks for log lines on the standard error: debug, info, warn or error.
+const logVariable = "STEPFLOW_LOG"
+
+// logger takes what happens to the standard error, where STEPFLOW_LOG asks for it, and out by OpenTelemetry; nil for neither.
+func (a *app) logger(trace *tracing.Tracing) (*slog.Logger, error) {
+	var handlers []slog.Handler
+	if s := os.Getenv(logVariable); s != "" {
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(s)); err != nil {
+			return nil, fmt.Errorf("%s is %q; it takes debug, info, warn or error", logVariable, s)
+		}
+		handlers = append(handlers, tracing.WithTraceIDs(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})))
+	}
+	if l := trace.Log(); l != nil {
+		handlers = append(handlers, l.Handler())
+	}
+	if len(handlers) == 0 {
+		return nil, nil
+	}
+	return slog.New(slog.NewMultiHandler(handlers...)), nil
+}
+
+// telemetryEnd sends what is left and says what became of the spans.
+func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
+	err := trace.Shutdown()
+	all, lost := trace.Spans()
+	if a.json {
+		if trace.On() {
+			a.line(map[string]any{"type": "telemetry", "trace_id": p.TraceID, "spans": all, "lost": lost})
+		}
+	} else if trace.On() {
+		fmt.Fprintf(a.stdout, "Trace %s: %d spans.\n", p.TraceID, all)
+	}
+	if lost > 0 {
+		fmt.Fprintf(a.stderr, "%s %d of %d spans were not sent: the collector was slow or not there\n", a.paint(yellow, "Warning:"), lost, all)
+	}
+	if p.StepsUntraced > 0 {
+		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n", a.paint(yellow, "Warning:"), plural(p.StepsUntraced, "step"), p.MaxSpans)
+	}
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
+	}
+}
+
 func (a *app) apply(p *runtime.Plan) int {
 	ctx, cancel := context.WithCancel(a.ctx)
 	defer cancel()
@@ -157,17 +201,19 @@ func (a *app) apply(p *runtime.Plan) int {
 	if err != nil {
 		return a.fail(err)
 	}
+	log, err := a.logger(trace)
+	if err != nil {
+		return a.fail(err)
+	}
 	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
 	}
 	defer device.Close()
 	view := newProgress(a)
-	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Emit: view.event})
+	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
 	view.end()
-	if e := trace.Shutdown(); e != nil {
-		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), e)
-	}
+	a.telemetryEnd(trace, p)
 	if err != nil {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {

@@ -119,6 +119,9 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		fmt.Fprintf(w, "  output.%s = %s\n", n, v)
 	}
 	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date.\n", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+	if t := p.TraceBudget(); t.Steps > 0 {
+		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
+	}
 }
 
 // summary is what there is to say of a block of configuration.
@@ -200,5 +203,5 @@ func planJSON(p *runtime.Plan) map[string]any {
 			outputs[n] = dsl.Show(v)
 		}
 	}
-	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputs, "changes": p.Changes()}
+	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputs, "changes": p.Changes(), "trace": p.TraceBudget()}
 }

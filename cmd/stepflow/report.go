@@ -118,7 +118,7 @@ func newReport(p *runtime.Plan, d *state.Dir) (*report, error) {
 		}
 		switch {
 		case a.Stage != nil:
-			steps, err := metrics.Read(filepath.Join(d.Path, a.Dir(), "metrics.jsonl"))
+			steps, err := metrics.Read(filepath.Join(d.Path, a.Dir(), metrics.FileName))
 			if err != nil {
 				return nil, err
 			}

@@ -34,6 +34,9 @@ type Step struct {
 	Skipped      bool             `json:"skipped,omitempty"` // not finite: no update was made
 }
 
+// FileName is the file of a stage's steps.
+const FileName = "metrics.jsonl"
+
 // Writer appends steps to the files of a stage.
 type Writer struct {
 	jsonl *os.File
@@ -46,7 +49,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "metrics.jsonl")
+	path := filepath.Join(dir, FileName)
 	old, err := Read(path)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,10 @@ type Block struct {
 	Memory  *Memory           `json:"memory,omitempty"`
 	Error   string            `json:"error,omitempty"`
 	Updated time.Time         `json:"updated"`
+	Started time.Time         `json:"started,omitzero"`
+	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
+	Trace      string `json:"trace,omitempty"`
+	TraceEnded bool   `json:"trace_ended,omitempty"`
 }
 
 // Memory compares plan and run.
@@ -85,6 +89,7 @@ type State struct {
 	Blocks  map[string]*Block  `json:"blocks"`
 	Outputs map[string]Output  `json:"outputs"`
 	Sources map[string]*Source `json:"sources,omitempty"` // of remote data blocks
+	Trace   string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
 }
 
 // Dir is a state folder, usually .stepflow beside the pipeline.

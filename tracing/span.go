@@ -1,0 +1,205 @@
+package tracing
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// KV is an attribute with a plain value: string, int, int64, float64 or bool.
+type KV struct {
+	Key   string
+	Value any
+}
+
+func attrs(kvs []KV) []attribute.KeyValue {
+	out := make([]attribute.KeyValue, 0, len(kvs))
+	for _, kv := range kvs {
+		k := attribute.Key(kv.Key)
+		switch v := kv.Value.(type) {
+		case string:
+			out = append(out, k.String(v))
+		case int:
+			out = append(out, k.Int(v))
+		case int64:
+			out = append(out, k.Int64(v))
+		case float64:
+			out = append(out, k.Float64(v))
+		case bool:
+			out = append(out, k.Bool(v))
+		default:
+			out = append(out, k.String(fmt.Sprint(v)))
+		}
+	}
+	return out
+}
+
+// Reference names a span in any process: a traceparent of W3C Trace Context. The empty one names none.
+type Reference string
+
+func (r Reference) context() (trace.SpanContext, bool) {
+	var version, traceID, spanID, flags string
+	if n, _ := fmt.Sscanf(string(r), "%2s-%32s-%16s-%2s", &version, &traceID, &spanID, &flags); n != 4 {
+		return trace.SpanContext{}, false
+	}
+	t, err1 := trace.TraceIDFromHex(traceID)
+	s, err2 := trace.SpanIDFromHex(spanID)
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s, TraceFlags: trace.FlagsSampled}), err1 == nil && err2 == nil
+}
+
+// TraceID is the id that Jaeger shows and searches by; empty for none.
+func (r Reference) TraceID() string {
+	c, ok := r.context()
+	if !ok {
+		return ""
+	}
+	return c.TraceID().String()
+}
+
+// Link leads from a span to one of another trace.
+type Link struct {
+	To   Reference
+	What string
+}
+
+// Opts say more of a span than its name.
+type Opts struct {
+	Root  bool      // starts a trace of its own
+	At    time.Time // when it began; zero for now
+	Links []Link    // those to nowhere are left out
+	As    Reference // the ids it takes: for a span that another process began and could not end
+}
+
+// Span is a span under way. The nil Span is none.
+type Span struct{ span trace.Span }
+
+// Begin starts a span below that of ctx, and gives the context for spans below it.
+func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (context.Context, *Span) {
+	if !t.On() {
+		return ctx, nil
+	}
+	opts := []trace.SpanStartOption{trace.WithAttributes(attrs(kvs)...)}
+	if o.Root {
+		opts = append(opts, trace.WithNewRoot())
+	}
+	if !o.At.IsZero() {
+		opts = append(opts, trace.WithTimestamp(o.At))
+	}
+	for _, l := range o.Links {
+		if c, ok := l.To.context(); ok {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: c, Attributes: []attribute.KeyValue{attribute.String(LinkTo, l.What)}}))
+		}
+	}
+	if c, ok := o.As.context(); ok {
+		ctx = context.WithValue(ctx, idsKey{}, c)
+	}
+	ctx, s := t.tracer.Start(ctx, name, opts...)
+	return ctx, &Span{s}
+}
+
+// Reference names the span.
+func (s *Span) Reference() Reference {
+	if s == nil {
+		return ""
+	}
+	c := s.span.SpanContext()
+	return Reference(fmt.Sprintf("00-%s-%s-01", c.TraceID(), c.SpanID()))
+}
+
+// Set adds attributes.
+func (s *Span) Set(kvs ...KV) {
+	if s != nil {
+		s.span.SetAttributes(attrs(kvs)...)
+	}
+}
+
+// Fail marks the span as failed and records the error as an exception event with more attributes, such as where in the
+// configuration it belongs.
+func (s *Span) Fail(err error, kvs ...KV) {
+	if s == nil || err == nil {
+		return
+	}
+	s.span.RecordError(err, trace.WithAttributes(attrs(kvs)...))
+	s.span.SetStatus(codes.Error, err.Error())
+	s.span.SetAttributes(attribute.String(ErrorType, class(err)))
+}
+
+// class is the type of the innermost error of a chain.
+func class(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return reflect.TypeOf(err).String()
+		}
+		err = next
+	}
+}
+
+// End ends the span now, with the error it ended in.
+func (s *Span) End(err error) { s.EndAt(time.Time{}, err) }
+
+// EndAt ends the span at a time; the zero time is now.
+func (s *Span) EndAt(at time.Time, err error) {
+	if s == nil {
+		return
+	}
+	s.Fail(err)
+	if at.IsZero() {
+		s.span.End()
+		return
+	}
+	s.span.End(trace.WithTimestamp(at))
+}
+
+// Past records a span that is over, below that of ctx.
+func (t *Tracing) Past(ctx context.Context, name string, start time.Time, d time.Duration, kvs ...KV) context.Context {
+	ctx, s := t.Begin(ctx, name, Opts{At: start}, kvs...)
+	s.EndAt(start.Add(d), nil)
+	return ctx
+}
+
+// Measures tells whether metrics are recorded.
+func (t *Tracing) Measures() bool { return t != nil && t.meters != nil }
+
+// Record gives a value to a metric of the table: a gauge's, a counter's increment, one of a histogram's.
+func (t *Tracing) Record(ctx context.Context, name string, v float64, kvs ...KV) {
+	if !t.Measures() {
+		return
+	}
+	o := metric.WithAttributes(attrs(kvs)...)
+	switch i := t.instruments[name].(type) {
+	case metric.Float64Gauge:
+		i.Record(ctx, v, o)
+	case metric.Float64Counter:
+		i.Add(ctx, v, o)
+	case metric.Float64Histogram:
+		i.Record(ctx, v, o)
+	}
+}
+
+type idsKey struct{}
+
+// ids makes random ids, or gives a root span those that its context holds.
+type ids struct{}
+
+func (ids) NewIDs(ctx context.Context) (t trace.TraceID, s trace.SpanID) {
+	if c, ok := ctx.Value(idsKey{}).(trace.SpanContext); ok {
+		return c.TraceID(), c.SpanID()
+	}
+	crand.Read(t[:])
+	crand.Read(s[:])
+	return t, s
+}
+
+func (ids) NewSpanID(context.Context, trace.TraceID) (s trace.SpanID) {
+	crand.Read(s[:])
+	return s
+}

@@ -1,0 +1,335 @@
+package tracing
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	collectlogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// collector takes OTLP over HTTP and keeps what it got.
+type collector struct {
+	*httptest.Server
+	mu     sync.Mutex
+	spans  map[string]bool
+	logs   []*collectlogs.ExportLogsServiceRequest
+	paths  map[string]int
+	refuse func(path string, n int) int // status, or 0 to take it
+}
+
+func newCollector(t *testing.T, refuse func(path string, n int) int) *collector {
+	c := &collector{spans: map[string]bool{}, paths: map[string]int{}, refuse: refuse}
+	c.Server = httptest.NewServer(http.HandlerFunc(c.take))
+	t.Cleanup(c.Close)
+	clean(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
+	return c
+}
+
+// clean unsets what would change a test.
+func clean(t *testing.T) {
+	for _, v := range []string{"OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		t.Setenv(v, "")
+	}
+}
+
+func (c *collector) take(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.paths[r.URL.Path]++
+	n := c.paths[r.URL.Path]
+	c.mu.Unlock()
+	if c.refuse != nil {
+		if status := c.refuse(r.URL.Path, n); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+	}
+	body, err := io.ReadAll(r.Body)
+	if err == nil && r.Header.Get("Content-Encoding") == "gzip" {
+		var z *gzip.Reader
+		if z, err = gzip.NewReader(bytes.NewReader(body)); err == nil {
+			body, err = io.ReadAll(z)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r.URL.Path {
+	case "/v1/traces":
+		var m collect.ExportTraceServiceRequest
+		if err = errors.Join(err, proto.Unmarshal(body, &m)); err == nil {
+			for _, x := range m.ResourceSpans {
+				for _, y := range x.ScopeSpans {
+					for _, s := range y.Spans {
+						c.spans[string(s.SpanId)] = true
+					}
+				}
+			}
+		}
+	case "/v1/logs":
+		var m collectlogs.ExportLogsServiceRequest
+		if err = errors.Join(err, proto.Unmarshal(body, &m)); err == nil {
+			c.logs = append(c.logs, &m)
+		}
+	}
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+// setup gives a Tracing, and what it warns of.
+func setup(t *testing.T) (*Tracing, *bytes.Buffer) {
+	t.Helper()
+	var warned bytes.Buffer
+	tr, err := Setup(context.Background(), "test", slog.New(slog.NewTextHandler(&warned, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr, &warned
+}
+
+// record makes traces of 100 spans each.
+func record(tr *Tracing, traces int) {
+	for range traces {
+		ctx, s := tr.Begin(context.Background(), SpanStep, Opts{Root: true})
+		for range 99 {
+			_, c := tr.Begin(ctx, "matmul", Opts{}, KV{OpKernel, "matmul"})
+			c.End(nil)
+		}
+		s.End(nil)
+	}
+}
+
+func TestEverySpanArrives(t *testing.T) {
+	c := newCollector(t, nil)
+	tr, warned := setup(t)
+	record(tr, 20)
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	all, lost := tr.Spans()
+	if all != 2000 || lost != 0 || len(c.spans) != 2000 || warned.Len() > 0 {
+		t.Errorf("%d spans, %d lost, %d arrived; %s", all, lost, len(c.spans), warned)
+	}
+}
+
+// TestStuckCollector holds every request until all spans were made: making them waits for nobody, what the queue has no
+// room for is counted.
+func TestStuckCollector(t *testing.T) {
+	made := make(chan struct{})
+	c := newCollector(t, func(string, int) int { <-made; return 0 })
+	tr, _ := setup(t)
+	record(tr, 400)
+	close(made)
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	all, lost := tr.Spans()
+	if all != 40000 || lost == 0 || int64(len(c.spans)) != all-lost {
+		t.Errorf("%d spans, %d counted as lost, %d arrived", all, lost, len(c.spans))
+	}
+}
+
+func TestFlappingCollector(t *testing.T) {
+	c := newCollector(t, func(path string, n int) int {
+		if n%2 == 1 {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	tr, _ := setup(t)
+	record(tr, 10)
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if _, lost := tr.Spans(); lost != 0 || len(c.spans) != 1000 {
+		t.Errorf("%d lost, %d arrived", lost, len(c.spans))
+	}
+}
+
+// TestTracesAlone sends to a collector without metrics and logs, as Jaeger is: nobody asked for those by name, so it is no
+// trouble. Who asks for them is told.
+func TestTracesAlone(t *testing.T) {
+	only := func(path string, _ int) int {
+		if path != "/v1/traces" {
+			return http.StatusNotFound
+		}
+		return 0
+	}
+	newCollector(t, only)
+	tr, warned := setup(t)
+	record(tr, 1)
+	tr.Record(context.Background(), Loss, 1)
+	tr.Log().Info("hello")
+	if err := tr.Shutdown(); err != nil || warned.Len() > 0 {
+		t.Errorf("%v; %s", err, warned)
+	}
+	t.Setenv("OTEL_METRICS_EXPORTER", "otlp")
+	tr, warned = setup(t)
+	tr.Record(context.Background(), Loss, 1)
+	if err := tr.Shutdown(); err == nil && warned.Len() == 0 {
+		t.Error("metrics were asked for and nobody was told that they did not arrive")
+	}
+}
+
+func TestFaultsAreExplained(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	babbler, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { babbler.Close() })
+	go func() {
+		for {
+			c, err := babbler.Accept()
+			if err != nil {
+				return
+			}
+			c.Write([]byte("220 mail.example.org ready\r\n"))
+			c.Close()
+		}
+	}()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	for _, x := range []struct{ name, endpoint, protocol, want string }{
+		{"nobody there", "http://127.0.0.1:9", "http/protobuf", "nothing listens there"},
+		{"nobody there, grpc", "http://127.0.0.1:9", "grpc", "nothing listens there"},
+		{"unknown certificate", secure.URL, "http/protobuf", "OTEL_EXPORTER_OTLP_CERTIFICATE"},
+		{"no TLS", "https://" + strings.TrimPrefix(plain.URL, "http://"), "http/protobuf", "the collector has no TLS"},
+		{"another protocol", "http://" + babbler.Addr().String(), "http/protobuf", "another protocol is spoken there"},
+		{"another protocol, grpc", "http://" + babbler.Addr().String(), "grpc", "another protocol is spoken there"},
+		{"wrong path", plain.URL, "http/protobuf", "no OTLP receiver is at that path"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			clean(t)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", x.endpoint)
+			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", x.protocol)
+			t.Setenv("OTEL_METRICS_EXPORTER", "none")
+			t.Setenv("OTEL_LOGS_EXPORTER", "none")
+			tr, warned := setup(t)
+			record(tr, 1)
+			err := tr.Shutdown()
+			if _, lost := tr.Spans(); lost != 100 {
+				t.Errorf("%d of 100 spans are counted as lost", lost)
+			}
+			if said := warned.String() + fmt.Sprint(err); !strings.Contains(said, x.want) {
+				t.Errorf("got: %s\nwant: %s", said, x.want)
+			}
+		})
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	clean(t)
+	t.Setenv("OTEL_TRACES_EXPORTER", "file")
+	t.Setenv(FileVariable, "/dev/full")
+	tr, warned := setup(t)
+	record(tr, 30)
+	err := tr.Shutdown()
+	if _, lost := tr.Spans(); lost == 0 || err == nil && !strings.Contains(warned.String(), "no space left") {
+		t.Errorf("%d lost, %v, %s", lost, err, warned)
+	}
+}
+
+func TestPrometheus(t *testing.T) {
+	clean(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	t.Setenv("OTEL_METRICS_EXPORTER", "prometheus")
+	t.Setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1")
+	t.Setenv("OTEL_EXPORTER_PROMETHEUS_PORT", port)
+	if _, err := Setup(context.Background(), "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_PROMETHEUS_PORT takes another port") {
+		t.Errorf("the port is taken: %v", err)
+	}
+	l.Close()
+	tr, _ := setup(t)
+	ctx := context.Background()
+	stage := KV{Stage, `stage.grid["a"]`}
+	for _, m := range Metrics {
+		tr.Record(ctx, m.Name, 2, stage)
+	}
+	tr.Record(ctx, Tokens, 3, stage)
+	r, err := http.Get("http://127.0.0.1:" + port + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(r.Body)
+	r.Body.Close()
+	for _, want := range []string{"stepflow_loss_ratio{", "stepflow_tokens_total{", "} 5\n", "stepflow_step_duration_seconds_bucket{", "stepflow_memory_usage_bytes{", "stepflow_data_queue_depth{", `stepflow_stage="stage.grid[\"a\"]"`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %q in\n%s", want, b)
+		}
+	}
+	if err := tr.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	if _, err := http.Get("http://127.0.0.1:" + port + "/metrics"); err == nil {
+		t.Error("metrics are still served after the end")
+	}
+}
+
+func TestLogsCarryTraceIDs(t *testing.T) {
+	c := newCollector(t, nil)
+	tr, _ := setup(t)
+	ctx, s := tr.Begin(context.Background(), "stage", Opts{Root: true})
+	tr.Log().InfoContext(ctx, "grown")
+	var text bytes.Buffer
+	slog.New(WithTraceIDs(slog.NewTextHandler(&text, nil))).With("a", 1).InfoContext(ctx, "grown")
+	s.End(nil)
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.logs) != 1 {
+		t.Fatalf("%d batches of logs", len(c.logs))
+	}
+	r := c.logs[0].ResourceLogs[0].ScopeLogs[0].LogRecords[0]
+	id := s.Reference().TraceID()
+	if got := hex.EncodeToString(r.TraceId); got != id || r.Body.GetStringValue() != "grown" {
+		t.Errorf("the record is of trace %s, not %s: %v", got, id, r.Body)
+	}
+	if !strings.Contains(text.String(), "trace_id="+id) {
+		t.Error(text.String())
+	}
+}
+
+// TestWhole sends a trace when its root ends, root first, and never without.
+func TestWhole(t *testing.T) {
+	exp := tracetest.NewInMemoryExporter()
+	tr := New(exp)
+	ctx, root := tr.Begin(context.Background(), "stage", Opts{Root: true})
+	_, c := tr.Begin(ctx, SpanGrow, Opts{})
+	c.End(nil)
+	if n := len(exp.GetSpans()); n != 0 {
+		t.Errorf("%d spans of a trace whose root has not ended", n)
+	}
+	root.End(nil)
+	if s := exp.GetSpans(); len(s) != 2 || s[0].Name != "stage" {
+		t.Errorf("%v", s)
+	}
+	exp.Reset()
+	_, again := tr.Begin(context.Background(), "stage", Opts{Root: true, As: root.Reference(), Links: []Link{{To: "nonsense"}, {To: root.Reference(), What: "run"}}})
+	again.End(nil)
+	if s := exp.GetSpans()[0]; Reference(again.Reference()) != root.Reference() || len(s.Links) != 1 {
+		t.Errorf("%v", s)
+	}
+}
