@@ -77,6 +77,10 @@ type Figures struct {
 // ByteKinds are the rows of the memory table, in order.
 var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
 
+// roleKinds are the rows that named buffers count in.
+var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients", gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters",
+	gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs", gpu.RoleConst: "inputs"}
+
 // LayerIDs are the stable ids of the layers.
 func (s *Stage) LayerIDs() []string {
 	ids := make([]string, len(s.Layers))
@@ -143,11 +147,9 @@ func (s *Stage) restartAfter(step int) bool {
 func (s *Stage) figures() Figures {
 	p := s.Program
 	f := Figures{Layers: len(s.Layers), ByKind: map[string]int64{}, Peak: p.ArenaBytes, LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
-	kinds := map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients", gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters",
-		gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs", gpu.RoleConst: "inputs"}
 	var named int64
 	for _, b := range p.Buffers {
-		f.ByKind[kinds[b.Role]] += b.Operand.Type.Bytes()
+		f.ByKind[roleKinds[b.Role]] += b.Operand.Type.Bytes()
 		named += b.Operand.Type.Bytes()
 	}
 	f.ByKind["inputs"] += p.ResidentBytes - named // alignment

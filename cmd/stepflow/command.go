@@ -64,7 +64,7 @@ var commands []command
 func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), stateCommand(),
-		reportCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(), sampleCommand(), completionCommand(), versionCommand(),
+		reportCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(), sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
 
