@@ -15,6 +15,7 @@ import (
 var may = map[string]string{
 	"cmd/stepflow":       "*",
 	"runtime":            "dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"report":             "dsl dsl/addr gpu runtime runtime/durable runtime/metrics runtime/state",
 	"runtime/checkpoint": "gpu ops runtime/durable",
 	"runtime/state":      "dsl/addr runtime/durable",
 	"runtime/metrics":    "runtime/durable",

@@ -15,6 +15,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cuda"
+	"stepflow/report"
 	"stepflow/runtime"
 	"stepflow/tracing"
 )
@@ -28,6 +29,7 @@ func applyCommand() command {
 			common(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
 			f.BoolVar(&verify, "verify", false, "run everything again in an empty folder and compare it with the state; nothing is replaced")
+			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; on loopback unless a host is named")
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
@@ -137,6 +139,20 @@ func (a *app) confirm(list []*runtime.Action) bool {
 	return true
 }
 
+// serve shows the run at the address of -ui while it goes on.
+func (a *app) serve(run *report.Run) (stop func(), err error) {
+	if a.ui == "" {
+		return func() {}, nil
+	}
+	reader := report.NewReader(run.Dir)
+	s, err := report.Serve(a.ui, func() (*report.Page, error) { return a.pageOf(reader) })
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(a.stderr, "The run shows itself at %s\n", s.URL)
+	return func() { s.Close() }, nil
+}
+
 // logVariable asks for log lines on the standard error: debug, info, warn or error.
 const logVariable = "STEPFLOW_LOG"
 
@@ -211,9 +227,21 @@ func (a *app) apply(p *runtime.Plan) int {
 	}
 	defer device.Close()
 	view := newProgress(a)
+	run := report.FromPlan(p, version())
+	if err := run.Save(); err != nil { // report -compare and watch read it
+		return a.fail(err)
+	}
+	if stop, err := a.serve(run); err != nil {
+		return a.fail(err)
+	} else {
+		defer stop()
+	}
 	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
 	view.end()
 	a.telemetryEnd(trace, p)
+	if e := report.FromPlan(p, version()).Save(); err == nil { // deferred blocks were planned on the way
+		err = e
+	}
 	if err != nil {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {

@@ -39,6 +39,7 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
+	ui               string // address to serve the run at
 	opened           gpu.Device // the device, once it was needed
 	vars, varFiles   list
 }

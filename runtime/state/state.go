@@ -190,6 +190,10 @@ func Open(path string) (*Dir, error) {
 	file := filepath.Join(path, lockName)
 	l := flock.New(file)
 	ok, err := l.TryLock()
+	for i := 0; i < 4 && !ok && err == nil; i++ { // a reader may just look whether it is locked
+		time.Sleep(25 * time.Millisecond)
+		ok, err = l.TryLock()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the state %s: %w", path, err)
 	}
@@ -217,6 +221,23 @@ func Open(path string) (*Dir, error) {
 	}
 	d.lock = l
 	return d, nil
+}
+
+// Locked tells whether a process uses the state, so whether a run goes on.
+func Locked(path string) bool {
+	file := filepath.Join(path, lockName)
+	if _, err := os.Stat(file); err != nil {
+		return false
+	}
+	l := flock.New(file, flock.SetFlag(os.O_RDONLY))
+	ok, err := l.TryRLock()
+	if err != nil {
+		return false
+	}
+	if ok {
+		l.Unlock()
+	}
+	return !ok
 }
 
 // Save writes the state.

@@ -1,0 +1,42 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"time"
+)
+
+var (
+	//go:embed assets/page.html
+	pageHTML string
+	//go:embed assets/page.css
+	pageCSS string
+	//go:embed assets/page.js
+	pageJS string
+	//go:embed assets/echarts.min.js
+	chartsJS string // Apache ECharts 6.1.0; its licence lies beside it
+)
+
+// Page is what the page shows: one run, or several side by side.
+type Page struct {
+	Title string    `json:"title"`
+	Made  time.Time `json:"made"`
+	Live  bool      `json:"live"` // it listens for more
+	Runs  []*Run    `json:"runs"`
+	Kinds []string  `json:"kinds"` // of memory, in order
+}
+
+var page = template.Must(template.New("page").Parse(pageHTML))
+
+// HTML makes the page: one file without a reference to anything outside it.
+func (p *Page) HTML() ([]byte, error) {
+	data, err := json.Marshal(p) // escapes <, > and &, so no text can end the script element
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = page.Execute(&b, map[string]any{"Title": p.Title, "CSS": template.CSS(pageCSS), "Charts": template.JS(chartsJS), "Code": template.JS(pageJS), "Data": template.JS(data)})
+	return b.Bytes(), err
+}

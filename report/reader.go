@@ -1,0 +1,137 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/state"
+)
+
+// Reader reads a run, again and again while it goes on.
+type Reader struct {
+	dir   string
+	plan  *Run // as given; nil to read it from the folder
+	tails map[string]*tail
+}
+
+// NewReader reads the run of a folder: a state's, or a pipeline's with its state beside it.
+func NewReader(dir string) *Reader { return &Reader{dir: dir, tails: map[string]*tail{}} }
+
+// PlanReader shows a plan that may not have run, with what its state holds.
+func PlanReader(r *Run) *Reader { return &Reader{dir: r.Dir, plan: r, tails: map[string]*tail{}} }
+
+// Read gives the run as it is now. Files that are missing are taken for work not done.
+func (r *Reader) Read() (*Run, error) {
+	run := &Run{}
+	if r.plan != nil {
+		*run = *r.plan
+		run.Blocks = nil
+		for _, b := range r.plan.Blocks {
+			c := *b
+			if b.Stage != nil {
+				s := *b.Stage
+				c.Stage = &s
+			}
+			run.Blocks = append(run.Blocks, &c)
+		}
+	} else {
+		var err error
+		if run, err = readPlan(r.dir); err != nil {
+			return nil, err
+		}
+	}
+	d, err := state.Read(run.Dir)
+	if err != nil {
+		return nil, err
+	}
+	run.Running = state.Locked(run.Dir)
+	for _, b := range run.Blocks {
+		if err := r.fill(run, b, d.State.Blocks[b.Address]); err != nil {
+			return nil, err
+		}
+	}
+	run.Outputs = nil
+	for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
+		o := d.State.Outputs[n]
+		if o.Value == nil && !o.Sensitive {
+			continue
+		}
+		run.Outputs = append(run.Outputs, Output{n, show(o), o.Description})
+	}
+	if len(d.State.Blocks) == 0 {
+		run.Note = "Nothing has run yet: the figures are planned."
+	}
+	run.Graph = blockLayout(run.Blocks)
+	return run, nil
+}
+
+func show(o state.Output) string {
+	switch v := o.Value.(type) {
+	case nil:
+		return "(sensitive)"
+	case float64:
+		return fmt.Sprintf("%.6g", v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// fill adds what became of a block.
+func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
+	if s != nil {
+		b.Status, b.Error, b.Started, b.Updated = s.Status, s.Error, s.Started, s.Updated
+		b.Values = plain(s.Values)
+		if parts := strings.Split(s.Trace, "-"); len(parts) == 4 {
+			b.TraceID = parts[1]
+		}
+		if s.Status == state.Running && !run.Running {
+			b.Status = "interrupted"
+		}
+	}
+	if b.Stage == nil {
+		return nil
+	}
+	if s != nil {
+		b.Stage.Done = s.Step
+		if s.Memory != nil {
+			b.Stage.Measured = s.Memory.Measured
+		}
+	}
+	x, err := addr.Parse(b.Address)
+	if err != nil {
+		return err
+	}
+	t := r.tails[b.Address]
+	if t == nil {
+		t = &tail{}
+		r.tails[b.Address] = t
+	}
+	steps, err := t.read(filepath.Join(run.Dir, (&runtime.Action{Addr: x}).Dir(), metrics.FileName))
+	if err != nil {
+		return err
+	}
+	if n := len(steps); n > 0 {
+		b.Stage.Done = max(b.Stage.Done, steps[n-1].Step)
+		b.Stage.Series = newSeries(steps)
+	}
+	return nil
+}
+
+// plain leaves out what JSON cannot say.
+func plain(values map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range values {
+		if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+			continue
+		}
+		out[k] = v
+	}
+	return out
+}
