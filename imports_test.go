@@ -53,6 +53,8 @@ var owner = map[string]string{
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
 	"github.com/prometheus":        "tracing",
+	"charm.land":                   "report",
+	"github.com/guptarohit":        "report",
 	"github.com/gofrs/flock":       "runtime/state",
 	"github.com/dlclark/regexp2":   "fineweb/tokenizer",
 	"golang.org/x/sys":             "gpu/cpu",

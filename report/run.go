@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"stepflow/dsl"
@@ -138,7 +139,7 @@ func FromPlan(p *runtime.Plan, version string) *Run {
 			b.Stage = stageOf(a.Stage)
 		}
 		if a.Evaluate != nil {
-			b.Model = a.Attrs["model"]
+			b.Model = strings.Trim(a.Attrs["model"], `"`)
 		}
 		r.Blocks = append(r.Blocks, b)
 	}

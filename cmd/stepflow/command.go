@@ -39,7 +39,7 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
-	ui               string // address to serve the run at
+	ui               string     // address to serve the run at
 	opened           gpu.Device // the device, once it was needed
 	vars, varFiles   list
 }
@@ -65,7 +65,7 @@ var commands []command
 func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), stateCommand(),
-		reportCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(), sampleCommand(), completionCommand(), versionCommand(),
+		reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(), sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
 

@@ -131,10 +131,11 @@
     const svg = S("svg", { viewBox: `0 0 ${g.width} ${g.height}`, width: g.width, height: g.height, role: "group", "aria-label": "Graph of the pipeline's blocks" });
     for (const e of g.edges) svg.append(S("path", { class: "edge", d: e.path }));
     for (const n of g.nodes) {
-      const id = "block-" + slug(name + " " + n.id), a = S("a", { href: "#" + id, "aria-label": n.id + ": " + n.sub });
+      const id = "block-" + slug(name + " " + n.id), a = S("a", { href: "#" + id });
       a.addEventListener("click", () => { const d = document.getElementById(id); if (d) d.open = true; });
       const short = n.label.length > 27 ? "…" + n.label.slice(-26) : n.label;
-      a.append(S("title", {}, n.id + ": " + n.sub), S("rect", { class: "box " + slug(n.status), x: n.x, y: n.y, width: n.w, height: n.h, rx: 6 }),
+      if (short !== n.label) a.append(S("title", {}, n.label));
+      a.append(S("rect", { class: "box " + slug(n.status), x: n.x, y: n.y, width: n.w, height: n.h, rx: 6 }),
         S("text", { x: n.x + n.w / 2, y: n.y + 18, "text-anchor": "middle" }, short), S("text", { class: "sub", x: n.x + n.w / 2, y: n.y + 34, "text-anchor": "middle" }, n.sub));
       svg.append(a);
     }
@@ -173,11 +174,11 @@
       const v = b.values;
       rows.push([label(r, b), b.model, fixed(v.loss, 4), fixed(v.stderr, 4), fixed(v.perplexity, 2), fixed(v.bits_per_byte, 4), v.tokens !== undefined ? count(v.tokens) : "", fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
     }
-    return rows.length && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["unigram", "n"], ["random", "n"]], rows)));
+    return rows.length > 0 && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["unigram", "n"], ["random", "n"]], rows)));
   };
   const samples = () => {
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));
-    return list.length && section("samples", "Samples", list.map(([n, texts]) => $("div", { class: "card" }, $("code", {}, n), texts.map(t => $("blockquote", {}, t)))));
+    return list.length > 0 && section("samples", "Samples", list.map(([n, texts]) => $("div", { class: "card" }, $("code", {}, n), texts.map(t => $("blockquote", { tabindex: 0 }, t)))));
   };
   const stageTable = () => {
     const rows = page.runs.flatMap(r => stages(r).map(b => {
@@ -186,7 +187,7 @@
         s.measured_bytes ? (s.measured_bytes === f.peak_bytes ? "the same" : bytes(s.measured_bytes)) : "not run", bytes(s.vanilla.peak_bytes), (100 * (1 - f.peak_bytes / s.vanilla.peak_bytes)).toFixed(1) + " %",
         x && x.mean !== null ? fixed(x.mean, 4) : "", x ? count(last(x.tokens) / last(x.seconds)) : "", x && x.skipped ? x.skipped : "0"];
     }));
-    return rows.length && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["peak", "n"], ["measured", "n"], ["vanilla", "n"], ["saved", "n"], ["loss", "n"], ["tokens/s", "n"], ["skipped", "n"]], rows)));
+    return rows.length > 0 && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["peak", "n"], ["measured", "n"], ["vanilla", "n"], ["saved", "n"], ["loss", "n"], ["tokens/s", "n"], ["skipped", "n"]], rows)));
   };
 
   const summary = r => {
@@ -213,12 +214,12 @@
     for (const o of r.outputs || []) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
     if (s.peak) list.push([bytes(s.peak), `largest peak of device memory; vanilla ${bytes(s.vanilla)}`]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return list.length && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n))));
+    return list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n))));
   };
   const troubles = () => {
     const say = (r, b, t) => $("li", {}, $("code", {}, label(r, b)), ": ", t);
     const errors = page.runs.flatMap(r => r.blocks.filter(b => b.error).map(b => say(r, b, b.error))), warnings = page.runs.flatMap(r => r.blocks.flatMap(b => (b.warnings || []).map(w => say(r, b, w))));
-    return [errors.length && section("errors", "Failed", $("div", { class: "card error" }, $("ul", {}, errors))), warnings.length && section("warnings", "Warnings", $("div", { class: "card warn" }, $("ul", {}, warnings)))];
+    return [errors.length > 0 && section("errors", "Failed", $("div", { class: "card error" }, $("ul", {}, errors))), warnings.length > 0 && section("warnings", "Warnings", $("div", { class: "card warn" }, $("ul", {}, warnings)))];
   };
   const configuration = r => {
     const rows = (r.variables || []).map(v => [v.name, $("code", {}, v.value), v.source]);

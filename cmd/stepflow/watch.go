@@ -1,0 +1,40 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"stepflow/report"
+)
+
+func watchCommand() command {
+	var once, untilEnd bool
+	return command{name: "watch", args: "[flags] [DIR]", most: 1,
+		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it only reads there, so it can come and go. Where the output is no terminal it prints once.",
+		example:  "stepflow watch pipelines/quickstart",
+		flags: func(a *app, f *flag.FlagSet) {
+			f.BoolVar(&once, "once", false, "print once and end")
+			f.BoolVar(&untilEnd, "until-end", false, "end when the run does")
+			f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+		},
+		run: func(a *app, args []string) int {
+			dir := dirArg(args)
+			if a.stateDir != "" {
+				dir = a.stateDir
+			}
+			r := report.NewReader(dir)
+			if once || !isTerminal(a.stdout) {
+				run, err := r.Read()
+				if err != nil {
+					return a.fail(err)
+				}
+				fmt.Fprint(a.stdout, report.Dashboard(run, 100, isTerminal(a.stdout) && !a.noColor && os.Getenv("NO_COLOR") == ""))
+				return exitOK
+			}
+			if err := report.Watch(r, untilEnd); err != nil {
+				return a.fail(err)
+			}
+			return exitOK
+		}}
+}
