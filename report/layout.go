@@ -76,7 +76,7 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 			place[i] = float64(j) - float64(len(c)-1)/2
 		}
 	}
-	l := &Layout{}
+	l := &Layout{Edges: []Edge{}}
 	for i := range nodes {
 		n := &nodes[i]
 		n.W, n.H = boxW, boxH

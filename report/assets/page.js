@@ -26,6 +26,7 @@
   const charts = new Map();
   const many = () => page.runs.length > 1;
   const stages = r => r.blocks.filter(b => b.stage);
+  const of = r => many() ? ` of run ${page.runs.indexOf(r) + 1}, ${r.name}` : "";
   const label = (r, b) => many() ? r.name + ": " + b.address : b.address;
 
   // starts gives what the stages before each stage have seen: a stage's chain leads back over from.
@@ -127,11 +128,12 @@
   }));
 
   // The graph of blocks; each leads to what the configuration says of it.
-  const graph = (g, name) => {
+  const graph = r => {
+    const g = r.graph;
     const svg = S("svg", { viewBox: `0 0 ${g.width} ${g.height}`, width: g.width, height: g.height, role: "group", "aria-label": "Graph of the pipeline's blocks" });
     for (const e of g.edges) svg.append(S("path", { class: "edge", d: e.path }));
     for (const n of g.nodes) {
-      const id = "block-" + slug(name + " " + n.id), a = S("a", { href: "#" + id });
+      const id = "block-" + page.runs.indexOf(r) + slug(n.id), a = S("a", { href: "#" + id });
       a.addEventListener("click", () => { const d = document.getElementById(id); if (d) d.open = true; });
       const short = n.label.length > 27 ? "…" + n.label.slice(-26) : n.label;
       if (short !== n.label) a.append(S("title", {}, n.label));
@@ -139,7 +141,7 @@
         S("text", { x: n.x + n.w / 2, y: n.y + 18, "text-anchor": "middle" }, short), S("text", { class: "sub", x: n.x + n.w / 2, y: n.y + 34, "text-anchor": "middle" }, n.sub));
       svg.append(a);
     }
-    return $("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "graph" }, svg);
+    return $("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "graph" + of(r) }, svg);
   };
 
   // Layers of each stage side by side, bottom first: kept ones lead straight on, new ones come from two below.
@@ -164,8 +166,8 @@
       svg.append(S("text", { x: n * (W + GX) + W / 2, y: height - 22, "text-anchor": "middle" }, b.address), S("text", { class: "sub", x: n * (W + GX) + W / 2, y: height - 6, "text-anchor": "middle" }, b.stage.grow || `${b.stage.layers.length} layers`));
     });
     const rows = list.flatMap(b => b.stage.layers.map((l, i) => [b.address, i, l.old >= 0 && b.stage.from ? "layer " + l.old + " of " + b.stage.from : (l.from || []).map(f => `${+f.weight.toPrecision(3)} × layer ${f.layer}`).join(" + ") || "first weights", l.frozen ? "frozen" : "trained", l.rank ? "r = " + l.rank : "none"]));
-    return [$("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "layers" }, svg), $("ul", { class: "key" }, [["trained", "--train"], ["new, trained", "--new"], ["frozen", "--frozen"]].map(([t, c]) => $("li", { style: `--k: var(${c})` }, t))),
-      details("layers " + r.name, "The layers as a table", table("Layers of each stage", [["stage"], ["layer", "n"], ["made of"], ["state"], ["adapter"]], rows))];
+    return [$("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "layers" + of(r) }, svg), $("ul", { class: "key" }, [["trained", "--train"], ["new, trained", "--new"], ["frozen", "--frozen"]].map(([t, c]) => $("li", { style: `--k: var(${c})` }, t))),
+      details("layers " + r.name, "The layers as a table", table("Layers of each stage" + of(r), [["stage"], ["layer", "n"], ["made of"], ["state"], ["adapter"]], rows))];
   };
 
   const evaluations = () => {
@@ -198,15 +200,15 @@
   };
   const comparison = () => {
     const s = page.runs.map(summary), row = (name, f) => [name, ...s.map(f)];
-    return section("compare", "Side by side", $("div", { class: "card" }, table("The runs side by side", [["", ""], ...page.runs.map(r => [r.name, "n"])], [
+    return section("compare", "Side by side", $("div", { class: "card" }, table("The runs side by side", [["measure", ""], ...page.runs.map(r => [r.name, "n"])], [
       row("validation loss, nats a token", x => x.val ? `${fixed(x.val.loss, 4)}${x.val.stderr ? " ± " + fixed(x.val.stderr, 4) : ""}` : "–"), row("validation perplexity", x => x.val ? fixed(x.val.perplexity, 2) : "–"),
       row("training loss at the end", x => x.loss !== undefined ? fixed(x.loss, 4) : "–"), row("largest peak of device memory", x => bytes(x.peak)), row("largest model states", x => bytes(x.states)),
       row("longest chain: tokens", x => count(x.tokens)), row("longest chain: FLOPs", x => count(x.flops)), row("longest chain: training time", x => time(x.seconds)), row("stages", (_, i) => stages(page.runs[i]).length)])),
       variables());
   };
   const variables = () => { // only what differs
-    const names = [...new Set(page.runs.flatMap(r => (r.variables || []).map(v => v.name)))], of = (r, n) => ((r.variables || []).find(v => v.name === n) || { value: "–" }).value;
-    const rows = names.filter(n => new Set(page.runs.map(r => of(r, n))).size > 1).map(n => [n, ...page.runs.map(r => of(r, n))]);
+    const names = [...new Set(page.runs.flatMap(r => (r.variables || []).map(v => v.name)))], value = (r, n) => ((r.variables || []).find(v => v.name === n) || { value: "–" }).value;
+    const rows = names.filter(n => new Set(page.runs.map(r => value(r, n))).size > 1).map(n => [n, ...page.runs.map(r => value(r, n))]);
     return rows.length ? $("div", { class: "card" }, table("Variables that differ", [["variable"], ...page.runs.map(r => [r.name])], rows)) : null;
   };
   const tiles = r => {
@@ -223,10 +225,10 @@
   };
   const configuration = r => {
     const rows = (r.variables || []).map(v => [v.name, $("code", {}, v.value), v.source]);
-    return [rows.length ? $("div", { class: "card" }, table("Variables" + (many() ? " of " + r.name : ""), [["variable"], ["value"], ["from"]], rows)) : null,
+    return [rows.length ? $("div", { class: "card" }, table("Variables" + of(r), [["variable"], ["value"], ["from"]], rows)) : null,
       r.blocks.map(b => { const d = details("block " + r.name + b.address, [$("code", {}, b.address), " ", status(b.status), b.why ? $("span", { class: "soft" }, " " + b.why) : ""],
-        $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address, [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
-        d.id = "block-" + slug(r.name + " " + b.address); return d; })];
+        $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
+        d.id = "block-" + page.runs.indexOf(r) + slug(b.address); return d; })];
   };
 
   const render = () => {
@@ -238,9 +240,9 @@
         $("div", { class: "pair" }, [["speed", "Throughput"], ["mfu", "Model FLOPs utilization"], ["lr", "Learning rate"], ["norm", "Gradient norm"]].map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low"))))),
       page.runs.some(r => stages(r).length) && section("memory", "Device memory", (() => { const n = page.runs.flatMap(stages).length, e = chart("memory", "Device memory of every stage by kind: planned, measured and vanilla; the table of stages has the numbers"); e.style.height = 120 + n * 84 + "px"; return $("div", { class: "card" }, e, $("p", { class: "soft" }, "Planned: the arena that the plan lays out. Measured: what the run allocated. Vanilla: the full model trained at once with the same batch.")); })()),
       stageTable(), evaluations(), page.runs.some(r => stages(r).length) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
-      section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r.graph, r.name) : null])),
+      section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r) : null])),
       section("configuration", "Configuration", page.runs.map(r => [many() && $("h3", {}, r.name), configuration(r)])),
-      section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table(many() ? r.name : "Where it was planned and run", [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]]))))));
+      section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table("Where it was planned and run" + of(r), [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]]))))));
     const header = $("header", {}, $("h1", {}, page.title, running ? $("span", { class: "live", role: "status" }, page.live ? "live" : "running") : null), $("p", { class: "meta" }, many() ? page.runs.map(r => r.name).join(" · ") : [one.device, " · planned ", when(one.planned)]),
       $("nav", { "aria-label": "sections" }, $("ul", {}, [...main.querySelectorAll("section")].map(s => $("li", {}, $("a", { href: "#" + s.id }, s.querySelector("h2").textContent))))));
     document.getElementById("app").replaceChildren(header, main);

@@ -26,8 +26,9 @@ for (const file of args) {
     page.on("dialog", d => { errors.push("a dialog opened: " + d.message()); d.dismiss(); });
     page.on("request", r => { if (!r.url().startsWith("file:") && !r.url().startsWith("data:") && !(live && r.url().startsWith(file))) requests.push(r.url()); });
     await page.goto(live ? file : "file://" + resolve(file), { waitUntil: live ? "load" : "networkidle" });
-    await page.waitForSelector("main section");
+    await page.waitForSelector("main section", { timeout: 10000 }).catch(() => {});
     check(errors.length === 0, `${where}: ${errors.join("; ")}`);
+    if (errors.length) continue;
     check(requests.length === 0, `${where} asks the network for ${requests.join(", ")}`);
     check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where}: the page is wider than the window`);
     const drawn = await page.evaluate(() => [...document.querySelectorAll("[data-chart]")].map(e => [e.dataset.chart, e.querySelectorAll("svg path").length]));

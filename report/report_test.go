@@ -1,0 +1,318 @@
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"stepflow/runtime"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/state"
+)
+
+const nasty = `</script><script>window.hacked = 1</script><img src=x onerror=alert(1)> "quoted" & 'single' 🦊`
+
+// sampleRun writes a run of two stages, with texts that try to become HTML, into a folder.
+func sampleRun(t *testing.T, steps int) string {
+	t.Helper()
+	dir := t.TempDir()
+	f := runtime.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
+	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}}, Variables: []Variable{{"name", nasty, "-var"}},
+		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Steps: steps, StepTokens: 8, Layers: []Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}},
+			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,
+				Layers: []Layer{{ID: "0", Old: 0, Frozen: true, Rank: 2}, {ID: "n", Old: -1, From: []LayerParent{{0, .5}, {1, .5}}}, {ID: "1", Old: 1, Frozen: true}}, Figures: f, Vanilla: &f}},
+			{Address: "evaluate.perplexity.p", Kind: "evaluate", Model: "stage.two", Status: "run", Inputs: []string{"stage.two"}}, {Address: "evaluate.generation.g", Kind: "evaluate", Status: "run"}}}
+	if err := r.Save(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func writeState(t *testing.T, dir string, blocks map[string]*state.Block) {
+	t.Helper()
+	d, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.State.Blocks = blocks
+	d.State.Outputs = map[string]state.Output{"loss": {Value: 2.5, Description: nasty}, "key": {Sensitive: true}}
+	if err := errors.Join(d.Save(), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeSteps(t *testing.T, dir, stage string, steps []metrics.Step) {
+	t.Helper()
+	w, err := metrics.Open(filepath.Join(dir, "blocks", stage), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps {
+		if err := w.Write(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func steps(n int) (list []metrics.Step) {
+	for i := 1; i <= n; i++ {
+		s := metrics.Step{Step: i, Tokens: int64(8 * i), FLOPs: int64(100 * i), Loss: 5 - float64(i)/float64(n), GradNorm: 1, LearningRate: 1e-3, Seconds: .5, TokensPerSec: 16}
+		if i == 3 {
+			s.Loss, s.GradNorm, s.Skipped = math.NaN(), math.Inf(1), true
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func read(t *testing.T, dir string) *Run {
+	t.Helper()
+	r, err := NewReader(dir).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Page{Title: r.Name, Runs: []*Run{r}, Kinds: runtime.ByteKinds}
+	html, err := p.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(html)
+	if strings.Contains(page, "<script>window.hacked") || strings.Contains(page, "<img src=x") || strings.Count(page, "</script>") != 3 {
+		t.Error("text of the run became part of the page's HTML")
+	}
+	if strings.Contains(page, `src="http`) || strings.Contains(page, `href="http`) || len(html) > 3<<20 {
+		t.Errorf("the page refers to the network, or has %d bytes", len(html))
+	}
+	if Dashboard(r, 80, false) == "" || strings.Contains(Dashboard(r, 30, false), "\x1b") {
+		t.Error("the dashboard is empty, or coloured where no colours were asked for")
+	}
+	if dir := os.Getenv("STEPFLOW_REPORT_PAGES"); dir != "" { // for the browser
+		name := strings.ReplaceAll(t.Name(), "/", "-") + ".html"
+		if err := os.WriteFile(filepath.Join(dir, name), html, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// TestStates reads runs in every state they can be found in.
+func TestStates(t *testing.T) {
+	now := time.Now().UTC()
+	done := &state.Block{Status: state.Done, Content: "x", Step: 20, Steps: 20, Started: now, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}}
+	t.Run("never run", func(t *testing.T) {
+		if r := read(t, sampleRun(t, 20)); r.Note == "" || r.Blocks[0].Status != "run" || r.Blocks[0].Stage.Series != nil {
+			t.Errorf("%+v", r.Blocks[0])
+		}
+	})
+	t.Run("running", func(t *testing.T) {
+		dir := sampleRun(t, 20)
+		writeState(t, dir, map[string]*state.Block{"stage.one": {Status: state.Running, Steps: 20}})
+		writeSteps(t, dir, "stage.one", steps(7))
+		if r := read(t, dir); r.Running || r.Blocks[0].Status != "interrupted" || r.Blocks[0].Stage.Done != 7 {
+			t.Errorf("nobody holds the state: %v, %+v", r.Running, r.Blocks[0])
+		}
+		d, err := state.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if r := read(t, dir); !r.Running || r.Blocks[0].Status != "running" {
+			t.Errorf("the state is held: %v, %+v", r.Running, r.Blocks[0])
+		}
+	})
+	t.Run("failed", func(t *testing.T) {
+		dir := sampleRun(t, 20)
+		writeState(t, dir, map[string]*state.Block{"stage.one": done, "stage.two": {Status: state.Failed, Error: nasty}})
+		writeSteps(t, dir, "stage.one", steps(20))
+		if r := read(t, dir); r.Blocks[1].Error != nasty || r.Blocks[0].TraceID != "4bf92f3577b34da6a3ce929d0e0e4736" {
+			t.Errorf("%+v", r.Blocks[1])
+		}
+	})
+	t.Run("done", func(t *testing.T) {
+		dir := sampleRun(t, 20)
+		writeState(t, dir, map[string]*state.Block{"stage.one": done, "stage.two": done, "evaluate.perplexity.p": {Status: state.Done, Content: "x", Values: map[string]any{"loss": 4.0, "perplexity": 54.6, "stderr": .01}},
+			"evaluate.generation.g": {Status: state.Done, Content: "x", Values: map[string]any{"texts": []string{nasty}}}})
+		writeSteps(t, dir, "stage.one", steps(20))
+		writeSteps(t, dir, "stage.two", steps(20))
+		r := read(t, dir)
+		s := r.Blocks[0].Stage.Series
+		if len(s.Loss) != 20 || s.Loss[2] != nil || s.Skipped != 1 || *s.Loss[19] != 4 || s.Seconds[19] != 10 || math.Abs(*s.Mean-4.225) > 1e-9 {
+			t.Errorf("%+v", s)
+		}
+		if len(r.Outputs) != 2 || r.Outputs[0].Value != "(sensitive)" || r.Graph.Nodes[1].X <= r.Graph.Nodes[0].X || len(r.Graph.Edges) != 2 {
+			t.Errorf("%+v %+v", r.Outputs, r.Graph)
+		}
+	})
+	t.Run("half deleted", func(t *testing.T) {
+		dir := sampleRun(t, 20)
+		writeState(t, dir, map[string]*state.Block{"stage.one": done})
+		if err := os.RemoveAll(filepath.Join(dir, "blocks")); err != nil {
+			t.Fatal(err)
+		}
+		if r := read(t, dir); r.Blocks[0].Status != state.Done || r.Blocks[0].Stage.Series != nil {
+			t.Errorf("%+v", r.Blocks[0])
+		}
+	})
+	for name, content := range map[string]string{"damaged": `{"version":1,"blocks":[null]}`, "cut off": `{"version":1,`, "of another version": `{"version":9}`} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, FileName), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := NewReader(dir).Read(); err == nil || !strings.Contains(err.Error(), FileName) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	if _, err := NewReader(t.TempDir()).Read(); !errors.Is(err, ErrNoRun) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTail reads a file that grows, and one that was cut back because the run went on from an older step.
+func TestTail(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "blocks", "stage.one", metrics.FileName)
+	var r tail
+	want := func(n int) {
+		t.Helper()
+		if got, err := r.read(path); err != nil || len(got) != n || n > 0 && got[n-1].Step != n {
+			t.Errorf("%d steps, want %d; %v", len(got), n, err)
+		}
+	}
+	want(0)
+	writeSteps(t, dir, "stage.one", steps(5))
+	want(5)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(f, `{"step":6,"to`)
+	want(5)
+	fmt.Fprintln(f, `kens":48}`)
+	want(6)
+	f.Close()
+	writeSteps(t, dir, "stage.one", steps(2)) // cuts what was behind, as a run that begins anew does
+	want(2)
+}
+
+func TestManySteps(t *testing.T) {
+	s := newSeries(steps(10_000))
+	if n := len(s.Step); n > points || n < points/2 || s.Step[n-1] != 10_000 || s.Seconds[n-1] != 5000 {
+		t.Errorf("%d points, the last at step %d", n, s.Step[n-1])
+	}
+}
+
+func TestCompareShapes(t *testing.T) {
+	a, b := sampleRun(t, 20), sampleRun(t, 5)
+	writeSteps(t, a, "stage.one", steps(20))
+	p := &Page{Title: "both", Kinds: runtime.ByteKinds}
+	for _, dir := range []string{a, b} {
+		r, err := NewReader(dir).Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Runs = append(p.Runs, r)
+	}
+	p.Runs[1].Blocks = p.Runs[1].Blocks[:1]
+	p.Runs[1].Graph = blockLayout(p.Runs[1].Blocks)
+	html, err := p.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir := os.Getenv("STEPFLOW_REPORT_PAGES"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, "compare.html"), html, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	dir := sampleRun(t, 20)
+	reader := NewReader(dir)
+	s, err := Serve(":0", func() (*Page, error) {
+		r, err := reader.Read()
+		return &Page{Title: "live", Runs: []*Run{r}}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(s.URL, "http://127.0.0.1:") {
+		t.Errorf("served at %s", s.URL)
+	}
+	if _, err := Serve(strings.TrimPrefix(s.URL, "http://"), nil); err == nil || !strings.Contains(err.Error(), "-ui takes another port") {
+		t.Errorf("the port is taken: %v", err)
+	}
+	if _, err := Serve("8080", nil); err == nil || !strings.Contains(err.Error(), "-ui takes an address") {
+		t.Errorf("%v", err)
+	}
+	r, err := http.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(r.Body)
+	if r.Body.Close(); r.StatusCode != 200 || !strings.Contains(string(b), `"live":true`) {
+		t.Errorf("%d", r.StatusCode)
+	}
+	req, _ := http.NewRequest("GET", s.URL, nil)
+	req.Host = "evil.example.org"
+	if r, err = http.DefaultClient.Do(req); err != nil || r.StatusCode != http.StatusForbidden {
+		t.Errorf("another name is answered: %v %v", r, err)
+	}
+	r.Body.Close()
+	if r, err = http.Get(s.URL + "/events"); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	sc := bufio.NewScanner(r.Body)
+	sc.Buffer(nil, 1<<24)
+	next := func() (line string) {
+		for sc.Scan() {
+			if line = sc.Text(); line != "" {
+				return line
+			}
+		}
+		return ""
+	}
+	page := func(line string) (p Page) {
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "data: ")), &p); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		return p
+	}
+	if p := page(next()); p.Runs[0].Blocks[0].Stage.Series != nil {
+		t.Error("steps before there were any")
+	}
+	writeSteps(t, dir, "stage.one", steps(4))
+	if p := page(next()); p.Runs[0].Blocks[0].Stage.Series == nil {
+		t.Error("the new steps were not sent")
+	}
+	go s.Close()
+	if line := next(); line != "event: end" {
+		t.Errorf("the end is %q", line)
+	}
+}
+
+func TestSVG(t *testing.T) {
+	d := &runtime.Drawing{Name: nasty, Nodes: []runtime.DrawnNode{{ID: "a", Lines: []string{nasty, "x"}}, {ID: "b", Lines: []string{"b"}}}, Edges: [][2]int{{0, 1}}}
+	for name, text := range map[string]string{"svg": SVG(d), "dot": d.DOT(), "mermaid": d.Mermaid()} {
+		if name != "dot" && strings.Contains(text, "<img") {
+			t.Errorf("%s holds HTML of a name:\n%s", name, text)
+		}
+	}
+	if strings.Count(SVG(d), "<path d=") != 1 || strings.Count(SVG(d), "<rect x=") != 2 {
+		t.Error(SVG(d))
+	}
+}
