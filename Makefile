@@ -3,7 +3,7 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: jaeger test-jaeger cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: jaeger test-jaeger test-report cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -64,8 +64,11 @@ test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, trace
 	tools/jaeger/build.sh
 	STEPFLOW_JAEGER=$(CURDIR)/bin/jaeger go test -count=1 -run TestJaeger -v ./cmd/stepflow
 
+test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
+	tools/report/run.sh
+
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state
+	CGO_ENABLED=1 go test -race ./gpu/cpu ./fineweb ./runtime ./runtime/state ./tracing ./report
 
 lint: ## gofmt and vet
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
@@ -76,6 +79,7 @@ lint: ## gofmt and vet
 generate: ## files made by programs: assembly, the language reference
 	go generate ./...
 	go run ./cmd/stepflow schema -markdown > docs/language.md
+	go run ./cmd/stepflow schema -tracing > docs/tracing.md
 
 fuzz: ## 30 seconds each
 	go test -run=XXX -fuzz=FuzzRoundTrip -fuzztime=30s ./fineweb/tokenizer

@@ -44,7 +44,7 @@ var may = map[string]string{
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "",
-	"bench":              "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer",
+	"bench":              "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer runtime/metrics",
 }
 
 // owner lists outside modules that one package names, and who else may.

@@ -21,6 +21,7 @@ import (
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 func fmtCommand() command {
@@ -334,16 +335,20 @@ func describe(c cuda.Card) string {
 }
 
 func schemaCommand() command {
-	var markdown bool
-	return command{name: "schema", args: "[-json | -markdown]", synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page.", example: "stepflow schema -json",
+	var markdown, names bool
+	return command{name: "schema", args: "[-json | -markdown | -tracing]", synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page; or the names of spans, attributes and metrics.", example: "stepflow schema -json",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
 			f.BoolVar(&markdown, "markdown", false, "write the reference page")
+			f.BoolVar(&names, "tracing", false, "write the page of traces, metrics and logs")
 		},
 		run: func(a *app, _ []string) int {
-			if a.json {
+			switch {
+			case a.json:
 				a.line(dsl.SchemaJSON())
-			} else {
+			case names:
+				fmt.Fprint(a.stdout, tracing.Page())
+			default:
 				fmt.Fprint(a.stdout, dsl.Reference())
 			}
 			return exitOK

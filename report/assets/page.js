@@ -53,7 +53,7 @@
   const xformat = v => choice.x === "seconds" ? time(v) : count(v);
   const base = () => ({
     animation: false, backgroundColor: "transparent", textStyle: { color: css("--fg"), fontFamily: "system-ui, sans-serif" }, color: [0, 1, 2, 3, 4, 5, 6, 7].map(i => css("--c" + i)),
-    grid: { left: 12, right: 24, top: 44, bottom: 54, containLabel: true },
+    grid: { left: 30, right: 24, top: 44, bottom: 54, containLabel: true },
     legend: { type: "scroll", top: 4, textStyle: { color: css("--fg") }, pageTextStyle: { color: css("--fg") } },
     tooltip: { trigger: "axis", renderMode: "richText", backgroundColor: css("--card"), borderColor: css("--line"), textStyle: { color: css("--fg") } }, // text, not HTML
   });
