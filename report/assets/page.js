@@ -89,10 +89,10 @@
   const options = {
     loss: () => choice.y === "loss" ? curves(s => s.loss, "loss, nats a token", v => fixed(v, 3), { smooth: true, ends: "loss" })
       : curves(s => s.loss.map(l => l === null ? null : Math.exp(l)), "perplexity", v => count(v), { smooth: true, ends: "perplexity" }),
-    speed: () => curves(s => s.tokens_per_second, "tokens a second", count),
-    mfu: () => curves(s => s.mfu.map(v => 100 * v), "MFU, % of the measured peak", v => fixed(v, 0)),
-    lr: () => curves(s => s.learning_rate, "learning rate", v => v.toExponential(1)),
-    norm: () => curves(s => s.grad_norm, "gradient norm", v => count(v), { smooth: true }),
+    speed: () => curves(s => s.tokens_per_second, "", count),
+    mfu: () => curves(s => s.mfu.map(v => 100 * v), "", v => fixed(v, 0)),
+    lr: () => curves(s => s.learning_rate, "", v => v.toExponential(1)),
+    norm: () => curves(s => s.grad_norm, "", v => count(v), { smooth: true }),
     memory: () => {
       const rows = [];
       for (const r of page.runs) for (const b of stages(r)) {
@@ -237,7 +237,7 @@
     const main = $("main", { id: "main", tabindex: -1 }, page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(),
       steps && section("training", "Training", $("div", { class: "card" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
         $("p", { class: "soft" }, "Thin: each step. Thick: exponential mean over about ten. Dashed: the model grew by so many layers. Diamonds: held-out. Scroll to zoom.")),
-        $("div", { class: "pair" }, [["speed", "Throughput"], ["mfu", "Model FLOPs utilization"], ["lr", "Learning rate"], ["norm", "Gradient norm"]].map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low"))))),
+        $("div", { class: "pair" }, [["speed", "Throughput, tokens a second"], ["mfu", "MFU, % of the measured peak"], ["lr", "Learning rate"], ["norm", "Gradient norm"]].map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low"))))),
       page.runs.some(r => stages(r).length) && section("memory", "Device memory", (() => { const n = page.runs.flatMap(stages).length, e = chart("memory", "Device memory of every stage by kind: planned, measured and vanilla; the table of stages has the numbers"); e.style.height = 120 + n * 84 + "px"; return $("div", { class: "card" }, e, $("p", { class: "soft" }, "Planned: the arena that the plan lays out. Measured: what the run allocated. Vanilla: the full model trained at once with the same batch.")); })()),
       stageTable(), evaluations(), page.runs.some(r => stages(r).length) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
       section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r) : null])),

@@ -43,5 +43,7 @@ for f in sorted(Path(sys.argv[1]).rglob("*.safetensors")):
         n = sum(s.get_tensor(k).numel() for k in s.keys())
     print(f"{f}: {n} elements read by safetensors")
 P
+  "$py" -c 'import tensorboard' 2>/dev/null || "$venv/bin/pip" install -q tensorboard
+  "$py" tools/parity/tensorboard_read.py pipelines/quickstart/.stepflow
 fi
 echo "parity holds"

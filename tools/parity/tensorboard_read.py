@@ -1,0 +1,24 @@
+"""Reads the event files of a state's stages with TensorBoard's own reader and compares them with metrics.jsonl."""
+import json
+import sys
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+TAGS = {"train/loss": "loss", "train/learning_rate": "learning_rate", "train/grad_norm": "grad_norm", "train/epoch": "epoch",
+        "train/num_input_tokens_seen": "tokens", "train/tokens_per_second": "tokens_per_second", "train/mfu": "mfu"}
+
+stages = sorted(p.parent for p in Path(sys.argv[1]).glob("blocks/*/metrics.jsonl"))
+assert stages, "no stage has metrics"
+for stage in stages:
+    steps = [json.loads(line) for line in open(stage / "metrics.jsonl")]
+    events = EventAccumulator(str(stage), size_guidance={"scalars": 0})
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == set(TAGS), events.Tags()
+    for tag, name in TAGS.items():
+        got = {e.step: e.value for e in events.Scalars(tag)}
+        want = {s["step"]: s.get(name, 0) for s in steps}
+        assert got.keys() == want.keys(), f"{stage}: {tag} has {len(got)} steps, metrics.jsonl {len(want)}"
+        for k, v in want.items():
+            assert abs(got[k] - v) <= 1e-6 * max(1, abs(v)), f"{stage}: {tag} at step {k} is {got[k]}, not {v}"
+    print(f"{stage.name}: {len(steps)} steps, {len(TAGS)} tags read by TensorBoard")
