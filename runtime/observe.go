@@ -208,6 +208,16 @@ func (o *observer) step(ctx context.Context, a *Action, w *sampler, m metrics.St
 	}
 }
 
+// failed records the spans of a step that ended the run, if it was timed.
+func (o *observer) failed(a *Action, m metrics.Step, f *flight, start time.Time, memory int64) {
+	if !o.trace.On() || f.runs == nil {
+		return
+	}
+	if micros, spans := detailed(a.Stage); o.take(spans) {
+		o.spans(a, m, f, start, memory, "failed", micros)
+	}
+}
+
 // measure gives the step's numbers to the instruments.
 func (o *observer) measure(ctx context.Context, a *Action, m metrics.Step, queue int) {
 	stage := tracing.KV{Key: tracing.Stage, Value: a.Addr.String()}

@@ -168,6 +168,9 @@ func TestFailureInTraces(t *testing.T) {
 	if !found {
 		t.Error("the failed stage has no span")
 	}
+	if got := trees(t, exp.GetSpans()); !strings.Contains(got, " failed →run →stage\n  data\n") {
+		t.Errorf("the step that failed has no trace:\n%s", got)
+	}
 }
 
 // TestResumeLinksTraces interrupts a run, pretends that another was killed, and goes on: each trace leads to the one

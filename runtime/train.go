@@ -198,6 +198,8 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		b := f.batch
 		if !finite(loss) || !finite(norm) {
 			if !s.Skip || finite(norm) {
+				r.obs.failed(a, metrics.Step{Step: step, Tokens: int64(step) * s.StepTokens(), Loss: loss, LearningRate: s.LR(step), GradNorm: norm, Seconds: time.Since(start).Seconds(), DataWait: f.wait.Seconds()},
+					f, start, t.loaded.Allocated())
 				return r.nonFinite(a, t, b, step, loss, norm, root)
 			}
 			t.state.Skipped++

@@ -60,7 +60,7 @@ var Attributes = []Name{
 	{Stage, "", "address of the stage a step belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
-	{Why, "", "why a step was sampled: `first`, `every`, `last` or `slow`, slower than three times the median of the 64 steps before"},
+	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow`, which is slower than three times the median of the 64 steps before, or `failed`"},
 	{Tokens, "{token}", "tokens the stage has trained on, this step included"},
 	{Loss, "1", "mean cross entropy of the batch, nats a token"},
 	{LearningRate, "1", "learning rate of the step"},

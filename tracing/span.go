@@ -5,6 +5,7 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// KV is an attribute with a plain value: string, int, int64, float64 or bool.
+// KV is an attribute with a plain value: string, int, int64, float64 or bool. A number that is not finite becomes text.
 type KV struct {
 	Key   string
 	Value any
@@ -32,6 +33,10 @@ func attrs(kvs []KV) []attribute.KeyValue {
 		case int64:
 			out = append(out, k.Int64(v))
 		case float64:
+			if math.IsNaN(v) || math.IsInf(v, 0) { // JSON has no word for them, and would lose the whole batch
+				out = append(out, k.String(fmt.Sprint(v)))
+				continue
+			}
 			out = append(out, k.Float64(v))
 		case bool:
 			out = append(out, k.Bool(v))
@@ -171,7 +176,7 @@ func (t *Tracing) Measures() bool { return t != nil && t.meters != nil }
 
 // Record gives a value to a metric of the table: a gauge's, a counter's increment, one of a histogram's.
 func (t *Tracing) Record(ctx context.Context, name string, v float64, kvs ...KV) {
-	if !t.Measures() {
+	if !t.Measures() || math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
 	o := metric.WithAttributes(attrs(kvs)...)

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +248,22 @@ func TestFullDisk(t *testing.T) {
 	err := tr.Shutdown()
 	if _, lost := tr.Spans(); lost == 0 || err == nil && !strings.Contains(warned.String(), "no space left") {
 		t.Errorf("%d lost, %v, %s", lost, err, warned)
+	}
+}
+
+// TestNotFinite sends numbers that JSON cannot say.
+func TestNotFinite(t *testing.T) {
+	clean(t)
+	path := filepath.Join(t.TempDir(), "trace.jsonl")
+	t.Setenv("OTEL_TRACES_EXPORTER", "file")
+	t.Setenv(FileVariable, path)
+	tr, warned := setup(t)
+	_, s := tr.Begin(context.Background(), SpanStep, Opts{Root: true}, KV{Loss, math.NaN()}, KV{GradNorm, math.Inf(1)})
+	s.End(nil)
+	err := tr.Shutdown()
+	b, _ := os.ReadFile(path)
+	if _, lost := tr.Spans(); err != nil || lost != 0 || warned.Len() > 0 || !strings.Contains(string(b), `"Value":"NaN"`) || !strings.Contains(string(b), `"Value":"+Inf"`) {
+		t.Errorf("%d lost, %v, %s: %s", lost, err, warned, b)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"path/filepath"
@@ -38,13 +39,19 @@ func reportCommand() command {
 					out = "report.html"
 				}
 			default:
-				p, ok := a.plan(args, false)
-				if !ok {
-					return exitError
+				dir := dirArg(args)
+				if a.stateDir != "" {
+					dir = a.stateDir
 				}
-				page, err = a.pageOf(report.PlanReader(report.FromPlan(p, version())))
-				if out == "" {
-					out = filepath.Join(p.StateDir, "report.html")
+				r := report.NewReader(dir) // as the last run was planned, where nothing can be planned now
+				if p, ok := a.plan(args, false); ok {
+					r = report.PlanReader(report.FromPlan(p, version()))
+				}
+				if page, err = a.pageOf(r); errors.Is(err, report.ErrNoRun) {
+					return exitError // the diagnostics said why
+				}
+				if err == nil && out == "" {
+					out = filepath.Join(page.Runs[0].Dir, "report.html")
 				}
 			}
 			if err != nil {
