@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
@@ -77,7 +78,7 @@ func Dashboard(r *Run, width int, color bool) string {
 	if r.Running {
 		state = "running"
 	}
-	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(r.Name), state, r.Device)
+	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(oneLine(r.Name)), state, r.Device)
 	names := 0
 	for _, x := range r.Blocks {
 		names = max(names, len(x.Address))
@@ -103,16 +104,26 @@ func Dashboard(r *Run, width int, color bool) string {
 	}
 	for _, x := range r.Blocks {
 		for _, warn := range x.Warnings {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), x.Address, warn)
+			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), x.Address, oneLine(warn))
 		}
 		if x.Error != "" {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), x.Address, x.Error)
+			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), x.Address, oneLine(x.Error))
 		}
 	}
 	if r.Note != "" {
 		b.WriteString(r.Note + "\n")
 	}
 	return b.String()
+}
+
+// oneLine leaves out what would move a terminal's cursor.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // stageView draws a stage's loss and says how fast it goes.
@@ -135,7 +146,7 @@ func stageView(x *Block, width int) string {
 		fmt.Fprintf(&b, ", %s to go", (time.Duration(left) * time.Second).String())
 	}
 	if s.Skipped > 0 {
-		fmt.Fprintf(&b, ", %d steps skipped", s.Skipped)
+		fmt.Fprintf(&b, ", skipped steps: %d", s.Skipped)
 	}
 	return b.String() + "\n"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
@@ -16,6 +17,7 @@ import (
 	"stepflow/ops"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
 
@@ -188,7 +190,11 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 	entry.Values = map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(max(held.Bytes, 1)), "tokens": n,
 		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "documents": float64(held.Documents), "bytes": float64(held.Bytes),
 		"random_guess": math.Log(float64(e.Model.VocabSize))}
-	return nil
+	step := 0
+	if e.Stage != nil {
+		step = e.Stage.Steps
+	}
+	return metrics.WriteEvaluation(filepath.Join(r.dir.Path, a.Dir()), step, loss, math.Exp(loss))
 }
 
 // entropy is that of the frequencies of the held-out tokens, in nats.

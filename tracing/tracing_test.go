@@ -205,8 +205,11 @@ func TestFaultsAreExplained(t *testing.T) {
 			if err != nil {
 				return
 			}
-			c.Write([]byte("220 mail.example.org ready\r\n"))
-			c.Close()
+			go func() {
+				c.Write([]byte("220 mail.example.org ready\r\n"))
+				io.Copy(io.Discard, c)
+				c.Close()
+			}()
 		}
 	}()
 	plain := httptest.NewServer(http.NotFoundHandler())

@@ -40,7 +40,7 @@ const FileName = "metrics.jsonl"
 // Writer appends steps to the files of a stage.
 type Writer struct {
 	jsonl *os.File
-	tb    *os.File
+	tb    *events
 }
 
 // Open continues the metrics of a stage behind a step: later lines, of a run that was cut off, are
@@ -72,12 +72,24 @@ func Open(dir string, afterStep int) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{jsonl: f}
-	w.tb, err = os.Create(filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d.stepflow", time.Now().UnixNano())))
-	if err != nil {
+	if w.tb, err = newEvents(dir, time.Now().UnixNano()); err != nil {
 		f.Close()
 		return nil, err
 	}
-	return w, w.event(0, func(b []byte) []byte { return field(b, 3, []byte("brain.Event:2")) })
+	return w, nil
+}
+
+// WriteEvaluation writes an evaluation's loss and perplexity as TensorBoard events, with the tags of Hugging Face's
+// Trainer, at the step its model had reached. It replaces what an evaluation before left there.
+func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	e, err := newEvents(dir, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
 }
 
 // Read reads a metrics.jsonl; none is empty. A last line that was cut off is left out.
@@ -127,7 +139,7 @@ func (w *Writer) Write(s Step) error {
 		v   float64
 	}{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm}, {"train/epoch", float64(s.Epoch)},
 		{"train/num_input_tokens_seen", float64(s.Tokens)}, {"train/tokens_per_second", s.TokensPerSec}, {"train/mfu", s.MFU}} {
-		if err := w.scalar(s.Step, x.tag, x.v); err != nil {
+		if err := w.tb.scalar(s.Step, x.tag, x.v); err != nil {
 			return err
 		}
 	}
@@ -135,18 +147,30 @@ func (w *Writer) Write(s Step) error {
 }
 
 // Close closes the files.
-func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.Close()) }
+func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.file.Close()) }
+
+// events is an event file of TensorBoard.
+type events struct{ file *os.File }
+
+func newEvents(dir string, id int64) (*events, error) {
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d.stepflow", id)))
+	if err != nil {
+		return nil, err
+	}
+	e := &events{f}
+	return e, e.event(0, func(b []byte) []byte { return field(b, 3, []byte("brain.Event:2")) })
+}
 
 // scalar writes Event{wall_time: 1, step: 2, summary: 5{value: 1{tag: 1, simple_value: 2}}}
 // (tensorflow/core/util/event.proto).
-func (w *Writer) scalar(step int, tag string, v float64) error {
+func (e *events) scalar(step int, tag string, v float64) error {
 	value := field(nil, 1, []byte(tag))
 	value = append(value, 2<<3|5)
 	value = binary.LittleEndian.AppendUint32(value, math.Float32bits(float32(v)))
-	return w.event(step, func(b []byte) []byte { return field(b, 5, field(nil, 1, value)) })
+	return e.event(step, func(b []byte) []byte { return field(b, 5, field(nil, 1, value)) })
 }
 
-func (w *Writer) event(step int, what func([]byte) []byte) error {
+func (e *events) event(step int, what func([]byte) []byte) error {
 	b := []byte{1<<3 | 1}
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(time.Now().UnixNano())/1e9))
 	b = append(b, 2<<3)
@@ -157,7 +181,7 @@ func (w *Writer) event(step int, what func([]byte) []byte) error {
 	rec = binary.LittleEndian.AppendUint32(rec, masked(rec))
 	rec = append(rec, b...)
 	rec = binary.LittleEndian.AppendUint32(rec, masked(b))
-	_, err := w.tb.Write(rec)
+	_, err := e.file.Write(rec)
 	return err
 }
 

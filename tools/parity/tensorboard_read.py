@@ -22,3 +22,12 @@ for stage in stages:
         for k, v in want.items():
             assert abs(got[k] - v) <= 1e-6 * max(1, abs(v)), f"{stage}: {tag} at step {k} is {got[k]}, not {v}"
     print(f"{stage.name}: {len(steps)} steps, {len(TAGS)} tags read by TensorBoard")
+
+state = json.load(open(Path(sys.argv[1]) / "state.json"))
+for name, block in state["blocks"].items():
+    if not name.startswith("evaluate.perplexity."):
+        continue
+    folders = [p.parent for p in Path(sys.argv[1]).glob("blocks/evaluate.perplexity.*/events.out.tfevents.*")]
+    found = [e.Scalars("eval/loss")[0].value for e in (EventAccumulator(str(f)).Reload() for f in folders)]
+    assert any(abs(v - block["values"]["loss"]) < 1e-5 for v in found), (name, found)
+    print(f"{name}: eval/loss read by TensorBoard")
