@@ -185,15 +185,18 @@ func (t *Tracing) setLogs(ctx context.Context, kind string, res *resource.Resour
 	return nil
 }
 
+const hungUp = "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"
+
 // hints say what to do about an error of exporting, by a part of its text.
 var hints = []struct{ part, hint string }{
 	{"connection refused", "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"no such host", "correct the host of OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"malformed HTTP", "another protocol is spoken there: 4318 is usual for http/protobuf, 4317 for OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
 	{"server preface", "another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
-	{"connection reset", "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"},
-	{"broken pipe", "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"},
-	{"EOF", "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"},
+	{"connection reset", hungUp},
+	{"broken pipe", hungUp},
+	{"use of closed network connection", hungUp},
+	{"EOF", hungUp},
 	{"unexpected HTTP status code", "another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
 	{"404", "no OTLP receiver is at that path: OTEL_EXPORTER_OTLP_ENDPOINT takes the address without /v1/traces"},
 	{"server gave HTTP response to HTTPS client", "the collector has no TLS: write http:// in OTEL_EXPORTER_OTLP_ENDPOINT"},
