@@ -24,6 +24,7 @@ type Node struct {
 	Y      float64 `json:"y"`
 	W      float64 `json:"w"`
 	H      float64 `json:"h"`
+	group  string  // nodes of a group stand behind those of the groups before
 }
 
 // Edge is a line from a box to another, as a path of SVG.
@@ -35,9 +36,12 @@ type Edge struct {
 
 const boxW, boxH, gapX, gapY = 190, 42, 44, 14
 
+// abreast is how many boxes a row of a drawing from the top down has; more go on in rows below.
+const abreast = 8
+
 // layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its last
 // predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down lays
-// columns out as rows.
+// columns out as rows, and breaks long ones.
 func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 	rank := make([]int, len(nodes))
 	before := make([][]int, len(nodes))
@@ -45,7 +49,12 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 		before[e[1]] = append(before[e[1]], e[0])
 	}
 	var columns [][]int
+	base := 0
 	for i := range nodes {
+		if i > 0 && nodes[i].group != nodes[i-1].group {
+			base = len(columns)
+		}
+		rank[i] = base
 		for _, b := range before[i] {
 			rank[i] = max(rank[i], rank[b]+1)
 		}
@@ -58,7 +67,9 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 	for _, c := range columns {
 		tallest = max(tallest, len(c))
 	}
+	row := make([]int, len(nodes))       // of a drawing from the top down
 	place := make([]float64, len(nodes)) // in its column, 0 the middle
+	rows, widest := 0, min(tallest, abreast)
 	for _, c := range columns {
 		want := map[int]float64{}
 		for j, i := range c {
@@ -74,7 +85,12 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 		slices.SortStableFunc(c, func(a, b int) int { return cmp.Compare(want[a], want[b]) })
 		for j, i := range c {
 			place[i] = float64(j) - float64(len(c)-1)/2
+			if down && len(c) > abreast {
+				place[i] = float64(j%abreast) - float64(abreast-1)/2
+			}
+			row[i] = rows + j/abreast
 		}
+		rows += (len(c) + abreast - 1) / abreast
 	}
 	l := &Layout{Edges: []Edge{}}
 	for i := range nodes {
@@ -82,7 +98,7 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 		n.W, n.H = boxW, boxH
 		along, across := float64(rank[i]), place[i]+float64(tallest-1)/2
 		if down {
-			n.X, n.Y = across*(boxW+gapY)+4, along*(boxH+gapX/2)+4
+			n.X, n.Y = (place[i]+float64(widest-1)/2)*(boxW+gapY)+4, float64(row[i])*(boxH+gapX/2)+4
 		} else {
 			n.X, n.Y = along*(boxW+gapX)+4, across*(boxH+gapY)+4
 		}

@@ -13,7 +13,7 @@ import (
 func SVG(d *runtime.Drawing) string {
 	var nodes []Node
 	for _, n := range d.Nodes {
-		nodes = append(nodes, Node{ID: n.ID, Label: n.Lines[0], Sub: strings.Join(n.Lines[1:], " · ")})
+		nodes = append(nodes, Node{ID: n.ID, Label: n.Lines[0], Sub: strings.Join(n.Lines[1:], " · "), group: n.Group})
 	}
 	l := layered(nodes, d.Edges, len(d.Nodes) > 0 && d.Nodes[0].Group != "")
 	var b strings.Builder
@@ -26,7 +26,7 @@ func SVG(d *runtime.Drawing) string {
 	}
 	for _, n := range l.Nodes {
 		fmt.Fprintf(&b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.0f\" height=\"%.0f\" rx=\"6\"/><text x=\"%.1f\" y=\"%.1f\">%s</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\">%s</text></g>\n",
-			html.EscapeString(n.Label+" · "+n.Sub), n.X, n.Y, n.W, n.H, n.X+n.W/2, n.Y+18, html.EscapeString(clip(n.Label, 28)), n.X+n.W/2, n.Y+33, html.EscapeString(clip(n.Sub, 36)))
+			html.EscapeString(n.Label+" · "+n.Sub), n.X, n.Y, n.W, n.H, n.X+n.W/2, n.Y+18, html.EscapeString(clip(n.Label, 28)), n.X+n.W/2, n.Y+33, html.EscapeString(clip(n.Sub, 32)))
 	}
 	return b.String() + "</svg>\n"
 }
