@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"stepflow/gpu/cuda"
 	"stepflow/report"
 	"stepflow/runtime"
+	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
 
@@ -228,8 +230,10 @@ func (a *app) apply(p *runtime.Plan) int {
 	defer device.Close()
 	view := newProgress(a)
 	run := report.FromPlan(p, version())
-	if err := run.Save(); err != nil { // report -compare and watch read it
-		return a.fail(err)
+	if !state.Locked(run.Dir) { // else that of the run that goes on stays, and Apply refuses
+		if err := run.Save(); err != nil { // report -compare and watch read it
+			return a.fail(err)
+		}
 	}
 	if stop, err := a.serve(run); err != nil {
 		return a.fail(err)
@@ -239,8 +243,10 @@ func (a *app) apply(p *runtime.Plan) int {
 	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
 	view.end()
 	a.telemetryEnd(trace, p)
-	if e := report.FromPlan(p, version()).Save(); err == nil { // deferred blocks were planned on the way
-		err = e
+	if !errors.Is(err, state.ErrLocked) {
+		if e := report.FromPlan(p, version()).Save(); err == nil { // deferred blocks were planned on the way
+			err = e
+		}
 	}
 	if err != nil {
 		code := a.fail(err)
