@@ -2,7 +2,7 @@
 // imports nothing of stepflow's: others pass it plain values.
 package tracing
 
-// Span is a row of the table of spans.
+// SpanName is a row of the table of spans.
 type SpanName struct {
 	Name   string
 	Parent string // name of its parent; empty for the root of a trace
