@@ -17,7 +17,6 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
-	"stepflow/report"
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
@@ -62,43 +61,6 @@ func fmtCommand() command {
 				}
 			}
 			return code
-		}}
-}
-
-// graphFormats are what graph writes.
-var graphFormats = map[string]func(*runtime.Drawing) string{"dot": (*runtime.Drawing).DOT, "mermaid": (*runtime.Drawing).Mermaid, "svg": report.SVG}
-
-func graphCommand() command {
-	var stage string
-	format := "dot"
-	return command{name: "graph", args: "[flags] [DIR]", most: 1,
-		synopsis: "Writes the pipeline's graph in DOT, Mermaid or SVG. With -stage NAME: the operations of one training step of that stage.",
-		example:  "stepflow graph -format svg pipelines/quickstart > pipeline.svg\nstepflow graph -stage final pipelines/quickstart | dot -Tsvg > step.svg",
-		flags: func(a *app, f *flag.FlagSet) {
-			common(a, f)
-			f.StringVar(&stage, "stage", "", "draw the operations of this stage's training step")
-			f.StringVar(&format, "format", format, "dot, mermaid or svg")
-		},
-		run: func(a *app, args []string) int {
-			write := graphFormats[format]
-			if write == nil {
-				fmt.Fprintf(a.stderr, "stepflow graph: -format is dot, mermaid or svg, not %q\n", format)
-				return exitUsage
-			}
-			p, ok := a.plan(args, false)
-			if !ok {
-				return exitError
-			}
-			d := runtime.Draw(p)
-			if stage != "" {
-				x, err := pickStage(p, []string{stage})
-				if err != nil {
-					return a.fail(err)
-				}
-				d = runtime.DrawStage(x.Stage)
-			}
-			fmt.Fprint(a.stdout, write(d))
-			return exitOK
 		}}
 }
 
