@@ -96,11 +96,10 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 	for i := range nodes {
 		n := &nodes[i]
 		n.W, n.H = boxW, boxH
-		along, across := float64(rank[i]), place[i]+float64(tallest-1)/2
 		if down {
 			n.X, n.Y = (place[i]+float64(widest-1)/2)*(boxW+gapY)+4, float64(row[i])*(boxH+gapX/2)+4
 		} else {
-			n.X, n.Y = along*(boxW+gapX)+4, across*(boxH+gapY)+4
+			n.X, n.Y = float64(rank[i])*(boxW+gapX)+4, (place[i]+float64(tallest-1)/2)*(boxH+gapY)+4
 		}
 		l.Width, l.Height = max(l.Width, n.X+n.W+4), max(l.Height, n.Y+n.H+4)
 	}

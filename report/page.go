@@ -5,7 +5,8 @@ import (
 	_ "embed"
 	"encoding/json"
 	"html/template"
-	"time"
+
+	"stepflow/runtime"
 )
 
 var (
@@ -21,11 +22,15 @@ var (
 
 // Page is what the page shows: one run, or several side by side.
 type Page struct {
-	Title string    `json:"title"`
-	Made  time.Time `json:"made"`
-	Live  bool      `json:"live"` // it listens for more
-	Runs  []*Run    `json:"runs"`
-	Kinds []string  `json:"kinds"` // of memory, in order
+	Title string   `json:"title"`
+	Live  bool     `json:"live"` // it listens for more
+	Runs  []*Run   `json:"runs"`
+	Kinds []string `json:"kinds"` // of memory, in order
+}
+
+// NewPage makes a page of runs.
+func NewPage(title string, runs ...*Run) *Page {
+	return &Page{Title: title, Runs: runs, Kinds: runtime.ByteKinds}
 }
 
 var page = template.Must(template.New("page").Parse(pageHTML))

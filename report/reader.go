@@ -18,14 +18,16 @@ import (
 type Reader struct {
 	dir   string
 	plan  *Run // as given; nil to read it from the folder
-	tails map[string]*tail
+	tails map[string]*metrics.Tail
 }
 
 // NewReader reads the run of a folder: a state's, or a pipeline's with its state beside it.
-func NewReader(dir string) *Reader { return &Reader{dir: dir, tails: map[string]*tail{}} }
+func NewReader(dir string) *Reader { return &Reader{dir: dir, tails: map[string]*metrics.Tail{}} }
 
 // PlanReader shows a plan that may not have run, with what its state holds.
-func PlanReader(r *Run) *Reader { return &Reader{dir: r.Dir, plan: r, tails: map[string]*tail{}} }
+func PlanReader(r *Run) *Reader {
+	return &Reader{dir: r.Dir, plan: r, tails: map[string]*metrics.Tail{}}
+}
 
 // Read gives the run as it is now. Files that are missing are taken for work not done.
 func (r *Reader) Read() (*Run, error) {
@@ -110,10 +112,10 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 	}
 	t := r.tails[b.Address]
 	if t == nil {
-		t = &tail{}
+		t = &metrics.Tail{}
 		r.tails[b.Address] = t
 	}
-	steps, err := t.read(filepath.Join(run.Dir, (&runtime.Action{Addr: x}).Dir(), metrics.FileName))
+	steps, err := t.Read(filepath.Join(run.Dir, runtime.BlockDir(x), metrics.FileName))
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -83,7 +82,7 @@ func read(t *testing.T, dir string) *Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Page{Title: r.Name, Runs: []*Run{r}, Kinds: runtime.ByteKinds}
+	p := NewPage(r.Name, r)
 	html, err := p.HTML()
 	if err != nil {
 		t.Fatal(err)
@@ -181,33 +180,6 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestTail reads a file that grows, and one that was cut back because the run went on from an older step.
-func TestTail(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "blocks", "stage.one", metrics.FileName)
-	var r tail
-	want := func(n int) {
-		t.Helper()
-		if got, err := r.read(path); err != nil || len(got) != n || n > 0 && got[n-1].Step != n {
-			t.Errorf("%d steps, want %d; %v", len(got), n, err)
-		}
-	}
-	want(0)
-	writeSteps(t, dir, "stage.one", steps(5))
-	want(5)
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprint(f, `{"step":6,"to`)
-	want(5)
-	fmt.Fprintln(f, `kens":48}`)
-	want(6)
-	f.Close()
-	writeSteps(t, dir, "stage.one", steps(2)) // cuts what was behind, as a run that begins anew does
-	want(2)
-}
-
 func TestManySteps(t *testing.T) {
 	s := newSeries(steps(10_000))
 	if n := len(s.Step); n > points || n < points/2 || s.Step[n-1] != 10_000 || s.Seconds[n-1] != 5000 {
@@ -218,7 +190,7 @@ func TestManySteps(t *testing.T) {
 func TestCompareShapes(t *testing.T) {
 	a, b := sampleRun(t, 20), sampleRun(t, 5)
 	writeSteps(t, a, "stage.one", steps(20))
-	p := &Page{Title: "both", Kinds: runtime.ByteKinds}
+	p := NewPage("both")
 	for _, dir := range []string{a, b} {
 		r, err := NewReader(dir).Read()
 		if err != nil {
@@ -244,7 +216,7 @@ func TestServe(t *testing.T) {
 	reader := NewReader(dir)
 	s, err := Serve(":0", func() (*Page, error) {
 		r, err := reader.Read()
-		return &Page{Title: "live", Runs: []*Run{r}}, err
+		return NewPage("live", r), err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +271,11 @@ func TestServe(t *testing.T) {
 	if p := page(next()); p.Runs[0].Blocks[0].Stage.Series == nil {
 		t.Error("the new steps were not sent")
 	}
+	writeSteps(t, dir, "stage.one", steps(6))
 	go s.Close()
+	if p := page(next()); p.Runs[0].Blocks[0].Stage.Done != 6 {
+		t.Error("what the run wrote last was not sent")
+	}
 	if line := next(); line != "event: end" {
 		t.Errorf("the end is %q", line)
 	}

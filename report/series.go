@@ -1,12 +1,7 @@
 package report
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
-	"io"
 	"math"
-	"os"
 
 	"stepflow/runtime/metrics"
 )
@@ -28,51 +23,6 @@ type Series struct {
 	MFU     []float64  `json:"mfu"`
 	Skipped int        `json:"skipped"` // steps that were not finite
 	Mean    *float64   `json:"mean"`    // loss of the last ten finite steps
-}
-
-// tail reads a growing file of steps: each time only what is new.
-type tail struct {
-	offset int64
-	steps  []metrics.Step
-}
-
-// read gives all steps so far. A file that became shorter, as when a run goes on from an older step, is read anew.
-func (t *tail) read(path string) ([]metrics.Step, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		*t = tail{}
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() < t.offset {
-		*t = tail{}
-	}
-	if _, err := f.Seek(t.offset, io.SeekStart); err != nil {
-		return nil, err
-	}
-	r := bufio.NewReaderSize(f, 1<<16)
-	for {
-		line, err := r.ReadBytes('\n')
-		if err != nil { // the end, or a line that is being written
-			return t.steps, nil
-		}
-		var s metrics.Step
-		if json.Unmarshal(line, &s) != nil {
-			return t.steps, nil
-		}
-		if n := len(t.steps); n > 0 && s.Step <= t.steps[n-1].Step {
-			t.steps = t.steps[:0]
-		}
-		t.offset += int64(len(line))
-		t.steps = append(t.steps, s)
-	}
 }
 
 func newSeries(steps []metrics.Step) *Series {

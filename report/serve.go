@@ -95,31 +95,30 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	var last []byte
-	for {
+	for ended := false; ; {
 		p, err := s.read()
+		var b []byte
 		if err == nil {
-			p.Made = time.Time{} // what only tells the time is no change
-			var b []byte
-			if b, err = json.Marshal(p); err == nil && !bytes.Equal(b, last) {
-				last = b
-				if _, err = fmt.Fprintf(w, "data: %s\n\n", b); err != nil {
-					return
-				}
-			}
+			b, err = json.Marshal(p)
 		}
-		if err != nil { // half-written files are whole a moment later
+		switch {
+		case err != nil: // half-written files are whole a moment later
 			fmt.Fprintf(w, ": %s\n\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		case !bytes.Equal(b, last):
+			last = b
+			fmt.Fprintf(w, "data: %s\n\n", b)
 		}
-		if c.Flush() != nil {
+		if ended {
+			fmt.Fprint(w, "event: end\ndata: {}\n\n")
+		}
+		if c.Flush() != nil || ended {
 			return
 		}
 		select {
 		case <-r.Context().Done():
 			return
-		case <-s.done:
-			fmt.Fprint(w, "event: end\ndata: {}\n\n")
-			c.Flush()
-			return
+		case <-s.done: // once more: what the run wrote last
+			ended = true
 		case <-time.After(pushEvery):
 		}
 	}

@@ -116,7 +116,7 @@ func lastSign(dir *state.Dir, name string, b *state.Block) time.Time {
 		at = b.Updated
 	}
 	if x, err := addr.Parse(name); err == nil {
-		if st, err := os.Stat(filepath.Join(dir.Path, (&Action{Addr: x}).Dir(), metrics.FileName)); err == nil && st.ModTime().After(at) {
+		if st, err := os.Stat(filepath.Join(dir.Path, BlockDir(x), metrics.FileName)); err == nil && st.ModTime().After(at) {
 			at = st.ModTime()
 		}
 	}
@@ -161,11 +161,9 @@ func (o *observer) end(a *Action, entry *state.Block, err error) {
 func (o *observer) inside(ctx context.Context, name string, a *Action, f func(context.Context) error, kvs ...tracing.KV) error {
 	ctx, s := o.trace.Begin(ctx, name, tracing.Opts{}, append(kvs, tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})...)
 	err := f(ctx)
-	if errors.Is(err, ErrInterrupted) {
-		s.End(nil)
-		return err
+	if !errors.Is(err, ErrInterrupted) {
+		s.Fail(err, place(a)...)
 	}
-	s.Fail(err, place(a)...)
 	s.End(nil)
 	return err
 }
@@ -185,14 +183,13 @@ func (o *observer) step(ctx context.Context, a *Action, w *sampler, m metrics.St
 	if o.trace == nil {
 		return
 	}
-	slow := w.slow(m.Seconds)
 	if o.trace.Measures() {
 		o.measure(ctx, a, m, queue)
 	}
 	if !o.trace.On() {
 		return
 	}
-	why := w.reason(m.Step)
+	why, slow := w.reason(m.Step), w.slow(m.Seconds)
 	if why == "" && slow {
 		why = "slow"
 	}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sort"
@@ -170,6 +174,43 @@ func TestFailureInTraces(t *testing.T) {
 	}
 	if got := trees(t, exp.GetSpans()); !strings.Contains(got, " failed →run →stage\n  data\n") {
 		t.Errorf("the step that failed has no trace:\n%s", got)
+	}
+}
+
+// TestMetricsOfARun scrapes a run at its last step: every metric of the table is there, memory by kind.
+func TestMetricsOfARun(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	must(t, err)
+	l.Close()
+	t.Setenv("OTEL_METRICS_EXPORTER", "prometheus")
+	t.Setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1")
+	t.Setenv("OTEL_EXPORTER_PROMETHEUS_PORT", port)
+	trace, err := tracing.Setup(context.Background(), "test", slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer trace.Shutdown()
+	var page string
+	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), ApplyOptions{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e Event) {
+		if e.Kind != StepDone || e.Step.Step != 3 {
+			return
+		}
+		r, err := http.Get("http://127.0.0.1:" + port + "/metrics")
+		must(t, err)
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		must(t, err)
+		page = string(b)
+	}}))
+	for _, m := range tracing.Metrics {
+		if !strings.Contains(page, "\n"+strings.ReplaceAll(m.Name, ".", "_")) {
+			t.Errorf("a run records no %s", m.Name)
+		}
+	}
+	for _, want := range []string{`stepflow_memory_kind="optimizer"`, `stepflow_stage="stage.two"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
 	}
 }
 

@@ -65,7 +65,10 @@ type Action struct {
 }
 
 // Dir is the folder of the block's files, relative to the state's.
-func (a *Action) Dir() string { return filepath.Join("blocks", a.Addr.Dir()) }
+func (a *Action) Dir() string { return BlockDir(a.Addr) }
+
+// BlockDir is the folder of a block's files, relative to the state's.
+func BlockDir(a addr.Addr) string { return filepath.Join("blocks", a.Dir()) }
 
 // Plan is what apply runs.
 type Plan struct {

@@ -48,7 +48,7 @@ func exporterKind(signal string) string {
 	if v := os.Getenv("OTEL_" + signal + "_EXPORTER"); v != "" {
 		return v
 	}
-	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != "" {
+	if ofSignal(signal, "ENDPOINT", "") != "" {
 		return "otlp"
 	}
 	return "none"
@@ -60,14 +60,17 @@ func implied(signal string) bool {
 	return os.Getenv("OTEL_"+signal+"_EXPORTER") == "" && os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") == ""
 }
 
-func protocol(signal string) string {
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		if p := os.Getenv(name); p != "" {
-			return p
+// ofSignal is the value of OTEL_EXPORTER_OTLP_…: the signal's own, else the one for all, else the default.
+func ofSignal(signal, name, otherwise string) string {
+	for _, v := range []string{"OTEL_EXPORTER_OTLP_" + signal + "_" + name, "OTEL_EXPORTER_OTLP_" + name} {
+		if s := os.Getenv(v); s != "" {
+			return s
 		}
 	}
-	return "http/protobuf"
+	return otherwise
 }
+
+func protocol(signal string) string { return ofSignal(signal, "PROTOCOL", "http/protobuf") }
 
 // again is how a collector that is overloaded or starting is tried again; nothing waits for it but the queues.
 var again = struct {
@@ -77,11 +80,9 @@ var again = struct {
 
 // giveUp is how long a batch is tried where OTEL_EXPORTER_OTLP_TIMEOUT says nothing: less than the end of a run waits, so
 // that its error tells why.
-func giveUp() time.Duration {
-	for _, v := range []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"} {
-		if ms, err := strconv.Atoi(os.Getenv(v)); err == nil && ms > 0 {
-			return time.Duration(ms) * time.Millisecond
-		}
+func giveUp(signal string) time.Duration {
+	if ms, err := strconv.Atoi(ofSignal(signal, "TIMEOUT", "")); err == nil && ms > 0 {
+		return time.Duration(ms) * time.Millisecond
 	}
 	return closeWithin - time.Second
 }
@@ -110,9 +111,9 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		t.closers = append(t.closers, f)
 		return stdouttrace.New(stdouttrace.WithWriter(f))
 	case kind == "otlp" && protocol == "grpc":
-		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp()), otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))
+		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp(traces)), otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))
 	case kind == "otlp" && protocol == "http/protobuf":
-		return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(giveUp()), otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))
+		return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(giveUp(traces)), otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))
 	}
 	return nil, unknown(traces, kind, protocol, "otlp, console, file or none")
 }
@@ -126,9 +127,9 @@ func (t *Tracing) metricReader(ctx context.Context, kind, protocol string) (sdkm
 	case kind == "console":
 		exp, err = stdoutmetric.New(stdoutmetric.WithWriter(os.Stderr))
 	case kind == "otlp" && protocol == "grpc":
-		exp, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithTimeout(giveUp()), otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))
+		exp, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithTimeout(giveUp(measures)), otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))
 	case kind == "otlp" && protocol == "http/protobuf":
-		exp, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithTimeout(giveUp()), otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))
+		exp, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithTimeout(giveUp(measures)), otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))
 	default:
 		err = unknown(measures, kind, protocol, "otlp, console, prometheus or none")
 	}
@@ -171,9 +172,9 @@ func (t *Tracing) setLogs(ctx context.Context, kind string, res *resource.Resour
 	case kind == "console":
 		exp, err = stdoutlog.New(stdoutlog.WithWriter(os.Stderr))
 	case kind == "otlp" && p == "grpc":
-		exp, err = otlploggrpc.New(ctx, otlploggrpc.WithTimeout(giveUp()), otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))
+		exp, err = otlploggrpc.New(ctx, otlploggrpc.WithTimeout(giveUp(records)), otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))
 	case kind == "otlp" && p == "http/protobuf":
-		exp, err = otlploghttp.New(ctx, otlploghttp.WithTimeout(giveUp()), otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))
+		exp, err = otlploghttp.New(ctx, otlploghttp.WithTimeout(giveUp(records)), otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))
 	default:
 		err = unknown(records, kind, p, "otlp, console or none")
 	}

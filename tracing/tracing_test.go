@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	collectlogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
@@ -162,6 +163,19 @@ func TestFlappingCollector(t *testing.T) {
 	}
 	if _, lost := tr.Spans(); lost != 0 || len(c.spans) != 1000 {
 		t.Errorf("%d lost, %d arrived", lost, len(c.spans))
+	}
+}
+
+// TestOfSignal prefers a signal's own variable.
+func TestOfSignal(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2000")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1500")
+	if a, b := giveUp(traces), giveUp(measures); a != 1500*time.Millisecond || b != 2*time.Second {
+		t.Errorf("%v for traces, %v for metrics", a, b)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "")
+	if d := giveUp(records); d >= closeWithin {
+		t.Errorf("%v: the end of a run would not learn why", d)
 	}
 }
 

@@ -244,7 +244,7 @@ func (a *app) forget(names []string) int {
 		if err := d.Save(); err != nil {
 			return a.fail(err)
 		}
-		if err := os.RemoveAll(filepath.Join(d.Path, (&runtime.Action{Addr: x}).Dir())); err != nil {
+		if err := os.RemoveAll(filepath.Join(d.Path, runtime.BlockDir(x))); err != nil {
 			return a.fail(err)
 		}
 		fmt.Fprintf(a.stdout, "removed %s\n", n)

@@ -5,10 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"stepflow/report"
-	"stepflow/runtime"
 	"stepflow/runtime/durable"
 )
 
@@ -79,12 +77,12 @@ func (a *app) pageOf(r *report.Reader) (*report.Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &report.Page{Title: run.Name, Made: time.Now().UTC(), Runs: []*report.Run{run}, Kinds: runtime.ByteKinds}, nil
+	return report.NewPage(run.Name, run), nil
 }
 
 // comparePage reads several runs; those of one name are told apart by their folders.
 func comparePage(dirs []string) (*report.Page, error) {
-	p := &report.Page{Title: "Comparison", Made: time.Now().UTC(), Kinds: runtime.ByteKinds}
+	p := report.NewPage("Comparison")
 	names := map[string]int{}
 	for _, d := range dirs {
 		run, err := report.NewReader(d).Read()

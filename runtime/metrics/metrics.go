@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -93,26 +94,53 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 }
 
 // Read reads a metrics.jsonl; none is empty. A last line that was cut off is left out.
-func Read(path string) ([]Step, error) {
+func Read(path string) ([]Step, error) { return new(Tail).Read(path) }
+
+// Tail reads a metrics.jsonl that grows: each time only what is new.
+type Tail struct {
+	file   os.FileInfo
+	offset int64
+	steps  []Step
+}
+
+// Read gives all steps so far. A file that took the place of the one before, as when a run goes on from an older step,
+// is read anew.
+func (t *Tail) Read(path string) ([]Step, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
+		*t = Tail{}
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var list []Step
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		var s Step
-		if json.Unmarshal(sc.Bytes(), &s) != nil {
-			break
-		}
-		list = append(list, s)
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
 	}
-	return list, sc.Err()
+	if t.file == nil || !os.SameFile(t.file, st) || st.Size() < t.offset {
+		*t = Tail{file: st}
+	}
+	if _, err := f.Seek(t.offset, io.SeekStart); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReaderSize(f, 1<<16)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) { // or a line that is being written
+			return t.steps, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var s Step
+		if json.Unmarshal(line, &s) != nil {
+			return t.steps, nil
+		}
+		t.offset += int64(len(line))
+		t.steps = append(t.steps, s)
+	}
 }
 
 func encode(s Step) ([]byte, error) {
