@@ -186,6 +186,8 @@ func (t *Tracing) setLogs(ctx context.Context, kind string, res *resource.Resour
 	return nil
 }
 
+const notFound = "404 Not Found" // the number alone may be part of a port
+
 const hungUp = "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"
 
 // hints say what to do about an error of exporting, by a part of its text.
@@ -198,8 +200,9 @@ var hints = []struct{ part, hint string }{
 	{"broken pipe", hungUp},
 	{"use of closed network connection", hungUp},
 	{"EOF", hungUp},
+	{"readLoopPeekFailLocked", hungUp}, // net/http, when the other side spoke first
 	{"unexpected HTTP status code", "another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
-	{"404", "no OTLP receiver is at that path: OTEL_EXPORTER_OTLP_ENDPOINT takes the address without /v1/traces"},
+	{notFound, "no OTLP receiver is at that path: OTEL_EXPORTER_OTLP_ENDPOINT takes the address without /v1/traces"},
 	{"server gave HTTP response to HTTPS client", "the collector has no TLS: write http:// in OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"x509", "OTEL_EXPORTER_OTLP_CERTIFICATE names the file of the certificate to trust"},
 	{"tls:", "TLS failed: OTEL_EXPORTER_OTLP_CERTIFICATE names the certificate to trust, http:// asks for none"},
@@ -215,7 +218,7 @@ func explain(err error) error {
 	}
 	text := err.Error()
 	for _, s := range []struct{ signal, path, service string }{{measures, "/v1/metrics", "MetricsService"}, {records, "/v1/logs", "LogsService"}} {
-		refused := strings.Contains(text, "404") && strings.Contains(text, s.path) || strings.Contains(text, "unknown service") && strings.Contains(text, s.service)
+		refused := strings.Contains(text, notFound) && strings.Contains(text, s.path) || strings.Contains(text, "unknown service") && strings.Contains(text, s.service)
 		if refused && implied(s.signal) {
 			return nil
 		}
