@@ -2,12 +2,15 @@ package dsl
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
@@ -189,7 +192,7 @@ func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
 		return v, fmt.Sprintf("%s takes %s, not %s: %v.", a.Name, want.FriendlyName(), v.Type().FriendlyName(), err)
 	}
 	if !c.IsKnown() || want == cty.DynamicPseudoType {
-		return c, ""
+		return Float64(c), ""
 	}
 	if want == cty.String && a.OneOf != nil && !contains(a.OneOf, c.AsString()) {
 		return c, fmt.Sprintf("%s is %q.%s It takes %s.", a.Name, c.AsString(), Suggest(c.AsString(), a.OneOf), strings.Join(a.OneOf, ", "))
@@ -198,17 +201,39 @@ func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
 		f := c.AsBigFloat()
 		x, _ := f.Float64()
 		switch {
+		case math.IsInf(x, 0):
+			return c, fmt.Sprintf("%s is beyond what a 64-bit floating-point number holds.", a.Name)
 		case a.Whole && !f.IsInt():
-			return c, fmt.Sprintf("%s takes a whole number, not %s.", a.Name, f.Text('g', 10))
+			return c, fmt.Sprintf("%s takes a whole number, not %s.", a.Name, Show(c))
 		case a.Min != nil && x < *a.Min:
-			return c, fmt.Sprintf("%s is %s; the least is %g.", a.Name, f.Text('g', 10), *a.Min)
+			return c, fmt.Sprintf("%s is %s; the least is %g.", a.Name, Show(c), *a.Min)
 		case a.Max != nil && x > *a.Max:
-			return c, fmt.Sprintf("%s is %s; the most is %g.", a.Name, f.Text('g', 10), *a.Max)
+			return c, fmt.Sprintf("%s is %s; the most is %g.", a.Name, Show(c), *a.Max)
 		case a.Whole && (x > 1<<53 || x < -(1<<53)):
 			return c, fmt.Sprintf("%s is too large.", a.Name)
 		}
 	}
-	return c, ""
+	return Float64(c), ""
+}
+
+// Float64 rounds the numbers in a value to what a run computes with, so that two that differ only beyond it are the same and
+// a default that is written out is the default. Integers beyond 2^53 stay exact.
+func Float64(v cty.Value) cty.Value {
+	r, err := cty.Transform(v, func(_ cty.Path, x cty.Value) (cty.Value, error) {
+		bare, marks := x.Unmark()
+		if bare.Type() != cty.Number || !bare.IsKnown() || bare.IsNull() || bare.AsBigFloat().IsInt() {
+			return x, nil
+		}
+		f, _ := bare.AsBigFloat().Float64()
+		if math.IsInf(f, 0) {
+			return x, nil
+		}
+		return cty.NumberFloatVal(f).WithMarks(marks), nil
+	})
+	if err != nil {
+		return v
+	}
+	return r
 }
 
 // reference takes the address out of a block's exports.
@@ -365,6 +390,19 @@ func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
 	}
 }
 
+// showNumber writes an integer in full and other numbers with the fewest digits that give the same float64, so that numbers
+// that differ read differently. Beyond float64 the exponent says enough.
+func showNumber(f *big.Float) string {
+	x, _ := f.Float64()
+	switch {
+	case f.IsInf(), f.MantExp(nil) > 1024:
+		return fmt.Sprintf("a number of about 2^%d", f.MantExp(nil))
+	case f.IsInt():
+		return f.Text('f', 0)
+	}
+	return strconv.FormatFloat(x, 'g', -1, 64)
+}
+
 // Show writes a value in the language's syntax, on one line.
 func Show(v cty.Value) string {
 	v, marks := v.UnmarkDeep()
@@ -377,16 +415,11 @@ func Show(v cty.Value) string {
 	case v.IsNull():
 		return "null"
 	case t == cty.String:
-		return fmt.Sprintf("%q", v.AsString())
+		return string(hclwrite.TokensForValue(v).Bytes())
 	case t == cty.Bool:
 		return fmt.Sprint(v.True())
 	case t == cty.Number:
-		f := v.AsBigFloat()
-		if f.IsInt() {
-			return f.Text('f', 0)
-		}
-		x, _ := f.Float64()
-		return fmt.Sprintf("%.6g", x)
+		return showNumber(v.AsBigFloat())
 	case t.IsListType() || t.IsTupleType() || t.IsSetType():
 		var parts []string
 		for it := v.ElementIterator(); it.Next(); {
