@@ -480,8 +480,8 @@ func TestFullDiskKeepsTheCheckpointBefore(t *testing.T) {
 	create := durable.Create
 	t.Cleanup(func() { durable.Create = create })
 	p := planOf(t, dir)
-	durable.Create = func(path string) (durable.File, error) {
-		f, err := create(path)
+	durable.Create = func(path string, perm os.FileMode) (durable.File, error) {
+		f, err := create(path, perm)
 		if err != nil || !strings.Contains(path, "stage.one") {
 			return f, err
 		}

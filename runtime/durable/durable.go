@@ -1,16 +1,35 @@
-// Package durable writes files that are complete or not there at all, also after a power failure:
-// write beside, sync, rename, sync the folder.
+// Package durable changes files and folders so that a change is complete or not there at all, also after a power
+// failure: write beside, sync, rename, sync the folder.
 package durable
 
 import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
-// Create opens files for writing. Tests replace it to make a disk that is full.
-var Create = func(path string) (File, error) { return os.Create(path) }
+// Create opens a new file for writing; one that exists, a symbolic link included, is an error. Tests replace it to
+// make a disk that is full.
+var Create = func(path string, perm os.FileMode) (File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+}
+
+// Before, where a test sets it, is called before every change of the disk with what is to happen (create, mkdir,
+// rename, remove, sync) and to which path; its error is that of the change.
+var Before func(op, path string) error
+
+func before(op, path string) error {
+	if Before == nil {
+		return nil
+	}
+	return Before(op, path)
+}
 
 // File is what a writer needs of a file.
 type File interface {
@@ -18,48 +37,171 @@ type File interface {
 	Sync() error
 }
 
-// Write calls fill with a buffer-less writer to a new file beside path and puts it in place when
-// everything is on disk. What was at path stays until then.
-func Write(path string, fill func(io.Writer) error) error {
-	tmp := path + ".tmp"
-	if err := WriteTo(tmp, fill); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return SyncDir(filepath.Dir(path))
+// tmpPrefix and tmpSuffix mark files that are not in place yet. One that nobody writes any more is left over from a
+// process that was killed.
+const tmpPrefix, tmpSuffix = ".stepflow-", ".tmp"
+
+// Temporary reports whether a file's name is one that Write gives to a file that is not in place yet.
+func Temporary(name string) bool {
+	return strings.HasPrefix(name, tmpPrefix) && strings.HasSuffix(name, tmpSuffix)
 }
 
-// WriteTo writes and syncs a file in place, for folders that are renamed as a whole.
-func WriteTo(path string, fill func(io.Writer) error) error {
-	f, err := Create(path)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := fill(f); err != nil {
-		f.Close()
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+// tmpName is a name in a folder that nothing has and nobody can guess.
+func tmpName(dir string) string {
+	var b [8]byte
+	rand.Read(b[:])
+	return filepath.Join(dir, tmpPrefix+hex.EncodeToString(b[:])+tmpSuffix)
 }
+
+// Write calls fill with a buffer-less writer to a new file beside path and puts it in place when
+// everything is on disk. What was at path stays until then. A file that replaces another keeps its mode and, where
+// that is allowed, its owner; a symbolic link is replaced, not followed.
+func Write(path string, fill func(io.Writer) error) error { return write(path, false, fill) }
 
 // WriteFile is Write of bytes.
 func WriteFile(path string, b []byte) error {
 	return Write(path, func(w io.Writer) error { _, err := w.Write(b); return err })
 }
 
-// SyncDir makes renames in a folder durable.
+// WritePrivate is WriteFile of a file that only its owner may read, whatever the mode of the one it replaces.
+func WritePrivate(path string, b []byte) error {
+	return write(path, true, func(w io.Writer) error { _, err := w.Write(b); return err })
+}
+
+func write(path string, private bool, fill func(io.Writer) error) error {
+	old, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	perm := os.FileMode(0o666)
+	if err != nil || !old.Mode().IsRegular() {
+		old = nil
+	} else {
+		perm = old.Mode().Perm() // never wider, not even for a moment
+	}
+	if private {
+		perm &= 0o600
+	}
+	tmp := tmpName(filepath.Dir(path))
+	if err := writeNew(tmp, path, perm, fill); err != nil {
+		return err
+	}
+	if old != nil {
+		if err := keepMode(tmp, old, perm); err != nil {
+			os.Remove(tmp)
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	if err := Rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// keepMode gives a new file the owner of the one it replaces, as far as that is allowed, and the mode; another group
+// gets no more than everybody.
+func keepMode(tmp string, old os.FileInfo, perm os.FileMode) error {
+	if !keepOwner(tmp, old) {
+		perm &= 0o707 | perm<<3&0o070
+	}
+	return os.Chmod(tmp, perm)
+}
+
+// WriteTo writes and syncs a new file in place, for folders that are renamed as a whole.
+func WriteTo(path string, fill func(io.Writer) error) error {
+	return writeNew(path, path, 0o666, fill)
+}
+
+// writeNew makes a file of what fill writes, whose errors are those of name; one that cannot be made in full is removed.
+func writeNew(path, name string, perm os.FileMode, fill func(io.Writer) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing %s: %w", name, err)
+		}
+	}()
+	if err := before("create", path); err != nil {
+		return err
+	}
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	err = fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
+
+// Rename moves a file or a folder and makes that durable. A file at the new path is replaced.
+func Rename(from, to string) error {
+	if err := before("rename", to); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	if err := SyncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if filepath.Dir(from) == filepath.Dir(to) {
+		return nil
+	}
+	return SyncDir(filepath.Dir(from))
+}
+
+// Remove removes a file or an empty folder and makes that durable; one that is not there is no error.
+func Remove(path string) error {
+	if err := before("remove", path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// MkdirAll makes a folder and those above it that are missing, and makes each durable: the entry of a new folder is
+// in the folder above it, which is synced.
+func MkdirAll(path string, perm os.FileMode) error {
+	path = filepath.Clean(path)
+	if st, err := os.Stat(path); err == nil {
+		if st.IsDir() {
+			return nil
+		}
+		return fmt.Errorf("making the folder %s: a file is in its place", path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if above := filepath.Dir(path); above != path {
+		if err := MkdirAll(above, perm); err != nil {
+			return err
+		}
+	}
+	if err := before("mkdir", path); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes what was renamed, made or removed in a folder durable.
 func SyncDir(dir string) error {
+	if err := before("sync", dir); err != nil {
+		return err
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -1,0 +1,16 @@
+//go:build !unix
+
+package durable
+
+import "os"
+
+// keepOwner has nothing to keep where files have no owner of this kind.
+func keepOwner(string, os.FileInfo) bool { return true }
+
+// links is the number of names a file has.
+func links(os.FileInfo) uint64 { return 1 }
+
+// Writable returns an error if this process may not make files in a folder, where the system tells.
+func Writable(string) error { return nil }
+
+const openFlags = os.O_WRONLY

@@ -1,0 +1,35 @@
+//go:build unix
+
+package durable
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// keepOwner gives path the owner and group of old, as far as that is allowed, and reports whether the group is that of old.
+func keepOwner(path string, old os.FileInfo) bool {
+	s, ok := old.Sys().(*syscall.Stat_t)
+	return !ok || os.Lchown(path, int(s.Uid), int(s.Gid)) == nil || os.Lchown(path, -1, int(s.Gid)) == nil
+}
+
+// links is the number of names a file has.
+func links(st os.FileInfo) uint64 {
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Nlink)
+	}
+	return 1
+}
+
+// Writable returns an error if this process may not make files in a folder.
+func Writable(dir string) error {
+	const write, search = 2, 1
+	if err := syscall.Access(dir, write|search); err != nil {
+		return fmt.Errorf("the folder %s cannot be written to: %w", dir, err)
+	}
+	return nil
+}
+
+// openFlags open a pipe that nobody reads with an error, not with an endless wait.
+const openFlags = os.O_WRONLY | syscall.O_NONBLOCK
