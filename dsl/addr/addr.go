@@ -3,6 +3,8 @@
 package addr
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -78,19 +80,48 @@ func Parse(s string) (Addr, error) {
 	return a, nil
 }
 
-// Dir is the address as the name of a folder: no separators, quotes or brackets.
+// longest is what a folder's name may have; file systems take 255 bytes, and a name may get a suffix.
+const longest = 200
+
+// Dir is the address as the name of a folder. Two addresses never share one, not even where the file system takes upper
+// case for lower: what is not a lower-case letter, a digit, '_' or '-' is written in hexadecimal, a string key that
+// reads like a number too, and an address that is too long ends in its hash.
 func (a Addr) Dir() string {
 	var b strings.Builder
-	for _, r := range a.String() {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
-			b.WriteRune(r)
-		case r == '[':
-			b.WriteByte('@')
-		case r == ']', r == '"':
-		default:
-			fmt.Fprintf(&b, "%%%X", r)
+	b.WriteString(a.Kind + ".")
+	if a.Type != "" {
+		escape(&b, a.Type, "")
+		b.WriteByte('.')
+	}
+	escape(&b, a.Name, "")
+	if a.Key != "" {
+		b.WriteByte('@')
+		if k, err := strconv.Unquote(a.Key); err != nil { // a number
+			b.WriteString(a.Key)
+		} else if n, err := strconv.Atoi(k); err == nil && strconv.Itoa(n) == k {
+			fmt.Fprintf(&b, "%%%02X%s", k[0], k[1:])
+		} else if rest, ok := strings.CutSuffix(k, "."); ok { // some systems drop a dot at the end
+			escape(&b, rest, ".")
+			b.WriteString("%2E")
+		} else {
+			escape(&b, k, ".")
 		}
 	}
-	return b.String()
+	if s := b.String(); len(s) <= longest {
+		return s
+	}
+	sum := sha256.Sum256([]byte(a.String()))
+	return b.String()[:longest-1-2*16] + "~" + hex.EncodeToString(sum[:16])
+}
+
+// escape writes s with every byte in hexadecimal that is not a lower-case letter, a digit, '_', '-' or one of allowed.
+func escape(b *strings.Builder, s, allowed string) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '_', c == '-', strings.IndexByte(allowed, c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(b, "%%%02X", c)
+		}
+	}
 }
