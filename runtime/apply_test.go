@@ -419,7 +419,8 @@ func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
 	dir := pipeline(t)
 	stopAt(t, d, dir, "one", 5)
 	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
-	steps := checkpoint.Steps(root)
+	steps, err := checkpoint.Steps(root)
+	must(t, err)
 	if len(steps) != 3 || steps[0] != 5 {
 		t.Fatalf("checkpoints %v, want 5, 4, 2", steps)
 	}
@@ -475,7 +476,8 @@ func TestFullDiskKeepsTheCheckpointBefore(t *testing.T) {
 	dir := pipeline(t)
 	stopAt(t, d, dir, "one", 3)
 	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
-	before := checkpoint.Steps(root)
+	before, err := checkpoint.Steps(root)
+	must(t, err)
 	left := 20000
 	create := durable.Create
 	t.Cleanup(func() { durable.Create = create })
@@ -487,12 +489,13 @@ func TestFullDiskKeepsTheCheckpointBefore(t *testing.T) {
 		}
 		return fullDisk{f, &left}, nil
 	}
-	err := applyOn(t, d, p)
+	err = applyOn(t, d, p)
 	if !errors.Is(err, errNoSpace) || !strings.Contains(err.Error(), "earlier checkpoints are untouched") {
 		t.Fatalf("a full disk gives %v", err)
 	}
 	durable.Create = create
-	after := checkpoint.Steps(root)
+	after, err := checkpoint.Steps(root)
+	must(t, err)
 	if fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("checkpoints were %v, are %v", before, after)
 	}
@@ -512,11 +515,12 @@ func TestNonFinite(t *testing.T) {
 		}
 	}
 	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
-	steps := checkpoint.Steps(root)
+	steps, err := checkpoint.Steps(root)
+	must(t, err)
 	if len(steps) == 0 {
 		t.Fatal("no checkpoint was kept")
 	}
-	if _, err := checkpoint.Check(checkpoint.StepDir(root, steps[0]), true); err != nil {
+	if _, _, err := checkpoint.Check(checkpoint.StepDir(root, steps[0])); err != nil {
 		t.Error(err)
 	}
 	dir = pipeline(t)

@@ -17,7 +17,7 @@ func CheckState(d *state.Dir) error {
 		if b.Status != state.Done {
 			continue
 		}
-		id, err := checkpoint.Check(filepath.Join(d.Path, b.Dir), true)
+		id, _, err := checkpoint.Check(filepath.Join(d.Path, b.Dir))
 		if err == nil && id != b.Content {
 			err = fmt.Errorf("%w: not what was recorded", checkpoint.ErrDamaged)
 		}

@@ -124,7 +124,11 @@ func (p *planner) resumable(a *Action) {
 		return
 	}
 	root := filepath.Join(p.stateDir, a.Dir())
-	for _, step := range checkpoint.Steps(root) {
+	steps, err := checkpoint.Steps(root)
+	if err != nil {
+		a.Warnings = append(a.Warnings, err.Error())
+	}
+	for _, step := range steps {
 		dir := checkpoint.StepDir(root, step)
 		if err := p.verify(dir, ""); err != nil {
 			a.Warnings = append(a.Warnings, fmt.Sprintf("the checkpoint at step %d is not used: %v", step, err))
@@ -146,7 +150,7 @@ func (p *planner) verify(dir, content string) error {
 	if err, ok := p.checked[key]; ok {
 		return err
 	}
-	id, err := checkpoint.Check(dir, true)
+	id, _, err := checkpoint.Check(dir)
 	if err == nil && content != "" && id != content {
 		err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, dir)
 	}

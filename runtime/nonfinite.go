@@ -19,7 +19,7 @@ func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, lo
 		where = w
 	}
 	kept := "there is no checkpoint before it"
-	if steps := checkpoint.Steps(root); len(steps) > 0 {
+	if steps, err := checkpoint.Steps(root); err == nil && len(steps) > 0 {
 		kept = fmt.Sprintf("the checkpoint at step %d is kept", steps[0])
 	}
 	return fmt.Errorf("step %d: loss is %g and gradient norm %g; the first tensor that is not finite: %s; %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, loss, norm, where, kept)

@@ -153,12 +153,16 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		return p, diags
 	}
 	p.StateDir = o.StateDir
+	var err error
 	if p.StateDir == "" {
-		p.StateDir = filepath.Join(cfg.Dir, ".stepflow")
+		p.StateDir, err = state.Default(cfg.Dir)
 	}
-	st, err := state.Read(p.StateDir)
+	var st *state.Dir
+	if err == nil {
+		st, err = state.Read(p.StateDir)
+	}
 	if err != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: err.Error() + "."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: upper(err.Error()) + "."})
 	}
 	p.State = st.State
 	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},

@@ -263,7 +263,7 @@ func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, 
 	if !errors.As(err, &data) || step == 0 {
 		return err
 	}
-	if !slices.Contains(checkpoint.Steps(root), step) {
+	if steps, err := checkpoint.Steps(root); err != nil || !slices.Contains(steps, step) {
 		if e := r.checkpoint(ctx, a, t, root, entry); e != nil {
 			return errors.Join(err, e)
 		}
@@ -298,7 +298,10 @@ func (r *runner) save(ctx context.Context, a *Action, t *trainer, dir string, la
 
 // prune removes all but the latest checkpoints, once the newest is durable.
 func prune(root string, keep int) error {
-	steps := checkpoint.Steps(root)
+	steps, err := checkpoint.Steps(root)
+	if err != nil {
+		return err
+	}
 	for _, s := range steps[min(keep, len(steps)):] {
 		if err := os.RemoveAll(checkpoint.StepDir(root, s)); err != nil {
 			return err
@@ -356,7 +359,7 @@ func result(a *Action, ts *TrainerState, id, dir string, entry *state.Block) {
 // between. The checkpoint at the last step is always the result: adapters are merged in it.
 func (r *runner) adopt(a *Action, root string, entry *state.Block) error {
 	dir := checkpoint.StepDir(root, a.Stage.Steps)
-	id, err := checkpoint.Check(dir, true)
+	id, _, err := checkpoint.Check(dir)
 	if err != nil {
 		return err
 	}

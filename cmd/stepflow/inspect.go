@@ -66,14 +66,27 @@ func fmtCommand() command {
 
 // state opens the state of the pipeline that -dir names, for reading.
 func (a *app) state() (*state.Dir, error) {
+	path, err := a.statePath()
+	if err != nil {
+		return nil, err
+	}
+	d, err := state.Read(path)
+	if err == nil && d.Lost {
+		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it again; so does apply", filepath.Join(path, state.FileName))
+	}
+	return d, err
+}
+
+// statePath is the folder of the state that -state-dir or -dir names.
+func (a *app) statePath() (string, error) {
 	if a.stateDir != "" {
-		return state.Read(a.stateDir)
+		return a.stateDir, nil
 	}
 	dir := a.dir
 	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 		dir = filepath.Dir(dir)
 	}
-	return state.Read(filepath.Join(dir, ".stepflow"))
+	return state.Default(dir)
 }
 
 func showCommand() command {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	"stepflow/gpu"
@@ -84,7 +86,7 @@ func TestFolderIsWholeOrNotThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Check(dir, true); err != nil || got != id {
+	if got, _, err := Check(dir); err != nil || got != id {
 		t.Error(got, err)
 	}
 	again, err := Write(StepDir(root, 9), []Part{Bytes("x.json", []byte("one")), Tensors("t.safetensors", []Tensor{tensor("a", gpu.F32, 1)})})
@@ -96,17 +98,44 @@ func TestFolderIsWholeOrNotThere(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	if got, err := Check(dir, true); err != nil || got != id {
+	if got, _, err := Check(dir); err != nil || got != id {
 		t.Errorf("a failed write changed what was there: %s, %v", got, err)
 	}
-	if s := Steps(root); !slices.Equal(s, []int{9, 7}) {
-		t.Error(s)
+	for _, name := range []string{"step-00000011.tmp", "step-00000012.old", "step-13", "step-x"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(dir, filepath.Join(root, "step-00000014")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Steps(root); err != nil || !slices.Equal(s, []int{9, 7}) {
+		t.Error(s, err)
 	}
 	for name, damage := range map[string]func() error{
 		"flipped":   func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("onf"), 0o644) },
 		"truncated": func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("on"), 0o644) },
 		"missing":   func() error { return os.Remove(filepath.Join(dir, "x.json")) },
 		"manifest":  func() error { return os.WriteFile(filepath.Join(dir, ManifestName), []byte("{"), 0o644) },
+		"none listed": func() error {
+			return os.WriteFile(filepath.Join(dir, ManifestName), []byte(`{"version": 1, "files": {}}`), 0o644)
+		},
+		"unknown field": func() error { return replace(filepath.Join(dir, ManifestName), `"version"`, `"x": 1, "version"`) },
+		"behind the end": func() error {
+			return replace(filepath.Join(dir, ManifestName), "{\n  \"version\"", "{} {\n  \"version\"")
+		},
+		"index not listed": func() error {
+			return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), []byte("{}"), 0o644)
+		},
+		"adapter not listed": func() error { return os.WriteFile(filepath.Join(dir, "adapter_model.safetensors"), nil, 0o644) },
+		"link": func() error {
+			return errors.Join(os.Rename(filepath.Join(dir, "x.json"), filepath.Join(root, "x")), os.Symlink(filepath.Join(root, "x"), filepath.Join(dir, "x.json")))
+		},
+		"folder": func() error {
+			return errors.Join(os.Remove(filepath.Join(dir, "x.json")), os.Mkdir(filepath.Join(dir, "x.json"), 0o777))
+		},
+		"gone":   func() error { return os.RemoveAll(dir) },
+		"a file": func() error { return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644)) },
 	} {
 		if _, err := Write(dir, []Part{Bytes("x.json", []byte("one"))}); err != nil {
 			t.Fatal(err)
@@ -114,9 +143,75 @@ func TestFolderIsWholeOrNotThere(t *testing.T) {
 		if err := damage(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Check(dir, true); !errors.Is(err, ErrDamaged) {
+		if _, _, err := Check(dir); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func replace(path, old, new string) error {
+	b, err := os.ReadFile(path)
+	if err == nil && !bytes.Contains(b, []byte(old)) {
+		err = errors.New(path + " does not hold " + old)
+	}
+	if err == nil {
+		err = os.WriteFile(path, bytes.Replace(b, []byte(old), []byte(new), 1), 0o644)
+	}
+	return err
+}
+
+// TestWhatCannotBeReadIsNotDamaged lets each file fail in turn as disks, permissions and limits make them fail.
+func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "result")
+	if _, err := Write(dir, []Part{Bytes("x.json", []byte("one"))}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { BeforeRead = nil })
+	for _, name := range []string{"x.json", ManifestName} {
+		for _, cause := range []error{syscall.EACCES, syscall.EPERM, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ESTALE} {
+			BeforeRead = func(path string) error {
+				if filepath.Base(path) == name {
+					return &os.PathError{Op: "open", Path: path, Err: cause}
+				}
+				return nil
+			}
+			if _, _, err := Check(dir); errors.Is(err, ErrDamaged) || !errors.Is(err, cause) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	BeforeRead = nil
+	if _, err := Steps(filepath.Join(dir, strings.Repeat("n", 300))); err == nil || errors.Is(err, ErrDamaged) {
+		t.Errorf("a folder that cannot be listed: %v", err)
+	}
+}
+
+// TestKilledWhileReplacing leaves what a process leaves that is killed between the two renames.
+func TestKilledWhileReplacing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "result")
+	id, err := Write(dir, []Part{Bytes("x.json", []byte("one"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(dir, dir+oldSuffix), os.Mkdir(dir+tmpSuffix, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Recover(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := Check(dir); err != nil || got != id {
+		t.Errorf("what was to be replaced: %s, %v", got, err)
+	}
+	left, err := filepath.Glob(dir + ".*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+	with, err := Write(dir, []Part{Bytes("x.json", []byte("one")), Bytes(NoteName, []byte("{}"))})
+	if err != nil || with != id {
+		t.Errorf("a note changes the content from %s to %s, %v", id, with, err)
 	}
 }
 

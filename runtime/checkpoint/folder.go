@@ -1,22 +1,41 @@
 package checkpoint
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"stepflow/runtime/durable"
 )
 
 // ManifestName is the file that makes a folder a checkpoint; it is written last.
 const ManifestName = "manifest.json"
+
+// NoteName is a file that says where a checkpoint comes from. The content id leaves it out: what two recipes make has one
+// content if its bytes are the same.
+const NoteName = "block.json"
+
+// Suffixes of folders that a process leaves behind when it is killed in Write: one that is not complete, and one that
+// another was about to replace.
+const (
+	tmpSuffix = ".tmp"
+	oldSuffix = ".old"
+)
+
+// maxManifest is the size of a manifest beyond which it is not read.
+const maxManifest = 1 << 20
 
 type manifest struct {
 	Version int             `json:"version"`
@@ -45,13 +64,17 @@ func Tensors(name string, list []Tensor) Part {
 }
 
 // Write makes the folder dir: all parts beside it, synced and hashed while written, the manifest,
-// then one rename. It returns the content id. An error leaves no trace and takes nothing away.
+// then one rename. It returns the content id. A folder that is replaced is removed when the new one is in place, and an
+// error leaves no trace and takes nothing away.
 func Write(dir string, parts []Part) (id string, err error) {
-	tmp := dir + ".tmp"
-	if err := os.RemoveAll(tmp); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(tmp, 0o777); err != nil {
+	if err := Recover(dir); err != nil {
+		return "", err
+	}
+	tmp := dir + tmpSuffix
+	if err := os.Mkdir(tmp, 0o777); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -79,87 +102,200 @@ func Write(dir string, parts []Part) (id string, err error) {
 	if err := durable.SyncDir(tmp); err != nil {
 		return "", err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	old := dir + oldSuffix
+	switch err := durable.Rename(dir, old); {
+	case errors.Is(err, fs.ErrNotExist):
+		return contentID(m), durable.Rename(tmp, dir)
+	case err != nil:
 		return "", err
 	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return "", err
+	if err := durable.Rename(tmp, dir); err != nil {
+		return "", errors.Join(err, durable.Rename(old, dir))
 	}
-	return contentID(m), durable.SyncDir(filepath.Dir(dir))
+	return contentID(m), os.RemoveAll(old)
+}
+
+// Recover puts a folder back that was about to be replaced when the process was killed, and removes what Write left beside it.
+func Recover(dir string) error {
+	old := dir + oldSuffix
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Rename(old, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(os.RemoveAll(old), os.RemoveAll(dir+tmpSuffix))
+}
+
+// Leftover gives the folder that a leftover of Write belongs to; ok is false for other names.
+func Leftover(name string) (dir string, ok bool) {
+	for _, s := range []string{tmpSuffix, oldSuffix} {
+		if dir, ok := strings.CutSuffix(name, s); ok {
+			return dir, true
+		}
+	}
+	return "", false
 }
 
 type counter int64
 
 func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return len(b), nil }
 
-// contentID hashes names and hashes of the files: it does not depend on when or where they were written.
+// contentID hashes names and hashes of the files: it does not depend on when or where they were written, nor on what made
+// them.
 func contentID(m manifest) string {
-	names := make([]string, 0, len(m.Files))
-	for n := range m.Files {
-		names = append(names, n)
-	}
-	sort.Strings(names)
 	h := sha256.New()
-	for _, n := range names {
-		fmt.Fprintf(h, "%s %s\n", n, m.Files[n].SHA256)
+	for _, n := range slices.Sorted(maps.Keys(m.Files)) {
+		if n != NoteName {
+			fmt.Fprintf(h, "%s %s\n", n, m.Files[n].SHA256)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// ErrDamaged tells that a folder is not what its manifest says.
+// ErrDamaged says that a folder is not what its manifest says.
 var ErrDamaged = errors.New("damaged checkpoint")
 
-func readManifest(dir string) (m manifest, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
-	if err != nil {
-		return m, fmt.Errorf("%w: %w", ErrDamaged, err)
+// Damage makes damage of an error which says that a file is not there. Others, as of permissions, of descriptors or of the
+// disk, say nothing about what the file holds, and stay as they are: nothing may be removed because of them.
+func Damage(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("%w: %s: %w", ErrDamaged, filepath.Join(dir, ManifestName), err)
+	return err
+}
+
+// read gives the contents of a file that is neither a link nor a device and not larger than most.
+func read(path string, most int64) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%w: %s is larger than %d bytes", ErrDamaged, path, most)
+	}
+	return b, err
+}
+
+// BeforeRead, where a test sets it, is called before a file of a checkpoint is opened; its error is that of the file.
+var BeforeRead func(path string) error
+
+// open opens a regular file.
+func open(path string) (*os.File, error) {
+	if BeforeRead != nil {
+		if err := BeforeRead(path); err != nil {
+			return nil, Damage(err)
+		}
+	}
+	st, err := os.Lstat(path)
+	if err != nil {
+		return nil, Damage(err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a regular file (%s)", ErrDamaged, path, st.Mode().Type())
+	}
+	f, err := os.Open(path)
+	return f, Damage(err)
+}
+
+// ReadNote reads what a checkpoint's note says into v. Check says whether it is what was written.
+func ReadNote(dir string, v any) error {
+	path := filepath.Join(dir, NoteName)
+	b, err := read(path, maxManifest)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return nil
+}
+
+func readManifest(dir string) (m manifest, err error) {
+	path := filepath.Join(dir, ManifestName)
+	b, err := read(path, maxManifest)
+	if err != nil {
+		return m, err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return m, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	if d.More() {
+		return m, fmt.Errorf("%w: %s goes on behind its end", ErrDamaged, path)
 	}
 	if m.Version != 1 {
-		return m, fmt.Errorf("%w: %s is of version %d, this stepflow reads 1", ErrDamaged, filepath.Join(dir, ManifestName), m.Version)
+		return m, fmt.Errorf("%w: %s is of version %d, this stepflow reads 1", ErrDamaged, path, m.Version)
+	}
+	if len(m.Files) == 0 {
+		return m, fmt.Errorf("%w: %s lists no files", ErrDamaged, path)
 	}
 	return m, nil
 }
 
-// Check compares a folder with its manifest and gives its content id: sizes only, or every byte
-// when full is set.
-func Check(dir string, full bool) (id string, err error) {
+// Check compares a folder with its manifest, every byte, and gives its content id and the names of its files. An error that
+// is not ErrDamaged says that it could not be read, and nothing about what it holds.
+func Check(dir string) (id string, files []string, err error) {
+	if st, err := os.Lstat(dir); err != nil {
+		return "", nil, Damage(err)
+	} else if !st.IsDir() {
+		return "", nil, fmt.Errorf("%w: %s is not a folder", ErrDamaged, dir)
+	}
 	m, err := readManifest(dir)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	for name, want := range m.Files {
-		path := filepath.Join(dir, name)
-		if filepath.Base(name) != name {
-			return "", fmt.Errorf("%w: %q is no file name", ErrDamaged, name)
+	if err := unlisted(dir, m); err != nil {
+		return "", nil, err
+	}
+	files = slices.Sorted(maps.Keys(m.Files))
+	for _, name := range files {
+		if filepath.Base(name) != name || name == ManifestName {
+			return "", nil, fmt.Errorf("%w: %q is not the name of a file in it", ErrDamaged, name)
 		}
-		st, err := os.Stat(path)
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if st.Size() != want.Size {
-			return "", fmt.Errorf("%w: %s has %d bytes, its manifest says %d", ErrDamaged, path, st.Size(), want.Size)
-		}
-		if !full {
-			continue
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return "", err
-		}
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		f.Close()
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if got := hex.EncodeToString(h.Sum(nil)); got != want.SHA256 {
-			return "", fmt.Errorf("%w: %s hashes to %.12s…, its manifest says %.12s…", ErrDamaged, path, got, want.SHA256)
+		if err := m.Files[name].check(filepath.Join(dir, name)); err != nil {
+			return "", nil, err
 		}
 	}
-	return contentID(m), nil
+	return contentID(m), files, nil
+}
+
+// unlisted refuses files that would be read although the manifest does not list them; others may lie there.
+func unlisted(dir string, m manifest) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return Damage(err)
+	}
+	for _, e := range entries {
+		_, listed := m.Files[e.Name()]
+		if ext := filepath.Ext(e.Name()); !listed && e.Name() != ManifestName && (ext == ".json" || ext == ".safetensors") {
+			return fmt.Errorf("%w: %s is not in its manifest: remove that file", ErrDamaged, filepath.Join(dir, e.Name()))
+		}
+	}
+	return nil
+}
+
+// check compares a file with what the manifest says of it.
+func (want item) check(path string) error {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return err
+	}
+	if n != want.Size {
+		return fmt.Errorf("%w: %s has %d bytes, its manifest says %d", ErrDamaged, path, n, want.Size)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want.SHA256 {
+		return fmt.Errorf("%w: %s hashes to %.12s…, its manifest says %.12s…", ErrDamaged, path, got, want.SHA256)
+	}
+	return nil
 }
 
 const stepPrefix = "step-"
@@ -169,20 +305,20 @@ func StepDir(root string, step int) string {
 	return filepath.Join(root, fmt.Sprintf("%s%08d", stepPrefix, step))
 }
 
-// Steps lists the steps with a folder under root, the latest first. Unfinished folders are left out.
-func Steps(root string) (steps []int) {
+// Steps lists the steps with a folder under root, the latest first. Unfinished folders are left out. No root has none;
+// an error says that it could not be read.
+func Steps(root string) (steps []int, err error) {
 	entries, err := os.ReadDir(root)
-	if err != nil {
-		return nil
+	if err != nil && !errors.Is(Damage(err), ErrDamaged) {
+		return nil, err
 	}
 	for _, e := range entries {
-		var n int
-		if rest, ok := strings.CutPrefix(e.Name(), stepPrefix); ok && !strings.HasSuffix(rest, ".tmp") {
-			if _, err := fmt.Sscanf(rest, "%d", &n); err == nil {
-				steps = append(steps, n)
-			}
+		n, err := strconv.Atoi(strings.TrimPrefix(e.Name(), stepPrefix))
+		if err == nil && e.IsDir() && e.Name() == filepath.Base(StepDir(root, n)) {
+			steps = append(steps, n)
 		}
 	}
-	sort.Sort(sort.Reverse(sort.IntSlice(steps)))
-	return steps
+	slices.Sort(steps)
+	slices.Reverse(steps)
+	return steps, nil
 }

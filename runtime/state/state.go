@@ -3,12 +3,17 @@
 package state
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -18,7 +23,7 @@ import (
 )
 
 // Version is the schema this program writes. Older ones are migrated, newer ones refused.
-const Version = 1
+const Version = 2
 
 // Status of a block.
 const (
@@ -84,26 +89,35 @@ type Output struct {
 
 // State is the contents of the file.
 type State struct {
-	Version int                `json:"version"`
-	Serial  int64              `json:"serial"`
-	Blocks  map[string]*Block  `json:"blocks"`
-	Outputs map[string]Output  `json:"outputs"`
-	Sources map[string]*Source `json:"sources,omitempty"` // of remote data blocks
-	Trace   string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
+	Checksum string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
+	Version  int                `json:"version"`
+	Serial   int64              `json:"serial"`
+	Blocks   map[string]*Block  `json:"blocks"`
+	Outputs  map[string]Output  `json:"outputs"`
+	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
+	Trace    string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
 }
 
 // Dir is a state folder, usually .stepflow beside the pipeline.
 type Dir struct {
 	Path  string
 	State *State
-	lock  *flock.Flock
+	Lost  bool // there is no state file, though the folder holds what blocks made
+
+	lock *flock.Flock
+	file []byte // the state file as it was read or last written
 }
 
 // Names inside the folder.
 const (
-	FileName = "state.json"
-	lockName = "lock"
+	FileName   = "state.json"
+	BackupName = "state.json.backup" // what FileName held before it was last written
+	BlocksName = "blocks"            // the folder of what blocks made
+	lockName   = "lock"
 )
+
+// ErrDamaged says that the state file is not what a stepflow wrote.
+var ErrDamaged = errors.New("the state is damaged")
 
 // ErrLocked tells that another process uses the state.
 var ErrLocked = errors.New("the state is in use")
@@ -111,41 +125,117 @@ var ErrLocked = errors.New("the state is in use")
 // ErrNewer tells that a newer program wrote the state.
 var ErrNewer = errors.New("the state is of a newer version")
 
+func empty() *State {
+	return &State{Version: Version, Blocks: map[string]*Block{}, Outputs: map[string]Output{}}
+}
+
+// Default is the folder of the state of a pipeline in dir. A link there is an error: in a folder that came from elsewhere it
+// may lead to anything.
+func Default(dir string) (string, error) {
+	path := filepath.Join(dir, ".stepflow")
+	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		return "", fmt.Errorf("%s is a symbolic link: name the folder it should lead to with -state-dir, or remove it", path)
+	}
+	return path, nil
+}
+
 // Read reads the state without locking it; an empty one if there is none.
 func Read(path string) (*Dir, error) {
-	d := &Dir{Path: path, State: &State{Version: Version, Blocks: map[string]*Block{}, Outputs: map[string]Output{}}}
+	d := &Dir{Path: path, State: empty()}
 	file := filepath.Join(path, FileName)
-	b, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
+	b, err := readRegular(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		made, err := os.ReadDir(filepath.Join(path, BlocksName))
+		d.Lost = err == nil && len(made) > 0
 		return d, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the state: %w", err)
 	}
 	s, err := parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("reading the state %s: %w", file, err)
+	if errors.Is(err, ErrDamaged) {
+		return nil, fmt.Errorf("reading %s: %w. %s", file, err, remedy(path))
 	}
-	d.State = s
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	d.State, d.file = s, b
 	return d, nil
+}
+
+// remedy says what to do about a damaged state file.
+func remedy(path string) string {
+	s := "Run \"stepflow state rebuild\" to make it again from the results and checkpoints on disk, which are not touched"
+	if b, err := readRegular(filepath.Join(path, BackupName)); err == nil {
+		if old, err := parse(b); err == nil {
+			s += fmt.Sprintf("; or put its predecessor, %s (serial %d), in its place", filepath.Join(path, BackupName), old.Serial)
+		}
+	}
+	return s
+}
+
+// readRegular reads a file that is neither a link nor a device.
+func readRegular(path string) ([]byte, error) {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file (%s): remove it", path, st.Mode().Type())
+	}
+	return os.ReadFile(path)
+}
+
+// The checksum is the first field of the file, of bytes in which zeros stand in its place: no bit of the file can change
+// unnoticed.
+const checksumField = "{\n  \"checksum\": \""
+
+var zeros = strings.Repeat("0", 2*sha256.Size)
+
+// format writes a state as it stands in the file.
+func format(s State) ([]byte, error) {
+	s.Checksum = zeros
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, '\n')
+	copy(b[len(checksumField):], checksum(b))
+	return b, nil
+}
+
+// checksum is that of a file which starts with checksumField.
+func checksum(b []byte) string {
+	h := sha256.New()
+	h.Write(b[:len(checksumField)])
+	h.Write([]byte(zeros))
+	h.Write(b[len(checksumField)+len(zeros):])
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// intact reports whether a file starts with its checksum.
+func intact(b []byte) bool {
+	n := len(checksumField)
+	return bytes.HasPrefix(b, []byte(checksumField)) && len(b) > n+len(zeros) && string(b[n:n+len(zeros)]) == checksum(b)
 }
 
 func parse(b []byte) (*State, error) {
 	var head struct {
-		Version int `json:"version"`
+		Version  int    `json:"version"`
+		Checksum string `json:"checksum"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil {
-		return nil, fmt.Errorf("it is no JSON (%w); restore it from a copy, or remove it to start over", err)
+		return nil, fmt.Errorf("%w: it is not JSON (%w)", ErrDamaged, err)
 	}
-	if head.Version > Version {
+	if head.Version > Version && (head.Checksum == "" || intact(b)) { // else its version is what was damaged
 		return nil, fmt.Errorf("%w: %d, this stepflow knows up to %d; use the newer stepflow", ErrNewer, head.Version, Version)
 	}
-	if head.Version < 1 {
-		return nil, fmt.Errorf("it has no version; it is no stepflow state")
+	if (head.Version != 1 || head.Checksum != "") && !intact(b) { // version 1 had no checksum
+		return nil, fmt.Errorf("%w: its checksum does not match its contents: it was damaged, or edited by hand", ErrDamaged)
 	}
 	var s State
 	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if s.Blocks == nil {
 		s.Blocks = map[string]*Block{}
@@ -153,7 +243,11 @@ func parse(b []byte) (*State, error) {
 	if s.Outputs == nil {
 		s.Outputs = map[string]Output{}
 	}
-	return &s, s.Check()
+	s.Version = Version
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return &s, nil
 }
 
 // Check tests the invariants of a state.
@@ -184,7 +278,73 @@ type holder struct {
 // Open makes the folder if need be, locks it and reads the state. The lock is the kernel's: it is
 // gone when the process is, however it ended.
 func Open(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o777); err != nil {
+	l, err := lock(path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := Read(path)
+	if err != nil {
+		l.Unlock()
+		return nil, err
+	}
+	d.lock = l
+	return d, nil
+}
+
+// Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept beside
+// it under the name that kept returns; "" if there was none.
+func Replace(path string) (d *Dir, kept string, err error) {
+	l, err := lock(path)
+	if err != nil {
+		return nil, "", err
+	}
+	d = &Dir{Path: path, State: empty(), lock: l}
+	file := filepath.Join(path, FileName)
+	b, err := readRegular(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, "", nil
+	}
+	if err == nil {
+		var head struct {
+			Serial int64 `json:"serial"`
+		}
+		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 {
+			d.State.Serial = head.Serial
+		}
+		kept = file + ".before-rebuild"
+		err = durable.WriteFile(kept, b)
+	}
+	if err != nil {
+		l.Unlock()
+		return nil, "", fmt.Errorf("keeping the old state: %w", err)
+	}
+	return d, kept, nil
+}
+
+// refuseLinks refuses a folder that holds a symbolic link, a pipe or a device, through which what is written or removed
+// could be something else than stepflow's.
+func refuseLinks(path string) error {
+	root, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile by the process that uses the state
+			return nil
+		}
+		if err == nil && !e.IsDir() && !e.Type().IsRegular() {
+			err = fmt.Errorf("%s is not a regular file (%s), and a state's folder holds only such: remove it", name, e.Type())
+		}
+		return err
+	})
+}
+
+// lock makes the folder if need be and locks it.
+func lock(path string) (*flock.Flock, error) {
+	if err := durable.MkdirAll(path, 0o777); err != nil {
+		return nil, fmt.Errorf("opening the state: %w", err)
+	}
+	if err := refuseLinks(path); err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
 	}
 	file := filepath.Join(path, lockName)
@@ -214,19 +374,13 @@ func Open(path string) (*Dir, error) {
 		l.Unlock()
 		return nil, fmt.Errorf("locking the state: %w", err)
 	}
-	d, err := Read(path)
-	if err != nil {
-		l.Unlock()
-		return nil, err
-	}
-	d.lock = l
-	return d, nil
+	return l, nil
 }
 
 // Locked tells whether a process uses the state, so whether a run goes on.
 func Locked(path string) bool {
 	file := filepath.Join(path, lockName)
-	if _, err := os.Stat(file); err != nil {
+	if st, err := os.Lstat(file); err != nil || !st.Mode().IsRegular() {
 		return false
 	}
 	l := flock.New(file, flock.SetFlag(os.O_RDONLY))
@@ -240,7 +394,7 @@ func Locked(path string) bool {
 	return !ok
 }
 
-// Save writes the state.
+// Save writes the state, and keeps what the file held before as its backup.
 func (d *Dir) Save() error {
 	if d.lock == nil {
 		return fmt.Errorf("saving the state: it was opened for reading")
@@ -249,11 +403,20 @@ func (d *Dir) Save() error {
 	if err := d.State.Check(); err != nil {
 		return fmt.Errorf("saving the state: %w", err)
 	}
-	b, err := json.MarshalIndent(d.State, "", "  ")
+	b, err := format(*d.State)
 	if err != nil {
 		return fmt.Errorf("saving the state: %w", err)
 	}
-	return durable.WriteFile(filepath.Join(d.Path, FileName), append(b, '\n'))
+	if d.file != nil {
+		if err := durable.WriteFile(filepath.Join(d.Path, BackupName), d.file); err != nil {
+			return fmt.Errorf("saving the state: %w", err)
+		}
+	}
+	if err := durable.WriteFile(filepath.Join(d.Path, FileName), b); err != nil {
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	d.file = b
+	return nil
 }
 
 // Close gives the lock back.

@@ -36,10 +36,11 @@ func TestSaveAndRead(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"":               "no JSON",
-		"{":              "no JSON",
-		"{}":             "no version",
-		`{"version": 2}`: "newer version",
+		"":               "not JSON",
+		"{":              "not JSON",
+		"{}":             "checksum",
+		`{"version": 2}`: "checksum",
+		`{"version": 3}`: "newer version",
 		`{"version": 1, "blocks": {"nonsense": {}}}`:                                     "no block address",
 		`{"version": 1, "blocks": {"stage.a": {"status": "baked"}}}`:                     "no valid status",
 		`{"version": 1, "blocks": {"stage.a": null}}`:                                    "no valid status",
@@ -66,4 +67,68 @@ func FuzzState(f *testing.F) {
 			t.Error("a state is read that does not pass its own check")
 		}
 	})
+}
+
+// TestEveryFlippedBitIsNoticed flips each bit of a state file in turn; the error names the rebuild and the predecessor.
+func TestEveryFlippedBitIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	d, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.State.Blocks["stage.a"] = &Block{Status: Done, Recipe: "r", Content: "c", Dir: "blocks/stage.a", Values: map[string]any{"loss": 4.33}}
+	for range 2 {
+		if err := d.Save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, FileName)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 * len(good) {
+		bad := append([]byte(nil), good...)
+		bad[i/8] ^= 1 << (i % 8)
+		if err := os.WriteFile(file, bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "state rebuild") || !strings.Contains(err.Error(), "backup (serial 1)") {
+			t.Fatalf("bit %d of byte %d, %q: %v", i%8, i/8, good[i/8], err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, BackupName), file); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Read(dir); err != nil || r.State.Serial != 1 {
+		t.Errorf("the predecessor: %+v, %v", r, err)
+	}
+}
+
+// TestNothingIsWrittenThroughLinks plants a link in place of each file and folder of a state.
+func TestNothingIsWrittenThroughLinks(t *testing.T) {
+	for _, name := range []string{lockName, FileName, FileName + ".tmp", BackupName, BlocksName, "blocks/stage.a", "blocks/stage.a/step-00000001", "run.json"} {
+		dir, elsewhere := t.TempDir(), t.TempDir()
+		mine := filepath.Join(elsewhere, "important.txt")
+		if err := os.WriteFile(mine, []byte("mine"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		link := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(link), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range []string{mine, elsewhere} {
+			os.Remove(link)
+			if err := os.Symlink(target, link); err != nil {
+				t.Fatal(err)
+			}
+			if d, err := Open(dir); err == nil || !strings.Contains(err.Error(), filepath.Base(name)) {
+				t.Errorf("%s leads elsewhere: %v, %v", name, d, err)
+			}
+		}
+		if b, err := os.ReadFile(mine); err != nil || string(b) != "mine" {
+			t.Errorf("%s: the file it led to holds %q, %v", name, b, err)
+		}
+	}
 }
