@@ -2,8 +2,6 @@ package graph
 
 import (
 	"fmt"
-	"slices"
-	"sort"
 
 	"stepflow/gpu"
 )
@@ -113,7 +111,7 @@ func join(g *Graph) {
 			if !independent || g.isRead(Value{fwd, 1}) {
 				break
 			}
-			g.replace(Value{fwd, 0}, Value{back, 0})
+			g.replace(map[Value]Value{{fwd, 0}: {back, 0}})
 			order := append(g.nodes[:i+1:i+1], kept...)
 			order = append(append(order, back), moved...)
 			g.nodes = append(order, g.nodes[at+1:]...)
@@ -148,17 +146,17 @@ func (g *Graph) isRead(v Value) bool {
 	return false
 }
 
-// replace makes every reader of one value read another.
-func (g *Graph) replace(old, by Value) {
+// replace makes every reader of a value read what it became.
+func (g *Graph) replace(became map[Value]Value) {
 	for _, n := range g.nodes {
 		for i, v := range n.in {
-			if v == old {
+			if by, ok := became[v]; ok {
 				n.in[i] = by
 			}
 		}
 	}
 	for i, u := range g.updates {
-		if u.value == old {
+		if by, ok := became[u.value]; ok {
 			g.updates[i].value = by
 		}
 	}
@@ -196,7 +194,7 @@ func fuse(g *Graph) {
 					continue
 				}
 				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
-				g.replace(Value{n, 0}, k)
+				g.replace(map[Value]Value{{n, 0}: k})
 				break
 			}
 			fused := *k.node
@@ -213,18 +211,33 @@ func fuse(g *Graph) {
 // activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
 // that gives both, where nobody reads the product in between.
 func activate(g *Graph) {
+	at := make(map[*node]int, len(g.nodes))
+	first := map[Value]int{} // index of the first reader
+	for i, n := range g.nodes {
+		at[n] = i
+		for _, v := range n.in {
+			if _, ok := first[v]; !ok {
+				first[v] = i
+			}
+		}
+	}
+	became := map[Value]Value{}
+	now := func(v Value) Value {
+		if by, ok := became[v]; ok {
+			return by
+		}
+		return v
+	}
 	for i, n := range g.nodes {
 		if n.kernel != "swiglu" {
 			continue
 		}
-		gate, up := n.in[0], n.in[1]
+		gate, up := now(n.in[0]), now(n.in[1])
 		m := up.node
 		if m.kernel != "matmul" || m.segment != n.segment || gate.node == m {
 			continue
 		}
-		at := slices.Index(g.nodes, m)
-		early := slices.ContainsFunc(g.nodes[at+1:i], func(x *node) bool { return slices.Contains(x.in, up) })
-		if early || !n.types[0].Equal(up.Type()) {
+		if early := first[up] < i; early || !n.types[0].Equal(up.Type()) {
 			continue
 		}
 		fused := *m
@@ -232,63 +245,8 @@ func activate(g *Graph) {
 		fused.in = append([]Value{m.in[0], m.in[1], gate}, m.in[2:]...)
 		fused.types = []gpu.Type{up.Type(), n.types[0]}
 		g.nodes[i] = &fused
-		g.replace(up, Value{&fused, 0})
-		g.replace(Value{n, 0}, Value{&fused, 1})
+		became[up] = Value{&fused, 0}
+		became[Value{n, 0}] = Value{&fused, 1}
 	}
-}
-
-// span is a piece of transient memory: alive from launch first to launch last, both included.
-type span struct {
-	first, last int
-	bytes       int64
-	offset      int64
-}
-
-// place gives every span an offset so that no two alive together overlap, and returns the size
-// needed and the largest number of bytes alive at once, which no placement can beat. Large spans
-// are placed first, each at the lowest offset that is free for its whole life.
-func place(spans []*span) (size, bound int64) {
-	order := append([]*span(nil), spans...)
-	sort.SliceStable(order, func(i, j int) bool {
-		a, b := order[i], order[j]
-		if a.bytes != b.bytes {
-			return a.bytes > b.bytes
-		}
-		return a.first < b.first
-	})
-	var placed []*span // by offset
-	for _, s := range order {
-		var at int64
-		for _, p := range placed {
-			if p.first > s.last || p.last < s.first {
-				continue
-			}
-			if at+s.bytes <= p.offset {
-				break
-			}
-			at = max(at, p.offset+p.bytes)
-		}
-		s.offset = at
-		i := sort.Search(len(placed), func(i int) bool { return placed[i].offset > at })
-		placed = append(placed, nil)
-		copy(placed[i+1:], placed[i:])
-		placed[i] = s
-		size = max(size, at+s.bytes)
-	}
-	delta := map[int]int64{}
-	for _, s := range spans {
-		delta[s.first] += s.bytes
-		delta[s.last+1] -= s.bytes
-	}
-	times := make([]int, 0, len(delta))
-	for t := range delta {
-		times = append(times, t)
-	}
-	sort.Ints(times)
-	var live int64
-	for _, t := range times {
-		live += delta[t]
-		bound = max(bound, live)
-	}
-	return size, bound
+	g.replace(became)
 }

@@ -1,0 +1,151 @@
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"stepflow/gpu"
+)
+
+// TestPlaceIsLowestFit compares the tree with the definition: every span, from the largest on, at the
+// lowest offset at which it meets none that was placed.
+func TestPlaceIsLowestFit(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	for range 300 {
+		time := 1 + r.IntN(60)
+		spans := make([]*span, r.IntN(120))
+		for i := range spans {
+			first := r.IntN(time)
+			spans[i] = &span{first: first, last: min(first+r.IntN(1+r.IntN(time)), time-1), bytes: int64(1+r.IntN(5)) * 64}
+		}
+		size, bound := place(spans)
+
+		order := slices.Clone(spans)
+		slices.SortStableFunc(order, func(a, b *span) int {
+			return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.first, b.first))
+		})
+		var end, most int64
+		for i, s := range order {
+			alive := slices.DeleteFunc(slices.Clone(order[:i]), func(p *span) bool { return p.first > s.last || p.last < s.first })
+			slices.SortFunc(alive, func(a, b *span) int { return cmp.Compare(a.offset, b.offset) })
+			var at int64
+			for _, p := range alive {
+				if at+s.bytes > p.offset {
+					at = max(at, p.offset+p.bytes)
+				}
+			}
+			if s.offset != at {
+				t.Fatalf("span %+v of %d lies at %d, the lowest offset that is free is %d", *s, len(spans), s.offset, at)
+			}
+			end = max(end, at+s.bytes)
+		}
+		for now := range time {
+			var live int64
+			for _, s := range spans {
+				if s.first <= now && now <= s.last {
+					live += s.bytes
+				}
+			}
+			most = max(most, live)
+		}
+		if size != end || bound != most {
+			t.Fatalf("size %d, bound %d; the spans end at %d, and %d bytes are alive at once", size, bound, end, most)
+		}
+	}
+}
+
+// TestDependComparesEveryPair compares the trees with the definition: a launch waits for every access
+// of overlapping bytes that no write has covered since, unless both read.
+func TestDependComparesEveryPair(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 2))
+	operand := func() gpu.Operand {
+		o := gpu.Operand{Offset: int64(r.IntN(40)) * 4, Type: f32(1+r.IntN(3), 1+r.IntN(4))}
+		if r.IntN(5) == 0 {
+			o.Stride = o.Type.Shape.Cols() + r.IntN(3)
+		}
+		return o
+	}
+	type access struct {
+		lo, hi int64
+		launch int
+		write  bool
+	}
+	for range 300 {
+		launches := make([]gpu.Launch, r.IntN(60))
+		for i := range launches {
+			l := &launches[i]
+			for range r.IntN(4) {
+				l.In = append(l.In, operand())
+			}
+			for range 1 + r.IntN(2) {
+				l.Out = append(l.Out, operand())
+			}
+			if r.IntN(3) == 0 {
+				l.Scratch = operand()
+			}
+		}
+		depend(launches)
+
+		var live []access
+		for i, l := range launches {
+			var mine []access
+			for _, o := range l.In {
+				mine = append(mine, access{o.Offset, o.Offset + o.Span(), i, false})
+			}
+			for _, o := range append(slices.Clone(l.Out), l.Scratch) {
+				if o.Span() > 0 {
+					mine = append(mine, access{o.Offset, o.Offset + o.Span(), i, true})
+				}
+			}
+			var want []int32
+			for _, a := range live {
+				if slices.ContainsFunc(mine, func(m access) bool { return a.lo < m.hi && m.lo < a.hi && (a.write || m.write) }) {
+					want = append(want, int32(a.launch))
+				}
+			}
+			slices.Sort(want)
+			if want = slices.Compact(want); !slices.Equal(l.Deps, want) {
+				t.Fatalf("launch %d waits for %v, not %v", i, l.Deps, want)
+			}
+			live = slices.DeleteFunc(live, func(a access) bool {
+				return slices.ContainsFunc(mine, func(m access) bool { return m.write && m.lo <= a.lo && a.hi <= m.hi })
+			})
+			live = append(live, mine...)
+		}
+	}
+}
+
+// TestActivationsOfManyLayers checks that a reader between a product and its activation keeps them apart,
+// and that what is read after it is the fused launch's.
+func TestActivationsOfManyLayers(t *testing.T) {
+	const layers = 50
+	g := New()
+	x := g.Leaf("x", gpu.RoleInput, f32(4, 8))
+	w := g.Leaf("w", gpu.RoleWeight, f32(8, 8))
+	g.Segment("run", gpu.Forward)
+	h := x
+	for i := range layers {
+		g.At(i, fmt.Sprint("layer ", i))
+		gate, up := g.Linear(h, w, Value{}), g.Linear(h, w, Value{})
+		if i%5 == 0 {
+			gate = g.Add(gate, up) // reads the product before its activation
+		}
+		y := g.Op1("swiglu", gpu.Attrs{}, gate, up)
+		h = g.Add(y, up)
+	}
+	g.Update(g.Leaf("y", gpu.RoleOutput, f32(4, 8)), h)
+	p, err := Compile(g, gpu.Caps{Alignment: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, l := range p.Launches {
+		count[l.Kernel]++
+	}
+	if count["swiglu"] != layers/5 || count["matmul_swiglu"] != layers-layers/5 {
+		t.Errorf("%d activations are launches of their own and %d are fused: %v", count["swiglu"], count["matmul_swiglu"], count)
+	}
+}

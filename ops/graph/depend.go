@@ -1,0 +1,161 @@
+package graph
+
+import (
+	"slices"
+	"sort"
+
+	"stepflow/gpu"
+)
+
+// extent is a range of bytes [lo, hi) that some launches of a segment name.
+type extent struct{ lo, hi int64 }
+
+// accesses are the launches that read or wrote an extent and that no later write has covered.
+type accesses struct{ reads, writes []int32 }
+
+// depend finds for each launch the earlier ones it must wait for: read after write, write after
+// read, write after write, on overlapping bytes.
+func depend(ls []gpu.Launch) {
+	live := newHistory(ls)
+	var deps []int32
+	var covered []int
+	for i := range ls {
+		l := &ls[i]
+		deps, covered = deps[:0], covered[:0]
+		writes := append(append([]gpu.Operand(nil), l.Out...), l.Scratch)
+		for _, o := range l.In {
+			live.overlapping(extentOf(o), false, func(n int) { deps = append(deps, live.at[n].writes...) })
+		}
+		for _, o := range writes {
+			x := extentOf(o)
+			live.overlapping(x, true, func(n int) {
+				deps = append(append(deps, live.at[n].writes...), live.at[n].reads...)
+				if y := live.extents[n]; x.lo <= y.lo && y.hi <= x.hi {
+					covered = append(covered, n)
+				}
+			})
+		}
+		for _, n := range covered {
+			live.set(n, accesses{})
+		}
+		for _, o := range l.In {
+			live.note(o, int32(i), false)
+		}
+		for _, o := range writes {
+			live.note(o, int32(i), true)
+		}
+		if len(deps) > 0 {
+			slices.Sort(deps)
+			l.Deps = slices.Clone(slices.Compact(deps))
+		}
+	}
+}
+
+func extentOf(o gpu.Operand) extent { return extent{o.Offset, o.Offset + o.Span()} }
+
+// history holds the accesses to every extent of a segment's launches. Extents are sorted by where
+// they start; a binary tree over them knows the furthest end of those that were written, and of
+// those that were accessed at all, so that only extents that overlap are looked at.
+type history struct {
+	extents []extent
+	at      []accesses
+	index   map[extent]int
+	leaves  int
+	written []int64 // node → furthest end below it; 0 for none
+	touched []int64
+}
+
+func newHistory(ls []gpu.Launch) *history {
+	h := &history{index: map[extent]int{}}
+	name := func(o gpu.Operand) {
+		x := extentOf(o)
+		if _, ok := h.index[x]; !ok && x.lo < x.hi {
+			h.index[x] = 0
+			h.extents = append(h.extents, x)
+		}
+	}
+	for i := range ls {
+		for _, o := range ls[i].In {
+			name(o)
+		}
+		for _, o := range ls[i].Out {
+			name(o)
+		}
+		name(ls[i].Scratch)
+	}
+	sort.Slice(h.extents, func(i, j int) bool {
+		a, b := h.extents[i], h.extents[j]
+		return a.lo < b.lo || a.lo == b.lo && a.hi < b.hi
+	})
+	for i, x := range h.extents {
+		h.index[x] = i
+	}
+	h.leaves = 1
+	for h.leaves < len(h.extents) {
+		h.leaves *= 2
+	}
+	h.at, h.written, h.touched = make([]accesses, len(h.extents)), make([]int64, 2*h.leaves), make([]int64, 2*h.leaves)
+	return h
+}
+
+// note adds an access of a launch.
+func (h *history) note(o gpu.Operand, launch int32, write bool) {
+	n, ok := h.index[extentOf(o)]
+	if !ok {
+		return // of no bytes
+	}
+	a := h.at[n]
+	if write {
+		a.writes = append(a.writes, launch)
+	} else {
+		a.reads = append(a.reads, launch)
+	}
+	h.set(n, a)
+}
+
+func (h *history) set(n int, a accesses) {
+	h.at[n] = a
+	end := func(some bool) int64 {
+		if some {
+			return h.extents[n].hi
+		}
+		return 0
+	}
+	setLeaf(h.written, h.leaves+n, end(len(a.writes) > 0))
+	setLeaf(h.touched, h.leaves+n, end(len(a.writes)+len(a.reads) > 0))
+}
+
+// setLeaf changes a leaf of a tree of maxima.
+func setLeaf(tree []int64, node int, value int64) {
+	if tree[node] == value {
+		return
+	}
+	tree[node] = value
+	for node /= 2; node > 0; node /= 2 {
+		tree[node] = max(tree[2*node], tree[2*node+1])
+	}
+}
+
+// overlapping calls f for every extent that shares bytes with x and was written, or with reads was
+// accessed at all.
+func (h *history) overlapping(x extent, reads bool, f func(n int)) {
+	tree := h.written
+	if reads {
+		tree = h.touched
+	}
+	end := sort.Search(len(h.extents), func(i int) bool { return h.extents[i].lo >= x.hi }) // those before start early enough
+	var walk func(node, lo, hi int)
+	walk = func(node, lo, hi int) {
+		switch {
+		case lo >= end || tree[node] <= x.lo:
+		case hi == lo+1:
+			f(lo)
+		default:
+			walk(2*node, lo, (lo+hi)/2)
+			walk(2*node+1, (lo+hi)/2, hi)
+		}
+	}
+	if x.lo < x.hi {
+		walk(1, 0, h.leaves)
+	}
+}
