@@ -87,12 +87,11 @@ func (e *Export) check(recipe string) error {
 func configJSON(c llama.Config, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]byte, error) {
 	name := map[gpu.DType]string{gpu.F32: "float32", gpu.BF16: "bfloat16"}[dtype]
 	m := map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "vocab_size": c.VocabSize, "hidden_size": c.HiddenSize,
-		"intermediate_size": c.IntermediateSize, "num_hidden_layers": c.NumHiddenLayers, "num_attention_heads": c.NumAttentionHeads,
-		"num_key_value_heads": c.NumKeyValueHeads, "head_dim": c.HeadDim, "hidden_act": c.HiddenAct, "max_position_embeddings": c.MaxPositionEmbeddings,
-		"rms_norm_eps": c.RMSNormEps, "rope_theta": c.RopeTheta, "rope_scaling": c.RopeScaling, "rope_parameters": ropeParameters(c), "initializer_range": c.InitializerRange,
-		"tie_word_embeddings": c.TieWordEmbeddings, "attention_bias": c.AttentionBias, "mlp_bias": c.MLPBias, "attention_dropout": 0.0,
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "rope_parameters": ropeParameters(c), "attention_dropout": 0.0,
 		"bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS), "pad_token_id": nil, "torch_dtype": name, "dtype": name, "use_cache": true, "pretraining_tp": 1,
+	}
+	for _, f := range llama.Fields {
+		m[f.Name] = f.Value(c)
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	return append(b, '\n'), err

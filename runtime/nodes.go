@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/fineweb/hub"
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 	"stepflow/ops"
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
@@ -84,17 +86,28 @@ type Model struct {
 func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	m := &Model{Addr: a.Addr, Seed: uint64(d.Int("seed"))}
 	a.model = m
-	given := llama.Config{
-		VocabSize: d.Int("vocab_size"), HiddenSize: d.Int("hidden_size"), IntermediateSize: d.Int("intermediate_size"),
-		NumHiddenLayers: d.Int("num_hidden_layers"), NumAttentionHeads: d.Int("num_attention_heads"), NumKeyValueHeads: d.Int("num_key_value_heads"),
-		HeadDim: d.Int("head_dim"), HiddenAct: d.Str("hidden_act"), MaxPositionEmbeddings: d.Int("max_position_embeddings"),
-		RMSNormEps: d.Float("rms_norm_eps"), RopeTheta: d.Float("rope_theta"), InitializerRange: d.Float("initializer_range"),
-		TieWordEmbeddings: d.Bool("tie_word_embeddings"), AttentionBias: d.Bool("attention_bias"), MLPBias: d.Bool("mlp_bias")}
+	var given llama.Config
+	var names []string // of what is given
 	var diags hcl.Diagnostics
-	if d.Has("rope_scaling") {
-		var err error
-		if given.RopeScaling, err = ropeScaling(d.Value("rope_scaling")); err != nil {
-			diags = append(diags, d.Error("rope_scaling", "Invalid value", upper(err.Error())+"."))
+	for _, f := range llama.Fields {
+		if !d.Has(f.Name) {
+			continue
+		}
+		names = append(names, f.Name)
+		switch x := f.At(&given).(type) {
+		case *int:
+			*x = d.Int(f.Name)
+		case *float64:
+			*x = d.Float(f.Name)
+		case *string:
+			*x = d.Str(f.Name)
+		case *bool:
+			*x = d.Bool(f.Name)
+		case **llama.RopeScaling:
+			var err error
+			if *x, err = ropeScaling(d.Value(f.Name)); err != nil {
+				diags = append(diags, d.Error(f.Name, "Invalid value", upper(err.Error())+"."))
+			}
 		}
 	}
 	if from := d.Str("from"); from != "" {
@@ -103,19 +116,19 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 			return nil, problem(d, "from", "Remote model", err)
 		}
 		m.Folder = folder
-		if diags := p.importModel(m, given, d); diags.HasErrors() {
+		if diags = append(diags, p.importModel(m, given, d)...); diags.HasErrors() {
 			return nil, diags
 		}
 	} else {
-		for _, n := range []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"} {
-			if !d.Has(n) {
-				diags = append(diags, d.Error(n, "Missing attribute", fmt.Sprintf("%s needs %s, unless it is read by from.", a.Addr, n)))
+		for _, f := range llama.Fields {
+			if f.Needed && !d.Has(f.Name) {
+				diags = append(diags, d.Error(f.Name, "Missing attribute", fmt.Sprintf("%s needs %s, unless it is read by from.", a.Addr, f.Name)))
 			}
 		}
 		if diags.HasErrors() {
 			return nil, diags
 		}
-		given.Fill()
+		given.Fill(names...)
 		for _, x := range given.Check() {
 			diags = append(diags, d.Error(x.Attribute, "Impossible model", upper(x.What)+". "+x.Do))
 		}
@@ -152,26 +165,22 @@ func (p *planner) modelFolder(from string) (string, error) {
 	return folder, nil
 }
 
-// importModel reads config.json of a Hugging Face folder and checks that every tensor is there.
+// importModel reads config.json of a Hugging Face folder and checks that every tensor is there, before anything of the
+// size that config.json claims is made.
 func (p *planner) importModel(m *Model, given llama.Config, d *dsl.Decoded) hcl.Diagnostics {
-	b, err := os.ReadFile(filepath.Join(m.Folder, "config.json"))
+	path := filepath.Join(m.Folder, fileConfig)
+	b, err := foreign.ReadFile(path, llama.MaxConfigBytes)
 	if err != nil {
 		return problem(d, "from", "Unreadable model", err)
 	}
 	if m.Config, err = llama.ParseConfig(b); err != nil {
-		return problem(d, "from", "Unreadable model", err)
+		return problem(d, "from", "Unreadable model", fmt.Errorf("reading %s: %w", path, err))
 	}
 	var diags hcl.Diagnostics
 	c := m.Config
-	for _, x := range []struct {
-		name string
-		a, b any
-	}{{"vocab_size", given.VocabSize, c.VocabSize}, {"hidden_size", given.HiddenSize, c.HiddenSize}, {"intermediate_size", given.IntermediateSize, c.IntermediateSize},
-		{"num_hidden_layers", given.NumHiddenLayers, c.NumHiddenLayers}, {"num_attention_heads", given.NumAttentionHeads, c.NumAttentionHeads},
-		{"num_key_value_heads", given.NumKeyValueHeads, c.NumKeyValueHeads}, {"head_dim", given.HeadDim, c.HeadDim}, {"rms_norm_eps", given.RMSNormEps, c.RMSNormEps},
-		{"rope_theta", given.RopeTheta, c.RopeTheta}, {"tie_word_embeddings", given.TieWordEmbeddings, c.TieWordEmbeddings}} {
-		if d.Has(x.name) && x.a != x.b {
-			diags = append(diags, d.Error(x.name, "Another architecture", fmt.Sprintf("%s is %v here and %v in %s. Leave it out, or start from another folder.", x.name, x.a, x.b, filepath.Join(m.Folder, "config.json"))))
+	for _, f := range llama.Fields {
+		if d.Has(f.Name) && !f.Same(given, c) {
+			diags = append(diags, d.Error(f.Name, "Another architecture", fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.", f.Name, f.Show(given), f.Show(c), path)))
 		}
 	}
 	if diags.HasErrors() {
@@ -182,17 +191,17 @@ func (p *planner) importModel(m *Model, given llama.Config, d *dsl.Decoded) hcl.
 		return problem(d, "from", "Unreadable model", err)
 	}
 	defer f.Close()
-	for _, x := range llama.Declare(c, make([]string, c.NumHiddenLayers)) {
+	for x := range llama.Wants(c) {
 		shape, ok := f.Shape(x.Name)
-		if !ok || !shape.Equal(x.Shape) {
-			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("config.json in %s wants a tensor %s of %v; the safetensors have %v.", m.Folder, x.Name, x.Shape, shape))}
+		has := "have none"
+		if ok {
+			has = fmt.Sprintf("have %v", shape)
+		}
+		if !shape.Equal(x.Shape) || !ok {
+			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("%s wants a tensor %s of %v; the safetensors %s.", path, x.Name, x.Shape, has))}
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(m.Folder, "*.safetensors"))
-	if err == nil {
-		m.hash, err = fineweb.Identity(append(files, filepath.Join(m.Folder, "config.json")))
-	}
-	if err != nil {
+	if m.hash, err = fineweb.Identity(append(f.Files(), path)); err != nil {
 		return problem(d, "from", "Unreadable model", err)
 	}
 	return nil
@@ -207,6 +216,8 @@ func ropeScaling(v cty.Value) (*llama.RopeScaling, error) {
 		f := 0.0
 		if x.Type() == cty.Number && !x.IsNull() {
 			f, _ = x.AsBigFloat().Float64()
+		} else if n != "rope_type" && n != "type" {
+			return nil, fmt.Errorf("%s of rope_scaling takes a number", n)
 		}
 		switch n {
 		case "rope_type", "type":
@@ -221,6 +232,9 @@ func ropeScaling(v cty.Value) (*llama.RopeScaling, error) {
 		case "high_freq_factor":
 			s.HighFreqFactor = f
 		case "original_max_position_embeddings":
+			if f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+				return nil, fmt.Errorf("%s of rope_scaling takes a whole number", n)
+			}
 			s.OriginalMaxPositionEmbeddings = int(f)
 		default:
 			return nil, fmt.Errorf("rope_scaling has no %q", n)

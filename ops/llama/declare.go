@@ -2,6 +2,8 @@ package llama
 
 import (
 	"fmt"
+	"iter"
+	"strings"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -44,6 +46,29 @@ func Declare(c Config, layers []string) []ops.Param {
 		list = append(list, ops.Param{ID: LMHead, Name: LMHead, Shape: gpu.Shape{c.VocabSize, h}, Layer: -1, Kind: ops.KindHead})
 	}
 	return list
+}
+
+// Wants gives the parameters of a model one by one, for checks that end at the first that is not there: the number of
+// layers may be absurd.
+func Wants(c Config) iter.Seq[ops.Param] {
+	return func(yield func(ops.Param) bool) {
+		for _, p := range Declare(c, nil) {
+			if !yield(p) {
+				return
+			}
+		}
+		for i := range c.NumHiddenLayers {
+			for _, p := range Declare(c, []string{"x"}) {
+				if !ops.InLayers(p) {
+					continue
+				}
+				p.Name, p.Layer = LayerPrefix(i)+strings.TrimPrefix(p.Name, LayerPrefix(0)), i
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Head is the name of the weight that gives the logits.

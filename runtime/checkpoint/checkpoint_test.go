@@ -221,7 +221,9 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
-	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"))
+	for _, c := range headers {
+		f.Add(c.file)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		path := filepath.Join(t.TempDir(), "x")
 		if err := os.WriteFile(path, raw, 0o644); err != nil {

@@ -5,13 +5,18 @@ package checkpoint
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
+	"stepflow/foreign"
 	"stepflow/gpu"
 )
 
@@ -87,15 +92,17 @@ type File struct {
 	index map[string]entry
 }
 
-// maxHeader bounds the header, as the safetensors library does.
-const maxHeader = 100 << 20
+// maxHeader bounds the header in bytes, as the safetensors library does.
+const maxHeader = 100_000_000
 
-// sizes of the element types that can be read.
-var readable = map[string]int64{"F32": 4, "BF16": 2, "F16": 2, "F64": 8, "I32": 4}
+// bits of an element of each type that the format knows. Those that Float32 reads, and I32, are of use to us.
+var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
 
-// Open reads the header and checks that every tensor lies inside the file.
+// Open reads the header and checks it as the safetensors library does: the tensors' bytes follow one another, without
+// gaps and overlaps, and fill the file, and each tensor has the bytes that its shape and type want.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := foreign.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +123,10 @@ func (s *File) readHeader() error {
 	if err := binary.Read(s.f, binary.LittleEndian, &n); err != nil {
 		return fmt.Errorf("no safetensors header: %w", err)
 	}
-	if n > maxHeader || int64(n)+8 > st.Size() {
+	if n > maxHeader {
+		return fmt.Errorf("the header claims %d bytes; a safetensors header has at most %d", n, maxHeader)
+	}
+	if int64(n)+8 > st.Size() {
 		return fmt.Errorf("the header claims %d bytes, the file has %d", n, st.Size())
 	}
 	b := make([]byte, n)
@@ -127,37 +137,118 @@ func (s *File) readHeader() error {
 }
 
 func (s *File) parse(header []byte, size int64) error {
-	raw := map[string]json.RawMessage{}
-	if err := json.Unmarshal(header, &raw); err != nil {
-		return fmt.Errorf("the header is no JSON: %w", err)
+	if len(header) == 0 || header[0] != '{' {
+		return errors.New("no safetensors header: it does not begin with {")
+	}
+	fields, err := foreign.Object(header)
+	if err != nil {
+		return fmt.Errorf("the header: %w", err)
 	}
 	s.start = int64(len(header)) + 8
-	s.index = map[string]entry{}
-	for name, r := range raw {
-		if name == "__metadata__" {
+	s.index = make(map[string]entry, len(fields))
+	names := make([]string, 0, len(fields))
+	for _, f := range fields {
+		if f.Name == "__metadata__" {
+			var m map[string]*string
+			err := json.Unmarshal(f.Value, &m)
+			for _, v := range m {
+				if v == nil {
+					err = errors.New("a value is null")
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("the header: __metadata__ maps strings to strings: %w", err)
+			}
 			continue
 		}
-		var e entry
-		if err := json.Unmarshal(r, &e); err != nil {
-			return fmt.Errorf("tensor %s: %w", name, err)
+		e, err := parseEntry(f.Value)
+		if err != nil {
+			return fmt.Errorf("tensor %s: %w", foreign.Shown(f.Name), err)
 		}
-		n := int64(1)
-		for _, d := range e.Shape {
-			if d < 0 || d > 0 && n > math.MaxInt64/16/int64(d) {
-				return fmt.Errorf("tensor %s has the shape %v", name, e.Shape)
-			}
-			n *= int64(d)
+		s.index[f.Name] = e
+		names = append(names, f.Name)
+	}
+	sort.Slice(names, func(i, j int) bool {
+		a, b := s.index[names[i]].Offsets, s.index[names[j]].Offsets
+		return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+	})
+	at, before := int64(0), ""
+	for _, n := range names {
+		switch lo := s.index[n].Offsets[0]; {
+		case lo < at:
+			return fmt.Errorf("tensor %s begins at byte %d, inside tensor %s", foreign.Shown(n), lo, foreign.Shown(before))
+		case lo > at:
+			return fmt.Errorf("tensor %s begins at byte %d, and no tensor owns bytes %d to %d", foreign.Shown(n), lo, at, lo-1)
 		}
-		lo, hi := e.Offsets[0], e.Offsets[1]
-		if lo < 0 || hi < lo || hi > size-s.start {
-			return fmt.Errorf("tensor %s lies outside the file", name)
-		}
-		if el, ok := readable[e.DType]; ok && hi-lo != n*el {
-			return fmt.Errorf("tensor %s of %s %v has %d bytes", name, e.DType, e.Shape, hi-lo)
-		}
-		s.index[name] = e
+		at, before = s.index[n].Offsets[1], n
+	}
+	switch rest := size - s.start; {
+	case at > rest:
+		return fmt.Errorf("tensor %s ends at byte %d of the %d behind the header: the file is cut short", foreign.Shown(before), at, rest)
+	case at < rest:
+		return fmt.Errorf("no tensor owns the last %d bytes", rest-at)
 	}
 	return nil
+}
+
+// parseEntry reads what the header says of a tensor: its type, shape and bytes, which have to agree.
+func parseEntry(b []byte) (e entry, err error) {
+	fields, err := foreign.Object(b)
+	if err != nil {
+		return e, err
+	}
+	raw := map[string]json.RawMessage{}
+	for _, f := range fields {
+		raw[f.Name] = f.Value
+	}
+	if err := json.Unmarshal(raw["dtype"], &e.DType); err != nil || e.DType == "" {
+		return e, fmt.Errorf("it has no dtype: %s", foreign.Shown(string(raw["dtype"])))
+	}
+	bits, known := elementBits[e.DType]
+	if !known {
+		return e, fmt.Errorf("the dtype %q is not known", foreign.Shown(e.DType))
+	}
+	shape, err := naturals(raw["shape"])
+	if err != nil {
+		return e, fmt.Errorf("its shape: %w", err)
+	}
+	e.Shape = make([]int, len(shape))
+	n := int64(1)
+	for i, d := range shape { // the product is checked before any zero can hide that it overflows
+		if d > 0 && n > math.MaxInt64/64/d {
+			return e, fmt.Errorf("the shape %v has more elements than any file", shape)
+		}
+		n *= d
+		e.Shape[i] = int(d)
+	}
+	offsets, err := naturals(raw["data_offsets"])
+	if err != nil || len(offsets) != 2 {
+		return e, fmt.Errorf("data_offsets are two whole numbers, not %s", foreign.Shown(string(raw["data_offsets"])))
+	}
+	lo, hi := offsets[0], offsets[1]
+	e.Offsets = [2]int64{lo, hi}
+	if hi < lo {
+		return e, fmt.Errorf("it ends at byte %d, before it begins at %d", hi, lo)
+	}
+	if n*bits%8 != 0 || hi-lo != n*bits/8 {
+		return e, fmt.Errorf("%s %v takes %d bits, its data_offsets hold %d bytes", e.DType, shape, n*bits, hi-lo)
+	}
+	return e, nil
+}
+
+// naturals reads a JSON array of whole numbers of at least 0.
+func naturals(b []byte) (list []int64, err error) {
+	var all []*int64
+	if err := json.Unmarshal(b, &all); err != nil || all == nil {
+		return nil, fmt.Errorf("%s is not a list of whole numbers", foreign.Shown(string(b[:min(len(b), 100)])))
+	}
+	for _, x := range all {
+		if x == nil || *x < 0 {
+			return nil, fmt.Errorf("%s is not a list of whole numbers of at least 0", foreign.Shown(string(b[:min(len(b), 100)])))
+		}
+		list = append(list, *x)
+	}
+	return list, nil
 }
 
 // Names lists the tensors, sorted.
@@ -237,47 +328,130 @@ func (s *File) Close() error { return s.f.Close() }
 
 // Folder is the safetensors of a Hugging Face folder: one file, or shards with an index.
 type Folder struct {
+	dir    string
+	names  []string
 	files  []*File
 	tensor map[string]*File
 }
 
-// OpenFolder finds model.safetensors or the shards of model.safetensors.index.json.
+// Names of the safetensors of a Hugging Face folder.
+const (
+	wholeName = "model.safetensors"
+	indexName = "model.safetensors.index.json"
+	maxIndex  = 100_000_000 // bytes
+)
+
+// OpenFolder opens model.safetensors or, where there is none, the shards of model.safetensors.index.json, in that
+// order as Transformers does; an index has to be sound either way. Each tensor lies in one file only, which is the one
+// the index says.
 func OpenFolder(dir string) (*Folder, error) {
-	names := []string{"model.safetensors"}
-	index := filepath.Join(dir, "model.safetensors.index.json")
-	if b, err := os.ReadFile(index); err == nil {
-		var x struct {
-			WeightMap map[string]string `json:"weight_map"`
-		}
-		if err := json.Unmarshal(b, &x); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", index, err)
-		}
-		seen := map[string]bool{}
-		names = nil
-		for _, f := range x.WeightMap {
-			if filepath.Base(f) != f {
-				return nil, fmt.Errorf("reading %s: %q is no file name", index, f)
-			}
-			if !seen[f] {
-				seen[f] = true
-				names = append(names, f)
-			}
-		}
-		sort.Strings(names)
-	}
-	d := &Folder{tensor: map[string]*File{}}
-	for _, n := range names {
-		f, err := Open(filepath.Join(dir, n))
-		if err != nil {
-			d.Close()
-			return nil, err
-		}
-		d.files = append(d.files, f)
-		for name := range f.index {
-			d.tensor[name] = f
-		}
+	d := &Folder{dir: dir, tensor: map[string]*File{}}
+	if err := d.open(); err != nil {
+		d.Close()
+		return nil, err
 	}
 	return d, nil
+}
+
+func (d *Folder) open() error {
+	weights, path, indexErr := d.index()
+	if indexErr != nil && !errors.Is(indexErr, fs.ErrNotExist) {
+		return indexErr
+	}
+	f, err := Open(filepath.Join(d.dir, wholeName))
+	switch {
+	case err == nil:
+		return d.add(f, wholeName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case indexErr != nil:
+		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, wholeName, indexName, fs.ErrNotExist)
+	}
+	d.names = append(d.names, indexName)
+	for _, name := range slices.Compact(slices.Sorted(maps.Values(weights))) {
+		f, err := Open(filepath.Join(d.dir, name))
+		if err != nil {
+			return err
+		}
+		if err := d.add(f, name); err != nil {
+			return err
+		}
+	}
+	for _, tensor := range slices.Sorted(maps.Keys(weights)) {
+		in := filepath.Join(d.dir, weights[tensor])
+		if f := d.tensor[tensor]; f == nil || f.path != in {
+			return fmt.Errorf("reading %s: it says that tensor %s is in %s, which does not hold it", path, foreign.Shown(tensor), foreign.Shown(weights[tensor]))
+		}
+	}
+	return nil
+}
+
+// index reads which file each tensor is in.
+func (d *Folder) index() (weights map[string]string, path string, err error) {
+	path = filepath.Join(d.dir, indexName)
+	b, err := foreign.ReadFile(path, maxIndex)
+	if err != nil {
+		return nil, path, err
+	}
+	if weights, err = parseIndex(b); err != nil {
+		return nil, path, fmt.Errorf("reading %s: %w", path, err)
+	}
+	for _, name := range weights {
+		if name != filepath.Base(name) || !filepath.IsLocal(name) || name == "." {
+			return nil, path, fmt.Errorf("reading %s: %q is not the name of a file in the folder", path, foreign.Shown(name))
+		}
+	}
+	return weights, path, nil
+}
+
+// parseIndex gives the file of each tensor.
+func parseIndex(b []byte) (map[string]string, error) {
+	fields, err := foreign.Object(b)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range fields {
+		if f.Name != "weight_map" {
+			continue
+		}
+		members, err := foreign.Object(f.Value)
+		if err != nil {
+			return nil, fmt.Errorf("weight_map: %w", err)
+		}
+		weights := make(map[string]string, len(members))
+		for _, m := range members {
+			var file string
+			if err := json.Unmarshal(m.Value, &file); err != nil || file == "" {
+				return nil, fmt.Errorf("weight_map: the file of tensor %s is not a name", foreign.Shown(m.Name))
+			}
+			weights[m.Name] = file
+		}
+		if len(weights) == 0 {
+			return nil, errors.New("weight_map is empty")
+		}
+		return weights, nil
+	}
+	return nil, errors.New("it has no weight_map")
+}
+
+// add takes the tensors of a file in; the folder closes it.
+func (d *Folder) add(f *File, name string) error {
+	d.files, d.names = append(d.files, f), append(d.names, name)
+	for tensor := range f.index {
+		if other := d.tensor[tensor]; other != nil {
+			return fmt.Errorf("tensor %s is in both %s and %s", foreign.Shown(tensor), other.path, f.path)
+		}
+		d.tensor[tensor] = f
+	}
+	return nil
+}
+
+// Files are the paths of what was opened: the safetensors, and before them the index where there is one.
+func (d *Folder) Files() (paths []string) {
+	for _, n := range d.names {
+		paths = append(paths, filepath.Join(d.dir, n))
+	}
+	return paths
 }
 
 // Has tells whether the folder holds a tensor.
