@@ -3,7 +3,9 @@ export CGO_ENABLED ?= 0
 STEPFLOW := bin/stepflow
 Q := pipelines/quickstart
 
-.PHONY: jaeger test-jaeger test-report cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+CAMPAIGN := -duration 1m
+
+.PHONY: campaign jaeger test-jaeger test-report cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -92,6 +94,10 @@ fuzz: ## 30 seconds each
 	go test -run=XXX -fuzz=FuzzLoad -fuzztime=30s ./dsl
 	go test -run=XXX -fuzz=FuzzOpen -fuzztime=30s ./runtime/checkpoint
 	go test -run=XXX -fuzz=FuzzState -fuzztime=30s ./runtime/state
+
+campaign: build ## attack runs for a minute: kills, faults, damage, races (Linux; CAMPAIGN="-duration 1h -seed 7" for another)
+	go build -o bin/campaign ./tools/campaign
+	bin/campaign $(CAMPAIGN)
 
 bench: ## Go benchmarks of the hot paths
 	go test -run=XXX -bench=. ./...

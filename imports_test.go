@@ -45,6 +45,7 @@ var may = map[string]string{
 	"gpu/gputest":        "gpu gpu/ref",
 	"gpu/probe":          "gpu",
 	"tracing":            "foreign",
+	"tools/campaign":     "",
 	"bench":              "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer runtime/metrics",
 }
 
