@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -111,16 +112,12 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 	if remote {
 		return place.list(s.client(), pattern)
 	}
-	full := pattern
-	if !filepath.IsAbs(full) {
-		full = filepath.Join(s.Dir, full)
-	}
-	matches, err := filepath.Glob(full)
+	matches, err := Glob(s.Dir, pattern)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", pattern, err)
 	}
 	if len(matches) == 0 {
-		return nil, fmt.Errorf("%s matches no file (looked for %s)", pattern, full)
+		return nil, fmt.Errorf("%s matches no file (looked in %s)", pattern, s.Dir)
 	}
 	for _, m := range matches {
 		if st, err := os.Stat(m); err != nil || !st.IsDir() {
@@ -128,6 +125,40 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 		}
 	}
 	return files, nil
+}
+
+// Glob lists the files that a pattern matches, a relative one from dir on. Only what the pattern itself says is a pattern: neither dir
+// nor the name of a file that is there is read as one, whatever characters they have.
+func Glob(dir, pattern string) ([]string, error) {
+	rest, within := strings.CutPrefix(filepath.Clean(pattern), filepath.Clean(dir)+string(filepath.Separator))
+	switch {
+	case filepath.IsAbs(pattern) && within:
+		pattern = rest
+	case filepath.IsAbs(pattern):
+		dir, pattern = string(filepath.Separator), strings.TrimLeft(filepath.Clean(pattern), string(filepath.Separator))
+	default:
+		pattern = filepath.Clean(pattern)
+	}
+	if full := filepath.Join(dir, pattern); exists(full) {
+		return []string{full}, nil
+	}
+	for { // down the folders that are there
+		first, more, ok := strings.Cut(pattern, string(filepath.Separator))
+		if !ok || first != ".." && !exists(filepath.Join(dir, first)) {
+			break
+		}
+		dir, pattern = filepath.Join(dir, first), more
+	}
+	names, err := fs.Glob(os.DirFS(dir), filepath.ToSlash(pattern))
+	for i, n := range names {
+		names[i] = filepath.Join(dir, filepath.FromSlash(n))
+	}
+	return names, err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // Shown are the patterns as they may be printed and kept: addresses without what may be a key.
