@@ -38,7 +38,7 @@ func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 	fail := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: e.Range().Ptr()}}
 	}
-	ctx := s.context(nil)
+	ctx := s.context(b.uses, nil)
 	switch {
 	case b.Count != nil:
 		v, diags := b.Count.Value(ctx)
@@ -74,7 +74,7 @@ func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 			return fail(b.ForEach, "Unknown for_each", "The keys must be known before anything runs; this value is known only after other blocks have run.")
 		}
 		t := v.Type()
-		if v.IsNull() || !(t.IsMapType() || t.IsObjectType() || t.IsSetType() && t.ElementType() == cty.String) {
+		if v.IsNull() || !(t.IsMapType() || t.IsObjectType() || t.IsSetType() && (t.ElementType() == cty.String || v.LengthInt() == 0)) {
 			return fail(b.ForEach, "Wrong type", "for_each takes a map, an object, or a set of strings such as toset([\"a\", \"b\"]).")
 		}
 		var list []Each
@@ -99,7 +99,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	return decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(e))
+	return decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(b.uses, e))
 }
 
 func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext) (*Decoded, hcl.Diagnostics) {

@@ -71,7 +71,7 @@ func golden(t *testing.T, path, got string) {
 }
 
 func TestOrderDoesNotMatter(t *testing.T) {
-	c, diags := Load("testdata/valid/order.hcl", Inputs{Vars: []string{"n=4"}})
+	c, diags := Load("testdata/valid/order.hcl", Inputs{Flags: Vars("n=4")})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -123,11 +123,11 @@ func TestVariablePrecedence(t *testing.T) {
 	if v := value(env, "a"); v != `"auto"` {
 		t.Error(v)
 	}
-	env.VarFiles = []string{write("y.vars.hcl", `a = "file"`)}
+	env.Flags = []Flag{{File: write("y.vars.hcl", `a = "file"`)}}
 	if v := value(env, "a"); v != `"file"` {
 		t.Error(v)
 	}
-	env.Vars = []string{"a=flag", `l=["x", "y"]`}
+	env.Flags = append(env.Flags, Vars("a=flag", `l=["x", "y"]`)...)
 	if v := value(env, "a"); v != `"flag"` {
 		t.Error(v)
 	}
@@ -135,7 +135,7 @@ func TestVariablePrecedence(t *testing.T) {
 		t.Error(v)
 	}
 	for _, bad := range []string{"a", "b=1", "l=x"} {
-		if _, diags := Load(dir, Inputs{Vars: []string{bad}}); !diags.HasErrors() {
+		if _, diags := Load(dir, Inputs{Flags: Vars(bad)}); !diags.HasErrors() {
 			t.Errorf("-var %s is taken", bad)
 		}
 	}
@@ -146,7 +146,7 @@ func TestSensitiveStaysOffTheScreen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "m.hcl"), []byte("variable \"k\" {\n sensitive = true\n}\ndata \"text\" \"d\" { source = \"${var.k}.txt\" }\noutput \"d\" { value = data.text.d.address }\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, diags := Load(dir, Inputs{Vars: []string{"k=canary"}})
+	c, diags := Load(dir, Inputs{Flags: Vars("k=canary")})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}

@@ -1,129 +1,245 @@
 package dsl
 
 import (
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
 	"fmt"
+	"hash"
 	"maps"
-	"math/big"
-	"os"
-	"path/filepath"
 	"slices"
 
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// standard are go-cty's functions under Terraform's names.
+// standard are the functions that do what those of Terraform 1.x do under the same name: go-cty's, and ours where
+// go-cty has none or another.
 var standard = map[string]function.Function{
 	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "pow": stdlib.PowFunc,
-	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "signum": stdlib.SignumFunc, "parseint": stdlib.ParseIntFunc,
+	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "signum": stdlib.SignumFunc, "parseint": stdlib.ParseIntFunc, "sum": sumFunc,
+
 	"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "indent": stdlib.IndentFunc, "join": stdlib.JoinFunc,
-	"lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc, "title": stdlib.TitleFunc, "replace": stdlib.ReplaceFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
+	"lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc, "title": stdlib.TitleFunc, "replace": replaceFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
 	"split": stdlib.SplitFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc,
 	"trimsuffix": stdlib.TrimSuffixFunc, "trimspace": stdlib.TrimSpaceFunc,
-	"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc,
-	"contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": stdlib.IndexFunc,
-	"keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
+	"startswith": startsWithFunc, "endswith": endsWithFunc, "strcontains": strContainsFunc,
+
+	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
+	"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+	"flatten": stdlib.FlattenFunc, "index": indexFunc, "keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": matchKeysFunc,
+	"merge": stdlib.MergeFunc, "one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
 	"setintersection": stdlib.SetIntersectionFunc, "setproduct": stdlib.SetProductFunc, "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
-	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
-	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
+	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+
+	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc,
+	"jsonencode": stdlib.JSONEncodeFunc, "urlencode": urlEncodeFunc,
+
+	"basename": baseNameFunc, "dirname": dirNameFunc, "pathexpand": pathExpandFunc, "abspath": absPathFunc,
+
+	"timeadd": stdlib.TimeAddFunc, "timecmp": timeCmpFunc, "formatdate": stdlib.FormatDateFunc,
+
+	"md5": hashFunc(md5.New, hexText), "sha1": hashFunc(sha1.New, hexText), "sha256": hashFunc(sha256.New, hexText), "sha512": hashFunc(sha512.New, hexText),
+	"base64sha256": hashFunc(sha256.New, base64Text), "base64sha512": hashFunc(sha512.New, base64Text),
+
 	"tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String), "tobool": stdlib.MakeToFunc(cty.Bool),
 	"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
-	"timeadd": stdlib.TimeAddFunc, "formatdate": stdlib.FormatDateFunc,
+	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+	"try": tryfunc.TryFunc, "can": tryfunc.CanFunc,
+}
+
+// inFolder are Terraform's functions that read files; a relative path starts at the pipeline's folder.
+var inFolder = map[string]func(dir string) function.Function{
+	"file":       func(dir string) function.Function { return readFunc(dir, plainText) },
+	"filebase64": func(dir string) function.Function { return readFunc(dir, base64Text) },
+	"fileexists": fileExistsFunc,
+	"filemd5":    func(dir string) function.Function { return readFunc(dir, hashed(md5.New, hexText)) },
+	"filesha1":   func(dir string) function.Function { return readFunc(dir, hashed(sha1.New, hexText)) },
+	"filesha256": func(dir string) function.Function { return readFunc(dir, hashed(sha256.New, hexText)) },
+	"filesha512": func(dir string) function.Function { return readFunc(dir, hashed(sha512.New, hexText)) },
+}
+
+// Different says what a function does otherwise than Terraform's, on purpose.
+var Different = map[string]string{
+	"file":   "Paths start at the pipeline's folder, not at the current one; so do those of `fileexists`, `filebase64` and `filemd5` … `filesha512`. At most 16 MiB are read.",
+	"format": "Widths and precisions have at most four digits; so for `formatlist`.",
+	"log":    "A result that is not a finite number is an error; so for `pow` and `parseint`.",
+}
+
+// leftOut says why there is no function that Terraform has.
+var leftOut = []struct {
+	why   string
+	names []string
+}{
+	{"Its result differs each time, and a block with another value is another block, which would run again.", []string{"timestamp", "plantimestamp", "uuid", "bcrypt"}},
+	{"Write a list as `[a, b]`, or use `tolist`.", []string{"list"}},
+	{"Write a map as `{ a = b }`, or use `tomap`.", []string{"map"}},
+	{"Keep the data in JSON: `jsondecode` and `jsonencode` are there.", []string{"yamldecode", "yamlencode"}},
+	{"Write the template as a text with `${…}` in the pipeline.", []string{"templatefile", "templatestring"}},
+	{"`source` takes globs itself.", []string{"fileset"}},
+	{"It is of no use in a pipeline.", []string{"base64gzip", "base64gunzip", "cidrhost", "cidrnetmask", "cidrsubnet", "cidrsubnets", "convert", "ephemeralasnull", "filebase64sha256", "filebase64sha512",
+		"rsadecrypt", "textdecodebase64", "textencodebase64", "type", "urldecode", "uuidv5"}},
+}
+
+// whyLeftOut is the reason why a function of Terraform is not there; "" if Terraform has none.
+func whyLeftOut(name string) string {
+	for _, g := range leftOut {
+		if slices.Contains(g.names, name) {
+			return g.why
+		}
+	}
+	return ""
 }
 
 // Own documents the functions that are stepflow's.
 var Own = []struct{ Signature, Doc string }{
 	{"bytes(text)", "Number of bytes in a text such as `\"16 GiB\"`."},
 	{"env(name, default...)", "Value of an environment variable; an error if it is not set and there is no default."},
-	{"file(path)", "Contents of a text file, relative to the pipeline's folder."},
 	{"params(model)", "Parameters of a model block's full model."},
-	{"sum(numbers)", "Sum of a list of numbers."},
 	{"tokens_for_flops(flops, parameters)", "Tokens on which a model of so many parameters can be trained with so many FLOPs: flops / (6 parameters) (Kaplan et al. 2020)."},
 }
 
-// FunctionNames lists all functions.
-func FunctionNames() []string { return slices.Sorted(maps.Keys(functions(""))) }
+// own are the functions of Own.
+var own = map[string]function.Function{"bytes": bytesFunc, "env": envFunc, "params": paramsFunc, "tokens_for_flops": tokensForFLOPsFunc}
 
-var builtin = func() map[string]function.Function {
-	all := map[string]function.Function{}
-	for k, f := range standard {
-		all[k] = f
+// known holds the names of all functions.
+var known = func() map[string]bool {
+	all := map[string]bool{}
+	for _, names := range []([]string){slices.Collect(maps.Keys(standard)), slices.Collect(maps.Keys(own)), slices.Collect(maps.Keys(inFolder))} {
+		for _, n := range names {
+			all[n] = true
+		}
 	}
-	number := func(f func(args []cty.Value) (cty.Value, error), params ...function.Parameter) function.Function {
-		return function.New(&function.Spec{Params: params, Type: function.StaticReturnType(cty.Number),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args) }})
-	}
-	all["bytes"] = number(func(args []cty.Value) (cty.Value, error) {
-		n, err := ParseBytes(args[0].AsString())
-		if err != nil {
-			return cty.NilVal, function.NewArgError(0, err)
-		}
-		return cty.NumberIntVal(n), nil
-	}, function.Parameter{Name: "text", Type: cty.String})
-	all["tokens_for_flops"] = number(func(args []cty.Value) (cty.Value, error) {
-		if args[1].AsBigFloat().Sign() <= 0 {
-			return cty.NilVal, function.NewArgErrorf(1, "the number of parameters must be positive")
-		}
-		q := new(big.Float).Quo(args[0].AsBigFloat(), new(big.Float).Mul(big.NewFloat(6), args[1].AsBigFloat()))
-		return cty.NumberVal(q), nil
-	}, function.Parameter{Name: "flops", Type: cty.Number}, function.Parameter{Name: "parameters", Type: cty.Number})
-	all["params"] = number(func(args []cty.Value) (cty.Value, error) {
-		t := args[0].Type()
-		if !t.IsObjectType() || !t.HasAttribute("num_parameters") {
-			return cty.NilVal, function.NewArgErrorf(0, "a model block is wanted, such as model.llama.target")
-		}
-		return args[0].GetAttr("num_parameters"), nil
-	}, function.Parameter{Name: "model", Type: cty.DynamicPseudoType})
-	all["sum"] = number(func(args []cty.Value) (cty.Value, error) {
-		s := new(big.Float)
-		for it := args[0].ElementIterator(); it.Next(); {
-			_, v := it.Element()
-			if v.IsNull() {
-				return cty.NilVal, function.NewArgErrorf(0, "a null is no number")
-			}
-			if !v.IsKnown() {
-				return cty.UnknownVal(cty.Number), nil
-			}
-			s.Add(s, v.AsBigFloat())
-		}
-		return cty.NumberVal(s), nil
-	}, function.Parameter{Name: "numbers", Type: cty.List(cty.Number)})
-	all["env"] = function.New(&function.Spec{
-		Params:   []function.Parameter{{Name: "name", Type: cty.String}},
-		VarParam: &function.Parameter{Name: "default", Type: cty.String},
-		Type:     function.StaticReturnType(cty.String),
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			if v, ok := os.LookupEnv(args[0].AsString()); ok {
-				return cty.StringVal(v), nil
-			}
-			if len(args) > 1 {
-				return args[1], nil
-			}
-			return cty.NilVal, function.NewArgErrorf(0, "the environment has no %s and no default was given", args[0].AsString())
-		}})
 	return all
 }()
 
-// functions gives all functions, file relative to dir.
-func functions(dir string) map[string]function.Function {
-	all := make(map[string]function.Function, len(builtin)+1)
-	for k, f := range builtin {
-		all[k] = f
+// FunctionNames lists all functions.
+func FunctionNames() []string { return slices.Sorted(maps.Keys(known)) }
+
+// functions gives all functions, those of files relative to dir; what they cost goes to the meter.
+func functions(dir string, m *meter) map[string]function.Function {
+	all := make(map[string]function.Function, len(known))
+	for n, f := range standard {
+		all[n] = m.bounded(n, f)
 	}
-	all["file"] = function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "path", Type: cty.String}},
-		Type:   function.StaticReturnType(cty.String),
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			p := args[0].AsString()
-			if !filepath.IsAbs(p) {
-				p = filepath.Join(dir, p)
-			}
-			b, err := os.ReadFile(p)
-			if err != nil {
-				return cty.NilVal, function.NewArgError(0, fmt.Errorf("reading the file: %w", err))
-			}
-			return cty.StringVal(string(b)), nil
-		}})
+	for n, f := range own {
+		all[n] = m.bounded(n, f)
+	}
+	for n, f := range inFolder {
+		all[n] = m.bounded(n, f(dir))
+	}
+	all["try"], all["can"] = tryfunc.TryFunc, tryfunc.CanFunc // they take expressions, which count themselves
 	return all
+}
+
+// bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
+func (m *meter) bounded(name string, f function.Function) function.Function {
+	check := costs[name]
+	call := func(args []cty.Value) (cty.Value, error) {
+		for i, a := range args {
+			w, err := weigh(a)
+			if err != nil {
+				return cty.NilVal, function.NewArgError(i, err)
+			}
+			if err := m.spend(w); err != nil {
+				return cty.NilVal, err
+			}
+		}
+		if check != nil {
+			n, err := check(plainArgs(args))
+			if err != nil {
+				return cty.NilVal, err
+			}
+			if n > maxValue {
+				return cty.NilVal, fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
+			}
+			if err := m.spend(int64(n)); err != nil {
+				return cty.NilVal, err
+			}
+		}
+		v, err := f.Call(args)
+		if err != nil {
+			return v, err
+		}
+		w, err := weigh(v)
+		if err == nil {
+			err = m.spend(w)
+		}
+		return v, err
+	}
+	spec := &function.Spec{
+		Type: func(args []cty.Value) (cty.Type, error) {
+			for i, a := range args { // some types are computed from values
+				if _, err := weigh(a); err != nil {
+					return cty.NilType, function.NewArgError(i, err)
+				}
+			}
+			if check != nil {
+				if n, err := check(plainArgs(args)); err == nil && n > maxValue {
+					return cty.NilType, fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
+				} else if err != nil {
+					return cty.NilType, hideArgs(err, args)
+				}
+			}
+			t, err := f.ReturnTypeForValues(args)
+			return t, hideArgs(err, args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			v, err := call(args)
+			return v, hideArgs(err, args)
+		},
+	}
+	for _, p := range f.Params() {
+		spec.Params = append(spec.Params, open(p))
+	}
+	if p := f.VarParam(); p != nil {
+		q := open(*p)
+		spec.VarParam = &q
+	}
+	return function.New(spec)
+}
+
+// open lets a parameter take what the function itself will check.
+func open(p function.Parameter) function.Parameter {
+	p.AllowNull, p.AllowUnknown, p.AllowDynamicType, p.AllowMarked = true, true, true, true
+	return p
+}
+
+// hideArgs replaces an error that may quote sensitive arguments.
+func hideArgs(err error, args []cty.Value) error {
+	if err == nil {
+		return nil
+	}
+	for _, a := range args {
+		if a.ContainsMarked() {
+			return errors.New("the call failed; the reason is not shown, since it may quote a sensitive value")
+		}
+	}
+	var p function.PanicError
+	if errors.As(err, &p) {
+		return errors.New("the result is not defined for these arguments")
+	}
+	return err
+}
+
+// plainArgs are the arguments without marks.
+func plainArgs(args []cty.Value) []cty.Value {
+	list := make([]cty.Value, len(args))
+	for i, a := range args {
+		list[i], _ = a.UnmarkDeep()
+	}
+	return list
+}
+
+// hashed gives the hash of a file's bytes, written by text.
+func hashed(h func() hash.Hash, text func([]byte) (string, error)) func([]byte) (string, error) {
+	return func(b []byte) (string, error) {
+		x := h()
+		x.Write(b)
+		return text(x.Sum(nil))
+	}
 }

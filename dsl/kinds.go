@@ -242,10 +242,11 @@ var Kinds = []Kind{
 var Meta = []Kind{
 	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `*.auto.vars.hcl`, or its default.",
 		Attrs: []Attr{
-			{Name: "type", Type: cty.DynamicPseudoType, Doc: "A type such as `number`, `string`, `bool`, `list(string)`; a value that cannot be converted is an error."},
+			{Name: "type", Type: cty.DynamicPseudoType, Doc: "A type such as `number`, `string`, `bool`, `list(string)` or `object({ a = string, b = optional(number, 1) })`; a value that cannot be converted is an error. Text from `-var` and the environment is taken as it is where the type is a string, a number, a bool or not said; for other types it is an expression."},
 			{Name: "default", Type: cty.DynamicPseudoType, Doc: "Value when none is given; without it the variable must be set."},
 			{Name: "description", Type: cty.String, Doc: "What it is."},
 			{Name: "sensitive", Type: cty.Bool, Default: cty.False, Doc: "Its value is not shown in plans, reports and traces."},
+			{Name: "nullable", Type: cty.Bool, Default: cty.True, Doc: "Whether the value may be null; where it may not, null stands for the default."},
 		},
 		Blocks: []Nested{{Name: "validation", Doc: "A condition every value must meet.", Attrs: []Attr{
 			{Name: "condition", Type: cty.Bool, Required: true, Doc: "An expression over `var`."},

@@ -1,11 +1,7 @@
 package dsl
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -13,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
 
 	"stepflow/dsl/addr"
 )
@@ -25,7 +22,11 @@ type Config struct {
 	Variables map[string]*Variable
 	Telemetry *Block // nil if there is none
 	locals    []*local
+	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
+	functions map[string]function.Function
+	meter     *meter
+	cyclic    bool // some locals or blocks need themselves
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -37,6 +38,7 @@ type Block struct {
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	body      *hclsyntax.Body
+	uses      []reference // what its body names itself
 }
 
 type local struct {
@@ -46,40 +48,6 @@ type local struct {
 	refs []reference
 }
 
-// VarSuffix marks files of variable values; AutoVarSuffix those that are read without being named.
-const (
-	VarSuffix     = ".vars.hcl"
-	AutoVarSuffix = ".auto.vars.hcl"
-)
-
-// PipelineFiles lists the files of a pipeline: the *.hcl of a folder, or the one file named.
-func PipelineFiles(path string) (dir string, files []string, err error) {
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, fmt.Errorf("there is no %s: name a folder of *.hcl files or one such file", path)
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	if !st.IsDir() {
-		return filepath.Dir(path), []string{path}, nil
-	}
-	all, err := filepath.Glob(filepath.Join(path, "*.hcl"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, f := range all {
-		if !strings.HasSuffix(f, VarSuffix) {
-			files = append(files, f)
-		}
-	}
-	if len(files) == 0 {
-		return "", nil, fmt.Errorf("%s holds no *.hcl files: name the folder of a pipeline", path)
-	}
-	sort.Strings(files)
-	return path, files, nil
-}
-
 // Load reads and checks a pipeline. All problems of all files are reported at once; what can be
 // read is returned even so.
 func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
@@ -87,22 +55,15 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	if err != nil {
 		return &Config{Files: map[string]*hcl.File{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, byAddr: map[addr.Addr]*Block{}}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{}}
+	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
 	var bodies []*hclsyntax.Body
 	for _, f := range files {
-		src, err := os.ReadFile(f)
-		if err != nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable file", Detail: err.Error()})
-			continue
-		}
-		file, d := parser.ParseHCL(src, f)
+		body, d := c.parse(parser, f)
 		diags = append(diags, d...)
-		if file == nil || file.Body == nil {
-			continue
-		}
-		if body, ok := file.Body.(*hclsyntax.Body); ok {
+		if body != nil {
 			bodies = append(bodies, body)
 		}
 	}
@@ -115,10 +76,27 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 			diags = append(diags, c.add(block)...)
 		}
 	}
-	diags = append(diags, c.setVariables(inputs, parser)...)
 	c.Files = parser.Files()
+	diags = append(diags, c.setVariables(inputs)...)
 	diags = append(diags, c.link()...)
 	return c, diags
+}
+
+// parse reads a file of HCL, with guards in its expressions.
+func (c *Config) parse(parser *hclparse.Parser, path string) (*hclsyntax.Body, hcl.Diagnostics) {
+	src, diags := readSource(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	file, diags := parser.ParseHCL(src, path)
+	if file == nil || file.Body == nil {
+		return nil, diags
+	}
+	body, ok := file.Body.(*hclsyntax.Body)
+	if !ok {
+		return nil, diags
+	}
+	return body, append(diags, c.meter.guardBody(body)...)
 }
 
 func sortedAttrs(b *hclsyntax.Body) []*hclsyntax.Attribute {
@@ -299,13 +277,13 @@ func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(), Detail: "A locals block has no label: write locals { name = … }."}}
 	}
 	for _, a := range sortedAttrs(b.Body) {
-		for _, l := range c.locals {
-			if l.name == a.Name {
-				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: a.NameRange.Ptr(),
-					Detail: fmt.Sprintf("local.%s is already declared at %s. Give one of the two another name.", a.Name, place(l.rng))})
-			}
+		if old := c.localOf[a.Name]; old != nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: a.NameRange.Ptr(),
+				Detail: fmt.Sprintf("local.%s is already declared at %s. Give one of the two another name.", a.Name, place(old.rng))})
+			continue
 		}
-		c.locals = append(c.locals, &local{name: a.Name, expr: a.Expr, rng: a.NameRange})
+		l := &local{name: a.Name, expr: a.Expr, rng: a.NameRange}
+		c.locals, c.localOf[a.Name] = append(c.locals, l), l
 	}
 	for _, sub := range b.Body.Blocks {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(), Detail: "A locals block holds attributes only."})

@@ -3,6 +3,7 @@ package dsl
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -71,10 +72,22 @@ func Reference() string {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Signature, f.Doc)
 	}
 	var names []string
-	for _, n := range slices.Sorted(maps.Keys(standard)) {
-		names = append(names, "`"+n+"`")
+	for _, n := range FunctionNames() {
+		if _, ours := own[n]; !ours {
+			names = append(names, "`"+n+"`")
+		}
 	}
 	fmt.Fprintf(&b, "\nand, as in Terraform: %s.\n", strings.Join(names, ", "))
+	b.WriteString("\nOn purpose otherwise than in Terraform:\n\n| function | |\n|---|---|\n")
+	for _, n := range slices.Sorted(maps.Keys(Different)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", n, Different[n])
+	}
+	b.WriteString("\nLeft out on purpose:\n\n| functions | because |\n|---|---|\n")
+	for _, g := range leftOut {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.names, "`, `"), g.why)
+	}
+	fmt.Fprintf(&b, "\nWhat all expressions of a pipeline compute is bounded: %s of text and values made in all, %s for one value, numbers up to %.3g,\n%d brackets inside each other. A file of HCL has at most %s.\n",
+		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(maxSource))
 	return b.String()
 }
 

@@ -72,26 +72,32 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		ok := false
 		if root == "var" {
 			_, ok = c.Variables[a.Name]
-			for n := range c.Variables {
-				names = append(names, n)
-			}
 		} else {
-			for _, l := range c.locals {
-				ok = ok || l.name == a.Name
-				names = append(names, l.name)
-			}
+			_, ok = c.localOf[a.Name]
 		}
 		if !ok {
-			sort.Strings(names)
+			if root == "var" {
+				names = slices.Sorted(maps.Keys(c.Variables))
+			} else {
+				names = slices.Sorted(maps.Keys(c.localOf))
+			}
 			kind := map[string]string{"var": "variable", "local": "local value"}[root]
 			return reference{}, unknown(kind, fmt.Sprintf("There is no %s %q.%s", kind, a.Name, Suggest(a.Name, names)))
 		}
 		return reference{a, rng}, nil
 	}
 	k := KindOf(root)
-	if k == nil || k.NoLabel || k.Name == "output" {
-		names := append([]string{"var", "local", "each", "count", "path"}, addr.Kinds...)
+	switch {
+	case k == nil || k.NoLabel:
+		var names []string
+		for _, n := range append([]string{"each", "count", "path"}, addr.Kinds...) {
+			if n != "output" {
+				names = append(names, n)
+			}
+		}
 		return reference{}, unknown("name", fmt.Sprintf("Nothing is called %q.%s Values are var.NAME, local.NAME and the blocks, such as stage.NAME.", root, Suggest(root, names)))
+	case k.Name == "output":
+		return reference{}, unknown("name", "Nothing can refer to an output: it is what the pipeline shows. To use a value in several places, give it a name in a locals block.")
 	}
 	a, n := addr.Addr{Kind: root, Name: step(1)}, 2
 	if k.Types != nil {
@@ -130,9 +136,13 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 func checkFunctions(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
-			if _, ok := functions("")[call.Name]; !ok {
+			if !known[call.Name] {
+				hint := Suggest(call.Name, FunctionNames())
+				if why := whyLeftOut(call.Name); why != "" {
+					hint = " Terraform's is left out on purpose. " + strings.ReplaceAll(why, "`", "")
+				}
 				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown function", Subject: call.NameRange.Ptr(),
-					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, Suggest(call.Name, FunctionNames()))})
+					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, hint)})
 			}
 		}
 		return nil
@@ -152,13 +162,21 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	for _, b := range c.Blocks {
 		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
 		diags = append(diags, d...)
-		edges[b.Addr] = r
+		edges[b.Addr], b.uses = r, r
 	}
 	if c.Telemetry != nil {
 		r, d := c.refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
+		c.Telemetry.uses = r
 		for _, x := range r {
 			used[x.addr] = true
+		}
+	}
+	for _, v := range c.Variables {
+		for _, r := range v.uses {
+			if r.addr.Name != v.Name { // its own validation is no use of it
+				used[r.addr] = true
+			}
 		}
 	}
 	for _, rs := range edges {
@@ -168,7 +186,8 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	}
 	order, cycle := c.sort(edges)
 	diags = append(diags, cycle...)
-	if len(cycle) == 0 {
+	c.cyclic = len(cycle) > 0
+	if !c.cyclic {
 		c.Blocks = order
 	}
 	for _, b := range c.Blocks {
@@ -177,6 +196,12 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 				Detail: fmt.Sprintf("Nothing refers to %s, so it has no effect. Remove it, or use it.", b.Addr)})
 		}
 		b.Refs = c.blockRefs(edges, b.Addr)
+	}
+	for _, l := range c.locals {
+		if !used[addr.Addr{Kind: "local", Name: l.name}] {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused local", Subject: l.rng.Ptr(),
+				Detail: fmt.Sprintf("Nothing refers to local.%s, so it has no effect. Remove it, or use it.", l.name)})
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
 		v := c.Variables[name]

@@ -12,15 +12,48 @@ import (
 // Scope is what expressions can see: variables, locals, and the exports of the blocks set so far.
 type Scope struct {
 	config *Config
+	path   cty.Value
 	values map[addr.Addr]cty.Value // by block, all its instances
+	locals map[string]*localValue  // of those evaluated so far
+	users  map[addr.Addr][]*local  // who names a block or a local
+}
+
+// localValue is a local once all it refers to is known.
+type localValue struct {
+	value cty.Value
+	diags hcl.Diagnostics
 }
 
 // NewScope makes a scope without blocks.
-func (c *Config) NewScope() *Scope { return &Scope{config: c, values: map[addr.Addr]cty.Value{}} }
+func (c *Config) NewScope() *Scope {
+	abs, err := filepath.Abs(c.Dir)
+	if err != nil {
+		abs = c.Dir
+	}
+	s := &Scope{config: c, path: cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(abs)}), values: map[addr.Addr]cty.Value{}, locals: map[string]*localValue{}, users: map[addr.Addr][]*local{}}
+	for _, l := range c.locals {
+		for _, r := range l.refs {
+			s.users[r.addr] = append(s.users[r.addr], l)
+		}
+	}
+	return s
+}
 
 // Set makes the exports of a block visible: an object, or for a repeated block a tuple or an object
-// of them.
-func (s *Scope) Set(a addr.Addr, v cty.Value) { s.values[a] = v }
+// of them. Locals made from other exports of the block are forgotten.
+func (s *Scope) Set(a addr.Addr, v cty.Value) {
+	s.values[a] = v
+	s.forget(a)
+}
+
+func (s *Scope) forget(a addr.Addr) {
+	for _, l := range s.users[a] {
+		if s.locals[l.name] != nil {
+			delete(s.locals, l.name)
+			s.forget(addr.Addr{Kind: "local", Name: l.name})
+		}
+	}
+}
 
 // Each is the instance of a repeated block.
 type Each struct {
@@ -30,15 +63,17 @@ type Each struct {
 	Value cty.Value // each.value
 }
 
-// context builds what an expression is evaluated in.
-func (s *Scope) context(each *Each) *hcl.EvalContext {
-	vars := map[string]cty.Value{}
-	for n, v := range s.config.Variables {
-		vars[n] = v.Value
-	}
-	tree := map[string]map[string]cty.Value{}
+// context builds what an expression is evaluated in: the values it names, and no others, so that it costs what the
+// expression takes and not what the pipeline holds.
+func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {
+	tree := map[string]map[string]cty.Value{"var": {}, "local": {}}
 	typed := map[string]map[string]map[string]cty.Value{}
-	for a, v := range s.values {
+	for _, r := range uses {
+		v, ok := s.value(r.addr)
+		if !ok {
+			v = cty.DynamicVal // it exists, since the pipeline was loaded, and comes later
+		}
+		a := r.addr
 		if a.Type == "" {
 			if tree[a.Kind] == nil {
 				tree[a.Kind] = map[string]cty.Value{}
@@ -54,14 +89,7 @@ func (s *Scope) context(each *Each) *hcl.EvalContext {
 		}
 		typed[a.Kind][a.Type][a.Name] = v
 	}
-	abs, err := filepath.Abs(s.config.Dir)
-	if err != nil {
-		abs = s.config.Dir
-	}
-	all := map[string]cty.Value{
-		"var":  cty.ObjectVal(vars),
-		"path": cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(abs)}),
-	}
+	all := map[string]cty.Value{"path": s.path}
 	for k, m := range tree {
 		all[k] = cty.ObjectVal(m)
 	}
@@ -79,57 +107,64 @@ func (s *Scope) context(each *Each) *hcl.EvalContext {
 			all["count"] = cty.ObjectVal(map[string]cty.Value{"index": cty.NumberIntVal(int64(each.Index))})
 		}
 	}
-	ctx := &hcl.EvalContext{Variables: all, Functions: functions(s.config.Dir)}
-	s.addLocals(ctx)
-	return ctx
+	return &hcl.EvalContext{Variables: all, Functions: s.config.functions}
 }
 
-// addLocals evaluates the locals whose references are known, in as many rounds as they need.
-func (s *Scope) addLocals(ctx *hcl.EvalContext) {
-	locals := map[string]cty.Value{}
-	ctx.Variables["local"] = cty.EmptyObjectVal
-	for round := 0; round < len(s.config.locals); round++ {
-		before := len(locals)
-		for _, l := range s.config.locals {
-			if _, done := locals[l.name]; done || !s.ready(l, locals) {
-				continue
-			}
-			v, diags := l.expr.Value(ctx)
-			if diags.HasErrors() {
-				v = cty.DynamicVal // reported by CheckLocals
-			}
-			locals[l.name] = v
-			ctx.Variables["local"] = cty.ObjectVal(locals)
+// value is that of a variable, a local or a block; ok is false of a block that has not been set, and of a local made from one.
+func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
+	switch a.Kind {
+	case "var":
+		x := s.config.Variables[a.Name]
+		if x == nil {
+			return v, false
 		}
-		if len(locals) == before {
-			return
+		return x.Value, true
+	case "local":
+		if s.config.cyclic {
+			return v, false
 		}
+		l := s.local(a.Name)
+		if l == nil {
+			return v, false
+		}
+		return l.value, true
 	}
+	v, ok = s.values[a]
+	return v, ok
 }
 
-func (s *Scope) ready(l *local, locals map[string]cty.Value) bool {
+// local evaluates a local once all it refers to is known, and keeps its value; nil before that.
+func (s *Scope) local(name string) *localValue {
+	if v := s.locals[name]; v != nil {
+		return v
+	}
+	l := s.config.localOf[name]
+	if l == nil {
+		return nil
+	}
 	for _, r := range l.refs {
-		switch r.addr.Kind {
-		case "var":
-		case "local":
-			if _, ok := locals[r.addr.Name]; !ok {
-				return false
-			}
-		default:
-			if _, ok := s.values[r.addr]; !ok {
-				return false
-			}
+		if _, ok := s.value(r.addr); !ok {
+			return nil
 		}
 	}
-	return true
+	v := &localValue{}
+	v.value, v.diags = l.expr.Value(s.context(l.refs, nil))
+	if v.diags.HasErrors() {
+		v.value = cty.DynamicVal
+	}
+	s.locals[name] = v
+	return v
 }
 
-// CheckLocals reports errors inside locals, once all blocks are set.
+// CheckLocals reports errors inside locals, those that nothing refers to included, as far as the blocks they name are set.
 func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
-	ctx := s.context(nil)
+	if s.config.cyclic {
+		return nil
+	}
 	for _, l := range s.config.locals {
-		_, d := l.expr.Value(ctx)
-		diags = append(diags, d...)
+		if v := s.local(l.name); v != nil {
+			diags = append(diags, v.diags...)
+		}
 	}
 	return diags
 }

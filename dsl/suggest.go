@@ -4,8 +4,12 @@ import "fmt"
 
 // Suggest gives "Did you mean …?" for the nearest of the names within two edits, or "".
 func Suggest(given string, names []string) string {
+	const longest = 64 // the work grows with the square
 	best, least := "", 3
 	for _, n := range names {
+		if len(given) > longest || len(n) > longest {
+			continue
+		}
 		if d := distance(given, n); d < least && d < len(given) {
 			best, least = n, d
 		}

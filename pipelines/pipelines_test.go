@@ -26,7 +26,7 @@ func TestPaper(t *testing.T) {
 		{"1.2B", "vanilla", 19.33, 0, []int{24}}, {"1.2B", "step-2", 11.27, 41.67, []int{14, 10}}, {"1.2B", "step-3", 8.89, 54.03, []int{10, 8, 6}},
 		{"368M", "step-2", 2.82, 41.67, []int{14, 10}}, {"680M", "step-3", 5.00, 54.03, []int{10, 8, 6}}, {"680M", "relora", 10.87, 0, []int{24}},
 	} {
-		p, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Vars: []string{"size=" + c.size, "method=" + c.method}}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
+		p, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size="+c.size, "method="+c.method)}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
 		if diags.HasErrors() {
 			t.Fatalf("%s %s: %v", c.size, c.method, diags)
 		}
@@ -73,7 +73,7 @@ func TestArena(t *testing.T) {
 			if name == "quickstart" {
 				vars = []string{"compare=true"}
 			}
-			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Vars: vars}, StateDir: t.TempDir(), Caps: caps})
+			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, StateDir: t.TempDir(), Caps: caps})
 			if diags.HasErrors() {
 				t.Fatalf("%s: %v", name, diags)
 			}
@@ -116,7 +116,7 @@ func withData(t *testing.T, path string) string {
 func BenchmarkPlanPaper(b *testing.B) {
 	dir := b.TempDir()
 	for i := 0; i < b.N; i++ {
-		if _, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Vars: []string{"size=1.2B", "method=step-3"}}, StateDir: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
+		if _, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size=1.2B", "method=step-3")}, StateDir: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
 			b.Fatal(diags)
 		}
 	}

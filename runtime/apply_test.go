@@ -159,7 +159,7 @@ func pipeline(t testing.TB) string {
 
 func planOf(t testing.TB, dir string, vars ...string) *Plan {
 	t.Helper()
-	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: vars}, Caps: cpu.PlanCaps()})
+	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps()})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}

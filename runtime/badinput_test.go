@@ -117,7 +117,7 @@ func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 	dir := pipeline(t)
 	stage := func(memory int64, mode string) *Stage {
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: []string{"recompute=" + mode}}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("recompute=" + mode)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
@@ -149,7 +149,7 @@ func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 func TestBudgetChoosesChunkAndMicroBatch(t *testing.T) {
 	dir := pipeline(t)
 	stage := func(memory int64, vars ...string) *Stage {
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: append(vars, "sequence=32")}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(append(vars, "sequence=32")...)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
@@ -190,7 +190,7 @@ func TestAutoMicroBatchTrains(t *testing.T) {
 		dir := pipeline(t)
 		caps := d.Caps()
 		caps.Memory = find(planOf(t, dir, "micro=4"), "stage.one").Stage.Figures.Peak - 1
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: []string{"micro=" + micro}}, Caps: caps})
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)}, Caps: caps})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}

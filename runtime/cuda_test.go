@@ -33,7 +33,7 @@ func emulated(t testing.TB, set func(*emu.Driver)) (*emu.Driver, *cuda.Device) {
 
 func cudaPlan(t testing.TB, dir string, caps gpu.Caps, vars ...string) *Plan {
 	t.Helper()
-	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Vars: vars}, Caps: caps})
+	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}

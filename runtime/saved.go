@@ -6,19 +6,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"stepflow/dsl"
 	"stepflow/runtime/durable"
 )
 
 // SavedPlan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
 // must come to the same.
 type SavedPlan struct {
-	Version  int      `json:"format_version"`
-	Path     string   `json:"path"`
-	StateDir string   `json:"state_dir"`
-	VarFiles []string `json:"var_files,omitempty"`
-	Vars     []string `json:"vars,omitempty"` // as given by -var; values of sensitive variables are left out
-	Serial   int64    `json:"state_serial"`
+	Version  int        `json:"format_version"`
+	Path     string     `json:"path"`
+	StateDir string     `json:"state_dir"`
+	Flags    []dsl.Flag `json:"flags,omitempty"` // as given by -var and -var-file, in their order; values of sensitive variables are left out
+	Serial   int64      `json:"state_serial"`
 
 	Device       string        `json:"device,omitempty"`        // kind of device the plan is for
 	DeviceMemory int64         `json:"device_memory,omitempty"` // what the plan was made to fit
@@ -55,19 +56,18 @@ func (p *Plan) Save(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := SavedPlan{Version: 1, Path: abs, StateDir: state, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
-	for _, f := range o.Inputs.VarFiles {
-		if f, err = filepath.Abs(f); err != nil {
-			return err
-		}
-		s.VarFiles = append(s.VarFiles, f)
-	}
-	for _, kv := range o.Inputs.Vars {
-		for name, v := range p.Config.Variables {
-			if len(kv) > len(name) && kv[:len(name)+1] == name+"=" && !v.Sensitive {
-				s.Vars = append(s.Vars, kv)
+	s := SavedPlan{Version: 2, Path: abs, StateDir: state, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
+	for _, f := range o.Inputs.Flags {
+		name, _, _ := strings.Cut(f.Var, "=")
+		switch v := p.Config.Variables[name]; {
+		case f.File != "":
+			if f.File, err = filepath.Abs(f.File); err != nil {
+				return err
 			}
+		case v == nil || v.Sensitive:
+			continue
 		}
+		s.Flags = append(s.Flags, f)
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -86,7 +86,7 @@ func ReadSaved(path string) (*SavedPlan, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
 	}
-	if s.Version != 1 || s.Path == "" {
+	if s.Version != 2 || s.Path == "" {
 		return nil, fmt.Errorf("%s is no plan of this stepflow", path)
 	}
 	return &s, nil

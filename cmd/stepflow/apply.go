@@ -25,6 +25,7 @@ import (
 func applyCommand() command {
 	var approve, verify bool
 	return command{name: "apply", args: "[flags] [DIR | PLANFILE]", most: 1,
+		short:    "Runs what is not up to date.",
 		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
 		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
@@ -96,8 +97,7 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 		}
 		a.deviceMemory = fmt.Sprint(s.DeviceMemory + beside)
 	}
-	a.varFiles = append(append(list(nil), s.VarFiles...), a.varFiles...)
-	a.vars = append(append(list(nil), s.Vars...), a.vars...)
+	a.given = append(slices.Clone(s.Flags), a.given...)
 	return s, nil
 }
 

@@ -15,7 +15,7 @@ func benchCommand() command {
 	s := probe.Shapes{}
 	var precision string
 	var seconds float64
-	return command{name: "bench", args: "[flags]", synopsis: "Measures the device. First the rates of large matrix products and copies, then every hot kernel of a training step: its rate and the share of the device's it reaches.",
+	return command{name: "bench", args: "[flags]", short: "Measures the device.", synopsis: "Measures the device. First the rates of large matrix products and copies, then every hot kernel of a training step: its rate and the share of the device's it reaches.",
 		example: "stepflow bench -hidden 2048 -intermediate 5461 -heads 32 -vocab 32000 -batch 1 -sequence 1024",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")

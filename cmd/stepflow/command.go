@@ -41,19 +41,15 @@ type app struct {
 	threads          int
 	ui               string     // address to serve the run at
 	opened           gpu.Device // the device, once it was needed
-	vars, varFiles   list
+	given            []dsl.Flag // -var and -var-file, in their order
 }
-
-type list []string
-
-func (l *list) String() string     { return strings.Join(*l, ",") }
-func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 // command is a row of the table of commands.
 type command struct {
 	name     string
 	args     string
-	synopsis string
+	short    string // a line of the list of commands
+	synopsis string // the help of the command
 	example  string
 	flags    func(a *app, f *flag.FlagSet)
 	most     int // positional arguments at most
@@ -153,7 +149,7 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\nUsage: stepflow COMMAND [flags] [DIR]\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-12s %s\n", c.name, strings.SplitN(c.synopsis, ".", 2)[0])
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.short)
 	}
 	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help tells a command's flags and gives an example.\n")
 }
@@ -165,12 +161,21 @@ func common(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.deviceMemory, "device-memory", "", "memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
 	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
-	f.Var(&a.vars, "var", "set a variable, as name=value; can be repeated")
-	f.Var(&a.varFiles, "var-file", "read variables from a file; can be repeated")
+	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
+		a.given = append(a.given, dsl.Flag{Var: s})
+		return nil
+	})
+	f.Func("var-file", "read variables from a file; can be repeated, and the order among -var and -var-file counts", func(s string) error {
+		if s == "" {
+			return errors.New("it needs the name of a file")
+		}
+		a.given = append(a.given, dsl.Flag{File: s})
+		return nil
+	})
 }
 
 func (a *app) inputs() dsl.Inputs {
-	return dsl.Inputs{Env: a.env, Vars: a.vars, VarFiles: a.varFiles}
+	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
 
 func dirArg(args []string) string {

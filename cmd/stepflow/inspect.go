@@ -26,6 +26,7 @@ import (
 func fmtCommand() command {
 	var check bool
 	return command{name: "fmt", args: "[-check] [DIR]", most: 1,
+		short:    "Rewrites *.hcl files in the canonical style.",
 		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with 3 if some would.",
 		example:  "stepflow fmt -check pipelines/quickstart",
 		flags: func(_ *app, f *flag.FlagSet) {
@@ -37,7 +38,7 @@ func fmtCommand() command {
 			if st, err := os.Stat(path); err != nil {
 				return a.fail(err)
 			} else if st.IsDir() {
-				if files, err = filepath.Glob(filepath.Join(path, "*.hcl")); err != nil {
+				if files, err = dsl.Sources(path); err != nil {
 					return a.fail(err)
 				}
 			}
@@ -91,6 +92,7 @@ func (a *app) statePath() (string, error) {
 
 func showCommand() command {
 	return command{name: "show", args: "[flags] [ADDR]", most: 1, flags: inspectFlags,
+		short:    "Shows the state: what has run.",
 		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block.",
 		example:  "stepflow show -dir pipelines/quickstart stage.seed",
 		run: func(a *app, args []string) int {
@@ -160,6 +162,7 @@ func (a *app) printBlock(name string, b *state.Block) int {
 func outputCommand() command {
 	var raw bool
 	return command{name: "output", args: "[flags] [NAME]", most: 1,
+		short: "Prints the outputs of the last apply.",
 		flags: func(a *app, f *flag.FlagSet) {
 			inspectFlags(a, f)
 			f.BoolVar(&raw, "raw", false, "print a text or number without quotes")
@@ -202,6 +205,7 @@ func outputCommand() command {
 
 func stateCommand() command {
 	return command{name: "state", args: "list | check | rm ADDR …", most: 100, flags: inspectFlags,
+		short:    "Lists, checks or forgets the blocks in the state.",
 		synopsis: "Lists the blocks in the state, checks the state, or forgets blocks: their files are removed and they run anew.",
 		example:  "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
 		run: func(a *app, args []string) int {
@@ -266,7 +270,7 @@ func (a *app) forget(names []string) int {
 }
 
 func devicesCommand() command {
-	return command{name: "devices", args: "[-json]", synopsis: "Lists the devices this binary can use, with memory.", example: "stepflow devices",
+	return command{name: "devices", args: "[-json]", short: "Lists the devices this binary can use.", synopsis: "Lists the devices this binary can use, with memory.", example: "stepflow devices",
 		flags: func(a *app, f *flag.FlagSet) { f.BoolVar(&a.json, "json", false, "write JSON for machines") },
 		run: func(a *app, _ []string) int {
 			d, err := a.openDevice()
@@ -311,7 +315,7 @@ func describe(c cuda.Card) string {
 
 func schemaCommand() command {
 	var markdown, names bool
-	return command{name: "schema", args: "[-json | -markdown | -tracing]", synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page; or the names of spans, attributes and metrics.", example: "stepflow schema -json",
+	return command{name: "schema", args: "[-json | -markdown | -tracing]", short: "Prints the language: blocks, attributes and functions.", synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page; or the names of spans, attributes and metrics.", example: "stepflow schema -json",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
 			f.BoolVar(&markdown, "markdown", false, "write the reference page")
@@ -333,6 +337,7 @@ func schemaCommand() command {
 func sampleCommand() command {
 	out, perGroup := "data", 32
 	return command{name: "sample", args: "go-docs [-o DIR]", most: 1,
+		short:    "Writes sample data.",
 		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document a package, as parquet with FineWeb-Edu's columns.",
 		example:  "stepflow sample go-docs -o pipelines/quickstart/data",
 		flags: func(_ *app, f *flag.FlagSet) {
@@ -369,14 +374,14 @@ func sampleCommand() command {
 }
 
 func versionCommand() command {
-	return command{name: "version", synopsis: "Prints the version.", run: func(a *app, _ []string) int {
+	return command{name: "version", short: "Prints the version.", synopsis: "Prints the version.", run: func(a *app, _ []string) int {
 		fmt.Fprintf(a.stdout, "stepflow %s\n", version())
 		return exitOK
 	}}
 }
 
 func completionCommand() command {
-	return command{name: "completion", args: "bash|zsh|fish", most: 1, synopsis: "Prints a completion script for a shell.", example: "source <(stepflow completion bash)",
+	return command{name: "completion", args: "bash|zsh|fish", most: 1, short: "Prints a completion script for a shell.", synopsis: "Prints a completion script for a shell.", example: "source <(stepflow completion bash)",
 		run: func(a *app, args []string) int {
 			var names []string
 			for _, c := range commands {
@@ -390,7 +395,7 @@ func completionCommand() command {
 				fmt.Fprintf(a.stdout, "#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\ncompdef _stepflow stepflow\n", words)
 			case "fish":
 				for _, c := range commands {
-					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, strings.SplitN(c.synopsis, ".", 2)[0])
+					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, c.short)
 				}
 			default:
 				fmt.Fprintln(a.stderr, "stepflow completion: name a shell: bash, zsh or fish")

@@ -16,6 +16,7 @@ import (
 
 func validateCommand() command {
 	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
+		short:    "Checks a pipeline: syntax, types, references and sizes.",
 		synopsis: "Checks a pipeline: syntax, names, references, types. Every problem of every file is shown at once. Data and state are not read.",
 		example:  "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
@@ -47,6 +48,7 @@ func planCommand() command {
 	var detailed, explain bool
 	var out string
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
+		short:    "Shows what apply would do, and how much memory it takes.",
 		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. Nothing is run.",
 		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {

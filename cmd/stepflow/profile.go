@@ -17,6 +17,7 @@ func profileCommand() command {
 	var out string
 	steps, top := 5, 12
 	return command{name: "profile", args: "[flags] [STAGE]", most: 1,
+		short:    "Measures the steps of a stage.",
 		synopsis: "Runs a few training steps of a stage and shows where time and memory go. By kernel, layer and phase, against the device's measured rates; and what holds memory at the peak. It needs no data and no earlier stage: tokens and weights are random, and reading data is not measured. Without STAGE: the stage that needs the most memory.",
 		example:  "stepflow profile -dir pipelines/quickstart -o trace.json stage.final",
 		flags: func(a *app, f *flag.FlagSet) {

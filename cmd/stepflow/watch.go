@@ -11,6 +11,7 @@ import (
 func watchCommand() command {
 	var once, untilEnd bool
 	return command{name: "watch", args: "[flags] [DIR]", most: 1,
+		short:    "Shows a run in the terminal while it goes on.",
 		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it only reads there, so it can come and go. Where the output is no terminal it prints once.",
 		example:  "stepflow watch pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {

@@ -1,0 +1,238 @@
+package dsl
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// HCL parses and evaluates by recursion and computes whatever it is given: a few lines can nest until the stack ends,
+// double a text sixty times or loop over loops. So tokens are counted before they are parsed, and expressions get guards
+// that count what they compute.
+const (
+	maxNesting  = 500       // brackets, quotes and templates inside each other, and levels of a value
+	maxChain    = 5000      // operators and conditionals of an expression, besides: each is a level of the parsed tree too
+	maxWork     = 128 << 20 // what all evaluations of a pipeline may cost: bytes of text made and looped over, and elementCost for each value
+	maxValue    = 64 << 20  // what one value may weigh, counted the same way
+	freeValue   = 4 << 10   // values of attributes that weigh no more cost nothing
+	elementCost = 32
+)
+
+// nests and closes are the tokens that open and close a level; chains are those that add one without closing it.
+var (
+	nests = map[hclsyntax.TokenType]bool{hclsyntax.TokenOBrace: true, hclsyntax.TokenOBrack: true, hclsyntax.TokenOParen: true, hclsyntax.TokenOQuote: true,
+		hclsyntax.TokenOHeredoc: true, hclsyntax.TokenTemplateInterp: true, hclsyntax.TokenTemplateControl: true}
+	closes = map[hclsyntax.TokenType]bool{hclsyntax.TokenCBrace: true, hclsyntax.TokenCBrack: true, hclsyntax.TokenCParen: true, hclsyntax.TokenCQuote: true,
+		hclsyntax.TokenCHeredoc: true, hclsyntax.TokenTemplateSeqEnd: true}
+	chains = map[hclsyntax.TokenType]bool{hclsyntax.TokenStar: true, hclsyntax.TokenSlash: true, hclsyntax.TokenPlus: true, hclsyntax.TokenMinus: true,
+		hclsyntax.TokenPercent: true, hclsyntax.TokenEqualOp: true, hclsyntax.TokenNotEqual: true, hclsyntax.TokenLessThan: true, hclsyntax.TokenLessThanEq: true,
+		hclsyntax.TokenGreaterThan: true, hclsyntax.TokenGreaterThanEq: true, hclsyntax.TokenAnd: true, hclsyntax.TokenOr: true, hclsyntax.TokenBang: true,
+		hclsyntax.TokenQuestion: true, hclsyntax.TokenColon: true, hclsyntax.TokenOBrack: true, hclsyntax.TokenTemplateControl: true}
+)
+
+// checkNesting reports the place where a file nests too far to be parsed.
+func checkNesting(src []byte, filename string) hcl.Diagnostics {
+	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports what is no token
+	type level struct {
+		open  hclsyntax.TokenType
+		chain int
+	}
+	levels, chain := []level{{}}, 0
+	for i := range tokens {
+		t := &tokens[i]
+		top := &levels[len(levels)-1]
+		if chains[t.Type] {
+			top.chain++
+			chain++
+		}
+		switch {
+		case nests[t.Type]:
+			levels = append(levels, level{open: t.Type})
+		case closes[t.Type] && len(levels) > 1:
+			chain -= top.chain
+			levels = levels[:len(levels)-1]
+		case t.Type == hclsyntax.TokenComma, t.Type == hclsyntax.TokenNewline && (len(levels) == 1 || top.open == hclsyntax.TokenOBrace):
+			chain -= top.chain
+			top.chain = 0
+		}
+		if len(levels) > maxNesting+1 || chain > maxChain {
+			detail := fmt.Sprintf("More than %d brackets, quotes or templates stand inside each other here.", maxNesting)
+			if chain > maxChain {
+				detail = fmt.Sprintf("This expression has more than %d operators.", maxChain)
+			}
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nested too far", Subject: t.Range.Ptr(), Detail: detail + " Give its parts names in a locals block."}}
+		}
+	}
+	return nil
+}
+
+// meter counts what the evaluations of a pipeline cost.
+type meter struct{ spent int64 }
+
+// guard is an expression that counts what its value weighs.
+type guard struct {
+	*hclsyntax.ParenthesesExpr
+	meter    *meter
+	whole    bool  // the whole of an attribute
+	operand  bool  // of arithmetic, which takes text for a number
+	perValue int64 // a loop's cost for each element
+}
+
+// UnwrapExpression gives what types and keywords are read from.
+func (g *guard) UnwrapExpression() hcl.Expression { return g.Expression }
+
+// Value is that of the expression, or an error if it is too much.
+func (g *guard) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	v, diags := g.Expression.Value(ctx)
+	if diags.HasErrors() {
+		return v, diags
+	}
+	if g.operand && v.Type() == cty.String {
+		if n, err := convert.Convert(v, cty.Number); err == nil {
+			v = n
+		}
+	}
+	weight, err := weigh(v)
+	if err == nil {
+		if g.perValue > 0 {
+			weight += g.perValue * elements(v)
+		}
+		if !g.whole || weight > freeValue {
+			err = g.meter.spend(weight)
+		}
+	}
+	if err != nil {
+		return cty.DynamicVal, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too much to compute", Subject: g.Range().Ptr(), Detail: upperFirst(err.Error()) + "."})
+	}
+	return v, diags
+}
+
+func (m *meter) spend(n int64) error {
+	if m.spent += n; m.spent > maxWork {
+		return fmt.Errorf("evaluating the pipeline takes more than it may: %s of text and values. Look for loops inside loops, and for values that grow from name to name", FormatBytes(maxWork))
+	}
+	return nil
+}
+
+// elements is the length of a collection, 0 of another value.
+func elements(v cty.Value) int64 {
+	v, _ = v.Unmark()
+	if v.IsNull() || !v.IsKnown() || !v.CanIterateElements() {
+		return 0
+	}
+	return int64(v.LengthInt())
+}
+
+// weigh counts what a value would take written out, though parts of it may be shared, and checks its numbers.
+func weigh(v cty.Value) (weight int64, err error) {
+	err = weighInto(v, &weight, 0)
+	return weight, err
+}
+
+func weighInto(v cty.Value, sum *int64, depth int) error {
+	v, _ = v.Unmark()
+	*sum += elementCost
+	t := v.Type()
+	switch {
+	case v.IsNull() || !v.IsKnown():
+		return nil
+	case t == cty.String:
+		*sum += int64(len(v.AsString()))
+	case t == cty.Number:
+		if err := checkNumber(v.AsBigFloat()); err != nil {
+			return err
+		}
+	case v.CanIterateElements():
+		if depth == maxNesting {
+			return fmt.Errorf("the value has more than %d levels", maxNesting)
+		}
+		for it := v.ElementIterator(); it.Next(); {
+			k, e := it.Element()
+			if k.Type() == cty.String {
+				*sum += int64(len(k.AsString()))
+			}
+			if err := weighInto(e, sum, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	if *sum > maxValue {
+		return fmt.Errorf("the value is too large: written out it takes more than %s", FormatBytes(maxValue))
+	}
+	return nil
+}
+
+// checkNumber refuses numbers beyond those of float64: their digits alone would fill the memory.
+func checkNumber(f *big.Float) error {
+	if x, _ := f.Float64(); math.IsInf(x, 0) {
+		return fmt.Errorf("a number is out of range: the largest is %.3g", math.MaxFloat64)
+	}
+	return nil
+}
+
+// guardBody puts guards into all expressions of a body, and reports numbers that are out of range.
+func (m *meter) guardBody(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	_ = hclsyntax.VisitAll(b, func(n hclsyntax.Node) hcl.Diagnostics {
+		if a, ok := n.(*hclsyntax.Attribute); ok {
+			diags = append(diags, m.guardParts(a.Expr)...)
+			a.Expr = m.guard(a.Expr, guard{whole: true})
+		}
+		return nil
+	})
+	return diags
+}
+
+// guardExpr puts guards into one expression.
+func (m *meter) guardExpr(e hclsyntax.Expression) (hclsyntax.Expression, hcl.Diagnostics) {
+	diags := m.guardParts(e)
+	return m.guard(e, guard{whole: true}), diags
+}
+
+func (m *meter) guard(e hclsyntax.Expression, g guard) hclsyntax.Expression {
+	g.ParenthesesExpr, g.meter = &hclsyntax.ParenthesesExpr{Expression: e, SrcRange: e.Range()}, m
+	return &g
+}
+
+// guardParts puts guards where an expression may multiply what it is given: into templates, loops, operators and conditionals.
+// Functions count for themselves.
+func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
+	var nodes []hclsyntax.Node // first all, since the guards are nodes as well
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		nodes = append(nodes, n)
+		return nil
+	})
+	for _, n := range nodes {
+		switch x := n.(type) {
+		case *hclsyntax.LiteralValueExpr:
+			if x.Val.Type() == cty.Number && x.Val.IsKnown() && !x.Val.IsNull() {
+				if err := checkNumber(x.Val.AsBigFloat()); err != nil {
+					diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Number out of range", Subject: x.SrcRange.Ptr(), Detail: upperFirst(err.Error()) + "."})
+				}
+			}
+		case *hclsyntax.TemplateExpr:
+			for i, part := range x.Parts {
+				if _, literal := part.(*hclsyntax.LiteralValueExpr); !literal {
+					x.Parts[i] = m.guard(part, guard{})
+				}
+			}
+		case *hclsyntax.ForExpr:
+			r := x.SrcRange
+			x.CollExpr = m.guard(x.CollExpr, guard{perValue: int64(r.End.Byte - r.Start.Byte)})
+		case *hclsyntax.SplatExpr:
+			x.Source = m.guard(x.Source, guard{})
+		case *hclsyntax.BinaryOpExpr:
+			arithmetic := x.Op.Type == cty.Number
+			x.LHS, x.RHS = m.guard(x.LHS, guard{operand: arithmetic}), m.guard(x.RHS, guard{operand: arithmetic})
+		case *hclsyntax.UnaryOpExpr:
+			x.Val = m.guard(x.Val, guard{operand: x.Op.Type == cty.Number})
+		case *hclsyntax.ConditionalExpr:
+			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{}), m.guard(x.FalseResult, guard{})
+		}
+	}
+	return diags
+}

@@ -1,0 +1,141 @@
+package dsl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// VarSuffix marks files of variable values; AutoVarSuffix those that are read without being named.
+const (
+	VarSuffix     = ".vars.hcl"
+	AutoVarSuffix = ".auto.vars.hcl"
+)
+
+// Sizes in bytes up to which files are read. Source is parsed into many times its size.
+const (
+	maxSource = 4 << 20
+	maxText   = 16 << 20 // of file() and its kin
+)
+
+// PipelineFiles lists the files of a pipeline: the *.hcl of a folder, or the one file named.
+func PipelineFiles(path string) (dir string, files []string, err error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("there is no %s: name a folder of *.hcl files or one such file", path)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if !st.IsDir() {
+		return filepath.Dir(path), []string{path}, nil
+	}
+	all, err := Sources(path)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, f := range all {
+		if !strings.HasSuffix(f, VarSuffix) {
+			files = append(files, f)
+		}
+	}
+	if len(files) == 0 {
+		return "", nil, fmt.Errorf("%s holds no *.hcl files: name the folder of a pipeline", path)
+	}
+	return path, files, nil
+}
+
+// Sources lists the *.hcl files of a folder by name, those of variable values included. Hidden files, which
+// editors and archives leave behind, and folders are passed over.
+func Sources(dir string) (files []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".hcl") {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		if st, err := os.Stat(path); err == nil && st.IsDir() {
+			continue
+		}
+		files = append(files, path)
+	}
+	return files, nil
+}
+
+// readFile reads a regular file, or a link to one, of at most limit bytes. A pipe or device, which may never end,
+// is an error.
+func readFile(path string, limit int64) ([]byte, error) {
+	st, err := os.Stat(path) // before opening, which waits for the writer of a pipe
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		what := "not a regular file"
+		if st.IsDir() {
+			what = "a folder, not a file"
+		}
+		return nil, fmt.Errorf("%s is %s", path, what)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s is too large: at most %s are read", path, FormatBytes(limit))
+	}
+	return b, nil
+}
+
+// readSource reads a file of HCL and checks what the parser takes for granted: that it is text in UTF-8, and that it nests
+// so far only.
+func readSource(path string) ([]byte, hcl.Diagnostics) {
+	src, err := readFile(path, maxSource)
+	if err != nil {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable file", Detail: upperFirst(err.Error()) + "."}}
+	}
+	if !utf8.Valid(src) {
+		at := firstInvalid(src)
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Not UTF-8", Subject: &hcl.Range{Filename: path, Start: at, End: at},
+			Detail: "The file holds bytes that are not text in UTF-8. Save it in UTF-8."}}
+	}
+	return src, checkNesting(src, path)
+}
+
+// firstInvalid is the place of the first byte that is not UTF-8.
+func firstInvalid(src []byte) hcl.Pos {
+	at := hcl.InitialPos
+	for at.Byte < len(src) {
+		r, n := utf8.DecodeRune(src[at.Byte:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		at.Byte, at.Column = at.Byte+n, at.Column+1
+		if r == '\n' {
+			at.Line, at.Column = at.Line+1, 1
+		}
+	}
+	return at
+}
+
+// upperFirst starts a sentence; one that starts with a path keeps it.
+func upperFirst(s string) string {
+	if first, _, _ := strings.Cut(s, " "); strings.ContainsAny(first, "/.\\") {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
