@@ -35,6 +35,11 @@ type Decoded struct {
 
 // Instances evaluates count or for_each: one instance without them. Keys must be known in a plan.
 func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
+	list, diags := s.instances(b)
+	return list, s.config.Secrets.Diagnostics(diags)
+}
+
+func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 	fail := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: e.Range().Ptr()}}
 	}
@@ -45,7 +50,7 @@ func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 		if diags.HasErrors() {
 			return nil, diags
 		}
-		v, _ = v.Unmark()
+		v, marks := v.Unmark()
 		if !v.IsKnown() {
 			return fail(b.Count, "Unknown count", "The number of instances must be known before anything runs; this value is known only after other blocks have run.")
 		}
@@ -55,7 +60,7 @@ func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 		}
 		k, acc := n.AsBigFloat().Int64()
 		if acc != big.Exact || k < 0 || k > 10000 {
-			return fail(b.Count, "Invalid count", fmt.Sprintf("count takes a whole number from 0 to 10000, not %s.", n.AsBigFloat().Text('g', 10)))
+			return fail(b.Count, "Invalid count", fmt.Sprintf("count takes a whole number from 0 to 10000, not %s.", Show(n.WithMarks(marks))))
 		}
 		list := make([]Each, k)
 		for i := range list {
@@ -99,10 +104,11 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	return decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(b.uses, e))
+	d, diags := decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(b.uses, e), s.config.Secrets)
+	return d, s.config.Secrets.Diagnostics(diags)
 }
 
-func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext) (*Decoded, hcl.Diagnostics) {
+func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext, secrets *Secrets) (*Decoded, hcl.Diagnostics) {
 	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: ctx, exprs: map[string]hcl.Expression{}}
 	var diags hcl.Diagnostics
@@ -128,14 +134,16 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 		v, dd := src.Expr.Value(ctx)
 		diags = append(diags, dd...)
 		if dd.HasErrors() {
+			secrets.addParts(src.Expr, ctx)
 			d.values[a.Name] = cty.UnknownVal(want)
 			continue
 		}
+		secrets.Add(v)
 		v, marks := v.UnmarkDeep()
 		if len(marks) > 0 {
 			d.Sensitive[a.Name] = true
 		}
-		v, problem := a.check(v, want)
+		v, problem := a.check(v, want, len(marks) > 0)
 		if problem != "" {
 			diags = append(diags, d.Error(a.Name, "Invalid value", problem))
 			v = cty.UnknownVal(want)
@@ -154,7 +162,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 			if sub.Type != n.Name || d.blocks[n.Name] != nil && !n.Repeat {
 				continue
 			}
-			x, dd := decodeBody(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange(), ctx)
+			x, dd := decodeBody(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange(), ctx, secrets)
 			diags = append(diags, dd...)
 			if len(sub.Labels) == 1 {
 				x.Label = sub.Labels[0]
@@ -173,8 +181,9 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 	return d, diags
 }
 
-// check converts a value and tests it against the schema; problem is empty when it is sound.
-func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
+// check converts a value and tests it against the schema; problem is empty when it is sound. It does not tell a sensitive
+// value.
+func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, problem string) {
 	if v.IsNull() {
 		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null
 			return v, fmt.Sprintf("%s is null; it is needed.", a.Name)
@@ -185,35 +194,86 @@ func (a *Attr) check(v cty.Value, want cty.Type) (_ cty.Value, problem string) {
 		return cty.NullVal(want), ""
 	}
 	if a.Ref != nil {
-		return a.reference(v)
+		return a.reference(v, sensitive)
 	}
 	c, err := convert.Convert(v, want)
 	if err != nil {
-		return v, fmt.Sprintf("%s takes %s, not %s: %v.", a.Name, want.FriendlyName(), v.Type().FriendlyName(), err)
-	}
-	if !c.IsKnown() || want == cty.DynamicPseudoType {
-		return Float64(c), ""
-	}
-	if want == cty.String && a.OneOf != nil && !contains(a.OneOf, c.AsString()) {
-		return c, fmt.Sprintf("%s is %q.%s It takes %s.", a.Name, c.AsString(), Suggest(c.AsString(), a.OneOf), strings.Join(a.OneOf, ", "))
-	}
-	if want == cty.Number {
-		f := c.AsBigFloat()
-		x, _ := f.Float64()
-		switch {
-		case math.IsInf(x, 0):
-			return c, fmt.Sprintf("%s is beyond what a 64-bit floating-point number holds.", a.Name)
-		case a.Whole && !f.IsInt():
-			return c, fmt.Sprintf("%s takes a whole number, not %s.", a.Name, Show(c))
-		case a.Min != nil && x < *a.Min:
-			return c, fmt.Sprintf("%s is %s; the least is %g.", a.Name, Show(c), *a.Min)
-		case a.Max != nil && x > *a.Max:
-			return c, fmt.Sprintf("%s is %s; the most is %g.", a.Name, Show(c), *a.Max)
-		case a.Whole && (x > 1<<53 || x < -(1<<53)):
-			return c, fmt.Sprintf("%s is too large.", a.Name)
+		what := fmt.Sprintf("%s takes a %s, not a %s", a.Name, typeName(*a), v.Type().FriendlyName())
+		if sensitive {
+			return v, what + "."
 		}
+		return v, fmt.Sprintf("%s: %v.", what, err)
 	}
-	return Float64(c), ""
+	show := func(v cty.Value) string {
+		if sensitive {
+			return Hidden
+		}
+		return Show(v)
+	}
+	switch {
+	case want == cty.String && a.OneOf != nil && c.IsKnown() && !contains(a.OneOf, c.AsString()):
+		hint := ""
+		if !sensitive {
+			hint = Suggest(c.AsString(), a.OneOf)
+		}
+		return c, fmt.Sprintf("%s is %s.%s It takes %s.", a.Name, show(c), hint, strings.Join(a.OneOf, ", "))
+	case want == cty.Number && c.IsKnown():
+		problem = a.number(a.Name, c, show)
+	case want.IsListType() && c.IsKnown():
+		i := 0
+		for it := c.ElementIterator(); it.Next() && problem == ""; i++ {
+			_, e := it.Element()
+			name := fmt.Sprintf("%s[%d]", a.Name, i)
+			switch {
+			case e.IsNull():
+				problem = name + " is null; every element needs a value."
+			case want.ElementType() == cty.Number && e.IsKnown():
+				problem = a.number(name, e, show)
+			}
+		}
+	case want == cty.DynamicPseudoType:
+		problem = beyond(a.Name, c)
+	}
+	return Float64(c), problem
+}
+
+// number tests a number against the attribute's range.
+func (a *Attr) number(name string, v cty.Value, show func(cty.Value) string) string {
+	f := v.AsBigFloat()
+	x, _ := f.Float64()
+	text := show(v)
+	switch {
+	case math.IsInf(x, 0):
+		return fmt.Sprintf("%s is beyond what a 64-bit floating-point number holds.", name)
+	case x == 0 && f.Sign() != 0:
+		return fmt.Sprintf("%s is too close to 0 for a 64-bit floating-point number.", name)
+	case a.Whole && !f.IsInt():
+		return fmt.Sprintf("%s takes a whole number, not %s.", name, text)
+	case a.Min != nil && x < *a.Min:
+		return fmt.Sprintf("%s is %s; the least is %s.", name, text, plainNumber(*a.Min))
+	case a.Max != nil && x > *a.Max:
+		return fmt.Sprintf("%s is %s; the most is %s.", name, text, plainNumber(*a.Max))
+	case a.Above != nil && x <= *a.Above:
+		return fmt.Sprintf("%s is %s; it must be more than %s.", name, text, plainNumber(*a.Above))
+	case a.Below != nil && x >= *a.Below:
+		return fmt.Sprintf("%s is %s; it must be less than %s.", name, text, plainNumber(*a.Below))
+	}
+	return ""
+}
+
+func plainNumber(x float64) string { return showNumber(big.NewFloat(x)) }
+
+// beyond finds a number that no float64 holds anywhere in a value.
+func beyond(name string, v cty.Value) (problem string) {
+	_ = cty.Walk(v, func(_ cty.Path, x cty.Value) (bool, error) {
+		if x.IsKnown() && !x.IsNull() && x.Type() == cty.Number {
+			if f, _ := x.AsBigFloat().Float64(); math.IsInf(f, 0) {
+				problem = fmt.Sprintf("%s holds a number beyond what a 64-bit floating-point number holds.", name)
+			}
+		}
+		return problem == "", nil
+	})
+	return problem
 }
 
 // Float64 rounds the numbers in a value to what a run computes with, so that two that differ only beyond it are the same and
@@ -237,7 +297,7 @@ func Float64(v cty.Value) cty.Value {
 }
 
 // reference takes the address out of a block's exports.
-func (a *Attr) reference(v cty.Value) (cty.Value, string) {
+func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 	if !v.IsKnown() {
 		return cty.UnknownVal(cty.String), ""
 	}
@@ -251,6 +311,9 @@ func (a *Attr) reference(v cty.Value) (cty.Value, string) {
 		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s", a.Name, want, a.Ref[0], t.FriendlyName(), hint)
 	}
 	x := v.GetAttr("address")
+	if x.Type() != cty.String || x.IsNull() {
+		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
+	}
 	if !x.IsKnown() {
 		return x, ""
 	}
@@ -258,6 +321,9 @@ func (a *Attr) reference(v cty.Value) (cty.Value, string) {
 		if strings.HasPrefix(x.AsString(), k+".") {
 			return x, ""
 		}
+	}
+	if sensitive {
+		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
 	}
 	return v, fmt.Sprintf("%s takes a %s block, not %s.", a.Name, want, x.AsString())
 }
@@ -273,6 +339,23 @@ func (d *Decoded) Error(attr, summary, detail string) *hcl.Diagnostic {
 		diag.Expression, diag.EvalContext = e, d.ctx
 	}
 	return diag
+}
+
+// Hides reports whether an export tells a sensitive attribute. The nil Decoded hides nothing.
+func (d *Decoded) Hides(e *Export) bool {
+	if d == nil {
+		return false
+	}
+	for _, name := range append(e.From, e.Name) {
+		at, attr := d, name
+		if i := strings.IndexByte(name, '.'); i >= 0 {
+			at, attr = d.blocks[name[:i]], name[i+1:]
+		}
+		if at != nil && at.Sensitive[attr] {
+			return true
+		}
+	}
+	return false
 }
 
 // Has tells whether an attribute has a value, given or default.
@@ -372,12 +455,29 @@ func (d *Decoded) Fingerprint() map[string]string {
 	return out
 }
 
+// Secret lists the sensitive values by dotted name, as Show would write them. It is for telling by a keyed hash whether
+// one has changed.
+func (d *Decoded) Secret() map[string]string {
+	out := map[string]string{}
+	d.secret("", out)
+	return out
+}
+
+func (d *Decoded) secret(prefix string, out map[string]string) {
+	for n := range d.Sensitive {
+		out[prefix+n] = Show(d.values[n])
+	}
+	for n, b := range d.blocks {
+		b.secret(prefix+n+".", out)
+	}
+}
+
 func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
 	for n, v := range d.values {
 		switch {
 		case v.IsNull(), !hide && d.defaults[n]:
 		case hide && d.Sensitive[n]:
-			out[prefix+n] = "(sensitive)"
+			out[prefix+n] = Hidden
 		default:
 			out[prefix+n] = Show(v)
 		}
@@ -409,7 +509,7 @@ func Show(v cty.Value) string {
 	t := v.Type()
 	switch {
 	case len(marks) > 0:
-		return "(sensitive)"
+		return Hidden
 	case !v.IsKnown():
 		return "(known after apply)"
 	case v.IsNull():

@@ -90,7 +90,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			if d.Float("learning_rate") != 0.001 {
 				t.Errorf("learning rate %g", d.Float("learning_rate"))
 			}
-			s.Set(b.Addr, b.Kind.Export(b.Addr.String(), b.Addr.Type, nil))
+			s.Set(b.Addr, b.Kind.Export(b.Addr.String(), b.Addr.Type, nil, nil))
 		}
 	}
 }
@@ -197,7 +197,7 @@ evaluate "perplexity" "e" {
 	}
 	exports := map[string]cty.Value{}
 	for _, e := range each {
-		exports[e.Name.AsString()] = b.Kind.Export(`stage.a["`+e.Name.AsString()+`"]`, "", nil)
+		exports[e.Name.AsString()] = b.Kind.Export(`stage.a["`+e.Name.AsString()+`"]`, "", nil, nil)
 	}
 	s.Set(b.Addr, cty.ObjectVal(exports))
 	e := c.Block(addr.Addr{Kind: "evaluate", Type: "perplexity", Name: "e"})

@@ -21,10 +21,13 @@ type Attr struct {
 	Default  cty.Value // cty.NilVal for none
 	OneOf    []string  // allowed strings
 	Whole    bool      // a whole number
-	Min, Max *float64
-	Only     []string // block types it belongs to; empty for all
-	Unit     string   // for the reference page
-	Doc      string
+
+	Min, Max     *float64 // range of a number, or of each in a list, ends included
+	Above, Below *float64 // the same, ends left out
+
+	Only []string // block types it belongs to; empty for all
+	Unit string   // for the reference page
+	Doc  string
 }
 
 // Nested is a block inside a block.
@@ -45,6 +48,7 @@ type Export struct {
 	Type  cty.Type
 	Late  bool // known only after the block has run
 	Only  []string
+	From  []string // attributes it tells, by dotted name, besides the one of its own name: sensitive ones make it sensitive
 	Doc   string
 	Whole bool
 }
@@ -105,18 +109,22 @@ func (k *Kind) ExportType(typ string) cty.Type {
 	return cty.Object(fields)
 }
 
-// Export makes the object of a block from the values known so far; the rest is unknown.
-func (k *Kind) Export(address, typ string, known map[string]cty.Value) cty.Value {
+// Export makes the object of a block from the values known so far; the rest is unknown. What tells a sensitive attribute
+// of d is marked; d may be nil.
+func (k *Kind) Export(address, typ string, known map[string]cty.Value, d *Decoded) cty.Value {
 	fields := map[string]cty.Value{"address": cty.StringVal(address)}
 	for _, e := range k.Exports {
 		if !only(e.Only, typ) {
 			continue
 		}
-		if v, ok := known[e.Name]; ok {
-			fields[e.Name] = v
-		} else {
-			fields[e.Name] = cty.UnknownVal(e.Type)
+		v, ok := known[e.Name]
+		if !ok {
+			v = cty.UnknownVal(e.Type)
 		}
+		if d.Hides(&e) {
+			v = v.Mark(Sensitive)
+		}
+		fields[e.Name] = v
 	}
 	return cty.ObjectVal(fields)
 }

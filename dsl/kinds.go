@@ -12,6 +12,12 @@ func at(f float64) *float64   { return &f }
 
 var strings_ = cty.List(cty.String)
 
+// shape are the attributes of a model that its number of parameters tells, length those of a stage that its steps do.
+var (
+	shape  = []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"}
+	length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size", "train.sequence_length", "train.micro_batch_size"}
+)
+
 // documents are the types of data that hold text. It has no room behind it: appending makes a new list.
 var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
 
@@ -57,7 +63,7 @@ var Kinds = []Kind{
 		},
 		Exports: []Export{
 			{Name: "vocab_size", Type: cty.Number, Whole: true, Doc: "One more than the largest id."},
-			{Name: "eos_token_id", Type: cty.Number, Whole: true, Doc: "Id of the token that ends documents."},
+			{Name: "eos_token_id", Type: cty.Number, Whole: true, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
 		}},
 	{Name: "model", Types: []string{"llama"}, Lazy: true,
 		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it.",
@@ -87,8 +93,8 @@ var Kinds = []Kind{
 			{Name: "intermediate_size", Type: cty.Number, Doc: "As configured."},
 			{Name: "num_hidden_layers", Type: cty.Number, Doc: "As configured."},
 			{Name: "max_position_embeddings", Type: cty.Number, Doc: "As configured."},
-			{Name: "num_parameters", Type: cty.Number, Doc: "Parameters of the full model."},
-			{Name: "layer_parameters", Type: cty.Number, Doc: "Parameters of one layer."},
+			{Name: "num_parameters", Type: cty.Number, From: shape, Doc: "Parameters of the full model."},
+			{Name: "layer_parameters", Type: cty.Number, From: shape, Doc: "Parameters of one layer."},
 		}},
 	{Name: "peft", Types: []string{"lora", "relora"}, Lazy: true,
 		Doc: "An adapter, with the names of Hugging Face's PEFT. It sits on frozen projections and is merged when the stage ends; `relora` also merges and restarts on the way.",
@@ -124,14 +130,14 @@ var Kinds = []Kind{
 			{Name: "layers_only", Type: cty.Bool, Default: cty.False, Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
 		},
 		Exports: []Export{
-			{Name: "layers", Type: cty.List(cty.Number), Doc: "Layers to add in each stage."},
-			{Name: "stages", Type: cty.Number, Doc: "Number of stages."},
-			{Name: "peak_bytes", Type: cty.Number, Doc: "Model states of the largest stage."},
-			{Name: "vanilla_bytes", Type: cty.Number, Doc: "Model states of training the full model at once."},
-			{Name: "saving", Type: cty.Number, Doc: "1 - peak_bytes / vanilla_bytes."},
-			{Name: "layers_peak_bytes", Type: cty.Number, Doc: "The largest stage, layers and adapters alone (the paper's figure)."},
-			{Name: "layers_vanilla_bytes", Type: cty.Number, Doc: "All layers trained at once, nothing else counted."},
-			{Name: "layers_saving", Type: cty.Number, Doc: "Saving, layers alone."},
+			{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget"}, Doc: "Layers to add in each stage."},
+			{Name: "stages", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Number of stages."},
+			{Name: "peak_bytes", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Model states of the largest stage."},
+			{Name: "vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Model states of training the full model at once."},
+			{Name: "saving", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "1 - peak_bytes / vanilla_bytes."},
+			{Name: "layers_peak_bytes", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "The largest stage, layers and adapters alone (the paper's figure)."},
+			{Name: "layers_vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "All layers trained at once, nothing else counted."},
+			{Name: "layers_saving", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Saving, layers alone."},
 		}},
 	{Name: "stage", Repeat: true,
 		Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` another stage, may grow it, freeze what it inherited and put adapters on the frozen projections.",
@@ -184,12 +190,12 @@ var Kinds = []Kind{
 				}},
 		},
 		Exports: []Export{
-			{Name: "num_hidden_layers", Type: cty.Number, Doc: "Layers the stage ends with."},
-			{Name: "num_parameters", Type: cty.Number, Doc: "Parameters it ends with."},
-			{Name: "peak_bytes", Type: cty.Number, Doc: "Device memory of the stage."},
-			{Name: "flops", Type: cty.Number, Doc: "Floating-point operations of the stage."},
-			{Name: "tokens", Type: cty.Number, Doc: "Tokens it trains on."},
-			{Name: "steps", Type: cty.Number, Doc: "Optimizer steps."},
+			{Name: "num_hidden_layers", Type: cty.Number, From: []string{"layers", "grow.layers"}, Doc: "Layers the stage ends with."},
+			{Name: "num_parameters", Type: cty.Number, From: []string{"layers", "grow.layers"}, Doc: "Parameters it ends with."},
+			{Name: "peak_bytes", Type: cty.Number, From: length, Doc: "Device memory of the stage."},
+			{Name: "flops", Type: cty.Number, From: length, Doc: "Floating-point operations of the stage."},
+			{Name: "tokens", Type: cty.Number, From: length, Doc: "Tokens it trains on."},
+			{Name: "steps", Type: cty.Number, From: length, Doc: "Optimizer steps."},
 			{Name: "loss", Type: cty.Number, Late: true, Doc: "Training loss, mean of the last steps, nats a token."},
 		}},
 	{Name: "evaluate", Types: []string{"perplexity", "generation"}, Repeat: true,
@@ -215,7 +221,7 @@ var Kinds = []Kind{
 			{Name: "stderr", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Standard error of the loss, over tokens."},
 			{Name: "tokens", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Tokens predicted."},
 			{Name: "unigram_entropy", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Entropy of the same tokens' frequencies, nats: what a model that sees no context can reach at best."},
-			{Name: "texts", Type: strings_, Late: true, Only: []string{"generation"}, Doc: "The samples, prompts included."},
+			{Name: "texts", Type: strings_, Late: true, From: []string{"prompts"}, Only: []string{"generation"}, Doc: "The samples, prompts included."},
 		}},
 	{Name: "export", Types: []string{"huggingface"}, Repeat: true,
 		Doc: "Writes a trained stage as a Hugging Face folder: `config.json`, safetensors, tokenizer files, `generation_config.json`.",

@@ -20,13 +20,15 @@ type Config struct {
 	Files     map[string]*hcl.File // by name, for snippets
 	Blocks    []*Block
 	Variables map[string]*Variable
-	Telemetry *Block // nil if there is none
+	Telemetry *Block   // nil if there is none
+	Secrets   *Secrets // of the values seen so far
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
 	functions map[string]function.Function
 	meter     *meter
-	cyclic    bool // some locals or blocks need themselves
+	cyclic    bool                   // some locals or blocks need themselves
+	concealed map[string][]hcl.Range // by file: the source of sensitive values
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -53,9 +55,9 @@ type local struct {
 func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	dir, files, err := PipelineFiles(path)
 	if err != nil {
-		return &Config{Files: map[string]*hcl.File{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
+		return &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{}}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
 	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
@@ -78,8 +80,13 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	}
 	c.Files = parser.Files()
 	diags = append(diags, c.setVariables(inputs)...)
+	for name, ranges := range c.concealed {
+		if f := c.Files[name]; f != nil {
+			f.Bytes = mask(f.Bytes, ranges)
+		}
+	}
 	diags = append(diags, c.link()...)
-	return c, diags
+	return c, c.Secrets.Diagnostics(diags)
 }
 
 // parse reads a file of HCL, with guards in its expressions.

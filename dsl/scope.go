@@ -152,6 +152,7 @@ func (s *Scope) local(name string) *localValue {
 	if v.diags.HasErrors() {
 		v.value = cty.DynamicVal
 	}
+	s.config.Secrets.Add(v.value)
 	s.locals[name] = v
 	return v
 }
@@ -166,5 +167,5 @@ func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
 			diags = append(diags, v.diags...)
 		}
 	}
-	return diags
+	return s.config.Secrets.Diagnostics(diags)
 }

@@ -57,16 +57,14 @@ type Variable struct {
 	optional    *typeexpr.Defaults
 	validations []*hclsyntax.Block
 	uses        []reference // of its validations
+	secrets     *Secrets    // takes the values of a sensitive one
 }
-
-// Sensitive is the mark of values that are not shown.
-const Sensitive = "sensitive"
 
 func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if len(b.Labels) != 1 {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(), Detail: `Write variable "NAME" { … }.`}}
 	}
-	v := &Variable{Name: b.Labels[0], Type: cty.DynamicPseudoType, Range: b.DefRange(), Value: cty.DynamicVal}
+	v := &Variable{Name: b.Labels[0], Type: cty.DynamicPseudoType, Range: b.DefRange(), Value: cty.DynamicVal, secrets: c.Secrets}
 	if old := c.Variables[v.Name]; old != nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: v.Range.Ptr(),
 			Detail: fmt.Sprintf("var.%s is already declared at %s. Give one of the two another name.", v.Name, place(old.Range))}}
@@ -122,6 +120,7 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		x, d := a.Expr.Value(ctx)
 		diags = append(diags, d...)
 		v.hasDefault = true
+		c.conceal(v, a.Expr.Range())
 		switch {
 		case d.HasErrors():
 		case v.notNull && x.IsNull():
@@ -138,6 +137,9 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 // set converts a value to the variable's type.
 func (v *Variable) set(x cty.Value, source string, subject *hcl.Range) hcl.Diagnostics {
 	v.Source = source
+	if v.Sensitive {
+		v.secrets.AddAll(x)
+	}
 	fail := func(why string) hcl.Diagnostics {
 		v.Value = cty.DynamicVal
 		if v.Sensitive {
@@ -198,6 +200,9 @@ func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 			shown, why = "a sensitive value", ""
 		}
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong type", Detail: fmt.Sprintf("var.%s takes %s; %s from %s is not one.%s", v.Name, typeexpr.TypeString(v.Type), shown, source, why)}}
+	}
+	if v.Sensitive {
+		v.secrets.AddAll(cty.StringVal(text))
 	}
 	if v.literal {
 		if _, err := convert.Convert(cty.StringVal(text), v.Type); err != nil || !utf8.ValidString(text) {
@@ -338,6 +343,13 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostic
 			Detail: fmt.Sprintf("var.%s: %s", v.Name, m)})
 	}
 	return diags
+}
+
+// conceal keeps the source of a sensitive value out of excerpts.
+func (c *Config) conceal(v *Variable, r hcl.Range) {
+	if v.Sensitive {
+		c.concealed[r.Filename] = append(c.concealed[r.Filename], r)
+	}
 }
 
 // varFile reads a file of values. Where a variable is sensitive no line of it is kept to be shown.

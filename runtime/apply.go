@@ -2,10 +2,12 @@ package runtime
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -46,6 +48,7 @@ type runner struct {
 // Apply runs a plan. Cancelling ctx ends it at the next step with a checkpoint and ErrInterrupted.
 // Every block's start and end is recorded in the state before and after it runs.
 func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
+	defer func() { err = p.Config.Secrets.Error(err) }()
 	if err := p.refuse(o.Device.Caps()); err != nil {
 		return err
 	}
@@ -63,7 +66,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	}
 	caps := o.Device.Caps()
 	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
-		obs: &observer{trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
+		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
 	r.pl.state = dir.State
 	r.obs.start(ctx, p, dir)
 	p.TraceID = r.obs.run.TraceID()
@@ -71,7 +74,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	byBlock := map[addr.Addr][]*Action{}
 	for _, a := range p.Actions {
 		if a.Data != nil {
-			dir.State.Saw(a.Addr.String(), a.Data.seen())
+			dir.State.Saw(a.Addr.String(), a.seen())
 		}
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
 	}
@@ -191,6 +194,9 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	*a = *fresh
 	r.pl.done[a.Addr] = a
 	if a.Verb != Run && a.Verb != Resume || a.skip {
+		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == UpToDate && len(old.Secrets) < len(a.secret) {
+			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.secret) // sensitive now, kept as it was before
+		}
 		return exports, nil
 	}
 	if r.ctx.Err() != nil {
@@ -206,13 +212,16 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	for k, v := range fromState(a.block.Kind, a.block.Addr.Type, entry.Values) {
 		known[k] = v
 	}
+	for k, v := range a.sealed {
+		known[k] = v.Mark(dsl.Sensitive)
+	}
 	return cty.ObjectVal(known), nil
 }
 
 // run executes one block with its journal: running, then done or failed.
 func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	start := time.Now()
-	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs}
+	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs, Secrets: r.dir.State.Seals(a.secret)}
 	if a.Stage != nil {
 		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
 		if err := computes(r.device.Caps(), a.Stage); err != nil { // a deferred one was not known before
@@ -232,11 +241,14 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		err = r.trainTokenizer(a, entry)
 	case a.Evaluate != nil:
 		if err = r.evaluate(a, entry); err == nil {
+			a.seal(entry)
 			err = r.keepValues(a, entry)
 		}
 	case a.Export != nil:
 		err = r.export(a, entry)
 	}
+	a.seal(entry)
+	err = r.plan.Config.Secrets.Error(err)
 	r.obs.end(a, entry, err)
 	if err != nil {
 		if !errors.Is(err, ErrInterrupted) {
@@ -267,9 +279,31 @@ func (r *runner) record(a *Action, entry *state.Block) error {
 	return r.dir.Save()
 }
 
-// keepValues stores an evaluation's result as content, so that it too hashes to an id.
+// seal takes the values that tell a sensitive attribute out of the entry. They are in scope for the rest of the run, and
+// nowhere else.
+func (a *Action) seal(entry *state.Block) {
+	for _, e := range a.block.Kind.Exports {
+		v, ok := entry.Values[e.Name]
+		if !ok || !a.hidden[e.Name] {
+			continue
+		}
+		if c, ok := toCty(v, e.Type); ok {
+			if a.sealed == nil {
+				a.sealed = map[string]cty.Value{}
+			}
+			a.sealed[e.Name] = c
+		}
+		delete(entry.Values, e.Name)
+	}
+}
+
+// keepValues stores an evaluation's result as content, so that it too hashes to an id. Of sealed values it keeps a hash.
 func (r *runner) keepValues(a *Action, entry *state.Block) error {
-	b, err := json.MarshalIndent(entry.Values, "", "  ")
+	content := maps.Clone(entry.Values)
+	for name, v := range a.sealed {
+		content[name] = map[string]any{"sensitive": true, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(a.Recipe+"\n"+dsl.Show(v))))}
+	}
+	b, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -179,12 +179,19 @@ func sourceKey(patterns []string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(patterns, "\n"))))
 }
 
-// seen is what the state keeps of remote data; nil for others.
-func (n *Data) seen() *state.Source {
+// seen is what the state keeps of remote data; nil for others. Of a sensitive source it keeps no names.
+func (a *Action) seen() *state.Source {
+	n := a.Data
 	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
 		return nil
 	}
-	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: n.Source.Shown(), Seen: time.Now().UTC()}
+	files := n.Source.Shown()
+	if _, sensitive := a.secret["source"]; sensitive {
+		for i := range files {
+			files[i] = dsl.Hidden
+		}
+	}
+	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
 }
 
 // Tokenizer reads a planned tokenizer: from its file, or as a run trained it.

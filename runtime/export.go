@@ -175,7 +175,11 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	// The state keeps a small folder whose manifest says what was exported.
-	record, err := json.Marshal(map[string]string{"path": e.Path, "recipe": a.Recipe})
+	where := e.Path
+	if a.hidden["path"] {
+		where = dsl.Hidden
+	}
+	record, err := json.Marshal(map[string]string{"path": where, "recipe": a.Recipe})
 	if err != nil {
 		return err
 	}

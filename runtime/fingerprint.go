@@ -171,6 +171,13 @@ func (p *planner) difference(a *Action, old *state.Block) string {
 		if layoutOnly(n) {
 			continue
 		}
+		_, sensitive := a.secret[n]
+		if seal, ok := old.Secrets[n]; ok && sensitive {
+			if p.state.Seal(a.secret[n]) != seal {
+				changes = append(changes, n+" (sensitive) changed")
+			}
+			continue
+		}
 		if was, ok := old.Attrs[n]; !ok {
 			changes = append(changes, fmt.Sprintf("%s was not set, is %s", n, a.Attrs[n]))
 		} else if was != a.Attrs[n] {

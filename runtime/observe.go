@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/gpu"
 	"stepflow/runtime/metrics"
@@ -48,6 +49,7 @@ type Event struct {
 
 // observer turns what devices and data return into spans, metrics, logs and events.
 type observer struct {
+	secrets    *dsl.Secrets // are not told
 	trace      *tracing.Tracing
 	emit       func(Event)
 	log        *slog.Logger
@@ -61,6 +63,7 @@ type observer struct {
 }
 
 func (o *observer) event(e Event) {
+	e.Message = o.secrets.Redact(e.Message)
 	if o.emit != nil {
 		o.emit(e)
 	}
@@ -162,7 +165,7 @@ func (o *observer) inside(ctx context.Context, name string, a *Action, f func(co
 	ctx, s := o.trace.Begin(ctx, name, tracing.Opts{}, append(kvs, tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})...)
 	err := f(ctx)
 	if !errors.Is(err, ErrInterrupted) {
-		s.Fail(err, place(a)...)
+		s.Fail(o.secrets.Error(err), place(a)...)
 	}
 	s.End(nil)
 	return err

@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -61,7 +62,10 @@ type Action struct {
 	block  *dsl.Block
 	each   dsl.Each
 	hashed map[string]string
-	skip   bool // Verify runs no exports
+	secret map[string]string    // sensitive attributes, as they are
+	hidden map[string]bool      // exports that tell one of them
+	sealed map[string]cty.Value // of these, what a run has made: it is not written
+	skip   bool                 // Verify runs no exports
 }
 
 // Dir is the folder of the block's files, relative to the state's.
@@ -211,6 +215,9 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 
 func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {
 	doc := OutputDoc{d.Str("description"), d.Bool("sensitive")}
+	if d.Sensitive["description"] {
+		doc.Description = dsl.Hidden
+	}
 	if d.Sensitive["value"] && !doc.Sensitive {
 		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive variable. Set sensitive = true to keep it off the screen and out of the state.")}
 	}
@@ -259,11 +266,15 @@ func (p *planner) expose(b *dsl.Block, instances []dsl.Each, exports []cty.Value
 func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	b := a.block
 	d, diags := p.scope.Decode(b, &a.each)
-	unknown := b.Kind.Export(a.Addr.String(), b.Addr.Type, nil)
+	unknown := b.Kind.Export(a.Addr.String(), b.Addr.Type, nil, d)
 	if diags.HasErrors() {
 		return unknown, diags
 	}
-	a.Attrs, a.hashed = d.Flat(), d.Fingerprint()
+	a.Attrs, a.hashed, a.secret, a.hidden = d.Flat(), d.Fingerprint(), d.Secret(), map[string]bool{}
+	for _, e := range b.Kind.Exports {
+		a.hidden[e.Name] = d.Hides(&e)
+	}
+	defer p.redact(a)
 	p.done[a.Addr] = a
 	if len(d.Unknown) > 0 {
 		a.Verb, a.Why = Deferred, fmt.Sprintf("%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
@@ -282,15 +293,55 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		}
 	}
 	known, dd := resolvers[b.Kind.Name](p, a, d)
-	diags = append(diags, dd...)
+	diags = append(diags, p.cfg.Secrets.Diagnostics(dd)...)
 	if dd.HasErrors() {
 		return unknown, diags
 	}
 	p.decide(a)
+	p.unkept(a)
 	for k, v := range p.late(a) {
 		known[k] = v
 	}
-	return b.Kind.Export(a.Addr.String(), b.Addr.Type, known), diags
+	return b.Kind.Export(a.Addr.String(), b.Addr.Type, known, d), diags
+}
+
+// unkept runs a block again whose results are not in the state because they tell a sensitive value, where another block
+// needs them; and one whose results an earlier run kept before they were sensitive.
+func (p *planner) unkept(a *Action) {
+	if a.Verb != UpToDate {
+		return
+	}
+	for _, e := range a.block.Kind.Exports {
+		if !a.hidden[e.Name] {
+			continue
+		}
+		why := ""
+		if _, kept := p.state.Blocks[a.Addr.String()].Values[e.Name]; kept {
+			why = fmt.Sprintf("what it made (%s) is sensitive now, and the state holds it", e.Name)
+		} else if e.Late {
+			for _, b := range p.cfg.Blocks {
+				if b.Kind.Name != "output" && slices.Contains(b.Refs, a.block.Addr) {
+					why = fmt.Sprintf("what it made (%s) is sensitive, so it was not kept, and %s needs it", e.Name, b.Addr)
+				}
+			}
+		}
+		if why != "" {
+			a.Verb, a.Why = Run, why
+			p.pending[a.Addr], p.ids[a.Addr] = true, a.Recipe
+			return
+		}
+	}
+}
+
+// redact keeps secrets out of what the action says: reasons and warnings hold messages of others.
+func (p *planner) redact(a *Action) {
+	a.Why, a.TooLarge = p.cfg.Secrets.Redact(a.Why), p.cfg.Secrets.Redact(a.TooLarge)
+	for i, w := range a.Warnings {
+		a.Warnings[i] = p.cfg.Secrets.Redact(w)
+	}
+	if a.Data != nil {
+		a.Data.Unseen = p.cfg.Secrets.Redact(a.Data.Unseen)
+	}
 }
 
 // use notes that a is made from another block, and gives that block's action.

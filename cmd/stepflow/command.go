@@ -39,9 +39,10 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
-	ui               string     // address to serve the run at
-	opened           gpu.Device // the device, once it was needed
-	given            []dsl.Flag // -var and -var-file, in their order
+	ui               string       // address to serve the run at
+	opened           gpu.Device   // the device, once it was needed
+	given            []dsl.Flag   // -var and -var-file, in their order
+	secrets          *dsl.Secrets // of the pipeline, once it was read
 }
 
 // command is a row of the table of commands.
@@ -196,6 +197,7 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 	o := a.options(args)
 	o.Caps, o.Patient = caps, patient
 	p, diags := runtime.NewPlan(o)
+	a.secrets = p.Config.Secrets
 	a.diagnostics(diags, p.Config.Files)
 	return p, !diags.HasErrors()
 }
@@ -207,6 +209,7 @@ func (a *app) options(args []string) runtime.Options {
 
 // fail prints an error that is not the user's text.
 func (a *app) fail(err error) int {
+	err = a.secrets.Error(err)
 	if a.json {
 		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
 	} else {

@@ -21,6 +21,7 @@ func validateCommand() command {
 		example:  "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
 			cfg, diags := dsl.Load(dirArg(args), a.inputs())
+			a.secrets = cfg.Secrets
 			a.diagnostics(diags, cfg.Files)
 			errs, warns := 0, 0
 			for _, d := range diags {
@@ -98,7 +99,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		v := verbs[x.Verb]
 		why := x.Why
 		if x.Verb == runtime.Ready {
-			why = summary(x)
+			why = a.secrets.Redact(summary(x))
 		}
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, a.paint(v.color, fmt.Sprintf("%-10s", x.Verb)), why), " "))
 		for _, warn := range x.Warnings {

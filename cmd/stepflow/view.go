@@ -43,7 +43,7 @@ func (a *app) line(v any) {
 
 // diagnostics prints problems in order of place: file:line,col, the source, what, why, what to do.
 func (a *app) diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File) {
-	list := append(hcl.Diagnostics(nil), diags...)
+	list := append(hcl.Diagnostics(nil), a.secrets.Diagnostics(diags)...)
 	sort.SliceStable(list, func(i, j int) bool {
 		x, y := list[i], list[j]
 		if x.Severity != y.Severity {

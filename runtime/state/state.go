@@ -4,6 +4,8 @@ package state
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,11 +37,12 @@ const (
 // Block is what is known of one block.
 type Block struct {
 	Status  string            `json:"status"`
-	Recipe  string            `json:"recipe"`            // of the configuration and inputs that made it
-	Content string            `json:"content,omitempty"` // of what it made, once done
-	Attrs   map[string]string `json:"attributes"`        // as evaluated, for saying what changed
-	Inputs  map[string]string `json:"inputs"`            // address → id
-	Dir     string            `json:"dir,omitempty"`     // relative to the state's folder
+	Recipe  string            `json:"recipe"`              // of the configuration and inputs that made it
+	Content string            `json:"content,omitempty"`   // of what it made, once done
+	Attrs   map[string]string `json:"attributes"`          // as evaluated, for saying what changed
+	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
+	Inputs  map[string]string `json:"inputs"`              // address → id
+	Dir     string            `json:"dir,omitempty"`       // relative to the state's folder
 	Step    int               `json:"step,omitempty"`
 	Steps   int               `json:"steps,omitempty"`
 	Values  map[string]any    `json:"values,omitempty"` // exports
@@ -96,6 +99,29 @@ type State struct {
 	Outputs  map[string]Output  `json:"outputs"`
 	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
 	Trace    string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
+	Salt     string             `json:"salt,omitempty"`    // of seals, random
+}
+
+// Seal is what is kept of a sensitive value: a keyed hash, by which it is known whether the value has changed.
+func (s *State) Seal(value string) string {
+	if s.Salt == "" {
+		s.Salt = rand.Text()
+	}
+	h := hmac.New(sha256.New, []byte(s.Salt))
+	h.Write([]byte(value))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Seals seals each of the values; nil for none.
+func (s *State) Seals(values map[string]string) map[string]string {
+	if len(values) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for name, v := range values {
+		out[name] = s.Seal(v)
+	}
+	return out
 }
 
 // Dir is a state folder, usually .stepflow beside the pipeline.

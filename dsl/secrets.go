@@ -1,0 +1,198 @@
+package dsl
+
+import (
+	"encoding/json"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Sensitive is the mark of values that are not shown.
+const Sensitive = "sensitive"
+
+// Hidden stands where a sensitive value would.
+const Hidden = "(sensitive)"
+
+// Secrets are the texts of sensitive values that a pipeline was seen to hold. Values carry marks, and what is shown of them
+// follows the marks; messages of others, such as those of the operating system, are text, and pass Redact before they
+// are shown, written or sent. The nil Secrets is empty.
+type Secrets struct {
+	mu       sync.Mutex
+	texts    map[string]bool
+	replacer *strings.Replacer // of the texts; nil after one was added
+}
+
+// Shorter texts are replaced only in quotes: they stand in other words by chance. So are shorter numbers not at all.
+const (
+	leastText   = 4
+	leastNumber = 6
+)
+
+// Add notes what is marked in a value.
+func (s *Secrets) Add(v cty.Value) { s.add(v, false) }
+
+// AddAll notes a value that is sensitive as a whole, marked or not.
+func (s *Secrets) AddAll(v cty.Value) { s.add(v, true) }
+
+func (s *Secrets) add(v cty.Value, marked bool) {
+	if s == nil || v == cty.NilVal {
+		return
+	}
+	v, marks := v.Unmark()
+	_, here := marks[Sensitive]
+	marked = marked || here
+	if !v.IsKnown() || v.IsNull() {
+		return
+	}
+	switch t := v.Type(); {
+	case t == cty.String && marked:
+		s.addText(v.AsString())
+	case t == cty.Number && marked:
+		if text := showNumber(v.AsBigFloat()); len(text) >= leastNumber {
+			s.addText(text)
+		}
+	case t.IsCollectionType() || t.IsTupleType() || t.IsObjectType():
+		for it := v.ElementIterator(); it.Next(); {
+			key, e := it.Element()
+			s.add(e, marked)
+			if t.IsMapType() || t.IsObjectType() {
+				s.add(key, marked)
+			}
+		}
+	}
+}
+
+// addText notes a text and the forms that it takes in paths, quotes, JSON and addresses.
+func (s *Secrets) addText(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.texts == nil {
+		s.texts = map[string]bool{}
+	}
+	forms := []string{text, filepath.Clean(text), url.QueryEscape(text), url.PathEscape(text)}
+	if i := strings.IndexAny(text, "*?[{"); i > 0 { // what files that a pattern matches begin with
+		forms = append(forms, filepath.Clean(text[:i]))
+	}
+	if r, n := utf8.DecodeRuneInString(text); unicode.IsLower(r) { // as a sentence begins
+		forms = append(forms, string(unicode.ToUpper(r))+text[n:])
+	}
+	for _, line := range strings.Split(text, "\n") {
+		if line = strings.TrimSpace(line); len(line) >= 2*leastText {
+			forms = append(forms, line)
+		}
+	}
+	for _, f := range forms {
+		quoted := strconv.Quote(f)
+		asJSON, _ := json.Marshal(f)
+		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1])} {
+			if len(x) < leastText && x != "" {
+				x = `"` + x + `"`
+			}
+			if x != "" && !s.texts[x] {
+				s.texts[x], s.replacer = true, nil
+			}
+		}
+	}
+}
+
+// Redact replaces the secrets in a text.
+func (s *Secrets) Redact(text string) string {
+	if s == nil || text == "" {
+		return text
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.texts) == 0 {
+		return text
+	}
+	if s.replacer == nil {
+		var list []string
+		for t := range s.texts {
+			list = append(list, t)
+		}
+		slices.SortFunc(list, func(a, b string) int { // of two that begin alike, the longer
+			if len(a) != len(b) {
+				return len(b) - len(a)
+			}
+			return strings.Compare(a, b)
+		})
+		var pairs []string
+		for _, t := range list {
+			pairs = append(pairs, t, Hidden)
+		}
+		s.replacer = strings.NewReplacer(pairs...)
+	}
+	return s.replacer.Replace(text)
+}
+
+// Error is an error that reads without the secrets.
+func (s *Secrets) Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := s.Redact(err.Error()); text != err.Error() {
+		return &redacted{text, err}
+	}
+	return err
+}
+
+type redacted struct {
+	text string
+	err  error
+}
+
+func (r *redacted) Error() string { return r.text }
+
+func (r *redacted) Unwrap() error { return r.err }
+
+// Diagnostics redacts the texts of diagnostics. What their expressions are made of is noted first: the argument of a
+// function that failed may be nowhere else.
+func (s *Secrets) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
+	for _, d := range diags {
+		if d.Expression != nil && d.EvalContext != nil {
+			s.addParts(d.Expression, d.EvalContext)
+		}
+	}
+	for _, d := range diags {
+		d.Summary, d.Detail = s.Redact(d.Summary), s.Redact(d.Detail)
+	}
+	return diags
+}
+
+// addParts notes the values of an expression and of its parts.
+func (s *Secrets) addParts(e hcl.Expression, ctx *hcl.EvalContext) {
+	node, ok := e.(hclsyntax.Node)
+	if !ok {
+		return
+	}
+	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
+		if part, ok := n.(hclsyntax.Expression); ok {
+			if v, _ := part.Value(ctx); v.ContainsMarked() {
+				s.Add(v)
+			}
+		}
+		return nil
+	})
+}
+
+// mask blanks ranges of a source text, lines and columns kept, so that no excerpt of it shows them.
+func mask(src []byte, ranges []hcl.Range) []byte {
+	out := slices.Clone(src)
+	for _, r := range ranges {
+		for i := r.Start.Byte; i < r.End.Byte && i < len(out); i++ {
+			if out[i] != '\n' {
+				out[i] = '*'
+			}
+		}
+	}
+	return out
+}
