@@ -30,7 +30,7 @@ quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart, and the s
 test: ## all tests, under ten minutes on two cores
 	go test ./...
 
-test-long: ## longer proofs: every test three times, every instruction set, fuzzing
+test-long: ## longer proofs: every test three times, every instruction set, fuzzing, ten minutes of the campaign
 	go test -count=3 -timeout 60m ./...
 	go test -tags noasm ./gpu/... ./runtime/...
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 ./runtime || exit 1; done
@@ -38,6 +38,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu ./gpu/cuda/emu
 	$(MAKE) fuzz
+	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
 test-arm64: ## the NEON code, cross-compiled and run by qemu-aarch64-static
 	GOARCH=arm64 CGO_ENABLED=0 go test -c -o bin/cpu_arm64.test ./gpu/cpu
@@ -83,17 +84,8 @@ generate: ## files made by programs: assembly, the language reference
 	go run ./cmd/stepflow schema -markdown > docs/language.md
 	go run ./cmd/stepflow schema -tracing > docs/tracing.md
 
-fuzz: ## 30 seconds each
-	go test -run=XXX -fuzz=FuzzRoundTrip -fuzztime=30s ./fineweb/tokenizer
-	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./fineweb/tokenizer
-	go test -run=XXX -fuzz=FuzzNormalize -fuzztime=30s ./fineweb/tokenizer
-	go test -run=XXX -fuzz=FuzzParquet -fuzztime=30s ./fineweb
-	go test -run=XXX -fuzz=FuzzTokens -fuzztime=30s ./fineweb
-	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./fineweb/hub
-	go test -run=XXX -fuzz=FuzzParse -fuzztime=30s ./dsl/addr
-	go test -run=XXX -fuzz=FuzzLoad -fuzztime=30s ./dsl
-	go test -run=XXX -fuzz=FuzzOpen -fuzztime=30s ./runtime/checkpoint
-	go test -run=XXX -fuzz=FuzzState -fuzztime=30s ./runtime/state
+fuzz: ## every fuzz target, 30 seconds each
+	tools/fuzz.sh
 
 campaign: build ## attack runs for a minute: kills, faults, damage, races (Linux; CAMPAIGN="-duration 1h -seed 7" for another)
 	go build -o bin/campaign ./tools/campaign
@@ -108,7 +100,8 @@ bench-peers: ## matrix products and training steps against OpenBLAS, oneDNN and 
 parity: ## remake the fixtures with transformers, torch, peft, tokenizers and compare (needs Python and PyPI)
 	tools/parity/run.sh
 
-check: lint build test ## what CI runs, in one command
+check: ## what CI runs, in one command; parts whose tools are missing are named in the end
+	.ci/run
 
 size: build ## size of the binary and of the code
 	@ls -l $(STEPFLOW)

@@ -1,6 +1,6 @@
 # Sourced from the root: what it takes to build stepflow-cuda, with or without a card. With CUDA_HOME set,
 # or CUDA in /usr/local/cuda, the machine's own headers; else those of PyPI's packages, in .cuda, which
-# also hold NVRTC. What is linked is a stub of libcuda made here; a run loads the driver's.
+# also hold NVRTC (exit code 77: they cannot be fetched). What is linked is a stub of libcuda made here; a run loads the driver's.
 set -euo pipefail
 : "${PYTHON:=python3}"
 CUDA_DIR=$PWD/.cuda
@@ -10,7 +10,10 @@ mkdir -p "$CUDA_DIR/stub"
 cuda_wheels() {
   if [ ! -e "$CUDA_DIR/venv/.ready" ]; then
     "$PYTHON" -m venv "$CUDA_DIR/venv"
-    "$CUDA_DIR/venv/bin/pip" install -q --disable-pip-version-check nvidia-cuda-nvrtc-cu12==12.1.105 nvidia-cuda-runtime-cu12==12.1.105
+    "$CUDA_DIR/venv/bin/pip" install -q --disable-pip-version-check nvidia-cuda-nvrtc-cu12==12.1.105 nvidia-cuda-runtime-cu12==12.1.105 || {
+      echo "PyPI's packages of NVRTC and CUDA's headers could not be installed" >&2
+      exit 77
+    }
     touch "$CUDA_DIR/venv/.ready"
   fi
   NVIDIA=$(echo "$CUDA_DIR"/venv/lib/python3*/site-packages/nvidia)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# fuzz.sh [TIME]: runs every fuzz target there is, so long each (30s).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+targets=$(go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')
+[ -n "$targets" ] || { echo "no fuzz target was found" >&2; exit 1; }
+while read -r package target; do
+  echo "== $package $target"
+  go test -run=XXX -fuzz="^$target\$" -fuzztime="${1:-30s}" "$package" </dev/null
+done <<<"$targets"
