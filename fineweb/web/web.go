@@ -14,7 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // ErrChanged tells that a file is not the one that was opened.
@@ -30,7 +31,7 @@ type Client struct {
 }
 
 // Auth puts credentials on a request, each time it is sent. It may be nil. What it sets does not go to another
-// host that the server sends on to.
+// origin (scheme, host and port) that the server redirects to, nor on from there.
 type Auth func(*http.Request) error
 
 // Entry is a file in a list: its address, and what changes when its bytes do; "" where the list does not tell.
@@ -274,10 +275,11 @@ func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Respons
 			return nil, nil, 0, permanent{fmt.Errorf("credentials: %w", err)}
 		}
 	}
-	h := c.HTTP
-	if h == nil {
-		h = http.DefaultClient
+	h := http.Client{}
+	if c.HTTP != nil {
+		h = *c.HTTP
 	}
+	h.CheckRedirect = redirect
 	if r, err = h.Do(q); err != nil {
 		var u *url.Error // its text holds the address, with what may be secret in it
 		if errors.As(err, &u) {
@@ -301,14 +303,51 @@ func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Respons
 	return r, done, after, err
 }
 
+// ours are the headers of a request that say nothing about who asks.
+var ours = map[string]bool{"Range": true, "Accept-Encoding": true, "If-Match": true, "If-Unmodified-Since": true, "User-Agent": true}
+
+// mostRedirects are followed for one request.
+const mostRedirects = 10
+
+// redirect lets a request be sent on. To another origin than all before go only the headers that are ours: what else is there
+// may be a credential, whatever its name. No Referer goes anywhere: it holds the address, of which the query may be a key.
+func redirect(q *http.Request, via []*http.Request) error {
+	if len(via) > mostRedirects {
+		return permanent{fmt.Errorf("the server redirects more than %d times", mostRedirects)}
+	}
+	q.Header.Del("Referer")
+	for _, before := range via {
+		if origin(before.URL) != origin(q.URL) {
+			q.Host = ""
+			for name := range q.Header {
+				if !ours[name] {
+					delete(q.Header, name)
+				}
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// origin is the scheme, host and port of an address, in one spelling.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
+}
+
 // answered is an answer that is of no use, with the first of what the server says about it.
 func answered(r *http.Response) error {
 	said, _ := io.ReadAll(io.LimitReader(r.Body, 200))
-	text := strings.Join(strings.FieldsFunc(string(said), func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }), " ")
-	if text = strings.TrimSpace(text); text != "" {
-		return fmt.Errorf("the server answers %s: %s", r.Status, text)
+	status := foreign.Shown(r.Status)
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(said), "")), " ")
+	if text != "" {
+		return fmt.Errorf("the server answers %s: %s", status, foreign.Shown(text))
 	}
-	return fmt.Errorf("the server answers %s", r.Status)
+	return fmt.Errorf("the server answers %s", status)
 }
 
 // request asks for a range once.
