@@ -116,7 +116,9 @@ func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {
 		go func() {
 			defer wait.Done()
 			for i := int(next.Add(1)) - 1; i < len(rows); i = int(next.Add(1)) - 1 {
-				tok.Encode(nil, rows[i].Text)
+				if _, err := tok.Encode(nil, rows[i].Text); err != nil {
+					panic(err)
+				}
 			}
 		}()
 	}

@@ -163,6 +163,11 @@ func (e *BadDocument) Error() string {
 
 func (e *BadDocument) Unwrap() error { return e.Err }
 
+// bad is an error of a row of a piece.
+func (c *Corpus) bad(p piece, row int, err error) error {
+	return &BadDocument{shown(c.files[p.file]), p.group, int(p.from) + row, err}
+}
+
 var (
 	errEmpty   = errors.New(`the document is empty; set on_error = "skip" to pass over such documents`)
 	errNotUTF8 = errors.New(`the document is not UTF-8; set on_error = "skip" to pass over such documents`)
@@ -231,7 +236,7 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 		c.Skipped++
 		return false, nil
 	}
-	return false, &BadDocument{shown(c.files[p.file]), p.group, int(p.from) + row, err}
+	return false, c.bad(p, row, err)
 }
 
 // Texts visits the documents of a split in file order until visit returns false.
@@ -239,10 +244,10 @@ func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
 	if c.source.Format == "bin" {
 		return fmt.Errorf("%v hold tokens, not text", c.source.Shown())
 	}
-	return c.visit(split, func(d *document) bool { return visit(d.text) })
+	return c.visit(split, func(d *document) (bool, error) { return visit(d.text), nil })
 }
 
-func (c *Corpus) visit(split Split, visit func(d *document) bool) error {
+func (c *Corpus) visit(split Split, visit func(d *document) (bool, error)) error {
 	for _, group := range c.groups {
 		for _, p := range group {
 			docs, err := c.read(p)
@@ -254,7 +259,12 @@ func (c *Corpus) visit(split Split, visit func(d *document) bool) error {
 				if err != nil {
 					return err
 				}
-				if ok && !visit(&docs[r]) {
+				if !ok {
+					continue
+				}
+				if more, err := visit(&docs[r]); err != nil {
+					return c.bad(p, r, err)
+				} else if !more {
 					return nil
 				}
 			}

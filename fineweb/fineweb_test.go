@@ -40,6 +40,16 @@ func corpusDir(t testing.TB) string {
 	return dir
 }
 
+// encoded is a document's tokens.
+func encoded(t testing.TB, tk *tokenizer.Tokenizer, text string) []int32 {
+	t.Helper()
+	ids, err := tk.EncodeDocument(nil, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
 func tok(t testing.TB) *tokenizer.Tokenizer {
 	t.Helper()
 	tr := tokenizer.NewTrainer()
@@ -346,7 +356,7 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 	}
 	var tokens, bytes, docs int64
 	if err := c.Texts(Validation, func(s string) bool {
-		ids := tk.EncodeDocument(nil, s)
+		ids := encoded(t, tk, s)
 		tokens += int64(len(ids)) - 1
 		bytes += int64(len(s)) - int64(len(tk.Decode(ids[:1], true)))
 		docs++

@@ -102,7 +102,11 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 			docs++
 			text += len(read[i].text)
 			if tok != nil {
-				tokens += int64(len(tok.EncodeDocument(nil, read[i].text)))
+				ids, err := tok.EncodeDocument(nil, read[i].text)
+				if err != nil {
+					return size, c.bad(p, i, err)
+				}
+				tokens += int64(len(ids))
 			} else {
 				tokens += int64(len(read[i].text))/bytesPerToken + 1
 			}

@@ -127,15 +127,18 @@ func (s *Stream) document() error {
 func (s *Stream) add(d *document, here Cursor) error {
 	n := len(s.ids)
 	if d.ids == nil {
-		s.ids = s.tok.EncodeDocument(s.ids, d.text)
+		ids, err := s.tok.EncodeDocument(s.ids, d.text)
+		if err != nil {
+			return s.corpus.bad(s.groups[here.Group], s.rows[here.Row], err)
+		}
+		s.ids = ids
 	} else {
 		s.ids = append(s.ids, d.ids...)
 	}
 	if s.corpus.source.Format == "bin" {
 		for i, id := range d.ids {
 			if int(id) >= s.tok.VocabSize() {
-				p := s.groups[here.Group]
-				return &BadDocument{shown(s.corpus.files[p.file]), p.group, int(p.from) + s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize())}
+				return s.corpus.bad(s.groups[here.Group], s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize()))
 			}
 			if id == s.tok.EOS && i+1 < len(d.ids) {
 				end := len(s.ids) - len(d.ids) + i + 1
@@ -236,11 +239,14 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*
 	for i, c := range m.corpora {
 		share += m.parts[i].Weight / sum
 		most := int64(math.Ceil(share * float64(limit)))
-		err := c.visit(Validation, func(d *document) bool {
+		err := c.visit(Validation, func(d *document) (bool, error) {
 			n := len(ids)
 			text := d.text
 			if d.ids == nil {
-				ids = tok.EncodeDocument(ids, text)
+				var err error
+				if ids, err = tok.EncodeDocument(ids, text); err != nil {
+					return false, err
+				}
 			} else {
 				ids = append(ids, d.ids...)
 				text = tok.Decode(d.ids, true)
@@ -258,7 +264,7 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*
 			if tok.BOS < 0 { // the first token is not predicted from anything
 				h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
 			}
-			return limit <= 0 || int64(len(ids)) < most
+			return limit <= 0 || int64(len(ids)) < most, nil
 		})
 		if err != nil {
 			return nil, err

@@ -40,30 +40,39 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if err != nil || int64(len(docs)) != p.rows { // a damaged piece that is passed over is not kept
 		return docs, err
 	}
-	encode(docs, tok)
+	if err := c.encode(docs, p, tok); err != nil {
+		return nil, err
+	}
 	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
 		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"", c.source.TokenDir, err)
 	}
 	return docs, nil
 }
 
-// encode gives the sound documents that no filter drops their tokens, on all processors.
-func encode(docs []document, tok *tokenizer.Tokenizer) {
+// encode gives the sound documents of a piece that no filter drops their tokens, on all processors.
+func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
+	errs := make([]error, len(docs))
 	for range min(runtime.GOMAXPROCS(0), len(docs)) {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
 			for i := int(next.Add(1)) - 1; i < len(docs); i = int(next.Add(1)) - 1 {
 				if d := &docs[i]; !d.drop && d.flaw == sound {
-					d.ids = tok.EncodeDocument(make([]int32, 0, len(d.text)/4+2), d.text)
+					var err error
+					if d.ids, err = tok.EncodeDocument(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
+						errs[i] = c.bad(p, i, err)
+						next.Store(int64(len(docs))) // one is enough
+						return
+					}
 					d.text = ""
 				}
 			}
 		}()
 	}
 	wait.Wait()
+	return errors.Join(errs...)
 }
 
 // tokenKey names what the tokens of a file depend on: the tokenizer, the file, and what is read of it.

@@ -120,7 +120,7 @@ func TestTokenize(t *testing.T) {
 	}
 	var want int64
 	for _, d := range rows(100) {
-		want += int64(len(tok(t).EncodeDocument(nil, d.Text)))
+		want += int64(len(encoded(t, tok(t), d.Text)))
 	}
 	if tokens != want {
 		t.Errorf("%d tokens, not %d", tokens, want)
@@ -305,7 +305,7 @@ func TestBinFiles(t *testing.T) {
 	tk := tok(t)
 	var ids []int32
 	for i := 0; len(ids) < 3*binRow+100; i++ {
-		ids = append(ids, tk.EncodeDocument(nil, strings.Repeat("word ", i%9+1))...)
+		ids = append(ids, encoded(t, tk, strings.Repeat("word ", i%9+1))...)
 	}
 	small, wide := make([]byte, 0, 2*len(ids)), make([]byte, 0, 4*len(ids))
 	for _, id := range ids {
@@ -399,7 +399,7 @@ func TestMeasure(t *testing.T) {
 	s.ValidationFraction = 0
 	var want int64
 	for _, d := range rows(100) {
-		want += int64(len(tk.EncodeDocument(nil, d.Text)))
+		want += int64(len(encoded(t, tk, d.Text)))
 	}
 	if size, err := Measure(s, tk); err != nil || size.Tokens != want || size.How != Exact {
 		t.Errorf("%+v, %v; there are %d", size, err, want)
@@ -414,7 +414,7 @@ func TestMeasure(t *testing.T) {
 	s.Dir = big
 	want = 0
 	for _, d := range rows(10_000) {
-		want += int64(len(tk.EncodeDocument(nil, d.Text)))
+		want += int64(len(encoded(t, tk, d.Text)))
 	}
 	if size, err := Measure(s, tk); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
 		t.Errorf("by a sample: %+v, %v; there are %d", size, err, want)

@@ -213,13 +213,14 @@ func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
 	return t.loaded
 }
 
-// size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said.
-func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool) {
+// size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
+// run meets where it reads, only that the tokenizer cannot be used on the data is told.
+func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {
 	if n.Unseen != "" || n.Rows == 0 {
-		return size, false
+		return size, false, nil
 	}
 	if size, ok := n.sizes[t]; ok {
-		return size, size.Tokens > 0
+		return size, size.Tokens > 0, nil
 	}
 	if n.Parts != nil { // what it gives before the first of its data begins anew
 		var sum, passes float64
@@ -227,9 +228,9 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool) {
 			sum += w
 		}
 		for i, part := range n.Parts {
-			s, ok := p.size(part, t)
+			s, ok, err := p.size(part, t)
 			if !ok {
-				return fineweb.Size{}, false
+				return fineweb.Size{}, false, err
 			}
 			if x := float64(s.Tokens) * sum / n.Weights[i]; i == 0 || x < passes {
 				passes = x
@@ -240,11 +241,12 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool) {
 		}
 		size.Tokens = int64(passes)
 	} else {
-		var err error
-		if size, err = fineweb.Measure(n.Source, p.trained(t)); err != nil {
-			return fineweb.Size{}, false
+		if size, err = fineweb.Measure(n.Source, p.trained(t)); errors.Is(err, tokenizer.ErrTooCostly) {
+			return fineweb.Size{}, false, err
+		} else if err != nil {
+			return fineweb.Size{}, false, nil
 		}
 	}
 	n.sizes[t] = size
-	return size, size.Tokens > 0
+	return size, size.Tokens > 0, nil
 }

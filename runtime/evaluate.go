@@ -219,7 +219,10 @@ func (r *runner) generate(e *Evaluation, tok *tokenizer.Tokenizer) ([]string, er
 		if tok.BOS >= 0 {
 			ids = append(ids, tok.BOS)
 		}
-		ids = tok.Encode(ids, prompt)
+		ids, err := tok.Encode(ids, prompt)
+		if err != nil {
+			return nil, fmt.Errorf("prompt %d: %w", i, err)
+		}
 		if len(ids) == 0 {
 			ids = append(ids, max(tok.EOS, 0))
 		}

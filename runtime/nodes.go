@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -41,7 +40,7 @@ func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hc
 	a.Token = t
 	if a.Addr.Type == "huggingface" {
 		t.path = p.relative(d.Str("file"))
-		b, err := os.ReadFile(t.path)
+		b, err := foreign.ReadFile(t.path, tokenizer.MaxBytes)
 		if err != nil {
 			return nil, problem(d, "file", "Unreadable tokenizer", err)
 		}

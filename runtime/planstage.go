@@ -305,7 +305,10 @@ const manyEpochs = 4
 
 // passes notes how often the stage reads its data.
 func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
-	size, ok := p.size(s.Data, s.Tokenizer)
+	size, ok, err := p.size(s.Data, s.Tokenizer)
+	if err != nil {
+		return problem(d.Block("train"), "tokenizer", "Unusable tokenizer", err)
+	}
 	if !ok {
 		return nil
 	}

@@ -3,12 +3,12 @@ package runtime
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 )
 
 // toPlain turns a value into what encoding/json writes.
@@ -27,7 +27,7 @@ func toPlain(v cty.Value) (any, error) {
 
 // ReadTokenizer reads a tokenizer.json.
 func ReadTokenizer(path string) (*tokenizer.Tokenizer, error) {
-	b, err := os.ReadFile(path)
+	b, err := foreign.ReadFile(path, tokenizer.MaxBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -63,8 +63,8 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 	}
 	m := &bpe{vocab: f.Vocab, merges: make(map[uint64]merge, len(f.Merges)), byteFallback: f.ByteFallback, ignoreMerges: f.IgnoreMerges, fuseUnk: f.FuseUnk, unk: -1}
 	for tok, id := range f.Vocab {
-		if id < 0 || id > 1<<24 {
-			return nil, fmt.Errorf("token %q has id %d", tok, id)
+		if id < 0 || id >= maxVocab {
+			return nil, fmt.Errorf("token %q has id %d; ids go from 0 to %d", tok, id, maxVocab-1)
 		}
 		for int(id) >= len(m.tokens) {
 			m.tokens = append(m.tokens, make([]string, int(id)+1-len(m.tokens))...)

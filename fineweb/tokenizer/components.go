@@ -32,6 +32,26 @@ func toByteLevel(s string) string {
 	return b.String()
 }
 
+// depth is how deep arrays and objects nest in a JSON text.
+func depth(b []byte) (most int) {
+	now, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			now++
+			most = max(most, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return most
+}
+
 // component reads the type of a part and its fields, and lists the parts of a Sequence.
 func component(raw json.RawMessage, into any, listField string) (kind string, parts []json.RawMessage, err error) {
 	if len(raw) == 0 || string(raw) == "null" {

@@ -102,10 +102,16 @@ func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
 		if f.Pattern.String == nil {
 			return nil, fmt.Errorf("Replace by regular expression is not supported")
 		}
+		if len(f.Content) > mostContent {
+			return nil, fmt.Errorf("Replace puts in %d bytes at a time; the most is %d", len(f.Content), mostContent)
+		}
 		return each(func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) })
 	case "Fuse":
 		return []func([]string) []string{fuse}, nil
 	case "Strip":
+		if f.Content == "" {
+			return nil, fmt.Errorf("Strip takes content, the character to take away")
+		}
 		return each(func(s string) string {
 			for i := 0; i < f.Start && strings.HasPrefix(s, f.Content); i++ {
 				s = s[len(f.Content):]
@@ -118,6 +124,9 @@ func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
 	case "ByteFallback":
 		return []func([]string) []string{byteFallback}, nil
 	case "Metaspace":
+		if err := oneRune(f.Replacement); err != nil {
+			return nil, err
+		}
 		strip := f.PrependScheme != "never" && (f.AddPrefix == nil || *f.AddPrefix)
 		return []func([]string) []string{func(p []string) []string {
 			for i := range p {

@@ -15,7 +15,19 @@ type pattern struct {
 	Regex  *string `json:"Regex"`
 }
 
-func parseNormalizer(raw json.RawMessage) ([]func(string) string, error) {
+// normalization changes a text before it is cut into words.
+type normalization func(string) (string, error)
+
+// mostGrowth bounds what normalizing may make of a text: so many times its bytes, and a MiB. Of what stands in a
+// text's place for each match, mostContent bytes are taken.
+const (
+	mostGrowth  = 16
+	mostContent = 64
+)
+
+func growthLimit(text string) int { return mostGrowth*len(text) + 1<<20 }
+
+func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 	var f struct {
 		Prepend string  `json:"prepend"`
 		Pattern pattern `json:"pattern"`
@@ -27,12 +39,17 @@ func parseNormalizer(raw json.RawMessage) ([]func(string) string, error) {
 	if err != nil {
 		return nil, err
 	}
-	one := func(g func(string) string) ([]func(string) string, error) { return []func(string) string{g}, nil }
+	one := func(g func(string) string) ([]normalization, error) {
+		return []normalization{func(s string) (string, error) { return g(s), nil }}, nil
+	}
+	if len(f.Content) > mostContent || len(f.Prepend) > mostContent {
+		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, max(len(f.Content), len(f.Prepend)), mostContent)
+	}
 	switch kind {
 	case "":
 		return nil, nil
 	case "Sequence":
-		var all []func(string) string
+		var all []normalization
 		for _, p := range parts {
 			n, err := parseNormalizer(p)
 			if err != nil {
@@ -53,17 +70,11 @@ func parseNormalizer(raw json.RawMessage) ([]func(string) string, error) {
 			return one(func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) })
 		}
 		if f.Pattern.Regex != nil {
-			re, err := regexp2.Compile(*f.Pattern.Regex, regexp2.None)
+			re, err := compile(*f.Pattern.Regex, regexp2.None)
 			if err != nil {
 				return nil, err
 			}
-			content := strings.ReplaceAll(f.Content, "$", "$$")
-			return one(func(s string) string {
-				if out, err := re.Replace(s, content, -1, -1); err == nil {
-					return out
-				}
-				return s
-			})
+			return []normalization{func(s string) (string, error) { return re.replace(s, f.Content) }}, nil
 		}
 		return nil, fmt.Errorf("Replace has neither String nor Regex")
 	case "NFC":

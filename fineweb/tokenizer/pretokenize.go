@@ -9,10 +9,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
+
+	"stepflow/foreign"
 )
 
 // splitter appends the words of s to out; first tells that s starts the text.
-type splitter func(out []string, s string, first bool) []string
+type splitter func(out []string, s string, first bool) ([]string, error)
+
+// sure is a splitter that cannot fail.
+func sure(f func(out []string, s string, first bool) []string) []splitter {
+	return []splitter{func(out []string, s string, first bool) ([]string, error) { return f(out, s, first), nil }}
+}
 
 func parsePreTokenizer(raw json.RawMessage) (list []splitter, byteLevel bool, err error) {
 	f := struct {
@@ -45,7 +52,7 @@ func parsePreTokenizer(raw json.RawMessage) (list []splitter, byteLevel bool, er
 	case "ByteLevel":
 		prefix := f.AddPrefixSpace == nil || *f.AddPrefixSpace
 		regex := f.UseRegex == nil || *f.UseRegex
-		return []splitter{func(out []string, s string, _ bool) []string {
+		return sure(func(out []string, s string, _ bool) []string {
 			if prefix && s != "" && !strings.HasPrefix(s, " ") {
 				s = " " + s
 			}
@@ -53,13 +60,13 @@ func parsePreTokenizer(raw json.RawMessage) (list []splitter, byteLevel bool, er
 				return splitGPT2(out, s)
 			}
 			return append(out, s)
-		}}, true, nil
+		}), true, nil
 	case "Digits":
-		return []splitter{func(out []string, s string, _ bool) []string { return splitDigits(out, s, f.Individual) }}, false, nil
+		return sure(func(out []string, s string, _ bool) []string { return splitDigits(out, s, f.Individual) }), false, nil
 	case "WhitespaceSplit":
-		return []splitter{func(out []string, s string, _ bool) []string {
+		return sure(func(out []string, s string, _ bool) []string {
 			return append(out, strings.FieldsFunc(s, unicode.IsSpace)...)
-		}}, false, nil
+		}), false, nil
 	case "Metaspace":
 		scheme := f.PrependScheme
 		if scheme == "" {
@@ -68,7 +75,10 @@ func parsePreTokenizer(raw json.RawMessage) (list []splitter, byteLevel bool, er
 				scheme = "never"
 			}
 		}
-		return []splitter{metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)}, false, nil
+		if err := oneRune(f.Replacement); err != nil {
+			return nil, false, err
+		}
+		return sure(metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)), false, nil
 	case "Split":
 		s, err := splitPattern(f.Pattern, f.Behavior, f.Invert)
 		return []splitter{s}, false, err
@@ -188,7 +198,15 @@ func splitDigits(out []string, s string, individual bool) []string {
 	return out
 }
 
-func metaspace(replacement, scheme string, split bool) splitter {
+// oneRune checks what stands for a space.
+func oneRune(s string) error {
+	if utf8.RuneCountInString(s) != 1 {
+		return fmt.Errorf("replacement is %q; it takes one character", foreign.Shown(s[:min(len(s), 40)]))
+	}
+	return nil
+}
+
+func metaspace(replacement, scheme string, split bool) func(out []string, s string, first bool) []string {
 	return func(out []string, s string, first bool) []string {
 		s = strings.ReplaceAll(s, " ", replacement)
 		if (scheme == "always" || scheme == "first" && first) && !strings.HasPrefix(s, replacement) {
@@ -198,12 +216,13 @@ func metaspace(replacement, scheme string, split bool) splitter {
 			return append(out, s)
 		}
 		for s != "" {
-			i := strings.Index(s[1:], replacement)
+			_, n := utf8.DecodeRuneInString(s)
+			i := strings.Index(s[n:], replacement)
 			if i < 0 {
 				return append(out, s)
 			}
-			out = append(out, s[:i+1])
-			s = s[i+1:]
+			out = append(out, s[:i+n])
+			s = s[i+n:]
 		}
 		return out
 	}
@@ -225,9 +244,9 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 	default:
 		return nil, fmt.Errorf("Split behavior %q is not supported", behavior)
 	}
-	re, err := regexp2.Compile(expr, regexp2.Unicode)
+	re, err := compile(expr, regexp2.Unicode)
 	if err != nil {
-		return nil, fmt.Errorf("pattern %q: %w", expr, err)
+		return nil, err
 	}
 	// Where case does not matter, ſ is an s and the sign of the kelvin a K: a pattern does not see the difference, as
 	// regexp2 does not know of it.
@@ -236,7 +255,7 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 		s     string
 		match bool
 	}
-	return func(out []string, s string, _ bool) []string {
+	return func(out []string, s string, _ bool) ([]string, error) {
 		var ps []piece
 		runes := []rune(s)
 		like := runes // what the pattern sees
@@ -255,15 +274,18 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 			}
 		}
 		last := 0
-		for m, _ := re.FindRunesMatch(like); m != nil; m, _ = re.FindNextMatch(m) {
-			if m.Length == 0 {
-				continue
+		err := re.each(like, func(at, n int) {
+			if n == 0 {
+				return
 			}
-			if m.Index > last {
-				ps = append(ps, piece{string(runes[last:m.Index]), invert})
+			if at > last {
+				ps = append(ps, piece{string(runes[last:at]), invert})
 			}
-			ps = append(ps, piece{string(runes[m.Index : m.Index+m.Length]), !invert})
-			last = m.Index + m.Length
+			ps = append(ps, piece{string(runes[at : at+n]), !invert})
+			last = at + n
+		})
+		if err != nil {
+			return nil, err
 		}
 		if last < len(runes) {
 			ps = append(ps, piece{string(runes[last:]), invert})
@@ -280,7 +302,7 @@ func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
 				out = append(out, p.s)
 			}
 		}
-		return out
+		return out, nil
 	}, nil
 }
 

@@ -6,11 +6,14 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // Tokenizer encodes and decodes. It is safe for concurrent use.
@@ -18,7 +21,8 @@ type Tokenizer struct {
 	raw       []byte
 	model     *bpe
 	added     []addedToken // longest content first
-	normalize []func(string) string
+	starts    [256][]int   // of those, by the first byte of their content
+	normalize []normalization
 	split     []splitter
 	decode    []func([]string) []string
 	tokens    []string // by id
@@ -55,11 +59,28 @@ type file struct {
 // eosNames are tried in order when the caller names no end-of-text token.
 var eosNames = []string{"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>"}
 
+// Bounds of a tokenizer.json: its bytes, one more than the largest id, how deep its components nest, and into how many
+// steps of a kind.
+const (
+	MaxBytes = 256 << 20
+	maxVocab = 1 << 22
+	maxDepth = 64
+	maxSteps = 256
+)
+
 // Parse reads a tokenizer.json.
 func Parse(b []byte) (*Tokenizer, error) {
+	if !utf8.Valid(b) {
+		return nil, errors.New("reading tokenizer.json: it is not UTF-8")
+	}
 	var f file
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, fmt.Errorf("reading tokenizer.json: %w", err)
+	}
+	for name, raw := range map[string]json.RawMessage{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor, "decoder": f.Decoder} {
+		if d := depth(raw); d > maxDepth {
+			return nil, fmt.Errorf("reading tokenizer.json: %s nests %d deep; the most is %d", name, d, maxDepth)
+		}
 	}
 	t := &Tokenizer{raw: b, special: map[int32]bool{}, BOS: -1, EOS: -1}
 	var err error
@@ -75,13 +96,16 @@ func Parse(b []byte) (*Tokenizer, error) {
 	if t.decode, err = parseDecoder(f.Decoder); err != nil {
 		return nil, fmt.Errorf("reading tokenizer.json: decoder: %w", err)
 	}
+	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
+		return nil, fmt.Errorf("reading tokenizer.json: it works in %d steps; the most is %d", n, maxSteps)
+	}
 	t.tokens = append([]string(nil), t.model.tokens...)
 	for _, a := range f.AddedTokens {
-		if a.ID < 0 || int(a.ID) > 1<<24 {
-			return nil, fmt.Errorf("reading tokenizer.json: added token %q has id %d", a.Content, a.ID)
+		if a.ID < 0 || a.ID >= maxVocab {
+			return nil, fmt.Errorf("reading tokenizer.json: added token %q has id %d; ids go from 0 to %d", a.Content, a.ID, maxVocab-1)
 		}
-		for int(a.ID) >= len(t.tokens) {
-			t.tokens = append(t.tokens, "")
+		if n := int(a.ID) + 1 - len(t.tokens); n > 0 {
+			t.tokens = append(t.tokens, make([]string, n)...)
 		}
 		t.tokens[a.ID] = a.Content
 		t.special[a.ID] = a.Special
@@ -90,8 +114,16 @@ func Parse(b []byte) (*Tokenizer, error) {
 		}
 	}
 	sort.SliceStable(t.added, func(i, j int) bool { return len(t.added[i].Content) > len(t.added[j].Content) })
+	for i, a := range t.added {
+		t.starts[a.Content[0]] = append(t.starts[a.Content[0]], i)
+	}
 	if err := t.parsePost(f.PostProcessor); err != nil {
 		return nil, fmt.Errorf("reading tokenizer.json: post_processor: %w", err)
+	}
+	for _, id := range append(slices.Clone(t.prefix), t.suffix...) {
+		if id < 0 || int(id) >= len(t.tokens) {
+			return nil, fmt.Errorf("reading tokenizer.json: post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
+		}
 	}
 	if len(t.prefix) > 0 {
 		t.BOS = t.prefix[0]
@@ -131,32 +163,45 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.tokens[id]
 }
 
-// Encode appends the ids of text to ids, without what the template would put round it.
-func (t *Tokenizer) Encode(ids []int32, text string) []int32 {
+// Encode appends the ids of text to ids, without what the template would put round it. The error is
+// ErrTooCostly.
+func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
 	first := true
-	return t.parts(ids, text, false, func(ids []int32, s string) []int32 {
+	var failed error
+	ids = t.parts(ids, text, false, func(ids []int32, s string) []int32 {
+		most := growthLimit(s)
 		for _, n := range t.normalize {
-			s = n(s)
+			if failed == nil {
+				s, failed = n(s)
+			}
+			if failed == nil && len(s) > most {
+				failed = fmt.Errorf("%w: its normalizer makes more than %d bytes of %d", ErrTooCostly, most, len(text))
+			}
 		}
-		ids = t.parts(ids, s, true, func(ids []int32, s string) []int32 {
-			ids = t.encodeText(ids, s, first)
+		return t.parts(ids, s, true, func(ids []int32, s string) []int32 {
+			if failed == nil {
+				ids, failed = t.encodeText(ids, s, first)
+			}
 			first = false
 			return ids
 		})
-		return ids
 	}, func() { first = false })
+	return ids, failed
 }
 
 // EncodeDocument is Encode with the template's tokens round the text and the end-of-text token
 // after it, once.
-func (t *Tokenizer) EncodeDocument(ids []int32, text string) []int32 {
+func (t *Tokenizer) EncodeDocument(ids []int32, text string) ([]int32, error) {
 	ids = append(ids, t.prefix...)
-	ids = t.Encode(ids, text)
+	ids, err := t.Encode(ids, text)
+	if err != nil {
+		return nil, err
+	}
 	ids = append(ids, t.suffix...)
 	if t.EOS >= 0 && (len(t.suffix) == 0 || t.suffix[len(t.suffix)-1] != t.EOS) {
 		ids = append(ids, t.EOS)
 	}
-	return ids
+	return ids, nil
 }
 
 // parts cuts added tokens (those matched before or after normalization) out of s; plain handles
@@ -193,9 +238,9 @@ func (t *Tokenizer) parts(ids []int32, s string, normalized bool, plain func([]i
 }
 
 func (t *Tokenizer) addedAt(s string, i int, normalized bool) *addedToken {
-	for j := range t.added {
+	for _, j := range t.starts[s[i]] {
 		a := &t.added[j]
-		if a.Content[0] != s[i] || a.Normalized != normalized || !strings.HasPrefix(s[i:], a.Content) {
+		if a.Normalized != normalized || !strings.HasPrefix(s[i:], a.Content) {
 			continue
 		}
 		if a.SingleWord && (wordBefore(s[:i]) || wordAfter(s[i+len(a.Content):])) {
@@ -212,7 +257,7 @@ const cacheLimit = 1 << 16
 // wordLists are the room that texts are cut into words in.
 var wordLists = sync.Pool{New: func() any { return &[2][]string{} }}
 
-func (t *Tokenizer) encodeText(ids []int32, s string, first bool) []int32 {
+func (t *Tokenizer) encodeText(ids []int32, s string, first bool) ([]int32, error) {
 	room := wordLists.Get().(*[2][]string)
 	defer func() {
 		for i := range room {
@@ -224,7 +269,10 @@ func (t *Tokenizer) encodeText(ids []int32, s string, first bool) []int32 {
 	for _, sp := range t.split {
 		next := room[1][:0]
 		for i, w := range room[0] {
-			next = sp(next, w, first && i == 0)
+			var err error
+			if next, err = sp(next, w, first && i == 0); err != nil {
+				return ids, err
+			}
 		}
 		room[0], room[1] = next, room[0]
 	}
@@ -244,7 +292,7 @@ func (t *Tokenizer) encodeText(ids []int32, s string, first bool) []int32 {
 			t.cache.Store(strings.Clone(w), append([]int32(nil), ids[at:]...))
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // Decode turns ids into text; special tokens are left out when skipSpecial is set. Bytes that are

@@ -142,7 +142,7 @@ func (c Config) Check() (ps []Problem) {
 		bad("head_dim", "Rotary positions turn pairs of channels: choose an even head_dim from 2 to 65536.", "head_dim is %d", c.HeadDim)
 	}
 	if c.HiddenAct != "silu" {
-		bad("hidden_act", `Use "silu".`, "hidden_act %q is not supported", foreign.Shown(c.HiddenAct))
+		bad("hidden_act", `Use "silu".`, "hidden_act %q is not supported", c.HiddenAct)
 	}
 	if !(c.RMSNormEps > 0 && c.RMSNormEps <= math.MaxFloat32) {
 		bad("rms_norm_eps", "Give a small positive number, such as 1e-5.", "rms_norm_eps is %g", c.RMSNormEps)
@@ -161,7 +161,7 @@ func (c Config) Check() (ps []Problem) {
 				bad("rope_scaling", "llama3 takes factor >= 1, low_freq_factor < high_freq_factor and original_max_position_embeddings.", "rope_scaling is incomplete")
 			}
 		default:
-			bad("rope_scaling", `Use rope_type "default" or "llama3".`, "rope_type %q is not supported", foreign.Shown(s.RopeType))
+			bad("rope_scaling", `Use rope_type "default" or "llama3".`, "rope_type %q is not supported", s.RopeType)
 		}
 	}
 	if n, most := c.params(), 1e15; len(ps) == 0 && n > most {
@@ -200,10 +200,10 @@ func ParseConfig(b []byte) (c Config, err error) {
 		return c, err
 	}
 	if kind != "" && kind != "llama" {
-		return c, fmt.Errorf("it is of model_type %q; only llama is supported", foreign.Shown(kind))
+		return c, fmt.Errorf("it is of model_type %q; only llama is supported", kind)
 	}
 	if kind == "" && len(architectures) > 0 && architectures[0] != "LlamaForCausalLM" {
-		return c, fmt.Errorf("it is of the architecture %q; only LlamaForCausalLM is supported", foreign.Shown(architectures[0]))
+		return c, fmt.Errorf("it is of the architecture %q; only LlamaForCausalLM is supported", architectures[0])
 	}
 	var given []string
 	for _, f := range Fields {

@@ -60,7 +60,7 @@ func TestParseConfig(t *testing.T) {
 		{"rope_theta", 0, "rope_theta is 0"},
 		{"initializer_range", -1, "initializer_range is -1"},
 		{"initializer_range", 0, ""},
-		{"hidden_act", "gelu\x1b[2J", `hidden_act "gelu\\x1b[2J" is not supported`},
+		{"hidden_act", "gelu\x1b[2J", `hidden_act "gelu\x1b[2J" is not supported`},
 		{"hidden_act", "", `hidden_act "" is not supported`},
 		{"tie_word_embeddings", "yes", `tie_word_embeddings is "yes", neither true nor false`},
 		{"rope_scaling", map[string]any{"rope_type": "default"}, ""},

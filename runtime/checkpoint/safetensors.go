@@ -206,7 +206,7 @@ func parseEntry(b []byte) (e entry, err error) {
 	}
 	bits, known := elementBits[e.DType]
 	if !known {
-		return e, fmt.Errorf("the dtype %q is not known", foreign.Shown(e.DType))
+		return e, fmt.Errorf("the dtype %q is not known", e.DType)
 	}
 	shape, err := naturals(raw["shape"])
 	if err != nil {
@@ -398,7 +398,7 @@ func (d *Folder) index() (weights map[string]string, path string, err error) {
 	}
 	for _, name := range weights {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) || name == "." {
-			return nil, path, fmt.Errorf("reading %s: %q is not the name of a file in the folder", path, foreign.Shown(name))
+			return nil, path, fmt.Errorf("reading %s: %q is not the name of a file in the folder", path, name)
 		}
 	}
 	return weights, path, nil
