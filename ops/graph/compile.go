@@ -22,9 +22,9 @@ func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	}
 	for _, p := range Passes {
 		p.Run(g)
-		if err := verify(g); err != nil {
-			return nil, fmt.Errorf("graph: after pass %s: %w", p.Name, err)
-		}
+	}
+	if err := verify(g); err != nil {
+		return nil, fmt.Errorf("graph: after the passes: %w", err)
 	}
 	p, err := lower(g, caps)
 	if err != nil {
@@ -35,14 +35,16 @@ func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 
 // verify checks that inputs come before their uses in the same segment and that types are as inferred.
 func verify(g *Graph) error {
-	seen := map[*node]bool{}
-	for _, n := range g.nodes {
-		ts := make([]gpu.Type, len(n.in))
-		for i, v := range n.in {
-			if v.node.leaf == nil && (!seen[v.node] || v.node.segment != n.segment) {
+	number(g.nodes)
+	made := func(n *node, by int) bool { return n.pos < by && g.nodes[n.pos] == n }
+	var ts []gpu.Type
+	for at, n := range g.nodes {
+		ts = ts[:0]
+		for _, v := range n.in {
+			if v.node.leaf == nil && (!made(v.node, at) || v.node.segment != n.segment) {
 				return fmt.Errorf("%s %s uses %s before it is made", n.kernel, n.name, show(v))
 			}
-			ts[i] = v.Type()
+			ts = append(ts, v.Type())
 		}
 		out, err := gpu.Lookup(n.kernel).Infer(n.attrs, ts)
 		if err != nil {
@@ -53,27 +55,32 @@ func verify(g *Graph) error {
 				return fmt.Errorf("%s %s: output %d is %v, inferred %v", n.kernel, n.name, i, n.types[i], out[i])
 			}
 		}
-		seen[n] = true
 	}
 	return nil
 }
 
 // prune drops every node that no update needs: a gradient nobody asked for has no launch.
 func prune(g *Graph) {
-	live := map[*node]bool{}
+	number(g.nodes)
+	live := make([]bool, len(g.nodes))
+	need := func(v Value) {
+		if v.node.leaf == nil {
+			live[v.node.pos] = true
+		}
+	}
 	for _, u := range g.updates {
-		live[u.value.node] = true
+		need(u.value)
 	}
 	for i := len(g.nodes) - 1; i >= 0; i-- {
-		if n := g.nodes[i]; live[n] {
-			for _, v := range n.in {
-				live[v.node] = true
+		if live[i] {
+			for _, v := range g.nodes[i].in {
+				need(v)
 			}
 		}
 	}
 	kept := g.nodes[:0:0]
-	for _, n := range g.nodes {
-		if live[n] {
+	for i, n := range g.nodes {
+		if live[i] {
 			kept = append(kept, n)
 		}
 	}
@@ -169,14 +176,19 @@ var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedd
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
 // one pass over memory less, and one buffer.
 func fuse(g *Graph) {
-	uses := map[Value]int{}
+	uses := make([]int, number(g.nodes))
+	use := func(v Value) {
+		if v.node.leaf == nil {
+			uses[v.number()]++
+		}
+	}
 	for _, n := range g.nodes {
 		for _, v := range n.in {
-			uses[v]++
+			use(v)
 		}
 	}
 	for _, u := range g.updates {
-		uses[u.value]++
+		use(u.value)
 	}
 	for i, n := range g.nodes {
 		if n.kernel != "add" {
@@ -185,7 +197,7 @@ func fuse(g *Graph) {
 		for _, j := range []int{1, 0} {
 			k, other := n.in[j], n.in[1-j]
 			a, ok := accumulates[k.node.kernel]
-			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k] != 1 || !k.Type().Equal(other.Type()) {
+			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 || !k.Type().Equal(other.Type()) {
 				continue
 			}
 			if len(k.node.types) > 1 {
@@ -211,13 +223,11 @@ func fuse(g *Graph) {
 // activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
 // that gives both, where nobody reads the product in between.
 func activate(g *Graph) {
-	at := make(map[*node]int, len(g.nodes))
-	first := map[Value]int{} // index of the first reader
-	for i, n := range g.nodes {
-		at[n] = i
-		for _, v := range n.in {
-			if _, ok := first[v]; !ok {
-				first[v] = i
+	first := make([]int, number(g.nodes)) // index of the first reader
+	for i := len(g.nodes) - 1; i >= 0; i-- {
+		for _, v := range g.nodes[i].in {
+			if v.node.leaf == nil {
+				first[v.number()] = i
 			}
 		}
 	}
@@ -237,7 +247,7 @@ func activate(g *Graph) {
 		if m.kernel != "matmul" || m.segment != n.segment || gate.node == m {
 			continue
 		}
-		if early := first[up] < i; early || !n.types[0].Equal(up.Type()) {
+		if early := first[up.number()] < i; early || !n.types[0].Equal(up.Type()) {
 			continue
 		}
 		fused := *m

@@ -19,10 +19,11 @@ func depend(ls []gpu.Launch) {
 	live := newHistory(ls)
 	var deps []int32
 	var covered []int
+	var writes []gpu.Operand
 	for i := range ls {
 		l := &ls[i]
 		deps, covered = deps[:0], covered[:0]
-		writes := append(append([]gpu.Operand(nil), l.Out...), l.Scratch)
+		writes = append(append(writes[:0], l.Out...), l.Scratch)
 		for _, o := range l.In {
 			live.overlapping(extentOf(o), false, func(n int) { deps = append(deps, live.at[n].writes...) })
 		}

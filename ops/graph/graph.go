@@ -44,12 +44,29 @@ type node struct {
 
 	leaf *leaf // set for leaves and views of leaves
 	at   int64 // byte offset of a view inside its leaf
+
+	// The pass at work numbers the nodes it looks at, and their outputs, so that what it knows of them lies in slices.
+	pos   int
+	value int // number of output 0
 }
 
+// number gives the nodes and their outputs consecutive numbers, and tells how many outputs there are.
+func number(nodes []*node) (values int) {
+	for i, n := range nodes {
+		n.pos, n.value = i, values
+		values += len(n.types)
+	}
+	return values
+}
+
+// number is the number of an output of a numbered node.
+func (v Value) number() int { return v.node.value + v.out }
+
 type leaf struct {
-	name string
-	role gpu.Role
-	node *node
+	name   string
+	role   gpu.Role
+	node   *node
+	number int // index among the leaves
 }
 
 type update struct {
@@ -100,7 +117,7 @@ func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
 	if g.byName[name] != nil {
 		return g.fail("two buffers named %q", name)
 	}
-	l := &leaf{name: name, role: role}
+	l := &leaf{name: name, role: role, number: len(g.leaves)}
 	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
 	g.leaves = append(g.leaves, l)
 	g.byName[name] = l
@@ -190,6 +207,8 @@ func (g *Graph) Update(leaf, v Value) {
 		g.fail("%s: only a whole leaf can be updated", leaf.node.name)
 	case leaf.Type().DType != v.Type().DType || leaf.Shape().Elems() != v.Shape().Elems():
 		g.fail("%s: updates %v by %v", leaf.node.name, leaf.Type(), v.Type())
+	case v.node.leaf == nil && v.node.segment != len(g.segments)-1:
+		g.fail("%s: updated by a value of segment %s", leaf.node.name, g.segments[v.node.segment])
 	default:
 		g.updates = append(g.updates, update{len(g.segments) - 1, leaf.node.leaf, v})
 	}

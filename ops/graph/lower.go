@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"stepflow/gpu"
@@ -13,16 +14,17 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
 	p := &gpu.Program{}
 
-	at := map[*leaf]int64{}
+	at := make([]int64, len(g.leaves)) // by the leaf's number
 	leaves := append([]*leaf(nil), g.leaves...)
 	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })
 	for _, l := range leaves {
-		at[l] = p.ResidentBytes
+		at[l.number] = p.ResidentBytes
 		p.ResidentBytes += up(l.node.types[0].Bytes())
-		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: gpu.Operand{Offset: at[l], Type: l.node.types[0]}})
+		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}})
 	}
 	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
 
+	var in []gpu.Type
 	for s, name := range g.segments {
 		lo := len(p.Launches)
 		seg := newSegment(g, s)
@@ -34,24 +36,26 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 		operand := func(v Value) gpu.Operand {
 			o := gpu.Operand{Type: v.Type()}
 			if v.node.leaf != nil {
-				o.Offset = at[v.node.leaf] + v.node.at
-			} else if st := seg.storage[v].root(); st.leaf != nil {
-				o.Offset = at[st.leaf]
+				o.Offset = at[v.node.leaf.number] + v.node.at
+			} else if st := seg.storage[v.number()].root(); st.leaf != nil {
+				o.Offset = at[st.leaf.number]
 			} else {
 				o.Offset = p.ResidentBytes + st.span.offset
 			}
 			return o
 		}
+		p.Launches = slices.Grow(p.Launches, len(seg.nodes)+len(seg.copies))
 		for i, n := range seg.nodes {
 			k := gpu.Lookup(n.kernel)
 			l := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name, Recomputed: n.recomputed}
-			var in []gpu.Type
-			for _, v := range n.in {
-				l.In = append(l.In, operand(v))
+			l.In, l.Out = make([]gpu.Operand, len(n.in)), make([]gpu.Operand, len(n.types))
+			in = in[:0]
+			for j, v := range n.in {
+				l.In[j] = operand(v)
 				in = append(in, v.Type())
 			}
 			for o := range n.types {
-				l.Out = append(l.Out, operand(Value{n, o}))
+				l.Out[o] = operand(Value{n, o})
 			}
 			if sp := scratch[i]; sp != nil {
 				need := k.ScratchOn(caps, n.attrs, in, n.types)
@@ -63,7 +67,7 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 		}
 		for _, u := range seg.copies {
 			t := u.leaf.node.types[0]
-			from, to := operand(u.value), gpu.Operand{Offset: at[u.leaf], Type: t}
+			from, to := operand(u.value), gpu.Operand{Offset: at[u.leaf.number], Type: t}
 			from.Type = t
 			p.Launches = append(p.Launches, gpu.Launch{Kernel: "copy", In: []gpu.Operand{from}, Out: []gpu.Operand{to},
 				Bytes: 2 * t.Bytes(), Phase: gpu.Update, Layer: -1, Name: u.leaf.name})
@@ -93,20 +97,19 @@ func (s *storage) root() *storage {
 }
 
 type segment struct {
-	nodes   []*node
-	index   map[*node]int
-	lastUse map[Value]int // index of the last reader; leaves by their whole value
-	updates []update
-	storage map[Value]*storage
-	updated map[Value]bool // values some update needs at the end
-	copies  []update       // updates whose value could not be made in place
+	nodes    []*node // numbered
+	lastUse  []int   // of values: index of the last reader; -1 for none
+	lastRead []int   // of leaves, their views included
+	storage  []storage
+	updates  []update
+	updated  map[Value]bool // values some update needs at the end
+	copies   []update       // updates whose value could not be made in place
 }
 
 func newSegment(g *Graph, s int) *segment {
-	seg := &segment{index: map[*node]int{}, lastUse: map[Value]int{}, storage: map[Value]*storage{}, updated: map[Value]bool{}}
+	seg := &segment{updated: map[Value]bool{}, lastRead: make([]int, len(g.leaves))}
 	for _, n := range g.nodes {
 		if n.segment == s {
-			seg.index[n] = len(seg.nodes)
 			seg.nodes = append(seg.nodes, n)
 		}
 	}
@@ -116,29 +119,27 @@ func newSegment(g *Graph, s int) *segment {
 			seg.updated[u.value] = true
 		}
 	}
+	seg.lastUse = make([]int, number(seg.nodes))
+	seg.storage = make([]storage, len(seg.lastUse))
+	for _, last := range [][]int{seg.lastUse, seg.lastRead} {
+		for i := range last {
+			last[i] = -1
+		}
+	}
 	for i, n := range seg.nodes {
 		for _, v := range n.in {
-			seg.lastUse[whole(v)] = i
+			if v.node.leaf != nil {
+				seg.lastRead[v.node.leaf.number] = i
+			} else {
+				seg.lastUse[v.number()] = i
+			}
 		}
 	}
 	return seg
 }
 
-// whole maps a view to its leaf's value.
-func whole(v Value) Value {
-	if v.node.leaf != nil {
-		return Value{v.node.leaf.node, 0}
-	}
-	return v
-}
-
 // share decides which outputs take over the storage of an input or of the leaf they update.
 func (s *segment) share() {
-	for _, n := range s.nodes {
-		for o := range n.types {
-			s.storage[Value{n, o}] = &storage{}
-		}
-	}
 	claimed := map[Value]bool{}
 	for _, u := range s.updates {
 		if u.value.node.leaf != nil { // a plain copy of another leaf
@@ -150,26 +151,26 @@ func (s *segment) share() {
 			continue
 		}
 		s.copies = append(s.copies, u)
-		s.lastUse[u.value] = len(s.nodes) // read by the copy at the end
+		s.lastUse[u.value.number()] = len(s.nodes) // read by the copy at the end
 	}
 	for i, n := range s.nodes {
 		k := gpu.Lookup(n.kernel)
-		taken := map[int]bool{}
+		taken := 0 // a bit an output
 		for _, pair := range k.InPlace {
 			o, j := pair[0], pair[1]
-			if j >= len(n.in) || taken[o] {
+			if j >= len(n.in) || taken>>o&1 == 1 {
 				continue
 			}
 			in, out := n.in[j], Value{n, o}
-			if in.node.leaf != nil || s.lastUse[in] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
+			if in.node.leaf != nil || s.lastUse[in.number()] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
 				continue
 			}
-			to, from := s.storage[out].root(), s.storage[in].root()
+			to, from := s.storage[out.number()].root(), s.storage[in.number()].root()
 			if to.leaf != nil || from.leaf != nil || to == from {
 				continue
 			}
 			to.parent = from
-			taken[o] = true
+			taken |= 1 << o
 		}
 	}
 }
@@ -191,8 +192,8 @@ func (s *segment) claim(u update) bool {
 	chain := []Value{u.value}
 	for {
 		v := chain[len(chain)-1]
-		i := s.index[v.node]
-		if s.storage[v].leaf != nil {
+		i := v.node.pos
+		if s.storage[v.number()].leaf != nil {
 			return false // another update's place
 		}
 		next := Value{}
@@ -202,12 +203,12 @@ func (s *segment) claim(u update) bool {
 			}
 			in := v.node.in[pair[1]]
 			if in == old {
-				if last := s.lastUse[old]; last > i || s.reads(v.node, old) > 1 {
+				if s.lastRead[u.leaf.number] > i || s.reads(v.node, old) > 1 {
 					return false
 				}
 				return s.take(u.leaf, chain)
 			}
-			if in.node.leaf == nil && !s.updated[in] && s.lastUse[in] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
+			if in.node.leaf == nil && !s.updated[in] && s.lastUse[in.number()] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
 				next = in
 			}
 		}
@@ -217,7 +218,7 @@ func (s *segment) claim(u update) bool {
 		}
 		// The chain ends in a value made from scratch: it may go to the leaf's place once the
 		// leaf has no reader from there on.
-		if last, read := s.lastUse[old]; read && last >= s.index[chain[0].node] {
+		if s.lastRead[u.leaf.number] >= chain[0].node.pos {
 			return false
 		}
 		return s.take(u.leaf, chain[:1])
@@ -240,23 +241,24 @@ func (s *segment) reaches(v, old Value) bool {
 
 func (s *segment) take(l *leaf, chain []Value) bool {
 	for _, v := range chain {
-		s.storage[v].leaf = l
+		s.storage[v.number()].leaf = l
 	}
 	return true
 }
 
 // spans gives each transient storage its lifetime, and each launch with scratch a span of its own.
-func (s *segment) spans(caps gpu.Caps) (all []*span, scratch map[int]*span) {
+func (s *segment) spans(caps gpu.Caps) (all []*span, scratch []*span) {
 	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
-	scratch = map[int]*span{}
+	scratch = make([]*span, len(s.nodes))
+	var in []gpu.Type
 	for i, n := range s.nodes {
 		for o, t := range n.types {
 			v := Value{n, o}
-			r := s.storage[v].root()
+			r := s.storage[v.number()].root()
 			if r.leaf != nil {
 				continue
 			}
-			last := max(i, s.lastUse[v])
+			last := max(i, s.lastUse[v.number()])
 			if r.span == nil {
 				r.span = &span{first: i, last: last, bytes: up(t.Bytes())}
 				all = append(all, r.span)
@@ -264,9 +266,9 @@ func (s *segment) spans(caps gpu.Caps) (all []*span, scratch map[int]*span) {
 			r.span.last = max(r.span.last, last)
 			r.span.bytes = max(r.span.bytes, up(t.Bytes()))
 		}
-		in := make([]gpu.Type, len(n.in))
-		for j, v := range n.in {
-			in[j] = v.Type()
+		in = in[:0]
+		for _, v := range n.in {
+			in = append(in, v.Type())
 		}
 		if need := gpu.Lookup(n.kernel).ScratchOn(caps, n.attrs, in, n.types); need > 0 {
 			scratch[i] = &span{first: i, last: i, bytes: up(gpu.Align(need, 4))}
