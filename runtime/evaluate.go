@@ -94,7 +94,7 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 			return nil, hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction.", ref))}
 		}
 		var err error
-		if e.Program, err = compileForward(e.Model, e.Params, e.DType, e.Batch, e.Seq, e.Data.Source.DocumentMask, false, p.caps); err != nil {
+		if e.Program, err = p.compileEvaluation(e); err != nil {
 			return nil, problem(d, "model", "Evaluation cannot be compiled", err)
 		}
 	}

@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sort"
 
+	"stepflow/gpu"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
 )
@@ -16,10 +18,64 @@ const (
 	leastChunk = 64
 )
 
-// compile makes the stage's program. Where it does not fit the device it gives up, in this order,
+// compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
+type compiled struct {
+	program                 *gpu.Program
+	micro, chunk, recompute int
+}
+
+// compile makes the stage's program; stages that ask for the same one share it.
+func (p *planner) compile(s *Stage, checkpointing string) error {
+	key := s.asks(checkpointing)
+	c, ok := p.compiled[key]
+	if !ok {
+		if err := p.fit(s, checkpointing); err != nil {
+			return err
+		}
+		c = compiled{s.Program, s.Micro, s.Chunk, s.Recompute}
+		p.compiled[key] = c
+	}
+	s.Program, s.Micro, s.Chunk, s.Recompute = c.program, c.micro, c.chunk, c.recompute
+	return nil
+}
+
+// asks identifies the program that a stage asks for: all that fit and compileStage read.
+func (s *Stage) asks(checkpointing string) string {
+	model, optimizer, scale := s.Model, s.Optimizer, 0.0
+	model.RopeScaling, optimizer.LearningRate = nil, 0 // what the host sets later, not the program
+	if s.Peft != nil {
+		scale = s.Peft.Scale()
+	}
+	return asked("%#v %#v %#v %#v %#v %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
+		s.DType, s.Seq, s.Batch, s.Micro, s.AutoMicro, s.Data.Source.DocumentMask, checkpointing)
+}
+
+// compileEvaluation makes the program that measures a model; evaluations of equal models share it.
+func (p *planner) compileEvaluation(e *Evaluation) (*gpu.Program, error) {
+	model, mask := e.Model, e.Data.Source.DocumentMask
+	model.RopeScaling = nil
+	key := asked("%#v %#v %v %d %d %t", model, e.Params, e.DType, e.Batch, e.Seq, mask)
+	if p.forward[key] == nil {
+		program, err := compileForward(e.Model, e.Params, e.DType, e.Batch, e.Seq, mask, false, p.caps)
+		if err != nil {
+			return nil, err
+		}
+		p.forward[key] = program
+	}
+	return p.forward[key], nil
+}
+
+// asked is a key for what a program is made of.
+func asked(format string, args ...any) string {
+	h := sha256.New()
+	fmt.Fprintf(h, format, args...)
+	return string(h.Sum(nil))
+}
+
+// fit makes the stage's program. Where it does not fit the device it gives up, in this order,
 // what costs nothing and what costs most: rows of logits, sequences of a micro-batch when their
 // number is "auto", and with activation checkpointing "auto" the activations of the fewest layers.
-func (p *planner) compile(s *Stage, checkpointing string) error {
+func (p *planner) fit(s *Stage, checkpointing string) error {
 	if checkpointing == "block" {
 		s.Recompute = len(s.Layers)
 	}
@@ -91,7 +147,7 @@ func (p *planner) vanillaOf(s *Stage, m *Model, mode string) (*Figures, error) {
 	}
 	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
 	for i := 0; i < m.Config.NumHiddenLayers; i++ {
-		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("v.%d", i), Old: -1})
+		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(v), i), Old: -1})
 	}
 	v.Params = llama.Declare(v.Model, v.LayerIDs())
 	if err := p.compile(v, mode); err != nil {

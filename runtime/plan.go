@@ -132,7 +132,10 @@ type planner struct {
 	done     map[addr.Addr]*Action
 	ids      map[addr.Addr]string // content id of what is made, recipe of what is not
 	pending  map[addr.Addr]bool   // will run
+	deferred map[addr.Addr]bool   // blocks of which an instance is planned later
 	vanilla  map[string]*Figures
+	compiled map[string]compiled
+	forward  map[string]*gpu.Program
 	checked  map[string]error
 }
 
@@ -170,7 +173,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	}
 	p.State = st.State
 	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
-		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, checked: map[string]error{}}
+		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
 	for _, b := range cfg.Blocks {
@@ -278,18 +281,15 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	p.done[a.Addr] = a
 	if len(d.Unknown) > 0 {
 		a.Verb, a.Why = Deferred, fmt.Sprintf("%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
-		p.pending[a.Addr] = true
-		p.ids[a.Addr] = "deferred"
+		p.pending[a.Addr], p.deferred[b.Addr], p.ids[a.Addr] = true, true, "deferred"
 		return unknown, diags
 	}
 	a.Inputs = map[string]string{}
 	for _, r := range b.Refs {
-		for x, other := range p.done {
-			if x.Block() == r && other.Verb == Deferred {
-				a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", r)
-				p.pending[a.Addr], p.ids[a.Addr] = true, "deferred"
-				return unknown, diags
-			}
+		if p.deferred[r] {
+			a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", r)
+			p.pending[a.Addr], p.deferred[b.Addr], p.ids[a.Addr] = true, true, "deferred"
+			return unknown, diags
 		}
 	}
 	known, dd := resolvers[b.Kind.Name](p, a, d)

@@ -92,6 +92,7 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		for i := 0; i < n; i++ {
 			s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(s), i), Old: -1})
 		}
+		s.Root = m
 		return m, nil
 	}
 	if d.Has("layers") {
@@ -100,7 +101,8 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 	up := p.use(a, from)
 	s.From = up.Stage
 	s.Model, s.Seed = up.Stage.Model, up.Stage.Seed
-	root := p.modelOf(up)
+	root := up.Stage.Root
+	s.Root = root
 	if m != nil && m != root {
 		detail := fmt.Sprintf("%s was started from %s, this stage names %s. Leave model out.", from, root.Addr, m.Addr)
 		if attr, same := llama.SameArchitecture(root.Config, m.Config); !same {
@@ -144,18 +146,6 @@ func Precision(t gpu.DType) string {
 		}
 	}
 	return t.String()
-}
-
-// modelOf follows from to the model the first stage was started with.
-func (p *planner) modelOf(a *Action) *Model {
-	for in := range a.Inputs {
-		for x, y := range p.done {
-			if x.String() == in && y.model != nil {
-				return y.model
-			}
-		}
-	}
-	return p.modelOf(p.done[a.Stage.From.Addr])
 }
 
 func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Diagnostics) {

@@ -20,6 +20,7 @@ type Stage struct {
 	Seed  uint64       // of the model's first weights
 	Init  string       // folder of weights to start from; empty for random ones
 	From  *Stage       // the stage it continues; nil for a first one
+	Root  *Model       // the full model that the first stage was started with
 
 	Layers []growth.Layer // bottom first; all new for a first stage
 	Grow   *growth.Spec   // nil if nothing is added
