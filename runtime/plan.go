@@ -130,9 +130,9 @@ type planner struct {
 	caps     gpu.Caps
 	patient  bool
 	done     map[addr.Addr]*Action
-	ids      map[addr.Addr]string // content id of what is made, recipe of what is not
-	pending  map[addr.Addr]bool   // will run
-	deferred map[addr.Addr]bool   // blocks of which an instance is planned later
+	ids      map[addr.Addr]string             // content id of what is made, recipe of what is not
+	pending  map[addr.Addr]bool               // will run
+	deferred map[addr.Addr]map[addr.Addr]bool // block → instances that are planned later
 	vanilla  map[string]*Figures
 	compiled map[string]compiled
 	forward  map[string]*gpu.Program
@@ -173,7 +173,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	}
 	p.State = st.State
 	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
-		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
+		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
 	for _, b := range cfg.Blocks {
@@ -279,16 +279,15 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	}
 	defer p.redact(a)
 	p.done[a.Addr] = a
+	delete(p.deferred[b.Addr], a.Addr)
 	if len(d.Unknown) > 0 {
-		a.Verb, a.Why = Deferred, fmt.Sprintf("%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
-		p.pending[a.Addr], p.deferred[b.Addr], p.ids[a.Addr] = true, true, "deferred"
+		p.later(a, "%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
 		return unknown, diags
 	}
 	a.Inputs = map[string]string{}
 	for _, r := range b.Refs {
-		if p.deferred[r] {
-			a.Verb, a.Why = Deferred, fmt.Sprintf("%s is planned only after other blocks have run", r)
-			p.pending[a.Addr], p.deferred[b.Addr], p.ids[a.Addr] = true, true, "deferred"
+		if len(p.deferred[r]) > 0 {
+			p.later(a, "%s is planned only after other blocks have run", r)
 			return unknown, diags
 		}
 	}
@@ -303,6 +302,16 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		known[k] = v
 	}
 	return b.Kind.Export(a.Addr.String(), b.Addr.Type, known, d), diags
+}
+
+// later puts off planning an instance until others have run.
+func (p *planner) later(a *Action, why string, args ...any) {
+	a.Verb, a.Why = Deferred, fmt.Sprintf(why, args...)
+	p.pending[a.Addr], p.ids[a.Addr] = true, "deferred"
+	if p.deferred[a.block.Addr] == nil {
+		p.deferred[a.block.Addr] = map[addr.Addr]bool{}
+	}
+	p.deferred[a.block.Addr][a.Addr] = true
 }
 
 // unkept runs a block again whose results are not in the state because they tell a sensitive value, where another block
