@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -38,7 +39,7 @@ func data(o options) error {
 		bytes += float64(len(r.Text))
 		tr.Add(r.Text)
 	}
-	tok, err := tr.Train(8192)
+	tok, err := tr.Train(context.Background(), 8192)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func data(o options) error {
 			for _, r := range rows {
 				tr.Add(r.Text)
 			}
-			_, err := tr.Train(8192)
+			_, err := tr.Train(context.Background(), 8192)
 			return err
 		}},
 		{"column text, zstd, 1 thread", "pyarrow", "parquet", 1, "zstd", func() error { return readText(paths["zstd"]) }},

@@ -72,7 +72,7 @@ func Open(s Source) (*Corpus, error) {
 	var bad []error
 	number := 0
 	for i, sh := range shards {
-		if errs[i] != nil && s.SkipErrors && !errors.Is(errs[i], ErrUnreachable) {
+		if errs[i] != nil && s.passes(errs[i]) {
 			c.Skipped++
 			continue
 		}
@@ -89,6 +89,10 @@ func Open(s Source) (*Corpus, error) {
 			c.groups = append(c.groups, pieces)
 			c.Rows += n
 		}
+	}
+	if err := s.ended(); err != nil {
+		c.Close()
+		return nil, err
 	}
 	if len(bad) > 0 {
 		c.Close()
@@ -204,7 +208,10 @@ func (c *Corpus) pieces(epoch int64) (all []piece) {
 func (c *Corpus) read(p piece) ([]document, error) {
 	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
 	if err != nil {
-		if c.source.SkipErrors && !errors.Is(err, ErrUnreachable) {
+		if err := c.source.ended(); err != nil { // whatever a decoder made of it
+			return nil, err
+		}
+		if c.source.passes(err) {
 			c.Skipped += p.rows
 			return nil, nil
 		}

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -24,9 +25,55 @@ type file interface {
 type local struct {
 	*os.File
 	size int64
+	ctx  context.Context
 }
 
 func (l local) Size() int64 { return l.size }
+
+// readAtOnce is how many bytes of a file on disk are asked for at a time.
+const readAtOnce = 1 << 20
+
+// ReadAt reads beside the caller's memory, a piece at a time: a read that is given up may still end later.
+func (l local) ReadAt(p []byte, at int64) (n int, err error) {
+	if l.ctx == nil || l.ctx.Done() == nil {
+		return l.File.ReadAt(p, at)
+	}
+	for n < len(p) && err == nil {
+		var b []byte
+		b, err = Await(l.ctx, func() ([]byte, error) {
+			b := make([]byte, min(len(p)-n, readAtOnce))
+			k, err := l.File.ReadAt(b, at)
+			return b[:k], err
+		})
+		k := copy(p[n:], b)
+		n, at = n+k, at+int64(k)
+	}
+	return n, err
+}
+
+// Await runs f, but no longer than until ctx ends: a disk that fails, a network file system whose server is gone or a
+// named pipe hold a read for as long as they like. f then goes on by itself, and what it gives is dropped.
+func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	if ctx == nil || ctx.Done() == nil {
+		return f()
+	}
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
 
 // openFile opens a path or an address.
 func (s *Source) openFile(name string) (file, error) {
@@ -37,20 +84,22 @@ func (s *Source) openFile(name string) (file, error) {
 	if remote {
 		return place.open(s.client(), name)
 	}
-	return openLocal(name)
+	return openLocal(s.Context, name)
 }
 
-func openLocal(name string) (file, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return local{f, st.Size()}, nil
+func openLocal(ctx context.Context, name string) (file, error) {
+	return Await(ctx, func() (file, error) {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		return local{f, st.Size(), ctx}, nil
+	})
 }
 
 // base is the last part of a path or an address, without the query, which may be a key of the day.
@@ -77,7 +126,7 @@ func shown(name string) string {
 func Identity(files []string) (string, error) {
 	h := sha256.New()
 	for _, name := range files {
-		f, err := openLocal(name)
+		f, err := openLocal(nil, name)
 		if err != nil {
 			return "", err
 		}

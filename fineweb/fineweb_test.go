@@ -56,7 +56,7 @@ func tok(t testing.TB) *tokenizer.Tokenizer {
 	for _, r := range rows(100) {
 		tr.Add(r.Text)
 	}
-	tk, err := tr.Train(300)
+	tk, err := tr.Train(t.Context(), 300)
 	if err != nil {
 		t.Fatal(err)
 	}

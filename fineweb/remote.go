@@ -64,7 +64,7 @@ func openWeb(c *web.Client, address string) (file, error) { return asFile(c.Open
 // openHub reads what the hub's cache has from there.
 func openHub(c *web.Client, address string) (file, error) {
 	if cached := hub.Cached(address); cached != "" {
-		return openLocal(cached)
+		return openLocal(c.Context, cached)
 	}
 	return asFile(hub.Open(c, address))
 }
@@ -98,10 +98,12 @@ func transport() *http.Transport {
 }
 
 func (s *Source) client() *web.Client {
+	c := *patient()
 	if s.Hasty {
-		return hasty()
+		c = *hasty()
 	}
-	return patient()
+	c.Context = s.Context
+	return &c
 }
 
 // Variables that say where ranges of remote files are kept (default: stepflow in the user's folder for caches), and

@@ -4,9 +4,11 @@
 package fineweb
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -43,6 +45,23 @@ type Source struct {
 	Epochs   int64  // passes over the data before they are used up; 0 for any number
 	TokenDir string // where tokens are kept; "" for nowhere
 	Hasty    bool   // give up on a server that does not answer at once
+
+	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
+	Context context.Context
+}
+
+// ended is the error of the context, once it has ended.
+func (s *Source) ended() error {
+	if s.Context == nil {
+		return nil
+	}
+	return s.Context.Err()
+}
+
+// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor what was
+// given up because the context ended.
+func (s *Source) passes(err error) bool {
+	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && s.ended() == nil
 }
 
 // Split is the part of the documents to read.
@@ -112,7 +131,10 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 	if remote {
 		return place.list(s.client(), pattern)
 	}
-	matches, err := Glob(s.Dir, pattern)
+	matches, err := Await(s.Context, func() ([]string, error) { return Glob(s.Dir, pattern) })
+	if s.ended() != nil {
+		return nil, s.ended()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", pattern, err)
 	}

@@ -33,7 +33,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)
-	if docs, err := readTokens(path); err == nil && int64(len(docs)) == p.rows {
+	if docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path) }); err == nil && int64(len(docs)) == p.rows {
 		return docs, nil
 	}
 	docs, err := c.read(p)
@@ -58,7 +58,7 @@ func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) erro
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			for i := int(next.Add(1)) - 1; i < len(docs); i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < len(docs) && c.source.ended() == nil; i = int(next.Add(1)) - 1 {
 				if d := &docs[i]; !d.drop && d.flaw == sound {
 					var err error
 					if d.ids, err = tok.EncodeDocument(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
@@ -72,7 +72,7 @@ func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) erro
 		}()
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.source.ended())...) // not all of them are encoded then
 }
 
 // tokenKey names what the tokens of a file depend on: the tokenizer, the file, and what is read of it.

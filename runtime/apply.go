@@ -45,7 +45,8 @@ type runner struct {
 	tokens map[addr.Addr]*tokenizer.Tokenizer
 }
 
-// Apply runs a plan. Cancelling ctx ends it at the next step with a checkpoint and ErrInterrupted.
+// Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training behind the step under way, with a checkpoint,
+// also while data do not come; all else at once.
 // Every block's start and end is recorded in the state before and after it runs.
 func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	defer func() { err = p.Config.Secrets.Error(err) }()
@@ -67,7 +68,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	caps := o.Device.Caps()
 	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
 		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
-	r.pl.state = dir.State
+	r.pl.state, r.pl.ctx = dir.State, ctx
 	r.obs.start(ctx, p, dir)
 	p.TraceID = r.obs.run.TraceID()
 	defer func() { p.StepsUntraced = r.obs.passedOver }()
@@ -185,6 +186,9 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	// deferred blocks, and gives the exports of configuration.
 	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each, skip: a.skip}
 	exports, diags := r.pl.instance(fresh)
+	if r.ctx.Err() != nil {
+		return exports, ErrInterrupted
+	}
 	if diags.HasErrors() {
 		return exports, diagError(diags)
 	}
@@ -198,9 +202,6 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.secret) // sensitive now, kept as it was before
 		}
 		return exports, nil
-	}
-	if r.ctx.Err() != nil {
-		return exports, ErrInterrupted
 	}
 	if err := r.run(ctx, a); err != nil {
 		return exports, fmt.Errorf("%s: %w", a.Addr, err)
@@ -246,6 +247,9 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		}
 	case a.Export != nil:
 		err = r.export(a, entry)
+	}
+	if r.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = ErrInterrupted
 	}
 	a.seal(entry)
 	err = r.plan.Config.Secrets.Error(err)
@@ -351,7 +355,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 // trainTokenizer counts the words of the training split and makes the vocabulary.
 func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	t := a.Token
-	c, err := fineweb.OpenSet(t.TrainOn.Sources())
+	c, err := fineweb.OpenSet(t.TrainOn.Sources(r.ctx))
 	if err != nil {
 		return err
 	}
@@ -366,10 +370,7 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	if err != nil {
 		return err
 	}
-	if r.ctx.Err() != nil {
-		return ErrInterrupted
-	}
-	tok, err := tr.Train(t.VocabSize)
+	tok, err := tr.Train(r.ctx, t.VocabSize)
 	if err != nil {
 		return err
 	}

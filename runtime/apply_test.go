@@ -577,8 +577,8 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 		must(t, err)
 		tr := &trainer{stage: s, loaded: l, tok: tok}
 		must(t, setConstants(l, s.Program, s.Model, s.Seq))
-		must(t, tr.start(filepath.Join(dir, ".stepflow", p.State.Blocks["stage.one"].Dir)))
-		corpus, err := fineweb.OpenSet(s.Data.Sources())
+		must(t, tr.start(t.Context(), filepath.Join(dir, ".stepflow", p.State.Blocks["stage.one"].Dir)))
+		corpus, err := fineweb.OpenSet(s.Data.Sources(t.Context()))
 		must(t, err)
 		st, err := corpus.Stream(fineweb.Train, tok, s.Seq, tr.state.Position)
 		must(t, err)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -35,14 +36,17 @@ type Data struct {
 	sizes    map[*Tokenizer]fineweb.Size
 }
 
-// Sources are what to open: one, or those of a mixture.
-func (n *Data) Sources() []fineweb.Weighted {
+// Sources are what to open: one, or those of a mixture. Reading them ends with ctx.
+func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 	if n.Parts == nil {
-		return []fineweb.Weighted{{Name: n.Addr.String(), Source: n.Source, Weight: 1}}
+		s := n.Source
+		s.Context = ctx
+		return []fineweb.Weighted{{Name: n.Addr.String(), Source: s, Weight: 1}}
 	}
 	var list []fineweb.Weighted
 	for i, p := range n.Parts {
 		s := p.Source
+		s.Context = ctx
 		if e := n.Source.Epochs; e > 0 && s.Epochs == 0 {
 			s.Epochs = e
 		}
@@ -88,7 +92,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
 		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient}
+		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
 	if d.Str("cache") == "tokens" {

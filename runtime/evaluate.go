@@ -121,7 +121,7 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (gpu.Loaded, error
 		return nil, err
 	}
 	defer f.Close()
-	err = fill(e.Params, "", f, func(id string, v []float32) error {
+	err = fill(r.ctx, e.Params, "", f, func(id string, v []float32) error {
 		b, _ := p.Buffer(id)
 		return l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
@@ -146,7 +146,7 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 		entry.Values = map[string]any{"texts": texts}
 		return err
 	}
-	corpus, err := fineweb.OpenSet(e.Data.Sources())
+	corpus, err := fineweb.OpenSet(e.Data.Sources(r.ctx))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	if err := writeShards(dir, tmp, e); err != nil {
+	if err := writeShards(r.ctx, dir, tmp, e); err != nil {
 		return err
 	}
 	cfg, err := configJSON(e.Stage.Model, tok, e.Stage.DType)
@@ -207,8 +208,8 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 }
 
 // writeShards copies the tensors of a checkpoint into one file, or into several below the shard
-// size with an index, as Hugging Face lays them out.
-func writeShards(from, to string, e *Export) error {
+// size with an index, as Hugging Face lays them out. It ends with ctx.
+func writeShards(ctx context.Context, from, to string, e *Export) error {
 	f, err := checkpoint.Open(filepath.Join(from, fileModel))
 	if err != nil {
 		return err
@@ -217,7 +218,13 @@ func writeShards(from, to string, e *Export) error {
 	var shards [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {
-		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) { b, _, err := f.Raw(p.Name); return b, err }}
+		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			b, _, err := f.Raw(p.Name)
+			return b, err
+		}}
 		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
 		if len(shards) == 0 || size+n > e.ShardSize && size > 0 {
 			shards, size = append(shards, nil), 0

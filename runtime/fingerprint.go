@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/state"
 )
@@ -150,7 +151,13 @@ func (p *planner) verify(dir, content string) error {
 	if err, ok := p.checked[key]; ok {
 		return err
 	}
-	id, _, err := checkpoint.Check(dir)
+	id, err := fineweb.Await(p.ctx, func() (string, error) {
+		id, _, err := checkpoint.Check(dir)
+		return id, err
+	})
+	if p.ctx.Err() != nil {
+		return p.ctx.Err() // and nothing is known of the folder
+	}
 	if err == nil && content != "" && id != content {
 		err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, dir)
 	}

@@ -164,7 +164,7 @@ func (o *observer) end(a *Action, entry *state.Block, err error) {
 func (o *observer) inside(ctx context.Context, name string, a *Action, f func(context.Context) error, kvs ...tracing.KV) error {
 	ctx, s := o.trace.Begin(ctx, name, tracing.Opts{}, append(kvs, tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})...)
 	err := f(ctx)
-	if !errors.Is(err, ErrInterrupted) {
+	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, context.Canceled) {
 		s.Fail(o.secrets.Error(err), place(a)...)
 	}
 	s.End(nil)

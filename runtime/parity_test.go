@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -110,7 +111,7 @@ func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micr
 	must(t, err)
 	tr := &trainer{stage: s, loaded: l}
 	must(t, setConstants(l, s.Program, cfg, e.Seq))
-	must(t, tr.start(""))
+	must(t, tr.start(context.Background(), ""))
 	return tr
 }
 

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,8 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Patient  bool // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
+	Context  context.Context // ends planning, which is then of no use; nil for never
+	Patient  bool            // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
 }
 
 // Action is one block, or one instance of a repeated one, with what will be done to it.
@@ -123,6 +125,7 @@ func (p *Plan) Discards() (list []*Action) {
 
 // planner is the fold's accumulator.
 type planner struct {
+	ctx      context.Context // never nil
 	cfg      *dsl.Config
 	scope    *dsl.Scope
 	state    *state.State
@@ -172,11 +175,18 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: upper(err.Error()) + "."})
 	}
 	p.State = st.State
-	pl := &planner{cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
+	ctx := o.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
 		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
 	for _, b := range cfg.Blocks {
+		if ctx.Err() != nil {
+			return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
+		}
 		for _, r := range b.Refs {
 			if failed[r] {
 				failed[b.Addr] = true

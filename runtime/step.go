@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -36,10 +37,19 @@ type dataError struct{ error }
 
 func (e dataError) Unwrap() error { return e.error }
 
-// begin takes the next batch and puts its forward and backward passes on the device.
-func (t *trainer) begin(batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
+// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on the device.
+func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
 	start := time.Now()
-	next, ok := <-batches
+	var next fineweb.Prefetched
+	var ok bool
+	select {
+	case next, ok = <-batches:
+	case <-ctx.Done():
+		return nil, ErrInterrupted
+	}
+	if next.Err != nil && ctx.Err() != nil {
+		return nil, ErrInterrupted
+	}
 	if !ok {
 		return nil, errors.New("the stream of batches ended without an error")
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -42,7 +43,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro
 	must(tb, err)
 	tb.Cleanup(func() { t.loaded.Close() })
 	must(tb, setConstants(t.loaded, s.Program, c, seq))
-	must(tb, t.start(""))
+	must(tb, t.start(context.Background(), ""))
 	ids, segments := make([]int32, micro*seq), make([]int32, micro*seq)
 	for i := range ids {
 		ids[i], segments[i] = int32(i*7919%c.VocabSize), int32(i%seq/(seq/2))

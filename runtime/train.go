@@ -29,13 +29,15 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	s := a.Stage
 	root := filepath.Join(r.dir.Path, a.Dir())
 	if a.Verb == Resume && a.FromStep == s.Steps {
-		return r.adopt(a, root, entry)
+		if done, err := r.adopt(a, root, entry); done || err != nil {
+			return err
+		}
 	}
 	tok, err := r.tokenizer(s.Tokenizer)
 	if err != nil {
 		return err
 	}
-	corpus, err := fineweb.OpenSet(s.Data.Sources())
+	corpus, err := fineweb.OpenSet(s.Data.Sources(r.ctx))
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) error {
 	s := t.stage
 	if a.Verb == Resume {
-		return r.obs.inside(ctx, tracing.SpanRestore, a, func(context.Context) error { return t.restore(checkpoint.StepDir(root, a.FromStep)) })
+		return r.obs.inside(ctx, tracing.SpanRestore, a, func(context.Context) error { return t.restore(r.ctx, checkpoint.StepDir(root, a.FromStep)) })
 	}
 	if err := os.RemoveAll(root); err != nil { // of another recipe; the plan said so
 		return err
@@ -93,7 +95,7 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 			return err
 		}
 	}
-	err := r.obs.inside(ctx, tracing.SpanGrow, a, func(context.Context) error { return t.start(from) })
+	err := r.obs.inside(ctx, tracing.SpanGrow, a, func(context.Context) error { return t.start(r.ctx, from) })
 	if key := r.dataKey(a); t.state.Data != key { // other data than the stage before: from their start
 		t.state.Data, t.state.Position = key, fineweb.Position{}
 	}
@@ -116,12 +118,12 @@ func probeKey(t *trainer) string {
 func feedProbe(t *trainer, c *fineweb.Set) error {
 	st, err := c.Stream(fineweb.Train, t.tok, t.stage.Seq, t.state.Position)
 	if err != nil {
-		return err
+		return dataError{err}
 	}
 	st.Endless() // the last step may have used the data up
 	b, err := st.Next(t.stage.Micro)
 	if err != nil {
-		return err
+		return dataError{err}
 	}
 	return feed(t.loaded, t.stage.Program, b, 0, t.stage.Micro, t.stage.Seq)
 }
@@ -160,11 +162,18 @@ func (r *runner) seam(a *Action, t *trainer, c *fineweb.Set) error {
 // forward and backward passes are put behind step n before its loss is read.
 func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Mix, w *metrics.Writer, root string, entry *state.Block) error {
 	s := t.stage
-	fetch, stop := context.WithCancel(context.Background())
+	fetch, stop := context.WithCancel(r.ctx)
 	batches := stream.Prefetch(fetch, s.Batch, prefetchAhead)
 	defer func() {
 		stop()
-		for range batches { // until it has ended: the corpus serves one goroutine at a time
+		for r.ctx.Err() == nil { // until it has ended: the corpus serves one goroutine at a time
+			select {
+			case _, ok := <-batches:
+				if !ok {
+					return
+				}
+			case <-r.ctx.Done(): // nothing is read any more
+			}
 		}
 	}()
 	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
@@ -175,12 +184,15 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 	timed := func(step int) bool { return r.obs.trace.On() && (!async || sample.reason(step) != "") }
 	var ahead *flight
 	for t.state.Step < s.Steps {
+		if r.ctx.Err() != nil {
+			return r.saved(ctx, a, t, root, entry, ErrInterrupted)
+		}
 		start := time.Now()
 		f, step := ahead, t.state.Step+1
 		ahead = nil
 		if f == nil {
 			var err error
-			if f, err = t.begin(batches, step, timed(step)); err != nil {
+			if f, err = t.begin(r.ctx, batches, step, timed(step)); err != nil {
 				return r.saved(ctx, a, t, root, entry, err)
 			}
 		}
@@ -189,7 +201,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 		var aheadErr error
 		if async && step < s.Steps && !f.timed && !timed(step+1) && !s.restartAfter(step) && r.ctx.Err() == nil {
-			ahead, aheadErr = t.begin(batches, step+1, false)
+			ahead, aheadErr = t.begin(r.ctx, batches, step+1, false)
 		}
 		loss, norm, err := f.read()
 		if err != nil {
@@ -240,8 +252,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 		r.obs.step(ctx, a, sample, m, f, start, t.loaded.Allocated(), len(batches))
 		r.obs.event(Event{Kind: StepDone, Action: a, Step: &m, Steps: s.Steps, Memory: t.loaded.Allocated(), Peak: r.peak})
-		interrupted := r.ctx.Err() != nil
-		if step < s.Steps && (interrupted || s.Every > 0 && step%s.Every == 0) {
+		if step < s.Steps && s.Every > 0 && step%s.Every == 0 {
 			if err := r.checkpoint(ctx, a, t, root, entry); err != nil {
 				return err
 			}
@@ -249,24 +260,24 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if aheadErr != nil {
 			return r.saved(ctx, a, t, root, entry, aheadErr)
 		}
-		if interrupted && step < s.Steps {
-			return fmt.Errorf("%w at step %d of %d", ErrInterrupted, step, s.Steps)
-		}
 	}
 	return nil
 }
 
-// saved keeps what was trained when the data fail, and gives the error with where a run goes on.
+// saved keeps what was trained when the data fail or the run is asked to end, and gives the error with where a run goes on.
 func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, entry *state.Block, err error) error {
 	var data dataError
-	step := t.state.Step
-	if !errors.As(err, &data) || step == 0 {
+	step, interrupted := t.state.Step, errors.Is(err, ErrInterrupted)
+	if step == 0 || !interrupted && !errors.As(err, &data) {
 		return err
 	}
 	if steps, err := checkpoint.Steps(root); err != nil || !slices.Contains(steps, step) {
 		if e := r.checkpoint(ctx, a, t, root, entry); e != nil {
 			return errors.Join(err, e)
 		}
+	}
+	if interrupted {
+		return fmt.Errorf("%w at step %d of %d", err, step, t.stage.Steps)
 	}
 	return fmt.Errorf("%w. Step %d of %d is saved: apply goes on from there", err, step, t.stage.Steps)
 }
@@ -313,7 +324,10 @@ func prune(root string, keep int) error {
 // finish merges the adapters, measures what that changed, and saves the stage's result.
 func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.Set, root string, entry *state.Block) error {
 	if err := feedProbe(t, c); err != nil {
-		return err
+		if r.ctx.Err() != nil {
+			err = ErrInterrupted
+		}
+		return r.saved(ctx, a, t, root, entry, err)
 	}
 	before, err := t.probe()
 	if err != nil {
@@ -355,18 +369,19 @@ func result(a *Action, ts *TrainerState, id, dir string, entry *state.Block) {
 	entry.Values = map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
 }
 
-// adopt takes over a stage whose result was saved but not recorded, because the process ended in
-// between. The checkpoint at the last step is always the result: adapters are merged in it.
-func (r *runner) adopt(a *Action, root string, entry *state.Block) error {
+// adopt takes over a stage whose result was saved but not recorded, because the process ended in between. A checkpoint
+// at the last step is the result, with its adapters merged, if it has a seam; else the run ended before that was measured,
+// and goes on from there.
+func (r *runner) adopt(a *Action, root string, entry *state.Block) (done bool, err error) {
 	dir := checkpoint.StepDir(root, a.Stage.Steps)
 	id, _, err := checkpoint.Check(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ts, err := readTrainerState(dir)
-	if err != nil {
-		return err
+	if err != nil || ts.Seam == nil {
+		return false, err
 	}
 	result(a, ts, id, dir, entry)
-	return nil
+	return true, nil
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 
 	"stepflow/fineweb"
@@ -84,13 +85,13 @@ func setConstants(l gpu.Loaded, p *gpu.Program, c llama.Config, seq int) error {
 }
 
 // start gives every weight its first value: random, imported, or from the checkpoint of the stage
-// before, grown. Optimizer state is kept for tensors that trained there and train here.
-func (t *trainer) start(from string) error {
+// before, grown. Optimizer state is kept for tensors that trained there and train here. It ends with ctx.
+func (t *trainer) start(ctx context.Context, from string) error {
 	s := t.stage
 	t.state = TrainerState{OptimizerSteps: map[string]int64{}, Layers: s.LayerIDs()}
 	switch {
 	case s.From != nil:
-		if err := t.grow(from); err != nil {
+		if err := t.grow(ctx, from); err != nil {
 			return err
 		}
 	case s.Init != "":
@@ -99,11 +100,14 @@ func (t *trainer) start(from string) error {
 			return err
 		}
 		defer f.Close()
-		if err := fill(s.Params, "", f, t.setWeight); err != nil {
+		if err := fill(ctx, s.Params, "", f, t.setWeight); err != nil {
 			return err
 		}
 	default:
 		for _, p := range s.Params {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err := t.setWeight(p.ID, llama.Init(s.Model, p, s.Seed)); err != nil {
 				return err
 			}
@@ -123,7 +127,7 @@ func (t *trainer) startAdapters() error {
 
 // grow streams the old model's tensors into the new program, one at a time: the old program is not
 // in memory any more.
-func (t *trainer) grow(dir string) error {
+func (t *trainer) grow(ctx context.Context, dir string) error {
 	s := t.stage
 	old, err := readTrainerState(dir)
 	if err != nil {
@@ -141,6 +145,9 @@ func (t *trainer) grow(dir string) error {
 		byID[p.ID] = p
 	}
 	for _, p := range s.Params {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if o, ok := byID[p.ID]; ok {
 			v, err := f.Float32(o.Name)
 			if err == nil {

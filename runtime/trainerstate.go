@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -90,11 +91,14 @@ func openStage(dir string) (*checkpoint.Folder, *checkpoint.File, error) {
 	return f, opt, nil
 }
 
-// fill reads the tensor of each parameter, one at a time, and gives it to set by the parameter's id.
-func fill(params []ops.Param, prefix string, from interface {
+// fill reads the tensor of each parameter, one at a time, and gives it to set by the parameter's id. It ends with ctx.
+func fill(ctx context.Context, params []ops.Param, prefix string, from interface {
 	Float32(name string) ([]float32, error)
 }, set func(id string, v []float32) error) error {
 	for _, p := range params {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		v, err := from.Float32(prefix + p.Name)
 		if err == nil {
 			err = set(p.ID, v)
@@ -107,7 +111,7 @@ func fill(params []ops.Param, prefix string, from interface {
 }
 
 // restore loads a checkpoint of this very stage.
-func (t *trainer) restore(dir string) error {
+func (t *trainer) restore(ctx context.Context, dir string) error {
 	s := t.stage
 	ts, err := readTrainerState(dir)
 	if err != nil {
@@ -120,7 +124,7 @@ func (t *trainer) restore(dir string) error {
 	}
 	defer f.Close()
 	defer opt.Close()
-	if err := fill(s.Params, "", f, t.set); err != nil {
+	if err := fill(ctx, s.Params, "", f, t.set); err != nil {
 		return err
 	}
 	if len(s.Adapters) > 0 {
@@ -129,7 +133,7 @@ func (t *trainer) restore(dir string) error {
 			return err
 		}
 		defer ad.Close()
-		if err := fill(peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
+		if err := fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
 			return err
 		}
 	}

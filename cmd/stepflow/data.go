@@ -97,7 +97,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 			}
 		}
 	}
-	for _, s := range x.Data.Sources() {
+	for _, s := range x.Data.Sources(a.ctx) {
 		list = append(list, looked{s.Name, s.Source, toks})
 	}
 	return list, nil

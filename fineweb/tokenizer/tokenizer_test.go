@@ -122,7 +122,7 @@ func TestTrainAgreesWithTokenizers(t *testing.T) {
 	for _, s := range f.Corpus {
 		tr.Add(s)
 	}
-	tok, err := tr.Train(400)
+	tok, err := tr.Train(t.Context(), 400)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"container/heap"
+	"context"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -68,8 +69,8 @@ func (q *trainQueue) Pop() any {
 
 // Train makes a vocabulary of size: the end-of-text token, the 256 bytes in order of the
 // characters that stand for them, and merges, the most frequent pair first and of equal ones that
-// of the smaller ids. The result depends on the counts alone.
-func (t *Trainer) Train(size int) (*Tokenizer, error) {
+// of the smaller ids. The result depends on the counts alone. It gives up with the context's error when ctx ends.
+func (t *Trainer) Train(ctx context.Context, size int) (*Tokenizer, error) {
 	if size < 257 {
 		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d", EndOfText, size)
 	}
@@ -122,6 +123,9 @@ func (t *Trainer) Train(size int) (*Tokenizer, error) {
 		known[tok] = int32(i)
 	}
 	for len(tokens) < size && q.Len() > 0 {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		p := heap.Pop(q).(trainPair)
 		k := pairKey(p.a, p.b)
 		if now := counts[k]; now != p.count {

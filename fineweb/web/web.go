@@ -23,6 +23,7 @@ var ErrChanged = errors.New("the file changed while it was read: plan again")
 
 // Client opens files. Zero fields mean their defaults; a client is safe for concurrent use.
 type Client struct {
+	Context context.Context // when it ends, so do requests and the waiting for the next; nil for never. A field, because io.ReaderAt takes none
 	HTTP    *http.Client
 	Timeout time.Duration // of one request with its body; 60 s
 	Budget  time.Duration // of one range with all its retries; 5 min
@@ -191,15 +192,27 @@ func parse(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// retry calls f until it succeeds, the budget is spent, or calling again is of no use.
+// context is the client's, never nil.
+func (c *Client) context() context.Context {
+	if c.Context == nil {
+		return context.Background()
+	}
+	return c.Context
+}
+
+// retry calls f until it succeeds, the budget is spent, calling again is of no use, or the client's context ends.
 func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, err error)) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
 	start := time.Now()
+	ctx := c.context()
 	for try := 1; ; try++ {
 		after, err := f()
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", show(u), ctx.Err())
 		}
 		var final permanent
 		if errors.As(err, &final) {
@@ -211,7 +224,11 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 		if time.Since(start)+pause > budget {
 			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", show(u), ctx.Err())
+		}
 	}
 }
 
@@ -257,7 +274,7 @@ var ErrDenied = errors.New("the file needs credentials, or is not there")
 // ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
 // how long the server wants to be left alone.
 func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Response, done func(), after time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), or(c.Timeout, time.Minute))
+	ctx, cancel := context.WithTimeout(c.context(), or(c.Timeout, time.Minute))
 	defer func() {
 		if err != nil {
 			cancel()
