@@ -2,17 +2,14 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"stepflow/dsl"
 	"stepflow/gpu/cuda"
@@ -26,7 +23,7 @@ func applyCommand() command {
 	var approve, verify bool
 	return command{name: "apply", args: "[flags] [DIR | PLANFILE]", most: 1,
 		short:    "Runs what is not up to date.",
-		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
+		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C, SIGTERM or SIGHUP finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
 		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
@@ -56,15 +53,15 @@ func applyCommand() command {
 			if verify {
 				return a.verify(args, p)
 			}
-			if d := p.Discards(); len(d) > 0 && !approve {
-				if !a.confirm(d) {
-					return exitError
-				}
-			}
 			if a.json {
 				a.line(planJSON(p))
 			} else {
 				a.printPlan(a.stdout, p, false)
+			}
+			if d := p.Discards(); len(d) > 0 && !approve {
+				if err := a.confirm(d); err != nil {
+					return a.fail(err)
+				}
 			}
 			return a.apply(p)
 		}}
@@ -122,23 +119,33 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 	return exitOK
 }
 
-// confirm asks before trained work is lost.
-func (a *app) confirm(list []*runtime.Action) bool {
+// confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
+func (a *app) confirm(list []*runtime.Action) error {
+	var lost []string
 	for _, d := range list {
-		fmt.Fprintf(a.stderr, "%s would run anew and throw away %d trained steps, because %s.\n", d.Addr, d.Discards, d.Why)
+		lost = append(lost, fmt.Sprintf("%s would run anew and throw away %s, because %s", d.Addr, plural(d.Discards, "trained step"), d.Why))
 	}
+	what := strings.Join(lost, ". ") + "."
 	in, ok := a.stdin.(*os.File)
 	if a.json || ok && !isTerminal(in) {
-		fmt.Fprintln(a.stderr, "Nothing was run. Use -auto-approve to allow it, or another -state-dir to keep both.")
-		return false
+		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir to keep both", what)
 	}
-	fmt.Fprint(a.stderr, "Go on? Only \"yes\" is taken: ")
-	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
-	if strings.TrimSpace(answer) != "yes" {
-		fmt.Fprintln(a.stderr, "Nothing was run.")
-		return false
+	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
+	answer := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(a.stdin).ReadString('\n')
+		answer <- strings.TrimSpace(s)
+	}()
+	select {
+	case s := <-answer:
+		if s == "yes" {
+			return nil
+		}
+		return errors.New("nothing was run")
+	case <-a.ctx.Done():
+		fmt.Fprintln(a.stderr)
+		return fmt.Errorf("%w: nothing was run", runtime.ErrInterrupted)
 	}
-	return true
 }
 
 // serve shows the run at the address of -ui while it goes on.
@@ -200,22 +207,11 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
 }
 
 func (a *app) apply(p *runtime.Plan) int {
-	ctx, cancel := context.WithCancel(a.ctx)
-	defer cancel()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	go func() {
-		if _, ok := <-signals; !ok {
-			return
-		}
-		fmt.Fprintln(a.stderr, "\nInterrupted: finishing the step and saving a checkpoint. Once more stops at once.")
-		cancel()
-		if _, ok := <-signals; ok {
-			os.Exit(exitInterrupted)
-		}
-	}()
-	trace, err := tracing.Setup(ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
+	a.interrupt.hold("Interrupted: finishing the step and saving a checkpoint. Once more stops at once.")
+	if a.ctx.Err() != nil {
+		return a.fail(runtime.ErrInterrupted)
+	}
+	trace, err := tracing.Setup(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
 	if err != nil {
 		return a.fail(err)
 	}
@@ -240,7 +236,7 @@ func (a *app) apply(p *runtime.Plan) int {
 	} else {
 		defer stop()
 	}
-	err = runtime.Apply(ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
+	err = runtime.Apply(a.ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
 	view.end()
 	a.telemetryEnd(trace, p)
 	if !errors.Is(err, state.ErrLocked) {

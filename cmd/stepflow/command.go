@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
@@ -16,19 +17,32 @@ import (
 	"stepflow/runtime"
 )
 
-// Exit codes.
+// Exit codes. exitCodes explains them.
 const (
 	exitOK          = 0
 	exitError       = 1
-	exitUsage       = 2
-	exitChanges     = 2 // plan -detailed-exitcode
-	exitUnformatted = 3 // fmt -check
+	exitUsage       = 1
+	exitChanges     = 2
+	exitUnformatted = 3
 	exitInterrupted = 130
 )
 
+// exitCodes is what scripts may rely on.
+var exitCodes = []struct {
+	code int
+	when string
+}{
+	{exitOK, "done; of plan -detailed-exitcode: nothing is to run"},
+	{exitError, "an error, also in the flags or arguments, or no leave to throw trained work away"},
+	{exitChanges, "of plan -detailed-exitcode alone: something is to run"},
+	{exitUnformatted, "of fmt -check alone: files are not in canonical form"},
+	{exitInterrupted, "ended by Ctrl-C, SIGTERM or SIGHUP; apply goes on from its checkpoint"},
+}
+
 // app is one call of the program.
 type app struct {
-	ctx            context.Context
+	ctx            context.Context // ends when the program is asked to
+	interrupt      *interrupt
 	env            []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -66,8 +80,8 @@ func init() {
 	}
 }
 
-func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{ctx: ctx, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	if len(args) == 0 || args[0] == "help" && len(args) == 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)
 		return exitOK
@@ -130,7 +144,16 @@ func (a *app) dispatch(c *command, args []string) int {
 		}
 		fineweb.CacheLimit = n
 	}
-	return c.run(a, rest)
+	code := c.run(a, rest)
+	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
+		return exitInterrupted // whatever came of that
+	}
+	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" { // of which the run counts
+		if err := o.failed(); err != nil && !errors.Is(err, syscall.EPIPE) {
+			return a.fail(fmt.Errorf("writing the output: %w", err))
+		}
+	}
+	return code
 }
 
 func (c *command) help(w io.Writer, f *flag.FlagSet) {
@@ -151,6 +174,10 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\nUsage: stepflow COMMAND [flags] [DIR]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.short)
+	}
+	fmt.Fprint(w, "\nExit codes:\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(w, "  %-12d %s\n", c.code, c.when)
 	}
 	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help tells a command's flags and gives an example.\n")
 }
@@ -198,17 +225,24 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 	o.Caps, o.Patient = caps, patient
 	p, diags := runtime.NewPlan(o)
 	a.secrets = p.Config.Secrets
+	if a.ctx.Err() != nil { // then it is none
+		a.fail(runtime.ErrInterrupted)
+		return nil, false
+	}
 	a.diagnostics(diags, p.Config.Files)
 	return p, !diags.HasErrors()
 }
 
 // options are what the flags say to plan.
 func (a *app) options(args []string) runtime.Options {
-	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir}
+	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx}
 }
 
 // fail prints an error that is not the user's text.
 func (a *app) fail(err error) int {
+	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = runtime.ErrInterrupted
+	}
 	err = a.secrets.Error(err)
 	if a.json {
 		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
@@ -238,6 +272,9 @@ func version() string {
 }
 
 func isTerminal(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.file
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -6,6 +6,11 @@ import (
 	"os"
 )
 
-func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+func main() { os.Exit(program()) }
+
+// program is the process: it listens to signals, and its output may fail.
+func program() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	stdout, stderr := &output{file: os.Stdout, interrupted: ctx.Done()}, &output{file: os.Stderr, interrupted: ctx.Done()}
+	return run(signals(ctx, cancel, stderr), os.Args[1:], os.Environ(), os.Stdin, stdout, stderr)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -18,7 +17,7 @@ var update = flag.Bool("update", false, "rewrite golden parts of scripts")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"stepflow": func() {
-			os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+			os.Exit(program())
 		},
 	})
 }

@@ -92,7 +92,7 @@ func shown(t *testing.T, env []string, args ...string) string {
 	var out bytes.Buffer
 	var mu sync.Mutex
 	w := writer(func(b []byte) (int, error) { mu.Lock(); defer mu.Unlock(); return out.Write(b) })
-	run(context.Background(), args, env, strings.NewReader(""), w, w)
+	run(&interrupt{ctx: context.Background()}, args, env, strings.NewReader(""), w, w)
 	return out.String()
 }
 

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// interrupt is how the program is asked to end: Ctrl-C, SIGTERM, or SIGHUP of a terminal that is gone. The first ends
+// the context. What must not be cut short takes hold, and ends by itself; a second signal ends it at once. All else
+// has a moment to end by itself.
+type interrupt struct {
+	ctx context.Context
+
+	mu      sync.Mutex
+	notice  string // what to say at the first signal; "" where nothing holds
+	cleanup []func()
+}
+
+// moment is how long a command that nothing holds may take to end.
+const moment = time.Second
+
+// signals starts listening. cancel ends ctx, stderr takes what is said.
+func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
+	// A write to a pipe that nobody reads any more is then an error like others, which output takes.
+	signal.Ignore(syscall.SIGPIPE)
+	listen := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		listen = append(listen, syscall.SIGHUP)
+	}
+	in := &interrupt{ctx: ctx}
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, listen...)
+	go func() {
+		<-received
+		cancel()
+		if notice := in.held(); notice != "" {
+			fmt.Fprintln(stderr, "\n"+notice)
+		} else {
+			select {
+			case <-received:
+			case <-time.After(moment):
+			}
+			if in.held() == "" {
+				in.end()
+			}
+		}
+		<-received
+		in.end()
+	}()
+	return in
+}
+
+func (in *interrupt) held() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.notice
+}
+
+// hold lets what runs from here on end by itself, whatever time it takes; notice is said at a signal.
+func (in *interrupt) hold(notice string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.notice = notice
+}
+
+// atExit notes what to do where the process ends before what runs does.
+func (in *interrupt) atExit(f func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.cleanup = append(in.cleanup, f)
+}
+
+func (in *interrupt) end() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, f := range in.cleanup {
+		f()
+	}
+	os.Exit(exitInterrupted)
+}
