@@ -447,6 +447,31 @@ func (d *Decoded) Flat() map[string]string {
 	return out
 }
 
+// Values are all given values by dotted name, sensitive ones marked.
+func (d *Decoded) Values() map[string]cty.Value {
+	out := map[string]cty.Value{}
+	d.valuesInto("", out)
+	return out
+}
+
+func (d *Decoded) valuesInto(prefix string, out map[string]cty.Value) {
+	for n, v := range d.values {
+		switch {
+		case v.IsNull():
+		case d.Sensitive[n]:
+			out[prefix+n] = v.Mark(Sensitive)
+		default:
+			out[prefix+n] = v
+		}
+	}
+	for n, b := range d.blocks {
+		if b.Label != "" {
+			out[prefix+n] = cty.StringVal(b.Label)
+		}
+		b.valuesInto(prefix+n+".", out)
+	}
+}
+
 // Fingerprint is Flat with sensitive values as they are and without defaults, for hashing only: a new
 // attribute of the language changes no block that does not use it.
 func (d *Decoded) Fingerprint() map[string]string {
@@ -503,6 +528,17 @@ func showNumber(f *big.Float) string {
 	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 
+// Read is the reverse of Show: a text that is no value, such as a label or what stands for one that is not shown, reads as a string.
+func Read(text string) cty.Value {
+	e, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
+	if !diags.HasErrors() {
+		if v, diags := e.Value(nil); !diags.HasErrors() && v.IsWhollyKnown() {
+			return v
+		}
+	}
+	return cty.StringVal(text)
+}
+
 // Show writes a value in the language's syntax, on one line.
 func Show(v cty.Value) string {
 	v, marks := v.UnmarkDeep()
@@ -531,7 +567,11 @@ func Show(v cty.Value) string {
 		var parts []string
 		for it := v.ElementIterator(); it.Next(); {
 			k, e := it.Element()
-			parts = append(parts, k.AsString()+" = "+Show(e))
+			key := k.AsString()
+			if !hclsyntax.ValidIdentifier(key) {
+				key = Show(k)
+			}
+			parts = append(parts, key+" = "+Show(e))
 		}
 		sort.Strings(parts)
 		return "{" + strings.Join(parts, ", ") + "}"

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
@@ -62,9 +61,6 @@ func (r *Reader) Read() (*Run, error) {
 	run.Outputs = nil
 	for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
 		o := d.State.Outputs[n]
-		if o.Value == nil && !o.Sensitive {
-			continue
-		}
 		run.Outputs = append(run.Outputs, Output{n, show(o), o.Description})
 	}
 	if len(d.State.Blocks) == 0 {
@@ -75,14 +71,10 @@ func (r *Reader) Read() (*Run, error) {
 }
 
 func show(o state.Output) string {
-	switch v := o.Value.(type) {
-	case nil:
-		return "(sensitive)"
-	case float64:
-		return fmt.Sprintf("%.6g", v)
-	default:
-		return fmt.Sprint(v)
+	if text, ok := o.Value.(string); ok && !o.Sensitive {
+		return text
 	}
+	return runtime.OutputText(o)
 }
 
 // fill adds what became of a block.

@@ -382,32 +382,6 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	return r.writeContent(entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
 }
 
-// outputs evaluates the output blocks and stores them.
-func (r *runner) outputs() error {
-	r.dir.State.Outputs = map[string]state.Output{}
-	for _, b := range r.plan.Config.Blocks {
-		if b.Kind.Name != "output" {
-			continue
-		}
-		d, diags := r.pl.scope.Decode(b, nil)
-		if diags.HasErrors() {
-			return diagError(diags)
-		}
-		doc := r.plan.OutputDoc[b.Addr.Name]
-		o := state.Output{Description: doc.Description, Sensitive: doc.Sensitive}
-		v := d.Value("value")
-		r.plan.Outputs[b.Addr.Name] = v
-		if !doc.Sensitive {
-			var err error
-			if o.Value, err = toPlain(v); err != nil {
-				return fmt.Errorf("output.%s: %w", b.Addr.Name, err)
-			}
-		}
-		r.dir.State.Outputs[b.Addr.Name] = o
-	}
-	return r.dir.Save()
-}
-
 func diagError(diags hcl.Diagnostics) error {
 	return errors.Join(diags.Errs()...)
 }

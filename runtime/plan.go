@@ -47,7 +47,8 @@ type Action struct {
 	Discards int    // steps of trained work that running it anew throws away
 	Recipe   string // of its configuration and its inputs
 	Attrs    map[string]string
-	Inputs   map[string]string // address → id
+	Values   map[string]cty.Value // of the attributes that are given or have a default; sensitive ones marked
+	Inputs   map[string]string    // address → id
 	Warnings []string
 	TooLarge string // why the device cannot run it; apply refuses before anything runs
 
@@ -94,23 +95,16 @@ type Plan struct {
 	planner *planner
 }
 
-// OutputDoc is what an output block says besides its value.
-type OutputDoc struct {
-	Description string
-	Sensitive   bool
-}
-
 // Action finds an action by address.
 func (p *Plan) Action(a addr.Addr) *Action { return p.planner.done[a] }
 
-// Changes tells whether apply has anything to run.
+// Changes reports whether apply has anything to run, or outputs to change.
 func (p *Plan) Changes() bool {
-	for _, a := range p.Actions {
-		if a.Verb == Run || a.Verb == Resume || a.Verb == Deferred {
-			return true
-		}
-	}
-	return false
+	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
+}
+
+func (p *Plan) runs() bool {
+	return slices.ContainsFunc(p.Actions, func(a *Action) bool { return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred })
 }
 
 // Discards lists the actions that throw trained work away.
@@ -226,18 +220,6 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	return p, diags
 }
 
-func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {
-	doc := OutputDoc{d.Str("description"), d.Bool("sensitive")}
-	if d.Sensitive["description"] {
-		doc.Description = dsl.Hidden
-	}
-	if d.Sensitive["value"] && !doc.Sensitive {
-		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive variable. Set sensitive = true to keep it off the screen and out of the state.")}
-	}
-	p.Outputs[b.Addr.Name], p.OutputDoc[b.Addr.Name] = d.Value("value"), doc
-	return nil
-}
-
 // block plans all instances of a block and puts their exports into scope.
 func (p *planner) block(b *dsl.Block) (actions []*Action, diags hcl.Diagnostics) {
 	instances, diags := p.scope.Instances(b)
@@ -283,6 +265,7 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return unknown, diags
 	}
+	a.Values = d.Values()
 	a.Attrs, a.hashed, a.secret, a.hidden = d.Flat(), d.Fingerprint(), d.Secret(), map[string]bool{}
 	for _, e := range b.Kind.Exports {
 		a.hidden[e.Name] = d.Hides(&e)

@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/state"
 )
 
 // SavedPlan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
@@ -24,6 +29,16 @@ type SavedPlan struct {
 	Device       string        `json:"device,omitempty"`        // kind of device the plan is for
 	DeviceMemory int64         `json:"device_memory,omitempty"` // what the plan was made to fit
 	Actions      []SavedAction `json:"actions"`
+
+	Outputs map[string]SavedOutput `json:"outputs,omitempty"`
+	Salt    string                 `json:"salt,omitempty"` // of the seals of sensitive values
+}
+
+// SavedOutput is an output of a saved plan, as the state will keep it, with a seal. Of one that a run must come first for there is
+// nothing but that.
+type SavedOutput struct {
+	Output  state.Output `json:"output"`
+	Unknown bool         `json:"unknown,omitempty"`
 }
 
 // SavedAction is one action of a saved plan.
@@ -33,11 +48,12 @@ type SavedAction struct {
 	Recipe  string            `json:"recipe"`
 	Program string            `json:"program,omitempty"`
 	Attrs   map[string]string `json:"attributes"`
+	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
 }
 
-func savedActions(p *Plan) (list []SavedAction) {
+func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	for _, a := range p.Actions {
-		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs}
+		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret)}
 		if a.Stage != nil {
 			s.Program = a.Stage.Program.Hash()
 		}
@@ -46,17 +62,53 @@ func savedActions(p *Plan) (list []SavedAction) {
 	return list
 }
 
+func savedOutputs(p *Plan, salt *state.State) map[string]SavedOutput {
+	out := map[string]SavedOutput{}
+	for n, v := range p.Outputs {
+		o := SavedOutput{Unknown: !v.IsWhollyKnown()}
+		if !o.Unknown && !p.OutputDoc[n].Sensitive {
+			o.Output = outputOf(v)
+		}
+		if !o.Unknown {
+			o.Output.Seal = salt.Seal(sealed(v))
+		}
+		o.Output.Sensitive = p.OutputDoc[n].Sensitive
+		out[n] = o
+	}
+	return out
+}
+
+// differs says how an output is another than it was; "" if it is not.
+func (was SavedOutput) differs(is SavedOutput) string {
+	show := func(o SavedOutput) string {
+		if o.Unknown {
+			return dsl.Show(cty.DynamicVal)
+		}
+		return OutputText(o.Output)
+	}
+	switch a, b := was.Output, is.Output; {
+	case a.Sensitive == b.Sensitive && was.Unknown == is.Unknown && a.Seal == b.Seal:
+		return ""
+	case a.Sensitive && b.Sensitive:
+		return "(sensitive) changed"
+	}
+	return fmt.Sprintf("was %s, is %s", show(was), show(is))
+}
+
 // Save writes the plan made with these options.
 func (p *Plan) Save(path string, o Options) error {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return err
 	}
-	state, err := filepath.Abs(p.StateDir)
+	stateDir, err := filepath.Abs(p.StateDir)
 	if err != nil {
 		return err
 	}
-	s := SavedPlan{Version: 2, Path: abs, StateDir: state, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Actions: savedActions(p)}
+	s := SavedPlan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory}
+	salt := &state.State{}
+	s.Actions, s.Outputs = savedActions(p, salt), savedOutputs(p, salt)
+	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
 		switch v := p.Config.Variables[name]; {
@@ -95,8 +147,9 @@ func ReadSaved(path string) (*SavedPlan, error) {
 // Match compares a new plan with the saved one and says everything that differs.
 func (s *SavedPlan) Match(p *Plan) error {
 	var errs []error
+	salt := &state.State{Salt: s.Salt}
 	now := map[string]SavedAction{}
-	for _, a := range savedActions(p) {
+	for _, a := range savedActions(p, salt) {
 		now[a.Address] = a
 	}
 	for _, was := range s.Actions {
@@ -108,7 +161,9 @@ func (s *SavedPlan) Match(p *Plan) error {
 		case is.Recipe != was.Recipe:
 			what := "its inputs or the operators changed"
 			for n, v := range is.Attrs {
-				if was.Attrs[n] != v {
+				if was.Secrets[n] != is.Secrets[n] && was.Attrs[n] == v {
+					what = n + " (sensitive) changed"
+				} else if was.Attrs[n] != v {
 					what = fmt.Sprintf("%s was %s, is %s", n, was.Attrs[n], v)
 				}
 			}
@@ -121,6 +176,19 @@ func (s *SavedPlan) Match(p *Plan) error {
 	}
 	for name := range now {
 		errs = append(errs, fmt.Errorf("%s is new", name))
+	}
+	outputs := savedOutputs(p, salt)
+	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
+		is, ok := outputs[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("output.%s is not there any more", name))
+		} else if what := s.Outputs[name].differs(is); what != "" {
+			errs = append(errs, fmt.Errorf("output.%s %s", name, what))
+		}
+		delete(outputs, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		errs = append(errs, fmt.Errorf("output.%s is new", name))
 	}
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran meanwhile"))

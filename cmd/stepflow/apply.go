@@ -256,12 +256,12 @@ func (a *app) apply(p *runtime.Plan) int {
 		for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 			v := dsl.Show(p.Outputs[n])
 			if p.OutputDoc[n].Sensitive {
-				v = "(sensitive)"
+				v = dsl.Hidden
 			}
 			fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
 		}
 	} else {
-		a.line(map[string]any{"type": "outputs", "outputs": planJSON(p)["outputs"]})
+		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
 	}
 	return exitOK
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -108,7 +109,7 @@ func showCommand() command {
 				return a.printBlock(args[0], b)
 			}
 			if a.json {
-				a.line(d.State)
+				a.line(stateJSON(d.State))
 				return exitOK
 			}
 			if len(d.State.Blocks) == 0 {
@@ -130,7 +131,7 @@ func inspectFlags(a *app, f *flag.FlagSet) {
 
 func (a *app) printBlock(name string, b *state.Block) int {
 	if a.json {
-		a.line(b)
+		a.line(blockJSON(b))
 		return exitOK
 	}
 	fmt.Fprintf(a.stdout, "%s: %s", a.paint(bold, name), b.Status)
@@ -159,13 +160,53 @@ func (a *app) printBlock(name string, b *state.Block) int {
 	return exitOK
 }
 
+// stateJSON is the state with the attributes' values in place of their texts, and without what seals the sensitive ones.
+func stateJSON(s *state.State) map[string]any {
+	m := asMap(s)
+	delete(m, "salt")
+	blocks, outputs := map[string]any{}, map[string]any{}
+	for n, b := range s.Blocks {
+		blocks[n] = blockJSON(b)
+	}
+	for n, o := range s.Outputs {
+		outputs[n] = outputJSON(o)
+	}
+	m["blocks"], m["outputs"] = blocks, outputs
+	return m
+}
+
+func blockJSON(b *state.Block) map[string]any {
+	m := asMap(b)
+	values, sensitive := map[string]any{}, map[string]bool{}
+	for n, text := range b.Attrs {
+		if text == dsl.Hidden {
+			sensitive[n] = true
+			continue
+		}
+		values[n], _ = runtime.Plain(dsl.Read(text))
+	}
+	m["attributes"], m["sensitive"] = values, sensitive
+	return m
+}
+
+// asMap is a value's JSON as a map.
+func asMap(v any) map[string]any {
+	m := map[string]any{}
+	if b, err := json.Marshal(v); err == nil {
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		d.Decode(&m)
+	}
+	return m
+}
+
 func outputCommand() command {
 	var raw bool
 	return command{name: "output", args: "[flags] [NAME]", most: 1,
 		short: "Prints the outputs of the last apply.",
 		flags: func(a *app, f *flag.FlagSet) {
 			inspectFlags(a, f)
-			f.BoolVar(&raw, "raw", false, "print a text or number without quotes")
+			f.BoolVar(&raw, "raw", false, "print a string, number or bool as it is: no quotes, no newline")
 		},
 		synopsis: "Prints the outputs of the last apply, or one of them.",
 		example:  "stepflow output -dir pipelines/quickstart -raw perplexity",
@@ -174,33 +215,65 @@ func outputCommand() command {
 			if err != nil {
 				return a.fail(err)
 			}
-			show := func(o state.Output) string {
-				if o.Sensitive {
-					return "(sensitive)"
-				}
-				if s, ok := o.Value.(string); ok && raw {
-					return s
-				}
-				b, _ := json.Marshal(o.Value)
-				return string(b)
-			}
-			if len(args) == 1 {
+			switch {
+			case raw && a.json:
+				return a.fail(errors.New("-raw and -json exclude each other: -raw prints a text as it is, -json a value with quotes"))
+			case raw && len(args) == 0:
+				return a.fail(errors.New("-raw prints one output: name it"))
+			case len(args) == 1:
 				o, ok := d.State.Outputs[args[0]]
 				if !ok {
 					return a.fail(fmt.Errorf("there is no output %q.%s", args[0], dsl.Suggest(args[0], slices.Sorted(maps.Keys(d.State.Outputs)))))
 				}
-				fmt.Fprintln(a.stdout, show(o))
-				return exitOK
-			}
-			if a.json {
-				a.line(d.State.Outputs)
+				return a.printOutput(args[0], o, raw)
+			case a.json:
+				out := map[string]any{}
+				for n, o := range d.State.Outputs {
+					out[n] = outputJSON(o)
+				}
+				a.line(out)
 				return exitOK
 			}
 			for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
-				fmt.Fprintf(a.stdout, "%s = %s\n", n, show(d.State.Outputs[n]))
+				fmt.Fprintf(a.stdout, "%s = %s\n", n, runtime.OutputText(d.State.Outputs[n]))
 			}
 			return exitOK
 		}}
+}
+
+// printOutput prints one output: raw as it is, without a newline, as JSON, or in the language's syntax.
+func (a *app) printOutput(name string, o state.Output, raw bool) int {
+	if o.Sensitive {
+		return a.fail(fmt.Errorf("output %q is sensitive, so its value is not kept: apply prints and stores no sensitive value", name))
+	}
+	switch {
+	case a.json:
+		a.line(o.Value)
+	case !raw:
+		fmt.Fprintln(a.stdout, runtime.OutputText(o))
+	default:
+		switch o.Value.(type) {
+		case string:
+			fmt.Fprint(a.stdout, o.Value)
+		case float64, bool, json.Number:
+			fmt.Fprint(a.stdout, runtime.OutputText(o))
+		default:
+			return a.fail(fmt.Errorf("output %q is no string, number or bool: -raw prints only these; use -json", name))
+		}
+	}
+	return exitOK
+}
+
+// outputJSON is an output as Terraform writes it.
+func outputJSON(o state.Output) map[string]any {
+	m := map[string]any{"sensitive": o.Sensitive, "type": o.Type, "value": o.Value}
+	if len(o.Type) == 0 {
+		delete(m, "type") // of an older state
+	}
+	if o.Description != "" {
+		m["description"] = o.Description
+	}
+	return m
 }
 
 func stateCommand() command {

@@ -54,7 +54,7 @@ func planCommand() command {
 		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
-			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing is to run, 2 if something is, 1 on errors")
+			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
 			f.StringVar(&out, "out", "", "save the plan to this file; apply FILE runs it, and refuses if anything changed")
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
@@ -114,17 +114,42 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 			}
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
-		v := dsl.Show(p.Outputs[n])
-		if p.OutputDoc[n].Sensitive {
-			v = "(sensitive)"
-		}
-		fmt.Fprintf(w, "  output.%s = %s\n", n, v)
+	changes := p.OutputChanges()
+	outputs := map[runtime.Change]int{}
+	for _, c := range changes {
+		outputs[c.Change]++
+		k := changeSymbols[c.Change]
+		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
 	}
 	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date.\n", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+	if outputs[runtime.NoOp] < len(changes) {
+		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n", outputs[runtime.Create], outputs[runtime.Update], outputs[runtime.Delete])
+	}
 	if t := p.TraceBudget(); t.Steps > 0 {
 		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
+}
+
+var changeSymbols = map[runtime.Change]struct {
+	symbol string
+	color  color
+}{runtime.Create: {"+", green}, runtime.Update: {"~", yellow}, runtime.Delete: {"-", red}, runtime.NoOp: {" ", dim}}
+
+// outputText is an output's value, and where it changes what it was before.
+func outputText(c runtime.OutputChange) string {
+	after := dsl.Hidden
+	if !c.Sensitive && c.Change != runtime.Delete {
+		after = dsl.Show(c.After)
+	}
+	switch {
+	case c.Change == runtime.Delete:
+		return runtime.OutputText(c.Before)
+	case c.Change == runtime.Update && c.Sensitive:
+		return after + ", changed"
+	case c.Change == runtime.Update:
+		return runtime.OutputText(c.Before) + " -> " + after
+	}
+	return after
 }
 
 // summary is what there is to say of a block of configuration.
@@ -179,7 +204,10 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 func planJSON(p *runtime.Plan) map[string]any {
 	var actions []map[string]any
 	for _, x := range p.Actions {
-		m := map[string]any{"address": x.Addr.String(), "action": strings.ReplaceAll(string(x.Verb), " ", "_"), "reason": x.Why, "recipe": x.Recipe, "attributes": x.Attrs}
+		m := map[string]any{"address": x.Addr.String(), "action": strings.ReplaceAll(string(x.Verb), " ", "_"), "reason": x.Why, "recipe": x.Recipe}
+		for name, v := range attributesJSON(x) {
+			m[name] = v
+		}
 		if x.FromStep > 0 {
 			m["from_step"] = x.FromStep
 		}
@@ -198,13 +226,65 @@ func planJSON(p *runtime.Plan) map[string]any {
 		}
 		actions = append(actions, m)
 	}
-	outputs := map[string]any{}
-	for n, v := range p.Outputs {
-		if p.OutputDoc[n].Sensitive {
-			outputs[n] = "(sensitive)"
-		} else {
-			outputs[n] = dsl.Show(v)
+	changes := map[string]any{}
+	for _, c := range p.OutputChanges() {
+		changes[c.Name] = changeJSON(c)
+	}
+	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+}
+
+// attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that are known only
+// after other blocks have run, and of those that are sensitive.
+func attributesJSON(x *runtime.Action) map[string]any {
+	values, unknown, sensitive := map[string]any{}, map[string]any{}, map[string]bool{}
+	for n, v := range x.Values {
+		if v.IsMarked() {
+			sensitive[n] = true
+			continue
+		}
+		known, u := runtime.Plain(v)
+		if u != true {
+			values[n] = known
+		}
+		if u != false {
+			unknown[n] = u
 		}
 	}
-	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputs, "changes": p.Changes(), "trace": p.TraceBudget()}
+	return map[string]any{"attributes": values, "after_unknown": unknown, "after_sensitive": sensitive}
+}
+
+// outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is known only after
+// a run is left out, and after_unknown says so.
+func outputsJSON(p *runtime.Plan) map[string]any {
+	out := map[string]any{}
+	for n, v := range p.Outputs {
+		m := map[string]any{"sensitive": p.OutputDoc[n].Sensitive, "type": runtime.TypeJSON(v)}
+		value, unknown := runtime.Plain(v)
+		switch {
+		case p.OutputDoc[n].Sensitive:
+			m["value"] = nil
+		case unknown != true:
+			m["value"] = value
+		}
+		if unknown != false {
+			m["after_unknown"] = unknown
+		}
+		out[n] = m
+	}
+	return out
+}
+
+// changeJSON is a change of an output as Terraform writes one.
+func changeJSON(c runtime.OutputChange) map[string]any {
+	m := map[string]any{"actions": []runtime.Change{c.Change}, "before": nil, "after": nil, "after_unknown": false, "sensitive": c.Sensitive}
+	if c.Change == runtime.Delete {
+		m["before"] = c.Before.Value
+		return m
+	}
+	value, unknown := runtime.Plain(c.After)
+	m["after_unknown"] = unknown
+	if !c.Sensitive {
+		m["before"], m["after"] = c.Before.Value, value
+	}
+	return m
 }

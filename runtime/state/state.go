@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -85,9 +86,44 @@ func (s *State) Saw(block string, d *Source) {
 
 // Output is a value of an output block.
 type Output struct {
-	Value       any    `json:"value"`
-	Description string `json:"description,omitempty"`
-	Sensitive   bool   `json:"sensitive,omitempty"` // its value is not kept
+	Value       any             `json:"value"`          // whole numbers beyond 2^53 as json.Number
+	Type        json.RawMessage `json:"type,omitempty"` // as Terraform writes types
+	Description string          `json:"description,omitempty"`
+	Sensitive   bool            `json:"sensitive,omitempty"` // its value is not kept
+	Seal        string          `json:"seal,omitempty"`      // of a sensitive one
+}
+
+// UnmarshalJSON reads an output with the digits of its numbers.
+func (o *Output) UnmarshalJSON(b []byte) error {
+	type plain Output
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode((*plain)(o)); err != nil {
+		return err
+	}
+	o.Value = numbers(o.Value)
+	return nil
+}
+
+// numbers turns numbers into float64 where that holds them.
+func numbers(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		f, err := x.Float64()
+		if err != nil || math.Abs(f) >= 1<<53 && !strings.ContainsAny(x.String(), ".eE") {
+			return x
+		}
+		return f
+	case []any:
+		for i := range x {
+			x[i] = numbers(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = numbers(x[k])
+		}
+	}
+	return v
 }
 
 // State is the contents of the file.
