@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/fineweb/web"
@@ -115,25 +118,32 @@ func (c *Corpus) Files() []string { return c.files }
 
 // Identity is a hash of the files' names and of what tells them from what they were: it changes when the data do.
 func (c *Corpus) Identity() (string, error) {
-	h := sha256.New()
+	ids, errs := make([]string, len(c.opened)), make([]error, len(c.opened))
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var wait sync.WaitGroup
 	for i, f := range c.opened {
 		if f == nil {
 			continue
 		}
-		if err := identify(h, c.list[i], f); err != nil {
-			return "", err
-		}
+		wait.Add(1)
+		turn <- struct{}{}
+		go func() {
+			defer func() { <-turn; wait.Done() }()
+			ids[i], errs[i] = c.source.identify(c.list[i], f)
+		}()
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	wait.Wait()
+	sum := sha256.Sum256([]byte(strings.Join(ids, "")))
+	return hex.EncodeToString(sum[:]), errors.Join(errs...)
 }
 
 // identity is that of one file; of one that can't be read no other has.
 func (c *Corpus) identity(file int) string {
-	h := sha256.New()
-	if err := identify(h, c.list[file], c.opened[file]); err != nil {
+	id, err := c.source.identify(c.list[file], c.opened[file])
+	if err != nil {
 		return c.files[file] + " " + err.Error()
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return id
 }
 
 // Groups is the number of row groups.

@@ -2,10 +2,7 @@ package fineweb
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"net/url"
 	"os"
@@ -13,6 +10,7 @@ import (
 	"path/filepath"
 
 	"stepflow/fineweb/web"
+	"stepflow/foreign"
 )
 
 // file is an open file of a source, on disk or on the web.
@@ -89,7 +87,7 @@ func (s *Source) openFile(name string) (file, error) {
 
 func openLocal(ctx context.Context, name string) (file, error) {
 	return Await(ctx, func() (file, error) {
-		f, err := os.Open(name)
+		f, err := foreign.Open(name)
 		if err != nil {
 			return nil, err
 		}
@@ -121,50 +119,21 @@ func shown(name string) string {
 	return name
 }
 
-// Identity is a hash of files' names and of what tells them from others, and from what they were: of files on
-// disk the whole contents up to 64 MiB, of larger ones the first and last MiB, size and time.
-func Identity(files []string) (string, error) {
-	h := sha256.New()
-	for _, name := range files {
-		f, err := openLocal(nil, name)
-		if err != nil {
-			return "", err
-		}
-		err = identify(h, web.Entry{Address: name}, f)
-		f.Close()
-		if err != nil {
-			return "", err
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// identify adds what tells a file from others of its name: what the list or the server says, else what the disk holds.
-func identify(h hash.Hash, e web.Entry, f file) error {
-	name := base(e.Address)
-	if e.ID != "" {
-		fmt.Fprintf(h, "%s %s\n", name, e.ID)
-		return nil
-	}
-	fmt.Fprintf(h, "%s %d\n", name, f.Size())
-	if w, ok := f.(*web.File); ok {
-		fmt.Fprintln(h, w.ID())
-		return nil
-	}
-	const whole, edge = 64 << 20, 1 << 20
-	if f.Size() <= whole {
-		_, err := io.Copy(h, io.NewSectionReader(f, 0, f.Size()))
-		return err
-	}
-	for _, at := range []int64{0, f.Size() - edge} {
-		if _, err := io.Copy(h, io.NewSectionReader(f, at, edge)); err != nil {
-			return err
+// identify tells a file from others of its name, and from what it was: by what the list or the server says, else by the
+// contents on disk.
+func (s *Source) identify(e web.Entry, f file) (string, error) {
+	id := e.ID
+	if id == "" {
+		switch f := f.(type) {
+		case *web.File:
+			id = f.ID()
+		case local:
+			sum, err := digests(s.Context, s.Hashing).Sum(f.Name())
+			if err != nil {
+				return "", err
+			}
+			id = sum
 		}
 	}
-	st, err := f.(local).Stat()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(h, st.ModTime().UnixNano())
-	return nil
+	return fmt.Sprintf("%q %s\n", base(e.Address), id), nil
 }

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -61,12 +62,21 @@ func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
 
 func openWeb(c *web.Client, address string) (file, error) { return asFile(c.Open(address, nil)) }
 
-// openHub reads what the hub's cache has from there.
+// openHub reads what the hub's cache has from there, unless it is damaged.
 func openHub(c *web.Client, address string) (file, error) {
-	if cached := hub.Cached(address); cached != "" {
+	cached := hub.Cached(address)
+	if cached == "" {
+		return asFile(hub.Open(c, address))
+	}
+	damage := digests(c.Context, nil).CheckBlob(cached)
+	if damage == nil {
 		return openLocal(c.Context, cached)
 	}
-	return asFile(hub.Open(c, address))
+	f, err := asFile(hub.Open(c, address))
+	if err != nil {
+		return nil, errors.Join(damage, err)
+	}
+	return f, nil
 }
 
 // asFile keeps a nil pointer from becoming a file.

@@ -42,9 +42,10 @@ type Source struct {
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
 
-	Epochs   int64  // passes over the data before they are used up; 0 for any number
-	TokenDir string // where tokens are kept; "" for nowhere
-	Hasty    bool   // give up on a server that does not answer at once
+	Epochs   int64                          // passes over the data before they are used up; 0 for any number
+	TokenDir string                         // where tokens are kept; "" for nowhere
+	Hasty    bool                           // give up on a server that does not answer at once
+	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
 
 	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
 	Context context.Context
@@ -196,7 +197,7 @@ func (s Source) pinned(files []string) Source {
 	if slices.ContainsFunc(s.Patterns, IsRemote) {
 		s.Patterns = slices.Clone(files)
 	}
-	s.Hasty = false
+	s.Hasty, s.Hashing = false, nil
 	return s
 }
 

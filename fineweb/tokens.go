@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 )
 
 // What makes a document unusable.
@@ -224,7 +225,7 @@ func writeTokens(path string, docs []document, vocab int) error {
 var errTokens = errors.New("not a whole file of tokens")
 
 func readTokens(path string) ([]document, error) {
-	b, err := os.ReadFile(path)
+	b, err := foreign.ReadFile(path, 1<<32)
 	if err != nil {
 		return nil, err
 	}

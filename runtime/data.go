@@ -92,7 +92,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
 		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx}
+		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
 	if d.Str("cache") == "tokens" {

@@ -200,7 +200,7 @@ func (p *planner) importModel(m *Model, given llama.Config, d *dsl.Decoded) hcl.
 			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("%s wants a tensor %s of %v; the safetensors %s.", path, x.Name, x.Shape, has))}
 		}
 	}
-	if m.hash, err = fineweb.Identity(append(f.Files(), path)); err != nil {
+	if m.hash, err = fineweb.Identity(p.ctx, append(f.Files(), path), p.hashing); err != nil {
 		return problem(d, "from", "Unreadable model", err)
 	}
 	return nil

@@ -33,8 +33,9 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Context  context.Context // ends planning, which is then of no use; nil for never
-	Patient  bool            // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
+	Context  context.Context                // ends planning, which is then of no use; nil for never
+	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
+	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
 }
 
 // Action is one block, or one instance of a repeated one, with what will be done to it.
@@ -126,6 +127,7 @@ type planner struct {
 	stateDir string
 	caps     gpu.Caps
 	patient  bool
+	hashing  func(file string, bytes int64)
 	done     map[addr.Addr]*Action
 	ids      map[addr.Addr]string             // content id of what is made, recipe of what is not
 	pending  map[addr.Addr]bool               // will run
@@ -173,7 +175,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, done: map[addr.Addr]*Action{},
+	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, hashing: o.Hashing, done: map[addr.Addr]*Action{},
 		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}

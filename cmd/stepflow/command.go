@@ -13,6 +13,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
+	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/runtime"
 )
@@ -235,7 +236,14 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 
 // options are what the flags say to plan.
 func (a *app) options(args []string) runtime.Options {
-	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx}
+	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx, Hashing: a.hashing}
+}
+
+// hashing tells what a plan is doing when it takes long.
+func (a *app) hashing(file string, bytes int64) {
+	if !a.json {
+		fmt.Fprintf(a.stderr, "Hashing %s (%s). The hash is kept until the file changes.\n", foreign.Shown(file), dsl.FormatBytes(bytes))
+	}
 }
 
 // fail prints an error that is not the user's text.

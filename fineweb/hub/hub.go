@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"stepflow/fineweb/web"
+	"stepflow/foreign"
 )
 
 // Repo is a repository at a revision: a branch, a tag or a commit.
@@ -73,7 +74,7 @@ func (r Repo) Folder() (string, error) {
 		return "", err
 	}
 	at := r.Revision
-	if b, err := os.ReadFile(filepath.Join(dir, "refs", r.Revision)); err == nil {
+	if b, err := foreign.ReadFile(filepath.Join(dir, "refs", r.Revision), 4096); err == nil {
 		at = strings.TrimSpace(string(b))
 	}
 	if !filepath.IsLocal(at) {
@@ -125,7 +126,7 @@ func auth() web.Auth {
 	token := os.Getenv("HF_TOKEN")
 	if token == "" {
 		if h, err := home(); err == nil {
-			b, _ := os.ReadFile(filepath.Join(h, "token"))
+			b, _ := foreign.ReadFile(filepath.Join(h, "token"), 4096)
 			token = strings.TrimSpace(string(b))
 		}
 	}

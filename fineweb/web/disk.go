@@ -10,6 +10,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"stepflow/foreign"
 )
 
 // Disk keeps blocks of files in a folder, each with a checksum. When they exceed Limit bytes, those that
@@ -38,11 +40,11 @@ func (d *Disk) get(key string, n int64) []byte {
 		return nil
 	}
 	p := d.path(key)
-	b, err := os.ReadFile(p)
-	if err != nil {
+	b, err := foreign.ReadFile(p, n+sumBytes)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if int64(len(b)) != n+sumBytes {
+	if err != nil || int64(len(b)) != n+sumBytes {
 		os.Remove(p)
 		return nil
 	}
