@@ -256,7 +256,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", () => { for (const c of charts.values()) c.resize(); });
   if (page.live) {
-    const source = new EventSource("/events");
+    const source = new EventSource("/events" + location.search);
     source.onmessage = e => { page = JSON.parse(e.data); const y = scrollY; render(); scrollTo(0, y); };
     source.addEventListener("end", () => { source.close(); page.live = false; });
   }
