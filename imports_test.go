@@ -15,9 +15,10 @@ import (
 var may = map[string]string{
 	"cmd/stepflow":       "*",
 	"foreign":            "",
-	"runtime":            "foreign dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime":            "foreign dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/exportdir runtime/metrics runtime/state",
 	"report":             "foreign dsl dsl/addr gpu runtime runtime/durable runtime/metrics runtime/state",
 	"runtime/checkpoint": "foreign gpu ops runtime/durable",
+	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/state":      "foreign dsl/addr runtime/durable",
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",

@@ -79,6 +79,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 		}
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
 	}
+	r.recoverExports()
 	r.pl.scope = p.Config.NewScope()
 	for _, b := range p.Config.Blocks {
 		if b.Kind.Name == "output" {
@@ -195,7 +196,15 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	if a.Stage != nil && fresh.Stage.Program.Hash() != a.Stage.Program.Hash() {
 		return exports, fmt.Errorf("%s: the program differs from the one that was planned: plan again", a.Addr)
 	}
+	if fresh.Replaces != "" && a.Replaces == "" && !a.skip {
+		return exports, fmt.Errorf("%s would replace %s, which was not known when the run was allowed: apply again to be asked", a.Addr, fresh.Replaces)
+	}
 	*a = *fresh
+	if a.Export != nil { // its path may have been unknown until now
+		if diags := r.pl.exportConflicts(r.plan.Actions); diags.HasErrors() {
+			return exports, diagError(diags)
+		}
+	}
 	r.pl.done[a.Addr] = a
 	if a.Verb != Run && a.Verb != Resume || a.skip {
 		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == UpToDate && len(old.Secrets) < len(a.secret) {
@@ -229,6 +238,9 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 			return err
 		}
 		r.peak = r.device.PeakFLOPs(a.Stage.DType)
+	}
+	if a.Export != nil && !a.hidden["path"] {
+		entry.Values = map[string]any{exportBegun: a.Export.folder.Real}
 	}
 	ctx = r.obs.begin(ctx, a, entry, r.dir.State.Blocks[a.Addr.String()])
 	if err := r.record(a, entry); err != nil {

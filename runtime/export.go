@@ -3,11 +3,10 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -18,70 +17,208 @@ import (
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
 )
 
 // Export is a planned export block.
 type Export struct {
-	Stage     *Stage
+	Stage     *Stage // nil for one that is deferred
 	Path      string
 	ShardSize int64
+	Keeps     []string // what the user put into the folder: it stays
+
+	given  string // the path as configured
+	at     hcl.Range
+	folder *exportdir.Folder
+	holds  *exportdir.Content
 }
 
 func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	e, diags := p.exportFolder(a, d)
+	if diags.HasErrors() {
+		return nil, diags
+	}
 	ref, _, _ := d.Ref("model")
-	e := &Export{Stage: p.use(a, ref).Stage, Path: p.relative(d.Str("path"))}
+	e.Stage = p.use(a, ref).Stage
 	var err error
 	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil || e.ShardSize < 1 {
 		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is no size: write it like \"5 GB\"", d.Str("max_shard_size")))
 	}
-	if err := ours(e.Path); err != nil {
-		return nil, problem(d, "path", "Folder in use", err)
-	}
-	a.Export = e
+	a.hashed["path"] = dsl.Show(cty.StringVal(filepath.Clean(e.given))) // "./out/" is "out"
 	return map[string]cty.Value{"path": cty.StringVal(e.Path)}, nil
 }
 
-// exportMark is a file that tells that stepflow wrote a folder and may write it again.
-const exportMark = "stepflow_export.json"
-
-// ours refuses a folder that holds things stepflow did not write.
-func ours(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
-		return nil
+// exportFolder looks at the folder that an export goes to, also while its model is not known yet: what is wrong with it
+// is told before anything is trained.
+func (p *planner) exportFolder(a *Action, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
+	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject}
+	if e.given == "" {
+		return nil, hcl.Diagnostics{d.Error("path", "Invalid value", "path is empty: name a folder, such as \"out/model\".")}
+	}
+	e.Path = p.relative(e.given)
+	var err error
+	if e.folder, err = exportdir.Open(e.Path, p.hashes); err == nil {
+		e.holds, err = e.folder.Look()
+	}
+	if err == nil {
+		err = p.exportOverlaps(e)
+	}
+	if err == nil {
+		err = e.folder.Refuse(e.holds)
 	}
 	if err != nil {
-		return err
+		return nil, problem(d, "path", "Folder in use", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, exportMark)); err != nil {
-		return fmt.Errorf("%s exists and was not written by an export: choose another path, or empty it", dir)
+	e.Keeps = e.holds.Others
+	a.Export = e
+	return e, nil
+}
+
+// laterExport looks at the folder of an export that is planned later, if its path is known.
+func (p *planner) laterExport(a *Action, d *dsl.Decoded) hcl.Diagnostics {
+	if a.block.Kind.Name != "export" || !d.Known("path") {
+		return nil
+	}
+	e, diags := p.exportFolder(a, d)
+	if !diags.HasErrors() {
+		a.Replaces = e.replaces(p.state.ID, "")
+	}
+	return diags
+}
+
+// exportOverlaps refuses folders that hold the pipeline or its state, or lie in the state.
+func (p *planner) exportOverlaps(e *Export) error {
+	for _, x := range []struct{ path, what string }{{p.cfg.Dir, "the pipeline"}, {p.stateDir, "the state"}} {
+		real, err := durable.Resolve(x.path)
+		switch {
+		case err != nil:
+			return err
+		case within(real, e.folder.Real):
+			return fmt.Errorf("%s holds %s (%s): choose a folder for the export alone", e.Path, x.what, x.path)
+		case x.what == "the state" && within(e.folder.Real, real):
+			return fmt.Errorf("%s lies in the folder of the state, %s: choose another path", e.Path, x.path)
+		}
 	}
 	return nil
 }
 
-// check tells whether the folder still holds what this recipe wrote.
-func (e *Export) check(recipe string) error {
-	var mark struct {
-		Recipe string `json:"recipe"`
+// within reports whether path is dir or lies in it; both are without links.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// exportConflicts finds exports that write to one folder, or to one that others read.
+func (p *planner) exportConflicts(actions []*Action) (diags hcl.Diagnostics) {
+	refuse := func(a *Action, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Folder in use", Subject: a.Export.at.Ptr(), Detail: a.Addr.String() + fmt.Sprintf(format, args...)})
 	}
-	b, err := os.ReadFile(filepath.Join(e.Path, exportMark))
-	if err != nil || json.Unmarshal(b, &mark) != nil {
-		return fmt.Errorf("%s is gone", e.Path)
-	}
-	if mark.Recipe != recipe {
-		return fmt.Errorf("%s was written by another run", e.Path)
-	}
-	for _, name := range []string{fileConfig, fileTokenizer} {
-		if _, err := os.Stat(filepath.Join(e.Path, name)); err != nil {
-			return fmt.Errorf("%s lacks %s", e.Path, name)
+	var exports []*Action
+	for _, a := range actions {
+		if a.Export == nil {
+			continue
+		}
+		for _, other := range exports {
+			mine, theirs := a.Export.folder, other.Export.folder
+			place := fmt.Sprintf("%s (%s:%d)", other.Addr, other.Export.at.Filename, other.Export.at.Start.Line)
+			switch {
+			case sameFolder(mine.Real, theirs.Real):
+				refuse(a, " and %s write to one folder, %s. Give each its own path.", place, a.Export.Path)
+			case within(mine.Real, theirs.Real):
+				refuse(a, " writes to %s, inside %s of %s. Give each a path outside the other's.", a.Export.Path, other.Export.Path, place)
+			case within(theirs.Real, mine.Real):
+				refuse(a, " writes to %s, and %s inside it to %s. Give each a path outside the other's.", a.Export.Path, place, other.Export.Path)
+			}
+		}
+		exports = append(exports, a)
+		for _, reader := range actions {
+			if path := reader.reads(a.Export.folder.Real, p.cfg.Dir); path != "" {
+				refuse(a, " writes to %s, where %s reads %s. Choose another path.", a.Export.Path, reader.Addr, path)
+			}
 		}
 	}
-	f, err := checkpoint.OpenFolder(e.Path)
-	if err != nil {
-		return err
+	return diags
+}
+
+// sameFolder reports whether two paths without links name one folder, also where upper case counts as lower.
+func sameFolder(a, b string) bool {
+	if strings.EqualFold(a, b) {
+		x, err := os.Stat(a)
+		y, err2 := os.Stat(b)
+		return err != nil || err2 != nil || os.SameFile(x, y) // what is not there yet may be one folder on some systems
 	}
-	return f.Close()
+	return false
+}
+
+// reads returns a file of the action's that lies in a folder, or would once an export is written there; empty for none.
+func (a *Action) reads(dir, base string) string {
+	inside := func(path string) bool {
+		real, err := durable.Resolve(path)
+		return err == nil && within(real, dir)
+	}
+	switch {
+	case a.Token != nil && a.Token.path != "" && inside(a.Token.path):
+		return a.Token.path
+	case a.model != nil && a.model.Folder != "" && inside(a.model.Folder):
+		return a.model.Folder
+	case a.Data != nil:
+		for _, f := range a.Data.Files {
+			if !strings.Contains(f, "://") && inside(f) {
+				return f
+			}
+		}
+		for _, pattern := range a.Data.Source.Patterns {
+			if strings.Contains(pattern, "://") {
+				continue
+			}
+			if !filepath.IsAbs(pattern) {
+				pattern = filepath.Join(base, pattern)
+			}
+			pattern, err := filepath.Abs(pattern)
+			if err != nil {
+				continue
+			}
+			for _, name := range exportdir.Names() {
+				if ok, _ := filepath.Match(pattern, filepath.Join(dir, name)); ok {
+					return pattern
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// check returns why the folder does not hold what this recipe exports; nil if it does.
+func (e *Export) check(recipe string) error {
+	switch c := e.holds; {
+	case c.Manifest == nil:
+		return fmt.Errorf("%s is gone", e.Path)
+	case c.Cut:
+		return fmt.Errorf("the last export to %s was cut off", e.Path)
+	case c.Manifest.Recipe != recipe:
+		return fmt.Errorf("%s was written by another run", e.Path)
+	case !c.Listed:
+		return fmt.Errorf("%s was written by an earlier stepflow, which kept no list of its files", e.Path)
+	case len(c.Missing) > 0:
+		return fmt.Errorf("%s lacks %s", e.Path, strings.Join(c.Missing, ", "))
+	}
+	return nil
+}
+
+// replaces says what an export that is to run puts another model in the place of, if this state did not export that one;
+// empty if nothing is lost. An export of the same recipe has the same bytes.
+func (e *Export) replaces(state, recipe string) string {
+	c := e.holds
+	switch {
+	case c.Manifest == nil:
+		return ""
+	case !c.Listed && len(c.Unlisted) > 0:
+		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, strings.Join(c.Unlisted, ", "))
+	case c.Listed && c.Manifest.State != state && c.Manifest.Recipe != recipe:
+		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, c.Manifest.Stage)
+	}
+	return ""
 }
 
 // configJSON is Hugging Face's config.json.
@@ -115,7 +252,7 @@ func special(id int32) any {
 	return id
 }
 
-// export writes a stage's result as a Hugging Face folder, beside the old one and then in its place.
+// export writes a stage's result as a Hugging Face folder, in the place of what an export wrote there before.
 func (r *runner) export(a *Action, entry *state.Block) error {
 	e := a.Export
 	dir, err := r.contentDir(e.Stage.Addr)
@@ -126,57 +263,33 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	if err != nil {
 		return err
 	}
-	if err := ours(e.Path); err != nil {
-		return err
-	}
-	parent := filepath.Dir(filepath.Clean(e.Path))
-	if err := os.MkdirAll(parent, 0o777); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(parent, ".stepflow-export-") // a name that nobody's folder has
+	parts, err := exportParts(e, tok)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := writeShards(r.ctx, dir, tmp, e); err != nil {
-		return err
-	}
-	cfg, err := configJSON(e.Stage.Model, tok, e.Stage.DType)
+	f, err := checkpoint.Open(filepath.Join(dir, fileModel))
 	if err != nil {
 		return err
 	}
-	files := map[string]any{
-		"generation_config.json": map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)},
-		"tokenizer_config.json": map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
-			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false},
-		"special_tokens_map.json": specialTokens(tok),
-		exportMark:                map[string]any{"stage": e.Stage.Addr.String(), "recipe": a.Recipe},
-	}
-	for name, v := range files {
-		b, err := json.MarshalIndent(v, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := durable.WriteFile(filepath.Join(tmp, name), append(b, '\n')); err != nil {
-			return err
-		}
-	}
-	for name, b := range map[string][]byte{fileConfig: cfg, fileTokenizer: tok.JSON()} {
-		if err := durable.WriteFile(filepath.Join(tmp, name), b); err != nil {
-			return err
-		}
-	}
-	if err := os.RemoveAll(e.Path); err != nil {
+	defer f.Close()
+	shards, err := shards(r.ctx, f, e)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, e.Path); err != nil {
+	if err := durable.MkdirAll(e.folder.Real, 0o777); err != nil {
+		return err
+	}
+	unlock, err := state.LockFolder(e.folder.Real)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: a.Recipe, State: r.dir.State.ID}
+	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
 		return err
 	}
 	// The state keeps a small folder whose manifest says what was exported.
-	where := e.Path
+	where := e.given
 	if a.hidden["path"] {
 		where = dsl.Hidden
 	}
@@ -187,6 +300,61 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	entry.Dir = filepath.Join(a.Dir(), "export")
 	entry.Values = map[string]any{"path": e.Path}
 	return r.writeContent(entry, checkpoint.Bytes("export.json", record))
+}
+
+// exportBegun is the value, in the state's entry of an export that has not ended, of the folder it goes to.
+const exportBegun = "folder"
+
+// recoverExports ends or removes what killed runs left in the folders of exports: those of this plan, and those that the
+// state says were written to when a run ended, whose paths may have changed since.
+func (r *runner) recoverExports() {
+	folders := map[string]bool{}
+	for _, a := range r.plan.Actions {
+		if a.Export != nil && !a.skip {
+			folders[a.Export.folder.Real] = true
+		}
+	}
+	for _, b := range r.dir.State.Blocks {
+		if path, ok := b.Values[exportBegun].(string); ok && b.Status != state.Done {
+			folders[path] = true
+		}
+	}
+	for path := range folders {
+		if f, err := exportdir.Open(path, r.pl.hashes); err == nil {
+			if _, err := os.Stat(f.Real); err != nil {
+				continue
+			}
+			if unlock, err := state.LockFolder(f.Real); err == nil {
+				f.Recover() // what is in its way is told when the folder is exported to
+				unlock()
+			}
+		}
+	}
+}
+
+// exportParts are the files of an export beside its weights.
+func exportParts(e *Export, tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	cfg, err := configJSON(e.Stage.Model, tok, e.Stage.DType)
+	if err != nil {
+		return nil, err
+	}
+	parts := []checkpoint.Part{checkpoint.Bytes(fileConfig, cfg), checkpoint.Bytes(fileTokenizer, tok.JSON())}
+	for _, x := range []struct {
+		name string
+		v    any
+	}{
+		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)}},
+		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
+			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
+		{"special_tokens_map.json", specialTokens(tok)},
+	} {
+		b, err := json.MarshalIndent(x.v, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, checkpoint.Bytes(x.name, append(b, '\n')))
+	}
+	return parts, nil
 }
 
 func tokenName(tok *tokenizer.Tokenizer, id int32) any {
@@ -207,15 +375,10 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 	return m
 }
 
-// writeShards copies the tensors of a checkpoint into one file, or into several below the shard
-// size with an index, as Hugging Face lays them out. It ends with ctx.
-func writeShards(ctx context.Context, from, to string, e *Export) error {
-	f, err := checkpoint.Open(filepath.Join(from, fileModel))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var shards [][]checkpoint.Tensor
+// shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
+// lays them out. Reading them ends with ctx.
+func shards(ctx context.Context, f *checkpoint.File, e *Export) (parts []checkpoint.Part, err error) {
+	var lists [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {
 		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
@@ -226,32 +389,27 @@ func writeShards(ctx context.Context, from, to string, e *Export) error {
 			return b, err
 		}}
 		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
-		if len(shards) == 0 || size+n > e.ShardSize && size > 0 {
-			shards, size = append(shards, nil), 0
+		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
+			lists, size = append(lists, nil), 0
 		}
-		shards[len(shards)-1] = append(shards[len(shards)-1], t)
+		lists[len(lists)-1] = append(lists[len(lists)-1], t)
 		size += n
 		total += n
 	}
 	weightMap := map[string]string{}
-	for i, list := range shards {
+	for i, list := range lists {
 		name := fileModel
-		if len(shards) > 1 {
-			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		if len(lists) > 1 {
+			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
 		}
 		for _, t := range list {
 			weightMap[t.Name] = name
 		}
-		if err := durable.Write(filepath.Join(to, name), func(w io.Writer) error { return checkpoint.WriteTensors(w, list) }); err != nil {
-			return err
-		}
+		parts = append(parts, checkpoint.Tensors(name, list))
 	}
-	if len(shards) == 1 {
-		return nil
+	if len(lists) == 1 {
+		return parts, nil
 	}
 	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(to, fileModel+".index.json"), append(b, '\n'))
+	return append(parts, checkpoint.Bytes(fileModel+".index.json", append(b, '\n'))), err
 }

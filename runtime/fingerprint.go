@@ -117,6 +117,9 @@ func (p *planner) decide(a *Action) {
 		a.Verb, a.Why = Run, "it was started and did not end"
 	}
 	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
+	if a.Export != nil && a.Verb == Run {
+		a.Replaces = a.Export.replaces(p.state.ID, a.Recipe)
+	}
 }
 
 // resumable looks for the latest intact checkpoint of the same recipe.

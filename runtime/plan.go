@@ -13,6 +13,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/gpu"
+	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
 )
 
@@ -46,6 +47,7 @@ type Action struct {
 	Why      string
 	FromStep int    // resume: the step it goes on from
 	Discards int    // steps of trained work that running it anew throws away
+	Replaces string // export: the model that another state exported and this one would replace; empty for none
 	Recipe   string // of its configuration and its inputs
 	Attrs    map[string]string
 	Values   map[string]cty.Value // of the attributes that are given or have a default; sensitive ones marked
@@ -108,10 +110,10 @@ func (p *Plan) runs() bool {
 	return slices.ContainsFunc(p.Actions, func(a *Action) bool { return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred })
 }
 
-// Discards lists the actions that throw trained work away.
+// Discards lists the actions that throw trained work away, or replace what another state exported.
 func (p *Plan) Discards() (list []*Action) {
 	for _, a := range p.Actions {
-		if a.Discards > 0 {
+		if a.Discards > 0 || a.Replaces != "" {
 			list = append(list, a)
 		}
 	}
@@ -136,6 +138,7 @@ type planner struct {
 	compiled map[string]compiled
 	forward  map[string]*gpu.Program
 	checked  map[string]error
+	hashes   exportdir.Hashes // of exported files
 }
 
 // resolvers plan one block of each kind: they fill the action and give the exports that are known.
@@ -177,6 +180,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	}
 	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, hashing: o.Hashing, done: map[addr.Addr]*Action{},
 		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
+	pl.hashes = exportdir.Hashes{}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
 	for _, b := range cfg.Blocks {
@@ -206,6 +210,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		}
 		p.Actions = append(p.Actions, actions...)
 	}
+	diags = append(diags, pl.exportConflicts(p.Actions)...)
 	if cfg.Telemetry != nil {
 		d, dd := pl.scope.Decode(cfg.Telemetry, nil)
 		diags = append(diags, dd...)
@@ -277,13 +282,13 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	delete(p.deferred[b.Addr], a.Addr)
 	if len(d.Unknown) > 0 {
 		p.later(a, "%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
-		return unknown, diags
+		return unknown, append(diags, p.laterExport(a, d)...)
 	}
 	a.Inputs = map[string]string{}
 	for _, r := range b.Refs {
 		if len(p.deferred[r]) > 0 {
 			p.later(a, "%s is planned only after other blocks have run", r)
-			return unknown, diags
+			return unknown, append(diags, p.laterExport(a, d)...)
 		}
 	}
 	known, dd := resolvers[b.Kind.Name](p, a, d)

@@ -43,17 +43,22 @@ type SavedOutput struct {
 
 // SavedAction is one action of a saved plan.
 type SavedAction struct {
-	Address string            `json:"address"`
-	Verb    Verb              `json:"action"`
-	Recipe  string            `json:"recipe"`
-	Program string            `json:"program,omitempty"`
-	Attrs   map[string]string `json:"attributes"`
-	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
+	Address  string            `json:"address"`
+	Verb     Verb              `json:"action"`
+	Recipe   string            `json:"recipe"`
+	Program  string            `json:"program,omitempty"`
+	Replaces string            `json:"replaces,omitempty"` // state and recipe of the model that an export takes the place of, if another state exported it
+	Attrs    map[string]string `json:"attributes"`
+	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
 }
 
 func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	for _, a := range p.Actions {
 		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret)}
+		if a.Replaces != "" {
+			m := a.Export.holds.Manifest
+			s.Replaces = m.State + " " + m.Recipe
+		}
 		if a.Stage != nil {
 			s.Program = a.Stage.Program.Hash()
 		}
@@ -170,6 +175,8 @@ func (s *SavedPlan) Match(p *Plan) error {
 			errs = append(errs, fmt.Errorf("%s: %s", was.Address, what))
 		case is.Program != was.Program:
 			errs = append(errs, fmt.Errorf("%s compiles to another program", was.Address))
+		case is.Replaces != was.Replaces && is.Replaces != "":
+			errs = append(errs, fmt.Errorf("%s would replace a model that another state exported after the plan was made", was.Address))
 		case is.Verb != was.Verb:
 			errs = append(errs, fmt.Errorf("%s was planned as \"%s\", now it is \"%s\"", was.Address, was.Verb, is.Verb))
 		}

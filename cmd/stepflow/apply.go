@@ -123,12 +123,17 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 func (a *app) confirm(list []*runtime.Action) error {
 	var lost []string
 	for _, d := range list {
-		lost = append(lost, fmt.Sprintf("%s would run anew and throw away %s, because %s", d.Addr, plural(d.Discards, "trained step"), d.Why))
+		if d.Discards > 0 {
+			lost = append(lost, fmt.Sprintf("%s would run anew and throw away %s, because %s", d.Addr, plural(d.Discards, "trained step"), d.Why))
+		}
+		if d.Replaces != "" {
+			lost = append(lost, fmt.Sprintf("%s would replace %s", d.Addr, d.Replaces))
+		}
 	}
 	what := strings.Join(lost, ". ") + "."
 	in, ok := a.stdin.(*os.File)
 	if a.json || ok && !isTerminal(in) {
-		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir to keep both", what)
+		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir (for an export, another path) to keep both", what)
 	}
 	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
 	answer := make(chan string, 1)

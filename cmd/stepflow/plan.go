@@ -87,7 +87,12 @@ var verbs = map[runtime.Verb]struct {
 
 func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 	for _, d := range p.Discards() {
-		fmt.Fprintf(w, "%s %s throws away %d trained steps: %s\n", a.paint(red, "!"), d.Addr, d.Discards, d.Why)
+		if d.Discards > 0 {
+			fmt.Fprintf(w, "%s %s throws away %d trained steps: %s\n", a.paint(red, "!"), d.Addr, d.Discards, d.Why)
+		}
+		if d.Replaces != "" {
+			fmt.Fprintf(w, "%s %s replaces %s\n", a.paint(red, "!"), d.Addr, d.Replaces)
+		}
 	}
 	width := 0
 	for _, x := range p.Actions {
@@ -107,6 +112,9 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		}
 		if x.Stage != nil {
 			a.printStage(w, x.Stage)
+		}
+		if x.Export != nil && x.Verb != runtime.UpToDate && len(x.Export.Keeps) > 0 {
+			fmt.Fprintf(w, "      keeps       %s, which no export wrote\n", strings.Join(x.Export.Keeps, ", "))
 		}
 		if explain {
 			for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
@@ -213,6 +221,9 @@ func planJSON(p *runtime.Plan) map[string]any {
 		}
 		if x.Discards > 0 {
 			m["discards_steps"] = x.Discards
+		}
+		if x.Replaces != "" {
+			m["replaces"] = x.Replaces
 		}
 		if len(x.Warnings) > 0 {
 			m["warnings"] = x.Warnings

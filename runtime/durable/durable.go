@@ -108,6 +108,9 @@ func keepMode(tmp string, old os.FileInfo, perm os.FileMode) error {
 	return os.Chmod(tmp, perm)
 }
 
+// KeepMode gives a file the mode of the one it is to replace and, as far as that is allowed, its owner.
+func KeepMode(path string, old os.FileInfo) error { return keepMode(path, old, old.Mode().Perm()) }
+
 // WriteTo writes and syncs a new file in place, for folders that are renamed as a whole.
 func WriteTo(path string, fill func(io.Writer) error) error {
 	return writeNew(path, path, 0o666, fill)

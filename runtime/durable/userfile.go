@@ -19,9 +19,6 @@ type UserFile struct {
 	Private bool                 // only its owner may read it
 }
 
-// maxLinks bounds how far symbolic links are followed.
-const maxLinks = 40
-
 // resolve follows symbolic links to the file that is to be written. stream is set if it is there and is written into,
 // as a pipe is; old is what is there, or nil.
 func (u UserFile) resolve() (path string, old os.FileInfo, stream bool, err error) {
@@ -45,21 +42,14 @@ func (u UserFile) resolve() (path string, old os.FileInfo, stream bool, err erro
 	if strings.HasSuffix(path, string(filepath.Separator)) {
 		return path, nil, false, fmt.Errorf("%s names a folder: name a file", u.Path)
 	}
-	for range maxLinks { // what a link leads to may have to be made
-		to, err := os.Readlink(path)
-		if err != nil {
-			dir := filepath.Dir(path)
-			if _, err := os.Stat(dir); err != nil {
-				return path, nil, false, fmt.Errorf("there is no folder %s for %s", dir, filepath.Base(path))
-			}
-			return path, nil, false, nil
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
-		}
-		path = to
+	if path, err = Resolve(path); err != nil { // what a link leads to may have to be made
+		return path, nil, false, err
 	}
-	return path, nil, false, fmt.Errorf("%s: too many symbolic links", u.Path)
+	dir := filepath.Dir(path)
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return path, nil, false, fmt.Errorf("there is no folder %s for %s", dir, filepath.Base(path))
+	}
+	return path, nil, false, nil
 }
 
 // system reports whether a path is one of the system's own, such as /dev/stdout: never replaced, whatever it leads to.

@@ -131,6 +131,7 @@ type State struct {
 	Checksum string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
 	Version  int                `json:"version"`
 	Serial   int64              `json:"serial"`
+	ID       string             `json:"id,omitempty"` // drawn once; tells this state's exports from those of others
 	Blocks   map[string]*Block  `json:"blocks"`
 	Outputs  map[string]Output  `json:"outputs"`
 	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
@@ -349,8 +350,24 @@ func Open(path string) (*Dir, error) {
 		l.Unlock()
 		return nil, err
 	}
+	if d.State.ID == "" {
+		d.State.ID = rand.Text()
+	}
 	d.lock = l
 	return d, nil
+}
+
+// LockFolder keeps other processes from writing an export to a folder until unlock is called.
+func LockFolder(path string) (unlock func(), err error) {
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	ok, err := l.TryLock()
+	if err != nil {
+		return func() {}, nil // the file system has no locks for folders
+	}
+	if !ok {
+		return nil, fmt.Errorf("another process writes to %s: wait for it to end, and apply again", path)
+	}
+	return func() { l.Unlock() }, nil
 }
 
 // Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept beside
@@ -368,10 +385,11 @@ func Replace(path string) (d *Dir, kept string, err error) {
 	}
 	if err == nil {
 		var head struct {
-			Serial int64 `json:"serial"`
+			Serial int64  `json:"serial"`
+			ID     string `json:"id"`
 		}
 		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 {
-			d.State.Serial = head.Serial
+			d.State.Serial, d.State.ID = head.Serial, head.ID
 		}
 		kept = file + ".before-rebuild"
 		err = durable.WriteFile(kept, b)
