@@ -345,6 +345,7 @@ func (p *planner) unkept(a *Action) {
 // redact keeps secrets out of what the action says: reasons and warnings hold messages of others.
 func (p *planner) redact(a *Action) {
 	a.Why, a.TooLarge = p.cfg.Secrets.Redact(a.Why), p.cfg.Secrets.Redact(a.TooLarge)
+	a.Replaces = p.cfg.Secrets.Redact(a.Replaces)
 	for i, w := range a.Warnings {
 		a.Warnings[i] = p.cfg.Secrets.Redact(w)
 	}
