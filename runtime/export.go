@@ -13,6 +13,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
@@ -26,7 +27,7 @@ type Export struct {
 	Stage     *Stage // nil for one that is deferred
 	Path      string
 	ShardSize int64
-	Keeps     []string // what the user put into the folder: it stays
+	Keeps     string // what the user put into the folder, as text: it stays
 
 	given  string // the path as configured
 	at     hcl.Range
@@ -70,7 +71,7 @@ func (p *planner) exportFolder(a *Action, d *dsl.Decoded) (*Export, hcl.Diagnost
 	if err != nil {
 		return nil, problem(d, "path", "Folder in use", err)
 	}
-	e.Keeps = e.holds.Others
+	e.Keeps = exportdir.List(e.holds.Others)
 	a.Export = e
 	return e, nil
 }
@@ -201,7 +202,7 @@ func (e *Export) check(recipe string) error {
 	case !c.Listed:
 		return fmt.Errorf("%s was written by an earlier stepflow, which kept no list of its files", e.Path)
 	case len(c.Missing) > 0:
-		return fmt.Errorf("%s lacks %s", e.Path, strings.Join(c.Missing, ", "))
+		return fmt.Errorf("%s lacks %s", e.Path, exportdir.List(c.Missing))
 	}
 	return nil
 }
@@ -214,9 +215,9 @@ func (e *Export) replaces(state, recipe string) string {
 	case c.Manifest == nil:
 		return ""
 	case !c.Listed && len(c.Unlisted) > 0:
-		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, strings.Join(c.Unlisted, ", "))
+		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, exportdir.List(c.Unlisted))
 	case c.Listed && c.Manifest.State != state && c.Manifest.Recipe != recipe:
-		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, c.Manifest.Stage)
+		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, foreign.Shown(c.Manifest.Stage))
 	}
 	return ""
 }

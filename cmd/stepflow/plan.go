@@ -113,8 +113,8 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		if x.Stage != nil {
 			a.printStage(w, x.Stage)
 		}
-		if x.Export != nil && x.Verb != runtime.UpToDate && len(x.Export.Keeps) > 0 {
-			fmt.Fprintf(w, "      keeps       %s, which no export wrote\n", strings.Join(x.Export.Keeps, ", "))
+		if x.Export != nil && x.Verb != runtime.UpToDate && x.Export.Keeps != "" {
+			fmt.Fprintf(w, "      keeps       %s, which no export wrote\n", x.Export.Keeps)
 		}
 		if explain {
 			for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/foreign"
 	"stepflow/runtime/durable"
 )
 
@@ -234,29 +235,33 @@ func (f *Folder) Refuse(c *Content) error {
 	if c.Manifest == nil {
 		if all := slices.Concat(c.InWay, c.Others); len(all) > 0 {
 			slices.Sort(all)
-			return fmt.Errorf("%s exists and was not written by an export: it holds %s. Choose another path, or empty it", f.Path, list(all))
+			return fmt.Errorf("%s exists and was not written by an export: it holds %s. Choose another path, or empty it", f.Path, List(all))
 		}
 		return nil
 	}
 	if len(c.Changed) > 0 {
-		errs = append(errs, fmt.Errorf("%s in %s %s changed after the export. Move %s elsewhere to keep the change, remove %[4]s to have %[4]s written again, or choose another path", list(c.Changed), f.Path, was(c.Changed), it(c.Changed)))
+		errs = append(errs, fmt.Errorf("%s in %s %s changed after the export. Move %s elsewhere to keep the change, remove %[4]s to have %[4]s written again, or choose another path", List(c.Changed), f.Path, was(c.Changed), it(c.Changed)))
 	}
 	if len(c.InWay) > 0 {
-		errs = append(errs, fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", list(c.InWay), f.Path, was(c.InWay), it(c.InWay)))
+		errs = append(errs, fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", List(c.InWay), f.Path, was(c.InWay), it(c.InWay)))
 	}
 	return errors.Join(errs...)
 }
 
-// list names some files, and how many more there are.
-func list(names []string) string {
+// List names some files, and how many more there are.
+func List(names []string) string {
 	const most = 5
-	if n := len(names) - most; n > 1 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n)
+	shown := make([]string, 0, most)
+	for _, n := range names[:min(len(names), most)] {
+		shown = append(shown, foreign.Shown(n))
 	}
-	if n := len(names) - 1; n > 0 {
-		return strings.Join(names[:n], ", ") + " and " + names[n]
+	switch n := len(shown) - 1; {
+	case len(names) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(shown, ", "), len(names)-most)
+	case n > 0:
+		return strings.Join(shown[:n], ", ") + " and " + shown[n]
 	}
-	return names[0]
+	return strings.Join(shown, "")
 }
 
 func was(names []string) string {

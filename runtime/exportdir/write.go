@@ -221,7 +221,7 @@ func (f *Folder) ready(tmp string, now, old *Manifest) error {
 	}
 	if len(theirs) > 0 {
 		slices.Sort(theirs)
-		return fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", list(theirs), f.Path, was(theirs), it(theirs))
+		return fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", List(theirs), f.Path, was(theirs), it(theirs))
 	}
 	return nil
 }
