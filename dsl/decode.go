@@ -33,6 +33,9 @@ type Decoded struct {
 	exprs     map[string]hcl.Expression
 }
 
+// tooEarly marks the diagnostics of a count or for_each that other blocks tell.
+const tooEarly = "too early"
+
 // Instances evaluates count or for_each: one instance without them. Keys must be known in a plan.
 func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 	list, diags := s.instances(b)
@@ -43,6 +46,11 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 	fail := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: e.Range().Ptr()}}
 	}
+	early := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
+		list, diags := fail(e, summary, detail)
+		diags[0].Extra = tooEarly
+		return list, diags
+	}
 	ctx := s.context(b.uses, nil)
 	switch {
 	case b.Count != nil:
@@ -52,7 +60,7 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 		}
 		v, marks := v.Unmark()
 		if !v.IsKnown() {
-			return fail(b.Count, "Unknown count", "The number of instances must be known before anything runs; this value is known only after other blocks have run.")
+			return early(b.Count, "Unknown count", "The number of instances must be known before anything runs; this value is known only after other blocks have run.")
 		}
 		n, err := convert.Convert(v, cty.Number)
 		if err != nil || n.IsNull() {
@@ -76,7 +84,7 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 			return fail(b.ForEach, "Sensitive for_each", "Keys stand in addresses, so they cannot come from a sensitive value.")
 		}
 		if !v.IsKnown() {
-			return fail(b.ForEach, "Unknown for_each", "The keys must be known before anything runs; this value is known only after other blocks have run.")
+			return early(b.ForEach, "Unknown for_each", "The keys must be known before anything runs; this value is known only after other blocks have run.")
 		}
 		t := v.Type()
 		if v.IsNull() || !(t.IsMapType() || t.IsObjectType() || t.IsSetType() && (t.ElementType() == cty.String || v.LengthInt() == 0)) {
@@ -89,7 +97,7 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 				k = e
 			}
 			if !k.IsKnown() || k.IsNull() {
-				return fail(b.ForEach, "Unknown for_each", "The keys must be known before anything runs.")
+				return early(b.ForEach, "Unknown for_each", "The keys must be known before anything runs.")
 			}
 			list = append(list, Each{Key: addr.StringKey(k.AsString()), Name: k, Value: e})
 		}

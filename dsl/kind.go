@@ -118,7 +118,11 @@ func (k *Kind) Export(address, typ string, known map[string]cty.Value, d *Decode
 			continue
 		}
 		v, ok := known[e.Name]
-		if !ok {
+		switch {
+		case ok:
+		case e.Type.IsObjectType(): // part of the block, by an address of its own
+			v = cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(address + "." + e.Name)})
+		default:
 			v = cty.UnknownVal(e.Type)
 		}
 		if d.Hides(&e) {

@@ -118,7 +118,8 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		}
 		return reference{}, unknown("block", detail)
 	}
-	if name := step(n); name != "" && !k.Repeat { // of a repeated block the key comes first
+	if b := c.byAddr[a]; step(n) != "" && b.Count == nil && b.ForEach == nil { // of a repeated block the key comes first
+		name := step(n)
 		names := []string{"address"}
 		for _, e := range k.Exports {
 			if only(e.Only, a.Type) {

@@ -61,6 +61,8 @@ type Each struct {
 	Index int
 	Name  cty.Value // each.key
 	Value cty.Value // each.value
+
+	Unknown bool // count.index is not known: how many instances there are is not
 }
 
 // context builds what an expression is evaluated in: the values it names, and no others, so that it costs what the
@@ -104,7 +106,11 @@ func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {
 		if each.Name != cty.NilVal {
 			all["each"] = cty.ObjectVal(map[string]cty.Value{"key": each.Name, "value": each.Value})
 		} else {
-			all["count"] = cty.ObjectVal(map[string]cty.Value{"index": cty.NumberIntVal(int64(each.Index))})
+			index := cty.NumberIntVal(int64(each.Index))
+			if each.Unknown {
+				index = cty.UnknownVal(cty.Number)
+			}
+			all["count"] = cty.ObjectVal(map[string]cty.Value{"index": index})
 		}
 	}
 	return &hcl.EvalContext{Variables: all, Functions: s.config.functions}

@@ -178,7 +178,7 @@ func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) err
 		}
 		exports[i] = known
 	}
-	r.pl.expose(b, instances, exports)
+	r.pl.scope.SetInstances(b, instances, exports)
 	return nil
 }
 

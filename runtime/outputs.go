@@ -44,8 +44,8 @@ func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {
 	if d.Sensitive["description"] {
 		doc.Description = dsl.Hidden
 	}
-	if d.Sensitive["value"] && !doc.Sensitive {
-		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive one. Set sensitive = true to keep it off the screen and out of the state.")}
+	if diags := d.CheckOutput(); diags.HasErrors() {
+		return diags
 	}
 	p.Outputs[b.Addr.Name], p.OutputDoc[b.Addr.Name] = d.Value("value"), doc
 	return nil
@@ -148,7 +148,7 @@ func (r *runner) outputs() error {
 		o := state.Output{Description: doc.Description, Sensitive: doc.Sensitive}
 		switch {
 		case doc.Sensitive && v.IsWhollyKnown():
-			o.Seal = r.dir.State.Seal(sealed(v))
+			o.Seal, o.Type = r.dir.State.Seal(sealed(v)), HiddenType(v)
 		case doc.Sensitive: // it tells what was not kept
 			o.Seal = before[name].Seal
 		case !v.IsWhollyKnown():

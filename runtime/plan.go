@@ -159,7 +159,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
 	if diags.HasErrors() {
-		return p, diags
+		return p, append(diags, cfg.Validate(diags)...)
 	}
 	p.StateDir = o.StateDir
 	var err error
@@ -193,7 +193,8 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			continue // its own errors would only follow from those of the block it needs
+			diags = append(diags, pl.scope.Check(b)...) // not planned: what is wrong there would only follow
+			continue
 		}
 		if b.Kind.Name == "output" {
 			d, dd := pl.scope.Decode(b, nil)
@@ -235,33 +236,18 @@ func (p *planner) block(b *dsl.Block) (actions []*Action, diags hcl.Diagnostics)
 		return nil, diags
 	}
 	exports := make([]cty.Value, len(instances))
+	problems := make([]hcl.Diagnostics, len(instances))
 	for i, each := range instances {
 		a := &Action{Addr: b.Addr, Range: b.DeclRange, block: b, each: each}
 		a.Addr.Key = each.Key
 		v, d := p.instance(a)
-		exports[i], diags = v, append(diags, d...)
+		exports[i], problems[i] = v, d
 		if !d.HasErrors() {
 			actions = append(actions, a)
 		}
 	}
-	p.expose(b, instances, exports)
-	return actions, diags
-}
-
-// expose puts the exports of all instances of a block into scope.
-func (p *planner) expose(b *dsl.Block, instances []dsl.Each, exports []cty.Value) {
-	switch {
-	case b.Count != nil:
-		p.scope.Set(b.Addr, cty.TupleVal(exports))
-	case b.ForEach != nil:
-		m := map[string]cty.Value{}
-		for i, each := range instances {
-			m[each.Name.AsString()] = exports[i]
-		}
-		p.scope.Set(b.Addr, cty.ObjectVal(m))
-	default:
-		p.scope.Set(b.Addr, exports[0])
-	}
+	p.scope.SetInstances(b, instances, exports)
+	return actions, append(diags, dsl.Merge(b, instances, problems)...)
 }
 
 // instance decodes and plans one instance, and gives its exports.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -73,6 +74,15 @@ func TypeJSON(v cty.Value) json.RawMessage {
 		return json.RawMessage(`"dynamic"`)
 	}
 	return b
+}
+
+// HiddenType is TypeJSON for a sensitive value: nothing where it would tell the names of an object's attributes.
+func HiddenType(v cty.Value) json.RawMessage {
+	t := TypeJSON(v)
+	if bytes.Contains(t, []byte(`"object"`)) {
+		return nil
+	}
+	return t
 }
 
 // ReadTokenizer reads a tokenizer.json.

@@ -17,11 +17,12 @@ import (
 func validateCommand() command {
 	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
 		short:    "Checks a pipeline: syntax, types, references and sizes.",
-		synopsis: "Checks a pipeline: syntax, names, references, types. Every problem of every file is shown at once. Data and state are not read.",
+		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem of every file is shown at once. Data and state are not read.",
 		example:  "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
 			cfg, diags := dsl.Load(dirArg(args), a.inputs())
 			a.secrets = cfg.Secrets
+			diags = append(diags, cfg.Validate(diags)...)
 			a.diagnostics(diags, cfg.Files)
 			errs, warns := 0, 0
 			for _, d := range diags {
@@ -273,7 +274,7 @@ func outputsJSON(p *runtime.Plan) map[string]any {
 		value, unknown := runtime.Plain(v)
 		switch {
 		case p.OutputDoc[n].Sensitive:
-			m["value"] = nil
+			m["type"], m["value"] = runtime.HiddenType(v), nil
 		case unknown != true:
 			m["value"] = value
 		}

@@ -1,0 +1,149 @@
+package dsl
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl/addr"
+)
+
+// Validate evaluates every block as far as that takes neither data nor state: what blocks offer is unknown, of its type. given are the
+// problems that loading found; those that only follow from them are left out.
+func (c *Config) Validate(given hcl.Diagnostics) (diags hcl.Diagnostics) {
+	s := c.NewScope()
+	for _, b := range c.Blocks {
+		diags = append(diags, s.Check(b)...)
+	}
+	if c.Telemetry != nil {
+		_, d := s.Decode(c.Telemetry, nil)
+		diags = append(diags, d...)
+	}
+	diags = append(diags, s.CheckLocals()...)
+	var own hcl.Diagnostics
+	for _, d := range diags {
+		if !follows(d, given) && !follows(d, own) {
+			own = append(own, d)
+		}
+	}
+	return own
+}
+
+// follows reports whether an error is at the place of another.
+func follows(d *hcl.Diagnostic, others hcl.Diagnostics) bool {
+	for _, o := range others {
+		if d.Subject != nil && o.Subject != nil && o.Severity == hcl.DiagError && d.Subject.Overlaps(*o.Subject) {
+			return true
+		}
+	}
+	return false
+}
+
+// Check evaluates a block for its own mistakes, and puts what it offers into scope as unknown.
+func (s *Scope) Check(b *Block) hcl.Diagnostics {
+	instances, diags := s.instances(b)
+	vague := diags.HasErrors() && diags[0].Extra == tooEarly
+	if vague { // nothing is wrong: another block tells how many
+		instances, diags = []Each{{Key: "*", Unknown: b.Count != nil, Name: cty.UnknownVal(cty.String), Value: cty.DynamicVal}}, nil
+		if b.Count != nil {
+			instances[0].Name = cty.NilVal
+		}
+	} else if diags.HasErrors() {
+		s.Set(b.Addr, cty.DynamicVal)
+		return s.config.Secrets.Diagnostics(diags)
+	}
+	exports := make([]cty.Value, len(instances))
+	problems := make([]hcl.Diagnostics, len(instances))
+	for i := range instances {
+		a := b.Addr
+		a.Key = instances[i].Key
+		d, dd := s.Decode(b, &instances[i])
+		if b.Kind.Name == "output" {
+			dd = append(dd, d.CheckOutput()...)
+		}
+		exports[i], problems[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d), dd
+	}
+	if vague {
+		s.Set(b.Addr, cty.DynamicVal)
+	} else {
+		s.SetInstances(b, instances, exports)
+	}
+	return append(diags, Merge(b, instances, problems)...)
+}
+
+// CheckOutput refuses an output that shows a sensitive value.
+func (d *Decoded) CheckOutput() hcl.Diagnostics {
+	if d.Sensitive["value"] && !d.Bool("sensitive") {
+		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive one. Set sensitive = true to keep it off the screen and out of the state.")}
+	}
+	return nil
+}
+
+// SetInstances puts what the instances of a block offer into scope.
+func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
+	switch {
+	case b.Count != nil:
+		s.Set(b.Addr, cty.TupleVal(exports))
+	case b.ForEach != nil:
+		m := map[string]cty.Value{}
+		for i, each := range instances {
+			m[each.Name.AsString()] = exports[i]
+		}
+		s.Set(b.Addr, cty.ObjectVal(m))
+	default:
+		s.Set(b.Addr, exports[0])
+	}
+}
+
+// Merge joins the problems of a block's instances: one that several have at the same place is reported once, with their addresses
+// where others do not have it.
+func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
+	if len(instances) == 1 {
+		return problems[0]
+	}
+	type key struct{ place, summary string }
+	first := map[key]*hcl.Diagnostic{}
+	in := map[*hcl.Diagnostic][]addr.Addr{}
+	other := map[*hcl.Diagnostic]bool{} // not in the same words
+	for i, list := range problems {
+		a := b.Addr
+		a.Key = instances[i].Key
+		for _, d := range list {
+			k := key{summary: d.Summary}
+			if d.Subject != nil {
+				k.place = d.Subject.String()
+			}
+			f := first[k]
+			if f == nil {
+				f, first[k] = d, d
+				diags = append(diags, d)
+			}
+			other[f] = other[f] || f.Detail != d.Detail
+			if n := len(in[f]); n == 0 || in[f][n-1] != a {
+				in[f] = append(in[f], a)
+			}
+		}
+	}
+	for _, d := range diags {
+		list := in[d]
+		if len(list) == len(instances) && !other[d] {
+			continue
+		}
+		var names []string
+		for _, a := range list[:min(3, len(list))] {
+			names = append(names, a.String())
+		}
+		more := ""
+		if n := len(list) - len(names); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		if other[d] {
+			d.Detail += fmt.Sprintf(" This is of %s; the like is wrong in %s%s.", names[0], strings.Join(names[1:], ", "), more)
+		} else {
+			d.Detail += fmt.Sprintf(" This is so in %s%s.", strings.Join(names, ", "), more)
+		}
+	}
+	return diags
+}
