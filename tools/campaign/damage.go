@@ -59,7 +59,7 @@ var harms = []harm{
 	}},
 }
 
-// scenes are what a file can belong to.
+// scenes are what a file can belong to. Where several files stand for one another, all of them may be harmed.
 var scenes = []struct {
 	name    string
 	belongs func(rel string) bool
@@ -142,6 +142,9 @@ func (t *trial) damage(belongs func(string) bool) error {
 		x.remedies = []remedy{{"the file is restored", func() error {
 			return errors.Join(os.RemoveAll(path), os.WriteFile(path, b, info.Mode().Perm()), os.Chtimes(path, info.ModTime(), info.ModTime()))
 		}}}
+	}
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() && len(x.remedies) == 0 {
+		x.remedies = []remedy{{"what is no file is removed", func() error { return os.RemoveAll(path) }}}
 	}
 	if err := t.settle(x); err != nil {
 		return fmt.Errorf("%s, %s: %w", rel, h.name, err)

@@ -176,7 +176,7 @@ func (c *campaign) act(ctx context.Context, lab *lab, acts []act, n int) {
 	case err != nil:
 		r.lost++
 		c.losses++
-		fmt.Printf("LOST  %s: %v\n      repeat with -seed %d -only %d\n", a.name, err, c.seed, n)
+		fmt.Printf("LOST  %s: %s\n      repeat with -seed %d -only %d\n", a.name, brief(err), c.seed, n)
 	case t.detected:
 		r.detected++
 	default:
@@ -185,6 +185,9 @@ func (c *campaign) act(ctx context.Context, lab *lab, acts []act, n int) {
 	if t != nil && (err != nil || c.only >= 0) {
 		where := filepath.Join(c.keep, fmt.Sprintf("%d-%d", c.seed, n))
 		os.RemoveAll(where)
+		if err != nil {
+			t.note("LOST: %v", err)
+		}
 		if e := errors.Join(os.MkdirAll(c.keep, 0o755), copyTree(t.dir, where), os.WriteFile(filepath.Join(where, "what-happened.txt"), []byte(t.story.String()), 0o644)); e != nil {
 			fmt.Printf("      its folder could not be kept: %v\n", e)
 		} else {

@@ -64,6 +64,9 @@ func (t *trial) readReference() (*reference, error) {
 	}
 	r.outputs = p.stdout()
 	for _, stage := range stages {
+		if t.metrics {
+			break
+		}
 		if r.steps[stage], err = steps(filepath.Join(t.state(), "blocks", stage, "metrics.jsonl")); err != nil {
 			return nil, err
 		}
@@ -299,6 +302,15 @@ func differ(what string, want, got map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// brief is a loss on one line.
+func brief(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	if n := len(lines); n > 3 {
+		lines = append(lines[:3], fmt.Sprintf("and %d more", n-3))
+	}
+	return strings.Join(lines, "; ")
 }
 
 // first is the first line of what a command said, and the one after it.
