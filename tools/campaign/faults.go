@@ -17,6 +17,7 @@ func faults() []act {
 		{name: "fault: largest file", do: smallFiles},
 		{name: "fault: few descriptors", do: fewDescriptors},
 		{name: "fault: sync and rename", needs: strace, do: failedCalls},
+		{name: "fault: power failure", needs: strace, do: powerFailure},
 		{name: "fault: unreadable file", needs: strace, do: unreadable},
 	}
 }

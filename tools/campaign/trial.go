@@ -105,6 +105,7 @@ type proc struct {
 	mu     sync.Mutex
 	first  map[string]int // by stage, the first step trained
 	last   map[string]int // and the last
+	saved  map[string]int // and the last one that was said to be saved
 	lines  int
 	out    bytes.Buffer
 	errOut bytes.Buffer
@@ -166,7 +167,7 @@ func (t *trial) injected(args []string, inject ...string) *proc {
 }
 
 func (t *trial) startWith(args []string, on func(*proc, event), cmd *exec.Cmd) *proc {
-	p := &proc{t: t, cmd: cmd, args: args, ended: make(chan struct{}), first: map[string]int{}, last: map[string]int{}}
+	p := &proc{t: t, cmd: cmd, args: args, ended: make(chan struct{}), first: map[string]int{}, last: map[string]int{}, saved: map[string]int{}}
 	t.note("$ stepflow %s", strings.Join(args, " "))
 	cmd.Stderr = &locked{p: p, b: &p.errOut}
 	r, w, err := os.Pipe()
@@ -229,11 +230,18 @@ func (p *proc) read(r io.Reader, on func(*proc, event)) {
 		if p.out.Len() < 1<<20 {
 			p.out.Write(append(in.Bytes(), '\n'))
 		}
-		if s := e.Metrics.Step; s > 0 {
+		s := e.Metrics.Step
+		if s > 0 {
 			if p.first[e.Address] == 0 {
 				p.first[e.Address] = s
 			}
 			p.last[e.Address] = s
+		}
+		if e.Type == "checkpoint" {
+			fmt.Sscanf(filepath.Base(e.Message), "step-%d", &s)
+			p.saved[e.Address] = s
+		} else if e.Type == "apply_complete" && strings.HasPrefix(e.Address, "stage.") {
+			p.saved[e.Address] = stageSteps
 		}
 		p.mu.Unlock()
 		if on != nil {
