@@ -133,6 +133,16 @@ func (t *trial) damage(belongs func(string) bool) error {
 	if err := h.do(t, path, slices.Clone(b)); err != nil {
 		return err
 	}
+	if strings.HasPrefix(rel, "w/.stepflow/state.json") && t.rng.IntN(3) == 0 {
+		for _, other := range list { // its predecessor is gone as well
+			if other != path {
+				t.note("%s: removed", other)
+				if err := os.Remove(other); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	t.metrics = strings.HasSuffix(path, "metrics.jsonl")
 	if err := t.look(s.whole); err != nil {
 		return fmt.Errorf("%s, %s: %w", rel, h.name, err)

@@ -179,19 +179,13 @@ func (t *trial) settle(x expectation) error {
 	if err := t.refusal(p, x, before); err != nil {
 		return err
 	}
-	rebuild := strings.Contains(p.stderr(), "state rebuild")
+	if strings.Contains(p.said(), "state rebuild") && len(x.remedies) == 0 {
+		x.remedies = []remedy{t.rebuild()}
+	}
 	for _, r := range x.remedies {
 		t.note("remedy: %s", r.name)
 		if err := r.do(); err != nil {
-			return fmt.Errorf("the campaign's own remedy: %s: %w", r.name, err)
-		}
-		if p = t.apply(); p.code == 0 {
-			return errors.Join(p.sane(), t.redone(p, x), t.same())
-		}
-	}
-	if rebuild {
-		if q := t.run("state", "rebuild", "-dir", "w"); q.code != 0 {
-			return fmt.Errorf("state rebuild, which the error offers, ends with %d: %s", q.code, first(q.said()))
+			return fmt.Errorf("remedy: %s: %w", r.name, err)
 		}
 		if p = t.apply(); p.code == 0 {
 			return errors.Join(p.sane(), t.redone(p, x), t.same())
@@ -201,6 +195,21 @@ func (t *trial) settle(x expectation) error {
 		return errors.Join(p.sane(), fmt.Errorf("no way back: apply -auto-approve ends with %d: %s", p.code, first(p.said())))
 	}
 	return errors.Join(p.sane(), t.same())
+}
+
+// rebuild is what the error about a damaged state offers: to make it again from what is on disk, or to take its
+// predecessor.
+func (t *trial) rebuild() remedy {
+	file := filepath.Join(t.state(), "state.json")
+	if _, err := os.Stat(file + ".backup"); err == nil && t.rng.IntN(2) == 0 {
+		return remedy{"the state's predecessor", func() error { return errors.Join(os.RemoveAll(file), os.Rename(file+".backup", file)) }}
+	}
+	return remedy{"state rebuild", func() error {
+		if p := t.run("state", "rebuild", "-dir", "w"); p.code != 0 {
+			return fmt.Errorf("it ends with %d: %s", p.code, first(p.said()))
+		}
+		return nil
+	}}
 }
 
 // refusal looks at an apply that did not go through: it says why, and took nothing away.
@@ -284,6 +293,9 @@ func (t *trial) same() error {
 	}
 	if p := t.run(append(append([]string{"plan", "-detailed-exitcode"}, t.vars...), "w")...); p.code != 0 {
 		errs = append(errs, fmt.Errorf("a plan after the last apply ends with %d: %s", p.code, first(p.said())))
+	}
+	if p := t.run("state", "check", "-dir", "w"); p.code != 0 {
+		errs = append(errs, fmt.Errorf("state check after the last apply ends with %d: %s", p.code, first(p.said()+p.stdout())))
 	}
 	return errors.Join(errs...)
 }
