@@ -521,6 +521,11 @@ func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
 		}
 		b.flat(prefix+n+".", out, hide)
 	}
+	for n, list := range d.lists {
+		for i, b := range list {
+			b.flat(fmt.Sprintf("%s%s[%d].", prefix, n, i), out, hide)
+		}
+	}
 }
 
 // showNumber writes an integer in full and other numbers with the fewest digits that give the same float64, so that numbers

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -31,6 +30,9 @@ type ApplyOptions struct {
 	Trace  *tracing.Tracing
 	Log    *slog.Logger // takes what happens, steps left out; nil for none
 	Emit   func(Event)  // called for everything that happens; nil for silence
+
+	AutoApprove bool         // throw away also what the plan did not show; else that ends the run
+	Begin, End  func() error // called while the state is locked: before anything runs, and when all is over; nil for nothing
 }
 
 // runner walks a plan.
@@ -42,6 +44,8 @@ type runner struct {
 	device gpu.Device
 	obs    *observer
 	peak   float64
+	losses []Loss // that were agreed to
+	ask    bool   // whether others end the run
 	tokens map[addr.Addr]*tokenizer.Tokenizer
 }
 
@@ -65,8 +69,20 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	if dir.State.Serial != p.State.Serial {
 		return fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
 	}
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		if o.End != nil {
+			if e := o.End(); err == nil {
+				err = e
+			}
+		}
+	}()
 	caps := o.Device.Caps()
-	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
+	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
 		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
 	r.pl.state, r.pl.ctx = dir.State, ctx
 	r.obs.start(ctx, p, dir)
@@ -78,6 +94,9 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 			dir.State.Saw(a.Addr.String(), a.seen())
 		}
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
+	}
+	if err := errors.Join(r.moves(), r.sweep()); err != nil {
+		return err
 	}
 	r.recoverExports()
 	r.pl.scope = p.Config.NewScope()
@@ -134,7 +153,7 @@ func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []str
 	o.StateDir, o.Caps = tmp, p.Caps
 	q, diags := NewPlan(o)
 	if diags.HasErrors() {
-		return nil, diagError(diags)
+		return nil, diags
 	}
 	for _, x := range q.Actions {
 		if x.Export != nil {
@@ -168,7 +187,7 @@ func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []str
 func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) error {
 	instances, diags := r.pl.scope.Instances(b)
 	if diags.HasErrors() {
-		return diagError(diags)
+		return diags
 	}
 	exports := make([]cty.Value, len(instances))
 	for i, a := range actions {
@@ -191,26 +210,34 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 		return exports, ErrInterrupted
 	}
 	if diags.HasErrors() {
-		return exports, diagError(diags)
+		return exports, diags
 	}
 	if a.Stage != nil && fresh.Stage.Program.Hash() != a.Stage.Program.Hash() {
 		return exports, fmt.Errorf("%s: the program differs from the one that was planned: plan again", a.Addr)
 	}
-	if fresh.Replaces != "" && a.Replaces == "" && !a.skip {
+	if fresh.Replaces != "" && a.Replaces == "" && !a.skip && r.ask {
 		return exports, fmt.Errorf("%s would replace %s, which was not known when the run was allowed: apply again to be asked", a.Addr, fresh.Replaces)
 	}
 	*a = *fresh
 	if a.Export != nil { // its path may have been unknown until now
 		if diags := r.pl.exportConflicts(r.plan.Actions); diags.HasErrors() {
-			return exports, diagError(diags)
+			return exports, diags
 		}
 	}
 	r.pl.done[a.Addr] = a
+	if a.found != nil && (a.Moved != "" || stale(a, r.dir.State.Blocks[a.Addr.String()])) {
+		if err := r.adopt(a); err != nil {
+			return exports, fmt.Errorf("%s: %w", a.Addr, err)
+		}
+	}
 	if a.Verb != Run && a.Verb != Resume || a.skip {
 		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == UpToDate && len(old.Secrets) < len(a.secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.secret) // sensitive now, kept as it was before
 		}
 		return exports, nil
+	}
+	if l := uncovered(a.Losses, r.losses); l != nil && r.ask {
+		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show that: plan again", a.Addr, l.Steps, filepath.Join(r.dir.Path, l.Folder), l.Takes(), l.Why)
 	}
 	if err := r.run(ctx, a); err != nil {
 		return exports, fmt.Errorf("%s: %w", a.Addr, err)
@@ -239,6 +266,10 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		}
 		r.peak = r.device.PeakFLOPs(a.Stage.DType)
 	}
+	if err := r.makeRoom(a); err != nil {
+		return err
+	}
+	defer r.pl.changed(a.Dir())
 	if a.Export != nil && !a.hidden["path"] {
 		entry.Values = map[string]any{exportBegun: a.Export.folder.Real}
 	}
@@ -277,10 +308,8 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
-	if a.Stage != nil { // its result is recorded: what led there can go
-		if err := prune(filepath.Join(r.dir.Path, a.Dir()), 1); err != nil {
-			return err
-		}
+	if err := r.settled(a.Addr, entry); err != nil { // its result is recorded: what led there and what it replaced can go
+		return err
 	}
 	r.obs.event(Event{Kind: BlockDone, Action: a, Values: entry.Values, Seconds: time.Since(start).Seconds()})
 	return nil
@@ -324,11 +353,16 @@ func (r *runner) keepValues(a *Action, entry *state.Block) error {
 		return err
 	}
 	entry.Dir = filepath.Join(a.Dir(), "result")
-	return r.writeContent(entry, checkpoint.Bytes("result.json", append(b, '\n')))
+	return r.writeContent(a, entry, checkpoint.Bytes("result.json", append(b, '\n')))
 }
 
-func (r *runner) writeContent(entry *state.Block, parts ...checkpoint.Part) (err error) {
-	entry.Content, err = checkpoint.Write(filepath.Join(r.dir.Path, entry.Dir), parts)
+// writeContent stores what a block made, with the note that finds it by its recipe.
+func (r *runner) writeContent(a *Action, entry *state.Block, parts ...checkpoint.Part) error {
+	origin, err := noteOf(a, entry, true)
+	if err != nil {
+		return err
+	}
+	entry.Content, err = checkpoint.Write(filepath.Join(r.dir.Path, entry.Dir), append(parts, origin))
 	return err
 }
 
@@ -338,11 +372,11 @@ func (r *runner) contentDir(a addr.Addr) (string, error) {
 	if b == nil || b.Status != state.Done {
 		return "", fmt.Errorf("%s has not run", a)
 	}
-	dir := filepath.Join(r.dir.Path, b.Dir)
-	if err := r.pl.verify(dir, b.Content); err != nil {
-		return "", err
+	c := r.pl.check(b.Dir)
+	if c.err == nil && c.id != b.Content {
+		c.err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, b.Dir)
 	}
-	return dir, nil
+	return filepath.Join(r.dir.Path, b.Dir), c.err
 }
 
 func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
@@ -391,9 +425,5 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	}
 	entry.Dir = filepath.Join(a.Dir(), "tokenizer")
 	entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
-	return r.writeContent(entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
-}
-
-func diagError(diags hcl.Diagnostics) error {
-	return errors.Join(diags.Errs()...)
+	return r.writeContent(a, entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
 }

@@ -400,8 +400,8 @@ func TestPlanSaysWhy(t *testing.T) {
 		t.Error("writing a default out makes a stage run again")
 	}
 	p = planOf(t, dir, "micro=4")
-	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || a.Discards != 6 {
-		t.Errorf("stage.one: %s, %s, discards %d", a.Verb, a.Why, a.Discards)
+	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || len(a.Losses) != 1 || a.Losses[0].Steps != 6 || a.Losses[0].Seconds <= 0 {
+		t.Errorf("stage.one: %s, %s, losses %v", a.Verb, a.Why, a.Losses)
 	}
 	if a := find(p, "stage.two"); a.Verb != Run || a.Why != "stage.one will run" {
 		t.Errorf("stage.two: %s, %s", a.Verb, a.Why)

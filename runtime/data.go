@@ -211,8 +211,8 @@ func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
 	if t.loaded != nil || p.pending[t.Addr] {
 		return t.loaded
 	}
-	if b := p.state.Blocks[t.Addr.String()]; b != nil && b.Status == state.Done {
-		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, b.Dir, fileTokenizer))
+	if a := p.done[t.Addr]; a != nil && a.Verb == UpToDate {
+		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, a.found.dir(), fileTokenizer))
 	}
 	return t.loaded
 }

@@ -46,7 +46,6 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil || e.ShardSize < 1 {
 		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is no size: write it like \"5 GB\"", d.Str("max_shard_size")))
 	}
-	a.hashed["path"] = dsl.Show(cty.StringVal(filepath.Clean(e.given))) // "./out/" is "out"
 	return map[string]cty.Value{"path": cty.StringVal(e.Path)}, nil
 }
 
@@ -300,7 +299,7 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	}
 	entry.Dir = filepath.Join(a.Dir(), "export")
 	entry.Values = map[string]any{"path": e.Path}
-	return r.writeContent(entry, checkpoint.Bytes("export.json", record))
+	return r.writeContent(a, entry, checkpoint.Bytes("export.json", record))
 }
 
 // exportBegun is the value, in the state's entry of an export that has not ended, of the folder it goes to.

@@ -140,7 +140,7 @@ func (r *runner) outputs() error {
 		}
 		d, diags := r.pl.scope.Decode(b, nil)
 		if diags.HasErrors() {
-			return diagError(diags)
+			return diags
 		}
 		name, v := b.Addr.Name, d.Value("value")
 		doc := r.plan.OutputDoc[name]

@@ -46,8 +46,9 @@ type Action struct {
 	Verb     Verb
 	Why      string
 	FromStep int    // resume: the step it goes on from
-	Discards int    // steps of trained work that running it anew throws away
 	Replaces string // export: the model that another state exported and this one would replace; empty for none
+	Moved    string // address at which what it made was found, to be moved here or shared; "" where it is in its place
+	Losses   []Loss // trained work that running it throws away
 	Recipe   string // of its configuration and its inputs
 	Attrs    map[string]string
 	Values   map[string]cty.Value // of the attributes that are given or have a default; sensitive ones marked
@@ -71,6 +72,7 @@ type Action struct {
 	secret map[string]string    // sensitive attributes, as they are
 	hidden map[string]bool      // exports that tell one of them
 	sealed map[string]cty.Value // of these, what a run has made: it is not written
+	found  *onDisk              // what is on disk of its recipe: a result to use, a checkpoint to go on from
 	skip   bool                 // Verify runs no exports
 }
 
@@ -78,7 +80,7 @@ type Action struct {
 func (a *Action) Dir() string { return BlockDir(a.Addr) }
 
 // BlockDir is the folder of a block's files, relative to the state's.
-func BlockDir(a addr.Addr) string { return filepath.Join("blocks", a.Dir()) }
+func BlockDir(a addr.Addr) string { return filepath.Join(state.BlocksName, a.Dir()) }
 
 // Plan is what apply runs.
 type Plan struct {
@@ -101,23 +103,13 @@ type Plan struct {
 // Action finds an action by address.
 func (p *Plan) Action(a addr.Addr) *Action { return p.planner.done[a] }
 
-// Changes reports whether apply has anything to run, or outputs to change.
+// Changes reports whether apply has anything to run or to move, or outputs to change.
 func (p *Plan) Changes() bool {
 	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Actions, func(a *Action) bool { return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred })
-}
-
-// Discards lists the actions that throw trained work away, or replace what another state exported.
-func (p *Plan) Discards() (list []*Action) {
-	for _, a := range p.Actions {
-		if a.Discards > 0 || a.Replaces != "" {
-			list = append(list, a)
-		}
-	}
-	return list
+	return slices.ContainsFunc(p.Actions, func(a *Action) bool { return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" })
 }
 
 // planner is the fold's accumulator.
@@ -137,8 +129,9 @@ type planner struct {
 	vanilla  map[string]*Figures
 	compiled map[string]compiled
 	forward  map[string]*gpu.Program
-	checked  map[string]error
-	hashes   exportdir.Hashes // of exported files
+	hashes   exportdir.Hashes     // of exported files
+	checked  map[string]check     // by folder, relative to the state's
+	made     map[string][]*onDisk // by recipe; nil until something is looked for, and when the disk changed
 }
 
 // resolvers plan one block of each kind: they fill the action and give the exports that are known.
@@ -179,7 +172,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		ctx = context.Background()
 	}
 	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, hashing: o.Hashing, done: map[addr.Addr]*Action{},
-		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]error{}}
+		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]check{}}
 	pl.hashes = exportdir.Hashes{}
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
@@ -222,6 +215,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 			p.MaxSpans = int64(n)
 		}
 	}
+	pl.settle(p.Actions)
 	if !diags.HasErrors() {
 		diags = append(diags, pl.scope.CheckLocals()...)
 	}
@@ -267,13 +261,13 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	p.done[a.Addr] = a
 	delete(p.deferred[b.Addr], a.Addr)
 	if len(d.Unknown) > 0 {
-		p.later(a, "%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))
+		diags = append(diags, p.later(a, "%s is known only after other blocks have run", strings.Join(d.Unknown, ", "))...)
 		return unknown, append(diags, p.laterExport(a, d)...)
 	}
 	a.Inputs = map[string]string{}
 	for _, r := range b.Refs {
 		if len(p.deferred[r]) > 0 {
-			p.later(a, "%s is planned only after other blocks have run", r)
+			diags = append(diags, p.later(a, "%s is planned only after other blocks have run", r)...)
 			return unknown, append(diags, p.laterExport(a, d)...)
 		}
 	}
@@ -282,36 +276,46 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	if dd.HasErrors() {
 		return unknown, diags
 	}
-	p.decide(a)
-	p.unkept(a)
+	err := p.decide(a)
+	if err == nil {
+		err = p.unkept(a)
+	}
+	if err != nil {
+		return unknown, append(diags, p.unreadable(a, err)...)
+	}
 	for k, v := range p.late(a) {
 		known[k] = v
 	}
 	return b.Kind.Export(a.Addr.String(), b.Addr.Type, known, d), diags
 }
 
-// later puts off planning an instance until others have run.
-func (p *planner) later(a *Action, why string, args ...any) {
+// later puts off planning an instance until others have run, and notes what may be lost then.
+func (p *planner) later(a *Action, why string, args ...any) hcl.Diagnostics {
 	a.Verb, a.Why = Deferred, fmt.Sprintf(why, args...)
 	p.pending[a.Addr], p.ids[a.Addr] = true, "deferred"
 	if p.deferred[a.block.Addr] == nil {
 		p.deferred[a.block.Addr] = map[addr.Addr]bool{}
 	}
 	p.deferred[a.block.Addr][a.Addr] = true
+	var err error
+	if a.Losses, err = p.losses(a); err != nil {
+		return p.unreadable(a, err)
+	}
+	return nil
 }
 
 // unkept runs a block again whose results are not in the state because they tell a sensitive value, where another block
 // needs them; and one whose results an earlier run kept before they were sensitive.
-func (p *planner) unkept(a *Action) {
+func (p *planner) unkept(a *Action) (err error) {
 	if a.Verb != UpToDate {
-		return
+		return nil
 	}
 	for _, e := range a.block.Kind.Exports {
 		if !a.hidden[e.Name] {
 			continue
 		}
 		why := ""
-		if _, kept := p.state.Blocks[a.Addr.String()].Values[e.Name]; kept {
+		if _, kept := a.found.Values[e.Name]; kept {
 			why = fmt.Sprintf("what it made (%s) is sensitive now, and the state holds it", e.Name)
 		} else if e.Late {
 			for _, b := range p.cfg.Blocks {
@@ -321,17 +325,22 @@ func (p *planner) unkept(a *Action) {
 			}
 		}
 		if why != "" {
-			a.Verb, a.Why = Run, why
+			a.Verb, a.Why, a.found, a.Moved = Run, why, nil, ""
 			p.pending[a.Addr], p.ids[a.Addr] = true, a.Recipe
-			return
+			a.Losses, err = p.losses(a)
+			return err
 		}
 	}
+	return nil
 }
 
 // redact keeps secrets out of what the action says: reasons and warnings hold messages of others.
 func (p *planner) redact(a *Action) {
 	a.Why, a.TooLarge = p.cfg.Secrets.Redact(a.Why), p.cfg.Secrets.Redact(a.TooLarge)
 	a.Replaces = p.cfg.Secrets.Redact(a.Replaces)
+	for i := range a.Losses {
+		a.Losses[i].Why = a.Why
+	}
 	for i, w := range a.Warnings {
 		a.Warnings[i] = p.cfg.Secrets.Redact(w)
 	}
@@ -340,22 +349,24 @@ func (p *planner) redact(a *Action) {
 	}
 }
 
+// unreadable says that what a block made before could not be read.
+func (p *planner) unreadable(a *Action, err error) hcl.Diagnostics {
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable result", Subject: a.Range.Ptr(),
+		Detail: fmt.Sprintf("What %s made could not be read: %v. Nothing was removed; make the file readable and try again.", a.Addr, err)}}
+}
+
 // use notes that a is made from another block, and gives that block's action.
 func (p *planner) use(a *Action, other addr.Addr) *Action {
 	a.Inputs[other.String()] = p.ids[other]
 	return p.done[other]
 }
 
-// late gives the exports that a finished block left in the state.
+// late gives the exports of a finished block, as they stand in its result under the hash of its manifest.
 func (p *planner) late(a *Action) map[string]cty.Value {
 	if a.Verb != UpToDate {
 		return nil
 	}
-	b := p.state.Blocks[a.Addr.String()]
-	if b == nil {
-		return nil
-	}
-	return fromState(a.block.Kind, a.block.Addr.Type, b.Values)
+	return fromState(a.block.Kind, a.block.Addr.Type, a.found.Values)
 }
 
 func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Value {

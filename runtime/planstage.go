@@ -41,9 +41,6 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if err != nil {
 		return nil, problem(d, "train", "Stage cannot be compiled", err)
 	}
-	if s.AutoMicro { // what was made depends on it, and it on the device
-		a.hashed["train.micro_batch_size"] = dsl.Show(cty.StringVal(strconv.Itoa(s.Micro)))
-	}
 	if diags := p.stageSteps(s, d); diags.HasErrors() {
 		return nil, diags
 	}

@@ -50,11 +50,12 @@ type SavedAction struct {
 	Replaces string            `json:"replaces,omitempty"` // state and recipe of the model that an export takes the place of, if another state exported it
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
+	Losses   []Loss            `json:"losses,omitempty"`    // to which apply FILE agrees
 }
 
 func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	for _, a := range p.Actions {
-		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret)}
+		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret), Losses: a.Losses}
 		if a.Replaces != "" {
 			m := a.Export.holds.Manifest
 			s.Replaces = m.State + " " + m.Recipe
@@ -177,6 +178,9 @@ func (s *SavedPlan) Match(p *Plan) error {
 			errs = append(errs, fmt.Errorf("%s compiles to another program", was.Address))
 		case is.Replaces != was.Replaces && is.Replaces != "":
 			errs = append(errs, fmt.Errorf("%s would replace a model that another state exported after the plan was made", was.Address))
+		case uncovered(is.Losses, was.Losses) != nil:
+			l := uncovered(is.Losses, was.Losses)
+			errs = append(errs, fmt.Errorf("%s would now throw away %d trained steps in %s", was.Address, l.Steps, l.Folder))
 		case is.Verb != was.Verb:
 			errs = append(errs, fmt.Errorf("%s was planned as \"%s\", now it is \"%s\"", was.Address, was.Verb, is.Verb))
 		}

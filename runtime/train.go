@@ -28,11 +28,6 @@ const prefetchAhead = 4
 func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error {
 	s := a.Stage
 	root := filepath.Join(r.dir.Path, a.Dir())
-	if a.Verb == Resume && a.FromStep == s.Steps {
-		if done, err := r.adopt(a, root, entry); done || err != nil {
-			return err
-		}
-	}
 	tok, err := r.tokenizer(s.Tokenizer)
 	if err != nil {
 		return err
@@ -84,9 +79,6 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 	s := t.stage
 	if a.Verb == Resume {
 		return r.obs.inside(ctx, tracing.SpanRestore, a, func(context.Context) error { return t.restore(r.ctx, checkpoint.StepDir(root, a.FromStep)) })
-	}
-	if err := os.RemoveAll(root); err != nil { // of another recipe; the plan said so
-		return err
 	}
 	from := ""
 	if s.From != nil {
@@ -285,10 +277,10 @@ func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, 
 // checkpoint saves the running stage and drops the oldest checkpoints beyond keep.
 func (r *runner) checkpoint(ctx context.Context, a *Action, t *trainer, root string, entry *state.Block) error {
 	dir := checkpoint.StepDir(root, t.state.Step)
-	if _, err := r.save(ctx, a, t, dir, false); err != nil {
+	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
+	if _, err := r.save(ctx, a, t, dir, entry, false); err != nil {
 		return fmt.Errorf("saving step %d: %w; earlier checkpoints are untouched", t.state.Step, err)
 	}
-	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
@@ -297,10 +289,14 @@ func (r *runner) checkpoint(ctx context.Context, a *Action, t *trainer, root str
 }
 
 // save writes a checkpoint under the eyes of the observer.
-func (r *runner) save(ctx context.Context, a *Action, t *trainer, dir string, last bool) (id string, err error) {
+func (r *runner) save(ctx context.Context, a *Action, t *trainer, dir string, entry *state.Block, last bool) (id string, err error) {
 	start := time.Now()
+	origin, err := noteOf(a, entry, last)
+	if err != nil {
+		return "", err
+	}
 	err = r.obs.inside(ctx, tracing.SpanCheckpoint, a, func(context.Context) error {
-		id, err = t.save(dir, last)
+		id, err = t.save(dir, origin, last)
 		return err
 	}, tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})
 	r.obs.trace.Record(ctx, tracing.MetricCheckpoint, time.Since(start).Seconds(), tracing.KV{Key: tracing.Stage, Value: a.Addr.String()})
@@ -350,38 +346,21 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 	}
 	t.state.Seam = seam
 	dir := checkpoint.StepDir(root, t.stage.Steps)
-	id, err := r.save(ctx, a, t, dir, true)
-	if err != nil {
+	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
+	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
+	entry.Values = results(&t.state)
+	if entry.Content, err = r.save(ctx, a, t, dir, entry, true); err != nil {
+		entry.Dir, entry.Values = "", nil
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
 	}
-	result(a, &t.state, id, dir, entry)
 	return nil
 }
 
-// result notes what a stage made: its content id, where it lies, and its exports.
-func result(a *Action, ts *TrainerState, id, dir string, entry *state.Block) {
+// results are what a stage exports once it has run.
+func results(ts *TrainerState) map[string]any {
 	loss := 0.0
 	for _, l := range ts.LastLosses {
 		loss += l / float64(len(ts.LastLosses))
 	}
-	entry.Content, entry.Step, entry.Steps = id, ts.Step, a.Stage.Steps
-	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
-	entry.Values = map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
-}
-
-// adopt takes over a stage whose result was saved but not recorded, because the process ended in between. A checkpoint
-// at the last step is the result, with its adapters merged, if it has a seam; else the run ended before that was measured,
-// and goes on from there.
-func (r *runner) adopt(a *Action, root string, entry *state.Block) (done bool, err error) {
-	dir := checkpoint.StepDir(root, a.Stage.Steps)
-	id, _, err := checkpoint.Check(dir)
-	if err != nil {
-		return false, err
-	}
-	ts, err := readTrainerState(dir)
-	if err != nil || ts.Seam == nil {
-		return false, err
-	}
-	result(a, ts, id, dir, entry)
-	return true, nil
+	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
 }

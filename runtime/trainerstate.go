@@ -159,8 +159,8 @@ func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 	}}
 }
 
-// save writes a checkpoint. final leaves the adapters out: they are merged.
-func (t *trainer) save(dir string, final bool) (id string, err error) {
+// save writes a checkpoint, which origin says where it comes from. final leaves the adapters out: they are merged.
+func (t *trainer) save(dir string, origin checkpoint.Part, final bool) (id string, err error) {
 	s := t.stage
 	defer func() { t.room = nil }()
 	var model, adapter, opt []checkpoint.Tensor
@@ -201,7 +201,7 @@ func (t *trainer) save(dir string, final bool) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	parts := []checkpoint.Part{checkpoint.Tensors(fileModel, model), checkpoint.Tensors(fileOptimizer, opt),
+	parts := []checkpoint.Part{origin, checkpoint.Tensors(fileModel, model), checkpoint.Tensors(fileOptimizer, opt),
 		checkpoint.Bytes(fileTrainer, append(trainer, '\n')), checkpoint.Bytes(fileConfig, cfg), checkpoint.Bytes(fileTokenizer, t.tok.JSON())}
 	if len(adapter) > 0 {
 		parts = append(parts, checkpoint.Tensors(fileAdapter, adapter))

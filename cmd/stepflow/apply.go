@@ -15,7 +15,6 @@ import (
 	"stepflow/gpu/cuda"
 	"stepflow/report"
 	"stepflow/runtime"
-	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
 
@@ -48,7 +47,6 @@ func applyCommand() command {
 				if err := saved.Match(p); err != nil {
 					return a.fail(err)
 				}
-				approve = true // what is thrown away was planned
 			}
 			if verify {
 				return a.verify(args, p)
@@ -58,12 +56,12 @@ func applyCommand() command {
 			} else {
 				a.printPlan(a.stdout, p, false)
 			}
-			if d := p.Discards(); len(d) > 0 && !approve {
-				if err := a.confirm(d); err != nil {
+			if !approve && saved == nil { // a saved plan showed what is lost
+				if err := a.confirm(p); err != nil {
 					return a.fail(err)
 				}
 			}
-			return a.apply(p)
+			return a.apply(p, approve)
 		}}
 }
 
@@ -120,15 +118,22 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 }
 
 // confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
-func (a *app) confirm(list []*runtime.Action) error {
+func (a *app) confirm(p *runtime.Plan) error {
 	var lost []string
-	for _, d := range list {
-		if d.Discards > 0 {
-			lost = append(lost, fmt.Sprintf("%s would run anew and throw away %s, because %s", d.Addr, plural(d.Discards, "trained step"), d.Why))
+	for _, l := range p.Losses() {
+		would := "would run again and throw away"
+		if l.May {
+			would = "may run again and throw away"
 		}
-		if d.Replaces != "" {
-			lost = append(lost, fmt.Sprintf("%s would replace %s", d.Addr, d.Replaces))
+		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s", l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
+	}
+	for _, x := range p.Actions {
+		if x.Replaces != "" {
+			lost = append(lost, fmt.Sprintf("%s would replace %s", x.Addr, x.Replaces))
 		}
+	}
+	if len(lost) == 0 {
+		return nil
 	}
 	what := strings.Join(lost, ". ") + "."
 	in, ok := a.stdin.(*os.File)
@@ -211,7 +216,7 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
 	}
 }
 
-func (a *app) apply(p *runtime.Plan) int {
+func (a *app) apply(p *runtime.Plan, approve bool) int {
 	a.interrupt.hold("Interrupted: finishing the step and saving a checkpoint. Once more stops at once.")
 	if a.ctx.Err() != nil {
 		return a.fail(runtime.ErrInterrupted)
@@ -231,24 +236,20 @@ func (a *app) apply(p *runtime.Plan) int {
 	defer device.Close()
 	view := newProgress(a)
 	run := report.FromPlan(p, version())
-	if !state.Locked(run.Dir) { // else that of the run that goes on stays, and Apply refuses
-		if err := run.Save(); err != nil { // report -compare and watch read it
-			return a.fail(err)
-		}
-	}
-	if stop, err := a.serve(run); err != nil {
-		return a.fail(err)
-	} else {
-		defer stop()
-	}
-	err = runtime.Apply(a.ctx, p, runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event})
+	stop := func() {}
+	defer func() { stop() }()
+	o := runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event, AutoApprove: approve,
+		Begin: func() error { // under the lock: the record of another run that goes on stays
+			err := run.Save()
+			if err == nil {
+				stop, err = a.serve(run)
+			}
+			return err
+		},
+		End: func() error { return report.FromPlan(p, version()).Save() }} // deferred blocks were planned on the way
+	err = runtime.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, p)
-	if !errors.Is(err, state.ErrLocked) {
-		if e := report.FromPlan(p, version()).Save(); err == nil { // deferred blocks were planned on the way
-			err = e
-		}
-	}
 	if err != nil {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {

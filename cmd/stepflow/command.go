@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"stepflow/dsl"
 	"stepflow/fineweb"
 	"stepflow/foreign"
@@ -54,10 +56,11 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
-	ui               string       // address to serve the run at
-	opened           gpu.Device   // the device, once it was needed
-	given            []dsl.Flag   // -var and -var-file, in their order
-	secrets          *dsl.Secrets // of the pipeline, once it was read
+	ui               string               // address to serve the run at
+	opened           gpu.Device           // the device, once it was needed
+	given            []dsl.Flag           // -var and -var-file, in their order
+	secrets          *dsl.Secrets         // of the pipeline, once it was read
+	files            map[string]*hcl.File // of the pipeline, for showing where problems are
 }
 
 // command is a row of the table of commands.
@@ -225,7 +228,7 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 	o := a.options(args)
 	o.Caps, o.Patient = caps, patient
 	p, diags := runtime.NewPlan(o)
-	a.secrets = p.Config.Secrets
+	a.files, a.secrets = p.Config.Files, p.Config.Secrets
 	if a.ctx.Err() != nil { // then it is none
 		a.fail(runtime.ErrInterrupted)
 		return nil, false
@@ -251,8 +254,10 @@ func (a *app) fail(err error) int {
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = runtime.ErrInterrupted
 	}
-	err = a.secrets.Error(err)
-	if a.json {
+	var diags hcl.Diagnostics
+	if errors.As(err, &diags) { // of a block that was planned on the way
+		a.diagnostics(diags, a.files)
+	} else if err = a.secrets.Error(err); a.json {
 		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
 	} else {
 		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)

@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"stepflow/dsl"
-	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
@@ -310,15 +309,11 @@ func stateCommand() command {
 		}}
 }
 
+// forget checks all names before it removes the first.
 func (a *app) forget(names []string) int {
 	read, err := a.state()
 	if err != nil {
 		return a.fail(err)
-	}
-	for _, n := range names {
-		if read.State.Blocks[n] == nil {
-			return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, read.State.Names())))
-		}
 	}
 	d, err := state.Open(read.Path)
 	if err != nil {
@@ -326,17 +321,14 @@ func (a *app) forget(names []string) int {
 	}
 	defer d.Close()
 	for _, n := range names {
-		x, err := addr.Parse(n)
-		if err != nil {
-			return a.fail(err)
+		if d.State.Blocks[n] == nil {
+			return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, d.State.Names())))
 		}
-		delete(d.State.Blocks, n)
-		if err := d.Save(); err != nil {
-			return a.fail(err)
-		}
-		if err := os.RemoveAll(filepath.Join(d.Path, runtime.BlockDir(x))); err != nil {
-			return a.fail(err)
-		}
+	}
+	if err := runtime.Forget(d, names); err != nil {
+		return a.fail(err)
+	}
+	for _, n := range names {
 		fmt.Fprintf(a.stdout, "removed %s\n", n)
 	}
 	return exitOK

@@ -87,21 +87,28 @@ var verbs = map[runtime.Verb]struct {
 }{runtime.Run: {"+", green}, runtime.Resume: {"~", yellow}, runtime.UpToDate: {" ", dim}, runtime.Ready: {" ", dim}, runtime.Deferred: {"?", cyan}}
 
 func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
-	for _, d := range p.Discards() {
-		if d.Discards > 0 {
-			fmt.Fprintf(w, "%s %s throws away %d trained steps: %s\n", a.paint(red, "!"), d.Addr, d.Discards, d.Why)
+	for _, l := range p.Losses() {
+		verb := "throws away"
+		if l.May {
+			verb = "may throw away"
 		}
-		if d.Replaces != "" {
-			fmt.Fprintf(w, "%s %s replaces %s\n", a.paint(red, "!"), d.Addr, d.Replaces)
+		fmt.Fprintf(w, "%s %s %s %d trained steps (%s, in %s): %s\n", a.paint(red, "!"), l.Block, verb, l.Steps, l.Takes(), l.Folder, l.Why)
+	}
+	for _, x := range p.Actions {
+		if x.Replaces != "" {
+			fmt.Fprintf(w, "%s %s replaces %s\n", a.paint(red, "!"), x.Addr, x.Replaces)
 		}
 	}
 	width := 0
 	for _, x := range p.Actions {
 		width = max(width, len(x.Addr.String()))
 	}
-	counts := map[runtime.Verb]int{}
+	counts, moved := map[runtime.Verb]int{}, 0
 	for _, x := range p.Actions {
 		counts[x.Verb]++
+		if x.Moved != "" {
+			moved++
+		}
 		v := verbs[x.Verb]
 		why := x.Why
 		if x.Verb == runtime.Ready {
@@ -130,7 +137,11 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		k := changeSymbols[c.Change]
 		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
 	}
-	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date.\n", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+	if moved > 0 {
+		fmt.Fprintf(w, ", %d moved", moved)
+	}
+	fmt.Fprintln(w, ".")
 	if outputs[runtime.NoOp] < len(changes) {
 		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n", outputs[runtime.Create], outputs[runtime.Update], outputs[runtime.Delete])
 	}
@@ -220,8 +231,15 @@ func planJSON(p *runtime.Plan) map[string]any {
 		if x.FromStep > 0 {
 			m["from_step"] = x.FromStep
 		}
-		if x.Discards > 0 {
-			m["discards_steps"] = x.Discards
+		if len(x.Losses) > 0 {
+			steps := 0
+			for _, l := range x.Losses {
+				steps += l.Steps
+			}
+			m["discards_steps"], m["losses"] = steps, x.Losses
+		}
+		if x.Moved != "" {
+			m["moved_from"] = x.Moved
 		}
 		if x.Replaces != "" {
 			m["replaces"] = x.Replaces

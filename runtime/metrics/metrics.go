@@ -47,7 +47,7 @@ type Writer struct {
 // Open continues the metrics of a stage behind a step: later lines, of a run that was cut off, are
 // dropped, and a new event file tells TensorBoard to do the same.
 func Open(dir string, afterStep int) (*Writer, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := durable.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, FileName)
@@ -83,7 +83,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 // WriteEvaluation writes an evaluation's loss and perplexity as TensorBoard events, with the tags of Hugging Face's
 // Trainer, at the step its model had reached. It replaces what an evaluation before left there.
 func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := durable.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	e, err := newEvents(dir, 0)

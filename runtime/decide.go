@@ -1,0 +1,168 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
+)
+
+func isDamage(err error) bool { return errors.Is(err, checkpoint.ErrDamaged) }
+
+// runs reports whether a block has something to run; others are configuration.
+func (a *Action) runs() bool {
+	return a.Stage != nil || a.Evaluate != nil || a.Export != nil || a.Token != nil && a.Token.path == ""
+}
+
+// decide sets what is to be done with a block. What the state recorded under its recipe is up to date if its bytes are as
+// recorded; else whatever is on disk of the recipe is taken, a result before a checkpoint, wherever it lies; only then is the
+// block run from its start. An error says that something could not be read, which is no reason to make it again.
+func (p *planner) decide(a *Action) error {
+	a.Recipe = p.recipe(a)
+	p.ids[a.Addr] = a.Recipe
+	if !a.runs() {
+		a.Verb = Ready
+		return nil
+	}
+	old := p.state.Blocks[a.Addr.String()]
+	found, damage, err := p.look(a, old)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found == nil:
+		a.Verb, a.Why = Run, p.reason(a, old, damage)
+		if old != nil && old.Recipe == a.Recipe && old.Status == state.Done {
+			p.ids[a.Addr] = old.Content // the same recipe makes the same bits: what stands on them is not asked about
+		}
+	case !found.Done:
+		a.Verb, a.FromStep, a.found = Resume, found.Step, found
+		a.Why = fmt.Sprintf("it was interrupted; the checkpoint at step %d of %d is intact", found.Step, a.Stage.Steps)
+		p.takeOver(a, old)
+	default:
+		a.Verb, a.found = UpToDate, found
+		p.ids[a.Addr] = found.id
+		p.takeOver(a, old)
+	}
+	if a.Export != nil && a.Verb == UpToDate {
+		if err := a.Export.check(a.Recipe); err != nil {
+			a.Verb, a.Why, a.found, a.Moved = Run, err.Error(), nil, ""
+			if was := found.Attrs["path"]; was != a.Attrs["path"] && a.Export.holds.Manifest == nil {
+				a.Why = fmt.Sprintf("path was %s, is %s", was, a.Attrs["path"])
+			}
+		}
+	}
+	if a.Export != nil && a.Verb == Run {
+		a.Replaces = a.Export.replaces(p.state.ID, a.Recipe)
+	}
+	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
+	if a.Verb == Run {
+		a.Losses, err = p.losses(a)
+	}
+	return err
+}
+
+// look finds the best that is on disk of an action's recipe; nil if there is nothing whole. damage says what is wrong with
+// what should have been there.
+func (p *planner) look(a *Action, old *state.Block) (found *onDisk, damage, err error) {
+	finds, err := p.finds(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	recorded := old != nil && old.Recipe == a.Recipe && old.Status == state.Done
+	if recorded && !slices.ContainsFunc(finds, func(f *onDisk) bool { return f.dir() == old.Dir }) {
+		damage = p.check(old.Dir).err
+		if damage == nil {
+			damage = fmt.Errorf("%w: %s holds something else", checkpoint.ErrDamaged, filepath.Join(p.stateDir, old.Dir))
+		}
+		if !isDamage(damage) {
+			return nil, nil, damage
+		}
+	}
+	for _, f := range finds {
+		if !f.Done && a.Stage == nil {
+			continue
+		}
+		err := p.intact(a, f)
+		if err == nil && recorded && f.dir() == old.Dir && f.id != old.Content {
+			err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, filepath.Join(p.stateDir, f.dir()))
+		}
+		switch {
+		case err == nil:
+			return f, damage, nil
+		case !isDamage(err):
+			return nil, nil, err
+		case !f.Done:
+			a.Warnings = append(a.Warnings, fmt.Sprintf("the checkpoint at step %d is not used: %v", f.Step, err))
+		}
+		if damage == nil {
+			damage = err
+		}
+	}
+	return nil, damage, nil
+}
+
+// takeOver notes where what was found lies, if that is not where the state has it.
+func (p *planner) takeOver(a *Action, old *state.Block) {
+	f := a.found
+	if f.block != a.Dir() {
+		a.Moved = f.Address
+	}
+	if a.Verb != UpToDate {
+		return
+	}
+	switch {
+	case f.block != a.Dir() && f.Address != a.Addr.String():
+		a.Why = "moved from " + f.Address
+	case f.block != a.Dir():
+		a.Why = "it was set aside when another took its place, and comes back"
+	case old == nil || old.Status != state.Done || old.Recipe != f.Recipe || old.Dir != f.dir():
+		a.Why = "found by its recipe, not by the state"
+	}
+}
+
+// reason says why a block runs from its start.
+func (p *planner) reason(a *Action, old *state.Block, damage error) string {
+	switch {
+	case damage != nil:
+		return fmt.Sprintf("what it made is gone or damaged: %v", damage)
+	case old == nil:
+		return "it has not run yet"
+	case old.Recipe != a.Recipe:
+		return p.difference(a, old)
+	case a.Stage != nil:
+		return "it was started and has no checkpoint yet"
+	}
+	return "it was started and did not end"
+}
+
+// settle looks at all actions together: what one of them takes from another's folder is not lost when that one runs, and what
+// two of them are made of is not moved.
+func (p *planner) settle(actions []*Action) {
+	taken := map[string]bool{}
+	for _, a := range actions {
+		if a.Moved == "" {
+			continue
+		}
+		taken[a.found.block] = true
+		if from, err := addr.Parse(a.Moved); err == nil {
+			if other := p.done[from]; other != nil && other != a && other.Recipe == a.Recipe {
+				a.Why = "the same as " + a.Moved
+			}
+		}
+	}
+	for _, a := range actions {
+		a.Losses = slices.DeleteFunc(a.Losses, func(l Loss) bool { return taken[l.Folder] })
+	}
+}
+
+// stale reports whether the state's entry of an up-to-date block says something else than the block does now.
+func stale(a *Action, b *state.Block) bool {
+	return b == nil || b.Recipe != a.Recipe || b.Status != state.Done && a.found.Done || b.Dir != filepath.Join(a.Dir(), a.found.leaf) && a.found.Done ||
+		!maps.Equal(b.Attrs, a.Attrs) || !maps.Equal(b.Inputs, a.Inputs)
+}
