@@ -250,6 +250,7 @@ func (r *runner) settled(a addr.Addr, b *state.Block) error {
 	}
 	if left == 0 && len(entries) > 0 {
 		errs = append(errs, os.RemoveAll(aside))
+		os.Remove(filepath.Dir(aside)) // if that was the last
 	}
 	if a.Kind != "stage" {
 		return errors.Join(errs...)

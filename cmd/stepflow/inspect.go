@@ -315,15 +315,24 @@ func (a *app) forget(names []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
+	missing := func(s *state.State) error {
+		for _, n := range names {
+			if s.Blocks[n] == nil {
+				return fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, s.Names()))
+			}
+		}
+		return nil
+	}
+	if err := missing(read.State); err != nil {
+		return a.fail(err)
+	}
 	d, err := state.Open(read.Path)
 	if err != nil {
 		return a.fail(err)
 	}
 	defer d.Close()
-	for _, n := range names {
-		if d.State.Blocks[n] == nil {
-			return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, d.State.Names())))
-		}
+	if err := missing(d.State); err != nil { // another process may have removed one meanwhile
+		return a.fail(err)
 	}
 	if err := runtime.Forget(d, names); err != nil {
 		return a.fail(err)
