@@ -245,6 +245,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	entry := r.dir.State.Blocks[a.Addr.String()]
 	r.pl.ids[a.Addr] = entry.Content
 	r.pl.pending[a.Addr] = false
+	a.found = &onDisk{note: note{Address: a.Addr.String(), Recipe: a.Recipe, Done: true, Values: entry.Values}, block: a.Dir(), leaf: filepath.Base(entry.Dir), id: entry.Content}
 	known := exports.AsValueMap()
 	for k, v := range fromState(a.block.Kind, a.block.Addr.Type, entry.Values) {
 		known[k] = v

@@ -211,7 +211,7 @@ func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
 	if t.loaded != nil || p.pending[t.Addr] {
 		return t.loaded
 	}
-	if a := p.done[t.Addr]; a != nil && a.Verb == UpToDate {
+	if a := p.done[t.Addr]; a != nil && a.found != nil && a.found.Done {
 		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, a.found.dir(), fileTokenizer))
 	}
 	return t.loaded
