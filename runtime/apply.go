@@ -359,6 +359,7 @@ func (r *runner) keepValues(a *Action, entry *state.Block) error {
 
 // writeContent stores what a block made, with the note that finds it by its recipe.
 func (r *runner) writeContent(a *Action, entry *state.Block, parts ...checkpoint.Part) error {
+	a.seal(entry)
 	origin, err := noteOf(a, entry, true)
 	if err != nil {
 		return err
