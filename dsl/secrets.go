@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/foreign"
 )
 
 // Sensitive is the mark of values that are not shown.
@@ -104,8 +106,11 @@ func (s *Secrets) addText(text string) {
 	}
 }
 
-// Redact replaces the secrets in a text.
-func (s *Secrets) Redact(text string) string {
+// Redact is the door through which text of others is shown, written or sent: secrets are replaced, and characters that a
+// terminal would obey stand there as escapes.
+func (s *Secrets) Redact(text string) string { return foreign.ShownText(s.replace(text)) }
+
+func (s *Secrets) replace(text string) string {
 	if s == nil || text == "" {
 		return text
 	}
@@ -134,7 +139,7 @@ func (s *Secrets) Redact(text string) string {
 	return s.replacer.Replace(text)
 }
 
-// Error is an error that reads without the secrets.
+// Error is an error that reads as Redact has it.
 func (s *Secrets) Error(err error) error {
 	if err == nil {
 		return nil

@@ -114,9 +114,9 @@ func base(name string) string {
 // shown is a path or an address as it may be printed and kept.
 func shown(name string) string {
 	if web.Is(name) {
-		return web.Show(name)
+		name = web.Show(name)
 	}
-	return name
+	return foreign.Shown(name)
 }
 
 // identify tells a file from others of its name, and from what it was: by what the list or the server says, else by the

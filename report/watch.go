@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
 	"github.com/guptarohit/asciigraph"
 
 	"stepflow/dsl"
+	"stepflow/foreign"
 )
 
 // Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for.
@@ -78,7 +78,7 @@ func Dashboard(r *Run, width int, color bool) string {
 	if r.Running {
 		state = "running"
 	}
-	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(oneLine(r.Name)), state, r.Device)
+	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(foreign.Shown(r.Name)), state, r.Device)
 	names := 0
 	for _, x := range r.Blocks {
 		names = max(names, len(x.Address))
@@ -104,26 +104,16 @@ func Dashboard(r *Run, width int, color bool) string {
 	}
 	for _, x := range r.Blocks {
 		for _, warn := range x.Warnings {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), x.Address, oneLine(warn))
+			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), x.Address, foreign.Shown(warn))
 		}
 		if x.Error != "" {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), x.Address, oneLine(x.Error))
+			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), x.Address, foreign.Shown(x.Error))
 		}
 	}
 	if r.Note != "" {
 		b.WriteString(r.Note + "\n")
 	}
 	return b.String()
-}
-
-// oneLine leaves out what would move a terminal's cursor.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // stageView draws a stage's loss and says how fast it goes.

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 	"stepflow/runtime"
 )
 
@@ -170,7 +172,7 @@ func (a *app) stat(x looked) error {
 	}
 	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n  rows        %d in %s of %d to %d\n", x.name, len(files), dsl.FormatBytes(size), c.Rows, plural(int(groups), "row group"), least, most)
 	if len(files[0].Fields) > 0 {
-		fmt.Fprintf(a.stdout, "  columns     %s\n", strings.Join(files[0].Fields, ", "))
+		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
 	}
 	for _, l := range lines {
 		fmt.Fprintln(a.stdout, l)
@@ -197,9 +199,9 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 			case a.json:
 				a.line(map[string]any{"id": d.ID, "text": d.Text})
 			case d.Tokens != nil:
-				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, d.ID), plural(len(d.Tokens), "token"), d.Tokens[:min(len(d.Tokens), 64)])
+				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)), plural(len(d.Tokens), "token"), d.Tokens[:min(len(d.Tokens), 64)])
 			default:
-				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, d.ID), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
+				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
 			}
 			n++
 			return n < o.n
@@ -211,18 +213,15 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 	return nil
 }
 
-// clip cuts a text for the screen, where a rune begins; what would move the cursor shows as a space.
+// clip cuts a text for the screen, where a rune begins.
 func clip(s string, n int) string {
-	clean := strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s[:min(len(s), n)], ""))
-	if len(s) > n {
-		clean += " …"
+	if len(s) <= n {
+		return foreign.ShownText(s)
 	}
-	return clean
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return foreign.ShownText(s[:n]) + " …"
 }
 
 func (a *app) dataTokenize(o *dataFlags, arg string) error {

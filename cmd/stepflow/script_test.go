@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,14 @@ func TestScripts(t *testing.T) {
 					time.Sleep(50 * time.Millisecond)
 				}
 				ts.Fatalf("%s never held %q", args[0], args[1])
+			},
+			// touch FILE sets its time of modification to now.
+			"touch": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.Chtimes(ts.MkAbs(args[0]), time.Now(), time.Now()))
+			},
+			// mkfifo FILE makes a named pipe.
+			"mkfifo": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o644))
 			},
 			// exit CODE COMMAND … wants that exit code.
 			"exit": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/foreign"
 )
 
 type color string
@@ -38,7 +39,7 @@ func (a *app) line(v any) {
 	if err != nil {
 		b, _ = json.Marshal(map[string]any{"type": "log", "message": "a value could not be written: " + err.Error()})
 	}
-	fmt.Fprintf(a.stdout, "%s\n", b)
+	fmt.Fprintf(a.stdout, "%s\n", foreign.ShownJSON(b))
 }
 
 // diagnostics prints problems in order of place: file:line,col, the source, what, why, what to do.
@@ -88,9 +89,9 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 	if d.Severity == hcl.DiagWarning {
 		title, c = "Warning: ", yellow
 	}
-	fmt.Fprintf(&b, "%s%s\n", a.paint(c, title), a.paint(bold, d.Summary))
+	fmt.Fprintf(&b, "%s%s\n", a.paint(c, title), a.paint(bold, foreign.ShownText(d.Summary)))
 	if s := d.Subject; s != nil {
-		fmt.Fprintf(&b, "  %s:%d,%d\n", s.Filename, s.Start.Line, s.Start.Column)
+		fmt.Fprintf(&b, "  %s:%d,%d\n", foreign.Shown(s.Filename), s.Start.Line, s.Start.Column)
 		if f := files[s.Filename]; f != nil {
 			lines := bytes.Split(f.Bytes, []byte("\n"))
 			if n := s.Start.Line; n >= 1 && n <= len(lines) {
@@ -99,7 +100,7 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 				if s.End.Line > n || end > len(text)+1 {
 					end = len(text) + 1
 				}
-				fmt.Fprintf(&b, "  %4d | %s\n", n, text)
+				fmt.Fprintf(&b, "  %4d | %s\n", n, foreign.Shown(text))
 				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", max(s.Start.Column-1, 0)), a.paint(c, strings.Repeat("^", max(end-s.Start.Column, 1))))
 			}
 		}
@@ -110,7 +111,7 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 		}
 	}
 	if d.Detail != "" {
-		fmt.Fprintf(&b, "  %s\n", d.Detail)
+		fmt.Fprintf(&b, "  %s\n", foreign.ShownText(d.Detail))
 	}
 	return b.String()
 }
