@@ -68,3 +68,20 @@ func TestHashIsThatOfTheLaunches(t *testing.T) {
 		t.Error("another attribute, the same hash")
 	}
 }
+
+// TestCounts: what an int64 cannot hold is the largest, whatever it is multiplied by next.
+func TestCounts(t *testing.T) {
+	for _, c := range []struct {
+		got, want int64
+	}{
+		{gpu.Product(), 1}, {gpu.Product(3, 4, 5), 60}, {gpu.Product(1<<31, 1<<31), 1 << 62}, {gpu.Product(1<<32, 1<<31), math.MaxInt64}, {gpu.Product(1<<62, 1<<62, 3), math.MaxInt64},
+		{gpu.Product(1<<40, 1<<40, 0), 0}, {gpu.Sum(1, 2, 3), 6}, {gpu.Sum(math.MaxInt64, 1), math.MaxInt64}, {gpu.Sum(1<<62, 1<<62, 1<<62, 1<<62), math.MaxInt64},
+		{int64(gpu.Shape{1 << 40, 1 << 40}.Elems()), math.MaxInt64}, {gpu.Type{gpu.Shape{1 << 31, 1 << 31}, gpu.F32}.Bytes(), math.MaxInt64}, {gpu.Type{gpu.Shape{6, 7}, gpu.BF16}.Bytes(), 84},
+		{gpu.Lookup("matmul").FLOPs(gpu.Attrs{}, []gpu.Type{{gpu.Shape{1 << 30, 1 << 30}, gpu.F32}, {gpu.Shape{1 << 30, 8}, gpu.F32}}, nil), math.MaxInt64},
+		{gpu.Lookup("attention").FLOPs(gpu.Attrs{Heads: 1, KVHeads: 1}, []gpu.Type{{gpu.Shape{1, 1 << 30, 64}, gpu.F32}}, nil), math.MaxInt64},
+	} {
+		if c.got != c.want {
+			t.Errorf("counted %d, not %d", c.got, c.want)
+		}
+	}
+}

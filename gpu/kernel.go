@@ -28,7 +28,7 @@ type Kernel struct {
 	Formula string // the meaning, over inputs in order; sums are over the index that repeats
 	// Infer checks the inputs and gives the outputs' types.
 	Infer func(a Attrs, in []Type) ([]Type, error)
-	// FLOPs counts multiplications and additions separately: a product [m,k]x[k,n] is 2mkn.
+	// FLOPs counts multiplications and additions separately: a product [m,k]x[k,n] is 2mkn. It counts as Product does.
 	FLOPs func(a Attrs, in, out []Type) int64
 	// Scratch is the bytes of device memory it needs beyond its operands; nil for none.
 	Scratch func(a Attrs, in, out []Type) int64
@@ -103,10 +103,10 @@ func Align(n, alignment int64) int64 {
 func Bytes(in, out []Type) int64 {
 	var n int64
 	for _, t := range in {
-		n += t.Bytes()
+		n = Sum(n, t.Bytes())
 	}
 	for _, t := range out {
-		n += t.Bytes()
+		n = Sum(n, t.Bytes())
 	}
 	return n
 }
@@ -152,5 +152,5 @@ func needType(what string, t, want Type) error {
 }
 
 func elementwise(flops int64) func(Attrs, []Type, []Type) int64 {
-	return func(_ Attrs, in, _ []Type) int64 { return flops * int64(in[0].Shape.Elems()) }
+	return func(_ Attrs, in, _ []Type) int64 { return Product(flops, int64(in[0].Shape.Elems())) }
 }

@@ -80,12 +80,12 @@ func init() {
 			return []Type{u, in[2]}, needSame("the gate and the product", in[2], u)
 		},
 		FLOPs: func(a Attrs, in, out []Type) int64 {
-			return matmulFLOPs(a, in, out) + 5*int64(in[2].Shape.Elems())
+			return Sum(matmulFLOPs(a, in, out), Product(5, int64(in[2].Shape.Elems())))
 		},
 	})
 }
 
 func matmulFLOPs(a Attrs, in, _ []Type) int64 {
 	m, n, k, _ := MatmulDims(a, in[0], in[1])
-	return 2 * int64(m) * int64(n) * int64(k)
+	return Product(2, int64(m), int64(n), int64(k))
 }

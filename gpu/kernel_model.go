@@ -87,7 +87,7 @@ func init() {
 				return []Type{in[0]}, nil
 			}},
 		Kernel{Name: "attention", Formula: "s[i,j] = q[i]·k[j]/sqrt(d) for j <= i and seg[i] = seg[j]; lse[i] = log sum_j exp s[i,j]; o[i] = sum_j exp(s[i,j]-lse[i]) v[j]; query head h reads key-value head h·kv_heads/heads (inputs q, k, v [batch, seq, heads·d], seg [batch, seq] optional)",
-			FLOPs: func(a Attrs, in, _ []Type) int64 { return 4 * attentionPairs(in[0]) },
+			FLOPs: func(a Attrs, in, _ []Type) int64 { return Product(4, attentionPairs(in[0])) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 3, 4); err != nil {
 					return nil, err
@@ -99,8 +99,8 @@ func init() {
 				return []Type{in[0], {Shape{q[0], a.Heads, q[1]}, F32}}, nil
 			}},
 		Kernel{Name: "attention_grad", Formula: "p = exp(s-lse), D[i] = do[i]·o[i], ds = p (do·v - D)/sqrt(d): dq = ds k, dk = dsᵀ q, dv = pᵀ do; Dao et al. 2022, alg. 4 (inputs do, q, k, v, o, lse, seg optional)",
-			FLOPs:   func(a Attrs, in, _ []Type) int64 { return 10 * attentionPairs(in[0]) },
-			Scratch: func(a Attrs, in, _ []Type) int64 { return 4 * int64(in[5].Shape.Elems()) },
+			FLOPs:   func(a Attrs, in, _ []Type) int64 { return Product(10, attentionPairs(in[0])) },
+			Scratch: func(a Attrs, in, _ []Type) int64 { return Product(4, int64(in[5].Shape.Elems())) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 6, 7); err != nil {
 					return nil, err
@@ -125,7 +125,7 @@ func init() {
 				return []Type{{in[1].Shape, F32}, {in[1].Shape, F32}}, nil
 			}},
 		Kernel{Name: "cross_entropy_grad", Formula: "dx[r,c] = (exp(x[r,c]-lse[r]) - [c = target[r]]) dnll[r], 0 where target[r] < 0 (inputs dnll, x, targets, lse)",
-			FLOPs: func(_ Attrs, in, _ []Type) int64 { return 4 * int64(in[1].Shape.Elems()) }, InPlace: [][2]int{{0, 1}},
+			FLOPs: func(_ Attrs, in, _ []Type) int64 { return Product(4, int64(in[1].Shape.Elems())) }, InPlace: [][2]int{{0, 1}},
 			Infer: func(_ Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 4, 4); err != nil {
 					return nil, err
@@ -137,9 +137,9 @@ func init() {
 			}},
 		Kernel{Name: "linear_cross_entropy", Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time (inputs h, w, targets)",
 			Products: true,
-			FLOPs:    func(_ Attrs, in, _ []Type) int64 { return logits(in[0], in[1]) * int64(2*in[0].Shape.Cols()+4) },
+			FLOPs:    func(_ Attrs, in, _ []Type) int64 { return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4)) },
 			Scratch: func(a Attrs, in, _ []Type) int64 {
-				return 4 * int64(min(a.Chunk, in[0].Shape.Rows())) * int64(in[1].Shape.Rows())
+				return Product(4, int64(min(a.Chunk, in[0].Shape.Rows())), int64(in[1].Shape.Rows()))
 			},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 3, 3); err != nil {
@@ -158,10 +158,10 @@ func init() {
 				if a.Frozen {
 					products = 4
 				}
-				return logits(in[1], in[2]) * int64(products*in[1].Shape.Cols()+8)
+				return Product(logits(in[1], in[2]), int64(products*in[1].Shape.Cols()+8))
 			},
 			Scratch: func(a Attrs, in, _ []Type) int64 {
-				return 4 * int64(min(a.Chunk, in[1].Shape.Rows())) * int64(in[2].Shape.Rows())
+				return Product(4, int64(min(a.Chunk, in[1].Shape.Rows())), int64(in[2].Shape.Rows()))
 			},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 4, 5); err != nil {
@@ -188,7 +188,7 @@ func init() {
 }
 
 // logits counts the elements of h wᵀ.
-func logits(h, w Type) int64 { return int64(h.Shape.Rows()) * int64(w.Shape.Rows()) }
+func logits(h, w Type) int64 { return Product(int64(h.Shape.Rows()), int64(w.Shape.Rows())) }
 
 func headShapes(a Attrs, h, w, targets Type) error {
 	if err := needFloat(h, w); err != nil {
@@ -209,7 +209,7 @@ func headShapes(a Attrs, h, w, targets Type) error {
 // attentionPairs counts batch · heads · d · causal pairs: half of one multiply-add a pair and channel.
 func attentionPairs(q Type) int64 {
 	s := q.Shape
-	return int64(s[0]) * int64(s[2]) * int64(s[1]) * int64(s[1]+1) / 2
+	return Product(int64(s[0]), int64(s[2]), int64(s[1]), int64(s[1]+1)) / 2
 }
 
 func attentionShapes(a Attrs, q, k, v Type, seg []Type) error {

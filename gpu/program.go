@@ -126,9 +126,9 @@ func (p *Program) FLOPs(segment string) (n, recomputed int64) {
 	if s, ok := p.Segment(segment); ok {
 		for _, l := range p.Launches[s.Lo:s.Hi] {
 			if l.Recomputed {
-				recomputed += l.FLOPs
+				recomputed = Sum(recomputed, l.FLOPs)
 			} else {
-				n += l.FLOPs
+				n = Sum(n, l.FLOPs)
 			}
 		}
 	}

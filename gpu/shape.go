@@ -2,6 +2,8 @@ package gpu
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"strings"
 )
 
@@ -41,13 +43,35 @@ func ParseDType(s string) (DType, error) {
 // Shape lists the extents of a row-major buffer, outermost first.
 type Shape []int
 
-// Elems is the number of elements; 1 for an empty shape.
-func (s Shape) Elems() int {
-	n := 1
-	for _, d := range s {
-		n *= d
+// Product multiplies counts. One that an int64 cannot hold is math.MaxInt64.
+func Product(counts ...int64) int64 {
+	n := uint64(1)
+	for _, c := range counts {
+		hi, lo := bits.Mul64(n, uint64(c))
+		if n = lo; hi != 0 || lo > math.MaxInt64 {
+			n = math.MaxInt64
+		}
+	}
+	return int64(n)
+}
+
+// Sum adds counts. One that an int64 cannot hold is math.MaxInt64.
+func Sum(counts ...int64) (n int64) {
+	for _, c := range counts {
+		if n += c; n < 0 {
+			return math.MaxInt64
+		}
 	}
 	return n
+}
+
+// Elems is the number of elements, as Product counts; 1 for an empty shape.
+func (s Shape) Elems() int {
+	n := int64(1)
+	for _, d := range s {
+		n = Product(n, int64(d))
+	}
+	return int(n)
 }
 
 // Cols is the last extent: the length of a row.
@@ -100,8 +124,8 @@ type Type struct {
 	DType DType
 }
 
-// Bytes is the storage a contiguous buffer of this type takes.
-func (t Type) Bytes() int64 { return int64(t.Shape.Elems()) * t.DType.Size() }
+// Bytes is the storage a contiguous buffer of this type takes, as Product counts.
+func (t Type) Bytes() int64 { return Product(int64(t.Shape.Elems()), t.DType.Size()) }
 
 // Equal tells whether shape and element type agree.
 func (t Type) Equal(u Type) bool { return t.DType == u.DType && t.Shape.Equal(u.Shape) }

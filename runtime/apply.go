@@ -212,7 +212,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	if diags.HasErrors() {
 		return exports, diags
 	}
-	if a.Stage != nil && fresh.Stage.Program.Hash() != a.Stage.Program.Hash() {
+	if a.Stage != nil && fresh.Stage.Program != a.Stage.Program && fresh.Stage.Program.Hash() != a.Stage.Program.Hash() {
 		return exports, fmt.Errorf("%s: the program differs from the one that was planned: plan again", a.Addr)
 	}
 	if fresh.Replaces != "" && a.Replaces == "" && !a.skip && r.ask {

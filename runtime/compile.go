@@ -116,6 +116,9 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 		weights, grads = append(weights, slots[i].Weight), append(grads, slots[i].Grad)
 	}
 
+	if err := g.Err(); err != nil {
+		return nil, err
+	}
 	g.Segment(segZero, gpu.Update)
 	for i, v := range grads {
 		g.At(trainable[i].Layer, trainable[i].Name)

@@ -1,13 +1,18 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"stepflow/dsl/addr"
+	"stepflow/gpu/cpu"
+	"stepflow/ops/graph"
 )
 
 // layered makes a folder with one stage of a tiny model of so many layers.
@@ -123,5 +128,64 @@ func BenchmarkPlanLayers(b *testing.B) {
 				planOf(b, dir)
 			}
 		})
+	}
+}
+
+// TestAbsurdSizes: sizes whose products overflow are refused at the attribute that asks for them.
+func TestAbsurdSizes(t *testing.T) {
+	for _, c := range []struct{ old, by, attr string }{
+		{"hidden_size         = 32", "hidden_size = 1099511627776", "hidden_size"},
+		{"vocab_size          = 512", "vocab_size = 1099511627776", "vocab_size"},
+		{"intermediate_size   = 64", "intermediate_size = 1099511627776", "intermediate_size"},
+		{"num_hidden_layers   = 2", "num_hidden_layers = 9007199254740991", "num_hidden_layers"},
+		{"stage \"a\" {", "stage \"a\" {\nlayers = 9007199254740991", "layers"},
+		{"batch_size      = 4", "batch_size = 1125899906842624", "batch_size"},
+		{"batch_size      = 4", "batch_size = 1125899906842624\nmicro_batch_size = \"auto\"", "batch_size"},
+		{"sequence_length = 32\n", "sequence_length = 1073741824\n", "sequence_length"},
+		{"sequence_length = 32\n", "sequence_length = 536870911\n", "sequence_length"},          // too many operations
+		{"model = stage.a", "model = stage.a\nsequence_length = 1073741824", "sequence_length"}, // of 8 sequences
+		{"model = stage.a", "model = stage.a\nbatch_size = 9007199254740991", "batch_size"},
+	} {
+		dir := layered(t, 2, "")
+		path := filepath.Join(dir, "main.hcl")
+		b, err := os.ReadFile(path)
+		must(t, err)
+		text := strings.Replace(string(b), "num_attention_heads = 2", "num_attention_heads = 2\nmax_position_embeddings = 1073741824", 1)
+		changed := strings.Replace(text, c.old, c.by, 1)
+		if changed == text {
+			t.Fatalf("the pipeline has no %q", c.old)
+		}
+		must(t, os.WriteFile(path, []byte(changed), 0o644))
+		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+		if len(diags) != 1 || diags[0].Subject == nil {
+			t.Errorf("%s: %v", c.by, diags)
+			continue
+		}
+		line := strings.Split(changed, "\n")[diags[0].Subject.Start.Line-1]
+		if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); name != c.attr {
+			t.Errorf("%s: the error is at %q: %v", c.by, line, diags)
+		}
+	}
+}
+
+// TestUncountableBytes: the sum of all buffers is counted before any of them gets an offset.
+func TestUncountableBytes(t *testing.T) {
+	p := planOf(t, layered(t, 2, ""))
+	s := *p.Action(addr.Addr{Kind: "stage", Name: "a"}).Stage
+	s.Batch, s.Micro, s.Seq, s.Chunk = 1<<26, 1<<26, 1<<24, 256
+	if _, err := compileStage(&s, true, cpu.PlanCaps()); !errors.Is(err, graph.ErrTooLarge) {
+		t.Errorf("a micro-batch of 2^50 tokens gives %v", err)
+	}
+	s.Batch, s.Micro, s.Seq = 1<<62, 1<<62, 1<<62
+	if _, err := compileStage(&s, true, cpu.PlanCaps()); !errors.Is(err, graph.ErrTooLarge) {
+		t.Errorf("a micro-batch of 2^124 tokens gives %v", err)
+	}
+}
+
+func TestDivisors(t *testing.T) {
+	for n, want := range map[int][]int{1: {1}, 12: {1, 2, 3, 4, 6, 12}, 16: {1, 2, 4, 8, 16}, 13: {1, 13}} {
+		if got := divisorsOf(n); !slices.Equal(got, want) {
+			t.Errorf("divisors of %d: %v", n, got)
+		}
 	}
 }

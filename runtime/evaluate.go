@@ -93,9 +93,12 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 		if !e.Data.HoldsOut() {
 			return nil, hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction.", ref))}
 		}
+		if diags := tooManyTokens(d, e.Batch, e.Seq); diags.HasErrors() {
+			return nil, diags
+		}
 		var err error
 		if e.Program, err = p.compileEvaluation(e); err != nil {
-			return nil, problem(d, "model", "Evaluation cannot be compiled", err)
+			return nil, uncompiled(d, "model", "Evaluation cannot be compiled", e.Batch, e.Seq, err)
 		}
 	}
 	a.Evaluate = e

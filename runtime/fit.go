@@ -2,10 +2,17 @@ package runtime
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sort"
 
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
 	"stepflow/gpu"
+	"stepflow/ops/graph"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
 )
@@ -32,11 +39,49 @@ func (p *planner) compile(s *Stage, checkpointing string) error {
 		if err := p.fit(s, checkpointing); err != nil {
 			return err
 		}
+		if s.figures().StepFLOPs == math.MaxInt64 {
+			return errFLOPs
+		}
 		c = compiled{s.Program, s.Micro, s.Chunk, s.Recompute}
 		p.compiled[key] = c
 	}
 	s.Program, s.Micro, s.Chunk, s.Recompute = c.program, c.micro, c.chunk, c.recompute
 	return nil
+}
+
+// errFLOPs is the error of a stage whose step has more operations than an int64 counts.
+var errFLOPs = errors.New("more operations than can be counted")
+
+// maxStepTokens bounds the tokens of a step, or of a batch that is evaluated, so that tokens times steps can be counted.
+const maxStepTokens = math.MaxInt32
+
+// tooManyTokens is the problem with a batch of more tokens than maxStepTokens; nil if there is none.
+func tooManyTokens(d *dsl.Decoded, batch, seq int) hcl.Diagnostics {
+	if n := gpu.Product(int64(batch), int64(seq)); n > maxStepTokens {
+		return hcl.Diagnostics{d.Error(longer(batch, seq), "Batch too large", fmt.Sprintf("batch_size %d times sequence_length %d is more than %d tokens, the most at a time. Lower one of them.", batch, seq, maxStepTokens))}
+	}
+	return nil
+}
+
+// uncompiled is the problem with a program that could not be made: of a stage's train block, or of an evaluation.
+func uncompiled(d *dsl.Decoded, attr, summary string, batch, seq int, err error) hcl.Diagnostics {
+	switch {
+	case errors.Is(err, graph.ErrTooLarge):
+		err = fmt.Errorf("what is in memory for %d sequences of %d tokens takes %w; lower one of them", batch, seq, graph.ErrTooLarge)
+	case errors.Is(err, errFLOPs):
+		err = fmt.Errorf("batch_size %d times sequence_length %d takes %w; lower one of them", batch, seq, errFLOPs)
+	default:
+		return problem(d, attr, summary, err)
+	}
+	return problem(d, longer(batch, seq), "Batch too large", err)
+}
+
+// longer is the attribute to blame for a batch that is too large.
+func longer(batch, seq int) string {
+	if seq > batch {
+		return "sequence_length"
+	}
+	return "batch_size"
 }
 
 // asks identifies the program that a stage asks for: all that fit and compileStage read.
@@ -129,13 +174,18 @@ func chunkRows(rows, vocab int) int {
 }
 
 // divisorsOf lists the divisors of n in order.
-func divisorsOf(n int) (list []int) {
-	for d := 1; d <= n; d++ {
+func divisorsOf(n int) []int {
+	var low, high []int
+	for d := 1; d <= n/d; d++ {
 		if n%d == 0 {
-			list = append(list, d)
+			low = append(low, d)
+			if d != n/d {
+				high = append(high, n/d)
+			}
 		}
 	}
-	return list
+	slices.Reverse(high)
+	return append(low, high...)
 }
 
 // vanillaOf plans the full model trained at once with the same batch and the same activation

@@ -39,7 +39,7 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	mode := d.Block("train").Str("activation_checkpointing")
 	err := p.compile(s, mode)
 	if err != nil {
-		return nil, problem(d, "train", "Stage cannot be compiled", err)
+		return nil, uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
 	if diags := p.stageSteps(s, d); diags.HasErrors() {
 		return nil, diags
@@ -54,7 +54,7 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		a.Warnings = append(a.Warnings, a.TooLarge)
 	}
 	if s.Vanilla, err = p.vanillaOf(s, m, mode); err != nil {
-		return nil, problem(d, "train", "Stage cannot be compiled", err)
+		return nil, uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
 	}
 	a.Stage = s
 	f := s.Figures
@@ -85,6 +85,9 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		if m.Folder != "" && n != m.Config.NumHiddenLayers {
 			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers", fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
 		}
+		if diags := deeper(d, m.Config, n); diags.HasErrors() {
+			return nil, diags
+		}
 		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
 		for i := 0; i < n; i++ {
 			s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(s), i), Old: -1})
@@ -114,6 +117,9 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
 	}
 	if grow != nil {
+		if diags := deeper(grow, s.Model, len(s.Layers)+grow.Int("layers")); diags.HasErrors() {
+			return nil, diags
+		}
 		s.Grow = &growth.Spec{Method: grow.Label, Layers: grow.Int("layers"), Position: grow.Str("position"), Mix: grow.Float("mix"),
 			FunctionPreserving: grow.Bool("function_preserving"), Seed: s.PeftSeed}
 		layers, err := s.Grow.Grow(up.Stage.LayerIDs(), layerPrefix(s))
@@ -123,6 +129,15 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		s.Layers = layers
 	}
 	return root, nil
+}
+
+// deeper is the problem with a model of so many layers; nil if there is none.
+func deeper(d *dsl.Decoded, c llama.Config, layers int) (diags hcl.Diagnostics) {
+	c.NumHiddenLayers = layers
+	for _, x := range c.Check() {
+		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
+	}
+	return diags
 }
 
 // layerPrefix starts the ids of layers that a stage makes. It is the number of stages below it, not
@@ -241,6 +256,7 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.use(a, ref).optim.adamw
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
+	diags = append(diags, tooManyTokens(t, s.Batch, s.Seq)...)
 	s.Micro, s.AutoMicro = s.Batch, t.Str("micro_batch_size") == "auto"
 	if word := t.Str("micro_batch_size"); word != "" && !s.AutoMicro {
 		n, err := strconv.Atoi(word)

@@ -181,8 +181,8 @@ func (s *Stage) figures() Figures {
 	zero, _ := p.FLOPs(segZero)
 	micro, again := p.FLOPs(segMicro)
 	update, _ := p.FLOPs(segUpdate)
-	f.StepFLOPs = zero + int64(s.MicroSteps())*micro + update
-	f.RecomputeFLOPs = int64(s.MicroSteps()) * again
+	f.StepFLOPs = gpu.Sum(zero, gpu.Product(int64(s.MicroSteps()), micro), update)
+	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
 	f.Tokens = s.StepTokens() * int64(s.Steps)
 	return f

@@ -26,10 +26,7 @@ func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	if err := verify(g); err != nil {
 		return nil, fmt.Errorf("graph: after the passes: %w", err)
 	}
-	p, err := lower(g, caps)
-	if err != nil {
-		return nil, err
-	}
+	p := lower(g, caps)
 	return p, p.Verify()
 }
 

@@ -8,6 +8,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -82,6 +83,7 @@ type Graph struct {
 	byName   map[string]*leaf
 	updates  []update
 	segments []string
+	bytes    int64 // of all leaves and values and what making them takes
 	err      error
 
 	// Where new nodes belong.
@@ -103,6 +105,22 @@ func (g *Graph) fail(format string, args ...any) Value {
 	return Value{}
 }
 
+// ErrTooLarge is in the error of a graph whose buffers take more bytes than offsets can count.
+var ErrTooLarge = errors.New("more bytes than can be counted")
+
+// most bounds the sum of the bytes of all buffers, so of an arena however it is laid out.
+const most = 1 << 62
+
+// count adds up what buffers take, and reports whether it can still be counted.
+func (g *Graph) count(kernel, name string, bytes ...int64) bool {
+	g.bytes = gpu.Sum(append(bytes, g.bytes)...)
+	if g.bytes >= most {
+		g.fail("%s %s: buffers take %w", kernel, name, ErrTooLarge)
+		return false
+	}
+	return true
+}
+
 // Segment starts a part that is run on its own; values of other segments are reached through leaves.
 func (g *Graph) Segment(name string, phase gpu.Phase) {
 	g.segments = append(g.segments, name)
@@ -116,6 +134,9 @@ func (g *Graph) At(layer int, name string) { g.layer, g.name = layer, name }
 func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
 	if g.byName[name] != nil {
 		return g.fail("two buffers named %q", name)
+	}
+	if !g.count("buffer", name, t.Bytes()) {
+		return Value{}
 	}
 	l := &leaf{name: name, role: role, number: len(g.leaves)}
 	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
@@ -164,6 +185,14 @@ func (g *Graph) Op(kernel string, a gpu.Attrs, in ...Value) []Value {
 	}
 	if n.segment < 0 {
 		g.fail("%s %s: no segment was started", kernel, g.name)
+	}
+	for _, t := range out {
+		if !g.count(kernel, g.name, t.Bytes()) {
+			return make([]Value, 4)
+		}
+	}
+	if !g.count(kernel, g.name, k.ScratchOn(gpu.Caps{}, a, ts, out)) {
+		return make([]Value, 4)
 	}
 	n.types = out
 	g.nodes = append(g.nodes, n)

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 
@@ -10,7 +9,7 @@ import (
 
 // lower turns the graph into launches and gives every value its place: leaves first in the arena,
 // by role, then one region for the transient values of all segments.
-func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
+func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
 	p := &gpu.Program{}
 
@@ -76,10 +75,7 @@ func lower(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
 	}
 	p.ArenaBytes = p.ResidentBytes + p.TransientBytes
-	if p.ArenaBytes < 0 {
-		return nil, fmt.Errorf("graph: the arena has more bytes than can be counted")
-	}
-	return p, nil
+	return p
 }
 
 // storage is where a value lives; values that share it are joined under one root.
