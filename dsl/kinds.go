@@ -119,10 +119,11 @@ var Kinds = []Kind{
 			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False, Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at random instead, right in the mean: 12 bytes a trainable parameter instead of 16, at some cost in quality."},
 		}},
 	{Name: "memory_plan", Lazy: true,
-		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts 16 bytes a trainable parameter and 2 a frozen one (4 in fp32), embeddings, head and norms included as trained.",
+		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts what the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen one (4 in fp32), embeddings, head and norms included as trained.",
 		Attrs: []Attr{
 			{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
 			{Name: "peft", Ref: []string{"peft"}, Doc: "The adapters that frozen layers get; without it they get none."},
+			{Name: "optimizer", Ref: []string{"optimizer"}, Doc: "The optimizer of the stages: with `bf16_stochastic_round` a trainable parameter takes 12 bytes in bf16, else 16."},
 			{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Doc: "Number of stages; exactly one of `stages` and `budget`."},
 			{Name: "budget", Type: cty.String, Doc: "Bytes of model states, such as `16 GiB`: the fewest stages whose largest fits."},
 			{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"}, Doc: "What a frozen parameter takes: 2 or 4 bytes."},

@@ -110,7 +110,7 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 			M:     g.Leaf(bufM(p.ID), gpu.RoleOptimizer, f32),
 			V:     g.Leaf(bufV(p.ID), gpu.RoleOptimizer, f32),
 			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
-		if s.DType != gpu.F32 && !s.Optimizer.BF16StochasticRound {
+		if s.Optimizer.Master(s.DType) {
 			slots[i].Master = g.Leaf(bufMaster(p.ID), gpu.RoleOptimizer, f32)
 		}
 		weights, grads = append(weights, slots[i].Weight), append(grads, slots[i].Grad)

@@ -10,6 +10,7 @@ import (
 	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
+	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 )
 
@@ -42,7 +43,12 @@ func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, h
 		}
 		adapter = ops.Count(peft.Params(as), nil)
 	}
-	b := growth.Bytes{Trainable: 16, Frozen: dtypes[d.Str("precision")].Size()}
+	var adamw optim.AdamW
+	if ref, _, ok := d.Ref("optimizer"); ok {
+		adamw = p.use(a, ref).optim.adamw
+	}
+	dtype := dtypes[d.Str("precision")]
+	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size()}
 	layersOnly := b.States(layer, adapter, 0, 0)
 	cost := b.States(layer, adapter, rest, 0)
 	if d.Bool("layers_only") {

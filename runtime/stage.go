@@ -157,7 +157,7 @@ func (s *Stage) figures() Figures {
 	f.ByKind["workspace"] = p.ScratchBytes
 	f.ByKind["activations"] = p.TransientBytes - p.ScratchBytes
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
-	train, frozen := stateBytes(s.DType)
+	weight, state, train := s.DType.Size(), s.Optimizer.StateBytes(s.DType), s.Optimizer.TrainBytes(s.DType)
 	for _, x := range s.All() {
 		n := x.Elems()
 		per := train
@@ -166,16 +166,16 @@ func (s *Stage) figures() Figures {
 			f.Adapter += n
 		case s.Frozen[x.ID]:
 			f.Frozen += n
-			per = frozen
+			per = weight
 		default:
 			f.Trainable += n
 		}
 		if ops.InLayers(x) {
 			f.LayerStates += per * n
 		}
-		f.CheckpointSize += n * s.DType.Size()
-		if per == train {
-			f.CheckpointSize += n * (train - 2*s.DType.Size())
+		f.CheckpointSize += n * weight
+		if !s.Frozen[x.ID] || x.Kind.IsAdapter() {
+			f.CheckpointSize += n * state
 		}
 	}
 	zero, _ := p.FLOPs(segZero)
@@ -187,7 +187,3 @@ func (s *Stage) figures() Figures {
 	f.Tokens = s.StepTokens() * int64(s.Steps)
 	return f
 }
-
-// stateBytes is what a parameter takes: weight, gradient and optimizer state when it trains, the
-// weight alone when it is frozen (arXiv 2504.04151, section 3.2).
-func stateBytes(d gpu.DType) (trainable, frozen int64) { return 16, d.Size() }

@@ -38,6 +38,22 @@ func (o AdamW) Decays(p ops.Param) bool {
 	return true
 }
 
+// Master reports whether a weight of this type has an fp32 master beside it.
+func (o AdamW) Master(d gpu.DType) bool { return d == gpu.BF16 && !o.BF16StochasticRound }
+
+// StateBytes is what the optimizer keeps of each parameter whose weight has this type, in bytes: two moments in fp32, and
+// the master where there is one.
+func (o AdamW) StateBytes(d gpu.DType) int64 {
+	n := 2 * gpu.F32.Size()
+	if o.Master(d) {
+		n += gpu.F32.Size()
+	}
+	return n
+}
+
+// TrainBytes is what each parameter takes while it trains, in bytes: weight, gradient and the optimizer's state.
+func (o AdamW) TrainBytes(d gpu.DType) int64 { return 2*d.Size() + o.StateBytes(d) }
+
 // Slot is a trainable parameter with its gradient and optimizer state in the graph.
 type Slot struct {
 	Param        ops.Param

@@ -1,0 +1,100 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"stepflow/dsl/addr"
+	"stepflow/ops"
+	"stepflow/runtime/checkpoint"
+)
+
+// TestCheckpointBytesArePlanned compares what a plan says of a checkpoint, and of the states of the layers, with the tensors that a
+// checkpoint holds and the buffers of the program, for each form of the optimizer's state.
+func TestCheckpointBytesArePlanned(t *testing.T) {
+	d := cpuDevice(t, 2)
+	for _, c := range []struct {
+		vars    []string
+		trained int64 // bytes a trained parameter
+	}{
+		{[]string{"precision=fp32"}, 16},
+		{[]string{"precision=bf16"}, 16},
+		{[]string{"precision=bf16", "stochastic=true"}, 12},
+		{[]string{"precision=fp32", "stochastic=true"}, 16}, // which is about bf16 alone
+	} {
+		dir := pipeline(t)
+		stopAt(t, d, dir, "two", 4, c.vars...)
+		p := planOf(t, dir, c.vars...)
+		a := p.Action(addr.Addr{Kind: "stage", Name: "two"})
+		if a == nil || a.Stage == nil || a.FromStep == 0 {
+			t.Fatalf("%v: stage two has no checkpoint", c.vars)
+		}
+		s := a.Stage
+		step := checkpoint.StepDir(filepath.Join(dir, ".stepflow", a.Dir()), a.FromStep)
+		var stored int64
+		for _, name := range []string{fileModel, fileOptimizer, fileAdapter} {
+			f, err := checkpoint.Open(filepath.Join(step, name))
+			must(t, err)
+			for _, n := range f.Names() {
+				b, _, err := f.Raw(n)
+				must(t, err)
+				stored += int64(len(b))
+			}
+			must(t, f.Close())
+		}
+		if stored != s.Figures.CheckpointSize {
+			t.Errorf("%v: the checkpoint's tensors have %d bytes, planned were %d", c.vars, stored, s.Figures.CheckpointSize)
+		}
+		var layers int64
+		for _, x := range s.All() {
+			switch {
+			case !ops.InLayers(x):
+			case s.Frozen[x.ID] && !x.Kind.IsAdapter():
+				layers += x.Elems() * s.DType.Size()
+			default:
+				layers += x.Elems() * c.trained
+			}
+		}
+		if layers != s.Figures.LayerStates {
+			t.Errorf("%v: the states of the layers are planned with %d bytes, %d a trained parameter makes %d", c.vars, s.Figures.LayerStates, c.trained, layers)
+		}
+	}
+}
+
+// TestMemoryPlanCountsTheOptimizer splits with an optimizer that keeps no masters.
+func TestMemoryPlanCountsTheOptimizer(t *testing.T) {
+	const src = `
+model "llama" "m" {
+  vocab_size          = 64
+  hidden_size         = 16
+  intermediate_size   = 24
+  num_hidden_layers   = 3
+  num_attention_heads = 2
+}
+optimizer "adamw" "o" {
+  learning_rate         = 1e-3
+  bf16_stochastic_round = true
+}
+memory_plan "p" {
+  model     = model.llama.m
+  stages    = 1
+  precision = "%s"
+  %s
+}
+output "x" { value = memory_plan.p.peak_bytes }
+`
+	for _, c := range []struct {
+		precision, optimizer string
+		per                  int64
+	}{{"bf16", "", 16}, {"bf16", "optimizer = optimizer.adamw.o", 12}, {"fp32", "", 16}, {"fp32", "optimizer = optimizer.adamw.o", 16}} {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, src, c.precision, c.optimizer), 0o644))
+		p := planOf(t, dir)
+		n := int64(2*64*16 + 16 + 3*(4*16*16+3*16*24+2*16))
+		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Memory; m.Peak != c.per*n {
+			t.Errorf("%s, %q: %d bytes for %d parameters", c.precision, c.optimizer, m.Peak, n)
+		}
+	}
+}
