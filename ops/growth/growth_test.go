@@ -2,6 +2,7 @@ package growth
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -53,8 +54,8 @@ func TestPartitionGolden(t *testing.T) {
 // TestPartitionAgainstBruteForce tries every composition.
 func TestPartitionAgainstBruteForce(t *testing.T) {
 	for layers := 2; layers <= 12; layers++ {
-		for stages := 1; stages <= min(4, layers); stages++ {
-			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}} {
+		for stages := 1; stages <= layers; stages++ {
+			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}, {5, 60, 9, 0}} {
 				cost := Bytes{16, 2}.States(c[0], c[1], c[2], c[3])
 				var best []int
 				var least int64
@@ -100,6 +101,48 @@ func TestFewest(t *testing.T) {
 	}
 	if split, peak, ok := Fewest(24, vanilla/100, cost, Gaps); ok || peak <= vanilla/100 || split == nil {
 		t.Errorf("an impossible budget gives %v, %d, %t", split, peak, ok)
+	}
+}
+
+// TestFewestTriesEveryNumber compares it with the splits into each number of stages.
+func TestFewestTriesEveryNumber(t *testing.T) {
+	for layers := 1; layers <= 12; layers++ {
+		for _, c := range [][3]int64{{100, 0, 0}, {100, 13, 50}, {7, 7, 3}, {5, 60, 9}} {
+			cost := Bytes{16, 2}.States(c[0], c[1], c[2], 0)
+			for budget := int64(0); budget <= cost(layers, 0); budget += 1 + cost(layers, 0)/50 {
+				var want []int
+				least := int64(math.MaxInt64)
+				for k := 1; k <= layers && least > budget; k++ {
+					if split, peak, err := Partition(layers, k, cost, Gaps); err == nil && peak < least {
+						want, least = split, peak
+					}
+				}
+				split, peak, ok := Fewest(layers, budget, cost, Gaps)
+				if !slices.Equal(split, want) || peak != least || ok != (least <= budget) {
+					t.Errorf("%d layers within %d bytes: %v (%d, %t), one by one %v (%d)", layers, budget, split, peak, ok, want, least)
+				}
+			}
+		}
+	}
+}
+
+// TestManyLayersAreSplit would take hours if every peak of every number of stages were tried.
+func TestManyLayersAreSplit(t *testing.T) {
+	cost := Bytes{16, 2}.States(1_000_000, 100_000, 10_000_000, 0)
+	split, peak, err := Partition(2000, 500, cost, Gaps)
+	if err != nil || len(split) != 500 {
+		t.Fatalf("%d stages, %v", len(split), err)
+	}
+	n, most := 0, int64(0)
+	for _, add := range split {
+		most = max(most, cost(add, n))
+		n += add
+	}
+	if n != 2000 || most != peak {
+		t.Errorf("%d layers, the largest stage %d bytes of %d", n, most, peak)
+	}
+	if split, peak, ok := Fewest(2000, 1, cost, Gaps); ok || peak <= 1 || len(split) == 0 {
+		t.Errorf("a budget of a byte gives %d stages of %d bytes, %t", len(split), peak, ok)
 	}
 }
 
