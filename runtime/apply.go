@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -140,46 +139,6 @@ func computes(caps gpu.Caps, s *Stage) error {
 		return nil
 	}
 	return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", caps.Kind, s.DType)
-}
-
-// Verify runs the pipeline again in an empty state folder, exports left out, and compares what every
-// block makes with what the state recorded. It returns the addresses that came out the same.
-func Verify(ctx context.Context, o Options, p *Plan, a ApplyOptions) (same []string, err error) {
-	tmp, err := os.MkdirTemp("", "stepflow-verify-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(tmp)
-	o.StateDir, o.Caps = tmp, p.Caps
-	q, diags := NewPlan(o)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	for _, x := range q.Actions {
-		if x.Export != nil {
-			x.skip = true
-		}
-	}
-	if err := Apply(ctx, q, a); err != nil {
-		return nil, err
-	}
-	again, err := state.Read(tmp)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, name := range p.State.Names() {
-		was, now := p.State.Blocks[name], again.State.Blocks[name]
-		if was.Status != state.Done || now == nil {
-			continue
-		}
-		if was.Content != now.Content {
-			errs = append(errs, fmt.Errorf("%s: running it again made %.12s…, the state has %.12s…", name, now.Content, was.Content))
-			continue
-		}
-		same = append(same, name)
-	}
-	return same, errors.Join(errs...)
 }
 
 // block runs the instances of a block and puts what they made into scope. Deferred ones are planned

@@ -98,14 +98,24 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 
 // verify runs the pipeline again beside the state and compares.
 func (a *app) verify(args []string, p *runtime.Plan) int {
+	a.interrupt.hold("Interrupted: ending and removing the copy. Once more stops at once.")
 	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
 	}
 	defer device.Close()
+	copy, err := runtime.NewScratch()
+	if err != nil {
+		return a.fail(err)
+	}
+	defer copy.Remove()
+	a.interrupt.atExit(func() { copy.Remove() })
 	view := newProgress(a)
-	same, err := runtime.Verify(a.ctx, a.options(args), p, runtime.ApplyOptions{Device: device, Emit: view.event})
+	same, err := runtime.Verify(a.ctx, a.options(args), p, copy, runtime.ApplyOptions{Device: device, Emit: view.event})
 	view.end()
+	if errors.Is(err, runtime.ErrInterrupted) || a.ctx.Err() != nil {
+		return a.fail(runtime.ErrInterrupted)
+	}
 	if a.json {
 		a.line(map[string]any{"type": "verify", "same": same, "valid": err == nil})
 	} else {
