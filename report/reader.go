@@ -111,11 +111,37 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 	if err != nil {
 		return err
 	}
-	if n := len(steps); n > 0 {
-		b.Stage.Done = max(b.Stage.Done, steps[n-1].Step)
+	if steps = plausible(steps); len(steps) > 0 {
+		b.Stage.Done = max(b.Stage.Done, steps[len(steps)-1].Step)
 		b.Stage.Series = newSeries(steps)
 	}
+	if b.Stage.Steps > 0 { // the stage may have been longer when it ran
+		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
+	}
 	return nil
+}
+
+// plausible leaves out steps that no run writes: that count backwards, or took no time or for ever.
+func plausible(steps []metrics.Step) []metrics.Step {
+	const most = 1 << 50
+	good := func(i int, last int) bool {
+		s := &steps[i]
+		return s.Step > last && s.Step < most && s.Tokens >= 0 && s.FLOPs >= 0 && s.Seconds >= 0 && s.Seconds < most
+	}
+	last := 0
+	for i := range steps {
+		if !good(i, last) {
+			kept := append([]metrics.Step(nil), steps[:i]...)
+			for ; i < len(steps); i++ {
+				if good(i, last) {
+					kept, last = append(kept, steps[i]), steps[i].Step
+				}
+			}
+			return kept
+		}
+		last = steps[i].Step
+	}
+	return steps
 }
 
 // plain leaves out what JSON cannot say.

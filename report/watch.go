@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -88,7 +89,7 @@ func Dashboard(r *Run, width int, color bool) string {
 		line := fmt.Sprintf("%-*s  %s", names, x.Address, style(colors[x.Status]).Render(fmt.Sprintf("%-11s", x.Status)))
 		if s := x.Stage; s != nil {
 			const bar = 20
-			n := bar * s.Done / max(s.Steps, 1)
+			n := int(bar * share(s.Done, s.Steps))
 			line += fmt.Sprintf("  [%s%s] %d/%d", strings.Repeat("=", n), strings.Repeat(" ", bar-n), s.Done, s.Steps)
 			if s.Series != nil && s.Series.Mean != nil {
 				line += fmt.Sprintf("  loss %.4f", *s.Series.Mean)
@@ -116,13 +117,24 @@ func Dashboard(r *Run, width int, color bool) string {
 	return b.String()
 }
 
+// farthest is how far from 0 a loss is drawn.
+const farthest = 1e6
+
+// share is how much of a stage is done, from 0 to 1.
+func share(done, steps int) float64 {
+	if steps <= 0 {
+		return 0
+	}
+	return max(0, min(float64(done)/float64(steps), 1))
+}
+
 // stageView draws a stage's loss and says how fast it goes.
 func stageView(x *Block, width int) string {
 	s := x.Stage.Series
 	var loss []float64
 	for _, v := range s.Loss {
 		if v != nil {
-			loss = append(loss, *v)
+			loss = append(loss, max(-farthest, min(*v, farthest)))
 		}
 	}
 	var b strings.Builder
@@ -130,9 +142,9 @@ func stageView(x *Block, width int) string {
 		fmt.Fprintf(&b, "%s\n", asciigraph.Plot(loss, asciigraph.Height(10), asciigraph.Width(max(min(width-14, 110), 20)), asciigraph.Precision(3), asciigraph.Caption("loss of "+x.Address+", nats a token")))
 	}
 	n := len(s.Seconds)
-	left := s.Seconds[n-1] / float64(s.Step[n-1]-s.Step[0]+1) * float64(x.Stage.Steps-s.Step[n-1])
+	left := s.Seconds[n-1] / float64(s.Step[n-1]-s.Step[0]+1) * float64(max(0, x.Stage.Steps-s.Step[n-1]))
 	fmt.Fprintf(&b, "%.0f tokens/s, MFU %.0f %%, learning rate %.2e, %s of device memory", s.Speed[n-1], 100*s.MFU[n-1], s.LR[n-1], dsl.FormatBytes(max(x.Stage.Measured, x.Stage.Figures.Peak)))
-	if x.Status == "running" {
+	if x.Status == "running" && left < math.MaxInt64/1e9 {
 		fmt.Fprintf(&b, ", %s to go", (time.Duration(left) * time.Second).String())
 	}
 	if s.Skipped > 0 {
