@@ -15,6 +15,7 @@ import (
 	"stepflow/gpu/cuda"
 	"stepflow/report"
 	"stepflow/runtime"
+	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
 
@@ -104,7 +105,7 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 		return a.fail(err)
 	}
 	defer device.Close()
-	copy, err := runtime.NewScratch()
+	copy, err := state.NewScratch()
 	if err != nil {
 		return a.fail(err)
 	}
