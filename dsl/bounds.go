@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/customdecode"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -17,10 +19,10 @@ import (
 const (
 	maxNesting  = 500       // brackets, quotes and templates inside each other, and levels of a value
 	maxChain    = 5000      // operators and conditionals of an expression, besides: each is a level of the parsed tree too
-	maxWork     = 128 << 20 // what all evaluations of a pipeline may cost: bytes of text made and looped over, and elementCost for each value
+	maxWork     = 256 << 20 // what all evaluations of a pipeline may cost: bytes of text made and looped over, and elementCost for each value
 	maxValue    = 64 << 20  // what one value may weigh, counted the same way
-	freeValue   = 4 << 10   // values of attributes that weigh no more cost nothing
-	elementCost = 32
+	freeValue   = 16 << 10  // values of attributes that weigh no more cost nothing
+	elementCost = 256       // go-cty takes that many times longer for a number or an element than for a byte of text
 )
 
 // nests and closes are the tokens that open and close a level; chains are those that add one without closing it.
@@ -80,6 +82,7 @@ type guard struct {
 	meter    *meter
 	whole    bool  // the whole of an attribute
 	operand  bool  // of arithmetic, which takes text for a number
+	unified  bool  // with the type of another value
 	perValue int64 // a loop's cost for each element
 }
 
@@ -87,9 +90,26 @@ type guard struct {
 func (g *guard) UnwrapExpression() hcl.Expression { return g.Expression }
 
 // Value is that of the expression, or an error if it is too much.
-func (g *guard) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
-	v, diags := g.Expression.Value(ctx)
+func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
+	if g.whole {
+		defer func() {
+			if r := recover(); r != nil {
+				e, ok := r.(exhausted)
+				if !ok {
+					panic(r)
+				}
+				v, diags = cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Too much to compute", Subject: &e.rng, Detail: upperFirst(e.err.Error()) + "."}}
+			}
+		}()
+	}
+	if err := g.meter.spend(0); err != nil {
+		panic(exhausted{err, g.Range()})
+	}
+	v, diags = g.Expression.Value(ctx)
 	if diags.HasErrors() {
+		if g.whole {
+			hideKeys(g, ctx, diags)
+		}
 		return v, diags
 	}
 	if g.operand && v.Type() == cty.String {
@@ -102,14 +122,52 @@ func (g *guard) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 		if g.perValue > 0 {
 			weight += g.perValue * elements(v)
 		}
+		if g.unified {
+			weight += unifying(v)
+		}
 		if !g.whole || weight > freeValue {
 			err = g.meter.spend(weight)
 		}
 	}
 	if err != nil {
-		return cty.DynamicVal, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too much to compute", Subject: g.Range().Ptr(), Detail: upperFirst(err.Error()) + "."})
+		panic(exhausted{err, g.Range()}) // a loop would go on after an error
 	}
 	return v, diags
+}
+
+// hideKeys takes the key out of HCL's only message that quotes a value, where the expression names sensitive ones.
+func hideKeys(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics) {
+	for _, d := range diags {
+		if d.Summary != "Duplicate object key" {
+			continue
+		}
+		for _, t := range e.Variables() {
+			if v, _ := t.TraverseAbs(ctx); v.ContainsMarked() {
+				d.Detail = "Two items have the same key, which is sensitive and not shown. To gather their values, write ... behind the value."
+			}
+		}
+	}
+}
+
+// exhausted ends an evaluation from within, up to the guard of the whole.
+type exhausted struct {
+	err error
+	rng hcl.Range
+}
+
+// contain evaluates an expression inside a function, where panics are lost.
+func contain(closure *customdecode.ExpressionClosure) (v cty.Value, diags hcl.Diagnostics, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exhausted)
+			if !ok {
+				panic(r)
+			}
+			err = e.err
+		}
+	}()
+	v, diags = closure.Value()
+	return v, diags, nil
 }
 
 func (m *meter) spend(n int64) error {
@@ -167,9 +225,87 @@ func weighInto(v cty.Value, sum *int64, depth int) error {
 	return nil
 }
 
+// unifying is what go-cty takes to find one type for all elements of a tuple or object: it compares each with each.
+func unifying(v cty.Value) (cost int64) {
+	v, _ = v.Unmark()
+	if n := elements(v); n > 0 {
+		if v.Type().IsTupleType() || v.Type().IsObjectType() {
+			cost += n * n / 2
+		}
+		for it := v.ElementIterator(); it.Next() && cost < maxWork; {
+			_, e := it.Element()
+			cost += unifying(e)
+		}
+	}
+	return cost
+}
+
+// convertTo is convert.Convert in linear time: go-cty's compares each element's type with each other's where a tuple becomes a list or an
+// object a map, even if all are the same.
+func (m *meter) convertTo(v cty.Value, want cty.Type) (cty.Value, error) {
+	t := v.Type()
+	if !want.IsCollectionType() || v.IsNull() || !v.IsKnown() || elements(v) < 2 || !(t.IsTupleType() && !want.IsMapType() || t.IsObjectType() && want.IsMapType()) {
+		return convert.Convert(v, want)
+	}
+	plain, marks := v.Unmark()
+	one := want.ElementType()
+	if one == cty.DynamicPseudoType {
+		var err error
+		if one, err = m.unify(plain); err != nil {
+			return v, err
+		}
+	}
+	if one == cty.NilType || one.HasDynamicTypes() {
+		if err := m.spend(unifying(v)); err != nil {
+			return v, err
+		}
+		return convert.Convert(v, want)
+	}
+	list, dict := []cty.Value{}, map[string]cty.Value{}
+	for it := plain.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		x, err := m.convertTo(e, one)
+		if err != nil {
+			return v, cty.Path{cty.IndexStep{Key: k}}.NewError(err)
+		}
+		if want.IsMapType() {
+			dict[k.AsString()] = x
+		} else {
+			list = append(list, x)
+		}
+	}
+	switch {
+	case want.IsMapType():
+		return cty.MapVal(dict).WithMarks(marks), nil
+	case want.IsSetType():
+		return cty.SetVal(list).WithMarks(marks), nil
+	}
+	return cty.ListVal(list).WithMarks(marks), nil
+}
+
+// unify finds one type for all elements, from the different types among them; cty.NilType if there is none.
+func (m *meter) unify(v cty.Value) (cty.Type, error) {
+	var types []cty.Type
+	var compared int64
+	for it := v.ElementIterator(); it.Next(); {
+		_, e := it.Element()
+		if !slices.ContainsFunc(types, e.Type().Equals) {
+			types = append(types, e.Type())
+		}
+		if compared += int64(len(types)); compared > maxWork {
+			break
+		}
+	}
+	if err := m.spend(compared + int64(len(types)*len(types))/2); err != nil {
+		return cty.NilType, err
+	}
+	one, _ := convert.UnifyUnsafe(types)
+	return one, nil
+}
+
 // checkNumber refuses numbers beyond those of float64: their digits alone would fill the memory.
 func checkNumber(f *big.Float) error {
-	if x, _ := f.Float64(); math.IsInf(x, 0) {
+	if f.IsInf() || f.MantExp(nil) > 1024 {
 		return fmt.Errorf("a number is out of range: the largest is %.3g", math.MaxFloat64)
 	}
 	return nil
@@ -231,7 +367,7 @@ func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 		case *hclsyntax.UnaryOpExpr:
 			x.Val = m.guard(x.Val, guard{operand: x.Op.Type == cty.Number})
 		case *hclsyntax.ConditionalExpr:
-			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{}), m.guard(x.FalseResult, guard{})
+			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{unified: true}), m.guard(x.FalseResult, guard{unified: true})
 		}
 	}
 	return diags

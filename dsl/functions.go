@@ -11,7 +11,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/hashicorp/hcl/v2/ext/customdecode"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
@@ -49,7 +49,7 @@ var standard = map[string]function.Function{
 	"tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String), "tobool": stdlib.MakeToFunc(cty.Bool),
 	"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
 	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
-	"try": tryfunc.TryFunc, "can": tryfunc.CanFunc,
+	"try": tryFunc, "can": canFunc,
 }
 
 // inFolder are Terraform's functions that read files; a relative path starts at the pipeline's folder.
@@ -132,64 +132,83 @@ func functions(dir string, m *meter) map[string]function.Function {
 	for n, f := range inFolder {
 		all[n] = m.bounded(n, f(dir))
 	}
-	all["try"], all["can"] = tryfunc.TryFunc, tryfunc.CanFunc // they take expressions, which count themselves
 	return all
 }
+
+// gathers are the functions that find one type for the elements of an argument, though their parameters do not say so.
+var gathers = map[string]cty.Type{"tolist": cty.List(cty.DynamicPseudoType), "toset": cty.Set(cty.DynamicPseudoType), "tomap": cty.Map(cty.DynamicPseudoType), "setproduct": cty.List(cty.DynamicPseudoType)}
 
 // bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
 func (m *meter) bounded(name string, f function.Function) function.Function {
 	check := costs[name]
-	call := func(args []cty.Value) (cty.Value, error) {
+	// prepare charges for the arguments and converts them, which HCL would do before anything can be counted.
+	prepare := func(args []cty.Value) ([]cty.Value, error) {
+		if err := m.spend(0); err != nil {
+			return nil, err
+		}
+		list := make([]cty.Value, len(args))
 		for i, a := range args {
+			want := cty.DynamicPseudoType
+			if i < len(f.Params()) {
+				want = f.Params()[i].Type
+			} else if p := f.VarParam(); p != nil {
+				want = p.Type
+			}
 			w, err := weigh(a)
+			if err == nil {
+				err = m.spend(w)
+			}
+			if err == nil {
+				list[i], err = m.convertTo(a, want)
+			}
 			if err != nil {
-				return cty.NilVal, function.NewArgError(i, err)
+				return nil, function.NewArgError(i, err)
 			}
-			if err := m.spend(w); err != nil {
-				return cty.NilVal, err
-			}
-		}
-		if check != nil {
-			n, err := check(plainArgs(args))
-			if err != nil {
-				return cty.NilVal, err
-			}
-			if n > maxValue {
-				return cty.NilVal, fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
-			}
-			if err := m.spend(int64(n)); err != nil {
-				return cty.NilVal, err
+			if t, ok := gathers[name]; ok && !a.IsNull() && (a.Type().IsTupleType() || a.Type().IsObjectType()) {
+				if x, err := m.convertTo(a, t); err == nil {
+					list[i] = x
+				}
 			}
 		}
-		v, err := f.Call(args)
-		if err != nil {
-			return v, err
+		if name == "coalesce" {
+			if err := m.spend(int64(len(args) * len(args))); err != nil {
+				return nil, err
+			}
 		}
-		w, err := weigh(v)
+		if check == nil {
+			return list, nil
+		}
+		n, err := check(plainArgs(list))
+		if err == nil && n > maxValue {
+			err = fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
+		}
 		if err == nil {
-			err = m.spend(w)
+			err = m.spend(int64(n))
 		}
-		return v, err
+		return list, err
 	}
 	spec := &function.Spec{
 		Type: func(args []cty.Value) (cty.Type, error) {
-			for i, a := range args { // some types are computed from values
-				if _, err := weigh(a); err != nil {
-					return cty.NilType, function.NewArgError(i, err)
-				}
+			list, err := prepare(args)
+			if err != nil {
+				return cty.NilType, hideArgs(err, args)
 			}
-			if check != nil {
-				if n, err := check(plainArgs(args)); err == nil && n > maxValue {
-					return cty.NilType, fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
-				} else if err != nil {
-					return cty.NilType, hideArgs(err, args)
-				}
-			}
-			t, err := f.ReturnTypeForValues(args)
+			t, err := f.ReturnTypeForValues(list)
 			return t, hideArgs(err, args)
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			v, err := call(args)
+			list, err := prepare(args)
+			if err != nil {
+				return cty.NilVal, hideArgs(err, args)
+			}
+			v, err := f.Call(list)
+			var w int64
+			if err == nil {
+				w, err = weigh(v)
+			}
+			if err == nil {
+				err = m.spend(w)
+			}
 			return v, hideArgs(err, args)
 		},
 	}
@@ -205,6 +224,9 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 
 // open lets a parameter take what the function itself will check.
 func open(p function.Parameter) function.Parameter {
+	if customdecode.CustomExpressionDecoderForType(p.Type) == nil {
+		p.Type = cty.DynamicPseudoType
+	}
 	p.AllowNull, p.AllowUnknown, p.AllowDynamicType, p.AllowMarked = true, true, true, true
 	return p
 }

@@ -127,7 +127,7 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Null default", Subject: a.Expr.Range().Ptr(),
 				Detail: fmt.Sprintf("var.%s has nullable = false, so its default cannot be null.", v.Name)})
 		default:
-			diags = append(diags, v.set(x, "default", a.Expr.Range().Ptr())...)
+			diags = append(diags, v.set(c.meter, x, "default", a.Expr.Range().Ptr())...)
 			v.fallback = v.Value
 		}
 	}
@@ -135,7 +135,7 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 }
 
 // set converts a value to the variable's type.
-func (v *Variable) set(x cty.Value, source string, subject *hcl.Range) hcl.Diagnostics {
+func (v *Variable) set(m *meter, x cty.Value, source string, subject *hcl.Range) hcl.Diagnostics {
 	v.Source = source
 	if v.Sensitive {
 		v.secrets.AddAll(x)
@@ -158,7 +158,7 @@ func (v *Variable) set(x cty.Value, source string, subject *hcl.Range) hcl.Diagn
 	if v.optional != nil && !x.IsNull() {
 		x = v.optional.Apply(x)
 	}
-	y, err := convert.Convert(x, v.Type)
+	y, err := m.convertTo(x, v.Type)
 	if err != nil {
 		return fail(problemAt(err))
 	}
@@ -208,7 +208,7 @@ func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 		if _, err := convert.Convert(cty.StringVal(text), v.Type); err != nil || !utf8.ValidString(text) {
 			return fail("")
 		}
-		return v.set(cty.StringVal(text), source, nil)
+		return v.set(c.meter, cty.StringVal(text), source, nil)
 	}
 	const hint = " Lists are written [\"a\", \"b\"], maps { a = \"b\" }."
 	if d := checkNesting([]byte(text), source); len(text) > maxSource || d.HasErrors() {
@@ -226,7 +226,7 @@ func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 	if d.HasErrors() {
 		return fail(hint)
 	}
-	return v.set(x, source, nil)
+	return v.set(c.meter, x, source, nil)
 }
 
 func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
@@ -385,7 +385,7 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 			diags = append(diags, d...)
 			continue
 		}
-		diags = append(diags, v.set(x, filepath.Base(path), a.Expr.Range().Ptr())...)
+		diags = append(diags, v.set(c.meter, x, filepath.Base(path), a.Expr.Range().Ptr())...)
 	}
 	return diags
 }
