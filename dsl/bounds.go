@@ -1,13 +1,13 @@
 package dsl
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/ext/customdecode"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -94,11 +94,7 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 	if g.whole {
 		defer func() {
 			if r := recover(); r != nil {
-				e, ok := r.(exhausted)
-				if !ok {
-					panic(r)
-				}
-				v, diags = cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Too much to compute", Subject: &e.rng, Detail: upperFirst(e.err.Error()) + "."}}
+				v, diags = cty.DynamicVal, hcl.Diagnostics{caught(r).diagnostic()}
 			}
 		}()
 	}
@@ -155,18 +151,31 @@ type exhausted struct {
 	rng hcl.Range
 }
 
-// contain evaluates an expression inside a function, where panics are lost.
-func contain(closure *customdecode.ExpressionClosure) (v cty.Value, diags hcl.Diagnostics, err error) {
+func (e exhausted) diagnostic() *hcl.Diagnostic {
+	summary := "Too much to compute"
+	if errors.Is(e.err, errRange) {
+		summary = errRange.Error()
+	}
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &e.rng, Detail: upperFirst(e.err.Error()) + "."}
+}
+
+// caught is what a recovered panic says, if it is ours.
+func caught(r any) exhausted {
+	e, ok := r.(exhausted)
+	if !ok {
+		panic(r)
+	}
+	return e
+}
+
+// contained evaluates an expression that no guard is around: one inside a function, where panics are lost, or a part.
+func contained(value func() (cty.Value, hcl.Diagnostics)) (v cty.Value, diags hcl.Diagnostics, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			e, ok := r.(exhausted)
-			if !ok {
-				panic(r)
-			}
-			err = e.err
+			v, err = cty.DynamicVal, caught(r).err
 		}
 	}()
-	v, diags = closure.Value()
+	v, diags = value()
 	return v, diags, nil
 }
 
@@ -303,10 +312,20 @@ func (m *meter) unify(v cty.Value) (cty.Type, error) {
 	return one, nil
 }
 
+// errRange is the summary of what is wrong with a number that checkNumber refuses.
+var errRange = errors.New("Number out of range")
+
+type rangeError struct{}
+
+func (rangeError) Error() string {
+	return fmt.Sprintf("a number is infinite, as after a division by zero, or beyond the largest, %.3g", math.MaxFloat64)
+}
+func (rangeError) Is(err error) bool { return err == errRange }
+
 // checkNumber refuses numbers beyond those of float64: their digits alone would fill the memory.
 func checkNumber(f *big.Float) error {
 	if f.IsInf() || f.MantExp(nil) > 1024 {
-		return fmt.Errorf("a number is out of range: the largest is %.3g", math.MaxFloat64)
+		return rangeError{}
 	}
 	return nil
 }
@@ -347,7 +366,7 @@ func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 		case *hclsyntax.LiteralValueExpr:
 			if x.Val.Type() == cty.Number && x.Val.IsKnown() && !x.Val.IsNull() {
 				if err := checkNumber(x.Val.AsBigFloat()); err != nil {
-					diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Number out of range", Subject: x.SrcRange.Ptr(), Detail: upperFirst(err.Error()) + "."})
+					diags = append(diags, exhausted{err, x.SrcRange}.diagnostic())
 				}
 			}
 		case *hclsyntax.TemplateExpr:

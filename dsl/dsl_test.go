@@ -246,6 +246,9 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	for _, c := range documented {
+		f.Add([]byte("output \"o\" { value = " + c.expr + " }\n"))
+	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		path := filepath.Join(t.TempDir(), "m.hcl")
 		if err := os.WriteFile(path, src, 0o644); err != nil {
@@ -257,14 +260,25 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("%s lies outside the file", d.Summary)
 			}
 		}
-		if !diags.HasErrors() {
-			s := c.NewScope()
-			for _, b := range c.Blocks {
-				if _, err := s.Instances(b); err == nil {
-					_, _ = s.Decode(b, nil)
-				}
-				s.Set(b.Addr, cty.DynamicVal)
-			}
+		if diags.HasErrors() {
+			return
 		}
+		s := c.NewScope()
+		for _, b := range c.Blocks {
+			instances, d := s.Instances(b)
+			if d.HasErrors() {
+				s.Set(b.Addr, cty.DynamicVal)
+				continue
+			}
+			exports := make([]cty.Value, len(instances))
+			for i, each := range instances {
+				x, _ := s.Decode(b, &each)
+				exports[i] = b.Kind.Export(b.Addr.String(), b.Addr.Type, nil, x)
+				x.Flat()
+			}
+			s.SetInstances(b, instances, exports)
+		}
+		s.CheckLocals()
+		c.Validate(diags)
 	})
 }

@@ -459,7 +459,7 @@ func attempt(arg cty.Value) (v cty.Value, diags hcl.Diagnostics, ready bool, err
 			return cty.DynamicVal, nil, false, nil
 		}
 	}
-	v, diags, err = contain(closure)
+	v, diags, err = contained(closure.Value)
 	return v, diags, true, err
 }
 

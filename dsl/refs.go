@@ -191,12 +191,13 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	if !c.cyclic {
 		c.Blocks = order
 	}
+	through := map[addr.Addr][]addr.Addr{}
 	for _, b := range c.Blocks {
 		if b.Kind.Lazy && !used[b.Addr] {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused block", Subject: b.DeclRange.Ptr(),
 				Detail: fmt.Sprintf("Nothing refers to %s, so it has no effect. Remove it, or use it.", b.Addr)})
 		}
-		b.Refs = c.blockRefs(edges, b.Addr)
+		b.Refs = c.blockRefs(edges, b.Addr, through)
 	}
 	for _, l := range c.locals {
 		if !used[addr.Addr{Kind: "local", Name: l.name}] {
@@ -214,24 +215,32 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// blockRefs lists the blocks a refers to, through locals too.
-func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr) (list []addr.Addr) {
+// blockRefs lists the blocks a refers to, through locals too. What locals refer to is kept in through.
+func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr, through map[addr.Addr][]addr.Addr) (list []addr.Addr) {
 	seen := map[addr.Addr]bool{}
-	var walk func(addr.Addr)
-	walk = func(a addr.Addr) {
-		for _, r := range edges[a] {
-			if seen[r.addr] || r.addr.Kind == "var" {
-				continue
-			}
-			seen[r.addr] = true
-			if r.addr.Kind == "local" {
-				walk(r.addr)
-			} else {
-				list = append(list, r.addr)
-			}
+	add := func(x addr.Addr) {
+		if !seen[x] {
+			seen[x] = true
+			list = append(list, x)
 		}
 	}
-	walk(a)
+	for _, r := range edges[a] {
+		switch r.addr.Kind {
+		case "var":
+		case "local":
+			blocks, ok := through[r.addr]
+			if !ok {
+				through[r.addr] = nil // a cycle, which is reported, ends here
+				blocks = c.blockRefs(edges, r.addr, through)
+				through[r.addr] = blocks
+			}
+			for _, x := range blocks {
+				add(x)
+			}
+		default:
+			add(r.addr)
+		}
+	}
 	sort.Slice(list, func(i, j int) bool { return list[i].String() < list[j].String() })
 	return list
 }

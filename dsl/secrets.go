@@ -181,7 +181,7 @@ func (s *Secrets) addParts(e hcl.Expression, ctx *hcl.EvalContext) {
 	}
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		if part, ok := n.(hclsyntax.Expression); ok {
-			if v, _ := part.Value(ctx); v.ContainsMarked() {
+			if v, _, _ := contained(func() (cty.Value, hcl.Diagnostics) { return part.Value(ctx) }); v.ContainsMarked() {
 				s.Add(v)
 			}
 		}

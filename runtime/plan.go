@@ -216,10 +216,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		}
 	}
 	pl.settle(p.Actions)
-	if !diags.HasErrors() {
-		diags = append(diags, pl.scope.CheckLocals()...)
-	}
-	return p, diags
+	return p, append(diags, pl.scope.CheckLocals()...)
 }
 
 // block plans all instances of a block and puts their exports into scope.
