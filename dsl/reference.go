@@ -7,12 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 )
-
-// Format rewrites a file in the canonical style.
-func Format(src []byte) []byte { return hclwrite.Format(src) }
 
 func typeName(a Attr) string {
 	if a.Ref != nil {

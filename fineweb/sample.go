@@ -1,12 +1,15 @@
 package fineweb
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/doc/comment"
 	"go/parser"
 	"go/token"
 	"hash/fnv"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -137,16 +140,12 @@ func packageText(dir string) string {
 	return strings.ToValidUTF8(strings.TrimSpace(out.String()), "")
 }
 
-// WriteParquet writes rows as zstd parquet with row groups of a number of rows, as a file that is
-// complete or not there at all.
-func WriteParquet(path string, rows []Row, perGroup int) error {
-	tmp := path + ".tmp"
-	f, err := os.Create(tmp)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp)
-	w := parquet.NewGenericWriter[Row](f, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("stepflow", "1", ""))
+// createdBy stands in the footer of every file that EncodeParquet writes.
+const createdBy = "stepflow"
+
+// EncodeParquet writes rows as zstd parquet with row groups of a number of rows.
+func EncodeParquet(to io.Writer, rows []Row, perGroup int) error {
+	w := parquet.NewGenericWriter[Row](to, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy(createdBy, "1", ""))
 	for at := 0; at < len(rows); at += perGroup {
 		if _, err := w.Write(rows[at:min(len(rows), at+perGroup)]); err != nil {
 			return err
@@ -155,14 +154,24 @@ func WriteParquet(path string, rows []Row, perGroup int) error {
 			return err
 		}
 	}
-	if err := w.Close(); err != nil {
+	return w.Close()
+}
+
+// WriteParquet is EncodeParquet to a new file.
+func WriteParquet(path string, rows []Row, perGroup int) error {
+	f, err := os.Create(path)
+	if err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	return errors.Join(EncodeParquet(f, rows, perGroup), f.Close())
+}
+
+// Encoded reports whether a file, of up to 64 MiB, is one that EncodeParquet wrote.
+func Encoded(r io.Reader) bool {
+	b, err := io.ReadAll(io.LimitReader(r, 64<<20))
+	if err != nil {
+		return false
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
+	return err == nil && strings.HasPrefix(f.Metadata().CreatedBy, createdBy+" ")
 }

@@ -5,6 +5,8 @@ import (
 	_ "embed"
 	"encoding/json"
 	"html/template"
+	"io"
+	"regexp"
 
 	"stepflow/runtime"
 )
@@ -44,4 +46,13 @@ func (p *Page) HTML() ([]byte, error) {
 	var b bytes.Buffer
 	err = page.Execute(&b, map[string]any{"Title": p.Title, "CSS": template.CSS(pageCSS), "Charts": template.JS(chartsJS), "Code": template.JS(pageJS), "Data": template.JS(data)})
 	return b.Bytes(), err
+}
+
+// mark is in the head of every page that HTML writes.
+var mark = regexp.MustCompile(`^<!doctype html>\s*<html lang="en">\s*<head>[^{]*<title>[^<]* · stepflow</title>`)
+
+// Is reports whether a file is a page that HTML wrote.
+func Is(r io.Reader) bool {
+	head, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	return err == nil && mark.Match(head)
 }

@@ -1,6 +1,9 @@
 package runtime
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -44,4 +47,21 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 			chromeEvent{Name: "device memory", Phase: "C", TS: us(o.Start.Nanoseconds()), PID: pid, TID: 0, Args: map[string]any{"bytes": o.Alive}})
 	}
 	return json.NewEncoder(w).Encode(map[string]any{"traceEvents": events, "displayTimeUnit": "ms", "otherData": map[string]any{"stage": p.Stage, "device": p.Device, "tokens": p.Tokens}})
+}
+
+// chromeTraceHead is how every trace that WriteChromeTrace writes begins.
+const chromeTraceHead = `{"displayTimeUnit":"ms","otherData":{"device":"`
+
+// IsChromeTrace reports whether a file, packed or not, is one that WriteChromeTrace wrote.
+func IsChromeTrace(r io.Reader) bool {
+	b := bufio.NewReader(r)
+	if magic, err := b.Peek(2); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return false
+		}
+		b = bufio.NewReader(z)
+	}
+	head, err := b.Peek(len(chromeTraceHead))
+	return err == nil && string(head) == chromeTraceHead
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -101,15 +102,35 @@ func (was SavedOutput) differs(is SavedOutput) string {
 	return fmt.Sprintf("was %s, is %s", show(was), show(is))
 }
 
-// Save writes the plan made with these options.
-func (p *Plan) Save(path string, o Options) error {
+// SavedFile is the file that a plan is saved to: it replaces another saved plan, and nothing else. Its owner alone may
+// read it, because it holds the values of variables.
+func SavedFile(path string) durable.UserFile {
+	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another name, or remove it", Ours: func(r io.Reader) bool {
+		var s SavedPlan
+		return json.NewDecoder(io.LimitReader(r, maxSaved)).Decode(&s) == nil && s.Version > 0 && s.Path != "" && s.StateDir != ""
+	}}
+}
+
+// maxSaved bounds what is read of a file to see whether it is a saved plan, in bytes.
+const maxSaved = 64 << 20
+
+// CheckSaved returns why a plan cannot be saved to path; nil if it can.
+func CheckSaved(path string) error {
+	if strings.HasSuffix(path, ".hcl") {
+		return fmt.Errorf("%s is the name of a pipeline, which apply would not take for a saved plan: choose a name that does not end in .hcl", path)
+	}
+	return SavedFile(path).Check()
+}
+
+// Save writes the plan made with these options. stream is set if path is not a regular file and was written into.
+func (p *Plan) Save(path string, o Options) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	stateDir, err := filepath.Abs(p.StateDir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s := SavedPlan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory}
 	salt := &state.State{}
@@ -120,7 +141,7 @@ func (p *Plan) Save(path string, o Options) error {
 		switch v := p.Config.Variables[name]; {
 		case f.File != "":
 			if f.File, err = filepath.Abs(f.File); err != nil {
-				return err
+				return false, err
 			}
 		case v == nil || v.Sensitive:
 			continue
@@ -129,9 +150,12 @@ func (p *Plan) Save(path string, o Options) error {
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return err
+		return false, err
 	}
-	return durable.WriteFile(path, append(b, '\n'))
+	if err := CheckSaved(path); err != nil {
+		return false, err
+	}
+	return SavedFile(path).Write(append(b, '\n'))
 }
 
 // ReadSaved reads a saved plan.

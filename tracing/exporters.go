@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,6 +96,27 @@ func unknown(signal, kind, protocol, kinds string) error {
 	return fmt.Errorf("OTEL_%s_EXPORTER is %q; it takes %s", signal, kind, kinds)
 }
 
+// createTrace opens the file that spans are written to. It replaces the spans of another run, and nothing else.
+func createTrace(path string) (*os.File, error) {
+	const head = `{"Name":` // of every line that stdouttrace writes
+	switch st, err := os.Stat(path); {
+	case err == nil && st.Mode().IsRegular() && st.Size() > 0:
+		b := make([]byte, len(head))
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.ReadFull(f, b)
+		f.Close()
+		if err != nil || string(b) != head {
+			return nil, fmt.Errorf("%s exists and holds no spans: it was left as it is; set %s to another name, or remove it", path, FileVariable)
+		}
+	case err == nil && st.Mode()&os.ModeNamedPipe == 0:
+		return os.OpenFile(path, os.O_WRONLY, 0) // a device
+	}
+	return os.Create(path)
+}
+
 func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdktrace.SpanExporter, error) {
 	switch {
 	case kind == "console":
@@ -104,7 +126,7 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		if path == "" {
 			path = "stepflow-trace.jsonl"
 		}
-		f, err := os.Create(path)
+		f, err := createTrace(path)
 		if err != nil {
 			return nil, err
 		}

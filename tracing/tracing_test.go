@@ -268,6 +268,37 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestTraceFileOfTheUser: a file that holds no spans is left alone, one of spans is replaced.
+func TestTraceFileOfTheUser(t *testing.T) {
+	clean(t)
+	path := filepath.Join(t.TempDir(), "notes.txt")
+	t.Setenv("OTEL_TRACES_EXPORTER", "file")
+	t.Setenv(FileVariable, path)
+	if err := os.WriteFile(path, []byte("notes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Setup(context.Background(), "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "holds no spans") {
+		t.Errorf("the user's file: %v", err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "notes" {
+		t.Errorf("it holds %q now", b)
+	}
+	os.Truncate(path, 0)
+	var sizes []int
+	for range 2 {
+		tr, _ := setup(t)
+		record(tr, 3)
+		if err := tr.Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		b, _ := os.ReadFile(path)
+		sizes = append(sizes, strings.Count(string(b), "\n"))
+	}
+	if sizes[0] == 0 || sizes[0] != sizes[1] {
+		t.Errorf("two runs leave %v spans", sizes)
+	}
+}
+
 // TestNotFinite sends numbers that JSON cannot say.
 func TestNotFinite(t *testing.T) {
 	clean(t)

@@ -26,6 +26,7 @@ const (
 	exitError       = 1
 	exitUsage       = 1
 	exitChanges     = 2
+	exitUnreadable  = 2
 	exitUnformatted = 3
 	exitInterrupted = 130
 )
@@ -37,7 +38,8 @@ var exitCodes = []struct {
 }{
 	{exitOK, "done; of plan -detailed-exitcode: nothing is to run"},
 	{exitError, "an error, also in the flags or arguments, or no leave to throw trained work away"},
-	{exitChanges, "of plan -detailed-exitcode alone: something is to run"},
+	{exitChanges, "of plan -detailed-exitcode: something is to run"},
+	{exitUnreadable, "of fmt: a file is no HCL or cannot be written, and was left as it is"},
 	{exitUnformatted, "of fmt -check alone: files are not in canonical form"},
 	{exitInterrupted, "ended by Ctrl-C, SIGTERM or SIGHUP; apply goes on from its checkpoint"},
 }

@@ -23,48 +23,6 @@ import (
 	"stepflow/tracing"
 )
 
-func fmtCommand() command {
-	var check bool
-	return command{name: "fmt", args: "[-check] [DIR]", most: 1,
-		short:    "Rewrites *.hcl files in the canonical style.",
-		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with 3 if some would.",
-		example:  "stepflow fmt -check pipelines/quickstart",
-		flags: func(_ *app, f *flag.FlagSet) {
-			f.BoolVar(&check, "check", false, "only list files that are not formatted")
-		},
-		run: func(a *app, args []string) int {
-			path := dirArg(args)
-			files := []string{path}
-			if st, err := os.Stat(path); err != nil {
-				return a.fail(err)
-			} else if st.IsDir() {
-				if files, err = dsl.Sources(path); err != nil {
-					return a.fail(err)
-				}
-			}
-			code := exitOK
-			for _, f := range files {
-				src, err := os.ReadFile(f)
-				if err != nil {
-					return a.fail(err)
-				}
-				out := dsl.Format(src)
-				if bytes.Equal(src, out) {
-					continue
-				}
-				fmt.Fprintln(a.stdout, f)
-				if check {
-					code = exitUnformatted
-					continue
-				}
-				if err := durable.WriteFile(f, out); err != nil {
-					return a.fail(err)
-				}
-			}
-			return code
-		}}
-}
-
 // state opens the state of the pipeline that -dir names, for reading.
 func (a *app) state() (*state.Dir, error) {
 	path, err := a.statePath()
@@ -423,6 +381,13 @@ func sampleCommand() command {
 				fmt.Fprintln(a.stderr, "stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
 				return exitUsage
 			}
+			path := filepath.Join(out, "go-docs.parquet")
+			file := durable.UserFile{Path: path, Ours: fineweb.Encoded, Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}
+			if _, err := os.Stat(path); err == nil {
+				if err := file.Check(); err != nil {
+					return a.fail(err)
+				}
+			}
 			root, err := exec.Command("go", "env", "GOROOT").Output()
 			if err != nil {
 				return a.fail(fmt.Errorf("the sample is made of the Go standard library's documentation, and go env GOROOT failed: %w", err))
@@ -431,11 +396,14 @@ func sampleCommand() command {
 			if err != nil {
 				return a.fail(err)
 			}
-			if err := os.MkdirAll(out, 0o777); err != nil {
+			if err := durable.MkdirAll(out, 0o777); err != nil {
 				return a.fail(err)
 			}
-			path := filepath.Join(out, "go-docs.parquet")
-			if err := fineweb.WriteParquet(path, rows, perGroup); err != nil {
+			var b bytes.Buffer
+			if err := fineweb.EncodeParquet(&b, rows, perGroup); err != nil {
+				return a.fail(err)
+			}
+			if _, err := file.Write(b.Bytes()); err != nil {
 				return a.fail(err)
 			}
 			n := 0

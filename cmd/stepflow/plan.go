@@ -60,18 +60,34 @@ func planCommand() command {
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
 		run: func(a *app, args []string) int {
+			if out != "" {
+				if err := runtime.CheckSaved(out); err != nil {
+					return a.fail(err)
+				}
+			}
 			p, ok := a.plan(args, false)
 			if !ok {
 				return exitError
 			}
+			saved := ""
+			if out != "" {
+				switch stream, err := p.Save(out, a.options(args)); {
+				case err != nil:
+					return a.fail(err)
+				case !stream:
+					saved = out
+				}
+			}
 			if a.json {
-				a.line(planJSON(p))
+				m := planJSON(p)
+				if saved != "" {
+					m["saved"] = saved
+				}
+				a.line(m)
 			} else {
 				a.printPlan(a.stdout, p, explain)
-			}
-			if out != "" {
-				if err := p.Save(out, a.options(args)); err != nil {
-					return a.fail(err)
+				if saved != "" {
+					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n", saved, shellWord(saved))
 				}
 			}
 			if detailed && p.Changes() {
@@ -79,6 +95,14 @@ func planCommand() command {
 			}
 			return exitOK
 		}}
+}
+
+// shellWord is an argument as a shell takes it.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-+,:@%=") == "" && s != "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 var verbs = map[runtime.Verb]struct {

@@ -33,6 +33,11 @@ func profileCommand() command {
 				fmt.Fprintln(a.stderr, "stepflow profile: -steps is at least 1, -top at least 0")
 				return exitUsage
 			}
+			if out != "" {
+				if err := traceFile(out).Check(); err != nil {
+					return a.fail(err)
+				}
+			}
 			p, ok := a.plan([]string{a.dir}, false)
 			if !ok {
 				return exitError
@@ -105,7 +110,13 @@ func writeTrace(p *runtime.Profile, path string) error {
 			return err
 		}
 	}
-	return durable.WriteFile(path, b.Bytes())
+	_, err := traceFile(path).Write(b.Bytes())
+	return err
+}
+
+// traceFile is the file that a profile is written to: it replaces another profile, and nothing else.
+func traceFile(path string) durable.UserFile {
+	return durable.UserFile{Path: path, Ours: runtime.IsChromeTrace, Refusal: "exists and is not a profile of stepflow; choose another name, or remove it"}
 }
 
 func (a *app) printProfile(p *runtime.Profile, top int) {

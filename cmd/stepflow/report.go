@@ -25,6 +25,12 @@ func reportCommand() command {
 		run: func(a *app, args []string) int {
 			var page *report.Page
 			var err error
+			write := writeReport // to a file that the user named
+			if out != "" {
+				if err := reportFile(out).Check(); err != nil {
+					return a.fail(err)
+				}
+			}
 			switch {
 			case compare && len(args) < 2:
 				fmt.Fprintln(a.stderr, "stepflow report: -compare takes two folders or more")
@@ -50,7 +56,7 @@ func reportCommand() command {
 					return exitError // the diagnostics said why
 				}
 				if err == nil && out == "" {
-					out = filepath.Join(page.Runs[0].Dir, "report.html")
+					out, write = filepath.Join(page.Runs[0].Dir, "report.html"), durableReport
 				}
 			}
 			if err != nil {
@@ -60,8 +66,12 @@ func reportCommand() command {
 			if err != nil {
 				return a.fail(err)
 			}
-			if err := durable.WriteFile(out, html); err != nil {
+			stream, err := write(out, html)
+			if err != nil {
 				return a.fail(err)
+			}
+			if stream { // perhaps the standard output
+				return exitOK
 			}
 			abs, err := filepath.Abs(out)
 			if err != nil {
@@ -70,6 +80,20 @@ func reportCommand() command {
 			fmt.Fprintf(a.stdout, "%s\n", abs)
 			return exitOK
 		}}
+}
+
+// reportFile is the file that a report is written to: it replaces another report, and nothing else.
+func reportFile(path string) durable.UserFile {
+	return durable.UserFile{Path: path, Ours: report.Is, Refusal: "exists and is not a report of stepflow; choose another name, or remove it"}
+}
+
+func writeReport(path string, html []byte) (stream bool, err error) {
+	return reportFile(path).Write(html)
+}
+
+// durableReport writes to the state's own folder, in which links are not followed.
+func durableReport(path string, html []byte) (stream bool, err error) {
+	return false, durable.WriteFile(path, html)
 }
 
 // pageOf is the page of one run.

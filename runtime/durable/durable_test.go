@@ -189,7 +189,9 @@ func isOurs(r io.Reader) bool {
 func TestUserFile(t *testing.T) {
 	dir := t.TempDir()
 	at := func(n string) string { return filepath.Join(dir, n) }
-	u := func(n string) UserFile { return UserFile{Path: n, What: "one of ours", Ours: isOurs} }
+	u := func(n string) UserFile {
+		return UserFile{Path: n, Ours: isOurs, Refusal: "exists and is not one of ours"}
+	}
 
 	put(t, at("theirs"), "theirs", 0o644)
 	put(t, at("empty"), "", 0o600)
@@ -249,7 +251,7 @@ func TestUserFile(t *testing.T) {
 func TestUserFileThatChangesMeanwhile(t *testing.T) {
 	f := filepath.Join(t.TempDir(), "f")
 	put(t, f, "first", 0o644)
-	same := UserFile{Path: f, What: "what it was", Ours: func(r io.Reader) bool { b, _ := io.ReadAll(r); return bytes.Equal(b, []byte("first")) }}
+	same := UserFile{Path: f, Refusal: "changed", Ours: func(r io.Reader) bool { b, _ := io.ReadAll(r); return bytes.Equal(b, []byte("first")) }}
 	create := Create
 	t.Cleanup(func() { Create = create })
 	Create = func(path string, perm os.FileMode) (File, error) {

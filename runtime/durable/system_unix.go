@@ -22,14 +22,24 @@ func links(st os.FileInfo) uint64 {
 	return 1
 }
 
+// Bits of access(2).
+const mayWrite, maySearch = 2, 1
+
 // Writable returns an error if this process may not make files in a folder.
 func Writable(dir string) error {
-	const write, search = 2, 1
-	if err := syscall.Access(dir, write|search); err != nil {
+	if err := syscall.Access(dir, mayWrite|maySearch); err != nil {
 		return fmt.Errorf("the folder %s cannot be written to: %w", dir, err)
 	}
 	return nil
 }
 
-// openFlags open a pipe that nobody reads with an error, not with an endless wait.
-const openFlags = os.O_WRONLY | syscall.O_NONBLOCK
+// unprotected returns an error if this process may not write to a file.
+func unprotected(path string) error {
+	if err := syscall.Access(path, mayWrite); err != nil {
+		return fmt.Errorf("%s cannot be written to: %w", path, err)
+	}
+	return nil
+}
+
+// noWait makes opening a pipe that nobody reads an error, not an endless wait.
+const noWait = syscall.O_NONBLOCK

@@ -14,8 +14,8 @@ import (
 // there is kept, a terminal, a pipe or /dev/null is written into.
 type UserFile struct {
 	Path    string
-	What    string               // the file is: "a saved plan"
 	Ours    func(io.Reader) bool // reports whether a file that is there may be replaced; an empty one may
+	Refusal string               // why one may not, such as "exists and is not a saved plan"
 	Private bool                 // only its owner may read it
 }
 
@@ -46,7 +46,7 @@ func (u UserFile) resolve() (path string, old os.FileInfo, stream bool, err erro
 		return path, nil, false, err
 	}
 	dir := filepath.Dir(path)
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() { // it is not made: a path with a slip in it would make another tree
 		return path, nil, false, fmt.Errorf("there is no folder %s for %s", dir, filepath.Base(path))
 	}
 	return path, nil, false, nil
@@ -74,6 +74,9 @@ func (u UserFile) Check() error {
 }
 
 func (u UserFile) replaceable(path string, old os.FileInfo) error {
+	if err := unprotected(path); err != nil {
+		return err
+	}
 	if old.Size() == 0 {
 		return nil
 	}
@@ -83,7 +86,7 @@ func (u UserFile) replaceable(path string, old os.FileInfo) error {
 	}
 	defer f.Close()
 	if !u.Ours(f) {
-		return fmt.Errorf("%s exists and is not %s: it was left as it is; choose another name, or remove it", u.Path, u.What)
+		return fmt.Errorf("%s %s: it was left as it is", u.Path, u.Refusal)
 	}
 	return nil
 }
@@ -96,7 +99,11 @@ func (u UserFile) Write(b []byte) (stream bool, err error) {
 		return stream, err
 	}
 	if stream {
-		f, err := os.OpenFile(u.Path, openFlags|os.O_APPEND, 0)
+		flags := os.O_WRONLY | os.O_APPEND
+		if old.Mode()&fs.ModeNamedPipe != 0 {
+			flags |= noWait
+		}
+		f, err := os.OpenFile(u.Path, flags, 0)
 		if err != nil {
 			return true, err
 		}
@@ -107,10 +114,13 @@ func (u UserFile) Write(b []byte) (stream bool, err error) {
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
-		if old == nil {
-			return nil
+		switch now, err := os.Lstat(path); { // once more: it may have changed meanwhile
+		case err == nil:
+			return u.replaceable(path, now)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
 		}
-		return u.replaceable(path, old) // once more: it may have changed meanwhile
+		return nil
 	}
 	if old != nil && links(old) > 1 {
 		return false, overwrite(path, b, fill)

@@ -1,0 +1,45 @@
+package dsl
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+)
+
+// FormatFile reads a file of HCL and returns its text and the same in the canonical style. Line ends stay as they are. A
+// file that is not HCL is an error with its place in the files.
+func FormatFile(path string) (src, out []byte, files map[string]*hcl.File, diags hcl.Diagnostics) {
+	src, diags = readSource(path)
+	if diags.HasErrors() {
+		return nil, nil, nil, diags
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	files = map[string]*hcl.File{path: file}
+	if diags.HasErrors() {
+		return nil, nil, files, diags
+	}
+	out = hclwrite.Format(src)
+	if !sameTokens(src, out) {
+		return nil, nil, files, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Not formatted",
+			Detail: fmt.Sprintf("%s would not mean the same in the canonical style. It was left as it is.", path)}}
+	}
+	return src, out, files, nil
+}
+
+// sameTokens reports whether two texts differ in the space between tokens alone.
+func sameTokens(a, b []byte) bool {
+	x, diags := hclsyntax.LexConfig(a, "", hcl.InitialPos)
+	y, more := hclsyntax.LexConfig(b, "", hcl.InitialPos)
+	if diags.HasErrors() || more.HasErrors() || len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if x[i].Type != y[i].Type || !bytes.Equal(x[i].Bytes, y[i].Bytes) {
+			return false
+		}
+	}
+	return true
+}
