@@ -32,14 +32,17 @@ type column struct {
 // openParquet reads the footer and finds the columns; the others are never read.
 func openParquet(s *Source, f file, _ string) (sh shard, err error) {
 	defer guard(&err)
+	if err := checkFooter(f); err != nil {
+		return nil, fmt.Errorf("not a readable parquet file: %w", err)
+	}
 	pq, err := parquet.OpenFile(f, f.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)
 	}
 	p := &parquetShard{source: s, file: f, pq: pq}
 	for _, g := range pq.RowGroups() {
-		if g.NumRows() < 0 || g.NumRows() > 1<<31 {
-			return nil, fmt.Errorf("damaged footer: a row group claims %d rows", g.NumRows())
+		if g.NumRows() < 0 || g.NumRows() > maxRows {
+			return nil, fmt.Errorf("damaged footer: a row group claims %d rows; the most is %d", g.NumRows(), maxRows)
 		}
 		p.rows = append(p.rows, g.NumRows())
 	}
