@@ -60,14 +60,13 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 			return err
 		}
 	}
-	w, err := metrics.Open(root, t.state.Step)
-	if err != nil {
+	if t.steps, err = metrics.Open(root, t.state.Step); err != nil {
 		return err
 	}
-	defer w.Close()
+	defer t.steps.Close()
 	r.obs.memory(ctx, a, s.Figures.ByKind)
 	defer r.obs.memory(ctx, a, nil)
-	err = r.obs.inside(ctx, tracing.SpanTrain, a, func(ctx context.Context) error { return r.steps(ctx, a, t, stream, w, root, entry) })
+	err = r.obs.inside(ctx, tracing.SpanTrain, a, func(ctx context.Context) error { return r.steps(ctx, a, t, stream, root, entry) })
 	if err != nil {
 		return err
 	}
@@ -152,7 +151,7 @@ func (r *runner) seam(a *Action, t *trainer, c *fineweb.Set) error {
 
 // steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
 // forward and backward passes are put behind step n before its loss is read.
-func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Mix, w *metrics.Writer, root string, entry *state.Block) error {
+func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *fineweb.Mix, root string, entry *state.Block) error {
 	s := t.stage
 	fetch, stop := context.WithCancel(r.ctx)
 	batches := stream.Prefetch(fetch, s.Batch, prefetchAhead)
@@ -239,7 +238,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if r.peak > 0 {
 			m.MFU = float64(s.Figures.StepFLOPs) / m.Seconds / r.peak
 		}
-		if err := w.Write(m); err != nil {
+		if err := t.steps.Write(m); err != nil {
 			return err
 		}
 		r.obs.step(ctx, a, sample, m, f, start, t.loaded.Allocated(), len(batches))
@@ -296,6 +295,9 @@ func (r *runner) save(ctx context.Context, a *Action, t *trainer, dir string, en
 		return "", err
 	}
 	err = r.obs.inside(ctx, tracing.SpanCheckpoint, a, func(context.Context) error {
+		if err := t.steps.Sync(); err != nil { // a run that goes on from here does not write them again
+			return err
+		}
 		id, err = t.save(dir, origin, last)
 		return err
 	}, tracing.KV{Key: tracing.StepNumber, Value: t.state.Step})

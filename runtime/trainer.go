@@ -12,6 +12,7 @@ import (
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
 )
 
 // trainer runs one stage on a loaded program.
@@ -20,6 +21,7 @@ type trainer struct {
 	loaded gpu.Loaded
 	tok    *tokenizer.Tokenizer
 	state  TrainerState
+	steps  *metrics.Writer
 	room   []byte // of the tensor being saved: they are written one after the other
 }
 

@@ -174,6 +174,14 @@ func (w *Writer) Write(s Step) error {
 	return nil
 }
 
+// Sync makes the steps written so far durable. TensorBoard's events are for looking at, and are not synced.
+func (w *Writer) Sync() error {
+	if err := w.jsonl.Sync(); err != nil {
+		return fmt.Errorf("syncing %s: %w", w.jsonl.Name(), err)
+	}
+	return nil
+}
+
 // Close closes the files.
 func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.file.Close()) }
 
