@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -50,25 +54,55 @@ func TestScripts(t *testing.T) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 			},
 			// waitfor GLOB TEXT waits until a file that matches holds the text.
-			"waitfor": func(ts *testscript.TestScript, _ bool, args []string) {
-				for i := 0; i < 600; i++ {
-					files, _ := filepath.Glob(ts.MkAbs(args[0]))
-					for _, f := range files {
-						if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), args[1]) {
-							return
-						}
-					}
+			"waitfor": func(ts *testscript.TestScript, _ bool, args []string) { waitFor(ts, args[0], args[1]) },
+			// interrupt SIGNAL[+SIGNAL] WHEN TEXT CODE COMMAND … runs a command until the file WHEN, by a glob, holds the text; it then
+			// sends the signals and wants the exit code. What it printed is in the files out and err.
+			"interrupt": func(ts *testscript.TestScript, _ bool, args []string) {
+				c := driven(ts, args[4:])
+				out, err := os.Create(ts.MkAbs("out"))
+				ts.Check(err)
+				defer out.Close()
+				errs, err := os.Create(ts.MkAbs("err"))
+				ts.Check(err)
+				defer errs.Close()
+				c.Stdout, c.Stderr = out, errs
+				ts.Check(c.Start())
+				waitFor(ts, args[1], args[2])
+				for _, name := range strings.Split(args[0], "+") {
+					ts.Check(c.Process.Signal(map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "PIPE": syscall.SIGPIPE}[name]))
 					time.Sleep(50 * time.Millisecond)
 				}
-				ts.Fatalf("%s never held %q", args[0], args[1])
+				ended(ts, c, args[3])
 			},
-			// touch FILE sets its time of modification to now.
-			"touch": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(os.Chtimes(ts.MkAbs(args[0]), time.Now(), time.Now()))
+			// hangup LINES CODE COMMAND … reads so many lines of a command's standard output, then closes it, and its error output
+			// from the start, and wants the exit code.
+			"hangup": func(ts *testscript.TestScript, _ bool, args []string) {
+				c := driven(ts, args[2:])
+				out, err := c.StdoutPipe()
+				ts.Check(err)
+				errs, err := c.StderrPipe()
+				ts.Check(err)
+				ts.Check(c.Start())
+				errs.Close()
+				var lines int
+				fmt.Sscan(args[0], &lines)
+				for r := bufio.NewReader(out); lines > 0; lines-- {
+					_, err := r.ReadString('\n')
+					ts.Check(err)
+				}
+				out.Close()
+				ended(ts, c, args[1])
 			},
-			// mkfifo FILE makes a named pipe.
-			"mkfifo": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o644))
+			// silent VAR starts a server that takes requests and answers none, notes each in the file asked, and puts its
+			// address into a variable.
+			"silent": func(ts *testscript.TestScript, _ bool, args []string) {
+				asked := ts.MkAbs("asked")
+				s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+					os.WriteFile(asked, []byte("asked"), 0o644)
+					<-q.Context().Done()
+				}))
+				ts.Defer(func() { s.CloseClientConnections(); s.Close() })
+				ts.Setenv(args[0], s.URL)
 			},
 			// exit CODE COMMAND … wants that exit code.
 			"exit": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -83,4 +117,45 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+func waitFor(ts *testscript.TestScript, glob, text string) {
+	for i := 0; i < 600; i++ {
+		files, _ := filepath.Glob(ts.MkAbs(glob))
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), text) {
+				return
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("%s never held %q", glob, text)
+}
+
+// driven is a command of a script that a test drives itself.
+func driven(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path := args[0]
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if p := filepath.Join(dir, args[0]); path == args[0] {
+			if _, err := os.Stat(p); err == nil {
+				path = p
+			}
+		}
+	}
+	c := exec.Command(path, args[1:]...)
+	c.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "STEPFLOW_CACHE_DIR", "STEPFLOW_LOG"} {
+		c.Env = append(c.Env, name+"="+ts.Getenv(name))
+	}
+	return c
+}
+
+// ended waits for a command, within a generous time, and wants its exit code.
+func ended(ts *testscript.TestScript, c *exec.Cmd, code string) {
+	late := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
+	defer late.Stop()
+	c.Wait()
+	if got := fmt.Sprint(c.ProcessState.ExitCode()); got != code {
+		ts.Fatalf("%v: exit code %s (%v), want %s", c.Args, got, c.ProcessState, code)
+	}
 }
