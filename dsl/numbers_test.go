@@ -1,9 +1,14 @@
 package dsl
 
 import (
+	"math"
+	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl/addr"
 )
@@ -70,5 +75,112 @@ func TestDefaultWrittenOut(t *testing.T) {
 	d := decodeText(t, "optimizer \"adamw\" \"o\" {\nlearning_rate = 1\nbetas = [0.9, 0.95]\neps = 1e-8\nweight_decay = 0.1\nmax_grad_norm = 1.0\n}\n")
 	if f := d.Fingerprint(); len(f) != 1 {
 		t.Errorf("hashed: %v", f)
+	}
+}
+
+// eachAttr calls f for every attribute of the language.
+func eachAttr(f func(name string, a Attr)) {
+	var nested func(prefix string, list []Nested)
+	nested = func(prefix string, list []Nested) {
+		for _, n := range list {
+			for _, a := range n.Attrs {
+				f(prefix+n.Name+"."+a.Name, a)
+			}
+			nested(prefix+n.Name+".", n.Blocks)
+		}
+	}
+	for _, k := range Kinds {
+		for _, a := range k.Attrs {
+			f(k.Name+"."+a.Name, a)
+		}
+		nested(k.Name+".", k.Blocks)
+	}
+}
+
+// TestNumbersHaveRanges: nothing absurd gets past the table, and each bound is tested from both sides.
+func TestNumbersHaveRanges(t *testing.T) {
+	n := 0
+	eachAttr(func(name string, a Attr) {
+		if a.Type != cty.Number && a.Type != cty.List(cty.Number) {
+			return
+		}
+		n++
+		if a.Min == nil && a.Above == nil || a.Max == nil && a.Below == nil {
+			t.Errorf("%s has no range", name)
+			return
+		}
+		try := func(f *big.Float, right bool) {
+			t.Helper()
+			v := cty.NumberVal(f)
+			if a.Type != cty.Number {
+				v = cty.ListVal([]cty.Value{v})
+			}
+			if _, problem := a.check(v, a.Type, false); (problem == "") != right {
+				t.Errorf("%s = %s: %q", name, f.Text('g', 10), problem)
+			}
+			if _, problem := a.check(v, a.Type, true); (problem == "") != right || strings.Contains(problem, " is "+Show(cty.NumberVal(f))) {
+				t.Errorf("%s = %s, sensitive: %q", name, f.Text('g', 10), problem)
+			}
+		}
+		step := 1e-9
+		if a.Whole {
+			step = 1
+		}
+		beside := func(x, by float64) *big.Float {
+			return new(big.Float).SetPrec(200).Add(big.NewFloat(x), new(big.Float).SetPrec(200).Mul(big.NewFloat(by), big.NewFloat(max(step, step*math.Abs(x)))))
+		}
+		if a.Whole {
+			beside = func(x, by float64) *big.Float {
+				return new(big.Float).SetPrec(200).Add(big.NewFloat(x), big.NewFloat(by))
+			}
+		}
+		for _, x := range []struct {
+			bound    *float64
+			in       float64 // the direction in which values are right
+			included bool
+		}{{a.Min, 1, true}, {a.Above, 1, false}, {a.Max, -1, true}, {a.Below, -1, false}} {
+			if x.bound != nil {
+				try(beside(*x.bound, -x.in), false)
+				try(beside(*x.bound, x.in), true)
+				try(big.NewFloat(*x.bound), x.included)
+			}
+		}
+		for _, text := range []string{"1e400", "-1e400", "1e999999999"} {
+			f, _, err := big.ParseFloat(text, 10, 512, big.ToNearestEven)
+			if err != nil {
+				t.Fatal(err)
+			}
+			try(f, false)
+		}
+	})
+	if n < 40 {
+		t.Errorf("only %d numbers were found", n)
+	}
+}
+
+// TestNullElements: a list is not given with holes.
+func TestNullElements(t *testing.T) {
+	eachAttr(func(name string, a Attr) {
+		if !a.Type.Equals(strings_) {
+			return
+		}
+		if _, problem := a.check(cty.TupleVal([]cty.Value{cty.StringVal("x"), cty.NullVal(cty.String)}), a.Type, false); !strings.Contains(problem, a.Name+"[1] is null") {
+			t.Errorf("%s: %q", name, problem)
+		}
+	})
+}
+
+// TestExportsNameTheirAttributes: what an export tells is in the table.
+func TestExportsNameTheirAttributes(t *testing.T) {
+	known := map[string]bool{}
+	eachAttr(func(name string, _ Attr) { known[name] = true })
+	for _, k := range Kinds {
+		for _, e := range k.Exports {
+			for _, from := range e.From {
+				if !known[k.Name+"."+from] {
+					t.Errorf("%s of %s is made from %s, which is no attribute", e.Name, k.Name, from)
+				}
+			}
+		}
 	}
 }

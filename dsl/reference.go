@@ -23,6 +23,23 @@ func typeName(a Attr) string {
 	return a.Type.FriendlyName()
 }
 
+// rangeText is a number's range for the page, such as "From 0 below 1"; "" for other types.
+func (a *Attr) rangeText() string {
+	var parts []string
+	for _, x := range []struct {
+		word  string
+		bound *float64
+	}{{"from", a.Min}, {"above", a.Above}, {"to", a.Max}, {"below", a.Below}} {
+		if x.bound != nil {
+			parts = append(parts, x.word+" "+plainNumber(*x.bound))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return upperFirst(strings.Join(parts, " "))
+}
+
 // Reference is docs/language.md, made from the table.
 func Reference() string {
 	var b strings.Builder
@@ -100,6 +117,9 @@ func writeAttrs(b *strings.Builder, attrs []Attr) {
 			def = "`" + Show(a.Default) + "`"
 		}
 		doc := a.Doc
+		if r := a.rangeText(); r != "" {
+			doc += " " + r + "."
+		}
 		if a.OneOf != nil {
 			doc += " One of `" + strings.Join(a.OneOf, "`, `") + "`."
 		}
@@ -161,6 +181,11 @@ func schemaAttrs(attrs []Attr) map[string]any {
 		}
 		if a.OneOf != nil {
 			m["one_of"] = a.OneOf
+		}
+		for name, bound := range map[string]*float64{"minimum": a.Min, "maximum": a.Max, "exclusive_minimum": a.Above, "exclusive_maximum": a.Below} {
+			if bound != nil {
+				m[name] = *bound
+			}
 		}
 		if a.Only != nil {
 			m["only"] = a.Only

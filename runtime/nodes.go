@@ -250,6 +250,9 @@ func (p *planner) peft(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 	if len(s.TargetModules) == 0 {
 		return nil, hcl.Diagnostics{d.Error("target_modules", "Invalid value", "target_modules is empty: name at least one projection, such as q_proj, or \"all-linear\".")}
 	}
+	if s.ResetEvery > 0 && s.RestartWarmup >= s.ResetEvery {
+		return nil, hcl.Diagnostics{d.Error("restart_warmup_steps", "Warm-up too long", fmt.Sprintf("restart_warmup_steps is %d and reset_every %d: the learning rate would not be up again before the next restart. Lower it.", s.RestartWarmup, s.ResetEvery))}
+	}
 	a.peft = &peftNode{s}
 	return map[string]cty.Value{"r": number(float64(s.R))}, nil
 }

@@ -279,21 +279,18 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	for _, x := range []string{"tokens", "steps", "flops"} {
 		if t.Has(x) {
 			n++
-			if t.Float(x) <= 0 {
-				bad(x, "Nothing to train on", "%s is %g: give a positive number.", x, t.Float(x))
-			}
 		}
 	}
 	if n != 1 {
 		bad("tokens", "Horizon", "Give exactly one of tokens, steps and flops; there are %d.", n)
 	}
-	if f := t.Float("stop_at"); !(f > 0 && f <= 1) {
-		bad("stop_at", "Invalid value", "stop_at is %g: it is a share of the schedule, above 0 and up to 1.", f)
-	}
 	s.Skip = t.Str("on_nonfinite") == "skip"
 	s.Schedule = optim.Schedule{Kind: "constant"}
 	if c := t.Block("schedule"); c != nil {
 		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"), DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
+		if c.Label == "wsd" && s.Schedule.WarmupRatio+s.Schedule.DecayRatio > 1 {
+			diags = append(diags, c.Error("decay_ratio", "Schedule too long", fmt.Sprintf("warmup_ratio %g and decay_ratio %g are more than the whole schedule: lower one of them.", s.Schedule.WarmupRatio, s.Schedule.DecayRatio)))
+		}
 	}
 	s.Keep = 2
 	if c := t.Block("checkpoint"); c != nil {
