@@ -35,7 +35,10 @@ variable "kv" { default = 1 }
 variable "mask" { default = true }
 variable "nonfinite" { default = "stop" }
 variable "every" { default = 2 }
-variable "freeze" { default = ["inherited"] }
+variable "freeze" {
+  type    = list(string)
+  default = ["inherited"]
+}
 variable "recompute" { default = "none" }
 variable "sequence" { default = 12 }
 variable "stochastic" { default = false }

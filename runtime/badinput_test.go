@@ -23,7 +23,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown block", `export "huggingface"`, `exports "huggingface"`, []string{"Unknown block", `Did you mean "export"?`}},
 		{"unknown attribute", "hidden_size ", "hiden_size ", []string{"Unknown attribute", `Did you mean "hidden_size"?`}},
 		{"unknown function", "steps            = var.steps", "steps            = maxi(1, 2)", []string{"Unknown function", `Did you mean "max"?`}},
-		{"wrong type", "layers    = 3", `layers    = "three"`, []string{"Invalid value", "layers takes number"}},
+		{"wrong type", "layers    = 3", `layers    = "three"`, []string{"Invalid value", "layers takes a whole number"}},
 		{"cycle", "from      = stage.one", "from      = stage.two", []string{"Cycle", "stage.two needs stage.two"}},
 		{"duplicate", `stage "two"`, `stage "one"`, []string{"Duplicate name"}},
 		{"missing variable", `variable "lr" { default = 1e-2 }`, `variable "lr" {}`, []string{"Missing variable", "STEPFLOW_VAR_lr"}},
