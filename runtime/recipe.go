@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"stepflow/dsl/addr"
@@ -57,7 +58,7 @@ func (p *planner) recipe(a *Action) string {
 		if n == microBatch {
 			continue // the number that is used counts, whether it was given or chosen
 		}
-		if id, ok := p.refID(strings.Trim(v, `"`)); ok {
+		if id, ok := p.refID(v); ok {
 			v = "=" + id
 		}
 		fmt.Fprintf(h, "%s %q\n", n, v)
@@ -78,8 +79,13 @@ func (p *planner) recipe(a *Action) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// refID gives the id of the block an attribute's value names.
-func (p *planner) refID(v string) (string, bool) {
+// refID gives the id of the block that an attribute's value names; the value stands as in the language.
+func (p *planner) refID(shown string) (string, bool) {
+	v, err := strconv.Unquote(shown)
+	if err != nil {
+		return "", false
+	}
+	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
 	a, err := addr.Parse(v)
 	if err != nil {
 		a, err = addr.Parse(strings.TrimSuffix(v, ".validation"))

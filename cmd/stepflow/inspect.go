@@ -234,9 +234,9 @@ func outputJSON(o state.Output) map[string]any {
 }
 
 func stateCommand() command {
-	return command{name: "state", args: "list | check | rm ADDR …", most: 100, flags: inspectFlags,
+	return command{name: "state", args: "list | check | rebuild | rm ADDR …", most: 100, flags: inspectFlags,
 		short:    "Lists, checks or forgets the blocks in the state.",
-		synopsis: "Lists the blocks in the state, checks the state, or forgets blocks: their files are removed and they run anew.",
+		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the results on disk, or forgets blocks: their files are removed and they run again.",
 		example:  "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
 		run: func(a *app, args []string) int {
 			switch {
@@ -259,12 +259,53 @@ func stateCommand() command {
 				}
 				fmt.Fprintf(a.stdout, "%d blocks, all as recorded.\n", len(d.State.Blocks))
 				return exitOK
+			case len(args) == 1 && args[0] == "rebuild":
+				return a.rebuild()
 			case len(args) >= 2 && args[0] == "rm":
 				return a.forget(args[1:])
 			}
-			fmt.Fprintln(a.stderr, "stepflow state: write state list, state check or state rm ADDR …")
+			fmt.Fprintln(a.stderr, "stepflow state: write state list, state check, state rebuild or state rm ADDR …")
 			return exitUsage
 		}}
+}
+
+// rebuild makes the state again from what is on disk. What the state file held before is kept beside it.
+func (a *app) rebuild() int {
+	path, err := a.statePath()
+	if err != nil {
+		return a.fail(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return a.fail(fmt.Errorf("there is no state to rebuild: %w", err))
+	}
+	d, kept, err := state.Replace(path)
+	if err != nil {
+		return a.fail(err)
+	}
+	defer d.Close()
+	skipped, err := runtime.RebuildState(d)
+	if err == nil {
+		err = d.Save()
+	}
+	if err != nil {
+		return a.fail(err)
+	}
+	for _, n := range d.State.Names() {
+		b := d.State.Blocks[n]
+		fmt.Fprintf(a.stdout, "%s: %s", n, b.Status)
+		if b.Steps > 0 {
+			fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
+		}
+		fmt.Fprintln(a.stdout)
+	}
+	for _, s := range skipped {
+		fmt.Fprintf(a.stderr, "%s left out %s\n", a.paint(yellow, "Warning:"), s)
+	}
+	fmt.Fprintf(a.stdout, "The state has %s again. Outputs come back with the next apply.\n", plural(len(d.State.Blocks), "block"))
+	if kept != "" {
+		fmt.Fprintf(a.stdout, "What the state file held is kept in %s.\n", kept)
+	}
+	return exitOK
 }
 
 // forget checks all names before it removes the first.

@@ -380,17 +380,20 @@ func Replace(path string) (d *Dir, kept string, err error) {
 	d = &Dir{Path: path, State: empty(), lock: l}
 	file := filepath.Join(path, FileName)
 	b, err := readRegular(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d, "", nil
-	}
-	if err == nil {
+	backup, _ := readRegular(filepath.Join(path, BackupName))
+	for _, b := range [][]byte{b, backup} { // the first that is legible says which state it is
 		var head struct {
 			Serial int64  `json:"serial"`
 			ID     string `json:"id"`
 		}
-		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 {
+		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 && d.State.Serial == 0 {
 			d.State.Serial, d.State.ID = head.Serial, head.ID
 		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, "", nil
+	}
+	if err == nil {
 		kept = file + ".before-rebuild"
 		err = durable.WriteFile(kept, b)
 	}

@@ -1,0 +1,364 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"stepflow/dsl"
+	"stepflow/gpu/cpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/state"
+)
+
+// edit replaces text in the pipeline of a folder; what is to be replaced must be there.
+func edit(t *testing.T, dir string, oldnew ...string) {
+	t.Helper()
+	path := filepath.Join(dir, "main.hcl")
+	b, err := os.ReadFile(path)
+	must(t, err)
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(string(b), oldnew[i]) {
+			t.Fatalf("the pipeline does not hold %q", oldnew[i])
+		}
+	}
+	must(t, os.WriteFile(path, []byte(strings.NewReplacer(oldnew...).Replace(string(b))), 0o644))
+}
+
+// apply runs the pipeline of a folder, and returns how many steps were trained.
+func applySteps(t *testing.T, d *cpu.Device, dir string, vars ...string) (steps int) {
+	t.Helper()
+	must(t, Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone {
+			steps++
+		}
+	}}))
+	return steps
+}
+
+// nothingRuns checks that everything of the pipeline in dir is found, and that applying it trains nothing and settles it.
+func nothingRuns(t *testing.T, what string, d *cpu.Device, dir string, moved map[string]string) {
+	t.Helper()
+	p := planOf(t, dir)
+	for _, a := range p.Actions {
+		if a.Verb != UpToDate && a.Verb != Ready {
+			t.Errorf("%s: %s: %s, %s", what, a.Addr, a.Verb, a.Why)
+		}
+		if a.Moved != moved[a.Addr.String()] {
+			t.Errorf("%s: %s was made as %q, want %q", what, a.Addr, a.Moved, moved[a.Addr.String()])
+		}
+	}
+	if l := p.Losses(); len(l) > 0 {
+		t.Errorf("%s: throws away %v", what, l)
+	}
+	if n := applySteps(t, d, dir); n > 0 {
+		t.Errorf("%s: %d steps were trained again", what, n)
+	}
+	if p := planOf(t, dir); p.Changes() {
+		t.Errorf("%s: not settled after apply", what)
+	}
+	contents(t, dir)
+}
+
+func TestWorkIsFoundByItsRecipe(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+
+	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno", `evaluate "perplexity" "p"`, `evaluate "perplexity" "q"`, "perplexity.p.", "perplexity.q.", `"bpe" "t"`, `"bpe" "tok"`, "bpe.t\n", "bpe.tok\n")
+	nothingRuns(t, "renamed", d, dir, map[string]string{"stage.uno": "stage.one", "evaluate.perplexity.q": "evaluate.perplexity.p", "tokenizer.bpe.tok": "tokenizer.bpe.t"})
+	st, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	if st.State.Blocks["stage.one"] != nil {
+		t.Error("the state still lists the old name")
+	}
+
+	edit(t, dir, `stage "uno" {`, "stage \"uno\" {\n  count = 1", "stage.uno", "stage.uno[0]")
+	nothingRuns(t, "counted", d, dir, map[string]string{"stage.uno[0]": "stage.one"})
+	edit(t, dir, "count = 1", "for_each = { \"0\" = 1 }", "stage.uno[0]", `stage.uno["0"]`)
+	nothingRuns(t, "for_each", d, dir, map[string]string{`stage.uno["0"]`: "stage.one"})
+
+	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
+	nothingRuns(t, "state lost", d, dir, nil)
+	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
+	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.BackupName)))
+	nothingRuns(t, "state and predecessor lost", d, dir, nil)
+
+	edit(t, dir, `"d.jsonl"`, `["./d.jsonl"]`, "activation_checkpointing = var.recompute", `activation_checkpointing = "block"`)
+	nothingRuns(t, "written otherwise", d, dir, nil)
+	edit(t, dir, `["./d.jsonl"]`, `"${path.module}/d.jsonl"`)
+	to := filepath.Join(t.TempDir(), "moved")
+	must(t, os.Rename(dir, to))
+	nothingRuns(t, "moved", d, to, nil)
+
+	b, err := os.ReadFile(filepath.Join(to, "d.jsonl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(to, "d.jsonl"), append(b, "{\"id\":\"x\",\"text\":\"more\"}\n"...), 0o644))
+	if p := planOf(t, to); len(p.Losses()) != 2 {
+		t.Errorf("other data throw away %v", p.Losses())
+	}
+}
+
+// two is a pipeline whose stages differ in their seed alone.
+const two = `
+stage "x" {
+  for_each = { %s }
+  from     = stage.one
+  seed     = each.value
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 12
+    batch_size      = 2
+    steps           = 3
+  }
+}
+`
+
+// TestNamesChangePlaces swaps, shifts and doubles the names of stages.
+func TestNamesChangePlaces(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	src, _, _ = cutAt(src, `stage "two"`)
+	write := func(seeds string) {
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(append([]byte(nil), src...), two, seeds), 0o644))
+	}
+	content := func(name string) string {
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		return st.State.Blocks[`stage.x["`+name+`"]`].Content
+	}
+	write("a = 1, b = 2")
+	applySteps(t, d, dir)
+	one, other := content("a"), content("b")
+	write("a = 2, b = 1")
+	nothingRuns(t, "swapped", d, dir, map[string]string{`stage.x["a"]`: `stage.x["b"]`, `stage.x["b"]`: `stage.x["a"]`})
+	if content("a") != other || content("b") != one {
+		t.Error("the names were swapped, what they stand for was not")
+	}
+	write("a = 3, b = 2, c = 1") // a takes the place of what b needs, b of what c needs
+	if p := planOf(t, dir); len(p.Losses()) > 0 {
+		t.Errorf("a shift throws away %v", p.Losses())
+	}
+	if n := applySteps(t, d, dir); n != 3 {
+		t.Errorf("a shift trains %d steps, want those of the new one", n)
+	}
+	if content("b") != other || content("c") != one {
+		t.Error("what was there is not where the names are")
+	}
+	write("a = 3, b = 2, c = 1, d = 1")
+	if n := applySteps(t, d, dir); n != 0 || content("d") != one || content("c") != one {
+		t.Errorf("the same recipe under a second name trains %d steps", n)
+	}
+	contents(t, dir)
+}
+
+func cutAt(b []byte, mark string) ([]byte, []byte, bool) {
+	i := strings.Index(string(b), mark)
+	if i < 0 {
+		return b, nil, false
+	}
+	return b[:i:i], b[i:], true
+}
+
+// TestReplacedWorkComesBack goes back to a configuration whose work another was about to take the place of.
+func TestReplacedWorkComesBack(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	want := contents(t, dir)
+	stopAt(t, d, dir, "one", 3, "lr=0.02")
+	if p := planOf(t, dir, "lr=0.02"); find(p, "stage.one").Verb != Resume || len(find(p, "stage.one").Losses) > 0 {
+		t.Errorf("going on asks again: %v", p.Losses())
+	}
+	p := planOf(t, dir)
+	if a := find(p, "stage.one"); a.Verb != UpToDate || !strings.Contains(a.Why, "comes back") {
+		t.Errorf("stage.one: %s, %s", a.Verb, a.Why)
+	}
+	if n := applySteps(t, d, dir); n > 0 {
+		t.Errorf("%d steps were trained again", n)
+	}
+	sameContents(t, "back again", contents(t, dir), want)
+	p = planOf(t, dir, "lr=0.02") // and what was interrupted is still there
+	if a := find(p, "stage.one"); a.Verb != Resume || a.FromStep != 3 {
+		t.Errorf("stage.one: %s from %d, %s", a.Verb, a.FromStep, a.Why)
+	}
+	must(t, applyOn(t, d, planOf(t, dir, "lr=0.04")))
+	if left, err := os.ReadDir(filepath.Join(dir, ".stepflow", replacedDir, "stage.one")); err == nil {
+		t.Errorf("what was replaced is left: %v", left)
+	}
+}
+
+// TestLossIsShown lists each cause for which trained work is thrown away.
+func TestLossIsShown(t *testing.T) {
+	d := cpuDevice(t, 2)
+	whole := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, whole)))
+	result := func(dir, stage string) string {
+		return filepath.Join(dir, ".stepflow", "blocks", stage, "step-00000006")
+	}
+	for name, x := range map[string]struct {
+		change func(dir string)
+		vars   []string
+		want   []string // blocks
+	}{
+		"another recipe":       {func(string) {}, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
+		"damaged":              {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), fileOptimizer)) }, nil, []string{"stage.one"}},
+		"a note damaged":       {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.NoteName)) }, nil, []string{"stage.one"}},
+		"a file gone":          {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), fileModel))) }, nil, []string{"stage.two"}},
+		"manifest gone":        {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), checkpoint.ManifestName))) }, nil, []string{"stage.two"}},
+		"lost, another recipe": {func(dir string) { must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName))) }, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
+		"lost, and damaged": {func(dir string) {
+			must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
+			flip(t, filepath.Join(result(dir, "stage.one"), fileModel))
+		}, nil, []string{"stage.one", "stage.two"}},
+		"taken away by its user": {func(dir string) { must(t, os.RemoveAll(filepath.Join(dir, ".stepflow", "blocks", "stage.two"))) }, nil, nil},
+	} {
+		dir := filepath.Join(t.TempDir(), "p")
+		must(t, os.CopyFS(dir, os.DirFS(whole)))
+		x.change(dir)
+		p := planOf(t, dir, x.vars...)
+		var got []string
+		for _, l := range p.Losses() {
+			got = append(got, l.Block)
+			if l.Steps != 6 || l.Seconds <= 0 || l.Why == "" || l.May {
+				t.Errorf("%s: %+v", name, l)
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(x.want) {
+			t.Errorf("%s: plan shows losses of %v, want %v", name, got, x.want)
+		}
+	}
+	// What goes wrong behind the plan's back is not thrown away.
+	p := planOf(t, whole)
+	flip(t, filepath.Join(result(whole, "stage.one"), fileModel))
+	p.planner.checked = map[string]check{}
+	err := applyOn(t, d, p)
+	if err == nil || !strings.Contains(err.Error(), "stage.one would throw away 6 trained steps") || !strings.Contains(err.Error(), "plan again") {
+		t.Errorf("a loss that was not shown: %v", err)
+	}
+	if _, err := os.Stat(result(whole, "stage.one")); err != nil {
+		t.Error(err)
+	}
+	must(t, Apply(context.Background(), planOf(t, whole), ApplyOptions{Device: d}))
+	contents(t, whole)
+}
+
+// TestUnreadableIsNotLost lets the files of a finished stage fail to open.
+func TestUnreadableIsNotLost(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	want := contents(t, dir)
+	p := planOf(t, dir)
+	t.Cleanup(func() { checkpoint.BeforeRead = nil })
+	for _, cause := range []error{syscall.EACCES, syscall.EIO, syscall.EMFILE} {
+		checkpoint.BeforeRead = func(path string) error {
+			if strings.Contains(path, "stage.one") && filepath.Base(path) == fileModel {
+				return &os.PathError{Op: "open", Path: path, Err: cause}
+			}
+			return nil
+		}
+		_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps()})
+		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), fileModel) {
+			t.Errorf("planned in spite of %v: %v", cause, diags)
+		}
+		p.planner.checked = map[string]check{}
+		if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), fileModel) {
+			t.Errorf("applied in spite of %v: %v", cause, err)
+		}
+		p = func() *Plan { checkpoint.BeforeRead = nil; return planOf(t, dir) }()
+	}
+	sameContents(t, "files that could not be read", contents(t, dir), want)
+}
+
+// TestRedoneStage damages a stage on which others stand: it is made again, the same, and they stay.
+func TestRedoneStage(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	want := contents(t, dir)
+	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	if n := applySteps(t, d, dir); n != 6 {
+		t.Errorf("%d steps were trained, want the 6 of stage.one", n)
+	}
+	sameContents(t, "redone", contents(t, dir), want)
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	must(t, Forget(st, []string{"stage.two", "evaluate.perplexity.p"}))
+	must(t, st.Close())
+	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	if n := applySteps(t, d, dir); n != 12 { // stage.two reads what was damaged when it was planned
+		t.Errorf("%d steps were trained, want the 12 of both", n)
+	}
+	sameContents(t, "redone and read", contents(t, dir), want)
+}
+
+// TestLeftoversAreSwept leaves what killed runs leave.
+func TestLeftoversAreSwept(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	root := filepath.Join(dir, ".stepflow")
+	one := filepath.Join(root, "blocks", "stage.one")
+	recipe := find(planOf(t, dir), "stage.one").Recipe
+	left := []string{filepath.Join(one, "step-00000004.tmp"), filepath.Join(one, "step-00000004"), filepath.Join(one, "step-00000006.old"),
+		filepath.Join(root, replacedDir, "stage.one", short(recipe)+"-1", "step-00000003"), filepath.Join(root, removedDir, "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
+	for _, dir := range left {
+		must(t, os.MkdirAll(dir, 0o777))
+		must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o666))
+	}
+	file := filepath.Join(root, ".stepflow-0011223344556677.tmp")
+	must(t, os.WriteFile(file, nil, 0o666))
+	kept := filepath.Join(root, replacedDir, "stage.one", "kept-1", "step-00000003")
+	must(t, os.MkdirAll(kept, 0o777))
+	if n := applySteps(t, d, dir); n > 0 {
+		t.Errorf("%d steps were trained", n)
+	}
+	for _, path := range append(left, file) {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left over: %v", path, err)
+		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("what nothing replaces was removed: %v", err)
+	}
+	contents(t, dir)
+}
+
+func TestRebuiltState(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	root := filepath.Join(dir, ".stepflow")
+	before, err := state.Read(root)
+	must(t, err)
+	flip(t, filepath.Join(root, state.FileName))
+	if _, err := state.Open(root); !errors.Is(err, state.ErrDamaged) {
+		t.Fatal(err)
+	}
+	st, kept, err := state.Replace(root)
+	must(t, err)
+	skipped, err := RebuildState(st)
+	must(t, err)
+	must(t, st.Save())
+	must(t, st.Close())
+	if _, err := os.Stat(kept); err != nil || len(skipped) > 0 {
+		t.Errorf("kept %s, %v; left out %v", kept, err, skipped)
+	}
+	for name, was := range before.State.Blocks {
+		is := st.State.Blocks[name]
+		if is == nil || is.Recipe != was.Recipe || is.Content != was.Content || is.Dir != was.Dir || is.Status != was.Status || fmt.Sprint(is.Values, is.Attrs, is.Inputs, is.Step, is.Steps) != fmt.Sprint(was.Values, was.Attrs, was.Inputs, was.Step, was.Steps) {
+			t.Errorf("%s was %+v, is %+v", name, was, is)
+		}
+	}
+	nothingRuns(t, "rebuilt", d, dir, nil)
+}
