@@ -63,12 +63,15 @@ func tracedRun(o options, endpoint string) (float64, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.Command(o.stepflow, "apply", "-auto-approve", "-state-dir", dir, "-threads", fmt.Sprint(o.threads), "-var", "tokens=250000", "pipelines/quickstart")
+	if err := copyQuickstart(dir); err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(o.stepflow, "apply", "-auto-approve", "-threads", fmt.Sprint(o.threads), "-var", "tokens=250000", dir)
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "blocks", "*", metrics.FileName))
+	files, err := filepath.Glob(filepath.Join(dir, ".stepflow", "blocks", "*", metrics.FileName))
 	if err != nil {
 		return 0, err
 	}
@@ -87,4 +90,30 @@ func tracedRun(o options, endpoint string) (float64, error) {
 		return 0, fmt.Errorf("no step was made")
 	}
 	return 1e3 * sum / float64(n), nil
+}
+
+// copyQuickstart makes a folder a copy of the quickstart, so that what make quickstart exported stays. It reads the same data.
+func copyQuickstart(dir string) error {
+	const from = "pipelines/quickstart"
+	data, err := filepath.Abs(filepath.Join(from, "data"))
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(data, filepath.Join(dir, "data")); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(from, "*.hcl"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -421,9 +421,28 @@ func number(n float64) cty.Value { return cty.NumberFloatVal(n) }
 func problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
 	var all hcl.Diagnostics
 	for _, e := range flatten(err) {
-		all = append(all, d.Error(attr, summary, upper(e.Error())+"."))
+		text := e.Error()
+		if !verbatim(d, attr, text) {
+			text = upper(text)
+		}
+		all = append(all, d.Error(attr, summary, strings.TrimSuffix(text, ".")+"."))
 	}
 	return all
+}
+
+// verbatim reports whether a text starts with the name of the attribute, or with what the user wrote there, such as a path.
+func verbatim(d *dsl.Decoded, attr, text string) bool {
+	words := []string{attr}
+	switch v := d.Value(attr); {
+	case v == cty.NilVal || v.IsNull() || !v.IsWhollyKnown():
+	case v.Type() == cty.String:
+		words = append(words, v.AsString())
+	case v.CanIterateElements():
+		words = append(words, d.Strs(attr)...)
+	}
+	return slices.ContainsFunc(words, func(w string) bool {
+		return w != "" && (strings.HasPrefix(text, w+" ") || strings.HasPrefix(text, filepath.Clean(w)+" "))
+	})
 }
 
 // flatten takes joined errors apart.

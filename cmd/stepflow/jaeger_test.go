@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -133,12 +135,39 @@ func jaeger(t *testing.T) (env []string, read func() []jaegerTrace) {
 	}
 }
 
+// quickstart is a copy of the pipeline, so that what make quickstart exported stays. It reads the same data.
+func quickstart(t *testing.T) string {
+	const from = "../../pipelines/quickstart"
+	dir := filepath.Join(t.TempDir(), "quickstart")
+	data, err := filepath.Abs(filepath.Join(from, "data"))
+	if err == nil {
+		err = os.Mkdir(dir, 0o777)
+	}
+	if err == nil {
+		err = os.Symlink(data, filepath.Join(dir, "data"))
+	}
+	files, e := filepath.Glob(filepath.Join(from, "*.hcl"))
+	if err = errors.Join(err, e); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // TestJaeger runs the quickstart, shortened, with a real Jaeger: once to its end, once killed and gone on.
 func TestJaeger(t *testing.T) {
 	env, read := jaeger(t)
-	state := t.TempDir()
+	state, pipeline := t.TempDir(), quickstart(t)
 	apply := func(args ...string) *exec.Cmd {
-		args = append([]string{"apply", "-auto-approve", "-state-dir", state}, append(args, "../../pipelines/quickstart")...)
+		args = append([]string{"apply", "-auto-approve", "-state-dir", state}, append(args, pipeline)...)
 		c := exec.Command("../../bin/stepflow", args...)
 		c.Env = env
 		return c
