@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // maxLinks bounds how far symbolic links are followed.
@@ -14,6 +15,12 @@ const maxLinks = 40
 // Resolve returns the absolute path without symbolic links that a path stands for. What the path names need not be there,
 // nor what a link leads to.
 func Resolve(path string) (string, error) { return resolve(path, maxLinks) }
+
+// Missing reports whether an error of looking at a path says that nothing is there, not even because a file is where a
+// folder would have to be.
+func Missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
 
 func resolve(path string, links int) (string, error) {
 	if links == 0 {
@@ -24,7 +31,7 @@ func resolve(path string, links int) (string, error) {
 		return "", err
 	}
 	real, err := filepath.EvalSymlinks(path)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if err == nil || !Missing(err) {
 		return real, err
 	}
 	dir, err := resolve(filepath.Dir(path), links)

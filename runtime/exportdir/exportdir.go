@@ -118,7 +118,7 @@ func Open(path string, hashes Hashes) (*Folder, error) {
 	for dir := real; ; dir = filepath.Dir(dir) { // the folder itself, or the nearest one above it that is there
 		st, err := os.Stat(dir)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir:
+		case err != nil && durable.Missing(err) && filepath.Dir(dir) != dir:
 			continue
 		case err != nil:
 			return nil, err
