@@ -79,6 +79,11 @@ func (b *builder) modelInputs(c llama.Config, batch, seq int, mask bool) llama.I
 
 // compileStage makes the program of a stage.
 func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
+	return graph.Compile(stageGraph(s, mask), caps)
+}
+
+// stageGraph is what the program of a stage computes; errors are the graph's.
+func stageGraph(s *Stage, mask bool) *graph.Graph {
 	b := newBuilder(s.All(), s.DType)
 	g := b.g
 	in := b.modelInputs(s.Model, s.Micro, s.Seq, mask)
@@ -116,8 +121,8 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 		weights, grads = append(weights, slots[i].Weight), append(grads, slots[i].Grad)
 	}
 
-	if err := g.Err(); err != nil {
-		return nil, err
+	if g.Err() != nil {
+		return g
 	}
 	g.Segment(segZero, gpu.Update)
 	for i, v := range grads {
@@ -160,7 +165,7 @@ func compileStage(s *Stage, mask bool, caps gpu.Caps) (*gpu.Program, error) {
 
 	g.Segment(segProbe, gpu.Forward)
 	g.Update(nllOut, forward())
-	return graph.Compile(g, caps)
+	return g
 }
 
 // compileForward makes a program that evaluates: segment probe gives nll, or logits when targets

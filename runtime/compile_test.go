@@ -189,3 +189,20 @@ func TestDivisors(t *testing.T) {
 		}
 	}
 }
+
+// TestFitsIsWhatIsCompiled: the search for what fits is told the arena of the program that is made.
+func TestFitsIsWhatIsCompiled(t *testing.T) {
+	for _, train := range []string{"", `activation_checkpointing = "block"`, "micro_batch_size = 1"} {
+		s := *planOf(t, layered(t, 5, train)).Action(addr.Addr{Kind: "stage", Name: "a"}).Stage
+		for _, chunk := range []int{leastChunk, s.Chunk} {
+			s.Chunk = chunk
+			p, err := compileStage(&s, true, cpu.PlanCaps())
+			must(t, err)
+			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
+				if fits, err := graph.Fits(stageGraph(&s, true), cpu.PlanCaps(), limit); err != nil || fits != want {
+					t.Errorf("%s, %d rows: an arena of %d bytes fits in %d: %t, %v", train, chunk, p.ArenaBytes, limit, fits, err)
+				}
+			}
+		}
+	}
+}

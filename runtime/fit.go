@@ -91,8 +91,12 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.Peft != nil {
 		scale = s.Peft.Scale()
 	}
+	micro := s.Micro
+	if s.AutoMicro {
+		micro = s.Batch // where the search begins
+	}
 	return asked("%#v %#v %#v %#v %#v %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
-		s.DType, s.Seq, s.Batch, s.Micro, s.AutoMicro, s.Data.Source.DocumentMask, checkpointing)
+		s.DType, s.Seq, s.Batch, micro, s.AutoMicro, s.Data.Source.DocumentMask, checkpointing)
 }
 
 // compileEvaluation makes the program that measures a model; evaluations of equal models share it.
@@ -127,44 +131,54 @@ func (p *planner) fit(s *Stage, checkpointing string) error {
 	if s.AutoMicro {
 		s.Micro = s.Batch
 	}
-	if err := p.chunked(s); err != nil || p.fits(s) {
+	s.Chunk = chunkRows(s.Micro*s.Seq, s.Model.VocabSize)
+	if err := p.make(s); err != nil || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
 		return err
+	}
+	if ok, err := p.chunked(s); err != nil || ok {
+		return errors.Join(err, p.make(s))
 	}
 	if s.AutoMicro {
 		divisors := divisorsOf(s.Batch)
 		i := sort.Search(len(divisors), func(i int) bool { // the first that does not fit; the peak grows with it
 			s.Micro = divisors[i]
-			return p.chunked(s) != nil || !p.fits(s)
+			ok, err := p.chunked(s)
+			return err != nil || !ok
 		})
 		s.Micro = divisors[max(i-1, 0)]
-		if err := p.chunked(s); err != nil || p.fits(s) {
+		if ok, err := p.chunked(s); err != nil || ok {
+			return errors.Join(err, p.make(s))
+		}
+	}
+	if checkpointing == "auto" {
+		s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
+			s.Recompute = i + 1
+			ok, err := p.chunked(s)
+			return err != nil || ok
+		})
+		if _, err := p.chunked(s); err != nil {
 			return err
 		}
 	}
-	if checkpointing != "auto" {
-		return nil
+	return p.make(s)
+}
+
+// make compiles the stage as it is set.
+func (p *planner) make(s *Stage) (err error) {
+	s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps)
+	return err
+}
+
+// chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.
+func (p *planner) chunked(s *Stage) (bool, error) {
+	fits := func(chunk int) (bool, error) {
+		s.Chunk = chunk
+		return graph.Fits(stageGraph(s, s.Data.Source.DocumentMask), p.caps, p.caps.Memory)
 	}
-	s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
-		s.Recompute = i + 1
-		return p.chunked(s) != nil || p.fits(s)
-	})
-	return p.chunked(s)
-}
-
-// fits tells whether the stage's program fits the device.
-func (p *planner) fits(s *Stage) bool {
-	return p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory
-}
-
-// chunked compiles the stage with as many rows of logits in memory as help and fit.
-func (p *planner) chunked(s *Stage) (err error) {
-	rows := s.Micro * s.Seq
-	s.Chunk = chunkRows(rows, s.Model.VocabSize)
-	for {
-		if s.Program, err = compileStage(s, s.Data.Source.DocumentMask, p.caps); err != nil || p.fits(s) || s.Chunk <= leastChunk {
-			return err
+	for chunk := chunkRows(s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
+		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
+			return ok, err
 		}
-		s.Chunk = max(leastChunk, s.Chunk/2)
 	}
 }
 

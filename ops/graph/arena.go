@@ -13,9 +13,8 @@ type span struct {
 }
 
 // place gives every span an offset so that no two alive together overlap, and returns the size
-// needed and the largest number of bytes alive at once, which no placement can beat. Large spans
-// are placed first, each at the lowest offset that is free for its whole life.
-func place(spans []*span) (size, bound int64) {
+// needed. Large spans are placed first, each at the lowest offset that is free for its whole life.
+func place(spans []*span) (size int64) {
 	order := append([]*span(nil), spans...)
 	sort.SliceStable(order, func(i, j int) bool {
 		a, b := order[i], order[j]
@@ -24,27 +23,36 @@ func place(spans []*span) (size, bound int64) {
 		}
 		return a.first < b.first
 	})
-	end := 0
-	for _, s := range spans {
-		end = max(end, s.last+1)
-	}
-	taken := newOccupancy(end)
+	taken := newOccupancy(ending(spans))
 	for _, s := range order {
 		s.offset = taken.lowest(s)
 		taken.add(s)
 		size = max(size, s.offset+s.bytes)
 	}
-	delta := make([]int64, end+1)
+	return size
+}
+
+// aliveAtOnce is the largest number of bytes alive at one launch, which no placement can beat.
+func aliveAtOnce(spans []*span) (most int64) {
+	delta := make([]int64, ending(spans)+1)
 	for _, s := range spans {
 		delta[s.first] += s.bytes
 		delta[s.last+1] -= s.bytes
 	}
-	var live int64
+	var alive int64
 	for _, d := range delta {
-		live += d
-		bound = max(bound, live)
+		alive += d
+		most = max(most, alive)
 	}
-	return size, bound
+	return most
+}
+
+// ending is the launch behind the last at which a span is alive.
+func ending(spans []*span) (end int) {
+	for _, s := range spans {
+		end = max(end, s.last+1)
+	}
+	return end
 }
 
 // occupancy knows which bytes are taken when: a segment tree over time. A span is kept at the

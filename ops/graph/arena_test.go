@@ -21,7 +21,7 @@ func TestPlaceIsLowestFit(t *testing.T) {
 			first := r.IntN(time)
 			spans[i] = &span{first: first, last: min(first+r.IntN(1+r.IntN(time)), time-1), bytes: int64(1+r.IntN(5)) * 64}
 		}
-		size, bound := place(spans)
+		size, bound := place(spans), aliveAtOnce(spans)
 
 		order := slices.Clone(spans)
 		slices.SortStableFunc(order, func(a, b *span) int {

@@ -30,6 +30,18 @@ func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	return p, p.Verify()
 }
 
+// Fits reports whether the program that Compile would make takes an arena of at most limit bytes, in less
+// time: no launches are made. The graph is used up, as by Compile.
+func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
+	if g.err != nil {
+		return false, g.err
+	}
+	for _, p := range Passes {
+		p.Run(g)
+	}
+	return fits(g, caps, limit), nil
+}
+
 // verify checks that inputs come before their uses in the same segment and that types are as inferred.
 func verify(g *Graph) error {
 	number(g.nodes)

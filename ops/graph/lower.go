@@ -10,15 +10,10 @@ import (
 // lower turns the graph into launches and gives every value its place: leaves first in the arena,
 // by role, then one region for the transient values of all segments.
 func lower(g *Graph, caps gpu.Caps) *gpu.Program {
-	up := func(n int64) int64 { return gpu.Align(n, caps.Alignment) }
 	p := &gpu.Program{}
-
-	at := make([]int64, len(g.leaves)) // by the leaf's number
-	leaves := append([]*leaf(nil), g.leaves...)
-	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })
-	for _, l := range leaves {
-		at[l.number] = p.ResidentBytes
-		p.ResidentBytes += up(l.node.types[0].Bytes())
+	at, resident := residents(g, caps)
+	p.ResidentBytes = resident
+	for _, l := range g.leaves {
 		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}})
 	}
 	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
@@ -29,9 +24,8 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 		seg := newSegment(g, s)
 		seg.share()
 		spans, scratch := seg.spans(caps)
-		size, bound := place(spans)
-		p.TransientBytes = max(p.TransientBytes, size)
-		p.LowerBound = max(p.LowerBound, bound)
+		p.TransientBytes = max(p.TransientBytes, place(spans))
+		p.LowerBound = max(p.LowerBound, aliveAtOnce(spans))
 		operand := func(v Value) gpu.Operand {
 			o := gpu.Operand{Type: v.Type()}
 			if v.node.leaf != nil {
@@ -76,6 +70,32 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 	}
 	p.ArenaBytes = p.ResidentBytes + p.TransientBytes
 	return p
+}
+
+// residents gives the leaves their places, by role; at goes by their numbers.
+func residents(g *Graph, caps gpu.Caps) (at []int64, total int64) {
+	leaves := slices.Clone(g.leaves)
+	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })
+	at = make([]int64, len(leaves))
+	for _, l := range leaves {
+		at[l.number] = total
+		total += gpu.Align(l.node.types[0].Bytes(), caps.Alignment)
+	}
+	return at, total
+}
+
+// fits reports whether the arena that lower would lay out is of at most limit bytes.
+func fits(g *Graph, caps gpu.Caps, limit int64) bool {
+	_, resident := residents(g, caps)
+	for s := range g.segments {
+		seg := newSegment(g, s)
+		seg.share()
+		spans, _ := seg.spans(caps)
+		if resident+aliveAtOnce(spans) > limit || resident+place(spans) > limit {
+			return false
+		}
+	}
+	return true
 }
 
 // storage is where a value lives; values that share it are joined under one root.
