@@ -153,8 +153,9 @@ func (t *trial) damage(belongs func(string) bool) error {
 			return errors.Join(os.RemoveAll(path), os.WriteFile(path, b, info.Mode().Perm()), os.Chtimes(path, info.ModTime(), info.ModTime()))
 		}}}
 	}
-	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() && len(x.remedies) == 0 {
-		x.remedies = []remedy{{"what is no file is removed", func() error { return os.RemoveAll(path) }}}
+	exported := strings.HasPrefix(rel, "w/out/model/") // a changed file there is the user's until he removes it
+	if st, err := os.Lstat(path); err == nil && (exported || !st.Mode().IsRegular()) && len(x.remedies) == 0 {
+		x.remedies = []remedy{{"what is in the way is removed", func() error { return os.RemoveAll(path) }}}
 	}
 	if err := t.settle(x); err != nil {
 		return fmt.Errorf("%s, %s: %w", rel, h.name, err)
