@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"stepflow/fineweb/web"
 )
 
 // settled makes times trusted at once.
@@ -257,5 +261,50 @@ func TestIdentityIsNameAndContents(t *testing.T) {
 	}
 	if identity(path) == before {
 		t.Error("a byte in the middle does not count")
+	}
+}
+
+// TestDamagedBlobIsFetchedAgain opens a file of the hub whose copy in the cache is damaged.
+func TestDamagedBlobIsFetchedAgain(t *testing.T) {
+	const commit, right = "0123456789012345678901234567890123456789", "one\ntwo\n"
+	cache := t.TempDir()
+	repo := filepath.Join(cache, "datasets--a--b")
+	blobs, snapshot := filepath.Join(repo, "blobs"), filepath.Join(repo, "snapshots", commit)
+	if err := errors.Join(os.MkdirAll(blobs, 0o755), os.MkdirAll(snapshot, 0o755), os.Symlink(filepath.Join("..", "..", "blobs", sumOf(right)), filepath.Join(snapshot, "f.txt"))); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		asked++
+		if q.URL.Path != "/datasets/a/b/resolve/"+commit+"/f.txt" {
+			t.Errorf("asked for %s", q.URL)
+		}
+		http.ServeContent(w, q, "", time.Time{}, strings.NewReader(right))
+	}))
+	defer server.Close()
+	for name, v := range map[string]string{"HF_HUB_CACHE": cache, "HF_ENDPOINT": server.URL, "HF_TOKEN": "", "HF_HOME": cache, CacheDirVariable: filepath.Join(cache, "ours")} {
+		t.Setenv(name, v)
+	}
+	read := func() (string, error) {
+		f, err := openHub(&web.Client{}, "hf://datasets/a/b@"+commit+"/f.txt")
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		b := make([]byte, f.Size())
+		_, err = f.ReadAt(b, 0)
+		return string(b), err
+	}
+	writeFile(t, filepath.Join(blobs, sumOf(right)), right)
+	if text, err := read(); err != nil || text != right || asked != 0 {
+		t.Errorf("%q, %v, asked %d times", text, err, asked)
+	}
+	writeFile(t, filepath.Join(blobs, sumOf(right)), "one\ntWo\n")
+	if text, err := read(); err != nil || text != right || asked == 0 {
+		t.Errorf("damaged: %q, %v, asked %d times", text, err, asked)
+	}
+	t.Setenv("HF_HUB_OFFLINE", "1")
+	if text, err := read(); !errors.Is(err, ErrBlob) {
+		t.Errorf("damaged, without the hub: %q, %v", text, err)
 	}
 }

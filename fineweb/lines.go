@@ -78,7 +78,9 @@ func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
 		}
 		docs = append(docs, d)
 	}
-	if err := sc.Err(); err != nil {
+	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("line %d is longer than %d bytes, the most that a line may have", group*linesPerGroup+len(docs)+1, maxLine)
+	} else if err != nil {
 		return nil, fmt.Errorf("line %d: %w", group*linesPerGroup+len(docs)+1, err)
 	}
 	if int64(len(docs)) != j.rows[group] {

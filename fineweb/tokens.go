@@ -34,7 +34,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)
-	if docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path) }); err == nil && int64(len(docs)) == p.rows {
+	if docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) }); err == nil && int64(len(docs)) == p.rows {
 		return docs, nil
 	}
 	docs, err := c.read(p)
@@ -224,15 +224,16 @@ func writeTokens(path string, docs []document, vocab int) error {
 
 var errTokens = errors.New("not a whole file of tokens")
 
-func readTokens(path string) ([]document, error) {
+// readTokens reads a file of tokens of a vocabulary.
+func readTokens(path string, vocab int) ([]document, error) {
 	b, err := foreign.ReadFile(path, 1<<32)
 	if err != nil {
 		return nil, err
 	}
-	return parseTokens(b)
+	return parseTokens(b, vocab)
 }
 
-func parseTokens(b []byte) ([]document, error) {
+func parseTokens(b []byte, vocab int) ([]document, error) {
 	if len(b) < tokenHeader+4 || !bytes.HasPrefix(b, []byte(tokenMagic)) {
 		return nil, errTokens
 	}
@@ -252,6 +253,9 @@ func parseTokens(b []byte) ([]document, error) {
 			ids[i] = int32(binary.LittleEndian.Uint16(tokens[2*i:]))
 		} else {
 			ids[i] = int32(binary.LittleEndian.Uint32(tokens[4*i:]))
+		}
+		if ids[i] < 0 || int(ids[i]) >= vocab {
+			return nil, errTokens
 		}
 	}
 	for i := range docs {

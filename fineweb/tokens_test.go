@@ -142,14 +142,19 @@ func FuzzTokens(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		docs, err := parseTokens(b)
+		docs, err := parseTokens(b, 1<<30)
 		if err != nil || len(docs) != 3 || len(docs[0].ids) != 3 || docs[0].ids[2] != 3 || !docs[1].drop || docs[2].flaw != empty || docs[2].hash != 3 {
 			f.Fatalf("%+v, %v", docs, err)
+		}
+		for _, small := range []int{2, 3} {
+			if _, err := parseTokens(b, small); err == nil {
+				f.Errorf("token 3 is taken for one of %d", small)
+			}
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		docs, err := parseTokens(b)
+		docs, err := parseTokens(b, 1<<30)
 		if err != nil {
 			return
 		}
@@ -161,7 +166,7 @@ func FuzzTokens(f *testing.F) {
 		if err := writeTokens(p, docs, vocab); err != nil {
 			t.Fatal(err)
 		}
-		again, err := readTokens(p)
+		again, err := readTokens(p, 1<<30)
 		if err != nil || len(again) != len(docs) {
 			t.Errorf("%d documents became %d, %v", len(docs), len(again), err)
 		}
