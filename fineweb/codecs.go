@@ -74,8 +74,8 @@ func unZstd(page, src []byte) ([]byte, error) {
 }
 
 func unSnappy(page, src []byte) ([]byte, error) {
-	if n, k := binary.Uvarint(src); k <= 0 || n != uint64(len(page)) {
-		return nil, fmt.Errorf("the snappy block has %d bytes, the page's header says %d", n, len(page))
+	if n, k := binary.Uvarint(src); k <= 0 || n > uint64(len(page)) { // of version 2, the page is longer by its levels
+		return nil, fmt.Errorf("the snappy block claims %d bytes, the page's header %d", n, len(page))
 	}
 	return parquet.Snappy.Decode(page, src)
 }

@@ -100,3 +100,34 @@ func TestPageBombs(t *testing.T) {
 		}
 	}
 }
+
+// TestPageHeadersThatLie changes what a page's header claims: an error, before room for it is made.
+func TestPageHeadersThatLie(t *testing.T) {
+	value := func(n int64) string { return string(binary.AppendVarint(nil, n)) }
+	data := func(size, compressed, values int64) string { // a data page, version 1: plain, no nulls
+		return "\x15\x00\x15" + value(size) + "\x15" + value(compressed) + "\x2c\x15" + value(values) + "\x15\x00\x15\x06\x15\x06\x00\x00"
+	}
+	for name, c := range map[string]struct{ header, says string }{
+		"sound":             {data(10, 10, 1), ""},
+		"compressed":        {data(10, 1<<31-1, 1), "claims 2147483647 bytes of the"},
+		"negative":          {data(10, -1, 1), "claims -1 bytes of the"},
+		"uncompressed":      {data(1<<31-1, 10, 1), "claims a page of 2147483647 bytes"},
+		"values":            {data(10, 10, 1<<31-1), "claims 2147483647 values"},
+		"negative values":   {data(10, 10, -1), "claims -1 values"},
+		"behind empty ones": {data(0, 0, 0) + data(0, 0, 0) + data(10, 10, 1<<31-1), "claims 2147483647 values"},
+		"statistics":        {"\x15\x00\x15\x14\x15\x14\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c\x18\xff\xff\xff\xff\x07", "damaged page header"},
+		"nothing":           {"\xff\xff\xff", "damaged page header"},
+	} {
+		b := []byte(c.header + "0123456789")
+		h := &pageHeaders{bytes.NewReader(b), 0, int64(len(b))}
+		err := h.next()
+		if c.says == "" && (err != nil || h.at != int64(len(b))) || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v at %d of %d, want %q", name, err, h.at, len(b), c.says)
+		}
+	}
+	long := "\x15\x00\x15\x14\x15\x14\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c\x18" + string(binary.AppendUvarint(nil, 100_000)) + strings.Repeat("a", 100_000) + "\x00\x00\x00"
+	b := []byte(long + "0123456789")
+	if h := (&pageHeaders{bytes.NewReader(b), 0, int64(len(b))}); h.all() != nil || h.at != int64(len(b)) {
+		t.Errorf("a header of %d bytes: at %d of %d", len(long), h.at, len(b))
+	}
+}

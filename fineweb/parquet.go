@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"stepflow/fineweb/web"
 )
 
 type parquetShard struct {
@@ -168,8 +170,14 @@ func (p *parquetShard) enter(group int, from int64) error {
 		if c.index >= len(chunks) {
 			return fmt.Errorf("column %s is missing from the row group", c.name)
 		}
-		r := &columnReader{}
+		r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[group].Columns[c.index].MetaData)}
 		if from > 0 {
+			if _, remote := p.file.(*web.File); !remote { // of remote ones, reading the pages before costs more than it saves
+				if err := r.headers.all(); err != nil {
+					return fmt.Errorf("column %s: %w", c.name, err)
+				}
+			}
+			r.headers = nil               // where the decoder goes on, it has not been
 			chunks[c.index].OffsetIndex() // once known, seeking uses it; a file without one is read up to the row
 		}
 		r.pages = chunks[c.index].Pages()
@@ -192,10 +200,11 @@ func (p *parquetShard) leave() {
 
 // columnReader walks through the values of a column chunk, one page in memory at a time.
 type columnReader struct {
-	pages  parquet.Pages
-	page   parquet.Page
-	values parquet.ValueReader
-	number int // of the page, from 1 where the reading began
+	headers *pageHeaders // nil after seeking
+	pages   parquet.Pages
+	page    parquet.Page
+	values  parquet.ValueReader
+	number  int // of the page, from 1 where the reading began
 }
 
 // read visits as many values as there are documents. A damaged page header may promise any number.
@@ -227,6 +236,11 @@ func (c *columnReader) read(docs []document, use func(*document, parquet.Value))
 func (c *columnReader) turn() error {
 	c.release()
 	c.number++
+	if c.headers != nil {
+		if err := c.headers.next(); err != nil {
+			return err
+		}
+	}
 	page, err := c.pages.ReadPage()
 	if err != nil {
 		return err

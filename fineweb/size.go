@@ -140,12 +140,12 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 		if !has || leaf.Node.Type().Kind() != parquet.Int64 || leaf.MaxRepetitionLevel > 0 {
 			return 0, false, nil
 		}
-		for _, g := range p.pq.RowGroups() {
+		for k, g := range p.pq.RowGroups() {
 			if groups == most && IsRemote(c.files[i]) {
 				return int64(float64(n) / float64(rows) * float64(c.Rows)), true, nil
 			}
 			groups++
-			r := &columnReader{pages: g.ColumnChunks()[leaf.ColumnIndex].Pages()}
+			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[leaf.ColumnIndex].MetaData), pages: g.ColumnChunks()[leaf.ColumnIndex].Pages()}
 			docs := make([]document, min(g.NumRows(), pieceRows))
 			for left := g.NumRows(); left > 0 && err == nil; left -= int64(len(docs)) {
 				docs = docs[:min(left, pieceRows)]
