@@ -120,7 +120,7 @@ var Kinds = []Kind{
 	{Name: "optimizer", Types: []string{"adamw"}, Lazy: true,
 		Doc: "AdamW with decoupled weight decay and clipping by global norm.",
 		Attrs: []Attr{
-			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1000), Required: true, Doc: "Peak of the schedule."},
+			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true, Doc: "Peak of the schedule."},
 			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1), Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Doc: "Decay of the first and second moment."},
 			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8), Doc: "Added to the root of the second moment."},
 			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1), Doc: "Decoupled decay, times the learning rate each step."},
