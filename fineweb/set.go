@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"stepflow/fineweb/tokenizer"
 )
@@ -17,8 +18,9 @@ type Weighted struct {
 
 // Set is an opened mixture. It serves one goroutine.
 type Set struct {
-	parts   []Weighted
-	corpora []*Corpus
+	parts       []Weighted
+	corpora     []*Corpus
+	prefetching sync.WaitGroup
 }
 
 // OpenSet opens every source.
@@ -35,8 +37,19 @@ func OpenSet(parts []Weighted) (*Set, error) {
 	return s, nil
 }
 
-// Close closes every source.
+// Close closes every source once prefetching has ended. It does not wait for that where the sources' context has.
 func (s *Set) Close() error {
+	for _, p := range s.parts {
+		if p.Source.ended() != nil {
+			go s.close()
+			return nil
+		}
+	}
+	return s.close()
+}
+
+func (s *Set) close() error {
+	s.prefetching.Wait()
 	var errs []error
 	for _, c := range s.corpora {
 		errs = append(errs, c.Close())
@@ -153,7 +166,9 @@ func (m *Mix) next() int {
 // closed after an error, which is then in the last item.
 func (m *Mix) Prefetch(ctx context.Context, sequences, ahead int) <-chan Prefetched {
 	out := make(chan Prefetched, ahead)
+	m.set.prefetching.Add(1)
 	go func() {
+		defer m.set.prefetching.Done()
 		defer close(out)
 		for {
 			b, err := m.Next(sequences)

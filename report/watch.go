@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -14,9 +15,13 @@ import (
 	"stepflow/foreign"
 )
 
-// Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for.
-func Watch(r *Reader, untilEnd bool) error {
-	final, err := tea.NewProgram(&watcher{reader: r, untilEnd: untilEnd, width: 80}).Run()
+// Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for. When ctx ends it leaves the
+// terminal as it was and gives the context's error.
+func Watch(ctx context.Context, r *Reader, untilEnd bool) error {
+	final, err := tea.NewProgram(&watcher{reader: r, untilEnd: untilEnd, width: 80}, tea.WithContext(ctx), tea.WithoutSignalHandler()).Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return err
 	}

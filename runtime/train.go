@@ -321,6 +321,9 @@ func prune(root string, keep int) error {
 
 // finish merges the adapters, measures what that changed, and saves the stage's result.
 func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.Set, root string, entry *state.Block) error {
+	if r.ctx.Err() != nil { // the corpus may still be read
+		return r.saved(ctx, a, t, root, entry, ErrInterrupted)
+	}
 	if err := feedProbe(t, c); err != nil {
 		if r.ctx.Err() != nil {
 			err = ErrInterrupted

@@ -33,7 +33,7 @@ func watchCommand() command {
 				fmt.Fprint(a.stdout, report.Dashboard(run, 100, isTerminal(a.stdout) && !a.noColor && os.Getenv("NO_COLOR") == ""))
 				return exitOK
 			}
-			if err := report.Watch(r, untilEnd); err != nil {
+			if err := report.Watch(a.ctx, r, untilEnd); err != nil {
 				return a.fail(err)
 			}
 			return exitOK
