@@ -230,6 +230,11 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		return err
 	}
 	defer r.pl.changed(a.Dir())
+	if a.Export != nil {
+		if m := a.Export.holds.Manifest; m != nil { // what is there may be replaced: the plan said so
+			r.dir.State.Exported(a.Export.folder.Real, m.Recipe)
+		}
+	}
 	if a.Export != nil && !a.hidden["path"] {
 		entry.Values = map[string]any{exportBegun: a.Export.folder.Real}
 	}

@@ -58,7 +58,7 @@ func (p *planner) decide(a *Action) error {
 		}
 	}
 	if a.Export != nil && a.Verb == Run {
-		a.Replaces = a.Export.replaces(p.state.ID, a.Recipe)
+		a.Replaces = a.Export.replaces(p.state, a.Recipe)
 	}
 	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
 	if a.Verb == Run {

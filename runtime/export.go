@@ -82,7 +82,7 @@ func (p *planner) laterExport(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	e, diags := p.exportFolder(a, d)
 	if !diags.HasErrors() {
-		a.Replaces = e.replaces(p.state.ID, "")
+		a.Replaces = e.replaces(p.state, "")
 	}
 	return diags
 }
@@ -208,14 +208,14 @@ func (e *Export) check(recipe string) error {
 
 // replaces says what an export that is to run puts another model in the place of, if this state did not export that one;
 // empty if nothing is lost. An export of the same recipe has the same bytes.
-func (e *Export) replaces(state, recipe string) string {
+func (e *Export) replaces(st *state.State, recipe string) string {
 	c := e.holds
 	switch {
 	case c.Manifest == nil:
 		return ""
 	case !c.Listed && len(c.Unlisted) > 0:
 		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, exportdir.List(c.Unlisted))
-	case c.Listed && c.Manifest.State != state && c.Manifest.Recipe != recipe:
+	case c.Listed && c.Manifest.Recipe != recipe && !st.HasExported(c.Manifest.Recipe):
 		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, foreign.Shown(c.Manifest.Stage))
 	}
 	return ""
@@ -284,10 +284,11 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	defer unlock()
-	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: a.Recipe, State: r.dir.State.ID}
+	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: a.Recipe}
 	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
 		return err
 	}
+	r.dir.State.Exported(e.folder.Real, a.Recipe)
 	// The state keeps a small folder whose manifest says what was exported.
 	where := e.given
 	if a.hidden["path"] {

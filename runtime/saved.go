@@ -48,7 +48,7 @@ type SavedAction struct {
 	Verb     Verb              `json:"action"`
 	Recipe   string            `json:"recipe"`
 	Program  string            `json:"program,omitempty"`
-	Replaces string            `json:"replaces,omitempty"` // state and recipe of the model that an export takes the place of, if another state exported it
+	Replaces string            `json:"replaces,omitempty"` // recipe of the model that an export takes the place of, if another state exported it
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
 	Losses   []Loss            `json:"losses,omitempty"`    // to which apply FILE agrees
@@ -58,8 +58,7 @@ func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	for _, a := range p.Actions {
 		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret), Losses: a.Losses}
 		if a.Replaces != "" {
-			m := a.Export.holds.Manifest
-			s.Replaces = m.State + " " + m.Recipe
+			s.Replaces = a.Export.holds.Manifest.Recipe
 		}
 		if a.Stage != nil {
 			s.Program = a.Stage.Program.Hash()

@@ -51,12 +51,11 @@ type File struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Manifest says what was exported and by whom.
+// Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.
 type Manifest struct {
 	Version int             `json:"format_version"`
 	Stage   string          `json:"stage"`  // address of the stage
 	Recipe  string          `json:"recipe"` // of the export block
-	State   string          `json:"state"`  // id of the state it was exported from
 	Files   map[string]File `json:"files"`
 }
 

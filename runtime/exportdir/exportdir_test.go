@@ -79,7 +79,7 @@ func export(t *testing.T, path string, m map[string]string) error {
 	if err != nil {
 		return err
 	}
-	return f.Write(Manifest{Stage: "stage.s", Recipe: "r", State: "id"}, parts(m))
+	return f.Write(Manifest{Stage: "stage.s", Recipe: "r"}, parts(m))
 }
 
 func must(t *testing.T, err error) {

@@ -131,7 +131,7 @@ type State struct {
 	Checksum string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
 	Version  int                `json:"version"`
 	Serial   int64              `json:"serial"`
-	ID       string             `json:"id,omitempty"` // drawn once; tells this state's exports from those of others
+	Exports  map[string]string  `json:"exports,omitempty"` // folders of exports, hashed → recipe of the model that this state put there, or may replace
 	Blocks   map[string]*Block  `json:"blocks"`
 	Outputs  map[string]Output  `json:"outputs"`
 	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
@@ -350,11 +350,32 @@ func Open(path string) (*Dir, error) {
 		l.Unlock()
 		return nil, err
 	}
-	if d.State.ID == "" {
-		d.State.ID = rand.Text()
-	}
 	d.lock = l
 	return d, nil
+}
+
+// Exported notes that the model of a recipe, in a folder of exports, is this state's to replace.
+func (s *State) Exported(folder, recipe string) {
+	if s.Exports == nil {
+		s.Exports = map[string]string{}
+	}
+	sum := sha256.Sum256([]byte(folder))
+	s.Exports[hex.EncodeToString(sum[:8])] = recipe
+}
+
+// HasExported reports whether the model of a recipe, wherever it lies, is this state's to replace.
+func (s *State) HasExported(recipe string) bool {
+	for _, r := range s.Exports {
+		if r == recipe {
+			return true
+		}
+	}
+	for _, b := range s.Blocks {
+		if b.Recipe == recipe {
+			return true
+		}
+	}
+	return false
 }
 
 // LockFolder keeps other processes from writing an export to a folder until unlock is called.
@@ -383,11 +404,10 @@ func Replace(path string) (d *Dir, kept string, err error) {
 	backup, _ := readRegular(filepath.Join(path, BackupName))
 	for _, b := range [][]byte{b, backup} { // the first that is legible says which state it is
 		var head struct {
-			Serial int64  `json:"serial"`
-			ID     string `json:"id"`
+			Serial int64 `json:"serial"`
 		}
 		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 && d.State.Serial == 0 {
-			d.State.Serial, d.State.ID = head.Serial, head.ID
+			d.State.Serial = head.Serial
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
