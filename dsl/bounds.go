@@ -74,7 +74,12 @@ func checkNesting(src []byte, filename string) hcl.Diagnostics {
 }
 
 // meter counts what the evaluations of a pipeline cost.
-type meter struct{ spent int64 }
+type meter struct {
+	spent    int64
+	reported bool // that it is too much
+}
+
+var errSpent = fmt.Errorf("evaluating the pipeline takes more than it may: %s of text and values. Look for loops inside loops, and for values that grow from name to name", FormatBytes(maxWork))
 
 // guard is an expression that counts what its value weighs.
 type guard struct {
@@ -94,7 +99,12 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 	if g.whole {
 		defer func() {
 			if r := recover(); r != nil {
-				v, diags = cty.DynamicVal, hcl.Diagnostics{caught(r).diagnostic()}
+				e := caught(r)
+				v, diags = cty.DynamicVal, nil
+				if !g.meter.reported || !errors.Is(e.err, errSpent) { // what is evaluated after it is spent fails alike
+					diags = hcl.Diagnostics{e.diagnostic()}
+				}
+				g.meter.reported = g.meter.reported || errors.Is(e.err, errSpent)
 			}
 		}()
 	}
@@ -181,7 +191,7 @@ func contained(value func() (cty.Value, hcl.Diagnostics)) (v cty.Value, diags hc
 
 func (m *meter) spend(n int64) error {
 	if m.spent += n; m.spent > maxWork {
-		return fmt.Errorf("evaluating the pipeline takes more than it may: %s of text and values. Look for loops inside loops, and for values that grow from name to name", FormatBytes(maxWork))
+		return errSpent
 	}
 	return nil
 }

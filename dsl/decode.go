@@ -543,6 +543,9 @@ func showNumber(f *big.Float) string {
 
 // Read is the reverse of Show: a text that is no value, such as a label or what stands for one that is not shown, reads as a string.
 func Read(text string) cty.Value {
+	if checkNesting([]byte(text), "").HasErrors() {
+		return cty.StringVal(text)
+	}
 	e, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
 	if !diags.HasErrors() {
 		if v, diags := e.Value(nil); !diags.HasErrors() && v.IsWhollyKnown() {
