@@ -100,11 +100,18 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 		defer func() {
 			if r := recover(); r != nil {
 				e := caught(r)
-				v, diags = cty.DynamicVal, nil
-				if !g.meter.reported || !errors.Is(e.err, errSpent) { // what is evaluated after it is spent fails alike
-					diags = hcl.Diagnostics{e.diagnostic()}
+				v, diags = cty.DynamicVal, hcl.Diagnostics{e.diagnostic()}
+			}
+			if g.meter.spent > maxWork && diags.HasErrors() { // whatever else is said follows from it, here and in what is evaluated later
+				at := g.Range()
+				if s := diags[0].Subject; s != nil {
+					at = *s
 				}
-				g.meter.reported = g.meter.reported || errors.Is(e.err, errSpent)
+				v, diags = cty.DynamicVal, nil
+				if !g.meter.reported {
+					diags = hcl.Diagnostics{exhausted{errSpent, at}.diagnostic()}
+				}
+				g.meter.reported = true
 			}
 		}()
 	}
