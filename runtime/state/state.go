@@ -244,7 +244,7 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%s): remove it", path, st.Mode().Type())
+		return nil, fmt.Errorf("%s is %s: remove it", path, strange(st.Mode().Type()))
 	}
 	return os.ReadFile(path)
 }
@@ -424,6 +424,17 @@ func Replace(path string) (d *Dir, kept string, err error) {
 	return d, kept, nil
 }
 
+// strange says what is in the place of a regular file.
+func strange(t fs.FileMode) string {
+	switch {
+	case t&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case t.IsDir():
+		return "a folder"
+	}
+	return "a pipe or a device"
+}
+
 // refuseLinks refuses a folder that holds a symbolic link, a pipe or a device, through which what is written or removed
 // could be something else than stepflow's.
 func refuseLinks(path string) error {
@@ -436,7 +447,7 @@ func refuseLinks(path string) error {
 			return nil
 		}
 		if err == nil && !e.IsDir() && !e.Type().IsRegular() {
-			err = fmt.Errorf("%s is not a regular file (%s), and a state's folder holds only such: remove it", name, e.Type())
+			err = fmt.Errorf("%s is %s, and the folder of a state holds none: remove it", name, strange(e.Type()))
 		}
 		return err
 	})
