@@ -299,7 +299,10 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	entry.Dir = filepath.Join(a.Dir(), "export")
-	entry.Values = map[string]any{"path": e.Path}
+	entry.Values = nil
+	if !a.hidden["path"] {
+		entry.Values = map[string]any{"path": where} // as configured: a folder that is moved holds the same
+	}
 	return r.writeContent(a, entry, checkpoint.Bytes("export.json", record))
 }
 

@@ -369,7 +369,7 @@ func (p *planner) late(a *Action) map[string]cty.Value {
 func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Value {
 	out := map[string]cty.Value{}
 	for _, e := range k.Exports {
-		if v, ok := values[e.Name]; ok {
+		if v, ok := values[e.Name]; ok && e.Late {
 			if c, ok := toCty(v, e.Type); ok {
 				out[e.Name] = c
 			}
