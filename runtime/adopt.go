@@ -125,6 +125,14 @@ func (r *runner) adopt(a *Action) error {
 			delete(r.dir.State.Blocks, owner)
 		}
 	}
+	for name, b := range r.dir.State.Blocks { // after a kill between a move and its record, the state has it at the old name
+		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); errors.Is(err, fs.ErrNotExist) {
+			delete(r.dir.State.Blocks, name)
+		}
+	}
 	entry := f.entry(a.Dir())
 	entry.Attrs, entry.Inputs, entry.Secrets = a.Attrs, a.Inputs, r.dir.State.Seals(a.secret)
 	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && old.Recipe == f.Recipe {

@@ -112,13 +112,18 @@ func (p *planner) takeOver(a *Action, old *state.Block) {
 	f := a.found
 	if f.block != a.Dir() {
 		a.Moved = f.Address
+		for name := range p.state.Blocks { // what it is called now, if it was moved before
+			if x, err := addr.Parse(name); err == nil && BlockDir(x) == f.block {
+				a.Moved = name
+			}
+		}
 	}
 	if a.Verb != UpToDate {
 		return
 	}
 	switch {
-	case f.block != a.Dir() && f.Address != a.Addr.String():
-		a.Why = "moved from " + f.Address
+	case f.block != a.Dir() && a.Moved != a.Addr.String():
+		a.Why = "moved from " + a.Moved
 	case f.block != a.Dir():
 		a.Why = "it was set aside when another took its place, and comes back"
 	case old == nil || old.Status != state.Done || old.Recipe != f.Recipe || old.Dir != f.dir():

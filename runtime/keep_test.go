@@ -78,10 +78,16 @@ func TestWorkIsFoundByItsRecipe(t *testing.T) {
 		t.Error("the state still lists the old name")
 	}
 
+	edit(t, dir, `stage "uno"`, `stage "tre"`, "stage.uno", "stage.tre") // and was killed before the move was recorded
+	must(t, os.Rename(filepath.Join(dir, ".stepflow", "blocks", "stage.uno"), filepath.Join(dir, ".stepflow", "blocks", "stage.tre")))
+	nothingRuns(t, "half moved", d, dir, nil)
+	edit(t, dir, `stage "tre"`, `stage "uno"`, "stage.tre", "stage.uno")
+	nothingRuns(t, "named back", d, dir, map[string]string{"stage.uno": "stage.tre"})
+
 	edit(t, dir, `stage "uno" {`, "stage \"uno\" {\n  count = 1", "stage.uno", "stage.uno[0]")
-	nothingRuns(t, "counted", d, dir, map[string]string{"stage.uno[0]": "stage.one"})
+	nothingRuns(t, "counted", d, dir, map[string]string{"stage.uno[0]": "stage.uno"})
 	edit(t, dir, "count = 1", "for_each = { \"0\" = 1 }", "stage.uno[0]", `stage.uno["0"]`)
-	nothingRuns(t, "for_each", d, dir, map[string]string{`stage.uno["0"]`: "stage.one"})
+	nothingRuns(t, "for_each", d, dir, map[string]string{`stage.uno["0"]`: "stage.uno[0]"})
 
 	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
 	nothingRuns(t, "state lost", d, dir, nil)
