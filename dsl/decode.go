@@ -349,7 +349,7 @@ func (d *Decoded) Error(attr, summary, detail string) *hcl.Diagnostic {
 	return diag
 }
 
-// Hides reports whether an export tells a sensitive attribute. The nil Decoded hides nothing.
+// Hides reports whether an export would reveal a sensitive attribute. The nil Decoded hides nothing.
 func (d *Decoded) Hides(e *Export) bool {
 	if d == nil {
 		return false

@@ -48,7 +48,7 @@ type Export struct {
 	Type  cty.Type
 	Late  bool // known only after the block has run
 	Only  []string
-	From  []string // attributes it tells, by dotted name, besides the one of its own name: sensitive ones make it sensitive
+	From  []string // attributes it reveals, by dotted name, besides the one of its own name: sensitive ones make it sensitive
 	Doc   string
 	Whole bool
 }

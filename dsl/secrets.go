@@ -33,7 +33,7 @@ type Secrets struct {
 	replacer *strings.Replacer // of the texts; nil after one was added
 }
 
-// Shorter texts are replaced only in quotes: they stand in other words by chance. So are shorter numbers not at all.
+// Shorter texts are replaced only in quotes, since they occur in other words by chance; shorter numbers are not replaced.
 const (
 	leastText   = 4
 	leastNumber = 6

@@ -201,7 +201,7 @@ func outputCommand() command {
 // printOutput prints one output: raw as it is, without a newline, as JSON, or in the language's syntax.
 func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	if o.Sensitive {
-		return a.fail(fmt.Errorf("output %q is sensitive, so its value is not kept: apply prints and stores no sensitive value", name))
+		return a.fail(fmt.Errorf("output %q is sensitive, so its value is not kept: sensitive values are neither printed nor stored", name))
 	}
 	switch {
 	case a.json:
@@ -215,7 +215,7 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 		case float64, bool, json.Number:
 			fmt.Fprint(a.stdout, runtime.OutputText(o))
 		default:
-			return a.fail(fmt.Errorf("output %q is no string, number or bool: -raw prints only these; use -json", name))
+			return a.fail(fmt.Errorf("output %q is not a string, number or bool: -raw prints only these; use -json", name))
 		}
 	}
 	return exitOK
