@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
@@ -107,11 +108,15 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 		t = &metrics.Tail{}
 		r.tails[b.Address] = t
 	}
-	steps, err := t.Read(filepath.Join(run.Dir, runtime.BlockDir(x), metrics.FileName))
+	path := filepath.Join(run.Dir, runtime.BlockDir(x), metrics.FileName)
+	steps, err := t.Read(path)
 	if err != nil {
 		return err
 	}
-	if steps = plausible(steps); len(steps) > 0 {
+	if steps = plausible(steps); s != nil && len(steps) < s.Step {
+		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("%s lacks the numbers of %d of %d steps: lines of it are gone or damaged", path, s.Step-len(steps), s.Step))
+	}
+	if len(steps) > 0 {
 		b.Stage.Done = max(b.Stage.Done, steps[len(steps)-1].Step)
 		b.Stage.Series = newSeries(steps)
 	}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -208,6 +209,31 @@ func TestCompareShapes(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "compare.html"), html, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestDamagedSteps damages a line of a stage's numbers: it is not drawn, and the page says so.
+func TestDamagedSteps(t *testing.T) {
+	dir := sampleRun(t, 20)
+	writeState(t, dir, map[string]*state.Block{"stage.one": {Status: state.Done, Recipe: "r", Content: "c", Step: 20, Steps: 20}})
+	writeSteps(t, dir, "stage.one", steps(20))
+	path := filepath.Join(dir, "blocks", "stage.one", metrics.FileName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := read(t, dir).Blocks[0].Warnings; len(w) > 0 {
+		t.Errorf("nothing is damaged: %q", w)
+	}
+	if err := os.WriteFile(path, bytes.Replace(b, []byte(`"loss":4.5,`), []byte(`"loss":3.5,`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := read(t, dir)
+	if w := r.Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0], metrics.FileName+" lacks the numbers of 1 of 20 steps") {
+		t.Errorf("%q", w)
+	}
+	if !strings.Contains(Dashboard(r, 300, false), "lacks the numbers of 1 of 20 steps") {
+		t.Error("the dashboard does not say it")
 	}
 }
 

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
 }
 
-// Read reads a metrics.jsonl; none is empty. A last line that was cut off is left out.
+// Read reads a metrics.jsonl; none is empty. Lines that are damaged or were cut off are left out.
 func Read(path string) ([]Step, error) { return new(Tail).Read(path) }
 
 // Tail reads a metrics.jsonl that grows: each time only what is new.
@@ -134,13 +135,30 @@ func (t *Tail) Read(path string) ([]Step, error) {
 		if err != nil {
 			return nil, err
 		}
-		var s Step
-		if json.Unmarshal(line, &s) != nil {
-			return t.steps, nil
-		}
 		t.offset += int64(len(line))
-		t.steps = append(t.steps, s)
+		if s, ok := decode(line); ok {
+			t.steps = append(t.steps, s)
+		}
 	}
+}
+
+// Each line ends with a checksum (CRC-32C) of what it would be without: so a number that changed on disk is not shown.
+const sumLength = len(`,"crc32c":"00000000"`)
+
+func sum(line []byte) string {
+	return fmt.Sprintf(`,"crc32c":"%08x"`, crc32.Checksum(line, castagnoli))
+}
+
+// decode reads a line. One without a checksum was written by an older version.
+func decode(line []byte) (s Step, ok bool) {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	if at := len(line) - 1 - sumLength; at > 0 && bytes.HasPrefix(line[at:], []byte(`,"crc32c":"`)) {
+		plain := append(line[:at:at], '}')
+		if string(line[at:]) != sum(plain)+"}" {
+			return s, false
+		}
+	}
+	return s, json.Unmarshal(line, &s) == nil
 }
 
 func encode(s Step) ([]byte, error) {
@@ -150,7 +168,11 @@ func encode(s Step) ([]byte, error) {
 		}
 	}
 	b, err := json.Marshal(s)
-	return append(b, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	end := sum(b) + "}\n"
+	return append(b[:len(b)-1], end...), nil
 }
 
 // Write appends a step to both files, with the tags of Hugging Face's Trainer.

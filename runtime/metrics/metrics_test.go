@@ -1,10 +1,12 @@
 package metrics
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -74,5 +76,49 @@ func TestEvents(t *testing.T) {
 	}
 	if n != 8 { // the version and seven scalars
 		t.Errorf("%d records", n)
+	}
+}
+
+// TestEveryFlippedBitIsNoticed flips each bit of a line in turn: its step is given as it was written, or left out, and
+// the others are there.
+func TestEveryFlippedBitIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	w, err := Open(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 3; i++ {
+		if err := w.Write(Step{Step: i, Tokens: int64(i) * 512, Loss: 4.25, LearningRate: 1e-3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, FileName)
+	whole, err := Read(path)
+	if err != nil || len(whole) != 3 {
+		t.Fatal(whole, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := len(b) / 3
+	for bit := range line * 8 {
+		c := bytes.Clone(b)
+		c[line+bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(path, c, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Read(path)
+		if err != nil || len(got) == 0 || len(got) > 3 {
+			t.Fatalf("bit %d: %d steps, %v", bit, len(got), err)
+		}
+		for _, s := range got {
+			if s.Step < 1 || s.Step > 3 || !reflect.DeepEqual(s, whole[s.Step-1]) {
+				t.Fatalf("bit %d of %q: %+v", bit, b[line:2*line], s)
+			}
+		}
 	}
 }
