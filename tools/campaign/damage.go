@@ -160,7 +160,11 @@ func (t *trial) damage(belongs func(string) bool) error {
 	}
 	exported := strings.HasPrefix(rel, "w/out/model/") // a changed file there is the user's until he removes it
 	if st, err := os.Lstat(path); err == nil && (exported || !st.Mode().IsRegular()) && len(x.remedies) == 0 {
-		x.remedies = []remedy{{"what is in the way is removed", func() error { return os.RemoveAll(path) }}}
+		gone := path
+		if strings.HasPrefix(filepath.Base(path), "stepflow_export") { // without its manifest no file there is known to be an export's
+			gone = filepath.Dir(path)
+		}
+		x.remedies = []remedy{{"what is in the way is removed", func() error { return os.RemoveAll(gone) }}}
 	}
 	if err := t.settle(x); err != nil {
 		return fmt.Errorf("%s, %s: %w", rel, h.name, err)

@@ -208,7 +208,7 @@ func (t *trial) rebuild() remedy {
 		if p := t.run("state", "rebuild", "-dir", "w"); p.code != 0 {
 			return fmt.Errorf("it ends with %d: %s", p.code, first(p.said()))
 		}
-		return nil
+		return os.RemoveAll(file + ".before-rebuild") // the old state, which is kept for the user
 	}}
 }
 
