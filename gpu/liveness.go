@@ -1,5 +1,10 @@
 package gpu
 
+import (
+	"slices"
+	"sort"
+)
+
 // Tensor is a value in the transient region of the arena, alive from the launch that makes it to the last that reads it,
 // or to the one before that writes over it.
 type Tensor struct {
@@ -13,56 +18,67 @@ type Tensor struct {
 func (t Tensor) Bytes() int64 { return t.Operand.Span() }
 
 // Transients lists the tensors of a segment in the order in which they are made. An output written over an input takes
-// its place; a view counts as what it looks at.
+// its place; a view counts as what it looks at, and an output of no bytes is left out.
 func (p *Program) Transients(s Segment) []Tensor {
 	var all []Tensor
-	var alive []int // indices into all
+	var held layout
 	for i := s.Lo; i < s.Hi; i++ {
 		l := &p.Launches[i]
 		for _, in := range l.In {
-			for _, n := range alive {
-				if Overlap(all[n].Operand, in) {
-					all[n].Last = i
-				}
+			lo, hi := held.overlapping(all, in)
+			for _, n := range held[lo:hi] {
+				all[n].Last = i
 			}
 		}
 		for o, out := range l.Out {
-			if out.Offset < p.ResidentBytes {
+			if out.Offset < p.ResidentBytes || out.Span() == 0 {
 				continue
 			}
-			kept, inside := alive[:0], false
-			for _, n := range alive {
-				t := all[n].Operand
-				switch {
-				case !Overlap(t, out):
-					kept = append(kept, n)
-				case all[n].Last == i && t.Offset <= out.Offset && t.Offset+t.Span() >= out.Offset+out.Span() && t.Span() > out.Span():
-					kept, inside = append(kept, n), true // part of a tensor is changed where it lies
-				case all[n].Last == i:
-					all[n].Last = i - 1
-				}
+			lo, hi := held.overlapping(all, out)
+			if hi == lo+1 && all[held[lo]].Last == i && within(out, all[held[lo]].Operand) {
+				continue // part of a tensor is changed where it lies
 			}
-			if alive = kept; inside {
-				continue
+			for _, n := range held[lo:hi] {
+				all[n].Last = min(all[n].Last, i-1)
 			}
-			alive = append(alive, len(all))
+			held = slices.Replace(held, lo, hi, len(all))
 			all = append(all, Tensor{Name: l.Kernel + " " + l.Name, Operand: out, First: i, Last: i, Output: o})
 		}
 	}
 	return all
 }
 
-// AliveBytes gives, for each launch of a segment, the bytes of the arena that hold something: named buffers, tensors
+// layout is what lies in the arena at a launch: indices of tensors that share no bytes, in the order of their offsets.
+type layout []int
+
+// overlapping returns the range [lo, hi) of the layout whose tensors share bytes with o; where none do, the place of o.
+func (y layout) overlapping(all []Tensor, o Operand) (lo, hi int) {
+	if o.Span() == 0 {
+		return 0, 0
+	}
+	end := o.Offset + o.Span()
+	lo = sort.Search(len(y), func(i int) bool { return all[y[i]].Operand.Offset+all[y[i]].Bytes() > o.Offset })
+	return lo, lo + sort.Search(len(y)-lo, func(i int) bool { return all[y[lo+i]].Operand.Offset >= end })
+}
+
+// within reports whether o is a part of t, and not all of it.
+func within(o, t Operand) bool {
+	return t.Offset <= o.Offset && o.Offset+o.Span() <= t.Offset+t.Span() && o.Span() < t.Span()
+}
+
+// AliveBytes returns, for each launch of a segment, the bytes of the arena that hold something: named buffers, tensors
 // that are alive, and the launch's own scratch.
 func (p *Program) AliveBytes(s Segment) []int64 {
-	bytes := make([]int64, s.Hi-s.Lo)
+	change := make([]int64, s.Hi-s.Lo+1) // of the bytes that tensors take, from one launch to the next
 	for _, t := range p.Transients(s) {
-		for i := t.First; i <= t.Last; i++ {
-			bytes[i-s.Lo] += t.Bytes()
-		}
+		change[t.First-s.Lo] += t.Bytes()
+		change[t.Last+1-s.Lo] -= t.Bytes()
 	}
-	for i := range bytes {
-		bytes[i] += p.ResidentBytes + p.Launches[s.Lo+i].Scratch.Type.Bytes()
+	bytes := change[:s.Hi-s.Lo]
+	alive := p.ResidentBytes
+	for i, d := range bytes {
+		alive += d
+		bytes[i] = alive + p.Launches[s.Lo+i].Scratch.Type.Bytes()
 	}
 	return bytes
 }
