@@ -310,31 +310,41 @@ func TestKilledAnywhere(t *testing.T) {
 			if len(copies) < 20 {
 				t.Fatalf("an export makes %d changes only", len(copies))
 			}
-			for i, at := range copies {
-				got := tree(t, at)
-				delete(got, ManifestName)
-				if _, reads := got[keyFile]; reads && !same(t, got, c.old, there) && !same(t, got, c.new, there) {
-					t.Fatalf("change %d: the folder reads as a model and holds %v", i, got)
+			t.Run("then", func(t *testing.T) { // it ends when all have, which wait for the disk together
+				for i, at := range copies {
+					t.Run(fmt.Sprint(i), func(t *testing.T) {
+						t.Parallel()
+						afterKill(t, at, c.old, c.new, there)
+					})
 				}
-				f := open(t, at)
-				look, err := f.Look()
-				must(t, err)
-				if err := f.Refuse(look); err != nil {
-					t.Fatalf("change %d: what a kill left is refused: %v", i, err)
-				}
-				again := filepath.Join(base, fmt.Sprintf("again-%d", i))
-				copyDir(t, at, again)
-				must(t, open(t, again).Recover())
-				got = tree(t, again)
-				if !same(t, got, c.new, there) && !(c.old != nil && same(t, got, c.old, there)) && !(c.old == nil && len(got) == 0) {
-					t.Fatalf("change %d: recovered, it holds %v", i, got)
-				}
-				must(t, export(t, at, model("c", 2))) // the next export need not be that one
-				if got := tree(t, at); !same(t, got, model("c", 2), there) {
-					t.Fatalf("change %d: after the next export: %v", i, got)
-				}
-			}
+			})
 		})
+	}
+}
+
+// afterKill looks at a folder in which an export in the place of old was killed, if old is not nil.
+func afterKill(t *testing.T, at string, old, new, user map[string]string) {
+	got := tree(t, at)
+	delete(got, ManifestName)
+	if _, reads := got[keyFile]; reads && !same(t, got, old, user) && !same(t, got, new, user) {
+		t.Fatalf("the folder reads as a model and holds %v", got)
+	}
+	f := open(t, at)
+	look, err := f.Look()
+	must(t, err)
+	if err := f.Refuse(look); err != nil {
+		t.Fatalf("what a kill left is refused: %v", err)
+	}
+	again := at + "-again"
+	copyDir(t, at, again)
+	must(t, open(t, again).Recover())
+	got = tree(t, again)
+	if !same(t, got, new, user) && !(old != nil && same(t, got, old, user)) && !(old == nil && len(got) == 0) {
+		t.Fatalf("recovered, it holds %v", got)
+	}
+	must(t, export(t, at, model("c", 2))) // the next export need not be that one
+	if got := tree(t, at); !same(t, got, model("c", 2), user) {
+		t.Fatalf("after the next export: %v", got)
 	}
 }
 
