@@ -5,13 +5,9 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"errors"
-	"fmt"
-	"hash"
 	"maps"
 	"slices"
 
-	"github.com/hashicorp/hcl/v2/ext/customdecode"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
@@ -135,133 +131,30 @@ func functions(dir string, m *meter) map[string]function.Function {
 	return all
 }
 
-// gathers are the functions that find one type for the elements of an argument, though their parameters do not say so.
-var gathers = map[string]cty.Type{"tolist": cty.List(cty.DynamicPseudoType), "toset": cty.Set(cty.DynamicPseudoType), "tomap": cty.Map(cty.DynamicPseudoType), "setproduct": cty.List(cty.DynamicPseudoType)}
-
-// bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
-func (m *meter) bounded(name string, f function.Function) function.Function {
-	check := costs[name]
-	// prepare charges for the arguments and converts them, which HCL would do before anything can be counted.
-	prepare := func(args []cty.Value) ([]cty.Value, error) {
-		if err := m.spend(0); err != nil {
-			return nil, err
-		}
-		list := make([]cty.Value, len(args))
-		for i, a := range args {
-			want := cty.DynamicPseudoType
-			if i < len(f.Params()) {
-				want = f.Params()[i].Type
-			} else if p := f.VarParam(); p != nil {
-				want = p.Type
-			}
-			w, err := weigh(a)
-			if err == nil {
-				err = m.spend(w)
-			}
-			if err == nil {
-				list[i], err = m.convertTo(a, want)
-			}
-			if err != nil {
-				return nil, function.NewArgError(i, err)
-			}
-			if t, ok := gathers[name]; ok && !a.IsNull() && (a.Type().IsTupleType() || a.Type().IsObjectType()) {
-				if x, err := m.convertTo(a, t); err == nil {
-					list[i] = x
-				}
-			}
-		}
-		if name == "coalesce" {
-			if err := m.spend(int64(len(args) * len(args))); err != nil {
-				return nil, err
-			}
-		}
-		if check == nil {
-			return list, nil
-		}
-		n, err := check(plainArgs(list))
-		if err == nil && n > maxValue {
-			err = fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
-		}
-		if err == nil {
-			err = m.spend(int64(n))
-		}
-		return list, err
-	}
-	spec := &function.Spec{
-		Type: func(args []cty.Value) (cty.Type, error) {
-			list, err := prepare(args)
-			if err != nil {
-				return cty.NilType, hideArgs(err, args)
-			}
-			t, err := f.ReturnTypeForValues(list)
-			return t, hideArgs(err, args)
-		},
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			list, err := prepare(args)
-			if err != nil {
-				return cty.NilVal, hideArgs(err, args)
-			}
-			v, err := f.Call(list)
-			var w int64
-			if err == nil {
-				w, err = weigh(v)
-			}
-			if err == nil {
-				err = m.spend(w)
-			}
-			return v, hideArgs(err, args)
-		},
-	}
-	for _, p := range f.Params() {
-		spec.Params = append(spec.Params, open(p))
-	}
-	if p := f.VarParam(); p != nil {
-		q := open(*p)
-		spec.VarParam = &q
-	}
-	return function.New(spec)
+func param(name string, t cty.Type) function.Parameter {
+	return function.Parameter{Name: name, Type: t}
 }
 
-// open lets a parameter take what the function itself will check.
-func open(p function.Parameter) function.Parameter {
-	if customdecode.CustomExpressionDecoderForType(p.Type) == nil {
-		p.Type = cty.DynamicPseudoType
-	}
-	p.AllowNull, p.AllowUnknown, p.AllowDynamicType, p.AllowMarked = true, true, true, true
-	return p
+// pure makes a function of a fixed result type.
+func pure(t cty.Type, f func(args []cty.Value) (cty.Value, error), params ...function.Parameter) function.Function {
+	return function.New(&function.Spec{Params: params, Type: function.StaticReturnType(t),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args) }})
 }
 
-// hideArgs replaces an error that may quote sensitive arguments.
-func hideArgs(err error, args []cty.Value) error {
-	if err == nil {
-		return nil
-	}
-	for _, a := range args {
-		if a.ContainsMarked() {
-			return errors.New("the call failed; the reason is not shown, since it may quote a sensitive value")
+// textFunc makes a function of one text.
+func textFunc(f func(string) (string, error)) function.Function {
+	return pure(cty.String, func(args []cty.Value) (cty.Value, error) {
+		s, err := f(args[0].AsString())
+		if err != nil {
+			return cty.NilVal, function.NewArgError(0, err)
 		}
-	}
-	var p function.PanicError
-	if errors.As(err, &p) {
-		return errors.New("the result is not defined for these arguments")
-	}
-	return err
+		return cty.StringVal(s), nil
+	}, param("text", cty.String))
 }
 
-// plainArgs are the arguments without marks.
-func plainArgs(args []cty.Value) []cty.Value {
-	list := make([]cty.Value, len(args))
-	for i, a := range args {
-		list[i], _ = a.UnmarkDeep()
-	}
-	return list
-}
-
-// hashed gives the hash of a file's bytes, written by text.
-func hashed(h func() hash.Hash, text func([]byte) (string, error)) func([]byte) (string, error) {
-	return func(b []byte) (string, error) {
-		x := h()
-		x.Write(b)
-		return text(x.Sum(nil))
-	}
+// testFunc makes a function that tests one text with another.
+func testFunc(f func(text, part string) bool) function.Function {
+	return pure(cty.Bool, func(args []cty.Value) (cty.Value, error) {
+		return cty.BoolVal(f(args[0].AsString(), args[1].AsString())), nil
+	}, param("text", cty.String), param("part", cty.String))
 }

@@ -55,16 +55,6 @@ func (s *Scope) forget(a addr.Addr) {
 	}
 }
 
-// Each is the instance of a repeated block.
-type Each struct {
-	Key   string // as in addr.Addr.Key
-	Index int
-	Name  cty.Value // each.key
-	Value cty.Value // each.value
-
-	Unknown bool // count.index is not known: how many instances there are is not
-}
-
 // context builds what an expression is evaluated in: the values it names, and no others, so that it costs what the
 // expression takes and not what the pipeline holds.
 func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {

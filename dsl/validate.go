@@ -1,13 +1,8 @@
 package dsl
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
-
-	"stepflow/dsl/addr"
 )
 
 // Validate evaluates every block as far as that takes neither data nor state: what blocks offer is unknown, of its type. given are the
@@ -79,71 +74,4 @@ func (d *Decoded) CheckOutput() hcl.Diagnostics {
 		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive one. Set sensitive = true to keep it off the screen and out of the state.")}
 	}
 	return nil
-}
-
-// SetInstances puts what the instances of a block offer into scope.
-func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
-	switch {
-	case b.Count != nil:
-		s.Set(b.Addr, cty.TupleVal(exports))
-	case b.ForEach != nil:
-		m := map[string]cty.Value{}
-		for i, each := range instances {
-			m[each.Name.AsString()] = exports[i]
-		}
-		s.Set(b.Addr, cty.ObjectVal(m))
-	default:
-		s.Set(b.Addr, exports[0])
-	}
-}
-
-// Merge joins the problems of a block's instances: one that several have at the same place is reported once, with their addresses
-// where others do not have it.
-func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
-	if len(instances) == 1 {
-		return problems[0]
-	}
-	type key struct{ place, summary string }
-	first := map[key]*hcl.Diagnostic{}
-	in := map[*hcl.Diagnostic][]addr.Addr{}
-	other := map[*hcl.Diagnostic]bool{} // not in the same words
-	for i, list := range problems {
-		a := b.Addr
-		a.Key = instances[i].Key
-		for _, d := range list {
-			k := key{summary: d.Summary}
-			if d.Subject != nil {
-				k.place = d.Subject.String()
-			}
-			f := first[k]
-			if f == nil {
-				f, first[k] = d, d
-				diags = append(diags, d)
-			}
-			other[f] = other[f] || f.Detail != d.Detail
-			if n := len(in[f]); n == 0 || in[f][n-1] != a {
-				in[f] = append(in[f], a)
-			}
-		}
-	}
-	for _, d := range diags {
-		list := in[d]
-		if len(list) == len(instances) && !other[d] {
-			continue
-		}
-		var names []string
-		for _, a := range list[:min(3, len(list))] {
-			names = append(names, a.String())
-		}
-		more := ""
-		if n := len(list) - len(names); n > 0 {
-			more = fmt.Sprintf(" and %d more", n)
-		}
-		if other[d] {
-			d.Detail += fmt.Sprintf(" This is of %s; the like is wrong in %s%s.", names[0], strings.Join(names[1:], ", "), more)
-		} else {
-			d.Detail += fmt.Sprintf(" This is so in %s%s.", strings.Join(names, ", "), more)
-		}
-	}
-	return diags
 }

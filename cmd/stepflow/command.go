@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -268,36 +267,4 @@ func (a *app) fail(err error) int {
 		return exitInterrupted
 	}
 	return exitError
-}
-
-// version is the module's version, or the commit it was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v := info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
-				return "devel " + s.Value[:min(12, len(s.Value))]
-			}
-		}
-		if v != "" && v != "(devel)" {
-			return v
-		}
-	}
-	return "devel"
-}
-
-func isTerminal(w io.Writer) bool {
-	if o, ok := w.(*output); ok {
-		w = o.file
-	}
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	st, err := f.Stat()
-	if err != nil || st.Mode()&os.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull) // a character device too
-	return err != nil || !os.SameFile(st, null)
 }

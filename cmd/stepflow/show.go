@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"stepflow/dsl"
+	"stepflow/runtime"
+	"stepflow/runtime/state"
+)
+
+func showCommand() command {
+	return command{name: "show", args: "[flags] [ADDR]", most: 1, flags: inspectFlags,
+		short:    "Shows the state: what has run.",
+		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block.",
+		example:  "stepflow show -dir pipelines/quickstart stage.seed",
+		run: func(a *app, args []string) int {
+			d, err := a.state()
+			if err != nil {
+				return a.fail(err)
+			}
+			if len(args) == 1 {
+				b := d.State.Blocks[args[0]]
+				if b == nil {
+					return a.fail(fmt.Errorf("the state has no block %s.%s", args[0], dsl.Suggest(args[0], d.State.Names())))
+				}
+				return a.printBlock(args[0], b)
+			}
+			if a.json {
+				a.line(stateJSON(d.State))
+				return exitOK
+			}
+			if len(d.State.Blocks) == 0 {
+				fmt.Fprintln(a.stdout, "Nothing has run yet.")
+			}
+			for _, n := range d.State.Names() {
+				a.printBlock(n, d.State.Blocks[n])
+			}
+			return exitOK
+		}}
+}
+
+func (a *app) printBlock(name string, b *state.Block) int {
+	if a.json {
+		a.line(blockJSON(b))
+		return exitOK
+	}
+	fmt.Fprintf(a.stdout, "%s: %s", a.paint(bold, name), b.Status)
+	if b.Steps > 0 {
+		fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
+	}
+	fmt.Fprintln(a.stdout)
+	if b.Dir != "" {
+		fmt.Fprintf(a.stdout, "  files    %s\n", b.Dir)
+	}
+	if b.Content != "" {
+		fmt.Fprintf(a.stdout, "  content  %s\n", b.Content)
+	}
+	if m := b.Memory; m != nil {
+		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n", m.Planned, m.Measured, m.Vanilla)
+	}
+	for _, k := range slices.Sorted(maps.Keys(b.Values)) {
+		v, err := json.Marshal(b.Values[k])
+		if err == nil {
+			fmt.Fprintf(a.stdout, "  %-8s %s\n", k, v)
+		}
+	}
+	if b.Error != "" {
+		fmt.Fprintf(a.stdout, "  error    %s\n", b.Error)
+	}
+	return exitOK
+}
+
+// stateJSON is the state with the attributes' values in place of their texts, and without what seals the sensitive ones.
+func stateJSON(s *state.State) map[string]any {
+	m := asMap(s)
+	delete(m, "salt")
+	blocks, outputs := map[string]any{}, map[string]any{}
+	for n, b := range s.Blocks {
+		blocks[n] = blockJSON(b)
+	}
+	for n, o := range s.Outputs {
+		outputs[n] = outputJSON(o)
+	}
+	m["blocks"], m["outputs"] = blocks, outputs
+	return m
+}
+
+func blockJSON(b *state.Block) map[string]any {
+	m := asMap(b)
+	values, sensitive := map[string]any{}, map[string]bool{}
+	for n, text := range b.Attrs {
+		if text == dsl.Hidden {
+			sensitive[n] = true
+			continue
+		}
+		values[n], _ = runtime.Plain(dsl.Read(text))
+	}
+	m["attributes"], m["sensitive"] = values, sensitive
+	return m
+}
+
+// asMap is a value's JSON as a map.
+func asMap(v any) map[string]any {
+	m := map[string]any{}
+	if b, err := json.Marshal(v); err == nil {
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		d.Decode(&m)
+	}
+	return m
+}

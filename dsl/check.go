@@ -1,0 +1,158 @@
+package dsl
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// check converts a value and tests it against the schema; problem is empty when it is sound. It does not tell a sensitive
+// value.
+func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, problem string) {
+	if v.IsNull() {
+		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null
+			return v, fmt.Sprintf("%s is null; it is needed.", a.Name)
+		}
+		if a.Default != cty.NilVal {
+			return a.Default, ""
+		}
+		return cty.NullVal(want), ""
+	}
+	if a.Ref != nil {
+		return a.reference(v, sensitive)
+	}
+	c, err := convert.Convert(v, want)
+	if err != nil {
+		what := fmt.Sprintf("%s takes a %s, not a %s", a.Name, typeName(*a), v.Type().FriendlyName())
+		if sensitive {
+			return v, what + "."
+		}
+		return v, fmt.Sprintf("%s: %v.", what, err)
+	}
+	show := func(v cty.Value) string {
+		if sensitive {
+			return Hidden
+		}
+		return Show(v)
+	}
+	switch {
+	case want == cty.String && a.OneOf != nil && c.IsKnown() && !contains(a.OneOf, c.AsString()):
+		hint := ""
+		if !sensitive {
+			hint = Suggest(c.AsString(), a.OneOf)
+		}
+		return c, fmt.Sprintf("%s is %s.%s It takes %s.", a.Name, show(c), hint, strings.Join(a.OneOf, ", "))
+	case want == cty.Number && c.IsKnown():
+		problem = a.number(a.Name, c, show)
+	case want.IsListType() && c.IsKnown():
+		i := 0
+		for it := c.ElementIterator(); it.Next() && problem == ""; i++ {
+			_, e := it.Element()
+			name := fmt.Sprintf("%s[%d]", a.Name, i)
+			switch {
+			case e.IsNull():
+				problem = name + " is null; every element needs a value."
+			case want.ElementType() == cty.Number && e.IsKnown():
+				problem = a.number(name, e, show)
+			}
+		}
+	case want == cty.DynamicPseudoType:
+		problem = beyond(a.Name, c)
+	}
+	return Float64(c), problem
+}
+
+// number tests a number against the attribute's range.
+func (a *Attr) number(name string, v cty.Value, show func(cty.Value) string) string {
+	f := v.AsBigFloat()
+	x, _ := f.Float64()
+	text := show(v)
+	switch {
+	case math.IsInf(x, 0):
+		return fmt.Sprintf("%s is beyond what a 64-bit floating-point number holds.", name)
+	case x == 0 && f.Sign() != 0:
+		return fmt.Sprintf("%s is too close to 0 for a 64-bit floating-point number.", name)
+	case a.Whole && !f.IsInt():
+		return fmt.Sprintf("%s takes a whole number, not %s.", name, text)
+	case a.Min != nil && x < *a.Min:
+		return fmt.Sprintf("%s is %s; the least is %s.", name, text, plainNumber(*a.Min))
+	case a.Max != nil && x > *a.Max:
+		return fmt.Sprintf("%s is %s; the most is %s.", name, text, plainNumber(*a.Max))
+	case a.Above != nil && x <= *a.Above:
+		return fmt.Sprintf("%s is %s; it must be more than %s.", name, text, plainNumber(*a.Above))
+	case a.Below != nil && x >= *a.Below:
+		return fmt.Sprintf("%s is %s; it must be less than %s.", name, text, plainNumber(*a.Below))
+	}
+	return ""
+}
+
+func plainNumber(x float64) string { return showNumber(big.NewFloat(x)) }
+
+// beyond finds a number that no float64 holds anywhere in a value.
+func beyond(name string, v cty.Value) (problem string) {
+	_ = cty.Walk(v, func(_ cty.Path, x cty.Value) (bool, error) {
+		if x.IsKnown() && !x.IsNull() && x.Type() == cty.Number {
+			if f, _ := x.AsBigFloat().Float64(); math.IsInf(f, 0) {
+				problem = fmt.Sprintf("%s holds a number beyond what a 64-bit floating-point number holds.", name)
+			}
+		}
+		return problem == "", nil
+	})
+	return problem
+}
+
+// Float64 rounds the numbers in a value to what a run computes with, so that two that differ only beyond it are the same and
+// a default that is written out is the default. Integers beyond 2^53 stay exact.
+func Float64(v cty.Value) cty.Value {
+	r, err := cty.Transform(v, func(_ cty.Path, x cty.Value) (cty.Value, error) {
+		bare, marks := x.Unmark()
+		if bare.Type() != cty.Number || !bare.IsKnown() || bare.IsNull() || bare.AsBigFloat().IsInt() {
+			return x, nil
+		}
+		f, _ := bare.AsBigFloat().Float64()
+		if math.IsInf(f, 0) {
+			return x, nil
+		}
+		return cty.NumberFloatVal(f).WithMarks(marks), nil
+	})
+	if err != nil {
+		return v
+	}
+	return r
+}
+
+// reference takes the address out of a block's exports.
+func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
+	if !v.IsKnown() {
+		return cty.UnknownVal(cty.String), ""
+	}
+	want := strings.Join(a.Ref, " or ")
+	t := v.Type()
+	if !t.IsObjectType() || !t.HasAttribute("address") {
+		hint := ""
+		if t.IsTupleType() || t.IsObjectType() {
+			hint = " If the block has count or for_each, name one instance, such as stage.x[\"key\"]."
+		}
+		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s", a.Name, want, a.Ref[0], t.FriendlyName(), hint)
+	}
+	x := v.GetAttr("address")
+	if x.Type() != cty.String || x.IsNull() {
+		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
+	}
+	if !x.IsKnown() {
+		return x, ""
+	}
+	for _, k := range a.Ref {
+		if strings.HasPrefix(x.AsString(), k+".") {
+			return x, ""
+		}
+	}
+	if sensitive {
+		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
+	}
+	return v, fmt.Sprintf("%s takes a %s block, not %s.", a.Name, want, x.AsString())
+}
