@@ -99,6 +99,8 @@ type campaign struct {
 
 // run makes the reference and acts until the time is over; the exit code is 1 after a loss.
 func (c *campaign) run(ctx context.Context, binary string, duration time.Duration, workers int) (int, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	lab, err := newLab(ctx, binary)
 	if err != nil {
 		return 1, fmt.Errorf("a run that nothing happens to must succeed first: %w", err)
@@ -129,7 +131,7 @@ func (c *campaign) run(ctx context.Context, binary string, duration time.Duratio
 				n := c.next
 				c.next++
 				c.mu.Unlock()
-				c.act(ctx, lab, acts, n)
+				c.act(ctx, stop, lab, acts, n)
 			}
 		})
 	}
@@ -139,25 +141,25 @@ func (c *campaign) run(ctx context.Context, binary string, duration time.Duratio
 	case c.losses > 0:
 		return 1, nil
 	case ctx.Err() != nil:
-		return 130, errors.New("stopped before its time")
+		return 130, fmt.Errorf("stopped before its time: %w", context.Cause(ctx))
 	}
 	return 0, nil
 }
 
-// act runs act number n. What it does is drawn from the seed and the number alone.
-func (c *campaign) act(ctx context.Context, lab *lab, acts []act, n int) {
+// act runs act number n, or calls stop where it cannot be prepared. What it does is drawn from the seed and the number alone.
+func (c *campaign) act(ctx context.Context, stop context.CancelCauseFunc, lab *lab, acts []act, n int) {
 	rng := rand.New(rand.NewPCG(c.seed, uint64(n)))
 	a := acts[rng.IntN(len(acts))]
 	if !strings.Contains(a.name, c.filter) {
 		return
 	}
 	t, err := lab.trial(ctx, n, rng)
-	if err == nil {
-		err = a.do(t)
+	if err != nil { // the campaign's own folder is gone, or its disk full: nothing can be said of the acts that follow
+		stop(fmt.Errorf("preparing act %d: %w", n, err))
+		return
 	}
-	if t != nil {
-		defer t.close()
-	}
+	defer t.close()
+	err = a.do(t)
 	if ctx.Err() != nil { // its processes were stopped with us
 		return
 	}
@@ -179,7 +181,7 @@ func (c *campaign) act(ctx context.Context, lab *lab, acts []act, n int) {
 	default:
 		r.survived++
 	}
-	if t != nil && (err != nil || c.only >= 0) {
+	if err != nil || c.only >= 0 {
 		where := filepath.Join(c.keep, fmt.Sprintf("%d-%d", c.seed, n))
 		os.RemoveAll(where)
 		if err != nil {
@@ -192,7 +194,7 @@ func (c *campaign) act(ctx context.Context, lab *lab, acts []act, n int) {
 		}
 	}
 	if c.verbose {
-		fmt.Printf("%d %s: lost %v, detected %v\n", n, a.name, err != nil, t != nil && t.detected)
+		fmt.Printf("%d %s: lost %v, detected %v\n", n, a.name, err != nil, t.detected)
 	}
 }
 
