@@ -98,7 +98,7 @@ func packageText(dir string) string {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments)
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil || len(files) > 0 && f.Name.Name != files[0].Name.Name {
 			continue // not compiled, or a program beside the package
 		}
