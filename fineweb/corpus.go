@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
-	"sync"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/fineweb/web"
@@ -119,20 +118,11 @@ func (c *Corpus) Files() []string { return c.files }
 // Identity is a hash of the files' names and of what tells them from what they were: it changes when the data do.
 func (c *Corpus) Identity() (string, error) {
 	ids, errs := make([]string, len(c.opened)), make([]error, len(c.opened))
-	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	var wait sync.WaitGroup
-	for i, f := range c.opened {
-		if f == nil {
-			continue
-		}
-		wait.Add(1)
-		turn <- struct{}{}
-		go func() {
-			defer func() { <-turn; wait.Done() }()
+	parallel(len(c.opened), runtime.GOMAXPROCS(0), func(i int) {
+		if f := c.opened[i]; f != nil {
 			ids[i], errs[i] = c.source.identify(c.list[i], f)
-		}()
-	}
-	wait.Wait()
+		}
+	})
 	sum := sha256.Sum256([]byte(strings.Join(ids, "")))
 	return hex.EncodeToString(sum[:]), errors.Join(errs...)
 }

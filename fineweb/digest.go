@@ -15,9 +15,9 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
+	"stepflow/fineweb/web"
 	"stepflow/foreign"
 )
 
@@ -118,17 +118,7 @@ func (d *Digests) copy(h hash.Hash, f io.Reader) error {
 // All gives the hashes of several files, in their order; they are read in parallel.
 func (d *Digests) All(paths []string) ([]string, error) {
 	sums, errs := make([]string, len(paths)), make([]error, len(paths))
-	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	var wait sync.WaitGroup
-	for i, p := range paths {
-		wait.Add(1)
-		turn <- struct{}{}
-		go func() {
-			defer func() { <-turn; wait.Done() }()
-			sums[i], errs[i] = d.Sum(p)
-		}()
-	}
-	wait.Wait()
+	parallel(len(paths), runtime.GOMAXPROCS(0), func(i int) { sums[i], errs[i] = d.Sum(paths[i]) })
 	return sums, errors.Join(errs...)
 }
 
@@ -173,17 +163,8 @@ func (d *Digests) get(path, stamp string) string {
 
 // put keeps a hash. It only ever saves time: an error leaves it out.
 func (d *Digests) put(path, stamp, sum string) {
-	e := d.entry(path)
-	if e == "" || os.MkdirAll(filepath.Dir(e), 0o700) != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(e), "new-*")
-	if err != nil {
-		return
-	}
-	_, err = f.Write(entryText(stamp, sum))
-	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), e) != nil {
-		os.Remove(f.Name())
+	if e := d.entry(path); e != "" {
+		web.WriteCached(e, entryText(stamp, sum), 0o700)
 	}
 }
 

@@ -152,20 +152,28 @@ const together = 16
 // openAll opens files, several at a time where they are remote, in order. An error keeps its file's place.
 func openAll[T any](names []string, open func(i int) (T, error)) (all []T, errs []error) {
 	all, errs = make([]T, len(names)), make([]error, len(names))
-	turn := make(chan struct{}, together)
-	var wait sync.WaitGroup
+	var remote []int
 	for i, n := range names {
-		if !IsRemote(n) {
+		if IsRemote(n) {
+			remote = append(remote, i)
+		} else {
 			all[i], errs[i] = open(i)
-			continue
 		}
-		wait.Add(1)
+	}
+	parallel(len(remote), together, func(i int) { all[remote[i]], errs[remote[i]] = open(remote[i]) })
+	return all, errs
+}
+
+// parallel calls f for each i below n, for so many at a time, and waits for all.
+func parallel(n, most int, f func(i int)) {
+	turn := make(chan struct{}, most)
+	var wait sync.WaitGroup
+	for i := range n {
 		turn <- struct{}{}
-		go func() {
-			defer func() { <-turn; wait.Done() }()
-			all[i], errs[i] = open(i)
-		}()
+		wait.Go(func() {
+			defer func() { <-turn }()
+			f(i)
+		})
 	}
 	wait.Wait()
-	return all, errs
 }

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"stepflow/fineweb/tokenizer"
+	"stepflow/fineweb/web"
 	"stepflow/foreign"
 )
 
@@ -207,19 +208,7 @@ func writeTokens(path string, docs []document, vocab int) error {
 		}
 	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return web.WriteCached(path, b, 0o755)
 }
 
 var errTokens = errors.New("not a whole file of tokens")

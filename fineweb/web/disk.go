@@ -63,18 +63,8 @@ func (d *Disk) put(key string, data []byte) {
 	if d == nil || key == "" || d.Limit < int64(len(data)) {
 		return
 	}
-	p := d.path(key)
-	if os.MkdirAll(filepath.Dir(p), 0o700) != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(p), "new-*")
-	if err != nil {
-		return
-	}
 	sum := sha256.Sum256(data)
-	_, err = f.Write(append(sum[:], data...))
-	if errors.Join(err, f.Close()) != nil || os.Rename(f.Name(), p) != nil {
-		os.Remove(f.Name())
+	if WriteCached(d.path(key), append(sum[:], data...), 0o700) != nil {
 		return
 	}
 	d.mu.Lock()
@@ -85,7 +75,27 @@ func (d *Disk) put(key string, data []byte) {
 	}
 }
 
-// evict counts the folder anew and, where it exceeds the limit, removes the oldest down to nine tenths of it.
+// WriteCached writes a file that only saves time: it appears whole or not at all, but a power failure may lose it.
+// Missing folders are made with mode perm.
+func WriteCached(path string, b []byte, perm os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), perm); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// evict counts the folder again and, where it exceeds the limit, removes the oldest down to nine tenths of it.
 func (d *Disk) evict() {
 	type entry struct {
 		path  string
