@@ -38,11 +38,12 @@ const (
 const maxManifest = 1 << 20
 
 type manifest struct {
-	Version int             `json:"version"`
-	Files   map[string]item `json:"files"`
+	Version int               `json:"version"`
+	Files   map[string]Digest `json:"files"`
 }
 
-type item struct {
+// Digest is what a manifest says of a file.
+type Digest struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
@@ -52,6 +53,18 @@ type Part struct {
 	Name string
 	Fill func(io.Writer) error
 }
+
+// Write makes the part's file in a folder, synced, and hashes it while it is written.
+func (p Part) Write(dir string) (Digest, error) {
+	h := sha256.New()
+	var n counter
+	err := durable.WriteTo(filepath.Join(dir, p.Name), func(w io.Writer) error { return p.Fill(io.MultiWriter(w, h, &n)) })
+	return Digest{int64(n), hex.EncodeToString(h.Sum(nil))}, err
+}
+
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return len(b), nil }
 
 // Bytes makes a part of given contents.
 func Bytes(name string, b []byte) Part {
@@ -82,21 +95,17 @@ func Write(dir string, parts []Part) (id string, err error) {
 			os.RemoveAll(tmp)
 		}
 	}()
-	m := manifest{Version: 1, Files: map[string]item{}}
+	m := manifest{Version: 1, Files: map[string]Digest{}}
 	for _, p := range parts {
-		h := sha256.New()
-		var n counter
-		err := durable.WriteTo(filepath.Join(tmp, p.Name), func(w io.Writer) error { return p.Fill(io.MultiWriter(w, h, &n)) })
-		if err != nil {
+		if m.Files[p.Name], err = p.Write(tmp); err != nil {
 			return "", err
 		}
-		m.Files[p.Name] = item{int64(n), hex.EncodeToString(h.Sum(nil))}
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return "", err
 	}
-	if err := durable.WriteTo(filepath.Join(tmp, ManifestName), func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
+	if _, err := Bytes(ManifestName, b).Write(tmp); err != nil {
 		return "", err
 	}
 	if err := durable.SyncDir(tmp); err != nil {
@@ -135,10 +144,6 @@ func Leftover(name string) (dir string, ok bool) {
 	}
 	return "", false
 }
-
-type counter int64
-
-func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return len(b), nil }
 
 // contentID hashes names and hashes of the files: it does not depend on when or where they were written, nor on what made
 // them.
@@ -278,7 +283,7 @@ func unlisted(dir string, m manifest) error {
 }
 
 // check compares a file with what the manifest says of it.
-func (want item) check(path string) error {
+func (want Digest) check(path string) error {
 	f, err := open(path)
 	if err != nil {
 		return err

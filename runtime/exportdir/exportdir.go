@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"stepflow/foreign"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
 )
 
@@ -45,18 +46,12 @@ func Names() []string {
 	return []string{keyFile, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json", ManifestName}
 }
 
-// File is one file of an export.
-type File struct {
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-}
-
 // Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.
 type Manifest struct {
-	Version int             `json:"format_version"`
-	Stage   string          `json:"stage"`  // address of the stage
-	Recipe  string          `json:"recipe"` // of the export block
-	Files   map[string]File `json:"files"`
+	Version int                          `json:"format_version"`
+	Stage   string                       `json:"stage"`  // address of the stage
+	Recipe  string                       `json:"recipe"` // of the export block
+	Files   map[string]checkpoint.Digest `json:"files"`
 }
 
 // version is that of manifests; those before 2 had no list of files.
@@ -88,7 +83,7 @@ func (h Hashes) of(path string, st os.FileInfo) (string, error) {
 }
 
 // is reports whether a file is there as it was written; a link is not.
-func (h Hashes) is(path string, f File) (bool, error) {
+func (h Hashes) is(path string, f checkpoint.Digest) (bool, error) {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -132,20 +127,20 @@ func Open(path string, hashes Hashes) (*Folder, error) {
 
 // Content is what a folder holds.
 type Content struct {
-	Manifest *Manifest       // of the export that is there; nil for none
-	Listed   bool            // the manifest lists its files; early ones did not
-	Cut      bool            // an export was stopped while it was put in place
-	Ours     map[string]File // files that are as an export wrote them
-	Changed  []string        // files of an export that somebody changed since
-	Missing  []string        // files of the export that are gone
-	Unlisted []string        // files that an early export may have written
-	InWay    []string        // files that no export wrote, under names that exports write
-	Others   []string        // everything else
+	Manifest *Manifest                    // of the export that is there; nil for none
+	Listed   bool                         // the manifest lists its files; early ones did not
+	Cut      bool                         // an export was stopped while it was put in place
+	Ours     map[string]checkpoint.Digest // files that are as an export wrote them
+	Changed  []string                     // files of an export that somebody changed since
+	Missing  []string                     // files of the export that are gone
+	Unlisted []string                     // files that an early export may have written
+	InWay    []string                     // files that no export wrote, under names that exports write
+	Others   []string                     // everything else
 }
 
 // Look reads what the folder holds, and hashes the files of an export.
 func (f *Folder) Look() (*Content, error) {
-	c := &Content{Ours: map[string]File{}}
+	c := &Content{Ours: map[string]checkpoint.Digest{}}
 	entries, err := os.ReadDir(f.Real)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
@@ -153,7 +148,7 @@ func (f *Folder) Look() (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	var manifests []map[string]File
+	var manifests []map[string]checkpoint.Digest
 	m, err := readManifest(filepath.Join(f.Real, ManifestName))
 	if err != nil {
 		return nil, err
@@ -194,7 +189,7 @@ func (f *Folder) Look() (*Content, error) {
 }
 
 // sort puts one entry of the folder where it belongs.
-func (f *Folder) sort(c *Content, e fs.DirEntry, manifests []map[string]File) error {
+func (f *Folder) sort(c *Content, e fs.DirEntry, manifests []map[string]checkpoint.Digest) error {
 	name := e.Name()
 	if name == ManifestName && c.Manifest != nil || e.IsDir() && tmpName.MatchString(name) {
 		return nil

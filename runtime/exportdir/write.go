@@ -2,12 +2,10 @@ package exportdir
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -46,17 +44,14 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 			os.RemoveAll(tmp)
 		}
 	}()
-	m.Version, m.Files = version, map[string]File{}
+	m.Version, m.Files = version, map[string]checkpoint.Digest{}
 	for _, p := range parts {
 		if !known.MatchString(p.Name) {
 			return fmt.Errorf("an export has no file %q", p.Name)
 		}
-		h := sha256.New()
-		var n size
-		if err := durable.WriteTo(filepath.Join(tmp, p.Name), func(w io.Writer) error { return p.Fill(io.MultiWriter(w, h, &n)) }); err != nil {
+		if m.Files[p.Name], err = p.Write(tmp); err != nil {
 			return err
 		}
-		m.Files[p.Name] = File{int64(n), hex.EncodeToString(h.Sum(nil))}
 	}
 	old := Manifest{Version: version, Files: c.Ours}
 	for _, name := range c.Unlisted { // of an early export, which may be replaced
@@ -69,7 +64,7 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 		if err != nil {
 			return err
 		}
-		old.Files[name] = File{st.Size(), sum}
+		old.Files[name] = checkpoint.Digest{Size: st.Size(), SHA256: sum}
 	}
 	if err := writeJSON(filepath.Join(tmp, replacedName), old); err != nil {
 		return err
@@ -82,10 +77,6 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 	}
 	return f.finish(tmp)
 }
-
-type size int64
-
-func (n *size) Write(b []byte) (int, error) { *n += size(len(b)); return len(b), nil }
 
 func writeJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
@@ -226,7 +217,7 @@ func (f *Folder) ready(tmp string, now, old *Manifest) error {
 	return nil
 }
 
-func merge(a, b map[string]File) map[string]File {
+func merge(a, b map[string]checkpoint.Digest) map[string]checkpoint.Digest {
 	m := maps.Clone(a)
 	maps.Copy(m, b)
 	return m
