@@ -15,7 +15,6 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
@@ -343,53 +342,4 @@ func (r *runner) contentDir(a addr.Addr) (string, error) {
 		c.err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, b.Dir)
 	}
 	return filepath.Join(r.dir.Path, b.Dir), c.err
-}
-
-func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
-	if t.loaded != nil {
-		return t.loaded, nil
-	}
-	if tok := r.tokens[t.Addr]; tok != nil {
-		return tok, nil
-	}
-	dir, err := r.contentDir(t.Addr)
-	if err != nil {
-		return nil, err
-	}
-	tok, err := ReadTokenizer(filepath.Join(dir, fileTokenizer))
-	if err != nil {
-		return nil, err
-	}
-	r.tokens[t.Addr] = tok
-	return tok, nil
-}
-
-// trainTokenizer counts the words of the training split and makes the vocabulary.
-func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
-	t := a.Token
-	c, err := fineweb.OpenSet(t.TrainOn.Sources(r.ctx))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	tr := tokenizer.NewTrainer()
-	left := t.MaxBytes
-	err = c.Texts(fineweb.Train, func(text string) bool {
-		tr.Add(text)
-		left -= int64(len(text))
-		return left > 0 && r.ctx.Err() == nil
-	})
-	if err != nil {
-		return err
-	}
-	tok, err := tr.Train(r.ctx, t.VocabSize)
-	if err != nil {
-		return err
-	}
-	if tok.VocabSize() < t.VocabSize {
-		return fmt.Errorf("the data give %d tokens only, vocab_size asks for %d: lower it, or train on more text", tok.VocabSize(), t.VocabSize)
-	}
-	entry.Dir = filepath.Join(a.Dir(), "tokenizer")
-	entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
-	return r.writeContent(a, entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
 }

@@ -198,25 +198,6 @@ func (a *Action) seen() *state.Source {
 	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
 }
 
-// Tokenizer reads a planned tokenizer: from its file, or as a run trained it.
-func (p *Plan) Tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
-	if tok := p.planner.trained(t); tok != nil {
-		return tok, nil
-	}
-	return nil, fmt.Errorf("%s has not been trained yet: apply trains it", t.Addr)
-}
-
-// trained is a tokenizer that is there, as the plan leaves it; nil if it is not.
-func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
-	if t.loaded != nil || p.pending[t.Addr] {
-		return t.loaded
-	}
-	if a := p.done[t.Addr]; a != nil && a.found != nil && a.found.Done {
-		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, a.found.dir(), fileTokenizer))
-	}
-	return t.loaded
-}
-
 // size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
 // run meets where it reads, only that the tokenizer cannot be used on the data is told.
 func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {

@@ -366,47 +366,6 @@ func (p *planner) late(a *Action) map[string]cty.Value {
 	return fromState(a.block.Kind, a.block.Addr.Type, a.found.Values)
 }
 
-func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Value {
-	out := map[string]cty.Value{}
-	for _, e := range k.Exports {
-		if v, ok := values[e.Name]; ok && e.Late {
-			if c, ok := toCty(v, e.Type); ok {
-				out[e.Name] = c
-			}
-		}
-	}
-	return out
-}
-
-func toCty(v any, t cty.Type) (cty.Value, bool) {
-	switch x := v.(type) {
-	case float64:
-		return cty.NumberFloatVal(x), t == cty.Number
-	case string:
-		return cty.StringVal(x), t == cty.String
-	case []string:
-		var list []cty.Value
-		for _, s := range x {
-			list = append(list, cty.StringVal(s))
-		}
-		if len(list) == 0 {
-			return cty.ListValEmpty(cty.String), true
-		}
-		return cty.ListVal(list), true
-	case []any:
-		var list []string
-		for _, s := range x {
-			str, ok := s.(string)
-			if !ok {
-				return cty.NilVal, false
-			}
-			list = append(list, str)
-		}
-		return toCty(list, t)
-	}
-	return cty.NilVal, false
-}
-
 // relative resolves a path of the configuration against the pipeline's folder.
 func (p *planner) relative(path string) string {
 	if filepath.IsAbs(path) {
@@ -416,48 +375,3 @@ func (p *planner) relative(path string) string {
 }
 
 func number(n float64) cty.Value { return cty.NumberFloatVal(n) }
-
-// problem wraps an error of planning in a diagnostic at an attribute.
-func problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
-	var all hcl.Diagnostics
-	for _, e := range flatten(err) {
-		text := e.Error()
-		if !verbatim(d, attr, text) {
-			text = upper(text)
-		}
-		all = append(all, d.Error(attr, summary, strings.TrimSuffix(text, ".")+"."))
-	}
-	return all
-}
-
-// verbatim reports whether a text starts with the name of the attribute, or with what the user wrote there, such as a path.
-func verbatim(d *dsl.Decoded, attr, text string) bool {
-	words := []string{attr}
-	switch v := d.Value(attr); {
-	case v == cty.NilVal || v.IsNull() || !v.IsWhollyKnown():
-	case v.Type() == cty.String:
-		words = append(words, v.AsString())
-	case v.CanIterateElements():
-		words = append(words, d.Strs(attr)...)
-	}
-	return slices.ContainsFunc(words, func(w string) bool {
-		return w != "" && (strings.HasPrefix(text, w+" ") || strings.HasPrefix(text, filepath.Clean(w)+" "))
-	})
-}
-
-// flatten takes joined errors apart.
-func flatten(err error) []error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()
-	}
-	return []error{err}
-}
-
-// upper starts a sentence, unless it starts with a path or the name of an attribute.
-func upper(s string) string {
-	first, _, _ := strings.Cut(s, " ")
-	if strings.ContainsAny(first, "/._:") {
-		return strings.TrimSuffix(s, ".")
-	}
-	return strings.ToUpper(s[:min(1, len(s))]) + strings.TrimSuffix(s[min(1, len(s)):], ".")
-}

@@ -3,14 +3,11 @@ package runtime
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"stepflow/dsl"
-	"stepflow/fineweb/tokenizer"
-	"stepflow/foreign"
 )
 
 // Plain turns a value into what encoding/json writes, with its type: numbers are numbers, whole ones beyond 2^53 in full. What is
@@ -85,15 +82,43 @@ func HiddenType(v cty.Value) json.RawMessage {
 	return t
 }
 
-// ReadTokenizer reads a tokenizer.json.
-func ReadTokenizer(path string) (*tokenizer.Tokenizer, error) {
-	b, err := foreign.ReadFile(path, tokenizer.MaxBytes)
-	if err != nil {
-		return nil, err
+func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Value {
+	out := map[string]cty.Value{}
+	for _, e := range k.Exports {
+		if v, ok := values[e.Name]; ok && e.Late {
+			if c, ok := toCty(v, e.Type); ok {
+				out[e.Name] = c
+			}
+		}
 	}
-	t, err := tokenizer.Parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	return out
+}
+
+func toCty(v any, t cty.Type) (cty.Value, bool) {
+	switch x := v.(type) {
+	case float64:
+		return cty.NumberFloatVal(x), t == cty.Number
+	case string:
+		return cty.StringVal(x), t == cty.String
+	case []string:
+		var list []cty.Value
+		for _, s := range x {
+			list = append(list, cty.StringVal(s))
+		}
+		if len(list) == 0 {
+			return cty.ListValEmpty(cty.String), true
+		}
+		return cty.ListVal(list), true
+	case []any:
+		var list []string
+		for _, s := range x {
+			str, ok := s.(string)
+			if !ok {
+				return cty.NilVal, false
+			}
+			list = append(list, str)
+		}
+		return toCty(list, t)
 	}
-	return t, nil
+	return cty.NilVal, false
 }

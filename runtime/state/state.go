@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/gofrs/flock"
 
@@ -27,104 +25,6 @@ import (
 
 // Version is the schema this program writes. Older ones are migrated, newer ones refused.
 const Version = 2
-
-// Status of a block.
-const (
-	Running = "running"
-	Done    = "done"
-	Failed  = "failed"
-)
-
-// Block is what is known of one block.
-type Block struct {
-	Status  string            `json:"status"`
-	Recipe  string            `json:"recipe"`              // of the configuration and inputs that made it
-	Content string            `json:"content,omitempty"`   // of what it made, once done
-	Attrs   map[string]string `json:"attributes"`          // as evaluated, for saying what changed
-	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
-	Inputs  map[string]string `json:"inputs"`              // address → id
-	Dir     string            `json:"dir,omitempty"`       // relative to the state's folder
-	Step    int               `json:"step,omitempty"`
-	Steps   int               `json:"steps,omitempty"`
-	Values  map[string]any    `json:"values,omitempty"` // exports
-	Memory  *Memory           `json:"memory,omitempty"`
-	Error   string            `json:"error,omitempty"`
-	Updated time.Time         `json:"updated"`
-	Started time.Time         `json:"started,omitzero"`
-	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
-	Trace      string `json:"trace,omitempty"`
-	TraceEnded bool   `json:"trace_ended,omitempty"`
-}
-
-// Memory compares plan and run.
-type Memory struct {
-	Planned  int64            `json:"planned_bytes"`
-	Measured int64            `json:"measured_bytes"`
-	Vanilla  int64            `json:"vanilla_bytes"`
-	ByKind   map[string]int64 `json:"by_kind"`
-}
-
-// Source is what remote data were when a run last looked at them.
-type Source struct {
-	Key      string    `json:"key"` // a hash of what was asked for
-	Identity string    `json:"identity"`
-	Rows     int64     `json:"rows"`
-	Files    []string  `json:"files"` // of the hub at their commits; without keys
-	Seen     time.Time `json:"seen"`
-}
-
-// Saw notes what remote data were; nil changes nothing.
-func (s *State) Saw(block string, d *Source) {
-	if d == nil {
-		return
-	}
-	if s.Sources == nil {
-		s.Sources = map[string]*Source{}
-	}
-	s.Sources[block] = d
-}
-
-// Output is a value of an output block.
-type Output struct {
-	Value       any             `json:"value"`          // whole numbers beyond 2^53 as json.Number
-	Type        json.RawMessage `json:"type,omitempty"` // as Terraform writes types
-	Description string          `json:"description,omitempty"`
-	Sensitive   bool            `json:"sensitive,omitempty"` // its value is not kept
-	Seal        string          `json:"seal,omitempty"`      // of a sensitive one
-}
-
-// UnmarshalJSON reads an output with the digits of its numbers.
-func (o *Output) UnmarshalJSON(b []byte) error {
-	type plain Output
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	if err := d.Decode((*plain)(o)); err != nil {
-		return err
-	}
-	o.Value = numbers(o.Value)
-	return nil
-}
-
-// numbers turns numbers into float64 where that holds them.
-func numbers(v any) any {
-	switch x := v.(type) {
-	case json.Number:
-		f, err := x.Float64()
-		if err != nil || math.Abs(f) >= 1<<53 && !strings.ContainsAny(x.String(), ".eE") {
-			return x
-		}
-		return f
-	case []any:
-		for i := range x {
-			x[i] = numbers(x[i])
-		}
-	case map[string]any:
-		for k := range x {
-			x[k] = numbers(x[k])
-		}
-	}
-	return v
-}
 
 // State is the contents of the file.
 type State struct {
@@ -182,10 +82,7 @@ const (
 // ErrDamaged says that the state file is not what a stepflow wrote.
 var ErrDamaged = errors.New("the state is damaged")
 
-// ErrLocked tells that another process uses the state.
-var ErrLocked = errors.New("the state is in use")
-
-// ErrNewer tells that a newer program wrote the state.
+// ErrNewer says that a newer program wrote the state.
 var ErrNewer = errors.New("the state is of a newer version")
 
 func empty() *State {
@@ -332,12 +229,6 @@ func (s *State) Check() error {
 	return nil
 }
 
-type holder struct {
-	PID   int       `json:"pid"`
-	Host  string    `json:"host"`
-	Start time.Time `json:"start"`
-}
-
 // Open makes the folder if need be, locks it and reads the state. The lock is the kernel's: it is
 // gone when the process is, however it ended.
 func Open(path string) (*Dir, error) {
@@ -376,19 +267,6 @@ func (s *State) HasExported(recipe string) bool {
 		}
 	}
 	return false
-}
-
-// LockFolder keeps other processes from writing an export to a folder until unlock is called.
-func LockFolder(path string) (unlock func(), err error) {
-	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
-	ok, err := l.TryLock()
-	if err != nil {
-		return func() {}, nil // the file system has no locks for folders
-	}
-	if !ok {
-		return nil, fmt.Errorf("another process writes to %s: wait for it to end, and apply again", path)
-	}
-	return func() { l.Unlock() }, nil
 }
 
 // Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept beside
@@ -433,79 +311,6 @@ func strange(t fs.FileMode) string {
 		return "a folder"
 	}
 	return "a pipe or a device"
-}
-
-// refuseLinks refuses a folder that holds a symbolic link, a pipe or a device, through which what is written or removed
-// could be something else than stepflow's.
-func refuseLinks(path string) error {
-	root, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	return filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile by the process that uses the state
-			return nil
-		}
-		if err == nil && !e.IsDir() && !e.Type().IsRegular() {
-			err = fmt.Errorf("%s is %s, and the folder of a state holds none: remove it", name, strange(e.Type()))
-		}
-		return err
-	})
-}
-
-// lock makes the folder if need be and locks it.
-func lock(path string) (*flock.Flock, error) {
-	if err := durable.MkdirAll(path, 0o777); err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
-	}
-	if err := refuseLinks(path); err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
-	}
-	file := filepath.Join(path, lockName)
-	l := flock.New(file)
-	ok, err := l.TryLock()
-	for i := 0; i < 4 && !ok && err == nil; i++ { // a reader may just look whether it is locked
-		time.Sleep(25 * time.Millisecond)
-		ok, err = l.TryLock()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("locking the state %s: %w", path, err)
-	}
-	if !ok {
-		who := "another process"
-		var h holder
-		if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &h) == nil && h.PID != 0 {
-			who = fmt.Sprintf("process %d on %s, started %s", h.PID, h.Host, h.Start.Format(time.RFC3339))
-		}
-		return nil, fmt.Errorf("%w by %s: wait for it to end, or stop it; the lock goes with the process", ErrLocked, who)
-	}
-	host, _ := os.Hostname()
-	b, err := json.Marshal(holder{os.Getpid(), host, time.Now().UTC().Truncate(time.Second)})
-	if err == nil {
-		err = os.WriteFile(file, b, 0o666)
-	}
-	if err != nil {
-		l.Unlock()
-		return nil, fmt.Errorf("locking the state: %w", err)
-	}
-	return l, nil
-}
-
-// Locked tells whether a process uses the state, so whether a run goes on.
-func Locked(path string) bool {
-	file := filepath.Join(path, lockName)
-	if st, err := os.Lstat(file); err != nil || !st.Mode().IsRegular() {
-		return false
-	}
-	l := flock.New(file, flock.SetFlag(os.O_RDONLY))
-	ok, err := l.TryRLock()
-	if err != nil {
-		return false
-	}
-	if ok {
-		l.Unlock()
-	}
-	return !ok
 }
 
 // Save writes the state, and keeps what the file held before as its backup.

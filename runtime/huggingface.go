@@ -1,0 +1,125 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/ops/llama"
+	"stepflow/runtime/checkpoint"
+)
+
+// configJSON is Hugging Face's config.json.
+func configJSON(c llama.Config, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]byte, error) {
+	name := map[gpu.DType]string{gpu.F32: "float32", gpu.BF16: "bfloat16"}[dtype]
+	m := map[string]any{
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "rope_parameters": ropeParameters(c), "attention_dropout": 0.0,
+		"bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS), "pad_token_id": nil, "torch_dtype": name, "dtype": name, "use_cache": true, "pretraining_tp": 1,
+	}
+	for _, f := range llama.Fields {
+		m[f.Name] = f.Value(c)
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	return append(b, '\n'), err
+}
+
+// ropeParameters is the form newer versions of transformers write; older ones read rope_theta and rope_scaling.
+func ropeParameters(c llama.Config) map[string]any {
+	m := map[string]any{"rope_theta": c.RopeTheta, "rope_type": "default"}
+	if s := c.RopeScaling; s != nil && s.RopeType == "llama3" {
+		m["rope_type"], m["factor"], m["low_freq_factor"], m["high_freq_factor"] = s.RopeType, s.Factor, s.LowFreqFactor, s.HighFreqFactor
+		m["original_max_position_embeddings"] = s.OriginalMaxPositionEmbeddings
+	}
+	return m
+}
+
+func special(id int32) any {
+	if id < 0 {
+		return nil
+	}
+	return id
+}
+
+// exportParts are the files of an export beside its weights.
+func exportParts(e *Export, tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	cfg, err := configJSON(e.Stage.Model, tok, e.Stage.DType)
+	if err != nil {
+		return nil, err
+	}
+	parts := []checkpoint.Part{checkpoint.Bytes(fileConfig, cfg), checkpoint.Bytes(fileTokenizer, tok.JSON())}
+	for _, x := range []struct {
+		name string
+		v    any
+	}{
+		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)}},
+		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
+			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
+		{"special_tokens_map.json", specialTokens(tok)},
+	} {
+		b, err := json.MarshalIndent(x.v, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, checkpoint.Bytes(x.name, append(b, '\n')))
+	}
+	return parts, nil
+}
+
+func tokenName(tok *tokenizer.Tokenizer, id int32) any {
+	if id < 0 {
+		return nil
+	}
+	return tok.Token(id)
+}
+
+func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
+	m := map[string]string{}
+	if tok.BOS >= 0 {
+		m["bos_token"] = tok.Token(tok.BOS)
+	}
+	if tok.EOS >= 0 {
+		m["eos_token"] = tok.Token(tok.EOS)
+	}
+	return m
+}
+
+// shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
+// lays them out. Reading them ends with ctx.
+func shards(ctx context.Context, f *checkpoint.File, e *Export) (parts []checkpoint.Part, err error) {
+	var lists [][]checkpoint.Tensor
+	var size, total int64
+	for _, p := range e.Stage.Params {
+		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			b, _, err := f.Raw(p.Name)
+			return b, err
+		}}
+		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
+		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
+			lists, size = append(lists, nil), 0
+		}
+		lists[len(lists)-1] = append(lists[len(lists)-1], t)
+		size += n
+		total += n
+	}
+	weightMap := map[string]string{}
+	for i, list := range lists {
+		name := fileModel
+		if len(lists) > 1 {
+			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
+		}
+		for _, t := range list {
+			weightMap[t.Name] = name
+		}
+		parts = append(parts, checkpoint.Tensors(name, list))
+	}
+	if len(lists) == 1 {
+		return parts, nil
+	}
+	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
+	return append(parts, checkpoint.Bytes(fileModel+".index.json", append(b, '\n'))), err
+}

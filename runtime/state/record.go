@@ -1,0 +1,107 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strings"
+	"time"
+)
+
+// Status of a block.
+const (
+	Running = "running"
+	Done    = "done"
+	Failed  = "failed"
+)
+
+// Block is what is known of one block.
+type Block struct {
+	Status  string            `json:"status"`
+	Recipe  string            `json:"recipe"`              // of the configuration and inputs that made it
+	Content string            `json:"content,omitempty"`   // of what it made, once done
+	Attrs   map[string]string `json:"attributes"`          // as evaluated, for saying what changed
+	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
+	Inputs  map[string]string `json:"inputs"`              // address → id
+	Dir     string            `json:"dir,omitempty"`       // relative to the state's folder
+	Step    int               `json:"step,omitempty"`
+	Steps   int               `json:"steps,omitempty"`
+	Values  map[string]any    `json:"values,omitempty"` // exports
+	Memory  *Memory           `json:"memory,omitempty"`
+	Error   string            `json:"error,omitempty"`
+	Updated time.Time         `json:"updated"`
+	Started time.Time         `json:"started,omitzero"`
+	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
+	Trace      string `json:"trace,omitempty"`
+	TraceEnded bool   `json:"trace_ended,omitempty"`
+}
+
+// Memory compares plan and run.
+type Memory struct {
+	Planned  int64            `json:"planned_bytes"`
+	Measured int64            `json:"measured_bytes"`
+	Vanilla  int64            `json:"vanilla_bytes"`
+	ByKind   map[string]int64 `json:"by_kind"`
+}
+
+// Source is what remote data were when a run last looked at them.
+type Source struct {
+	Key      string    `json:"key"` // a hash of what was asked for
+	Identity string    `json:"identity"`
+	Rows     int64     `json:"rows"`
+	Files    []string  `json:"files"` // of the hub at their commits; without keys
+	Seen     time.Time `json:"seen"`
+}
+
+// Saw notes what remote data were; nil changes nothing.
+func (s *State) Saw(block string, d *Source) {
+	if d == nil {
+		return
+	}
+	if s.Sources == nil {
+		s.Sources = map[string]*Source{}
+	}
+	s.Sources[block] = d
+}
+
+// Output is a value of an output block.
+type Output struct {
+	Value       any             `json:"value"`          // whole numbers beyond 2^53 as json.Number
+	Type        json.RawMessage `json:"type,omitempty"` // as Terraform writes types
+	Description string          `json:"description,omitempty"`
+	Sensitive   bool            `json:"sensitive,omitempty"` // its value is not kept
+	Seal        string          `json:"seal,omitempty"`      // of a sensitive one
+}
+
+// UnmarshalJSON reads an output with the digits of its numbers.
+func (o *Output) UnmarshalJSON(b []byte) error {
+	type plain Output
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode((*plain)(o)); err != nil {
+		return err
+	}
+	o.Value = numbers(o.Value)
+	return nil
+}
+
+// numbers turns numbers into float64 where that holds them.
+func numbers(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		f, err := x.Float64()
+		if err != nil || math.Abs(f) >= 1<<53 && !strings.ContainsAny(x.String(), ".eE") {
+			return x
+		}
+		return f
+	case []any:
+		for i := range x {
+			x[i] = numbers(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = numbers(x[k])
+		}
+	}
+	return v
+}
