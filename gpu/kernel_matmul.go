@@ -39,7 +39,7 @@ func matmulType(a Attrs, in []Type) (Type, error) {
 	}
 	out := Type{Shape{m, n}, in[0].DType}
 	if !a.TransA {
-		out.Shape = in[0].Shape.WithCols(n)
+		out.Shape = in[0].Shape.withCols(n)
 	}
 	return out, nil
 }

@@ -187,7 +187,7 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 	}
 	for j, o := range l.Out {
 		for m, x := range l.In {
-			if Overlap(o, x) && !(o.Offset == x.Offset && k.MayShare(j, m)) {
+			if Overlap(o, x) && !(o.Offset == x.Offset && k.mayShare(j, m)) {
 				return fmt.Errorf("output %d overlaps input %d", j, m)
 			}
 		}
@@ -208,8 +208,8 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 	return nil
 }
 
-// MayShare tells whether output o may be stored where input i is.
-func (k *Kernel) MayShare(o, i int) bool {
+// mayShare tells whether output o may be stored where input i is.
+func (k *Kernel) mayShare(o, i int) bool {
 	for _, p := range k.InPlace {
 		if p == [2]int{o, i} {
 			return true

@@ -30,16 +30,6 @@ func (d DType) String() string { return dtypes[d].name }
 // IsFloat tells whether d is a floating-point type.
 func (d DType) IsFloat() bool { return d == F32 || d == BF16 }
 
-// ParseDType is the inverse of String.
-func ParseDType(s string) (DType, error) {
-	for d, row := range dtypes {
-		if d != 0 && row.name == s {
-			return DType(d), nil
-		}
-	}
-	return InvalidDType, fmt.Errorf("unknown element type %q", s)
-}
-
 // Shape lists the extents of a row-major buffer, outermost first.
 type Shape []int
 
@@ -103,8 +93,8 @@ func (s Shape) Equal(t Shape) bool {
 	return true
 }
 
-// WithCols is s with its last extent replaced.
-func (s Shape) WithCols(n int) Shape {
+// withCols is s with its last extent replaced.
+func (s Shape) withCols(n int) Shape {
 	t := append(Shape(nil), s...)
 	t[len(t)-1] = n
 	return t

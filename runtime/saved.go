@@ -101,9 +101,9 @@ func (was SavedOutput) differs(is SavedOutput) string {
 	return fmt.Sprintf("was %s, is %s", show(was), show(is))
 }
 
-// SavedFile is the file that a plan is saved to: it replaces another saved plan, and nothing else. Its owner alone may
+// savedFile is the file that a plan is saved to: it replaces another saved plan, and nothing else. Its owner alone may
 // read it, because it holds the values of variables.
-func SavedFile(path string) durable.UserFile {
+func savedFile(path string) durable.UserFile {
 	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another name, or remove it", Ours: func(r io.Reader) bool {
 		var s SavedPlan
 		return json.NewDecoder(io.LimitReader(r, maxSaved)).Decode(&s) == nil && s.Version > 0 && s.Path != "" && s.StateDir != ""
@@ -118,7 +118,7 @@ func CheckSaved(path string) error {
 	if strings.HasSuffix(path, ".hcl") {
 		return fmt.Errorf("%s is the name of a pipeline, which apply would not take for a saved plan: choose a name that does not end in .hcl", path)
 	}
-	return SavedFile(path).Check()
+	return savedFile(path).Check()
 }
 
 // Save writes the plan made with these options. stream is set if path is not a regular file and was written into.
@@ -154,7 +154,7 @@ func (p *Plan) Save(path string, o Options) (stream bool, err error) {
 	if err := CheckSaved(path); err != nil {
 		return false, err
 	}
-	return SavedFile(path).Write(append(b, '\n'))
+	return savedFile(path).Write(append(b, '\n'))
 }
 
 // ReadSaved reads a saved plan.

@@ -22,7 +22,7 @@ func tensor(name string, d gpu.DType, v ...float32) Tensor {
 func TestRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	var b bytes.Buffer
-	if err := WriteTensors(&b, []Tensor{tensor("b", gpu.F32, 1, 2.5, -3), tensor("a", gpu.BF16, 1.5, -2)}); err != nil {
+	if err := writeTensors(&b, []Tensor{tensor("b", gpu.F32, 1, 2.5, -3), tensor("a", gpu.BF16, 1.5, -2)}); err != nil {
 		t.Fatal(err)
 	}
 	if n := binary.LittleEndian.Uint64(b.Bytes()); n%8 != 0 {
@@ -48,7 +48,7 @@ func TestRoundTrip(t *testing.T) {
 	if _, err := f.Float32("c"); err == nil {
 		t.Error("a tensor that is not there is read")
 	}
-	if err := WriteTensors(&b, []Tensor{tensor("a", gpu.F32, 1), tensor("a", gpu.F32, 2)}); err == nil {
+	if err := writeTensors(&b, []Tensor{tensor("a", gpu.F32, 1), tensor("a", gpu.F32, 2)}); err == nil {
 		t.Error("two tensors of one name are written")
 	}
 }
@@ -217,7 +217,7 @@ func TestKilledWhileReplacing(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	var b bytes.Buffer
-	if err := WriteTensors(&b, []Tensor{tensor("a", gpu.F32, 1, 2)}); err != nil {
+	if err := writeTensors(&b, []Tensor{tensor("a", gpu.F32, 1, 2)}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())

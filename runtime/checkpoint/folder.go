@@ -73,7 +73,7 @@ func Bytes(name string, b []byte) Part {
 
 // Tensors makes a part that is a safetensors file.
 func Tensors(name string, list []Tensor) Part {
-	return Part{name, func(w io.Writer) error { return WriteTensors(w, list) }}
+	return Part{name, func(w io.Writer) error { return writeTensors(w, list) }}
 }
 
 // Write makes the folder dir: all parts beside it, synced and hashed while written, the manifest,

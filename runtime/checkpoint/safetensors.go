@@ -8,12 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"math"
 	"os"
-	"path/filepath"
-	"slices"
 	"sort"
 
 	"stepflow/foreign"
@@ -38,9 +34,9 @@ type entry struct {
 
 var dtypeNames = map[gpu.DType]string{gpu.F32: "F32", gpu.BF16: "BF16", gpu.I32: "I32"}
 
-// WriteTensors writes a safetensors file: an 8-byte header length, the header as JSON padded with
+// writeTensors writes a safetensors file: an 8-byte header length, the header as JSON padded with
 // spaces to 8 bytes, then the tensors in order of names. It holds one tensor in memory at a time.
-func WriteTensors(w io.Writer, tensors []Tensor) error {
+func writeTensors(w io.Writer, tensors []Tensor) error {
 	list := append([]Tensor(nil), tensors...)
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	header := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
@@ -97,6 +93,7 @@ const maxHeader = 100_000_000
 
 // bits of an element of each type that the format knows. Those that Float32 reads, and I32, are of use to us.
 var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+
 	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
 
 // Open reads the header and checks it as the safetensors library does: the tensors' bytes follow one another, without
@@ -325,162 +322,3 @@ func half(h uint16) float32 {
 
 // Close closes the file.
 func (s *File) Close() error { return s.f.Close() }
-
-// Folder is the safetensors of a Hugging Face folder: one file, or shards with an index.
-type Folder struct {
-	dir    string
-	names  []string
-	files  []*File
-	tensor map[string]*File
-}
-
-// Names of the safetensors of a Hugging Face folder.
-const (
-	wholeName = "model.safetensors"
-	indexName = "model.safetensors.index.json"
-	maxIndex  = 100_000_000 // bytes
-)
-
-// OpenFolder opens model.safetensors or, where there is none, the shards of model.safetensors.index.json, in that
-// order as Transformers does; an index has to be sound either way. Each tensor lies in one file only, which is the one
-// the index says.
-func OpenFolder(dir string) (*Folder, error) {
-	d := &Folder{dir: dir, tensor: map[string]*File{}}
-	if err := d.open(); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
-}
-
-func (d *Folder) open() error {
-	weights, path, indexErr := d.index()
-	if indexErr != nil && !errors.Is(indexErr, fs.ErrNotExist) {
-		return indexErr
-	}
-	f, err := Open(filepath.Join(d.dir, wholeName))
-	switch {
-	case err == nil:
-		return d.add(f, wholeName)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	case indexErr != nil:
-		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, wholeName, indexName, fs.ErrNotExist)
-	}
-	d.names = append(d.names, indexName)
-	for _, name := range slices.Compact(slices.Sorted(maps.Values(weights))) {
-		f, err := Open(filepath.Join(d.dir, name))
-		if err != nil {
-			return err
-		}
-		if err := d.add(f, name); err != nil {
-			return err
-		}
-	}
-	for _, tensor := range slices.Sorted(maps.Keys(weights)) {
-		in := filepath.Join(d.dir, weights[tensor])
-		if f := d.tensor[tensor]; f == nil || f.path != in {
-			return fmt.Errorf("reading %s: it says that tensor %s is in %s, which does not hold it", path, foreign.Shown(tensor), foreign.Shown(weights[tensor]))
-		}
-	}
-	return nil
-}
-
-// index reads which file each tensor is in.
-func (d *Folder) index() (weights map[string]string, path string, err error) {
-	path = filepath.Join(d.dir, indexName)
-	b, err := foreign.ReadFile(path, maxIndex)
-	if err != nil {
-		return nil, path, err
-	}
-	if weights, err = parseIndex(b); err != nil {
-		return nil, path, fmt.Errorf("reading %s: %w", path, err)
-	}
-	for _, name := range weights {
-		if name != filepath.Base(name) || !filepath.IsLocal(name) || name == "." {
-			return nil, path, fmt.Errorf("reading %s: %q is not the name of a file in the folder", path, name)
-		}
-	}
-	return weights, path, nil
-}
-
-// parseIndex gives the file of each tensor.
-func parseIndex(b []byte) (map[string]string, error) {
-	fields, err := foreign.Object(b)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range fields {
-		if f.Name != "weight_map" {
-			continue
-		}
-		members, err := foreign.Object(f.Value)
-		if err != nil {
-			return nil, fmt.Errorf("weight_map: %w", err)
-		}
-		weights := make(map[string]string, len(members))
-		for _, m := range members {
-			var file string
-			if err := json.Unmarshal(m.Value, &file); err != nil || file == "" {
-				return nil, fmt.Errorf("weight_map: the file of tensor %s is not a name", foreign.Shown(m.Name))
-			}
-			weights[m.Name] = file
-		}
-		if len(weights) == 0 {
-			return nil, errors.New("weight_map is empty")
-		}
-		return weights, nil
-	}
-	return nil, errors.New("it has no weight_map")
-}
-
-// add takes the tensors of a file in; the folder closes it.
-func (d *Folder) add(f *File, name string) error {
-	d.files, d.names = append(d.files, f), append(d.names, name)
-	for tensor := range f.index {
-		if other := d.tensor[tensor]; other != nil {
-			return fmt.Errorf("tensor %s is in both %s and %s", foreign.Shown(tensor), other.path, f.path)
-		}
-		d.tensor[tensor] = f
-	}
-	return nil
-}
-
-// Files are the paths of what was opened: the safetensors, and before them the index where there is one.
-func (d *Folder) Files() (paths []string) {
-	for _, n := range d.names {
-		paths = append(paths, filepath.Join(d.dir, n))
-	}
-	return paths
-}
-
-// Has tells whether the folder holds a tensor.
-func (d *Folder) Has(name string) bool { return d.tensor[name] != nil }
-
-// Shape gives a tensor's shape.
-func (d *Folder) Shape(name string) (gpu.Shape, bool) {
-	if f := d.tensor[name]; f != nil {
-		return f.Shape(name)
-	}
-	return nil, false
-}
-
-// Float32 reads a tensor.
-func (d *Folder) Float32(name string) ([]float32, error) {
-	f := d.tensor[name]
-	if f == nil {
-		return nil, fmt.Errorf("the checkpoint has no tensor %s", name)
-	}
-	return f.Float32(name)
-}
-
-// Close closes all files.
-func (d *Folder) Close() error {
-	var first error
-	for _, f := range d.files {
-		if err := f.Close(); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}

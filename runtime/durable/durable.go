@@ -63,11 +63,6 @@ func WriteFile(path string, b []byte) error {
 	return Write(path, func(w io.Writer) error { _, err := w.Write(b); return err })
 }
 
-// WritePrivate is WriteFile of a file that only its owner may read, whatever the mode of the one it replaces.
-func WritePrivate(path string, b []byte) error {
-	return write(path, true, func(w io.Writer) error { _, err := w.Write(b); return err })
-}
-
 func write(path string, private bool, fill func(io.Writer) error) error {
 	old, err := os.Lstat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

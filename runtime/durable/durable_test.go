@@ -70,7 +70,7 @@ func TestWriteKeepsModesAndLeavesNothing(t *testing.T) {
 		}
 	}
 	f := filepath.Join(dir, "f")
-	if err := WritePrivate(f, []byte("secret")); err != nil {
+	if _, err := (UserFile{Path: f, Private: true, Ours: func(io.Reader) bool { return true }}).Write([]byte("secret")); err != nil {
 		t.Fatal(err)
 	}
 	if st, _ := os.Stat(f); st.Mode().Perm() != 0o600 {
