@@ -176,7 +176,7 @@ func TestUnreadableSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("latin1", "v = \"caf\xe9\"\n")
-	for name, want := range map[string]string{"large": "too large", "pipe": "not a regular file", "latin1": "UTF-8", ".": "a folder", "none": "no such file"} {
+	for name, want := range map[string]string{"large": "larger than the", "pipe": "not a regular file", "latin1": "UTF-8", ".": "a folder", "none": "no such file"} {
 		for _, c := range []struct {
 			how   string
 			diags func() hcl.Diagnostics

@@ -3,7 +3,6 @@ package dsl
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/foreign"
 )
 
 // VarSuffix marks files of variable values; AutoVarSuffix those that are read without being named.
@@ -72,39 +73,10 @@ func Sources(dir string) (files []string, err error) {
 	return files, nil
 }
 
-// readFile reads a regular file, or a link to one, of at most limit bytes. A pipe or device, which may never end,
-// is an error.
-func readFile(path string, limit int64) ([]byte, error) {
-	st, err := os.Stat(path) // before opening, which waits for the writer of a pipe
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		what := "not a regular file"
-		if st.IsDir() {
-			what = "a folder, not a file"
-		}
-		return nil, fmt.Errorf("%s is %s", path, what)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is too large: at most %s are read", path, FormatBytes(limit))
-	}
-	return b, nil
-}
-
-// readSource reads a file of HCL and checks what the parser takes for granted: that it is text in UTF-8, and that it nests
-// so far only.
+// readSource reads a file of HCL and checks what the parser takes for granted: that it is text in UTF-8, and that it does
+// not nest too far.
 func readSource(path string) ([]byte, hcl.Diagnostics) {
-	src, err := readFile(path, maxSource)
+	src, err := foreign.ReadFile(path, maxSource)
 	if err != nil {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable file", Detail: upperFirst(err.Error()) + "."}}
 	}

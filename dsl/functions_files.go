@@ -8,12 +8,14 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"stepflow/foreign"
 )
 
 // readFunc reads a file, relative to dir, and writes its bytes as text.
 func readFunc(dir string, text func([]byte) (string, error)) function.Function {
 	return textFunc(func(path string) (string, error) {
-		b, err := readFile(inDir(dir, path), maxText)
+		b, err := foreign.ReadFile(inDir(dir, path), maxText)
 		if err != nil {
 			return "", fmt.Errorf("reading the file: %w", err)
 		}

@@ -73,7 +73,7 @@ func (s *Secrets) add(v cty.Value, marked bool) {
 	}
 }
 
-// addText notes a text and the forms that it takes in paths, quotes, JSON and addresses.
+// addText notes a text and the forms that it takes in paths, quotes, JSON, addresses and what foreign shows.
 func (s *Secrets) addText(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *Secrets) addText(text string) {
 	for _, f := range forms {
 		quoted := strconv.Quote(f)
 		asJSON, _ := json.Marshal(f)
-		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1])} {
+		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1]), foreign.Shown(f), foreign.ShownText(f)} {
 			if len(x) < leastText && x != "" {
 				x = `"` + x + `"`
 			}

@@ -70,7 +70,20 @@ func ReadFile(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(b)) > most {
-		return nil, fmt.Errorf("%s is larger than the %d bytes that such a file may have", Shown(path), most)
+		return nil, fmt.Errorf("%s is larger than the %s that such a file may have", Shown(path), size(most))
 	}
 	return b, nil
+}
+
+// size is a number of bytes in the largest unit that it is a multiple of.
+func size(n int64) string {
+	for _, u := range []struct {
+		bytes int64
+		name  string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n >= u.bytes && n%u.bytes == 0 {
+			return fmt.Sprintf("%d %s", n/u.bytes, u.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
 }

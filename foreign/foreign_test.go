@@ -86,6 +86,12 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	if _, err := ReadFile(file, 4); err == nil || !strings.Contains(err.Error(), "larger than the 4 bytes") {
 		t.Error(err)
 	}
+	if err := os.Truncate(file, 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFile(file, 4<<20); err == nil || !strings.Contains(err.Error(), "larger than the 4 MiB") {
+		t.Error(err)
+	}
 }
 
 func TestObject(t *testing.T) {
