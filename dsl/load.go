@@ -53,11 +53,16 @@ type local struct {
 // Load reads and checks a pipeline. All problems of all files are reported at once; what can be
 // read is returned even so.
 func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
+	return load(path, inputs, maxWork)
+}
+
+// load is Load with a bound on what all evaluations may cost.
+func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	dir, files, err := PipelineFiles(path)
 	if err != nil {
 		return &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
 	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
