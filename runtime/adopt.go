@@ -272,9 +272,9 @@ func (r *runner) settled(a addr.Addr, b *state.Block) error {
 	for _, s := range steps {
 		if dir := checkpoint.StepDir(root, s); filepath.Base(dir) != filepath.Base(b.Dir) {
 			errs = append(errs, os.RemoveAll(dir))
+			r.pl.changed(BlockDir(a))
 		}
 	}
-	r.pl.changed(BlockDir(a))
 	return errors.Join(errs...)
 }
 

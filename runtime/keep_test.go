@@ -286,6 +286,30 @@ func TestUnreadableIsNotLost(t *testing.T) {
 	sameContents(t, "files that could not be read", contents(t, dir), want)
 }
 
+// TestResultsAreHashedOnce counts how often a plan and its apply, which has nothing to do, open the files of results.
+func TestResultsAreHashedOnce(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	t.Cleanup(func() { checkpoint.BeforeRead = nil })
+	opened := map[string]int{}
+	checkpoint.BeforeRead = func(path string) error {
+		if filepath.Base(path) == fileModel {
+			opened[path]++
+		}
+		return nil
+	}
+	must(t, applyOn(t, d, planOf(t, dir)))
+	if len(opened) != 2 {
+		t.Errorf("the models of two stages were not looked at: %v", opened)
+	}
+	for path, n := range opened {
+		if n != 1 {
+			t.Errorf("%s was opened %d times", path, n)
+		}
+	}
+}
+
 // TestRedoneStage damages a stage on which others stand: it is made again, the same, and they stay.
 func TestRedoneStage(t *testing.T) {
 	d := cpuDevice(t, 2)
