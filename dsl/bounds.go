@@ -40,6 +40,7 @@ type guard struct {
 	meter    *meter
 	whole    bool  // the whole of an attribute
 	operand  bool  // of arithmetic, which takes text for a number
+	optional bool  // the value may turn out not to be needed, and its error with it
 	unified  bool  // with the type of another value
 	perValue int64 // a loop's cost for each element
 }
@@ -65,6 +66,20 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 					diags = hcl.Diagnostics{exhausted{errSpent, at}.diagnostic()}
 				}
 				g.meter.reported = true
+			}
+		}()
+	}
+	if g.optional {
+		defer func() {
+			if r := recover(); r != nil {
+				e := caught(r)
+				if !errors.Is(e.err, errRange) {
+					panic(e)
+				}
+				if err := g.meter.spend(elementCost); err != nil {
+					panic(exhausted{err, g.Range()})
+				}
+				v, diags = cty.DynamicVal, hcl.Diagnostics{e.diagnostic()}
 			}
 		}()
 	}
@@ -190,7 +205,7 @@ func weighInto(v cty.Value, sum *int64, depth int) error {
 		}
 		for it := v.ElementIterator(); it.Next(); {
 			k, e := it.Element()
-			if k.Type() == cty.String {
+			if t.IsMapType() || t.IsObjectType() { // the key of a set's element is the element, which may be null
 				*sum += int64(len(k.AsString()))
 			}
 			if err := weighInto(e, sum, depth+1); err != nil {
@@ -352,11 +367,12 @@ func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 			x.Source = m.guard(x.Source, guard{})
 		case *hclsyntax.BinaryOpExpr:
 			arithmetic := x.Op.Type == cty.Number
-			x.LHS, x.RHS = m.guard(x.LHS, guard{operand: arithmetic}), m.guard(x.RHS, guard{operand: arithmetic})
+			logic := x.Op == hclsyntax.OpLogicalAnd || x.Op == hclsyntax.OpLogicalOr
+			x.LHS, x.RHS = m.guard(x.LHS, guard{operand: arithmetic}), m.guard(x.RHS, guard{operand: arithmetic, optional: logic})
 		case *hclsyntax.UnaryOpExpr:
 			x.Val = m.guard(x.Val, guard{operand: x.Op.Type == cty.Number})
 		case *hclsyntax.ConditionalExpr:
-			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{unified: true}), m.guard(x.FalseResult, guard{unified: true})
+			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{unified: true, optional: true}), m.guard(x.FalseResult, guard{unified: true, optional: true})
 		}
 	}
 	return diags

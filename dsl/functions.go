@@ -42,8 +42,8 @@ var standard = map[string]function.Function{
 	"md5": hashFunc(md5.New, hexText), "sha1": hashFunc(sha1.New, hexText), "sha256": hashFunc(sha256.New, hexText), "sha512": hashFunc(sha512.New, hexText),
 	"base64sha256": hashFunc(sha256.New, base64Text), "base64sha512": hashFunc(sha512.New, base64Text),
 
-	"tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String), "tobool": stdlib.MakeToFunc(cty.Bool),
-	"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
+	"tonumber": toFunc(cty.Number), "tostring": toFunc(cty.String), "tobool": toFunc(cty.Bool),
+	"tolist": toFunc(cty.List(cty.DynamicPseudoType)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)), "tomap": toFunc(cty.Map(cty.DynamicPseudoType)),
 	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
 	"try": tryFunc, "can": canFunc,
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/ext/customdecode"
@@ -17,6 +18,7 @@ var gathers = map[string]cty.Type{"tolist": cty.List(cty.DynamicPseudoType), "to
 // bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
 func (m *meter) bounded(name string, f function.Function) function.Function {
 	check := costs[name]
+	lazy := name == "try" || name == "can"
 	// prepare charges for the arguments and converts them, which HCL would do before anything can be counted.
 	prepare := func(args []cty.Value) ([]cty.Value, error) {
 		if err := m.spend(0); err != nil {
@@ -78,6 +80,9 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 				return cty.NilVal, hideArgs(err, args)
 			}
 			v, err := f.Call(list)
+			if err == nil && !lazy && !v.IsKnown() && !slices.ContainsFunc(list, func(a cty.Value) bool { return !a.IsWhollyKnown() }) { // go-cty's answer to a null that has no type
+				err = errors.New("the result is not defined for null")
+			}
 			var w int64
 			if err == nil {
 				w, err = weigh(v)

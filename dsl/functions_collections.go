@@ -316,3 +316,20 @@ var transposeFunc = pure(cty.Map(cty.List(cty.String)), func(args []cty.Value) (
 	}
 	return cty.MapVal(out), nil
 }, param("map", cty.Map(cty.List(cty.String))))
+
+// toFunc is go-cty's function that converts to a type, except that the elements of a list or map keep their marks to themselves.
+func toFunc(want cty.Type) function.Function {
+	plain := stdlib.MakeToFunc(want)
+	bare := func(v cty.Value) []cty.Value { v, _ = v.UnmarkDeep(); return []cty.Value{v} }
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true, AllowMarked: true}},
+		Type:   func(args []cty.Value) (cty.Type, error) { return plain.ReturnTypeForValues(bare(args[0])) },
+		Impl: func(args []cty.Value, t cty.Type) (cty.Value, error) {
+			v, err := convert.Convert(args[0], t)
+			if err != nil {
+				return plain.Call(bare(args[0])) // says why
+			}
+			return v, nil
+		},
+	})
+}

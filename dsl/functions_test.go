@@ -96,6 +96,13 @@ var documented = []struct{ expr, want string }{
 	{`can(jsondecode("{"))`, `false`}, {`can(1)`, `true`}, {`try(jsondecode("{"), "fallback")`, `"fallback"`}, {`try({ a = 1 }.b, { a = 1 }.a)`, `1`}, {`try(tonumber("a"), tonumber("b"))`, `error: no expression succeeded`}, {`try(try(try(jsondecode("{"), jsondecode("}")), 2), 3)`, `2`}, {`[for s in ["1", "a"]: try(tonumber(s), 0)]`, `[1, 0]`},
 	{`issensitive(sensitive("a"))`, `true`}, {`issensitive("a")`, `false`}, {`issensitive(nonsensitive(sensitive("a")))`, `false`}, {`nonsensitive(sensitive([1, 2]))`, `[1, 2]`}, {`nonsensitive("plain")`, `"plain"`},
 
+	// A mistake in a branch that is not taken is none.
+	{`0 == 0 ? 7 : 1 / 0`, `7`}, {`[for x in [0, 1, 2]: x == 0 ? 0 : 1 / x]`, `[0, 1, 0.5]`}, {`true || 1 / 0 > 1`, `true`}, {`false && 1 / 0 > 1`, `false`}, {`"%{ if true }a%{ else }${1 / 0}%{ endif }"`, `"a"`},
+	{`true ? 1 / 0 : 7`, `error: infinite`}, {`false || 1 / 0 > 1`, `error: infinite`}, {`try(1 / 0, "d")`, `"d"`}, {`try([for x in [0, 1]: 1 / x], "d")`, `"d"`}, {`try(1 / 0 > 1, "d")`, `"d"`}, {`can(1 / 0)`, `false`},
+	// Null is an element like others, and no result stays unknown on its account.
+	{`toset(["a", null]) == toset([null, "a"])`, `true`}, {`[for x in setunion(["a", null], ["b"]): x == null ? "-" : x]`, `["a", "b", "-"]`}, {`length(setsubtract(["a", null], ["a"]))`, `1`}, {`contains([null], null)`, `error: not defined for null`},
+	{`pathexpand("~other/x")`, `error: another user`}, {`issensitive(tolist([sensitive("a"), "b"])[1])`, `false`}, {`issensitive(tolist([sensitive("a"), "b"])[0])`, `true`}, {`issensitive(tomap({ a = sensitive("a") }))`, `false`}, {`issensitive(toset([sensitive("a")]))`, `true`},
+
 	{`uuid()`, `error: left out on purpose. Its result differs each time`}, {`timestamp()`, `error: left out`}, {`list(1)`, `error: tolist`}, {`templatefile("a", {})`, `error: left out`}, {`lenght([])`, `error: Did you mean "length"?`},
 }
 

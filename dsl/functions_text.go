@@ -36,8 +36,11 @@ var (
 	dirNameFunc    = textFunc(func(s string) (string, error) { return filepath.Dir(s), nil })
 	absPathFunc    = textFunc(func(s string) (string, error) { p, err := filepath.Abs(s); return filepath.ToSlash(p), err })
 	pathExpandFunc = textFunc(func(s string) (string, error) {
-		if s != "~" && !strings.HasPrefix(s, "~/") {
+		if !strings.HasPrefix(s, "~") {
 			return s, nil
+		}
+		if s != "~" && !strings.HasPrefix(s, "~/") {
+			return "", errors.New("the home folder of another user cannot be found: only ~ and ~/… are expanded")
 		}
 		home, err := os.UserHomeDir()
 		return filepath.Join(home, strings.TrimPrefix(s, "~")), err

@@ -39,6 +39,12 @@ func attempt(arg cty.Value) (v cty.Value, diags hcl.Diagnostics, ready bool, err
 		}
 	}
 	v, diags, err = contained(closure.Value)
+	if err == nil && !diags.HasErrors() {
+		_, err = weigh(v)
+	}
+	if errors.Is(err, errRange) { // a mistake of the expression like others
+		return cty.DynamicVal, hcl.Diagnostics{exhausted{err, closure.Expression.Range()}.diagnostic()}, true, nil
+	}
 	return v, diags, true, err
 }
 

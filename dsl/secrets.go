@@ -33,7 +33,8 @@ type Secrets struct {
 	replacer *strings.Replacer // of the texts; nil after one was added
 }
 
-// Shorter texts are replaced only in quotes, since they occur in other words by chance; shorter numbers are not replaced.
+// Shorter texts are replaced only in quotes, since they occur in other words by chance, and so are ordinary words; shorter
+// numbers are not replaced.
 const (
 	leastText   = 4
 	leastNumber = 6
@@ -96,7 +97,7 @@ func (s *Secrets) addText(text string) {
 		quoted := strconv.Quote(f)
 		asJSON, _ := json.Marshal(f)
 		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1]), foreign.Shown(f), foreign.ShownText(f)} {
-			if len(x) < leastText && x != "" {
+			if x != "" && (len(x) < leastText || isOrdinary(x)) {
 				x = `"` + x + `"`
 			}
 			if x != "" && !s.texts[x] {
@@ -105,6 +106,55 @@ func (s *Secrets) addText(text string) {
 		}
 	}
 }
+
+// isOrdinary reports whether a text is a word that messages are full of whatever the secret is: one of the language or of
+// its reference, or a short number.
+func isOrdinary(text string) bool {
+	if _, err := strconv.ParseFloat(text, 64); err == nil && len(text) < leastNumber {
+		return true
+	}
+	return ordinaryWords()[strings.ToLower(text)]
+}
+
+// ordinaryWords are the words of the reference of the language.
+var ordinaryWords = sync.OnceValue(func() map[string]bool {
+	words := map[string]bool{}
+	add := func(texts ...string) {
+		for _, t := range texts {
+			for _, w := range strings.FieldsFunc(t, func(r rune) bool { return !unicode.IsLetter(r) && r != '_' }) {
+				words[strings.ToLower(w)] = true
+			}
+		}
+	}
+	add("true false null default error warning value block file line column")
+	attrs := func(list []Attr) {
+		for _, a := range list {
+			add(a.Name, a.Doc)
+			add(a.OneOf...)
+		}
+	}
+	var nested func([]Nested)
+	nested = func(list []Nested) {
+		for _, n := range list {
+			add(n.Name, n.Doc)
+			add(n.Label...)
+			attrs(n.Attrs)
+			nested(n.Blocks)
+		}
+	}
+	for _, list := range [][]Kind{Meta, Kinds} {
+		for _, k := range list {
+			add(k.Name, k.Doc)
+			add(k.Types...)
+			attrs(k.Attrs)
+			nested(k.Blocks)
+			for _, e := range k.Exports {
+				add(e.Name, e.Doc)
+			}
+		}
+	}
+	return words
+})
 
 // Redact is the door through which text of others is shown, written or sent: secrets are replaced, and characters that a
 // terminal would obey stand there as escapes.

@@ -22,6 +22,7 @@ import (
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
+	Open  bool // a variable without a value is unknown, of its type, and no error
 }
 
 // Flag is one -var or -var-file, in the order of the command line.
@@ -267,15 +268,19 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 			diags = append(diags, c.setText(v, val, "-var")...)
 		}
 	}
-	vars := map[string]cty.Value{}
 	names := slices.Sorted(maps.Keys(c.Variables))
 	for _, n := range names {
 		v := c.Variables[n]
-		if v.Source == "" && !v.hasDefault {
+		switch unset := v.Source == "" && !v.hasDefault; {
+		case unset && in.Open:
+			v.Value = cty.UnknownVal(v.Type.WithoutOptionalAttributesDeep())
+			if v.Sensitive {
+				v.Value = v.Value.Mark(Sensitive)
+			}
+		case unset:
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing variable", Subject: v.Range.Ptr(),
 				Detail: fmt.Sprintf("var.%s has no default and was not set. Set it with -var %s=…, %s%s or a file given by -var-file.", n, n, EnvPrefix, n)})
 		}
-		vars[n] = v.Value
 	}
 	for _, n := range names {
 		for _, b := range c.Variables[n].validations {

@@ -3,10 +3,12 @@ package dsl
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // TestTextOfVariables: what -var and the environment give is text, unless the type says otherwise.
@@ -158,5 +160,58 @@ func TestSensitiveInputsAreNotQuoted(t *testing.T) {
 			}
 			check("file "+text, Inputs{Flags: []Flag{{File: file}}})
 		}
+	}
+}
+
+// TestOpenVariables: where variables need no value, what is made of them is checked as far as their types say.
+func TestOpenVariables(t *testing.T) {
+	dir := t.TempDir()
+	src := `variable "n" { type = number }
+variable "any" {}
+variable "o" { type = object({ a = number, b = optional(string, "x") }) }
+variable "keys" { type = set(string) }
+variable "secret" {
+  sensitive = true
+  validation {
+    condition     = length(var.secret) > 1
+    error_message = "short"
+  }
+}
+output "sound" { value = [var.n + 1, var.any, upper(var.o.b), [for k in var.keys : k]] }
+`
+	bad := `output "attribute" { value = var.o.c }
+output "type" { value = var.keys + 1 }
+output "shown" { value = var.secret }
+`
+	load := func(text string, open bool) (problems []string) {
+		if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, diags := Load(dir, Inputs{Open: open})
+		for _, d := range append(diags, c.Validate(diags)...) {
+			if d.Severity == hcl.DiagError {
+				problems = append(problems, d.Summary)
+			}
+		}
+		return problems
+	}
+	if got := load(src+"output \"s\" {\n value = var.secret\n sensitive = true\n}\n", true); got != nil {
+		t.Errorf("a sound pipeline: %v", got)
+	}
+	if got := load(src+bad, true); !slices.Equal(got, []string{"Unsupported attribute", "Invalid operand", "Sensitive output"}) {
+		t.Errorf("found %v", got)
+	}
+	if got := load(src, false); len(got) != 5 || got[0] != "Missing variable" {
+		t.Errorf("where they need one: %v", got)
+	}
+}
+
+// TestOrdinaryWordsAreNotRedacted: a secret that is a word of the language does not take that word out of messages.
+func TestOrdinaryWordsAreNotRedacted(t *testing.T) {
+	s := &Secrets{}
+	s.AddAll(cty.TupleVal([]cty.Value{cty.StringVal("true"), cty.StringVal("stage"), cty.StringVal("2048"), cty.StringVal("a"), cty.StringVal("hunter2")}))
+	got := s.Redact(`Set sensitive = true in stage.a: 2048 of "stage", "2048", "true", /x/hunter2`)
+	if want := `Set sensitive = true in stage.a: 2048 of (sensitive), (sensitive), (sensitive), /x/(sensitive)`; got != want {
+		t.Errorf("%s", got)
 	}
 }

@@ -17,10 +17,12 @@ import (
 func validateCommand() command {
 	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
 		short:    "Checks a pipeline: syntax, types, references and sizes.",
-		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem of every file is shown at once. Data and state are not read.",
+		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem of every file is shown at once. Variables need no value, and data and state are not read.",
 		example:  "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
-			cfg, diags := dsl.Load(dirArg(args), a.inputs())
+			in := a.inputs()
+			in.Open = true
+			cfg, diags := dsl.Load(dirArg(args), in)
 			a.secrets = cfg.Secrets
 			diags = append(diags, cfg.Validate(diags)...)
 			a.diagnostics(diags, cfg.Files)
