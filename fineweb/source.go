@@ -140,6 +140,9 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 		return nil, fmt.Errorf("%s: %w", pattern, err)
 	}
 	if len(matches) == 0 {
+		if s.Dir == "" || filepath.IsAbs(pattern) {
+			return nil, fmt.Errorf("%s matches no file", pattern)
+		}
 		return nil, fmt.Errorf("%s matches no file (looked in %s)", pattern, s.Dir)
 	}
 	for _, m := range matches {

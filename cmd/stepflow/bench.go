@@ -41,8 +41,7 @@ func benchCommand() command {
 			case "bf16":
 				types = types[1:]
 			default:
-				fmt.Fprintf(a.stderr, "stepflow bench: -precision is fp32 or bf16, not %q\n", precision)
-				return exitUsage
+				return a.misuse("stepflow bench: -precision is fp32 or bf16, not %q", precision)
 			}
 			if s.KVHeads == 0 {
 				s.KVHeads = s.Heads

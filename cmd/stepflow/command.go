@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -87,7 +88,8 @@ func init() {
 
 func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
-	if len(args) == 0 || args[0] == "help" && len(args) == 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" }) // for what goes wrong before flags are read
+	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)
 		return exitOK
 	}
@@ -102,7 +104,17 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 			return a.dispatch(&commands[i], args[1:])
 		}
 	}
-	fmt.Fprintf(stderr, "stepflow: there is no command %q.%s Run stepflow help for the list.\n", args[0], nearest(args[0]))
+	return a.misuse("stepflow: there is no command %q.%s Run stepflow help for the list.", args[0], nearest(args[0]))
+}
+
+// misuse reports what is wrong with the command line.
+func (a *app) misuse(format string, args ...any) int {
+	text := fmt.Sprintf(format, args...)
+	if a.json {
+		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": text})
+	} else {
+		fmt.Fprintln(a.stderr, text)
+	}
 	return exitUsage
 }
 
@@ -116,6 +128,7 @@ func nearest(given string) string {
 
 // dispatch parses flags before and behind the arguments.
 func (a *app) dispatch(c *command, args []string) int {
+	asked := a.json
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
@@ -129,8 +142,8 @@ func (a *app) dispatch(c *command, args []string) int {
 				c.help(a.stdout, f)
 				return exitOK
 			}
-			fmt.Fprintf(a.stderr, "stepflow %s: %v. Run stepflow %s -help for its flags.\n", c.name, err, c.name)
-			return exitUsage
+			a.json = asked
+			return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
 		}
 		args = f.Args()
 		if len(args) == 0 {
@@ -139,8 +152,7 @@ func (a *app) dispatch(c *command, args []string) int {
 		rest, args = append(rest, args[0]), args[1:]
 	}
 	if len(rest) > c.most {
-		fmt.Fprintf(a.stderr, "stepflow %s: takes at most %d arguments, not %d. Usage: stepflow %s %s\n", c.name, c.most, len(rest), c.name, c.args)
-		return exitUsage
+		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s", c.name, plural(c.most, "argument"), len(rest), strings.TrimSpace(c.name+" "+c.args))
 	}
 	if s := os.Getenv(fineweb.CacheSizeVariable); s != "" {
 		n, err := dsl.ParseBytes(s)
@@ -184,7 +196,7 @@ func usage(w io.Writer) {
 	for _, c := range exitCodes {
 		fmt.Fprintf(w, "  %-12d %s\n", c.code, c.when)
 	}
-	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help tells a command's flags and gives an example.\n")
+	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 
 // common adds the flags of commands that read a pipeline.

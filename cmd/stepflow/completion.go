@@ -23,8 +23,7 @@ func completionCommand() command {
 					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, c.short)
 				}
 			default:
-				fmt.Fprintln(a.stderr, "stepflow completion: name a shell: bash, zsh or fish")
-				return exitUsage
+				return a.misuse("stepflow completion: name a shell: bash, zsh or fish")
 			}
 			return exitOK
 		}}

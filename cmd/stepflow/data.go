@@ -42,8 +42,7 @@ func dataCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if len(args) != 2 || verbs[args[0]] == nil || o.n < 1 {
-				fmt.Fprintln(a.stderr, "stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. stepflow data -help tells more.")
-				return exitUsage
+				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE; -n is at least 1. See stepflow data -help.")
 			}
 			if err := verbs[args[0]](a, &o, args[1]); err != nil {
 				return a.fail(err)

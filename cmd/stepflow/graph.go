@@ -26,8 +26,7 @@ func graphCommand() command {
 		run: func(a *app, args []string) int {
 			write := graphFormats[format]
 			if write == nil {
-				fmt.Fprintf(a.stderr, "stepflow graph: -format is dot, mermaid or svg, not %q\n", format)
-				return exitUsage
+				return a.misuse("stepflow graph: -format is dot, mermaid or svg, not %q", format)
 			}
 			p, ok := a.plan(args, false)
 			if !ok {

@@ -30,8 +30,7 @@ func profileCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if steps < 1 || top < 0 {
-				fmt.Fprintln(a.stderr, "stepflow profile: -steps is at least 1, -top at least 0")
-				return exitUsage
+				return a.misuse("stepflow profile: -steps is at least 1, -top at least 0")
 			}
 			if out != "" {
 				if err := traceFile(out).Check(); err != nil {

@@ -33,11 +33,9 @@ func reportCommand() command {
 			}
 			switch {
 			case compare && len(args) < 2:
-				fmt.Fprintln(a.stderr, "stepflow report: -compare takes two folders or more")
-				return exitUsage
+				return a.misuse("stepflow report: -compare takes two folders or more")
 			case !compare && len(args) > 1:
-				fmt.Fprintln(a.stderr, "stepflow report: takes one folder; -compare takes several")
-				return exitUsage
+				return a.misuse("stepflow report: takes one folder; -compare takes several")
 			case compare:
 				page, err = comparePage(args)
 				if out == "" {

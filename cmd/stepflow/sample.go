@@ -26,8 +26,7 @@ func sampleCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if len(args) != 1 || args[0] != "go-docs" || perGroup < 1 {
-				fmt.Fprintln(a.stderr, "stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
-				return exitUsage
+				return a.misuse("stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
 			}
 			path := filepath.Join(out, "go-docs.parquet")
 			file := durable.UserFile{Path: path, Ours: fineweb.Encoded, Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}

@@ -30,7 +30,11 @@ func (a *app) statePath() (string, error) {
 		return a.stateDir, nil
 	}
 	dir := a.dir
-	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return "", fmt.Errorf("the pipeline's folder: %w", err)
+	}
+	if !st.IsDir() {
 		dir = filepath.Dir(dir)
 	}
 	return state.Default(dir)
@@ -55,6 +59,10 @@ func stateCommand() command {
 				if err != nil {
 					return a.fail(err)
 				}
+				if a.json {
+					a.line(append([]string{}, d.State.Names()...))
+					return exitOK
+				}
 				for _, n := range d.State.Names() {
 					fmt.Fprintln(a.stdout, n)
 				}
@@ -67,15 +75,18 @@ func stateCommand() command {
 				if err := runtime.CheckState(d); err != nil {
 					return a.fail(err)
 				}
-				fmt.Fprintf(a.stdout, "%d blocks, all as recorded.\n", len(d.State.Blocks))
+				if a.json {
+					a.line(map[string]any{"blocks": len(d.State.Blocks), "sound": true})
+				} else {
+					fmt.Fprintf(a.stdout, "%s, all as recorded.\n", plural(len(d.State.Blocks), "block"))
+				}
 				return exitOK
 			case len(args) == 1 && args[0] == "rebuild":
 				return a.rebuild()
 			case len(args) >= 2 && args[0] == "rm":
 				return a.forget(args[1:])
 			}
-			fmt.Fprintln(a.stderr, "stepflow state: write state list, state check, state rebuild or state rm ADDR …")
-			return exitUsage
+			return a.misuse("stepflow state: write state list, state check, state rebuild or state rm ADDR …")
 		}}
 }
 
@@ -99,6 +110,10 @@ func (a *app) rebuild() int {
 	}
 	if err != nil {
 		return a.fail(err)
+	}
+	if a.json {
+		a.line(map[string]any{"blocks": append([]string{}, d.State.Names()...), "left_out": append([]string{}, skipped...), "kept": kept})
+		return exitOK
 	}
 	for _, n := range d.State.Names() {
 		b := d.State.Blocks[n]
@@ -145,6 +160,10 @@ func (a *app) forget(names []string) int {
 	}
 	if err := runtime.Forget(d, names); err != nil {
 		return a.fail(err)
+	}
+	if a.json {
+		a.line(map[string]any{"removed": names})
+		return exitOK
 	}
 	for _, n := range names {
 		fmt.Fprintf(a.stdout, "removed %s\n", n)
