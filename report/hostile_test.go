@@ -2,13 +2,17 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
+	"stepflow/foreign"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
@@ -90,6 +94,45 @@ func TestNoFile(t *testing.T) {
 		if run, err := NewReader(dir).Read(); err == nil {
 			t.Errorf("%s is a folder: %v", file, run)
 		}
+		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewReader(dir).Read(); !errors.Is(err, foreign.ErrNotRegular) {
+			t.Errorf("%s is a pipe: %v", file, err)
+		}
+	}
+}
+
+// TestDashboardObeysNothing: what was planted in the files of a run does not act on a terminal.
+func TestDashboardObeysNothing(t *testing.T) {
+	dir := runningSample(t)
+	path := filepath.Join(dir, FileName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run map[string]any
+	if err := json.Unmarshal(b, &run); err != nil {
+		t.Fatal(err)
+	}
+	const acts = "\x1b[2J\u009b2J\u202e"
+	for _, k := range []string{"name", "device", "note"} {
+		run[k] = acts
+	}
+	for _, x := range run["blocks"].([]any) {
+		for _, k := range []string{"status", "error", "kind", "verb"} {
+			x.(map[string]any)[k] = acts
+		}
+		x.(map[string]any)["warnings"] = []string{acts}
+	}
+	if b, err = json.Marshal(run); err == nil {
+		err = os.WriteFile(path, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := showAll(t, dir); d == "" || strings.ContainsAny(d, acts[:1]+"\u009b\u202e") {
+		t.Errorf("%q", d)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"stepflow/dsl"
+	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
@@ -205,11 +206,14 @@ func (r *Run) Save() error {
 // ErrNoRun tells that a folder holds no run.
 var ErrNoRun = errors.New("no run was recorded there")
 
+// maxFile bounds what is read of that file, in bytes.
+const maxFile = 256 << 20
+
 // readPlan reads what Save wrote, from a state's folder or that of a pipeline.
 func readPlan(dir string) (*Run, error) {
 	for _, d := range []string{dir, filepath.Join(dir, ".stepflow")} {
 		path := filepath.Join(d, FileName)
-		b, err := os.ReadFile(path)
+		b, err := foreign.ReadFile(path, maxFile)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

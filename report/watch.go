@@ -84,14 +84,14 @@ func Dashboard(r *Run, width int, color bool) string {
 	if r.Running {
 		state = "running"
 	}
-	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(foreign.Shown(r.Name)), state, r.Device)
+	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(foreign.Shown(r.Name)), state, foreign.Shown(r.Device))
 	names := 0
 	for _, x := range r.Blocks {
 		names = max(names, len(x.Address))
 	}
 	var current *Block
 	for _, x := range r.Blocks {
-		line := fmt.Sprintf("%-*s  %s", names, x.Address, style(colors[x.Status]).Render(fmt.Sprintf("%-11s", x.Status)))
+		line := fmt.Sprintf("%-*s  %s", names, foreign.Shown(x.Address), style(colors[x.Status]).Render(fmt.Sprintf("%-11s", foreign.Shown(x.Status))))
 		if s := x.Stage; s != nil {
 			const bar = 20
 			n := int(bar * share(s.Done, s.Steps))
@@ -110,14 +110,14 @@ func Dashboard(r *Run, width int, color bool) string {
 	}
 	for _, x := range r.Blocks {
 		for _, warn := range x.Warnings {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), x.Address, foreign.Shown(warn))
+			fmt.Fprintf(&b, "%s %s: %s\n", style("3").Render("warning"), foreign.Shown(x.Address), foreign.Shown(warn))
 		}
 		if x.Error != "" {
-			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), x.Address, foreign.Shown(x.Error))
+			fmt.Fprintf(&b, "%s %s: %s\n", style("1").Render("error"), foreign.Shown(x.Address), foreign.Shown(x.Error))
 		}
 	}
 	if r.Note != "" {
-		b.WriteString(r.Note + "\n")
+		b.WriteString(foreign.Shown(r.Note) + "\n")
 	}
 	return b.String()
 }
@@ -144,7 +144,7 @@ func stageView(x *Block, width int) string {
 	}
 	var b strings.Builder
 	if len(loss) > 1 {
-		fmt.Fprintf(&b, "%s\n", asciigraph.Plot(loss, asciigraph.Height(10), asciigraph.Width(max(min(width-14, 110), 20)), asciigraph.Precision(3), asciigraph.Caption("loss of "+x.Address+", nats a token")))
+		fmt.Fprintf(&b, "%s\n", asciigraph.Plot(loss, asciigraph.Height(10), asciigraph.Width(max(min(width-14, 110), 20)), asciigraph.Precision(3), asciigraph.Caption("loss of "+foreign.Shown(x.Address)+", nats a token")))
 	}
 	n := len(s.Seconds)
 	left := s.Seconds[n-1] / float64(s.Step[n-1]-s.Step[0]+1) * float64(max(0, x.Stage.Steps-s.Step[n-1]))

@@ -114,12 +114,7 @@ func savedFile(path string) durable.UserFile {
 const maxSaved = 64 << 20
 
 // CheckSaved returns why a plan cannot be saved to path; nil if it can.
-func CheckSaved(path string) error {
-	if strings.HasSuffix(path, ".hcl") {
-		return fmt.Errorf("%s is the name of a pipeline, which apply would not take for a saved plan: choose a name that does not end in .hcl", path)
-	}
-	return savedFile(path).Check()
-}
+func CheckSaved(path string) error { return savedFile(path).Check() }
 
 // Save writes the plan made with these options. stream is set if path is not a regular file and was written into.
 func (p *Plan) Save(path string, o Options) (stream bool, err error) {
@@ -149,9 +144,6 @@ func (p *Plan) Save(path string, o Options) (stream bool, err error) {
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return false, err
-	}
-	if err := CheckSaved(path); err != nil {
 		return false, err
 	}
 	return savedFile(path).Write(append(b, '\n'))

@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"stepflow/fineweb"
+	"stepflow/foreign"
 	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
@@ -49,8 +49,11 @@ type Seam struct {
 // meanOf is how many steps the reported training loss is the mean of.
 const meanOf = 10
 
+// maxTrainerState bounds what is read of the file, in bytes.
+const maxTrainerState = 1 << 30
+
 func readTrainerState(dir string) (*TrainerState, error) {
-	b, err := os.ReadFile(filepath.Join(dir, fileTrainer))
+	b, err := foreign.ReadFile(filepath.Join(dir, fileTrainer), maxTrainerState)
 	if err != nil {
 		return nil, err
 	}

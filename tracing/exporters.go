@@ -100,6 +100,8 @@ func unknown(signal, kind, protocol, kinds string) error {
 func createTrace(path string) (*os.File, error) {
 	const head = `{"Name":` // of every line that stdouttrace writes
 	switch st, err := os.Stat(path); {
+	case strings.HasSuffix(path, ".hcl"):
+		return nil, fmt.Errorf("%s is the name of a file of a pipeline: set %s to one that does not end in .hcl", path, FileVariable)
 	case err == nil && st.Mode().IsRegular() && st.Size() > 0:
 		b := make([]byte, len(head))
 		f, err := os.Open(path)

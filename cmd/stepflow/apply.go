@@ -177,7 +177,7 @@ func (a *app) serve(run *report.Run) (stop func(), err error) {
 	reader := report.NewReader(run.Dir)
 	s, err := report.Serve(a.ui, func() (*report.Page, error) { return a.pageOf(reader) })
 	if err != nil {
-		return nil, err
+		return func() {}, err
 	}
 	fmt.Fprintf(a.stderr, "The run shows itself at %s\n", s.URL)
 	return func() { s.Close() }, nil

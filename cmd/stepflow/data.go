@@ -82,6 +82,9 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	}
 	p, ok := a.plan([]string{a.dir}, true)
 	if !ok {
+		if a.ctx.Err() != nil {
+			return nil, runtime.ErrInterrupted
+		}
 		return nil, fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}
 	x := p.Action(at)

@@ -66,7 +66,7 @@ func (a *app) format(path string, check bool) int {
 		return exitOK
 	}
 	if !check {
-		f := durable.UserFile{Path: path, Refusal: "changed while it was formatted", Ours: func(r io.Reader) bool {
+		f := durable.UserFile{Path: path, Source: true, Refusal: "changed while it was formatted", Ours: func(r io.Reader) bool {
 			now, err := io.ReadAll(r)
 			return err == nil && bytes.Equal(now, src)
 		}}

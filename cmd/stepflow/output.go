@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
+
+	"stepflow/foreign"
 )
 
 // output is the standard output or error. What becomes of it must not matter to a run: a reader that has gone, a full
@@ -20,12 +24,47 @@ type output struct {
 	err   error // the first
 }
 
-// Write reports success always; failed has the error.
+// Write writes text as it may be shown. It reports success always; failed has the error.
 func (o *output) Write(p []byte) (int, error) {
+	o.raw(tamed(p))
+	return len(p), nil
+}
+
+// styles are the sequences by which this program, and the dashboard, colour text.
+var styles = regexp.MustCompile("\x1b\\[(?:[0-3]|(?:1;)?3[0-7])?m")
+
+// tamed is the last door before the terminal: what would act there, and is not of this program, stands as an escape,
+// whoever wrote it: a server, a file of data, a planted state. A line may be begun again, as progress does.
+func tamed(p []byte) []byte {
+	const again, clear = "\r", "\x1b[K"
+	s, ok := strings.CutPrefix(string(p), again)
+	head, tail := "", ""
+	if ok {
+		head = again
+		if s, ok = strings.CutPrefix(s, clear); ok {
+			head += clear
+		}
+		if s, ok = strings.CutSuffix(s, clear); ok {
+			tail = clear
+		}
+	}
+	var b strings.Builder
+	b.WriteString(head)
+	last := 0
+	for _, at := range styles.FindAllStringIndex(s, -1) {
+		b.WriteString(foreign.ShownText(s[last:at[0]]) + s[at[0]:at[1]])
+		last = at[1]
+	}
+	b.WriteString(foreign.ShownText(s[last:]) + tail)
+	return []byte(b.String())
+}
+
+// raw writes bytes as they are.
+func (o *output) raw(p []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.stuck {
-		return len(p), nil
+		return
 	}
 	done := make(chan error, 1)
 	text := bytes.Clone(p)
@@ -46,7 +85,6 @@ func (o *output) Write(p []byte) (int, error) {
 	if o.err == nil {
 		o.err = err
 	}
-	return len(p), nil
 }
 
 // failed is the first error of writing.

@@ -67,7 +67,7 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	default:
 		switch o.Value.(type) {
 		case string:
-			fmt.Fprint(a.stdout, o.Value)
+			a.raw(o.Value.(string))
 		case float64, bool, json.Number:
 			fmt.Fprint(a.stdout, runtime.OutputText(o))
 		default:

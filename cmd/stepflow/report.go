@@ -47,8 +47,11 @@ func reportCommand() command {
 					dir = a.stateDir
 				}
 				r := report.NewReader(dir) // as the last run was planned, where nothing can be planned now
-				if p, ok := a.plan(args, false); ok {
+				switch p, ok := a.plan(args, false); {
+				case ok:
 					r = report.PlanReader(report.FromPlan(p, version()))
+				case a.ctx.Err() != nil:
+					return exitInterrupted
 				}
 				if page, err = a.pageOf(r); errors.Is(err, report.ErrNoRun) {
 					return exitError // the diagnostics said why

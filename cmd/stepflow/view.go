@@ -33,6 +33,15 @@ func (a *app) paint(c color, s string) string {
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
 }
 
+// raw writes a text as it is, for programs.
+func (a *app) raw(s string) {
+	if o, ok := a.stdout.(*output); ok {
+		o.raw([]byte(s))
+		return
+	}
+	fmt.Fprint(a.stdout, s)
+}
+
 // line writes a JSON object on a line of its own.
 func (a *app) line(v any) {
 	b, err := json.Marshal(v)
@@ -100,8 +109,9 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 				if s.End.Line > n || end > len(text)+1 {
 					end = len(text) + 1
 				}
-				fmt.Fprintf(&b, "  %4d | %s\n", n, foreign.Shown(text))
-				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", max(s.Start.Column-1, 0)), a.paint(c, strings.Repeat("^", max(end-s.Start.Column, 1))))
+				text, start, end := around(text, s.Start.Column, end)
+				fmt.Fprintf(&b, "  %4d | %s\n", n, text)
+				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", start-1), a.paint(c, strings.Repeat("^", max(end-start, 1))))
 			}
 		}
 	}
@@ -114,6 +124,27 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 		fmt.Fprintf(&b, "  %s\n", foreign.ShownText(d.Detail))
 	}
 	return b.String()
+}
+
+// around is what is shown of a line that may be long, with the columns of what it is shown for: at most widest characters.
+func around(line string, start, end int) (text string, from, to int) {
+	const widest, before = 240, 80
+	r := []rune(line)
+	start = max(1, min(start, len(r)+1))
+	end = max(start, min(end, len(r)+1))
+	if len(r) <= widest {
+		return foreign.Shown(line), start, end
+	}
+	at := max(0, min(start-1-before, len(r)-widest))
+	text = foreign.Shown(string(r[at : at+widest]))
+	start, end = start-at, min(end-at, widest+1)
+	if at > 0 {
+		text, start, end = "…"+text, start+1, end+1
+	}
+	if at+widest < len(r) {
+		text += "…"
+	}
+	return text, start, end
 }
 
 // seenValues lists the values an expression was made of.

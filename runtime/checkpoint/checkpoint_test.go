@@ -113,10 +113,11 @@ func TestFolderIsWholeOrNotThere(t *testing.T) {
 		t.Error(s, err)
 	}
 	for name, damage := range map[string]func() error{
-		"flipped":   func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("onf"), 0o644) },
-		"truncated": func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("on"), 0o644) },
-		"missing":   func() error { return os.Remove(filepath.Join(dir, "x.json")) },
-		"manifest":  func() error { return os.WriteFile(filepath.Join(dir, ManifestName), []byte("{"), 0o644) },
+		"flipped":        func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("onf"), 0o644) },
+		"truncated":      func() error { return os.WriteFile(filepath.Join(dir, "x.json"), []byte("on"), 0o644) },
+		"without an end": func() error { return os.Truncate(filepath.Join(dir, "x.json"), 1<<40) },
+		"missing":        func() error { return os.Remove(filepath.Join(dir, "x.json")) },
+		"manifest":       func() error { return os.WriteFile(filepath.Join(dir, ManifestName), []byte("{"), 0o644) },
 		"none listed": func() error {
 			return os.WriteFile(filepath.Join(dir, ManifestName), []byte(`{"version": 1, "files": {}}`), 0o644)
 		},

@@ -17,11 +17,22 @@ type UserFile struct {
 	Ours    func(io.Reader) bool // reports whether a file that is there may be replaced; an empty one may
 	Refusal string               // why one may not, such as "exists and is not a saved plan"
 	Private bool                 // only its owner may read it
+	Source  bool                 // it may be a file of a pipeline
 }
+
+// sourceSuffix is that of the files of a pipeline: whatever has it in a pipeline's folder is read as HCL.
+const sourceSuffix = ".hcl"
 
 // resolve follows symbolic links to the file that is to be written. stream is set if it is there and is written into,
 // as a pipe is; old is what is there, or nil.
 func (u UserFile) resolve() (path string, old os.FileInfo, stream bool, err error) {
+	if path, old, stream, err = u.follow(); err == nil && !stream && !u.Source && (strings.HasSuffix(u.Path, sourceSuffix) || strings.HasSuffix(path, sourceSuffix)) {
+		err = fmt.Errorf("%s is the name of a file of a pipeline, and would be read as one: choose a name that does not end in %s", u.Path, sourceSuffix)
+	}
+	return path, old, stream, err
+}
+
+func (u UserFile) follow() (path string, old os.FileInfo, stream bool, err error) {
 	path = u.Path
 	st, err := os.Stat(path)
 	switch {

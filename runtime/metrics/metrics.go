@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"stepflow/foreign"
 	"stepflow/runtime/durable"
 )
 
@@ -97,6 +98,12 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 // Read reads a metrics.jsonl; none is empty. Lines that are damaged or were cut off are left out.
 func Read(path string) ([]Step, error) { return new(Tail).Read(path) }
 
+// Bounds of what is read: of a line, and of a file at once, in bytes.
+const (
+	maxLine = 1 << 16
+	maxRead = 4 << 30
+)
+
 // Tail reads a metrics.jsonl that grows: each time only what is new.
 type Tail struct {
 	file   os.FileInfo
@@ -107,7 +114,7 @@ type Tail struct {
 // Read gives all steps so far. A file that took the place of the one before, as when a run goes on from an older step,
 // is read anew.
 func (t *Tail) Read(path string) ([]Step, error) {
-	f, err := os.Open(path)
+	f, err := foreign.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		*t = Tail{}
 		return nil, nil
@@ -126,9 +133,16 @@ func (t *Tail) Read(path string) ([]Step, error) {
 	if _, err := f.Seek(t.offset, io.SeekStart); err != nil {
 		return nil, err
 	}
-	r := bufio.NewReaderSize(f, 1<<16)
+	if most := t.offset + maxRead; st.Size() > most {
+		return nil, fmt.Errorf("%s has %d bytes, and at most %d are read", foreign.Shown(path), st.Size(), most)
+	}
+	r := bufio.NewReaderSize(f, maxLine)
 	for {
-		line, err := r.ReadBytes('\n')
+		line, err := r.ReadSlice('\n')
+		for n := len(line); errors.Is(err, bufio.ErrBufferFull); n = len(line) { // of no step
+			t.offset += int64(n)
+			line, err = r.ReadSlice('\n')
+		}
 		if errors.Is(err, io.EOF) { // or a line that is being written
 			return t.steps, nil
 		}
@@ -211,7 +225,11 @@ func (w *Writer) Close() error { return errors.Join(w.jsonl.Close(), w.tb.file.C
 type events struct{ file *os.File }
 
 func newEvents(dir string, id int64) (*events, error) {
-	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d.stepflow", id)))
+	path := filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d.stepflow", id))
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // a new file: no link is followed
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, err
 	}

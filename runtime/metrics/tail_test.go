@@ -1,10 +1,16 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
+
+	"stepflow/foreign"
 )
 
 // TestTail reads a file that grows, and ones that took its place because the run went on from an older step.
@@ -51,5 +57,54 @@ func TestTail(t *testing.T) {
 	want(9)
 	if got, _ := r.Read(path); got[1].Tokens != 1234567 {
 		t.Errorf("step 2 is that of the file before: %+v", got[1])
+	}
+}
+
+// TestStrangeFiles: what is in the place of the steps holds nothing up, and a line without an end takes no memory.
+func TestStrangeFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	if err := syscall.Mkfifo(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(path); !errors.Is(err, foreign.ErrNotRegular) {
+		t.Error(err)
+	}
+	os.Remove(path)
+	first, err := encode(Step{Step: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := encode(Step{Step: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, slices.Concat(first, make([]byte, 5*maxLine), []byte("\n"), second), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var tail Tail
+	if steps, err := tail.Read(path); err != nil || len(steps) != 2 || steps[1].Step != 2 {
+		t.Error(steps, err)
+	}
+	if err := os.Truncate(path, tail.offset+maxRead+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tail.Read(path); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Error(err)
+	}
+}
+
+// TestEventsFollowNoLink: the file of an evaluation's events has a name that can be guessed.
+func TestEventsFollowNoLink(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "mine")
+	if err := errors.Join(os.WriteFile(mine, []byte("mine"), 0o644), os.Symlink(mine, filepath.Join(dir, "events.out.tfevents.0.stepflow"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteEvaluation(dir, 1, 2, 3); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(mine); err != nil || string(b) != "mine" {
+		t.Errorf("%q %v", b, err)
 	}
 }

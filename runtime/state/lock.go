@@ -45,7 +45,7 @@ func lock(path string) (*flock.Flock, error) {
 	if !ok {
 		who := "another process"
 		var h holder
-		if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &h) == nil && h.PID != 0 {
+		if b, err := readRegular(file); err == nil && json.Unmarshal(b, &h) == nil && h.PID != 0 {
 			who = fmt.Sprintf("process %d on %s, started %s", h.PID, h.Host, h.Start.Format(time.RFC3339))
 		}
 		return nil, fmt.Errorf("%w by %s: wait for it to end, or stop it; the lock goes with the process", ErrLocked, who)

@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"stepflow/dsl/addr"
+	"stepflow/foreign"
 	"stepflow/runtime/durable"
 )
 
@@ -143,8 +144,11 @@ func readRegular(path string) ([]byte, error) {
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is %s: remove it", path, strange(st.Mode().Type()))
 	}
-	return os.ReadFile(path)
+	return foreign.ReadFile(path, maxFile)
 }
+
+// maxFile bounds what is read of a file in the state's folder, in bytes.
+const maxFile = 256 << 20
 
 // The checksum is the first field of the file, of bytes in which zeros stand in its place: no bit of the file can change
 // unnoticed.
