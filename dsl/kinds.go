@@ -241,7 +241,7 @@ var Kinds = []Kind{
 			{Name: "path", Type: cty.String, Required: true, Doc: "Folder, relative to the pipeline's. Its `stepflow_export.json` lists what an export wrote, with hashes: the next one replaces those files and no others. A file of your own, such as `README.md` or `.git`, stays; one that you changed, or that is in the way, is named and refused by `plan`, as is a folder with files and without that list, one that two exports write to, and one that holds the pipeline, its state or what it reads. What another state exported is replaced only after a yes. A symbolic link is followed."},
 			{Name: "max_shard_size", Type: cty.String, Default: str("5 GB"), Doc: "Larger models are written in several files with an index."},
 		},
-		Exports: []Export{{Name: "path", Type: cty.String, Doc: "The folder."}}},
+		Exports: []Export{{Name: "path", Type: cty.String, Doc: "The folder, as configured: relative to the pipeline's, or absolute, such as `\"${path.module}/out\"`."}}},
 	{Name: "output", Doc: "A value to print after `apply` and to read with `stepflow output`.",
 		Attrs: []Attr{
 			{Name: "value", Type: cty.DynamicPseudoType, Required: true, Doc: "Any expression."},

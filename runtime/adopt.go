@@ -133,6 +133,10 @@ func (r *runner) adopt(a *Action) error {
 			delete(r.dir.State.Blocks, name)
 		}
 	}
+	// The process that put it there may have been killed before that was durable, and what led to it goes once it is recorded.
+	if err := durable.SyncDir(filepath.Join(r.dir.Path, a.Dir())); err != nil {
+		return err
+	}
 	entry := f.entry(a.Dir())
 	entry.Attrs, entry.Inputs, entry.Secrets = a.Attrs, a.Inputs, r.dir.State.Seals(a.secret)
 	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && old.Recipe == f.Recipe {

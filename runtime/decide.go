@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -37,6 +38,12 @@ func (p *planner) decide(a *Action) error {
 	switch {
 	case found == nil:
 		a.Verb, a.Why = Run, p.reason(a, old, damage)
+		if dir := p.gone(a, old); dir != "" {
+			a.Why = dir + " is gone"
+			if a.Stage != nil {
+				a.Warnings = append(a.Warnings, fmt.Sprintf("%s is gone: %d steps will be trained again. If it lies on a disk that is not there at the moment, bring that back first", dir, old.Step))
+			}
+		}
 		if old != nil && old.Recipe == a.Recipe && old.Status == state.Done {
 			p.ids[a.Addr] = old.Content // the same recipe makes the same bits: what stands on them is not asked about
 		}
@@ -131,6 +138,24 @@ func (p *planner) takeOver(a *Action, old *state.Block) {
 	}
 }
 
+// gone is the folder of what the state records under the block's recipe, if it is not there; else "".
+func (p *planner) gone(a *Action, old *state.Block) string {
+	if old == nil || old.Recipe != a.Recipe {
+		return ""
+	}
+	dir := old.Dir
+	if old.Status != state.Done {
+		if dir = a.Dir(); old.Step == 0 { // nothing was saved
+			return ""
+		}
+	}
+	dir = filepath.Join(p.stateDir, dir)
+	if _, err := os.Lstat(dir); !isDamage(checkpoint.Damage(err)) {
+		return ""
+	}
+	return dir
+}
+
 // reason says why a block runs from its start.
 func (p *planner) reason(a *Action, old *state.Block, damage error) string {
 	switch {
@@ -140,6 +165,8 @@ func (p *planner) reason(a *Action, old *state.Block, damage error) string {
 		return "it has not run yet"
 	case old.Recipe != a.Recipe:
 		return p.difference(a, old)
+	case a.Stage != nil && old.Step > 0:
+		return fmt.Sprintf("it was at step %d of %d, and its checkpoints are gone or damaged", old.Step, old.Steps)
 	case a.Stage != nil:
 		return "it was started and has no checkpoint yet"
 	}

@@ -42,7 +42,8 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil || e.ShardSize < 1 {
 		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is no size: write it like \"5 GB\"", d.Str("max_shard_size")))
 	}
-	return map[string]cty.Value{"path": cty.StringVal(e.Path)}, nil
+	a.hashed["max_shard_size"] = fmt.Sprint(e.ShardSize)
+	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
 }
 
 // exportFolder looks at the folder that an export goes to, also while its model is not known yet: what is wrong with it
@@ -77,10 +78,19 @@ func (p *planner) laterExport(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		return nil
 	}
 	e, diags := p.exportFolder(a, d)
-	if !diags.HasErrors() {
-		a.Replaces = e.replaces(p.state, "")
+	if diags.HasErrors() {
+		return diags
 	}
-	return diags
+	a.Replaces = e.replaces(p.state, "")
+	return e.writable(d)
+}
+
+// writable refuses a folder that this process may not write to.
+func (e *Export) writable(d *dsl.Decoded) hcl.Diagnostics {
+	if err := e.folder.Writable(); err != nil {
+		return problem(d, "path", "Folder in use", err)
+	}
+	return nil
 }
 
 // exportOverlaps refuses folders that hold the pipeline or its state, or lie in the state.

@@ -110,6 +110,78 @@ func TestWorkIsFoundByItsRecipe(t *testing.T) {
 	}
 }
 
+// TestSameThingSaidOtherwise writes one run down in several ways, and others that differ from it by little.
+func TestSameThingSaidOtherwise(t *testing.T) {
+	dir := pipeline(t)
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+	main, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	for _, x := range []struct {
+		oldnew []string
+		runs   string // the first block that runs; "" for none
+	}{
+		{[]string{"initializer_range       = 0.1", "initializer_range = 0.1\nhead_dim = 8\nrms_norm_eps = 1e-6\nhidden_act = \"silu\"\nrope_theta = 10000"}, ""},
+		{[]string{"initializer_range       = 0.1", "initializer_range = 0.1\nrms_norm_eps = 1e-5"}, "stage.one"},
+		{[]string{"layers    = 3", "layers = 3\nfreeze = []"}, ""},
+		{[]string{"layers    = 3", "layers = 3\nfreeze = [\"norm\"]"}, "stage.one"},
+		{[]string{"learning_rate         = var.lr", "learning_rate = var.lr\nno_decay = []"}, "stage.one"},
+		{[]string{"checkpoint { every_steps = 3 }", "schedule \"constant\" {}"}, ""},
+		{[]string{"checkpoint { every_steps = 3 }", "schedule \"constant\" { warmup_ratio = 0.1 }"}, "stage.two"},
+		{[]string{"schedule \"wsd\" { warmup_ratio = 0.3 }", "schedule \"wsd\" {\nwarmup_ratio = 0.3\ndecay_ratio = 0.2\n}"}, ""},
+		{[]string{"schedule \"wsd\" { warmup_ratio = 0.3 }", "schedule \"wsd\" {\nwarmup_ratio = 0.3\ndecay_ratio = 0.2000001\n}"}, "stage.one"},
+		{[]string{"steps            = var.steps", "tokens = 6 * 4 * 12"}, ""},
+		{[]string{"steps            = var.steps", "tokens = 6 * 4 * 12 + 1"}, "stage.one"}, // the schedule of one ends later
+		{[]string{"steps            = var.steps\n    checkpoint", "steps = 12\nstop_at = 0.5\n    checkpoint"}, ""},
+		{[]string{"steps            = var.steps\n    checkpoint", "steps = 7\n    checkpoint"}, "stage.two"},
+		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"5000 MB\""}, ""},
+		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"4 kB\""}, "export.huggingface.e"},
+		{[]string{"vocab_size = 270", "vocab_size = 270\nmax_bytes = \"0.25 GiB\""}, ""},
+	} {
+		edit(t, dir, x.oldnew...)
+		runs := ""
+		for _, a := range planOf(t, dir).Actions {
+			if runs == "" && a.Verb != UpToDate && a.Verb != Ready {
+				runs = a.Addr.String()
+			}
+		}
+		if runs != x.runs {
+			t.Errorf("%q: %q runs, want %q", x.oldnew[1], runs, x.runs)
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), main, 0o644))
+	}
+}
+
+// TestWhatIsGoneIsSaid takes folders away as a disk does that is not mounted.
+func TestWhatIsGoneIsSaid(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	stopAt(t, d, dir, "two", 4, "every=2", "lr=0.02")
+	blocks := filepath.Join(dir, ".stepflow", "blocks")
+	away := filepath.Join(t.TempDir(), "blocks")
+	says := func(name, why, warning string) {
+		t.Helper()
+		a := find(planOf(t, dir, "lr=0.02"), name)
+		if a.Verb != Run || !strings.Contains(a.Why, why) || !strings.Contains(strings.Join(a.Warnings, "\n"), warning) {
+			t.Errorf("%s: %s, %s, %q", name, a.Verb, a.Why, a.Warnings)
+		}
+	}
+	must(t, os.Rename(blocks, away))
+	says("stage.one", filepath.Join("stage.one", "step-00000006")+" is gone", "6 steps will be trained again")
+	says("stage.two", "stage.two is gone", "4 steps will be trained again")
+	says("tokenizer.bpe.t", filepath.Join("tokenizer.bpe.t", "tokenizer")+" is gone", "")
+	must(t, os.Rename(away, blocks))
+	if a := find(planOf(t, dir, "lr=0.02"), "stage.two"); a.Verb != Resume || a.FromStep != 4 || len(a.Warnings) > 0 {
+		t.Errorf("with the folders back: %s from %d, %q", a.Verb, a.FromStep, a.Warnings)
+	}
+	notes, err := filepath.Glob(filepath.Join(blocks, "stage.two", "step-*", checkpoint.NoteName))
+	must(t, err)
+	for _, n := range notes {
+		must(t, os.Remove(n))
+	}
+	says("stage.two", "it was at step 4 of 6, and its checkpoints are gone or damaged", "")
+}
+
 // two is a pipeline whose stages differ in their seed alone.
 const two = `
 stage "x" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -60,6 +61,7 @@ func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hc
 		if t.loaded.EOS < 0 {
 			return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, and none of the usual ones is in the file. Name one with eos_token.")}
 		}
+		a.hashed["eos_token"] = strconv.Itoa(int(t.loaded.EOS)) // named or found
 		known["eos_token_id"] = number(float64(t.loaded.EOS))
 		return known, nil
 	}
@@ -70,6 +72,7 @@ func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hc
 	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {
 		return nil, problem(d, "max_bytes", "Invalid value", err)
 	}
+	a.hashed["max_bytes"] = fmt.Sprint(t.MaxBytes)
 	return map[string]cty.Value{"vocab_size": number(float64(t.VocabSize)), "eos_token_id": number(0)}, nil
 }
 
@@ -137,6 +140,9 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		return nil, diags
 	}
 	c := m.Config
+	for _, f := range llama.Fields { // a default counts the same whether it is written out or not
+		a.hashed[f.Name] = f.Show(c)
+	}
 	layer := llama.LayerParams(c)
 	total := ops.Count(llama.Declare(c, make([]string, c.NumHiddenLayers)), nil)
 	return map[string]cty.Value{"vocab_size": number(float64(c.VocabSize)), "hidden_size": number(float64(c.HiddenSize)),

@@ -280,6 +280,11 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	if err != nil {
 		return unknown, append(diags, p.unreadable(a, err)...)
 	}
+	if a.Export != nil && a.Verb == Run {
+		if diags = append(diags, a.Export.writable(d)...); diags.HasErrors() {
+			return unknown, diags
+		}
+	}
 	for k, v := range p.late(a) {
 		known[k] = v
 	}
@@ -346,10 +351,10 @@ func (p *planner) redact(a *Action) {
 	}
 }
 
-// unreadable says that what a block made before could not be read.
+// unreadable says that what lies on disk, of this block or another, could not be read.
 func (p *planner) unreadable(a *Action, err error) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable result", Subject: a.Range.Ptr(),
-		Detail: fmt.Sprintf("What %s made could not be read: %v. Nothing was removed; make the file readable and try again.", a.Addr, err)}}
+		Detail: fmt.Sprintf("Whether %s has run is not known, because what is on disk could not be read: %v. Nothing was removed; make the file readable and try again.", a.Addr, err)}}
 }
 
 // use notes that a is made from another block, and gives that block's action.

@@ -88,6 +88,7 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		if diags := deeper(d, m.Config, n); diags.HasErrors() {
 			return nil, diags
 		}
+		a.hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
 		for i := 0; i < n; i++ {
 			s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(s), i), Old: -1})

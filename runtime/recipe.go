@@ -42,8 +42,11 @@ func hashes(kind, attr string) bool {
 	return true
 }
 
-// microBatch is the attribute that says how many sequences are on the device at a time.
-const microBatch = "train.micro_batch_size"
+// resolved lists the attributes of a stage of which only counts what comes of them: one thing can be said in several ways.
+var resolved = []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule"}
+
+// noDecay is the attribute for which an empty list is not the default.
+const noDecay = "no_decay"
 
 // recipe identifies what a block would make: a hash of the evaluated configuration, the ids of the inputs by role, the
 // identity of files and the versions of operators. Addresses stay out of it, so a block that is renamed has the same recipe.
@@ -55,8 +58,11 @@ func (p *planner) recipe(a *Action) string {
 			continue
 		}
 		v := a.hashed[n]
-		if n == microBatch {
-			continue // the number that is used counts, whether it was given or chosen
+		switch {
+		case a.Stage != nil && slices.ContainsFunc(resolved, func(x string) bool { return n == x || strings.HasPrefix(n, x+".") }):
+			continue // what comes of it is hashed below
+		case v == "[]" && n != noDecay:
+			continue // names nothing, as when it is not given
 		}
 		if id, ok := p.refID(v); ok {
 			v = "=" + id
@@ -75,6 +81,11 @@ func (p *planner) recipe(a *Action) string {
 	}
 	if s := a.Stage; s != nil { // sums are made in this order, and the device's memory has a say in it
 		fmt.Fprintf(h, "micro-batch %d, rows of logits %d\n", s.Micro, s.Chunk)
+		schedule, horizon := s.Schedule.Used(), s.Horizon
+		if schedule.Constant() {
+			horizon = 0
+		}
+		fmt.Fprintf(h, "steps %d, horizon %v, schedule %+v\n", s.Steps, horizon, schedule)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -11,6 +11,21 @@ type Schedule struct {
 	DecayType   string  // wsd: "linear", "cosine" or "1-sqrt"
 }
 
+// Used is the schedule without what its kind makes no use of.
+func (s Schedule) Used() Schedule {
+	switch s.Kind {
+	case "constant":
+		s.MinLRRatio = 0
+		fallthrough
+	case "linear", "cosine":
+		s.DecayRatio, s.DecayType = 0, ""
+	}
+	return s
+}
+
+// Constant reports whether the rate is its peak throughout, whatever the horizon.
+func (s Schedule) Constant() bool { return s.Kind == "constant" && s.WarmupRatio == 0 }
+
 // Kinds lists the schedules.
 var Kinds = []string{"constant", "linear", "cosine", "wsd"}
 

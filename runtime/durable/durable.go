@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 )
 
 // Create opens a new file for writing; one that exists, a symbolic link included, is an error. Tests replace it to
@@ -169,13 +171,17 @@ func Remove(path string) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// lasting are the folders of which this process knows that they are durable.
+var lasting sync.Map
+
 // MkdirAll makes a folder and those above it that are missing, and makes each durable: the entry of a new folder is
-// in the folder above it, which is synced.
+// in the folder above it, which is synced. So is, once a process, that of a folder which is there: a process that was killed
+// may have made it and not come to that.
 func MkdirAll(path string, perm os.FileMode) error {
 	path = filepath.Clean(path)
 	if st, err := os.Stat(path); err == nil {
 		if st.IsDir() {
-			return nil
+			return settle(path)
 		}
 		return fmt.Errorf("making the folder %s: a file is in its place", path)
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -192,7 +198,29 @@ func MkdirAll(path string, perm os.FileMode) error {
 	if err := os.Mkdir(path, perm); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	if err := SyncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	lasting.Store(path, true)
+	return nil
+}
+
+// settle makes the entry of a folder that is there durable, where the folder above can be synced: one that others own, or
+// that cannot change, need not be.
+func settle(path string) error {
+	if _, ok := lasting.Load(path); ok {
+		return nil
+	}
+	err := SyncDir(filepath.Dir(path))
+	for _, x := range []error{fs.ErrPermission, errors.ErrUnsupported, syscall.EINVAL, syscall.EROFS} {
+		if errors.Is(err, x) {
+			err = nil
+		}
+	}
+	if err == nil {
+		lasting.Store(path, true)
+	}
+	return err
 }
 
 // SyncDir makes what was renamed, made or removed in a folder durable.

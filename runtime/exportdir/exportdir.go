@@ -99,10 +99,11 @@ func (h Hashes) is(path string, f checkpoint.Digest) (bool, error) {
 type Folder struct {
 	Path   string // as it is named
 	Real   string // absolute and without symbolic links; it need not be there
+	there  string // Real, or the nearest folder above it that is there
 	hashes Hashes
 }
 
-// Open finds the folder that a path names and checks that an export can be written there. Nothing is changed.
+// Open finds the folder that a path names and checks that no file is in its place. Nothing is changed.
 func Open(path string, hashes Hashes) (*Folder, error) {
 	real, err := durable.Resolve(path)
 	if err != nil {
@@ -121,9 +122,13 @@ func Open(path string, hashes Hashes) (*Folder, error) {
 		case !st.IsDir():
 			return nil, fmt.Errorf("%s lies below %s, which is a file: name another folder", path, dir)
 		}
-		return f, durable.Writable(dir)
+		f.there = dir
+		return f, nil
 	}
 }
+
+// Writable returns an error if this process may not write an export there.
+func (f *Folder) Writable() error { return durable.Writable(f.there) }
 
 // Content is what a folder holds.
 type Content struct {

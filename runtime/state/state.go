@@ -189,6 +189,10 @@ func parse(b []byte) (*State, error) {
 		Checksum string `json:"checksum"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil {
+		var other *json.UnmarshalTypeError
+		if errors.As(err, &other) {
+			return nil, fmt.Errorf("%w: it holds something else than a state", ErrDamaged)
+		}
 		return nil, fmt.Errorf("%w: it is not JSON (%w)", ErrDamaged, err)
 	}
 	if head.Version > Version && (head.Checksum == "" || intact(b)) { // else its version is what was damaged
@@ -296,14 +300,34 @@ func Replace(path string) (d *Dir, kept string, err error) {
 		return d, "", nil
 	}
 	if err == nil {
-		kept = file + ".before-rebuild"
-		err = durable.WriteFile(kept, b)
+		if _, e := parse(b); errors.Is(e, ErrNewer) {
+			err = e
+		}
+	}
+	if err == nil {
+		kept, err = keep(file+".before-rebuild", b)
 	}
 	if err != nil {
 		l.Unlock()
 		return nil, "", fmt.Errorf("keeping the old state: %w", err)
 	}
 	return d, kept, nil
+}
+
+// keep writes a file under a name that is free, or whose file holds the same already.
+func keep(name string, b []byte) (string, error) {
+	for n := 1; ; n++ {
+		path := name
+		if n > 1 {
+			path = fmt.Sprintf("%s-%d", name, n)
+		}
+		switch old, err := readRegular(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return path, durable.WriteFile(path, b)
+		case err == nil && bytes.Equal(old, b):
+			return path, nil
+		}
+	}
 }
 
 // strange says what is in the place of a regular file.
