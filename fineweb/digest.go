@@ -122,7 +122,7 @@ func (d *Digests) All(paths []string) ([]string, error) {
 	return sums, errors.Join(errs...)
 }
 
-// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of these.
+// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of its own name and these.
 func (d *Digests) entry(path string) string {
 	if d.Dir == "" {
 		return ""
@@ -139,9 +139,9 @@ const digestMagic = "stepflow hash 1"
 
 func hashOf(b []byte) []byte { s := sha256.Sum256(b); return s[:] }
 
-func entryText(stamp, sum string) []byte {
+func entryText(e, stamp, sum string) []byte {
 	b := fmt.Appendf(nil, "%s\n%s\n%s\n", digestMagic, stamp, sum)
-	return fmt.Appendf(b, "%x\n", hashOf(b))
+	return fmt.Appendf(b, "%x\n", hashOf(append([]byte(filepath.Base(e)), b...)))
 }
 
 // get gives a hash that is kept for a file with this stamp; "" if there is none, or it is damaged.
@@ -155,7 +155,7 @@ func (d *Digests) get(path, stamp string) string {
 		return ""
 	}
 	lines := strings.Split(string(b), "\n")
-	if len(lines) != 5 || !sha256Name.MatchString(lines[2]) || !bytes.Equal(b, entryText(stamp, lines[2])) {
+	if len(lines) != 5 || !sha256Name.MatchString(lines[2]) || !bytes.Equal(b, entryText(e, stamp, lines[2])) {
 		return ""
 	}
 	return lines[2]
@@ -164,7 +164,7 @@ func (d *Digests) get(path, stamp string) string {
 // put keeps a hash. It only ever saves time: an error leaves it out.
 func (d *Digests) put(path, stamp, sum string) {
 	if e := d.entry(path); e != "" {
-		web.WriteCached(e, entryText(stamp, sum), 0o700)
+		web.WriteCached(e, entryText(e, stamp, sum), 0o700)
 	}
 }
 

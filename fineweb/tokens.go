@@ -171,10 +171,11 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
 // document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; 2: empty; 4: not UTF-8);
-// the tokens of all documents; uint32 CRC-32C of all before. It is read whole and checked each time: no mapping,
+// the tokens of all documents; uint32 CRC-32C of the file's name and all before, since a file that got into another's place is as
+// wrong as a damaged one. It is read whole and checked each time: no mapping,
 // which a file cut short would turn into the end of the process.
 const (
-	tokenMagic  = "STEPTOK1"
+	tokenMagic  = "STEPTOK2"
 	tokenHeader = len(tokenMagic) + 8
 	tokenRecord = 16
 )
@@ -207,7 +208,7 @@ func writeTokens(path string, docs []document, vocab int) error {
 			}
 		}
 	}
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = binary.LittleEndian.AppendUint32(b, tokensSum(path, b))
 	return web.WriteCached(path, b, 0o755)
 }
 
@@ -219,15 +220,21 @@ func readTokens(path string, vocab int) ([]document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseTokens(b, vocab)
+	return parseTokens(path, b, vocab)
 }
 
-func parseTokens(b []byte, vocab int) ([]document, error) {
+// tokensSum is the checksum of a file of tokens. Its name is its folder's, which is the key, and its own.
+func tokensSum(path string, body []byte) uint32 {
+	name := filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path))
+	return crc32.Update(crc32.Checksum([]byte(name), castagnoli), castagnoli, body)
+}
+
+func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 	if len(b) < tokenHeader+4 || !bytes.HasPrefix(b, []byte(tokenMagic)) {
 		return nil, errTokens
 	}
 	body := b[:len(b)-4]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
+	if tokensSum(path, body) != binary.LittleEndian.Uint32(b[len(body):]) {
 		return nil, errTokens
 	}
 	size, n := int(binary.LittleEndian.Uint32(b[8:])), int(binary.LittleEndian.Uint32(b[12:]))

@@ -133,8 +133,9 @@ func TestTokenize(t *testing.T) {
 
 func FuzzTokens(f *testing.F) {
 	dir := f.TempDir()
+	seed := filepath.Join(dir, "x")
 	for _, vocab := range []int{300, 100_000} {
-		p := filepath.Join(dir, "x")
+		p := seed
 		if err := writeTokens(p, []document{{hash: 1, ids: []int32{1, 2, 3}}, {hash: 2, drop: true}, {hash: 3, flaw: empty}}, vocab); err != nil {
 			f.Fatal(err)
 		}
@@ -142,19 +143,22 @@ func FuzzTokens(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		docs, err := parseTokens(b, 1<<30)
+		if _, err := parseTokens(filepath.Join(dir, "y"), b, 1<<30); err == nil {
+			f.Error("a file of tokens is taken for another's")
+		}
+		docs, err := parseTokens(p, b, 1<<30)
 		if err != nil || len(docs) != 3 || len(docs[0].ids) != 3 || docs[0].ids[2] != 3 || !docs[1].drop || docs[2].flaw != empty || docs[2].hash != 3 {
 			f.Fatalf("%+v, %v", docs, err)
 		}
 		for _, small := range []int{2, 3} {
-			if _, err := parseTokens(b, small); err == nil {
+			if _, err := parseTokens(p, b, small); err == nil {
 				f.Errorf("token 3 is taken for one of %d", small)
 			}
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		docs, err := parseTokens(b, 1<<30)
+		docs, err := parseTokens(seed, b, 1<<30)
 		if err != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,6 +29,15 @@ type Disk struct {
 
 const sumBytes = sha256.Size
 
+// sumOf is the checksum of a block. It is of the key too: a block that got into another's place is as wrong as a damaged one.
+func sumOf(key string, data []byte) (sum [sumBytes]byte) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q\n", key)
+	h.Write(data)
+	h.Sum(sum[:0])
+	return sum
+}
+
 func (d *Disk) path(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:16])
@@ -49,7 +59,7 @@ func (d *Disk) get(key string, n int64) []byte {
 		return nil
 	}
 	data := b[sumBytes:]
-	if sha256.Sum256(data) != [sumBytes]byte(b[:sumBytes]) {
+	if sumOf(key, data) != [sumBytes]byte(b[:sumBytes]) {
 		os.Remove(p)
 		return nil
 	}
@@ -63,7 +73,7 @@ func (d *Disk) put(key string, data []byte) {
 	if d == nil || key == "" || d.Limit < int64(len(data)) {
 		return
 	}
-	sum := sha256.Sum256(data)
+	sum := sumOf(key, data)
 	if WriteCached(d.path(key), append(sum[:], data...), 0o700) != nil {
 		return
 	}

@@ -71,6 +71,21 @@ func TestDiskServesWhatItHas(t *testing.T) {
 	if n := read(); n != 1+2 {
 		t.Errorf("%d requests, not one to open and two for damaged blocks", n)
 	}
+	var large []string // all but the last, which is shorter
+	for _, f := range blocks {
+		if st, err := os.Stat(f); err == nil && st.Size() > blockBytes {
+			large = append(large, f)
+		}
+	}
+	if b, err = os.ReadFile(large[0]); err == nil {
+		err = os.WriteFile(large[1], b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := read(); n != 1+1 {
+		t.Errorf("%d requests, not one to open and one for a block in another's place", n)
+	}
 	tag, body[0] = `"two"`, 'x'
 	if n := read(); n != 1+4 {
 		t.Errorf("%d requests after the file changed", n)
