@@ -143,7 +143,10 @@ func (r *runner) adopt(a *Action) error {
 		entry.Started, entry.Trace, entry.TraceEnded = old.Started, old.Trace, old.TraceEnded
 	}
 	f.block = a.Dir()
-	return r.record(a, entry)
+	if err := r.record(a, entry); err != nil || entry.Status != state.Done {
+		return err
+	}
+	return r.settled(a.Addr, entry) // a process that was killed before its record left what led to the result
 }
 
 // owner is the address whose folder a find lies in, "" where it was set aside, and whether a block of the configuration needs

@@ -82,7 +82,7 @@ func raceOthers(t *trial) error {
 	if err := p.sane(); err != nil {
 		return err
 	}
-	if s := p.stderr(); p.code != 0 && !strings.Contains(s, "in use") && !strings.Contains(s, "plan again") {
+	if s := p.said(); p.code != 0 && !strings.Contains(s, "in use") && !strings.Contains(s, "plan again") {
 		return fmt.Errorf("apply beside other commands ends with %d: %s", p.code, first(s))
 	}
 	if err := t.redone(p, expectation{had: had}); err != nil {
