@@ -41,7 +41,7 @@ func openBin(_ *Source, f file, name string) (shard, error) {
 	}
 	bytes := f.Size() - s.start
 	if bytes%s.size != 0 {
-		return nil, fmt.Errorf("%d bytes are no whole number of tokens of %d bytes", bytes, s.size)
+		return nil, fmt.Errorf("%d bytes are not a whole number of tokens of %d bytes", bytes, s.size)
 	}
 	s.tokens = bytes / s.size
 	if promised := int64(int32(binary.LittleEndian.Uint32(head[8:]))); s.start > 0 && promised != s.tokens {

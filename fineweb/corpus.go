@@ -226,7 +226,7 @@ func (c *Corpus) read(p piece) ([]document, error) {
 	return docs, nil
 }
 
-// check tells whether a document belongs to the split and is sound; ok is false where it is left out.
+// check reports whether a document belongs to the split and is sound; ok is false where it is left out.
 func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err error) {
 	if d.drop || c.source.held(d.hash) != (split == Validation) {
 		return false, nil

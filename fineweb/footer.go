@@ -23,7 +23,7 @@ const (
 func checkFooter(f file) error {
 	const end = 8 // the footer's length, and "PAR1"
 	if f.Size() < end+4 {
-		return fmt.Errorf("%d bytes are no parquet file", f.Size())
+		return fmt.Errorf("%d bytes are not a parquet file", f.Size())
 	}
 	tail := make([]byte, end)
 	if n, err := f.ReadAt(tail, f.Size()-end); n < end {

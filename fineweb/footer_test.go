@@ -26,8 +26,8 @@ func TestFootersThatLie(t *testing.T) {
 	varint := func(n uint64) string { return string(binary.AppendUvarint(nil, n)) }
 	chain := strings.Repeat("\x48\x01a\x15\x02\x00", 5000) + "\x15\x02\x48\x01a\x00" // each has the next below it
 	for name, c := range map[string]struct{ file, says string }{
-		"empty":            {"", "0 bytes are no parquet file"},
-		"short":            {"PAR1PAR1", "8 bytes are no parquet file"},
+		"empty":            {"", "0 bytes are not a parquet file"},
+		"short":            {"PAR1PAR1", "8 bytes are not a parquet file"},
 		"not parquet":      {"PAR1 and something else", "does not end as a parquet file"},
 		"beyond the file":  {"PAR1\xff\xff\xff\x7fPAR1", "the footer claims 2147483647 bytes of 12"},
 		"encrypted":        {strings.ReplaceAll(file("\x00"), "PAR1", "PARE"), "does not end as a parquet file"},

@@ -29,7 +29,7 @@ var schemes = map[string]scheme{
 	"s3":    {s3.List, func(c *web.Client, address string) (file, error) { return asFile(s3.Open(c, address)) }},
 }
 
-// ErrUnreachable tells that a server of the data does not answer.
+// ErrUnreachable says that a server of the data does not answer.
 var ErrUnreachable = web.ErrUnreachable
 
 // schemeOf finds the scheme of an address; remote is false for a path.
@@ -49,7 +49,7 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 	return s, true, err
 }
 
-// IsRemote tells whether a pattern is an address.
+// IsRemote reports whether a pattern is an address.
 func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 
 // listWeb takes an address for the file it is: there is no list to match a glob with.

@@ -204,7 +204,7 @@ func (s Source) pinned(files []string) Source {
 	return s
 }
 
-// held tells whether a document belongs to the validation split: by a hash of its id alone, so the
+// held reports whether a document belongs to the validation split: by a hash of its id alone, so the
 // split is stable when files are added, renamed or reordered.
 func (s *Source) held(hash uint64) bool {
 	return s.ValidationFraction > 0 && float64(hash)/math.MaxUint64 < s.ValidationFraction

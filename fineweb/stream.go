@@ -8,7 +8,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// ErrUsedUp tells that data were read as many times as they may be.
+// ErrUsedUp says that data were read as many times as they may be.
 var ErrUsedUp = errors.New("the data are used up: raise epochs, or train on fewer tokens")
 
 // Ignored is the target of a position that does not count in the loss.

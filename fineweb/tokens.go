@@ -269,7 +269,7 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 	return docs, nil
 }
 
-// flawOf tells whether a document can be used.
+// flawOf reports whether a document can be used.
 func flawOf(text string) uint8 {
 	switch {
 	case text == "":

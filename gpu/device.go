@@ -19,7 +19,7 @@ type Caps struct {
 	Async     bool    // Run returns before the work is done, so the host may prepare what comes next
 }
 
-// Supports tells whether the device computes in d.
+// Supports reports whether the device computes in d.
 func (c Caps) Supports(d DType) bool {
 	for _, x := range c.DTypes {
 		if x == d {

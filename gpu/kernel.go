@@ -32,7 +32,7 @@ type Kernel struct {
 	FLOPs func(a Attrs, in, out []Type) int64
 	// Scratch is the bytes of device memory it needs beyond its operands; nil for none.
 	Scratch func(a Attrs, in, out []Type) int64
-	// Products tells that it multiplies matrices, for which a device may want a workspace behind the scratch.
+	// Products is set if it multiplies matrices, for which a device may want a workspace behind the scratch.
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int

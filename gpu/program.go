@@ -208,7 +208,7 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 	return nil
 }
 
-// mayShare tells whether output o may be stored where input i is.
+// mayShare reports whether output o may be stored where input i is.
 func (k *Kernel) mayShare(o, i int) bool {
 	for _, p := range k.InPlace {
 		if p == [2]int{o, i} {
@@ -218,7 +218,7 @@ func (k *Kernel) mayShare(o, i int) bool {
 	return false
 }
 
-// Overlap tells whether two operands share bytes.
+// Overlap reports whether two operands share bytes.
 func Overlap(a, b Operand) bool {
 	return a.Span() > 0 && b.Span() > 0 && a.Offset < b.Offset+b.Span() && b.Offset < a.Offset+a.Span()
 }

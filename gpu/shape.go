@@ -27,7 +27,7 @@ func (d DType) Size() int64 { return dtypes[d].size }
 
 func (d DType) String() string { return dtypes[d].name }
 
-// IsFloat tells whether d is a floating-point type.
+// IsFloat reports whether d is a floating-point type.
 func (d DType) IsFloat() bool { return d == F32 || d == BF16 }
 
 // Shape lists the extents of a row-major buffer, outermost first.
@@ -80,7 +80,7 @@ func (s Shape) Rows() int {
 	return s.Elems() / s.Cols()
 }
 
-// Equal tells whether two shapes have the same extents.
+// Equal reports whether two shapes have the same extents.
 func (s Shape) Equal(t Shape) bool {
 	if len(s) != len(t) {
 		return false
@@ -117,7 +117,7 @@ type Type struct {
 // Bytes is the storage a contiguous buffer of this type takes, as Product counts.
 func (t Type) Bytes() int64 { return Product(int64(t.Shape.Elems()), t.DType.Size()) }
 
-// Equal tells whether shape and element type agree.
+// Equal reports whether shape and element type agree.
 func (t Type) Equal(u Type) bool { return t.DType == u.DType && t.Shape.Equal(u.Shape) }
 
 func (t Type) String() string { return t.DType.String() + t.Shape.String() }

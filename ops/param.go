@@ -27,7 +27,7 @@ func (k Kind) String() string {
 	return [...]string{"invalid", "embedding", "head", "linear", "bias", "norm", "lora_A", "lora_B"}[k]
 }
 
-// IsAdapter tells whether the parameter belongs to an adapter.
+// IsAdapter reports whether the parameter belongs to an adapter.
 func (k Kind) IsAdapter() bool { return k == KindLoraA || k == KindLoraB }
 
 // Param is one tensor of a model.
@@ -52,7 +52,7 @@ func Count(params []Param, keep func(Param) bool) (n int64) {
 	return n
 }
 
-// InLayers tells whether p belongs to a layer, not to embeddings, head or final norm.
+// InLayers reports whether p belongs to a layer, not to embeddings, head or final norm.
 func InLayers(p Param) bool { return p.Layer >= 0 }
 
 // Rand is a generator that depends on a seed and a name.

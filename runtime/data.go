@@ -55,7 +55,7 @@ func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 	return list
 }
 
-// HoldsOut tells whether there is a validation split.
+// HoldsOut reports whether there is a validation split.
 func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
 }
@@ -141,7 +141,7 @@ func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
 			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("The validation split is for evaluate. Draw from %s.", ref)))
 			continue
 		case part == nil || part.Parts != nil:
-			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is no data in files; a mixture draws from such data, not from other mixtures.", ref)))
+			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
 			continue
 		case len(node.Parts) > 0 && part.Source.DocumentMask != node.Source.DocumentMask:
 			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t, %s has not: all data of a mixture need the same.", ref, part.Source.DocumentMask, node.Parts[0].Addr)))
@@ -207,7 +207,7 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err e
 	if size, ok := n.sizes[t]; ok {
 		return size, size.Tokens > 0, nil
 	}
-	if n.Parts != nil { // what it gives before the first of its data begins anew
+	if n.Parts != nil { // what it gives before the first of its data starts over
 		var sum, passes float64
 		for _, w := range n.Weights {
 			sum += w

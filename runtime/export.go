@@ -40,7 +40,7 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 	e.Stage = p.use(a, ref).Stage
 	var err error
 	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil || e.ShardSize < 1 {
-		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is no size: write it like \"5 GB\"", d.Str("max_shard_size")))
+		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is not a size: write it like \"5 GB\"", d.Str("max_shard_size")))
 	}
 	a.hashed["max_shard_size"] = fmt.Sprint(e.ShardSize)
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory

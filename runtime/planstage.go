@@ -216,7 +216,7 @@ func layerRange(s string, n int) (lo, hi int, err error) {
 		hi, err2 = strconv.Atoi(b)
 	}
 	if err1 != nil || err2 != nil || lo < 0 || hi < lo || hi >= n {
-		return 0, 0, fmt.Errorf("layers:%s is no range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
+		return 0, 0, fmt.Errorf("layers:%s is not a range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
 	}
 	return lo, hi, nil
 }

@@ -160,7 +160,7 @@ func ReadSaved(path string) (*SavedPlan, error) {
 		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
 	}
 	if s.Version != 2 || s.Path == "" {
-		return nil, fmt.Errorf("%s is no plan of this stepflow", path)
+		return nil, fmt.Errorf("%s is not a plan of this stepflow", path)
 	}
 	return &s, nil
 }

@@ -91,7 +91,7 @@ func (s *Stage) LayerIDs() []string {
 	return ids
 }
 
-// adaptsHead tells whether the head has an adapter: its logits are then a sum.
+// adaptsHead reports whether the head has an adapter: its logits are then a sum.
 func (s *Stage) adaptsHead() bool {
 	for _, a := range s.Adapters {
 		if a.Target.Kind == ops.KindHead {
@@ -139,7 +139,7 @@ func (s *Stage) restarts() bool {
 	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
 }
 
-// restartAfter tells whether adapters are merged and restarted behind this step.
+// restartAfter reports whether adapters are merged and restarted behind this step.
 func (s *Stage) restartAfter(step int) bool {
 	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
 }

@@ -104,7 +104,7 @@ func (s *sampler) reason(step int) string {
 	return ""
 }
 
-// slow takes a step's time and tells whether it was slow beside those before.
+// slow takes a step's time and reports whether it was slow beside those before.
 func (s *sampler) slow(seconds float64) bool {
 	slow := false
 	if len(s.window) >= slowLeast {

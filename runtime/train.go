@@ -18,7 +18,7 @@ import (
 	"stepflow/tracing"
 )
 
-// ErrInterrupted tells that a run stopped at a checkpoint because it was asked to.
+// ErrInterrupted says that a run stopped at a checkpoint because it was asked to.
 var ErrInterrupted = errors.New("interrupted")
 
 // prefetchAhead is how many batches are packed ahead of the step that needs them.

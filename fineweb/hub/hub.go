@@ -28,7 +28,7 @@ type Repo struct {
 	Revision string
 }
 
-// Is tells whether a path is an address of the hub.
+// Is reports whether a path is an address of the hub.
 func Is(path string) bool { return strings.HasPrefix(path, "hf://") }
 
 var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
@@ -46,7 +46,7 @@ func Parse(address string) (r Repo, file string, err error) {
 	}
 	parts := strings.SplitN(rest, "/", 3)
 	if !ok || len(parts) < 2 || parts[0] == "" || parts[1] == "" {
-		return r, "", fmt.Errorf("%s is no address of the hub: write hf://datasets/ORG/NAME/PATH", address)
+		return r, "", fmt.Errorf("%s is not an address of the hub: write hf://datasets/ORG/NAME/PATH", address)
 	}
 	name, revision, pinned := strings.Cut(parts[1], "@")
 	if !pinned {
@@ -78,7 +78,7 @@ func (r Repo) Folder() (string, error) {
 		at = strings.TrimSpace(string(b))
 	}
 	if !filepath.IsLocal(at) {
-		return "", fmt.Errorf("the cache's reference %s in %s is no revision", r.Revision, dir)
+		return "", fmt.Errorf("the cache's reference %s in %s is not a revision", r.Revision, dir)
 	}
 	folder := filepath.Join(dir, "snapshots", at)
 	_, err = os.Stat(folder)

@@ -24,14 +24,14 @@ import (
 	"stepflow/fineweb/web"
 )
 
-// Is tells whether a path is an address in a bucket.
+// Is reports whether a path is an address in a bucket.
 func Is(path string) bool { return strings.HasPrefix(path, "s3://") }
 
 // parse reads s3://BUCKET/KEY.
 func parse(address string) (bucket, key string, err error) {
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(address, "s3://"), "/")
 	if !Is(address) || bucket == "" || key == "" {
-		return "", "", fmt.Errorf("%s is no address in a bucket: write s3://BUCKET/KEY", address)
+		return "", "", fmt.Errorf("%s is not an address in a bucket: write s3://BUCKET/KEY", address)
 	}
 	return bucket, key, nil
 }

@@ -13,7 +13,7 @@ import (
 	"stepflow/foreign"
 )
 
-// splitter appends the words of s to out; first tells that s starts the text.
+// splitter appends the words of s to out; first is set if s starts the text.
 type splitter func(out []string, s string, first bool) ([]string, error)
 
 // sure is a splitter that cannot fail.

@@ -29,10 +29,10 @@ type Client struct {
 // origin (scheme, host and port) that the server redirects to, nor on from there.
 type Auth func(*http.Request) error
 
-// ErrUnreachable tells that a server did not answer, or only with errors of its own.
+// ErrUnreachable says that a server did not answer, or only with errors of its own.
 var ErrUnreachable = errors.New("the server cannot be reached")
 
-// ErrDenied tells that a server wants credentials, other ones, or does not show that a file is there.
+// ErrDenied says that a server wants credentials, other ones, or does not show that a file is there.
 var ErrDenied = errors.New("the file needs credentials, or is not there")
 
 // Get reads a small answer whole, up to 64 MiB, with its header.
@@ -60,7 +60,7 @@ func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header
 func parse(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%q is no address", Show(address))
+		return nil, fmt.Errorf("%q is not an address", Show(address))
 	}
 	return u, nil
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ErrChanged tells that a file is not the one that was opened.
+// ErrChanged says that a file is not the one that was opened.
 var ErrChanged = errors.New("the file changed while it was read: plan again")
 
 // Entry is a file in a list: its address, and what changes when its bytes do; "" where the list does not tell.
@@ -44,7 +44,7 @@ const (
 	blocks     = 16
 )
 
-// Is tells whether a path is an address that this package reads.
+// Is reports whether a path is an address that this package reads.
 func Is(path string) bool {
 	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
 }

@@ -186,7 +186,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim})
 	blocks := blocksOf(h.seq, nr)
 	group := h.n / h.kv
-	// Each part packs the keys anew, so there are only as many as keep the workers busy.
+	// Each part packs the keys again, so there are only as many as keep the workers busy.
 	parts := min(blocks, max(1, blocksOf(2*len(d.pool.workers), h.batch*h.kv)))
 	body := &loop{body: func(w *worker, t int) {
 		b, kv, part := t/(h.kv*parts), t/parts%h.kv, t%parts

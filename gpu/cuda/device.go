@@ -19,7 +19,7 @@ const Reserve = 768 << 20
 // so of the arena. It is what NVIDIA recommends for cuBLAS on Hopper (cuBLAS documentation).
 const Workspace = 32 << 20
 
-// Usable tells whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
+// Usable reports whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
 func (c Card) Usable() bool { return c.Major >= 8 }
 
 // PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
@@ -195,7 +195,7 @@ func (l *loaded) fuse(b *binder) {
 	}
 }
 
-// together tells whether y may be updated in the call that updates x.
+// together reports whether y may be updated in the call that updates x.
 func together(x, y *gpu.Launch) bool {
 	if binders[x.Kernel] == nil || !strings.HasPrefix(x.Kernel, "adamw") {
 		return false

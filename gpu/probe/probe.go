@@ -40,7 +40,7 @@ type Shapes struct {
 // Tokens is the number of rows of most operands.
 func (s Shapes) Tokens() int { return s.Batch * s.Seq }
 
-// Check tells whether the sizes belong together.
+// Check reports whether the sizes belong together.
 func (s Shapes) Check() error {
 	for _, x := range []struct {
 		name string

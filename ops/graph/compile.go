@@ -145,7 +145,7 @@ func sameValues(a, b []Value) bool {
 	return true
 }
 
-// isRead tells whether anything reads v.
+// isRead reports whether anything reads v.
 func (g *Graph) isRead(v Value) bool {
 	for _, n := range g.nodes {
 		for _, x := range n.in {

@@ -21,7 +21,7 @@ type Value struct {
 	out  int
 }
 
-// Valid tells whether v is a value at all.
+// Valid reports whether v is a value at all.
 func (v Value) Valid() bool { return v.node != nil }
 
 // Type is what the value holds.

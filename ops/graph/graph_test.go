@@ -338,7 +338,7 @@ func TestErrorsStick(t *testing.T) {
 	}
 }
 
-// halves tells whether a case works in bf16.
+// halves reports whether a case works in bf16.
 func halves(c gputest.Case) bool {
 	for _, t := range c.In {
 		if t.DType == gpu.BF16 {

@@ -241,7 +241,7 @@ func (s *segment) claim(u update) bool {
 	}
 }
 
-// reaches tells whether v is made in place, step by step, from the leaf value old.
+// reaches reports whether v is made in place, step by step, from the leaf value old.
 func (s *segment) reaches(v, old Value) bool {
 	for _, pair := range gpu.Lookup(v.node.kernel).InPlace {
 		if pair[0] != v.out || pair[1] >= len(v.node.in) {

@@ -143,7 +143,7 @@ func (p program) stages(most []int, exactly int) int {
 
 // smallest is the lexicographically smallest split into stages, of those that there are.
 func (p program) smallest(most []int, stages int) (split []int) {
-	// ends[k][n-(stages-k)] tells that k more stages lead from n layers to all of them.
+	// ends[k][n-(stages-k)] is set if k more stages lead from n layers to all of them.
 	ends := make([][]bool, stages+1)
 	slack := p.layers - stages
 	ends[0] = make([]bool, slack+1)

@@ -24,7 +24,7 @@ type AdamW struct {
 	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
 }
 
-// Decays tells whether weight decay applies to p. By default it does to projections, the head and
+// Decays reports whether weight decay applies to p. By default it does to projections, the head and
 // adapters, not to gains, biases and embeddings.
 func (o AdamW) Decays(p ops.Param) bool {
 	if o.NoDecay == nil {

@@ -141,7 +141,7 @@ func (d *Folder) Files() (paths []string) {
 	return paths
 }
 
-// Has tells whether the folder holds a tensor.
+// Has reports whether the folder holds a tensor.
 func (d *Folder) Has(name string) bool { return d.tensor[name] != nil }
 
 // Shape gives a tensor's shape.

@@ -239,7 +239,7 @@ func TestUserFile(t *testing.T) {
 	}
 	for _, n := range []string{"link", "dangling"} {
 		if st, _ := os.Lstat(at(n)); st.Mode()&os.ModeSymlink == 0 {
-			t.Errorf("%s is no link any more", n)
+			t.Errorf("%s is not a link any more", n)
 		}
 	}
 	if stream, err := u("/dev/null").Write([]byte("ours")); err != nil || !stream {

@@ -236,7 +236,7 @@ func TestLinksStay(t *testing.T) {
 		must(t, export(t, l, model("a", 2)))
 		must(t, export(t, l, model("b", 1)))
 		if st, err := os.Lstat(l); err != nil || st.Mode()&fs.ModeSymlink == 0 {
-			t.Errorf("%s is no link any more", l)
+			t.Errorf("%s is not a link any more", l)
 		}
 		if got := tree(t, l+"/"); !same(t, got, model("b", 1), nil) {
 			t.Errorf("%s leads to %v", l, got)

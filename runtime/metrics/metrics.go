@@ -112,7 +112,7 @@ type Tail struct {
 }
 
 // Read gives all steps so far. A file that took the place of the one before, as when a run goes on from an older step,
-// is read anew.
+// is read from its start.
 func (t *Tail) Read(path string) ([]Step, error) {
 	f, err := foreign.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -137,7 +137,7 @@ func (t *trial) struck(b blow, lines int) *proc {
 	return p
 }
 
-// waitFor polls until a file that matches the pattern appears anew, or the process ends.
+// waitFor polls until a file that matches the pattern appears that was not there before, or the process ends.
 func (t *trial) waitFor(p *proc, pattern string) {
 	if pattern == "" {
 		return

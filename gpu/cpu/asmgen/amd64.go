@@ -60,7 +60,7 @@ func (m *x86) end(l *loop, regs []int, results int) {
 	m.p("VZEROUPPER\n\tRET")
 }
 
-// memory is the operand of a value that is not in a register; whole tells that it is as wide as one.
+// memory is the operand of a value that is not in a register; whole is set if it is as wide as one.
 func (m *x86) memory(v value) (operand string, whole bool) {
 	switch v.kind {
 	case inSlice:

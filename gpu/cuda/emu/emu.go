@@ -58,7 +58,7 @@ func New() *Driver {
 	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]block{}}
 }
 
-// Sanitized tells whether the address sanitizer watches.
+// Sanitized reports whether the address sanitizer watches.
 func Sanitized() bool { return C.emu_sanitized() != 0 }
 
 type graph struct{ work []any }
@@ -105,7 +105,7 @@ func (d *Driver) Free(p cuda.Pointer) error {
 // host is the memory at p.
 func host(p cuda.Pointer) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
 
-// inside tells whether a range lies in one allocation.
+// inside reports whether a range lies in one allocation.
 func (d *Driver) inside(p cuda.Pointer, n int64) bool {
 	for at, b := range d.taken {
 		if p >= at && int64(p-at)+n <= b.bytes {
