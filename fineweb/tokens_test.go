@@ -378,7 +378,7 @@ func TestBinFiles(t *testing.T) {
 		set.Close()
 	}
 	for want, b := range map[string][]byte{
-		"not a whole number of tokens":     append(bytes.Clone(small), 1),
+		"not a whole number of tokens":  append(bytes.Clone(small), 1),
 		"of version 3, which is not":    append(header(magicGPT2, 3), small...),
 		"the header promises":           append(header(magicGPT2, 1), small[2:]...),
 		"not one of the tokenizer's":    append(bytes.Clone(small), 0xff, 0xff),
