@@ -79,7 +79,7 @@ func Open(s Source) (*Corpus, error) {
 			continue
 		}
 		if errs[i] != nil {
-			bad = append(bad, fmt.Errorf("%s: %w", shown(c.files[i]), errs[i]))
+			bad = append(bad, fmt.Errorf("%s: %w", Shown(c.files[i]), errs[i]))
 			continue
 		}
 		for g, n := range sh.groups() {
@@ -169,7 +169,7 @@ func (e *BadDocument) Unwrap() error { return e.Err }
 
 // bad is an error of a row of a piece.
 func (c *Corpus) bad(p piece, row int, err error) error {
-	return &BadDocument{shown(c.files[p.file]), p.group, int(p.from) + row, err}
+	return &BadDocument{Shown(c.files[p.file]), p.group, int(p.from) + row, err}
 }
 
 var (
@@ -215,7 +215,7 @@ func (c *Corpus) read(p piece) ([]document, error) {
 			c.Skipped += p.rows
 			return nil, nil
 		}
-		return nil, &BadDocument{shown(c.files[p.file]), p.group, -1, err}
+		return nil, &BadDocument{Shown(c.files[p.file]), p.group, -1, err}
 	}
 	for i := range docs {
 		d := &docs[i]

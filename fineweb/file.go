@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"stepflow/fineweb/web"
 	"stepflow/foreign"
@@ -100,6 +101,9 @@ func openLocal(ctx context.Context, name string) (file, error) {
 	})
 }
 
+// Ext is the suffix of a file's name in lower case, such as ".parquet"; of an address, without its query.
+func Ext(name string) string { return strings.ToLower(path.Ext(base(name))) }
+
 // base is the last part of a path or an address, without the query, which may be a key of the day.
 func base(name string) string {
 	if u, err := url.Parse(name); err == nil && web.Is(name) {
@@ -111,9 +115,9 @@ func base(name string) string {
 	return filepath.Base(name)
 }
 
-// shown is a path or an address as it may be printed and kept.
-func shown(name string) string {
-	if web.Is(name) {
+// Shown is a path or an address as it may be printed and kept.
+func Shown(name string) string {
+	if strings.Contains(name, "://") && (web.Is(name) || !IsRemote(name)) {
 		name = web.Show(name)
 	}
 	return foreign.Shown(name)

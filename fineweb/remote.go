@@ -55,7 +55,7 @@ func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 // listWeb takes an address for the file it is: there is no list to match a glob with.
 func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
 	if strings.ContainsAny(address, "*[") {
-		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", shown(address))
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", Shown(address))
 	}
 	return []web.Entry{{Address: address}}, nil
 }

@@ -172,7 +172,7 @@ type FileInfo struct {
 // Describe tells what the files hold; those passed over have no bytes.
 func (c *Corpus) Describe() (list []FileInfo) {
 	for i, name := range c.files {
-		f := FileInfo{Name: shown(name)}
+		f := FileInfo{Name: Shown(name)}
 		if sh := c.shards[i]; sh != nil {
 			f.Bytes, f.Groups = c.opened[i].Size(), sh.groups()
 			if p, ok := sh.(*parquetShard); ok {

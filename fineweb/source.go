@@ -190,7 +190,7 @@ func exists(path string) bool {
 // Shown are the patterns as they may be printed and kept: addresses without what may be a key.
 func (s *Source) Shown() (list []string) {
 	for _, p := range s.Patterns {
-		list = append(list, shown(p))
+		list = append(list, Shown(p))
 	}
 	return list
 }

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"path"
+
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,8 +70,8 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	if err != nil || at.Kind != "data" {
 		format := o.format
 		if format == "" {
-			if format = formats[strings.ToLower(path.Ext(arg))]; format == "" {
-				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin", arg)
+			if format = formats[fineweb.Ext(arg)]; format == "" {
+				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin", fineweb.Shown(arg))
 			}
 		}
 		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -202,15 +203,55 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
 }
 
-// answered is an answer that is of no use, with the first of what the server says about it.
+// answered is an answer that is of no use, with the first of what the server says about it. Servers repeat what they were
+// asked: keys of the request are left out.
 func answered(r *http.Response) error {
-	said, _ := io.ReadAll(io.LimitReader(r.Body, 200))
-	status := foreign.Shown(r.Status)
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(said), "")), " ")
+	const most = 200
+	said, _ := io.ReadAll(io.LimitReader(r.Body, 8<<10))
+	hide := keys(r.Request)
+	status := foreign.Shown(hide.Replace(r.Status))
+	text := strings.Join(strings.Fields(hide.Replace(strings.ToValidUTF8(string(said), ""))), " ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
 	if text != "" {
 		return fmt.Errorf("the server answers %s: %s", status, foreign.Shown(text))
 	}
 	return fmt.Errorf("the server answers %s", status)
+}
+
+// keys replaces what lets somebody in of a request: its password, its headers of that kind and its query.
+func keys(q *http.Request) *strings.Replacer {
+	const hidden, least = "…", 4 // shorter ones are no keys, and stand in many words
+	var pairs []string
+	add := func(s string) {
+		for _, x := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
+			if len(x) >= least {
+				pairs = append(pairs, x, hidden)
+			}
+		}
+	}
+	if q == nil {
+		return strings.NewReplacer()
+	}
+	for _, name := range []string{"Authorization", "X-Amz-Security-Token", "Cookie"} {
+		for _, v := range q.Header.Values(name) {
+			add(v)
+			add(v[strings.LastIndexByte(v, ' ')+1:])
+		}
+	}
+	if password, ok := q.URL.User.Password(); ok {
+		add(password)
+		add(base64.StdEncoding.EncodeToString([]byte(q.URL.User.Username() + ":" + password)))
+	}
+	for k, values := range q.URL.Query() {
+		if !harmless[k] {
+			for _, v := range values {
+				add(v)
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3).

@@ -2,6 +2,8 @@ package web
 
 import (
 	"bytes"
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // TestRedirectsCarryNoSecret sends a request with a secret in every place on to other origins, directly and over a
@@ -113,6 +116,32 @@ func TestRedirectsEnd(t *testing.T) {
 	})
 	if _, err := (&Client{}).Open(s.URL, nil); err == nil || !strings.Contains(err.Error(), "redirects more than 10 times") || asked != mostRedirects+1 {
 		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// TestRepeatedKeys: a server that repeats what it was asked does not bring keys into messages.
+func TestRepeatedKeys(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, "no %s for %s, %q", q.URL, q.Header, strings.Repeat("ä", 500))
+	}))
+	t.Cleanup(s.Close)
+	address := strings.Replace(s.URL, "http://", "http://user:pass-word@", 1) + "/a.parquet?X-Amz-Signature=qu%2Fery-key"
+	token := base64.StdEncoding.EncodeToString([]byte("user:pass-word"))
+	for _, auth := range []Auth{nil, func(q *http.Request) error {
+		q.Header.Set("Authorization", "Bearer bearer-key")
+		q.Header.Set("X-Amz-Security-Token", "session-key")
+		return nil
+	}} {
+		_, err := (&Client{}).Open(address, auth)
+		if err == nil || !strings.Contains(err.Error(), "answers 403 Forbidden: no /a.parquet?X-Amz-Signature=… for") || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) {
+			t.Error(err)
+		}
+		for _, key := range []string{"pass-word", "ery-key", "bearer-key", "session-key", token} {
+			if strings.Contains(fmt.Sprint(err), key) {
+				t.Errorf("%s is in %v", key, err)
+			}
+		}
 	}
 }
 
