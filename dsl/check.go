@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -40,7 +41,7 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 		return Show(v)
 	}
 	switch {
-	case want == cty.String && a.OneOf != nil && c.IsKnown() && !contains(a.OneOf, c.AsString()):
+	case want == cty.String && a.OneOf != nil && c.IsKnown() && !slices.Contains(a.OneOf, c.AsString()):
 		hint := ""
 		if !sensitive {
 			hint = Suggest(c.AsString(), a.OneOf)

@@ -7,7 +7,7 @@
 package dsl
 
 import (
-	"sort"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -44,13 +44,12 @@ type Nested struct {
 
 // Export is a value a block offers to others.
 type Export struct {
-	Name  string
-	Type  cty.Type
-	Late  bool // known only after the block has run
-	Only  []string
-	From  []string // attributes it reveals, by dotted name, besides the one of its own name: sensitive ones make it sensitive
-	Doc   string
-	Whole bool
+	Name string
+	Type cty.Type
+	Late bool // known only after the block has run
+	Only []string
+	From []string // attributes it reveals, by dotted name, besides the one of its own name: sensitive ones make it sensitive
+	Doc  string
 }
 
 // Kind is a block type of the language.
@@ -76,16 +75,9 @@ func KindOf(name string) *Kind {
 	return nil
 }
 
+// only reports whether a list of block types has one; the empty list has all.
 func only(types []string, typ string) bool {
-	if len(types) == 0 {
-		return true
-	}
-	for _, t := range types {
-		if t == typ {
-			return true
-		}
-	}
-	return false
+	return len(types) == 0 || slices.Contains(types, typ)
 }
 
 func attrNames(attrs []Attr, typ string) (names []string) {
@@ -94,22 +86,11 @@ func attrNames(attrs []Attr, typ string) (names []string) {
 			names = append(names, a.Name)
 		}
 	}
-	sort.Strings(names)
+	slices.Sort(names)
 	return names
 }
 
-// ExportType is the type of the object a reference to the block gives.
-func (k *Kind) ExportType(typ string) cty.Type {
-	fields := map[string]cty.Type{"address": cty.String}
-	for _, e := range k.Exports {
-		if only(e.Only, typ) {
-			fields[e.Name] = e.Type
-		}
-	}
-	return cty.Object(fields)
-}
-
-// Export makes the object of a block from the values known so far; the rest is unknown. What tells a sensitive attribute
+// Export makes the object of a block from the values known so far; the rest is unknown. What reveals a sensitive attribute
 // of d is marked; d may be nil.
 func (k *Kind) Export(address, typ string, known map[string]cty.Value, d *Decoded) cty.Value {
 	fields := map[string]cty.Value{"address": cty.StringVal(address)}

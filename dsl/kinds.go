@@ -72,8 +72,8 @@ var Kinds = []Kind{
 			{Name: "max_bytes", Type: cty.String, Default: str("256 MiB"), Only: []string{"bpe"}, Doc: "How much text to count at most."},
 		},
 		Exports: []Export{
-			{Name: "vocab_size", Type: cty.Number, Whole: true, Doc: "One more than the largest id."},
-			{Name: "eos_token_id", Type: cty.Number, Whole: true, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
+			{Name: "vocab_size", Type: cty.Number, Doc: "One more than the largest id."},
+			{Name: "eos_token_id", Type: cty.Number, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
 		}},
 	{Name: "model", Types: []string{"llama"}, Lazy: true,
 		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it.",

@@ -209,11 +209,11 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 		nested = append(nested, n.Name)
 	}
 	for _, a := range sortedAttrs(b) {
-		if only(known, a.Name) && len(known) > 0 {
+		if slices.Contains(known, a.Name) {
 			continue
 		}
 		hint := Suggest(a.Name, known)
-		if contains(nested, a.Name) {
+		if slices.Contains(nested, a.Name) {
 			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
 		} else if hint == "" && len(known) > 0 {
 			hint = " It takes " + strings.Join(known, ", ") + "."
@@ -237,7 +237,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 		}
 		if n == nil {
 			hint := Suggest(sub.Type, append(nested, known...))
-			if contains(known, sub.Type) {
+			if slices.Contains(known, sub.Type) {
 				hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
 			} else if hint == "" && len(nested) > 0 {
 				hint = " It takes the blocks " + strings.Join(nested, ", ") + "."
@@ -260,7 +260,7 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 			}
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: sub.DefRange().Ptr(),
 				Detail: fmt.Sprintf("Write %s { … }.", form)})
-		case n.Label != nil && !contains(n.Label, sub.Labels[0]):
+		case n.Label != nil && !slices.Contains(n.Label, sub.Labels[0]):
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", n.Name), Subject: sub.LabelRanges[0].Ptr(),
 				Detail: fmt.Sprintf("There is no %s %q.%s There are %s.", n.Name, sub.Labels[0], Suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))})
 		}
@@ -273,15 +273,6 @@ func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where stri
 		}
 	}
 	return diags
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {

@@ -126,7 +126,7 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 				names = append(names, e.Name)
 			}
 		}
-		if !contains(names, name) {
+		if !slices.Contains(names, name) {
 			return reference{a, rng}, unknown("attribute", fmt.Sprintf("%s offers no %q.%s It offers %s.", a, name, Suggest(name, names), strings.Join(names, ", ")))
 		}
 	}

@@ -58,6 +58,7 @@ func TestShortenedStage(t *testing.T) {
 // Any number in the files may be any other: it is shown or refused, at no cost.
 func TestOtherNumbers(t *testing.T) {
 	number := regexp.MustCompile(`-?\d+(\.\d+)?(e-?\d+)?`)
+	sum := regexp.MustCompile(`,"crc32c":"[0-9a-f]{8}"`) // without it a line is read as it is
 	dir := runningSample(t)
 	for _, file := range []string{FileName, filepath.Join("blocks", "stage.one", metrics.FileName)} {
 		path := filepath.Join(dir, file)
@@ -65,6 +66,7 @@ func TestOtherNumbers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		good = sum.ReplaceAll(good, nil)
 		for _, at := range number.FindAllIndex(good, 200) {
 			for _, other := range []string{"-1", "0", "9223372036854775807", "-1e308", "1e400", "null"} {
 				bad := append(append(bytes.Clone(good[:at[0]]), other...), good[at[1]:]...)

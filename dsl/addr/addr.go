@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,7 +46,7 @@ func StringKey(k string) string { return strconv.Quote(k) }
 // Parse is the inverse of String.
 func Parse(s string) (Addr, error) {
 	bad := func() (Addr, error) {
-		return Addr{}, fmt.Errorf("%q is no block address; one looks like stage.seed, data.fineweb_edu.corpus or stage.grid[\"a\"]", s)
+		return Addr{}, fmt.Errorf("%q is not the address of a block; one looks like stage.seed, data.fineweb_edu.corpus or stage.grid[\"a\"]", s)
 	}
 	rest, key := s, ""
 	if i := strings.IndexByte(s, '['); i >= 0 {
@@ -60,12 +61,8 @@ func Parse(s string) (Addr, error) {
 	}
 	parts := strings.Split(rest, ".")
 	a := Addr{Kind: parts[0], Key: key}
-	known := false
-	for _, k := range Kinds {
-		known = known || k == a.Kind
-	}
 	switch {
-	case !known:
+	case !slices.Contains(Kinds, a.Kind):
 		return bad()
 	case Typed[a.Kind] && len(parts) == 3:
 		a.Type, a.Name = parts[1], parts[2]
@@ -84,7 +81,7 @@ func Parse(s string) (Addr, error) {
 const longest = 200
 
 // Dir is the address as the name of a folder. Two addresses never share one, not even where the file system takes upper
-// case for lower: what is not a lower-case letter, a digit, '_' or '-' is written in hexadecimal, a string key that
+// case for lower: all but lower-case letters, digits, '_' and '-' are written in hexadecimal, a string key that
 // reads like a number too, and an address that is too long ends in its hash.
 func (a Addr) Dir() string {
 	var b strings.Builder

@@ -41,7 +41,7 @@ func TestRefuses(t *testing.T) {
 		"{}":             "checksum",
 		`{"version": 2}`: "checksum",
 		`{"version": 3}`: "newer version",
-		`{"version": 1, "blocks": {"nonsense": {}}}`:                                     "no block address",
+		`{"version": 1, "blocks": {"nonsense": {}}}`:                                     "not the address of a block",
 		`{"version": 1, "blocks": {"stage.a": {"status": "baked"}}}`:                     "no valid status",
 		`{"version": 1, "blocks": {"stage.a": null}}`:                                    "no valid status",
 		`{"version": 1, "blocks": {"stage.a": {"status": "done"}}}`:                      "no content id",
