@@ -45,10 +45,10 @@ type guard struct {
 	perValue int64 // a loop's cost for each element
 }
 
-// UnwrapExpression gives what types and keywords are read from.
+// UnwrapExpression returns the expression inside, from which types and keywords are read.
 func (g *guard) UnwrapExpression() hcl.Expression { return g.Expression }
 
-// Value is that of the expression, or an error if it is too much.
+// Value evaluates the expression; a value that weighs too much is an error.
 func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
 	if g.whole {
 		defer func() {

@@ -11,8 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// check converts a value and tests it against the schema; problem is empty when it is sound. It does not tell a sensitive
-// value.
+// check converts a value and tests it against the schema; problem is empty when it is sound. What is wrong with a
+// sensitive value is said without it.
 func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, problem string) {
 	if v.IsNull() {
 		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null

@@ -140,13 +140,13 @@ func (d *Decoded) Hides(e *Export) bool {
 	return false
 }
 
-// Has tells whether an attribute has a value, given or default.
+// Has reports whether an attribute has a value, given or default.
 func (d *Decoded) Has(attr string) bool {
 	v, ok := d.values[attr]
 	return ok && !v.IsNull()
 }
 
-// Known tells whether an attribute has a value that is known.
+// Known reports whether an attribute has a value that is known.
 func (d *Decoded) Known(attr string) bool { return d.Has(attr) && d.values[attr].IsWhollyKnown() }
 
 // Value is an attribute as it is.

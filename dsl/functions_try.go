@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// markFunc makes a function that changes how a value is marked, or tells it.
+// markFunc makes a function that changes how a value is marked, or reports it.
 func markFunc(t func(cty.Value) cty.Type, f func(cty.Value) cty.Value) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true}},

@@ -22,7 +22,7 @@ type Each struct {
 	Unknown bool // count.index is not known: how many instances there are is not
 }
 
-// tooEarly marks the diagnostics of a count or for_each that other blocks tell.
+// tooEarly marks the diagnostics of a count or for_each that depends on other blocks.
 const tooEarly = "too early"
 
 // Instances evaluates count or for_each: one instance without them. Keys must be known in a plan.

@@ -22,7 +22,7 @@ const maxLayers = 10000
 
 var strings_ = cty.List(cty.String)
 
-// shape are the attributes of a model that its number of parameters tells, length those of a stage that its steps do.
+// shape are the attributes of a model that its number of parameters reveals, length those of a stage that its steps reveal.
 var (
 	shape  = []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"}
 	length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size", "train.sequence_length", "train.micro_batch_size"}
@@ -47,7 +47,7 @@ var Kinds = []Kind{
 			{Name: "languages", Type: strings_, Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language` is one of these."},
 			{Name: "validation_fraction", Type: cty.Number, Min: at(0), Max: at(0.9), Default: num(0), Only: append(documents, "bin"), Doc: "Share of documents held out, by a hash of the id: stable under reordering and adding files."},
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0), Only: append(documents, "bin"), Doc: "Seed of the order of documents."},
-			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Permutes row groups, and rows inside each, anew every epoch. The order is a pure function of seed, epoch and position."},
+			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Permutes row groups, and rows inside each, differently in every epoch. The order is a pure function of seed, epoch and position."},
 			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Attention does not cross documents, and the last token of one does not predict the first of the next."},
 			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents, Doc: "What to do with a damaged row group, an empty document or one that is not UTF-8: stop, or count it and go on."},
 			{Name: "epochs", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e9), Doc: "Passes over the data after which they are used up: the run stops at a checkpoint, a mixture goes on without them. Default: any number. Of a mixture, the limit of each of its data that has none."},

@@ -21,7 +21,7 @@ var (
 
 // checkNesting reports the place where a file nests too far to be parsed.
 func checkNesting(src []byte, filename string) hcl.Diagnostics {
-	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports what is no token
+	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports what is not a token
 	type level struct {
 		open  hclsyntax.TokenType
 		chain int

@@ -70,7 +70,7 @@ func TestNumbersKeepTheirDigits(t *testing.T) {
 	}
 }
 
-// TestDefaultWrittenOut: a default that is given is no other configuration.
+// TestDefaultWrittenOut: a default that is written out is the same configuration.
 func TestDefaultWrittenOut(t *testing.T) {
 	d := decodeText(t, "optimizer \"adamw\" \"o\" {\nlearning_rate = 1\nbetas = [0.9, 0.95]\neps = 1e-8\nweight_decay = 0.1\nmax_grad_norm = 1.0\n}\n")
 	if f := d.Fingerprint(); len(f) != 1 {
@@ -170,7 +170,7 @@ func TestNullElements(t *testing.T) {
 	})
 }
 
-// TestExportsNameTheirAttributes: what an export tells is in the table.
+// TestExportsNameTheirAttributes: what an export reveals is in the table.
 func TestExportsNameTheirAttributes(t *testing.T) {
 	known := map[string]bool{}
 	eachAttr(func(name string, _ Attr) { known[name] = true })
@@ -178,7 +178,7 @@ func TestExportsNameTheirAttributes(t *testing.T) {
 		for _, e := range k.Exports {
 			for _, from := range e.From {
 				if !known[k.Name+"."+from] {
-					t.Errorf("%s of %s is made from %s, which is no attribute", e.Name, k.Name, from)
+					t.Errorf("%s of %s is made from %s, which is not an attribute", e.Name, k.Name, from)
 				}
 			}
 		}

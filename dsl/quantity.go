@@ -19,7 +19,7 @@ func ParseBytes(s string) (int64, error) {
 	n, err := strconv.ParseFloat(t[:i], 64)
 	unit, ok := units[strings.ToLower(strings.TrimSpace(t[i:]))]
 	if err != nil || !ok || n*unit > math.MaxInt64/2 {
-		return 0, fmt.Errorf("%q is no number of bytes; write it like \"16 GiB\" or \"500 MB\"", s)
+		return 0, fmt.Errorf("%q is not a number of bytes; write it like \"16 GiB\" or \"500 MB\"", s)
 	}
 	return int64(n * unit), nil
 }

@@ -175,7 +175,7 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	}
 	for _, v := range c.Variables {
 		for _, r := range v.uses {
-			if r.addr.Name != v.Name { // its own validation is no use of it
+			if r.addr.Name != v.Name { // its own validation does not count
 				used[r.addr] = true
 			}
 		}

@@ -106,7 +106,7 @@ func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {
 	return &hcl.EvalContext{Variables: all, Functions: s.config.functions}
 }
 
-// value is that of a variable, a local or a block; ok is false of a block that has not been set, and of a local made from one.
+// value finds the value of a variable, a local or a block; ok is false for a block that has not been set, and for a local made from one.
 func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
 	switch a.Kind {
 	case "var":

@@ -76,7 +76,7 @@ func TestContextHoldsWhatIsNamed(t *testing.T) {
 	}
 }
 
-// TestLocalsFollowBlocks: when a block's exports are set anew, as after it ran, the locals made from them change, through others too.
+// TestLocalsFollowBlocks: when a block's exports are set again, as after it ran, the locals made from them change, through others too.
 func TestLocalsFollowBlocks(t *testing.T) {
 	src := `
 locals {

@@ -26,7 +26,7 @@ func showNumber(f *big.Float) string {
 	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 
-// Read is the reverse of Show: a text that is no value, such as a label or what stands for one that is not shown, reads as a string.
+// Read is the reverse of Show: a text that is not a value, such as a label or what stands for a hidden one, reads as a string.
 func Read(text string) cty.Value {
 	if checkNesting([]byte(text), "").HasErrors() {
 		return cty.StringVal(text)

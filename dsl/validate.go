@@ -40,7 +40,7 @@ func follows(d *hcl.Diagnostic, others hcl.Diagnostics) bool {
 func (s *Scope) Check(b *Block) hcl.Diagnostics {
 	instances, diags := s.instances(b)
 	vague := diags.HasErrors() && diags[0].Extra == tooEarly
-	if vague { // nothing is wrong: another block tells how many
+	if vague { // nothing is wrong: another block decides how many
 		instances, diags = []Each{{Key: "*", Unknown: b.Count != nil, Name: cty.UnknownVal(cty.String), Value: cty.DynamicVal}}, nil
 		if b.Count != nil {
 			instances[0].Name = cty.NilVal

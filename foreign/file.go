@@ -1,4 +1,4 @@
-// Package foreign takes in what others made: it opens their files without waiting on what is no file, reads their
+// Package foreign takes in what others made: it opens their files without waiting for pipes or devices, reads their
 // JSON without guessing, and shows their text without obeying it.
 package foreign
 

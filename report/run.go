@@ -203,7 +203,7 @@ func (r *Run) Save() error {
 	return durable.WriteFile(filepath.Join(r.Dir, FileName), append(b, '\n'))
 }
 
-// ErrNoRun tells that a folder holds no run.
+// ErrNoRun reports that a folder holds no run.
 var ErrNoRun = errors.New("no run was recorded there")
 
 // maxFile bounds what is read of that file, in bytes.
@@ -222,7 +222,7 @@ func readPlan(dir string) (*Run, error) {
 		}
 		var r Run
 		if err := json.Unmarshal(b, &r); err != nil {
-			return nil, fmt.Errorf("%s is damaged (%w); the next apply writes it anew", path, err)
+			return nil, fmt.Errorf("%s is damaged (%w); the next apply replaces it", path, err)
 		}
 		if r.Version != fileVersion {
 			return nil, fmt.Errorf("%s is of version %d, this stepflow reads version %d", path, r.Version, fileVersion)
@@ -230,7 +230,7 @@ func readPlan(dir string) (*Run, error) {
 		r.Dir = d
 		for i, x := range r.Blocks {
 			if x == nil {
-				return nil, fmt.Errorf("%s is damaged: block %d is empty; the next apply writes it anew", path, i)
+				return nil, fmt.Errorf("%s is damaged: block %d is empty; the next apply replaces it", path, i)
 			}
 		}
 		return &r, nil

@@ -101,7 +101,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// knows reports whether a request brings the token, in its query or in the cookie. The time it takes tells nothing.
+// knows reports whether a request brings the token, in its query or in the cookie. The time it takes reveals nothing.
 func (s *Server) knows(r *http.Request) bool {
 	given := []string{r.URL.Query().Get("token")}
 	if c, err := r.Cookie(s.cookie); err == nil {

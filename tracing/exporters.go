@@ -55,7 +55,7 @@ func exporterKind(signal string) string {
 	return "none"
 }
 
-// implied tells that nobody asked for a signal by name: one endpoint was given for all, and some collectors, such as
+// implied reports that nobody asked for a signal by name: one endpoint was given for all, and some collectors, such as
 // Jaeger, take traces alone.
 func implied(signal string) bool {
 	return os.Getenv("OTEL_"+signal+"_EXPORTER") == "" && os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") == ""

@@ -142,7 +142,7 @@ type Metric struct {
 	Doc        string
 }
 
-// Names of metrics that are no attributes of spans.
+// Names of metrics that are not attributes of spans.
 const (
 	MetricStep       = "stepflow.step.duration"
 	MetricWait       = "stepflow.data.wait"

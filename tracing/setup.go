@@ -175,7 +175,7 @@ func (t *Tracing) Spans() (all, lost int64) {
 	return all, all - t.counted.sent.Load()
 }
 
-// On tells whether spans are recorded.
+// On reports whether spans are recorded.
 func (t *Tracing) On() bool { return t != nil && t.tracer != nil }
 
 // Log gives the logger whose records go out by OTEL_LOGS_EXPORTER, each with the ids of its context's span; nil for none.

@@ -86,7 +86,7 @@ type Opts struct {
 // Span is a span under way. The nil Span is none.
 type Span struct{ span trace.Span }
 
-// Begin starts a span below that of ctx, and gives the context for spans below it.
+// Begin starts a span below the one of ctx, and returns the context for spans below it.
 func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (context.Context, *Span) {
 	if !t.On() {
 		return ctx, nil
@@ -164,14 +164,14 @@ func (s *Span) EndAt(at time.Time, err error) {
 	s.span.End(trace.WithTimestamp(at))
 }
 
-// Past records a span that is over, below that of ctx.
+// Past records a span that is over, below the one of ctx.
 func (t *Tracing) Past(ctx context.Context, name string, start time.Time, d time.Duration, kvs ...KV) context.Context {
 	ctx, s := t.Begin(ctx, name, Opts{At: start}, kvs...)
 	s.EndAt(start.Add(d), nil)
 	return ctx
 }
 
-// Measures tells whether metrics are recorded.
+// Measures reports whether metrics are recorded.
 func (t *Tracing) Measures() bool { return t != nil && t.meters != nil }
 
 // Record gives a value to a metric of the table: a gauge's, a counter's increment, one of a histogram's.

@@ -255,7 +255,7 @@ func (a *app) options(args []string) runtime.Options {
 	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx, Hashing: a.hashing}
 }
 
-// hashing tells what a plan is doing when it takes long.
+// hashing says what a plan is doing when it takes long.
 func (a *app) hashing(file string, bytes int64) {
 	if !a.json {
 		fmt.Fprintf(a.stderr, "Hashing %s (%s). The hash is kept until the file changes.\n", foreign.Shown(file), dsl.FormatBytes(bytes))

@@ -29,7 +29,7 @@ func dataCommand() command {
 	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
 		short:    "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat tells rows, columns, text and tokens; head prints the first documents; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir.",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir.",
 		example:  "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\nstepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\nstepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)

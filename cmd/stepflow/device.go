@@ -88,7 +88,7 @@ func (a *app) caps() (c gpu.Caps, err error) {
 func describedCard(capability string, memory int64) (gpu.Caps, error) {
 	v, err := strconv.ParseFloat(capability, 64)
 	if err != nil || v < 8 {
-		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q is none of 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) and later", capability)
+		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q: a card needs 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) or later", capability)
 	}
 	if memory <= cuda.Reserve {
 		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and libraries take %s beside the run: %s leaves nothing for it", dsl.FormatBytes(cuda.Reserve), dsl.FormatBytes(memory))
@@ -131,7 +131,7 @@ func devicesCommand() command {
 		}}
 }
 
-// describe tells a card, and why if it can't be used.
+// describe is a card in words, with the reason if it cannot be used.
 func describe(c cuda.Card) string {
 	s := fmt.Sprintf("%s, compute capability %d.%d, %s, %d multiprocessors, driver for CUDA %s", c.Name, c.Major, c.Minor, dsl.FormatBytes(c.Total), c.Processors, c.Driver)
 	if !c.Usable() {
