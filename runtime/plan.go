@@ -167,17 +167,11 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: upper(err.Error()) + "."})
 	}
 	p.State = st.State
-	ctx := o.Context
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	pl := &planner{ctx: ctx, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: p.StateDir, caps: o.Caps, patient: o.Patient, hashing: o.Hashing, done: map[addr.Addr]*Action{},
-		ids: map[addr.Addr]string{}, pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{}, vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{}, checked: map[string]check{}}
-	pl.hashes = exportdir.Hashes{}
+	pl := newPlanner(cfg, o, st)
 	p.planner = pl
 	failed := map[addr.Addr]bool{}
 	for _, b := range cfg.Blocks {
-		if ctx.Err() != nil {
+		if pl.ctx.Err() != nil {
 			return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
 		}
 		for _, r := range b.Refs {
@@ -217,6 +211,21 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	}
 	pl.settle(p.Actions)
 	return p, append(diags, pl.scope.CheckLocals()...)
+}
+
+func newPlanner(cfg *dsl.Config, o Options, st *state.Dir) *planner {
+	p := &planner{
+		ctx: o.Context, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: st.Path,
+		caps: o.Caps, patient: o.Patient, hashing: o.Hashing,
+		done: map[addr.Addr]*Action{}, ids: map[addr.Addr]string{},
+		pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{},
+		vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{},
+		hashes: exportdir.Hashes{}, checked: map[string]check{},
+	}
+	if p.ctx == nil {
+		p.ctx = context.Background()
+	}
+	return p
 }
 
 // block plans all instances of a block and puts their exports into scope.

@@ -201,8 +201,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		b := f.batch
 		if !finite(loss) || !finite(norm) {
 			if !s.Skip || finite(norm) {
-				r.obs.failed(a, metrics.Step{Step: step, Tokens: int64(step) * s.StepTokens(), Loss: loss, LearningRate: s.LR(step), GradNorm: norm, Seconds: time.Since(start).Seconds(), DataWait: f.wait.Seconds()},
-					f, start, t.loaded.Allocated())
+				r.obs.failed(a, r.numbers(s, f, loss, norm, time.Since(start)), f, start, t.loaded.Allocated())
 				return r.nonFinite(a, t, b, step, loss, norm, root)
 			}
 			t.state.Skipped++
@@ -226,18 +225,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 				return err
 			}
 		}
-		m := metrics.Step{Step: step, Tokens: t.state.Tokens, FLOPs: int64(step) * s.Figures.StepFLOPs, Loss: loss, LearningRate: s.LR(step), GradNorm: norm,
-			Seconds: time.Since(start).Seconds(), DataWait: f.wait.Seconds(), Epoch: b.Cursor.Epoch, Skipped: !finite(norm)}
-		for i, n := range b.Cursor.Drawn {
-			if m.Sources == nil {
-				m.Sources = map[string]int64{}
-			}
-			m.Sources[s.Data.Parts[i].Addr.String()] = n * int64(s.Seq)
-		}
-		m.TokensPerSec = float64(s.StepTokens()) / m.Seconds
-		if r.peak > 0 {
-			m.MFU = float64(s.Figures.StepFLOPs) / m.Seconds / r.peak
-		}
+		m := r.numbers(s, f, loss, norm, time.Since(start))
 		if err := t.steps.Write(m); err != nil {
 			return err
 		}
@@ -253,6 +241,23 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 	}
 	return nil
+}
+
+// numbers are what is recorded of a step.
+func (r *runner) numbers(s *Stage, f *flight, loss, norm float64, took time.Duration) metrics.Step {
+	at, seconds := f.batch.Cursor, took.Seconds()
+	m := metrics.Step{Step: f.step, Tokens: int64(f.step) * s.StepTokens(), FLOPs: int64(f.step) * s.Figures.StepFLOPs, Loss: loss, LearningRate: s.LR(f.step), GradNorm: norm,
+		Seconds: seconds, TokensPerSec: float64(s.StepTokens()) / seconds, DataWait: f.wait.Seconds(), Epoch: at.Epoch, Skipped: !finite(norm)}
+	for i, n := range at.Drawn {
+		if m.Sources == nil {
+			m.Sources = map[string]int64{}
+		}
+		m.Sources[s.Data.Parts[i].Addr.String()] = n * int64(s.Seq)
+	}
+	if r.peak > 0 {
+		m.MFU = float64(s.Figures.StepFLOPs) / seconds / r.peak
+	}
+	return m
 }
 
 // saved keeps what was trained when the data fail or the run is asked to end, and gives the error with where a run goes on.
