@@ -37,6 +37,15 @@ func OpenSet(parts []Weighted) (*Set, error) {
 	return s, nil
 }
 
+// Identities are those of the sources, in order: hashes of what their files hold.
+func (s *Set) Identities() ([]string, error) {
+	ids, errs := make([]string, len(s.corpora)), make([]error, len(s.corpora))
+	for i, c := range s.corpora {
+		ids[i], errs[i] = c.Identity()
+	}
+	return ids, errors.Join(errs...)
+}
+
 // Close closes every source once prefetching has ended. It does not wait for that where the sources' context has.
 func (s *Set) Close() error {
 	for _, p := range s.parts {

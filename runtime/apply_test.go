@@ -258,7 +258,15 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 func TestResultThatWasNotRecorded(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)
-	must(t, applyOn(t, d, planOf(t, dir)))
+	var before string
+	spare := filepath.Join(t.TempDir(), "checkpoint")
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == Saved && before == "" && e.Action.Addr.Name == "two" {
+			before = e.Message
+			must(t, os.CopyFS(spare, os.DirFS(before)))
+		}
+	}}))
+	must(t, os.CopyFS(before, os.DirFS(spare))) // the process had no time to remove it
 	want := contents(t, dir)
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
@@ -278,6 +286,9 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 		t.Errorf("%d steps were trained again", steps)
 	}
 	sameContents(t, "a result that was not recorded", contents(t, dir), want)
+	if _, err := os.Stat(before); err == nil {
+		t.Errorf("%s was left behind", before)
+	}
 	st, err = state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)
 	if loss, ok := st.State.Blocks["stage.two"].Values["loss"].(float64); !ok || loss <= 0 {

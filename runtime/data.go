@@ -55,6 +55,31 @@ func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 	return list
 }
 
+// open opens data as they were planned. Where files changed since, or others match, it is an error: what is made of them
+// would be recorded as made of those that were planned.
+func (r *runner) open(n *Data) (*fineweb.Set, error) {
+	set, err := fineweb.OpenSet(n.Sources(r.ctx))
+	if err != nil {
+		return nil, err
+	}
+	ids, err := set.Identities()
+	if err != nil {
+		set.Close()
+		return nil, err
+	}
+	planned := n.Parts
+	if planned == nil {
+		planned = []*Data{n}
+	}
+	for i, p := range planned {
+		if ids[i] != p.Identity {
+			set.Close()
+			return nil, fmt.Errorf("the files of %s changed since the plan was made: plan again", p.Addr)
+		}
+	}
+	return set, nil
+}
+
 // HoldsOut reports whether there is a validation split.
 func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)

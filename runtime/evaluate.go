@@ -149,7 +149,7 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 		entry.Values = map[string]any{"texts": texts}
 		return err
 	}
-	corpus, err := fineweb.OpenSet(e.Data.Sources(r.ctx))
+	corpus, err := r.open(e.Data)
 	if err != nil {
 		return err
 	}

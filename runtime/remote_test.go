@@ -108,3 +108,29 @@ func TestDataFailInTheMiddle(t *testing.T) {
 	must(t, applyOn(t, d, p))
 	sameContents(t, "data that came back", contents(t, dir), contents(t, whole))
 }
+
+// Data that change between two blocks of a run end it: nothing is made of other data than those that were planned.
+func TestDataThatChangeBetweenBlocks(t *testing.T) {
+	d := cpuDevice(t, 2)
+	whole := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, whole)))
+	for _, at := range []string{"stage.one", "tokenizer.bpe.t"} {
+		dir := pipeline(t)
+		path := filepath.Join(dir, "d.jsonl")
+		good, err := os.ReadFile(path)
+		must(t, err)
+		changed := false
+		err = Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
+			if e.Kind == BlockDone && e.Action.Addr.String() == at {
+				must(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(good), "a", "e")), 0o644))
+				changed = true
+			}
+		}})
+		if !changed || err == nil || !strings.Contains(err.Error(), "the files of data.jsonl.d changed since the plan was made") {
+			t.Errorf("data that change behind %s: %v", at, err)
+		}
+		must(t, os.WriteFile(path, good, 0o644))
+		must(t, applyOn(t, d, planOf(t, dir)))
+		sameContents(t, "data that changed back", contents(t, dir), contents(t, whole))
+	}
+}

@@ -65,7 +65,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 // trainTokenizer counts the words of the training split and makes the vocabulary.
 func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	t := a.Token
-	c, err := fineweb.OpenSet(t.TrainOn.Sources(r.ctx))
+	c, err := r.open(t.TrainOn)
 	if err != nil {
 		return err
 	}

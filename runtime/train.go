@@ -32,7 +32,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	if err != nil {
 		return err
 	}
-	corpus, err := fineweb.OpenSet(s.Data.Sources(r.ctx))
+	corpus, err := r.open(s.Data)
 	if err != nil {
 		return err
 	}
