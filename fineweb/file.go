@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"stepflow/fineweb/hub"
+	"stepflow/fineweb/s3"
 	"stepflow/fineweb/web"
 	"stepflow/foreign"
 )
@@ -117,7 +119,7 @@ func base(name string) string {
 
 // Shown is a path or an address as it may be printed and kept.
 func Shown(name string) string {
-	if strings.Contains(name, "://") && (web.Is(name) || !IsRemote(name)) {
+	if IsRemote(name) && !hub.Is(name) && !s3.Is(name) { // a question mark in those stands for a character
 		name = web.Show(name)
 	}
 	return foreign.Shown(name)

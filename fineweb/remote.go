@@ -44,7 +44,7 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 	case prefix == "gs":
 		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name)
 	default:
-		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses", name, prefix)
+		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses", Shown(name), prefix)
 	}
 	return s, true, err
 }
