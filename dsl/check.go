@@ -47,6 +47,15 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 			hint = Suggest(c.AsString(), a.OneOf)
 		}
 		return c, fmt.Sprintf("%s is %s.%s It takes %s.", a.Name, show(c), hint, strings.Join(a.OneOf, ", "))
+	case a.Bytes && c.IsKnown():
+		switch n, err := ParseBytes(c.AsString()); {
+		case err != nil && sensitive:
+			problem = fmt.Sprintf("%s is %s, which is not a number of bytes.", a.Name, Hidden)
+		case err != nil:
+			problem = fmt.Sprintf("%s: %v.", a.Name, err)
+		case n < 1:
+			problem = fmt.Sprintf("%s is %s; the least is 1 byte.", a.Name, show(c))
+		}
 	case want == cty.Number && c.IsKnown():
 		problem = a.number(a.Name, c, show)
 	case want.IsListType() && c.IsKnown():

@@ -279,6 +279,6 @@ func FuzzLoad(f *testing.F) {
 			s.SetInstances(b, instances, exports)
 		}
 		s.CheckLocals()
-		c.Validate(diags)
+		c.Validate(diags, nil)
 	})
 }

@@ -85,7 +85,10 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 			if t.IsSetType() {
 				k = e
 			}
-			if !k.IsKnown() || k.IsNull() {
+			if k.IsKnown() && k.IsNull() {
+				return fail(b.ForEach, "Null key", "for_each holds null; every instance needs a key.")
+			}
+			if !k.IsKnown() {
 				return early(b.ForEach, "Unknown for_each", "The keys must be known before anything runs.")
 			}
 			list = append(list, Each{Key: addr.StringKey(k.AsString()), Name: k, Value: e})

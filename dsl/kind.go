@@ -21,6 +21,7 @@ type Attr struct {
 	Default  cty.Value // cty.NilVal for none
 	OneOf    []string  // allowed strings
 	Whole    bool      // a whole number
+	Bytes    bool      // a text such as "16 GiB", of one byte or more
 
 	Min, Max     *float64 // range of a number, or of each in a list, ends included
 	Above, Below *float64 // the same, ends left out

@@ -69,7 +69,7 @@ var Kinds = []Kind{
 			{Name: "eos_token", Type: cty.String, Only: []string{"huggingface"}, Doc: "Token that ends a document; default: the first known of `<|endoftext|>`, `<|end_of_text|>`, `</s>`."},
 			{Name: "train_on", Ref: []string{"data"}, Required: true, Only: []string{"bpe"}, Doc: "Documents to count words in."},
 			{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(257), Max: at(1 << 24), Required: true, Only: []string{"bpe"}, Doc: "Tokens, the 256 bytes and `<|endoftext|>` included."},
-			{Name: "max_bytes", Type: cty.String, Default: str("256 MiB"), Only: []string{"bpe"}, Doc: "How much text to count at most."},
+			{Name: "max_bytes", Type: cty.String, Bytes: true, Default: str("256 MiB"), Only: []string{"bpe"}, Doc: "How much text to count at most."},
 		},
 		Exports: []Export{
 			{Name: "vocab_size", Type: cty.Number, Doc: "One more than the largest id."},
@@ -135,7 +135,7 @@ var Kinds = []Kind{
 			{Name: "peft", Ref: []string{"peft"}, Doc: "The adapters that frozen layers get; without it they get none."},
 			{Name: "optimizer", Ref: []string{"optimizer"}, Doc: "The optimizer of the stages: with `bf16_stochastic_round` a trainable parameter takes 12 bytes in bf16, else 16."},
 			{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Doc: "Number of stages; exactly one of `stages` and `budget`."},
-			{Name: "budget", Type: cty.String, Doc: "Bytes of model states, such as `16 GiB`: the fewest stages whose largest fits."},
+			{Name: "budget", Type: cty.String, Bytes: true, Doc: "Bytes of model states, such as `16 GiB`: the fewest stages whose largest fits."},
 			{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"}, Doc: "What a frozen parameter takes: 2 or 4 bytes."},
 			{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"}, Doc: "`interpolation`: a stage adds at most as many layers as there are gaps. `any`: no bound, as in the paper's program."},
 			{Name: "layers_only", Type: cty.Bool, Default: cty.False, Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
@@ -239,7 +239,7 @@ var Kinds = []Kind{
 		Attrs: []Attr{
 			{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export."},
 			{Name: "path", Type: cty.String, Required: true, Doc: "Folder, relative to the pipeline's. Its `stepflow_export.json` lists what an export wrote, with hashes: the next one replaces those files and no others. A file of your own, such as `README.md` or `.git`, stays; one that you changed, or that is in the way, is named and refused by `plan`, as is a folder with files and without that list, one that two exports write to, and one that holds the pipeline, its state or what it reads. What another state exported is replaced only after a yes. A symbolic link is followed."},
-			{Name: "max_shard_size", Type: cty.String, Default: str("5 GB"), Doc: "Larger models are written in several files with an index."},
+			{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"), Doc: "Larger models are written in several files with an index."},
 		},
 		Exports: []Export{{Name: "path", Type: cty.String, Doc: "The folder, as configured: relative to the pipeline's, or absolute, such as `\"${path.module}/out\"`."}}},
 	{Name: "output", Doc: "A value to print after `apply` and to read with `stepflow output`.",

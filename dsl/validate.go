@@ -3,14 +3,16 @@ package dsl
 import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl/addr"
 )
 
 // Validate evaluates every block as far as that takes neither data nor state: what blocks offer is unknown, of its type. given are the
-// problems that loading found; those that only follow from them are left out.
-func (c *Config) Validate(given hcl.Diagnostics) (diags hcl.Diagnostics) {
+// problems that loading found; those that only follow from them are left out. sound finds what is wrong with a block's values together.
+func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnostics) {
 	s := c.NewScope()
 	for _, b := range c.Blocks {
-		diags = append(diags, s.Check(b)...)
+		diags = append(diags, s.Check(b, sound)...)
 	}
 	if c.Telemetry != nil {
 		_, d := s.Decode(c.Telemetry, nil)
@@ -36,8 +38,11 @@ func follows(d *hcl.Diagnostic, others hcl.Diagnostics) bool {
 	return false
 }
 
+// Sound checks the attributes of a block, of which each by itself is right, against each other. Some may be unknown. nil checks nothing.
+type Sound func(a addr.Addr, d *Decoded) hcl.Diagnostics
+
 // Check evaluates a block for its own mistakes, and puts what it offers into scope as unknown.
-func (s *Scope) Check(b *Block) hcl.Diagnostics {
+func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 	instances, diags := s.instances(b)
 	vague := diags.HasErrors() && diags[0].Extra == tooEarly
 	if vague { // nothing is wrong: another block decides how many
@@ -57,6 +62,9 @@ func (s *Scope) Check(b *Block) hcl.Diagnostics {
 		d, dd := s.Decode(b, &instances[i])
 		if b.Kind.Name == "output" {
 			dd = append(dd, d.CheckOutput()...)
+		}
+		if sound != nil && !dd.HasErrors() {
+			dd = append(dd, s.config.Secrets.Diagnostics(sound(a, d))...)
 		}
 		exports[i], problems[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d), dd
 	}

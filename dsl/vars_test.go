@@ -188,7 +188,7 @@ output "shown" { value = var.secret }
 			t.Fatal(err)
 		}
 		c, diags := Load(dir, Inputs{Open: open})
-		for _, d := range append(diags, c.Validate(diags)...) {
+		for _, d := range append(diags, c.Validate(diags, nil)...) {
 			if d.Severity == hcl.DiagError {
 				problems = append(problems, d.Summary)
 			}

@@ -39,8 +39,8 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 	ref, _, _ := d.Ref("model")
 	e.Stage = p.use(a, ref).Stage
 	var err error
-	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil || e.ShardSize < 1 {
-		return nil, problem(d, "max_shard_size", "Invalid value", fmt.Errorf("%q is not a size: write it like \"5 GB\"", d.Str("max_shard_size")))
+	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil {
+		return nil, problem(d, "max_shard_size", "Invalid value", err)
 	}
 	a.hashed["max_shard_size"] = fmt.Sprint(e.ShardSize)
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
@@ -50,8 +50,8 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 // is told before anything is trained.
 func (p *planner) exportFolder(a *Action, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject}
-	if e.given == "" {
-		return nil, hcl.Diagnostics{d.Error("path", "Invalid value", "path is empty: name a folder, such as \"out/model\".")}
+	if diags := Sound(a.Addr, d); diags.HasErrors() {
+		return nil, diags
 	}
 	e.Path = p.relative(e.given)
 	var err error

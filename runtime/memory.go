@@ -29,8 +29,8 @@ type MemoryPlan struct {
 func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
 	c := p.use(a, ref).model.Config
-	if d.Has("stages") == d.Has("budget") {
-		return nil, hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget.")}
+	if diags := Sound(a.Addr, d); diags.HasErrors() {
+		return nil, diags
 	}
 	layer := llama.LayerParams(c)
 	all := llama.Declare(c, []string{"x"})

@@ -88,30 +88,7 @@ type Model struct {
 func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	m := &Model{Addr: a.Addr, Seed: uint64(d.Int("seed"))}
 	a.model = m
-	var given llama.Config
-	var names []string // of what is given
-	var diags hcl.Diagnostics
-	for _, f := range llama.Fields {
-		if !d.Has(f.Name) {
-			continue
-		}
-		names = append(names, f.Name)
-		switch x := f.At(&given).(type) {
-		case *int:
-			*x = d.Int(f.Name)
-		case *float64:
-			*x = d.Float(f.Name)
-		case *string:
-			*x = d.Str(f.Name)
-		case *bool:
-			*x = d.Bool(f.Name)
-		case **llama.RopeScaling:
-			var err error
-			if *x, err = ropeScaling(d.Value(f.Name)); err != nil {
-				diags = append(diags, d.Error(f.Name, "Invalid value", upper(err.Error())+"."))
-			}
-		}
-	}
+	given, diags := givenConfig(a.Addr, d)
 	if from := d.Str("from"); from != "" {
 		folder, err := p.modelFolder(from)
 		if err != nil {
@@ -122,18 +99,6 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 			return nil, diags
 		}
 	} else {
-		for _, f := range llama.Fields {
-			if f.Needed && !d.Has(f.Name) {
-				diags = append(diags, d.Error(f.Name, "Missing attribute", fmt.Sprintf("%s needs %s, unless it is read by from.", a.Addr, f.Name)))
-			}
-		}
-		if diags.HasErrors() {
-			return nil, diags
-		}
-		given.Fill(names...)
-		for _, x := range given.Check() {
-			diags = append(diags, d.Error(x.Attribute, "Impossible model", upper(x.What)+". "+x.Do))
-		}
 		m.Config = given
 	}
 	if diags.HasErrors() {
@@ -251,13 +216,9 @@ func ropeScaling(v cty.Value) (*llama.RopeScaling, error) {
 type peftNode struct{ spec peft.Spec }
 
 func (p *planner) peft(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := peft.Spec{Method: a.Addr.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
-		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps")}
-	if len(s.TargetModules) == 0 {
-		return nil, hcl.Diagnostics{d.Error("target_modules", "Invalid value", "target_modules is empty: name at least one projection, such as q_proj, or \"all-linear\".")}
-	}
-	if s.ResetEvery > 0 && s.RestartWarmup >= s.ResetEvery {
-		return nil, hcl.Diagnostics{d.Error("restart_warmup_steps", "Warm-up too long", fmt.Sprintf("restart_warmup_steps is %d and reset_every %d: the learning rate would not be up again before the next restart. Lower it.", s.RestartWarmup, s.ResetEvery))}
+	s, diags := peftSpec(a.Addr, d)
+	if diags.HasErrors() {
+		return nil, diags
 	}
 	a.peft = &peftNode{s}
 	return map[string]cty.Value{"r": number(float64(s.R))}, nil
@@ -266,10 +227,10 @@ func (p *planner) peft(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 type optimNode struct{ adamw optim.AdamW }
 
 func (p *planner) optimizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	b := d.Floats("betas")
-	if len(b) != 2 || b[0] < 0 || b[0] >= 1 || b[1] < 0 || b[1] >= 1 {
-		return nil, hcl.Diagnostics{d.Error("betas", "Invalid value", "betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
+	if diags := Sound(a.Addr, d); diags.HasErrors() {
+		return nil, diags
 	}
+	b := d.Floats("betas")
 	a.optim = &optimNode{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
 		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}}
 	return map[string]cty.Value{}, nil

@@ -152,7 +152,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
 	if diags.HasErrors() {
-		return p, append(diags, cfg.Validate(diags)...)
+		return p, append(diags, cfg.Validate(diags, Sound)...)
 	}
 	p.StateDir = o.StateDir
 	var err error
@@ -180,7 +180,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			diags = append(diags, pl.scope.Check(b)...) // not planned: what is wrong there would only follow
+			diags = append(diags, pl.scope.Check(b, Sound)...) // not planned: what is wrong there would only follow
 			continue
 		}
 		if b.Kind.Name == "output" {

@@ -66,8 +66,8 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.Diagnostics) {
 	from, _, hasFrom := d.Ref("from")
 	ref, _, hasModel := d.Ref("model")
-	if !hasFrom && !hasModel {
-		return nil, hcl.Diagnostics{d.Error("model", "No model", "A stage starts a model or continues a stage: give model or from.")}
+	if diags := soundStart(d); diags.HasErrors() {
+		return nil, diags
 	}
 	var m *Model
 	if hasModel {
@@ -75,9 +75,6 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 	}
 	grow := d.Block("grow")
 	if !hasFrom {
-		if grow != nil {
-			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to grow", Subject: grow.Range.Ptr(), Detail: "Growth starts from a trained stage: give from, or set layers."}}
-		}
 		n := m.Config.NumHiddenLayers
 		if d.Has("layers") {
 			n = d.Int("layers")
@@ -95,9 +92,6 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		}
 		s.Root = m
 		return m, nil
-	}
-	if d.Has("layers") {
-		return nil, hcl.Diagnostics{d.Error("layers", "Layers of a continued stage", "A stage that continues another has its layers; add some with a grow block.")}
 	}
 	up := p.use(a, from)
 	s.From = up.Stage
@@ -257,41 +251,18 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.use(a, ref).optim.adamw
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
-	diags = append(diags, tooManyTokens(t, s.Batch, s.Seq)...)
-	s.Micro, s.AutoMicro = s.Batch, t.Str("micro_batch_size") == "auto"
-	if word := t.Str("micro_batch_size"); word != "" && !s.AutoMicro {
-		n, err := strconv.Atoi(word)
-		if err != nil || n < 1 {
-			bad("micro_batch_size", "Invalid value", "micro_batch_size is %q: it takes a whole number of sequences of at least 1, or \"auto\".", word)
-			n = s.Batch
-		}
-		s.Micro = n
-	}
-	if s.Batch%s.Micro != 0 {
-		bad("micro_batch_size", "Batch not divisible", "batch_size %d is not a multiple of micro_batch_size %d. Choose a divisor.", s.Batch, s.Micro)
-	}
+	diags = append(diags, soundTrain(t)...)
+	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Seq > s.Model.MaxPositionEmbeddings {
 		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's max_position_embeddings %d.", s.Seq, s.Model.MaxPositionEmbeddings)
 	}
 	if s.Tokenizer.VocabSize > s.Model.VocabSize {
 		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.", s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
 	}
-	n := 0
-	for _, x := range []string{"tokens", "steps", "flops"} {
-		if t.Has(x) {
-			n++
-		}
-	}
-	if n != 1 {
-		bad("tokens", "Horizon", "Give exactly one of tokens, steps and flops; there are %d.", n)
-	}
 	s.Skip = t.Str("on_nonfinite") == "skip"
 	s.Schedule = optim.Schedule{Kind: "constant"}
 	if c := t.Block("schedule"); c != nil {
 		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"), DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
-		if c.Label == "wsd" && s.Schedule.WarmupRatio+s.Schedule.DecayRatio > 1 {
-			diags = append(diags, c.Error("decay_ratio", "Schedule too long", fmt.Sprintf("warmup_ratio %g and decay_ratio %g are more than the whole schedule: lower one of them.", s.Schedule.WarmupRatio, s.Schedule.DecayRatio)))
-		}
 	}
 	s.Keep = 2
 	if c := t.Block("checkpoint"); c != nil {

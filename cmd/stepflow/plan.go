@@ -24,7 +24,7 @@ func validateCommand() command {
 			in.Open = true
 			cfg, diags := dsl.Load(dirArg(args), in)
 			a.secrets = cfg.Secrets
-			diags = append(diags, cfg.Validate(diags)...)
+			diags = append(diags, cfg.Validate(diags, runtime.Sound)...)
 			a.diagnostics(diags, cfg.Files)
 			errs, warns := 0, 0
 			for _, d := range diags {

@@ -206,5 +206,9 @@ func percentLess(now, before int64) string {
 	if before <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.1f %% less than vanilla's", 100*(1-float64(now)/float64(before)))
+	less := 100 * (1 - float64(now)/float64(before))
+	if less <= -0.05 {
+		return fmt.Sprintf("%.1f %% more than vanilla's", -less)
+	}
+	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
 }
