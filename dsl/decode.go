@@ -21,8 +21,8 @@ type Decoded struct {
 	values    map[string]cty.Value
 	defaults  map[string]bool // attributes that have their default, given or not
 	ranges    map[string]hcl.Range
-	blocks    map[string]*Decoded
-	lists     map[string][]*Decoded // of those that may stand several times
+	blocks    map[string]*Decoded   // by name; one that may stand several times as name[0], name[1]
+	lists     map[string][]*Decoded // of those that may stand several times, by name
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
 }
@@ -294,10 +294,5 @@ func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {
 			out[prefix+n] = b.Label
 		}
 		b.flat(prefix+n+".", out, hide)
-	}
-	for n, list := range d.lists {
-		for i, b := range list {
-			b.flat(fmt.Sprintf("%s%s[%d].", prefix, n, i), out, hide)
-		}
 	}
 }

@@ -17,57 +17,10 @@ var gathers = map[string]cty.Type{"tolist": cty.List(cty.DynamicPseudoType), "to
 
 // bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
 func (m *meter) bounded(name string, f function.Function) function.Function {
-	check := costs[name]
 	lazy := name == "try" || name == "can"
-	// prepare charges for the arguments and converts them, which HCL would do before anything can be counted.
-	prepare := func(args []cty.Value) ([]cty.Value, error) {
-		if err := m.spend(0); err != nil {
-			return nil, err
-		}
-		list := make([]cty.Value, len(args))
-		for i, a := range args {
-			want := cty.DynamicPseudoType
-			if i < len(f.Params()) {
-				want = f.Params()[i].Type
-			} else if p := f.VarParam(); p != nil {
-				want = p.Type
-			}
-			w, err := weigh(a)
-			if err == nil {
-				err = m.spend(w)
-			}
-			if err == nil {
-				list[i], err = m.convertTo(a, want)
-			}
-			if err != nil {
-				return nil, function.NewArgError(i, err)
-			}
-			if t, ok := gathers[name]; ok && !a.IsNull() && (a.Type().IsTupleType() || a.Type().IsObjectType()) {
-				if x, err := m.convertTo(a, t); err == nil {
-					list[i] = x
-				}
-			}
-		}
-		if name == "coalesce" {
-			if err := m.spend(int64(len(args) * len(args))); err != nil {
-				return nil, err
-			}
-		}
-		if check == nil {
-			return list, nil
-		}
-		n, err := check(plainArgs(list))
-		if err == nil && n > maxValue {
-			err = fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
-		}
-		if err == nil {
-			err = m.spend(int64(n))
-		}
-		return list, err
-	}
 	spec := &function.Spec{
 		Type: func(args []cty.Value) (cty.Type, error) {
-			list, err := prepare(args)
+			list, err := m.prepare(name, f, args)
 			if err != nil {
 				return cty.NilType, hideArgs(err, args)
 			}
@@ -75,7 +28,7 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 			return t, hideArgs(err, args)
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			list, err := prepare(args)
+			list, err := m.prepare(name, f, args)
 			if err != nil {
 				return cty.NilVal, hideArgs(err, args)
 			}
@@ -101,6 +54,54 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 		spec.VarParam = &q
 	}
 	return function.New(spec)
+}
+
+// prepare charges for the arguments of a call and converts them, which HCL would do before anything can be counted.
+func (m *meter) prepare(name string, f function.Function, args []cty.Value) ([]cty.Value, error) {
+	if err := m.spend(0); err != nil {
+		return nil, err
+	}
+	list := make([]cty.Value, len(args))
+	for i, a := range args {
+		want := cty.DynamicPseudoType
+		if i < len(f.Params()) {
+			want = f.Params()[i].Type
+		} else if p := f.VarParam(); p != nil {
+			want = p.Type
+		}
+		w, err := weigh(a)
+		if err == nil {
+			err = m.spend(w)
+		}
+		if err == nil {
+			list[i], err = m.convertTo(a, want)
+		}
+		if err != nil {
+			return nil, function.NewArgError(i, err)
+		}
+		if t, ok := gathers[name]; ok && !a.IsNull() && (a.Type().IsTupleType() || a.Type().IsObjectType()) {
+			if x, err := m.convertTo(a, t); err == nil {
+				list[i] = x
+			}
+		}
+	}
+	if name == "coalesce" {
+		if err := m.spend(int64(len(args) * len(args))); err != nil {
+			return nil, err
+		}
+	}
+	check := costs[name]
+	if check == nil {
+		return list, nil
+	}
+	n, err := check(plainArgs(list))
+	if err == nil && n > maxValue {
+		err = fmt.Errorf("the result would be too large: more than %s", FormatBytes(maxValue))
+	}
+	if err == nil {
+		err = m.spend(int64(n))
+	}
+	return list, err
 }
 
 // open lets a parameter take what the function itself will check.
