@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sort"
+	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -78,6 +79,7 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 	} else {
 		return nil, hcl.Diagnostics{d.Error("tokenizer", "No tokenizer", "A model that was not trained by a stage needs tokenizer.")}
 	}
+	delete(a.hashed, "tokenizer") // it is among the inputs, named or not
 	if e.Tokenizer.VocabSize > e.Model.VocabSize {
 		return nil, hcl.Diagnostics{d.Error("tokenizer", "Vocabulary too small", fmt.Sprintf("The model's vocab_size is %d, the tokenizer has %d tokens.", e.Model.VocabSize, e.Tokenizer.VocabSize))}
 	}
@@ -93,6 +95,7 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 		if !e.Data.HoldsOut() {
 			return nil, hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction.", ref))}
 		}
+		a.hashed["sequence_length"] = strconv.Itoa(e.Seq)
 		if diags := tooManyTokens(d, e.Batch, e.Seq); diags.HasErrors() {
 			return nil, diags
 		}

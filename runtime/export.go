@@ -82,15 +82,15 @@ func (p *planner) laterExport(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		return diags
 	}
 	a.Replaces = e.replaces(p.state, "")
-	return e.writable(d)
+	a.writable()
+	return nil
 }
 
-// writable refuses a folder that this process may not write to.
-func (e *Export) writable(d *dsl.Decoded) hcl.Diagnostics {
-	if err := e.folder.Writable(); err != nil {
-		return problem(d, "path", "Folder in use", err)
+// writable warns of an export to a folder that this process may not write to: somebody else may apply the plan.
+func (a *Action) writable() {
+	if err := a.Export.folder.Writable(); err != nil {
+		a.Warnings = append(a.Warnings, fmt.Sprintf("apply would refuse this: %v", err))
 	}
-	return nil
 }
 
 // exportOverlaps refuses folders that hold the pipeline or its state, or lie in the state.

@@ -134,6 +134,8 @@ func TestSameThingSaidOtherwise(t *testing.T) {
 		{[]string{"steps            = var.steps\n    checkpoint", "steps = 12\nstop_at = 0.5\n    checkpoint"}, ""},
 		{[]string{"steps            = var.steps\n    checkpoint", "steps = 7\n    checkpoint"}, "stage.two"},
 		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"5000 MB\""}, ""},
+		{[]string{"data.jsonl.d.validation", "data.jsonl.d.validation\nsequence_length = 12\ntokenizer = tokenizer.bpe.t"}, ""},
+		{[]string{"data.jsonl.d.validation", "data.jsonl.d.validation\nsequence_length = 11"}, "evaluate.perplexity.p"},
 		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"4 kB\""}, "export.huggingface.e"},
 		{[]string{"vocab_size = 270", "vocab_size = 270\nmax_bytes = \"0.25 GiB\""}, ""},
 	} {

@@ -290,9 +290,7 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		return unknown, append(diags, p.unreadable(a, err)...)
 	}
 	if a.Export != nil && a.Verb == Run {
-		if diags = append(diags, a.Export.writable(d)...); diags.HasErrors() {
-			return unknown, diags
-		}
+		a.writable()
 	}
 	for k, v := range p.late(a) {
 		known[k] = v
