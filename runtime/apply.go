@@ -113,7 +113,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 func (p *Plan) refuse(caps gpu.Caps) error {
 	var errs []error
 	for _, a := range p.Actions {
-		if a.Export != nil && (a.Verb == Run || a.Verb == Deferred) {
+		if a.Export != nil && !a.skip && (a.Verb == Run || a.Verb == Deferred) {
 			if err := a.Export.folder.Writable(); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
 			}
