@@ -22,7 +22,7 @@ type reference struct {
 // refsOf lists what a body refers to, and reports names that don't exist.
 func (c *Config) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
-		r, d := c.refsOfExpr(a.Expr, repeated)
+		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each") // these two say which instances there are
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, sub := range b.Blocks {
