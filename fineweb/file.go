@@ -41,9 +41,10 @@ func (l local) ReadAt(p []byte, at int64) (n int, err error) {
 	}
 	for n < len(p) && err == nil {
 		var b []byte
+		size, from := min(len(p)-n, readAtOnce), at // a read that is given up has its own
 		b, err = Await(l.ctx, func() ([]byte, error) {
-			b := make([]byte, min(len(p)-n, readAtOnce))
-			k, err := l.File.ReadAt(b, at)
+			b := make([]byte, size)
+			k, err := l.File.ReadAt(b, from)
 			return b[:k], err
 		})
 		k := copy(p[n:], b)
