@@ -22,6 +22,17 @@ type Each struct {
 	Unknown bool // count.index is not known: how many instances there are is not
 }
 
+// exampleKey is what an instance of a repeated block may be named by in a message, or "" of any other block.
+func (b *Block) exampleKey() string {
+	switch {
+	case b.Count != nil:
+		return "[0]"
+	case b.ForEach != nil:
+		return `["key"]`
+	}
+	return ""
+}
+
 // tooEarly marks the diagnostics of a count or for_each that depends on other blocks.
 const tooEarly = "too early"
 

@@ -33,7 +33,7 @@ var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
 
 // Kinds is the language: every block, attribute, default and export.
 var Kinds = []Kind{
-	{Name: "data", Types: append(documents, "bin", "mixture"), Lazy: true,
+	{Name: "data", Types: append(documents, "bin", "mixture"), Repeat: true, Lazy: true,
 		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `bin` reads tokens as nanoGPT and llm.c keep them; a `mixture` draws from other data. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
 		Attrs: []Attr{
 			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Only: append(documents, "bin"), Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
@@ -62,7 +62,7 @@ var Kinds = []Kind{
 			{Name: "rows", Type: cty.Number, Doc: "Rows in all files, before filters; unknown for remote sources."},
 			{Name: "files", Type: cty.Number, Doc: "Number of files."},
 		}},
-	{Name: "tokenizer", Types: []string{"huggingface", "bpe"}, Lazy: true,
+	{Name: "tokenizer", Types: []string{"huggingface", "bpe"}, Repeat: true, Lazy: true,
 		Doc: "Text to ids. `huggingface` reads a `tokenizer.json`; `bpe` trains a byte-level BPE on the data and writes one.",
 		Attrs: []Attr{
 			{Name: "file", Type: cty.String, Required: true, Only: []string{"huggingface"}, Doc: "Path of a `tokenizer.json`, relative to the pipeline's folder."},
@@ -75,7 +75,7 @@ var Kinds = []Kind{
 			{Name: "vocab_size", Type: cty.Number, Doc: "One more than the largest id."},
 			{Name: "eos_token_id", Type: cty.Number, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
 		}},
-	{Name: "model", Types: []string{"llama"}, Lazy: true,
+	{Name: "model", Types: []string{"llama"}, Repeat: true, Lazy: true,
 		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it.",
 		Attrs: []Attr{
 			{Name: "from", Type: cty.String, Doc: "Folder with `config.json` and safetensors to start from, relative to the pipeline's; or `hf://ORG/NAME[@REVISION]` of a model in the cache of Hugging Face's tools."},
@@ -106,7 +106,7 @@ var Kinds = []Kind{
 			{Name: "num_parameters", Type: cty.Number, From: shape, Doc: "Parameters of the full model."},
 			{Name: "layer_parameters", Type: cty.Number, From: shape, Doc: "Parameters of one layer."},
 		}},
-	{Name: "peft", Types: []string{"lora", "relora"}, Lazy: true,
+	{Name: "peft", Types: []string{"lora", "relora"}, Repeat: true, Lazy: true,
 		Doc: "An adapter, with the names of Hugging Face's PEFT. It sits on frozen projections and is merged when the stage ends; `relora` also merges and restarts on the way.",
 		Attrs: []Attr{
 			{Name: "r", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 16), Required: true, Doc: "Rank."},
@@ -117,7 +117,7 @@ var Kinds = []Kind{
 			{Name: "restart_warmup_steps", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxSteps), Default: num(0), Only: []string{"relora"}, Unit: "optimizer steps", Doc: "Steps over which the learning rate rises again after a restart."},
 		},
 		Exports: []Export{{Name: "r", Type: cty.Number, Doc: "As configured."}}},
-	{Name: "optimizer", Types: []string{"adamw"}, Lazy: true,
+	{Name: "optimizer", Types: []string{"adamw"}, Repeat: true, Lazy: true,
 		Doc: "AdamW with decoupled weight decay and clipping by global norm.",
 		Attrs: []Attr{
 			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true, Doc: "Peak of the schedule."},
@@ -128,7 +128,7 @@ var Kinds = []Kind{
 			{Name: "max_grad_norm", Type: cty.Number, Min: at(0), Max: at(1e9), Default: num(1), Doc: "Bound on the global gradient norm; 0 for none."},
 			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False, Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at random instead, right in the mean: 12 bytes a trainable parameter instead of 16, at some cost in quality."},
 		}},
-	{Name: "memory_plan", Lazy: true,
+	{Name: "memory_plan", Repeat: true, Lazy: true,
 		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts what the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen one (4 in fp32), embeddings, head and norms included as trained.",
 		Attrs: []Attr{
 			{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},

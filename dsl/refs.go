@@ -118,8 +118,11 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		}
 		return reference{}, unknown("block", detail)
 	}
-	if b := c.byAddr[a]; step(n) != "" && b.Count == nil && b.ForEach == nil { // of a repeated block the key comes first
-		name := step(n)
+	if name, b := step(n), c.byAddr[a]; name != "" {
+		if key := b.exampleKey(); key != "" {
+			return reference{a, rng}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Missing instance key", Subject: rng.Ptr(),
+				Detail: fmt.Sprintf("%s is repeated, so an instance has to be named first, as in %s%s.%s; [for x in %s : x.%s] takes all of them.", a, a, key, name, a, name)}}
+		}
 		names := []string{"address"}
 		for _, e := range k.Exports {
 			if only(e.Only, a.Type) {

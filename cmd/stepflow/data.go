@@ -89,7 +89,13 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	}
 	x := p.Action(at)
 	if x == nil || x.Data == nil {
-		return nil, fmt.Errorf("the pipeline in %s has no %s", a.dir, at)
+		var have []string
+		for _, y := range p.Actions {
+			if y.Data != nil {
+				have = append(have, y.Addr.String())
+			}
+		}
+		return nil, fmt.Errorf("the pipeline in %s has no %s; its data are: %s", a.dir, at, strings.Join(have, ", "))
 	}
 	if x.Data.Unseen != "" {
 		return nil, fmt.Errorf("%s: %s", at, x.Data.Unseen)
