@@ -22,10 +22,10 @@ quickstart: build $(Q)/data/go-docs.parquet ## make the data, train in three sta
 	@echo "validation loss $$($(STEPFLOW) output -dir $(Q) validation_loss) nats a token; unigram entropy of the same tokens $$($(STEPFLOW) output -dir $(Q) unigram_entropy)"
 	@echo "report: $$($(STEPFLOW) report $(Q))"
 
-quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart, and the same model trained all at once with equal FLOPs
-	$(STEPFLOW) apply -auto-approve -var compare=true $(Q)
-	@$(STEPFLOW) output -dir $(Q)
-	@echo "report: $$($(STEPFLOW) report -var compare=true $(Q))"
+quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart's model in stages, all at once, and half of it, at equal FLOPs, two seeds
+	$(STEPFLOW) apply -auto-approve pipelines/compare
+	@$(STEPFLOW) output -dir pipelines/compare
+	@echo "report: $$($(STEPFLOW) report pipelines/compare)"
 
 test: ## all tests, under ten minutes on two cores
 	go test ./...

@@ -66,12 +66,12 @@ func TestPaper(t *testing.T) {
 // TestArena holds the arena of every stage that is shipped to 5 % above the most bytes alive at once,
 // which no placement can beat.
 func TestArena(t *testing.T) {
-	for _, name := range []string{"quickstart", "paper", "../bench/step"} {
+	for _, name := range []string{"quickstart", "compare", "paper", "../bench/step"} {
 		path := withData(t, name)
 		for _, caps := range []gpu.Caps{{Kind: "cpu", Alignment: 64}, {Kind: "cuda", Alignment: 512}} {
 			var vars []string
-			if name == "quickstart" {
-				vars = []string{"compare=true"}
+			if name == "compare" {
+				vars = []string{"source=data/*.parquet"}
 			}
 			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, StateDir: t.TempDir(), Caps: caps})
 			if diags.HasErrors() {

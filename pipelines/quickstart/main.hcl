@@ -1,6 +1,5 @@
 # A LLaMA of 6 layers, trained in three STEP stages on the documentation of the Go standard library.
-# make quickstart makes the data and runs this; make quickstart-compare also trains the same model
-# all at once with the same number of FLOPs.
+# make quickstart makes the data and runs this.
 
 variable "tokens" {
   type        = number
@@ -16,12 +15,6 @@ variable "precision" {
   type        = string
   default     = "fp32"
   description = "fp32, or bf16: half the bytes of a frozen weight, and faster where the processor multiplies bf16"
-}
-
-variable "compare" {
-  type        = bool
-  default     = false
-  description = "also train all layers at once, with the FLOPs of the three stages"
 }
 
 locals {
@@ -147,34 +140,8 @@ stage "final" {
   }
 }
 
-stage "vanilla" {
-  precision = var.precision
-  count     = var.compare ? 1 : 0
-  model     = model.llama.target
-  train {
-    data             = data.fineweb_edu.docs
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    flops            = stage.seed.flops + stage.middle.flops + stage.final.flops
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.02
-    }
-    checkpoint { every_steps = 200 }
-  }
-}
-
 evaluate "perplexity" "step" {
   model = stage.final
-  data  = data.fineweb_edu.docs.validation
-}
-
-evaluate "perplexity" "vanilla" {
-  count      = var.compare ? 1 : 0
-  model = stage.vanilla[0]
   data  = data.fineweb_edu.docs.validation
 }
 
@@ -204,9 +171,4 @@ output "unigram_entropy" {
 
 output "bits_per_byte" {
   value = evaluate.perplexity.step.bits_per_byte
-}
-
-output "vanilla_validation_loss" {
-  value       = var.compare ? evaluate.perplexity.vanilla[0].loss : null
-  description = "all layers at once, equal FLOPs"
 }
