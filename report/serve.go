@@ -64,7 +64,7 @@ func Serve(address string, read func() (*Page, error)) (*Server, error) {
 		return nil, fmt.Errorf("serving the page: %w; -ui takes another port, :0 a free one", err)
 	}
 	at := l.Addr().(*net.TCPAddr)
-	s := &Server{URL: "http://" + at.String(), make: read, turns: make(chan struct{}, watchers), done: make(chan struct{})}
+	s := &Server{URL: "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port)), make: read, turns: make(chan struct{}, watchers), done: make(chan struct{})}
 	if !at.IP.IsLoopback() {
 		s.token, s.cookie = rand.Text(), fmt.Sprintf("stepflow-%d", at.Port)
 		s.URL += "/?token=" + s.token

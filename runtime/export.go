@@ -50,9 +50,6 @@ func (p *planner) export(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.D
 // is told before anything is trained.
 func (p *planner) exportFolder(a *Action, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject}
-	if diags := Sound(a.Addr, d); diags.HasErrors() {
-		return nil, diags
-	}
 	e.Path = p.relative(e.given)
 	var err error
 	if e.folder, err = exportdir.Open(e.Path, p.hashes); err == nil {

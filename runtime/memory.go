@@ -29,9 +29,6 @@ type MemoryPlan struct {
 func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
 	c := p.use(a, ref).model.Config
-	if diags := Sound(a.Addr, d); diags.HasErrors() {
-		return nil, diags
-	}
 	layer := llama.LayerParams(c)
 	all := llama.Declare(c, []string{"x"})
 	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })

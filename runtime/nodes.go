@@ -227,9 +227,6 @@ func (p *planner) peft(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 type optimNode struct{ adamw optim.AdamW }
 
 func (p *planner) optimizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	if diags := Sound(a.Addr, d); diags.HasErrors() {
-		return nil, diags
-	}
 	b := d.Floats("betas")
 	a.optim = &optimNode{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
 		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}}

@@ -255,6 +255,9 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	b := a.block
 	d, diags := p.scope.Decode(b, &a.each)
 	unknown := b.Kind.Export(a.Addr.String(), b.Addr.Type, nil, d)
+	if !diags.HasErrors() {
+		diags = append(diags, Sound(a.Addr, d)...)
+	}
 	if diags.HasErrors() {
 		return unknown, diags
 	}

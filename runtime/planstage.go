@@ -66,9 +66,6 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.Diagnostics) {
 	from, _, hasFrom := d.Ref("from")
 	ref, _, hasModel := d.Ref("model")
-	if diags := soundStart(d); diags.HasErrors() {
-		return nil, diags
-	}
 	var m *Model
 	if hasModel {
 		m = p.use(a, ref).model
@@ -251,7 +248,6 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.use(a, ref).optim.adamw
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
-	diags = append(diags, soundTrain(t)...)
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Seq > s.Model.MaxPositionEmbeddings {
 		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's max_position_embeddings %d.", s.Seq, s.Model.MaxPositionEmbeddings)

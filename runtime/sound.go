@@ -3,8 +3,10 @@ package runtime
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -15,8 +17,13 @@ import (
 // sound are the checks of a block's attributes against each other. They need neither data nor state nor other blocks, and what is not
 // known yet passes.
 var sound = map[string]func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics{
-	"model": func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics { _, diags := givenConfig(a, d); return diags },
-	"peft":  func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics { _, diags := peftSpec(a, d); return diags },
+	"data":      func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return soundHome(d, "source") },
+	"tokenizer": func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return soundHome(d, "file") },
+	"model": func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+		_, diags := givenConfig(a, d)
+		return append(diags, soundHome(d, "from")...)
+	},
+	"peft": func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics { _, diags := peftSpec(a, d); return diags },
 	"optimizer": func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 		if d.Known("betas") && len(d.Floats("betas")) != 2 {
 			return hcl.Diagnostics{d.Error("betas", "Invalid value", "betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
@@ -36,8 +43,27 @@ var sound = map[string]func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics{
 		if d.Known("path") && d.Str("path") == "" {
 			return hcl.Diagnostics{d.Error("path", "Invalid value", "path is empty: name a folder, such as \"out/model\".")}
 		}
-		return nil
+		return soundHome(d, "path")
 	},
+}
+
+// soundHome refuses paths that begin with ~: only a shell puts the home folder there, so they would name a folder called ~.
+func soundHome(d *dsl.Decoded, name string) hcl.Diagnostics {
+	var paths []string
+	switch v := d.Value(name); {
+	case !d.Known(name):
+	case v.Type() == cty.String:
+		paths = []string{v.AsString()}
+	case v.CanIterateElements():
+		paths = d.Strs(name)
+	}
+	for _, path := range paths {
+		if path == "~" || strings.HasPrefix(path, "~/") {
+			return hcl.Diagnostics{d.Error(name, "Invalid value",
+				fmt.Sprintf("%s begins with ~, which is the home folder to a shell only. Write pathexpand(%q).", name, path))}
+		}
+	}
+	return nil
 }
 
 // Sound checks the attributes of a block against each other, as far as that needs neither data nor state nor other blocks.
