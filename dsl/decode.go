@@ -146,6 +146,9 @@ func (d *Decoded) Has(attr string) bool {
 	return ok && !v.IsNull()
 }
 
+// Given reports whether the block says an attribute itself, and not null.
+func (d *Decoded) Given(attr string) bool { return d.exprs[attr] != nil && d.Has(attr) }
+
 // Known reports whether an attribute has a value that is known.
 func (d *Decoded) Known(attr string) bool { return d.Has(attr) && d.values[attr].IsWhollyKnown() }
 

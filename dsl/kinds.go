@@ -76,7 +76,7 @@ var Kinds = []Kind{
 			{Name: "eos_token_id", Type: cty.Number, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
 		}},
 	{Name: "model", Types: []string{"llama"}, Repeat: true, Lazy: true,
-		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it.",
+		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it. What the folder says and this model does not compute is an error that names it: see [import.md](import.md).",
 		Attrs: []Attr{
 			{Name: "from", Type: cty.String, Doc: "Folder with `config.json` and safetensors to start from, relative to the pipeline's; or `hf://ORG/NAME[@REVISION]` of a model in the cache of Hugging Face's tools."},
 			{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Doc: "Rows of the embedding table."},
@@ -90,7 +90,7 @@ var Kinds = []Kind{
 			{Name: "max_position_embeddings", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 30), Doc: "Longest sequence; default 2048."},
 			{Name: "rms_norm_eps", Type: cty.Number, Above: at(0), Max: at(1), Doc: "Default 1e-6."},
 			{Name: "rope_theta", Type: cty.Number, Above: at(1), Max: at(1e12), Doc: "Base of the rotary frequencies; default 10000."},
-			{Name: "rope_scaling", Type: cty.DynamicPseudoType, Doc: "Object with `rope_type` (`default` or `llama3`), `factor`, `low_freq_factor`, `high_freq_factor`, `original_max_position_embeddings`."},
+			{Name: "rope_scaling", Type: cty.DynamicPseudoType, Doc: "Object as in `config.json`: `rope_type` (`default`, `linear`, `dynamic`, `llama3` or `yarn`) and what it takes: `factor`; `low_freq_factor`, `high_freq_factor` and `original_max_position_embeddings` (llama3); `original_max_position_embeddings`, `attention_factor`, `beta_fast`, `beta_slow` (yarn)."},
 			{Name: "tie_word_embeddings", Type: cty.Bool, Doc: "The output projection is the embedding table; default false."},
 			{Name: "attention_bias", Type: cty.Bool, Doc: "Biases on q, k, v and o; default false."},
 			{Name: "mlp_bias", Type: cty.Bool, Doc: "Biases on gate, up and down; default false."},

@@ -26,13 +26,15 @@ func configJSON(c llama.Config, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]by
 }
 
 // ropeParameters is the form newer versions of transformers write; older ones read rope_theta and rope_scaling.
-func ropeParameters(c llama.Config) map[string]any {
-	m := map[string]any{"rope_theta": c.RopeTheta, "rope_type": "default"}
-	if s := c.RopeScaling; s != nil && s.RopeType == "llama3" {
-		m["rope_type"], m["factor"], m["low_freq_factor"], m["high_freq_factor"] = s.RopeType, s.Factor, s.LowFreqFactor, s.HighFreqFactor
-		m["original_max_position_embeddings"] = s.OriginalMaxPositionEmbeddings
+func ropeParameters(c llama.Config) any {
+	s := llama.RopeScaling{RopeType: "default"}
+	if c.RopeScaling != nil {
+		s = *c.RopeScaling
 	}
-	return m
+	return struct {
+		llama.RopeScaling
+		RopeTheta float64 `json:"rope_theta"`
+	}{s, c.RopeTheta}
 }
 
 func special(id int32) any {

@@ -1,15 +1,20 @@
 package runtime
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"stepflow/gpu"
 	"stepflow/ops/llama"
+	"stepflow/runtime/checkpoint"
 )
 
 // imported makes a pipeline whose model is read from a folder of this name, with attributes beside from.
@@ -125,5 +130,247 @@ func TestImpossibleFolders(t *testing.T) {
 		if _, says := planImported(dir); !strings.Contains(says, c.says) {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
 		}
+	}
+}
+
+// raw is a tensor as a safetensors file holds it.
+type raw struct {
+	dtype string
+	shape []int
+	data  []byte
+}
+
+// tensorsOf reads all tensors of a safetensors file.
+func tensorsOf(t *testing.T, path string) map[string]raw {
+	t.Helper()
+	f, err := checkpoint.Open(path)
+	must(t, err)
+	defer f.Close()
+	all := map[string]raw{}
+	for _, name := range f.Names() {
+		b, dtype, err := f.Raw(name)
+		must(t, err)
+		shape, _ := f.Shape(name)
+		all[name] = raw{dtype, shape, b}
+	}
+	return all
+}
+
+// writeRaw writes a safetensors file.
+func writeRaw(t *testing.T, path string, all map[string]raw) {
+	t.Helper()
+	header, at := map[string]any{}, 0
+	var data []byte
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		x := all[name]
+		header[name] = map[string]any{"dtype": x.dtype, "shape": x.shape, "data_offsets": []int{at, at + len(x.data)}}
+		at += len(x.data)
+		data = append(data, x.data...)
+	}
+	b, err := json.Marshal(header)
+	must(t, err)
+	must(t, os.WriteFile(path, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(b))), b...), data...), 0o644))
+}
+
+func floats(x ...float32) raw { return raw{"F32", []int{len(x)}, gpu.Float32Bytes(x, gpu.F32)} }
+
+// edited changes the config.json of a folder; nil takes a key away.
+func edited(t *testing.T, folder string, changes map[string]any) {
+	t.Helper()
+	path := filepath.Join(folder, fileConfig)
+	b, err := os.ReadFile(path)
+	must(t, err)
+	m := map[string]any{}
+	must(t, json.Unmarshal(b, &m))
+	for k, v := range changes {
+		if m[k] = v; v == nil {
+			delete(m, k)
+		}
+	}
+	b, err = json.Marshal(m)
+	must(t, err)
+	must(t, os.WriteFile(path, b, 0o644))
+}
+
+// TestTensorsWithoutAPlace adds, changes and takes away tensors: what would be left out of account is refused by name, copies
+// of what is known anyway are not.
+func TestTensorsWithoutAPlace(t *testing.T) {
+	const proj = "model.layers.0.self_attn.q_proj"
+	for name, c := range map[string]struct {
+		config map[string]any
+		change func(all map[string]raw)
+		says   string // "" for nothing
+	}{
+		"same head": {nil, func(m map[string]raw) { m["lm_head.weight"] = m["model.embed_tokens.weight"] }, ""},
+		"other head": {nil, func(m map[string]raw) {
+			x := m["model.embed_tokens.weight"]
+			x.data = append([]byte{x.data[0] ^ 1}, x.data[1:]...)
+			m["lm_head.weight"] = x
+		}, "hold a head that differs from the embedding table, though tie_word_embeddings is true there: lm_head.weight"},
+		"no head":      {map[string]any{"tie_word_embeddings": false}, nil, "wants a tensor lm_head.weight of [48,32]; the safetensors have none. If the embedding table is its head, tie_word_embeddings there must be true"},
+		"biases":       {map[string]any{"attention_bias": false}, nil, "hold biases of attention, though attention_bias is false there: " + "model.layers.0.self_attn.k_proj.bias, model.layers.0.self_attn.o_proj.bias, model.layers.0.self_attn.q_proj.bias and 9 more"},
+		"mlp biases":   {map[string]any{"mlp_bias": false}, nil, "biases of the feed-forward layers, though mlp_bias is false there"},
+		"fewer layers": {map[string]any{"num_hidden_layers": 2}, nil, "hold layers beyond its num_hidden_layers, which is 2: model.layers.2."},
+		"missing bias": {nil, func(m map[string]raw) { delete(m, proj+".bias") }, "wants a tensor " + proj + ".bias of [32]; the safetensors have none"},
+		"norm of q":    {nil, func(m map[string]raw) { m["model.layers.0.self_attn.q_norm.weight"] = floats(1) }, "norms on q and k"},
+		"further norm": {nil, func(m map[string]raw) { m["model.layers.0.pre_feedforward_layernorm.weight"] = floats(1) }, "norms, which Llama does not have"},
+		"classifier":   {nil, func(m map[string]raw) { m["score.weight"] = floats(1) }, "a head other than that of a language model: score.weight"},
+		"anything":     {nil, func(m map[string]raw) { m["mtp.proj\x1b[2J"] = floats(1) }, `tensors that have no place in it: mtp.proj\x1b[2J`},
+		"head's bias":  {nil, func(m map[string]raw) { m["lm_head.bias"] = floats(1) }, "no place in it: lm_head.bias"},
+		"adapter":      {nil, func(m map[string]raw) { m["base_model.model."+proj+".lora_A.weight"] = floats(1) }, "lora_A.weight: the weights are those of adapters"},
+		"base layer":   {nil, func(m map[string]raw) { m[proj+".base_layer.weight"] = m[proj+".weight"]; delete(m, proj+".weight") }, "the weights are those of adapters"},
+		"fp8":          {nil, func(m map[string]raw) { m[proj+".weight_scale_inv"] = floats(1) }, "weight_scale_inv: the weights are quantised"},
+		"gptq":         {nil, func(m map[string]raw) { m[proj+".qweight"] = floats(1); delete(m, proj+".weight") }, "qweight: the weights are quantised"},
+		"bitsandbytes": {nil, func(m map[string]raw) { m[proj+".weight.quant_state.bitsandbytes__nf4"] = floats(1) }, "the weights are quantised"},
+		"type F8": {nil, func(m map[string]raw) {
+			x := m[proj+".weight"]
+			m[proj+".weight"] = raw{"F8_E4M3", x.shape, x.data[:1024]}
+		}, proj + ".weight beside "},
+		"type I32": {nil, func(m map[string]raw) { x := m[proj+".weight"]; x.dtype = "I32"; m[proj+".weight"] = x }, "is of type I32, which is not read as a weight"},
+		"type C64": {nil, func(m map[string]raw) {
+			x := m[proj+".weight"]
+			m[proj+".weight"] = raw{"C64", x.shape, append(x.data, x.data...)}
+		}, "is of type C64"},
+		"type F64": {nil, func(m map[string]raw) {
+			x := m[proj+".weight"]
+			m[proj+".weight"] = raw{"F64", x.shape, make([]byte, 8192)}
+		}, ""},
+		"transposed": {nil, func(m map[string]raw) {
+			x := m["model.layers.1.mlp.up_proj.weight"]
+			x.shape = []int{32, 56}
+			m["model.layers.1.mlp.up_proj.weight"] = x
+		}, "wants a tensor model.layers.1.mlp.up_proj.weight of [56,32]; the safetensors have [32,56]"},
+		"frequencies": {nil, func(m map[string]raw) {
+			m["model.layers.0.self_attn.rotary_emb.inv_freq"] = floats(1, 0.118920, 0.0141421, 0.0016818)
+		}, ""}, // 5000^(-i/4)
+		"other rotation": {nil, func(m map[string]raw) {
+			m["model.layers.0.self_attn.rotary_emb.inv_freq"] = floats(1, 0.1, 0.01, 0.001)
+		}, "rotary frequencies that differ from those of its rope_theta and rope_scaling: model.layers.0.self_attn.rotary_emb.inv_freq"},
+		"fewer of them": {nil, func(m map[string]raw) { m["rotary_emb.inv_freq"] = floats(1, 0.118920) }, "rotary frequencies that differ"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, folder := imported(t, "m", "")
+			edited(t, folder, c.config)
+			if c.change != nil {
+				path := filepath.Join(folder, fileModel)
+				all := tensorsOf(t, path)
+				c.change(all)
+				writeRaw(t, path, all)
+			}
+			if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) {
+				t.Errorf("%q, want %q", says, c.says)
+			}
+		})
+	}
+}
+
+// TestFoldersOfOtherForms holds folders whose weights are not read to a sentence that says what to do.
+func TestFoldersOfOtherForms(t *testing.T) {
+	moved := func(name string) func(folder string) error {
+		return func(f string) error { return os.Rename(filepath.Join(f, fileModel), filepath.Join(f, name)) }
+	}
+	for name, c := range map[string]struct {
+		change func(folder string) error
+		says   string
+	}{
+		"pickles": {moved("pytorch_model.bin"), `python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])" '`},
+		"shards":  {moved("pytorch_model-00001-of-00002.bin"), "weights as pickles of PyTorch"},
+		"gguf":    {moved("m.Q4_K.gguf"), "gguf_file='m.Q4_K.gguf'"},
+		"gguf, no config": {func(f string) error {
+			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
+		}, "has no config.json"},
+		"meta":       {moved("consolidated.00.pth"), "take the model's files for transformers"},
+		"other name": {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
+		"nothing":    {func(f string) error { return os.Remove(filepath.Join(f, fileModel)) }, "has neither model.safetensors nor model.safetensors.index.json"},
+		"adapter": {func(f string) error {
+			return os.WriteFile(filepath.Join(f, "adapter_config.json"), []byte("{}"), 0o644)
+		}, "merge_and_unload"},
+		"no folder": {os.RemoveAll, "no such file"},
+		"file":      {func(f string) error { return errorsOf(os.RemoveAll(f), os.WriteFile(f, []byte("GGUF"), 0o644)) }, "is a file: from takes the folder"},
+		"lfs pointer": {func(f string) error {
+			return os.WriteFile(filepath.Join(f, fileModel), []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), 0o644)
+		}, "git lfs pull"},
+	} {
+		dir, folder := imported(t, "m", "")
+		must(t, c.change(folder))
+		if _, says := planImported(dir); !strings.Contains(says, c.says) {
+			t.Errorf("%s: %q, want %q", name, says, c.says)
+		}
+	}
+}
+
+func errorsOf(all ...error) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestShardsAndTheirIndex splits the weights in two and lets the index and the shards contradict each other.
+func TestShardsAndTheirIndex(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(folder string, index map[string]string, shards []map[string]raw)
+		says   string
+	}{
+		"sound":     {nil, ""},
+		"missing":   {func(f string, _ map[string]string, s []map[string]raw) { s[1] = nil }, "b.safetensors"},
+		"elsewhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.norm.weight"] = "a.safetensors" }, "it says that tensor model.norm.weight is in a.safetensors, which does not hold it"},
+		"unnamed":   {func(_ string, x map[string]string, _ []map[string]raw) { delete(x, "model.norm.weight") }, "it does not name tensor model.norm.weight, which is in"},
+		"twice": {func(_ string, x map[string]string, s []map[string]raw) {
+			s[0]["model.norm.weight"] = s[1]["model.norm.weight"]
+		}, "model.norm.weight is in both"},
+		"nowhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.more"] = "b.safetensors" }, "which does not hold it"},
+	} {
+		dir, folder := imported(t, "m", "")
+		path := filepath.Join(folder, fileModel)
+		index, shards := map[string]string{}, []map[string]raw{{}, {}}
+		for tensor, x := range tensorsOf(t, path) {
+			i := 0
+			if tensor > "model.layers.1" {
+				i = 1
+			}
+			index[tensor], shards[i][tensor] = []string{"a.safetensors", "b.safetensors"}[i], x
+		}
+		must(t, os.Remove(path))
+		if c.change != nil {
+			c.change(folder, index, shards)
+		}
+		for i, s := range shards {
+			if s != nil {
+				writeRaw(t, filepath.Join(folder, []string{"a.safetensors", "b.safetensors"}[i]), s)
+			}
+		}
+		b, err := json.Marshal(map[string]any{"weight_map": index})
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(folder, fileModel+".index.json"), b, 0o644))
+		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) {
+			t.Errorf("%s: %q, want %q", name, says, c.says)
+		}
+	}
+}
+
+// TestNotesOfAnImport reads a folder with a window and a key that nobody knows: both are said, and the window bounds sequences.
+func TestNotesOfAnImport(t *testing.T) {
+	dir, folder := imported(t, "m", "")
+	edited(t, folder, map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"}, "sliding_window": 32, "odd_key": 3})
+	p, says := planImported(dir)
+	if says != "" {
+		t.Fatal(says)
+	}
+	w := strings.Join(p.Actions[0].Warnings, "\n")
+	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w, "odd_key is 3 there") || p.Actions[0].model.Config.MaxPositionEmbeddings != 32 {
+		t.Errorf("%q, %+v", w, p.Actions[0].model.Config)
+	}
+	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n  seed = 3\n")
+	edited(t, folder, map[string]any{"sliding_window": 32})
+	if _, says := planImported(dir); !strings.Contains(says, "seed makes first weights") {
+		t.Errorf("%q", says)
+	}
+	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n")
+	edited(t, folder, map[string]any{"sliding_window": 32})
+	if _, says := planImported(dir); !strings.Contains(says, "max_position_embeddings is 64 here and 32 in") || !strings.Contains(says, "counts as 32 instead of 64") {
+		t.Errorf("%q", says)
 	}
 }

@@ -4,25 +4,19 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/fineweb"
-	"stepflow/fineweb/hub"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
 	"stepflow/ops"
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
-	"stepflow/runtime/checkpoint"
 )
 
 // Tokenizer is a planned tokenizer block: read from a file, or trained by the run.
@@ -95,7 +89,7 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 			return nil, problem(d, "from", "Remote model", err)
 		}
 		m.Folder = folder
-		if diags = append(diags, p.importModel(m, given, d)...); diags.HasErrors() {
+		if diags = append(diags, p.importModel(a, m, given, d)...); diags.HasErrors() {
 			return nil, diags
 		}
 	} else {
@@ -113,104 +107,6 @@ func (p *planner) model(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	return map[string]cty.Value{"vocab_size": number(float64(c.VocabSize)), "hidden_size": number(float64(c.HiddenSize)),
 		"intermediate_size": number(float64(c.IntermediateSize)), "num_hidden_layers": number(float64(c.NumHiddenLayers)),
 		"max_position_embeddings": number(float64(c.MaxPositionEmbeddings)), "num_parameters": number(float64(total)), "layer_parameters": number(float64(layer))}, nil
-}
-
-// modelFolder resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
-// Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
-func (p *planner) modelFolder(from string) (string, error) {
-	if !hub.Is(from) {
-		if strings.Contains(from, "://") {
-			return "", fmt.Errorf("%s cannot be fetched: give a folder, or hf://ORG/NAME of a model that was downloaded", from)
-		}
-		return p.relative(from), nil
-	}
-	repo, _, err := hub.Parse(from)
-	if err != nil {
-		return "", err
-	}
-	folder, err := repo.Folder()
-	if err != nil {
-		return "", fmt.Errorf("%s is not in the cache (%w), and models are not downloaded: run \"hf download %s\", or give a folder", from, err, repo.Name)
-	}
-	return folder, nil
-}
-
-// importModel reads config.json of a Hugging Face folder and checks that every tensor is there, before anything of the
-// size that config.json claims is made.
-func (p *planner) importModel(m *Model, given llama.Config, d *dsl.Decoded) hcl.Diagnostics {
-	path := filepath.Join(m.Folder, fileConfig)
-	b, err := foreign.ReadFile(path, llama.MaxConfigBytes)
-	if err != nil {
-		return problem(d, "from", "Unreadable model", err)
-	}
-	if m.Config, err = llama.ParseConfig(b); err != nil {
-		return problem(d, "from", "Unreadable model", fmt.Errorf("reading %s: %w", path, err))
-	}
-	var diags hcl.Diagnostics
-	c := m.Config
-	for _, f := range llama.Fields {
-		if d.Has(f.Name) && !f.Same(given, c) {
-			diags = append(diags, d.Error(f.Name, "Another architecture", fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.", f.Name, f.Show(given), f.Show(c), path)))
-		}
-	}
-	if diags.HasErrors() {
-		return diags
-	}
-	f, err := checkpoint.OpenFolder(m.Folder)
-	if err != nil {
-		return problem(d, "from", "Unreadable model", err)
-	}
-	defer f.Close()
-	for x := range llama.Wants(c) {
-		shape, ok := f.Shape(x.Name)
-		has := "have none"
-		if ok {
-			has = fmt.Sprintf("have %v", shape)
-		}
-		if !shape.Equal(x.Shape) || !ok {
-			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("%s wants a tensor %s of %v; the safetensors %s.", path, x.Name, x.Shape, has))}
-		}
-	}
-	if m.hash, err = fineweb.Identity(p.ctx, append(f.Files(), path), p.hashing); err != nil {
-		return problem(d, "from", "Unreadable model", err)
-	}
-	return nil
-}
-
-func ropeScaling(v cty.Value) (*llama.RopeScaling, error) {
-	if v.IsNull() || !v.Type().IsObjectType() {
-		return nil, fmt.Errorf("rope_scaling takes an object, such as { rope_type = \"llama3\", factor = 8 }")
-	}
-	s := &llama.RopeScaling{}
-	for n, x := range v.AsValueMap() {
-		f := 0.0
-		if x.Type() == cty.Number && !x.IsNull() {
-			f, _ = x.AsBigFloat().Float64()
-		} else if n != "rope_type" && n != "type" {
-			return nil, fmt.Errorf("%s of rope_scaling takes a number", n)
-		}
-		switch n {
-		case "rope_type", "type":
-			if x.Type() != cty.String || x.IsNull() {
-				return nil, fmt.Errorf("rope_type takes a string")
-			}
-			s.RopeType = x.AsString()
-		case "factor":
-			s.Factor = f
-		case "low_freq_factor":
-			s.LowFreqFactor = f
-		case "high_freq_factor":
-			s.HighFreqFactor = f
-		case "original_max_position_embeddings":
-			if f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-				return nil, fmt.Errorf("%s of rope_scaling takes a whole number", n)
-			}
-			s.OriginalMaxPositionEmbeddings = int(f)
-		default:
-			return nil, fmt.Errorf("rope_scaling has no %q", n)
-		}
-	}
-	return s, nil
 }
 
 type peftNode struct{ spec peft.Spec }

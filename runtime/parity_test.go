@@ -37,7 +37,7 @@ func readExpected(t *testing.T, name string) (llama.Config, *expected, string) {
 	dir := filepath.Join("testdata", "parity", name)
 	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	must(t, err)
-	cfg, err := llama.ParseConfig(b)
+	cfg, _, err := llama.ParseConfig(b)
 	must(t, err)
 	e := &expected{}
 	b, err = os.ReadFile(filepath.Join(dir, "expected.json"))

@@ -109,6 +109,9 @@ func givenConfig(a addr.Addr, d *dsl.Decoded) (given llama.Config, diags hcl.Dia
 		}
 	}
 	if d.Has("from") {
+		if d.Given("seed") {
+			diags = append(diags, d.Error("seed", "No first weights", "seed makes first weights, and from takes weights that are there: leave one of them out."))
+		}
 		return given, diags
 	}
 	for _, f := range llama.Fields {

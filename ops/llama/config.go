@@ -4,13 +4,10 @@ package llama
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"slices"
-
-	"stepflow/foreign"
 )
 
 // Config is the part of Hugging Face's config.json that fixes the architecture. Fields is the table of its fields.
@@ -31,15 +28,6 @@ type Config struct {
 	TieWordEmbeddings     bool
 	AttentionBias         bool
 	MLPBias               bool
-}
-
-// RopeScaling stretches the rotary frequencies. Kinds: "default" and "llama3" (Llama 3.1).
-type RopeScaling struct {
-	RopeType                      string  `json:"rope_type"`
-	Factor                        float64 `json:"factor,omitempty"`
-	LowFreqFactor                 float64 `json:"low_freq_factor,omitempty"`
-	HighFreqFactor                float64 `json:"high_freq_factor,omitempty"`
-	OriginalMaxPositionEmbeddings int     `json:"original_max_position_embeddings,omitempty"`
 }
 
 // Field is a field of Config, with the name it has in config.json and as an attribute of a model block.
@@ -154,14 +142,8 @@ func (c Config) Check() (ps []Problem) {
 		bad("initializer_range", "Give a small number of at least 0, such as 0.02.", "initializer_range is %g", c.InitializerRange)
 	}
 	if s := c.RopeScaling; s != nil {
-		switch s.RopeType {
-		case "default":
-		case "llama3":
-			if !(s.Factor >= 1 && s.Factor <= math.MaxFloat32 && s.LowFreqFactor > 0 && s.HighFreqFactor > s.LowFreqFactor && s.HighFreqFactor <= math.MaxFloat32 && s.OriginalMaxPositionEmbeddings > 0) {
-				bad("rope_scaling", "llama3 takes factor >= 1, low_freq_factor < high_freq_factor and original_max_position_embeddings.", "rope_scaling is incomplete")
-			}
-		default:
-			bad("rope_scaling", `Use rope_type "default" or "llama3".`, "rope_type %q is not supported", s.RopeType)
+		if what := s.check(); what != "" {
+			bad("rope_scaling", "Take the settings of the model you continue.", "rope_scaling: %s", what)
 		}
 	}
 	if n, most := c.params(), 1e15; len(ps) == 0 && n > most {
@@ -177,110 +159,6 @@ func (c Config) params() float64 {
 	return float64(c.NumHiddenLayers)*layer + 2*h*float64(c.VocabSize)
 }
 
-// MaxConfigBytes bounds a config.json.
-const MaxConfigBytes = 16 << 20
-
-// ParseConfig reads a Hugging Face config.json of model_type llama. Newer files keep the rotary
-// settings in rope_parameters; both places are read. That the number of layers is not absurd is for the weights beside it
-// to tell. The caller names the file in errors.
-func ParseConfig(b []byte) (c Config, err error) {
-	members, err := foreign.Object(b)
-	if err != nil {
-		return c, err
-	}
-	raw := map[string]json.RawMessage{}
-	for _, m := range members {
-		if string(m.Value) != "null" {
-			raw[m.Name] = m.Value
-		}
-	}
-	var kind string
-	var architectures []string
-	if err := errors.Join(read(raw, "model_type", &kind), read(raw, "architectures", &architectures)); err != nil {
-		return c, err
-	}
-	if kind != "" && kind != "llama" {
-		return c, fmt.Errorf("it is of model_type %q; only llama is supported", kind)
-	}
-	if kind == "" && len(architectures) > 0 && architectures[0] != "LlamaForCausalLM" {
-		return c, fmt.Errorf("it is of the architecture %q; only LlamaForCausalLM is supported", architectures[0])
-	}
-	var given []string
-	for _, f := range Fields {
-		if raw[f.Name] == nil {
-			if f.Needed {
-				return c, fmt.Errorf("%s is missing", f.Name)
-			}
-			continue
-		}
-		if err := read(raw, f.Name, f.at(&c)); err != nil {
-			return c, err
-		}
-		given = append(given, f.Name)
-	}
-	if raw["rope_parameters"] != nil {
-		var scaling RopeScaling
-		var theta struct {
-			RopeTheta *float64 `json:"rope_theta"`
-		}
-		if err := errors.Join(read(raw, "rope_parameters", &scaling), read(raw, "rope_parameters", &theta)); err != nil {
-			return c, err
-		}
-		if theta.RopeTheta != nil {
-			c.RopeTheta, given = *theta.RopeTheta, append(given, "rope_theta")
-		}
-		if scaling.RopeType != "" && scaling.RopeType != "default" {
-			c.RopeScaling = &scaling
-		}
-	}
-	c.Fill(given...)
-	for _, p := range c.Check() {
-		if p.Attribute != "num_hidden_layers" || c.NumHiddenLayers < 1 {
-			return c, errors.New(p.What)
-		}
-	}
-	return c, nil
-}
-
-// read decodes a member that is there.
-func read(raw map[string]json.RawMessage, name string, into any) error {
-	b, ok := raw[name]
-	if !ok {
-		return nil
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		want := "of another form"
-		switch into.(type) {
-		case *int:
-			want = "not a whole number in range"
-		case *float64:
-			want = "not a number in range"
-		case *bool:
-			want = "neither true nor false"
-		case *string:
-			want = "not a string"
-		}
-		return fmt.Errorf("%s is %s, %s", name, foreign.Shown(string(b[:min(len(b), 60)])), want)
-	}
-	return nil
-}
-
-// UnmarshalJSON reads the object of config.json, in which older files call rope_type type.
-func (s *RopeScaling) UnmarshalJSON(b []byte) error {
-	type plain RopeScaling
-	var f struct {
-		plain
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(b, &f); err != nil {
-		return err
-	}
-	if *s = RopeScaling(f.plain); s.RopeType == "" {
-		s.RopeType = f.Type
-	}
-	return nil
-}
-
 // SameArchitecture reports whether weights of one configuration fit the other, their number of
 // layers apart, and mean the same there; it names the first difference.
 func SameArchitecture(a, b Config) (attribute string, same bool) {
@@ -290,31 +168,4 @@ func SameArchitecture(a, b Config) (attribute string, same bool) {
 		}
 	}
 	return "", true
-}
-
-// RopeTables gives cos and sin of position times frequency, each [seq, head_dim/2] row-major.
-// The frequency of pair i is theta^(-2i/d) (Su et al. 2021); llama3 scaling divides low
-// frequencies by factor and blends those between the two bounds (Llama 3.1 model code).
-func (c Config) RopeTables(seq int) (cos, sin []float32) {
-	half := c.HeadDim / 2
-	cos, sin = make([]float32, seq*half), make([]float32, seq*half)
-	for i := 0; i < half; i++ {
-		f := math.Pow(c.RopeTheta, -float64(2*i)/float64(c.HeadDim))
-		if s := c.RopeScaling; s != nil && s.RopeType == "llama3" {
-			wavelength := 2 * math.Pi / f
-			old := float64(s.OriginalMaxPositionEmbeddings)
-			switch {
-			case wavelength > old/s.LowFreqFactor:
-				f /= s.Factor
-			case wavelength >= old/s.HighFreqFactor:
-				smooth := (old/wavelength - s.LowFreqFactor) / (s.HighFreqFactor - s.LowFreqFactor)
-				f = (1-smooth)*f/s.Factor + smooth*f
-			}
-		}
-		for t := 0; t < seq; t++ {
-			sn, cs := math.Sincos(float64(t) * f)
-			cos[t*half+i], sin[t*half+i] = float32(cs), float32(sn)
-		}
-	}
-	return cos, sin
 }

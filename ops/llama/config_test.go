@@ -64,9 +64,7 @@ func TestParseConfig(t *testing.T) {
 		{"hidden_act", "", `hidden_act "" is not supported`},
 		{"tie_word_embeddings", "yes", `tie_word_embeddings is "yes", neither true nor false`},
 		{"rope_scaling", map[string]any{"rope_type": "default"}, ""},
-		{"rope_scaling", map[string]any{"type": "linear", "factor": 2}, `rope_type "linear" is not supported`},
-		{"rope_scaling", 7, "rope_scaling is 7, of another form"},
-		{"rope_parameters", map[string]any{"type": "linear", "factor": 2}, `rope_type "linear" is not supported`},
+		{"rope_scaling", 7, "rope_scaling is 7, not an object"},
 		{"rope_parameters", map[string]any{"rope_theta": 0}, "rope_theta is 0"},
 		{"rope_parameters", map[string]any{"rope_theta": 500000.0, "rope_type": "default"}, ""},
 		{"model_type", "qwen2", `model_type "qwen2"`},
@@ -77,12 +75,13 @@ func TestParseConfig(t *testing.T) {
 			delete(m, c.name)
 			m["x"] = nil
 		}
-		_, err := ParseConfig(marshal(t, m))
+		_, _, err := ParseConfig(marshal(t, m))
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s = %v: %v, want %q", c.name, c.value, err, c.says)
 		}
 	}
 	for text, says := range map[string]string{
+		`{"hidden_size": 8}`:                 "neither model_type nor architectures",
 		`{"vocab_size": 1, "vocab_size": 2}`: `"vocab_size" stands there twice`,
 		`[]`:                                 "not a JSON object",
 		``:                                   "not JSON",
@@ -92,7 +91,7 @@ func TestParseConfig(t *testing.T) {
 		strings.Repeat("[", 1e6):                      "not JSON",
 		`{"x":` + strings.Repeat(`{"x":`, 1e5) + `1}`: "not JSON",
 	} {
-		if _, err := ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, _, err := ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.60s: %v, want %q", text, err, says)
 		}
 	}
@@ -134,7 +133,7 @@ func TestFieldsAreWhole(t *testing.T) {
 		"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}} {
 		m[name] = v
 	}
-	c, err := ParseConfig(marshal(t, m))
+	c, _, err := ParseConfig(marshal(t, m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +142,7 @@ func TestFieldsAreWhole(t *testing.T) {
 			t.Errorf("%s is %s, config.json has %v", f.Name, got, m[f.Name])
 		}
 	}
-	if c.RopeScaling == nil || *c.RopeScaling != (RopeScaling{"llama3", 8, 1, 4, 64}) {
+	if c.RopeScaling == nil || *c.RopeScaling != (RopeScaling{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64}) {
 		t.Errorf("rope_scaling is %+v", c.RopeScaling)
 	}
 	if names := slices.Sorted(maps.Keys(m)); len(names) != len(Fields)+1 {
@@ -163,7 +162,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add(marshal(f, small()))
 	f.Add([]byte(`{"rope_parameters": {"type": "llama3", "rope_theta": 1e308}, "head_dim": null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := ParseConfig(b)
+		c, _, err := ParseConfig(b)
 		if err != nil {
 			return
 		}

@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -62,6 +64,11 @@ func (d *Folder) open() error {
 		}
 		if err := d.add(f, name); err != nil {
 			return err
+		}
+	}
+	for _, tensor := range d.Names() {
+		if weights[tensor] == "" {
+			return fmt.Errorf("reading %s: it does not name tensor %s, which is in %s", path, foreign.Shown(tensor), d.tensor[tensor].path)
 		}
 	}
 	for _, tensor := range slices.Sorted(maps.Keys(weights)) {
@@ -143,6 +150,51 @@ func (d *Folder) Files() (paths []string) {
 
 // Has reports whether the folder holds a tensor.
 func (d *Folder) Has(name string) bool { return d.tensor[name] != nil }
+
+// Names lists the tensors, sorted.
+func (d *Folder) Names() []string { return slices.Sorted(maps.Keys(d.tensor)) }
+
+// DType is the format's name of a tensor's element type, such as "BF16"; empty if there is no such tensor.
+func (d *Folder) DType(name string) string {
+	if f := d.tensor[name]; f != nil {
+		return f.index[name].DType
+	}
+	return ""
+}
+
+// Same reports whether two tensors are of one type and shape and hold the same bytes.
+func (d *Folder) Same(a, b string) (bool, error) {
+	f, g := d.tensor[a], d.tensor[b]
+	if f == nil || g == nil {
+		return false, nil
+	}
+	x, y := f.index[a], g.index[b]
+	if x.DType != y.DType || !slices.Equal(x.Shape, y.Shape) {
+		return false, nil
+	}
+	return sameBytes(f.section(x), g.section(y))
+}
+
+// sameBytes compares what two readers of the same length give.
+func sameBytes(a, b io.Reader) (bool, error) {
+	const piece = 1 << 20
+	x, y := make([]byte, piece), make([]byte, piece)
+	for {
+		n, err := io.ReadFull(a, x)
+		m, err2 := io.ReadFull(b, y)
+		if !bytes.Equal(x[:n], y[:m]) {
+			return false, nil
+		}
+		for _, err := range []error{err, err2} {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return false, err
+			}
+		}
+		if n < piece {
+			return true, nil
+		}
+	}
+}
 
 // Shape gives a tensor's shape.
 func (d *Folder) Shape(name string) (gpu.Shape, bool) {

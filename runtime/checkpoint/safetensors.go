@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"sort"
 
 	"stepflow/foreign"
@@ -93,7 +94,6 @@ const maxHeader = 100_000_000
 
 // bits of an element of each type that the format knows. Those that Float32 reads, and I32, are of use to us.
 var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
-
 	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
 
 // Open reads the header and checks it as the safetensors library does: the tensors' bytes follow one another, without
@@ -119,6 +119,9 @@ func (s *File) readHeader() error {
 	var n uint64
 	if err := binary.Read(s.f, binary.LittleEndian, &n); err != nil {
 		return fmt.Errorf("no safetensors header: %w", err)
+	}
+	if string(binary.LittleEndian.AppendUint64(nil, n)) == "version " {
+		return errors.New("it is a pointer of Git LFS, not the file: run git lfs pull in its folder")
 	}
 	if n > maxHeader {
 		return fmt.Errorf("the header claims %d bytes; a safetensors header has at most %d", n, maxHeader)
@@ -277,7 +280,16 @@ func (s *File) Raw(name string) ([]byte, string, error) {
 	return b, e.DType, nil
 }
 
-// Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds.
+func (s *File) section(e entry) io.Reader {
+	return io.NewSectionReader(s.f, s.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0])
+}
+
+// Floating reports whether Float32 reads tensors of an element type.
+func Floating(dtype string) bool {
+	return slices.Contains([]string{"F32", "BF16", "F16", "F64"}, dtype)
+}
+
+// Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds. A number beyond Float32's is an error.
 func (s *File) Float32(name string) ([]float32, error) {
 	b, dtype, err := s.Raw(name)
 	if err != nil {
@@ -297,7 +309,10 @@ func (s *File) Float32(name string) ([]float32, error) {
 	case "F64":
 		v := make([]float32, len(b)/8)
 		for i := range v {
-			v[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:])))
+			x := math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
+			if v[i] = float32(x); math.IsInf(float64(v[i]), 0) && !math.IsInf(x, 0) {
+				return nil, fmt.Errorf("tensor %s of %s holds %g, which is too large for float32", name, s.path, x)
+			}
 		}
 		return v, nil
 	}
