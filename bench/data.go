@@ -132,7 +132,7 @@ func readText(path string) error {
 		return err
 	}
 	defer c.Close()
-	return c.Head(func(fineweb.Sample) bool { return true })
+	return c.Head(nil, func(fineweb.Sample) bool { return true })
 }
 
 // load packs one pass over the data into batches of 8 sequences of 256 tokens.

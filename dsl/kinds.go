@@ -34,12 +34,13 @@ var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
 // Kinds is the language: every block, attribute, default and export.
 var Kinds = []Kind{
 	{Name: "data", Types: append(documents, "bin", "mixture"), Repeat: true, Lazy: true,
-		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `bin` reads tokens as nanoGPT and llm.c keep them; a `mixture` draws from other data. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
+		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `bin` reads tokens as nanoGPT and llm.c keep them, whose documents end with the tokenizer's end-of-text token and nowhere else; a `mixture` draws from other data. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out.",
 		Attrs: []Attr{
 			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Only: append(documents, "bin"), Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
 			{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field that holds the document."},
 			{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field with a stable id; where there is none, a hash of the text serves."},
 			{Name: "separator", Type: cty.String, Default: str(""), Only: []string{"text"}, Doc: "What stands between documents; empty makes each file one document."},
+			{Name: "dtype", Type: cty.String, Default: str("auto"), OneOf: []string{"auto", "uint16", "uint32"}, Only: []string{"bin"}, Doc: "What a token is in the file. `auto`: as llm.c's header says; without a header uint16, or uint32 where the tokenizer has more than 65,536 ids."},
 			{Name: "min_int_score", Type: cty.Number, Whole: true, Min: at(-maxWhole), Max: at(maxWhole), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `int_score` is at least this."},
 			{Name: "min_score", Type: cty.Number, Min: at(-1e12), Max: at(1e12), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `score` is at least this."},
 			{Name: "min_language_score", Type: cty.Number, Min: at(0), Max: at(1), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language_score` is at least this."},
@@ -48,7 +49,8 @@ var Kinds = []Kind{
 			{Name: "validation_fraction", Type: cty.Number, Min: at(0), Max: at(0.9), Default: num(0), Only: append(documents, "bin"), Doc: "Share of documents held out, by a hash of the id: stable under reordering and adding files."},
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0), Only: append(documents, "bin"), Doc: "Seed of the order of documents."},
 			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Permutes row groups, and rows inside each, differently in every epoch. The order is a pure function of seed, epoch and position."},
-			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Attention does not cross documents, and the last token of one does not predict the first of the next."},
+			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Attention does not cross documents."},
+			{Name: "predict_first_token", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "The end-of-text token before a document belongs to it and predicts its first token, as in nanoGPT, llm.c and torchtitan, so that text can be generated from that token alone. `false` leaves first tokens out of the loss, as Megatron's `--eod-mask-loss` does. Where the tokenizer's template begins a document with a token of its own, that one predicts the first, whatever this says."},
 			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents, Doc: "What to do with a damaged row group, an empty document or one that is not UTF-8: stop, or count it and go on."},
 			{Name: "epochs", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e9), Doc: "Passes over the data after which they are used up: the run stops at a checkpoint, a mixture goes on without them. Default: any number. Of a mixture, the limit of each of its data that has none."},
 			{Name: "cache", Type: cty.String, Default: str("none"), OneOf: []string{"none", "tokens"}, Only: documents, Doc: "`tokens` keeps what the tokenizer made of each row group in `STEPFLOW_CACHE_DIR` and reads it from there in every later epoch and run; the batches are the same."},
@@ -59,7 +61,7 @@ var Kinds = []Kind{
 		}}},
 		Exports: []Export{
 			{Name: "validation", Type: cty.Object(map[string]cty.Type{"address": cty.String}), Doc: "The documents held out."},
-			{Name: "rows", Type: cty.Number, Doc: "Rows in all files, before filters; unknown for remote sources."},
+			{Name: "rows", Type: cty.Number, Doc: "Rows in all files, before filters; unknown for remote sources, and for `bin`, whose documents are not counted."},
 			{Name: "files", Type: cty.Number, Doc: "Number of files."},
 		}},
 	{Name: "tokenizer", Types: []string{"huggingface", "bpe"}, Repeat: true, Lazy: true,

@@ -23,7 +23,10 @@ type Corpus struct {
 	keys    []string // of the token cache with that tokenizer
 	shards  []shard
 	groups  [][]piece // of each row group, in order of files
-	Rows    int64
+	cut     cut
+	tokens  *binFiles // of files of tokens, once their tokenizer is known
+	used    *tokenizer.Tokenizer
+	Rows    int64 // 0 for files of tokens
 	Skipped int64 // documents and whole row groups passed over by on_error = "skip"
 }
 
@@ -31,7 +34,14 @@ type Corpus struct {
 // pieces. So memory is bounded by this many documents, and a page and a dictionary a column.
 const pieceRows = 4096
 
-// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces.
+// cut bounds a piece: rows of a row group, tokens of a file of them.
+type cut struct{ rows, tokens int64 }
+
+// pieces are cut so. A variable, since tests cut smaller ones.
+var usual = cut{pieceRows, pieceTokens}
+
+// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens the rows
+// are tokens, and the documents those that begin among them.
 type piece struct {
 	file, group, number int
 	from, rows          int64
@@ -53,7 +63,7 @@ func Open(s Source) (*Corpus, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s, list: list, opened: make([]file, len(list))}
+	c := &Corpus{source: s, list: list, opened: make([]file, len(list)), cut: usual}
 	for _, e := range list {
 		c.files = append(c.files, e.Address)
 	}
@@ -72,7 +82,7 @@ func Open(s Source) (*Corpus, error) {
 	})
 	c.shards = shards
 	var bad []error
-	number := 0
+	number, holds := 0, false
 	for i, sh := range shards {
 		if errs[i] != nil && s.passes(errs[i]) {
 			c.Skipped++
@@ -84,13 +94,15 @@ func Open(s Source) (*Corpus, error) {
 		}
 		for g, n := range sh.groups() {
 			var pieces []piece
-			for from := int64(0); from < n || from == 0; from += pieceRows {
-				pieces = append(pieces, piece{i, g, number, from, min(pieceRows, n-from)})
+			for from := int64(0); from < n || from == 0; from += c.cut.rows {
+				pieces = append(pieces, piece{i, g, number, from, min(c.cut.rows, n-from)})
 				number++
 			}
 			c.groups = append(c.groups, pieces)
 			c.Rows += n
 		}
+		b, tokens := sh.(*binShard)
+		holds = holds || c.Rows > 0 || tokens && b.bytes() > 0
 	}
 	if err := s.ended(); err != nil {
 		c.Close()
@@ -100,7 +112,7 @@ func Open(s Source) (*Corpus, error) {
 		c.Close()
 		return nil, errors.Join(bad...)
 	}
-	if c.Rows == 0 {
+	if !holds {
 		c.Close()
 		return nil, fmt.Errorf("%v hold no rows", s.Shown())
 	}
@@ -206,6 +218,13 @@ func (c *Corpus) pieces(epoch int64) (all []piece) {
 
 // read reads a piece, counting it as skipped if it is damaged and that is allowed.
 func (c *Corpus) read(p piece) ([]document, error) {
+	if c.tokens != nil {
+		docs, err := c.tokens.documents(p.file, p.from, p.rows, c.source.ValidationFraction > 0)
+		for i := range docs {
+			docs[i].hash = hashID(docs[i].id)
+		}
+		return docs, err
+	}
 	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
 	if err != nil {
 		if err := c.source.ended(); err != nil { // whatever a decoder made of it
@@ -268,6 +287,11 @@ func (c *Corpus) visit(split Split, visit func(d *document) (bool, error)) error
 				}
 				if !ok {
 					continue
+				}
+				if c.tokens != nil {
+					if docs[r].ids, err = c.tokens.whole(docs[r].at); err != nil {
+						return err
+					}
 				}
 				if more, err := visit(&docs[r]); err != nil {
 					return c.bad(p, r, err)

@@ -131,11 +131,11 @@ func TestLargeRowGroup(t *testing.T) {
 		var cursors []Cursor
 		for st.read.Epoch == 0 && len(seen) < n {
 			cursors = append(cursors, st.read)
-			st.ids, st.parts = nil, nil
-			if err := st.document(); err != nil {
+			d, _, err := st.next()
+			if err != nil {
 				t.Fatal(err)
 			}
-			seen[st.docs[st.rows[st.parts[0].start.Row]].id]++
+			seen[d.id]++
 		}
 		if len(seen) != n {
 			t.Errorf("an epoch holds %d of %d documents", len(seen), n)
@@ -154,7 +154,7 @@ func TestLargeRowGroup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := b.document(); err != nil {
+			if err := b.more(); err != nil {
 				t.Fatal(err)
 			}
 			b.drop(len(b.ids))

@@ -64,7 +64,7 @@ func tok(t testing.TB) *tokenizer.Tokenizer {
 }
 
 func source(dir string) Source {
-	return Source{Format: "fineweb_edu", Patterns: []string{"*.parquet"}, Dir: dir, Seed: 7, Shuffle: true, DocumentMask: true, ValidationFraction: 0.2}
+	return Source{Format: "fineweb_edu", Patterns: []string{"*.parquet"}, Dir: dir, Seed: 7, Shuffle: true, DocumentMask: true, PredictFirst: true, ValidationFraction: 0.2}
 }
 
 func open(t testing.TB, s Source) *Corpus {
@@ -129,15 +129,13 @@ func TestEpochHoldsEveryDocumentOnce(t *testing.T) {
 	var orders [3][]string
 	for st.read.Epoch < 3 {
 		e := st.read.Epoch
-		st.ids, st.parts = nil, nil
-		if err := st.document(); err != nil {
+		d, at, err := st.next()
+		if err != nil {
 			t.Fatal(err)
 		}
 		if st.read.Epoch != e && st.read.Epoch == 3 {
 			break
 		}
-		at := st.parts[0].start
-		d := st.docs[st.rows[at.Row]]
 		if seen[at.Epoch] == nil {
 			seen[at.Epoch] = map[string]int{}
 		}
@@ -166,13 +164,30 @@ func TestEpochHoldsEveryDocumentOnce(t *testing.T) {
 	}
 }
 
+// Where documents end, what is predicted and what attention sees depend on the mask, on whether first tokens are predicted, and on
+// whether a document begins with a token of its own.
 func TestDocumentMask(t *testing.T) {
 	dir := corpusDir(t)
-	tk := tok(t)
-	for _, mask := range []bool{true, false} {
+	plain := tok(t)
+	begun := withTemplate(t, plain)
+	for _, c := range []struct {
+		mask, first bool
+		tok         *tokenizer.Tokenizer
+		opens       bool // the end-of-text token belongs to the document behind it
+		ignored     bool // it predicts nothing
+	}{
+		{true, true, plain, true, false},
+		{true, false, plain, false, true},
+		{false, true, plain, true, false},
+		{false, false, plain, false, true},
+		{true, true, begun, false, true},
+		{true, false, begun, false, true},
+		{false, true, begun, false, false},
+		{false, false, begun, false, false},
+	} {
 		s := source(dir)
-		s.DocumentMask = mask
-		st, err := open(t, s).Stream(Train, tk, 32, Cursor{})
+		s.DocumentMask, s.PredictFirst = c.mask, c.first
+		st, err := open(t, s).Stream(Train, c.tok, 32, Cursor{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,23 +195,46 @@ func TestDocumentMask(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		crossing := 0
+		ends, valid := 0, 0
 		for i, target := range b.Targets {
-			if b.IDs[i] == tk.EOS { // the last token of a document
-				if target != Ignored {
-					crossing++
-				}
-			} else if target == Ignored {
-				t.Errorf("mask %t: position %d inside a document has no target", mask, i)
+			end := b.IDs[i] == c.tok.EOS
+			if end {
+				ends++
 			}
-			if i%32 > 0 && (b.Segments[i] != b.Segments[i-1]) != (b.IDs[i-1] == tk.EOS) {
-				t.Errorf("mask %t: segment changes at %d without a document's end, or not at one", mask, i)
+			if target != Ignored {
+				valid++
+			}
+			if (target == Ignored) != (end && c.ignored) {
+				t.Errorf("%+v: position %d of token %d has target %d", c, i, b.IDs[i], target)
+			}
+			if i+1 < len(b.IDs) && target != Ignored && target != b.IDs[i+1] {
+				t.Errorf("%+v: position %d predicts %d, and %d follows", c, i, target, b.IDs[i+1])
+			}
+			if i%32 == 0 {
+				continue
+			}
+			begins := end && c.opens || b.IDs[i-1] == c.tok.EOS && !c.opens
+			if (b.Segments[i] != b.Segments[i-1]) != begins {
+				t.Errorf("%+v: segments %d and %d at %d", c, b.Segments[i-1], b.Segments[i], i)
 			}
 		}
-		if mask && crossing > 0 || !mask && crossing == 0 {
-			t.Errorf("mask %t: %d targets cross documents", mask, crossing)
+		if ends < 3 || b.Valid != valid {
+			t.Errorf("%+v: %d documents end, %d targets count, not %d", c, ends, b.Valid, valid)
 		}
 	}
+}
+
+// withTemplate is a tokenizer whose template puts a token in front of a text, as LLaMA's do.
+func withTemplate(t testing.TB, tk *tokenizer.Tokenizer) *tokenizer.Tokenizer {
+	t.Helper()
+	id := tk.VocabSize()
+	with := withToken(t, tk, id, "<s>", map[string]any{"type": "TemplateProcessing", "pair": []any{},
+		"single":         []any{map[string]any{"SpecialToken": map[string]any{"id": "<s>", "type_id": 0}}, map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
+		"special_tokens": map[string]any{"<s>": map[string]any{"id": "<s>", "ids": []int{id}, "tokens": []string{"<s>"}}}})
+	if with.BOS != int32(id) {
+		t.Fatalf("BOS is %d", with.BOS)
+	}
+	return with
 }
 
 func TestFilters(t *testing.T) {
@@ -341,31 +379,58 @@ func TestTooSmall(t *testing.T) {
 	}
 }
 
+// An evaluation counts whole documents: their first tokens too where the end-of-text token predicts them.
 func TestHeldCountsWholeDocuments(t *testing.T) {
-	s := source(corpusDir(t))
-	c := open(t, s)
-	tk := tok(t)
-	set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	h, err := set.Held(tk, 16, 4, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var tokens, bytes, docs int64
-	if err := c.Texts(Validation, func(s string) bool {
-		ids := encoded(t, tk, s)
-		tokens += int64(len(ids)) - 1
-		bytes += int64(len(s)) - int64(len(tk.Decode(ids[:1], true)))
-		docs++
-		return true
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if h.Tokens != tokens || h.Bytes != bytes || h.Documents != docs {
-		t.Errorf("%d tokens, %d bytes, %d documents; want %d, %d, %d", h.Tokens, h.Bytes, h.Documents, tokens, bytes, docs)
+	for _, first := range []bool{true, false} {
+		s := source(corpusDir(t))
+		s.PredictFirst = first
+		c := open(t, s)
+		tk := tok(t)
+		set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer set.Close()
+		h, err := set.Held(tk, 16, 4, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tokens, bytes, docs int64
+		var flat []int32
+		if err := c.Texts(Validation, func(s string) bool {
+			ids := encoded(t, tk, s)
+			flat = append(flat, ids...)
+			tokens += int64(len(ids))
+			bytes += int64(len(s))
+			if !first {
+				tokens--
+				bytes -= int64(len(tk.Decode(ids[:1], true)))
+			}
+			docs++
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if h.Tokens != tokens || h.Bytes != bytes || h.Documents != docs {
+			t.Errorf("%d tokens, %d bytes, %d documents; want %d, %d, %d", h.Tokens, h.Bytes, h.Documents, tokens, bytes, docs)
+		}
+		if !first {
+			continue
+		}
+		var targets []int32
+		for _, b := range h.Batches {
+			for i, target := range b.Targets {
+				if target != Ignored {
+					targets = append(targets, target)
+				}
+				if i%16 > 0 && target != Ignored && (b.Segments[i] != b.Segments[i-1]) != (b.IDs[i] == tk.EOS) {
+					t.Errorf("segments %d and %d before token %d", b.Segments[i-1], b.Segments[i], b.IDs[i])
+				}
+			}
+		}
+		if !slices.Equal(targets, flat) || h.Batches[0].IDs[0] != tk.EOS {
+			t.Errorf("%d targets are not the %d tokens of the documents", len(targets), len(flat))
+		}
 	}
 }
 
@@ -538,7 +603,7 @@ func TestWriters(t *testing.T) {
 			continue
 		}
 		i := 0
-		err = c.Head(func(d Sample) bool {
+		err = c.Head(nil, func(d Sample) bool {
 			if i >= len(want) || d.ID != want[i][0] || d.Text != want[i][1] {
 				t.Errorf("%s: row %d is %q", filepath.Base(f), i, d.ID)
 				return false

@@ -20,7 +20,7 @@ import (
 func TestLZ4(t *testing.T) {
 	c := open(t, Source{Format: "parquet", Patterns: []string{"testdata/lz4_raw.parquet"}})
 	i := 0
-	err := c.Head(func(d Sample) bool {
+	err := c.Head(nil, func(d Sample) bool {
 		sum := sha256.Sum256([]byte(fmt.Sprint(i)))
 		if want := strings.Repeat(fmt.Sprintf("%x", sum), i%3+1); d.Text != want {
 			t.Errorf("row %d is %.20q", i, d.Text)
@@ -53,7 +53,7 @@ func FuzzParquet(f *testing.F) {
 		}
 		defer c.Close()
 		n := int64(0)
-		if err := c.Head(func(Sample) bool { n++; return true }); err == nil && n != c.Rows {
+		if err := c.Head(nil, func(Sample) bool { n++; return true }); err == nil && n != c.Rows {
 			t.Errorf("%d rows of %d, and no error", n, c.Rows)
 		}
 	})
@@ -87,7 +87,7 @@ func BenchmarkLargeRowGroup(b *testing.B) {
 		}
 		var most, bytes uint64
 		i := 0
-		if err := c.Head(func(d Sample) bool {
+		if err := c.Head(nil, func(d Sample) bool {
 			bytes += uint64(len(d.Text))
 			if i++; i%100_000 == 0 {
 				var m runtime.MemStats

@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -55,11 +56,10 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 	}
 	defer c.Close()
 	if s.Format == "bin" {
-		for _, sh := range c.shards {
-			if b, ok := sh.(*binShard); ok {
-				size.Tokens += b.tokens
-			}
+		if err := c.use(tok); err != nil {
+			return size, err
 		}
+		size.Tokens = c.tokens.end()
 		if size.How = Exact; s.ValidationFraction > 0 {
 			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*(1-s.ValidationFraction))
 		}
@@ -194,21 +194,32 @@ func (p *parquetShard) fields() (list []string) {
 	return list
 }
 
-// Sample is a document to look at: its text, or of data that are tokens, those.
+// Sample is a document to look at: its text, or of data that are tokens, the first of them.
 type Sample struct {
 	ID     string
 	Text   string
 	Tokens []int32
 }
 
-// Head visits documents of both splits in file order, those that no filter drops, until visit returns false.
-func (c *Corpus) Head(visit func(Sample) bool) error {
+// Head visits documents of both splits in file order, those that no filter drops, until visit returns false. Of data that are tokens
+// the tokenizer tells which of them ends a document.
+func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
+	if err := c.use(tok); err != nil {
+		return err
+	}
 	for _, p := range c.pieces(-1) {
 		docs, err := c.read(p)
 		if err != nil {
 			return err
 		}
 		for _, d := range docs {
+			if c.tokens != nil {
+				if d.ids, _, err = c.tokens.chunk(d.at); err != nil {
+					return err
+				}
+				file, token := c.tokens.place(d.at)
+				d.id = fmt.Sprintf("%s, token %d", base(c.files[file]), token)
+			}
 			if !d.drop && !visit(Sample{d.id, d.text, d.ids}) {
 				return nil
 			}

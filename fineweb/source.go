@@ -29,6 +29,7 @@ type Source struct {
 	TextColumn string // the document's text
 	IDColumn   string // its stable id; a hash of the text where the data have none
 	Separator  string // text: what stands between documents; "" makes a file one document
+	DType      string // bin: "uint16" or "uint32"; else the header says, or the tokenizer's size
 
 	MinIntScore      *int64
 	MinScore         *float64
@@ -41,6 +42,7 @@ type Source struct {
 	Shuffle            bool
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
+	PredictFirst       bool // the end-of-text token before a document belongs to it and predicts its first token
 
 	Epochs   int64                          // passes over the data before they are used up; 0 for any number
 	TokenDir string                         // where tokens are kept; "" for nowhere
@@ -79,7 +81,8 @@ type document struct {
 	hash     uint64 // of the id
 	drop     bool   // filtered out by its columns
 	flaw     uint8
-	ids      []int32 // its tokens, where the data or the cache hold them
+	ids      []int32 // its tokens, where the cache holds them
+	at       int64   // of files of tokens: its first one among those of all files
 }
 
 // shard is an open file: groups of rows that can be read one by one.

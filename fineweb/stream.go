@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"stepflow/fineweb/tokenizer"
 )
@@ -49,47 +50,85 @@ type Stream struct {
 
 	ids   []int32 // tokens not yet handed out
 	parts []part  // the documents they belong to
+	tail  tail    // what is left of the last of them
 	at    Cursor  // position of ids[0]
 	ends  int     // epochs finished while filling
 	found bool    // a document was found in this epoch
 }
 
+// part is consecutive tokens of a document.
 type part struct {
 	start Cursor // of its first remaining token
 	n     int
+	last  bool // the document ends with them
+}
+
+// tail is the rest of a document of a file of tokens, which is read as it is needed: such a document may be as long as all files.
+type tail struct {
+	open  bool
+	from  int64  // position of its first token in the files
+	start Cursor // of that token
 }
 
 // Stream starts at a position; seeking reads one row group.
 func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Cursor) (*Stream, error) {
+	if err := c.use(tok); err != nil {
+		return nil, err
+	}
 	s := &Stream{corpus: c, tok: tok, split: split, seq: seq, limit: c.source.Epochs, read: at, at: at}
 	s.found = at != (Cursor{Epoch: at.Epoch}) // in mid-epoch the rest may well be empty
 	skip := at.Token
 	s.read.Token = 0
 	s.groups = c.pieces(at.Epoch)
-	if at.Group > len(s.groups) || at.Group < 0 || at.Row < 0 {
+	if at.Group > len(s.groups) || at.Group < 0 || at.Row < 0 || skip < 0 {
 		return nil, fmt.Errorf("the position %+v does not lie in the data, which has %d row groups", at, len(s.groups))
 	}
-	if skip > 0 {
-		if err := s.document(); err != nil {
-			return nil, err
-		}
-		if skip >= len(s.ids) || s.parts[0].start.Row != at.Row || s.parts[0].start.Group != at.Group {
-			return nil, fmt.Errorf("the position %+v does not lie in its document: the data or the tokenizer changed", at)
-		}
-		s.drop(skip)
+	if skip == 0 {
+		return s, nil
 	}
-	return s, nil
+	d, here, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	inside := here.Group == at.Group && here.Row == at.Row
+	if inside && c.tokens != nil {
+		if inside, err = c.tokens.inside(d.at, int64(skip)); err == nil && inside {
+			s.tail = tail{true, d.at + int64(skip), at}
+		}
+	} else if inside {
+		if err = s.add(d, here); err == nil {
+			if inside = skip < len(s.ids); inside {
+				s.drop(skip)
+			}
+		}
+	}
+	if err == nil && !inside {
+		err = fmt.Errorf("the position %+v does not lie in its document: the data or the tokenizer changed", at)
+	}
+	return s, err
 }
 
-// document reads the next document and appends its tokens.
-func (s *Stream) document() error {
+// more appends tokens: the next of the document at hand, or the next document.
+func (s *Stream) more() error {
+	if s.tail.open {
+		return s.chunk()
+	}
+	d, here, err := s.next()
+	if err != nil {
+		return err
+	}
+	return s.add(d, here)
+}
+
+// next finds the next document.
+func (s *Stream) next() (d *document, here Cursor, err error) {
 	for {
 		if s.read.Group >= len(s.groups) {
 			if !s.found {
-				return fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
+				return nil, here, fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
 			}
 			if s.limit > 0 && s.read.Epoch+1 >= s.limit {
-				return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)
+				return nil, here, fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)
 			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
 			s.groups = s.corpus.pieces(s.read.Epoch)
@@ -100,22 +139,22 @@ func (s *Stream) document() error {
 		if !s.loaded {
 			docs, err := s.corpus.tokenized(g, s.tok)
 			if err != nil {
-				return err
+				return nil, here, err
 			}
 			s.docs, s.loaded = docs, true
 			s.rows = s.corpus.order(len(docs), s.read.Epoch, uint64(g.number)+1)
 		}
 		for s.read.Row < len(s.docs) {
-			here := s.read
+			here = s.read
 			d := &s.docs[s.rows[s.read.Row]]
 			s.read.Row++
 			ok, err := s.corpus.check(d, s.split, g, s.rows[here.Row])
 			if err != nil {
-				return err
+				return nil, here, err
 			}
 			if ok {
 				s.found = true
-				return s.add(d, here)
+				return d, here, nil
 			}
 		}
 		s.read = Cursor{Epoch: s.read.Epoch, Group: s.read.Group + 1}
@@ -123,8 +162,12 @@ func (s *Stream) document() error {
 	}
 }
 
-// add appends the tokens of a document. Those of a row of a file of tokens are of several, each ended by its token.
+// add appends the tokens of a document, or of a file of tokens the first of them.
 func (s *Stream) add(d *document, here Cursor) error {
+	if s.corpus.tokens != nil {
+		s.tail = tail{true, d.at, here}
+		return s.chunk()
+	}
 	n := len(s.ids)
 	if d.ids == nil {
 		ids, err := s.tok.EncodeDocument(s.ids, d.text)
@@ -135,20 +178,22 @@ func (s *Stream) add(d *document, here Cursor) error {
 	} else {
 		s.ids = append(s.ids, d.ids...)
 	}
-	if s.corpus.source.Format == "bin" {
-		for i, id := range d.ids {
-			if int(id) >= s.tok.VocabSize() {
-				return s.corpus.bad(s.groups[here.Group], s.rows[here.Row], fmt.Errorf("token %d is not one of the tokenizer's %d: the file was made with another", id, s.tok.VocabSize()))
-			}
-			if id == s.tok.EOS && i+1 < len(d.ids) {
-				end := len(s.ids) - len(d.ids) + i + 1
-				s.parts = append(s.parts, part{here, end - n})
-				here.Token += end - n
-				n = end
-			}
-		}
+	s.parts = append(s.parts, part{here, len(s.ids) - n, true})
+	return nil
+}
+
+// chunk reads on in the tail.
+func (s *Stream) chunk() error {
+	files, t := s.corpus.tokens, &s.tail
+	ids, next, err := files.chunk(t.from)
+	if err != nil {
+		return err
 	}
-	s.parts = append(s.parts, part{here, len(s.ids) - n})
+	last := next == files.end() || ids[len(ids)-1] == files.eos
+	s.ids = append(s.ids, ids...)
+	s.parts = append(s.parts, part{t.start, len(ids), last})
+	t.open, t.from = !last, next
+	t.start.Token += len(ids)
 	return nil
 }
 
@@ -164,9 +209,12 @@ func (s *Stream) drop(n int) {
 			s.parts = s.parts[1:]
 		}
 	}
-	if len(s.parts) > 0 {
+	switch {
+	case len(s.parts) > 0:
 		s.at = s.parts[0].start
-	} else {
+	case s.tail.open:
+		s.at = s.tail.start
+	default:
 		s.at = s.read
 	}
 }
@@ -177,7 +225,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 	s.ends = 0
 	for i := 0; i < sequences; i++ {
 		for len(s.ids) < s.seq+1 {
-			if err := s.document(); err != nil {
+			if err := s.more(); err != nil {
 				return nil, err
 			}
 			if s.ends > 1 {
@@ -193,26 +241,38 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 	return b, nil
 }
 
-// pack appends one sequence made of the first tokens at hand.
+// opens reports whether the token that ends a document belongs to the next one.
+func (c *Corpus) opens(tok *tokenizer.Tokenizer) bool { return c.source.PredictFirst && tok.BOS < 0 }
+
+// pack appends one sequence made of the first tokens at hand. The end-of-text token that ends a document belongs to the next one, whose
+// first token it predicts; it ends its own where the source wants no such prediction, or the next begins with a token for it.
 func (s *Stream) pack(b *Batch) {
+	src, opens := &s.corpus.source, s.corpus.opens(s.tok)
 	seg, left := int32(0), s.parts[0].n
 	for j, p := 0, 0; j < s.seq; j++ {
 		if left == 0 {
 			p++
-			seg++
 			left = s.parts[p].n
 		}
 		left--
-		target := s.ids[j+1]
-		if left == 0 && s.corpus.source.DocumentMask {
+		id, target := s.ids[j], s.ids[j+1]
+		last := left == 0 && s.parts[p].last
+		end := id == s.tok.EOS
+		if last && end && opens && j > 0 {
+			seg++
+		}
+		if last && !(end && opens) && (src.DocumentMask || end && !src.PredictFirst && s.tok.BOS < 0) {
 			target = Ignored // the next token starts another document
 		}
 		if target != Ignored {
 			b.Valid++
 		}
-		b.IDs = append(b.IDs, s.ids[j])
+		b.IDs = append(b.IDs, id)
 		b.Targets = append(b.Targets, target)
 		b.Segments = append(b.Segments, seg)
+		if last && !(end && opens) {
+			seg++
+		}
 	}
 }
 
@@ -239,6 +299,9 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*
 	for i, c := range m.corpora {
 		share += m.parts[i].Weight / sum
 		most := int64(math.Ceil(share * float64(limit)))
+		if err := c.use(tok); err != nil {
+			return nil, err
+		}
 		err := c.visit(Validation, func(d *document) (bool, error) {
 			n := len(ids)
 			text := d.text
@@ -251,17 +314,23 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*
 				ids = append(ids, d.ids...)
 				text = tok.Decode(d.ids, true)
 			}
-			for i := n; i < len(ids); i++ {
-				segs = append(segs, int32(h.Documents))
-				end := i == len(ids)-1 || d.ids != nil && ids[i] == tok.EOS
-				ends = append(ends, end)
-				if end && i < len(ids)-1 {
-					h.Documents++
+			opens := c.opens(tok)
+			if before := n - 1; opens && (n == 0 || ids[before] != tok.EOS) { // nothing ended the document before
+				if n > 0 {
+					ends[before] = true
 				}
+				ids = slices.Insert(ids, n, tok.EOS)
+				segs, ends = append(segs, int32(h.Documents)), append(ends, false)
+				n++
+			} else if opens {
+				segs[before], ends[before] = int32(h.Documents), false
+			}
+			for i := n; i < len(ids); i++ {
+				segs, ends = append(segs, int32(h.Documents)), append(ends, i == len(ids)-1)
 			}
 			h.Documents++
 			h.Bytes += int64(len(text))
-			if tok.BOS < 0 { // the first token is not predicted from anything
+			if tok.BOS < 0 && !opens { // the first token is not predicted from anything
 				h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
 			}
 			return limit <= 0 || int64(len(ids)) < most, nil

@@ -31,7 +31,7 @@ const (
 // tokenized reads the documents of a piece with their tokens: from the cache, where the source has one, else
 // from the data, and then into the cache.
 func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error) {
-	if c.source.TokenDir == "" || c.source.Format == "bin" {
+	if c.source.TokenDir == "" || c.tokens != nil {
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)

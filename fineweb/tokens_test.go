@@ -1,8 +1,6 @@
 package fineweb
 
 import (
-	"bytes"
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -306,99 +304,6 @@ func TestMixtureIsUsedUp(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "used up: raise epochs") || n < 5 {
 		t.Errorf("after %d batches: %v", n, err)
-	}
-}
-
-// Files of tokens in the three forms give the tokens that are in them, with documents cut where they end.
-func TestBinFiles(t *testing.T) {
-	tk := tok(t)
-	var ids []int32
-	for i := 0; len(ids) < 3*binRow+100; i++ {
-		ids = append(ids, encoded(t, tk, strings.Repeat("word ", i%9+1))...)
-	}
-	small, wide := make([]byte, 0, 2*len(ids)), make([]byte, 0, 4*len(ids))
-	for _, id := range ids {
-		small, wide = binary.LittleEndian.AppendUint16(small, uint16(id)), binary.LittleEndian.AppendUint32(wide, uint32(id))
-	}
-	header := func(magic, version uint32) []byte {
-		h := make([]byte, binHeader)
-		for i, x := range []uint32{magic, version, uint32(len(ids))} {
-			binary.LittleEndian.PutUint32(h[4*i:], x)
-		}
-		return h
-	}
-	for name, b := range map[string][]byte{"nanoGPT": small, "llm.c": append(header(magicGPT2, 1), small...), "llm.c LLaMA 3": append(header(magicLLaMA3, 7), wide...)} {
-		s := Source{Format: "bin", Dir: t.TempDir(), Patterns: []string{"*.bin"}, DocumentMask: true}
-		write(t, filepath.Join(s.Dir, "train.bin"), string(b))
-		c := open(t, s)
-		if c.Rows != 4 {
-			t.Errorf("%s: %d rows", name, c.Rows)
-		}
-		st, err := c.Stream(Train, tk, 64, Cursor{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var batches []*Batch
-		for at := 0; at+2*64 < len(ids); at += 2 * 64 {
-			b, err := st.Next(2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			batches = append(batches, b)
-			for i := range b.IDs {
-				if b.IDs[i] != ids[at+i] {
-					t.Fatalf("%s: token %d is %d, not %d", name, at+i, b.IDs[i], ids[at+i])
-				}
-				if end := b.IDs[i] == tk.EOS; end != (b.Targets[i] == Ignored) && (at+i+1)%binRow != 0 {
-					t.Fatalf("%s: token %d ends a document: %t, its target is %d", name, at+i, end, b.Targets[i])
-				}
-			}
-		}
-		for _, i := range []int{0, 5, 31, 40, len(batches) - 2} {
-			st, err := open(t, s).Stream(Train, tk, 64, batches[i].Cursor.Cursor)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b, err := st.Next(2); err != nil || !reflect.DeepEqual(b.IDs, batches[i+1].IDs) || !reflect.DeepEqual(b.Segments, batches[i+1].Segments) {
-				t.Errorf("%s: going on from batch %d: %v", name, i, err)
-			}
-		}
-		size, err := Measure(s, tk)
-		if err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
-			t.Errorf("%s: %+v, %v", name, size, err)
-		}
-		s.ValidationFraction = 0.5
-		set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h, err := set.Held(tk, 64, 2, 0); err != nil || h.Tokens == 0 || h.Bytes < h.Tokens {
-			t.Errorf("%s: held %+v, %v", name, h, err)
-		}
-		set.Close()
-	}
-	for want, b := range map[string][]byte{
-		"not a whole number of tokens":  append(bytes.Clone(small), 1),
-		"of version 3, which is not":    append(header(magicGPT2, 3), small...),
-		"the header promises":           append(header(magicGPT2, 1), small[2:]...),
-		"not one of the tokenizer's":    append(bytes.Clone(small), 0xff, 0xff),
-		"hold no rows":                  {},
-		"train.bin, row group 0, row 3": append(bytes.Clone(small), 0xff, 0xff),
-	} {
-		s := Source{Format: "bin", Dir: t.TempDir(), Patterns: []string{"*.bin"}}
-		write(t, filepath.Join(s.Dir, "train.bin"), string(b))
-		c, err := Open(s)
-		if err == nil {
-			var st *Stream
-			if st, err = c.Stream(Train, tk, 64, Cursor{}); err == nil {
-				for i := 0; i < 300 && err == nil; i++ {
-					_, err = st.Next(1)
-				}
-			}
-		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, not %q", err, want)
-		}
 	}
 }
 

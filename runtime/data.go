@@ -24,7 +24,7 @@ import (
 type Data struct {
 	Addr     addr.Addr
 	Source   fineweb.Source
-	Rows     int64 // before filters; 0 where it is not known
+	Rows     int64 // before filters; 0 where it is not known, as of remote data without a look and of files of tokens
 	Files    []string
 	Identity string
 	Unseen   string // why remote data were not looked at; "" if they were
@@ -104,10 +104,12 @@ func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Dia
 	} else {
 		diags = p.files(a, d)
 	}
-	if diags.HasErrors() || node.Rows == 0 {
+	if diags.HasErrors() || len(node.Files) == 0 {
 		return known, diags
 	}
-	known["rows"], known["files"] = number(float64(node.Rows)), number(float64(len(node.Files)))
+	if known["files"] = number(float64(len(node.Files))); node.Rows > 0 {
+		known["rows"] = number(float64(node.Rows))
+	}
 	return known, diags
 }
 
@@ -117,7 +119,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
 		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
+		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
 	if d.Str("cache") == "tokens" {
@@ -171,12 +173,15 @@ func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
 		case len(node.Parts) > 0 && part.Source.DocumentMask != node.Source.DocumentMask:
 			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t, %s has not: all data of a mixture need the same.", ref, part.Source.DocumentMask, node.Parts[0].Addr)))
 			continue
+		case len(node.Parts) > 0 && part.Source.PredictFirst != node.Source.PredictFirst:
+			diags = append(diags, x.Error("data", "Different predict_first_token", fmt.Sprintf("%s has predict_first_token = %t, %s has not: all data of a mixture need the same.", ref, part.Source.PredictFirst, node.Parts[0].Addr)))
+			continue
 		case slices.Contains(node.Parts, part):
 			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.", ref)))
 			continue
 		}
 		node.Parts, node.Weights = append(node.Parts, part), append(node.Weights, x.Float("weight"))
-		node.Source.DocumentMask = part.Source.DocumentMask
+		node.Source.DocumentMask, node.Source.PredictFirst = part.Source.DocumentMask, part.Source.PredictFirst
 		node.Rows += part.Rows
 		node.Files = append(node.Files, part.Files...)
 		node.Identity += part.Identity + "\n"
@@ -226,7 +231,7 @@ func (a *Action) seen() *state.Source {
 // size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
 // run meets where it reads, only that the tokenizer cannot be used on the data is told.
 func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {
-	if n.Unseen != "" || n.Rows == 0 {
+	if n.Unseen != "" {
 		return size, false, nil
 	}
 	if size, ok := n.sizes[t]; ok {
@@ -251,7 +256,7 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err e
 		}
 		size.Tokens = int64(passes)
 	} else {
-		if size, err = fineweb.Measure(n.Source, p.trained(t)); errors.Is(err, tokenizer.ErrTooCostly) {
+		if size, err = fineweb.Measure(n.Source, p.trained(t)); errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, fineweb.ErrDType) {
 			return fineweb.Size{}, false, err
 		} else if err != nil {
 			return fineweb.Size{}, false, nil

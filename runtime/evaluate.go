@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -103,6 +104,9 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 		if e.Program, err = p.compileEvaluation(e); err != nil {
 			return nil, uncompiled(d, "model", "Evaluation cannot be compiled", e.Batch, e.Seq, err)
 		}
+	}
+	if s := e.Stage; s != nil && slices.Contains(e.Prompts, "") && !s.Data.Source.PredictFirst && (e.Tokenizer.loaded == nil || e.Tokenizer.loaded.BOS < 0) {
+		return nil, hcl.Diagnostics{d.Error("prompts", "Nothing to continue", fmt.Sprintf("A prompt is empty, and %s was trained without the first tokens of documents: give the prompt text, or train on data with predict_first_token = true.", ref))}
 	}
 	a.Evaluate = e
 	return map[string]cty.Value{}, nil
@@ -230,7 +234,7 @@ func (r *runner) generate(e *Evaluation, tok *tokenizer.Tokenizer) ([]string, er
 			return nil, fmt.Errorf("prompt %d: %w", i, err)
 		}
 		if len(ids) == 0 {
-			ids = append(ids, max(tok.EOS, 0))
+			ids = append(ids, tok.EOS) // it stands before every document that was trained on
 		}
 		seq := min(len(ids)+e.NewTokens, e.Model.MaxPositionEmbeddings)
 		if len(ids) >= seq {

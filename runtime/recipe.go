@@ -15,7 +15,7 @@ import (
 
 // operatorVersion changes when the meaning of an operator, a kernel or a default does, so that what older
 // versions made is not taken for what this one would make.
-const operatorVersion = "4"
+const operatorVersion = "5"
 
 // unhashed lists the attributes that change no bit of what a block makes, by kind, with why. Where files have an identity it
 // stands for the text that names them, so that a pipeline can be moved.

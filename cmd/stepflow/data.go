@@ -178,7 +178,10 @@ func (a *app) stat(x looked) error {
 		a.line(out)
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n  rows        %d in %s of %d to %d\n", x.name, len(files), dsl.FormatBytes(size), c.Rows, plural(int(groups), "row group"), least, most)
+	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
+	if groups > 0 {
+		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, plural(int(groups), "row group"), least, most)
+	}
 	if len(files[0].Fields) > 0 {
 		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
 	}
@@ -199,8 +202,13 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 			return err
 		}
 		defer c.Close()
+		var tok *tokenizer.Tokenizer
+		for _, name := range slices.Sorted(maps.Keys(x.tokenizers)) {
+			tok = x.tokenizers[name]
+			break
+		}
 		n := 0
-		err = c.Head(func(d fineweb.Sample) bool {
+		err = c.Head(tok, func(d fineweb.Sample) bool {
 			switch {
 			case a.json && d.Tokens != nil:
 				a.line(map[string]any{"id": d.ID, "tokens": d.Tokens})

@@ -203,6 +203,8 @@ func summary(x *runtime.Action) string {
 	switch {
 	case x.Data != nil && x.Data.Unseen != "":
 		return strings.Join(x.Data.Source.Shown(), ", ") // the warning says why
+	case x.Data != nil && x.Data.Rows == 0:
+		return plural(len(x.Data.Files), "file")
 	case x.Data != nil:
 		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
 	case x.Token != nil:
