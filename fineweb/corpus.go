@@ -28,6 +28,8 @@ type Corpus struct {
 	used    *tokenizer.Tokenizer
 	Rows    int64 // 0 for files of tokens
 	Skipped int64 // documents and whole row groups passed over by on_error = "skip"
+
+	Warnings []string // what is odd about the files, though they can be read
 }
 
 // pieceRows bounds what is read at a time: a row group of more rows is read, and its rows put in order, in
@@ -59,11 +61,11 @@ func Open(s Source) (*Corpus, error) {
 	if open == nil {
 		return nil, fmt.Errorf("no data format %q", s.Format)
 	}
-	list, err := s.list()
+	list, notes, err := s.list()
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s, list: list, opened: make([]file, len(list)), cut: usual}
+	c := &Corpus{source: s, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
 	for _, e := range list {
 		c.files = append(c.files, e.Address)
 	}

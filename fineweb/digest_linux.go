@@ -23,3 +23,11 @@ func changed(st fs.FileInfo) time.Time {
 	}
 	return st.ModTime()
 }
+
+// inode is the same for all names of a file.
+func inode(path string, st fs.FileInfo) string {
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprint(s.Dev, ":", s.Ino)
+	}
+	return path
+}

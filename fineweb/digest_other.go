@@ -5,6 +5,7 @@ package fineweb
 import (
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 )
 
@@ -13,3 +14,11 @@ func stamp(st fs.FileInfo) string { return fmt.Sprint(st.Size(), st.ModTime().Un
 
 // changed is when a file was last changed.
 func changed(st fs.FileInfo) time.Time { return st.ModTime() }
+
+// inode is the same for all names of a file, as far as links tell.
+func inode(path string, _ fs.FileInfo) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}

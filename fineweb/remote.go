@@ -52,10 +52,10 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 // IsRemote reports whether a pattern is an address.
 func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 
-// listWeb takes an address for the file it is: there is no list to match a glob with.
+// listWeb takes an address for the file it is: there is no list to match a pattern with.
 func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
-	if strings.ContainsAny(address, "*[") {
-		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them", Shown(address))
+	if web.Starred(address) {
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them, and write %%2A for a star in a name", Shown(address))
 	}
 	return []web.Entry{{Address: address}}, nil
 }

@@ -10,12 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"stepflow/fineweb/web"
@@ -103,27 +99,57 @@ var formats = map[string]func(s *Source, f file, name string) (shard, error){
 	"bin":         openBin,
 }
 
-// list gives the files the patterns match, sorted, each once.
-func (s *Source) list() ([]web.Entry, error) {
-	seen := map[string]bool{}
-	var files []web.Entry
+// list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called; notes say what was
+// matched and is not read.
+func (s *Source) list() (files []web.Entry, notes []string, err error) {
+	var all []web.Entry
 	for _, p := range s.Patterns {
 		matches, err := s.match(p)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, m := range matches {
-			if !seen[m.Address] {
-				seen[m.Address] = true
-				files = append(files, m)
+		all = append(all, matches...)
+	}
+	slices.SortStableFunc(all, func(a, b web.Entry) int { return strings.Compare(a.Address, b.Address) })
+	seen, read := map[string]string{}, map[string]bool{}
+	for _, e := range all {
+		read[e.Address] = read[e.Address] || e.Aside == ""
+	}
+	var aside []string
+	for _, e := range all {
+		name := Shown(e.Address)
+		if e.Aside != "" {
+			if !read[e.Address] {
+				aside = append(aside, name+" "+e.Aside)
 			}
+			continue
+		}
+		key := sameFile(e.Address)
+		switch before, twice := seen[key]; {
+		case !twice:
+			seen[key] = e.Address
+			files = append(files, e)
+		case before == e.Address:
+			aside = append(aside, name+" is named twice: it is read once")
+		default:
+			aside = append(aside, fmt.Sprintf("%s and %s are one file: it is read once", Shown(before), name))
 		}
 	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s matches folders only", strings.Join(s.Shown(), ", "))
+	if len(files) == 0 && len(aside) > 0 {
+		return nil, nil, fmt.Errorf("%s matches nothing that is read: %s", strings.Join(s.Shown(), ", "), strings.Join(few(aside), "; "))
 	}
-	sort.Slice(files, func(i, j int) bool { return files[i].Address < files[j].Address })
-	return files, nil
+	return files, few(aside), nil
+}
+
+// few are the first of many notes, and how many more there are. Each is kept once.
+func few(notes []string) []string {
+	const most = 3
+	slices.Sort(notes)
+	notes = slices.Compact(notes)
+	if n := len(notes) - most; n > 0 {
+		notes = append(notes[:most:most], fmt.Sprintf("and so with %d more", n))
+	}
+	return notes
 }
 
 // match lists the files of one pattern.
@@ -135,59 +161,11 @@ func (s *Source) match(pattern string) (files []web.Entry, err error) {
 	if remote {
 		return place.list(s.client(), pattern)
 	}
-	matches, err := Await(s.Context, func() ([]string, error) { return Glob(s.Dir, pattern) })
+	matches, err := Await(s.Context, func() ([]web.Entry, error) { return matchPaths(s.Context, s.Dir, pattern) })
 	if s.ended() != nil {
 		return nil, s.ended()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", pattern, err)
-	}
-	if len(matches) == 0 {
-		if s.Dir == "" || filepath.IsAbs(pattern) {
-			return nil, fmt.Errorf("%s matches no file", pattern)
-		}
-		return nil, fmt.Errorf("%s matches no file (looked in %s)", pattern, s.Dir)
-	}
-	for _, m := range matches {
-		if st, err := os.Stat(m); err != nil || !st.IsDir() {
-			files = append(files, web.Entry{Address: m})
-		}
-	}
-	return files, nil
-}
-
-// Glob lists the files that a pattern matches, a relative one from dir on. Only what the pattern itself says is a pattern: neither dir
-// nor the name of a file that is there is read as one, whatever characters they have.
-func Glob(dir, pattern string) ([]string, error) {
-	rest, within := strings.CutPrefix(filepath.Clean(pattern), filepath.Clean(dir)+string(filepath.Separator))
-	switch {
-	case filepath.IsAbs(pattern) && within:
-		pattern = rest
-	case filepath.IsAbs(pattern):
-		dir, pattern = string(filepath.Separator), strings.TrimLeft(filepath.Clean(pattern), string(filepath.Separator))
-	default:
-		pattern = filepath.Clean(pattern)
-	}
-	if full := filepath.Join(dir, pattern); exists(full) {
-		return []string{full}, nil
-	}
-	for { // down the folders that are there
-		first, more, ok := strings.Cut(pattern, string(filepath.Separator))
-		if !ok || first != ".." && !exists(filepath.Join(dir, first)) {
-			break
-		}
-		dir, pattern = filepath.Join(dir, first), more
-	}
-	names, err := fs.Glob(os.DirFS(dir), filepath.ToSlash(pattern))
-	for i, n := range names {
-		names[i] = filepath.Join(dir, filepath.FromSlash(n))
-	}
-	return names, err
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
+	return matches, err
 }
 
 // Shown are the patterns as they may be printed and kept: addresses without what may be a key.

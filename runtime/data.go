@@ -33,6 +33,7 @@ type Data struct {
 	Weights []float64
 
 	patterns []string
+	odd      []string // what the files are warned of
 	sizes    map[*Tokenizer]fineweb.Size
 }
 
@@ -151,6 +152,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	} else if err != nil {
 		return problem(d, "source", "Unreadable data", err)
 	}
+	a.Warnings = append(a.Warnings, node.odd...)
 	return nil
 }
 
@@ -205,6 +207,7 @@ func (n *Data) look() error {
 	defer c.Close()
 	n.Source, n.Rows, n.Files = c.Source(), c.Rows, c.Files()
 	n.Identity, err = c.Identity()
+	n.odd = c.Warnings
 	return err
 }
 

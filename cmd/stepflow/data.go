@@ -147,6 +147,9 @@ func (a *app) stat(x looked) error {
 		}
 	}
 	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least, "most_rows": most, "columns": files[0].Fields}
+	if len(c.Warnings) > 0 {
+		out["warnings"] = c.Warnings
+	}
 	tokens := map[string]any{}
 	names := slices.Sorted(maps.Keys(x.tokenizers))
 	if len(names) == 0 {
@@ -187,6 +190,9 @@ func (a *app) stat(x looked) error {
 	}
 	for _, l := range lines {
 		fmt.Fprintln(a.stdout, l)
+	}
+	for _, w := range c.Warnings {
+		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(yellow, "warning:"), w)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"sort"
 	"strings"
 
+	"stepflow/fineweb/glob"
 	"stepflow/fineweb/web"
 	"stepflow/foreign"
 )
@@ -33,8 +34,13 @@ func Is(path string) bool { return strings.HasPrefix(path, "hf://") }
 
 var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// Parse reads hf://datasets/ORG/NAME[@REVISION]/PATH, and for models hf://[models/]ORG/NAME[@REVISION][/PATH].
-// The revision is main where none is given.
+// special are the revisions that are written with their slashes: the branches that the hub converts data to, and pull requests.
+var special = regexp.MustCompile(`^refs/(convert/\w+|pr/\d+)(/|$)`)
+
+// Parse reads hf://datasets/ORG/NAME[@REVISION]/PATH, and for models hf://[models/]ORG/NAME[@REVISION][/PATH], as Hugging Face's
+// HfFileSystem does: the first slash ends a revision, but for refs/convert/parquet and its like and refs/pr/N; in another one slashes
+// are written as %2F. ~parquet is short for refs/convert/parquet. The revision is main where none is given, and with one the name of an
+// old repository may lack ORG.
 func Parse(address string) (r Repo, file string, err error) {
 	rest, ok := strings.CutPrefix(address, "hf://")
 	r.Kind = "models"
@@ -44,19 +50,40 @@ func Parse(address string) (r Repo, file string, err error) {
 			break
 		}
 	}
-	parts := strings.SplitN(rest, "/", 3)
-	if !ok || len(parts) < 2 || parts[0] == "" || parts[1] == "" {
+	org, rest, two := strings.Cut(rest, "/")
+	name, revision, pinned := strings.Cut(org, "@")
+	if pinned { // of a repository without ORG
+		rest, two = strings.TrimSuffix(revision+"/"+rest, "/"), true
+		r.Name = name
+	} else if two {
+		name, rest, two = strings.Cut(rest, "/")
+		if name, revision, pinned = strings.Cut(name, "@"); pinned {
+			rest = strings.TrimSuffix(revision+"/"+rest, "/")
+		}
+		r.Name, two = org+"/"+name, true
+	}
+	if !ok || !two || name == "" || org == "" {
 		return r, "", fmt.Errorf("%s is not an address of the hub: write hf://datasets/ORG/NAME/PATH", address)
 	}
-	name, revision, pinned := strings.Cut(parts[1], "@")
-	if !pinned {
-		revision = "main"
+	r.Revision, file = "main", rest
+	if pinned {
+		if at := special.FindStringIndex(rest); at != nil {
+			r.Revision, file = strings.TrimSuffix(rest[:at[1]], "/"), rest[at[1]:]
+		} else {
+			r.Revision, file, _ = strings.Cut(rest, "/")
+		}
+		if r.Revision, err = url.PathUnescape(r.Revision); err != nil {
+			return r, "", fmt.Errorf("%s: in a revision %%2F stands for a slash and %%25 for a %%: %w", address, err)
+		}
+		if short, is := strings.CutPrefix(r.Revision, "~"); is { // no branch has a ~ in its name
+			r.Revision = "refs/convert/" + short
+		}
 	}
-	r.Name, r.Revision = parts[0]+"/"+name, revision
-	if len(parts) == 3 {
-		file = parts[2]
+	file = strings.TrimLeft(file, "/")
+	if file != "" && filepath.IsLocal(file) {
+		file = path.Clean(file)
 	}
-	if revision == "" || !filepath.IsLocal(revision) || !filepath.IsLocal(filepath.Join(parts[0], name)) || file != "" && !filepath.IsLocal(file) {
+	if r.Revision == "" || !filepath.IsLocal(r.Revision) || path.Clean(r.Revision) != r.Revision || !filepath.IsLocal(r.Name) || path.Clean(r.Name) != r.Name || file != "" && !filepath.IsLocal(file) {
 		return r, "", fmt.Errorf("%s names no revision or path of a repository", address)
 	}
 	return r, file, nil
@@ -64,7 +91,11 @@ func Parse(address string) (r Repo, file string, err error) {
 
 // Address is the inverse of Parse.
 func (r Repo) Address(file string) string {
-	return "hf://" + r.Kind + "/" + r.Name + "@" + r.Revision + "/" + file
+	revision := r.Revision
+	if at := special.FindString(revision); at != revision {
+		revision = url.PathEscape(revision)
+	}
+	return "hf://" + r.Kind + "/" + r.Name + "@" + revision + "/" + file
 }
 
 // Folder is where the cache has the repository at its revision; fs.ErrNotExist if it has not.
@@ -139,16 +170,23 @@ func auth() web.Auth {
 	}
 }
 
-// api is an address of the hub's API for the repository.
-func (r Repo) api(parts ...string) string {
-	for i, p := range parts {
-		parts[i] = escape(p)
+// api is an address of the hub's API for the repository: a verb, the revision, and a path in the repository or "".
+func (r Repo) api(verb, file string) string {
+	address := endpoint() + "/api/" + r.Kind + "/" + r.Name + "/" + verb + "/" + url.PathEscape(r.Revision)
+	if file != "" {
+		address += "/" + escape(file)
 	}
-	return endpoint() + "/api/" + r.Kind + "/" + r.Name + "/" + strings.Join(parts, "/")
+	return address
 }
 
-// escape escapes a path but for its slashes.
-func escape(p string) string { return (&url.URL{Path: p}).EscapedPath() }
+// escape escapes each name of a path.
+func escape(p string) string {
+	names := strings.Split(p, "/")
+	for i, n := range names {
+		names[i] = url.PathEscape(n)
+	}
+	return strings.Join(names, "/")
+}
 
 // explain tells what to do about a repository that the hub does not show.
 func (r Repo) explain(err error) error {
@@ -158,8 +196,8 @@ func (r Repo) explain(err error) error {
 	return err
 }
 
-// List gives the files that a pattern matches, with the revision pinned to a commit, in order. Elements of the
-// pattern are matched as by path.Match. A file's ID is the hash of its contents that the hub keeps: another commit that
+// List gives the files that a pattern matches, with the revision pinned to a commit, in order; one whose name the
+// pattern is comes alone. A file's ID is the hash of its contents that the hub keeps: another commit that
 // leaves it alone does not change it.
 func List(c *web.Client, address string) ([]web.Entry, error) {
 	r, pattern, err := Parse(address)
@@ -169,29 +207,63 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 	if pattern == "" {
 		return nil, fmt.Errorf("%s names no file of the repository", address)
 	}
-	if _, err := path.Match(pattern, ""); err != nil {
+	p, err := glob.Parse(pattern)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
+	given := r
 	var files []web.Entry
 	if offline() {
 		r, files, err = r.listCache()
 	} else {
-		r, files, err = r.listHub(c, pattern)
+		r, files, err = r.listHub(c, literal(pattern))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	var list []web.Entry
 	for _, f := range files {
-		if ok, _ := path.Match(pattern, f.Address); ok {
-			list = append(list, web.Entry{Address: r.Address(f.Address), ID: f.ID})
+		e := web.Entry{Address: r.Address(f.Address), ID: f.ID}
+		if f.Address == pattern {
+			return []web.Entry{e}, nil
 		}
+		switch p.Match(f.Address) {
+		case glob.Hidden:
+			if p.Loose() {
+				continue
+			}
+			e.Aside = glob.Aside
+		case glob.No:
+			continue
+		}
+		list = append(list, e)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s matches none of the files at revision %s", address, r.Revision)
+		return nil, fmt.Errorf("%s matches none of the files at revision %s%s", address, r.Revision, given.hint(pattern))
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return list, nil
+}
+
+// hint says what else an address may have meant.
+func (r Repo) hint(pattern string) string {
+	if r.Revision != "main" && strings.Contains(pattern, "/") {
+		return ". In a revision with slashes, write each as %2F"
+	}
+	return ""
+}
+
+// literal is the folder above the first name of a pattern with a character that means something there: where files lie whose names it is
+// or matches. "" is the repository's own.
+func literal(pattern string) string {
+	dir := path.Dir(pattern)
+	for glob.Has(dir) {
+		dir = path.Dir(dir)
+	}
+	if dir == "." {
+		return ""
+	}
+	return dir
 }
 
 // listCache lists a snapshot: each file is a link to a blob that is named as the hub names its contents.
@@ -217,9 +289,10 @@ func (r Repo) listCache() (Repo, []web.Entry, error) {
 	return r, files, err
 }
 
-func (r Repo) listHub(c *web.Client, pattern string) (Repo, []web.Entry, error) {
+// listHub lists a folder of the repository with all below it.
+func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
 	if !commit.MatchString(r.Revision) {
-		body, _, err := c.Get(r.api("revision", url.PathEscape(r.Revision)), auth())
+		body, _, err := c.Get(r.api("revision", ""), auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -229,16 +302,7 @@ func (r Repo) listHub(c *web.Client, pattern string) (Repo, []web.Entry, error) 
 		}
 		r.Revision = answer.SHA
 	}
-	// The folder above the first element with a wildcard, and what lies below it.
-	dir := path.Dir(pattern)
-	for strings.ContainsAny(dir, `*?[\`) {
-		dir = path.Dir(dir)
-	}
-	next := r.api("tree", r.Revision)
-	if dir != "." {
-		next = r.api("tree", r.Revision, dir)
-	}
-	next += "?recursive=true"
+	next := r.api("tree", dir) + "?recursive=true"
 	var files []web.Entry
 	for next != "" {
 		body, answer, err := c.Get(next, auth())

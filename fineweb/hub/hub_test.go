@@ -20,6 +20,10 @@ import (
 
 const sha = "0123456789abcdef0123456789abcdef01234567"
 
+// revisions are the paths by which the hub is asked for commits: each revision is one name, escaped once.
+var revisions = map[string]bool{"/api/datasets/a/b/revision/main": true, "/api/datasets/a/b/revision/refs%2Fpr%2F1": true,
+	"/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet": true, "/api/datasets/a/b/revision/feature%2Fx%20y": true, "/api/datasets/old/revision/main": true}
+
 // hub serves a repository of files, two a page, to whoever has the token; files come from another host, as the
 // hub's do.
 func hub(t *testing.T, files map[string]string) {
@@ -45,10 +49,11 @@ func hub(t *testing.T, files map[string]string) {
 			return
 		}
 		switch p := q.URL.Path; {
-		case p == "/api/datasets/a/b/revision/main" || p == "/api/datasets/a/b/revision/refs/pr/1":
+		case revisions[q.URL.EscapedPath()]:
 			json.NewEncoder(w).Encode(map[string]string{"sha": sha})
-		case strings.HasPrefix(p, "/api/datasets/a/b/tree/"+sha):
-			dir := strings.TrimPrefix(strings.TrimPrefix(p, "/api/datasets/a/b/tree/"+sha), "/")
+		case strings.HasPrefix(p, "/api/datasets/a/b/tree/"+sha) || strings.HasPrefix(p, "/api/datasets/old/tree/"+sha):
+			_, dir, _ := strings.Cut(p, sha)
+			dir = strings.TrimPrefix(dir, "/")
 			var in []map[string]any
 			for _, n := range names {
 				if dir == "" || strings.HasPrefix(n, dir+"/") {
@@ -60,11 +65,11 @@ func hub(t *testing.T, files map[string]string) {
 			fmt.Sscan(q.URL.Query().Get("cursor"), &from)
 			to := min(from+2, len(in))
 			if to < len(in) {
-				w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&cursor=%d>; rel="next"`, s.URL, p, to))
+				w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&cursor=%d>; rel="next"`, s.URL, q.URL.EscapedPath(), to))
 			}
 			json.NewEncoder(w).Encode(in[from:to])
 		case strings.HasPrefix(p, "/datasets/a/b/resolve/"+sha+"/"):
-			http.Redirect(w, q, other+"/"+strings.TrimPrefix(p, "/datasets/a/b/resolve/"+sha+"/"), http.StatusFound)
+			http.Redirect(w, q, other+"/"+strings.TrimPrefix(q.URL.EscapedPath(), "/datasets/a/b/resolve/"+sha+"/"), http.StatusFound)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -106,6 +111,63 @@ func TestListAndOpen(t *testing.T) {
 	}
 }
 
+// Names of files and revisions are escaped once, and a name that is there wins over the pattern that it is too.
+func TestNames(t *testing.T) {
+	files := map[string]string{"a b/c[1].parquet": "literal", "a b/c1.parquet": "matched", "a b/100%25.parquet": "percent", "a b/what?#.parquet": "mark", "x.y/_SUCCESS": "", "x.y/_old.parquet": "old",
+		"x.y/d.parquet": "new", "x.y/e/f/d.parquet": "deep", "x.y/_temporary/d.parquet": "temporary", "{a,b}/*.parquet": "star"}
+	hub(t, files)
+	c := &web.Client{}
+	for address, want := range map[string][]string{
+		"hf://datasets/a/b/a b/c[1].parquet":                       {"literal"},
+		`hf://datasets/a/b/a b/c\[1\].parquet`:                     {"literal"},
+		"hf://datasets/a/b/a b/c[12].parquet":                      {"matched"},
+		"hf://datasets/a/b/a b/100%25.parquet":                     {"percent"},
+		"hf://datasets/a/b/a b/what?#.parquet":                     {"mark"},
+		"hf://datasets/a/b/{a,b}/*.parquet":                        {"star"},
+		"hf://datasets/a/b/x.y/*.parquet":                          {"aside old", "new"},
+		"hf://datasets/a/b/x.y/*":                                  {"new"},
+		"hf://datasets/a/b/x.y/**/d.parquet":                       {"aside temporary", "new", "deep"},
+		"hf://datasets/a/b/x.y/_temporary/*":                       {"temporary"},
+		"hf://datasets/a/b//x.y/./d.parquet":                       {"new"},
+		"hf://datasets/a/b@refs/convert/parquet/x.y/d.parquet":     {"new"},
+		"hf://datasets/a/b@refs%2Fconvert%2Fparquet/x.y/d.parquet": {"new"},
+		"hf://datasets/a/b@~parquet/x.y/d.parquet":                 {"new"},
+		"hf://datasets/a/b@refs/pr/1/x.y/d.parquet":                {"new"},
+		"hf://datasets/a/b@refs%2Fpr%2F1/x.y/d.parquet":            {"new"},
+		"hf://datasets/a/b@feature%2Fx%20y/x.y/d.parquet":          {"new"},
+		"hf://datasets/old@main/x.y/d.parquet":                     {"new"},
+		"hf://datasets/a/b@" + sha + "/**/e/**/*.parquet":          {"deep"},
+		"hf://datasets/a/b/**/*.parquet":                           {"percent", "matched", "literal", "mark", "aside old", "aside temporary", "new", "deep", "star"},
+	} {
+		list, err := List(c, address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		var got []string
+		for _, e := range list {
+			text := strings.TrimPrefix(e.ID, "sha-")
+			if e.Aside != "" {
+				text = "aside " + text
+			} else if strings.Contains(e.Address, "/a/b@") {
+				f, err := Open(c, e.Address)
+				if err != nil {
+					t.Errorf("%s: %v", e.Address, err)
+					continue
+				}
+				b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+				if err != nil || string(b) != text {
+					t.Errorf("%s: %q, %v", e.Address, b, err)
+				}
+			}
+			got = append(got, text)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, not %q", address, got, want)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	hub(t, repository)
 	c := &web.Client{}
@@ -116,7 +178,10 @@ func TestErrors(t *testing.T) {
 		"hf://datasets/a/b":                "names no file",
 		"hf://datasets/a/b@/x":             "names no revision",
 		"hf://datasets/a/b/../../x":        "names no revision or path",
-		"hf://datasets/a/b/[":              "syntax error",
+		"hf://datasets/a/b/x**":            "alone between slashes",
+		"hf://datasets/a/b@feature/x/y":    "404",
+		"hf://datasets/a/b@feature%zz/y":   "%2F stands for a slash",
+		"hf://datasets/a/b@refs/pr/1/no/y": "write each as %2F",
 	} {
 		if _, err := List(c, address); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", address, err, want)
@@ -175,6 +240,10 @@ func TestFollowing(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("hf://datasets/a/b@main/x/*.parquet")
 	f.Add("hf://a/b")
+	f.Add("hf://datasets/a/b@refs/convert/parquet/x")
+	f.Add("hf://datasets/a/b@refs%2Fconvert%2Fparquet/x")
+	f.Add("hf://datasets/a@~parquet/x")
+	f.Add("hf://datasets/a/b@x%2520y//z/")
 	f.Fuzz(func(t *testing.T, s string) {
 		r, file, err := Parse(s)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"sort"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/minio/minio-go/v7/pkg/signer"
 
+	"stepflow/fineweb/glob"
 	"stepflow/fineweb/web"
 )
 
@@ -99,23 +99,23 @@ func explain(bucket string, err error) error {
 	return err
 }
 
-// List gives the objects that a pattern matches, in order, without IDs: opening tells. Elements of the pattern are matched as
-// by path.Match.
+// List gives the objects that a pattern matches, in order, without IDs: opening tells. One whose key the pattern is comes alone.
 func List(c *web.Client, address string) ([]web.Entry, error) {
 	bucket, pattern, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := path.Match(pattern, ""); err != nil {
+	p, err := glob.Parse(pattern)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	wild := strings.IndexAny(pattern, `*?[\`)
-	if wild < 0 {
+	if !glob.Has(pattern) {
 		return []web.Entry{{Address: address}}, nil
 	}
+	prefix := pattern[:strings.IndexAny(pattern, `*?[\`)]
 	var list []web.Entry
 	for next := ""; ; {
-		query := url.Values{"list-type": {"2"}, "prefix": {pattern[:wild]}}
+		query := url.Values{"list-type": {"2"}, "prefix": {prefix}}
 		if next != "" {
 			query.Set("continuation-token", next)
 		}
@@ -133,9 +133,18 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 			return nil, fmt.Errorf("%s: the store's list of objects is not readable: %w", address, err)
 		}
 		for _, o := range page.Contents {
-			if ok, _ := path.Match(pattern, o.Key); ok {
-				list = append(list, web.Entry{Address: "s3://" + bucket + "/" + o.Key})
+			e := web.Entry{Address: "s3://" + bucket + "/" + o.Key}
+			if o.Key == pattern {
+				return []web.Entry{e}, nil
 			}
+			v := p.Match(o.Key)
+			if strings.HasSuffix(o.Key, "/") || v == glob.No || v == glob.Hidden && p.Loose() { // consoles mark folders with an empty object
+				continue
+			}
+			if v == glob.Hidden {
+				e.Aside = glob.Aside
+			}
+			list = append(list, e)
 		}
 		if page.NextContinuationToken == "" || page.NextContinuationToken == next {
 			break

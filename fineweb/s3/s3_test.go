@@ -96,10 +96,43 @@ func TestListAndOpen(t *testing.T) {
 	}
 }
 
+// Folders are spanned by **, hidden names are passed over, and a key that is there wins over the pattern that it is too.
+func TestPatterns(t *testing.T) {
+	store(t, map[string]string{"d/": "", "d/[1].parquet": "literal", "d/1.parquet": "matched", "d/_x.parquet": "hidden", "d/_SUCCESS": "", "d/e/f/2.parquet": "deep", "d/_temporary/3.parquet": "hidden", "d*/4.parquet": "star"})
+	for address, want := range map[string][]string{
+		"s3://data/d/[1].parquet":      {"d/[1].parquet"},
+		`s3://data/d/\[1\].parquet`:    {"d/[1].parquet"},
+		"s3://data/d/[12].parquet":     {"d/1.parquet"},
+		"s3://data/d*/4.parquet":       {"d*/4.parquet"},
+		"s3://data/d/*":                {"d/1.parquet", "d/[1].parquet"},
+		"s3://data/d/*.parquet":        {"d/1.parquet", "d/[1].parquet", "-d/_x.parquet"},
+		"s3://data/d/**":               {"d/1.parquet", "d/[1].parquet", "d/e/f/2.parquet"},
+		"s3://data/**/[!1-3].parquet":  {"d*/4.parquet"},
+		"s3://data/d/**/[0-9].parquet": {"d/1.parquet", "-d/_temporary/3.parquet", "d/e/f/2.parquet"},
+	} {
+		list, err := List(&web.Client{}, address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		var got []string
+		for _, e := range list {
+			name := strings.TrimPrefix(e.Address, "s3://data/")
+			if e.Aside != "" {
+				name = "-" + name
+			}
+			got = append(got, name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, not %q", address, got, want)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	store(t, map[string]string{"a": "x"})
 	c := &web.Client{}
-	for address, want := range map[string]string{"s3://data": "write s3://BUCKET/KEY", "s3:///a": "write s3://BUCKET/KEY", "s3://data/[": "syntax error", "s3://data/z*": "matches no object", "s3://none/*": "404"} {
+	for address, want := range map[string]string{"s3://data": "write s3://BUCKET/KEY", "s3:///a": "write s3://BUCKET/KEY", "s3://data/[": "matches no object", "s3://data/x**": "alone between slashes", "s3://data/z*": "matches no object", "s3://none/*": "404"} {
 		if _, err := List(c, address); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v, not %q", address, err, want)
 		}

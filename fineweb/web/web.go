@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,12 @@ import (
 // ErrChanged says that a file is not the one that was opened.
 var ErrChanged = errors.New("the file changed while it was read: plan again")
 
-// Entry is a file in a list: its address, and what changes when its bytes do; "" where the list does not tell.
-type Entry struct{ Address, ID string }
+// Entry is a file in a list.
+type Entry struct {
+	Address string
+	ID      string // changes when its bytes do; "" where the list does not say
+	Aside   string // why a file that matches is not read, behind its name; "" where it is
+}
 
 // File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
 type File struct {
@@ -138,6 +143,30 @@ func (f *File) fetch(at, n int64) (b []byte, err error) {
 		return after, err
 	})
 	return b, err
+}
+
+// Starred reports whether the path of an address has a star that is not written as %2A.
+func Starred(address string) bool {
+	path, _, _ := strings.Cut(address, "#")
+	path, _, _ = strings.Cut(path, "?")
+	return strings.Contains(path, "*")
+}
+
+// Same is one text for the spellings of an address that name the same thing (RFC 3986, section 6.2.2 and 6.2.3).
+func Same(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	user := ""
+	if u.User != nil {
+		user = u.User.String() + "@"
+	}
+	path := (&url.URL{Path: u.Path}).EscapedPath()
+	if strings.Contains(u.EscapedPath(), "%2F") || strings.Contains(u.EscapedPath(), "%2f") { // an escaped slash is not one
+		path = u.EscapedPath()
+	}
+	return origin(u) + " " + user + cmp.Or(path, "/") + "?" + u.RawQuery
 }
 
 // Show is an address as it may be printed and kept: without a password, and without a query, which often is a key.

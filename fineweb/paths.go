@@ -1,0 +1,178 @@
+package fineweb
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"stepflow/fineweb/glob"
+	"stepflow/fineweb/web"
+	"stepflow/foreign"
+)
+
+const slash = string(filepath.Separator)
+
+// matchPaths lists the files on disk that a pattern matches, a relative one from dir on. Only what the pattern itself says is a
+// pattern: neither dir nor the name of a file or folder that is there is read as one, whatever characters they have.
+func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
+	from, given := dir, pattern
+	if dir == "" {
+		dir = "."
+	}
+	rest, within := strings.CutPrefix(filepath.Clean(pattern), filepath.Clean(dir)+slash)
+	switch {
+	case filepath.IsAbs(pattern) && within:
+		pattern = rest
+	case filepath.IsAbs(pattern):
+		dir, pattern = slash, strings.TrimLeft(filepath.Clean(pattern), slash)
+	default:
+		pattern = filepath.Clean(pattern)
+	}
+	if full := filepath.Join(dir, pattern); exists(full) {
+		if st, err := os.Stat(full); err == nil && st.IsDir() {
+			return nil, fmt.Errorf("%s is a folder: name its files, as in %s, or in %s with those of all folders in it", foreign.Shown(given), foreign.Shown(filepath.Join(given, "*.parquet")), foreign.Shown(filepath.Join(given, "**", "*.parquet")))
+		}
+		return []web.Entry{{Address: full}}, nil
+	}
+	for { // down the folders that are there
+		first, more, ok := strings.Cut(pattern, slash)
+		if !ok || first != ".." && !exists(filepath.Join(dir, first)) {
+			break
+		}
+		dir, pattern = filepath.Join(dir, first), more
+	}
+	p, err := glob.Parse(filepath.ToSlash(pattern))
+	if err != nil {
+		return nil, err
+	}
+	if base := p.Base(); base != "" && !exists(filepath.Join(dir, filepath.FromSlash(base))) {
+		return nil, noFile(from, given)
+	}
+	w := &walk{ctx: ctx, quiet: p.Loose(), seen: map[string]string{}}
+	if err := w.down(dir, p.Start(), foldersAbove(dir)); err != nil {
+		return nil, err
+	}
+	if len(w.files) == 0 && w.folders > 0 {
+		return nil, fmt.Errorf("%s matches folders only: name the files in them, as in %s", foreign.Shown(given), foreign.Shown(filepath.Join(given, "*.parquet")))
+	}
+	if len(w.files) == 0 {
+		return nil, noFile(from, given)
+	}
+	return w.files, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// foldersAbove are the folders that a folder is in.
+func foldersAbove(dir string) (list []fs.FileInfo) {
+	real, err := filepath.Abs(dir)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	for err == nil && filepath.Dir(real) != real {
+		real = filepath.Dir(real)
+		if st, err := os.Stat(real); err == nil {
+			list = append(list, st)
+		}
+	}
+	return list
+}
+
+// walk goes down folders, links to them included.
+type walk struct {
+	ctx     context.Context
+	quiet   bool // about hidden files
+	files   []web.Entry
+	folders int               // that match as a file would
+	seen    map[string]string // folders, by what they are and what may match in them
+}
+
+func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
+	if w.ctx != nil && w.ctx.Err() != nil {
+		return w.ctx.Err()
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	for _, a := range above {
+		if os.SameFile(a, st) { // a link to a folder that it is in
+			return nil
+		}
+	}
+	key := at.Key() + inode(dir, st)
+	if before, twice := w.seen[key]; twice {
+		w.files = append(w.files, web.Entry{Address: dir, Aside: "is the folder " + foreign.Shown(before) + " under another name"})
+		return nil
+	}
+	w.seen[key] = dir
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	above = append(above[:len(above):len(above)], st)
+	links := func(e fs.DirEntry) fs.FileMode { return e.Type() & fs.ModeSymlink }
+	slices.SortStableFunc(list, func(a, b fs.DirEntry) int { return cmp.Compare(links(a), links(b)) }) // a folder's own name before others
+	for _, e := range list {
+		path := filepath.Join(dir, e.Name())
+		folder := e.IsDir()
+		if links(e) != 0 {
+			st, err := os.Stat(path)
+			folder = err == nil && st.IsDir()
+		}
+		if folder {
+			if at.File(e.Name()) == glob.Yes {
+				w.folders++
+			}
+			if next := at.Into(e.Name()); next.Leads() {
+				if err := w.down(path, next, above); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		switch at.File(e.Name()) {
+		case glob.Yes:
+			w.files = append(w.files, web.Entry{Address: path})
+		case glob.Hidden:
+			if !w.quiet {
+				w.files = append(w.files, web.Entry{Address: path, Aside: glob.Aside})
+			}
+		}
+	}
+	return nil
+}
+
+// noFile says that a pattern matches nothing.
+func noFile(dir, pattern string) error {
+	hint := ""
+	if strings.ContainsAny(pattern, "{}") {
+		hint = "; braces have no meaning in a pattern: give a list of several"
+	}
+	if dir == "" || filepath.IsAbs(pattern) {
+		return fmt.Errorf("%s matches no file%s", foreign.Shown(pattern), hint)
+	}
+	return fmt.Errorf("%s matches no file (looked in %s)%s", foreign.Shown(pattern), foreign.Shown(dir), hint)
+}
+
+// sameFile is the same for all names of a file: on disk, paths, links and spellings; of an address, spellings.
+func sameFile(name string) string {
+	if !IsRemote(name) {
+		if st, err := os.Stat(name); err == nil {
+			return inode(name, st)
+		}
+		return name
+	}
+	if web.Is(name) {
+		return web.Same(name)
+	}
+	return name
+}
