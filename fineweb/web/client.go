@@ -36,7 +36,10 @@ var ErrUnreachable = errors.New("the server cannot be reached")
 // ErrDenied says that a server wants credentials, other ones, or does not show that a file is there.
 var ErrDenied = errors.New("the file needs credentials, or is not there")
 
-// Get reads a small answer whole, up to 64 MiB, with its header.
+// mostAnswer bounds an answer that is read whole, in bytes.
+const mostAnswer = 64 << 20
+
+// Get reads a small answer whole, with its header.
 func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header, err error) {
 	u, err := parse(address)
 	if err != nil {
@@ -52,7 +55,9 @@ func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header
 			return 0, permanent{answered(r)}
 		}
 		answer = r.Header
-		body, err = io.ReadAll(io.LimitReader(r.Body, 64<<20))
+		if body, err = io.ReadAll(io.LimitReader(r.Body, mostAnswer+1)); len(body) > mostAnswer {
+			return 0, permanent{fmt.Errorf("the answer has more than %d bytes", mostAnswer)}
+		}
 		return 0, err
 	})
 	return body, answer, err
@@ -78,7 +83,7 @@ func (c *Client) context() context.Context {
 func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, err error)) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
-	start := time.Now()
+	start, contradicted := time.Now(), 0
 	ctx := c.context()
 	for try := 1; ; try++ {
 		after, err := f()
@@ -92,9 +97,19 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 		if errors.As(err, &final) {
 			return fmt.Errorf("%s: %w", show(u), final.error)
 		}
+		var against contradiction
+		if errors.As(err, &against) {
+			if contradicted++; contradicted == mostContradictions {
+				return fmt.Errorf("%s: %w, %d times", show(u), against.error, contradicted)
+			}
+		} else {
+			contradicted = 0
+		}
 		// Exponential, with jitter so that clients do not come back together; longer where the server says so.
 		pause := max(after, wait/2+rand.N(wait))
-		wait = min(2*wait, longest)
+		if contradicted == 0 {
+			wait = min(2*wait, longest)
+		}
 		if time.Since(start)+pause > budget {
 			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
@@ -117,6 +132,15 @@ func or(d, def time.Duration) time.Duration {
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
+
+// contradiction is an answer that is not the one to the question. A proxy may once give that of another; a server that does it each
+// time always will.
+type contradiction struct{ error }
+
+func (c contradiction) Unwrap() error { return c.error }
+
+// mostContradictions are taken in a row.
+const mostContradictions = 6
 
 // ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
 // how long the server wants to be left alone.

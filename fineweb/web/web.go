@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,82 @@ func (f *File) block(at int64) ([]byte, error) {
 	return data, nil
 }
 
+// other reports whether an answer is about another version of the file than the one that was opened.
+func (f *File) other(r *http.Response) bool {
+	return f.tag != "" && strong(r) != f.tag || f.modified != "" && r.Header.Get("Last-Modified") != f.modified
+}
+
+// strong is an answer's entity tag; "" for a weak one, which says nothing about bytes.
+func strong(r *http.Response) string {
+	tag := r.Header.Get("ETag")
+	if len(tag) < 2 || tag[0] != '"' {
+		return ""
+	}
+	return tag
+}
+
+// unsatisfied is why a server has no such range: an empty file has no first byte.
+func (f *File) unsatisfied(at int64, r *http.Response) error {
+	got, err := parseContentRange(r.Header.Values("Content-Range"))
+	switch {
+	case f.size >= 0 && (f.other(r) || err == nil && got.size >= 0 && got.size != f.size):
+		return ErrChanged
+	case f.size < 0 && at == 0 && (err != nil || got.size <= 0):
+		f.size = 0
+		return errEmpty
+	}
+	return fmt.Errorf("%w, of a file of which it says that it has %d bytes", answered(r), got.size)
+}
+
+// plain checks that the bytes came as they lie. A file whose name says that it is compressed lies so.
+func plain(r *http.Response, path string) error {
+	for _, v := range r.Header.Values("Content-Encoding") {
+		for _, coding := range strings.Split(v, ",") {
+			switch c := strings.ToLower(strings.TrimSpace(coding)); {
+			case c == "" || c == "identity":
+			case (c == "gzip" || c == "x-gzip") && strings.HasSuffix(path, ".gz"), c == "zstd" && strings.HasSuffix(path, ".zst"):
+			default:
+				return fmt.Errorf("the server sends the file compressed (Content-Encoding %q), though it was asked not to: its ranges cannot be read. Download it and give its path", v)
+			}
+		}
+	}
+	return nil
+}
+
+// contentRange is what an answer holds: bytes from and to, of a file of so many; -1 where it does not say.
+type contentRange struct{ from, to, size int64 }
+
+// parseContentRange reads the header (RFC 9110, section 14.4): bytes FROM-TO/SIZE, where SIZE may be *, or bytes */SIZE.
+func parseContentRange(values []string) (r contentRange, err error) {
+	if len(values) == 0 {
+		return r, errors.New("the server answers 206 without saying what part of the file it sends (no Content-Range): download the file and give its path")
+	}
+	bad := fmt.Errorf("the server sends a Content-Range that cannot be read: %.80q", values)
+	unit, rest, ok := strings.Cut(strings.TrimSpace(values[0]), " ")
+	part, size, slash := strings.Cut(strings.TrimSpace(rest), "/")
+	if len(values) > 1 || !ok || !slash || !strings.EqualFold(unit, "bytes") {
+		return r, bad
+	}
+	number := func(s string) int64 {
+		n, err := strconv.ParseUint(s, 10, 63)
+		ok = ok && err == nil
+		return int64(n)
+	}
+	r = contentRange{-1, -1, -1}
+	if size != "*" {
+		r.size = number(size)
+	}
+	if part != "*" {
+		from, to, _ := strings.Cut(part, "-")
+		r.from, r.to = number(from), number(to)
+		ok = ok && r.from <= r.to && (r.size < 0 || r.to < r.size)
+	}
+	if !ok {
+		return r, bad
+	}
+	return r, nil
+}
+
 // key names a block of this version of the file; "" where the server tells no version. A query is left out, so that
 // a key of the day does not make another file, only where an entity tag tells files apart.
 func (f *File) key(at int64) string {
@@ -210,32 +287,43 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	defer done()
 	switch code := r.StatusCode; {
 	case code == http.StatusPartialContent:
-	case code == http.StatusRequestedRangeNotSatisfiable && at == 0 && f.size < 0, // an empty file has no first byte
-		code == http.StatusOK && r.ContentLength == 0 && f.size < 0:
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		return nil, 0, permanent{f.unsatisfied(at, r)}
+	case code == http.StatusOK && f.size >= 0 && f.other(r):
+		return nil, 0, permanent{ErrChanged}
+	case code == http.StatusOK && r.ContentLength == 0 && f.size < 0:
 		f.size = 0
 		return nil, 0, permanent{errEmpty}
 	case code == http.StatusOK:
 		return nil, 0, permanent{errors.New("the server sends the whole file where a range was asked for: download it and give its path")}
-	case code == http.StatusPreconditionFailed:
+	case code == http.StatusPreconditionFailed && f.size >= 0:
 		return nil, 0, permanent{ErrChanged}
 	default:
 		return nil, 0, permanent{answered(r)}
 	}
-	var from, to, size int64
-	if _, err := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size); err != nil || from != at || to != at+n-1 || size <= to {
-		return nil, 0, fmt.Errorf("bytes %d to %d were asked for, %q came", at, at+n-1, r.Header.Get("Content-Range"))
+	if err := plain(r, f.url.Path); err != nil {
+		return nil, 0, permanent{err}
 	}
-	tag := r.Header.Get("ETag")
-	if strings.HasPrefix(tag, "W/") { // weak: says nothing about bytes
-		tag = ""
+	got, err := parseContentRange(r.Header.Values("Content-Range"))
+	switch {
+	case err != nil:
+		return nil, 0, permanent{err}
+	case got.from < 0:
+		return nil, 0, permanent{fmt.Errorf("the server answers 206 with Content-Range %q, which names no range", r.Header.Get("Content-Range"))}
+	case got.size < 0 && f.size < 0:
+		return nil, 0, permanent{fmt.Errorf("the server does not say how large the file is (Content-Range %q): download it and give its path", r.Header.Get("Content-Range"))}
+	case got.size >= 0 && f.size >= 0 && got.size != f.size || f.size >= 0 && f.other(r):
+		return nil, 0, permanent{ErrChanged}
+	case got.from != at || got.to != at+n-1:
+		return nil, 0, contradiction{fmt.Errorf("bytes %d to %d were asked for, the server sends %q", at, at+n-1, r.Header.Get("Content-Range"))}
+	case r.ContentLength >= 0 && r.ContentLength != n:
+		return nil, 0, contradiction{fmt.Errorf("the server sends %d bytes (Content-Length) as the %d of %q", r.ContentLength, n, r.Header.Get("Content-Range"))}
 	}
 	if f.size < 0 {
-		f.size, f.tag = size, tag
-		if tag == "" {
+		f.size, f.tag = got.size, strong(r)
+		if f.tag == "" {
 			f.modified = r.Header.Get("Last-Modified")
 		}
-	} else if size != f.size || f.tag != "" && tag != f.tag || f.modified != "" && r.Header.Get("Last-Modified") != f.modified {
-		return nil, 0, permanent{ErrChanged}
 	}
 	b = make([]byte, n)
 	if k, err := io.ReadFull(r.Body, b); err != nil {
