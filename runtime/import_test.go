@@ -7,11 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
@@ -129,6 +131,23 @@ func TestImpossibleFolders(t *testing.T) {
 		must(t, c.spoil(folder))
 		if _, says := planImported(dir); !strings.Contains(says, c.says) {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
+		}
+	}
+}
+
+// TestExportedSettingsAreReadBack writes config.json as an export does, with each kind of scaling: the same is read from it.
+func TestExportedSettingsAreReadBack(t *testing.T) {
+	for _, s := range []*llama.RopeScaling{nil, {RopeType: "linear", Factor: 2}, {RopeType: "dynamic", Factor: 2},
+		{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64},
+		{RopeType: "yarn", Factor: 4, OriginalMaxPositionEmbeddings: 64, AttentionFactor: 1.5, BetaFast: 16, BetaSlow: 2}} {
+		c := llama.Config{VocabSize: 12, HiddenSize: 8, IntermediateSize: 16, NumHiddenLayers: 2, NumAttentionHeads: 2, RopeTheta: 500000, RopeScaling: s, AttentionBias: true}
+		c.Fill()
+		b, err := configJSON(c, &tokenizer.Tokenizer{BOS: -1}, gpu.F32)
+		must(t, err)
+		got, notes, err := llama.ParseConfig(b)
+		must(t, err)
+		if !reflect.DeepEqual(got, c) || len(notes) > 0 {
+			t.Errorf("%+v (%+v), %v; want %+v (%+v)", got, got.RopeScaling, notes, c, s)
 		}
 	}
 }

@@ -132,7 +132,7 @@ var neutral = map[string]struct {
 var harmless = words(`_attn_implementation _attn_implementation_autoset _attn_implementation_internal _commit_hash _flash_attn_2_enabled
 	_name_or_path architectures attn_implementation bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
 	decoder_start_token_id diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
-	exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label is_decoder label2id
+	exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label is_decoder is_llama_config label2id
 	length_penalty max_length max_sequence_length max_window_layers min_length model_max_length model_type no_repeat_ngram_size
 	num_beam_groups num_beams num_labels num_return_sequences output_attentions output_hidden_states output_router_logits
 	output_scores pad_token_id prefix pretraining_tp problem_type remove_invalid_values repetition_penalty return_dict
@@ -371,7 +371,7 @@ func window(raw map[string]json.RawMessage, c *Config) (notes []Note, err error)
 	case n < 1:
 		return nil, fmt.Errorf("sliding_window is %d", n)
 	}
-	notes = []Note{{"max_position_embeddings", fmt.Sprintf("max_position_embeddings counts as %d instead of %d: attention reaches back by sliding_window positions there and by all here, and up to %d that is the same", n, c.MaxPositionEmbeddings, n)}}
+	notes = []Note{{"max_position_embeddings", fmt.Sprintf("max_position_embeddings counts as %d instead of %d: attention there sees the last %d positions (sliding_window), here all of them, which is the same in sequences no longer than that", n, c.MaxPositionEmbeddings, n)}}
 	c.MaxPositionEmbeddings = n
 	return notes, nil
 }

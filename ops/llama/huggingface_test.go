@@ -1,8 +1,11 @@
 package llama
 
 import (
+	"encoding/json"
 	"math"
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -222,6 +225,29 @@ func TestFrequencies(t *testing.T) {
 		cos, sin := c.RopeTables(3)
 		if i := 2*4 + 1; math.Abs(float64(cos[i])-scale*math.Cos(2*f[1])) > 1e-6 || math.Abs(float64(sin[i])-scale*math.Sin(2*f[1])) > 1e-6 {
 			t.Errorf("%+v: the tables differ from the frequencies", x.s)
+		}
+	}
+}
+
+// TestAllKeysOfTransformersAreKnown reads configurations with every key that transformers 4.44 has: none is new to the tables.
+func TestAllKeysOfTransformersAreKnown(t *testing.T) {
+	for _, name := range []string{"llama", "mistral"} {
+		b, err := os.ReadFile("testdata/transformers-4.44-" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all map[string]json.RawMessage
+		if err := json.Unmarshal(b, &all); err != nil {
+			t.Fatal(err)
+		}
+		if _, notes, err := ParseConfig(b); err != nil || name == "llama" && len(notes) > 0 || name == "mistral" && len(notes) != 1 { // its window
+			t.Errorf("%s: %v, %v", name, notes, err)
+		}
+		for key, v := range all {
+			_, fixed := neutral[key]
+			if field := slices.ContainsFunc(Fields, func(f Field) bool { return f.Name == key }); !fixed && !harmless[key] && !elsewhere[key] && !field {
+				t.Errorf("%s: %s = %s is in no table", name, key, v)
+			}
 		}
 	}
 }

@@ -17,6 +17,8 @@ diff "$tmp/unicode_tables.go" fineweb/tokenizer/unicode_tables.go
 STEPFLOW_TOKENIZERS_DIFF=$tmp/lines go test -count=1 -run Differential -v ./fineweb/tokenizer | grep -v "^=== "
 "$py" tools/parity/parquet_writers.py "$tmp/parquet"
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
+"$py" tools/parity/families.py "$tmp/families"
+STEPFLOW_FAMILIES=$tmp/families go test -count=1 -run Families -v ./runtime | grep -v "^=== "
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" - "$tmp/llama" runtime/testdata/parity <<'P'
