@@ -247,9 +247,14 @@ func (c *Corpus) read(p piece) ([]document, error) {
 	return docs, nil
 }
 
+// belongs reports whether a document passes the filters and is part of a split.
+func (c *Corpus) belongs(d *document, split Split) bool {
+	return !d.drop && (split == All || c.source.held(d.hash) == (split == Validation))
+}
+
 // check reports whether a document belongs to the split and is sound; ok is false where it is left out.
 func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err error) {
-	if d.drop || c.source.held(d.hash) != (split == Validation) {
+	if !c.belongs(d, split) {
 		return false, nil
 	}
 	switch d.flaw {
@@ -275,7 +280,13 @@ func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
 	return c.visit(split, func(d *document) (bool, error) { return visit(d.text), nil })
 }
 
+// visit gives the documents of a split to visit in file order until that returns false.
 func (c *Corpus) visit(split Split, visit func(d *document) (bool, error)) error {
+	return c.walk(split, false, visit)
+}
+
+// walk is visit which, if empties is set, takes empty documents for sound ones.
+func (c *Corpus) walk(split Split, empties bool, visit func(d *document) (bool, error)) error {
 	for _, group := range c.groups {
 		for _, p := range group {
 			docs, err := c.read(p)
@@ -283,7 +294,10 @@ func (c *Corpus) visit(split Split, visit func(d *document) (bool, error)) error
 				return err
 			}
 			for r := range docs {
-				ok, err := c.check(&docs[r], split, p, r)
+				ok, err := empties && docs[r].flaw == empty && c.belongs(&docs[r], split), error(nil)
+				if !ok {
+					ok, err = c.check(&docs[r], split, p, r)
+				}
 				if err != nil {
 					return err
 				}

@@ -391,7 +391,8 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer set.Close()
-		h, err := set.Held(tk, 16, 4, 0)
+		var batches []*Batch
+		h, err := set.Held(tk, Windows{Split: Validation, Length: 16, Batch: 4, EndOfText: true}, func(b *Batch) error { batches = append(batches, b); return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +419,7 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 			continue
 		}
 		var targets []int32
-		for _, b := range h.Batches {
+		for _, b := range batches {
 			for i, target := range b.Targets {
 				if target != Ignored {
 					targets = append(targets, target)
@@ -428,7 +429,7 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 				}
 			}
 		}
-		if !slices.Equal(targets, flat) || h.Batches[0].IDs[0] != tk.EOS {
+		if !slices.Equal(targets, flat) || batches[0].IDs[0] != tk.EOS {
 			t.Errorf("%d targets are not the %d tokens of the documents", len(targets), len(flat))
 		}
 	}

@@ -69,6 +69,7 @@ type Split uint8
 const (
 	Train Split = iota + 1
 	Validation
+	All
 )
 
 // document is one row as read.
@@ -188,7 +189,7 @@ func (s Source) pinned(files []string) Source {
 // held reports whether a document belongs to the validation split: by a hash of its id alone, so the
 // split is stable when files are added, renamed or reordered.
 func (s *Source) held(hash uint64) bool {
-	return s.ValidationFraction > 0 && float64(hash)/math.MaxUint64 < s.ValidationFraction
+	return s.ValidationFraction >= 1 || s.ValidationFraction > 0 && float64(hash)/math.MaxUint64 < s.ValidationFraction
 }
 
 func hashID(id string) uint64 {

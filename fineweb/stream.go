@@ -3,8 +3,6 @@ package fineweb
 import (
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"stepflow/fineweb/tokenizer"
 )
@@ -274,98 +272,4 @@ func (s *Stream) pack(b *Batch) {
 			seg++
 		}
 	}
-}
-
-// Held is the validation text of an evaluation, packed into sequences; the last is padded with
-// positions that do not count.
-type Held struct {
-	Batches   []*Batch
-	Tokens    int64 // targets that count
-	Bytes     int64 // UTF-8 bytes those targets spell
-	Documents int64
-	Counts    map[int32]int64 // how often each token is a target, for the unigram entropy
-}
-
-// Held packs whole documents of the validation split, source by source in file order, until limit tokens are
-// there (0 for all), of which each source of a mixture gives its share. When the split is empty the error says so.
-func (m *Set) Held(tok *tokenizer.Tokenizer, seq, sequences int, limit int64) (*Held, error) {
-	h := &Held{Counts: map[int32]int64{}}
-	var ids, segs []int32
-	var ends []bool
-	var sum, share float64
-	for _, p := range m.parts {
-		sum += p.Weight
-	}
-	for i, c := range m.corpora {
-		share += m.parts[i].Weight / sum
-		most := int64(math.Ceil(share * float64(limit)))
-		if err := c.use(tok); err != nil {
-			return nil, err
-		}
-		err := c.visit(Validation, func(d *document) (bool, error) {
-			n := len(ids)
-			text := d.text
-			if d.ids == nil {
-				var err error
-				if ids, err = tok.EncodeDocument(ids, text); err != nil {
-					return false, err
-				}
-			} else {
-				ids = append(ids, d.ids...)
-				text = tok.Decode(d.ids, true)
-			}
-			opens := c.opens(tok)
-			if before := n - 1; opens && (n == 0 || ids[before] != tok.EOS) { // nothing ended the document before
-				if n > 0 {
-					ends[before] = true
-				}
-				ids = slices.Insert(ids, n, tok.EOS)
-				segs, ends = append(segs, int32(h.Documents)), append(ends, false)
-				n++
-			} else if opens {
-				segs[before], ends[before] = int32(h.Documents), false
-			}
-			for i := n; i < len(ids); i++ {
-				segs, ends = append(segs, int32(h.Documents)), append(ends, i == len(ids)-1)
-			}
-			h.Documents++
-			h.Bytes += int64(len(text))
-			if tok.BOS < 0 && !opens { // the first token is not predicted from anything
-				h.Bytes -= int64(len(tok.Decode(ids[n:n+1], true)))
-			}
-			return limit <= 0 || int64(len(ids)) < most, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if len(ids) < 2 {
-		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", m.corpora[0].source.Shown())
-	}
-	var b *Batch
-	for at := 0; at < len(ids); at += seq {
-		if b == nil || len(b.IDs) == sequences*seq {
-			b = &Batch{}
-			h.Batches = append(h.Batches, b)
-		}
-		for j := at; j < at+seq; j++ {
-			id, target, seg := int32(0), int32(Ignored), int32(-1)
-			if j < len(ids) {
-				id, seg = ids[j], segs[j]
-				if j+1 < len(ids) && !ends[j] {
-					target = ids[j+1]
-					b.Valid++
-					h.Counts[target]++
-				}
-			}
-			b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, seg)
-		}
-	}
-	for len(b.IDs) < sequences*seq {
-		b.IDs, b.Targets, b.Segments = append(b.IDs, 0), append(b.Targets, Ignored), append(b.Segments, -1)
-	}
-	for _, b := range h.Batches {
-		h.Tokens += int64(b.Valid)
-	}
-	return h, nil
 }

@@ -244,7 +244,7 @@ func TestMixture(t *testing.T) {
 	if _, err := mixed(t, func(p []Weighted) {}).Stream(Train, tk, 16, Position{Sources: make([]Cursor, 2), Drawn: make([]int64, 2)}); err == nil {
 		t.Error("a position in another mixture is taken")
 	}
-	h, err := set.Held(tk, 16, 4, 0)
+	h, err := set.Held(tk, Windows{Split: Validation, Length: 16, Batch: 4, EndOfText: true}, noVisit)
 	if err != nil || h.Documents < 10 {
 		t.Fatalf("%+v, %v", h, err)
 	}
