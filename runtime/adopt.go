@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -248,7 +249,7 @@ func (r *runner) sweep() error {
 	return errors.Join(errs...)
 }
 
-// settled removes what led to a recorded result, and what that replaced.
+// settled removes what a recorded result replaced, and of the checkpoints that led to it those beyond keep.
 func (r *runner) settled(a addr.Addr, b *state.Block) error {
 	errs := []error{}
 	aside := filepath.Join(r.dir.Path, replacedDir, a.Dir())
@@ -276,13 +277,32 @@ func (r *runner) settled(a addr.Addr, b *state.Block) error {
 	if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); err != nil {
 		return errors.Join(errs...) // the result is not there: what led to it may be all there is
 	}
+	left = r.keeps(a, b) - 1 // the result is one of those
 	for _, s := range steps {
-		if dir := checkpoint.StepDir(root, s); filepath.Base(dir) != filepath.Base(b.Dir) {
+		dir := checkpoint.StepDir(root, s)
+		if filepath.Base(dir) == filepath.Base(b.Dir) {
+			continue
+		}
+		if left--; left < 0 {
 			errs = append(errs, os.RemoveAll(dir))
 			r.pl.changed(BlockDir(a))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// keeps is how many checkpoints of a stage that has ended stay: as the pipeline says now, or if the block is not in it any more
+// as it said then.
+func (r *runner) keeps(a addr.Addr, b *state.Block) int {
+	for _, x := range r.plan.Actions {
+		if x.Addr == a && x.Stage != nil {
+			return x.Stage.KeepEnded
+		}
+	}
+	if n, err := strconv.Atoi(b.Attrs["train.checkpoint.keep"]); err == nil && n > 0 {
+		return n
+	}
+	return keepEnded
 }
 
 // sweepTemporary removes files and folders that were not complete when their process was killed.

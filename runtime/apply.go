@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
@@ -45,6 +46,7 @@ type runner struct {
 	losses []Loss // that were agreed to
 	ask    bool   // whether others end the run
 	tokens map[addr.Addr]*tokenizer.Tokenizer
+	ended  map[addr.Addr]bool // were begun, whatever became of them
 }
 
 // Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training behind the step under way, with a checkpoint,
@@ -80,7 +82,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 		}
 	}()
 	caps := o.Device.Caps()
-	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, tokens: map[addr.Addr]*tokenizer.Tokenizer{},
+	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, ended: map[addr.Addr]bool{},
 		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
 	r.pl.state, r.pl.ctx = dir.State, ctx
 	r.obs.start(ctx, p, dir)
@@ -103,10 +105,31 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 			continue
 		}
 		if err := r.block(ctx, b, byBlock[b.Addr]); err != nil {
-			return err
+			return r.leftOut(err)
 		}
 	}
-	return r.outputs()
+	if err := r.outputs(); err != nil {
+		return err
+	}
+	return r.notFinite()
+}
+
+// leftOut adds to an error that ends a run which blocks were not run because of it.
+func (r *runner) leftOut(err error) error {
+	if errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	var list []string
+	for _, a := range r.plan.Actions {
+		waits := a.Verb == Run || a.Verb == Resume || a.Verb == Deferred
+		if waits && !a.skip && !r.ended[a.Addr] {
+			list = append(list, a.Addr.String())
+		}
+	}
+	if len(list) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w\nNot run: %s", err, strings.Join(list, ", "))
 }
 
 // refuse finds what can't run on this device, before anything does.
@@ -202,6 +225,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	if l := uncovered(a.Losses, r.losses); l != nil && r.ask {
 		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show that: plan again", a.Addr, l.Steps, filepath.Join(r.dir.Path, l.Folder), l.Takes(), l.Why)
 	}
+	r.ended[a.Addr] = true
 	if err := r.run(ctx, a); err != nil {
 		return exports, fmt.Errorf("%s: %w", a.Addr, err)
 	}
@@ -308,6 +332,9 @@ func (a *Action) seal(entry *state.Block) {
 			a.sealed[e.Name] = c
 		}
 		delete(entry.Values, e.Name)
+		if words, ok := entry.Values[valueNotFinite].(map[string]any); ok {
+			delete(words, e.Name)
+		}
 	}
 }
 

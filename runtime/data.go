@@ -68,11 +68,7 @@ func (r *runner) open(n *Data) (*fineweb.Set, error) {
 		set.Close()
 		return nil, err
 	}
-	planned := n.Parts
-	if planned == nil {
-		planned = []*Data{n}
-	}
-	for i, p := range planned {
+	for i, p := range n.sources() {
 		if ids[i] != p.Identity {
 			set.Close()
 			return nil, fmt.Errorf("the files of %s changed since the plan was made: plan again", p.Addr)
@@ -81,9 +77,22 @@ func (r *runner) open(n *Data) (*fineweb.Set, error) {
 	return set, nil
 }
 
+// sources are the data in files that it draws from: itself, or those of a mixture.
+func (n *Data) sources() []*Data {
+	if n.Parts == nil {
+		return []*Data{n}
+	}
+	return n.Parts
+}
+
 // HoldsOut reports whether there is a validation split.
 func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
+}
+
+// allHeldOut reports whether nothing is left to train on.
+func (n *Data) allHeldOut() bool {
+	return !slices.ContainsFunc(n.sources(), func(p *Data) bool { return p.Source.ValidationFraction < 1 })
 }
 
 func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
@@ -97,7 +106,10 @@ func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
 func (p *planner) data(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	node := &Data{Addr: a.Addr, sizes: map[*Tokenizer]fineweb.Size{}}
 	a.Data = node
-	known := map[string]cty.Value{"validation": cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Addr.String() + ".validation")})}
+	known := map[string]cty.Value{}
+	for word := range splits {
+		known[word] = cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(a.Addr.String() + "." + word)})
+	}
 	node.Source.Epochs = int64(d.Int("epochs"))
 	var diags hcl.Diagnostics
 	if a.Addr.Type == "mixture" {
@@ -166,8 +178,8 @@ func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
 		}
 		part := p.use(a, ref).Data
 		switch {
-		case split == "validation":
-			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("The validation split is for evaluate. Draw from %s.", ref)))
+		case split != "":
+			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("%s.%s is for evaluate. Draw from %s.", ref, split, ref)))
 			continue
 		case part == nil || part.Parts != nil:
 			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))

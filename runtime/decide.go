@@ -54,6 +54,9 @@ func (p *planner) decide(a *Action) error {
 	default:
 		a.Verb, a.found = UpToDate, found
 		p.ids[a.Addr] = found.id
+		if s := diagnosisOf(found.Values); s != "" {
+			a.Warnings = append(a.Warnings, s)
+		}
 		p.takeOver(a, old)
 	}
 	if a.Export != nil && a.Verb == UpToDate {

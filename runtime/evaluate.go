@@ -3,7 +3,6 @@ package runtime
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -32,45 +31,35 @@ type Evaluation struct {
 	DType     gpu.DType
 	Tokenizer *Tokenizer
 	Data      *Data
-	Seq       int
-	Batch     int
-	MaxTokens int64
+	Windows   fineweb.Windows
+	Most      int // sequences at a time that were asked for; Windows.Batch of them fit
 	Prompts   []string
 	NewTokens int
 	Sampling  Sampling
 	Program   *gpu.Program // perplexity; generation is compiled for the length of its prompts
 }
 
-// Sampling says how the next token is chosen.
-type Sampling struct {
-	Temperature float64
-	TopK        int
-	TopP        float64
-	Seed        uint64
-}
+// usualContext is how many tokens an imported model sees at once where nothing is said: what its configuration takes, but not
+// more than this. Published perplexities of models with long contexts are mostly of windows of 2048.
+const usualContext = 2048
 
 func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	e := &Evaluation{Seq: d.Int("sequence_length"), Batch: d.Int("batch_size"), MaxTokens: int64(d.Int("max_tokens")), Prompts: d.Strs("prompts"), NewTokens: d.Int("max_new_tokens"),
-		Sampling: Sampling{d.Float("temperature"), d.Int("top_k"), d.Float("top_p"), uint64(d.Int("seed"))}, DType: gpu.F32}
+	e := &Evaluation{Prompts: d.Strs("prompts"), NewTokens: d.Int("max_new_tokens"), DType: gpu.F32,
+		Sampling: Sampling{d.Float("temperature"), d.Int("top_k"), d.Float("top_p"), uint64(d.Int("seed"))}}
 	ref, _, _ := d.Ref("model")
 	target := p.use(a, ref)
+	usual := 0
 	if s := target.Stage; s != nil {
-		e.Stage, e.Model, e.Params, e.DType, e.Tokenizer = s, s.Model, s.Params, s.DType, s.Tokenizer
-		if e.Seq == 0 {
-			e.Seq = s.Seq
-		}
+		e.Stage, e.Model, e.Params, e.DType, e.Tokenizer, usual = s, s.Model, s.Params, s.DType, s.Tokenizer, s.Seq
 	} else {
 		m := target.model
 		if m.Folder == "" {
 			return nil, hcl.Diagnostics{d.Error("model", "Untrained model", fmt.Sprintf("%s has random weights: evaluate a stage, or a model read by from.", ref))}
 		}
-		e.Folder, e.Model = m.Folder, m.Config
+		e.Folder, e.Model, usual = m.Folder, m.Config, min(m.Config.MaxPositionEmbeddings, usualContext)
 		e.Params = llama.Declare(m.Config, make([]string, m.Config.NumHiddenLayers))
 		for i := range e.Params {
 			e.Params[i].ID = e.Params[i].Name
-		}
-		if e.Seq == 0 {
-			e.Seq = m.Config.MaxPositionEmbeddings
 		}
 	}
 	if ref, _, ok := d.Ref("tokenizer"); ok {
@@ -84,25 +73,9 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 	if e.Tokenizer.VocabSize > e.Model.VocabSize {
 		return nil, hcl.Diagnostics{d.Error("tokenizer", "Vocabulary too small", fmt.Sprintf("The model's vocab_size is %d, the tokenizer has %d tokens.", e.Model.VocabSize, e.Tokenizer.VocabSize))}
 	}
-	if e.Seq > e.Model.MaxPositionEmbeddings {
-		return nil, hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's max_position_embeddings %d.", e.Seq, e.Model.MaxPositionEmbeddings))}
-	}
 	if a.Addr.Type == "perplexity" {
-		ref, split, _ := d.Ref("data")
-		if split != "validation" {
-			return nil, hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction.", ref))}
-		}
-		e.Data = p.use(a, ref).Data
-		if !e.Data.HoldsOut() {
-			return nil, hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction.", ref))}
-		}
-		a.hashed["sequence_length"] = strconv.Itoa(e.Seq)
-		if diags := tooManyTokens(d, e.Batch, e.Seq); diags.HasErrors() {
+		if diags := p.perplexity(a, e, d, usual); diags.HasErrors() {
 			return nil, diags
-		}
-		var err error
-		if e.Program, err = p.compileEvaluation(e); err != nil {
-			return nil, uncompiled(d, "model", "Evaluation cannot be compiled", e.Batch, e.Seq, err)
 		}
 	}
 	if s := e.Stage; s != nil && slices.Contains(e.Prompts, "") && !s.Data.Source.PredictFirst && (e.Tokenizer.loaded == nil || e.Tokenizer.loaded.BOS < 0) {
@@ -112,26 +85,99 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 	return map[string]cty.Value{}, nil
 }
 
-// load puts a trained model's weights into a program for evaluation.
-func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (gpu.Loaded, error) {
-	dir := e.Folder
-	if e.Stage != nil {
-		var err error
-		if dir, err = r.contentDir(e.Stage.Addr); err != nil {
-			return nil, err
+// splits are the documents of data by the word behind its address.
+var splits = map[string]fineweb.Split{"validation": fineweb.Validation, "all": fineweb.All}
+
+// perplexity plans what an evaluation measures: documents, windows, program.
+func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int) hcl.Diagnostics {
+	ref, word, _ := d.Ref("data")
+	e.Data = p.use(a, ref).Data
+	trained := trainedOn(e.Stage, e.Data)
+	w := &e.Windows
+	*w = fineweb.Windows{Split: splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"), Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
+	switch {
+	case w.Split == 0:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on them.", ref, ref))}
+	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
+		return hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained on them.", ref, ref))}
+	case w.Split == fineweb.All && trained != nil:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure %s.validation.", trained.Addr, ref, ref))}
+	}
+	if d.Has("join") {
+		join := d.Str("join")
+		w.Join = &join
+	}
+	if !d.Has("end_of_text") {
+		w.EndOfText = w.Join == nil
+	}
+	if w.Length == 0 {
+		w.Length = usual
+	}
+	if w.Length > e.Model.MaxPositionEmbeddings {
+		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's max_position_embeddings %d.", w.Length, e.Model.MaxPositionEmbeddings))}
+	}
+	if w.Stride > w.Length {
+		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
+	}
+	a.hashed["sequence_length"], a.hashed["end_of_text"] = strconv.Itoa(w.Length), strconv.FormatBool(w.EndOfText)
+	e.Most = d.Int("batch_size")
+	if diags := tooManyTokens(d, e.Most, w.Length); diags.HasErrors() {
+		return diags
+	}
+	var err error
+	for w.Batch = e.Most; ; w.Batch = (w.Batch + 1) / 2 { // the result does not depend on it
+		if e.Program, err = p.compileEvaluation(e); err != nil {
+			return uncompiled(d, "model", "Evaluation cannot be compiled", w.Batch, w.Length, err)
+		}
+		if w.Batch == 1 || p.caps.Memory == 0 || e.Program.ArenaBytes <= p.caps.Memory {
+			break
 		}
 	}
-	l, err := r.device.Load(p)
-	if err != nil {
-		return nil, err
+	a.tooLarge(p.caps, e.Program.ArenaBytes, "the evaluation", "Lower sequence_length")
+	return nil
+}
+
+// tooLarge notes that a program does not fit the device, and what to do about it.
+func (a *Action) tooLarge(caps gpu.Caps, need int64, what, remedy string) {
+	if missing := need - caps.Memory; caps.Memory > 0 && missing > 0 {
+		a.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s: %d bytes are missing. %s", what, dsl.FormatBytes(need), dsl.FormatBytes(caps.Memory), missing, remedy)
+		a.Warnings = append(a.Warnings, a.TooLarge)
 	}
-	f, err := checkpoint.OpenFolder(dir)
+}
+
+// trainedOn is the stage of those that led to one, itself included, that read data, alone or in a mixture; nil for none.
+func trainedOn(s *Stage, n *Data) *Stage {
+	for ; s != nil; s = s.From {
+		for _, mine := range s.Data.sources() {
+			for _, theirs := range n.sources() {
+				if mine == theirs {
+					return s
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// load puts a trained model's weights into a program for evaluation, and gives what is not finite in them.
+func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (l gpu.Loaded, f flaw, err error) {
+	dir := e.Folder
+	if e.Stage != nil {
+		if dir, err = r.contentDir(e.Stage.Addr); err != nil {
+			return nil, f, err
+		}
+	}
+	if l, err = r.device.Load(p); err != nil {
+		return nil, f, err
+	}
+	from, err := checkpoint.OpenFolder(dir)
 	if err != nil {
 		l.Close()
-		return nil, err
+		return nil, f, err
 	}
-	defer f.Close()
-	err = fill(r.ctx, e.Params, "", f, func(id string, v []float32) error {
+	defer from.Close()
+	w := watch(from, e.Params)
+	err = fill(r.ctx, e.Params, "", w, func(id string, v []float32) error {
 		b, _ := p.Buffer(id)
 		return l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
@@ -140,9 +186,29 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (gpu.Loaded, error
 	}
 	if err != nil {
 		l.Close()
-		return nil, err
+		return nil, f, err
 	}
-	return l, nil
+	return l, w.flaw, nil
+}
+
+// forward runs a segment; of a device that returns only when the work is done it asks between launches whether to end.
+func (r *runner) forward(l gpu.Loaded, p *gpu.Program, segment string) error {
+	seg, _ := p.Segment(segment)
+	if r.device.Caps().Async {
+		if r.ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		return l.Run(seg.Lo, seg.Hi, false)
+	}
+	for n := seg.Lo; n < seg.Hi; n++ {
+		if r.ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		if err := l.Run(n, n+1, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *runner) evaluate(a *Action, entry *state.Block) error {
@@ -151,60 +217,99 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 	if err != nil {
 		return err
 	}
+	measure := r.perplexity
 	if a.Addr.Type == "generation" {
-		texts, err := r.generate(e, tok)
-		entry.Values = map[string]any{"texts": texts}
+		measure = r.generate
+	}
+	values, err := measure(a, e, tok)
+	if err != nil {
 		return err
 	}
+	entry.Values = writable(values)
+	if s := diagnosisOf(values); s != "" {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: s})
+	}
+	return nil
+}
+
+// perplexity measures the loss of a model on documents.
+func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
 	corpus, err := r.open(e.Data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer corpus.Close()
-	held, err := corpus.Held(tok, e.Seq, e.Batch, e.MaxTokens)
+	l, weights, err := r.load(e, e.Program, e.Windows.Length)
 	if err != nil {
-		return err
-	}
-	l, err := r.load(e, e.Program, e.Seq)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer l.Close()
-	seg, _ := e.Program.Segment(segProbe)
 	out, _ := e.Program.Buffer(bufNLL)
 	raw := make([]byte, out.Operand.Type.Bytes())
 	// Sums in float64, token by token in order: the result does not depend on the batch size.
 	var sum, squares float64
-	for _, b := range held.Batches {
+	diagnosis := ""
+	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if r.ctx.Err() != nil {
 			return ErrInterrupted
 		}
-		if err := feed(l, e.Program, b, 0, e.Batch, e.Seq); err != nil {
+		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
+			return nil
+		}
+		if err := feed(l, e.Program, b, 0, e.Windows.Batch, e.Windows.Length); err != nil {
 			return err
 		}
-		if err := l.Run(seg.Lo, seg.Hi, false); err != nil {
+		if err := r.forward(l, e.Program, segProbe); err != nil {
 			return err
 		}
 		if err := l.CopyOut(raw, out.Operand); err != nil {
 			return err
 		}
 		for i, x := range gpu.BytesFloat32(raw, gpu.F32) {
-			if b.Targets[i] != fineweb.Ignored {
-				sum += float64(x)
-				squares += float64(x) * float64(x)
+			if b.Targets[i] == fineweb.Ignored {
+				continue
+			}
+			sum += float64(x)
+			squares += float64(x) * float64(x)
+			if !finite(sum) {
+				var err error
+				diagnosis, err = diagnose("loss is "+metrics.Text(sum), weights, l, e.Program)
+				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if diagnosis == "" && weights.count > 0 {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String() + ", which no token that was measured reads"})
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
-	entry.Values = map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(max(held.Bytes, 1)), "tokens": n,
-		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "documents": float64(held.Documents), "bytes": float64(held.Bytes),
-		"random_guess": math.Log(float64(e.Model.VocabSize))}
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(max(held.Bytes, 1)), "word_perplexity": math.Exp(sum / float64(max(held.Words, 1))),
+		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
+		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "random_guess": math.Log(float64(e.Model.VocabSize))}
+	if diagnosis != "" {
+		values[valueDiagnosis] = diagnosis
+	}
 	step := 0
 	if e.Stage != nil {
 		step = e.Stage.Steps
 	}
-	return metrics.WriteEvaluation(filepath.Join(r.dir.Path, a.Dir()), step, loss, math.Exp(loss))
+	return values, metrics.WriteEvaluation(filepath.Join(r.dir.Path, a.Dir()), step, loss, math.Exp(loss))
+}
+
+// diagnose names the first tensor that is not finite: a weight, else what the program computes from what lies in its inputs.
+func diagnose(what string, weights flaw, l gpu.Loaded, p *gpu.Program) (string, error) {
+	if weights.count > 0 {
+		return what + "; " + weights.String(), nil
+	}
+	where, err := firstNonFinite(l, p, segProbe)
+	if where == "" {
+		where = "none was found when the batch was repeated"
+	}
+	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where, err
 }
 
 // entropy is that of the frequencies of the held-out tokens, in nats.
@@ -219,114 +324,4 @@ func entropy(h *fineweb.Held) (sum float64) {
 		sum -= p * math.Log(p)
 	}
 	return sum
-}
-
-// generate continues each prompt token by token. The whole sequence is run forward for each token.
-func (r *runner) generate(e *Evaluation, tok *tokenizer.Tokenizer) ([]string, error) {
-	var texts []string
-	for i, prompt := range e.Prompts {
-		var ids []int32
-		if tok.BOS >= 0 {
-			ids = append(ids, tok.BOS)
-		}
-		ids, err := tok.Encode(ids, prompt)
-		if err != nil {
-			return nil, fmt.Errorf("prompt %d: %w", i, err)
-		}
-		if len(ids) == 0 {
-			ids = append(ids, tok.EOS) // it stands before every document that was trained on
-		}
-		seq := min(len(ids)+e.NewTokens, e.Model.MaxPositionEmbeddings)
-		if len(ids) >= seq {
-			return nil, fmt.Errorf("prompt %d has %d tokens, and the model takes %d in all: shorten it", i, len(ids), e.Model.MaxPositionEmbeddings)
-		}
-		p, err := compileForward(e.Model, e.Params, e.DType, 1, seq, false, true, r.plan.Caps)
-		if err != nil {
-			return nil, err
-		}
-		ids, err = r.continueText(e, p, ids, seq, i, tok.EOS)
-		if err != nil {
-			return nil, err
-		}
-		texts = append(texts, tok.Decode(ids, true))
-	}
-	return texts, nil
-}
-
-func (r *runner) continueText(e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) ([]int32, error) {
-	l, err := r.load(e, p, seq)
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	in, _ := p.Buffer(bufIDs)
-	out, _ := p.Buffer(bufLogits)
-	seg, _ := p.Segment(segProbe)
-	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
-	row := out.Operand
-	row.Type.Shape = gpu.Shape{e.Model.VocabSize}
-	raw := make([]byte, row.Type.Bytes())
-	for len(ids) < seq {
-		if r.ctx.Err() != nil {
-			return nil, ErrInterrupted
-		}
-		padded := make([]int32, seq)
-		copy(padded, ids)
-		if err := l.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
-			return nil, err
-		}
-		if err := l.Run(seg.Lo, seg.Hi, false); err != nil {
-			return nil, err
-		}
-		at := row
-		at.Offset += int64(len(ids)-1) * row.Type.Bytes()
-		if err := l.CopyOut(raw, at); err != nil {
-			return nil, err
-		}
-		id := e.Sampling.next(gpu.BytesFloat32(raw, row.Type.DType), rng)
-		if id == eos {
-			break
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-// next chooses a token: the likeliest at temperature 0, else a sample of softmax(logits/temperature)
-// cut to the k likeliest and to the smallest set that holds probability p (Holtzman et al. 2020).
-func (s Sampling) next(logits []float32, rng *rand.Rand) int32 {
-	order := make([]int32, len(logits))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	sort.SliceStable(order, func(i, j int) bool { return logits[order[i]] > logits[order[j]] })
-	if s.Temperature == 0 {
-		return order[0]
-	}
-	if s.TopK > 0 && s.TopK < len(order) {
-		order = order[:s.TopK]
-	}
-	p := make([]float64, len(order))
-	var sum float64
-	for i, id := range order {
-		p[i] = math.Exp(float64(logits[id]-logits[order[0]]) / s.Temperature)
-		sum += p[i]
-	}
-	if s.TopP < 1 {
-		var kept float64
-		for i := range p {
-			kept += p[i]
-			if kept >= s.TopP*sum {
-				p, sum = p[:i+1], kept
-				break
-			}
-		}
-	}
-	x := rng.Float64() * sum
-	for i := range p {
-		if x -= p[i]; x < 0 {
-			return order[i]
-		}
-	}
-	return order[len(p)-1]
 }

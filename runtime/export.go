@@ -244,7 +244,8 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	defer f.Close()
-	shards, err := shards(r.ctx, f, e)
+	var flaw flaw
+	shards, err := shards(r.ctx, f, e, &flaw)
 	if err != nil {
 		return err
 	}
@@ -261,6 +262,9 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 		return err
 	}
 	r.dir.State.Exported(e.folder.Real, a.Recipe)
+	if flaw.count > 0 {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("of the weights exported, %s", flaw.String())})
+	}
 	// The state keeps a small folder whose manifest says what was exported.
 	where := e.given
 	if a.hidden["path"] {

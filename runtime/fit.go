@@ -103,9 +103,9 @@ func (s *Stage) asks(checkpointing string) string {
 func (p *planner) compileEvaluation(e *Evaluation) (*gpu.Program, error) {
 	model, mask := e.Model, e.Data.Source.DocumentMask
 	model.RopeScaling = nil
-	key := asked("%#v %#v %v %d %d %t", model, e.Params, e.DType, e.Batch, e.Seq, mask)
+	key := asked("%#v %#v %v %d %d %t", model, e.Params, e.DType, e.Windows.Batch, e.Windows.Length, mask)
 	if p.forward[key] == nil {
-		program, err := compileForward(e.Model, e.Params, e.DType, e.Batch, e.Seq, mask, false, p.caps)
+		program, err := compileForward(e.Model, e.Params, e.DType, e.Windows.Batch, e.Windows.Length, mask, false, p.caps)
 		if err != nil {
 			return nil, err
 		}

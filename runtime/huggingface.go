@@ -88,8 +88,8 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 }
 
 // shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
-// lays them out. Reading them ends with ctx.
-func shards(ctx context.Context, f *checkpoint.File, e *Export) (parts []checkpoint.Part, err error) {
+// lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
+func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *flaw) (parts []checkpoint.Part, err error) {
 	var lists [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {
@@ -98,6 +98,7 @@ func shards(ctx context.Context, f *checkpoint.File, e *Export) (parts []checkpo
 				return nil, ctx.Err()
 			}
 			b, _, err := f.Raw(p.Name)
+			flaw.look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
 			return b, err
 		}}
 		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()

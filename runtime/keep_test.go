@@ -466,3 +466,56 @@ func TestRebuiltState(t *testing.T) {
 	}
 	nothingRuns(t, "rebuilt", d, dir, nil)
 }
+
+// TestKeepHoldsAfterTheEnd keeps as many checkpoints of a stage that has ended as were asked for: in one run, in one that was
+// interrupted, after a change of keep, with the block gone from the pipeline, and in a state that was made again.
+func TestKeepHoldsAfterTheEnd(t *testing.T) {
+	d := cpuDevice(t, 2)
+	kept := func(what, dir string, want ...int) {
+		t.Helper()
+		steps, err := checkpoint.Steps(filepath.Join(dir, ".stepflow", "blocks", "stage.one"))
+		must(t, err)
+		if fmt.Sprint(steps) != fmt.Sprint(want) {
+			t.Errorf("%s: checkpoints %v stay, want %v", what, steps, want)
+		}
+	}
+	for _, x := range []struct {
+		keep string
+		want []int
+		disk int64
+	}{{"null", []int{6}, 3}, {"1", []int{6}, 2}, {"2", []int{6, 5}, 3}, {"4", []int{6, 5, 4, 3}, 5}, {"1000", []int{6, 5, 4, 3, 2, 1}, 7}} {
+		dir := pipeline(t)
+		edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = `+x.keep+` }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+		p := planOf(t, dir)
+		for _, a := range p.Actions {
+			if f := a.Stage; a.Addr.String() == "stage.one" && f.Figures.Disk != x.disk*f.Figures.CheckpointSize {
+				t.Errorf("keep = %s: %d bytes on disk are planned, %d a checkpoint", x.keep, f.Figures.Disk, f.Figures.CheckpointSize)
+			}
+		}
+		must(t, applyOn(t, d, p))
+		kept("keep = "+x.keep, dir, x.want...)
+		nothingRuns(t, "keep = "+x.keep, d, dir, nil)
+		kept("keep = "+x.keep+", applied again", dir, x.want...)
+	}
+
+	dir := pipeline(t)
+	edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+	stopAt(t, d, dir, "one", 3)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	kept("interrupted at step 3", dir, 6, 5, 4, 3)
+
+	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
+	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow", state.BackupName)))
+	nothingRuns(t, "a lost state", d, dir, nil)
+	kept("a lost state", dir, 6, 5, 4, 3)
+
+	edit(t, dir, `variable "keep" { default = 4 }`, `variable "keep" { default = 2 }`)
+	nothingRuns(t, "fewer", d, dir, nil)
+	kept("keep lowered to 2", dir, 6, 5)
+
+	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno")
+	must(t, applyOn(t, d, planOf(t, dir)))
+	edit(t, dir, `stage "uno"`, `stage "one"`, "stage.uno", "stage.one")
+	must(t, applyOn(t, d, planOf(t, dir)))
+	kept("renamed and back", dir, 6, 5)
+}

@@ -2,14 +2,170 @@ package runtime
 
 import (
 	"fmt"
-	"math"
+	"strings"
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/state"
 )
 
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+func finite(x float64) bool { return metrics.Word(x) == "" }
+
+// Values of a block that say what is wrong with the others.
+const (
+	valueNotFinite = "not_finite" // name → the word for a number that JSON has none for; the value itself is null
+	valueDiagnosis = "diagnosis"  // a sentence: where that comes from
+)
+
+// writable replaces the numbers that JSON has no word for by null, with the word beside them.
+func writable(values map[string]any) map[string]any {
+	words := map[string]any{}
+	for name, v := range values {
+		if x, ok := v.(float64); ok && !finite(x) {
+			words[name], values[name] = metrics.Word(x), nil
+		}
+	}
+	if len(words) > 0 {
+		values[valueNotFinite] = words
+	}
+	return values
+}
+
+// diagnosisOf is what a block's values say is wrong with them; "" for nothing.
+func diagnosisOf(values map[string]any) string {
+	s, _ := values[valueDiagnosis].(string)
+	return s
+}
+
+// NotFiniteError ends a run whose evaluations gave NaN or infinity. All blocks have run and are recorded.
+type NotFiniteError struct{ Blocks []string }
+
+func (e *NotFiniteError) Error() string { return strings.Join(e.Blocks, "\n") }
+
+// notFinite is the error of the evaluations that gave NaN or infinity, in this run or an earlier one; nil for none.
+func (r *runner) notFinite() error {
+	e := &NotFiniteError{}
+	for _, a := range r.plan.Actions {
+		if b := r.dir.State.Blocks[a.Addr.String()]; a.Evaluate != nil && b != nil && b.Status == state.Done {
+			if s := diagnosisOf(b.Values); s != "" {
+				e.Blocks = append(e.Blocks, fmt.Sprintf("%s: %s", a.Addr, s))
+			}
+		}
+	}
+	if len(e.Blocks) == 0 {
+		return nil
+	}
+	return e
+}
+
+// flaw is what is not finite in a tensor.
+type flaw struct {
+	name   string
+	shape  gpu.Shape
+	count  int
+	first  int // its place
+	word   string
+	others int // further tensors with such values
+}
+
+// String says it in a sentence's words; "" where all is finite.
+func (f *flaw) String() string {
+	if f == nil || f.count == 0 {
+		return ""
+	}
+	at, rest := make([]string, len(f.shape)), f.first
+	for i := len(f.shape) - 1; i >= 0; i-- {
+		at[i], rest = fmt.Sprint(rest%f.shape[i]), rest/f.shape[i]
+	}
+	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at [%s]", f.name, f.count, f.shape.Elems(), f.word, strings.Join(at, ", "))
+	if f.count == 1 {
+		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at [%s]", f.name, f.shape.Elems(), f.word, strings.Join(at, ", "))
+	}
+	switch {
+	case f.others == 1:
+		s += "; so does 1 other tensor"
+	case f.others > 1:
+		s += fmt.Sprintf("; so do %d other tensors", f.others)
+	}
+	return s
+}
+
+// look notes what is not finite in a tensor: of the first such tensor in full, of others their number.
+func (f *flaw) look(name string, shape gpu.Shape, v []float32) {
+	found := flaw{name: name, shape: shape}
+	for i, x := range v {
+		if x-x != 0 { // NaN of NaN and of infinity
+			if found.count++; found.count == 1 {
+				found.first, found.word = i, metrics.Word(float64(x))
+			}
+		}
+	}
+	switch {
+	case found.count == 0:
+	case f.count == 0:
+		*f = found
+	default:
+		f.others++
+	}
+}
+
+// tensors is where weights are read from.
+type tensors interface {
+	Float32(name string) ([]float32, error)
+}
+
+// watched looks for values that are not finite in the tensors that are read.
+type watched struct {
+	tensors
+	shapes map[string]gpu.Shape
+	flaw   flaw
+}
+
+func watch(from tensors, params []ops.Param) *watched {
+	w := &watched{tensors: from, shapes: map[string]gpu.Shape{}}
+	for _, p := range params {
+		w.shapes[p.Name] = p.Shape
+	}
+	return w
+}
+
+func (w *watched) Float32(name string) ([]float32, error) {
+	v, err := w.tensors.Float32(name)
+	if shape, ok := w.shapes[name]; ok && err == nil {
+		w.flaw.look(name, shape, v)
+		delete(w.shapes, name) // once
+	}
+	return v, err
+}
+
+// firstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all are.
+func firstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error) {
+	seg, _ := p.Segment(segment)
+	for n := seg.Lo; n < seg.Hi; n++ {
+		if err := l.Run(n, n+1, false); err != nil {
+			return "", err
+		}
+		x := &p.Launches[n]
+		for o, out := range x.Out {
+			if out.Type.DType != gpu.F32 && out.Type.DType != gpu.BF16 {
+				continue
+			}
+			raw := make([]byte, out.Type.Bytes())
+			if err := l.CopyOut(raw, out); err != nil {
+				return "", err
+			}
+			var f flaw
+			f.look(fmt.Sprintf("output %d of %s at %s (%s)", o, x.Kernel, x.Name, x.Phase), out.Type.Shape, gpu.BytesFloat32(raw, out.Type.DType))
+			if f.count > 0 {
+				return f.String(), nil
+			}
+		}
+	}
+	return "", nil
+}
 
 // nonFinite finds the first tensor of the step that is not finite by running its launches one by
 // one: the weights were not changed, so the step can be repeated.
@@ -18,23 +174,33 @@ func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, lo
 	if w, err := t.firstNonFinite(b); err == nil && w != "" {
 		where = w
 	}
-	kept := "there is no checkpoint before it"
+	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root))
+}
+
+// goesOn says from where a run goes on that failed.
+func goesOn(root string) string {
 	if steps, err := checkpoint.Steps(root); err == nil && len(steps) > 0 {
-		kept = fmt.Sprintf("the checkpoint at step %d is kept", steps[0])
+		return fmt.Sprintf("the checkpoint at step %d is kept", steps[0])
 	}
-	return fmt.Errorf("step %d: loss is %g and gradient norm %g; the first tensor that is not finite: %s; %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, loss, norm, where, kept)
+	return "there is no checkpoint before it"
+}
+
+// weightFlaw looks for weights on the device that are not finite.
+func (t *trainer) weightFlaw() (f flaw, err error) {
+	for _, p := range t.stage.All() {
+		v, err := t.get(p.ID)
+		if err != nil {
+			return f, err
+		}
+		f.look(p.Name, p.Shape, v)
+	}
+	return f, nil
 }
 
 func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 	s := t.stage
-	for _, p := range s.All() {
-		v, err := t.get(p.ID)
-		if err != nil {
-			return "", err
-		}
-		if bad(v) {
-			return "the weight " + p.Name, nil
-		}
+	if f, err := t.weightFlaw(); err != nil || f.count > 0 {
+		return f.String(), err
 	}
 	if err := t.run(segZero); err != nil {
 		return "", err
@@ -43,31 +209,41 @@ func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
 			return "", err
 		}
-		seg, _ := s.Program.Segment(segMicro)
-		for n := seg.Lo; n < seg.Hi; n++ {
-			if err := t.loaded.Run(n, n+1, false); err != nil {
-				return "", err
-			}
-			l := &s.Program.Launches[n]
-			for o, out := range l.Out {
-				raw := make([]byte, out.Type.Bytes())
-				if err := t.loaded.CopyOut(raw, out); err != nil {
-					return "", err
-				}
-				if bad(gpu.BytesFloat32(raw, out.Type.DType)) {
-					return fmt.Sprintf("output %d of %s at %s (%s)", o, l.Kernel, l.Name, l.Phase), nil
-				}
-			}
+		if where, err := firstNonFinite(t.loaded, s.Program, segMicro); where != "" || err != nil {
+			return where, err
 		}
 	}
 	return "", nil
 }
 
-func bad(v []float32) bool {
-	for _, x := range v {
-		if !finite(float64(x)) {
-			return true
+// unsound is the error of a stage whose result gives no finite loss on the batch in the input buffers, after what was done last;
+// nil for one that does. The weights of such a stage are of no use, and an earlier checkpoint may be.
+func (t *trainer) unsound(after string, loss float64, root string) error {
+	if finite(loss) {
+		return nil
+	}
+	f, err := t.weightFlaw()
+	if err != nil {
+		return err
+	}
+	where := f.String()
+	if where == "" {
+		if where, err = firstNonFinite(t.loaded, t.stage.Program, segProbe); err != nil {
+			return err
 		}
 	}
-	return false
+	if where == "" {
+		where = "none was found when the batch was repeated"
+	}
+	return fmt.Errorf("after %s the loss on the next micro-batch is %s; the first tensor that is not finite: %s; %s. Lower the learning rate, or look at the data", after, metrics.Text(loss), where, goesOn(root))
+}
+
+// firstBad is the first number of a list that is not finite, 0 if all are.
+func firstBad(v []float32) float64 {
+	for _, x := range v {
+		if x-x != 0 {
+			return float64(x)
+		}
+	}
+	return 0
 }

@@ -48,11 +48,7 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if diags := p.passes(a, s, d); diags.HasErrors() {
 		return nil, diags
 	}
-	if missing := s.Program.ArenaBytes - p.caps.Memory; p.caps.Memory > 0 && missing > 0 {
-		a.TooLarge = fmt.Sprintf("the stage takes %s of device memory and the device has %s: %d bytes are missing. Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages",
-			dsl.FormatBytes(s.Program.ArenaBytes), dsl.FormatBytes(p.caps.Memory), missing, s.Micro)
-		a.Warnings = append(a.Warnings, a.TooLarge)
-	}
+	a.tooLarge(p.caps, s.Program.ArenaBytes, "the stage", fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
 	if s.Vanilla, err = p.vanillaOf(s, m, mode); err != nil {
 		return nil, uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
 	}
@@ -240,8 +236,11 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	}
 	ref, split, _ := t.Ref("data")
 	s.Data = p.use(a, ref).Data
-	if split == "validation" {
-		bad("data", "Training on held-out data", "The validation split is for evaluate. Train on %s.", ref)
+	switch {
+	case split != "":
+		bad("data", "Training on held-out data", "%s.%s is for evaluate. Train on %s.", ref, split, ref)
+	case s.Data.allHeldOut():
+		bad("data", "Nothing to train on", "%s holds all its documents out: its validation_fraction is 1.", ref)
 	}
 	ref, _, _ = t.Ref("tokenizer")
 	s.Tokenizer = p.use(a, ref).Token
@@ -260,9 +259,12 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	if c := t.Block("schedule"); c != nil {
 		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"), DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
 	}
-	s.Keep = 2
+	s.Keep, s.KeepEnded = keepRunning, keepEnded
 	if c := t.Block("checkpoint"); c != nil {
-		s.Every, s.Keep = c.Int("every_steps"), c.Int("keep")
+		s.Every = c.Int("every_steps")
+		if c.Has("keep") {
+			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
+		}
 	}
 	return diags
 }

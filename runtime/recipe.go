@@ -98,15 +98,20 @@ func (p *planner) refID(shown string) (string, bool) {
 	}
 	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
 	a, err := addr.Parse(v)
+	word := ""
 	if err != nil {
-		a, err = addr.Parse(strings.TrimSuffix(v, ".validation"))
-		if err != nil || a.Kind != "data" {
+		at := strings.LastIndexByte(v, '.')
+		if at < 0 {
+			return "", false
+		}
+		word = v[at+1:]
+		if a, err = addr.Parse(v[:at]); err != nil || a.Kind != "data" || splits[word] == 0 {
 			return "", false
 		}
 	}
 	id, ok := p.ids[a]
-	if strings.HasSuffix(v, ".validation") {
-		id += " validation"
+	if word != "" {
+		id += " " + word
 	}
 	return id, ok
 }

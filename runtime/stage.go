@@ -13,6 +13,12 @@ import (
 	"stepflow/ops/peft"
 )
 
+// Checkpoints that stay where keep is not given: while a stage runs, and when it has ended.
+const (
+	keepRunning = 2
+	keepEnded   = 1
+)
+
 // Stage is a planned stage: all that compile needs, and the program it made.
 type Stage struct {
 	Addr  addr.Addr
@@ -44,7 +50,8 @@ type Stage struct {
 	Skip      bool // skip steps that are not finite instead of stopping
 	Recompute int  // layers, from the bottom, whose activations are computed again in the backward pass
 	Every     int  // steps between checkpoints; 0 for none on the way
-	Keep      int
+	Keep      int  // checkpoints that stay while it runs
+	KeepEnded int  // and when it has ended, the result among them
 
 	Data      *Data
 	Tokenizer *Tokenizer
@@ -70,6 +77,7 @@ type Figures struct {
 	Tokens         int64            `json:"tokens"`
 	Steps          int              `json:"steps"`
 	CheckpointSize int64            `json:"checkpoint_bytes"`
+	Disk           int64            `json:"disk_bytes"`                  // of the checkpoints that stay, and of one that is written beside them
 	DataTokens     int64            `json:"data_tokens,omitempty"`       // of one pass over the data; 0 where it is not known
 	DataHow        fineweb.How      `json:"data_tokens_known,omitempty"` // exact, or by what estimate
 	Epochs         float64          `json:"epochs,omitempty"`            // passes, with those of the stages before on the same data
@@ -144,6 +152,15 @@ func (s *Stage) restartAfter(step int) bool {
 	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
 }
 
+// checkpoints is how many lie on disk at most beside the one that is being written, if nothing interrupts the stage.
+func (s *Stage) checkpoints() int {
+	n := 1
+	if s.Every > 0 && s.Steps > 0 {
+		n += (s.Steps - 1) / s.Every
+	}
+	return max(min(n, s.Keep), min(n, s.KeepEnded))
+}
+
 // figures reads bytes and operations off the program.
 func (s *Stage) figures() Figures {
 	p := s.Program
@@ -185,5 +202,6 @@ func (s *Stage) figures() Figures {
 	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
 	f.Tokens = s.StepTokens() * int64(s.Steps)
+	f.Disk = gpu.Product(int64(s.checkpoints()+1), f.CheckpointSize)
 	return f
 }

@@ -55,8 +55,10 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	if err != nil {
 		return err
 	}
-	if s.From != nil && t.state.Step == 0 {
-		if err := r.seam(a, t, corpus); err != nil {
+	before := t.state.Seam
+	t.state.Seam = nil
+	if s.Grow != nil && t.state.Step == 0 && before != nil {
+		if err := r.seam(a, t, corpus, before); err != nil {
 			return err
 		}
 	}
@@ -91,6 +93,9 @@ func (r *runner) begin(ctx context.Context, a *Action, t *trainer, root string) 
 		t.state.Data, t.state.Position = key, fineweb.Position{}
 	}
 	t.state.Recipe = a.Recipe
+	if err == nil && t.flaw.count > 0 {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("the stage starts from weights of which %s", t.flaw.String())})
+	}
 	return err
 }
 
@@ -132,10 +137,8 @@ func mean(nll []float32) float64 {
 }
 
 // seam compares the loss before and after growth on one batch.
-func (r *runner) seam(a *Action, t *trainer, c *fineweb.Set) error {
-	before := t.state.Seam
-	t.state.Seam = nil
-	if before == nil || before.Probe != probeKey(t) {
+func (r *runner) seam(a *Action, t *trainer, c *fineweb.Set, before *Seam) error {
+	if before.Probe != probeKey(t) {
 		return nil
 	}
 	if err := feedProbe(t, c); err != nil {
@@ -205,7 +208,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 				return r.nonFinite(a, t, b, step, loss, norm, root)
 			}
 			t.state.Skipped++
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %g and gradient norm %g: skipped, no weight was changed (%d so far)", step, loss, norm, t.state.Skipped)})
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far)", step, metrics.Text(loss), metrics.Text(norm), t.state.Skipped)})
 		} else {
 			for _, p := range s.Trainable() {
 				t.state.OptimizerSteps[p.ID]++
@@ -340,6 +343,9 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		return err
 	}
 	seam := &Seam{Probe: probeKey(t), Loss: mean(before)}
+	if err := t.unsound(fmt.Sprintf("step %d", t.state.Step), seam.Loss, root); err != nil {
+		return err
+	}
 	if len(t.stage.Adapters) > 0 {
 		if err := t.run(segMerge); err != nil {
 			return err
@@ -352,13 +358,16 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 			seam.MergeDifference = math.Max(seam.MergeDifference, math.Abs(float64(after[i])-float64(before[i])))
 		}
 		seam.Loss = mean(after)
+		if err := t.unsound("merging the adapters", seam.Loss, root); err != nil {
+			return err
+		}
 		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most", seam.MergeDifference)
 	}
 	t.state.Seam = seam
 	dir := checkpoint.StepDir(root, t.stage.Steps)
 	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
 	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
-	entry.Values = results(&t.state)
+	entry.Values = writable(results(&t.state))
 	if entry.Content, err = r.save(ctx, a, t, dir, entry, true); err != nil {
 		entry.Dir, entry.Values = "", nil
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
@@ -371,6 +380,9 @@ func results(ts *TrainerState) map[string]any {
 	loss := 0.0
 	for _, l := range ts.LastLosses {
 		loss += l / float64(len(ts.LastLosses))
+	}
+	if len(ts.LastLosses) == 0 { // every step was skipped
+		loss = math.NaN()
 	}
 	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
 }

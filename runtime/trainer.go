@@ -23,6 +23,7 @@ type trainer struct {
 	state  TrainerState
 	steps  *metrics.Writer
 	room   []byte // of the tensor being saved: they are written one after the other
+	flaw   flaw   // of the weights it started from
 }
 
 func (t *trainer) operand(name string) gpu.Operand {
@@ -102,9 +103,11 @@ func (t *trainer) start(ctx context.Context, from string) error {
 			return err
 		}
 		defer f.Close()
-		if err := fill(ctx, s.Params, "", f, t.setWeight); err != nil {
+		w := watch(f, s.Params)
+		if err := fill(ctx, s.Params, "", w, t.setWeight); err != nil {
 			return err
 		}
+		t.flaw = w.flaw
 	default:
 		for _, p := range s.Params {
 			if ctx.Err() != nil {
@@ -135,13 +138,15 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	f, opt, err := openStage(dir)
+	folder, opt, err := openStage(dir)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer folder.Close()
 	defer opt.Close()
 	oldParams := llama.Declare(s.From.Model, s.From.LayerIDs())
+	f := watch(folder, oldParams)
+	defer func() { t.flaw = f.flaw }()
 	byID := map[string]ops.Param{}
 	for _, p := range oldParams {
 		byID[p.ID] = p

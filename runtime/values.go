@@ -96,6 +96,8 @@ func fromState(k *dsl.Kind, typ string, values map[string]any) map[string]cty.Va
 
 func toCty(v any, t cty.Type) (cty.Value, bool) {
 	switch x := v.(type) {
+	case nil: // a number that is not finite
+		return cty.NullVal(t), true
 	case float64:
 		return cty.NumberFloatVal(x), t == cty.Number
 	case string:

@@ -261,7 +261,8 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	err = runtime.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, p)
-	if err != nil {
+	var flawed *runtime.NotFiniteError // all has run, and outputs are as they are
+	if err != nil && !errors.As(err, &flawed) {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {
 			fmt.Fprintln(a.stderr, "Run apply again to go on from there.")
@@ -279,6 +280,9 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 		}
 	} else {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
+	}
+	if err != nil {
+		return a.fail(err)
 	}
 	return exitOK
 }

@@ -245,7 +245,7 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	}
 	fmt.Fprintf(w, "      memory      %s\n", strings.Join(parts, ", "))
 	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
-	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize))
+	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s, at most %s on disk\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize), dsl.FormatBytes(f.Disk))
 }
 
 // planJSON is the plan for machines.

@@ -131,9 +131,13 @@ func (p *progress) jsonEvent(e runtime.Event) {
 // values lists the numbers a block gave.
 func values(v map[string]any) string {
 	var parts []string
+	words, _ := v["not_finite"].(map[string]any)
 	for _, k := range slices.Sorted(maps.Keys(v)) {
 		if f, ok := v[k].(float64); ok {
 			parts = append(parts, fmt.Sprintf("%s %.6g", k, f))
+		}
+		if word, ok := words[k]; ok {
+			parts = append(parts, fmt.Sprintf("%s %v", k, word))
 		}
 	}
 	if len(parts) == 0 {

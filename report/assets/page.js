@@ -17,6 +17,7 @@
   const bytes = n => { for (const [s, u] of [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) if (n >= s) return +(n / s).toPrecision(3) + " " + u; return n + " B"; };
   const time = s => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 60 ? (s / 60).toFixed(1) + " min" : s.toFixed(1) + " s";
   const fixed = (x, n) => typeof x === "number" && isFinite(x) ? x.toFixed(n) : "";
+  const measured = (v, name, n) => v[name] === null && v.not_finite ? v.not_finite[name] || "" : fixed(v[name], n); // a value, or the word of one that is not finite
   const when = t => t ? t.slice(0, 16).replace("T", " ") + " UTC" : "";
   const slug = s => s.replace(/[^A-Za-z0-9]+/g, "-").toLowerCase();
   const last = a => a && a.length ? a[a.length - 1] : undefined;
@@ -76,7 +77,7 @@
           list.push({ name: label(r, b), type: "line", showSymbol: data.length < 3, itemStyle: { color }, lineStyle: { color, width: 2.2 }, tooltip: { show: false },
             data: data.map(([x, v]) => { if (v !== null) { m = .9 * m + .1 * v; w = .9 * w + .1; } return [x, w ? m / w : null]; }) });
         }
-        if (o.ends) for (const e of r.blocks) if (e.model === b.address && e.values && e.values[o.ends] !== undefined)
+        if (o.ends) for (const e of r.blocks) if (e.model === b.address && e.values && typeof e.values[o.ends] === "number")
           list.push({ name: "validation", type: "scatter", symbol: "diamond", symbolSize: 13, itemStyle: { color, borderColor: css("--fg"), borderWidth: 1 }, data: [[last(data)[0], e.values[o.ends]]] });
       }
     }
@@ -174,7 +175,7 @@
     const rows = [];
     for (const r of page.runs) for (const b of r.blocks) if (b.kind === "evaluate" && b.values && b.values.loss !== undefined) {
       const v = b.values;
-      rows.push([label(r, b), b.model, fixed(v.loss, 4), fixed(v.stderr, 4), fixed(v.perplexity, 2), fixed(v.bits_per_byte, 4), v.tokens !== undefined ? count(v.tokens) : "", fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
+      rows.push([label(r, b), b.model, measured(v, "loss", 4), measured(v, "stderr", 4), measured(v, "perplexity", 2), measured(v, "bits_per_byte", 4), v.tokens !== undefined ? count(v.tokens) : "", fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
     }
     return rows.length > 0 && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["unigram", "n"], ["random", "n"]], rows)));
   };
@@ -201,7 +202,7 @@
   const comparison = () => {
     const s = page.runs.map(summary), row = (name, f) => [name, ...s.map(f)];
     return section("compare", "Side by side", $("div", { class: "card" }, table("The runs side by side", [["measure", ""], ...page.runs.map(r => [r.name, "n"])], [
-      row("validation loss, nats a token", x => x.val ? `${fixed(x.val.loss, 4)}${x.val.stderr ? " ± " + fixed(x.val.stderr, 4) : ""}` : "–"), row("validation perplexity", x => x.val ? fixed(x.val.perplexity, 2) : "–"),
+      row("validation loss, nats a token", x => x.val ? `${measured(x.val, "loss", 4)}${x.val.stderr ? " ± " + fixed(x.val.stderr, 4) : ""}` : "–"), row("validation perplexity", x => x.val ? measured(x.val, "perplexity", 2) : "–"),
       row("training loss at the end", x => x.loss !== undefined ? fixed(x.loss, 4) : "–"), row("largest peak of device memory", x => bytes(x.peak)), row("largest model states", x => bytes(x.states)),
       row("longest chain: tokens", x => count(x.tokens)), row("longest chain: FLOPs", x => count(x.flops)), row("longest chain: training time", x => time(x.seconds)), row("stages", (_, i) => stages(page.runs[i]).length)])),
       variables());

@@ -176,11 +176,6 @@ func decode(line []byte) (s Step, ok bool) {
 }
 
 func encode(s Step) ([]byte, error) {
-	for _, x := range []*float64{&s.Loss, &s.GradNorm, &s.MFU} {
-		if math.IsNaN(*x) || math.IsInf(*x, 0) { // JSON has no word for them; Skipped tells
-			*x = 0
-		}
-	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return nil, err

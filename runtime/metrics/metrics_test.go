@@ -29,6 +29,12 @@ func TestResumeCutsBack(t *testing.T) {
 	}
 	path := filepath.Join(dir, "metrics.jsonl")
 	b, _ := os.ReadFile(path)
+	if list, err := Read(path); err != nil || len(list) != 6 || !math.IsNaN(list[5].Loss) || !math.IsInf(list[5].GradNorm, 1) || list[4].Loss != 5 {
+		t.Errorf("%+v %v", list, err)
+	}
+	if want := []byte(`"loss":null,"learning_rate":0,"grad_norm":null,"tokens_per_second":0,"not_finite":{"grad_norm":"Infinity","loss":"NaN"},"crc32c"`); !bytes.Contains(b, want) {
+		t.Errorf("%s lacks %s", b, want)
+	}
 	if err := os.WriteFile(path, append(b, `{"step":7,"lo`...), 0o644); err != nil { // cut off by a crash
 		t.Fatal(err)
 	}

@@ -1,0 +1,142 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sort"
+
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/metrics"
+)
+
+// Sampling says how the next token is chosen.
+type Sampling struct {
+	Temperature float64
+	TopK        int
+	TopP        float64
+	Seed        uint64
+}
+
+// generate continues each prompt token by token. The whole sequence is run forward for each token.
+func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
+	texts, diagnosis := []string{}, ""
+	for i, prompt := range e.Prompts {
+		var ids []int32
+		if tok.BOS >= 0 {
+			ids = append(ids, tok.BOS)
+		}
+		ids, err := tok.Encode(ids, prompt)
+		if err != nil {
+			return nil, fmt.Errorf("prompt %d: %w", i, err)
+		}
+		if len(ids) == 0 {
+			ids = append(ids, tok.EOS) // it stands before every document that was trained on
+		}
+		seq := min(len(ids)+e.NewTokens, e.Model.MaxPositionEmbeddings)
+		if len(ids) >= seq {
+			return nil, fmt.Errorf("prompt %d has %d tokens, and the model takes %d in all: shorten it", i, len(ids), e.Model.MaxPositionEmbeddings)
+		}
+		p, err := compileForward(e.Model, e.Params, e.DType, 1, seq, false, true, r.plan.Caps)
+		if err != nil {
+			return nil, err
+		}
+		ids, flawed, err := r.continueText(a, e, p, ids, seq, i, tok.EOS)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, tok.Decode(ids, true))
+		if diagnosis == "" {
+			diagnosis = flawed
+		}
+	}
+	values := map[string]any{"texts": texts}
+	if diagnosis != "" {
+		values[valueDiagnosis] = diagnosis
+	}
+	return values, nil
+}
+
+// continueText continues the tokens of prompt n. Where no token can be drawn, because a logit is not finite, it ends, and flawed says why.
+func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, err error) {
+	l, weights, err := r.load(e, p, seq)
+	if err != nil {
+		return nil, "", err
+	}
+	if weights.count > 0 && n == 0 {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String()})
+	}
+	defer l.Close()
+	in, _ := p.Buffer(bufIDs)
+	out, _ := p.Buffer(bufLogits)
+	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
+	row := out.Operand
+	row.Type.Shape = gpu.Shape{e.Model.VocabSize}
+	raw := make([]byte, row.Type.Bytes())
+	for len(ids) < seq {
+		padded := make([]int32, seq)
+		copy(padded, ids)
+		if err := l.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
+			return nil, "", err
+		}
+		if err := r.forward(l, p, segProbe); err != nil {
+			return nil, "", err
+		}
+		at := row
+		at.Offset += int64(len(ids)-1) * row.Type.Bytes()
+		if err := l.CopyOut(raw, at); err != nil {
+			return nil, "", err
+		}
+		logits := gpu.BytesFloat32(raw, row.Type.DType)
+		if x := firstBad(logits); x != 0 {
+			flawed, err = diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n), weights, l, p)
+			return ids, flawed, err
+		}
+		id := e.Sampling.next(logits, rng)
+		if id == eos {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, "", nil
+}
+
+// next chooses a token: the likeliest at temperature 0, else a sample of softmax(logits/temperature)
+// cut to the k likeliest and to the smallest set that holds probability p (Holtzman et al. 2020).
+func (s Sampling) next(logits []float32, rng *rand.Rand) int32 {
+	order := make([]int32, len(logits))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	sort.SliceStable(order, func(i, j int) bool { return logits[order[i]] > logits[order[j]] })
+	if s.Temperature == 0 {
+		return order[0]
+	}
+	if s.TopK > 0 && s.TopK < len(order) {
+		order = order[:s.TopK]
+	}
+	p := make([]float64, len(order))
+	var sum float64
+	for i, id := range order {
+		p[i] = math.Exp(float64(logits[id]-logits[order[0]]) / s.Temperature)
+		sum += p[i]
+	}
+	if s.TopP < 1 {
+		var kept float64
+		for i := range p {
+			kept += p[i]
+			if kept >= s.TopP*sum {
+				p, sum = p[:i+1], kept
+				break
+			}
+		}
+	}
+	x := rng.Float64() * sum
+	for i := range p {
+		if x -= p[i]; x < 0 {
+			return order[i]
+		}
+	}
+	return order[len(p)-1]
+}

@@ -1,0 +1,208 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"stepflow/runtime/state"
+)
+
+// poke sets elements of a tensor of a safetensors file in fp32.
+func poke(t *testing.T, path, tensor string, x float32, elements ...int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	n := int(binary.LittleEndian.Uint64(b))
+	var header map[string]struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	must(t, json.Unmarshal(bytes.ReplaceAll(b[8:8+n], []byte(`"__metadata__"`), []byte(`"m"`)), &header))
+	at, ok := header[tensor]
+	if !ok {
+		t.Fatalf("%s has no tensor %s", path, tensor)
+	}
+	for _, i := range elements {
+		binary.LittleEndian.PutUint32(b[8+n+at.Offsets[0]+4*i:], math.Float32bits(x))
+	}
+	must(t, os.WriteFile(path, b, 0o644))
+}
+
+// measured makes a folder with a trained model, m, and a pipeline that measures it thrice, in blocks named a to c: b the model in
+// the folder bad, which is given with its configuration.
+func measured(t *testing.T) string {
+	t.Helper()
+	from, dir := pipeline(t), t.TempDir()
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, from)))
+	must(t, os.CopyFS(filepath.Join(dir, "m"), os.DirFS(filepath.Join(from, "out"))))
+	must(t, os.CopyFS(filepath.Join(dir, "bad"), os.DirFS(filepath.Join(from, "out"))))
+	b, err := os.ReadFile(filepath.Join(from, "d.jsonl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), b, 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(`
+data "jsonl" "d" { source = "d.jsonl" }
+tokenizer "huggingface" "t" { file = "m/tokenizer.json" }
+model "llama" "m" { from = "m" }
+model "llama" "bad" { from = "bad" }
+evaluate "perplexity" "a" {
+  model     = model.llama.m
+  tokenizer = tokenizer.huggingface.t
+  data      = data.jsonl.d.all
+}
+evaluate "perplexity" "b" {
+  model     = model.llama.bad
+  tokenizer = tokenizer.huggingface.t
+  data      = data.jsonl.d.all
+}
+evaluate "generation" "b" {
+  model     = model.llama.bad
+  tokenizer = tokenizer.huggingface.t
+  prompts   = ["the"]
+}
+evaluate "perplexity" "c" {
+  model           = model.llama.m
+  tokenizer       = tokenizer.huggingface.t
+  data            = data.jsonl.d.all
+  sequence_length = 8
+}
+output "loss" { value = evaluate.perplexity.b.loss }
+output "other" { value = evaluate.perplexity.c.loss }
+`), 0o644))
+	return dir
+}
+
+// TestEvaluationOfAModelThatIsNotFinite measures models with NaN and infinity in weights, and with finite weights that give them:
+// the first tensor is named, the state holds it all, the other blocks run, and nothing runs again.
+func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := measured(t)
+	good, err := os.ReadFile(filepath.Join(dir, "m", fileModel))
+	must(t, err)
+	file := filepath.Join(dir, "bad", fileModel)
+	for _, x := range []struct {
+		what     string
+		make     func()
+		word     string // of the loss
+		says     string
+		generate string
+	}{
+		{"NaN in a weight", func() { poke(t, file, "model.layers.1.mlp.up_proj.weight", float32(math.NaN()), 17) },
+			"NaN", "loss is NaN; model.layers.1.mlp.up_proj.weight holds 1 non-finite value of 384, NaN at [1, 1]", "a logit is NaN behind token"},
+		{"infinities in two weights", func() {
+			poke(t, file, "model.norm.weight", float32(math.Inf(-1)), 2, 3, 9)
+			poke(t, file, "model.layers.0.input_layernorm.weight", float32(math.Inf(1)), 0)
+		}, "NaN", "model.layers.0.input_layernorm.weight holds 1 non-finite value of 16, Infinity at [0]; so does 1 other tensor", "prompt 0"},
+		{"finite weights", func() {
+			for i := range 384 {
+				poke(t, file, "model.layers.2.mlp.down_proj.weight", 3e38, i)
+			}
+			poke(t, file, "model.layers.2.mlp.up_proj.weight", 1e30, 0, 1, 2, 3)
+		}, "NaN", "all weights are finite, and of what is computed from them the first that is not: output 0 of ", "all weights are finite"},
+	} {
+		must(t, os.WriteFile(file, good, 0o644))
+		x.make()
+		err := applyOn(t, d, planOf(t, dir))
+		var flawed *NotFiniteError
+		if !errors.As(err, &flawed) || len(flawed.Blocks) != 2 || !strings.Contains(flawed.Blocks[0], "evaluate.perplexity.b: ") || !strings.Contains(flawed.Blocks[0], x.says) || !strings.Contains(flawed.Blocks[1], x.generate) {
+			t.Errorf("%s: %v", x.what, err)
+		}
+		contents(t, dir) // all blocks are done, and what they made is whole
+		st, err := state.Read(filepath.Join(dir, ".stepflow"))
+		must(t, err)
+		b := st.State.Blocks["evaluate.perplexity.b"]
+		words, _ := b.Values["not_finite"].(map[string]any)
+		if v, is := b.Values["loss"]; v != nil || !is || words["loss"] != x.word || b.Values["tokens"].(float64) == 0 {
+			t.Errorf("%s: values %v", x.what, b.Values)
+		}
+		for _, name := range []string{"evaluate.perplexity.a", "evaluate.perplexity.c"} {
+			if v, ok := st.State.Blocks[name].Values["loss"].(float64); !ok || v < 1 || st.State.Blocks[name].Values["diagnosis"] != nil {
+				t.Errorf("%s: %s gives %v", x.what, name, st.State.Blocks[name].Values)
+			}
+		}
+		if o, ok := st.State.Outputs["loss"]; !ok || o.Value != nil || st.State.Outputs["other"].Value == nil {
+			t.Errorf("%s: outputs %+v", x.what, st.State.Outputs)
+		}
+		p := planOf(t, dir)
+		if p.Changes() {
+			t.Errorf("%s: there is something to do again", x.what)
+		}
+		for _, a := range p.Actions {
+			if warned := len(a.Warnings) > 0; warned != (a.Evaluate != nil && a.Addr.Name == "b") {
+				t.Errorf("%s: %s warns of %v", x.what, a.Addr, a.Warnings)
+			}
+		}
+		if err := applyOn(t, d, p); !errors.As(err, &flawed) {
+			t.Errorf("%s: applied again: %v", x.what, err)
+		}
+	}
+}
+
+// TestStageOfWeightsThatAreNotFinite warns of what a stage starts from, and fails its end where every step was skipped.
+func TestStageOfWeightsThatAreNotFinite(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := measured(t)
+	edit(t, dir, `output "loss"`, `
+optimizer "adamw" "o" { learning_rate = 1e-3 }
+stage "s" {
+  model  = model.llama.bad
+  freeze = ["layers:0-4"]
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.huggingface.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 8
+    batch_size      = 2
+    steps           = 2
+    on_nonfinite    = "skip"
+  }
+}
+output "trained" { value = stage.s.loss }
+output "loss"`)
+	poke(t, filepath.Join(dir, "bad", fileModel), "model.layers.3.post_attention_layernorm.weight", float32(math.NaN()), 4)
+	var warnings []string
+	err := Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == Warned && e.Action.Stage != nil {
+			warnings = append(warnings, e.Message)
+		}
+	}})
+	if want := "model.layers.3.post_attention_layernorm.weight holds 1 non-finite value of 16, NaN at [4]"; err == nil || !strings.Contains(err.Error(), "after step 2 the loss on the next micro-batch is NaN") || !strings.Contains(err.Error(), want) || len(warnings) != 3 || !strings.Contains(warnings[0], want) {
+		t.Errorf("%v, warnings %q", err, warnings)
+	}
+	if err == nil || strings.Contains(err.Error(), "Not run: evaluate.perplexity.a") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatAnErrorLeavesOut names the blocks that were not run because one failed.
+func TestWhatAnErrorLeavesOut(t *testing.T) {
+	d := cpuDevice(t, 2)
+	err := applyOn(t, d, planOf(t, pipeline(t), "lr=1e30"))
+	if err == nil || !strings.Contains(err.Error(), "\nNot run: stage.two, evaluate.perplexity.p, evaluate.generation.g, export.huggingface.e") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestValuesThatJSONHasNoWordFor(t *testing.T) {
+	v := writable(map[string]any{"loss": math.NaN(), "perplexity": math.Inf(1), "low": math.Inf(-1), "tokens": 3.0, "texts": []string{"a"}})
+	b, err := json.Marshal(v)
+	must(t, err)
+	if want := `{"loss":null,"low":null,"not_finite":{"loss":"NaN","low":"-Infinity","perplexity":"Infinity"},"perplexity":null,"texts":["a"],"tokens":3}`; string(b) != want {
+		t.Errorf("%s, want %s", b, want)
+	}
+	f := flaw{}
+	f.look("w", []int{2, 3}, []float32{0, 1, 2, float32(math.Inf(-1)), float32(math.NaN()), 5})
+	if s := f.String(); s != "w holds 2 non-finite values of 6, the first of them -Infinity at [1, 0]" {
+		t.Error(s)
+	}
+	if s := fmt.Sprint((&flaw{}).String()); s != "" {
+		t.Error(s)
+	}
+}
