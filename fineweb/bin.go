@@ -30,8 +30,11 @@ var binHeaders = []struct {
 // ErrDType says that files of tokens cannot hold those of a tokenizer.
 var ErrDType = errors.New("the file's tokens and the tokenizer do not fit")
 
-// pieceTokens is how many tokens are looked through for documents at a time.
-const pieceTokens = 1 << 18
+// So many tokens are looked through for documents at a time, and of few data fewer, as with rows.
+const (
+	pieceTokens = 1 << 18
+	leastTokens = 1 << 12
+)
 
 // binShard is a file of tokens.
 type binShard struct {
@@ -147,8 +150,6 @@ func (c *Corpus) use(tok *tokenizer.Tokenizer) error {
 		vocab = tok.VocabSize()
 		t.eos, t.vocab = tok.EOS, vocab
 	}
-	var groups [][]piece
-	number := 0
 	for i, sh := range c.shards {
 		b := sh.(*binShard)
 		width, err := b.width(vocab)
@@ -157,14 +158,14 @@ func (c *Corpus) use(tok *tokenizer.Tokenizer) error {
 		}
 		n := b.bytes() / width
 		t.shards, t.widths, t.starts = append(t.shards, b), append(t.widths, width), append(t.starts, t.end()+n)
-		var pieces []piece
-		for from := int64(0); from < n; from += c.cut.tokens {
-			pieces = append(pieces, piece{i, 0, number, from, min(c.cut.tokens, n-from)})
-			number++
-		}
-		groups = append(groups, pieces)
 	}
-	c.tokens, c.used, c.groups = t, tok, groups
+	var groups [][]piece
+	for i := range t.shards {
+		if n := t.starts[i+1] - t.starts[i]; n > 0 {
+			groups = append(groups, []piece{{i, 0, 0, 0, n}})
+		}
+	}
+	c.tokens, c.used, c.groups = t, tok, apart(groups, min(c.cut.tokens, max(leastTokens, t.end()/manyPieces)))
 	return nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"math"
 	"runtime"
 	"strings"
 
@@ -32,15 +32,34 @@ type Corpus struct {
 	Warnings []string // what is odd about the files, though they can be read
 }
 
-// pieceRows bounds what is read at a time: a row group of more rows is read, and its rows put in order, in
-// pieces. So memory is bounded by this many documents, and a page and a dictionary a column.
-const pieceRows = 4096
+// A piece is what is read at a time: so many rows of a row group at most, and of few data fewer, so that there are pieces to be put in
+// order. Memory is bounded by the documents of a piece for each lane of the order, and a page and a dictionary a column.
+const (
+	pieceRows  = 512
+	leastRows  = 32
+	manyPieces = 256
+)
 
 // cut bounds a piece: rows of a row group, tokens of a file of them.
 type cut struct{ rows, tokens int64 }
 
-// pieces are cut so. A variable, since tests cut smaller ones.
+// usual is how data are cut. A variable, since tests cut smaller pieces.
 var usual = cut{pieceRows, pieceTokens}
+
+// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is most at most.
+func apart(groups [][]piece, most int64) [][]piece {
+	number := 0
+	for i := range groups {
+		g := groups[i][0]
+		of := max(1, (g.rows+most-1)/most)
+		groups[i] = nil
+		for k := range of {
+			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of, (k+1)*g.rows/of - k*g.rows/of})
+			number++
+		}
+	}
+	return groups
+}
 
 // piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens the rows
 // are tokens, and the documents those that begin among them.
@@ -84,7 +103,7 @@ func Open(s Source) (*Corpus, error) {
 	})
 	c.shards = shards
 	var bad []error
-	number, holds := 0, false
+	holds := false
 	for i, sh := range shards {
 		if errs[i] != nil && s.passes(errs[i]) {
 			c.Skipped++
@@ -95,12 +114,7 @@ func Open(s Source) (*Corpus, error) {
 			continue
 		}
 		for g, n := range sh.groups() {
-			var pieces []piece
-			for from := int64(0); from < n || from == 0; from += c.cut.rows {
-				pieces = append(pieces, piece{i, g, number, from, min(c.cut.rows, n-from)})
-				number++
-			}
-			c.groups = append(c.groups, pieces)
+			c.groups = append(c.groups, []piece{{i, g, 0, 0, n}})
 			c.Rows += n
 		}
 		b, tokens := sh.(*binShard)
@@ -118,6 +132,7 @@ func Open(s Source) (*Corpus, error) {
 		c.Close()
 		return nil, fmt.Errorf("%v hold no rows", s.Shown())
 	}
+	c.groups = apart(c.groups, min(c.cut.rows, max(leastRows, c.Rows/manyPieces)))
 	c.source = s.pinned(c.files)
 	return c, nil
 }
@@ -188,35 +203,9 @@ func (c *Corpus) bad(p piece, row int, err error) error {
 
 var (
 	errEmpty   = errors.New(`the document is empty; set on_error = "skip" to pass over such documents`)
+	errDamaged = errors.New("the row group is damaged")
 	errNotUTF8 = errors.New(`the document is not UTF-8; set on_error = "skip" to pass over such documents`)
 )
-
-// order is the permutation of n things for an epoch: a pure function of seed, epoch and what.
-func (c *Corpus) order(n int, epoch int64, what uint64) []int {
-	if !c.source.Shuffle {
-		p := make([]int, n)
-		for i := range p {
-			p[i] = i
-		}
-		return p
-	}
-	return rand.New(rand.NewPCG(c.source.Seed^uint64(epoch)*0x9e3779b97f4a7c15, what)).Perm(n)
-}
-
-// pieces are those of an epoch: row groups in its order, each from its first row to its last; of epoch -1 in
-// order of files.
-func (c *Corpus) pieces(epoch int64) (all []piece) {
-	if epoch < 0 {
-		for _, g := range c.groups {
-			all = append(all, g...)
-		}
-		return all
-	}
-	for _, g := range c.order(len(c.groups), epoch, 0) {
-		all = append(all, c.groups[g]...)
-	}
-	return all
-}
 
 // read reads a piece, counting it as skipped if it is damaged and that is allowed.
 func (c *Corpus) read(p piece) ([]document, error) {
@@ -232,9 +221,12 @@ func (c *Corpus) read(p piece) ([]document, error) {
 		if err := c.source.ended(); err != nil { // whatever a decoder made of it
 			return nil, err
 		}
-		if c.source.passes(err) {
-			c.Skipped += p.rows
-			return nil, nil
+		if c.source.passes(err) { // they are counted where they would be used
+			docs := make([]document, p.rows)
+			for i := range docs {
+				docs[i].flaw, docs[i].hash = damaged, math.MaxUint64
+			}
+			return docs, nil
 		}
 		return nil, &BadDocument{Shown(c.files[p.file]), p.group, -1, err}
 	}
@@ -262,6 +254,8 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 		return true, nil
 	case empty:
 		err = errEmpty
+	case damaged:
+		err = errDamaged
 	default:
 		err = errNotUTF8
 	}

@@ -82,7 +82,7 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		return size, nil
 	}
 	var rows, tokens int64
-	all := c.pieces(-1)
+	all := c.pieces()
 	pieces := min(samplePieces, len(all))
 	if c.Rows <= samplePieces*sampleDocuments {
 		pieces = len(all)
@@ -146,9 +146,9 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 			}
 			groups++
 			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[leaf.ColumnIndex].MetaData), pages: g.ColumnChunks()[leaf.ColumnIndex].Pages()}
-			docs := make([]document, min(g.NumRows(), pieceRows))
+			docs := make([]document, min(g.NumRows(), 4096))
 			for left := g.NumRows(); left > 0 && err == nil; left -= int64(len(docs)) {
-				docs = docs[:min(left, pieceRows)]
+				docs = docs[:min(left, int64(cap(docs)))]
 				err = r.read(docs, func(_ *document, v parquet.Value) { n += v.Int64() })
 			}
 			r.close()
@@ -207,7 +207,7 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 	if err := c.use(tok); err != nil {
 		return err
 	}
-	for _, p := range c.pieces(-1) {
+	for _, p := range c.pieces() {
 		docs, err := c.read(p)
 		if err != nil {
 			return err

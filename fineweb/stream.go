@@ -15,10 +15,10 @@ const Ignored = -1
 
 // Cursor is the position of a stream: the next token to come. It is all the state a run keeps.
 type Cursor struct {
-	Epoch int64 `json:"epoch"`
-	Group int   `json:"row_group"` // in the epoch's order of row groups, or of pieces of large ones
-	Row   int   `json:"row"`       // in the epoch's order of its rows
-	Token int   `json:"token"`     // in the document
+	Epoch    int64 `json:"epoch"`
+	Round    int   `json:"round"`    // of the epoch; see order.go
+	Document int   `json:"document"` // of the round
+	Token    int   `json:"token"`    // of the document
 }
 
 // Batch is sequences packed end to end. All slices are [sequences, seq] row-major.
@@ -40,11 +40,9 @@ type Stream struct {
 	seq    int
 	limit  int64 // epochs; 0 for none
 
-	groups []piece // order of this epoch
-	rows   []int
-	docs   []document
-	read   Cursor // next document to read (Token is 0)
-	loaded bool   // docs belong to read.Group
+	epoch *shuffler
+	ready bool   // epoch has the round of read
+	read  Cursor // next document to read (Token is 0)
 
 	ids   []int32 // tokens not yet handed out
 	parts []part  // the documents they belong to
@@ -68,7 +66,7 @@ type tail struct {
 	start Cursor // of that token
 }
 
-// Stream starts at a position; seeking reads one row group.
+// Stream starts at a position; seeking reads the pieces of one round.
 func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Cursor) (*Stream, error) {
 	if err := c.use(tok); err != nil {
 		return nil, err
@@ -77,9 +75,9 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	s.found = at != (Cursor{Epoch: at.Epoch}) // in mid-epoch the rest may well be empty
 	skip := at.Token
 	s.read.Token = 0
-	s.groups = c.pieces(at.Epoch)
-	if at.Group > len(s.groups) || at.Group < 0 || at.Row < 0 || skip < 0 {
-		return nil, fmt.Errorf("the position %+v does not lie in the data, which has %d row groups", at, len(s.groups))
+	s.epoch = s.shuffle(at.Epoch)
+	if at.Round > s.epoch.rounds() || at.Round < 0 || at.Document < 0 || skip < 0 {
+		return nil, fmt.Errorf("the position %+v does not lie in the data, of which an epoch has %d rounds", at, s.epoch.rounds())
 	}
 	if skip == 0 {
 		return s, nil
@@ -88,7 +86,7 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	if err != nil {
 		return nil, err
 	}
-	inside := here.Group == at.Group && here.Row == at.Row
+	inside := here.Round == at.Round && here.Document == at.Document
 	if inside && c.tokens != nil {
 		if inside, err = c.tokens.inside(d.at, int64(skip)); err == nil && inside {
 			s.tail = tail{true, d.at + int64(skip), at}
@@ -118,10 +116,15 @@ func (s *Stream) more() error {
 	return s.add(d, here)
 }
 
+// shuffle orders the documents of an epoch.
+func (s *Stream) shuffle(epoch int64) *shuffler {
+	return s.corpus.shuffler(epoch, func(p piece) ([]document, error) { return s.corpus.tokenized(p, s.tok) })
+}
+
 // next finds the next document.
 func (s *Stream) next() (d *document, here Cursor, err error) {
 	for {
-		if s.read.Group >= len(s.groups) {
+		if s.read.Round >= s.epoch.rounds() {
 			if !s.found {
 				return nil, here, fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
 			}
@@ -129,24 +132,21 @@ func (s *Stream) next() (d *document, here Cursor, err error) {
 				return nil, here, fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)
 			}
 			s.read = Cursor{Epoch: s.read.Epoch + 1}
-			s.groups = s.corpus.pieces(s.read.Epoch)
-			s.loaded, s.found = false, false
+			s.epoch = s.shuffle(s.read.Epoch)
+			s.ready, s.found = false, false
 			s.ends++
 		}
-		g := s.groups[s.read.Group]
-		if !s.loaded {
-			docs, err := s.corpus.tokenized(g, s.tok)
-			if err != nil {
+		if !s.ready {
+			if err := s.epoch.round(s.read.Round); err != nil {
 				return nil, here, err
 			}
-			s.docs, s.loaded = docs, true
-			s.rows = s.corpus.order(len(docs), s.read.Epoch, uint64(g.number)+1)
+			s.ready = true
 		}
-		for s.read.Row < len(s.docs) {
+		for s.read.Document < len(s.epoch.rows) {
 			here = s.read
-			d := &s.docs[s.rows[s.read.Row]]
-			s.read.Row++
-			ok, err := s.corpus.check(d, s.split, g, s.rows[here.Row])
+			d, p, at := s.epoch.document(here.Document)
+			s.read.Document++
+			ok, err := s.corpus.check(d, s.split, p, at)
 			if err != nil {
 				return nil, here, err
 			}
@@ -155,8 +155,8 @@ func (s *Stream) next() (d *document, here Cursor, err error) {
 				return d, here, nil
 			}
 		}
-		s.read = Cursor{Epoch: s.read.Epoch, Group: s.read.Group + 1}
-		s.loaded = false
+		s.read = Cursor{Epoch: s.read.Epoch, Round: s.read.Round + 1}
+		s.ready = false
 	}
 }
 
@@ -170,7 +170,8 @@ func (s *Stream) add(d *document, here Cursor) error {
 	if d.ids == nil {
 		ids, err := s.tok.EncodeDocument(s.ids, d.text)
 		if err != nil {
-			return s.corpus.bad(s.groups[here.Group], s.rows[here.Row], err)
+			_, p, at := s.epoch.document(here.Document)
+			return s.corpus.bad(p, at, err)
 		}
 		s.ids = ids
 	} else {

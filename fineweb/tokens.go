@@ -26,6 +26,7 @@ const (
 	sound uint8 = iota
 	empty
 	notUTF8
+	damaged // its row group is
 )
 
 // tokenized reads the documents of a piece with their tokens: from the cache, where the source has one, else
@@ -39,7 +40,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return docs, nil
 	}
 	docs, err := c.read(p)
-	if err != nil || int64(len(docs)) != p.rows { // a damaged piece that is passed over is not kept
+	if err != nil || int64(len(docs)) != p.rows || len(docs) > 0 && docs[0].flaw == damaged { // what is passed over is not kept
 		return docs, err
 	}
 	if err := c.encode(docs, p, tok); err != nil {
@@ -114,7 +115,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 		return err
 	}
 	defer first.Close()
-	all := first.pieces(-1)
+	all := first.pieces()
 	for _, p := range all {
 		first.tokenPath(p, tok) // each file is hashed once, not once a worker
 	}
@@ -156,7 +157,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 
 // Cached tells how many of the corpus' pieces have their tokens in the cache, and the bytes those take.
 func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
-	all := c.pieces(-1)
+	all := c.pieces()
 	if c.source.TokenDir == "" || tok == nil {
 		return 0, len(all), 0
 	}

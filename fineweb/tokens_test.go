@@ -70,7 +70,7 @@ func TestTokenCacheGivesTheSameBatches(t *testing.T) {
 			}
 			same("filling")
 			all := tokenFiles(t, s.TokenDir)
-			if c := open(t, s); len(all) == 0 || len(all) != len(c.pieces(0)) {
+			if c := open(t, s); len(all) == 0 || len(all) != len(c.pieces()) {
 				t.Fatalf("%d files of tokens", len(all))
 			} else if n, of, size := c.Cached(tok(t)); n != of || size != bytesOf(t, all) {
 				t.Errorf("%d of %d pieces are cached, %d bytes", n, of, size)
