@@ -32,8 +32,8 @@ test: ## all tests, under ten minutes on two cores
 
 test-long: ## longer proofs: every test three times, every instruction set, fuzzing, ten minutes of the campaign
 	go test -count=3 -timeout 60m ./...
-	go test -tags noasm ./gpu/... ./runtime/...
-	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 ./runtime || exit 1; done
+	go test -timeout 60m -tags noasm ./gpu/... ./runtime/...
+	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime || exit 1; done
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu ./gpu/cuda/emu
