@@ -45,6 +45,16 @@ func init() {
 				}
 				return []Type{{in[0].Shape, a.DType}}, nil
 			}},
+		Kernel{Name: "cast_stochastic", Formula: "y = x rounded stochastically to bf16 by a seed, a whole number below 2^24 (inputs x, seed)", FLOPs: elementwise(0),
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 2, 2); err != nil {
+					return nil, err
+				}
+				if in[0].DType != F32 {
+					return nil, fmt.Errorf("rounds f32, not %v", in[0])
+				}
+				return []Type{{in[0].Shape, BF16}}, needType("the seed", in[1], Type{Shape{1}, F32})
+			}},
 		Kernel{Name: "add", Formula: "y = a + b", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
 		Kernel{Name: "mul", Formula: "y = a b, element by element", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
 		Kernel{Name: "scale", Formula: "y = alpha x", Infer: sameAs0(1), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}}},

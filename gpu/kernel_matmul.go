@@ -47,7 +47,7 @@ func matmulType(a Attrs, in []Type) (Type, error) {
 func init() {
 	register(Kernel{
 		Name:    "matmul",
-		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional; sums in fp32",
+		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional and of any type, which is then that of y; sums in fp32",
 		Strided: true, Products: true,
 		InPlace: [][2]int{{0, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {

@@ -16,7 +16,7 @@ func init() {
 				}
 				return []Type{{append(append(Shape(nil), in[0].Shape...), in[1].Shape[1]), in[1].DType}}, nil
 			}},
-		Kernel{Name: "embedding_grad", Formula: "dw[v,:] = acc[v,:] + sum_{t: ids[t]=v} dy[t,:], in order of t (inputs ids, dy, acc optional)",
+		Kernel{Name: "embedding_grad", Formula: "dw[v,:] = acc[v,:] + sum_{t: ids[t]=v} dy[t,:], in order of t and of the type of acc (inputs ids, dy, acc optional)",
 			InPlace: [][2]int{{0, 2}},
 			FLOPs:   func(_ Attrs, in, _ []Type) int64 { return int64(in[1].Shape.Elems()) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -28,7 +28,7 @@ func init() {
 				}
 				out := Type{Shape{a.Rows, in[1].Shape.Cols()}, in[1].DType}
 				if len(in) == 3 {
-					if in[2].Shape.Cols() != out.Shape[1] {
+					if !in[2].DType.IsFloat() || in[2].Shape.Cols() != out.Shape[1] {
 						return nil, fmt.Errorf("the accumulator %v has not the %d columns of dy", in[2], out.Shape[1])
 					}
 					out = in[2]
@@ -150,7 +150,7 @@ func init() {
 				}
 				return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
 			}},
-		Kernel{Name: "linear_cross_entropy_grad", Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, dx = (softmax(x) - onehot(target)) dnll, dh = dx w, and unless frozen dw = acc + dxᵀ h, added chunk by chunk (inputs dnll, h, w, targets, acc optional)",
+		Kernel{Name: "linear_cross_entropy_grad", Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, dx = (softmax(x) - onehot(target)) dnll, dh = dx w, and unless frozen dw = acc + dxᵀ h, added chunk by chunk in the type of acc (inputs dnll, h, w, targets, acc optional)",
 			Products: true,
 			InPlace:  [][2]int{{2, 4}},
 			FLOPs: func(a Attrs, in, _ []Type) int64 {
@@ -177,12 +177,13 @@ func init() {
 				if a.Frozen {
 					return out, arity(in, 4, 4)
 				}
-				if len(in) == 5 {
-					if err := needSame("the weight and its accumulator", in[2], in[4]); err != nil {
-						return nil, err
-					}
+				if len(in) < 5 {
+					return append(out, in[2]), nil
 				}
-				return append(out, in[2]), nil
+				if !in[4].DType.IsFloat() || !in[4].Shape.Equal(in[2].Shape) {
+					return nil, fmt.Errorf("the accumulator %v has not the shape of the weight %v", in[4], in[2])
+				}
+				return append(out, in[4]), nil
 			}},
 	)
 }

@@ -17,7 +17,11 @@ func init() {
 			if err := arity(in, n, n); err != nil {
 				return nil, err
 			}
-			if err := needSame("weight and gradient", in[0], in[1]); err != nil {
+			if in[1].DType != F32 { // where many micro-batches are added up
+				if err := needSame("weight and gradient", in[0], in[1]); err != nil {
+					return nil, err
+				}
+			} else if err := needType("the gradient", in[1], Type{in[0].Shape, F32}); err != nil {
 				return nil, err
 			}
 			outs := []Type{in[0]}
@@ -50,7 +54,7 @@ func init() {
 				}
 				return []Type{scalar, scalar}, nil
 			}},
-		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
+		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; g is of the type of w or f32; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: adamw(false)},
 		Kernel{Name: "adamw_master", Formula: "adamw on the fp32 master; w = master rounded to nearest even (inputs w, g, master, m, v, coef, hyper)",
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}}, Infer: adamw(true)},

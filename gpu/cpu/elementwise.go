@@ -165,6 +165,21 @@ func bindBroadcast(d *Device, l *loaded, x *gpu.Launch) func() {
 	})
 }
 
+func bindCastStochastic(d *Device, l *loaded, x *gpu.Launch) func() {
+	seed := l.f32(x.In[1])
+	return d.flatTo(l.buffers(x.Out), l.buffers(x.In[:1]), func(x [][]float32) { copy(x[0], x[1]) }, func(w *worker, out []buffer, lo int) {
+		putStochastic(out[0], lo, w.args[0], uint32(seed[0]))
+	})
+}
+
+// putStochastic rounds x, the elements of b from lo on, at random.
+func putStochastic(b buffer, lo int, x []float32, seed uint32) {
+	to := b.h[lo:]
+	for i, v := range x {
+		to[i] = gpu.ToBF16Stochastic(v, seed, int64(lo+i))
+	}
+}
+
 func bindBiasAdd(d *Device, l *loaded, x *gpu.Launch) func() {
 	rows, cols := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape.Cols()
 	b := l.row(x.In[1])
@@ -251,10 +266,7 @@ func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	put := d.store
 	if x.Kernel == "adamw_stochastic" {
 		put = func(wk *worker, out []buffer, lo int) {
-			to, seed := out[0].h[lo:], uint32(hyper[3])
-			for i, x := range wk.args[0] {
-				to[i] = gpu.ToBF16Stochastic(x, seed, int64(lo+i))
-			}
+			putStochastic(out[0], lo, wk.args[0], uint32(hyper[3]))
 			for j, b := range out[1:] {
 				d.variant.put(b, lo, wk.args[1+j])
 			}

@@ -201,7 +201,8 @@ func together(x, y *gpu.Launch) bool {
 		return false
 	}
 	coef := func(l *gpu.Launch) int64 { return l.In[len(l.In)-2].Offset }
-	return x.Kernel == y.Kernel && x.Attrs == y.Attrs && x.Out[0].Type.DType == y.Out[0].Type.DType && coef(x) == coef(y)
+	types := func(l *gpu.Launch) [2]gpu.DType { return [2]gpu.DType{l.In[0].Type.DType, l.In[1].Type.DType} }
+	return x.Kernel == y.Kernel && x.Attrs == y.Attrs && types(x) == types(y) && coef(x) == coef(y)
 }
 
 func (l *loaded) at(o gpu.Operand) Pointer { return l.base + Pointer(o.Offset) }

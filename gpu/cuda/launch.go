@@ -30,6 +30,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"scale":            bindScale,
 	"broadcast":        bindBroadcast,
 	"cast":             bindCast,
+	"cast_stochastic":  bindCastStochastic,
 	"bias_add":         bindBiasAdd,
 	"sum":              bindSum("sum"),
 	"sum_squares":      bindSum("sum_squares"),
@@ -143,6 +144,12 @@ func bindCast(b *binder, x *gpu.Launch) work {
 	return work{flatCall("cast"+suffix(x.In[0].Type.DType), x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]))}
 }
 
+func bindCastStochastic(b *binder, x *gpu.Launch) work {
+	c := flatCall("cast_stochastic", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))
+	c.Kernel = "cast_stochastic" // from f32 to bf16 only
+	return work{c}
+}
+
 func bindBiasAdd(b *binder, x *gpu.Launch) work {
 	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
@@ -240,10 +247,7 @@ func (b *binder) adamwCall(x *gpu.Launch, list []tensor) *Call {
 		first += int64(blocks(t.N, adamwBlock))
 	}
 	a := x.Attrs
-	kernel := x.Kernel + suffix(x.Out[0].Type.DType)
-	if x.Kernel == "adamw_stochastic" { // of bf16 weights only
-		kernel = x.Kernel
-	}
+	kernel := x.Kernel + suffix(x.In[0].Type.DType) + suffix(x.In[1].Type.DType)
 	return newCall(kernel, [3]int{int(first), 1, 1}, flatThreads, 0, len(list), b.at(x.In[len(x.In)-2]),
 		float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps), float32(a.WeightDecay), all)
 }
@@ -283,8 +287,8 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 }
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
-	tokens, t := x.In[0].Type.Shape.Elems(), x.Out[0].Type.DType
-	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(t), [3]int{tokens, 1, 1}, gradThreads, gradThreads*4+gradThreads/32*4,
+	tokens := x.In[0].Type.Shape.Elems()
+	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1}, gradThreads, gradThreads*4+gradThreads/32*4,
 		tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
 }
 

@@ -14,6 +14,42 @@ func Cases() (list []Case) {
 			list = append(list, half)
 		}
 	}
+	return append(list, mixed()...)
+}
+
+// mixed lists launches whose operands are of both types: sums of many parts in f32 beside bf16.
+func mixed() (list []Case) {
+	add := func(c Case) { list = append(list, c) }
+	half := func(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.BF16} }
+	for _, n := range [][]int{{1}, {7}, {2, 3, 65}, {3, 16411}} {
+		x, w := f32(n...), half(n...)
+		a := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
+		add(Case{Kernel: "adamw", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
+		add(Case{Kernel: "adamw_stochastic", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
+		add(Case{Kernel: "adamw_master", Attrs: a, In: []gpu.Type{w, x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
+		add(Case{Kernel: "cast_stochastic", In: []gpu.Type{x, f32(1)}, Positive: []int{1}})
+	}
+	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
+		ids, dy := i32(1, n[0]), half(1, n[0], n[1])
+		add(Case{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, f32(9, n[1])}, Ints: [2]int{0, 9}, Tol: 1e-6})
+		for _, chunk := range []int{1000, 64} {
+			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: chunk}, In: []gpu.Type{f32(1, n[0]), dy, half(37, n[1]), i32(1, n[0]), f32(37, n[1])},
+				Ints: [2]int{-1, 37}, Tol: 1.0 / 128}) // what softmax gives is rounded before the product
+		}
+	}
+	for _, s := range [][3]int{{1, 1, 1}, {15, 33, 385}, {64, 70, 129}, {9, 40, 2100}, {1, 300, 17}, {300, 1, 5}, {3, 1100, 20}} {
+		m, n, k := s[0], s[1], s[2]
+		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+			x, y := half(m, k), half(k, n)
+			if tr[0] {
+				x = half(k, m)
+			}
+			if tr[1] {
+				y = half(n, k)
+			}
+			add(Case{Kernel: "matmul", Attrs: gpu.Attrs{TransA: tr[0], TransB: tr[1], Alpha: 0.5}, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6})
+		}
+	}
 	return list
 }
 

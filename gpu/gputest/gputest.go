@@ -43,7 +43,10 @@ const guard = 64 // bytes round each operand
 
 // Run tries every case on the device that open gives.
 func Run(t *testing.T, open func() gpu.Device) {
-	t.Run("stochastic rounding", func(t *testing.T) { stochastic(t, open) })
+	t.Run("stochastic rounding", func(t *testing.T) {
+		stochastic(t, open)
+		castStochastic(t, open)
+	})
 	covered := map[string]bool{}
 	for _, c := range Cases() {
 		covered[c.Kernel] = true

@@ -55,3 +55,33 @@ func stochastic(t *testing.T, open func() gpu.Device) {
 		t.Errorf("0.999 became %v in the mean, %v standard deviations away", mean, (mean-0.999)/sigma)
 	}
 }
+
+// castStochastic holds a device to the very draws of gpu.ToBF16Stochastic, beyond what one block covers.
+func castStochastic(t *testing.T, open func() gpu.Device) {
+	const n = 40003
+	const seed = 9731
+	c := Case{Kernel: "cast_stochastic", In: []gpu.Type{f32(n), f32(1)}}
+	d := open()
+	defer d.Close()
+	p, err := Program(c, d.Caps(), nil)
+	check(t, err)
+	l, err := d.Load(p)
+	check(t, err)
+	defer l.Close()
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(math.Sin(float64(i))) / float32(1+i%7)
+	}
+	x[5], x[6] = float32(math.NaN()), float32(math.Inf(-1))
+	in, out := p.Launches[0].In, p.Launches[0].Out[0]
+	check(t, l.CopyIn(in[0], gpu.Float32Bytes(x, gpu.F32)))
+	check(t, l.CopyIn(in[1], gpu.Float32Bytes([]float32{seed}, gpu.F32)))
+	check(t, l.Run(0, 1, false))
+	got := make([]byte, out.Type.Bytes())
+	check(t, l.CopyOut(got, out))
+	for i, y := range gpu.BytesFloat32(got, gpu.BF16) {
+		if want := gpu.FromBF16(gpu.ToBF16Stochastic(x[i], seed, int64(i))); y != want && !(y != y && want != want) {
+			t.Fatalf("element %d, %g, became %g, not %g", i, x[i], y, want)
+		}
+	}
+}

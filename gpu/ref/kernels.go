@@ -11,6 +11,12 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"zero": func(_ gpu.Attrs, _, out []mat) { out[0].each(func(int, int) float64 { return 0 }) },
 	"copy": func(_ gpu.Attrs, in, out []mat) { out[0].each(in[0].at) },
 	"cast": func(_ gpu.Attrs, in, out []mat) { out[0].each(in[0].at) },
+	"cast_stochastic": func(_ gpu.Attrs, in, out []mat) {
+		seed := uint32(in[1].v[0])
+		out[0].each(func(r, c int) float64 {
+			return float64(gpu.FromBF16(gpu.ToBF16Stochastic(float32(in[0].at(r, c)), seed, int64(r*in[0].cols+c))))
+		})
+	},
 	"add": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { return in[0].at(r, c) + in[1].at(r, c) })
 	},

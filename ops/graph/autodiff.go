@@ -5,7 +5,7 @@ import "stepflow/gpu"
 // Grad adds the vector-Jacobian product of y with seed dy, and gives the gradient of each wanted
 // leaf; the zero Value where y does not depend on it. acc, when not nil, holds a value for each
 // wanted leaf that its gradient is added to, contribution by contribution, so that no gradient
-// waits in memory for another.
+// waits in memory for another; a contribution of another type is cast.
 //
 // A node is visited only if it leads from a wanted leaf to y: a frozen weight gets no node.
 func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
@@ -42,6 +42,9 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 			return
 		}
 		if old := grads[v]; old.Valid() {
+			if t := old.Type().DType; d.Type().DType != t {
+				d = g.Op1("cast", gpu.Attrs{DType: t}, d)
+			}
 			d = g.Add(old, d)
 		}
 		grads[v] = d

@@ -183,7 +183,7 @@ func (g *Graph) replace(became map[Value]Value) {
 var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2}}
 
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
-// one pass over memory less, and one buffer.
+// one pass over memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
 func fuse(g *Graph) {
 	uses := make([]int, number(g.nodes))
 	use := func(v Value) {
@@ -205,8 +205,11 @@ func fuse(g *Graph) {
 		}
 		for _, j := range []int{1, 0} {
 			k, other := n.in[j], n.in[1-j]
+			if k.node.kernel == "cast" && uses[k.number()] == 1 && k.node.in[0].node.leaf == nil {
+				k = k.node.in[0]
+			}
 			a, ok := accumulates[k.node.kernel]
-			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 || !k.Type().Equal(other.Type()) {
+			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 || !k.Shape().Equal(other.Shape()) {
 				continue
 			}
 			if len(k.node.types) > 1 {
@@ -215,6 +218,8 @@ func fuse(g *Graph) {
 					continue
 				}
 				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
+				k.node.types = append([]gpu.Type(nil), k.node.types...)
+				k.node.types[k.out] = other.Type()
 				g.replace(map[Value]Value{{n, 0}: k})
 				break
 			}

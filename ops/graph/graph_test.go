@@ -258,6 +258,53 @@ func TestFuseAndAccumulateInPlace(t *testing.T) {
 	}
 }
 
+// Gradients of bf16 weights that are added up in fp32: products and rows of the embedding add to the accumulator itself, and
+// what cannot is cast first.
+func TestAccumulateInFP32(t *testing.T) {
+	bf16 := func(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.BF16} }
+	i32 := gpu.Type{Shape: gpu.Shape{1, 4}, DType: gpu.I32}
+	g := New()
+	ids, targets := g.Leaf("ids", gpu.RoleInput, i32), g.Leaf("targets", gpu.RoleInput, i32)
+	table, gain, w := g.Leaf("table", gpu.RoleWeight, bf16(7, 3)), g.Leaf("gain", gpu.RoleWeight, bf16(3)), g.Leaf("w", gpu.RoleWeight, bf16(3, 3))
+	wanted := []Value{table, gain, w}
+	var acc []Value
+	for _, v := range wanted {
+		acc = append(acc, g.Leaf("acc/"+v.node.name, gpu.RoleGradient, f32(v.Shape()...)))
+	}
+	dy := g.Leaf("dy", gpu.RoleInput, f32(1, 4))
+	g.Segment("run", gpu.Backward)
+	x := g.Op1("rmsnorm", gpu.Attrs{Eps: 1e-5}, g.Op1("embedding", gpu.Attrs{}, ids, table), gain)
+	nll := g.Op1("linear_cross_entropy", gpu.Attrs{Chunk: 2}, g.Linear(x, w, Value{}), table, targets) // tied
+	for i, d := range g.Grad(nll, dy, wanted, acc) {
+		g.Update(acc[i], d)
+	}
+	if _, err := Compile(g, gpu.Caps{Alignment: 64}); err != nil {
+		t.Fatal(err)
+	}
+	casts := 0
+	for _, n := range g.nodes {
+		switch n.kernel {
+		case "cast":
+			casts++
+			if n.in[0].node.kernel != "rmsnorm_grad_w" {
+				t.Errorf("the gradient of %s is cast, not added", n.in[0].node.kernel)
+			}
+		case "linear_cross_entropy_grad":
+			if n.types[2].DType != gpu.F32 || len(n.in) != 5 {
+				t.Errorf("the head's gradient is %v", n.types[2])
+			}
+		}
+	}
+	if casts != 1 {
+		t.Errorf("%d casts in\n%s", casts, g)
+	}
+	for _, u := range g.updates {
+		if n := u.value.node; n.types[u.value.out].DType != gpu.F32 {
+			t.Errorf("%s is updated by %v", u.leaf.name, n.types[u.value.out])
+		}
+	}
+}
+
 // The backward pass of a chunked loss gives the loss too, adds the weight's gradient in place, and
 // comes before whoever reads the loss; without a backward pass the forward one stays.
 func TestJoinedLoss(t *testing.T) {

@@ -56,6 +56,19 @@ template <class T> DEVICE T narrow(float x) {
   return y;
 }
 
+// narrow_stochastic rounds to one of the two neighbours by splitmix64 of a seed, a whole number below 2^24, and the element:
+// right in the mean.
+DEVICE bf16 narrow_stochastic(float x, float seed, int64_t e) {
+  if (x != x) return narrow<bf16>(x);
+  unsigned long long z = ((unsigned long long)seed << 40) + (unsigned long long)e + 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  z ^= z >> 31;
+  bf16 y;
+  y.x = (uint16_t)((__float_as_uint(x) + (uint32_t)(z >> 48)) >> 16);
+  return y;
+}
+
 // Pack is what one 16-byte access moves: 4 floats or 8 bf16.
 template <class T> struct Pack {
   static const int N = 16 / sizeof(T);

@@ -59,3 +59,5 @@ EXPORT(cast_f32_f32, (int64_t n, float *y, const float *x), cast(n, y, x))
 EXPORT(cast_f32_bf16, (int64_t n, bf16 *y, const float *x), cast(n, y, x))
 EXPORT(cast_bf16_f32, (int64_t n, float *y, const bf16 *x), cast(n, y, x))
 EXPORT(cast_bf16_bf16, (int64_t n, bf16 *y, const bf16 *x), cast(n, y, x))
+EXPORT(cast_stochastic, (int64_t n, bf16 *y, const float *x, const float *seed), \
+  for (int64_t e = THREAD; e < n; e += STRIDE) y[e] = narrow_stochastic(x[e], *seed, e))

@@ -11,11 +11,11 @@ template <class T> DEVICE void embedding(int cols, T *y, const int *ids, const T
 #define EMBEDDING(S, T) EXPORT(embedding_##S, (int cols, T *y, const int *ids, const T *w), embedding(cols, y, ids, w))
 EACH_TYPE(EMBEDDING)
 
-// dw[v,:] += sum of dy[t,:] over the tokens t with id v, in fp32 and in order of t; rounded once. The block
+// dw[v,:] += sum of dy[t,:] over the tokens t with id v, in fp32 and in order of t; rounded once, to the type of dw. The block
 // of a token does nothing unless the token is the first of its id, so that each row has one owner and no
 // atomics are needed: the same bits every run. Reading all ids costs tokens² / 2 comparisons, which
 // lie in the cache: 16,384 tokens are 0.5 GiB of its traffic.
-template <class T> DEVICE void embedding_grad(int tokens, int cols, T *dw, const int *ids, const T *dy) {
+template <class A, class T> DEVICE void embedding_grad(int tokens, int cols, A *dw, const int *ids, const T *dy) {
   SHARED(room);
   int *found = (int *)room; // tokens of the id among those a round of threads looks at, in order
   int *count = found + blockDim.x, t = blockIdx.x, id = ids[t];
@@ -26,7 +26,7 @@ template <class T> DEVICE void embedding_grad(int tokens, int cols, T *dw, const
     if (earlier) return;
   }
   // A thread owns columns threadIdx.x, + blockDim.x ...; sums of up to 4 of them are in registers.
-  T *to = dw + (int64_t)id * cols;
+  A *to = dw + (int64_t)id * cols;
   for (int c0 = 0; c0 < cols; c0 += 4 * blockDim.x) {
     float s[4];
 #pragma unroll
@@ -60,10 +60,12 @@ template <class T> DEVICE void embedding_grad(int tokens, int cols, T *dw, const
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       int c = c0 + j * blockDim.x + threadIdx.x;
-      if (c < cols) to[c] = narrow<T>(s[j]);
+      if (c < cols) to[c] = narrow<A>(s[j]);
     }
   }
 }
 
-#define EMBEDDING_GRAD(S, T) EXPORT(embedding_grad_##S, (int tokens, int cols, T *dw, const int *ids, const T *dy), embedding_grad(tokens, cols, dw, ids, dy))
-EACH_TYPE(EMBEDDING_GRAD)
+#define EMBEDDING_GRAD(S, A, T) EXPORT(embedding_grad_##S, (int tokens, int cols, A *dw, const int *ids, const T *dy), embedding_grad(tokens, cols, dw, ids, dy))
+EMBEDDING_GRAD(f32_f32, float, float)
+EMBEDDING_GRAD(bf16_bf16, bf16, bf16)
+EMBEDDING_GRAD(f32_bf16, float, bf16)

@@ -33,23 +33,14 @@ struct Tensors {
   Tensor at[32];
 };
 
-// Rounds to nearest even, or at random by splitmix64 of the update's seed and the element, right in the mean.
+// Rounds to nearest even, or at random by the update's seed and the element.
 template <class T> DEVICE T rounded(float x, const float *, int64_t, T *) { return narrow<T>(x); }
 struct Stochastic;
-DEVICE bf16 rounded(float x, const float *hyper, int64_t e, Stochastic *) {
-  if (x != x) return narrow<bf16>(x);
-  unsigned long long z = ((unsigned long long)hyper[3] << 40) + (unsigned long long)e + 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  z ^= z >> 31;
-  bf16 y;
-  y.x = (uint16_t)((__float_as_uint(x) + (uint32_t)(z >> 48)) >> 16);
-  return y;
-}
+DEVICE bf16 rounded(float x, const float *hyper, int64_t e, Stochastic *) { return narrow_stochastic(x, hyper[3], e); }
 
 // g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w -= lr (wd w + (m/bc1)/(sqrt(v/bc2)+eps)), on the
-// fp32 master where there is one.
-template <class T, bool MASTER, class ROUND = T>
+// fp32 master where there is one; w is of type T, g of type G.
+template <class T, class G, bool MASTER, class ROUND = T>
 DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, const Tensors &all) {
   float k = *coef;
   if (!(fabsf(k) < INFINITY)) return;
@@ -59,7 +50,7 @@ DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, floa
   float lr = t.hyper[0], bc1 = t.hyper[1], bc2 = t.hyper[2];
   int64_t lo = ((int64_t)blockIdx.x - t.first) * 1024;
   T *w = (T *)t.w;
-  const T *g = (const T *)t.g;
+  const G *g = (const G *)t.g;
   for (int64_t e = lo + threadIdx.x; e < lo + 1024 && e < t.n; e += blockDim.x) {
     float d = k * widen(g[e]), x = MASTER ? t.master[e] : widen(w[e]);
     float m = beta1 * t.m[e] + rest1 * d, v = beta2 * t.v[e] + rest2 * d * d;
@@ -71,11 +62,13 @@ DEVICE void adamw(int tensors, const float *coef, float beta1, float beta2, floa
   }
 }
 
-#define ADAMW(S, T) \
-  EXPORT(adamw_##S, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
-         adamw<T, false>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all)) \
-  EXPORT(adamw_master_##S, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
-         adamw<T, true>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))
-EACH_TYPE(ADAMW)
-EXPORT(adamw_stochastic, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
-       adamw<bf16, false, Stochastic>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))
+#define ADAMW_OF(NAME, ...) \
+  EXPORT(NAME, (int tensors, const float *coef, float beta1, float beta2, float rest1, float rest2, float eps, float decay, Tensors all), \
+         adamw<__VA_ARGS__>(tensors, coef, beta1, beta2, rest1, rest2, eps, decay, all))
+// The types of w and of g end the name.
+#define ADAMW(S, T, G) ADAMW_OF(adamw_##S, T, G, false) ADAMW_OF(adamw_master_##S, T, G, true)
+ADAMW(f32_f32, float, float)
+ADAMW(bf16_bf16, bf16, bf16)
+ADAMW(bf16_f32, bf16, float)
+ADAMW_OF(adamw_stochastic_bf16_bf16, bf16, bf16, false, Stochastic)
+ADAMW_OF(adamw_stochastic_bf16_f32, bf16, float, false, Stochastic)
