@@ -43,6 +43,8 @@ variable "freeze" {
 variable "recompute" { default = "none" }
 variable "sequence" { default = 12 }
 variable "stochastic" { default = false }
+variable "rounding" { default = "stochastic" }
+variable "accumulate" { default = "auto" }
 
 data "jsonl" "d" {
   source              = "d.jsonl"
@@ -73,6 +75,7 @@ peft "relora" "a" {
   target_modules       = ["all-linear"]
   reset_every          = 2
   restart_warmup_steps = 1
+  merge_rounding       = var.rounding
 }
 peft "lora" "a" {
   r              = 2
@@ -94,6 +97,7 @@ stage "one" {
     sequence_length  = var.sequence
     batch_size       = 4
     micro_batch_size = var.micro
+    accumulate_dtype = var.accumulate
     activation_checkpointing = var.recompute
     steps            = var.steps
     on_nonfinite     = var.nonfinite
@@ -121,6 +125,7 @@ stage "two" {
     sequence_length  = var.sequence
     batch_size       = 4
     micro_batch_size = var.micro
+    accumulate_dtype = var.accumulate
     activation_checkpointing = var.recompute
     steps            = var.steps
     checkpoint { every_steps = 3 }

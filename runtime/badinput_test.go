@@ -46,6 +46,7 @@ func TestBadInput(t *testing.T) {
 		{"vocabulary", "vocab_size              = 272", "vocab_size              = 269", []string{"Vocabulary too small", "270"}},
 		{"micro", "micro_batch_size = var.micro", "micro_batch_size = \"some\"", []string{`micro_batch_size is "some": it takes a whole number of sequences of at least 1, or "auto"`}},
 		{"half", "micro_batch_size = var.micro", "micro_batch_size = 2.5", []string{`micro_batch_size is "2.5": it takes a whole number`}},
+		{"coarse gradients", "accumulate_dtype = var.accumulate", "accumulate_dtype = \"bf16\"", []string{"Gradients coarser than weights", "precision = \"bf16\""}},
 		{"batch", "micro_batch_size = var.micro", "micro_batch_size = 3", []string{"batch_size 4 is not a multiple of micro_batch_size 3"}},
 		{"sequence", "sequence_length  = var.sequence", "sequence_length  = 33", []string{"sequence_length 33 is larger than the model's max_position_embeddings 32"}},
 		{"zero tokens", "steps            = var.steps", "tokens           = 0", []string{"tokens is 0"}},

@@ -6,6 +6,7 @@ import (
 	"stepflow/ops/graph"
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
+	"stepflow/ops/peft"
 )
 
 // Segments of a stage's program. A step is zero, micro once a micro-batch, update. merge folds the
@@ -31,12 +32,19 @@ const (
 	bufNorm     = "output/grad_norm"
 	bufNLL      = "output/nll"    // [batch, seq]
 	bufLogits   = "output/logits" // [batch, seq, vocab]
+
+	bufMerged    = "output/merged"     // [1]: Frobenius norm of what the last merge added to the weights
+	bufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
+	bufMergeSeed = "input/merge_seed"  // [adapters]: of stochastic rounding
 )
 
 func bufGrad(id string) string   { return "grad/" + id }
 func bufM(id string) string      { return "adam_m/" + id }
 func bufV(id string) string      { return "adam_v/" + id }
 func bufMaster(id string) string { return "master/" + id }
+
+// bufRemainder is what a weight that ReLoRA merges into could not hold.
+func bufRemainder(id string) string { return "remainder/" + id }
 
 // builder holds the leaves of a graph under construction.
 type builder struct {
@@ -111,7 +119,7 @@ func stageGraph(s *Stage, mask bool) *graph.Graph {
 	for i, p := range trainable {
 		f32 := gpu.Type{Shape: p.Shape, DType: gpu.F32}
 		slots[i] = optim.Slot{Param: p, Weight: b.weight(p.Name),
-			Grad:  g.Leaf(bufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.DType}),
+			Grad:  g.Leaf(bufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.gradType(p)}),
 			M:     g.Leaf(bufM(p.ID), gpu.RoleOptimizer, f32),
 			V:     g.Leaf(bufV(p.ID), gpu.RoleOptimizer, f32),
 			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
@@ -119,6 +127,26 @@ func stageGraph(s *Stage, mask bool) *graph.Graph {
 			slots[i].Master = g.Leaf(bufMaster(p.ID), gpu.RoleOptimizer, f32)
 		}
 		weights, grads = append(weights, slots[i].Weight), append(grads, slots[i].Grad)
+	}
+
+	merged := map[string]peft.Merged{} // by the id of the weight
+	var seeds graph.Value
+	if s.mergesAtRandom() {
+		seeds = b.input(bufMergeSeed, gpu.F32, len(s.Adapters))
+	}
+	masters := map[string]graph.Value{}
+	for _, x := range slots {
+		masters[x.Param.ID] = x.Master
+	}
+	for i, a := range s.Adapters {
+		m := peft.Merged{A: masters[a.A.ID], B: masters[a.B.ID]}
+		if s.keepsRemainders() {
+			m.Remainder = g.Leaf(bufRemainder(a.Target.ID), gpu.RoleOptimizer, gpu.Type{Shape: a.Target.Shape, DType: s.DType})
+		}
+		if seeds.Valid() {
+			m.Seed = g.View(seeds, i, gpu.Shape{1})
+		}
+		merged[a.Target.ID] = m
 	}
 
 	if g.Err() != nil {
@@ -153,14 +181,11 @@ func stageGraph(s *Stage, mask bool) *graph.Graph {
 
 	if len(s.Adapters) > 0 {
 		g.Segment(segMerge, gpu.Update)
-		masters := map[string]graph.Value{}
-		for _, x := range slots {
-			masters[x.Param.Name] = x.Master
+		product, lost := s.Peft.Merge(g, s.Adapters, b.weight, func(a peft.Adapter) peft.Merged { return merged[a.Target.ID] })
+		g.Update(b.output(bufMerged, 1), product)
+		if lost.Valid() {
+			g.Update(b.output(bufMergeLost, 1), lost)
 		}
-		s.Peft.Merge(g, s.Adapters, b.weight, func(name string) (graph.Value, bool) {
-			m := masters[name]
-			return m, m.Valid()
-		})
 	}
 
 	g.Segment(segProbe, gpu.Forward)

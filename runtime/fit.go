@@ -95,8 +95,8 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%#v %#v %#v %#v %#v %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
-		s.DType, s.Seq, s.Batch, micro, s.AutoMicro, s.Data.Source.DocumentMask, checkpointing)
+	return asked("%#v %#v %#v %#v %#v %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale, s.keepsRemainders(),
+		s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Data.Source.DocumentMask, checkpointing)
 }
 
 // compileEvaluation makes the program that measures a model; evaluations of equal models share it.
@@ -205,11 +205,11 @@ func divisorsOf(n int) []int {
 // vanillaOf plans the full model trained at once with the same batch and the same activation
 // checkpointing: what a stage is measured against.
 func (p *planner) vanillaOf(s *Stage, m *Model, mode string) (*Figures, error) {
-	key := fmt.Sprintf("%s %d %t %d %d %v %t %s", m.Addr, s.Micro, s.AutoMicro, s.Batch, s.Seq, s.DType, s.Data.Source.DocumentMask, mode)
+	key := fmt.Sprintf("%s %d %t %d %d %v %v %t %s", m.Addr, s.Micro, s.AutoMicro, s.Batch, s.Seq, s.DType, s.Accumulate, s.Data.Source.DocumentMask, mode)
 	if f := p.vanilla[key]; f != nil {
 		return f, nil
 	}
-	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
+	v := &Stage{Model: m.Config, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Accumulate: s.Accumulate, Optimizer: s.Optimizer, Frozen: map[string]bool{}, Data: s.Data}
 	for i := 0; i < m.Config.NumHiddenLayers; i++ {
 		v.Layers = append(v.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(v), i), Old: -1})
 	}

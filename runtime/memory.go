@@ -32,20 +32,26 @@ func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, h
 	layer := llama.LayerParams(c)
 	all := llama.Declare(c, []string{"x"})
 	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
-	var adapter int64
+	dtype := dtypes[d.Str("precision")]
+	var adapter, kept int64
 	if ref, _, ok := d.Ref("peft"); ok {
-		as, err := p.use(a, ref).peft.spec.Match(all, ops.InLayers)
+		spec := p.use(a, ref).peft.spec
+		as, err := spec.Match(all, ops.InLayers)
 		if err != nil {
 			return nil, problem(d, "peft", "Impossible adapter", err)
 		}
 		adapter = ops.Count(peft.Params(as), nil)
+		for _, x := range as {
+			if spec.KeepsRemainders(dtype) {
+				kept += x.Target.Elems() * dtype.Size()
+			}
+		}
 	}
 	var adamw optim.AdamW
 	if ref, _, ok := d.Ref("optimizer"); ok {
 		adamw = p.use(a, ref).optim.adamw
 	}
-	dtype := dtypes[d.Str("precision")]
-	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size()}
+	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size(), Kept: kept}
 	layersOnly := b.States(layer, adapter, 0, 0)
 	cost := b.States(layer, adapter, rest, 0)
 	if d.Bool("layers_only") {

@@ -22,7 +22,8 @@ func TestCheckpointBytesArePlanned(t *testing.T) {
 		{[]string{"precision=fp32"}, 16},
 		{[]string{"precision=bf16"}, 16},
 		{[]string{"precision=bf16", "stochastic=true"}, 12},
-		{[]string{"precision=fp32", "stochastic=true"}, 16}, // which is about bf16 alone
+		{[]string{"precision=bf16", "rounding=remainder", "accumulate=fp32"}, 16}, // as the paper counts
+		{[]string{"precision=fp32", "stochastic=true"}, 16},                       // which is about bf16 alone
 	} {
 		dir := pipeline(t)
 		stopAt(t, d, dir, "two", 4, c.vars...)
@@ -86,15 +87,54 @@ memory_plan "p" {
 output "x" { value = memory_plan.p.peak_bytes }
 `
 	for _, c := range []struct {
-		precision, optimizer string
-		per                  int64
+		precision, more string
+		per             int64
 	}{{"bf16", "", 16}, {"bf16", "optimizer = optimizer.adamw.o", 12}, {"fp32", "", 16}, {"fp32", "optimizer = optimizer.adamw.o", 16}} {
 		dir := t.TempDir()
-		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, src, c.precision, c.optimizer), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, src, c.precision, c.more), 0o644))
 		p := planOf(t, dir)
 		n := int64(2*64*16 + 16 + 3*(4*16*16+3*16*24+2*16))
 		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Memory; m.Peak != c.per*n {
-			t.Errorf("%s, %q: %d bytes for %d parameters", c.precision, c.optimizer, m.Peak, n)
+			t.Errorf("%s, %q: %d bytes for %d parameters", c.precision, c.more, m.Peak, n)
+		}
+	}
+}
+
+// TestMemoryPlanCountsRemainders: of the layer that freezes, q_proj has an adapter of 2 x (16 + 16) parameters and a remainder.
+func TestMemoryPlanCountsRemainders(t *testing.T) {
+	const layer, adapter, q = 4*16*16 + 3*16*24 + 2*16, 64, 16 * 16
+	for _, c := range []struct {
+		rounding  string
+		remainder int64
+	}{{"remainder", 2 * q}, {"stochastic", 0}} {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, `
+peft "relora" "a" {
+  r              = 2
+  lora_alpha     = 2
+  target_modules = ["q_proj"]
+  reset_every    = 5
+  merge_rounding = %q
+}
+model "llama" "m" {
+  vocab_size          = 64
+  hidden_size         = 16
+  intermediate_size   = 24
+  num_hidden_layers   = 2
+  num_attention_heads = 2
+}
+memory_plan "p" {
+  model       = model.llama.m
+  peft        = peft.relora.a
+  stages      = 2
+  growth      = "any"
+  layers_only = true
+}
+output "x" { value = memory_plan.p.peak_bytes }
+`, c.rounding), 0o644))
+		m := planOf(t, dir).Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Memory
+		if want := 16*int64(layer) + 2*layer + 16*adapter + c.remainder; m.Stages[1] != want {
+			t.Errorf("%s: stage 2 takes %d bytes, want %d", c.rounding, m.Stages[1], want)
 		}
 	}
 }

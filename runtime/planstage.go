@@ -248,6 +248,9 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	s.Optimizer = p.use(a, ref).optim.adamw
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
+	if s.Accumulate = dtypes[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
+		bad("accumulate_dtype", "Gradients coarser than weights", "The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
+	}
 	if s.Seq > s.Model.MaxPositionEmbeddings {
 		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's max_position_embeddings %d.", s.Seq, s.Model.MaxPositionEmbeddings)
 	}

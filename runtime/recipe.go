@@ -43,7 +43,7 @@ func hashes(kind, attr string) bool {
 }
 
 // resolved lists the attributes of a stage of which only counts what comes of them: one thing can be said in several ways.
-var resolved = []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule"}
+var resolved = []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule", "train.accumulate_dtype"}
 
 // noDecay is the attribute for which an empty list is not the default.
 const noDecay = "no_decay"
@@ -80,7 +80,11 @@ func (p *planner) recipe(a *Action) string {
 		fmt.Fprintf(h, "weights %s\n", a.model.hash)
 	}
 	if s := a.Stage; s != nil { // sums are made in this order, and the device's memory has a say in it
-		fmt.Fprintf(h, "micro-batch %d, rows of logits %d\n", s.Micro, s.Chunk)
+		fmt.Fprintf(h, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
+		for _, x := range s.Trainable() {
+			fmt.Fprintf(h, " %v", s.gradType(x))
+		}
+		fmt.Fprintln(h)
 		schedule, horizon := s.Schedule.Used(), s.Horizon
 		if schedule.Constant() {
 			horizon = 0

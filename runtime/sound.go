@@ -132,7 +132,7 @@ func givenConfig(a addr.Addr, d *dsl.Decoded) (given llama.Config, diags hcl.Dia
 // peftSpec is the adapter that a block gives.
 func peftSpec(a addr.Addr, d *dsl.Decoded) (s peft.Spec, diags hcl.Diagnostics) {
 	s = peft.Spec{Method: a.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
-		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps")}
+		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps"), MergeRounding: d.Str("merge_rounding")}
 	if d.Known("target_modules") && len(s.TargetModules) == 0 {
 		diags = append(diags, d.Error("target_modules", "Invalid value", "target_modules is empty: name at least one projection, such as q_proj, or \"all-linear\"."))
 	}

@@ -43,15 +43,18 @@ type Stage struct {
 	Micro     int  // sequences on the device at a time
 	AutoMicro bool // Micro is the largest that fits the device
 	Chunk     int  // rows of logits in memory at a time
-	Horizon   float64
-	Steps     int
-	Schedule  optim.Schedule
-	Optimizer optim.AdamW
-	Skip      bool // skip steps that are not finite instead of stopping
-	Recompute int  // layers, from the bottom, whose activations are computed again in the backward pass
-	Every     int  // steps between checkpoints; 0 for none on the way
-	Keep      int  // checkpoints that stay while it runs
-	KeepEnded int  // and when it has ended, the result among them
+	// Accumulate is the type in which gradients are added up; InvalidDType for fp32 where there are many parts, and else the
+	// weights' own.
+	Accumulate gpu.DType
+	Horizon    float64
+	Steps      int
+	Schedule   optim.Schedule
+	Optimizer  optim.AdamW
+	Skip       bool // skip steps that are not finite instead of stopping
+	Recompute  int  // layers, from the bottom, whose activations are computed again in the backward pass
+	Every      int  // steps between checkpoints; 0 for none on the way
+	Keep       int  // checkpoints that stay while it runs
+	KeepEnded  int  // and when it has ended, the result among them
 
 	Data      *Data
 	Tokenizer *Tokenizer
@@ -70,7 +73,10 @@ type Figures struct {
 	Peak           int64            `json:"peak_bytes"`
 	LowerBound     int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
 	States         int64            `json:"model_state_bytes"`
-	LayerStates    int64            `json:"layer_state_bytes"` // layers and their adapters alone: the paper's figure
+	PaperStates    int64            `json:"paper_state_bytes"`                  // of the model's states as the paper counts: gradients of the weights' type, no remainders
+	LayerStates    int64            `json:"layer_state_bytes"`                  // of those the layers and their adapters alone: the paper's figure
+	WideGradients  int64            `json:"fp32_gradient_parameters,omitempty"` // parameters of bf16 weights whose gradients are added up in fp32
+	Remainders     int64            `json:"remainder_bytes,omitempty"`          // of merges
 	StepFLOPs      int64            `json:"flops_per_step"`
 	RecomputeFLOPs int64            `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
 	FLOPs          float64          `json:"flops"`
@@ -147,6 +153,42 @@ func (s *Stage) restarts() bool {
 	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
 }
 
+func (s *Stage) keepsRemainders() bool { return s.restarts() && s.Peft.KeepsRemainders(s.DType) }
+
+// MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
+func (s *Stage) MergesRounded() bool { return len(s.Adapters) > 0 && s.DType == gpu.BF16 }
+
+// mergesAtRandom reports whether merges round stochastically.
+func (s *Stage) mergesAtRandom() bool {
+	return s.MergesRounded() && !s.keepsRemainders()
+}
+
+// bf16Additions is how many parts of a gradient may be added up in bf16: the sum of more loses too much (docs/decisions/0020).
+const bf16Additions = 64
+
+// additions is how many parts the gradient of p is added up from in a step.
+func (s *Stage) additions(p ops.Param) int {
+	n := s.MicroSteps()
+	if tied := p.Kind == ops.KindEmbedding && s.Model.TieWordEmbeddings; (tied || p.Kind == ops.KindHead) && !s.adaptsHead() {
+		n *= (s.Micro*s.Seq + s.Chunk - 1) / s.Chunk // a part for each piece of the logits
+		if tied {
+			n += s.MicroSteps()
+		}
+	}
+	return n
+}
+
+// gradType is the element type in which the gradient of p is added up.
+func (s *Stage) gradType(p ops.Param) gpu.DType {
+	switch {
+	case s.DType == gpu.F32 || s.Accumulate == gpu.F32:
+		return gpu.F32
+	case s.Accumulate == gpu.BF16 || s.additions(p) <= bf16Additions:
+		return gpu.BF16
+	}
+	return gpu.F32
+}
+
 // restartAfter reports whether adapters are merged and restarted behind this step.
 func (s *Stage) restartAfter(step int) bool {
 	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
@@ -187,13 +229,23 @@ func (s *Stage) figures() Figures {
 		default:
 			f.Trainable += n
 		}
+		f.PaperStates += per * n
 		if ops.InLayers(x) {
 			f.LayerStates += per * n
+		}
+		if per == train && s.DType == gpu.BF16 && s.gradType(x) == gpu.F32 {
+			f.WideGradients += n
 		}
 		f.CheckpointSize += n * weight
 		if !s.Frozen[x.ID] || x.Kind.IsAdapter() {
 			f.CheckpointSize += n * state
 		}
+	}
+	if s.keepsRemainders() {
+		for _, a := range s.Adapters {
+			f.Remainders += a.Target.Elems() * weight
+		}
+		f.CheckpointSize += f.Remainders
 	}
 	zero, _ := p.FLOPs(segZero)
 	micro, again := p.FLOPs(segMicro)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"stepflow/fineweb"
+	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
@@ -223,12 +224,14 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			lastSkipped = b.Skipped
 		}
 		t.state.Step, t.state.Tokens, t.state.Position = step, int64(step)*s.StepTokens(), b.Cursor
+		merged := 0.0
 		if s.restartAfter(step) {
-			if err := t.restart(); err != nil {
+			if merged, err = t.restart(); err != nil {
 				return err
 			}
 		}
 		m := r.numbers(s, f, loss, norm, time.Since(start))
+		m.MergeError = merged
 		if err := t.steps.Write(m); err != nil {
 			return err
 		}
@@ -347,7 +350,7 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		return err
 	}
 	if len(t.stage.Adapters) > 0 {
-		if err := t.run(segMerge); err != nil {
+		if _, err := t.merge(true); err != nil {
 			return err
 		}
 		after, err := t.probe()
@@ -361,7 +364,14 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		if err := t.unsound("merging the adapters", seam.Loss, root); err != nil {
 			return err
 		}
-		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most", seam.MergeDifference)
+		how := ""
+		if t.stage.DType == gpu.BF16 {
+			how = fmt.Sprintf("; rounding to bf16 differs from what they learnt by %.2g of it", t.state.Merges.Error())
+		}
+		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
+		if e := t.state.Merges.Error(); e > coarseMerge {
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding these to bf16 changed them by %.2g as much. It is right in the mean, but noise; %s", e, t.stage.lessNoise())})
+		}
 	}
 	t.state.Seam = seam
 	dir := checkpoint.StepDir(root, t.stage.Steps)
@@ -375,6 +385,17 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 	return nil
 }
 
+// coarseMerge is the error of merges from which a run says what would lower it.
+const coarseMerge = 0.5
+
+// lessNoise is what would lower the error of merges.
+func (s *Stage) lessNoise() string {
+	if s.restarts() && !s.keepsRemainders() {
+		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every merges more at a time"
+	}
+	return "train longer before the merge, or in fp32"
+}
+
 // results are what a stage exports once it has run.
 func results(ts *TrainerState) map[string]any {
 	loss := 0.0
@@ -384,5 +405,5 @@ func results(ts *TrainerState) map[string]any {
 	if len(ts.LastLosses) == 0 { // every step was skipped
 		loss = math.NaN()
 	}
-	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference}
+	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference, "merge_error": ts.Merges.Error()}
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
@@ -213,24 +214,66 @@ func (t *trainer) hyper(lr float64, o optim.AdamW) error {
 	return t.set(bufHyper, v)
 }
 
-// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state.
-func (t *trainer) restart() error {
+// merge folds the adapters into the weights and gives the share of their product that rounding kept out: the quotient of
+// Frobenius norms. What remainders hold is not lost unless it is the last merge.
+func (t *trainer) merge(last bool) (lost float64, err error) {
+	s := t.stage
+	if s.mergesAtRandom() {
+		seeds := make([]float32, len(s.Adapters))
+		for i, a := range s.Adapters {
+			seeds[i] = peft.MergeSeed(a, s.PeftSeed, t.state.Restarts)
+		}
+		if err := t.set(bufMergeSeed, seeds); err != nil {
+			return 0, err
+		}
+	}
 	if err := t.run(segMerge); err != nil {
-		return err
+		return 0, err
+	}
+	norm := func(name string) float64 {
+		if err != nil || !t.has(name) {
+			return 0
+		}
+		var v []float32
+		v, err = t.get(name)
+		square := 0.0
+		for _, x := range v {
+			square += float64(x) * float64(x)
+		}
+		return math.Sqrt(square)
+	}
+	m := &t.state.Merges
+	product, rest := norm(bufMerged), norm(bufMergeLost)
+	if last {
+		for _, a := range s.Adapters {
+			rest = math.Hypot(rest, norm(bufRemainder(a.Target.ID)))
+		}
+	}
+	if err != nil || !finite(product) || !finite(rest) { // what is not finite ends the next step, with its name
+		return 0, err
+	}
+	m.Product, m.Lost = math.Hypot(m.Product, product), math.Hypot(m.Lost, rest)
+	return Merges{product, rest}.Error(), nil
+}
+
+// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state. It gives the error of the merge.
+func (t *trainer) restart() (lost float64, err error) {
+	if lost, err = t.merge(false); err != nil {
+		return 0, err
 	}
 	t.state.Restarts++
 	if err := t.startAdapters(); err != nil {
-		return err
+		return 0, err
 	}
 	for _, p := range peft.Params(t.stage.Adapters) {
 		t.state.OptimizerSteps[p.ID] = 0
 		for _, name := range []string{bufM(p.ID), bufV(p.ID)} {
 			if err := t.set(name, make([]float32, p.Shape.Elems())); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
-	return nil
+	return lost, nil
 }
 
 // probe gives the loss of each position of the batch in the input buffers.

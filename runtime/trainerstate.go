@@ -34,6 +34,7 @@ type TrainerState struct {
 	Layers         []string         `json:"layers"`
 	OptimizerSteps map[string]int64 `json:"optimizer_steps"` // updates each trainable tensor has had
 	Restarts       int              `json:"restarts"`        // ReLoRA
+	Merges         Merges           `json:"merges"`
 	LastLosses     []float64        `json:"last_losses"`
 	Skipped        int              `json:"skipped_steps"` // not finite
 	Seam           *Seam            `json:"seam,omitempty"`
@@ -44,6 +45,21 @@ type Seam struct {
 	Probe           string  `json:"probe"`            // identity of the batch the loss is of
 	Loss            float64 `json:"loss"`             // of the merged model on it
 	MergeDifference float64 `json:"merge_difference"` // largest change of a token's loss by merging the adapters
+}
+
+// Merges are the Frobenius norms of what the merges so far were to add to the weights, and of what rounding kept out: roots of
+// sums of squares over adapters and merges.
+type Merges struct {
+	Product float64 `json:"product"`
+	Lost    float64 `json:"lost"`
+}
+
+// Error is the share that rounding kept out.
+func (m Merges) Error() float64 {
+	if m.Product == 0 {
+		return 0
+	}
+	return m.Lost / m.Product
 }
 
 // meanOf is how many steps the reported training loss is the mean of.
@@ -145,6 +161,19 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	for _, a := range s.Adapters {
+		name := bufRemainder(a.Target.ID)
+		if !t.has(name) {
+			continue
+		}
+		v, err := opt.Float32(name)
+		if err == nil {
+			err = t.set(name, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -173,6 +202,11 @@ func (t *trainer) save(dir string, origin checkpoint.Part, final bool) (id strin
 	if !final {
 		for _, p := range peft.Params(s.Adapters) {
 			adapter = append(adapter, t.tensor(peftPrefix+p.Name, p.ID))
+		}
+		for _, a := range s.Adapters {
+			if name := bufRemainder(a.Target.ID); t.has(name) {
+				opt = append(opt, t.tensor(name, name))
+			}
 		}
 	}
 	steps := t.state.OptimizerSteps

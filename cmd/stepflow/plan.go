@@ -234,6 +234,13 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	if s.Chunk < s.Micro*s.Seq {
 		fmt.Fprintf(w, "      logits      of %d tokens at a time\n", s.Chunk)
 	}
+	if s.MergesRounded() {
+		how := "are rounded stochastically"
+		if f.Remainders > 0 {
+			how = "keep what rounding leaves over in " + dsl.FormatBytes(f.Remainders)
+		}
+		fmt.Fprintf(w, "      merges      into bf16 weights %s\n", how)
+	}
 	if f.RecomputeFLOPs > 0 {
 		fmt.Fprintf(w, "      recompute   %s in the backward pass, %sFLOP a step on top (%.1f %%)\n", plural(s.Recompute, "layer"), count(float64(f.RecomputeFLOPs)), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}
@@ -244,6 +251,16 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 		}
 	}
 	fmt.Fprintf(w, "      memory      %s\n", strings.Join(parts, ", "))
+	if f.States != f.PaperStates {
+		var more []string
+		if f.WideGradients > 0 {
+			more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s", count(float64(f.WideGradients)), dsl.FormatBytes(2*f.WideGradients)))
+		}
+		if f.Remainders > 0 {
+			more = append(more, "remainders of merges take "+dsl.FormatBytes(f.Remainders))
+		}
+		fmt.Fprintf(w, "      the paper   counts %s of states; here %s\n", dsl.FormatBytes(f.PaperStates), strings.Join(more, ", "))
+	}
 	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
 	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s, at most %s on disk\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize), dsl.FormatBytes(f.Disk))
 }

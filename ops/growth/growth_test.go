@@ -16,7 +16,7 @@ import (
 func ratio(r string) (Cost, int64) {
 	x, _ := new(big.Rat).SetString(r)
 	p := x.Denom().Int64()
-	return Bytes{16, 2}.States(p, x.Num().Int64(), 0, 0), p
+	return Bytes{Trainable: 16, Frozen: 2}.States(p, x.Num().Int64(), 0, 0), p
 }
 
 // TestPartitionGolden holds the optimal splits of 24 layers that brute force over all compositions
@@ -56,7 +56,7 @@ func TestPartitionAgainstBruteForce(t *testing.T) {
 	for layers := 2; layers <= 12; layers++ {
 		for stages := 1; stages <= layers; stages++ {
 			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}, {5, 60, 9, 0}} {
-				cost := Bytes{16, 2}.States(c[0], c[1], c[2], c[3])
+				cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], c[3])
 				var best []int
 				var least int64
 				var try func(split []int, n int, peak int64)
@@ -108,7 +108,7 @@ func TestFewest(t *testing.T) {
 func TestFewestTriesEveryNumber(t *testing.T) {
 	for layers := 1; layers <= 12; layers++ {
 		for _, c := range [][3]int64{{100, 0, 0}, {100, 13, 50}, {7, 7, 3}, {5, 60, 9}} {
-			cost := Bytes{16, 2}.States(c[0], c[1], c[2], 0)
+			cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], 0)
 			for budget := int64(0); budget <= cost(layers, 0); budget += 1 + cost(layers, 0)/50 {
 				var want []int
 				least := int64(math.MaxInt64)
@@ -128,7 +128,7 @@ func TestFewestTriesEveryNumber(t *testing.T) {
 
 // TestManyLayersAreSplit would take hours if every peak of every number of stages were tried.
 func TestManyLayersAreSplit(t *testing.T) {
-	cost := Bytes{16, 2}.States(1_000_000, 100_000, 10_000_000, 0)
+	cost := Bytes{Trainable: 16, Frozen: 2}.States(1_000_000, 100_000, 10_000_000, 0)
 	split, peak, err := Partition(2000, 500, cost, Gaps)
 	if err != nil || len(split) != 500 {
 		t.Fatalf("%d stages, %v", len(split), err)

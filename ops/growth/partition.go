@@ -11,7 +11,8 @@ type Cost func(fresh, old int) int64
 
 // Bytes is what one parameter of each kind takes: 16 trainable and 2 frozen in bf16 with fp32
 // master weights and moments, 16 and 4 in fp32 (arXiv 2504.04151, section 3.2).
-type Bytes struct{ Trainable, Frozen int64 }
+// Kept is what a frozen layer as a whole keeps beside: the remainders of merges, which the paper has not.
+type Bytes struct{ Trainable, Frozen, Kept int64 }
 
 // States is the paper's formula for the states of stage i, and more: with P, E the parameters of a
 // layer and of its adapters, and rest, restFrozen those outside the layers that train or not,
@@ -20,7 +21,7 @@ type Bytes struct{ Trainable, Frozen int64 }
 func (b Bytes) States(layer, adapter, rest, restFrozen int64) Cost {
 	return func(fresh, old int) int64 {
 		n, o := int64(fresh), int64(old)
-		return b.Trainable*n*layer + b.Frozen*o*layer + b.Trainable*o*adapter + b.Trainable*rest + b.Frozen*restFrozen
+		return b.Trainable*n*layer + b.Frozen*o*layer + b.Kept*o + b.Trainable*o*adapter + b.Trainable*rest + b.Frozen*restFrozen
 	}
 }
 

@@ -23,7 +23,15 @@ type Spec struct {
 	TargetModules []string // names such as q_proj, patterns such as *.mlp.*, or "all-linear"
 	ResetEvery    int      // relora: optimizer steps between merge and restart
 	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
+	MergeRounding string   // of bf16 weights: RoundStochastic or RoundRemainder
 }
+
+// How a merge rounds to bf16. Rounding to nearest alone would lose every change of less than half a unit in a weight's last place,
+// which after a short cycle is most of them.
+const (
+	RoundStochastic = "stochastic" // up or down at random, right in the mean
+	RoundRemainder  = "remainder"  // to nearest; what is left over waits in a bf16 remainder for the next merge
+)
 
 // Scale is the factor of the adapter's product.
 func (s Spec) Scale() float64 {
@@ -31,6 +39,12 @@ func (s Spec) Scale() float64 {
 		return s.Alpha / math.Sqrt(float64(s.R))
 	}
 	return s.Alpha / float64(s.R)
+}
+
+// KeepsRemainders reports whether what rounding keeps out of weights of this type at a merge waits for the next one, in as many
+// bytes again.
+func (s Spec) KeepsRemainders(weights gpu.DType) bool {
+	return s.Method == "relora" && weights == gpu.BF16 && s.MergeRounding == RoundRemainder
 }
 
 // Adapter is the pair of matrices on one projection: y = W x + scale B A x.
@@ -132,19 +146,74 @@ func (s Spec) Hook(as []Adapter, weight func(name string) graph.Value) graph.Pro
 	}
 }
 
-// Merge adds the segment that folds the adapters into their weights, W = W + scale B A, and makes
-// B zero, so that the model computes the same function with idle adapters.
-func (s Spec) Merge(g *graph.Graph, as []Adapter, weight func(name string) graph.Value, master func(name string) (graph.Value, bool)) {
+// Merged is what a merge reads of an adapter beside its matrices: their fp32 masters, where there are any, and for a bf16 weight
+// either the remainder of the merges before or the seed [1] of its rounding.
+type Merged struct{ A, B, Remainder, Seed graph.Value }
+
+// Merge adds the segment that folds the adapters into their weights, W = W + scale B A, and makes B zero, so that the model
+// computes the same function with idle adapters. The product and the sum are made in fp32, of the masters where there are any.
+//
+// A bf16 weight takes the sum rounded stochastically by its seed (Zamirai et al. 2020), or to nearest: its remainder then takes
+// what that left over, rounded to bf16, and is part of the next sum (Kahan 1965).
+//
+// It gives the Frobenius norms [1], over all adapters, of their products and of what rounding kept out of weights and
+// remainders; none of the latter for fp32 weights.
+func (s Spec) Merge(g *graph.Graph, as []Adapter, weight func(name string) graph.Value, more func(Adapter) Merged) (product, lost graph.Value) {
+	var products, losses []graph.Value
+	wide := func(v graph.Value) graph.Value { return g.Op1("cast", gpu.Attrs{DType: gpu.F32}, v) }
+	narrow := func(v graph.Value) graph.Value { return g.Op1("cast", gpu.Attrs{DType: gpu.BF16}, v) }
+	less := func(x, y graph.Value) graph.Value { return g.Add(x, g.Op1("scale", gpu.Attrs{Alpha: -1}, y)) }
+	squares := func(v graph.Value) graph.Value { return g.Op1("sum_squares", gpu.Attrs{}, v) }
 	for _, a := range as {
 		g.At(a.Target.Layer, Module(a.Target))
-		w, la, lb := weight(a.Target.Name), weight(a.A.Name), weight(a.B.Name)
-		delta := g.Op1("matmul", gpu.Attrs{Alpha: s.Scale()}, lb, la)
-		g.Update(w, g.Add(w, delta))
-		g.Update(lb, g.Op1("zero", gpu.Attrs{}, lb))
-		if m, ok := master(a.B.Name); ok {
-			g.Update(m, g.Op1("zero", gpu.Attrs{}, m))
+		w, la, lb, m := weight(a.Target.Name), weight(a.A.Name), weight(a.B.Name), more(a)
+		half := w.Type().DType == gpu.BF16
+		fa, fb := m.A, m.B
+		switch {
+		case fa.Valid():
+		case half:
+			fa, fb = wide(la), wide(lb)
+		default:
+			fa, fb = la, lb
+		}
+		delta := g.Op1("matmul", gpu.Attrs{Alpha: s.Scale()}, fb, fa)
+		products = append(products, squares(delta))
+		if !half {
+			g.Update(w, g.Add(w, delta))
+		} else {
+			sum := g.Add(wide(w), delta)
+			var rounded, rest graph.Value
+			if m.Remainder.Valid() {
+				sum = g.Add(sum, wide(m.Remainder))
+				rounded = narrow(sum)
+				rest = less(sum, wide(rounded))
+				kept := narrow(rest)
+				g.Update(m.Remainder, kept)
+				rest = less(rest, wide(kept))
+			} else {
+				rounded = g.Op1("cast_stochastic", gpu.Attrs{}, sum, m.Seed)
+				rest = less(sum, wide(rounded))
+			}
+			g.Update(w, rounded)
+			losses = append(losses, squares(rest))
+		}
+		for _, v := range []graph.Value{lb, m.B} {
+			if v.Valid() {
+				g.Update(v, g.Op1("zero", gpu.Attrs{}, v))
+			}
 		}
 	}
+	g.At(-1, "merge")
+	norm := func(sums []graph.Value) graph.Value { return g.Op("clip", gpu.Attrs{}, sums...)[0] }
+	if product = norm(products); len(losses) > 0 {
+		lost = norm(losses)
+	}
+	return product, lost
+}
+
+// MergeSeed is the seed of the stochastic rounding of merge number merge, from 0, into an adapter's weight: a whole number below 2^24.
+func MergeSeed(a Adapter, seed uint64, merge int) float32 {
+	return float32(ops.Rand(seed+uint64(merge)*0x9e3779b97f4a7c15, a.Target.ID).Uint32() >> 8)
 }
 
 // Init gives A Kaiming-uniform values with a = sqrt(5), that is uniform in ±1/sqrt(in), and B zero,

@@ -33,8 +33,9 @@ type Step struct {
 	MFU          float64          `json:"mfu,omitempty"` // against the device's measured peak
 	DataWait     float64          `json:"data_wait_seconds"`
 	Epoch        int64            `json:"epoch"`
-	Sources      map[string]int64 `json:"sources,omitempty"` // tokens each source of a mixture has given so far
-	Skipped      bool             `json:"skipped,omitempty"` // not finite: no update was made
+	Sources      map[string]int64 `json:"sources,omitempty"`     // tokens each source of a mixture has given so far
+	MergeError   float64          `json:"merge_error,omitempty"` // behind this step: share of the adapters' product that rounding kept out of the weights
+	Skipped      bool             `json:"skipped,omitempty"`     // not finite: no update was made
 }
 
 // FileName is the file of a stage's steps.
