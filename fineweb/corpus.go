@@ -217,6 +217,9 @@ func (c *Corpus) read(p piece) ([]document, error) {
 		return docs, err
 	}
 	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
+	if err := c.unchanged(p); err != nil { // whatever a decoder made of it
+		return nil, err
+	}
 	if err != nil {
 		if err := c.source.ended(); err != nil { // whatever a decoder made of it
 			return nil, err
@@ -242,6 +245,14 @@ func (c *Corpus) read(p piece) ([]document, error) {
 // belongs reports whether a document passes the filters and is part of a split.
 func (c *Corpus) belongs(d *document, split Split) bool {
 	return !d.drop && (split == All || c.source.held(d.hash) == (split == Validation))
+}
+
+// unchanged gives an error if the file of a piece is not the one that was opened any more.
+func (c *Corpus) unchanged(p piece) error {
+	if err := c.opened[p.file].Check(); err != nil {
+		return fmt.Errorf("%s: %w", Shown(c.files[p.file]), err)
+	}
+	return nil
 }
 
 // check reports whether a document belongs to the split and is sound; ok is false where it is left out.

@@ -286,7 +286,7 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 		t.Setenv(name, v)
 	}
 	read := func() (string, error) {
-		f, err := openHub(&web.Client{}, "hf://datasets/a/b@"+commit+"/f.txt")
+		f, err := openHub(&Source{}, &web.Client{}, "hf://datasets/a/b@"+commit+"/f.txt")
 		if err != nil {
 			return "", err
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -21,36 +20,8 @@ type file interface {
 	io.ReaderAt
 	io.Closer
 	Size() int64
-}
-
-type local struct {
-	*os.File
-	size int64
-	ctx  context.Context
-}
-
-func (l local) Size() int64 { return l.size }
-
-// readAtOnce is how many bytes of a file on disk are asked for at a time.
-const readAtOnce = 1 << 20
-
-// ReadAt reads beside the caller's memory, a piece at a time: a read that is given up may still end later.
-func (l local) ReadAt(p []byte, at int64) (n int, err error) {
-	if l.ctx == nil || l.ctx.Done() == nil {
-		return l.File.ReadAt(p, at)
-	}
-	for n < len(p) && err == nil {
-		var b []byte
-		size, from := min(len(p)-n, readAtOnce), at // a read that is given up has its own
-		b, err = Await(l.ctx, func() ([]byte, error) {
-			b := make([]byte, size)
-			k, err := l.File.ReadAt(b, from)
-			return b[:k], err
-		})
-		k := copy(p[n:], b)
-		n, at = n+k, at+int64(k)
-	}
-	return n, err
+	// Check reports that the file is not the one that was opened any more, as far as is known.
+	Check() error
 }
 
 // Await runs f, but no longer than until ctx ends: a disk that fails, a network file system whose server is gone or a
@@ -84,24 +55,9 @@ func (s *Source) openFile(name string) (file, error) {
 		return nil, err
 	}
 	if remote {
-		return place.open(s.client(), name)
+		return place.open(s, s.client(), name)
 	}
-	return openLocal(s.Context, name)
-}
-
-func openLocal(ctx context.Context, name string) (file, error) {
-	return Await(ctx, func() (file, error) {
-		f, err := foreign.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		st, err := f.Stat()
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		return local{f, st.Size(), ctx}, nil
-	})
+	return openLocal(s, name)
 }
 
 // Ext is the suffix of a file's name in lower case, such as ".parquet"; of an address, without its query.
@@ -134,12 +90,17 @@ func (s *Source) identify(e web.Entry, f file) (string, error) {
 		switch f := f.(type) {
 		case *web.File:
 			id = f.ID()
-		case local:
-			sum, err := digests(s.Context, s.Hashing).Sum(f.Name())
+		case *local:
+			sum, err := digests(s.Context, s.Hashing).Sum(f.name)
 			if err != nil {
 				return "", err
 			}
 			id = sum
+		}
+	}
+	if l, ok := f.(*local); ok && sha256Name.MatchString(id) {
+		if err := l.know(id); err != nil {
+			return "", fmt.Errorf("%s: %w", Shown(e.Address), err)
 		}
 	}
 	return fmt.Sprintf("%q %s\n", base(e.Address), id), nil

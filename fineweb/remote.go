@@ -19,15 +19,18 @@ import (
 // scheme is a place beyond the disk: how a pattern becomes a list of files, and how one of them is opened.
 type scheme struct {
 	list func(c *web.Client, pattern string) ([]web.Entry, error)
-	open func(c *web.Client, address string) (file, error)
+	open func(s *Source, c *web.Client, address string) (file, error)
 }
 
 var schemes = map[string]scheme{
 	"http":  {listWeb, openWeb},
 	"https": {listWeb, openWeb},
 	"hf":    {hub.List, openHub},
-	"s3":    {s3.List, func(c *web.Client, address string) (file, error) { return asFile(s3.Open(c, address)) }},
+	"s3":    {s3.List, func(_ *Source, c *web.Client, address string) (file, error) { return asFile(s3.Open(c, address)) }},
 }
+
+// ErrChanged says that a file is not the one that was opened any more.
+var ErrChanged = web.ErrChanged
 
 // ErrUnreachable says that a server of the data does not answer.
 var ErrUnreachable = web.ErrUnreachable
@@ -60,17 +63,19 @@ func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
 	return []web.Entry{{Address: address}}, nil
 }
 
-func openWeb(c *web.Client, address string) (file, error) { return asFile(c.Open(address, nil)) }
+func openWeb(_ *Source, c *web.Client, address string) (file, error) {
+	return asFile(c.Open(address, nil))
+}
 
 // openHub reads what the hub's cache has from there, unless it is damaged.
-func openHub(c *web.Client, address string) (file, error) {
+func openHub(s *Source, c *web.Client, address string) (file, error) {
 	cached := hub.Cached(address)
 	if cached == "" {
 		return asFile(hub.Open(c, address))
 	}
 	damage := digests(c.Context, nil).CheckBlob(cached)
 	if damage == nil {
-		return openLocal(c.Context, cached)
+		return openLocal(s, cached)
 	}
 	f, err := asFile(hub.Open(c, address))
 	if err != nil {

@@ -57,10 +57,10 @@ func (s *Source) ended() error {
 	return s.Context.Err()
 }
 
-// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor what was
-// given up because the context ended.
+// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file
+// that changed, nor what was given up because the context ended.
 func (s *Source) passes(err error) bool {
-	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && s.ended() == nil
+	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && s.ended() == nil
 }
 
 // Split is the part of the documents to read.

@@ -37,7 +37,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	}
 	path := c.tokenPath(p, tok)
 	if docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) }); err == nil && int64(len(docs)) == p.rows {
-		return docs, nil
+		return docs, c.unchanged(p) // a run ends the same with the cache and without
 	}
 	docs, err := c.read(p)
 	if err != nil || int64(len(docs)) != p.rows || len(docs) > 0 && docs[0].flaw == damaged { // what is passed over is not kept

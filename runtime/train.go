@@ -281,6 +281,9 @@ func (r *runner) saved(ctx context.Context, a *Action, t *trainer, root string, 
 	if interrupted {
 		return fmt.Errorf("%w at step %d of %d", err, step, t.stage.Steps)
 	}
+	if errors.Is(err, fineweb.ErrChanged) {
+		return fmt.Errorf("%w. Step %d of %d is saved: with the file as it was, apply goes on from there", err, step, t.stage.Steps)
+	}
 	return fmt.Errorf("%w. Step %d of %d is saved: apply goes on from there", err, step, t.stage.Steps)
 }
 

@@ -34,8 +34,9 @@ type File struct {
 	tag      string // the entity tag, where the server gives a strong one
 	modified string // Last-Modified, where there is no tag
 
-	mu     sync.Mutex
-	cached []block // the last used first
+	mu      sync.Mutex
+	cached  []block // the last used first
+	changed error   // once a server said that it is another file
 }
 
 type block struct {
@@ -70,6 +71,13 @@ func (c *Client) Open(address string, auth Auth) (*File, error) {
 
 // Size is the file's length in bytes.
 func (f *File) Size() int64 { return f.size }
+
+// Check reports that the server gave another file than the one that was opened, even where a decoder swallowed the error.
+func (f *File) Check() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
 
 // ID changes when the bytes do, as far as the server tells: entity tag or time of change, and size.
 func (f *File) ID() string { return fmt.Sprintf("%d %s%s", f.size, f.tag, f.modified) }
@@ -117,6 +125,9 @@ func (f *File) block(at int64) ([]byte, error) {
 	if data == nil {
 		var err error
 		if data, err = f.fetch(at, n); err != nil {
+			if errors.Is(err, ErrChanged) {
+				f.changed = err
+			}
 			return nil, err
 		}
 		f.client.Disk.put(f.key(at), data)
