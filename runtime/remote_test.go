@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -133,4 +134,34 @@ func TestDataThatChangeBetweenBlocks(t *testing.T) {
 		must(t, applyOn(t, d, planOf(t, dir)))
 		sameContents(t, "data that changed back", contents(t, dir), contents(t, whole))
 	}
+}
+
+// A file that changes while a stage reads it ends the stage at a checkpoint, with the file's name; with the file as it was, the stage
+// goes on and makes what it would have.
+func TestDataThatChangeInAStage(t *testing.T) {
+	d := cpuDevice(t, 2)
+	whole := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, whole, "steps=40")))
+	dir := pipeline(t)
+	path := filepath.Join(dir, "d.jsonl")
+	good, err := os.ReadFile(path)
+	must(t, err)
+	err = Apply(context.Background(), planOf(t, dir, "steps=40"), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == StepDone && e.Step.Step == 1 {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteString(strings.ReplaceAll(string(good), "a", "e"))
+			must(t, errors.Join(err, f.Close()))
+		}
+	}})
+	if err == nil || !strings.Contains(err.Error(), path+": the file changed while it was read") || !strings.Contains(err.Error(), "is saved: with the file as it was, apply goes on from there") {
+		t.Fatalf("%v", err)
+	}
+	must(t, os.WriteFile(path, good, 0o644))
+	p := planOf(t, dir, "steps=40")
+	if a := find(p, "stage.one"); a.Verb != Resume || a.FromStep < 1 {
+		t.Errorf("%s from step %d: %s", a.Verb, a.FromStep, a.Why)
+	}
+	must(t, applyOn(t, d, p))
+	sameContents(t, "data that changed back", contents(t, dir), contents(t, whole))
 }
