@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"container/heap"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -11,66 +10,48 @@ import (
 // bpe is the merge model (Sennrich et al. 2016): start from characters or bytes, and join the
 // adjacent pair of lowest rank, leftmost first, until none has a rank.
 type bpe struct {
-	vocab        map[string]int32
-	tokens       []string
-	merges       map[uint64]merge
-	byteFallback bool
-	ignoreMerges bool
-	fuseUnk      bool
-	unk          int32 // -1: unknown characters are dropped
-	fallback     [256]int32
-	ascii        [256]int32 // byte-level: the token of each byte; -1 for none
-	byteLevel    bool
+	vocabulary
+	merges         map[uint64]merge
+	byteFallback   bool
+	ignoreMerges   bool
+	fuseUnk        bool
+	unk            int32 // -1: unknown characters are dropped
+	prefix, suffix string
+	fallback       [256]int32
+	ascii          [256]int32 // the token of each byte; -1 for none
+	bytes          bool       // words are bytes that were not mapped to characters yet
+	never          map[int32]bool
 }
 
 type merge struct{ rank, id int32 }
 
 func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) }
 
-func parseBPE(raw json.RawMessage) (*bpe, error) {
+// parseBPE reads the model. bytes says that words come as they are, not as the characters that stand for their bytes.
+func parseBPE(raw json.RawMessage, bytes bool) (*bpe, error) {
 	var f struct {
-		Type         string            `json:"type"`
 		Vocab        map[string]int32  `json:"vocab"`
 		Merges       []json.RawMessage `json:"merges"`
 		UnkToken     *string           `json:"unk_token"`
 		FuseUnk      bool              `json:"fuse_unk"`
 		ByteFallback bool              `json:"byte_fallback"`
 		IgnoreMerges bool              `json:"ignore_merges"`
-		Prefix       *string           `json:"continuing_subword_prefix"`
-		Suffix       *string           `json:"end_of_word_suffix"`
+		Prefix       string            `json:"continuing_subword_prefix"`
+		Suffix       string            `json:"end_of_word_suffix"`
 		Dropout      *float64          `json:"dropout"`
-	}
-	var kind struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
-		return nil, err
-	}
-	if kind.Type != "BPE" && kind.Type != "" {
-		return nil, fmt.Errorf("model type %q is not supported, only BPE", kind.Type)
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
-	if f.Prefix != nil && *f.Prefix != "" || f.Suffix != nil && *f.Suffix != "" {
-		return nil, fmt.Errorf("continuing_subword_prefix and end_of_word_suffix are not supported")
-	}
 	if f.Dropout != nil && *f.Dropout != 0 {
 		return nil, fmt.Errorf("dropout %g makes ids random, which is not supported", *f.Dropout)
 	}
-	if len(f.Vocab) == 0 {
-		return nil, fmt.Errorf("the vocabulary is empty")
+	v, err := newVocabulary(f.Vocab)
+	if err != nil {
+		return nil, err
 	}
-	m := &bpe{vocab: f.Vocab, merges: make(map[uint64]merge, len(f.Merges)), byteFallback: f.ByteFallback, ignoreMerges: f.IgnoreMerges, fuseUnk: f.FuseUnk, unk: -1}
-	for tok, id := range f.Vocab {
-		if id < 0 || id >= maxVocab {
-			return nil, fmt.Errorf("token %q has id %d; ids go from 0 to %d", tok, id, maxVocab-1)
-		}
-		for int(id) >= len(m.tokens) {
-			m.tokens = append(m.tokens, make([]string, int(id)+1-len(m.tokens))...)
-		}
-		m.tokens[id] = tok
-	}
+	m := &bpe{vocabulary: v, merges: make(map[uint64]merge, len(f.Merges)), byteFallback: f.ByteFallback, ignoreMerges: f.IgnoreMerges,
+		fuseUnk: f.FuseUnk, unk: -1, prefix: f.Prefix, suffix: f.Suffix, bytes: bytes}
 	if f.UnkToken != nil {
 		id, ok := f.Vocab[*f.UnkToken]
 		if !ok {
@@ -85,13 +66,39 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 		}
 		ia, ok1 := f.Vocab[a]
 		ib, ok2 := f.Vocab[b]
-		ic, ok3 := f.Vocab[a+b]
+		ic, ok3 := f.Vocab[a+b[min(len(b), len(f.Prefix)):]]
 		if !ok1 || !ok2 || !ok3 {
 			return nil, fmt.Errorf("merge %d: %q and %q or what they make is not in the vocabulary", rank, a, b)
 		}
 		m.merges[pairKey(ia, ib)] = merge{int32(rank), ic}
 	}
+	for b := 0; b < 256; b++ {
+		m.fallback[b], m.ascii[b] = -1, -1
+		if id, ok := m.ids[fmt.Sprintf("<0x%02X>", b)]; ok {
+			m.fallback[b] = id
+		}
+		if id, ok := m.ids[string(byteRune[b])]; ok {
+			m.ascii[b] = id
+		}
+	}
 	return m, nil
+}
+
+// plainBytes reports whether words may come as bytes: characters that stand for them are looked up one by one, as they are.
+func plainBytes(raw json.RawMessage) bool {
+	var f struct {
+		Type         string `json:"type"`
+		ByteFallback bool   `json:"byte_fallback"`
+		Prefix       string `json:"continuing_subword_prefix"`
+		Suffix       string `json:"end_of_word_suffix"`
+	}
+	return json.Unmarshal(raw, &f) == nil && (f.Type == "BPE" || f.Type == "") && !f.ByteFallback && f.Prefix == "" && f.Suffix == ""
+}
+
+func (m *bpe) without(ids map[int32]bool) model {
+	n := *m
+	n.never = ids
+	return &n
 }
 
 // parseMerge reads both forms: "a b" and ["a", "b"]. In the first, tokens that hold spaces
@@ -122,63 +129,65 @@ func parseMerge(raw json.RawMessage, vocab map[string]int32) (a, b string, err e
 	return "", "", fmt.Errorf("%q is not two tokens of the vocabulary with a space between", s)
 }
 
-// bind prepares the tables of single bytes.
-func (m *bpe) bind(byteLevel bool) {
-	m.byteLevel = byteLevel
-	for b := 0; b < 256; b++ {
-		m.fallback[b], m.ascii[b] = -1, -1
-		if id, ok := m.vocab[fmt.Sprintf("<0x%02X>", b)]; ok {
-			m.fallback[b] = id
-		}
-		if id, ok := m.vocab[string(byteRune[b])]; ok {
-			m.ascii[b] = id
-		}
-	}
-}
-
 // encode appends the ids of one word.
-func (m *bpe) encode(ids []int32, word string) []int32 {
+func (m *bpe) encode(ids []int32, word string) ([]int32, error) {
 	if m.ignoreMerges {
 		key := word
-		if m.byteLevel {
+		if m.bytes {
 			key = toByteLevel(word)
 		}
-		if id, ok := m.vocab[key]; ok {
-			return append(ids, id)
+		if id, ok := m.ids[key]; ok && !m.never[id] {
+			return append(ids, id), nil
 		}
 	}
 	at := len(ids)
-	if m.byteLevel {
+	// An unknown character's token waits for the next known one: bytes of a character between go before it, as in the library.
+	waiting := false
+	known := func(id int32) {
+		if waiting {
+			ids, waiting = append(ids, m.unk), false
+		}
+		ids = append(ids, id)
+	}
+	unknown := func() {
+		if waiting && !m.fuseUnk {
+			ids = append(ids, m.unk)
+		}
+		waiting = m.unk >= 0
+	}
+	if m.bytes {
 		for i := 0; i < len(word); i++ {
 			if id := m.ascii[word[i]]; id >= 0 {
-				ids = append(ids, id)
-			} else if m.unk >= 0 {
-				ids = m.appendUnk(ids, at)
+				known(id)
+			} else {
+				unknown()
 			}
 		}
 	} else {
 		for i := 0; i < len(word); {
 			_, n := utf8.DecodeRuneInString(word[i:])
-			if id, ok := m.vocab[word[i:i+n]]; ok {
-				ids = append(ids, id)
-			} else if m.byteFallback && m.hasBytes(word[i:i+n]) {
-				for _, b := range []byte(word[i : i+n]) {
-					ids = append(ids, m.fallback[b])
-				}
-			} else if m.unk >= 0 {
-				ids = m.appendUnk(ids, at)
+			s := word[i : i+n]
+			if i > 0 && m.prefix != "" {
+				s = m.prefix + s
 			}
-			i += n
+			if i += n; i == len(word) && m.suffix != "" {
+				s += m.suffix
+			}
+			if id, ok := m.ids[s]; ok {
+				known(id)
+			} else if m.byteFallback && m.hasBytes(s) {
+				for i := range len(s) {
+					ids = append(ids, m.fallback[s[i]])
+				}
+			} else {
+				unknown()
+			}
 		}
 	}
-	return ids[:at+m.join(ids[at:])]
-}
-
-func (m *bpe) appendUnk(ids []int32, at int) []int32 {
-	if m.fuseUnk && len(ids) > at && ids[len(ids)-1] == m.unk {
-		return ids
+	if waiting {
+		ids = append(ids, m.unk)
 	}
-	return append(ids, m.unk)
+	return ids[:at+m.join(ids[at:])], nil
 }
 
 func (m *bpe) hasBytes(s string) bool {
@@ -216,28 +225,37 @@ func (m *bpe) join(s []int32) int {
 // joinLong does the same with a queue of candidate pairs over a linked list: n log n.
 func (m *bpe) joinLong(s []int32) int {
 	prev, next := make([]int32, len(s)), make([]int32, len(s))
-	q := &candidates{}
-	push := func(i int32) {
-		if j := next[i]; j >= 0 {
-			if x, ok := m.merges[pairKey(s[i], s[j])]; ok {
-				heap.Push(q, candidate{x, i, s[i], s[j]})
-			}
-		}
-	}
+	var q candidates
 	for i := range s {
 		prev[i], next[i] = int32(i-1), int32(i+1)
 	}
 	next[len(s)-1] = -1
+	pair := func(i int32) (merge, bool) {
+		if next[i] < 0 {
+			return merge{}, false
+		}
+		x, ok := m.merges[pairKey(s[i], s[next[i]])]
+		return x, ok
+	}
+	push := func(i int32) {
+		if x, ok := pair(i); ok {
+			q.push(candidate{x.rank, i})
+		}
+	}
 	for i := range s {
 		push(int32(i))
 	}
-	for q.Len() > 0 {
-		c := heap.Pop(q).(candidate)
-		j := next[c.at]
-		if s[c.at] != c.left || j < 0 || s[j] != c.right {
+	for len(q) > 0 {
+		c := q.pop()
+		if s[c.at] < 0 {
+			continue // joined to the one before
+		}
+		x, ok := pair(c.at)
+		if !ok || x.rank != c.rank {
 			continue // one side was joined meanwhile
 		}
-		s[c.at], s[j] = c.id, -1
+		j := next[c.at]
+		s[c.at], s[j] = x.id, -1
 		next[c.at] = next[j]
 		if next[j] >= 0 {
 			prev[next[j]] = c.at
@@ -255,21 +273,49 @@ func (m *bpe) joinLong(s []int32) int {
 	return n
 }
 
-type candidate struct {
-	merge
-	at, left, right int32
+// candidate is a pair that may be joined: its rank, and where its first part is.
+type candidate struct{ rank, at int32 }
+
+func (c candidate) before(d candidate) bool {
+	return c.rank < d.rank || c.rank == d.rank && c.at < d.at
 }
 
+// candidates is a heap. It is not container/heap's, which would allocate for each candidate.
 type candidates []candidate
 
-func (q candidates) Len() int { return len(q) }
-func (q candidates) Less(i, j int) bool {
-	return q[i].rank < q[j].rank || q[i].rank == q[j].rank && q[i].at < q[j].at
+func (q *candidates) push(c candidate) {
+	h := append(*q, c)
+	i := len(h) - 1
+	for i > 0 && c.before(h[(i-1)/2]) {
+		h[i] = h[(i-1)/2]
+		i = (i - 1) / 2
+	}
+	h[i] = c
+	*q = h
 }
-func (q candidates) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *candidates) Push(x any)   { *q = append(*q, x.(candidate)) }
-func (q *candidates) Pop() any {
-	x := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return x
+
+func (q *candidates) pop() candidate {
+	h := *q
+	top, c := h[0], h[len(h)-1]
+	h = h[:len(h)-1]
+	i := 0
+	for {
+		k := 2*i + 1
+		if k >= len(h) {
+			break
+		}
+		if k+1 < len(h) && h[k+1].before(h[k]) {
+			k++
+		}
+		if !h[k].before(c) {
+			break
+		}
+		h[i] = h[k]
+		i = k
+	}
+	if len(h) > 0 {
+		h[i] = c
+	}
+	*q = h
+	return top
 }

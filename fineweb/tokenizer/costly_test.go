@@ -44,7 +44,7 @@ func TestCostlyTokenizers(t *testing.T) {
 	}{
 		"split":    {map[string]any{"pre_tokenizer": regex("Split", "(a+)+$")}, "(a+)+$"},
 		"in a row": {map[string]any{"pre_tokenizer": map[string]any{"type": "Sequence", "pretokenizers": []any{map[string]any{"type": "WhitespaceSplit"}, regex("Split", "(a|aa)+$")}}}, "(a|aa)+$"},
-		"replace":  {map[string]any{"normalizer": regex("Replace", "(a*)*$", "content", "b")}, "(a*)*$"},
+		"replace":  {map[string]any{"normalizer": regex("Replace", "(a+)+$", "content", "b")}, "(a+)+$"},
 		"doubling": {map[string]any{"normalizer": map[string]any{"type": "Sequence", "normalizers": doubling}}, "normalizer makes more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestImpossibleTokenizers(t *testing.T) {
 		"strip nothing": {map[string]any{"decoder": map[string]any{"type": "Strip", "content": "", "start": 1 << 60, "stop": 0}}, "content"},
 		"no space":      {map[string]any{"pre_tokenizer": map[string]any{"type": "Metaspace", "replacement": ""}}, "takes one character"},
 		"no space back": {map[string]any{"decoder": map[string]any{"type": "Metaspace", "replacement": "xy"}}, "takes one character"},
-		"another kind":  {map[string]any{"normalizer": map[string]any{"type": "Precompiled", "precompiled_charsmap": strings.Repeat("A", 1e6)}}, `"Precompiled" is not supported`},
+		"another kind":  {map[string]any{"normalizer": map[string]any{"type": "Precompiled", "precompiled_charsmap": strings.Repeat("A", 1e6)}}, "Precompiled: precompiled_charsmap promises"},
 	} {
 		if _, err := Parse(tokenizerJSON(t, c.parts)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
@@ -120,11 +120,8 @@ func TestManyAddedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids, err := tok.Encode(nil, strings.Repeat("ab", 1<<16)+"<000007>")
+	ids, err := tok.Encode(nil, strings.Repeat("ab<", 1<<16)+"<000007>")
 	if err != nil || ids[len(ids)-1] != 10 {
 		t.Error(len(ids), err)
-	}
-	if n := len(tok.starts['a']); n != 0 {
-		t.Errorf("at an a %d tokens are tried", n)
 	}
 }

@@ -3,77 +3,51 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// parsePost reads what a template puts round a single text.
-func (t *Tokenizer) parsePost(raw json.RawMessage) error {
-	var f struct {
-		Single []map[string]struct {
-			ID string `json:"id"`
-		} `json:"single"`
-		Special map[string]struct {
-			IDs []int32 `json:"ids"`
-		} `json:"special_tokens"`
-	}
-	kind, parts, err := component(raw, &f, "processors")
-	if err != nil {
-		return err
-	}
-	switch kind {
-	case "", "ByteLevel":
-		return nil
-	case "Sequence":
-		for _, p := range parts {
-			if err := t.parsePost(p); err != nil {
-				return err
-			}
-		}
-		return nil
-	case "TemplateProcessing":
-		to := &t.prefix
-		for _, piece := range f.Single {
-			if _, ok := piece["Sequence"]; ok {
-				to = &t.suffix
-			} else if s, ok := piece["SpecialToken"]; ok {
-				*to = append(*to, f.Special[s.ID].IDs...)
-			}
-		}
-		return nil
-	}
-	return fmt.Errorf("%q is not supported", kind)
-}
+// decoder turns the contents of tokens into parts of a text.
+type decoder func([]string) []string
 
-func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
+func parseDecoder(raw json.RawMessage) ([]decoder, error) {
 	var f struct {
-		Pattern       pattern `json:"pattern"`
-		Content       string  `json:"content"`
-		Start         int     `json:"start"`
-		Stop          int     `json:"stop"`
-		Replacement   string  `json:"replacement"`
-		PrependScheme string  `json:"prepend_scheme"`
-		AddPrefix     *bool   `json:"add_prefix_space"`
+		Pattern       *pattern `json:"pattern"`
+		Content       string   `json:"content"`
+		Start         int      `json:"start"`
+		Stop          int      `json:"stop"`
+		Replacement   string   `json:"replacement"`
+		PrependScheme string   `json:"prepend_scheme"`
+		AddPrefix     *bool    `json:"add_prefix_space"`
+		Prefix        string   `json:"prefix"`
+		Suffix        string   `json:"suffix"`
+		Cleanup       bool     `json:"cleanup"`
+		Pad           string   `json:"pad_token"`
+		Delimiter     string   `json:"word_delimiter_token"`
 	}
 	kind, parts, err := component(raw, &f, "decoders")
 	if err != nil {
 		return nil, err
 	}
-	each := func(g func(string) string) ([]func([]string) []string, error) {
-		return []func([]string) []string{func(p []string) []string {
+	numbered := func(g func(i, n int, s string) string) ([]decoder, error) {
+		return []decoder{func(p []string) []string {
 			for i := range p {
-				p[i] = g(p[i])
+				p[i] = g(i, len(p), p[i])
 			}
 			return p
 		}}, nil
+	}
+	each := func(g func(string) string) ([]decoder, error) {
+		return numbered(func(_, _ int, s string) string { return g(s) })
 	}
 	fuse := func(p []string) []string { return []string{strings.Join(p, "")} }
 	switch kind {
 	case "":
 		return nil, nil
 	case "Sequence":
-		var all []func([]string) []string
+		var all []decoder
 		for _, p := range parts {
 			d, err := parseDecoder(p)
 			if err != nil {
@@ -83,7 +57,7 @@ func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
 		}
 		return all, nil
 	case "ByteLevel":
-		return []func([]string) []string{func(p []string) []string {
+		return []decoder{func(p []string) []string {
 			var b []byte
 			for _, s := range p {
 				at := len(b)
@@ -99,17 +73,63 @@ func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
 			return []string{lossy(b)}
 		}}, nil
 	case "Replace":
-		if f.Pattern.String == nil {
-			return nil, fmt.Errorf("Replace by regular expression is not supported")
+		if f.Pattern == nil {
+			return nil, fmt.Errorf("Replace has no pattern")
 		}
 		if len(f.Content) > mostContent {
 			return nil, fmt.Errorf("Replace puts in %d bytes at a time; the most is %d", len(f.Content), mostContent)
 		}
-		return each(func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) })
+		find, err := f.Pattern.finder()
+		if err != nil {
+			return nil, fmt.Errorf("Replace: %w", err)
+		}
+		return each(func(s string) string {
+			if p, err := replace(piece{s: s}, find, f.Content); err == nil {
+				return p.s
+			}
+			return s // a token on which the pattern comes to no end
+		})
+	case "BPEDecoder":
+		return numbered(func(i, n int, s string) string {
+			if i == n-1 {
+				return strings.ReplaceAll(s, f.Suffix, "")
+			}
+			return strings.ReplaceAll(s, f.Suffix, " ")
+		})
+	case "WordPiece":
+		return numbered(func(i, _ int, s string) string {
+			if i > 0 {
+				if rest, ok := strings.CutPrefix(s, f.Prefix); ok {
+					s = rest
+				} else {
+					s = " " + s
+				}
+			}
+			if f.Cleanup {
+				s = cleanup(s)
+			}
+			return s
+		})
+	case "CTC":
+		if f.Pad == "" || f.Delimiter == "" {
+			return nil, fmt.Errorf("CTC takes pad_token and word_delimiter_token")
+		}
+		return []decoder{func(p []string) (out []string) {
+			for _, s := range slices.Compact(p) {
+				s = strings.ReplaceAll(s, f.Pad, "")
+				if f.Cleanup {
+					s = strings.ReplaceAll(cleanup(s), f.Delimiter, " ")
+				}
+				if s != "" {
+					out = append(out, s)
+				}
+			}
+			return out
+		}}, nil
 	case "Fuse":
-		return []func([]string) []string{fuse}, nil
+		return []decoder{fuse}, nil
 	case "Strip":
-		if f.Content == "" {
+		if utf8.RuneCountInString(f.Content) != 1 {
 			return nil, fmt.Errorf("Strip takes content, the character to take away")
 		}
 		return each(func(s string) string {
@@ -122,24 +142,29 @@ func parseDecoder(raw json.RawMessage) ([]func([]string) []string, error) {
 			return s
 		})
 	case "ByteFallback":
-		return []func([]string) []string{byteFallback}, nil
+		return []decoder{byteFallback}, nil
 	case "Metaspace":
 		if err := oneRune(f.Replacement); err != nil {
 			return nil, err
 		}
 		strip := f.PrependScheme != "never" && (f.AddPrefix == nil || *f.AddPrefix)
-		return []func([]string) []string{func(p []string) []string {
-			for i := range p {
-				s := p[i]
-				if i == 0 && strip {
-					s = strings.TrimPrefix(s, f.Replacement)
-				}
-				p[i] = strings.ReplaceAll(s, f.Replacement, " ")
+		return numbered(func(i, _ int, s string) string {
+			if i == 0 && strip {
+				return strings.ReplaceAll(s, f.Replacement, "")
 			}
-			return p
-		}}, nil
+			return strings.ReplaceAll(s, f.Replacement, " ")
+		})
 	}
 	return nil, fmt.Errorf("%q is not supported", kind)
+}
+
+// cleanup takes away spaces as the WordPiece decoder does.
+func cleanup(s string) string {
+	for _, x := range [...][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
+		{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}} {
+		s = strings.ReplaceAll(s, x[0], x[1])
+	}
+	return s
 }
 
 // byteFallback turns runs of <0xNN> into text; a run that is not UTF-8 becomes one U+FFFD a byte.

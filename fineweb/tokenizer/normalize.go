@@ -1,22 +1,20 @@
 package tokenizer
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
-	"unicode"
+	"unicode/utf8"
 
-	"github.com/dlclark/regexp2"
+	"github.com/rivo/uniseg"
 	"golang.org/x/text/unicode/norm"
 )
 
-type pattern struct {
-	String *string `json:"String"`
-	Regex  *string `json:"Regex"`
-}
-
 // normalization changes a text before it is cut into words.
-type normalization func(string) (string, error)
+type normalization func(piece) (piece, error)
 
 // mostGrowth bounds what normalizing may make of a text: so many times its bytes, and a MiB. Of what stands in a
 // text's place for each match, mostContent bytes are taken.
@@ -27,20 +25,49 @@ const (
 
 func growthLimit(text string) int { return mostGrowth*len(text) + 1<<20 }
 
+// pointwise is a normalization that makes of a text what it makes of its characters.
+func pointwise(f func(string) string) []normalization {
+	return []normalization{func(p piece) (piece, error) {
+		origin := 0
+		if p.origin > 0 {
+			origin = len(f(p.s[:p.origin]))
+		}
+		s := f(p.s)
+		origin = min(origin, len(s))
+		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) { // the first character was joined with the next
+			origin++
+		}
+		return piece{s, origin}, nil
+	}}
+}
+
+func filter(drop *runeSet) func(string) string {
+	return func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if drop.has(r) {
+				return -1
+			}
+			return r
+		}, s)
+	}
+}
+
 func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 	var f struct {
-		Prepend string  `json:"prepend"`
-		Pattern pattern `json:"pattern"`
-		Content string  `json:"content"`
-		Left    bool    `json:"strip_left"`
-		Right   bool    `json:"strip_right"`
+		Prepend   string   `json:"prepend"`
+		Pattern   *pattern `json:"pattern"`
+		Content   string   `json:"content"`
+		Left      bool     `json:"strip_left"`
+		Right     bool     `json:"strip_right"`
+		Clean     bool     `json:"clean_text"`
+		Chinese   bool     `json:"handle_chinese_chars"`
+		Accents   *bool    `json:"strip_accents"`
+		Lowercase bool     `json:"lowercase"`
+		Charsmap  string   `json:"precompiled_charsmap"`
 	}
 	kind, parts, err := component(raw, &f, "normalizers")
 	if err != nil {
 		return nil, err
-	}
-	one := func(g func(string) string) ([]normalization, error) {
-		return []normalization{func(s string) (string, error) { return g(s), nil }}, nil
 	}
 	if len(f.Content) > mostContent || len(f.Prepend) > mostContent {
 		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, max(len(f.Content), len(f.Prepend)), mostContent)
@@ -59,44 +86,235 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 		}
 		return all, nil
 	case "Prepend":
-		return one(func(s string) string {
-			if s == "" {
-				return s
+		if f.Prepend == "" {
+			return nil, errors.New("Prepend puts in nothing")
+		}
+		return []normalization{func(p piece) (piece, error) {
+			if p.s == "" {
+				return p, nil
 			}
-			return f.Prepend + s
-		})
+			if p.origin > 0 {
+				p.origin += len(f.Prepend)
+			}
+			p.s = f.Prepend + p.s
+			return p, nil
+		}}, nil
 	case "Replace":
-		if f.Pattern.String != nil {
-			return one(func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) })
+		if f.Pattern == nil {
+			return nil, errors.New("Replace has no pattern")
 		}
-		if f.Pattern.Regex != nil {
-			re, err := compile(*f.Pattern.Regex, regexp2.None)
-			if err != nil {
-				return nil, err
-			}
-			return []normalization{func(s string) (string, error) { return re.replace(s, f.Content) }}, nil
+		find, err := f.Pattern.finder()
+		if err != nil {
+			return nil, fmt.Errorf("Replace: %w", err)
 		}
-		return nil, fmt.Errorf("Replace has neither String nor Regex")
+		if f.Content != "" && f.Pattern.mayBeEmpty() { // the library loses track of where text came from, and repeats some of it later
+			return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
+		}
+		return []normalization{func(p piece) (piece, error) { return replace(p, find, f.Content) }}, nil
 	case "NFC":
-		return one(normalizer(norm.NFC))
+		return pointwise(normalizer(norm.NFC)), nil
 	case "NFD":
-		return one(normalizer(norm.NFD))
+		return pointwise(normalizer(norm.NFD)), nil
 	case "NFKC":
-		return one(normalizer(norm.NFKC))
+		return pointwise(normalizer(norm.NFKC)), nil
 	case "NFKD":
-		return one(normalizer(norm.NFKD))
+		return pointwise(normalizer(norm.NFKD)), nil
 	case "Lowercase":
-		return one(strings.ToLower)
+		return pointwise(lowercase), nil
 	case "Strip":
-		return one(func(s string) string {
+		return []normalization{func(p piece) (piece, error) {
+			from, to := 0, len(p.s)
 			if f.Left {
-				s = strings.TrimLeftFunc(s, unicode.IsSpace)
+				from = to - len(strings.TrimLeftFunc(p.s, isWhite))
 			}
 			if f.Right {
-				s = strings.TrimRightFunc(s, unicode.IsSpace)
+				to = from + len(strings.TrimRightFunc(p.s[from:], isWhite))
 			}
-			return s
-		})
+			return p.part(from, to), nil
+		}}, nil
+	case "StripAccents":
+		return pointwise(filter(table("mark"))), nil
+	case "BertNormalizer":
+		var all []normalization
+		if f.Clean {
+			control := table("control")
+			all = append(all, pointwise(func(s string) string {
+				return strings.Map(func(r rune) rune {
+					switch {
+					case control.has(r): // some white space is, too
+						return -1
+					case isWhite(r):
+						return ' '
+					}
+					return r
+				}, s)
+			})...)
+		}
+		if f.Chinese {
+			all = append(all, pointwise(spaceChinese)...)
+		}
+		if f.Accents == nil && f.Lowercase || f.Accents != nil && *f.Accents {
+			all = append(all, pointwise(normalizer(norm.NFD))...)
+			all = append(all, pointwise(filter(table("nonspacing")))...)
+		}
+		if f.Lowercase {
+			all = append(all, pointwise(lowercase)...)
+		}
+		return all, nil
+	case "Nmt":
+		return pointwise(func(s string) string { return strings.Map(nmt, s) }), nil
+	case "ByteLevel":
+		return pointwise(toByteLevel), nil
+	case "Precompiled":
+		return parsePrecompiled(f.Charsmap)
 	}
 	return nil, fmt.Errorf("%q is not supported", kind)
+}
+
+// replace puts content in the place of every match.
+func replace(p piece, find finder, content string) (piece, error) {
+	if p.s == "" {
+		return p, nil
+	}
+	var out strings.Builder
+	last, origin := 0, 0
+	keep := func(to int) {
+		out.WriteString(p.s[last:to])
+		if p.origin > last {
+			origin = out.Len() - max(to-p.origin, 0)
+		}
+	}
+	err := find(p.s, func(from, to int) {
+		keep(from)
+		out.WriteString(content)
+		if p.origin > 0 && to <= p.origin { // what is put in belongs to the last character taken out
+			origin = out.Len()
+		}
+		last = to
+	})
+	keep(len(p.s))
+	return piece{out.String(), origin}, err
+}
+
+// chinese are the blocks that BERT puts spaces round.
+var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
+	{0xf900, 0xfaff}, {0x2f800, 0x2fa1f}})
+
+func spaceChinese(s string) string {
+	var out strings.Builder
+	for _, r := range s {
+		if chinese.has(r) {
+			out.WriteByte(' ')
+			out.WriteRune(r)
+			out.WriteByte(' ')
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// nmt is the normalizer of that name: control characters go, other white space becomes a space.
+func nmt(r rune) rune {
+	switch {
+	case r >= 1 && r <= 8, r == 0xb, r >= 0xe && r <= 0x1f, r == 0x7f, r == 0x8f, r == 0x9f:
+		return -1
+	case r == 9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f, r == 0x2028, r == 0x2029, r == 0x2581, r == 0xfeff, r == 0xfffd:
+		return ' '
+	}
+	return r
+}
+
+// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to places in a text where what takes
+// their place stands, with a zero behind it.
+type precompiled struct {
+	units []uint32
+	to    string
+}
+
+func parsePrecompiled(charsmap string) ([]normalization, error) {
+	b, err := base64.StdEncoding.DecodeString(charsmap)
+	if err != nil || len(b) < 4 {
+		return nil, fmt.Errorf("Precompiled: precompiled_charsmap cannot be read: %d bytes, %v", len(b), err)
+	}
+	n := int(binary.LittleEndian.Uint32(b)) / 4
+	if n < 1 || n > (len(b)-4)/4 {
+		return nil, fmt.Errorf("Precompiled: precompiled_charsmap promises %d units in %d bytes", n, len(b))
+	}
+	t := &precompiled{units: make([]uint32, n), to: string(b[4+4*n:])}
+	for i := range t.units {
+		t.units[i] = binary.LittleEndian.Uint32(b[4+4*i:])
+	}
+	if !utf8.ValidString(t.to) {
+		return nil, errors.New("Precompiled: precompiled_charsmap is not UTF-8")
+	}
+	for i := 0; i < len(t.to); { // what stands in for a character is short, as elsewhere
+		end := strings.IndexByte(t.to[i:], 0)
+		if end < 0 {
+			end = len(t.to) - i
+		}
+		if end > mostContent {
+			return nil, fmt.Errorf("Precompiled puts in %d bytes at a time; the most is %d", end, mostContent)
+		}
+		i += end + 1
+	}
+	return pointwise(t.normalize), nil
+}
+
+// find is what takes the place of the shortest text of the table that s begins with.
+func (t *precompiled) find(s string) (string, bool) {
+	offset := func(u uint32) uint32 { return u >> 10 << (u & (1 << 9) >> 6) }
+	at := offset(t.units[0])
+	for i := 0; i < len(s) && s[i] != 0; i++ {
+		at ^= uint32(s[i])
+		if int(at) >= len(t.units) {
+			return "", false
+		}
+		u := t.units[at]
+		if u&(1<<31|0xff) != uint32(s[i]) {
+			return "", false
+		}
+		at ^= offset(u)
+		if u>>8&1 == 0 {
+			continue
+		}
+		if int(at) >= len(t.units) {
+			return "", false
+		}
+		from := int(t.units[at] & (1<<31 - 1))
+		if from > len(t.to) || from < len(t.to) && !utf8.RuneStart(t.to[from]) {
+			return "", false
+		}
+		to, _, _ := strings.Cut(t.to[from:], "\x00")
+		return to, true
+	}
+	return "", false
+}
+
+// normalize takes a grapheme of up to five bytes as one, and others character by character.
+func (t *precompiled) normalize(s string) string {
+	var out strings.Builder
+	for state := -1; s != ""; {
+		var g string
+		if len(s) > 1 && s[0] < 0x80 && s[1] < 0x80 && s[0] != '\r' {
+			g, s, state = s[:1], s[1:], -1 // no grapheme goes on behind
+		} else {
+			g, s, _, state = uniseg.FirstGraphemeClusterInString(s, state)
+		}
+		if len(g) < 6 {
+			if to, ok := t.find(g); ok {
+				out.WriteString(to)
+				continue
+			}
+		}
+		for i, r := range g {
+			c := g[i : i+utf8.RuneLen(r)]
+			if to, ok := t.find(c); ok {
+				out.WriteString(to)
+			} else {
+				out.WriteString(c)
+			}
+		}
+	}
+	return out.String()
 }

@@ -2,95 +2,197 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"unicode"
+	"sync"
 	"unicode/utf8"
-
-	"github.com/dlclark/regexp2"
 
 	"stepflow/foreign"
 )
 
-// splitter appends the words of s to out; first is set if s starts the text.
-type splitter func(out []string, s string, first bool) ([]string, error)
+// splitter appends the words that it makes of a piece to out.
+type splitter func(out []piece, p piece) ([]piece, error)
 
-// sure is a splitter that cannot fail.
-func sure(f func(out []string, s string, first bool) []string) []splitter {
-	return []splitter{func(out []string, s string, first bool) ([]string, error) { return f(out, s, first), nil }}
-}
-
-func parsePreTokenizer(raw json.RawMessage) (list []splitter, byteLevel bool, err error) {
+// parsePreTokenizer lists the steps. last says that none follows on them; if that is so, and words may come as bytes, a ByteLevel leaves them as
+// they are, and asBytes says so.
+func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, asBytes bool, err error) {
 	f := struct {
-		AddPrefixSpace *bool   `json:"add_prefix_space"`
-		UseRegex       *bool   `json:"use_regex"`
-		Individual     bool    `json:"individual_digits"`
-		Replacement    string  `json:"replacement"`
-		PrependScheme  string  `json:"prepend_scheme"`
-		Split          *bool   `json:"split"`
-		Pattern        pattern `json:"pattern"`
-		Behavior       string  `json:"behavior"`
-		Invert         bool    `json:"invert"`
+		AddPrefixSpace *bool    `json:"add_prefix_space"`
+		UseRegex       *bool    `json:"use_regex"`
+		Individual     bool     `json:"individual_digits"`
+		Replacement    string   `json:"replacement"`
+		PrependScheme  string   `json:"prepend_scheme"`
+		Split          *bool    `json:"split"`
+		Pattern        *pattern `json:"pattern"`
+		Behavior       string   `json:"behavior"`
+		Invert         bool     `json:"invert"`
+		Delimiter      string   `json:"delimiter"`
+		Length         *int     `json:"length"`
 	}{}
 	kind, parts, err := component(raw, &f, "pretokenizers")
 	if err != nil {
 		return nil, false, err
 	}
+	cuts := func(find finder, how behavior, invert bool) []splitter {
+		return []splitter{func(out []piece, p piece) ([]piece, error) { return cut(out, p, find, how, invert) }}
+	}
 	switch kind {
 	case "":
 		return nil, false, nil
 	case "Sequence":
-		for _, p := range parts {
-			l, b, err := parsePreTokenizer(p)
+		for i, p := range parts {
+			l, b, err := parsePreTokenizer(p, last && i == len(parts)-1, bytes)
 			if err != nil {
 				return nil, false, err
 			}
-			list, byteLevel = append(list, l...), byteLevel || b
+			list, asBytes = append(list, l...), b
 		}
-		return list, byteLevel, nil
+		return list, asBytes, nil
 	case "ByteLevel":
 		prefix := f.AddPrefixSpace == nil || *f.AddPrefixSpace
 		regex := f.UseRegex == nil || *f.UseRegex
-		return sure(func(out []string, s string, _ bool) []string {
-			if prefix && s != "" && !strings.HasPrefix(s, " ") {
-				s = " " + s
+		list = []splitter{func(out []piece, p piece) ([]piece, error) {
+			if prefix && p.s != "" && p.s[0] != ' ' {
+				if p.s = " " + p.s; p.origin > 0 {
+					p.origin++
+				}
 			}
-			if regex {
-				return splitGPT2(out, s)
+			if !regex {
+				return append(out, p), nil
 			}
-			return append(out, s)
-		}), true, nil
-	case "Digits":
-		return sure(func(out []string, s string, _ bool) []string { return splitDigits(out, s, f.Individual) }), false, nil
-	case "WhitespaceSplit":
-		return sure(func(out []string, s string, _ bool) []string {
-			return append(out, strings.FieldsFunc(s, unicode.IsSpace)...)
+			splitGPT2(p.s, func(from, to int) { out = append(out, p.part(from, to)) })
+			return out, nil
+		}}
+		if last && bytes {
+			return list, true, nil
+		}
+		mapped := pointwise(toByteLevel)[0]
+		return append(list, func(out []piece, p piece) ([]piece, error) {
+			p, err := mapped(p)
+			return append(out, p), err
 		}), false, nil
+	case "Digits":
+		how := contiguous
+		if f.Individual {
+			how = isolated
+		}
+		return cuts(eachRune(table("numeric").has), how, false), false, nil
+	case "WhitespaceSplit":
+		return cuts(eachRune(isWhite), removed, false), false, nil
+	case "Whitespace":
+		return cuts(splitWords, removed, true), false, nil
+	case "Punctuation":
+		if f.Behavior == "" {
+			f.Behavior = "Isolated"
+		}
+		how, err := behaviorOf(kind, f.Behavior)
+		return cuts(eachRune(table("punctuation").has), how, false), false, err
+	case "BertPreTokenizer":
+		return append(cuts(eachRune(isWhite), removed, false), cuts(eachRune(table("punctuation").has), isolated, false)...), false, nil
+	case "CharDelimiterSplit":
+		if utf8.RuneCountInString(f.Delimiter) != 1 {
+			return nil, false, fmt.Errorf("delimiter is %q; it takes one character", foreign.Shown(f.Delimiter[:min(len(f.Delimiter), 40)]))
+		}
+		return cuts(literal(f.Delimiter), removed, false), false, nil
+	case "FixedLength":
+		n := 5
+		if f.Length != nil {
+			n = *f.Length
+		}
+		if n < 1 {
+			return nil, false, fmt.Errorf("FixedLength has length %d", n)
+		}
+		return []splitter{func(out []piece, p piece) ([]piece, error) { return fixedLength(out, p, n), nil }}, false, nil
 	case "Metaspace":
 		scheme := f.PrependScheme
+		if f.AddPrefixSpace != nil && !*f.AddPrefixSpace {
+			if scheme != "" && scheme != "never" {
+				return nil, false, fmt.Errorf("Metaspace: add_prefix_space is false, but prepend_scheme is %q", scheme)
+			}
+			scheme = "never"
+		}
 		if scheme == "" {
 			scheme = "always"
-			if f.AddPrefixSpace != nil && !*f.AddPrefixSpace {
-				scheme = "never"
-			}
+		}
+		if scheme != "always" && scheme != "first" && scheme != "never" {
+			return nil, false, fmt.Errorf("Metaspace: prepend_scheme %q is not supported", scheme)
 		}
 		if err := oneRune(f.Replacement); err != nil {
 			return nil, false, err
 		}
-		return sure(metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)), false, nil
+		return []splitter{metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)}, false, nil
 	case "Split":
-		s, err := splitPattern(f.Pattern, f.Behavior, f.Invert)
-		return []splitter{s}, false, err
+		if f.Pattern == nil {
+			return nil, false, errors.New("Split has no pattern")
+		}
+		find, err := f.Pattern.finder()
+		if err != nil {
+			return nil, false, fmt.Errorf("Split: %w", err)
+		}
+		how, err := behaviorOf(kind, f.Behavior)
+		return cuts(find, how, f.Invert), false, err
 	}
 	return nil, false, fmt.Errorf("%q is not supported", kind)
+}
+
+func behaviorOf(kind, name string) (behavior, error) {
+	how, ok := behaviors[name]
+	if !ok {
+		return 0, fmt.Errorf("%s: behavior %q is not supported", kind, name)
+	}
+	return how, nil
+}
+
+// splitWords finds what the regex crate finds for \w+|[^\w\s]+.
+func splitWords(s string, visit func(from, to int)) error {
+	word := table("word")
+	class := func(r rune) int {
+		switch {
+		case word.has(r):
+			return 1
+		case isWhite(r):
+			return 0
+		}
+		return 2
+	}
+	from, was := 0, 0
+	for i, r := range s {
+		is := class(r)
+		if is == was {
+			continue
+		}
+		if was != 0 {
+			visit(from, i)
+		}
+		from, was = i, is
+	}
+	if was != 0 {
+		visit(from, len(s))
+	}
+	return nil
+}
+
+func fixedLength(out []piece, p piece, n int) []piece {
+	from, count := 0, 0
+	for i := range p.s {
+		if count == n {
+			out = append(out, p.part(from, i))
+			from, count = i, 0
+		}
+		count++
+	}
+	if from < len(p.s) {
+		out = append(out, p.part(from, len(p.s)))
+	}
+	return out
 }
 
 // splitGPT2 cuts as the regular expression of GPT-2 does:
 //
 //	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-func splitGPT2(out []string, s string) []string {
-	for len(s) > 0 {
+func splitGPT2(s string, visit func(from, to int)) {
+	for at := 0; len(s) > 0; {
 		n := 0
 		if s[0] == '\'' {
 			for _, c := range [...]string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"} {
@@ -119,10 +221,9 @@ func splitGPT2(out []string, s string) []string {
 				}
 			}
 		}
-		out = append(out, s[:n])
-		s = s[n:]
+		visit(at, at+n)
+		at, s = at+n, s[n:]
 	}
-	return out
 }
 
 type class uint8
@@ -136,19 +237,31 @@ const (
 
 var asciiClass = func() (t [utf8.RuneSelf]class) {
 	for r := range t {
-		t[r] = classOf(rune(r))
+		switch {
+		case r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z':
+			t[r] = letter
+		case r >= '0' && r <= '9':
+			t[r] = number
+		case isWhite(rune(r)):
+			t[r] = space
+		}
 	}
 	return t
 }()
 
+// letters and numbers are \p{L} and \p{N} of Oniguruma.
+var (
+	letters = sync.OnceValue(func() *runeSet { return property("L") })
+	numbers = sync.OnceValue(func() *runeSet { return property("N") })
+)
+
 func classOf(r rune) class {
-	r = known(r)
 	switch {
-	case unicode.IsLetter(r):
+	case letters().has(r):
 		return letter
-	case unicode.IsNumber(r):
+	case numbers().has(r):
 		return number
-	case unicode.IsSpace(r):
+	case isWhite(r):
 		return space
 	}
 	return other
@@ -181,23 +294,6 @@ func runOf(s string, c class) int {
 	return i
 }
 
-func splitDigits(out []string, s string, individual bool) []string {
-	start := 0
-	was := false
-	for i, r := range s {
-		is := unicode.IsNumber(known(r))
-		if i > start && (is != was || is && individual) {
-			out = append(out, s[start:i])
-			start = i
-		}
-		was = is
-	}
-	if start < len(s) {
-		out = append(out, s[start:])
-	}
-	return out
-}
-
 // oneRune checks what stands for a space.
 func oneRune(s string) error {
 	if utf8.RuneCountInString(s) != 1 {
@@ -206,114 +302,22 @@ func oneRune(s string) error {
 	return nil
 }
 
-func metaspace(replacement, scheme string, split bool) func(out []string, s string, first bool) []string {
-	return func(out []string, s string, first bool) []string {
-		s = strings.ReplaceAll(s, " ", replacement)
-		if (scheme == "always" || scheme == "first" && first) && !strings.HasPrefix(s, replacement) {
-			s = replacement + s
+func metaspace(replacement, scheme string, split bool) splitter {
+	spaces, parts := literal(" "), literal(replacement)
+	return func(out []piece, p piece) ([]piece, error) {
+		first := p.origin > 0
+		p, err := replace(p, spaces, replacement)
+		if err != nil {
+			return out, err
+		}
+		if p.s != "" && !strings.HasPrefix(p.s, replacement) && (scheme == "always" || scheme == "first" && first) {
+			if p.s = replacement + p.s; p.origin > 0 {
+				p.origin += len(replacement)
+			}
 		}
 		if !split {
-			return append(out, s)
+			return append(out, p), nil
 		}
-		for s != "" {
-			_, n := utf8.DecodeRuneInString(s)
-			i := strings.Index(s[n:], replacement)
-			if i < 0 {
-				return append(out, s)
-			}
-			out = append(out, s[:i+n])
-			s = s[i+n:]
-		}
-		return out
+		return cut(out, p, parts, mergedWithNext, false)
 	}
 }
-
-// splitPattern is the Split pre-tokenizer, with the tokenizers library's five behaviours.
-func splitPattern(p pattern, behavior string, invert bool) (splitter, error) {
-	var expr string
-	switch {
-	case p.Regex != nil:
-		expr = *p.Regex
-	case p.String != nil:
-		expr = regexp2.Escape(*p.String)
-	default:
-		return nil, fmt.Errorf("Split has neither String nor Regex")
-	}
-	switch behavior {
-	case "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous":
-	default:
-		return nil, fmt.Errorf("Split behavior %q is not supported", behavior)
-	}
-	re, err := compile(expr, regexp2.Unicode)
-	if err != nil {
-		return nil, err
-	}
-	// Where case does not matter, ſ is an s and the sign of the kelvin a K: a pattern does not see the difference, as
-	// regexp2 does not know of it.
-	fold := strings.Contains(expr, "(?i")
-	type piece struct {
-		s     string
-		match bool
-	}
-	return func(out []string, s string, _ bool) ([]string, error) {
-		var ps []piece
-		runes := []rune(s)
-		like := runes // what the pattern sees
-		for i, r := range runes {
-			k := known(r)
-			if fold && r == 'ſ' {
-				k = 's'
-			} else if fold && r == '\u212a' { // the sign of the kelvin
-				k = 'K'
-			}
-			if k != r {
-				if &like[0] == &runes[0] {
-					like = slices.Clone(runes)
-				}
-				like[i] = k
-			}
-		}
-		last := 0
-		err := re.each(like, func(at, n int) {
-			if n == 0 {
-				return
-			}
-			if at > last {
-				ps = append(ps, piece{string(runes[last:at]), invert})
-			}
-			ps = append(ps, piece{string(runes[at : at+n]), !invert})
-			last = at + n
-		})
-		if err != nil {
-			return nil, err
-		}
-		if last < len(runes) {
-			ps = append(ps, piece{string(runes[last:]), invert})
-		}
-		for i := 0; i < len(ps); i++ {
-			p := ps[i]
-			switch {
-			case behavior == "Removed" && p.match:
-			case behavior == "Contiguous" && i > 0 && ps[i-1].match == p.match,
-				behavior == "MergedWithPrevious" && i > 0 && p.match && !ps[i-1].match,
-				behavior == "MergedWithNext" && i > 0 && !p.match && ps[i-1].match:
-				out[len(out)-1] += p.s
-			default:
-				out = append(out, p.s)
-			}
-		}
-		return out, nil
-	}, nil
-}
-
-func wordBefore(s string) bool {
-	r, _ := utf8.DecodeLastRuneInString(s)
-	return s != "" && isWord(r)
-}
-
-func wordAfter(s string) bool {
-	r, _ := utf8.DecodeRuneInString(s)
-	return s != "" && isWord(r)
-}
-
-func isWord(r rune) bool { r = known(r); return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }

@@ -1,6 +1,6 @@
 // Package tokenizer turns text into ids and back as Hugging Face's tokenizers library does, from
-// the same tokenizer.json: byte-level BPE (GPT-2, SmolLM, LLaMA 3) and SentencePiece-style BPE with
-// byte fallback (LLaMA 2). It also trains byte-level BPE. A component it does not know is an error
+// the same tokenizer.json: its models BPE, WordPiece, Unigram and WordLevel, with the normalizers, pre-tokenizers, post-processors and
+// decoders in any order. It also trains byte-level BPE. A component it does not know is an error
 // when the file is read, never a silent difference.
 package tokenizer
 
@@ -9,43 +9,45 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 )
 
+// EncoderVersion changes when a text may get other ids from the same file than it did.
+const EncoderVersion = 2
+
 // Tokenizer encodes and decodes. It is safe for concurrent use.
 type Tokenizer struct {
 	raw       []byte
-	model     *bpe
-	added     []addedToken // longest content first
-	starts    [256][]int   // of those, by the first byte of their content
+	model     model
+	added     *addedTokens
 	normalize []normalization
 	split     []splitter
-	decode    []func([]string) []string
+	decode    []decoder
 	tokens    []string // by id
-	special   map[int32]bool
-	prefix    []int32 // what the post-processor's template puts before a text
-	suffix    []int32
-	byteLevel bool
-	cache     sync.Map     // word → []int32
-	cached    atomic.Int64 // words in it
+	before    []int32  // what the post-processor puts before a text
+	behind    []int32
+	asText    bool // special tokens in a text are text
+	plain     func() *Tokenizer
+	cache     *wordCache
 
 	// BOS and EOS are the ids of the tokens that begin and end a document; -1 if there is none.
 	BOS, EOS int32
 }
 
-type addedToken struct {
-	ID         int32  `json:"id"`
-	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"`
-	LStrip     bool   `json:"lstrip"`
-	RStrip     bool   `json:"rstrip"`
-	Normalized bool   `json:"normalized"`
-	Special    bool   `json:"special"`
+// wordCache keeps the ids of short words.
+type wordCache struct {
+	ids  sync.Map     // word → []int32
+	held atomic.Int64 // words in it
 }
+
+// cacheLimit bounds the number of distinct words kept, but for one a thread; cacheWord their bytes.
+const (
+	cacheLimit = 1 << 16
+	cacheWord  = 64
+)
 
 type file struct {
 	AddedTokens   []addedToken    `json:"added_tokens"`
@@ -70,63 +72,70 @@ const (
 
 // Parse reads a tokenizer.json.
 func Parse(b []byte) (*Tokenizer, error) {
+	t, err := parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("reading tokenizer.json: %w", err)
+	}
+	return t, nil
+}
+
+func parse(b []byte) (*Tokenizer, error) {
 	if !utf8.Valid(b) {
-		return nil, errors.New("reading tokenizer.json: it is not UTF-8")
+		return nil, errors.New("it is not UTF-8")
 	}
 	var f file
 	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: %w", err)
+		return nil, err
 	}
 	for name, raw := range map[string]json.RawMessage{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor, "decoder": f.Decoder} {
 		if d := depth(raw); d > maxDepth {
-			return nil, fmt.Errorf("reading tokenizer.json: %s nests %d deep; the most is %d", name, d, maxDepth)
+			return nil, fmt.Errorf("%s nests %d deep; the most is %d", name, d, maxDepth)
 		}
 	}
-	t := &Tokenizer{raw: b, special: map[int32]bool{}, BOS: -1, EOS: -1}
+	t := &Tokenizer{raw: b, BOS: -1, EOS: -1, cache: &wordCache{}}
+	in := func(part string, err error) error { return fmt.Errorf("%s: %w", part, err) }
 	var err error
-	if t.model, err = parseBPE(f.Model); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: model: %w", err)
-	}
+	var asBytes bool
 	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: normalizer: %w", err)
+		return nil, in("normalizer", err)
 	}
-	if t.split, t.byteLevel, err = parsePreTokenizer(f.PreTokenizer); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: pre_tokenizer: %w", err)
+	if t.split, asBytes, err = parsePreTokenizer(f.PreTokenizer, true, plainBytes(f.Model)); err != nil {
+		return nil, in("pre_tokenizer", err)
+	}
+	if t.model, err = parseModel(f.Model, asBytes); err != nil {
+		return nil, in("model", err)
 	}
 	if t.decode, err = parseDecoder(f.Decoder); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: decoder: %w", err)
+		return nil, in("decoder", err)
 	}
 	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
-		return nil, fmt.Errorf("reading tokenizer.json: it works in %d steps; the most is %d", n, maxSteps)
+		return nil, fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
 	}
-	t.tokens = append([]string(nil), t.model.tokens...)
-	for _, a := range f.AddedTokens {
-		if a.ID < 0 || a.ID >= maxVocab {
-			return nil, fmt.Errorf("reading tokenizer.json: added token %q has id %d; ids go from 0 to %d", a.Content, a.ID, maxVocab-1)
-		}
-		if n := int(a.ID) + 1 - len(t.tokens); n > 0 {
+	if t.added, err = newAddedTokens(f.AddedTokens, t.model, func(s string) (string, error) {
+		p, err := t.normalized(piece{s: s})
+		return p.s, err
+	}); err != nil {
+		return nil, err
+	}
+	t.tokens = slices.Clone(t.model.tokens())
+	special := map[int32]bool{}
+	for id, a := range t.added.byID {
+		if n := int(id) + 1 - len(t.tokens); n > 0 {
 			t.tokens = append(t.tokens, make([]string, n)...)
 		}
-		t.tokens[a.ID] = a.Content
-		t.special[a.ID] = a.Special
-		if a.Content != "" {
-			t.added = append(t.added, a)
-		}
+		t.tokens[id] = a.Content
+		special[id] = a.Special
 	}
-	sort.SliceStable(t.added, func(i, j int) bool { return len(t.added[i].Content) > len(t.added[j].Content) })
-	for i, a := range t.added {
-		t.starts[a.Content[0]] = append(t.starts[a.Content[0]], i)
+	if t.before, t.behind, err = parsePost(f.PostProcessor); err != nil {
+		return nil, in("post_processor", err)
 	}
-	if err := t.parsePost(f.PostProcessor); err != nil {
-		return nil, fmt.Errorf("reading tokenizer.json: post_processor: %w", err)
-	}
-	for _, id := range append(slices.Clone(t.prefix), t.suffix...) {
+	for _, id := range append(slices.Clone(t.before), t.behind...) {
 		if id < 0 || int(id) >= len(t.tokens) {
-			return nil, fmt.Errorf("reading tokenizer.json: post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
+			return nil, fmt.Errorf("post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
 		}
 	}
-	if len(t.prefix) > 0 {
-		t.BOS = t.prefix[0]
+	if len(t.before) > 0 {
+		t.BOS = t.before[0]
 	}
 	for _, name := range eosNames {
 		if id, ok := t.ID(name); ok {
@@ -134,9 +143,21 @@ func Parse(b []byte) (*Tokenizer, error) {
 			break
 		}
 	}
-	t.model.bind(t.byteLevel)
+	t.plain = sync.OnceValue(func() *Tokenizer {
+		if len(t.added.special) == 0 {
+			return t
+		}
+		p := *t
+		p.asText, p.cache, p.model = true, &wordCache{}, t.model.without(special)
+		p.plain = func() *Tokenizer { return &p }
+		return &p
+	})
 	return t, nil
 }
+
+// Plain is the same tokenizer, but for special tokens in a text, such as <|endoftext|>, which it takes for text. Other added tokens are
+// found by it, too.
+func (t *Tokenizer) Plain() *Tokenizer { return t.plain() }
 
 // JSON is the file the tokenizer was read from.
 func (t *Tokenizer) JSON() []byte { return t.raw }
@@ -146,13 +167,10 @@ func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
 
 // ID finds a token by its content.
 func (t *Tokenizer) ID(token string) (int32, bool) {
-	for _, a := range t.added {
-		if a.Content == token {
-			return a.ID, true
-		}
+	if id, ok := t.added.ids[token]; ok {
+		return id, true
 	}
-	id, ok := t.model.vocab[token]
-	return id, ok
+	return t.model.id(token)
 }
 
 // Token gives the content of an id; empty if there is none.
@@ -163,133 +181,126 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.tokens[id]
 }
 
-// Encode appends the ids of text to ids, without what the template would put round it. The error is
-// ErrTooCostly.
-func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
-	first := true
-	var failed error
-	ids = t.parts(ids, text, false, func(ids []int32, s string) []int32 {
-		most := growthLimit(s)
-		for _, n := range t.normalize {
-			if failed == nil {
-				s, failed = n(s)
-			}
-			if failed == nil && len(s) > most {
-				failed = fmt.Errorf("%w: its normalizer makes more than %d bytes of %d", ErrTooCostly, most, len(text))
-			}
+// Specials counts the special tokens that stand in a text.
+func (t *Tokenizer) Specials(text string) (n int) {
+	if len(t.added.special) == 0 {
+		return 0
+	}
+	t.added.cut(text, t.added.raw, t.asText, func(int32, int, int) {}, func() { n++ })
+	return n
+}
+
+// normalized is what the normalizer makes of a piece.
+func (t *Tokenizer) normalized(p piece) (piece, error) {
+	size, most := len(p.s), growthLimit(p.s)
+	for _, f := range t.normalize {
+		var err error
+		if p, err = f(p); err != nil {
+			return p, err
 		}
-		return t.parts(ids, s, true, func(ids []int32, s string) []int32 {
-			if failed == nil {
-				ids, failed = t.encodeText(ids, s, first)
+		if len(p.s) > most {
+			return p, fmt.Errorf("%w: its normalizer makes more than %d bytes of %d", ErrTooCostly, most, size)
+		}
+	}
+	return p, nil
+}
+
+// Encode appends the ids of text to ids, without what the template would put round it. The error is
+// ErrTooCostly, or says that the text has what the vocabulary lacks where no token stands for that.
+func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
+	if !utf8.ValidString(text) {
+		text = lossy([]byte(text))
+	}
+	_, first := utf8.DecodeRuneInString(text)
+	whole := piece{text, first}
+	var failed error
+	t.added.cut(text, t.added.raw, t.asText, func(id int32, from, to int) {
+		if failed != nil {
+			return
+		}
+		if id >= 0 {
+			ids = append(ids, id)
+			return
+		}
+		p, err := t.normalized(whole.part(from, to))
+		if err != nil {
+			failed = err
+			return
+		}
+		t.added.cut(p.s, t.added.normalized, t.asText, func(id int32, from, to int) {
+			if failed != nil {
+				return
 			}
-			first = false
-			return ids
-		})
-	}, func() { first = false })
+			if id >= 0 {
+				ids = append(ids, id)
+				return
+			}
+			ids, failed = t.words(ids, p.part(from, to))
+		}, nil)
+	}, nil)
 	return ids, failed
 }
 
 // EncodeDocument is Encode with the template's tokens round the text and the end-of-text token
 // after it, once.
 func (t *Tokenizer) EncodeDocument(ids []int32, text string) ([]int32, error) {
-	ids = append(ids, t.prefix...)
+	ids = append(ids, t.before...)
 	ids, err := t.Encode(ids, text)
 	if err != nil {
 		return nil, err
 	}
-	ids = append(ids, t.suffix...)
-	if t.EOS >= 0 && (len(t.suffix) == 0 || t.suffix[len(t.suffix)-1] != t.EOS) {
+	ids = append(ids, t.behind...)
+	if t.EOS >= 0 && (len(t.behind) == 0 || t.behind[len(t.behind)-1] != t.EOS) {
 		ids = append(ids, t.EOS)
 	}
 	return ids, nil
 }
 
-// parts cuts added tokens (those matched before or after normalization) out of s; plain handles
-// the text between, and found is called for each token cut out.
-func (t *Tokenizer) parts(ids []int32, s string, normalized bool, plain func([]int32, string) []int32, found ...func()) []int32 {
-	start := 0
-	for i := 0; i < len(s); {
-		a := t.addedAt(s, i, normalized)
-		if a == nil {
-			i++
-			continue
-		}
-		end := i + len(a.Content)
-		from := i
-		if a.LStrip {
-			from = start + len(strings.TrimRight(s[start:i], " \t\r\n"))
-		}
-		if a.RStrip {
-			end += len(s[end:]) - len(strings.TrimLeft(s[end:], " \t\r\n"))
-		}
-		if from > start {
-			ids = plain(ids, s[start:from])
-		}
-		ids = append(ids, a.ID)
-		for _, f := range found {
-			f()
-		}
-		start, i = end, end
-	}
-	if start < len(s) {
-		ids = plain(ids, s[start:])
-	}
-	return ids
-}
-
-func (t *Tokenizer) addedAt(s string, i int, normalized bool) *addedToken {
-	for _, j := range t.starts[s[i]] {
-		a := &t.added[j]
-		if a.Normalized != normalized || !strings.HasPrefix(s[i:], a.Content) {
-			continue
-		}
-		if a.SingleWord && (wordBefore(s[:i]) || wordAfter(s[i+len(a.Content):])) {
-			continue
-		}
-		return a
-	}
-	return nil
-}
-
-// cacheLimit bounds the number of distinct words kept, but for one a thread.
-const cacheLimit = 1 << 16
-
 // wordLists are the room that texts are cut into words in.
-var wordLists = sync.Pool{New: func() any { return &[2][]string{} }}
+var wordLists = sync.Pool{New: func() any { return &[2][]piece{} }}
 
-func (t *Tokenizer) encodeText(ids []int32, s string, first bool) ([]int32, error) {
-	room := wordLists.Get().(*[2][]string)
+// words appends the ids of a piece: it is cut by each pre-tokenizer in turn, then the model takes the words.
+func (t *Tokenizer) words(ids []int32, p piece) ([]int32, error) {
+	room := wordLists.Get().(*[2][]piece)
 	defer func() {
 		for i := range room {
 			clear(room[i]) // the text is not held
+			if cap(room[i]) > 1<<16 {
+				room[i] = nil
+			}
 		}
 		wordLists.Put(room)
 	}()
-	room[0] = append(room[0][:0], s)
+	room[0] = append(room[0][:0], p)
 	for _, sp := range t.split {
 		next := room[1][:0]
-		for i, w := range room[0] {
+		for _, w := range room[0] {
+			if w.s == "" {
+				continue
+			}
 			var err error
-			if next, err = sp(next, w, first && i == 0); err != nil {
+			if next, err = sp(next, w); err != nil {
 				return ids, err
 			}
 		}
 		room[0], room[1] = next, room[0]
 	}
 	for _, w := range room[0] {
-		if len(w) > 64 {
-			ids = t.model.encode(ids, w)
+		if w.s == "" {
 			continue
 		}
-		if c, ok := t.cache.Load(w); ok {
+		if c, ok := t.cache.ids.Load(w.s); ok && len(w.s) <= cacheWord {
 			ids = append(ids, c.([]int32)...)
 			continue
 		}
 		at := len(ids)
-		ids = t.model.encode(ids, w)
-		if t.cached.Load() < cacheLimit {
-			t.cached.Add(1)
-			t.cache.Store(strings.Clone(w), append([]int32(nil), ids[at:]...))
+		var err error
+		if ids, err = t.model.encode(ids, w.s); err != nil {
+			return ids, err
+		}
+		if len(w.s) <= cacheWord && t.cache.held.Load() < cacheLimit {
+			t.cache.held.Add(1)
+			t.cache.ids.Store(strings.Clone(w.s), slices.Clone(ids[at:]))
 		}
 	}
 	return ids, nil
@@ -300,10 +311,21 @@ func (t *Tokenizer) encodeText(ids []int32, s string, first bool) ([]int32, erro
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var parts []string
 	for _, id := range ids {
-		if id < 0 || int(id) >= len(t.tokens) || skipSpecial && t.special[id] {
+		if id < 0 || int(id) >= len(t.tokens) {
 			continue
 		}
-		parts = append(parts, t.tokens[id])
+		s, ok := t.added.shown[id]
+		if !ok {
+			if s = t.tokens[id]; s == "" {
+				if empty, ok := t.ID(""); !ok || empty != id {
+					continue // no token has this id
+				}
+			}
+		}
+		if skipSpecial && t.added.special[s] {
+			continue
+		}
+		parts = append(parts, s)
 	}
 	if len(t.decode) == 0 {
 		return strings.Join(parts, " ")

@@ -150,13 +150,19 @@ func TestTrainAgreesWithTokenizers(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ json, want string }{
 		"not json":       {`{`, "unexpected end"},
-		"unigram":        {`{"model":{"type":"Unigram","vocab":[["a",0]]}}`, "Unigram"},
 		"empty":          {`{"model":{"type":"BPE","vocab":{},"merges":[]}}`, "empty"},
 		"unknown merge":  {`{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}}`, "merge 0"},
 		"negative id":    {`{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}}`, "id -1"},
-		"pre-tokenizer":  {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"BertPreTokenizer"}}`, "BertPreTokenizer"},
-		"normalizer":     {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Nmt"}}`, "Nmt"},
-		"post-processor": {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"post_processor":{"type":"RobertaProcessing"}}`, "RobertaProcessing"},
+		"pre-tokenizer":  {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"UnicodeScripts"}}`, "pre_tokenizer: \"UnicodeScripts\""},
+		"normalizer":     {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Rot13"}}`, "normalizer: \"Rot13\""},
+		"post-processor": {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"post_processor":{"type":"Other"}}`, "Other"},
+		"model":          {`{"model":{"type":"Other","vocab":{"a":0}}}`, `model type "Other"`},
+		"two of an id":   {`{"model":{"type":"BPE","vocab":{"a":0,"b":0},"merges":[]}}`, "both have id 0"},
+		"added id":       {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"added_tokens":[{"id":7,"content":"x"}]}`, "the tokenizers library would give it 1"},
+		"added nothing":  {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Strip","strip_left":true,"strip_right":true},"added_tokens":[{"id":1,"content":" ","normalized":true}]}`, "found everywhere"},
+		"added twice":    {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Lowercase"},"added_tokens":[{"id":1,"content":"X","normalized":true},{"id":2,"content":"x","normalized":true}]}`, "as another is"},
+		"prepend":        {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Prepend","prepend":""}}`, "Prepend puts in nothing"},
+		"replace empty":  {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"normalizer":{"type":"Replace","pattern":{"Regex":"^"},"content":"x"}}`, "may match nothing"},
 		"dropout":        {`{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1}}`, "dropout"},
 	} {
 		if _, err := Parse([]byte(c.json)); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -15,7 +15,6 @@ const EndOfText = "<|endoftext|>"
 // Trainer counts words and makes a byte-level BPE of them (Sennrich et al. 2016; Radford et al. 2019).
 type Trainer struct {
 	counts map[string]int64
-	buf    []string
 }
 
 // NewTrainer makes an empty trainer.
@@ -23,14 +22,14 @@ func NewTrainer() *Trainer { return &Trainer{counts: map[string]int64{}} }
 
 // Add counts the words of a text.
 func (t *Trainer) Add(text string) {
-	t.buf = splitGPT2(t.buf[:0], text)
-	for _, w := range t.buf {
+	splitGPT2(text, func(from, to int) {
+		w := text[from:to]
 		if _, ok := t.counts[w]; ok {
 			t.counts[w]++
 		} else {
 			t.counts[strings.Clone(w)] = 1
 		}
-	}
+	})
 }
 
 // Words is the number of distinct words counted.
@@ -204,4 +203,7 @@ func build(tokens []string, merges [][2]string) (*Tokenizer, error) {
 }
 
 // WordCount counts the words GPT-2's splitter finds in a text.
-func WordCount(text string) int { return len(splitGPT2(nil, text)) }
+func WordCount(text string) (n int) {
+	splitGPT2(text, func(int, int) { n++ })
+	return n
+}

@@ -9,12 +9,14 @@ py=$venv/bin/python
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 "$py" tools/parity/tokenizers_fixture.py "$tmp"
-diff -r -x fuzz "$tmp" fineweb/tokenizer/testdata
-"$py" tools/parity/unicode_tables.py "$tmp/unicode_tables.go"
-gofmt -d "$tmp/unicode_tables.go" fineweb/tokenizer/unicode_tables.go
-diff "$tmp/unicode_tables.go" fineweb/tokenizer/unicode_tables.go
+diff -r -x fuzz -x generated.jsonl "$tmp" fineweb/tokenizer/testdata
+"$py" tools/parity/tokenizers_generated.py -check fineweb/tokenizer/testdata/generated.jsonl
+"$py" tools/parity/unicode_tables.py "$tmp/unicode.txt"
+diff "$tmp/unicode.txt" fineweb/tokenizer/unicode.txt
 "$py" tools/parity/tokenizers_diff.py "$tmp/lines" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/tokenizers/*-tokenizer.json}
 STEPFLOW_TOKENIZERS_DIFF=$tmp/lines go test -count=1 -run Differential -v ./fineweb/tokenizer | grep -v "^=== "
+"$py" tools/parity/tokenizers_generated.py "$tmp/generated.jsonl" "${GENERATED:-2000}" "${SEED:-1}"
+STEPFLOW_TOKENIZERS_GENERATED=$tmp/generated.jsonl go test -count=1 -run 'Generated$' -v ./fineweb/tokenizer | grep -v "^=== "
 "$py" tools/parity/parquet_writers.py "$tmp/parquet"
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
 "$py" tools/parity/families.py "$tmp/families"

@@ -1,0 +1,503 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unicode/utf8"
+
+	"stepflow/foreign"
+)
+
+// ErrTooCostly reports a text on which a tokenizer.json takes too long or makes too much: a pattern whose search tries
+// ways in a number that grows exponentially with the text, or a normalizer that puts in more and more.
+var ErrTooCostly = errors.New("the tokenizer costs too much on a text")
+
+// Bounds of the work on a text, in steps of a matcher, of which a second has some hundred million. Patterns that are of use take
+// tens of steps a byte.
+const (
+	stepsOnce    = 1 << 28
+	stepsPerByte = 1 << 10
+	maxFrames    = 1 << 22 // ways not taken yet
+)
+
+// opcode is what an instruction of a program does.
+type opcode uint8
+
+const (
+	opSet   opcode = iota // one character of set
+	opSplit               // goes on at x, and at y if that leads nowhere
+	opJump                // to x
+	opLoop                // characters of set, min to max of them
+	opMark                // notes the place in slot x
+	opMoved               // goes to y if the place is still that of slot x: an iteration that matched nothing ends its loop
+	opSub                 // an assertion or an atomic group
+	opPlace               // an assertion about the place itself
+	opMatch
+)
+
+type instruction struct {
+	op       opcode
+	set      *runeSet
+	x, y     int
+	min, max int
+	lazy     bool
+	all      bool // of a loop: it gives nothing back
+	sub      *program
+	node     *node // of opSub and opPlace
+}
+
+type program struct {
+	code  []instruction
+	slots int
+}
+
+// expression is a pattern, ready to search for: a backtracking matcher with its stack on the heap.
+type expression struct {
+	source string
+	prog   *program
+	first  *runeSet // the characters that a match may begin with; nil if it may be empty
+}
+
+func compile(source string) (*expression, error) {
+	if len(source) > maxPattern {
+		return nil, fmt.Errorf("a pattern of %d bytes; the most is %d", len(source), maxPattern)
+	}
+	n, err := parsePattern(source)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %s: %w", foreign.Shown(source), err)
+	}
+	c := &compiler{}
+	prog, err := c.program(n)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %s: %w", foreign.Shown(source), err)
+	}
+	e := &expression{source: source, prog: prog}
+	if first, empty := n.first(); !empty {
+		e.first = first
+	}
+	return e, nil
+}
+
+// first is the set of characters that a match of n may begin with, and whether it may be empty.
+func (n *node) first() (*runeSet, bool) {
+	switch n.kind {
+	case nodeSet:
+		return n.set, false
+	case nodeCat:
+		s := &runeSet{}
+		for _, k := range n.kids {
+			f, empty := k.first()
+			if s = union(s, f); !empty {
+				return s, false
+			}
+		}
+		return s, true
+	case nodeAlt:
+		s, any := &runeSet{}, false
+		for _, k := range n.kids {
+			f, empty := k.first()
+			s, any = union(s, f), any || empty
+		}
+		return s, any
+	case nodeRepeat:
+		f, empty := n.kids[0].first()
+		return f, empty || n.min == 0
+	case nodeAtomic:
+		return n.kids[0].first()
+	}
+	return &runeSet{}, true
+}
+
+type compiler struct{ size int }
+
+func (c *compiler) program(n *node) (*program, error) {
+	p := &program{}
+	if err := c.emit(p, n); err != nil {
+		return nil, err
+	}
+	return p, c.add(p, instruction{op: opMatch})
+}
+
+func (c *compiler) add(p *program, i instruction) error {
+	if c.size++; c.size > maxInstructions {
+		return fmt.Errorf("it repeats too much: more than %d instructions", maxInstructions)
+	}
+	p.code = append(p.code, i)
+	return nil
+}
+
+func (c *compiler) emit(p *program, n *node) error {
+	switch n.kind {
+	case nodeEmpty:
+		return nil
+	case nodeSet:
+		return c.add(p, instruction{op: opSet, set: n.set})
+	case nodeCat:
+		for _, k := range n.kids {
+			if err := c.emit(p, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	case nodeAlt:
+		var ends []int
+		for i, k := range n.kids {
+			at := len(p.code)
+			if i < len(n.kids)-1 {
+				if err := c.add(p, instruction{op: opSplit, x: at + 1}); err != nil {
+					return err
+				}
+			}
+			if err := c.emit(p, k); err != nil {
+				return err
+			}
+			if i < len(n.kids)-1 {
+				ends = append(ends, len(p.code))
+				if err := c.add(p, instruction{op: opJump}); err != nil {
+					return err
+				}
+				p.code[at].y = len(p.code)
+			}
+		}
+		for _, e := range ends {
+			p.code[e].x = len(p.code)
+		}
+		return nil
+	case nodeRepeat:
+		return c.repeat(p, n)
+	case nodeAtomic, nodeAhead, nodeBehind:
+		if n.kind == nodeAtomic && n.kids[0].kind == nodeRepeat && n.kids[0].kids[0].kind == nodeSet && !n.kids[0].lazy {
+			r := n.kids[0]
+			return c.add(p, instruction{op: opLoop, set: r.kids[0].set, min: r.min, max: r.max, all: true})
+		}
+		sub, err := c.program(n.kids[0])
+		if err != nil {
+			return err
+		}
+		i := instruction{op: opSub, sub: sub, node: n}
+		if n.kind == nodeBehind {
+			i.min, i.max = n.kids[0].length()
+		}
+		return c.add(p, i)
+	}
+	return c.add(p, instruction{op: opPlace, node: n})
+}
+
+func (c *compiler) repeat(p *program, n *node) error {
+	body := n.kids[0]
+	for body.kind == nodeCat && len(body.kids) == 1 {
+		body = body.kids[0]
+	}
+	if body.kind == nodeSet {
+		return c.add(p, instruction{op: opLoop, set: body.set, min: n.min, max: n.max, lazy: n.lazy})
+	}
+	for range n.min {
+		if err := c.emit(p, body); err != nil {
+			return err
+		}
+	}
+	split := func(in, out int) instruction {
+		if n.lazy {
+			in, out = out, in
+		}
+		return instruction{op: opSplit, x: in, y: out}
+	}
+	if n.max < 0 {
+		at := len(p.code)
+		slot := p.slots
+		p.slots++
+		if err := errors.Join(c.add(p, instruction{}), c.add(p, instruction{op: opMark, x: slot}), c.emit(p, body), c.add(p, instruction{op: opMoved, x: slot, y: len(p.code)})); err != nil {
+			return err
+		}
+		moved := len(p.code) - 1
+		if err := c.add(p, instruction{op: opJump, x: at}); err != nil {
+			return err
+		}
+		p.code[at], p.code[moved].y = split(at+1, len(p.code)), len(p.code)
+		return nil
+	}
+	var splits []int
+	for range n.max - n.min {
+		splits = append(splits, len(p.code))
+		if err := errors.Join(c.add(p, instruction{}), c.emit(p, body)); err != nil {
+			return err
+		}
+	}
+	for _, at := range splits {
+		p.code[at] = split(at+1, len(p.code))
+	}
+	return nil
+}
+
+// frame is a way that was not taken yet.
+type frame struct {
+	pc, at int
+	kind   frameKind
+	least  int // of a loop: the place it may give back to; of a slot: what was in it
+}
+
+type frameKind uint8
+
+const (
+	frameWay  frameKind = iota
+	frameLoop           // the loop's matches end at at; it may give back to least
+	frameLazy           // the loop's matches end at at; it may take one more, least more times (-1 for any number)
+	frameSlot           // slot pc held least
+)
+
+type matcher struct {
+	text  string
+	stack []frame
+	slots []int
+	steps int // left
+}
+
+var matchers = sync.Pool{New: func() any { return &matcher{} }}
+
+var errSteps = errors.New("no steps are left")
+
+// run matches a program from at on; end is where it must end, or -1. It returns where it ends, -1 if it does not match.
+func (m *matcher) run(p *program, at, end int) (int, error) {
+	base := len(m.stack)
+	slots := len(m.slots)
+	for range p.slots {
+		m.slots = append(m.slots, -1)
+	}
+	defer func() { m.stack, m.slots = m.stack[:base], m.slots[:slots] }()
+	text := m.text
+	pc := 0
+	for {
+		if m.steps--; m.steps < 0 || len(m.stack) > maxFrames {
+			return -1, errSteps
+		}
+		in := &p.code[pc]
+		ok := true
+		switch in.op {
+		case opSet:
+			if n := in.set.at(text, at); n > 0 {
+				at += n
+			} else {
+				ok = false
+			}
+			pc++
+		case opSplit:
+			m.stack = append(m.stack, frame{pc: in.y, at: at})
+			pc = in.x
+		case opJump:
+			pc = in.x
+		case opLoop:
+			from, n := at, 0
+			most := in.max
+			if in.lazy {
+				most = in.min
+			}
+			least := at
+			for n != most {
+				w := in.set.at(text, at)
+				if w == 0 {
+					break
+				}
+				at += w
+				if n++; n == in.min {
+					least = at
+				}
+			}
+			m.steps -= at - from
+			pc++
+			switch {
+			case n < in.min:
+				ok = false
+			case in.lazy && in.max != in.min:
+				left := -1
+				if in.max >= 0 {
+					left = in.max - in.min
+				}
+				m.stack = append(m.stack, frame{pc: pc - 1, at: at, kind: frameLazy, least: left})
+			case !in.all && !in.lazy && at > least:
+				m.stack = append(m.stack, frame{pc: pc, at: at, kind: frameLoop, least: least})
+			}
+		case opMark:
+			m.stack = append(m.stack, frame{pc: slots + in.x, kind: frameSlot, least: m.slots[slots+in.x]})
+			m.slots[slots+in.x] = at
+			pc++
+		case opMoved:
+			if pc++; m.slots[slots+in.x] == at {
+				pc = in.y
+			}
+		case opSub:
+			to, err := m.sub(in, at)
+			if err != nil {
+				return -1, err
+			}
+			if ok = to >= 0; ok {
+				at = to
+			}
+			pc++
+		case opPlace:
+			ok = m.place(in.node, at)
+			pc++
+		case opMatch:
+			if end < 0 || at == end {
+				return at, nil
+			}
+			ok = false
+		}
+		for !ok {
+			if len(m.stack) == base {
+				return -1, nil
+			}
+			if m.steps--; m.steps < 0 {
+				return -1, errSteps
+			}
+			f := &m.stack[len(m.stack)-1]
+			switch f.kind {
+			case frameSlot:
+				m.slots[f.pc] = f.least
+				m.stack = m.stack[:len(m.stack)-1]
+			case frameWay:
+				pc, at, ok = f.pc, f.at, true
+				m.stack = m.stack[:len(m.stack)-1]
+			case frameLoop:
+				_, w := utf8.DecodeLastRuneInString(text[:f.at])
+				f.at -= w
+				pc, at, ok = f.pc, f.at, true
+				if f.at <= f.least {
+					m.stack = m.stack[:len(m.stack)-1]
+				}
+			case frameLazy:
+				w := p.code[f.pc].set.at(text, f.at)
+				if w == 0 {
+					m.stack = m.stack[:len(m.stack)-1]
+					continue
+				}
+				f.at += w
+				pc, at, ok = f.pc+1, f.at, true
+				if f.least > 0 {
+					if f.least--; f.least == 0 {
+						m.stack = m.stack[:len(m.stack)-1]
+					}
+				}
+			}
+		}
+	}
+}
+
+// at is the length of the character at a place of a text, 0 if it is not of the set.
+func (s *runeSet) at(text string, i int) int {
+	if i >= len(text) {
+		return 0
+	}
+	if c := text[i]; c < utf8.RuneSelf {
+		return int(s.ascii[c>>6] >> (c & 63) & 1)
+	}
+	r, n := utf8.DecodeRuneInString(text[i:])
+	if !s.has(r) {
+		return 0
+	}
+	return n
+}
+
+// sub runs an assertion or an atomic group, and gives the place behind it, -1 if it does not hold.
+func (m *matcher) sub(in *instruction, at int) (int, error) {
+	switch in.node.kind {
+	case nodeAtomic:
+		return m.run(in.sub, at, -1)
+	case nodeAhead:
+		end, err := m.run(in.sub, at, -1)
+		if (end >= 0) == in.node.not {
+			return -1, err
+		}
+		return at, err
+	}
+	held, from := false, at
+	for n := 0; n <= in.max && !held; n++ {
+		if n >= in.min {
+			end, err := m.run(in.sub, from, at)
+			if err != nil {
+				return -1, err
+			}
+			held = end >= 0
+		}
+		if from == 0 {
+			break
+		}
+		_, w := utf8.DecodeLastRuneInString(m.text[:from])
+		from -= w
+	}
+	if held == in.node.not {
+		return -1, nil
+	}
+	return at, nil
+}
+
+func (m *matcher) place(n *node, at int) bool {
+	end := at == len(m.text)
+	switch n.kind {
+	case nodeLine:
+		return at == 0 || !end && m.text[at-1] == '\n'
+	case nodeLineEnd:
+		return end || m.text[at] == '\n'
+	case nodeText:
+		return at == 0
+	case nodeTextEnd:
+		return end
+	case nodeTextEnd2:
+		return end || at == len(m.text)-1 && m.text[at] == '\n'
+	case nodeWord:
+		word := words()
+		before := false
+		if at > 0 {
+			r, _ := utf8.DecodeLastRuneInString(m.text[:at])
+			before = word.has(r)
+		}
+		return (before != (word.at(m.text, at) > 0)) != n.not
+	}
+	return false
+}
+
+// words is \w of Oniguruma outside of classes, and what \b goes by: of Latin-1, ² ³ ¹ ¼ ½ ¾ belong to it, too.
+var words = sync.OnceValue(func() *runeSet {
+	return union(table("[:word:]"), setOf([]runeRange{{0xb2, 0xb3}, {0xb9, 0xb9}, {0xbc, 0xbe}}))
+})
+
+// each visits the matches in a text, from the first to the last. An empty match directly behind another match is none.
+func (e *expression) each(text string, visit func(from, to int)) error {
+	m := matchers.Get().(*matcher)
+	m.text, m.steps = text, stepsOnce+stepsPerByte*len(text)
+	defer func() {
+		m.text = ""
+		if cap(m.stack) > 1<<16 { // a long text's
+			m.stack = nil
+		}
+		matchers.Put(m)
+	}()
+	for at, last := 0, -1; at <= len(text); {
+		if e.first != nil {
+			if at == len(text) {
+				break
+			}
+			if e.first.at(text, at) == 0 {
+				_, w := utf8.DecodeRuneInString(text[at:])
+				at += w
+				continue
+			}
+		}
+		end, err := m.run(e.prog, at, -1)
+		if err != nil {
+			rest := text[at:]
+			return fmt.Errorf("%w: its pattern %s comes to no end where the text goes %q", ErrTooCostly, foreign.Shown(e.source), rest[:min(40, len(rest))])
+		}
+		if end < 0 || end == at && last == at {
+			if at == len(text) {
+				break
+			}
+			_, w := utf8.DecodeRuneInString(text[at:])
+			at += w
+			continue
+		}
+		visit(at, end)
+		at, last = end, end
+	}
+	return nil
+}

@@ -1,0 +1,803 @@
+package tokenizer
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+)
+
+// Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them compiled. What
+// is not read here, such as back-references, is an error that names it.
+
+// nodeKind says what a part of a pattern matches.
+type nodeKind uint8
+
+const (
+	nodeEmpty    nodeKind = iota
+	nodeSet               // one character of set
+	nodeCat               // kids, one after the other
+	nodeAlt               // the first of kids that leads to a match
+	nodeRepeat            // kids[0], min to max times
+	nodeAtomic            // kids[0], which is not tried again once it has matched
+	nodeAhead             // what follows matches kids[0], or does not, if not is set
+	nodeBehind            // what came before does
+	nodeLine              // ^: the start of a line
+	nodeLineEnd           // $
+	nodeText              // \A
+	nodeTextEnd           // \z
+	nodeTextEnd2          // \Z: the end, or a newline before it
+	nodeWord              // \b; \B if not is set
+)
+
+type node struct {
+	kind     nodeKind
+	kids     []*node
+	set      *runeSet
+	min, max int // max is -1 for no end
+	lazy     bool
+	not      bool
+}
+
+// Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it becomes.
+const (
+	maxPattern      = 16 << 10
+	maxGroups       = 100
+	maxRepeat       = 100_000
+	maxInstructions = 100_000
+)
+
+type flags struct{ fold, dotAll, extended bool }
+
+type patternParser struct {
+	s     string
+	depth int
+}
+
+// unsupported is the error of a pattern that may mean something to the tokenizers library, but not here.
+func unsupported(format string, args ...any) error {
+	return fmt.Errorf("%s is not supported", fmt.Sprintf(format, args...))
+}
+
+func parsePattern(s string) (*node, error) {
+	p := &patternParser{s: s}
+	n, err := p.alternatives(flags{})
+	if err == nil && p.s != "" {
+		err = fmt.Errorf("a ) without its (")
+	}
+	return n, err
+}
+
+func (p *patternParser) take(prefix string) bool {
+	if strings.HasPrefix(p.s, prefix) {
+		p.s = p.s[len(prefix):]
+		return true
+	}
+	return false
+}
+
+func (p *patternParser) next() rune {
+	r, n := utf8.DecodeRuneInString(p.s)
+	p.s = p.s[n:]
+	return r
+}
+
+// alternatives reads up to the end of the group or the pattern.
+func (p *patternParser) alternatives(f flags) (*node, error) {
+	if p.depth++; p.depth > maxGroups {
+		return nil, fmt.Errorf("groups nest more than %d deep", maxGroups)
+	}
+	defer func() { p.depth-- }()
+	var alts []*node
+	for {
+		n, err := p.branch(f)
+		if err != nil {
+			return nil, err
+		}
+		alts = append(alts, n)
+		if !p.take("|") {
+			break
+		}
+	}
+	if len(alts) == 1 {
+		return alts[0], nil
+	}
+	return &node{kind: nodeAlt, kids: alts}, nil
+}
+
+func (p *patternParser) branch(f flags) (*node, error) {
+	cat := &node{kind: nodeCat}
+	var literal []rune // under (?i): the characters that stand beside one another
+	for p.s != "" && p.s[0] != '|' && p.s[0] != ')' {
+		if p.blank(f) {
+			continue
+		}
+		n, char, rest, err := p.atom(f)
+		if err != nil {
+			return nil, err
+		}
+		if rest { // an option that holds for the rest of the group, with its alternatives
+			cat.kids = append(cat.kids, n)
+			return cat, nil
+		}
+		if n == nil {
+			continue // a comment
+		}
+		if n, err = p.quantified(n, f); err != nil {
+			return nil, err
+		}
+		if f.fold {
+			if char < 0 {
+				literal = nil
+			} else if literal = append(literal, char); foldsTogether(literal) {
+				return nil, unsupported("%q where case does not matter, which may also be one character,", string(literal))
+			}
+		}
+		cat.kids = append(cat.kids, n)
+	}
+	if len(cat.kids) == 1 {
+		return cat.kids[0], nil
+	}
+	return cat, nil
+}
+
+// blank passes over what (?x) leaves out.
+func (p *patternParser) blank(f flags) bool {
+	if !f.extended || p.s == "" {
+		return false
+	}
+	switch c := p.s[0]; {
+	case c == '#':
+		_, p.s, _ = strings.Cut(p.s, "\n")
+	case c == ' ' || c >= '\t' && c <= '\r':
+		p.s = p.s[1:]
+	default:
+		return false
+	}
+	return true
+}
+
+// quantified reads what says how often n is repeated.
+func (p *patternParser) quantified(n *node, f flags) (*node, error) {
+	for stacked, interval := false, false; ; stacked = true {
+		for p.blank(f) {
+		}
+		on := interval // an interval takes another behind it for one of the whole
+		lo, hi, possessive, fixed := 0, -1, false, false
+		interval = false
+		switch {
+		case p.take("*"):
+		case p.take("+"):
+			lo = 1
+		case p.take("?"):
+			hi = 1
+		case strings.HasPrefix(p.s, "{"):
+			var ok bool
+			if lo, hi, possessive, ok = p.interval(); !ok {
+				return n, nil // the brace stands for itself
+			}
+			interval, fixed = true, lo == hi && !possessive
+		default:
+			return n, nil
+		}
+		if lo > maxRepeat || hi > maxRepeat {
+			return nil, unsupported("a repetition of more than %d times", maxRepeat)
+		}
+		switch n.kind {
+		case nodeAhead, nodeBehind, nodeLine, nodeLineEnd, nodeText, nodeTextEnd, nodeTextEnd2, nodeWord:
+			return nil, unsupported("a repetition of what matches no text")
+		}
+		if stacked && !on {
+			return nil, unsupported("a repetition of a repetition without a group between")
+		}
+		r := &node{kind: nodeRepeat, kids: []*node{n}, min: lo, max: hi}
+		switch {
+		case !fixed && !possessive && p.take("?"):
+			r.lazy = true
+		case !interval && p.take("+"):
+			possessive = true
+		}
+		if n = r; possessive {
+			n = &node{kind: nodeAtomic, kids: []*node{r}}
+		}
+	}
+}
+
+// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second they change places, and it is possessive.
+func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
+	end := strings.IndexByte(p.s, '}')
+	if end < 0 {
+		return 0, 0, false, false
+	}
+	first, second, comma := strings.Cut(p.s[1:end], ",")
+	number := func(s string, none int) (int, bool) {
+		if s == "" {
+			return none, true
+		}
+		for i := range len(s) {
+			if s[i] < '0' || s[i] > '9' {
+				return 0, false
+			}
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			n = maxRepeat + 1
+		}
+		return n, true
+	}
+	lo, ok1 := number(first, 0)
+	hi, ok2 := number(second, -1)
+	if !ok1 || !ok2 || first == "" && second == "" {
+		return 0, 0, false, false
+	}
+	if !comma {
+		hi = lo
+	}
+	p.s = p.s[end+1:]
+	if hi >= 0 && lo > hi {
+		return hi, lo, true, true
+	}
+	return lo, hi, false, true
+}
+
+// atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else; rest is set if it
+// goes to the end of the group. A comment gives nil.
+func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error) {
+	one := func(kind nodeKind) (*node, rune, bool, error) { return &node{kind: kind}, -1, false, nil }
+	set := func(s *runeSet) (*node, rune, bool, error) { return &node{kind: nodeSet, set: s}, -1, false, nil }
+	literal := func(r rune) (*node, rune, bool, error) {
+		s := setOf([]runeRange{{r, r}})
+		if f.fold {
+			if s, err = folded(s, false); err != nil {
+				return nil, -1, false, err
+			}
+		}
+		return &node{kind: nodeSet, set: s}, r, false, nil
+	}
+	switch c := p.next(); c {
+	case '.':
+		return set(dot(f.dotAll))
+	case '^':
+		return one(nodeLine)
+	case '$':
+		return one(nodeLineEnd)
+	case '*', '+', '?':
+		return nil, -1, false, fmt.Errorf("%c with nothing before it", c)
+	case '[':
+		s, negated, err := p.class()
+		if err == nil && f.fold {
+			s, err = folded(s, negated)
+		}
+		if err != nil {
+			return nil, -1, false, err
+		}
+		if negated {
+			s = s.not()
+		}
+		return set(s)
+	case '(':
+		n, rest, err := p.group(f)
+		return n, -1, rest, err
+	case '\\':
+		if p.s == "" {
+			return nil, -1, false, fmt.Errorf(`a \ at the end`)
+		}
+		switch {
+		case p.take("b"):
+			return one(nodeWord)
+		case p.take("B"):
+			return &node{kind: nodeWord, not: true}, -1, false, nil
+		case p.take("A"):
+			return one(nodeText)
+		case p.take("z"):
+			return one(nodeTextEnd)
+		case p.take("Z"):
+			return one(nodeTextEnd2)
+		case p.take("N"):
+			return set(dot(false))
+		case p.take("O"):
+			return set(dot(true))
+		case p.take("R"):
+			line := &node{kind: nodeSet, set: setOf([]runeRange{{'\n', '\r'}, {0x85, 0x85}, {0x2028, 0x2029}})}
+			both := &node{kind: nodeCat, kids: []*node{{kind: nodeSet, set: setOf([]runeRange{{'\r', '\r'}})}, {kind: nodeSet, set: setOf([]runeRange{{'\n', '\n'}})}}}
+			return &node{kind: nodeAtomic, kids: []*node{{kind: nodeAlt, kids: []*node{both, line}}}}, -1, false, nil
+		}
+		if c := p.s[0]; c >= '1' && c <= '9' || strings.IndexByte("kgKGXyYQE", c) >= 0 {
+			return nil, -1, false, unsupported(`\%c`, c)
+		}
+		s, r, err := p.escape(false)
+		if err != nil {
+			return nil, -1, false, err
+		}
+		if s == nil {
+			return literal(r)
+		}
+		if f.fold {
+			if s, err = folded(s, false); err != nil {
+				return nil, -1, false, err
+			}
+		}
+		return set(s)
+	default:
+		return literal(c)
+	}
+}
+
+func dot(all bool) *runeSet {
+	if all {
+		return setOf([]runeRange{{0, lastRune}})
+	}
+	return setOf([]runeRange{{'\n', '\n'}}).not()
+}
+
+// group reads what follows a parenthesis.
+func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
+	kind, not := nodeEmpty, false
+	switch {
+	case strings.HasPrefix(p.s, "*"):
+		return nil, false, unsupported("(*")
+	case !p.take("?"), p.take(":"):
+	case p.take("#"):
+		for i := 0; i < len(p.s); i++ {
+			if p.s[i] == '\\' {
+				i++
+			} else if p.s[i] == ')' {
+				p.s = p.s[i+1:]
+				return nil, false, nil
+			}
+		}
+		return nil, false, fmt.Errorf("a comment without its )")
+	case p.take("="):
+		kind = nodeAhead
+	case p.take("!"):
+		kind, not = nodeAhead, true
+	case p.take(">"):
+		kind = nodeAtomic
+	case p.take("<="):
+		kind = nodeBehind
+	case p.take("<!"):
+		kind, not = nodeBehind, true
+	case p.take("<"):
+		name, after, ok := strings.Cut(p.s, ">")
+		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+			return nil, false, unsupported("the group's name %q", name[:min(len(name), 20)])
+		}
+		p.s = after
+	default:
+		for on := true; ; {
+			if p.s == "" {
+				return nil, false, fmt.Errorf("a ( without its )")
+			}
+			switch c := p.next(); c {
+			case '-':
+				on = false
+			case 'i':
+				f.fold = on
+			case 'm':
+				f.dotAll = on
+			case 'x':
+				f.extended = on
+			case ')': // for the rest of the group
+				n, err := p.alternatives(f)
+				return n, true, err
+			case ':':
+				n, err = p.alternatives(f)
+				if err == nil && !p.take(")") {
+					err = fmt.Errorf("a ( without its )")
+				}
+				return n, false, err
+			default:
+				return nil, false, unsupported("(?%c", c)
+			}
+		}
+	}
+	if n, err = p.alternatives(f); err != nil {
+		return nil, false, err
+	}
+	if !p.take(")") {
+		return nil, false, fmt.Errorf("a ( without its )")
+	}
+	if kind == nodeBehind {
+		if _, most := n.length(); most < 0 {
+			return nil, false, unsupported("a look behind without a greatest length")
+		}
+	}
+	if kind == nodeEmpty { // a group by itself, so that what repeats it is not taken for a repetition of a repetition
+		return &node{kind: nodeCat, kids: []*node{n}}, false, nil
+	}
+	return &node{kind: kind, kids: []*node{n}, not: not}, false, nil
+}
+
+// escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where the set is nil.
+func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
+	for _, x := range []struct {
+		letter, name string
+	}{{"d", "[:digit:]"}, {"w", "[:word:]"}, {"s", "[:space:]"}, {"h", "[:xdigit:]"}} {
+		not := p.take(strings.ToUpper(x.letter))
+		if !not && !p.take(x.letter) {
+			continue
+		}
+		s := table(x.name)
+		if x.letter == "w" && !inClass {
+			s = words()
+		}
+		if not {
+			s = s.not()
+		}
+		return s, 0, nil
+	}
+	switch c := p.next(); c {
+	case 'p', 'P':
+		if !p.take("{") {
+			return nil, c, nil
+		}
+		name, after, ok := strings.Cut(p.s, "}")
+		if !ok {
+			return nil, 0, fmt.Errorf(`\%c{ without its }`, c)
+		}
+		p.s = after
+		not := c == 'P'
+		if strings.HasPrefix(name, "^") {
+			name, not = name[1:], !not
+		}
+		s := property(name)
+		if s == nil {
+			return nil, 0, unsupported(`\p{%s}`, name[:min(len(name), 40)])
+		}
+		if not {
+			s = s.not()
+		}
+		return s, 0, nil
+	case 't':
+		return nil, '\t', nil
+	case 'n':
+		return nil, '\n', nil
+	case 'r':
+		return nil, '\r', nil
+	case 'f':
+		return nil, '\f', nil
+	case 'v':
+		return nil, '\v', nil
+	case 'a':
+		return nil, '\a', nil
+	case 'e':
+		return nil, 0x1b, nil
+	case 'b':
+		if inClass {
+			return nil, '\b', nil
+		}
+		return nil, 'b', nil
+	case 'u':
+		return p.number(16, 4, 4, lastRune)
+	case 'x':
+		if p.take("{") {
+			s, r, err := p.number(16, 1, 8, lastRune)
+			if err == nil && !p.take("}") {
+				err = unsupported(`this \x{`)
+			}
+			return s, r, err
+		}
+		return p.number(16, 1, 2, 0x7f) // beyond that it is a byte, not a character
+	case '0', '1', '2', '3', '4', '5', '6', '7':
+		if c == '0' && (p.s == "" || p.s[0] < '0' || p.s[0] > '7') {
+			return nil, 0, nil
+		}
+		if c != '0' {
+			return nil, 0, unsupported(`\%c`, c)
+		}
+		return p.number(8, 1, 2, 0x7f)
+	case 'c', 'C', 'M', 'o', 'U':
+		return nil, 0, unsupported(`\%c`, c)
+	default:
+		return nil, c, nil
+	}
+}
+
+// number reads the digits of a character.
+func (p *patternParser) number(base, least, most int, last rune) (*runeSet, rune, error) {
+	i := 0
+	for i < most && i < len(p.s) && strings.IndexByte("0123456789abcdefABCDEF"[:map[int]int{8: 8, 16: 22}[base]], p.s[i]) >= 0 {
+		i++
+	}
+	n, err := strconv.ParseUint(p.s[:i], base, 32)
+	if err != nil || i < least || rune(n) > last || n > lastRune || n >= 0xd800 && n < 0xe000 {
+		return nil, 0, unsupported("the character of number %q", p.s[:i])
+	}
+	p.s = p.s[i:]
+	return nil, rune(n), nil
+}
+
+// class reads a class behind its [. The set is that of what stands in it; negated says that the others are meant.
+func (p *patternParser) class() (s *runeSet, negated bool, err error) {
+	if p.depth++; p.depth > maxGroups {
+		return nil, false, fmt.Errorf("classes nest more than %d deep", maxGroups)
+	}
+	defer func() { p.depth-- }()
+	negated = p.take("^")
+	if strings.HasPrefix(p.s, "]") {
+		return nil, false, unsupported("a class that begins with ]")
+	}
+	var all *runeSet // what stands before the last &&
+	now := &runeSet{}
+	var sets []*runeSet
+	var chars []runeRange
+	finish := func() {
+		now = union(append(sets, setOf(chars))...)
+		sets, chars = nil, nil
+	}
+	const ( // what a - after it means
+		start = iota
+		value
+		complete
+		property
+	)
+	state := start
+	for {
+		if p.s == "" {
+			return nil, false, fmt.Errorf("a [ without its ]")
+		}
+		switch {
+		case p.take("]"):
+			if finish(); all != nil {
+				now = intersect(all, now)
+			}
+			return now, negated, nil
+		case p.take("&&"):
+			if finish(); all != nil {
+				now = intersect(all, now)
+			}
+			all, state = now, start
+			continue
+		case strings.HasPrefix(p.s, "[:"):
+			if s, n := posix(p.s); s != nil {
+				sets, state = append(sets, s), property
+				p.s = p.s[n:]
+				continue
+			}
+			if strings.Contains(p.s, ":]") {
+				return nil, false, unsupported("%q", p.s[:min(len(p.s), 12)])
+			}
+			fallthrough
+		case strings.HasPrefix(p.s, "["):
+			p.next()
+			s, not, err := p.class()
+			if err != nil {
+				return nil, false, err
+			}
+			if not {
+				s = s.not()
+			}
+			sets, state = append(sets, s), complete
+			continue
+		}
+		if p.s[0] == '-' && state != start {
+			last := strings.HasPrefix(p.s, "-]") || strings.HasPrefix(p.s, "-&&")
+			switch {
+			case last || state == complete:
+				chars, state = append(chars, runeRange{'-', '-'}), value
+				p.s = p.s[1:]
+			case state == property:
+				return nil, false, unsupported(`a range from a set in a class`)
+			default:
+				p.s = p.s[1:]
+				if strings.HasPrefix(p.s, "[") {
+					return nil, false, unsupported("a range to a class")
+				}
+				s, r, err := p.classChar()
+				if err != nil {
+					return nil, false, err
+				}
+				from := &chars[len(chars)-1]
+				if s != nil || r < from.lo {
+					return nil, false, fmt.Errorf("a range in a class that has no end, or one before its start")
+				}
+				from.hi, state = r, complete
+			}
+			continue
+		}
+		s, r, err := p.classChar()
+		if err != nil {
+			return nil, false, err
+		}
+		if s != nil {
+			sets, state = append(sets, s), property
+		} else {
+			chars, state = append(chars, runeRange{r, r}), value
+		}
+	}
+}
+
+func (p *patternParser) classChar() (*runeSet, rune, error) {
+	if p.s == "" {
+		return nil, 0, fmt.Errorf("a [ without its ]")
+	}
+	if !p.take(`\`) {
+		return nil, p.next(), nil
+	}
+	if p.s == "" {
+		return nil, 0, fmt.Errorf(`a \ at the end`)
+	}
+	if strings.IndexByte("RXNO", p.s[0]) >= 0 {
+		return nil, 0, unsupported(`\%c in a class`, p.s[0])
+	}
+	return p.escape(true)
+}
+
+// posix reads [:name:] or [:^name:]; nil if there is none.
+func posix(s string) (*runeSet, int) {
+	end := strings.Index(s, ":]")
+	if end < 2 {
+		return nil, 0
+	}
+	name, not := strings.CutPrefix(s[2:end], "^")
+	set := table("[:" + name + ":]")
+	if name == "ascii" {
+		set = setOf([]runeRange{{0, 0x7f}})
+	}
+	if set != nil && not {
+		set = set.not()
+	}
+	return set, end + 2
+}
+
+// groupsOf are the properties that are made of others, and other names of some.
+var groupsOf = map[string]string{
+	"l": "Lu Ll Lt Lm Lo", "lc": "Lu Ll Lt", "m": "Mn Mc Me", "n": "Nd Nl No", "p": "Pc Pd Ps Pe Pi Pf Po", "s": "Sm Sc Sk So", "z": "Zs Zl Zp", "c": "Cc Cf Co Cn",
+	"letter": "Lu Ll Lt Lm Lo", "casedletter": "Lu Ll Lt", "mark": "Mn Mc Me", "combiningmark": "Mn Mc Me", "number": "Nd Nl No", "punctuation": "Pc Pd Ps Pe Pi Pf Po",
+	"symbol": "Sm Sc Sk So", "separator": "Zs Zl Zp", "other": "Cc Cf Co Cn",
+	"uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm", "otherletter": "Lo",
+	"nonspacingmark": "Mn", "spacingmark": "Mc", "enclosingmark": "Me", "decimalnumber": "Nd", "letternumber": "Nl", "othernumber": "No",
+	"connectorpunctuation": "Pc", "dashpunctuation": "Pd", "openpunctuation": "Ps", "closepunctuation": "Pe", "initialpunctuation": "Pi",
+	"finalpunctuation": "Pf", "otherpunctuation": "Po", "mathsymbol": "Sm", "currencysymbol": "Sc", "modifiersymbol": "Sk", "othersymbol": "So",
+	"spaceseparator": "Zs", "lineseparator": "Zl", "paragraphseparator": "Zp", "control": "Cc", "format": "Cf", "privateuse": "Co", "unassigned": "Cn",
+	"whitespace": "[:space:]", "hani": "Han", "hira": "Hiragana", "kana": "Katakana", "hang": "Hangul", "latn": "Latin", "grek": "Greek", "cyrl": "Cyrillic",
+	"arab": "Arabic", "hebr": "Hebrew", "deva": "Devanagari", "zyyy": "Common", "zinh": "Inherited",
+}
+
+// properties are the lines of unicode.txt that \p{...} may name, by their names in lower case without _.
+var properties = sync.OnceValue(func() map[string]string {
+	m := map[string]string{}
+	for name := range unicodeLines() {
+		if name[0] >= 'A' && name[0] <= 'Z' {
+			m[strings.ToLower(strings.ReplaceAll(name, "_", ""))] = name
+		} else if posix, ok := strings.CutPrefix(name, "[:"); ok && posix != "punct:]" {
+			m[strings.TrimSuffix(posix, ":]")] = name
+		}
+	}
+	return m
+})
+
+// property is the set of \p{name}; nil if it is not known.
+func property(name string) *runeSet {
+	name = strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(name))
+	switch name {
+	case "any":
+		return setOf([]runeRange{{0, lastRune}})
+	case "assigned":
+		return table("Cn").not()
+	case "ascii":
+		return setOf([]runeRange{{0, 0x7f}})
+	}
+	if line, ok := groupsOf[name]; ok {
+		var sets []*runeSet
+		for _, l := range strings.Fields(line) {
+			sets = append(sets, table(l))
+		}
+		return union(sets...)
+	}
+	if line, ok := properties()[name]; ok {
+		return table(line)
+	}
+	return nil
+}
+
+// manyFolds maps a character to the several that it is like where case does not matter, such as ß to ss.
+var manyFolds = sync.OnceValue(func() map[rune]string {
+	m := map[rune]string{}
+	fold := cases.Fold()
+	for r := rune(0x80); r < 0x20000; r++ {
+		if r >= 0xd800 && r < 0xe000 {
+			continue
+		}
+		if s := fold.String(string(r)); utf8.RuneCountInString(s) > 1 {
+			m[r] = s
+		}
+	}
+	return m
+})
+
+// foldsTogether reports whether the last characters are, where case does not matter, like one character.
+func foldsTogether(literal []rune) bool {
+	end := simpleFolds(literal[max(0, len(literal)-3):])
+	for _, s := range manyFolds() {
+		if strings.HasSuffix(end, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func simpleFolds(s []rune) string {
+	var out strings.Builder
+	for _, r := range s {
+		least := r
+		for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
+			if o < least {
+				least = o
+			}
+		}
+		if least >= 'A' && least <= 'Z' {
+			least += 'a' - 'A'
+		} else if l := unicode.ToLower(r); l != r {
+			least = l
+		}
+		out.WriteRune(least)
+	}
+	return out.String()
+}
+
+// folded adds the characters that differ only in case. A set with one that is like several characters is refused: the library would
+// match those, too, but for a class that is negated.
+func folded(s *runeSet, negated bool) (*runeSet, error) {
+	if !negated {
+		for r, many := range manyFolds() {
+			if s.has(r) {
+				return nil, unsupported("%q where case does not matter, which may also be %q,", r, many)
+			}
+		}
+	}
+	out := slices.Clone(s.ranges)
+	for _, x := range s.ranges {
+		for r := x.lo; r <= min(x.hi, 0x1ffff); r++ { // no letter beyond has a case
+			for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
+				out = append(out, runeRange{o, o})
+			}
+		}
+	}
+	return setOf(out), nil
+}
+
+// length is the number of characters that a part matches, the least and the most; most is -1 if there is no bound.
+func (n *node) length() (least, most int) {
+	switch n.kind {
+	case nodeSet:
+		return 1, 1
+	case nodeCat:
+		for _, k := range n.kids {
+			a, b := k.length()
+			if least = min(least+a, maxInstructions); most >= 0 {
+				most = min(most+b, maxInstructions)
+			}
+			if b < 0 {
+				most = -1
+			}
+		}
+	case nodeAlt:
+		endless := false
+		for i, k := range n.kids {
+			a, b := k.length()
+			if i == 0 {
+				least = a
+			}
+			least, most, endless = min(least, a), max(most, b), endless || b < 0
+		}
+		if endless {
+			return least, -1
+		}
+	case nodeRepeat:
+		a, b := n.kids[0].length()
+		least = min(a*n.min, maxInstructions)
+		if n.max < 0 || b < 0 {
+			return least, -1
+		}
+		return least, min(b*n.max, maxInstructions)
+	case nodeAtomic:
+		return n.kids[0].length()
+	}
+	return least, most
+}
