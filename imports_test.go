@@ -60,7 +60,7 @@ var owner = map[string]string{
 	"charm.land":                   "report",
 	"github.com/guptarohit":        "report",
 	"github.com/gofrs/flock":       "runtime/state",
-	"github.com/dlclark/regexp2":   "fineweb/tokenizer",
+	"github.com/rivo/uniseg":       "fineweb/tokenizer",
 	"golang.org/x/sys":             "gpu/cpu",
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -745,9 +746,9 @@ func simpleFolds(s []rune) string {
 // match those, too, but for a class that is negated.
 func folded(s *runeSet, negated bool) (*runeSet, error) {
 	if !negated {
-		for r, many := range manyFolds() {
+		for _, r := range slices.Sorted(maps.Keys(manyFolds())) {
 			if s.has(r) {
-				return nil, unsupported("%q where case does not matter, which may also be %q,", r, many)
+				return nil, unsupported("%q where case does not matter, which may also be %q,", r, manyFolds()[r])
 			}
 		}
 	}
