@@ -341,6 +341,7 @@ func withToken(t testing.TB, tk *tokenizer.Tokenizer, id int, name string, templ
 		t.Fatal(err)
 	}
 	f["added_tokens"] = append(f["added_tokens"].([]any), map[string]any{"id": id, "content": name, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false})
+	f["model"].(map[string]any)["vocab"].(map[string]any)[name] = id // elsewhere ids follow on the model's
 	f["post_processor"] = template
 	b, err := json.Marshal(f)
 	if err != nil {
