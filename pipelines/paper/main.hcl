@@ -1,18 +1,18 @@
-# The runs of "STEP: Staged Parameter-Efficient Pre-training" (arXiv 2504.04151) as one pipeline:
+# The runs of "STEP: Staged Parameter-Efficient Pre-training" (arXiv 2504.04151) as one pipeline, with equal FLOPs:
 #
 #   stepflow plan -var size=680M -var method=step-2 pipelines/paper
 #
-# size is 368M, 680M or 1.2B; method is vanilla, step-2, step-3 or relora. The layer shapes are
-# 1024/2736, 1536/4096 and 2048/5461 with 24 layers. Learning rates, batch and tokens are this
-# project's choice where the paper's tables give none that we know.
+# size is 368M, 680M or 1.2B (24 layers of 1024/2736, 1536/4096 and 2048/5461), or 1M for a machine without a card; method is
+# vanilla, step-2, step-3 or relora. Learning rates, batches and tokens are this project's choice where the paper's tables
+# give none that we know.
 
 variable "size" {
   type        = string
   default     = "680M"
-  description = "368M, 680M or 1.2B"
+  description = "1M, 368M, 680M or 1.2B"
   validation {
-    condition     = contains(["368M", "680M", "1.2B"], var.size)
-    error_message = "size is 368M, 680M or 1.2B"
+    condition     = contains(["1M", "368M", "680M", "1.2B"], var.size)
+    error_message = "size is 1M, 368M, 680M or 1.2B"
   }
 }
 
@@ -26,26 +26,135 @@ variable "method" {
   }
 }
 
-variable "source" {
-  type        = string
-  default     = "hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/*.parquet"
-  description = "FineWeb-Edu parquet"
-}
-
-variable "vocab_size" {
-  type    = number
-  default = 32000
-}
+# What all methods get alike.
 
 variable "tokens_per_parameter" {
   type        = number
   default     = 20
-  description = "training tokens a parameter of the full model"
+  description = "sets the budget, 6 N D FLOPs: D is so many tokens for each of the N parameters of the full model"
+}
+
+variable "flops" {
+  type        = number
+  default     = null
+  description = "the budget itself, if not that of tokens_per_parameter"
+}
+
+variable "accounting" {
+  type        = string
+  default     = "executed"
+  description = "which FLOPs are equal: executed, those of the compiled steps, or 6ND, six for each parameter and token, as if frozen layers were trained"
+  validation {
+    condition     = contains(["executed", "6ND"], var.accounting)
+    error_message = "accounting is executed or 6ND"
+  }
+}
+
+variable "source" {
+  type        = string
+  default     = "hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/*.parquet"
+  description = "FineWeb-Edu's columns, in parquet"
+}
+
+variable "validation_fraction" {
+  type    = number
+  default = 0.001
+}
+
+variable "evaluation_tokens" {
+  type    = number
+  default = 1e6
+}
+
+variable "tokenizer_bytes" {
+  type        = string
+  default     = "1 GiB"
+  description = "text of which the tokenizer is made"
+}
+
+variable "seed" {
+  type        = number
+  default     = 7
+  description = "of the first weights, the adapters and the order of the documents"
+}
+
+# What size gives, unless it is given.
+
+variable "hidden_size" {
+  type    = number
+  default = null
+}
+
+variable "intermediate_size" {
+  type    = number
+  default = null
+}
+
+variable "num_hidden_layers" {
+  type    = number
+  default = null
+}
+
+variable "num_attention_heads" {
+  type    = number
+  default = null
+}
+
+variable "vocab_size" {
+  type    = number
+  default = null
+}
+
+variable "rank" {
+  type        = number
+  default     = null
+  description = "of the adapters"
+}
+
+variable "learning_rate" {
+  type    = number
+  default = null
+}
+
+variable "batch_size" {
+  type        = number
+  default     = null
+  description = "sequences of a step"
+}
+
+variable "sequence_length" {
+  type        = number
+  default     = null
+  description = "tokens of a sequence"
+}
+
+variable "reset_every" {
+  type        = number
+  default     = null
+  description = "steps between merges of ReLoRA"
+}
+
+variable "restart_warmup_steps" {
+  type    = number
+  default = null
+}
+
+variable "checkpoint_every" {
+  type        = number
+  default     = null
+  description = "steps"
+}
+
+variable "precision" {
+  type        = string
+  default     = null
+  description = "fp32 or bf16"
 }
 
 variable "micro_batch_size" {
-  type    = number
-  default = 8
+  type        = string
+  default     = "8"
+  description = "sequences on the device at a time, or auto"
 }
 
 variable "activation_checkpointing" {
@@ -54,55 +163,97 @@ variable "activation_checkpointing" {
   description = "none, block or auto"
 }
 
+# What the methods differ in.
+
+variable "leave_at" {
+  type        = number
+  default     = 0.75
+  description = "share of its schedule after which a stage of STEP but the last is left"
+}
+
+variable "relora_warm_start" {
+  type        = number
+  default     = 0.25
+  description = "share of the budget that ReLoRA trains at full rank first"
+}
+
 locals {
-  shapes = {
-    "368M" = { hidden = 1024, intermediate = 2736, heads = 16, rank = 100, learning_rate = 5e-4 }
-    "680M" = { hidden = 1536, intermediate = 4096, heads = 16, rank = 150, learning_rate = 4e-4 }
-    "1.2B" = { hidden = 2048, intermediate = 5461, heads = 16, rank = 200, learning_rate = 3e-4 }
+  sizes = {
+    "1M" = {
+      hidden_size = 64, intermediate_size = 172, num_attention_heads = 4, vocab_size = 1024, rank = 6, learning_rate = 3e-3
+      batch_size  = 8, sequence_length = 128, reset_every = 100, restart_warmup_steps = 10, precision = "fp32"
+    }
+    "368M" = {
+      hidden_size = 1024, intermediate_size = 2736, num_attention_heads = 16, vocab_size = 32000, rank = 100, learning_rate = 5e-4
+      batch_size  = 256, sequence_length = 1024, reset_every = 1000, restart_warmup_steps = 50, precision = "bf16"
+    }
+    "680M" = {
+      hidden_size = 1536, intermediate_size = 4096, num_attention_heads = 16, vocab_size = 32000, rank = 150, learning_rate = 4e-4
+      batch_size  = 256, sequence_length = 1024, reset_every = 1000, restart_warmup_steps = 50, precision = "bf16"
+    }
+    "1.2B" = {
+      hidden_size = 2048, intermediate_size = 5461, num_attention_heads = 16, vocab_size = 32000, rank = 200, learning_rate = 3e-4
+      batch_size  = 256, sequence_length = 1024, reset_every = 1000, restart_warmup_steps = 50, precision = "bf16"
+    }
   }
-  shape  = local.shapes[var.size]
+  size            = local.sizes[var.size]
+  num_layers      = coalesce(var.num_hidden_layers, 24)
+  sequence_length = coalesce(var.sequence_length, local.size.sequence_length)
+  batch_size      = coalesce(var.batch_size, local.size.batch_size)
+  precision       = coalesce(var.precision, local.size.precision)
+  checkpoint      = coalesce(var.checkpoint_every, 200)
+
   staged = contains(["step-2", "step-3"], var.method)
   stages = var.method == "step-3" ? 3 : var.method == "step-2" ? 2 : 1
-  tokens = var.tokens_per_parameter * params(model.llama.target)
-  batch  = 256
-  # Each stage but the last is left after 75 % of its schedule, so K stages run K - (K-1)/4 schedules in all.
-  horizon = local.tokens / (local.stages - 0.25 * (local.stages - 1))
+
+  # Every method gets the same budget, and every stage of STEP the same share of it. A stage but the last is left after
+  # leave_at of its schedule, so K stages run K - (K-1)(1-leave_at) schedules in all.
+  budget  = coalesce(var.flops, 6 * params(model.llama.target) * var.tokens_per_parameter * params(model.llama.target))
+  horizon = local.budget / (local.stages - (1 - var.leave_at) * (local.stages - 1))
+  first   = var.method == "relora" ? var.relora_warm_start * local.budget : local.horizon
+
+  # Parameters of the model in each stage, for 6ND.
+  split      = memory_plan.layers.layers
+  missing    = [for i in range(local.stages) : local.num_layers - sum(slice(local.split, 0, i + 1))]
+  parameters = [for m in local.missing : params(model.llama.target) - m * model.llama.target.layer_parameters]
+  executed   = var.accounting == "executed"
 }
 
 data "fineweb_edu" "corpus" {
   source              = var.source
-  validation_fraction = 0.001
-  seed                = 7
+  validation_fraction = var.validation_fraction
+  seed                = var.seed
 }
 
 tokenizer "bpe" "corpus" {
   train_on   = data.fineweb_edu.corpus
-  vocab_size = var.vocab_size
-  max_bytes  = "1 GiB"
+  vocab_size = coalesce(var.vocab_size, local.size.vocab_size)
+  max_bytes  = var.tokenizer_bytes
 }
 
 model "llama" "target" {
   vocab_size              = tokenizer.bpe.corpus.vocab_size
-  hidden_size             = local.shape.hidden
-  intermediate_size       = local.shape.intermediate
-  num_hidden_layers       = 24
-  num_attention_heads     = local.shape.heads
-  max_position_embeddings = 1024
+  hidden_size             = coalesce(var.hidden_size, local.size.hidden_size)
+  intermediate_size       = coalesce(var.intermediate_size, local.size.intermediate_size)
+  num_hidden_layers       = local.num_layers
+  num_attention_heads     = coalesce(var.num_attention_heads, local.size.num_attention_heads)
+  max_position_embeddings = local.sequence_length
   rope_theta              = 10000
   rms_norm_eps            = 1e-5
+  seed                    = var.seed
 }
 
 # The published gigabytes all come out for ranks of about 100, 150 and 200.
 peft "relora" "adapter" {
-  r                    = local.shape.rank
-  lora_alpha           = local.shape.rank
+  r                    = coalesce(var.rank, local.size.rank)
+  lora_alpha           = coalesce(var.rank, local.size.rank)
   target_modules       = ["all-linear"]
-  reset_every          = 1000
-  restart_warmup_steps = 50
+  reset_every          = coalesce(var.reset_every, local.size.reset_every)
+  restart_warmup_steps = coalesce(var.restart_warmup_steps, local.size.restart_warmup_steps)
 }
 
 optimizer "adamw" "main" {
-  learning_rate = local.shape.learning_rate
+  learning_rate = coalesce(var.learning_rate, local.size.learning_rate)
   betas         = [0.9, 0.95]
   weight_decay  = 0.1
 }
@@ -117,32 +268,35 @@ memory_plan "layers" {
 
 stage "first" {
   model     = model.llama.target
-  layers    = local.staged ? memory_plan.layers.layers[0] : 24
-  precision = "bf16"
+  layers    = local.staged ? local.split[0] : local.num_layers
+  precision = local.precision
+  seed      = var.seed
   train {
     data                     = data.fineweb_edu.corpus
     tokenizer                = tokenizer.bpe.corpus
     optimizer                = optimizer.adamw.main
-    sequence_length          = 1024
-    batch_size               = local.batch
+    sequence_length          = local.sequence_length
+    batch_size               = local.batch_size
     micro_batch_size         = var.micro_batch_size
     activation_checkpointing = var.activation_checkpointing
-    tokens                   = var.method == "relora" ? local.horizon * 0.25 : local.horizon
-    stop_at                  = local.staged ? 0.75 : 1
+    flops                    = local.executed ? local.first : null
+    tokens                   = local.executed ? null : tokens_for_flops(local.first, local.parameters[0])
+    stop_at                  = local.staged ? var.leave_at : 1
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 200 }
+    checkpoint { every_steps = local.checkpoint }
   }
 }
 
 stage "second" {
   count     = local.staged ? 1 : 0
   from      = stage.first
-  precision = "bf16"
+  precision = local.precision
+  seed      = var.seed
   grow "interpolation" {
-    layers   = memory_plan.layers.layers[1]
+    layers   = local.split[1]
     position = "upper"
   }
   freeze  = ["inherited"]
@@ -151,26 +305,28 @@ stage "second" {
     data                     = data.fineweb_edu.corpus
     tokenizer                = tokenizer.bpe.corpus
     optimizer                = optimizer.adamw.main
-    sequence_length          = 1024
-    batch_size               = local.batch
+    sequence_length          = local.sequence_length
+    batch_size               = local.batch_size
     micro_batch_size         = var.micro_batch_size
     activation_checkpointing = var.activation_checkpointing
-    tokens                   = local.horizon
-    stop_at                  = local.stages == 3 ? 0.75 : 1
+    flops                    = local.executed ? local.horizon : null
+    tokens                   = local.executed ? null : tokens_for_flops(local.horizon, local.parameters[1])
+    stop_at                  = local.stages == 3 ? var.leave_at : 1
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 200 }
+    checkpoint { every_steps = local.checkpoint }
   }
 }
 
 stage "third" {
   count     = local.stages == 3 ? 1 : 0
   from      = stage.second[0]
-  precision = "bf16"
+  precision = local.precision
+  seed      = var.seed
   grow "interpolation" {
-    layers   = memory_plan.layers.layers[2]
+    layers   = local.split[2]
     position = "upper"
   }
   freeze  = ["inherited"]
@@ -179,16 +335,17 @@ stage "third" {
     data                     = data.fineweb_edu.corpus
     tokenizer                = tokenizer.bpe.corpus
     optimizer                = optimizer.adamw.main
-    sequence_length          = 1024
-    batch_size               = local.batch
+    sequence_length          = local.sequence_length
+    batch_size               = local.batch_size
     micro_batch_size         = var.micro_batch_size
     activation_checkpointing = var.activation_checkpointing
-    tokens                   = local.horizon
+    flops                    = local.executed ? local.horizon : null
+    tokens                   = local.executed ? null : tokens_for_flops(local.horizon, local.parameters[2])
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 200 }
+    checkpoint { every_steps = local.checkpoint }
   }
 }
 
@@ -196,33 +353,60 @@ stage "third" {
 stage "relora" {
   count     = var.method == "relora" ? 1 : 0
   from      = stage.first
-  precision = "bf16"
+  precision = local.precision
+  seed      = var.seed
   freeze    = ["inherited"]
   adapter   = peft.relora.adapter
   train {
     data                     = data.fineweb_edu.corpus
     tokenizer                = tokenizer.bpe.corpus
     optimizer                = optimizer.adamw.main
-    sequence_length          = 1024
-    batch_size               = local.batch
+    sequence_length          = local.sequence_length
+    batch_size               = local.batch_size
     micro_batch_size         = var.micro_batch_size
     activation_checkpointing = var.activation_checkpointing
-    tokens                   = local.horizon * 0.75
+    flops                    = local.executed ? (local.budget - local.first) : null
+    tokens                   = local.executed ? null : tokens_for_flops((local.budget - local.first), local.parameters[0])
     schedule "cosine" {
       warmup_ratio = 0.02
       min_lr_ratio = 0.1
     }
-    checkpoint { every_steps = 200 }
+    checkpoint { every_steps = local.checkpoint }
   }
 }
 
 evaluate "perplexity" "validation" {
   model      = var.method == "relora" ? stage.relora[0] : local.stages == 3 ? stage.third[0] : local.stages == 2 ? stage.second[0] : stage.first
   data       = data.fineweb_edu.corpus.validation
-  max_tokens = 1e6
+  max_tokens = var.evaluation_tokens
+}
+
+locals {
+  trained = concat([stage.first], stage.second, stage.third, stage.relora)
 }
 
 output "perplexity" { value = evaluate.perplexity.validation.perplexity }
+
+output "loss" {
+  value       = evaluate.perplexity.validation.loss
+  description = "nats a token on held-out documents"
+}
+
+output "flops" {
+  value = {
+    budget   = local.budget
+    executed = sum([for s in local.trained : s.flops])
+    "6ND"    = sum([for s in local.trained : 6 * s.num_parameters * s.tokens])
+  }
+  description = "the training by both accountings"
+}
+
+output "tokens" { value = sum([for s in local.trained : s.tokens]) }
+
+output "peak_bytes" {
+  value       = max([for s in local.trained : s.peak_bytes]...)
+  description = "device memory of the largest stage"
+}
 
 output "layer_states" {
   value       = memory_plan.layers.layers_peak_bytes
