@@ -41,6 +41,9 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				for _, d := range b.Documents {
+					d.Origin.File = base(d.File)
+				}
 				list = append(list, b)
 			}
 			return list

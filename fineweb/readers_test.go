@@ -147,7 +147,7 @@ func batchesOf(t testing.TB, parts []Weighted, tk *tokenizer.Tokenizer, seq int)
 		if b.Cursor.Epoch >= 2 {
 			return list
 		}
-		b.Cursor, b.Sources = Position{}, nil // they count what the reader has
+		b.Cursor, b.Sources, b.Documents = Position{}, nil, nil // they say where things lie
 		list = append(list, *b)
 	}
 }

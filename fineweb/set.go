@@ -148,6 +148,11 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		m.drawn[j]++
 		b.Sources[j]++
 		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...), append(b.Segments, x.Segments...)
+		for _, d := range x.Documents {
+			d.Origin.Source = m.set.parts[j].Name
+			d.At += n * len(x.IDs)
+			b.Documents = append(b.Documents, d)
+		}
 		b.Valid += x.Valid
 		n++
 	}

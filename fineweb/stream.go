@@ -29,6 +29,7 @@ type Batch struct {
 	Cursor       Position // behind the batch
 	Sources      []int    // sequences of each source of a mixture
 	Skipped      int64    // documents passed over so far by this stream
+	Documents    []Extent // what the sequences hold, in order
 }
 
 // Stream packs the documents of a split without end: sequences cut from the concatenated documents,
@@ -54,16 +55,18 @@ type Stream struct {
 
 // part is consecutive tokens of a document.
 type part struct {
-	start Cursor // of its first remaining token
-	n     int
-	last  bool // the document ends with them
+	start  Cursor // of its first remaining token
+	n      int
+	last   bool // the document ends with them
+	origin *Origin
 }
 
 // tail is the rest of a document of a file of tokens, which is read as it is needed: such a document may be as long as all files.
 type tail struct {
-	open  bool
-	from  int64  // position of its first token in the files
-	start Cursor // of that token
+	open   bool
+	from   int64  // position of its first token in the files
+	start  Cursor // of that token
+	origin *Origin
 }
 
 // Stream starts at a position; seeking reads the pieces of one round.
@@ -89,7 +92,8 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	inside := here.Round == at.Round && here.Document == at.Document
 	if inside && c.tokens != nil {
 		if inside, err = c.tokens.inside(d.at, int64(skip)); err == nil && inside {
-			s.tail = tail{true, d.at + int64(skip), at}
+			_, p, row := s.epoch.document(here.Document)
+			s.tail = tail{true, d.at + int64(skip), at, s.corpus.origin(d, p, row)}
 		}
 	} else if inside {
 		if err = s.add(d, here); err == nil {
@@ -162,22 +166,23 @@ func (s *Stream) next() (d *document, here Cursor, err error) {
 
 // add appends the tokens of a document, or of a file of tokens the first of them.
 func (s *Stream) add(d *document, here Cursor) error {
+	_, p, at := s.epoch.document(here.Document)
+	origin := s.corpus.origin(d, p, at)
 	if s.corpus.tokens != nil {
-		s.tail = tail{true, d.at, here}
+		s.tail = tail{true, d.at, here, origin}
 		return s.chunk()
 	}
 	n := len(s.ids)
 	if d.ids == nil {
 		ids, err := s.tok.EncodeDocument(s.ids, d.text)
 		if err != nil {
-			_, p, at := s.epoch.document(here.Document)
 			return s.corpus.bad(p, at, err)
 		}
 		s.ids = ids
 	} else {
 		s.ids = append(s.ids, d.ids...)
 	}
-	s.parts = append(s.parts, part{here, len(s.ids) - n, true})
+	s.parts = append(s.parts, part{here, len(s.ids) - n, true, origin})
 	return nil
 }
 
@@ -190,7 +195,7 @@ func (s *Stream) chunk() error {
 	}
 	last := next == files.end() || ids[len(ids)-1] == files.eos
 	s.ids = append(s.ids, ids...)
-	s.parts = append(s.parts, part{t.start, len(ids), last})
+	s.parts = append(s.parts, part{t.start, len(ids), last, t.origin})
 	t.open, t.from = !last, next
 	t.start.Token += len(ids)
 	return nil
@@ -248,6 +253,7 @@ func (c *Corpus) opens(tok *tokenizer.Tokenizer) bool { return c.source.PredictF
 func (s *Stream) pack(b *Batch) {
 	src, opens := &s.corpus.source, s.corpus.opens(s.tok)
 	seg, left := int32(0), s.parts[0].n
+	b.Documents = append(b.Documents, s.extents(len(b.IDs))...)
 	for j, p := 0, 0; j < s.seq; j++ {
 		if left == 0 {
 			p++

@@ -171,14 +171,14 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 }
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
-// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; 2: empty; 4: not UTF-8);
-// the tokens of all documents; uint32 CRC-32C of the file's name and all before, since a file that got into another's place is as
+// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; 2: empty; 4: not UTF-8), uint32 bytes of its id;
+// the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all before, since a file that got into another's place is as
 // wrong as a damaged one. It is read whole and checked each time: no mapping,
 // which a file cut short would turn into the end of the process.
 const (
-	tokenMagic  = "STEPTOK2"
+	tokenMagic  = "STEPTOK3"
 	tokenHeader = len(tokenMagic) + 8
-	tokenRecord = 16
+	tokenRecord = 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -199,6 +199,10 @@ func writeTokens(path string, docs []document, vocab int) error {
 		b = binary.LittleEndian.AppendUint64(b, d.hash)
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(d.ids)))
 		b = binary.LittleEndian.AppendUint32(b, flags)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(d.id)))
+	}
+	for _, d := range docs {
+		b = append(b, d.id...)
 	}
 	for _, d := range docs {
 		for _, id := range d.ids {
@@ -242,8 +246,16 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 	if size != 2 && size != 4 || n > (len(body)-tokenHeader)/tokenRecord {
 		return nil, errTokens
 	}
-	table, tokens := body[tokenHeader:][:n*tokenRecord], body[tokenHeader+n*tokenRecord:]
+	table, names := body[tokenHeader:][:n*tokenRecord], body[tokenHeader+n*tokenRecord:]
 	docs := make([]document, n)
+	for i := range docs {
+		k := int64(binary.LittleEndian.Uint32(table[i*tokenRecord+16:]))
+		if k > int64(len(names)) {
+			return nil, errTokens
+		}
+		docs[i].id, names = string(names[:k]), names[k:]
+	}
+	tokens := names
 	ids := make([]int32, len(tokens)/size)
 	for i := range ids {
 		if size == 2 {
@@ -261,7 +273,7 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 		if k > len(ids) {
 			return nil, errTokens
 		}
-		docs[i] = document{hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags >> 1), ids: ids[:k:k]}
+		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags >> 1), ids: ids[:k:k]}
 		ids = ids[k:]
 	}
 	if len(ids) > 0 {

@@ -529,7 +529,7 @@ func TestNonFinite(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)
 	err := applyOn(t, d, planOf(t, dir, "lr=1e30", "every=1"))
-	for _, want := range []string{"stage.one: step ", "NaN", "first tensor that is not finite", "the checkpoint at step", "on_nonfinite"} {
+	for _, want := range []string{"stage.one: step ", "NaN", "first tensor that is not finite", "the checkpoint at step", "on_nonfinite", "d.jsonl, ", "stepflow data head -step", " stage.one shows it"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
@@ -547,6 +547,9 @@ func TestNonFinite(t *testing.T) {
 	skipped := 0
 	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), ApplyOptions{Device: d, Emit: func(e Event) {
 		if e.Kind == Warned && strings.Contains(e.Message, "skipped") {
+			if !strings.Contains(e.Message, "Its batch: ") {
+				t.Errorf("%q names no document", e.Message)
+			}
 			skipped++
 		}
 	}})

@@ -174,7 +174,7 @@ func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, lo
 	if w, err := t.firstNonFinite(b); err == nil && w != "" {
 		where = w
 	}
-	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root))
+	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root), batchOf(a, b, step))
 }
 
 // goesOn says from where a run goes on that failed.

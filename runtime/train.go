@@ -209,8 +209,11 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 				return r.nonFinite(a, t, b, step, loss, norm, root)
 			}
 			t.state.Skipped++
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far)", step, metrics.Text(loss), metrics.Text(norm), t.state.Skipped)})
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far). Its batch: %s", step, metrics.Text(loss), metrics.Text(norm), t.state.Skipped, batchOf(a, b, step))})
 		} else {
+			if mean, yes := spike(loss, t.state.LastLosses); yes {
+				r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s", step, loss, meanOf, mean, batchOf(a, b, step))})
+			}
 			for _, p := range s.Trainable() {
 				t.state.OptimizerSteps[p.ID]++
 			}

@@ -21,7 +21,7 @@ import (
 // dataFlags are those of stepflow data.
 type dataFlags struct {
 	format, text, id, tokenizer string
-	n                           int
+	n, step                     int
 }
 
 func dataCommand() command {
@@ -29,8 +29,8 @@ func dataCommand() command {
 	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
 		short:    "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir.",
-		example:  "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\nstepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\nstepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch that a step of a stage trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir; with -step it is stage.NAME.",
+		example:  "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\nstepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\nstepflow data head -dir pipelines/quickstart -step 12 stage.seed\nstepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline, for data.TYPE.NAME")
@@ -39,10 +39,14 @@ func dataCommand() command {
 			f.StringVar(&o.id, "id-column", "id", "column or field with the document's id")
 			f.StringVar(&o.tokenizer, "tokenizer", "", "a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
 			f.IntVar(&o.n, "n", 5, "head: documents to print")
+			f.IntVar(&o.step, "step", 0, "head: print the batch of this step of the stage that SOURCE names")
 		},
 		run: func(a *app, args []string) int {
 			if len(args) != 2 || verbs[args[0]] == nil || o.n < 1 {
 				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE; -n is at least 1. See stepflow data -help.")
+			}
+			if o.step != 0 && args[0] != "head" {
+				return a.misuse("stepflow data: -step goes with head. See stepflow data -help.")
 			}
 			if err := verbs[args[0]](a, &o, args[1]); err != nil {
 				return a.fail(err)
@@ -172,8 +176,8 @@ func (a *app) stat(x looked) error {
 		}
 		lines = append(lines, line)
 		if done, of, bytes := c.Cached(tok); done > 0 {
-			lines = append(lines, fmt.Sprintf("  cache       %d of %d row groups are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
-			tokens[n].(map[string]any)["cached_row_groups"], tokens[n].(map[string]any)["cached_bytes"] = done, bytes
+			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
+			tokens[n].(map[string]any)["cached_pieces"], tokens[n].(map[string]any)["cached_bytes"] = done, bytes
 		}
 	}
 	if a.json {
@@ -198,6 +202,9 @@ func (a *app) stat(x looked) error {
 }
 
 func (a *app) dataHead(o *dataFlags, arg string) error {
+	if o.step != 0 {
+		return a.dataStep(o, arg)
+	}
 	list, err := a.lookAt(o, arg)
 	if err != nil {
 		return err
@@ -263,7 +270,7 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 			err := fineweb.Tokenize(x.source, x.tokenizers[n], func(done, of int, all int64) error {
 				tokens = all
 				if isTerminal(a.stderr) {
-					fmt.Fprintf(a.stderr, "\r%s: %d of %d row groups, %s tokens\x1b[K", x.name, done, of, count(float64(all)))
+					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K", x.name, done, of, count(float64(all)))
 				}
 				return a.ctx.Err()
 			})

@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"stepflow/fineweb"
+	"stepflow/runtime/checkpoint"
+)
+
+// The batch of a step, packed of the plan alone, is the one that follows the position which a run saved before it, in a stage that goes on
+// with the data of the one before it too.
+func TestBatchOfAStep(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	must(t, applyOn(t, d, planOf(t, dir, "keep=9")))
+	p := planOf(t, dir, "keep=9")
+	tok, err := p.Tokenizer(find(p, "stage.one").Stage.Tokenizer)
+	must(t, err)
+	for _, c := range []struct {
+		saved, stage string
+		step         int // saved, of which the next one is asked for
+	}{{"one", "stage.one", 4}, {"one", "stage.two", 6}, {"one", "stage.one", 2}} {
+		ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage."+c.saved), c.step))
+		must(t, err)
+		a := find(p, c.stage)
+		set, err := fineweb.OpenSet(a.Stage.Data.Sources(t.Context()))
+		must(t, err)
+		defer set.Close()
+		stream, err := set.Stream(fineweb.Train, tok, a.Stage.Seq, ts.Position)
+		must(t, err)
+		want, err := stream.Next(a.Stage.Batch)
+		must(t, err)
+		step := c.step + 1
+		if "stage."+c.saved != c.stage {
+			step = 1
+		}
+		packed := int64(0)
+		got, err := p.Batch(t.Context(), a, step, func(done, of int64) error { packed = of; return nil })
+		must(t, err)
+		if !reflect.DeepEqual(got.IDs, want.IDs) || !reflect.DeepEqual(got.Targets, want.Targets) || !reflect.DeepEqual(got.Documents, want.Documents) {
+			t.Errorf("step %d of %s: another batch", step, c.stage)
+		}
+		if packed*int64(got.Length) != got.Before || got.Before == 0 {
+			t.Errorf("step %d of %s: %d sequences before it, and %d tokens", step, c.stage, packed, got.Before)
+		}
+		tokens := 0
+		for _, x := range got.Documents {
+			if tokens += x.N; x.ID == "" || filepath.Base(x.File) != "d.jsonl" || x.Place == "" {
+				t.Errorf("%+v has no place", x.Origin)
+			}
+		}
+		if tokens != len(got.IDs) {
+			t.Errorf("the documents hold %d of %d tokens", tokens, len(got.IDs))
+		}
+	}
+	for _, step := range []int{0, 7} {
+		if _, err := p.Batch(t.Context(), find(p, "stage.one"), step, nil); err == nil || !strings.Contains(err.Error(), "stage.one has steps 1 to 6") {
+			t.Errorf("step %d: %v", step, err)
+		}
+	}
+}
+
+func TestSpike(t *testing.T) {
+	quiet := []float64{3, 3.1, 2.9, 3, 3.05, 2.95, 3, 3.1, 2.9, 3}
+	for _, c := range []struct {
+		loss float64
+		last []float64
+		yes  bool
+	}{
+		{3.2, quiet, false},
+		{4.5, quiet, true},
+		{1.5, quiet, false},
+		{9, quiet[:9], false}, // too few to say
+		{3.2, []float64{3, 3, 3, 3, 3, 3, 3, 3, 3, 3}, false}, // not a tenth more
+		{4, []float64{2, 4, 2, 4, 2, 4, 2, 4, 2, 4}, false},
+	} {
+		if mean, yes := spike(c.loss, c.last); yes != c.yes || yes && (mean < 2.9 || mean > 3.1) {
+			t.Errorf("%v behind %v: %v, mean %v", c.loss, c.last, yes, mean)
+		}
+	}
+}
