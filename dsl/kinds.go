@@ -28,6 +28,9 @@ var (
 	length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size", "train.sequence_length", "train.micro_batch_size"}
 )
 
+// rows are the types of data whose documents have columns or fields beside the text.
+var rows = []string{"fineweb_edu", "parquet", "jsonl"}
+
 // documents are the types of data that hold text. It has no room behind it: appending makes a new list.
 var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
 
@@ -37,21 +40,25 @@ var Kinds = []Kind{
 		Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; `parquet`, `jsonl` (one JSON object a line) and `text` differ only in the reader. `bin` reads tokens as nanoGPT and llm.c keep them, whose documents end with the tokenizer's end-of-text token and nowhere else; a `mixture` draws from other data. `data.TYPE.NAME` is the training split; `data.TYPE.NAME.validation` the documents held out, `data.TYPE.NAME.all` both together.",
 		Attrs: []Attr{
 			{Name: "source", Type: cty.DynamicPseudoType, Required: true, Only: append(documents, "bin"), Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, `hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
-			{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field that holds the document."},
-			{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field with a stable id; where there is none, a hash of the text serves."},
+			{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field that holds the document; of one inside another, the names with a dot between them."},
+			{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"}, Doc: "Column or field with a stable id, which is text or a number; where there is none, or it is null or empty, a hash of the text serves."},
 			{Name: "separator", Type: cty.String, Default: str(""), Only: []string{"text"}, Doc: "What stands between documents; empty makes each file one document."},
 			{Name: "dtype", Type: cty.String, Default: str("auto"), OneOf: []string{"auto", "uint16", "uint32"}, Only: []string{"bin"}, Doc: "What a token is in the file. `auto`: as llm.c's header says; without a header uint16, or uint32 where the tokenizer has more than 65,536 ids."},
-			{Name: "min_int_score", Type: cty.Number, Whole: true, Min: at(-maxWhole), Max: at(maxWhole), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `int_score` is at least this."},
-			{Name: "min_score", Type: cty.Number, Min: at(-1e12), Max: at(1e12), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `score` is at least this."},
-			{Name: "min_language_score", Type: cty.Number, Min: at(0), Max: at(1), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language_score` is at least this."},
-			{Name: "min_token_count", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `token_count` (GPT-2 tokens) is at least this."},
-			{Name: "languages", Type: strings_, Only: []string{"fineweb_edu", "parquet"}, Doc: "Keeps rows whose `language` is one of these."},
+			{Name: "min_int_score", Type: cty.Number, Whole: true, Min: at(-maxWhole), Max: at(maxWhole), Only: rows, Doc: "Keeps rows whose `int_score` is at least this."},
+			{Name: "min_score", Type: cty.Number, Min: at(-1e12), Max: at(1e12), Only: rows, Doc: "Keeps rows whose `score` is at least this."},
+			{Name: "min_language_score", Type: cty.Number, Min: at(0), Max: at(1), Only: rows, Doc: "Keeps rows whose `language_score` is at least this."},
+			{Name: "min_token_count", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Only: rows, Doc: "Keeps rows whose `token_count` (GPT-2 tokens) is at least this."},
+			{Name: "max_token_count", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Only: rows, Doc: "Keeps rows whose `token_count` is at most this."},
+			{Name: "languages", Type: strings_, Only: rows, Doc: "Keeps rows whose `language` is one of these."},
+			{Name: "dump", Type: cty.DynamicPseudoType, Only: rows, Doc: "Keeps rows whose `dump` is this, or one of these: crawls such as `CC-MAIN-2024-10`."},
+			{Name: "filter", Type: cty.String, Only: rows, Doc: "Keeps rows for which a condition on their columns is true, such as `\"int_score >= 3 && url != null\"`; see [data.md](data.md#filters)."},
+			{Name: "deduplicate", Type: cty.Bool, Default: cty.False, Only: documents, Doc: "Of documents with exactly the same text only the first, in the order of files and rows, is used; copies are counted."},
 			{Name: "validation_fraction", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0), Only: append(documents, "bin"), Doc: "Share of documents held out, by a hash of the id: stable under reordering and adding files. 1 holds all out: nothing can be trained on them."},
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0), Only: append(documents, "bin"), Doc: "Seed of the order of documents."},
 			{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Puts documents in another order every epoch: pieces of up to 512 rows from all files and row groups are permuted, and the documents of 16 at a time are mixed. The order is a pure function of seed, epoch and position. `false` reads files in the order of their names, and each from its start."},
 			{Name: "document_mask", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "Attention does not cross documents."},
 			{Name: "predict_first_token", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"), Doc: "The end-of-text token before a document belongs to it and predicts its first token, as in nanoGPT, llm.c and torchtitan, so that text can be generated from that token alone. `false` leaves first tokens out of the loss, as Megatron's `--eod-mask-loss` does. Where the tokenizer's template begins a document with a token of its own, that one predicts the first, whatever this says."},
-			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents, Doc: "What to do with a damaged row group, an empty document or one that is not UTF-8: stop, or count it and go on."},
+			{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents, Doc: "What to do with a line or a page that cannot be read, an empty document or one that is not UTF-8: stop, or count it and go on."},
 			{Name: "epochs", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e9), Doc: "Passes over the data after which they are used up: the run stops at a checkpoint, a mixture goes on without them. Default: any number. Of a mixture, the limit of each of its data that has none."},
 			{Name: "cache", Type: cty.String, Default: str("none"), OneOf: []string{"none", "tokens"}, Only: documents, Doc: "`tokens` keeps what the tokenizer made of each row group in `STEPFLOW_CACHE_DIR` and reads it from there in every later epoch and run; the batches are the same."},
 		},

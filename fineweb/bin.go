@@ -165,7 +165,7 @@ func (c *Corpus) use(tok *tokenizer.Tokenizer) error {
 			groups = append(groups, []piece{{i, 0, 0, 0, n}})
 		}
 	}
-	c.tokens, c.used, c.groups = t, tok, apart(groups, min(c.cut.tokens, max(leastTokens, t.end()/manyPieces)))
+	c.tokens, c.used, c.groups = t, tok, apart(groups, upTo(min(c.cut.tokens, max(leastTokens, t.end()/manyPieces))))
 	return nil
 }
 

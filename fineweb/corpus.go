@@ -27,15 +27,19 @@ type Corpus struct {
 	tokens  *binFiles // of files of tokens, once their tokenizer is known
 	used    *tokenizer.Tokenizer
 	Rows    int64 // 0 for files of tokens
-	Skipped int64 // documents and whole row groups passed over by on_error = "skip"
+	Skipped int64 // documents, damaged pieces' rows and whole files passed over by on_error = "skip"
 
 	Warnings []string // what is odd about the files, though they can be read
+
+	copies *copies // of documents, where they are left out; see Source.Deduplicate
 }
 
-// A piece is what is read at a time: so many rows of a row group at most, and of few data fewer, so that there are pieces to be put in
-// order. Memory is bounded by the documents of a piece for each lane of the order, and a page and a dictionary a column.
+// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data fewer, so that there
+// are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of the order, and a page and a dictionary a
+// column. A document that is longer is a piece of its own.
 const (
 	pieceRows  = 512
+	pieceBytes = 4 << 20
 	leastRows  = 32
 	manyPieces = 256
 )
@@ -46,12 +50,13 @@ type cut struct{ rows, tokens int64 }
 // usual is how data are cut. A variable, since tests cut smaller pieces.
 var usual = cut{pieceRows, pieceTokens}
 
-// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is most at most.
-func apart(groups [][]piece, most int64) [][]piece {
+// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it at most.
+func apart(groups [][]piece, most func(piece) int64) [][]piece {
 	number := 0
 	for i := range groups {
 		g := groups[i][0]
-		of := max(1, (g.rows+most-1)/most)
+		rows := most(g)
+		of := max(1, (g.rows+rows-1)/rows)
 		groups[i] = nil
 		for k := range of {
 			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of, (k+1)*g.rows/of - k*g.rows/of})
@@ -60,6 +65,9 @@ func apart(groups [][]piece, most int64) [][]piece {
 	}
 	return groups
 }
+
+// upTo is the same for all.
+func upTo(n int64) func(piece) int64 { return func(piece) int64 { return n } }
 
 // piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens the rows
 // are tokens, and the documents those that begin among them.
@@ -80,6 +88,9 @@ func Open(s Source) (*Corpus, error) {
 	if open == nil {
 		return nil, fmt.Errorf("no data format %q", s.Format)
 	}
+	if err := CheckFilter(s.Filter); err != nil { // alone: a bracket too many would change what stands beside it
+		return nil, err
+	}
 	list, notes, err := s.list()
 	if err != nil {
 		return nil, err
@@ -88,6 +99,7 @@ func Open(s Source) (*Corpus, error) {
 	for _, e := range list {
 		c.files = append(c.files, e.Address)
 	}
+	c.source.root, c.source.rooted = s.rootOf(c.files), true
 	shards, errs := openAll(c.files, func(i int) (shard, error) {
 		f, err := c.source.openFile(c.files[i])
 		if err != nil {
@@ -120,6 +132,7 @@ func Open(s Source) (*Corpus, error) {
 		b, tokens := sh.(*binShard)
 		holds = holds || c.Rows > 0 || tokens && b.bytes() > 0
 	}
+	c.Warnings = append(c.Warnings, c.oddities()...)
 	if err := s.ended(); err != nil {
 		c.Close()
 		return nil, err
@@ -132,9 +145,41 @@ func Open(s Source) (*Corpus, error) {
 		c.Close()
 		return nil, fmt.Errorf("%v hold no rows", s.Shown())
 	}
-	c.groups = apart(c.groups, min(c.cut.rows, max(leastRows, c.Rows/manyPieces)))
-	c.source = s.pinned(c.files)
+	c.groups = apart(c.groups, func(g piece) int64 {
+		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
+		if p, ok := c.shards[g.file].(*parquetShard); ok {
+			most = min(most, p.pieceRows(g.group))
+		}
+		return most
+	})
+	c.source = c.source.pinned(c.files)
 	return c, nil
+}
+
+// oddities tells of columns that the files have in different types, or some of them not at all, and of files that end too early.
+func (c *Corpus) oddities() (list []string) {
+	type seen struct{ file, typ string }
+	first := map[string]seen{}
+	told := map[string]bool{}
+	for i, sh := range c.shards {
+		name := Shown(c.files[i])
+		if p, ok := sh.(*parquetShard); ok {
+			for _, x := range p.types() {
+				before, ok := first[x.column]
+				switch {
+				case !ok:
+					first[x.column] = seen{name, x.typ}
+				case before.typ != x.typ && !told[x.column+x.typ]:
+					told[x.column+x.typ] = true
+					list = append(list, fmt.Sprintf("column %q is %s in %s and %s in %s", x.column, before.typ, before.file, x.typ, name))
+				}
+			}
+		}
+		if x, ok := sh.(interface{ warning() string }); ok && x.warning() != "" {
+			list = append(list, name+": "+x.warning())
+		}
+	}
+	return list
 }
 
 // Source is what was opened, with remote files by name, and the hub's at their commits: it opens the same files
@@ -183,12 +228,16 @@ func (c *Corpus) Close() error {
 type BadDocument struct {
 	File     string
 	RowGroup int
-	Row      int // inside the row group; -1 if the whole group is meant
+	Row      int    // inside the row group; -1 if the whole group is meant
+	Place    string // of files that have no row groups: the line or the document
 	Err      error
 }
 
 func (e *BadDocument) Error() string {
-	if e.Row < 0 {
+	switch {
+	case e.Place != "":
+		return fmt.Sprintf("%s, %s: %v", e.File, e.Place, e.Err)
+	case e.Row < 0:
 		return fmt.Sprintf("%s, row group %d: %v", e.File, e.RowGroup, e.Err)
 	}
 	return fmt.Sprintf("%s, row group %d, row %d: %v", e.File, e.RowGroup, e.Row, e.Err)
@@ -198,16 +247,21 @@ func (e *BadDocument) Unwrap() error { return e.Err }
 
 // bad is an error of a row of a piece.
 func (c *Corpus) bad(p piece, row int, err error) error {
-	return &BadDocument{Shown(c.files[p.file]), p.group, int(p.from) + row, err}
+	e := &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row, Err: err}
+	if s, ok := c.shards[p.file].(interface {
+		place(group int, row int64) string
+	}); ok {
+		e.Place = s.place(p.group, p.from+int64(row))
+	}
+	return e
 }
 
-var (
-	errEmpty   = errors.New(`the document is empty; set on_error = "skip" to pass over such documents`)
-	errDamaged = errors.New("the row group is damaged")
-	errNotUTF8 = errors.New(`the document is not UTF-8; set on_error = "skip" to pass over such documents`)
-)
+// flawed is an error of a document that on_error = "skip" would pass over.
+func (c *Corpus) flawed(p piece, row int, err error) error {
+	return c.bad(p, row, fmt.Errorf(`%w; set on_error = "skip" to pass over such documents`, err))
+}
 
-// read reads a piece, counting it as skipped if it is damaged and that is allowed.
+// read reads a piece, without copies where those are left out.
 func (c *Corpus) read(p piece) ([]document, error) {
 	if c.tokens != nil {
 		docs, err := c.tokens.documents(p.file, p.from, p.rows, c.source.ValidationFraction > 0)
@@ -216,6 +270,15 @@ func (c *Corpus) read(p piece) ([]document, error) {
 		}
 		return docs, err
 	}
+	docs, err := c.load(p)
+	if err == nil {
+		err = c.single(p, docs)
+	}
+	return docs, err
+}
+
+// load reads a piece, counting it as skipped if it is damaged and that is allowed.
+func (c *Corpus) load(p piece) ([]document, error) {
 	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
 	if err := c.unchanged(p); err != nil { // whatever a decoder made of it
 		return nil, err
@@ -227,17 +290,32 @@ func (c *Corpus) read(p piece) ([]document, error) {
 		if c.source.passes(err) { // they are counted where they would be used
 			docs := make([]document, p.rows)
 			for i := range docs {
-				docs[i].flaw, docs[i].hash = damaged, math.MaxUint64
+				docs[i].fail(err)
+				docs[i].hash = math.MaxUint64
 			}
 			return docs, nil
 		}
-		return nil, &BadDocument{Shown(c.files[p.file]), p.group, -1, err}
+		return nil, &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: -1, Err: err}
 	}
 	for i := range docs {
 		d := &docs[i]
-		if d.hash = hashID(d.id); d.ids == nil {
+		if d.drop {
+			d.text = ""
+			continue
+		}
+		if d.flaw == sound && d.ids == nil {
 			d.flaw = flawOf(d.text)
 		}
+		switch {
+		case d.err != nil && !c.source.SkipErrors:
+			return nil, c.flawed(p, i, d.err)
+		case d.err != nil:
+			d.hash = math.MaxUint64 // it belongs to no split: it is counted with the documents to train on
+			continue
+		case d.id == "":
+			d.id = contentID(d.text)
+		}
+		d.hash = hashID(d.id)
 	}
 	return docs, nil
 }
@@ -260,21 +338,14 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 	if !c.belongs(d, split) {
 		return false, nil
 	}
-	switch d.flaw {
-	case sound:
+	if d.flaw == sound {
 		return true, nil
-	case empty:
-		err = errEmpty
-	case damaged:
-		err = errDamaged
-	default:
-		err = errNotUTF8
 	}
 	if c.source.SkipErrors {
 		c.Skipped++
 		return false, nil
 	}
-	return false, c.bad(p, row, err)
+	return false, c.flawed(p, row, flaws[d.flaw])
 }
 
 // Texts visits the documents of a split in file order until visit returns false.

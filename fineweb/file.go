@@ -63,6 +63,11 @@ func (s *Source) openFile(name string) (file, error) {
 // Ext is the suffix of a file's name in lower case, such as ".parquet"; of an address, without its query.
 func Ext(name string) string { return strings.ToLower(path.Ext(base(name))) }
 
+// FormatOf is the format that a file's name tells, which may end in that of a compression; "" for others.
+func FormatOf(name string) string {
+	return map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".md": "text", ".bin": "bin"}[Ext(plainName(base(name)))]
+}
+
 // base is the last part of a path or an address, without the query, which may be a key of the day.
 func base(name string) string {
 	if u, err := url.Parse(name); err == nil && web.Is(name) {
@@ -103,5 +108,5 @@ func (s *Source) identify(e web.Entry, f file) (string, error) {
 			return "", fmt.Errorf("%s: %w", Shown(e.Address), err)
 		}
 	}
-	return fmt.Sprintf("%q %s\n", base(e.Address), id), nil
+	return fmt.Sprintf("%q %s\n", s.below(e.Address), id), nil
 }

@@ -323,8 +323,8 @@ func TestBadInput(t *testing.T) {
 		"empty file":     {map[string]string{"x.parquet": ""}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
 		"bad json":       {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{oops\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl", "line 2"}},
 		"json field":     {map[string]string{"x.jsonl": "{\"body\":\"a\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"line 1", `"text"`}},
-		"zero bytes":     {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, row group 0, row 1", "empty"}},
-		"not utf-8":      {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}}, []string{"x.txt, row group 0, row 0", "UTF-8"}},
+		"zero bytes":     {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, line 2", "empty"}},
+		"not utf-8":      {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}}, []string{"x.txt, document 1", "UTF-8"}},
 		"remote":         {nil, Source{Format: "parquet", Patterns: []string{"gs://a/b/*.parquet"}}, []string{"gs://", "AWS_ENDPOINT_URL"}},
 	} {
 		c.src.Dir = t.TempDir()

@@ -119,15 +119,20 @@ func TestPageHeadersThatLie(t *testing.T) {
 		"nothing":           {"\xff\xff\xff", "damaged page header"},
 	} {
 		b := []byte(c.header + "0123456789")
-		h := &pageHeaders{bytes.NewReader(b), 0, int64(len(b))}
-		err := h.next()
+		h := &pageHeaders{file: bytes.NewReader(b), at: 0, end: int64(len(b))}
+		_, err := h.next()
 		if c.says == "" && (err != nil || h.at != int64(len(b))) || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v at %d of %d, want %q", name, err, h.at, len(b), c.says)
 		}
 	}
 	long := "\x15\x00\x15\x14\x15\x14\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c\x18" + string(binary.AppendUvarint(nil, 100_000)) + strings.Repeat("a", 100_000) + "\x00\x00\x00"
 	b := []byte(long + "0123456789")
-	if h := (&pageHeaders{bytes.NewReader(b), 0, int64(len(b))}); h.all() != nil || h.at != int64(len(b)) {
+	if h := (&pageHeaders{file: bytes.NewReader(b), at: 0, end: int64(len(b))}); failed(h) || h.at != int64(len(b)) {
 		t.Errorf("a header of %d bytes: at %d of %d", len(long), h.at, len(b))
 	}
+}
+
+func failed(h *pageHeaders) bool {
+	_, _, err := h.locations()
+	return err != nil
 }

@@ -15,7 +15,7 @@ func imagined(shuffle bool, seed uint64, groups ...int64) *Corpus {
 		c.groups = append(c.groups, []piece{{i, i, 0, 0, n}})
 		all += n
 	}
-	c.groups = apart(c.groups, min(pieceRows, max(leastRows, all/manyPieces)))
+	c.groups = apart(c.groups, upTo(min(pieceRows, max(leastRows, all/manyPieces))))
 	at := int64(0)
 	for _, g := range c.groups { // a row's number stands for it
 		for k := range g {

@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -19,6 +20,19 @@ const (
 type pageHeaders struct {
 	file    io.ReaderAt
 	at, end int64 // of the next header, and of the chunk
+	last    int64 // of the last header that was read
+
+	dictionary *format.PageHeader // once its header was read
+	dictAt     int64              // where its bytes begin
+}
+
+// sound reports whether the bytes of the dictionary have their checksum, if it has one.
+func (p *pageHeaders) sound() bool {
+	b := make([]byte, p.dictionary.CompressedPageSize)
+	if _, err := p.file.ReadAt(b, p.dictAt); err != nil {
+		return false
+	}
+	return p.dictionary.CRC == 0 || uint32(p.dictionary.CRC) == crc32.ChecksumIEEE(b)
 }
 
 func headersOf(f file, m *format.ColumnMetaData) *pageHeaders {
@@ -26,15 +40,16 @@ func headersOf(f file, m *format.ColumnMetaData) *pageHeaders {
 	if m.DictionaryPageOffset != 0 {
 		at = m.DictionaryPageOffset
 	}
-	return &pageHeaders{f, at, min(at+max(m.TotalCompressedSize, 0), f.Size())}
+	return &pageHeaders{file: f, at: at, end: min(at+max(m.TotalCompressedSize, 0), f.Size())}
 }
 
-// next checks the headers up to and including that of the next page with values; at the end there is none.
-func (p *pageHeaders) next() error {
+// next checks the headers up to and including that of the next page with values, and gives their number; at the end there is none.
+func (p *pageHeaders) next() (int64, error) {
 	for p.at >= 0 && p.at < p.end {
+		p.last = p.at
 		h, err := p.header()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		values := int32(0)
 		switch {
@@ -47,28 +62,36 @@ func (p *pageHeaders) next() error {
 		}
 		switch {
 		case h.CompressedPageSize < 0 || int64(h.CompressedPageSize) > p.end-p.at:
-			return fmt.Errorf("its header claims %d bytes of the %d that the column has left", h.CompressedPageSize, p.end-p.at)
+			return 0, fmt.Errorf("its header claims %d bytes of the %d that the column has left", h.CompressedPageSize, p.end-p.at)
 		case h.UncompressedPageSize < 0 || int(h.UncompressedPageSize) > maxPage:
-			return fmt.Errorf("its header claims a page of %d bytes; the most is %d", h.UncompressedPageSize, maxPage)
+			return 0, fmt.Errorf("its header claims a page of %d bytes; the most is %d", h.UncompressedPageSize, maxPage)
 		case values < 0 || values > maxPageValues:
-			return fmt.Errorf("its header claims %d values; the most is %d", values, maxPageValues)
+			return 0, fmt.Errorf("its header claims %d values; the most is %d", values, maxPageValues)
+		}
+		if h.Type == format.DictionaryPage {
+			p.dictionary, p.dictAt = &h, p.at
 		}
 		p.at += int64(h.CompressedPageSize)
 		if values > 0 && h.Type != format.DictionaryPage {
-			return nil
+			return int64(values), nil
 		}
 	}
-	return nil
+	return 0, nil
 }
 
-// all checks the headers of all pages.
-func (p *pageHeaders) all() error {
+// locations are where all pages with values lie, and how many values they have, by their headers.
+func (p *pageHeaders) locations() (list []format.PageLocation, values int64, err error) {
 	for p.at >= 0 && p.at < p.end {
-		if err := p.next(); err != nil {
-			return err
+		n, err := p.next()
+		if err != nil {
+			return nil, 0, err
+		}
+		if n > 0 {
+			list = append(list, format.PageLocation{Offset: p.last, CompressedPageSize: int32(p.at - p.last), FirstRowIndex: values})
+			values += n
 		}
 	}
-	return nil
+	return list, values, nil
 }
 
 // header reads the header at the position, and moves behind it.

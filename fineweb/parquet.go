@@ -1,12 +1,15 @@
 package fineweb
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 
 	"stepflow/fineweb/web"
 )
@@ -17,19 +20,28 @@ type parquetShard struct {
 	pq     *parquet.File
 	rows   []int64
 	cols   []column
-	hasID  bool
+	filter *filter
 
 	open  []*columnReader // of the group that is being read, beside cols
 	group int
 	next  int64 // row
+
+	walked map[[2]int]bool // whose pages' headers were read, by row group and column
 }
 
-// column is one that the run needs: where it is and what to do with a value.
+// column is one that the run needs: where it is, what its values are, and what they are for.
 type column struct {
-	name  string
-	index int
-	use   func(d *document, v parquet.Value)
+	name     string
+	index    int
+	typ      columnType
+	filter   int // place in the filter's columns; -1 if it is not compared
+	id, text bool
 }
+
+// wrongColumns is an error of what the data block asks for, which no on_error passes over.
+type wrongColumns struct{ error }
+
+func (w wrongColumns) Unwrap() error { return w.error }
 
 // openParquet reads the footer and finds the columns; the others are never read.
 func openParquet(s *Source, f file, _ string) (sh shard, err error) {
@@ -48,75 +60,139 @@ func openParquet(s *Source, f file, _ string) (sh shard, err error) {
 		}
 		p.rows = append(p.rows, g.NumRows())
 	}
-	need := func(name string, use func(*document, parquet.Value)) error {
-		leaf, ok := pq.Schema().Lookup(name)
-		if !ok {
-			var have []string
-			for _, c := range pq.Schema().Columns() {
-				have = append(have, strings.Join(c, "."))
-			}
-			return fmt.Errorf("has no column %q; it has %s", name, strings.Join(have, ", "))
-		}
-		if leaf.MaxRepetitionLevel > 0 {
-			return fmt.Errorf("column %q is a list, not one value a row", name)
-		}
-		p.cols = append(p.cols, column{name, leaf.ColumnIndex, use})
-		return nil
-	}
-	isBytes := func(name string) bool {
-		leaf, ok := pq.Schema().Lookup(name)
-		return ok && leaf.Node.Leaf() && (leaf.Node.Type().Kind() == parquet.ByteArray || leaf.Node.Type().Kind() == parquet.FixedLenByteArray)
-	}
-	var errs []error
-	add := func(name string, use func(*document, parquet.Value)) {
-		if err := need(name, use); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	add(s.TextColumn, func(d *document, v parquet.Value) { d.text = string(v.ByteArray()) })
-	if len(errs) == 0 && !isBytes(s.TextColumn) {
-		errs = append(errs, fmt.Errorf("column %q does not hold strings", s.TextColumn))
-	}
-	if _, ok := pq.Schema().Lookup(s.IDColumn); ok || s.Format == "fineweb_edu" {
-		p.hasID = true
-		add(s.IDColumn, func(d *document, v parquet.Value) { d.id = v.String() })
-	}
-	if m := s.MinIntScore; m != nil {
-		add("int_score", func(d *document, v parquet.Value) { d.drop = d.drop || v.IsNull() || v.Int64() < *m })
-	}
-	if m := s.MinScore; m != nil {
-		add("score", func(d *document, v parquet.Value) { d.drop = d.drop || v.IsNull() || number64(v) < *m })
-	}
-	if m := s.MinLanguageScore; m != nil {
-		add("language_score", func(d *document, v parquet.Value) { d.drop = d.drop || v.IsNull() || number64(v) < *m })
-	}
-	if m := s.MinTokenCount; m != nil {
-		add("token_count", func(d *document, v parquet.Value) { d.drop = d.drop || v.IsNull() || v.Int64() < *m })
-	}
-	if len(s.Languages) > 0 {
-		add("language", func(d *document, v parquet.Value) {
-			for _, l := range s.Languages {
-				if string(v.ByteArray()) == l {
-					return
-				}
-			}
-			d.drop = true
-		})
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err := p.choose(); err != nil {
+		return nil, wrongColumns{err}
 	}
 	return p, nil
 }
 
-func number64(v parquet.Value) float64 {
-	switch v.Kind() {
-	case parquet.Float:
-		return float64(v.Float())
-	case parquet.Double:
-		return v.Double()
+// choose finds the columns that are read: those of the filter first, since what it drops needs no text.
+func (p *parquetShard) choose() (err error) {
+	if p.filter, err = parseFilter(p.source.conditions()); err != nil {
+		return err
 	}
-	return float64(v.Int64())
+	var errs []error
+	if p.filter != nil {
+		kinds := make([]valueKind, len(p.filter.columns))
+		for i, name := range p.filter.columns {
+			c, err := p.column(name)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			c.filter, kinds[i] = i, c.typ.kind
+			p.cols = append(p.cols, c)
+		}
+		if len(errs) == 0 {
+			if at, err := p.filter.typed(kinds); err != nil && at >= 0 {
+				errs = append(errs, fmt.Errorf("column %q is of type %s: %w", p.cols[at].name, p.cols[at].typ.name, err))
+			} else if err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	use := func(c column) *column {
+		for i := range p.cols {
+			if p.cols[i].index == c.index {
+				return &p.cols[i]
+			}
+		}
+		c.filter = -1
+		p.cols = append(p.cols, c)
+		return &p.cols[len(p.cols)-1]
+	}
+	id, err := p.column(p.source.IDColumn)
+	if err == nil {
+		use(id).id = true
+	} else if p.source.Format == "fineweb_edu" {
+		errs = append(errs, err)
+	}
+	text, err := p.column(p.source.TextColumn)
+	switch {
+	case err != nil:
+		errs = append(errs, err)
+	case text.typ.name != "string" && text.typ.kind != null:
+		errs = append(errs, fmt.Errorf("column %q is of type %s: it does not hold strings", text.name, text.typ.name))
+	default:
+		use(text).text = true
+	}
+	return errors.Join(errs...)
+}
+
+// column finds a column by its name, or by the names of those it lies in, with dots between them.
+func (p *parquetShard) column(name string) (column, error) {
+	leaf, ok := p.pq.Schema().Lookup(name)
+	var have []string
+	for _, path := range p.pq.Schema().Columns() {
+		dotted := strings.Join(path, ".")
+		if have = append(have, dotted); !ok && dotted == name {
+			leaf, ok = p.pq.Schema().Lookup(path...)
+		}
+	}
+	if !ok {
+		var inside []string
+		for _, path := range p.pq.Schema().Columns() {
+			if l, _ := p.pq.Schema().Lookup(path...); strings.HasPrefix(strings.Join(path, "."), name+".") {
+				inside, leaf.MaxRepetitionLevel = append(inside, strings.Join(path, ".")), max(leaf.MaxRepetitionLevel, l.MaxRepetitionLevel)
+			}
+		}
+		if len(inside) > 0 && leaf.MaxRepetitionLevel == 0 {
+			return column{}, fmt.Errorf("column %q holds others, not one value a row: name one of %s", name, strings.Join(inside, ", "))
+		} else if len(inside) > 0 {
+			return column{}, fmt.Errorf("column %q is a list, not one value a row", name)
+		}
+		return column{}, fmt.Errorf("has no column %q; it has %s", name, strings.Join(have, ", "))
+	}
+	if leaf.MaxRepetitionLevel > 0 {
+		return column{}, fmt.Errorf("column %q is a list, not one value a row", name)
+	}
+	return column{name: name, index: leaf.ColumnIndex, typ: p.typeOf(leaf.ColumnIndex), filter: -1}, nil
+}
+
+// typeOf is the type of a column by its place among the leaves of the schema.
+func (p *parquetShard) typeOf(index int) columnType {
+	n := 0
+	for i := range p.pq.Metadata().Schema {
+		e := &p.pq.Metadata().Schema[i]
+		if e.NumChildren.V > 0 || i == 0 {
+			continue
+		}
+		if n == index {
+			return typeOf(e)
+		}
+		n++
+	}
+	return columnType{name: "unknown", kind: nested, read: func(parquet.Value) value { return value{kind: nested} }}
+}
+
+type usedType struct{ column, typ string }
+
+// types are those of the columns that are read, and of an id that is not there.
+func (p *parquetShard) types() (list []usedType) {
+	id := false
+	for _, c := range p.cols {
+		list = append(list, usedType{c.name, "of type " + c.typ.name})
+		id = id || c.id
+	}
+	if !id {
+		list = append(list, usedType{p.source.IDColumn, "missing, so that a hash of the text serves for it,"})
+	}
+	return list
+}
+
+// pieceRows is how many rows of a group are read at a time: as many as hold pieceBytes of text on average.
+func (p *parquetShard) pieceRows(group int) int64 {
+	rows := p.rows[group]
+	for _, c := range p.cols {
+		meta := &p.pq.Metadata().RowGroups[group]
+		if !c.text || c.index >= len(meta.Columns) || rows == 0 {
+			continue
+		}
+		m := &meta.Columns[c.index].MetaData
+		size := max(m.TotalUncompressedSize, m.SizeStatistics.UnencodedByteArrayDataBytes, 1)
+		return max(1, min(pieceRows, int64(float64(pieceBytes)/float64(size)*float64(rows))))
+	}
+	return pieceRows
 }
 
 func (p *parquetShard) groups() []int64 { return p.rows }
@@ -126,9 +202,15 @@ func (p *parquetShard) Close() error {
 	return p.file.Close()
 }
 
-// read goes on where the last call ended, or seeks: by the page index where the file has one, else past the
-// pages before.
+// read goes on where the last call ended, or seeks. Where errors are passed over, the rows of a page that cannot be read have a flaw.
 func (p *parquetShard) read(group int, from, n int64) (docs []document, err error) {
+	docs = make([]document, n)
+	if !p.possible(group) {
+		for i := range docs {
+			docs[i].drop = true
+		}
+		return docs, nil
+	}
 	defer guard(&err)
 	defer func() {
 		if err != nil {
@@ -141,10 +223,53 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 			return nil, err
 		}
 	}
-	docs = make([]document, n)
+	var row []value // of all documents, one behind the other
+	width := 0
+	if p.filter != nil {
+		width = len(p.filter.columns)
+		row = make([]value, width*len(docs))
+	}
 	for i, c := range p.open {
-		if err := c.read(docs, p.cols[i].use); err != nil {
-			return nil, fmt.Errorf("column %s, page %d: %w", p.cols[i].name, c.number, err)
+		col := &p.cols[i]
+		use := func(at int, v parquet.Value) {
+			d := &docs[at]
+			if d.drop || d.flaw != sound {
+				return
+			}
+			if col.filter < 0 && !col.id { // text is copied once
+				if b := v.ByteArray(); len(b) > maxDocument {
+					d.fail(errTooLong)
+				} else {
+					d.text = string(b)
+				}
+				return
+			}
+			var x value
+			if !v.IsNull() {
+				x = col.typ.read(v)
+			}
+			if col.filter >= 0 {
+				row[at*width+col.filter] = x
+			}
+			if col.id {
+				d.id = x.idText()
+			}
+			if col.text {
+				d.text = x.s
+			}
+		}
+		lost := func(at, n int, err error) {
+			for k := range docs[at : at+n] {
+				docs[at+k].fail(fmt.Errorf("column %s, page %d: %w", col.name, c.number, err))
+			}
+		}
+		if err := c.read(len(docs), p.source.passes, use, lost); err != nil {
+			return nil, fmt.Errorf("column %s, page %d: %w", col.name, c.number, err)
+		}
+		if col.filter == width-1 && width > 0 {
+			if err := p.apply(docs, row); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if p.next += n; p.next == p.rows[group] {
@@ -155,12 +280,55 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 		}
 		p.leave()
 	}
-	if !p.hasID {
-		for i := range docs {
-			docs[i].id = contentID(docs[i].text)
-		}
-	}
 	return docs, nil
+}
+
+// apply drops the documents that the filter does not keep.
+func (p *parquetShard) apply(docs []document, row []value) error {
+	width := len(p.filter.columns)
+	for i := range docs {
+		if docs[i].flaw != sound {
+			continue
+		}
+		keep, err := p.filter.keeps(row[i*width : (i+1)*width])
+		if err != nil {
+			return err
+		}
+		docs[i].drop = !keep
+	}
+	return nil
+}
+
+// possible reports whether the filter may keep a row of a group, by the footer's least and largest values of signed integers and floats.
+func (p *parquetShard) possible(group int) bool {
+	if p.filter == nil {
+		return true
+	}
+	return p.filter.root.possible(func(at int) (x extent, ok bool) {
+		c, chunks := &p.cols[at], p.pq.Metadata().RowGroups[group].Columns
+		if c.index >= len(chunks) {
+			return x, false
+		}
+		m := &chunks[c.index].MetaData
+		least, ok1 := plainNumber(c.typ.name, m.Statistics.MinValue)
+		most, ok2 := plainNumber(c.typ.name, m.Statistics.MaxValue)
+		return extent{least, most}, ok1 && ok2
+	})
+}
+
+// plainNumber reads a value of a chunk's statistics.
+func plainNumber(typ string, b []byte) (v value, ok bool) {
+	switch {
+	case (typ == "int8" || typ == "int16" || typ == "int32") && len(b) == 4:
+		return value{kind: integer, i: int64(int32(binary.LittleEndian.Uint32(b)))}, true
+	case typ == "int64" && len(b) == 8:
+		return value{kind: integer, i: int64(binary.LittleEndian.Uint64(b))}, true
+	case typ == "float" && len(b) == 4:
+		return value{kind: fraction, f: float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))}, true
+	case typ == "double" && len(b) == 8:
+		return value{kind: fraction, f: math.Float64frombits(binary.LittleEndian.Uint64(b))}, true
+	}
+	return v, false
 }
 
 func (p *parquetShard) enter(group int, from int64) error {
@@ -170,116 +338,70 @@ func (p *parquetShard) enter(group int, from int64) error {
 		if c.index >= len(chunks) {
 			return fmt.Errorf("column %s is missing from the row group", c.name)
 		}
-		r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[group].Columns[c.index].MetaData)}
-		if from > 0 {
-			if _, remote := p.file.(*web.File); !remote { // of remote ones, reading the pages before costs more than it saves
-				if err := r.headers.all(); err != nil {
-					return fmt.Errorf("column %s: %w", c.name, err)
-				}
-			}
-			r.headers = nil               // where the decoder goes on, it has not been
-			chunks[c.index].OffsetIndex() // once known, seeking uses it; a file without one is read up to the row
-		}
-		r.pages = chunks[c.index].Pages()
+		meta := &p.pq.Metadata().RowGroups[group].Columns[c.index]
+		r := &columnReader{headers: headersOf(p.file, &meta.MetaData), chunk: chunks[c.index]}
 		p.open = append(p.open, r)
+		var index parquet.OffsetIndex
 		if from > 0 {
-			if err := r.pages.SeekToRow(from); err != nil {
-				return fmt.Errorf("column %s, row %d: %w", c.name, from, err)
+			var err error
+			if index, err = p.index(group, c, meta, r); err != nil && !p.source.passes(err) {
+				return fmt.Errorf("column %s: %w", c.name, err)
 			}
+		}
+		if err := r.start(from, index); err != nil {
+			return fmt.Errorf("column %s, row %d: %w", c.name, from, err)
 		}
 	}
 	return nil
 }
+
+// index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are read once. It is nil
+// where those cannot be read or do not add up to the group's rows; the pages before a row are then read to get there.
+func (p *parquetShard) index(group int, c column, meta *format.ColumnChunk, r *columnReader) (parquet.OffsetIndex, error) {
+	_, remote := p.file.(*web.File)
+	chunk, ok := r.chunk.(*parquet.FileColumnChunk)
+	here := [2]int{group, c.index}
+	if has := meta.OffsetIndexOffset != 0; !ok || has && (remote || p.walked[here]) { // the headers of remote files cost more than they are worth
+		index, err := r.chunk.OffsetIndex()
+		if err != nil || index.NumPages() == 0 {
+			return nil, err
+		}
+		return index, nil
+	}
+	h := *r.headers
+	pages, rows, err := h.locations()
+	if err != nil {
+		return nil, err
+	}
+	if p.walked == nil {
+		p.walked = map[[2]int]bool{}
+	}
+	if p.walked[here] = true; meta.OffsetIndexOffset != 0 {
+		return p.index(group, c, meta, r)
+	}
+	if rows != p.rows[group] {
+		return nil, nil
+	}
+	b, err := thrift.Marshal(&thrift.CompactProtocol{}, &format.OffsetIndex{PageLocations: pages})
+	if err != nil {
+		return nil, err
+	}
+	meta.OffsetIndexOffset, meta.OffsetIndexLength = 1, int32(len(b)) // anything but 0, for a file that has none
+	index, err := chunk.OffsetIndexFrom(anywhere(b))
+	if err != nil {
+		return nil, err
+	}
+	return index, nil
+}
+
+// anywhere reads the same bytes at every offset.
+type anywhere []byte
+
+func (b anywhere) ReadAt(p []byte, _ int64) (int, error) { return copy(p, b), nil }
 
 func (p *parquetShard) leave() {
 	for _, c := range p.open {
 		c.close()
 	}
 	p.open = nil
-}
-
-// columnReader walks through the values of a column chunk, one page in memory at a time.
-type columnReader struct {
-	headers *pageHeaders // nil after seeking
-	pages   parquet.Pages
-	page    parquet.Page
-	values  parquet.ValueReader
-	number  int // of the page, from 1 where the reading began
-}
-
-// read visits as many values as there are documents. A damaged page header may promise any number.
-func (c *columnReader) read(docs []document, use func(*document, parquet.Value)) error {
-	var values [256]parquet.Value
-	for row := 0; row < len(docs); {
-		if c.values == nil {
-			if err := c.turn(); err == io.EOF {
-				return fmt.Errorf("the column ends %d values before its row group", len(docs)-row)
-			} else if err != nil {
-				return err
-			}
-		}
-		n, err := c.values.ReadValues(values[:min(len(values), len(docs)-row)])
-		for _, v := range values[:n] {
-			use(&docs[row], v)
-			row++
-		}
-		if err == io.EOF || n == 0 && err == nil {
-			c.values = nil
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// turn goes on to the next page.
-func (c *columnReader) turn() error {
-	c.release()
-	c.number++
-	if c.headers != nil {
-		if err := c.headers.next(); err != nil {
-			return err
-		}
-	}
-	page, err := c.pages.ReadPage()
-	if err != nil {
-		return err
-	}
-	c.page, c.values = page, page.Values()
-	return nil
-}
-
-// end checks that the column holds no more values.
-func (c *columnReader) end() error {
-	var one [1]parquet.Value
-	for {
-		if c.values != nil {
-			n, err := c.values.ReadValues(one[:])
-			if n > 0 {
-				return errors.New("the column holds more values than its row group has rows")
-			}
-			if err != nil && err != io.EOF {
-				return err
-			}
-		}
-		if err := c.turn(); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *columnReader) release() {
-	if c.page != nil {
-		parquet.Release(c.page)
-	}
-	c.page, c.values = nil, nil
-}
-
-func (c *columnReader) close() {
-	c.release()
-	if c.pages != nil {
-		c.pages.Close()
-	}
 }

@@ -160,6 +160,7 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		b.Cursor.Sources = append(b.Cursor.Sources, s.at)
 		b.Cursor.Epoch = max(b.Cursor.Epoch, s.at.Epoch)
 		b.Skipped += s.corpus.Skipped
+		b.Copies += s.corpus.found()
 	}
 	b.Cursor.Drawn = append(b.Cursor.Drawn, m.drawn...)
 	return b, nil

@@ -69,7 +69,7 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		if n, ok, err := c.counted(); err != nil {
 			return size, err
 		} else if ok {
-			plain := s.ValidationFraction == 0 && s.MinIntScore == nil && s.MinScore == nil && s.MinLanguageScore == nil && s.MinTokenCount == nil && s.Languages == nil && !s.SkipErrors
+			plain := s.ValidationFraction == 0 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors
 			if plain {
 				return Size{n + c.Rows, ByColumn}, nil
 			}
@@ -136,8 +136,8 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 		if !is {
 			return 0, false, nil
 		}
-		leaf, has := p.pq.Schema().Lookup("token_count")
-		if !has || leaf.Node.Type().Kind() != parquet.Int64 || leaf.MaxRepetitionLevel > 0 {
+		column, err := p.column("token_count")
+		if err != nil || column.typ.kind != fraction {
 			return 0, false, nil
 		}
 		for k, g := range p.pq.RowGroups() {
@@ -145,12 +145,12 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 				return int64(float64(n) / float64(rows) * float64(c.Rows)), true, nil
 			}
 			groups++
-			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[leaf.ColumnIndex].MetaData), pages: g.ColumnChunks()[leaf.ColumnIndex].Pages()}
-			docs := make([]document, min(g.NumRows(), 4096))
-			for left := g.NumRows(); left > 0 && err == nil; left -= int64(len(docs)) {
-				docs = docs[:min(left, int64(cap(docs)))]
-				err = r.read(docs, func(_ *document, v parquet.Value) { n += v.Int64() })
-			}
+			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[column.index].MetaData), pages: g.ColumnChunks()[column.index].Pages()}
+			err := r.read(int(g.NumRows()), c.source.passes, func(_ int, v parquet.Value) {
+				if !v.IsNull() {
+					n += column.typ.read(v).count()
+				}
+			}, nil)
 			r.close()
 			if err != nil && !errors.Is(err, io.EOF) {
 				return 0, false, err
@@ -188,7 +188,7 @@ func (c *Corpus) Describe() (list []FileInfo) {
 func (p *parquetShard) fields() (list []string) {
 	for _, path := range p.pq.Schema().Columns() {
 		if leaf, ok := p.pq.Schema().Lookup(path...); ok {
-			list = append(list, strings.Join(path, ".")+": "+strings.ToLower(leaf.Node.Type().String()))
+			list = append(list, strings.Join(path, ".")+": "+p.typeOf(leaf.ColumnIndex).name)
 		}
 	}
 	return list
@@ -201,7 +201,8 @@ type Sample struct {
 	Tokens []int32
 }
 
-// Head visits documents of both splits in file order, those that no filter drops, until visit returns false. Of data that are tokens
+// Head visits documents of both splits in file order, those that no filter drops and on_error does not pass over,
+// until visit returns false. Of data that are tokens
 // the tokenizer tells which of them ends a document.
 func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 	if err := c.use(tok); err != nil {
@@ -212,7 +213,17 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 		if err != nil {
 			return err
 		}
-		for _, d := range docs {
+		for i := range docs {
+			d := &docs[i]
+			switch {
+			case d.drop:
+				continue
+			case d.flaw != sound && c.source.SkipErrors:
+				c.Skipped++
+				continue
+			case d.flaw != sound && d.flaw != empty:
+				return c.flawed(p, i, flaws[d.flaw])
+			}
 			if c.tokens != nil {
 				if d.ids, _, err = c.tokens.chunk(d.at); err != nil {
 					return err
@@ -220,7 +231,7 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 				file, token := c.tokens.place(d.at)
 				d.id = fmt.Sprintf("%s, token %d", base(c.files[file]), token)
 			}
-			if !d.drop && !visit(Sample{d.id, d.text, d.ids}) {
+			if !visit(Sample{d.id, d.text, d.ids}) {
 				return nil
 			}
 		}

@@ -31,7 +31,12 @@ type Source struct {
 	MinScore         *float64
 	MinLanguageScore *float64
 	MinTokenCount    *int64
+	MaxTokenCount    *int64
 	Languages        []string
+	Dumps            []string
+	Filter           string // a condition on the columns of a row; see filter
+
+	Deduplicate bool // of documents with the same text only the first in the order of files and rows stays
 
 	ValidationFraction float64 // share of documents held out, by hash of the id
 	Seed               uint64
@@ -47,6 +52,9 @@ type Source struct {
 
 	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
 	Context context.Context
+
+	root   string // the folder below which files have their names; see rootOf
+	rooted bool   // it is known
 }
 
 // ended is the error of the context, once it has ended.
@@ -57,10 +65,11 @@ func (s *Source) ended() error {
 	return s.Context.Err()
 }
 
-// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file
-// that changed, nor what was given up because the context ended.
+// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file that changed, nor
+// what was given up because the context ended, nor columns that are missing.
 func (s *Source) passes(err error) bool {
-	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && s.ended() == nil
+	var wrong wrongColumns
+	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) && s.ended() == nil
 }
 
 // Split is the part of the documents to read.
@@ -76,10 +85,16 @@ const (
 type document struct {
 	id, text string
 	hash     uint64 // of the id
-	drop     bool   // filtered out by its columns
+	drop     bool   // filtered out by its columns, or a copy of another
 	flaw     uint8
+	err      error   // of one that cannot be read
 	ids      []int32 // its tokens, where the cache holds them
 	at       int64   // of files of tokens: its first one among those of all files
+}
+
+// fail notes why a document cannot be read.
+func (d *document) fail(err error) {
+	*d = document{flaw: damaged, err: err}
 }
 
 // shard is an open file: groups of rows that can be read one by one.

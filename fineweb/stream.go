@@ -30,6 +30,7 @@ type Batch struct {
 	Sources      []int    // sequences of each source of a mixture
 	Skipped      int64    // documents passed over so far by this stream
 	Documents    []Extent // what the sequences hold, in order
+	Copies       int64    // documents of the data that are left out as copies of others
 }
 
 // Stream packs the documents of a split without end: sequences cut from the concatenated documents,
@@ -240,6 +241,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 		s.drop(s.seq)
 	}
 	b.Cursor, b.Skipped = Position{Cursor: s.at}, s.corpus.Skipped
+	b.Copies = s.corpus.found()
 	// Keep the window from growing without bound.
 	s.ids = append([]int32(nil), s.ids...)
 	return b, nil

@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -26,8 +26,17 @@ const (
 	sound uint8 = iota
 	empty
 	notUTF8
-	damaged // its row group is
+	damaged // it has the error itself, unless its tokens come from the cache
 )
+
+var (
+	errEmpty   = errors.New("the document is empty")
+	errNotUTF8 = errors.New("the document is not valid UTF-8")
+	errTooLong = fmt.Errorf("the document is longer than %d bytes, the most that one may have", maxDocument)
+	errDamaged = errors.New("the document cannot be read")
+)
+
+var flaws = map[uint8]error{empty: errEmpty, notUTF8: errNotUTF8, damaged: errDamaged}
 
 // tokenized reads the documents of a piece with their tokens: from the cache, where the source has one, else
 // from the data, and then into the cache.
@@ -36,12 +45,20 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)
-	if docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) }); err == nil && int64(len(docs)) == p.rows {
-		return docs, c.unchanged(p) // a run ends the same with the cache and without
+	docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
+	unread := func(d document) bool { return d.flaw == damaged } // the data say why
+	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
+		if err := c.unchanged(p); err != nil { // a run ends the same with the cache and without
+			return nil, err
+		}
+		return docs, c.single(p, docs)
 	}
-	docs, err := c.read(p)
-	if err != nil || int64(len(docs)) != p.rows || len(docs) > 0 && docs[0].flaw == damaged { // what is passed over is not kept
-		return docs, err
+	docs, err = c.load(p)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) { // what is passed over whole is not kept
+		return docs, c.single(p, docs)
 	}
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
@@ -49,7 +66,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
 		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"", c.source.TokenDir, err)
 	}
-	return docs, nil
+	return docs, c.single(p, docs)
 }
 
 // encode gives the sound documents of a piece that no filter drops their tokens, on all processors.
@@ -84,12 +101,7 @@ func (c *Corpus) tokenKey(file int, tok *tokenizer.Tokenizer) string {
 	s := &c.source
 	fmt.Fprintf(h, "%s %x\n", tokenMagic, sha256.Sum256(tok.JSON()))
 	fmt.Fprintf(h, "%d %d\n", tok.BOS, tok.EOS)
-	fmt.Fprintf(h, "%s %q %q %q\n", s.Format, s.TextColumn, s.IDColumn, s.Separator)
-	show := func(x any) {
-		b, _ := json.Marshal(x)
-		h.Write(append(b, '\n'))
-	}
-	show([]any{s.MinIntScore, s.MinScore, s.MinLanguageScore, s.MinTokenCount, s.Languages})
+	fmt.Fprintf(h, "%s %q %q %q %q\n", s.Format, s.TextColumn, s.IDColumn, s.Separator, s.conditions())
 	h.Write([]byte(c.identity(file)))
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
@@ -115,6 +127,9 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 		return err
 	}
 	defer first.Close()
+	if _, err := first.Copies(); err != nil {
+		return err
+	}
 	all := first.pieces()
 	for _, p := range all {
 		first.tokenPath(p, tok) // each file is hashed once, not once a worker
@@ -134,7 +149,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 				return
 			}
 			defer c.Close()
-			c.keyed, c.keys = first.keyed, first.keys
+			c.keyed, c.keys, c.copies = first.keyed, first.keys, first.copies
 			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
 				docs, err := c.tokenized(all[i], tok)
 				for _, d := range docs {
@@ -171,8 +186,9 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 }
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
-// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; 2: empty; 4: not UTF-8), uint32 bytes of its id;
-// the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all before, since a file that got into another's place is as
+// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2 not UTF-8, 3 it
+// cannot be read), uint32 bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
+// before, since a file that got into another's place is as
 // wrong as a damaged one. It is read whole and checked each time: no mapping,
 // which a file cut short would turn into the end of the process.
 const (

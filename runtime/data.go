@@ -25,6 +25,7 @@ type Data struct {
 	Addr     addr.Addr
 	Source   fineweb.Source
 	Rows     int64 // before filters; 0 where it is not known, as of remote data without a look and of files of tokens
+	Copies   int64 // documents that deduplicate leaves out; -1 where only a run will count them
 	Files    []string
 	Identity string
 	Unseen   string // why remote data were not looked at; "" if they were
@@ -131,10 +132,11 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	node := a.Data
 	s := fineweb.Source{Format: a.Addr.Type, Dir: p.cfg.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
 		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
+		Dumps: stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
 		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
-	s.MinIntScore, s.MinTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole)
+	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
 	if d.Str("cache") == "tokens" {
 		dir := fineweb.CacheDir()
 		if dir == "" {
@@ -142,12 +144,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		}
 		s.TokenDir = filepath.Join(dir, "tokens")
 	}
-	v := d.Value("source")
-	if v.Type() == cty.String && !v.IsNull() {
-		s.Patterns = []string{v.AsString()}
-	} else if t := v.Type(); !v.IsNull() && (t.IsTupleType() || t.IsListType() || t.IsSetType()) {
-		s.Patterns = d.Strs("source")
-	}
+	s.Patterns = stringsOf(d, "source")
 	if len(s.Patterns) == 0 {
 		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
 	}
@@ -163,8 +160,24 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		}
 	} else if err != nil {
 		return problem(d, "source", "Unreadable data", err)
+	} else {
+		a.Warnings = append(a.Warnings, node.odd...)
 	}
-	a.Warnings = append(a.Warnings, node.odd...)
+	return nil
+}
+
+// stringsOf reads an attribute that takes a text or a list of texts.
+func stringsOf(d *dsl.Decoded, attr string) []string {
+	v := d.Value(attr)
+	if !d.Known(attr) {
+		return nil
+	}
+	switch t := v.Type(); {
+	case t == cty.String:
+		return []string{v.AsString()}
+	case t.IsTupleType() || t.IsListType() || t.IsSetType():
+		return d.Strs(attr)
+	}
 	return nil
 }
 
@@ -209,6 +222,9 @@ func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	return diags
 }
 
+// countsAtOnce is the size of local files up to which a plan reads them to count copies, in bytes.
+const countsAtOnce = 1 << 30
+
 // look opens the data and notes what is there.
 func (n *Data) look() error {
 	n.patterns = n.Source.Patterns
@@ -217,9 +233,18 @@ func (n *Data) look() error {
 		return err
 	}
 	defer c.Close()
-	n.Source, n.Rows, n.Files = c.Source(), c.Rows, c.Files()
-	n.Identity, err = c.Identity()
-	n.odd = c.Warnings
+	n.Source, n.Rows, n.Files, n.odd = c.Source(), c.Rows, c.Files(), c.Warnings
+	if n.Identity, err = c.Identity(); err != nil || !n.Source.Deduplicate {
+		return err
+	}
+	var size int64
+	for _, f := range c.Describe() {
+		size += f.Bytes
+	}
+	n.Copies = -1
+	if c.KnowsCopies() || size <= countsAtOnce && !slices.ContainsFunc(n.Files, fineweb.IsRemote) {
+		n.Copies, err = c.Copies()
+	}
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/ops/llama"
 	"stepflow/ops/peft"
 )
@@ -17,7 +18,7 @@ import (
 // sound are the checks of a block's attributes against each other. They need neither data nor state nor other blocks, and what is not
 // known yet passes.
 var sound = map[string]func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics{
-	"data":      func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return soundHome(d, "source") },
+	"data":      soundData,
 	"tokenizer": func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return soundHome(d, "file") },
 	"model": func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 		_, diags := givenConfig(a, d)
@@ -72,6 +73,17 @@ func Sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 		return check(a, d)
 	}
 	return nil
+}
+
+// soundData checks the filter of data, and which crawls it names.
+func soundData(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	if err := fineweb.CheckFilter(d.Str("filter")); err != nil {
+		diags = append(diags, d.Error("filter", "Invalid filter", upper(err.Error())+"."))
+	}
+	if d.Known("dump") && len(stringsOf(d, "dump")) == 0 {
+		diags = append(diags, d.Error("dump", "Invalid value", "dump takes the name of a crawl, such as \"CC-MAIN-2024-10\", or a list of them."))
+	}
+	return append(diags, soundHome(d, "source")...)
 }
 
 // givenConfig is the configuration that a model block gives, with defaults and checked where it is not read from a folder and its

@@ -172,7 +172,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 	}()
 	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
-	lastSkipped := int64(0)
+	lastSkipped, copies := int64(0), int64(0)
 	async := r.device.Caps().Async
 	// On a device that does not work ahead timing costs nothing to speak of: all steps are timed, so that a slow one
 	// can be looked into.
@@ -221,6 +221,10 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			if n := len(t.state.LastLosses); n > meanOf {
 				t.state.LastLosses = t.state.LastLosses[n-meanOf:]
 			}
+		}
+		if b.Copies > copies {
+			copies = b.Copies
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents of the data are copies of others and left out (deduplicate)", copies)})
 		}
 		if b.Skipped > lastSkipped {
 			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents passed over (on_error = \"skip\")", b.Skipped)})

@@ -74,7 +74,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	if err != nil || at.Kind != "data" {
 		format := o.format
 		if format == "" {
-			if format = formats[fineweb.Ext(arg)]; format == "" {
+			if format = fineweb.FormatOf(arg); format == "" {
 				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin", fineweb.Shown(arg))
 			}
 		}
@@ -117,8 +117,6 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	return list, nil
 }
 
-var formats = map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".md": "text", ".bin": "bin"}
-
 func (a *app) dataStat(o *dataFlags, arg string) error {
 	list, err := a.lookAt(o, arg)
 	if err != nil {
@@ -160,6 +158,20 @@ func (a *app) stat(x looked) error {
 		names = []string{""}
 	}
 	var lines []string
+	if x.source.Deduplicate {
+		n, err := c.Copies()
+		if err != nil {
+			return err
+		}
+		out["copies"] = n
+		lines = append(lines, fmt.Sprintf("  copies      %d documents have the text of another and are left out", n))
+	}
+	if len(c.Warnings) > 0 {
+		out["warnings"] = c.Warnings
+	}
+	for _, w := range c.Warnings {
+		lines = append(lines, "  warning     "+foreign.ShownText(w))
+	}
 	for _, n := range names {
 		tok := x.tokenizers[n]
 		m, err := fineweb.Measure(x.source, tok)

@@ -206,7 +206,14 @@ func summary(x *runtime.Action) string {
 	case x.Data != nil && x.Data.Rows == 0:
 		return plural(len(x.Data.Files), "file")
 	case x.Data != nil:
-		return fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
+		s := fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
+		switch n := x.Data.Copies; {
+		case n < 0:
+			s += ", without copies, which the run counts"
+		case x.Data.Source.Deduplicate:
+			s += fmt.Sprintf(", %d of them copies of others, left out", n)
+		}
+		return s
 	case x.Token != nil:
 		return fmt.Sprintf("%d tokens", x.Token.VocabSize)
 	case x.Memory != nil:
