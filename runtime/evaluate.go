@@ -73,6 +73,9 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 	if e.Tokenizer.VocabSize > e.Model.VocabSize {
 		return nil, hcl.Diagnostics{d.Error("tokenizer", "Vocabulary too small", fmt.Sprintf("The model's vocab_size is %d, the tokenizer has %d tokens.", e.Model.VocabSize, e.Tokenizer.VocabSize))}
 	}
+	if other := target.model; other != nil {
+		a.warn(other.otherTokens(e.Tokenizer))
+	}
 	if a.Addr.Type == "perplexity" {
 		if diags := p.perplexity(a, e, d, usual); diags.HasErrors() {
 			return nil, diags

@@ -19,6 +19,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/fineweb"
 	"stepflow/fineweb/hub"
+	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
@@ -282,6 +283,35 @@ func strayTensor(f *checkpoint.Folder, c llama.Config, name string) (string, err
 func frequencies(v []float32, c llama.Config) bool {
 	want, _ := c.Frequencies()
 	return slices.EqualFunc(v, want, func(a float32, b float64) bool { return math.Abs(float64(a)-b) <= b/128+1e-7 })
+}
+
+// otherTokens says that ids mean other tokens to a tokenizer than to the tokenizer.json that came with an imported model; empty
+// if they do not, or if nobody can tell.
+func (m *Model) otherTokens(t *Tokenizer) string {
+	if m.Folder == "" {
+		return ""
+	}
+	path := filepath.Join(m.Folder, fileTokenizer)
+	b, err := foreign.ReadFile(path, tokenizer.MaxBytes)
+	if err != nil {
+		return ""
+	}
+	if t.loaded == nil {
+		return fmt.Sprintf("%s is made by the run, and %s came with a tokenizer of its own, %s: its ids mean other tokens", t.Addr, m.Addr, path)
+	}
+	if string(b) == string(t.loaded.JSON()) {
+		return ""
+	}
+	own, err := tokenizer.Parse(b)
+	if err != nil {
+		return ""
+	}
+	for id := range int32(max(own.VocabSize(), t.VocabSize)) {
+		if a, b := t.loaded.Token(id), own.Token(id); a != b {
+			return fmt.Sprintf("%s is not the tokenizer that came with %s: token %d is %q, and %q in %s", t.Addr, m.Addr, id, foreign.Shown(a), foreign.Shown(b), path)
+		}
+	}
+	return ""
 }
 
 // ropeScaling reads the attribute in which a pipeline gives what config.json has under the same name.

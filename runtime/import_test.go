@@ -373,7 +373,7 @@ func TestShardsAndTheirIndex(t *testing.T) {
 // TestNotesOfAnImport reads a folder with a window and a key that nobody knows: both are said, and the window bounds sequences.
 func TestNotesOfAnImport(t *testing.T) {
 	dir, folder := imported(t, "m", "")
-	edited(t, folder, map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"}, "sliding_window": 32, "odd_key": 3})
+	edited(t, folder, map[string]any{"sliding_window": 32, "odd_key": 3})
 	p, says := planImported(dir)
 	if says != "" {
 		t.Fatal(says)
@@ -391,5 +391,40 @@ func TestNotesOfAnImport(t *testing.T) {
 	edited(t, folder, map[string]any{"sliding_window": 32})
 	if _, says := planImported(dir); !strings.Contains(says, "max_position_embeddings is 64 here and 32 in") || !strings.Contains(says, "counts as 32 instead of 64") {
 		t.Errorf("%q", says)
+	}
+}
+
+// TestATokenizerOtherThanTheModelsIsSaid plans with the model's own tokenizer, the same in other words, and one whose ids mean other tokens.
+func TestATokenizerOtherThanTheModelsIsSaid(t *testing.T) {
+	const own = `{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<|endoftext|>": 2}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 2, "content": "<|endoftext|>", "special": true, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false}]}`
+	for name, c := range map[string]struct{ given, says string }{
+		"own":     {own, ""},
+		"rewrote": {strings.Replace(own, `"merges": []`, `"merges":   []`, 1), ""},
+		"other":   {strings.Replace(own, `"a": 0, "b": 1`, `"a": 1, "b": 0`, 1), `token 0 is "b", and "a" in`},
+		"longer":  {strings.Replace(own, `"b": 1,`, `"b": 1, "c": 3,`, 1), `token 3 is "c", and "" in`},
+	} {
+		dir, folder := imported(t, "m", "")
+		must(t, os.WriteFile(filepath.Join(folder, fileTokenizer), []byte(own), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "t.json"), []byte(c.given), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "more.hcl"), []byte(`
+tokenizer "huggingface" "t" { file = "t.json" }
+evaluate "generation" "g" {
+  model     = model.llama.m
+  tokenizer = tokenizer.huggingface.t
+  prompts   = ["ab"]
+}
+`), 0o644))
+		p, says := planImported(dir)
+		if says != "" {
+			t.Fatal(says)
+		}
+		var w []string
+		for _, a := range p.Actions {
+			w = append(w, a.Warnings...)
+		}
+		if all := strings.Join(w, "\n"); c.says == "" && all != "" || !strings.Contains(all, c.says) {
+			t.Errorf("%s: %q, want %q", name, all, c.says)
+		}
 	}
 }

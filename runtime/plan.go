@@ -100,6 +100,13 @@ type Plan struct {
 	planner *planner
 }
 
+// warn adds a warning, if there is one.
+func (a *Action) warn(text string) {
+	if text != "" {
+		a.Warnings = append(a.Warnings, text)
+	}
+}
+
 // Action finds an action by address.
 func (p *Plan) Action(a addr.Addr) *Action { return p.planner.done[a] }
 

@@ -257,6 +257,9 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	if s.Tokenizer.VocabSize > s.Model.VocabSize {
 		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.", s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
 	}
+	if s.From == nil {
+		a.warn(s.Root.otherTokens(s.Tokenizer))
+	}
 	s.Skip = t.Str("on_nonfinite") == "skip"
 	s.Schedule = optim.Schedule{Kind: "constant"}
 	if c := t.Block("schedule"); c != nil {

@@ -19,10 +19,11 @@ const MaxConfigBytes = 16 << 20
 var families = map[string]struct {
 	class  string            // of its language model in transformers
 	absent map[string]string // values of keys that are not there, in JSON, where they differ from Llama's
+	never  []string          // keys that transformers does not read there, which may be false
 }{
 	"llama":   {class: "LlamaForCausalLM"},
-	"mistral": {"MistralForCausalLM", map[string]string{"num_key_value_heads": "8", "max_position_embeddings": "131072", "sliding_window": "4096"}},
-	"granite": {"GraniteForCausalLM", map[string]string{"attention_multiplier": "1"}},
+	"mistral": {"MistralForCausalLM", map[string]string{"num_key_value_heads": "8", "max_position_embeddings": "131072", "sliding_window": "4096"}, []string{"attention_bias", "mlp_bias"}},
+	"granite": {"GraniteForCausalLM", map[string]string{"attention_multiplier": "1"}, nil},
 }
 
 const familyNames = "only llama is supported, and mistral and granite with Llama's settings"
@@ -189,6 +190,11 @@ func ParseConfig(b []byte) (c Config, notes []Note, err error) {
 			given = append(given, f.Name)
 		case f.Needed:
 			return c, nil, fmt.Errorf("%s is missing", f.Name)
+		}
+	}
+	for _, name := range families[family].never {
+		if v := string(raw[name]); v != "" && v != "false" {
+			return c, nil, fmt.Errorf("%s is %s, and model_type %s has none", name, foreign.Shown(cut(v)), family)
 		}
 	}
 	rotary, err := readRope(raw, &c)

@@ -41,6 +41,7 @@ func TestWhatWouldChangeTheNumbersIsRefused(t *testing.T) {
 		{obj{"architectures": []string{"LlamaModel"}}, `architecture "LlamaModel"`},
 		{obj{"architectures": []string{"Qwen2ForCausalLM"}}, `model_type "llama" and of the architecture "Qwen2ForCausalLM"`},
 		{obj{"model_type": "mistral", "architectures": []string{"LlamaForCausalLM"}}, "only MistralForCausalLM"},
+		{obj{"model_type": "mistral", "attention_bias": true}, "attention_bias is true, and model_type mistral has none"},
 		{obj{"architectures": "LlamaForCausalLM"}, "architectures is"},
 
 		{obj{"rope_scaling": obj{"rope_type": "longrope", "short_factor": []int{1}, "long_factor": []int{2}}}, `rope_type "longrope" is not supported: its frequencies change with the length`},
@@ -130,7 +131,7 @@ func TestWhatSaysTheSameIsRead(t *testing.T) {
 		{obj{"rope_scaling": obj{"rope_theta": 5e5, "rope_type": "default"}}, theta, ""},
 		{obj{"rope_scaling": obj{"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}, "original_max_position_embeddings": 64},
 			scaled(RopeScaling{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64}), ""},
-		{obj{"rope_scaling": obj{"type": "yarn", "factor": 4, "original_max_position_embeddings": 64}},
+		{obj{"rope_scaling": obj{"type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "finetuned": true}},
 			scaled(RopeScaling{RopeType: "yarn", Factor: 4, OriginalMaxPositionEmbeddings: 64, AttentionFactor: 0.1*math.Log(4) + 1, BetaFast: 32, BetaSlow: 1}), ""},
 		{obj{"rope_scaling": obj{"type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "mscale": 0.7, "mscale_all_dim": 0.7, "beta_fast": 16, "truncate": true}},
 			scaled(RopeScaling{RopeType: "yarn", Factor: 4, OriginalMaxPositionEmbeddings: 64, AttentionFactor: 1, BetaFast: 16, BetaSlow: 1}), ""},

@@ -116,7 +116,7 @@ func parseRope(place string, b []byte, original int) (r rope, err error) {
 		}
 	}
 	for _, m := range members {
-		known := slices.Contains([]string{"rope_type", "type", "rope_theta", "partial_rotary_factor"}, m.Name)
+		known := slices.Contains([]string{"rope_type", "type", "rope_theta", "partial_rotary_factor", "finetuned"}, m.Name)
 		if raw[m.Name] != nil && !known && !slices.Contains(kind.needs, m.Name) && !slices.Contains(kind.takes, m.Name) {
 			return r, fmt.Errorf("%s has %s, which rope_type %q does not take", place, foreign.Shown(m.Name), s.RopeType)
 		}
