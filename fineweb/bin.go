@@ -275,14 +275,20 @@ func (t *binFiles) inside(at, n int64) (bool, error) {
 	return err == nil && ids[0] != t.eos, err
 }
 
+// maxWhole bounds a document of which all tokens are needed at once, as to evaluate on it.
+const maxWhole = 1 << 26
+
 // whole reads all tokens of a document.
-func (t *binFiles) whole(at int64) (ids []int32, err error) {
-	for at < t.end() && (len(ids) == 0 || ids[len(ids)-1] != t.eos) {
+func (t *binFiles) whole(first int64) (ids []int32, err error) {
+	for at := first; at < t.end() && (len(ids) == 0 || ids[len(ids)-1] != t.eos); {
 		var more []int32
 		if more, at, err = t.chunk(at); err != nil {
 			return nil, err
 		}
-		ids = append(ids, more...)
+		if ids = append(ids, more...); len(ids) > maxWhole {
+			i, token := t.place(first)
+			return nil, fmt.Errorf("%s: the document that begins with token %d has more than %d tokens, the most that one may have to evaluate on it; no end-of-text token (%d) ends it", Shown(t.shards[i].name), token, maxWhole, t.eos)
+		}
 	}
 	return ids, nil
 }
