@@ -220,6 +220,7 @@ var Kinds = []Kind{
 			{Name: "tokens", Type: cty.Number, From: length, Doc: "Tokens it trains on."},
 			{Name: "steps", Type: cty.Number, From: length, Doc: "Optimizer steps."},
 			{Name: "loss", Type: cty.Number, Late: true, Doc: "Training loss, mean of the last steps, nats a token."},
+			{Name: "held_out_documents", Type: cty.Number, Late: true, Doc: "How many times a document was trained on that an `evaluate` block of the pipeline measures with this model or one made from it, known by its text. Null where there was no such block when the stage ran, or what it measures could not be read."},
 		}},
 	{Name: "evaluate", Types: []string{"perplexity", "generation"}, Repeat: true,
 		Doc: "Measures a trained stage. `perplexity`: on held-out documents, a token and a byte. `generation`: samples from prompts.",

@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
-	"strings"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/fineweb/web"
@@ -18,7 +18,8 @@ type Corpus struct {
 	source  Source
 	files   []string
 	list    []web.Entry
-	opened  []file // nil for one passed over
+	opened  []file   // nil for one passed over
+	ids     []string // of the files' contents, once they were asked for
 	keyed   *tokenizer.Tokenizer
 	keys    []string // of the token cache with that tokenizer
 	shards  []shard
@@ -191,23 +192,41 @@ func (c *Corpus) Files() []string { return c.files }
 
 // Identity is a hash of the files' names and of what tells them from what they were: it changes when the data do.
 func (c *Corpus) Identity() (string, error) {
+	ids, err := c.contentIDs()
+	h := sha256.New()
+	for i, id := range ids {
+		if c.opened[i] != nil {
+			io.WriteString(h, c.source.identify(c.list[i], id))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// contentIDs are those of the files; "" for one passed over.
+func (c *Corpus) contentIDs() ([]string, error) {
+	if c.ids != nil {
+		return c.ids, nil
+	}
 	ids, errs := make([]string, len(c.opened)), make([]error, len(c.opened))
 	parallel(len(c.opened), runtime.GOMAXPROCS(0), func(i int) {
 		if f := c.opened[i]; f != nil {
-			ids[i], errs[i] = c.source.identify(c.list[i], f)
+			ids[i], errs[i] = c.source.contentID(c.list[i], f)
 		}
 	})
-	sum := sha256.Sum256([]byte(strings.Join(ids, "")))
-	return hex.EncodeToString(sum[:]), errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return ids, err
+	}
+	c.ids = ids
+	return ids, nil
 }
 
 // identity is that of one file; of one that can't be read no other has.
 func (c *Corpus) identity(file int) string {
-	id, err := c.source.identify(c.list[file], c.opened[file])
+	id, err := c.source.contentID(c.list[file], c.opened[file])
 	if err != nil {
 		return c.files[file] + " " + err.Error()
 	}
-	return id
+	return c.source.identify(c.list[file], id)
 }
 
 // Groups is the number of row groups.

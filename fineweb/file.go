@@ -87,9 +87,8 @@ func Shown(name string) string {
 	return foreign.Shown(name)
 }
 
-// identify tells a file from others of its name, and from what it was: by what the list or the server says, else by the
-// contents on disk.
-func (s *Source) identify(e web.Entry, f file) (string, error) {
+// contentID tells a file from what it was: by what the list or the server says, else by the contents on disk.
+func (s *Source) contentID(e web.Entry, f file) (string, error) {
 	id := e.ID
 	if id == "" {
 		switch f := f.(type) {
@@ -108,5 +107,10 @@ func (s *Source) identify(e web.Entry, f file) (string, error) {
 			return "", fmt.Errorf("%s: %w", Shown(e.Address), err)
 		}
 	}
-	return fmt.Sprintf("%q %s\n", s.below(e.Address), id), nil
+	return id, nil
+}
+
+// identify tells a file from others of its name too.
+func (s *Source) identify(e web.Entry, id string) string {
+	return fmt.Sprintf("%q %s\n", s.below(e.Address), id)
 }

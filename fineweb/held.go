@@ -42,13 +42,8 @@ type Held struct {
 // with positions that do not count. An error of visit ends it and is returned as it is. Where no token is predicted the error says why.
 func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
 	c := &cutter{Windows: w, tok: tok, visit: visit, masked: m.parts[0].Source.DocumentMask, held: &Held{Counts: map[int32]int64{}}}
-	var sum, share float64
-	for _, p := range m.parts {
-		sum += p.Weight
-	}
-	for i, corpus := range m.corpora {
-		share += m.parts[i].Weight / sum
-		most := int64(math.Ceil(share * float64(w.Limit)))
+	for i, most := range m.shares(w.Limit) {
+		corpus := m.corpora[i]
 		if err := corpus.use(tok); err != nil {
 			return nil, err
 		}
@@ -113,15 +108,35 @@ func (c *Corpus) joined(split Split, separator string, read func(*document) (boo
 
 // encode gives the tokens of a document and its text.
 func (c *cutter) encode(corpus *Corpus, d *document) (ids []int32, text string, err error) {
-	if d.ids != nil {
-		return d.ids, c.tok.Decode(d.ids, true), nil
+	if ids, err = corpus.tokensOf(c.tok, d); d.ids != nil {
+		return ids, c.tok.Decode(d.ids, true), err
 	}
-	ctx := corpus.source.Context
+	return ids, d.text, err
+}
+
+// tokensOf gives the tokens of a document.
+func (c *Corpus) tokensOf(tok *tokenizer.Tokenizer, d *document) ([]int32, error) {
+	if d.ids != nil {
+		return d.ids, nil
+	}
+	ctx := c.source.Context
 	if len(d.text) < 1<<20 { // a longer one may take seconds
 		ctx = context.Background()
 	}
-	ids, err = Await(ctx, func() ([]int32, error) { return c.tok.EncodeDocument(nil, d.text) })
-	return ids, d.text, err
+	return Await(ctx, func() ([]int32, error) { return tok.EncodeDocument(nil, d.text) })
+}
+
+// shares are how many tokens each source of a mixture has to give, with those before it, of so many.
+func (m *Set) shares(limit int64) (most []int64) {
+	var sum, share float64
+	for _, p := range m.parts {
+		sum += p.Weight
+	}
+	for _, p := range m.parts {
+		share += p.Weight / sum
+		most = append(most, int64(math.Ceil(share*float64(limit))))
+	}
+	return most
 }
 
 // heldToken is one of a text that is cut into windows.

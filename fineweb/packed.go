@@ -121,11 +121,12 @@ func (s *Source) unpacked(f file, name string) (file, error) {
 	if err != nil || how == nil {
 		return f, err
 	}
-	id, err := s.identify(web.Entry{Address: name}, f)
+	e := web.Entry{Address: name}
+	id, err := s.contentID(e, f)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(unpackedMagic + id))
+	sum := sha256.Sum256([]byte(unpackedMagic + s.identify(e, id)))
 	key := hex.EncodeToString(sum[:16])
 	dir := CacheDir()
 	path := filepath.Join(dir, "unpacked", key)

@@ -154,6 +154,7 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 			b.Documents = append(b.Documents, d)
 		}
 		b.Valid += x.Valid
+		b.Watched += x.Watched
 		n++
 	}
 	for _, s := range m.streams {

@@ -31,6 +31,7 @@ type Batch struct {
 	Skipped      int64    // documents passed over so far by this stream
 	Documents    []Extent // what the sequences hold, in order
 	Copies       int64    // documents of the data that are left out as copies of others
+	Watched      int64    // documents that ended in it and are watched; see Mix.Watch
 }
 
 // Stream packs the documents of a split without end: sequences cut from the concatenated documents,
@@ -52,6 +53,9 @@ type Stream struct {
 	at    Cursor  // position of ids[0]
 	ends  int     // epochs finished while filling
 	found bool    // a document was found in this epoch
+
+	watched *Watched // nil for none
+	met     int64    // of these, in this batch
 }
 
 // part is consecutive tokens of a document.
@@ -60,6 +64,7 @@ type part struct {
 	n      int
 	last   bool // the document ends with them
 	origin *Origin
+	sum    tokenSum // of the whole document, if it does
 }
 
 // tail is the rest of a document of a file of tokens, which is read as it is needed: such a document may be as long as all files.
@@ -68,6 +73,8 @@ type tail struct {
 	from   int64  // position of its first token in the files
 	start  Cursor // of that token
 	origin *Origin
+	sum    tokenSum // of those before it
+	cut    bool     // which are not all known
 }
 
 // Stream starts at a position; seeking reads the pieces of one round.
@@ -94,7 +101,7 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	if inside && c.tokens != nil {
 		if inside, err = c.tokens.inside(d.at, int64(skip)); err == nil && inside {
 			_, p, row := s.epoch.document(here.Document)
-			s.tail = tail{true, d.at + int64(skip), at, s.corpus.origin(d, p, row)}
+			s.tail = tail{open: true, from: d.at + int64(skip), start: at, origin: s.corpus.origin(d, p, row), cut: true}
 		}
 	} else if inside {
 		if err = s.add(d, here); err == nil {
@@ -170,7 +177,7 @@ func (s *Stream) add(d *document, here Cursor) error {
 	_, p, at := s.epoch.document(here.Document)
 	origin := s.corpus.origin(d, p, at)
 	if s.corpus.tokens != nil {
-		s.tail = tail{true, d.at, here, origin}
+		s.tail = tail{open: true, from: d.at, start: here, origin: origin}
 		return s.chunk()
 	}
 	n := len(s.ids)
@@ -183,7 +190,7 @@ func (s *Stream) add(d *document, here Cursor) error {
 	} else {
 		s.ids = append(s.ids, d.ids...)
 	}
-	s.parts = append(s.parts, part{here, len(s.ids) - n, true, origin})
+	s.parts = append(s.parts, part{here, len(s.ids) - n, true, origin, tokenSum(0).add(s.tok, s.ids[n:])})
 	return nil
 }
 
@@ -196,7 +203,12 @@ func (s *Stream) chunk() error {
 	}
 	last := next == files.end() || ids[len(ids)-1] == files.eos
 	s.ids = append(s.ids, ids...)
-	s.parts = append(s.parts, part{t.start, len(ids), last, t.origin})
+	t.sum = t.sum.add(s.tok, ids)
+	p := part{start: t.start, n: len(ids), last: last, origin: t.origin}
+	if last && !t.cut {
+		p.sum = t.sum
+	}
+	s.parts = append(s.parts, p)
 	t.open, t.from = !last, next
 	t.start.Token += len(ids)
 	return nil
@@ -211,6 +223,9 @@ func (s *Stream) drop(n int) {
 		p.n, n = p.n-k, n-k
 		p.start.Token += k
 		if p.n == 0 {
+			if s.watched.has(p.sum) {
+				s.met++
+			}
 			s.parts = s.parts[1:]
 		}
 	}
@@ -227,7 +242,7 @@ func (s *Stream) drop(n int) {
 // Next packs a number of sequences. A sequence's last target is the first token of the next one.
 func (s *Stream) Next(sequences int) (*Batch, error) {
 	b := &Batch{}
-	s.ends = 0
+	s.ends, s.met = 0, 0
 	for i := 0; i < sequences; i++ {
 		for len(s.ids) < s.seq+1 {
 			if err := s.more(); err != nil {
@@ -240,7 +255,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 		s.pack(b)
 		s.drop(s.seq)
 	}
-	b.Cursor, b.Skipped = Position{Cursor: s.at}, s.corpus.Skipped
+	b.Cursor, b.Skipped, b.Watched = Position{Cursor: s.at}, s.corpus.Skipped, s.met
 	b.Copies = s.corpus.found()
 	// Keep the window from growing without bound.
 	s.ids = append([]int32(nil), s.ids...)

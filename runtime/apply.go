@@ -16,6 +16,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
@@ -47,6 +48,8 @@ type runner struct {
 	ask    bool   // whether others end the run
 	tokens map[addr.Addr]*tokenizer.Tokenizer
 	ended  map[addr.Addr]bool // were begun, whatever became of them
+
+	watching map[string]*fineweb.Watched // documents that evaluations measure, by which
 }
 
 // Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training behind the step under way, with a checkpoint,

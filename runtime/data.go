@@ -34,7 +34,8 @@ type Data struct {
 	Weights []float64
 
 	patterns []string
-	odd      []string // what the files are warned of
+	contents []fineweb.Content // of the files
+	odd      []string          // what the files are warned of
 	sizes    map[*Tokenizer]fineweb.Size
 }
 
@@ -233,9 +234,16 @@ func (n *Data) look() error {
 		return err
 	}
 	defer c.Close()
-	n.Source, n.Rows, n.Files, n.odd = c.Source(), c.Rows, c.Files(), c.Warnings
-	if n.Identity, err = c.Identity(); err != nil || !n.Source.Deduplicate {
+	n.Source, n.Rows, n.Files = c.Source(), c.Rows, c.Files()
+	if n.Identity, err = c.Identity(); err != nil {
 		return err
+	}
+	if n.contents, err = c.Contents(); err != nil {
+		return err
+	}
+	n.odd = append(c.Warnings, fineweb.Copies(n.contents)...)
+	if !n.Source.Deduplicate {
+		return nil
 	}
 	var size int64
 	for _, f := range c.Describe() {

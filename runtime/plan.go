@@ -206,6 +206,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		p.Actions = append(p.Actions, actions...)
 	}
 	diags = append(diags, pl.exportConflicts(p.Actions)...)
+	pl.sharing(p.Actions)
 	if cfg.Telemetry != nil {
 		d, dd := pl.scope.Decode(cfg.Telemetry, nil)
 		diags = append(diags, dd...)

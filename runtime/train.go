@@ -67,6 +67,11 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 		return err
 	}
 	defer t.steps.Close()
+	if w := r.watched(a, tok); w != nil {
+		stream.Watch(w)
+		n := t.steps.Last.HeldOut
+		t.heldOut = &n
+	}
 	r.obs.memory(ctx, a, s.Figures.ByKind)
 	defer r.obs.memory(ctx, a, nil)
 	err = r.obs.inside(ctx, tracing.SpanTrain, a, func(ctx context.Context) error { return r.steps(ctx, a, t, stream, root, entry) })
@@ -238,6 +243,13 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			}
 		}
 		m := r.numbers(s, f, loss, norm, time.Since(start))
+		if t.heldOut != nil {
+			if *t.heldOut == 0 && b.Watched > 0 {
+				r.warnHeldOut(a, b.Watched)
+			}
+			*t.heldOut += b.Watched
+			m.HeldOut = *t.heldOut
+		}
 		m.MergeError = merged
 		if err := t.steps.Write(m); err != nil {
 			return err
@@ -383,11 +395,14 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding these to bf16 changed them by %.2g as much. It is right in the mean, but noise; %s", e, t.stage.lessNoise())})
 		}
 	}
+	if t.heldOut != nil && *t.heldOut > 0 {
+		r.warnHeldOut(a, *t.heldOut)
+	}
 	t.state.Seam = seam
 	dir := checkpoint.StepDir(root, t.stage.Steps)
 	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
 	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
-	entry.Values = writable(results(&t.state))
+	entry.Values = writable(results(t))
 	if entry.Content, err = r.save(ctx, a, t, dir, entry, true); err != nil {
 		entry.Dir, entry.Values = "", nil
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
@@ -407,7 +422,8 @@ func (s *Stage) lessNoise() string {
 }
 
 // results are what a stage exports once it has run.
-func results(ts *TrainerState) map[string]any {
+func results(t *trainer) map[string]any {
+	ts := &t.state
 	loss := 0.0
 	for _, l := range ts.LastLosses {
 		loss += l / float64(len(ts.LastLosses))
@@ -415,5 +431,13 @@ func results(ts *TrainerState) map[string]any {
 	if len(ts.LastLosses) == 0 { // every step was skipped
 		loss = math.NaN()
 	}
-	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference, "merge_error": ts.Merges.Error()}
+	return map[string]any{"loss": loss, "skipped_steps": float64(ts.Skipped), "merge_difference": ts.Seam.MergeDifference, "merge_error": ts.Merges.Error(), "held_out_documents": t.counted()}
+}
+
+// counted is how many documents were trained on that an evaluation measures; nil where that is not known.
+func (t *trainer) counted() any {
+	if t.heldOut == nil {
+		return nil
+	}
+	return float64(*t.heldOut)
 }

@@ -18,13 +18,14 @@ import (
 
 // trainer runs one stage on a loaded program.
 type trainer struct {
-	stage  *Stage
-	loaded gpu.Loaded
-	tok    *tokenizer.Tokenizer
-	state  TrainerState
-	steps  *metrics.Writer
-	room   []byte // of the tensor being saved: they are written one after the other
-	flaw   flaw   // of the weights it started from
+	stage   *Stage
+	loaded  gpu.Loaded
+	tok     *tokenizer.Tokenizer
+	state   TrainerState
+	steps   *metrics.Writer
+	heldOut *int64 // documents trained on that an evaluation measures; nil where none are counted
+	room    []byte // of the tensor being saved: they are written one after the other
+	flaw    flaw   // of the weights it started from
 }
 
 func (t *trainer) operand(name string) gpu.Operand {

@@ -33,9 +33,10 @@ type Step struct {
 	MFU          float64          `json:"mfu,omitempty"` // against the device's measured peak
 	DataWait     float64          `json:"data_wait_seconds"`
 	Epoch        int64            `json:"epoch"`
-	Sources      map[string]int64 `json:"sources,omitempty"`     // tokens each source of a mixture has given so far
-	MergeError   float64          `json:"merge_error,omitempty"` // behind this step: share of the adapters' product that rounding kept out of the weights
-	Skipped      bool             `json:"skipped,omitempty"`     // not finite: no update was made
+	Sources      map[string]int64 `json:"sources,omitempty"`            // tokens each source of a mixture has given so far
+	MergeError   float64          `json:"merge_error,omitempty"`        // behind this step: share of the adapters' product that rounding kept out of the weights
+	Skipped      bool             `json:"skipped,omitempty"`            // not finite: no update was made
+	HeldOut      int64            `json:"held_out_documents,omitempty"` // so far, each time one was read that an evaluation measures
 }
 
 // FileName is the file of a stage's steps.
@@ -43,6 +44,7 @@ const FileName = "metrics.jsonl"
 
 // Writer appends steps to the files of a stage.
 type Writer struct {
+	Last  Step // before what is written; its zero where there is none
 	jsonl *os.File
 	tb    *events
 }
@@ -59,13 +61,14 @@ func Open(dir string, afterStep int) (*Writer, error) {
 		return nil, err
 	}
 	var kept []byte
+	var last Step
 	for _, s := range old {
 		if s.Step <= afterStep {
 			b, err := encode(s)
 			if err != nil {
 				return nil, err
 			}
-			kept = append(kept, b...)
+			kept, last = append(kept, b...), s
 		}
 	}
 	if err := durable.WriteFile(path, kept); err != nil {
@@ -75,7 +78,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{jsonl: f}
+	w := &Writer{Last: last, jsonl: f}
 	if w.tb, err = newEvents(dir, time.Now().UnixNano()); err != nil {
 		f.Close()
 		return nil, err
