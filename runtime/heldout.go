@@ -12,7 +12,7 @@ import (
 )
 
 // Documents that an evaluation measures and its model was trained on make it say less than it seems to. The plan warns where files tell,
-// and a run counts the documents themselves, by their tokens. See docs/decisions/0019.
+// and a run counts the documents themselves, by their tokens. See docs/decisions/0021.
 
 // evaluationsOf are the evaluations of models that a stage led to, on documents of data.
 func evaluationsOf(actions []*Action, s *Stage) (list []*Action) {
