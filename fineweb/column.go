@@ -16,12 +16,13 @@ type columnReader struct {
 	pages   parquet.Pages
 	page    parquet.Page
 	values  parquet.ValueReader
-	number  int   // of the page, from 1 where the reading began
-	at      int64 // row of the next value
-	last    int64 // row behind the page's last, where it is known
-	skip    int64 // values before the first that is wanted
-	gap     int64 // values that are lost from here on
-	why     error // they are lost
+	number  int              // of the page, from 1 where the reading began
+	at      int64            // row of the next value
+	last    int64            // row behind the page's last, where it is known
+	skip    int64            // values before the first that is wanted
+	texts   map[*byte]string // of the dictionary, as far as they were used; nil where the page has none
+	gap     int64            // values that are lost from here on
+	why     error            // they are lost
 }
 
 // start goes to a row: by the index of the pages, else past the pages before.
@@ -90,6 +91,20 @@ func (c *columnReader) pass(err error) {
 	c.at = c.last
 }
 
+// text copies a value of the page. One of the dictionary is copied once, however often it stands there: a few kilobytes may
+// say that a long text is repeated a million times.
+func (c *columnReader) text(b []byte) string {
+	if c.texts == nil || len(b) == 0 {
+		return string(b)
+	}
+	s, ok := c.texts[&b[0]]
+	if !ok || len(s) != len(b) {
+		s = string(b)
+		c.texts[&b[0]] = s
+	}
+	return s
+}
+
 // next reads values of the page. A decoder that fails on what is damaged may panic.
 func (c *columnReader) next(values []parquet.Value) (n int, err error) {
 	defer guard(&err)
@@ -130,6 +145,11 @@ func (c *columnReader) turn() error {
 			return fmt.Errorf("the page holds %d values, its header says %d", n, c.last-c.at)
 		} else if n > 0 {
 			c.page, c.values = page, page.Values()
+			if page.Dictionary() == nil {
+				c.texts = nil
+			} else if c.texts == nil {
+				c.texts = map[*byte]string{}
+			}
 			return nil
 		}
 		parquet.Release(page)

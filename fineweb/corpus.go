@@ -248,31 +248,32 @@ type BadDocument struct {
 	File     string
 	RowGroup int
 	Row      int    // inside the row group; -1 if the whole group is meant
-	Place    string // of files that have no row groups: the line or the document
+	Place    string // of a document: the row group and row, the line, or the document's number
 	Err      error
 }
 
 func (e *BadDocument) Error() string {
-	switch {
-	case e.Place != "":
-		return fmt.Sprintf("%s, %s: %v", e.File, e.Place, e.Err)
-	case e.Row < 0:
+	if e.Row < 0 {
 		return fmt.Sprintf("%s, row group %d: %v", e.File, e.RowGroup, e.Err)
 	}
-	return fmt.Sprintf("%s, row group %d, row %d: %v", e.File, e.RowGroup, e.Row, e.Err)
+	return fmt.Sprintf("%s, %s: %v", e.File, e.Place, e.Err)
 }
 
 func (e *BadDocument) Unwrap() error { return e.Err }
 
 // bad is an error of a row of a piece.
 func (c *Corpus) bad(p piece, row int, err error) error {
-	e := &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row, Err: err}
+	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row, Place: c.place(p, row), Err: err}
+}
+
+// place is where a row of a piece lies in its file: its row group and row, its line, or its document.
+func (c *Corpus) place(p piece, row int) string {
 	if s, ok := c.shards[p.file].(interface {
 		place(group int, row int64) string
 	}); ok {
-		e.Place = s.place(p.group, p.from+int64(row))
+		return s.place(p.group, p.from+int64(row))
 	}
-	return e
+	return fmt.Sprintf("row group %d, row %d", p.group, int(p.from)+row)
 }
 
 // flawed is an error of a document that on_error = "skip" would pass over.

@@ -9,7 +9,7 @@ import (
 type Origin struct {
 	Source string // of a mixture; "" of data that are not one
 	File   string // as it may be shown
-	Place  string // in the file: row group and row, or of files of tokens the first token
+	Place  string // in the file: row group and row, line or document, or of files of tokens the first token
 	ID     string // "" of files of tokens
 }
 
@@ -58,7 +58,7 @@ func (c *Corpus) origin(d *document, p piece, row int) *Origin {
 		o.File, o.ID, o.Place = Shown(c.files[file]), "", fmt.Sprintf("token %d", token)
 		return o
 	}
-	o.Place = fmt.Sprintf("row group %d, row %d", p.group, int(p.from)+row)
+	o.Place = c.place(p, row)
 	return o
 }
 

@@ -240,7 +240,7 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 				if b := v.ByteArray(); len(b) > maxDocument {
 					d.fail(errTooLong)
 				} else {
-					d.text = string(b)
+					d.text = c.text(b)
 				}
 				return
 			}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
@@ -673,6 +674,44 @@ func TestLongDocumentsFitMemory(t *testing.T) {
 		}
 	}
 	runtime.GC()
+}
+
+// TestRepeatedTextIsHeldOnce: a dictionary may say in a few kilobytes that a long text is repeated.
+func TestRepeatedTextIsHeldOnce(t *testing.T) {
+	dir := t.TempDir()
+	type row struct {
+		Text string `parquet:"text,dict"`
+	}
+	long := strings.Repeat("a long text ", 1<<15)
+	all := make([]row, 300)
+	for i := range all {
+		all[i].Text = long[i%3:]
+	}
+	if err := parquet.WriteFile(filepath.Join(dir, "a.parquet"), all); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, Source{Format: "parquet", Dir: dir, Patterns: []string{"a.parquet"}})
+	n := 0
+	for _, p := range c.pieces() {
+		docs, err := c.read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := map[*byte]bool{}
+		for _, d := range docs {
+			if d.text != long[n%3:] {
+				t.Fatalf("document %d has another text", n)
+			}
+			held[unsafe.StringData(d.text)] = true
+			n++
+		}
+		if len(held) > 3 {
+			t.Errorf("%d documents of 3 texts hold %d", len(docs), len(held))
+		}
+	}
+	if n != len(all) {
+		t.Errorf("%d documents", n)
+	}
 }
 
 func TestLongLine(t *testing.T) {
