@@ -629,7 +629,7 @@ func TestWorkIsLinear(t *testing.T) {
 	}
 }
 
-// TestLongDocumentsFitMemory reads 300 documents of 300 KB, which would be one piece by their number.
+// TestLongDocumentsFitMemory reads 100 documents of 300 KB, which would be one piece by their number.
 func TestLongDocumentsFitMemory(t *testing.T) {
 	dir := t.TempDir()
 	type row struct {
@@ -644,7 +644,7 @@ func TestLongDocumentsFitMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := parquet.NewGenericWriter[row](f, parquet.Compression(&parquet.Zstd), parquet.PageBufferSize(1<<20))
-	for i := range 300 {
+	for i := range 100 {
 		text := fmt.Sprint("document ", i, " ") + strings.Repeat("word ", 60_000)
 		if _, err := w.Write([]row{{text}}); err != nil {
 			t.Fatal(err)
