@@ -97,7 +97,7 @@ func (p *planner) importModel(a *Action, m *Model, given llama.Config, d *dsl.De
 	return nil
 }
 
-// checkFolder reports what is no folder of a whole model.
+// checkFolder reports a path that is not the folder of a whole model.
 func checkFolder(dir string) error {
 	has := func(name string) bool {
 		_, err := os.Lstat(filepath.Join(dir, name))
@@ -110,7 +110,7 @@ func checkFolder(dir string) error {
 	case !st.IsDir():
 		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
 	case has("adapter_config.json"):
-		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the model that comes of it, or take the adapter's files away", dir)
+		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
 	case has(fileConfig):
 		return nil
 	}
@@ -286,7 +286,7 @@ func frequencies(v []float32, c llama.Config) bool {
 }
 
 // otherTokens says that ids mean other tokens to a tokenizer than to the tokenizer.json that came with an imported model; empty
-// if they do not, or if nobody can tell.
+// if they do not, or if that is not known.
 func (m *Model) otherTokens(t *Tokenizer) string {
 	if m.Folder == "" {
 		return ""

@@ -152,12 +152,12 @@ func words(s string) map[string]bool {
 	return m
 }
 
-// Note is what to know of a configuration that was read: the key of config.json, and a sentence without its full stop.
+// Note is what a user should know of a configuration that was read: the key of config.json, and a sentence without its full stop.
 type Note struct{ Key, Text string }
 
 // ParseConfig reads a config.json of Hugging Face. Whatever in it would make another computation of the model is an error
-// that names it; what is read otherwise than it stands there, and keys nobody knows, are noted. That the number of layers is
-// not absurd is for the weights beside it to tell. The caller names the file in errors.
+// that names it; what is read differently from how it is written, and unknown keys, are noted. An absurd number of layers
+// passes: the weights beside it show that. The caller names the file in errors.
 func ParseConfig(b []byte) (c Config, notes []Note, err error) {
 	members, err := foreign.Object(b)
 	if err != nil {
@@ -229,7 +229,7 @@ func familyOf(raw map[string]json.RawMessage) (string, error) {
 		return "", err
 	}
 	if kind == "" && len(classes) == 0 {
-		return "", errors.New("it has neither model_type nor architectures, so nobody knows what its numbers mean: add \"model_type\": \"llama\" if it is one")
+		return "", errors.New("it has neither model_type nor architectures, so the kind of model is unknown: add \"model_type\": \"llama\" if it is one")
 	}
 	if kind == "" {
 		for name, f := range families {
@@ -340,7 +340,7 @@ func checkNeutral(name string, value json.RawMessage, c Config) error {
 	if len(want) == 0 {
 		want = []string{"null"}
 	}
-	return fmt.Errorf("%s is %s, which makes the model another computation than Llama's, whose %s is %s", name, foreign.Shown(cut(shown(got))), name, strings.Join(want, " or "))
+	return fmt.Errorf("%s is %s, which changes what the model computes: only %s is supported", name, foreign.Shown(cut(shown(got))), strings.Join(want, " or "))
 }
 
 func shown(v any) string {
@@ -382,7 +382,7 @@ func window(raw map[string]json.RawMessage, c *Config) (notes []Note, err error)
 	return notes, nil
 }
 
-// notesOf are the keys that are left out of account and say something.
+// notesOf are the keys that are ignored and say something.
 func notesOf(raw map[string]json.RawMessage) (notes []Note) {
 	known := map[string]bool{}
 	for _, f := range Fields {
@@ -400,7 +400,7 @@ func notesOf(raw map[string]json.RawMessage) (notes []Note) {
 		case name == "auto_map":
 			notes = append(notes, Note{name, "auto_map names code of the model's own, which is not run: its numbers are taken for those of its model_type"})
 		case !elsewhere[name]:
-			notes = append(notes, Note{name, fmt.Sprintf("%s is %s there, a key that is not known and left out of account: see that it does not change the model", foreign.Shown(cut(name)), shows)})
+			notes = append(notes, Note{name, fmt.Sprintf("%s is %s there, an unknown key that is ignored: check that it does not change what the model computes", foreign.Shown(cut(name)), shows)})
 		}
 	}
 	return notes

@@ -78,7 +78,7 @@ func TestWhatWouldChangeTheNumbersIsRefused(t *testing.T) {
 		{obj{"logits_scaling": 8}, "logits_scaling is 8"},
 		{obj{"embedding_multiplier": 12}, "embedding_multiplier is 12"},
 		{obj{"residual_multiplier": 0.22}, "residual_multiplier is 0.22"},
-		{obj{"attention_multiplier": 0.0078125}, "attention_multiplier is 0.0078125, which makes the model another computation than Llama's, whose attention_multiplier is 0.5"},
+		{obj{"attention_multiplier": 0.0078125}, "attention_multiplier is 0.0078125, which changes what the model computes: only 0.5 is supported"},
 		{obj{"model_type": "granite"}, "attention_multiplier is 1"},
 		{obj{"quantization_config": obj{"quant_method": "gptq", "bits": 4}}, "quantization_config says that the weights are quantised"},
 		{obj{"compression_config": obj{"format": "x"}}, "quantised"},
