@@ -150,7 +150,7 @@ func TestBinFiles(t *testing.T) {
 					t.Fatalf("%s in pieces of %d: going on from batch %d: %v", name, piece, i, err)
 				}
 			}
-			if size, err := Measure(s, tk); err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
+			if size, err := Measure(s, tk, Train); err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
 				t.Errorf("%s: %+v, %v", name, size, err)
 			}
 		}
@@ -322,7 +322,7 @@ func TestBinRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.dtype, err)
 		}
 	}
-	if _, err := Measure(binSource(t, headed(20240520, 1, len(ids), small)), big); !errors.Is(err, ErrDType) {
+	if _, err := Measure(binSource(t, headed(20240520, 1, len(ids), small)), big, Train); !errors.Is(err, ErrDType) {
 		t.Errorf("measuring: %v", err)
 	}
 }

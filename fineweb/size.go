@@ -12,7 +12,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// Size is how many tokens the training split of data holds.
+// Size is how many tokens a split of data holds.
 type Size struct {
 	Tokens int64
 	How    How
@@ -38,13 +38,14 @@ const (
 	samplePieces    = 8
 	sampleDocuments = 64
 	sampleBytes     = 1 << 17
+	sampleText      = 1 << 20 // of one document at most
 	bytesPerToken   = 4
 )
 
-// Measure counts the tokens of the training split, the token that ends each document included: exactly where the
+// Measure counts the tokens of a split, the token that ends each document included: exactly where the
 // data are tokens or few; by the column token_count, FineWeb's number of GPT-2's tokens, where that is the tokenizer;
 // else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
-func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
+func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
 	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
 	remote := slices.ContainsFunc(s.Patterns, IsRemote)
 	if remote && !gpt2 && s.Format != "bin" {
@@ -55,13 +56,14 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		return size, err
 	}
 	defer c.Close()
+	share := s.share(split)
 	if s.Format == "bin" {
 		if err := c.use(tok); err != nil {
 			return size, err
 		}
 		size.Tokens = c.tokens.end()
-		if size.How = Exact; s.ValidationFraction > 0 {
-			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*(1-s.ValidationFraction))
+		if size.How = Exact; share < 1 {
+			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*share)
 		}
 		return size, nil
 	}
@@ -69,12 +71,12 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		if n, ok, err := c.counted(); err != nil {
 			return size, err
 		} else if ok {
-			plain := s.ValidationFraction == 0 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors
+			plain := share == 1 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors
 			if plain {
 				return Size{n + c.Rows, ByColumn}, nil
 			}
 			if remote { // filters are left aside
-				return Size{int64(float64(n+c.Rows) * (1 - s.ValidationFraction)), ByColumn}, nil
+				return Size{int64(float64(n+c.Rows) * share), ByColumn}, nil
 			}
 		}
 	}
@@ -82,6 +84,7 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		return size, nil
 	}
 	var rows, tokens int64
+	cut := false
 	all := c.pieces()
 	pieces := min(samplePieces, len(all))
 	if c.Rows <= samplePieces*sampleDocuments {
@@ -96,20 +99,22 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 		var docs, text int
 		for i := 0; i < len(read) && docs < sampleDocuments && text < sampleBytes; i++ {
 			rows++
-			if ok, err := c.check(&read[i], Train, p, i); err != nil || !ok {
+			if ok, err := c.check(&read[i], split, p, i); err != nil || !ok {
 				continue
 			}
 			docs++
 			text += len(read[i].text)
-			if tok != nil {
-				ids, err := tok.EncodeDocument(nil, read[i].text)
-				if err != nil {
-					return size, c.bad(p, i, err)
-				}
-				tokens += int64(len(ids))
-			} else {
+			if tok == nil {
 				tokens += int64(len(read[i].text))/bytesPerToken + 1
+				continue
 			}
+			begin := read[i].text[:min(len(read[i].text), sampleText)] // of a long one, whose end may be no character: it is an estimate
+			ids, err := tok.EncodeDocument(nil, strings.ToValidUTF8(begin, ""))
+			if err != nil {
+				return size, c.bad(p, i, err)
+			}
+			tokens += int64(float64(len(ids)) * float64(len(read[i].text)) / float64(max(len(begin), 1)))
+			cut = cut || len(begin) < len(read[i].text)
 		}
 	}
 	if rows == 0 {
@@ -118,7 +123,7 @@ func Measure(s Source, tok *tokenizer.Tokenizer) (size Size, err error) {
 	how := BySample
 	if tok == nil {
 		how = BytesAlone
-	} else if rows == c.Rows {
+	} else if rows == c.Rows && !cut {
 		how = Exact
 	}
 	return Size{int64(float64(tokens) / float64(rows) * float64(c.Rows)), how}, nil

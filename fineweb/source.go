@@ -207,6 +207,17 @@ func (s *Source) held(hash uint64) bool {
 	return s.ValidationFraction >= 1 || s.ValidationFraction > 0 && float64(hash)/math.MaxUint64 < s.ValidationFraction
 }
 
+// share is the part of the documents that a split holds, about.
+func (s *Source) share(split Split) float64 {
+	switch split {
+	case Validation:
+		return s.ValidationFraction
+	case Train:
+		return 1 - s.ValidationFraction
+	}
+	return 1
+}
+
 func hashID(id string) uint64 {
 	sum := sha256.Sum256([]byte(id))
 	return binary.LittleEndian.Uint64(sum[:8])

@@ -321,10 +321,10 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(100) {
 		want += int64(len(encoded(t, tk, d.Text)))
 	}
-	if size, err := Measure(s, tk); err != nil || size.Tokens != want || size.How != Exact {
+	if size, err := Measure(s, tk, Train); err != nil || size.Tokens != want || size.How != Exact {
 		t.Errorf("%+v, %v; there are %d", size, err, want)
 	}
-	if size, err := Measure(s, nil); err != nil || size.How != BytesAlone || size.Tokens < 500 {
+	if size, err := Measure(s, nil, Train); err != nil || size.How != BytesAlone || size.Tokens < 500 {
 		t.Errorf("without a tokenizer: %+v, %v", size, err)
 	}
 	big := t.TempDir()
@@ -336,7 +336,7 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(10_000) {
 		want += int64(len(encoded(t, tk, d.Text)))
 	}
-	if size, err := Measure(s, tk); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
+	if size, err := Measure(s, tk, Train); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
 		t.Errorf("by a sample: %+v, %v; there are %d", size, err, want)
 	}
 	n, ok, err := open(t, s).counted()

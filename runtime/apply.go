@@ -48,6 +48,7 @@ type runner struct {
 	ask    bool   // whether others end the run
 	tokens map[addr.Addr]*tokenizer.Tokenizer
 	ended  map[addr.Addr]bool // were begun, whatever became of them
+	lately []float64          // seconds of the latest steps of the stage that runs
 
 	watching map[string]*fineweb.Watched // documents that evaluations measure, by which
 }

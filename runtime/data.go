@@ -37,6 +37,7 @@ type Data struct {
 	contents []fineweb.Content // of the files
 	odd      []string          // what the files are warned of
 	sizes    map[*Tokenizer]fineweb.Size
+	held     map[splitSize]fineweb.Size
 }
 
 // Sources are what to open: one, or those of a mixture. Reading them ends with ctx.
@@ -276,6 +277,14 @@ func (a *Action) seen() *state.Source {
 	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
 }
 
+// unusable is an error of measuring that says that a tokenizer cannot be used on data; others are met where a run reads them.
+func unusable(err error) error {
+	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, fineweb.ErrDType) {
+		return err
+	}
+	return nil
+}
+
 // size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
 // run meets where it reads, only that the tokenizer cannot be used on the data is told.
 func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {
@@ -304,10 +313,8 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err e
 		}
 		size.Tokens = int64(passes)
 	} else {
-		if size, err = fineweb.Measure(n.Source, p.trained(t)); errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, fineweb.ErrDType) {
-			return fineweb.Size{}, false, err
-		} else if err != nil {
-			return fineweb.Size{}, false, nil
+		if size, err = fineweb.Measure(n.Source, p.trained(t), fineweb.Train); err != nil {
+			return fineweb.Size{}, false, unusable(err)
 		}
 	}
 	n.sizes[t] = size

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -32,11 +33,13 @@ type Evaluation struct {
 	Tokenizer *Tokenizer
 	Data      *Data
 	Windows   fineweb.Windows
-	Most      int // sequences at a time that were asked for; Windows.Batch of them fit
+	Usual     bool // the window is usualContext, of a model that takes more
+	Most      int  // sequences at a time that were asked for; Windows.Batch of them fit
 	Prompts   []string
 	NewTokens int
 	Sampling  Sampling
 	Program   *gpu.Program // perplexity; generation is compiled for the length of its prompts
+	Forecast  Forecast
 }
 
 // usualContext is how many tokens an imported model sees at once where nothing is said: what its configuration takes, but not
@@ -115,6 +118,7 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 	}
 	if w.Length == 0 {
 		w.Length = usual
+		e.Usual = e.Stage == nil && usual < e.Model.MaxPositionEmbeddings
 	}
 	if w.Length > e.Model.MaxPositionEmbeddings {
 		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's max_position_embeddings %d.", w.Length, e.Model.MaxPositionEmbeddings))}
@@ -251,7 +255,8 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	raw := make([]byte, out.Operand.Type.Bytes())
 	// Sums in float64, token by token in order: the result does not depend on the batch size.
 	var sum, squares float64
-	diagnosis := ""
+	diagnosis, began, flops := "", time.Now(), 0.0
+	each, _ := e.Program.FLOPs(segProbe)
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if r.ctx.Err() != nil {
 			return ErrInterrupted
@@ -268,6 +273,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 		if err := l.CopyOut(raw, out.Operand); err != nil {
 			return err
 		}
+		flops += float64(each)
 		for i, x := range gpu.BytesFloat32(raw, gpu.F32) {
 			if b.Targets[i] == fineweb.Ignored {
 				continue
@@ -285,6 +291,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	if err != nil {
 		return nil, err
 	}
+	r.took(rateName(rateMeasure, r.plan.Caps, e.DType), flops, began)
 	if diagnosis == "" && weights.count > 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String() + ", which no token that was measured reads"})
 	}

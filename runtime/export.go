@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -23,6 +24,7 @@ type Export struct {
 	Stage     *Stage // nil for one that is deferred
 	Path      string
 	ShardSize int64
+	Forecast  Forecast
 	Keeps     string // what the user put into the folder, as text: it stays
 
 	given  string // the path as configured
@@ -258,9 +260,11 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	}
 	defer unlock()
 	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: a.Recipe}
+	began := time.Now()
 	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
 		return err
 	}
+	r.took(rateDisk, float64(e.Forecast.Written), began)
 	r.dir.State.Exported(e.folder.Real, a.Recipe)
 	if flaw.count > 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("of the weights exported, %s", flaw.String())})

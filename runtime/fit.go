@@ -114,6 +114,21 @@ func (p *planner) compileEvaluation(e *Evaluation) (*gpu.Program, error) {
 	return p.forward[key], nil
 }
 
+// compileGeneration makes the program that continues a text of so many tokens at most.
+func (p *planner) compileGeneration(e *Evaluation, seq int) (*gpu.Program, error) {
+	model := e.Model
+	model.RopeScaling = nil
+	key := asked("generation %#v %#v %v %d", model, e.Params, e.DType, seq)
+	if p.forward[key] == nil {
+		program, err := compileForward(e.Model, e.Params, e.DType, 1, seq, false, true, p.caps)
+		if err != nil {
+			return nil, err
+		}
+		p.forward[key] = program
+	}
+	return p.forward[key], nil
+}
+
 // asked is a key for what a program is made of.
 func asked(format string, args ...any) string {
 	h := sha256.New()

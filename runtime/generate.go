@@ -5,7 +5,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"sort"
+	"time"
 
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/metrics"
@@ -19,38 +23,77 @@ type Sampling struct {
 	Seed        uint64
 }
 
+// promptTokens are the tokens that a text is generated from.
+func promptTokens(tok *tokenizer.Tokenizer, prompt string) (ids []int32, err error) {
+	if tok.BOS >= 0 {
+		ids = append(ids, tok.BOS)
+	}
+	if ids, err = tok.Encode(ids, prompt); len(ids) == 0 && err == nil {
+		ids = append(ids, tok.EOS) // it stands before every document that was trained on
+	}
+	return ids, err
+}
+
+// length is the number of tokens of prompt n, of which it has so many, and of what continues it.
+func (e *Evaluation) length(n, tokens int) (int, error) {
+	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
+	if tokens >= seq {
+		return 0, fmt.Errorf("prompt %d has %d tokens, and the model takes %d in all: shorten it", n, tokens, e.Model.MaxPositionEmbeddings)
+	}
+	return seq, nil
+}
+
+// lengths are those of all prompts: of a tokenizer that is not trained yet, with a token a byte.
+func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []int, diags hcl.Diagnostics) {
+	tok := p.trained(e.Tokenizer)
+	for i, prompt := range e.Prompts {
+		n := min(len(prompt)+1, e.Model.MaxPositionEmbeddings-1)
+		if tok != nil {
+			ids, err := promptTokens(tok, prompt)
+			if err != nil {
+				return nil, problem(d, "prompts", "Unusable prompt", fmt.Errorf("prompt %d: %w", i, err))
+			}
+			n = len(ids)
+		}
+		n, err := e.length(i, n)
+		if err != nil {
+			return nil, problem(d, "prompts", "Prompt too long", err)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
 // generate continues each prompt token by token. The whole sequence is run forward for each token.
 func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
 	texts, diagnosis := []string{}, ""
+	began, flops := time.Now(), 0.0
 	for i, prompt := range e.Prompts {
-		var ids []int32
-		if tok.BOS >= 0 {
-			ids = append(ids, tok.BOS)
-		}
-		ids, err := tok.Encode(ids, prompt)
+		ids, err := promptTokens(tok, prompt)
 		if err != nil {
 			return nil, fmt.Errorf("prompt %d: %w", i, err)
 		}
-		if len(ids) == 0 {
-			ids = append(ids, tok.EOS) // it stands before every document that was trained on
-		}
-		seq := min(len(ids)+e.NewTokens, e.Model.MaxPositionEmbeddings)
-		if len(ids) >= seq {
-			return nil, fmt.Errorf("prompt %d has %d tokens, and the model takes %d in all: shorten it", i, len(ids), e.Model.MaxPositionEmbeddings)
-		}
-		p, err := compileForward(e.Model, e.Params, e.DType, 1, seq, false, true, r.plan.Caps)
+		seq, err := e.length(i, len(ids))
 		if err != nil {
 			return nil, err
 		}
+		p, err := r.pl.compileGeneration(e, seq)
+		if err != nil {
+			return nil, err
+		}
+		before := len(ids)
 		ids, flawed, err := r.continueText(a, e, p, ids, seq, i, tok.EOS)
 		if err != nil {
 			return nil, err
 		}
+		each, _ := p.FLOPs(segProbe)
+		flops += float64(each) * float64(len(ids)-before)
 		texts = append(texts, tok.Decode(ids, true))
 		if diagnosis == "" {
 			diagnosis = flawed
 		}
 	}
+	r.took(rateName(rateGenerate, r.plan.Caps, e.DType), flops, began)
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {
 		values[valueDiagnosis] = diagnosis

@@ -36,6 +36,7 @@ type Options struct {
 	Caps     gpu.Caps
 	Context  context.Context                // ends planning, which is then of no use; nil for never
 	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
+	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s, by which times are told until a run has shown its own; nil for none
 	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
 }
 
@@ -129,6 +130,7 @@ type planner struct {
 	caps     gpu.Caps
 	patient  bool
 	hashing  func(file string, bytes int64)
+	peak     func(gpu.DType) float64
 	done     map[addr.Addr]*Action
 	ids      map[addr.Addr]string             // content id of what is made, recipe of what is not
 	pending  map[addr.Addr]bool               // will run
@@ -224,7 +226,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 func newPlanner(cfg *dsl.Config, o Options, st *state.Dir) *planner {
 	p := &planner{
 		ctx: o.Context, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: st.Path,
-		caps: o.Caps, patient: o.Patient, hashing: o.Hashing,
+		caps: o.Caps, patient: o.Patient, hashing: o.Hashing, peak: o.Peak,
 		done: map[addr.Addr]*Action{}, ids: map[addr.Addr]string{},
 		pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{},
 		vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{},
@@ -302,6 +304,11 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 	}
 	if a.Export != nil && a.Verb == Run {
 		a.writable()
+	}
+	if a.Verb == Run || a.Verb == Resume {
+		if diags := p.forecast(a, d); diags.HasErrors() {
+			return unknown, diags
+		}
 	}
 	for k, v := range p.late(a) {
 		known[k] = v

@@ -61,6 +61,7 @@ type Stage struct {
 	Program   *gpu.Program
 	Vanilla   *Figures // the full model trained at once with the same batch
 	Figures   Figures
+	Forecast  Forecast // of what is left to run
 }
 
 // Figures are the bytes and operations of a program.
@@ -203,18 +204,23 @@ func (s *Stage) checkpoints() int {
 	return max(min(n, s.Keep), min(n, s.KeepEnded))
 }
 
+// bytesByKind is what the arena of a program holds.
+func bytesByKind(p *gpu.Program) map[string]int64 {
+	kinds, named := map[string]int64{}, int64(0)
+	for _, b := range p.Buffers {
+		kinds[roleKinds[b.Role]] += b.Operand.Type.Bytes()
+		named += b.Operand.Type.Bytes()
+	}
+	kinds["inputs"] += p.ResidentBytes - named // alignment
+	kinds["workspace"] = p.ScratchBytes
+	kinds["activations"] = p.TransientBytes - p.ScratchBytes
+	return kinds
+}
+
 // figures reads bytes and operations off the program.
 func (s *Stage) figures() Figures {
 	p := s.Program
-	f := Figures{Layers: len(s.Layers), ByKind: map[string]int64{}, Peak: p.ArenaBytes, LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
-	var named int64
-	for _, b := range p.Buffers {
-		f.ByKind[roleKinds[b.Role]] += b.Operand.Type.Bytes()
-		named += b.Operand.Type.Bytes()
-	}
-	f.ByKind["inputs"] += p.ResidentBytes - named // alignment
-	f.ByKind["workspace"] = p.ScratchBytes
-	f.ByKind["activations"] = p.TransientBytes - p.ScratchBytes
+	f := Figures{Layers: len(s.Layers), ByKind: bytesByKind(p), Peak: p.ArenaBytes, LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
 	weight, state, train := s.DType.Size(), s.Optimizer.StateBytes(s.DType), s.Optimizer.TrainBytes(s.DType)
 	for _, x := range s.All() {

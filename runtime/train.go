@@ -178,6 +178,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 	}()
 	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
 	lastSkipped, copies := int64(0), int64(0)
+	r.lately = nil
 	async := r.device.Caps().Async
 	// On a device that does not work ahead timing costs nothing to speak of: all steps are timed, so that a slow one
 	// can be looked into.
@@ -251,6 +252,9 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			m.HeldOut = *t.heldOut
 		}
 		m.MergeError = merged
+		if r.lately = append(r.lately, m.Seconds); len(r.lately) > latelyOf {
+			r.lately = r.lately[1:]
+		}
 		if err := t.steps.Write(m); err != nil {
 			return err
 		}
@@ -403,6 +407,7 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 	entry.Step, entry.Steps = t.state.Step, t.stage.Steps
 	entry.Dir = filepath.Join(a.Dir(), filepath.Base(dir))
 	entry.Values = writable(results(t))
+	r.trained(t.stage)
 	if entry.Content, err = r.save(ctx, a, t, dir, entry, true); err != nil {
 		entry.Dir, entry.Values = "", nil
 		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
@@ -419,6 +424,17 @@ func (s *Stage) lessNoise() string {
 		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every merges more at a time"
 	}
 	return "train longer before the merge, or in fp32"
+}
+
+// trained notes the rate of the latest steps.
+func (r *runner) trained(s *Stage) {
+	if len(r.lately) == 0 {
+		return
+	}
+	slices.Sort(r.lately)
+	if median := r.lately[len(r.lately)/2]; median > 0 {
+		r.dir.State.Rate(rateName(rateTrain, r.plan.Caps, s.DType), float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
+	}
 }
 
 // results are what a stage exports once it has run.

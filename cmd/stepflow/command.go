@@ -252,7 +252,20 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 
 // options are what the flags say to plan.
 func (a *app) options(args []string) runtime.Options {
-	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx, Hashing: a.hashing}
+	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx, Hashing: a.hashing, Peak: a.peak}
+}
+
+// peak measures the device's rate, of one that is there; 0 for one that was described.
+func (a *app) peak(t gpu.DType) float64 {
+	kind, _, err := a.which()
+	if err != nil || kind != "cpu" && a.opened == nil {
+		return 0
+	}
+	d, err := a.openDevice()
+	if err != nil || !d.Caps().Supports(t) {
+		return 0
+	}
+	return d.PeakFLOPs(t)
 }
 
 // hashing says what a plan is doing when it takes long.

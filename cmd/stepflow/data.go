@@ -174,7 +174,7 @@ func (a *app) stat(x looked) error {
 	}
 	for _, n := range names {
 		tok := x.tokenizers[n]
-		m, err := fineweb.Measure(x.source, tok)
+		m, err := fineweb.Measure(x.source, tok, fineweb.Train)
 		if err != nil {
 			return err
 		}

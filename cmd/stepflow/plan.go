@@ -147,6 +147,13 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		if x.Stage != nil {
 			a.printStage(w, x.Stage)
 		}
+		if x.Verb == runtime.Run && x.Evaluate != nil {
+			a.printEvaluation(w, x.Evaluate)
+		}
+		if x.Verb == runtime.Run && x.Export != nil && x.Export.Stage != nil {
+			f := x.Export.Forecast
+			fmt.Fprintf(w, "      writes      %s%s\n", dsl.FormatBytes(f.Written), takes(f, "B/s", "the last export"))
+		}
 		if x.Export != nil && x.Verb != runtime.UpToDate && x.Export.Keeps != "" {
 			fmt.Fprintf(w, "      keeps       %s, which no export wrote\n", x.Export.Keeps)
 		}
@@ -251,13 +258,7 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	if f.RecomputeFLOPs > 0 {
 		fmt.Fprintf(w, "      recompute   %s in the backward pass, %sFLOP a step on top (%.1f %%)\n", plural(s.Recompute, "layer"), count(float64(f.RecomputeFLOPs)), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}
-	var parts []string
-	for _, k := range runtime.ByteKinds {
-		if f.ByKind[k] > 0 {
-			parts = append(parts, k+" "+dsl.FormatBytes(f.ByKind[k]))
-		}
-	}
-	fmt.Fprintf(w, "      memory      %s\n", strings.Join(parts, ", "))
+	fmt.Fprintf(w, "      memory      %s\n", bytesByKind(f.ByKind))
 	if f.States != f.PaperStates {
 		var more []string
 		if f.WideGradients > 0 {
@@ -269,7 +270,78 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 		fmt.Fprintf(w, "      the paper   counts %s of states; here %s\n", dsl.FormatBytes(f.PaperStates), strings.Join(more, ", "))
 	}
 	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
+	if t := takes(s.Forecast, "FLOP/s", "the last block that ran"); t != "" {
+		fmt.Fprintf(w, "      time        %s\n", t[2:])
+	}
 	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s, at most %s on disk\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize), dsl.FormatBytes(f.Disk))
+}
+
+// forecastOf is what a block takes that is to run; nil for one that is not.
+func forecastOf(x *runtime.Action) *runtime.Forecast {
+	switch {
+	case x.Verb != runtime.Run && x.Verb != runtime.Resume:
+		return nil
+	case x.Stage != nil:
+		return &x.Stage.Forecast
+	case x.Evaluate != nil:
+		return &x.Evaluate.Forecast
+	case x.Export != nil:
+		return &x.Export.Forecast
+	}
+	return nil
+}
+
+// bytesByKind lists what device memory is used for.
+func bytesByKind(kinds map[string]int64) string {
+	var parts []string
+	for _, k := range runtime.ByteKinds {
+		if kinds[k] > 0 {
+			parts = append(parts, k+" "+dsl.FormatBytes(kinds[k]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// takes says how long something takes, and how that is known; "" where it is not.
+func takes(f runtime.Forecast, unit, of string) string {
+	switch {
+	case f.Seconds == 0:
+		return ""
+	case f.Seconds < 0.01:
+		return "; less than 10ms"
+	case f.Least:
+		return fmt.Sprintf("; at least %s, at the %s%s of a large product", duration(f.Seconds), count(f.Rate), unit)
+	}
+	return fmt.Sprintf("; about %s, at the %s%s of %s", duration(f.Seconds), count(f.Rate), unit, of)
+}
+
+// printEvaluation shows what an evaluation that is to run takes.
+func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
+	f, win := e.Forecast, e.Windows
+	if e.Data != nil {
+		text := fmt.Sprintf("windows of %s tokens", count(float64(win.Length)))
+		if win.Stride > 0 {
+			text += fmt.Sprintf(", sliding by %d", win.Stride)
+		}
+		if e.Usual {
+			text += fmt.Sprintf(": the model takes %s, and published figures are mostly of so many; sequence_length sets it", count(float64(e.Model.MaxPositionEmbeddings)))
+		}
+		if win.Batch < e.Most {
+			text += fmt.Sprintf("; %d at a time, the most of %d that fit", win.Batch, e.Most)
+		}
+		fmt.Fprintf(w, "      context     %s\n", text)
+	}
+	switch {
+	case f.Tokens == 0:
+		fmt.Fprintf(w, "      takes       an unknown time: how many tokens there are is known when the data are read\n")
+	case e.Data != nil:
+		fmt.Fprintf(w, "      takes       %s tokens, %s; %sFLOP%s\n", count(float64(f.Tokens)), f.How, count(f.FLOPs), takes(f, "FLOP/s", "the last block that ran"))
+	default:
+		fmt.Fprintf(w, "      takes       at most %s; %sFLOP%s\n", plural(int(f.Tokens), "new token"), count(f.FLOPs), takes(f, "FLOP/s", "the last block that ran"))
+	}
+	if f.Peak > 0 {
+		fmt.Fprintf(w, "      memory      %s\n      peak        %s (%d bytes)\n", bytesByKind(f.ByKind), dsl.FormatBytes(f.Peak), f.Peak)
+	}
 }
 
 // planJSON is the plan for machines.
@@ -305,6 +377,9 @@ func planJSON(p *runtime.Plan) map[string]any {
 		}
 		if x.Memory != nil {
 			m["memory_plan"] = x.Memory
+		}
+		if f := forecastOf(x); f != nil {
+			m["forecast"] = f
 		}
 		actions = append(actions, m)
 	}

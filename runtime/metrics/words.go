@@ -29,7 +29,7 @@ func Text(x float64) string {
 
 // numbers are those of a step that a diverging run makes infinite or NaN, by their names in JSON.
 func (s *Step) numbers() map[string]*float64 {
-	return map[string]*float64{"loss": &s.Loss, "grad_norm": &s.GradNorm, "learning_rate": &s.LearningRate, "tokens_per_second": &s.TokensPerSec, "mfu": &s.MFU}
+	return map[string]*float64{"loss": &s.Loss, "grad_norm": &s.GradNorm, "learning_rate": &s.LearningRate, "tokens_per_second": &s.TokensPerSec, "mfu": &s.MFU, "merge_error": &s.MergeError}
 }
 
 // plainStep is a Step without its methods.
@@ -43,6 +43,7 @@ type stepJSON struct {
 	GradNorm     *float64          `json:"grad_norm"`
 	TokensPerSec *float64          `json:"tokens_per_second"`
 	MFU          *float64          `json:"mfu,omitempty"`
+	MergeError   *float64          `json:"merge_error,omitempty"`
 	NotFinite    map[string]string `json:"not_finite,omitempty"`
 }
 
@@ -55,10 +56,12 @@ func (s Step) MarshalJSON() ([]byte, error) {
 			words[name], numbers[name] = w, nil
 		}
 	}
-	if s.MFU == 0 {
-		numbers["mfu"] = nil
+	for _, name := range []string{"mfu", "merge_error"} { // left out where there is none
+		if x := numbers[name]; x != nil && *x == 0 {
+			numbers[name] = nil
+		}
 	}
-	return json.Marshal(stepJSON{(*plainStep)(&s), numbers["loss"], numbers["learning_rate"], numbers["grad_norm"], numbers["tokens_per_second"], numbers["mfu"], words})
+	return json.Marshal(stepJSON{(*plainStep)(&s), numbers["loss"], numbers["learning_rate"], numbers["grad_norm"], numbers["tokens_per_second"], numbers["mfu"], numbers["merge_error"], words})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.

@@ -36,8 +36,17 @@ type State struct {
 	Blocks   map[string]*Block  `json:"blocks"`
 	Outputs  map[string]Output  `json:"outputs"`
 	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
+	Rates    map[string]float64 `json:"rates,omitempty"`   // FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
 	Trace    string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
 	Salt     string             `json:"salt,omitempty"`    // of seals, random
+}
+
+// Rate notes a rate that was reached.
+func (s *State) Rate(name string, rate float64) {
+	if s.Rates == nil {
+		s.Rates = map[string]float64{}
+	}
+	s.Rates[name] = rate
 }
 
 // Seal is what is kept of a sensitive value: a keyed hash, by which it is known whether the value has changed.

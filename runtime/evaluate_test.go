@@ -1,0 +1,284 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/runtime/state"
+)
+
+// stories is a pipeline around a published model. Its evaluations are the blocks given.
+func stories(t *testing.T, blocks string) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(filepath.Join(dir, "m"), os.DirFS("testdata/stories260K")))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(`
+tokenizer "huggingface" "t" { file = "m/tokenizer.json" }
+model "llama" "m" { from = "m" }
+data "jsonl" "d" {
+  source              = "m/sample.jsonl"
+  validation_fraction = 1
+}
+`+strings.ReplaceAll(blocks, "THIS", `  model     = model.llama.m
+  tokenizer = tokenizer.huggingface.t
+`)), 0o644))
+	return dir
+}
+
+func valuesOf(t *testing.T, dir, block string) map[string]any {
+	t.Helper()
+	st, err := state.Read(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	b := st.State.Blocks[block]
+	if b == nil || b.Status != state.Done {
+		t.Fatalf("%s is not done: %+v", block, b)
+	}
+	return b.Values
+}
+
+// TestPublishedPerplexity measures a published model on the text that was published with it, in windows as others lay them. The
+// figures are those of a float64 implementation of the original file and of transformers.
+func TestPublishedPerplexity(t *testing.T) {
+	list := []struct {
+		attrs  string
+		loss   float64
+		tokens float64
+	}{
+		{"", 1.0381534, 257},
+		{"end_of_text = false", 0.9491084457, 256},
+		{"join = \"\\n\\n\"", 0.9491084457, 256},
+		{"join = \"\\n\\n\"\n end_of_text = true", 1.0381534, 257},
+		{"sequence_length = 64", 1.19498, 257},
+		{"sequence_length = 64\n stride = 32", 1.0777316, 257},
+		{"sequence_length = 64\n stride = 32\n batch_size = 3", 1.0777316, 257},
+		{"sequence_length = 64\n stride = 32\n end_of_text = false", 0.9866536, 256},
+		{"sequence_length = 64\n stride = 16", 1.0656060, 257},
+		{"sequence_length = 64\n stride = 64", 1.2090304, 253},
+		{"sequence_length = 512\n stride = 512", 1.0381534, 257},
+	}
+	var blocks strings.Builder
+	for i, x := range list {
+		split := []string{"all", "validation"}[i%2]
+		fmt.Fprintf(&blocks, "evaluate \"perplexity\" \"e%d\" {\nTHIS\n  data = data.jsonl.d.%s\n%s\n}\n", i, split, x.attrs)
+	}
+	dir := stories(t, blocks.String())
+	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+	for i, x := range list {
+		v := valuesOf(t, dir, fmt.Sprintf("evaluate.perplexity.e%d", i))
+		loss, tokens := v["loss"].(float64), v["tokens"].(float64)
+		if math.Abs(loss-x.loss) > 2e-5 || tokens != x.tokens {
+			t.Errorf("%q: loss %.7f of %v tokens, want %.7f of %v", x.attrs, loss, tokens, x.loss, x.tokens)
+		}
+		sum := loss * tokens
+		for name, want := range map[string]float64{"perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / v["bytes"].(float64), "word_perplexity": math.Exp(sum / 111)} {
+			if got := v[name].(float64); math.Abs(got/want-1) > 1e-9 {
+				t.Errorf("%q: %s is %v, want %v", x.attrs, name, got, want)
+			}
+		}
+		if v["words"] != 111.0 || v["documents"] != 1.0 || x.tokens > 255 && v["bytes"] != 564.0 {
+			t.Errorf("%q: %v words, %v documents, %v bytes", x.attrs, v["words"], v["documents"], v["bytes"])
+		}
+	}
+}
+
+// TestEvaluationsThatAreRefused names what is wrong with an evaluation in the plan.
+func TestEvaluationsThatAreRefused(t *testing.T) {
+	for attrs, want := range map[string]string{
+		"data = data.jsonl.d":                                          "write data.jsonl.d.validation, and give the data a validation_fraction; or data.jsonl.d.all",
+		"data = data.jsonl.d.all\n sequence_length = 513":              "sequence_length 513 is larger than the model's max_position_embeddings 512",
+		"data = data.jsonl.d.all\n sequence_length = 64\n stride = 65": "stride 65 is larger than sequence_length 64",
+		"data = data.jsonl.d.all\n stride = 0":                         "stride",
+	} {
+		dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n"+attrs+"\n}\n")
+		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+		if !diags.HasErrors() || !strings.Contains(diags.Error(), want) {
+			t.Errorf("%q: %v, want %q", attrs, diags, want)
+		}
+	}
+	dir := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\", \""+strings.Repeat("boy ", 100)+"\"]\n}\n")
+	edit(t, dir, `prompts = ["a"`, `max_new_tokens = 1000
+  prompts = ["a"`)
+	if p := planOf(t, dir); p.Action(p.Actions[len(p.Actions)-1].Addr).Evaluate.Forecast.Tokens == 0 {
+		t.Error("a generation of two prompts is planned without tokens")
+	}
+	edit(t, dir, "boy boy", strings.Repeat("boy ", 600))
+	if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Error(), "prompt 1 has ") {
+		t.Errorf("a prompt that is too long: %v", diags)
+	}
+	// What a stage was trained on is not measured as a whole, nor is trained on what is all held out.
+	for _, x := range [][3]string{
+		{"data  = data.jsonl.d.validation\n}", "data  = data.jsonl.d.all\n}", "stage.two was trained on documents of data.jsonl.d: measure data.jsonl.d.validation"},
+		{"validation_fraction = 0.3", "validation_fraction = 1", "data.jsonl.d holds all its documents out"},
+		{"data             = data.jsonl.d\n", "data             = data.jsonl.d.all\n", "data.jsonl.d.all is for evaluate"},
+	} {
+		dir := pipeline(t)
+		edit(t, dir, x[0], x[1])
+		if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Error(), x[2]) {
+			t.Errorf("%s: %v", x[1], diags)
+		}
+	}
+}
+
+// TestForecast plans what evaluations, generations and exports take, within the device's memory.
+func TestForecast(t *testing.T) {
+	dir := stories(t, `
+evaluate "perplexity" "e" {
+THIS
+  data = data.jsonl.d.all
+}
+evaluate "perplexity" "s" {
+THIS
+  data            = data.jsonl.d.all
+  sequence_length = 64
+  stride          = 8
+  batch_size      = 2
+}
+evaluate "generation" "g" {
+THIS
+  prompts        = ["Once upon a time", "The"]
+  max_new_tokens = 10
+}
+`)
+	find := func(p *Plan, name string) *Action {
+		t.Helper()
+		for _, a := range p.Actions {
+			if a.Addr.Name == name && a.Evaluate != nil {
+				return a
+			}
+		}
+		t.Fatalf("no block %s", name)
+		return nil
+	}
+	planned := func(memory int64) *Plan {
+		t.Helper()
+		caps := cpu.PlanCaps()
+		caps.Memory = memory
+		p, diags := NewPlan(Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		return p
+	}
+	p := planned(0)
+	e, s, g := find(p, "e").Evaluate, find(p, "s").Evaluate, find(p, "g").Evaluate
+	one, _ := s.Program.FLOPs(segProbe)
+	if f := s.Forecast; f.Tokens != 258 || f.FLOPs != float64(one)*17 || f.Peak != s.Program.ArenaBytes || !f.Least || f.Seconds != f.FLOPs/1e9 || f.ByKind["weights"] == 0 {
+		t.Errorf("33 windows, 2 at a time, of %d operations each: %+v", one, f) // ceil(258/8) windows
+	}
+	if f := g.Forecast; f.Tokens != 20 || f.FLOPs == 0 || f.Peak == 0 {
+		t.Errorf("generation: %+v", f)
+	}
+	// The most sequences that fit are taken at a time, with the same result; where not one does, apply is refused.
+	small := planned(e.Program.ArenaBytes - 1)
+	if x := find(small, "e").Evaluate; x.Windows.Batch >= 8 || x.Most != 8 || x.Program.ArenaBytes >= e.Program.ArenaBytes || find(small, "e").Recipe != find(p, "e").Recipe {
+		t.Errorf("%d of %d sequences at a time, %d bytes", x.Windows.Batch, x.Most, x.Program.ArenaBytes)
+	}
+	tiny := planned(g.Forecast.ByKind["weights"])
+	for _, name := range []string{"e", "s", "g"} {
+		if a := find(tiny, name); a.TooLarge == "" || !strings.Contains(a.TooLarge, "bytes are missing") {
+			t.Errorf("%s fits a device that holds nothing but the weights: %+v", name, a.Evaluate.Forecast)
+		}
+	}
+	// After a run, times are told by what it reached.
+	must(t, applyOn(t, cpuDevice(t, 2), p))
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32), 5e8)
+	must(t, st.Save())
+	must(t, st.Close())
+	edit(t, dir, "stride          = 8", "stride          = 16")
+	if f := find(planned(0), "s").Evaluate.Forecast; f.Least || f.Rate != 5e8 || f.Seconds != f.FLOPs/5e8 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestLongContext gives an imported model that takes many tokens a window of the usual length.
+func TestLongContext(t *testing.T) {
+	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n data = data.jsonl.d.all\n}\n")
+	path := filepath.Join(dir, "m", "config.json")
+	b, err := os.ReadFile(path)
+	must(t, err)
+	for most, want := range map[int]int{131072: 2048, 1 << 20: 2048, 2048: 2048, 300: 300} {
+		must(t, os.WriteFile(path, []byte(strings.Replace(string(b), `"max_position_embeddings": 512`, fmt.Sprintf(`"max_position_embeddings": %d`, most), 1)), 0o644))
+		p := planOf(t, dir)
+		e := p.Actions[len(p.Actions)-1].Evaluate
+		if e.Windows.Length != want || e.Usual != (most > want) {
+			t.Errorf("a model of %d positions is measured in windows of %d (%t)", most, e.Windows.Length, e.Usual)
+		}
+	}
+}
+
+// cancelling is a device that cancels a context at a launch, and counts the launches behind it.
+type cancelling struct {
+	gpu.Device
+	left   int
+	cancel func()
+	after  int
+}
+
+type cancellingLoaded struct {
+	gpu.Loaded
+	d *cancelling
+}
+
+func (d *cancelling) Load(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := d.Device.Load(p)
+	return &cancellingLoaded{l, d}, err
+}
+
+func (l *cancellingLoaded) Run(lo, hi int, timed bool) error {
+	for n := lo; n < hi; n++ {
+		if l.d.left--; l.d.left == 0 {
+			l.d.cancel()
+		} else if l.d.left < 0 {
+			l.d.after++
+		}
+	}
+	return l.Loaded.Run(lo, hi, timed)
+}
+
+// TestInterruptedEvaluation interrupts evaluations and generations at launches in their middle: nothing more is launched, and the
+// next apply gives the bits of one that was not interrupted.
+func TestInterruptedEvaluation(t *testing.T) {
+	const blocks = `
+evaluate "perplexity" "e" {
+THIS
+  data            = data.jsonl.d.all
+  sequence_length = 64
+  stride          = 4
+  batch_size      = 3
+}
+evaluate "generation" "g" {
+THIS
+  prompts        = ["Once upon a time", "The"]
+  max_new_tokens = 20
+  temperature    = 0.7
+}
+`
+	d := cpuDevice(t, 2)
+	whole := stories(t, blocks)
+	must(t, applyOn(t, d, planOf(t, whole)))
+	for _, at := range []int{1, 17, 300, 2500} {
+		dir := stories(t, blocks)
+		ctx, cancel := context.WithCancel(context.Background())
+		c := &cancelling{Device: d, left: at, cancel: cancel}
+		if err := Apply(ctx, planOf(t, dir), ApplyOptions{Device: c}); !errors.Is(err, ErrInterrupted) || c.left > 0 || c.after > 0 {
+			t.Errorf("launch %d: %v, %d launches behind it", at, err, c.after)
+		}
+		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps()})
+		if diags.HasErrors() || !p.Changes() {
+			t.Errorf("launch %d: nothing to do, %v", at, diags)
+		}
+		must(t, applyOn(t, d, p))
+		sameContents(t, fmt.Sprintf("interrupted at launch %d", at), contents(t, dir), contents(t, whole))
+	}
+}

@@ -1,0 +1,198 @@
+package runtime
+
+import (
+	"math"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	"stepflow/gpu"
+)
+
+// Forecast is what a block takes that is planned: bytes of the device, operations, time.
+type Forecast struct {
+	Peak    int64            `json:"peak_bytes,omitempty"`  // of device memory
+	ByKind  map[string]int64 `json:"bytes,omitempty"`       // its parts, named as those of a stage
+	Written int64            `json:"write_bytes,omitempty"` // to disk
+	Tokens  int64            `json:"tokens,omitempty"`      // that are predicted, of a generation at most; 0 where that is not known
+	How     fineweb.How      `json:"tokens_known,omitempty"`
+	FLOPs   float64          `json:"flops,omitempty"`
+	Seconds float64          `json:"seconds,omitempty"` // 0 where no rate is known
+	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or of an export bytes/s, by which Seconds were told
+	Least   bool             `json:"least,omitempty"`   // the rate is one that is not reached: the time is at least so long
+}
+
+// Rates that a state keeps, of the latest that was measured: FLOP/s, and bytes/s of disk.
+const (
+	rateTrain    = "train"
+	rateMeasure  = "perplexity"
+	rateGenerate = "generation"
+	rateDisk     = "disk"
+)
+
+// latelyOf is how many steps the rate of a stage is told by.
+const latelyOf = 50
+
+// rateName is the name under which a rate is kept: each kind of device and element type has its own.
+func rateName(kind string, caps gpu.Caps, t gpu.DType) string {
+	if kind == rateDisk {
+		return kind
+	}
+	return kind + " " + caps.Kind + " " + Precision(t)
+}
+
+// took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
+func (r *runner) took(name string, amount float64, since time.Time) {
+	if s := time.Since(since).Seconds(); s > 0.05 && amount > 0 {
+		r.dir.State.Rate(name, amount/s)
+	}
+}
+
+// predict tells how long the operations of a forecast take: by the rate that the last block of its kind reached in this state, or
+// one of another kind; else at least as long as a large product takes.
+func (p *planner) predict(f *Forecast, kind string, t gpu.DType) {
+	if f.FLOPs == 0 {
+		return
+	}
+	for _, k := range []string{kind, rateMeasure, rateTrain, rateGenerate} {
+		if f.Rate = p.state.Rates[rateName(k, p.caps, t)]; f.Rate > 0 {
+			break
+		}
+	}
+	if f.Rate == 0 && p.peak != nil {
+		f.Rate, f.Least = p.peak(t), true
+	}
+	if f.Rate > 0 {
+		f.Seconds = f.FLOPs / f.Rate
+	}
+}
+
+// program notes what a program takes.
+func (f *Forecast) program(p *gpu.Program) {
+	f.Peak, f.ByKind = p.ArenaBytes, bytesByKind(p)
+}
+
+// forecast tells what a block takes that is to run.
+func (p *planner) forecast(a *Action, d *dsl.Decoded) hcl.Diagnostics {
+	switch e := a.Evaluate; {
+	case a.Stage != nil:
+		p.forecastStage(a)
+	case a.Export != nil:
+		p.forecastExport(a.Export)
+	case e != nil && e.Program != nil:
+		if err := p.forecastPerplexity(e); err != nil {
+			return problem(d, "tokenizer", "Unusable tokenizer", err)
+		}
+	case e != nil:
+		lengths, diags := p.lengths(e, d)
+		if diags.HasErrors() {
+			return diags
+		}
+		if err := p.forecastGeneration(e, lengths); err != nil {
+			return problem(d, "max_new_tokens", "Generation cannot be compiled", err)
+		}
+		a.tooLarge(p.caps, e.Forecast.Peak, "the generation", "Lower max_new_tokens, or shorten the prompts")
+	}
+	return nil
+}
+
+// forecastPerplexity tells what an evaluation takes: its batches are counted, or estimated as the tokens of data are.
+func (p *planner) forecastPerplexity(e *Evaluation) error {
+	f, w := &e.Forecast, e.Windows
+	f.program(e.Program)
+	size, err := p.heldSize(e.Data, e.Tokenizer, w.Split)
+	if err != nil || size.Tokens == 0 {
+		return err
+	}
+	f.Tokens, f.How = size.Tokens, size.How
+	if w.Limit > 0 {
+		f.Tokens = min(f.Tokens, w.Limit)
+	}
+	step := w.Length
+	if w.Stride > 0 {
+		step = w.Stride
+	}
+	windows := (f.Tokens + int64(step) - 1) / int64(step)
+	flops, _ := e.Program.FLOPs(segProbe)
+	f.FLOPs = float64(flops) * float64((windows+int64(w.Batch)-1)/int64(w.Batch))
+	p.predict(f, rateMeasure, e.DType)
+	return nil
+}
+
+// heldSize measures or estimates the tokens of a split, once a plan; none where nothing can be said.
+func (p *planner) heldSize(n *Data, t *Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
+	if n.Unseen != "" {
+		return sum, nil
+	}
+	for _, part := range n.sources() {
+		key := splitSize{t, split}
+		size, ok := part.held[key]
+		if !ok {
+			if size, err = fineweb.Measure(part.Source, p.trained(t), split); err != nil {
+				return fineweb.Size{}, unusable(err)
+			}
+			if part.held == nil {
+				part.held = map[splitSize]fineweb.Size{}
+			}
+			part.held[key] = size
+		}
+		if size.Tokens == 0 {
+			return fineweb.Size{}, nil
+		}
+		sum.Tokens += size.Tokens
+		if sum.How == "" || size.How != fineweb.Exact {
+			sum.How = size.How
+		}
+	}
+	return sum, nil
+}
+
+// splitSize names the size of a split in tokens of a tokenizer.
+type splitSize struct {
+	tokenizer *Tokenizer
+	split     fineweb.Split
+}
+
+// forecastGeneration tells what a generation takes at most: all new tokens of all prompts. long is the most tokens that a prompt
+// and what continues it take.
+func (p *planner) forecastGeneration(e *Evaluation, lengths []int) error {
+	f, long := &e.Forecast, 0
+	for _, n := range lengths {
+		long = max(long, n)
+	}
+	if long == 0 {
+		return nil
+	}
+	program, err := p.compileGeneration(e, long)
+	if err != nil {
+		return err
+	}
+	f.program(program)
+	flops, _ := program.FLOPs(segProbe)
+	for _, n := range lengths {
+		f.Tokens += int64(min(e.NewTokens, n))
+		f.FLOPs += float64(flops) * float64(n) / float64(long) * float64(min(e.NewTokens, n))
+	}
+	p.predict(f, rateGenerate, e.DType)
+	return nil
+}
+
+// forecastExport tells what an export writes.
+func (p *planner) forecastExport(e *Export) {
+	f := &e.Forecast
+	for _, x := range e.Stage.Params {
+		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
+	}
+	if f.Rate = p.state.Rates[rateDisk]; f.Rate > 0 {
+		f.Seconds = float64(f.Written) / f.Rate
+	}
+}
+
+// forecastStage tells how long a stage takes from the step it goes on from.
+func (p *planner) forecastStage(a *Action) {
+	s := a.Stage
+	s.Forecast = Forecast{Peak: s.Figures.Peak, FLOPs: math.Max(0, float64(s.Steps-a.FromStep)) * (float64(s.Figures.StepFLOPs) + float64(s.Figures.RecomputeFLOPs))}
+	p.predict(&s.Forecast, rateTrain, s.DType)
+}
