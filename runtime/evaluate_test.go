@@ -100,7 +100,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	} {
 		dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n"+attrs+"\n}\n")
 		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
-		if !diags.HasErrors() || !strings.Contains(diags.Error(), want) {
+		if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 			t.Errorf("%q: %v, want %q", attrs, diags, want)
 		}
 	}
@@ -111,7 +111,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 		t.Error("a generation of two prompts is planned without tokens")
 	}
 	edit(t, dir, "boy boy", strings.Repeat("boy ", 600))
-	if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Error(), "prompt 1 has ") {
+	if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
 		t.Errorf("a prompt that is too long: %v", diags)
 	}
 	// What a stage was trained on is not measured as a whole, nor is trained on what is all held out.
@@ -122,7 +122,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	} {
 		dir := pipeline(t)
 		edit(t, dir, x[0], x[1])
-		if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Error(), x[2]) {
+		if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
 			t.Errorf("%s: %v", x[1], diags)
 		}
 	}
