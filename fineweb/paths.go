@@ -3,6 +3,7 @@ package fineweb
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,6 +22,9 @@ const slash = string(filepath.Separator)
 // pattern: neither dir nor the name of a file or folder that is there is read as one, whatever characters they have.
 func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	from, given := dir, pattern
+	if pattern == "" {
+		return nil, errors.New("a source is empty: name files, such as data/*.parquet")
+	}
 	if dir == "" {
 		dir = "."
 	}

@@ -90,6 +90,7 @@ func TestPaths(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"x":            "is a folder",
 		"x/":           "is a folder",
+		"":             "a source is empty",
 		"y*":           "matches no file (looked in ",
 		"*[1]":         "matches folders only",
 		"x/{a,b}.txt":  "braces have no meaning",
