@@ -163,7 +163,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	} else if err != nil {
 		return problem(d, "source", "Unreadable data", err)
 	} else {
-		a.Warnings = append(a.Warnings, node.odd...)
+		a.Warnings = append(a.Warnings, p.shown(node)...)
 	}
 	return nil
 }
@@ -226,6 +226,14 @@ func (p *planner) mixture(a *Action, d *dsl.Decoded) (diags hcl.Diagnostics) {
 
 // countsAtOnce is the size of local files up to which a plan reads them to count copies, in bytes.
 const countsAtOnce = 1 << 30
+
+// shown are the warnings about files, which name them.
+func (p *planner) shown(n *Data) []string {
+	if len(n.odd) > 0 && p.sensitive(n) {
+		return []string{"there is something to say of the files, which would name them, and source is sensitive: stepflow data stat says it"}
+	}
+	return n.odd
+}
 
 // look opens the data and notes what is there.
 func (n *Data) look() error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
@@ -46,7 +47,7 @@ func (p *planner) sharing(actions []*Action) {
 					}
 					if file := fineweb.Shared(trained.content(), held.content()); file != "" {
 						told[key] = true
-						a.Warnings = append(a.Warnings, p.shares(a, e, held, trained, file, all))
+						a.Warnings = append(a.Warnings, p.cfg.Secrets.Redact(p.shares(e, held, trained, file, all)))
 					}
 				}
 			}
@@ -55,7 +56,7 @@ func (p *planner) sharing(actions []*Action) {
 }
 
 // shares says that data to train on hold what an evaluation measures, and what to do about it.
-func (p *planner) shares(a, e *Action, held, trained *Data, file string, all bool) string {
+func (p *planner) shares(e *Action, held, trained *Data, file string, all bool) string {
 	at := func(x addr.Addr) string {
 		y := p.done[x]
 		if y == nil {
@@ -63,12 +64,26 @@ func (p *planner) shares(a, e *Action, held, trained *Data, file string, all boo
 		}
 		return fmt.Sprintf("%s (%s)", x, lineOf(y.Range))
 	}
+	file = fineweb.Shown(file)
+	if p.sensitive(trained) {
+		file = dsl.Hidden
+	}
 	if all {
 		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on other files, or measure documents that are held out of both",
-			at(trained.Addr), at(held.Addr), at(e.Addr), fineweb.Shown(file))
+			at(trained.Addr), at(held.Addr), at(e.Addr), file)
 	}
 	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. Train on %s, or give both the same validation_fraction and the same ids",
-		at(trained.Addr), at(held.Addr), at(e.Addr), fineweb.Shown(file), held.Addr)
+		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
+}
+
+// sensitive reports whether the names of the files may not be shown.
+func (p *planner) sensitive(n *Data) bool {
+	a := p.done[n.Addr]
+	if a == nil {
+		return false
+	}
+	_, is := a.secret["source"]
+	return is
 }
 
 // lineOf is where a block begins.

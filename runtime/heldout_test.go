@@ -91,3 +91,33 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 		t.Errorf("%v documents and %d in the metrics, without an interrupt %v", again, last, n)
 	}
 }
+
+// Of a sensitive source no warning names a file.
+func TestSensitiveSourcesAreNotNamed(t *testing.T) {
+	dir := leaking(t)
+	b, err := os.ReadFile(filepath.Join(dir, "d.jsonl"))
+	must(t, err)
+	must(t, os.Mkdir(filepath.Join(dir, "s3cret"), 0o755))
+	for _, n := range []string{"a.jsonl", "b.jsonl", "_c.jsonl"} {
+		must(t, os.WriteFile(filepath.Join(dir, "s3cret", n), b, 0o644))
+	}
+	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	text := strings.Replace(string(src), `"d.jsonl"`, `sensitive("s3cret/*.jsonl")`, 1)
+	if text == string(src) {
+		t.Fatal("the source is written otherwise")
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	said := 0
+	for _, a := range planOf(t, dir).Actions {
+		for _, w := range a.Warnings {
+			said++
+			if secret(w) {
+				t.Errorf("%s: %s", a.Addr, w)
+			}
+		}
+	}
+	if said < 2 {
+		t.Errorf("%d warnings", said)
+	}
+}
