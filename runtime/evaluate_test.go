@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -280,5 +281,47 @@ THIS
 		}
 		must(t, applyOn(t, d, p))
 		sameContents(t, fmt.Sprintf("interrupted at launch %d", at), contents(t, dir), contents(t, whole))
+	}
+}
+
+// TestPerplexityOfOthers measures the sets that tools/parity/perplexity.py wrote, with its windows.
+func TestPerplexityOfOthers(t *testing.T) {
+	root := os.Getenv("STEPFLOW_PERPLEXITY")
+	if root == "" {
+		t.Skip("make parity sets STEPFLOW_PERPLEXITY")
+	}
+	folders, err := filepath.Glob(filepath.Join(root, "*", "expected.json"))
+	must(t, err)
+	if len(folders) == 0 {
+		t.Fatalf("%s holds nothing to compare with", root)
+	}
+	for _, file := range folders {
+		from := filepath.Dir(file)
+		b, err := os.ReadFile(file)
+		must(t, err)
+		var want struct {
+			Bytes, Words float64
+			Windows      []struct {
+				Length, Stride int
+				Loss, Tokens   float64
+			}
+		}
+		must(t, json.Unmarshal(b, &want))
+		dir := t.TempDir()
+		var text strings.Builder
+		fmt.Fprintf(&text, "tokenizer \"huggingface\" \"t\" { file = %q }\nmodel \"llama\" \"m\" { from = %q }\ndata \"parquet\" \"d\" { source = %q }\n", filepath.Join(from, "tokenizer.json"), from, filepath.Join(from, "rows.parquet"))
+		for i, w := range want.Windows {
+			fmt.Fprintf(&text, "evaluate \"perplexity\" \"e%d\" {\n model = model.llama.m\n tokenizer = tokenizer.huggingface.t\n data = data.parquet.d.all\n join = \"\\n\\n\"\n sequence_length = %d\n stride = %d\n}\n", i, w.Length, w.Stride)
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text.String()), 0o644))
+		must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
+		for i, w := range want.Windows {
+			v := valuesOf(t, dir, fmt.Sprintf("evaluate.perplexity.e%d", i))
+			loss := v["loss"].(float64)
+			t.Logf("%s, window %d, stride %d: loss %.6f of %v tokens, transformers %.6f", filepath.Base(from), w.Length, w.Stride, loss, v["tokens"], w.Loss)
+			if math.Abs(loss-w.Loss) > 1e-4 || v["tokens"] != w.Tokens || v["words"] != want.Words || v["bytes"].(float64) > want.Bytes {
+				t.Errorf("%s, window %d, stride %d: loss %v of %v tokens, %v words, %v bytes; want %+v, %v, %v", filepath.Base(from), w.Length, w.Stride, loss, v["tokens"], v["words"], v["bytes"], w, want.Words, want.Bytes)
+			}
+		}
 	}
 }

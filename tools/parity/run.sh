@@ -21,6 +21,8 @@ STEPFLOW_TOKENIZERS_GENERATED=$tmp/generated.jsonl go test -count=1 -run 'Genera
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
 "$py" tools/parity/families.py "$tmp/families"
 STEPFLOW_FAMILIES=$tmp/families go test -count=1 -run Families -v ./runtime | grep -v "^=== "
+"$py" tools/parity/perplexity.py "$tmp/perplexity" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/text/wikitext2_test.txt}
+STEPFLOW_PERPLEXITY=$tmp/perplexity go test -count=1 -run PerplexityOfOthers -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py make "$tmp/oracle"
 STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
