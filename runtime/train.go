@@ -392,11 +392,11 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		}
 		how := ""
 		if t.stage.DType == gpu.BF16 {
-			how = fmt.Sprintf("; rounding to bf16 differs from what they learnt by %.2g of it", t.state.Merges.Error())
+			how = fmt.Sprintf("; rounding to bf16 changed the weights by %.2g of what they learnt", t.state.Merges.Error())
 		}
 		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
 		if e := t.state.Merges.Error(); e > coarseMerge {
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding these to bf16 changed them by %.2g as much. It is right in the mean, but noise; %s", e, t.stage.lessNoise())})
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding to bf16 changed these by %.2g times as much. That is right in the mean, but noise: %s", e, t.stage.lessNoise())})
 		}
 	}
 	if t.heldOut != nil && *t.heldOut > 0 {

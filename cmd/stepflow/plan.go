@@ -262,10 +262,10 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	if f.States != f.PaperStates {
 		var more []string
 		if f.WideGradients > 0 {
-			more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s", count(float64(f.WideGradients)), dsl.FormatBytes(2*f.WideGradients)))
+			more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s more", count(float64(f.WideGradients)), dsl.FormatBytes(2*f.WideGradients)))
 		}
 		if f.Remainders > 0 {
-			more = append(more, "remainders of merges take "+dsl.FormatBytes(f.Remainders))
+			more = append(more, "remainders of merges take "+dsl.FormatBytes(f.Remainders)+" more")
 		}
 		fmt.Fprintf(w, "      the paper   counts %s of states; here %s\n", dsl.FormatBytes(f.PaperStates), strings.Join(more, ", "))
 	}
