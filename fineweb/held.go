@@ -35,6 +35,7 @@ type Held struct {
 	Bytes     int64           // UTF-8 bytes those spell
 	Words     int64           // of the documents, between white space
 	Documents int64           // with Windows.Join one a source
+	Specials  int64           // special tokens that stand in their texts
 	Counts    map[int32]int64 // how often each token was predicted, for the unigram entropy
 }
 
@@ -108,22 +109,32 @@ func (c *Corpus) joined(split Split, separator string, read func(*document) (boo
 
 // encode gives the tokens of a document and its text.
 func (c *cutter) encode(corpus *Corpus, d *document) (ids []int32, text string, err error) {
-	if ids, err = corpus.tokensOf(c.tok, d); d.ids != nil {
-		return ids, c.tok.Decode(d.ids, true), err
+	ids, specials, err := corpus.tokensOf(c.tok, d)
+	c.held.Specials += int64(specials)
+	if d.ids != nil {
+		return ids, c.tok.Spell(d.ids), err
 	}
 	return ids, d.text, err
 }
 
-// tokensOf gives the tokens of a document.
-func (c *Corpus) tokensOf(tok *tokenizer.Tokenizer, d *document) ([]int32, error) {
+// tokensOf gives the tokens of a document, and the number of special tokens that stand in its text.
+func (c *Corpus) tokensOf(tok *tokenizer.Tokenizer, d *document) (ids []int32, specials int, err error) {
 	if d.ids != nil {
-		return d.ids, nil
+		return d.ids, d.specials, nil
 	}
 	ctx := c.source.Context
 	if len(d.text) < 1<<20 { // a longer one may take seconds
 		ctx = context.Background()
 	}
-	return Await(ctx, func() ([]int32, error) { return tok.EncodeDocument(nil, d.text) })
+	type encoded struct {
+		ids      []int32
+		specials int
+	}
+	e, err := Await(ctx, func() (e encoded, err error) {
+		e.ids, e.specials, err = c.reads(tok).Document(nil, d.text)
+		return e, err
+	})
+	return e.ids, e.specials, err
 }
 
 // shares are how many tokens each source of a mixture has to give, with those before it, of so many.
@@ -195,8 +206,12 @@ func (c *cutter) document(ids []int32, text string, opened bool) {
 		if len(c.text) == 0 && c.all > 0 { // a window's own first token, behind a stride of its length
 			counts = false
 		}
-		if !counts {
-			c.unpredicted(id)
+		switch {
+		case counts:
+		case i == 0:
+			h.Bytes -= int64(c.tok.First(text, id))
+		default:
+			h.Bytes -= int64(c.tok.After(ids[i-1], id))
 		}
 		c.add(heldToken{id, segment, counts})
 	}
@@ -208,9 +223,6 @@ func (c *cutter) add(t heldToken) {
 	c.text, c.last = append(c.text, t), t.id
 	c.cut(false)
 }
-
-// unpredicted takes a token's bytes out of those that were predicted.
-func (c *cutter) unpredicted(id int32) { c.held.Bytes -= int64(len(c.tok.Decode([]int32{id}, true))) }
 
 // cut makes the windows that are complete, and at the end of a text the last one.
 func (c *cutter) cut(end bool) {

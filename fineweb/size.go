@@ -14,8 +14,9 @@ import (
 
 // Size is how many tokens a split of data holds.
 type Size struct {
-	Tokens int64
-	How    How
+	Tokens   int64
+	How      How
+	Specials int64 // special tokens that stand in the texts, by the sample; of remote data 0
 }
 
 // How a Size is known.
@@ -73,17 +74,17 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 		} else if ok {
 			plain := share == 1 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors
 			if plain {
-				return Size{n + c.Rows, ByColumn}, nil
+				size = Size{Tokens: n + c.Rows, How: ByColumn}
 			}
 			if remote { // filters are left aside
-				return Size{int64(float64(n+c.Rows) * share), ByColumn}, nil
+				size = Size{Tokens: int64(float64(n+c.Rows) * share), How: ByColumn}
 			}
 		}
 	}
 	if remote {
 		return size, nil
 	}
-	var rows, tokens int64
+	var rows, tokens, specials int64
 	cut := false
 	all := c.pieces()
 	pieces := min(samplePieces, len(all))
@@ -109,10 +110,11 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 				continue
 			}
 			begin := read[i].text[:min(len(read[i].text), sampleText)] // of a long one, whose end may be no character: it is an estimate
-			ids, err := tok.EncodeDocument(nil, strings.ToValidUTF8(begin, ""))
+			ids, n, err := c.reads(tok).Document(nil, strings.ToValidUTF8(begin, ""))
 			if err != nil {
 				return size, c.bad(p, i, err)
 			}
+			specials += int64(n)
 			tokens += int64(float64(len(ids)) * float64(len(read[i].text)) / float64(max(len(begin), 1)))
 			cut = cut || len(begin) < len(read[i].text)
 		}
@@ -126,7 +128,11 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 	} else if rows == c.Rows && !cut {
 		how = Exact
 	}
-	return Size{int64(float64(tokens) / float64(rows) * float64(c.Rows)), how}, nil
+	whole := func(n int64) int64 { return int64(float64(n) / float64(rows) * float64(c.Rows)) }
+	if size.Specials = whole(specials); size.How == "" { // else the column says it
+		size.Tokens, size.How = whole(tokens), how
+	}
+	return size, nil
 }
 
 // counted adds up the column token_count of all rows; ok is false where a file has none. Of many remote row

@@ -43,6 +43,7 @@ type Source struct {
 	Shuffle            bool
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
+	SpecialIDs         bool // special tokens that stand in a text, such as <|endoftext|>, get their ids; else they are text
 	PredictFirst       bool // the end-of-text token before a document belongs to it and predicts its first token
 
 	Epochs   int64                          // passes over the data before they are used up; 0 for any number
@@ -89,6 +90,7 @@ type document struct {
 	flaw     uint8
 	err      error   // of one that cannot be read
 	ids      []int32 // its tokens, where the cache holds them
+	specials int     // special tokens that stand in its text, where the cache holds its tokens
 	at       int64   // of files of tokens: its first one among those of all files
 }
 

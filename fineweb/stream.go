@@ -32,6 +32,7 @@ type Batch struct {
 	Documents    []Extent // what the sequences hold, in order
 	Copies       int64    // documents of the data that are left out as copies of others
 	Watched      int64    // documents that ended in it and are watched; see Mix.Watch
+	Specials     int64    // special tokens that stood in the texts of its documents so far
 }
 
 // Stream packs the documents of a split without end: sequences cut from the concatenated documents,
@@ -47,12 +48,13 @@ type Stream struct {
 	ready bool   // epoch has the round of read
 	read  Cursor // next document to read (Token is 0)
 
-	ids   []int32 // tokens not yet handed out
-	parts []part  // the documents they belong to
-	tail  tail    // what is left of the last of them
-	at    Cursor  // position of ids[0]
-	ends  int     // epochs finished while filling
-	found bool    // a document was found in this epoch
+	ids      []int32 // tokens not yet handed out
+	parts    []part  // the documents they belong to
+	tail     tail    // what is left of the last of them
+	at       Cursor  // position of ids[0]
+	ends     int     // epochs finished while filling
+	specials int64   // special tokens in the texts of its documents so far
+	found    bool    // a document was found in this epoch
 
 	watched *Watched // nil for none
 	met     int64    // of these, in this batch
@@ -182,13 +184,15 @@ func (s *Stream) add(d *document, here Cursor) error {
 	}
 	n := len(s.ids)
 	if d.ids == nil {
-		ids, err := s.tok.EncodeDocument(s.ids, d.text)
+		ids, specials, err := s.corpus.reads(s.tok).Document(s.ids, d.text)
 		if err != nil {
 			return s.corpus.bad(p, at, err)
 		}
 		s.ids = ids
+		s.specials += int64(specials)
 	} else {
 		s.ids = append(s.ids, d.ids...)
+		s.specials += int64(d.specials)
 	}
 	s.parts = append(s.parts, part{here, len(s.ids) - n, true, origin, tokenSum(0).add(s.tok, s.ids[n:])})
 	return nil
@@ -255,7 +259,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 		s.pack(b)
 		s.drop(s.seq)
 	}
-	b.Cursor, b.Skipped, b.Watched = Position{Cursor: s.at}, s.corpus.Skipped, s.met
+	b.Cursor, b.Skipped, b.Specials, b.Watched = Position{Cursor: s.at}, s.corpus.Skipped, s.specials, s.met
 	b.Copies = s.corpus.found()
 	// Keep the window from growing without bound.
 	s.ids = append([]int32(nil), s.ids...)

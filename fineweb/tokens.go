@@ -38,6 +38,14 @@ var (
 
 var flaws = map[uint8]error{empty: errEmpty, notUTF8: errNotUTF8, damaged: errDamaged}
 
+// reads is a tokenizer that takes special tokens in a text as the source wants them taken.
+func (c *Corpus) reads(tok *tokenizer.Tokenizer) *tokenizer.Tokenizer {
+	if c.source.SpecialIDs {
+		return tok
+	}
+	return tok.Plain()
+}
+
 // tokenized reads the documents of a piece with their tokens: from the cache, where the source has one, else
 // from the data, and then into the cache.
 func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error) {
@@ -81,7 +89,7 @@ func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) erro
 			for i := int(next.Add(1)) - 1; i < len(docs) && c.source.ended() == nil; i = int(next.Add(1)) - 1 {
 				if d := &docs[i]; !d.drop && d.flaw == sound {
 					var err error
-					if d.ids, err = tok.EncodeDocument(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
+					if d.ids, d.specials, err = c.reads(tok).Document(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
 						errs[i] = c.bad(p, i, err)
 						next.Store(int64(len(docs))) // one is enough
 						return
@@ -100,7 +108,7 @@ func (c *Corpus) tokenKey(file int, tok *tokenizer.Tokenizer) string {
 	h := sha256.New()
 	s := &c.source
 	fmt.Fprintf(h, "%s %x\n", tokenMagic, sha256.Sum256(tok.JSON()))
-	fmt.Fprintf(h, "%d %d\n", tok.BOS, tok.EOS)
+	fmt.Fprintf(h, "%d %d %d %t\n", tok.BOS, tok.EOS, tokenizer.EncoderVersion, s.SpecialIDs)
 	fmt.Fprintf(h, "%s %q %q %q %q\n", s.Format, s.TextColumn, s.IDColumn, s.Separator, s.conditions())
 	h.Write([]byte(c.identity(file)))
 	return hex.EncodeToString(h.Sum(nil)[:16])
@@ -187,14 +195,15 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
 // document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2 not UTF-8, 3 it
-// cannot be read), uint32 bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
+// cannot be read; from 256 on the special tokens that stand in its text, up to mostSpecials), uint32 bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
 // before, since a file that got into another's place is as
 // wrong as a damaged one. It is read whole and checked each time: no mapping,
 // which a file cut short would turn into the end of the process.
 const (
-	tokenMagic  = "STEPTOK3"
-	tokenHeader = len(tokenMagic) + 8
-	tokenRecord = 20
+	tokenMagic   = "STEPTOK3"
+	tokenHeader  = len(tokenMagic) + 8
+	tokenRecord  = 20
+	mostSpecials = 1<<24 - 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -208,7 +217,7 @@ func writeTokens(path string, docs []document, vocab int) error {
 	b = binary.LittleEndian.AppendUint32(b, size)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(docs)))
 	for _, d := range docs {
-		flags := uint32(d.flaw) << 1
+		flags := uint32(d.flaw)<<1 | uint32(min(d.specials, mostSpecials))<<8
 		if d.drop {
 			flags |= 1
 		}
@@ -289,7 +298,7 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 		if k > len(ids) {
 			return nil, errTokens
 		}
-		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags >> 1), ids: ids[:k:k]}
+		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags) >> 1, ids: ids[:k:k], specials: int(flags >> 8)}
 		ids = ids[k:]
 	}
 	if len(ids) > 0 {

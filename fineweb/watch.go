@@ -82,7 +82,7 @@ func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 					}
 					bytes += int64(len(d.ids)) * 2
 				}
-				ids, err := c.tokensOf(tok, d)
+				ids, _, err := c.tokensOf(tok, d)
 				if err != nil {
 					return c.bad(p, r, err)
 				}

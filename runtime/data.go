@@ -136,7 +136,7 @@ func (p *planner) files(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
 		Dumps: stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
+		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: node.Source.Epochs, Hasty: !p.patient, Context: p.ctx, Hashing: p.hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
 	if d.Str("cache") == "tokens" {
@@ -287,10 +287,23 @@ func (a *Action) seen() *state.Source {
 
 // unusable is an error of measuring that says that a tokenizer cannot be used on data; others are met where a run reads them.
 func unusable(err error) error {
-	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, fineweb.ErrDType) {
+	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) {
 		return err
 	}
 	return nil
+}
+
+// SpecialsNote says how many special tokens stand in texts, and what they are taken for.
+func SpecialsNote(n int64, ids bool) string {
+	what := `are read as text (special_tokens = "text")`
+	if ids {
+		what = `get their ids (special_tokens = "ids")`
+	}
+	if n == 1 {
+		what = strings.NewReplacer("are read", "is read", "get their ids", "gets its id").Replace(what)
+		return "1 special token, such as <|endoftext|>, stands in the documents and " + what
+	}
+	return fmt.Sprintf("%d special tokens, such as <|endoftext|>, stand in the documents and %s", n, what)
 }
 
 // size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a

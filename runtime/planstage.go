@@ -288,6 +288,11 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	if !ok {
 		return nil
 	}
+	for _, n := range s.Data.sources() {
+		if part, _, err := p.size(n, s.Tokenizer); err == nil && part.Specials > 0 {
+			a.Warnings = append(a.Warnings, fmt.Sprintf("%s: %s", n.Addr, SpecialsNote(part.Specials, n.Source.SpecialIDs)))
+		}
+	}
 	f := &s.Figures
 	f.DataTokens, f.DataHow = size.Tokens, size.How
 	tokens, before := float64(s.Steps)*float64(s.StepTokens()), 0.0

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"stepflow/dsl/addr"
+	"stepflow/fineweb/tokenizer"
 	"stepflow/runtime/state"
 )
 
@@ -73,8 +74,11 @@ func (p *planner) recipe(a *Action) string {
 	if a.Data != nil {
 		fmt.Fprintf(h, "files %s\n", a.Data.Identity)
 	}
-	if a.Token != nil && a.Token.path != "" {
-		fmt.Fprintf(h, "file %s\n", a.Token.hash)
+	if a.Token != nil {
+		fmt.Fprintf(h, "encoder %d\n", tokenizer.EncoderVersion)
+		if a.Token.path != "" {
+			fmt.Fprintf(h, "file %s\n", a.Token.hash)
+		}
 	}
 	if a.model != nil {
 		fmt.Fprintf(h, "weights %s\n", a.model.hash)

@@ -177,7 +177,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 	}()
 	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
-	lastSkipped, copies := int64(0), int64(0)
+	lastSkipped, copies, specials := int64(0), int64(0), int64(0)
 	r.lately = nil
 	async := r.device.Caps().Async
 	// On a device that does not work ahead timing costs nothing to speak of: all steps are timed, so that a slow one
@@ -236,6 +236,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents passed over (on_error = \"skip\")", b.Skipped)})
 			lastSkipped = b.Skipped
 		}
+		specials = b.Specials
 		t.state.Step, t.state.Tokens, t.state.Position = step, int64(step)*s.StepTokens(), b.Cursor
 		merged := 0.0
 		if s.restartAfter(step) {
@@ -268,6 +269,9 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		if aheadErr != nil {
 			return r.saved(ctx, a, t, root, entry, aheadErr)
 		}
+	}
+	if specials > 0 {
+		r.obs.event(Event{Kind: Warned, Action: a, Message: SpecialsNote(specials, s.Data.sources()[0].Source.SpecialIDs)})
 	}
 	return nil
 }

@@ -181,15 +181,19 @@ func (a *app) stat(x looked) error {
 		if m.Tokens == 0 {
 			continue
 		}
-		tokens[n] = map[string]any{"tokens": m.Tokens, "known": string(m.How)}
+		entry := map[string]any{"tokens": m.Tokens, "known": string(m.How), "special_tokens": m.Specials}
+		tokens[n] = entry
 		line := fmt.Sprintf("  tokens      %s to train on, %s", count(float64(m.Tokens)), m.How)
 		if n != "" {
 			line += " with " + n
 		}
 		lines = append(lines, line)
+		if m.Specials > 0 {
+			lines = append(lines, "  special     "+runtime.SpecialsNote(m.Specials, x.source.SpecialIDs))
+		}
 		if done, of, bytes := c.Cached(tok); done > 0 {
 			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
-			tokens[n].(map[string]any)["cached_pieces"], tokens[n].(map[string]any)["cached_bytes"] = done, bytes
+			entry["cached_pieces"], entry["cached_bytes"] = done, bytes
 		}
 	}
 	if a.json {

@@ -152,4 +152,5 @@ func wordAfter(s string) bool {
 	return n > 0 && table("word").has(r)
 }
 
-var errNoUnknown = errors.New("a text has what the vocabulary lacks, and there is no unknown token")
+// ErrNoUnknown reports a text that cannot be encoded.
+var ErrNoUnknown = errors.New("a text has what the vocabulary lacks, and there is no unknown token")

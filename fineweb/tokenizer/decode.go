@@ -12,7 +12,8 @@ import (
 // decoder turns the contents of tokens into parts of a text.
 type decoder func([]string) []string
 
-func parseDecoder(raw json.RawMessage) ([]decoder, error) {
+// parseDecoder lists the steps. text makes a text of bytes.
+func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, error) {
 	var f struct {
 		Pattern       *pattern `json:"pattern"`
 		Content       string   `json:"content"`
@@ -49,7 +50,7 @@ func parseDecoder(raw json.RawMessage) ([]decoder, error) {
 	case "Sequence":
 		var all []decoder
 		for _, p := range parts {
-			d, err := parseDecoder(p)
+			d, err := parseDecoder(p, text)
 			if err != nil {
 				return nil, err
 			}
@@ -70,7 +71,7 @@ func parseDecoder(raw json.RawMessage) ([]decoder, error) {
 					b = append(b, x)
 				}
 			}
-			return []string{lossy(b)}
+			return []string{text(b)}
 		}}, nil
 	case "Replace":
 		if f.Pattern == nil {
@@ -142,7 +143,15 @@ func parseDecoder(raw json.RawMessage) ([]decoder, error) {
 			return s
 		})
 	case "ByteFallback":
-		return []decoder{byteFallback}, nil
+		return []decoder{func(p []string) []string {
+			return byteFallback(p, func(b []byte) string {
+				s := text(b)
+				if s != string(b) { // here each byte that is not UTF-8 has one of its own
+					return strings.Repeat("\uFFFD", len(b))
+				}
+				return s
+			})
+		}}, nil
 	case "Metaspace":
 		if err := oneRune(f.Replacement); err != nil {
 			return nil, err
@@ -167,18 +176,14 @@ func cleanup(s string) string {
 	return s
 }
 
-// byteFallback turns runs of <0xNN> into text; a run that is not UTF-8 becomes one U+FFFD a byte.
-func byteFallback(p []string) (out []string) {
+// byteFallback turns runs of <0xNN> into text.
+func byteFallback(p []string, text func([]byte) string) (out []string) {
 	var run []byte
 	flush := func() {
 		if len(run) == 0 {
 			return
 		}
-		if utf8.Valid(run) {
-			out = append(out, string(run))
-		} else {
-			out = append(out, strings.Repeat("\uFFFD", len(run)))
-		}
+		out = append(out, text(run))
 		run = run[:0]
 	}
 	for _, s := range p {

@@ -123,7 +123,7 @@ func (m *wordPiece) without(ids map[int32]bool) model {
 func (m *wordPiece) encode(ids []int32, word string) ([]int32, error) {
 	unknown := func() ([]int32, error) {
 		if !m.hasUnknownID {
-			return ids, fmt.Errorf("%w: unk_token %q is not in the vocabulary", errNoUnknown, m.unknown)
+			return ids, fmt.Errorf("%w: unk_token %q is not in the vocabulary", ErrNoUnknown, m.unknown)
 		}
 		return append(ids, m.unknownID), nil
 	}
@@ -194,7 +194,7 @@ func (m *wordLevel) encode(ids []int32, word string) ([]int32, error) {
 	if id, ok := m.ids[m.unknown]; ok {
 		return append(ids, id), nil
 	}
-	return ids, fmt.Errorf("%w: unk_token %q is not in the vocabulary", errNoUnknown, m.unknown)
+	return ids, fmt.Errorf("%w: unk_token %q is not in the vocabulary", ErrNoUnknown, m.unknown)
 }
 
 // unigram takes the tokens of the greatest sum of scores that spell a word (Kudo 2018).
@@ -295,7 +295,7 @@ func (m *unigram) encode(ids []int32, word string) ([]int32, error) {
 		})
 		if !single {
 			if m.unknown < 0 {
-				return ids, errNoUnknown
+				return ids, ErrNoUnknown
 			}
 			try(m.unknown, width, m.penalty+here)
 		}
@@ -326,7 +326,7 @@ func (m *unigram) encode(ids []int32, word string) ([]int32, error) {
 			continue
 		}
 		if m.unknown < 0 {
-			return ids, errNoUnknown
+			return ids, ErrNoUnknown
 		}
 		ids = append(ids, m.unknown)
 	}

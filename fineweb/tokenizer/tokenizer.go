@@ -26,8 +26,9 @@ type Tokenizer struct {
 	normalize []normalization
 	split     []splitter
 	decode    []decoder
-	tokens    []string // by id
-	before    []int32  // what the post-processor puts before a text
+	spell     []decoder // decode, with bytes that are not UTF-8 as they are
+	tokens    []string  // by id
+	before    []int32   // what the post-processor puts before a text
 	behind    []int32
 	asText    bool // special tokens in a text are text
 	plain     func() *Tokenizer
@@ -105,7 +106,10 @@ func parse(b []byte) (*Tokenizer, error) {
 	if t.model, err = parseModel(f.Model, asBytes); err != nil {
 		return nil, in("model", err)
 	}
-	if t.decode, err = parseDecoder(f.Decoder); err != nil {
+	if t.decode, err = parseDecoder(f.Decoder, lossy); err != nil {
+		return nil, in("decoder", err)
+	}
+	if t.spell, err = parseDecoder(f.Decoder, func(b []byte) string { return string(b) }); err != nil {
 		return nil, in("decoder", err)
 	}
 	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
@@ -181,15 +185,6 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.tokens[id]
 }
 
-// Specials counts the special tokens that stand in a text.
-func (t *Tokenizer) Specials(text string) (n int) {
-	if len(t.added.special) == 0 {
-		return 0
-	}
-	t.added.cut(text, t.added.raw, t.asText, func(int32, int, int) {}, func() { n++ })
-	return n
-}
-
 // normalized is what the normalizer makes of a piece.
 func (t *Tokenizer) normalized(p piece) (piece, error) {
 	size, most := len(p.s), growthLimit(p.s)
@@ -206,14 +201,21 @@ func (t *Tokenizer) normalized(p piece) (piece, error) {
 }
 
 // Encode appends the ids of text to ids, without what the template would put round it. The error is
-// ErrTooCostly, or says that the text has what the vocabulary lacks where no token stands for that.
+// ErrTooCostly or ErrNoUnknown.
 func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
+	ids, _, err := t.encode(ids, text)
+	return ids, err
+}
+
+// encode also counts the special tokens that stand in the text, whether they are taken for text or not.
+func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, err error) {
 	if !utf8.ValidString(text) {
 		text = lossy([]byte(text))
 	}
 	_, first := utf8.DecodeRuneInString(text)
 	whole := piece{text, first}
 	var failed error
+	seen := func() { specials++ }
 	t.added.cut(text, t.added.raw, t.asText, func(id int32, from, to int) {
 		if failed != nil {
 			return
@@ -236,24 +238,29 @@ func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
 				return
 			}
 			ids, failed = t.words(ids, p.part(from, to))
-		}, nil)
-	}, nil)
-	return ids, failed
+		}, seen)
+	}, seen)
+	return ids, specials, failed
 }
 
 // EncodeDocument is Encode with the template's tokens round the text and the end-of-text token
 // after it, once.
 func (t *Tokenizer) EncodeDocument(ids []int32, text string) ([]int32, error) {
+	ids, _, err := t.Document(ids, text)
+	return ids, err
+}
+
+// Document is EncodeDocument, and counts the special tokens that stand in the text, whether they are taken for text or not.
+func (t *Tokenizer) Document(ids []int32, text string) (_ []int32, specials int, err error) {
 	ids = append(ids, t.before...)
-	ids, err := t.Encode(ids, text)
-	if err != nil {
-		return nil, err
+	if ids, specials, err = t.encode(ids, text); err != nil {
+		return nil, 0, err
 	}
 	ids = append(ids, t.behind...)
 	if t.EOS >= 0 && (len(t.behind) == 0 || t.behind[len(t.behind)-1] != t.EOS) {
 		ids = append(ids, t.EOS)
 	}
-	return ids, nil
+	return ids, specials, nil
 }
 
 // wordLists are the room that texts are cut into words in.
@@ -309,6 +316,10 @@ func (t *Tokenizer) words(ids []int32, p piece) ([]int32, error) {
 // Decode turns ids into text; special tokens are left out when skipSpecial is set. Bytes that are
 // not UTF-8 become U+FFFD, as in the tokenizers library.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	return t.joined(t.decode, ids, skipSpecial)
+}
+
+func (t *Tokenizer) joined(decode []decoder, ids []int32, skipSpecial bool) string {
 	var parts []string
 	for _, id := range ids {
 		if id < 0 || int(id) >= len(t.tokens) {
@@ -327,11 +338,60 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		}
 		parts = append(parts, s)
 	}
-	if len(t.decode) == 0 {
+	if len(decode) == 0 {
 		return strings.Join(parts, " ")
 	}
-	for _, d := range t.decode {
+	for _, d := range decode {
 		parts = d(parts)
 	}
 	return strings.Join(parts, "")
+}
+
+// Spell is Decode without special tokens and with bytes that are not UTF-8 as they are, so that tokens of half a character count.
+func (t *Tokenizer) Spell(ids []int32) string { return t.joined(t.spell, ids, true) }
+
+// spelledAhead bounds how far First looks into a text, in bytes.
+const spelledAhead = 256
+
+// First is the number of bytes at the start of a text that its first token stands for.
+func (t *Tokenizer) First(text string, id int32) int {
+	s := t.Spell([]int32{id})
+	if strings.HasPrefix(text, s) {
+		return len(s)
+	}
+	if rest, ok := strings.CutPrefix(s, " "); ok && strings.HasPrefix(text, rest) {
+		return len(rest) // the space was put before the text
+	}
+	// A normalizer made something else of the text: the least of it that becomes what begins with the token.
+	token := t.Token(id)
+	for n, r := range text[:min(len(text), spelledAhead)] {
+		n += utf8.RuneLen(r)
+		p, err := t.normalized(piece{text[:min(n, len(text))], 1})
+		if err != nil {
+			break
+		}
+		words := []piece{p}
+		for _, sp := range t.split {
+			var next []piece
+			for _, w := range words {
+				if next, err = sp(next, w); err != nil {
+					return min(len(s), len(text))
+				}
+			}
+			words = next
+		}
+		var all strings.Builder
+		for _, w := range words {
+			all.WriteString(w.s)
+		}
+		if got := all.String(); strings.HasPrefix(got, token) || strings.HasPrefix(got, s) && s != "" || strings.HasPrefix(toByteLevel(got), token) {
+			return min(n, len(text))
+		}
+	}
+	return min(len(s), len(text))
+}
+
+// After is the number of bytes that a token stands for where another stands before it.
+func (t *Tokenizer) After(before, id int32) int {
+	return max(len(t.Spell([]int32{before, id}))-len(t.Spell([]int32{before})), 0)
 }
