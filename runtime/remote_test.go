@@ -96,7 +96,7 @@ func TestDataFailInTheMiddle(t *testing.T) {
 			}
 		}
 	}})
-	if want := fmt.Sprintf("Step %d of 40 is saved", last); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "d.jsonl, row group 0") {
+	if want := fmt.Sprintf("Step %d of 40 is saved", last); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "d.jsonl: the file changed") {
 		t.Fatalf("the data are gone after step 2, and at step %d the error is %v", last, err)
 	}
 	must(t, os.WriteFile(path, good, 0o644))
