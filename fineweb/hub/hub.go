@@ -218,8 +218,11 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 	} else {
 		r, files, err = r.listHub(c, literal(pattern))
 	}
-	if err != nil {
+	if errors.Is(err, web.ErrUnreachable) {
 		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w%s", address, err, given.hint(pattern))
 	}
 	var list []web.Entry
 	for _, f := range files {

@@ -179,7 +179,7 @@ func TestErrors(t *testing.T) {
 		"hf://datasets/a/b@/x":             "names no revision",
 		"hf://datasets/a/b/../../x":        "names no revision or path",
 		"hf://datasets/a/b/x**":            "alone between slashes",
-		"hf://datasets/a/b@feature/x/y":    "404",
+		"hf://datasets/a/b@feature/x/y":    "404 Not Found. In a revision with slashes, write each as %2F",
 		"hf://datasets/a/b@feature%zz/y":   "%2F stands for a slash",
 		"hf://datasets/a/b@refs/pr/1/no/y": "write each as %2F",
 	} {
