@@ -353,3 +353,40 @@ func withToken(t testing.TB, tk *tokenizer.Tokenizer, id int, name string, templ
 	}
 	return with
 }
+
+// Documents of a file that begin with the token which the tokenizer's template puts before a text predict their first token from that
+// one; those that do not, from the token that ends the one before, be it the same as in LLaMA 3's files of llm.c.
+func TestBinWithBeginnings(t *testing.T) {
+	tk := withTemplate(t, tok(t))
+	same := withTemplate(t, tok(t))
+	same.EOS = same.BOS
+	var plain, begun, only []int32
+	for i := range int32(40) {
+		text := []int32{i + 5, i + 6, i + 7}
+		plain = append(append(plain, text...), tk.EOS)
+		begun = append(append(append(begun, tk.BOS), text...), tk.EOS)
+		only = append(append(only, same.BOS), text...)
+	}
+	for name, c := range map[string]struct {
+		tok  *tokenizer.Tokenizer
+		ids  []int32
+		open int32 // the token that begins a segment
+	}{"without": {tk, plain, tk.EOS}, "with": {tk, begun, tk.BOS}, "one token for both": {same, only, same.BOS}} {
+		st, err := open(t, binSource(t, narrow(c.ids))).Stream(Train, c.tok, 100, Cursor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := st.Next(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, target := range b.Targets {
+			if ends := name == "with" && b.IDs[i] == tk.EOS; (target == Ignored) != ends {
+				t.Errorf("%s: token %d predicts %d", name, b.IDs[i], target)
+			}
+			if i > 0 && (b.Segments[i] != b.Segments[i-1]) != (b.IDs[i] == c.open) {
+				t.Errorf("%s: segments %d and %d at token %d", name, b.Segments[i-1], b.Segments[i], b.IDs[i])
+			}
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error
 			if err != nil {
 				return false, err
 			}
-			c.document(ids, text, corpus.opens(tok) && w.Join == nil)
+			c.document(ids, text, w.Join == nil && len(ids) > 0 && corpus.opens(tok, ids[0]))
 			return c.err == nil && (w.Limit <= 0 || c.read < most), nil
 		}
 		var err error

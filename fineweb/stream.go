@@ -266,13 +266,15 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 	return b, nil
 }
 
-// opens reports whether the token that ends a document belongs to the next one.
-func (c *Corpus) opens(tok *tokenizer.Tokenizer) bool { return c.source.PredictFirst && tok.BOS < 0 }
+// opens reports whether the token that ends a document belongs to the next one, which begins with a given token.
+func (c *Corpus) opens(tok *tokenizer.Tokenizer, first int32) bool {
+	return c.source.PredictFirst && first != tok.BOS
+}
 
 // pack appends one sequence made of the first tokens at hand. The end-of-text token that ends a document belongs to the next one, whose
 // first token it predicts; it ends its own where the source wants no such prediction, or the next begins with a token for it.
 func (s *Stream) pack(b *Batch) {
-	src, opens := &s.corpus.source, s.corpus.opens(s.tok)
+	src := &s.corpus.source
 	seg, left := int32(0), s.parts[0].n
 	b.Documents = append(b.Documents, s.extents(len(b.IDs))...)
 	for j, p := 0, 0; j < s.seq; j++ {
@@ -283,11 +285,11 @@ func (s *Stream) pack(b *Batch) {
 		left--
 		id, target := s.ids[j], s.ids[j+1]
 		last := left == 0 && s.parts[p].last
-		end := id == s.tok.EOS
-		if last && end && opens && j > 0 {
+		opens := last && id == s.tok.EOS && s.corpus.opens(s.tok, target)
+		if opens && j > 0 {
 			seg++
 		}
-		if last && !(end && opens) && (src.DocumentMask || end && !src.PredictFirst && s.tok.BOS < 0) {
+		if last && !opens && (src.DocumentMask || id == s.tok.EOS && target != s.tok.BOS) {
 			target = Ignored // the next token starts another document
 		}
 		if target != Ignored {
@@ -296,7 +298,7 @@ func (s *Stream) pack(b *Batch) {
 		b.IDs = append(b.IDs, id)
 		b.Targets = append(b.Targets, target)
 		b.Segments = append(b.Segments, seg)
-		if last && !(end && opens) {
+		if last && !opens {
 			seg++
 		}
 	}

@@ -1,12 +1,15 @@
 package runtime
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"stepflow/fineweb"
+	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
 )
 
@@ -61,6 +64,24 @@ func TestBatchOfAStep(t *testing.T) {
 			t.Errorf("step %d: %v", step, err)
 		}
 	}
+}
+
+// A model that never saw what begins documents is not asked to begin one.
+func TestEmptyPrompt(t *testing.T) {
+	dir := pipeline(t)
+	path := filepath.Join(dir, "main.hcl")
+	write := func(first string) *Plan {
+		text := strings.Replace(tiny, `["the"]`, `["the", ""]`, 1)
+		text = strings.Replace(text, "document_mask       = var.mask", "predict_first_token = "+first, 1)
+		must(t, os.WriteFile(path, []byte(text), 0o644))
+		p, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+		if (first == "false") != diags.HasErrors() || first == "false" && !strings.Contains(fmt.Sprint(diags.Errs()), "without the first tokens of documents") {
+			t.Errorf("predict_first_token = %s: %v", first, diags.Errs())
+		}
+		return p
+	}
+	write("false")
+	must(t, applyOn(t, cpuDevice(t, 1), write("true")))
 }
 
 func TestSpike(t *testing.T) {
