@@ -319,12 +319,12 @@ func takes(f runtime.Forecast, unit, of string) string {
 func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
 	f, win := e.Forecast, e.Windows
 	if e.Data != nil {
-		text := fmt.Sprintf("windows of %s tokens", count(float64(win.Length)))
+		text := fmt.Sprintf("windows of %d tokens", win.Length)
 		if win.Stride > 0 {
 			text += fmt.Sprintf(", sliding by %d", win.Stride)
 		}
 		if e.Usual {
-			text += fmt.Sprintf(": the model takes %s, and published figures are mostly of so many; sequence_length sets it", count(float64(e.Model.MaxPositionEmbeddings)))
+			text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it", e.Model.MaxPositionEmbeddings, win.Length)
 		}
 		if win.Batch < e.Most {
 			text += fmt.Sprintf("; %d at a time, the most of %d that fit", win.Batch, e.Most)
