@@ -36,7 +36,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime || exit 1; done
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda
-	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -asan -tags cudaemu ./gpu/cuda/emu
+	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
