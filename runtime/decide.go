@@ -80,6 +80,12 @@ func (p *planner) decide(a *Action) error {
 // look finds the best that is on disk of an action's recipe; nil if there is nothing whole. damage says what is wrong with
 // what should have been there.
 func (p *planner) look(a *Action, old *state.Block) (found *onDisk, damage, err error) {
+	return p.lookAgain(a, old, 20)
+}
+
+// lookAgain is look, which begins again, at most so many times, where a run that goes on removed what was listed a moment ago.
+func (p *planner) lookAgain(a *Action, old *state.Block, again int) (found *onDisk, damage, err error) {
+	warned := len(a.Warnings)
 	finds, err := p.finds(a)
 	if err != nil {
 		return nil, nil, err
@@ -99,6 +105,11 @@ func (p *planner) look(a *Action, old *state.Block) (found *onDisk, damage, err 
 			continue
 		}
 		err := p.intact(a, f)
+		if isDamage(err) && again > 0 && p.removed(f) {
+			a.Warnings = a.Warnings[:warned]
+			p.changed(f.block)
+			return p.lookAgain(a, old, again-1)
+		}
 		if err == nil && recorded && f.dir() == old.Dir && f.id != old.Content {
 			err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, filepath.Join(p.stateDir, f.dir()))
 		}

@@ -175,6 +175,12 @@ func (p *planner) intact(a *Action, f *onDisk) error {
 	return nil
 }
 
+// removed reports whether what was found is no longer there.
+func (p *planner) removed(f *onDisk) bool {
+	_, err := os.Lstat(filepath.Join(p.stateDir, f.dir()))
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // needs lists the files without which what a block made is not whole.
 func needs(a *Action, f *onDisk) []string {
 	switch {

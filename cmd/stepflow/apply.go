@@ -40,6 +40,11 @@ func applyCommand() command {
 			if saved != nil {
 				args = []string{saved.Path}
 			}
+			if !verify {
+				if err := a.idle(args); err != nil {
+					return a.fail(err)
+				}
+			}
 			p, ok := a.plan(args, true)
 			if !ok {
 				return exitError
@@ -64,6 +69,16 @@ func applyCommand() command {
 			}
 			return a.apply(p, approve)
 		}}
+}
+
+// idle refuses a state in use before anything is planned: what lies in it changes meanwhile, so a plan would say what is not so.
+func (a *app) idle(args []string) error {
+	a.dir = dirArg(args)
+	path, err := a.statePath()
+	if err != nil {
+		return nil // planning says what is wrong
+	}
+	return state.Idle(path)
 }
 
 // savedPlan reads the plan file that the argument names, and takes its flags; nil for a pipeline.

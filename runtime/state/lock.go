@@ -43,12 +43,7 @@ func lock(path string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("locking the state %s: %w", path, err)
 	}
 	if !ok {
-		who := "another process"
-		var h holder
-		if b, err := readRegular(file); err == nil && json.Unmarshal(b, &h) == nil && h.PID != 0 {
-			who = fmt.Sprintf("process %d on %s, started %s", h.PID, h.Host, h.Start.Format(time.RFC3339))
-		}
-		return nil, fmt.Errorf("%w by %s: wait for it to end, or stop it; the lock goes with the process", ErrLocked, who)
+		return nil, locked(file)
 	}
 	host, _ := os.Hostname()
 	b, err := json.Marshal(holder{os.Getpid(), host, time.Now().UTC().Truncate(time.Second)})
@@ -60,6 +55,24 @@ func lock(path string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("locking the state: %w", err)
 	}
 	return l, nil
+}
+
+// locked is ErrLocked with the process that holds the lock.
+func locked(file string) error {
+	who := "another process"
+	var h holder
+	if b, err := readRegular(file); err == nil && json.Unmarshal(b, &h) == nil && h.PID != 0 {
+		who = fmt.Sprintf("process %d on %s, started %s", h.PID, h.Host, h.Start.Format(time.RFC3339))
+	}
+	return fmt.Errorf("%w by %s: wait for it to end, or stop it; the lock goes with the process", ErrLocked, who)
+}
+
+// Idle returns ErrLocked, and by whom, where a process uses the state.
+func Idle(path string) error {
+	if Locked(path) {
+		return locked(filepath.Join(path, lockName))
+	}
+	return nil
 }
 
 // Locked reports whether a process uses the state, and so whether a run goes on.
