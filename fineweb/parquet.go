@@ -123,11 +123,18 @@ func (p *parquetShard) choose() (err error) {
 func (p *parquetShard) column(name string) (column, error) {
 	leaf, ok := p.pq.Schema().Lookup(name)
 	var have []string
+	same := 0
 	for _, path := range p.pq.Schema().Columns() {
 		dotted := strings.Join(path, ".")
-		if have = append(have, dotted); !ok && dotted == name {
+		if have = append(have, dotted); dotted != name {
+			continue
+		}
+		if same++; !ok {
 			leaf, ok = p.pq.Schema().Lookup(path...)
 		}
+	}
+	if same > 1 {
+		return column{}, fmt.Errorf("has %d columns named %q: rename one", same, name)
 	}
 	if !ok {
 		var inside []string
@@ -228,6 +235,11 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 	if p.filter != nil {
 		width = len(p.filter.columns)
 		row = make([]value, width*len(docs))
+		if width == 0 { // the filter is a constant
+			if err := p.apply(docs, row); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for i, c := range p.open {
 		col := &p.cols[i]

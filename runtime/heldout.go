@@ -148,15 +148,16 @@ func (r *runner) watch(w *fineweb.Watched, tok *tokenizer.Tokenizer, e *Evaluati
 	return set.Watch(w, tok, e.Windows)
 }
 
-// warnHeldOut says how many documents were trained on that evaluations measure.
+// warnHeldOut says how often a stage read a document that evaluations measure.
 func (r *runner) warnHeldOut(a *Action, n int64) {
 	var names []string
 	for _, e := range evaluationsOf(r.plan.Actions, a.Stage) {
 		names = append(names, e.Addr.String())
 	}
-	what := "documents were trained on that"
-	if n == 1 {
-		what = "document was trained on that"
+	times := "once"
+	if n > 1 {
+		times = fmt.Sprintf("%d times", n)
 	}
-	r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d %s %s measures, by their text: its result says less about text that the model has not seen", n, what, strings.Join(names, " or "))})
+	r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%s, a document was read that %s measures, known by its text: its result says less about text that the model has not seen",
+		times, strings.Join(names, " or "))})
 }
