@@ -73,7 +73,7 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error
 		return nil, c.err
 	}
 	switch shown := m.corpora[0].source.Shown(); {
-	case c.held.Documents == 0 && w.Split == Validation:
+	case c.held.Documents == 0 && w.Split == Validation && m.corpora[0].source.ValidationFraction < 1:
 		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", shown)
 	case c.held.Documents == 0:
 		return nil, fmt.Errorf("no document of %v passes the filters", shown)

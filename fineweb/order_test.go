@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -186,5 +187,13 @@ func TestSeekingReadsOneRound(t *testing.T) {
 			t.Fatalf("round %d: %d pieces were read, or other rows came", r, reads)
 		}
 		at += len(got)
+	}
+}
+
+// TestOriginsAreShown holds that what an id contains stays on its line, and that little of a long one is shown.
+func TestOriginsAreShown(t *testing.T) {
+	o := Origin{File: "a.jsonl", Place: "line 1", ID: "x\nError: \x1b[31m" + strings.Repeat("y", 1000)}
+	if s := o.String(); strings.ContainsAny(s, "\n\x1b") || len(s) > 200 || !strings.HasPrefix(s, "x") || !strings.HasSuffix(s, "(a.jsonl, line 1)") {
+		t.Errorf("%q", s)
 	}
 }

@@ -3,6 +3,8 @@ package fineweb
 import (
 	"fmt"
 	"strings"
+
+	"stepflow/foreign"
 )
 
 // Origin is where a document lies.
@@ -15,14 +17,20 @@ type Origin struct {
 
 func (o *Origin) String() string {
 	s := o.File + ", " + o.Place
-	if o.ID != "" {
-		s = o.ID + " (" + s + ")"
+	if id := o.ID; id != "" {
+		if len(id) > shownID {
+			id = id[:shownID] + "…"
+		}
+		s = foreign.Shown(id) + " (" + s + ")"
 	}
 	if o.Source != "" {
 		s = o.Source + ": " + s
 	}
 	return s
 }
+
+// shownID is how many bytes of a document's id are shown: an id may be as long as its maker likes.
+const shownID = 100
 
 // Extent is consecutive tokens of one document in a batch.
 type Extent struct {

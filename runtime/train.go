@@ -400,7 +400,7 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		}
 		r.obs.notice(a, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
 		if e := t.state.Merges.Error(); e > coarseMerge {
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding to bf16 changed these by %.2g times as much. That is right in the mean, but noise: %s", e, t.stage.lessNoise())})
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("what the adapters learnt between merges is so small beside the weights that rounding to bf16 changed these by %.2g times as much. That is noise in the weights: %s", e, t.stage.lessNoise())})
 		}
 	}
 	if t.heldOut != nil && *t.heldOut > 0 {

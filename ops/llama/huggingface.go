@@ -252,6 +252,9 @@ func familyOf(raw map[string]json.RawMessage) (string, error) {
 		return "", fmt.Errorf("it is of model_type %q; %s", kind, familyNames)
 	}
 	if len(classes) > 0 && !slices.Contains(classes, f.class) {
+		if strings.HasSuffix(classes[0], "ForCausalLM") {
+			return "", fmt.Errorf("it is of model_type %q and of the architecture %q, which contradict each other: only %s is supported with it", kind, classes[0], f.class)
+		}
 		return "", fmt.Errorf("it is of model_type %q and of the architecture %q: its head is not that of a language model; only %s is supported", kind, classes[0], f.class)
 	}
 	return kind, nil
