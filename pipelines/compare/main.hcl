@@ -33,7 +33,7 @@ variable "precision" {
 variable "learning_rates" {
   type        = object({ step = number, vanilla = number, small = number })
   default     = { step = 2e-3, vanilla = 2e-3, small = 2e-3 }
-  description = "the best of the rates that were tried for each way"
+  description = "for each way the best of 1e-3, 2e-3 and 4e-3, by the validation loss of a third seed"
 }
 
 locals {
@@ -46,6 +46,7 @@ data "fineweb_edu" "docs" {
   for_each            = local.seeds
   source              = var.source
   min_int_score       = 3
+  deduplicate         = true
   validation_fraction = 0.08 # by a hash of the id: the same documents for every seed
   seed                = each.value
 }

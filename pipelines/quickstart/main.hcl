@@ -25,6 +25,7 @@ locals {
 data "fineweb_edu" "docs" {
   source              = "data/*.parquet"
   min_int_score       = 3
+  deduplicate         = true
   validation_fraction = 0.08
   seed                = 7
 }
