@@ -91,11 +91,14 @@ func Parse(address string) (r Repo, file string, err error) {
 
 // Address is the inverse of Parse.
 func (r Repo) Address(file string) string {
-	revision := r.Revision
+	revision, slash := r.Revision, "/"
 	if at := special.FindString(revision); at != revision {
 		revision = url.PathEscape(revision)
+		if special.MatchString(revision + slash + file) { // a branch called refs, and convert/… in it
+			slash = "//"
+		}
 	}
-	return "hf://" + r.Kind + "/" + r.Name + "@" + revision + "/" + file
+	return "hf://" + r.Kind + "/" + r.Name + "@" + revision + slash + file
 }
 
 // Folder is where the cache has the repository at its revision; fs.ErrNotExist if it has not.

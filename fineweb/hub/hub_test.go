@@ -244,6 +244,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("hf://datasets/a/b@refs%2Fconvert%2Fparquet/x")
 	f.Add("hf://datasets/a@~parquet/x")
 	f.Add("hf://datasets/a/b@x%2520y//z/")
+	f.Add("hf://0@refs//convert/0")
 	f.Fuzz(func(t *testing.T, s string) {
 		r, file, err := Parse(s)
 		if err != nil {
