@@ -244,7 +244,7 @@ var Kinds = []Kind{
 		},
 		Exports: []Export{
 			{Name: "loss", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Mean negative log-likelihood, nats a token. Null where it is not finite; the run then names the first tensor that is not, runs the other blocks, and exits with 1."},
-			{Name: "perplexity", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "exp(loss); null where that is no finite number."},
+			{Name: "perplexity", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "exp(loss); null where that is not a finite number."},
 			{Name: "word_perplexity", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "exp of the negative log-likelihood a word, nats of all tokens by `words`: comparable between tokenizers."},
 			{Name: "bits_per_byte", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Negative log-likelihood a byte of text, base 2, by `bytes`: comparable between tokenizers."},
 			{Name: "stderr", Type: cty.Number, Late: true, Only: []string{"perplexity"}, Doc: "Standard error of the loss, over tokens."},

@@ -273,7 +273,6 @@ func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
 type jsonRow struct {
 	text, id string
 	filter   *filter
-	values   []value
 }
 
 func jsonRowOf(s *Source) (*jsonRow, error) {
@@ -284,7 +283,7 @@ func jsonRowOf(s *Source) (*jsonRow, error) {
 	return &jsonRow{text: s.TextColumn, id: s.IDColumn, filter: f}, nil
 }
 
-// read makes a document of a line. A blank line is none; one that cannot be read has a flaw.
+// read makes a document of a line. A blank line is passed over; one that cannot be read has a flaw.
 func (r *jsonRow) read(d *document, line []byte) {
 	if line = bytes.TrimSpace(line); len(line) == 0 {
 		d.drop = true

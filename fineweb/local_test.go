@@ -162,7 +162,7 @@ func sequence(t *testing.T, s Source, tk *tokenizer.Tokenizer, before func(n int
 	}
 }
 
-// A remote file that changes is no damaged one to pass over.
+// A remote file that changes is not a damaged one, which on_error = "skip" would pass over.
 func TestRemoteChangeIsNotSkipped(t *testing.T) {
 	dir := t.TempDir()
 	all := rows(3000)

@@ -71,7 +71,7 @@ func applyCommand() command {
 		}}
 }
 
-// idle refuses a state in use before anything is planned: what lies in it changes meanwhile, so a plan would say what is not so.
+// idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the state changes.
 func (a *app) idle(args []string) error {
 	a.dir = dirArg(args)
 	path, err := a.statePath()

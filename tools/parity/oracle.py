@@ -48,7 +48,7 @@ def stage(steps, freeze=(), adapter=None, grow=None, position="upper", mix=0.5, 
 def cases():
     """Three stages each: a small model, grown by interpolated layers beside frozen ones with LoRA, grown again with ReLoRA."""
     frozen = [stage(8), stage(8, ["inherited"], LORA, grow=1), stage(10, ["inherited"], RELORA, grow=2, position="lower")]
-    # Embeddings rest in the second stage and begin anew in the third; layers that go on training carry their moments.
+    # Embeddings rest in the second stage and begin again in the third; layers that go on training carry their moments.
     carried = [stage(6), stage(7, ["embeddings", "layers:0-0"], LORA, grow=1, mix=0.3, preserving=False, schedule="constant"),
                stage(9, ["layers:0-1"], RELORA, grow=1, position="even", preserving=False, micro=3)]
     for precision in ("fp32", "bf16"):
