@@ -35,6 +35,7 @@ func (p *planner) decide(a *Action) error {
 	if err != nil {
 		return err
 	}
+	ended := old != nil && old.Recipe == a.Recipe && old.Status == state.Done
 	switch {
 	case found == nil:
 		a.Verb, a.Why = Run, p.reason(a, old, damage)
@@ -44,12 +45,13 @@ func (p *planner) decide(a *Action) error {
 				a.Warnings = append(a.Warnings, fmt.Sprintf("%s is gone: %d steps will be trained again. If it lies on a disk that is not there at the moment, bring that back first", dir, old.Step))
 			}
 		}
-		if old != nil && old.Recipe == a.Recipe && old.Status == state.Done {
-			p.ids[a.Addr] = old.Content // the same recipe makes the same bits: what stands on them is not asked about
-		}
 	case !found.Done:
 		a.Verb, a.FromStep, a.found = Resume, found.Step, found
-		a.Why = fmt.Sprintf("it was interrupted; the checkpoint at step %d of %d is intact", found.Step, a.Stage.Steps)
+		why := "it was interrupted"
+		if ended && damage != nil {
+			why = p.reason(a, old, damage)
+		}
+		a.Why = fmt.Sprintf("%s; the checkpoint at step %d of %d is intact", why, found.Step, a.Stage.Steps)
 		p.takeOver(a, old)
 	default:
 		a.Verb, a.found = UpToDate, found
@@ -58,6 +60,9 @@ func (p *planner) decide(a *Action) error {
 			a.Warnings = append(a.Warnings, s)
 		}
 		p.takeOver(a, old)
+	}
+	if ended && a.Verb != UpToDate {
+		p.ids[a.Addr] = old.Content // the same recipe makes the same bits: what stands on them is not asked about
 	}
 	if a.Export != nil && a.Verb == UpToDate {
 		if err := a.Export.check(a.Recipe); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -404,6 +405,27 @@ func TestRedoneStage(t *testing.T) {
 		t.Errorf("%d steps were trained, want the 12 of both", n)
 	}
 	sameContents(t, "redone and read", contents(t, dir), want)
+}
+
+// TestEndIsDamaged damages the last checkpoint of a stage that keeps an earlier one: it goes on from that, to the same end,
+// and the plan says what is damaged.
+func TestEndIsDamaged(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = 2 }`)
+	must(t, applyOn(t, d, planOf(t, dir)))
+	want := contents(t, dir)
+	last := filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer)
+	flip(t, last)
+	p := planOf(t, dir)
+	a := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.one" })]
+	if a.Verb != Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why, "step 4 of 6") || len(p.Losses()) > 0 {
+		t.Errorf("the plan says %v from step %d, %q, and loses %v", a.Verb, a.FromStep, a.Why, p.Losses())
+	}
+	if n := applySteps(t, d, dir); n != 2 {
+		t.Errorf("%d steps were trained, want 2", n)
+	}
+	sameContents(t, "gone on with", contents(t, dir), want)
 }
 
 // TestLeftoversAreSwept leaves what killed runs leave.
