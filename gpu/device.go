@@ -2,7 +2,9 @@ package gpu
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,10 +64,25 @@ type Loaded interface {
 	Run(lo, hi int, timed bool) error
 	// Sync waits and gives the timings of the timed runs since the last Sync.
 	Sync() ([]Timing, error)
+	// Stop ends the run under way early and all to come at once: Run returns ErrStopped, and what the launches
+	// write is of no use. What none of them writes stays as it is. Any goroutine may call it at any time.
+	Stop()
 	// Allocated is the bytes of device memory this program holds.
 	Allocated() int64
 	Close() error
 }
+
+// ErrStopped says that a run was ended by Stop.
+var ErrStopped = errors.New("the run on the device was stopped")
+
+// Stopping is the part of a Loaded that Stop needs.
+type Stopping struct{ stopped atomic.Bool }
+
+// Stop is that of Loaded.
+func (s *Stopping) Stop() { s.stopped.Store(true) }
+
+// Stopped reports whether Stop was called.
+func (s *Stopping) Stopped() bool { return s.stopped.Load() }
 
 // FetchNow is Fetch for a device that has no stream: the copy is made at once.
 func FetchNow(l Loaded, src Operand) (func() ([]byte, error), error) {

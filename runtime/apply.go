@@ -32,6 +32,7 @@ type ApplyOptions struct {
 	Emit   func(Event)  // called for everything that happens; nil for silence
 
 	AutoApprove bool         // throw away also what the plan did not show; else that ends the run
+	Scratch     bool         // nothing that is made is kept: training ends in the middle of a step where the run is asked to end
 	Begin, End  func() error // called while the state is locked: before anything runs, and when all is over; nil for nothing
 }
 
@@ -49,6 +50,8 @@ type runner struct {
 	tokens map[addr.Addr]*tokenizer.Tokenizer
 	ended  map[addr.Addr]bool // were begun, whatever became of them
 	lately []float64          // seconds of the latest steps of the stage that runs
+
+	scratch bool // see ApplyOptions
 
 	watching map[string]*fineweb.Watched // documents that evaluations measure, by which
 }
@@ -86,7 +89,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 		}
 	}()
 	caps := o.Device.Caps()
-	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, ended: map[addr.Addr]bool{},
+	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, scratch: o.Scratch, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, ended: map[addr.Addr]bool{},
 		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
 	r.pl.state, r.pl.ctx = dir.State, ctx
 	r.obs.start(ctx, p, dir)
@@ -288,7 +291,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	case a.Export != nil:
 		err = r.export(a, entry)
 	}
-	if r.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if r.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
 		err = ErrInterrupted
 	}
 	a.seal(entry)

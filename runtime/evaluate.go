@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -174,7 +175,7 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (l gpu.Loaded, f f
 			return nil, f, err
 		}
 	}
-	if l, err = r.device.Load(p); err != nil {
+	if l, err = r.loadStoppable(p); err != nil {
 		return nil, f, err
 	}
 	from, err := checkpoint.OpenFolder(dir)
@@ -198,24 +199,30 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (l gpu.Loaded, f f
 	return l, w.flaw, nil
 }
 
-// forward runs a segment; of a device that returns only when the work is done it asks between launches whether to end.
-func (r *runner) forward(l gpu.Loaded, p *gpu.Program, segment string) error {
+// stoppable is a loaded program that is stopped when the run is asked to end.
+type stoppable struct {
+	gpu.Loaded
+	release func() bool
+}
+
+func (s stoppable) Close() error {
+	s.release()
+	return s.Loaded.Close()
+}
+
+// loadStoppable loads a program of which nothing is kept where the run is asked to end: it may stop in the middle of a launch.
+func (r *runner) loadStoppable(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := r.device.Load(p)
+	if err != nil {
+		return nil, err
+	}
+	return stoppable{l, context.AfterFunc(r.ctx, l.Stop)}, nil
+}
+
+// forward runs a segment.
+func forward(l gpu.Loaded, p *gpu.Program, segment string) error {
 	seg, _ := p.Segment(segment)
-	if r.device.Caps().Async {
-		if r.ctx.Err() != nil {
-			return ErrInterrupted
-		}
-		return l.Run(seg.Lo, seg.Hi, false)
-	}
-	for n := seg.Lo; n < seg.Hi; n++ {
-		if r.ctx.Err() != nil {
-			return ErrInterrupted
-		}
-		if err := l.Run(n, n+1, false); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.Run(seg.Lo, seg.Hi, false)
 }
 
 func (r *runner) evaluate(a *Action, entry *state.Block) error {
@@ -267,7 +274,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 		if err := feed(l, e.Program, b, 0, e.Windows.Batch, e.Windows.Length); err != nil {
 			return err
 		}
-		if err := r.forward(l, e.Program, segProbe); err != nil {
+		if err := forward(l, e.Program, segProbe); err != nil {
 			return err
 		}
 		if err := l.CopyOut(raw, out.Operand); err != nil {

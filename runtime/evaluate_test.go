@@ -218,7 +218,7 @@ func TestLongContext(t *testing.T) {
 	}
 }
 
-// cancelling is a device that cancels a context at a launch, and counts the launches behind it.
+// cancelling is a device that cancels a context at a launch, and counts the launches that are run from there on.
 type cancelling struct {
 	gpu.Device
 	left   int
@@ -228,26 +228,37 @@ type cancelling struct {
 
 type cancellingLoaded struct {
 	gpu.Loaded
-	d *cancelling
+	d       *cancelling
+	stopped chan struct{}
 }
 
 func (d *cancelling) Load(p *gpu.Program) (gpu.Loaded, error) {
 	l, err := d.Device.Load(p)
-	return &cancellingLoaded{l, d}, err
+	return &cancellingLoaded{l, d, make(chan struct{})}, err
+}
+
+func (l *cancellingLoaded) Stop() {
+	l.Loaded.Stop()
+	close(l.stopped)
 }
 
 func (l *cancellingLoaded) Run(lo, hi int, timed bool) error {
 	for n := lo; n < hi; n++ {
 		if l.d.left--; l.d.left == 0 {
 			l.d.cancel()
-		} else if l.d.left < 0 {
+			<-l.stopped
+		}
+		if err := l.Loaded.Run(n, n+1, timed); err != nil {
+			return err
+		}
+		if l.d.left <= 0 {
 			l.d.after++
 		}
 	}
-	return l.Loaded.Run(lo, hi, timed)
+	return nil
 }
 
-// TestInterruptedEvaluation interrupts evaluations and generations at launches in their middle: nothing more is launched, and the
+// TestInterruptedEvaluation interrupts evaluations and generations at launches in their middle: the device is stopped, and the
 // next apply gives the bits of one that was not interrupted.
 func TestInterruptedEvaluation(t *testing.T) {
 	const blocks = `

@@ -123,7 +123,7 @@ func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []in
 		if err := l.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
 			return nil, "", err
 		}
-		if err := r.forward(l, p, segProbe); err != nil {
+		if err := forward(l, p, segProbe); err != nil {
 			return nil, "", err
 		}
 		at := row

@@ -171,8 +171,15 @@ func firstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error
 // one: the weights were not changed, so the step can be repeated.
 func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, loss, norm float64, root string) error {
 	where := "none was found when the step was repeated"
-	if w, err := t.firstNonFinite(b); err == nil && w != "" {
-		where = w
+	err := t.cut(r.ctx, func() error {
+		w, err := t.firstNonFinite(b)
+		if w != "" {
+			where = w
+		}
+		return err
+	})
+	if err != nil {
+		where = fmt.Sprintf("it was not found: %v", err)
 	}
 	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root), batchOf(a, b, step))
 }

@@ -38,7 +38,11 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 		return err
 	}
 	defer corpus.Close()
-	loaded, err := r.device.Load(s.Program)
+	load := r.device.Load
+	if r.scratch { // no checkpoint of it is of use to anyone
+		load = r.loadStoppable
+	}
+	loaded, err := load(s.Program)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (r *runner) train(ctx context.Context, a *Action, entry *state.Block) error
 	before := t.state.Seam
 	t.state.Seam = nil
 	if s.Grow != nil && t.state.Step == 0 && before != nil {
-		if err := r.seam(a, t, corpus, before); err != nil {
+		if err := t.cut(r.ctx, func() error { return r.seam(a, t, corpus, before) }); err != nil {
 			return err
 		}
 	}
@@ -371,13 +375,17 @@ func (r *runner) finish(ctx context.Context, a *Action, t *trainer, c *fineweb.S
 		}
 		return r.saved(ctx, a, t, root, entry, err)
 	}
-	before, err := t.probe()
+	var before []float32
+	var seam *Seam
+	err := t.cut(r.ctx, func() (err error) {
+		if before, err = t.probe(); err != nil {
+			return err
+		}
+		seam = &Seam{Probe: probeKey(t), Loss: mean(before)}
+		return t.unsound(fmt.Sprintf("step %d", t.state.Step), seam.Loss, root)
+	})
 	if err != nil {
-		return err
-	}
-	seam := &Seam{Probe: probeKey(t), Loss: mean(before)}
-	if err := t.unsound(fmt.Sprintf("step %d", t.state.Step), seam.Loss, root); err != nil {
-		return err
+		return r.saved(ctx, a, t, root, entry, err)
 	}
 	if len(t.stage.Adapters) > 0 {
 		if _, err := t.merge(true); err != nil {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -67,11 +68,20 @@ func (t *trainer) setWeight(id string, v []float32) error {
 }
 
 func (t *trainer) run(segment string) error {
-	s, ok := t.stage.Program.Segment(segment)
-	if !ok {
+	if _, ok := t.stage.Program.Segment(segment); !ok {
 		panic("runtime: program has no segment " + segment)
 	}
-	return t.loaded.Run(s.Lo, s.Hi, false)
+	return forward(t.loaded, t.stage.Program, segment)
+}
+
+// cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be saved.
+func (t *trainer) cut(ctx context.Context, f func() error) error {
+	defer context.AfterFunc(ctx, t.loaded.Stop)()
+	err := f()
+	if errors.Is(err, gpu.ErrStopped) {
+		return ErrInterrupted
+	}
+	return err
 }
 
 // setConstants writes what does not change during a stage.

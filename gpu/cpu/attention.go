@@ -196,10 +196,10 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 		y.packA(w, room[roomV], head(v, b*h.seq, h.kw, kv*h.dim).t(), h.dim, last)
 		s, out := room[roomS], room[roomOut]
 		most, total := &w.lane[1], &w.lane[2]
-		for bi := part; bi < blocks; bi += parts {
+		for bi := part; bi < blocks && !d.pool.stopped(); bi += parts {
 			q0 := h.block(b, bi*nr)
 			keys := q0.i0 + q0.n - q0.p0
-			for n := kv * group; n < (kv+1)*group; n++ {
+			for n := kv * group; n < (kv+1)*group && !d.pool.stopped(); n++ {
 				y.packB(w, room[roomQ], head(q, b*h.seq+q0.i0, h.qw, n*h.dim).t(), h.dim, q0.n)
 				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
 				q0.mask(s, nr, &lowest)
@@ -250,11 +250,11 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 		s, ds, out, pack := room[roomS], room[roomDS], room[roomOut], room[roomPack]
 		spare := out[h.dimA*nr:]
 		norm, delta := &w.lane[1], &w.lane[2]
-		for i0 := 0; i0 < h.seq; i0 += nr {
+		for i0 := 0; i0 < h.seq && !d.pool.stopped(); i0 += nr {
 			q0 := h.block(b, i0)
 			keys := i0 + q0.n - q0.p0
 			r0 := b*h.seq + i0
-			for n := kv * group; n < (kv+1)*group; n++ {
+			for n := kv * group; n < (kv+1)*group && !d.pool.stopped(); n++ {
 				col := n * h.dim
 				dom, qm := head(do, r0, h.qw, col), head(q, r0, h.qw, col)
 				*delta, *norm = zeros, zeros

@@ -70,10 +70,7 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 			if err := l.Run(0, 1, false); err != nil {
 				t.Fatal(err)
 			}
-			all := make([]byte, p.ArenaBytes/4*4)
-			if err := l.CopyOut(all, gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{len(all) / 4}, DType: gpu.I32}}); err != nil {
-				t.Fatal(err)
-			}
+			all := copied(t, l, p)
 			if first == nil {
 				first = all
 			} else if !bytes.Equal(first, all) {

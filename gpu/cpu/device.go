@@ -145,6 +145,7 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 }
 
 type loaded struct {
+	gpu.Stopping
 	device  *Device
 	program *gpu.Program
 	arena   []byte
@@ -181,17 +182,21 @@ func (l *loaded) CopyOut(dst []byte, src gpu.Operand) error {
 func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) { return gpu.FetchNow(l, src) }
 
 func (l *loaded) Run(lo, hi int, timed bool) error {
-	if !timed {
-		for _, run := range l.runs[lo:hi] {
-			run()
-		}
-		return nil
-	}
+	pool := l.device.pool
+	pool.stopping = &l.Stopping
+	defer func() { pool.stopping = pool.never }()
 	base := time.Now()
-	for i := lo; i < hi; i++ {
+	for i := lo; i < hi && !l.Stopped(); i++ {
+		if !timed {
+			l.runs[i]()
+			continue
+		}
 		start := time.Since(base)
 		l.runs[i]()
 		l.timings = append(l.timings, gpu.Timing{Launch: i, Start: start, Duration: time.Since(base) - start})
+	}
+	if l.Stopped() {
+		return gpu.ErrStopped
 	}
 	return nil
 }

@@ -4,17 +4,21 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"stepflow/gpu"
 )
 
 // pool runs loops on a fixed number of goroutines, the caller's included. Which of them runs which
 // iteration is not fixed, so an iteration must not depend on it.
 type pool struct {
-	workers []*worker
-	current atomic.Pointer[loop]
-	epoch   atomic.Uint64 // counts the loops that were started
-	wake    []chan struct{}
-	quit    chan struct{}
-	done    sync.WaitGroup
+	workers  []*worker
+	stopping *gpu.Stopping // of the program that runs, never where none does: once it is stopped, the iterations that are left are passed over
+	never    *gpu.Stopping
+	current  atomic.Pointer[loop]
+	epoch    atomic.Uint64 // counts the loops that were started
+	wake     []chan struct{}
+	quit     chan struct{}
+	done     sync.WaitGroup
 }
 
 // loop is a body with its counters. It is made once, when a launch is bound, and started any number
@@ -38,7 +42,8 @@ const (
 )
 
 func newPool(threads int) *pool {
-	p := &pool{quit: make(chan struct{})}
+	p := &pool{quit: make(chan struct{}), never: new(gpu.Stopping)}
+	p.stopping = p.never
 	for i := 0; i < threads; i++ {
 		p.workers = append(p.workers, &worker{})
 		if i > 0 {
@@ -69,19 +74,25 @@ func (p *pool) work(own *worker, wake chan struct{}) {
 			continue
 		}
 		last = e
-		p.current.Load().take(own)
+		p.take(p.current.Load(), own)
 	}
 }
 
+// stopped reports whether what is computed is of no use any more. A body asks where one iteration may take long, as those of
+// attention do, which grow with the square of the sequence.
+func (p *pool) stopped() bool { return p.stopping.Stopped() }
+
 // take runs iterations until none is left. A worker that comes late to a loop finds none, or helps
 // with its next start: the counters alone decide.
-func (l *loop) take(own *worker) {
+func (p *pool) take(l *loop, own *worker) {
 	for {
 		i := l.left.Add(-1)
 		if i < 0 {
 			return
 		}
-		l.body(own, int(i))
+		if !p.stopped() {
+			l.body(own, int(i))
+		}
 		l.open.Add(-1)
 	}
 }
@@ -89,7 +100,7 @@ func (l *loop) take(own *worker) {
 // run runs iterations n-1 to 0 of the loop, in no fixed order, and returns when all have ended.
 func (p *pool) run(l *loop, n int) {
 	if n <= 1 || len(p.wake) == 0 {
-		for i := n - 1; i >= 0; i-- {
+		for i := n - 1; i >= 0 && !p.stopped(); i-- {
 			l.body(p.workers[0], i)
 		}
 		return
@@ -104,7 +115,7 @@ func (p *pool) run(l *loop, n int) {
 		default:
 		}
 	}
-	l.take(p.workers[0])
+	p.take(l, p.workers[0])
 	for i := 0; l.open.Load() != 0; i++ {
 		wait(i)
 	}

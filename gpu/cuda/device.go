@@ -146,6 +146,7 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 }
 
 type loaded struct {
+	gpu.Stopping
 	driver  Driver
 	program *gpu.Program
 	base    Pointer
@@ -239,8 +240,11 @@ func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) {
 }
 
 // Run replays the launches as one graph, captured the first time; timed, it puts each on the stream
-// alone, with an event before and after.
+// alone, with an event before and after. What lies on the stream already is run to its end.
 func (l *loaded) Run(lo, hi int, timed bool) error {
+	if l.Stopped() {
+		return gpu.ErrStopped
+	}
 	if !timed {
 		key := [2]int{lo, hi}
 		g := l.graphs[key]

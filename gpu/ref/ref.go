@@ -47,6 +47,7 @@ func Open(p *gpu.Program) (*Loaded, error) {
 
 // Loaded is a program with an arena of float64 slots. f32 values are kept unrounded, bf16 values rounded.
 type Loaded struct {
+	gpu.Stopping
 	program *gpu.Program
 	slots   []float64
 	timings []gpu.Timing
@@ -124,6 +125,9 @@ func (l *Loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) { return
 func (l *Loaded) Run(lo, hi int, timed bool) error {
 	base := time.Now()
 	for i := lo; i < hi; i++ {
+		if l.Stopped() {
+			return gpu.ErrStopped
+		}
 		start := time.Now()
 		launch := &l.program.Launches[i]
 		f := kernels[launch.Kernel]
