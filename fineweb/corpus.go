@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"strings"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/fineweb/web"
@@ -32,7 +33,10 @@ type Corpus struct {
 
 	Warnings []string // what is odd about the files, though they can be read
 
-	copies *copies // of documents, where they are left out; see Source.Deduplicate
+	copies    *copies // of documents, where they are left out; see Source.Deduplicate
+	dropped   int64   // documents that were looked at and no filter keeps, or that are copies
+	elsewhere int64   // that belong to the other split
+	allowance *allowance
 }
 
 // A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data fewer, so that there
@@ -356,6 +360,11 @@ func (c *Corpus) unchanged(p piece) error {
 // check reports whether a document belongs to the split and is sound; ok is false where it is left out.
 func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err error) {
 	if !c.belongs(d, split) {
+		if d.drop {
+			c.dropped++
+		} else {
+			c.elsewhere++
+		}
 		return false, nil
 	}
 	if d.flaw == sound {
@@ -366,6 +375,25 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 		return false, nil
 	}
 	return false, c.flawed(p, row, flaws[d.flaw])
+}
+
+// NoDocuments is the error of data that hold nothing to read, as far as their filters, their split and on_error let it.
+type NoDocuments struct{ error }
+
+// none says why no document of a split was found, all of them having been looked at.
+func (c *Corpus) none(split Split) error {
+	shown := strings.Join(c.source.Shown(), ", ")
+	switch {
+	case c.elsewhere > 0 && split == Validation:
+		return NoDocuments{fmt.Errorf("no document of %s is held out: raise validation_fraction", shown)}
+	case c.elsewhere > 0:
+		return NoDocuments{fmt.Errorf("all documents of %s are held out: lower validation_fraction", shown)}
+	case c.dropped > 0:
+		return NoDocuments{fmt.Errorf("no document of %s passes the filters%s", shown, c.source.quotedConditions())}
+	case c.Skipped > 0:
+		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: data head without it says what is wrong with the first`, shown)}
+	}
+	return NoDocuments{fmt.Errorf("%s holds no documents", shown)}
 }
 
 // Texts visits the documents of a split in file order until visit returns false.
@@ -387,6 +415,9 @@ func (c *Corpus) walk(split Split, empties bool, visit func(d *document) (bool, 
 		for _, p := range group {
 			docs, err := c.read(p)
 			if err != nil {
+				return err
+			}
+			if err := c.allowance.read(docs); err != nil {
 				return err
 			}
 			for r := range docs {

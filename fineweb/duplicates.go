@@ -155,6 +155,9 @@ func (c *Corpus) copiesPath() string {
 	h := sha256.New()
 	s := &c.source
 	fmt.Fprintf(h, "%s %s %q %q %q %t\n", copiesMagic, s.Format, s.TextColumn, s.Separator, s.conditions(), s.SkipErrors)
+	if s.keepBlank {
+		fmt.Fprintln(h, "blank documents kept")
+	}
 	for i, f := range c.opened {
 		if f != nil {
 			fmt.Fprint(h, c.identity(i))

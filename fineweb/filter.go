@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // A filter is an expression over the columns of a row, such as
@@ -700,4 +702,12 @@ func (s *Source) conditions() string {
 		all = append(all, "("+f+")")
 	}
 	return strings.Join(all, " && ")
+}
+
+// quotedConditions shows the filter of a source, if it is short, behind a colon.
+func (s *Source) quotedConditions() string {
+	if all := s.conditions(); all != "" && len(all) <= 200 {
+		return ": " + foreign.Shown(all)
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"stepflow/fineweb/tokenizer"
@@ -21,7 +22,7 @@ type Windows struct {
 	// a document mask each document is cut by itself, without one all of them as one text.
 	Stride int
 
-	Limit     int64   // whole documents until so many tokens are there, of which each source of a mixture gives its share; 0 for all
+	Limit     int64   // how many tokens are predicted at most, of which each source of a mixture gives its share; 0 for all
 	Join      *string // makes the documents of each source one text, with this between them; nil leaves them apart
 	EndOfText bool    // whether end-of-text tokens are among those that are predicted
 }
@@ -34,7 +35,7 @@ type Held struct {
 	Tokens    int64           // that were predicted
 	Bytes     int64           // UTF-8 bytes those spell
 	Words     int64           // of the documents, between white space
-	Documents int64           // with Windows.Join one a source
+	Documents int64           // with Windows.Join one a source; Windows.Limit may cut the last of a source
 	Specials  int64           // special tokens that stand in their texts
 	Counts    map[int32]int64 // how often each token was predicted, for the unigram entropy
 }
@@ -42,45 +43,61 @@ type Held struct {
 // Held reads the documents of a split, source by source in file order, and gives them to visit in batches. The last batch is filled up
 // with positions that do not count. An error of visit ends it and is returned as it is. Where no token is predicted the error says why.
 func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
-	c := &cutter{Windows: w, tok: tok, visit: visit, masked: m.parts[0].Source.DocumentMask, held: &Held{Counts: map[int32]int64{}}}
-	for i, most := range m.shares(w.Limit) {
-		corpus := m.corpora[i]
-		if err := corpus.use(tok); err != nil {
-			return nil, err
-		}
-		read := func(d *document) (bool, error) {
-			ids, text, err := c.encode(corpus, d)
-			if err != nil {
-				return false, err
-			}
-			c.document(ids, text, w.Join == nil && len(ids) > 0 && corpus.opens(tok, ids[0]))
-			return c.err == nil && (w.Limit <= 0 || c.read < most), nil
-		}
-		var err error
-		if w.Join != nil {
-			err = corpus.joined(w.Split, *w.Join, read)
-		} else {
-			err = corpus.visit(w.Split, read)
-		}
-		if c.err != nil {
-			return nil, c.err
-		}
-		if err != nil {
-			return nil, err
-		}
+	c := m.cutter(tok, w, visit)
+	if err := m.cut(c); err != nil {
+		return nil, err
 	}
-	if c.finish(); c.err != nil {
-		return nil, c.err
-	}
-	switch shown := m.corpora[0].source.Shown(); {
-	case c.held.Documents == 0 && w.Split == Validation && m.corpora[0].source.ValidationFraction < 1:
-		return nil, fmt.Errorf("the validation split of %v is empty: raise validation_fraction", shown)
+	switch corpus := m.corpora[0]; {
 	case c.held.Documents == 0:
-		return nil, fmt.Errorf("no document of %v passes the filters", shown)
+		return nil, corpus.none(w.Split)
 	case c.held.Tokens == 0:
-		return nil, fmt.Errorf("the documents of %v are of one token each, and nothing predicts a first one", shown)
+		return nil, fmt.Errorf("the documents of %v are of one token each, and nothing predicts a first one", corpus.source.Shown())
 	}
 	return c.held, nil
+}
+
+func (m *Set) cutter(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) *cutter {
+	return &cutter{Windows: w, tok: tok, visit: visit, masked: m.parts[0].Source.DocumentMask, held: &Held{Counts: map[int32]int64{}}}
+}
+
+// cut makes windows of the documents of all sources.
+func (m *Set) cut(c *cutter) error {
+	for i, most := range m.shares(c.Limit) {
+		if c.most = most; c.full() {
+			continue
+		}
+		corpus := m.corpora[i]
+		if err := corpus.use(c.tok); err != nil {
+			return err
+		}
+		read := func(d *document) (bool, error) {
+			err := c.take(corpus, d)
+			return err == nil && c.err == nil && !c.full(), err
+		}
+		var err error
+		if c.Join != nil {
+			err = corpus.joined(c.Split, *c.Join, read)
+		} else {
+			err = corpus.visit(c.Split, read)
+		}
+		if c.err != nil {
+			return c.err
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.finish()
+	return c.err
+}
+
+// Open opens what the windows are cut of: where documents are joined, blank ones of text files count.
+func (w *Windows) Open(parts []Weighted) (*Set, error) {
+	parts = slices.Clone(parts)
+	for i := range parts {
+		parts[i].Source.keepBlank = w.Join != nil
+	}
+	return OpenSet(parts)
 }
 
 // joined gives all documents of a split to read as one, empty ones included.
@@ -95,6 +112,9 @@ func (c *Corpus) joined(split Split, separator string, read func(*document) (boo
 			b.WriteString(separator)
 		}
 		b.WriteString(d.text)
+		if a := c.allowance; a != nil && int64(b.Len()) > a.counts {
+			return false, errEnough
+		}
 		if b.Len() > maxJoined {
 			return false, fmt.Errorf("the documents of %v joined are more than %d MiB: leave join out", c.source.Shown(), maxJoined>>20)
 		}
@@ -107,14 +127,34 @@ func (c *Corpus) joined(split Split, separator string, read func(*document) (boo
 	return err
 }
 
-// encode gives the tokens of a document and its text.
-func (c *cutter) encode(corpus *Corpus, d *document) (ids []int32, text string, err error) {
-	ids, specials, err := corpus.tokensOf(c.tok, d)
-	c.held.Specials += int64(specials)
-	if d.ids != nil {
-		return ids, c.tok.Spell(d.ids), err
+// take cuts the windows of a document.
+func (c *cutter) take(corpus *Corpus, d *document) error {
+	if err := corpus.allowance.count(len(d.text)); err != nil {
+		return err
 	}
-	return ids, d.text, err
+	ids, specials, err := corpus.tokensOf(c.tok, d)
+	if err != nil {
+		return err
+	}
+	c.held.Specials += int64(specials)
+	n, silent := c.document(ids, c.Join == nil && len(ids) > 0 && corpus.opens(c.tok, ids[0]))
+	text := d.text
+	switch {
+	case d.ids != nil:
+		text = c.tok.Spell(ids[:n])
+	case n < len(ids):
+		text = text[:corpus.reads(c.tok).Spelled(text, ids[:n])]
+	}
+	c.held.Bytes += int64(len(text))
+	for _, i := range silent {
+		if i == 0 {
+			c.held.Bytes -= int64(c.tok.First(text, ids[0]))
+		} else {
+			c.held.Bytes -= int64(c.tok.After(ids[i-1], ids[i]))
+		}
+	}
+	c.held.Words += int64(len(strings.Fields(text)))
+	return nil
 }
 
 // tokensOf gives the tokens of a document, and the number of special tokens that stand in its text.
@@ -143,9 +183,12 @@ func (m *Set) shares(limit int64) (most []int64) {
 	for _, p := range m.parts {
 		sum += p.Weight
 	}
-	for _, p := range m.parts {
+	for i, p := range m.parts {
 		share += p.Weight / sum
-		most = append(most, int64(math.Ceil(share*float64(limit))))
+		most = append(most, min(limit, int64(math.Ceil(share*float64(limit)))))
+		if i == len(m.parts)-1 {
+			most[i] = limit
+		}
 	}
 	return most
 }
@@ -165,7 +208,8 @@ type cutter struct {
 	masked bool
 	held   *Held
 	err    error // of visit
-	read   int64 // tokens of all documents so far
+	most   int64 // tokens that are predicted at most when the source at hand ends; 0 for any number
+	count  int64 // tokens taken that are predicted
 
 	text []heldToken // of which no window is left that is to come
 	done int         // tokens at its start that windows held already
@@ -177,14 +221,14 @@ type cutter struct {
 	part  int32 // segments in it
 }
 
-// document takes the tokens of a document. If opened is set the end-of-text token before it belongs to it and predicts its first
-// token; where there is none it is put there.
-func (c *cutter) document(ids []int32, text string, opened bool) {
-	h := c.held
-	c.read += int64(len(ids))
-	h.Bytes += int64(len(text))
-	h.Words += int64(len(strings.Fields(text)))
-	segment := int32(h.Documents & math.MaxInt32)
+// full reports whether no more tokens are predicted of the source at hand.
+func (c *cutter) full() bool { return c.Limit > 0 && c.count >= c.most }
+
+// document takes the tokens of a document, as many as Limit lets it: n is their number, and silent lists those of them that are not
+// predicted. If opened is set the end-of-text token before it belongs to it and predicts its first token; where there is none it is put
+// there.
+func (c *cutter) document(ids []int32, opened bool) (n int, silent []int) {
+	segment := int32(c.held.Documents & math.MaxInt32)
 	if c.masked && c.Stride > 0 {
 		c.cut(true)
 	}
@@ -195,27 +239,26 @@ func (c *cutter) document(ids []int32, text string, opened bool) {
 	case c.masked:
 		c.text[len(c.text)-1].segment = segment
 	}
-	for i, id := range ids {
-		counts := true
+	for ; n < len(ids) && !c.full(); n++ {
+		id, counts := ids[n], true
 		switch {
-		case i == 0 && (!opened || id == c.tok.BOS): // nothing stands before it, or nothing that should predict it
+		case n == 0 && (!opened || id == c.tok.BOS): // nothing stands before it, or nothing that should predict it
 			counts = false
-		case i == len(ids)-1 && id == c.tok.EOS:
+		case n == len(ids)-1 && id == c.tok.EOS:
 			counts = c.EndOfText
 		}
 		if len(c.text) == 0 && c.all > 0 { // a window's own first token, behind a stride of its length
 			counts = false
 		}
-		switch {
-		case counts:
-		case i == 0:
-			h.Bytes -= int64(c.tok.First(text, id))
-		default:
-			h.Bytes -= int64(c.tok.After(ids[i-1], id))
+		if counts {
+			c.count++
+		} else {
+			silent = append(silent, n)
 		}
 		c.add(heldToken{id, segment, counts})
 	}
-	h.Documents++
+	c.held.Documents++
+	return n, silent
 }
 
 // add appends a token, and makes the window that it completes.

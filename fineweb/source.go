@@ -54,8 +54,9 @@ type Source struct {
 	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
 	Context context.Context
 
-	root   string // the folder below which files have their names; see rootOf
-	rooted bool   // it is known
+	root      string // the folder below which files have their names; see rootOf
+	rooted    bool   // it is known
+	keepBlank bool   // text: blank documents among several are kept; see Windows.Open
 }
 
 // ended is the error of the context, once it has ended.

@@ -80,14 +80,20 @@ func TestBytesArePredictedOnes(t *testing.T) {
 		{"▁", `{"model":{"type":"BPE","vocab":{"▁":0,"a":1,"▁a":2,"</s>":3},"merges":["▁ a"]},"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]},"decoder":{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}}`, "a aa", 3},
 		{"lower case", `{"model":{"type":"BPE","vocab":{"i̇":0,"i":1,"̇":2,"a":3,"</s>":4},"merges":["i ̇"]},"normalizer":{"type":"Lowercase"},"decoder":{"type":"Fuse"}}`, "İA", 1},
 	} {
-		tk, err := tokenizer.Parse([]byte(c.tokenizer))
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
+		tk := parsed(t, c.tokenizer)
 		set := heldSet(t, true, false, []string{c.text})
 		h, err := set.Held(tk, Windows{Split: All, Length: 8, Batch: 1, EndOfText: true}, noVisit)
 		if err != nil || h.Bytes != c.want {
 			t.Errorf("%s: %+v, %v; the tokens behind the first stand for %d bytes", c.name, h, err, c.want)
 		}
 	}
+}
+
+func parsed(t testing.TB, json string) *tokenizer.Tokenizer {
+	t.Helper()
+	tk, err := tokenizer.Parse([]byte(json))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tk
 }

@@ -140,7 +140,7 @@ func (s *Stream) next() (d *document, here Cursor, err error) {
 	for {
 		if s.read.Round >= s.epoch.rounds() {
 			if !s.found {
-				return nil, here, fmt.Errorf("no document of %v passes the filters and belongs to this split", s.corpus.source.Shown())
+				return nil, here, s.corpus.none(s.split)
 			}
 			if s.limit > 0 && s.read.Epoch+1 >= s.limit {
 				return nil, here, fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)

@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-// textShard is a plain file: one document, or those that stand between separators. Blank ones among several are none.
+// textShard is a plain file: one document, or those that stand between separators. Blank ones among several are left out, but where
+// documents are joined: there each counts, so that joined with their separator they are the file.
 type textShard struct {
 	spans
 	source *Source
@@ -36,7 +37,7 @@ func (t *textShard) index() error {
 	var parts int64
 	if t.source.Separator != "" {
 		err = partsOf(t.file, start, []byte(t.source.Separator), func(at, end int64, part []byte) error {
-			if (part == nil || !blank(part)) && !(end == t.file.Size() && brokenOff(t.file)) { // one that is cut off
+			if !t.passes(part) && !(end == t.file.Size() && brokenOff(t.file)) { // one that is cut off
 				t.add(at, end, parts)
 			}
 			parts++
@@ -53,8 +54,10 @@ func (t *textShard) index() error {
 	return damageOf(t.file, t.source, fmt.Sprintf("document %d", max(1, parts)))
 }
 
-// blank reports whether a part is white space. A long one is taken for a document without a look.
-func blank(part []byte) bool { return len(part) <= window && len(bytes.TrimSpace(part)) == 0 }
+// passes reports whether a part among several is left out: it is white space. A long one, nil, is taken for a document without a look.
+func (t *textShard) passes(part []byte) bool {
+	return !t.source.keepBlank && part != nil && len(part) <= window && len(bytes.TrimSpace(part)) == 0
+}
 
 // warning tells of a file whose end could not be decompressed.
 func (t *textShard) warning() string {
@@ -87,7 +90,7 @@ func (t *textShard) read(group int, from, n int64) ([]document, error) {
 	})
 }
 
-// next cuts a document off the parts that stand in a row, and passes blank ones.
+// next cuts a document off the parts that stand in a row, and goes past those that are left out.
 func (t *textShard) next(rest []byte) (doc, more []byte, passed int64) {
 	if t.whole {
 		return rest, nil, 0
@@ -97,7 +100,7 @@ func (t *textShard) next(rest []byte) (doc, more []byte, passed int64) {
 		if doc, more, found = bytes.Cut(rest, []byte(t.source.Separator)); !found {
 			return doc, nil, passed
 		}
-		if !blank(doc) {
+		if !t.passes(doc) {
 			return doc, more, passed
 		}
 		rest = more

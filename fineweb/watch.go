@@ -45,20 +45,24 @@ func (w *Watched) has(h tokenSum) bool {
 	return found
 }
 
-// Watch adds the documents that windows are cut of. It reads up to 1 GiB of the data to find them, and makes tokens of them.
+// Watch adds the documents that windows are cut of. It reads up to 1 GiB of the data to find them, and makes tokens of them. Where
+// documents are joined what stands between them is not counted among the first tokens.
 func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 	defer func() {
 		slices.Sort(into.sums)
 		into.sums = slices.Compact(into.sums)
 	}()
-	var tokens, bytes int64
+	windows := m.cutter(tok, w, func(*Batch) error { return nil })
+	windows.Batch = 1 // of which nothing is made
+	var bytes int64
 	for i, most := range m.shares(w.Limit) {
 		c := m.corpora[i]
+		windows.most = most
 		if err := c.use(tok); err != nil {
 			return err
 		}
 		for _, p := range c.pieces() {
-			if w.Limit > 0 && w.Join == nil && tokens >= most {
+			if windows.full() {
 				break
 			}
 			if into.Partial = into.Partial || bytes > mostWatchRead || len(into.sums) > mostWatched; into.Partial {
@@ -73,7 +77,7 @@ func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 				bytes += int64(len(d.text))
 				if ok, err := c.check(d, w.Split, p, r); err != nil && w.Join == nil {
 					return err
-				} else if !ok || err != nil || w.Limit > 0 && w.Join == nil && tokens >= most {
+				} else if !ok || err != nil || windows.full() {
 					continue
 				}
 				if c.tokens != nil {
@@ -86,7 +90,9 @@ func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 				if err != nil {
 					return c.bad(p, r, err)
 				}
-				tokens += int64(len(ids))
+				if w.Limit > 0 {
+					windows.document(ids, len(ids) > 0 && c.opens(tok, ids[0]))
+				}
 				into.Documents++
 				if h := tokenSum(0).add(tok, ids); h != 0 {
 					into.sums = append(into.sums, h)

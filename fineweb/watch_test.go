@@ -75,7 +75,7 @@ func TestWatch(t *testing.T) {
 	put(t, filepath.Join(dir, "all.txt"), strings.TrimSuffix(text.String(), "\n\n"))
 	put(t, filepath.Join(dir, "all.bin"), string(bin))
 	w := &Watched{}
-	if err := setOf(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"held.jsonl"}, ValidationFraction: 1}).Watch(w, tk, Windows{Split: Validation}); err != nil {
+	if err := setOf(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"held.jsonl"}, ValidationFraction: 1}).Watch(w, tk, Windows{Split: Validation, Length: 8}); err != nil {
 		t.Fatal(err)
 	}
 	if w.Documents != known || w.Partial {
@@ -104,7 +104,7 @@ func TestWatch(t *testing.T) {
 	}
 	// Of windows that end early only the documents before the end are measured.
 	w = &Watched{}
-	if err := setOf(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"held.jsonl"}, ValidationFraction: 1}).Watch(w, tk, Windows{Split: Validation, Limit: 2}); err != nil || w.Documents != 1 {
+	if err := setOf(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"held.jsonl"}, ValidationFraction: 1}).Watch(w, tk, Windows{Split: Validation, Length: 8, Limit: 2}); err != nil || w.Documents != 1 {
 		t.Errorf("%+v, %v", w, err)
 	}
 }

@@ -38,6 +38,7 @@ type Data struct {
 	odd      []string          // what the files are warned of
 	sizes    map[*Tokenizer]fineweb.Size
 	held     map[splitSize]fineweb.Size
+	efforts  map[effortOf]fineweb.Effort
 }
 
 // Sources are what to open: one, or those of a mixture. Reading them ends with ctx.
@@ -61,8 +62,11 @@ func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 
 // open opens data as they were planned. Where files changed since, or others match, it is an error: what is made of them
 // would be recorded as made of those that were planned.
-func (r *runner) open(n *Data) (*fineweb.Set, error) {
-	set, err := fineweb.OpenSet(n.Sources(r.ctx))
+func (r *runner) open(n *Data) (*fineweb.Set, error) { return r.openWith(n, fineweb.OpenSet) }
+
+// openWith is open with a function that opens the sources.
+func (r *runner) openWith(n *Data, opens func([]fineweb.Weighted) (*fineweb.Set, error)) (*fineweb.Set, error) {
+	set, err := opens(n.Sources(r.ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -285,12 +289,22 @@ func (a *Action) seen() *state.Source {
 	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
 }
 
-// unusable is an error of measuring that says that a tokenizer cannot be used on data; others are met where a run reads them.
+// unusable is an error of measuring that says that a tokenizer cannot be used on data, or that those hold nothing; others are met where
+// a run reads them.
 func unusable(err error) error {
-	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) {
+	var none fineweb.NoDocuments
+	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) || errors.As(err, &none) {
 		return err
 	}
 	return nil
+}
+
+// unfit reports such an error at the attribute that names the data, or the tokenizer.
+func unfit(d *dsl.Decoded, data string, err error) hcl.Diagnostics {
+	if none := (fineweb.NoDocuments{}); errors.As(err, &none) {
+		return problem(d, data, "No documents", err)
+	}
+	return problem(d, "tokenizer", "Unusable tokenizer", err)
 }
 
 // SpecialsNote says how many special tokens stand in texts, and what they are taken for.
@@ -308,6 +322,7 @@ func SpecialsNote(n int64, ids bool) string {
 
 // size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
 // run meets where it reads, only that the tokenizer cannot be used on the data is told.
+// It is an error too if the data hold nothing to train on.
 func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {
 	if n.Unseen != "" {
 		return size, false, nil

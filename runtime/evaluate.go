@@ -248,7 +248,7 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 
 // perplexity measures the loss of a model on documents.
 func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
-	corpus, err := r.open(e.Data)
+	corpus, err := r.openWith(e.Data, e.Windows.Open)
 	if err != nil {
 		return nil, err
 	}

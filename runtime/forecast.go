@@ -83,7 +83,7 @@ func (p *planner) forecast(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 		p.forecastExport(a.Export)
 	case e != nil && e.Program != nil:
 		if err := p.forecastPerplexity(e); err != nil {
-			return problem(d, "tokenizer", "Unusable tokenizer", err)
+			return unfit(d, "data", err)
 		}
 	case e != nil:
 		lengths, diags := p.lengths(e, d)
@@ -98,27 +98,71 @@ func (p *planner) forecast(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// forecastPerplexity tells what an evaluation takes: its batches are counted, or estimated as the tokens of data are.
+// forecastPerplexity tells what an evaluation takes: its tokens and windows are counted where they are few, else estimated.
 func (p *planner) forecastPerplexity(e *Evaluation) error {
 	f, w := &e.Forecast, e.Windows
 	f.program(e.Program)
-	size, err := p.heldSize(e.Data, e.Tokenizer, w.Split)
-	if err != nil || size.Tokens == 0 {
+	effort, err := p.effort(e)
+	if err != nil {
 		return err
 	}
-	f.Tokens, f.How = size.Tokens, size.How
-	if w.Limit > 0 {
-		f.Tokens = min(f.Tokens, w.Limit)
+	sequences := effort.Sequences
+	if f.Tokens, f.How = effort.Tokens, fineweb.Exact; !effort.Whole {
+		size, err := p.heldSize(e.Data, e.Tokenizer, w.Split)
+		if err != nil || size.Tokens == 0 {
+			return err
+		}
+		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, and not of what is predicted
+			f.How = fineweb.BySample
+		}
+		if w.Limit > 0 {
+			f.Tokens = min(f.Tokens, w.Limit)
+		}
+		sequences = w.Sequences(f.Tokens)
+		if effort.Tokens > 0 && w.Join == nil {
+			sequences = int64(math.Ceil(float64(f.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
+		}
 	}
-	step := w.Length
-	if w.Stride > 0 {
-		step = w.Stride
-	}
-	windows := (f.Tokens + int64(step) - 1) / int64(step)
 	flops, _ := e.Program.FLOPs(segProbe)
-	f.FLOPs = float64(flops) * float64((windows+int64(w.Batch)-1)/int64(w.Batch))
+	f.FLOPs = float64(flops) * float64((sequences+int64(w.Batch)-1)/int64(w.Batch))
 	p.predict(f, rateMeasure, e.DType)
 	return nil
+}
+
+// effortOf names what an evaluation measures of its data, apart from the model.
+type effortOf struct {
+	tokenizer *Tokenizer
+	windows   fineweb.Windows
+	join      string
+}
+
+// effort counts what an evaluation measures, once a plan; nothing where that cannot be said.
+func (p *planner) effort(e *Evaluation) (fineweb.Effort, error) {
+	tok := p.trained(e.Tokenizer)
+	if e.Data.Unseen != "" || tok == nil {
+		return fineweb.Effort{}, nil
+	}
+	key := effortOf{tokenizer: e.Tokenizer, windows: e.Windows}
+	if key.windows.Batch = 0; e.Windows.Join != nil {
+		key.join, key.windows.Join = "joined with "+*e.Windows.Join, nil
+	}
+	if x, ok := e.Data.efforts[key]; ok {
+		return x, nil
+	}
+	set, err := e.Windows.Open(e.Data.Sources(p.ctx))
+	if err != nil {
+		return fineweb.Effort{}, nil // what opens the data for the plan says it
+	}
+	defer set.Close()
+	x, err := set.Effort(tok, e.Windows)
+	if err != nil {
+		return x, unusable(err)
+	}
+	if e.Data.efforts == nil {
+		e.Data.efforts = map[effortOf]fineweb.Effort{}
+	}
+	e.Data.efforts[key] = x
+	return x, nil
 }
 
 // heldSize measures or estimates the tokens of a split, once a plan; none where nothing can be said.

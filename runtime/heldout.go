@@ -107,7 +107,10 @@ func (r *runner) watched(a *Action, tok *tokenizer.Tokenizer) *fineweb.Watched {
 	windows := map[string]*Evaluation{}
 	for _, e := range evaluations {
 		w := e.Evaluate.Windows
-		key := fmt.Sprint(e.Evaluate.Data.Addr, w.Split, w.Limit, w.Join != nil)
+		key := fmt.Sprint(e.Evaluate.Data.Addr, w.Split, w.Join != nil)
+		if w.Limit > 0 { // the windows say which documents are reached
+			key += fmt.Sprint(" ", w.Limit, w.Length, w.Stride, w.EndOfText)
+		}
 		if windows[key] == nil {
 			windows[key] = e.Evaluate
 			names = append(names, key)

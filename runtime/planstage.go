@@ -283,7 +283,7 @@ const manyEpochs = 4
 func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	size, ok, err := p.size(s.Data, s.Tokenizer)
 	if err != nil {
-		return problem(d.Block("train"), "tokenizer", "Unusable tokenizer", err)
+		return unfit(d.Block("train"), "data", err)
 	}
 	if !ok {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -389,6 +390,33 @@ func (t *Tokenizer) First(text string, id int32) int {
 		}
 	}
 	return min(len(s), len(text))
+}
+
+// Spelled is the number of bytes at the start of a text that its first tokens stand for.
+func (t *Tokenizer) Spelled(text string, ids []int32) int {
+	s := t.Spell(ids)
+	if strings.HasPrefix(text, s) {
+		return len(s)
+	}
+	if rest, ok := strings.CutPrefix(s, " "); ok && strings.HasPrefix(text, rest) {
+		return len(rest) // the space was put before the text
+	}
+	// A normalizer made something else of the text: the least of it whose tokens spell as much.
+	start := func(n int) int {
+		for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		return n
+	}
+	enough := func(n int) bool {
+		got, err := t.Encode(nil, text[:start(n)])
+		return err != nil || len(t.Spell(got)) >= len(s)
+	}
+	most := min(len(text), len(s)+spelledAhead)
+	for most < len(text) && !enough(most) {
+		most = min(2*most, len(text))
+	}
+	return start(sort.Search(most, enough))
 }
 
 // After is the number of bytes that a token stands for where another stands before it.
