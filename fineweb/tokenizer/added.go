@@ -97,7 +97,7 @@ func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit fun
 		}
 		return
 	}
-	start := 0
+	start, white := 0, 0 // white is the end of the white space behind a token before, which is looked for once
 	for i := 0; i < len(s); {
 		if d.first[s[i]] == d.first[int(s[i])+1] {
 			i++
@@ -123,10 +123,14 @@ func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit fun
 			continue
 		}
 		if t.LStrip {
-			from = max(start, len(strings.TrimRightFunc(s[:from], isWhite)))
+			from = max(from, start)
+			from = start + len(strings.TrimRightFunc(s[start:from], isWhite))
 		}
 		if t.RStrip {
-			to = len(s) - len(strings.TrimLeftFunc(s[to:], isWhite))
+			if to >= white {
+				white = len(s) - len(strings.TrimLeftFunc(s[to:], isWhite))
+			}
+			to = white
 		}
 		if start < from {
 			visit(-1, start, from)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,14 @@ func TestCostlyTokenizers(t *testing.T) {
 	text := strings.Repeat("a", 53) + "!"
 	for name, c := range map[string]struct {
 		parts map[string]any
+		text  string
 		says  string
 	}{
-		"split":    {map[string]any{"pre_tokenizer": regex("Split", "(a+)+$")}, "(a+)+$"},
-		"in a row": {map[string]any{"pre_tokenizer": map[string]any{"type": "Sequence", "pretokenizers": []any{map[string]any{"type": "WhitespaceSplit"}, regex("Split", "(a|aa)+$")}}}, "(a|aa)+$"},
-		"replace":  {map[string]any{"normalizer": regex("Replace", "(a+)+$", "content", "b")}, "(a+)+$"},
-		"doubling": {map[string]any{"normalizer": map[string]any{"type": "Sequence", "normalizers": doubling}}, "normalizer makes more than"},
+		"split":       {map[string]any{"pre_tokenizer": regex("Split", "(a+)+$")}, text, "(a+)+$"},
+		"in a row":    {map[string]any{"pre_tokenizer": map[string]any{"type": "Sequence", "pretokenizers": []any{map[string]any{"type": "WhitespaceSplit"}, regex("Split", "(a|aa)+$")}}}, text, "(a|aa)+$"},
+		"look behind": {map[string]any{"pre_tokenizer": regex("Split", "(?<=a{100000})b")}, strings.Repeat("b", 100_000), "(?<=a{100000})b"},
+		"replace":     {map[string]any{"normalizer": regex("Replace", "(a+)+$", "content", "b")}, text, "(a+)+$"},
+		"doubling":    {map[string]any{"normalizer": map[string]any{"type": "Sequence", "normalizers": doubling}}, text, "normalizer makes more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +58,7 @@ func TestCostlyTokenizers(t *testing.T) {
 			}
 			done := make(chan error, 1)
 			go func() {
-				_, err := tok.EncodeDocument(nil, text)
+				_, err := tok.EncodeDocument(nil, c.text)
 				done <- err
 			}()
 			select {
@@ -79,6 +82,10 @@ func TestImpossibleTokenizers(t *testing.T) {
 	for range 300 {
 		steps = append(steps, map[string]any{"type": "Lowercase"})
 	}
+	sequence := func(kind string, n int, step map[string]any) map[string]any {
+		return map[string]any{"type": "Sequence", kind: slices.Repeat([]any{step}, n)}
+	}
+	double := map[string]any{"type": "Replace", "pattern": map[string]any{"String": "a"}, "content": "aa"}
 	vocab := func(v map[string]int) map[string]any {
 		return map[string]any{"type": "BPE", "vocab": v, "merges": []string{}}
 	}
@@ -99,6 +106,9 @@ func TestImpossibleTokenizers(t *testing.T) {
 		"strip nothing": {map[string]any{"decoder": map[string]any{"type": "Strip", "content": "", "start": 1 << 60, "stop": 0}}, "content"},
 		"no space":      {map[string]any{"pre_tokenizer": map[string]any{"type": "Metaspace", "replacement": ""}}, "takes one character"},
 		"no space back": {map[string]any{"decoder": map[string]any{"type": "Metaspace", "replacement": "xy"}}, "takes one character"},
+		"long decoding": {map[string]any{"decoder": sequence("decoders", 60, double)}, "its steps may make more than 256 bytes of one"},
+		"spaced out":    {map[string]any{"decoder": sequence("decoders", 60, map[string]any{"type": "BPEDecoder", "suffix": ""})}, "its steps may make more than 256 bytes of one"},
+		"long token":    {map[string]any{"normalizer": sequence("normalizers", 18, double), "added_tokens": []any{map[string]any{"id": 3, "content": "a!", "normalized": true}}}, `added token "a!"`},
 		"another kind":  {map[string]any{"normalizer": map[string]any{"type": "Precompiled", "precompiled_charsmap": strings.Repeat("A", 1e6)}}, "Precompiled: precompiled_charsmap promises"},
 	} {
 		if _, err := Parse(tokenizerJSON(t, c.parts)); err == nil || !strings.Contains(err.Error(), c.says) {
@@ -123,5 +133,32 @@ func TestManyAddedTokens(t *testing.T) {
 	ids, err := tok.Encode(nil, strings.Repeat("ab<", 1<<16)+"<000007>")
 	if err != nil || ids[len(ids)-1] != 10 {
 		t.Error(len(ids), err)
+	}
+}
+
+// TestStrippedAddedTokens finds tokens that take the white space beside them in a text of nothing else, in linear time.
+func TestStrippedAddedTokens(t *testing.T) {
+	for _, side := range []string{"lstrip", "rstrip"} {
+		tok, err := Parse(tokenizerJSON(t, map[string]any{"added_tokens": []any{map[string]any{"id": 3, "content": " ", side: true}}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 2_000_000
+		done := make(chan int, 1)
+		go func() {
+			ids, err := tok.Encode(nil, strings.Repeat(" ", n))
+			if err != nil {
+				t.Error(err)
+			}
+			done <- len(ids)
+		}()
+		select {
+		case got := <-done:
+			if got != n {
+				t.Errorf("%s: %d ids of %d spaces", side, got, n)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: it does not end", side)
+		}
 	}
 }

@@ -14,6 +14,26 @@ type decoder func([]string) []string
 
 // parseDecoder lists the steps. text makes a text of bytes.
 func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, error) {
+	c := &decoderParser{text: text, grows: 1}
+	list, err := c.parse(raw)
+	if err == nil && c.grows > mostDecoded {
+		err = fmt.Errorf("its steps may make more than %d bytes of one", mostDecoded)
+	}
+	return list, err
+}
+
+// mostDecoded bounds what the steps of a decoder may make of a byte.
+const mostDecoded = 256
+
+type decoderParser struct {
+	text  func([]byte) string
+	grows int // how many bytes the steps so far may make of one
+}
+
+// growing notes that a step puts up to a number of bytes in the place of one.
+func (c *decoderParser) growing(n int) { c.grows = min(c.grows*max(n, 1), mostDecoded+1) }
+
+func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 	var f struct {
 		Pattern       *pattern `json:"pattern"`
 		Content       string   `json:"content"`
@@ -50,7 +70,7 @@ func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, err
 	case "Sequence":
 		var all []decoder
 		for _, p := range parts {
-			d, err := parseDecoder(p, text)
+			d, err := c.parse(p)
 			if err != nil {
 				return nil, err
 			}
@@ -71,7 +91,7 @@ func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, err
 					b = append(b, x)
 				}
 			}
-			return []string{text(b)}
+			return []string{c.text(b)}
 		}}, nil
 	case "Replace":
 		if f.Pattern == nil {
@@ -84,6 +104,14 @@ func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, err
 		if err != nil {
 			return nil, fmt.Errorf("Replace: %w", err)
 		}
+		switch n := len(f.Content); {
+		case f.Pattern.mayBeEmpty(): // it is put in before and behind a byte
+			c.growing(2*n + 1)
+		case f.Pattern.String != nil:
+			c.growing((n + len(*f.Pattern.String) - 1) / len(*f.Pattern.String))
+		default:
+			c.growing(n)
+		}
 		return each(func(s string) string {
 			if p, err := replace(piece{s: s}, find, f.Content); err == nil {
 				return p.s
@@ -91,6 +119,9 @@ func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, err
 			return s // a token on which the pattern comes to no end
 		})
 	case "BPEDecoder":
+		if f.Suffix == "" { // a space stands between all characters then
+			c.growing(3)
+		}
 		return numbered(func(i, n int, s string) string {
 			if i == n-1 {
 				return strings.ReplaceAll(s, f.Suffix, "")
@@ -145,7 +176,7 @@ func parseDecoder(raw json.RawMessage, text func([]byte) string) ([]decoder, err
 	case "ByteFallback":
 		return []decoder{func(p []string) []string {
 			return byteFallback(p, func(b []byte) string {
-				s := text(b)
+				s := c.text(b)
 				if s != string(b) { // here each byte that is not UTF-8 has one of its own
 					return strings.Repeat("\uFFFD", len(b))
 				}

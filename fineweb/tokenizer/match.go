@@ -412,6 +412,9 @@ func (m *matcher) sub(in *instruction, at int) (int, error) {
 	}
 	held, from := false, at
 	for n := 0; n <= in.max && !held; n++ {
+		if m.steps--; m.steps < 0 {
+			return -1, errSteps
+		}
 		if n >= in.min {
 			end, err := m.run(in.sub, from, at)
 			if err != nil {

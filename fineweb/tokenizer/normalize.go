@@ -23,7 +23,9 @@ const (
 	mostContent = 64
 )
 
+// growthLimit is the most that normalizing may make of a text, in bytes; tokenLimit of an added token, of which a file may have millions.
 func growthLimit(text string) int { return mostGrowth*len(text) + 1<<20 }
+func tokenLimit(token string) int { return mostGrowth*len(token) + 1<<10 }
 
 // pointwise is a normalization that makes of a text what it makes of its characters.
 func pointwise(f func(string) string) []normalization {

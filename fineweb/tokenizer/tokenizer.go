@@ -117,7 +117,7 @@ func parse(b []byte) (*Tokenizer, error) {
 		return nil, fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
 	}
 	if t.added, err = newAddedTokens(f.AddedTokens, t.model, func(s string) (string, error) {
-		p, err := t.normalized(piece{s: s})
+		p, err := t.normalized(piece{s: s}, tokenLimit(s))
 		return p.s, err
 	}); err != nil {
 		return nil, err
@@ -186,9 +186,9 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.tokens[id]
 }
 
-// normalized is what the normalizer makes of a piece.
-func (t *Tokenizer) normalized(p piece) (piece, error) {
-	size, most := len(p.s), growthLimit(p.s)
+// normalized is what the normalizer makes of a piece, which may have up to most bytes.
+func (t *Tokenizer) normalized(p piece, most int) (piece, error) {
+	size := len(p.s)
 	for _, f := range t.normalize {
 		var err error
 		if p, err = f(p); err != nil {
@@ -225,7 +225,8 @@ func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, e
 			ids = append(ids, id)
 			return
 		}
-		p, err := t.normalized(whole.part(from, to))
+		p := whole.part(from, to)
+		p, err := t.normalized(p, growthLimit(p.s))
 		if err != nil {
 			failed = err
 			return
@@ -367,7 +368,8 @@ func (t *Tokenizer) First(text string, id int32) int {
 	token := t.Token(id)
 	for n, r := range text[:min(len(text), spelledAhead)] {
 		n += utf8.RuneLen(r)
-		p, err := t.normalized(piece{text[:min(n, len(text))], 1})
+		start := text[:min(n, len(text))]
+		p, err := t.normalized(piece{start, 1}, tokenLimit(start))
 		if err != nil {
 			break
 		}
