@@ -17,6 +17,7 @@ import (
 // Corpus is an opened source. It is not safe for concurrent use; open one a goroutine.
 type Corpus struct {
 	source  Source
+	part    string // its name in a mixture; "" where it is none of one
 	files   []string
 	list    []web.Entry
 	opened  []file   // nil for one passed over

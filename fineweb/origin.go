@@ -60,7 +60,7 @@ func (b *Batch) Names(most int) string {
 
 // origin of a document of a piece.
 func (c *Corpus) origin(d *document, p piece, row int) *Origin {
-	o := &Origin{File: Shown(c.files[p.file]), ID: d.id}
+	o := &Origin{Source: c.part, File: Shown(c.files[p.file]), ID: d.id}
 	if c.tokens != nil {
 		file, token := c.tokens.place(d.at)
 		o.File, o.ID, o.Place = Shown(c.files[file]), "", fmt.Sprintf("token %d", token)

@@ -32,6 +32,9 @@ func OpenSet(parts []Weighted) (*Set, error) {
 			s.Close()
 			return nil, err
 		}
+		if len(parts) > 1 {
+			c.part = p.Name
+		}
 		s.corpora = append(s.corpora, c)
 	}
 	return s, nil
@@ -149,7 +152,6 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		b.Sources[j]++
 		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...), append(b.Segments, x.Segments...)
 		for _, d := range x.Documents {
-			d.Origin.Source = m.set.parts[j].Name
 			d.At += n * len(x.IDs)
 			b.Documents = append(b.Documents, d)
 		}
