@@ -115,8 +115,9 @@ func (v value) idText() string {
 		switch {
 		case math.IsNaN(v.f) || math.IsInf(v.f, 0):
 			return ""
-		case v.f == math.Trunc(v.f) && math.Abs(v.f) < 1<<63:
-			return strconv.FormatInt(int64(v.f), 10)
+		case v.f == math.Trunc(v.f):
+			n, _ := v.exact().Int(nil)
+			return n.String()
 		}
 		return strconv.FormatFloat(v.f, 'g', -1, 64)
 	case words:
