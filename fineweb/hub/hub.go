@@ -309,8 +309,13 @@ func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
 		r.Revision = answer.SHA
 	}
 	next := r.api("tree", dir) + "?recursive=true"
+	seen := map[string]bool{}
 	var files []web.Entry
 	for next != "" {
+		if seen[next] {
+			return r, nil, errors.New("the hub's list of files leads back to a page before")
+		}
+		seen[next] = true
 		body, answer, err := c.Get(next, auth())
 		if err != nil {
 			return r, nil, r.explain(err)

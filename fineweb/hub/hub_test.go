@@ -237,6 +237,21 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
+// A list that leads back to a page before is an error, not one without end.
+func TestRoundabout(t *testing.T) {
+	var s *httptest.Server
+	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Link", fmt.Sprintf(`<%s%s?cursor=%d>; rel="next"`, s.URL, q.URL.EscapedPath(), len(q.URL.Query().Get("cursor"))))
+		fmt.Fprint(w, `[{"type": "file", "path": "x", "oid": "1"}]`)
+	}))
+	t.Cleanup(s.Close)
+	t.Setenv("HF_ENDPOINT", s.URL)
+	t.Setenv("HF_HUB_OFFLINE", "")
+	if _, err := List(&web.Client{}, "hf://datasets/a/b@"+sha+"/*"); err == nil || !strings.Contains(err.Error(), "leads back to a page before") {
+		t.Error(err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("hf://datasets/a/b@main/x/*.parquet")
 	f.Add("hf://a/b")

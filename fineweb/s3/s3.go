@@ -114,6 +114,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 	}
 	prefix := pattern[:strings.IndexAny(pattern, `*?[\`)]
 	var list []web.Entry
+	seen := map[string]bool{}
 	for next := ""; ; {
 		query := url.Values{"list-type": {"2"}, "prefix": {prefix}}
 		if next != "" {
@@ -128,6 +129,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 				Key string
 			}
 			NextContinuationToken string
+			IsTruncated           bool
 		}
 		if err := xml.Unmarshal(body, &page); err != nil {
 			return nil, fmt.Errorf("%s: the store's list of objects is not readable: %w", address, err)
@@ -146,10 +148,14 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 			}
 			list = append(list, e)
 		}
-		if page.NextContinuationToken == "" || page.NextContinuationToken == next {
+		next = page.NextContinuationToken
+		if !page.IsTruncated && (next == "" || seen[next]) {
 			break
 		}
-		next = page.NextContinuationToken
+		if next == "" || seen[next] {
+			return nil, fmt.Errorf("%s: the store's list of objects is cut off, and its continuation token %q leads nowhere new", address, next)
+		}
+		seen[next] = true
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s matches no object", address)

@@ -150,3 +150,23 @@ func TestErrors(t *testing.T) {
 		t.Errorf("nobody: %v", err)
 	}
 }
+
+// TestRoundabout lists from a store whose continuation tokens repeat: an error where it says that the list is cut off, else the end.
+func TestRoundabout(t *testing.T) {
+	for list, want := range map[string]string{
+		"<IsTruncated>true</IsTruncated><NextContinuationToken>1</NextContinuationToken>":  "leads nowhere new",
+		"<IsTruncated>true</IsTruncated>":                                                  "leads nowhere new",
+		"<IsTruncated>false</IsTruncated><NextContinuationToken>1</NextContinuationToken>": "",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			fmt.Fprint(w, "<ListBucketResult><Contents><Key>a</Key></Contents>"+list+"</ListBucketResult>")
+		}))
+		store(t, nil)
+		t.Setenv("AWS_ENDPOINT_URL", s.URL)
+		_, err := List(&web.Client{}, "s3://data/*")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, not %q", list, err, want)
+		}
+		s.Close()
+	}
+}
