@@ -266,10 +266,13 @@ func readUnpacked(f *os.File, path, key string) (*unpackedFile, error) {
 	}
 	at := int64(0)
 	for _, k := range u.Blocks {
+		if k < 0 || k > st.Size() {
+			return nil, errUnpacked
+		}
 		u.starts = append(u.starts, at)
 		at += k
 	}
-	if at != st.Size()-end-n {
+	if at != st.Size()-end-n || u.Bytes < 0 || u.Bytes > int64(len(u.Blocks))*unpackedBlock {
 		return nil, errUnpacked
 	}
 	u.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(2*unpackedBlock))
