@@ -128,7 +128,7 @@ func Params(as []Adapter) (list []ops.Param) {
 	return list
 }
 
-// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ; W A B is never formed.
+// Hook is the projection with its adapter: y = x Wᵀ + scale (x Aᵀ) Bᵀ; the product B A is never formed.
 func (s Spec) Hook(as []Adapter, weight func(name string) graph.Value) graph.Projection {
 	by := map[string]Adapter{}
 	for _, a := range as {
