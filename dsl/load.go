@@ -48,6 +48,8 @@ type local struct {
 	expr hclsyntax.Expression
 	rng  hcl.Range
 	refs []reference
+
+	blocks []addr.Addr // it needs, through other locals too
 }
 
 // Load reads and checks a pipeline. All problems of all files are reported at once; what can be

@@ -203,6 +203,7 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 		b.Refs = c.blockRefs(edges, b.Addr, through)
 	}
 	for _, l := range c.locals {
+		l.blocks = c.blockRefs(edges, addr.Addr{Kind: "local", Name: l.name}, through)
 		if !used[addr.Addr{Kind: "local", Name: l.name}] {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused local", Subject: l.rng.Ptr(),
 				Detail: fmt.Sprintf("Nothing refers to local.%s, so it has no effect. Remove it, or use it.", l.name)})

@@ -155,13 +155,27 @@ func (s *Scope) local(name string) *localValue {
 
 // CheckLocals reports errors inside locals, those that nothing refers to included, as far as the blocks they name are set.
 func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
+	for _, x := range s.LocalProblems() {
+		diags = append(diags, x.Diags...)
+	}
+	return diags
+}
+
+// LocalProblem is what is wrong in a local, and the blocks that it is made from.
+type LocalProblem struct {
+	Refs  []addr.Addr
+	Diags hcl.Diagnostics
+}
+
+// LocalProblems are those of CheckLocals, by local.
+func (s *Scope) LocalProblems() (list []LocalProblem) {
 	if s.config.cyclic {
 		return nil
 	}
 	for _, l := range s.config.locals {
-		if v := s.local(l.name); v != nil {
-			diags = append(diags, v.diags...)
+		if v := s.local(l.name); v != nil && len(v.diags) > 0 {
+			list = append(list, LocalProblem{l.blocks, s.config.Secrets.Diagnostics(v.diags)})
 		}
 	}
-	return s.config.Secrets.Diagnostics(diags)
+	return list
 }

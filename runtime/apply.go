@@ -115,10 +115,11 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 			return r.leftOut(err)
 		}
 	}
-	if err := r.outputs(); err != nil {
+	diags, err := r.outputs()
+	if err != nil {
 		return err
 	}
-	return r.notFinite()
+	return r.flawed(diags)
 }
 
 // leftOut adds to an error that ends a run which blocks were not run because of it.

@@ -2,8 +2,12 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -40,14 +44,24 @@ func diagnosisOf(values map[string]any) string {
 	return s
 }
 
-// NotFiniteError ends a run whose evaluations gave NaN or infinity. All blocks have run and are recorded.
-type NotFiniteError struct{ Blocks []string }
+// FlawedError ends a run whose blocks have all run and are recorded, where evaluations gave NaN or infinity or outputs have no value.
+// Outputs that have one are recorded too.
+type FlawedError struct {
+	Blocks  []string        // what is wrong with the results of evaluations, in this run or an earlier one
+	Outputs hcl.Diagnostics // why outputs have no value
+}
 
-func (e *NotFiniteError) Error() string { return strings.Join(e.Blocks, "\n") }
+func (e *FlawedError) Error() string {
+	text := slices.Clone(e.Blocks)
+	for _, d := range e.Outputs {
+		text = append(text, d.Error())
+	}
+	return strings.Join(text, "\n")
+}
 
-// notFinite is the error of the evaluations that gave NaN or infinity, in this run or an earlier one; nil for none.
-func (r *runner) notFinite() error {
-	e := &NotFiniteError{}
+// flawed is the error of a run that came to its end; nil if nothing is wrong with it.
+func (r *runner) flawed(outputs hcl.Diagnostics) error {
+	e := &FlawedError{Outputs: outputs}
 	for _, a := range r.plan.Actions {
 		if b := r.dir.State.Blocks[a.Addr.String()]; a.Evaluate != nil && b != nil && b.Status == state.Done {
 			if s := diagnosisOf(b.Values); s != "" {
@@ -55,10 +69,35 @@ func (r *runner) notFinite() error {
 			}
 		}
 	}
-	if len(e.Blocks) == 0 {
+	if len(e.Blocks) == 0 && len(outputs) == 0 {
 		return nil
 	}
 	return e
+}
+
+// ofNothing tells in errors which of the blocks that an expression is made from gave it null where it needs a number; it reports whether
+// that is what all of the errors are about.
+func (p *planner) ofNothing(refs []addr.Addr, diags hcl.Diagnostics) bool {
+	var gave []string
+	for _, a := range p.done {
+		if a.found != nil && slices.Contains(refs, a.Addr.Block()) {
+			if s := diagnosisOf(a.found.Values); s != "" {
+				gave = append(gave, fmt.Sprintf("%s gave null instead of a number: %s.", a.Addr, s))
+			}
+		}
+	}
+	slices.Sort(gave)
+	all := len(gave) > 0
+	for _, d := range diags {
+		if strings.Contains(d.Detail, "null") && len(gave) > 0 {
+			if told := " " + strings.Join(gave, " "); !strings.HasSuffix(d.Detail, told) { // a local keeps its errors
+				d.Detail += told
+			}
+		} else if d.Severity == hcl.DiagError {
+			all = false
+		}
+	}
+	return all
 }
 
 // flaw is what is not finite in a tensor.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/dsl"
+	"stepflow/gpu/cpu"
 	"stepflow/runtime/state"
 )
 
@@ -75,6 +77,10 @@ evaluate "perplexity" "c" {
 }
 output "loss" { value = evaluate.perplexity.b.loss }
 output "other" { value = evaluate.perplexity.c.loss }
+locals { half = evaluate.perplexity.b.loss / 2 }
+output "double" { value = 2 * evaluate.perplexity.b.loss }
+output "half" { value = local.half }
+output "text" { value = "loss ${evaluate.perplexity.b.loss}" }
 `), 0o644))
 	return dir
 }
@@ -110,7 +116,7 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		must(t, os.WriteFile(file, good, 0o644))
 		x.make()
 		err := applyOn(t, d, planOf(t, dir))
-		var flawed *NotFiniteError
+		var flawed *FlawedError
 		if !errors.As(err, &flawed) || len(flawed.Blocks) != 2 || !strings.Contains(flawed.Blocks[0], "evaluate.perplexity.b: ") || !strings.Contains(flawed.Blocks[0], x.says) || !strings.Contains(flawed.Blocks[1], x.generate) {
 			t.Errorf("%s: %v", x.what, err)
 		}
@@ -130,6 +136,15 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		if o, ok := st.State.Outputs["loss"]; !ok || o.Value != nil || st.State.Outputs["other"].Value == nil {
 			t.Errorf("%s: outputs %+v", x.what, st.State.Outputs)
 		}
+		told := 0
+		for _, d := range flawed.Outputs {
+			if strings.Contains(d.Detail, "null. evaluate.perplexity.b gave null instead of a number: loss is NaN; ") || strings.Contains(d.Detail, "string template. evaluate.perplexity.b gave null") {
+				told++
+			}
+		}
+		if _, any := st.State.Outputs["text"]; told != 3 || len(st.State.Outputs) != 2 || any {
+			t.Errorf("%s: outputs %+v, %v", x.what, st.State.Outputs, flawed.Outputs)
+		}
 		p := planOf(t, dir)
 		if p.Changes() {
 			t.Errorf("%s: there is something to do again", x.what)
@@ -142,6 +157,30 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		if err := applyOn(t, d, p); !errors.As(err, &flawed) {
 			t.Errorf("%s: applied again: %v", x.what, err)
 		}
+	}
+}
+
+// TestBlockOfNothing tells which evaluation gave no number to a block that needs one.
+func TestBlockOfNothing(t *testing.T) {
+	dir := measured(t)
+	path := filepath.Join(dir, "main.hcl")
+	b, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, append(b, `
+evaluate "generation" "after" {
+  model       = model.llama.m
+  tokenizer   = tokenizer.huggingface.t
+  prompts     = ["the"]
+  temperature = evaluate.perplexity.b.loss / 10
+}
+`...), 0o644))
+	poke(t, filepath.Join(dir, "bad", fileModel), "model.norm.weight", float32(math.NaN()), 0)
+	const want = "evaluate.perplexity.b gave null instead of a number: loss is NaN; model.norm.weight holds"
+	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("apply: %v", err)
+	}
+	if _, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
+		t.Errorf("plan: %v", diags)
 	}
 }
 

@@ -130,8 +130,8 @@ func OutputText(o state.Output) string {
 	return dsl.Show(v)
 }
 
-// outputs evaluates the output blocks and stores them. Of sensitive ones it stores a seal.
-func (r *runner) outputs() error {
+// outputs evaluates the output blocks and stores them, of sensitive ones a seal. problems say why some have no value.
+func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	before := r.dir.State.Outputs
 	r.dir.State.Outputs = map[string]state.Output{}
 	for _, b := range r.plan.Config.Blocks {
@@ -140,7 +140,10 @@ func (r *runner) outputs() error {
 		}
 		d, diags := r.pl.scope.Decode(b, nil)
 		if diags.HasErrors() {
-			return diags
+			r.pl.ofNothing(b.Refs, diags)
+			problems = append(problems, diags...)
+			delete(r.plan.Outputs, b.Addr.Name)
+			continue
 		}
 		name, v := b.Addr.Name, d.Value("value")
 		doc := r.plan.OutputDoc[name]
@@ -152,12 +155,19 @@ func (r *runner) outputs() error {
 		case doc.Sensitive: // it tells what was not kept
 			o.Seal = before[name].Seal
 		case !v.IsWhollyKnown():
-			return fmt.Errorf("output.%s: the value is not known", name)
+			problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Output without a value", Subject: b.DeclRange.Ptr(),
+				Detail: fmt.Sprintf("output.%s is made of something that has no value.", name)})
+			delete(r.plan.Outputs, name)
+			continue
 		default:
 			x := outputOf(v)
 			o.Value, o.Type = x.Value, x.Type
 		}
 		r.dir.State.Outputs[name] = o
 	}
-	return r.dir.Save()
+	for _, l := range r.pl.scope.LocalProblems() {
+		r.pl.ofNothing(l.Refs, l.Diags)
+		problems = append(problems, l.Diags...)
+	}
+	return problems, r.dir.Save()
 }

@@ -194,10 +194,12 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		}
 		if b.Kind.Name == "output" {
 			d, dd := pl.scope.Decode(b, nil)
-			diags = append(diags, dd...)
 			if !dd.HasErrors() {
-				diags = append(diags, p.setOutput(b, d)...)
+				dd = append(dd, p.setOutput(b, d)...)
+			} else if pl.ofNothing(b.Refs, dd) {
+				warnings(dd)
 			}
+			diags = append(diags, dd...)
 			continue
 		}
 		actions, dd := pl.block(b)
@@ -220,7 +222,34 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 		}
 	}
 	pl.settle(p.Actions)
-	return p, append(diags, pl.scope.CheckLocals()...)
+	for _, l := range pl.scope.LocalProblems() {
+		if pl.ofNothing(l.Refs, l.Diags) {
+			warnings(l.Diags)
+			p.dropOutputs(l.Refs)
+		}
+		diags = append(diags, l.Diags...)
+	}
+	return p, diags
+}
+
+// warnings makes errors of outputs warnings: apply does all else before it ends with them.
+func warnings(diags hcl.Diagnostics) {
+	for _, d := range diags {
+		d.Severity = hcl.DiagWarning
+	}
+}
+
+// dropOutputs removes outputs that have no value and will have none: they are made from blocks of which a local could not be made.
+func (p *Plan) dropOutputs(refs []addr.Addr) {
+	if p.runs() {
+		return
+	}
+	for _, b := range p.Config.Blocks {
+		v, ok := p.Outputs[b.Addr.Name]
+		if b.Kind.Name == "output" && ok && !v.IsWhollyKnown() && slices.ContainsFunc(b.Refs, func(r addr.Addr) bool { return slices.Contains(refs, r) }) {
+			delete(p.Outputs, b.Addr.Name)
+		}
+	}
 }
 
 func newPlanner(cfg *dsl.Config, o Options, st *state.Dir) *planner {
@@ -269,6 +298,7 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		diags = append(diags, Sound(a.Addr, d)...)
 	}
 	if diags.HasErrors() {
+		p.ofNothing(b.Refs, diags)
 		return unknown, diags
 	}
 	a.Values = d.Values()

@@ -23,7 +23,7 @@ func Verify(ctx context.Context, o Options, p *Plan, s *state.Scratch, a ApplyOp
 		}
 	}
 	a.Scratch = true
-	var flawed *NotFiniteError // what it gave is compared as what is finite is
+	var flawed *FlawedError // what it gave is compared as what is finite is
 	if err := Apply(ctx, q, a); err != nil && !errors.As(err, &flawed) {
 		return nil, err
 	}

@@ -242,8 +242,54 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
 	}
 }
 
+// ending tells what an interrupt does to the block that runs.
+type ending struct {
+	interrupt *interrupt
+	block     *runtime.Action // nil between blocks
+	saved     bool            // there is a checkpoint to go on from
+}
+
+func (e *ending) event(x runtime.Event) {
+	switch x.Kind {
+	case runtime.BlockStart:
+		e.block, e.saved = x.Action, x.Action.FromStep > 0
+	case runtime.BlockDone, runtime.BlockFailed:
+		e.block, e.saved = nil, false
+	case runtime.Saved:
+		e.saved = true
+	default:
+		return
+	}
+	e.say()
+}
+
+// say sets what is said at a signal.
+func (e *ending) say() {
+	how := "ending"
+	switch {
+	case e.block == nil:
+	case e.block.Stage != nil:
+		how = "finishing the step and saving a checkpoint"
+	default:
+		how = fmt.Sprintf("ending %s, which the next apply begins again", e.block.Addr)
+	}
+	e.interrupt.hold("Interrupted: " + how + ". Once more stops at once.")
+}
+
+// next says what the next apply does.
+func (e *ending) next() string {
+	switch {
+	case e.block == nil:
+		return "Run apply again to go on."
+	case e.saved:
+		return "Run apply again to go on from there."
+	}
+	return fmt.Sprintf("Run apply again: %s begins again, and what ended before it is kept.", e.block.Addr)
+}
+
 func (a *app) apply(p *runtime.Plan, approve bool) int {
-	a.interrupt.hold("Interrupted: finishing the step and saving a checkpoint. Once more stops at once.")
+	end := &ending{interrupt: a.interrupt}
+	end.say()
 	if a.ctx.Err() != nil {
 		return a.fail(runtime.ErrInterrupted)
 	}
@@ -264,7 +310,11 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	run := report.FromPlan(p, version())
 	stop := func() {}
 	defer func() { stop() }()
-	o := runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: view.event, AutoApprove: approve,
+	emit := func(e runtime.Event) {
+		end.event(e)
+		view.event(e)
+	}
+	o := runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
 			if err == nil {
@@ -276,16 +326,20 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	err = runtime.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, p)
-	var flawed *runtime.NotFiniteError // all has run, and outputs are as they are
+	var flawed *runtime.FlawedError // all has run, and outputs are as they are
 	if err != nil && !errors.As(err, &flawed) {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {
-			fmt.Fprintln(a.stderr, "Run apply again to go on from there.")
+			fmt.Fprintln(a.stderr, end.next())
 		}
 		return code
 	}
 	if !a.json {
-		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
+		if err == nil {
+			fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
+		} else {
+			fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
+		}
 		for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 			v := dsl.Show(p.Outputs[n])
 			if p.OutputDoc[n].Sensitive {
@@ -296,8 +350,12 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	} else {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
 	}
-	if err != nil {
-		return a.fail(err)
+	if flawed == nil {
+		return exitOK
 	}
-	return exitOK
+	for _, text := range flawed.Blocks {
+		a.fail(errors.New(text))
+	}
+	a.diagnostics(flawed.Outputs, a.files)
+	return exitError
 }
