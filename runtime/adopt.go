@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -242,7 +243,10 @@ func (r *runner) sweep() error {
 	errs = append(errs, sweepTemporary(filepath.Join(r.dir.Path, state.BlocksName)), os.RemoveAll(filepath.Join(r.dir.Path, removedDir)))
 	for name, b := range r.dir.State.Blocks {
 		if x, err := addr.Parse(name); err == nil && b.Status == state.Done {
-			errs = append(errs, r.settled(x, b))
+			errs = append(errs, r.dropReplaced(x, b))
+			if a := r.pl.done[x]; a == nil || a.Verb != Resume { // its result is damaged, and it goes on from a checkpoint
+				errs = append(errs, r.dropSurplus(x, b))
+			}
 		}
 	}
 	r.pl.made = nil
@@ -251,6 +255,11 @@ func (r *runner) sweep() error {
 
 // settled removes what a recorded result replaced, and of the checkpoints that led to it those beyond keep.
 func (r *runner) settled(a addr.Addr, b *state.Block) error {
+	return errors.Join(r.dropReplaced(a, b), r.dropSurplus(a, b))
+}
+
+// dropReplaced removes what a recorded result replaced.
+func (r *runner) dropReplaced(a addr.Addr, b *state.Block) error {
 	errs := []error{}
 	aside := filepath.Join(r.dir.Path, replacedDir, a.Dir())
 	entries, err := os.ReadDir(aside)
@@ -268,34 +277,36 @@ func (r *runner) settled(a addr.Addr, b *state.Block) error {
 		errs = append(errs, os.RemoveAll(aside))
 		os.Remove(filepath.Dir(aside)) // if that was the last
 	}
+	return errors.Join(errs...)
+}
+
+// dropSurplus removes the checkpoints of a stage that has ended which are more than keep.
+func (r *runner) dropSurplus(a addr.Addr, b *state.Block) error {
 	if a.Kind != "stage" {
-		return errors.Join(errs...)
+		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); err != nil {
+		return nil // the result is not there: what led to it may be all there is
 	}
 	root := filepath.Join(r.dir.Path, BlockDir(a))
-	steps, err := checkpoint.Steps(root)
-	errs = append(errs, err)
-	if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); err != nil {
-		return errors.Join(errs...) // the result is not there: what led to it may be all there is
-	}
-	left = r.keeps(a, b) - 1 // the result is one of those
+	steps, err := surplus(root, filepath.Base(b.Dir), r.keeps(a, b))
+	errs := []error{err}
 	for _, s := range steps {
-		dir := checkpoint.StepDir(root, s)
-		if filepath.Base(dir) == filepath.Base(b.Dir) {
-			continue
-		}
-		if left--; left < 0 {
-			errs = append(errs, os.RemoveAll(dir))
-			r.pl.changed(BlockDir(a))
-		}
+		errs = append(errs, os.RemoveAll(checkpoint.StepDir(root, s)))
+		r.pl.changed(BlockDir(a))
 	}
 	return errors.Join(errs...)
 }
 
 // keeps is how many checkpoints of a stage that has ended stay: as the pipeline says now, or if the block is not in it any more
-// as it said then.
+// as it said then. What the plan could not say is not removed.
 func (r *runner) keeps(a addr.Addr, b *state.Block) int {
 	for _, x := range r.plan.Actions {
-		if x.Addr == a && x.Stage != nil {
+		switch {
+		case x.Addr != a || x.Stage == nil:
+		case x.late && x.Verb == UpToDate:
+			return math.MaxInt
+		default:
 			return x.Stage.KeepEnded
 		}
 	}

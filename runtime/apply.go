@@ -198,7 +198,7 @@ func (r *runner) block(ctx context.Context, b *dsl.Block, actions []*Action) err
 func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	// Decide again: the ids of what came before are now those of what it made. This also plans
 	// deferred blocks, and gives the exports of configuration.
-	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each, skip: a.skip}
+	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each, skip: a.skip, late: a.late || a.Verb == Deferred}
 	exports, diags := r.pl.instance(fresh)
 	if r.ctx.Err() != nil {
 		return exports, ErrInterrupted

@@ -78,8 +78,28 @@ func (p *planner) decide(a *Action) error {
 	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
 	if a.Verb == Run {
 		a.Losses, err = p.losses(a)
+	} else if a.Stage != nil {
+		a.Removes, err = p.surplus(a)
 	}
 	return err
+}
+
+// surplus are the steps of the checkpoints beyond keep of a stage that has ended or goes on.
+func (p *planner) surplus(a *Action) ([]int, error) {
+	root := filepath.Join(p.stateDir, a.found.block)
+	if a.found.Done {
+		return surplus(root, a.found.leaf, a.Stage.KeepEnded)
+	}
+	steps, err := checkpoint.Steps(root)
+	steps = slices.DeleteFunc(steps, func(s int) bool { return s > a.FromStep })
+	return steps[min(a.Stage.Keep, len(steps)):], err
+}
+
+// surplus are the steps of the checkpoints in a block's folder that are more than keep, of which the result is one.
+func surplus(root, result string, keep int) ([]int, error) {
+	steps, err := checkpoint.Steps(root)
+	steps = slices.DeleteFunc(steps, func(s int) bool { return filepath.Base(checkpoint.StepDir(root, s)) == result })
+	return steps[min(max(keep-1, 0), len(steps)):], err
 }
 
 // look finds the best that is on disk of an action's recipe; nil if there is nothing whole. damage says what is wrong with
@@ -203,7 +223,7 @@ func (p *planner) settle(actions []*Action) {
 		taken[a.found.block] = true
 		if from, err := addr.Parse(a.Moved); err == nil {
 			if other := p.done[from]; other != nil && other != a && other.Recipe == a.Recipe {
-				a.Why = "the same as " + a.Moved
+				a.Why, a.Removes = "the same as "+a.Moved, nil // the other keeps its own
 			}
 		}
 	}

@@ -531,9 +531,30 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	nothingRuns(t, "a lost state", d, dir, nil)
 	kept("a lost state", dir, 6, 5, 4, 3)
 
+	removes := func(what, dir string, verb Verb, want ...int) {
+		t.Helper()
+		p := planOf(t, dir)
+		a := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.one" })]
+		if a.Verb != verb || fmt.Sprint(a.Removes) != fmt.Sprint(want) || p.Changes() != (len(want) > 0) {
+			t.Errorf("%s: the plan is %v and removes %v, want %v", what, a.Verb, a.Removes, want)
+		}
+	}
+	removes("keep = 4", dir, UpToDate)
 	edit(t, dir, `variable "keep" { default = 4 }`, `variable "keep" { default = 2 }`)
+	removes("keep lowered to 2", dir, UpToDate, 4, 3)
 	nothingRuns(t, "fewer", d, dir, nil)
 	kept("keep lowered to 2", dir, 6, 5)
+
+	damaged := pipeline(t)
+	edit(t, damaged, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+	must(t, applyOn(t, d, planOf(t, damaged)))
+	edit(t, damaged, `variable "keep" { default = 4 }`, `variable "keep" { default = 1 }`)
+	flip(t, filepath.Join(damaged, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	removes("keep lowered to 1, with a damaged result", damaged, Resume, 4, 3)
+	if n := applySteps(t, d, damaged); n != 1 {
+		t.Errorf("keep lowered to 1, with a damaged result: %d steps were trained, want 1", n)
+	}
+	kept("keep lowered to 1, with a damaged result", damaged, 6)
 
 	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno")
 	must(t, applyOn(t, d, planOf(t, dir)))

@@ -50,6 +50,7 @@ type Action struct {
 	Replaces string // export: the model that another state exported and this one would replace; empty for none
 	Moved    string // address at which what it made was found, to be moved here or shared; "" where it is in its place
 	Losses   []Loss // trained work that running it throws away
+	Removes  []int  // steps of the checkpoints on disk that are more than keep, latest first: apply removes them
 	Recipe   string // of its configuration and its inputs
 	Attrs    map[string]string
 	Values   map[string]cty.Value // of the attributes that are given or have a default; sensitive ones marked
@@ -75,6 +76,7 @@ type Action struct {
 	sealed map[string]cty.Value // of these, what a run has made: it is not written
 	found  *onDisk              // what is on disk of its recipe: a result to use, a checkpoint to go on from
 	skip   bool                 // Verify runs no exports
+	late   bool                 // it was deferred, and planned when the run came to it
 }
 
 // Dir is the folder of the block's files, relative to the state's.
@@ -111,13 +113,15 @@ func (a *Action) warn(text string) {
 // Action finds an action by address.
 func (p *Plan) Action(a addr.Addr) *Action { return p.planner.done[a] }
 
-// Changes reports whether apply has anything to run or to move, or outputs to change.
+// Changes reports whether apply has anything to run, to move or to remove, or outputs to change.
 func (p *Plan) Changes() bool {
 	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Actions, func(a *Action) bool { return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" })
+	return slices.ContainsFunc(p.Actions, func(a *Action) bool {
+		return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+	})
 }
 
 // planner is the fold's accumulator.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -52,11 +53,12 @@ type SavedAction struct {
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
 	Losses   []Loss            `json:"losses,omitempty"`    // to which apply FILE agrees
+	Removes  []int             `json:"removes_checkpoints,omitempty"`
 }
 
 func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	for _, a := range p.Actions {
-		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret), Losses: a.Losses}
+		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.secret), Losses: a.Losses, Removes: a.Removes}
 		if a.Replaces != "" {
 			s.Replaces = a.Export.holds.Manifest.Recipe
 		}
@@ -66,6 +68,19 @@ func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 		list = append(list, s)
 	}
 	return list
+}
+
+// StepList says the numbers of steps.
+func StepList(steps []int) string {
+	if len(steps) == 1 {
+		return fmt.Sprintf("step %d", steps[0])
+	}
+	words := make([]string, len(steps))
+	for i, s := range steps {
+		words[i] = strconv.Itoa(s)
+	}
+	last := len(words) - 1
+	return "steps " + strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 func savedOutputs(p *Plan, salt *state.State) map[string]SavedOutput {
@@ -196,6 +211,8 @@ func (s *SavedPlan) Match(p *Plan) error {
 		case uncovered(is.Losses, was.Losses) != nil:
 			l := uncovered(is.Losses, was.Losses)
 			errs = append(errs, fmt.Errorf("%s would now throw away %d trained steps in %s", was.Address, l.Steps, l.Folder))
+		case slices.ContainsFunc(is.Removes, func(s int) bool { return !slices.Contains(was.Removes, s) }):
+			errs = append(errs, fmt.Errorf("%s would now remove its checkpoints at %s", was.Address, StepList(is.Removes)))
 		case is.Verb != was.Verb:
 			errs = append(errs, fmt.Errorf("%s was planned as \"%s\", now it is \"%s\"", was.Address, was.Verb, is.Verb))
 		}

@@ -129,7 +129,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 	for _, x := range p.Actions {
 		width = max(width, len(x.Addr.String()))
 	}
-	counts, moved := map[runtime.Verb]int{}, 0
+	counts, moved, removed := map[runtime.Verb]int{}, 0, 0
 	for _, x := range p.Actions {
 		counts[x.Verb]++
 		if x.Moved != "" {
@@ -143,6 +143,10 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, a.paint(v.color, fmt.Sprintf("%-10s", x.Verb)), why), " "))
 		for _, warn := range x.Warnings {
 			fmt.Fprintf(w, "      %s %s\n", a.paint(yellow, "warning:"), warn)
+		}
+		if n := len(x.Removes); n > 0 {
+			removed += n
+			fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n", a.paint(red, "-"), runtime.StepList(x.Removes))
 		}
 		if x.Stage != nil {
 			a.printStage(w, x.Stage)
@@ -173,6 +177,9 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
 	if moved > 0 {
 		fmt.Fprintf(w, ", %d moved", moved)
+	}
+	if removed > 0 {
+		fmt.Fprintf(w, ", %s to remove", plural(removed, "checkpoint"))
 	}
 	fmt.Fprintln(w, ".")
 	if outputs[runtime.NoOp] < len(changes) {
@@ -364,6 +371,9 @@ func planJSON(p *runtime.Plan) map[string]any {
 		}
 		if x.Moved != "" {
 			m["moved_from"] = x.Moved
+		}
+		if len(x.Removes) > 0 {
+			m["removes_checkpoints"] = x.Removes
 		}
 		if x.Replaces != "" {
 			m["replaces"] = x.Replaces
