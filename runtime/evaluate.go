@@ -122,7 +122,7 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 		e.Usual = e.Stage == nil && usual < e.Model.MaxPositionEmbeddings
 	}
 	if w.Length > e.Model.MaxPositionEmbeddings {
-		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's max_position_embeddings %d.", w.Length, e.Model.MaxPositionEmbeddings))}
+		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
 	}
 	if w.Stride > w.Length {
 		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}

@@ -38,7 +38,7 @@ func promptTokens(tok *tokenizer.Tokenizer, prompt string) (ids []int32, err err
 func (e *Evaluation) length(n, tokens int) (int, error) {
 	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
 	if tokens >= seq {
-		return 0, fmt.Errorf("prompt %d has %d tokens, and the model takes %d in all: shorten it", n, tokens, e.Model.MaxPositionEmbeddings)
+		return 0, fmt.Errorf("prompt %d has %d tokens, and a token more would be beyond the model's %s: shorten it", n, tokens, e.Model.Longest())
 	}
 	return seq, nil
 }

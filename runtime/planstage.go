@@ -252,7 +252,7 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 		bad("accumulate_dtype", "Gradients coarser than weights", "The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
 	}
 	if s.Seq > s.Model.MaxPositionEmbeddings {
-		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's max_position_embeddings %d.", s.Seq, s.Model.MaxPositionEmbeddings)
+		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq, s.Model.Longest())
 	}
 	if s.Tokenizer.VocabSize > s.Model.VocabSize {
 		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.", s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)

@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// Config is the part of Hugging Face's config.json that fixes the architecture. Fields is the table of its fields.
+// Config is the part of Hugging Face's config.json that fixes the architecture. Fields is the table of its fields, without
+// SlidingWindow, which only says where MaxPositionEmbeddings comes from.
 type Config struct {
 	VocabSize             int
 	HiddenSize            int
@@ -28,6 +29,8 @@ type Config struct {
 	TieWordEmbeddings     bool
 	AttentionBias         bool
 	MLPBias               bool
+
+	SlidingWindow int // of attention in an imported model: what MaxPositionEmbeddings was lowered to; 0 where it was not
 }
 
 // Field is a field of Config, with the name it has in config.json and as an attribute of a model block.
@@ -97,6 +100,14 @@ func (c *Config) Fill(given ...string) {
 			v.Set(reflect.ValueOf(f.def(c)))
 		}
 	}
+}
+
+// Longest says in words how long a sequence may be, and why.
+func (c Config) Longest() string {
+	if c.SlidingWindow > 0 {
+		return fmt.Sprintf("sliding_window %d (in the model that was trained, attention sees no further back; here it would)", c.SlidingWindow)
+	}
+	return fmt.Sprintf("max_position_embeddings %d", c.MaxPositionEmbeddings)
 }
 
 // Problem is what is wrong with one attribute of a configuration.

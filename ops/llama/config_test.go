@@ -97,10 +97,11 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// TestFieldsAreWhole changes every field of Config: the table has each, under its name in config.json, and reads it from there.
+// TestFieldsAreWhole changes every field of Config but the last, SlidingWindow: the table has each, under its name in config.json,
+// and reads it from there.
 func TestFieldsAreWhole(t *testing.T) {
-	if n := reflect.TypeFor[Config]().NumField(); n != len(Fields) {
-		t.Fatalf("Config has %d fields, the table %d", n, len(Fields))
+	if n := reflect.TypeFor[Config]().NumField() - 1; n != len(Fields) {
+		t.Fatalf("Config has %d fields of the architecture, the table %d", n, len(Fields))
 	}
 	for i, f := range Fields {
 		var c, other Config

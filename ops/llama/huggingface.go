@@ -20,10 +20,12 @@ var families = map[string]struct {
 	class  string            // of its language model in transformers
 	absent map[string]string // values of keys that are not there, in JSON, where they differ from Llama's
 	never  []string          // keys that transformers does not read there, which may be false
+	window bool              // has sliding_window, which transformers does not read in the others
 }{
-	"llama":   {class: "LlamaForCausalLM"},
-	"mistral": {"MistralForCausalLM", map[string]string{"num_key_value_heads": "8", "max_position_embeddings": "131072", "sliding_window": "4096"}, []string{"attention_bias", "mlp_bias"}},
-	"granite": {"GraniteForCausalLM", map[string]string{"attention_multiplier": "1"}, nil},
+	"llama": {class: "LlamaForCausalLM"},
+	"mistral": {class: "MistralForCausalLM", never: []string{"attention_bias", "mlp_bias"}, window: true,
+		absent: map[string]string{"num_key_value_heads": "8", "max_position_embeddings": "131072", "sliding_window": "4096"}},
+	"granite": {class: "GraniteForCausalLM", absent: map[string]string{"attention_multiplier": "1"}},
 }
 
 const familyNames = "only llama is supported, and mistral and granite with Llama's settings"
@@ -215,7 +217,7 @@ func ParseConfig(b []byte) (c Config, notes []Note, err error) {
 			return c, nil, err
 		}
 	}
-	if notes, err = window(raw, &c); err != nil {
+	if notes, err = window(raw, family, &c); err != nil {
 		return c, nil, err
 	}
 	return c, append(notes, notesOf(raw)...), nil
@@ -231,9 +233,12 @@ func familyOf(raw map[string]json.RawMessage) (string, error) {
 	if kind == "" && len(classes) == 0 {
 		return "", errors.New("it has neither model_type nor architectures, so the kind of model is unknown: add \"model_type\": \"llama\" if it is one")
 	}
+	if kind == "" && len(classes) > 1 {
+		return "", fmt.Errorf("it has no model_type, and architectures names %d classes, %s: leave the one whose weights these are, or give model_type", len(classes), foreign.Shown(cut(shown(classes))))
+	}
 	if kind == "" {
 		for name, f := range families {
-			if slices.Contains(classes, f.class) {
+			if classes[0] == f.class {
 				return name, nil
 			}
 		}
@@ -362,28 +367,53 @@ func cut(s string) string {
 }
 
 // window reads layer_types and sliding_window. Attention to the last so many positions is attention to all of them in no
-// longer sequences, so that the window bounds max_position_embeddings.
-func window(raw map[string]json.RawMessage, c *Config) (notes []Note, err error) {
+// longer sequences, so that the window of a family that has one bounds max_position_embeddings. As in transformers, the layer
+// types say whether it counts where they are given, and use_sliding_window does not.
+func window(raw map[string]json.RawMessage, family string, c *Config) (notes []Note, err error) {
+	const full, sliding = "full_attention", "sliding_attention"
 	var types []string
-	n, use := 0, true
-	if err := errors.Join(read(raw, "layer_types", &types), read(raw, "sliding_window", &n), read(raw, "use_sliding_window", &use)); err != nil {
+	if err := read(raw, "layer_types", &types); err != nil {
 		return nil, err
 	}
 	for _, t := range types {
-		if t != "full_attention" {
-			return nil, fmt.Errorf("layer_types has %q; here all layers are of \"full_attention\"", foreign.Shown(t))
+		if t != full && t != sliding {
+			return nil, fmt.Errorf("layer_types has %q; here all layers are of %q, or of %q where model_type has a window", foreign.Shown(t), full, sliding)
 		}
 	}
-	switch {
-	case raw["sliding_window"] == nil || !use || n >= c.MaxPositionEmbeddings:
+	n := 0
+	err = read(raw, "sliding_window", &n)
+	if !families[family].window {
+		ignored := func(key string) {
+			notes = append(notes, Note{key, fmt.Sprintf("%s is %s there, which is ignored, as it is by transformers: layers of model_type %s attend to all positions", key, foreign.Shown(cut(oneLine(raw[key]))), family)})
+		}
+		if raw["sliding_window"] != nil && n < c.MaxPositionEmbeddings && string(raw["use_sliding_window"]) != "false" {
+			ignored("sliding_window")
+		}
+		if slices.Contains(types, sliding) {
+			ignored("layer_types")
+		}
+		return notes, nil
+	}
+	if raw["sliding_window"] == nil || len(types) > 0 && !slices.Contains(types, sliding) {
 		return nil, nil
+	}
+	switch {
+	case err != nil:
+		return nil, err
 	case n < 1:
 		return nil, fmt.Errorf("sliding_window is %d", n)
+	case n >= c.MaxPositionEmbeddings:
+		return nil, nil
 	}
-	notes = []Note{{"max_position_embeddings", fmt.Sprintf("max_position_embeddings counts as %d instead of %d: attention there sees the last %d positions (sliding_window), here all of them, which is the same in sequences no longer than that", n, c.MaxPositionEmbeddings, n)}}
-	c.MaxPositionEmbeddings = n
-	return notes, nil
+	text := fmt.Sprintf("max_position_embeddings counts as %d instead of %d: attention there sees the last %d positions (sliding_window), here all of them, which is the same in sequences no longer than that", n, c.MaxPositionEmbeddings, n)
+	if string(raw["use_sliding_window"]) == "false" {
+		text += fmt.Sprintf("; use_sliding_window is not read in model_type %s", family)
+	}
+	c.MaxPositionEmbeddings, c.SlidingWindow = n, n
+	return []Note{{"max_position_embeddings", text}}, nil
 }
+
+func oneLine(b json.RawMessage) string { return strings.Join(strings.Fields(string(b)), " ") }
 
 // notesOf are the keys that are ignored and say something.
 func notesOf(raw map[string]json.RawMessage) (notes []Note) {
@@ -392,7 +422,7 @@ func notesOf(raw map[string]json.RawMessage) (notes []Note) {
 		known[f.Name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		value := strings.Join(strings.Fields(string(raw[name])), " ")
+		value := oneLine(raw[name])
 		_, fixed := neutral[name]
 		off := slices.Contains([]string{"false", "0", "0.0", `""`, "[]", "{}"}, value)
 		shows := foreign.Shown(cut(value))

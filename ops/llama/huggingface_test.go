@@ -2,6 +2,7 @@ package llama
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"reflect"
@@ -33,6 +34,9 @@ func TestWhatWouldChangeTheNumbersIsRefused(t *testing.T) {
 		{obj{"model_type": nil, "architectures": []string{}}, "neither model_type nor architectures"},
 		{obj{"model_type": nil, "architectures": []string{"Qwen2ForCausalLM"}}, "q, k and v have biases, and o has none"},
 		{obj{"model_type": nil, "architectures": []string{"XForCausalLM"}}, `architecture "XForCausalLM"; only llama is`},
+		{obj{"model_type": nil, "architectures": []string{"LlamaForCausalLM", "Qwen2ForCausalLM"}}, `architectures names 2 classes, ["LlamaForCausalLM","Qwen2ForCausalLM"]`},
+		{obj{"model_type": nil, "architectures": []string{"Qwen2ForCausalLM", "LlamaForCausalLM"}}, "architectures names 2 classes"},
+		{obj{"model_type": nil, "architectures": []string{"LlamaForCausalLM", "MistralForCausalLM"}}, "give model_type"},
 		{obj{"model_type": nil, "architectures": []string{"LlamaModel"}}, `architecture "LlamaModel"`},
 		{obj{"model_type": "qwen2"}, `model_type "qwen2": q, k and v have biases`},
 		{obj{"model_type": "llama4"}, `model_type "llama4"; only llama`},
@@ -89,9 +93,11 @@ func TestWhatWouldChangeTheNumbersIsRefused(t *testing.T) {
 		{obj{"no_rope_layers": []int{1, 0}}, "no_rope_layers is [1,0]"},
 		{obj{"clip_qkv": 8}, "clip_qkv is 8"},
 		{obj{"parallel_attn": true}, "parallel_attn is true"},
-		{obj{"layer_types": []string{"full_attention", "sliding_attention"}}, `layer_types has "sliding_attention"`},
-		{obj{"sliding_window": 0}, "sliding_window is 0"},
-		{obj{"sliding_window": "many"}, "sliding_window is"},
+		{obj{"layer_types": []string{"full_attention", "chunked_attention"}}, `layer_types has "chunked_attention"`},
+		{obj{"layer_types": "full_attention"}, "layer_types is"},
+		{obj{"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": 0}, "sliding_window is 0"},
+		{obj{"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": "many"}, "sliding_window is"},
+		{obj{"rope_scaling": obj{"type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "attention_factor": 0}}, "attention_factor is 0 in rope_scaling"},
 		{obj{"tie_word_embeddings": 1}, "tie_word_embeddings is 1"},
 	} {
 		_, _, err := ParseConfig(with(t, c.changes))
@@ -111,6 +117,14 @@ func TestWhatSaysTheSameIsRead(t *testing.T) {
 	linear := scaled(RopeScaling{RopeType: "linear", Factor: 2})
 	theta := func(c *Config) { c.RopeTheta = 500000 }
 	none := func(*Config) {}
+	windowed := func(n int) func(*Config) {
+		return func(c *Config) { c.MaxPositionEmbeddings, c.SlidingWindow = n, n }
+	}
+	mistral := func(window any, more obj) obj {
+		changes := obj{"model_type": "mistral", "num_key_value_heads": 2, "max_position_embeddings": 2048, "sliding_window": window}
+		maps.Copy(changes, more)
+		return changes
+	}
 	for _, x := range []struct {
 		changes obj
 		want    func(*Config)
@@ -118,7 +132,7 @@ func TestWhatSaysTheSameIsRead(t *testing.T) {
 	}{
 		{obj{"model_type": nil, "architectures": []string{"LlamaForCausalLM"}}, none, ""},
 		{obj{"architectures": []string{"LlamaForCausalLM"}}, none, ""},
-		{obj{"model_type": "mistral", "sliding_window": nil, "num_key_value_heads": 2}, func(c *Config) { c.MaxPositionEmbeddings = 4096 }, "max_position_embeddings"},
+		{obj{"architectures": []string{"Qwen2ForCausalLM", "LlamaForCausalLM"}}, none, ""}, // model_type decides
 		{obj{"rope_scaling": obj{"type": "linear", "factor": 2}}, linear, ""},
 		{obj{"rope_scaling": obj{"rope_type": "linear", "factor": 2.0, "type": "linear"}}, linear, ""},
 		{obj{"rope_parameters": obj{"type": "linear", "factor": 2, "rope_theta": 10000}}, linear, ""},
@@ -140,7 +154,18 @@ func TestWhatSaysTheSameIsRead(t *testing.T) {
 		{obj{"sliding_window": nil, "attn_logit_softcapping": nil, "layer_types": []string{"full_attention"}}, none, ""},
 		{obj{"sliding_window": 2048}, none, ""},
 		{obj{"sliding_window": 256, "use_sliding_window": false}, none, ""},
-		{obj{"sliding_window": 256}, func(c *Config) { c.MaxPositionEmbeddings = 256 }, "max_position_embeddings"},
+		{obj{"sliding_window": 256}, none, "sliding_window"}, // Llama has none
+		{obj{"sliding_window": 0}, none, "sliding_window"},
+		{obj{"sliding_window": "many"}, none, "sliding_window"},
+		{obj{"sliding_window": 256, "layer_types": []string{"sliding_attention", "full_attention"}}, none, "sliding_window layer_types"},
+		{obj{"model_type": "granite", "attention_multiplier": 0.5, "sliding_window": 256}, none, "sliding_window"},
+		{mistral(256, obj{}), windowed(256), "max_position_embeddings"},
+		{mistral(256, obj{"use_sliding_window": false}), windowed(256), "max_position_embeddings"},
+		{mistral(256, obj{"layer_types": []string{"sliding_attention", "full_attention"}}), windowed(256), "max_position_embeddings"},
+		{mistral(256, obj{"layer_types": []string{"full_attention", "full_attention"}}), none, ""},
+		{mistral(2048, obj{}), none, ""},
+		{mistral(nil, obj{}), none, ""},
+		{mistral(nil, obj{"max_position_embeddings": nil}), windowed(4096), "max_position_embeddings"},
 		{obj{"attention_multiplier": 0.5, "logits_scaling": 1.0, "embedding_multiplier": 1, "residual_multiplier": 1}, none, ""},
 		{obj{"model_type": "granite", "attention_multiplier": 0.5}, none, ""},
 		{obj{"quantization_config": obj{}, "pruned_heads": obj{}, "is_causal": true}, none, ""},
@@ -165,7 +190,7 @@ func TestWhatSaysTheSameIsRead(t *testing.T) {
 // TestMistralsDefaults leaves out what a mistral config.json may: the values are Mistral's, not Llama's.
 func TestMistralsDefaults(t *testing.T) {
 	c, _, err := ParseConfig(with(t, obj{"model_type": "mistral", "hidden_size": 64, "num_attention_heads": 16}))
-	if err != nil || c.NumKeyValueHeads != 8 || c.MaxPositionEmbeddings != 4096 {
+	if err != nil || c.NumKeyValueHeads != 8 || c.MaxPositionEmbeddings != 4096 || c.SlidingWindow != 4096 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	m := small()

@@ -101,6 +101,8 @@ func parseRope(place string, b []byte, original int) (r rope, err error) {
 		return r, fmt.Errorf("rope_type %q is not supported. Use %s", s.RopeType, ropeKindNames)
 	case partial != 1:
 		return r, fmt.Errorf("partial_rotary_factor is %g in %s; here all channels of a head are rotated", partial, place)
+	case raw["attention_factor"] != nil && s.AttentionFactor == 0:
+		return r, fmt.Errorf("attention_factor is 0 in %s, which leaves nothing of cos and sin", place)
 	case !truncate:
 		return r, fmt.Errorf("truncate is false in %s; only true is supported", place)
 	}

@@ -82,7 +82,8 @@ def pickled(folder):
 LLAMA3 = dict(factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
 L, M = "Llama", "Mistral"
 CASES = [
-    # name, family as transformers' classes begin, settings, what edits the saved folder, words of the refusal (None for equal logits)
+    # name, family as transformers' classes begin, settings, what edits the saved folder, words of the refusal (None for equal logits),
+    # and the length of the sequences, if not that of the window
     ("llama", L, plain(), None, None),
     ("llama_mha", L, plain(num_key_value_heads=4), None, None),
     ("llama_mqa", L, plain(num_key_value_heads=1), None, None),
@@ -125,6 +126,14 @@ CASES = [
     ("mistral", M, plain(sliding_window=None), None, None),
     ("mistral_window", M, plain(sliding_window=SEQ), None, None),
     ("mistral_short_window", M, plain(sliding_window=8), None, None),
+    ("mistral_window_not_used", M, plain(sliding_window=8), edit(use_sliding_window=False), None),
+    ("mistral_full_layers", M, plain(sliding_window=8), edit(layer_types=["full_attention"] * 3), None, SEQ),
+    ("mistral_sliding_layers", M, plain(sliding_window=8), edit(layer_types=["sliding_attention"] * 3), None),
+    ("llama_window", L, plain(), edit(sliding_window=8), None),
+    ("llama_sliding_layers", L, plain(), edit(sliding_window=8, layer_types=["sliding_attention"] * 3), None),
+    ("llama_two_classes", L, plain(), edit(model_type=None, architectures=["LlamaForCausalLM", "Qwen2ForCausalLM"]), "2 classes"),
+    ("llama_yarn_no_attention", L, plain(), legacy(type="yarn", factor=8.0, original_max_position_embeddings=8, attention_factor=0.0), "attention_factor is 0"),
+    ("granite_window", "Granite", plain(attention_multiplier=8**-0.5), edit(sliding_window=8), None),
     ("mistral_tied_head_dim", M, plain(sliding_window=None, tie_word_embeddings=True, head_dim=12), None, None),
     ("granite", "Granite", plain(attention_multiplier=8**-0.5), None, None),
     ("granite_scaled", "Granite", plain(attention_multiplier=0.2, embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.3), None, "attention_multiplier"),
@@ -159,14 +168,14 @@ CASES = [
 def main(out):
     g = torch.Generator().manual_seed(5)
     ids = torch.randint(0, VOCAB, (2, SEQ), generator=g)
-    for name, family, settings, change, refusal in CASES:
+    for name, family, settings, change, refusal, *length in CASES:
         torch.manual_seed(7)
         config = getattr(t, ("Gemma3Text" if family == "Gemma3" else family) + "Config")(**settings)
         model = t.AutoModelForCausalLM.from_config(config).float().eval()
         for n, p in model.named_parameters():  # gains and biases that matter
             if "norm" in n or n.endswith("bias"):
                 p.data += 0.3 * torch.randn_like(p)
-        seq = min(SEQ, settings.get("sliding_window") or SEQ)
+        seq = length[0] if length else min(SEQ, settings.get("sliding_window") or SEQ)
         folder = out / name
         model.save_pretrained(folder)
         if change:
@@ -174,7 +183,8 @@ def main(out):
         expected = {"batch": 2, "seq": seq, "refusal": refusal}
         (folder / "expected.json").write_text(json.dumps(expected))
         if refusal is None:
-            loaded = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+            named = "model_type" in json.loads((folder / "config.json").read_text())
+            loaded = (t.AutoModelForCausalLM if named else type(model)).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
             with torch.no_grad():
                 logits = loaded(input_ids=ids[:, :seq]).logits
             save_file({"ids": ids[:, :seq].int().reshape(-1), "logits": logits.contiguous()}, folder / "expected.safetensors")
