@@ -97,24 +97,26 @@ func (p *planner) importModel(a *Action, m *Model, given llama.Config, d *dsl.De
 	return nil
 }
 
+// holds reports whether there is something of this name in a folder.
+func holds(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
+}
+
 // checkFolder reports a path that is not the folder of a whole model.
 func checkFolder(dir string) error {
-	has := func(name string) bool {
-		_, err := os.Lstat(filepath.Join(dir, name))
-		return err == nil
-	}
 	st, err := os.Stat(dir)
 	switch {
 	case err != nil:
 		return err
 	case !st.IsDir():
 		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
-	case has("adapter_config.json"):
+	case holds(dir, "adapter_config.json"):
 		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
-	case has(fileConfig):
+	case holds(dir, fileConfig):
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s has no %s", dir, fileConfig), otherWeights(dir))
+	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from", dir, fileConfig), otherWeights(dir))
 }
 
 // convert is a command that writes a model in a form that can be read.
@@ -130,11 +132,15 @@ var otherForms = []struct{ pattern, what, argument string }{
 	{"consolidated*", "weights in the layout of Meta or Mistral, which is not read: take the model's files for transformers", "-"},
 	{"*.pt", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
 	{"*.pth", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
+	{"model-*-of-*.safetensors", "a shard of a model, without model.safetensors.index.json, which says where each tensor is: take it from where the shards come from", "-"},
 	{"*.safetensors", "safetensors under another name: the weights lie in model.safetensors, or in shards that model.safetensors.index.json names", "-"},
 }
 
-// otherWeights says what weights a folder holds instead of safetensors, and what to do; nil if it holds none.
+// otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it holds none.
 func otherWeights(dir string) error {
+	if holds(dir, fileModel) || holds(dir, fileModel+".index.json") {
+		return nil
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

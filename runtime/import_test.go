@@ -298,6 +298,10 @@ func TestFoldersOfOtherForms(t *testing.T) {
 		"gguf, no config": {func(f string) error {
 			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
 		}, "has no config.json"},
+		"gguf beside no config": {func(f string) error {
+			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
+		}, "m.gguf, weights as GGUF"},
+		"shards without their index": {moved("model-00001-of-00002.safetensors"), "without model.safetensors.index.json"},
 		"meta":       {moved("consolidated.00.pth"), "take the model's files for transformers"},
 		"other name": {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
 		"nothing":    {func(f string) error { return os.Remove(filepath.Join(f, fileModel)) }, "has neither model.safetensors nor model.safetensors.index.json"},
@@ -314,6 +318,18 @@ func TestFoldersOfOtherForms(t *testing.T) {
 		must(t, c.change(folder))
 		if _, says := planImported(dir); !strings.Contains(says, c.says) {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
+		}
+	}
+}
+
+// TestAFolderWithoutConfigBlamesNothingElse takes config.json away: the weights have the right names, and nothing is said of them.
+func TestAFolderWithoutConfigBlamesNothingElse(t *testing.T) {
+	for _, name := range []string{fileModel, fileModel + ".index.json"} {
+		dir, folder := imported(t, "m", "")
+		must(t, errorsOf(os.Remove(filepath.Join(folder, fileConfig)), os.Rename(filepath.Join(folder, fileModel), filepath.Join(folder, name)),
+			os.WriteFile(filepath.Join(folder, "model-00001-of-00002.safetensors"), nil, 0o644)))
+		if _, says := planImported(dir); !strings.Contains(says, "has no config.json, which says what model it is") || strings.Contains(says, "safetensors") {
+			t.Errorf("%s: %q", name, says)
 		}
 	}
 }
@@ -364,16 +380,25 @@ func TestShardsAndTheirIndex(t *testing.T) {
 		b, err := json.Marshal(map[string]any{"weight_map": index})
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(folder, fileModel+".index.json"), b, 0o644))
-		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) {
+		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) || strings.Contains(says, "another name") {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
 		}
 	}
 }
 
-// TestNotesOfAnImport reads a folder with a window and a key that nobody knows: both are said, and the window bounds sequences.
+// TestNotesOfAnImport reads folders with a window and a key that nobody knows: both are said. The window of a mistral bounds
+// sequences, and is named where one is too long; that of a llama is ignored.
 func TestNotesOfAnImport(t *testing.T) {
+	mistral := map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"}, "attention_bias": nil, "mlp_bias": nil, "sliding_window": 32, "odd_key": 3}
+	asMistral := func(folder string) {
+		edited(t, folder, mistral)
+		path := filepath.Join(folder, fileModel)
+		all := tensorsOf(t, path)
+		maps.DeleteFunc(all, func(name string, _ raw) bool { return strings.HasSuffix(name, ".bias") })
+		writeRaw(t, path, all)
+	}
 	dir, folder := imported(t, "m", "")
-	edited(t, folder, map[string]any{"sliding_window": 32, "odd_key": 3})
+	asMistral(folder)
 	p, says := planImported(dir)
 	if says != "" {
 		t.Fatal(says)
@@ -382,13 +407,22 @@ func TestNotesOfAnImport(t *testing.T) {
 	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w, "odd_key is 3 there") || p.Actions[0].model.Config.MaxPositionEmbeddings != 32 {
 		t.Errorf("%q, %+v", w, p.Actions[0].model.Config)
 	}
-	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n  seed = 3\n")
+	if s := p.Actions[0].model.Config.Longest(); !strings.HasPrefix(s, "sliding_window 32 ") {
+		t.Error(s)
+	}
+	dir, folder = imported(t, "m", "")
 	edited(t, folder, map[string]any{"sliding_window": 32})
+	p, says = planImported(dir)
+	if w := strings.Join(p.Actions[0].Warnings, "\n"); says != "" || !strings.Contains(w, "sliding_window is 32 there, which is ignored") || p.Actions[0].model.Config.Longest() != "max_position_embeddings 64" {
+		t.Errorf("%s, %q, %+v", says, w, p.Actions[0].model.Config)
+	}
+	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n  seed = 3\n")
+	asMistral(folder)
 	if _, says := planImported(dir); !strings.Contains(says, "seed makes first weights") {
 		t.Errorf("%q", says)
 	}
 	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n")
-	edited(t, folder, map[string]any{"sliding_window": 32})
+	asMistral(folder)
 	if _, says := planImported(dir); !strings.Contains(says, "max_position_embeddings is 64 here and 32 in") || !strings.Contains(says, "counts as 32 instead of 64") {
 		t.Errorf("%q", says)
 	}
