@@ -302,9 +302,9 @@ func TestFoldersOfOtherForms(t *testing.T) {
 			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
 		}, "m.gguf, weights as GGUF"},
 		"shards without their index": {moved("model-00001-of-00002.safetensors"), "without model.safetensors.index.json"},
-		"meta":       {moved("consolidated.00.pth"), "take the model's files for transformers"},
-		"other name": {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
-		"nothing":    {func(f string) error { return os.Remove(filepath.Join(f, fileModel)) }, "has neither model.safetensors nor model.safetensors.index.json"},
+		"meta":                       {moved("consolidated.00.pth"), "take the model's files for transformers"},
+		"other name":                 {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
+		"nothing":                    {func(f string) error { return os.Remove(filepath.Join(f, fileModel)) }, "has neither model.safetensors nor model.safetensors.index.json"},
 		"adapter": {func(f string) error {
 			return os.WriteFile(filepath.Join(f, "adapter_config.json"), []byte("{}"), 0o644)
 		}, "merge_and_unload"},
