@@ -110,7 +110,7 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 		if contradicted == 0 {
 			wait = min(2*wait, longest)
 		}
-		if time.Since(start)+pause > budget {
+		if pause > budget-time.Since(start) { // the sum might overflow
 			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		select {
@@ -280,8 +280,8 @@ func keys(q *http.Request) *strings.Replacer {
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(s string) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
-		return time.Duration(n) * time.Second
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(n, 1<<32)) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
 		return time.Until(t)

@@ -258,15 +258,17 @@ func TestBudget(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "times in") || asked.Load() < 2 {
 		t.Errorf("asked %d times: %v", asked.Load(), err)
 	}
-	asked.Store(0)
-	s = serve(t, nil, func(w http.ResponseWriter, _ *http.Request) bool {
-		asked.Add(1)
-		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(http.StatusTooManyRequests)
-		return true
-	})
-	if _, err := (&Client{}).Open(s.URL, nil); err == nil || asked.Load() != 1 {
-		t.Errorf("an hour to wait is beyond the budget: asked %d times, %v", asked.Load(), err)
+	for _, after := range []string{"3600", "9223372036", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		asked.Store(0)
+		s = serve(t, nil, func(w http.ResponseWriter, _ *http.Request) bool {
+			asked.Add(1)
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		})
+		if _, err := (&Client{}).Open(s.URL, nil); err == nil || asked.Load() != 1 {
+			t.Errorf("waiting until %s is beyond the budget: asked %d times, %v", after, asked.Load(), err)
+		}
 	}
 	if d := retryAfter(time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)); d < 50*time.Second || d > time.Minute {
 		t.Errorf("a date is %v", d)
