@@ -92,8 +92,10 @@ func numberOf(s string) value {
 		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return value{kind: integer, i: i}
 		}
-		if n, ok := new(big.Int).SetString(s, 10); len(s) <= maxDigits && ok {
-			return value{kind: large, n: n}
+		if len(s) <= maxDigits { // reading one takes the square of its length
+			if n, ok := new(big.Int).SetString(s, 10); ok {
+				return value{kind: large, n: n}
+			}
 		}
 	}
 	f, err := strconv.ParseFloat(s, 64)

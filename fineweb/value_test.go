@@ -2,7 +2,9 @@ package fineweb
 
 import (
 	"math/big"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestLargeNumbersAsIDs holds that a number gives the same id whatever type holds it.
@@ -20,5 +22,19 @@ func TestLargeNumbersAsIDs(t *testing.T) {
 	n, _ := new(big.Int).SetString("9223372036854775808", 10)
 	if a, b := (value{kind: large, n: n}).idText(), (value{kind: fraction, f: 1 << 63}).idText(); a != b {
 		t.Errorf("%s of an unsigned integer, %s of a float", a, b)
+	}
+}
+
+// TestLongNumbers reads a number of as many digits as a line may have.
+func TestLongNumbers(t *testing.T) {
+	done := make(chan value, 1)
+	go func() { done <- numberOf(strings.Repeat("7", 100_000_000)) }()
+	select {
+	case v := <-done:
+		if v.kind != fraction || v.idText() != "" {
+			t.Errorf("it is of kind %d, with id %.20q", v.kind, v.idText())
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it does not end")
 	}
 }
