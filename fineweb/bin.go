@@ -13,7 +13,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// Files of tokens as nanoGPT and llm.c write them: little-endian ids without a header; or behind a header of 256 int32, of
+// Files of tokens as nanoGPT and llm.c write them: little-endian ids without a header, or after a header of 256 int32, of
 // which the first is a magic number, the second a version and the third the number of tokens: uint16 (GPT-2) or uint32
 // (LLaMA 3).
 const binHeader = 256 * 4
@@ -28,9 +28,9 @@ var binHeaders = []struct {
 }
 
 // ErrDType says that files of tokens cannot hold those of a tokenizer.
-var ErrDType = errors.New("the file's tokens and the tokenizer do not fit")
+var ErrDType = errors.New("the file's tokens and the tokenizer do not fit each other")
 
-// So many tokens are looked through for documents at a time, and of few data fewer, as with rows.
+// How many tokens are searched for documents at a time; fewer where there are few data, as with rows.
 const (
 	pieceTokens = 1 << 18
 	leastTokens = 1 << 12
@@ -55,10 +55,10 @@ func openBin(s *Source, f file, name string) (shard, error) {
 			continue
 		}
 		if f.Size() < binHeader {
-			return nil, fmt.Errorf("the header is llm.c's, of %d bytes, and the file ends after %d", binHeader, f.Size())
+			return nil, fmt.Errorf("it begins with llm.c's header of %d bytes, and ends after %d", binHeader, f.Size())
 		}
 		if v := binary.LittleEndian.Uint32(head[4:]); v != h.version {
-			return nil, fmt.Errorf("the header is llm.c's, of version %d, which is not known", v)
+			return nil, fmt.Errorf("it begins with llm.c's header, of version %d, which is not known", v)
 		}
 		if b.size != 0 && b.size != h.size {
 			return nil, fmt.Errorf("the header says %s, and dtype is %q: leave dtype out", h.dtype, s.DType)
@@ -91,7 +91,7 @@ func (s *binShard) width(vocab int) (int64, error) {
 	const ids = 1 << 16
 	switch {
 	case s.size == 2 && vocab > ids:
-		return 0, fmt.Errorf("%w: it holds uint16, and of the tokenizer's %d ids those from %d on have no room in one; it was made with another tokenizer, or its dtype is uint32", ErrDType, vocab, ids)
+		return 0, fmt.Errorf("%w: it holds uint16, which cannot hold ids from %d on, and the tokenizer has %d; the file was made with another tokenizer, or its dtype is uint32", ErrDType, ids, vocab)
 	case s.size != 0:
 		return s.size, nil
 	case vocab > ids:
@@ -128,7 +128,7 @@ func (s *binShard) looksWide() (bool, error) {
 	return any, nil
 }
 
-// binFiles are the files of tokens of a corpus, one behind the other: a document that a file's end cuts goes on in the next
+// binFiles are the files of tokens of a corpus, one after the other: a document that a file's end cuts goes on in the next
 // file, as in the shards of llm.c. Positions count the tokens of all files.
 type binFiles struct {
 	shards []*binShard
@@ -138,8 +138,8 @@ type binFiles struct {
 	vocab  int     // ids the tokenizer has
 }
 
-// use says which tokenizer made the data's tokens: it tells how wide they are and which of them ends a document. Without one (nil)
-// ids of no header are taken for uint16 and the tokens for one document. Data that hold text need none.
+// use says which tokenizer made the data's tokens: it decides how wide they are and which of them ends a document. Without one (nil),
+// ids in a file without a header are taken for uint16, and all tokens for one document. Data that hold text need no tokenizer here.
 func (c *Corpus) use(tok *tokenizer.Tokenizer) error {
 	if c.source.Format != "bin" || c.tokens != nil && c.used == tok {
 		return nil
@@ -206,7 +206,7 @@ func (t *binFiles) append(ids []int32, at, n int64) ([]int32, error) {
 	return ids, nil
 }
 
-// documents finds those that begin among n tokens of the file. A document begins with the first token of all and behind each that
+// documents finds those that begin among n tokens of the file. A document begins with the first token of all and after each that
 // ends one. hashed gives them ids, for which the last one's tokens are read to its end.
 func (t *binFiles) documents(file int, from, n int64, hashed bool) (docs []document, err error) {
 	lo := t.starts[file] + from
@@ -249,7 +249,7 @@ func (t *binFiles) documents(file int, from, n int64, hashed bool) (docs []docum
 	return docs, nil
 }
 
-// chunk reads on in a document: up to and with the token that ends it, but no more than a piece. Next is the position behind.
+// chunk reads on in a document: up to and with the token that ends it, but no more than a piece. Next is the position after it.
 func (t *binFiles) chunk(at int64) (ids []int32, next int64, err error) {
 	const least = 1 << 12
 	for len(ids) < pieceTokens && at < t.end() {
@@ -266,7 +266,7 @@ func (t *binFiles) chunk(at int64) (ids []int32, next int64, err error) {
 	return ids, at, nil
 }
 
-// inside reports whether the n-th token behind a document's first is in the document, if the n-1 before it are.
+// inside reports whether the n-th token after a document's first is in the document, if the n-1 before it are.
 func (t *binFiles) inside(at, n int64) (bool, error) {
 	if n >= t.end()-at {
 		return false, nil

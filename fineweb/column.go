@@ -18,7 +18,7 @@ type columnReader struct {
 	values  parquet.ValueReader
 	number  int              // of the page, from 1 where the reading began
 	at      int64            // row of the next value
-	last    int64            // row behind the page's last, where it is known
+	last    int64            // row after the page's last, where it is known
 	skip    int64            // values before the first that is wanted
 	texts   map[*byte]string // of the dictionary, as far as they were used; nil where the page has none
 	gap     int64            // values that are lost from here on
@@ -78,7 +78,7 @@ func (c *columnReader) read(n int, passes func(error) bool, use func(at int, v p
 	return nil
 }
 
-// pass goes on behind a page that cannot be read.
+// pass goes on after a page that cannot be read.
 func (c *columnReader) pass(err error) {
 	c.release()
 	c.gap, c.why = maxRows, err

@@ -14,7 +14,7 @@ import (
 	"stepflow/foreign"
 )
 
-// copies are the documents of a corpus that are left out since their text stands there before, in the order of files and rows. To find
+// copies are the documents of a corpus that are left out because their text occurs earlier, in the order of files and rows. To find
 // them, all texts are read once, before the first is used; what was found is kept beside the other caches. Which document of several
 // stays depends on the data alone, not on the order of reading, and its id says for all of them to which split the text belongs.
 type copies struct {

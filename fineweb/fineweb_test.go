@@ -43,7 +43,7 @@ func corpusDir(t testing.TB) string {
 // encoded is a document's tokens.
 func encoded(t testing.TB, tk *tokenizer.Tokenizer, text string) []int32 {
 	t.Helper()
-	ids, err := tk.EncodeDocument(nil, text)
+	ids, _, err := tk.Document(nil, text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,8 +71,8 @@ func (l *local) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// readSame reads of the file as it was opened. The look comes behind the read, and what was read before a change was found to be none
-// is read again.
+// readSame reads from the file as it was opened. The look comes after the read, and what was read before an apparent change, which proved
+// to be none, is read again.
 func (l *local) readSame(p []byte, at int64) (n int, err error) {
 	for {
 		n, err = l.File.ReadAt(p, at)

@@ -20,7 +20,7 @@ import (
 // lanes is how many pieces are mixed at a time, if documents are shuffled.
 const lanes = 16
 
-// What a permutation is of, so that no two have the same random numbers: pieces' rows have their number.
+// What is permuted, so that no two permutations have the same random numbers. The rows of a piece have its number.
 const (
 	ofRounds = (iota + 1) << 48
 	ofStrata
@@ -56,7 +56,7 @@ func (c *Corpus) pieces() (all []piece) {
 }
 
 // sequence puts the pieces in the order of an epoch: the data are cut into as many strata as there are lanes, the pieces of each are
-// permuted, and spread evenly over the epoch, each stratum a little behind another. So the pieces of a round, which follow each other,
+// permuted, and spread evenly over the epoch, each stratum a little later than the one before. So the pieces of a round, which follow each other,
 // are one of each stratum, but for a few where strata differ in size.
 func (c *Corpus) sequence(epoch int64) []piece {
 	all := c.pieces()

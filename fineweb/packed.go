@@ -105,7 +105,7 @@ type unpackedFile struct {
 	block   []byte
 }
 
-// unpackedIndex stands behind the blocks of a copy.
+// unpackedIndex stands after the blocks of a copy.
 type unpackedIndex struct {
 	Key    string  `json:"key"`
 	Bytes  int64   `json:"bytes"`            // of the text
@@ -294,7 +294,7 @@ func (u *unpackedFile) closeCopy() {
 	u.copy.Close()
 }
 
-// closeUnpacked closes the copy of a file, but not the file, which who opened it closes.
+// closeUnpacked closes the copy of a file, but not the file itself: whoever opened it closes that.
 func closeUnpacked(f file) {
 	if u, ok := f.(*unpackedFile); ok {
 		u.closeCopy()

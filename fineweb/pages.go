@@ -94,7 +94,7 @@ func (p *pageHeaders) locations() (list []format.PageLocation, values int64, err
 	return list, values, nil
 }
 
-// header reads the header at the position, and moves behind it.
+// header reads the header at the position, and moves past it.
 func (p *pageHeaders) header() (h format.PageHeader, err error) {
 	for n := int64(512); ; n *= 8 {
 		n = min(n, p.end-p.at)

@@ -230,7 +230,7 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 			return nil, err
 		}
 	}
-	var row []value // of all documents, one behind the other
+	var row []value // of all documents, one after the other
 	width := 0
 	if p.filter != nil {
 		width = len(p.filter.columns)

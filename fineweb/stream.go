@@ -26,7 +26,7 @@ type Batch struct {
 	IDs, Targets []int32
 	Segments     []int32  // number of the document inside its sequence
 	Valid        int      // targets that count
-	Cursor       Position // behind the batch
+	Cursor       Position // after the batch
 	Sources      []int    // sequences of each source of a mixture
 	Skipped      int64    // documents passed over so far by this stream
 	Documents    []Extent // what the sequences hold, in order
@@ -35,7 +35,7 @@ type Batch struct {
 	Specials     int64    // special tokens that stood in the texts of its documents so far
 }
 
-// Stream packs the documents of a split without end: sequences cut from the concatenated documents,
+// Stream packs the documents of a split endlessly: sequences cut from the concatenated documents,
 // an end-of-text token after each (and before each what the tokenizer's template says).
 type Stream struct {
 	corpus *Corpus
@@ -218,7 +218,7 @@ func (s *Stream) chunk() error {
 	return nil
 }
 
-// drop hands out n tokens and moves the position behind them.
+// drop hands out n tokens and moves the position past them.
 func (s *Stream) drop(n int) {
 	s.ids = s.ids[n:]
 	for n > 0 {

@@ -7,15 +7,15 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// Watched are documents that should not be trained on, by hashes of their tokens: so they are known under other ids, in other files and
+// Watched are documents that should not be trained on, by hashes of their tokens: so they are recognized under other ids, in other files and
 // formats, and where the tokens come from the cache.
 type Watched struct {
 	Documents int64 // that were read
-	Partial   bool  // there are more, which are not known again
+	Partial   bool  // there are more, which are not recognized
 	sums      []tokenSum
 }
 
-// Of watched documents so many are known again, at 8 bytes each, and so many bytes of data are read to find them.
+// How many watched documents are recognized, at 8 bytes each, and how many bytes of data are read to find them.
 const (
 	mostWatched   = 1 << 22
 	mostWatchRead = 1 << 30
@@ -104,7 +104,7 @@ func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 }
 
 // Watch counts the documents to come that are watched, each when its last token is handed out, in Batch.Watched. Of a file of tokens the
-// one in whose middle the stream began is not known again.
+// one in whose middle the stream began is not recognized.
 func (m *Mix) Watch(w *Watched) {
 	for _, s := range m.streams {
 		s.watched = w

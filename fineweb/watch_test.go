@@ -62,7 +62,7 @@ func TestWatch(t *testing.T) {
 		}
 		fmt.Fprintf(&lines, "{\"id\":\"%d\",\"text\":%q}\n", i, doc)
 		text.WriteString(doc + "\n\n")
-		ids, err := tk.EncodeDocument(nil, doc)
+		ids, _, err := tk.Document(nil, doc)
 		if err != nil {
 			t.Fatal(err)
 		}

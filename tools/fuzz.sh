@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh [TIME]: runs every fuzz target there is, so long each (30s).
+# fuzz.sh [TIME]: runs every fuzz target there is, each for TIME (default 30s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets=$(go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')

@@ -6,8 +6,8 @@
 //     **     any number of folders, none included; alone between slashes
 //     \x     the character x, as [x] is
 //
-// As in the shell, a wildcard does not stand for the "." in front of a name; as in pyarrow, nor for a "_", neither of a file, such as
-// _SUCCESS, nor of a folder, such as _temporary. Braces have no meaning, nor has a "[" without its "]".
+// As in the shell, a wildcard does not match a "." at the beginning of a name; as in pyarrow, it does not match a "_" there, of a file, such as
+// _SUCCESS, or of a folder, such as _temporary. Braces have no meaning, and neither does a "[" without its "]".
 package glob
 
 import (
@@ -26,7 +26,7 @@ const (
 	Yes
 )
 
-// Aside says why a hidden file is not read, behind its name.
+// Aside says why a hidden file is not read; it follows the name in a message.
 const Aside = `is hidden by the "_" in its name or in that of its folder: write that name out to read it`
 
 // Pattern is a parsed pattern.
@@ -115,7 +115,7 @@ func parse(s string) (e element, err error) {
 	return e, nil
 }
 
-// classOf reads a class behind its "[", in the syntax of path.Match.
+// classOf reads a class from after its "[" on, and returns it in the syntax of path.Match.
 func classOf(s string) (class, rest string, ok bool) {
 	var b strings.Builder
 	b.WriteByte('[')
@@ -183,7 +183,7 @@ func (p *Pattern) Match(name string) Verdict {
 // Matching is a pattern on its way down folders: the elements that may come next, by how they were reached.
 type Matching struct {
 	p   *Pattern
-	at  []Verdict // of each element, and behind the last
+	at  []Verdict // of each element, and after the last
 	any bool
 }
 

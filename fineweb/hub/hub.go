@@ -191,7 +191,7 @@ func escape(p string) string {
 	return strings.Join(names, "/")
 }
 
-// explain tells what to do about a repository that the hub does not show.
+// explain says what to do about a repository that the hub does not show.
 func (r Repo) explain(err error) error {
 	if errors.Is(err, web.ErrDenied) {
 		return fmt.Errorf("%w. If %s is gated or private, accept its terms at %s/%s, and set HF_TOKEN to a token that may read it", err, r.Name, endpoint(), strings.TrimPrefix(r.Kind+"/", "models/")+r.Name)
@@ -276,7 +276,7 @@ func literal(pattern string) string {
 func (r Repo) listCache() (Repo, []web.Entry, error) {
 	folder, err := r.Folder()
 	if err != nil {
-		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has not revision %s: %w: %w", r.Revision, web.ErrUnreachable, err)
+		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and revision %s is not in the cache: %w: %w", r.Revision, web.ErrUnreachable, err)
 	}
 	r.Revision = filepath.Base(folder)
 	var files []web.Entry
@@ -304,7 +304,7 @@ func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
 		}
 		var answer struct{ SHA string }
 		if err := json.Unmarshal(body, &answer); err != nil || !commit.MatchString(answer.SHA) {
-			return r, nil, fmt.Errorf("the hub does not tell the commit of revision %s", r.Revision)
+			return r, nil, fmt.Errorf("the hub does not say which commit revision %s is", r.Revision)
 		}
 		r.Revision = answer.SHA
 	}

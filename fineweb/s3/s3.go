@@ -82,7 +82,7 @@ func (r *role) RetrieveWithCredContext(c *credentials.CredContext) (credentials.
 func auth(q *http.Request) error {
 	v, err := keys().GetWithContext(&credentials.CredContext{Client: &http.Client{Timeout: time.Second}})
 	if err != nil || v.AccessKeyID == "" {
-		return nil // anonymous: the server tells whether that will do
+		return nil // anonymous: the server says whether that will do
 	}
 	q.Header.Set("X-Amz-Content-Sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855") // of nothing
 	*q = *signer.SignV4(*q, v.AccessKeyID, v.SecretAccessKey, v.SessionToken, region())

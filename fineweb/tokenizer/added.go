@@ -28,7 +28,7 @@ type addedTokens struct {
 }
 
 // newAddedTokens gives tokens the ids that the tokenizers library gives them: that of the model's token of the same content, else the
-// next one behind the model's. A file that says another is refused, since its ids would not be the library's.
+// next one after the model's. A file with another id is refused, since its ids would not be the library's.
 func newAddedTokens(list []addedToken, m model, normalize func(string) (string, error)) (*addedTokens, error) {
 	a := &addedTokens{byID: map[int32]addedToken{}, ids: map[string]int32{}, shown: map[int32]string{}, special: map[string]bool{}}
 	next := int32(m.size())
@@ -89,7 +89,7 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 }
 
 // cut visits the parts of s in order: added tokens of d by their ids, and the text between with id -1. Where specialAsText is set,
-// special tokens are text; seen is called for each that is found, either way.
+// special tokens are text; seen is called for each one found, either way.
 func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func()) {
 	if len(d.keys) == 0 {
 		if s != "" {
@@ -97,7 +97,7 @@ func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit fun
 		}
 		return
 	}
-	start, white := 0, 0 // white is the end of the white space behind a token before, which is looked for once
+	start, white := 0, 0 // white is the end of the white space after an earlier token: it is looked for once
 	for i := 0; i < len(s); {
 		if d.first[s[i]] == d.first[int(s[i])+1] {
 			i++
@@ -109,7 +109,7 @@ func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit fun
 			continue
 		}
 		from, to := i, i+n
-		i = to // what is discarded hides what it overlaps, as in the library
+		i = to // even a token that is left as text hides those that it overlaps, as in the library
 		t := a.byID[id]
 		if a.special[t.Content] {
 			if seen != nil {
@@ -135,7 +135,7 @@ func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit fun
 		if start < from {
 			visit(-1, start, from)
 		}
-		if from < to { // it is not the white space of one before
+		if from < to { // not white space that an earlier token took
 			visit(id, from, to)
 		}
 		start = to

@@ -105,7 +105,7 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 			return nil, fmt.Errorf("Replace: %w", err)
 		}
 		switch n := len(f.Content); {
-		case f.Pattern.mayBeEmpty(): // it is put in before and behind a byte
+		case f.Pattern.mayBeEmpty(): // it is put in before each byte and at the end
 			c.growing(2*n + 1)
 		case f.Pattern.String != nil:
 			c.growing((n + len(*f.Pattern.String) - 1) / len(*f.Pattern.String))
@@ -116,7 +116,7 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 			if p, err := replace(piece{s: s}, find, f.Content); err == nil {
 				return p.s
 			}
-			return s // a token on which the pattern comes to no end
+			return s // a token on which the pattern takes too many steps
 		})
 	case "BPEDecoder":
 		if f.Suffix == "" { // a space stands between all characters then
@@ -177,7 +177,7 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 		return []decoder{func(p []string) []string {
 			return byteFallback(p, func(b []byte) string {
 				s := c.text(b)
-				if s != string(b) { // here each byte that is not UTF-8 has one of its own
+				if s != string(b) { // here each byte gets a U+FFFD of its own
 					return strings.Repeat("\uFFFD", len(b))
 				}
 				return s

@@ -2,8 +2,8 @@ package tokenizer
 
 import "slices"
 
-// dictionary finds the tokens that a text begins with. It keeps them in order and narrows that down byte by byte, so that it takes no
-// room beside them whatever their number.
+// dictionary finds the tokens that a text begins with. It keeps them sorted and narrows their range down byte by byte, so that it takes
+// no memory beyond the tokens themselves.
 type dictionary struct {
 	keys  []string
 	ids   []int32
@@ -55,7 +55,7 @@ func (d *dictionary) prefixes(s string, visit func(id int32, n int)) {
 	}
 	lo, hi := int(d.first[s[0]]), int(d.first[int(s[0])+1])
 	for n := 1; lo < hi; n++ {
-		if len(d.keys[lo]) == n { // the shortest of those that go on alike comes first
+		if len(d.keys[lo]) == n { // of those with the same first bytes the shortest comes first
 			visit(d.ids[lo], n)
 			lo++
 		}

@@ -51,7 +51,7 @@ func (p pattern) finder() (finder, error) {
 
 func literal(find string) finder {
 	return func(text string, visit func(from, to int)) error {
-		if find == "" { // it is found between all characters
+		if find == "" { // it is found before each character and at the end
 			for i := range text {
 				visit(i, i)
 			}
@@ -69,7 +69,7 @@ func literal(find string) finder {
 	}
 }
 
-// each finds every character of which is holds.
+// eachRune finds every character for which is holds.
 func eachRune(is func(rune) bool) finder {
 	return func(text string, visit func(from, to int)) error {
 		for i, r := range text {

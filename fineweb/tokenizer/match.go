@@ -398,7 +398,7 @@ func (s *runeSet) at(text string, i int) int {
 	return n
 }
 
-// sub runs an assertion or an atomic group, and gives the place behind it, -1 if it does not hold.
+// sub runs an assertion or an atomic group, and returns the place after it, -1 if it does not hold.
 func (m *matcher) sub(in *instruction, at int) (int, error) {
 	switch in.node.kind {
 	case nodeAtomic:
@@ -464,7 +464,7 @@ var words = sync.OnceValue(func() *runeSet {
 	return union(table("[:word:]"), setOf([]runeRange{{0xb2, 0xb3}, {0xb9, 0xb9}, {0xbc, 0xbe}}))
 })
 
-// each visits the matches in a text, from the first to the last. An empty match directly behind another match is none.
+// each visits the matches in a text, from the first to the last. An empty match directly after another match does not count.
 func (e *expression) each(text string, visit func(from, to int)) error {
 	m := matchers.Get().(*matcher)
 	m.text, m.steps = text, stepsOnce+stepsPerByte*len(text)
@@ -489,7 +489,7 @@ func (e *expression) each(text string, visit func(from, to int)) error {
 		end, err := m.run(e.prog, at, -1)
 		if err != nil {
 			rest := text[at:]
-			return fmt.Errorf("%w: its pattern %s comes to no end where the text goes %q", ErrTooCostly, foreign.Shown(e.source), rest[:min(40, len(rest))])
+			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads %q", ErrTooCostly, foreign.Shown(e.source), rest[:min(40, len(rest))])
 		}
 		if end < 0 || end == at && last == at {
 			if at == len(text) {

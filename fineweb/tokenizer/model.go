@@ -17,7 +17,7 @@ type model interface {
 	id(token string) (int32, bool)
 	// tokens are the contents by id.
 	tokens() []string
-	// size is the number of tokens, which is what the ids of added tokens follow on.
+	// size is the number of tokens, from which the ids of added tokens go on.
 	size() int
 	// without is the model that never takes a word for one of these tokens.
 	without(ids map[int32]bool) model
@@ -76,8 +76,8 @@ func (v *vocabulary) id(token string) (int32, bool) { id, ok := v.ids[token]; re
 func (v *vocabulary) tokens() []string              { return v.list }
 func (v *vocabulary) size() int                     { return len(v.ids) }
 
-// wordPiece takes the longest token that a word begins with, again and again (Schuster and Nakajima 2012); a word that comes to no end
-// so is unknown.
+// wordPiece takes the longest token that a word begins with, again and again (Schuster and Nakajima 2012); a word that cannot be cut
+// like this to its end is unknown.
 type wordPiece struct {
 	vocabulary
 	unknown      string
@@ -270,7 +270,7 @@ func (m *unigram) without(never map[int32]bool) model {
 	return &n
 }
 
-// encode is the search of Viterbi; of equal sums the first found counts.
+// encode is a Viterbi search; of equal sums the one found first counts.
 func (m *unigram) encode(ids []int32, word string) ([]int32, error) {
 	type best struct {
 		score float64

@@ -16,8 +16,8 @@ import (
 // normalization changes a text before it is cut into words.
 type normalization func(piece) (piece, error)
 
-// mostGrowth bounds what normalizing may make of a text: so many times its bytes, and a MiB. Of what stands in a
-// text's place for each match, mostContent bytes are taken.
+// mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the bytes that are put
+// in for one match.
 const (
 	mostGrowth  = 16
 	mostContent = 64
@@ -198,7 +198,7 @@ func replace(p piece, find finder, content string) (piece, error) {
 	return piece{out.String(), origin}, err
 }
 
-// chinese are the blocks that BERT puts spaces round.
+// chinese are the blocks whose characters BERT puts spaces around.
 var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
 	{0xf900, 0xfaff}, {0x2f800, 0x2fa1f}})
 
@@ -227,8 +227,8 @@ func nmt(r rune) rune {
 	return r
 }
 
-// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to places in a text where what takes
-// their place stands, with a zero behind it.
+// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to where their replacements begin, each
+// of which ends with a zero byte.
 type precompiled struct {
 	units []uint32
 	to    string
@@ -250,7 +250,7 @@ func parsePrecompiled(charsmap string) ([]normalization, error) {
 	if !utf8.ValidString(t.to) {
 		return nil, errors.New("Precompiled: precompiled_charsmap is not UTF-8")
 	}
-	for i := 0; i < len(t.to); { // what stands in for a character is short, as elsewhere
+	for i := 0; i < len(t.to); { // replacements are short, as elsewhere
 		end := strings.IndexByte(t.to[i:], 0)
 		if end < 0 {
 			end = len(t.to) - i
@@ -263,7 +263,7 @@ func parsePrecompiled(charsmap string) ([]normalization, error) {
 	return pointwise(t.normalize), nil
 }
 
-// find is what takes the place of the shortest text of the table that s begins with.
+// find returns the replacement of the shortest text of the table that s begins with.
 func (t *precompiled) find(s string) (string, bool) {
 	offset := func(u uint32) uint32 { return u >> 10 << (u & (1 << 9) >> 6) }
 	at := offset(t.units[0])
@@ -299,7 +299,7 @@ func (t *precompiled) normalize(s string) string {
 	for state := -1; s != ""; {
 		var g string
 		if len(s) > 1 && s[0] < 0x80 && s[1] < 0x80 && s[0] != '\r' {
-			g, s, state = s[:1], s[1:], -1 // no grapheme goes on behind
+			g, s, state = s[:1], s[1:], -1 // the grapheme ends here
 		} else {
 			g, s, _, state = uniseg.FirstGraphemeClusterInString(s, state)
 		}

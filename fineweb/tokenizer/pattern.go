@@ -147,7 +147,7 @@ func (p *patternParser) branch(f flags) (*node, error) {
 	return cat, nil
 }
 
-// blank passes over what (?x) leaves out.
+// blank skips what (?x) ignores.
 func (p *patternParser) blank(f flags) bool {
 	if !f.extended || p.s == "" {
 		return false
@@ -168,7 +168,7 @@ func (p *patternParser) quantified(n *node, f flags) (*node, error) {
 	for stacked, interval := false, false; ; stacked = true {
 		for p.blank(f) {
 		}
-		on := interval // an interval takes another behind it for one of the whole
+		on := interval // an interval after an interval repeats the whole
 		lo, hi, possessive, fixed := 0, -1, false, false
 		interval = false
 		switch {
@@ -209,7 +209,7 @@ func (p *patternParser) quantified(n *node, f flags) (*node, error) {
 	}
 }
 
-// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second they change places, and it is possessive.
+// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second, they are swapped and the repetition is possessive.
 func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 	end := strings.IndexByte(p.s, '}')
 	if end < 0 {
@@ -513,7 +513,7 @@ func (p *patternParser) number(base, least, most int, last rune) (*runeSet, rune
 	return nil, rune(n), nil
 }
 
-// class reads a class behind its [. The set is that of what stands in it; negated says that the others are meant.
+// class reads a class from after its [ on. The set is what it lists; negated says that all other characters are meant.
 func (p *patternParser) class() (s *runeSet, negated bool, err error) {
 	if p.depth++; p.depth > maxGroups {
 		return nil, false, fmt.Errorf("classes nest more than %d deep", maxGroups)

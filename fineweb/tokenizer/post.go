@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// parsePost reads what goes before a text and behind it.
-func parsePost(raw json.RawMessage) (before, behind []int32, err error) {
+// parsePost reads the tokens that go before a text and after it.
+func parsePost(raw json.RawMessage) (before, after []int32, err error) {
 	var f struct {
 		Single []map[string]struct {
 			ID string `json:"id"`
@@ -31,9 +31,9 @@ func parsePost(raw json.RawMessage) (before, behind []int32, err error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			before, behind = append(slices.Clone(b), before...), append(behind, e...)
+			before, after = append(slices.Clone(b), before...), append(after, e...)
 		}
-		return before, behind, nil
+		return before, after, nil
 	case "TemplateProcessing":
 		texts := 0
 		for _, piece := range f.Single {
@@ -51,13 +51,13 @@ func parsePost(raw json.RawMessage) (before, behind []int32, err error) {
 			if texts == 0 {
 				before = append(before, special.IDs...)
 			} else {
-				behind = append(behind, special.IDs...)
+				after = append(after, special.IDs...)
 			}
 		}
 		if texts == 0 {
 			return nil, nil, fmt.Errorf("TemplateProcessing: the template leaves out the text")
 		}
-		return before, behind, nil
+		return before, after, nil
 	case "BertProcessing", "RobertaProcessing":
 		id := func(raw json.RawMessage) []int32 {
 			var token string

@@ -14,8 +14,8 @@ import (
 // splitter appends the words that it makes of a piece to out.
 type splitter func(out []piece, p piece) ([]piece, error)
 
-// parsePreTokenizer lists the steps. last says that none follows on them; if that is so, and words may come as bytes, a ByteLevel leaves them as
-// they are, and asBytes says so.
+// parsePreTokenizer lists the steps. last says that no step follows; if so, and if words may come as bytes, a ByteLevel leaves them as they
+// are and asBytes is true.
 func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, asBytes bool, err error) {
 	f := struct {
 		AddPrefixSpace *bool    `json:"add_prefix_space"`

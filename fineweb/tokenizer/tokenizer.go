@@ -30,8 +30,8 @@ type Tokenizer struct {
 	spell     []decoder // decode, with bytes that are not UTF-8 as they are
 	tokens    []string  // by id
 	before    []int32   // what the post-processor puts before a text
-	behind    []int32
-	asText    bool // special tokens in a text are text
+	after     []int32   // and after it
+	asText    bool      // special tokens in a text are text
 	plain     func() *Tokenizer
 	cache     *wordCache
 
@@ -45,7 +45,7 @@ type wordCache struct {
 	held atomic.Int64 // words in it
 }
 
-// cacheLimit bounds the number of distinct words kept, but for one a thread; cacheWord their bytes.
+// cacheLimit bounds the number of distinct words kept, give or take one for each thread; cacheWord bounds their length in bytes.
 const (
 	cacheLimit = 1 << 16
 	cacheWord  = 64
@@ -131,10 +131,10 @@ func parse(b []byte) (*Tokenizer, error) {
 		t.tokens[id] = a.Content
 		special[id] = a.Special
 	}
-	if t.before, t.behind, err = parsePost(f.PostProcessor); err != nil {
+	if t.before, t.after, err = parsePost(f.PostProcessor); err != nil {
 		return nil, in("post_processor", err)
 	}
-	for _, id := range append(slices.Clone(t.before), t.behind...) {
+	for _, id := range append(slices.Clone(t.before), t.after...) {
 		if id < 0 || int(id) >= len(t.tokens) {
 			return nil, fmt.Errorf("post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
 		}
@@ -160,8 +160,8 @@ func parse(b []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Plain is the same tokenizer, but for special tokens in a text, such as <|endoftext|>, which it takes for text. Other added tokens are
-// found by it, too.
+// Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still finds other added
+// tokens.
 func (t *Tokenizer) Plain() *Tokenizer { return t.plain() }
 
 // JSON is the file the tokenizer was read from.
@@ -201,7 +201,7 @@ func (t *Tokenizer) normalized(p piece, most int) (piece, error) {
 	return p, nil
 }
 
-// Encode appends the ids of text to ids, without what the template would put round it. The error is
+// Encode appends the ids of text to ids, without what the template would put around it. The error is
 // ErrTooCostly or ErrNoUnknown.
 func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
 	ids, _, err := t.encode(ids, text)
@@ -245,27 +245,21 @@ func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, e
 	return ids, specials, failed
 }
 
-// EncodeDocument is Encode with the template's tokens round the text and the end-of-text token
-// after it, once.
-func (t *Tokenizer) EncodeDocument(ids []int32, text string) ([]int32, error) {
-	ids, _, err := t.Document(ids, text)
-	return ids, err
-}
-
-// Document is EncodeDocument, and counts the special tokens that stand in the text, whether they are taken for text or not.
+// Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It counts the
+// special tokens that stand in the text, whether they are taken for text or not. Its errors are those of Encode.
 func (t *Tokenizer) Document(ids []int32, text string) (_ []int32, specials int, err error) {
 	ids = append(ids, t.before...)
 	if ids, specials, err = t.encode(ids, text); err != nil {
 		return nil, 0, err
 	}
-	ids = append(ids, t.behind...)
-	if t.EOS >= 0 && (len(t.behind) == 0 || t.behind[len(t.behind)-1] != t.EOS) {
+	ids = append(ids, t.after...)
+	if t.EOS >= 0 && (len(t.after) == 0 || t.after[len(t.after)-1] != t.EOS) {
 		ids = append(ids, t.EOS)
 	}
 	return ids, specials, nil
 }
 
-// wordLists are the room that texts are cut into words in.
+// wordLists holds room for cutting texts into words.
 var wordLists = sync.Pool{New: func() any { return &[2][]piece{} }}
 
 // words appends the ids of a piece: it is cut by each pre-tokenizer in turn, then the model takes the words.

@@ -185,7 +185,7 @@ func isWhite(r rune) bool {
 	return r == 0x85 || r == 0xa0 || r == 0x1680 || r >= 0x2000 && r <= 0x200a || r == 0x2028 || r == 0x2029 || r == 0x202f || r == 0x205f || r == 0x3000
 }
 
-// mostMarks is how many marks in a row x/text leaves alone; behind them it puts a joiner (UAX #15, Stream-Safe Text),
+// mostMarks is how many marks in a row x/text leaves alone; after them it puts a joiner (UAX #15, Stream-Safe Text),
 // which the tokenizers library does not.
 const mostMarks = 30
 
@@ -232,7 +232,7 @@ func ascii(s string) bool {
 	return true
 }
 
-// slowly normalizes as UAX #15 tells, sections 1.2 and 3.11: decompose, put marks in order of their classes, compose.
+// slowly normalizes as UAX #15 says, sections 1.2 and 3.11: decompose, put marks in order of their classes, compose.
 func slowly(form norm.Form, s string) string {
 	decompose, compose := norm.NFD, form == norm.NFC || form == norm.NFKC
 	if form == norm.NFKC || form == norm.NFKD {

@@ -23,7 +23,7 @@ func TestEncoderVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, text := range corpus(t, name) {
-			ids, err := tok.EncodeDocument(nil, text)
+			ids, _, err := tok.Document(nil, text)
 			if err != nil {
 				t.Fatalf("%s: %q: %v", name, text, err)
 			}

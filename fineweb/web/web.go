@@ -22,7 +22,7 @@ var ErrChanged = errors.New("the file changed while it was read: plan again")
 type Entry struct {
 	Address string
 	ID      string // changes when its bytes do; "" where the list does not say
-	Aside   string // why a file that matches is not read, behind its name; "" where it is
+	Aside   string // why a file that matches is not read, to follow its name; "" where it is read
 }
 
 // File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
