@@ -55,7 +55,7 @@ func openBin(s *Source, f file, name string) (shard, error) {
 			continue
 		}
 		if f.Size() < binHeader {
-			return nil, fmt.Errorf("it begins with llm.c's header of %d bytes, and ends after %d", binHeader, f.Size())
+			return nil, fmt.Errorf("it begins as llm.c's header of %d bytes does, and ends after %d", binHeader, f.Size())
 		}
 		if v := binary.LittleEndian.Uint32(head[4:]); v != h.version {
 			return nil, fmt.Errorf("it begins with llm.c's header, of version %d, which is not known", v)

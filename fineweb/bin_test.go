@@ -278,7 +278,7 @@ func TestBinRefusals(t *testing.T) {
 		"odd uint32":           {small[:len(small)-2], "uint32", tk, "not a whole number of tokens of 4 bytes"},
 		"odd for the ids":      {small[:len(small)-2], "", big, "need tokens of uint32"},
 		"version":              {headed(20240520, 3, len(ids), small), "", tk, "of version 3, which is not"},
-		"half a header":        {headed(20240520, 1, 0, nil)[:1000], "", tk, "the file ends after 1000"},
+		"half a header":        {headed(20240520, 1, 0, nil)[:1000], "", tk, "header of 1024 bytes does, and ends after 1000"},
 		"promise":              {headed(20240520, 1, len(ids), small[2:]), "", tk, "the header promises 3000 tokens, the file holds 2999"},
 		"header against dtype": {headed(20240520, 1, len(ids), small), "uint32", tk, `the header says uint16, and dtype is "uint32"`},
 		"another's":            {append(bytes.Clone(small), 0xff, 0xff), "", tk, "000.bin, token 3000 (byte 6000): 65535 is not one of the tokenizer's 281 ids"},
