@@ -2,15 +2,10 @@ package tokenizer
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/cases"
 )
 
 // Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them compiled. What
@@ -627,140 +622,6 @@ func (p *patternParser) classChar() (*runeSet, rune, error) {
 		return nil, 0, unsupported(`\%c in a class`, p.s[0])
 	}
 	return p.escape(true)
-}
-
-// posix reads [:name:] or [:^name:]; nil if there is none.
-func posix(s string) (*runeSet, int) {
-	end := strings.Index(s, ":]")
-	if end < 2 {
-		return nil, 0
-	}
-	name, not := strings.CutPrefix(s[2:end], "^")
-	set := table("[:" + name + ":]")
-	if name == "ascii" {
-		set = setOf([]runeRange{{0, 0x7f}})
-	}
-	if set != nil && not {
-		set = set.not()
-	}
-	return set, end + 2
-}
-
-// groupsOf are the properties that are made of others, and other names of some.
-var groupsOf = map[string]string{
-	"l": "Lu Ll Lt Lm Lo", "lc": "Lu Ll Lt", "m": "Mn Mc Me", "n": "Nd Nl No", "p": "Pc Pd Ps Pe Pi Pf Po", "s": "Sm Sc Sk So", "z": "Zs Zl Zp", "c": "Cc Cf Co Cn",
-	"letter": "Lu Ll Lt Lm Lo", "casedletter": "Lu Ll Lt", "mark": "Mn Mc Me", "combiningmark": "Mn Mc Me", "number": "Nd Nl No", "punctuation": "Pc Pd Ps Pe Pi Pf Po",
-	"symbol": "Sm Sc Sk So", "separator": "Zs Zl Zp", "other": "Cc Cf Co Cn",
-	"uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm", "otherletter": "Lo",
-	"nonspacingmark": "Mn", "spacingmark": "Mc", "enclosingmark": "Me", "decimalnumber": "Nd", "letternumber": "Nl", "othernumber": "No",
-	"connectorpunctuation": "Pc", "dashpunctuation": "Pd", "openpunctuation": "Ps", "closepunctuation": "Pe", "initialpunctuation": "Pi",
-	"finalpunctuation": "Pf", "otherpunctuation": "Po", "mathsymbol": "Sm", "currencysymbol": "Sc", "modifiersymbol": "Sk", "othersymbol": "So",
-	"spaceseparator": "Zs", "lineseparator": "Zl", "paragraphseparator": "Zp", "control": "Cc", "format": "Cf", "privateuse": "Co", "unassigned": "Cn",
-	"whitespace": "[:space:]", "hani": "Han", "hira": "Hiragana", "kana": "Katakana", "hang": "Hangul", "latn": "Latin", "grek": "Greek", "cyrl": "Cyrillic",
-	"arab": "Arabic", "hebr": "Hebrew", "deva": "Devanagari", "zyyy": "Common", "zinh": "Inherited",
-}
-
-// properties are the lines of unicode.txt that \p{...} may name, by their names in lower case without _.
-var properties = sync.OnceValue(func() map[string]string {
-	m := map[string]string{}
-	for name := range unicodeLines() {
-		if name[0] >= 'A' && name[0] <= 'Z' {
-			m[strings.ToLower(strings.ReplaceAll(name, "_", ""))] = name
-		} else if posix, ok := strings.CutPrefix(name, "[:"); ok && posix != "punct:]" {
-			m[strings.TrimSuffix(posix, ":]")] = name
-		}
-	}
-	return m
-})
-
-// property is the set of \p{name}; nil if it is not known.
-func property(name string) *runeSet {
-	name = strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(name))
-	switch name {
-	case "any":
-		return setOf([]runeRange{{0, lastRune}})
-	case "assigned":
-		return table("Cn").not()
-	case "ascii":
-		return setOf([]runeRange{{0, 0x7f}})
-	}
-	if line, ok := groupsOf[name]; ok {
-		var sets []*runeSet
-		for _, l := range strings.Fields(line) {
-			sets = append(sets, table(l))
-		}
-		return union(sets...)
-	}
-	if line, ok := properties()[name]; ok {
-		return table(line)
-	}
-	return nil
-}
-
-// manyFolds maps a character to the several that it is like where case does not matter, such as ß to ss.
-var manyFolds = sync.OnceValue(func() map[rune]string {
-	m := map[rune]string{}
-	fold := cases.Fold()
-	for r := rune(0x80); r < 0x20000; r++ {
-		if r >= 0xd800 && r < 0xe000 {
-			continue
-		}
-		if s := fold.String(string(r)); utf8.RuneCountInString(s) > 1 {
-			m[r] = s
-		}
-	}
-	return m
-})
-
-// foldsTogether reports whether the last characters are, where case does not matter, like one character.
-func foldsTogether(literal []rune) bool {
-	end := simpleFolds(literal[max(0, len(literal)-3):])
-	for _, s := range manyFolds() {
-		if strings.HasSuffix(end, s) {
-			return true
-		}
-	}
-	return false
-}
-
-func simpleFolds(s []rune) string {
-	var out strings.Builder
-	for _, r := range s {
-		least := r
-		for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
-			if o < least {
-				least = o
-			}
-		}
-		if least >= 'A' && least <= 'Z' {
-			least += 'a' - 'A'
-		} else if l := unicode.ToLower(r); l != r {
-			least = l
-		}
-		out.WriteRune(least)
-	}
-	return out.String()
-}
-
-// folded adds the characters that differ only in case. A set with one that is like several characters is refused: the library would
-// match those, too, but for a class that is negated.
-func folded(s *runeSet, negated bool) (*runeSet, error) {
-	if !negated {
-		for _, r := range slices.Sorted(maps.Keys(manyFolds())) {
-			if s.has(r) {
-				return nil, unsupported("%q where case does not matter, which may also be %q,", r, manyFolds()[r])
-			}
-		}
-	}
-	out := slices.Clone(s.ranges)
-	for _, x := range s.ranges {
-		for r := x.lo; r <= min(x.hi, 0x1ffff); r++ { // no letter beyond has a case
-			for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
-				out = append(out, runeRange{o, o})
-			}
-		}
-	}
-	return setOf(out), nil
 }
 
 // length is the number of characters that a part matches, the least and the most; most is -1 if there is no bound.
