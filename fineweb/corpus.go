@@ -82,13 +82,16 @@ type piece struct {
 	from, rows          int64
 }
 
+// usualID is the id's column where none is named: it may be missing.
+const usualID = "id"
+
 // Open lists the files and reads their structure; no documents yet.
 func Open(s Source) (*Corpus, error) {
 	if s.TextColumn == "" {
 		s.TextColumn = "text"
 	}
 	if s.IDColumn == "" {
-		s.IDColumn = "id"
+		s.IDColumn = usualID
 	}
 	open := formats[s.Format]
 	if open == nil {
@@ -151,6 +154,15 @@ func Open(s Source) (*Corpus, error) {
 		c.Close()
 		return nil, fmt.Errorf("%v hold no rows", s.Shown())
 	}
+	notes, err = c.absent()
+	c.Warnings = append(c.Warnings, notes...)
+	if err == nil {
+		err = c.impossible()
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
 	c.groups = apart(c.groups, func(g piece) int64 {
 		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
 		if p, ok := c.shards[g.file].(*parquetShard); ok {
@@ -184,6 +196,9 @@ func (c *Corpus) oddities() (list []string) {
 		if x, ok := sh.(interface{ warning() string }); ok && x.warning() != "" {
 			list = append(list, name+": "+x.warning())
 		}
+	}
+	if id := c.source.IDColumn; id != usualID && first[id].typ == missingID && !told[id+missingID] && len(told) == 0 {
+		list = append(list, fmt.Sprintf("no file has a column %q (id_column): a hash of the text serves as the id", id))
 	}
 	return list
 }
@@ -376,6 +391,25 @@ func (c *Corpus) check(d *document, split Split, p piece, row int) (ok bool, err
 		return false, nil
 	}
 	return false, c.flawed(p, row, flaws[d.flaw])
+}
+
+// impossible says that by the footers of all files no row group holds a row that the filters keep.
+func (c *Corpus) impossible() error {
+	for i, sh := range c.shards {
+		p, ok := sh.(*parquetShard)
+		if sh == nil || c.opened[i] == nil {
+			continue
+		}
+		if !ok || p.filter == nil {
+			return nil
+		}
+		for g, n := range p.rows {
+			if n > 0 && p.possible(g) {
+				return nil
+			}
+		}
+	}
+	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
 }
 
 // NoDocuments is the error of data that hold nothing to read, as far as their filters, their split and on_error let it.

@@ -70,15 +70,13 @@ func (m *Set) Effort(tok *tokenizer.Tokenizer, w Windows) (e Effort, err error) 
 	switch err = m.cut(c); {
 	case errors.Is(err, errEnough):
 		c.finish()
+		e.Tokens = c.held.Tokens
+		return e, nil
 	case err != nil:
 		return Effort{}, err
-	default:
-		e.Whole = true
 	}
-	if e.Tokens = c.held.Tokens; e.Whole && c.held.Documents == 0 {
-		return e, m.corpora[0].none(w.Split)
-	}
-	return e, nil
+	e.Tokens, e.Whole = c.held.Tokens, true
+	return e, m.measured(c)
 }
 
 // Sequences is how many windows so many tokens of one text make.

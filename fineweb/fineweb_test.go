@@ -370,12 +370,18 @@ func TestTooSmall(t *testing.T) {
 	f := source(corpusDir(t))
 	huge := int64(1 << 40)
 	f.MinTokenCount = &huge
-	s, err = open(t, f).Stream(Train, tok(t), 8, Cursor{})
-	if err != nil {
+	if _, err := Open(f); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "passes the filters: token_count >= 1099511627776; the least and largest") {
+		t.Errorf("error is %v", err)
+	}
+	f.MinTokenCount, f.Filter = nil, "startswith(text, 'none')"
+	if s, err = open(t, f).Stream(Train, tok(t), 8, Cursor{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Next(1); err == nil || !strings.Contains(err.Error(), "no document") {
+	if _, err := s.Next(1); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "no document") {
 		t.Errorf("error is %v", err)
+	}
+	if size, err := Measure(f, tok(t), Train); !errors.As(err, &NoDocuments{}) {
+		t.Errorf("%+v, %v", size, err)
 	}
 }
 

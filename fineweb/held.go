@@ -47,13 +47,18 @@ func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error
 	if err := m.cut(c); err != nil {
 		return nil, err
 	}
+	return c.held, m.measured(c)
+}
+
+// measured says why nothing was measured, all documents having been looked at.
+func (m *Set) measured(c *cutter) error {
 	switch corpus := m.corpora[0]; {
 	case c.held.Documents == 0:
-		return nil, corpus.none(w.Split)
+		return corpus.none(c.Split)
 	case c.held.Tokens == 0:
-		return nil, fmt.Errorf("the documents of %v are of one token each, and nothing predicts a first one", corpus.source.Shown())
+		return NoDocuments{fmt.Errorf("the documents of %s are of one token each, and nothing predicts a first one", strings.Join(corpus.source.Shown(), ", "))}
 	}
-	return c.held, nil
+	return nil
 }
 
 func (m *Set) cutter(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) *cutter {

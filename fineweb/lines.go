@@ -2,13 +2,10 @@ package fineweb
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-	"unicode/utf8"
 )
 
 // Documents of JSON lines and of text stand in groups of so many, or of so many bytes, whatever is reached first; a longer document is a
@@ -163,9 +160,37 @@ var prefixes = []struct{ bytes, what string }{
 	{"\xfd7zXZ\x00", "xz"}, {"BZh", "bzip2"}, {"PK\x03\x04", "zip"}, {"PAR1", "parquet"},
 }
 
+// wideText names the encoding of a text without a byte order mark in which ASCII has bytes of 0 beside it; "" for UTF-8. Text in UTF-8 has
+// hardly any such bytes, and none in a pattern.
+func wideText(head []byte) string {
+	const least = 4 // characters
+	for _, e := range []struct {
+		name string
+		size int
+		text int // the byte of a character that is not 0
+	}{{"UTF-32LE", 4, 0}, {"UTF-32BE", 4, 3}, {"UTF-16LE", 2, 0}, {"UTF-16BE", 2, 1}} {
+		units := len(head) / e.size
+		narrow, zeros := 0, 0 // characters of ASCII; others that hold a 0 where those have none
+		for i := range units {
+			unit := head[i*e.size : (i+1)*e.size]
+			high := bytes.Count(unit, []byte{0}) - bytes.Count(unit[e.text:e.text+1], []byte{0})
+			switch {
+			case unit[e.text] == 0 && high < e.size-1:
+				zeros++
+			case high == e.size-1 && unit[e.text] != 0:
+				narrow++
+			}
+		}
+		if units >= least && narrow*4 > units && zeros*16 < units {
+			return e.name
+		}
+	}
+	return ""
+}
+
 // textStart is where the text of a file begins.
 func textStart(f file) (int64, error) {
-	head := make([]byte, min(8, f.Size()))
+	head := make([]byte, min(4096, f.Size()))
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(head))), head); err != nil {
 		return 0, err
 	}
@@ -184,248 +209,8 @@ func textStart(f file) (int64, error) {
 		}
 		return 0, fmt.Errorf("the file is compressed with %s, which is not read: decompress it, or compress it with gzip or zstd", p.what)
 	}
+	if wide := wideText(head); wide != "" {
+		return 0, fmt.Errorf("the file looks like %s without a byte order mark, by its bytes of 0: convert it to UTF-8, as iconv -f %s -t UTF-8 does", wide, wide)
+	}
 	return 0, nil
-}
-
-// jsonlShard is a file of JSON lines.
-type jsonlShard struct {
-	spans
-	source *Source
-	file   file
-	row    *jsonRow
-}
-
-// openJSONL finds where each group of lines starts, in one pass.
-func openJSONL(s *Source, f file, name string) (shard, error) {
-	row, err := jsonRowOf(s)
-	if err != nil {
-		return nil, err
-	}
-	f, err = s.unpacked(f, name)
-	if err != nil {
-		return nil, err
-	}
-	j := &jsonlShard{source: s, file: f, row: row}
-	if err := j.index(); err != nil {
-		closeUnpacked(f)
-		return nil, err
-	}
-	return j, nil
-}
-
-func (j *jsonlShard) index() error {
-	start, err := textStart(j.file)
-	if err != nil {
-		return err
-	}
-	var lines int64
-	err = partsOf(j.file, start, []byte("\n"), func(at, end int64, line []byte) error {
-		if end == j.file.Size() && at == end {
-			return nil // behind the last newline
-		}
-		if lines == 0 && bytes.HasPrefix(bytes.TrimLeft(line, " \t\r"), []byte("[")) {
-			return errors.New(`the file is a JSON list, not one object a line; jq -c '.[]' makes such lines of it`)
-		}
-		j.add(at, min(end+1, j.file.Size()), lines)
-		lines++
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return damageOf(j.file, j.source, fmt.Sprintf("line %d", max(1, lines)))
-}
-
-// warning tells of a file whose end could not be decompressed.
-func (j *jsonlShard) warning() string {
-	if u, ok := j.file.(*unpackedFile); ok && u.Damage != "" {
-		return u.Damage + ": what comes before is used"
-	}
-	return ""
-}
-
-func (j *jsonlShard) Close() error { return j.file.Close() }
-
-func (j *jsonlShard) place(group int, row int64) string {
-	return fmt.Sprintf("line %d", j.number(group, row)+1)
-}
-
-// read decodes lines of a group.
-func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
-	docs := make([]document, n)
-	next := func(rest []byte) (line, more []byte, passed int64) {
-		line, more, _ = bytes.Cut(rest, []byte("\n"))
-		if len(more) == 0 {
-			more = nil
-		}
-		return line, more, 0
-	}
-	return docs, j.spans.read(j.file, group, from, n, next, func(i, _ int64, line []byte) {
-		if line == nil {
-			docs[i].fail(errTooLong)
-		} else {
-			j.row.read(&docs[i], line)
-		}
-	})
-}
-
-// jsonRow is what is read of a line: the text, the id, and what the filter compares.
-type jsonRow struct {
-	text, id string
-	filter   *filter
-}
-
-func jsonRowOf(s *Source) (*jsonRow, error) {
-	f, err := parseFilter(s.conditions())
-	if err != nil {
-		return nil, err
-	}
-	return &jsonRow{text: s.TextColumn, id: s.IDColumn, filter: f}, nil
-}
-
-// read makes a document of a line. A blank line is passed over; one that cannot be read has a flaw.
-func (r *jsonRow) read(d *document, line []byte) {
-	if line = bytes.TrimSpace(line); len(line) == 0 {
-		d.drop = true
-		return
-	}
-	if !utf8.Valid(line) {
-		d.fail(errNotUTF8)
-		return
-	}
-	if !json.Valid(line) {
-		var none any
-		d.fail(fmt.Errorf("it is not JSON: %w", json.Unmarshal(line, &none)))
-		return
-	}
-	if line[0] != '{' {
-		d.fail(errors.New("it is not a JSON object"))
-		return
-	}
-	fields := map[string][]byte{}
-	walkObject(line, func(name string, raw []byte) { fields[name] = raw })
-	if r.filter != nil {
-		row := make([]value, len(r.filter.columns))
-		for i, c := range r.filter.columns {
-			raw, _ := lookUp(fields, c)
-			v, err := valueOf(raw)
-			if err != nil {
-				d.fail(fmt.Errorf("field %q: %w", c, err))
-				return
-			}
-			row[i] = v
-		}
-		keep, err := r.filter.keeps(row)
-		if err != nil {
-			d.fail(fmt.Errorf("the filter does not fit it: %w", err))
-			return
-		}
-		if d.drop = !keep; d.drop {
-			return
-		}
-	}
-	raw, ok := lookUp(fields, r.text)
-	if !ok {
-		d.fail(fmt.Errorf("it has no field %q", r.text))
-		return
-	}
-	v, err := valueOf(raw)
-	switch {
-	case err != nil:
-		d.fail(fmt.Errorf("field %q: %w", r.text, err))
-		return
-	case v.kind != words && v.kind != null:
-		d.fail(fmt.Errorf("field %q holds %s, not text", r.text, kindNames[v.kind]))
-		return
-	}
-	d.text = v.s
-	raw, _ = lookUp(fields, r.id)
-	if v, err = valueOf(raw); err != nil {
-		d.fail(fmt.Errorf("field %q: %w", r.id, err))
-		return
-	}
-	d.id = v.idText()
-}
-
-// lookUp finds a field by its name, or by a path of names with dots between them.
-func lookUp(fields map[string][]byte, path string) (raw []byte, ok bool) {
-	if raw, ok = fields[path]; ok {
-		return raw, true
-	}
-	for at := strings.IndexByte(path, '.'); at >= 0; {
-		if raw, ok := fields[path[:at]]; ok && len(raw) > 0 && raw[0] == '{' {
-			inner := map[string][]byte{}
-			walkObject(raw, func(name string, raw []byte) { inner[name] = raw })
-			if raw, ok := lookUp(inner, path[at+1:]); ok {
-				return raw, true
-			}
-		}
-		next := strings.IndexByte(path[at+1:], '.')
-		if next < 0 {
-			break
-		}
-		at += 1 + next
-	}
-	return nil, false
-}
-
-// walkObject visits the fields of a JSON object, which is valid; of a name that stands twice the last counts.
-func walkObject(b []byte, visit func(name string, raw []byte)) {
-	at := 1
-	skip := func(set string) {
-		for at < len(b) && strings.IndexByte(set, b[at]) >= 0 {
-			at++
-		}
-	}
-	for {
-		if skip(" \t\r\n,"); at >= len(b) || b[at] == '}' {
-			return
-		}
-		from := at
-		at = endOfValue(b, at)
-		var name string
-		if err := json.Unmarshal(b[from:at], &name); err != nil {
-			return
-		}
-		skip(" \t\r\n:")
-		from = at
-		at = endOfValue(b, at)
-		visit(name, b[from:at])
-	}
-}
-
-// endOfValue is where a valid JSON value ends that begins at a byte.
-func endOfValue(b []byte, at int) int {
-	depth := 0
-	for at < len(b) {
-		switch b[at] {
-		case '"':
-			for at++; at < len(b) && b[at] != '"'; at++ {
-				if b[at] == '\\' {
-					at++
-				}
-			}
-			at++
-		case '{', '[':
-			depth++
-			at++
-			continue
-		case '}', ']':
-			depth--
-			at++
-		default: // a number or a word, or what stands between the values of a list or an object
-			from := at
-			for at < len(b) && strings.IndexByte(`"{}[],: `+"\t\r\n", b[at]) < 0 {
-				at++
-			}
-			if at == from {
-				at++
-				continue
-			}
-		}
-		if depth == 0 {
-			return min(at, len(b))
-		}
-	}
-	return len(b)
 }

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -45,10 +46,69 @@ type packing struct {
 	open        func(r io.Reader) (io.ReadCloser, error)
 }
 
+const gzipMagic = "\x1f\x8b"
+
 var packings = []packing{
-	{"gzip", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
+	{"gzip", gzipMagic, openGzip},
 	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
 	{"zstd", "\x5d\x2a\x4d\x18", openZstd}, // a frame that is skipped comes first, as in seekable files: its magic's first byte is any of 16
+}
+
+// gzipMembers reads one gzip member after another. Zeros between them and behind the last are passed over, as gzip and Python do: tapes
+// and archives fill up with them.
+type gzipMembers struct {
+	*gzip.Reader
+	from *bufio.Reader
+	read *countingReader
+}
+
+// countingReader counts the bytes that were read.
+type countingReader struct {
+	io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func openGzip(r io.Reader) (io.ReadCloser, error) {
+	read := &countingReader{Reader: r}
+	from := bufio.NewReader(read)
+	z, err := gzip.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &gzipMembers{z, from, read}, nil
+}
+
+func (g *gzipMembers) Read(p []byte) (int, error) {
+	for {
+		n, err := g.Reader.Read(p)
+		if err != io.EOF || n > 0 {
+			if err == io.EOF { // it comes again
+				err = nil
+			}
+			return n, err
+		}
+		b := byte(0)
+		for b == 0 {
+			if b, err = g.from.ReadByte(); err != nil {
+				return 0, err // io.EOF behind the last
+			}
+		}
+		g.from.UnreadByte()
+		if magic, err := g.from.Peek(2); err == nil && string(magic) != gzipMagic {
+			return 0, fmt.Errorf("at byte %d, behind what gzip compressed, other bytes follow", g.read.n-int64(g.from.Buffered()))
+		}
+		if err := g.Reset(g.from); err != nil {
+			return 0, err
+		}
+		g.Multistream(false)
+	}
 }
 
 func openZstd(r io.Reader) (io.ReadCloser, error) {

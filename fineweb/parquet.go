@@ -182,10 +182,13 @@ func (p *parquetShard) types() (list []usedType) {
 		id = id || c.id
 	}
 	if !id {
-		list = append(list, usedType{p.source.IDColumn, "missing, so that a hash of the text serves for it,"})
+		list = append(list, usedType{p.source.IDColumn, missingID})
 	}
 	return list
 }
+
+// missingID stands for the type of an id that is not there.
+const missingID = "missing, so that a hash of the text serves for it,"
 
 // pieceRows is how many rows of a group are read at a time: as many as hold pieceBytes of text on average.
 func (p *parquetShard) pieceRows(group int) int64 {

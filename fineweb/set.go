@@ -83,6 +83,9 @@ func (s *Set) Texts(split Split, visit func(text string) bool) error {
 	return nil
 }
 
+// None says why Texts found no document.
+func (s *Set) None(split Split) error { return s.corpora[0].none(split) }
+
 // Position is that of a mixture: the next token to come of each source, and how many sequences each has given. Of
 // data that are no mixture it is a Cursor.
 type Position struct {

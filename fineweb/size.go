@@ -16,6 +16,7 @@ import (
 type Size struct {
 	Tokens   int64
 	How      How
+	Most     int64 // tokens it may hold at most; 0 where that is not known
 	Specials int64 // special tokens that stand in the texts, by the sample; of remote data 0
 }
 
@@ -45,7 +46,8 @@ const (
 
 // Measure counts the tokens of a split, the token that ends each document included: exactly where the
 // data are tokens or few; by the column token_count, FineWeb's number of GPT-2's tokens, where that is the tokenizer;
-// else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none.
+// else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none. Where all documents were
+// looked at and none is left the error is NoDocuments.
 func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
 	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
 	remote := slices.ContainsFunc(s.Patterns, IsRemote)
@@ -63,7 +65,7 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 			return size, err
 		}
 		size.Tokens = c.tokens.end()
-		if size.How = Exact; share < 1 {
+		if size.How, size.Most = Exact, size.Tokens; share < 1 {
 			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*share)
 		}
 		return size, nil
@@ -84,40 +86,65 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 	if remote {
 		return size, nil
 	}
-	var rows, tokens, specials int64
+	if !c.KnowsCopies() { // which only a run looks for
+		c.source.Deduplicate = false
+	}
+	var rows, tokens, specials, found, text, flawed int64
 	cut := false
 	all := c.pieces()
 	pieces := min(samplePieces, len(all))
 	if c.Rows <= samplePieces*sampleDocuments {
 		pieces = len(all)
 	}
+	order := make([]piece, 0, len(all)) // the sample, then the others, for as long as no document is found
 	for k := range pieces {
-		p := all[k*len(all)/pieces]
+		order = append(order, all[k*len(all)/pieces])
+	}
+	for _, p := range all {
+		if !slices.Contains(order[:pieces], p) {
+			order = append(order, p)
+		}
+	}
+	looks := allowance{looks: mostLookedAt}
+	for k, p := range order {
+		if k >= pieces && found > 0 {
+			break
+		}
 		read, err := c.read(p)
 		if err != nil {
 			return size, err
 		}
-		var docs, text int
-		for i := 0; i < len(read) && docs < sampleDocuments && text < sampleBytes; i++ {
+		if looks.read(read) != nil && k >= pieces {
+			break
+		}
+		var docs, bytes int64
+		for i := 0; i < len(read) && docs < sampleDocuments && bytes < sampleBytes; i++ {
 			rows++
 			if ok, err := c.check(&read[i], split, p, i); err != nil || !ok {
+				if err != nil {
+					flawed++
+				}
 				continue
 			}
 			docs++
-			text += len(read[i].text)
-			if tok == nil {
-				tokens += int64(len(read[i].text))/bytesPerToken + 1
+			n := int64(len(read[i].text))
+			if bytes += n; tok == nil {
+				tokens += n/bytesPerToken + 1
 				continue
 			}
-			begin := read[i].text[:min(len(read[i].text), sampleText)] // of a long one, whose end may be no character: it is an estimate
-			ids, n, err := c.reads(tok).Document(nil, strings.ToValidUTF8(begin, ""))
+			begin := read[i].text[:min(n, sampleText)] // of a long one, whose end may be no character: it is an estimate
+			ids, seen, err := c.reads(tok).Document(nil, strings.ToValidUTF8(begin, ""))
 			if err != nil {
 				return size, c.bad(p, i, err)
 			}
-			specials += int64(n)
-			tokens += int64(float64(len(ids)) * float64(len(read[i].text)) / float64(max(len(begin), 1)))
-			cut = cut || len(begin) < len(read[i].text)
+			specials += int64(seen)
+			tokens += int64(float64(len(ids)) * float64(n) / float64(max(len(begin), 1)))
+			cut = cut || int64(len(begin)) < n
 		}
+		found, text = found+docs, text+bytes
+	}
+	if rows == c.Rows && found == 0 && flawed == 0 {
+		return size, c.none(split)
 	}
 	if rows == 0 {
 		return size, nil
@@ -125,8 +152,14 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 	how := BySample
 	if tok == nil {
 		how = BytesAlone
-	} else if rows == c.Rows && !cut {
+	} else if rows == c.Rows && !cut && c.source.Deduplicate == s.Deduplicate {
 		how = Exact
+	}
+	switch {
+	case how == Exact:
+		size.Most = tokens
+	case how == BytesAlone && rows == c.Rows: // a token holds a byte or more
+		size.Most = text + found
 	}
 	whole := func(n int64) int64 { return int64(float64(n) / float64(rows) * float64(c.Rows)) }
 	if size.Specials = whole(specials); size.How == "" { // else the column says it
@@ -213,7 +246,7 @@ type Sample struct {
 }
 
 // Head visits documents of both splits in file order, those that no filter drops and on_error does not pass over,
-// until visit returns false. Of data that are tokens
+// until visit returns false. One that ends a run is an error here too. Of data that are tokens
 // the tokenizer tells which of them ends a document.
 func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 	if err := c.use(tok); err != nil {
@@ -232,7 +265,7 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 			case d.flaw != sound && c.source.SkipErrors:
 				c.Skipped++
 				continue
-			case d.flaw != sound && d.flaw != empty:
+			case d.flaw != sound:
 				return c.flawed(p, i, flaws[d.flaw])
 			}
 			if c.tokens != nil {

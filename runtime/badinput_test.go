@@ -9,6 +9,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu"
+	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/state"
 )
@@ -217,9 +218,29 @@ func TestDataSmallerThanABatch(t *testing.T) {
 	text := strings.Replace(string(src), "vocab_size = 270", "vocab_size = 258", 1)
 	text = strings.Replace(text, "batch_size       = 4", "batch_size       = 40", 1)
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-	err = applyOn(t, cpuDevice(t, 1), planOf(t, dir))
-	if err == nil || !strings.Contains(err.Error(), "stage.one") || !strings.Contains(err.Error(), "smaller than one batch") {
-		t.Errorf("%v", err)
+	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+	if want := "data.jsonl.d holds at most 48 tokens to train on, less than one batch of 40 sequences of 12 tokens"; !strings.Contains(fmt.Sprint(diags.Errs()), want) {
+		t.Errorf("%v, want %q", diags, want)
+	}
+}
+
+// TestWraps compares what the plan knows of too few data with a stream that counts how often it starts over.
+func TestWraps(t *testing.T) {
+	for tokens := 1; tokens < 40; tokens++ {
+		for each := 1; each < 90; each++ {
+			const draws = 12
+			want, ends := false, 0
+			for i := 1; i <= draws; i++ {
+				before := ends
+				for (ends+1)*tokens < i*each+1 {
+					ends++
+				}
+				want = want || ends-before > 1
+			}
+			if got := wraps(float64(tokens), 0, float64(each), draws); got != want {
+				t.Fatalf("%d draws of %d of %d tokens: %t", draws, each, tokens, got)
+			}
+		}
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
-	"stepflow/fineweb/tokenizer"
 	"stepflow/runtime/state"
 )
 
@@ -95,11 +94,6 @@ func (n *Data) sources() []*Data {
 // HoldsOut reports whether there is a validation split.
 func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
-}
-
-// allHeldOut reports whether nothing is left to train on.
-func (n *Data) allHeldOut() bool {
-	return !slices.ContainsFunc(n.sources(), func(p *Data) bool { return p.Source.ValidationFraction < 1 })
 }
 
 func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
@@ -289,24 +283,6 @@ func (a *Action) seen() *state.Source {
 	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Identity, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
 }
 
-// unusable is an error of measuring that says that a tokenizer cannot be used on data, or that those hold nothing; others are met where
-// a run reads them.
-func unusable(err error) error {
-	var none fineweb.NoDocuments
-	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) || errors.As(err, &none) {
-		return err
-	}
-	return nil
-}
-
-// unfit reports such an error at the attribute that names the data, or the tokenizer.
-func unfit(d *dsl.Decoded, data string, err error) hcl.Diagnostics {
-	if none := (fineweb.NoDocuments{}); errors.As(err, &none) {
-		return problem(d, data, "No documents", err)
-	}
-	return problem(d, "tokenizer", "Unusable tokenizer", err)
-}
-
 // SpecialsNote says how many special tokens stand in texts, and what they are taken for.
 func SpecialsNote(n int64, ids bool) string {
 	what := `are read as text (special_tokens = "text")`
@@ -318,41 +294,4 @@ func SpecialsNote(n int64, ids bool) string {
 		return "1 special token, such as <|endoftext|>, stands in the documents and " + what
 	}
 	return fmt.Sprintf("%d special tokens, such as <|endoftext|>, stand in the documents and %s", n, what)
-}
-
-// size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. Of errors, which a
-// run meets where it reads, only that the tokenizer cannot be used on the data is told.
-// It is an error too if the data hold nothing to train on.
-func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err error) {
-	if n.Unseen != "" {
-		return size, false, nil
-	}
-	if size, ok := n.sizes[t]; ok {
-		return size, size.Tokens > 0, nil
-	}
-	if n.Parts != nil { // what it gives before the first of its data starts over
-		var sum, passes float64
-		for _, w := range n.Weights {
-			sum += w
-		}
-		for i, part := range n.Parts {
-			s, ok, err := p.size(part, t)
-			if !ok {
-				return fineweb.Size{}, false, err
-			}
-			if x := float64(s.Tokens) * sum / n.Weights[i]; i == 0 || x < passes {
-				passes = x
-			}
-			if i == 0 || s.How != fineweb.Exact {
-				size.How = s.How
-			}
-		}
-		size.Tokens = int64(passes)
-	} else {
-		if size, err = fineweb.Measure(n.Source, p.trained(t), fineweb.Train); err != nil {
-			return fineweb.Size{}, false, unusable(err)
-		}
-	}
-	n.sizes[t] = size
-	return size, size.Tokens > 0, nil
 }

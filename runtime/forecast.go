@@ -77,6 +77,10 @@ func (f *Forecast) program(p *gpu.Program) {
 // forecast tells what a block takes that is to run.
 func (p *planner) forecast(a *Action, d *dsl.Decoded) hcl.Diagnostics {
 	switch e := a.Evaluate; {
+	case a.Token != nil && a.Token.TrainOn != nil:
+		if err := p.holdsText(a.Token.TrainOn); err != nil {
+			return unfit(d, "train_on", err)
+		}
 	case a.Stage != nil:
 		p.forecastStage(a)
 	case a.Export != nil:
@@ -127,76 +131,6 @@ func (p *planner) forecastPerplexity(e *Evaluation) error {
 	f.FLOPs = float64(flops) * float64((sequences+int64(w.Batch)-1)/int64(w.Batch))
 	p.predict(f, rateMeasure, e.DType)
 	return nil
-}
-
-// effortOf names what an evaluation measures of its data, apart from the model.
-type effortOf struct {
-	tokenizer *Tokenizer
-	windows   fineweb.Windows
-	join      string
-}
-
-// effort counts what an evaluation measures, once a plan; nothing where that cannot be said.
-func (p *planner) effort(e *Evaluation) (fineweb.Effort, error) {
-	tok := p.trained(e.Tokenizer)
-	if e.Data.Unseen != "" || tok == nil {
-		return fineweb.Effort{}, nil
-	}
-	key := effortOf{tokenizer: e.Tokenizer, windows: e.Windows}
-	if key.windows.Batch = 0; e.Windows.Join != nil {
-		key.join, key.windows.Join = "joined with "+*e.Windows.Join, nil
-	}
-	if x, ok := e.Data.efforts[key]; ok {
-		return x, nil
-	}
-	set, err := e.Windows.Open(e.Data.Sources(p.ctx))
-	if err != nil {
-		return fineweb.Effort{}, nil // what opens the data for the plan says it
-	}
-	defer set.Close()
-	x, err := set.Effort(tok, e.Windows)
-	if err != nil {
-		return x, unusable(err)
-	}
-	if e.Data.efforts == nil {
-		e.Data.efforts = map[effortOf]fineweb.Effort{}
-	}
-	e.Data.efforts[key] = x
-	return x, nil
-}
-
-// heldSize measures or estimates the tokens of a split, once a plan; none where nothing can be said.
-func (p *planner) heldSize(n *Data, t *Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
-	if n.Unseen != "" {
-		return sum, nil
-	}
-	for _, part := range n.sources() {
-		key := splitSize{t, split}
-		size, ok := part.held[key]
-		if !ok {
-			if size, err = fineweb.Measure(part.Source, p.trained(t), split); err != nil {
-				return fineweb.Size{}, unusable(err)
-			}
-			if part.held == nil {
-				part.held = map[splitSize]fineweb.Size{}
-			}
-			part.held[key] = size
-		}
-		if size.Tokens == 0 {
-			return fineweb.Size{}, nil
-		}
-		sum.Tokens += size.Tokens
-		if sum.How == "" || size.How != fineweb.Exact {
-			sum.How = size.How
-		}
-	}
-	return sum, nil
-}
-
-// splitSize names the size of a split in tokens of a tokenizer.
-type splitSize struct {
-	tokenizer *Tokenizer
-	split     fineweb.Split
 }
 
 // forecastGeneration tells what a generation takes at most: all new tokens of all prompts. long is the most tokens that a prompt

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
@@ -61,6 +62,9 @@ func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hc
 	}
 	ref, _, _ := d.Ref("train_on")
 	t.TrainOn = p.use(a, ref).Data
+	if !slices.ContainsFunc(t.TrainOn.sources(), func(n *Data) bool { return n.Source.ValidationFraction < 1 }) {
+		return nil, hcl.Diagnostics{d.Error("train_on", "Nothing to train on", fmt.Sprintf("%s holds all its documents out: its validation_fraction is 1.", ref))}
+	}
 	t.VocabSize = d.Int("vocab_size")
 	var err error
 	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {

@@ -239,8 +239,11 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	switch {
 	case split != "":
 		bad("data", "Training on held-out data", "%s.%s is for evaluate. Train on %s.", ref, split, ref)
-	case s.Data.allHeldOut():
-		bad("data", "Nothing to train on", "%s holds all its documents out: its validation_fraction is 1.", ref)
+	}
+	for _, n := range s.Data.sources() {
+		if n.Source.ValidationFraction >= 1 {
+			bad("data", "Nothing to train on", "%s holds all its documents out: its validation_fraction is 1.", n.Addr)
+		}
 	}
 	ref, _, _ = t.Ref("tokenizer")
 	s.Tokenizer = p.use(a, ref).Token
@@ -298,6 +301,9 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	tokens, before := float64(s.Steps)*float64(s.StepTokens()), 0.0
 	for x := s.From; x != nil && x.Data == s.Data && x.Tokenizer == s.Tokenizer && x.Seq == s.Seq; x = x.From {
 		before += float64(x.Steps) * float64(x.StepTokens())
+	}
+	if err := p.tooSmall(a, s, before); err != nil {
+		return problem(d.Block("train"), "data", "Less text than a batch", err)
 	}
 	f.Epochs = (before + tokens) / float64(size.Tokens)
 	limit := float64(s.Data.Source.Epochs)

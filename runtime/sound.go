@@ -83,6 +83,9 @@ func soundData(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if d.Known("dump") && len(stringsOf(d, "dump")) == 0 {
 		diags = append(diags, d.Error("dump", "Invalid value", "dump takes the name of a crawl, such as \"CC-MAIN-2024-10\", or a list of them."))
 	}
+	if low, high := "min_token_count", "max_token_count"; d.Has(low) && d.Has(high) && d.Known(low) && d.Known(high) && d.Int(low) > d.Int(high) {
+		diags = append(diags, d.Error(low, "Nothing is kept", fmt.Sprintf("%s %d is above %s %d: no row has both.", low, d.Int(low), high, d.Int(high))))
+	}
 	return append(diags, soundHome(d, "source")...)
 }
 

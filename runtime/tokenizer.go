@@ -71,14 +71,18 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	}
 	defer c.Close()
 	tr := tokenizer.NewTrainer()
-	left := t.MaxBytes
+	left, found := t.MaxBytes, false
 	err = c.Texts(fineweb.Train, func(text string) bool {
+		found = true
 		tr.Add(text)
 		left -= int64(len(text))
 		return left > 0 && r.ctx.Err() == nil
 	})
 	if err != nil {
 		return err
+	}
+	if !found && r.ctx.Err() == nil {
+		return c.None(fineweb.Train)
 	}
 	tok, err := tr.Train(r.ctx, t.VocabSize)
 	if err != nil {
