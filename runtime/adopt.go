@@ -244,7 +244,7 @@ func (r *runner) sweep() error {
 	for name, b := range r.dir.State.Blocks {
 		if x, err := addr.Parse(name); err == nil && b.Status == state.Done {
 			errs = append(errs, r.dropReplaced(x, b))
-			if a := r.pl.done[x]; a == nil || a.Verb != Resume { // its result is damaged, and it goes on from a checkpoint
+			if a := r.pl.done[x]; a == nil || a.Verb == UpToDate || a.Verb == Deferred { // else its result is damaged, or of another recipe
 				errs = append(errs, r.dropSurplus(x, b))
 			}
 		}

@@ -91,7 +91,7 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	caps := o.Device.Caps()
 	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, scratch: o.Scratch, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, ended: map[addr.Addr]bool{},
 		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
-	r.pl.state, r.pl.ctx = dir.State, ctx
+	r.pl.state, r.pl.ctx, r.pl.making = dir.State, ctx, nil
 	r.obs.start(ctx, p, dir)
 	p.TraceID = r.obs.run.TraceID()
 	defer func() { p.StepsUntraced = r.obs.passedOver }()
@@ -129,7 +129,7 @@ func (r *runner) leftOut(err error) error {
 	}
 	var list []string
 	for _, a := range r.plan.Actions {
-		waits := a.Verb == Run || a.Verb == Resume || a.Verb == Deferred
+		waits := a.Verb == Run || a.Verb == Resume || a.Verb == Same || a.Verb == Deferred
 		if waits && !a.skip && !r.ended[a.Addr] {
 			list = append(list, a.Addr.String())
 		}

@@ -36,7 +36,10 @@ func (p *planner) decide(a *Action) error {
 		return err
 	}
 	ended := old != nil && old.Recipe == a.Recipe && old.Status == state.Done
+	first, made := p.making[a.Recipe]
 	switch {
+	case made && (found == nil || !found.Done):
+		a.Verb, a.Why = Same, "the same as "+first.String()
 	case found == nil:
 		a.Verb, a.Why = Run, p.reason(a, old, damage)
 		if dir := p.gone(a, old); dir != "" {
@@ -75,13 +78,28 @@ func (p *planner) decide(a *Action) error {
 	if a.Export != nil && a.Verb == Run {
 		a.Replaces = a.Export.replaces(p.state, a.Recipe)
 	}
-	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume
-	if a.Verb == Run {
+	p.pending[a.Addr] = a.Verb == Run || a.Verb == Resume || a.Verb == Same
+	switch {
+	case a.Verb == Run:
 		a.Losses, err = p.losses(a)
-	} else if a.Stage != nil {
+	case a.Stage != nil && a.found != nil:
 		a.Removes, err = p.surplus(a)
 	}
+	if (a.Verb == Run || a.Verb == Resume) && a.shareable() && p.making != nil {
+		p.making[a.Recipe] = a.Addr
+	}
 	return err
+}
+
+// shareable reports whether a block of the same recipe takes over what this one makes: not an export, which writes to its own path,
+// nor a block whose values are not kept.
+func (a *Action) shareable() bool {
+	for _, hidden := range a.hidden {
+		if hidden {
+			return false
+		}
+	}
+	return a.Export == nil
 }
 
 // surplus are the steps of the checkpoints beyond keep of a stage that has ended or goes on.

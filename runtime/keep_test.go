@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,6 +153,62 @@ func TestSameThingSaidOtherwise(t *testing.T) {
 		}
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), main, 0o644))
 	}
+}
+
+// TestSameBlocksRunOnce plans and runs blocks of one recipe once: new ones, and with the first of them interrupted.
+func TestSameBlocksRunOnce(t *testing.T) {
+	d := cpuDevice(t, 2)
+	dir := pipeline(t)
+	b, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
+	must(t, err)
+	text := string(b)
+	one := text[strings.Index(text, `stage "one"`):strings.Index(text, `stage "two"`)]
+	text += "\n" + strings.Replace(one, `"one"`, `"uno"`, 1) + `
+evaluate "perplexity" "q" {
+  model     = stage.one
+  data      = data.jsonl.d.validation
+}
+evaluate "perplexity" "r" {
+  model     = stage.uno
+  data      = data.jsonl.d.validation
+}
+export "huggingface" "other" {
+  model = stage.uno
+  path  = "other"
+}
+export "huggingface" "again" {
+  model = stage.uno
+  path  = "again"
+}
+`
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
+	check := func(what string, want map[string]string) {
+		t.Helper()
+		got := map[string]string{}
+		for _, a := range planOf(t, dir).Actions {
+			if a.Verb == Same {
+				got[a.Addr.String()] = a.Why
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the same are %v, want %v", what, got, want)
+		}
+	}
+	check("new", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
+	stopAt(t, d, dir, "one", 4)
+	check("interrupted", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
+	var ran []string
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
+		if e.Kind == BlockStart {
+			ran = append(ran, e.Action.Addr.Name)
+		}
+	}}))
+	slices.Sort(ran)
+	if s := strings.Join(ran, " "); s != "again e g one other p q two" {
+		t.Errorf("%s ran", s)
+	}
+	check("done", map[string]string{})
+	nothingRuns(t, "done", d, dir, nil)
 }
 
 // TestWhatIsGoneIsSaid takes folders away as a disk does that is not mounted.

@@ -23,6 +23,7 @@ type Verb string
 const (
 	Run      Verb = "run"
 	Resume   Verb = "resume"
+	Same     Verb = "same" // another block makes it in this run, and both have it then
 	UpToDate Verb = "up to date"
 	Ready    Verb = "ready"    // configuration only: nothing to run
 	Deferred Verb = "deferred" // planned when the values it needs are known
@@ -138,6 +139,7 @@ type planner struct {
 	done     map[addr.Addr]*Action
 	ids      map[addr.Addr]string             // content id of what is made, recipe of what is not
 	pending  map[addr.Addr]bool               // will run
+	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
 	deferred map[addr.Addr]map[addr.Addr]bool // block → instances that are planned later
 	vanilla  map[string]*Figures
 	compiled map[string]compiled
@@ -261,7 +263,7 @@ func newPlanner(cfg *dsl.Config, o Options, st *state.Dir) *planner {
 		ctx: o.Context, cfg: cfg, scope: cfg.NewScope(), state: st.State, stateDir: st.Path,
 		caps: o.Caps, patient: o.Patient, hashing: o.Hashing, peak: o.Peak,
 		done: map[addr.Addr]*Action{}, ids: map[addr.Addr]string{},
-		pending: map[addr.Addr]bool{}, deferred: map[addr.Addr]map[addr.Addr]bool{},
+		pending: map[addr.Addr]bool{}, making: map[string]addr.Addr{}, deferred: map[addr.Addr]map[addr.Addr]bool{},
 		vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{},
 		hashes: exportdir.Hashes{}, checked: map[string]check{},
 	}

@@ -110,7 +110,7 @@ func shellWord(s string) string {
 var verbs = map[runtime.Verb]struct {
 	symbol string
 	color  color
-}{runtime.Run: {"+", green}, runtime.Resume: {"~", yellow}, runtime.UpToDate: {" ", dim}, runtime.Ready: {" ", dim}, runtime.Deferred: {"?", cyan}}
+}{runtime.Run: {"+", green}, runtime.Resume: {"~", yellow}, runtime.Same: {"=", green}, runtime.UpToDate: {" ", dim}, runtime.Ready: {" ", dim}, runtime.Deferred: {"?", cyan}}
 
 func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 	for _, l := range p.Losses() {
@@ -175,6 +175,9 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
 	}
 	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
+	if n := counts[runtime.Same]; n > 0 {
+		fmt.Fprintf(w, ", %d the same as others", n)
+	}
 	if moved > 0 {
 		fmt.Fprintf(w, ", %d moved", moved)
 	}
