@@ -35,7 +35,8 @@ type Evaluation struct {
 	Data      *Data
 	Windows   fineweb.Windows
 	Usual     bool // the window is usualContext, of a model that takes more
-	Most      int  // sequences at a time that were asked for; Windows.Batch of them fit
+	Most      int  // sequences at a time that were asked for
+	Fits      int  // of them that fit the device; Windows.Batch are taken
 	Prompts   []string
 	NewTokens int
 	Sampling  Sampling
@@ -141,6 +142,7 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 			break
 		}
 	}
+	e.Fits = w.Batch
 	a.tooLarge(p.caps, e.Program.ArenaBytes, "the evaluation", "Lower sequence_length")
 	return nil
 }
@@ -298,7 +300,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	if err != nil {
 		return nil, err
 	}
-	r.took(rateName(rateMeasure, r.plan.Caps, e.DType), flops, began)
+	r.took(rateName(rateMeasure, r.plan.Caps, e.DType, e.Program, segProbe), flops, time.Since(began))
 	if diagnosis == "" && weights.count > 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String() + ", which no token that was measured reads"})
 	}

@@ -214,11 +214,26 @@ THIS
 	if f := g.Forecast; f.Tokens != 20 || f.FLOPs == 0 || f.Peak == 0 {
 		t.Errorf("generation: %+v", f)
 	}
-	// The most sequences that fit are taken at a time, with the same result; where not one does, apply is refused.
-	small := planned(e.Program.ArenaBytes - 1)
-	if x := find(small, "e").Evaluate; x.Windows.Batch >= 8 || x.Most != 8 || x.Program.ArenaBytes >= e.Program.ArenaBytes || find(small, "e").Recipe != find(p, "e").Recipe {
-		t.Errorf("%d of %d sequences at a time, %d bytes", x.Windows.Batch, x.Most, x.Program.ArenaBytes)
+	edit(t, dir, "max_new_tokens = 10", "max_new_tokens = 10000")
+	if f := find(planned(0), "g").Evaluate.Forecast; f.Tokens != 2*512-7 { // the model takes 512, and the prompts have 7 in all
+		t.Errorf("generation up to the model's length: %+v", f)
 	}
+	edit(t, dir, "max_new_tokens = 10000", "max_new_tokens = 10")
+	// The most sequences that fit are taken at a time, with the same result; where not one does, apply is refused.
+	small := planned(s.Program.ArenaBytes - 1)
+	if x := find(small, "s").Evaluate; x.Fits != 1 || x.Most != 2 || x.Program.ArenaBytes >= s.Program.ArenaBytes || find(small, "s").Recipe != find(p, "s").Recipe {
+		t.Errorf("%d of %d sequences at a time, %d bytes", x.Fits, x.Most, x.Program.ArenaBytes)
+	}
+	// Where the sequences are counted, few are filled up: one is measured alone, 26 in 4 batches of 7.
+	if one, _ := e.Program.FLOPs(segProbe); e.Windows.Batch != 1 || e.Fits != 8 || e.Forecast.FLOPs != float64(one) {
+		t.Errorf("one sequence is measured %d at a time: %+v", e.Windows.Batch, e.Forecast)
+	}
+	edit(t, dir, "batch_size      = 2", "batch_size      = 8")
+	x := find(planned(0), "s").Evaluate
+	if seven, _ := x.Program.FLOPs(segProbe); x.Windows.Batch != 7 || x.Forecast.FLOPs != 4*float64(seven) {
+		t.Errorf("26 sequences are measured %d at a time: %+v", x.Windows.Batch, x.Forecast)
+	}
+	edit(t, dir, "batch_size      = 8", "batch_size      = 2")
 	tiny := planned(g.Forecast.ByKind["weights"])
 	for _, name := range []string{"e", "s", "g"} {
 		if a := find(tiny, name); a.TooLarge == "" || !strings.Contains(a.TooLarge, "bytes are missing") {
@@ -229,12 +244,25 @@ THIS
 	must(t, applyOn(t, cpuDevice(t, 2), p))
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32), 5e8)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	edit(t, dir, "stride          = 8", "stride          = 16")
 	if f := find(planned(0), "s").Evaluate.Forecast; f.Least || f.Rate != 5e8 || f.Seconds != f.FLOPs/5e8 {
 		t.Errorf("%+v", f)
+	}
+	// By no other: not by that of another kind, nor of much larger products.
+	edit(t, dir, "sequence_length = 64", "sequence_length = 512", "batch_size      = 2", "batch_size      = 8", "max_new_tokens = 10", "max_new_tokens = 11")
+	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
+	st, err = state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe), 5e8)
+	must(t, st.Save())
+	must(t, st.Close())
+	for _, name := range []string{"s", "g"} {
+		if f := find(planned(0), name).Evaluate.Forecast; !f.Least || f.Rate != 1e9 {
+			t.Errorf("%s: %+v", name, f)
+		}
 	}
 }
 

@@ -264,7 +264,7 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
 		return err
 	}
-	r.took(rateDisk, float64(e.Forecast.Written), began)
+	r.took(rateDisk, float64(e.Forecast.Written), time.Since(began))
 	r.dir.State.Exported(e.folder.Real, a.Recipe)
 	if flaw.count > 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("of the weights exported, %s", flaw.String())})

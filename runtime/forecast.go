@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -35,33 +36,29 @@ const (
 // latelyOf is how many steps the rate of a stage is told by.
 const latelyOf = 50
 
-// rateName is the name under which a rate is kept: each kind of device and element type has its own.
-func rateName(kind string, caps gpu.Caps, t gpu.DType) string {
-	if kind == rateDisk {
-		return kind
-	}
-	return kind + " " + caps.Kind + " " + Precision(t)
+// rateName is the name under which a rate is kept. Each kind of work has its own, and of it each kind of device, each element type, and
+// each power of four of operations a launch: small products are slow.
+func rateName(kind string, caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string) string {
+	flops, _ := p.FLOPs(segment)
+	seg, _ := p.Segment(segment)
+	size := math.Round(math.Log2(float64(max(flops, 1))/float64(max(seg.Hi-seg.Lo, 1))) / 2)
+	return fmt.Sprintf("%s %s %s 4^%.0f", kind, caps.Kind, Precision(t), size)
 }
 
 // took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
-func (r *runner) took(name string, amount float64, since time.Time) {
-	if s := time.Since(since).Seconds(); s > 0.05 && amount > 0 {
+func (r *runner) took(name string, amount float64, time time.Duration) {
+	if s := time.Seconds(); s > 0.05 && amount > 0 {
 		r.dir.State.Rate(name, amount/s)
 	}
 }
 
-// predict tells how long the operations of a forecast take: by the rate that the last block of its kind reached in this state, or
-// one of another kind; else at least as long as a large product takes.
-func (p *planner) predict(f *Forecast, kind string, t gpu.DType) {
+// predict tells how long the operations of a forecast take: by the rate that the last block of its kind and size reached in this
+// state, else at least as long as at the rate of a large product.
+func (p *planner) predict(f *Forecast, rate string, t gpu.DType) {
 	if f.FLOPs == 0 {
 		return
 	}
-	for _, k := range []string{kind, rateMeasure, rateTrain, rateGenerate} {
-		if f.Rate = p.state.Rates[rateName(k, p.caps, t)]; f.Rate > 0 {
-			break
-		}
-	}
-	if f.Rate == 0 && p.peak != nil {
+	if f.Rate = p.state.Rates[rate]; f.Rate == 0 && p.peak != nil {
 		f.Rate, f.Least = p.peak(t), true
 	}
 	if f.Rate > 0 {
@@ -127,18 +124,26 @@ func (p *planner) forecastPerplexity(e *Evaluation) error {
 			sequences = int64(math.Ceil(float64(f.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
 		}
 	}
+	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
+	if effort.Whole && batches > 0 { // as many batches of fewer sequences leave less to fill up
+		e.Windows.Batch = int((sequences + batches - 1) / batches)
+		if e.Program, err = p.compileEvaluation(e); err != nil {
+			return err
+		}
+		f.program(e.Program)
+	}
 	flops, _ := e.Program.FLOPs(segProbe)
-	f.FLOPs = float64(flops) * float64((sequences+int64(w.Batch)-1)/int64(w.Batch))
-	p.predict(f, rateMeasure, e.DType)
+	f.FLOPs = float64(flops) * float64(batches)
+	p.predict(f, rateName(rateMeasure, p.caps, e.DType, e.Program, segProbe), e.DType)
 	return nil
 }
 
 // forecastGeneration tells what a generation takes at most: all new tokens of all prompts. long is the most tokens that a prompt
 // and what continues it take.
-func (p *planner) forecastGeneration(e *Evaluation, lengths []int) error {
+func (p *planner) forecastGeneration(e *Evaluation, lengths []length) error {
 	f, long := &e.Forecast, 0
 	for _, n := range lengths {
-		long = max(long, n)
+		long = max(long, n.all)
 	}
 	if long == 0 {
 		return nil
@@ -150,10 +155,10 @@ func (p *planner) forecastGeneration(e *Evaluation, lengths []int) error {
 	f.program(program)
 	flops, _ := program.FLOPs(segProbe)
 	for _, n := range lengths {
-		f.Tokens += int64(min(e.NewTokens, n))
-		f.FLOPs += float64(flops) * float64(n) / float64(long) * float64(min(e.NewTokens, n))
+		f.Tokens += int64(n.all - n.prompt)
+		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
 	}
-	p.predict(f, rateGenerate, e.DType)
+	p.predict(f, rateName(rateGenerate, p.caps, e.DType, program, segProbe), e.DType)
 	return nil
 }
 
@@ -172,5 +177,5 @@ func (p *planner) forecastExport(e *Export) {
 func (p *planner) forecastStage(a *Action) {
 	s := a.Stage
 	s.Forecast = Forecast{Peak: s.Figures.Peak, FLOPs: math.Max(0, float64(s.Steps-a.FromStep)) * (float64(s.Figures.StepFLOPs) + float64(s.Figures.RecomputeFLOPs))}
-	p.predict(&s.Forecast, rateTrain, s.DType)
+	p.predict(&s.Forecast, rateName(rateTrain, p.caps, s.DType, s.Program, segMicro), s.DType)
 }

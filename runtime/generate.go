@@ -1,10 +1,11 @@
 package runtime
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -43,8 +44,11 @@ func (e *Evaluation) length(n, tokens int) (int, error) {
 	return seq, nil
 }
 
+// length is the tokens of a prompt, and with those that continue it.
+type length struct{ prompt, all int }
+
 // lengths are those of all prompts: of a tokenizer that is not trained yet, with a token a byte.
-func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []int, diags hcl.Diagnostics) {
+func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []length, diags hcl.Diagnostics) {
 	tok := p.trained(e.Tokenizer)
 	for i, prompt := range e.Prompts {
 		n := min(len(prompt)+1, e.Model.MaxPositionEmbeddings-1)
@@ -55,11 +59,11 @@ func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []int, diags hcl.
 			}
 			n = len(ids)
 		}
-		n, err := e.length(i, n)
+		all, err := e.length(i, n)
 		if err != nil {
 			return nil, problem(d, "prompts", "Prompt too long", err)
 		}
-		list = append(list, n)
+		list = append(list, length{n, all})
 	}
 	return list, nil
 }
@@ -67,7 +71,9 @@ func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []int, diags hcl.
 // generate continues each prompt token by token. The whole sequence is run forward for each token.
 func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
 	texts, diagnosis := []string{}, ""
-	began, flops := time.Now(), 0.0
+	var longest *gpu.Program
+	var busy time.Duration // without reading weights
+	flops := 0.0
 	for i, prompt := range e.Prompts {
 		ids, err := promptTokens(tok, prompt)
 		if err != nil {
@@ -82,9 +88,13 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 			return nil, err
 		}
 		before := len(ids)
-		ids, flawed, err := r.continueText(a, e, p, ids, seq, i, tok.EOS)
+		ids, flawed, took, err := r.continueText(a, e, p, ids, seq, i, tok.EOS)
 		if err != nil {
 			return nil, err
+		}
+		busy += took
+		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
+			longest = p
 		}
 		each, _ := p.FLOPs(segProbe)
 		flops += float64(each) * float64(len(ids)-before)
@@ -93,7 +103,9 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 			diagnosis = flawed
 		}
 	}
-	r.took(rateName(rateGenerate, r.plan.Caps, e.DType), flops, began)
+	if longest != nil {
+		r.took(rateName(rateGenerate, r.plan.Caps, e.DType, longest, segProbe), flops, busy)
+	}
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {
 		values[valueDiagnosis] = diagnosis
@@ -102,11 +114,14 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 }
 
 // continueText continues the tokens of prompt n. Where no token can be drawn, because a logit is not finite, it ends, and flawed says why.
-func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, err error) {
+// took is without reading weights.
+func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
 	l, weights, err := r.load(e, p, seq)
 	if err != nil {
-		return nil, "", err
+		return nil, "", 0, err
 	}
+	began := time.Now()
+	defer func() { took = time.Since(began) }()
 	if weights.count > 0 && n == 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String()})
 	}
@@ -121,20 +136,20 @@ func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []in
 		padded := make([]int32, seq)
 		copy(padded, ids)
 		if err := l.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
-			return nil, "", err
+			return nil, "", 0, err
 		}
 		if err := forward(l, p, segProbe); err != nil {
-			return nil, "", err
+			return nil, "", 0, err
 		}
 		at := row
 		at.Offset += int64(len(ids)-1) * row.Type.Bytes()
 		if err := l.CopyOut(raw, at); err != nil {
-			return nil, "", err
+			return nil, "", 0, err
 		}
 		logits := gpu.BytesFloat32(raw, row.Type.DType)
 		if x := firstBad(logits); x != 0 {
 			flawed, err = diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n), weights, l, p)
-			return ids, flawed, err
+			return ids, flawed, 0, err
 		}
 		id := e.Sampling.next(logits, rng)
 		if id == eos {
@@ -142,20 +157,20 @@ func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []in
 		}
 		ids = append(ids, id)
 	}
-	return ids, "", nil
+	return ids, "", 0, nil
 }
 
 // next chooses a token: the likeliest at temperature 0, else a sample of softmax(logits/temperature)
 // cut to the k likeliest and to the smallest set that holds probability p (Holtzman et al. 2020).
 func (s Sampling) next(logits []float32, rng *rand.Rand) int32 {
+	if s.Temperature == 0 {
+		return int32(slices.Index(logits, slices.Max(logits)))
+	}
 	order := make([]int32, len(logits))
 	for i := range order {
 		order[i] = int32(i)
 	}
-	sort.SliceStable(order, func(i, j int) bool { return logits[order[i]] > logits[order[j]] })
-	if s.Temperature == 0 {
-		return order[0]
-	}
+	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
 	if s.TopK > 0 && s.TopK < len(order) {
 		order = order[:s.TopK]
 	}

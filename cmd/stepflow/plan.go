@@ -280,7 +280,7 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 		fmt.Fprintf(w, "      the paper   counts %s of states; here %s\n", dsl.FormatBytes(f.PaperStates), strings.Join(more, ", "))
 	}
 	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
-	if t := takes(s.Forecast, "FLOP/s", "the last block that ran"); t != "" {
+	if t := takes(s.Forecast, "FLOP/s", "the last stage like it"); t != "" {
 		fmt.Fprintf(w, "      time        %s\n", t[2:])
 	}
 	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s, at most %s on disk\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize), dsl.FormatBytes(f.Disk))
@@ -336,8 +336,8 @@ func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
 		if e.Usual {
 			text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it", e.Model.MaxPositionEmbeddings, win.Length)
 		}
-		if win.Batch < e.Most {
-			text += fmt.Sprintf("; %d at a time, the most of %d that fit", win.Batch, e.Most)
+		if e.Fits < e.Most {
+			text += fmt.Sprintf("; %d at a time, the most of %d that fit", e.Fits, e.Most)
 		}
 		fmt.Fprintf(w, "      context     %s\n", text)
 	}
@@ -345,9 +345,9 @@ func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
 	case f.Tokens == 0:
 		fmt.Fprintf(w, "      takes       an unknown time: how many tokens there are is known when the data are read\n")
 	case e.Data != nil:
-		fmt.Fprintf(w, "      takes       %s tokens, %s; %sFLOP%s\n", count(float64(f.Tokens)), f.How, count(f.FLOPs), takes(f, "FLOP/s", "the last block that ran"))
+		fmt.Fprintf(w, "      takes       %s tokens, %s; %sFLOP%s\n", count(float64(f.Tokens)), f.How, count(f.FLOPs), takes(f, "FLOP/s", "the last one like it"))
 	default:
-		fmt.Fprintf(w, "      takes       at most %s; %sFLOP%s\n", plural(int(f.Tokens), "new token"), count(f.FLOPs), takes(f, "FLOP/s", "the last block that ran"))
+		fmt.Fprintf(w, "      takes       at most %s; %sFLOP%s\n", plural(int(f.Tokens), "new token"), count(f.FLOPs), takes(f, "FLOP/s", "the last one like it"))
 	}
 	if f.Peak > 0 {
 		fmt.Fprintf(w, "      memory      %s\n      peak        %s (%d bytes)\n", bytesByKind(f.ByKind), dsl.FormatBytes(f.Peak), f.Peak)
