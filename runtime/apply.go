@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,8 @@ type runner struct {
 	lately []float64          // seconds of the latest steps of the stage that runs
 
 	scratch bool // see ApplyOptions
+
+	counted map[addr.Addr]bool // data of which was said how many documents are copies
 
 	watching map[string]*fineweb.Watched // documents that evaluations measure, by which
 }
@@ -101,6 +104,12 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 			dir.State.Saw(a.Addr.String(), a.seen())
 		}
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], a)
+	}
+	r.counted = map[addr.Addr]bool{}
+	for _, a := range p.Actions {
+		if a.Data != nil && !slices.ContainsFunc(a.Data.sources(), func(n *Data) bool { return n.Copies < 0 || n.Unseen != "" }) {
+			r.counted[a.Addr] = true // by the plan
+		}
 	}
 	if err := errors.Join(r.moves(), r.sweep()); err != nil {
 		return err

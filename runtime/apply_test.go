@@ -760,3 +760,35 @@ func TestBF16StochasticRound(t *testing.T) {
 	must(t, applyOn(t, d, planOf(t, dir, "precision=bf16", "stochastic=true")))
 	sameContents(t, "interrupted", contents(t, dir), want)
 }
+
+// TestCopiesAreToldOnce says how many documents deduplicate leaves out once: in the plan, or where that did not know it in the run,
+// whatever number of stages read the data.
+func TestCopiesAreToldOnce(t *testing.T) {
+	dir := pipeline(t)
+	edit(t, dir, "validation_fraction = 0.3", "validation_fraction = 0.3\n  deduplicate = true")
+	b, err := os.ReadFile(filepath.Join(dir, "d.jsonl"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), append(b, bytes.ReplaceAll(b, []byte(`"id":"`), []byte(`"id":"9`))...), 0o644))
+	for _, known := range []bool{true, false} {
+		must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
+		must(t, os.RemoveAll(filepath.Join(dir, "out")))
+		p := planOf(t, dir)
+		for _, a := range p.Actions {
+			if a.Data != nil && a.Data.Copies != 14 {
+				t.Errorf("the plan counts %d copies", a.Data.Copies)
+			}
+			if a.Data != nil && !known {
+				a.Data.Copies = -1
+			}
+		}
+		var told []string
+		must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e Event) {
+			if strings.Contains(e.Message, "deduplicate") {
+				told = append(told, fmt.Sprintf("%s %s", e.Kind, e.Message))
+			}
+		}}))
+		if want := map[bool]string{false: "[" + string(Notice) + " 14 documents of data.jsonl.d are copies of others and left out (deduplicate)]", true: "[]"}[known]; fmt.Sprint(told) != want {
+			t.Errorf("%v, want %s", told, want)
+		}
+	}
+}

@@ -125,6 +125,9 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 	if w.Length > e.Model.MaxPositionEmbeddings {
 		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
 	}
+	if w.Length < 2 && w.Stride > 0 {
+		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, as many as the model was trained on or takes, and of windows that slide the first token is not predicted. Leave stride out, or set sequence_length to 2 or more.")}
+	}
 	if w.Stride > w.Length {
 		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
 	}

@@ -151,6 +151,13 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
 		t.Errorf("a prompt that is too long: %v", diags)
 	}
+	// Models of one position continue nothing, and windows of one token do not slide.
+	one := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\"]\n}\nevaluate \"perplexity\" \"s\" {\nTHIS\n data = data.jsonl.d.all\n stride = 1\n}\nevaluate \"perplexity\" \"w\" {\nTHIS\n data = data.jsonl.d.all\n}\n")
+	edited(t, filepath.Join(one, "m"), map[string]any{"max_position_embeddings": 1})
+	_, diags := NewPlan(Options{Path: one, Caps: cpu.PlanCaps()})
+	if s := fmt.Sprint(diags.Errs()); len(diags.Errs()) != 2 || !strings.Contains(s, "he model's max_position_embeddings 1 leaves no room for a token after a prompt") || !strings.Contains(s, "Leave stride out") {
+		t.Errorf("a model of one position: %v", diags)
+	}
 	// What a stage was trained on is not measured as a whole, nor is trained on what is all held out.
 	for _, x := range [][3]string{
 		{"data  = data.jsonl.d.validation\n}", "data  = data.jsonl.d.all\n}", "stage.two was trained on documents of data.jsonl.d: measure data.jsonl.d.validation"},

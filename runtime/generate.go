@@ -38,7 +38,10 @@ func promptTokens(tok *tokenizer.Tokenizer, prompt string) (ids []int32, err err
 // length is the number of tokens of prompt n, of which it has so many, and of what continues it.
 func (e *Evaluation) length(n, tokens int) (int, error) {
 	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
-	if tokens >= seq {
+	switch {
+	case e.Model.MaxPositionEmbeddings < 2:
+		return 0, fmt.Errorf("the model's %s leaves no room for a token after a prompt, which takes one at least: generate with a model that takes more", e.Model.Longest())
+	case tokens >= seq:
 		return 0, fmt.Errorf("prompt %d has %d tokens, and a token more would be beyond the model's %s: shorten it", n, tokens, e.Model.Longest())
 	}
 	return seq, nil

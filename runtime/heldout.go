@@ -157,10 +157,9 @@ func (r *runner) warnHeldOut(a *Action, n int64) {
 	for _, e := range evaluationsOf(r.plan.Actions, a.Stage) {
 		names = append(names, e.Addr.String())
 	}
-	times := "once"
+	read := "A document that %s measures was read in training"
 	if n > 1 {
-		times = fmt.Sprintf("%d times", n)
+		read = fmt.Sprintf("Documents that %%s measures were read %d times in training", n)
 	}
-	r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%s, a document was read that %s measures, known by its text: its result says less about text that the model has not seen",
-		times, strings.Join(names, " or "))})
+	r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf(read, strings.Join(names, " or ")) + ": what it gives says less about text that the model has not seen"})
 }

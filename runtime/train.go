@@ -181,7 +181,7 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 		}
 	}()
 	sample := &sampler{first: t.state.Step + 1, last: s.Steps, every: r.obs.every}
-	lastSkipped, copies, specials := int64(0), int64(0), int64(0)
+	lastSkipped, specials := int64(0), int64(0)
 	r.lately = nil
 	async := r.device.Caps().Async
 	// On a device that does not work ahead timing costs nothing to speak of: all steps are timed, so that a slow one
@@ -232,9 +232,9 @@ func (r *runner) steps(ctx context.Context, a *Action, t *trainer, stream *finew
 				t.state.LastLosses = t.state.LastLosses[n-meanOf:]
 			}
 		}
-		if b.Copies > copies {
-			copies = b.Copies
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents of the data are copies of others and left out (deduplicate)", copies)})
+		if b.Copies > 0 && !r.counted[s.Data.Addr] {
+			r.counted[s.Data.Addr] = true
+			r.obs.notice(a, "%d documents of %s are copies of others and left out (deduplicate)", b.Copies, s.Data.Addr)
 		}
 		if b.Skipped > lastSkipped {
 			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%d documents passed over (on_error = \"skip\")", b.Skipped)})

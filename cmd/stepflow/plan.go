@@ -342,6 +342,7 @@ func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
 		fmt.Fprintf(w, "      context     %s\n", text)
 	}
 	switch {
+	case f.Tokens == 0 && e.Data == nil: // without prompts
 	case f.Tokens == 0:
 		fmt.Fprintf(w, "      takes       an unknown time: how many tokens there are is known when the data are read\n")
 	case e.Data != nil:
