@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strconv"
 	"strings"
 )
 
@@ -78,6 +79,15 @@ func (s Shape) Rows() int {
 		return 0
 	}
 	return s.Elems() / s.Cols()
+}
+
+// Place is the index of element i in each dimension, as text: "[1, 0]".
+func (s Shape) Place(i int) string {
+	at := make([]string, len(s))
+	for d := len(s) - 1; d >= 0; d-- {
+		at[d], i = strconv.Itoa(i%s[d]), i/s[d]
+	}
+	return "[" + strings.Join(at, ", ") + "]"
 }
 
 // Equal reports whether two shapes have the same extents.

@@ -67,6 +67,9 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	if err := p.refuse(o.Device.Caps()); err != nil {
 		return err
 	}
+	if err := p.readable(ctx); err != nil {
+		return err
+	}
 	dir, err := state.Open(p.StateDir)
 	if err != nil {
 		return err

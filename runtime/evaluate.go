@@ -189,7 +189,7 @@ func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (l gpu.Loaded, f f
 		return nil, f, err
 	}
 	defer from.Close()
-	w := watch(from, e.Params)
+	w := watch(from, e.Params, e.DType)
 	err = fill(r.ctx, e.Params, "", w, func(id string, v []float32) error {
 		b, _ := p.Buffer(id)
 		return l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))

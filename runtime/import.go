@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,8 @@ import (
 	"stepflow/fineweb/hub"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
+	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
 )
@@ -289,6 +292,70 @@ func strayTensor(f *checkpoint.Folder, c llama.Config, name string) (string, err
 func frequencies(v []float32, c llama.Config) bool {
 	want, _ := c.Frequencies()
 	return slices.EqualFunc(v, want, func(a float32, b float64) bool { return math.Abs(float64(a)-b) <= b/128+1e-7 })
+}
+
+// readable reads the weights of the imported models that a run starts from, before it does anything: a number that the device
+// cannot hold, or a stage that starts from NaN or infinity, is an error. An evaluation of such a model is a result.
+func (p *Plan) readable(ctx context.Context) error {
+	read := map[string]bool{}
+	for _, a := range p.Actions {
+		if a.Verb != Run || a.skip {
+			continue
+		}
+		var err error
+		switch s, e := a.Stage, a.Evaluate; {
+		case s != nil && s.Init != "" && !read[s.Init+s.DType.String()]:
+			read[s.Init+s.DType.String()] = true
+			err = startable(ctx, s)
+		case e != nil && e.Folder != "" && !read[e.Folder]:
+			read[e.Folder] = true
+			err = narrowable(ctx, e)
+		}
+		if ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Addr, err)
+		}
+	}
+	return nil
+}
+
+// startable is the error of imported weights that a stage cannot start from.
+func startable(ctx context.Context, s *Stage) error {
+	f, err := checkpoint.OpenFolder(s.Init)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := watch(f, s.Params, s.DType)
+	if err := fill(ctx, s.Params, "", w, func(id string, v []float32) error { return nil }); err != nil {
+		return err
+	}
+	return w.unfit(s)
+}
+
+// unfit is the error of imported weights that are not finite in the type in which a stage computes; nil if all are.
+func (w *watched) unfit(s *Stage) error {
+	if w.flaw.count == 0 {
+		return nil
+	}
+	as := ""
+	if s.DType == gpu.BF16 {
+		as = ", read as bf16"
+	}
+	return fmt.Errorf("the weights in %s are bad%s, and no training mends them: %s. Take another copy of the model, or a checkpoint from before it diverged", s.Init, as, w.flaw.String())
+}
+
+// narrowable is the error of imported weights in float64 that are beyond float32.
+func narrowable(ctx context.Context, e *Evaluation) error {
+	f, err := checkpoint.OpenFolder(e.Folder)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	wide := slices.DeleteFunc(slices.Clone(e.Params), func(p ops.Param) bool { return f.DType(p.Name) != "F64" })
+	return fill(ctx, wide, "", f, func(string, []float32) error { return nil })
 }
 
 // otherTokens says that ids mean other tokens to a tokenizer than to the tokenizer.json that came with an imported model; empty

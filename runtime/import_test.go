@@ -3,8 +3,10 @@ package runtime
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -459,6 +461,100 @@ evaluate "generation" "g" {
 		}
 		if all := strings.Join(w, "\n"); c.says == "" && all != "" || !strings.Contains(all, c.says) {
 			t.Errorf("%s: %q, want %q", name, all, c.says)
+		}
+	}
+}
+
+// TestBadWeightsAreRefusedBeforeAnythingRuns gives stages a model whose weights are NaN, beyond float32 or beyond bfloat16: apply
+// names the tensor and the place before the stage without fault has run, and advises nothing about learning rates.
+func TestBadWeightsAreRefusedBeforeAnythingRuns(t *testing.T) {
+	const tensor = "model.layers.1.mlp.up_proj.weight"
+	double := func(folder string, at int, x float64) {
+		path := filepath.Join(folder, fileModel)
+		all := tensorsOf(t, path)
+		old := all[tensor]
+		wide := raw{"F64", old.shape, make([]byte, 2*len(old.data))}
+		binary.LittleEndian.PutUint64(wide.data[8*at:], math.Float64bits(x))
+		all[tensor] = wide
+		writeRaw(t, path, all)
+	}
+	for _, x := range []struct {
+		what, precision string
+		make            func(folder string)
+		says            string // "" for a run
+		evaluates       string // the same of an evaluation
+	}{
+		{"sound", "fp32", func(string) {}, "", ""},
+		{"NaN", "fp32", func(f string) { poke(t, filepath.Join(f, fileModel), tensor, float32(math.NaN()), 33) }, tensor + " holds 1 non-finite value of 1792, NaN at [1, 1]. Take another copy", ""},
+		{"beyond float32", "fp32", func(f string) { double(f, 65, -1e300) }, "holds -1e+300 at [2, 1], which is too large for float32", "holds -1e+300 at [2, 1], which is too large"},
+		{"large in float32", "fp32", func(f string) { double(f, 65, 3.4e38) }, "", ""},
+		{"beyond bfloat16", "bf16", func(f string) { double(f, 65, -3.4e38) }, "are bad, read as bf16, and no training mends them: " + tensor + " holds 1 non-finite value of 1792, -Infinity at [2, 1]", ""},
+	} {
+		dir, folder := imported(t, "m", "")
+		x.make(folder)
+		must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte(strings.Repeat("{\"text\": \"one two three four five six seven\"}\n", 9)), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(`{"model": {"type": "BPE", "vocab": {"a": 0, "<|endoftext|>": 1}, "merges": []}, "added_tokens": [{"id": 1, "content": "<|endoftext|>", "special": true}]}`), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(fmt.Sprintf(`
+variable "stage" { default = 1 }
+data "jsonl" "d" { source = "d.jsonl" }
+tokenizer "huggingface" "t" { file = "tokenizer.json" }
+optimizer "adamw" "o" { learning_rate = 1e-3 }
+model "llama" "a" {
+  vocab_size          = 48
+  hidden_size         = 8
+  intermediate_size   = 8
+  num_hidden_layers   = 1
+  num_attention_heads = 1
+}
+model "llama" "m" { from = "m" }
+stage "a" {
+  model = model.llama.a
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.huggingface.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 4
+    batch_size      = 1
+    steps           = 2
+  }
+}
+stage "m" {
+  count     = var.stage
+  model     = model.llama.m
+  precision = %q
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.huggingface.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 4
+    batch_size      = 1
+    steps           = 1
+    on_nonfinite    = "skip"
+  }
+}
+evaluate "perplexity" "m" {
+  count           = 1 - var.stage
+  model           = model.llama.m
+  tokenizer       = tokenizer.huggingface.t
+  data            = data.jsonl.d.all
+  sequence_length = 4
+}
+`, x.precision)), 0o644))
+		for i, says := range []string{x.says, x.evaluates} {
+			err := applyOn(t, cpuDevice(t, 1), planOf(t, dir, fmt.Sprintf("stage=%d", 1-i)))
+			if says == "" {
+				var flawed *FlawedError
+				if err != nil && !errors.As(err, &flawed) { // a result without a number is one
+					t.Errorf("%s: %v", x.what, err)
+				}
+				continue
+			}
+			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), tensor) || strings.Contains(err.Error(), "learning rate") {
+				t.Errorf("%s: %v, want %q", x.what, err, says)
+			}
+			if _, err := os.Stat(filepath.Join(dir, ".stepflow", "state.json")); err == nil {
+				t.Errorf("%s: something ran", x.what)
+			}
 		}
 	}
 }

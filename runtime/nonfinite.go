@@ -115,13 +115,9 @@ func (f *flaw) String() string {
 	if f == nil || f.count == 0 {
 		return ""
 	}
-	at, rest := make([]string, len(f.shape)), f.first
-	for i := len(f.shape) - 1; i >= 0; i-- {
-		at[i], rest = fmt.Sprint(rest%f.shape[i]), rest/f.shape[i]
-	}
-	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at [%s]", f.name, f.count, f.shape.Elems(), f.word, strings.Join(at, ", "))
+	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at %s", f.name, f.count, f.shape.Elems(), f.word, f.shape.Place(f.first))
 	if f.count == 1 {
-		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at [%s]", f.name, f.shape.Elems(), f.word, strings.Join(at, ", "))
+		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at %s", f.name, f.shape.Elems(), f.word, f.shape.Place(f.first))
 	}
 	switch {
 	case f.others == 1:
@@ -160,11 +156,12 @@ type tensors interface {
 type watched struct {
 	tensors
 	shapes map[string]gpu.Shape
+	as     gpu.DType // in which they are looked at
 	flaw   flaw
 }
 
-func watch(from tensors, params []ops.Param) *watched {
-	w := &watched{tensors: from, shapes: map[string]gpu.Shape{}}
+func watch(from tensors, params []ops.Param, as gpu.DType) *watched {
+	w := &watched{tensors: from, shapes: map[string]gpu.Shape{}, as: as}
 	for _, p := range params {
 		w.shapes[p.Name] = p.Shape
 	}
@@ -174,7 +171,11 @@ func watch(from tensors, params []ops.Param) *watched {
 func (w *watched) Float32(name string) ([]float32, error) {
 	v, err := w.tensors.Float32(name)
 	if shape, ok := w.shapes[name]; ok && err == nil {
-		w.flaw.look(name, shape, v)
+		seen := v
+		if w.as == gpu.BF16 { // the largest of float32 become infinite
+			seen = gpu.BytesFloat32(gpu.Float32Bytes(v, gpu.BF16), gpu.BF16)
+		}
+		w.flaw.look(name, shape, seen)
 		delete(w.shapes, name) // once
 	}
 	return v, err
@@ -220,7 +221,12 @@ func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, lo
 	if err != nil {
 		where = fmt.Sprintf("it was not found: %v", err)
 	}
-	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. Lower the learning rate, look at the data, or set on_nonfinite = \"skip\"", step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root), batchOf(a, b, step))
+	do := "Lower the learning rate"
+	if s := t.stage; s.Init != "" && step == 1 {
+		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)
+	}
+	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. %s, look at the data, or set on_nonfinite = \"skip\"",
+		step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root), batchOf(a, b, step), do)
 }
 
 // goesOn says from where a run goes on that failed.

@@ -115,11 +115,13 @@ func (t *trainer) start(ctx context.Context, from string) error {
 			return err
 		}
 		defer f.Close()
-		w := watch(f, s.Params)
+		w := watch(f, s.Params, s.DType)
 		if err := fill(ctx, s.Params, "", w, t.setWeight); err != nil {
 			return err
 		}
-		t.flaw = w.flaw
+		if err := w.unfit(s); err != nil { // of a stage that was planned on the way
+			return err
+		}
 	default:
 		for _, p := range s.Params {
 			if ctx.Err() != nil {
@@ -157,7 +159,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	defer folder.Close()
 	defer opt.Close()
 	oldParams := llama.Declare(s.From.Model, s.From.LayerIDs())
-	f := watch(folder, oldParams)
+	f := watch(folder, oldParams, s.DType)
 	defer func() { t.flaw = f.flaw }()
 	byID := map[string]ops.Param{}
 	for _, p := range oldParams {

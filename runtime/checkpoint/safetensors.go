@@ -311,7 +311,7 @@ func (s *File) Float32(name string) ([]float32, error) {
 		for i := range v {
 			x := math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
 			if v[i] = float32(x); math.IsInf(float64(v[i]), 0) && !math.IsInf(x, 0) {
-				return nil, fmt.Errorf("tensor %s of %s holds %g, which is too large for float32", name, s.path, x)
+				return nil, fmt.Errorf("tensor %s of %s holds %g at %s, which is too large for float32", name, s.path, x, gpu.Shape(s.index[name].Shape).Place(i))
 			}
 		}
 		return v, nil
