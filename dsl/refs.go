@@ -13,6 +13,9 @@ import (
 	"stepflow/dsl/addr"
 )
 
+// UnusedBlock is the summary of the warning about a block that nothing refers to.
+const UnusedBlock = "Unused block"
+
 // reference is one use of a name in an expression.
 type reference struct {
 	addr addr.Addr // var, local or a block, without key
@@ -197,7 +200,7 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	through := map[addr.Addr][]addr.Addr{}
 	for _, b := range c.Blocks {
 		if b.Kind.Lazy && !used[b.Addr] {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused block", Subject: b.DeclRange.Ptr(),
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: UnusedBlock, Subject: b.DeclRange.Ptr(),
 				Detail: fmt.Sprintf("Nothing refers to %s, so it has no effect. Remove it, or use it.", b.Addr)})
 		}
 		b.Refs = c.blockRefs(edges, b.Addr, through)

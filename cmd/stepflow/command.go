@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/gpu"
@@ -231,8 +232,8 @@ func dirArg(args []string) string {
 }
 
 // plan makes a plan and prints what is wrong; ok is false if apply could not go on. patient waits for servers of
-// data as long as a run does.
-func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
+// data as long as a run does. That nothing refers to a block which the user asks about is not said.
+func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *runtime.Plan, ok bool) {
 	caps, err := a.caps()
 	if err != nil {
 		a.fail(err)
@@ -245,6 +246,11 @@ func (a *app) plan(args []string, patient bool) (p *runtime.Plan, ok bool) {
 	if a.ctx.Err() != nil { // then it is none
 		a.fail(runtime.ErrInterrupted)
 		return nil, false
+	}
+	for _, b := range p.Config.Blocks {
+		if slices.ContainsFunc(asked, func(x addr.Addr) bool { return x.Block() == b.Addr }) {
+			diags = slices.DeleteFunc(diags, func(d *hcl.Diagnostic) bool { return d.Summary == dsl.UnusedBlock && *d.Subject == b.DeclRange })
+		}
 	}
 	a.diagnostics(diags, p.Config.Files)
 	return p, !diags.HasErrors()

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
-
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,16 +22,21 @@ import (
 // dataFlags are those of stepflow data.
 type dataFlags struct {
 	format, text, id, tokenizer string
-	n, step                     int
+	n, step                     int // step is 0 where none is asked for
 }
 
 func dataCommand() command {
 	var o dataFlags
 	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
-		short:    "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch that a step of a stage trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir; with -step it is stage.NAME.",
-		example:  "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\nstepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\nstepflow data head -dir pipelines/quickstart -step 12 stage.seed\nstepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
+		short: "Looks into data, and tokenizes them ahead.",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch that a step of a stage " +
+			"trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the " +
+			"pipeline in -dir; with -step it is stage.NAME.",
+		example: "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\n" +
+			"stepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\n" +
+			"stepflow data head -dir pipelines/quickstart -step 12 stage.seed\n" +
+			"stepflow data tokenize -dir pipelines/quickstart data.fineweb_edu.docs",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline, for data.TYPE.NAME")
@@ -39,14 +45,25 @@ func dataCommand() command {
 			f.StringVar(&o.id, "id-column", "id", "column or field with the document's id")
 			f.StringVar(&o.tokenizer, "tokenizer", "", "a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
 			f.IntVar(&o.n, "n", 5, "head: documents to print")
-			f.IntVar(&o.step, "step", 0, "head: print the batch of this step of the stage that SOURCE names")
+			f.Func("step", "head: print the batch of this step, counted from 1, of the stage that SOURCE names", func(s string) (err error) {
+				if o.step, err = strconv.Atoi(s); err != nil || o.step < 1 {
+					return errors.New("it takes the number of a step, and the first is 1")
+				}
+				return nil
+			})
 		},
 		run: func(a *app, args []string) int {
-			if len(args) != 2 || verbs[args[0]] == nil || o.n < 1 {
-				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE; -n is at least 1. See stepflow data -help.")
-			}
-			if o.step != 0 && args[0] != "head" {
-				return a.misuse("stepflow data: -step goes with head. See stepflow data -help.")
+			switch {
+			case len(args) == 0 || verbs[args[0]] == nil:
+				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. See stepflow data -help.")
+			case o.n < 1:
+				return a.misuse("stepflow data: -n is %d, and at least one document is printed. See stepflow data -help.", o.n)
+			case o.step != 0 && args[0] != "head":
+				return a.misuse("stepflow data: -step goes with head, not with %s. See stepflow data -help.", args[0])
+			case len(args) == 1 && o.step != 0:
+				return a.misuse("stepflow data: name the stage whose step %d is to be shown, such as stage.NAME. See stepflow data -help.", o.step)
+			case len(args) == 1:
+				return a.misuse("stepflow data: %s needs a SOURCE: files, or data.TYPE.NAME of the pipeline in -dir. See stepflow data -help.", args[0])
 			}
 			if err := verbs[args[0]](a, &o, args[1]); err != nil {
 				return a.fail(err)
@@ -84,7 +101,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		}
 		return []looked{{strings.Join(s.Shown(), ", "), s, toks}}, nil
 	}
-	p, ok := a.plan([]string{a.dir}, true)
+	p, ok := a.plan([]string{a.dir}, true, at)
 	if !ok {
 		if a.ctx.Err() != nil {
 			return nil, runtime.ErrInterrupted
@@ -148,10 +165,8 @@ func (a *app) stat(x looked) error {
 			groups++
 		}
 	}
-	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least, "most_rows": most, "columns": files[0].Fields}
-	if len(c.Warnings) > 0 {
-		out["warnings"] = c.Warnings
-	}
+	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least, "most_rows": most,
+		"columns": files[0].Fields}
 	tokens := map[string]any{}
 	names := slices.Sorted(maps.Keys(x.tokenizers))
 	if len(names) == 0 {
@@ -210,9 +225,6 @@ func (a *app) stat(x looked) error {
 	}
 	for _, l := range lines {
 		fmt.Fprintln(a.stdout, l)
-	}
-	for _, w := range c.Warnings {
-		fmt.Fprintf(a.stdout, "  %s %s\n", a.paint(yellow, "warning:"), w)
 	}
 	return nil
 }

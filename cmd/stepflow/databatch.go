@@ -17,7 +17,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 	if err != nil || at.Kind != "stage" {
 		return fmt.Errorf("-step takes a stage of the pipeline in -dir, such as stage.NAME; %s is not one", foreign.Shown(arg))
 	}
-	p, ok := a.plan([]string{a.dir}, true)
+	p, ok := a.plan([]string{a.dir}, true, at)
 	switch {
 	case !ok && a.ctx.Err() != nil:
 		return runtime.ErrInterrupted
@@ -25,8 +25,17 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 		return fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}
 	x := p.Action(at)
-	if x == nil || x.Stage == nil {
-		return fmt.Errorf("the pipeline in %s has no %s", a.dir, at)
+	if x == nil {
+		var have []string
+		for _, y := range p.Actions {
+			if y.Addr.Kind == "stage" {
+				have = append(have, y.Addr.String())
+			}
+		}
+		return fmt.Errorf("the pipeline in %s has no %s; its stages are: %s", a.dir, at, strings.Join(have, ", "))
+	}
+	if x.Stage == nil {
+		return fmt.Errorf("%s is not planned yet, since what it waits for has not run: apply the pipeline first", at)
 	}
 	b, err := p.Batch(a.ctx, x, o.step, func(done, of int64) error {
 		if isTerminal(a.stderr) {
@@ -63,8 +72,8 @@ func without(b *runtime.StepBatch, x fineweb.Extent) (list []int) {
 }
 
 func (a *app) printBatch(at addr.Addr, b *runtime.StepBatch) {
-	fmt.Fprintf(a.stdout, "%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n", at, b.Step,
-		plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
+	fmt.Fprintf(a.stdout, "%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n",
+		at, b.Step, plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
 	sequence := -1
 	for _, x := range b.Documents {
 		if s := x.At / b.Length; s != sequence {
@@ -72,8 +81,9 @@ func (a *app) printBatch(at addr.Addr, b *runtime.StepBatch) {
 			fmt.Fprintf(a.stdout, "\n%s\n", a.paint(bold, fmt.Sprintf("sequence %d", s)))
 		}
 		from := x.At % b.Length
-		fmt.Fprintf(a.stdout, "  %d to %d  %s, its tokens %d to %d%s\n      %s\n", from, from+x.N-1, foreign.Shown(x.Origin.String()), x.Token, x.Token+x.N-1, silent(without(b, x), from),
-			strings.ReplaceAll(clip(b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), 300), "\n", "\n      "))
+		text := clip(b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), 300)
+		fmt.Fprintf(a.stdout, "  %d to %d  %s, its tokens %d to %d%s\n      %s\n", from, from+x.N-1, foreign.Shown(x.Origin.String()),
+			x.Token, x.Token+x.N-1, silent(without(b, x), from), strings.ReplaceAll(text, "\n", "\n      "))
 	}
 }
 
@@ -101,8 +111,8 @@ func batchJSON(b *runtime.StepBatch) map[string]any {
 	}
 	documents := make([]map[string]any, len(b.Documents))
 	for i, x := range b.Documents {
-		d := map[string]any{"sequence": x.At / b.Length, "from": x.At % b.Length, "tokens": x.N, "token": x.Token, "file": x.File, "place": x.Place,
-			"text": b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), "without_target": without(b, x)}
+		d := map[string]any{"sequence": x.At / b.Length, "from": x.At % b.Length, "tokens": x.N, "token": x.Token,
+			"file": x.File, "place": x.Place, "text": b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), "without_target": without(b, x)}
 		if x.ID != "" {
 			d["id"] = x.ID
 		}
