@@ -54,5 +54,7 @@ for f in sorted(Path(sys.argv[1]).rglob("*.safetensors")):
 P
   "$py" -c 'import tensorboard' 2>/dev/null || "$venv/bin/pip" install -q tensorboard
   "$py" tools/parity/tensorboard_read.py pipelines/quickstart/.stepflow
+else
+  echo "The quickstart's export was not compared: there is none. Run make quickstart first."
 fi
 echo "parity holds"
