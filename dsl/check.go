@@ -56,6 +56,11 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 		case n < 1:
 			problem = fmt.Sprintf("%s is %s; the least is 1 byte.", a.Name, show(c))
 		}
+	case a.Filled && c.IsKnown() && !c.IsNull() && c.CanIterateElements() && c.LengthInt() == 0:
+		if problem = a.Name + " is an empty list: give at least one value"; !a.Required {
+			problem += ", or leave it out"
+		}
+		problem += "."
 	case want == cty.Number && c.IsKnown():
 		problem = a.number(a.Name, c, show)
 	case want.IsListType() && c.IsKnown():

@@ -22,6 +22,7 @@ type Attr struct {
 	OneOf    []string  // allowed strings
 	Whole    bool      // a whole number
 	Bytes    bool      // a text such as "16 GiB", of one byte or more
+	Filled   bool      // an empty list is an error: it would say nothing, and is not what leaving it out means
 
 	Min, Max     *float64 // range of a number, or of each in a list, ends included
 	Above, Below *float64 // the same, ends left out

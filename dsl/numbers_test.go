@@ -184,3 +184,41 @@ func TestExportsNameTheirAttributes(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyLists asks of every list whether it may be empty: where that says something, leaving it out says something else.
+func TestEmptyLists(t *testing.T) {
+	may := map[string]bool{
+		"stage.freeze":       true, // nothing is frozen
+		"optimizer.no_decay": true, // everything decays
+		"optimizer.betas":    true, // takes two
+	}
+	var each func(name string, attrs []Attr, blocks []Nested)
+	each = func(name string, attrs []Attr, blocks []Nested) {
+		for _, a := range attrs {
+			if list := a.Type != cty.NilType && a.Type.IsListType(); list && a.Filled == may[name+"."+a.Name] {
+				t.Errorf("%s.%s: Filled is %t", name, a.Name, a.Filled)
+			}
+			if !a.Filled {
+				continue
+			}
+			empty, want := cty.EmptyTupleVal, " is an empty list: give at least one value"
+			if !a.Required {
+				want += ", or leave it out"
+			}
+			if _, problem := a.check(empty, a.Type, false); problem != a.Name+want+"." {
+				t.Errorf("%s.%s = []: %q", name, a.Name, problem)
+			}
+			if _, problem := a.check(cty.TupleVal([]cty.Value{cty.StringVal("x")}), a.Type, false); problem != "" {
+				t.Errorf("%s.%s = [\"x\"]: %q", name, a.Name, problem)
+			}
+		}
+		for _, b := range blocks {
+			each(name+"."+b.Name, b.Attrs, b.Blocks)
+		}
+	}
+	for _, list := range [][]Kind{Meta, Kinds} {
+		for _, k := range list {
+			each(k.Name, k.Attrs, k.Blocks)
+		}
+	}
+}

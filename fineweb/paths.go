@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,7 +40,7 @@ func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	}
 	if full := filepath.Join(dir, pattern); exists(full) {
 		if st, err := os.Stat(full); err == nil && st.IsDir() {
-			return nil, fmt.Errorf("%s is a folder: name its files, as in %s, or in %s with those of all folders in it", foreign.Shown(given), foreign.Shown(filepath.Join(given, "*.parquet")), foreign.Shown(filepath.Join(given, "**", "*.parquet")))
+			return nil, isFolder(given, full)
 		}
 		return []web.Entry{{Address: full}}, nil
 	}
@@ -61,13 +62,64 @@ func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	if err := w.down(dir, p.Start(), foldersAbove(dir)); err != nil {
 		return nil, err
 	}
-	if len(w.files) == 0 && w.folders > 0 {
-		return nil, fmt.Errorf("%s matches folders only: name the files in them, as in %s", foreign.Shown(given), foreign.Shown(filepath.Join(given, "*.parquet")))
+	if len(w.files) == 0 && w.folder != "" {
+		name, _ := lies(w.folder)
+		return nil, fmt.Errorf("%s matches folders only: name the files in them, as in %s", foreign.Shown(given), foreign.Shown(filepath.Join(given, name)))
 	}
 	if len(w.files) == 0 {
 		return nil, noFile(from, given)
 	}
 	return w.files, nil
+}
+
+// isFolder says that a path leads to a folder, and how the files that lie in it are named.
+func isFolder(given, path string) error {
+	name, deep := lies(path)
+	here, below := foreign.Shown(filepath.Join(given, name)), foreign.Shown(filepath.Join(given, "**", name))
+	if deep {
+		return fmt.Errorf("%s is a folder: name the files in its folders, as in %s", foreign.Shown(given), below)
+	}
+	return fmt.Errorf("%s is a folder: name its files, as in %s, or in %s with those of all folders in it", foreign.Shown(given), here, below)
+}
+
+// lies is a pattern of the files in a folder that are of a format which is read, most of them if there are several; deep if they lie in
+// folders inside it only. Of a large tree the beginning is looked at.
+func lies(dir string) (pattern string, deep bool) {
+	const most = 10_000
+	seen := 0
+	counts := [2]map[string]int{{}, {}}
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if seen++; seen > most || e == nil {
+			return fs.SkipAll
+		}
+		switch hidden := strings.ContainsRune("._", rune(e.Name()[0])) && path != dir; {
+		case hidden && e.IsDir():
+			return fs.SkipDir
+		case hidden || err != nil || e.IsDir():
+			return nil
+		}
+		if FormatOf(path) != "" {
+			inside := 0
+			if filepath.Dir(path) != filepath.Clean(dir) {
+				inside = 1
+			}
+			plain := plainName(e.Name())
+			counts[inside]["*"+filepath.Ext(plain)+e.Name()[len(plain):]]++
+		}
+		return nil
+	})
+	for i, count := range counts {
+		best := ""
+		for _, p := range slices.Sorted(maps.Keys(count)) {
+			if count[p] > count[best] {
+				best = p
+			}
+		}
+		if best != "" {
+			return best, i == 1
+		}
+	}
+	return "*.parquet", false
 }
 
 func exists(path string) bool {
@@ -95,7 +147,7 @@ type walk struct {
 	ctx     context.Context
 	quiet   bool // about hidden files
 	files   []web.Entry
-	folders int               // that match as a file would
+	folder  string            // one that matches as a file would; "" for none
 	seen    map[string]string // folders, by what they are and what may match in them
 }
 
@@ -133,8 +185,8 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 			folder = err == nil && st.IsDir()
 		}
 		if folder {
-			if at.File(e.Name()) == glob.Yes {
-				w.folders++
+			if at.File(e.Name()) == glob.Yes && w.folder == "" {
+				w.folder = path
 			}
 			if next := at.Into(e.Name()); next.Leads() {
 				if err := w.down(path, next, above); err != nil {
@@ -157,10 +209,7 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 
 // noFile says that a pattern matches nothing.
 func noFile(dir, pattern string) error {
-	hint := ""
-	if strings.ContainsAny(pattern, "{}") {
-		hint = "; braces have no meaning in a pattern: give a list of several"
-	}
+	hint := glob.Hint(filepath.ToSlash(pattern))
 	if dir == "" || filepath.IsAbs(pattern) {
 		return fmt.Errorf("%s matches no file%s", foreign.Shown(pattern), hint)
 	}

@@ -148,9 +148,6 @@ func givenConfig(a addr.Addr, d *dsl.Decoded) (given llama.Config, diags hcl.Dia
 func peftSpec(a addr.Addr, d *dsl.Decoded) (s peft.Spec, diags hcl.Diagnostics) {
 	s = peft.Spec{Method: a.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
 		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps"), MergeRounding: d.Str("merge_rounding")}
-	if d.Known("target_modules") && len(s.TargetModules) == 0 {
-		diags = append(diags, d.Error("target_modules", "Invalid value", "target_modules is empty: name at least one projection, such as q_proj, or \"all-linear\"."))
-	}
 	if s.ResetEvery > 0 && s.RestartWarmup >= s.ResetEvery {
 		diags = append(diags, d.Error("restart_warmup_steps", "Warm-up too long", fmt.Sprintf("restart_warmup_steps is %d and reset_every %d: the learning rate would not be up again before the next restart. Lower it.", s.RestartWarmup, s.ResetEvery)))
 	}

@@ -43,6 +43,28 @@ type element struct {
 // Has reports whether a text has characters that mean something in a pattern.
 func Has(s string) bool { return strings.ContainsAny(s, `*?[\`) }
 
+// Hint says what a pattern that matches nothing may have meant otherwise, as the end of a sentence; "" if nothing stands out.
+func Hint(pattern string) string {
+	if strings.ContainsAny(pattern, "{}") {
+		return "; braces have no meaning in a pattern: give a list of several"
+	}
+	for _, s := range strings.Split(pattern, "/") {
+		for i := 0; i < len(s); i++ {
+			switch s[i] {
+			case '\\':
+				i++
+			case '[':
+				_, rest, ok := classOf(s[i+1:])
+				if !ok {
+					return fmt.Sprintf("; the [ in %s is never closed by a ], so it stands for itself", s)
+				}
+				i = len(s) - len(rest) - 1
+			}
+		}
+	}
+	return ""
+}
+
 // Parse reads a pattern of names with slashes.
 func Parse(pattern string) (*Pattern, error) {
 	p := &Pattern{}

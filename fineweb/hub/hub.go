@@ -245,7 +245,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 		list = append(list, e)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s matches none of the files at revision %s%s", address, r.Revision, given.hint(pattern))
+		return nil, fmt.Errorf("%s matches none of the files at revision %s%s", address, r.Revision, glob.Hint(pattern)+given.hint(pattern))
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return list, nil

@@ -158,7 +158,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 		seen[next] = true
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s matches no object", address)
+		return nil, fmt.Errorf("%s matches no object%s", address, glob.Hint(address))
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return list, nil
