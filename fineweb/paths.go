@@ -144,11 +144,11 @@ func foldersAbove(dir string) (list []fs.FileInfo) {
 
 // walk goes down folders, links to them included.
 type walk struct {
-	ctx     context.Context
-	quiet   bool // about hidden files
-	files   []web.Entry
-	folder  string            // one that matches as a file would; "" for none
-	seen    map[string]string // folders, by what they are and what may match in them
+	ctx    context.Context
+	quiet  bool // about hidden files
+	files  []web.Entry
+	folder string            // one that matches as a file would; "" for none
+	seen   map[string]string // folders, by what they are and what may match in them
 }
 
 func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {

@@ -156,3 +156,21 @@ func TestStarsInAddresses(t *testing.T) {
 		t.Errorf("%v, %q, %v", files, notes, err)
 	}
 }
+
+// TestHintsNameWhatIsThere says how the files in a folder are named, most of them if there are several kinds.
+func TestHintsNameWhatIsThere(t *testing.T) {
+	for want, files := range map[string][]string{
+		"d/*.jsonl, or in d/**/*.jsonl with":              {"a.jsonl", "b.jsonl", "c.parquet", "README"},
+		"d/*.jsonl.gz, or in d/**/*.jsonl.gz":             {"a.jsonl.gz", "_b.txt", ".c.txt"},
+		"name the files in its folders, as in d/**/*.txt": {"in/a.txt", "in/deep/b.txt", "_in/c.bin", "_in/d.bin", "in/e.bin"},
+		"d/*.parquet, or in d/**/*.parquet":               {"README"},
+	} {
+		dir := t.TempDir()
+		for _, f := range files {
+			put(t, filepath.Join(dir, "d", f), "")
+		}
+		if _, err := matchPaths(nil, dir, "d"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", files, err, want)
+		}
+	}
+}
