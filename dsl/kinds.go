@@ -141,7 +141,7 @@ var Kinds = []Kind{
 			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False, Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at random instead, right in the mean: 12 bytes a trainable parameter instead of 16, at some cost in quality."},
 		}},
 	{Name: "memory_plan", Repeat: true, Lazy: true,
-		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts what the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen one (4 in fp32), embeddings, head and norms included as trained.",
+		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts what the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen one (4 in fp32); 2 more where `accumulate_dtype` adds a gradient up in fp32 are not counted. Embeddings, head and norms are included as trained.",
 		Attrs: []Attr{
 			{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
 			{Name: "peft", Ref: []string{"peft"}, Doc: "The adapters that frozen layers get, and the remainders of their merges, if they keep any; without it they get none."},

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,6 +45,24 @@ func diagnosisOf(values map[string]any) string {
 	return s
 }
 
+// nullOf says why values of a block are null; "" where none is.
+func nullOf(values map[string]any) string {
+	if s := diagnosisOf(values); s != "" {
+		return s
+	}
+	var names []string
+	words, _ := values[valueNotFinite].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch word, ok := words[name]; {
+		case ok:
+			names = append(names, fmt.Sprintf("%s is %v", name, word))
+		case values[name] == nil:
+			names = append(names, name+" is not known")
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // FlawedError ends a run whose blocks have all run and are recorded, where evaluations gave NaN or infinity or outputs have no value.
 // Outputs that have one are recorded too.
 type FlawedError struct {
@@ -81,7 +100,7 @@ func (p *planner) ofNothing(refs []addr.Addr, diags hcl.Diagnostics) bool {
 	var gave []string
 	for _, a := range p.done {
 		if a.found != nil && slices.Contains(refs, a.Addr.Block()) {
-			if s := diagnosisOf(a.found.Values); s != "" {
+			if s := nullOf(a.found.Values); s != "" {
 				gave = append(gave, fmt.Sprintf("%s gave null instead of a number: %s.", a.Addr, s))
 			}
 		}

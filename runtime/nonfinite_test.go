@@ -243,6 +243,15 @@ func TestValuesThatJSONHasNoWordFor(t *testing.T) {
 	if want := `{"loss":null,"low":null,"not_finite":{"loss":"NaN","low":"-Infinity","perplexity":"Infinity"},"perplexity":null,"texts":["a"],"tokens":3}`; string(b) != want {
 		t.Errorf("%s, want %s", b, want)
 	}
+	if s := nullOf(v); s != "loss is NaN, low is -Infinity, perplexity is Infinity" {
+		t.Error(s)
+	}
+	if s := nullOf(map[string]any{"loss": 1.0, "held_out_documents": nil}); s != "held_out_documents is not known" {
+		t.Error(s)
+	}
+	if s := nullOf(map[string]any{"loss": nil, "not_finite": map[string]any{"loss": "NaN"}, "diagnosis": "a weight"}); s != "a weight" {
+		t.Error(s)
+	}
 	f := flaw{}
 	f.look("w", []int{2, 3}, []float32{0, 1, 2, float32(math.Inf(-1)), float32(math.NaN()), 5})
 	if s := f.String(); s != "w holds 2 non-finite values of 6, the first of them -Infinity at [1, 0]" {

@@ -271,7 +271,7 @@ func (e *ending) say() {
 	case e.block.Stage != nil:
 		how = "finishing the step and saving a checkpoint"
 	default:
-		how = fmt.Sprintf("ending %s, which the next apply begins again", e.block.Addr)
+		how = fmt.Sprintf("ending %s, which starts over with the next apply", e.block.Addr)
 	}
 	e.interrupt.hold("Interrupted: " + how + ". Once more stops at once.")
 }
@@ -284,7 +284,7 @@ func (e *ending) next() string {
 	case e.saved:
 		return "Run apply again to go on from there."
 	}
-	return fmt.Sprintf("Run apply again: %s begins again, and what ended before it is kept.", e.block.Addr)
+	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
 }
 
 func (a *app) apply(p *runtime.Plan, approve bool) int {
