@@ -18,10 +18,7 @@ type Origin struct {
 func (o *Origin) String() string {
 	s := o.File + ", " + o.Place
 	if id := o.ID; id != "" {
-		if len(id) > shownID {
-			id = id[:shownID] + "…"
-		}
-		s = foreign.Shown(id) + " (" + s + ")"
+		s = foreign.ShownStart(id, shownID) + " (" + s + ")"
 	}
 	if o.Source != "" {
 		s = o.Source + ": " + s

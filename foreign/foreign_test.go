@@ -43,6 +43,18 @@ func TestNothingActs(t *testing.T) {
 	}
 }
 
+func TestShownStart(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		most int
+		want string
+	}{{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc…"}, {"aéé", 2, "a…"}, {"aéé", 3, "aé…"}, {"漢字", 2, "…"}, {"ab\x1bcd", 3, `ab\x1b…`}, {"abc\x80\x80\x80\x80\x80\x80", 8, `abc\x80…`}} {
+		if got := ShownStart(c.in, c.most); got != c.want {
+			t.Errorf("%q to %d bytes is %q, not %q", c.in, c.most, got, c.want)
+		}
+	}
+}
+
 func TestShownJSON(t *testing.T) {
 	for _, s := range []string{"plain", "\u009b2J \u202e \u2028 \U000e0041 \x7f \n ü 👩‍💻", "\x1b"} {
 		b, err := json.Marshal(s)

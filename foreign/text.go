@@ -20,6 +20,18 @@ func acts(r rune) bool {
 // \x1b or \u202e, and so do bytes that are not UTF-8.
 func Shown(s string) string { return show(s, "") }
 
+// ShownStart is Shown of the first characters of s, of up to most bytes, with an ellipsis where there are more.
+func ShownStart(s string, most int) string {
+	if len(s) <= most {
+		return Shown(s)
+	}
+	end := most
+	for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return Shown(s[:end]) + "…"
+}
+
 // ShownText is Shown for text of several lines: line feeds and tabs stay.
 func ShownText(s string) string { return show(s, "\n\t") }
 

@@ -488,8 +488,7 @@ func (e *expression) each(text string, visit func(from, to int)) error {
 		}
 		end, err := m.run(e.prog, at, -1)
 		if err != nil {
-			rest := text[at:]
-			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads %q", ErrTooCostly, foreign.Shown(e.source), rest[:min(40, len(rest))])
+			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads \"%s\"", ErrTooCostly, foreign.Shown(e.source), foreign.ShownStart(text[at:], 40))
 		}
 		if end < 0 || end == at && last == at {
 			if at == len(text) {

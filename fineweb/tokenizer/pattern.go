@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them compiled. What
@@ -361,7 +363,7 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 	case p.take("<"):
 		name, after, ok := strings.Cut(p.s, ">")
 		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-			return nil, false, unsupported("the group's name %q", name[:min(len(name), 20)])
+			return nil, false, unsupported("the group's name \"%s\"", foreign.ShownStart(name, 20))
 		}
 		p.s = after
 	default:
@@ -443,7 +445,7 @@ func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
 		}
 		s := property(name)
 		if s == nil {
-			return nil, 0, unsupported(`\p{%s}`, name[:min(len(name), 40)])
+			return nil, 0, unsupported(`\p{%s}`, foreign.ShownStart(name, 40))
 		}
 		if not {
 			s = s.not()
@@ -556,7 +558,7 @@ func (p *patternParser) class() (s *runeSet, negated bool, err error) {
 				continue
 			}
 			if strings.Contains(p.s, ":]") {
-				return nil, false, unsupported("%q", p.s[:min(len(p.s), 12)])
+				return nil, false, unsupported("\"%s\"", foreign.ShownStart(p.s, 12))
 			}
 			fallthrough
 		case strings.HasPrefix(p.s, "["):

@@ -92,7 +92,7 @@ func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, 
 		return append(cuts(eachRune(isWhite), removed, false), cuts(eachRune(table("punctuation").has), isolated, false)...), false, nil
 	case "CharDelimiterSplit":
 		if utf8.RuneCountInString(f.Delimiter) != 1 {
-			return nil, false, fmt.Errorf("delimiter is %q; it takes one character", foreign.Shown(f.Delimiter[:min(len(f.Delimiter), 40)]))
+			return nil, false, fmt.Errorf("delimiter is \"%s\"; it takes one character", foreign.ShownStart(f.Delimiter, 40))
 		}
 		return cuts(literal(f.Delimiter), removed, false), false, nil
 	case "FixedLength":
@@ -297,7 +297,7 @@ func runOf(s string, c class) int {
 // oneRune checks what stands for a space.
 func oneRune(s string) error {
 	if utf8.RuneCountInString(s) != 1 {
-		return fmt.Errorf("replacement is %q; it takes one character", foreign.Shown(s[:min(len(s), 40)]))
+		return fmt.Errorf("replacement is \"%s\"; it takes one character", foreign.ShownStart(s, 40))
 	}
 	return nil
 }

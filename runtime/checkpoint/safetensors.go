@@ -240,11 +240,11 @@ func parseEntry(b []byte) (e entry, err error) {
 func naturals(b []byte) (list []int64, err error) {
 	var all []*int64
 	if err := json.Unmarshal(b, &all); err != nil || all == nil {
-		return nil, fmt.Errorf("%s is not a list of whole numbers", foreign.Shown(string(b[:min(len(b), 100)])))
+		return nil, fmt.Errorf("%s is not a list of whole numbers", foreign.ShownStart(string(b), 100))
 	}
 	for _, x := range all {
 		if x == nil || *x < 0 {
-			return nil, fmt.Errorf("%s is not a list of whole numbers of at least 0", foreign.Shown(string(b[:min(len(b), 100)])))
+			return nil, fmt.Errorf("%s is not a list of whole numbers of at least 0", foreign.ShownStart(string(b), 100))
 		}
 		list = append(list, *x)
 	}
