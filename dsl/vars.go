@@ -273,21 +273,33 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 		v := c.Variables[n]
 		switch unset := v.Source == "" && !v.hasDefault; {
 		case unset && in.Open:
-			v.Value = cty.UnknownVal(v.Type.WithoutOptionalAttributesDeep())
-			if v.Sensitive {
-				v.Value = v.Value.Mark(Sensitive)
-			}
+			v.forget()
 		case unset:
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing variable", Subject: v.Range.Ptr(),
 				Detail: fmt.Sprintf("var.%s has no default and was not set. Set it with -var %s=…, %s%s or a file given by -var-file.", n, n, EnvPrefix, n)})
 		}
 	}
+	var refused []*Variable
 	for _, n := range names {
 		for _, b := range c.Variables[n].validations {
-			diags = append(diags, c.validate(c.Variables[n], b)...)
+			d := c.validate(c.Variables[n], b)
+			if diags = append(diags, d...); d.HasErrors() {
+				refused = append(refused, c.Variables[n])
+			}
 		}
 	}
+	for _, v := range refused { // after all validations, which may name each other's variables: what follows from the values is not said
+		v.forget()
+	}
 	return diags
+}
+
+// forget makes the value unknown.
+func (v *Variable) forget() {
+	v.Value = cty.UnknownVal(v.Type.WithoutOptionalAttributesDeep())
+	if v.Sensitive {
+		v.Value = v.Value.Mark(Sensitive)
+	}
 }
 
 // secretive reports whether any variable is sensitive: then what was given for variables is not quoted, since a slip may

@@ -145,6 +145,57 @@ func TestPaperRuns(t *testing.T) {
 	}
 }
 
+// TestVariablesThatCannotBe gives odd values to variables of the pipelines: each is refused in one sentence that names it, and
+// nothing that follows from it is said.
+func TestVariablesThatCannotBe(t *testing.T) {
+	paper, compare := withData(t, "paper"), withData(t, "compare")
+	for _, x := range []struct{ dir, set, says string }{
+		{paper, "size=2M", "there is no such size: size is 1M, 368M, 680M or 1.2B"},
+		{paper, "method=step", "method is vanilla, step-2, step-3 or relora"},
+		{paper, "accounting=6nd", "accounting is executed or 6ND"},
+		{paper, "relora_warm_start=0", "ReLoRA starts from weights"},
+		{paper, "relora_warm_start=1", "leave nothing for ReLoRA"},
+		{paper, "leave_at=0", "a stage that is left at once trains nothing"},
+		{paper, "leave_at=1.1", "at most 1, the whole schedule"},
+		{paper, "tokens_per_parameter=0", "it sets the budget"},
+		{paper, "flops=-1", "flops must be more than 0"},
+		{paper, "validation_fraction=0", "the documents held out"},
+		{paper, "validation_fraction=1", "the others are trained on"},
+		{paper, "batch_size=0", "a whole number of sequences"},
+		{paper, "batch_size=2.5", "a whole number of sequences"},
+		{compare, "seeds=[]", "at least one seed, and each once"},
+		{compare, "seeds=[1, 1]", "at least one seed, and each once"},
+		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
+		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
+	} {
+		_, diags := runtime.NewPlan(runtime.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps()})
+		name, _, _ := strings.Cut(x.set, "=")
+		if errs := diags.Errs(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "var."+name+": ") || !strings.Contains(errs[0].Error(), x.says) {
+			t.Errorf("%s: %v, want one error with %q", x.set, errs, x.says)
+		}
+	}
+}
+
+// TestPaperFitsItsBatch gives batches that 8 does not divide, and a budget of less than two steps: the micro-batch follows, and the plan
+// says how far whole steps are from the budget.
+func TestPaperFitsItsBatch(t *testing.T) {
+	dir := withData(t, "paper")
+	for set, micro := range map[string]int{"batch_size=4": 4, "batch_size=12": 6, "batch_size=7": 7, "batch_size=11": 1, "batch_size=16": 8} {
+		for _, a := range planPaper(t, dir, "size=1M", "method=step-3", "tokens_per_parameter=0.1", set).Actions {
+			if a.Stage != nil && (a.Stage.Micro != micro || len(a.Warnings) > 0) {
+				t.Errorf("%s, %s: micro-batches of %d, %q", set, a.Addr, a.Stage.Micro, a.Warnings)
+			}
+		}
+	}
+	told := ""
+	for _, a := range planPaper(t, dir, "size=1M", "method=step-3", "flops=1.5e10").Actions {
+		told += strings.Join(a.Warnings, "\n")
+	}
+	if !strings.Contains(told, "its flops are worth 0.73 steps, and the stage takes 1, since steps are whole: 37 % more") || !strings.Contains(told, "9 % less") {
+		t.Errorf("%q", told)
+	}
+}
+
 var methods = []string{"vanilla", "step-2", "step-3", "relora"}
 
 func planPaper(t *testing.T, dir string, vars ...string) *runtime.Plan {

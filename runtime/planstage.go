@@ -41,7 +41,7 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if err != nil {
 		return nil, uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
-	if diags := p.stageSteps(s, d); diags.HasErrors() {
+	if diags := p.stageSteps(a, s, d); diags.HasErrors() {
 		return nil, diags
 	}
 	s.Figures = s.figures()
@@ -318,20 +318,26 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
+// roundedSteps is the share of its steps by which a stage may differ from what was asked for without a word.
+const roundedSteps = 0.05
+
 // stageSteps turns the horizon into steps, once the program tells what a step costs.
-func (p *planner) stageSteps(s *Stage, d *dsl.Decoded) hcl.Diagnostics {
+func (p *planner) stageSteps(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	t := d.Block("train")
 	per := float64(s.StepTokens())
-	attr := "tokens"
+	attr, asked := "tokens", 0.0 // in steps
 	switch {
 	case t.Has("tokens"):
 		s.Horizon = t.Float("tokens")
+		asked = s.Horizon / per
 	case t.Has("steps"):
-		attr, s.Horizon = "steps", t.Float("steps")*per
+		attr, asked = "steps", t.Float("steps")
+		s.Horizon = asked * per
 	default:
-		attr = "flops"
-		s.Horizon = math.Round(t.Float("flops")/float64(s.figures().StepFLOPs)) * per
+		attr, asked = "flops", t.Float("flops")/float64(s.figures().StepFLOPs)
+		s.Horizon = math.Round(asked) * per
 	}
+	asked *= t.Float("stop_at")
 	steps := math.Round(s.Horizon / per * t.Float("stop_at"))
 	if steps < 1 {
 		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes %d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
@@ -340,5 +346,12 @@ func (p *planner) stageSteps(s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 		return hcl.Diagnostics{t.Error(attr, "Too many steps", fmt.Sprintf("%.0f steps cannot be counted.", steps))}
 	}
 	s.Steps = int(steps)
+	if off := steps/asked - 1; math.Abs(off) > roundedSteps {
+		more := "more"
+		if off < 0 {
+			more = "less"
+		}
+		a.warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr, asked, s.Steps, 100*math.Abs(off), more))
+	}
 	return nil
 }

@@ -178,14 +178,17 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 		_, _, d := microOf(t)
 		diags = append(diags, d...)
 	}
-	n := 0
+	known, open := 0, 0 // what is not known may be null
 	for _, x := range []string{"tokens", "steps", "flops"} {
-		if t.Has(x) {
-			n++
+		switch {
+		case t.Known(x):
+			known++
+		case t.Has(x):
+			open++
 		}
 	}
-	if n != 1 {
-		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps and flops; there are %d.", n)))
+	if known > 1 || known+open < 1 {
+		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps and flops; there are %d.", known)))
 	}
 	if c := t.Block("schedule"); c != nil && c.Label == "wsd" {
 		if warmup, decay := c.Float("warmup_ratio"), c.Float("decay_ratio"); warmup+decay > 1 {

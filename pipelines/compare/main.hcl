@@ -6,6 +6,10 @@ variable "seeds" {
   type        = list(number)
   default     = [1, 2]
   description = "each is a seed of the first weights and of the order of the documents"
+  validation {
+    condition     = length(var.seeds) > 0 && length(var.seeds) == length(distinct(var.seeds))
+    error_message = "seeds needs at least one seed, and each once"
+  }
 }
 
 variable "source" {
@@ -34,6 +38,10 @@ variable "learning_rates" {
   type        = object({ step = number, vanilla = number, small = number })
   default     = { step = 2e-3, vanilla = 2e-3, small = 2e-3 }
   description = "for each way the best of 1e-3, 2e-3 and 4e-3, by the validation loss of a third seed"
+  validation {
+    condition     = min(values(var.learning_rates)...) > 0
+    error_message = "each of learning_rates must be more than 0"
+  }
 }
 
 locals {

@@ -12,7 +12,7 @@ variable "size" {
   description = "1M, 368M, 680M or 1.2B"
   validation {
     condition     = contains(["1M", "368M", "680M", "1.2B"], var.size)
-    error_message = "size is 1M, 368M, 680M or 1.2B"
+    error_message = "there is no such size: size is 1M, 368M, 680M or 1.2B"
   }
 }
 
@@ -22,7 +22,7 @@ variable "method" {
   description = "vanilla, step-2, step-3 or relora"
   validation {
     condition     = contains(["vanilla", "step-2", "step-3", "relora"], var.method)
-    error_message = "method is vanilla, step-2, step-3 or relora"
+    error_message = "there is no such method: method is vanilla, step-2, step-3 or relora"
   }
 }
 
@@ -32,12 +32,20 @@ variable "tokens_per_parameter" {
   type        = number
   default     = 20
   description = "sets the budget, 6 N D FLOPs: D is so many tokens for each of the N parameters of the full model"
+  validation {
+    condition     = var.tokens_per_parameter > 0
+    error_message = "tokens_per_parameter must be more than 0: it sets the budget"
+  }
 }
 
 variable "flops" {
   type        = number
   default     = null
   description = "the budget itself, if not that of tokens_per_parameter"
+  validation {
+    condition     = coalesce(var.flops, 1) > 0
+    error_message = "flops must be more than 0: it is the budget"
+  }
 }
 
 variable "accounting" {
@@ -46,7 +54,7 @@ variable "accounting" {
   description = "which FLOPs are equal: executed, those of the compiled steps, or 6ND, six for each parameter and token, as if frozen layers were trained"
   validation {
     condition     = contains(["executed", "6ND"], var.accounting)
-    error_message = "accounting is executed or 6ND"
+    error_message = "there is no such accounting: accounting is executed or 6ND"
   }
 }
 
@@ -59,6 +67,10 @@ variable "source" {
 variable "validation_fraction" {
   type    = number
   default = 0.001
+  validation {
+    condition     = var.validation_fraction > 0 && var.validation_fraction < 1
+    error_message = "validation_fraction must be more than 0, for the loss is measured on the documents held out, and less than 1, for the others are trained on"
+  }
 }
 
 variable "evaluation_tokens" {
@@ -120,6 +132,10 @@ variable "batch_size" {
   type        = number
   default     = null
   description = "sequences of a step"
+  validation {
+    condition     = coalesce(var.batch_size, 1) >= 1 && floor(coalesce(var.batch_size, 1)) == coalesce(var.batch_size, 1)
+    error_message = "batch_size is a whole number of sequences, at least 1"
+  }
 }
 
 variable "sequence_length" {
@@ -153,8 +169,8 @@ variable "precision" {
 
 variable "micro_batch_size" {
   type        = string
-  default     = "8"
-  description = "sequences on the device at a time, or auto"
+  default     = null
+  description = "sequences on the device at a time, or auto; 8 if not given, or the most below that which divides batch_size"
 }
 
 variable "activation_checkpointing" {
@@ -169,12 +185,20 @@ variable "leave_at" {
   type        = number
   default     = 0.75
   description = "share of its schedule after which a stage of STEP but the last is left"
+  validation {
+    condition     = var.leave_at > 0 && var.leave_at <= 1
+    error_message = "leave_at must be more than 0, for a stage that is left at once trains nothing, and at most 1, the whole schedule"
+  }
 }
 
 variable "relora_warm_start" {
   type        = number
   default     = 0.25
   description = "share of the budget that ReLoRA trains at full rank first"
+  validation {
+    condition     = var.relora_warm_start > 0 && var.relora_warm_start < 1
+    error_message = "relora_warm_start must be more than 0, for ReLoRA starts from weights that were trained at full rank, and less than 1, which would leave nothing for ReLoRA: that is method=vanilla"
+  }
 }
 
 locals {
@@ -200,6 +224,7 @@ locals {
   num_layers      = coalesce(var.num_hidden_layers, 24)
   sequence_length = coalesce(var.sequence_length, local.size.sequence_length)
   batch_size      = coalesce(var.batch_size, local.size.batch_size)
+  micro           = coalesce(var.micro_batch_size, tostring(max([for n in range(1, 9) : n if local.batch_size % n == 0]...)))
   precision       = coalesce(var.precision, local.size.precision)
   checkpoint      = coalesce(var.checkpoint_every, 200)
 
@@ -277,7 +302,7 @@ stage "first" {
     optimizer                = optimizer.adamw.main
     sequence_length          = local.sequence_length
     batch_size               = local.batch_size
-    micro_batch_size         = var.micro_batch_size
+    micro_batch_size         = local.micro
     activation_checkpointing = var.activation_checkpointing
     flops                    = local.executed ? local.first : null
     tokens                   = local.executed ? null : tokens_for_flops(local.first, local.parameters[0])
@@ -307,7 +332,7 @@ stage "second" {
     optimizer                = optimizer.adamw.main
     sequence_length          = local.sequence_length
     batch_size               = local.batch_size
-    micro_batch_size         = var.micro_batch_size
+    micro_batch_size         = local.micro
     activation_checkpointing = var.activation_checkpointing
     flops                    = local.executed ? local.horizon : null
     tokens                   = local.executed ? null : tokens_for_flops(local.horizon, local.parameters[1])
@@ -337,7 +362,7 @@ stage "third" {
     optimizer                = optimizer.adamw.main
     sequence_length          = local.sequence_length
     batch_size               = local.batch_size
-    micro_batch_size         = var.micro_batch_size
+    micro_batch_size         = local.micro
     activation_checkpointing = var.activation_checkpointing
     flops                    = local.executed ? local.horizon : null
     tokens                   = local.executed ? null : tokens_for_flops(local.horizon, local.parameters[2])
@@ -363,7 +388,7 @@ stage "relora" {
     optimizer                = optimizer.adamw.main
     sequence_length          = local.sequence_length
     batch_size               = local.batch_size
-    micro_batch_size         = var.micro_batch_size
+    micro_batch_size         = local.micro
     activation_checkpointing = var.activation_checkpointing
     flops                    = local.executed ? (local.budget - local.first) : null
     tokens                   = local.executed ? null : tokens_for_flops((local.budget - local.first), local.parameters[0])
