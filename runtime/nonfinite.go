@@ -238,7 +238,7 @@ func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, lo
 		return err
 	})
 	if err != nil {
-		where = fmt.Sprintf("it was not found: %v", err)
+		where = fmt.Sprintf("not found (%v)", err)
 	}
 	do := "Lower the learning rate"
 	if s := t.stage; s.Init != "" && step == 1 {

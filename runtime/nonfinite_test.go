@@ -236,6 +236,16 @@ func TestWhatAnErrorLeavesOut(t *testing.T) {
 	}
 }
 
+// TestInterruptedSearch interrupts the search for what is not finite: the step's error stays, with what is known.
+func TestInterruptedSearch(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &cancelling{Device: cpuDevice(t, 2), left: 20, alone: true, cancel: cancel}
+	err := Apply(ctx, planOf(t, pipeline(t), "lr=1e30"), ApplyOptions{Device: c})
+	if err == nil || errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "the first tensor that is not finite: not found (interrupted); ") || c.after > 0 {
+		t.Errorf("%v; %d launches run after the interrupt", err, c.after)
+	}
+}
+
 func TestValuesThatJSONHasNoWordFor(t *testing.T) {
 	v := writable(map[string]any{"loss": math.NaN(), "perplexity": math.Inf(1), "low": math.Inf(-1), "tokens": 3.0, "texts": []string{"a"}})
 	b, err := json.Marshal(v)
