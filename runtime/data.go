@@ -230,7 +230,11 @@ func (p *planner) shown(n *Data) []string {
 	if len(n.odd) > 0 && p.sensitive(n) {
 		return []string{"there is something to say of the files, which would name them, and source is sensitive: stepflow data stat says it"}
 	}
-	return n.odd
+	var list []string
+	for _, odd := range n.odd {
+		list = append(list, p.cfg.Secrets.Redact(odd))
+	}
+	return list
 }
 
 // look opens the data and notes what is there.

@@ -342,7 +342,7 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		a.writable()
 	}
 	if a.Verb == Run || a.Verb == Resume {
-		if diags := p.forecast(a, d); diags.HasErrors() {
+		if diags := p.cfg.Secrets.Diagnostics(p.forecast(a, d)); diags.HasErrors() {
 			return unknown, diags
 		}
 	}
