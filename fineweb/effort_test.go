@@ -148,6 +148,36 @@ func TestEffortIsWhatIsMeasured(t *testing.T) {
 	}
 }
 
+// TestExactSizesAreExact compares what is called exact with the tokens that a pass over the data gives.
+func TestExactSizesAreExact(t *testing.T) {
+	tk := tok(t)
+	rng := rand.New(rand.NewPCG(7, 8))
+	for i := range 200 {
+		s := inFormat(t, []string{"jsonl", "text", "parquet"}[i%3], randomTexts(rng))
+		s.SkipErrors, s.Deduplicate = true, rng.IntN(2) == 0
+		s.ValidationFraction = []float64{0, 0.4}[rng.IntN(2)]
+		var want int64
+		c, err := Open(s)
+		if err != nil {
+			continue // a text that is empty
+		}
+		err = c.Texts(Train, func(text string) bool { want += int64(len(encoded(t, tk, text))); return true })
+		if err := errors.Join(err, c.Close()); err != nil {
+			t.Fatal(err)
+		}
+		size, err := Measure(s, tk, Train)
+		if errors.As(err, &NoDocuments{}) && want == 0 {
+			continue
+		}
+		if err != nil || size.How != Exact || size.Tokens != want || size.Most != want {
+			t.Errorf("%+v: %+v, %v; there are %d", s, size, err, want)
+		}
+		if size, err := Measure(s, nil, Train); err != nil || size.Most < want {
+			t.Errorf("%+v without a tokenizer: %+v, %v; there are %d", s, size, err, want)
+		}
+	}
+}
+
 // TestEffortIsBounded counts the first part of much, and says so.
 func TestEffortIsBounded(t *testing.T) {
 	tk := tok(t)

@@ -90,18 +90,19 @@ func wideBytes(text string, size int, big bool) string {
 // TestWideTextWithoutAMark refuses UTF-16 and UTF-32 by their zeros, and reads UTF-8 that holds some.
 func TestWideTextWithoutAMark(t *testing.T) {
 	dir := t.TempDir()
-	text := "{\"text\": \"Größe and naïve wörds\"}\n{\"text\": \"日本語 and more\"}\n"
-	for _, format := range []string{"jsonl", "text"} {
-		for name, b := range map[string]string{
-			"UTF-16LE": wideBytes(text, 2, false), "UTF-16BE": wideBytes(text, 2, true), "UTF-32LE": wideBytes(text, 4, false), "UTF-32BE": wideBytes(text, 4, true),
-		} {
-			write(t, filepath.Join(dir, "d"), b)
-			if _, err := Open(Source{Format: format, Dir: dir, Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(), "the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(), "iconv -f "+name+" -t UTF-8") {
-				t.Errorf("%s of %s: %v", format, name, err)
+	for _, text := range []string{"{\"text\": \"Größe and naïve wörds\"}\n{\"text\": \"日本語 and more\"}\n", "{\"text\": \"" + strings.Repeat("日本語の文章、中文字。", 90) + "\"}\n", "ab"} {
+		for _, format := range []string{"jsonl", "text"} {
+			for name, b := range map[string]string{
+				"UTF-16LE": wideBytes(text, 2, false), "UTF-16BE": wideBytes(text, 2, true), "UTF-32LE": wideBytes(text, 4, false), "UTF-32BE": wideBytes(text, 4, true),
+			} {
+				write(t, filepath.Join(dir, "d"), b)
+				if _, err := Open(Source{Format: format, Dir: dir, Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(), "the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(), "iconv -f "+name+" -t UTF-8") {
+					t.Errorf("%s of %s: %v", format, name, err)
+				}
 			}
 		}
 	}
-	for _, ok := range []string{"a\x00b\x00", strings.Repeat("\x00", 100), "one\x00two\x00three and so on", "x", "", strings.Repeat("a b c d\x00", 40)} {
+	for _, ok := range []string{"a\x00", strings.Repeat("\x00", 100), "one\x00two\x00three and so on", "x", "", strings.Repeat("a b c d\x00", 40)} {
 		if got := wideText([]byte(ok)); got != "" {
 			t.Errorf("%q is %s", ok, got)
 		}

@@ -163,7 +163,8 @@ var prefixes = []struct{ bytes, what string }{
 // wideText names the encoding of a text without a byte order mark in which ASCII has bytes of 0 beside it; "" for UTF-8. Text in UTF-8 has
 // hardly any such bytes, and none in a pattern.
 func wideText(head []byte) string {
-	const least = 4 // characters
+	const least = 2 // characters
+	broken := bytes.Count(bytes.ToValidUTF8(bytes.ReplaceAll(head, []byte("\uFFFD"), nil), []byte("\uFFFD")), []byte("\uFFFD"))
 	for _, e := range []struct {
 		name string
 		size int
@@ -181,7 +182,7 @@ func wideText(head []byte) string {
 				narrow++
 			}
 		}
-		if units >= least && narrow*4 > units && zeros*16 < units {
+		if units >= least && zeros*16 < units && (narrow*4 > units || narrow >= 4 && broken >= 4) { // of Chinese only some characters are ASCII
 			return e.name
 		}
 	}

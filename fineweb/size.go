@@ -161,7 +161,12 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 	case how == BytesAlone && rows == c.Rows: // a token holds a byte or more
 		size.Most = text + found
 	}
-	whole := func(n int64) int64 { return int64(float64(n) / float64(rows) * float64(c.Rows)) }
+	whole := func(n int64) int64 {
+		if rows == c.Rows {
+			return n
+		}
+		return int64(float64(n) / float64(rows) * float64(c.Rows))
+	}
 	if size.Specials = whole(specials); size.How == "" { // else the column says it
 		size.Tokens, size.How = whole(tokens), how
 	}
@@ -252,6 +257,7 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 	if err := c.use(tok); err != nil {
 		return err
 	}
+	shown := false
 	for _, p := range c.pieces() {
 		docs, err := c.read(p)
 		if err != nil {
@@ -261,6 +267,7 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 			d := &docs[i]
 			switch {
 			case d.drop:
+				c.dropped++
 				continue
 			case d.flaw != sound && c.source.SkipErrors:
 				c.Skipped++
@@ -275,10 +282,13 @@ func (c *Corpus) Head(tok *tokenizer.Tokenizer, visit func(Sample) bool) error {
 				file, token := c.tokens.place(d.at)
 				d.id = fmt.Sprintf("%s, token %d", base(c.files[file]), token)
 			}
-			if !visit(Sample{d.id, d.text, d.ids}) {
+			if shown = true; !visit(Sample{d.id, d.text, d.ids}) {
 				return nil
 			}
 		}
+	}
+	if !shown {
+		return c.none(All)
 	}
 	return nil
 }

@@ -114,6 +114,11 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 	if d.Has("join") {
 		join := d.Str("join")
 		w.Join = &join
+		for _, n := range e.Data.sources() {
+			if n.Source.Format == "bin" {
+				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined", fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
+			}
+		}
 	}
 	if !d.Has("end_of_text") {
 		w.EndOfText = w.Join == nil

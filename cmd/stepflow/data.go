@@ -190,6 +190,10 @@ func (a *app) stat(x looked) error {
 	for _, n := range names {
 		tok := x.tokenizers[n]
 		m, err := fineweb.Measure(x.source, tok, fineweb.Train)
+		if errors.As(err, &fineweb.NoDocuments{}) {
+			lines = append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error()))
+			break
+		}
 		if err != nil {
 			return err
 		}
