@@ -308,7 +308,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	if err != nil {
 		return nil, err
 	}
-	r.took(rateName(rateMeasure, r.plan.Caps, e.DType, e.Program, segProbe), flops, time.Since(began))
+	r.took(rateName(rateMeasure, r.plan.Caps, e.DType, e.Program, segProbe, 0), flops, time.Since(began))
 	if diagnosis == "" && weights.count > 0 {
 		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String() + ", which no token that was measured reads"})
 	}

@@ -251,7 +251,7 @@ THIS
 	must(t, applyOn(t, cpuDevice(t, 2), p))
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe), 5e8)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	edit(t, dir, "stride          = 8", "stride          = 16")
@@ -263,7 +263,7 @@ THIS
 	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
 	st, err = state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe), 5e8)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	for _, name := range []string{"s", "g"} {

@@ -37,12 +37,12 @@ const (
 const latelyOf = 50
 
 // rateName is the name under which a rate is kept. Each kind of work has its own, and of it each kind of device, each element type, and
-// each power of four of operations a launch: small products are slow.
-func rateName(kind string, caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string) string {
+// each power of two of operations a launch, times two to the power of shift: small products are slow.
+func rateName(kind string, caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, shift float64) string {
 	flops, _ := p.FLOPs(segment)
 	seg, _ := p.Segment(segment)
-	size := math.Round(math.Log2(float64(max(flops, 1))/float64(max(seg.Hi-seg.Lo, 1))) / 2)
-	return fmt.Sprintf("%s %s %s 4^%.0f", kind, caps.Kind, Precision(t), size)
+	size := math.Round(math.Log2(float64(max(flops, 1)) / float64(max(seg.Hi-seg.Lo, 1))))
+	return fmt.Sprintf("%s %s %s 2^%.0f", kind, caps.Kind, Precision(t), size+shift)
 }
 
 // took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
@@ -52,13 +52,18 @@ func (r *runner) took(name string, amount float64, time time.Duration) {
 	}
 }
 
-// predict tells how long the operations of a forecast take: by the rate that the last block of its kind and size reached in this
-// state, else at least as long as at the rate of a large product.
-func (p *planner) predict(f *Forecast, rate string, t gpu.DType) {
+// predict tells how long the operations of a forecast take, most of them those of a program's segment: by the rate that the last block
+// of this kind and size reached in this state, or of half or twice the size, else at least as long as at the rate of a large product.
+func (p *planner) predict(f *Forecast, kind string, t gpu.DType, program *gpu.Program, segment string) {
 	if f.FLOPs == 0 {
 		return
 	}
-	if f.Rate = p.state.Rates[rate]; f.Rate == 0 && p.peak != nil {
+	for _, shift := range []float64{0, -1, 1} {
+		if f.Rate = p.state.Rates[rateName(kind, p.caps, t, program, segment, shift)]; f.Rate > 0 {
+			break
+		}
+	}
+	if f.Rate == 0 && p.peak != nil {
 		f.Rate, f.Least = p.peak(t), true
 	}
 	if f.Rate > 0 {
@@ -134,7 +139,7 @@ func (p *planner) forecastPerplexity(e *Evaluation) error {
 	}
 	flops, _ := e.Program.FLOPs(segProbe)
 	f.FLOPs = float64(flops) * float64(batches)
-	p.predict(f, rateName(rateMeasure, p.caps, e.DType, e.Program, segProbe), e.DType)
+	p.predict(f, rateMeasure, e.DType, e.Program, segProbe)
 	return nil
 }
 
@@ -158,7 +163,7 @@ func (p *planner) forecastGeneration(e *Evaluation, lengths []length) error {
 		f.Tokens += int64(n.all - n.prompt)
 		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
 	}
-	p.predict(f, rateName(rateGenerate, p.caps, e.DType, program, segProbe), e.DType)
+	p.predict(f, rateGenerate, e.DType, program, segProbe)
 	return nil
 }
 
@@ -177,5 +182,5 @@ func (p *planner) forecastExport(e *Export) {
 func (p *planner) forecastStage(a *Action) {
 	s := a.Stage
 	s.Forecast = Forecast{Peak: s.Figures.Peak, FLOPs: math.Max(0, float64(s.Steps-a.FromStep)) * (float64(s.Figures.StepFLOPs) + float64(s.Figures.RecomputeFLOPs))}
-	p.predict(&s.Forecast, rateName(rateTrain, p.caps, s.DType, s.Program, segMicro), s.DType)
+	p.predict(&s.Forecast, rateTrain, s.DType, s.Program, segMicro)
 }

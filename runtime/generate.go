@@ -107,7 +107,7 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 		}
 	}
 	if longest != nil {
-		r.took(rateName(rateGenerate, r.plan.Caps, e.DType, longest, segProbe), flops, busy)
+		r.took(rateName(rateGenerate, r.plan.Caps, e.DType, longest, segProbe, 0), flops, busy)
 	}
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {

@@ -445,7 +445,7 @@ func (r *runner) trained(s *Stage) {
 	}
 	slices.Sort(r.lately)
 	if median := r.lately[len(r.lately)/2]; median > 0 {
-		r.dir.State.Rate(rateName(rateTrain, r.plan.Caps, s.DType, s.Program, segMicro), float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
+		r.dir.State.Rate(rateName(rateTrain, r.plan.Caps, s.DType, s.Program, segMicro, 0), float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
 	}
 }
 
