@@ -40,6 +40,7 @@ type node struct {
 	min, max int // max is -1 for no end
 	lazy     bool
 	not      bool
+	captures bool // a group that captures what it matches
 }
 
 // Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it becomes.
@@ -123,9 +124,6 @@ func (p *patternParser) branch(f flags) (*node, error) {
 			cat.kids = append(cat.kids, n)
 			return cat, nil
 		}
-		if n == nil {
-			continue // a comment
-		}
 		if n, err = p.quantified(n, f); err != nil {
 			return nil, err
 		}
@@ -144,8 +142,18 @@ func (p *patternParser) branch(f flags) (*node, error) {
 	return cat, nil
 }
 
-// blank skips what (?x) ignores.
+// blank skips a comment, and what (?x) ignores: neither stands between a part and its repetition.
 func (p *patternParser) blank(f flags) bool {
+	if strings.HasPrefix(p.s, "(?#") {
+		for i := 3; i < len(p.s); i++ {
+			if p.s[i] == '\\' {
+				i++
+			} else if p.s[i] == ')' {
+				p.s = p.s[i+1:]
+				return true
+			}
+		}
+	}
 	if !f.extended || p.s == "" {
 		return false
 	}
@@ -244,7 +252,7 @@ func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 }
 
 // atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else; rest is set if it
-// goes to the end of the group. A comment gives nil.
+// goes to the end of the group.
 func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error) {
 	one := func(kind nodeKind) (*node, rune, bool, error) { return &node{kind: kind}, -1, false, nil }
 	set := func(s *runeSet) (*node, rune, bool, error) { return &node{kind: nodeSet, set: s}, -1, false, nil }
@@ -256,6 +264,11 @@ func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error)
 			}
 		}
 		return &node{kind: nodeSet, set: s}, r, false, nil
+	}
+	if strings.HasPrefix(p.s, "{") {
+		if _, _, _, ok := p.interval(); ok {
+			return nil, -1, false, fmt.Errorf("a repetition {...} with nothing before it")
+		}
 	}
 	switch c := p.next(); c {
 	case '.':
@@ -335,20 +348,14 @@ func dot(all bool) *runeSet {
 
 // group reads what follows a parenthesis.
 func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
-	kind, not := nodeEmpty, false
+	kind, not, captures := nodeEmpty, false, false
 	switch {
 	case strings.HasPrefix(p.s, "*"):
 		return nil, false, unsupported("(*")
-	case !p.take("?"), p.take(":"):
-	case p.take("#"):
-		for i := 0; i < len(p.s); i++ {
-			if p.s[i] == '\\' {
-				i++
-			} else if p.s[i] == ')' {
-				p.s = p.s[i+1:]
-				return nil, false, nil
-			}
-		}
+	case !p.take("?"):
+		captures = true
+	case p.take(":"):
+	case strings.HasPrefix(p.s, "#"):
 		return nil, false, fmt.Errorf("a comment without its )")
 	case p.take("="):
 		kind = nodeAhead
@@ -365,9 +372,9 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 			return nil, false, unsupported("the group's name \"%s\"", foreign.ShownStart(name, 20))
 		}
-		p.s = after
+		p.s, captures = after, true
 	default:
-		for on := true; ; {
+		for on, options := true, p.s; ; {
 			if p.s == "" {
 				return nil, false, fmt.Errorf("a ( without its )")
 			}
@@ -381,6 +388,9 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 			case 'x':
 				f.extended = on
 			case ')': // for the rest of the group
+				if options[0] == ')' {
+					return nil, false, fmt.Errorf("(?) names no option")
+				}
 				n, err := p.alternatives(f)
 				return n, true, err
 			case ':':
@@ -404,11 +414,36 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 		if _, most := n.length(); most < 0 {
 			return nil, false, unsupported("a look behind without a greatest length")
 		}
+		if what := n.notBehind(not); what != "" {
+			return nil, false, unsupported("%s in a look behind", what)
+		}
 	}
 	if kind == nodeEmpty { // a group by itself, so that what repeats it is not taken for a repetition of a repetition
-		return &node{kind: nodeCat, kids: []*node{n}}, false, nil
+		return &node{kind: nodeCat, kids: []*node{n}, captures: captures}, false, nil
 	}
 	return &node{kind: kind, kids: []*node{n}, not: not}, false, nil
+}
+
+// notBehind says what of n Oniguruma refuses in (?<= ), or in (?<! ) if not is set; "" for nothing.
+func (n *node) notBehind(not bool) string {
+	switch {
+	case n.kind == nodeAhead:
+		return "a look ahead"
+	case n.kind == nodeBehind && n.not && !not:
+		return "(?<!"
+	case n.kind == nodeTextEnd:
+		return `\z`
+	case n.kind == nodeTextEnd2:
+		return `\Z`
+	case n.captures && not:
+		return "a group that captures"
+	}
+	for _, kid := range n.kids {
+		if what := kid.notBehind(not); what != "" {
+			return what
+		}
+	}
+	return ""
 }
 
 // escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where the set is nil.
