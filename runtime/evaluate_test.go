@@ -407,18 +407,28 @@ func TestPerplexityOfOthers(t *testing.T) {
 		must(t, json.Unmarshal(b, &want))
 		dir := t.TempDir()
 		var text strings.Builder
-		fmt.Fprintf(&text, "tokenizer \"huggingface\" \"t\" { file = %q }\nmodel \"llama\" \"m\" { from = %q }\ndata \"parquet\" \"d\" { source = %q }\n", filepath.Join(from, "tokenizer.json"), from, filepath.Join(from, "rows.parquet"))
-		for i, w := range want.Windows {
-			fmt.Fprintf(&text, "evaluate \"perplexity\" \"e%d\" {\n model = model.llama.m\n tokenizer = tokenizer.huggingface.t\n data = data.parquet.d.all\n join = \"\\n\\n\"\n sequence_length = %d\n stride = %d\n}\n", i, w.Length, w.Stride)
+		fmt.Fprintf(&text, "tokenizer \"huggingface\" \"t\" { file = %q }\nmodel \"llama\" \"m\" { from = %q }\n", filepath.Join(from, "tokenizer.json"), from)
+		formats := map[string]string{"parquet": "rows.parquet", "jsonl": "rows.jsonl", "text": "rows.txt"}
+		for format, name := range formats {
+			fmt.Fprintf(&text, "data %q \"d\" {\n source = %q\n", format, filepath.Join(from, name))
+			if format == "text" {
+				text.WriteString(" separator = \"\\n\"\n")
+			}
+			text.WriteString("}\n")
+			for i, w := range want.Windows {
+				fmt.Fprintf(&text, "evaluate \"perplexity\" \"%s%d\" {\n model = model.llama.m\n tokenizer = tokenizer.huggingface.t\n data = data.%s.d.all\n join = \"\\n\\n\"\n sequence_length = %d\n stride = %d\n}\n", format, i, format, w.Length, w.Stride)
+			}
 		}
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text.String()), 0o644))
 		must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
-		for i, w := range want.Windows {
-			v := valuesOf(t, dir, fmt.Sprintf("evaluate.perplexity.e%d", i))
-			loss := v["loss"].(float64)
-			t.Logf("%s, window %d, stride %d: loss %.6f of %v tokens, transformers %.6f", filepath.Base(from), w.Length, w.Stride, loss, v["tokens"], w.Loss)
-			if math.Abs(loss-w.Loss) > 1e-4 || v["tokens"] != w.Tokens || v["words"] != want.Words || v["bytes"].(float64) > want.Bytes {
-				t.Errorf("%s, window %d, stride %d: loss %v of %v tokens, %v words, %v bytes; want %+v, %v, %v", filepath.Base(from), w.Length, w.Stride, loss, v["tokens"], v["words"], v["bytes"], w, want.Words, want.Bytes)
+		for format := range formats {
+			for i, w := range want.Windows {
+				v := valuesOf(t, dir, fmt.Sprintf("evaluate.perplexity.%s%d", format, i))
+				loss, what := v["loss"].(float64), fmt.Sprintf("%s as %s, window %d, stride %d", filepath.Base(from), format, w.Length, w.Stride)
+				t.Logf("%s: loss %.6f of %v tokens, transformers %.6f", what, loss, v["tokens"], w.Loss)
+				if math.Abs(loss-w.Loss) > 1e-4 || v["tokens"] != w.Tokens || v["words"] != want.Words || v["bytes"].(float64) > want.Bytes {
+					t.Errorf("%s: loss %v of %v tokens, %v words, %v bytes; want %+v, %v, %v", what, loss, v["tokens"], v["words"], v["bytes"], w, want.Words, want.Bytes)
+				}
 			}
 		}
 	}

@@ -1,7 +1,7 @@
 """Perplexities by the recipes of others, with transformers: perplexity.py OUT [TEXT].
 
 Writes OUT/NAME for each of two tokenizers, one that begins texts with a token of its own and one that does not: a random LLaMA, the
-rows of a set in WikiText's form (lines, many of them empty) as parquet, and expected.json: what the loop of Hugging Face's guide to the
+rows of a set in WikiText's form (lines, many of them empty) as parquet, as JSON lines and as text, and expected.json: what the loop of Hugging Face's guide to the
 perplexity of fixed-length models gives for several windows, as the mean over tokens. TEXT is a file of such lines, such as WikiText-2's
 test set; without it they are made up.
 """
@@ -70,6 +70,8 @@ def main(out, path=None):
         fast = PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="</s>", **({"bos_token": "<s>"} if bos else {}))
         fast.save_pretrained(folder)
         pq.write_table(pa.table({"text": text}), folder / "rows.parquet")
+        (folder / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in text))
+        (folder / "rows.txt").write_text("\n".join(text))
         ids = fast(joined, return_tensors="pt")["input_ids"]
         expected = []
         for length, stride in WINDOWS:
