@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +161,22 @@ func TestStrippedAddedTokens(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Fatalf("%s: it does not end", side)
 		}
+	}
+}
+
+// TestRoomOfNormalizers holds that a normalizer which makes 64 bytes of each is stopped before it has made them all.
+func TestRoomOfNormalizers(t *testing.T) {
+	const n = 4 << 20
+	tok, err := Parse(tokenizerJSON(t, map[string]any{"normalizer": regex("Replace", "a", "content", strings.Repeat("b", 64))}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("a", n)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = tok.Encode(nil, text)
+	runtime.ReadMemStats(&after)
+	if made := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrTooCostly) || made > 64*n*3/2 {
+		t.Errorf("%d bytes were allocated for %d of text, %v", made, n, err)
 	}
 }

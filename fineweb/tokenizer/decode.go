@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +114,7 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 			c.growing(n)
 		}
 		return each(func(s string) string {
-			if p, err := replace(piece{s: s}, find, f.Content); err == nil {
+			if p, err := replace(piece{s: s}, find, f.Content, math.MaxInt); err == nil {
 				return p.s
 			}
 			return s // a token on which the pattern takes too many steps

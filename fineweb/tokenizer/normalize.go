@@ -13,8 +13,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// normalization changes a text before it is cut into words.
-type normalization func(piece) (piece, error)
+// normalization changes a text before it is cut into words. It may stop once it has made more than most bytes.
+type normalization func(p piece, most int) (piece, error)
 
 // mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the bytes that are put
 // in for one match.
@@ -29,12 +29,17 @@ func tokenLimit(token string) int { return mostGrowth*len(token) + 1<<10 }
 
 // pointwise is a normalization that makes of a text what it makes of its characters.
 func pointwise(f func(string) string) []normalization {
-	return []normalization{func(p piece) (piece, error) {
+	return growing(func(s string, _ int) string { return f(s) })
+}
+
+// growing is pointwise for what may make many bytes of one.
+func growing(f func(s string, most int) string) []normalization {
+	return []normalization{func(p piece, most int) (piece, error) {
 		origin := 0
 		if p.origin > 0 {
-			origin = len(f(p.s[:p.origin]))
+			origin = len(f(p.s[:p.origin], most))
 		}
-		s := f(p.s)
+		s := f(p.s, most)
 		origin = min(origin, len(s))
 		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) { // the first character was joined with the next
 			origin++
@@ -91,7 +96,7 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 		if f.Prepend == "" {
 			return nil, errors.New("Prepend puts in nothing")
 		}
-		return []normalization{func(p piece) (piece, error) {
+		return []normalization{func(p piece, _ int) (piece, error) {
 			if p.s == "" {
 				return p, nil
 			}
@@ -112,7 +117,7 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 		if f.Content != "" && f.Pattern.mayBeEmpty() { // the library loses track of where text came from, and repeats some of it later
 			return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
 		}
-		return []normalization{func(p piece) (piece, error) { return replace(p, find, f.Content) }}, nil
+		return []normalization{func(p piece, most int) (piece, error) { return replace(p, find, f.Content, most) }}, nil
 	case "NFC":
 		return pointwise(normalizer(norm.NFC)), nil
 	case "NFD":
@@ -124,7 +129,7 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 	case "Lowercase":
 		return pointwise(lowercase), nil
 	case "Strip":
-		return []normalization{func(p piece) (piece, error) {
+		return []normalization{func(p piece, _ int) (piece, error) {
 			from, to := 0, len(p.s)
 			if f.Left {
 				from = to - len(strings.TrimLeftFunc(p.s, isWhite))
@@ -173,8 +178,8 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 	return nil, fmt.Errorf("%q is not supported", kind)
 }
 
-// replace puts content in the place of every match.
-func replace(p piece, find finder, content string) (piece, error) {
+// replace puts content in the place of every match, until it has made more than most bytes.
+func replace(p piece, find finder, content string, most int) (piece, error) {
 	if p.s == "" {
 		return p, nil
 	}
@@ -187,6 +192,9 @@ func replace(p piece, find finder, content string) (piece, error) {
 		}
 	}
 	err := find(p.s, func(from, to int) {
+		if out.Len() > most {
+			return
+		}
 		keep(from)
 		out.WriteString(content)
 		if p.origin > 0 && to <= p.origin { // what is put in belongs to the last character taken out
@@ -260,7 +268,7 @@ func parsePrecompiled(charsmap string) ([]normalization, error) {
 		}
 		i += end + 1
 	}
-	return pointwise(t.normalize), nil
+	return growing(t.normalize), nil
 }
 
 // find returns the replacement of the shortest text of the table that s begins with.
@@ -294,9 +302,9 @@ func (t *precompiled) find(s string) (string, bool) {
 }
 
 // normalize takes a grapheme of up to five bytes as one, and others character by character.
-func (t *precompiled) normalize(s string) string {
+func (t *precompiled) normalize(s string, most int) string {
 	var out strings.Builder
-	for state := -1; s != ""; {
+	for state := -1; s != "" && out.Len() <= most; {
 		var g string
 		if len(s) > 1 && s[0] < 0x80 && s[1] < 0x80 && s[0] != '\r' {
 			g, s, state = s[:1], s[1:], -1 // the grapheme ends here

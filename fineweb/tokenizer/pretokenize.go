@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -69,7 +70,7 @@ func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, 
 		}
 		mapped := pointwise(toByteLevel)[0]
 		return append(list, func(out []piece, p piece) ([]piece, error) {
-			p, err := mapped(p)
+			p, err := mapped(p, math.MaxInt)
 			return append(out, p), err
 		}), false, nil
 	case "Digits":
@@ -306,7 +307,7 @@ func metaspace(replacement, scheme string, split bool) splitter {
 	spaces, parts := literal(" "), literal(replacement)
 	return func(out []piece, p piece) ([]piece, error) {
 		first := p.origin > 0
-		p, err := replace(p, spaces, replacement)
+		p, err := replace(p, spaces, replacement, math.MaxInt)
 		if err != nil {
 			return out, err
 		}

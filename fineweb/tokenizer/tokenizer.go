@@ -190,7 +190,7 @@ func (t *Tokenizer) normalized(p piece, most int) (piece, error) {
 	size := len(p.s)
 	for _, f := range t.normalize {
 		var err error
-		if p, err = f(p); err != nil {
+		if p, err = f(p, most); err != nil {
 			return p, err
 		}
 		if len(p.s) > most {
