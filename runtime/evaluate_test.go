@@ -384,10 +384,7 @@ func TestScratchIsCutShort(t *testing.T) {
 
 // TestPerplexityOfOthers measures the sets that tools/parity/perplexity.py wrote, with its windows.
 func TestPerplexityOfOthers(t *testing.T) {
-	root := os.Getenv("STEPFLOW_PERPLEXITY")
-	if root == "" {
-		t.Skip("make parity sets STEPFLOW_PERPLEXITY")
-	}
+	root := given(t, "STEPFLOW_PERPLEXITY")
 	folders, err := filepath.Glob(filepath.Join(root, "*", "expected.json"))
 	must(t, err)
 	if len(folders) == 0 {

@@ -14,10 +14,7 @@ import (
 // TestFamilies imports tiny models of many families that transformers saved (tools/parity/families.py): logits are equal, or
 // the refusal names why.
 func TestFamilies(t *testing.T) {
-	root := os.Getenv("STEPFLOW_FAMILIES")
-	if root == "" {
-		t.Skip("STEPFLOW_FAMILIES names no folder of models: make parity makes one")
-	}
+	root := given(t, "STEPFLOW_FAMILIES")
 	entries, err := os.ReadDir(root)
 	must(t, err)
 	if len(entries) < 20 {

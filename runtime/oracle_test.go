@@ -26,10 +26,7 @@ type told struct {
 // TestOracle runs the pipelines that tools/parity/oracle.py wrote to the folder STEPFLOW_ORACLE names, for it to compare with its
 // own training.
 func TestOracle(t *testing.T) {
-	root := os.Getenv("STEPFLOW_ORACLE")
-	if root == "" {
-		t.Skip("STEPFLOW_ORACLE names no folder")
-	}
+	root := given(t, "STEPFLOW_ORACLE")
 	mains, err := filepath.Glob(filepath.Join(root, "*", "main.hcl"))
 	must(t, err)
 	if len(mains) == 0 {

@@ -48,14 +48,17 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 	if diags := p.passes(a, s, d); diags.HasErrors() {
 		return nil, diags
 	}
-	a.tooLarge(p.caps, s.Program.ArenaBytes, "the stage", fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
+	a.tooLarge(p.caps, s.Program.ArenaBytes, "the stage",
+		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
 	if s.Vanilla, err = p.vanillaOf(s, m, mode); err != nil {
 		return nil, uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
 	}
 	a.Stage = s
 	f := s.Figures
-	return map[string]cty.Value{"num_hidden_layers": number(float64(len(s.Layers))), "num_parameters": number(float64(ops.Count(s.Params, nil))),
-		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps))}, nil
+	return map[string]cty.Value{
+		"num_hidden_layers": number(float64(len(s.Layers))), "num_parameters": number(float64(ops.Count(s.Params, nil))),
+		"peak_bytes": number(float64(f.Peak)), "flops": number(f.FLOPs), "tokens": number(float64(f.Tokens)), "steps": number(float64(s.Steps)),
+	}, nil
 }
 
 // stageModel finds what the stage starts from and its layers, and gives the full model.
@@ -73,7 +76,8 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 			n = d.Int("layers")
 		}
 		if m.Folder != "" && n != m.Config.NumHiddenLayers {
-			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers", fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
+			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers",
+				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
 		}
 		if diags := deeper(d, m.Config, n); diags.HasErrors() {
 			return nil, diags
@@ -99,7 +103,8 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		return nil, hcl.Diagnostics{d.Error("model", "Another model", detail)}
 	}
 	if s.DType != up.Stage.DType {
-		return nil, hcl.Diagnostics{d.Error("precision", "Another precision", fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, Precision(up.Stage.DType)))}
+		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
+			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, Precision(up.Stage.DType)))}
 	}
 	for i, id := range up.Stage.LayerIDs() {
 		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
@@ -154,7 +159,8 @@ func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Di
 		switch {
 		case word == "inherited":
 			if s.From == nil {
-				diags = append(diags, d.Error("freeze", "Nothing inherited", "\"inherited\" means the layers that came with from, and this stage starts a new model."))
+				diags = append(diags, d.Error("freeze", "Nothing inherited",
+					"\"inherited\" means the layers that came with from, and this stage starts a new model."))
 				continue
 			}
 			keep = func(x ops.Param) bool { return x.Layer >= 0 && s.Layers[x.Layer].Old >= 0 }
@@ -163,7 +169,8 @@ func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Di
 		case word == "lm_head":
 			keep = func(x ops.Param) bool { return x.Kind == ops.KindHead }
 			if s.Model.TieWordEmbeddings {
-				diags = append(diags, d.Error("freeze", "Tied embeddings", "The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
+				diags = append(diags, d.Error("freeze", "Tied embeddings",
+					"The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
 				continue
 			}
 		case word == "norm":
@@ -189,7 +196,8 @@ func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Di
 			for _, x := range s.Params[:min(10, len(s.Params))] {
 				names = append(names, x.Name)
 			}
-			diags = append(diags, d.Error("freeze", "Freezes nothing", fmt.Sprintf("%q matches no parameter. It takes %s, and so on.", word, strings.Join(names, ", "))))
+			diags = append(diags, d.Error("freeze", "Freezes nothing",
+				fmt.Sprintf("%q matches no parameter. It takes %s, and so on.", word, strings.Join(names, ", "))))
 		}
 	}
 	return diags
@@ -212,7 +220,8 @@ func (p *planner) stageAdapter(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnost
 	ref, _, ok := d.Ref("adapter")
 	if !ok {
 		if len(s.Trainable()) == 0 {
-			return hcl.Diagnostics{d.Error("freeze", "Nothing to train", "Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
+			return hcl.Diagnostics{d.Error("freeze", "Nothing to train",
+				"Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
 		}
 		return nil
 	}
@@ -223,7 +232,8 @@ func (p *planner) stageAdapter(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnost
 		return problem(d, "adapter", "Impossible adapter", err)
 	}
 	if len(as) == 0 {
-		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place", "Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
+			"Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
 	}
 	s.Adapters = as
 	return nil
@@ -252,13 +262,15 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Accumulate = dtypes[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
-		bad("accumulate_dtype", "Gradients coarser than weights", "The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
+		bad("accumulate_dtype", "Gradients coarser than weights",
+			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
 	}
 	if s.Seq > s.Model.MaxPositionEmbeddings {
 		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq, s.Model.Longest())
 	}
 	if s.Tokenizer.VocabSize > s.Model.VocabSize {
-		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.", s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
+		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.",
+			s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
 	}
 	if s.From == nil {
 		a.warn(s.Root.otherTokens(s.Tokenizer))
@@ -266,7 +278,8 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	s.Skip = t.Str("on_nonfinite") == "skip"
 	s.Schedule = optim.Schedule{Kind: "constant"}
 	if c := t.Block("schedule"); c != nil {
-		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"), DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
+		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"),
+			DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
 	}
 	s.Keep, s.KeepEnded = keepRunning, keepEnded
 	if c := t.Block("checkpoint"); c != nil {
@@ -309,11 +322,14 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	limit := float64(s.Data.Source.Epochs)
 	switch {
 	case limit > 0 && f.Epochs > limit && size.How == fineweb.Exact && s.Data.Parts == nil:
-		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
+		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose "+
+			"epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
 	case limit > 0 && f.Epochs > limit && s.Data.Parts == nil:
-		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data may be used up before", f.Epochs, s.Data.Addr, limit))
+		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data "+
+			"may be used up before", f.Epochs, s.Data.Addr, limit))
 	case limit == 0 && f.Epochs > manyEpochs && before/float64(size.Tokens) <= manyEpochs:
-		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
+		a.Warnings = append(a.Warnings, fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches "+
+			"clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
 	}
 	return nil
 }
@@ -340,7 +356,8 @@ func (p *planner) stageSteps(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostic
 	asked *= t.Float("stop_at")
 	steps := math.Round(s.Horizon / per * t.Float("stop_at"))
 	if steps < 1 {
-		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes %d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
+		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes "+
+			"%d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
 	}
 	if steps > math.MaxInt32 {
 		return hcl.Diagnostics{t.Error(attr, "Too many steps", fmt.Sprintf("%.0f steps cannot be counted.", steps))}
@@ -351,7 +368,8 @@ func (p *planner) stageSteps(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostic
 		if off < 0 {
 			more = "less"
 		}
-		a.warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr, asked, s.Steps, 100*math.Abs(off), more))
+		a.warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr, asked, s.Steps,
+			100*math.Abs(off), more))
 	}
 	return nil
 }

@@ -1,15 +1,78 @@
 package runtime
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/state"
 )
+
+// Tokenizer is a planned tokenizer block: read from a file, or trained by the run.
+type Tokenizer struct {
+	Addr      addr.Addr
+	VocabSize int
+	MaxBytes  int64
+	TrainOn   *Data
+	path      string
+	hash      string
+	loaded    *tokenizer.Tokenizer
+}
+
+func (p *planner) tokenizer(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	t := &Tokenizer{Addr: a.Addr}
+	a.Token = t
+	if a.Addr.Type == "huggingface" {
+		t.path = p.relative(d.Str("file"))
+		b, err := foreign.ReadFile(t.path, tokenizer.MaxBytes)
+		if err != nil {
+			return nil, problem(d, "file", "Unreadable tokenizer", err)
+		}
+		if t.loaded, err = tokenizer.Parse(b); err != nil {
+			return nil, problem(d, "file", "Unreadable tokenizer", fmt.Errorf("%s: %w", t.path, err))
+		}
+		if name := d.Str("eos_token"); name != "" {
+			id, ok := t.loaded.ID(name)
+			if !ok {
+				return nil, hcl.Diagnostics{d.Error("eos_token", "Unknown token", fmt.Sprintf("%s has no token %q.", t.path, name))}
+			}
+			t.loaded.EOS = id
+		}
+		sum := sha256.Sum256(b)
+		t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
+		known := map[string]cty.Value{"vocab_size": number(float64(t.VocabSize))}
+		if t.loaded.EOS < 0 {
+			return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, and none of the usual ones is in the file. Name one with eos_token.")}
+		}
+		a.hashed["eos_token"] = strconv.Itoa(int(t.loaded.EOS)) // named or found
+		known["eos_token_id"] = number(float64(t.loaded.EOS))
+		return known, nil
+	}
+	ref, _, _ := d.Ref("train_on")
+	t.TrainOn = p.use(a, ref).Data
+	if !slices.ContainsFunc(t.TrainOn.sources(), func(n *Data) bool { return n.Source.ValidationFraction < 1 }) {
+		return nil, hcl.Diagnostics{d.Error("train_on", "Nothing to train on", fmt.Sprintf("%s holds all its documents out: its validation_fraction is 1.", ref))}
+	}
+	t.VocabSize = d.Int("vocab_size")
+	var err error
+	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {
+		return nil, problem(d, "max_bytes", "Invalid value", err)
+	}
+	a.hashed["max_bytes"] = fmt.Sprint(t.MaxBytes)
+	return map[string]cty.Value{"vocab_size": number(float64(t.VocabSize)), "eos_token_id": number(0)}, nil
+}
 
 // Tokenizer reads a planned tokenizer: from its file, or as a run trained it.
 func (p *Plan) Tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {

@@ -83,14 +83,17 @@ var commands []command
 func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), stateCommand(),
-		reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(), sampleCommand(), completionCommand(), versionCommand(),
+		reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(),
+		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
 
 func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
-	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" }) // for what goes wrong before flags are read
-	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+	// For what goes wrong before flags are read.
+	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") ||
+		args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)
 		return exitOK
 	}
@@ -153,7 +156,8 @@ func (a *app) dispatch(c *command, args []string) int {
 		rest, args = append(rest, args[0]), args[1:]
 	}
 	if len(rest) > c.most {
-		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s", c.name, plural(c.most, "argument"), len(rest), strings.TrimSpace(c.name+" "+c.args))
+		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s", c.name, plural(c.most, "argument"), len(rest),
+			strings.TrimSpace(c.name+" "+c.args))
 	}
 	if s := os.Getenv(fineweb.CacheSizeVariable); s != "" {
 		n, err := dsl.ParseBytes(s)
@@ -189,7 +193,8 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\nUsage: stepflow COMMAND [flags] [DIR]\n\n")
+	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\n"+
+		"Usage: stepflow COMMAND [flags] [DIR]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.short)
 	}
@@ -197,7 +202,8 @@ func usage(w io.Writer) {
 	for _, c := range exitCodes {
 		fmt.Fprintf(w, "  %-12d %s\n", c.code, c.when)
 	}
-	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\nstepflow COMMAND -help lists a command's flags and gives an example.\n")
+	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\n"+
+		"stepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 
 // common adds the flags of commands that read a pipeline.

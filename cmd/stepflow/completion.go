@@ -6,7 +6,8 @@ import (
 )
 
 func completionCommand() command {
-	return command{name: "completion", args: "bash|zsh|fish", most: 1, short: "Prints a completion script for a shell.", synopsis: "Prints a completion script for a shell.", example: "source <(stepflow completion bash)",
+	return command{name: "completion", args: "bash|zsh|fish", most: 1, short: "Prints a completion script for a shell.",
+		synopsis: "Prints a completion script for a shell.", example: "source <(stepflow completion bash)",
 		run: func(a *app, args []string) int {
 			var names []string
 			for _, c := range commands {
@@ -15,9 +16,12 @@ func completionCommand() command {
 			words := strings.Join(names, " ")
 			switch strings.Join(args, " ") {
 			case "bash":
-				fmt.Fprintf(a.stdout, "_stepflow() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W %q -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _stepflow stepflow\n", words)
+				fmt.Fprintf(a.stdout, "_stepflow() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n"+
+					"  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W %q -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\n"+
+					"complete -o filenames -F _stepflow stepflow\n", words)
 			case "zsh":
-				fmt.Fprintf(a.stdout, "#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\ncompdef _stepflow stepflow\n", words)
+				fmt.Fprintf(a.stdout,
+					"#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\ncompdef _stepflow stepflow\n", words)
 			case "fish":
 				for _, c := range commands {
 					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, c.short)

@@ -30,9 +30,9 @@ func dataCommand() command {
 	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
 		short: "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch that a step of a stage " +
-			"trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the " +
-			"pipeline in -dir; with -step it is stage.NAME.",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch " +
+			"that a step of a stage trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address " +
+			"of files, or data.TYPE.NAME of the pipeline in -dir; with -step it is stage.NAME.",
 		example: "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\n" +
 			"stepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\n" +
 			"stepflow data head -dir pipelines/quickstart -step 12 stage.seed\n" +
@@ -92,7 +92,8 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		format := o.format
 		if format == "" {
 			if format = fineweb.FormatOf(arg); format == "" {
-				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin", fineweb.Shown(arg))
+				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin",
+					fineweb.Shown(arg))
 			}
 		}
 		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id}
@@ -165,8 +166,9 @@ func (a *app) stat(x looked) error {
 			groups++
 		}
 	}
-	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least, "most_rows": most,
-		"columns": files[0].Fields}
+	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least,
+		"most_rows": most,
+		"columns":   files[0].Fields}
 	tokens := map[string]any{}
 	names := slices.Sorted(maps.Keys(x.tokenizers))
 	if len(names) == 0 {
@@ -260,7 +262,8 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 			case a.json:
 				a.line(map[string]any{"id": d.ID, "text": d.Text})
 			case d.Tokens != nil:
-				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)), plural(len(d.Tokens), "token"), d.Tokens[:min(len(d.Tokens), 64)])
+				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)), plural(len(d.Tokens), "token"),
+					d.Tokens[:min(len(d.Tokens), 64)])
 			default:
 				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
 			}

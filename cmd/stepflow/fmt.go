@@ -16,9 +16,10 @@ import (
 func fmtCommand() command {
 	var check bool
 	return command{name: "fmt", args: "[-check] [DIR | FILE.hcl]", most: 1,
-		short:    "Rewrites *.hcl files in the canonical style.",
-		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with 3 if some would. A file that cannot be read as HCL stays as it is; the exit code is then 2.",
-		example:  "stepflow fmt -check pipelines/quickstart",
+		short: "Rewrites *.hcl files in the canonical style.",
+		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with " +
+			"3 if some would. A file that cannot be read as HCL stays as it is; the exit code is then 2.",
+		example: "stepflow fmt -check pipelines/quickstart",
 		flags: func(_ *app, f *flag.FlagSet) {
 			f.BoolVar(&check, "check", false, "only list files that are not formatted")
 		},

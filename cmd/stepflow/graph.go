@@ -9,7 +9,9 @@ import (
 )
 
 // graphFormats are what graph writes.
-var graphFormats = map[string]func(*runtime.Drawing) string{"dot": (*runtime.Drawing).DOT, "mermaid": (*runtime.Drawing).Mermaid, "svg": report.SVG}
+var graphFormats = map[string]func(*runtime.Drawing) string{
+	"dot": (*runtime.Drawing).DOT, "mermaid": (*runtime.Drawing).Mermaid, "svg": report.SVG,
+}
 
 func graphCommand() command {
 	var stage string
@@ -17,7 +19,8 @@ func graphCommand() command {
 	return command{name: "graph", args: "[flags] [DIR]", most: 1,
 		short:    "Prints the graph of the pipeline.",
 		synopsis: "Writes the pipeline's graph in DOT, Mermaid or SVG. With -stage NAME: the operations of one training step of that stage.",
-		example:  "stepflow graph -format svg pipelines/quickstart > pipeline.svg\nstepflow graph -stage final pipelines/quickstart | dot -Tsvg > step.svg",
+		example: "stepflow graph -format svg pipelines/quickstart > pipeline.svg\n" +
+			"stepflow graph -stage final pipelines/quickstart | dot -Tsvg > step.svg",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&stage, "stage", "", "draw the operations of this stage's training step")

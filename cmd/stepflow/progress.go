@@ -46,7 +46,8 @@ func (p *progress) event(e runtime.Event) {
 		fmt.Fprintf(w, "%s: %s\n", p.app.paint(bold, e.Action.Addr.String()), what)
 	case runtime.BlockDone:
 		p.end()
-		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Action.Addr.String()), p.app.paint(green, "done"), duration(e.Seconds), values(e.Values))
+		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Action.Addr.String()), p.app.paint(green, "done"), duration(e.Seconds),
+			values(e.Values))
 		if texts, ok := e.Values["texts"].([]string); ok {
 			for _, t := range texts {
 				fmt.Fprintf(w, "    %q\n", t)
@@ -96,7 +97,8 @@ func (p *progress) step(e runtime.Event) {
 	for _, l := range tail {
 		loss += l / float64(len(tail))
 	}
-	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s", m.Step, e.Steps, count(float64(m.Tokens)), loss, m.LearningRate, count(perSecond))
+	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s", m.Step, e.Steps, count(float64(m.Tokens)), loss,
+		m.LearningRate, count(perSecond))
 	if m.MFU > 0 {
 		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU, count(e.Peak))
 	}

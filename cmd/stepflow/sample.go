@@ -17,9 +17,10 @@ import (
 func sampleCommand() command {
 	out, perGroup := "data", 32
 	return command{name: "sample", args: "go-docs [-o DIR]", most: 1,
-		short:    "Writes sample data.",
-		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document a package, as parquet with FineWeb-Edu's columns.",
-		example:  "stepflow sample go-docs -o pipelines/quickstart/data",
+		short: "Writes sample data.",
+		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document a package, as parquet " +
+			"with FineWeb-Edu's columns.",
+		example: "stepflow sample go-docs -o pipelines/quickstart/data",
 		flags: func(_ *app, f *flag.FlagSet) {
 			f.StringVar(&out, "o", "data", "folder to write to")
 			f.IntVar(&perGroup, "rows", 32, "rows in a row group")
@@ -29,7 +30,8 @@ func sampleCommand() command {
 				return a.misuse("stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
 			}
 			path := filepath.Join(out, "go-docs.parquet")
-			file := durable.UserFile{Path: path, Ours: fineweb.Encoded, Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}
+			file := durable.UserFile{Path: path, Ours: fineweb.Encoded,
+				Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}
 			if _, err := os.Stat(path); err == nil {
 				if err := file.Check(); err != nil {
 					return a.fail(err)

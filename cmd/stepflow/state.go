@@ -19,7 +19,8 @@ func (a *app) state() (*state.Dir, error) {
 	}
 	d, err := state.Read(path)
 	if err == nil && d.Lost {
-		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it again; so does apply", filepath.Join(path, state.FileName))
+		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it again; so does apply",
+			filepath.Join(path, state.FileName))
 	}
 	return d, err
 }
@@ -49,9 +50,10 @@ func inspectFlags(a *app, f *flag.FlagSet) {
 
 func stateCommand() command {
 	return command{name: "state", args: "list | check | rebuild | rm ADDR …", most: 100, flags: inspectFlags,
-		short:    "Lists, checks or forgets the blocks in the state.",
-		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the results on disk, or forgets blocks: their files are removed and they run again.",
-		example:  "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
+		short: "Lists, checks or forgets the blocks in the state.",
+		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the results on disk, or " +
+			"forgets blocks: their files are removed and they run again.",
+		example: "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
 		run: func(a *app, args []string) int {
 			switch {
 			case len(args) == 1 && args[0] == "list":

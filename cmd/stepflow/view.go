@@ -79,7 +79,8 @@ func (a *app) diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File) {
 func jsonDiagnostic(d *hcl.Diagnostic) map[string]any {
 	m := map[string]any{"type": "diagnostic", "severity": severity(d), "summary": d.Summary, "detail": d.Detail}
 	if s := d.Subject; s != nil {
-		m["range"] = map[string]any{"filename": s.Filename, "start": map[string]int{"line": s.Start.Line, "column": s.Start.Column}, "end": map[string]int{"line": s.End.Line, "column": s.End.Column}}
+		m["range"] = map[string]any{"filename": s.Filename, "start": map[string]int{"line": s.Start.Line, "column": s.Start.Column},
+			"end": map[string]int{"line": s.End.Line, "column": s.End.Column}}
 	}
 	return m
 }

@@ -11,9 +11,10 @@ import (
 func watchCommand() command {
 	var once, untilEnd bool
 	return command{name: "watch", args: "[flags] [DIR]", most: 1,
-		short:    "Shows a run in the terminal while it goes on.",
-		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it only reads there, so it can come and go. Where the output is no terminal it prints once.",
-		example:  "stepflow watch pipelines/quickstart",
+		short: "Shows a run in the terminal while it goes on.",
+		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it only reads there, so it " +
+			"can come and go. Where the output is no terminal it prints once.",
+		example: "stepflow watch pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&once, "once", false, "print once and end")
 			f.BoolVar(&untilEnd, "until-end", false, "end when the run does")
