@@ -176,12 +176,12 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 		})
 	case "ByteFallback":
 		return []decoder{func(p []string) []string {
-			return byteFallback(p, func(b []byte) string {
+			return byteFallback(p, func(b []byte) []string {
 				s := c.text(b)
-				if s != string(b) { // here each byte gets a U+FFFD of its own
-					return strings.Repeat("\uFFFD", len(b))
+				if s != string(b) { // here each byte gets a U+FFFD of its own, which is a part of its own
+					return slices.Repeat([]string{"\uFFFD"}, len(b))
 				}
-				return s
+				return []string{s}
 			})
 		}}, nil
 	case "Metaspace":
@@ -208,14 +208,14 @@ func cleanup(s string) string {
 	return s
 }
 
-// byteFallback turns runs of <0xNN> into text.
-func byteFallback(p []string, text func([]byte) string) (out []string) {
+// byteFallback turns runs of <0xNN> into parts of a text.
+func byteFallback(p []string, parts func([]byte) []string) (out []string) {
 	var run []byte
 	flush := func() {
 		if len(run) == 0 {
 			return
 		}
-		out = append(out, text(run))
+		out = append(out, parts(run)...)
 		run = run[:0]
 	}
 	for _, s := range p {
