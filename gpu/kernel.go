@@ -20,6 +20,10 @@ type Attrs struct {
 	Beta1, Beta2   float64 // adamw
 	WeightDecay    float64 // adamw: decoupled
 	DType          DType   // cast: result type
+
+	// Left out where they are zero, so that the hash of a program without such a kernel is what it was before there was one.
+	Lo   int `json:",omitempty"` // slice, slice_grad: first column
+	Cols int `json:",omitempty"` // slice: columns of the result; slice_grad: of it, when no accumulator is given
 }
 
 // Kernel is a row of the table: all that a planner needs to know without a device.

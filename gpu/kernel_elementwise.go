@@ -87,6 +87,34 @@ func init() {
 				}
 				return []Type{in[1]}, needFloat(in[1])
 			}},
+		Kernel{Name: "slice", Formula: "y[r,c] = x[r,lo+c] for c < cols", FLOPs: none,
+			Infer: func(a Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 1, 1); err != nil {
+					return nil, err
+				}
+				if a.Lo < 0 || a.Cols < 1 || a.Cols > in[0].Shape.Cols()-a.Lo {
+					return nil, fmt.Errorf("takes columns inside %v, not %d from %d on", in[0], a.Cols, a.Lo)
+				}
+				return []Type{{in[0].Shape.withCols(a.Cols), in[0].DType}}, needFloat(in...)
+			}},
+		Kernel{Name: "slice_grad", Formula: "dx[r,c] = acc[r,c] + dy[r,c-lo] for lo <= c < lo + columns of dy, else acc[r,c], of the type of acc (inputs dy, acc optional)",
+			InPlace: [][2]int{{0, 1}}, FLOPs: elementwise(1),
+			Infer: func(a Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 1, 2); err != nil {
+					return nil, err
+				}
+				if err := needFloat(in...); err != nil {
+					return nil, err
+				}
+				out := Type{in[0].Shape.withCols(a.Cols), in[0].DType}
+				if len(in) == 2 {
+					out = in[1]
+				}
+				if out.Shape.Rows() != in[0].Shape.Rows() || a.Lo < 0 || out.Shape.Cols()-a.Lo < in[0].Shape.Cols() {
+					return nil, fmt.Errorf("%v does not lie in %v from column %d on", in[0], out, a.Lo)
+				}
+				return []Type{out}, nil
+			}},
 		Kernel{Name: "sum", Formula: "y[0] = sum x", Infer: toScalar, FLOPs: elementwise(1), Scratch: partialSums},
 		Kernel{Name: "sum_squares", Formula: "y[0] = sum x²", Infer: toScalar, FLOPs: elementwise(2), Scratch: partialSums},
 		Kernel{Name: "swiglu", Formula: "y = g sigmoid(g) u (inputs g, u); Shazeer 2020, arXiv 2002.05202", Infer: sameAs0(2), FLOPs: elementwise(5), InPlace: [][2]int{{0, 0}, {0, 1}}},

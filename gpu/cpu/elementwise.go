@@ -156,6 +156,48 @@ func bindZero(d *Device, l *loaded, x *gpu.Launch) func() {
 	return func() { d.pool.run(body, blocksOf(y.len(), gpu.SumBlock)) }
 }
 
+// pieces binds a loop over the rows of an operand of rows·cols elements, each cut where it crosses a block of SumBlock elements.
+func (d *Device) pieces(rows, cols int, f func(w *worker, r, from, to int)) func() {
+	n := rows * cols
+	l := &loop{body: func(w *worker, i int) {
+		for at, end := i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock); at < end; {
+			r, c := at/cols, at%cols
+			to := min(cols, c+end-at, c+blockElems)
+			f(w, r, c, to)
+			at += to - c
+		}
+	}}
+	return func() { d.pool.run(l, blocksOf(n, gpu.SumBlock)) }
+}
+
+func bindSlice(d *Device, l *loaded, x *gpu.Launch) func() {
+	from, to := l.buffer(x.In[0]), l.buffer(x.Out[0])
+	wide, shape, lo := x.In[0].Type.Shape.Cols(), x.Out[0].Type.Shape, x.Attrs.Lo
+	cols := shape.Cols()
+	return d.pieces(shape.Rows(), cols, func(_ *worker, r, c, end int) {
+		to.sub(r*cols+c, r*cols+end).copy(from.sub(r*wide+lo+c, r*wide+lo+end))
+	})
+}
+
+// bindSliceGrad adds to the columns that were taken; the others stay as they are.
+func bindSliceGrad(d *Device, l *loaded, x *gpu.Launch) func() {
+	dy, dx := l.buffer(x.In[0]), l.buffer(x.Out[0])
+	shape, wide, lo := x.In[0].Type.Shape, x.Out[0].Type.Shape.Cols(), x.Attrs.Lo
+	cols := shape.Cols()
+	d.reserveBlocks(2, blockElems)
+	before := l.accumulator(x, 0, 1)
+	add := d.pieces(shape.Rows(), cols, func(w *worker, r, c, end int) {
+		at := r*wide + lo
+		to := d.variant.get(dx, at+c, at+end, w.room[0])
+		d.variant.add(to, to, d.variant.get(dy, r*cols+c, r*cols+end, w.room[1]))
+		d.variant.put(dx, at+c, to)
+	})
+	return func() {
+		before()
+		add()
+	}
+}
+
 func bindBroadcast(d *Device, l *loaded, x *gpu.Launch) func() {
 	s := l.f32(x.In[0])
 	return d.flat(l.buffers(x.Out), nil, func(x [][]float32) {

@@ -23,6 +23,8 @@ func (d *Device) bind(l *loaded, x *gpu.Launch) (func(), error) {
 var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"zero":               bindZero,
 	"broadcast":          bindBroadcast,
+	"slice":              bindSlice,
+	"slice_grad":         bindSliceGrad,
 	"cast_stochastic":    bindCastStochastic,
 	"bias_add":           bindBiasAdd,
 	"sum_rows":           bindSumRows,

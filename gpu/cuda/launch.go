@@ -29,6 +29,8 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"swiglu_grad":      flat("swiglu_grad", 3),
 	"scale":            bindScale,
 	"broadcast":        bindBroadcast,
+	"slice":            bindSlice,
+	"slice_grad":       bindSliceGrad,
 	"cast":             bindCast,
 	"cast_stochastic":  bindCastStochastic,
 	"bias_add":         bindBiasAdd,
@@ -163,7 +165,29 @@ func (b *binder) copyOf(to, from gpu.Operand) work {
 	if to.RowStride() == cols && from.RowStride() == cols {
 		return work{flatCall("copy", t, elems(to), b.at(to), b.at(from))}
 	}
-	return work{flatCall("copy_rows", t, int64(rows)*int64(cols), int64(cols), b.at(to), int64(to.RowStride()), b.at(from), int64(from.RowStride()))}
+	return work{rowsCall("copy_rows", t, rows, cols, b.at(to), to.RowStride(), b.at(from), from.RowStride())}
+}
+
+// rowsCall launches a kernel over rows of cols elements of two operands, whose rows begin ldTo and ldFrom elements apart.
+func rowsCall(kernel string, t gpu.DType, rows, cols int, to Pointer, ldTo int, from Pointer, ldFrom int) *Call {
+	return flatCall(kernel, t, int64(rows)*int64(cols), int64(cols), to, int64(ldTo), from, int64(ldFrom))
+}
+
+// column is where column c of the first row lies.
+func (b *binder) column(o gpu.Operand, c int) Pointer {
+	return b.at(o) + Pointer(int64(c)*o.Type.DType.Size())
+}
+
+func bindSlice(b *binder, x *gpu.Launch) work {
+	from, to := x.In[0], x.Out[0]
+	s := to.Type.Shape
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.at(to), s.Cols(), b.column(from, x.Attrs.Lo), from.Type.Shape.Cols())}
+}
+
+func bindSliceGrad(b *binder, x *gpu.Launch) work {
+	from, to := x.In[0], x.Out[0]
+	s := from.Type.Shape
+	return append(b.accumulator(x, 0, 1), rowsCall("add_rows"+suffix(to.Type.DType), from.Type.DType, s.Rows(), s.Cols(), b.column(to, x.Attrs.Lo), to.Type.Shape.Cols(), b.at(from), s.Cols()))
 }
 
 func bindSum(kernel string) func(*binder, *gpu.Launch) work {

@@ -28,6 +28,7 @@ func mixed() (list []Case) {
 		add(Case{Kernel: "adamw_stochastic", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
 		add(Case{Kernel: "adamw_master", Attrs: a, In: []gpu.Type{w, x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
 		add(Case{Kernel: "cast_stochastic", In: []gpu.Type{x, f32(1)}, Positive: []int{1}})
+		add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 2}, In: []gpu.Type{w, f32(x.Shape.Rows(), x.Shape.Cols()+5)}, Tol: 1e-7})
 	}
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
 		ids, dy := i32(1, n[0]), half(1, n[0], n[1])
@@ -90,6 +91,10 @@ func cases() (list []Case) {
 		for _, k := range []string{"zero", "copy"} {
 			add(Case{Kernel: k, In: []gpu.Type{x}})
 		}
+		if cols := x.Shape.Cols(); cols > 2 {
+			add(Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: 1, Cols: cols - 2}, In: []gpu.Type{x}})
+			add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 1, Cols: cols + 2}, In: []gpu.Type{x}})
+		}
 		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.F32}, In: []gpu.Type{x}})
 		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.BF16}, In: []gpu.Type{x}})
 		add(Case{Kernel: "add", In: []gpu.Type{x, x}, Tol: 1e-7})
@@ -114,6 +119,14 @@ func cases() (list []Case) {
 		x, w, r := f32(n[0], n[1]), f32(n[1]), f32(n[0])
 		add(Case{Kernel: "bias_add", In: []gpu.Type{x, w}, Tol: 1e-7})
 		add(Case{Kernel: "sum_rows", In: []gpu.Type{x}, Tol: 2e-6})
+		for _, lo := range []int{0, n[1] / 3, n[1] - 1} {
+			for _, cols := range []int{1, n[1] - lo} {
+				add(Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: lo, Cols: cols}, In: []gpu.Type{x}})
+				dy := f32(n[0], cols)
+				add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo, Cols: n[1]}, In: []gpu.Type{dy}})
+				add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: []gpu.Type{dy, x}, Tol: 1e-7})
+			}
+		}
 		add(Case{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, w}, Tol: 2e-6})
 		add(Case{Kernel: "rmsnorm_grad_x", In: []gpu.Type{x, x, w, r}, Tol: 3e-6})
 		add(Case{Kernel: "rmsnorm_grad_w", In: []gpu.Type{x, x, r}, Tol: 3e-6})

@@ -37,6 +37,21 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			return s
 		})
 	},
+	"slice": func(a gpu.Attrs, in, out []mat) {
+		out[0].each(func(r, c int) float64 { return in[0].at(r, a.Lo+c) })
+	},
+	"slice_grad": func(a gpu.Attrs, in, out []mat) {
+		dy := in[0]
+		out[0].each(func(r, c int) (s float64) {
+			if len(in) == 2 {
+				s = in[1].at(r, c)
+			}
+			if c -= a.Lo; c >= 0 && c < dy.cols {
+				s += dy.at(r, c)
+			}
+			return s
+		})
+	},
 	"broadcast": func(_ gpu.Attrs, in, out []mat) { out[0].each(func(int, int) float64 { return in[0].v[0] }) },
 	"sum": func(_ gpu.Attrs, in, out []mat) {
 		var s float64

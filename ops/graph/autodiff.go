@@ -20,7 +20,7 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 		want[w] = true
 	}
 	leads := map[*node]bool{} // some wanted leaf is reached through an input
-	useful := func(v Value) bool { return want[v] || leads[v.node] }
+	useful := func(v Value) bool { return want[v.origin()] || leads[v.origin().node] }
 	for _, n := range g.nodes {
 		for _, v := range n.in {
 			if useful(v) {
@@ -37,6 +37,9 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 		if v == (Value{}) || !d.Valid() {
 			return
 		}
+		if o := v.origin(); o != v {
+			v, d = o, g.spread(v, d)
+		}
 		if !d.Shape().Equal(v.Shape()) && d.Shape().Elems() != v.Shape().Elems() {
 			g.fail("gradient of %s (%s) is %v, the value %v", v.node.kernel, v.node.name, d.Shape(), v.Shape())
 			return
@@ -52,7 +55,7 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 	if !useful(y) {
 		return make([]Value, len(wanted))
 	}
-	grads[y] = dy
+	add(y, dy)
 	built := g.nodes // the list grows while we walk
 	for i := len(built) - 1; i >= 0; i-- {
 		n := built[i]
@@ -91,12 +94,25 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 	return out
 }
 
+// spread gives the gradient of a view's origin: the view's own where it lies, and 0 elsewhere.
+func (g *Graph) spread(v, d Value) Value {
+	o := v.origin()
+	if v.whole() == o {
+		return g.Reshape(d, o.Shape()...)
+	}
+	flat := g.Op1("slice_grad", gpu.Attrs{Lo: int(v.node.at / v.Type().DType.Size()), Cols: o.Shape().Elems()}, g.Reshape(d, 1, d.Shape().Elems()))
+	return g.Reshape(flat, o.Shape()...)
+}
+
 // vjp gives, for each kernel that has a derivative, the gradients of its inputs from those of its
 // outputs. need tells which inputs matter; an entry for one that does not may be left out as zero.
 var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"copy":  func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return dy },
 	"add":   func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return []Value{dy[0], dy[0]} },
 	"scale": func(g *Graph, n *node, dy []Value, _ []bool) []Value { return g.Op("scale", n.attrs, dy[0]) },
+	"slice": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
+		return g.Op("slice_grad", gpu.Attrs{Lo: n.attrs.Lo, Cols: n.in[0].Shape().Cols()}, dy[0])
+	},
 	"cast": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return g.Op("cast", gpu.Attrs{DType: n.in[0].Type().DType}, dy[0])
 	},

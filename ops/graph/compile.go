@@ -13,7 +13,7 @@ type Pass struct {
 }
 
 // Passes is the list Compile runs, in order.
-var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"prune", prune}}
+var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"stride", stride}, {"prune", prune}}
 
 // Compile runs the passes and lays the graph out as a program for a device with these capabilities.
 func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
@@ -50,7 +50,7 @@ func verify(g *Graph) error {
 	for at, n := range g.nodes {
 		ts = ts[:0]
 		for _, v := range n.in {
-			if v.node.leaf == nil && (!made(v.node, at) || v.node.segment != n.segment) {
+			if o := v.origin().node; o.leaf == nil && (!made(o, at) || o.segment != n.segment) {
 				return fmt.Errorf("%s %s uses %s before it is made", n.kernel, n.name, show(v))
 			}
 			ts = append(ts, v.Type())
@@ -74,7 +74,7 @@ func prune(g *Graph) {
 	live := make([]bool, len(g.nodes))
 	need := func(v Value) {
 		if v.node.leaf == nil {
-			live[v.node.pos] = true
+			live[v.origin().node.pos] = true
 		}
 	}
 	for _, u := range g.updates {
@@ -112,7 +112,7 @@ func join(g *Graph) {
 			var kept, moved []*node
 			for _, n := range g.nodes[i+1 : at] {
 				for _, v := range n.in {
-					after[n] = after[n] || after[v.node]
+					after[n] = after[n] || after[v.origin().node]
 				}
 				if after[n] {
 					moved = append(moved, n)
@@ -122,7 +122,7 @@ func join(g *Graph) {
 			}
 			independent := true
 			for _, v := range back.in {
-				independent = independent && !after[v.node]
+				independent = independent && !after[v.origin().node]
 			}
 			if !independent || g.isRead(Value{fwd, 1}) {
 				break
@@ -149,41 +149,48 @@ func sameValues(a, b []Value) bool {
 func (g *Graph) isRead(v Value) bool {
 	for _, n := range g.nodes {
 		for _, x := range n.in {
-			if x == v {
+			if x.origin() == v {
 				return true
 			}
 		}
 	}
 	for _, u := range g.updates {
-		if u.value == v {
+		if u.value.origin() == v {
 			return true
 		}
 	}
 	return false
 }
 
-// replace makes every reader of a value read what it became.
+// replace makes every reader of a value, or of a view of it, read what it became, in the shape that it had.
 func (g *Graph) replace(became map[Value]Value) {
+	now := func(v Value) Value {
+		by, ok := became[v.origin()]
+		if !ok {
+			return v
+		}
+		if shape := v.Shape(); !by.Shape().Equal(shape) && v == v.origin() {
+			return g.Reshape(by, shape...)
+		}
+		return v.onto(by)
+	}
 	for _, n := range g.nodes {
 		for i, v := range n.in {
-			if by, ok := became[v]; ok {
-				n.in[i] = by
-			}
+			n.in[i] = now(v)
 		}
 	}
 	for i, u := range g.updates {
-		if by, ok := became[u.value]; ok {
-			g.updates[i].value = by
-		}
+		g.updates[i].value = now(u.value)
 	}
 }
 
 // accumulates lists kernels with an optional last input that is added to one of their results: the
 // number of inputs they have without it, and the result.
-var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2}}
+var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2}, "slice_grad": {1, 0}}
 
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
 // one pass over memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
+// So does a change of shape.
 func fuse(g *Graph) {
 	uses := make([]int, number(g.nodes))
 	use := func(v Value) {
@@ -204,13 +211,17 @@ func fuse(g *Graph) {
 			continue
 		}
 		for _, j := range []int{1, 0} {
-			k, other := n.in[j], n.in[1-j]
+			k, other := n.in[j].whole(), n.in[1-j]
 			if k.node.kernel == "cast" && uses[k.number()] == 1 && k.node.in[0].node.leaf == nil {
-				k = k.node.in[0]
+				k = k.node.in[0].whole()
 			}
 			a, ok := accumulates[k.node.kernel]
-			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 || !k.Shape().Equal(other.Shape()) {
+			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 {
 				continue
+			}
+			reshaped := !k.Shape().Equal(other.Shape())
+			if reshaped {
+				other = g.Reshape(other, k.Shape()...)
 			}
 			if len(k.node.types) > 1 {
 				// Its other results are read too, so it stays where it is: that takes an addend that is there.
@@ -227,6 +238,12 @@ func fuse(g *Graph) {
 			fused.id, fused.phase = n.id, max(n.phase, k.node.phase)
 			fused.in = append(append([]Value(nil), k.node.in...), other)
 			fused.types = []gpu.Type{other.Type()}
+			if reshaped {
+				g.nodes[i] = &fused
+				g.replace(map[Value]Value{{n, 0}: {&fused, 0}})
+				fused.pos, fused.value = n.pos, n.value
+				break
+			}
 			*n = fused // readers hold the node: they see the fused one
 			g.nodes[i] = n
 			break
@@ -273,4 +290,37 @@ func activate(g *Graph) {
 		became[Value{n, 0}] = Value{&fused, 1}
 	}
 	g.replace(became)
+}
+
+// stride lets products read columns of a matrix where they lie, where nobody else reads the copy of them.
+func stride(g *Graph) {
+	cannot := make([]bool, number(g.nodes)) // outputs of slices that must be copied
+	for _, n := range g.nodes {
+		for i, v := range n.in {
+			o := v.origin()
+			if o.node.kernel != "slice" {
+				continue
+			}
+			sameRows := v.whole() == o && v.Shape().Cols() == o.Shape().Cols()
+			cannot[o.number()] = cannot[o.number()] || !gpu.Lookup(n.kernel).Strided || i > 1 || !sameRows || o.node.in[0].node.stride != 0
+		}
+	}
+	for _, u := range g.updates {
+		if o := u.value.origin(); o.node.kernel == "slice" {
+			cannot[o.number()] = true
+		}
+	}
+	for _, n := range g.nodes {
+		for i, v := range n.in {
+			o := v.origin()
+			if o.node.kernel != "slice" || cannot[o.number()] {
+				continue
+			}
+			from := o.node.in[0]
+			part := g.View(from, o.node.attrs.Lo, gpu.Shape{1})
+			part.node.types = []gpu.Type{v.Type()}
+			part.node.stride = from.Shape().Cols()
+			n.in[i] = part
+		}
+	}
 }

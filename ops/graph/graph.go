@@ -10,6 +10,7 @@ package graph
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"stepflow/gpu"
@@ -43,8 +44,10 @@ type node struct {
 
 	recomputed bool // a copy made by Recompute
 
-	leaf *leaf // set for leaves and views of leaves
-	at   int64 // byte offset of a view inside its leaf
+	leaf   *leaf // set for leaves and views of leaves
+	source Value // of a view of a value that a node makes
+	at     int64 // byte offset of a view inside its leaf or its source
+	stride int   // elements from row to row of a view that takes some columns; 0 for one without gaps
 
 	// The pass at work numbers the nodes it looks at, and their outputs, so that what it knows of them lies in slices.
 	pos   int
@@ -60,8 +63,40 @@ func number(nodes []*node) (values int) {
 	return values
 }
 
-// number is the number of an output of a numbered node.
-func (v Value) number() int { return v.node.value + v.out }
+// origin is the value that a view lies in, and of any other value the value itself.
+func (v Value) origin() Value {
+	switch {
+	case v.node.leaf != nil:
+		return Value{v.node.leaf.node, 0}
+	case v.node.source.Valid():
+		return v.node.source
+	}
+	return v
+}
+
+// whole is the origin of a view that takes all of it; v itself where v is a part.
+func (v Value) whole() Value {
+	if o := v.origin(); o.Type().Bytes() == v.Type().Bytes() {
+		return o
+	}
+	return v
+}
+
+// onto is the same view of another origin, of its own shape where v is no view.
+func (v Value) onto(o Value) Value {
+	if v == v.origin() {
+		return o
+	}
+	n := *v.node
+	n.source = o
+	return Value{&n, 0}
+}
+
+// number is the number of an output of a numbered node, and of a view that of its origin.
+func (v Value) number() int {
+	o := v.origin()
+	return o.node.value + o.out
+}
 
 type leaf struct {
 	name   string
@@ -145,19 +180,62 @@ func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
 	return Value{l.node, 0}
 }
 
-// View reads part of a leaf: shape elements from element offset on.
+// View reads part of a value, in row-major order: shape elements from element offset on. It is no launch and takes no
+// memory: the part is read where it lies. Grad goes through it.
 func (g *Graph) View(v Value, offset int, shape gpu.Shape) Value {
 	if !v.Valid() {
 		return g.fail("view of a missing value")
 	}
 	t := v.Type()
-	if v.node.leaf == nil || offset < 0 || offset+shape.Elems() > t.Shape.Elems() {
-		return g.fail("%s: a view takes a leaf and stays inside it; %v at %d does not lie in %v", v.node.name, shape, offset, t)
+	if offset < 0 || slices.ContainsFunc(shape, func(n int) bool { return n < 0 }) || gpu.Sum(int64(offset), int64(shape.Elems())) > int64(t.Shape.Elems()) {
+		return g.fail("%s: a view stays inside what it reads; %v at %d does not lie in %v", v.node.name, shape, offset, t)
 	}
-	n := *v.node
-	n.types = []gpu.Type{{Shape: shape, DType: t.DType}}
-	n.at += int64(offset) * t.DType.Size()
-	return Value{&n, 0}
+	o := v.origin()
+	n := &node{types: []gpu.Type{{Shape: shape, DType: t.DType}}, segment: v.node.segment, phase: v.node.phase, layer: v.node.layer, name: v.node.name,
+		leaf: v.node.leaf, at: int64(offset) * t.DType.Size()}
+	if n.leaf == nil {
+		n.source = o
+	}
+	if v != o {
+		n.at += v.node.at
+	}
+	return Value{n, 0}
+}
+
+// Reshape reads a value, row-major, as one of another shape with as many elements, such as [batch, seq, heads·d] as
+// [batch, seq, heads, d]. It is no launch.
+func (g *Graph) Reshape(v Value, shape ...int) Value {
+	if v.Valid() && gpu.Shape(shape).Elems() != v.Shape().Elems() {
+		return g.fail("%s: %v cannot be read as %v", v.node.name, v.Type(), gpu.Shape(shape))
+	}
+	return g.View(v, 0, shape)
+}
+
+// Slice reads n entries of an axis, from entry lo on. What lies in one piece is a view; of the rest a product reads the rows
+// where they lie, and other kernels a copy.
+func (g *Graph) Slice(v Value, axis, lo, n int) Value {
+	if !v.Valid() {
+		return g.fail("slice of a missing value")
+	}
+	s := v.Shape()
+	if axis < 0 || axis >= len(s) || lo < 0 || n < 1 || n > s[axis]-lo {
+		return g.fail("%s: %d entries from %d on of axis %d do not lie in %v", v.node.name, n, lo, axis, v.Type())
+	}
+	shape := slices.Clone(s)
+	shape[axis] = n
+	outer, inner := s[:axis].Elems(), s[axis+1:].Elems()
+	if outer == 1 || n == s[axis] {
+		return g.View(v, lo*inner, shape)
+	}
+	rows := v
+	if axis < len(s)-1 {
+		rows = g.Reshape(v, outer, s[axis]*inner)
+	}
+	y := g.Op1("slice", gpu.Attrs{Lo: lo * inner, Cols: n * inner}, rows)
+	if axis < len(s)-1 && y.Valid() {
+		y = g.Reshape(y, shape...)
+	}
+	return y
 }
 
 // Op adds a launch of a kernel and gives its outputs.
@@ -227,7 +305,7 @@ func (g *Graph) Linear(x, w, b Value) Value {
 // or none. An architecture calls it for each of its own; an adapter supplies its own.
 type Projection func(g *Graph, module string, x, w, b Value) Value
 
-// Update says that when the current segment has run, the leaf holds v.
+// Update says that when the current segment has run, the leaf holds v; of another leaf, what that holds then.
 func (g *Graph) Update(leaf, v Value) {
 	switch {
 	case !leaf.Valid() || !v.Valid():
@@ -239,7 +317,7 @@ func (g *Graph) Update(leaf, v Value) {
 	case v.node.leaf == nil && v.node.segment != len(g.segments)-1:
 		g.fail("%s: updated by a value of segment %s", leaf.node.name, g.segments[v.node.segment])
 	default:
-		g.updates = append(g.updates, update{len(g.segments) - 1, leaf.node.leaf, v})
+		g.updates = append(g.updates, update{len(g.segments) - 1, leaf.node.leaf, v.whole()})
 	}
 }
 
@@ -271,8 +349,13 @@ func (g *Graph) String() string {
 }
 
 func show(v Value) string {
-	if v.node.leaf != nil {
+	switch o := v.origin(); {
+	case v.node.leaf != nil:
 		return v.node.leaf.name
+	case o != v && v.node.at > 0:
+		return fmt.Sprintf("%s%v+%d", show(o), v.Shape(), v.node.at/v.Type().DType.Size())
+	case o != v:
+		return show(o) + v.Shape().String()
 	}
 	if len(v.node.types) > 1 {
 		return fmt.Sprintf("%%%d.%d", v.node.id, v.out)

@@ -27,13 +27,13 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 		p.TransientBytes = max(p.TransientBytes, place(spans))
 		p.LowerBound = max(p.LowerBound, aliveAtOnce(spans))
 		operand := func(v Value) gpu.Operand {
-			o := gpu.Operand{Type: v.Type()}
+			o := gpu.Operand{Type: v.Type(), Stride: v.node.stride}
 			if v.node.leaf != nil {
 				o.Offset = at[v.node.leaf.number] + v.node.at
 			} else if st := seg.storage[v.number()].root(); st.leaf != nil {
-				o.Offset = at[st.leaf.number]
+				o.Offset = at[st.leaf.number] + v.node.at
 			} else {
-				o.Offset = p.ResidentBytes + st.span.offset
+				o.Offset = p.ResidentBytes + st.span.offset + v.node.at
 			}
 			return o
 		}
@@ -162,7 +162,7 @@ func (s *segment) share() {
 			s.copies = append(s.copies, u)
 			continue
 		}
-		if !claimed[u.value] && s.claim(u) {
+		if u.value == u.value.origin() && !claimed[u.value] && s.claim(u) {
 			claimed[u.value] = true
 			continue
 		}
@@ -177,8 +177,8 @@ func (s *segment) share() {
 			if j >= len(n.in) || taken>>o&1 == 1 {
 				continue
 			}
-			in, out := n.in[j], Value{n, o}
-			if in.node.leaf != nil || s.lastUse[in.number()] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
+			in, out := n.in[j].whole(), Value{n, o}
+			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
 				continue
 			}
 			to, from := s.storage[out.number()].root(), s.storage[in.number()].root()
@@ -193,7 +193,7 @@ func (s *segment) share() {
 
 func (s *segment) reads(n *node, v Value) (c int) {
 	for _, x := range n.in {
-		if x == v {
+		if x.origin() == v.origin() {
 			c++
 		}
 	}
@@ -217,14 +217,14 @@ func (s *segment) claim(u update) bool {
 			if pair[0] != v.out || pair[1] >= len(v.node.in) {
 				continue
 			}
-			in := v.node.in[pair[1]]
+			in := v.node.in[pair[1]].whole()
 			if in == old {
 				if s.lastRead[u.leaf.number] > i || s.reads(v.node, old) > 1 {
 					return false
 				}
 				return s.take(u.leaf, chain)
 			}
-			if in.node.leaf == nil && !s.updated[in] && s.lastUse[in.number()] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
+			if in.node.leaf == nil && in == in.origin() && !s.updated[in] && s.lastUse[in.number()] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
 				next = in
 			}
 		}
@@ -247,7 +247,7 @@ func (s *segment) reaches(v, old Value) bool {
 		if pair[0] != v.out || pair[1] >= len(v.node.in) {
 			continue
 		}
-		in := v.node.in[pair[1]]
+		in := v.node.in[pair[1]].whole()
 		if in == old || in.node.leaf == nil && s.reaches(in, old) {
 			return true
 		}

@@ -16,7 +16,7 @@ func (g *Graph) Recompute(keep func(layer int) bool) {
 			continue
 		}
 		for _, v := range n.in {
-			if f := v.node; mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) {
+			if f := v.origin().node; mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) {
 				if _, ok := first[f.layer]; !ok {
 					first[f.layer] = i
 				}
@@ -35,8 +35,8 @@ func (g *Graph) Recompute(keep func(layer int) bool) {
 		c.phase, c.recomputed = gpu.Backward, true
 		c.in = append([]Value(nil), n.in...)
 		for i, v := range c.in {
-			if mine(v.node) && v.node.phase == gpu.Forward && v.node.layer == n.layer {
-				c.in[i].node = clone(v.node, at)
+			if o := v.origin(); mine(o.node) && o.node.phase == gpu.Forward && o.node.layer == n.layer {
+				c.in[i] = v.onto(Value{clone(o.node, at), o.out})
 			}
 		}
 		clones[n] = &c
@@ -49,9 +49,9 @@ func (g *Graph) Recompute(keep func(layer int) bool) {
 		}
 		in := append([]Value(nil), n.in...)
 		for i, v := range in {
-			f := v.node
-			if mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) && f.layer == n.layer {
-				in[i].node = clone(f, first[f.layer])
+			o := v.origin()
+			if f := o.node; mine(f) && f.phase == gpu.Forward && f.layer >= 0 && !keep(f.layer) && f.layer == n.layer {
+				in[i] = v.onto(Value{clone(f, first[f.layer]), o.out})
 			}
 		}
 		n.in = in

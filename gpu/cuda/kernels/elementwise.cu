@@ -28,6 +28,14 @@ EACH_TYPE(COPY)
   for (int64_t e = THREAD; e < n; e += STRIDE) y[e / cols * ldy + e % cols] = x[e / cols * ldx + e % cols])
 EACH_TYPE(COPY_ROWS)
 
+// y += x, rows of n elements in all, with row strides in elements.
+#define ADD_ROWS(S, A, T) EXPORT(add_rows_##S, (int64_t n, int64_t cols, A * y, int64_t ldy, const T *x, int64_t ldx), \
+  for (int64_t e = THREAD; e < n; e += STRIDE) { A *to = y + e / cols * ldy + e % cols; *to = narrow<A>(widen(*to) + widen(x[e / cols * ldx + e % cols])); })
+ADD_ROWS(f32_f32, float, float)
+ADD_ROWS(bf16_bf16, bf16, bf16)
+ADD_ROWS(f32_bf16, float, bf16)
+ADD_ROWS(bf16_f32, bf16, float)
+
 #define ADD(S, T) EXPORT(add_##S, (int64_t n, T * y, const T *a, const T *b), each2(n, y, a, b, [](float *y, const float *x) { *y = x[0] + x[1]; }))
 EACH_TYPE(ADD)
 #define MUL(S, T) EXPORT(mul_##S, (int64_t n, T * y, const T *a, const T *b), each2(n, y, a, b, [](float *y, const float *x) { *y = x[0] * x[1]; }))
