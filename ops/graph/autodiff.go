@@ -20,7 +20,7 @@ func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
 		want[w] = true
 	}
 	leads := map[*node]bool{} // some wanted leaf is reached through an input
-	useful := func(v Value) bool { return want[v.origin()] || leads[v.origin().node] }
+	useful := func(v Value) bool { return v.Valid() && (want[v.origin()] || leads[v.origin().node]) }
 	for _, n := range g.nodes {
 		for _, v := range n.in {
 			if useful(v) {
