@@ -230,6 +230,14 @@ func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
 
+// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is none.
+func aFolder(arg string) string {
+	if st, err := os.Stat(arg); err != nil || !st.IsDir() {
+		return ""
+	}
+	return fmt.Sprintf(" The folder of the pipeline is given by -dir %s.", foreign.Shown(arg))
+}
+
 func dirArg(args []string) string {
 	if len(args) > 0 {
 		return args[0]

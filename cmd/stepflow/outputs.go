@@ -36,7 +36,8 @@ func outputCommand() command {
 			case len(args) == 1:
 				o, ok := d.State.Outputs[args[0]]
 				if !ok {
-					return a.fail(fmt.Errorf("there is no output %q.%s", args[0], dsl.Suggest(args[0], slices.Sorted(maps.Keys(d.State.Outputs)))))
+					names := slices.Sorted(maps.Keys(d.State.Outputs))
+					return a.fail(fmt.Errorf("there is no output %q.%s%s", args[0], dsl.Suggest(args[0], names), aFolder(args[0])))
 				}
 				return a.printOutput(args[0], o, raw)
 			case a.json:

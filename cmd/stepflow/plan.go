@@ -248,7 +248,7 @@ func (a *app) printStage(w io.Writer, s *runtime.Stage) {
 	}
 	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
 	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
-	fmt.Fprintf(w, "      tokens      %s in %d steps of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), f.Steps, s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
+	fmt.Fprintf(w, "      tokens      %s in %s of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), plural(f.Steps, "step"), s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
 	if f.DataTokens > 0 {
 		fmt.Fprintf(w, "      data        %s tokens in %s, %s; %.2f passes in all\n", count(float64(f.DataTokens)), s.Data.Addr, f.DataHow, f.Epochs)
 	}

@@ -25,7 +25,7 @@ func showCommand() command {
 			if len(args) == 1 {
 				b := d.State.Blocks[args[0]]
 				if b == nil {
-					return a.fail(fmt.Errorf("the state has no block %s.%s", args[0], dsl.Suggest(args[0], d.State.Names())))
+					return a.fail(fmt.Errorf("the state has no block %s.%s%s", args[0], dsl.Suggest(args[0], d.State.Names()), aFolder(args[0])))
 				}
 				return a.printBlock(args[0], b)
 			}

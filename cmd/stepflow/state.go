@@ -88,7 +88,11 @@ func stateCommand() command {
 			case len(args) >= 2 && args[0] == "rm":
 				return a.forget(args[1:])
 			}
-			return a.misuse("stepflow state: write state list, state check, state rebuild or state rm ADDR …")
+			hint := ""
+			if len(args) == 2 {
+				hint = aFolder(args[1])
+			}
+			return a.misuse("stepflow state: write state list, state check, state rebuild or state rm ADDR …%s", hint)
 		}}
 }
 
