@@ -123,7 +123,7 @@ func (c Config) Check() (ps []Problem) {
 		switch {
 		case !whole || f.Name == "head_dim":
 		case *n < 1:
-			bad(f.Name, "Give a whole number of at least 1.", "%s is %d", f.Name, *n)
+			bad(f.Name, "Give a whole number of at least 1.", "%s is %d; the least is 1", f.Name, *n)
 		case *n > f.most:
 			bad(f.Name, fmt.Sprintf("Give a whole number of at most %d.", f.most), "%s is %d; the most is %d", f.Name, *n, f.most)
 		}
@@ -138,19 +138,19 @@ func (c Config) Check() (ps []Problem) {
 		bad("num_key_value_heads", "Every key-value head serves the same number of query heads: choose a divisor.", "num_attention_heads %d is not divisible by num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
 	if c.HeadDim%2 != 0 || c.HeadDim < 2 || c.HeadDim > 1<<16 {
-		bad("head_dim", "Rotary positions turn pairs of channels: choose an even head_dim from 2 to 65536.", "head_dim is %d", c.HeadDim)
+		bad("head_dim", "Rotary positions turn pairs of channels: choose an even head_dim from 2 to 65536.", "head_dim is %d; it is even, from 2 to 65536", c.HeadDim)
 	}
 	if c.HiddenAct != "silu" {
 		bad("hidden_act", `Use "silu".`, "hidden_act %q is not supported", c.HiddenAct)
 	}
 	if !(c.RMSNormEps > 0 && c.RMSNormEps <= math.MaxFloat32) {
-		bad("rms_norm_eps", "Give a small positive number, such as 1e-5.", "rms_norm_eps is %g", c.RMSNormEps)
+		bad("rms_norm_eps", "Give a small positive number, such as 1e-5.", "rms_norm_eps is %g; it is a small positive number", c.RMSNormEps)
 	}
 	if !(c.RopeTheta > 1 && c.RopeTheta <= math.MaxFloat32) {
-		bad("rope_theta", "Use 10000, or the value of the model you continue.", "rope_theta is %g", c.RopeTheta)
+		bad("rope_theta", "Use 10000, or the value of the model you continue.", "rope_theta is %g; it is a number above 1", c.RopeTheta)
 	}
 	if !(c.InitializerRange >= 0 && c.InitializerRange <= math.MaxFloat32) {
-		bad("initializer_range", "Give a small number of at least 0, such as 0.02.", "initializer_range is %g", c.InitializerRange)
+		bad("initializer_range", "Give a small number of at least 0, such as 0.02.", "initializer_range is %g; it is a small number of at least 0", c.InitializerRange)
 	}
 	if s := c.RopeScaling; s != nil {
 		if what := s.check(); what != "" {
