@@ -287,10 +287,10 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		entry.Values = map[string]any{exportBegun: a.Export.folder.Real}
 	}
 	ctx = r.obs.begin(ctx, a, entry, r.dir.State.Blocks[a.Addr.String()])
+	r.obs.event(Event{Kind: BlockStart, Action: a, Peak: r.peak})
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
-	r.obs.event(Event{Kind: BlockStart, Action: a, Peak: r.peak})
 	switch {
 	case a.Stage != nil:
 		err = r.train(ctx, a, entry)
