@@ -296,7 +296,7 @@ func TestMixtureIsUsedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for err == nil {
-		last, err = m.Next(4)
+		_, err = m.Next(4)
 	}
 	if !strings.Contains(err.Error(), "used up") || !strings.Contains(err.Error(), "mixture") {
 		t.Errorf("the end is %v", err)

@@ -60,7 +60,7 @@ func knownSpans(t *testing.T, spans tracetest.SpanStubs) {
 func attribute(s tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

@@ -56,7 +56,7 @@ func Parse(address string) (r Repo, file string, err error) {
 		rest, two = strings.TrimSuffix(revision+"/"+rest, "/"), true
 		r.Name = name
 	} else if two {
-		name, rest, two = strings.Cut(rest, "/")
+		name, rest, _ = strings.Cut(rest, "/")
 		if name, revision, pinned = strings.Cut(name, "@"); pinned {
 			rest = strings.TrimSuffix(revision+"/"+rest, "/")
 		}
