@@ -169,7 +169,7 @@ func TestCUDAQuickstart(t *testing.T) {
 	}
 	hcl, err := os.ReadFile("../pipelines/quickstart/main.hcl")
 	must(t, err)
-	const steps = 20
+	const steps = 10
 	losses := func(d gpu.Device, precision string, n int) (list []float64) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), hcl, 0o644))

@@ -15,7 +15,7 @@ import (
 // TestStopEndsALaunchEarly stops launches when they have run a few tiles, and counts how many tiles they run in all.
 func TestStopEndsALaunchEarly(t *testing.T) {
 	// One head of one sequence: all of attention is a task or two.
-	s := probe.Shapes{Batch: 1, Seq: 1024, Hidden: 64, Intermediate: 1024, Heads: 1, KVHeads: 1, Vocab: 1024, Rank: 8}
+	s := probe.Shapes{Batch: 1, Seq: 512, Hidden: 64, Intermediate: 512, Heads: 1, KVHeads: 1, Vocab: 512, Rank: 8}
 	cases := slices.DeleteFunc(probe.Cases(s, gpu.F32), func(c probe.Case) bool {
 		return !slices.Contains([]string{"gate projection", "attention", "attention, backward", "logits and loss"}, c.Name)
 	})
