@@ -30,7 +30,7 @@ func main() {
 	flag.StringVar(&o.parts, "parts", "products,threads,step,data,tracing", "what to run")
 	flag.StringVar(&o.device, "device", "cpu", "what training steps run on: cpu or cuda; the other parts are the CPU's")
 	flag.Parse()
-	fmt.Printf("%s, %s, %d threads\n\n", cpu.PlanCaps().Name, time.Now().UTC().Format("2006-01-02"), o.threads)
+	fmt.Printf("%s, %s, %d threads\n\n", cpu.PlanCaps("").Name, time.Now().UTC().Format("2006-01-02"), o.threads)
 	for _, part := range []struct {
 		name string
 		run  func(options) error

@@ -168,7 +168,7 @@ func TestVariablesThatCannotBe(t *testing.T) {
 		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
 	} {
-		_, diags := runtime.NewPlan(runtime.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps()})
+		_, diags := runtime.NewPlan(runtime.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps("")})
 		name, _, _ := strings.Cut(x.set, "=")
 		if errs := diags.Errs(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "var."+name+": ") || !strings.Contains(errs[0].Error(), x.says) {
 			t.Errorf("%s: %v, want one error with %q", x.set, errs, x.says)

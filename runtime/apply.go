@@ -266,7 +266,10 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 // run executes one block with its journal: running, then done or failed.
 func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	start := time.Now()
-	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs, Secrets: r.dir.State.Seals(a.secret)}
+	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs, Secrets: r.dir.State.Seals(a.secret), Earlier: r.pl.madeBefore(a)}
+	if entry.Earlier != "" {
+		entry.Device = r.plan.Caps.Name
+	}
 	if a.Stage != nil {
 		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
 		if err := computes(r.device.Caps(), a.Stage); err != nil { // a deferred one was not known before
@@ -317,7 +320,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 		}
 		return errors.Join(err, r.record(a, entry))
 	}
-	entry.Status = state.Done
+	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
 	if err := r.record(a, entry); err != nil {
 		return err
 	}

@@ -168,7 +168,7 @@ func pipeline(t testing.TB) string {
 
 func planOf(t testing.TB, dir string, vars ...string) *Plan {
 	t.Helper()
-	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps()})
+	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -574,7 +574,7 @@ func TestLockAndStaleness(t *testing.T) {
 		t.Errorf("applying a stale plan: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(p.StateDir, state.FileName), []byte(`{"version": 99}`), 0o644))
-	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if !diags.HasErrors() || !strings.Contains(diags.Error(), "newer version") {
 		t.Errorf("a newer state: %v", diags)
 	}

@@ -218,7 +218,7 @@ func TestDataSmallerThanABatch(t *testing.T) {
 	text := strings.Replace(string(src), "vocab_size = 270", "vocab_size = 258", 1)
 	text = strings.Replace(text, "batch_size       = 4", "batch_size       = 40", 1)
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if want := "data.jsonl.d holds at most 48 tokens to train on, less than one batch of 40 sequences of 12 tokens"; !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 		t.Errorf("%v, want %q", diags, want)
 	}

@@ -156,7 +156,7 @@ func TestAbsurdSizes(t *testing.T) {
 			t.Fatalf("the pipeline has no %q", c.old)
 		}
 		must(t, os.WriteFile(path, []byte(changed), 0o644))
-		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps()})
+		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if len(diags) != 1 || diags[0].Subject == nil {
 			t.Errorf("%s: %v", c.by, diags)
 			continue
@@ -173,11 +173,11 @@ func TestUncountableBytes(t *testing.T) {
 	p := planOf(t, layered(t, 2, ""))
 	s := *p.Action(addr.Addr{Kind: "stage", Name: "a"}).Stage
 	s.Batch, s.Micro, s.Seq, s.Chunk = 1<<26, 1<<26, 1<<24, 256
-	if _, err := compileStage(&s, true, cpu.PlanCaps()); !errors.Is(err, graph.ErrTooLarge) {
+	if _, err := compileStage(&s, true, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
 		t.Errorf("a micro-batch of 2^50 tokens gives %v", err)
 	}
 	s.Batch, s.Micro, s.Seq = 1<<62, 1<<62, 1<<62
-	if _, err := compileStage(&s, true, cpu.PlanCaps()); !errors.Is(err, graph.ErrTooLarge) {
+	if _, err := compileStage(&s, true, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
 		t.Errorf("a micro-batch of 2^124 tokens gives %v", err)
 	}
 }
@@ -196,10 +196,10 @@ func TestFitsIsWhatIsCompiled(t *testing.T) {
 		s := *planOf(t, layered(t, 5, train)).Action(addr.Addr{Kind: "stage", Name: "a"}).Stage
 		for _, chunk := range []int{leastChunk, s.Chunk} {
 			s.Chunk = chunk
-			p, err := compileStage(&s, true, cpu.PlanCaps())
+			p, err := compileStage(&s, true, cpu.PlanCaps(""))
 			must(t, err)
 			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
-				if fits, err := graph.Fits(stageGraph(&s, true), cpu.PlanCaps(), limit); err != nil || fits != want {
+				if fits, err := graph.Fits(stageGraph(&s, true), cpu.PlanCaps(""), limit); err != nil || fits != want {
 					t.Errorf("%s, %d rows: an arena of %d bytes fits in %d: %t, %v", train, chunk, p.ArenaBytes, limit, fits, err)
 				}
 			}

@@ -35,10 +35,10 @@ func (p *planner) decide(a *Action) error {
 	if err != nil {
 		return err
 	}
-	ended := old != nil && old.Recipe == a.Recipe && old.Status == state.Done
+	before := p.madeBefore(a)
 	first, made := p.making[a.Recipe]
 	switch {
-	case made && (found == nil || !found.Done):
+	case made && a.shareable() && (found == nil || !found.Done):
 		a.Verb, a.Why = Same, "the same as "+first.String()
 	case found == nil:
 		a.Verb, a.Why = Run, p.reason(a, old, damage)
@@ -51,7 +51,7 @@ func (p *planner) decide(a *Action) error {
 	case !found.Done:
 		a.Verb, a.FromStep, a.found = Resume, found.Step, found
 		why := "it was interrupted"
-		if ended && damage != nil {
+		if before != "" && damage != nil {
 			why = p.reason(a, old, damage)
 		}
 		a.Why = fmt.Sprintf("%s; the checkpoint at step %d of %d is intact", why, found.Step, a.Stage.Steps)
@@ -64,8 +64,8 @@ func (p *planner) decide(a *Action) error {
 		}
 		p.takeOver(a, old)
 	}
-	if ended && a.Verb != UpToDate {
-		p.ids[a.Addr] = old.Content // the same recipe makes the same bits: what stands on them is not asked about
+	if before != "" && a.Verb != UpToDate {
+		p.ids[a.Addr] = before // what stands on it is not asked about
 	}
 	if a.Export != nil && a.Verb == UpToDate {
 		if err := a.Export.check(a.Recipe); err != nil {
@@ -89,6 +89,29 @@ func (p *planner) decide(a *Action) error {
 		p.making[a.Recipe] = a.Addr
 	}
 	return err
+}
+
+// madeBefore is the content of what a block's recipe made once, on this kind of processor as far as is known: making it again gives
+// the same bits. It is empty where nothing is known to have been made.
+func (p *planner) madeBefore(a *Action) string {
+	content := func(b *state.Block) string {
+		switch {
+		case b == nil || b.Recipe != a.Recipe || b.Device != "" && b.Device != p.caps.Name:
+			return ""
+		case b.Status == state.Done:
+			return b.Content
+		}
+		return b.Earlier
+	}
+	if c := content(p.state.Blocks[a.Addr.String()]); c != "" {
+		return c
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.state.Blocks)) { // of a block that was renamed, or of one like it
+		if c := content(p.state.Blocks[name]); c != "" {
+			return c
+		}
+	}
+	return ""
 }
 
 // shareable reports whether a block of the same recipe takes over what this one makes: not an export, which writes to its own path,

@@ -405,7 +405,7 @@ func TestUnreadableIsNotLost(t *testing.T) {
 			}
 			return nil
 		}
-		_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps()})
+		_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
 		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), fileModel) {
 			t.Errorf("planned in spite of %v: %v", cause, diags)
 		}
@@ -479,10 +479,33 @@ func TestEndIsDamaged(t *testing.T) {
 	if a.Verb != Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why, "step 4 of 6") || len(p.Losses()) > 0 {
 		t.Errorf("the plan says %v from step %d, %q, and loses %v", a.Verb, a.FromStep, a.Why, p.Losses())
 	}
-	if n := applySteps(t, d, dir); n != 2 {
-		t.Errorf("%d steps were trained, want 2", n)
+	stays := func(what string, p *Plan) {
+		t.Helper()
+		two := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.two" })]
+		if len(p.Losses()) > 0 || two.Verb != UpToDate {
+			t.Errorf("%s: stage.two is %s, and %v would be lost", what, two.Verb, p.Losses())
+		}
+	}
+	stopAt(t, d, dir, "one", 5) // also where that is interrupted
+	stays("interrupted", planOf(t, dir))
+	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno") // or it is renamed
+	stays("renamed", planOf(t, dir))
+	edit(t, dir, `stage "uno"`, `stage "one"`, "stage.uno", "stage.one")
+	if n := applySteps(t, d, dir); n != 1 {
+		t.Errorf("%d steps were trained, want 1", n)
 	}
 	sameContents(t, "gone on with", contents(t, dir), want)
+
+	flip(t, last) // another kind of processor makes other bits
+	caps := cpu.PlanCaps("")
+	caps.Name = "another"
+	p, diags := NewPlan(Options{Path: dir, Caps: caps})
+	if diags.HasErrors() {
+		t.Fatal(diags.Errs())
+	}
+	if l := p.Losses(); len(l) != 1 || l[0].Block != "stage.two" {
+		t.Errorf("on another processor %v would be lost, want the steps of stage.two", l)
+	}
 }
 
 // TestLeftoversAreSwept leaves what killed runs leave.

@@ -179,7 +179,7 @@ evaluate "generation" "after" {
 	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("apply: %v", err)
 	}
-	if _, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps()}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
+	if _, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
 		t.Errorf("plan: %v", diags)
 	}
 }

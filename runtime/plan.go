@@ -367,23 +367,28 @@ func (p *planner) later(a *Action, why string, args ...any) hcl.Diagnostics {
 	return nil
 }
 
-// unkept runs a block again whose results are not in the state because they tell a sensitive value, where another block
-// needs them; and one whose results an earlier run kept before they were sensitive.
+// unkept runs a block again whose results are not in the state because they told a sensitive value, where another block, or an output
+// that may be shown, needs them; and one whose results an earlier run kept before they were sensitive.
 func (p *planner) unkept(a *Action) (err error) {
 	if a.Verb != UpToDate {
 		return nil
 	}
 	for _, e := range a.block.Kind.Exports {
-		if !a.hidden[e.Name] {
-			continue
-		}
-		why := ""
-		if _, kept := a.found.Values[e.Name]; kept {
+		_, kept := a.found.Values[e.Name]
+		hidden, why := a.hidden[e.Name], ""
+		switch {
+		case kept && hidden:
 			why = fmt.Sprintf("what it made (%s) is sensitive now, and the state holds it", e.Name)
-		} else if e.Late {
+		case kept || !e.Late || len(e.Only) > 0 && !slices.Contains(e.Only, a.Addr.Type) || !hidden && len(e.From) == 0:
+		default:
 			for _, b := range p.cfg.Blocks {
-				if b.Kind.Name != "output" && slices.Contains(b.Refs, a.block.Addr) {
-					why = fmt.Sprintf("what it made (%s) is sensitive, so it was not kept, and %s needs it", e.Name, b.Addr)
+				if !slices.Contains(b.Refs, a.block.Addr) {
+					continue
+				}
+				if b.Kind.Name != "output" {
+					why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and %s needs it", e.Name, b.Addr)
+				} else if !hidden {
+					why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and is not now", e.Name)
 				}
 			}
 		}

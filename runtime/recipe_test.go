@@ -12,7 +12,7 @@ import (
 func TestWhatMemoryDecidesIsInTheRecipe(t *testing.T) {
 	var planner *planner
 	plan := func(train string, memory int64) *Action {
-		caps := cpu.PlanCaps()
+		caps := cpu.PlanCaps("")
 		caps.Memory = memory
 		p, diags := NewPlan(Options{Path: layered(t, 2, train), Caps: caps})
 		if diags.HasErrors() {

@@ -67,7 +67,7 @@ func applyCommand() command {
 					return a.fail(err)
 				}
 			}
-			return a.apply(p, approve)
+			return a.apply(p, approve && saved == nil)
 		}}
 }
 

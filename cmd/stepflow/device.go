@@ -77,7 +77,7 @@ func (a *app) caps() (c gpu.Caps, err error) {
 		}
 		return d.Caps(), nil
 	}
-	c = cpu.PlanCaps()
+	c = cpu.PlanCaps(os.Getenv("STEPFLOW_CPU_ISA"))
 	if memory > 0 {
 		c.Memory = memory
 	}

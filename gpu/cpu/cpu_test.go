@@ -46,7 +46,7 @@ func (keep) Close() error { return nil }
 
 func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 	for _, c := range gputest.Cases() {
-		p, err := gputest.Program(c, PlanCaps(), nil)
+		p, err := gputest.Program(c, PlanCaps(""), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,9 +68,12 @@ func (d *Device) Caps() gpu.Caps {
 		Alignment: Alignment, DTypes: dtypes, Threads: len(d.pool.workers)}
 }
 
-// PlanCaps are the capabilities that planning reads, without opening a device.
-func PlanCaps() gpu.Caps {
-	return gpu.Caps{Kind: "cpu", Name: processor(), Memory: memory(), Alignment: Alignment, DTypes: dtypes}
+// PlanCaps are the capabilities that planning reads, without opening a device with the code of an instruction set, as Open takes it.
+func PlanCaps(isa string) gpu.Caps {
+	if isa == "" {
+		isa = variants[0].name
+	}
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: memory(), Alignment: Alignment, DTypes: dtypes}
 }
 
 // PeakFLOPs measures a product of 1344x512x512, whole tiles that lie in the caches, and gives its rate

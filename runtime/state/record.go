@@ -20,6 +20,8 @@ type Block struct {
 	Status  string            `json:"status"`
 	Recipe  string            `json:"recipe"`              // of the configuration and inputs that made it
 	Content string            `json:"content,omitempty"`   // of what it made, once done
+	Earlier string            `json:"earlier,omitempty"`   // until then, of what the same recipe made before, which is made again
+	Device  string            `json:"device,omitempty"`    // the kind of processor that made it, once done
 	Attrs   map[string]string `json:"attributes"`          // as evaluated, for saying what changed
 	Secrets map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
 	Inputs  map[string]string `json:"inputs"`              // address → id
