@@ -99,6 +99,7 @@ type Position struct {
 // sequences allow). No chance is involved, so the position is all the state.
 type Mix struct {
 	set     *Set
+	weights []float64
 	streams []*Stream
 	drawn   []int64
 	usedUp  []bool
@@ -120,7 +121,7 @@ func (s *Set) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Position
 		if err != nil {
 			return nil, err
 		}
-		m.streams = append(m.streams, st)
+		m.weights, m.streams = append(m.weights, s.parts[i].Weight), append(m.streams, st)
 	}
 	return m, nil
 }
@@ -139,7 +140,7 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 	}
 	b := &Batch{Sources: make([]int, len(m.streams))}
 	for n := 0; n < sequences; {
-		j := m.next()
+		j := nextPart(m.weights, m.drawn, func(j int) bool { return m.usedUp[j] })
 		if j < 0 {
 			return nil, fmt.Errorf("all sources of the mixture: %w", ErrUsedUp)
 		}
@@ -171,17 +172,6 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 	}
 	b.Cursor.Drawn = append(b.Cursor.Drawn, m.drawn...)
 	return b, nil
-}
-
-// next chooses the source of the next sequence; -1 when all are used up.
-func (m *Mix) next() int {
-	best, most := -1, 0.0
-	for j, p := range m.set.parts {
-		if x := p.Weight / float64(2*m.drawn[j]+1); !m.usedUp[j] && (best < 0 || x > most) {
-			best, most = j, x
-		}
-	}
-	return best
 }
 
 // Prefetch packs batches in the background, a few ahead, until the context ends. The channel is

@@ -42,24 +42,18 @@ func (p *planner) size(n *Data, t *Tokenizer) (size fineweb.Size, ok bool, err e
 	if size, ok := n.sizes[t]; ok {
 		return size, size.Tokens > 0, nil
 	}
-	if n.Parts != nil { // what it gives before the first of its data starts over
-		var sum, passes float64
-		for _, w := range n.Weights {
-			sum += w
-		}
+	if n.Parts != nil {
+		tokens := make([]float64, len(n.Parts))
 		for i, part := range n.Parts {
 			s, ok, err := p.size(part, t)
 			if !ok {
 				return fineweb.Size{}, false, err
 			}
-			if x := float64(s.Tokens) * sum / n.Weights[i]; i == 0 || x < passes {
-				passes = x
-			}
-			if i == 0 || s.How != fineweb.Exact {
+			if tokens[i] = float64(s.Tokens); i == 0 || s.How != fineweb.Exact {
 				size.How = s.How
 			}
 		}
-		size.Tokens = int64(passes)
+		size.Tokens = int64(onePass(n.Sources(p.ctx), tokens))
 	} else {
 		var tok *tokenizer.Tokenizer
 		if t != nil {
@@ -168,46 +162,38 @@ func (p *planner) holdsText(n *Data) error {
 	return none
 }
 
-// tooSmall says that data are known to hold less than the batches of a stage take, or that a part of a mixture gives nothing. What may be
-// read only so often is used up instead.
-func (p *planner) tooSmall(a *Action, s *Stage, before float64) error {
-	total := float64(s.Steps) * float64(s.Batch) // sequences
-	var sum float64
-	for _, w := range s.Data.Weights {
-		sum += w
+// tooSmall says that data that are no mixture are known to hold less than the batches of a stage take.
+func (p *planner) tooSmall(s *Stage, before float64) error {
+	size, _, err := p.size(s.Data, s.Tokenizer)
+	if err != nil || size.Most == 0 || !wraps(float64(size.Most), s.Data.Source.Epochs, before, float64(s.Batch)*float64(s.Seq), float64(s.Steps)) {
+		return nil
 	}
-	for i, n := range s.Data.sources() {
-		draws, from, each, what := float64(s.Steps), before, float64(s.Batch)*float64(s.Seq), fmt.Sprintf("one batch of %d sequences of %d tokens", s.Batch, s.Seq)
-		if s.Data.Parts != nil {
-			share := s.Data.Weights[i] / sum
-			if total*share < 0.4 { // the first comes after about half a share
-				a.Warnings = append(a.Warnings, fmt.Sprintf("%s gives none of the %.0f sequences of the stage: its weight is %.3g of all", n.Addr, total, share))
-				continue
-			}
-			draws, from, each, what = math.Floor(total*share), before*share, float64(s.Seq), fmt.Sprintf("one sequence of %d tokens", s.Seq)
-		}
-		size, _, err := p.size(n, s.Tokenizer)
-		if err != nil || size.Most == 0 || n.Source.Epochs > 0 || s.Data.Source.Epochs > 0 || !wraps(float64(size.Most), from, each, draws) {
-			continue
-		}
-		most := ""
-		if size.How != fineweb.Exact {
-			most = "at most "
-		}
-		return fmt.Errorf("%s holds %s%d tokens to train on, less than %s. Lower sequence_length%s, or give it more text", n.Addr, most, size.Most, what,
-			map[bool]string{true: ", leave it out of the mixture", false: " or batch_size"}[s.Data.Parts != nil])
+	return fmt.Errorf("%s, less than one batch of %d sequences of %d tokens. Lower sequence_length or batch_size, or give it more text",
+		holdsTokens(s.Data, size), s.Batch, s.Seq)
+}
+
+// holdsTokens says how much is known to be there at most.
+func holdsTokens(n *Data, size fineweb.Size) string {
+	most := ""
+	if size.How != fineweb.Exact {
+		most = "at most "
 	}
-	return nil
+	return fmt.Sprintf("%s holds %s%d tokens to train on", n.Addr, most, size.Most)
 }
 
 // wraps reports whether one of so many draws of each tokens goes over the end of the data more than once, which a run refuses. The first
-// of a draw's tokens is the target of the last one before.
-func wraps(tokens, before, each, draws float64) bool {
+// of a draw's tokens is the target of the last one before. Data that may be read so many epochs, if not 0, do not start over after them.
+func wraps(tokens float64, epochs int64, before, each, draws float64) bool {
 	if each <= tokens {
 		return false
 	}
 	const most = 1 << 16
-	ends := func(read float64) float64 { return math.Ceil((read+1)/tokens) - 1 }
+	ends := func(read float64) float64 {
+		if n := math.Ceil((read+1)/tokens) - 1; epochs == 0 || n < float64(epochs) {
+			return n
+		}
+		return float64(epochs - 1)
+	}
 	for i := range int(min(draws, most)) {
 		if from := before + float64(i)*each; ends(from+each)-ends(from) > 1 {
 			return true

@@ -315,7 +315,11 @@ func (p *planner) passes(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostics {
 	for x := s.From; x != nil && x.Data == s.Data && x.Tokenizer == s.Tokenizer && x.Seq == s.Seq; x = x.From {
 		before += float64(x.Steps) * float64(x.StepTokens())
 	}
-	if err := p.tooSmall(a, s, before); err != nil {
+	if s.Data.Parts != nil {
+		if diags := p.draws(a, s, d.Block("train"), before); diags.HasErrors() {
+			return diags
+		}
+	} else if err := p.tooSmall(s, before); err != nil {
 		return problem(d.Block("train"), "data", "Less text than a batch", err)
 	}
 	f.Epochs = (before + tokens) / float64(size.Tokens)
