@@ -344,6 +344,10 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostic
 	if diags.HasErrors() {
 		return diags
 	}
+	if bare, _ := text.Unmark(); bare.IsNull() {
+		return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing attribute", Subject: msg.Expr.Range().Ptr(),
+			Detail: "error_message is null: say what is wrong when the condition is false."})
+	}
 	ok, _ = ok.Unmark()
 	if ok.Type() != cty.Bool || !ok.IsKnown() || ok.IsNull() {
 		if ok.IsKnown() {

@@ -111,6 +111,16 @@ func TestUses(t *testing.T) {
 	}
 }
 
+// TestValidationsSayWhatIsWrong: the message is required, whatever the condition is.
+func TestValidationsSayWhatIsWrong(t *testing.T) {
+	for _, condition := range []string{"true", "false"} {
+		_, diags := evaluate(t, "variable \"n\" {\n default = 3\n validation {\n  condition = var.n > 0 && "+condition+"\n  error_message = null\n }\n}\noutput \"o\" { value = var.n }\n")
+		if len(diags) != 1 || !strings.Contains(diags[0].Detail, "error_message is null") || diags[0].Subject == nil || diags[0].Subject.Start.Line != 5 {
+			t.Errorf("%s: %v", condition, diags)
+		}
+	}
+}
+
 // TestValidationsNameVariablesOnly: each mistake in one is reported once.
 func TestValidationsNameVariablesOnly(t *testing.T) {
 	for condition, want := range map[string]string{
