@@ -163,6 +163,7 @@ func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
 
 // LocalProblem is what is wrong in a local, and the blocks that it is made from.
 type LocalProblem struct {
+	Name  string
 	Refs  []addr.Addr
 	Diags hcl.Diagnostics
 }
@@ -174,7 +175,7 @@ func (s *Scope) LocalProblems() (list []LocalProblem) {
 	}
 	for _, l := range s.config.locals {
 		if v := s.local(l.name); v != nil && len(v.diags) > 0 {
-			list = append(list, LocalProblem{l.blocks, s.config.Secrets.Diagnostics(v.diags)})
+			list = append(list, LocalProblem{l.name, l.blocks, s.config.Secrets.Diagnostics(v.diags)})
 		}
 	}
 	return list

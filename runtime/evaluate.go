@@ -314,9 +314,15 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(max(held.Bytes, 1)), "word_perplexity": math.Exp(sum / float64(max(held.Words, 1))),
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
 		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
 		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "random_guess": math.Log(float64(e.Model.VocabSize))}
+	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
+		if by <= 0 {
+			values[name] = nil
+			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%s is not defined: %s", name, notDefined[name])})
+		}
+	}
 	if diagnosis != "" {
 		values[valueDiagnosis] = diagnosis
 	}

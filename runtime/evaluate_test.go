@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,25 @@ func TestPublishedPerplexity(t *testing.T) {
 		if v["words"] != 111.0 || v["documents"] != 1.0 || x.tokens > 255 && v["bytes"] != 564.0 {
 			t.Errorf("%q: %v words, %v documents, %v bytes", x.attrs, v["words"], v["documents"], v["bytes"])
 		}
+	}
+}
+
+// TestTextWithoutWords measures white space: it has tokens and bytes, and what is counted by its words is null, which is no failure.
+func TestTextWithoutWords(t *testing.T) {
+	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n  data = data.jsonl.d.all\n}\n")
+	must(t, os.WriteFile(filepath.Join(dir, "m", "sample.jsonl"), []byte("{\"text\":\"   \\n  \\n \"}\n"), 0o644))
+	var said []string
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e Event) {
+		if e.Kind == Warned {
+			said = append(said, e.Message)
+		}
+	}}))
+	v := valuesOf(t, dir, "evaluate.perplexity.e")
+	if x, is := v["word_perplexity"]; x != nil || !is || v["not_finite"] != nil || v["words"] != 0.0 || v["bits_per_byte"].(float64) <= 0 {
+		t.Errorf("%v", v)
+	}
+	if want := "word_perplexity is not defined: the text that was measured has no words"; !slices.Contains(said, want) || nullOf(v) != want {
+		t.Errorf("%q, %q", said, nullOf(v))
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
+	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/gpu"
@@ -39,6 +41,12 @@ func writable(values map[string]any) map[string]any {
 	return values
 }
 
+// notDefined says why a measure is null where the loss is a number: what it is counted by is not there.
+var notDefined = map[string]string{
+	"word_perplexity": "the text that was measured has no words",
+	"bits_per_byte":   "the tokens that were measured spell no bytes",
+}
+
 // diagnosisOf is what a block's values say is wrong with them; "" for nothing.
 func diagnosisOf(values map[string]any) string {
 	s, _ := values[valueDiagnosis].(string)
@@ -57,7 +65,11 @@ func nullOf(values map[string]any) string {
 		case ok:
 			names = append(names, fmt.Sprintf("%s is %v", name, word))
 		case values[name] == nil:
-			names = append(names, name+" is not known")
+			why := "is not known"
+			if s := notDefined[name]; s != "" {
+				why = "is not defined: " + s
+			}
+			names = append(names, name+" "+why)
 		}
 	}
 	return strings.Join(names, ", ")
@@ -94,29 +106,76 @@ func (r *runner) flawed(outputs hcl.Diagnostics) error {
 	return e
 }
 
-// ofNothing tells in errors which of the blocks that an expression is made from gave it null where it needs a number; it reports whether
-// that is what all of the errors are about.
-func (p *planner) ofNothing(refs []addr.Addr, diags hcl.Diagnostics) bool {
-	var gave []string
+// ofNothing adds to errors which blocks gave null to the expression that failed; it reports whether all of them are about that. The
+// expressions are those of block b, or of the local named where b is nil.
+func (p *planner) ofNothing(b *dsl.Block, local string, diags hcl.Diagnostics) bool {
+	all := false
+	real := false
+	for _, d := range diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		gave := p.gaveNull(p.scope.NullReads(d, b, local))
+		if len(gave) == 0 {
+			real = true
+			continue
+		}
+		all = true
+		if told := " " + strings.Join(gave, " "); !strings.HasSuffix(d.Detail, told) { // a local keeps its errors
+			d.Detail += told
+		}
+	}
+	return all && !real
+}
+
+// gaveNull says of the blocks whose results are null where they are read that they are, and why, in sentences.
+func (p *planner) gaveNull(reads []dsl.NullRead) (gave []string) {
 	for _, a := range p.done {
-		if a.found != nil && slices.Contains(refs, a.Addr.Block()) {
-			if s := nullOf(a.found.Values); s != "" {
-				gave = append(gave, fmt.Sprintf("%s gave null instead of a number: %s.", a.Addr, s))
-			}
+		if a.found != nil && slices.ContainsFunc(reads, func(r dsl.NullRead) bool { return a.givesNull(r) }) {
+			gave = append(gave, fmt.Sprintf("%s gave null instead of a number: %s.", a.Addr, nullOf(a.found.Values)))
 		}
 	}
 	slices.Sort(gave)
-	all := len(gave) > 0
-	for _, d := range diags {
-		if strings.Contains(d.Detail, "null") && len(gave) > 0 {
-			if told := " " + strings.Join(gave, " "); !strings.HasSuffix(d.Detail, told) { // a local keeps its errors
-				d.Detail += told
+	return gave
+}
+
+// givesNull reports whether what is read of a block is, in the result of this instance of it, null.
+func (a *Action) givesNull(r dsl.NullRead) bool {
+	if r.Block != a.Addr.Block() {
+		return false
+	}
+	path := r.Path
+	if a.Addr.Key != "" && len(path) > 0 { // the key of an instance comes first
+		if i, ok := path[0].(hcl.TraverseIndex); ok && a.Addr.Key != keyOf(i.Key) {
+			return false
+		}
+		path = path[1:]
+	}
+	name := ""
+	if len(path) > 0 {
+		switch x := path[0].(type) {
+		case hcl.TraverseAttr:
+			name = x.Name
+		case hcl.TraverseIndex:
+			if x.Key.Type() == cty.String {
+				name = x.Key.AsString()
 			}
-		} else if d.Severity == hcl.DiagError {
-			all = false
 		}
 	}
-	return all
+	for n, v := range a.found.Values {
+		if v == nil && (name == "" || name == n) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyOf is the key of an instance as an address has it, from what an expression names it by.
+func keyOf(v cty.Value) string {
+	if v, _ = v.Unmark(); v.Type() == cty.String {
+		return addr.StringKey(v.AsString())
+	}
+	return dsl.Show(v)
 }
 
 // flaw is what is not finite in a tensor.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/state"
@@ -181,6 +183,59 @@ evaluate "generation" "after" {
 	}
 	if _, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
 		t.Errorf("plan: %v", diags)
+	}
+}
+
+// TestOutputsOfNothing tells expressions that failed because of a null result from those that failed for another reason.
+func TestOutputsOfNothing(t *testing.T) {
+	dir := measured(t)
+	edit(t, dir, `output "double"`, `
+variable "tag" {
+  default   = "a tag"
+  sensitive = true
+}
+variable "n" {
+  type    = number
+  default = null
+}
+output "double"`)
+	poke(t, filepath.Join(dir, "bad", fileModel), "model.norm.weight", float32(math.NaN()), 0)
+	var flawed *FlawedError
+	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); !errors.As(err, &flawed) {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "main.hcl")
+	main, err := os.ReadFile(path)
+	must(t, err)
+	const loss = "evaluate.perplexity.b.loss"
+	for _, x := range []struct {
+		value   string
+		nothing bool
+	}{
+		{`format("%s %.2f", var.tag, ` + loss + `)`, true},
+		{`"${var.tag} ${` + loss + `}"`, true},
+		{`2 * local.same`, true},
+		{`[for x in [` + loss + `] : 2 * x]`, true},
+		{`format("%.2f", evaluate.perplexity.b["loss"])`, true},
+		{`max(var.n, evaluate.perplexity.b.tokens)`, false},
+		{`var.n + evaluate.perplexity.b.tokens`, false},
+		{`var.n + coalesce(` + loss + `, 1)`, false},
+		{`[for x in [evaluate.perplexity.b.tokens] : var.n + x]`, false},
+		{`var.n + evaluate.perplexity.a.loss`, false},
+		{`format("%d", var.tag, evaluate.perplexity.b.tokens)`, false},
+	} {
+		must(t, os.WriteFile(path, fmt.Appendf(main, "locals { same = %s }\noutput \"x\" {\n  sensitive = true\n  value = %s\n}\noutput \"same\" { value = local.same }\n", loss, x.value), 0o644))
+		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+		var says string
+		for _, d := range diags {
+			if d.Subject != nil && d.Subject.Start.Line > bytes.Count(main, []byte("\n")) && (d.Severity == hcl.DiagError || strings.Contains(d.Detail, "gave null")) {
+				says += d.Detail
+			}
+		}
+		blamed := strings.Contains(says, "evaluate.perplexity.b gave null instead of a number: loss is NaN; ")
+		if says == "" || blamed != x.nothing || diags.HasErrors() == x.nothing {
+			t.Errorf("%s: errors %v, says %q", x.value, diags.HasErrors(), says)
+		}
 	}
 }
 

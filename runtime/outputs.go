@@ -140,7 +140,7 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		}
 		d, diags := r.pl.scope.Decode(b, nil)
 		if diags.HasErrors() {
-			r.pl.ofNothing(b.Refs, diags)
+			r.pl.ofNothing(b, "", diags)
 			problems = append(problems, diags...)
 			delete(r.plan.Outputs, b.Addr.Name)
 			continue
@@ -166,7 +166,7 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		r.dir.State.Outputs[name] = o
 	}
 	for _, l := range r.pl.scope.LocalProblems() {
-		r.pl.ofNothing(l.Refs, l.Diags)
+		r.pl.ofNothing(nil, l.Name, l.Diags)
 		problems = append(problems, l.Diags...)
 	}
 	return problems, r.dir.Save()

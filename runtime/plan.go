@@ -202,7 +202,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 			d, dd := pl.scope.Decode(b, nil)
 			if !dd.HasErrors() {
 				dd = append(dd, p.setOutput(b, d)...)
-			} else if pl.ofNothing(b.Refs, dd) {
+			} else if pl.ofNothing(b, "", dd) {
 				warnings(dd)
 			}
 			diags = append(diags, dd...)
@@ -229,7 +229,7 @@ func NewPlan(o Options) (*Plan, hcl.Diagnostics) {
 	}
 	pl.settle(p.Actions)
 	for _, l := range pl.scope.LocalProblems() {
-		if pl.ofNothing(l.Refs, l.Diags) {
+		if pl.ofNothing(nil, l.Name, l.Diags) {
 			warnings(l.Diags)
 			p.dropOutputs(l.Refs)
 		}
@@ -304,7 +304,7 @@ func (p *planner) instance(a *Action) (cty.Value, hcl.Diagnostics) {
 		diags = append(diags, Sound(a.Addr, d)...)
 	}
 	if diags.HasErrors() {
-		p.ofNothing(b.Refs, diags)
+		p.ofNothing(b, "", diags)
 		return unknown, diags
 	}
 	a.Values = d.Values()
