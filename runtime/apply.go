@@ -134,6 +134,19 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	return r.flawed(diags)
 }
 
+// LeftOutError is an error that ended a run, and the blocks that were not run because of it.
+type LeftOutError struct {
+	Err    error
+	Blocks []string
+}
+
+func (e *LeftOutError) Error() string { return e.Err.Error() + "\n" + e.NotRun() }
+
+func (e *LeftOutError) Unwrap() error { return e.Err }
+
+// NotRun names the blocks.
+func (e *LeftOutError) NotRun() string { return "Not run: " + strings.Join(e.Blocks, ", ") }
+
 // leftOut adds to an error that ends a run which blocks were not run because of it.
 func (r *runner) leftOut(err error) error {
 	if errors.Is(err, ErrInterrupted) {
@@ -149,7 +162,7 @@ func (r *runner) leftOut(err error) error {
 	if len(list) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w\nNot run: %s", err, strings.Join(list, ", "))
+	return &LeftOutError{err, list}
 }
 
 // refuse finds what can't run on this device, before anything does.

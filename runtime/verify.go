@@ -10,12 +10,12 @@ import (
 )
 
 // Verify runs the pipeline again in a scratch folder, exports left out, and compares what every block makes with what the
-// state recorded. It returns the addresses that came out the same.
-func Verify(ctx context.Context, o Options, p *Plan, s *state.Scratch, a ApplyOptions) (same []string, err error) {
+// state recorded. It returns the addresses that came out the same, and those not compared: the state has a result of another recipe.
+func Verify(ctx context.Context, o Options, p *Plan, s *state.Scratch, a ApplyOptions) (same, changed []string, err error) {
 	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
 	q, diags := NewPlan(o)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, nil, diags
 	}
 	for _, x := range q.Actions {
 		if x.Export != nil {
@@ -25,16 +25,24 @@ func Verify(ctx context.Context, o Options, p *Plan, s *state.Scratch, a ApplyOp
 	a.Scratch = true
 	var flawed *FlawedError // what it gave is compared as what is finite is
 	if err := Apply(ctx, q, a); err != nil && !errors.As(err, &flawed) {
-		return nil, err
+		return nil, nil, err
 	}
 	again, err := state.Read(o.StateDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	recipes := map[string]string{}
+	for _, x := range p.Actions {
+		recipes[x.Addr.String()] = x.Recipe
 	}
 	var errs []error
 	for _, name := range p.State.Names() {
 		was, now := p.State.Blocks[name], again.State.Blocks[name]
 		if was.Status != state.Done || now == nil {
+			continue
+		}
+		if was.Recipe != recipes[name] {
+			changed = append(changed, name)
 			continue
 		}
 		if was.Content != now.Content {
@@ -43,5 +51,5 @@ func Verify(ctx context.Context, o Options, p *Plan, s *state.Scratch, a ApplyOp
 		}
 		same = append(same, name)
 	}
-	return same, errors.Join(errs...)
+	return same, changed, errors.Join(errs...)
 }

@@ -127,15 +127,18 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 	defer copy.Remove()
 	a.interrupt.atExit(func() { copy.Remove() })
 	view := newProgress(a)
-	same, err := runtime.Verify(a.ctx, a.options(args), p, copy, runtime.ApplyOptions{Device: device, Emit: view.event})
+	same, changed, err := runtime.Verify(a.ctx, a.options(args), p, copy, runtime.ApplyOptions{Device: device, Emit: view.event})
 	view.end()
 	if errors.Is(err, runtime.ErrInterrupted) || a.ctx.Err() != nil {
 		return a.fail(runtime.ErrInterrupted)
 	}
 	if a.json {
-		a.line(map[string]any{"type": "verify", "same": same, "valid": err == nil})
+		a.line(map[string]any{"type": "verify", "same": same, "not_verified": changed, "valid": err == nil})
 	} else {
 		fmt.Fprintf(a.stdout, "%d blocks came out the same, bit for bit.\n", len(same))
+		if len(changed) > 0 {
+			fmt.Fprintf(a.stdout, "Not verified: %s. What is configured has changed since the state's results were made; apply it first.\n", strings.Join(changed, ", "))
+		}
 	}
 	if err != nil {
 		return a.fail(err)

@@ -303,6 +303,12 @@ func (a *app) fail(err error) int {
 	var diags hcl.Diagnostics
 	if errors.As(err, &diags) { // of a block that was planned on the way
 		a.diagnostics(diags, a.files)
+		var left *runtime.LeftOutError
+		if errors.As(err, &left) && a.json {
+			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
+		} else if left != nil {
+			fmt.Fprintln(a.stderr, left.NotRun())
+		}
 	} else if err = a.secrets.Error(err); a.json {
 		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
 	} else {

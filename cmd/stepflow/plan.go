@@ -315,7 +315,7 @@ func bytesByKind(kinds map[string]int64) string {
 // takes says how long something takes, and how that is known; "" where it is not.
 func takes(f runtime.Forecast, unit, of string) string {
 	switch {
-	case f.Seconds == 0:
+	case f.Seconds == 0, f.Seconds < 0.01 && f.Least: // it may take longer than any time so short
 		return ""
 	case f.Seconds < 0.01:
 		return "; less than 10ms"
