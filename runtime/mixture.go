@@ -81,12 +81,9 @@ func (p *planner) draws(a *Action, s *Stage, train *dsl.Decoded, before float64)
 				a.warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr, last-first, s.Data.Weights[i]/sum))
 			}
 		}
-		if given < last {
-			ends := fmt.Sprintf("after %d of %d sequences all parts of %s are used up by their epochs", max(0, given-first), last-first, s.Data.Addr)
-			if sure {
-				return hcl.Diagnostics{train.Error("data", "Data used up", upper(ends)+". Raise epochs, or train on fewer tokens.")}
-			}
-			a.warn("by estimate, " + ends)
+		if given < last && !sure { // where the run stops, at a checkpoint from which it goes on with more epochs
+			a.warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, or train on fewer tokens",
+				max(0, given-first), last-first, s.Data.Addr))
 		}
 	}
 	return nil
