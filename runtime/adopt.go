@@ -273,8 +273,10 @@ func (r *runner) dropReplaced(a addr.Addr, b *state.Block) error {
 			left--
 		}
 	}
-	if left == 0 && len(entries) > 0 {
-		errs = append(errs, os.RemoveAll(aside))
+	if left == 0 { // also where a run was killed before it removed the empty folders
+		if err == nil {
+			errs = append(errs, os.RemoveAll(aside))
+		}
 		os.Remove(filepath.Dir(aside)) // if that was the last
 	}
 	return errors.Join(errs...)

@@ -526,6 +526,9 @@ func TestLeftoversAreSwept(t *testing.T) {
 	must(t, os.WriteFile(file, nil, 0o666))
 	kept := filepath.Join(root, replacedDir, "stage.one", "kept-1", "step-00000003")
 	must(t, os.MkdirAll(kept, 0o777))
+	empty := filepath.Join(root, replacedDir, "stage.two")
+	must(t, os.Mkdir(empty, 0o777))
+	left = append(left, empty)
 	if n := applySteps(t, d, dir); n > 0 {
 		t.Errorf("%d steps were trained", n)
 	}
