@@ -24,10 +24,15 @@ const kept = "kept"
 // setAside moves a folder of the state out of its place, under the recipe of what replaces it, or as kept.
 func (r *runner) setAside(a addr.Addr, block, successor string) error {
 	from := filepath.Join(r.dir.Path, block)
-	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+	st, err := os.Lstat(from)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	} else if err != nil {
+	case err != nil:
 		return err
+	case st.IsDir() && os.Remove(from) == nil: // an empty one, of a run that was interrupted before it made anything
+		r.pl.changed(block)
+		return nil
 	}
 	to, err := r.asidePath(a, successor)
 	if err != nil {

@@ -541,6 +541,19 @@ func TestLeftoversAreSwept(t *testing.T) {
 		t.Errorf("what nothing replaces was removed: %v", err)
 	}
 	contents(t, dir)
+
+	must(t, os.RemoveAll(filepath.Join(root, replacedDir)))
+	aside := filepath.Join(root, replacedDir, "stage.two", short(recipe)+"-1") // a run was interrupted before it made anything
+	must(t, os.MkdirAll(filepath.Dir(aside), 0o777))
+	must(t, os.Rename(filepath.Join(root, "blocks", "stage.two"), aside))
+	must(t, os.Mkdir(filepath.Join(root, "blocks", "stage.two"), 0o777))
+	if n := applySteps(t, d, dir); n > 0 {
+		t.Errorf("%d steps were trained", n)
+	}
+	if _, err := os.Lstat(filepath.Join(root, replacedDir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty folder was kept: %v", err)
+	}
+	contents(t, dir)
 }
 
 func TestRebuiltState(t *testing.T) {
