@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/plan"
+
 	"stepflow/dsl/addr"
-	"stepflow/runtime"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -75,7 +77,7 @@ func show(o state.Output) string {
 	if text, ok := o.Value.(string); ok && !o.Sensitive {
 		return text
 	}
-	return runtime.OutputText(o)
+	return plan.OutputText(o)
 }
 
 // fill adds what became of a block.
@@ -108,7 +110,7 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 		t = &metrics.Tail{}
 		r.tails[b.Address] = t
 	}
-	path := filepath.Join(run.Dir, runtime.BlockDir(x), metrics.FileName)
+	path := filepath.Join(run.Dir, results.Folder(x), metrics.FileName)
 	steps, err := t.Read(path)
 	if err != nil {
 		return err

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"stepflow/runtime"
+	"stepflow/runtime/look"
+	"stepflow/runtime/train"
+
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
@@ -25,7 +27,7 @@ const nasty = `</script><script>window.hacked = 1</script><img src=x onerror=ale
 func sampleRun(t *testing.T, steps int) string {
 	t.Helper()
 	dir := t.TempDir()
-	f := runtime.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
+	f := train.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
 	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}}, Variables: []Variable{{"name", nasty, "-var"}},
 		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Steps: steps, StepTokens: 8, Layers: []Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}},
 			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,
@@ -308,7 +310,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestSVG(t *testing.T) {
-	d := &runtime.Drawing{Name: nasty, Nodes: []runtime.DrawnNode{{ID: "a", Lines: []string{nasty, "x"}}, {ID: "b", Lines: []string{"b"}}}, Edges: [][2]int{{0, 1}}}
+	d := &look.Drawing{Name: nasty, Nodes: []look.DrawnNode{{ID: "a", Lines: []string{nasty, "x"}}, {ID: "b", Lines: []string{"b"}}}, Edges: [][2]int{{0, 1}}}
 	for name, text := range map[string]string{"svg": SVG(d), "dot": d.DOT(), "mermaid": d.Mermaid()} {
 		if name != "dot" && strings.Contains(text, "<img") {
 			t.Errorf("%s holds HTML of a name:\n%s", name, text)

@@ -15,10 +15,12 @@ import (
 	"strings"
 	"time"
 
+	"stepflow/runtime/plan"
+
 	"stepflow/dsl"
 	"stepflow/foreign"
 	"stepflow/gpu"
-	"stepflow/runtime"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/durable"
 )
 
@@ -81,45 +83,17 @@ type Block struct {
 	TraceID string         `json:"trace_id,omitempty"`
 }
 
-// Stage is a planned stage, and its steps.
+// Stage is a block that trains a model, and its steps.
 type Stage struct {
-	From       string           `json:"from,omitempty"`
-	Grow       string           `json:"grow,omitempty"` // how it grew, in words
-	Added      int              `json:"added,omitempty"`
-	Layers     []Layer          `json:"layers"`
-	Adapter    string           `json:"adapter,omitempty"` // in words
-	Rank       int              `json:"rank,omitempty"`
-	Precision  string           `json:"precision"`
-	Seq        int              `json:"sequence_length"`
-	Batch      int              `json:"batch_size"`
-	Micro      int              `json:"micro_batch_size"`
-	Steps      int              `json:"steps"`
-	StepTokens int64            `json:"tokens_per_step"`
-	Figures    runtime.Figures  `json:"planned"`
-	Vanilla    *runtime.Figures `json:"vanilla"`
+	*blocks.Training
 
 	Done     int     `json:"done"` // steps
 	Measured int64   `json:"measured_bytes,omitempty"`
 	Series   *Series `json:"series,omitempty"`
 }
 
-// Layer is a layer of a stage's model, bottom first.
-type Layer struct {
-	ID     string        `json:"id"`
-	Old    int           `json:"old"` // its index in the stage before; -1 if it is new
-	From   []LayerParent `json:"from,omitempty"`
-	Frozen bool          `json:"frozen"`
-	Rank   int           `json:"rank,omitempty"` // of its adapters
-}
-
-// LayerParent is a layer of the stage before that a new layer was made of.
-type LayerParent struct {
-	Layer  int     `json:"layer"`
-	Weight float64 `json:"weight"`
-}
-
 // FromPlan takes what a plan says.
-func FromPlan(p *runtime.Plan, version string) *Run {
+func FromPlan(p *plan.Plan, version string) *Run {
 	abs, err := filepath.Abs(p.Config.Dir)
 	if err != nil {
 		abs = p.Config.Dir
@@ -136,10 +110,10 @@ func FromPlan(p *runtime.Plan, version string) *Run {
 		for _, n := range slices.Sorted(maps.Keys(a.Attrs)) {
 			b.Attrs = append(b.Attrs, [2]string{n, a.Attrs[n]})
 		}
-		if a.Stage != nil {
-			b.Stage = stageOf(a.Stage)
+		if x, ok := a.Block.(blocks.Trains); ok {
+			b.Stage = &Stage{Training: x.Training()}
 		}
-		if a.Evaluate != nil {
+		if a.Addr.Kind == "evaluate" {
 			b.Model = strings.Trim(a.Attrs["model"], `"`)
 		}
 		r.Blocks = append(r.Blocks, b)
@@ -152,43 +126,6 @@ func memory(c gpu.Caps) string {
 		return "unknown"
 	}
 	return dsl.FormatBytes(c.Memory)
-}
-
-func stageOf(s *runtime.Stage) *Stage {
-	x := &Stage{Precision: runtime.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps, StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
-	if s.From != nil {
-		x.From = s.From.Addr.String()
-	}
-	if g := s.Grow; g != nil {
-		x.Added, x.Grow = g.Layers, fmt.Sprintf("%d new by %s, %s", g.Layers, g.Method, g.Position)
-	}
-	adapted := map[int]bool{}
-	for _, a := range s.Adapters {
-		adapted[a.Target.Layer] = true
-	}
-	if s.Peft != nil && len(s.Adapters) > 0 {
-		x.Rank, x.Adapter = s.Peft.R, fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha, len(s.Adapters))
-	}
-	trains := map[int]bool{}
-	for _, p := range s.Params {
-		if !s.Frozen[p.ID] {
-			trains[p.Layer] = true
-		}
-	}
-	for i, l := range s.Layers {
-		y := Layer{ID: l.ID, Old: l.Old, Frozen: !trains[i]}
-		if s.From == nil {
-			y.Old = -1
-		}
-		if adapted[i] {
-			y.Rank = x.Rank
-		}
-		for _, f := range l.From {
-			y.From = append(y.From, LayerParent{f.Layer, f.Weight})
-		}
-		x.Layers = append(x.Layers, y)
-	}
-	return x
 }
 
 // Save writes what was planned into the state's folder.

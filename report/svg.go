@@ -5,12 +5,12 @@ import (
 	"html"
 	"strings"
 
-	"stepflow/runtime"
+	"stepflow/runtime/look"
 )
 
 // SVG draws a graph as a file of its own: a pipeline's from left to right, a stage's operations from the top down. Its
 // colours follow the viewer's preference.
-func SVG(d *runtime.Drawing) string {
+func SVG(d *look.Drawing) string {
 	var nodes []Node
 	for _, n := range d.Nodes {
 		nodes = append(nodes, Node{ID: n.ID, Label: n.Lines[0], Sub: strings.Join(n.Lines[1:], " · "), group: n.Group})

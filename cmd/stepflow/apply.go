@@ -11,10 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/apply"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+
 	"stepflow/dsl"
 	"stepflow/gpu/cuda"
 	"stepflow/report"
-	"stepflow/runtime"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
@@ -82,12 +85,12 @@ func (a *app) idle(args []string) error {
 }
 
 // savedPlan reads the plan file that the argument names, and takes its flags; nil for a pipeline.
-func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
+func (a *app) savedPlan(args []string) (*plan.SavedPlan, error) {
 	path := dirArg(args)
 	if st, err := os.Stat(path); err != nil || st.IsDir() || strings.HasSuffix(path, ".hcl") {
 		return nil, nil
 	}
-	s, err := runtime.ReadSaved(path)
+	s, err := plan.ReadSaved(path)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (a *app) savedPlan(args []string) (*runtime.SavedPlan, error) {
 }
 
 // verify runs the pipeline again beside the state and compares.
-func (a *app) verify(args []string, p *runtime.Plan) int {
+func (a *app) verify(args []string, p *plan.Plan) int {
 	a.interrupt.hold("Interrupted: ending and removing the copy. Once more stops at once.")
 	device, err := a.openDevice()
 	if err != nil {
@@ -127,10 +130,10 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 	defer copy.Remove()
 	a.interrupt.atExit(func() { copy.Remove() })
 	view := newProgress(a)
-	same, changed, err := runtime.Verify(a.ctx, a.options(args), p, copy, runtime.ApplyOptions{Device: device, Emit: view.event})
+	same, changed, err := apply.Verify(a.ctx, a.options(args), p, copy, apply.Options{Device: device, Emit: view.event})
 	view.end()
-	if errors.Is(err, runtime.ErrInterrupted) || a.ctx.Err() != nil {
-		return a.fail(runtime.ErrInterrupted)
+	if errors.Is(err, apply.ErrInterrupted) || a.ctx.Err() != nil {
+		return a.fail(apply.ErrInterrupted)
 	}
 	if a.json {
 		a.line(map[string]any{"type": "verify", "same": same, "not_verified": changed, "valid": err == nil})
@@ -147,7 +150,7 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 }
 
 // confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
-func (a *app) confirm(p *runtime.Plan) error {
+func (a *app) confirm(p *plan.Plan) error {
 	var lost []string
 	for _, l := range p.Losses() {
 		would := "would run again and throw away"
@@ -183,7 +186,7 @@ func (a *app) confirm(p *runtime.Plan) error {
 		return errors.New("nothing was run")
 	case <-a.ctx.Done():
 		fmt.Fprintln(a.stderr)
-		return fmt.Errorf("%w: nothing was run", runtime.ErrInterrupted)
+		return fmt.Errorf("%w: nothing was run", apply.ErrInterrupted)
 	}
 }
 
@@ -224,21 +227,21 @@ func (a *app) logger(trace *tracing.Tracing) (*slog.Logger, error) {
 }
 
 // telemetryEnd sends what is left and says what became of the spans.
-func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
+func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	err := trace.Shutdown()
 	all, lost := trace.Spans()
 	if a.json {
 		if trace.On() {
-			a.line(map[string]any{"type": "telemetry", "trace_id": p.TraceID, "spans": all, "lost": lost})
+			a.line(map[string]any{"type": "telemetry", "trace_id": done.TraceID, "spans": all, "lost": lost})
 		}
 	} else if trace.On() {
-		fmt.Fprintf(a.stdout, "Trace %s: %d spans.\n", p.TraceID, all)
+		fmt.Fprintf(a.stdout, "Trace %s: %d spans.\n", done.TraceID, all)
 	}
 	if lost > 0 {
 		fmt.Fprintf(a.stderr, "%s %d of %d spans were not sent: the collector was slow or not there\n", a.paint(yellow, "Warning:"), lost, all)
 	}
-	if p.StepsUntraced > 0 {
-		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n", a.paint(yellow, "Warning:"), plural(p.StepsUntraced, "step"), p.MaxSpans)
+	if done.StepsUntraced > 0 {
+		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n", a.paint(yellow, "Warning:"), plural(done.StepsUntraced, "step"), done.Plan.MaxSpans)
 	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
@@ -248,17 +251,17 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
 // ending tells what an interrupt does to the block that runs.
 type ending struct {
 	interrupt *interrupt
-	block     *runtime.Action // nil between blocks
-	saved     bool            // there is a checkpoint to go on from
+	block     *observe.Event // that began the block that runs; nil between blocks
+	saved     bool           // there is a checkpoint to go on from
 }
 
-func (e *ending) event(x runtime.Event) {
+func (e *ending) event(x observe.Event) {
 	switch x.Kind {
-	case runtime.BlockStart:
-		e.block, e.saved = x.Action, x.Action.FromStep > 0
-	case runtime.BlockDone, runtime.BlockFailed:
+	case observe.BlockStart:
+		e.block, e.saved = &x, x.FromStep > 0
+	case observe.BlockDone, observe.BlockFailed:
 		e.block, e.saved = nil, false
-	case runtime.Saved:
+	case observe.Saved:
 		e.saved = true
 	default:
 		return
@@ -271,7 +274,7 @@ func (e *ending) say() {
 	how := "ending"
 	switch {
 	case e.block == nil:
-	case e.block.Stage != nil:
+	case e.block.Saves:
 		how = "finishing the step and saving a checkpoint"
 	default:
 		how = fmt.Sprintf("ending %s, which starts over with the next apply", e.block.Addr)
@@ -290,11 +293,11 @@ func (e *ending) next() string {
 	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
 }
 
-func (a *app) apply(p *runtime.Plan, approve bool) int {
+func (a *app) apply(p *plan.Plan, approve bool) int {
 	end := &ending{interrupt: a.interrupt}
 	end.say()
 	if a.ctx.Err() != nil {
-		return a.fail(runtime.ErrInterrupted)
+		return a.fail(apply.ErrInterrupted)
 	}
 	trace, err := tracing.Setup(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
 	if err != nil {
@@ -313,11 +316,11 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	run := report.FromPlan(p, version())
 	stop := func() {}
 	defer func() { stop() }()
-	emit := func(e runtime.Event) {
+	emit := func(e observe.Event) {
 		end.event(e)
 		view.event(e)
 	}
-	o := runtime.ApplyOptions{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
+	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
 			if err == nil {
@@ -325,11 +328,12 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 			}
 			return err
 		},
-		End: func() error { return report.FromPlan(p, version()).Save() }} // deferred blocks were planned on the way
-	err = runtime.Apply(a.ctx, p, o)
+		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }} // deferred blocks were planned on the way
+	done, err := apply.Apply(a.ctx, p, o)
+	p = done.Plan
 	view.end()
-	a.telemetryEnd(trace, p)
-	var flawed *runtime.FlawedError // all has run, and outputs are as they are
+	a.telemetryEnd(trace, done)
+	var flawed *apply.FlawedError // all has run, and outputs are as they are
 	if err != nil && !errors.As(err, &flawed) {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {

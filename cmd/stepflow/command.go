@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 
+	"stepflow/runtime/apply"
+	"stepflow/runtime/plan"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -18,7 +21,6 @@ import (
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/gpu"
-	"stepflow/runtime"
 )
 
 // Exit codes. exitCodes explains them.
@@ -247,7 +249,7 @@ func dirArg(args []string) string {
 
 // plan makes a plan and prints what is wrong; ok is false if apply could not go on. patient waits for servers of
 // data as long as a run does. That nothing refers to a block which the user asks about is not said.
-func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *runtime.Plan, ok bool) {
+func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Plan, ok bool) {
 	caps, err := a.caps()
 	if err != nil {
 		a.fail(err)
@@ -255,10 +257,10 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *runtime.
 	}
 	o := a.options(args)
 	o.Caps, o.Patient = caps, patient
-	p, diags := runtime.NewPlan(o)
+	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
 	if a.ctx.Err() != nil { // then it is none
-		a.fail(runtime.ErrInterrupted)
+		a.fail(apply.ErrInterrupted)
 		return nil, false
 	}
 	for _, b := range p.Config.Blocks {
@@ -271,8 +273,8 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *runtime.
 }
 
 // options are what the flags say to plan.
-func (a *app) options(args []string) runtime.Options {
-	return runtime.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Context: a.ctx, Hashing: a.hashing, Peak: a.peak}
+func (a *app) options(args []string) plan.Options {
+	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing, Peak: a.peak}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.
@@ -298,12 +300,12 @@ func (a *app) hashing(file string, bytes int64) {
 // fail prints an error that is not the user's text.
 func (a *app) fail(err error) int {
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = runtime.ErrInterrupted
+		err = apply.ErrInterrupted
 	}
 	var diags hcl.Diagnostics
 	if errors.As(err, &diags) { // of a block that was planned on the way
 		a.diagnostics(diags, a.files)
-		var left *runtime.LeftOutError
+		var left *apply.LeftOutError
 		if errors.As(err, &left) && a.json {
 			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
 		} else if left != nil {
@@ -314,7 +316,7 @@ func (a *app) fail(err error) int {
 	} else {
 		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)
 	}
-	if errors.Is(err, runtime.ErrInterrupted) {
+	if errors.Is(err, apply.ErrInterrupted) {
 		return exitInterrupted
 	}
 	return exitError

@@ -11,12 +11,17 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"stepflow/runtime/blocks/stage"
+
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/data"
+	tokens "stepflow/runtime/blocks/tokenizer"
+
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
-	"stepflow/runtime"
 )
 
 // dataFlags are those of stepflow data.
@@ -83,7 +88,7 @@ type looked struct {
 func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	toks := map[string]*tokenizer.Tokenizer{}
 	if o.tokenizer != "" {
-		if toks[o.tokenizer], err = runtime.ReadTokenizer(o.tokenizer); err != nil {
+		if toks[o.tokenizer], err = tokens.Read(o.tokenizer); err != nil {
 			return nil, err
 		}
 	}
@@ -105,31 +110,34 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	p, ok := a.plan([]string{a.dir}, true, at)
 	if !ok {
 		if a.ctx.Err() != nil {
-			return nil, runtime.ErrInterrupted
+			return nil, apply.ErrInterrupted
 		}
 		return nil, fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}
-	x := p.Action(at)
-	if x == nil || x.Data == nil {
-		var have []string
-		for _, y := range p.Actions {
-			if y.Data != nil {
-				have = append(have, y.Addr.String())
+	var docs *data.Data
+	var have []string
+	for _, x := range p.Actions {
+		if d, ok := x.Block.(*data.Data); ok {
+			if have = append(have, x.Addr.String()); x.Addr == at {
+				docs = d
 			}
 		}
+	}
+	if docs == nil {
 		return nil, fmt.Errorf("the pipeline in %s has no %s; its data are: %s", a.dir, at, strings.Join(have, ", "))
 	}
-	if x.Data.Unseen != "" {
-		return nil, fmt.Errorf("%s: %s", at, x.Data.Unseen)
+	if docs.Unseen != "" {
+		return nil, fmt.Errorf("%s: %s", at, docs.Unseen)
 	}
-	for _, y := range p.Actions {
-		if y.Stage != nil && o.tokenizer == "" && (y.Stage.Data == x.Data || slices.Contains(y.Stage.Data.Parts, x.Data)) {
-			if tok, err := p.Tokenizer(y.Stage.Tokenizer); err == nil {
-				toks[y.Stage.Tokenizer.Addr.String()] = tok
+	for _, x := range p.Actions {
+		s, ok := x.Block.(*stage.Stage)
+		if ok && o.tokenizer == "" && (s.Data == docs || slices.Contains(s.Data.Parts, docs)) {
+			if tok := s.Tokenizer.Ready(); tok != nil {
+				toks[s.Tokenizer.Addr.String()] = tok
 			}
 		}
 	}
-	for _, s := range x.Data.Sources(a.ctx) {
+	for _, s := range docs.Sources(a.ctx) {
 		list = append(list, looked{s.Name, s.Source, toks})
 	}
 	return list, nil
@@ -210,7 +218,7 @@ func (a *app) stat(x looked) error {
 		}
 		lines = append(lines, line)
 		if m.Specials > 0 {
-			lines = append(lines, "  special     "+runtime.SpecialsNote(m.Specials, x.source.SpecialIDs))
+			lines = append(lines, "  special     "+data.SpecialsNote(m.Specials, x.source.SpecialIDs))
 		}
 		if done, of, bytes := c.Cached(tok); done > 0 {
 			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))

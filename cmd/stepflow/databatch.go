@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/stage"
+
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/foreign"
-	"stepflow/runtime"
 )
 
 // dataStep prints the batch of a stage's step.
@@ -20,7 +22,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 	p, ok := a.plan([]string{a.dir}, true, at)
 	switch {
 	case !ok && a.ctx.Err() != nil:
-		return runtime.ErrInterrupted
+		return apply.ErrInterrupted
 	case !ok:
 		return fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}
@@ -34,10 +36,11 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 		}
 		return fmt.Errorf("the pipeline in %s has no %s; its stages are: %s", a.dir, at, strings.Join(have, ", "))
 	}
-	if x.Stage == nil {
+	s, ok := x.Block.(*stage.Stage)
+	if !ok {
 		return fmt.Errorf("%s is not planned yet, since what it waits for has not run: apply the pipeline first", at)
 	}
-	b, err := p.Batch(a.ctx, x, o.step, func(done, of int64) error {
+	b, err := s.BatchOf(a.ctx, x.World, o.step, func(done, of int64) error {
 		if isTerminal(a.stderr) {
 			fmt.Fprintf(a.stderr, "\r%s: %s of %s sequences are packed\x1b[K", at, count(float64(done)), count(float64(of)))
 		}
@@ -47,7 +50,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 		fmt.Fprint(a.stderr, "\r\x1b[K")
 	}
 	if a.ctx.Err() != nil {
-		return errors.Join(runtime.ErrInterrupted, a.ctx.Err())
+		return errors.Join(apply.ErrInterrupted, a.ctx.Err())
 	}
 	if err != nil {
 		return err
@@ -61,7 +64,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 }
 
 // without lists the positions of an extent whose token predicts nothing, from the extent's start.
-func without(b *runtime.StepBatch, x fineweb.Extent) (list []int) {
+func without(b *stage.StepBatch, x fineweb.Extent) (list []int) {
 	list = []int{}
 	for i := range x.N {
 		if b.Targets[x.At+i] == fineweb.Ignored {
@@ -71,7 +74,7 @@ func without(b *runtime.StepBatch, x fineweb.Extent) (list []int) {
 	return list
 }
 
-func (a *app) printBatch(at addr.Addr, b *runtime.StepBatch) {
+func (a *app) printBatch(at addr.Addr, b *stage.StepBatch) {
 	fmt.Fprintf(a.stdout, "%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n",
 		at, b.Step, plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
 	sequence := -1
@@ -103,7 +106,7 @@ func silent(list []int, from int) string {
 	return "; no target at " + strings.Join(s, ", ")
 }
 
-func batchJSON(b *runtime.StepBatch) map[string]any {
+func batchJSON(b *stage.StepBatch) map[string]any {
 	sequences := make([]map[string]any, len(b.IDs)/b.Length)
 	for i := range sequences {
 		lo, hi := i*b.Length, (i+1)*b.Length

@@ -4,13 +4,14 @@ import (
 	"flag"
 	"fmt"
 
+	"stepflow/runtime/look"
+
 	"stepflow/report"
-	"stepflow/runtime"
 )
 
 // graphFormats are what graph writes.
-var graphFormats = map[string]func(*runtime.Drawing) string{
-	"dot": (*runtime.Drawing).DOT, "mermaid": (*runtime.Drawing).Mermaid, "svg": report.SVG,
+var graphFormats = map[string]func(*look.Drawing) string{
+	"dot": (*look.Drawing).DOT, "mermaid": (*look.Drawing).Mermaid, "svg": report.SVG,
 }
 
 func graphCommand() command {
@@ -35,13 +36,13 @@ func graphCommand() command {
 			if !ok {
 				return exitError
 			}
-			d := runtime.Draw(p)
+			d := look.Draw(p)
 			if stage != "" {
 				x, err := pickStage(p, []string{stage})
 				if err != nil {
 					return a.fail(err)
 				}
-				d = runtime.DrawStage(x.Stage)
+				d = look.DrawStage(x)
 			}
 			fmt.Fprint(a.stdout, write(d))
 			return exitOK

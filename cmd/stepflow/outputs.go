@@ -8,8 +8,9 @@ import (
 	"maps"
 	"slices"
 
+	"stepflow/runtime/plan"
+
 	"stepflow/dsl"
-	"stepflow/runtime"
 	"stepflow/runtime/state"
 )
 
@@ -49,7 +50,7 @@ func outputCommand() command {
 				return exitOK
 			}
 			for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
-				fmt.Fprintf(a.stdout, "%s = %s\n", n, runtime.OutputText(d.State.Outputs[n]))
+				fmt.Fprintf(a.stdout, "%s = %s\n", n, plan.OutputText(d.State.Outputs[n]))
 			}
 			return exitOK
 		}}
@@ -64,13 +65,13 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	case a.json:
 		a.line(o.Value)
 	case !raw:
-		fmt.Fprintln(a.stdout, runtime.OutputText(o))
+		fmt.Fprintln(a.stdout, plan.OutputText(o))
 	default:
 		switch o.Value.(type) {
 		case string:
 			a.raw(o.Value.(string))
 		case float64, bool, json.Number:
-			fmt.Fprint(a.stdout, runtime.OutputText(o))
+			fmt.Fprint(a.stdout, plan.OutputText(o))
 		default:
 			return a.fail(fmt.Errorf("output %q is not a string, number or bool: -raw prints only these; use -json", name))
 		}

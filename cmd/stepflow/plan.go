@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/plan"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
-	"stepflow/runtime"
 )
 
 func validateCommand() command {
@@ -24,7 +27,7 @@ func validateCommand() command {
 			in.Open = true
 			cfg, diags := dsl.Load(dirArg(args), in)
 			a.secrets = cfg.Secrets
-			diags = append(diags, cfg.Validate(diags, runtime.Sound)...)
+			diags = append(diags, cfg.Validate(diags, all.Sound)...)
 			a.diagnostics(diags, cfg.Files)
 			errs, warns := 0, 0
 			for _, d := range diags {
@@ -63,7 +66,7 @@ func planCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if out != "" {
-				if err := runtime.CheckSaved(out); err != nil {
+				if err := plan.CheckSaved(out); err != nil {
 					return a.fail(err)
 				}
 			}
@@ -107,12 +110,12 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-var verbs = map[runtime.Verb]struct {
+var verbs = map[plan.Verb]struct {
 	symbol string
 	color  color
-}{runtime.Run: {"+", green}, runtime.Resume: {"~", yellow}, runtime.Same: {"=", green}, runtime.UpToDate: {" ", dim}, runtime.Ready: {" ", dim}, runtime.Deferred: {"?", cyan}}
+}{plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green}, plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan}}
 
-func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
+func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
 	for _, l := range p.Losses() {
 		verb := "throws away"
 		if l.May {
@@ -129,7 +132,7 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 	for _, x := range p.Actions {
 		width = max(width, len(x.Addr.String()))
 	}
-	counts, moved, removed := map[runtime.Verb]int{}, 0, 0
+	counts, moved, removed := map[plan.Verb]int{}, 0, 0
 	for _, x := range p.Actions {
 		counts[x.Verb]++
 		if x.Moved != "" {
@@ -137,8 +140,8 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		}
 		v := verbs[x.Verb]
 		why := x.Why
-		if x.Verb == runtime.Ready {
-			why = a.secrets.Redact(summary(x))
+		if x.Verb == plan.Ready {
+			why = a.secrets.Redact(x.Block.Summary())
 		}
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, a.paint(v.color, fmt.Sprintf("%-10s", x.Verb)), why), " "))
 		for _, warn := range x.Warnings {
@@ -146,20 +149,12 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		}
 		if n := len(x.Removes); n > 0 {
 			removed += n
-			fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n", a.paint(red, "-"), runtime.StepList(x.Removes))
+			fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n", a.paint(red, "-"), plan.StepList(x.Removes))
 		}
-		if x.Stage != nil {
-			a.printStage(w, x.Stage)
-		}
-		if x.Verb == runtime.Run && x.Evaluate != nil {
-			a.printEvaluation(w, x.Evaluate)
-		}
-		if x.Verb == runtime.Run && x.Export != nil && x.Export.Stage != nil {
-			f := x.Export.Forecast
-			fmt.Fprintf(w, "      writes      %s%s\n", dsl.FormatBytes(f.Written), takes(f, "B/s", "the last export"))
-		}
-		if x.Export != nil && x.Verb != runtime.UpToDate && x.Export.Keeps != "" {
-			fmt.Fprintf(w, "      keeps       %s, which no export wrote\n", x.Export.Keeps)
+		if b, ok := x.Block.(blocks.Detailed); ok {
+			for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
+				fmt.Fprintf(w, "      %-11s %s\n", l.About, l.Text)
+			}
 		}
 		if explain {
 			for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
@@ -168,14 +163,14 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		}
 	}
 	changes := p.OutputChanges()
-	outputs := map[runtime.Change]int{}
+	outputs := map[plan.Change]int{}
 	for _, c := range changes {
 		outputs[c.Change]++
 		k := changeSymbols[c.Change]
 		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
 	}
-	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[runtime.Run], counts[runtime.Resume], counts[runtime.Deferred], counts[runtime.UpToDate])
-	if n := counts[runtime.Same]; n > 0 {
+	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
+	if n := counts[plan.Same]; n > 0 {
 		fmt.Fprintf(w, ", %d the same as others", n)
 	}
 	if moved > 0 {
@@ -185,178 +180,46 @@ func (a *app) printPlan(w io.Writer, p *runtime.Plan, explain bool) {
 		fmt.Fprintf(w, ", %s to remove", plural(removed, "checkpoint"))
 	}
 	fmt.Fprintln(w, ".")
-	if outputs[runtime.NoOp] < len(changes) {
-		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n", outputs[runtime.Create], outputs[runtime.Update], outputs[runtime.Delete])
+	if outputs[plan.NoOp] < len(changes) {
+		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n", outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
 	}
 	if t := p.TraceBudget(); t.Steps > 0 {
 		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
 }
 
-var changeSymbols = map[runtime.Change]struct {
+var changeSymbols = map[plan.Change]struct {
 	symbol string
 	color  color
-}{runtime.Create: {"+", green}, runtime.Update: {"~", yellow}, runtime.Delete: {"-", red}, runtime.NoOp: {" ", dim}}
+}{plan.Create: {"+", green}, plan.Update: {"~", yellow}, plan.Delete: {"-", red}, plan.NoOp: {" ", dim}}
 
 // outputText is an output's value, and where it changes what it was before.
-func outputText(c runtime.OutputChange) string {
+func outputText(c plan.OutputChange) string {
 	after := dsl.Hidden
-	if !c.Sensitive && c.Change != runtime.Delete {
+	if !c.Sensitive && c.Change != plan.Delete {
 		after = dsl.Show(c.After)
 	}
 	switch {
-	case c.Change == runtime.Delete:
-		return runtime.OutputText(c.Before)
-	case c.Change == runtime.Update && c.Sensitive:
+	case c.Change == plan.Delete:
+		return plan.OutputText(c.Before)
+	case c.Change == plan.Update && c.Sensitive:
 		return after + ", changed"
-	case c.Change == runtime.Update:
-		return runtime.OutputText(c.Before) + " -> " + after
+	case c.Change == plan.Update:
+		return plan.OutputText(c.Before) + " -> " + after
 	}
 	return after
 }
 
-// summary is what there is to say of a block of configuration.
-func summary(x *runtime.Action) string {
-	switch {
-	case x.Data != nil && x.Data.Unseen != "":
-		return strings.Join(x.Data.Source.Shown(), ", ") // the warning says why
-	case x.Data != nil && x.Data.Rows == 0:
-		return plural(len(x.Data.Files), "file")
-	case x.Data != nil:
-		s := fmt.Sprintf("%s in %s", plural(int(x.Data.Rows), "row"), plural(len(x.Data.Files), "file"))
-		switch n := x.Data.Copies; {
-		case n < 0:
-			s += ", without copies, which the run counts"
-		case x.Data.Source.Deduplicate:
-			s += fmt.Sprintf(", %d of them copies of others, left out", n)
-		}
-		return s
-	case x.Token != nil:
-		return fmt.Sprintf("%d tokens", x.Token.VocabSize)
-	case x.Memory != nil:
-		m := x.Memory
-		return fmt.Sprintf("layers %v: model states %s at most, vanilla %s (%.2f %% less; layers alone %.2f %%)", m.Layers, dsl.FormatBytes(m.Peak), dsl.FormatBytes(m.Vanilla), 100*m.Saving, 100*m.LayersSaving)
-	}
-	return ""
-}
-
-func (a *app) printStage(w io.Writer, s *runtime.Stage) {
-	f := s.Figures
-	grown := ""
-	if s.Grow != nil {
-		grown = fmt.Sprintf(" (%d new by %s, %s)", s.Grow.Layers, s.Grow.Method, s.Grow.Position)
-	}
-	fmt.Fprintf(w, "      layers      %d%s\n", f.Layers, grown)
-	fmt.Fprintf(w, "      parameters  %s trainable, %s frozen, %s in adapters\n", count(float64(f.Trainable)), count(float64(f.Frozen)), count(float64(f.Adapter)))
-	fmt.Fprintf(w, "      tokens      %s in %s of %d; %sFLOP, %sFLOP a step\n", count(float64(f.Tokens)), plural(f.Steps, "step"), s.StepTokens(), count(f.FLOPs), count(float64(f.StepFLOPs)))
-	if f.DataTokens > 0 {
-		fmt.Fprintf(w, "      data        %s tokens in %s, %s; %.2f passes in all\n", count(float64(f.DataTokens)), s.Data.Addr, f.DataHow, f.Epochs)
-	}
-	if s.AutoMicro {
-		fmt.Fprintf(w, "      micro-batch %s of %d at a time, the most that fit\n", plural(s.Micro, "sequence"), s.Batch)
-	}
-	if s.Chunk < s.Micro*s.Seq {
-		fmt.Fprintf(w, "      logits      of %d tokens at a time\n", s.Chunk)
-	}
-	if s.MergesRounded() {
-		how := "are rounded stochastically"
-		if f.Remainders > 0 {
-			how = "keep what rounding leaves over in " + dsl.FormatBytes(f.Remainders)
-		}
-		fmt.Fprintf(w, "      merges      into bf16 weights %s\n", how)
-	}
-	if f.RecomputeFLOPs > 0 {
-		fmt.Fprintf(w, "      recompute   %s in the backward pass, %sFLOP a step on top (%.1f %%)\n", plural(s.Recompute, "layer"), count(float64(f.RecomputeFLOPs)), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
-	}
-	fmt.Fprintf(w, "      memory      %s\n", bytesByKind(f.ByKind))
-	if f.States != f.PaperStates {
-		var more []string
-		if f.WideGradients > 0 {
-			more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s more", count(float64(f.WideGradients)), dsl.FormatBytes(2*f.WideGradients)))
-		}
-		if f.Remainders > 0 {
-			more = append(more, "remainders of merges take "+dsl.FormatBytes(f.Remainders)+" more")
-		}
-		fmt.Fprintf(w, "      the paper   counts %s of states; here %s\n", dsl.FormatBytes(f.PaperStates), strings.Join(more, ", "))
-	}
-	fmt.Fprintf(w, "      peak        %s (%d bytes), %s %s; arena %.2f %% above its lower bound\n", dsl.FormatBytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak), dsl.FormatBytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
-	if t := takes(s.Forecast, "FLOP/s", "the last stage like it"); t != "" {
-		fmt.Fprintf(w, "      time        %s\n", t[2:])
-	}
-	fmt.Fprintf(w, "      states      %s, %s %s; checkpoint %s, at most %s on disk\n", dsl.FormatBytes(f.States), percentLess(f.States, s.Vanilla.States), dsl.FormatBytes(s.Vanilla.States), dsl.FormatBytes(f.CheckpointSize), dsl.FormatBytes(f.Disk))
-}
-
 // forecastOf is what a block takes that is to run; nil for one that is not.
-func forecastOf(x *runtime.Action) *runtime.Forecast {
-	switch {
-	case x.Verb != runtime.Run && x.Verb != runtime.Resume:
-		return nil
-	case x.Stage != nil:
-		return &x.Stage.Forecast
-	case x.Evaluate != nil:
-		return &x.Evaluate.Forecast
-	case x.Export != nil:
-		return &x.Export.Forecast
+func forecastOf(x *plan.Action) *blocks.Forecast {
+	if f, ok := x.Block.(blocks.Forecaster); ok && (x.Verb == plan.Run || x.Verb == plan.Resume) {
+		return f.Takes()
 	}
 	return nil
 }
 
-// bytesByKind lists what device memory is used for.
-func bytesByKind(kinds map[string]int64) string {
-	var parts []string
-	for _, k := range runtime.ByteKinds {
-		if kinds[k] > 0 {
-			parts = append(parts, k+" "+dsl.FormatBytes(kinds[k]))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// takes says how long something takes, and how that is known; "" where it is not.
-func takes(f runtime.Forecast, unit, of string) string {
-	switch {
-	case f.Seconds == 0, f.Seconds < 0.01 && f.Least: // it may take longer than any time so short
-		return ""
-	case f.Seconds < 0.01:
-		return "; less than 10ms"
-	case f.Least:
-		return fmt.Sprintf("; at least %s, at the %s%s of a large product", duration(f.Seconds), count(f.Rate), unit)
-	}
-	return fmt.Sprintf("; about %s, at the %s%s of %s", duration(f.Seconds), count(f.Rate), unit, of)
-}
-
-// printEvaluation shows what an evaluation that is to run takes.
-func (a *app) printEvaluation(w io.Writer, e *runtime.Evaluation) {
-	f, win := e.Forecast, e.Windows
-	if e.Data != nil {
-		text := fmt.Sprintf("windows of %d tokens", win.Length)
-		if win.Stride > 0 {
-			text += fmt.Sprintf(", sliding by %d", win.Stride)
-		}
-		if e.Usual {
-			text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it", e.Model.MaxPositionEmbeddings, win.Length)
-		}
-		if e.Fits < e.Most {
-			text += fmt.Sprintf("; %d at a time, the most of %d that fit", e.Fits, e.Most)
-		}
-		fmt.Fprintf(w, "      context     %s\n", text)
-	}
-	switch {
-	case f.Tokens == 0 && e.Data == nil: // without prompts
-	case f.Tokens == 0:
-		fmt.Fprintf(w, "      takes       an unknown time: how many tokens there are is known when the data are read\n")
-	case e.Data != nil:
-		fmt.Fprintf(w, "      takes       %s tokens, %s; %sFLOP%s\n", count(float64(f.Tokens)), f.How, count(f.FLOPs), takes(f, "FLOP/s", "the last one like it"))
-	default:
-		fmt.Fprintf(w, "      takes       at most %s; %sFLOP%s\n", plural(int(f.Tokens), "new token"), count(f.FLOPs), takes(f, "FLOP/s", "the last one like it"))
-	}
-	if f.Peak > 0 {
-		fmt.Fprintf(w, "      memory      %s\n      peak        %s (%d bytes)\n", bytesByKind(f.ByKind), dsl.FormatBytes(f.Peak), f.Peak)
-	}
-}
-
 // planJSON is the plan for machines.
-func planJSON(p *runtime.Plan) map[string]any {
+func planJSON(p *plan.Plan) map[string]any {
 	var actions []map[string]any
 	for _, x := range p.Actions {
 		m := map[string]any{"address": x.Addr.String(), "action": strings.ReplaceAll(string(x.Verb), " ", "_"), "reason": x.Why, "recipe": x.Recipe}
@@ -385,12 +248,8 @@ func planJSON(p *runtime.Plan) map[string]any {
 		if len(x.Warnings) > 0 {
 			m["warnings"] = x.Warnings
 		}
-		if x.Stage != nil {
-			m["stage"], m["vanilla"] = x.Stage.Figures, x.Stage.Vanilla
-			m["layers"], m["program"] = x.Stage.LayerIDs(), x.Stage.Program.Hash()
-		}
-		if x.Memory != nil {
-			m["memory_plan"] = x.Memory
+		if b, ok := x.Block.(blocks.Counted); ok {
+			maps.Copy(m, b.Numbers())
 		}
 		if f := forecastOf(x); f != nil {
 			m["forecast"] = f
@@ -406,14 +265,14 @@ func planJSON(p *runtime.Plan) map[string]any {
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that are known only
 // after other blocks have run, and of those that are sensitive.
-func attributesJSON(x *runtime.Action) map[string]any {
+func attributesJSON(x *plan.Action) map[string]any {
 	values, unknown, sensitive := map[string]any{}, map[string]any{}, map[string]bool{}
 	for n, v := range x.Values {
 		if v.IsMarked() {
 			sensitive[n] = true
 			continue
 		}
-		known, u := runtime.Plain(v)
+		known, u := dsl.Plain(v)
 		if u != true {
 			values[n] = known
 		}
@@ -426,14 +285,14 @@ func attributesJSON(x *runtime.Action) map[string]any {
 
 // outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is known only after
 // a run is left out, and after_unknown says so.
-func outputsJSON(p *runtime.Plan) map[string]any {
+func outputsJSON(p *plan.Plan) map[string]any {
 	out := map[string]any{}
 	for n, v := range p.Outputs {
-		m := map[string]any{"sensitive": p.OutputDoc[n].Sensitive, "type": runtime.TypeJSON(v)}
-		value, unknown := runtime.Plain(v)
+		m := map[string]any{"sensitive": p.OutputDoc[n].Sensitive, "type": dsl.TypeJSON(v)}
+		value, unknown := dsl.Plain(v)
 		switch {
 		case p.OutputDoc[n].Sensitive:
-			m["type"], m["value"] = runtime.HiddenType(v), nil
+			m["type"], m["value"] = dsl.HiddenType(v), nil
 		case unknown != true:
 			m["value"] = value
 		}
@@ -446,13 +305,13 @@ func outputsJSON(p *runtime.Plan) map[string]any {
 }
 
 // changeJSON is a change of an output as Terraform writes one.
-func changeJSON(c runtime.OutputChange) map[string]any {
-	m := map[string]any{"actions": []runtime.Change{c.Change}, "before": nil, "after": nil, "after_unknown": false, "sensitive": c.Sensitive}
-	if c.Change == runtime.Delete {
+func changeJSON(c plan.OutputChange) map[string]any {
+	m := map[string]any{"actions": []plan.Change{c.Change}, "before": nil, "after": nil, "after_unknown": false, "sensitive": c.Sensitive}
+	if c.Change == plan.Delete {
 		m["before"] = c.Before.Value
 		return m
 	}
-	value, unknown := runtime.Plain(c.After)
+	value, unknown := dsl.Plain(c.After)
 	m["after_unknown"] = unknown
 	if !c.Sensitive {
 		m["before"], m["after"] = c.Before.Value, value

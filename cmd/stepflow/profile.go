@@ -8,8 +8,12 @@ import (
 	"io"
 	"strings"
 
+	"stepflow/runtime/blocks/stage"
+
+	"stepflow/runtime/look"
+	"stepflow/runtime/plan"
+
 	"stepflow/dsl"
-	"stepflow/runtime"
 	"stepflow/runtime/durable"
 )
 
@@ -44,7 +48,7 @@ func profileCommand() command {
 			if !ok {
 				return exitError
 			}
-			stage, err := pickStage(p, args)
+			picked, err := pickStage(p, args)
 			if err != nil {
 				return a.fail(err)
 			}
@@ -53,9 +57,9 @@ func profileCommand() command {
 				return a.fail(err)
 			}
 			defer d.Close()
-			r, err := runtime.ProfileStage(a.ctx, stage, d, steps)
+			r, err := look.ProfileStage(a.ctx, picked, d, steps)
 			if err != nil {
-				return a.fail(fmt.Errorf("%s: %w", stage.Addr, err))
+				return a.fail(fmt.Errorf("%s: %w", picked.Addr, err))
 			}
 			if out != "" {
 				if err := writeTrace(r, out); err != nil {
@@ -72,19 +76,20 @@ func profileCommand() command {
 }
 
 // pickStage finds the planned stage that the argument names, or the largest.
-func pickStage(p *runtime.Plan, args []string) (*runtime.Action, error) {
+func pickStage(p *plan.Plan, args []string) (*stage.Stage, error) {
 	var names []string
-	var largest *runtime.Action
+	var largest *stage.Stage
 	for _, x := range p.Actions {
-		if x.Stage == nil {
+		s, ok := x.Block.(*stage.Stage)
+		if !ok {
 			continue
 		}
 		if len(args) == 1 && (args[0] == x.Addr.String() || args[0] == x.Addr.Name && x.Addr.Key == "") {
-			return x, nil
+			return s, nil
 		}
 		names = append(names, x.Addr.String())
-		if largest == nil || x.Stage.Figures.Peak > largest.Stage.Figures.Peak {
-			largest = x
+		if largest == nil || s.Figures.Peak > largest.Figures.Peak {
+			largest = s
 		}
 	}
 	switch {
@@ -97,7 +102,7 @@ func pickStage(p *runtime.Plan, args []string) (*runtime.Action, error) {
 	return largest, nil
 }
 
-func writeTrace(p *runtime.Profile, path string) error {
+func writeTrace(p *look.Profile, path string) error {
 	var b bytes.Buffer
 	var w io.Writer = &b
 	if strings.HasSuffix(path, ".gz") {
@@ -119,11 +124,11 @@ func writeTrace(p *runtime.Profile, path string) error {
 
 // traceFile is the file that a profile is written to: it replaces another profile, and nothing else.
 func traceFile(path string) durable.UserFile {
-	return durable.UserFile{Path: path, Ours: runtime.IsChromeTrace,
+	return durable.UserFile{Path: path, Ours: look.IsChromeTrace,
 		Refusal: "exists and is not a profile of stepflow; choose another name, or remove it"}
 }
 
-func (a *app) printProfile(p *runtime.Profile, top int) {
+func (a *app) printProfile(p *look.Profile, top int) {
 	w := a.stdout
 	fmt.Fprintf(w, "%s on %s, %s: %.2f ms a step of %d tokens, the median of %d; %.1f GFLOP/s, %.0f %% of the %.1f measured; "+
 		"large copies run at %.1f GB/s\n",
@@ -131,7 +136,7 @@ func (a *app) printProfile(p *runtime.Profile, top int) {
 		100*float64(p.FLOPs)/p.Seconds/p.Peak, p.Peak/1e9, p.Bandwidth/1e9)
 	for _, g := range []struct {
 		name string
-		rows []runtime.Share
+		rows []look.Share
 	}{{"kernel", p.Kernels}, {"layer", p.Layers}, {"phase", p.Phases}} {
 		fmt.Fprintf(w, "\n%-28s %6s %10s %7s %12s %10s %8s  %s\n", g.name, "calls", "ms", "share", "GFLOP/s", "GB/s", "bound",
 			"of the roofline (beyond 100 %: from the cache)")

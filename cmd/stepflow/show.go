@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"stepflow/dsl"
-	"stepflow/runtime"
 	"stepflow/runtime/state"
 )
 
@@ -97,7 +96,7 @@ func blockJSON(b *state.Block) map[string]any {
 			sensitive[n] = true
 			continue
 		}
-		values[n], _ = runtime.Plain(dsl.Read(text))
+		values[n], _ = dsl.Plain(dsl.Read(text))
 	}
 	m["attributes"], m["sensitive"] = values, sensitive
 	return m

@@ -6,8 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"stepflow/runtime/results"
+
 	"stepflow/dsl"
-	"stepflow/runtime"
 	"stepflow/runtime/state"
 )
 
@@ -74,7 +75,7 @@ func stateCommand() command {
 				if err != nil {
 					return a.fail(err)
 				}
-				if err := runtime.CheckState(d); err != nil {
+				if err := results.CheckState(d); err != nil {
 					return a.fail(err)
 				}
 				if a.json {
@@ -110,7 +111,7 @@ func (a *app) rebuild() int {
 		return a.fail(err)
 	}
 	defer d.Close()
-	skipped, err := runtime.RebuildState(d)
+	skipped, err := results.Rebuild(d)
 	if err == nil {
 		err = d.Save()
 	}
@@ -164,7 +165,7 @@ func (a *app) forget(names []string) int {
 	if err := missing(d.State); err != nil { // another process may have removed one meanwhile
 		return a.fail(err)
 	}
-	if err := runtime.Forget(d, names); err != nil {
+	if err := results.Forget(d, names); err != nil {
 		return a.fail(err)
 	}
 	if a.json {

@@ -47,3 +47,15 @@ func resolve(path string, links int) (string, error) {
 	}
 	return resolve(to, links-1)
 }
+
+// Within reports whether path is dir or lies in it; both are without links.
+func Within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// LeadsInto reports whether a path leads to dir, which is without links, or to something in it.
+func LeadsInto(path, dir string) bool {
+	real, err := Resolve(path)
+	return err == nil && Within(real, dir)
+}

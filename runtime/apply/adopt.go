@@ -1,0 +1,190 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/exportdir"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// adopt takes over what was found of an action's recipe: it is put in the block's place, moved, or shared with a block of the
+// same recipe, and the state records it.
+func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
+	f, own := a.Found, results.Folder(a.Addr)
+	if f.Block != own {
+		owner, shared := r.owner(f)
+		if err := r.fold.Disk.Take(f, a.Addr, shared); err != nil {
+			return err
+		}
+		if old := r.dir.State.Blocks[owner]; !shared && old != nil && old.Recipe == f.Recipe {
+			delete(r.dir.State.Blocks, owner)
+		}
+	}
+	for name, b := range r.dir.State.Blocks { // after a kill between a move and its record, the state has it at the old name
+		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); errors.Is(err, fs.ErrNotExist) {
+			delete(r.dir.State.Blocks, name)
+		}
+	}
+	// The process that put it there may have been killed before that was durable, and what led to it goes once it is recorded.
+	if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
+		return err
+	}
+	entry := f.Entry(own)
+	entry.Attrs, entry.Inputs, entry.Secrets = a.Attrs, a.Inputs, r.dir.State.Seals(a.Secret)
+	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && old.Recipe == f.Recipe {
+		entry.Started, entry.Trace, entry.TraceEnded = old.Started, old.Trace, old.TraceEnded
+	}
+	f.Block = own
+	if err := r.record(a, entry); err != nil || entry.Status != state.Done {
+		return err
+	}
+	return r.settled(a.Addr, entry) // a process that was killed before its record left what led to the result
+}
+
+// owner is the address whose folder a find lies in, "" where it was set aside, and whether a block of the configuration needs
+// it there.
+func (r *runner) owner(f *results.Found) (address string, shared bool) {
+	for _, x := range r.plan.Actions {
+		if results.Folder(x.Addr) == f.Block {
+			return x.Addr.String(), x.Recipe == f.Recipe || x.Verb == plan.Deferred
+		}
+	}
+	for name := range r.dir.State.Blocks {
+		if x, err := addr.Parse(name); err == nil && results.Folder(x) == f.Block {
+			return name, false
+		}
+	}
+	return "", false
+}
+
+// moves takes over, before anything runs, what the plan found at other places: what runs may be about to put its own there.
+func (r *runner) moves(ctx context.Context) error {
+	for _, a := range r.plan.Actions {
+		if a.Moved == "" {
+			continue
+		}
+		if _, shared := r.owner(a.Found); shared {
+			continue // when its turn comes
+		}
+		found, _, err := r.fold.Look(ctx, a, r.dir.State.Blocks[a.Addr.String()]) // an earlier move may have taken it elsewhere
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Addr, err)
+		}
+		if found == nil || found.Block == results.Folder(a.Addr) {
+			continue
+		}
+		if _, shared := r.owner(found); shared {
+			continue
+		}
+		a.Found = found
+		if err := r.adopt(ctx, a); err != nil {
+			return fmt.Errorf("%s: %w", a.Addr, err)
+		}
+	}
+	return nil
+}
+
+// sweep removes what runs that were killed left behind: folders that are not complete, what was set aside and whose successor
+// is recorded as done, checkpoints before a recorded result, what was being removed.
+func (r *runner) sweep() error {
+	errs := []error{r.fold.Disk.Sweep()}
+	for name, b := range r.dir.State.Blocks {
+		x, err := addr.Parse(name)
+		if err != nil || b.Status != state.Done {
+			continue
+		}
+		errs = append(errs, r.fold.Disk.DropReplaced(x, b.Recipe))
+		if a := r.plan.Action(x); a == nil || a.Verb == plan.UpToDate || a.Verb == plan.Deferred { // else its result is damaged, or of another recipe
+			errs = append(errs, r.dropSurplus(x, b))
+		}
+	}
+	r.fold.Disk.Changed()
+	return errors.Join(errs...)
+}
+
+// settled removes what a recorded result replaced, and of the checkpoints that led to it those beyond keep.
+func (r *runner) settled(a addr.Addr, b *state.Block) error {
+	return errors.Join(r.fold.Disk.DropReplaced(a, b.Recipe), r.dropSurplus(a, b))
+}
+
+// dropSurplus removes the checkpoints of a block that has ended which are more than keep.
+func (r *runner) dropSurplus(a addr.Addr, b *state.Block) error {
+	if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); err != nil {
+		return nil // the result is not there: what led to it may be all there is
+	}
+	root := filepath.Join(r.dir.Path, results.Folder(a))
+	steps, err := results.Surplus(root, filepath.Base(b.Dir), r.keeps(a, b))
+	errs := []error{err}
+	for _, s := range steps {
+		errs = append(errs, os.RemoveAll(checkpoint.StepDir(root, s)))
+		r.fold.Disk.Changed(results.Folder(a))
+	}
+	return errors.Join(errs...)
+}
+
+// keepEnded is how many checkpoints of a block that has ended stay where nothing says so.
+const keepEnded = 1
+
+// keeps is how many checkpoints of a block that has ended stay: as the pipeline says now, or if the block is not in it any more
+// as it said then. What the plan could not say is not removed.
+func (r *runner) keeps(a addr.Addr, b *state.Block) int {
+	if x := r.plan.Action(a); x != nil {
+		s, ok := x.Block.(blocks.Stepped)
+		switch {
+		case ok && x.Late && x.Verb == plan.UpToDate:
+			return math.MaxInt
+		case ok:
+			_, ended := s.Keeps()
+			return ended
+		}
+	}
+	if n, err := strconv.Atoi(b.Attrs["train.checkpoint.keep"]); err == nil && n > 0 {
+		return n
+	}
+	return keepEnded
+}
+
+// recoverWritten ends or removes what killed runs left in the user's folders that blocks write to: those of this plan, and those
+// that the state says were written to when a run ended, whose paths may have changed since.
+func (r *runner) recoverWritten() {
+	folders := map[string]bool{}
+	for _, a := range r.plan.Actions {
+		if w, ok := a.Block.(blocks.Writer); ok && !a.Skip {
+			folders[w.Target()] = true
+		}
+	}
+	for _, b := range r.dir.State.Blocks {
+		if path, ok := b.Values[blocks.WritesTo].(string); ok && b.Status != state.Done {
+			folders[path] = true
+		}
+	}
+	for path := range folders {
+		f, err := exportdir.Open(path, exportdir.Hashes{})
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(f.Real); err != nil {
+			continue
+		}
+		if unlock, err := state.LockFolder(f.Real); err == nil {
+			f.Recover() // what is in its way is told when the folder is exported to
+			unlock()
+		}
+	}
+}

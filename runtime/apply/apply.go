@@ -1,0 +1,327 @@
+// Package apply runs a plan: under the lock of the state, block by block, each recorded before and after it runs.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
+)
+
+// ErrInterrupted says that a run stopped because it was asked to, training at a checkpoint.
+var ErrInterrupted = observe.ErrInterrupted
+
+// Options say how to run a plan.
+type Options struct {
+	Device gpu.Device
+	Trace  *tracing.Tracing
+	Log    *slog.Logger        // takes what happens, steps left out; nil for none
+	Emit   func(observe.Event) // called for everything that happens; nil for silence
+
+	AutoApprove bool                   // throw away also what the plan did not show; else that ends the run
+	Scratch     bool                   // nothing that is made is kept: training ends in the middle of a step where the run is asked to end
+	Begin       func() error           // called while the state is locked, before anything runs; nil for nothing
+	End         func(*plan.Plan) error // called while the state is locked, when all is over, with the plan as it was run; nil for nothing
+}
+
+// Applied is what became of a run.
+type Applied struct {
+	Plan          *plan.Plan // as it was run: blocks that were deferred are planned, and outputs have values
+	TraceID       string
+	StepsUntraced int // steps that got no spans because the plan's MaxSpans were spent
+}
+
+// runner walks a plan.
+type runner struct {
+	plan   *plan.Plan // a copy, in which each block takes the place of the planned one when it runs
+	fold   *plan.Fold
+	dir    *state.Dir
+	device gpu.Device
+	obs    *observe.Observer
+	losses []plan.Loss        // that were agreed to
+	ask    bool               // whether others end the run
+	ended  map[addr.Addr]bool // were begun, whatever became of them
+	shared *blocks.Shared
+
+	scratch bool // see Options
+}
+
+// Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training behind the step under way, with a checkpoint,
+// also while data do not come; all else at once.
+// Every block's start and end is recorded in the state before and after it runs.
+func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err error) {
+	done = &Applied{Plan: p}
+	defer func() { err = p.Config.Secrets.Error(err) }()
+	if err := refuse(p, o.Device.Caps()); err != nil {
+		return done, err
+	}
+	if err := readable(ctx, p); err != nil {
+		return done, err
+	}
+	dir, err := state.Open(p.StateDir)
+	if err != nil {
+		return done, err
+	}
+	defer func() {
+		if e := dir.Close(); err == nil {
+			err = e
+		}
+	}()
+	if dir.State.Serial != p.State.Serial {
+		return done, fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
+	}
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return done, err
+		}
+	}
+	r := newRunner(p, dir, o)
+	done.Plan = r.plan
+	defer func() {
+		if o.End != nil {
+			if e := o.End(r.plan); err == nil {
+				err = e
+			}
+		}
+	}()
+	done.TraceID = r.startTrace(ctx)
+	defer func() { done.StepsUntraced = r.obs.PassedOver() }()
+	return done, r.run(ctx)
+}
+
+func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
+	q := p.Copy()
+	q.State = dir.State
+	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, scratch: o.Scratch,
+		ended: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{}, Counted: map[addr.Addr]bool{}},
+		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log, Device: o.Device.Caps().Name,
+			Every: p.TraceBudget().Every, Spans: p.MaxSpans}}
+	for _, a := range q.Actions {
+		if n, ok := a.Block.(blocks.Source); ok {
+			_, secret := a.Secret["source"]
+			dir.State.Saw(a.Addr.String(), n.Seen(secret))
+			r.shared.Counted[a.Addr] = n.Counted()
+		}
+	}
+	return r
+}
+
+// run runs all blocks, then the outputs.
+func (r *runner) run(ctx context.Context) error {
+	byBlock := map[addr.Addr][]int{} // indices of actions
+	for i, a := range r.plan.Actions {
+		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
+	}
+	if err := errors.Join(r.moves(ctx), r.sweep()); err != nil {
+		return err
+	}
+	r.recoverWritten()
+	for _, b := range r.plan.Config.Blocks {
+		if b.Kind.Name == "output" {
+			continue
+		}
+		if err := r.block(ctx, b, byBlock[b.Addr]); err != nil {
+			return r.leftOut(err)
+		}
+	}
+	diags, err := r.outputs()
+	if err != nil {
+		return err
+	}
+	return r.flawed(diags)
+}
+
+// refuse finds what can't run on this device, or may not be written, before anything runs.
+func refuse(p *plan.Plan, caps gpu.Caps) error {
+	var errs []error
+	for _, a := range p.Actions {
+		if w, ok := a.Block.(blocks.Writer); ok && !a.Skip && (a.Verb == plan.Run || a.Verb == plan.Deferred) {
+			if err := w.Writable(); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
+			}
+		}
+		if a.Verb != plan.Run && a.Verb != plan.Resume {
+			continue
+		}
+		if a.TooLarge != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", a.Addr, a.TooLarge))
+		}
+		if x, ok := a.Block.(blocks.Picky); ok {
+			if err := x.Refuse(caps); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
+			}
+		}
+		for _, d := range p.Actions {
+			x, ok := d.Block.(blocks.Source)
+			if _, needed := a.Inputs[d.Addr.String()]; needed && ok && x.Missing() != "" {
+				errs = append(errs, fmt.Errorf("%s: %s: %s", a.Addr, d.Addr, x.Missing()))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readable reads the weights of the imported models that a run starts from, before it does anything.
+func readable(ctx context.Context, p *plan.Plan) error {
+	read := map[string]bool{}
+	for _, a := range p.Actions {
+		x, ok := a.Block.(blocks.Weighty)
+		if !ok || a.Verb != plan.Run || a.Skip {
+			continue
+		}
+		err := x.Readable(ctx, read)
+		if ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Addr, err)
+		}
+	}
+	return nil
+}
+
+// block runs the instances of a block and puts what they made into scope. Deferred ones are planned
+// now: what they waited for is known.
+func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
+	instances, diags := r.fold.Scope.Instances(b)
+	if diags.HasErrors() {
+		return diags
+	}
+	exports := make([]cty.Value, len(instances))
+	for i, at := range actions {
+		known, err := r.action(ctx, b, at)
+		if err != nil {
+			return err
+		}
+		exports[i] = known
+	}
+	r.fold.Scope.SetInstances(b, instances, exports)
+	return nil
+}
+
+// action plans a block again, because the ids of what came before are now those of what it made, and runs it. It gives the
+// block's exports.
+func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, error) {
+	was := r.plan.Actions[at]
+	a, exports, diags := r.fold.Plan(ctx, b, *was.Instance())
+	if ctx.Err() != nil {
+		return exports, ErrInterrupted
+	}
+	if diags.HasErrors() {
+		return exports, diags
+	}
+	a.Skip, a.Late = was.Skip, was.Late || was.Verb == plan.Deferred
+	if err := r.unexpected(was, a); err != nil {
+		return exports, err
+	}
+	r.plan.Actions[at] = a
+	r.fold.Put(a)
+	if _, ok := a.Block.(blocks.Writer); ok { // its path may have been unknown until now
+		if diags := r.plan.Conflicts(); diags.HasErrors() {
+			return exports, diags
+		}
+	}
+	if a.Found != nil && (a.Moved != "" || a.Stale(r.dir.State.Blocks[a.Addr.String()])) {
+		if err := r.adopt(ctx, a); err != nil {
+			return exports, fmt.Errorf("%s: %w", a.Addr, err)
+		}
+	}
+	if a.Verb != plan.Run && a.Verb != plan.Resume || a.Skip {
+		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
+			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
+		}
+		return exports, nil
+	}
+	if l := plan.Uncovered(a.Losses, r.losses); l != nil && r.ask {
+		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show that: plan again",
+			a.Addr, l.Steps, filepath.Join(r.dir.Path, l.Folder), l.Takes(), l.Why)
+	}
+	r.ended[a.Addr] = true
+	made, err := r.task(ctx, a)
+	if err != nil {
+		return exports, fmt.Errorf("%s: %w", a.Addr, err)
+	}
+	return withMade(exports, made), nil
+}
+
+// unexpected is the error of a block that came out otherwise than the plan said.
+func (r *runner) unexpected(was, is *plan.Action) error {
+	if x, ok := was.Block.(blocks.Programmed); ok {
+		a, b := x.DeviceProgram(), is.Block.(blocks.Programmed).DeviceProgram()
+		if a != b && a.Hash() != b.Hash() {
+			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
+		}
+	}
+	if is.Replaces != "" && was.Replaces == "" && !is.Skip && r.ask {
+		return fmt.Errorf("%s would replace %s, which was not known when the run was allowed: apply again to be asked", is.Addr, is.Replaces)
+	}
+	return nil
+}
+
+// withMade adds what a block made to its exports.
+func withMade(exports cty.Value, made map[string]cty.Value) cty.Value {
+	known := exports.AsValueMap()
+	maps.Copy(known, made)
+	return cty.ObjectVal(known)
+}
+
+// LeftOutError is an error that ended a run, and the blocks that were not run because of it.
+type LeftOutError struct {
+	Err    error
+	Blocks []string
+}
+
+func (e *LeftOutError) Error() string { return e.Err.Error() + "\n" + e.NotRun() }
+
+func (e *LeftOutError) Unwrap() error { return e.Err }
+
+// NotRun names the blocks.
+func (e *LeftOutError) NotRun() string { return "Not run: " + strings.Join(e.Blocks, ", ") }
+
+// leftOut adds to an error that ends a run which blocks were not run because of it.
+func (r *runner) leftOut(err error) error {
+	if errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	var list []string
+	for _, a := range r.plan.Actions {
+		waits := slices.Contains([]plan.Verb{plan.Run, plan.Resume, plan.Same, plan.Deferred}, a.Verb)
+		if waits && !a.Skip && !r.ended[a.Addr] {
+			list = append(list, a.Addr.String())
+		}
+	}
+	if len(list) == 0 {
+		return err
+	}
+	return &LeftOutError{err, list}
+}
+
+// result is the folder of what a finished block made, its bytes checked.
+func (r *runner) result(ctx context.Context, a addr.Addr) (string, error) {
+	b := r.dir.State.Blocks[a.String()]
+	if b == nil || b.Status != state.Done {
+		return "", fmt.Errorf("%s has not run", a)
+	}
+	c := r.fold.Disk.Check(ctx, b.Dir)
+	if c.Err == nil && c.ID != b.Content {
+		c.Err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, b.Dir)
+	}
+	return filepath.Join(r.dir.Path, b.Dir), c.Err
+}

@@ -1,0 +1,120 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+	"stepflow/tracing"
+)
+
+// task executes one block with its journal: running, then done or failed. It gives the exports that it made.
+func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.Value, err error) {
+	start := time.Now()
+	t := a.Block.(blocks.Task)
+	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs, Secrets: r.dir.State.Seals(a.Secret),
+		Earlier: r.fold.MadeBefore(a)}
+	if entry.Earlier != "" {
+		entry.Device = r.plan.Caps.Name
+	}
+	b := r.blockRun(ctx, a, entry)
+	saves := false
+	if s, ok := a.Block.(blocks.Stepped); ok {
+		entry.Step, entry.Steps, saves = a.FromStep, s.NumSteps(), true
+	}
+	if x, ok := a.Block.(blocks.Picky); ok { // a deferred one was not known before
+		if err := x.Refuse(r.device.Caps()); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.fold.Disk.MakeRoom(a.Addr, a.Recipe, a.FromStep); err != nil {
+		return nil, err
+	}
+	defer r.fold.Disk.Changed(results.Folder(a.Addr))
+	if w, ok := a.Block.(blocks.Writer); ok {
+		w.Begin(b)
+	}
+	ctx = r.watch(ctx, a, b)
+	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: saves})
+	if err := b.Record(); err != nil {
+		return nil, err
+	}
+	err = t.Run(ctx, b)
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
+		err = ErrInterrupted
+	}
+	b.Seal()
+	err = r.plan.Config.Secrets.Error(err)
+	b.Observe.End(err)
+	entry.TraceEnded = entry.Trace != ""
+	if err != nil {
+		if !errors.Is(err, ErrInterrupted) {
+			entry.Status, entry.Error = state.Failed, err.Error()
+			b.Observe.Event(ctx, observe.Event{Kind: observe.BlockFailed, Message: err.Error()})
+		}
+		return nil, errors.Join(err, b.Record())
+	}
+	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
+	if err := b.Record(); err != nil {
+		return nil, err
+	}
+	if err := r.settled(a.Addr, entry); err != nil { // its result is recorded: what led there and what it replaced can go
+		return nil, err
+	}
+	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values, Seconds: time.Since(start).Seconds()})
+	r.ran(a, entry)
+	made = blocks.FromState(a.Kind(), entry.Values)
+	for k, v := range b.Sealed {
+		made[k] = v.Mark(dsl.Sensitive)
+	}
+	return made, nil
+}
+
+// blockRun is what a block that runs is given.
+func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
+	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep, Entry: entry, State: r.dir,
+		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
+		Result: func(x addr.Addr) (string, error) { return r.result(ctx, x) },
+		Record: func() error { return r.record(a, entry) }}
+}
+
+// watch starts the trace of a block that runs, and notes it in the block's entry.
+func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) context.Context {
+	var before tracing.Reference
+	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.Resume {
+		before = tracing.Reference(old.Trace)
+	}
+	b.Entry.Started = time.Now().UTC()
+	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line}, before)
+	b.Entry.Trace = string(b.Observe.Reference())
+	return ctx
+}
+
+// record puts an entry into the state, on disk.
+func (r *runner) record(a *plan.Action, entry *state.Block) error {
+	entry.Updated = time.Now().UTC().Truncate(time.Second)
+	if entry.Status == state.Done && entry.Content == "" {
+		return fmt.Errorf("%s ended without a content id", a.Addr)
+	}
+	r.dir.State.Blocks[a.Addr.String()] = entry
+	return r.dir.Save()
+}
+
+// ran notes what a block made for those that are planned behind it.
+func (r *runner) ran(a *plan.Action, entry *state.Block) {
+	found := &results.Found{Note: results.Note{Address: a.Addr.String(), Recipe: a.Recipe, Done: true, Values: entry.Values},
+		Block: results.Folder(a.Addr), Leaf: filepath.Base(entry.Dir), ID: entry.Content}
+	a.Made(found)
+}

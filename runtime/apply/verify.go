@@ -1,0 +1,57 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/state"
+)
+
+// Verify runs the pipeline again in a scratch folder, exports left out, and compares what every block makes with what the
+// state recorded. It returns the addresses that came out the same, and those not compared: the state has a result of another recipe.
+func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string, err error) {
+	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
+	q, diags := plan.New(ctx, o)
+	if diags.HasErrors() {
+		return nil, nil, diags
+	}
+	for _, x := range q.Actions { // they write elsewhere
+		if _, writes := x.Block.(blocks.Writer); writes {
+			x.Skip = true
+		}
+	}
+	a.Scratch = true
+	var flawed *FlawedError // what it gave is compared as what is finite is
+	if _, err := Apply(ctx, q, a); err != nil && !errors.As(err, &flawed) {
+		return nil, nil, err
+	}
+	again, err := state.Read(o.StateDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	recipes := map[string]string{}
+	for _, x := range p.Actions {
+		recipes[x.Addr.String()] = x.Recipe
+	}
+	var errs []error
+	for _, name := range p.State.Names() {
+		was, now := p.State.Blocks[name], again.State.Blocks[name]
+		if was.Status != state.Done || now == nil {
+			continue
+		}
+		if was.Recipe != recipes[name] {
+			changed = append(changed, name)
+			continue
+		}
+		if was.Content != now.Content {
+			errs = append(errs, fmt.Errorf("%s: running it again made %.12s…, the state has %.12s…", name, now.Content, was.Content))
+			continue
+		}
+		same = append(same, name)
+	}
+	return same, changed, errors.Join(errs...)
+}

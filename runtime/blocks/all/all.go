@@ -1,0 +1,40 @@
+// Package all is the table of the kinds of blocks.
+package all
+
+import (
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/evaluate"
+	"stepflow/runtime/blocks/export"
+	"stepflow/runtime/blocks/memoryplan"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/blocks/optimizer"
+	"stepflow/runtime/blocks/peft"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/blocks/tokenizer"
+)
+
+// Kinds are the kinds of blocks that are planned, by their names in the language.
+var Kinds = map[string]blocks.Kind{
+	"data":        data.Kind,
+	"tokenizer":   tokenizer.Kind,
+	"model":       model.Kind,
+	"peft":        peft.Kind,
+	"optimizer":   optimizer.Kind,
+	"memory_plan": memoryplan.Kind,
+	"stage":       stage.Kind,
+	"evaluate":    evaluate.Kind,
+	"export":      export.Kind,
+}
+
+// Sound checks the attributes of a block against each other, as far as that needs neither data nor state nor other blocks.
+func Sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+	if check := Kinds[a.Kind].Sound; check != nil {
+		return check(a, d)
+	}
+	return nil
+}

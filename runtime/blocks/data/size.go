@@ -1,0 +1,210 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/runtime/blocks"
+)
+
+// How much there is to train on and to measure is counted when a plan is made, or estimated.
+
+// unusable is an error of measuring that says that a tokenizer cannot be used on data, or that those hold nothing; others are met where
+// a run reads them.
+func unusable(err error) error {
+	var none fineweb.NoDocuments
+	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) || errors.As(err, &none) {
+		return err
+	}
+	return nil
+}
+
+// Unfit reports such an error at the attribute that names the data, or the tokenizer.
+func Unfit(d *dsl.Decoded, data string, err error) hcl.Diagnostics {
+	if none := (fineweb.NoDocuments{}); errors.As(err, &none) {
+		return blocks.Problem(d, data, "No documents", err)
+	}
+	return blocks.Problem(d, "tokenizer", "Unusable tokenizer", err)
+}
+
+// Size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. tok is nil where the
+// tokenizer is not trained yet, or there is none. Of errors, which a run meets where it reads, only those are told that say that
+// the tokenizer cannot be used on the data, or that these hold nothing to train on.
+func (n *Data) Size(ctx context.Context, tok *tokenizer.Tokenizer) (size fineweb.Size, ok bool, err error) {
+	if n.Unseen != "" {
+		return size, false, nil
+	}
+	if size, ok := n.sizes[tok]; ok {
+		return size, size.Tokens > 0, nil
+	}
+	if n.Parts == nil {
+		if size, err = fineweb.Measure(n.Source, tok, fineweb.Train); err != nil {
+			return fineweb.Size{}, false, unusable(err)
+		}
+		n.sizes[tok] = size
+		return size, size.Tokens > 0, nil
+	}
+	tokens := make([]float64, len(n.Parts))
+	for i, part := range n.Parts {
+		s, ok, err := part.Size(ctx, tok)
+		if !ok {
+			return fineweb.Size{}, false, err
+		}
+		if tokens[i] = float64(s.Tokens); i == 0 || s.How != fineweb.Exact {
+			size.How = s.How
+		}
+	}
+	size.Tokens = int64(onePass(n.Sources(ctx), tokens))
+	n.sizes[tok] = size
+	return size, size.Tokens > 0, nil
+}
+
+// HeldSize measures or estimates the tokens of a split, once a plan; none where nothing can be said. Parts of a mixture may hold
+// nothing, if not all do. tok is nil where the tokenizer is not trained yet.
+func (n *Data) HeldSize(tok *tokenizer.Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
+	if n.Unseen != "" {
+		return sum, nil
+	}
+	var none error
+	some := false
+	for _, part := range n.InFiles() {
+		key := splitSize{tok, split}
+		size, ok := part.held[key]
+		if !ok {
+			size, err = fineweb.Measure(part.Source, tok, split)
+			if errors.As(err, &fineweb.NoDocuments{}) {
+				none = err
+				continue
+			}
+			if err != nil {
+				return fineweb.Size{}, unusable(err)
+			}
+			if part.held == nil {
+				part.held = map[splitSize]fineweb.Size{}
+			}
+			part.held[key] = size
+		}
+		if size.Tokens == 0 {
+			return fineweb.Size{}, nil
+		}
+		some = true
+		sum.Tokens += size.Tokens
+		if sum.How == "" || size.How != fineweb.Exact {
+			sum.How = size.How
+		}
+	}
+	if !some {
+		return sum, none
+	}
+	return sum, nil
+}
+
+// splitSize names the size of a split in tokens of a tokenizer.
+type splitSize struct {
+	tokenizer *tokenizer.Tokenizer
+	split     fineweb.Split
+}
+
+// effortOf names what an evaluation measures of its data, apart from the model.
+type effortOf struct {
+	tokenizer *tokenizer.Tokenizer
+	windows   fineweb.Windows
+	join      string
+}
+
+// Effort counts what an evaluation measures in windows, once a plan; nothing where that cannot be said, as without a tokenizer.
+func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.Windows) (fineweb.Effort, error) {
+	if n.Unseen != "" || tok == nil {
+		return fineweb.Effort{}, nil
+	}
+	key := effortOf{tokenizer: tok, windows: w}
+	if key.windows.Batch = 0; w.Join != nil {
+		key.join, key.windows.Join = "joined with "+*w.Join, nil
+	}
+	if x, ok := n.efforts[key]; ok {
+		return x, nil
+	}
+	set, err := w.Open(n.Sources(ctx))
+	if err != nil {
+		return fineweb.Effort{}, nil // what opens the data for the plan says it
+	}
+	defer set.Close()
+	x, err := set.Effort(tok, w)
+	if err != nil {
+		return x, unusable(err)
+	}
+	if n.efforts == nil {
+		n.efforts = map[effortOf]fineweb.Effort{}
+	}
+	n.efforts[key] = x
+	return x, nil
+}
+
+// HoldsText is an error if data are known to hold nothing to train on.
+func (n *Data) HoldsText(ctx context.Context) error {
+	var none error
+	for _, part := range n.InFiles() {
+		_, _, err := part.Size(ctx, nil)
+		if err == nil {
+			return nil
+		}
+		none = err
+	}
+	return none
+}
+
+// HoldsTokens says how much is known to be there at most.
+func (n *Data) HoldsTokens(size fineweb.Size) string {
+	most := ""
+	if size.How != fineweb.Exact {
+		most = "at most "
+	}
+	return fmt.Sprintf("%s holds %s%d tokens to train on", n.Addr, most, size.Most)
+}
+
+// Wraps reports whether one of so many draws of each tokens goes over the end of the data more than once, which a run refuses. The first
+// of a draw's tokens is the target of the last one before. Data that may be read so many epochs, if not 0, do not start over after them.
+func Wraps(tokens float64, epochs int64, before, each, draws float64) bool {
+	if each <= tokens {
+		return false
+	}
+	const most = 1 << 16
+	ends := func(read float64) float64 {
+		if n := math.Ceil((read+1)/tokens) - 1; epochs == 0 || n < float64(epochs) {
+			return n
+		}
+		return float64(epochs - 1)
+	}
+	for i := range int(min(draws, most)) {
+		if from := before + float64(i)*each; ends(from+each)-ends(from) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// onePass is how many tokens a mixture gives before the first of its parts starts over. One that may be read once never does: it is used
+// up, and the others go on by their weights.
+func onePass(parts []fineweb.Weighted, tokens []float64) (sum float64) {
+	level := math.Inf(1) // tokens per weight
+	for i, x := range parts {
+		if x.Source.Epochs != 1 {
+			level = min(level, tokens[i]/x.Weight)
+		}
+	}
+	for i, x := range parts {
+		if x.Source.Epochs > 0 {
+			sum += min(level*x.Weight, tokens[i]*float64(x.Source.Epochs))
+		} else {
+			sum += level * x.Weight
+		}
+	}
+	return sum
+}

@@ -1,0 +1,216 @@
+// Package evaluate is the evaluate block: what a trained or imported model is measured by. Each way to measure is an evaluator
+// in a file of its own.
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/llama"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/train"
+	"stepflow/runtime/words"
+)
+
+// Kind is the evaluate block.
+var Kind = blocks.Kind{Plan: plan,
+	Idle: map[string]string{"batch_size": "the loss of a token does not depend on the sequences beside it"}}
+
+// Evaluator measures a model in one way.
+type Evaluator interface {
+	// Plan reads what to measure, and compiles what that takes. sees is how many tokens the model was trained to see at once.
+	Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics
+	// Forecast fills in what the evaluation takes.
+	Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics
+	// Run measures, and returns values by name: numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
+	Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error)
+	// Details are lines of a plan, of which takes holds what the evaluation takes.
+	Details(takes *blocks.Forecast) []blocks.Line
+}
+
+// evaluators make an evaluator of a subject, by the type of the block.
+var evaluators = map[string]func(s *Subject) Evaluator{
+	"perplexity": func(s *Subject) Evaluator { return &Perplexity{Subject: s} },
+	"generation": func(s *Subject) Evaluator { return &Generation{Subject: s} },
+}
+
+// Subject is the model that is measured.
+type Subject struct {
+	Stage     *stage.Stage // that trained it; nil for an imported model
+	Folder    string       // of the imported model
+	Model     llama.Config
+	Params    []ops.Param
+	DType     gpu.DType
+	Tokenizer *tokenizer.Tokenizer
+}
+
+// Evaluation is a planned evaluate block.
+type Evaluation struct {
+	*Subject
+	Evaluator
+	takes blocks.Forecast
+}
+
+var (
+	_ blocks.Task       = (*Evaluation)(nil)
+	_ blocks.Forecaster = (*Evaluation)(nil)
+	_ blocks.Detailed   = (*Evaluation)(nil)
+	_ blocks.Weighty    = (*Evaluation)(nil)
+	_ stage.Measure     = (*Evaluation)(nil)
+)
+
+// Identity writes nothing: its attributes and the blocks it names say all.
+func (*Evaluation) Identity(io.Writer) {}
+
+// Summary is empty.
+func (*Evaluation) Summary() string { return "" }
+
+// Runs is true.
+func (*Evaluation) Runs() bool { return true }
+
+// Files lists the note that is kept with the values.
+func (*Evaluation) Files(bool) []string { return []string{checkpoint.NoteName} }
+
+func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	s, sees, diags := subject(p, d)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	e := &Evaluation{Subject: s, Evaluator: evaluators[p.Addr.Type](s)}
+	if diags := e.Evaluator.Plan(ctx, p, d, sees); diags.HasErrors() {
+		return nil, diags
+	}
+	p.Block = e
+	return map[string]cty.Value{}, nil
+}
+
+// usualContext is how many tokens an imported model sees at once where nothing is said: what its configuration takes, but not
+// more than this. Published perplexities of models with long contexts are mostly of windows of 2048.
+const usualContext = 2048
+
+// subject finds the model, and how many tokens it sees at once where nothing is said.
+func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl.Diagnostics) {
+	ref, _, _ := d.Ref("model")
+	s = &Subject{DType: gpu.F32}
+	target := p.Use(ref)
+	imported, _ := target.(*model.Model)
+	if trained, ok := target.(*stage.Stage); ok {
+		s.Stage, s.Model, s.Params, s.DType, s.Tokenizer, sees = trained, trained.Model, trained.Params, trained.DType, trained.Tokenizer, trained.Seq
+	} else {
+		if imported.Folder == "" {
+			return nil, 0, hcl.Diagnostics{d.Error("model", "Untrained model",
+				fmt.Sprintf("%s has random weights: evaluate a stage, or a model read by from.", ref))}
+		}
+		s.Folder, s.Model, sees = imported.Folder, imported.Config, min(imported.Config.MaxPositionEmbeddings, usualContext)
+		s.Params = llama.Declare(s.Model, make([]string, s.Model.NumHiddenLayers))
+		for i := range s.Params {
+			s.Params[i].ID = s.Params[i].Name
+		}
+	}
+	switch ref, _, ok := d.Ref("tokenizer"); {
+	case ok:
+		s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
+	case s.Tokenizer == nil:
+		return nil, 0, hcl.Diagnostics{d.Error("tokenizer", "No tokenizer", "A model that was not trained by a stage needs tokenizer.")}
+	default:
+		p.Use(s.Tokenizer.Addr)
+	}
+	delete(p.Hashed, "tokenizer") // it is among the inputs, named or not
+	if s.Tokenizer.VocabSize > s.Model.VocabSize {
+		return nil, 0, hcl.Diagnostics{d.Error("tokenizer", "Vocabulary too small",
+			fmt.Sprintf("The model's vocab_size is %d, the tokenizer has %d tokens.", s.Model.VocabSize, s.Tokenizer.VocabSize))}
+	}
+	if imported != nil {
+		p.Warn(imported.OtherTokens(s.Tokenizer))
+	}
+	return s, sees, nil
+}
+
+// weights is the folder of the model's weights.
+func (s *Subject) weights(r *blocks.Run) (string, error) {
+	if s.Stage != nil {
+		return r.Result(s.Stage.Addr)
+	}
+	return s.Folder, nil
+}
+
+// Readable reads weights of an imported model in float64, once a run: one that is beyond float32 is an error. A model whose weights
+// are not finite can be measured, and that is the result.
+func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
+	if e.Folder == "" || read[e.Folder] {
+		return nil
+	}
+	read[e.Folder] = true
+	f, err := checkpoint.OpenFolder(e.Folder)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var wide []ops.Param
+	for _, p := range e.Params {
+		if f.DType(p.Name) == "F64" {
+			wide = append(wide, p)
+		}
+	}
+	return train.CheckTensors(ctx, f, wide)
+}
+
+// Measures is the stage that is measured, and on what.
+func (e *Evaluation) Measures() (*stage.Stage, *data.Data, fineweb.Windows) {
+	if x, ok := e.Evaluator.(*Perplexity); ok {
+		return e.Stage, x.Data, x.Windows
+	}
+	return e.Stage, nil, fineweb.Windows{}
+}
+
+// Forecast tells what the evaluation takes.
+func (e *Evaluation) Forecast(ctx context.Context, p *blocks.Planned, _ int, d *dsl.Decoded) hcl.Diagnostics {
+	return e.Evaluator.Forecast(ctx, p, d, &e.takes)
+}
+
+// Takes is what the evaluation takes.
+func (e *Evaluation) Takes() *blocks.Forecast { return &e.takes }
+
+// Details are what the evaluation takes, where it is to run.
+func (e *Evaluation) Details(run, _ bool) []blocks.Line {
+	if !run {
+		return nil
+	}
+	list := e.Evaluator.Details(&e.takes)
+	if f := &e.takes; f.Peak > 0 {
+		list = append(list, blocks.Line{About: "memory", Text: words.Kinds(train.ByteKinds, f.ByKind)},
+			blocks.Line{About: "peak", Text: fmt.Sprintf("%s (%d bytes)", dsl.FormatBytes(f.Peak), f.Peak)})
+	}
+	return list
+}
+
+// Run measures the model and keeps the values.
+func (e *Evaluation) Run(ctx context.Context, r *blocks.Run) error {
+	tok, err := e.Tokenizer.Load(r.Result)
+	if err != nil {
+		return err
+	}
+	values, err := e.Evaluator.Run(ctx, r, tok)
+	if err != nil {
+		return err
+	}
+	r.Entry.Values = blocks.Writable(values)
+	if s := blocks.Diagnosis(values); s != "" {
+		r.Observe.Warn(ctx, "%s", s)
+	}
+	return r.WriteValues()
+}

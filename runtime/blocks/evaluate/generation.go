@@ -1,0 +1,267 @@
+package evaluate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/train"
+	"stepflow/runtime/words"
+)
+
+// Generation continues texts.
+type Generation struct {
+	*Subject
+	Prompts   []string
+	NewTokens int // at most
+	Sampling  Sampling
+}
+
+// pass is the forward pass that gives the logits of a text of so many tokens at most.
+func (e *Generation) pass(seq int) train.Pass {
+	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
+}
+
+// Plan reads the prompts, and how to continue them.
+func (e *Generation) Plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded, _ int) hcl.Diagnostics {
+	e.Prompts, e.NewTokens = d.Strs("prompts"), d.Int("max_new_tokens")
+	e.Sampling = Sampling{d.Float("temperature"), d.Int("top_k"), d.Float("top_p"), uint64(d.Int("seed"))}
+	own := e.Tokenizer.Own()
+	if s := e.Stage; s != nil && slices.Contains(e.Prompts, "") && !s.Data.Source.PredictFirst && (own == nil || own.BOS < 0) {
+		return hcl.Diagnostics{d.Error("prompts", "Nothing to continue", fmt.Sprintf("A prompt is empty, and %s was trained without the "+
+			"first tokens of documents: give the prompt text, or train on data with predict_first_token = true.", s.Addr))}
+	}
+	return nil
+}
+
+// Forecast tells what the generation takes at most.
+func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
+	lengths, diags := e.lengths(d)
+	if diags.HasErrors() {
+		return diags
+	}
+	if err := e.forecast(p.World, lengths, f); err != nil {
+		return blocks.Problem(d, "max_new_tokens", "Generation cannot be compiled", err)
+	}
+	p.CheckFits(f.Peak, "the generation", "Lower max_new_tokens, or shorten the prompts")
+	return nil
+}
+
+// Details are what the generation takes; nothing without prompts.
+func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
+	if f.Tokens == 0 {
+		return nil
+	}
+	return []blocks.Line{{About: "takes", Text: fmt.Sprintf("at most %s; %sFLOP%s", words.Plural(int(f.Tokens), "new token"), words.Count(f.FLOPs),
+		f.Time("FLOP/s", "the last one like it"))}}
+}
+
+// forecast tells what a generation takes at most: all new tokens of all prompts. long is the most tokens that a prompt
+// and what continues it take.
+func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forecast) error {
+	long := 0
+	for _, n := range lengths {
+		long = max(long, n.all)
+	}
+	if long == 0 {
+		return nil
+	}
+	program, err := w.Programs.Pass(e.pass(long))
+	if err != nil {
+		return err
+	}
+	f.Program(program)
+	flops, _ := program.FLOPs(train.SegProbe)
+	for _, n := range lengths {
+		f.Tokens += int64(n.all - n.prompt)
+		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
+	}
+	f.Predict(w, blocks.WorkGeneration, e.DType, program, train.SegProbe)
+	return nil
+}
+
+// Sampling says how the next token is chosen.
+type Sampling struct {
+	Temperature float64
+	TopK        int
+	TopP        float64
+	Seed        uint64
+}
+
+// promptTokens are the tokens that a text is generated from.
+func promptTokens(tok *bpe.Tokenizer, prompt string) (ids []int32, err error) {
+	if tok.BOS >= 0 {
+		ids = append(ids, tok.BOS)
+	}
+	if ids, err = tok.Encode(ids, prompt); len(ids) == 0 && err == nil {
+		ids = append(ids, tok.EOS) // it stands before every document that was trained on
+	}
+	return ids, err
+}
+
+// length is the number of tokens of prompt n, of which it has so many, and of what continues it.
+func (e *Generation) length(n, tokens int) (int, error) {
+	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
+	switch {
+	case e.Model.MaxPositionEmbeddings < 2:
+		return 0, fmt.Errorf("the model's %s leaves no room for a token after a prompt, which takes one at least: generate with a model that takes more", e.Model.Longest())
+	case tokens >= seq:
+		return 0, fmt.Errorf("prompt %d has %d tokens, and a token more would be beyond the model's %s: shorten it", n, tokens, e.Model.Longest())
+	}
+	return seq, nil
+}
+
+// length is the tokens of a prompt, and with those that continue it.
+type length struct{ prompt, all int }
+
+// lengths are those of all prompts: of a tokenizer that is not trained yet, with a token a byte.
+func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnostics) {
+	tok := e.Tokenizer.Ready()
+	for i, prompt := range e.Prompts {
+		n := min(len(prompt)+1, e.Model.MaxPositionEmbeddings-1)
+		if tok != nil {
+			ids, err := promptTokens(tok, prompt)
+			if err != nil {
+				return nil, blocks.Problem(d, "prompts", "Unusable prompt", fmt.Errorf("prompt %d: %w", i, err))
+			}
+			n = len(ids)
+		}
+		all, err := e.length(i, n)
+		if err != nil {
+			return nil, blocks.Problem(d, "prompts", "Prompt too long", err)
+		}
+		list = append(list, length{n, all})
+	}
+	return list, nil
+}
+
+// Run continues each prompt token by token. The whole sequence is run forward for each token.
+func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
+	texts, diagnosis := []string{}, ""
+	var longest *gpu.Program
+	var busy time.Duration // without reading weights
+	flops := 0.0
+	for i, prompt := range e.Prompts {
+		ids, err := promptTokens(tok, prompt)
+		if err != nil {
+			return nil, fmt.Errorf("prompt %d: %w", i, err)
+		}
+		seq, err := e.length(i, len(ids))
+		if err != nil {
+			return nil, err
+		}
+		p, err := r.World.Programs.Pass(e.pass(seq))
+		if err != nil {
+			return nil, err
+		}
+		before := len(ids)
+		ids, flawed, took, err := e.continueText(ctx, r, p, ids, seq, i, tok.EOS)
+		if err != nil {
+			return nil, err
+		}
+		busy += took
+		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
+			longest = p
+		}
+		each, _ := p.FLOPs(train.SegProbe)
+		flops += float64(each) * float64(len(ids)-before)
+		texts = append(texts, tok.Decode(ids, true))
+		if diagnosis == "" {
+			diagnosis = flawed
+		}
+	}
+	if longest != nil {
+		r.Took(blocks.WorkGeneration.Rate(r.World.Caps, e.DType, longest, train.SegProbe, 0), flops, busy)
+	}
+	values := map[string]any{"texts": texts}
+	if diagnosis != "" {
+		values[blocks.Flaw] = diagnosis
+	}
+	return values, nil
+}
+
+// continueText continues the tokens of prompt n. Where no token can be drawn, because a logit is not finite, it ends, and flawed says why.
+// took is without reading weights.
+func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
+	weights, err := e.weights(r)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	forward, err := train.LoadForward(ctx, r.Device, p, e.pass(seq), weights)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	defer forward.Close()
+	began := time.Now()
+	defer func() { took = time.Since(began) }()
+	if forward.Flaw.Found() && n == 0 {
+		r.Observe.Warn(ctx, "%s", forward.Flaw.String())
+	}
+	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
+	for len(ids) < seq {
+		logits, err := forward.Logits(ids)
+		if err != nil {
+			return nil, "", 0, err
+		}
+		if x := train.FirstBad(logits); x != 0 {
+			flawed, err = forward.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n))
+			return ids, flawed, 0, err
+		}
+		id := e.Sampling.next(logits, rng)
+		if id == eos {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, "", 0, nil
+}
+
+// next chooses a token: the likeliest at temperature 0, else a sample of softmax(logits/temperature)
+// cut to the k likeliest and to the smallest set that holds probability p (Holtzman et al. 2020).
+func (s Sampling) next(logits []float32, rng *rand.Rand) int32 {
+	if s.Temperature == 0 {
+		return int32(slices.Index(logits, slices.Max(logits)))
+	}
+	order := make([]int32, len(logits))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
+	if s.TopK > 0 && s.TopK < len(order) {
+		order = order[:s.TopK]
+	}
+	p := make([]float64, len(order))
+	var sum float64
+	for i, id := range order {
+		p[i] = math.Exp(float64(logits[id]-logits[order[0]]) / s.Temperature)
+		sum += p[i]
+	}
+	if s.TopP < 1 {
+		var kept float64
+		for i := range p {
+			kept += p[i]
+			if kept >= s.TopP*sum {
+				p, sum = p[:i+1], kept
+				break
+			}
+		}
+	}
+	x := rng.Float64() * sum
+	for i := range p {
+		if x -= p[i]; x < 0 {
+			return order[i]
+		}
+	}
+	return order[len(p)-1]
+}

@@ -1,0 +1,268 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
+	"stepflow/runtime/words"
+)
+
+// Perplexity measures the loss of a model on documents.
+type Perplexity struct {
+	*Subject
+	Data    *data.Data
+	Windows fineweb.Windows // of the documents, so many at a time as fit the device
+	Program *gpu.Program
+
+	usual bool // the window is usualContext, of a model that takes more
+	most  int  // sequences at a time that were asked for
+	fits  int  // of them that fit the device
+}
+
+// pass is the forward pass that measures.
+func (e *Perplexity) pass() train.Pass {
+	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
+}
+
+// Plan reads the documents and the windows, and compiles the program.
+func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics {
+	ref, word, _ := d.Ref("data")
+	e.Data = p.Use(ref).(*data.Data)
+	trained := trainedOn(e.Stage, e.Data)
+	w := &e.Windows
+	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"), Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
+	switch {
+	case w.Split == 0:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on them.", ref, ref))}
+	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
+		return hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained on them.", ref, ref))}
+	case w.Split == fineweb.All && trained != nil:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure %s.validation.", trained.Addr, ref, ref))}
+	}
+	if d.Has("join") {
+		join := d.Str("join")
+		w.Join = &join
+		for _, n := range e.Data.InFiles() {
+			if n.Source.Format == "bin" {
+				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined", fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
+			}
+		}
+	}
+	if !d.Has("end_of_text") {
+		w.EndOfText = w.Join == nil
+	}
+	if w.Length == 0 {
+		w.Length = sees
+		e.usual = e.Stage == nil && sees < e.Model.MaxPositionEmbeddings
+	}
+	if w.Length > e.Model.MaxPositionEmbeddings {
+		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
+	}
+	if w.Length < 2 && w.Stride > 0 {
+		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, as many as the model was trained on or takes, and of windows that slide the first token is not predicted. Leave stride out, or set sequence_length to 2 or more.")}
+	}
+	if w.Stride > w.Length {
+		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
+	}
+	p.Hashed["sequence_length"], p.Hashed["end_of_text"] = strconv.Itoa(w.Length), strconv.FormatBool(w.EndOfText)
+	e.most = d.Int("batch_size")
+	if diags := blocks.TooManyTokens(d, e.most, w.Length); diags.HasErrors() {
+		return diags
+	}
+	var err error
+	for w.Batch = e.most; ; w.Batch = (w.Batch + 1) / 2 { // the result does not depend on it
+		if e.Program, err = p.World.Programs.Pass(e.pass()); err != nil {
+			return blocks.Uncompiled(d, "model", "Evaluation cannot be compiled", w.Batch, w.Length, err)
+		}
+		if w.Batch == 1 || p.World.Caps.Memory == 0 || e.Program.ArenaBytes <= p.World.Caps.Memory {
+			break
+		}
+	}
+	e.fits = w.Batch
+	p.CheckFits(e.Program.ArenaBytes, "the evaluation", "Lower sequence_length")
+	return nil
+}
+
+// trainedOn is the stage of those that led to one, itself included, that read data, alone or in a mixture; nil for none.
+func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
+	for ; s != nil; s = s.Before {
+		for _, mine := range s.Data.InFiles() {
+			for _, theirs := range n.InFiles() {
+				if mine == theirs {
+					return s
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Forecast tells what the evaluation takes: its tokens and windows are counted where they are few, else estimated.
+func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
+	if err := e.forecast(ctx, p.World, f); err != nil {
+		return data.Unfit(d, "data", err)
+	}
+	return nil
+}
+
+func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *blocks.Forecast) error {
+	w, tok := e.Windows, e.Tokenizer.Ready()
+	f.Program(e.Program)
+	effort, err := e.Data.Effort(ctx, tok, w)
+	if err != nil {
+		return err
+	}
+	sequences := effort.Sequences
+	if f.Tokens, f.How = effort.Tokens, fineweb.Exact; !effort.Whole {
+		size, err := e.Data.HeldSize(tok, w.Split)
+		if err != nil || size.Tokens == 0 {
+			return err
+		}
+		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, and not of what is predicted
+			f.How = fineweb.BySample
+		}
+		if w.Limit > 0 {
+			f.Tokens = min(f.Tokens, w.Limit)
+		}
+		sequences = w.Sequences(f.Tokens)
+		if effort.Tokens > 0 && w.Join == nil {
+			sequences = int64(math.Ceil(float64(f.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
+		}
+	}
+	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
+	if effort.Whole && batches > 0 { // as many batches of fewer sequences leave less to fill up
+		e.Windows.Batch = int((sequences + batches - 1) / batches)
+		if e.Program, err = world.Programs.Pass(e.pass()); err != nil {
+			return err
+		}
+		f.Program(e.Program)
+	}
+	flops, _ := e.Program.FLOPs(train.SegProbe)
+	f.FLOPs = float64(flops) * float64(batches)
+	f.Predict(world, blocks.WorkPerplexity, e.DType, e.Program, train.SegProbe)
+	return nil
+}
+
+// Details are the windows, and what measuring them takes.
+func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
+	w := e.Windows
+	text := fmt.Sprintf("windows of %d tokens", w.Length)
+	if w.Stride > 0 {
+		text += fmt.Sprintf(", sliding by %d", w.Stride)
+	}
+	if e.usual {
+		text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it",
+			e.Model.MaxPositionEmbeddings, w.Length)
+	}
+	if e.fits < e.most {
+		text += fmt.Sprintf("; %d at a time, the most of %d that fit", e.fits, e.most)
+	}
+	takes := "an unknown time: how many tokens there are is known when the data are read"
+	if f.Tokens > 0 {
+		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs), f.Time("FLOP/s", "the last one like it"))
+	}
+	return []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
+}
+
+// Run measures the loss of the model on the documents.
+func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
+	corpus, err := e.Data.Open(ctx, e.Windows.Open)
+	if err != nil {
+		return nil, err
+	}
+	defer corpus.Close()
+	weights, err := e.weights(r)
+	if err != nil {
+		return nil, err
+	}
+	forward, err := train.LoadForward(ctx, r.Device, e.Program, e.pass(), weights)
+	if err != nil {
+		return nil, err
+	}
+	defer forward.Close()
+	// Sums in float64, token by token in order: the result does not depend on the batch size.
+	var sum, squares float64
+	diagnosis, began, flops := "", time.Now(), 0.0
+	each, _ := e.Program.FLOPs(train.SegProbe)
+	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
+		if ctx.Err() != nil {
+			return observe.ErrInterrupted
+		}
+		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
+			return nil
+		}
+		nll, err := forward.NLL(b)
+		if err != nil {
+			return err
+		}
+		flops += float64(each)
+		for i, x := range nll {
+			if b.Targets[i] == fineweb.Ignored {
+				continue
+			}
+			sum += float64(x)
+			squares += float64(x) * float64(x)
+			if !metrics.Finite(sum) {
+				diagnosis, err = forward.Diagnose("loss is " + metrics.Text(sum))
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Took(blocks.WorkPerplexity.Rate(r.World.Caps, e.DType, e.Program, train.SegProbe, 0), flops, time.Since(began))
+	if diagnosis == "" && forward.Flaw.Found() {
+		r.Observe.Warn(ctx, "%s, which no token that was measured reads", forward.Flaw.String())
+	}
+	n := float64(held.Tokens)
+	loss := sum / n
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
+		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
+		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "random_guess": math.Log(float64(e.Model.VocabSize))}
+	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
+		if by <= 0 {
+			values[name] = nil
+			r.Observe.Warn(ctx, "%s is not defined: %s", name, blocks.NotDefined[name])
+		}
+	}
+	if diagnosis != "" {
+		values[blocks.Flaw] = diagnosis
+	}
+	step := 0
+	if e.Stage != nil {
+		step = e.Stage.Steps
+	}
+	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
+}
+
+// entropy is that of the frequencies of the held-out tokens, in nats.
+func entropy(h *fineweb.Held) (sum float64) {
+	ids := make([]int32, 0, len(h.Counts))
+	for id := range h.Counts {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	for _, id := range ids {
+		p := float64(h.Counts[id]) / float64(h.Tokens)
+		sum -= p * math.Log(p)
+	}
+	return sum
+}

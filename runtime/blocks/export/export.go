@@ -1,0 +1,99 @@
+// Package export is the export block: a trained stage as a Hugging Face folder.
+package export
+
+import (
+	"context"
+	"io"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/exportdir"
+)
+
+// Kind is the export block.
+var Kind = blocks.Kind{Sound: sound, Plan: plan, Early: early,
+	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}}
+
+// Export is a planned export block.
+type Export struct {
+	Stage     *stage.Stage // nil for one that is planned later
+	Path      string
+	ShardSize int64 // in bytes
+
+	takes  blocks.Forecast
+	keeps  string // what the user put into the folder, as text: it stays
+	given  string // the path as configured
+	at     hcl.Range
+	addr   addr.Addr
+	folder *exportdir.Folder
+	holds  *exportdir.Content
+	world  *blocks.World
+}
+
+var (
+	_ blocks.Writer     = (*Export)(nil)
+	_ blocks.Forecaster = (*Export)(nil)
+	_ blocks.Detailed   = (*Export)(nil)
+	_ blocks.Neighbour  = (*Export)(nil)
+)
+
+// Identity writes nothing: its attributes and the stage say all.
+func (*Export) Identity(io.Writer) {}
+
+// Summary is empty.
+func (*Export) Summary() string { return "" }
+
+// Runs is true.
+func (*Export) Runs() bool { return true }
+
+// Files lists the note that is kept of an export in the state.
+func (*Export) Files(bool) []string { return []string{checkpoint.NoteName} }
+
+// Target is the folder that is written to, without links.
+func (e *Export) Target() string { return e.folder.Real }
+
+// Empty reports whether no export wrote to the folder.
+func (e *Export) Empty() bool { return e.holds.Manifest == nil }
+
+// HeldRecipe is the recipe of what an export wrote there; empty for nothing.
+func (e *Export) HeldRecipe() string {
+	if e.holds.Manifest == nil {
+		return ""
+	}
+	return e.holds.Manifest.Recipe
+}
+
+// Writable returns why this process may not write to the folder; nil if it may.
+func (e *Export) Writable() error { return e.folder.Writable() }
+
+// Forecast tells what an export writes.
+func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.Decoded) hcl.Diagnostics {
+	f := &e.takes
+	for _, x := range e.Stage.Params {
+		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
+	}
+	if f.Rate = p.World.State.Rates[string(blocks.WorkDisk)]; f.Rate > 0 {
+		f.Seconds = float64(f.Written) / f.Rate
+	}
+	return nil
+}
+
+// Takes is what an export takes.
+func (e *Export) Takes() *blocks.Forecast { return &e.takes }
+
+// Details are what an export writes, and what it leaves alone.
+func (e *Export) Details(run, done bool) (list []blocks.Line) {
+	if run && e.Stage != nil {
+		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s", "the last export")})
+	}
+	if e.keeps != "" && !done {
+		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + ", which no export wrote"})
+	}
+	return list
+}

@@ -1,0 +1,103 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/train"
+)
+
+func special(id int32) any {
+	if id < 0 {
+		return nil
+	}
+	return id
+}
+
+// parts are the files of an export beside its weights.
+func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	cfg, err := model.ConfigJSON(e.Stage.Model, tok, e.Stage.DType)
+	if err != nil {
+		return nil, err
+	}
+	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg), checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
+	for _, x := range []struct {
+		name string
+		v    any
+	}{
+		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)}},
+		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
+			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
+		{"special_tokens_map.json", specialTokens(tok)},
+	} {
+		b, err := json.MarshalIndent(x.v, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, checkpoint.Bytes(x.name, append(b, '\n')))
+	}
+	return parts, nil
+}
+
+func tokenName(tok *tokenizer.Tokenizer, id int32) any {
+	if id < 0 {
+		return nil
+	}
+	return tok.Token(id)
+}
+
+func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
+	m := map[string]string{}
+	if tok.BOS >= 0 {
+		m["bos_token"] = tok.Token(tok.BOS)
+	}
+	if tok.EOS >= 0 {
+		m["eos_token"] = tok.Token(tok.EOS)
+	}
+	return m
+}
+
+// shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
+// lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
+func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *train.Flaw) (parts []checkpoint.Part, err error) {
+	var lists [][]checkpoint.Tensor
+	var size, total int64
+	for _, p := range e.Stage.Params {
+		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			b, _, err := f.Raw(p.Name)
+			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
+			return b, err
+		}}
+		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
+		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
+			lists, size = append(lists, nil), 0
+		}
+		lists[len(lists)-1] = append(lists[len(lists)-1], t)
+		size += n
+		total += n
+	}
+	weightMap := map[string]string{}
+	for i, list := range lists {
+		name := checkpoint.ModelFile
+		if len(lists) > 1 {
+			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
+		}
+		for _, t := range list {
+			weightMap[t.Name] = name
+		}
+		parts = append(parts, checkpoint.Tensors(name, list))
+	}
+	if len(lists) == 1 {
+		return parts, nil
+	}
+	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
+	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
+}

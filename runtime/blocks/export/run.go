@@ -1,0 +1,85 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"time"
+
+	"stepflow/dsl"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/exportdir"
+	"stepflow/runtime/state"
+	"stepflow/runtime/train"
+)
+
+// Begin notes in the state, before anything is written, to which folder the run writes, and that what is there may be replaced:
+// the plan said so.
+func (e *Export) Begin(r *blocks.Run) {
+	if m := e.holds.Manifest; m != nil {
+		r.State.State.Exported(e.folder.Real, m.Recipe)
+	}
+	if !r.Hidden["path"] {
+		r.Entry.Values = map[string]any{blocks.WritesTo: e.folder.Real}
+	}
+}
+
+// Run writes a stage's result as a Hugging Face folder, in the place of what an export wrote there before.
+func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
+	dir, err := r.Result(e.Stage.Addr)
+	if err != nil {
+		return err
+	}
+	tok, err := e.Stage.Tokenizer.Load(r.Result)
+	if err != nil {
+		return err
+	}
+	parts, err := e.parts(tok)
+	if err != nil {
+		return err
+	}
+	f, err := checkpoint.Open(filepath.Join(dir, checkpoint.ModelFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var flaw train.Flaw
+	shards, err := e.shards(ctx, f, &flaw)
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(e.folder.Real, 0o777); err != nil {
+		return err
+	}
+	unlock, err := state.LockFolder(e.folder.Real)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: r.Recipe}
+	began := time.Now()
+	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
+		return err
+	}
+	r.Took(string(blocks.WorkDisk), float64(e.takes.Written), time.Since(began))
+	r.State.State.Exported(e.folder.Real, r.Recipe)
+	if flaw.Found() {
+		r.Observe.Warn(ctx, "of the weights exported, %s", flaw.String())
+	}
+	// The state keeps a small folder whose manifest says what was exported.
+	where := e.given
+	if r.Hidden["path"] {
+		where = dsl.Hidden
+	}
+	record, err := json.Marshal(map[string]string{"path": where, "recipe": r.Recipe})
+	if err != nil {
+		return err
+	}
+	r.Entry.Values = nil
+	if !r.Hidden["path"] {
+		r.Entry.Values = map[string]any{"path": where} // as configured: a folder that is moved holds the same
+	}
+	return r.Write("export", checkpoint.Bytes("export.json", record))
+}

@@ -1,0 +1,128 @@
+// Package memoryplan is the memory_plan block: a model's layers split into stages so that the largest fits a budget.
+package memoryplan
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/blocks/optimizer"
+	adapter "stepflow/runtime/blocks/peft"
+	"stepflow/runtime/train"
+)
+
+// Kind is the memory_plan block.
+var Kind = blocks.Kind{Sound: sound, Plan: plan}
+
+// Split is a planned memory_plan block: the layers that each stage adds, and the bytes of its model states.
+type Split struct {
+	Layers        []int   `json:"layers"`
+	Peak          int64   `json:"peak_bytes"`
+	Vanilla       int64   `json:"vanilla_bytes"`
+	Saving        float64 `json:"saving"`
+	LayersPeak    int64   `json:"layers_peak_bytes"`
+	LayersVanilla int64   `json:"layers_vanilla_bytes"`
+	LayersSaving  float64 `json:"layers_saving"`
+	Stages        []int64 `json:"stage_bytes"` // model states of each stage
+}
+
+// Identity writes nothing: its attributes and the blocks it names say all.
+func (*Split) Identity(io.Writer) {}
+
+// Summary says what the split saves.
+func (m *Split) Summary() string {
+	return fmt.Sprintf("layers %v: model states %s at most, vanilla %s (%.2f %% less; layers alone %.2f %%)", m.Layers,
+		dsl.FormatBytes(m.Peak), dsl.FormatBytes(m.Vanilla), 100*m.Saving, 100*m.LayersSaving)
+}
+
+// Numbers are the split's.
+func (m *Split) Numbers() map[string]any { return map[string]any{"memory_plan": m} }
+
+func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+	if d.Has("stages") == d.Has("budget") {
+		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget.")}
+	}
+	return nil
+}
+
+func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	ref, _, _ := d.Ref("model")
+	c := p.Use(ref).(*model.Model).Config
+	layer := llama.LayerParams(c)
+	all := llama.Declare(c, []string{"x"})
+	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
+	dtype := train.Precisions[d.Str("precision")]
+	var adapters, kept int64
+	if ref, _, ok := d.Ref("peft"); ok {
+		spec := p.Use(ref).(*adapter.Adapter).Spec
+		as, err := spec.Match(all, ops.InLayers)
+		if err != nil {
+			return nil, blocks.Problem(d, "peft", "Impossible adapter", err)
+		}
+		adapters = ops.Count(peft.Params(as), nil)
+		for _, x := range as {
+			if spec.KeepsRemainders(dtype) {
+				kept += x.Target.Elems() * dtype.Size()
+			}
+		}
+	}
+	var adamw optim.AdamW
+	if ref, _, ok := d.Ref("optimizer"); ok {
+		adamw = p.Use(ref).(*optimizer.Optimizer).Rule
+	}
+	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size(), Kept: kept}
+	layersOnly := b.States(layer, adapters, 0, 0)
+	cost := b.States(layer, adapters, rest, 0)
+	if d.Bool("layers_only") {
+		cost = layersOnly
+	}
+	room := growth.Room(growth.Unbounded)
+	if d.Str("growth") == "interpolation" {
+		room = growth.Gaps
+	}
+	m := &Split{Vanilla: cost(c.NumHiddenLayers, 0), LayersVanilla: layersOnly(c.NumHiddenLayers, 0)}
+	var err error
+	if d.Has("stages") {
+		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost, room); err != nil {
+			return nil, blocks.Problem(d, "stages", "Impossible split", err)
+		}
+	} else {
+		budget, err := dsl.ParseBytes(d.Str("budget"))
+		if err != nil {
+			return nil, blocks.Problem(d, "budget", "Invalid value", err)
+		}
+		var ok bool
+		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost, room); !ok {
+			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
+				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+		}
+	}
+	n := 0
+	for _, fresh := range m.Layers {
+		m.Stages = append(m.Stages, cost(fresh, n))
+		m.LayersPeak = max(m.LayersPeak, layersOnly(fresh, n))
+		n += fresh
+	}
+	m.Saving = 1 - float64(m.Peak)/float64(m.Vanilla)
+	m.LayersSaving = 1 - float64(m.LayersPeak)/float64(m.LayersVanilla)
+	p.Block = m
+	var list []cty.Value
+	for _, x := range m.Layers {
+		list = append(list, blocks.Number(x))
+	}
+	return map[string]cty.Value{"layers": cty.ListVal(list), "stages": blocks.Number(len(list)), "peak_bytes": blocks.Number(m.Peak),
+		"vanilla_bytes": blocks.Number(m.Vanilla), "saving": blocks.Number(m.Saving), "layers_peak_bytes": blocks.Number(m.LayersPeak),
+		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla), "layers_saving": blocks.Number(m.LayersSaving)}, nil
+}

@@ -1,0 +1,161 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	"stepflow/fineweb/hub"
+	"stepflow/foreign"
+	"stepflow/ops/llama"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+)
+
+// folderOf resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
+// Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
+func folderOf(w *blocks.World, from string) (string, error) {
+	if !hub.Is(from) {
+		if strings.Contains(from, "://") {
+			return "", fmt.Errorf("%s cannot be fetched: give a folder, or hf://ORG/NAME of a model that was downloaded", from)
+		}
+		return w.Path(from), nil
+	}
+	repo, _, err := hub.Parse(from)
+	if err != nil {
+		return "", err
+	}
+	folder, err := repo.Folder()
+	if err != nil {
+		return "", fmt.Errorf("%s is not in the cache (%w), and models are not downloaded: run \"hf download %s\", or give a folder", from, err, repo.Name)
+	}
+	return folder, nil
+}
+
+// read reads the folder of a model and checks, before anything of the size that config.json claims is made, that all
+// in it which makes the model's numbers is there and has its place here: settings, tensors, nothing besides.
+func (m *Model) read(ctx context.Context, p *blocks.Planned, given llama.Config, d *dsl.Decoded) hcl.Diagnostics {
+	unreadable := func(err error) hcl.Diagnostics { return blocks.Problem(d, "from", "Unreadable model", err) }
+	if err := checkFolder(m.Folder); err != nil {
+		return unreadable(err)
+	}
+	path := filepath.Join(m.Folder, checkpoint.ConfigFile)
+	b, err := foreign.ReadFile(path, llama.MaxConfigBytes)
+	if err != nil {
+		return unreadable(err)
+	}
+	var notes []llama.Note
+	if m.Config, notes, err = llama.ParseConfig(b); err != nil {
+		return unreadable(fmt.Errorf("reading %s: %w", path, err))
+	}
+	var diags hcl.Diagnostics
+	c := m.Config
+	for _, f := range llama.Fields {
+		if d.Has(f.Name) && !f.Same(given, c) {
+			text := fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.", f.Name, f.Show(given), f.Show(c), path)
+			for _, n := range notes {
+				if n.Key == f.Name {
+					text += " " + blocks.Sentence(n.Text) + "."
+				}
+			}
+			diags = append(diags, d.Error(f.Name, "Another architecture", text))
+		}
+	}
+	if diags.HasErrors() {
+		return diags
+	}
+	for _, n := range notes {
+		p.Warn(fmt.Sprintf("%s: %s", path, n.Text))
+	}
+	f, err := checkpoint.OpenFolder(m.Folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(err, otherWeights(m.Folder))
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	defer f.Close()
+	if err := checkTensors(f, c, path); err != nil {
+		return blocks.Problem(d, "from", "Another architecture", err)
+	}
+	if m.hash, err = fineweb.Identity(ctx, append(f.Files(), path), p.World.Hashing); err != nil {
+		return unreadable(err)
+	}
+	return nil
+}
+
+// holds reports whether there is something of this name in a folder.
+func holds(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// checkFolder reports a path that is not the folder of a whole model.
+func checkFolder(dir string) error {
+	st, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return err
+	case !st.IsDir():
+		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
+	case holds(dir, "adapter_config.json"):
+		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
+	case holds(dir, checkpoint.ConfigFile):
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from", dir, checkpoint.ConfigFile), otherWeights(dir))
+}
+
+// convert is a command that writes a model in a form that can be read.
+const convert = `python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]%s).save_pretrained(sys.argv[2])" %s %s`
+
+// otherForms are files that hold weights in a form that is not read: how their names look, what they are, and what more
+// from_pretrained is told to read them.
+var otherForms = []struct{ pattern, what, argument string }{
+	{"pytorch_model*.bin", "weights as pickles of PyTorch, which may hold code and are not read", ""},
+	{"*.gguf", "weights as GGUF, which is not read", ", gguf_file='%s'"},
+	{"tf_model*.h5", "weights of TensorFlow, which are not read", ", from_tf=True"},
+	{"flax_model*.msgpack", "weights of Flax, which are not read", ", from_flax=True"},
+	{"consolidated*", "weights in the layout of Meta or Mistral, which is not read: take the model's files for transformers", "-"},
+	{"*.pt", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
+	{"*.pth", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
+	{"model-*-of-*.safetensors", "a shard of a model, without model.safetensors.index.json, which says where each tensor is: take it from where the shards come from", "-"},
+	{"*.safetensors", "safetensors under another name: the weights lie in model.safetensors, or in shards that model.safetensors.index.json names", "-"},
+}
+
+// otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it holds none.
+func otherWeights(dir string) error {
+	if holds(dir, checkpoint.ModelFile) || holds(dir, checkpoint.ModelFile+".index.json") {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, form := range otherForms {
+		for _, e := range entries {
+			if ok, _ := filepath.Match(form.pattern, e.Name()); !ok {
+				continue
+			}
+			name, argument := foreign.Shown(e.Name()), form.argument
+			if argument == "-" {
+				return fmt.Errorf("%s holds %s, %s", dir, name, form.what)
+			}
+			if strings.Contains(argument, "%s") {
+				argument = fmt.Sprintf(argument, name)
+			}
+			quoted := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+			return fmt.Errorf("%s holds %s, %s. Convert it, and start from the new folder: %s", dir, name, form.what,
+				fmt.Sprintf(convert, argument, quoted(dir), quoted(dir+"-safetensors")))
+		}
+	}
+	return nil
+}

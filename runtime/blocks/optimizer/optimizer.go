@@ -1,0 +1,43 @@
+// Package optimizer is the optimizer block: an update rule and its settings.
+package optimizer
+
+import (
+	"context"
+	"io"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/ops/optim"
+	"stepflow/runtime/blocks"
+)
+
+// Kind is the optimizer block.
+var Kind = blocks.Kind{Sound: sound, Plan: plan}
+
+// Optimizer is a planned optimizer block.
+type Optimizer struct{ Rule optim.AdamW }
+
+// Identity writes nothing: its attributes say all.
+func (*Optimizer) Identity(io.Writer) {}
+
+// Summary is empty.
+func (*Optimizer) Summary() string { return "" }
+
+func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
+	if d.Known("betas") && len(d.Floats("betas")) != 2 {
+		return hcl.Diagnostics{d.Error("betas", "Invalid value",
+			"betas takes two numbers from 0 up to, not including, 1, such as [0.9, 0.95].")}
+	}
+	return nil
+}
+
+func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	b := d.Floats("betas")
+	p.Block = &Optimizer{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
+		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"),
+		NoDecay: d.Strs("no_decay")}}
+	return map[string]cty.Value{}, nil
+}

@@ -1,0 +1,77 @@
+package blocks
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/exportdir"
+	"stepflow/runtime/state"
+	"stepflow/runtime/train"
+)
+
+// Planned is a block in a plan, or one instance of a repeated block.
+type Planned struct {
+	Addr     addr.Addr
+	Range    hcl.Range
+	Block    Block             // nil until it is planned
+	Inputs   map[string]string // address of a block it is made from → id
+	Hashed   map[string]string // attributes as they count in the recipe
+	Secret   map[string]string // sensitive attributes, as they are
+	Warnings []string
+	TooLarge string // why the device cannot run it; apply refuses before anything runs
+	World    *World
+}
+
+// World is what planning a block may ask of the plan around it.
+type World struct {
+	Dir      string // of the pipeline
+	StateDir string
+	State    *state.State
+	Secrets  *dsl.Secrets
+	Caps     gpu.Caps
+	Patient  bool                           // wait for servers of remote data as a run does
+	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
+	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s; nil where it is not known
+	Programs *train.Programs
+	Files    exportdir.Hashes // of exported files
+
+	Find func(addr.Addr) *Planned                 // a block that is planned already; nil for none
+	ID   func(addr.Addr) string                   // of what it made, or its recipe where it is to run
+	Made func(addr.Addr) (folder string, ok bool) // of what it made, if it has run
+}
+
+// Use notes that p is made from another block, and returns that block.
+func (p *Planned) Use(other addr.Addr) Block {
+	p.Inputs[other.String()] = p.World.ID(other)
+	return p.World.Find(other).Block
+}
+
+// Warn adds a warning, if there is one.
+func (p *Planned) Warn(text string) {
+	if text != "" {
+		p.Warnings = append(p.Warnings, text)
+	}
+}
+
+// CheckFits notes that a program of so many bytes does not fit the device, and what to do about it.
+func (p *Planned) CheckFits(need int64, what, remedy string) {
+	memory := p.World.Caps.Memory
+	if missing := need - memory; memory > 0 && missing > 0 {
+		p.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s: %d bytes are missing. %s",
+			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), missing, remedy)
+		p.Warn(p.TooLarge)
+	}
+}
+
+// Path resolves a path of the configuration against the pipeline's folder.
+func (w *World) Path(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(w.Dir, path)
+}

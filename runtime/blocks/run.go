@@ -1,0 +1,148 @@
+package blocks
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// Run is a block that runs, and what it may ask of the run around it.
+type Run struct {
+	*Planned
+	Kind    *dsl.Kind
+	Hidden  map[string]bool // exports that tell a sensitive attribute
+	Recipe  string
+	From    int          // step of the checkpoint that it goes on from; 0 for its start
+	Entry   *state.Block // its journal
+	State   *state.Dir   // locked
+	Device  gpu.Device
+	Scratch bool // nothing that is made is kept
+	Observe *observe.Block
+	All     []*Planned // of the plan, in order
+	Shared  *Shared
+	Sealed  map[string]cty.Value // exports that tell a sensitive attribute: they are in scope, and nowhere else
+
+	Result func(addr.Addr) (string, error) // folder of what a finished block made, its bytes checked
+	Record func() error                    // the entry, in the state on disk
+}
+
+// Shared is what the blocks of a run keep for each other.
+type Shared struct {
+	Watched map[string]*fineweb.Watched // documents that evaluations measure, by which
+	Counted map[addr.Addr]bool          // data of which was said how many documents are copies
+}
+
+// Folder is the folder of the block's files.
+func (r *Run) Folder() string { return filepath.Join(r.State.Path, results.Folder(r.Addr)) }
+
+// Write keeps what the block made, with the note that finds it by its recipe, in a folder of this name in the block's own.
+func (r *Run) Write(name string, parts ...checkpoint.Part) error {
+	r.Entry.Dir = filepath.Join(results.Folder(r.Addr), name)
+	r.Seal()
+	origin, err := results.NoteOf(r.Addr, r.Entry, true)
+	if err != nil {
+		return err
+	}
+	r.Entry.Content, err = checkpoint.Write(filepath.Join(r.State.Path, r.Entry.Dir), append(parts, origin))
+	return err
+}
+
+// WriteValues keeps the entry's values as what the block made, so that they too hash to an id. Of sealed values it keeps a hash.
+func (r *Run) WriteValues() error {
+	r.Seal()
+	content := maps.Clone(r.Entry.Values)
+	for name, v := range r.Sealed {
+		content[name] = map[string]any{"sensitive": true, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(r.Recipe+"\n"+dsl.Show(v))))}
+	}
+	b, err := json.MarshalIndent(content, "", "  ")
+	if err != nil {
+		return err
+	}
+	return r.Write("result", checkpoint.Bytes("result.json", append(b, '\n')))
+}
+
+// Seal takes the values that tell a sensitive attribute out of the entry.
+func (r *Run) Seal() {
+	for _, e := range r.Kind.Exports {
+		v, ok := r.Entry.Values[e.Name]
+		if !ok || !r.Hidden[e.Name] {
+			continue
+		}
+		if c, ok := ToCty(v, e.Type); ok {
+			if r.Sealed == nil {
+				r.Sealed = map[string]cty.Value{}
+			}
+			r.Sealed[e.Name] = c
+		}
+		delete(r.Entry.Values, e.Name)
+		if words, ok := r.Entry.Values[NotFinite].(map[string]any); ok {
+			delete(words, e.Name)
+		}
+	}
+}
+
+// Took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
+func (r *Run) Took(name string, amount float64, time time.Duration) {
+	if s := time.Seconds(); s > 0.05 && amount > 0 {
+		r.State.State.Rate(name, amount/s)
+	}
+}
+
+// FromState are the exports among a block's values.
+func FromState(k *dsl.Kind, values map[string]any) map[string]cty.Value {
+	out := map[string]cty.Value{}
+	for _, e := range k.Exports {
+		if v, ok := values[e.Name]; ok && e.Late {
+			if c, ok := ToCty(v, e.Type); ok {
+				out[e.Name] = c
+			}
+		}
+	}
+	return out
+}
+
+// ToCty turns a value of a block into one of the language; it reports whether it is of the type.
+func ToCty(v any, t cty.Type) (cty.Value, bool) {
+	switch x := v.(type) {
+	case nil: // a number that is not finite
+		return cty.NullVal(t), true
+	case float64:
+		return cty.NumberFloatVal(x), t == cty.Number
+	case string:
+		return cty.StringVal(x), t == cty.String
+	case []string:
+		var list []cty.Value
+		for _, s := range x {
+			list = append(list, cty.StringVal(s))
+		}
+		if len(list) == 0 {
+			return cty.ListValEmpty(cty.String), true
+		}
+		return cty.ListVal(list), true
+	case []any:
+		var list []string
+		for _, s := range x {
+			str, ok := s.(string)
+			if !ok {
+				return cty.NilVal, false
+			}
+			list = append(list, str)
+		}
+		return ToCty(list, t)
+	}
+	return cty.NilVal, false
+}

@@ -1,0 +1,67 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/runtime/blocks"
+)
+
+// StepBatch is the batch that a step trains on.
+type StepBatch struct {
+	*fineweb.Batch
+	Step      int
+	Before    int64 // tokens of the data that steps before it took, those of stages before included
+	Length    int   // of a sequence
+	Tokenizer *bpe.Tokenizer
+}
+
+// BatchOf packs the batch of a step, as a run does: it depends on the plan alone. All batches before it are packed on the way;
+// progress is called before each, with the sequences that are packed and how many there will be.
+func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress func(done, of int64) error) (*StepBatch, error) {
+	if step < 1 || step > s.Steps {
+		return nil, fmt.Errorf("%s has steps 1 to %d, and no step %d", s.Addr, s.Steps, step)
+	}
+	if s.Data.Unseen != "" {
+		return nil, fmt.Errorf("%s: %s", s.Data.Addr, s.Data.Unseen)
+	}
+	tok := s.Tokenizer.Ready()
+	if tok == nil {
+		return nil, s.Tokenizer.NotTrained()
+	}
+	set, err := fineweb.OpenSet(s.Data.Sources(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer set.Close()
+	stream, err := set.Stream(fineweb.Train, tok, s.Seq, fineweb.Position{})
+	if err != nil {
+		return nil, err
+	}
+	before := int64(step-1) * int64(s.Batch)
+	for x := s.Before; x != nil && x.sameData(w, s); x = x.Before { // whose position the stage went on from
+		before += int64(x.Steps) * int64(x.Batch)
+	}
+	for done := int64(0); done < before; {
+		if err := progress(done, before); err != nil {
+			return nil, err
+		}
+		n := min(int64(s.Batch), before-done)
+		if _, err := stream.Next(int(n)); err != nil {
+			return nil, err
+		}
+		done += n
+	}
+	b, err := stream.Next(s.Batch)
+	if err != nil {
+		return nil, err
+	}
+	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok}, nil
+}
+
+// sameData reports whether two stages read the same sequences, so that one goes on where the other ended.
+func (s *Stage) sameData(w *blocks.World, o *Stage) bool {
+	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq
+}

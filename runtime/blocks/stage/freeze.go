@@ -1,0 +1,78 @@
+package stage
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/ops"
+	"stepflow/runtime/blocks"
+)
+
+// freeze notes which parameters do not train.
+func (s *Stage) freeze(_ *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	for _, word := range d.Strs("freeze") {
+		var keep func(ops.Param) bool
+		switch {
+		case word == "inherited":
+			if s.From == nil {
+				diags = append(diags, d.Error("freeze", "Nothing inherited",
+					"\"inherited\" means the layers that came with from, and this stage starts a new model."))
+				continue
+			}
+			keep = func(x ops.Param) bool { return x.Layer >= 0 && s.Layers[x.Layer].Old >= 0 }
+		case word == "embeddings":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindEmbedding }
+		case word == "lm_head":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindHead }
+			if s.Model.TieWordEmbeddings {
+				diags = append(diags, d.Error("freeze", "Tied embeddings",
+					"The head is the embedding table of this model (tie_word_embeddings): freeze \"embeddings\" instead, or neither."))
+				continue
+			}
+		case word == "norm":
+			keep = func(x ops.Param) bool { return x.Kind == ops.KindNorm && x.Layer < 0 }
+		case strings.HasPrefix(word, "layers:"):
+			lo, hi, err := layerRange(strings.TrimPrefix(word, "layers:"), len(s.Layers))
+			if err != nil {
+				diags = append(diags, d.Error("freeze", "Invalid layers", blocks.Sentence(err.Error())+"."))
+				continue
+			}
+			keep = func(x ops.Param) bool { return x.Layer >= lo && x.Layer <= hi }
+		default:
+			keep = func(x ops.Param) bool { ok, err := path.Match(word, x.Name); return err == nil && ok }
+		}
+		hit := false
+		for _, x := range s.Params {
+			if keep(x) {
+				s.Frozen[x.ID], hit = true, true
+			}
+		}
+		if !hit {
+			names := []string{"inherited", "embeddings", "lm_head", "norm", "layers:A-B"}
+			for _, x := range s.Params[:min(10, len(s.Params))] {
+				names = append(names, x.Name)
+			}
+			diags = append(diags, d.Error("freeze", "Freezes nothing",
+				fmt.Sprintf("%q matches no parameter. It takes %s, and so on.", word, strings.Join(names, ", "))))
+		}
+	}
+	return diags
+}
+
+func layerRange(s string, n int) (lo, hi int, err error) {
+	a, b, two := strings.Cut(s, "-")
+	lo, err1 := strconv.Atoi(a)
+	hi, err2 := lo, error(nil)
+	if two {
+		hi, err2 = strconv.Atoi(b)
+	}
+	if err1 != nil || err2 != nil || lo < 0 || hi < lo || hi >= n {
+		return 0, 0, fmt.Errorf("layers:%s is not a range of the layers 0 to %d; write layers:0-%d", s, n-1, n-1)
+	}
+	return lo, hi, nil
+}

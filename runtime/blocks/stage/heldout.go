@@ -1,0 +1,142 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+)
+
+// Documents that an evaluation measures and its model was trained on make it say less than it seems to. The plan warns where files tell,
+// and a run counts the documents themselves, by their tokens. See docs/decisions/0021.
+
+// Measure is a block that measures a stage's model on documents of data.
+type Measure interface {
+	Measures() (s *Stage, n *data.Data, w fineweb.Windows) // of no data nil
+}
+
+// measured is a block that measures, and what.
+type measured struct {
+	*blocks.Planned
+	data    *data.Data
+	windows fineweb.Windows
+}
+
+// measuredBy lists the blocks that measure models which the stage led to.
+func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
+	for _, p := range all {
+		m, ok := p.Block.(Measure)
+		if !ok {
+			continue
+		}
+		of, n, w := m.Measures()
+		for x := of; x != nil && n != nil; x = x.Before {
+			if x.Addr == s.Addr {
+				list = append(list, measured{p, n, w})
+				break
+			}
+		}
+	}
+	return list
+}
+
+// Beside warns if the stage reads files which an evaluation of its model measures, without holding out what it measures.
+func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []string, _ hcl.Diagnostics) {
+	told := map[string]bool{}
+	for _, m := range s.measuredBy(all) {
+		whole := m.windows.Split == fineweb.All
+		for _, held := range m.data.InFiles() {
+			for _, trained := range s.Data.InFiles() {
+				key := fmt.Sprint(held.Addr, trained.Addr, whole)
+				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source, &trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
+					continue
+				}
+				if file := fineweb.Shared(trained.Contents(), held.Contents()); file != "" {
+					told[key] = true
+					warnings = append(warnings, mine.World.Secrets.Redact(shares(mine.World, m.Planned, held, trained, file, whole)))
+				}
+			}
+		}
+	}
+	return warnings, nil
+}
+
+// shares says that data to train on hold what an evaluation measures, and what to do about it.
+func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file string, whole bool) string {
+	at := func(x addr.Addr) string {
+		y := w.Find(x)
+		if y == nil {
+			return x.String()
+		}
+		return fmt.Sprintf("%s (%s:%d)", x, y.Range.Filename, y.Range.Start.Line)
+	}
+	file = fineweb.Shown(file)
+	if x := w.Find(trained.Addr); x != nil {
+		if _, secret := x.Secret["source"]; secret {
+			file = dsl.Hidden
+		}
+	}
+	if whole {
+		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on other files, or measure documents that are held out of both",
+			at(trained.Addr), at(held.Addr), at(e.Addr), file)
+	}
+	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. Train on %s, or give both the same validation_fraction and the same ids",
+		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
+}
+
+// watched reads the documents that evaluations of the stage's model measure, once a run; nil where there are none. It is worth no run:
+// where they cannot be read now, a warning says that nothing is counted. names are the evaluations.
+func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (w *fineweb.Watched, names []string) {
+	var keys []string
+	by := map[string]measured{}
+	for _, m := range s.measuredBy(r.All) {
+		names = append(names, m.Addr.String())
+		key := fmt.Sprint(m.data.Addr, m.windows.Split, m.windows.Join != nil)
+		if m.windows.Limit > 0 { // the windows say which documents are reached
+			key += fmt.Sprint(" ", m.windows.Limit, m.windows.Length, m.windows.Stride, m.windows.EndOfText)
+		}
+		if _, seen := by[key]; !seen {
+			by[key] = m
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	key := s.Tokenizer.Addr.String() + "\n" + strings.Join(keys, "\n")
+	if w, ok := r.Shared.Watched[key]; ok {
+		return w, names
+	}
+	w = &fineweb.Watched{}
+	for _, k := range keys {
+		if err := by[k].watch(ctx, w, tok); err != nil {
+			if ctx.Err() == nil {
+				r.Observe.Warn(ctx, "documents that are measured and trained on are not counted: those of %s cannot be read: %v", by[k].data.Addr, err)
+			}
+			return nil, nil
+		}
+	}
+	if w.Partial {
+		r.Observe.Warn(ctx, "of the documents that evaluations measure the first %d are looked for in what is trained on: max_tokens of evaluate bounds them", w.Documents)
+	}
+	r.Shared.Watched[key] = w
+	return w, names
+}
+
+// watch adds the documents that are measured to those that are watched.
+func (m measured) watch(ctx context.Context, w *fineweb.Watched, tok *bpe.Tokenizer) error {
+	set, err := m.data.Open(ctx, fineweb.OpenSet)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	return set.Watch(w, tok, m.windows)
+}

@@ -1,0 +1,144 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+)
+
+// manyEpochs is the number of passes beyond which more of the same data is worth clearly less than new data
+// (Muennighoff et al. 2023).
+const manyEpochs = 4
+
+// passes notes how often the stage reads its data.
+func (s *Stage) passes(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	tok := s.Tokenizer.Ready()
+	size, ok, err := s.Data.Size(ctx, tok)
+	if err != nil {
+		return data.Unfit(d.Block("train"), "data", err)
+	}
+	if !ok {
+		return nil
+	}
+	for _, n := range s.Data.InFiles() {
+		if part, _, err := n.Size(ctx, tok); err == nil && part.Specials > 0 {
+			p.Warn(fmt.Sprintf("%s: %s", n.Addr, data.SpecialsNote(part.Specials, n.Source.SpecialIDs)))
+		}
+	}
+	f := &s.Figures
+	f.DataTokens, f.DataHow = size.Tokens, size.How
+	tokens, before := float64(s.Steps)*float64(s.StepTokens()), 0.0
+	for x := s.Before; x != nil && x.Data == s.Data && x.Tokenizer == s.Tokenizer && x.Seq == s.Seq; x = x.Before {
+		before += float64(x.Steps) * float64(x.StepTokens())
+	}
+	if s.Data.Parts != nil {
+		if diags := s.draws(ctx, p, d.Block("train"), before); diags.HasErrors() {
+			return diags
+		}
+	} else if err := s.tooSmall(ctx, before); err != nil {
+		return blocks.Problem(d.Block("train"), "data", "Less text than a batch", err)
+	}
+	f.Epochs = (before + tokens) / float64(size.Tokens)
+	limit := float64(s.Data.Source.Epochs)
+	switch {
+	case limit > 0 && f.Epochs > limit && size.How == fineweb.Exact && s.Data.Parts == nil:
+		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose "+
+			"epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
+	case limit > 0 && f.Epochs > limit && s.Data.Parts == nil:
+		p.Warn(fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data "+
+			"may be used up before", f.Epochs, s.Data.Addr, limit))
+	case limit == 0 && f.Epochs > manyEpochs && before/float64(size.Tokens) <= manyEpochs:
+		p.Warn(fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches "+
+			"clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
+	}
+	return nil
+}
+
+// tooSmall says that data that are no mixture are known to hold less than the batches of a stage take.
+func (s *Stage) tooSmall(ctx context.Context, before float64) error {
+	size, _, err := s.Data.Size(ctx, s.Tokenizer.Ready())
+	if err != nil || size.Most == 0 || !data.Wraps(float64(size.Most), s.Data.Source.Epochs, before, float64(s.Batch)*float64(s.Seq), float64(s.Steps)) {
+		return nil
+	}
+	return fmt.Errorf("%s, less than one batch of %d sequences of %d tokens. Lower sequence_length or batch_size, or give it more text",
+		s.Data.HoldsTokens(size), s.Batch, s.Seq)
+}
+
+// draws checks what a stage draws of each part of a mixture, of which it starts after so many tokens. What is sure, by what the parts hold
+// at most, is an error; what only estimates say is a warning.
+func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded, before float64) hcl.Diagnostics {
+	parts := s.Data.Sources(ctx)
+	first := int64(before / float64(s.Seq))
+	last := first + int64(s.Steps)*int64(s.Batch)
+	var sum float64
+	for _, w := range s.Data.Weights {
+		sum += w
+	}
+	for _, sure := range []bool{true, false} {
+		tokens, limits := make([]int64, len(parts)), make([]int64, len(parts))
+		for i, n := range s.Data.Parts {
+			size, _, err := n.Size(ctx, s.Tokenizer.Ready())
+			if err != nil {
+				return nil
+			}
+			if tokens[i] = size.Tokens; sure {
+				tokens[i] = size.Most
+			}
+			limits[i] = -1
+			if e := parts[i].Source.Epochs; e > 0 && tokens[i] > 0 { // the last target of a sequence is the first token of the next one
+				limits[i] = int64(min(float64(last)+1, math.Floor((float64(e)*float64(tokens[i])-1)/float64(s.Seq))))
+			}
+		}
+		from, to := fineweb.Draws(s.Data.Weights, limits, first), fineweb.Draws(s.Data.Weights, limits, last)
+		var given int64
+		for i, n := range s.Data.Parts {
+			given += to[i]
+			tried := to[i]
+			if limits[i] == to[i] { // it may be found out to be used up
+				limits[i]++
+				tried = fineweb.Draws(s.Data.Weights, limits, last)[i]
+				limits[i]--
+			}
+			small := tokens[i] > 0 && data.Wraps(float64(tokens[i]), parts[i].Source.Epochs, float64(from[i]*int64(s.Seq)), float64(s.Seq), float64(tried-from[i]))
+			switch {
+			case small && sure:
+				size, _, _ := n.Size(ctx, s.Tokenizer.Ready())
+				return hcl.Diagnostics{train.Error("data", "Less text than a sequence", fmt.Sprintf("%s, less than one sequence of %d tokens%s. "+
+					"Lower sequence_length, leave it out of the mixture, or give it more text.", blocks.Sentence(n.HoldsTokens(size)), s.Seq, s.onlyLeft(i, last)))}
+			case small:
+				p.Warn(fmt.Sprintf("%s may hold less than one sequence of %d tokens%s: the stage would fail there", n.Addr, s.Seq, s.onlyLeft(i, last)))
+			case !sure && to[i] == from[i] && from[i] > 0 && from[i] == limits[i]:
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: the stages before use it up, since its epochs is %d",
+					n.Addr, last-first, parts[i].Source.Epochs))
+			case !sure && to[i] == from[i] && tried > to[i]:
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its %d epochs hold less than one", n.Addr, last-first, parts[i].Source.Epochs))
+			case !sure && to[i] == from[i]:
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr, last-first, s.Data.Weights[i]/sum))
+			}
+		}
+		if given < last && !sure { // where the run stops, at a checkpoint from which it goes on with more epochs
+			p.Warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, or train on fewer tokens",
+				max(0, given-first), last-first, s.Data.Addr))
+		}
+	}
+	return nil
+}
+
+// onlyLeft says why a part gives sequences that its weight does not ask for; "" if it does.
+func (s *Stage) onlyLeft(part int, n int64) string {
+	none := make([]int64, len(s.Data.Weights))
+	for i := range none {
+		none[i] = -1
+	}
+	if fineweb.Draws(s.Data.Weights, none, n)[part] > 0 {
+		return ""
+	}
+	return ", and it has to give some once others are used up by their epochs"
+}

@@ -1,0 +1,253 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/blocks/optimizer"
+	"stepflow/runtime/blocks/peft"
+	"stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/train"
+)
+
+func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	s := &Stage{Addr: p.Addr, Stage: train.Stage{DType: train.Precisions[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
+	m, diags := s.start(p, d)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	s.Model.NumHiddenLayers = len(s.Layers)
+	s.Params = llama.Declare(s.Model, s.LayerIDs())
+	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.train} {
+		diags = append(diags, check(p, d)...)
+	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	mode := d.Block("train").Str("activation_checkpointing")
+	programs := p.World.Programs
+	err := programs.Compile(&s.Stage, mode)
+	if err != nil {
+		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
+	}
+	if diags := s.horizon(p, d); diags.HasErrors() {
+		return nil, diags
+	}
+	s.Figures = train.FiguresOf(&s.Stage, s.checkpoints())
+	if diags := s.passes(ctx, p, d); diags.HasErrors() {
+		return nil, diags
+	}
+	p.CheckFits(s.Program.ArenaBytes, "the stage",
+		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
+	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Config, mode); err != nil {
+		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
+	}
+	p.Block = s
+	f := s.Figures
+	return map[string]cty.Value{
+		"num_hidden_layers": blocks.Number(len(s.Layers)), "num_parameters": blocks.Number(ops.Count(s.Params, nil)),
+		"peak_bytes": blocks.Number(f.Peak), "flops": blocks.Number(f.FLOPs), "tokens": blocks.Number(f.Tokens), "steps": blocks.Number(s.Steps),
+	}, nil
+}
+
+// start finds what the stage starts from and its layers, and gives the full model.
+func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diagnostics) {
+	from, _, hasFrom := d.Ref("from")
+	ref, _, hasModel := d.Ref("model")
+	var m *model.Model
+	if hasModel {
+		m = p.Use(ref).(*model.Model)
+	}
+	grow := d.Block("grow")
+	if !hasFrom {
+		n := m.Config.NumHiddenLayers
+		if d.Has("layers") {
+			n = d.Int("layers")
+		}
+		if m.Folder != "" && n != m.Config.NumHiddenLayers {
+			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers",
+				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
+		}
+		if diags := deeper(d, m.Config, n); diags.HasErrors() {
+			return nil, diags
+		}
+		p.Hashed["layers"] = strconv.Itoa(n)
+		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
+		s.Layers = s.NewLayers(n)
+		s.Root = m
+		return m, nil
+	}
+	up := p.Use(from).(*Stage)
+	s.Before, s.From = up, &up.Stage
+	s.Model, s.Seed = up.Model, up.Seed
+	root := up.Root
+	s.Root = root
+	if m != nil && m != root {
+		detail := fmt.Sprintf("%s was started from %s, this stage names %s. Leave model out.", from, root.Addr, m.Addr)
+		if attr, same := llama.SameArchitecture(root.Config, m.Config); !same {
+			detail = fmt.Sprintf("%s was started from %s, and %s of %s differs from it. Leave model out.", from, root.Addr, attr, m.Addr)
+		}
+		return nil, hcl.Diagnostics{d.Error("model", "Another model", detail)}
+	}
+	if s.DType != up.DType {
+		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
+			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, train.Precision(up.DType)))}
+	}
+	for i, id := range up.LayerIDs() {
+		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
+	}
+	if grow != nil {
+		if diags := deeper(grow, s.Model, len(s.Layers)+grow.Int("layers")); diags.HasErrors() {
+			return nil, diags
+		}
+		s.Grow = &growth.Spec{Method: grow.Label, Layers: grow.Int("layers"), Position: grow.Str("position"), Mix: grow.Float("mix"),
+			FunctionPreserving: grow.Bool("function_preserving"), Seed: s.PeftSeed}
+		layers, err := s.Grow.Grow(up.LayerIDs(), s.LayerPrefix())
+		if err != nil {
+			return nil, hcl.Diagnostics{grow.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
+		}
+		s.Layers = layers
+	}
+	return root, nil
+}
+
+// deeper is the problem with a model of so many layers; nil if there is none.
+func deeper(d *dsl.Decoded, c llama.Config, layers int) (diags hcl.Diagnostics) {
+	c.NumHiddenLayers = layers
+	for _, x := range c.Check() {
+		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
+	}
+	return diags
+}
+
+// adapt puts adapters on frozen projections.
+func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	ref, _, ok := d.Ref("adapter")
+	if !ok {
+		if len(s.Trainable()) == 0 {
+			return hcl.Diagnostics{d.Error("freeze", "Nothing to train",
+				"Everything is frozen and there is no adapter. Freeze less, or give adapter.")}
+		}
+		return nil
+	}
+	spec := p.Use(ref).(*peft.Adapter).Spec
+	s.Peft = &spec
+	as, err := spec.Match(s.Params, func(x ops.Param) bool { return s.Frozen[x.ID] })
+	if err != nil {
+		return blocks.Problem(d, "adapter", "Impossible adapter", err)
+	}
+	if len(as) == 0 {
+		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
+			"Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
+	}
+	s.Adapters = as
+	return nil
+}
+
+// train reads what to train on, and how.
+func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	t := d.Block("train")
+	bad := func(attr, summary, format string, args ...any) {
+		diags = append(diags, t.Error(attr, summary, fmt.Sprintf(format, args...)))
+	}
+	ref, split, _ := t.Ref("data")
+	s.Data = p.Use(ref).(*data.Data)
+	s.Mask = s.Data.Source.DocumentMask
+	switch {
+	case split != "":
+		bad("data", "Training on held-out data", "%s.%s is for evaluate. Train on %s.", ref, split, ref)
+	}
+	for _, n := range s.Data.InFiles() {
+		if n.Source.ValidationFraction >= 1 {
+			bad("data", "Nothing to train on", "%s holds all its documents out: its validation_fraction is 1.", n.Addr)
+		}
+	}
+	ref, _, _ = t.Ref("tokenizer")
+	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
+	ref, _, _ = t.Ref("optimizer")
+	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
+	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
+	s.Micro, s.AutoMicro, _ = microOf(t)
+	if s.Accumulate = train.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
+		bad("accumulate_dtype", "Gradients coarser than weights",
+			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
+	}
+	if s.Seq > s.Model.MaxPositionEmbeddings {
+		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq, s.Model.Longest())
+	}
+	if s.Tokenizer.VocabSize > s.Model.VocabSize {
+		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.",
+			s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
+	}
+	if s.From == nil {
+		p.Warn(s.Root.OtherTokens(s.Tokenizer))
+	}
+	s.Skip = t.Str("on_nonfinite") == "skip"
+	s.Schedule = optim.Schedule{Kind: "constant"}
+	if c := t.Block("schedule"); c != nil {
+		s.Schedule = optim.Schedule{Kind: c.Label, WarmupRatio: c.Float("warmup_ratio"), MinLRRatio: c.Float("min_lr_ratio"),
+			DecayRatio: c.Float("decay_ratio"), DecayType: c.Str("decay_type")}
+	}
+	s.Keep, s.KeepEnded = keepRunning, keepEnded
+	if c := t.Block("checkpoint"); c != nil {
+		s.Every = c.Int("every_steps")
+		if c.Has("keep") {
+			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
+		}
+	}
+	return diags
+}
+
+// roundedSteps is the share of its steps by which a stage may differ from what was asked for without a word.
+const roundedSteps = 0.05
+
+// horizon turns the horizon into steps, once the program tells what a step costs.
+func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	t := d.Block("train")
+	per := float64(s.StepTokens())
+	attr, asked := "tokens", 0.0 // in steps
+	switch {
+	case t.Has("tokens"):
+		s.Horizon = t.Float("tokens")
+		asked = s.Horizon / per
+	case t.Has("steps"):
+		attr, asked = "steps", t.Float("steps")
+		s.Horizon = asked * per
+	default:
+		attr, asked = "flops", t.Float("flops")/float64(train.FiguresOf(&s.Stage, 0).StepFLOPs)
+		s.Horizon = math.Round(asked) * per
+	}
+	asked *= t.Float("stop_at")
+	steps := math.Round(s.Horizon / per * t.Float("stop_at"))
+	if steps < 1 {
+		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes "+
+			"%d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
+	}
+	if steps > math.MaxInt32 {
+		return hcl.Diagnostics{t.Error(attr, "Too many steps", fmt.Sprintf("%.0f steps cannot be counted.", steps))}
+	}
+	s.Steps = int(steps)
+	if off := steps/asked - 1; math.Abs(off) > roundedSteps {
+		more := "more"
+		if off < 0 {
+			more = "less"
+		}
+		p.Warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr, asked, s.Steps,
+			100*math.Abs(off), more))
+	}
+	return nil
+}

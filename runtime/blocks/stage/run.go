@@ -1,0 +1,138 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+	"stepflow/runtime/train"
+)
+
+// Run trains the stage to its end, or to the checkpoint after an interrupt.
+func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
+	tok, err := s.Tokenizer.Load(r.Result)
+	if err != nil {
+		return err
+	}
+	corpus, err := s.Data.Open(ctx, fineweb.OpenSet)
+	if err != nil {
+		return err
+	}
+	defer corpus.Close()
+	loaded, err := s.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer loaded.Close()
+	f := &s.Figures
+	r.Entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak, ByKind: f.ByKind}
+	job, err := s.job(r, tok, corpus)
+	if err != nil {
+		return err
+	}
+	loop, err := train.Begin(ctx, r.Observe, job, loaded)
+	if err != nil {
+		return err
+	}
+	defer loop.Close()
+	if w, names := s.watched(ctx, r, tok); w != nil {
+		loop.Watch(w, names)
+	}
+	r.Observe.Memory(ctx, train.ByteKinds, f.ByKind)
+	defer r.Observe.Memory(ctx, train.ByteKinds, nil)
+	if err := loop.Train(ctx); err != nil {
+		return err
+	}
+	if n := loop.Specials(); n > 0 {
+		r.Observe.Warn(ctx, "%s", data.SpecialsNote(n, s.Data.InFiles()[0].Source.SpecialIDs))
+	}
+	return s.finish(ctx, r, loop, tok)
+}
+
+// load loads the program. A run of which no checkpoint is of use to anyone may be stopped in the middle of a launch.
+func (s *Stage) load(ctx context.Context, r *blocks.Run) (gpu.Loaded, error) {
+	if r.Scratch {
+		return train.LoadStoppable(ctx, r.Device, s.Program)
+	}
+	return r.Device.Load(s.Program)
+}
+
+// job is what the training loop is given.
+func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (train.Job, error) {
+	id := r.World.ID
+	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From, Every: s.Every, Keep: s.Keep,
+		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async, Peak: r.Device.PeakFLOPs(s.DType),
+		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
+	if s.Before != nil && r.From == 0 {
+		var err error
+		if j.From, err = r.Result(s.Before.Addr); err != nil {
+			return j, err
+		}
+	}
+	j.Files = func(step int) ([]checkpoint.Part, error) {
+		r.Entry.Step, r.Entry.Steps = step, s.Steps
+		return s.files(r, tok, false)
+	}
+	j.Saved = func(int) error { return r.Record() }
+	j.Copies = func(ctx context.Context, n int64) {
+		if !r.Shared.Counted[s.Data.Addr] {
+			r.Shared.Counted[s.Data.Addr] = true
+			r.Observe.Notice(ctx, "%d documents of %s are copies of others and left out (deduplicate)", n, s.Data.Addr)
+		}
+	}
+	return j, nil
+}
+
+// files are what a checkpoint holds beside tensors and the trainer's state.
+func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpoint.Part, error) {
+	origin, err := results.NoteOf(r.Addr, r.Entry, result)
+	if err != nil {
+		return nil, err
+	}
+	config, err := model.ConfigJSON(s.Model, tok, s.DType)
+	return []checkpoint.Part{origin, checkpoint.Bytes(checkpoint.ConfigFile, config), checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
+}
+
+// finish ends the training and saves the stage's result.
+func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok *bpe.Tokenizer) error {
+	result, err := loop.Finish(ctx)
+	if err != nil {
+		return err
+	}
+	e := r.Entry
+	e.Step, e.Steps = s.Steps, s.Steps
+	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", s.Steps)))
+	e.Values = blocks.Writable(valuesOf(result))
+	if median := loop.MedianSeconds(); median > 0 {
+		name := blocks.WorkTrain.Rate(r.World.Caps, s.DType, s.Program, train.SegMicro, 0)
+		r.State.State.Rate(name, float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
+	}
+	files, err := s.files(r, tok, true)
+	if err == nil {
+		e.Content, err = loop.Save(ctx, files)
+	}
+	if err != nil {
+		e.Dir, e.Values = "", nil
+		return fmt.Errorf("saving the stage: %w; earlier checkpoints are untouched", err)
+	}
+	return nil
+}
+
+// valuesOf are what the stage exports once it has run.
+func valuesOf(x *train.Result) map[string]any {
+	var held any // null where it is not known
+	if x.HeldOut != nil {
+		held = float64(*x.HeldOut)
+	}
+	return map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
+		"merge_error": x.MergeError, "held_out_documents": held}
+}

@@ -1,0 +1,154 @@
+// Package stage is the stage block: a stage of training.
+package stage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/model"
+	"stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
+)
+
+// Kind is the stage block.
+var Kind = blocks.Kind{Sound: sound, Plan: plan,
+	Idle: map[string]string{
+		"train.checkpoint":               "when something is saved",
+		"train.checkpoint.every_steps":   "when something is saved",
+		"train.checkpoint.keep":          "when something is saved",
+		"train.activation_checkpointing": "activations that are computed again are the same",
+	},
+	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule",
+		"train.accumulate_dtype"}}
+
+// Checkpoints that stay where keep is not given: while a stage runs, and when it has ended.
+const (
+	keepRunning = 2
+	keepEnded   = 1
+)
+
+// Stage is a planned stage.
+type Stage struct {
+	train.Stage
+	Addr   addr.Addr
+	Before *Stage       // the stage it continues; nil for a first one
+	Root   *model.Model // the full model that the first stage was started with
+
+	Every     int // steps between checkpoints; 0 for none on the way
+	Keep      int // checkpoints that stay while it runs
+	KeepEnded int // and when it has ended, the result among them
+
+	Data      *data.Data
+	Tokenizer *tokenizer.Tokenizer
+	Vanilla   *train.Figures // the full model trained at once with the same batch
+	Figures   train.Figures
+	takes     blocks.Forecast // of what is left to run
+}
+
+var (
+	_ blocks.Stepped    = (*Stage)(nil)
+	_ blocks.Forecaster = (*Stage)(nil)
+	_ blocks.Detailed   = (*Stage)(nil)
+	_ blocks.Counted    = (*Stage)(nil)
+	_ blocks.Trains     = (*Stage)(nil)
+	_ blocks.Programmed = (*Stage)(nil)
+	_ blocks.Picky      = (*Stage)(nil)
+	_ blocks.Weighty    = (*Stage)(nil)
+	_ blocks.Neighbour  = (*Stage)(nil)
+)
+
+// Identity writes what decides the bits of the result and can be said in several ways. Sums are made in the order that the
+// micro-batch and the rows of logits give, and the device's memory has a say in it.
+func (s *Stage) Identity(w io.Writer) {
+	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
+	for _, x := range s.Trainable() {
+		fmt.Fprintf(w, " %v", s.GradType(x))
+	}
+	fmt.Fprintln(w)
+	schedule, horizon := s.Schedule.Used(), s.Horizon
+	if schedule.Constant() {
+		horizon = 0
+	}
+	fmt.Fprintf(w, "steps %d, horizon %v, schedule %+v\n", s.Steps, horizon, schedule)
+}
+
+// Summary says how much is trained.
+func (s *Stage) Summary() string { return fmt.Sprintf("%d layers, %d steps", len(s.Layers), s.Steps) }
+
+// Runs is true.
+func (*Stage) Runs() bool { return true }
+
+// Files lists the files of the result, or of a checkpoint, which adapters belong to.
+func (s *Stage) Files(result bool) []string {
+	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile,
+		checkpoint.TokenizerFile}
+	if len(s.Adapters) > 0 && !result {
+		list = append(list, checkpoint.AdapterFile)
+	}
+	return list
+}
+
+// NumSteps is how many optimizer steps there are.
+func (s *Stage) NumSteps() int { return s.Steps }
+
+// Keeps is how many checkpoints stay while the stage runs, and when it has ended.
+func (s *Stage) Keeps() (running, ended int) { return s.Keep, s.KeepEnded }
+
+// Traced is what is traced of the steps behind from.
+func (s *Stage) Traced(from int) observe.Planned {
+	w := s.Work()
+	p := observe.Planned{Work: &w, FromStep: from}
+	if s.Every > 0 {
+		p.Checkpoints = (s.Steps-1)/s.Every - from/s.Every
+	}
+	return p
+}
+
+// checkpoints is how many lie on disk at most beside the one that is being written, if nothing interrupts the stage.
+func (s *Stage) checkpoints() int {
+	n := 1
+	if s.Every > 0 && s.Steps > 0 {
+		n += (s.Steps - 1) / s.Every
+	}
+	return max(min(n, s.Keep), min(n, s.KeepEnded))
+}
+
+// DeviceProgram is the program of its steps.
+func (s *Stage) DeviceProgram() *gpu.Program { return s.Program }
+
+// Refuse returns why a device cannot train it.
+func (s *Stage) Refuse(caps gpu.Caps) error { return train.Computes(caps, s.DType) }
+
+// Readable reads the weights that the stage starts from, once a run: a number that the device cannot hold, NaN or infinity is an
+// error.
+func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
+	key := s.Init + s.DType.String()
+	if s.Init == "" || read[key] {
+		return nil
+	}
+	read[key] = true
+	return train.CheckInit(ctx, &s.Stage)
+}
+
+// Forecast tells how long the stage takes from a step on.
+func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.Decoded) hcl.Diagnostics {
+	f := &s.Figures
+	s.takes = blocks.Forecast{Peak: f.Peak,
+		FLOPs: math.Max(0, float64(s.Steps-from)) * (float64(f.StepFLOPs) + float64(f.RecomputeFLOPs))}
+	s.takes.Predict(p.World, blocks.WorkTrain, s.DType, s.Program, train.SegMicro)
+	return nil
+}
+
+// Takes is what is left of the stage to run.
+func (s *Stage) Takes() *blocks.Forecast { return &s.takes }

@@ -1,0 +1,132 @@
+package stage
+
+import (
+	"fmt"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/train"
+	"stepflow/runtime/words"
+)
+
+// Details are what the stage trains, in what memory and time.
+func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
+	line := func(about, format string, args ...any) {
+		list = append(list, blocks.Line{About: about, Text: fmt.Sprintf(format, args...)})
+	}
+	f, bytes := &s.Figures, dsl.FormatBytes
+	grown := ""
+	if s.Grow != nil {
+		grown = fmt.Sprintf(" (%s)", s.grown())
+	}
+	line("layers", "%d%s", f.Layers, grown)
+	line("parameters", "%s trainable, %s frozen, %s in adapters", words.Count(f.Trainable), words.Count(f.Frozen), words.Count(f.Adapter))
+	line("tokens", "%s in %s of %d; %sFLOP, %sFLOP a step", words.Count(f.Tokens), words.Plural(f.Steps, "step"), s.StepTokens(),
+		words.Count(f.FLOPs), words.Count(f.StepFLOPs))
+	if f.DataTokens > 0 {
+		line("data", "%s tokens in %s, %s; %.2f passes in all", words.Count(f.DataTokens), s.Data.Addr, f.DataHow, f.Epochs)
+	}
+	if s.AutoMicro {
+		line("micro-batch", "%s of %d at a time, the most that fit", words.Plural(s.Micro, "sequence"), s.Batch)
+	}
+	if s.Chunk < s.Micro*s.Seq {
+		line("logits", "of %d tokens at a time", s.Chunk)
+	}
+	if s.MergesRounded() {
+		how := "are rounded stochastically"
+		if f.Remainders > 0 {
+			how = "keep what rounding leaves over in " + bytes(f.Remainders)
+		}
+		line("merges", "into bf16 weights %s", how)
+	}
+	if f.RecomputeFLOPs > 0 {
+		line("recompute", "%s in the backward pass, %sFLOP a step on top (%.1f %%)", words.Plural(s.Recompute, "layer"),
+			words.Count(f.RecomputeFLOPs), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
+	}
+	line("memory", "%s", words.Kinds(train.ByteKinds, f.ByKind))
+	if f.States != f.PaperStates {
+		line("the paper", "counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
+	}
+	line("peak", "%s (%d bytes), %s %s; arena %.2f %% above its lower bound", bytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak),
+		bytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
+	if t := s.takes.Time("FLOP/s", "the last stage like it"); t != "" {
+		line("time", "%s", strings.TrimPrefix(t, "; "))
+	}
+	line("states", "%s, %s %s; checkpoint %s, at most %s on disk", bytes(f.States), percentLess(f.States, s.Vanilla.States),
+		bytes(s.Vanilla.States), bytes(f.CheckpointSize), bytes(f.Disk))
+	return list
+}
+
+// beyondPaper says what the states take that the paper does not count.
+func (s *Stage) beyondPaper() (more []string) {
+	f := &s.Figures
+	if f.WideGradients > 0 {
+		more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s more", words.Count(f.WideGradients),
+			dsl.FormatBytes(2*f.WideGradients)))
+	}
+	if f.Remainders > 0 {
+		more = append(more, "remainders of merges take "+dsl.FormatBytes(f.Remainders)+" more")
+	}
+	return more
+}
+
+func percentLess(now, before int64) string {
+	if before <= 0 {
+		return ""
+	}
+	less := 100 * (1 - float64(now)/float64(before))
+	if less <= -0.05 {
+		return fmt.Sprintf("%.1f %% more than vanilla's", -less)
+	}
+	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
+}
+
+// grown says how the stage grows.
+func (s *Stage) grown() string {
+	return fmt.Sprintf("%d new by %s, %s", s.Grow.Layers, s.Grow.Method, s.Grow.Position)
+}
+
+// Numbers are the figures of the stage, and of the full model trained at once.
+func (s *Stage) Numbers() map[string]any {
+	return map[string]any{"stage": s.Figures, "vanilla": s.Vanilla, "layers": s.LayerIDs(), "program": s.Program.Hash()}
+}
+
+// Training is the stage as a report shows it.
+func (s *Stage) Training() *blocks.Training {
+	x := &blocks.Training{Precision: train.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps,
+		StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
+	if s.Before != nil {
+		x.From = s.Before.Addr.String()
+	}
+	if s.Grow != nil {
+		x.Added, x.Grow = s.Grow.Layers, s.grown()
+	}
+	if s.Peft != nil && len(s.Adapters) > 0 {
+		x.Rank = s.Peft.R
+		x.Adapter = fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha, len(s.Adapters))
+	}
+	adapted, trains := map[int]bool{}, map[int]bool{}
+	for _, a := range s.Adapters {
+		adapted[a.Target.Layer] = true
+	}
+	for _, p := range s.Params {
+		if !s.Frozen[p.ID] {
+			trains[p.Layer] = true
+		}
+	}
+	for i, l := range s.Layers {
+		y := blocks.Layer{ID: l.ID, Old: l.Old, Frozen: !trains[i]}
+		if s.Before == nil {
+			y.Old = -1
+		}
+		if adapted[i] {
+			y.Rank = x.Rank
+		}
+		for _, f := range l.From {
+			y.From = append(y.From, blocks.LayerParent{Layer: f.Layer, Weight: f.Weight})
+		}
+		x.Layers = append(x.Layers, y)
+	}
+	return x
+}

@@ -1,0 +1,216 @@
+// Package tokenizer is the tokenizer block: read from a file, or trained by the run.
+package tokenizer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
+)
+
+// Kind is the tokenizer block.
+var Kind = blocks.Kind{
+	Sound: func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return blocks.SoundHome(d, "file") },
+	Plan:  plan,
+	Idle:  map[string]string{"file": "the bytes of the file are hashed"},
+}
+
+// Tokenizer is a planned tokenizer block.
+type Tokenizer struct {
+	Addr      addr.Addr
+	VocabSize int
+	MaxBytes  int64      // of text to train on
+	TrainOn   *data.Data // nil for one that is read
+	path      string     // of its file; "" for one that is trained
+	hash      string     // of the file
+	loaded    *tokenizer.Tokenizer
+	world     *blocks.World
+}
+
+var (
+	_ blocks.Task       = (*Tokenizer)(nil)
+	_ blocks.Forecaster = (*Tokenizer)(nil)
+	_ blocks.Reader     = (*Tokenizer)(nil)
+)
+
+// Identity writes the version of the encoder, and the hash of the file that is read.
+func (t *Tokenizer) Identity(w io.Writer) {
+	fmt.Fprintf(w, "encoder %d\n", tokenizer.EncoderVersion)
+	if t.path != "" {
+		fmt.Fprintf(w, "file %s\n", t.hash)
+	}
+}
+
+// Summary says how many tokens there are.
+func (t *Tokenizer) Summary() string { return fmt.Sprintf("%d tokens", t.VocabSize) }
+
+// Runs reports whether the tokenizer is trained.
+func (t *Tokenizer) Runs() bool { return t.path == "" }
+
+// Files lists the files of a trained tokenizer.
+func (t *Tokenizer) Files(bool) []string {
+	return []string{checkpoint.NoteName, checkpoint.TokenizerFile}
+}
+
+// Reads returns the file that is read, if it lies in the folder.
+func (t *Tokenizer) Reads(folder, _ string) string {
+	if t.path != "" && durable.LeadsInto(t.path, folder) {
+		return t.path
+	}
+	return ""
+}
+
+func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	t := &Tokenizer{Addr: p.Addr, world: p.World}
+	p.Block = t
+	if p.Addr.Type == "huggingface" {
+		return t.read(p, d)
+	}
+	ref, _, _ := d.Ref("train_on")
+	t.TrainOn = p.Use(ref).(*data.Data)
+	if !slices.ContainsFunc(t.TrainOn.InFiles(), func(n *data.Data) bool { return n.Source.ValidationFraction < 1 }) {
+		return nil, hcl.Diagnostics{d.Error("train_on", "Nothing to train on",
+			fmt.Sprintf("%s holds all its documents out: its validation_fraction is 1.", ref))}
+	}
+	t.VocabSize = d.Int("vocab_size")
+	var err error
+	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {
+		return nil, blocks.Problem(d, "max_bytes", "Invalid value", err)
+	}
+	p.Hashed["max_bytes"] = fmt.Sprint(t.MaxBytes)
+	return map[string]cty.Value{"vocab_size": blocks.Number(t.VocabSize), "eos_token_id": blocks.Number(0)}, nil
+}
+
+// read plans a tokenizer that is read from a file.
+func (t *Tokenizer) read(p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	t.path = p.World.Path(d.Str("file"))
+	b, err := foreign.ReadFile(t.path, tokenizer.MaxBytes)
+	if err != nil {
+		return nil, blocks.Problem(d, "file", "Unreadable tokenizer", err)
+	}
+	if t.loaded, err = tokenizer.Parse(b); err != nil {
+		return nil, blocks.Problem(d, "file", "Unreadable tokenizer", fmt.Errorf("%s: %w", t.path, err))
+	}
+	if name := d.Str("eos_token"); name != "" {
+		id, ok := t.loaded.ID(name)
+		if !ok {
+			return nil, hcl.Diagnostics{d.Error("eos_token", "Unknown token", fmt.Sprintf("%s has no token %q.", t.path, name))}
+		}
+		t.loaded.EOS = id
+	}
+	if t.loaded.EOS < 0 {
+		return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, "+
+			"and none of the usual ones is in the file. Name one with eos_token.")}
+	}
+	sum := sha256.Sum256(b)
+	t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
+	p.Hashed["eos_token"] = strconv.Itoa(int(t.loaded.EOS)) // named or found
+	return map[string]cty.Value{"vocab_size": blocks.Number(t.VocabSize), "eos_token_id": blocks.Number(int(t.loaded.EOS))}, nil
+}
+
+// Forecast finds out that there is nothing to train on before anything runs.
+func (t *Tokenizer) Forecast(ctx context.Context, _ *blocks.Planned, _ int, d *dsl.Decoded) hcl.Diagnostics {
+	if t.TrainOn == nil {
+		return nil
+	}
+	if err := t.TrainOn.HoldsText(ctx); err != nil {
+		return data.Unfit(d, "train_on", err)
+	}
+	return nil
+}
+
+// Takes is nil: what training a tokenizer takes is not told.
+func (t *Tokenizer) Takes() *blocks.Forecast { return nil }
+
+// Ready is the tokenizer, read from its file or as an earlier run trained it; nil if it has not been trained.
+func (t *Tokenizer) Ready() *tokenizer.Tokenizer {
+	if t.loaded == nil {
+		if folder, ok := t.world.Made(t.Addr); ok {
+			t.loaded, _ = Read(filepath.Join(folder, checkpoint.TokenizerFile))
+		}
+	}
+	return t.loaded
+}
+
+// NotTrained is the error of a tokenizer that is not Ready.
+func (t *Tokenizer) NotTrained() error {
+	return fmt.Errorf("%s has not been trained yet: apply trains it", t.Addr)
+}
+
+// Own is the tokenizer where it is known without a run; nil where the run makes it.
+func (t *Tokenizer) Own() *tokenizer.Tokenizer { return t.loaded }
+
+// Load is the tokenizer, which the run may have trained: result gives the folder of what it made.
+func (t *Tokenizer) Load(result func(addr.Addr) (string, error)) (*tokenizer.Tokenizer, error) {
+	if t.loaded != nil {
+		return t.loaded, nil
+	}
+	dir, err := result(t.Addr)
+	if err != nil {
+		return nil, err
+	}
+	t.loaded, err = Read(filepath.Join(dir, checkpoint.TokenizerFile))
+	return t.loaded, err
+}
+
+// Read reads a tokenizer.json.
+func Read(path string) (*tokenizer.Tokenizer, error) {
+	b, err := foreign.ReadFile(path, tokenizer.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// Run counts the words of the training split and makes the vocabulary.
+func (t *Tokenizer) Run(ctx context.Context, r *blocks.Run) error {
+	c, err := t.TrainOn.Open(ctx, fineweb.OpenSet)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tr := tokenizer.NewTrainer()
+	left, found := t.MaxBytes, false
+	err = c.Texts(fineweb.Train, func(text string) bool {
+		found = true
+		tr.Add(text)
+		left -= int64(len(text))
+		return left > 0 && ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	if !found && ctx.Err() == nil {
+		return c.None(fineweb.Train)
+	}
+	tok, err := tr.Train(ctx, t.VocabSize)
+	if err != nil {
+		return err
+	}
+	if tok.VocabSize() < t.VocabSize {
+		return fmt.Errorf("the data give %d tokens only, vocab_size asks for %d: lower it, or train on more text", tok.VocabSize(), t.VocabSize)
+	}
+	r.Entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
+	return r.Write("tokenizer", checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON()))
+}

@@ -1,0 +1,234 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// decide sets what is to be done with a block. What the state recorded under its recipe is up to date if its bytes are as
+// recorded; else whatever is on disk of the recipe is taken, a result before a checkpoint, wherever it lies; only then is the
+// block run from its start. An error says that something could not be read, which is no reason to make it again.
+func (f *Fold) decide(ctx context.Context, a *Action) error {
+	a.Recipe = f.recipe(a)
+	a.id = a.Recipe
+	if a.task() == nil {
+		a.Verb = Ready
+		return nil
+	}
+	old := f.world.State.Blocks[a.Addr.String()]
+	found, damage, err := f.Look(ctx, a, old)
+	if err != nil {
+		return err
+	}
+	before := f.MadeBefore(a)
+	first, made := f.making[a.Recipe]
+	switch {
+	case made && a.Shareable() && (found == nil || !found.Done):
+		a.Verb, a.Why = Same, "the same as "+first.String()
+	case found == nil:
+		a.Verb, a.Why = Run, f.reason(a, old, damage)
+		f.warnGone(a, old)
+	case !found.Done:
+		a.Verb, a.FromStep, a.Found = Resume, found.Step, found
+		why := "it was interrupted"
+		if before != "" && damage != nil {
+			why = f.reason(a, old, damage)
+		}
+		a.Why = fmt.Sprintf("%s; the checkpoint at step %d of %d is intact", why, found.Step, a.stepped().NumSteps())
+		f.takeOver(a, old)
+	default:
+		a.Verb, a.Found, a.id = UpToDate, found, found.ID
+		a.Warn(blocks.Diagnosis(found.Values))
+		f.takeOver(a, old)
+	}
+	if before != "" && a.Verb != UpToDate {
+		a.id = before // what stands on it is not asked about
+	}
+	if w := a.writer(); w != nil {
+		f.decideWriter(a, w)
+	}
+	a.pending = a.Verb == Run || a.Verb == Resume || a.Verb == Same
+	switch {
+	case a.Verb == Run:
+		a.Losses, err = f.losses(a)
+	case a.stepped() != nil && a.Found != nil:
+		a.Removes, err = f.surplus(a)
+	}
+	return err
+}
+
+// decideWriter looks at what lies in the folder that a block writes to.
+func (f *Fold) decideWriter(a *Action, w blocks.Writer) {
+	if a.Verb == UpToDate {
+		if err := w.Holds(a.Recipe); err != nil {
+			was := a.Found.Attrs["path"]
+			a.Verb, a.Why, a.Found, a.Moved = Run, err.Error(), nil, ""
+			if was != a.Attrs["path"] && w.Empty() {
+				a.Why = fmt.Sprintf("path was %s, is %s", was, a.Attrs["path"])
+			}
+		}
+	}
+	if a.Verb == Run {
+		a.Replaces = w.Replaces(f.world.State, a.Recipe)
+	}
+}
+
+// MadeBefore is the content of what a block's recipe made once, on this kind of processor as far as is known: making it again gives
+// the same bits. It is empty where nothing is known to have been made.
+func (f *Fold) MadeBefore(a *Action) string {
+	content := func(b *state.Block) string {
+		switch {
+		case b == nil || b.Recipe != a.Recipe || b.Device != "" && b.Device != f.world.Caps.Name:
+			return ""
+		case b.Status == state.Done:
+			return b.Content
+		}
+		return b.Earlier
+	}
+	all := f.world.State.Blocks
+	if c := content(all[a.Addr.String()]); c != "" {
+		return c
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) { // of a block that was renamed, or of one like it
+		if c := content(all[name]); c != "" {
+			return c
+		}
+	}
+	return ""
+}
+
+// surplus lists the steps of the checkpoints beyond keep of a block that has ended or goes on.
+func (f *Fold) surplus(a *Action) ([]int, error) {
+	root := filepath.Join(f.Disk.Path, a.Found.Block)
+	running, ended := a.stepped().Keeps()
+	if a.Found.Done {
+		return results.Surplus(root, a.Found.Leaf, ended)
+	}
+	steps, err := checkpoint.Steps(root)
+	steps = slices.DeleteFunc(steps, func(s int) bool { return s > a.FromStep })
+	return steps[min(running, len(steps)):], err
+}
+
+// Look finds the best that is on disk of an action's recipe; nil if there is nothing whole. old is what the state records of the
+// block, and damage says what is wrong with what should have been there.
+func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *results.Found, damage, err error) {
+	return f.lookAgain(ctx, a, old, 20)
+}
+
+// lookAgain is Look, which begins again, at most so many times, where a run that goes on removed what was listed a moment ago.
+func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage, err error) {
+	warned := len(a.Warnings)
+	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
+	if err != nil {
+		return nil, nil, err
+	}
+	recorded := old != nil && old.Recipe == a.Recipe && old.Status == state.Done
+	if recorded && !slices.ContainsFunc(finds, func(x *results.Found) bool { return x.Dir() == old.Dir }) {
+		damage = f.Disk.Check(ctx, old.Dir).Err
+		if damage == nil {
+			damage = fmt.Errorf("%w: %s holds something else", checkpoint.ErrDamaged, filepath.Join(f.Disk.Path, old.Dir))
+		}
+		if !results.IsDamage(damage) {
+			return nil, nil, damage
+		}
+	}
+	for _, x := range finds {
+		if !x.Done && a.stepped() == nil {
+			continue
+		}
+		err := f.Disk.Intact(ctx, x, a.task().Files(x.Done))
+		if results.IsDamage(err) && again > 0 && f.Disk.Gone(x) {
+			a.Warnings = a.Warnings[:warned]
+			f.Disk.Changed(x.Block)
+			return f.lookAgain(ctx, a, old, again-1)
+		}
+		if err == nil && recorded && x.Dir() == old.Dir && x.ID != old.Content {
+			err = fmt.Errorf("%w: %s is not what the state recorded", checkpoint.ErrDamaged, filepath.Join(f.Disk.Path, x.Dir()))
+		}
+		switch {
+		case err == nil:
+			return x, damage, nil
+		case !results.IsDamage(err):
+			return nil, nil, err
+		case !x.Done:
+			a.Warn(fmt.Sprintf("the checkpoint at step %d is not used: %v", x.Step, err))
+		}
+		if damage == nil {
+			damage = err
+		}
+	}
+	return nil, damage, nil
+}
+
+// takeOver notes where what was found lies, if that is not where the state has it.
+func (f *Fold) takeOver(a *Action, old *state.Block) {
+	x, own := a.Found, results.Folder(a.Addr)
+	if x.Block != own {
+		a.Moved = x.Address
+		for name := range f.world.State.Blocks { // what it is called now, if it was moved before
+			if at, err := addr.Parse(name); err == nil && results.Folder(at) == x.Block {
+				a.Moved = name
+			}
+		}
+	}
+	if a.Verb != UpToDate {
+		return
+	}
+	switch {
+	case x.Block != own && a.Moved != a.Addr.String():
+		a.Why = "moved from " + a.Moved
+	case x.Block != own:
+		a.Why = "it was set aside when another took its place, and comes back"
+	case old == nil || old.Status != state.Done || old.Recipe != x.Recipe || old.Dir != x.Dir():
+		a.Why = "found by its recipe, not by the state"
+	}
+}
+
+// warnGone gives as the reason why a block is to run that the folder of what the state records under its recipe is not there.
+func (f *Fold) warnGone(a *Action, old *state.Block) {
+	if old == nil || old.Recipe != a.Recipe {
+		return
+	}
+	dir := old.Dir
+	if old.Status != state.Done {
+		if dir = results.Folder(a.Addr); old.Step == 0 { // nothing was saved
+			return
+		}
+	}
+	dir = filepath.Join(f.Disk.Path, dir)
+	if _, err := os.Lstat(dir); !results.IsDamage(checkpoint.Damage(err)) {
+		return
+	}
+	a.Why = dir + " is gone"
+	if a.stepped() != nil {
+		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it lies on a disk that is not there at the moment, "+
+			"bring that back first", dir, old.Step))
+	}
+}
+
+// reason says why a block runs from its start.
+func (f *Fold) reason(a *Action, old *state.Block, damage error) string {
+	switch {
+	case damage != nil:
+		return fmt.Sprintf("what it made is gone or damaged: %v", damage)
+	case old == nil:
+		return "it has not run yet"
+	case old.Recipe != a.Recipe:
+		return f.difference(a, old)
+	case a.stepped() != nil && old.Step > 0:
+		return fmt.Sprintf("it was at step %d of %d, and its checkpoints are gone or damaged", old.Step, old.Steps)
+	case a.stepped() != nil:
+		return "it was started and has no checkpoint yet"
+	}
+	return "it was started and did not end"
+}

@@ -1,0 +1,276 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/exportdir"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+	"stepflow/runtime/train"
+)
+
+// Fold is what is known when some blocks of a pipeline are planned, in dependency order: what the next one sees.
+type Fold struct {
+	Scope *dsl.Scope
+	Disk  *results.Disk
+
+	cfg      *dsl.Config
+	world    *blocks.World
+	done     map[addr.Addr]*Action
+	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
+	deferred map[addr.Addr]map[addr.Addr]bool // block → instances that are planned later
+}
+
+func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
+	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{}}
+	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps, Patient: o.Patient,
+		Hashing: o.Hashing, Peak: o.Peak, Programs: train.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
+	f.begin()
+	return f
+}
+
+// begin empties the fold.
+func (f *Fold) begin() {
+	f.Scope = f.cfg.NewScope()
+	f.done, f.deferred = map[addr.Addr]*Action{}, map[addr.Addr]map[addr.Addr]bool{}
+	f.world.Find, f.world.ID, f.world.Made = f.find, f.ID, f.made
+}
+
+// Again is a fold over the same pipeline for a run, that plans each block with what those before it made. What was compiled and
+// looked at on disk is known to it.
+func (p *Plan) Again(st *state.State) *Fold {
+	f := &Fold{cfg: p.fold.cfg, Disk: p.fold.Disk}
+	world := *p.fold.world
+	world.State = st
+	f.world = &world
+	f.begin()
+	return f
+}
+
+// find returns a block that is planned; nil if it is not.
+func (f *Fold) find(a addr.Addr) *blocks.Planned {
+	if x := f.done[a]; x != nil {
+		return &x.Planned
+	}
+	return nil
+}
+
+// ID is the content id of what a block made, or its recipe where it has not run.
+func (f *Fold) ID(a addr.Addr) string {
+	if x := f.done[a]; x != nil {
+		return x.id
+	}
+	return ""
+}
+
+// made is the folder of what a block made; ok is false where it has not run, or is to run again.
+func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
+	x := f.done[a]
+	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
+		return "", false
+	}
+	return filepath.Join(f.Disk.Path, x.Found.Dir()), true
+}
+
+// block plans all instances of a block and puts their exports into scope.
+func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diags hcl.Diagnostics) {
+	instances, diags := f.Scope.Instances(b)
+	if diags.HasErrors() {
+		f.Scope.Set(b.Addr, cty.DynamicVal)
+		return nil, diags
+	}
+	exports := make([]cty.Value, len(instances))
+	problems := make([]hcl.Diagnostics, len(instances))
+	for i, each := range instances {
+		a, v, d := f.Plan(ctx, b, each)
+		exports[i], problems[i] = v, d
+		if a != nil {
+			f.Put(a)
+		}
+		if !d.HasErrors() {
+			actions = append(actions, a)
+		}
+	}
+	f.Scope.SetInstances(b, instances, exports)
+	return actions, append(diags, dsl.Merge(b, instances, problems)...)
+}
+
+// Put makes a planned block known to those that are planned behind it.
+func (f *Fold) Put(a *Action) {
+	f.done[a.Addr] = a
+	block := a.Addr.Block()
+	if a.Verb == Deferred {
+		if f.deferred[block] == nil {
+			f.deferred[block] = map[addr.Addr]bool{}
+		}
+		f.deferred[block][a.Addr] = true
+	} else {
+		delete(f.deferred[block], a.Addr)
+	}
+	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil {
+		f.making[a.Recipe] = a.Addr
+	}
+}
+
+// Plan decodes and plans one instance of a block with what is known so far, and gives its exports. It changes nothing that is
+// known. The action is nil where the block's attributes are wrong.
+func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value, diags hcl.Diagnostics) {
+	at := b.Addr
+	at.Key = each.Key
+	d, diags := f.Scope.Decode(b, &each)
+	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
+	if !diags.HasErrors() {
+		diags = append(diags, all.Sound(at, d)...)
+	}
+	if diags.HasErrors() {
+		f.OfNothing(b, "", diags)
+		return nil, unknown, diags
+	}
+	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(), Inputs: map[string]string{}, World: f.world},
+		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each}
+	for _, e := range b.Kind.Exports {
+		a.Hidden[e.Name] = d.Hides(&e)
+	}
+	known, dd := f.known(ctx, a, d)
+	f.redact(a)
+	diags = append(diags, f.cfg.Secrets.Diagnostics(dd)...)
+	if known == nil || diags.HasErrors() {
+		return a, unknown, diags
+	}
+	return a, b.Kind.Export(at.String(), b.Addr.Type, known, d), diags
+}
+
+// known plans a block and gives the exports that are known; nil where it has to be planned later.
+func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
+	if len(d.Unknown) > 0 {
+		return nil, f.later(ctx, a, d, strings.Join(d.Unknown, ", ")+" is known only after other blocks have run")
+	}
+	for _, r := range a.block.Refs {
+		if len(f.deferred[r]) > 0 {
+			return nil, f.later(ctx, a, d, r.String()+" is planned only after other blocks have run")
+		}
+	}
+	known, diags := all.Kinds[a.block.Kind.Name].Plan(ctx, &a.Planned, d)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	err := f.decide(ctx, a)
+	if err == nil {
+		err = f.unkept(a)
+	}
+	if err != nil {
+		return nil, append(diags, unreadable(a, err)...)
+	}
+	if w := a.writer(); w != nil && a.Verb == Run {
+		a.warnWritable(w)
+	}
+	if x, ok := a.Block.(blocks.Forecaster); ok && (a.Verb == Run || a.Verb == Resume) {
+		if dd := x.Forecast(ctx, &a.Planned, a.FromStep, d); dd.HasErrors() {
+			return nil, append(diags, dd...)
+		}
+	}
+	if a.Verb == UpToDate {
+		for k, v := range blocks.FromState(a.block.Kind, a.Found.Values) {
+			known[k] = v
+		}
+	}
+	return known, diags
+}
+
+// later puts off planning a block until others have run, and notes what may be lost then.
+func (f *Fold) later(ctx context.Context, a *Action, d *dsl.Decoded, why string) (diags hcl.Diagnostics) {
+	a.Verb, a.Why, a.pending, a.id = Deferred, why, true, "deferred"
+	var err error
+	if a.Losses, err = f.losses(a); err != nil {
+		diags = unreadable(a, err)
+	}
+	early := all.Kinds[a.block.Kind.Name].Early
+	if early == nil {
+		return diags
+	}
+	if dd := early(ctx, &a.Planned, d); dd.HasErrors() {
+		return append(diags, dd...)
+	}
+	if w := a.writer(); w != nil {
+		a.Replaces = w.Replaces(f.world.State, "")
+		a.warnWritable(w)
+	}
+	return diags
+}
+
+// warnWritable warns of a folder that this process may not write to: somebody else may apply the plan.
+func (a *Action) warnWritable(w blocks.Writer) {
+	if err := w.Writable(); err != nil {
+		a.Warn(fmt.Sprintf("apply would refuse this: %v", err))
+	}
+}
+
+// unkept runs a block again whose results are not in the state because they told a sensitive value, where another block, or an output
+// that may be shown, needs them; and one whose results an earlier run kept before they were sensitive.
+func (f *Fold) unkept(a *Action) (err error) {
+	if a.Verb != UpToDate {
+		return nil
+	}
+	for _, e := range a.block.Kind.Exports {
+		_, kept := a.Found.Values[e.Name]
+		hidden, why := a.Hidden[e.Name], ""
+		switch {
+		case kept && hidden:
+			why = fmt.Sprintf("what it made (%s) is sensitive now, and the state holds it", e.Name)
+		case kept || !e.Late || len(e.Only) > 0 && !slices.Contains(e.Only, a.Addr.Type) || !hidden && len(e.From) == 0:
+		default:
+			why = f.needed(a, e.Name)
+		}
+		if why != "" {
+			a.Verb, a.Why, a.Found, a.Moved, a.pending, a.id = Run, why, nil, "", true, a.Recipe
+			a.Losses, err = f.losses(a)
+			return err
+		}
+	}
+	return nil
+}
+
+// needed says why a value that was not kept is needed; "" if it is not.
+func (f *Fold) needed(a *Action, name string) (why string) {
+	for _, b := range f.cfg.Blocks {
+		if !slices.Contains(b.Refs, a.block.Addr) {
+			continue
+		}
+		if b.Kind.Name != "output" {
+			why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and %s needs it", name, b.Addr)
+		} else if !a.Hidden[name] {
+			why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and is not now", name)
+		}
+	}
+	return why
+}
+
+// redact keeps secrets out of what the action says: reasons and warnings hold messages of others.
+func (f *Fold) redact(a *Action) {
+	redact := f.cfg.Secrets.Redact
+	a.Why, a.TooLarge, a.Replaces = redact(a.Why), redact(a.TooLarge), redact(a.Replaces)
+	for i := range a.Losses {
+		a.Losses[i].Why = a.Why
+	}
+	for i, w := range a.Warnings {
+		a.Warnings[i] = redact(w)
+	}
+}
+
+// unreadable says that what lies on disk, of this block or another, could not be read.
+func unreadable(a *Action, err error) hcl.Diagnostics {
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable result", Subject: a.Range.Ptr(),
+		Detail: fmt.Sprintf("Whether %s has run is not known, because what is on disk could not be read: %v. Nothing was removed; "+
+			"make the file readable and try again.", a.Addr, err)}}
+}

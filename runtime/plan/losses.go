@@ -1,0 +1,91 @@
+package plan
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// Loss is trained work that running a block throws away.
+type Loss struct {
+	Block   string  `json:"address"`
+	Folder  string  `json:"folder"` // relative to the state's
+	Steps   int     `json:"steps"`
+	Seconds float64 `json:"seconds"` // that training it took, estimated where some are not known; 0 where none are
+	Why     string  `json:"reason"`
+	May     bool    `json:"may,omitempty"` // it is known only when other blocks have run
+}
+
+// Losses lists what applying the plan throws away.
+func (p *Plan) Losses() (list []Loss) {
+	for _, a := range p.Actions {
+		list = append(list, a.Losses...)
+	}
+	return list
+}
+
+// losses lists the trained work that lies where a block is about to put other: in its folder, and set aside before. What
+// belongs to the block's own recipe and is damaged counts too.
+func (f *Fold) losses(a *Action) ([]Loss, error) {
+	folders := []string{results.Folder(a.Addr)}
+	aside := filepath.Join(results.Replaced, a.Addr.Dir())
+	entries, err := os.ReadDir(filepath.Join(f.Disk.Path, aside))
+	if err != nil && !results.IsDamage(checkpoint.Damage(err)) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.IsDir() && !f.consented(a, e.Name()) {
+			folders = append(folders, filepath.Join(aside, e.Name()))
+		}
+	}
+	var list []Loss
+	for _, dir := range folders {
+		steps, seconds, err := results.Trained(f.Disk.Path, dir)
+		if err != nil {
+			return nil, err
+		}
+		if steps > 0 {
+			list = append(list, Loss{Block: a.Addr.String(), Folder: dir, Steps: steps, Seconds: seconds, Why: a.Why, May: a.Verb == Deferred})
+		}
+	}
+	return list, nil
+}
+
+// consented reports whether a folder that was set aside waits only for what replaces it: the question was answered when it
+// was set aside.
+func (f *Fold) consented(a *Action, name string) bool {
+	successor, _, _ := strings.Cut(name, "-")
+	old := f.world.State.Blocks[a.Addr.String()]
+	return a.Recipe != "" && successor == results.Short(a.Recipe) || old != nil && old.Status == state.Done && successor == results.Short(old.Recipe)
+}
+
+// Uncovered returns a loss that none of the approved ones covers; nil if they cover all.
+func Uncovered(losses, approved []Loss) *Loss {
+	for i, l := range losses {
+		covered := false
+		for _, x := range approved {
+			covered = covered || x.Folder == l.Folder && x.Steps >= l.Steps
+		}
+		if !covered {
+			return &losses[i]
+		}
+	}
+	return nil
+}
+
+// Takes says in words how long the training took.
+func (l Loss) Takes() string {
+	switch h := l.Seconds / 3600; {
+	case l.Seconds == 0:
+		return "hours unknown"
+	case h < 0.1:
+		return "less than 0.1 hours"
+	default:
+		return fmt.Sprintf("about %.1f hours", h)
+	}
+}

@@ -1,0 +1,86 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+)
+
+// OfNothing adds to errors which blocks gave null to the expression that failed; it reports whether all of them are about that. The
+// expressions are those of block b, or of the local named where b is nil.
+func (f *Fold) OfNothing(b *dsl.Block, local string, diags hcl.Diagnostics) bool {
+	all := false
+	real := false
+	for _, d := range diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		gave := f.gaveNull(f.Scope.NullReads(d, b, local))
+		if len(gave) == 0 {
+			real = true
+			continue
+		}
+		all = true
+		if told := " " + strings.Join(gave, " "); !strings.HasSuffix(d.Detail, told) { // a local keeps its errors
+			d.Detail += told
+		}
+	}
+	return all && !real
+}
+
+// gaveNull says of the blocks whose results are null where they are read that they are, and why, in sentences.
+func (f *Fold) gaveNull(reads []dsl.NullRead) (gave []string) {
+	for _, a := range f.done {
+		if a.Found != nil && slices.ContainsFunc(reads, func(r dsl.NullRead) bool { return a.givesNull(r) }) {
+			gave = append(gave, fmt.Sprintf("%s gave null instead of a number: %s.", a.Addr, blocks.WhyNull(a.Found.Values)))
+		}
+	}
+	slices.Sort(gave)
+	return gave
+}
+
+// givesNull reports whether what is read of a block is, in the result of this instance of it, null.
+func (a *Action) givesNull(r dsl.NullRead) bool {
+	if r.Block != a.Addr.Block() {
+		return false
+	}
+	path := r.Path
+	if a.Addr.Key != "" && len(path) > 0 { // the key of an instance comes first
+		if i, ok := path[0].(hcl.TraverseIndex); ok && a.Addr.Key != keyOf(i.Key) {
+			return false
+		}
+		path = path[1:]
+	}
+	name := ""
+	if len(path) > 0 {
+		switch x := path[0].(type) {
+		case hcl.TraverseAttr:
+			name = x.Name
+		case hcl.TraverseIndex:
+			if x.Key.Type() == cty.String {
+				name = x.Key.AsString()
+			}
+		}
+	}
+	for n, v := range a.Found.Values {
+		if v == nil && (name == "" || name == n) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyOf is the key of an instance as an address has it, from what an expression names it by.
+func keyOf(v cty.Value) string {
+	if v, _ = v.Unmark(); v.Type() == cty.String {
+		return addr.StringKey(v.AsString())
+	}
+	return dsl.Show(v)
+}

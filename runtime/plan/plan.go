@@ -1,0 +1,225 @@
+// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: decode a block with
+// what is known so far, let its kind plan it, ask the disk what is there of it, add its exports. A Plan says what apply will run.
+package plan
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/state"
+)
+
+// Options say what to plan.
+type Options struct {
+	Path     string
+	Inputs   dsl.Inputs
+	StateDir string // default: .stepflow in the pipeline's folder
+	Caps     gpu.Caps
+	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
+	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s, by which times are told until a run has shown its own; nil for none
+	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
+}
+
+// Plan is what apply runs.
+type Plan struct {
+	Config    *dsl.Config
+	StateDir  string
+	Actions   []*Action
+	Outputs   map[string]cty.Value // unknown where a run must come first
+	OutputDoc map[string]OutputDoc
+	StepEvery int   // trace: one step in so many
+	MaxSpans  int64 // trace: of a run
+	Caps      gpu.Caps
+	State     *state.State
+
+	fold *Fold
+}
+
+// Action finds an action by address; nil if there is none.
+func (p *Plan) Action(a addr.Addr) *Action {
+	if i := slices.IndexFunc(p.Actions, func(x *Action) bool { return x.Addr == a }); i >= 0 {
+		return p.Actions[i]
+	}
+	return nil
+}
+
+// Changes reports whether apply has anything to run, to move or to remove, or outputs to change.
+func (p *Plan) Changes() bool {
+	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
+}
+
+func (p *Plan) runs() bool {
+	return slices.ContainsFunc(p.Actions, func(a *Action) bool {
+		return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+	})
+}
+
+// All lists the blocks of the actions, in their order.
+func (p *Plan) All() []*blocks.Planned {
+	list := make([]*blocks.Planned, len(p.Actions))
+	for i, a := range p.Actions {
+		list[i] = &a.Planned
+	}
+	return list
+}
+
+// Copy is a plan whose actions and outputs can take the place of others without changing p.
+func (p *Plan) Copy() *Plan {
+	q := *p
+	q.Actions, q.Outputs = slices.Clone(p.Actions), maps.Clone(p.Outputs)
+	return &q
+}
+
+// New loads the pipeline and plans every block. Problems of all blocks are reported at once. It ends with ctx, and the plan is of
+// no use then.
+func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
+	cfg, diags := dsl.Load(o.Path, o.Inputs)
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
+	if diags.HasErrors() {
+		return p, append(diags, cfg.Validate(diags, all.Sound)...)
+	}
+	p.StateDir = o.StateDir
+	var err error
+	if p.StateDir == "" {
+		p.StateDir, err = state.Default(cfg.Dir)
+	}
+	var st *state.Dir
+	if err == nil {
+		st, err = state.Read(p.StateDir)
+	}
+	if err != nil {
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: blocks.Sentence(err.Error()) + "."})
+	}
+	p.State = st.State
+	p.fold = newFold(cfg, o, st)
+	diags = append(diags, p.blocks(ctx)...)
+	if ctx.Err() != nil {
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
+	}
+	diags = append(diags, p.telemetry()...)
+	p.settle()
+	for _, l := range p.fold.Scope.LocalProblems() {
+		if p.fold.OfNothing(nil, l.Name, l.Diags) {
+			warnings(l.Diags)
+			p.dropOutputs(l.Refs)
+		}
+		diags = append(diags, l.Diags...)
+	}
+	return p, diags
+}
+
+// blocks plans all blocks, one after the other.
+func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
+	failed := map[addr.Addr]bool{}
+	for _, b := range p.Config.Blocks {
+		if ctx.Err() != nil {
+			return diags
+		}
+		for _, r := range b.Refs {
+			if failed[r] {
+				failed[b.Addr] = true
+			}
+		}
+		if failed[b.Addr] {
+			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: what is wrong there would only follow
+			continue
+		}
+		if b.Kind.Name == "output" {
+			diags = append(diags, p.output(b)...)
+			continue
+		}
+		actions, dd := p.fold.block(ctx, b)
+		diags = append(diags, dd...)
+		if dd.HasErrors() {
+			failed[b.Addr] = true
+		}
+		p.Actions = append(p.Actions, actions...)
+	}
+	return append(diags, p.together()...)
+}
+
+// together lets the blocks look at each other: they add warnings, and return errors.
+func (p *Plan) together() (diags hcl.Diagnostics) {
+	everyone := p.All()
+	for _, a := range p.Actions {
+		if n, ok := a.Block.(blocks.Neighbour); ok {
+			warn, dd := n.Beside(&a.Planned, everyone)
+			a.Warnings, diags = append(a.Warnings, warn...), append(diags, dd...)
+		}
+	}
+	return diags
+}
+
+// Conflicts are the errors of blocks that cannot stand beside each other.
+func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
+	everyone := p.All()
+	for _, a := range p.Actions {
+		if n, ok := a.Block.(blocks.Neighbour); ok {
+			_, dd := n.Beside(&a.Planned, everyone)
+			diags = append(diags, dd...)
+		}
+	}
+	return diags
+}
+
+// telemetry reads what is to be traced.
+func (p *Plan) telemetry() hcl.Diagnostics {
+	if p.Config.Telemetry == nil {
+		return nil
+	}
+	d, diags := p.fold.Scope.Decode(p.Config.Telemetry, nil)
+	if n := d.Int("step_every"); n > 0 {
+		p.StepEvery = n
+	}
+	if n := d.Int("max_spans"); n > 0 {
+		p.MaxSpans = int64(n)
+	}
+	return diags
+}
+
+// TraceBudget says what apply will trace of the planned blocks. Steps are sampled less often than asked for where the spans would
+// be more than max_spans.
+func (p *Plan) TraceBudget() observe.Budget {
+	var list []observe.Planned
+	for _, a := range p.Actions {
+		if a.Verb != Run && a.Verb != Resume {
+			continue
+		}
+		var x observe.Planned
+		if s := a.stepped(); s != nil {
+			x = s.Traced(a.FromStep)
+		}
+		list = append(list, x)
+	}
+	return observe.NewBudget(p.StepEvery, p.MaxSpans, list)
+}
+
+// settle looks at all actions together: what one of them takes from another's folder is not lost when that one runs, and what
+// two of them are made of is not moved.
+func (p *Plan) settle() {
+	taken := map[string]bool{}
+	for _, a := range p.Actions {
+		if a.Moved == "" {
+			continue
+		}
+		taken[a.Found.Block] = true
+		if from, err := addr.Parse(a.Moved); err == nil {
+			if other := p.Action(from); other != nil && other != a && other.Recipe == a.Recipe {
+				a.Why, a.Removes = "the same as "+a.Moved, nil // the other keeps its own
+			}
+		}
+	}
+	for _, a := range p.Actions {
+		a.Losses = slices.DeleteFunc(a.Losses, func(l Loss) bool { return taken[l.Folder] })
+	}
+}

@@ -1,0 +1,142 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/state"
+)
+
+// operatorVersion changes when the meaning of an operator, a kernel or a default does, so that what older
+// versions made is not taken for what this one would make.
+const operatorVersion = "5"
+
+// hashes reports whether an attribute is part of a block's recipe.
+func hashes(kind, attr string) bool {
+	_, idle := all.Kinds[kind].Idle[attr]
+	return !idle
+}
+
+// resolved reports whether only counts what comes of an attribute.
+func resolved(kind, attr string) bool {
+	return slices.ContainsFunc(all.Kinds[kind].Resolved, func(x string) bool { return attr == x || strings.HasPrefix(attr, x+".") })
+}
+
+// noDecay is the attribute for which an empty list is not the default.
+const noDecay = "no_decay"
+
+// recipe identifies what a block would make: a hash of the evaluated configuration, the ids of the inputs by role, the
+// identity of files and the versions of operators. Addresses stay out of it, so a block that is renamed has the same recipe.
+func (f *Fold) recipe(a *Action) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "stepflow %s %s %s %s\n", operatorVersion, a.Addr.Kind, a.Addr.Type, f.world.Caps.Kind)
+	for _, n := range slices.Sorted(maps.Keys(a.Hashed)) {
+		v := a.Hashed[n]
+		switch {
+		case !hashes(a.Addr.Kind, n):
+			continue
+		case resolved(a.Addr.Kind, n):
+			continue // Identity writes what comes of it
+		case v == "[]" && n != noDecay:
+			continue // names nothing, as when it is not given
+		}
+		if id, ok := f.refID(v); ok {
+			v = "=" + id
+		}
+		fmt.Fprintf(h, "%s %q\n", n, v)
+	}
+	fmt.Fprintln(h, slices.Sorted(maps.Values(a.Inputs)))
+	a.Block.Identity(h)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// hasPart reports whether blocks of a kind have a part of this name, with an address of its own.
+func hasPart(kind, name string) bool {
+	k := dsl.KindOf(kind)
+	return k != nil && slices.ContainsFunc(k.Exports, func(e dsl.Export) bool { return e.Name == name && e.Type.IsObjectType() })
+}
+
+// refID gives the id of the block that an attribute's value names; the value stands as in the language.
+func (f *Fold) refID(shown string) (string, bool) {
+	v, err := strconv.Unquote(shown)
+	if err != nil {
+		return "", false
+	}
+	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
+	a, err := addr.Parse(v)
+	word := ""
+	if err != nil {
+		at := strings.LastIndexByte(v, '.')
+		if at < 0 {
+			return "", false
+		}
+		word = v[at+1:]
+		if a, err = addr.Parse(v[:at]); err != nil || !hasPart(a.Kind, word) {
+			return "", false
+		}
+	}
+	x := f.done[a]
+	if x == nil {
+		return "", false
+	}
+	id := x.id
+	if word != "" {
+		id += " " + word
+	}
+	return id, true
+}
+
+// difference says what changed since the block last ran.
+func (f *Fold) difference(a *Action, old *state.Block) string {
+	for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
+		if x, err := addr.Parse(in); err == nil && f.done[x] != nil && f.done[x].pending {
+			return fmt.Sprintf("%s will run", in)
+		}
+	}
+	var changes []string
+	note := func(format string, args ...any) { changes = append(changes, fmt.Sprintf(format, args...)) }
+	kind := a.Addr.Kind
+	for _, n := range slices.Sorted(maps.Keys(a.Attrs)) {
+		before, ok := old.Attrs[n]
+		seal, sealed := old.Secrets[n]
+		_, sensitive := a.Secret[n]
+		switch {
+		case !hashes(kind, n):
+		case sealed && sensitive:
+			if f.world.State.Seal(a.Secret[n]) != seal {
+				note("%s (sensitive) changed", n)
+			}
+		case !ok:
+			note("%s was not set, is %s", n, a.Attrs[n])
+		case before != a.Attrs[n]:
+			note("%s was %s, is %s", n, before, a.Attrs[n])
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(old.Attrs)) {
+		if _, ok := a.Attrs[n]; !ok && hashes(kind, n) {
+			note("%s was %s, is not set", n, old.Attrs[n])
+		}
+	}
+	for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
+		if before, ok := old.Inputs[in]; !ok {
+			note("%s is new", in)
+		} else if before != a.Inputs[in] {
+			note("%s changed", in)
+		}
+	}
+	if len(changes) == 0 {
+		return "the operators of this stepflow differ from those that made it, or the device or its memory does"
+	}
+	if len(changes) > 3 {
+		changes = append(changes[:3], fmt.Sprintf("and %d more", len(changes)-3))
+	}
+	return strings.Join(changes, "; ")
+}

@@ -1,0 +1,246 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
+	"stepflow/runtime/state"
+)
+
+// Kept starts the name of a folder that was set aside for a move: nothing replaces it, so nothing removes it unasked.
+const Kept = "kept"
+
+// SetAside moves a folder of the state out of its place, under the recipe of what replaces it, or as Kept.
+func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
+	from := filepath.Join(d.Path, block)
+	st, err := os.Lstat(from)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case st.IsDir() && os.Remove(from) == nil: // an empty one, of a run that was interrupted before it made anything
+		d.Changed(block)
+		return nil
+	}
+	to, err := d.asidePath(a, successor)
+	if err != nil {
+		return err
+	}
+	d.Changed(block)
+	if err := durable.Rename(from, to); err != nil {
+		return fmt.Errorf("setting %s aside: %w", from, err)
+	}
+	return nil
+}
+
+// asidePath is a free place for what is set aside.
+func (d *Disk) asidePath(a addr.Addr, successor string) (string, error) {
+	root := filepath.Join(d.Path, Replaced, a.Dir())
+	if err := durable.MkdirAll(root, 0o777); err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		to := filepath.Join(root, fmt.Sprintf("%s-%d", successor, n))
+		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			return to, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}
+
+// MakeRoom sets aside what lies where a block is about to run from a step on, 0 for its start, and marks what was set aside
+// before as replaced by the same run: the question was about both.
+func (d *Disk) MakeRoom(a addr.Addr, recipe string, from int) error {
+	successor := Short(recipe)
+	aside := filepath.Join(Replaced, a.Dir())
+	entries, err := os.ReadDir(filepath.Join(d.Path, aside))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), successor+"-") {
+			if err := d.SetAside(a, filepath.Join(aside, e.Name()), successor); err != nil {
+				return err
+			}
+		}
+	}
+	if from == 0 {
+		return d.SetAside(a, Folder(a), successor)
+	}
+	// Checkpoints behind the one it goes on from are damaged.
+	root := filepath.Join(d.Path, Folder(a))
+	steps, err := checkpoint.Steps(root)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if s <= from {
+			break
+		}
+		to, err := d.asidePath(a, successor)
+		if err == nil {
+			err = durable.MkdirAll(to, 0o777)
+		}
+		if err == nil {
+			err = durable.Rename(checkpoint.StepDir(root, s), checkpoint.StepDir(to, s))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.Changed(Folder(a))
+	return nil
+}
+
+// Take puts the folder that another block filled at the place of a block: moved, or where the other keeps it, a copy.
+func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
+	if err := d.SetAside(a, Folder(a), Kept); err != nil {
+		return err
+	}
+	from, to := filepath.Join(d.Path, f.Block), filepath.Join(d.Path, Folder(a))
+	if err := durable.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		return err
+	}
+	put := durable.Rename
+	if shared {
+		put = share
+	}
+	if err := put(from, to); err != nil {
+		return fmt.Errorf("taking over %s: %w", from, err)
+	}
+	d.Changed(f.Block, Folder(a))
+	return nil
+}
+
+// share makes a folder of the same files, linked where the file system can and copied where it can't.
+func share(from, to string) error {
+	tmp := to + ".tmp"
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		dest := filepath.Join(tmp, rel)
+		switch {
+		case e.IsDir():
+			return durable.MkdirAll(dest, 0o777)
+		case filepath.Dir(rel) != "." && os.Link(path, dest) == nil: // of a checkpoint: it is never written again
+			return durable.SyncDir(filepath.Dir(dest))
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		return durable.WriteTo(dest, func(w io.Writer) error { _, err := io.Copy(w, in); return err })
+	})
+	if err == nil {
+		err = durable.Rename(tmp, to)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
+	return nil
+}
+
+// Sweep removes what runs that were killed left behind: folders that are not complete, and what was being removed.
+func (d *Disk) Sweep() error {
+	errs := []error{sweepTemporary(d.Path)}
+	folders, err := blockFolders(d.Path)
+	errs = append(errs, err)
+	for _, block := range folders {
+		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
+	}
+	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)), os.RemoveAll(filepath.Join(d.Path, removed)))
+	d.made = nil
+	return errors.Join(errs...)
+}
+
+// DropReplaced removes what the recorded result of a recipe replaced.
+func (d *Disk) DropReplaced(a addr.Addr, recipe string) error {
+	errs := []error{}
+	aside := filepath.Join(d.Path, Replaced, a.Dir())
+	entries, err := os.ReadDir(aside)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	left := len(entries)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), Short(recipe)+"-") {
+			errs = append(errs, os.RemoveAll(filepath.Join(aside, e.Name())))
+			left--
+		}
+	}
+	if left == 0 { // also where a run was killed before it removed the empty folders
+		if err == nil {
+			errs = append(errs, os.RemoveAll(aside))
+		}
+		os.Remove(filepath.Dir(aside)) // if that was the last
+	}
+	return errors.Join(errs...)
+}
+
+// sweepTemporary removes files and folders that were not complete when their process was killed.
+func sweepTemporary(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		whole, leftover := checkpoint.Leftover(e.Name())
+		switch {
+		case leftover && e.IsDir():
+			errs = append(errs, checkpoint.Recover(filepath.Join(dir, whole)))
+		case durable.Temporary(e.Name()):
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Forget removes blocks from the state, with all that they made. The names are those of blocks in the state.
+func Forget(d *state.Dir, names []string) error {
+	bin := filepath.Join(d.Path, removed)
+	if err := durable.MkdirAll(bin, 0o777); err != nil {
+		return err
+	}
+	// Moved first: a process that is killed here leaves a state that says what is missing, and nothing that could be found.
+	for _, n := range names {
+		x, err := addr.Parse(n)
+		if err != nil {
+			return err
+		}
+		for _, dir := range []string{Folder(x), filepath.Join(Replaced, x.Dir())} {
+			to := filepath.Join(bin, fmt.Sprintf("%d-%s-%s", time.Now().UnixNano(), filepath.Dir(dir), x.Dir()))
+			if err := durable.Rename(filepath.Join(d.Path, dir), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		delete(d.State.Blocks, n)
+	}
+	if err := d.Save(); err != nil {
+		return err
+	}
+	return os.RemoveAll(bin)
+}

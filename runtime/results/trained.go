@@ -1,0 +1,47 @@
+package results
+
+import (
+	"os"
+	"path/filepath"
+
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
+)
+
+// Trained says how much training a block's folder holds, whole or damaged: the steps of its latest checkpoint, and the seconds
+// that they took, estimated where some are not known and 0 where none are. dir is relative to the state's folder.
+func Trained(stateDir, dir string) (steps int, seconds float64, err error) {
+	root := filepath.Join(stateDir, dir)
+	list, err := checkpoint.Steps(root)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, s := range list {
+		entries, err := os.ReadDir(checkpoint.StepDir(root, s))
+		if err != nil {
+			return 0, 0, err
+		}
+		if len(entries) > 0 {
+			steps = s
+			break
+		}
+	}
+	if steps == 0 {
+		return 0, 0, nil
+	}
+	written, err := metrics.Read(filepath.Join(root, metrics.FileName))
+	if err != nil {
+		return steps, 0, nil // the time is for information only
+	}
+	n := 0
+	for _, s := range written {
+		if s.Step <= steps {
+			seconds += s.Seconds
+			n++
+		}
+	}
+	if n > 0 { // lines that are missing took as long as the others
+		seconds *= float64(steps) / float64(n)
+	}
+	return steps, seconds, nil
+}

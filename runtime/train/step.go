@@ -1,0 +1,110 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/observe"
+)
+
+// flight is a step under way: what was put on the device, and how to read what it gives.
+type flight struct {
+	step       int
+	at         time.Time // when it began to wait for its batch
+	batch      *fineweb.Batch
+	wait       time.Duration
+	timed      bool
+	runs       []observe.SegmentRun
+	loss, norm func() ([]byte, error)
+}
+
+// run puts a segment on the device; of a timed step it waits for the times.
+func (f *flight) run(t *trainer, segment string) error {
+	seg, _ := t.stage.Program.Segment(segment)
+	at := time.Now()
+	if err := t.loaded.Run(seg.Lo, seg.Hi, f.timed); err != nil || !f.timed {
+		return err
+	}
+	timings, err := t.loaded.Sync()
+	f.runs = append(f.runs, observe.SegmentRun{Segment: segment, Start: at, Took: time.Since(at), Timings: timings})
+	return err
+}
+
+// dataError is an error of reading the data: the weights are sound, and the step has not begun.
+type dataError struct{ error }
+
+func (e dataError) Unwrap() error { return e.error }
+
+// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on the device.
+func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
+	start := time.Now()
+	var next fineweb.Prefetched
+	var ok bool
+	select {
+	case next, ok = <-batches:
+	case <-ctx.Done():
+		return nil, observe.ErrInterrupted
+	}
+	if next.Err != nil && ctx.Err() != nil {
+		return nil, observe.ErrInterrupted
+	}
+	if !ok {
+		return nil, errors.New("the stream of batches ended without an error")
+	}
+	if next.Err != nil {
+		return nil, dataError{next.Err}
+	}
+	f := &flight{step: step, at: start, batch: next.Batch, wait: time.Since(start), timed: timed}
+	return f, t.backpropagate(f)
+}
+
+// backpropagate puts a step's forward and backward passes on the device.
+func (t *trainer) backpropagate(f *flight) error {
+	s := t.stage
+	if err := t.set(bufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
+		return err
+	}
+	if err := f.run(t, SegZero); err != nil {
+		return err
+	}
+	for i := 0; i < s.MicroSteps(); i++ {
+		if err := feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
+			return err
+		}
+		if err := f.run(t, SegMicro); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update puts the optimizer's step on the device, and the reading of the step's loss and gradient norm.
+func (t *trainer) update(f *flight) (err error) {
+	if err := t.hyper(t.stage.LR(f.step), t.stage.Optimizer); err != nil {
+		return err
+	}
+	if err := f.run(t, SegUpdate); err != nil {
+		return err
+	}
+	if f.loss, err = t.loaded.Fetch(t.operand(bufLoss)); err != nil {
+		return err
+	}
+	f.norm, err = t.loaded.Fetch(t.operand(bufNorm))
+	return err
+}
+
+// read waits for the step's loss and gradient norm.
+func (f *flight) read() (loss, norm float64, err error) {
+	l, err := f.loss()
+	if err != nil {
+		return 0, 0, err
+	}
+	n, err := f.norm()
+	if err != nil {
+		return 0, 0, err
+	}
+	return float64(gpu.BytesFloat32(l, gpu.F32)[0]), float64(gpu.BytesFloat32(n, gpu.F32)[0]), nil
+}

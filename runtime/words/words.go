@@ -1,0 +1,51 @@
+// Package words writes counts, bytes and times the way people read them.
+package words
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"stepflow/dsl"
+)
+
+// Count writes a number with three digits and a unit: 1.28M.
+func Count[T int | int64 | float64](n T) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if float64(n) >= u.size {
+			return fmt.Sprintf("%.3g%s", float64(n)/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%.4g", float64(n))
+}
+
+// Plural writes a number of things.
+func Plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Duration writes a time in seconds.
+func Duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	if d < 10*time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// Kinds lists what memory is used for, those kinds that are used in the order given.
+func Kinds(order []string, bytes map[string]int64) string {
+	var parts []string
+	for _, k := range order {
+		if bytes[k] > 0 {
+			parts = append(parts, k+" "+dsl.FormatBytes(bytes[k]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
