@@ -20,6 +20,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/train"
 )
 
 // FileName is the file of what was planned, in the state's folder.
@@ -83,20 +84,20 @@ type Block struct {
 
 // Stage is a planned stage, and its steps.
 type Stage struct {
-	From       string           `json:"from,omitempty"`
-	Grow       string           `json:"grow,omitempty"` // how it grew, in words
-	Added      int              `json:"added,omitempty"`
-	Layers     []Layer          `json:"layers"`
-	Adapter    string           `json:"adapter,omitempty"` // in words
-	Rank       int              `json:"rank,omitempty"`
-	Precision  string           `json:"precision"`
-	Seq        int              `json:"sequence_length"`
-	Batch      int              `json:"batch_size"`
-	Micro      int              `json:"micro_batch_size"`
-	Steps      int              `json:"steps"`
-	StepTokens int64            `json:"tokens_per_step"`
-	Figures    runtime.Figures  `json:"planned"`
-	Vanilla    *runtime.Figures `json:"vanilla"`
+	From       string         `json:"from,omitempty"`
+	Grow       string         `json:"grow,omitempty"` // how it grew, in words
+	Added      int            `json:"added,omitempty"`
+	Layers     []Layer        `json:"layers"`
+	Adapter    string         `json:"adapter,omitempty"` // in words
+	Rank       int            `json:"rank,omitempty"`
+	Precision  string         `json:"precision"`
+	Seq        int            `json:"sequence_length"`
+	Batch      int            `json:"batch_size"`
+	Micro      int            `json:"micro_batch_size"`
+	Steps      int            `json:"steps"`
+	StepTokens int64          `json:"tokens_per_step"`
+	Figures    train.Figures  `json:"planned"`
+	Vanilla    *train.Figures `json:"vanilla"`
 
 	Done     int     `json:"done"` // steps
 	Measured int64   `json:"measured_bytes,omitempty"`
@@ -155,7 +156,7 @@ func memory(c gpu.Caps) string {
 }
 
 func stageOf(s *runtime.Stage) *Stage {
-	x := &Stage{Precision: runtime.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps, StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
+	x := &Stage{Precision: train.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps, StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
 	if s.From != nil {
 		x.From = s.From.Addr.String()
 	}

@@ -15,6 +15,7 @@ import (
 	"stepflow/gpu/cuda"
 	"stepflow/report"
 	"stepflow/runtime"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )
@@ -129,8 +130,8 @@ func (a *app) verify(args []string, p *runtime.Plan) int {
 	view := newProgress(a)
 	same, changed, err := runtime.Verify(a.ctx, a.options(args), p, copy, runtime.ApplyOptions{Device: device, Emit: view.event})
 	view.end()
-	if errors.Is(err, runtime.ErrInterrupted) || a.ctx.Err() != nil {
-		return a.fail(runtime.ErrInterrupted)
+	if errors.Is(err, observe.ErrInterrupted) || a.ctx.Err() != nil {
+		return a.fail(observe.ErrInterrupted)
 	}
 	if a.json {
 		a.line(map[string]any{"type": "verify", "same": same, "not_verified": changed, "valid": err == nil})
@@ -183,7 +184,7 @@ func (a *app) confirm(p *runtime.Plan) error {
 		return errors.New("nothing was run")
 	case <-a.ctx.Done():
 		fmt.Fprintln(a.stderr)
-		return fmt.Errorf("%w: nothing was run", runtime.ErrInterrupted)
+		return fmt.Errorf("%w: nothing was run", observe.ErrInterrupted)
 	}
 }
 
@@ -248,17 +249,18 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, p *runtime.Plan) {
 // ending tells what an interrupt does to the block that runs.
 type ending struct {
 	interrupt *interrupt
-	block     *runtime.Action // nil between blocks
-	saved     bool            // there is a checkpoint to go on from
+	running   bool
+	block     observe.Event // the start of the block that runs
+	saved     bool          // there is a checkpoint to go on from
 }
 
-func (e *ending) event(x runtime.Event) {
+func (e *ending) event(x observe.Event) {
 	switch x.Kind {
-	case runtime.BlockStart:
-		e.block, e.saved = x.Action, x.Action.FromStep > 0
-	case runtime.BlockDone, runtime.BlockFailed:
-		e.block, e.saved = nil, false
-	case runtime.Saved:
+	case observe.BlockStart:
+		e.running, e.block, e.saved = true, x, x.FromStep > 0
+	case observe.BlockDone, observe.BlockFailed:
+		e.running, e.saved = false, false
+	case observe.Saved:
 		e.saved = true
 	default:
 		return
@@ -270,8 +272,8 @@ func (e *ending) event(x runtime.Event) {
 func (e *ending) say() {
 	how := "ending"
 	switch {
-	case e.block == nil:
-	case e.block.Stage != nil:
+	case !e.running:
+	case e.block.Saves:
 		how = "finishing the step and saving a checkpoint"
 	default:
 		how = fmt.Sprintf("ending %s, which starts over with the next apply", e.block.Addr)
@@ -282,7 +284,7 @@ func (e *ending) say() {
 // next says what the next apply does.
 func (e *ending) next() string {
 	switch {
-	case e.block == nil:
+	case !e.running:
 		return "Run apply again to go on."
 	case e.saved:
 		return "Run apply again to go on from there."
@@ -294,7 +296,7 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	end := &ending{interrupt: a.interrupt}
 	end.say()
 	if a.ctx.Err() != nil {
-		return a.fail(runtime.ErrInterrupted)
+		return a.fail(observe.ErrInterrupted)
 	}
 	trace, err := tracing.Setup(a.ctx, version(), slog.New(slog.NewTextHandler(a.stderr, nil)))
 	if err != nil {
@@ -313,7 +315,7 @@ func (a *app) apply(p *runtime.Plan, approve bool) int {
 	run := report.FromPlan(p, version())
 	stop := func() {}
 	defer func() { stop() }()
-	emit := func(e runtime.Event) {
+	emit := func(e observe.Event) {
 		end.event(e)
 		view.event(e)
 	}

@@ -19,6 +19,7 @@ import (
 	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/runtime"
+	"stepflow/runtime/observe"
 )
 
 // Exit codes. exitCodes explains them.
@@ -258,7 +259,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *runtime.
 	p, diags := runtime.NewPlan(o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
 	if a.ctx.Err() != nil { // then it is none
-		a.fail(runtime.ErrInterrupted)
+		a.fail(observe.ErrInterrupted)
 		return nil, false
 	}
 	for _, b := range p.Config.Blocks {
@@ -298,7 +299,7 @@ func (a *app) hashing(file string, bytes int64) {
 // fail prints an error that is not the user's text.
 func (a *app) fail(err error) int {
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = runtime.ErrInterrupted
+		err = observe.ErrInterrupted
 	}
 	var diags hcl.Diagnostics
 	if errors.As(err, &diags) { // of a block that was planned on the way
@@ -314,7 +315,7 @@ func (a *app) fail(err error) int {
 	} else {
 		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)
 	}
-	if errors.Is(err, runtime.ErrInterrupted) {
+	if errors.Is(err, observe.ErrInterrupted) {
 		return exitInterrupted
 	}
 	return exitError

@@ -17,6 +17,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
 	"stepflow/runtime"
+	"stepflow/runtime/observe"
 )
 
 // dataFlags are those of stepflow data.
@@ -105,7 +106,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 	p, ok := a.plan([]string{a.dir}, true, at)
 	if !ok {
 		if a.ctx.Err() != nil {
-			return nil, runtime.ErrInterrupted
+			return nil, observe.ErrInterrupted
 		}
 		return nil, fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}

@@ -9,6 +9,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/runtime"
+	"stepflow/runtime/observe"
 )
 
 // dataStep prints the batch of a stage's step.
@@ -20,7 +21,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 	p, ok := a.plan([]string{a.dir}, true, at)
 	switch {
 	case !ok && a.ctx.Err() != nil:
-		return runtime.ErrInterrupted
+		return observe.ErrInterrupted
 	case !ok:
 		return fmt.Errorf("the pipeline in %s cannot be planned", a.dir)
 	}
@@ -47,7 +48,7 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 		fmt.Fprint(a.stderr, "\r\x1b[K")
 	}
 	if a.ctx.Err() != nil {
-		return errors.Join(runtime.ErrInterrupted, a.ctx.Err())
+		return errors.Join(observe.ErrInterrupted, a.ctx.Err())
 	}
 	if err != nil {
 		return err

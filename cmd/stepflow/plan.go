@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/runtime"
+	"stepflow/runtime/train"
 )
 
 func validateCommand() command {
@@ -304,7 +305,7 @@ func forecastOf(x *runtime.Action) *runtime.Forecast {
 // bytesByKind lists what device memory is used for.
 func bytesByKind(kinds map[string]int64) string {
 	var parts []string
-	for _, k := range runtime.ByteKinds {
+	for _, k := range train.ByteKinds {
 		if kinds[k] > 0 {
 			parts = append(parts, k+" "+dsl.FormatBytes(kinds[k]))
 		}

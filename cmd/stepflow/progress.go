@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"stepflow/dsl"
-	"stepflow/runtime"
+	"stepflow/runtime/observe"
 )
 
 // progress shows events: a live line a stage on a terminal, plain lines otherwise, JSON with -json.
@@ -27,40 +27,40 @@ func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && i
 // lineEvery is how often a plain line is written.
 const lineEvery = 5 * time.Second
 
-func (p *progress) event(e runtime.Event) {
+func (p *progress) event(e observe.Event) {
 	if p.app.json {
 		p.jsonEvent(e)
 		return
 	}
 	w := p.app.stdout
 	switch e.Kind {
-	case runtime.StepDone:
+	case observe.StepDone:
 		p.step(e)
-	case runtime.BlockStart:
+	case observe.BlockStart:
 		p.end()
 		p.times, p.losses, p.last = nil, nil, time.Time{}
 		what := "running"
-		if e.Action.Verb == runtime.Resume {
-			what = fmt.Sprintf("resuming at step %d", e.Action.FromStep)
+		if e.FromStep > 0 {
+			what = fmt.Sprintf("resuming at step %d", e.FromStep)
 		}
-		fmt.Fprintf(w, "%s: %s\n", p.app.paint(bold, e.Action.Addr.String()), what)
-	case runtime.BlockDone:
+		fmt.Fprintf(w, "%s: %s\n", p.app.paint(bold, e.Addr.String()), what)
+	case observe.BlockDone:
 		p.end()
-		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Action.Addr.String()), p.app.paint(green, "done"), duration(e.Seconds),
+		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Addr.String()), p.app.paint(green, "done"), duration(e.Seconds),
 			values(e.Values))
 		if texts, ok := e.Values["texts"].([]string); ok {
 			for _, t := range texts {
 				fmt.Fprintf(w, "    %q\n", t)
 			}
 		}
-	case runtime.BlockFailed:
+	case observe.BlockFailed:
 		p.end()
-	case runtime.Warned:
+	case observe.Warned:
 		p.end()
-		fmt.Fprintf(w, "%s: %s %s\n", e.Action.Addr, p.app.paint(yellow, "warning:"), e.Message)
-	case runtime.Notice:
+		fmt.Fprintf(w, "%s: %s %s\n", e.Addr, p.app.paint(yellow, "warning:"), e.Message)
+	case observe.Notice:
 		p.end()
-		fmt.Fprintf(w, "%s: %s\n", e.Action.Addr, e.Message)
+		fmt.Fprintf(w, "%s: %s\n", e.Addr, e.Message)
 	}
 }
 
@@ -72,7 +72,7 @@ func (p *progress) end() {
 	}
 }
 
-func (p *progress) step(e runtime.Event) {
+func (p *progress) step(e observe.Event) {
 	m := e.Step
 	p.times = append(p.times, m.Seconds)
 	p.losses = append(p.losses, m.Loss)
@@ -104,7 +104,7 @@ func (p *progress) step(e runtime.Event) {
 	}
 	text += fmt.Sprintf("  %s  ETA %s", dsl.FormatBytes(e.Memory), duration(eta))
 	if !p.live {
-		fmt.Fprintf(p.app.stdout, "%s: %s\n", e.Action.Addr, text)
+		fmt.Fprintf(p.app.stdout, "%s: %s\n", e.Addr, text)
 		return
 	}
 	const width = 20
@@ -113,15 +113,12 @@ func (p *progress) step(e runtime.Event) {
 	p.open = true
 }
 
-func (p *progress) jsonEvent(e runtime.Event) {
-	m := map[string]any{"type": string(e.Kind), "@timestamp": time.Now().UTC().Format(time.RFC3339Nano)}
-	if e.Action != nil {
-		m["address"] = e.Action.Addr.String()
-	}
+func (p *progress) jsonEvent(e observe.Event) {
+	m := map[string]any{"type": string(e.Kind), "@timestamp": time.Now().UTC().Format(time.RFC3339Nano), "address": e.Addr.String()}
 	if e.Message != "" {
 		m["message"] = e.Message
 	}
-	if e.Step != nil && e.Kind == runtime.StepDone {
+	if e.Step != nil && e.Kind == observe.StepDone {
 		m["metrics"], m["steps"], m["memory_bytes"] = e.Step, e.Steps, e.Memory
 	}
 	if e.Values != nil {

@@ -23,10 +23,9 @@ type Folder struct {
 	tensor map[string]*File
 }
 
-// Names of the safetensors of a Hugging Face folder.
+// The index of the shards of a Hugging Face folder, and the most that is read of it.
 const (
-	wholeName = "model.safetensors"
-	indexName = "model.safetensors.index.json"
+	indexName = ModelFile + ".index.json"
 	maxIndex  = 100_000_000 // bytes
 )
 
@@ -47,14 +46,14 @@ func (d *Folder) open() error {
 	if indexErr != nil && !errors.Is(indexErr, fs.ErrNotExist) {
 		return indexErr
 	}
-	f, err := Open(filepath.Join(d.dir, wholeName))
+	f, err := Open(filepath.Join(d.dir, ModelFile))
 	switch {
 	case err == nil:
-		return d.add(f, wholeName)
+		return d.add(f, ModelFile)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	case indexErr != nil:
-		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, wholeName, indexName, fs.ErrNotExist)
+		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, ModelFile, indexName, fs.ErrNotExist)
 	}
 	d.names = append(d.names, indexName)
 	for _, name := range slices.Compact(slices.Sorted(maps.Values(weights))) {

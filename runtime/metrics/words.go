@@ -19,6 +19,9 @@ func Word(x float64) string {
 	return ""
 }
 
+// Finite reports whether x is neither NaN nor infinite.
+func Finite(x float64) bool { return Word(x) == "" }
+
 // Text is a number in a sentence, with so many digits as it has.
 func Text(x float64) string {
 	if w := Word(x); w != "" {

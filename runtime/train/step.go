@@ -1,4 +1,4 @@
-package runtime
+package train
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/observe"
 )
 
 // flight is a step under way: what was put on the device, and how to read what it gives.
@@ -16,7 +17,7 @@ type flight struct {
 	batch      *fineweb.Batch
 	wait       time.Duration
 	timed      bool
-	runs       []timedRun
+	runs       []observe.SegmentRun
 	loss, norm func() ([]byte, error)
 }
 
@@ -28,7 +29,7 @@ func (f *flight) run(t *trainer, segment string) error {
 		return err
 	}
 	timings, err := t.loaded.Sync()
-	f.runs = append(f.runs, timedRun{segment, at, time.Since(at), timings})
+	f.runs = append(f.runs, observe.SegmentRun{Segment: segment, Start: at, Took: time.Since(at), Timings: timings})
 	return err
 }
 
@@ -37,7 +38,8 @@ type dataError struct{ error }
 
 func (e dataError) Unwrap() error { return e.error }
 
-// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on the device.
+// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on
+// the device.
 func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
 	start := time.Now()
 	var next fineweb.Prefetched
@@ -45,10 +47,10 @@ func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, 
 	select {
 	case next, ok = <-batches:
 	case <-ctx.Done():
-		return nil, ErrInterrupted
+		return nil, observe.ErrInterrupted
 	}
 	if next.Err != nil && ctx.Err() != nil {
-		return nil, ErrInterrupted
+		return nil, observe.ErrInterrupted
 	}
 	if !ok {
 		return nil, errors.New("the stream of batches ended without an error")
@@ -66,14 +68,14 @@ func (t *trainer) backpropagate(f *flight) error {
 	if err := t.set(bufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
 		return err
 	}
-	if err := f.run(t, segZero); err != nil {
+	if err := f.run(t, SegZero); err != nil {
 		return err
 	}
 	for i := 0; i < s.MicroSteps(); i++ {
 		if err := feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
 			return err
 		}
-		if err := f.run(t, segMicro); err != nil {
+		if err := f.run(t, SegMicro); err != nil {
 			return err
 		}
 	}
@@ -85,7 +87,7 @@ func (t *trainer) update(f *flight) (err error) {
 	if err := t.hyper(t.stage.LR(f.step), t.stage.Optimizer); err != nil {
 		return err
 	}
-	if err := f.run(t, segUpdate); err != nil {
+	if err := f.run(t, SegUpdate); err != nil {
 		return err
 	}
 	if f.loss, err = t.loaded.Fetch(t.operand(bufLoss)); err != nil {

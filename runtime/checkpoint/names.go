@@ -1,0 +1,11 @@
+package checkpoint
+
+// Files of a stage's checkpoint, named as Hugging Face names them where it has such a file.
+const (
+	ModelFile     = "model.safetensors"
+	AdapterFile   = "adapter_model.safetensors"
+	OptimizerFile = "optimizer.safetensors"
+	TrainerFile   = "trainer_state.json"
+	ConfigFile    = "config.json"
+	TokenizerFile = "tokenizer.json"
+)

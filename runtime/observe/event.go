@@ -1,0 +1,76 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/metrics"
+	"stepflow/tracing"
+)
+
+// ErrInterrupted says that a run stopped at a checkpoint because it was asked to.
+var ErrInterrupted = errors.New("interrupted")
+
+// EventKind says what happened.
+type EventKind string
+
+const (
+	BlockStart  EventKind = "apply_start"
+	BlockDone   EventKind = "apply_complete"
+	BlockFailed EventKind = "apply_errored"
+	StepDone    EventKind = "step_metrics"
+	Saved       EventKind = "checkpoint"
+	Notice      EventKind = "log"
+	Warned      EventKind = "warning"
+)
+
+// levels are the levels at which events are logged; steps are not.
+var levels = map[EventKind]slog.Level{BlockStart: slog.LevelInfo, BlockDone: slog.LevelInfo, BlockFailed: slog.LevelError,
+	Saved: slog.LevelInfo, Notice: slog.LevelInfo, Warned: slog.LevelWarn}
+
+// Event is one thing that happened to a block during apply, as a view shows it.
+type Event struct {
+	Kind     EventKind
+	Addr     addr.Addr // of the block
+	FromStep int       // BlockStart: the step that the block goes on from; 0 where it starts
+	Saves    bool      // BlockStart: an interrupt leaves a checkpoint to go on from
+	Message  string
+	Step     *metrics.Step
+	Steps    int
+	Memory   int64   // of the device, in bytes
+	Peak     float64 // measured peak of the device in FLOP/s
+	Values   map[string]any
+	Seconds  float64
+}
+
+// Event tells the view and the log of something that happened to the block.
+func (b *Block) Event(ctx context.Context, e Event) {
+	o := b.observer
+	e.Addr, e.Message = b.Addr, o.Secrets.Redact(e.Message)
+	if o.Emit != nil {
+		o.Emit(e)
+	}
+	level, logged := levels[e.Kind]
+	if o.Log == nil || !logged {
+		return
+	}
+	message := e.Message
+	if message == "" {
+		message = strings.ReplaceAll(string(e.Kind), "_", " ")
+	}
+	o.Log.LogAttrs(ctx, level, message, slog.String(tracing.Address, b.Addr.String()), slog.String("event", string(e.Kind)))
+}
+
+// Notice tells of something that is worth knowing.
+func (b *Block) Notice(ctx context.Context, format string, args ...any) {
+	b.Event(ctx, Event{Kind: Notice, Message: fmt.Sprintf(format, args...)})
+}
+
+// Warn tells of something that may be wrong.
+func (b *Block) Warn(ctx context.Context, format string, args ...any) {
+	b.Event(ctx, Event{Kind: Warned, Message: fmt.Sprintf(format, args...)})
+}

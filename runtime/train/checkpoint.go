@@ -1,0 +1,89 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
+	"stepflow/tracing"
+)
+
+// keep saves what was trained when the data fail or the run is asked to end, and returns the error with where a run
+// goes on.
+func (l *Loop) keep(ctx context.Context, err error) error {
+	var data dataError
+	step, interrupted := l.state.Step, errors.Is(err, observe.ErrInterrupted)
+	if step == 0 || !interrupted && !errors.As(err, &data) {
+		return err
+	}
+	if steps, err := checkpoint.Steps(l.Dir); err != nil || !slices.Contains(steps, step) {
+		if e := l.checkpoint(ctx); e != nil {
+			return errors.Join(err, e)
+		}
+	}
+	if interrupted {
+		return fmt.Errorf("%w at step %d of %d", err, step, l.stage.Steps)
+	}
+	if errors.Is(err, fineweb.ErrChanged) {
+		return fmt.Errorf("%w. Step %d of %d is saved: with the file as it was, apply goes on from there", err, step, l.stage.Steps)
+	}
+	return fmt.Errorf("%w. Step %d of %d is saved: apply goes on from there", err, step, l.stage.Steps)
+}
+
+// checkpoint saves the running stage and drops the oldest checkpoints beyond keep.
+func (l *Loop) checkpoint(ctx context.Context) error {
+	step := l.state.Step
+	files, err := l.Files(step)
+	if err == nil {
+		_, err = l.write(ctx, step, files, false)
+	}
+	if err != nil {
+		return fmt.Errorf("saving step %d: %w; earlier checkpoints are untouched", step, err)
+	}
+	if err := l.Saved(step); err != nil {
+		return err
+	}
+	dir := checkpoint.StepDir(l.Dir, step)
+	l.block.Event(ctx, observe.Event{Kind: observe.Saved, Message: dir, Step: &metrics.Step{Step: step}})
+	return prune(l.Dir, l.Keep)
+}
+
+// Save writes the stage's result, with files as Job.Files gives them, and returns its content id.
+func (l *Loop) Save(ctx context.Context, files []checkpoint.Part) (id string, err error) {
+	return l.write(ctx, l.stage.Steps, files, true)
+}
+
+// write writes a checkpoint under the eyes of the observer.
+func (l *Loop) write(ctx context.Context, step int, files []checkpoint.Part, last bool) (id string, err error) {
+	start := time.Now()
+	err = l.block.Inside(ctx, tracing.SpanCheckpoint, func(context.Context) error {
+		if err := l.metrics.Sync(); err != nil { // a run that goes on from here does not write them again
+			return err
+		}
+		id, err = l.save(checkpoint.StepDir(l.Dir, step), files, last)
+		return err
+	}, tracing.KV{Key: tracing.StepNumber, Value: l.state.Step})
+	l.block.Record(ctx, tracing.MetricCheckpoint, time.Since(start).Seconds())
+	return id, err
+}
+
+// prune removes all but the latest checkpoints, once the newest is durable.
+func prune(root string, keep int) error {
+	steps, err := checkpoint.Steps(root)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps[min(keep, len(steps)):] {
+		if err := os.RemoveAll(checkpoint.StepDir(root, s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/trainstate"
+)
+
+// Result is what a stage came to.
+type Result struct {
+	Loss            float64 // mean of the last steps; NaN where every step was skipped
+	Skipped         int     // steps
+	MergeDifference float64 // largest change of a token's loss by merging the adapters
+	MergeError      float64 // the share of all merges that rounding kept out
+	HeldOut         *int64  // documents trained on that an evaluation measures; nil where that is not known
+}
+
+// Finish merges the adapters, measures what that changed, and returns what the stage came to. Where ctx ends or the data
+// fail the error comes after a checkpoint.
+func (l *Loop) Finish(ctx context.Context) (*Result, error) {
+	if ctx.Err() != nil { // the corpus may still be read
+		return nil, l.keep(ctx, observe.ErrInterrupted)
+	}
+	if err := l.feedProbe(); err != nil {
+		if ctx.Err() != nil {
+			err = observe.ErrInterrupted
+		}
+		return nil, l.keep(ctx, err)
+	}
+	var before []float32
+	var seam *trainstate.Seam
+	err := l.cut(ctx, func() (err error) {
+		if before, err = l.probe(); err != nil {
+			return err
+		}
+		seam = &trainstate.Seam{Probe: l.probeKey(), Loss: mean(before)}
+		return l.unsound(fmt.Sprintf("step %d", l.state.Step), seam.Loss, l.Dir)
+	})
+	if err != nil {
+		return nil, l.keep(ctx, err)
+	}
+	if len(l.stage.Adapters) > 0 {
+		if err := l.mergeLast(ctx, seam, before); err != nil {
+			return nil, err
+		}
+	}
+	if l.heldOut != nil && *l.heldOut > 0 {
+		l.warnHeldOut(ctx, *l.heldOut)
+	}
+	l.state.Seam = seam
+	return l.result(), nil
+}
+
+// mergeLast merges the adapters for good, and notes what that changed of the losses before.
+func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []float32) error {
+	if _, err := l.merge(true); err != nil {
+		return err
+	}
+	after, err := l.probe()
+	if err != nil {
+		return err
+	}
+	for i := range after {
+		seam.MergeDifference = math.Max(seam.MergeDifference, math.Abs(float64(after[i])-float64(before[i])))
+	}
+	seam.Loss = mean(after)
+	if err := l.unsound("merging the adapters", seam.Loss, l.Dir); err != nil {
+		return err
+	}
+	how := ""
+	if l.stage.DType == gpu.BF16 {
+		how = fmt.Sprintf("; rounding to bf16 changed the weights by %.2g of what they learnt", l.state.Merges.Error())
+	}
+	l.block.Notice(ctx, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
+	if e := l.state.Merges.Error(); e > coarseMerge {
+		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 "+
+			"changed these by %.2g times as much. That is noise in the weights: %s", e, l.stage.lessNoise())
+	}
+	return nil
+}
+
+func (l *Loop) result() *Result {
+	s := &l.state
+	r := &Result{Skipped: s.Skipped, MergeDifference: s.Seam.MergeDifference, MergeError: s.Merges.Error(), HeldOut: l.heldOut}
+	for _, x := range s.LastLosses {
+		r.Loss += x / float64(len(s.LastLosses))
+	}
+	if len(s.LastLosses) == 0 {
+		r.Loss = math.NaN()
+	}
+	return r
+}
+
+// warnHeldOut says how often the stage read a document that evaluations measure.
+func (l *Loop) warnHeldOut(ctx context.Context, n int64) {
+	read := "A document that %s measures was read in training"
+	if n > 1 {
+		read = fmt.Sprintf("Documents that %%s measures were read %d times in training", n)
+	}
+	read = fmt.Sprintf(read, strings.Join(l.measured, " or "))
+	l.block.Warn(ctx, "%s: what it gives says less about text that the model has not seen", read)
+}
+
+// probeKey identifies the batch whose loss is compared across a seam.
+func (l *Loop) probeKey() string {
+	return fmt.Sprintf("%s %d %+v", l.state.Data, l.stage.Micro, l.state.Position)
+}
+
+// feedProbe puts the next micro-batch into the input buffers without moving on.
+func (l *Loop) feedProbe() error {
+	s := l.stage
+	stream, err := l.Corpus.Stream(fineweb.Train, l.tok, s.Seq, l.state.Position)
+	if err != nil {
+		return dataError{err}
+	}
+	stream.Endless() // the last step may have used the data up
+	b, err := stream.Next(s.Micro)
+	if err != nil {
+		return dataError{err}
+	}
+	return feed(l.loaded, s.Program, b, 0, s.Micro, s.Seq)
+}
+
+// compareSeam compares the loss before and after growth on one batch.
+func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
+	if before.Probe != l.probeKey() {
+		return nil
+	}
+	if err := l.feedProbe(); err != nil {
+		return err
+	}
+	nll, err := l.probe()
+	if err != nil {
+		return err
+	}
+	l.block.Notice(ctx, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after",
+		len(l.stage.From.Layers), len(l.stage.Layers), before.Loss, mean(nll))
+	return nil
+}

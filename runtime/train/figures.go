@@ -1,0 +1,106 @@
+package train
+
+import (
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/ops"
+)
+
+// Figures are the bytes and operations of a program.
+type Figures struct {
+	Layers     int              `json:"layers"`
+	Trainable  int64            `json:"trainable_parameters"`
+	Frozen     int64            `json:"frozen_parameters"`
+	Adapter    int64            `json:"adapter_parameters"`
+	ByKind     map[string]int64 `json:"bytes"`
+	Peak       int64            `json:"peak_bytes"`
+	LowerBound int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
+	States     int64            `json:"model_state_bytes"`
+	// PaperStates are the model's states as the paper counts: gradients of the weights' type, no remainders. LayerStates
+	// are those of the layers and their adapters alone, the paper's figure.
+	PaperStates int64 `json:"paper_state_bytes"`
+	LayerStates int64 `json:"layer_state_bytes"`
+	// WideGradients are the parameters of bf16 weights whose gradients are added up in fp32.
+	WideGradients  int64   `json:"fp32_gradient_parameters,omitempty"`
+	Remainders     int64   `json:"remainder_bytes,omitempty"` // of merges
+	StepFLOPs      int64   `json:"flops_per_step"`
+	RecomputeFLOPs int64   `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
+	FLOPs          float64 `json:"flops"`
+	Tokens         int64   `json:"tokens"`
+	Steps          int     `json:"steps"`
+	CheckpointSize int64   `json:"checkpoint_bytes"`
+	Disk           int64   `json:"disk_bytes"` // of the checkpoints that stay, and of one that is written beside them
+	// DataTokens are those of one pass over the data, exact or by the estimate DataHow; 0 where they are not known.
+	DataTokens int64       `json:"data_tokens,omitempty"`
+	DataHow    fineweb.How `json:"data_tokens_known,omitempty"`
+	Epochs     float64     `json:"epochs,omitempty"` // passes, with those of the stages before on the same data
+}
+
+// ByteKinds are the rows of the memory table, in order.
+var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
+
+// roleKinds are the rows that named buffers count in.
+var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients",
+	gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters", gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs",
+	gpu.RoleConst: "inputs"}
+
+// BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds.
+func BytesByKind(p *gpu.Program) map[string]int64 {
+	kinds, named := map[string]int64{}, int64(0)
+	for _, b := range p.Buffers {
+		kinds[roleKinds[b.Role]] += b.Operand.Type.Bytes()
+		named += b.Operand.Type.Bytes()
+	}
+	kinds["inputs"] += p.ResidentBytes - named // alignment
+	kinds["workspace"] = p.ScratchBytes
+	kinds["activations"] = p.TransientBytes - p.ScratchBytes
+	return kinds
+}
+
+// FiguresOf reads bytes and operations off a compiled stage, of which so many checkpoints stay on disk.
+func FiguresOf(s *Stage, checkpoints int) Figures {
+	p := s.Program
+	f := Figures{Layers: len(s.Layers), ByKind: BytesByKind(p), Peak: p.ArenaBytes,
+		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
+	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
+	weight, state, train := s.DType.Size(), s.Optimizer.StateBytes(s.DType), s.Optimizer.TrainBytes(s.DType)
+	for _, x := range s.All() {
+		n := x.Elems()
+		per := train
+		switch {
+		case x.Kind.IsAdapter():
+			f.Adapter += n
+		case s.Frozen[x.ID]:
+			f.Frozen += n
+			per = weight
+		default:
+			f.Trainable += n
+		}
+		f.PaperStates += per * n
+		if ops.InLayers(x) {
+			f.LayerStates += per * n
+		}
+		if per == train && s.DType == gpu.BF16 && s.GradType(x) == gpu.F32 {
+			f.WideGradients += n
+		}
+		f.CheckpointSize += n * weight
+		if !s.Frozen[x.ID] || x.Kind.IsAdapter() {
+			f.CheckpointSize += n * state
+		}
+	}
+	if s.keepsRemainders() {
+		for _, a := range s.Adapters {
+			f.Remainders += a.Target.Elems() * weight
+		}
+		f.CheckpointSize += f.Remainders
+	}
+	zero, _ := p.FLOPs(SegZero)
+	micro, again := p.FLOPs(SegMicro)
+	update, _ := p.FLOPs(SegUpdate)
+	f.StepFLOPs = gpu.Sum(zero, gpu.Product(int64(s.MicroSteps()), micro), update)
+	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
+	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
+	f.Tokens = s.StepTokens() * int64(s.Steps)
+	f.Disk = gpu.Product(int64(checkpoints+1), f.CheckpointSize)
+	return f
+}

@@ -1,0 +1,194 @@
+package train
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+
+	"stepflow/gpu"
+	"stepflow/ops/graph"
+	"stepflow/ops/llama"
+)
+
+// Rows of logits in memory at a time: as many as a cache holds, but enough for the products with
+// them to be efficient; where the device has less to give, down to leastChunk.
+const (
+	chunkBytes = 8 << 20
+	usualChunk = 256
+	leastChunk = 64
+)
+
+// ErrFLOPs is the error of a stage whose step has more operations than an int64 counts.
+var ErrFLOPs = errors.New("more operations than can be counted")
+
+// Programs compiles for a device. What asks for the same program shares it.
+type Programs struct {
+	caps   gpu.Caps
+	stages map[string]compiled
+	passes map[string]*gpu.Program
+}
+
+// compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
+type compiled struct {
+	program                 *gpu.Program
+	micro, chunk, recompute int
+}
+
+// NewPrograms returns the programs for a device, none of them made yet.
+func NewPrograms(caps gpu.Caps) *Programs {
+	return &Programs{caps: caps, stages: map[string]compiled{}, passes: map[string]*gpu.Program{}}
+}
+
+// Compile makes the stage's program, and sets with it Micro, Chunk and Recompute. Where it does not fit the device it
+// gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
+// AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
+// of no layer. The program may still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
+func (p *Programs) Compile(s *Stage, checkpointing string) error {
+	key := s.asks(checkpointing)
+	c, ok := p.stages[key]
+	if !ok {
+		if err := p.fit(s, checkpointing); err != nil {
+			return err
+		}
+		if FiguresOf(s, 0).StepFLOPs == math.MaxInt64 {
+			return ErrFLOPs
+		}
+		c = compiled{s.Program, s.Micro, s.Chunk, s.Recompute}
+		p.stages[key] = c
+	}
+	s.Program, s.Micro, s.Chunk, s.Recompute = c.program, c.micro, c.chunk, c.recompute
+	return nil
+}
+
+// Vanilla returns the figures of the full model trained at once with the same batch and the same activation checkpointing:
+// what a stage is measured against. Errors are those of Compile.
+func (p *Programs) Vanilla(s *Stage, full llama.Config, checkpointing string) (*Figures, error) {
+	v := &Stage{Model: full, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro,
+		Accumulate: s.Accumulate, Optimizer: s.Optimizer, Mask: s.Mask, Frozen: map[string]bool{}}
+	v.Layers = v.NewLayers(full.NumHiddenLayers)
+	v.Params = llama.Declare(v.Model, v.LayerIDs())
+	if err := p.Compile(v, checkpointing); err != nil {
+		return nil, err
+	}
+	f := FiguresOf(v, 0)
+	return &f, nil
+}
+
+// Pass makes the program of a forward pass.
+func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
+	model := x.Model
+	model.RopeScaling = nil // what the host sets later, not the program
+	key := asked("%#v %#v %v %d %d %t %t", model, x.Params, x.DType, x.Batch, x.Seq, x.Mask, x.Logits)
+	if p.passes[key] == nil {
+		program, err := compilePass(x, p.caps)
+		if err != nil {
+			return nil, err
+		}
+		p.passes[key] = program
+	}
+	return p.passes[key], nil
+}
+
+// asks identifies the program that a stage asks for: all that fit and compileStage read.
+func (s *Stage) asks(checkpointing string) string {
+	model, optimizer, scale := s.Model, s.Optimizer, 0.0
+	model.RopeScaling, optimizer.LearningRate = nil, 0 // what the host sets later, not the program
+	if s.Peft != nil {
+		scale = s.Peft.Scale()
+	}
+	micro := s.Micro
+	if s.AutoMicro {
+		micro = s.Batch // where the search begins
+	}
+	return asked("%#v %#v %#v %#v %#v %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
+		s.keepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
+}
+
+// asked is a key for what a program is made of.
+func asked(format string, args ...any) string {
+	h := sha256.New()
+	fmt.Fprintf(h, format, args...)
+	return string(h.Sum(nil))
+}
+
+// fit makes the stage's program, as Compile says.
+func (p *Programs) fit(s *Stage, checkpointing string) error {
+	if checkpointing == "block" {
+		s.Recompute = len(s.Layers)
+	}
+	if s.AutoMicro {
+		s.Micro = s.Batch
+	}
+	s.Chunk = chunkRows(s.Micro*s.Seq, s.Model.VocabSize)
+	if err := p.make(s); err != nil || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
+		return err
+	}
+	if ok, err := p.chunked(s); err != nil || ok {
+		return errors.Join(err, p.make(s))
+	}
+	if s.AutoMicro {
+		divisors := divisorsOf(s.Batch)
+		i := sort.Search(len(divisors), func(i int) bool { // the first that does not fit; the peak grows with it
+			s.Micro = divisors[i]
+			ok, err := p.chunked(s)
+			return err != nil || !ok
+		})
+		s.Micro = divisors[max(i-1, 0)]
+		if ok, err := p.chunked(s); err != nil || ok {
+			return errors.Join(err, p.make(s))
+		}
+	}
+	if checkpointing == "auto" {
+		s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
+			s.Recompute = i + 1
+			ok, err := p.chunked(s)
+			return err != nil || ok
+		})
+		if _, err := p.chunked(s); err != nil {
+			return err
+		}
+	}
+	return p.make(s)
+}
+
+// make compiles the stage as it is set.
+func (p *Programs) make(s *Stage) (err error) {
+	s.Program, err = compileStage(s, p.caps)
+	return err
+}
+
+// chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.
+func (p *Programs) chunked(s *Stage) (bool, error) {
+	fits := func(chunk int) (bool, error) {
+		s.Chunk = chunk
+		return graph.Fits(stageGraph(s), p.caps, p.caps.Memory)
+	}
+	for chunk := chunkRows(s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
+		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
+			return ok, err
+		}
+	}
+}
+
+// chunkRows is the number of rows of logits in memory where memory allows it.
+func chunkRows(rows, vocab int) int {
+	return min(rows, max(usualChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
+}
+
+// divisorsOf lists the divisors of n in order.
+func divisorsOf(n int) []int {
+	var low, high []int
+	for d := 1; d <= n/d; d++ {
+		if n%d == 0 {
+			low = append(low, d)
+			if d != n/d {
+				high = append(high, n/d)
+			}
+		}
+	}
+	slices.Reverse(high)
+	return append(low, high...)
+}

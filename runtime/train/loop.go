@@ -1,0 +1,342 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
+	"stepflow/tracing"
+)
+
+// prefetchAhead is how many batches are packed ahead of the step that needs them.
+const prefetchAhead = 4
+
+// recentOf is how many steps the rate of a stage is told by.
+const recentOf = 50
+
+// Job is a stage to train, and what its training needs beside it.
+type Job struct {
+	Stage     *Stage // compiled
+	StepFLOPs int64  // of its program
+	Recipe    string // is written into its checkpoints
+	Dir       string // of its checkpoints and of the metrics of its steps
+	FromStep  int    // the step of the checkpoint that it goes on from; 0 where it starts
+	From      string // folder of the result of Stage.From, where it starts from that
+	Every     int    // steps between checkpoints; 0 for none on the way
+	Keep      int    // checkpoints that stay while it runs
+
+	Tokenizer *tokenizer.Tokenizer
+	Corpus    *fineweb.Set
+	Data      string   // identity of what a position in the data means
+	Parts     []string // addresses of the data that Corpus mixes
+
+	Async bool    // the device works while the host goes on
+	Peak  float64 // of the device in FLOP/s, as measured; 0 where that is not known
+
+	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it
+	// comes from.
+	Files func(step int) ([]checkpoint.Part, error)
+	// Saved records a checkpoint on the way, once it is whole.
+	Saved func(step int) error
+	// Copies is told, once, how many documents are left out as copies of others.
+	Copies func(ctx context.Context, n int64)
+}
+
+// Loop trains a stage: Begin, Watch, Train, Finish and Save, in this order.
+type Loop struct {
+	Job
+	*trainer
+	block     *observe.Block
+	stream    *fineweb.Mix
+	metrics   *metrics.Writer
+	heldOut   *int64   // documents trained on that an evaluation measures; nil where none are counted
+	measured  []string // evaluations that measure them
+	watch     *observe.Steps
+	recent    []float64 // seconds of the latest steps
+	passed    int64     // documents that could not be read and were passed over
+	specials  int64     // special tokens in the documents
+	hasCopies bool      // Copies was called
+}
+
+// Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
+// what was loaded.
+func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Loop, error) {
+	s := j.Stage
+	l := &Loop{Job: j, block: b, trainer: &trainer{stage: s, loaded: loaded, tok: j.Tokenizer}}
+	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+		return nil, err
+	}
+	if err := l.weights(ctx); err != nil {
+		return nil, err
+	}
+	debug.FreeOSMemory() // what making or reading the weights took; the steps fill the arena now
+	var err error
+	if l.stream, err = j.Corpus.Stream(fineweb.Train, j.Tokenizer, s.Seq, l.state.Position); err != nil {
+		return nil, err
+	}
+	before := l.state.Seam
+	l.state.Seam = nil
+	if s.Grow != nil && l.state.Step == 0 && before != nil {
+		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
+			return nil, err
+		}
+	}
+	l.metrics, err = metrics.Open(j.Dir, l.state.Step)
+	return l, err
+}
+
+// weights restores the weights and the state, or makes the first ones.
+func (l *Loop) weights(ctx context.Context) error {
+	if l.FromStep > 0 {
+		dir := checkpoint.StepDir(l.Dir, l.FromStep)
+		return l.block.Inside(ctx, tracing.SpanRestore, func(ctx context.Context) error { return l.restore(ctx, dir) })
+	}
+	err := l.block.Inside(ctx, tracing.SpanGrow, func(ctx context.Context) error { return l.start(ctx, l.From) })
+	if l.state.Data != l.Data { // other data than the stage before: from their start
+		l.state.Data, l.state.Position = l.Data, fineweb.Position{}
+	}
+	l.state.Recipe = l.Recipe
+	if err == nil && l.flaw.Found() {
+		l.block.Warn(ctx, "the stage starts from weights of which %s", l.flaw.String())
+	}
+	return err
+}
+
+// Watch counts the documents trained on that the evaluations named measure.
+func (l *Loop) Watch(w *fineweb.Watched, evaluations []string) {
+	l.stream.Watch(w)
+	n := l.metrics.Last.HeldOut
+	l.heldOut, l.measured = &n, evaluations
+}
+
+// Specials is how many special tokens stand in the documents that were trained on.
+func (l *Loop) Specials() int64 { return l.specials }
+
+// Close closes the file of metrics.
+func (l *Loop) Close() error { return l.metrics.Close() }
+
+// Train runs the steps that are left. An error of the data, or ErrInterrupted where ctx ends, comes after a checkpoint.
+func (l *Loop) Train(ctx context.Context) error {
+	return l.block.Inside(ctx, tracing.SpanTrain, l.steps)
+}
+
+// steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
+// forward and backward passes are put behind step n before its loss is read.
+func (l *Loop) steps(ctx context.Context) error {
+	batches, stop := l.prefetch(ctx)
+	defer stop()
+	l.watch = l.block.Steps(l.stage.Work(), l.state.Step+1)
+	var ahead *flight
+	var aheadErr error
+	for l.state.Step < l.stage.Steps {
+		if ctx.Err() != nil {
+			return l.keep(ctx, observe.ErrInterrupted)
+		}
+		start, f := time.Now(), ahead
+		if f == nil {
+			step := l.state.Step + 1
+			var err error
+			if f, err = l.begin(ctx, batches, step, l.timed(step)); err != nil {
+				return l.keep(ctx, err)
+			}
+		}
+		if err := l.update(f); err != nil {
+			return err
+		}
+		if ahead = nil; l.mayBegin(ctx, f) {
+			ahead, aheadErr = l.begin(ctx, batches, f.step+1, false)
+		}
+		if err := l.complete(ctx, f, start, len(batches)); err != nil {
+			return err
+		}
+		if aheadErr != nil {
+			return l.keep(ctx, aheadErr)
+		}
+	}
+	return nil
+}
+
+// prefetch packs batches ahead of the steps. stop ends that.
+func (l *Loop) prefetch(ctx context.Context) (batches <-chan fineweb.Prefetched, stop func()) {
+	fetch, cancel := context.WithCancel(ctx)
+	batches = l.stream.Prefetch(fetch, l.stage.Batch, prefetchAhead)
+	return batches, func() {
+		cancel()
+		for ctx.Err() == nil { // until it has ended: the corpus serves one goroutine at a time
+			select {
+			case _, ok := <-batches:
+				if !ok {
+					return
+				}
+			case <-ctx.Done(): // nothing is read any more
+			}
+		}
+	}
+}
+
+// timed reports whether the operations of a step are timed. On a device that does not work ahead that costs nothing to
+// speak of: all steps are, so that a slow one can be looked into.
+func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watch.Chosen(step)) }
+
+// mayBegin reports whether the step behind one that is under way may be put on the device already.
+func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
+	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
+		ctx.Err() == nil
+}
+
+// complete waits for a step and does what is due behind it. queue is how many batches lay ready.
+func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue int) error {
+	loss, norm, err := f.read()
+	if err != nil {
+		return err
+	}
+	if err := l.judge(ctx, f, loss, norm, start); err != nil {
+		return err
+	}
+	l.tellData(ctx, f.batch)
+	l.state.Step, l.state.Tokens, l.state.Position = f.step, int64(f.step)*l.stage.StepTokens(), f.batch.Cursor
+	merged := 0.0
+	if l.stage.RestartAfter(f.step) {
+		if merged, err = l.restart(); err != nil {
+			return err
+		}
+	}
+	m := l.numbers(f, loss, norm, time.Since(start))
+	l.countHeldOut(ctx, &m, f.batch.Watched)
+	m.MergeError = merged
+	if l.recent = append(l.recent, m.Seconds); len(l.recent) > recentOf {
+		l.recent = l.recent[1:]
+	}
+	if err := l.metrics.Write(m); err != nil {
+		return err
+	}
+	l.watch.Done(ctx, m, l.ran(f, start, queue))
+	l.block.Event(ctx, observe.Event{Kind: observe.StepDone, Step: &m, Steps: l.stage.Steps,
+		Memory: l.loaded.Allocated(), Peak: l.Peak})
+	if f.step < l.stage.Steps && l.Every > 0 && f.step%l.Every == 0 {
+		return l.checkpoint(ctx)
+	}
+	return nil
+}
+
+// judge takes a step's loss into the state, or skips the step or ends the run where it is not finite.
+func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start time.Time) error {
+	if !metrics.Finite(loss) || !metrics.Finite(norm) {
+		if !l.stage.Skip || metrics.Finite(norm) {
+			l.watch.Failed(l.numbers(f, loss, norm, time.Since(start)), l.ran(f, start, 0))
+			return l.nonFinite(ctx, f, loss, norm)
+		}
+		l.state.Skipped++
+		l.block.Warn(ctx, "step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far). Its batch: %s",
+			f.step, metrics.Text(loss), metrics.Text(norm), l.state.Skipped, l.batchOf(f))
+		return nil
+	}
+	if mean, yes := spike(loss, l.state.LastLosses); yes {
+		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
+			f.step, loss, meanOf, mean, l.batchOf(f))
+	}
+	for _, p := range l.stage.Trainable() {
+		l.state.OptimizerSteps[p.ID]++
+	}
+	l.state.LastLosses = append(l.state.LastLosses, loss)
+	if n := len(l.state.LastLosses); n > meanOf {
+		l.state.LastLosses = l.state.LastLosses[n-meanOf:]
+	}
+	return nil
+}
+
+// nonFinite finds the first tensor of a step that is not finite by running its launches one by one: the weights were not
+// changed, so the step can be repeated.
+func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) error {
+	where := "none was found when the step was repeated"
+	err := l.cut(ctx, func() error {
+		w, err := l.firstNonFinite(f.batch)
+		if w != "" {
+			where = w
+		}
+		return err
+	})
+	if err != nil {
+		where = fmt.Sprintf("not found (%v)", err)
+	}
+	do := "Lower the learning rate"
+	if s := l.stage; s.Init != "" && f.step == 1 {
+		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)
+	}
+	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. "+
+		"%s, look at the data, or set on_nonfinite = \"skip\"",
+		f.step, metrics.Text(loss), metrics.Text(norm), where, goesOn(l.Dir), l.batchOf(f), do)
+}
+
+// namedDocuments is how many documents a message names.
+const namedDocuments = 5
+
+// batchOf names the documents of a step's batch, and how to look at them.
+func (l *Loop) batchOf(f *flight) string {
+	return fmt.Sprintf("%s; stepflow data head -step %d %s shows it", f.batch.Names(namedDocuments), f.step, l.block.Addr)
+}
+
+// tellData tells of copies, and of documents that were passed over.
+func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
+	if b.Copies > 0 && !l.hasCopies {
+		l.hasCopies = true
+		l.Copies(ctx, b.Copies)
+	}
+	if b.Skipped > l.passed {
+		l.block.Warn(ctx, "%d documents passed over (on_error = \"skip\")", b.Skipped)
+		l.passed = b.Skipped
+	}
+	l.specials = b.Specials
+}
+
+// countHeldOut adds the documents of a step that an evaluation measures, and warns of the first.
+func (l *Loop) countHeldOut(ctx context.Context, m *metrics.Step, n int64) {
+	if l.heldOut == nil {
+		return
+	}
+	if *l.heldOut == 0 && n > 0 {
+		l.warnHeldOut(ctx, n)
+	}
+	*l.heldOut += n
+	m.HeldOut = *l.heldOut
+}
+
+// numbers are what is recorded of a step.
+func (l *Loop) numbers(f *flight, loss, norm float64, took time.Duration) metrics.Step {
+	s, at, seconds := l.stage, f.batch.Cursor, took.Seconds()
+	m := metrics.Step{Step: f.step, Tokens: int64(f.step) * s.StepTokens(), FLOPs: int64(f.step) * l.StepFLOPs, Loss: loss,
+		LearningRate: s.LR(f.step), GradNorm: norm, Seconds: seconds, TokensPerSec: float64(s.StepTokens()) / seconds,
+		DataWait: f.wait.Seconds(), Epoch: at.Epoch, Skipped: !metrics.Finite(norm)}
+	for i, n := range at.Drawn {
+		if m.Sources == nil {
+			m.Sources = map[string]int64{}
+		}
+		m.Sources[l.Parts[i]] = n * int64(s.Seq)
+	}
+	if l.Peak > 0 {
+		m.MFU = float64(l.StepFLOPs) / seconds / l.Peak
+	}
+	return m
+}
+
+// ran is how a step ran, for its trace.
+func (l *Loop) ran(f *flight, start time.Time, queue int) *observe.StepRun {
+	return &observe.StepRun{Start: start, Data: f.at, Wait: f.wait, Runs: f.runs, Memory: l.loaded.Allocated(), Queue: queue}
+}
+
+// MedianSeconds is how long a step took, of the latest; 0 where there was none.
+func (l *Loop) MedianSeconds() float64 {
+	if len(l.recent) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(l.recent))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,84 @@
+package train
+
+import (
+	"math"
+
+	"stepflow/ops/peft"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/trainstate"
+)
+
+// coarseMerge is the error of merges from which a run says what would lower it.
+const coarseMerge = 0.5
+
+// lessNoise is what would lower the error of merges.
+func (s *Stage) lessNoise() string {
+	if s.restarts() && !s.keepsRemainders() {
+		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every " +
+			"merges more at a time"
+	}
+	return "train longer before the merge, or in fp32"
+}
+
+// merge folds the adapters into the weights and gives the share of their product that rounding kept out: the quotient of
+// Frobenius norms. What remainders hold is not lost unless it is the last merge.
+func (t *trainer) merge(last bool) (lost float64, err error) {
+	s := t.stage
+	if s.mergesAtRandom() {
+		seeds := make([]float32, len(s.Adapters))
+		for i, a := range s.Adapters {
+			seeds[i] = peft.MergeSeed(a, s.PeftSeed, t.state.Restarts)
+		}
+		if err := t.set(bufMergeSeed, seeds); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.run(segMerge); err != nil {
+		return 0, err
+	}
+	norm := func(name string) float64 {
+		if err != nil || !t.has(name) {
+			return 0
+		}
+		var v []float32
+		v, err = t.get(name)
+		square := 0.0
+		for _, x := range v {
+			square += float64(x) * float64(x)
+		}
+		return math.Sqrt(square)
+	}
+	m := &t.state.Merges
+	product, rest := norm(bufMerged), norm(bufMergeLost)
+	if last {
+		for _, a := range s.Adapters {
+			rest = math.Hypot(rest, norm(bufRemainder(a.Target.ID)))
+		}
+	}
+	if err != nil || !metrics.Finite(product) || !metrics.Finite(rest) { // what is not finite ends the next step, with its name
+		return 0, err
+	}
+	m.Product, m.Lost = math.Hypot(m.Product, product), math.Hypot(m.Lost, rest)
+	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
+}
+
+// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state. It gives the error of the
+// merge.
+func (t *trainer) restart() (lost float64, err error) {
+	if lost, err = t.merge(false); err != nil {
+		return 0, err
+	}
+	t.state.Restarts++
+	if err := t.startAdapters(); err != nil {
+		return 0, err
+	}
+	for _, p := range peft.Params(t.stage.Adapters) {
+		t.state.OptimizerSteps[p.ID] = 0
+		for _, name := range []string{bufM(p.ID), bufV(p.ID)} {
+			if err := t.set(name, make([]float32, p.Shape.Elems())); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return lost, nil
+}

@@ -1,0 +1,283 @@
+package train
+
+import (
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+	"stepflow/tracing"
+)
+
+// Segments of a stage's program. A step is zero, micro once a micro-batch, update. merge folds the
+// adapters in; probe runs the model forward on the batch that lies in the input buffers.
+const (
+	SegZero   = "zero"
+	SegMicro  = "micro"
+	SegUpdate = "update"
+	segMerge  = "merge"
+	SegProbe  = "probe"
+)
+
+// StepSegments are the segments of a training step, in the order in which it runs them: SegMicro once a micro-batch.
+var StepSegments = []string{SegZero, SegMicro, SegUpdate}
+
+// SegmentSpans are the names of the segments of a step in traces.
+var SegmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegUpdate: tracing.SpanUpdate}
+
+// Buffers that are not parameters.
+const (
+	bufIDs      = "input/ids"      // [micro, seq] i32
+	bufTargets  = "input/targets"  // [micro, seq] i32
+	bufSegments = "input/segments" // [micro, seq] i32, with a document mask
+	bufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
+	bufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
+	bufCos      = "const/cos"
+	bufSin      = "const/sin"
+	bufLoss     = "output/loss" // [1]: mean over the valid targets of the batch
+	bufNorm     = "output/grad_norm"
+	bufNLL      = "output/nll"    // [batch, seq]
+	bufLogits   = "output/logits" // [batch, seq, vocab]
+
+	bufMerged    = "output/merged"     // [1]: Frobenius norm of what the last merge added to the weights
+	bufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
+	bufMergeSeed = "input/merge_seed"  // [adapters]: of stochastic rounding
+)
+
+func bufGrad(id string) string   { return "grad/" + id }
+func bufM(id string) string      { return "adam_m/" + id }
+func bufV(id string) string      { return "adam_v/" + id }
+func bufMaster(id string) string { return "master/" + id }
+
+// bufRemainder is what a weight that ReLoRA merges into could not hold.
+func bufRemainder(id string) string { return "remainder/" + id }
+
+// builder holds the leaves of a graph under construction.
+type builder struct {
+	g      *graph.Graph
+	dtype  gpu.DType
+	byName map[string]graph.Value // weights by their Hugging Face names
+}
+
+func newBuilder(params []ops.Param, dtype gpu.DType) *builder {
+	b := &builder{g: graph.New(), dtype: dtype, byName: map[string]graph.Value{}}
+	for _, p := range params {
+		role := gpu.RoleWeight
+		if p.Kind.IsAdapter() {
+			role = gpu.RoleAdapter
+		}
+		b.byName[p.Name] = b.g.Leaf(p.ID, role, gpu.Type{Shape: p.Shape, DType: dtype})
+	}
+	return b
+}
+
+func (b *builder) weight(name string) graph.Value { return b.byName[name] }
+
+func (b *builder) input(name string, d gpu.DType, shape ...int) graph.Value {
+	return b.g.Leaf(name, gpu.RoleInput, gpu.Type{Shape: shape, DType: d})
+}
+
+func (b *builder) output(name string, shape ...int) graph.Value {
+	return b.g.Leaf(name, gpu.RoleOutput, gpu.Type{Shape: shape, DType: gpu.F32})
+}
+
+func (b *builder) modelInputs(c llama.Config, batch, seq int, mask bool) llama.Inputs {
+	in := llama.Inputs{IDs: b.input(bufIDs, gpu.I32, batch, seq)}
+	if mask {
+		in.Segments = b.input(bufSegments, gpu.I32, batch, seq)
+	}
+	half := gpu.Type{Shape: gpu.Shape{seq, c.HeadDim / 2}, DType: gpu.F32}
+	in.Cos, in.Sin = b.g.Leaf(bufCos, gpu.RoleConst, half), b.g.Leaf(bufSin, gpu.RoleConst, half)
+	return in
+}
+
+// compileStage makes the program of a stage.
+func compileStage(s *Stage, caps gpu.Caps) (*gpu.Program, error) {
+	return graph.Compile(stageGraph(s), caps)
+}
+
+// stageBuilder holds the leaves and values that the segments of a stage's program share.
+type stageBuilder struct {
+	*builder
+	s         *Stage
+	in        llama.Inputs
+	targets   graph.Value // [micro, seq]
+	scale     graph.Value // [1]
+	loss, nll graph.Value // outputs
+	linear    graph.Projection
+	trainable []ops.Param
+	slots     []optim.Slot           // of trainable
+	merged    map[string]peft.Merged // by the id of the weight
+}
+
+// stageGraph is what the program of a stage computes; errors are the graph's.
+func stageGraph(s *Stage) *graph.Graph {
+	b := &stageBuilder{builder: newBuilder(s.All(), s.DType), s: s}
+	b.declare()
+	if b.g.Err() != nil {
+		return b.g
+	}
+	b.zero()
+	b.micro()
+	if s.Recompute > 0 {
+		b.g.Recompute(func(layer int) bool { return layer >= s.Recompute })
+	}
+	b.update()
+	if len(s.Adapters) > 0 {
+		b.merge()
+	}
+	b.g.Segment(SegProbe, gpu.Forward)
+	b.g.Update(b.nll, b.forward())
+	return b.g
+}
+
+// declare makes the leaves. Their order is that of the buffers in the arena.
+func (b *stageBuilder) declare() {
+	s := b.s
+	b.in = b.modelInputs(s.Model, s.Micro, s.Seq, s.Mask)
+	b.targets = b.input(bufTargets, gpu.I32, s.Micro, s.Seq)
+	b.scale = b.input(bufScale, gpu.F32, 1)
+	b.loss = b.output(bufLoss, 1)
+	b.nll = b.output(bufNLL, s.Micro, s.Seq)
+	b.linear = graph.Projection(llama.Plain)
+	if len(s.Adapters) > 0 {
+		b.linear = s.Peft.Hook(s.Adapters, b.weight)
+	}
+	b.declareSlots()
+	b.declareMerges()
+}
+
+// declareSlots makes the leaves of the optimizer.
+func (b *stageBuilder) declareSlots() {
+	s, g := b.s, b.g
+	b.trainable = s.Trainable()
+	b.slots = make([]optim.Slot, len(b.trainable))
+	hyper := b.input(bufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
+	for i, p := range b.trainable {
+		f32 := gpu.Type{Shape: p.Shape, DType: gpu.F32}
+		b.slots[i] = optim.Slot{Param: p, Weight: b.weight(p.Name),
+			Grad:  g.Leaf(bufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)}),
+			M:     g.Leaf(bufM(p.ID), gpu.RoleOptimizer, f32),
+			V:     g.Leaf(bufV(p.ID), gpu.RoleOptimizer, f32),
+			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
+		if s.Optimizer.Master(s.DType) {
+			b.slots[i].Master = g.Leaf(bufMaster(p.ID), gpu.RoleOptimizer, f32)
+		}
+	}
+}
+
+// declareMerges makes the leaves that merges of adapters need beside weights.
+func (b *stageBuilder) declareMerges() {
+	s, g := b.s, b.g
+	b.merged = map[string]peft.Merged{}
+	var seeds graph.Value
+	if s.mergesAtRandom() {
+		seeds = b.input(bufMergeSeed, gpu.F32, len(s.Adapters))
+	}
+	masters := map[string]graph.Value{}
+	for _, x := range b.slots {
+		masters[x.Param.ID] = x.Master
+	}
+	for i, a := range s.Adapters {
+		m := peft.Merged{A: masters[a.A.ID], B: masters[a.B.ID]}
+		if s.keepsRemainders() {
+			remainder := gpu.Type{Shape: a.Target.Shape, DType: s.DType}
+			m.Remainder = g.Leaf(bufRemainder(a.Target.ID), gpu.RoleOptimizer, remainder)
+		}
+		if seeds.Valid() {
+			m.Seed = g.View(seeds, i, gpu.Shape{1})
+		}
+		b.merged[a.Target.ID] = m
+	}
+}
+
+// forward gives the loss of each position of the micro-batch, [micro, seq].
+func (b *stageBuilder) forward() graph.Value {
+	s := b.s
+	if s.adaptsHead() {
+		logits := llama.Logits(b.g, s.Model, b.weight, b.in, b.linear)
+		b.g.At(-1, "loss")
+		return b.g.Op("cross_entropy", gpu.Attrs{}, logits, b.targets)[0]
+	}
+	return llama.Loss(b.g, s.Model, b.weight, b.in, b.targets, s.Chunk, b.linear)
+}
+
+// zero clears the gradients and the loss.
+func (b *stageBuilder) zero() {
+	g := b.g
+	g.Segment(SegZero, gpu.Update)
+	for i, x := range b.slots {
+		g.At(b.trainable[i].Layer, b.trainable[i].Name)
+		g.Update(x.Grad, g.Op1("zero", gpu.Attrs{}, x.Grad))
+	}
+	g.At(-1, "loss")
+	g.Update(b.loss, g.Op1("zero", gpu.Attrs{}, b.loss))
+}
+
+// micro adds the loss and the gradients of a micro-batch.
+func (b *stageBuilder) micro() {
+	g := b.g
+	g.Segment(SegMicro, gpu.Forward)
+	nll := b.forward()
+	g.At(-1, "loss")
+	seed := g.Op1("broadcast", gpu.Attrs{}, b.scale, b.nll)
+	g.Update(b.loss, g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))
+	var weights, grads []graph.Value
+	for _, x := range b.slots {
+		weights, grads = append(weights, x.Weight), append(grads, x.Grad)
+	}
+	for i, d := range g.Grad(nll, seed, weights, grads) {
+		if d != grads[i] { // a parameter the loss does not depend on keeps its zero
+			g.Update(grads[i], d)
+		}
+	}
+}
+
+// update clips the gradients and moves the weights.
+func (b *stageBuilder) update() {
+	b.g.Segment(SegUpdate, gpu.Update)
+	norm, _ := b.s.Optimizer.Build(b.g, b.slots)
+	b.g.Update(b.output(bufNorm, 1), norm)
+}
+
+// merge adds the adapters to the weights.
+func (b *stageBuilder) merge() {
+	s, g := b.s, b.g
+	g.Segment(segMerge, gpu.Update)
+	product, lost := s.Peft.Merge(g, s.Adapters, b.weight, func(a peft.Adapter) peft.Merged { return b.merged[a.Target.ID] })
+	g.Update(b.output(bufMerged, 1), product)
+	if lost.Valid() {
+		g.Update(b.output(bufMergeLost, 1), lost)
+	}
+}
+
+// Pass is a forward pass over a model: what its program is made from.
+type Pass struct {
+	Model      llama.Config
+	Params     []ops.Param
+	DType      gpu.DType
+	Batch, Seq int
+	Mask       bool // tokens attend to those of their own document alone
+	Logits     bool // it gives logits, [batch, seq, vocab], instead of the loss of each position, [batch, seq]
+}
+
+// compilePass makes the program of a forward pass: its segment is SegProbe.
+func compilePass(p Pass, caps gpu.Caps) (*gpu.Program, error) {
+	b := newBuilder(p.Params, p.DType)
+	g := b.g
+	in := b.modelInputs(p.Model, p.Batch, p.Seq, p.Mask)
+	if p.Logits {
+		logits := gpu.Type{Shape: gpu.Shape{p.Batch, p.Seq, p.Model.VocabSize}, DType: p.DType}
+		out := g.Leaf(bufLogits, gpu.RoleOutput, logits)
+		g.Segment(SegProbe, gpu.Forward)
+		g.Update(out, llama.Logits(g, p.Model, b.weight, in, llama.Plain))
+		return graph.Compile(g, caps)
+	}
+	targets := b.input(bufTargets, gpu.I32, p.Batch, p.Seq)
+	out := b.output(bufNLL, p.Batch, p.Seq)
+	g.Segment(SegProbe, gpu.Forward)
+	chunk := chunkRows(p.Batch*p.Seq, p.Model.VocabSize)
+	g.Update(out, llama.Loss(g, p.Model, b.weight, in, targets, chunk, llama.Plain))
+	return graph.Compile(g, caps)
+}

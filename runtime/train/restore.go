@@ -1,0 +1,109 @@
+package train
+
+import (
+	"context"
+	"path/filepath"
+
+	"stepflow/ops"
+	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/trainstate"
+)
+
+// restoreState reads the optimizer's state of a parameter.
+func (t *trainer) restoreState(opt *checkpoint.File, id string) error {
+	for _, name := range []string{bufM(id), bufV(id), bufMaster(id)} {
+		if !t.has(name) {
+			continue
+		}
+		v, err := opt.Float32(name)
+		if err != nil {
+			return err
+		}
+		if err := t.set(name, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openStage opens the model and the optimizer state of a checkpoint.
+func openStage(dir string) (*checkpoint.Folder, *checkpoint.File, error) {
+	f, err := checkpoint.OpenFolder(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	opt, err := checkpoint.Open(filepath.Join(dir, checkpoint.OptimizerFile))
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, opt, nil
+}
+
+// fill reads the tensor of each parameter, one at a time, and gives it to set by the parameter's id. It ends with ctx.
+func fill(ctx context.Context, params []ops.Param, prefix string, from interface {
+	Float32(name string) ([]float32, error)
+}, set func(id string, v []float32) error) error {
+	for _, p := range params {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		v, err := from.Float32(prefix + p.Name)
+		if err == nil {
+			err = set(p.ID, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore loads a checkpoint of this very stage.
+func (t *trainer) restore(ctx context.Context, dir string) error {
+	s := t.stage
+	ts, err := trainstate.Read(dir)
+	if err != nil {
+		return err
+	}
+	t.state = *ts
+	f, opt, err := openStage(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer opt.Close()
+	if err := fill(ctx, s.Params, "", f, t.set); err != nil {
+		return err
+	}
+	if len(s.Adapters) > 0 {
+		ad, err := checkpoint.Open(filepath.Join(dir, checkpoint.AdapterFile))
+		if err != nil {
+			return err
+		}
+		defer ad.Close()
+		if err := fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.Trainable() {
+		if err := t.restoreState(opt, p.ID); err != nil {
+			return err
+		}
+	}
+	for _, a := range s.Adapters {
+		name := bufRemainder(a.Target.ID)
+		if !t.has(name) {
+			continue
+		}
+		v, err := opt.Float32(name)
+		if err == nil {
+			err = t.set(name, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package train
+
+import (
+	"encoding/json"
+
+	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
+)
+
+// peftPrefix starts the names of tensors in an adapter file of PEFT.
+const peftPrefix = "base_model.model."
+
+func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
+	o := t.operand(buffer)
+	return checkpoint.Tensor{Name: name, Shape: o.Type.Shape, DType: o.Type.DType, Data: func() ([]byte, error) {
+		n := int(o.Type.Bytes())
+		if cap(t.buffer) < n {
+			t.buffer = make([]byte, n)
+		}
+		return t.buffer[:n], t.loaded.CopyOut(t.buffer[:n], o)
+	}}
+}
+
+// save writes a checkpoint: its tensors, the trainer's state and the files given, of which the first says where it comes
+// from. final leaves the adapters out: they are merged.
+func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id string, err error) {
+	defer func() { t.buffer = nil }()
+	model, adapter, opt := t.tensors(final)
+	trainer, err := t.stateJSON(final)
+	if err != nil {
+		return "", err
+	}
+	parts := append(append([]checkpoint.Part(nil), files...), checkpoint.Tensors(checkpoint.ModelFile, model),
+		checkpoint.Tensors(checkpoint.OptimizerFile, opt), checkpoint.Bytes(checkpoint.TrainerFile, append(trainer, '\n')))
+	if len(adapter) > 0 {
+		parts = append(parts, checkpoint.Tensors(checkpoint.AdapterFile, adapter))
+	}
+	return checkpoint.Write(dir, parts)
+}
+
+// tensors lists what a checkpoint holds of the model, of its adapters, and of the optimizer's state.
+func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) {
+	s := t.stage
+	for _, p := range s.Params {
+		model = append(model, t.tensor(p.Name, p.ID))
+	}
+	if !final {
+		for _, p := range peft.Params(s.Adapters) {
+			adapter = append(adapter, t.tensor(peftPrefix+p.Name, p.ID))
+		}
+		for _, a := range s.Adapters {
+			if name := bufRemainder(a.Target.ID); t.has(name) {
+				opt = append(opt, t.tensor(name, name))
+			}
+		}
+	}
+	for _, p := range s.Trainable() {
+		if final && p.Kind.IsAdapter() {
+			continue
+		}
+		for _, name := range []string{bufM(p.ID), bufV(p.ID), bufMaster(p.ID)} {
+			if t.has(name) {
+				opt = append(opt, t.tensor(name, name))
+			}
+		}
+	}
+	return model, adapter, opt
+}
+
+// stateJSON is the trainer's state; of a final one without what is of adapters.
+func (t *trainer) stateJSON(final bool) ([]byte, error) {
+	state := t.state
+	if final {
+		state.OptimizerSteps = map[string]int64{}
+		for _, p := range t.stage.Params {
+			if n := t.state.OptimizerSteps[p.ID]; n > 0 {
+				state.OptimizerSteps[p.ID] = n
+			}
+		}
+	}
+	return json.MarshalIndent(state, "", "  ")
+}

@@ -1,0 +1,179 @@
+// Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes;
+// Programs compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on
+// from them (loop.go, trainer.go, step.go). It knows no configuration and no state file.
+package train
+
+import (
+	"math"
+	"strconv"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/growth"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+	"stepflow/runtime/observe"
+)
+
+// Stage is what a training step computes, of what model, and how many steps there are.
+type Stage struct {
+	Model llama.Config // NumHiddenLayers is the stage's own
+	Seed  uint64       // of the model's first weights
+	Init  string       // folder of weights to start from; empty for random ones
+	From  *Stage       // the stage it continues; nil for a first one
+
+	Layers []growth.Layer // bottom first; all new for a first stage
+	Grow   *growth.Spec   // nil if nothing is added
+	Params []ops.Param
+	Frozen map[string]bool // by ID
+
+	Peft     *peft.Spec
+	Adapters []peft.Adapter
+	PeftSeed uint64
+
+	DType     gpu.DType
+	Seq       int  // tokens of a sequence
+	Batch     int  // sequences a step
+	Micro     int  // sequences on the device at a time
+	AutoMicro bool // Micro is the largest that fits the device
+	Chunk     int  // rows of logits in memory at a time
+	// Accumulate is the type in which gradients are added up; InvalidDType for fp32 where there are many parts, and else the
+	// weights' own.
+	Accumulate gpu.DType
+	Mask       bool    // tokens attend to those of their own document alone
+	Horizon    float64 // tokens at which the schedule ends
+	Steps      int
+	Schedule   optim.Schedule
+	Optimizer  optim.AdamW
+	Skip       bool // skip steps that are not finite instead of stopping
+	Recompute  int  // layers, from the bottom, whose activations are computed again in the backward pass
+
+	Program *gpu.Program // made by Programs.Compile
+}
+
+// LayerPrefix starts the ids of layers that the stage makes. It is the number of stages below it, not its name, so that a
+// renamed block makes the same bits.
+func (s *Stage) LayerPrefix() string {
+	n := 0
+	for f := s.From; f != nil; f = f.From {
+		n++
+	}
+	return "g" + strconv.Itoa(n)
+}
+
+// NewLayers returns n layers of which none comes from a stage before.
+func (s *Stage) NewLayers(n int) (list []growth.Layer) {
+	for i := range n {
+		list = append(list, growth.Layer{ID: s.LayerPrefix() + "." + strconv.Itoa(i), Old: -1})
+	}
+	return list
+}
+
+// LayerIDs are the stable ids of the layers.
+func (s *Stage) LayerIDs() []string {
+	ids := make([]string, len(s.Layers))
+	for i, l := range s.Layers {
+		ids[i] = l.ID
+	}
+	return ids
+}
+
+// adaptsHead reports whether the head has an adapter: its logits are then a sum.
+func (s *Stage) adaptsHead() bool {
+	for _, a := range s.Adapters {
+		if a.Target.Kind == ops.KindHead {
+			return true
+		}
+	}
+	return false
+}
+
+// StepTokens is the number of tokens of an optimizer step.
+func (s *Stage) StepTokens() int64 { return int64(s.Batch) * int64(s.Seq) }
+
+// MicroSteps is the number of micro-batches of a step.
+func (s *Stage) MicroSteps() int { return s.Batch / s.Micro }
+
+// Trainable lists the parameters that are updated, adapters behind the model's own.
+func (s *Stage) Trainable() (list []ops.Param) {
+	for _, p := range s.Params {
+		if !s.Frozen[p.ID] {
+			list = append(list, p)
+		}
+	}
+	return append(list, peft.Params(s.Adapters)...)
+}
+
+// All lists the model's parameters and the adapters'.
+func (s *Stage) All() []ops.Param {
+	return append(append([]ops.Param(nil), s.Params...), peft.Params(s.Adapters)...)
+}
+
+// LR is the learning rate of a step (from 1): the schedule at the tokens that step completes. After a
+// ReLoRA restart it rises again over the restart's warm-up.
+func (s *Stage) LR(step int) float64 {
+	lr := s.Optimizer.LearningRate * s.Schedule.Factor(float64(step)*float64(s.StepTokens()), s.Horizon)
+	if s.restarts() && s.Peft.RestartWarmup > 0 {
+		if done := (step - 1) / s.Peft.ResetEvery; done > 0 {
+			since := step - done*s.Peft.ResetEvery
+			lr *= math.Min(1, float64(since)/float64(s.Peft.RestartWarmup))
+		}
+	}
+	return lr
+}
+
+func (s *Stage) restarts() bool {
+	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
+}
+
+func (s *Stage) keepsRemainders() bool { return s.restarts() && s.Peft.KeepsRemainders(s.DType) }
+
+// MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
+func (s *Stage) MergesRounded() bool { return len(s.Adapters) > 0 && s.DType == gpu.BF16 }
+
+// mergesAtRandom reports whether merges round stochastically.
+func (s *Stage) mergesAtRandom() bool {
+	return s.MergesRounded() && !s.keepsRemainders()
+}
+
+// bf16Additions is how many parts of a gradient may be added up in bf16: the sum of more loses too much
+// (docs/decisions/0020).
+const bf16Additions = 64
+
+// additions is how many parts the gradient of p is added up from in a step.
+func (s *Stage) additions(p ops.Param) int {
+	n := s.MicroSteps()
+	if tied := p.Kind == ops.KindEmbedding && s.Model.TieWordEmbeddings; (tied || p.Kind == ops.KindHead) && !s.adaptsHead() {
+		n *= (s.Micro*s.Seq + s.Chunk - 1) / s.Chunk // a part for each piece of the logits
+		if tied {
+			n += s.MicroSteps()
+		}
+	}
+	return n
+}
+
+// GradType is the element type in which the gradient of p is added up.
+func (s *Stage) GradType(p ops.Param) gpu.DType {
+	switch {
+	case s.DType == gpu.F32 || s.Accumulate == gpu.F32:
+		return gpu.F32
+	case s.Accumulate == gpu.BF16 || s.additions(p) <= bf16Additions:
+		return gpu.BF16
+	}
+	return gpu.F32
+}
+
+// RestartAfter reports whether adapters are merged and restarted behind this step.
+func (s *Stage) RestartAfter(step int) bool {
+	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
+}
+
+// Work is a step as the observer shows it.
+func (s *Stage) Work() observe.Work {
+	w := observe.Work{Program: s.Program, Micros: s.MicroSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
+	for _, name := range StepSegments {
+		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpans[name], Micro: name == SegMicro})
+	}
+	return w
+}

@@ -1,0 +1,64 @@
+package train
+
+import (
+	"context"
+	"time"
+
+	"stepflow/fineweb"
+	"stepflow/gpu"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/trainstate"
+)
+
+// warmUp is how many steps run before those that are timed.
+const warmUp = 2
+
+// TimedStep is a step that was timed.
+type TimedStep struct {
+	Start   time.Time
+	Seconds float64
+	Runs    []observe.SegmentRun
+}
+
+// TimeSteps runs n steps of a compiled stage with its first random weights, so that nothing has to be there but the plan,
+// and times every operation. It returns ErrInterrupted where ctx ends.
+func TimeSteps(ctx context.Context, s *Stage, d gpu.Device, n int, batch func() *fineweb.Batch) ([]TimedStep, error) {
+	loaded, err := d.Load(s.Program)
+	if err != nil {
+		return nil, err
+	}
+	defer loaded.Close()
+	t := &trainer{stage: s, loaded: loaded, state: trainstate.State{OptimizerSteps: map[string]int64{}}}
+	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+		return nil, err
+	}
+	if err := t.startRandom(ctx); ctx.Err() != nil {
+		return nil, observe.ErrInterrupted
+	} else if err != nil {
+		return nil, err
+	}
+	if err := t.startAdapters(); err != nil {
+		return nil, err
+	}
+	var list []TimedStep
+	for step := 1; step <= warmUp+n; step++ {
+		if ctx.Err() != nil {
+			return nil, observe.ErrInterrupted
+		}
+		f := &flight{step: step, batch: batch(), timed: true}
+		start := time.Now()
+		if err := t.backpropagate(f); err != nil {
+			return nil, err
+		}
+		if err := t.update(f); err != nil {
+			return nil, err
+		}
+		if _, _, err := f.read(); err != nil {
+			return nil, err
+		}
+		if step > warmUp {
+			list = append(list, TimedStep{start, time.Since(start).Seconds(), f.runs})
+		}
+	}
+	return list, nil
+}

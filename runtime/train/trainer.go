@@ -1,0 +1,201 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"stepflow/fineweb"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/trainstate"
+)
+
+// trainer runs one stage on a loaded program.
+type trainer struct {
+	stage  *Stage
+	loaded gpu.Loaded
+	tok    *tokenizer.Tokenizer
+	state  trainstate.State
+	buffer []byte // of the tensor being saved: they are written one after the other
+	flaw   Flaw   // of the weights it started from
+}
+
+func (t *trainer) operand(name string) gpu.Operand {
+	b, ok := t.stage.Program.Buffer(name)
+	if !ok {
+		panic("train: program has no buffer " + name)
+	}
+	return b.Operand
+}
+
+func (t *trainer) has(name string) bool { _, ok := t.stage.Program.Buffer(name); return ok }
+
+func (t *trainer) set(name string, v []float32) error {
+	o := t.operand(name)
+	if len(v) != o.Type.Shape.Elems() {
+		return fmt.Errorf("%s takes %v, not %d values", name, o.Type, len(v))
+	}
+	return t.loaded.CopyIn(o, gpu.Float32Bytes(v, o.Type.DType))
+}
+
+func (t *trainer) get(name string) ([]float32, error) {
+	o := t.operand(name)
+	b := make([]byte, o.Type.Bytes())
+	if err := t.loaded.CopyOut(b, o); err != nil {
+		return nil, err
+	}
+	return gpu.BytesFloat32(b, o.Type.DType), nil
+}
+
+// setWeight writes a weight and, where there is one, its fp32 master.
+func (t *trainer) setWeight(id string, v []float32) error {
+	if err := t.set(id, v); err != nil {
+		return err
+	}
+	if t.has(bufMaster(id)) {
+		return t.set(bufMaster(id), v)
+	}
+	return nil
+}
+
+func (t *trainer) run(segment string) error {
+	if _, ok := t.stage.Program.Segment(segment); !ok {
+		panic("train: program has no segment " + segment)
+	}
+	return forward(t.loaded, t.stage.Program, segment)
+}
+
+// cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be
+// saved.
+func (t *trainer) cut(ctx context.Context, f func() error) error {
+	defer context.AfterFunc(ctx, t.loaded.Stop)()
+	err := f()
+	if errors.Is(err, gpu.ErrStopped) {
+		return observe.ErrInterrupted
+	}
+	return err
+}
+
+// setConstants writes what does not change during a stage.
+func setConstants(l gpu.Loaded, p *gpu.Program, c llama.Config, seq int) error {
+	cos, sin := c.RopeTables(seq)
+	for _, x := range []struct {
+		name string
+		v    []float32
+	}{{bufCos, cos}, {bufSin, sin}} {
+		b, _ := p.Buffer(x.name)
+		if err := l.CopyIn(b.Operand, gpu.Float32Bytes(x.v, gpu.F32)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start gives every weight its first value: random, imported, or from the checkpoint of the stage
+// before, grown. Optimizer state is kept for tensors that trained there and train here. It ends with ctx.
+func (t *trainer) start(ctx context.Context, from string) error {
+	s := t.stage
+	t.state = trainstate.State{OptimizerSteps: map[string]int64{}, Layers: s.LayerIDs()}
+	switch {
+	case s.From != nil:
+		if err := t.grow(ctx, from); err != nil {
+			return err
+		}
+	case s.Init != "":
+		f, err := checkpoint.OpenFolder(s.Init)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		w := watch(f, s.Params, s.DType)
+		if err := fill(ctx, s.Params, "", w, t.setWeight); err != nil {
+			return err
+		}
+		if err := w.unfit(s); err != nil { // of a stage that was planned on the way
+			return err
+		}
+	default:
+		if err := t.startRandom(ctx); err != nil {
+			return err
+		}
+	}
+	return t.startAdapters()
+}
+
+// startRandom gives the model's weights random values.
+func (t *trainer) startRandom(ctx context.Context) error {
+	for _, p := range t.stage.Params {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := t.setWeight(p.ID, llama.Init(t.stage.Model, p, t.stage.Seed)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *trainer) startAdapters() error {
+	for _, p := range peft.Params(t.stage.Adapters) {
+		if err := t.setWeight(p.ID, peft.Init(p, t.stage.PeftSeed, t.state.Restarts)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// feed writes sequences [from, from+micro) of a batch into the input buffers.
+func feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) error {
+	lo, hi := from*seq, (from+n)*seq
+	for _, x := range []struct {
+		name string
+		v    []int32
+	}{{bufIDs, b.IDs}, {bufTargets, b.Targets}, {bufSegments, b.Segments}} {
+		buf, ok := p.Buffer(x.name)
+		if !ok {
+			continue // without a mask there are no segments
+		}
+		if err := l.CopyIn(buf.Operand, gpu.Int32Bytes(x.v[lo:hi])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hyper writes the scalars of each tensor's next update.
+func (t *trainer) hyper(lr float64, o optim.AdamW) error {
+	list := t.stage.Trainable()
+	v := make([]float32, 0, len(list)*gpu.HyperLen)
+	for _, p := range list {
+		h := o.Hyper(lr, p.ID, t.state.OptimizerSteps[p.ID]+1)
+		v = append(v, h[:]...)
+	}
+	return t.set(bufHyper, v)
+}
+
+// probe gives the loss of each position of the batch in the input buffers.
+func (t *trainer) probe() ([]float32, error) {
+	if err := t.run(SegProbe); err != nil {
+		return nil, err
+	}
+	return t.get(bufNLL)
+}
+
+// mean is that of the losses of positions that have a target.
+func mean(nll []float32) float64 {
+	var s float64
+	n := 0
+	for _, x := range nll {
+		if x != 0 { // ignored positions are exactly 0
+			s += float64(x)
+			n++
+		}
+	}
+	return s / float64(max(n, 1))
+}

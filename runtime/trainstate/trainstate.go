@@ -1,0 +1,67 @@
+// Package trainstate is what a stage's checkpoint holds besides tensors: the file trainer_state.json.
+package trainstate
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"stepflow/fineweb"
+	"stepflow/foreign"
+	"stepflow/runtime/checkpoint"
+)
+
+// State is all that a stage needs besides tensors to go on. It holds no times, so that the same run writes the same bytes.
+type State struct {
+	Recipe         string           `json:"recipe"`
+	Step           int              `json:"step"`
+	Tokens         int64            `json:"tokens"`
+	Data           string           `json:"data"` // identity of data, tokenizer and packing the position belongs to
+	Position       fineweb.Position `json:"position"`
+	Layers         []string         `json:"layers"`
+	OptimizerSteps map[string]int64 `json:"optimizer_steps"` // updates each trainable tensor has had
+	Restarts       int              `json:"restarts"`        // ReLoRA
+	Merges         Merges           `json:"merges"`
+	LastLosses     []float64        `json:"last_losses"`
+	Skipped        int              `json:"skipped_steps"` // not finite
+	Seam           *Seam            `json:"seam,omitempty"`
+}
+
+// Seam is what the end of a stage measured.
+type Seam struct {
+	Probe           string  `json:"probe"`            // identity of the batch the loss is of
+	Loss            float64 `json:"loss"`             // of the merged model on it
+	MergeDifference float64 `json:"merge_difference"` // largest change of a token's loss by merging the adapters
+}
+
+// Merges are the Frobenius norms of what the merges so far were to add to the weights, and of what rounding kept out:
+// roots of sums of squares over adapters and merges.
+type Merges struct {
+	Product float64 `json:"product"`
+	Lost    float64 `json:"lost"`
+}
+
+// Error is the share that rounding kept out.
+func (m Merges) Error() float64 {
+	if m.Product == 0 {
+		return 0
+	}
+	return m.Lost / m.Product
+}
+
+// maxBytes bounds what is read of the file.
+const maxBytes = 1 << 30
+
+// Read reads the state in the folder of a checkpoint.
+func Read(dir string) (*State, error) {
+	path := filepath.Join(dir, checkpoint.TrainerFile)
+	b, err := foreign.ReadFile(path, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	var s State
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return &s, nil
+}
