@@ -33,7 +33,7 @@ test: ## all tests, under ten minutes on two cores
 test-long: ## longer proofs: every test three times, every instruction set, fuzzing, ten minutes of the campaign
 	go test -count=3 -timeout 60m ./...
 	go test -timeout 60m -tags noasm ./gpu/... ./runtime/...
-	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime || exit 1; done
+	for isa in avx512 avx2 portable; do STEPFLOW_CPU_ISA=$$isa go test -count=1 -timeout 60m ./runtime ./runtime/train || exit 1; done
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
@@ -75,7 +75,7 @@ test-report: build ## the report of every state a run can be found in, in headle
 UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort
 
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/state ./tracing ./report
+	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state ./tracing ./report
 
 lint: ## gofmt and vet
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

@@ -15,8 +15,11 @@ import (
 var may = map[string]string{
 	"cmd/stepflow":       "*",
 	"foreign":            "",
-	"runtime":            "foreign dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/exportdir runtime/metrics runtime/state",
-	"report":             "foreign dsl dsl/addr gpu runtime runtime/durable runtime/metrics runtime/state",
+	"runtime":            "foreign dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/exportdir runtime/metrics runtime/observe runtime/state runtime/train",
+	"report":             "foreign dsl dsl/addr gpu runtime runtime/durable runtime/metrics runtime/state runtime/train",
+	"runtime/train":      "ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/metrics runtime/observe runtime/trainstate",
+	"runtime/observe":    "dsl dsl/addr gpu tracing runtime/metrics",
+	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/checkpoint": "foreign gpu ops runtime/durable",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/state":      "foreign dsl/addr runtime/durable",

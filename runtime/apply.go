@@ -21,7 +21,9 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 	"stepflow/tracing"
 )
 
@@ -29,8 +31,8 @@ import (
 type ApplyOptions struct {
 	Device gpu.Device
 	Trace  *tracing.Tracing
-	Log    *slog.Logger // takes what happens, steps left out; nil for none
-	Emit   func(Event)  // called for everything that happens; nil for silence
+	Log    *slog.Logger        // takes what happens, steps left out; nil for none
+	Emit   func(observe.Event) // called for everything that happens; nil for silence
 
 	AutoApprove bool         // throw away also what the plan did not show; else that ends the run
 	Scratch     bool         // nothing that is made is kept: training ends in the middle of a step where the run is asked to end
@@ -39,18 +41,18 @@ type ApplyOptions struct {
 
 // runner walks a plan.
 type runner struct {
-	ctx    context.Context
-	plan   *Plan
-	pl     *planner
-	dir    *state.Dir
-	device gpu.Device
-	obs    *observer
-	peak   float64
-	losses []Loss // that were agreed to
-	ask    bool   // whether others end the run
-	tokens map[addr.Addr]*tokenizer.Tokenizer
-	ended  map[addr.Addr]bool // were begun, whatever became of them
-	lately []float64          // seconds of the latest steps of the stage that runs
+	ctx     context.Context
+	plan    *Plan
+	pl      *planner
+	dir     *state.Dir
+	device  gpu.Device
+	obs     *observe.Observer
+	peak    float64
+	losses  []Loss // that were agreed to
+	ask     bool   // whether others end the run
+	tokens  map[addr.Addr]*tokenizer.Tokenizer
+	ended   map[addr.Addr]bool // were begun, whatever became of them
+	running *observe.Block     // the block that runs
 
 	scratch bool // see ApplyOptions
 
@@ -96,11 +98,10 @@ func Apply(ctx context.Context, p *Plan, o ApplyOptions) (err error) {
 	}()
 	caps := o.Device.Caps()
 	r := &runner{ctx: ctx, plan: p, pl: p.planner, dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, scratch: o.Scratch, tokens: map[addr.Addr]*tokenizer.Tokenizer{}, ended: map[addr.Addr]bool{},
-		obs: &observer{secrets: p.Config.Secrets, trace: o.Trace, emit: o.Emit, log: o.Log, device: caps.Name, every: p.TraceBudget().Every, spansLeft: p.MaxSpans}}
+		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log, Device: caps.Name, Every: p.TraceBudget().Every, Spans: p.MaxSpans}}
 	r.pl.state, r.pl.ctx, r.pl.making = dir.State, ctx, nil
-	r.obs.start(ctx, p, dir)
-	p.TraceID = r.obs.run.TraceID()
-	defer func() { p.StepsUntraced = r.obs.passedOver }()
+	r.startTrace(ctx)
+	defer func() { p.StepsUntraced = r.obs.PassedOver() }()
 	byBlock := map[addr.Addr][]*Action{}
 	for _, a := range p.Actions {
 		if a.Data != nil {
@@ -149,7 +150,7 @@ func (e *LeftOutError) NotRun() string { return "Not run: " + strings.Join(e.Blo
 
 // leftOut adds to an error that ends a run which blocks were not run because of it.
 func (r *runner) leftOut(err error) error {
-	if errors.Is(err, ErrInterrupted) {
+	if errors.Is(err, observe.ErrInterrupted) {
 		return err
 	}
 	var list []string
@@ -181,7 +182,7 @@ func (p *Plan) refuse(caps gpu.Caps) error {
 			errs = append(errs, fmt.Errorf("%s: %s", a.Addr, a.TooLarge))
 		}
 		if a.Stage != nil {
-			if err := computes(caps, a.Stage); err != nil {
+			if err := train.Computes(caps, a.Stage.DType); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
 			}
 		}
@@ -192,13 +193,6 @@ func (p *Plan) refuse(caps gpu.Caps) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func computes(caps gpu.Caps, s *Stage) error {
-	if caps.Supports(s.DType) {
-		return nil
-	}
-	return fmt.Errorf("the device %s does not compute in %v: set precision = \"fp32\", or use another device", caps.Kind, s.DType)
 }
 
 // block runs the instances of a block and puts what they made into scope. Deferred ones are planned
@@ -226,7 +220,7 @@ func (r *runner) action(ctx context.Context, a *Action) (cty.Value, error) {
 	fresh := &Action{Addr: a.Addr, Range: a.Range, block: a.block, each: a.each, skip: a.skip, late: a.late || a.Verb == Deferred}
 	exports, diags := r.pl.instance(fresh)
 	if r.ctx.Err() != nil {
-		return exports, ErrInterrupted
+		return exports, observe.ErrInterrupted
 	}
 	if diags.HasErrors() {
 		return exports, diags
@@ -285,7 +279,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	}
 	if a.Stage != nil {
 		entry.Step, entry.Steps = a.FromStep, a.Stage.Steps
-		if err := computes(r.device.Caps(), a.Stage); err != nil { // a deferred one was not known before
+		if err := train.Computes(r.device.Caps(), a.Stage.DType); err != nil { // a deferred one was not known before
 			return err
 		}
 		r.peak = r.device.PeakFLOPs(a.Stage.DType)
@@ -302,8 +296,8 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	if a.Export != nil && !a.hidden["path"] {
 		entry.Values = map[string]any{exportBegun: a.Export.folder.Real}
 	}
-	ctx = r.obs.begin(ctx, a, entry, r.dir.State.Blocks[a.Addr.String()])
-	r.obs.event(Event{Kind: BlockStart, Action: a, Peak: r.peak})
+	ctx = r.observe(ctx, a, entry)
+	r.running.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: a.Stage != nil, Peak: r.peak})
 	if err := r.record(a, entry); err != nil {
 		return err
 	}
@@ -311,25 +305,26 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	case a.Stage != nil:
 		err = r.train(ctx, a, entry)
 	case a.Token != nil:
-		err = r.trainTokenizer(a, entry)
+		err = r.trainTokenizer(ctx, a, entry)
 	case a.Evaluate != nil:
-		if err = r.evaluate(a, entry); err == nil {
+		if err = r.evaluate(ctx, a, entry); err == nil {
 			a.seal(entry)
 			err = r.keepValues(a, entry)
 		}
 	case a.Export != nil:
-		err = r.export(a, entry)
+		err = r.export(ctx, a, entry)
 	}
 	if r.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
-		err = ErrInterrupted
+		err = observe.ErrInterrupted
 	}
 	a.seal(entry)
 	err = r.plan.Config.Secrets.Error(err)
-	r.obs.end(a, entry, err)
+	r.running.End(err)
+	entry.TraceEnded = entry.Trace != ""
 	if err != nil {
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, observe.ErrInterrupted) {
 			entry.Status, entry.Error = state.Failed, err.Error()
-			r.obs.event(Event{Kind: BlockFailed, Action: a, Message: err.Error()})
+			r.running.Event(ctx, observe.Event{Kind: observe.BlockFailed, Message: err.Error()})
 		}
 		return errors.Join(err, r.record(a, entry))
 	}
@@ -340,7 +335,7 @@ func (r *runner) run(ctx context.Context, a *Action) (err error) {
 	if err := r.settled(a.Addr, entry); err != nil { // its result is recorded: what led there and what it replaced can go
 		return err
 	}
-	r.obs.event(Event{Kind: BlockDone, Action: a, Values: entry.Values, Seconds: time.Since(start).Seconds()})
+	r.running.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values, Seconds: time.Since(start).Seconds()})
 	return nil
 }
 

@@ -12,13 +12,15 @@ import (
 	"testing"
 
 	"stepflow/dsl"
-	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/ref"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
+	"stepflow/runtime/trainstate"
 )
 
 const tiny = `
@@ -222,8 +224,8 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	defer cancel()
 	p := planOf(t, dir, vars...)
 	hit := false
-	err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone && e.Action.Addr.Name == stage && e.Step.Step == step {
+	err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone && e.Addr.Name == stage && e.Step.Step == step {
 			hit = true
 			cancel() // seen in the loop behind the step, as a signal would be
 		}
@@ -231,7 +233,7 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	if !hit {
 		t.Fatalf("the run never reached step %d of %s: %v", step, stage, err)
 	}
-	if !errors.Is(err, ErrInterrupted) {
+	if !errors.Is(err, observe.ErrInterrupted) {
 		t.Fatalf("stopped at step %d of %s with %v", step, stage, err)
 	}
 }
@@ -242,7 +244,7 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 	p := planOf(t, whole)
 	must(t, applyOn(t, d, p))
 	want := contents(t, whole)
-	ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(whole, ".stepflow", "blocks", "stage.two"), 6))
+	ts, err := trainstate.Read(checkpoint.StepDir(filepath.Join(whole, ".stepflow", "blocks", "stage.two"), 6))
 	must(t, err)
 	if ts.Position.Epoch < 1 {
 		t.Fatalf("the test wants a run past an epoch, it ends at %+v", ts.Position)
@@ -266,8 +268,8 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	dir := pipeline(t)
 	var before string
 	spare := filepath.Join(t.TempDir(), "checkpoint")
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == Saved && before == "" && e.Action.Addr.Name == "two" {
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.Saved && before == "" && e.Addr.Name == "two" {
 			before = e.Message
 			must(t, os.CopyFS(spare, os.DirFS(before)))
 		}
@@ -283,8 +285,8 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	must(t, st.Save())
 	must(t, st.Close())
 	steps := 0
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone {
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone {
 			steps++
 		}
 	}}))
@@ -369,7 +371,7 @@ func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
 			if a.Stage != nil {
 				peak = max(peak, a.Stage.Figures.Peak)
 				var sum int64
-				for _, k := range ByteKinds {
+				for _, k := range train.ByteKinds {
 					sum += a.Stage.Figures.ByKind[k]
 				}
 				if sum != a.Stage.Figures.Peak {
@@ -444,7 +446,7 @@ func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
 	if len(steps) != 2 || steps[0] != 5 {
 		t.Fatalf("checkpoints %v, want 5, 4", steps)
 	}
-	flip(t, filepath.Join(checkpoint.StepDir(root, 5), fileModel))
+	flip(t, filepath.Join(checkpoint.StepDir(root, 5), checkpoint.ModelFile))
 	p := planOf(t, dir)
 	var a *Action
 	for _, x := range p.Actions {
@@ -459,7 +461,7 @@ func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
 	sameContents(t, "a flipped byte", contents(t, dir), contents(t, want))
 	// The result of a finished stage is checked too.
 	final := checkpoint.StepDir(root, 6)
-	flip(t, filepath.Join(final, fileModel))
+	flip(t, filepath.Join(final, checkpoint.ModelFile))
 	p = planOf(t, dir)
 	for _, x := range p.Actions {
 		if x.Addr.String() == "stage.one" && (x.Verb != Run || !strings.Contains(x.Why, "damaged")) {
@@ -545,8 +547,8 @@ func TestNonFinite(t *testing.T) {
 	}
 	dir = pipeline(t)
 	skipped := 0
-	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == Warned && strings.Contains(e.Message, "skipped") {
+	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
 			if !strings.Contains(e.Message, "Its batch: ") {
 				t.Errorf("%q names no document", e.Message)
 			}
@@ -580,77 +582,6 @@ func TestLockAndStaleness(t *testing.T) {
 	}
 }
 
-// TestEveryTrainableTensorLearns checks on a grown stage that each trainable tensor has a gradient
-// within two steps, and that frozen ones have no bytes for one and do not change.
-func TestEveryTrainableTensorLearns(t *testing.T) {
-	d := cpuDevice(t, 2)
-	for _, vars := range [][]string{nil, {"preserving=false"}, {"adapter=lora", "position=lower"}, {"freeze=[\"inherited\", \"embeddings\"]"}} {
-		dir := pipeline(t)
-		must(t, applyOn(t, d, planOf(t, dir, vars...)))
-		p := planOf(t, dir, vars...)
-		var s *Stage
-		for _, a := range p.Actions {
-			if a.Addr.String() == "stage.two" {
-				s = a.Stage
-			}
-		}
-		tok, err := ReadTokenizer(filepath.Join(dir, ".stepflow", "blocks", "tokenizer.bpe.t", "tokenizer", fileTokenizer))
-		must(t, err)
-		l, err := d.Load(s.Program)
-		must(t, err)
-		tr := &trainer{stage: s, loaded: l, tok: tok}
-		must(t, setConstants(l, s.Program, s.Model, s.Seq))
-		must(t, tr.start(t.Context(), filepath.Join(dir, ".stepflow", p.State.Blocks["stage.one"].Dir)))
-		corpus, err := fineweb.OpenSet(s.Data.Sources(t.Context()))
-		must(t, err)
-		st, err := corpus.Stream(fineweb.Train, tok, s.Seq, tr.state.Position)
-		must(t, err)
-		before := map[string][]float32{}
-		for _, x := range s.All() {
-			before[x.ID], err = tr.get(x.ID)
-			must(t, err)
-		}
-		learned := map[string]bool{}
-		for step := 1; step <= 2; step++ {
-			b, err := st.Next(s.Batch)
-			must(t, err)
-			f := &flight{step: 1, batch: b}
-			must(t, tr.backpropagate(f))
-			must(t, tr.update(f))
-			_, _, err = f.read()
-			must(t, err)
-			for _, x := range s.Trainable() {
-				tr.state.OptimizerSteps[x.ID]++
-				g, err := tr.get(bufGrad(x.ID))
-				must(t, err)
-				for _, v := range g {
-					learned[x.ID] = learned[x.ID] || v != 0
-				}
-				if firstBad(g) != 0 {
-					t.Errorf("%v: gradient of %s is not finite", vars, x.Name)
-				}
-			}
-		}
-		for _, x := range s.Trainable() {
-			if !learned[x.ID] {
-				t.Errorf("%v: %s has no gradient within two steps", vars, x.Name)
-			}
-		}
-		for _, x := range s.Params {
-			now, err := tr.get(x.ID)
-			must(t, err)
-			if changed := fmt.Sprint(now) != fmt.Sprint(before[x.ID]); changed == s.Frozen[x.ID] {
-				t.Errorf("%v: %s, frozen %t, changed %t", vars, x.Name, s.Frozen[x.ID], changed)
-			}
-			if s.Frozen[x.ID] && (tr.has(bufGrad(x.ID)) || tr.has(bufM(x.ID)) || tr.has(bufV(x.ID))) {
-				t.Errorf("%v: frozen %s has gradient or optimizer bytes", vars, x.Name)
-			}
-		}
-		l.Close()
-		corpus.Close()
-	}
-}
-
 func TestGrowthPreservesTheFunction(t *testing.T) {
 	d := cpuDevice(t, 2)
 	for _, method := range []string{"interpolation", "copy", "stack"} {
@@ -660,8 +591,8 @@ func TestGrowthPreservesTheFunction(t *testing.T) {
 			must(t, err)
 			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`, fmt.Sprintf("grow %q", method), 1)), 0o644))
 			var seam string
-			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e Event) {
-				if e.Kind == Notice && strings.HasPrefix(e.Message, "grown") {
+			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+				if e.Kind == observe.Notice && strings.HasPrefix(e.Message, "grown") {
 					seam = e.Message
 				}
 			}}))
@@ -693,7 +624,7 @@ func TestRecomputeKeepsTheBits(t *testing.T) {
 			}
 		}
 		must(t, applyOn(t, d, p))
-		b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6), fileModel))
+		b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6), checkpoint.ModelFile))
 		must(t, err)
 		weights[r] = b
 	}
@@ -782,13 +713,20 @@ func TestCopiesAreToldOnce(t *testing.T) {
 			}
 		}
 		var told []string
-		must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e Event) {
+		must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
 			if strings.Contains(e.Message, "deduplicate") {
 				told = append(told, fmt.Sprintf("%s %s", e.Kind, e.Message))
 			}
 		}}))
-		if want := map[bool]string{false: "[" + string(Notice) + " 14 documents of data.jsonl.d are copies of others and left out (deduplicate)]", true: "[]"}[known]; fmt.Sprint(told) != want {
+		if want := map[bool]string{false: "[" + string(observe.Notice) + " 14 documents of data.jsonl.d are copies of others and left out (deduplicate)]", true: "[]"}[known]; fmt.Sprint(told) != want {
 			t.Errorf("%v, want %s", told, want)
 		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

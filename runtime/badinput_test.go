@@ -12,7 +12,9 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/trainstate"
 )
 
 // TestBadInput changes the tiny pipeline in one place and wants an error there that says what, why
@@ -287,8 +289,8 @@ func TestImportStartsFromAFolder(t *testing.T) {
 		t.Fatal(diags.Errs())
 	}
 	var first float64
-	must(t, Apply(t.Context(), q, ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone && e.Action.Addr.Name == "one" && e.Step.Step == 1 {
+	must(t, Apply(t.Context(), q, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone && e.Addr.Name == "one" && e.Step.Step == 1 {
 			first = e.Step.Loss
 		}
 	}}))
@@ -365,7 +367,7 @@ output "loss" { value = evaluate.perplexity.p.loss }
 func TestOptimizerStateAcrossGrowth(t *testing.T) {
 	dir := pipeline(t)
 	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
-	ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6))
+	ts, err := trainstate.Read(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6))
 	must(t, err)
 	for id, want := range map[string]int64{"model.embed_tokens.weight": 12, "model.norm.weight": 12, "g1.0/mlp.up_proj.weight": 6, "g0.0/mlp.up_proj.weight": 0} {
 		if got := ts.OptimizerSteps[id]; got != want {

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
@@ -66,33 +65,4 @@ func (p *Plan) Batch(ctx context.Context, a *Action, step int, progress func(don
 func (p *Plan) sameData(a, b *Stage) bool {
 	ids := p.planner.ids
 	return ids[a.Data.Addr] == ids[b.Data.Addr] && ids[a.Tokenizer.Addr] == ids[b.Tokenizer.Addr] && a.Seq == b.Seq
-}
-
-// batchOf names the documents of a step's batch, and how to look at them.
-func batchOf(a *Action, b *fineweb.Batch, step int) string {
-	return fmt.Sprintf("%s; stepflow data head -step %d %s shows it", b.Names(namedDocuments), step, a.Addr)
-}
-
-// namedDocuments is how many documents a message names.
-const namedDocuments = 5
-
-// A loss is a spike if it is above the mean of the losses before it by so many of their standard deviations, and by so much of the mean.
-const (
-	spikeDeviations = 6
-	spikeShare      = 0.1
-)
-
-// spike reports whether a loss stands out from the last ones, and their mean.
-func spike(loss float64, last []float64) (mean float64, yes bool) {
-	if len(last) < meanOf {
-		return 0, false
-	}
-	var squares float64
-	for _, x := range last {
-		mean += x / float64(len(last))
-	}
-	for _, x := range last {
-		squares += (x - mean) * (x - mean) / float64(len(last))
-	}
-	return mean, loss-mean > max(spikeDeviations*math.Sqrt(squares), spikeShare*mean)
 }

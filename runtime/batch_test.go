@@ -11,6 +11,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/trainstate"
 )
 
 // The batch of a step, packed of the plan alone, is the one that follows the position which a run saved before it, in a stage that goes on
@@ -26,7 +27,7 @@ func TestBatchOfAStep(t *testing.T) {
 		saved, stage string
 		step         int // saved, of which the next one is asked for
 	}{{"one", "stage.one", 4}, {"one", "stage.two", 6}, {"one", "stage.one", 2}} {
-		ts, err := readTrainerState(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage."+c.saved), c.step))
+		ts, err := trainstate.Read(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage."+c.saved), c.step))
 		must(t, err)
 		a := find(p, c.stage)
 		set, err := fineweb.OpenSet(a.Stage.Data.Sources(t.Context()))
@@ -82,24 +83,4 @@ func TestEmptyPrompt(t *testing.T) {
 	}
 	write("false")
 	must(t, applyOn(t, cpuDevice(t, 1), write("true")))
-}
-
-func TestSpike(t *testing.T) {
-	quiet := []float64{3, 3.1, 2.9, 3, 3.05, 2.95, 3, 3.1, 2.9, 3}
-	for _, c := range []struct {
-		loss float64
-		last []float64
-		yes  bool
-	}{
-		{3.2, quiet, false},
-		{4.5, quiet, true},
-		{1.5, quiet, false},
-		{9, quiet[:9], false}, // too few to say
-		{3.2, []float64{3, 3, 3, 3, 3, 3, 3, 3, 3, 3}, false}, // not a tenth more
-		{4, []float64{2, 4, 2, 4, 2, 4, 2, 4, 2, 4}, false},
-	} {
-		if mean, yes := spike(c.loss, c.last); yes != c.yes || yes && (mean < 2.9 || mean > 3.1) {
-			t.Errorf("%v behind %v: %v, mean %v", c.loss, c.last, yes, mean)
-		}
-	}
 }

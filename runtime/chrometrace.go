@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
 )
 
 // chromeEvent is an event of Chrome's trace event format, which chrome://tracing and Perfetto open.
@@ -39,11 +42,11 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 					end = x
 				}
 			}
-			events = append(events, chromeEvent{Name: segmentSpans[o.Segment], Cat: "segment", Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid, TID: segments})
+			events = append(events, chromeEvent{Name: train.SegmentSpans[o.Segment], Cat: "segment", Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid, TID: segments})
 		}
 		events = append(events,
 			chromeEvent{Name: l.Kernel, Cat: l.Phase.String(), Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us(o.Duration.Nanoseconds()), PID: pid, TID: operations,
-				Args: map[string]any{"name": l.Name, "layer": l.Layer, "shapes": shapes(l), "flops": l.FLOPs, "bytes": l.Bytes}},
+				Args: map[string]any{"name": l.Name, "layer": l.Layer, "shapes": observe.Shapes(l), "flops": l.FLOPs, "bytes": l.Bytes}},
 			chromeEvent{Name: "device memory", Phase: "C", TS: us(o.Start.Nanoseconds()), PID: pid, TID: 0, Args: map[string]any{"bytes": o.Alive}})
 	}
 	return json.NewEncoder(w).Encode(map[string]any{"traceEvents": events, "displayTimeUnit": "ms", "otherData": map[string]any{"stage": p.Stage, "device": p.Device, "tokens": p.Tokens}})

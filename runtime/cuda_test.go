@@ -17,6 +17,8 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
 	"stepflow/gpu/cuda/emu"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
 )
 
 // emulated opens a card after the test has set it up.
@@ -64,7 +66,7 @@ func TestCUDAPipeline(t *testing.T) {
 			}
 			p := cudaPlan(t, dir, d.Caps(), "precision="+precision)
 			var most int64
-			must(t, Apply(context.Background(), p, ApplyOptions{Device: device, Emit: func(x Event) { most = max(most, x.Memory) }}))
+			must(t, Apply(context.Background(), p, ApplyOptions{Device: device, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
 			var peak int64
 			for _, a := range p.Actions {
 				if a.Stage != nil {
@@ -149,7 +151,7 @@ func TestCUDARefusals(t *testing.T) {
 	// A launch that fails while it is timed names its kernel, place and layer.
 	i := slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Stage != nil })
 	program := p.Actions[i].Stage.Program
-	seg, _ := program.Segment(segMicro)
+	seg, _ := program.Segment(train.SegMicro)
 	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = 40, errors.New("too many resources requested for launch") })
 	l, err := d.Load(program)
 	must(t, err)
@@ -177,15 +179,15 @@ func TestCUDAQuickstart(t *testing.T) {
 		p := cudaPlan(t, dir, d.Caps(), "tokens=80000", "precision="+precision)
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
-		err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
-			if e.Kind == StepDone {
+		err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone {
 				list = append(list, e.Step.Loss)
 				if e.Step.Step == n {
 					stop()
 				}
 			}
 		}})
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, observe.ErrInterrupted) {
 			t.Fatalf("the run ended with %v after %d steps", err, len(list))
 		}
 		return list

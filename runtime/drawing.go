@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"stepflow/runtime/train"
 )
 
 // Drawing is a graph to be drawn: nodes in an order in which every edge leads forward.
@@ -45,7 +47,7 @@ func Draw(p *Plan) *Drawing {
 // DrawStage gives the operations of one training step of a stage, with their dependencies.
 func DrawStage(s *Stage) *Drawing {
 	d := &Drawing{Name: s.Addr.String()}
-	for _, name := range []string{segZero, segMicro, segUpdate} {
+	for _, name := range train.StepSegments {
 		seg, _ := s.Program.Segment(name)
 		base := len(d.Nodes)
 		for i := seg.Lo; i < seg.Hi; i++ {
@@ -53,7 +55,7 @@ func DrawStage(s *Stage) *Drawing {
 			for _, dep := range l.Deps {
 				d.Edges = append(d.Edges, [2]int{base + int(dep), len(d.Nodes)})
 			}
-			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: segmentSpans[name]})
+			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: train.SegmentSpans[name]})
 		}
 	}
 	return d

@@ -19,9 +19,10 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/llama"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 )
 
 // Evaluation is a planned evaluate block.
@@ -62,10 +63,7 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 			return nil, hcl.Diagnostics{d.Error("model", "Untrained model", fmt.Sprintf("%s has random weights: evaluate a stage, or a model read by from.", ref))}
 		}
 		e.Folder, e.Model, usual = m.Folder, m.Config, min(m.Config.MaxPositionEmbeddings, usualContext)
-		e.Params = llama.Declare(m.Config, make([]string, m.Config.NumHiddenLayers))
-		for i := range e.Params {
-			e.Params[i].ID = e.Params[i].Name
-		}
+		e.Params = importedParams(m.Config)
 	}
 	if ref, _, ok := d.Ref("tokenizer"); ok {
 		e.Tokenizer = p.use(a, ref).Token
@@ -91,6 +89,15 @@ func (p *planner) evaluate(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl
 	}
 	a.Evaluate = e
 	return map[string]cty.Value{}, nil
+}
+
+// importedParams are the parameters of an imported model, with their names as ids.
+func importedParams(c llama.Config) []ops.Param {
+	list := llama.Declare(c, make([]string, c.NumHiddenLayers))
+	for i := range list {
+		list[i].ID = list[i].Name
+	}
+	return list
 }
 
 // splits are the documents of data by the word behind its address.
@@ -143,7 +150,7 @@ func (p *planner) perplexity(a *Action, e *Evaluation, d *dsl.Decoded, usual int
 	}
 	var err error
 	for w.Batch = e.Most; ; w.Batch = (w.Batch + 1) / 2 { // the result does not depend on it
-		if e.Program, err = p.compileEvaluation(e); err != nil {
+		if e.Program, err = p.programs.Pass(e.pass()); err != nil {
 			return uncompiled(d, "model", "Evaluation cannot be compiled", w.Batch, w.Length, err)
 		}
 		if w.Batch == 1 || p.caps.Memory == 0 || e.Program.ArenaBytes <= p.caps.Memory {
@@ -177,65 +184,29 @@ func trainedOn(s *Stage, n *Data) *Stage {
 	return nil
 }
 
-// load puts a trained model's weights into a program for evaluation, and gives what is not finite in them.
-func (r *runner) load(e *Evaluation, p *gpu.Program, seq int) (l gpu.Loaded, f flaw, err error) {
+// pass is the forward pass that measures the model on windows.
+func (e *Evaluation) pass() train.Pass {
+	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
+}
+
+// continuation is the forward pass that continues a text of so many tokens at most.
+func (e *Evaluation) continuation(seq int) train.Pass {
+	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
+}
+
+// load puts the model's weights into the program of a pass.
+func (r *runner) load(ctx context.Context, e *Evaluation, program *gpu.Program, pass train.Pass) (*train.Forward, error) {
 	dir := e.Folder
 	if e.Stage != nil {
+		var err error
 		if dir, err = r.contentDir(e.Stage.Addr); err != nil {
-			return nil, f, err
+			return nil, err
 		}
 	}
-	if l, err = r.loadStoppable(p); err != nil {
-		return nil, f, err
-	}
-	from, err := checkpoint.OpenFolder(dir)
-	if err != nil {
-		l.Close()
-		return nil, f, err
-	}
-	defer from.Close()
-	w := watch(from, e.Params, e.DType)
-	err = fill(r.ctx, e.Params, "", w, func(id string, v []float32) error {
-		b, _ := p.Buffer(id)
-		return l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
-	})
-	if err == nil {
-		err = setConstants(l, p, e.Model, seq)
-	}
-	if err != nil {
-		l.Close()
-		return nil, f, err
-	}
-	return l, w.flaw, nil
+	return train.LoadForward(ctx, r.device, program, pass, dir)
 }
 
-// stoppable is a loaded program that is stopped when the run is asked to end.
-type stoppable struct {
-	gpu.Loaded
-	release func() bool
-}
-
-func (s stoppable) Close() error {
-	s.release()
-	return s.Loaded.Close()
-}
-
-// loadStoppable loads a program of which nothing is kept where the run is asked to end: it may stop in the middle of a launch.
-func (r *runner) loadStoppable(p *gpu.Program) (gpu.Loaded, error) {
-	l, err := r.device.Load(p)
-	if err != nil {
-		return nil, err
-	}
-	return stoppable{l, context.AfterFunc(r.ctx, l.Stop)}, nil
-}
-
-// forward runs a segment.
-func forward(l gpu.Loaded, p *gpu.Program, segment string) error {
-	seg, _ := p.Segment(segment)
-	return l.Run(seg.Lo, seg.Hi, false)
-}
-
-func (r *runner) evaluate(a *Action, entry *state.Block) error {
+func (r *runner) evaluate(ctx context.Context, a *Action, entry *state.Block) error {
 	e := a.Evaluate
 	tok, err := r.tokenizer(e.Tokenizer)
 	if err != nil {
@@ -245,61 +216,54 @@ func (r *runner) evaluate(a *Action, entry *state.Block) error {
 	if a.Addr.Type == "generation" {
 		measure = r.generate
 	}
-	values, err := measure(a, e, tok)
+	values, err := measure(ctx, a, e, tok)
 	if err != nil {
 		return err
 	}
 	entry.Values = writable(values)
 	if s := diagnosisOf(values); s != "" {
-		r.obs.event(Event{Kind: Warned, Action: a, Message: s})
+		r.running.Warn(ctx, "%s", s)
 	}
 	return nil
 }
 
 // perplexity measures the loss of a model on documents.
-func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
+func (r *runner) perplexity(ctx context.Context, a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
 	corpus, err := r.openWith(e.Data, e.Windows.Open)
 	if err != nil {
 		return nil, err
 	}
 	defer corpus.Close()
-	l, weights, err := r.load(e, e.Program, e.Windows.Length)
+	l, err := r.load(ctx, e, e.Program, e.pass())
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	out, _ := e.Program.Buffer(bufNLL)
-	raw := make([]byte, out.Operand.Type.Bytes())
 	// Sums in float64, token by token in order: the result does not depend on the batch size.
 	var sum, squares float64
 	diagnosis, began, flops := "", time.Now(), 0.0
-	each, _ := e.Program.FLOPs(segProbe)
+	each, _ := e.Program.FLOPs(train.SegProbe)
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
-		if r.ctx.Err() != nil {
-			return ErrInterrupted
+		if ctx.Err() != nil {
+			return observe.ErrInterrupted
 		}
 		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
 			return nil
 		}
-		if err := feed(l, e.Program, b, 0, e.Windows.Batch, e.Windows.Length); err != nil {
-			return err
-		}
-		if err := forward(l, e.Program, segProbe); err != nil {
-			return err
-		}
-		if err := l.CopyOut(raw, out.Operand); err != nil {
+		nll, err := l.NLL(b)
+		if err != nil {
 			return err
 		}
 		flops += float64(each)
-		for i, x := range gpu.BytesFloat32(raw, gpu.F32) {
+		for i, x := range nll {
 			if b.Targets[i] == fineweb.Ignored {
 				continue
 			}
 			sum += float64(x)
 			squares += float64(x) * float64(x)
-			if !finite(sum) {
+			if !metrics.Finite(sum) {
 				var err error
-				diagnosis, err = diagnose("loss is "+metrics.Text(sum), weights, l, e.Program)
+				diagnosis, err = l.Diagnose("loss is " + metrics.Text(sum))
 				return err
 			}
 		}
@@ -308,9 +272,9 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	if err != nil {
 		return nil, err
 	}
-	r.took(rateName(rateMeasure, r.plan.Caps, e.DType, e.Program, segProbe, 0), flops, time.Since(began))
-	if diagnosis == "" && weights.count > 0 {
-		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String() + ", which no token that was measured reads"})
+	r.took(rateName(rateMeasure, r.plan.Caps, e.DType, e.Program, train.SegProbe, 0), flops, time.Since(began))
+	if diagnosis == "" && l.Flaw.Found() {
+		r.running.Warn(ctx, "%s, which no token that was measured reads", l.Flaw.String())
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
@@ -320,7 +284,7 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
 		if by <= 0 {
 			values[name] = nil
-			r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("%s is not defined: %s", name, notDefined[name])})
+			r.running.Warn(ctx, "%s is not defined: %s", name, notDefined[name])
 		}
 	}
 	if diagnosis != "" {
@@ -331,18 +295,6 @@ func (r *runner) perplexity(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) 
 		step = e.Stage.Steps
 	}
 	return values, metrics.WriteEvaluation(filepath.Join(r.dir.Path, a.Dir()), step, loss, math.Exp(loss))
-}
-
-// diagnose names the first tensor that is not finite: a weight, else what the program computes from what lies in its inputs.
-func diagnose(what string, weights flaw, l gpu.Loaded, p *gpu.Program) (string, error) {
-	if weights.count > 0 {
-		return what + "; " + weights.String(), nil
-	}
-	where, err := firstNonFinite(l, p, segProbe)
-	if where == "" {
-		where = "none was found when the batch was repeated"
-	}
-	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where, err
 }
 
 // entropy is that of the frequencies of the held-out tokens, in nats.

@@ -16,7 +16,9 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 )
 
 // stories is a pipeline around a published model. Its evaluations are the blocks given.
@@ -98,8 +100,8 @@ func TestTextWithoutWords(t *testing.T) {
 	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n  data = data.jsonl.d.all\n}\n")
 	must(t, os.WriteFile(filepath.Join(dir, "m", "sample.jsonl"), []byte("{\"text\":\"   \\n  \\n \"}\n"), 0o644))
 	var said []string
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e Event) {
-		if e.Kind == Warned {
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+		if e.Kind == observe.Warned {
 			said = append(said, e.Message)
 		}
 	}}))
@@ -234,7 +236,7 @@ THIS
 	}
 	p := planned(0)
 	e, s, g := find(p, "e").Evaluate, find(p, "s").Evaluate, find(p, "g").Evaluate
-	one, _ := s.Program.FLOPs(segProbe)
+	one, _ := s.Program.FLOPs(train.SegProbe)
 	if f := s.Forecast; f.Tokens != 257 || f.How != fineweb.Exact || f.FLOPs != float64(one)*13 || f.Peak != s.Program.ArenaBytes || !f.Least || f.Seconds != f.FLOPs/1e9 || f.ByKind["weights"] == 0 {
 		t.Errorf("26 windows, 2 at a time, of %d operations each: %+v", one, f) // 1 + ceil((258-64)/8) of 258 tokens
 	}
@@ -252,12 +254,12 @@ THIS
 		t.Errorf("%d of %d sequences at a time, %d bytes", x.Fits, x.Most, x.Program.ArenaBytes)
 	}
 	// Where the sequences are counted, few are filled up: one is measured alone, 26 in 4 batches of 7.
-	if one, _ := e.Program.FLOPs(segProbe); e.Windows.Batch != 1 || e.Fits != 8 || e.Forecast.FLOPs != float64(one) {
+	if one, _ := e.Program.FLOPs(train.SegProbe); e.Windows.Batch != 1 || e.Fits != 8 || e.Forecast.FLOPs != float64(one) {
 		t.Errorf("one sequence is measured %d at a time: %+v", e.Windows.Batch, e.Forecast)
 	}
 	edit(t, dir, "batch_size      = 2", "batch_size      = 8")
 	x := find(planned(0), "s").Evaluate
-	if seven, _ := x.Program.FLOPs(segProbe); x.Windows.Batch != 7 || x.Forecast.FLOPs != 4*float64(seven) {
+	if seven, _ := x.Program.FLOPs(train.SegProbe); x.Windows.Batch != 7 || x.Forecast.FLOPs != 4*float64(seven) {
 		t.Errorf("26 sequences are measured %d at a time: %+v", x.Windows.Batch, x.Forecast)
 	}
 	edit(t, dir, "batch_size      = 8", "batch_size      = 2")
@@ -271,7 +273,7 @@ THIS
 	must(t, applyOn(t, cpuDevice(t, 2), p))
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe, 0), 5e8)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, train.SegProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	edit(t, dir, "stride          = 8", "stride          = 16")
@@ -283,7 +285,7 @@ THIS
 	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
 	st, err = state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, segProbe, 0), 5e8)
+	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, train.SegProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	for _, name := range []string{"s", "g"} {
@@ -378,7 +380,7 @@ THIS
 		dir := stories(t, blocks)
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, dir), ApplyOptions{Device: c}); !errors.Is(err, ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := Apply(ctx, planOf(t, dir), ApplyOptions{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
@@ -396,7 +398,7 @@ func TestScratchIsCutShort(t *testing.T) {
 	for _, at := range []int{3, 200} {
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, pipeline(t)), ApplyOptions{Device: c, Scratch: true}); !errors.Is(err, ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := Apply(ctx, planOf(t, pipeline(t)), ApplyOptions{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 	}

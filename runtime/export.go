@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"stepflow/runtime/durable"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 )
 
 // Export is a planned export block.
@@ -227,7 +229,7 @@ func (e *Export) replaces(st *state.State, recipe string) string {
 }
 
 // export writes a stage's result as a Hugging Face folder, in the place of what an export wrote there before.
-func (r *runner) export(a *Action, entry *state.Block) error {
+func (r *runner) export(ctx context.Context, a *Action, entry *state.Block) error {
 	e := a.Export
 	dir, err := r.contentDir(e.Stage.Addr)
 	if err != nil {
@@ -241,13 +243,13 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	if err != nil {
 		return err
 	}
-	f, err := checkpoint.Open(filepath.Join(dir, fileModel))
+	f, err := checkpoint.Open(filepath.Join(dir, checkpoint.ModelFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var flaw flaw
-	shards, err := shards(r.ctx, f, e, &flaw)
+	var flaw train.Flaw
+	shards, err := shards(ctx, f, e, &flaw)
 	if err != nil {
 		return err
 	}
@@ -266,8 +268,8 @@ func (r *runner) export(a *Action, entry *state.Block) error {
 	}
 	r.took(rateDisk, float64(e.Forecast.Written), time.Since(began))
 	r.dir.State.Exported(e.folder.Real, a.Recipe)
-	if flaw.count > 0 {
-		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("of the weights exported, %s", flaw.String())})
+	if flaw.Found() {
+		r.running.Warn(ctx, "of the weights exported, %s", flaw.String())
 	}
 	// The state keeps a small folder whose manifest says what was exported.
 	where := e.given

@@ -10,6 +10,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/train"
 )
 
 // Forecast is what a block takes that is planned: bytes of the device, operations, time.
@@ -33,16 +34,13 @@ const (
 	rateDisk     = "disk"
 )
 
-// latelyOf is how many steps the rate of a stage is told by.
-const latelyOf = 50
-
 // rateName is the name under which a rate is kept. Each kind of work has its own, and of it each kind of device, each element type, and
 // each power of two of operations a launch, times two to the power of shift: small products are slow.
 func rateName(kind string, caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, shift float64) string {
 	flops, _ := p.FLOPs(segment)
 	seg, _ := p.Segment(segment)
 	size := math.Round(math.Log2(float64(max(flops, 1)) / float64(max(seg.Hi-seg.Lo, 1))))
-	return fmt.Sprintf("%s %s %s 2^%.0f", kind, caps.Kind, Precision(t), size+shift)
+	return fmt.Sprintf("%s %s %s 2^%.0f", kind, caps.Kind, train.Precision(t), size+shift)
 }
 
 // took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
@@ -73,7 +71,7 @@ func (p *planner) predict(f *Forecast, kind string, t gpu.DType, program *gpu.Pr
 
 // program notes what a program takes.
 func (f *Forecast) program(p *gpu.Program) {
-	f.Peak, f.ByKind = p.ArenaBytes, bytesByKind(p)
+	f.Peak, f.ByKind = p.ArenaBytes, train.BytesByKind(p)
 }
 
 // forecast tells what a block takes that is to run.
@@ -132,14 +130,14 @@ func (p *planner) forecastPerplexity(e *Evaluation) error {
 	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
 	if effort.Whole && batches > 0 { // as many batches of fewer sequences leave less to fill up
 		e.Windows.Batch = int((sequences + batches - 1) / batches)
-		if e.Program, err = p.compileEvaluation(e); err != nil {
+		if e.Program, err = p.programs.Pass(e.pass()); err != nil {
 			return err
 		}
 		f.program(e.Program)
 	}
-	flops, _ := e.Program.FLOPs(segProbe)
+	flops, _ := e.Program.FLOPs(train.SegProbe)
 	f.FLOPs = float64(flops) * float64(batches)
-	p.predict(f, rateMeasure, e.DType, e.Program, segProbe)
+	p.predict(f, rateMeasure, e.DType, e.Program, train.SegProbe)
 	return nil
 }
 
@@ -153,17 +151,17 @@ func (p *planner) forecastGeneration(e *Evaluation, lengths []length) error {
 	if long == 0 {
 		return nil
 	}
-	program, err := p.compileGeneration(e, long)
+	program, err := p.programs.Pass(e.continuation(long))
 	if err != nil {
 		return err
 	}
 	f.program(program)
-	flops, _ := program.FLOPs(segProbe)
+	flops, _ := program.FLOPs(train.SegProbe)
 	for _, n := range lengths {
 		f.Tokens += int64(n.all - n.prompt)
 		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
 	}
-	p.predict(f, rateGenerate, e.DType, program, segProbe)
+	p.predict(f, rateGenerate, e.DType, program, train.SegProbe)
 	return nil
 }
 
@@ -182,5 +180,5 @@ func (p *planner) forecastExport(e *Export) {
 func (p *planner) forecastStage(a *Action) {
 	s := a.Stage
 	s.Forecast = Forecast{Peak: s.Figures.Peak, FLOPs: math.Max(0, float64(s.Steps-a.FromStep)) * (float64(s.Figures.StepFLOPs) + float64(s.Figures.RecomputeFLOPs))}
-	p.predict(&s.Forecast, rateTrain, s.DType, s.Program, segMicro)
+	p.predict(&s.Forecast, rateTrain, s.DType, s.Program, train.SegMicro)
 }

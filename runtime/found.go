@@ -185,11 +185,11 @@ func (p *planner) removed(f *onDisk) bool {
 func needs(a *Action, f *onDisk) []string {
 	switch {
 	case a.Stage != nil && len(a.Stage.Adapters) > 0 && !f.Done:
-		return []string{checkpoint.NoteName, fileModel, fileOptimizer, fileTrainer, fileConfig, fileTokenizer, fileAdapter}
+		return []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile, checkpoint.TokenizerFile, checkpoint.AdapterFile}
 	case a.Stage != nil:
-		return []string{checkpoint.NoteName, fileModel, fileOptimizer, fileTrainer, fileConfig, fileTokenizer}
+		return []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile, checkpoint.TokenizerFile}
 	case a.Token != nil:
-		return []string{checkpoint.NoteName, fileTokenizer}
+		return []string{checkpoint.NoteName, checkpoint.TokenizerFile}
 	}
 	return []string{checkpoint.NoteName}
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/train"
 )
 
 // Sampling says how the next token is chosen.
@@ -72,7 +74,7 @@ func (p *planner) lengths(e *Evaluation, d *dsl.Decoded) (list []length, diags h
 }
 
 // generate continues each prompt token by token. The whole sequence is run forward for each token.
-func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
+func (r *runner) generate(ctx context.Context, a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (map[string]any, error) {
 	texts, diagnosis := []string{}, ""
 	var longest *gpu.Program
 	var busy time.Duration // without reading weights
@@ -86,12 +88,12 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 		if err != nil {
 			return nil, err
 		}
-		p, err := r.pl.compileGeneration(e, seq)
+		p, err := r.pl.programs.Pass(e.continuation(seq))
 		if err != nil {
 			return nil, err
 		}
 		before := len(ids)
-		ids, flawed, took, err := r.continueText(a, e, p, ids, seq, i, tok.EOS)
+		ids, flawed, took, err := r.continueText(ctx, e, p, ids, seq, i, tok.EOS)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +101,7 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
 			longest = p
 		}
-		each, _ := p.FLOPs(segProbe)
+		each, _ := p.FLOPs(train.SegProbe)
 		flops += float64(each) * float64(len(ids)-before)
 		texts = append(texts, tok.Decode(ids, true))
 		if diagnosis == "" {
@@ -107,7 +109,7 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 		}
 	}
 	if longest != nil {
-		r.took(rateName(rateGenerate, r.plan.Caps, e.DType, longest, segProbe, 0), flops, busy)
+		r.took(rateName(rateGenerate, r.plan.Caps, e.DType, longest, train.SegProbe, 0), flops, busy)
 	}
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {
@@ -118,40 +120,25 @@ func (r *runner) generate(a *Action, e *Evaluation, tok *tokenizer.Tokenizer) (m
 
 // continueText continues the tokens of prompt n. Where no token can be drawn, because a logit is not finite, it ends, and flawed says why.
 // took is without reading weights.
-func (r *runner) continueText(a *Action, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
-	l, weights, err := r.load(e, p, seq)
+func (r *runner) continueText(ctx context.Context, e *Evaluation, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
+	l, err := r.load(ctx, e, p, e.continuation(seq))
 	if err != nil {
 		return nil, "", 0, err
 	}
 	began := time.Now()
 	defer func() { took = time.Since(began) }()
-	if weights.count > 0 && n == 0 {
-		r.obs.event(Event{Kind: Warned, Action: a, Message: weights.String()})
+	if l.Flaw.Found() && n == 0 {
+		r.running.Warn(ctx, "%s", l.Flaw.String())
 	}
 	defer l.Close()
-	in, _ := p.Buffer(bufIDs)
-	out, _ := p.Buffer(bufLogits)
 	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
-	row := out.Operand
-	row.Type.Shape = gpu.Shape{e.Model.VocabSize}
-	raw := make([]byte, row.Type.Bytes())
 	for len(ids) < seq {
-		padded := make([]int32, seq)
-		copy(padded, ids)
-		if err := l.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
+		logits, err := l.Logits(ids)
+		if err != nil {
 			return nil, "", 0, err
 		}
-		if err := forward(l, p, segProbe); err != nil {
-			return nil, "", 0, err
-		}
-		at := row
-		at.Offset += int64(len(ids)-1) * row.Type.Bytes()
-		if err := l.CopyOut(raw, at); err != nil {
-			return nil, "", 0, err
-		}
-		logits := gpu.BytesFloat32(raw, row.Type.DType)
-		if x := firstBad(logits); x != 0 {
-			flawed, err = diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n), weights, l, p)
+		if x := train.FirstBad(logits); x != 0 {
+			flawed, err = l.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n))
 			return ids, flawed, 0, err
 		}
 		id := e.Sampling.next(logits, rng)

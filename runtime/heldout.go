@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -101,7 +102,7 @@ func (n *Data) content() []fineweb.Content {
 
 // watched reads the documents that evaluations of a stage's model measure, once a run; nil where there are none. It is worth no run: where
 // they cannot be read now, a warning says that nothing is counted.
-func (r *runner) watched(a *Action, tok *tokenizer.Tokenizer) *fineweb.Watched {
+func (r *runner) watched(ctx context.Context, a *Action, tok *tokenizer.Tokenizer) *fineweb.Watched {
 	evaluations := evaluationsOf(r.plan.Actions, a.Stage)
 	var names []string
 	windows := map[string]*Evaluation{}
@@ -126,14 +127,14 @@ func (r *runner) watched(a *Action, tok *tokenizer.Tokenizer) *fineweb.Watched {
 	w := &fineweb.Watched{}
 	for _, name := range names {
 		if err := r.watch(w, tok, windows[name]); err != nil {
-			if r.ctx.Err() == nil {
-				r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("documents that are measured and trained on are not counted: those of %s cannot be read: %v", windows[name].Data.Addr, err)})
+			if ctx.Err() == nil {
+				r.running.Warn(ctx, "documents that are measured and trained on are not counted: those of %s cannot be read: %v", windows[name].Data.Addr, err)
 			}
 			return nil
 		}
 	}
 	if w.Partial {
-		r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf("of the documents that evaluations measure the first %d are looked for in what is trained on: max_tokens of evaluate bounds them", w.Documents)})
+		r.running.Warn(ctx, "of the documents that evaluations measure the first %d are looked for in what is trained on: max_tokens of evaluate bounds them", w.Documents)
 	}
 	if r.watching == nil {
 		r.watching = map[string]*fineweb.Watched{}
@@ -149,17 +150,4 @@ func (r *runner) watch(w *fineweb.Watched, tok *tokenizer.Tokenizer, e *Evaluati
 	}
 	defer set.Close()
 	return set.Watch(w, tok, e.Windows)
-}
-
-// warnHeldOut says how often a stage read a document that evaluations measure.
-func (r *runner) warnHeldOut(a *Action, n int64) {
-	var names []string
-	for _, e := range evaluationsOf(r.plan.Actions, a.Stage) {
-		names = append(names, e.Addr.String())
-	}
-	read := "A document that %s measures was read in training"
-	if n > 1 {
-		read = fmt.Sprintf("Documents that %%s measures were read %d times in training", n)
-	}
-	r.obs.event(Event{Kind: Warned, Action: a, Message: fmt.Sprintf(read, strings.Join(names, " or ")) + ": what it gives says less about text that the model has not seen"})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 )
 
@@ -60,8 +61,8 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 		t.Errorf("the plan says %q", said)
 	}
 	var warned []string
-	must(t, Apply(context.Background(), p, ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == Warned && e.Action.Addr.String() == "stage.one" {
+	must(t, Apply(context.Background(), p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.Warned && e.Addr.String() == "stage.one" {
 			warned = append(warned, e.Message)
 		}
 	}}))
@@ -78,8 +79,8 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 
 	stopped := leaking(t)
 	ctx, stop := context.WithCancel(context.Background())
-	err := Apply(ctx, planOf(t, stopped, "steps=12"), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone && e.Step.Step == 5 {
+	err := Apply(ctx, planOf(t, stopped, "steps=12"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone && e.Step.Step == 5 {
 			stop()
 		}
 	}})

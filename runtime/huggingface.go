@@ -9,6 +9,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/train"
 )
 
 // configJSON is Hugging Face's config.json.
@@ -50,7 +51,7 @@ func exportParts(e *Export, tok *tokenizer.Tokenizer) ([]checkpoint.Part, error)
 	if err != nil {
 		return nil, err
 	}
-	parts := []checkpoint.Part{checkpoint.Bytes(fileConfig, cfg), checkpoint.Bytes(fileTokenizer, tok.JSON())}
+	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg), checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
 	for _, x := range []struct {
 		name string
 		v    any
@@ -89,7 +90,7 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 
 // shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
 // lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
-func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *flaw) (parts []checkpoint.Part, err error) {
+func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *train.Flaw) (parts []checkpoint.Part, err error) {
 	var lists [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {
@@ -98,7 +99,7 @@ func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *flaw) (par
 				return nil, ctx.Err()
 			}
 			b, _, err := f.Raw(p.Name)
-			flaw.look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
+			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
 			return b, err
 		}}
 		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
@@ -111,7 +112,7 @@ func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *flaw) (par
 	}
 	weightMap := map[string]string{}
 	for i, list := range lists {
-		name := fileModel
+		name := checkpoint.ModelFile
 		if len(lists) > 1 {
 			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
 		}
@@ -124,5 +125,5 @@ func shards(ctx context.Context, f *checkpoint.File, e *Export, flaw *flaw) (par
 		return parts, nil
 	}
 	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
-	return append(parts, checkpoint.Bytes(fileModel+".index.json", append(b, '\n'))), err
+	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
 }

@@ -22,10 +22,11 @@ import (
 	"stepflow/fineweb/hub"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
-	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
 )
 
 // modelFolder resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
@@ -55,7 +56,7 @@ func (p *planner) importModel(a *Action, m *Model, given llama.Config, d *dsl.De
 	if err := checkFolder(m.Folder); err != nil {
 		return unreadable(err)
 	}
-	path := filepath.Join(m.Folder, fileConfig)
+	path := filepath.Join(m.Folder, checkpoint.ConfigFile)
 	b, err := foreign.ReadFile(path, llama.MaxConfigBytes)
 	if err != nil {
 		return unreadable(err)
@@ -116,10 +117,10 @@ func checkFolder(dir string) error {
 		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
 	case holds(dir, "adapter_config.json"):
 		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
-	case holds(dir, fileConfig):
+	case holds(dir, checkpoint.ConfigFile):
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from", dir, fileConfig), otherWeights(dir))
+	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from", dir, checkpoint.ConfigFile), otherWeights(dir))
 }
 
 // convert is a command that writes a model in a form that can be read.
@@ -141,7 +142,7 @@ var otherForms = []struct{ pattern, what, argument string }{
 
 // otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it holds none.
 func otherWeights(dir string) error {
-	if holds(dir, fileModel) || holds(dir, fileModel+".index.json") {
+	if holds(dir, checkpoint.ModelFile) || holds(dir, checkpoint.ModelFile+".index.json") {
 		return nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -306,45 +307,19 @@ func (p *Plan) readable(ctx context.Context) error {
 		switch s, e := a.Stage, a.Evaluate; {
 		case s != nil && s.Init != "" && !read[s.Init+s.DType.String()]:
 			read[s.Init+s.DType.String()] = true
-			err = startable(ctx, s)
+			err = train.CheckInit(ctx, &s.Stage)
 		case e != nil && e.Folder != "" && !read[e.Folder]:
 			read[e.Folder] = true
 			err = narrowable(ctx, e)
 		}
 		if ctx.Err() != nil {
-			return ErrInterrupted
+			return observe.ErrInterrupted
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
 	return nil
-}
-
-// startable is the error of imported weights that a stage cannot start from.
-func startable(ctx context.Context, s *Stage) error {
-	f, err := checkpoint.OpenFolder(s.Init)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := watch(f, s.Params, s.DType)
-	if err := fill(ctx, s.Params, "", w, func(id string, v []float32) error { return nil }); err != nil {
-		return err
-	}
-	return w.unfit(s)
-}
-
-// unfit is the error of imported weights that are not finite in the type in which a stage computes; nil if all are.
-func (w *watched) unfit(s *Stage) error {
-	if w.flaw.count == 0 {
-		return nil
-	}
-	as := ""
-	if s.DType == gpu.BF16 {
-		as = ", read as bf16"
-	}
-	return fmt.Errorf("the weights in %s are bad%s, and no training mends them: %s. Take another copy of the model, or a checkpoint from before it diverged", s.Init, as, w.flaw.String())
 }
 
 // narrowable is the error of imported weights in float64 that are beyond float32.
@@ -355,7 +330,7 @@ func narrowable(ctx context.Context, e *Evaluation) error {
 	}
 	defer f.Close()
 	wide := slices.DeleteFunc(slices.Clone(e.Params), func(p ops.Param) bool { return f.DType(p.Name) != "F64" })
-	return fill(ctx, wide, "", f, func(string, []float32) error { return nil })
+	return train.CheckTensors(ctx, f, wide)
 }
 
 // otherTokens says that ids mean other tokens to a tokenizer than to the tokenizer.json that came with an imported model; empty
@@ -364,7 +339,7 @@ func (m *Model) otherTokens(t *Tokenizer) string {
 	if m.Folder == "" {
 		return ""
 	}
-	path := filepath.Join(m.Folder, fileTokenizer)
+	path := filepath.Join(m.Folder, checkpoint.TokenizerFile)
 	b, err := foreign.ReadFile(path, tokenizer.MaxBytes)
 	if err != nil {
 		return ""

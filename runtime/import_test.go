@@ -27,8 +27,8 @@ func imported(t *testing.T, name, attrs string) (dir, folder string) {
 	dir = t.TempDir()
 	folder = filepath.Join(dir, name)
 	must(t, os.Mkdir(folder, 0o755))
-	for _, f := range []string{fileConfig, fileModel} {
-		b, err := os.ReadFile(filepath.Join("testdata", "parity", "tied_bias_llama3", f))
+	for _, f := range []string{checkpoint.ConfigFile, checkpoint.ModelFile} {
+		b, err := os.ReadFile(filepath.Join("train", "testdata", "parity", "tied_bias_llama3", f))
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(folder, f), b, 0o644))
 	}
@@ -95,7 +95,7 @@ func TestWeightsAreTheModelsIdentity(t *testing.T) {
 		if recipe() != before {
 			t.Errorf("%q: the recipe changes by itself", name)
 		}
-		path := filepath.Join(folder, fileModel)
+		path := filepath.Join(folder, checkpoint.ModelFile)
 		b, err := os.ReadFile(path)
 		must(t, err)
 		b[len(b)-1] ^= 1
@@ -112,7 +112,7 @@ func TestImpossibleFolders(t *testing.T) {
 		says  string
 	}{
 		"layers": {func(f string) error {
-			path := filepath.Join(f, fileConfig)
+			path := filepath.Join(f, checkpoint.ConfigFile)
 			b, err := os.ReadFile(path)
 			if err != nil {
 				return err
@@ -120,14 +120,14 @@ func TestImpossibleFolders(t *testing.T) {
 			return os.WriteFile(path, []byte(strings.Replace(string(b), `"num_hidden_layers": 3`, `"num_hidden_layers": 1000000000000000`, 1)), 0o644)
 		}, "config.json wants a tensor model.layers.3.input_layernorm.weight of [32]; the safetensors have none"},
 		"pipe": {func(f string) error {
-			os.Remove(filepath.Join(f, fileConfig))
-			return syscall.Mkfifo(filepath.Join(f, fileConfig), 0o644)
+			os.Remove(filepath.Join(f, checkpoint.ConfigFile))
+			return syscall.Mkfifo(filepath.Join(f, checkpoint.ConfigFile), 0o644)
 		}, "is a pipe"},
 		"device": {func(f string) error {
-			os.Remove(filepath.Join(f, fileConfig))
-			return os.Symlink("/dev/zero", filepath.Join(f, fileConfig))
+			os.Remove(filepath.Join(f, checkpoint.ConfigFile))
+			return os.Symlink("/dev/zero", filepath.Join(f, checkpoint.ConfigFile))
 		}, "is a device"},
-		"large": {func(f string) error { return os.Truncate(filepath.Join(f, fileConfig), 17<<20) }, "larger than"},
+		"large": {func(f string) error { return os.Truncate(filepath.Join(f, checkpoint.ConfigFile), 17<<20) }, "larger than"},
 	} {
 		dir, folder := imported(t, "m", "")
 		must(t, c.spoil(folder))
@@ -198,7 +198,7 @@ func floats(x ...float32) raw { return raw{"F32", []int{len(x)}, gpu.Float32Byte
 // edited changes the config.json of a folder; nil takes a key away.
 func edited(t *testing.T, folder string, changes map[string]any) {
 	t.Helper()
-	path := filepath.Join(folder, fileConfig)
+	path := filepath.Join(folder, checkpoint.ConfigFile)
 	b, err := os.ReadFile(path)
 	must(t, err)
 	m := map[string]any{}
@@ -273,7 +273,7 @@ func TestTensorsWithoutAPlace(t *testing.T) {
 			dir, folder := imported(t, "m", "")
 			edited(t, folder, c.config)
 			if c.change != nil {
-				path := filepath.Join(folder, fileModel)
+				path := filepath.Join(folder, checkpoint.ModelFile)
 				all := tensorsOf(t, path)
 				c.change(all)
 				writeRaw(t, path, all)
@@ -288,7 +288,7 @@ func TestTensorsWithoutAPlace(t *testing.T) {
 // TestFoldersOfOtherForms holds folders whose weights are not read to a sentence that says what to do.
 func TestFoldersOfOtherForms(t *testing.T) {
 	moved := func(name string) func(folder string) error {
-		return func(f string) error { return os.Rename(filepath.Join(f, fileModel), filepath.Join(f, name)) }
+		return func(f string) error { return os.Rename(filepath.Join(f, checkpoint.ModelFile), filepath.Join(f, name)) }
 	}
 	for name, c := range map[string]struct {
 		change func(folder string) error
@@ -298,22 +298,22 @@ func TestFoldersOfOtherForms(t *testing.T) {
 		"shards":  {moved("pytorch_model-00001-of-00002.bin"), "weights as pickles of PyTorch"},
 		"gguf":    {moved("m.Q4_K.gguf"), "gguf_file='m.Q4_K.gguf'"},
 		"gguf, no config": {func(f string) error {
-			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
+			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, checkpoint.ConfigFile)))
 		}, "has no config.json"},
 		"gguf beside no config": {func(f string) error {
-			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, fileConfig)))
+			return errorsOf(moved("m.gguf")(f), os.Remove(filepath.Join(f, checkpoint.ConfigFile)))
 		}, "m.gguf, weights as GGUF"},
 		"shards without their index": {moved("model-00001-of-00002.safetensors"), "without model.safetensors.index.json"},
 		"meta":                       {moved("consolidated.00.pth"), "take the model's files for transformers"},
 		"other name":                 {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
-		"nothing":                    {func(f string) error { return os.Remove(filepath.Join(f, fileModel)) }, "has neither model.safetensors nor model.safetensors.index.json"},
+		"nothing":                    {func(f string) error { return os.Remove(filepath.Join(f, checkpoint.ModelFile)) }, "has neither model.safetensors nor model.safetensors.index.json"},
 		"adapter": {func(f string) error {
 			return os.WriteFile(filepath.Join(f, "adapter_config.json"), []byte("{}"), 0o644)
 		}, "merge_and_unload"},
 		"no folder": {os.RemoveAll, "no such file"},
 		"file":      {func(f string) error { return errorsOf(os.RemoveAll(f), os.WriteFile(f, []byte("GGUF"), 0o644)) }, "is a file: from takes the folder"},
 		"lfs pointer": {func(f string) error {
-			return os.WriteFile(filepath.Join(f, fileModel), []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), 0o644)
+			return os.WriteFile(filepath.Join(f, checkpoint.ModelFile), []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), 0o644)
 		}, "git lfs pull"},
 	} {
 		dir, folder := imported(t, "m", "")
@@ -326,9 +326,9 @@ func TestFoldersOfOtherForms(t *testing.T) {
 
 // TestAFolderWithoutConfigBlamesNothingElse takes config.json away: the weights have the right names, and nothing is said of them.
 func TestAFolderWithoutConfigBlamesNothingElse(t *testing.T) {
-	for _, name := range []string{fileModel, fileModel + ".index.json"} {
+	for _, name := range []string{checkpoint.ModelFile, checkpoint.ModelFile + ".index.json"} {
 		dir, folder := imported(t, "m", "")
-		must(t, errorsOf(os.Remove(filepath.Join(folder, fileConfig)), os.Rename(filepath.Join(folder, fileModel), filepath.Join(folder, name)),
+		must(t, errorsOf(os.Remove(filepath.Join(folder, checkpoint.ConfigFile)), os.Rename(filepath.Join(folder, checkpoint.ModelFile), filepath.Join(folder, name)),
 			os.WriteFile(filepath.Join(folder, "model-00001-of-00002.safetensors"), nil, 0o644)))
 		if _, says := planImported(dir); !strings.Contains(says, "has no config.json, which says what model it is") || strings.Contains(says, "safetensors") {
 			t.Errorf("%s: %q", name, says)
@@ -361,7 +361,7 @@ func TestShardsAndTheirIndex(t *testing.T) {
 		"nowhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.more"] = "b.safetensors" }, "which does not hold it"},
 	} {
 		dir, folder := imported(t, "m", "")
-		path := filepath.Join(folder, fileModel)
+		path := filepath.Join(folder, checkpoint.ModelFile)
 		index, shards := map[string]string{}, []map[string]raw{{}, {}}
 		for tensor, x := range tensorsOf(t, path) {
 			i := 0
@@ -381,7 +381,7 @@ func TestShardsAndTheirIndex(t *testing.T) {
 		}
 		b, err := json.Marshal(map[string]any{"weight_map": index})
 		must(t, err)
-		must(t, os.WriteFile(filepath.Join(folder, fileModel+".index.json"), b, 0o644))
+		must(t, os.WriteFile(filepath.Join(folder, checkpoint.ModelFile+".index.json"), b, 0o644))
 		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) || strings.Contains(says, "another name") {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
 		}
@@ -394,7 +394,7 @@ func TestNotesOfAnImport(t *testing.T) {
 	mistral := map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"}, "attention_bias": nil, "mlp_bias": nil, "sliding_window": 32, "odd_key": 3}
 	asMistral := func(folder string) {
 		edited(t, folder, mistral)
-		path := filepath.Join(folder, fileModel)
+		path := filepath.Join(folder, checkpoint.ModelFile)
 		all := tensorsOf(t, path)
 		maps.DeleteFunc(all, func(name string, _ raw) bool { return strings.HasSuffix(name, ".bias") })
 		writeRaw(t, path, all)
@@ -441,7 +441,7 @@ func TestATokenizerOtherThanTheModelsIsSaid(t *testing.T) {
 		"longer":  {strings.Replace(own, `"b": 1,`, `"b": 1, "c": 3,`, 1), `token 3 is "c", and "" in`},
 	} {
 		dir, folder := imported(t, "m", "")
-		must(t, os.WriteFile(filepath.Join(folder, fileTokenizer), []byte(own), 0o644))
+		must(t, os.WriteFile(filepath.Join(folder, checkpoint.TokenizerFile), []byte(own), 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, "t.json"), []byte(c.given), 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, "more.hcl"), []byte(`
 tokenizer "huggingface" "t" { file = "t.json" }
@@ -470,7 +470,7 @@ evaluate "generation" "g" {
 func TestBadWeightsAreRefusedBeforeAnythingRuns(t *testing.T) {
 	const tensor = "model.layers.1.mlp.up_proj.weight"
 	double := func(folder string, at int, x float64) {
-		path := filepath.Join(folder, fileModel)
+		path := filepath.Join(folder, checkpoint.ModelFile)
 		all := tensorsOf(t, path)
 		old := all[tensor]
 		wide := raw{"F64", old.shape, make([]byte, 2*len(old.data))}
@@ -485,7 +485,7 @@ func TestBadWeightsAreRefusedBeforeAnythingRuns(t *testing.T) {
 		evaluates       string // the same of an evaluation
 	}{
 		{"sound", "fp32", func(string) {}, "", ""},
-		{"NaN", "fp32", func(f string) { poke(t, filepath.Join(f, fileModel), tensor, float32(math.NaN()), 33) }, tensor + " holds 1 non-finite value of 1792, NaN at [1, 1]. Take another copy", ""},
+		{"NaN", "fp32", func(f string) { poke(t, filepath.Join(f, checkpoint.ModelFile), tensor, float32(math.NaN()), 33) }, tensor + " holds 1 non-finite value of 1792, NaN at [1, 1]. Take another copy", ""},
 		{"beyond float32", "fp32", func(f string) { double(f, 65, -1e300) }, "holds -1e+300 at [2, 1], which is too large for float32", "holds -1e+300 at [2, 1], which is too large"},
 		{"large in float32", "fp32", func(f string) { double(f, 65, 3.4e38) }, "", ""},
 		{"beyond bfloat16", "bf16", func(f string) { double(f, 65, -3.4e38) }, "are bad, read as bf16, and no training mends them: " + tensor + " holds 1 non-finite value of 1792, -Infinity at [2, 1]", ""},

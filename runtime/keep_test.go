@@ -15,6 +15,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 )
 
@@ -35,8 +36,8 @@ func edit(t *testing.T, dir string, oldnew ...string) {
 // apply runs the pipeline of a folder, and returns how many steps were trained.
 func applySteps(t *testing.T, d *cpu.Device, dir string, vars ...string) (steps int) {
 	t.Helper()
-	must(t, Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone {
+	must(t, Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone {
 			steps++
 		}
 	}}))
@@ -198,9 +199,9 @@ export "huggingface" "again" {
 	stopAt(t, d, dir, "one", 4)
 	check("interrupted", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
 	var ran []string
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == BlockStart {
-			ran = append(ran, e.Action.Addr.Name)
+	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.BlockStart {
+			ran = append(ran, e.Addr.Name)
 		}
 	}}))
 	slices.Sort(ran)
@@ -349,14 +350,14 @@ func TestLossIsShown(t *testing.T) {
 		want   []string // blocks
 	}{
 		"another recipe":       {func(string) {}, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
-		"damaged":              {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), fileOptimizer)) }, nil, []string{"stage.one"}},
+		"damaged":              {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.OptimizerFile)) }, nil, []string{"stage.one"}},
 		"a note damaged":       {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.NoteName)) }, nil, []string{"stage.one"}},
-		"a file gone":          {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), fileModel))) }, nil, []string{"stage.two"}},
+		"a file gone":          {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), checkpoint.ModelFile))) }, nil, []string{"stage.two"}},
 		"manifest gone":        {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), checkpoint.ManifestName))) }, nil, []string{"stage.two"}},
 		"lost, another recipe": {func(dir string) { must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName))) }, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
 		"lost, and damaged": {func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
-			flip(t, filepath.Join(result(dir, "stage.one"), fileModel))
+			flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.ModelFile))
 		}, nil, []string{"stage.one", "stage.two"}},
 		"taken away by its user": {func(dir string) { must(t, os.RemoveAll(filepath.Join(dir, ".stepflow", "blocks", "stage.two"))) }, nil, nil},
 	} {
@@ -377,7 +378,7 @@ func TestLossIsShown(t *testing.T) {
 	}
 	// What goes wrong behind the plan's back is not thrown away.
 	p := planOf(t, whole)
-	flip(t, filepath.Join(result(whole, "stage.one"), fileModel))
+	flip(t, filepath.Join(result(whole, "stage.one"), checkpoint.ModelFile))
 	p.planner.checked = map[string]check{}
 	err := applyOn(t, d, p)
 	if err == nil || !strings.Contains(err.Error(), "stage.one would throw away 6 trained steps") || !strings.Contains(err.Error(), "plan again") {
@@ -400,17 +401,17 @@ func TestUnreadableIsNotLost(t *testing.T) {
 	t.Cleanup(func() { checkpoint.BeforeRead = nil })
 	for _, cause := range []error{syscall.EACCES, syscall.EIO, syscall.EMFILE} {
 		checkpoint.BeforeRead = func(path string) error {
-			if strings.Contains(path, "stage.one") && filepath.Base(path) == fileModel {
+			if strings.Contains(path, "stage.one") && filepath.Base(path) == checkpoint.ModelFile {
 				return &os.PathError{Op: "open", Path: path, Err: cause}
 			}
 			return nil
 		}
 		_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
-		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), fileModel) {
+		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), checkpoint.ModelFile) {
 			t.Errorf("planned in spite of %v: %v", cause, diags)
 		}
 		p.planner.checked = map[string]check{}
-		if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), fileModel) {
+		if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), checkpoint.ModelFile) {
 			t.Errorf("applied in spite of %v: %v", cause, err)
 		}
 		p = func() *Plan { checkpoint.BeforeRead = nil; return planOf(t, dir) }()
@@ -426,7 +427,7 @@ func TestResultsAreHashedOnce(t *testing.T) {
 	t.Cleanup(func() { checkpoint.BeforeRead = nil })
 	opened := map[string]int{}
 	checkpoint.BeforeRead = func(path string) error {
-		if filepath.Base(path) == fileModel {
+		if filepath.Base(path) == checkpoint.ModelFile {
 			opened[path]++
 		}
 		return nil
@@ -448,7 +449,7 @@ func TestRedoneStage(t *testing.T) {
 	dir := pipeline(t)
 	must(t, applyOn(t, d, planOf(t, dir)))
 	want := contents(t, dir)
-	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
 	if n := applySteps(t, d, dir); n != 6 {
 		t.Errorf("%d steps were trained, want the 6 of stage.one", n)
 	}
@@ -457,7 +458,7 @@ func TestRedoneStage(t *testing.T) {
 	must(t, err)
 	must(t, Forget(st, []string{"stage.two", "evaluate.perplexity.p"}))
 	must(t, st.Close())
-	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
 	if n := applySteps(t, d, dir); n != 12 { // stage.two reads what was damaged when it was planned
 		t.Errorf("%d steps were trained, want the 12 of both", n)
 	}
@@ -472,7 +473,7 @@ func TestEndIsDamaged(t *testing.T) {
 	edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = 2 }`)
 	must(t, applyOn(t, d, planOf(t, dir)))
 	want := contents(t, dir)
-	last := filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer)
+	last := filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile)
 	flip(t, last)
 	p := planOf(t, dir)
 	a := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.one" })]
@@ -645,7 +646,7 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	edit(t, damaged, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
 	must(t, applyOn(t, d, planOf(t, damaged)))
 	edit(t, damaged, `variable "keep" { default = 4 }`, `variable "keep" { default = 1 }`)
-	flip(t, filepath.Join(damaged, ".stepflow", "blocks", "stage.one", "step-00000006", fileOptimizer))
+	flip(t, filepath.Join(damaged, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
 	removes("keep lowered to 1, with a damaged result", damaged, Resume, 4, 3)
 	if n := applySteps(t, d, damaged); n != 1 {
 		t.Errorf("keep lowered to 1, with a damaged result: %d steps were trained, want 1", n)

@@ -12,6 +12,7 @@ import (
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
+	"stepflow/runtime/train"
 )
 
 // MemoryPlan is a solved split.
@@ -32,7 +33,7 @@ func (p *planner) memoryPlan(a *Action, d *dsl.Decoded) (map[string]cty.Value, h
 	layer := llama.LayerParams(c)
 	all := llama.Declare(c, []string{"x"})
 	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
-	dtype := dtypes[d.Str("precision")]
+	dtype := train.Precisions[d.Str("precision")]
 	var adapter, kept int64
 	if ref, _, ok := d.Ref("peft"); ok {
 		spec := p.use(a, ref).peft.spec

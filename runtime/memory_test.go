@@ -35,7 +35,7 @@ func TestCheckpointBytesArePlanned(t *testing.T) {
 		s := a.Stage
 		step := checkpoint.StepDir(filepath.Join(dir, ".stepflow", a.Dir()), a.FromStep)
 		var stored int64
-		for _, name := range []string{fileModel, fileOptimizer, fileAdapter} {
+		for _, name := range []string{checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.AdapterFile} {
 			f, err := checkpoint.Open(filepath.Join(step, name))
 			must(t, err)
 			for _, n := range f.Names() {

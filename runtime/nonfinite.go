@@ -11,15 +11,9 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/fineweb"
-	"stepflow/gpu"
-	"stepflow/ops"
-	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
-
-func finite(x float64) bool { return metrics.Word(x) == "" }
 
 // Values of a block that say what is wrong with the others.
 const (
@@ -31,7 +25,7 @@ const (
 func writable(values map[string]any) map[string]any {
 	words := map[string]any{}
 	for name, v := range values {
-		if x, ok := v.(float64); ok && !finite(x) {
+		if x, ok := v.(float64); ok && !metrics.Finite(x) {
 			words[name], values[name] = metrics.Word(x), nil
 		}
 	}
@@ -176,204 +170,4 @@ func keyOf(v cty.Value) string {
 		return addr.StringKey(v.AsString())
 	}
 	return dsl.Show(v)
-}
-
-// flaw is what is not finite in a tensor.
-type flaw struct {
-	name   string
-	shape  gpu.Shape
-	count  int
-	first  int // its place
-	word   string
-	others int // further tensors with such values
-}
-
-// String says it in a sentence's words; "" where all is finite.
-func (f *flaw) String() string {
-	if f == nil || f.count == 0 {
-		return ""
-	}
-	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at %s", f.name, f.count, f.shape.Elems(), f.word, f.shape.Place(f.first))
-	if f.count == 1 {
-		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at %s", f.name, f.shape.Elems(), f.word, f.shape.Place(f.first))
-	}
-	switch {
-	case f.others == 1:
-		s += "; so does 1 other tensor"
-	case f.others > 1:
-		s += fmt.Sprintf("; so do %d other tensors", f.others)
-	}
-	return s
-}
-
-// look notes what is not finite in a tensor: of the first such tensor in full, of others their number.
-func (f *flaw) look(name string, shape gpu.Shape, v []float32) {
-	found := flaw{name: name, shape: shape}
-	for i, x := range v {
-		if x-x != 0 { // NaN of NaN and of infinity
-			if found.count++; found.count == 1 {
-				found.first, found.word = i, metrics.Word(float64(x))
-			}
-		}
-	}
-	switch {
-	case found.count == 0:
-	case f.count == 0:
-		*f = found
-	default:
-		f.others++
-	}
-}
-
-// tensors is where weights are read from.
-type tensors interface {
-	Float32(name string) ([]float32, error)
-}
-
-// watched looks for values that are not finite in the tensors that are read.
-type watched struct {
-	tensors
-	shapes map[string]gpu.Shape
-	as     gpu.DType // in which they are looked at
-	flaw   flaw
-}
-
-func watch(from tensors, params []ops.Param, as gpu.DType) *watched {
-	w := &watched{tensors: from, shapes: map[string]gpu.Shape{}, as: as}
-	for _, p := range params {
-		w.shapes[p.Name] = p.Shape
-	}
-	return w
-}
-
-func (w *watched) Float32(name string) ([]float32, error) {
-	v, err := w.tensors.Float32(name)
-	if shape, ok := w.shapes[name]; ok && err == nil {
-		seen := v
-		if w.as == gpu.BF16 { // the largest of float32 become infinite
-			seen = gpu.BytesFloat32(gpu.Float32Bytes(v, gpu.BF16), gpu.BF16)
-		}
-		w.flaw.look(name, shape, seen)
-		delete(w.shapes, name) // once
-	}
-	return v, err
-}
-
-// firstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all are.
-func firstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error) {
-	seg, _ := p.Segment(segment)
-	for n := seg.Lo; n < seg.Hi; n++ {
-		if err := l.Run(n, n+1, false); err != nil {
-			return "", err
-		}
-		x := &p.Launches[n]
-		for o, out := range x.Out {
-			if out.Type.DType != gpu.F32 && out.Type.DType != gpu.BF16 {
-				continue
-			}
-			raw := make([]byte, out.Type.Bytes())
-			if err := l.CopyOut(raw, out); err != nil {
-				return "", err
-			}
-			var f flaw
-			f.look(fmt.Sprintf("output %d of %s at %s (%s)", o, x.Kernel, x.Name, x.Phase), out.Type.Shape, gpu.BytesFloat32(raw, out.Type.DType))
-			if f.count > 0 {
-				return f.String(), nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// nonFinite finds the first tensor of the step that is not finite by running its launches one by
-// one: the weights were not changed, so the step can be repeated.
-func (r *runner) nonFinite(a *Action, t *trainer, b *fineweb.Batch, step int, loss, norm float64, root string) error {
-	where := "none was found when the step was repeated"
-	err := t.cut(r.ctx, func() error {
-		w, err := t.firstNonFinite(b)
-		if w != "" {
-			where = w
-		}
-		return err
-	})
-	if err != nil {
-		where = fmt.Sprintf("not found (%v)", err)
-	}
-	do := "Lower the learning rate"
-	if s := t.stage; s.Init != "" && step == 1 {
-		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)
-	}
-	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. %s, look at the data, or set on_nonfinite = \"skip\"",
-		step, metrics.Text(loss), metrics.Text(norm), where, goesOn(root), batchOf(a, b, step), do)
-}
-
-// goesOn says from where a run goes on that failed.
-func goesOn(root string) string {
-	if steps, err := checkpoint.Steps(root); err == nil && len(steps) > 0 {
-		return fmt.Sprintf("the checkpoint at step %d is kept", steps[0])
-	}
-	return "there is no checkpoint before it"
-}
-
-// weightFlaw looks for weights on the device that are not finite.
-func (t *trainer) weightFlaw() (f flaw, err error) {
-	for _, p := range t.stage.All() {
-		v, err := t.get(p.ID)
-		if err != nil {
-			return f, err
-		}
-		f.look(p.Name, p.Shape, v)
-	}
-	return f, nil
-}
-
-func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
-	s := t.stage
-	if f, err := t.weightFlaw(); err != nil || f.count > 0 {
-		return f.String(), err
-	}
-	if err := t.run(segZero); err != nil {
-		return "", err
-	}
-	for i := 0; i < s.MicroSteps(); i++ {
-		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
-			return "", err
-		}
-		if where, err := firstNonFinite(t.loaded, s.Program, segMicro); where != "" || err != nil {
-			return where, err
-		}
-	}
-	return "", nil
-}
-
-// unsound is the error of a stage whose result gives no finite loss on the batch in the input buffers, after what was done last;
-// nil for one that does. The weights of such a stage are of no use, and an earlier checkpoint may be.
-func (t *trainer) unsound(after string, loss float64, root string) error {
-	if finite(loss) {
-		return nil
-	}
-	f, err := t.weightFlaw()
-	if err != nil {
-		return err
-	}
-	where := f.String()
-	if where == "" {
-		if where, err = firstNonFinite(t.loaded, t.stage.Program, segProbe); err != nil {
-			return err
-		}
-	}
-	if where == "" {
-		where = "none was found when the batch was repeated"
-	}
-	return fmt.Errorf("after %s the loss on the next micro-batch is %s; the first tensor that is not finite: %s; %s. Lower the learning rate, or look at the data", after, metrics.Text(loss), where, goesOn(root))
-}
-
-// firstBad is the first number of a list that is not finite, 0 if all are.
-func firstBad(v []float32) float64 {
-	for _, x := range v {
-		if x-x != 0 {
-			return float64(x)
-		}
-	}
-	return 0
 }

@@ -14,13 +14,13 @@ import (
 	"sort"
 	"strings"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 	"stepflow/tracing"
 )
 
@@ -136,7 +136,7 @@ func TestSpanTree(t *testing.T) {
 	}
 	want := "apply\ntokenizer tokenizer.bpe.t done →run\n"
 	for i, name := range []string{"stage.one", "stage.two"} {
-		m, u, z := count(i+1, segMicro), count(i+1, segUpdate), count(i+1, segZero)
+		m, u, z := count(i+1, train.SegMicro), count(i+1, train.SegUpdate), count(i+1, train.SegZero)
 		want += "stage " + name + " done →run\n  grow\n  train\n  checkpoint 3\n" + step(1, "first", m, u, z) + step(3, "last", m, u, z)
 	}
 	want += "evaluate evaluate.perplexity.p done →run\nevaluate evaluate.generation.g done →run\nexport export.huggingface.e done →run\n"
@@ -191,8 +191,8 @@ func TestMetricsOfARun(t *testing.T) {
 	must(t, err)
 	defer trace.Shutdown()
 	var page string
-	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), ApplyOptions{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e Event) {
-		if e.Kind != StepDone || e.Step.Step != 3 {
+	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), ApplyOptions{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
+		if e.Kind != observe.StepDone || e.Step.Step != 3 {
 			return
 		}
 		r, err := http.Get("http://127.0.0.1:" + port + "/metrics")
@@ -223,13 +223,13 @@ func TestResumeLinksTraces(t *testing.T) {
 	run := func(stopAt int) error {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		return Apply(ctx, planOf(t, dir, "steps=6"), ApplyOptions{Device: d, Trace: tracing.New(exp), Emit: func(e Event) {
-			if e.Kind == StepDone && e.Step.Step == stopAt {
+		return Apply(ctx, planOf(t, dir, "steps=6"), ApplyOptions{Device: d, Trace: tracing.New(exp), Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone && e.Step.Step == stopAt {
 				cancel()
 			}
 		}})
 	}
-	if err := run(2); !errors.Is(err, ErrInterrupted) {
+	if err := run(2); !errors.Is(err, observe.ErrInterrupted) {
 		t.Fatal(err)
 	}
 	first := exp.GetSpans()
@@ -279,44 +279,6 @@ func TestSpanBudget(t *testing.T) {
 	must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	if n := len(exp.GetSpans()); n > 750 || p.StepsUntraced == 0 {
 		t.Errorf("%d spans, %d steps passed over", n, p.StepsUntraced)
-	}
-}
-
-func TestSampler(t *testing.T) {
-	for _, s := range []sampler{{first: 1, last: 100, every: 50}, {first: 1, last: 1, every: 50}, {first: 50, last: 120, every: 50}, {first: 7, last: 9, every: 50}, {first: 5, last: 4, every: 3}, {first: 3, last: 30, every: 1}} {
-		n := 0
-		for i := s.first; i <= s.last; i++ {
-			if s.reason(i) != "" {
-				n++
-			}
-		}
-		if n != s.count() {
-			t.Errorf("%+v: %d steps are sampled, %d counted", s, n, s.count())
-		}
-	}
-	s := sampler{first: 1, last: 1000, every: 1000}
-	for i := 0; i < 200; i++ {
-		if slow := s.slow(1 + float64(i%3)*0.1); slow {
-			t.Fatal("an ordinary step is slow")
-		}
-	}
-	if !s.slow(3.4) || s.slow(3) {
-		t.Error("slow is more than three times the median, 1.1")
-	}
-}
-
-func TestTracingOffCostsNothing(t *testing.T) {
-	o := &observer{}
-	ctx := context.Background()
-	a := &Action{}
-	f := &flight{}
-	if n := testing.AllocsPerRun(100, func() {
-		_, s := o.trace.Begin(ctx, "x", tracing.Opts{})
-		s.End(nil)
-		o.step(ctx, a, nil, metrics.Step{}, f, time.Time{}, 0, 0)
-		o.memory(ctx, a, nil)
-	}); n > 0 {
-		t.Errorf("%g allocations a step with tracing off", n)
 	}
 }
 

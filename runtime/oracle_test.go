@@ -55,7 +55,7 @@ func TestOracle(t *testing.T) {
 			}
 			blocks := filepath.Join(dir, ".stepflow", a.Dir())
 			if stream == nil {
-				b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(blocks, s.Steps), fileTokenizer))
+				b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(blocks, s.Steps), checkpoint.TokenizerFile))
 				must(t, err)
 				tok, err := tokenizer.Parse(b)
 				must(t, err)
@@ -77,7 +77,7 @@ func TestOracle(t *testing.T) {
 			for _, p := range s.Adapters {
 				x.Adapters = append(x.Adapters, peft.Module(p.Target))
 			}
-			for merge := 0; merge == 0 || s.restartAfter(merge*s.Peft.ResetEvery); merge++ {
+			for merge := 0; merge == 0 || s.RestartAfter(merge*s.Peft.ResetEvery); merge++ {
 				if s.Peft == nil {
 					break
 				}

@@ -15,6 +15,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
+	"stepflow/runtime/train"
 )
 
 // Verb is what apply will do with a block.
@@ -141,9 +142,7 @@ type planner struct {
 	pending  map[addr.Addr]bool               // will run
 	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
 	deferred map[addr.Addr]map[addr.Addr]bool // block → instances that are planned later
-	vanilla  map[string]*Figures
-	compiled map[string]compiled
-	forward  map[string]*gpu.Program
+	programs *train.Programs
 	hashes   exportdir.Hashes     // of exported files
 	checked  map[string]check     // by folder, relative to the state's
 	made     map[string][]*onDisk // by recipe; nil until something is looked for, and when the disk changed
@@ -264,8 +263,8 @@ func newPlanner(cfg *dsl.Config, o Options, st *state.Dir) *planner {
 		caps: o.Caps, patient: o.Patient, hashing: o.Hashing, peak: o.Peak,
 		done: map[addr.Addr]*Action{}, ids: map[addr.Addr]string{},
 		pending: map[addr.Addr]bool{}, making: map[string]addr.Addr{}, deferred: map[addr.Addr]map[addr.Addr]bool{},
-		vanilla: map[string]*Figures{}, compiled: map[string]compiled{}, forward: map[string]*gpu.Program{},
-		hashes: exportdir.Hashes{}, checked: map[string]check{},
+		programs: train.NewPrograms(o.Caps),
+		hashes:   exportdir.Hashes{}, checked: map[string]check{},
 	}
 	if p.ctx == nil {
 		p.ctx = context.Background()

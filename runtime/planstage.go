@@ -17,13 +17,11 @@ import (
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
+	"stepflow/runtime/train"
 )
 
-// dtypes are the words of the precision attribute.
-var dtypes = map[string]gpu.DType{"fp32": gpu.F32, "bf16": gpu.BF16}
-
 func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := &Stage{Addr: a.Addr, DType: dtypes[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}
+	s := &Stage{Addr: a.Addr, Stage: train.Stage{DType: train.Precisions[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
 	m, diags := p.stageModel(a, s, d)
 	if diags.HasErrors() {
 		return nil, diags
@@ -37,20 +35,20 @@ func (p *planner) stage(a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Di
 		return nil, diags
 	}
 	mode := d.Block("train").Str("activation_checkpointing")
-	err := p.compile(s, mode)
+	err := p.programs.Compile(&s.Stage, mode)
 	if err != nil {
 		return nil, uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
 	if diags := p.stageSteps(a, s, d); diags.HasErrors() {
 		return nil, diags
 	}
-	s.Figures = s.figures()
+	s.Figures = train.FiguresOf(&s.Stage, s.checkpoints())
 	if diags := p.passes(a, s, d); diags.HasErrors() {
 		return nil, diags
 	}
 	a.tooLarge(p.caps, s.Program.ArenaBytes, "the stage",
 		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
-	if s.Vanilla, err = p.vanillaOf(s, m, mode); err != nil {
+	if s.Vanilla, err = p.programs.Vanilla(&s.Stage, m.Config, mode); err != nil {
 		return nil, uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
 	}
 	a.Stage = s
@@ -84,14 +82,12 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		}
 		a.hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
-		for i := 0; i < n; i++ {
-			s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprintf("%s.%d", layerPrefix(s), i), Old: -1})
-		}
+		s.Layers = s.NewLayers(n)
 		s.Root = m
 		return m, nil
 	}
 	up := p.use(a, from)
-	s.From = up.Stage
+	s.From, s.Stage.From = up.Stage, &up.Stage.Stage
 	s.Model, s.Seed = up.Stage.Model, up.Stage.Seed
 	root := up.Stage.Root
 	s.Root = root
@@ -104,7 +100,7 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 	}
 	if s.DType != up.Stage.DType {
 		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
-			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, Precision(up.Stage.DType)))}
+			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, train.Precision(up.Stage.DType)))}
 	}
 	for i, id := range up.Stage.LayerIDs() {
 		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
@@ -115,7 +111,7 @@ func (p *planner) stageModel(a *Action, s *Stage, d *dsl.Decoded) (*Model, hcl.D
 		}
 		s.Grow = &growth.Spec{Method: grow.Label, Layers: grow.Int("layers"), Position: grow.Str("position"), Mix: grow.Float("mix"),
 			FunctionPreserving: grow.Bool("function_preserving"), Seed: s.PeftSeed}
-		layers, err := s.Grow.Grow(up.Stage.LayerIDs(), layerPrefix(s))
+		layers, err := s.Grow.Grow(up.Stage.LayerIDs(), s.LayerPrefix())
 		if err != nil {
 			return nil, hcl.Diagnostics{grow.Error("layers", "Impossible growth", upper(err.Error())+".")}
 		}
@@ -131,26 +127,6 @@ func deeper(d *dsl.Decoded, c llama.Config, layers int) (diags hcl.Diagnostics) 
 		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
 	}
 	return diags
-}
-
-// layerPrefix starts the ids of layers that a stage makes. It is the number of stages below it, not
-// its name, so that a renamed block makes the same bits.
-func layerPrefix(s *Stage) string {
-	n := 0
-	for f := s.From; f != nil; f = f.From {
-		n++
-	}
-	return "g" + strconv.Itoa(n)
-}
-
-// Precision is the language's word for an element type: "fp32", "bf16".
-func Precision(t gpu.DType) string {
-	for name, x := range dtypes {
-		if x == t {
-			return name
-		}
-	}
-	return t.String()
 }
 
 func (p *planner) stageFreeze(_ *Action, s *Stage, d *dsl.Decoded) (diags hcl.Diagnostics) {
@@ -246,6 +222,7 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	}
 	ref, split, _ := t.Ref("data")
 	s.Data = p.use(a, ref).Data
+	s.Mask = s.Data.Source.DocumentMask
 	switch {
 	case split != "":
 		bad("data", "Training on held-out data", "%s.%s is for evaluate. Train on %s.", ref, split, ref)
@@ -261,7 +238,7 @@ func (p *planner) stageTrain(a *Action, s *Stage, d *dsl.Decoded) (diags hcl.Dia
 	s.Optimizer = p.use(a, ref).optim.adamw
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
-	if s.Accumulate = dtypes[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
+	if s.Accumulate = train.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
 		bad("accumulate_dtype", "Gradients coarser than weights",
 			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
 	}
@@ -354,7 +331,7 @@ func (p *planner) stageSteps(a *Action, s *Stage, d *dsl.Decoded) hcl.Diagnostic
 		attr, asked = "steps", t.Float("steps")
 		s.Horizon = asked * per
 	default:
-		attr, asked = "flops", t.Float("flops")/float64(s.figures().StepFLOPs)
+		attr, asked = "flops", t.Float("flops")/float64(train.FiguresOf(&s.Stage, 0).StepFLOPs)
 		s.Horizon = math.Round(asked) * per
 	}
 	asked *= t.Float("stop_at")

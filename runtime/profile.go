@@ -11,7 +11,7 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
-	"stepflow/ops/llama"
+	"stepflow/runtime/train"
 )
 
 // Profile is where the time and the memory of a stage's training step go.
@@ -83,59 +83,20 @@ type AliveItem struct {
 // plan, and measures every operation. A random document a sequence stands for the data: reading them is not measured.
 func ProfileStage(ctx context.Context, a *Action, d gpu.Device, steps int) (*Profile, error) {
 	s := a.Stage
-	if err := computes(d.Caps(), s); err != nil {
+	if err := train.Computes(d.Caps(), s.DType); err != nil {
 		return nil, err
 	}
-	loaded, err := d.Load(s.Program)
+	rng := rand.New(rand.NewPCG(s.Seed, 1))
+	list, err := train.TimeSteps(ctx, &s.Stage, d, steps, func() *fineweb.Batch { return randomBatch(s, rng) })
 	if err != nil {
 		return nil, err
 	}
-	defer loaded.Close()
-	t := &trainer{stage: s, loaded: loaded, state: TrainerState{OptimizerSteps: map[string]int64{}}}
-	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
-		return nil, err
-	}
-	for _, p := range s.Params {
-		if err := t.setWeight(p.ID, llama.Init(s.Model, p, s.Seed)); err != nil {
-			return nil, err
-		}
-	}
-	if err := t.startAdapters(); err != nil {
-		return nil, err
-	}
-	p := &Profile{Stage: a.Addr.String(), Device: d.Caps().Name, Precision: Precision(s.DType), Tokens: s.StepTokens(), Steps: steps, FLOPs: s.Figures.StepFLOPs + s.Figures.RecomputeFLOPs,
-		Peak: d.PeakFLOPs(s.DType), Bandwidth: d.Bandwidth(), Memory: memoryPeak(s)}
-	rng := rand.New(rand.NewPCG(s.Seed, 1))
-	type measured struct {
-		f       *flight
-		seconds float64
-	}
-	var list []measured
-	const warm = 2
-	for n := 1; n <= warm+steps; n++ {
-		if ctx.Err() != nil {
-			return nil, ErrInterrupted
-		}
-		f := &flight{step: n, at: time.Now(), batch: randomBatch(s, rng), timed: true}
-		start := time.Now()
-		if err := t.backpropagate(f); err != nil {
-			return nil, err
-		}
-		if err := t.update(f); err != nil {
-			return nil, err
-		}
-		if _, _, err := f.read(); err != nil {
-			return nil, err
-		}
-		if n > warm {
-			f.at = start
-			list = append(list, measured{f, time.Since(start).Seconds()})
-		}
-	}
-	slices.SortFunc(list, func(a, b measured) int { return cmp.Compare(a.seconds, b.seconds) })
+	slices.SortFunc(list, func(a, b train.TimedStep) int { return cmp.Compare(a.Seconds, b.Seconds) })
 	median := list[len(list)/2]
-	p.Seconds = median.seconds
-	p.operations(s, median.f)
+	p := &Profile{Stage: a.Addr.String(), Device: d.Caps().Name, Precision: train.Precision(s.DType), Tokens: s.StepTokens(), Steps: steps,
+		Seconds: median.Seconds, FLOPs: s.Figures.StepFLOPs + s.Figures.RecomputeFLOPs, Peak: d.PeakFLOPs(s.DType), Bandwidth: d.Bandwidth(),
+		Memory: memoryPeak(s)}
+	p.operations(s, median)
 	return p, nil
 }
 
@@ -149,20 +110,20 @@ func randomBatch(s *Stage, rng *rand.Rand) *fineweb.Batch {
 }
 
 // operations lists the step's launches and adds them up.
-func (p *Profile) operations(s *Stage, f *flight) {
+func (p *Profile) operations(s *Stage, step train.TimedStep) {
 	alive := map[string][]int64{}
 	kernels, layers, phases := map[string]*Share{}, map[string]*Share{}, map[string]*Share{}
 	order := map[string]int{}
 	bound := map[*Share][2]float64{} // seconds at full rate: arithmetic, traffic
 	var total float64
-	for run, r := range f.runs {
-		seg, _ := s.Program.Segment(r.segment)
-		if alive[r.segment] == nil {
-			alive[r.segment] = s.Program.AliveBytes(seg)
+	for run, r := range step.Runs {
+		seg, _ := s.Program.Segment(r.Segment)
+		if alive[r.Segment] == nil {
+			alive[r.Segment] = s.Program.AliveBytes(seg)
 		}
-		for _, x := range r.timings {
+		for _, x := range r.Timings {
 			l := &s.Program.Launches[x.Launch]
-			p.Operations = append(p.Operations, Operation{l, r.segment, run, r.start.Sub(f.at) + x.Start, x.Duration, alive[r.segment][x.Launch-seg.Lo]})
+			p.Operations = append(p.Operations, Operation{l, r.Segment, run, r.Start.Sub(step.Start) + x.Start, x.Duration, alive[r.Segment][x.Launch-seg.Lo]})
 			total += x.Duration.Seconds()
 			layer := "outside the layers"
 			if l.Layer >= 0 {
@@ -214,7 +175,7 @@ func memoryPeak(s *Stage) MemoryPeak {
 	p := s.Program
 	peak := MemoryPeak{Arena: p.ArenaBytes}
 	at, in := 0, gpu.Segment{}
-	for _, name := range []string{segZero, segMicro, segUpdate} {
+	for _, name := range train.StepSegments {
 		seg, _ := p.Segment(name)
 		for i, n := range p.AliveBytes(seg) {
 			if n > peak.Bytes {
@@ -224,13 +185,9 @@ func memoryPeak(s *Stage) MemoryPeak {
 	}
 	l := &p.Launches[at]
 	peak.Operation, peak.Segment = l.Kernel+" "+l.Name, in.Name
-	kinds := map[string]int64{}
-	named := int64(0)
-	for _, b := range p.Buffers {
-		kinds[roleKinds[b.Role]] += b.Operand.Type.Bytes()
-		named += b.Operand.Type.Bytes()
-	}
-	kinds["inputs"] += p.ResidentBytes - named // alignment
+	kinds := train.BytesByKind(p)
+	delete(kinds, "activations") // listed one by one
+	delete(kinds, "workspace")
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {
 		peak.Alive = append(peak.Alive, AliveItem{Kind: k, Name: "all " + k, Bytes: kinds[k]})
 	}

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"math"
 	"testing"
+
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
 )
 
 func TestProfile(t *testing.T) {
@@ -19,7 +22,7 @@ func TestProfile(t *testing.T) {
 		must(t, err)
 		s := a.Stage
 		launches := func(name string) int { seg, _ := s.Program.Segment(name); return seg.Hi - seg.Lo }
-		if want := launches(segZero) + s.MicroSteps()*launches(segMicro) + launches(segUpdate); len(r.Operations) != want {
+		if want := launches(train.SegZero) + s.MicroSteps()*launches(train.SegMicro) + launches(train.SegUpdate); len(r.Operations) != want {
 			t.Errorf("%s: %d operations, want %d", a.Addr, len(r.Operations), want)
 		}
 		for _, g := range [][]Share{r.Kernels, r.Layers, r.Phases} {
@@ -48,7 +51,7 @@ func TestProfile(t *testing.T) {
 	cancel()
 	for _, a := range p.Actions {
 		if a.Stage != nil {
-			if _, err := ProfileStage(ctx, a, cpuDevice(t, 1), 3); !errors.Is(err, ErrInterrupted) {
+			if _, err := ProfileStage(ctx, a, cpuDevice(t, 1), 3); !errors.Is(err, observe.ErrInterrupted) {
 				t.Errorf("interrupted: %v", err)
 			}
 		}

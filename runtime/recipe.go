@@ -86,7 +86,7 @@ func (p *planner) recipe(a *Action) string {
 	if s := a.Stage; s != nil { // sums are made in this order, and the device's memory has a say in it
 		fmt.Fprintf(h, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
 		for _, x := range s.Trainable() {
-			fmt.Fprintf(h, " %v", s.gradType(x))
+			fmt.Fprintf(h, " %v", s.GradType(x))
 		}
 		fmt.Fprintln(h)
 		schedule, horizon := s.Schedule.Used(), s.Horizon

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 )
 
@@ -89,8 +90,8 @@ func TestDataFailInTheMiddle(t *testing.T) {
 	good, err := os.ReadFile(path)
 	must(t, err)
 	last := 0
-	err = Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone && e.Action.Addr.Name == "one" {
+	err = Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone && e.Addr.Name == "one" {
 			if last = e.Step.Step; last == 2 {
 				must(t, os.Truncate(path, 100))
 			}
@@ -121,8 +122,8 @@ func TestDataThatChangeBetweenBlocks(t *testing.T) {
 		good, err := os.ReadFile(path)
 		must(t, err)
 		changed := false
-		err = Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e Event) {
-			if e.Kind == BlockDone && e.Action.Addr.String() == at {
+		err = Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.BlockDone && e.Addr.String() == at {
 				must(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(good), "a", "e")), 0o644))
 				changed = true
 			}
@@ -146,8 +147,8 @@ func TestDataThatChangeInAStage(t *testing.T) {
 	path := filepath.Join(dir, "d.jsonl")
 	good, err := os.ReadFile(path)
 	must(t, err)
-	err = Apply(context.Background(), planOf(t, dir, "steps=40"), ApplyOptions{Device: d, Emit: func(e Event) {
-		if e.Kind == StepDone && e.Step.Step == 1 {
+	err = Apply(context.Background(), planOf(t, dir, "steps=40"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		if e.Kind == observe.StepDone && e.Step.Step == 1 {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			must(t, err)
 			_, err = f.WriteString(strings.ReplaceAll(string(good), "a", "e"))

@@ -17,6 +17,7 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/observe"
 )
 
 // overServer is a pipeline whose documents lie on a server, more of them than a client keeps in memory.
@@ -108,8 +109,8 @@ func TestInterruptedWhileDataDoNotCome(t *testing.T) {
 			ended := make(chan error, 1)
 			p := planOf(t, dir)
 			go func() {
-				ended <- Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e Event) {
-					if e.Kind == StepDone {
+				ended <- Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+					if e.Kind == observe.StepDone {
 						last = e.Step.Step
 						down.Store(last >= 3)
 					}
@@ -123,7 +124,7 @@ func TestInterruptedWhileDataDoNotCome(t *testing.T) {
 			cancel()
 			select {
 			case err := <-ended:
-				if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), fmt.Sprintf("at step %d of 40", last)) {
+				if !errors.Is(err, observe.ErrInterrupted) || !strings.Contains(err.Error(), fmt.Sprintf("at step %d of 40", last)) {
 					t.Fatalf("%s: at step %d the error is %v", what, last, err)
 				}
 			case <-time.After(time.Minute):

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -88,7 +89,7 @@ func (p *planner) trained(t *Tokenizer) *tokenizer.Tokenizer {
 		return t.loaded
 	}
 	if a := p.done[t.Addr]; a != nil && a.found != nil && a.found.Done {
-		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, a.found.dir(), fileTokenizer))
+		t.loaded, _ = ReadTokenizer(filepath.Join(p.stateDir, a.found.dir(), checkpoint.TokenizerFile))
 	}
 	return t.loaded
 }
@@ -117,7 +118,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := ReadTokenizer(filepath.Join(dir, fileTokenizer))
+	tok, err := ReadTokenizer(filepath.Join(dir, checkpoint.TokenizerFile))
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (r *runner) tokenizer(t *Tokenizer) (*tokenizer.Tokenizer, error) {
 }
 
 // trainTokenizer counts the words of the training split and makes the vocabulary.
-func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
+func (r *runner) trainTokenizer(ctx context.Context, a *Action, entry *state.Block) error {
 	t := a.Token
 	c, err := r.open(t.TrainOn)
 	if err != nil {
@@ -139,15 +140,15 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 		found = true
 		tr.Add(text)
 		left -= int64(len(text))
-		return left > 0 && r.ctx.Err() == nil
+		return left > 0 && ctx.Err() == nil
 	})
 	if err != nil {
 		return err
 	}
-	if !found && r.ctx.Err() == nil {
+	if !found && ctx.Err() == nil {
 		return c.None(fineweb.Train)
 	}
-	tok, err := tr.Train(r.ctx, t.VocabSize)
+	tok, err := tr.Train(ctx, t.VocabSize)
 	if err != nil {
 		return err
 	}
@@ -156,5 +157,5 @@ func (r *runner) trainTokenizer(a *Action, entry *state.Block) error {
 	}
 	entry.Dir = filepath.Join(a.Dir(), "tokenizer")
 	entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
-	return r.writeContent(a, entry, checkpoint.Bytes(fileTokenizer, tok.JSON()))
+	return r.writeContent(a, entry, checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON()))
 }

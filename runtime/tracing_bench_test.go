@@ -3,14 +3,17 @@ package runtime
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
-	"time"
 
+	"stepflow/fineweb"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/train"
 	"stepflow/tracing"
 )
 
@@ -36,20 +39,13 @@ func BenchmarkTelemetry(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer d.Close()
+	rng := rand.New(rand.NewPCG(1, 1))
+	timed, err := train.TimeSteps(b.Context(), &a.Stage.Stage, d, 1, func() *fineweb.Batch { return randomBatch(a.Stage, rng) })
+	must(b, err)
+	run := &observe.StepRun{Start: timed[0].Start, Data: timed[0].Start, Runs: timed[0].Runs}
 	loaded, err := d.Load(a.Stage.Program)
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	defer loaded.Close()
-	t := &trainer{stage: a.Stage, loaded: loaded}
-	f := &flight{timed: true, at: time.Now()}
-	for _, segment := range []string{segZero, segMicro, segMicro, segUpdate} {
-		if err := f.run(t, segment); err != nil {
-			b.Fatal(err)
-		}
-	}
-	start := f.at
-	took := time.Since(start)
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "application/x-protobuf") }))
 	defer collector.Close()
 	b.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
@@ -59,25 +55,28 @@ func BenchmarkTelemetry(b *testing.B) {
 		step int
 	}{{"off", false, 50}, {"step not sampled", true, 51}, {"step sampled", true, 50}} {
 		b.Run(x.name, func(b *testing.B) {
-			o := &observer{device: "bench", every: 50, spansLeft: 1 << 60}
+			o := &observe.Observer{Device: "bench", Every: 50, Spans: 1 << 60}
 			if x.on {
-				if o.trace, err = tracing.Setup(context.Background(), "bench", slog.New(slog.DiscardHandler)); err != nil {
+				if o.Trace, err = tracing.Setup(context.Background(), "bench", slog.New(slog.DiscardHandler)); err != nil {
 					b.Fatal(err)
 				}
 			}
-			w := &sampler{first: 1, last: 1 << 30, every: 50}
-			m := metrics.Step{Step: x.step, Seconds: took.Seconds()}
+			ctx, block := o.Block(context.Background(), observe.Place{Addr: a.Addr}, "")
+			work := a.Stage.Work()
+			work.Steps = 1 << 30
+			steps := block.Steps(work, 1)
+			m := metrics.Step{Step: x.step, Seconds: timed[0].Seconds}
 			b.ReportAllocs()
 			for b.Loop() {
-				o.step(context.Background(), a, w, m, f, start, 0, 0)
+				steps.Done(ctx, m, run)
 			}
-			if err := o.trace.Shutdown(); err != nil {
+			if err := o.Trace.Shutdown(); err != nil {
 				b.Fatal(err)
 			}
 		})
 	}
 	for _, timed := range []bool{false, true} {
-		seg, _ := a.Stage.Program.Segment(segUpdate) // many short operations: where taking times costs most
+		seg, _ := a.Stage.Program.Segment(train.SegUpdate) // many short operations: where taking times costs most
 		b.Run(map[bool]string{false: "operations, not timed", true: "operations, timed"}[timed], func(b *testing.B) {
 			for b.Loop() {
 				if err := loaded.Run(seg.Lo, seg.Hi, timed); err != nil {

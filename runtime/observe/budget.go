@@ -21,8 +21,8 @@ type Planned struct {
 	Checkpoints int   // on the way
 }
 
-// NewBudget returns what a run of the blocks is to trace. Steps are sampled less often than one in every where the spans would
-// be more than max.
+// NewBudget returns what a run of the blocks is to trace. Steps are sampled less often than one in every where the
+// spans would be more than max.
 func NewBudget(every int, max int64, blocks []Planned) Budget {
 	b := Budget{Every: every, MaxSpans: max}
 	for ; ; b.Every *= 2 {

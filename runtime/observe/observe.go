@@ -46,7 +46,8 @@ func (o *Observer) Start(ctx context.Context, pipeline string, before tracing.Re
 	if !o.Trace.On() {
 		return ""
 	}
-	_, s := o.Trace.Begin(ctx, tracing.SpanApply, tracing.Opts{Root: true, Links: []tracing.Link{{To: before, What: "previous run"}}},
+	opts := tracing.Opts{Root: true, Links: []tracing.Link{{To: before, What: "previous run"}}}
+	_, s := o.Trace.Begin(ctx, tracing.SpanApply, opts,
 		tracing.KV{Key: tracing.Pipeline, Value: pipeline}, tracing.KV{Key: tracing.Device, Value: o.Device})
 	o.run = s.Reference()
 	s.Set(tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
@@ -59,10 +60,12 @@ func (o *Observer) Start(ctx context.Context, pipeline string, before tracing.Re
 
 // end gives a block that was killed its root span.
 func (o *Observer) end(ctx context.Context, k Killed, run tracing.Reference) {
-	_, s := o.Trace.Begin(ctx, k.Kind, tracing.Opts{Root: true, At: k.Began, As: k.Trace, Links: []tracing.Link{{To: run, What: "run"}}},
+	opts := tracing.Opts{Root: true, At: k.Began, As: k.Trace, Links: []tracing.Link{{To: run, What: "run"}}}
+	_, s := o.Trace.Begin(ctx, k.Kind, opts,
 		tracing.KV{Key: tracing.Run, Value: run.TraceID()}, tracing.KV{Key: tracing.Address, Value: k.Addr},
 		tracing.KV{Key: tracing.Outcome, Value: "killed"})
-	s.EndAt(k.Last, fmt.Errorf("%s: the process ended without a word; step %d of %d was the last that it saved", k.Addr, k.Saved, k.Steps))
+	s.EndAt(k.Last, fmt.Errorf("%s: the process ended without a word; step %d of %d was the last that it saved",
+		k.Addr, k.Saved, k.Steps))
 }
 
 // Place is a block, and where it stands in the configuration.
@@ -141,6 +144,7 @@ func (b *Block) Memory(ctx context.Context, kinds []string, bytes map[string]int
 		return
 	}
 	for _, k := range kinds {
-		b.observer.Trace.Record(ctx, tracing.MemoryUsage, float64(bytes[k]), b.stage(), tracing.KV{Key: tracing.MemoryKind, Value: k})
+		kind := tracing.KV{Key: tracing.MemoryKind, Value: k}
+		b.observer.Trace.Record(ctx, tracing.MemoryUsage, float64(bytes[k]), b.stage(), kind)
 	}
 }

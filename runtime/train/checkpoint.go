@@ -15,7 +15,8 @@ import (
 	"stepflow/tracing"
 )
 
-// keep saves what was trained when the data fail or the run is asked to end, and returns the error with where a run goes on.
+// keep saves what was trained when the data fail or the run is asked to end, and returns the error with where a run
+// goes on.
 func (l *Loop) keep(ctx context.Context, err error) error {
 	var data dataError
 	step, interrupted := l.state.Step, errors.Is(err, observe.ErrInterrupted)

@@ -21,8 +21,8 @@ type Result struct {
 	HeldOut         *int64  // documents trained on that an evaluation measures; nil where that is not known
 }
 
-// Finish merges the adapters, measures what that changed, and returns what the stage came to. Where ctx ends or the data fail the
-// error comes after a checkpoint.
+// Finish merges the adapters, measures what that changed, and returns what the stage came to. Where ctx ends or the data
+// fail the error comes after a checkpoint.
 func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 	if ctx.Err() != nil { // the corpus may still be read
 		return nil, l.keep(ctx, observe.ErrInterrupted)
@@ -79,7 +79,8 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	}
 	l.block.Notice(ctx, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
 	if e := l.state.Merges.Error(); e > coarseMerge {
-		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 changed these by %.2g times as much. That is noise in the weights: %s", e, l.stage.lessNoise())
+		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 "+
+			"changed these by %.2g times as much. That is noise in the weights: %s", e, l.stage.lessNoise())
 	}
 	return nil
 }

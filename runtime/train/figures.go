@@ -8,36 +8,41 @@ import (
 
 // Figures are the bytes and operations of a program.
 type Figures struct {
-	Layers         int              `json:"layers"`
-	Trainable      int64            `json:"trainable_parameters"`
-	Frozen         int64            `json:"frozen_parameters"`
-	Adapter        int64            `json:"adapter_parameters"`
-	ByKind         map[string]int64 `json:"bytes"`
-	Peak           int64            `json:"peak_bytes"`
-	LowerBound     int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
-	States         int64            `json:"model_state_bytes"`
-	PaperStates    int64            `json:"paper_state_bytes"`                  // of the model's states as the paper counts: gradients of the weights' type, no remainders
-	LayerStates    int64            `json:"layer_state_bytes"`                  // of those the layers and their adapters alone: the paper's figure
-	WideGradients  int64            `json:"fp32_gradient_parameters,omitempty"` // parameters of bf16 weights whose gradients are added up in fp32
-	Remainders     int64            `json:"remainder_bytes,omitempty"`          // of merges
-	StepFLOPs      int64            `json:"flops_per_step"`
-	RecomputeFLOPs int64            `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
-	FLOPs          float64          `json:"flops"`
-	Tokens         int64            `json:"tokens"`
-	Steps          int              `json:"steps"`
-	CheckpointSize int64            `json:"checkpoint_bytes"`
-	Disk           int64            `json:"disk_bytes"`                  // of the checkpoints that stay, and of one that is written beside them
-	DataTokens     int64            `json:"data_tokens,omitempty"`       // of one pass over the data; 0 where it is not known
-	DataHow        fineweb.How      `json:"data_tokens_known,omitempty"` // exact, or by what estimate
-	Epochs         float64          `json:"epochs,omitempty"`            // passes, with those of the stages before on the same data
+	Layers     int              `json:"layers"`
+	Trainable  int64            `json:"trainable_parameters"`
+	Frozen     int64            `json:"frozen_parameters"`
+	Adapter    int64            `json:"adapter_parameters"`
+	ByKind     map[string]int64 `json:"bytes"`
+	Peak       int64            `json:"peak_bytes"`
+	LowerBound int64            `json:"lower_bound_bytes"` // resident and the most that is alive at once
+	States     int64            `json:"model_state_bytes"`
+	// PaperStates are the model's states as the paper counts: gradients of the weights' type, no remainders. LayerStates
+	// are those of the layers and their adapters alone, the paper's figure.
+	PaperStates int64 `json:"paper_state_bytes"`
+	LayerStates int64 `json:"layer_state_bytes"`
+	// WideGradients are the parameters of bf16 weights whose gradients are added up in fp32.
+	WideGradients  int64   `json:"fp32_gradient_parameters,omitempty"`
+	Remainders     int64   `json:"remainder_bytes,omitempty"` // of merges
+	StepFLOPs      int64   `json:"flops_per_step"`
+	RecomputeFLOPs int64   `json:"recompute_flops_per_step"` // activation checkpointing, not part of flops
+	FLOPs          float64 `json:"flops"`
+	Tokens         int64   `json:"tokens"`
+	Steps          int     `json:"steps"`
+	CheckpointSize int64   `json:"checkpoint_bytes"`
+	Disk           int64   `json:"disk_bytes"` // of the checkpoints that stay, and of one that is written beside them
+	// DataTokens are those of one pass over the data, exact or by the estimate DataHow; 0 where they are not known.
+	DataTokens int64       `json:"data_tokens,omitempty"`
+	DataHow    fineweb.How `json:"data_tokens_known,omitempty"`
+	Epochs     float64     `json:"epochs,omitempty"` // passes, with those of the stages before on the same data
 }
 
 // ByteKinds are the rows of the memory table, in order.
 var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
 
 // roleKinds are the rows that named buffers count in.
-var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients", gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters",
-	gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs", gpu.RoleConst: "inputs"}
+var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients",
+	gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters", gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs",
+	gpu.RoleConst: "inputs"}
 
 // BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds.
 func BytesByKind(p *gpu.Program) map[string]int64 {
@@ -55,7 +60,8 @@ func BytesByKind(p *gpu.Program) map[string]int64 {
 // FiguresOf reads bytes and operations off a compiled stage, of which so many checkpoints stay on disk.
 func FiguresOf(s *Stage, checkpoints int) Figures {
 	p := s.Program
-	f := Figures{Layers: len(s.Layers), ByKind: BytesByKind(p), Peak: p.ArenaBytes, LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
+	f := Figures{Layers: len(s.Layers), ByKind: BytesByKind(p), Peak: p.ArenaBytes,
+		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
 	weight, state, train := s.DType.Size(), s.Optimizer.StateBytes(s.DType), s.Optimizer.TrainBytes(s.DType)
 	for _, x := range s.All() {

@@ -42,10 +42,10 @@ func NewPrograms(caps gpu.Caps) *Programs {
 	return &Programs{caps: caps, stages: map[string]compiled{}, passes: map[string]*gpu.Program{}}
 }
 
-// Compile makes the stage's program, and sets with it Micro, Chunk and Recompute. Where it does not fit the device it gives up,
-// in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if AutoMicro, and with
-// checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none" of no layer. The program may
-// still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
+// Compile makes the stage's program, and sets with it Micro, Chunk and Recompute. Where it does not fit the device it
+// gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
+// AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
+// of no layer. The program may still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	key := s.asks(checkpointing)
 	c, ok := p.stages[key]
@@ -66,8 +66,8 @@ func (p *Programs) Compile(s *Stage, checkpointing string) error {
 // Vanilla returns the figures of the full model trained at once with the same batch and the same activation checkpointing:
 // what a stage is measured against. Errors are those of Compile.
 func (p *Programs) Vanilla(s *Stage, full llama.Config, checkpointing string) (*Figures, error) {
-	v := &Stage{Model: full, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro, Accumulate: s.Accumulate,
-		Optimizer: s.Optimizer, Mask: s.Mask, Frozen: map[string]bool{}}
+	v := &Stage{Model: full, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro,
+		Accumulate: s.Accumulate, Optimizer: s.Optimizer, Mask: s.Mask, Frozen: map[string]bool{}}
 	v.Layers = v.NewLayers(full.NumHiddenLayers)
 	v.Params = llama.Declare(v.Model, v.LayerIDs())
 	if err := p.Compile(v, checkpointing); err != nil {

@@ -29,9 +29,10 @@ func (f *Flaw) String() string {
 	if f == nil || f.count == 0 {
 		return ""
 	}
-	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at %s", f.name, f.count, f.shape.Elems(), f.word, f.shape.Place(f.first))
+	all, at := f.shape.Elems(), f.shape.Place(f.first)
+	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at %s", f.name, f.count, all, f.word, at)
 	if f.count == 1 {
-		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at %s", f.name, f.shape.Elems(), f.word, f.shape.Place(f.first))
+		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at %s", f.name, all, f.word, at)
 	}
 	switch {
 	case f.others == 1:
@@ -114,7 +115,8 @@ func (w *watched) unfit(s *Stage) error {
 	if s.DType == gpu.BF16 {
 		as = ", read as bf16"
 	}
-	return fmt.Errorf("the weights in %s are bad%s, and no training mends them: %s. Take another copy of the model, or a checkpoint from before it diverged", s.Init, as, w.flaw.String())
+	return fmt.Errorf("the weights in %s are bad%s, and no training mends them: %s. Take another copy of the model, or a "+
+		"checkpoint from before it diverged", s.Init, as, w.flaw.String())
 }
 
 // CheckInit returns why a stage cannot start from the weights in its folder Init; nil if it can. It ends with ctx.
@@ -148,7 +150,8 @@ func firstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error
 				return "", err
 			}
 			var f Flaw
-			f.Look(fmt.Sprintf("output %d of %s at %s (%s)", o, x.Kernel, x.Name, x.Phase), out.Type.Shape, gpu.BytesFloat32(raw, out.Type.DType))
+			name := fmt.Sprintf("output %d of %s at %s (%s)", o, x.Kernel, x.Name, x.Phase)
+			f.Look(name, out.Type.Shape, gpu.BytesFloat32(raw, out.Type.DType))
 			if f.count > 0 {
 				return f.String(), nil
 			}
@@ -169,8 +172,8 @@ func (t *trainer) weightFlaw() (f Flaw, err error) {
 	return f, nil
 }
 
-// firstNonFinite repeats a step of which the weights were not changed, and names the first tensor that is not finite; "" if all
-// are.
+// firstNonFinite repeats a step of which the weights were not changed, and names the first tensor that is not finite;
+// "" if all are.
 func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 	s := t.stage
 	if f, err := t.weightFlaw(); err != nil || f.count > 0 {
@@ -190,8 +193,8 @@ func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 	return "", nil
 }
 
-// unsound is the error of a stage whose result gives no finite loss on the batch in the input buffers, after what was done last;
-// nil for one that does. The weights of such a stage are of no use, and an earlier checkpoint may be.
+// unsound is the error of a stage whose result gives no finite loss on the batch in the input buffers, after what was
+// done last; nil for one that does. The weights of such a stage are of no use, and an earlier checkpoint may be.
 func (t *trainer) unsound(after string, loss float64, root string) error {
 	if metrics.Finite(loss) {
 		return nil
@@ -209,7 +212,8 @@ func (t *trainer) unsound(after string, loss float64, root string) error {
 	if where == "" {
 		where = "none was found when the batch was repeated"
 	}
-	return fmt.Errorf("after %s the loss on the next micro-batch is %s; the first tensor that is not finite: %s; %s. Lower the learning rate, or look at the data", after, metrics.Text(loss), where, goesOn(root))
+	return fmt.Errorf("after %s the loss on the next micro-batch is %s; the first tensor that is not finite: %s; %s. "+
+		"Lower the learning rate, or look at the data", after, metrics.Text(loss), where, goesOn(root))
 }
 
 // goesOn says from where a run goes on that failed.

@@ -100,8 +100,8 @@ func (f *Forward) read(o gpu.Operand) ([]float32, error) {
 	return gpu.BytesFloat32(f.raw, o.Type.DType), nil
 }
 
-// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from what lies in
-// its inputs.
+// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from what
+// lies in its inputs.
 func (f *Forward) Diagnose(what string) (string, error) {
 	if f.Flaw.Found() {
 		return what + "; " + f.Flaw.String(), nil
@@ -139,8 +139,8 @@ func LoadStoppable(ctx context.Context, d gpu.Device, p *gpu.Program) (gpu.Loade
 	return stoppable{l, context.AfterFunc(ctx, l.Stop)}, nil
 }
 
-// CheckTensors returns why the tensors of the parameters cannot be read as float32 from a model's folder; nil if they can. It
-// ends with ctx.
+// CheckTensors returns why the tensors of the parameters cannot be read as float32 from a model's folder; nil if they
+// can. It ends with ctx.
 func CheckTensors(ctx context.Context, from *checkpoint.Folder, params []ops.Param) error {
 	return fill(ctx, params, "", from, func(string, []float32) error { return nil })
 }

@@ -41,7 +41,8 @@ type Job struct {
 	Async bool    // the device works while the host goes on
 	Peak  float64 // of the device in FLOP/s, as measured; 0 where that is not known
 
-	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it comes from.
+	// Files returns what a checkpoint on the way holds beside tensors and the trainer's state. The first says where it
+	// comes from.
 	Files func(step int) ([]checkpoint.Part, error)
 	// Saved records a checkpoint on the way, once it is whole.
 	Saved func(step int) error
@@ -65,8 +66,8 @@ type Loop struct {
 	hasCopies bool      // Copies was called
 }
 
-// Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then what was
-// loaded.
+// Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
+// what was loaded.
 func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Loop, error) {
 	s := j.Stage
 	l := &Loop{Job: j, block: b, trainer: &trainer{stage: s, loaded: loaded, tok: j.Tokenizer}}
@@ -181,13 +182,14 @@ func (l *Loop) prefetch(ctx context.Context) (batches <-chan fineweb.Prefetched,
 	}
 }
 
-// timed reports whether the operations of a step are timed. On a device that does not work ahead that costs nothing to speak of:
-// all steps are, so that a slow one can be looked into.
+// timed reports whether the operations of a step are timed. On a device that does not work ahead that costs nothing to
+// speak of: all steps are, so that a slow one can be looked into.
 func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watch.Chosen(step)) }
 
 // mayBegin reports whether the step behind one that is under way may be put on the device already.
 func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
-	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) && ctx.Err() == nil
+	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
+		ctx.Err() == nil
 }
 
 // complete waits for a step and does what is due behind it. queue is how many batches lay ready.
@@ -217,7 +219,8 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 		return err
 	}
 	l.watch.Done(ctx, m, l.ran(f, start, queue))
-	l.block.Event(ctx, observe.Event{Kind: observe.StepDone, Step: &m, Steps: l.stage.Steps, Memory: l.loaded.Allocated(), Peak: l.Peak})
+	l.block.Event(ctx, observe.Event{Kind: observe.StepDone, Step: &m, Steps: l.stage.Steps,
+		Memory: l.loaded.Allocated(), Peak: l.Peak})
 	if f.step < l.stage.Steps && l.Every > 0 && f.step%l.Every == 0 {
 		return l.checkpoint(ctx)
 	}
@@ -237,7 +240,8 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 		return nil
 	}
 	if mean, yes := spike(loss, l.state.LastLosses); yes {
-		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s", f.step, loss, meanOf, mean, l.batchOf(f))
+		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
+			f.step, loss, meanOf, mean, l.batchOf(f))
 	}
 	for _, p := range l.stage.Trainable() {
 		l.state.OptimizerSteps[p.ID]++
@@ -249,8 +253,8 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 	return nil
 }
 
-// nonFinite finds the first tensor of a step that is not finite by running its launches one by one: the weights were not changed,
-// so the step can be repeated.
+// nonFinite finds the first tensor of a step that is not finite by running its launches one by one: the weights were not
+// changed, so the step can be repeated.
 func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) error {
 	where := "none was found when the step was repeated"
 	err := l.cut(ctx, func() error {
@@ -267,7 +271,8 @@ func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) err
 	if s := l.stage; s.Init != "" && f.step == 1 {
 		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)
 	}
-	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. %s, look at the data, or set on_nonfinite = \"skip\"",
+	return fmt.Errorf("step %d: loss is %s and gradient norm %s; the first tensor that is not finite: %s; %s. Its batch: %s. "+
+		"%s, look at the data, or set on_nonfinite = \"skip\"",
 		f.step, metrics.Text(loss), metrics.Text(norm), where, goesOn(l.Dir), l.batchOf(f), do)
 }
 

@@ -14,7 +14,8 @@ const coarseMerge = 0.5
 // lessNoise is what would lower the error of merges.
 func (s *Stage) lessNoise() string {
 	if s.restarts() && !s.keepsRemainders() {
-		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every merges more at a time"
+		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every " +
+			"merges more at a time"
 	}
 	return "train longer before the merge, or in fp32"
 }
@@ -61,7 +62,8 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
 }
 
-// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state. It gives the error of the merge.
+// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state. It gives the error of the
+// merge.
 func (t *trainer) restart() (lost float64, err error) {
 	if lost, err = t.merge(false); err != nil {
 		return 0, err

@@ -21,8 +21,8 @@ func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 	}}
 }
 
-// save writes a checkpoint: its tensors, the trainer's state and the files given, of which the first says where it comes from.
-// final leaves the adapters out: they are merged.
+// save writes a checkpoint: its tensors, the trainer's state and the files given, of which the first says where it comes
+// from. final leaves the adapters out: they are merged.
 func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id string, err error) {
 	defer func() { t.buffer = nil }()
 	model, adapter, opt := t.tensors(final)

@@ -5,7 +5,8 @@ import "math"
 // meanOf is how many steps the reported training loss is the mean of.
 const meanOf = 10
 
-// A loss is a spike if it is above the mean of the losses before it by so many of their standard deviations, and by so much of the mean.
+// A loss is a spike if it is above the mean of the losses before it by so many of their standard deviations, and by so
+// much of the mean.
 const (
 	spikeDeviations = 6
 	spikeShare      = 0.1

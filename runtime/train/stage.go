@@ -1,6 +1,6 @@
-// Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes; Programs
-// compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on from them
-// (loop.go, trainer.go, step.go). It knows no configuration and no state file.
+// Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes;
+// Programs compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on
+// from them (loop.go, trainer.go, step.go). It knows no configuration and no state file.
 package train
 
 import (
@@ -137,7 +137,8 @@ func (s *Stage) mergesAtRandom() bool {
 	return s.MergesRounded() && !s.keepsRemainders()
 }
 
-// bf16Additions is how many parts of a gradient may be added up in bf16: the sum of more loses too much (docs/decisions/0020).
+// bf16Additions is how many parts of a gradient may be added up in bf16: the sum of more loses too much
+// (docs/decisions/0020).
 const bf16Additions = 64
 
 // additions is how many parts the gradient of p is added up from in a step.

@@ -38,7 +38,8 @@ type dataError struct{ error }
 
 func (e dataError) Unwrap() error { return e.error }
 
-// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on the device.
+// begin takes the next batch, or gives ErrInterrupted where ctx ends first, and puts its forward and backward passes on
+// the device.
 func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, step int, timed bool) (*flight, error) {
 	start := time.Now()
 	var next fineweb.Prefetched

@@ -20,8 +20,8 @@ type TimedStep struct {
 	Runs    []observe.SegmentRun
 }
 
-// TimeSteps runs n steps of a compiled stage with its first random weights, so that nothing has to be there but the plan, and
-// times every operation. It returns ErrInterrupted where ctx ends.
+// TimeSteps runs n steps of a compiled stage with its first random weights, so that nothing has to be there but the plan,
+// and times every operation. It returns ErrInterrupted where ctx ends.
 func TimeSteps(ctx context.Context, s *Stage, d gpu.Device, n int, batch func() *fineweb.Batch) ([]TimedStep, error) {
 	loaded, err := d.Load(s.Program)
 	if err != nil {

@@ -71,7 +71,8 @@ func (t *trainer) run(segment string) error {
 	return forward(t.loaded, t.stage.Program, segment)
 }
 
-// cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be saved.
+// cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be
+// saved.
 func (t *trainer) cut(ctx context.Context, f func() error) error {
 	defer context.AfterFunc(ctx, t.loaded.Stop)()
 	err := f()

@@ -34,8 +34,8 @@ type Seam struct {
 	MergeDifference float64 `json:"merge_difference"` // largest change of a token's loss by merging the adapters
 }
 
-// Merges are the Frobenius norms of what the merges so far were to add to the weights, and of what rounding kept out: roots of
-// sums of squares over adapters and merges.
+// Merges are the Frobenius norms of what the merges so far were to add to the weights, and of what rounding kept out:
+// roots of sums of squares over adapters and merges.
 type Merges struct {
 	Product float64 `json:"product"`
 	Lost    float64 `json:"lost"`

@@ -28,7 +28,7 @@ STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./r
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
-"$py" - "$tmp/llama" runtime/testdata/parity <<'P'
+"$py" - "$tmp/llama" runtime/train/testdata/parity <<'P'
 import sys
 from pathlib import Path
 from safetensors.numpy import load_file

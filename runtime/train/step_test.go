@@ -1,4 +1,4 @@
-package runtime
+package train
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // stepOf loads a stage with random weights and a batch in its input buffers.
 func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro, seq, frozen int) *trainer {
 	tb.Helper()
-	s := &Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro, Chunk: chunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{},
+	s := &Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro, Chunk: chunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < c.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprint("l", i), Old: -1})
@@ -36,7 +36,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro
 		must(tb, err)
 	}
 	var err error
-	s.Program, err = compileStage(s, true, d.Caps())
+	s.Program, err = compileStage(s, d.Caps())
 	must(tb, err)
 	t := &trainer{stage: s}
 	t.loaded, err = d.Load(s.Program)
@@ -57,7 +57,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro
 }
 
 func (t *trainer) runStep(tb testing.TB) {
-	for _, segment := range []string{segZero, segMicro, segUpdate} {
+	for _, segment := range []string{SegZero, SegMicro, SegUpdate} {
 		if err := t.run(segment); err != nil {
 			tb.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func BenchmarkStep(b *testing.B) {
 				for _, l := range t.stage.Program.Launches {
 					flops += l.FLOPs
 				}
-				probe, _ := t.stage.Program.FLOPs(segProbe)
+				probe, _ := t.stage.Program.FLOPs(SegProbe)
 				merge, _ := t.stage.Program.FLOPs(segMerge)
 				b.ReportMetric(float64(flops-probe-merge)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				b.ReportMetric(float64(z.micro*z.seq*b.N)/b.Elapsed().Seconds(), "tokens/s")

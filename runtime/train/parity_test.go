@@ -1,22 +1,21 @@
-package runtime
+package train
 
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"stepflow/gpu"
+	"stepflow/gpu/cpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/state"
 )
 
 // expected is what transformers, torch and peft computed (tools/parity/llama_fixture.py).
@@ -47,6 +46,15 @@ func readExpected(t *testing.T, name string) (llama.Config, *expected, string) {
 	must(t, err)
 	t.Cleanup(func() { e.file.Close() })
 	return cfg, e, dir
+}
+
+// cpuDevice opens the CPU with so many threads.
+func cpuDevice(t testing.TB, threads int) *cpu.Device {
+	t.Helper()
+	d, err := cpu.Open(threads, os.Getenv("STEPFLOW_CPU_ISA"))
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	return d
 }
 
 func must(t testing.TB, err error) {
@@ -105,7 +113,7 @@ func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micr
 	}
 	var err error
 	d := cpuDevice(t, 2)
-	s.Program, err = compileStage(s, false, d.Caps())
+	s.Program, err = compileStage(s, d.Caps())
 	must(t, err)
 	l, err := d.Load(s.Program)
 	must(t, err)
@@ -121,12 +129,12 @@ func (t *trainer) gradients(tb *testing.T, e *expected, s int) {
 	targets, valid := e.targets(tb, s)
 	ids := e.ints(tb, "ids", s)
 	must(tb, t.set(bufScale, []float32{1 / float32(valid)}))
-	must(tb, t.run(segZero))
+	must(tb, t.run(SegZero))
 	for at := 0; at < e.Batch; at += t.stage.Micro {
 		lo, hi := at*e.Seq, (at+t.stage.Micro)*e.Seq
 		must(tb, t.loaded.CopyIn(t.operand(bufIDs), gpu.Int32Bytes(ids[lo:hi])))
 		must(tb, t.loaded.CopyIn(t.operand(bufTargets), gpu.Int32Bytes(targets[lo:hi])))
-		must(tb, t.run(segMicro))
+		must(tb, t.run(SegMicro))
 	}
 }
 
@@ -161,7 +169,7 @@ func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name strin
 		params[i].ID = params[i].Name
 	}
 	d := cpuDevice(t, 2)
-	p, err := compileForward(cfg, params, gpu.F32, e.Batch, e.Seq, false, true, d.Caps())
+	p, err := compilePass(Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: e.Batch, Seq: e.Seq, Logits: true}, d.Caps())
 	must(t, err)
 	l, err := d.Load(p)
 	must(t, err)
@@ -211,7 +219,7 @@ func TestParityTwentyAdamWSteps(t *testing.T) {
 		for s := range e.Losses {
 			tr.gradients(t, e, s)
 			must(t, tr.hyper(3e-3, tr.stage.Optimizer))
-			must(t, tr.run(segUpdate))
+			must(t, tr.run(SegUpdate))
 			for _, p := range tr.stage.Trainable() {
 				tr.state.OptimizerSteps[p.ID]++
 			}
@@ -265,54 +273,9 @@ func TestParityLoRA(t *testing.T) {
 			}
 		}
 		for _, p := range peft.Params(tr.stage.Adapters) {
-			if v, err := tr.get(p.ID); err != nil || p.Kind == ops.KindLoraB && (v[0] != 0 || (firstBad(v) != 0)) {
+			if v, err := tr.get(p.ID); err != nil || p.Kind == ops.KindLoraB && (v[0] != 0 || (FirstBad(v) != 0)) {
 				t.Errorf("%s is not zero after the merge", p.Name)
 			}
 		}
-	}
-}
-
-// given is the folder that an environment variable names, as make parity sets it: a test of what others computed passes over where
-// there is none.
-func given(t *testing.T, variable string) string {
-	t.Helper()
-	folder := os.Getenv(variable)
-	if folder == "" {
-		t.Skipf("%s names no folder: make parity makes one", variable)
-	}
-	return folder
-}
-
-// TestRealModel continues text with a model that was trained elsewhere, token by token as published.
-func TestRealModel(t *testing.T) {
-	data := given(t, "STEPFLOW_TEST_DATA")
-	folder := filepath.Join(data, "models", "stories260K-hf")
-	var reference struct {
-		Greedy struct {
-			IDs []int32 `json:"ids"`
-		} `json:"greedy"`
-	}
-	b, err := os.ReadFile(filepath.Join(folder, "reference.json"))
-	must(t, err)
-	must(t, json.Unmarshal(b, &reference))
-	tok, err := ReadTokenizer(filepath.Join(folder, fileTokenizer))
-	must(t, err)
-	want := tok.Decode(reference.Greedy.IDs[:100], true)
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(fmt.Sprintf(`
-model "llama" "m" { from = %q }
-tokenizer "huggingface" "t" { file = %q }
-evaluate "generation" "g" {
-  model          = model.llama.m
-  tokenizer      = tokenizer.huggingface.t
-  prompts        = [""]
-  max_new_tokens = 100
-}
-`, folder, filepath.Join(folder, fileTokenizer))), 0o644))
-	must(t, applyOn(t, cpuDevice(t, 2), planOf(t, dir)))
-	st, err := state.Read(filepath.Join(dir, ".stepflow"))
-	must(t, err)
-	if got := st.State.Blocks["evaluate.generation.g"].Values["texts"].([]any)[0]; got != want {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }

@@ -1,0 +1,78 @@
+package train
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/ops/graph"
+	"stepflow/ops/llama"
+	"stepflow/ops/optim"
+)
+
+// stageOf is a stage that trains all of a small model with so many layers.
+func stageOf(layers int) *Stage {
+	c := llama.Config{VocabSize: 512, HiddenSize: 32, IntermediateSize: 64, NumHiddenLayers: layers, NumAttentionHeads: 2, NumKeyValueHeads: 2,
+		HeadDim: 16, MaxPositionEmbeddings: 2048, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}
+	s := &Stage{Model: c, DType: gpu.F32, Seq: 32, Batch: 4, Micro: 4, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
+		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}}
+	s.Layers = s.NewLayers(layers)
+	s.Params = llama.Declare(c, s.LayerIDs())
+	return s
+}
+
+// TestFullModelIsItsOwnYardstick: a stage that is the full model is not compiled once more.
+func TestFullModelIsItsOwnYardstick(t *testing.T) {
+	p, s := NewPrograms(cpu.PlanCaps("")), stageOf(2)
+	must(t, p.Compile(s, "none"))
+	f, err := p.Vanilla(s, s.Model, "none")
+	must(t, err)
+	if n := len(p.stages); n != 1 || f.Peak != FiguresOf(s, 0).Peak {
+		t.Errorf("%d programs were compiled for 1, of peaks %d and %d", n, f.Peak, FiguresOf(s, 0).Peak)
+	}
+}
+
+// TestUncountableBytes: the sum of all buffers is counted before any of them gets an offset.
+func TestUncountableBytes(t *testing.T) {
+	s := stageOf(2)
+	s.Batch, s.Micro, s.Seq, s.Chunk = 1<<26, 1<<26, 1<<24, 256
+	if _, err := compileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
+		t.Errorf("a micro-batch of 2^50 tokens gives %v", err)
+	}
+	s.Batch, s.Micro, s.Seq = 1<<62, 1<<62, 1<<62
+	if _, err := compileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
+		t.Errorf("a micro-batch of 2^124 tokens gives %v", err)
+	}
+}
+
+func TestDivisors(t *testing.T) {
+	for n, want := range map[int][]int{1: {1}, 12: {1, 2, 3, 4, 6, 12}, 16: {1, 2, 4, 8, 16}, 13: {1, 13}} {
+		if got := divisorsOf(n); !slices.Equal(got, want) {
+			t.Errorf("divisors of %d: %v", n, got)
+		}
+	}
+}
+
+// TestFitsIsWhatIsCompiled: the search for what fits is told the arena of the program that is made.
+func TestFitsIsWhatIsCompiled(t *testing.T) {
+	for _, c := range []struct {
+		checkpointing string
+		micro         int
+	}{{"none", 4}, {"block", 4}, {"none", 1}} {
+		s := stageOf(5)
+		s.Micro = c.micro
+		must(t, NewPrograms(cpu.PlanCaps("")).Compile(s, c.checkpointing))
+		for _, chunk := range []int{leastChunk, s.Chunk} {
+			s.Chunk = chunk
+			p, err := compileStage(s, cpu.PlanCaps(""))
+			must(t, err)
+			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
+				if fits, err := graph.Fits(stageGraph(s), cpu.PlanCaps(""), limit); err != nil || fits != want {
+					t.Errorf("%v, %d rows: an arena of %d bytes fits in %d: %t, %v", c, chunk, p.ArenaBytes, limit, fits, err)
+				}
+			}
+		}
+	}
+}
