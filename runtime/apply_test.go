@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"bytes"
@@ -170,7 +170,7 @@ func pipeline(t testing.TB) string {
 
 func planOf(t testing.TB, dir string, vars ...string) *Plan {
 	t.Helper()
-	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
+	p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -179,7 +179,7 @@ func planOf(t testing.TB, dir string, vars ...string) *Plan {
 
 func applyOn(t testing.TB, d gpu.Device, p *Plan) error {
 	t.Helper()
-	return Apply(context.Background(), p, ApplyOptions{Device: d})
+	return Apply(context.Background(), p, apply.Options{Device: d})
 }
 
 func cpuDevice(t testing.TB, threads int) *cpu.Device {
@@ -224,7 +224,7 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	defer cancel()
 	p := planOf(t, dir, vars...)
 	hit := false
-	err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err := Apply(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == stage && e.Step.Step == step {
 			hit = true
 			cancel() // seen in the loop behind the step, as a signal would be
@@ -268,7 +268,7 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	dir := pipeline(t)
 	var before string
 	spare := filepath.Join(t.TempDir(), "checkpoint")
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Saved && before == "" && e.Addr.Name == "two" {
 			before = e.Message
 			must(t, os.CopyFS(spare, os.DirFS(before)))
@@ -285,7 +285,7 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	must(t, st.Save())
 	must(t, st.Close())
 	steps := 0
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone {
 			steps++
 		}
@@ -547,7 +547,7 @@ func TestNonFinite(t *testing.T) {
 	}
 	dir = pipeline(t)
 	skipped := 0
-	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
 			if !strings.Contains(e.Message, "Its batch: ") {
 				t.Errorf("%q names no document", e.Message)
@@ -576,7 +576,7 @@ func TestLockAndStaleness(t *testing.T) {
 		t.Errorf("applying a stale plan: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(p.StateDir, state.FileName), []byte(`{"version": 99}`), 0o644))
-	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if !diags.HasErrors() || !strings.Contains(diags.Error(), "newer version") {
 		t.Errorf("a newer state: %v", diags)
 	}
@@ -591,7 +591,7 @@ func TestGrowthPreservesTheFunction(t *testing.T) {
 			must(t, err)
 			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`, fmt.Sprintf("grow %q", method), 1)), 0o644))
 			var seam string
-			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), apply.Options{Device: d, Emit: func(e observe.Event) {
 				if e.Kind == observe.Notice && strings.HasPrefix(e.Message, "grown") {
 					seam = e.Message
 				}
@@ -713,7 +713,7 @@ func TestCopiesAreToldOnce(t *testing.T) {
 			}
 		}
 		var told []string
-		must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+		must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
 			if strings.Contains(e.Message, "deduplicate") {
 				told = append(told, fmt.Sprintf("%s %s", e.Kind, e.Message))
 			}

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"fmt"
@@ -84,7 +84,7 @@ func TestBadInput(t *testing.T) {
 				text += "\nmodel \"llama\" \"other\" {\n vocab_size = 272\n hidden_size = 32\n intermediate_size = 24\n num_hidden_layers = 5\n num_attention_heads = 2\n}\n"
 			}
 			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-			_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+			_, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 			if !diags.HasErrors() {
 				t.Fatal("there is no error")
 			}
@@ -106,7 +106,7 @@ func TestBadInput(t *testing.T) {
 
 func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 	dir := pipeline(t)
-	p, diags := NewPlan(Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: 1000}})
+	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: 1000}})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -122,7 +122,7 @@ func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 	dir := pipeline(t)
 	stage := func(memory int64, mode string) *Stage {
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("recompute=" + mode)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("recompute=" + mode)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
@@ -154,7 +154,7 @@ func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 func TestBudgetChoosesChunkAndMicroBatch(t *testing.T) {
 	dir := pipeline(t)
 	stage := func(memory int64, vars ...string) *Stage {
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(append(vars, "sequence=32")...)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(append(vars, "sequence=32")...)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
@@ -195,7 +195,7 @@ func TestAutoMicroBatchTrains(t *testing.T) {
 		dir := pipeline(t)
 		caps := d.Caps()
 		caps.Memory = find(planOf(t, dir, "micro=4"), "stage.one").Stage.Figures.Peak - 1
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)}, Caps: caps})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)}, Caps: caps})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
@@ -221,7 +221,7 @@ func TestDataSmallerThanABatch(t *testing.T) {
 	text := strings.Replace(string(src), "vocab_size = 270", "vocab_size = 258", 1)
 	text = strings.Replace(text, "batch_size       = 4", "batch_size       = 40", 1)
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-	_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if want := "data.jsonl.d holds at most 48 tokens to train on, less than one batch of 40 sequences of 12 tokens"; !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 		t.Errorf("%v, want %q", diags, want)
 	}
@@ -284,12 +284,12 @@ func TestImportStartsFromAFolder(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
 	p := planOf(t, dir)
 	p.StateDir = filepath.Join(dir, "second")
-	q, diags := NewPlan(Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	q, diags := plan.New(context.Background(), Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
 	var first float64
-	must(t, Apply(t.Context(), q, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(t.Context(), q, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == "one" && e.Step.Step == 1 {
 			first = e.Step.Loss
 		}
@@ -301,7 +301,7 @@ func TestImportStartsFromAFolder(t *testing.T) {
 	cfg, err := os.ReadFile(filepath.Join(dir, "out", "config.json"))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "out", "config.json"), []byte(strings.Replace(string(cfg), `"intermediate_size": 24`, `"intermediate_size": 32`, 1)), 0o644))
-	_, diags = NewPlan(Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	_, diags = plan.New(context.Background(), Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
 	if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Another architecture") {
 		t.Errorf("%v", diags.Errs())
 	}

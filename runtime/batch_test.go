@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"fmt"
@@ -75,7 +75,7 @@ func TestEmptyPrompt(t *testing.T) {
 		text := strings.Replace(tiny, `["the"]`, `["the", ""]`, 1)
 		text = strings.Replace(text, "document_mask       = var.mask", "predict_first_token = "+first, 1)
 		must(t, os.WriteFile(path, []byte(text), 0o644))
-		p, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if (first == "false") != diags.HasErrors() || first == "false" && !strings.Contains(fmt.Sprint(diags.Errs()), "without the first tokens of documents") {
 			t.Errorf("predict_first_token = %s: %v", first, diags.Errs())
 		}

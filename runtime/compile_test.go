@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"fmt"
@@ -150,7 +150,7 @@ func TestAbsurdSizes(t *testing.T) {
 			t.Fatalf("the pipeline has no %q", c.old)
 		}
 		must(t, os.WriteFile(path, []byte(changed), 0o644))
-		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if len(diags) != 1 || diags[0].Subject == nil {
 			t.Errorf("%s: %v", c.by, diags)
 			continue

@@ -1,6 +1,6 @@
 //go:build cudaemu
 
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func emulated(t testing.TB, set func(*emu.Driver)) (*emu.Driver, *cuda.Device) {
 
 func cudaPlan(t testing.TB, dir string, caps gpu.Caps, vars ...string) *Plan {
 	t.Helper()
-	p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: caps})
+	p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -66,7 +66,7 @@ func TestCUDAPipeline(t *testing.T) {
 			}
 			p := cudaPlan(t, dir, d.Caps(), "precision="+precision)
 			var most int64
-			must(t, Apply(context.Background(), p, ApplyOptions{Device: device, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
+			must(t, Apply(context.Background(), p, apply.Options{Device: device, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
 			var peak int64
 			for _, a := range p.Actions {
 				if a.Stage != nil {
@@ -179,7 +179,7 @@ func TestCUDAQuickstart(t *testing.T) {
 		p := cudaPlan(t, dir, d.Caps(), "tokens=80000", "precision="+precision)
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
-		err := Apply(ctx, p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		err := Apply(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 			if e.Kind == observe.StepDone {
 				list = append(list, e.Step.Loss)
 				if e.Step.Step == n {

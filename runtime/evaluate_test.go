@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -100,7 +100,7 @@ func TestTextWithoutWords(t *testing.T) {
 	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n  data = data.jsonl.d.all\n}\n")
 	must(t, os.WriteFile(filepath.Join(dir, "m", "sample.jsonl"), []byte("{\"text\":\"   \\n  \\n \"}\n"), 0o644))
 	var said []string
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned {
 			said = append(said, e.Message)
 		}
@@ -158,7 +158,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 		"data = data.jsonl.d.all\n stride = 0":                         "stride",
 	} {
 		dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n"+attrs+"\n}\n")
-		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 			t.Errorf("%q: %v, want %q", attrs, diags, want)
 		}
@@ -170,13 +170,13 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 		t.Error("a generation of two prompts is planned without tokens")
 	}
 	edit(t, dir, "boy boy", strings.Repeat("boy ", 600))
-	if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
+	if _, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
 		t.Errorf("a prompt that is too long: %v", diags)
 	}
 	// Models of one position continue nothing, and windows of one token do not slide.
 	one := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\"]\n}\nevaluate \"perplexity\" \"s\" {\nTHIS\n data = data.jsonl.d.all\n stride = 1\n}\nevaluate \"perplexity\" \"w\" {\nTHIS\n data = data.jsonl.d.all\n}\n")
 	edited(t, filepath.Join(one, "m"), map[string]any{"max_position_embeddings": 1})
-	_, diags := NewPlan(Options{Path: one, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), Options{Path: one, Caps: cpu.PlanCaps("")})
 	if s := fmt.Sprint(diags.Errs()); len(diags.Errs()) != 2 || !strings.Contains(s, "he model's max_position_embeddings 1 leaves no room for a token after a prompt") || !strings.Contains(s, "Leave stride out") {
 		t.Errorf("a model of one position: %v", diags)
 	}
@@ -188,7 +188,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	} {
 		dir := pipeline(t)
 		edit(t, dir, x[0], x[1])
-		if _, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
+		if _, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
 			t.Errorf("%s: %v", x[1], diags)
 		}
 	}
@@ -228,7 +228,7 @@ THIS
 		t.Helper()
 		caps := cpu.PlanCaps("")
 		caps.Memory = memory
-		p, diags := NewPlan(Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -380,10 +380,10 @@ THIS
 		dir := stories(t, blocks)
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, dir), ApplyOptions{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := Apply(ctx, planOf(t, dir), apply.Options{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
-		p, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
+		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
 		if diags.HasErrors() || !p.Changes() {
 			t.Errorf("launch %d: nothing to do, %v", at, diags)
 		}
@@ -398,7 +398,7 @@ func TestScratchIsCutShort(t *testing.T) {
 	for _, at := range []int{3, 200} {
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, pipeline(t)), ApplyOptions{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := Apply(ctx, planOf(t, pipeline(t)), apply.Options{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 	}

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 		t.Errorf("the plan says %q", said)
 	}
 	var warned []string
-	must(t, Apply(context.Background(), p, ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && e.Addr.String() == "stage.one" {
 			warned = append(warned, e.Message)
 		}
@@ -79,7 +79,7 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 
 	stopped := leaking(t)
 	ctx, stop := context.WithCancel(context.Background())
-	err := Apply(ctx, planOf(t, stopped, "steps=12"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err := Apply(ctx, planOf(t, stopped, "steps=12"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Step.Step == 5 {
 			stop()
 		}

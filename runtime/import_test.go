@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"encoding/binary"
@@ -38,7 +38,7 @@ func imported(t *testing.T, name, attrs string) (dir, folder string) {
 }
 
 func planImported(dir string) (*Plan, string) {
-	p, diags := NewPlan(Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 	var all strings.Builder
 	for _, d := range diags {
 		all.WriteString(d.Detail + "\n")

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func edit(t *testing.T, dir string, oldnew ...string) {
 // apply runs the pipeline of a folder, and returns how many steps were trained.
 func applySteps(t *testing.T, d *cpu.Device, dir string, vars ...string) (steps int) {
 	t.Helper()
-	must(t, Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone {
 			steps++
 		}
@@ -199,7 +199,7 @@ export "huggingface" "again" {
 	stopAt(t, d, dir, "one", 4)
 	check("interrupted", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
 	var ran []string
-	must(t, Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.BlockStart {
 			ran = append(ran, e.Addr.Name)
 		}
@@ -387,7 +387,7 @@ func TestLossIsShown(t *testing.T) {
 	if _, err := os.Stat(result(whole, "stage.one")); err != nil {
 		t.Error(err)
 	}
-	must(t, Apply(context.Background(), planOf(t, whole), ApplyOptions{Device: d}))
+	must(t, Apply(context.Background(), planOf(t, whole), apply.Options{Device: d}))
 	contents(t, whole)
 }
 
@@ -406,7 +406,7 @@ func TestUnreadableIsNotLost(t *testing.T) {
 			}
 			return nil
 		}
-		_, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
 		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), checkpoint.ModelFile) {
 			t.Errorf("planned in spite of %v: %v", cause, diags)
 		}
@@ -500,7 +500,7 @@ func TestEndIsDamaged(t *testing.T) {
 	flip(t, last) // another kind of processor makes other bits
 	caps := cpu.PlanCaps("")
 	caps.Name = "another"
-	p, diags := NewPlan(Options{Path: dir, Caps: caps})
+	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -570,7 +570,7 @@ func TestRebuiltState(t *testing.T) {
 	}
 	st, kept, err := state.Replace(root)
 	must(t, err)
-	skipped, err := RebuildState(st)
+	skipped, err := results.Rebuild(st)
 	must(t, err)
 	must(t, st.Save())
 	must(t, st.Close())

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"bytes"
@@ -183,7 +183,7 @@ evaluate "generation" "after" {
 	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("apply: %v", err)
 	}
-	if _, diags := NewPlan(Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
+	if _, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
 		t.Errorf("plan: %v", diags)
 	}
 }
@@ -227,7 +227,7 @@ output "double"`)
 		{`format("%d", var.tag, evaluate.perplexity.b.tokens)`, false},
 	} {
 		must(t, os.WriteFile(path, fmt.Appendf(main, "locals { same = %s }\noutput \"x\" {\n  sensitive = true\n  value = %s\n}\noutput \"same\" { value = local.same }\n", loss, x.value), 0o644))
-		_, diags := NewPlan(Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
 		var says string
 		for _, d := range diags {
 			if d.Subject != nil && d.Subject.Start.Line > bytes.Count(main, []byte("\n")) && (d.Severity == hcl.DiagError || strings.Contains(d.Detail, "gave null")) {
@@ -267,7 +267,7 @@ output "loss"`)
 	}
 	poke(t, filepath.Join(dir, "bad", checkpoint.ModelFile), "model.layers.2.mlp.up_proj.weight", 1e30, 0, 1, 2, 3)
 	var warnings []string
-	err := Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err := Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && e.Addr.Kind == "stage" {
 			warnings = append(warnings, e.Message)
 		}
@@ -297,7 +297,7 @@ func TestWhatAnErrorLeavesOut(t *testing.T) {
 func TestInterruptedSearch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &cancelling{Device: cpuDevice(t, 2), left: 20, alone: true, cancel: cancel}
-	err := Apply(ctx, planOf(t, pipeline(t), "lr=1e30"), ApplyOptions{Device: c})
+	err := Apply(ctx, planOf(t, pipeline(t), "lr=1e30"), apply.Options{Device: c})
 	if err == nil || errors.Is(err, observe.ErrInterrupted) || !strings.Contains(err.Error(), "the first tensor that is not finite: not found (interrupted); ") || c.after > 0 {
 		t.Errorf("%v; %d launches run after the interrupt", err, c.after)
 	}

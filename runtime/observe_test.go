@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -114,7 +114,7 @@ func TestSpanTree(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	dir := pipeline(t)
 	p := planOf(t, dir, "steps=3", "every=3")
-	must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
+	must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	spans := exp.GetSpans()
 	if want := p.TraceBudget(); int64(len(spans)) != want.Spans {
 		t.Errorf("%d spans, planned %d", len(spans), want.Spans)
@@ -149,7 +149,7 @@ func TestSpanTree(t *testing.T) {
 func TestFailureInTraces(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	p := planOf(t, pipeline(t), "lr=1e30")
-	if err := Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}); err == nil {
+	if err := Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}); err == nil {
 		t.Fatal("a learning rate of 1e30 trained")
 	}
 	knownSpans(t, exp.GetSpans())
@@ -191,7 +191,7 @@ func TestMetricsOfARun(t *testing.T) {
 	must(t, err)
 	defer trace.Shutdown()
 	var page string
-	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), ApplyOptions{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
+	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
 		if e.Kind != observe.StepDone || e.Step.Step != 3 {
 			return
 		}
@@ -223,7 +223,7 @@ func TestResumeLinksTraces(t *testing.T) {
 	run := func(stopAt int) error {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		return Apply(ctx, planOf(t, dir, "steps=6"), ApplyOptions{Device: d, Trace: tracing.New(exp), Emit: func(e observe.Event) {
+		return Apply(ctx, planOf(t, dir, "steps=6"), apply.Options{Device: d, Trace: tracing.New(exp), Emit: func(e observe.Event) {
 			if e.Kind == observe.StepDone && e.Step.Step == stopAt {
 				cancel()
 			}
@@ -276,7 +276,7 @@ func TestSpanBudget(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	p.MaxSpans = 700
-	must(t, Apply(context.Background(), p, ApplyOptions{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
+	must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	if n := len(exp.GetSpans()); n > 750 || p.StepsUntraced == 0 {
 		t.Errorf("%d spans, %d steps passed over", n, p.StepsUntraced)
 	}

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"encoding/json"
@@ -34,7 +34,7 @@ func TestRealModel(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(folder, "reference.json"))
 	must(t, err)
 	must(t, json.Unmarshal(b, &reference))
-	tok, err := ReadTokenizer(filepath.Join(folder, checkpoint.TokenizerFile))
+	tok, err := tokens.Read(filepath.Join(folder, checkpoint.TokenizerFile))
 	must(t, err)
 	want := tok.Decode(reference.Greedy.IDs[:100], true)
 	dir := t.TempDir()

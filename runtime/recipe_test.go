@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ func TestWhatMemoryDecidesIsInTheRecipe(t *testing.T) {
 	plan := func(train string, memory int64) *Action {
 		caps := cpu.PlanCaps("")
 		caps.Memory = memory
-		p, diags := NewPlan(Options{Path: layered(t, 2, train), Caps: caps})
+		p, diags := plan.New(context.Background(), Options{Path: layered(t, 2, train), Caps: caps})
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}

@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -90,7 +90,7 @@ func TestDataFailInTheMiddle(t *testing.T) {
 	good, err := os.ReadFile(path)
 	must(t, err)
 	last := 0
-	err = Apply(context.Background(), planOf(t, dir, vars...), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err = Apply(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == "one" {
 			if last = e.Step.Step; last == 2 {
 				must(t, os.Truncate(path, 100))
@@ -122,7 +122,7 @@ func TestDataThatChangeBetweenBlocks(t *testing.T) {
 		good, err := os.ReadFile(path)
 		must(t, err)
 		changed := false
-		err = Apply(context.Background(), planOf(t, dir), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+		err = Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 			if e.Kind == observe.BlockDone && e.Addr.String() == at {
 				must(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(good), "a", "e")), 0o644))
 				changed = true
@@ -147,7 +147,7 @@ func TestDataThatChangeInAStage(t *testing.T) {
 	path := filepath.Join(dir, "d.jsonl")
 	good, err := os.ReadFile(path)
 	must(t, err)
-	err = Apply(context.Background(), planOf(t, dir, "steps=40"), ApplyOptions{Device: d, Emit: func(e observe.Event) {
+	err = Apply(context.Background(), planOf(t, dir, "steps=40"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Step.Step == 1 {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			must(t, err)

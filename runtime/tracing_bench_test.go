@@ -1,4 +1,4 @@
-package runtime
+package runtime_test
 
 import (
 	"context"
@@ -24,7 +24,7 @@ func BenchmarkTelemetry(b *testing.B) {
 	if _, err := os.Stat(dir + "/data/go-docs.parquet"); err != nil {
 		b.Skip("make quickstart makes the data")
 	}
-	p, diags := NewPlan(Options{Path: dir, StateDir: b.TempDir(), Caps: cpu.PlanCaps("")})
+	p, diags := plan.New(context.Background(), Options{Path: dir, StateDir: b.TempDir(), Caps: cpu.PlanCaps("")})
 	if diags.HasErrors() {
 		b.Fatal(diags)
 	}
