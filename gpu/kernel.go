@@ -21,16 +21,18 @@ type Attrs struct {
 	WeightDecay    float64 // adamw: decoupled
 	DType          DType   // cast: result type
 
-	// Left out where they are zero, so that the hash of a program without such a kernel is what it was before there was one.
-	Lo   int `json:",omitempty"` // slice, slice_grad: first column
-	Cols int `json:",omitempty"` // slice: columns of the result; slice_grad: of it, when no accumulator is given
+	// See attrs.go for how fields are encoded, new ones too.
+	Lo   int // slice, slice_grad: first column
+	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given
 }
 
 // Kernel is a row of the table: all that a planner needs to know without a device.
 type Kernel struct {
 	Name    string
 	Formula string // the meaning, over inputs in order; sums are over the index that repeats
-	// Infer checks the inputs and gives the outputs' types.
+	// Attrs names the attributes it reads, by their fields; Infer refuses all others.
+	Attrs []string
+	// Infer checks attributes and inputs, and returns the outputs' types.
 	Infer func(a Attrs, in []Type) ([]Type, error)
 	// FLOPs counts multiplications and additions separately: a product [m,k]x[k,n] is 2mkn. It counts as Product does.
 	FLOPs func(a Attrs, in, out []Type) int64
@@ -52,6 +54,7 @@ func register(rows ...Kernel) {
 		if table[k.Name] != nil {
 			panic("gpu: two kernels named " + k.Name)
 		}
+		k.onlyReads()
 		table[k.Name] = k
 	}
 }

@@ -36,6 +36,7 @@ func init() {
 		Kernel{Name: "zero", Formula: "y = 0, of the type of x", Infer: sameAs0(1), FLOPs: elementwise(0), InPlace: [][2]int{{0, 0}}},
 		Kernel{Name: "copy", Formula: "y = x", Infer: sameAs0(1), FLOPs: elementwise(0)},
 		Kernel{Name: "cast", Formula: "y = x rounded to nearest even in dtype", FLOPs: elementwise(0),
+			Attrs: []string{"DType"},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 1, 1); err != nil {
 					return nil, err
@@ -57,7 +58,7 @@ func init() {
 			}},
 		Kernel{Name: "add", Formula: "y = a + b", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
 		Kernel{Name: "mul", Formula: "y = a b, element by element", Infer: sameAs0(2), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}, {0, 1}}},
-		Kernel{Name: "scale", Formula: "y = alpha x", Infer: sameAs0(1), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}}},
+		Kernel{Name: "scale", Formula: "y = alpha x", Attrs: []string{"Alpha"}, Infer: sameAs0(1), FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}}},
 		Kernel{Name: "bias_add", Formula: "y[r,c] = x[r,c] + b[c]", FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}},
 			Infer: func(_ Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 2, 2); err != nil {
@@ -88,6 +89,7 @@ func init() {
 				return []Type{in[1]}, needFloat(in[1])
 			}},
 		Kernel{Name: "slice", Formula: "y[r,c] = x[r,lo+c] for c < cols", FLOPs: none,
+			Attrs: []string{"Lo", "Cols"},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 1, 1); err != nil {
 					return nil, err
@@ -98,6 +100,7 @@ func init() {
 				return []Type{{in[0].Shape.withCols(a.Cols), in[0].DType}}, needFloat(in...)
 			}},
 		Kernel{Name: "slice_grad", Formula: "dx[r,c] = acc[r,c] + dy[r,c-lo] for lo <= c < lo + columns of dy, else acc[r,c], of the type of acc (inputs dy, acc optional)",
+			Attrs:   []string{"Lo", "Cols"},
 			InPlace: [][2]int{{0, 1}}, FLOPs: elementwise(1),
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 1, 2); err != nil {

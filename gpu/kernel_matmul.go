@@ -47,6 +47,7 @@ func matmulType(a Attrs, in []Type) (Type, error) {
 func init() {
 	register(Kernel{
 		Name:    "matmul",
+		Attrs:   []string{"TransA", "TransB", "Alpha"},
 		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional and of any type, which is then that of y; sums in fp32",
 		Strided: true, Products: true,
 		InPlace: [][2]int{{0, 2}},
@@ -63,6 +64,7 @@ func init() {
 		FLOPs: matmulFLOPs,
 	}, Kernel{
 		Name:     "matmul_swiglu",
+		Attrs:    []string{"TransA", "TransB", "Alpha"},
 		Formula:  "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); u is rounded to its type first",
 		Products: true,
 		InPlace:  [][2]int{{0, 3}, {1, 2}},

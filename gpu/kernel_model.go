@@ -17,6 +17,7 @@ func init() {
 				return []Type{{append(append(Shape(nil), in[0].Shape...), in[1].Shape[1]), in[1].DType}}, nil
 			}},
 		Kernel{Name: "embedding_grad", Formula: "dw[v,:] = acc[v,:] + sum_{t: ids[t]=v} dy[t,:], in order of t and of the type of acc (inputs ids, dy, acc optional)",
+			Attrs:   []string{"Rows"},
 			InPlace: [][2]int{{0, 2}},
 			FLOPs:   func(_ Attrs, in, _ []Type) int64 { return int64(in[1].Shape.Elems()) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -36,6 +37,7 @@ func init() {
 				return []Type{out}, nil
 			}},
 		Kernel{Name: "rmsnorm", Formula: "rstd[r] = 1/sqrt(mean_c x[r,c]² + eps), y[r,c] = x[r,c] rstd[r] w[c]; Zhang & Sennrich 2019, eq. 4",
+			Attrs: []string{"Eps"},
 			FLOPs: elementwise(4),
 			Infer: func(_ Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 2, 2); err != nil {
@@ -69,6 +71,7 @@ func init() {
 				return []Type{{Shape{in[0].Shape.Cols()}, in[0].DType}}, nil
 			}},
 		Kernel{Name: "rope", Formula: "for each head, i < d/2: y[i] = x[i] cos[t,i] - x[i+d/2] sin[t,i], y[i+d/2] = x[i+d/2] cos[t,i] + x[i] sin[t,i]; sin negated when inverse; Su et al. 2021 in the rotate-half layout (inputs x, cos, sin)",
+			Attrs: []string{"Heads", "Inverse"},
 			FLOPs: elementwise(3), InPlace: [][2]int{{0, 0}},
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 3, 3); err != nil {
@@ -87,6 +90,7 @@ func init() {
 				return []Type{in[0]}, nil
 			}},
 		Kernel{Name: "attention", Formula: "s[i,j] = q[i]·k[j]/sqrt(d) for j <= i and seg[i] = seg[j]; lse[i] = log sum_j exp s[i,j]; o[i] = sum_j exp(s[i,j]-lse[i]) v[j]; query head h reads key-value head h·kv_heads/heads (inputs q, k, v [batch, seq, heads·d], seg [batch, seq] optional)",
+			Attrs: []string{"Heads", "KVHeads"},
 			FLOPs: func(a Attrs, in, _ []Type) int64 { return Product(4, attentionPairs(in[0])) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 3, 4); err != nil {
@@ -99,6 +103,7 @@ func init() {
 				return []Type{in[0], {Shape{q[0], a.Heads, q[1]}, F32}}, nil
 			}},
 		Kernel{Name: "attention_grad", Formula: "p = exp(s-lse), D[i] = do[i]·o[i], ds = p (do·v - D)/sqrt(d): dq = ds k, dk = dsᵀ q, dv = pᵀ do; Dao et al. 2022, alg. 4 (inputs do, q, k, v, o, lse, seg optional)",
+			Attrs:   []string{"Heads", "KVHeads"},
 			FLOPs:   func(a Attrs, in, _ []Type) int64 { return Product(10, attentionPairs(in[0])) },
 			Scratch: func(a Attrs, in, _ []Type) int64 { return Product(4, int64(in[5].Shape.Elems())) },
 			Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -136,6 +141,7 @@ func init() {
 				return []Type{in[1]}, nil
 			}},
 		Kernel{Name: "linear_cross_entropy", Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time (inputs h, w, targets)",
+			Attrs:    []string{"Chunk"},
 			Products: true,
 			FLOPs:    func(_ Attrs, in, _ []Type) int64 { return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4)) },
 			Scratch: func(a Attrs, in, _ []Type) int64 {
@@ -151,6 +157,7 @@ func init() {
 				return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
 			}},
 		Kernel{Name: "linear_cross_entropy_grad", Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, dx = (softmax(x) - onehot(target)) dnll, dh = dx w, and unless frozen dw = acc + dxᵀ h, added chunk by chunk in the type of acc (inputs dnll, h, w, targets, acc optional)",
+			Attrs:    []string{"Chunk", "Frozen"},
 			Products: true,
 			InPlace:  [][2]int{{2, 4}},
 			FLOPs: func(a Attrs, in, _ []Type) int64 {

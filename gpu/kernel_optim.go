@@ -8,6 +8,7 @@ const HyperLen = 4
 
 func init() {
 	scalar := Type{Shape{1}, F32}
+	adamwAttrs := []string{"Beta1", "Beta2", "Eps", "WeightDecay"}
 	adamw := func(master bool) func(Attrs, []Type) ([]Type, error) {
 		return func(_ Attrs, in []Type) ([]Type, error) {
 			n := 6
@@ -42,6 +43,7 @@ func init() {
 	}
 	register(
 		Kernel{Name: "clip", Formula: "norm = sqrt(sum of the inputs), coef = min(1, max_norm/(norm+1e-6)); coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: sums of squares)",
+			Attrs: []string{"MaxNorm"},
 			FLOPs: func(_ Attrs, in, _ []Type) int64 { return int64(len(in)) },
 			Infer: func(_ Attrs, in []Type) ([]Type, error) {
 				if len(in) == 0 {
@@ -55,10 +57,13 @@ func init() {
 				return []Type{scalar, scalar}, nil
 			}},
 		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; g is of the type of w or f32; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
+			Attrs: adamwAttrs,
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: adamw(false)},
 		Kernel{Name: "adamw_master", Formula: "adamw on the fp32 master; w = master rounded to nearest even (inputs w, g, master, m, v, coef, hyper)",
+			Attrs: adamwAttrs,
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}}, Infer: adamw(true)},
 		Kernel{Name: "adamw_stochastic", Formula: "adamw, w in bf16 without a master: w = the new w rounded stochastically by hyper's seed (inputs w, g, m, v, coef, hyper)",
+			Attrs: adamwAttrs,
 			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: func(a Attrs, in []Type) ([]Type, error) {
 				if len(in) > 0 && in[0].DType != BF16 {
 					return nil, fmt.Errorf("the weight is %v, not bf16", in[0])

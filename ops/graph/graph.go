@@ -348,16 +348,24 @@ func (g *Graph) String() string {
 	return b.String()
 }
 
+// show names a value: the leaf or %node, .output where the node has several, [shape]+offset of a view, in elements, and
+// /stride where its rows do not lie in one piece.
 func show(v Value) string {
-	switch o := v.origin(); {
+	o := v.origin()
+	if o != v {
+		text := show(o) + v.Shape().String()
+		if v.node.at > 0 {
+			text += fmt.Sprintf("+%d", v.node.at/v.Type().DType.Size())
+		}
+		if v.node.stride > 0 {
+			text += fmt.Sprintf("/%d", v.node.stride)
+		}
+		return text
+	}
+	switch {
 	case v.node.leaf != nil:
 		return v.node.leaf.name
-	case o != v && v.node.at > 0:
-		return fmt.Sprintf("%s%v+%d", show(o), v.Shape(), v.node.at/v.Type().DType.Size())
-	case o != v:
-		return show(o) + v.Shape().String()
-	}
-	if len(v.node.types) > 1 {
+	case len(v.node.types) > 1:
 		return fmt.Sprintf("%%%d.%d", v.node.id, v.out)
 	}
 	return fmt.Sprintf("%%%d", v.node.id)

@@ -1,150 +1,58 @@
-// Package growth makes deeper models out of trained ones. An operator is a recipe: for each layer
-// of the larger model, a weighted sum of layers of the smaller one.
+// Package growth makes larger models out of trained ones. An operator turns the configuration of a growth (Spec) and a
+// model (Model) into a Map: for each parameter of the larger model, a weighted sum of parts of parameters of the
+// smaller one, and the rule for its optimizer state. Start with Map; depth.go makes one of new layers.
+//
+// partition.go is about how many layers to add when: the integer program of progressive training.
 package growth
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"stepflow/ops"
 )
 
-// Spec is a growth operator's configuration.
+// Spec is the configuration of a growth operator.
 type Spec struct {
-	Method             string  // "interpolation", "stack" or "copy"
+	Method             string  // a row of operators: "interpolation", "stack" or "copy"
 	Layers             int     // how many to add
-	Position           string  // "upper", "intermediate", "lower", "even" or "random": which gaps
+	Position           string  // a row of positions: which gaps or layers
 	Mix                float64 // interpolation: new = (1-mix) below + mix above
-	FunctionPreserving bool    // the new layers' output projections are zero, so each is the identity
-	Seed               uint64  // for position "random"
+	FunctionPreserving bool    // what ends a residual branch of a new layer is zero, so that the layer is the identity
+	Seed               uint64  // of position "random"
 }
 
-// Positions lists the words Position takes.
-var Positions = []string{"upper", "intermediate", "lower", "even", "random"}
-
-// Source is one term of a new layer: a layer of the old model and its weight in the sum.
-type Source struct {
-	Layer  int
-	Weight float64
+// operators are the ways to grow a model. A new one is a file and a row here; depth makes one of the layers that are
+// added, and one that makes layers wider returns its own Map.
+var operators = map[string]func(Spec, Model) (Map, error){
+	"interpolation": depth(interpolation),
+	"stack":         depth(stack),
+	"copy":          depth(double),
 }
 
-// Layer is one layer of the grown model, bottom first.
-type Layer struct {
-	ID   string
-	Old  int      // its index in the old model; -1 if it is new
-	From []Source // of a new layer
+// Config holds the fields of a model's configuration that growth changes, by their names in config.json, such as
+// num_hidden_layers, hidden_size or intermediate_size.
+type Config map[string]int
+
+// Model is the model that grows, and what an architecture says of the one that comes of it.
+type Model struct {
+	Layers []string    // stable ids of its layers, bottom first
+	Params []ops.Param // all its parameters
+	Prefix string      // starts the ids of new layers: PREFIX.0, PREFIX.1, …
+	// Declare returns the parameters of the same architecture with these fields changed and these layers.
+	Declare func(changed Config, layers []string) []ops.Param
+	// ResidualOutput reports whether a layer adds to the residual stream through the parameter; nil for none.
+	ResidualOutput func(ops.Param) bool
 }
 
-// Grow gives the layers of the larger model. ids are the old layers' stable ids; name prefixes the
-// new ones'.
-func (s Spec) Grow(ids []string, name string) ([]Layer, error) {
-	n := len(ids)
-	if s.Layers < 1 {
-		return nil, fmt.Errorf("grows by %d layers: add at least 1", s.Layers)
+// Map returns how the operator makes the larger model. It fails where the model has no room for that many layers.
+func (s Spec) Map(m Model) (Map, error) {
+	grow := operators[s.Method]
+	if grow == nil {
+		known := slices.Sorted(maps.Keys(operators))
+		return Map{}, fmt.Errorf("no growth operator %q; there are %s", s.Method, strings.Join(known, ", "))
 	}
-	after := map[int][]Source{} // index of the old layer below → terms
-	switch s.Method {
-	case "interpolation":
-		gaps, err := s.choose(n - 1)
-		if err != nil {
-			return nil, fmt.Errorf("interpolation puts each new layer between two neighbours, and %d layers have %d gaps: %w", n, n-1, err)
-		}
-		for _, i := range gaps {
-			after[i] = []Source{{i, 1 - s.Mix}, {i + 1, s.Mix}}
-		}
-	case "copy":
-		slots, err := s.choose(n)
-		if err != nil {
-			return nil, fmt.Errorf("copy doubles each layer at most once, and there are %d: %w", n, err)
-		}
-		for _, i := range slots {
-			after[i] = []Source{{i, 1}}
-		}
-	case "stack":
-		var out []Layer
-		for i, id := range ids {
-			out = append(out, Layer{ID: id, Old: i})
-		}
-		for j := 0; j < s.Layers; j++ {
-			out = append(out, Layer{ID: fmt.Sprintf("%s.%d", name, j), Old: -1, From: []Source{{j % n, 1}}})
-		}
-		return out, nil
-	default:
-		return nil, fmt.Errorf("no growth operator %q", s.Method)
-	}
-	var out []Layer
-	made := 0
-	for i, id := range ids {
-		out = append(out, Layer{ID: id, Old: i})
-		if from := after[i]; from != nil {
-			out = append(out, Layer{ID: fmt.Sprintf("%s.%d", name, made), Old: -1, From: from})
-			made++
-		}
-	}
-	return out, nil
-}
-
-// choose picks s.Layers of the slots 0..n-1 by position.
-func (s Spec) choose(n int) ([]int, error) {
-	k := s.Layers
-	if k > n {
-		return nil, fmt.Errorf("%d new layers do not fit; grow by at most %d", k, max(n, 0))
-	}
-	slots := make([]int, k)
-	switch s.Position {
-	case "upper":
-		for i := range slots {
-			slots[i] = n - k + i
-		}
-	case "lower":
-		for i := range slots {
-			slots[i] = i
-		}
-	case "intermediate":
-		for i := range slots {
-			slots[i] = (n-k)/2 + i
-		}
-	case "even":
-		for i := range slots {
-			slots[i] = (2*i + 1) * n / (2 * k)
-		}
-	case "random":
-		slots = rand.New(rand.NewPCG(s.Seed, 0x67726f77)).Perm(n)[:k]
-		sort.Ints(slots)
-	default:
-		return nil, fmt.Errorf("no position %q; there are %s", s.Position, strings.Join(Positions, ", "))
-	}
-	return slots, nil
-}
-
-// outputProjections are the two matrices through which a layer adds to the residual stream. With
-// both at zero the layer is the identity, and both still receive gradient (Wu et al. 2024, LLaMA Pro).
-var outputProjections = []string{"self_attn.o_proj.", "mlp.down_proj."}
-
-// Value computes a parameter of a new layer: read gives the same parameter of an old layer.
-func (s Spec) Value(p ops.Param, from []Source, read func(layer int) ([]float32, error)) ([]float32, error) {
-	v := make([]float32, p.Shape.Elems())
-	if s.FunctionPreserving {
-		for _, o := range outputProjections {
-			if strings.Contains(p.ID, "/"+o) {
-				return v, nil
-			}
-		}
-	}
-	for _, f := range from {
-		if f.Weight == 0 {
-			continue
-		}
-		x, err := read(f.Layer)
-		if err != nil {
-			return nil, err
-		}
-		w := float32(f.Weight)
-		for i := range v {
-			v[i] += w * x[i]
-		}
-	}
-	return v, nil
+	return grow(s, m)
 }

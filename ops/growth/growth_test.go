@@ -3,7 +3,7 @@ package growth
 import (
 	"fmt"
 	"math"
-	"math/big"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -12,203 +12,199 @@ import (
 	"stepflow/ops"
 )
 
-// ratio makes the paper's cost for r = adapter/layer as a fraction, exactly: bytes times the denominator.
-func ratio(r string) (Cost, int64) {
-	x, _ := new(big.Rat).SetString(r)
-	p := x.Denom().Int64()
-	return Bytes{Trainable: 16, Frozen: 2}.States(p, x.Num().Int64(), 0, 0), p
-}
-
-// TestPartitionGolden holds the optimal splits of 24 layers that brute force over all compositions
-// in exact fractions gives: up to which ratio r of adapter to layer parameters which split is best.
-func TestPartitionGolden(t *testing.T) {
-	for _, c := range []struct {
-		stages int
-		r      string
-		split  []int
-		saving string
-	}{
-		{2, "0", []int{13, 11}, "45.83"}, {2, "0.1058", []int{14, 10}, "41.67"}, {2, "0.2322", []int{15, 9}, "37.50"}, {2, "0.3", []int{15, 9}, "35.94"},
-		{3, "0", []int{9, 8, 7}, "61.98"}, {3, "0.0515", []int{10, 8, 6}, "58.33"}, {3, "0.1608", []int{11, 8, 5}, "53.57"},
-		{3, "0.2387", []int{12, 7, 5}, "50.00"}, {3, "0.25", []int{11, 8, 5}, "49.48"}, {3, "0.2961", []int{13, 7, 4}, "45.83"},
-		{4, "0", []int{7, 6, 6, 5}, "68.23"}, {4, "0.0179", []int{6, 7, 6, 5}, "67.26"}, {4, "0.0289", []int{8, 6, 5, 5}, "66.67"}, {4, "0.0417", []int{6, 7, 6, 5}, "65.97"},
-		{4, "0.0569", []int{8, 7, 5, 4}, "64.77"}, {4, "0.1478", []int{9, 7, 5, 3}, "60.60"}, {4, "0.2084", []int{10, 7, 4, 3}, "56.94"},
-		{4, "0.275", []int{8, 8, 5, 3}, "52.50"}, {4, "0.2751", []int{11, 7, 4, 2}, "52.50"},
-	} {
-		cost, p := ratio(c.r)
-		split, peak, err := Partition(24, c.stages, cost, Unbounded)
-		if err != nil {
-			t.Fatal(err)
-		}
-		saving := fmt.Sprintf("%.2f", 100*(1-float64(peak)/float64(16*24*p)))
-		if !slices.Equal(split, c.split) || saving != c.saving {
-			t.Errorf("%d stages at r = %s: %v saves %s %%, want %v and %s", c.stages, c.r, split, saving, c.split, c.saving)
-		}
-		// Interpolation has no room for some of these splits, but always for one that is as good.
-		if _, gaps, err := Partition(24, c.stages, cost, Gaps); err != nil || gaps != peak {
-			t.Errorf("%d stages at r = %s: %d bytes with gaps, %d without; %v", c.stages, c.r, gaps, peak, err)
+// declare lists the parameters of a model of few: hidden 4, intermediate 6.
+func declare(_ Config, layers []string) []ops.Param {
+	list := []ops.Param{{ID: "embed", Name: "embed", Shape: gpu.Shape{5, 4}, Layer: -1, Kind: ops.KindEmbedding}}
+	for i, id := range layers {
+		for _, x := range []struct {
+			name  string
+			shape gpu.Shape
+		}{{"norm.weight", gpu.Shape{4}}, {"up.weight", gpu.Shape{6, 4}}, {"down.weight", gpu.Shape{4, 6}}} {
+			name := fmt.Sprintf("layers.%d.%s", i, x.name)
+			list = append(list, ops.Param{ID: id + "/" + x.name, Name: name, Shape: x.shape, Layer: i})
 		}
 	}
+	return list
 }
 
-// TestPartitionAgainstBruteForce tries every composition.
-func TestPartitionAgainstBruteForce(t *testing.T) {
-	for layers := 2; layers <= 12; layers++ {
-		for stages := 1; stages <= layers; stages++ {
-			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}, {5, 60, 9, 0}} {
-				cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], c[3])
-				var best []int
-				var least int64
-				var try func(split []int, n int, peak int64)
-				try = func(split []int, n int, peak int64) {
-					if len(split) == stages {
-						if n == layers && (best == nil || peak < least) {
-							best, least = slices.Clone(split), peak
-						}
-						return
-					}
-					for add := 1; add <= layers-n && (n == 0 || add <= n-1); add++ {
-						try(append(split, add), n+add, max(peak, cost(add, n)))
-					}
-				}
-				try(nil, 0, 0)
-				split, peak, err := Partition(layers, stages, cost, Gaps)
-				if best == nil {
-					if err == nil {
-						t.Errorf("%d layers in %d stages: %v, but none is possible", layers, stages, split)
-					}
-					continue
-				}
-				if err != nil || peak != least || !slices.Equal(split, best) {
-					t.Errorf("%d layers in %d stages: %v (%d), brute force %v (%d), %v", layers, stages, split, peak, best, least, err)
-				}
-			}
-		}
-	}
+// small is a model with these layers.
+func small(layers ...string) Model {
+	return Model{Layers: layers, Params: declare(nil, layers), Prefix: "n", Declare: declare,
+		ResidualOutput: func(p ops.Param) bool { return strings.HasSuffix(p.ID, "/down.weight") }}
 }
 
-func TestFewest(t *testing.T) {
-	cost, p := ratio("0.1")
-	vanilla := 16 * 24 * p
-	for _, c := range []struct {
-		share  float64
-		stages int
-	}{{1, 1}, {0.99, 2}, {0.5, 3}, {0.4, 4}} {
-		split, peak, ok := Fewest(24, int64(c.share*float64(vanilla)), cost, Gaps)
-		if !ok || len(split) != c.stages || peak > int64(c.share*float64(vanilla)) {
-			t.Errorf("budget of %g: %v of %d bytes, %t", c.share, split, peak, ok)
-		}
-	}
-	if split, peak, ok := Fewest(24, vanilla/100, cost, Gaps); ok || peak <= vanilla/100 || split == nil {
-		t.Errorf("an impossible budget gives %v, %d, %t", split, peak, ok)
-	}
-}
-
-// TestFewestTriesEveryNumber compares it with the splits into each number of stages.
-func TestFewestTriesEveryNumber(t *testing.T) {
-	for layers := 1; layers <= 12; layers++ {
-		for _, c := range [][3]int64{{100, 0, 0}, {100, 13, 50}, {7, 7, 3}, {5, 60, 9}} {
-			cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], 0)
-			for budget := int64(0); budget <= cost(layers, 0); budget += 1 + cost(layers, 0)/50 {
-				var want []int
-				least := int64(math.MaxInt64)
-				for k := 1; k <= layers && least > budget; k++ {
-					if split, peak, err := Partition(layers, k, cost, Gaps); err == nil && peak < least {
-						want, least = split, peak
-					}
-				}
-				split, peak, ok := Fewest(layers, budget, cost, Gaps)
-				if !slices.Equal(split, want) || peak != least || ok != (least <= budget) {
-					t.Errorf("%d layers within %d bytes: %v (%d, %t), one by one %v (%d)", layers, budget, split, peak, ok, want, least)
-				}
-			}
-		}
-	}
-}
-
-// TestManyLayersAreSplit would take hours if every peak of every number of stages were tried.
-func TestManyLayersAreSplit(t *testing.T) {
-	cost := Bytes{Trainable: 16, Frozen: 2}.States(1_000_000, 100_000, 10_000_000, 0)
-	split, peak, err := Partition(2000, 500, cost, Gaps)
-	if err != nil || len(split) != 500 {
-		t.Fatalf("%d stages, %v", len(split), err)
-	}
-	n, most := 0, int64(0)
-	for _, add := range split {
-		most = max(most, cost(add, n))
-		n += add
-	}
-	if n != 2000 || most != peak {
-		t.Errorf("%d layers, the largest stage %d bytes of %d", n, most, peak)
-	}
-	if split, peak, ok := Fewest(2000, 1, cost, Gaps); ok || peak <= 1 || len(split) == 0 {
-		t.Errorf("a budget of a byte gives %d stages of %d bytes, %t", len(split), peak, ok)
-	}
-}
-
-func ids(layers []Layer) string {
-	var s []string
-	for _, l := range layers {
+// show prints layers: the id of an old one, the sum that a new one is.
+func show(m Map) string {
+	var list []string
+	for _, l := range m.Layers {
 		if l.Old >= 0 {
-			s = append(s, l.ID)
+			list = append(list, l.ID)
 			continue
 		}
 		var from []string
 		for _, f := range l.From {
 			from = append(from, fmt.Sprintf("%g*%d", f.Weight, f.Layer))
 		}
-		s = append(s, "("+strings.Join(from, "+")+")")
+		list = append(list, "("+strings.Join(from, "+")+")")
 	}
-	return strings.Join(s, " ")
+	return strings.Join(list, " ")
 }
 
 func TestOperators(t *testing.T) {
-	old := []string{"a", "b", "c", "d", "e"}
+	old := small("a", "b", "c", "d", "e")
 	for _, c := range []struct {
-		s    Spec
+		spec Spec
 		want string
 	}{
 		{Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5}, "a b c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
 		{Spec{Method: "interpolation", Layers: 2, Position: "lower", Mix: 0.25}, "a (0.75*0+0.25*1) b (0.75*1+0.25*2) c d e"},
-		{Spec{Method: "interpolation", Layers: 2, Position: "intermediate", Mix: 0.5}, "a b (0.5*1+0.5*2) c (0.5*2+0.5*3) d e"},
+		{Spec{Method: "interpolation", Layers: 2, Position: "intermediate", Mix: 0.5},
+			"a b (0.5*1+0.5*2) c (0.5*2+0.5*3) d e"},
 		{Spec{Method: "interpolation", Layers: 2, Position: "even", Mix: 0.5}, "a b (0.5*1+0.5*2) c d (0.5*3+0.5*4) e"},
-		{Spec{Method: "interpolation", Layers: 4, Position: "even", Mix: 0.5}, "a (0.5*0+0.5*1) b (0.5*1+0.5*2) c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
+		{Spec{Method: "interpolation", Layers: 4, Position: "even", Mix: 0.5},
+			"a (0.5*0+0.5*1) b (0.5*1+0.5*2) c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
 		{Spec{Method: "copy", Layers: 2, Position: "upper"}, "a b c d (1*3) e (1*4)"},
 		{Spec{Method: "stack", Layers: 7}, "a b c d e (1*0) (1*1) (1*2) (1*3) (1*4) (1*0) (1*1)"},
 	} {
-		got, err := c.s.Grow(old, "n")
-		if err != nil || ids(got) != c.want {
-			t.Errorf("%+v: %s, %v; want %s", c.s, ids(got), err, c.want)
+		m, err := c.spec.Map(old)
+		if err != nil || show(m) != c.want || m.Config["num_hidden_layers"] != 5+c.spec.Layers {
+			t.Errorf("%+v: %s, %v, %v; want %s", c.spec, show(m), m.Config, err, c.want)
 		}
 	}
-	for _, s := range []Spec{{Method: "interpolation", Layers: 5, Position: "upper"}, {Method: "copy", Layers: 6, Position: "upper"}, {Method: "interpolation", Position: "upper"}, {Method: "interpolation", Layers: 1, Position: "top"}} {
-		if got, err := s.Grow(old, "n"); err == nil {
-			t.Errorf("%+v gives %s", s, ids(got))
+	for want, spec := range map[string]Spec{
+		"grow by at most 4":    {Method: "interpolation", Layers: 5, Position: "upper"},
+		"grow by at most 5":    {Method: "copy", Layers: 6, Position: "upper"},
+		"add at least 1":       {Method: "interpolation", Position: "upper"},
+		"upper, intermediate,": {Method: "interpolation", Layers: 1, Position: "top"},
+		"copy, interpolation,": {Method: "widen", Layers: 1},
+	} {
+		if m, err := spec.Map(old); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v gives %s, %v; want the error %q", spec, show(m), err, want)
 		}
 	}
-	r := Spec{Method: "interpolation", Layers: 2, Position: "random", Seed: 4}
-	a, err := r.Grow(old, "n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, _ := r.Grow(old, "n")
-	if ids(a) != ids(b) {
-		t.Error("the same seed gives other gaps")
+	if m, err := (Spec{Method: "stack", Layers: 1}).Map(small()); err == nil {
+		t.Errorf("a model without layers grows to %s", show(m))
 	}
 }
 
-func TestValue(t *testing.T) {
-	p := ops.Param{ID: "n.0/mlp.up_proj.weight", Shape: gpu.Shape{2}}
-	read := func(layer int) ([]float32, error) { return []float32{float32(layer), 10}, nil }
-	v, err := Spec{FunctionPreserving: true}.Value(p, []Source{{2, 0.75}, {4, 0.25}}, read)
-	if err != nil || v[0] != 2.5 || v[1] != 10 {
-		t.Errorf("%v, %v", v, err)
+// specs are all operators at all positions.
+func specs() (list []Spec) {
+	for method := range operators {
+		for _, p := range positions {
+			for _, preserving := range []bool{false, true} {
+				list = append(list, Spec{method, 3, p.name, 0.3, preserving, 4})
+			}
+		}
 	}
-	p.ID = "n.0/mlp.down_proj.weight"
-	if v, _ := (Spec{FunctionPreserving: true}).Value(p, []Source{{2, 1}}, read); v[0] != 0 || v[1] != 0 {
-		t.Errorf("an output projection starts at %v", v)
+	return list
+}
+
+// weights gives every parameter of a model values of many magnitudes, minus zero and a NaN among them.
+func weights(m Model) map[string][]float32 {
+	r := rand.New(rand.NewPCG(1, 2))
+	values := map[string][]float32{}
+	for _, p := range m.Params {
+		v := make([]float32, p.Elems())
+		for i := range v {
+			v[i] = float32(r.NormFloat64() * math.Exp2(float64(r.IntN(20)-10)))
+		}
+		v[0], v[1] = float32(math.Copysign(0, -1)), math.Float32frombits(0x7fc12345)
+		values[p.ID] = v
 	}
-	if v, _ := (Spec{}).Value(p, []Source{{2, 1}}, read); v[0] != 2 {
-		t.Errorf("without function_preserving it starts at %v", v)
+	return values
+}
+
+func sameBits(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
+}
+
+// TestOldTensorsStay: whatever is added, what was there keeps its bits and its optimizer state.
+func TestOldTensorsStay(t *testing.T) {
+	old := small("a", "b", "c", "d", "e")
+	values := weights(old)
+	read := func(p ops.Param) ([]float32, error) { return values[p.ID], nil }
+	updates := map[string]int64{"a/up.weight": 7}
+	for _, spec := range specs() {
+		m, err := spec.Map(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		for _, p := range m.Params {
+			want, ok := values[p.ID]
+			if !ok {
+				continue
+			}
+			kept++
+			got, err := m.Value(p, read)
+			state, err2 := m.State(p, read)
+			n := m.Updates(p, updates)
+			if err != nil || err2 != nil || !sameBits(got, want) || !sameBits(state, want) || n != updates[p.ID] {
+				t.Fatalf("%+v: %s is %v, its state %v after %d updates", spec, p.ID, got, state, n)
+			}
+		}
+		if kept != len(old.Params) {
+			t.Errorf("%+v keeps %d of %d parameters", spec, kept, len(old.Params))
+		}
+	}
+	if m, err := Continue(old); err != nil || show(m) != "a b c d e" || len(m.Params) != len(old.Params) {
+		t.Errorf("a model that goes on has the layers %s, %v", show(m), err)
+	}
+}
+
+// TestNewTensors: a new layer is the weighted sum of its sources, in float32 and in their order, and its weights sum to
+// 1. Where it ends a residual branch it is zero, if the function is to be preserved.
+func TestNewTensors(t *testing.T) {
+	old := small("a", "b", "c", "d", "e")
+	values := weights(old)
+	read := func(p ops.Param) ([]float32, error) { return values[p.ID], nil }
+	for _, spec := range specs() {
+		m, err := spec.Map(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range m.Params {
+			if values[p.ID] != nil {
+				continue
+			}
+			want, sum := make([]float32, p.Elems()), 0.0
+			layer := m.Layers[p.Layer]
+			for _, f := range layer.From {
+				sum += f.Weight
+				if spec.FunctionPreserving && old.ResidualOutput(p) {
+					continue
+				}
+				for i, x := range values[old.Layers[f.Layer]+strings.TrimPrefix(p.ID, layer.ID)] {
+					want[i] += float32(f.Weight) * x
+				}
+			}
+			got, err := m.Value(p, read)
+			state, err2 := m.State(p, read)
+			if err != nil || err2 != nil || !sameBits(got, want) || state != nil || sum != 1 {
+				t.Fatalf("%+v: %s is %v, want %v of weights %g; its state is %v", spec, p.ID, got, want, sum, state)
+			}
+		}
+	}
+}
+
+// TestWeightsOfZeroAreNotRead: what a source of weight zero holds, NaN even, does not count.
+func TestWeightsOfZeroAreNotRead(t *testing.T) {
+	m, err := Spec{Method: "interpolation", Layers: 1, Position: "lower", Mix: 1}.Map(small("a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params {
+		if p.Layer != 1 {
+			continue
+		}
+		_, err := m.Value(p, func(o ops.Param) ([]float32, error) {
+			if strings.HasPrefix(o.ID, "a/") {
+				t.Errorf("%s reads %s", p.ID, o.ID)
+			}
+			return make([]float32, o.Elems()), nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,0 +1,100 @@
+package growth
+
+import (
+	"fmt"
+	"strings"
+
+	"stepflow/ops"
+)
+
+// Source is one term of a new layer: a layer of the smaller model and its weight in the sum.
+type Source struct {
+	Layer  int
+	Weight float64
+}
+
+// Layer is one layer of the larger model.
+type Layer struct {
+	ID   string
+	Old  int      // its index in the smaller model; -1 if it is new
+	From []Source // of a new layer
+}
+
+// inserted is a new layer and the index of the old layer that it stands above.
+type inserted struct {
+	above int
+	from  []Source
+}
+
+// depth makes an operator that adds layers and changes nothing else. place returns, from the bottom up, the layers that
+// are added to n layers.
+func depth(place func(s Spec, n int) ([]inserted, error)) func(Spec, Model) (Map, error) {
+	return func(s Spec, m Model) (Map, error) {
+		if s.Layers < 1 {
+			return Map{}, fmt.Errorf("grows by %d layers: add at least 1", s.Layers)
+		}
+		if len(m.Layers) == 0 {
+			return Map{}, fmt.Errorf("a model without layers has none to make new ones of")
+		}
+		added, err := place(s, len(m.Layers))
+		if err != nil {
+			return Map{}, err
+		}
+		return m.deepen(added, s.FunctionPreserving)
+	}
+}
+
+// Continue returns the map of a model that stays as it is.
+func Continue(m Model) (Map, error) { return m.deepen(nil, false) }
+
+// deepen returns the map that puts new layers between the old ones. With identity, what ends a residual branch of a new
+// layer is zero: the layer passes its input on, and both zero matrices still receive gradient (Wu et al. 2024, LLaMA
+// Pro).
+func (m Model) deepen(added []inserted, identity bool) (Map, error) {
+	layers := m.insert(added)
+	ids := make([]string, len(layers))
+	for i, l := range layers {
+		ids[i] = l.ID
+	}
+	config := Config{"num_hidden_layers": len(layers)}
+	params := m.Declare(config, ids)
+	rules := make(map[string]Rule, len(params))
+	for _, p := range params {
+		switch {
+		case !ops.InLayers(p) || layers[p.Layer].Old >= 0:
+			rules[p.ID] = Keep(p.ID)
+		case identity && m.ResidualOutput != nil && m.ResidualOutput(p):
+			rules[p.ID] = Rule{State: StateZero}
+		default:
+			rules[p.ID] = Rule{m.terms(p, layers[p.Layer]), StateZero}
+		}
+	}
+	grown, err := NewMap(m.Params, params, rules)
+	if err != nil {
+		return Map{}, err
+	}
+	grown.Config, grown.Layers = config, layers
+	return grown, nil
+}
+
+// terms are those of a parameter of a new layer: the parameters of the same name in the layers it is made of.
+func (m Model) terms(p ops.Param, l Layer) (terms []Term) {
+	name := strings.TrimPrefix(p.ID, l.ID)
+	for _, f := range l.From {
+		terms = append(terms, Term{From: m.Layers[f.Layer] + name, Weight: f.Weight})
+	}
+	return terms
+}
+
+// insert lists the old layers with the added ones between them.
+func (m Model) insert(added []inserted) []Layer {
+	layers := make([]Layer, 0, len(m.Layers)+len(added))
+	made := 0
+	for i, id := range m.Layers {
+		layers = append(layers, Layer{ID: id, Old: i})
+		for ; made < len(added) && added[made].above == i; made++ {
+			layers = append(layers, Layer{ID: fmt.Sprintf("%s.%d", m.Prefix, made), Old: -1, From: added[made].from})
+		}
+	}
+	return layers
+}
