@@ -102,6 +102,16 @@ func (c *Config) Fill(given ...string) {
 	}
 }
 
+// With is the configuration with some whole-number fields changed, by their names.
+func (c Config) With(changed map[string]int) Config {
+	for _, f := range Fields {
+		if n, ok := changed[f.Name]; ok {
+			*f.at(&c).(*int) = n
+		}
+	}
+	return c
+}
+
 // Longest says in words how long a sequence may be, and why.
 func (c Config) Longest() string {
 	if c.SlidingWindow > 0 {

@@ -103,3 +103,8 @@ func Init(c Config, p ops.Param, seed uint64) []float32 {
 	}
 	return v
 }
+
+// ResidualOutput reports whether a layer adds to the residual stream through the parameter.
+func ResidualOutput(p ops.Param) bool {
+	return ops.InLayers(p) && (strings.Contains(p.Name, ".self_attn.o_proj.") || strings.Contains(p.Name, ".mlp.down_proj."))
+}

@@ -2,10 +2,9 @@ package train
 
 import (
 	"context"
-	"fmt"
 
 	"stepflow/ops"
-	"stepflow/ops/llama"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/trainstate"
 )
 
@@ -23,42 +22,41 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	}
 	defer folder.Close()
 	defer opt.Close()
-	oldParams := llama.Declare(s.From.Model, s.From.LayerIDs())
-	f := watch(folder, oldParams, s.DType)
+	f := watch(folder, s.From.Params, s.DType)
 	defer func() { t.flaw = f.flaw }()
-	byID := map[string]ops.Param{}
-	for _, p := range oldParams {
-		byID[p.ID] = p
-	}
 	for _, p := range s.Params {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if o, ok := byID[p.ID]; ok {
-			v, err := f.Float32(o.Name)
-			if err == nil {
-				err = t.setWeight(p.ID, v)
-			}
-			if err == nil && !s.Frozen[p.ID] && old.OptimizerSteps[p.ID] > 0 {
-				err = t.restoreState(opt, p.ID)
-				t.state.OptimizerSteps[p.ID] = old.OptimizerSteps[p.ID]
-			}
-			if err != nil {
-				return err
-			}
-			continue
+		v, err := s.Growth.Value(p, func(o ops.Param) ([]float32, error) { return f.Float32(o.Name) })
+		if err == nil {
+			err = t.setWeight(p.ID, v)
 		}
-		suffix := p.ID[len(s.Layers[p.Layer].ID)+1:]
-		v, err := s.Grow.Value(p, s.Layers[p.Layer].From, func(layer int) ([]float32, error) {
-			return f.Float32(llama.LayerPrefix(layer) + suffix)
-		})
+		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && n > 0 && !s.Frozen[p.ID] {
+			t.state.OptimizerSteps[p.ID] = n
+			err = t.growState(opt, p)
+		}
 		if err != nil {
-			return fmt.Errorf("growing %s: %w", p.Name, err)
-		}
-		if err := t.setWeight(p.ID, v); err != nil {
 			return err
 		}
 	}
 	t.state.Data, t.state.Position, t.state.Seam = old.Data, old.Position, old.Seam
+	return nil
+}
+
+// growState gives each buffer of a parameter's optimizer state its first value.
+func (t *trainer) growState(opt *checkpoint.File, p ops.Param) error {
+	for _, buffer := range []func(id string) string{bufM, bufV, bufMaster} {
+		if !t.has(buffer(p.ID)) {
+			continue
+		}
+		v, err := t.stage.Growth.State(p, func(o ops.Param) ([]float32, error) { return opt.Float32(buffer(o.ID)) })
+		if err == nil {
+			err = t.set(buffer(p.ID), v)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -84,7 +84,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	}
 	before := l.state.Seam
 	l.state.Seam = nil
-	if s.Grow != nil && l.state.Step == 0 && before != nil {
+	if s.grows() && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}

@@ -24,7 +24,7 @@ type Stage struct {
 	From  *Stage       // the stage it continues; nil for a first one
 
 	Layers []growth.Layer // bottom first; all new for a first stage
-	Grow   *growth.Spec   // nil if nothing is added
+	Growth growth.Map     // what is made of the weights of From
 	Params []ops.Param
 	Frozen map[string]bool // by ID
 
@@ -78,6 +78,9 @@ func (s *Stage) LayerIDs() []string {
 	}
 	return ids
 }
+
+// grows reports whether the stage adds layers to those of the stage it continues.
+func (s *Stage) grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
 
 // adaptsHead reports whether the head has an adapter: its logits are then a sum.
 func (s *Stage) adaptsHead() bool {

@@ -30,8 +30,6 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	s.Model.NumHiddenLayers = len(s.Layers)
-	s.Params = llama.Declare(s.Model, s.LayerIDs())
 	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.train} {
 		diags = append(diags, check(p, d)...)
 	}
@@ -88,6 +86,8 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		p.Hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
 		s.Layers = s.NewLayers(n)
+		s.Model.NumHiddenLayers = n
+		s.Params = llama.Declare(s.Model, s.LayerIDs())
 		s.Root = m
 		return m, nil
 	}
@@ -107,22 +107,32 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
 			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, train.Precision(up.DType)))}
 	}
-	for i, id := range up.LayerIDs() {
-		s.Layers = append(s.Layers, growth.Layer{ID: id, Old: i})
-	}
-	if grow != nil {
-		if diags := deeper(grow, s.Model, len(s.Layers)+grow.Int("layers")); diags.HasErrors() {
-			return nil, diags
+	return root, s.grow(up, grow)
+}
+
+// grow makes the model of that of the stage before, larger where the block asks for it.
+func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
+	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(), ResidualOutput: llama.ResidualOutput,
+		Declare: func(changed growth.Config, layers []string) []ops.Param {
+			return llama.Declare(s.Model.With(changed), layers)
+		}}
+	var err error
+	if block == nil {
+		if s.Growth, err = growth.Continue(small); err != nil {
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Impossible stage", Detail: blocks.Sentence(err.Error()) + "."}}
 		}
-		s.Grow = &growth.Spec{Method: grow.Label, Layers: grow.Int("layers"), Position: grow.Str("position"), Mix: grow.Float("mix"),
-			FunctionPreserving: grow.Bool("function_preserving"), Seed: s.PeftSeed}
-		layers, err := s.Grow.Grow(up.LayerIDs(), s.LayerPrefix())
-		if err != nil {
-			return nil, hcl.Diagnostics{grow.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
+	} else {
+		if diags := deeper(block, s.Model, len(up.Layers)+block.Int("layers")); diags.HasErrors() {
+			return diags
 		}
-		s.Layers = layers
+		s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"), Mix: block.Float("mix"),
+			FunctionPreserving: block.Bool("function_preserving"), Seed: s.PeftSeed}
+		if s.Growth, err = s.Grow.Map(small); err != nil {
+			return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
+		}
 	}
-	return root, nil
+	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
+	return nil
 }
 
 // deeper is the problem with a model of so many layers; nil if there is none.

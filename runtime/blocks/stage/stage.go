@@ -12,6 +12,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/gpu"
+	"stepflow/ops/growth"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/model"
@@ -43,6 +44,7 @@ type Stage struct {
 	train.Stage
 	Addr   addr.Addr
 	Before *Stage       // the stage it continues; nil for a first one
+	Grow   *growth.Spec // nil if nothing is added
 	Root   *model.Model // the full model that the first stage was started with
 
 	Every     int // steps between checkpoints; 0 for none on the way
