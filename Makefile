@@ -77,11 +77,13 @@ UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWo
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state ./tracing ./report
 
-lint: ## gofmt and vet
+lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
 	go vet ./...
 	go vet -tags noasm ./gpu/cpu
 	GOARCH=arm64 go vet ./...
+	go tool staticcheck $$(go list ./... | grep -v /gpu/cuda$$)
+	go tool staticcheck -tags noasm ./gpu/cpu
 
 generate: ## files made by programs: assembly, the language reference
 	go generate ./...

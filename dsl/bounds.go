@@ -139,7 +139,7 @@ type exhausted struct {
 func (e exhausted) diagnostic() *hcl.Diagnostic {
 	summary := "Too much to compute"
 	if errors.Is(e.err, errRange) {
-		summary = errRange.Error()
+		summary = "Number out of range"
 	}
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &e.rng, Detail: upperFirst(e.err.Error()) + "."}
 }
@@ -297,20 +297,13 @@ func (m *meter) unify(v cty.Value) (cty.Type, error) {
 	return one, nil
 }
 
-// errRange is the summary of what is wrong with a number that checkNumber refuses.
-var errRange = errors.New("Number out of range")
-
-type rangeError struct{}
-
-func (rangeError) Error() string {
-	return fmt.Sprintf("a number is infinite, as after a division by zero, or beyond the largest, %.3g", math.MaxFloat64)
-}
-func (rangeError) Is(err error) bool { return err == errRange }
+// errRange is what is wrong with a number that checkNumber refuses.
+var errRange = fmt.Errorf("a number is infinite, as after a division by zero, or beyond the largest, %.3g", math.MaxFloat64)
 
 // checkNumber refuses numbers beyond those of float64: their digits alone would fill the memory.
 func checkNumber(f *big.Float) error {
 	if f.IsInf() || f.MantExp(nil) > 1024 {
-		return rangeError{}
+		return errRange
 	}
 	return nil
 }

@@ -1,9 +1,3 @@
-// Package dsl turns a folder of HCL files into a Config: blocks with addresses, references and
-// typed, validated values, each with its place in the source. It is called and never calls: values
-// that only a run can know come in through the Scope.
-//
-// The language is one table, [Kinds]: it decodes, it suggests, it prints the schema and makes the
-// reference page.
 package dsl
 
 import (

@@ -200,7 +200,7 @@ func TestCheckBlob(t *testing.T) {
 		if errors.Is(err, ErrBlob) != c.bad || err != nil && !c.bad {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := Identity(nil, []string{link}, nil); errors.Is(err, ErrBlob) != c.bad {
+		if _, err := Identity(t.Context(), []string{link}, nil); errors.Is(err, ErrBlob) != c.bad {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -217,7 +217,7 @@ func TestIdentityIsNameAndContents(t *testing.T) {
 	}
 	identity := func(path string) string {
 		t.Helper()
-		id, err := Identity(nil, []string{path}, nil)
+		id, err := Identity(t.Context(), []string{path}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

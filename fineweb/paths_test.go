@@ -169,7 +169,7 @@ func TestHintsNameWhatIsThere(t *testing.T) {
 		for _, f := range files {
 			put(t, filepath.Join(dir, "d", f), "")
 		}
-		if _, err := matchPaths(nil, dir, "d"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := matchPaths(t.Context(), dir, "d"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %q", files, err, want)
 		}
 	}

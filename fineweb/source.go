@@ -1,6 +1,3 @@
-// Package fineweb turns text files into batches of tokens: FineWeb-Edu parquet and other parquet,
-// JSON lines and plain text. The order of documents is a pure function of seed, epoch and position,
-// so the position of a run is a small struct and seeking to it reads one row group.
 package fineweb
 
 import (

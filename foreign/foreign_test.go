@@ -14,7 +14,7 @@ import (
 
 func TestShown(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain ünïcode 漢字 👩‍💻 می‌خواهم": "plain ünïcode 漢字 👩‍💻 می‌خواهم",
+		"plain ünïcode 漢字 👩\u200d💻 می\u200cخواهم": "plain ünïcode 漢字 👩\u200d💻 می\u200cخواهم",
 		"\x1b]0;title\x07":           `\x1b]0;title\x07`,
 		"a\u009b2Jb":                 `a\x9b2Jb`,
 		"a\x9b2J":                    `a\x9b2J`,

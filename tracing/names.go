@@ -1,5 +1,3 @@
-// Package tracing sets up OpenTelemetry and owns the names of spans, attributes and metrics. It
-// imports nothing of stepflow's: others pass it plain values.
 package tracing
 
 // SpanName is a row of the table of spans.

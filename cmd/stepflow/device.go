@@ -24,7 +24,7 @@ func (a *app) which() (kind string, card int, err error) {
 	}
 	if numbered {
 		if card, err = strconv.Atoi(n); err != nil || card < 0 || kind == "cpu" {
-			return "", 0, fmt.Errorf("there is no device %q; cards are cuda:0, cuda:1 ...", a.device)
+			return "", 0, fmt.Errorf("there is no device %q; cards are cuda:0, cuda:1 and so on", a.device)
 		}
 	}
 	return kind, card, nil

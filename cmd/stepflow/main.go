@@ -1,4 +1,3 @@
-// Command stepflow trains language models in little memory from pipelines written in HCL.
 package main
 
 import (

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,10 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	tiny, err := filepath.Abs("testdata/tiny.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // what is caught here is not ignored in a child, also where the tests run under nohup
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -54,6 +59,13 @@ func TestScripts(t *testing.T) {
 					b.WriteString("end\"}\n")
 				}
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+			},
+			// tiny DIR makes a folder with the pipeline of testdata/tiny.hcl, which takes its documents from d.jsonl there.
+			"tiny": func(ts *testscript.TestScript, _ bool, args []string) {
+				text, err := os.ReadFile(tiny)
+				ts.Check(err)
+				ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o755))
+				ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "main.hcl"), text, 0o644))
 			},
 			// waitfor GLOB TEXT waits until a file that matches holds the text.
 			"waitfor": func(ts *testscript.TestScript, _ bool, args []string) { waitFor(ts, args[0], args[1]) },
@@ -119,6 +131,23 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// TestEveryCommandHasAScript wants a script that bears a command's name, runs it, and shows what it refuses.
+func TestEveryCommandHasAScript(t *testing.T) {
+	for _, c := range commands {
+		file := filepath.Join("testdata", "script", c.name+".txtar")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Errorf("the command %s needs a script: %v", c.name, err)
+			continue
+		}
+		for what, line := range map[string]string{"success": "exec", "refusal": "(! exec|exit 1)"} {
+			if !regexp.MustCompile(`(?m)^` + line + ` stepflow ` + c.name + `\b`).Match(text) {
+				t.Errorf("%s shows no %s of stepflow %s", file, what, c.name)
+			}
+		}
+	}
 }
 
 func waitFor(ts *testscript.TestScript, glob, text string) {

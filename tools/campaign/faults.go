@@ -140,7 +140,7 @@ func failedCalls(t *trial) error {
 		return err
 	}
 	had := t.kept()
-	calls := []string{"fsync", "renameat,renameat2,rename", "mkdirat,mkdir", "unlinkat,unlink,rmdir", "fsync,renameat,renameat2,mkdirat,unlinkat", "getdents64", "flock"}[t.rng.IntN(7)]
+	calls := []string{"fsync", "renameat,renameat2,?rename", "mkdirat,?mkdir", "unlinkat,?unlink,?rmdir", "fsync,renameat,renameat2,mkdirat,unlinkat", "getdents64", "flock"}[t.rng.IntN(7)]
 	code := []string{"EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "ESTALE"}[t.rng.IntN(6)]
 	when := fmt.Sprint(1 + t.rng.IntN(30))
 	if t.rng.IntN(3) == 0 {
