@@ -139,20 +139,3 @@ func (c *Call) Offsets() []int {
 	}
 	return all
 }
-
-// key is what a prepared product depends on: shapes and types, and how its operands are aligned.
-func (p *Product) key() productKey {
-	k := productKey{M: p.M, N: p.N, K: p.K, Workspace: p.Workspace.Bytes, Added: p.C.At != 0}
-	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
-		m.At &= Alignment - 1
-		k.Operands[i] = m
-	}
-	return k
-}
-
-type productKey struct {
-	M, N, K   int
-	Workspace int64
-	Operands  [4]Matrix
-	Added     bool
-}
