@@ -8,7 +8,7 @@ import (
 	"io"
 	"regexp"
 
-	"stepflow/runtime/train"
+	"stepflow/runtime/program"
 )
 
 var (
@@ -32,7 +32,7 @@ type Page struct {
 
 // NewPage makes a page of runs.
 func NewPage(title string, runs ...*Run) *Page {
-	return &Page{Title: title, Runs: runs, Kinds: train.ByteKinds}
+	return &Page{Title: title, Runs: runs, Kinds: program.ByteKinds}
 }
 
 var page = template.Must(template.New("page").Parse(pageHTML))

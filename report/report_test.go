@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"stepflow/runtime/program"
+
 	"stepflow/runtime/look"
-	"stepflow/runtime/train"
 
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
@@ -27,7 +28,7 @@ const nasty = `</script><script>window.hacked = 1</script><img src=x onerror=ale
 func sampleRun(t *testing.T, steps int) string {
 	t.Helper()
 	dir := t.TempDir()
-	f := train.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
+	f := program.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
 	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}}, Variables: []Variable{{"name", nasty, "-var"}},
 		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Steps: steps, StepTokens: 8, Layers: []Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}},
 			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/saved"
+
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
@@ -36,12 +38,12 @@ func applyCommand() command {
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
-			saved, err := a.savedPlan(args)
+			file, err := a.savedPlan(args)
 			if err != nil {
 				return a.fail(err)
 			}
-			if saved != nil {
-				args = []string{saved.Path}
+			if file != nil {
+				args = []string{file.Path}
 			}
 			if !verify {
 				if err := a.idle(args); err != nil {
@@ -52,8 +54,8 @@ func applyCommand() command {
 			if !ok {
 				return exitError
 			}
-			if saved != nil {
-				if err := saved.Match(p); err != nil {
+			if file != nil {
+				if err := file.Match(p); err != nil {
 					return a.fail(err)
 				}
 			}
@@ -65,12 +67,12 @@ func applyCommand() command {
 			} else {
 				a.printPlan(a.stdout, p, false)
 			}
-			if !approve && saved == nil { // a saved plan showed what is lost
+			if !approve && file == nil { // a saved plan showed what is lost
 				if err := a.confirm(p); err != nil {
 					return a.fail(err)
 				}
 			}
-			return a.apply(p, approve && saved == nil)
+			return a.apply(p, approve && file == nil)
 		}}
 }
 
@@ -85,12 +87,12 @@ func (a *app) idle(args []string) error {
 }
 
 // savedPlan reads the plan file that the argument names, and takes its flags; nil for a pipeline.
-func (a *app) savedPlan(args []string) (*plan.SavedPlan, error) {
+func (a *app) savedPlan(args []string) (*saved.Plan, error) {
 	path := dirArg(args)
 	if st, err := os.Stat(path); err != nil || st.IsDir() || strings.HasSuffix(path, ".hcl") {
 		return nil, nil
 	}
-	s, err := plan.ReadSaved(path)
+	s, err := saved.Read(path)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"stepflow/runtime/train"
+	"stepflow/runtime/program"
 
 	"stepflow/gpu"
 	"stepflow/gpu/probe"
@@ -66,7 +66,7 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 	if !a.json {
 		fmt.Fprintf(a.stdout, "%s: %s, %d threads\n", c.Kind, c.Name, c.Threads)
 		for _, t := range types {
-			fmt.Fprintf(a.stdout, "matrix product, %s: %.1f GFLOP/s\n", train.Precision(t), d.PeakFLOPs(t)/1e9)
+			fmt.Fprintf(a.stdout, "matrix product, %s: %.1f GFLOP/s\n", program.Precision(t), d.PeakFLOPs(t)/1e9)
 		}
 		fmt.Fprintf(a.stdout, "large copy: %.1f GB/s read and written\n\n", bandwidth/1e9)
 		fmt.Fprintf(a.stdout, "%d x %d tokens, hidden %d, intermediate %d, %d heads, %d key-value heads, vocabulary %d, rank %d\n", s.Batch,
@@ -87,19 +87,19 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 				bound, share = "traffic", memory
 			}
 			if a.json {
-				rows = append(rows, map[string]any{"kernel": r.Kernel, "name": r.Name, "precision": train.Precision(t), "seconds": r.Seconds,
+				rows = append(rows, map[string]any{"kernel": r.Kernel, "name": r.Name, "precision": program.Precision(t), "seconds": r.Seconds,
 					"flops": r.FLOPs, "bytes": r.Bytes,
 					"gflops": r.GFLOPs(), "gbytes": r.GBs(), "bound": bound, "share": share})
 				continue
 			}
-			fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %8.3f ms %8.1f GFLOP/s %8.1f GB/s  %3.0f %% of %s\n", r.Kernel, r.Name, train.Precision(t),
+			fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %8.3f ms %8.1f GFLOP/s %8.1f GB/s  %3.0f %% of %s\n", r.Kernel, r.Name, program.Precision(t),
 				1e3*r.Seconds, r.GFLOPs(), r.GBs(), 100*share, bound)
 		}
 	}
 	if a.json {
 		peaks := map[string]float64{}
 		for _, t := range types {
-			peaks[train.Precision(t)] = d.PeakFLOPs(t)
+			peaks[program.Precision(t)] = d.PeakFLOPs(t)
 		}
 		a.line(map[string]any{"device": c.Kind, "name": c.Name, "threads": c.Threads, "peak_flops": peaks, "bandwidth": bandwidth,
 			"kernels": rows})

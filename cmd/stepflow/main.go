@@ -5,10 +5,10 @@ import (
 	"os"
 )
 
-func main() { os.Exit(program()) }
+func main() { os.Exit(process()) }
 
-// program is the process: it listens to signals, and its output may fail.
-func program() int {
+// process is the whole process: it listens to signals, and its output may fail.
+func process() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stdout, stderr := &output{file: os.Stdout, interrupted: ctx.Done()}, &output{file: os.Stderr, interrupted: ctx.Done()}
 	return run(signals(ctx, cancel, stderr), os.Args[1:], os.Environ(), os.Stdin, stdout, stderr)

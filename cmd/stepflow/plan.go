@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/saved"
+
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/plan"
@@ -66,7 +68,7 @@ func planCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if out != "" {
-				if err := plan.CheckSaved(out); err != nil {
+				if err := saved.Check(out); err != nil {
 					return a.fail(err)
 				}
 			}
@@ -74,25 +76,25 @@ func planCommand() command {
 			if !ok {
 				return exitError
 			}
-			saved := ""
+			file := ""
 			if out != "" {
-				switch stream, err := p.Save(out, a.options(args)); {
+				switch stream, err := saved.Save(p, out, a.options(args)); {
 				case err != nil:
 					return a.fail(err)
 				case !stream:
-					saved = out
+					file = out
 				}
 			}
 			if a.json {
 				m := planJSON(p)
-				if saved != "" {
-					m["saved"] = saved
+				if file != "" {
+					m["saved"] = file
 				}
 				a.line(m)
 			} else {
 				a.printPlan(a.stdout, p, explain)
-				if saved != "" {
-					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n", saved, shellWord(saved))
+				if file != "" {
+					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n", file, shellWord(file))
 				}
 			}
 			if detailed && p.Changes() {

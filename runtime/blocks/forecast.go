@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"math"
 
+	"stepflow/runtime/program"
+
 	"stepflow/fineweb"
 	"stepflow/gpu"
-	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
 
@@ -39,7 +40,7 @@ func (w Work) Rate(caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, s
 	flops, _ := p.FLOPs(segment)
 	seg, _ := p.Segment(segment)
 	size := math.Round(math.Log2(float64(max(flops, 1)) / float64(max(seg.Hi-seg.Lo, 1))))
-	return fmt.Sprintf("%s %s %s 2^%.0f", w, caps.Kind, train.Precision(t), size+shift)
+	return fmt.Sprintf("%s %s %s 2^%.0f", w, caps.Kind, program.Precision(t), size+shift)
 }
 
 // Predict tells how long the operations of a forecast take, most of them those of a program's segment: by the rate that the last block
@@ -63,7 +64,7 @@ func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Progra
 
 // Program notes what a program takes.
 func (f *Forecast) Program(p *gpu.Program) {
-	f.Peak, f.ByKind = p.ArenaBytes, train.BytesByKind(p)
+	f.Peak, f.ByKind = p.ArenaBytes, program.BytesByKind(p)
 }
 
 // Time says how long something takes, and how that is known, behind a semicolon; "" where it is not. unit is that of the rate,

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -11,7 +13,6 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 )
 
 // Planned is a block in a plan, or one instance of a repeated block.
@@ -37,7 +38,7 @@ type World struct {
 	Patient  bool                           // wait for servers of remote data as a run does
 	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
 	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s; nil where it is not known
-	Programs *train.Programs
+	Programs *program.Programs
 	Files    exportdir.Hashes // of exported files
 
 	Find func(addr.Addr) *Planned                 // a block that is planned already; nil for none

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"math"
 
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/ops/graph"
-	"stepflow/runtime/train"
 )
 
 // maxStepTokens bounds the tokens of a step, or of a batch that is evaluated, so that tokens times steps can be counted.
@@ -29,8 +30,8 @@ func Uncompiled(d *dsl.Decoded, attr, summary string, batch, seq int, err error)
 	switch {
 	case errors.Is(err, graph.ErrTooLarge):
 		err = fmt.Errorf("what is in memory for %d sequences of %d tokens takes %w; lower one of them", batch, seq, graph.ErrTooLarge)
-	case errors.Is(err, train.ErrFLOPs):
-		err = fmt.Errorf("batch_size %d times sequence_length %d takes %w; lower one of them", batch, seq, train.ErrFLOPs)
+	case errors.Is(err, program.ErrFLOPs):
+		err = fmt.Errorf("batch_size %d times sequence_length %d takes %w; lower one of them", batch, seq, program.ErrFLOPs)
 	default:
 		return Problem(d, attr, summary, err)
 	}

@@ -1,23 +1,23 @@
 package blocks
 
-import "stepflow/runtime/train"
+import "stepflow/runtime/program"
 
 // Training is what a report shows of a block that trains a model.
 type Training struct {
-	From       string         `json:"from,omitempty"`
-	Grow       string         `json:"grow,omitempty"` // how it grew, in words
-	Added      int            `json:"added,omitempty"`
-	Layers     []Layer        `json:"layers"`
-	Adapter    string         `json:"adapter,omitempty"` // in words
-	Rank       int            `json:"rank,omitempty"`
-	Precision  string         `json:"precision"`
-	Seq        int            `json:"sequence_length"`
-	Batch      int            `json:"batch_size"`
-	Micro      int            `json:"micro_batch_size"`
-	Steps      int            `json:"steps"`
-	StepTokens int64          `json:"tokens_per_step"`
-	Figures    train.Figures  `json:"planned"`
-	Vanilla    *train.Figures `json:"vanilla"`
+	From       string           `json:"from,omitempty"`
+	Grow       string           `json:"grow,omitempty"` // how it grew, in words
+	Added      int              `json:"added,omitempty"`
+	Layers     []Layer          `json:"layers"`
+	Adapter    string           `json:"adapter,omitempty"` // in words
+	Rank       int              `json:"rank,omitempty"`
+	Precision  string           `json:"precision"`
+	Seq        int              `json:"sequence_length"`
+	Batch      int              `json:"batch_size"`
+	Micro      int              `json:"micro_batch_size"`
+	Steps      int              `json:"steps"`
+	StepTokens int64            `json:"tokens_per_step"`
+	Figures    program.Figures  `json:"planned"`
+	Vanilla    *program.Figures `json:"vanilla"`
 }
 
 // Layer is a layer of a model that is trained, bottom first.

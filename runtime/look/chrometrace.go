@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"io"
 
+	"stepflow/runtime/program"
+
 	"stepflow/runtime/observe"
-	"stepflow/runtime/train"
 )
 
 // chromeEvent is an event of Chrome's trace event format, which chrome://tracing and Perfetto open.
@@ -42,7 +43,7 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 					end = x
 				}
 			}
-			events = append(events, chromeEvent{Name: train.SegmentSpans[o.Segment], Cat: "segment", Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid, TID: segments})
+			events = append(events, chromeEvent{Name: program.SegmentSpans[o.Segment], Cat: "segment", Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid, TID: segments})
 		}
 		events = append(events,
 			chromeEvent{Name: l.Kernel, Cat: l.Phase.String(), Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us(o.Duration.Nanoseconds()), PID: pid, TID: operations,

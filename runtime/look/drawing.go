@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/program"
+
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/plan"
-	"stepflow/runtime/train"
 )
 
 // Drawing is a graph to be drawn: nodes in an order in which every edge leads forward.
@@ -50,7 +51,7 @@ func Draw(p *plan.Plan) *Drawing {
 // DrawStage gives the operations of one training step of a stage, with their dependencies.
 func DrawStage(s *stage.Stage) *Drawing {
 	d := &Drawing{Name: s.Addr.String()}
-	for _, name := range train.StepSegments {
+	for _, name := range program.StepSegments {
 		seg, _ := s.Program.Segment(name)
 		base := len(d.Nodes)
 		for i := seg.Lo; i < seg.Hi; i++ {
@@ -58,7 +59,7 @@ func DrawStage(s *stage.Stage) *Drawing {
 			for _, dep := range l.Deps {
 				d.Edges = append(d.Edges, [2]int{base + int(dep), len(d.Nodes)})
 			}
-			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: train.SegmentSpans[name]})
+			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
 		}
 	}
 	return d

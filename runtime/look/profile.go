@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"stepflow/runtime/program"
+
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks/stage"
@@ -84,7 +86,7 @@ type AliveItem struct {
 // ProfileStage runs a few steps of a stage on random tokens and first weights, so that nothing has to be there but the
 // plan, and measures every operation. A random document a sequence stands for the data: reading them is not measured.
 func ProfileStage(ctx context.Context, s *stage.Stage, d gpu.Device, steps int) (*Profile, error) {
-	if err := train.Computes(d.Caps(), s.DType); err != nil {
+	if err := program.Computes(d.Caps(), s.DType); err != nil {
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(s.Seed, 1))
@@ -94,7 +96,7 @@ func ProfileStage(ctx context.Context, s *stage.Stage, d gpu.Device, steps int) 
 	}
 	slices.SortFunc(list, func(a, b train.TimedStep) int { return cmp.Compare(a.Seconds, b.Seconds) })
 	median := list[len(list)/2]
-	p := &Profile{Stage: s.Addr.String(), Device: d.Caps().Name, Precision: train.Precision(s.DType), Tokens: s.StepTokens(), Steps: steps,
+	p := &Profile{Stage: s.Addr.String(), Device: d.Caps().Name, Precision: program.Precision(s.DType), Tokens: s.StepTokens(), Steps: steps,
 		Seconds: median.Seconds, FLOPs: s.Figures.StepFLOPs + s.Figures.RecomputeFLOPs, Peak: d.PeakFLOPs(s.DType), Bandwidth: d.Bandwidth(),
 		Memory: memoryPeak(s)}
 	p.operations(s, median)
@@ -176,7 +178,7 @@ func memoryPeak(s *stage.Stage) MemoryPeak {
 	p := s.Program
 	peak := MemoryPeak{Arena: p.ArenaBytes}
 	at, in := 0, gpu.Segment{}
-	for _, name := range train.StepSegments {
+	for _, name := range program.StepSegments {
 		seg, _ := p.Segment(name)
 		for i, n := range p.AliveBytes(seg) {
 			if n > peak.Bytes {
@@ -186,7 +188,7 @@ func memoryPeak(s *stage.Stage) MemoryPeak {
 	}
 	l := &p.Launches[at]
 	peak.Operation, peak.Segment = l.Kernel+" "+l.Name, in.Name
-	kinds := train.BytesByKind(p)
+	kinds := program.BytesByKind(p)
 	delete(kinds, "activations") // listed one by one
 	delete(kinds, "workspace")
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {

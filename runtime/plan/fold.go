@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -17,7 +19,6 @@ import (
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 )
 
 // Fold is what is known when some blocks of a pipeline are planned, in dependency order: what the next one sees.
@@ -35,7 +36,7 @@ type Fold struct {
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{}}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps, Patient: o.Patient,
-		Hashing: o.Hashing, Peak: o.Peak, Programs: train.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
+		Hashing: o.Hashing, Peak: o.Peak, Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
 	f.begin()
 	return f
 }

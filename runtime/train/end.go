@@ -8,6 +8,7 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/trainstate"
 )
@@ -80,7 +81,7 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	l.block.Notice(ctx, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
 	if e := l.state.Merges.Error(); e > coarseMerge {
 		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 "+
-			"changed these by %.2g times as much. That is noise in the weights: %s", e, l.stage.lessNoise())
+			"changed these by %.2g times as much. That is noise in the weights: %s", e, lessNoise(l.stage))
 	}
 	return nil
 }
@@ -124,7 +125,7 @@ func (l *Loop) feedProbe() error {
 	if err != nil {
 		return dataError{err}
 	}
-	return feed(l.loaded, s.Program, b, 0, s.Micro, s.Seq)
+	return forward.Feed(l.loaded, s.Program, b, 0, s.Micro, s.Seq)
 }
 
 // compareSeam compares the loss before and after growth on one batch.

@@ -1,167 +1,17 @@
 package train
 
 import (
-	"context"
 	"fmt"
 
 	"stepflow/fineweb"
-	"stepflow/gpu"
-	"stepflow/ops"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/program"
 )
 
-// Flaw is what is not finite in tensors.
-type Flaw struct {
-	name   string
-	shape  gpu.Shape
-	count  int
-	first  int // its place
-	word   string
-	others int // further tensors with such values
-}
-
-// Found reports whether anything was not finite.
-func (f *Flaw) Found() bool { return f.count > 0 }
-
-// String says it in a sentence's words; "" where all is finite.
-func (f *Flaw) String() string {
-	if f == nil || f.count == 0 {
-		return ""
-	}
-	all, at := f.shape.Elems(), f.shape.Place(f.first)
-	s := fmt.Sprintf("%s holds %d non-finite values of %d, the first of them %s at %s", f.name, f.count, all, f.word, at)
-	if f.count == 1 {
-		s = fmt.Sprintf("%s holds 1 non-finite value of %d, %s at %s", f.name, all, f.word, at)
-	}
-	switch {
-	case f.others == 1:
-		s += "; so does 1 other tensor"
-	case f.others > 1:
-		s += fmt.Sprintf("; so do %d other tensors", f.others)
-	}
-	return s
-}
-
-// Look notes what is not finite in a tensor: of the first such tensor in full, of others their number.
-func (f *Flaw) Look(name string, shape gpu.Shape, v []float32) {
-	found := Flaw{name: name, shape: shape}
-	for i, x := range v {
-		if x-x != 0 { // NaN of NaN and of infinity
-			if found.count++; found.count == 1 {
-				found.first, found.word = i, metrics.Word(float64(x))
-			}
-		}
-	}
-	switch {
-	case found.count == 0:
-	case f.count == 0:
-		*f = found
-	default:
-		f.others++
-	}
-}
-
-// FirstBad is the first number of a list that is not finite, 0 if all are.
-func FirstBad(v []float32) float64 {
-	for _, x := range v {
-		if x-x != 0 {
-			return float64(x)
-		}
-	}
-	return 0
-}
-
-// tensors is where weights are read from.
-type tensors interface {
-	Float32(name string) ([]float32, error)
-}
-
-// watched looks for values that are not finite in the tensors that are read.
-type watched struct {
-	tensors
-	shapes map[string]gpu.Shape
-	as     gpu.DType // in which they are looked at
-	flaw   Flaw
-}
-
-func watch(from tensors, params []ops.Param, as gpu.DType) *watched {
-	w := &watched{tensors: from, shapes: map[string]gpu.Shape{}, as: as}
-	for _, p := range params {
-		w.shapes[p.Name] = p.Shape
-	}
-	return w
-}
-
-func (w *watched) Float32(name string) ([]float32, error) {
-	v, err := w.tensors.Float32(name)
-	if shape, ok := w.shapes[name]; ok && err == nil {
-		seen := v
-		if w.as == gpu.BF16 { // the largest of float32 become infinite
-			seen = gpu.BytesFloat32(gpu.Float32Bytes(v, gpu.BF16), gpu.BF16)
-		}
-		w.flaw.Look(name, shape, seen)
-		delete(w.shapes, name) // once
-	}
-	return v, err
-}
-
-// unfit is the error of imported weights that are not finite in the type in which a stage computes; nil if all are.
-func (w *watched) unfit(s *Stage) error {
-	if w.flaw.count == 0 {
-		return nil
-	}
-	as := ""
-	if s.DType == gpu.BF16 {
-		as = ", read as bf16"
-	}
-	return fmt.Errorf("the weights in %s are bad%s, and no training mends them: %s. Take another copy of the model, or a "+
-		"checkpoint from before it diverged", s.Init, as, w.flaw.String())
-}
-
-// CheckInit returns why a stage cannot start from the weights in its folder Init; nil if it can. It ends with ctx.
-func CheckInit(ctx context.Context, s *Stage) error {
-	f, err := checkpoint.OpenFolder(s.Init)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := watch(f, s.Params, s.DType)
-	if err := fill(ctx, s.Params, "", w, func(string, []float32) error { return nil }); err != nil {
-		return err
-	}
-	return w.unfit(s)
-}
-
-// firstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all are.
-func firstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error) {
-	seg, _ := p.Segment(segment)
-	for n := seg.Lo; n < seg.Hi; n++ {
-		if err := l.Run(n, n+1, false); err != nil {
-			return "", err
-		}
-		x := &p.Launches[n]
-		for o, out := range x.Out {
-			if out.Type.DType != gpu.F32 && out.Type.DType != gpu.BF16 {
-				continue
-			}
-			raw := make([]byte, out.Type.Bytes())
-			if err := l.CopyOut(raw, out); err != nil {
-				return "", err
-			}
-			var f Flaw
-			name := fmt.Sprintf("output %d of %s at %s (%s)", o, x.Kernel, x.Name, x.Phase)
-			f.Look(name, out.Type.Shape, gpu.BytesFloat32(raw, out.Type.DType))
-			if f.count > 0 {
-				return f.String(), nil
-			}
-		}
-	}
-	return "", nil
-}
-
 // weightFlaw looks for weights on the device that are not finite.
-func (t *trainer) weightFlaw() (f Flaw, err error) {
+func (t *trainer) weightFlaw() (f forward.Flaw, err error) {
 	for _, p := range t.stage.All() {
 		v, err := t.get(p.ID)
 		if err != nil {
@@ -176,17 +26,17 @@ func (t *trainer) weightFlaw() (f Flaw, err error) {
 // "" if all are.
 func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 	s := t.stage
-	if f, err := t.weightFlaw(); err != nil || f.count > 0 {
+	if f, err := t.weightFlaw(); err != nil || f.Found() {
 		return f.String(), err
 	}
-	if err := t.run(SegZero); err != nil {
+	if err := t.run(program.SegZero); err != nil {
 		return "", err
 	}
 	for i := 0; i < s.MicroSteps(); i++ {
-		if err := feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
+		if err := forward.Feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
 			return "", err
 		}
-		if where, err := firstNonFinite(t.loaded, s.Program, SegMicro); where != "" || err != nil {
+		if where, err := forward.FirstNonFinite(t.loaded, s.Program, program.SegMicro); where != "" || err != nil {
 			return where, err
 		}
 	}
@@ -205,7 +55,7 @@ func (t *trainer) unsound(after string, loss float64, root string) error {
 	}
 	where := f.String()
 	if where == "" {
-		if where, err = firstNonFinite(t.loaded, t.stage.Program, SegProbe); err != nil {
+		if where, err = forward.FirstNonFinite(t.loaded, t.stage.Program, program.SegProbe); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 
 	"stepflow/ops"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
@@ -22,8 +24,8 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	}
 	defer folder.Close()
 	defer opt.Close()
-	f := watch(folder, s.From.Params, s.DType)
-	defer func() { t.flaw = f.flaw }()
+	f := forward.Watch(folder, s.From.Params, s.DType)
+	defer func() { t.flaw = f.Flaw }()
 	for _, p := range s.Params {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -46,7 +48,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 
 // growState gives each buffer of a parameter's optimizer state its first value.
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param) error {
-	for _, buffer := range []func(id string) string{bufM, bufV, bufMaster} {
+	for _, buffer := range []func(id string) string{program.BufM, program.BufV, program.BufMaster} {
 		if !t.has(buffer(p.ID)) {
 			continue
 		}

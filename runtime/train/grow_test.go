@@ -13,13 +13,15 @@ import (
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 )
 
 // tinyStage is a stage of three layers that trains all of its model.
-func tinyStage() *Stage {
+func tinyStage() *program.Stage {
 	c := llama.Config{VocabSize: 272, HiddenSize: 16, IntermediateSize: 24, NumHiddenLayers: 3, NumAttentionHeads: 2, NumKeyValueHeads: 1,
 		HeadDim: 8, MaxPositionEmbeddings: 32, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.1, TieWordEmbeddings: true}
-	s := &Stage{Model: c, DType: gpu.F32, Seq: 12, Batch: 4, Micro: 2, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
+	s := &program.Stage{Model: c, DType: gpu.F32, Seq: 12, Batch: 4, Micro: 2, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(3)
 	s.Params = llama.Declare(c, s.LayerIDs())
@@ -27,15 +29,15 @@ func tinyStage() *Stage {
 }
 
 // grown is the stage that adds two layers to another, freezing what of it freeze says.
-func grown(t *testing.T, from *Stage, grow growth.Spec, spec peft.Spec, freeze func(*Stage, ops.Param) bool) *Stage {
+func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec, freeze func(*program.Stage, ops.Param) bool) *program.Stage {
 	t.Helper()
 	s := tinyStage()
-	s.From, s.Grow, s.Peft = from, &grow, &spec
+	s.From, s.Peft = from, &spec
 	var err error
-	s.Layers, err = grow.Grow(from.LayerIDs(), s.LayerPrefix())
+	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(), ResidualOutput: llama.ResidualOutput,
+		Declare: func(c growth.Config, layers []string) []ops.Param { return llama.Declare(s.Model.With(c), layers) }})
 	must(t, err)
-	s.Model.NumHiddenLayers = len(s.Layers)
-	s.Params = llama.Declare(s.Model, s.LayerIDs())
+	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
 	for _, p := range s.Params {
 		if freeze(s, p) {
 			s.Frozen[p.ID] = true
@@ -47,7 +49,7 @@ func grown(t *testing.T, from *Stage, grow growth.Spec, spec peft.Spec, freeze f
 }
 
 // batchFor is a batch of numbers that differ.
-func batchFor(s *Stage) *fineweb.Batch {
+func batchFor(s *program.Stage) *fineweb.Batch {
 	n := s.Batch * s.Seq
 	b := &fineweb.Batch{IDs: make([]int32, n), Targets: make([]int32, n), Segments: make([]int32, n), Valid: n}
 	for i := range b.IDs {
@@ -57,14 +59,14 @@ func batchFor(s *Stage) *fineweb.Batch {
 }
 
 // begun compiles a stage, loads it and makes its first weights.
-func begun(t *testing.T, d *cpu.Device, s *Stage, from string) *trainer {
+func begun(t *testing.T, d *cpu.Device, s *program.Stage, from string) *trainer {
 	t.Helper()
-	must(t, NewPrograms(d.Caps()).Compile(s, "none"))
+	must(t, program.NewPrograms(d.Caps()).Compile(s, "none"))
 	l, err := d.Load(s.Program)
 	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	tr := &trainer{stage: s, loaded: l}
-	must(t, setConstants(l, s.Program, s.Model, s.Seq))
+	must(t, forward.SetConstants(l, s.Program, s.Model, s.Seq))
 	must(t, tr.start(t.Context(), from))
 	return tr
 }
@@ -93,15 +95,15 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 	_, err := first.save(result, nil, true)
 	must(t, err)
 
-	inherited := func(s *Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 }
+	inherited := func(s *program.Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 }
 	relora := peft.Spec{Method: "relora", R: 2, Alpha: 4, TargetModules: []string{"all-linear"}, ResetEvery: 2}
 	lora := peft.Spec{Method: "lora", R: 2, Alpha: 4, TargetModules: []string{"q_proj", "down_proj"}}
-	for name, s := range map[string]*Stage{
+	for name, s := range map[string]*program.Stage{
 		"preserving": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}, relora, inherited),
 		"changing":   grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5}, relora, inherited),
 		"lora":       grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "lower", Mix: 0.5, FunctionPreserving: true}, lora, inherited),
 		"embeddings frozen": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}, relora,
-			func(s *Stage, p ops.Param) bool { return inherited(s, p) || p.Kind == ops.KindEmbedding }),
+			func(s *program.Stage, p ops.Param) bool { return inherited(s, p) || p.Kind == ops.KindEmbedding }),
 	} {
 		tr := begun(t, d, s, result)
 		before := map[string][]float32{}
@@ -113,12 +115,12 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 		for step := 1; step <= 2; step++ {
 			tr.trainStep(t, step, batchFor(s))
 			for _, x := range s.Trainable() {
-				g, err := tr.get(bufGrad(x.ID))
+				g, err := tr.get(program.BufGrad(x.ID))
 				must(t, err)
 				for _, v := range g {
 					learned[x.ID] = learned[x.ID] || v != 0
 				}
-				if FirstBad(g) != 0 {
+				if forward.FirstBad(g) != 0 {
 					t.Errorf("%s: gradient of %s is not finite", name, x.Name)
 				}
 			}
@@ -134,7 +136,7 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 			if changed := fmt.Sprint(now) != fmt.Sprint(before[x.ID]); changed == s.Frozen[x.ID] {
 				t.Errorf("%s: %s, frozen %t, changed %t", name, x.Name, s.Frozen[x.ID], changed)
 			}
-			if s.Frozen[x.ID] && (tr.has(bufGrad(x.ID)) || tr.has(bufM(x.ID)) || tr.has(bufV(x.ID))) {
+			if s.Frozen[x.ID] && (tr.has(program.BufGrad(x.ID)) || tr.has(program.BufM(x.ID)) || tr.has(program.BufV(x.ID))) {
 				t.Errorf("%s: frozen %s has gradient or optimizer bytes", name, x.Name)
 			}
 		}

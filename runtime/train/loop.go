@@ -11,8 +11,10 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 	"stepflow/tracing"
 )
 
@@ -24,14 +26,14 @@ const recentOf = 50
 
 // Job is a stage to train, and what its training needs beside it.
 type Job struct {
-	Stage     *Stage // compiled
-	StepFLOPs int64  // of its program
-	Recipe    string // is written into its checkpoints
-	Dir       string // of its checkpoints and of the metrics of its steps
-	FromStep  int    // the step of the checkpoint that it goes on from; 0 where it starts
-	From      string // folder of the result of Stage.From, where it starts from that
-	Every     int    // steps between checkpoints; 0 for none on the way
-	Keep      int    // checkpoints that stay while it runs
+	Stage     *program.Stage // compiled
+	StepFLOPs int64          // of its program
+	Recipe    string         // is written into its checkpoints
+	Dir       string         // of its checkpoints and of the metrics of its steps
+	FromStep  int            // the step of the checkpoint that it goes on from; 0 where it starts
+	From      string         // folder of the result of Stage.From, where it starts from that
+	Every     int            // steps between checkpoints; 0 for none on the way
+	Keep      int            // checkpoints that stay while it runs
 
 	Tokenizer *tokenizer.Tokenizer
 	Corpus    *fineweb.Set
@@ -71,7 +73,7 @@ type Loop struct {
 func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Loop, error) {
 	s := j.Stage
 	l := &Loop{Job: j, block: b, trainer: &trainer{stage: s, loaded: loaded, tok: j.Tokenizer}}
-	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return nil, err
 	}
 	if err := l.weights(ctx); err != nil {
@@ -84,7 +86,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	}
 	before := l.state.Seam
 	l.state.Seam = nil
-	if s.grows() && l.state.Step == 0 && before != nil {
+	if s.Grows() && l.state.Step == 0 && before != nil {
 		if err := l.cut(ctx, func() error { return l.compareSeam(ctx, before) }); err != nil {
 			return nil, err
 		}

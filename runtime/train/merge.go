@@ -5,6 +5,7 @@ import (
 
 	"stepflow/ops/peft"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
@@ -12,8 +13,8 @@ import (
 const coarseMerge = 0.5
 
 // lessNoise is what would lower the error of merges.
-func (s *Stage) lessNoise() string {
-	if s.restarts() && !s.keepsRemainders() {
+func lessNoise(s *program.Stage) string {
+	if s.Restarts() && !s.KeepsRemainders() {
 		return "merge_rounding = \"remainder\" keeps what is left over, in 2 more bytes a weight, and a longer reset_every " +
 			"merges more at a time"
 	}
@@ -24,16 +25,16 @@ func (s *Stage) lessNoise() string {
 // Frobenius norms. What remainders hold is not lost unless it is the last merge.
 func (t *trainer) merge(last bool) (lost float64, err error) {
 	s := t.stage
-	if s.mergesAtRandom() {
+	if s.MergesAtRandom() {
 		seeds := make([]float32, len(s.Adapters))
 		for i, a := range s.Adapters {
 			seeds[i] = peft.MergeSeed(a, s.PeftSeed, t.state.Restarts)
 		}
-		if err := t.set(bufMergeSeed, seeds); err != nil {
+		if err := t.set(program.BufMergeSeed, seeds); err != nil {
 			return 0, err
 		}
 	}
-	if err := t.run(segMerge); err != nil {
+	if err := t.run(program.SegMerge); err != nil {
 		return 0, err
 	}
 	norm := func(name string) float64 {
@@ -49,10 +50,10 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 		return math.Sqrt(square)
 	}
 	m := &t.state.Merges
-	product, rest := norm(bufMerged), norm(bufMergeLost)
+	product, rest := norm(program.BufMerged), norm(program.BufMergeLost)
 	if last {
 		for _, a := range s.Adapters {
-			rest = math.Hypot(rest, norm(bufRemainder(a.Target.ID)))
+			rest = math.Hypot(rest, norm(program.BufRemainder(a.Target.ID)))
 		}
 	}
 	if err != nil || !metrics.Finite(product) || !metrics.Finite(rest) { // what is not finite ends the next step, with its name
@@ -74,7 +75,7 @@ func (t *trainer) restart() (lost float64, err error) {
 	}
 	for _, p := range peft.Params(t.stage.Adapters) {
 		t.state.OptimizerSteps[p.ID] = 0
-		for _, name := range []string{bufM(p.ID), bufV(p.ID)} {
+		for _, name := range []string{program.BufM(p.ID), program.BufV(p.ID)} {
 			if err := t.set(name, make([]float32, p.Shape.Elems())); err != nil {
 				return 0, err
 			}

@@ -16,6 +16,8 @@ import (
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 )
 
 // expected is what transformers, torch and peft computed (tools/parity/llama_fixture.py).
@@ -100,9 +102,9 @@ func (e *expected) targets(t *testing.T, s int) (v []int32, valid int) {
 }
 
 // parityTrainer compiles a stage for the fixture and loads its weights.
-func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micro int, change func(*Stage)) *trainer {
+func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micro int, change func(*program.Stage)) *trainer {
 	t.Helper()
-	s := &Stage{Model: cfg, DType: gpu.F32, Seq: e.Seq, Batch: e.Batch, Micro: micro, Chunk: 7, Steps: 20, Horizon: 1, Init: dir, Frozen: map[string]bool{},
+	s := &program.Stage{Model: cfg, DType: gpu.F32, Seq: e.Seq, Batch: e.Batch, Micro: micro, Chunk: 7, Steps: 20, Horizon: 1, Init: dir, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 3e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < cfg.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: string(rune('a' + i)), Old: -1})
@@ -113,12 +115,12 @@ func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micr
 	}
 	var err error
 	d := cpuDevice(t, 2)
-	s.Program, err = compileStage(s, d.Caps())
+	s.Program, err = program.CompileStage(s, d.Caps())
 	must(t, err)
 	l, err := d.Load(s.Program)
 	must(t, err)
 	tr := &trainer{stage: s, loaded: l}
-	must(t, setConstants(l, s.Program, cfg, e.Seq))
+	must(t, forward.SetConstants(l, s.Program, cfg, e.Seq))
 	must(t, tr.start(context.Background(), ""))
 	return tr
 }
@@ -128,13 +130,13 @@ func (t *trainer) gradients(tb *testing.T, e *expected, s int) {
 	tb.Helper()
 	targets, valid := e.targets(tb, s)
 	ids := e.ints(tb, "ids", s)
-	must(tb, t.set(bufScale, []float32{1 / float32(valid)}))
-	must(tb, t.run(SegZero))
+	must(tb, t.set(program.BufScale, []float32{1 / float32(valid)}))
+	must(tb, t.run(program.SegZero))
 	for at := 0; at < e.Batch; at += t.stage.Micro {
 		lo, hi := at*e.Seq, (at+t.stage.Micro)*e.Seq
-		must(tb, t.loaded.CopyIn(t.operand(bufIDs), gpu.Int32Bytes(ids[lo:hi])))
-		must(tb, t.loaded.CopyIn(t.operand(bufTargets), gpu.Int32Bytes(targets[lo:hi])))
-		must(tb, t.run(SegMicro))
+		must(tb, t.loaded.CopyIn(t.operand(program.BufIDs), gpu.Int32Bytes(ids[lo:hi])))
+		must(tb, t.loaded.CopyIn(t.operand(program.BufTargets), gpu.Int32Bytes(targets[lo:hi])))
+		must(tb, t.run(program.SegMicro))
 	}
 }
 
@@ -169,7 +171,7 @@ func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name strin
 		params[i].ID = params[i].Name
 	}
 	d := cpuDevice(t, 2)
-	p, err := compilePass(Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: e.Batch, Seq: e.Seq, Logits: true}, d.Caps())
+	p, err := compilePass(program.Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: e.Batch, Seq: e.Seq, Logits: true}, d.Caps())
 	must(t, err)
 	l, err := d.Load(p)
 	must(t, err)
@@ -177,11 +179,11 @@ func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name strin
 		b, _ := p.Buffer(x.ID)
 		must(t, l.CopyIn(b.Operand, gpu.Float32Bytes(weights(x.Name), gpu.F32)))
 	}
-	must(t, setConstants(l, p, cfg, e.Seq))
-	in, _ := p.Buffer(bufIDs)
+	must(t, forward.SetConstants(l, p, cfg, e.Seq))
+	in, _ := p.Buffer(program.BufIDs)
 	must(t, l.CopyIn(in.Operand, gpu.Int32Bytes(e.ints(t, "ids", 0))))
 	must(t, l.Run(0, len(p.Launches), false))
-	out, _ := p.Buffer(bufLogits)
+	out, _ := p.Buffer(program.BufLogits)
 	raw := make([]byte, out.Operand.Type.Bytes())
 	must(t, l.CopyOut(raw, out.Operand))
 	return gpu.BytesFloat32(raw, gpu.F32)
@@ -199,11 +201,11 @@ func TestParityForwardAndGradients(t *testing.T) {
 			for _, micro := range []int{2, 1} { // accumulated gradients are those of the whole batch
 				tr := parityTrainer(t, cfg, e, dir, micro, nil)
 				tr.gradients(t, e, 0)
-				loss, err := tr.get(bufLoss)
+				loss, err := tr.get(program.BufLoss)
 				must(t, err)
 				relative(t, "loss", float64(loss[0]), e.Loss, 1e-6)
 				for _, p := range tr.stage.Params {
-					g, err := tr.get(bufGrad(p.ID))
+					g, err := tr.get(program.BufGrad(p.ID))
 					must(t, err)
 					near(t, "gradient of "+p.Name, g, e.floats(t, "grad."+p.Name), 1e-4)
 				}
@@ -219,13 +221,13 @@ func TestParityTwentyAdamWSteps(t *testing.T) {
 		for s := range e.Losses {
 			tr.gradients(t, e, s)
 			must(t, tr.hyper(3e-3, tr.stage.Optimizer))
-			must(t, tr.run(SegUpdate))
+			must(t, tr.run(program.SegUpdate))
 			for _, p := range tr.stage.Trainable() {
 				tr.state.OptimizerSteps[p.ID]++
 			}
-			loss, err := tr.get(bufLoss)
+			loss, err := tr.get(program.BufLoss)
 			must(t, err)
-			norm, err := tr.get(bufNorm)
+			norm, err := tr.get(program.BufNorm)
 			must(t, err)
 			relative(t, name+" loss", float64(loss[0]), e.Losses[s], 2e-5)
 			relative(t, name+" gradient norm", float64(norm[0]), e.GradNorms[s], 2e-4)
@@ -237,7 +239,7 @@ func TestParityLoRA(t *testing.T) {
 	for _, name := range parityModels {
 		cfg, e, dir := readExpected(t, name)
 		spec := peft.Spec{Method: "lora", R: 3, Alpha: 5, TargetModules: []string{"q_proj", "v_proj", "down_proj"}}
-		tr := parityTrainer(t, cfg, e, dir, 2, func(s *Stage) {
+		tr := parityTrainer(t, cfg, e, dir, 2, func(s *program.Stage) {
 			for _, p := range s.Params {
 				s.Frozen[p.ID] = true
 			}
@@ -249,15 +251,15 @@ func TestParityLoRA(t *testing.T) {
 			must(t, tr.set(p.ID, e.floats(t, p.Name)))
 		}
 		tr.gradients(t, e, 0)
-		loss, err := tr.get(bufLoss)
+		loss, err := tr.get(program.BufLoss)
 		must(t, err)
 		relative(t, name+" loss", float64(loss[0]), e.LoraLoss, 1e-6)
 		for _, p := range peft.Params(tr.stage.Adapters) {
-			g, err := tr.get(bufGrad(p.ID))
+			g, err := tr.get(program.BufGrad(p.ID))
 			must(t, err)
 			near(t, "gradient of "+p.Name, g, e.floats(t, "grad."+p.Name), 1e-4)
 		}
-		must(t, tr.run(segMerge))
+		must(t, tr.run(program.SegMerge))
 		byName := map[string]string{}
 		for _, p := range tr.stage.Params {
 			byName[p.Name] = p.ID
@@ -273,7 +275,7 @@ func TestParityLoRA(t *testing.T) {
 			}
 		}
 		for _, p := range peft.Params(tr.stage.Adapters) {
-			if v, err := tr.get(p.ID); err != nil || p.Kind == ops.KindLoraB && (v[0] != 0 || (FirstBad(v) != 0)) {
+			if v, err := tr.get(p.ID); err != nil || p.Kind == ops.KindLoraB && (v[0] != 0 || (forward.FirstBad(v) != 0)) {
 				t.Errorf("%s is not zero after the merge", p.Name)
 			}
 		}

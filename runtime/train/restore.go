@@ -4,15 +4,17 @@ import (
 	"context"
 	"path/filepath"
 
-	"stepflow/ops"
+	"stepflow/runtime/forward"
+
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
 // restoreState reads the optimizer's state of a parameter.
 func (t *trainer) restoreState(opt *checkpoint.File, id string) error {
-	for _, name := range []string{bufM(id), bufV(id), bufMaster(id)} {
+	for _, name := range []string{program.BufM(id), program.BufV(id), program.BufMaster(id)} {
 		if !t.has(name) {
 			continue
 		}
@@ -41,25 +43,6 @@ func openStage(dir string) (*checkpoint.Folder, *checkpoint.File, error) {
 	return f, opt, nil
 }
 
-// fill reads the tensor of each parameter, one at a time, and gives it to set by the parameter's id. It ends with ctx.
-func fill(ctx context.Context, params []ops.Param, prefix string, from interface {
-	Float32(name string) ([]float32, error)
-}, set func(id string, v []float32) error) error {
-	for _, p := range params {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		v, err := from.Float32(prefix + p.Name)
-		if err == nil {
-			err = set(p.ID, v)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // restore loads a checkpoint of this very stage.
 func (t *trainer) restore(ctx context.Context, dir string) error {
 	s := t.stage
@@ -74,7 +57,7 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 	}
 	defer f.Close()
 	defer opt.Close()
-	if err := fill(ctx, s.Params, "", f, t.set); err != nil {
+	if err := forward.Fill(ctx, s.Params, "", f, t.set); err != nil {
 		return err
 	}
 	if len(s.Adapters) > 0 {
@@ -83,7 +66,7 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 			return err
 		}
 		defer ad.Close()
-		if err := fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
+		if err := forward.Fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
 			return err
 		}
 	}
@@ -93,7 +76,7 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 		}
 	}
 	for _, a := range s.Adapters {
-		name := bufRemainder(a.Target.ID)
+		name := program.BufRemainder(a.Target.ID)
 		if !t.has(name) {
 			continue
 		}

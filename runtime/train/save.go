@@ -5,6 +5,7 @@ import (
 
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/program"
 )
 
 // peftPrefix starts the names of tensors in an adapter file of PEFT.
@@ -49,7 +50,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 			adapter = append(adapter, t.tensor(peftPrefix+p.Name, p.ID))
 		}
 		for _, a := range s.Adapters {
-			if name := bufRemainder(a.Target.ID); t.has(name) {
+			if name := program.BufRemainder(a.Target.ID); t.has(name) {
 				opt = append(opt, t.tensor(name, name))
 			}
 		}
@@ -58,7 +59,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 		if final && p.Kind.IsAdapter() {
 			continue
 		}
-		for _, name := range []string{bufM(p.ID), bufV(p.ID), bufMaster(p.ID)} {
+		for _, name := range []string{program.BufM(p.ID), program.BufV(p.ID), program.BufMaster(p.ID)} {
 			if t.has(name) {
 				opt = append(opt, t.tensor(name, name))
 			}

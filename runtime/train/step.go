@@ -7,7 +7,9 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 )
 
 // flight is a step under way: what was put on the device, and how to read what it gives.
@@ -65,17 +67,17 @@ func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, 
 // backpropagate puts a step's forward and backward passes on the device.
 func (t *trainer) backpropagate(f *flight) error {
 	s := t.stage
-	if err := t.set(bufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
+	if err := t.set(program.BufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
 		return err
 	}
-	if err := f.run(t, SegZero); err != nil {
+	if err := f.run(t, program.SegZero); err != nil {
 		return err
 	}
 	for i := 0; i < s.MicroSteps(); i++ {
-		if err := feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
+		if err := forward.Feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
 			return err
 		}
-		if err := f.run(t, SegMicro); err != nil {
+		if err := f.run(t, program.SegMicro); err != nil {
 			return err
 		}
 	}
@@ -87,13 +89,13 @@ func (t *trainer) update(f *flight) (err error) {
 	if err := t.hyper(t.stage.LR(f.step), t.stage.Optimizer); err != nil {
 		return err
 	}
-	if err := f.run(t, SegUpdate); err != nil {
+	if err := f.run(t, program.SegUpdate); err != nil {
 		return err
 	}
-	if f.loss, err = t.loaded.Fetch(t.operand(bufLoss)); err != nil {
+	if f.loss, err = t.loaded.Fetch(t.operand(program.BufLoss)); err != nil {
 		return err
 	}
-	f.norm, err = t.loaded.Fetch(t.operand(bufNorm))
+	f.norm, err = t.loaded.Fetch(t.operand(program.BufNorm))
 	return err
 }
 

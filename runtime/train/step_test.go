@@ -13,12 +13,14 @@ import (
 	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 )
 
 // stepOf loads a stage with random weights and a batch in its input buffers.
 func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro, seq, frozen int) *trainer {
 	tb.Helper()
-	s := &Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro, Chunk: chunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
+	s := &program.Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro, Chunk: program.ChunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < c.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprint("l", i), Old: -1})
@@ -36,28 +38,28 @@ func stepOf(tb testing.TB, d *cpu.Device, c llama.Config, dtype gpu.DType, micro
 		must(tb, err)
 	}
 	var err error
-	s.Program, err = compileStage(s, d.Caps())
+	s.Program, err = program.CompileStage(s, d.Caps())
 	must(tb, err)
 	t := &trainer{stage: s}
 	t.loaded, err = d.Load(s.Program)
 	must(tb, err)
 	tb.Cleanup(func() { t.loaded.Close() })
-	must(tb, setConstants(t.loaded, s.Program, c, seq))
+	must(tb, forward.SetConstants(t.loaded, s.Program, c, seq))
 	must(tb, t.start(context.Background(), ""))
 	ids, segments := make([]int32, micro*seq), make([]int32, micro*seq)
 	for i := range ids {
 		ids[i], segments[i] = int32(i*7919%c.VocabSize), int32(i%seq/(seq/2))
 	}
-	for name, v := range map[string][]int32{bufIDs: ids, bufTargets: ids, bufSegments: segments} {
+	for name, v := range map[string][]int32{program.BufIDs: ids, program.BufTargets: ids, program.BufSegments: segments} {
 		must(tb, t.loaded.CopyIn(t.operand(name), gpu.Int32Bytes(v)))
 	}
-	must(tb, t.set(bufScale, []float32{1 / float32(len(ids))}))
+	must(tb, t.set(program.BufScale, []float32{1 / float32(len(ids))}))
 	must(tb, t.hyper(1e-3, s.Optimizer))
 	return t
 }
 
 func (t *trainer) runStep(tb testing.TB) {
-	for _, segment := range []string{SegZero, SegMicro, SegUpdate} {
+	for _, segment := range []string{program.SegZero, program.SegMicro, program.SegUpdate} {
 		if err := t.run(segment); err != nil {
 			tb.Fatal(err)
 		}
@@ -93,8 +95,8 @@ func BenchmarkStep(b *testing.B) {
 				for _, l := range t.stage.Program.Launches {
 					flops += l.FLOPs
 				}
-				probe, _ := t.stage.Program.FLOPs(SegProbe)
-				merge, _ := t.stage.Program.FLOPs(segMerge)
+				probe, _ := t.stage.Program.FLOPs(program.SegProbe)
+				merge, _ := t.stage.Program.FLOPs(program.SegMerge)
 				b.ReportMetric(float64(flops-probe-merge)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				b.ReportMetric(float64(z.micro*z.seq*b.N)/b.Elapsed().Seconds(), "tokens/s")
 			})

@@ -6,7 +6,9 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
@@ -22,14 +24,14 @@ type TimedStep struct {
 
 // TimeSteps runs n steps of a compiled stage with its first random weights, so that nothing has to be there but the plan,
 // and times every operation. It returns ErrInterrupted where ctx ends.
-func TimeSteps(ctx context.Context, s *Stage, d gpu.Device, n int, batch func() *fineweb.Batch) ([]TimedStep, error) {
+func TimeSteps(ctx context.Context, s *program.Stage, d gpu.Device, n int, batch func() *fineweb.Batch) ([]TimedStep, error) {
 	loaded, err := d.Load(s.Program)
 	if err != nil {
 		return nil, err
 	}
 	defer loaded.Close()
 	t := &trainer{stage: s, loaded: loaded, state: trainstate.State{OptimizerSteps: map[string]int64{}}}
-	if err := setConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
+	if err := forward.SetConstants(loaded, s.Program, s.Model, s.Seq); err != nil {
 		return nil, err
 	}
 	if err := t.startRandom(ctx); ctx.Err() != nil {

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"stepflow/fineweb"
+	"stepflow/runtime/forward"
+
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops/llama"
@@ -13,17 +14,18 @@ import (
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
 // trainer runs one stage on a loaded program.
 type trainer struct {
-	stage  *Stage
+	stage  *program.Stage
 	loaded gpu.Loaded
 	tok    *tokenizer.Tokenizer
 	state  trainstate.State
-	buffer []byte // of the tensor being saved: they are written one after the other
-	flaw   Flaw   // of the weights it started from
+	buffer []byte       // of the tensor being saved: they are written one after the other
+	flaw   forward.Flaw // of the weights it started from
 }
 
 func (t *trainer) operand(name string) gpu.Operand {
@@ -58,8 +60,8 @@ func (t *trainer) setWeight(id string, v []float32) error {
 	if err := t.set(id, v); err != nil {
 		return err
 	}
-	if t.has(bufMaster(id)) {
-		return t.set(bufMaster(id), v)
+	if t.has(program.BufMaster(id)) {
+		return t.set(program.BufMaster(id), v)
 	}
 	return nil
 }
@@ -68,7 +70,7 @@ func (t *trainer) run(segment string) error {
 	if _, ok := t.stage.Program.Segment(segment); !ok {
 		panic("train: program has no segment " + segment)
 	}
-	return forward(t.loaded, t.stage.Program, segment)
+	return forward.Run(t.loaded, t.stage.Program, segment)
 }
 
 // cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be
@@ -80,21 +82,6 @@ func (t *trainer) cut(ctx context.Context, f func() error) error {
 		return observe.ErrInterrupted
 	}
 	return err
-}
-
-// setConstants writes what does not change during a stage.
-func setConstants(l gpu.Loaded, p *gpu.Program, c llama.Config, seq int) error {
-	cos, sin := c.RopeTables(seq)
-	for _, x := range []struct {
-		name string
-		v    []float32
-	}{{bufCos, cos}, {bufSin, sin}} {
-		b, _ := p.Buffer(x.name)
-		if err := l.CopyIn(b.Operand, gpu.Float32Bytes(x.v, gpu.F32)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // start gives every weight its first value: random, imported, or from the checkpoint of the stage
@@ -113,11 +100,11 @@ func (t *trainer) start(ctx context.Context, from string) error {
 			return err
 		}
 		defer f.Close()
-		w := watch(f, s.Params, s.DType)
-		if err := fill(ctx, s.Params, "", w, t.setWeight); err != nil {
+		w := forward.Watch(f, s.Params, s.DType)
+		if err := forward.Fill(ctx, s.Params, "", w, t.setWeight); err != nil {
 			return err
 		}
-		if err := w.unfit(s); err != nil { // of a stage that was planned on the way
+		if err := w.Unfit(s); err != nil { // of a stage that was planned on the way
 			return err
 		}
 	default:
@@ -150,24 +137,6 @@ func (t *trainer) startAdapters() error {
 	return nil
 }
 
-// feed writes sequences [from, from+micro) of a batch into the input buffers.
-func feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) error {
-	lo, hi := from*seq, (from+n)*seq
-	for _, x := range []struct {
-		name string
-		v    []int32
-	}{{bufIDs, b.IDs}, {bufTargets, b.Targets}, {bufSegments, b.Segments}} {
-		buf, ok := p.Buffer(x.name)
-		if !ok {
-			continue // without a mask there are no segments
-		}
-		if err := l.CopyIn(buf.Operand, gpu.Int32Bytes(x.v[lo:hi])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // hyper writes the scalars of each tensor's next update.
 func (t *trainer) hyper(lr float64, o optim.AdamW) error {
 	list := t.stage.Trainable()
@@ -176,15 +145,15 @@ func (t *trainer) hyper(lr float64, o optim.AdamW) error {
 		h := o.Hyper(lr, p.ID, t.state.OptimizerSteps[p.ID]+1)
 		v = append(v, h[:]...)
 	}
-	return t.set(bufHyper, v)
+	return t.set(program.BufHyper, v)
 }
 
 // probe gives the loss of each position of the batch in the input buffers.
 func (t *trainer) probe() ([]float32, error) {
-	if err := t.run(SegProbe); err != nil {
+	if err := t.run(program.SegProbe); err != nil {
 		return nil, err
 	}
-	return t.get(bufNLL)
+	return t.get(program.BufNLL)
 }
 
 // mean is that of the losses of positions that have a target.

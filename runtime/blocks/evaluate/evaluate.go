@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -22,7 +25,6 @@ import (
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
 
@@ -166,7 +168,7 @@ func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
 			wide = append(wide, p)
 		}
 	}
-	return train.CheckTensors(ctx, f, wide)
+	return forward.CheckTensors(ctx, f, wide)
 }
 
 // Measures is the stage that is measured, and on what.
@@ -192,7 +194,7 @@ func (e *Evaluation) Details(run, _ bool) []blocks.Line {
 	}
 	list := e.Evaluator.Details(&e.takes)
 	if f := &e.takes; f.Peak > 0 {
-		list = append(list, blocks.Line{About: "memory", Text: words.Kinds(train.ByteKinds, f.ByKind)},
+		list = append(list, blocks.Line{About: "memory", Text: words.Kinds(program.ByteKinds, f.ByKind)},
 			blocks.Line{About: "peak", Text: fmt.Sprintf("%s (%d bytes)", dsl.FormatBytes(f.Peak), f.Peak)})
 	}
 	return list

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -16,7 +19,6 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/metrics"
-	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
 
@@ -29,8 +31,8 @@ type Generation struct {
 }
 
 // pass is the forward pass that gives the logits of a text of so many tokens at most.
-func (e *Generation) pass(seq int) train.Pass {
-	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
+func (e *Generation) pass(seq int) program.Pass {
+	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
 }
 
 // Plan reads the prompts, and how to continue them.
@@ -77,17 +79,17 @@ func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forec
 	if long == 0 {
 		return nil
 	}
-	program, err := w.Programs.Pass(e.pass(long))
+	p, err := w.Programs.Pass(e.pass(long))
 	if err != nil {
 		return err
 	}
-	f.Program(program)
-	flops, _ := program.FLOPs(train.SegProbe)
+	f.Program(p)
+	flops, _ := p.FLOPs(program.SegProbe)
 	for _, n := range lengths {
 		f.Tokens += int64(n.all - n.prompt)
 		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
 	}
-	f.Predict(w, blocks.WorkGeneration, e.DType, program, train.SegProbe)
+	f.Predict(w, blocks.WorkGeneration, e.DType, p, program.SegProbe)
 	return nil
 }
 
@@ -174,7 +176,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
 			longest = p
 		}
-		each, _ := p.FLOPs(train.SegProbe)
+		each, _ := p.FLOPs(program.SegProbe)
 		flops += float64(each) * float64(len(ids)-before)
 		texts = append(texts, tok.Decode(ids, true))
 		if diagnosis == "" {
@@ -182,7 +184,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		}
 	}
 	if longest != nil {
-		r.Took(blocks.WorkGeneration.Rate(r.World.Caps, e.DType, longest, train.SegProbe, 0), flops, busy)
+		r.Took(blocks.WorkGeneration.Rate(r.World.Caps, e.DType, longest, program.SegProbe, 0), flops, busy)
 	}
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {
@@ -198,24 +200,24 @@ func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Pro
 	if err != nil {
 		return nil, "", 0, err
 	}
-	forward, err := train.LoadForward(ctx, r.Device, p, e.pass(seq), weights)
+	model, err := forward.Load(ctx, r.Device, p, e.pass(seq), weights)
 	if err != nil {
 		return nil, "", 0, err
 	}
-	defer forward.Close()
+	defer model.Close()
 	began := time.Now()
 	defer func() { took = time.Since(began) }()
-	if forward.Flaw.Found() && n == 0 {
-		r.Observe.Warn(ctx, "%s", forward.Flaw.String())
+	if model.Flaw.Found() && n == 0 {
+		r.Observe.Warn(ctx, "%s", model.Flaw.String())
 	}
 	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
 	for len(ids) < seq {
-		logits, err := forward.Logits(ids)
+		logits, err := model.Logits(ids)
 		if err != nil {
 			return nil, "", 0, err
 		}
-		if x := train.FirstBad(logits); x != 0 {
-			flawed, err = forward.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n))
+		if x := forward.FirstBad(logits); x != 0 {
+			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n))
 			return ids, flawed, 0, err
 		}
 		id := e.Sampling.next(logits, rng)

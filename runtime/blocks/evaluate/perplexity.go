@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -19,7 +22,6 @@ import (
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
 
@@ -36,8 +38,8 @@ type Perplexity struct {
 }
 
 // pass is the forward pass that measures.
-func (e *Perplexity) pass() train.Pass {
-	return train.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
+func (e *Perplexity) pass() program.Pass {
+	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
 }
 
 // Plan reads the documents and the windows, and compiles the program.
@@ -153,9 +155,9 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		}
 		f.Program(e.Program)
 	}
-	flops, _ := e.Program.FLOPs(train.SegProbe)
+	flops, _ := e.Program.FLOPs(program.SegProbe)
 	f.FLOPs = float64(flops) * float64(batches)
-	f.Predict(world, blocks.WorkPerplexity, e.DType, e.Program, train.SegProbe)
+	f.Predict(world, blocks.WorkPerplexity, e.DType, e.Program, program.SegProbe)
 	return nil
 }
 
@@ -191,15 +193,15 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	forward, err := train.LoadForward(ctx, r.Device, e.Program, e.pass(), weights)
+	model, err := forward.Load(ctx, r.Device, e.Program, e.pass(), weights)
 	if err != nil {
 		return nil, err
 	}
-	defer forward.Close()
+	defer model.Close()
 	// Sums in float64, token by token in order: the result does not depend on the batch size.
 	var sum, squares float64
 	diagnosis, began, flops := "", time.Now(), 0.0
-	each, _ := e.Program.FLOPs(train.SegProbe)
+	each, _ := e.Program.FLOPs(program.SegProbe)
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
@@ -207,7 +209,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
 			return nil
 		}
-		nll, err := forward.NLL(b)
+		nll, err := model.NLL(b)
 		if err != nil {
 			return err
 		}
@@ -219,7 +221,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 			sum += float64(x)
 			squares += float64(x) * float64(x)
 			if !metrics.Finite(sum) {
-				diagnosis, err = forward.Diagnose("loss is " + metrics.Text(sum))
+				diagnosis, err = model.Diagnose("loss is " + metrics.Text(sum))
 				return err
 			}
 		}
@@ -228,9 +230,9 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	r.Took(blocks.WorkPerplexity.Rate(r.World.Caps, e.DType, e.Program, train.SegProbe, 0), flops, time.Since(began))
-	if diagnosis == "" && forward.Flaw.Found() {
-		r.Observe.Warn(ctx, "%s, which no token that was measured reads", forward.Flaw.String())
+	r.Took(blocks.WorkPerplexity.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
+	if diagnosis == "" && model.Flaw.Found() {
+		r.Observe.Warn(ctx, "%s, which no token that was measured reads", model.Flaw.String())
 	}
 	n := float64(held.Tokens)
 	loss := sum / n

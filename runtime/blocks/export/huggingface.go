@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"stepflow/runtime/forward"
+
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/train"
 )
 
 func special(id int32) any {
@@ -64,7 +65,7 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 
 // shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
 // lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
-func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *train.Flaw) (parts []checkpoint.Part, err error) {
+func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part, err error) {
 	var lists [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {

@@ -6,13 +6,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"stepflow/runtime/forward"
+
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 )
 
 // Begin notes in the state, before anything is written, to which folder the run writes, and that what is there may be replaced:
@@ -45,7 +46,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	defer f.Close()
-	var flaw train.Flaw
+	var flaw forward.Flaw
 	shards, err := e.shards(ctx, f, &flaw)
 	if err != nil {
 		return err

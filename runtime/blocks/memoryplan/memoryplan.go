@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -20,7 +22,6 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/blocks/optimizer"
 	adapter "stepflow/runtime/blocks/peft"
-	"stepflow/runtime/train"
 )
 
 // Kind is the memory_plan block.
@@ -63,7 +64,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	layer := llama.LayerParams(c)
 	all := llama.Declare(c, []string{"x"})
 	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
-	dtype := train.Precisions[d.Str("precision")]
+	dtype := program.Precisions[d.Str("precision")]
 	var adapters, kept int64
 	if ref, _, ok := d.Ref("peft"); ok {
 		spec := p.Use(ref).(*adapter.Adapter).Spec

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -21,11 +23,10 @@ import (
 	"stepflow/runtime/blocks/optimizer"
 	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/blocks/tokenizer"
-	"stepflow/runtime/train"
 )
 
 func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := &Stage{Addr: p.Addr, Stage: train.Stage{DType: train.Precisions[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
+	s := &Stage{Addr: p.Addr, Stage: program.Stage{DType: program.Precisions[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
 	m, diags := s.start(p, d)
 	if diags.HasErrors() {
 		return nil, diags
@@ -45,7 +46,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags := s.horizon(p, d); diags.HasErrors() {
 		return nil, diags
 	}
-	s.Figures = train.FiguresOf(&s.Stage, s.checkpoints())
+	s.Figures = program.FiguresOf(&s.Stage, s.checkpoints())
 	if diags := s.passes(ctx, p, d); diags.HasErrors() {
 		return nil, diags
 	}
@@ -105,7 +106,7 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	}
 	if s.DType != up.DType {
 		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
-			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, train.Precision(up.DType)))}
+			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, program.Precision(up.DType)))}
 	}
 	return root, s.grow(up, grow)
 }
@@ -192,7 +193,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
-	if s.Accumulate = train.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
+	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
 		bad("accumulate_dtype", "Gradients coarser than weights",
 			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
 	}
@@ -238,7 +239,7 @@ func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		attr, asked = "steps", t.Float("steps")
 		s.Horizon = asked * per
 	default:
-		attr, asked = "flops", t.Float("flops")/float64(train.FiguresOf(&s.Stage, 0).StepFLOPs)
+		attr, asked = "flops", t.Float("flops")/float64(program.FiguresOf(&s.Stage, 0).StepFLOPs)
 		s.Horizon = math.Round(asked) * per
 	}
 	asked *= t.Float("stop_at")

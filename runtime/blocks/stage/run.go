@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
@@ -47,8 +50,8 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	if w, names := s.watched(ctx, r, tok); w != nil {
 		loop.Watch(w, names)
 	}
-	r.Observe.Memory(ctx, train.ByteKinds, f.ByKind)
-	defer r.Observe.Memory(ctx, train.ByteKinds, nil)
+	r.Observe.Memory(ctx, program.ByteKinds, f.ByKind)
+	defer r.Observe.Memory(ctx, program.ByteKinds, nil)
 	if err := loop.Train(ctx); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 // load loads the program. A run of which no checkpoint is of use to anyone may be stopped in the middle of a launch.
 func (s *Stage) load(ctx context.Context, r *blocks.Run) (gpu.Loaded, error) {
 	if r.Scratch {
-		return train.LoadStoppable(ctx, r.Device, s.Program)
+		return forward.LoadStoppable(ctx, r.Device, s.Program)
 	}
 	return r.Device.Load(s.Program)
 }
@@ -113,7 +116,7 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", s.Steps)))
 	e.Values = blocks.Writable(valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
-		name := blocks.WorkTrain.Rate(r.World.Caps, s.DType, s.Program, train.SegMicro, 0)
+		name := blocks.WorkTrain.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
 		r.State.State.Rate(name, float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
 	}
 	files, err := s.files(r, tok, true)

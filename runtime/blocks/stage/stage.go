@@ -7,6 +7,9 @@ import (
 	"io"
 	"math"
 
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -19,7 +22,6 @@ import (
 	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/train"
 )
 
 // Kind is the stage block.
@@ -41,7 +43,7 @@ const (
 
 // Stage is a planned stage.
 type Stage struct {
-	train.Stage
+	program.Stage
 	Addr   addr.Addr
 	Before *Stage       // the stage it continues; nil for a first one
 	Grow   *growth.Spec // nil if nothing is added
@@ -53,8 +55,8 @@ type Stage struct {
 
 	Data      *data.Data
 	Tokenizer *tokenizer.Tokenizer
-	Vanilla   *train.Figures // the full model trained at once with the same batch
-	Figures   train.Figures
+	Vanilla   *program.Figures // the full model trained at once with the same batch
+	Figures   program.Figures
 	takes     blocks.Forecast // of what is left to run
 }
 
@@ -130,7 +132,7 @@ func (s *Stage) checkpoints() int {
 func (s *Stage) DeviceProgram() *gpu.Program { return s.Program }
 
 // Refuse returns why a device cannot train it.
-func (s *Stage) Refuse(caps gpu.Caps) error { return train.Computes(caps, s.DType) }
+func (s *Stage) Refuse(caps gpu.Caps) error { return program.Computes(caps, s.DType) }
 
 // Readable reads the weights that the stage starts from, once a run: a number that the device cannot hold, NaN or infinity is an
 // error.
@@ -140,7 +142,7 @@ func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
 		return nil
 	}
 	read[key] = true
-	return train.CheckInit(ctx, &s.Stage)
+	return forward.CheckInit(ctx, &s.Stage)
 }
 
 // Forecast tells how long the stage takes from a step on.
@@ -148,7 +150,7 @@ func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.
 	f := &s.Figures
 	s.takes = blocks.Forecast{Peak: f.Peak,
 		FLOPs: math.Max(0, float64(s.Steps-from)) * (float64(f.StepFLOPs) + float64(f.RecomputeFLOPs))}
-	s.takes.Predict(p.World, blocks.WorkTrain, s.DType, s.Program, train.SegMicro)
+	s.takes.Predict(p.World, blocks.WorkTrain, s.DType, s.Program, program.SegMicro)
 	return nil
 }
 

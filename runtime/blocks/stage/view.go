@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"stepflow/runtime/program"
+
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
-	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
 
@@ -44,7 +45,7 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		line("recompute", "%s in the backward pass, %sFLOP a step on top (%.1f %%)", words.Plural(s.Recompute, "layer"),
 			words.Count(f.RecomputeFLOPs), 100*float64(f.RecomputeFLOPs)/float64(f.StepFLOPs))
 	}
-	line("memory", "%s", words.Kinds(train.ByteKinds, f.ByKind))
+	line("memory", "%s", words.Kinds(program.ByteKinds, f.ByKind))
 	if f.States != f.PaperStates {
 		line("the paper", "counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
 	}
@@ -94,7 +95,7 @@ func (s *Stage) Numbers() map[string]any {
 
 // Training is the stage as a report shows it.
 func (s *Stage) Training() *blocks.Training {
-	x := &blocks.Training{Precision: train.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps,
+	x := &blocks.Training{Precision: program.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps,
 		StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
 	if s.Before != nil {
 		x.From = s.Before.Addr.String()

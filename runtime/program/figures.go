@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"stepflow/fineweb"
@@ -88,7 +88,7 @@ func FiguresOf(s *Stage, checkpoints int) Figures {
 			f.CheckpointSize += n * state
 		}
 	}
-	if s.keepsRemainders() {
+	if s.KeepsRemainders() {
 		for _, a := range s.Adapters {
 			f.Remainders += a.Target.Elems() * weight
 		}

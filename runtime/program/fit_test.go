@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"errors"
@@ -23,6 +23,13 @@ func stageOf(layers int) *Stage {
 	return s
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFullModelIsItsOwnYardstick: a stage that is the full model is not compiled once more.
 func TestFullModelIsItsOwnYardstick(t *testing.T) {
 	p, s := NewPrograms(cpu.PlanCaps("")), stageOf(2)
@@ -38,11 +45,11 @@ func TestFullModelIsItsOwnYardstick(t *testing.T) {
 func TestUncountableBytes(t *testing.T) {
 	s := stageOf(2)
 	s.Batch, s.Micro, s.Seq, s.Chunk = 1<<26, 1<<26, 1<<24, 256
-	if _, err := compileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
+	if _, err := CompileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
 		t.Errorf("a micro-batch of 2^50 tokens gives %v", err)
 	}
 	s.Batch, s.Micro, s.Seq = 1<<62, 1<<62, 1<<62
-	if _, err := compileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
+	if _, err := CompileStage(s, cpu.PlanCaps("")); !errors.Is(err, graph.ErrTooLarge) {
 		t.Errorf("a micro-batch of 2^124 tokens gives %v", err)
 	}
 }
@@ -66,10 +73,10 @@ func TestFitsIsWhatIsCompiled(t *testing.T) {
 		must(t, NewPrograms(cpu.PlanCaps("")).Compile(s, c.checkpointing))
 		for _, chunk := range []int{leastChunk, s.Chunk} {
 			s.Chunk = chunk
-			p, err := compileStage(s, cpu.PlanCaps(""))
+			p, err := CompileStage(s, cpu.PlanCaps(""))
 			must(t, err)
 			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
-				if fits, err := graph.Fits(stageGraph(s), cpu.PlanCaps(""), limit); err != nil || fits != want {
+				if fits, err := graph.Fits(StageGraph(s), cpu.PlanCaps(""), limit); err != nil || fits != want {
 					t.Errorf("%v, %d rows: an arena of %d bytes fits in %d: %t, %v", c, chunk, p.ArenaBytes, limit, fits, err)
 				}
 			}

@@ -1,7 +1,7 @@
 // Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes;
 // Programs compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on
 // from them (loop.go, trainer.go, step.go). It knows no configuration and no state file.
-package train
+package program
 
 import (
 	"math"
@@ -80,7 +80,7 @@ func (s *Stage) LayerIDs() []string {
 }
 
 // grows reports whether the stage adds layers to those of the stage it continues.
-func (s *Stage) grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
+func (s *Stage) Grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
 
 // adaptsHead reports whether the head has an adapter: its logits are then a sum.
 func (s *Stage) adaptsHead() bool {
@@ -117,7 +117,7 @@ func (s *Stage) All() []ops.Param {
 // ReLoRA restart it rises again over the restart's warm-up.
 func (s *Stage) LR(step int) float64 {
 	lr := s.Optimizer.LearningRate * s.Schedule.Factor(float64(step)*float64(s.StepTokens()), s.Horizon)
-	if s.restarts() && s.Peft.RestartWarmup > 0 {
+	if s.Restarts() && s.Peft.RestartWarmup > 0 {
 		if done := (step - 1) / s.Peft.ResetEvery; done > 0 {
 			since := step - done*s.Peft.ResetEvery
 			lr *= math.Min(1, float64(since)/float64(s.Peft.RestartWarmup))
@@ -126,18 +126,18 @@ func (s *Stage) LR(step int) float64 {
 	return lr
 }
 
-func (s *Stage) restarts() bool {
+func (s *Stage) Restarts() bool {
 	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
 }
 
-func (s *Stage) keepsRemainders() bool { return s.restarts() && s.Peft.KeepsRemainders(s.DType) }
+func (s *Stage) KeepsRemainders() bool { return s.Restarts() && s.Peft.KeepsRemainders(s.DType) }
 
 // MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
 func (s *Stage) MergesRounded() bool { return len(s.Adapters) > 0 && s.DType == gpu.BF16 }
 
 // mergesAtRandom reports whether merges round stochastically.
-func (s *Stage) mergesAtRandom() bool {
-	return s.MergesRounded() && !s.keepsRemainders()
+func (s *Stage) MergesAtRandom() bool {
+	return s.MergesRounded() && !s.KeepsRemainders()
 }
 
 // bf16Additions is how many parts of a gradient may be added up in bf16: the sum of more loses too much
@@ -169,7 +169,7 @@ func (s *Stage) GradType(p ops.Param) gpu.DType {
 
 // RestartAfter reports whether adapters are merged and restarted behind this step.
 func (s *Stage) RestartAfter(step int) bool {
-	return s.restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
+	return s.Restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
 }
 
 // Work is a step as the observer shows it.

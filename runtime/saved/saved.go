@@ -1,4 +1,5 @@
-package plan
+// Package saved is a plan in a file: apply FILE runs exactly it, or refuses.
+package saved
 
 import (
 	"encoding/json"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/plan"
+
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -19,48 +22,48 @@ import (
 	"stepflow/runtime/state"
 )
 
-// SavedPlan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
+// Plan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
 // must come to the same.
-type SavedPlan struct {
+type Plan struct {
 	Version  int        `json:"format_version"`
 	Path     string     `json:"path"`
 	StateDir string     `json:"state_dir"`
 	Flags    []dsl.Flag `json:"flags,omitempty"` // as given by -var and -var-file, in their order; values of sensitive variables are left out
 	Serial   int64      `json:"state_serial"`
 
-	Device       string        `json:"device,omitempty"`        // kind of device the plan is for
-	DeviceMemory int64         `json:"device_memory,omitempty"` // what the plan was made to fit
-	Actions      []SavedAction `json:"actions"`
+	Device       string   `json:"device,omitempty"`        // kind of device the plan is for
+	DeviceMemory int64    `json:"device_memory,omitempty"` // what the plan was made to fit
+	Actions      []Action `json:"actions"`
 
-	Outputs map[string]SavedOutput `json:"outputs,omitempty"`
-	Salt    string                 `json:"salt,omitempty"` // of the seals of sensitive values
+	Outputs map[string]Output `json:"outputs,omitempty"`
+	Salt    string            `json:"salt,omitempty"` // of the seals of sensitive values
 }
 
-// SavedOutput is an output of a saved plan, as the state will keep it, with a seal. Of one that a run must come first for there is
+// Output is an output of a saved plan, as the state will keep it, with a seal. Of one that a run must come first for there is
 // nothing but that.
-type SavedOutput struct {
+type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
 }
 
-// SavedAction is one action of a saved plan.
-type SavedAction struct {
+// Action is one action of a saved plan.
+type Action struct {
 	Address  string            `json:"address"`
-	Verb     Verb              `json:"action"`
+	Verb     plan.Verb         `json:"action"`
 	Recipe   string            `json:"recipe"`
 	Program  string            `json:"program,omitempty"`
 	Replaces string            `json:"replaces,omitempty"` // recipe of the model that an export takes the place of, if another state exported it
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
-	Losses   []Loss            `json:"losses,omitempty"`    // to which apply FILE agrees
+	Losses   []plan.Loss       `json:"losses,omitempty"`    // to which apply FILE agrees
 	Removes  []int             `json:"removes_checkpoints,omitempty"`
 }
 
-func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
+func actions(p *plan.Plan, salt *state.State) (list []Action) {
 	for _, a := range p.Actions {
-		s := SavedAction{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.Secret), Losses: a.Losses, Removes: a.Removes}
+		s := Action{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.Secret), Losses: a.Losses, Removes: a.Removes}
 		if a.Replaces != "" {
-			s.Replaces = a.writer().HeldRecipe()
+			s.Replaces = a.Block.(blocks.Writer).HeldRecipe()
 		}
 		if x, ok := a.Block.(blocks.Programmed); ok && x.DeviceProgram() != nil {
 			s.Program = x.DeviceProgram().Hash()
@@ -70,15 +73,15 @@ func savedActions(p *Plan, salt *state.State) (list []SavedAction) {
 	return list
 }
 
-func savedOutputs(p *Plan, salt *state.State) map[string]SavedOutput {
-	out := map[string]SavedOutput{}
+func outputs(p *plan.Plan, salt *state.State) map[string]Output {
+	out := map[string]Output{}
 	for n, v := range p.Outputs {
-		o := SavedOutput{Unknown: !v.IsWhollyKnown()}
+		o := Output{Unknown: !v.IsWhollyKnown()}
 		if !o.Unknown && !p.OutputDoc[n].Sensitive {
-			o.Output = OutputOf(v)
+			o.Output = plan.OutputOf(v)
 		}
 		if !o.Unknown {
-			o.Output.Seal = salt.Seal(SealedText(v))
+			o.Output.Seal = salt.Seal(plan.SealedText(v))
 		}
 		o.Output.Sensitive = p.OutputDoc[n].Sensitive
 		out[n] = o
@@ -87,12 +90,12 @@ func savedOutputs(p *Plan, salt *state.State) map[string]SavedOutput {
 }
 
 // differs says how an output is another than it was; "" if it is not.
-func (was SavedOutput) differs(is SavedOutput) string {
-	show := func(o SavedOutput) string {
+func (was Output) differs(is Output) string {
+	show := func(o Output) string {
 		if o.Unknown {
 			return dsl.Show(cty.DynamicVal)
 		}
-		return OutputText(o.Output)
+		return plan.OutputText(o.Output)
 	}
 	switch a, b := was.Output, is.Output; {
 	case a.Sensitive == b.Sensitive && was.Unknown == is.Unknown && a.Seal == b.Seal:
@@ -107,7 +110,7 @@ func (was SavedOutput) differs(is SavedOutput) string {
 // read it, because it holds the values of variables.
 func savedFile(path string) durable.UserFile {
 	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another name, or remove it", Ours: func(r io.Reader) bool {
-		var s SavedPlan
+		var s Plan
 		return json.NewDecoder(io.LimitReader(r, maxSaved)).Decode(&s) == nil && s.Version > 0 && s.Path != "" && s.StateDir != ""
 	}}
 }
@@ -115,11 +118,11 @@ func savedFile(path string) durable.UserFile {
 // maxSaved bounds what is read of a file to see whether it is a saved plan, in bytes.
 const maxSaved = 64 << 20
 
-// CheckSaved returns why a plan cannot be saved to path; nil if it can.
-func CheckSaved(path string) error { return savedFile(path).Check() }
+// Check returns why a plan cannot be saved to path; nil if it can.
+func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes the plan made with these options. stream is set if path is not a regular file and was written into.
-func (p *Plan) Save(path string, o Options) (stream bool, err error) {
+// Save writes a plan made with these options. stream is set if path is not a regular file and was written into.
+func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err
@@ -128,9 +131,9 @@ func (p *Plan) Save(path string, o Options) (stream bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s := SavedPlan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory}
+	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory}
 	salt := &state.State{}
-	s.Actions, s.Outputs = savedActions(p, salt), savedOutputs(p, salt)
+	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
 	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
@@ -151,13 +154,13 @@ func (p *Plan) Save(path string, o Options) (stream bool, err error) {
 	return savedFile(path).Write(append(b, '\n'))
 }
 
-// ReadSaved reads a saved plan.
-func ReadSaved(path string) (*SavedPlan, error) {
+// Read reads a saved plan.
+func Read(path string) (*Plan, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	var s SavedPlan
+	var s Plan
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
 	}
@@ -168,58 +171,9 @@ func ReadSaved(path string) (*SavedPlan, error) {
 }
 
 // Match compares a new plan with the saved one and says everything that differs.
-func (s *SavedPlan) Match(p *Plan) error {
-	var errs []error
+func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
-	now := map[string]SavedAction{}
-	for _, a := range savedActions(p, salt) {
-		now[a.Address] = a
-	}
-	for _, was := range s.Actions {
-		is, ok := now[was.Address]
-		delete(now, was.Address)
-		switch {
-		case !ok:
-			errs = append(errs, fmt.Errorf("%s is not there any more", was.Address))
-		case is.Recipe != was.Recipe:
-			what := "its inputs or the operators changed"
-			for n, v := range is.Attrs {
-				if was.Secrets[n] != is.Secrets[n] && was.Attrs[n] == v {
-					what = n + " (sensitive) changed"
-				} else if was.Attrs[n] != v {
-					what = fmt.Sprintf("%s was %s, is %s", n, was.Attrs[n], v)
-				}
-			}
-			errs = append(errs, fmt.Errorf("%s: %s", was.Address, what))
-		case is.Program != was.Program:
-			errs = append(errs, fmt.Errorf("%s compiles to another program", was.Address))
-		case is.Replaces != was.Replaces && is.Replaces != "":
-			errs = append(errs, fmt.Errorf("%s would replace a model that another state exported after the plan was made", was.Address))
-		case Uncovered(is.Losses, was.Losses) != nil:
-			l := Uncovered(is.Losses, was.Losses)
-			errs = append(errs, fmt.Errorf("%s would now throw away %d trained steps in %s", was.Address, l.Steps, l.Folder))
-		case slices.ContainsFunc(is.Removes, func(s int) bool { return !slices.Contains(was.Removes, s) }):
-			errs = append(errs, fmt.Errorf("%s would now remove its checkpoints at %s", was.Address, StepList(is.Removes)))
-		case is.Verb != was.Verb:
-			errs = append(errs, fmt.Errorf("%s was planned as \"%s\", now it is \"%s\"", was.Address, was.Verb, is.Verb))
-		}
-	}
-	for name := range now {
-		errs = append(errs, fmt.Errorf("%s is new", name))
-	}
-	outputs := savedOutputs(p, salt)
-	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
-		is, ok := outputs[name]
-		if !ok {
-			errs = append(errs, fmt.Errorf("output.%s is not there any more", name))
-		} else if what := s.Outputs[name].differs(is); what != "" {
-			errs = append(errs, fmt.Errorf("output.%s %s", name, what))
-		}
-		delete(outputs, name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		errs = append(errs, fmt.Errorf("output.%s is new", name))
-	}
+	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran meanwhile"))
 	}
@@ -227,4 +181,68 @@ func (s *SavedPlan) Match(p *Plan) error {
 		return fmt.Errorf("the saved plan does not hold any more: %w", errors.Join(errs...))
 	}
 	return nil
+}
+
+func (s *Plan) matchActions(list []Action) (errs []error) {
+	now := map[string]Action{}
+	for _, a := range list {
+		now[a.Address] = a
+	}
+	for _, was := range s.Actions {
+		is, ok := now[was.Address]
+		delete(now, was.Address)
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s is not there any more", was.Address))
+		} else if what := was.differs(is); what != "" {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		errs = append(errs, fmt.Errorf("%s is new", name))
+	}
+	return errs
+}
+
+// differs says how an action is another than it was; "" if it is not.
+func (was Action) differs(is Action) string {
+	at := was.Address
+	switch l := plan.Uncovered(is.Losses, was.Losses); {
+	case is.Recipe != was.Recipe:
+		what := "its inputs or the operators changed"
+		for n, v := range is.Attrs {
+			if was.Secrets[n] != is.Secrets[n] && was.Attrs[n] == v {
+				what = n + " (sensitive) changed"
+			} else if was.Attrs[n] != v {
+				what = fmt.Sprintf("%s was %s, is %s", n, was.Attrs[n], v)
+			}
+		}
+		return fmt.Sprintf("%s: %s", at, what)
+	case is.Program != was.Program:
+		return at + " compiles to another program"
+	case is.Replaces != was.Replaces && is.Replaces != "":
+		return at + " would replace a model that another state exported after the plan was made"
+	case l != nil:
+		return fmt.Sprintf("%s would now throw away %d trained steps in %s", at, l.Steps, l.Folder)
+	case slices.ContainsFunc(is.Removes, func(s int) bool { return !slices.Contains(was.Removes, s) }):
+		return fmt.Sprintf("%s would now remove its checkpoints at %s", at, plan.StepList(is.Removes))
+	case is.Verb != was.Verb:
+		return fmt.Sprintf("%s was planned as %q, now it is %q", at, was.Verb, is.Verb)
+	}
+	return ""
+}
+
+func (s *Plan) matchOutputs(now map[string]Output) (errs []error) {
+	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
+		is, ok := now[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("output.%s is not there any more", name))
+		} else if what := s.Outputs[name].differs(is); what != "" {
+			errs = append(errs, fmt.Errorf("output.%s %s", name, what))
+		}
+		delete(now, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		errs = append(errs, fmt.Errorf("output.%s is new", name))
+	}
+	return errs
 }

@@ -1,4 +1,4 @@
-package train
+package forward
 
 import (
 	"context"
@@ -7,36 +7,37 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/program"
 )
 
 // Forward is the program of a pass, loaded with the weights of a model.
 type Forward struct {
 	Flaw Flaw // of the weights
 
-	pass    Pass
+	pass    program.Pass
 	program *gpu.Program
 	loaded  gpu.Loaded
 	out     gpu.Operand
 	raw     []byte
 }
 
-// LoadForward loads the program of a pass with the weights in folder. It ends with ctx, and so does all that it runs, in the
+// Load loads the program of a pass with the weights in folder. It ends with ctx, and so does all that it runs, in the
 // middle of a launch.
-func LoadForward(ctx context.Context, d gpu.Device, program *gpu.Program, x Pass, folder string) (*Forward, error) {
-	loaded, err := LoadStoppable(ctx, d, program)
+func Load(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Pass, folder string) (*Forward, error) {
+	loaded, err := LoadStoppable(ctx, d, p)
 	if err != nil {
 		return nil, err
 	}
-	f := &Forward{pass: x, program: program, loaded: loaded}
+	f := &Forward{pass: x, program: p, loaded: loaded}
 	if err := f.fill(ctx, folder); err != nil {
 		loaded.Close()
 		return nil, err
 	}
-	name := bufNLL
+	name := program.BufNLL
 	if x.Logits {
-		name = bufLogits
+		name = program.BufLogits
 	}
-	out, _ := program.Buffer(name)
+	out, _ := p.Buffer(name)
 	f.out = out.Operand
 	return f, nil
 }
@@ -47,16 +48,16 @@ func (f *Forward) fill(ctx context.Context, folder string) error {
 		return err
 	}
 	defer from.Close()
-	w := watch(from, f.pass.Params, f.pass.DType)
-	err = fill(ctx, f.pass.Params, "", w, func(id string, v []float32) error {
+	w := Watch(from, f.pass.Params, f.pass.DType)
+	err = Fill(ctx, f.pass.Params, "", w, func(id string, v []float32) error {
 		b, _ := f.program.Buffer(id)
 		return f.loaded.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
-	f.Flaw = w.flaw
+	f.Flaw = w.Flaw
 	if err != nil {
 		return err
 	}
-	return setConstants(f.loaded, f.program, f.pass.Model, f.pass.Seq)
+	return SetConstants(f.loaded, f.program, f.pass.Model, f.pass.Seq)
 }
 
 // Close frees the device's memory.
@@ -64,10 +65,10 @@ func (f *Forward) Close() error { return f.loaded.Close() }
 
 // NLL returns the loss of each position of a batch, [batch, seq], 0 where there is no target.
 func (f *Forward) NLL(b *fineweb.Batch) ([]float32, error) {
-	if err := feed(f.loaded, f.program, b, 0, f.pass.Batch, f.pass.Seq); err != nil {
+	if err := Feed(f.loaded, f.program, b, 0, f.pass.Batch, f.pass.Seq); err != nil {
 		return nil, err
 	}
-	if err := forward(f.loaded, f.program, SegProbe); err != nil {
+	if err := Run(f.loaded, f.program, program.SegProbe); err != nil {
 		return nil, err
 	}
 	return f.read(f.out)
@@ -77,11 +78,11 @@ func (f *Forward) NLL(b *fineweb.Batch) ([]float32, error) {
 func (f *Forward) Logits(ids []int32) ([]float32, error) {
 	padded := make([]int32, f.pass.Seq)
 	copy(padded, ids)
-	in, _ := f.program.Buffer(bufIDs)
+	in, _ := f.program.Buffer(program.BufIDs)
 	if err := f.loaded.CopyIn(in.Operand, gpu.Int32Bytes(padded)); err != nil {
 		return nil, err
 	}
-	if err := forward(f.loaded, f.program, SegProbe); err != nil {
+	if err := Run(f.loaded, f.program, program.SegProbe); err != nil {
 		return nil, err
 	}
 	row := f.out
@@ -106,15 +107,15 @@ func (f *Forward) Diagnose(what string) (string, error) {
 	if f.Flaw.Found() {
 		return what + "; " + f.Flaw.String(), nil
 	}
-	where, err := firstNonFinite(f.loaded, f.program, SegProbe)
+	where, err := FirstNonFinite(f.loaded, f.program, program.SegProbe)
 	if where == "" {
 		where = "none was found when the batch was repeated"
 	}
 	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where, err
 }
 
-// forward runs a segment.
-func forward(l gpu.Loaded, p *gpu.Program, segment string) error {
+// Run runs a segment.
+func Run(l gpu.Loaded, p *gpu.Program, segment string) error {
 	seg, _ := p.Segment(segment)
 	return l.Run(seg.Lo, seg.Hi, false)
 }
@@ -142,5 +143,5 @@ func LoadStoppable(ctx context.Context, d gpu.Device, p *gpu.Program) (gpu.Loade
 // CheckTensors returns why the tensors of the parameters cannot be read as float32 from a model's folder; nil if they
 // can. It ends with ctx.
 func CheckTensors(ctx context.Context, from *checkpoint.Folder, params []ops.Param) error {
-	return fill(ctx, params, "", from, func(string, []float32) error { return nil })
+	return Fill(ctx, params, "", from, func(string, []float32) error { return nil })
 }

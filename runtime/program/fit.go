@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"crypto/sha256"
@@ -92,7 +92,7 @@ func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 	return p.passes[key], nil
 }
 
-// asks identifies the program that a stage asks for: all that fit and compileStage read.
+// asks identifies the program that a stage asks for: all that fit and CompileStage read.
 func (s *Stage) asks(checkpointing string) string {
 	model, optimizer, scale := s.Model, s.Optimizer, 0.0
 	model.RopeScaling, optimizer.LearningRate = nil, 0 // what the host sets later, not the program
@@ -104,7 +104,7 @@ func (s *Stage) asks(checkpointing string) string {
 		micro = s.Batch // where the search begins
 	}
 	return asked("%#v %#v %#v %#v %#v %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
-		s.keepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
+		s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
 }
 
 // asked is a key for what a program is made of.
@@ -122,7 +122,7 @@ func (p *Programs) fit(s *Stage, checkpointing string) error {
 	if s.AutoMicro {
 		s.Micro = s.Batch
 	}
-	s.Chunk = chunkRows(s.Micro*s.Seq, s.Model.VocabSize)
+	s.Chunk = ChunkRows(s.Micro*s.Seq, s.Model.VocabSize)
 	if err := p.make(s); err != nil || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
 		return err
 	}
@@ -156,7 +156,7 @@ func (p *Programs) fit(s *Stage, checkpointing string) error {
 
 // make compiles the stage as it is set.
 func (p *Programs) make(s *Stage) (err error) {
-	s.Program, err = compileStage(s, p.caps)
+	s.Program, err = CompileStage(s, p.caps)
 	return err
 }
 
@@ -164,17 +164,17 @@ func (p *Programs) make(s *Stage) (err error) {
 func (p *Programs) chunked(s *Stage) (bool, error) {
 	fits := func(chunk int) (bool, error) {
 		s.Chunk = chunk
-		return graph.Fits(stageGraph(s), p.caps, p.caps.Memory)
+		return graph.Fits(StageGraph(s), p.caps, p.caps.Memory)
 	}
-	for chunk := chunkRows(s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
+	for chunk := ChunkRows(s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
 		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
 			return ok, err
 		}
 	}
 }
 
-// chunkRows is the number of rows of logits in memory where memory allows it.
-func chunkRows(rows, vocab int) int {
+// ChunkRows is the number of rows of logits in memory where memory allows it.
+func ChunkRows(rows, vocab int) int {
 	return min(rows, max(usualChunk, chunkBytes/(4*vocab)/leastChunk*leastChunk))
 }
 

@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"stepflow/gpu"
@@ -16,7 +16,7 @@ const (
 	SegZero   = "zero"
 	SegMicro  = "micro"
 	SegUpdate = "update"
-	segMerge  = "merge"
+	SegMerge  = "merge"
 	SegProbe  = "probe"
 )
 
@@ -28,30 +28,30 @@ var SegmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracin
 
 // Buffers that are not parameters.
 const (
-	bufIDs      = "input/ids"      // [micro, seq] i32
-	bufTargets  = "input/targets"  // [micro, seq] i32
-	bufSegments = "input/segments" // [micro, seq] i32, with a document mask
-	bufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
-	bufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
-	bufCos      = "const/cos"
-	bufSin      = "const/sin"
-	bufLoss     = "output/loss" // [1]: mean over the valid targets of the batch
-	bufNorm     = "output/grad_norm"
-	bufNLL      = "output/nll"    // [batch, seq]
-	bufLogits   = "output/logits" // [batch, seq, vocab]
+	BufIDs      = "input/ids"      // [micro, seq] i32
+	BufTargets  = "input/targets"  // [micro, seq] i32
+	BufSegments = "input/segments" // [micro, seq] i32, with a document mask
+	BufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
+	BufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
+	BufCos      = "const/cos"
+	BufSin      = "const/sin"
+	BufLoss     = "output/loss" // [1]: mean over the valid targets of the batch
+	BufNorm     = "output/grad_norm"
+	BufNLL      = "output/nll"    // [batch, seq]
+	BufLogits   = "output/logits" // [batch, seq, vocab]
 
-	bufMerged    = "output/merged"     // [1]: Frobenius norm of what the last merge added to the weights
-	bufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
-	bufMergeSeed = "input/merge_seed"  // [adapters]: of stochastic rounding
+	BufMerged    = "output/merged"     // [1]: Frobenius norm of what the last merge added to the weights
+	BufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
+	BufMergeSeed = "input/merge_seed"  // [adapters]: of stochastic rounding
 )
 
-func bufGrad(id string) string   { return "grad/" + id }
-func bufM(id string) string      { return "adam_m/" + id }
-func bufV(id string) string      { return "adam_v/" + id }
-func bufMaster(id string) string { return "master/" + id }
+func BufGrad(id string) string   { return "grad/" + id }
+func BufM(id string) string      { return "adam_m/" + id }
+func BufV(id string) string      { return "adam_v/" + id }
+func BufMaster(id string) string { return "master/" + id }
 
-// bufRemainder is what a weight that ReLoRA merges into could not hold.
-func bufRemainder(id string) string { return "remainder/" + id }
+// BufRemainder is what a weight that ReLoRA merges into could not hold.
+func BufRemainder(id string) string { return "remainder/" + id }
 
 // builder holds the leaves of a graph under construction.
 type builder struct {
@@ -83,18 +83,18 @@ func (b *builder) output(name string, shape ...int) graph.Value {
 }
 
 func (b *builder) modelInputs(c llama.Config, batch, seq int, mask bool) llama.Inputs {
-	in := llama.Inputs{IDs: b.input(bufIDs, gpu.I32, batch, seq)}
+	in := llama.Inputs{IDs: b.input(BufIDs, gpu.I32, batch, seq)}
 	if mask {
-		in.Segments = b.input(bufSegments, gpu.I32, batch, seq)
+		in.Segments = b.input(BufSegments, gpu.I32, batch, seq)
 	}
 	half := gpu.Type{Shape: gpu.Shape{seq, c.HeadDim / 2}, DType: gpu.F32}
-	in.Cos, in.Sin = b.g.Leaf(bufCos, gpu.RoleConst, half), b.g.Leaf(bufSin, gpu.RoleConst, half)
+	in.Cos, in.Sin = b.g.Leaf(BufCos, gpu.RoleConst, half), b.g.Leaf(BufSin, gpu.RoleConst, half)
 	return in
 }
 
-// compileStage makes the program of a stage.
-func compileStage(s *Stage, caps gpu.Caps) (*gpu.Program, error) {
-	return graph.Compile(stageGraph(s), caps)
+// CompileStage makes the program of a stage.
+func CompileStage(s *Stage, caps gpu.Caps) (*gpu.Program, error) {
+	return graph.Compile(StageGraph(s), caps)
 }
 
 // stageBuilder holds the leaves and values that the segments of a stage's program share.
@@ -111,8 +111,8 @@ type stageBuilder struct {
 	merged    map[string]peft.Merged // by the id of the weight
 }
 
-// stageGraph is what the program of a stage computes; errors are the graph's.
-func stageGraph(s *Stage) *graph.Graph {
+// StageGraph is what the program of a stage computes; errors are the graph's.
+func StageGraph(s *Stage) *graph.Graph {
 	b := &stageBuilder{builder: newBuilder(s.All(), s.DType), s: s}
 	b.declare()
 	if b.g.Err() != nil {
@@ -136,10 +136,10 @@ func stageGraph(s *Stage) *graph.Graph {
 func (b *stageBuilder) declare() {
 	s := b.s
 	b.in = b.modelInputs(s.Model, s.Micro, s.Seq, s.Mask)
-	b.targets = b.input(bufTargets, gpu.I32, s.Micro, s.Seq)
-	b.scale = b.input(bufScale, gpu.F32, 1)
-	b.loss = b.output(bufLoss, 1)
-	b.nll = b.output(bufNLL, s.Micro, s.Seq)
+	b.targets = b.input(BufTargets, gpu.I32, s.Micro, s.Seq)
+	b.scale = b.input(BufScale, gpu.F32, 1)
+	b.loss = b.output(BufLoss, 1)
+	b.nll = b.output(BufNLL, s.Micro, s.Seq)
 	b.linear = graph.Projection(llama.Plain)
 	if len(s.Adapters) > 0 {
 		b.linear = s.Peft.Hook(s.Adapters, b.weight)
@@ -153,16 +153,16 @@ func (b *stageBuilder) declareSlots() {
 	s, g := b.s, b.g
 	b.trainable = s.Trainable()
 	b.slots = make([]optim.Slot, len(b.trainable))
-	hyper := b.input(bufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
+	hyper := b.input(BufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
 	for i, p := range b.trainable {
 		f32 := gpu.Type{Shape: p.Shape, DType: gpu.F32}
 		b.slots[i] = optim.Slot{Param: p, Weight: b.weight(p.Name),
-			Grad:  g.Leaf(bufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)}),
-			M:     g.Leaf(bufM(p.ID), gpu.RoleOptimizer, f32),
-			V:     g.Leaf(bufV(p.ID), gpu.RoleOptimizer, f32),
+			Grad:  g.Leaf(BufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)}),
+			M:     g.Leaf(BufM(p.ID), gpu.RoleOptimizer, f32),
+			V:     g.Leaf(BufV(p.ID), gpu.RoleOptimizer, f32),
 			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
 		if s.Optimizer.Master(s.DType) {
-			b.slots[i].Master = g.Leaf(bufMaster(p.ID), gpu.RoleOptimizer, f32)
+			b.slots[i].Master = g.Leaf(BufMaster(p.ID), gpu.RoleOptimizer, f32)
 		}
 	}
 }
@@ -172,8 +172,8 @@ func (b *stageBuilder) declareMerges() {
 	s, g := b.s, b.g
 	b.merged = map[string]peft.Merged{}
 	var seeds graph.Value
-	if s.mergesAtRandom() {
-		seeds = b.input(bufMergeSeed, gpu.F32, len(s.Adapters))
+	if s.MergesAtRandom() {
+		seeds = b.input(BufMergeSeed, gpu.F32, len(s.Adapters))
 	}
 	masters := map[string]graph.Value{}
 	for _, x := range b.slots {
@@ -181,9 +181,9 @@ func (b *stageBuilder) declareMerges() {
 	}
 	for i, a := range s.Adapters {
 		m := peft.Merged{A: masters[a.A.ID], B: masters[a.B.ID]}
-		if s.keepsRemainders() {
+		if s.KeepsRemainders() {
 			remainder := gpu.Type{Shape: a.Target.Shape, DType: s.DType}
-			m.Remainder = g.Leaf(bufRemainder(a.Target.ID), gpu.RoleOptimizer, remainder)
+			m.Remainder = g.Leaf(BufRemainder(a.Target.ID), gpu.RoleOptimizer, remainder)
 		}
 		if seeds.Valid() {
 			m.Seed = g.View(seeds, i, gpu.Shape{1})
@@ -238,17 +238,17 @@ func (b *stageBuilder) micro() {
 func (b *stageBuilder) update() {
 	b.g.Segment(SegUpdate, gpu.Update)
 	norm, _ := b.s.Optimizer.Build(b.g, b.slots)
-	b.g.Update(b.output(bufNorm, 1), norm)
+	b.g.Update(b.output(BufNorm, 1), norm)
 }
 
 // merge adds the adapters to the weights.
 func (b *stageBuilder) merge() {
 	s, g := b.s, b.g
-	g.Segment(segMerge, gpu.Update)
+	g.Segment(SegMerge, gpu.Update)
 	product, lost := s.Peft.Merge(g, s.Adapters, b.weight, func(a peft.Adapter) peft.Merged { return b.merged[a.Target.ID] })
-	g.Update(b.output(bufMerged, 1), product)
+	g.Update(b.output(BufMerged, 1), product)
 	if lost.Valid() {
-		g.Update(b.output(bufMergeLost, 1), lost)
+		g.Update(b.output(BufMergeLost, 1), lost)
 	}
 }
 
@@ -269,15 +269,15 @@ func compilePass(p Pass, caps gpu.Caps) (*gpu.Program, error) {
 	in := b.modelInputs(p.Model, p.Batch, p.Seq, p.Mask)
 	if p.Logits {
 		logits := gpu.Type{Shape: gpu.Shape{p.Batch, p.Seq, p.Model.VocabSize}, DType: p.DType}
-		out := g.Leaf(bufLogits, gpu.RoleOutput, logits)
+		out := g.Leaf(BufLogits, gpu.RoleOutput, logits)
 		g.Segment(SegProbe, gpu.Forward)
 		g.Update(out, llama.Logits(g, p.Model, b.weight, in, llama.Plain))
 		return graph.Compile(g, caps)
 	}
-	targets := b.input(bufTargets, gpu.I32, p.Batch, p.Seq)
-	out := b.output(bufNLL, p.Batch, p.Seq)
+	targets := b.input(BufTargets, gpu.I32, p.Batch, p.Seq)
+	out := b.output(BufNLL, p.Batch, p.Seq)
 	g.Segment(SegProbe, gpu.Forward)
-	chunk := chunkRows(p.Batch*p.Seq, p.Model.VocabSize)
+	chunk := ChunkRows(p.Batch*p.Seq, p.Model.VocabSize)
 	g.Update(out, llama.Loss(g, p.Model, b.weight, in, targets, chunk, llama.Plain))
 	return graph.Compile(g, caps)
 }
