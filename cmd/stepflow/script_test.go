@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite golden parts of scripts")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"stepflow": func() {
-			os.Exit(program())
+			os.Exit(process())
 		},
 	})
 }

@@ -171,7 +171,8 @@ func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name strin
 		params[i].ID = params[i].Name
 	}
 	d := cpuDevice(t, 2)
-	p, err := compilePass(program.Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: e.Batch, Seq: e.Seq, Logits: true}, d.Caps())
+	x := program.Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: e.Batch, Seq: e.Seq, Logits: true}
+	p, err := program.NewPrograms(d.Caps()).Pass(x)
 	must(t, err)
 	l, err := d.Load(p)
 	must(t, err)
