@@ -14,13 +14,13 @@ func unchanged(t *testing.T, open func() gpu.Device) {
 	x, half, one, hyper := f32(3, 411), gpu.Type{Shape: gpu.Shape{3, 411}, DType: gpu.BF16}, f32(1), f32(gpu.HyperLen)
 	d := open()
 	defer d.Close()
+	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
 	for _, c := range []Case{
-		{Kernel: "adamw", In: []gpu.Type{x, x, x, x, one, hyper}},
-		{Kernel: "adamw_stochastic", In: []gpu.Type{half, half, x, x, one, hyper}},
-		{Kernel: "ema", In: []gpu.Type{x, x, one}},
-		{Kernel: "sgdw", In: []gpu.Type{x, x, one, hyper}},
+		{Kernel: "adamw", Attrs: adamw, In: []gpu.Type{x, x, x, x, one, hyper}},
+		{Kernel: "adamw_stochastic", Attrs: adamw, In: []gpu.Type{half, half, x, x, one, hyper}},
+		{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.9}, In: []gpu.Type{x, x, one}},
+		{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1, WeightDecay: 0.1}, In: []gpu.Type{x, x, one, hyper}},
 	} {
-		c.Attrs = gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Alpha: 1, WeightDecay: 0.1}
 		coef := len(c.In) - 1
 		if c.In[coef].Equal(hyper) {
 			coef--
