@@ -35,8 +35,8 @@ update:
   %0 = sum_squares grad/p f32[1]
   %1 = sum_squares grad/n f32[1]
   %2 = clip %0 %1 f32[1] f32[1]
-  %3 = adamw p grad/p adam_m/p adam_v/p %2.1 hyper f32[6,4] f32[6,4] f32[6,4]
-  %4 = adamw n grad/n adam_m/n adam_v/n %2.1 hyper f32[5] f32[5] f32[5]
+  %3 = adamw p grad/p adam_m/p adam_v/p %2.1 hyper/p f32[6,4] f32[6,4] f32[6,4]
+  %4 = adamw n grad/n adam_m/n adam_v/n %2.1 hyper/n f32[5] f32[5] f32[5]
   p <- %3.0
   adam_m/p <- %3.1
   adam_v/p <- %3.2
@@ -50,8 +50,8 @@ update:
   %0 = sum_squares grad/p f32[1]
   %1 = sum_squares grad/n f32[1]
   %2 = clip %0 %1 f32[1] f32[1]
-  %3 = adamw_master p grad/p master/p adam_m/p adam_v/p %2.1 hyper bf16[6,4] f32[6,4] f32[6,4] f32[6,4]
-  %4 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper bf16[5] f32[5] f32[5] f32[5]
+  %3 = adamw_master p grad/p master/p adam_m/p adam_v/p %2.1 hyper/p bf16[6,4] f32[6,4] f32[6,4] f32[6,4]
+  %4 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
   p <- %3.0
   master/p <- %3.1
   adam_m/p <- %3.2
@@ -78,9 +78,9 @@ update:
   %11 = scale %7 bf16[6,4]
   %12 = matmul %7 %10 %11 bf16[6,4]
   %13 = cast %12 f32[6,4]
-  %14 = sgdw master/p %13 %2.1 hyper f32[6,4]
+  %14 = sgdw master/p %13 %2.1 hyper/p f32[6,4]
   %15 = cast %14 bf16[6,4]
-  %16 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper bf16[5] f32[5] f32[5] f32[5]
+  %16 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
   muon_m/p <- %3
   p <- %15
   master/p <- %14

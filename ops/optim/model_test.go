@@ -60,13 +60,12 @@ func load(t *testing.T, d gpu.Device, o optim.Optimizer, params []ops.Param, dty
 // updates is the graph of an update segment alone.
 func updates(o optim.Optimizer, params []ops.Param, dtype gpu.DType) *graph.Graph {
 	g := graph.New()
-	hyper := g.Leaf("hyper", gpu.RoleInput, gpu.Type{Shape: gpu.Shape{len(params), gpu.HyperLen}, DType: gpu.F32})
 	out := g.Leaf("norm", gpu.RoleOutput, gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32})
 	slots := make([]optim.Slot, len(params))
 	for i, p := range params {
 		t := gpu.Type{Shape: p.Shape, DType: dtype}
 		slots[i] = optim.NewSlot(g, o, p, g.Leaf(p.ID, gpu.RoleWeight, t), g.Leaf("grad/"+p.ID, gpu.RoleGradient, t),
-			g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen}))
+			g.Leaf("hyper/"+p.ID, gpu.RoleInput, gpu.Type{Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}))
 	}
 	g.Segment("update", gpu.Update)
 	norm, _ := optim.Build(g, o, slots)
@@ -121,13 +120,11 @@ func (m *model) start(p ops.Param, v []float32) {
 func (m *model) step(grads [][]float32, factor float64) (norm float64) {
 	m.t.Helper()
 	m.steps++
-	var hyper []float32
 	for i, p := range m.params {
 		m.set("grad/"+p.ID, grads[i])
-		h := m.o.Scalars(p, m.o.Rate(p)*factor, m.steps)
-		hyper = append(hyper, h[:]...)
+		hyper := m.o.Scalars(p, m.o.Rate(p)*factor, m.steps)
+		m.set("hyper/"+p.ID, hyper[:])
 	}
-	m.set("hyper", hyper)
 	if err := m.l.Run(0, len(m.p.Launches), false); err != nil {
 		m.t.Fatal(err)
 	}
