@@ -10,10 +10,11 @@ import (
 	"stepflow/ops/graph"
 )
 
-// Groups hands each parameter to the optimizer of the first group that takes it; the last group takes what no other
-// does. What is reported as the learning rate, and the bound on the norm of all gradients, are those of the first
-// group.
-type Groups []Group
+// Groups hands each parameter to the optimizer of the first group that takes it.
+type Groups struct {
+	Main Optimizer // whose learning rate is reported, and whose bound holds for the norm of all gradients together
+	List []Group   // not empty; the last takes what no other does
+}
 
 // Group is an optimizer for the parameters of some kinds and those whose names match a pattern.
 type Group struct {
@@ -30,23 +31,23 @@ func (g Group) takes(p ops.Param) bool {
 
 // of returns the optimizer of p.
 func (gs Groups) of(p ops.Param) Optimizer {
-	last := len(gs) - 1
-	for _, g := range gs[:last] {
+	last := len(gs.List) - 1
+	for _, g := range gs.List[:last] {
 		if g.takes(p) {
 			return g.Optimizer
 		}
 	}
-	return gs[last].Optimizer
+	return gs.List[last].Optimizer
 }
 
-// Peak is the first group's.
-func (gs Groups) Peak() float64 { return gs[0].Optimizer.Peak() }
+// Peak is that of Main.
+func (gs Groups) Peak() float64 { return gs.Main.Peak() }
 
 // Rate is that of the group of p.
 func (gs Groups) Rate(p ops.Param) float64 { return gs.of(p).Rate(p) }
 
-// ClipNorm is the first group's: gradients are clipped by the norm of all groups together.
-func (gs Groups) ClipNorm() float64 { return gs[0].Optimizer.ClipNorm() }
+// ClipNorm is that of Main.
+func (gs Groups) ClipNorm() float64 { return gs.Main.ClipNorm() }
 
 // States are those of the group of p.
 func (gs Groups) States(p ops.Param, d gpu.DType) []State { return gs.of(p).States(p, d) }
@@ -59,11 +60,11 @@ func (gs Groups) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float
 	return gs.of(p).Scalars(p, rate, t)
 }
 
-// Key lists the groups.
+// Key lists the groups, and the bound on the norm.
 func (gs Groups) Key() string {
-	keys := make([]string, len(gs))
-	for i, g := range gs {
-		keys[i] = fmt.Sprintf("%v %q %s", g.Kinds, g.Patterns, g.Optimizer.Key())
+	keys := []string{fmt.Sprint(gs.ClipNorm())}
+	for _, g := range gs.List {
+		keys = append(keys, fmt.Sprintf("%v %q %s", g.Kinds, g.Patterns, g.Optimizer.Key()))
 	}
 	return strings.Join(keys, "; ")
 }

@@ -56,7 +56,7 @@ const muonM = "muon_m" // the mean of the gradient
 // not a map between features; gains and biases, which are not matrices; and adapters, whose factors are not the
 // change of a weight but multiply to it, so that orthogonal steps of both are not an orthogonal step of their product.
 func (o Muon) With(rest Optimizer) Groups {
-	return Groups{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}
+	return Groups{Main: o, List: []Group{{Kinds: []ops.Kind{ops.KindLinear}, Optimizer: o}, {Optimizer: rest}}}
 }
 
 // Peak is LearningRate.
