@@ -9,16 +9,16 @@ import (
 // so a launch is a plain comparable value that can be hashed and printed.
 type Attrs struct {
 	TransA, TransB bool    // matmul: use the operand transposed
-	Alpha          float64 // matmul, scale: factor
-	Eps            float64 // rmsnorm, adamw: added under the root, to the root
+	Alpha          float64 // matmul, scale, sgdw: factor
+	Eps            float64 // rmsnorm, adamw: added under the root, to the root; normalize: the least divisor
 	Heads, KVHeads int     // rope, attention: heads in the row of q, of k and v
 	Inverse        bool    // rope: rotate back
 	Rows           int     // embedding_grad: rows of the table when no accumulator is given
 	Chunk          int     // linear_cross_entropy: rows of logits in memory at a time
 	Frozen         bool    // linear_cross_entropy_grad: no gradient of the weight
 	MaxNorm        float64 // clip: bound on the global norm; 0 for none
-	Beta1, Beta2   float64 // adamw
-	WeightDecay    float64 // adamw: decoupled
+	Beta1, Beta2   float64 // adamw; ema: Beta1
+	WeightDecay    float64 // adamw, sgdw: decoupled
 	DType          DType   // cast: result type
 
 	// See attrs.go for how fields are encoded, new ones too.

@@ -120,6 +120,17 @@ func init() {
 			}},
 		Kernel{Name: "sum", Formula: "y[0] = sum x", Infer: toScalar, FLOPs: elementwise(1), Scratch: partialSums},
 		Kernel{Name: "sum_squares", Formula: "y[0] = sum x²", Infer: toScalar, FLOPs: elementwise(2), Scratch: partialSums},
+		Kernel{Name: "normalize", Formula: "y = x / max(sqrt(s), eps) (inputs x, s: a sum of squares)",
+			FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}},
+			Infer: func(_ Attrs, in []Type) ([]Type, error) {
+				if err := arity(in, 2, 2); err != nil {
+					return nil, err
+				}
+				if err := needFloat(in...); err != nil {
+					return nil, err
+				}
+				return in[:1:1], needType("the sum of squares", in[1], Type{Shape{1}, F32})
+			}},
 		Kernel{Name: "swiglu", Formula: "y = g sigmoid(g) u (inputs g, u); Shazeer 2020, arXiv 2002.05202", Infer: sameAs0(2), FLOPs: elementwise(5), InPlace: [][2]int{{0, 0}, {0, 1}}},
 		Kernel{Name: "swiglu_grad", Formula: "with s = sigmoid(g): dg = dy u s (1 + g (1-s)), du = dy g s (inputs dy, g, u)", FLOPs: elementwise(10),
 			InPlace: [][2]int{{0, 1}, {1, 2}},

@@ -2,8 +2,8 @@ package gpu
 
 import "fmt"
 
-// HyperLen is the number of scalars adamw reads each step: learning rate, 1-β1^t, 1-β2^t, and a seed, a
-// whole number below 2^24.
+// HyperLen is the number of scalars of an update, which the host writes each step: the learning rate; for adamw
+// 1-β1^t and 1-β2^t; and a seed of stochastic rounding, a whole number below 2^24. sgdw reads the first alone.
 const HyperLen = 4
 
 func init() {
@@ -70,5 +70,48 @@ func init() {
 				}
 				return adamw(false)(a, in)
 			}},
+		Kernel{Name: "ema",
+			Formula: "y = β1 x + (1-β1) coef g; y = x when coef is not finite; g in bf16 or f32 (inputs x, g, coef)",
+			FLOPs:   elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferEMA},
+		Kernel{Name: "sgdw", Formula: "w = w - lr wd w - lr alpha u; nothing changes when coef is not finite; " +
+			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …])",
+			FLOPs: elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferSGDW},
 	)
+}
+
+// inferEMA checks a moving average x, what is added to it, and the clip coefficient.
+func inferEMA(_ Attrs, in []Type) ([]Type, error) {
+	if err := arity(in, 3, 3); err != nil {
+		return nil, err
+	}
+	if in[0].DType != F32 {
+		return nil, fmt.Errorf("the average is %v, not f32", in[0])
+	}
+	if !in[1].DType.IsFloat() || !in[1].Shape.Equal(in[0].Shape) {
+		return nil, fmt.Errorf("adds %v to an average %v", in[1], in[0])
+	}
+	return in[:1:1], needType("the clip coefficient", in[2], Type{Shape{1}, F32})
+}
+
+// inferSGDW checks a weight, the direction of its update, the clip coefficient and the scalars of the step.
+func inferSGDW(_ Attrs, in []Type) ([]Type, error) {
+	if err := arity(in, 4, 4); err != nil {
+		return nil, err
+	}
+	if in[0].DType != F32 {
+		return nil, fmt.Errorf("the weight is %v, not f32", in[0])
+	}
+	for _, x := range []struct {
+		what    string
+		t, want Type
+	}{
+		{"the direction", in[1], in[0]},
+		{"the clip coefficient", in[2], Type{Shape{1}, F32}},
+		{"hyper", in[3], Type{Shape{HyperLen}, F32}},
+	} {
+		if err := needType(x.what, x.t, x.want); err != nil {
+			return nil, err
+		}
+	}
+	return in[:1:1], nil
 }

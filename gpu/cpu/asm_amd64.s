@@ -3356,6 +3356,25 @@ loop:
 	VZEROUPPER
 	RET
 
+// func blendAVX512(n int, y *float32, a *float32, b *float32, s float32, t float32)
+TEXT ·blendAVX512(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ y+8(FP), DI
+	MOVQ a+16(FP), SI
+	MOVQ b+24(FP), R8
+	XORQ AX, AX
+loop:
+	VBROADCASTSS s+32(FP), Z0
+	VMULPS (SI)(AX*4), Z0, Z0
+	VBROADCASTSS t+36(FP), Z1
+	VFMADD231PS (R8)(AX*4), Z1, Z0
+	VMOVUPS Z0, (DI)(AX*4)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET
+
 // func mul3AVX512(n int, y *float32, a *float32, b *float32, s float32)
 TEXT ·mul3AVX512(SB), NOSPLIT, $0-36
 	MOVQ n+0(FP), CX
@@ -3909,6 +3928,25 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-28
 loop:
 	VBROADCASTSS alpha+24(FP), Y0
 	VMULPS (SI)(AX*4), Y0, Y0
+	VMOVUPS Y0, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET
+
+// func blendAVX2(n int, y *float32, a *float32, b *float32, s float32, t float32)
+TEXT ·blendAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ y+8(FP), DI
+	MOVQ a+16(FP), SI
+	MOVQ b+24(FP), R8
+	XORQ AX, AX
+loop:
+	VBROADCASTSS s+32(FP), Y0
+	VMULPS (SI)(AX*4), Y0, Y0
+	VBROADCASTSS t+36(FP), Y1
+	VFMADD231PS (R8)(AX*4), Y1, Y0
 	VMOVUPS Y0, (DI)(AX*4)
 	ADDQ $8, AX
 	CMPQ AX, CX

@@ -231,6 +231,30 @@ loop:
 	BGT loop
 	RET
 
+// func blendNEON(n int, y *float32, a *float32, b *float32, s float32, t float32)
+TEXT ·blendNEON(SB), NOSPLIT, $0-40
+	MOVD n+0(FP), R0
+	MOVD y+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD b+24(FP), R3
+	MOVD $consts<>(SB), R20
+loop:
+	FMOVS s+32(FP), F0
+	VDUP V0.S[0], V0.S4
+	VLD1 (R2), [V1.S4]
+	WORD $0x6e21dc00 // FMUL V0.4S, V0.4S, V1.4S
+	FMOVS t+36(FP), F1
+	VDUP V1.S[0], V1.S4
+	VLD1 (R3), [V2.S4]
+	WORD $0x4e22cc20 // FMLA V0.4S, V1.4S, V2.4S
+	VST1 [V0.S4], (R1)
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUBS $4, R0
+	BGT loop
+	RET
+
 // func mul3NEON(n int, y *float32, a *float32, b *float32, s float32)
 TEXT ·mul3NEON(SB), NOSPLIT, $0-36
 	MOVD n+0(FP), R0

@@ -173,6 +173,11 @@ func TestLoops(t *testing.T) {
 			for l := range y {
 				same("exp", y[l], z[l])
 			}
+			p.blend(y, x[0], x[1], 0.95, -0.3)
+			v.blend(z, x[0], x[1], 0.95, -0.3)
+			for l := range y {
+				same("blend", y[l], z[l])
+			}
 			p.rotate(x[4], x[5], x[0], x[1], x[2], x[3], -1)
 			v.rotate(x[6], x[7], x[0], x[1], x[2], x[3], -1)
 			for l := range y {

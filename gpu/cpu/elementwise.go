@@ -198,6 +198,13 @@ func bindSliceGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 }
 
+func bindNormalize(d *Device, l *loaded, x *gpu.Launch) func() {
+	squares := l.f32(x.In[1])
+	return d.flat(l.buffers(x.Out), l.buffers(x.In[:1]), func(y [][]float32) {
+		d.variant.scale(y[0], y[1], float32(1/max(math.Sqrt(float64(squares[0])), x.Attrs.Eps)))
+	})
+}
+
 func bindBroadcast(d *Device, l *loaded, x *gpu.Launch) func() {
 	s := l.f32(x.In[0])
 	return d.flat(l.buffers(x.Out), nil, func(x [][]float32) {
@@ -268,68 +275,4 @@ func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
 
 func bindSumSquares(d *Device, l *loaded, x *gpu.Launch) func() {
 	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch), func(a []float32) float32 { return d.variant.dot(a, a) })
-}
-
-func bindClip(_ *Device, l *loaded, x *gpu.Launch) func() {
-	var in [][]float32
-	for _, o := range x.In {
-		in = append(in, l.f32(o))
-	}
-	norm, coef, most := l.f32(x.Out[0]), l.f32(x.Out[1]), x.Attrs.MaxNorm
-	return func() {
-		var ss float64
-		for _, v := range in {
-			ss += float64(v[0])
-		}
-		n := math.Sqrt(ss)
-		norm[0], coef[0] = float32(n), 1
-		if math.IsNaN(n) || math.IsInf(n, 0) {
-			coef[0] = float32(math.NaN())
-		} else if most > 0 {
-			coef[0] = float32(min(1, most/(n+1e-6)))
-		}
-	}
-}
-
-// Inputs of adamw are w, g, m, v, coef, hyper; adamw_master updates the fp32 master behind g and
-// rounds it into w; adamw_stochastic rounds the new w itself.
-func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
-	in, out := l.buffers(x.In), l.buffers(x.Out)
-	w, g, rest := in[0], in[1], in[2:]
-	weight, states := out[0], out
-	if x.Kernel == "adamw_master" {
-		w, rest, states = in[2], in[3:], out[1:]
-	}
-	m, v, coef, hyper := rest[0], rest[1], rest[2].f, rest[3].f
-	ow, om, ov := states[0], states[1], states[2]
-	a := x.Attrs
-	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
-	c1, c2 := float32(1-a.Beta1), float32(1-a.Beta2)
-	put := d.store
-	if x.Kernel == "adamw_stochastic" {
-		put = func(wk *worker, out []buffer, lo int) {
-			putStochastic(out[0], lo, wk.args[0], uint32(hyper[3]))
-			for j, b := range out[1:] {
-				d.variant.put(b, lo, wk.args[1+j])
-			}
-		}
-	}
-	update := d.flatTo([]buffer{ow, om, ov}, []buffer{w, g, m, v}, func(x [][]float32) {
-		lr := hyper[0]
-		d.variant.adamw(x[0], x[1], x[2], x[3], x[4], x[5], x[6], coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr, 1-lr*float32(a.WeightDecay))
-	}, put)
-	round := func() {}
-	if x.Kernel == "adamw_master" {
-		round = d.flat([]buffer{weight}, []buffer{ow}, func(x [][]float32) { copy(x[0], x[1]) })
-	}
-	return func() {
-		if k := float64(coef[0]); math.IsNaN(k) || math.IsInf(k, 0) {
-			ow.copy(w)
-			om.copy(m)
-			ov.copy(v)
-		} else {
-			update()
-		}
-		round()
-	}
 }

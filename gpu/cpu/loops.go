@@ -29,6 +29,13 @@ func scaleLoop(y, a []float32, alpha float32) {
 	}
 }
 
+// blendLoop is y = s a + t b: moving averages, and the update of a weight by a direction.
+func blendLoop(y, a, b []float32, s, t float32) {
+	for i := range y {
+		y[i] = s*a[i] + t*b[i]
+	}
+}
+
 // mul3Loop is y = s a b: RMSNorm's row.
 func mul3Loop(y, a, b []float32, s float32) {
 	for i := range y {

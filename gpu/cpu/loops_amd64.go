@@ -40,6 +40,18 @@ var loopsAVX512 = loopTable{
 			scaleLoop(y[whole:], a[whole:], alpha)
 		}
 	},
+	blend: func(y, a, b []float32, s, t float32) {
+		n := len(y)
+		whole := n &^ 15
+		if whole > 0 {
+			_ = a[whole-1]
+			_ = b[whole-1]
+			blendAVX512(whole, &y[0], &a[0], &b[0], s, t)
+		}
+		if whole < n {
+			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
+		}
+	},
 	mul3: func(y, a, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 15
@@ -262,6 +274,9 @@ func mulAVX512(n int, y, a, b *float32)
 func scaleAVX512(n int, y, a *float32, alpha float32)
 
 //go:noescape
+func blendAVX512(n int, y, a, b *float32, s, t float32)
+
+//go:noescape
 func mul3AVX512(n int, y, a, b *float32, s float32)
 
 //go:noescape
@@ -343,6 +358,18 @@ var loopsAVX2 = loopTable{
 		}
 		if whole < n {
 			scaleLoop(y[whole:], a[whole:], alpha)
+		}
+	},
+	blend: func(y, a, b []float32, s, t float32) {
+		n := len(y)
+		whole := n &^ 7
+		if whole > 0 {
+			_ = a[whole-1]
+			_ = b[whole-1]
+			blendAVX2(whole, &y[0], &a[0], &b[0], s, t)
+		}
+		if whole < n {
+			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
 		}
 	},
 	mul3: func(y, a, b []float32, s float32) {
@@ -565,6 +592,9 @@ func mulAVX2(n int, y, a, b *float32)
 
 //go:noescape
 func scaleAVX2(n int, y, a *float32, alpha float32)
+
+//go:noescape
+func blendAVX2(n int, y, a, b *float32, s, t float32)
 
 //go:noescape
 func mul3AVX2(n int, y, a, b *float32, s float32)

@@ -40,6 +40,18 @@ var loopsNEON = loopTable{
 			scaleLoop(y[whole:], a[whole:], alpha)
 		}
 	},
+	blend: func(y, a, b []float32, s, t float32) {
+		n := len(y)
+		whole := n &^ 3
+		if whole > 0 {
+			_ = a[whole-1]
+			_ = b[whole-1]
+			blendNEON(whole, &y[0], &a[0], &b[0], s, t)
+		}
+		if whole < n {
+			blendLoop(y[whole:], a[whole:], b[whole:], s, t)
+		}
+	},
 	mul3: func(y, a, b []float32, s float32) {
 		n := len(y)
 		whole := n &^ 3
@@ -260,6 +272,9 @@ func mulNEON(n int, y, a, b *float32)
 
 //go:noescape
 func scaleNEON(n int, y, a *float32, alpha float32)
+
+//go:noescape
+func blendNEON(n int, y, a, b *float32, s, t float32)
 
 //go:noescape
 func mul3NEON(n int, y, a, b *float32, s float32)

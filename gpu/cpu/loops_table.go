@@ -7,6 +7,7 @@ type loopTable struct {
 	add        func(y, a, b []float32)
 	mul        func(y, a, b []float32)
 	scale      func(y, a []float32, alpha float32)
+	blend      func(y, a, b []float32, s, t float32)
 	mul3       func(y, a, b []float32, s float32)
 	addMul     func(y, a, b []float32, s float32)
 	sum        func(a []float32) (s float32)
@@ -25,4 +26,4 @@ type loopTable struct {
 	adamw      func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
 }
 
-var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}
+var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}

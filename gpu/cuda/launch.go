@@ -41,6 +41,9 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"adamw":            bindAdamW,
 	"adamw_master":     bindAdamW,
 	"adamw_stochastic": bindAdamW,
+	"ema":              bindEMA,
+	"normalize":        bindNormalize,
+	"sgdw":             bindSGDW,
 	"matmul":           bindMatmul,
 	"matmul_swiglu":    bindMatmulSwiGLU,
 
@@ -138,6 +141,11 @@ func bindScale(b *binder, x *gpu.Launch) work {
 	return work{flatCall("scale", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]), float32(x.Attrs.Alpha))}
 }
 
+func bindNormalize(b *binder, x *gpu.Launch) work {
+	y := x.Out[0]
+	return work{flatCall("normalize", y.Type.DType, elems(y), b.at(y), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+}
+
 func bindBroadcast(b *binder, x *gpu.Launch) work {
 	return work{flatCall("broadcast", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]))}
 }
@@ -214,71 +222,6 @@ func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
 			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0, parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
 		}
 	}
-}
-
-// scalars mirrors Scalars of kernels/optim.cu.
-type scalars struct{ At [256]Pointer }
-
-func bindClip(b *binder, x *gpu.Launch) (w work) {
-	in := x.In
-	for first := 1; len(in) > 0; first = 0 {
-		var s scalars
-		n := min(len(in), len(s.At))
-		for i, o := range in[:n] {
-			s.At[i] = b.at(o)
-		}
-		in = in[n:]
-		last := 0
-		if len(in) == 0 {
-			last = 1
-		}
-		w = append(w, newCall("clip", [3]int{1, 1, 1}, 32, 0, n, first, last, float32(x.Attrs.MaxNorm), b.at(x.Out[0]), b.at(x.Out[1]), s))
-	}
-	return w
-}
-
-// tensor and tensors mirror those of kernels/optim.cu.
-type tensor struct {
-	W, G, Master, M, V, Hyper Pointer
-	N, First                  int64
-}
-type tensors struct{ At [32]tensor }
-
-const adamwBlock = 1024
-
-// adamwTensor gives the tensor of an update, and the copies that bring its state to where it is updated.
-func (b *binder) adamwTensor(x *gpu.Launch) (t tensor, before work) {
-	state := x.In[2 : len(x.In)-2]
-	t = tensor{W: b.at(x.Out[0]), G: b.at(x.In[1]), Hyper: b.at(x.In[len(x.In)-1]), N: elems(x.Out[0])}
-	places := []*Pointer{&t.M, &t.V}
-	if x.Kernel == "adamw_master" {
-		places = []*Pointer{&t.Master, &t.M, &t.V}
-	}
-	before = b.copyOf(x.Out[0], x.In[0])
-	for i, o := range x.Out[1:] {
-		*places[i] = b.at(o)
-		before = append(before, b.copyOf(o, state[i])...)
-	}
-	return t, before
-}
-
-func (b *binder) adamwCall(x *gpu.Launch, list []tensor) *Call {
-	var all tensors
-	var first int64
-	for i, t := range list {
-		t.First = first
-		all.At[i] = t
-		first += int64(blocks(t.N, adamwBlock))
-	}
-	a := x.Attrs
-	kernel := x.Kernel + suffix(x.In[0].Type.DType) + suffix(x.In[1].Type.DType)
-	return newCall(kernel, [3]int{int(first), 1, 1}, flatThreads, 0, len(list), b.at(x.In[len(x.In)-2]),
-		float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2), float32(a.Eps), float32(a.WeightDecay), all)
-}
-
-func bindAdamW(b *binder, x *gpu.Launch) work {
-	t, before := b.adamwTensor(x)
-	return append(before, b.adamwCall(x, []tensor{t}))
 }
 
 // product binds alpha op(a) op(b) + c.

@@ -28,6 +28,7 @@ func mixed() (list []Case) {
 		add(Case{Kernel: "adamw_stochastic", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
 		add(Case{Kernel: "adamw_master", Attrs: a, In: []gpu.Type{w, x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
 		add(Case{Kernel: "cast_stochastic", In: []gpu.Type{x, f32(1)}, Positive: []int{1}})
+		add(Case{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{x, w, f32(1)}, Tol: 3e-7})
 		add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 2}, In: []gpu.Type{w, f32(x.Shape.Rows(), x.Shape.Cols()+5)}, Tol: 1e-7})
 	}
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
@@ -55,13 +56,13 @@ func mixed() (list []Case) {
 }
 
 // floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
-var floats32 = map[string][]int{"broadcast": {0}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "attention_grad": {5},
+var floats32 = map[string][]int{"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "attention_grad": {5},
 	"cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0}}
 
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
-	case "adamw", "adamw_master", "adamw_stochastic", "clip":
+	case "adamw", "adamw_master", "adamw_stochastic", "clip", "ema", "sgdw":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -100,6 +101,11 @@ func cases() (list []Case) {
 		add(Case{Kernel: "add", In: []gpu.Type{x, x}, Tol: 1e-7})
 		add(Case{Kernel: "mul", In: []gpu.Type{x, x}, Tol: 1e-7})
 		add(Case{Kernel: "scale", Attrs: gpu.Attrs{Alpha: -0.3}, In: []gpu.Type{x}, Tol: 2e-7})
+		add(Case{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 1e-7}, In: []gpu.Type{x, f32(1)}, Positive: []int{1}, Tol: 3e-7})
+		add(Case{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 2}, In: []gpu.Type{x, f32(1)}, Positive: []int{1}, Tol: 3e-7})
+		add(Case{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{x, x, f32(1)}, Tol: 3e-7})
+		add(Case{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1.7, WeightDecay: 0.1},
+			In: []gpu.Type{x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3}, Tol: 1e-6})
 		add(Case{Kernel: "broadcast", In: []gpu.Type{f32(1), x}})
 		add(Case{Kernel: "sum", In: []gpu.Type{x}, Tol: 1e-4})
 		add(Case{Kernel: "sum_squares", In: []gpu.Type{x}, Tol: 1e-6})

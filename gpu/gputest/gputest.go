@@ -47,6 +47,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 		stochastic(t, open)
 		castStochastic(t, open)
 	})
+	t.Run("skipped updates", func(t *testing.T) { unchanged(t, open) })
 	covered := map[string]bool{}
 	for _, c := range Cases() {
 		covered[c.Kernel] = true

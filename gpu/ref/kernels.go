@@ -26,6 +26,10 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"scale": func(a gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { return a.Alpha * in[0].at(r, c) })
 	},
+	"normalize": func(a gpu.Attrs, in, out []mat) {
+		norm := math.Max(math.Sqrt(in[1].v[0]), a.Eps)
+		out[0].each(func(r, c int) float64 { return in[0].at(r, c) / norm })
+	},
 	"bias_add": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { return in[0].at(r, c) + in[1].v[c] })
 	},
@@ -273,13 +277,31 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		}
 		norm := math.Sqrt(ss)
 		coef := 1.0
-		if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		if !finite(norm) {
 			coef = math.NaN()
 		} else if a.MaxNorm > 0 {
 			coef = math.Min(1, a.MaxNorm/(norm+1e-6))
 		}
 		out[0].set(0, 0, norm)
 		out[1].set(0, 0, coef)
+	},
+	"ema": func(a gpu.Attrs, in, out []mat) {
+		x, g, coef := in[0], in[1], in[2].v[0]
+		if !finite(coef) {
+			out[0].each(x.at)
+			return
+		}
+		out[0].each(func(r, c int) float64 { return a.Beta1*x.at(r, c) + (1-a.Beta1)*coef*g.at(r, c) })
+	},
+	"sgdw": func(a gpu.Attrs, in, out []mat) {
+		w, u, coef, lr := in[0], in[1], in[2].v[0], in[3].v[0]
+		if !finite(coef) {
+			out[0].each(w.at)
+			return
+		}
+		out[0].each(func(r, c int) float64 {
+			return w.at(r, c) - lr*a.WeightDecay*w.at(r, c) - lr*a.Alpha*u.at(r, c)
+		})
 	},
 	"adamw": func(a gpu.Attrs, in, out []mat) {
 		adamw(a, in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2])
@@ -320,7 +342,7 @@ func head(h, w, targets mat) (nll, lse, x []float64) {
 
 func adamw(a gpu.Attrs, w, g, m, v, coef, hyper, ow, om, ov mat) {
 	k, lr, bc1, bc2 := coef.v[0], hyper.v[0], hyper.v[1], hyper.v[2]
-	if math.IsNaN(k) || math.IsInf(k, 0) {
+	if !finite(k) {
 		ow.each(w.at)
 		om.each(m.at)
 		ov.each(v.at)
@@ -370,6 +392,8 @@ func logSumExp(v []float64) float64 {
 	}
 	return most + math.Log(s)
 }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 func zeros(m mat) []float64 { return make([]float64, m.rows*m.cols) }
 

@@ -1,9 +1,11 @@
-// Package optim holds optimizers as update graphs and learning-rate schedules as functions of the
-// number of tokens seen.
+// Package optim holds optimizers as update graphs, and learning-rate schedules as functions of the number of tokens
+// seen.
+//
+// A list of trainable parameters comes in; what each keeps between steps, how it is updated and which scalars the
+// host writes for it come out. Read Optimizer first, then adamw.go and muon.go, a file each; groups.go combines them.
 package optim
 
 import (
-	"math"
 	"path"
 
 	"stepflow/gpu"
@@ -11,100 +13,150 @@ import (
 	"stepflow/ops/graph"
 )
 
-// AdamW is the configuration of decoupled weight decay (Loshchilov & Hutter 2019).
-type AdamW struct {
-	LearningRate float64
-	Beta1, Beta2 float64
-	Eps          float64
-	WeightDecay  float64
-	MaxGradNorm  float64 // 0: no clipping
-	// BF16StochasticRound rounds updated bf16 weights up or down at random, right in the mean, instead of
-	// keeping an fp32 master of each: 12 bytes a trainable parameter instead of 16. Weights in fp32 are not concerned.
-	BF16StochasticRound bool
-	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
+// Optimizer is an update rule for trainable parameters. A combination of optimizers is one too: see Groups.
+type Optimizer interface {
+	// Peak is the peak of the learning rate that is reported of a step.
+	Peak() float64
+	// Rate is the peak of the learning rate of p.
+	Rate(p ops.Param) float64
+	// ClipNorm bounds the norm of the gradients of all parameters together; 0 stands for no bound.
+	ClipNorm() float64
+	// States lists what is kept of p, whose weight is of type d, from step to step.
+	States(p ops.Param, d gpu.DType) []State
+	// Update adds the update of one parameter to the current segment. Gradients are to be multiplied by coef [1]; if
+	// that is not finite, neither the weight nor a state may change.
+	Update(g *graph.Graph, s Slot, coef graph.Value)
+	// Scalars returns what update number t of p, from 1, reads from the host, beginning with the learning rate.
+	Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32
+	// Key identifies all that a program depends on: every setting but the learning rates, which the host writes.
+	Key() string
 }
 
-// Decays reports whether weight decay applies to p. By default it does to projections, the head and
-// adapters, not to gains, biases and embeddings.
-func (o AdamW) Decays(p ops.Param) bool {
-	if o.NoDecay == nil {
-		return p.Kind != ops.KindNorm && p.Kind != ops.KindBias && p.Kind != ops.KindEmbedding
-	}
-	for _, pattern := range o.NoDecay {
-		if ok, err := path.Match(pattern, p.Name); err == nil && ok {
-			return false
-		}
-	}
-	return true
+// State is a tensor that an optimizer keeps of a parameter.
+//
+// It begins as zeros, or as a copy of the weight. It begins again whenever the weight is given a value that no update
+// made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. It stays
+// with a weight that growth keeps.
+type State struct {
+	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
+	Type gpu.Type
+	Copy bool // begins as a copy of the weight
 }
 
-// Master reports whether a weight of this type has an fp32 master beside it.
-func (o AdamW) Master(d gpu.DType) bool { return d == gpu.BF16 && !o.BF16StochasticRound }
+// Buffer is the name of the state's buffer, and of its tensor in a checkpoint, for the parameter with this id.
+func (s State) Buffer(id string) string { return s.Name + "/" + id }
 
-// StateBytes is what the optimizer keeps of each parameter whose weight has this type, in bytes: two moments in fp32, and
-// the master where there is one.
-func (o AdamW) StateBytes(d gpu.DType) int64 {
-	n := 2 * gpu.F32.Size()
-	if o.Master(d) {
-		n += gpu.F32.Size()
+// StateBytes is the size of all states of p, whose weight is of type d, in bytes.
+func StateBytes(o Optimizer, p ops.Param, d gpu.DType) (n int64) {
+	for _, s := range o.States(p, d) {
+		n = gpu.Sum(n, s.Type.Bytes())
 	}
 	return n
 }
 
-// TrainBytes is what each parameter takes while it trains, in bytes: weight, gradient and the optimizer's state.
-func (o AdamW) TrainBytes(d gpu.DType) int64 { return 2*d.Size() + o.StateBytes(d) }
+// TrainBytes is what p takes while it trains, in bytes: weight and gradient of type d, and the optimizer's states.
+func TrainBytes(o Optimizer, p ops.Param, d gpu.DType) int64 {
+	return gpu.Sum(gpu.Product(2, p.Elems(), d.Size()), StateBytes(o, p, d))
+}
 
-// Slot is a trainable parameter with its gradient and optimizer state in the graph.
+// Slot is a trainable parameter in a graph.
 type Slot struct {
 	Param        ops.Param
 	Weight, Grad graph.Value
-	Master       graph.Value // fp32 copy; none when the weight is fp32
-	M, V         graph.Value
-	Hyper        graph.Value // as AdamW.Hyper gives it
+	Hyper        graph.Value            // [gpu.HyperLen], as Scalars returns them
+	States       map[string]graph.Value // by their names
+
+	Master, M, V graph.Value // read by AdamW.Build alone
 }
 
-// Build adds clipping by global norm and the update of every slot; it returns the gradient norm
-// [1] and the clip coefficient [1].
-func (o AdamW) Build(g *graph.Graph, slots []Slot) (norm, coef graph.Value) {
+// NewSlot declares the buffers of the states that the optimizer keeps of p.
+func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph.Value) Slot {
+	s := Slot{Param: p, Weight: weight, Grad: grad, Hyper: hyper, States: map[string]graph.Value{}}
+	if !weight.Valid() {
+		return s // the graph has an error
+	}
+	for _, x := range o.States(p, weight.Type().DType) {
+		s.States[x.Name] = g.Leaf(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type)
+	}
+	return s
+}
+
+// Build adds clipping by the norm of all gradients, and the update of every slot. It returns the norm before clipping
+// [1] and the factor of the gradients [1], which is NaN if the norm is not finite: then nothing changes.
+func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
 	sums := make([]graph.Value, len(slots))
 	for i, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
 		sums[i] = g.Op1("sum_squares", gpu.Attrs{}, s.Grad)
 	}
 	g.At(-1, "clip_grad_norm")
-	out := g.Op("clip", gpu.Attrs{MaxNorm: o.MaxGradNorm}, sums...)
+	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, sums...)
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
-		a := gpu.Attrs{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps}
-		if o.Decays(s.Param) {
-			a.WeightDecay = o.WeightDecay
-		}
-		if s.Master.Valid() {
-			n := g.Op("adamw_master", a, s.Weight, s.Grad, s.Master, s.M, s.V, out[1], s.Hyper)
-			g.Update(s.Weight, n[0])
-			g.Update(s.Master, n[1])
-			g.Update(s.M, n[2])
-			g.Update(s.V, n[3])
-			continue
-		}
-		kernel := "adamw"
-		if o.BF16StochasticRound && s.Weight.Type().DType == gpu.BF16 {
-			kernel = "adamw_stochastic"
-		}
-		n := g.Op(kernel, a, s.Weight, s.Grad, s.M, s.V, out[1], s.Hyper)
-		g.Update(s.Weight, n[0])
-		g.Update(s.M, n[1])
-		g.Update(s.V, n[2])
+		o.Update(g, s, clip[1])
 	}
-	return out[0], out[1]
+	return clip[0], clip[1]
 }
 
-// Hyper gives the scalars of the update number t (from 1) of the parameter named id: the learning rate,
-// 1-β1^t, 1-β2^t, and where rounding is stochastic the seed of its draws.
-func (o AdamW) Hyper(lr float64, id string, t int64) [gpu.HyperLen]float32 {
-	h := [gpu.HyperLen]float32{float32(lr), float32(1 - math.Pow(o.Beta1, float64(t))), float32(1 - math.Pow(o.Beta2, float64(t)))}
-	if o.BF16StochasticRound {
-		h[3] = float32(ops.Rand(uint64(t), id).Uint32() >> 8)
+// master is the name of the fp32 copy of a bf16 weight, which updates too small for bf16 add up in.
+const master = "master"
+
+// masters lists the master of p, if its weight has one.
+func masters(p ops.Param, d gpu.DType, stochastic bool) []State {
+	if d != gpu.BF16 || stochastic {
+		return nil
 	}
-	return h
+	return []State{{Name: master, Type: gpu.Type{Shape: p.Shape, DType: gpu.F32}, Copy: true}}
 }
+
+// moment is a state of zeros in fp32, one for each element of p.
+func moment(name string, p ops.Param) State {
+	return State{Name: name, Type: gpu.Type{Shape: p.Shape, DType: gpu.F32}}
+}
+
+// wide is the weight in fp32: its master, itself, or for a bf16 weight without a master its exact copy.
+func (s Slot) wide(g *graph.Graph) graph.Value {
+	switch m := s.States[master]; {
+	case m.Valid():
+		return m
+	case s.Weight.Type().DType == gpu.BF16:
+		return g.Op1("cast", gpu.Attrs{DType: gpu.F32}, s.Weight)
+	}
+	return s.Weight
+}
+
+// put stores an updated weight, given in fp32: into the master, if there is one, and rounded to nearest even into a
+// bf16 weight; without a master that is rounded at random, by the seed among the scalars.
+func (s Slot) put(g *graph.Graph, w graph.Value) {
+	switch m := s.States[master]; {
+	case m.Valid():
+		g.Update(s.Weight, g.Op1("cast", gpu.Attrs{DType: gpu.BF16}, w))
+		g.Update(m, w)
+	case s.Weight.Type().DType == gpu.BF16:
+		g.Update(s.Weight, g.Op1("cast_stochastic", gpu.Attrs{}, w, g.View(s.Hyper, 3, gpu.Shape{1})))
+	default:
+		g.Update(s.Weight, w)
+	}
+}
+
+// decays reports whether weight decay applies to p: unless its name matches a pattern of noDecay, or, if that is nil,
+// to all but gains, biases and embeddings.
+func decays(p ops.Param, noDecay []string) bool {
+	if noDecay == nil {
+		return p.Kind != ops.KindNorm && p.Kind != ops.KindBias && p.Kind != ops.KindEmbedding
+	}
+	return !matches(p, noDecay)
+}
+
+// matches reports whether the name of p matches one of the patterns.
+func matches(p ops.Param, patterns []string) bool {
+	for _, pattern := range patterns {
+		if ok, err := path.Match(pattern, p.Name); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// seed is the seed of stochastic rounding in update t of p: a whole number below 2^24, which float32 holds exactly.
+func seed(p ops.Param, t int64) float32 { return float32(ops.Rand(uint64(t), p.ID).Uint32() >> 8) }

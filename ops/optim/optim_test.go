@@ -46,8 +46,8 @@ func TestDecay(t *testing.T) {
 	}
 }
 
-func TestHyper(t *testing.T) {
-	h := AdamW{Beta1: 0.9, Beta2: 0.99}.Hyper(0.5, "w", 2)
+func TestScalars(t *testing.T) {
+	h := AdamW{Beta1: 0.9, Beta2: 0.99}.Scalars(ops.Param{ID: "w"}, 0.5, 2)
 	if h[0] != 0.5 || math.Abs(float64(h[1])-0.19) > 1e-7 || math.Abs(float64(h[2])-0.0199) > 1e-8 {
 		t.Error(h)
 	}

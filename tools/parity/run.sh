@@ -26,6 +26,7 @@ STEPFLOW_PERPLEXITY=$tmp/perplexity go test -count=1 -run PerplexityOfOthers -v 
 "$py" tools/parity/oracle.py make "$tmp/oracle"
 STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
+"$py" tools/parity/muon_fixture.py -check ops/optim/testdata/muon.json
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" - "$tmp/llama" runtime/train/testdata/parity <<'P'

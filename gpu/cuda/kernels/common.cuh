@@ -87,6 +87,10 @@ template <class T> DEVICE void store(T *p, Pack<T> x) { *(uint4 *)p = x.u; }
 
 DEVICE bool aligned(const void *p) { return ((uintptr)p & 15) == 0; }
 
+// The first element of a thread, and the distance to its next, in loops over the grid.
+#define THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)
+#define STRIDE ((int64_t)gridDim.x * blockDim.x)
+
 // each runs f(out, in) on elements start, start + stride ... of n, 16 bytes at a time where all operands
 // allow it, single elements at the end. An element's inputs are read before its outputs are written, so
 // operands may be one buffer. f is given floats; without outputs it keeps what it computes itself.

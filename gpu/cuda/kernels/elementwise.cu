@@ -1,9 +1,6 @@
 // Kernels that compute each element of their outputs from the same element of their inputs.
 #include "common.cuh"
 
-#define THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)
-#define STRIDE ((int64_t)gridDim.x * blockDim.x)
-
 template <class T, class F> DEVICE void each0(int64_t n, T *y, F f) { each<T, 1, 0>(n, THREAD, STRIDE, &y, (const T *const *)0, f); }
 template <class T, class F> DEVICE void each1(int64_t n, T *y, const T *x, F f) { each<T, 1, 1>(n, THREAD, STRIDE, &y, &x, f); }
 template <class T, class F> DEVICE void each2(int64_t n, T *y, const T *a, const T *b, F f) {
@@ -42,6 +39,10 @@ EACH_TYPE(ADD)
 EACH_TYPE(MUL)
 #define SCALE(S, T) EXPORT(scale_##S, (int64_t n, T * y, const T *a, float alpha), each1(n, y, a, [=](float *y, const float *x) { *y = alpha * x[0]; }))
 EACH_TYPE(SCALE)
+// y = x / max(sqrt(s), eps).
+#define NORMALIZE(S, T) EXPORT(normalize_##S, (int64_t n, T * y, const T *x, const float *s, float eps), \
+  float norm = fmaxf(sqrtf(*s), eps); each1(n, y, x, [=](float *y, const float *x) { *y = x[0] / norm; }))
+EACH_TYPE(NORMALIZE)
 #define BROADCAST(S, T) EXPORT(broadcast_##S, (int64_t n, T * y, const float *s), float v = *s; each0(n, y, [=](float *y, const float *) { *y = v; }))
 EACH_TYPE(BROADCAST)
 

@@ -1,4 +1,4 @@
-// The update: global norm and AdamW (Loshchilov & Hutter 2019, alg. 2).
+// The update: global norm, AdamW and SGDW (Loshchilov & Hutter 2019, alg. 2 and 1), moving averages.
 #include "common.cuh"
 
 // Scalars of up to 256 places, by value: a launch takes them without a table in memory.
@@ -72,3 +72,23 @@ ADAMW(bf16_bf16, bf16, bf16)
 ADAMW(bf16_f32, bf16, float)
 ADAMW_OF(adamw_stochastic_bf16_bf16, bf16, bf16, false, Stochastic)
 ADAMW_OF(adamw_stochastic_bf16_f32, bf16, float, false, Stochastic)
+
+// y = beta x + rest coef g, with rest = 1 - beta; y = x when coef is not finite.
+template <class G>
+DEVICE void ema(int64_t n, float *y, const float *x, const G *g, const float *coef, float beta, float rest) {
+  float k = *coef;
+  bool skip = !(fabsf(k) < INFINITY);
+  for (int64_t e = THREAD; e < n; e += STRIDE) y[e] = skip ? x[e] : beta * x[e] + rest * (k * widen(g[e]));
+}
+#define EMA(S, G) \
+  EXPORT(ema_##S, (int64_t n, float *y, const float *x, const G *g, const float *coef, float beta, float rest), \
+         ema(n, y, x, g, coef, beta, rest))
+EACH_TYPE(EMA)
+
+// w = w - lr decay w - lr alpha u, with hyper = [lr, ...]; w stays when coef is not finite.
+EXPORT(sgdw, (int64_t n, float *y, const float *w, const float *u, const float *coef, const float *hyper, float alpha,
+              float decay), {
+  float k = *coef, lr = hyper[0];
+  bool skip = !(fabsf(k) < INFINITY);
+  for (int64_t e = THREAD; e < n; e += STRIDE) y[e] = skip ? w[e] : w[e] - lr * decay * w[e] - lr * alpha * u[e];
+})

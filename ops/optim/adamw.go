@@ -1,0 +1,85 @@
+package optim
+
+import (
+	"fmt"
+	"math"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+)
+
+// AdamW is Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
+type AdamW struct {
+	LearningRate float64
+	Beta1, Beta2 float64
+	Eps          float64
+	WeightDecay  float64
+	MaxGradNorm  float64 // 0: no clipping
+	// BF16StochasticRound rounds updated bf16 weights up or down at random, right in the mean, instead of keeping an
+	// fp32 master of each: 12 bytes a trainable parameter instead of 16. Weights in fp32 are not concerned.
+	BF16StochasticRound bool
+	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
+}
+
+var _ Optimizer = AdamW{}
+
+// The moments of the gradient: means of it and of its square.
+const (
+	adamM = "adam_m"
+	adamV = "adam_v"
+)
+
+// Peak is LearningRate.
+func (o AdamW) Peak() float64 { return o.LearningRate }
+
+// Rate is LearningRate, whatever the parameter.
+func (o AdamW) Rate(ops.Param) float64 { return o.LearningRate }
+
+// ClipNorm is MaxGradNorm.
+func (o AdamW) ClipNorm() float64 { return o.MaxGradNorm }
+
+// Decays reports whether weight decay applies to p. By default it does to projections, the head and adapters, not to
+// gains, biases and embeddings.
+func (o AdamW) Decays(p ops.Param) bool { return decays(p, o.NoDecay) }
+
+// States are the two moments in fp32 and the master of a bf16 weight that is not rounded at random.
+func (o AdamW) States(p ops.Param, d gpu.DType) []State {
+	return append([]State{moment(adamM, p), moment(adamV, p)}, masters(p, d, o.BF16StochasticRound)...)
+}
+
+// Update is one launch, which reads and writes the weight, its master and the moments.
+func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
+	a := gpu.Attrs{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps}
+	if o.Decays(s.Param) {
+		a.WeightDecay = o.WeightDecay
+	}
+	kernel, updated := "adamw", []graph.Value{s.Weight}
+	if copied := s.States[master]; copied.Valid() {
+		kernel, updated = "adamw_master", append(updated, copied)
+	} else if s.Weight.Valid() && s.Weight.Type().DType == gpu.BF16 {
+		kernel = "adamw_stochastic"
+	}
+	updated = append(updated, s.States[adamM], s.States[adamV])
+	in := append([]graph.Value{s.Weight, s.Grad}, updated[1:]...)
+	out := g.Op(kernel, a, append(in, coef, s.Hyper)...)
+	for i, v := range updated {
+		g.Update(v, out[i])
+	}
+}
+
+// Scalars are the learning rate, 1-β1^t, 1-β2^t, and where rounding is stochastic the seed of its draws.
+func (o AdamW) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
+	rest := func(beta float64) float32 { return float32(1 - math.Pow(beta, float64(t))) }
+	h := [gpu.HyperLen]float32{float32(rate), rest(o.Beta1), rest(o.Beta2)}
+	if o.BF16StochasticRound {
+		h[3] = seed(p, t)
+	}
+	return h
+}
+
+// Key prints all but the learning rate.
+func (o AdamW) Key() string {
+	o.LearningRate = 0
+	return fmt.Sprintf("%#v", o)
+}

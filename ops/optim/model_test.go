@@ -1,0 +1,135 @@
+package optim_test
+
+import (
+	"fmt"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/ref"
+	"stepflow/ops"
+	"stepflow/ops/graph"
+	"stepflow/ops/optim"
+)
+
+// emulated opens the CUDA device on the emulator; nil without the tag cudaemu.
+var emulated func(t *testing.T) gpu.Device
+
+// devices opens the reference, the CPU with the code of each instruction set, and CUDA where it is emulated.
+func devices(t *testing.T) map[string]gpu.Device {
+	list := map[string]gpu.Device{"ref": &ref.Device{}}
+	if emulated != nil {
+		list["cuda"] = emulated(t)
+	}
+	for _, isa := range cpu.Variants() {
+		d, err := cpu.Open(2, isa)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Close() })
+		list[isa] = d
+	}
+	return list
+}
+
+// model is a few parameters with an optimizer, loaded on a device.
+type model struct {
+	t      *testing.T
+	o      optim.Optimizer
+	params []ops.Param
+	dtype  gpu.DType
+	p      *gpu.Program
+	l      gpu.Loaded
+	steps  int64
+}
+
+func load(t *testing.T, d gpu.Device, o optim.Optimizer, params []ops.Param, dtype gpu.DType) *model {
+	t.Helper()
+	p, err := graph.Compile(updates(o, params, dtype), d.Caps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.Load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return &model{t: t, o: o, params: params, dtype: dtype, p: p, l: l}
+}
+
+// updates is the graph of an update segment alone.
+func updates(o optim.Optimizer, params []ops.Param, dtype gpu.DType) *graph.Graph {
+	g := graph.New()
+	out := g.Leaf("norm", gpu.RoleOutput, gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32})
+	slots := make([]optim.Slot, len(params))
+	for i, p := range params {
+		t := gpu.Type{Shape: p.Shape, DType: dtype}
+		slots[i] = optim.NewSlot(g, o, p, g.Leaf(p.ID, gpu.RoleWeight, t), g.Leaf("grad/"+p.ID, gpu.RoleGradient, t),
+			g.Leaf("hyper/"+p.ID, gpu.RoleInput, gpu.Type{Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}))
+	}
+	g.Segment("update", gpu.Update)
+	norm, _ := optim.Build(g, o, slots)
+	g.Update(out, norm)
+	return g
+}
+
+func matrices(shapes []gpu.Shape) (params []ops.Param) {
+	for i, s := range shapes {
+		name := fmt.Sprintf("model.layers.%d.weight", i)
+		params = append(params, ops.Param{ID: fmt.Sprint("w", i), Name: name, Shape: s, Layer: i, Kind: ops.KindLinear})
+	}
+	return params
+}
+
+func (m *model) set(name string, v []float32) {
+	m.t.Helper()
+	b, ok := m.p.Buffer(name)
+	if !ok {
+		m.t.Fatalf("there is no buffer %s", name)
+	}
+	if err := m.l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *model) get(name string) []float32 {
+	m.t.Helper()
+	b, ok := m.p.Buffer(name)
+	if !ok {
+		m.t.Fatalf("there is no buffer %s", name)
+	}
+	to := make([]byte, b.Operand.Type.Bytes())
+	if err := m.l.CopyOut(to, b.Operand); err != nil {
+		m.t.Fatal(err)
+	}
+	return gpu.BytesFloat32(to, b.Operand.Type.DType)
+}
+
+// start gives a parameter its first value, and its states theirs.
+func (m *model) start(p ops.Param, v []float32) {
+	m.set(p.ID, v)
+	for _, s := range m.o.States(p, m.dtype) {
+		first := make([]float32, len(v))
+		if s.Copy {
+			first = v
+		}
+		m.set(s.Buffer(p.ID), first)
+	}
+}
+
+func (m *model) step(grads [][]float32, factor float64) (norm float64) {
+	m.t.Helper()
+	m.steps++
+	for i, p := range m.params {
+		m.set("grad/"+p.ID, grads[i])
+		hyper := m.o.Scalars(p, m.o.Rate(p)*factor, m.steps)
+		m.set("hyper/"+p.ID, hyper[:])
+	}
+	if err := m.l.Run(0, len(m.p.Launches), false); err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := m.l.Sync(); err != nil {
+		m.t.Fatal(err)
+	}
+	return float64(m.get("norm")[0])
+}
