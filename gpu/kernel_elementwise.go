@@ -121,6 +121,7 @@ func init() {
 		Kernel{Name: "sum", Formula: "y[0] = sum x", Infer: toScalar, FLOPs: elementwise(1), Scratch: partialSums},
 		Kernel{Name: "sum_squares", Formula: "y[0] = sum x²", Infer: toScalar, FLOPs: elementwise(2), Scratch: partialSums},
 		Kernel{Name: "normalize", Formula: "y = x / max(sqrt(s), eps) (inputs x, s: a sum of squares)",
+			Attrs: []string{"Eps"},
 			FLOPs: elementwise(1), InPlace: [][2]int{{0, 0}},
 			Infer: func(_ Attrs, in []Type) ([]Type, error) {
 				if err := arity(in, 2, 2); err != nil {

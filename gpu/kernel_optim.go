@@ -72,9 +72,11 @@ func init() {
 			}},
 		Kernel{Name: "ema",
 			Formula: "y = β1 x + (1-β1) coef g; y = x when coef is not finite; g in bf16 or f32 (inputs x, g, coef)",
+			Attrs:   []string{"Beta1"},
 			FLOPs:   elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferEMA},
 		Kernel{Name: "sgdw", Formula: "w = w - lr wd w - lr alpha u; nothing changes when coef is not finite; " +
 			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …])",
+			Attrs: []string{"Alpha", "WeightDecay"},
 			FLOPs: elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferSGDW},
 	)
 }
