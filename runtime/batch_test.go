@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/trainstate"
 )
 

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/plan"
 )
 
 // layered makes a folder with one stage of a tiny model of so many layers.

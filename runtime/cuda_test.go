@@ -17,7 +17,9 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
 	"stepflow/gpu/cuda/emu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/train"
 )
 

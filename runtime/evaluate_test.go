@@ -16,7 +16,9 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 	"stepflow/runtime/train"
 )

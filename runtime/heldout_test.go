@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/apply"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/state"

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops/llama"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/plan"
 )
 
 // imported makes a pipeline whose model is read from a folder of this name, with attributes beside from.

@@ -14,8 +14,11 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 

@@ -17,8 +17,10 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 	"stepflow/runtime/train"

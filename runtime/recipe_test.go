@@ -1,10 +1,12 @@
 package runtime_test
 
 import (
+	"context"
 	"testing"
 
 	"stepflow/dsl/addr"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/plan"
 )
 
 // TestWhatMemoryDecidesIsInTheRecipe: the device's memory chooses the micro-batch of "auto" and the rows of logits at a time,

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 )

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"stepflow/fineweb"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 )
 
 // overServer is a pipeline whose documents lie on a server, more of them than a client keeps in memory.

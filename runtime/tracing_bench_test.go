@@ -13,6 +13,7 @@ import (
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/train"
 	"stepflow/tracing"
 )

@@ -9,8 +9,8 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/observe"
@@ -18,10 +18,10 @@ import (
 
 // Stage is what a training step computes, of what model, and how many steps there are.
 type Stage struct {
-	Model llama.Config // NumHiddenLayers is the stage's own
-	Seed  uint64       // of the model's first weights
-	Init  string       // folder of weights to start from; empty for random ones
-	From  *Stage       // the stage it continues; nil for a first one
+	Model arch.Model // with the layers of the stage
+	Seed  uint64     // of the model's first weights
+	Init  string     // folder of weights to start from; empty for random ones
+	From  *Stage     // the stage it continues; nil for a first one
 
 	Layers []growth.Layer // bottom first; all new for a first stage
 	Growth growth.Map     // what is made of the weights of From

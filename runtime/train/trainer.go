@@ -9,7 +9,6 @@ import (
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
@@ -121,7 +120,7 @@ func (t *trainer) startRandom(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := t.setWeight(p.ID, llama.Init(t.stage.Model, p, t.stage.Seed)); err != nil {
+		if err := t.setWeight(p.ID, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/model"
@@ -54,7 +54,7 @@ var evaluators = map[string]func(s *Subject) Evaluator{
 type Subject struct {
 	Stage     *stage.Stage // that trained it; nil for an imported model
 	Folder    string       // of the imported model
-	Model     llama.Config
+	Model     arch.Model
 	Params    []ops.Param
 	DType     gpu.DType
 	Tokenizer *tokenizer.Tokenizer
@@ -117,8 +117,8 @@ func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl
 			return nil, 0, hcl.Diagnostics{d.Error("model", "Untrained model",
 				fmt.Sprintf("%s has random weights: evaluate a stage, or a model read by from.", ref))}
 		}
-		s.Folder, s.Model, sees = imported.Folder, imported.Config, min(imported.Config.MaxPositionEmbeddings, usualContext)
-		s.Params = llama.Declare(s.Model, make([]string, s.Model.NumHiddenLayers))
+		s.Folder, s.Model, sees = imported.Folder, imported.Model, min(imported.MaxPositionEmbeddings, usualContext)
+		s.Params = s.Model.Declare(make([]string, s.Model.NumHiddenLayers))
 		for i := range s.Params {
 			s.Params[i].ID = s.Params[i].Name
 		}

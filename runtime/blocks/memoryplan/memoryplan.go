@@ -15,7 +15,6 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/ops"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/blocks"
@@ -60,9 +59,9 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
-	c := p.Use(ref).(*model.Model).Config
-	layer := llama.LayerParams(c)
-	all := llama.Declare(c, []string{"x"})
+	c := p.Use(ref).(*model.Model).Model
+	layer := c.LayerParams()
+	all := c.Declare([]string{"x"})
 	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
 	dtype := program.Precisions[d.Str("precision")]
 	var adapters, kept int64
