@@ -25,6 +25,7 @@ var may = map[string]string{
 	"ops":                "gpu",
 	"ops/graph":          "ops gpu",
 	"ops/llama":          "foreign ops ops/graph gpu",
+	"ops/arch":           "foreign ops ops/graph gpu",
 	"ops/peft":           "ops ops/graph gpu",
 	"ops/optim":          "ops ops/graph gpu",
 	"ops/growth":         "ops",

@@ -28,19 +28,24 @@ STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./r
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
-"$py" - "$tmp/llama" runtime/testdata/parity <<'P'
+"$py" tools/parity/arch_fixture.py "$tmp/arch"
+"$py" - "$tmp/llama" runtime/testdata/parity "$tmp/arch" ops/arch/testdata/parity <<'P'
 import sys
 from pathlib import Path
 from safetensors.numpy import load_file
 import numpy as np
-new, old = map(Path, sys.argv[1:])
-for f in sorted(old.rglob("*.safetensors")):
-    a, b = load_file(f), load_file(new / f.relative_to(old))
+LEAST = 1e-3  # below which a tensor is zero but for rounding
+roots = list(map(Path, sys.argv[1:]))
+pairs = [(f, new / f.relative_to(old)) for new, old in zip(roots[::2], roots[1::2]) for f in sorted(old.rglob("*.safetensors"))]
+for f, g in pairs:
+    a, b = load_file(f), load_file(g)
     assert a.keys() == b.keys(), f
-    worst = max(float(np.abs(a[k].astype(np.float64) - b[k]).max() / max(1e-9, float(np.abs(a[k]).max()))) for k in a)
+    worst = max(float(np.abs(a[k].astype(np.float64) - b[k]).max() / max(LEAST, float(np.abs(a[k]).max()))) for k in a)
     print(f"{f}: {len(a)} tensors, largest difference {worst:.1e}")
     assert worst < 1e-5, f
 P
+STEPFLOW_ARCH_EXPORTED=$tmp/exported go test -count=1 -run ExportedConfigs ./ops/arch
+"$py" tools/parity/arch_fixture.py -exported "$tmp/exported"
 if [ -f pipelines/quickstart/out/model/config.json ]; then
   "$py" tools/parity/load_export.py pipelines/quickstart/out/model pipelines/quickstart/data/go-docs.parquet "$(bin/stepflow output -dir pipelines/quickstart validation_loss)"
   "$py" - pipelines/quickstart/.stepflow <<'P'

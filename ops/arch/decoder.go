@@ -1,0 +1,156 @@
+package arch
+
+import (
+	"stepflow/gpu"
+	"stepflow/ops/graph"
+)
+
+// Inputs are the values a forward pass reads besides the weights.
+type Inputs struct {
+	IDs       graph.Value            // [batch, seq] i32
+	Segments  graph.Value            // [batch, seq] i32; none when attention crosses documents
+	Constants map[string]graph.Value // those that Model.Constants lists, by name
+}
+
+// Constant is a table that a program reads and that the host writes once.
+type Constant struct {
+	Name   string
+	Shape  gpu.Shape        // of fp32 numbers
+	Values func() []float32 // row-major
+}
+
+// Constants lists what programs for sequences of this length read besides weights and inputs: cos and sin of the
+// rotary positions, [seq, head_dim/2].
+func (m Model) Constants(seq int) []Constant {
+	shape := gpu.Shape{seq, m.HeadDim / 2}
+	return []Constant{
+		{"cos", shape, func() []float32 { cos, _ := m.RopeTables(seq); return cos }},
+		{"sin", shape, func() []float32 { _, sin := m.RopeTables(seq); return sin }},
+	}
+}
+
+// Plain is the projection without adapters.
+func Plain(g *graph.Graph, _ string, x, w, b graph.Value) graph.Value { return g.Linear(x, w, b) }
+
+// Logits adds the forward pass and returns the logits [batch, seq, vocab]. weight finds a parameter by its name.
+func (m Model) Logits(g *graph.Graph, weight func(name string) graph.Value, in Inputs,
+	linear graph.Projection) graph.Value {
+	x := m.hidden(g, weight, in, linear)
+	g.At(-1, module(LMHead))
+	return linear(g, module(LMHead), x, weight(m.Head()), graph.Value{})
+}
+
+// Loss adds the forward pass and returns the loss of each target [batch, seq], -log softmax(logits)[target].
+// Of the logits no more than chunk rows, [chunk, vocab] f32, are in memory at a time.
+func (m Model) Loss(g *graph.Graph, weight func(name string) graph.Value, in Inputs, targets graph.Value, chunk int,
+	linear graph.Projection) graph.Value {
+	x := m.hidden(g, weight, in, linear)
+	g.At(-1, module(LMHead))
+	return g.Op("linear_cross_entropy", gpu.Attrs{Chunk: chunk}, x, weight(m.Head()), targets)[0]
+}
+
+// hidden adds the forward pass up to the final norm and returns what the head reads, [batch, seq, hidden].
+func (m Model) hidden(g *graph.Graph, weight func(name string) graph.Value, in Inputs,
+	linear graph.Projection) graph.Value {
+	g.At(-1, module(EmbedTokens))
+	x := g.Op1("embedding", gpu.Attrs{}, in.IDs, weight(EmbedTokens))
+	for i := range m.NumHiddenLayers {
+		l := layer{Model: m, g: g, weight: weight, in: in, linear: linear, index: i}
+		x = l.add(x, l.attention, inputNorm, attentionNorm)
+		x = l.add(x, l.feedForward, attentionNorm, feedForwardNorm)
+	}
+	g.At(-1, module(FinalNorm))
+	return g.Op1("rmsnorm", gpu.Attrs{Eps: m.RMSNormEps}, x, weight(FinalNorm))
+}
+
+// layer builds one layer.
+type layer struct {
+	Model
+	g      *graph.Graph
+	weight func(name string) graph.Value
+	in     Inputs
+	linear graph.Projection
+	index  int
+}
+
+// add is x [batch, seq, hidden] plus a branch of it: branch(norm(x)), or with PostNorm norm(branch(x)). before and
+// after name the norm in the two cases.
+func (l layer) add(x graph.Value, branch func(graph.Value) graph.Value, before, after string) graph.Value {
+	h := x
+	if !l.Arch.Features.PostNorm {
+		h = l.norm(before, h)
+	}
+	h = branch(h)
+	if l.Arch.Features.PostNorm {
+		h = l.norm(after, h)
+	}
+	l.at("residual")
+	return l.g.Add(x, h)
+}
+
+// attention is causal grouped-query attention, of x [batch, seq, hidden] to the same shape.
+func (l layer) attention(x graph.Value) graph.Value {
+	biased := l.AttentionBias || l.Arch.Features.QKVBias
+	q := l.project(qProj, x, biased)
+	k := l.project(kProj, x, biased)
+	v := l.project(vProj, x, biased)
+	q, k = l.normHeads(qNorm, q), l.normHeads(kNorm, k)
+	if l.rotates(l.index) {
+		l.at("self_attn.rotary_emb")
+		q, k = l.rotate(q, l.NumAttentionHeads), l.rotate(k, l.NumKeyValueHeads)
+	}
+	operands := []graph.Value{q, k, v}
+	if l.in.Segments.Valid() {
+		operands = append(operands, l.in.Segments)
+	}
+	l.at("self_attn")
+	a := l.g.Op("attention", gpu.Attrs{Heads: l.NumAttentionHeads, KVHeads: l.NumKeyValueHeads}, operands...)[0]
+	return l.project(oProj, a, l.AttentionBias)
+}
+
+// feedForward is SwiGLU (Shazeer 2020), of x [batch, seq, hidden] to the same shape.
+func (l layer) feedForward(x graph.Value) graph.Value {
+	gate, up := l.project(gateProj, x, l.MLPBias), l.project(upProj, x, l.MLPBias)
+	l.at("mlp.act_fn")
+	return l.project(downProj, l.g.Op1("swiglu", gpu.Attrs{}, gate, up), l.MLPBias)
+}
+
+// normHeads normalises q or k, [batch, seq, heads·head_dim], as the architecture does before it rotates them.
+func (l layer) normHeads(name string, x graph.Value) graph.Value {
+	switch l.Arch.Features.QKNorm {
+	case QKNormWhole:
+		return l.norm(name, x)
+	case QKNormPerHead:
+		if !x.Valid() { // the graph holds the error
+			return x
+		}
+		s := x.Shape()
+		heads := l.g.Reshape(x, s[0], s[1], s[2]/l.HeadDim, l.HeadDim)
+		return l.g.Reshape(l.norm(name, heads), s...)
+	}
+	return x
+}
+
+// at says that the next nodes belong to a module of the layer, and returns its name.
+func (l layer) at(module string) string {
+	name := LayerPrefix(l.index) + module
+	l.g.At(l.index, name)
+	return name
+}
+
+func (l layer) norm(module string, x graph.Value) graph.Value {
+	return l.g.Op1("rmsnorm", gpu.Attrs{Eps: l.RMSNormEps}, x, l.weight(l.at(module)+".weight"))
+}
+
+func (l layer) rotate(x graph.Value, heads int) graph.Value {
+	return l.g.Op1("rope", gpu.Attrs{Heads: heads}, x, l.in.Constants["cos"], l.in.Constants["sin"])
+}
+
+func (l layer) project(module string, x graph.Value, biased bool) graph.Value {
+	name := l.at(module)
+	var b graph.Value
+	if biased {
+		b = l.weight(name + ".bias")
+	}
+	return l.linear(l.g, name, x, l.weight(name+".weight"), b)
+}

@@ -1,0 +1,193 @@
+package arch
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"stepflow/ops"
+)
+
+// Config is the part of config.json that fixes a model of any architecture, and the vocabulary of Field. Which fields
+// an architecture has is in its row; the others are zero.
+type Config struct {
+	VocabSize             int
+	HiddenSize            int
+	IntermediateSize      int
+	NumHiddenLayers       int
+	NumAttentionHeads     int
+	NumKeyValueHeads      int
+	HeadDim               int
+	HiddenAct             string
+	MaxPositionEmbeddings int
+	RMSNormEps            float64
+	RopeTheta             float64
+	RopeScaling           *RopeScaling // nil for none
+	InitializerRange      float64
+	TieWordEmbeddings     bool
+	AttentionBias         bool
+	MLPBias               bool
+	NoRopeLayerInterval   int   // 0 where all layers rotate q and k
+	NoRopeLayers          []int // 1 for a layer that does, 0 for one that does not; empty where the interval says it
+
+	// SlidingWindow is the window of attention in an imported model where MaxPositionEmbeddings was lowered to it.
+	SlidingWindow int
+}
+
+// Model is an architecture with its configuration.
+type Model struct {
+	Arch *Architecture
+	Config
+}
+
+// Fill sets fields that hold zero to the architecture's defaults, but for those that were given, and writes in one
+// way what may be written in several.
+func (m *Model) Fill(given ...string) {
+	for _, f := range m.Arch.Fields {
+		if v := reflect.ValueOf(f.at(&m.Config)).Elem(); f.def != nil && v.IsZero() && !slices.Contains(given, f.Name) {
+			v.Set(reflect.ValueOf(f.def(&m.Config)))
+		}
+	}
+	m.plain()
+}
+
+// plain leaves out settings that change nothing.
+func (c *Config) plain() {
+	if c.RopeScaling != nil && c.RopeScaling.RopeType == "default" {
+		c.RopeScaling = nil
+	}
+	c.plainRope()
+}
+
+// Longest says in words how long a sequence may be, and why.
+func (m Model) Longest() string {
+	if m.SlidingWindow > 0 {
+		return fmt.Sprintf("sliding_window %d (in the model that was trained, attention sees no further back; "+
+			"here it would)", m.SlidingWindow)
+	}
+	return fmt.Sprintf("max_position_embeddings %d", m.MaxPositionEmbeddings)
+}
+
+// Problem is what is wrong with one attribute of a configuration.
+type Problem struct{ Attribute, What, Do string }
+
+// Check lists everything that makes the configuration impossible.
+func (m Model) Check() (ps []Problem) {
+	sound := true // a layer can be computed with; only their number may be absurd
+	for _, f := range m.Arch.Fields {
+		if what, do := f.checkRange(m.Config); what != "" {
+			ps = append(ps, Problem{f.Name, what, do})
+			sound = sound && f.Name == numHiddenLayers.Name && m.NumHiddenLayers > 0
+		}
+	}
+	if !sound {
+		return ps
+	}
+	for _, f := range m.Arch.Fields {
+		if f.check == nil {
+			continue
+		}
+		if what, do := f.check(m.Config); what != "" {
+			ps = append(ps, Problem{f.Name, what, do})
+		}
+	}
+	if n, most := m.Params(), 1e15; len(ps) == 0 && n > most {
+		ps = append(ps, Problem{hiddenSize.Name, fmt.Sprintf("the model has %.3g parameters", n),
+			fmt.Sprintf("A model has at most %g parameters: choose smaller sizes.", most)})
+	}
+	return ps
+}
+
+// Params is the number of parameters, in floating point: it does not overflow however many layers there are.
+func (m Model) Params() float64 {
+	rest := ops.Count(m.Declare(nil), nil)
+	return float64(rest) + float64(m.NumHiddenLayers)*float64(m.LayerParams())
+}
+
+// LayerParams counts the parameters of one layer.
+func (m Model) LayerParams() int64 { return ops.Count(m.Declare([]string{"x"}), ops.InLayers) }
+
+// SameArchitecture reports whether weights of one model fit the other, their number of layers apart, and mean the
+// same there; it names the first difference.
+func SameArchitecture(a, b Model) (attribute string, same bool) {
+	if a.Arch != b.Arch {
+		return "model_type", false
+	}
+	for _, f := range a.Arch.Fields {
+		if !f.Free && !f.Same(a.Config, b.Config) {
+			return f.Name, false
+		}
+	}
+	return "", true
+}
+
+// As is the model as one of another architecture, as Mistral is a Llama, and reports whether it is one: layers are built
+// alike, and all that its configuration may say has a place there.
+func (m Model) As(a *Architecture) (Model, bool) {
+	if a.Features != m.Arch.Features {
+		return Model{}, false
+	}
+	for _, f := range m.Arch.Fields {
+		if !a.has(f.Name) {
+			return Model{}, false
+		}
+	}
+	return Model{a, m.Config}, true
+}
+
+// With is the model with other values of whole numbers, by the names of their fields, such as hidden_size in a wider
+// model. Check says what is wrong with the values; it panics where the architecture has no such field.
+func (m Model) With(changed map[string]int) Model {
+	for _, name := range slices.Sorted(maps.Keys(changed)) {
+		if name == numHiddenLayers.Name {
+			m = m.WithLayers(changed[name])
+			continue
+		}
+		i := slices.IndexFunc(m.Arch.Fields, func(f Field) bool { return f.Name == name })
+		if i < 0 {
+			panic("arch: " + m.Arch.Title + " has no " + name)
+		}
+		*m.Arch.Fields[i].at(&m.Config).(*int) = changed[name]
+	}
+	return m
+}
+
+// WithLayers is the model with another number of layers, by the rules of its architecture. Where NoRopeLayers lists the
+// kinds of layers, those of the new ones are spread over the list.
+func (m Model) WithLayers(n int) Model {
+	if len(m.NoRopeLayers) == 0 {
+		m.NumHiddenLayers = n
+		return m
+	}
+	from := make([]int, max(n, 0))
+	for i := range from {
+		from[i] = (2*i + 1) * m.NumHiddenLayers / (2 * n)
+	}
+	return m.Grown(from)
+}
+
+// Grown is a model with layers like those of m: layer i is of the kind of layer from[i]. It differs from a model with
+// as many layers where an architecture decides by a layer's place what it computes: a trained layer goes on computing
+// what it did.
+func (m Model) Grown(from []int) Model {
+	c := m.Config
+	c.NumHiddenLayers = len(from)
+	if m.Arch.has(noRopeLayers.Name) {
+		c.NoRopeLayers = make([]int, len(from))
+		for i, j := range from {
+			if m.rotates(j) {
+				c.NoRopeLayers[i] = 1
+			}
+		}
+	}
+	c.plain()
+	return Model{m.Arch, c}
+}
+
+// Key identifies what the program of the model depends on. Two models of one key differ at most in what Constants
+// holds.
+func (m Model) Key() string {
+	m.RopeScaling = nil
+	return fmt.Sprintf("%s %#v", m.Arch.Type, m.Config)
+}

@@ -1,0 +1,16 @@
+package arch
+
+var _ = register(&Architecture{
+	Type: "smollm3", Class: "SmolLM3ForCausalLM", Title: "SmolLM3",
+	Doc: "SmolLM3 (Bakouch et al. 2025): Llama with layers that rotate nothing " +
+		"(NoPE, arXiv 2501.18795), every fourth by default.",
+	Fields: []Field{
+		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,
+		hiddenAct, maxPositionEmbeddings.defaultTo(32768), rmsNormEps, ropeTheta.defaultTo(2e6), ropeScaling,
+		tieWordEmbeddings.defaultTo(true), attentionBias, mlpBias, initializerRange, noRopeLayerInterval,
+		noRopeLayers,
+	},
+	absent:  map[string]string{"num_key_value_heads": "4"},
+	window:  &window{usual: func(c Config, k windowKeys) bool { return k.use && c.skipsRope() }},
+	written: map[string]any{"use_sliding_window": false, "sliding_window": nil},
+})
