@@ -40,6 +40,8 @@ type Evaluator interface {
 	Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics
 	// Run measures, and returns values by name: numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
 	Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error)
+	// Documents are what is measured, and in what windows; nil where that is something else.
+	Documents() (*data.Data, fineweb.Windows)
 	// Details are lines of a plan, of which takes holds what the evaluation takes.
 	Details(takes *blocks.Forecast) []blocks.Line
 }
@@ -173,10 +175,8 @@ func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
 
 // Measures is the stage that is measured, and on what.
 func (e *Evaluation) Measures() (*stage.Stage, *data.Data, fineweb.Windows) {
-	if x, ok := e.Evaluator.(*Perplexity); ok {
-		return e.Stage, x.Data, x.Windows
-	}
-	return e.Stage, nil, fineweb.Windows{}
+	n, w := e.Documents()
+	return e.Stage, n, w
 }
 
 // Forecast tells what the evaluation takes.
