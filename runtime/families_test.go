@@ -12,6 +12,7 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/ops/llama"
+	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/train"
 )
@@ -51,7 +52,7 @@ func TestFamilies(t *testing.T) {
 				t.Fatal(says)
 			}
 			t.Log(p.Actions[0].Warnings)
-			cfg := p.Actions[0].model.Config
+			cfg := p.Actions[0].Block.(*model.Model).Config
 			if want.Seq > cfg.MaxPositionEmbeddings {
 				t.Fatalf("max_position_embeddings is %d", cfg.MaxPositionEmbeddings)
 			}
@@ -70,7 +71,11 @@ func sameLogits(t *testing.T, cfg llama.Config, folder string, batch, seq int) {
 	must(t, err)
 	ids, _, err := expected.Raw("ids")
 	must(t, err)
-	pass := train.Pass{Model: cfg, Params: importedParams(cfg), DType: gpu.F32, Batch: 1, Seq: seq, Logits: true}
+	params := llama.Declare(cfg, make([]string, cfg.NumHiddenLayers))
+	for i := range params {
+		params[i].ID = params[i].Name
+	}
+	pass := train.Pass{Model: cfg, Params: params, DType: gpu.F32, Batch: 1, Seq: seq, Logits: true}
 	d := cpuDevice(t, 2)
 	program, err := train.NewPrograms(d.Caps()).Pass(pass)
 	must(t, err)
