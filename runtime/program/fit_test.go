@@ -7,8 +7,8 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
-	"stepflow/ops/graph"
 	"stepflow/ops/arch"
+	"stepflow/ops/graph"
 	"stepflow/ops/optim"
 )
 
