@@ -13,42 +13,47 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// standard are the functions that do what those of Terraform 1.x do under the same name: go-cty's, and ours where
-// go-cty has none or another.
+// standard holds the functions that do what Terraform 1.x does under the same name: go-cty's, and ours where go-cty has
+// none, or one that differs.
 var standard = map[string]function.Function{
 	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "pow": stdlib.PowFunc,
 	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "signum": stdlib.SignumFunc, "parseint": stdlib.ParseIntFunc, "sum": sumFunc,
 
-	"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "indent": stdlib.IndentFunc, "join": stdlib.JoinFunc,
-	"lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc, "title": stdlib.TitleFunc, "replace": replaceFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
-	"split": stdlib.SplitFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc,
-	"trimsuffix": stdlib.TrimSuffixFunc, "trimspace": stdlib.TrimSpaceFunc,
+	"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc,
+	"indent": stdlib.IndentFunc, "join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc,
+	"title": stdlib.TitleFunc, "replace": replaceFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
+	"split": stdlib.SplitFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc, "trim": stdlib.TrimFunc,
+	"trimprefix": stdlib.TrimPrefixFunc, "trimsuffix": stdlib.TrimSuffixFunc, "trimspace": stdlib.TrimSpaceFunc,
 	"startswith": startsWithFunc, "endswith": endsWithFunc, "strcontains": strContainsFunc,
 
-	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
-	"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
-	"flatten": stdlib.FlattenFunc, "index": indexFunc, "keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": matchKeysFunc,
-	"merge": stdlib.MergeFunc, "one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
-	"setintersection": stdlib.SetIntersectionFunc, "setproduct": stdlib.SetProductFunc, "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
-	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc,
+	"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc,
+	"contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+	"flatten": stdlib.FlattenFunc, "index": indexFunc, "keys": stdlib.KeysFunc, "length": lengthFunc,
+	"lookup": lookupFunc, "matchkeys": matchKeysFunc, "merge": stdlib.MergeFunc, "one": oneFunc,
+	"range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
+	"setproduct": stdlib.SetProductFunc, "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
+	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc,
+	"zipmap": stdlib.ZipmapFunc,
 
-	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc,
-	"jsonencode": stdlib.JSONEncodeFunc, "urlencode": urlEncodeFunc,
+	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
+	"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "urlencode": urlEncodeFunc,
 
 	"basename": baseNameFunc, "dirname": dirNameFunc, "pathexpand": pathExpandFunc, "abspath": absPathFunc,
 
 	"timeadd": stdlib.TimeAddFunc, "timecmp": timeCmpFunc, "formatdate": stdlib.FormatDateFunc,
 
-	"md5": hashFunc(md5.New, hexText), "sha1": hashFunc(sha1.New, hexText), "sha256": hashFunc(sha256.New, hexText), "sha512": hashFunc(sha512.New, hexText),
-	"base64sha256": hashFunc(sha256.New, base64Text), "base64sha512": hashFunc(sha512.New, base64Text),
+	"md5": hashFunc(md5.New, hexText), "sha1": hashFunc(sha1.New, hexText), "sha256": hashFunc(sha256.New, hexText),
+	"sha512": hashFunc(sha512.New, hexText), "base64sha256": hashFunc(sha256.New, base64Text),
+	"base64sha512": hashFunc(sha512.New, base64Text),
 
 	"tonumber": toFunc(cty.Number), "tostring": toFunc(cty.String), "tobool": toFunc(cty.Bool),
-	"tolist": toFunc(cty.List(cty.DynamicPseudoType)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)), "tomap": toFunc(cty.Map(cty.DynamicPseudoType)),
-	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+	"tolist": toFunc(cty.List(cty.DynamicPseudoType)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
+	"tomap": toFunc(cty.Map(cty.DynamicPseudoType)), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
 	"try": tryFunc, "can": canFunc,
 }
 
-// inFolder are Terraform's functions that read files; a relative path starts at the pipeline's folder.
+// inFolder holds Terraform's functions that read files. A relative path starts at the pipeline's folder.
 var inFolder = map[string]func(dir string) function.Function{
 	"file":       func(dir string) function.Function { return readFunc(dir, plainText) },
 	"filebase64": func(dir string) function.Function { return readFunc(dir, base64Text) },
@@ -59,29 +64,32 @@ var inFolder = map[string]func(dir string) function.Function{
 	"filesha512": func(dir string) function.Function { return readFunc(dir, hashed(sha512.New, hexText)) },
 }
 
-// Different says what a function does otherwise than Terraform's, on purpose.
+// Different says how functions differ from Terraform's on purpose.
 var Different = map[string]string{
-	"file":   "Paths start at the pipeline's folder, not at the current one; so do those of `fileexists`, `filebase64` and `filemd5` … `filesha512`. At most 16 MiB are read.",
-	"format": "Widths and precisions have at most four digits; so for `formatlist`.",
-	"log":    "A result that is not a finite number is an error; so for `pow` and `parseint`.",
+	"file": "A relative path starts at the pipeline's folder, not at the current one, also in `fileexists`, `filebase64` " +
+		"and `filemd5` … `filesha512`. A file has at most 16 MiB.",
+	"format": "Widths and precisions have at most four digits, also in `formatlist`.",
+	"log":    "A result that is not finite is an error, also of `pow` and `parseint`.",
 }
 
-// leftOut says why there is no function that Terraform has.
+// leftOut lists Terraform's functions that are missing here, and why.
 var leftOut = []struct {
 	why   string
 	names []string
 }{
-	{"Its result differs each time, and a block with another value is another block, which would run again.", []string{"timestamp", "plantimestamp", "uuid", "bcrypt"}},
+	{"Its result differs each time, so the blocks that use it would run again each time.",
+		[]string{"timestamp", "plantimestamp", "uuid", "bcrypt"}},
 	{"Write a list as `[a, b]`, or use `tolist`.", []string{"list"}},
 	{"Write a map as `{ a = b }`, or use `tomap`.", []string{"map"}},
-	{"Keep the data in JSON: `jsondecode` and `jsonencode` are there.", []string{"yamldecode", "yamlencode"}},
+	{"Keep the data in JSON, and use `jsondecode` and `jsonencode`.", []string{"yamldecode", "yamlencode"}},
 	{"Write the template as a text with `${…}` in the pipeline.", []string{"templatefile", "templatestring"}},
 	{"`source` takes globs itself.", []string{"fileset"}},
-	{"It is of no use in a pipeline.", []string{"base64gzip", "base64gunzip", "cidrhost", "cidrnetmask", "cidrsubnet", "cidrsubnets", "convert", "ephemeralasnull", "filebase64sha256", "filebase64sha512",
-		"rsadecrypt", "textdecodebase64", "textencodebase64", "type", "urldecode", "uuidv5"}},
+	{"It is of no use in a pipeline.", []string{"base64gzip", "base64gunzip", "cidrhost", "cidrnetmask", "cidrsubnet",
+		"cidrsubnets", "convert", "ephemeralasnull", "filebase64sha256", "filebase64sha512", "rsadecrypt",
+		"textdecodebase64", "textencodebase64", "type", "urldecode", "uuidv5"}},
 }
 
-// whyLeftOut is the reason why a function of Terraform is not there; "" if Terraform has none.
+// whyLeftOut returns why a function of Terraform is missing here; "" for other names.
 func whyLeftOut(name string) string {
 	for _, g := range leftOut {
 		if slices.Contains(g.names, name) {
@@ -91,24 +99,29 @@ func whyLeftOut(name string) string {
 	return ""
 }
 
-// Own documents the functions that are stepflow's.
+// Own documents the functions that Terraform does not have.
 var Own = []struct{ Signature, Doc string }{
 	{"bytes(text)", "Number of bytes in a text such as `\"16 GiB\"`."},
 	{"env(name, default...)", "Value of an environment variable; an error if it is not set and there is no default."},
 	{"params(model)", "Parameters of a model block's full model."},
-	{"tokens_for_flops(flops, parameters)", "Tokens on which a model of so many parameters can be trained with so many FLOPs: flops / (6 parameters) (Kaplan et al. 2020)."},
+	{"tokens_for_flops(flops, parameters)",
+		"Tokens on which a model of this size can train with this many FLOPs: flops / (6 parameters) (Kaplan et al. 2020)."},
 }
 
 // own are the functions of Own.
-var own = map[string]function.Function{"bytes": bytesFunc, "env": envFunc, "params": paramsFunc, "tokens_for_flops": tokensForFLOPsFunc}
+var own = map[string]function.Function{"bytes": bytesFunc, "env": envFunc, "params": paramsFunc,
+	"tokens_for_flops": tokensForFLOPsFunc}
 
 // known holds the names of all functions.
 var known = func() map[string]bool {
 	all := map[string]bool{}
-	for _, names := range []([]string){slices.Collect(maps.Keys(standard)), slices.Collect(maps.Keys(own)), slices.Collect(maps.Keys(inFolder))} {
-		for _, n := range names {
+	for _, functions := range []map[string]function.Function{standard, own} {
+		for n := range functions {
 			all[n] = true
 		}
+	}
+	for n := range inFolder {
+		all[n] = true
 	}
 	return all
 }()
@@ -116,7 +129,7 @@ var known = func() map[string]bool {
 // FunctionNames lists all functions.
 func FunctionNames() []string { return slices.Sorted(maps.Keys(known)) }
 
-// functions gives all functions, those of files relative to dir; what they cost goes to the meter.
+// functions returns all functions. Those of files start at dir, and the meter counts what calls cost.
 func functions(dir string, m *meter) map[string]function.Function {
 	all := make(map[string]function.Function, len(known))
 	for n, f := range standard {
@@ -135,13 +148,13 @@ func param(name string, t cty.Type) function.Parameter {
 	return function.Parameter{Name: name, Type: t}
 }
 
-// pure makes a function of a fixed result type.
+// pure returns a function with a fixed result type.
 func pure(t cty.Type, f func(args []cty.Value) (cty.Value, error), params ...function.Parameter) function.Function {
 	return function.New(&function.Spec{Params: params, Type: function.StaticReturnType(t),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args) }})
 }
 
-// textFunc makes a function of one text.
+// textFunc returns a function of one text.
 func textFunc(f func(string) (string, error)) function.Function {
 	return pure(cty.String, func(args []cty.Value) (cty.Value, error) {
 		s, err := f(args[0].AsString())
@@ -152,7 +165,7 @@ func textFunc(f func(string) (string, error)) function.Function {
 	}, param("text", cty.String))
 }
 
-// testFunc makes a function that tests one text with another.
+// testFunc returns a function that tests one text with another.
 func testFunc(f func(text, part string) bool) function.Function {
 	return pure(cty.Bool, func(args []cty.Value) (cty.Value, error) {
 		return cty.BoolVal(f(args[0].AsString(), args[1].AsString())), nil

@@ -27,7 +27,7 @@ var tokensForFLOPsFunc = pure(cty.Number, func(args []cty.Value) (cty.Value, err
 var paramsFunc = pure(cty.Number, func(args []cty.Value) (cty.Value, error) {
 	t := args[0].Type()
 	if !t.IsObjectType() || !t.HasAttribute("num_parameters") {
-		return cty.NilVal, function.NewArgErrorf(0, "a model block is wanted, such as model.llama.target")
+		return cty.NilVal, function.NewArgErrorf(0, "params takes a model block, such as model.llama.target")
 	}
 	return args[0].GetAttr("num_parameters"), nil
 }, param("model", cty.DynamicPseudoType))

@@ -103,7 +103,7 @@ var documented = []struct{ expr, want string }{
 	{`toset(["a", null]) == toset([null, "a"])`, `true`}, {`[for x in setunion(["a", null], ["b"]): x == null ? "-" : x]`, `["a", "b", "-"]`}, {`length(setsubtract(["a", null], ["a"]))`, `1`}, {`contains([null], null)`, `error: not defined for null`},
 	{`pathexpand("~other/x")`, `error: another user`}, {`issensitive(tolist([sensitive("a"), "b"])[1])`, `false`}, {`issensitive(tolist([sensitive("a"), "b"])[0])`, `true`}, {`issensitive(tomap({ a = sensitive("a") }))`, `false`}, {`issensitive(toset([sensitive("a")]))`, `true`},
 
-	{`uuid()`, `error: left out on purpose. Its result differs each time`}, {`timestamp()`, `error: left out`}, {`list(1)`, `error: tolist`}, {`templatefile("a", {})`, `error: left out`}, {`lenght([])`, `error: Did you mean "length"?`},
+	{`uuid()`, `error: left out on purpose. Its result differs each time, so`}, {`timestamp()`, `error: left out`}, {`list(1)`, `error: tolist`}, {`templatefile("a", {})`, `error: left out`}, {`lenght([])`, `error: Did you mean "length"?`},
 }
 
 // TestFunctions evaluates the examples through HCL, as a pipeline does.

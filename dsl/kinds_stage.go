@@ -1,0 +1,118 @@
+package dsl
+
+import "github.com/zclconf/go-cty/cty"
+
+// stageKind is the row of Kinds for stages.
+var stageKind = Kind{Name: "stage", Repeat: true,
+	Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` " +
+		"another stage, may grow it, freeze what it inherited and put adapters on the frozen projections.",
+	Attrs: []Attr{
+		{Name: "model", Ref: []string{"model"}, Doc: "Architecture to start; exactly one of `model` and `from`."},
+		{Name: "from", Ref: []string{"stage"}, Doc: "Stage to continue."},
+		{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers),
+			Doc: "Layers of the first stage; default: the model's num_hidden_layers."},
+		{Name: "freeze", Type: strings_,
+			Doc: "What not to train: `inherited` (the layers of the stage that `from` names), `embeddings`, " +
+				"`lm_head`, `norm` (the final norm), `layers:A-B`, or a pattern of parameter names."},
+		{Name: "adapter", Ref: []string{"peft"},
+			Doc: "Adapters on the frozen projections; merged when the stage ends."},
+		{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"},
+			Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and moments. `fp32`: everything in " +
+				"fp32."},
+		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
+			Doc: "Seed of adapters and of growth at random positions."},
+	},
+	Blocks: []Nested{
+		{Name: "grow", Label: []string{"interpolation", "stack", "copy"},
+			Doc: "Adds layers to the model of `from`. `interpolation` puts each new layer between two " +
+				"neighbours; `copy` doubles a layer in place; `stack` repeats the layers on top.",
+			Attrs: []Attr{
+				{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true,
+					Doc: "How many to add."},
+				{Name: "position", Type: cty.String, Default: str("upper"),
+					OneOf: []string{"upper", "intermediate", "lower", "even", "random"},
+					Doc:   "Which gaps to fill, or for `copy` which layers to double; `stack` ignores it."},
+				{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5),
+					Doc: "Interpolation: new = (1-mix) below + mix above."},
+				{Name: "function_preserving", Type: cty.Bool, Default: cty.True,
+					Doc: "New layers start as the identity: their two output projections are zero."},
+			}},
+		{Name: "train", Required: true, Doc: "What to train on, and how long.",
+			Attrs: []Attr{
+				{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Documents."},
+				{Name: "tokenizer", Ref: []string{"tokenizer"}, Required: true, Doc: "Tokenizer of the documents."},
+				{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "Update rule."},
+				{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24),
+					Required: true, Unit: "tokens",
+					Doc: "Length of a packed sequence."},
+				{Name: "batch_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Required: true,
+					Unit: "sequences",
+					Doc:  "Sequences in an optimizer step."},
+				{Name: "micro_batch_size", Type: cty.String, Unit: "sequences",
+					Doc: "Sequences on the device at a time: a divisor of batch_size, or `\"auto\"` for the " +
+						"largest that fits the device's memory; default: batch_size."},
+				{Name: "accumulate_dtype", Type: cty.String, Default: str("auto"),
+					OneOf: []string{"auto", "fp32", "bf16"},
+					Doc: "With `precision = \"bf16\"`, the type in which a step's gradients are added up. " +
+						"`auto`: fp32 if a gradient has more than 64 parts (micro-batches; for the head, also " +
+						"chunks of the logits), because a sum of many parts in bf16 comes out too small; " +
+						"`plan` shows the bytes. In fp32 a gradient takes 4 bytes instead of 2."},
+				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
+					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`."},
+				{Name: "steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps),
+					Unit: "optimizer steps",
+					Doc:  "Horizon as a number of steps."},
+				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs",
+					Doc: "Horizon as floating-point operations of the compiled step."},
+				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
+					Doc: "Share of the horizon after which the stage ends (and the next may grow)."},
+				{Name: "activation_checkpointing", Type: cty.String, Default: str("none"),
+					OneOf: []string{"none", "block", "auto"},
+					Doc: "`block` keeps only the input of each layer and computes the rest again in the backward " +
+						"pass: less memory, about a third more FLOPs, the same bits. `auto` does this for as " +
+						"few layers as make the stage fit the device. `plan` says what it costs."},
+				{Name: "on_nonfinite", Type: cty.String, Default: str("stop"), OneOf: []string{"stop", "skip"},
+					Doc: "What to do if the loss or a gradient is NaN or infinite: stop the stage, or skip and " +
+						"count the step."},
+			},
+			Blocks: []Nested{
+				{Name: "schedule", Label: []string{"constant", "linear", "cosine", "wsd"},
+					Doc: "Learning rate as a function of the tokens seen; default: `constant` without warm-up.",
+					Attrs: []Attr{
+						{Name: "warmup_ratio", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
+							Doc: "Share of the horizon over which the rate rises linearly."},
+						{Name: "min_lr_ratio", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
+							Doc: "Rate at the horizon relative to the peak."},
+						{Name: "decay_ratio", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.2),
+							Doc: "`wsd`: share of the horizon over which the rate falls."},
+						{Name: "decay_type", Type: cty.String, Default: str("linear"),
+							OneOf: []string{"linear", "cosine", "1-sqrt"},
+							Doc:   "`wsd`: how it falls."},
+					}},
+				{Name: "checkpoint", Doc: "When to save during the stage; its end is always saved.",
+					Attrs: []Attr{
+						{Name: "every_steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps),
+							Unit: "optimizer steps",
+							Doc:  "Steps between checkpoints."},
+						{Name: "keep", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e6),
+							Doc: "How many of the latest to keep, while the stage runs and after it; the result " +
+								"counts as one. Default: 2 while it runs, and after it the result alone."},
+					}},
+			}},
+	},
+	Exports: []Export{
+		{Name: "num_hidden_layers", Type: cty.Number, From: []string{"layers", "grow.layers"},
+			Doc: "Layers the stage ends with."},
+		{Name: "num_parameters", Type: cty.Number, From: []string{"layers", "grow.layers"},
+			Doc: "Parameters it ends with."},
+		{Name: "peak_bytes", Type: cty.Number, From: length, Doc: "Device memory of the stage."},
+		{Name: "flops", Type: cty.Number, From: length, Doc: "Floating-point operations of the stage."},
+		{Name: "tokens", Type: cty.Number, From: length, Doc: "Tokens it trains on."},
+		{Name: "steps", Type: cty.Number, From: length, Doc: "Optimizer steps."},
+		{Name: "loss", Type: cty.Number, Late: true,
+			Doc: "Training loss in nats a token, the mean of the last steps."},
+		{Name: "held_out_documents", Type: cty.Number, Late: true,
+			Doc: "How many times the stage trained on a document that an `evaluate` block measures with this " +
+				"model or one made from it; documents are compared by their text. Null if there was no such " +
+				"block when the stage ran, or its documents could not be read."},
+	}}
