@@ -7,27 +7,26 @@ type SpanName struct {
 	Doc    string
 }
 
-// Spans are the names of spans. Every trace is short or is sent whole when its root ends, so that none is ever seen
-// without its root.
+// Spans lists the names of spans. A trace is sent whole when its root ends, so that none is seen without its root.
 var Spans = []SpanName{
-	{SpanApply, "", "one run of `stepflow apply`: it ends at once, so that a run is seen from its first second; all other traces of the run link to it"},
+	{SpanApply, "", "one run of `stepflow apply`; it ends at once, so that a run is visible from its first second, and all other traces of the run link to it"},
 	{"tokenizer", "", "a tokenizer being trained"},
-	{"stage", "", "a stage, from the first byte read to the last saved"},
+	{"stage", "", "a stage, from the first byte read to the last byte saved"},
 	{"evaluate", "", "an evaluation"},
 	{"export", "", "an export"},
-	{SpanGrow, "stage", "making the stage's first weights: random, imported, or grown out of the stage before"},
-	{SpanRestore, "stage", "reading the checkpoint that an interrupted stage goes on from"},
-	{SpanTrain, "stage", "all steps of the stage that this run made"},
+	{SpanGrow, "stage", "making the stage's first weights: random, imported, or grown from the stage before"},
+	{SpanRestore, "stage", "reading the checkpoint from which an interrupted stage resumes"},
+	{SpanTrain, "stage", "all steps of the stage in this run"},
 	{SpanCheckpoint, "train, stage", "writing a checkpoint"},
 	{SpanStep, "", "one sampled optimizer step; links to its stage and its run"},
 	{SpanData, "step", "waiting for the batch"},
 	{SpanZero, "step", "clearing the gradients"},
 	{SpanMicro, "step", "forward and backward passes of one micro-batch"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
-	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named by its kernel; its times are the device's own"},
+	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named after its kernel, with the device's own times"},
 }
 
-// Names of spans. Blocks' spans have the name of the block's kind, operations' that of the kernel.
+// Names of spans. A block's span is named after the block's kind, an operation's after its kernel.
 const (
 	SpanApply      = "apply"
 	SpanGrow       = "grow"
@@ -48,25 +47,25 @@ type Name struct {
 	Doc  string
 }
 
-// Attributes are the names of attributes of spans, links and events. Those that do not start with stepflow are
+// Attributes lists the attributes of spans, links and events. Those that do not start with stepflow are
 // OpenTelemetry's semantic conventions.
 var Attributes = []Name{
 	{Run, "", "id of the run: the trace id of its `apply` span"},
 	{Pipeline, "", "folder of the pipeline"},
 	{Address, "", "address of the block"},
-	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, which the next run found out"},
+	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, as the next run found"},
 	{Stage, "", "address of the stage a step belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
-	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow`, which is slower than three times the median of the 64 steps before, or `failed`"},
-	{Tokens, "{token}", "tokens the stage has trained on, this step included"},
+	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow` (slower than three times the median of the 64 steps before) or `failed`"},
+	{Tokens, "{token}", "tokens the stage has trained on, including this step"},
 	{Loss, "1", "mean cross entropy of the batch, nats a token"},
 	{LearningRate, "1", "learning rate of the step"},
 	{GradNorm, "1", "global gradient norm before clipping"},
-	{MemoryUsage, "By", "device memory the program holds"},
+	{MemoryUsage, "By", "device memory that the program holds"},
 	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, activations, workspace or inputs"},
-	{TokensPerSecond, "{token}/s", "tokens of the step by its duration"},
-	{MFU, "1", "model FLOPs by time and the device's measured peak (Chowdhery et al. 2022, appendix B)"},
+	{TokensPerSecond, "{token}/s", "tokens of the step divided by its duration"},
+	{MFU, "1", "model FLOPs divided by time and by the device's measured peak (Chowdhery et al. 2022, appendix B)"},
 	{MicroBatch, "", "index of the micro-batch in its step"},
 	{OpKernel, "", "kernel of the operation"},
 	{OpName, "", "place in the model, such as model.layers.3.mlp.gate_proj"},
@@ -75,16 +74,16 @@ var Attributes = []Name{
 	{OpShapes, "", "types of inputs and outputs, such as `f32[8 128 256]`"},
 	{OpDType, "", "element type of the first output"},
 	{OpFLOPs, "{operation}", "floating-point operations"},
-	{OpBytes, "By", "bytes read and written at least"},
-	{OpGFLOPs, "G{operation}/s", "FLOPs by device time"},
-	{OpGBs, "GBy/s", "bytes by device time"},
-	{LinkTo, "", "on a link: what it leads to: `run`, `previous run`, `stage` or `previous attempt`"},
-	{Device, "", "device the work is done on"},
+	{OpBytes, "By", "the least bytes to read and write"},
+	{OpGFLOPs, "G{operation}/s", "FLOPs divided by device time"},
+	{OpGBs, "GBy/s", "bytes divided by device time"},
+	{LinkTo, "", "what a link leads to: `run`, `previous run`, `stage` or `previous attempt`"},
+	{Device, "", "device of the run"},
 	{CodeFile, "", "file of the block's configuration"},
 	{CodeLine, "", "line of the block in it"},
-	{ErrorType, "", "on a failed span: class of the error"},
-	{"exception.type", "", "on an `exception` event: class of the error"},
-	{"exception.message", "", "on an `exception` event: the error's text"},
+	{ErrorType, "", "class of the error, on a failed span"},
+	{"exception.type", "", "class of the error, on an `exception` event"},
+	{"exception.message", "", "text of the error, on an `exception` event"},
 }
 
 // The names themselves. All of stepflow's own start with stepflow.
@@ -149,7 +148,7 @@ const (
 	MetricSkipped    = "stepflow.steps.skipped"
 )
 
-// Metrics are the names of instruments.
+// Metrics lists the instruments.
 var Metrics = []Metric{
 	{Loss, Gauge, "1", "mean cross entropy of the last batch, nats a token"},
 	{LearningRate, Gauge, "1", "learning rate of the last step"},
