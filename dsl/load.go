@@ -2,7 +2,6 @@ package dsl
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 
@@ -14,21 +13,21 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Config is a pipeline: blocks in an order in which each comes after those it refers to.
+// Config is a pipeline, with its blocks in dependency order.
 type Config struct {
 	Dir       string
 	Files     map[string]*hcl.File // by name, for snippets
 	Blocks    []*Block
 	Variables map[string]*Variable
 	Telemetry *Block   // nil if there is none
-	Secrets   *Secrets // of the values seen so far
+	Secrets   *Secrets // sensitive values seen so far
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
 	functions map[string]function.Function
 	meter     *meter
-	cyclic    bool                   // some locals or blocks need themselves
-	concealed map[string][]hcl.Range // by file: the source of sensitive values
+	cyclic    bool                   // some local or block needs itself
+	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -36,11 +35,11 @@ type Block struct {
 	Addr      addr.Addr
 	Kind      *Kind
 	DeclRange hcl.Range
-	Refs      []addr.Addr // blocks it needs, through locals too
+	Refs      []addr.Addr // blocks it needs, also through locals
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	body      *hclsyntax.Body
-	uses      []reference // what its body names itself
+	uses      []reference // what its body itself names
 }
 
 type local struct {
@@ -49,22 +48,23 @@ type local struct {
 	rng  hcl.Range
 	refs []reference
 
-	blocks []addr.Addr // it needs, through other locals too
+	blocks []addr.Addr // blocks it needs, also through other locals
 }
 
-// Load reads and checks a pipeline. All problems of all files are reported at once; what can be
-// read is returned even so.
+// Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even so.
 func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	return load(path, inputs, maxWork)
 }
 
-// load is Load with a bound on what all evaluations may cost.
+// load is Load with a bound on the cost of all evaluations.
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	dir, files, err := PipelineFiles(path)
 	if err != nil {
-		return &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
+		c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}
+		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{},
+		byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
 	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
@@ -78,8 +78,8 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	}
 	for _, b := range bodies {
 		for _, a := range sortedAttrs(b) {
-			diags = diags.Append(&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Attribute outside a block", Subject: a.NameRange.Ptr(),
-				Detail: fmt.Sprintf("%q stands outside any block. Values with a name go into a locals block, inputs into variable blocks.", a.Name)})
+			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
+				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.", a.Name))
 		}
 		for _, block := range b.Blocks {
 			diags = append(diags, c.add(block)...)
@@ -131,6 +131,7 @@ func kindNames() (names []string) {
 	return names
 }
 
+// add reads the header of a block, and compares its body with the schema.
 func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	switch b.Type {
 	case "variable":
@@ -140,161 +141,102 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	k := KindOf(b.Type)
 	if k == nil {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown block", Subject: b.TypeRange.Ptr(),
-			Detail: fmt.Sprintf("There is no block %q.%s The blocks are %s.", b.Type, Suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}}
-	}
-	want := 1
-	form := fmt.Sprintf("%s \"NAME\"", k.Name)
-	if k.Types != nil {
-		want, form = 2, fmt.Sprintf("%s \"TYPE\" \"NAME\"", k.Name)
-	} else if k.NoLabel {
-		want, form = 0, k.Name
-	}
-	if len(b.Labels) != want {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(),
-			Detail: fmt.Sprintf("A %s block has %d labels: write %s { … }.", k.Name, want, form)}}
+		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s The blocks are %s.",
+			b.Type, Suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}
 	}
 	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
+	if d := block.label(b); d != nil {
+		return hcl.Diagnostics{d}
+	}
 	if k.NoLabel {
 		if c.Telemetry != nil {
-			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Duplicate block", Subject: block.DeclRange.Ptr(),
-				Detail: fmt.Sprintf("A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}}
+			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block", "A pipeline has one %s block; the first is at %s.",
+				k.Name, place(c.Telemetry.DeclRange))}
 		}
 		c.Telemetry = block
 		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
 	}
-	block.Addr.Name = b.Labels[want-1]
-	if want == 2 {
-		block.Addr.Type = b.Labels[0]
-		if !only(k.Types, b.Labels[0]) {
-			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", k.Name), Subject: b.LabelRanges[0].Ptr(),
-				Detail: fmt.Sprintf("There is no %s %q.%s The types are %s.", k.Name, b.Labels[0], Suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))}}
-		}
-	}
-	if !hclsyntax.ValidIdentifier(block.Addr.Name) {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Invalid name", Subject: b.LabelRanges[want-1].Ptr(),
-			Detail: fmt.Sprintf("%q cannot be referred to: a name starts with a letter and has letters, digits, _ and - only.", block.Addr.Name)}}
-	}
 	if old := c.byAddr[block.Addr]; old != nil {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: block.DeclRange.Ptr(),
-			Detail: fmt.Sprintf("%s is already declared at %s. Give one of the two another name.", block.Addr, place(old.DeclRange))}}
+		return hcl.Diagnostics{duplicate(block.Addr.String(), block.DeclRange, old.DeclRange)}
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
 	var extra []string
 	if k.Repeat {
 		extra = []string{"count", "for_each"}
-		if a := b.Body.Attributes["count"]; a != nil {
-			block.Count = a.Expr
-		}
-		if a := b.Body.Attributes["for_each"]; a != nil {
-			block.ForEach = a.Expr
-			if block.Count != nil {
-				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Both count and for_each", Subject: a.SrcRange.Ptr(),
-					Detail: "A block is repeated by count or by for_each, not by both. Remove one."})
-			}
-		}
+		diags = block.repeat(b.Body)
 	}
 	return append(diags, checkBody(b.Body, k.Attrs, k.Blocks, block.Addr.Type, block.Addr.String(), extra)...)
 }
 
-func place(r hcl.Range) string {
-	return fmt.Sprintf("%s:%d,%d", r.Filename, r.Start.Line, r.Start.Column)
+// label reads the type and the name of a block from its labels.
+func (block *Block) label(b *hclsyntax.Block) *hcl.Diagnostic {
+	k := block.Kind
+	want, form := 1, k.Name+` "NAME"`
+	if k.Types != nil {
+		want, form = 2, k.Name+` "TYPE" "NAME"`
+	} else if k.NoLabel {
+		want, form = 0, k.Name
+	}
+	if len(b.Labels) != want {
+		return failure(b.DefRange(), "Wrong number of labels", "A %s block has %d labels: write %s { … }.", k.Name, want, form)
+	}
+	if want == 0 {
+		return nil
+	}
+	block.Addr.Name = b.Labels[want-1]
+	if want == 2 {
+		block.Addr.Type = b.Labels[0]
+		if !only(k.Types, b.Labels[0]) {
+			return failure(b.LabelRanges[0], fmt.Sprintf("Unknown %s type", k.Name), "There is no %s %q.%s The types are %s.",
+				k.Name, b.Labels[0], Suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))
+		}
+	}
+	if !hclsyntax.ValidIdentifier(block.Addr.Name) {
+		return failure(b.LabelRanges[want-1], "Invalid name", "%q cannot be referred to: a name starts with a letter and "+
+			"has only letters, digits, _ and -.", block.Addr.Name)
+	}
+	return nil
 }
 
-// checkBody compares a body with the schema: names only, no values.
-func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) (diags hcl.Diagnostics) {
-	known := append(attrNames(attrs, typ), extra...)
-	var nested []string
-	blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
-	for _, n := range blocks {
-		nested = append(nested, n.Name)
+// repeat reads the count or for_each of a block.
+func (block *Block) repeat(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	if a := b.Attributes["count"]; a != nil {
+		block.Count = a.Expr
 	}
-	for _, a := range sortedAttrs(b) {
-		if slices.Contains(known, a.Name) {
-			continue
-		}
-		hint := Suggest(a.Name, known)
-		if slices.Contains(nested, a.Name) {
-			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
-		} else if hint == "" && len(known) > 0 {
-			hint = " It takes " + strings.Join(known, ", ") + "."
-		}
-		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown attribute", Subject: a.NameRange.Ptr(), Context: a.SrcRange.Ptr(),
-			Detail: fmt.Sprintf("%s has no attribute %q.%s", where, a.Name, hint)})
-	}
-	for _, a := range attrs {
-		if a.Required && only(a.Only, typ) && b.Attributes[a.Name] == nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing attribute", Subject: b.MissingItemRange().Ptr(),
-				Detail: fmt.Sprintf("%s needs %s: %s", where, a.Name, a.Doc)})
-		}
-	}
-	seen := map[string]hcl.Range{}
-	for _, sub := range b.Blocks {
-		var n *Nested
-		for i := range blocks {
-			if blocks[i].Name == sub.Type {
-				n = &blocks[i]
-			}
-		}
-		if n == nil {
-			hint := Suggest(sub.Type, append(nested, known...))
-			if slices.Contains(known, sub.Type) {
-				hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
-			} else if hint == "" && len(nested) > 0 {
-				hint = " It takes the blocks " + strings.Join(nested, ", ") + "."
-			}
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(),
-				Detail: fmt.Sprintf("%s has no block %q.%s", where, sub.Type, hint)})
-			continue
-		}
-		if old, dup := seen[sub.Type]; dup && !n.Repeat {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate block", Subject: sub.DefRange().Ptr(),
-				Detail: fmt.Sprintf("%s has one %s block; the first is at %s.", where, sub.Type, place(old))})
-			continue
-		}
-		seen[sub.Type] = sub.DefRange()
-		switch {
-		case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
-			form := n.Name
-			if n.Label != nil {
-				form += fmt.Sprintf(" %q", n.Label[0])
-			}
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: sub.DefRange().Ptr(),
-				Detail: fmt.Sprintf("Write %s { … }.", form)})
-		case n.Label != nil && !slices.Contains(n.Label, sub.Labels[0]):
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("Unknown %s type", n.Name), Subject: sub.LabelRanges[0].Ptr(),
-				Detail: fmt.Sprintf("There is no %s %q.%s There are %s.", n.Name, sub.Labels[0], Suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))})
-		}
-		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+where, nil)...)
-	}
-	for _, n := range blocks {
-		if _, ok := seen[n.Name]; n.Required && !ok {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing block", Subject: b.MissingItemRange().Ptr(),
-				Detail: fmt.Sprintf("%s needs a %s block: %s", where, n.Name, n.Doc)})
+	if a := b.Attributes["for_each"]; a != nil {
+		block.ForEach = a.Expr
+		if block.Count != nil {
+			diags = append(diags, failure(a.SrcRange, "Both count and for_each",
+				"A block is repeated by count or by for_each, not by both. Remove one."))
 		}
 	}
 	return diags
 }
 
+// duplicate is the error of a name that is declared twice.
+func duplicate(name string, at, first hcl.Range) *hcl.Diagnostic {
+	return failure(at, "Duplicate name", "%s is already declared at %s. Give one of the two another name.", name, place(first))
+}
+
 func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if len(b.Labels) > 0 {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong number of labels", Subject: b.DefRange().Ptr(), Detail: "A locals block has no label: write locals { name = … }."}}
+		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels",
+			"A locals block has no label: write locals { name = … }.")}
 	}
 	for _, a := range sortedAttrs(b.Body) {
 		if old := c.localOf[a.Name]; old != nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Duplicate name", Subject: a.NameRange.Ptr(),
-				Detail: fmt.Sprintf("local.%s is already declared at %s. Give one of the two another name.", a.Name, place(old.rng))})
+			diags = append(diags, duplicate("local."+a.Name, a.NameRange, old.rng))
 			continue
 		}
 		l := &local{name: a.Name, expr: a.Expr, rng: a.NameRange}
 		c.locals, c.localOf[a.Name] = append(c.locals, l), l
 	}
 	for _, sub := range b.Body.Blocks {
-		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown block", Subject: sub.TypeRange.Ptr(), Detail: "A locals block holds attributes only."})
+		diags = append(diags, failure(sub.TypeRange, "Unknown block", "A locals block holds attributes only."))
 	}
 	return diags
 }
 
-// Block finds a block by its address.
+// Block returns the block with an address, whose key is ignored; nil if there is none.
 func (c *Config) Block(a addr.Addr) *Block { return c.byAddr[a.Block()] }

@@ -1,0 +1,24 @@
+package dsl
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// failure returns an error at a place of the source. Its detail is formatted as by fmt.Sprintf.
+func failure(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &at, Detail: fmt.Sprintf(format, args...)}
+}
+
+// warning returns a warning at a place of the source.
+func warning(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic {
+	d := failure(at, summary, format, args...)
+	d.Severity = hcl.DiagWarning
+	return d
+}
+
+// place writes where a range starts.
+func place(r hcl.Range) string {
+	return fmt.Sprintf("%s:%d,%d", r.Filename, r.Start.Line, r.Start.Column)
+}

@@ -1,0 +1,111 @@
+package dsl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// checker compares a body with the schema: names only, no values.
+type checker struct {
+	body   *hclsyntax.Body
+	attrs  []Attr
+	blocks []Nested
+	where  string   // the block, as messages name it
+	known  []string // names of attributes
+	nested []string // names of blocks
+}
+
+// checkBody compares the body of a block of type typ with the schema. extra names attributes that are allowed besides.
+func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) hcl.Diagnostics {
+	c := &checker{body: b, where: where, known: append(attrNames(attrs, typ), extra...)}
+	c.attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return !only(a.Only, typ) })
+	c.blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
+	for _, n := range c.blocks {
+		c.nested = append(c.nested, n.Name)
+	}
+	return append(c.checkAttrs(), c.checkBlocks()...)
+}
+
+// checkAttrs reports attributes that are unknown or missing.
+func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
+	for _, a := range sortedAttrs(c.body) {
+		if slices.Contains(c.known, a.Name) {
+			continue
+		}
+		hint := Suggest(a.Name, c.known)
+		if slices.Contains(c.nested, a.Name) {
+			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
+		} else if hint == "" && len(c.known) > 0 {
+			hint = " It takes " + strings.Join(c.known, ", ") + "."
+		}
+		d := failure(a.NameRange, "Unknown attribute", "%s has no attribute %q.%s", c.where, a.Name, hint)
+		d.Context = a.SrcRange.Ptr()
+		diags = append(diags, d)
+	}
+	for _, a := range c.attrs {
+		if a.Required && c.body.Attributes[a.Name] == nil {
+			diags = append(diags, failure(c.body.MissingItemRange(), "Missing attribute", "%s needs %s: %s", c.where, a.Name, a.Doc))
+		}
+	}
+	return diags
+}
+
+// checkBlocks reports nested blocks that are unknown, given twice or missing, and checks the others.
+func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
+	seen := map[string]hcl.Range{}
+	for _, sub := range c.body.Blocks {
+		i := slices.IndexFunc(c.blocks, func(n Nested) bool { return n.Name == sub.Type })
+		if i < 0 {
+			diags = append(diags, c.unknownBlock(sub))
+			continue
+		}
+		n := &c.blocks[i]
+		if old, dup := seen[sub.Type]; dup && !n.Repeat {
+			diags = append(diags, failure(sub.DefRange(), "Duplicate block", "%s has one %s block; the first is at %s.",
+				c.where, sub.Type, place(old)))
+			continue
+		}
+		seen[sub.Type] = sub.DefRange()
+		if d := n.checkLabel(sub); d != nil {
+			diags = append(diags, d)
+		}
+		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+c.where, nil)...)
+	}
+	for _, n := range c.blocks {
+		if _, ok := seen[n.Name]; n.Required && !ok {
+			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs a %s block: %s", c.where, n.Name, n.Doc))
+		}
+	}
+	return diags
+}
+
+// unknownBlock is the error of a nested block that the schema does not have.
+func (c *checker) unknownBlock(sub *hclsyntax.Block) *hcl.Diagnostic {
+	hint := Suggest(sub.Type, append(slices.Clone(c.nested), c.known...))
+	if slices.Contains(c.known, sub.Type) {
+		hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
+	} else if hint == "" && len(c.nested) > 0 {
+		hint = " It takes the blocks " + strings.Join(c.nested, ", ") + "."
+	}
+	return failure(sub.TypeRange, "Unknown block", "%s has no block %q.%s", c.where, sub.Type, hint)
+}
+
+// checkLabel reports a label that is missing, unknown or too many; nil for none.
+func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
+	switch {
+	case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
+		form := n.Name
+		if n.Label != nil {
+			form += fmt.Sprintf(" %q", n.Label[0])
+		}
+		return failure(sub.DefRange(), "Wrong number of labels", "Write %s { … }.", form)
+	case n.Label != nil && !slices.Contains(n.Label, sub.Labels[0]):
+		return failure(sub.LabelRanges[0], fmt.Sprintf("Unknown %s type", n.Name), "There is no %s %q.%s The types are %s.",
+			n.Name, sub.Labels[0], Suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))
+	}
+	return nil
+}
