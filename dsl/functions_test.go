@@ -170,9 +170,9 @@ func TestFunctionsKeepSecrets(t *testing.T) {
 func TestMessagesOfReferences(t *testing.T) {
 	for src, want := range map[string]string{
 		"output \"a\" { value = output.b }\noutput \"b\" { value = 1 }\n": "Nothing can refer to an output",
-		"output \"a\" { value = outputs.b }\n":                            "Nothing is called \"outputs\". Values are",
+		"output \"a\" { value = outputs.b }\n":                            "There is no \"outputs\". Values are",
 		"output \"a\" { value = stge.b }\n":                               `Did you mean "stage"?`,
-		"output \"a\" { value = " + strings.Repeat("x", 1<<20) + " }\n":   "Nothing is called",
+		"output \"a\" { value = " + strings.Repeat("x", 1<<20) + " }\n":   "There is no \"x",
 	} {
 		_, diags := evaluate(t, src)
 		if len(diags.Errs()) != 1 || !strings.Contains(diags.Errs()[0].(*hcl.Diagnostic).Detail, want) {

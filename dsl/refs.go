@@ -1,7 +1,6 @@
 package dsl
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sort"
@@ -22,10 +21,11 @@ type reference struct {
 	rng  hcl.Range
 }
 
-// refsOf lists what a body refers to, and reports names that don't exist.
+// refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values in it,
+// though not in its own count and for_each.
 func (c *Config) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
-		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each") // these two say which instances there are
+		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each")
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, sub := range b.Blocks {
@@ -48,123 +48,154 @@ func (c *Config) refsOfExpr(e hclsyntax.Expression, repeated bool) (refs []refer
 
 // refOf resolves the start of a traversal such as data.fineweb_edu.corpus.validation.
 func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnostics) {
-	rng := t.SourceRange()
-	unknown := func(what, detail string) hcl.Diagnostics {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown " + what, Subject: rng.Ptr(), Detail: detail}}
-	}
-	step := func(i int) string {
-		if i < len(t) {
-			if a, ok := t[i].(hcl.TraverseAttr); ok {
-				return a.Name
-			}
-		}
-		return ""
-	}
-	root := t.RootName()
-	switch root {
+	switch root := t.RootName(); root {
 	case "each", "count":
 		if !repeated {
-			return reference{}, unknown("name", fmt.Sprintf("%s has a value only in a block with for_each or count.", root))
+			return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
+				"%s has a value only in a block with for_each or count.", root)}
 		}
 		return reference{}, nil
 	case "path":
 		return reference{}, nil
-	case "var", "local":
-		a := addr.Addr{Kind: root, Name: step(1)}
-		var names []string
-		ok := false
-		if root == "var" {
-			_, ok = c.Variables[a.Name]
-		} else {
-			_, ok = c.localOf[a.Name]
-		}
-		if !ok {
-			if root == "var" {
-				names = slices.Sorted(maps.Keys(c.Variables))
-			} else {
-				names = slices.Sorted(maps.Keys(c.localOf))
-			}
-			kind := map[string]string{"var": "variable", "local": "local value"}[root]
-			return reference{}, unknown(kind, fmt.Sprintf("There is no %s %q.%s", kind, a.Name, Suggest(a.Name, names)))
-		}
-		return reference{a, rng}, nil
+	case "var":
+		return named(t, "variable", slices.Sorted(maps.Keys(c.Variables)))
+	case "local":
+		return named(t, "local value", slices.Sorted(maps.Keys(c.localOf)))
 	}
+	return c.blockRef(t)
+}
+
+// stepName returns the name of a traversal's step; "" if it has no such step, or one that is not a name.
+func stepName(t hcl.Traversal, i int) string {
+	if i < len(t) {
+		if a, ok := t[i].(hcl.TraverseAttr); ok {
+			return a.Name
+		}
+	}
+	return ""
+}
+
+// named resolves var.NAME and local.NAME among the names there are.
+func named(t hcl.Traversal, kind string, names []string) (reference, hcl.Diagnostics) {
+	a := addr.Addr{Kind: t.RootName(), Name: stepName(t, 1)}
+	if !slices.Contains(names, a.Name) {
+		return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown "+kind, "There is no %s %q.%s",
+			kind, a.Name, Suggest(a.Name, names))}
+	}
+	return reference{a, t.SourceRange()}, nil
+}
+
+// blockRef resolves a reference to a block, and checks that the block has what is read of it.
+func (c *Config) blockRef(t hcl.Traversal) (reference, hcl.Diagnostics) {
+	root, rng := t.RootName(), t.SourceRange()
 	k := KindOf(root)
 	switch {
 	case k == nil || k.NoLabel:
-		var names []string
-		for _, n := range append([]string{"each", "count", "path"}, addr.Kinds...) {
-			if n != "output" {
-				names = append(names, n)
-			}
-		}
-		return reference{}, unknown("name", fmt.Sprintf("Nothing is called %q.%s Values are var.NAME, local.NAME and the blocks, such as stage.NAME.", root, Suggest(root, names)))
+		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s Values are var.NAME, "+
+			"local.NAME and blocks such as stage.NAME.", root, Suggest(root, roots()))}
 	case k.Name == "output":
-		return reference{}, unknown("name", "Nothing can refer to an output: it is what the pipeline shows. To use a value in several places, give it a name in a locals block.")
+		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only shows "+
+			"a value. To use a value in several places, give it a name in a locals block.")}
 	}
-	a, n := addr.Addr{Kind: root, Name: step(1)}, 2
+	a, n := addr.Addr{Kind: root, Name: stepName(t, 1)}, 2
 	if k.Types != nil {
-		a, n = addr.Addr{Kind: root, Type: step(1), Name: step(2)}, 3
+		a, n = addr.Addr{Kind: root, Type: stepName(t, 1), Name: stepName(t, 2)}, 3
 	}
-	if c.byAddr[a] == nil {
-		var names []string
-		for b := range c.byAddr {
-			if b.Kind == root {
-				names = append(names, b.String())
-			}
-		}
-		sort.Strings(names)
-		given := strings.TrimRight(a.String(), ".")
-		detail := fmt.Sprintf("There is no %s.%s", given, Suggest(given, names))
-		if len(names) > 0 && !strings.Contains(detail, "Did you") {
-			detail += " There are " + strings.Join(names, ", ") + "."
-		}
-		return reference{}, unknown("block", detail)
+	b := c.byAddr[a]
+	if b == nil {
+		return reference{}, hcl.Diagnostics{c.noBlock(a, rng)}
 	}
-	if name, b := step(n), c.byAddr[a]; name != "" {
-		if key := b.exampleKey(); key != "" {
-			return reference{a, rng}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Missing instance key", Subject: rng.Ptr(),
-				Detail: fmt.Sprintf("%s is repeated, so an instance has to be named first, as in %s%s.%s; [for x in %s : x.%s] takes all of them.", a, a, key, name, a, name)}}
-		}
-		names := []string{"address"}
-		for _, e := range k.Exports {
-			if only(e.Only, a.Type) {
-				names = append(names, e.Name)
-			}
-		}
-		if !slices.Contains(names, name) {
-			return reference{a, rng}, unknown("attribute", fmt.Sprintf("%s offers no %q.%s It offers %s.", a, name, Suggest(name, names), strings.Join(names, ", ")))
+	if name := stepName(t, n); name != "" {
+		if d := b.checkExport(name, rng); d != nil {
+			return reference{a, rng}, hcl.Diagnostics{d}
 		}
 	}
 	return reference{a, rng}, nil
 }
 
+// roots lists the names that a reference may start with, except var and local.
+func roots() []string {
+	names := append([]string{"each", "count", "path"}, addr.Kinds...)
+	return slices.DeleteFunc(names, func(n string) bool { return n == "output" })
+}
+
+// noBlock is the error of a reference to a block that is not there.
+func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
+	var names []string
+	for b := range c.byAddr {
+		if b.Kind == a.Kind {
+			names = append(names, b.String())
+		}
+	}
+	sort.Strings(names)
+	given := strings.TrimRight(a.String(), ".")
+	hint := Suggest(given, names)
+	if len(names) > 0 && hint == "" {
+		hint = " There are " + strings.Join(names, ", ") + "."
+	}
+	return failure(at, "Unknown block", "There is no %s.%s", given, hint)
+}
+
+// checkExport reports a value that a block does not offer, or that only an instance of it does; nil for others.
+func (b *Block) checkExport(name string, at hcl.Range) *hcl.Diagnostic {
+	if key := b.exampleKey(); key != "" {
+		return failure(at, "Missing instance key", "%s is repeated, so name an instance, as in %s%s.%s; "+
+			"[for x in %s : x.%s] takes all of them.", b.Addr, b.Addr, key, name, b.Addr, name)
+	}
+	names := []string{"address"}
+	for _, e := range b.Kind.Exports {
+		if only(e.Only, b.Addr.Type) {
+			names = append(names, e.Name)
+		}
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	return failure(at, "Unknown attribute", "%s offers no %q.%s It offers %s.",
+		b.Addr, name, Suggest(name, names), strings.Join(names, ", "))
+}
+
 // checkFunctions reports calls of functions that don't exist, with a suggestion.
 func checkFunctions(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
-		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
-			if !known[call.Name] {
-				hint := Suggest(call.Name, FunctionNames())
-				if why := whyLeftOut(call.Name); why != "" {
-					hint = " Terraform's is left out on purpose. " + strings.ReplaceAll(why, "`", "")
-				}
-				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown function", Subject: call.NameRange.Ptr(),
-					Detail: fmt.Sprintf("There is no function %q.%s", call.Name, hint)})
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && !known[call.Name] {
+			hint := Suggest(call.Name, FunctionNames())
+			if why := whyLeftOut(call.Name); why != "" {
+				hint = " Terraform's is left out on purpose. " + strings.ReplaceAll(why, "`", "")
 			}
+			diags = append(diags, failure(call.NameRange, "Unknown function", "There is no function %q.%s", call.Name, hint))
 		}
 		return nil
 	})
 	return diags
 }
 
-// link resolves references, orders the blocks and reports cycles and unused blocks.
+// link resolves references, orders the blocks, and reports cycles and what is not used.
 func (c *Config) link() (diags hcl.Diagnostics) {
-	used := map[addr.Addr]bool{}
-	edges := map[addr.Addr][]reference{}
+	edges, diags := c.edges()
+	order, cycle := c.sort(edges)
+	diags = append(diags, cycle...)
+	c.cyclic = len(cycle) > 0
+	if !c.cyclic {
+		c.Blocks = order
+	}
+	through := map[addr.Addr][]addr.Addr{}
+	for _, b := range c.Blocks {
+		b.Refs = c.blockRefs(edges, b.Addr, through)
+	}
+	for _, l := range c.locals {
+		l.blocks = c.blockRefs(edges, addr.Addr{Kind: "local", Name: l.name}, through)
+	}
+	return append(diags, c.unused(edges)...)
+}
+
+// edges resolves what each local and each block names.
+func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics) {
+	edges = map[addr.Addr][]reference{}
 	for _, l := range c.locals {
 		r, d := c.refsOfExpr(l.expr, false)
-		l.refs, diags = r, append(diags, d...)
-		edges[addr.Addr{Kind: "local", Name: l.name}] = r
+		diags = append(diags, d...)
+		edges[addr.Addr{Kind: "local", Name: l.name}], l.refs = r, r
 	}
 	for _, b := range c.Blocks {
 		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
@@ -175,55 +206,49 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 		r, d := c.refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
 		c.Telemetry.uses = r
-		for _, x := range r {
-			used[x.addr] = true
-		}
 	}
-	for _, v := range c.Variables {
-		for _, r := range v.uses {
-			if r.addr.Name != v.Name { // its own validation does not count
-				used[r.addr] = true
-			}
-		}
-	}
-	for _, rs := range edges {
-		for _, r := range rs {
+	return edges, diags
+}
+
+// unused warns of blocks, locals and variables that nothing refers to.
+func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics) {
+	used := map[addr.Addr]bool{}
+	use := func(list []reference) {
+		for _, r := range list {
 			used[r.addr] = true
 		}
 	}
-	order, cycle := c.sort(edges)
-	diags = append(diags, cycle...)
-	c.cyclic = len(cycle) > 0
-	if !c.cyclic {
-		c.Blocks = order
+	for _, list := range edges {
+		use(list)
 	}
-	through := map[addr.Addr][]addr.Addr{}
-	for _, b := range c.Blocks {
-		if b.Kind.Lazy && !used[b.Addr] {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: UnusedBlock, Subject: b.DeclRange.Ptr(),
-				Detail: fmt.Sprintf("Nothing refers to %s, so it has no effect. Remove it, or use it.", b.Addr)})
+	if c.Telemetry != nil {
+		use(c.Telemetry.uses)
+	}
+	for _, v := range c.Variables {
+		use(slices.DeleteFunc(slices.Clone(v.uses), func(r reference) bool { return r.addr.Name == v.Name })) // not its own validation
+	}
+	check := func(a addr.Addr, at hcl.Range, summary string) {
+		if !used[a] {
+			diags = append(diags, warning(at, summary, "Nothing refers to %s, so it has no effect. Remove it, or use it.", a))
 		}
-		b.Refs = c.blockRefs(edges, b.Addr, through)
+	}
+	for _, b := range c.Blocks {
+		if b.Kind.Lazy {
+			check(b.Addr, b.DeclRange, UnusedBlock)
+		}
 	}
 	for _, l := range c.locals {
-		l.blocks = c.blockRefs(edges, addr.Addr{Kind: "local", Name: l.name}, through)
-		if !used[addr.Addr{Kind: "local", Name: l.name}] {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused local", Subject: l.rng.Ptr(),
-				Detail: fmt.Sprintf("Nothing refers to local.%s, so it has no effect. Remove it, or use it.", l.name)})
-		}
+		check(addr.Addr{Kind: "local", Name: l.name}, l.rng, "Unused local")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
-		v := c.Variables[name]
-		if !used[addr.Addr{Kind: "var", Name: name}] {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Unused variable", Subject: v.Range.Ptr(),
-				Detail: fmt.Sprintf("Nothing refers to var.%s, so it has no effect. Remove it, or use it.", name)})
-		}
+		check(addr.Addr{Kind: "var", Name: name}, c.Variables[name].Range, "Unused variable")
 	}
 	return diags
 }
 
-// blockRefs lists the blocks a refers to, through locals too. What locals refer to is kept in through.
-func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr, through map[addr.Addr][]addr.Addr) (list []addr.Addr) {
+// blockRefs lists the blocks that a refers to, also through locals. through keeps what locals refer to.
+func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr,
+	through map[addr.Addr][]addr.Addr) (list []addr.Addr) {
 	seen := map[addr.Addr]bool{}
 	add := func(x addr.Addr) {
 		if !seen[x] {
@@ -237,7 +262,7 @@ func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr, through
 		case "local":
 			blocks, ok := through[r.addr]
 			if !ok {
-				through[r.addr] = nil // a cycle, which is reported, ends here
+				through[r.addr] = nil // ends a cycle, which is reported elsewhere
 				blocks = c.blockRefs(edges, r.addr, through)
 				through[r.addr] = blocks
 			}
@@ -252,7 +277,7 @@ func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr, through
 	return list
 }
 
-// sort orders blocks after what they refer to; of free ones, the one declared first comes first.
+// sort orders blocks after those they refer to, and otherwise as they are declared.
 func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hcl.Diagnostics) {
 	const (
 		open = iota + 1
@@ -271,8 +296,8 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 					names = append([]string{path[i].addr.String()}, names...)
 				}
 				names = append([]string{r.addr.String()}, names...)
-				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cycle", Subject: r.rng.Ptr(),
-					Detail: fmt.Sprintf("%s: each needs the next to be known first. Cut one of these references.", strings.Join(names, " needs "))})
+				diags = append(diags, failure(r.rng, "Cycle", "%s: each needs the value of the next. Remove one of these references.",
+					strings.Join(names, " needs ")))
 			case 0:
 				path = append(path, r)
 				visit(r.addr)
