@@ -2,6 +2,52 @@ package dsl
 
 import "github.com/zclconf/go-cty/cty"
 
+// memoryPlanKind is the row of Kinds for plans that split a model into stages.
+var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
+	Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as " +
+		"possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. It " +
+		"counts the states that the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen " +
+		"one (4 in fp32), without the 2 more that a gradient takes if `accumulate_dtype` adds it up in fp32. " +
+		"Embeddings, head and norms count as trained.",
+	Attrs: []Attr{
+		{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
+		{Name: "peft", Ref: []string{"peft"},
+			Doc: "The adapters of frozen layers, with the remainders of their merges, if they keep any. Default: " +
+				"no adapters."},
+		{Name: "optimizer", Ref: []string{"optimizer"},
+			Doc: "The optimizer of the stages: with `bf16_stochastic_round` a trainable parameter takes 12 bytes " +
+				"in bf16, else 16."},
+		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000),
+			Doc: "Number of stages; exactly one of `stages` and `budget`."},
+		{Name: "budget", Type: cty.String, Bytes: true,
+			Doc: "Bytes of model states, such as `16 GiB`, for the largest stage; the plan has the fewest stages " +
+				"that fit. Exactly one of `stages` and `budget`."},
+		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
+			Doc: "Precision of the stages: a frozen parameter takes 2 bytes in bf16 and 4 in fp32."},
+		{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"},
+			Doc: "`interpolation`: a stage adds at most as many layers as there are gaps. `any`: no bound, as in " +
+				"the paper's program."},
+		{Name: "layers_only", Type: cty.Bool, Default: cty.False,
+			Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
+	},
+	Exports: []Export{
+		{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget"},
+			Doc: "Layers to add in each stage."},
+		{Name: "stages", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Number of stages."},
+		{Name: "peak_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "Model states of the largest stage."},
+		{Name: "vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "Model states of training the full model at once."},
+		{Name: "saving", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "1 - peak_bytes / vanilla_bytes."},
+		{Name: "layers_peak_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "Model states of the largest stage, for layers and adapters alone (the paper's figure)."},
+		{Name: "layers_vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "Model states of training all layers at once, for layers alone."},
+		{Name: "layers_saving", Type: cty.Number, From: []string{"stages", "budget"},
+			Doc: "The same saving for layers alone."},
+	}}
+
 // stageKind is the row of Kinds for stages.
 var stageKind = Kind{Name: "stage", Repeat: true,
 	Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` " +
