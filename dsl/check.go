@@ -11,12 +11,12 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// check converts a value and tests it against the schema; problem is empty when it is sound. What is wrong with a
-// sensitive value is said without it.
+// check converts a value to the type want and tests it against the schema. problem is "" if it is sound, and does not quote a
+// sensitive value.
 func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, problem string) {
 	if v.IsNull() {
 		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null
-			return v, fmt.Sprintf("%s is null; it is needed.", a.Name)
+			return v, fmt.Sprintf("%s is null, and it is required.", a.Name)
 		}
 		if a.Default != cty.NilVal {
 			return a.Default, ""
@@ -34,51 +34,69 @@ func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, p
 		}
 		return v, fmt.Sprintf("%s: %v.", what, err)
 	}
-	show := func(v cty.Value) string {
-		if sensitive {
-			return Hidden
-		}
-		return Show(v)
+	if c.IsKnown() {
+		problem = a.checkKnown(c, want, sensitive)
+	}
+	return Float64(c), problem
+}
+
+// checkKnown tests a known value of type want.
+func (a *Attr) checkKnown(c cty.Value, want cty.Type, sensitive bool) string {
+	show := Show
+	if sensitive {
+		show = func(cty.Value) string { return Hidden }
 	}
 	switch {
-	case want == cty.String && a.OneOf != nil && c.IsKnown() && !slices.Contains(a.OneOf, c.AsString()):
+	case want == cty.String && a.OneOf != nil && !slices.Contains(a.OneOf, c.AsString()):
 		hint := ""
 		if !sensitive {
 			hint = Suggest(c.AsString(), a.OneOf)
 		}
-		return c, fmt.Sprintf("%s is %s.%s It takes %s.", a.Name, show(c), hint, strings.Join(a.OneOf, ", "))
-	case a.Bytes && c.IsKnown():
-		switch n, err := ParseBytes(c.AsString()); {
-		case err != nil && sensitive:
-			problem = fmt.Sprintf("%s is %s, which is not a number of bytes.", a.Name, Hidden)
-		case err != nil:
-			problem = fmt.Sprintf("%s: %v.", a.Name, err)
-		case n < 1:
-			problem = fmt.Sprintf("%s is %s; the least is 1 byte.", a.Name, show(c))
+		return fmt.Sprintf("%s is %s.%s It takes %s.", a.Name, show(c), hint, strings.Join(a.OneOf, ", "))
+	case a.Bytes:
+		return a.checkBytes(c, sensitive, show)
+	case a.Filled && c.CanIterateElements() && c.LengthInt() == 0:
+		if a.Required {
+			return a.Name + " is an empty list: give at least one value."
 		}
-	case a.Filled && c.IsKnown() && !c.IsNull() && c.CanIterateElements() && c.LengthInt() == 0:
-		if problem = a.Name + " is an empty list: give at least one value"; !a.Required {
-			problem += ", or leave it out"
-		}
-		problem += "."
-	case want == cty.Number && c.IsKnown():
-		problem = a.number(a.Name, c, show)
-	case want.IsListType() && c.IsKnown():
-		i := 0
-		for it := c.ElementIterator(); it.Next() && problem == ""; i++ {
-			_, e := it.Element()
-			name := fmt.Sprintf("%s[%d]", a.Name, i)
-			switch {
-			case e.IsNull():
-				problem = name + " is null; every element needs a value."
-			case want.ElementType() == cty.Number && e.IsKnown():
-				problem = a.number(name, e, show)
-			}
-		}
+		return a.Name + " is an empty list: give at least one value, or leave it out."
+	case want == cty.Number:
+		return a.number(a.Name, c, show)
+	case want.IsListType():
+		return a.checkElements(c, want.ElementType(), show)
 	case want == cty.DynamicPseudoType:
-		problem = beyond(a.Name, c)
+		return beyond(a.Name, c)
 	}
-	return Float64(c), problem
+	return ""
+}
+
+// checkBytes tests a number of bytes.
+func (a *Attr) checkBytes(c cty.Value, sensitive bool, show func(cty.Value) string) string {
+	switch n, err := ParseBytes(c.AsString()); {
+	case err != nil && sensitive:
+		return fmt.Sprintf("%s is %s, which is not a number of bytes.", a.Name, Hidden)
+	case err != nil:
+		return fmt.Sprintf("%s: %v.", a.Name, err)
+	case n < 1:
+		return fmt.Sprintf("%s is %s; the least is 1 byte.", a.Name, show(c))
+	}
+	return ""
+}
+
+// checkElements tests the elements of a list.
+func (a *Attr) checkElements(c cty.Value, of cty.Type, show func(cty.Value) string) (problem string) {
+	i := 0
+	for it := c.ElementIterator(); it.Next() && problem == ""; i++ {
+		_, e := it.Element()
+		name := fmt.Sprintf("%s[%d]", a.Name, i)
+		switch {
+		case e.IsNull():
+			problem = name + " is null; every element needs a value."
+		case of == cty.Number && e.IsKnown():
+			problem = a.number(name, e, show)
+		}
+	}
+	return problem
 }
 
 // number tests a number against the attribute's range.
@@ -107,7 +125,7 @@ func (a *Attr) number(name string, v cty.Value, show func(cty.Value) string) str
 
 func plainNumber(x float64) string { return showNumber(big.NewFloat(x)) }
 
-// beyond finds a number that no float64 holds anywhere in a value.
+// beyond reports a number anywhere in a value that is beyond the range of float64.
 func beyond(name string, v cty.Value) (problem string) {
 	_ = cty.Walk(v, func(_ cty.Path, x cty.Value) (bool, error) {
 		if x.IsKnown() && !x.IsNull() && x.Type() == cty.Number {
@@ -120,8 +138,8 @@ func beyond(name string, v cty.Value) (problem string) {
 	return problem
 }
 
-// Float64 rounds the numbers in a value to what a run computes with, so that two that differ only beyond it are the same and
-// a default that is written out is the default. Integers beyond 2^53 stay exact.
+// Float64 rounds the numbers in a value to float64, with which a run computes, so that numbers that differ only beyond that are
+// equal, and so is a default that is written out. Integers beyond 2^53 stay exact.
 func Float64(v cty.Value) cty.Value {
 	r, err := cty.Transform(v, func(_ cty.Path, x cty.Value) (cty.Value, error) {
 		bare, marks := x.Unmark()
@@ -140,7 +158,7 @@ func Float64(v cty.Value) cty.Value {
 	return r
 }
 
-// reference takes the address out of a block's exports.
+// reference returns the address in a block's exports.
 func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 	if !v.IsKnown() {
 		return cty.UnknownVal(cty.String), ""
@@ -152,7 +170,8 @@ func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 		if t.IsTupleType() || t.IsObjectType() {
 			hint = " If the block has count or for_each, name one instance, such as stage.x[\"key\"]."
 		}
-		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s", a.Name, want, a.Ref[0], t.FriendlyName(), hint)
+		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s",
+			a.Name, want, a.Ref[0], t.FriendlyName(), hint)
 	}
 	x := v.GetAttr("address")
 	if x.Type() != cty.String || x.IsNull() {

@@ -11,18 +11,18 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Decoded is an evaluated body: every attribute of the schema has a value of its type, which is
-// the default or null where none was given, and may be unknown.
+// Decoded is an evaluated body. Every attribute of the schema has a value of its type: as given, the default, or null. It may be
+// unknown.
 type Decoded struct {
 	Label     string
-	Range     hcl.Range // of the block's header
+	Range     hcl.Range // the block's header
 	Sensitive map[string]bool
 	Unknown   []string // attributes whose value is known only after other blocks have run
 	values    map[string]cty.Value
-	defaults  map[string]bool // attributes that have their default, given or not
+	defaults  map[string]bool // attributes whose value is their default, given or not
 	ranges    map[string]hcl.Range
-	blocks    map[string]*Decoded   // by name; one that may stand several times as name[0], name[1]
-	lists     map[string][]*Decoded // of those that may stand several times, by name
+	blocks    map[string]*Decoded   // nested blocks, by name; repeatable ones as name[0], name[1]
+	lists     map[string][]*Decoded // repeatable nested blocks, by name
 	ctx       *hcl.EvalContext
 	exprs     map[string]hcl.Expression
 }
@@ -33,15 +33,25 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	d, diags := decodeBody(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange, s.context(b.uses, e), s.config.Secrets)
-	return d, s.config.Secrets.Diagnostics(diags)
+	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets}
+	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange)
+	return d, s.config.Secrets.Diagnostics(x.diags)
 }
 
-func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range, ctx *hcl.EvalContext, secrets *Secrets) (*Decoded, hcl.Diagnostics) {
-	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
-		Sensitive: map[string]bool{}, ctx: ctx, exprs: map[string]hcl.Expression{}}
-	var diags hcl.Diagnostics
-	for _, a := range attrs {
+// decoder evaluates a block with the blocks in it.
+type decoder struct {
+	ctx     *hcl.EvalContext
+	secrets *Secrets
+	diags   hcl.Diagnostics
+}
+
+// body evaluates the body of a block of type typ.
+func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range) *Decoded {
+	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{},
+		blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{}, Sensitive: map[string]bool{}, ctx: x.ctx,
+		exprs: map[string]hcl.Expression{}}
+	for i := range attrs {
+		a := &attrs[i]
 		if !only(a.Only, typ) {
 			continue
 		}
@@ -49,68 +59,74 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 		if a.Ref != nil {
 			want = cty.String
 		}
-		src := body.Attributes[a.Name]
-		if src == nil {
-			d.values[a.Name] = a.Default
-			if a.Default == cty.NilVal {
-				d.values[a.Name] = cty.NullVal(want)
-			}
-			d.ranges[a.Name] = header
-			d.defaults[a.Name] = true
-			continue
+		if src := b.Attributes[a.Name]; src != nil {
+			x.given(d, a, src.Expr, want)
+		} else {
+			d.omitted(a, want)
 		}
-		d.ranges[a.Name], d.exprs[a.Name] = src.Expr.Range(), src.Expr
-		v, dd := src.Expr.Value(ctx)
-		diags = append(diags, dd...)
-		if dd.HasErrors() {
-			secrets.addParts(src.Expr, ctx)
-			d.values[a.Name] = cty.UnknownVal(want)
-			continue
-		}
-		secrets.Add(v)
-		v, marks := v.UnmarkDeep()
-		if len(marks) > 0 {
-			d.Sensitive[a.Name] = true
-		}
-		v, problem := a.check(v, want, len(marks) > 0)
-		if problem != "" {
-			diags = append(diags, d.Error(a.Name, "Invalid value", problem))
-			v = cty.UnknownVal(want)
-		} else if !v.IsWhollyKnown() {
-			d.Unknown = append(d.Unknown, a.Name)
-		}
-		d.values[a.Name] = v
-		d.defaults[a.Name] = a.Default != cty.NilVal && v.RawEquals(a.Default)
 	}
 	for i := range nested {
 		n := &nested[i]
-		if !only(n.Only, typ) {
-			continue
-		}
-		for _, sub := range body.Blocks {
-			if sub.Type != n.Name || d.blocks[n.Name] != nil && !n.Repeat {
-				continue
+		for _, sub := range b.Blocks {
+			if only(n.Only, typ) && sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil) {
+				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange()))
 			}
-			x, dd := decodeBody(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange(), ctx, secrets)
-			diags = append(diags, dd...)
-			if len(sub.Labels) == 1 {
-				x.Label = sub.Labels[0]
-			}
-			name := n.Name
-			if n.Repeat {
-				name = fmt.Sprintf("%s[%d]", n.Name, len(d.lists[n.Name]))
-				d.lists[n.Name] = append(d.lists[n.Name], x)
-			}
-			for _, u := range x.Unknown {
-				d.Unknown = append(d.Unknown, name+"."+u)
-			}
-			d.blocks[name] = x
 		}
 	}
-	return d, diags
+	return d
 }
 
-// Error makes a diagnostic at an attribute, or at the block's header if it was not given.
+// omitted notes an attribute that is not given.
+func (d *Decoded) omitted(a *Attr, want cty.Type) {
+	d.values[a.Name], d.ranges[a.Name], d.defaults[a.Name] = a.Default, d.Range, true
+	if a.Default == cty.NilVal {
+		d.values[a.Name] = cty.NullVal(want)
+	}
+}
+
+// given evaluates an attribute and checks its value.
+func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Type) {
+	d.ranges[a.Name], d.exprs[a.Name] = e.Range(), e
+	v, diags := e.Value(x.ctx)
+	x.diags = append(x.diags, diags...)
+	if diags.HasErrors() {
+		x.secrets.addParts(e, x.ctx)
+		d.values[a.Name] = cty.UnknownVal(want)
+		return
+	}
+	x.secrets.Add(v)
+	v, marks := v.UnmarkDeep()
+	if len(marks) > 0 {
+		d.Sensitive[a.Name] = true
+	}
+	v, problem := a.check(v, want, len(marks) > 0)
+	if problem != "" {
+		x.diags = append(x.diags, d.Error(a.Name, "Invalid value", problem))
+		v = cty.UnknownVal(want)
+	} else if !v.IsWhollyKnown() {
+		d.Unknown = append(d.Unknown, a.Name)
+	}
+	d.values[a.Name] = v
+	d.defaults[a.Name] = a.Default != cty.NilVal && v.RawEquals(a.Default)
+}
+
+// nest adds a block inside d.
+func (d *Decoded) nest(n *Nested, b *hclsyntax.Block, inside *Decoded) {
+	if len(b.Labels) == 1 {
+		inside.Label = b.Labels[0]
+	}
+	name := n.Name
+	if n.Repeat {
+		name = fmt.Sprintf("%s[%d]", n.Name, len(d.lists[n.Name]))
+		d.lists[n.Name] = append(d.lists[n.Name], inside)
+	}
+	for _, u := range inside.Unknown {
+		d.Unknown = append(d.Unknown, name+"."+u)
+	}
+	d.blocks[name] = inside
+}
+
+// Error returns an error at an attribute, or at the block's header if it was not given.
 func (d *Decoded) Error(attr, summary, detail string) *hcl.Diagnostic {
 	r, ok := d.ranges[attr]
 	if !ok {
@@ -123,7 +139,7 @@ func (d *Decoded) Error(attr, summary, detail string) *hcl.Diagnostic {
 	return diag
 }
 
-// Hides reports whether an export would reveal a sensitive attribute. The nil Decoded hides nothing.
+// Hides reports whether an export reveals a sensitive attribute. It is false for a nil Decoded.
 func (d *Decoded) Hides(e *Export) bool {
 	if d == nil {
 		return false
@@ -146,16 +162,16 @@ func (d *Decoded) Has(attr string) bool {
 	return ok && !v.IsNull()
 }
 
-// Given reports whether the block says an attribute itself, and not null.
+// Given reports whether the block sets an attribute, and not to null.
 func (d *Decoded) Given(attr string) bool { return d.exprs[attr] != nil && d.Has(attr) }
 
-// Known reports whether an attribute has a value that is known.
+// Known reports whether an attribute has a known value.
 func (d *Decoded) Known(attr string) bool { return d.Has(attr) && d.values[attr].IsWhollyKnown() }
 
-// Value is an attribute as it is.
+// Value returns the value of an attribute.
 func (d *Decoded) Value(attr string) cty.Value { return d.values[attr] }
 
-// Str, Float, Int, Bool read an attribute; the zero value if it is null or unknown.
+// Str returns a string attribute; "" if it is null or unknown.
 func (d *Decoded) Str(attr string) string {
 	if !d.Known(attr) {
 		return ""
@@ -163,6 +179,7 @@ func (d *Decoded) Str(attr string) string {
 	return d.values[attr].AsString()
 }
 
+// Float returns a number; 0 if it is null or unknown.
 func (d *Decoded) Float(attr string) float64 {
 	if !d.Known(attr) {
 		return 0
@@ -171,11 +188,13 @@ func (d *Decoded) Float(attr string) float64 {
 	return f
 }
 
+// Int returns a whole number; 0 if it is null or unknown.
 func (d *Decoded) Int(attr string) int { return int(d.Float(attr)) }
 
+// Bool returns true or false; false if it is null or unknown.
 func (d *Decoded) Bool(attr string) bool { return d.Known(attr) && d.values[attr].True() }
 
-// Strs and Floats read a list.
+// Strs returns a list of strings; nil if it is null or unknown.
 func (d *Decoded) Strs(attr string) (list []string) {
 	if !d.Known(attr) {
 		return nil
@@ -188,6 +207,7 @@ func (d *Decoded) Strs(attr string) (list []string) {
 	return list
 }
 
+// Floats returns a list of numbers; nil if it is null or unknown.
 func (d *Decoded) Floats(attr string) (list []float64) {
 	if !d.Known(attr) {
 		return nil
@@ -201,7 +221,7 @@ func (d *Decoded) Floats(attr string) (list []float64) {
 	return list
 }
 
-// Ref reads an attribute that names a block.
+// Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it names none.
 func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
 	s := d.Str(attr)
 	if s == "" {
@@ -218,21 +238,21 @@ func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
 	return a, s[i+1:], err == nil
 }
 
-// List gives the nested blocks of a name that may stand several times, in order.
+// List returns the repeatable nested blocks of a name, in order.
 func (d *Decoded) List(name string) []*Decoded { return d.lists[name] }
 
-// Block is a nested block; nil if it was not given.
+// Block returns a nested block; nil if it was not given.
 func (d *Decoded) Block(name string) *Decoded { return d.blocks[name] }
 
-// Flat lists all given values by dotted name, for fingerprints and display; unknown ones read
-// "(known after apply)", sensitive ones "(sensitive)".
+// Flat returns all values but null by dotted name, as Show writes them: unknown ones read "(known after apply)", sensitive ones
+// "(sensitive)".
 func (d *Decoded) Flat() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, true)
 	return out
 }
 
-// Values are all given values by dotted name, sensitive ones marked.
+// Values returns all values but null by dotted name, sensitive ones marked.
 func (d *Decoded) Values() map[string]cty.Value {
 	out := map[string]cty.Value{}
 	d.valuesInto("", out)
@@ -257,16 +277,15 @@ func (d *Decoded) valuesInto(prefix string, out map[string]cty.Value) {
 	}
 }
 
-// Fingerprint is Flat with sensitive values as they are and without defaults, for hashing only: a new
-// attribute of the language changes no block that does not use it.
+// Fingerprint is Flat for hashing: it has sensitive values in plain text, and no defaults, so that a new attribute of the
+// language changes no block that does not use it.
 func (d *Decoded) Fingerprint() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, false)
 	return out
 }
 
-// Secret lists the sensitive values by dotted name, as Show would write them. It is for telling by a keyed hash whether
-// one has changed.
+// Secret returns the sensitive values by dotted name, in plain text, to tell by a keyed hash whether one has changed.
 func (d *Decoded) Secret() map[string]string {
 	out := map[string]string{}
 	d.secret("", out)
