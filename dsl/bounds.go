@@ -13,73 +13,57 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// HCL parses and evaluates by recursion and computes whatever it is given: a few lines can nest until the stack ends,
-// double a text sixty times or loop over loops. So tokens are counted before they are parsed, and expressions get guards
-// that count what they compute.
+// HCL parses and evaluates by recursion, without bounds: a few lines can nest until the stack ends, double a text sixty
+// times or loop over loops. So tokens are counted before they are parsed, and guards in expressions count what they compute.
 const (
 	maxNesting  = 500       // brackets, quotes and templates inside each other, and levels of a value
-	maxChain    = 5000      // operators and conditionals of an expression, besides: each is a level of the parsed tree too
-	maxWork     = 256 << 20 // what all evaluations of a pipeline may cost: bytes of text made and looped over, and elementCost for each value
-	maxValue    = 64 << 20  // what one value may weigh, counted the same way
-	freeValue   = 16 << 10  // values of attributes that weigh no more cost nothing
-	elementCost = 256       // go-cty takes that many times longer for a number or an element than for a byte of text
+	maxChain    = 5000      // operators and conditionals of an expression, each of which is a level of the parsed tree
+	maxWork     = 256 << 20 // cost of all evaluations: bytes of text made and looped over, and elementCost for each value
+	maxValue    = 64 << 20  // weight of one value, counted the same way
+	freeValue   = 16 << 10  // values of attributes up to this weight cost nothing
+	elementCost = 256       // go-cty takes this many times longer for a number or an element than for a byte of text
 )
 
 // meter counts what the evaluations of a pipeline cost.
 type meter struct {
 	spent    int64
-	most     int64 // maxWork, but for tests
-	reported bool  // that it is too much
+	most     int64 // maxWork, or less in tests
+	reported bool  // whether an error has said that it is too much
 }
 
-var errSpent = fmt.Errorf("evaluating the pipeline takes more than it may: %s of text and values. Look for loops inside loops, and for values that grow from name to name", FormatBytes(maxWork))
+var errSpent = fmt.Errorf("evaluating the pipeline takes more than the limit of %s of text and values. "+
+	"Look for loops inside loops, and for values that grow from name to name", FormatBytes(maxWork))
 
-// guard is an expression that counts what its value weighs.
+// guard is an expression that counts the weight of its value.
 type guard struct {
 	*hclsyntax.ParenthesesExpr
 	meter    *meter
-	whole    bool  // the whole of an attribute
-	operand  bool  // of arithmetic, which takes text for a number
-	optional bool  // the value may turn out not to be needed, and its error with it
-	unified  bool  // with the type of another value
-	perValue int64 // a loop's cost for each element
+	whole    bool  // it is a whole attribute
+	operand  bool  // it is an operand of arithmetic, which takes text for a number
+	optional bool  // its value may not be needed, and then its error does not count
+	unified  bool  // its type is unified with another value's
+	perValue int64 // cost of a loop for each element
 }
 
 // UnwrapExpression returns the expression inside, from which types and keywords are read.
 func (g *guard) UnwrapExpression() hcl.Expression { return g.Expression }
 
-// Value evaluates the expression; a value that weighs too much is an error.
+// Value evaluates the expression. A value that weighs too much is an error.
 func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
 	if g.whole {
 		defer func() {
 			if r := recover(); r != nil {
-				e := caught(r)
-				v, diags = cty.DynamicVal, hcl.Diagnostics{e.diagnostic()}
+				v, diags = cty.DynamicVal, hcl.Diagnostics{caught(r).diagnostic()}
 			}
-			if g.meter.spent > g.meter.most && diags.HasErrors() { // whatever else is said follows from it, here and in what is evaluated later
-				at := g.Range()
-				if s := diags[0].Subject; s != nil {
-					at = *s
-				}
-				v, diags = cty.DynamicVal, nil
-				if !g.meter.reported {
-					diags = hcl.Diagnostics{exhausted{errSpent, at}.diagnostic()}
-				}
-				g.meter.reported = true
+			if diags.HasErrors() && g.meter.spent > g.meter.most {
+				v, diags = cty.DynamicVal, g.reportOnce(diags)
 			}
 		}()
 	}
 	if g.optional {
 		defer func() {
 			if r := recover(); r != nil {
-				e := caught(r)
-				if !errors.Is(e.err, errRange) {
-					panic(e)
-				}
-				if err := g.meter.spend(elementCost); err != nil {
-					panic(exhausted{err, g.Range()})
-				}
-				v, diags = cty.DynamicVal, hcl.Diagnostics{e.diagnostic()}
+				v, diags = cty.DynamicVal, g.excuse(caught(r))
 			}
 		}()
 	}
@@ -98,25 +82,56 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 			v = n
 		}
 	}
-	weight, err := weigh(v)
-	if err == nil {
-		if g.perValue > 0 {
-			weight += g.perValue * elements(v)
-		}
-		if g.unified {
-			weight += unifying(v)
-		}
-		if !g.whole || weight > freeValue {
-			err = g.meter.spend(weight)
-		}
-	}
-	if err != nil {
+	if err := g.charge(v); err != nil {
 		panic(exhausted{err, g.Range()}) // a loop would go on after an error
 	}
 	return v, diags
 }
 
-// hideKeys takes the key out of HCL's only message that quotes a value, where the expression names sensitive ones.
+// reportOnce replaces the errors of a pipeline that costs too much: the first time by one that says so, later by none, since all
+// others follow from it.
+func (g *guard) reportOnce(diags hcl.Diagnostics) hcl.Diagnostics {
+	if g.meter.reported {
+		return nil
+	}
+	g.meter.reported = true
+	at := g.Range()
+	if s := diags[0].Subject; s != nil {
+		at = *s
+	}
+	return hcl.Diagnostics{exhausted{errSpent, at}.diagnostic()}
+}
+
+// excuse makes a number out of range an error like others, which counts only if the value is needed.
+func (g *guard) excuse(e exhausted) hcl.Diagnostics {
+	if !errors.Is(e.err, errRange) {
+		panic(e)
+	}
+	if err := g.meter.spend(elementCost); err != nil {
+		panic(exhausted{err, g.Range()})
+	}
+	return hcl.Diagnostics{e.diagnostic()}
+}
+
+// charge counts the weight of the value.
+func (g *guard) charge(v cty.Value) error {
+	weight, err := weigh(v)
+	if err != nil {
+		return err
+	}
+	if g.perValue > 0 {
+		weight += g.perValue * elements(v)
+	}
+	if g.unified {
+		weight += unifying(v)
+	}
+	if g.whole && weight <= freeValue {
+		return nil
+	}
+	return g.meter.spend(weight)
+}
+
+// hideKeys removes the key from HCL's only message that quotes a value, if the expression names sensitive ones.
 func hideKeys(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics) {
 	for _, d := range diags {
 		if d.Summary != "Duplicate object key" {
@@ -124,7 +139,8 @@ func hideKeys(e hcl.Expression, ctx *hcl.EvalContext, diags hcl.Diagnostics) {
 		}
 		for _, t := range e.Variables() {
 			if v, _ := t.TraverseAbs(ctx); v.ContainsMarked() {
-				d.Detail = "Two items have the same key, which is sensitive and not shown. To gather their values, write ... behind the value."
+				d.Detail = "Two items have the same key, which is sensitive and not shown. " +
+					"To gather their values, write ... after the value."
 			}
 		}
 	}
@@ -141,10 +157,10 @@ func (e exhausted) diagnostic() *hcl.Diagnostic {
 	if errors.Is(e.err, errRange) {
 		summary = "Number out of range"
 	}
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &e.rng, Detail: upperFirst(e.err.Error()) + "."}
+	return failure(e.rng, summary, "%s.", upperFirst(e.err.Error()))
 }
 
-// caught is what a recovered panic says, if it is ours.
+// caught returns the exhausted of a recovered panic, and panics again with any other.
 func caught(r any) exhausted {
 	e, ok := r.(exhausted)
 	if !ok {
@@ -153,7 +169,7 @@ func caught(r any) exhausted {
 	return e
 }
 
-// contained evaluates an expression that no guard is around: one inside a function, where panics are lost, or a part.
+// contained evaluates an expression that has no guard around it: one inside a function, where panics are lost, or a part.
 func contained(value func() (cty.Value, hcl.Diagnostics)) (v cty.Value, diags hcl.Diagnostics, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -171,7 +187,7 @@ func (m *meter) spend(n int64) error {
 	return nil
 }
 
-// elements is the length of a collection, 0 of another value.
+// elements returns the length of a collection; 0 for other values.
 func elements(v cty.Value) int64 {
 	v, _ = v.Unmark()
 	if v.IsNull() || !v.IsKnown() || !v.CanIterateElements() {
@@ -180,7 +196,7 @@ func elements(v cty.Value) int64 {
 	return int64(v.LengthInt())
 }
 
-// weigh counts what a value would take written out, though parts of it may be shared, and checks its numbers.
+// weigh returns the weight of a value written out, even if parts of it are shared in memory, and checks its numbers.
 func weigh(v cty.Value) (weight int64, err error) {
 	err = weighInto(v, &weight, 0)
 	return weight, err
@@ -214,12 +230,12 @@ func weighInto(v cty.Value, sum *int64, depth int) error {
 		}
 	}
 	if *sum > maxValue {
-		return fmt.Errorf("the value is too large: written out it takes more than %s", FormatBytes(maxValue))
+		return fmt.Errorf("the value is too large: it takes more than %s when written out", FormatBytes(maxValue))
 	}
 	return nil
 }
 
-// unifying is what go-cty takes to find one type for all elements of a tuple or object: it compares each with each.
+// unifying returns the cost for go-cty of finding one type for all elements of a tuple or object: it compares each with each.
 func unifying(v cty.Value) (cost int64) {
 	v, _ = v.Unmark()
 	if n := elements(v); n > 0 {
@@ -234,11 +250,12 @@ func unifying(v cty.Value) (cost int64) {
 	return cost
 }
 
-// convertTo is convert.Convert in linear time: go-cty's compares each element's type with each other's where a tuple becomes a list or an
-// object a map, even if all are the same.
+// convertTo is convert.Convert in linear time. To turn a tuple into a list or an object into a map, go-cty compares the type of
+// each element with that of every other, even if all are the same.
 func (m *meter) convertTo(v cty.Value, want cty.Type) (cty.Value, error) {
 	t := v.Type()
-	if !want.IsCollectionType() || v.IsNull() || !v.IsKnown() || elements(v) < 2 || !(t.IsTupleType() && !want.IsMapType() || t.IsObjectType() && want.IsMapType()) {
+	gathered := want.IsCollectionType() && (t.IsTupleType() && !want.IsMapType() || t.IsObjectType() && want.IsMapType())
+	if !gathered || v.IsNull() || !v.IsKnown() || elements(v) < 2 {
 		return convert.Convert(v, want)
 	}
 	plain, marks := v.Unmark()
@@ -277,7 +294,7 @@ func (m *meter) convertTo(v cty.Value, want cty.Type) (cty.Value, error) {
 	return cty.ListVal(list).WithMarks(marks), nil
 }
 
-// unify finds one type for all elements, from the different types among them; cty.NilType if there is none.
+// unify finds one type for all elements from the distinct types among them; cty.NilType if there is none.
 func (m *meter) unify(v cty.Value) (cty.Type, error) {
 	var types []cty.Type
 	var compared int64
@@ -297,10 +314,10 @@ func (m *meter) unify(v cty.Value) (cty.Type, error) {
 	return one, nil
 }
 
-// errRange is what is wrong with a number that checkNumber refuses.
+// errRange is the error of checkNumber.
 var errRange = fmt.Errorf("a number is infinite, as after a division by zero, or beyond the largest, %.3g", math.MaxFloat64)
 
-// checkNumber refuses numbers beyond those of float64: their digits alone would fill the memory.
+// checkNumber refuses numbers beyond the range of float64: their digits alone could fill the memory.
 func checkNumber(f *big.Float) error {
 	if f.IsInf() || f.MantExp(nil) > 1024 {
 		return errRange
@@ -308,7 +325,7 @@ func checkNumber(f *big.Float) error {
 	return nil
 }
 
-// guardBody puts guards into all expressions of a body, and reports numbers that are out of range.
+// guardBody puts guards into all expressions of a body, and reports numbers out of range.
 func (m *meter) guardBody(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	_ = hclsyntax.VisitAll(b, func(n hclsyntax.Node) hcl.Diagnostics {
 		if a, ok := n.(*hclsyntax.Attribute); ok {
@@ -331,10 +348,10 @@ func (m *meter) guard(e hclsyntax.Expression, g guard) hclsyntax.Expression {
 	return &g
 }
 
-// guardParts puts guards where an expression may multiply what it is given: into templates, loops, operators and conditionals.
-// Functions count for themselves.
+// guardParts puts guards into the parts of an expression that may multiply its cost: templates, loops, operators and
+// conditionals. Functions count their own.
 func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
-	var nodes []hclsyntax.Node // first all, since the guards are nodes as well
+	var nodes []hclsyntax.Node // collected first, because guards are nodes too
 	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
 		nodes = append(nodes, n)
 		return nil
@@ -361,11 +378,13 @@ func (m *meter) guardParts(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 		case *hclsyntax.BinaryOpExpr:
 			arithmetic := x.Op.Type == cty.Number
 			logic := x.Op == hclsyntax.OpLogicalAnd || x.Op == hclsyntax.OpLogicalOr
-			x.LHS, x.RHS = m.guard(x.LHS, guard{operand: arithmetic}), m.guard(x.RHS, guard{operand: arithmetic, optional: logic})
+			x.LHS = m.guard(x.LHS, guard{operand: arithmetic})
+			x.RHS = m.guard(x.RHS, guard{operand: arithmetic, optional: logic})
 		case *hclsyntax.UnaryOpExpr:
 			x.Val = m.guard(x.Val, guard{operand: x.Op.Type == cty.Number})
 		case *hclsyntax.ConditionalExpr:
-			x.TrueResult, x.FalseResult = m.guard(x.TrueResult, guard{unified: true, optional: true}), m.guard(x.FalseResult, guard{unified: true, optional: true})
+			x.TrueResult = m.guard(x.TrueResult, guard{unified: true, optional: true})
+			x.FalseResult = m.guard(x.FalseResult, guard{unified: true, optional: true})
 		}
 	}
 	return diags

@@ -19,10 +19,10 @@ type Each struct {
 	Name  cty.Value // each.key
 	Value cty.Value // each.value
 
-	Unknown bool // count.index is not known: how many instances there are is not
+	Unknown bool // count.index is unknown, because the number of instances is
 }
 
-// exampleKey is what an instance of a repeated block may be named by in a message, or "" of any other block.
+// exampleKey returns a key of a repeated block to use in a message; "" for other blocks.
 func (b *Block) exampleKey() string {
 	switch {
 	case b.Count != nil:
@@ -33,83 +33,101 @@ func (b *Block) exampleKey() string {
 	return ""
 }
 
-// tooEarly marks the diagnostics of a count or for_each that depends on other blocks.
+// tooEarly marks the error of a count or for_each that only other blocks decide.
 const tooEarly = "too early"
 
-// Instances evaluates count or for_each: one instance without them. Keys must be known in a plan.
+// Instances evaluates count or for_each; a block without them has one instance. The keys must be known in a plan.
 func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 	list, diags := s.instances(b)
 	return list, s.config.Secrets.Diagnostics(diags)
 }
 
 func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
-	fail := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: e.Range().Ptr()}}
+	e := b.Count
+	if e == nil {
+		e = b.ForEach
 	}
-	early := func(e hcl.Expression, summary, detail string) ([]Each, hcl.Diagnostics) {
-		list, diags := fail(e, summary, detail)
-		diags[0].Extra = tooEarly
-		return list, diags
+	if e == nil {
+		return []Each{{}}, nil
 	}
-	ctx := s.context(b.uses, nil)
-	switch {
-	case b.Count != nil:
-		v, diags := b.Count.Value(ctx)
-		if diags.HasErrors() {
-			return nil, diags
-		}
-		v, marks := v.Unmark()
-		if !v.IsKnown() {
-			return early(b.Count, "Unknown count", "The number of instances must be known before anything runs; this value is known only after other blocks have run.")
-		}
-		n, err := convert.Convert(v, cty.Number)
-		if err != nil || n.IsNull() {
-			return fail(b.Count, "Wrong type", "count takes a whole number.")
-		}
-		k, acc := n.AsBigFloat().Int64()
-		if acc != big.Exact || k < 0 || k > 10000 {
-			return fail(b.Count, "Invalid count", fmt.Sprintf("count takes a whole number from 0 to 10000, not %s.", Show(n.WithMarks(marks))))
-		}
-		list := make([]Each, k)
-		for i := range list {
-			list[i] = Each{Key: addr.IntKey(i), Index: i}
-		}
-		return list, diags
-	case b.ForEach != nil:
-		v, diags := b.ForEach.Value(ctx)
-		if diags.HasErrors() {
-			return nil, diags
-		}
-		if v.IsMarked() {
-			return fail(b.ForEach, "Sensitive for_each", "Keys stand in addresses, so they cannot come from a sensitive value.")
-		}
-		if !v.IsKnown() {
-			return early(b.ForEach, "Unknown for_each", "The keys must be known before anything runs; this value is known only after other blocks have run.")
-		}
-		t := v.Type()
-		if v.IsNull() || !(t.IsMapType() || t.IsObjectType() || t.IsSetType() && (t.ElementType() == cty.String || v.LengthInt() == 0)) {
-			return fail(b.ForEach, "Wrong type", "for_each takes a map, an object, or a set of strings such as toset([\"a\", \"b\"]).")
-		}
-		var list []Each
-		for it := v.ElementIterator(); it.Next(); {
-			k, e := it.Element()
-			if t.IsSetType() {
-				k = e
-			}
-			if k.IsKnown() && k.IsNull() {
-				return fail(b.ForEach, "Null key", "for_each holds null; every instance needs a key.")
-			}
-			if !k.IsKnown() {
-				return early(b.ForEach, "Unknown for_each", "The keys must be known before anything runs.")
-			}
-			list = append(list, Each{Key: addr.StringKey(k.AsString()), Name: k, Value: e})
-		}
-		return list, diags
+	v, diags := e.Value(s.context(b.uses, nil))
+	if diags.HasErrors() {
+		return nil, diags
 	}
-	return []Each{{}}, nil
+	list := byKey
+	if b.Count != nil {
+		list = byCount
+	}
+	instances, d := list(v, e.Range())
+	if d != nil {
+		return nil, hcl.Diagnostics{d}
+	}
+	return instances, diags
 }
 
-// SetInstances puts what the instances of a block offer into scope.
+// early is the error of a count or for_each that only other blocks decide.
+func early(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	d := failure(at, summary, "%s", detail)
+	d.Extra = tooEarly
+	return d
+}
+
+// byCount lists the instances of a block with count.
+func byCount(v cty.Value, at hcl.Range) ([]Each, *hcl.Diagnostic) {
+	v, marks := v.Unmark()
+	if !v.IsKnown() {
+		return nil, early(at, "Unknown count", "The number of instances must be known before anything runs; "+
+			"this value is known only after other blocks have run.")
+	}
+	n, err := convert.Convert(v, cty.Number)
+	if err != nil || n.IsNull() {
+		return nil, failure(at, "Wrong type", "count takes a whole number.")
+	}
+	k, acc := n.AsBigFloat().Int64()
+	if acc != big.Exact || k < 0 || k > 10000 {
+		return nil, failure(at, "Invalid count", "count takes a whole number from 0 to 10000, not %s.", Show(n.WithMarks(marks)))
+	}
+	list := make([]Each, k)
+	for i := range list {
+		list[i] = Each{Key: addr.IntKey(i), Index: i}
+	}
+	return list, nil
+}
+
+// byKey lists the instances of a block with for_each.
+func byKey(v cty.Value, at hcl.Range) (list []Each, problem *hcl.Diagnostic) {
+	t := v.Type()
+	switch {
+	case v.IsMarked():
+		return nil, failure(at, "Sensitive for_each", "Keys are part of addresses, so they cannot come from a sensitive value.")
+	case !v.IsKnown():
+		return nil, early(at, "Unknown for_each", "The keys must be known before anything runs; "+
+			"this value is known only after other blocks have run.")
+	case v.IsNull() || !t.IsMapType() && !t.IsObjectType() && !setOfStrings(v):
+		return nil, failure(at, "Wrong type", `for_each takes a map, an object, or a set of strings such as toset(["a", "b"]).`)
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		if t.IsSetType() {
+			k = e
+		}
+		switch {
+		case !k.IsKnown():
+			return nil, early(at, "Unknown for_each", "The keys must be known before anything runs.")
+		case k.IsNull():
+			return nil, failure(at, "Null key", "for_each holds null; every instance needs a key.")
+		}
+		list = append(list, Each{Key: addr.StringKey(k.AsString()), Name: k, Value: e})
+	}
+	return list, nil
+}
+
+// setOfStrings reports whether a value is a set of strings. The empty set is one, whatever its type.
+func setOfStrings(v cty.Value) bool {
+	return v.Type().IsSetType() && (v.Type().ElementType() == cty.String || v.LengthInt() == 0)
+}
+
+// SetInstances puts the exports of a block's instances into scope.
 func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
 	switch {
 	case b.Count != nil:
@@ -125,8 +143,8 @@ func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
 	}
 }
 
-// Merge joins the problems of a block's instances: one that several have at the same place is reported once, with their addresses
-// where others do not have it.
+// Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported once, with
+// their addresses unless all have it in the same words.
 func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
 	if len(instances) == 1 {
 		return problems[0]
@@ -134,7 +152,7 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 	type key struct{ place, summary string }
 	first := map[key]*hcl.Diagnostic{}
 	in := map[*hcl.Diagnostic][]addr.Addr{}
-	other := map[*hcl.Diagnostic]bool{} // not in the same words
+	differs := map[*hcl.Diagnostic]bool{} // between instances
 	for i, list := range problems {
 		a := b.Addr
 		a.Key = instances[i].Key
@@ -148,30 +166,32 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 				f, first[k] = d, d
 				diags = append(diags, d)
 			}
-			other[f] = other[f] || f.Detail != d.Detail
+			differs[f] = differs[f] || f.Detail != d.Detail
 			if n := len(in[f]); n == 0 || in[f][n-1] != a {
 				in[f] = append(in[f], a)
 			}
 		}
 	}
 	for _, d := range diags {
-		list := in[d]
-		if len(list) == len(instances) && !other[d] {
-			continue
-		}
-		var names []string
-		for _, a := range list[:min(3, len(list))] {
-			names = append(names, a.String())
-		}
-		more := ""
-		if n := len(list) - len(names); n > 0 {
-			more = fmt.Sprintf(" and %d more", n)
-		}
-		if other[d] {
-			d.Detail += fmt.Sprintf(" This is of %s; the like is wrong in %s%s.", names[0], strings.Join(names[1:], ", "), more)
-		} else {
-			d.Detail += fmt.Sprintf(" This is so in %s%s.", strings.Join(names, ", "), more)
+		if differs[d] || len(in[d]) < len(instances) {
+			d.Detail += where(in[d], differs[d])
 		}
 	}
 	return diags
+}
+
+// where names the instances that have a problem. If it differs between them, its text is that of the first.
+func where(list []addr.Addr, differs bool) string {
+	var names []string
+	for _, a := range list[:min(3, len(list))] {
+		names = append(names, a.String())
+	}
+	more := ""
+	if n := len(list) - len(names); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	if differs && len(names) > 1 {
+		return fmt.Sprintf(" This is in %s; there are similar problems in %s%s.", names[0], strings.Join(names[1:], ", "), more)
+	}
+	return fmt.Sprintf(" This is in %s%s.", strings.Join(names, ", "), more)
 }
