@@ -14,11 +14,12 @@ import (
 )
 
 // HCL parses and evaluates by recursion, without bounds: a few lines can nest until the stack ends, double a text sixty
-// times or loop over loops. So tokens are counted before they are parsed, and guards in expressions count what they compute.
+// times or loop over loops. So tokens are counted before they are parsed, and guards in expressions count what they
+// compute.
 const (
 	maxNesting  = 500       // brackets, quotes and templates inside each other, and levels of a value
 	maxChain    = 5000      // operators and conditionals of an expression, each of which is a level of the parsed tree
-	maxWork     = 256 << 20 // cost of all evaluations: bytes of text made and looped over, and elementCost for each value
+	maxWork     = 256 << 20 // cost of all evaluations: bytes of text made and looped over, elementCost a value
 	maxValue    = 64 << 20  // weight of one value, counted the same way
 	freeValue   = 16 << 10  // values of attributes up to this weight cost nothing
 	elementCost = 256       // go-cty takes this many times longer for a number or an element than for a byte of text
@@ -88,8 +89,8 @@ func (g *guard) Value(ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics)
 	return v, diags
 }
 
-// reportOnce replaces the errors of a pipeline that costs too much: the first time by one that says so, later by none, since all
-// others follow from it.
+// reportOnce replaces the errors of a pipeline that costs too much: the first time by one that says so, later by none,
+// since all others follow from it.
 func (g *guard) reportOnce(diags hcl.Diagnostics) hcl.Diagnostics {
 	if g.meter.reported {
 		return nil
@@ -169,7 +170,8 @@ func caught(r any) exhausted {
 	return e
 }
 
-// contained evaluates an expression that has no guard around it: one inside a function, where panics are lost, or a part.
+// contained evaluates an expression that has no guard around it: one inside a function, where panics are lost, or a
+// part.
 func contained(value func() (cty.Value, hcl.Diagnostics)) (v cty.Value, diags hcl.Diagnostics, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -235,7 +237,8 @@ func weighInto(v cty.Value, sum *int64, depth int) error {
 	return nil
 }
 
-// unifying returns the cost for go-cty of finding one type for all elements of a tuple or object: it compares each with each.
+// unifying returns the cost for go-cty of finding one type for all elements of a tuple or object: it compares each with
+// each.
 func unifying(v cty.Value) (cost int64) {
 	v, _ = v.Unmark()
 	if n := elements(v); n > 0 {
@@ -250,12 +253,12 @@ func unifying(v cty.Value) (cost int64) {
 	return cost
 }
 
-// convertTo is convert.Convert in linear time. To turn a tuple into a list or an object into a map, go-cty compares the type of
-// each element with that of every other, even if all are the same.
+// convertTo is convert.Convert in linear time. To turn a tuple into a list or an object into a map, go-cty compares the
+// type of each element with that of every other, even if all are the same.
 func (m *meter) convertTo(v cty.Value, want cty.Type) (cty.Value, error) {
 	t := v.Type()
-	gathered := want.IsCollectionType() && (t.IsTupleType() && !want.IsMapType() || t.IsObjectType() && want.IsMapType())
-	if !gathered || v.IsNull() || !v.IsKnown() || elements(v) < 2 {
+	gathers := t.IsTupleType() && !want.IsMapType() || t.IsObjectType() && want.IsMapType()
+	if !want.IsCollectionType() || !gathers || v.IsNull() || !v.IsKnown() || elements(v) < 2 {
 		return convert.Convert(v, want)
 	}
 	plain, marks := v.Unmark()
@@ -315,7 +318,8 @@ func (m *meter) unify(v cty.Value) (cty.Type, error) {
 }
 
 // errRange is the error of checkNumber.
-var errRange = fmt.Errorf("a number is infinite, as after a division by zero, or beyond the largest, %.3g", math.MaxFloat64)
+var errRange = fmt.Errorf("a number is infinite, as after a division by zero, or beyond the largest, %.3g",
+	math.MaxFloat64)
 
 // checkNumber refuses numbers beyond the range of float64: their digits alone could fill the memory.
 func checkNumber(f *big.Float) error {

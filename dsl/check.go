@@ -11,8 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// check converts a value to the type want and tests it against the schema. problem is "" if it is sound, and does not quote a
-// sensitive value.
+// check converts a value to the type want and tests it against the schema. problem is "" if it is sound, and does not
+// quote a sensitive value.
 func (a *Attr) check(v cty.Value, want cty.Type, sensitive bool) (_ cty.Value, problem string) {
 	if v.IsNull() {
 		if a.Required && want != cty.DynamicPseudoType { // the value of an output may be null
@@ -138,8 +138,8 @@ func beyond(name string, v cty.Value) (problem string) {
 	return problem
 }
 
-// Float64 rounds the numbers in a value to float64, with which a run computes, so that numbers that differ only beyond that are
-// equal, and so is a default that is written out. Integers beyond 2^53 stay exact.
+// Float64 rounds the numbers in a value to float64, with which a run computes, so that numbers that differ only beyond
+// that are equal, and so is a default that is written out. Integers beyond 2^53 stay exact.
 func Float64(v cty.Value) cty.Value {
 	r, err := cty.Transform(v, func(_ cty.Path, x cty.Value) (cty.Value, error) {
 		bare, marks := x.Unmark()

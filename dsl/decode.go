@@ -11,8 +11,8 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Decoded is an evaluated body. Every attribute of the schema has a value of its type: as given, the default, or null. It may be
-// unknown.
+// Decoded is an evaluated body. Every attribute of the schema has a value of its type: as given, the default, or null.
+// It may be unknown.
 type Decoded struct {
 	Label     string
 	Range     hcl.Range // the block's header
@@ -47,8 +47,9 @@ type decoder struct {
 
 // body evaluates the body of a block of type typ.
 func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range) *Decoded {
-	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{}, ranges: map[string]hcl.Range{},
-		blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{}, Sensitive: map[string]bool{}, ctx: x.ctx,
+	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{},
+		ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
+		Sensitive: map[string]bool{}, ctx: x.ctx,
 		exprs: map[string]hcl.Expression{}}
 	for i := range attrs {
 		a := &attrs[i]
@@ -221,7 +222,8 @@ func (d *Decoded) Floats(attr string) (list []float64) {
 	return list
 }
 
-// Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it names none.
+// Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it
+// names none.
 func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
 	s := d.Str(attr)
 	if s == "" {
@@ -244,8 +246,8 @@ func (d *Decoded) List(name string) []*Decoded { return d.lists[name] }
 // Block returns a nested block; nil if it was not given.
 func (d *Decoded) Block(name string) *Decoded { return d.blocks[name] }
 
-// Flat returns all values but null by dotted name, as Show writes them: unknown ones read "(known after apply)", sensitive ones
-// "(sensitive)".
+// Flat returns all values but null by dotted name, as Show writes them: unknown ones read "(known after apply)",
+// sensitive ones "(sensitive)".
 func (d *Decoded) Flat() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, true)
@@ -277,8 +279,8 @@ func (d *Decoded) valuesInto(prefix string, out map[string]cty.Value) {
 	}
 }
 
-// Fingerprint is Flat for hashing: it has sensitive values in plain text, and no defaults, so that a new attribute of the
-// language changes no block that does not use it.
+// Fingerprint is Flat for hashing: it has sensitive values in plain text, and no defaults, so that a new attribute of
+// the language changes no block that does not use it.
 func (d *Decoded) Fingerprint() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, false)

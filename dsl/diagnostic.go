@@ -8,7 +8,8 @@ import (
 
 // failure returns an error at a place of the source. Its detail is formatted as by fmt.Sprintf.
 func failure(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &at, Detail: fmt.Sprintf(format, args...)}
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Subject: &at,
+		Detail: fmt.Sprintf(format, args...)}
 }
 
 // warning returns a warning at a place of the source.

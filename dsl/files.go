@@ -14,16 +14,16 @@ import (
 	"stepflow/foreign"
 )
 
-// VarSuffix marks files of variable values; AutoVarSuffix those that are read without being named.
+// VarSuffix ends the names of files of variable values, and AutoVarSuffix of those that are read without being named.
 const (
 	VarSuffix     = ".vars.hcl"
 	AutoVarSuffix = ".auto.vars.hcl"
 )
 
-// Sizes in bytes up to which files are read. Source is parsed into many times its size.
+// Limits on the size of files, in bytes. A parsed source takes many times its size.
 const (
 	maxSource = 4 << 20
-	maxText   = 16 << 20 // of file() and its kin
+	maxText   = 16 << 20 // for file() and similar functions
 )
 
 // PipelineFiles lists the files of a pipeline: the *.hcl of a folder, or the one file named.
@@ -53,8 +53,8 @@ func PipelineFiles(path string) (dir string, files []string, err error) {
 	return path, files, nil
 }
 
-// Sources lists the *.hcl files of a folder by name, those of variable values included. Hidden files, which
-// editors and archives leave behind, and folders are passed over.
+// Sources lists the *.hcl files of a folder by name, including those of variable values. It skips folders and hidden
+// files, which editors and archives leave behind.
 func Sources(dir string) (files []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -73,22 +73,23 @@ func Sources(dir string) (files []string, err error) {
 	return files, nil
 }
 
-// readSource reads a file of HCL and checks what the parser takes for granted: that it is text in UTF-8, and that it does
-// not nest too far.
+// readSource reads a file of HCL and checks what the parser does not: that it is UTF-8, and that it does not nest too
+// far.
 func readSource(path string) ([]byte, hcl.Diagnostics) {
 	src, err := foreign.ReadFile(path, maxSource)
 	if err != nil {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable file", Detail: upperFirst(err.Error()) + "."}}
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable file",
+			Detail: upperFirst(err.Error()) + "."}}
 	}
 	if !utf8.Valid(src) {
 		at := firstInvalid(src)
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Not UTF-8", Subject: &hcl.Range{Filename: path, Start: at, End: at},
-			Detail: "The file holds bytes that are not text in UTF-8. Save it in UTF-8."}}
+		return nil, hcl.Diagnostics{failure(hcl.Range{Filename: path, Start: at, End: at}, "Not UTF-8",
+			"The file holds bytes that are not text in UTF-8. Save it in UTF-8.")}
 	}
 	return src, checkNesting(src, path)
 }
 
-// firstInvalid is the place of the first byte that is not UTF-8.
+// firstInvalid returns the place of the first byte that is not UTF-8.
 func firstInvalid(src []byte) hcl.Pos {
 	at := hcl.InitialPos
 	for at.Byte < len(src) {
@@ -104,7 +105,7 @@ func firstInvalid(src []byte) hcl.Pos {
 	return at
 }
 
-// upperFirst starts a sentence; one that starts with a path keeps it.
+// upperFirst starts a text with a capital letter, unless it starts with a path.
 func upperFirst(s string) string {
 	if first, _, _ := strings.Cut(s, " "); strings.ContainsAny(first, "/.\\") {
 		return s

@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
-// FormatFile reads a file of HCL and returns its text and the same in the canonical style. Line ends stay as they are. A
-// file that is not HCL is an error with its place in the files.
+// FormatFile reads a file of HCL and returns its text, and the same in the canonical style. Line ends stay as they are.
+// files holds the source for the diagnostics.
 func FormatFile(path string) (src, out []byte, files map[string]*hcl.File, diags hcl.Diagnostics) {
 	src, diags = readSource(path)
 	if diags.HasErrors() {
@@ -24,12 +24,12 @@ func FormatFile(path string) (src, out []byte, files map[string]*hcl.File, diags
 	out = hclwrite.Format(src)
 	if !sameTokens(src, out) {
 		return nil, nil, files, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Not formatted",
-			Detail: fmt.Sprintf("%s would not mean the same in the canonical style. It was left as it is.", path)}}
+			Detail: fmt.Sprintf("%s would mean something else in the canonical style, so it was left as it is.", path)}}
 	}
 	return src, out, files, nil
 }
 
-// sameTokens reports whether two texts differ in the space between tokens alone.
+// sameTokens reports whether two texts differ only in the space between tokens.
 func sameTokens(a, b []byte) bool {
 	x, diags := hclsyntax.LexConfig(a, "", hcl.InitialPos)
 	y, more := hclsyntax.LexConfig(b, "", hcl.InitialPos)

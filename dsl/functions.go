@@ -16,8 +16,9 @@ import (
 // standard holds the functions that do what Terraform 1.x does under the same name: go-cty's, and ours where go-cty has
 // none, or one that differs.
 var standard = map[string]function.Function{
-	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "pow": stdlib.PowFunc,
-	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "signum": stdlib.SignumFunc, "parseint": stdlib.ParseIntFunc, "sum": sumFunc,
+	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc,
+	"pow": stdlib.PowFunc, "max": stdlib.MaxFunc, "min": stdlib.MinFunc, "signum": stdlib.SignumFunc,
+	"parseint": stdlib.ParseIntFunc, "sum": sumFunc,
 
 	"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc,
 	"indent": stdlib.IndentFunc, "join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc,
@@ -49,7 +50,8 @@ var standard = map[string]function.Function{
 
 	"tonumber": toFunc(cty.Number), "tostring": toFunc(cty.String), "tobool": toFunc(cty.Bool),
 	"tolist": toFunc(cty.List(cty.DynamicPseudoType)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
-	"tomap": toFunc(cty.Map(cty.DynamicPseudoType)), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+	"tomap":     toFunc(cty.Map(cty.DynamicPseudoType)),
+	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
 	"try": tryFunc, "can": canFunc,
 }
 
@@ -66,8 +68,8 @@ var inFolder = map[string]func(dir string) function.Function{
 
 // Different says how functions differ from Terraform's on purpose.
 var Different = map[string]string{
-	"file": "A relative path starts at the pipeline's folder, not at the current one, also in `fileexists`, `filebase64` " +
-		"and `filemd5` … `filesha512`. A file has at most 16 MiB.",
+	"file": "A relative path starts at the pipeline's folder, not at the current one, also in `fileexists`, " +
+		"`filebase64` and `filemd5` … `filesha512`. A file has at most 16 MiB.",
 	"format": "Widths and precisions have at most four digits, also in `formatlist`.",
 	"log":    "A result that is not finite is an error, also of `pow` and `parseint`.",
 }
@@ -105,7 +107,8 @@ var Own = []struct{ Signature, Doc string }{
 	{"env(name, default...)", "Value of an environment variable; an error if it is not set and there is no default."},
 	{"params(model)", "Parameters of a model block's full model."},
 	{"tokens_for_flops(flops, parameters)",
-		"Tokens on which a model of this size can train with this many FLOPs: flops / (6 parameters) (Kaplan et al. 2020)."},
+		"Tokens on which a model of this size can train with this many FLOPs: flops / (6 parameters) " +
+			"(Kaplan et al. 2020)."},
 }
 
 // own are the functions of Own.

@@ -12,10 +12,17 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// gathers are the functions that find one type for the elements of an argument, though their parameters do not say so.
-var gathers = map[string]cty.Type{"tolist": cty.List(cty.DynamicPseudoType), "toset": cty.Set(cty.DynamicPseudoType), "tomap": cty.Map(cty.DynamicPseudoType), "setproduct": cty.List(cty.DynamicPseudoType)}
+// gathers holds the functions that find one type for the elements of an argument, although their parameters do not say
+// so.
+var gathers = map[string]cty.Type{
+	"tolist":     cty.List(cty.DynamicPseudoType),
+	"toset":      cty.Set(cty.DynamicPseudoType),
+	"tomap":      cty.Map(cty.DynamicPseudoType),
+	"setproduct": cty.List(cty.DynamicPseudoType),
+}
 
-// bounded is a function that refuses what would take too much time or memory, and says nothing of sensitive arguments.
+// bounded returns a function that refuses calls that would take too much time or memory, and that quotes no sensitive
+// arguments.
 func (m *meter) bounded(name string, f function.Function) function.Function {
 	lazy := name == "try" || name == "can"
 	spec := &function.Spec{
@@ -33,7 +40,8 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 				return cty.NilVal, hideArgs(err, args)
 			}
 			v, err := f.Call(list)
-			if err == nil && !lazy && !v.IsKnown() && !slices.ContainsFunc(list, func(a cty.Value) bool { return !a.IsWhollyKnown() }) { // go-cty's answer to a null that has no type
+			unknown := slices.ContainsFunc(list, func(a cty.Value) bool { return !a.IsWhollyKnown() })
+			if err == nil && !lazy && !v.IsKnown() && !unknown { // what go-cty makes of a null without a type
 				err = errors.New("the result is not defined for null")
 			}
 			var w int64
@@ -56,7 +64,7 @@ func (m *meter) bounded(name string, f function.Function) function.Function {
 	return function.New(spec)
 }
 
-// prepare charges for the arguments of a call and converts them, which HCL would do before anything can be counted.
+// prepare counts the arguments of a call and converts them. HCL would convert them before they can be counted.
 func (m *meter) prepare(name string, f function.Function, args []cty.Value) ([]cty.Value, error) {
 	if err := m.spend(0); err != nil {
 		return nil, err
@@ -104,7 +112,7 @@ func (m *meter) prepare(name string, f function.Function, args []cty.Value) ([]c
 	return list, err
 }
 
-// open lets a parameter take what the function itself will check.
+// open lets a parameter take any value: the function itself checks it.
 func open(p function.Parameter) function.Parameter {
 	if customdecode.CustomExpressionDecoderForType(p.Type) == nil {
 		p.Type = cty.DynamicPseudoType
@@ -120,7 +128,7 @@ func hideArgs(err error, args []cty.Value) error {
 	}
 	for _, a := range args {
 		if a.ContainsMarked() {
-			return errors.New("the call failed; the reason is not shown, since it may quote a sensitive value")
+			return errors.New("the call failed; the reason is not shown, because it may quote a sensitive value")
 		}
 	}
 	var p function.PanicError
@@ -130,7 +138,7 @@ func hideArgs(err error, args []cty.Value) error {
 	return err
 }
 
-// plainArgs are the arguments without marks.
+// plainArgs returns the arguments without marks.
 func plainArgs(args []cty.Value) []cty.Value {
 	list := make([]cty.Value, len(args))
 	for i, a := range args {
@@ -139,8 +147,8 @@ func plainArgs(args []cty.Value) []cty.Value {
 	return list
 }
 
-// costs says how large the result of a function will be, from arguments that would otherwise be multiplied; or that they
-// cannot be. Unknown and null arguments count for nothing.
+// costs returns how large the result of a function will be, for functions that multiply their arguments, or an error
+// for arguments that are refused. Unknown and null arguments count as 0.
 var costs = map[string]func(args []cty.Value) (float64, error){
 	"format":     func(args []cty.Value) (float64, error) { return 0, checkVerbs(textOf(args, 0)) },
 	"formatlist": func(args []cty.Value) (float64, error) { return formatListCost(args) },
@@ -156,7 +164,7 @@ var costs = map[string]func(args []cty.Value) (float64, error){
 	},
 	"replace": func(args []cty.Value) (float64, error) {
 		text, what, by := textOf(args, 0), textOf(args, 1), textOf(args, 2)
-		if _, ok := slashed(what); ok { // it may match before each byte, and each $ stand for the whole match
+		if _, ok := slashed(what); ok { // it may match before each byte, and each $ may be the whole match
 			return (float64(len(text))+1)*float64(len(by)) + float64(strings.Count(by, "$"))*float64(len(text)), nil
 		}
 		return float64(strings.Count(text, what)) * float64(len(by)), nil
@@ -168,7 +176,10 @@ var costs = map[string]func(args []cty.Value) (float64, error){
 		}
 		return n, nil
 	},
-	"distinct":   func(args []cty.Value) (float64, error) { n := float64(lengthOf(args, 0)); return n * n / 2, nil }, // comparisons
+	"distinct": func(args []cty.Value) (float64, error) { // comparisons
+		n := float64(lengthOf(args, 0))
+		return n * n / 2, nil
+	},
 	"jsondecode": func(args []cty.Value) (float64, error) { return 0, checkJSON(textOf(args, 0)) },
 }
 
@@ -204,7 +215,7 @@ func checkVerbs(format string) error {
 	return nil
 }
 
-// formatListCost is what the format takes for each of the results.
+// formatListCost counts the format once for each result.
 func formatListCost(args []cty.Value) (float64, error) {
 	n := 1
 	for i := range args {
@@ -213,7 +224,7 @@ func formatListCost(args []cty.Value) (float64, error) {
 	return float64(len(textOf(args, 0))) * float64(n), checkVerbs(textOf(args, 0))
 }
 
-// checkJSON refuses what nests further than values may.
+// checkJSON refuses JSON that nests further than values may.
 func checkJSON(s string) error {
 	depth, quoted := 0, false
 	for i := 0; i < len(s); i++ {

@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// quantified reports whether all, or any, of a list are true; null is not.
+// quantified returns alltrue, or anytrue. Null counts as false.
 func quantified(all bool) function.Function {
 	return pure(cty.Bool, func(args []cty.Value) (cty.Value, error) {
 		unknown := false
@@ -33,9 +33,10 @@ func quantified(all bool) function.Function {
 
 var allTrueFunc, anyTrueFunc = quantified(true), quantified(false)
 
-// coalesceFunc gives the first argument that is neither null nor an empty text, in a type that all have in common.
+// coalesceFunc returns the first argument that is neither null nor an empty text, in the common type of all.
 var coalesceFunc = function.New(&function.Spec{
-	VarParam: &function.Parameter{Name: "values", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
+	VarParam: &function.Parameter{Name: "values", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true,
+		AllowDynamicType: true},
 	Type: func(args []cty.Value) (cty.Type, error) {
 		if len(args) == 0 {
 			return cty.NilType, errors.New("at least one argument is needed")
@@ -97,15 +98,18 @@ var indexFunc = pure(cty.Number, func(args []cty.Value) (cty.Value, error) {
 
 // lengthFunc counts the elements of a collection, or the characters of a text as a reader sees them.
 var lengthFunc = function.New(&function.Spec{
-	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowDynamicType: true, AllowUnknown: true, AllowMarked: true}},
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowDynamicType: true,
+		AllowUnknown: true, AllowMarked: true}},
 	Type: func(args []cty.Value) (cty.Type, error) {
-		if t := args[0].Type(); t != cty.String && t != cty.DynamicPseudoType && !t.IsTupleType() && !t.IsObjectType() && !t.IsCollectionType() {
+		switch t := args[0].Type(); {
+		case t == cty.String, t == cty.DynamicPseudoType, t.IsTupleType(), t.IsObjectType(), t.IsCollectionType():
+			return cty.Number, nil
+		default:
 			return cty.NilType, function.NewArgErrorf(0, "a list, a map or a text is wanted, not %s", t.FriendlyName())
 		}
-		return cty.Number, nil
 	},
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		v, marks := args[0].Unmark() // the elements' marks do not hide how many there are
+		v, marks := args[0].Unmark() // marks of elements do not hide the length
 		n := cty.UnknownVal(cty.Number)
 		switch t := v.Type(); {
 		case t.IsTupleType():
@@ -125,10 +129,14 @@ var lengthFunc = function.New(&function.Spec{
 	},
 })
 
-// lookupFunc gives an element of a map or object, or a default where there is none.
+// lookupFunc returns an element of a map or object, or a default if there is none.
 var lookupFunc = function.New(&function.Spec{
-	Params:   []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType, AllowMarked: true}, {Name: "key", Type: cty.String, AllowMarked: true}},
-	VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true},
+	Params: []function.Parameter{
+		{Name: "map", Type: cty.DynamicPseudoType, AllowMarked: true},
+		{Name: "key", Type: cty.String, AllowMarked: true},
+	},
+	VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true,
+		AllowDynamicType: true, AllowMarked: true},
 	Type: func(args []cty.Value) (cty.Type, error) {
 		if len(args) > 3 {
 			return cty.NilType, fmt.Errorf("it takes two or three arguments, not %d", len(args))
@@ -137,7 +145,8 @@ var lookupFunc = function.New(&function.Spec{
 		case t.IsMapType():
 			if len(args) == 3 {
 				if _, err := convert.Convert(args[2], t.ElementType()); err != nil {
-					return cty.NilType, function.NewArgErrorf(2, "the default must have the type of the map's elements, %s", t.ElementType().FriendlyName())
+					return cty.NilType, function.NewArgErrorf(2,
+						"the default must have the type of the map's elements, %s", t.ElementType().FriendlyName())
 				}
 			}
 			return t.ElementType(), nil
@@ -151,7 +160,8 @@ var lookupFunc = function.New(&function.Spec{
 			case len(args) == 3:
 				return args[2].Type(), nil
 			}
-			return cty.NilType, function.NewArgErrorf(0, "the object has no attribute %q, and no default was given", key.AsString())
+			return cty.NilType, function.NewArgErrorf(0, "the object has no attribute %q, and no default was given",
+				key.AsString())
 		default:
 			return cty.NilType, function.NewArgErrorf(0, "a map is wanted, not %s", t.FriendlyName())
 		}
@@ -179,9 +189,10 @@ var lookupFunc = function.New(&function.Spec{
 	},
 })
 
-// matchKeysFunc keeps the values whose key, at the same place of the second list, is in the third.
+// matchKeysFunc keeps the values whose key, at the same index of the second list, is in the third.
 var matchKeysFunc = function.New(&function.Spec{
-	Params: []function.Parameter{param("values", cty.List(cty.DynamicPseudoType)), param("keys", cty.List(cty.DynamicPseudoType)), param("wanted", cty.List(cty.DynamicPseudoType))},
+	Params: []function.Parameter{param("values", cty.List(cty.DynamicPseudoType)),
+		param("keys", cty.List(cty.DynamicPseudoType)), param("wanted", cty.List(cty.DynamicPseudoType))},
 	Type: func(args []cty.Value) (cty.Type, error) {
 		if t, _ := convert.UnifyUnsafe([]cty.Type{args[1].Type(), args[2].Type()}); t == cty.NilType {
 			return t, errors.New("the two lists of keys must have one type")
@@ -222,7 +233,7 @@ var matchKeysFunc = function.New(&function.Spec{
 	},
 })
 
-// oneFunc gives the element of a list of one, and null of an empty one.
+// oneFunc returns the element of a list of one, and null for an empty list.
 var oneFunc = function.New(&function.Spec{
 	Params: []function.Parameter{param("list", cty.DynamicPseudoType)},
 	Type: func(args []cty.Value) (cty.Type, error) {
@@ -234,7 +245,8 @@ var oneFunc = function.New(&function.Spec{
 		case t.IsTupleType() && t.Length() == 1:
 			return t.TupleElementType(0), nil
 		case t.IsTupleType():
-			return cty.NilType, function.NewArgErrorf(0, "a list of no or one element is wanted; this has %d", t.Length())
+			return cty.NilType, function.NewArgErrorf(0, "a list of at most one element is wanted; this has %d",
+				t.Length())
 		default:
 			return cty.NilType, function.NewArgErrorf(0, "a list, a set or a tuple is wanted, not %s", t.FriendlyName())
 		}
@@ -249,7 +261,7 @@ var oneFunc = function.New(&function.Spec{
 			_, v := it.Element()
 			return v, nil
 		default:
-			return cty.NilVal, function.NewArgErrorf(0, "a list of no or one element is wanted; this has %d", n)
+			return cty.NilVal, function.NewArgErrorf(0, "a list of at most one element is wanted; this has %d", n)
 		}
 	},
 })
@@ -281,7 +293,7 @@ var sumFunc = pure(cty.Number, func(args []cty.Value) (cty.Value, error) {
 	return cty.NumberVal(s), nil
 }, param("numbers", cty.DynamicPseudoType))
 
-// describe names a value that is not what is wanted.
+// describe names a value of the wrong type.
 func describe(v cty.Value) string {
 	if v.IsNull() {
 		return "null"
@@ -317,13 +329,15 @@ var transposeFunc = pure(cty.Map(cty.List(cty.String)), func(args []cty.Value) (
 	return cty.MapVal(out), nil
 }, param("map", cty.Map(cty.List(cty.String))))
 
-// toFunc is go-cty's function that converts to a type, except that the elements of a list or map keep their marks to themselves.
+// toFunc returns go-cty's function that converts to a type, changed so that a marked element does not mark its list or
+// map.
 func toFunc(want cty.Type) function.Function {
 	plain := stdlib.MakeToFunc(want)
 	bare := func(v cty.Value) []cty.Value { v, _ = v.UnmarkDeep(); return []cty.Value{v} }
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true, AllowMarked: true}},
-		Type:   func(args []cty.Value) (cty.Type, error) { return plain.ReturnTypeForValues(bare(args[0])) },
+		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true,
+			AllowDynamicType: true, AllowMarked: true}},
+		Type: func(args []cty.Value) (cty.Type, error) { return plain.ReturnTypeForValues(bare(args[0])) },
 		Impl: func(args []cty.Value, t cty.Type) (cty.Value, error) {
 			v, err := convert.Convert(args[0], t)
 			if err != nil {

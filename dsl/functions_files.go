@@ -12,7 +12,7 @@ import (
 	"stepflow/foreign"
 )
 
-// readFunc reads a file, relative to dir, and writes its bytes as text.
+// readFunc returns a function that reads a file, relative to dir, and returns its bytes as text writes them.
 func readFunc(dir string, text func([]byte) (string, error)) function.Function {
 	return textFunc(func(path string) (string, error) {
 		b, err := foreign.ReadFile(inDir(dir, path), maxText)

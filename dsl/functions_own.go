@@ -43,5 +43,6 @@ var envFunc = function.New(&function.Spec{
 		if len(args) > 1 {
 			return args[1], nil
 		}
-		return cty.NilVal, function.NewArgErrorf(0, "the environment has no %s and no default was given", args[0].AsString())
+		return cty.NilVal, function.NewArgErrorf(0, "the environment has no %s, and no default was given",
+			args[0].AsString())
 	}})

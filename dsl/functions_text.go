@@ -32,9 +32,12 @@ var (
 		return plainText(b)
 	})
 
-	baseNameFunc   = textFunc(func(s string) (string, error) { return filepath.Base(s), nil })
-	dirNameFunc    = textFunc(func(s string) (string, error) { return filepath.Dir(s), nil })
-	absPathFunc    = textFunc(func(s string) (string, error) { p, err := filepath.Abs(s); return filepath.ToSlash(p), err })
+	baseNameFunc = textFunc(func(s string) (string, error) { return filepath.Base(s), nil })
+	dirNameFunc  = textFunc(func(s string) (string, error) { return filepath.Dir(s), nil })
+	absPathFunc  = textFunc(func(s string) (string, error) {
+		p, err := filepath.Abs(s)
+		return filepath.ToSlash(p), err
+	})
 	pathExpandFunc = textFunc(func(s string) (string, error) {
 		if !strings.HasPrefix(s, "~") {
 			return s, nil
@@ -75,7 +78,7 @@ var timeCmpFunc = pure(cty.Number, func(args []cty.Value) (cty.Value, error) {
 	return cty.NumberIntVal(int64(at[0].Compare(at[1]))), nil
 }, param("a", cty.String), param("b", cty.String))
 
-// replaceFunc replaces a text, or what a regular expression between slashes matches.
+// replaceFunc replaces a text, or the matches of a regular expression between slashes.
 var replaceFunc = pure(cty.String, func(args []cty.Value) (cty.Value, error) {
 	text, what, by := args[0].AsString(), args[1].AsString(), args[2].AsString()
 	if pattern, ok := slashed(what); ok {
@@ -88,7 +91,7 @@ var replaceFunc = pure(cty.String, func(args []cty.Value) (cty.Value, error) {
 	return cty.StringVal(strings.ReplaceAll(text, what, by)), nil
 }, param("text", cty.String), param("substring", cty.String), param("replacement", cty.String))
 
-// slashed takes a regular expression out of its slashes.
+// slashed returns the regular expression between slashes; ok is false if there are none.
 func slashed(s string) (pattern string, ok bool) {
 	if len(s) > 1 && s[0] == '/' && s[len(s)-1] == '/' {
 		return s[1 : len(s)-1], true
@@ -96,7 +99,7 @@ func slashed(s string) (pattern string, ok bool) {
 	return "", false
 }
 
-// hashed gives the hash of a file's bytes, written by text.
+// hashed returns a function from bytes to their hash, as text writes it.
 func hashed(h func() hash.Hash, text func([]byte) (string, error)) func([]byte) (string, error) {
 	return func(b []byte) (string, error) {
 		x := h()

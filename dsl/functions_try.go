@@ -11,12 +11,13 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// markFunc makes a function that changes how a value is marked, or reports it.
+// markFunc returns a function that changes or reports the mark of a value.
 func markFunc(t func(cty.Value) cty.Type, f func(cty.Value) cty.Value) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true}},
-		Type:   func(args []cty.Value) (cty.Type, error) { return t(args[0]), nil },
-		Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0]), nil },
+		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true,
+			AllowDynamicType: true, AllowMarked: true}},
+		Type: func(args []cty.Value) (cty.Type, error) { return t(args[0]), nil },
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0]), nil },
 	})
 }
 
@@ -27,10 +28,12 @@ var (
 		delete(marks, Sensitive)
 		return v.WithMarks(marks)
 	})
-	isSensitiveFunc = markFunc(func(cty.Value) cty.Type { return cty.Bool }, func(v cty.Value) cty.Value { return cty.BoolVal(v.HasMark(Sensitive)) })
+	isSensitiveFunc = markFunc(func(cty.Value) cty.Type { return cty.Bool },
+		func(v cty.Value) cty.Value { return cty.BoolVal(v.HasMark(Sensitive)) })
 )
 
-// attempt evaluates an expression that may fail. ready is false where it depends on what is not known yet, and so may fail later.
+// attempt evaluates an expression that may fail. ready is false if it depends on an unknown value, and so may fail
+// later.
 func attempt(arg cty.Value) (v cty.Value, diags hcl.Diagnostics, ready bool, err error) {
 	closure := customdecode.ExpressionClosureFromVal(arg)
 	for _, t := range closure.Expression.Variables() {
@@ -42,13 +45,13 @@ func attempt(arg cty.Value) (v cty.Value, diags hcl.Diagnostics, ready bool, err
 	if err == nil && !diags.HasErrors() {
 		_, err = weigh(v)
 	}
-	if errors.Is(err, errRange) { // a mistake of the expression like others
+	if errors.Is(err, errRange) { // an error of the expression like others
 		return cty.DynamicVal, hcl.Diagnostics{exhausted{err, closure.Expression.Range()}.diagnostic()}, true, nil
 	}
 	return v, diags, true, err
 }
 
-// tryFunc and canFunc evaluate each expression once, where HCL's own do it twice at each level of nesting.
+// tryFunc and canFunc evaluate each expression once; HCL's own do it twice at each level of nesting.
 var (
 	tryFunc = function.New(&function.Spec{
 		VarParam: &function.Parameter{Name: "expressions", Type: customdecode.ExpressionClosureType},

@@ -85,7 +85,8 @@ func byCount(v cty.Value, at hcl.Range) ([]Each, *hcl.Diagnostic) {
 	}
 	k, acc := n.AsBigFloat().Int64()
 	if acc != big.Exact || k < 0 || k > 10000 {
-		return nil, failure(at, "Invalid count", "count takes a whole number from 0 to 10000, not %s.", Show(n.WithMarks(marks)))
+		return nil, failure(at, "Invalid count", "count takes a whole number from 0 to 10000, not %s.",
+			Show(n.WithMarks(marks)))
 	}
 	list := make([]Each, k)
 	for i := range list {
@@ -99,12 +100,14 @@ func byKey(v cty.Value, at hcl.Range) (list []Each, problem *hcl.Diagnostic) {
 	t := v.Type()
 	switch {
 	case v.IsMarked():
-		return nil, failure(at, "Sensitive for_each", "Keys are part of addresses, so they cannot come from a sensitive value.")
+		return nil, failure(at, "Sensitive for_each",
+			"Keys are part of addresses, so they cannot come from a sensitive value.")
 	case !v.IsKnown():
 		return nil, early(at, "Unknown for_each", "The keys must be known before anything runs; "+
 			"this value is known only after other blocks have run.")
 	case v.IsNull() || !t.IsMapType() && !t.IsObjectType() && !setOfStrings(v):
-		return nil, failure(at, "Wrong type", `for_each takes a map, an object, or a set of strings such as toset(["a", "b"]).`)
+		return nil, failure(at, "Wrong type",
+			`for_each takes a map, an object, or a set of strings such as toset(["a", "b"]).`)
 	}
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
@@ -143,8 +146,8 @@ func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
 	}
 }
 
-// Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported once, with
-// their addresses unless all have it in the same words.
+// Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported
+// once, with their addresses unless all have it in the same words.
 func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
 	if len(instances) == 1 {
 		return problems[0]
@@ -191,7 +194,8 @@ func where(list []addr.Addr, differs bool) string {
 		more = fmt.Sprintf(" and %d more", n)
 	}
 	if differs && len(names) > 1 {
-		return fmt.Sprintf(" This is in %s; there are similar problems in %s%s.", names[0], strings.Join(names[1:], ", "), more)
+		return fmt.Sprintf(" This is in %s; there are similar problems in %s%s.",
+			names[0], strings.Join(names[1:], ", "), more)
 	}
 	return fmt.Sprintf(" This is in %s%s.", strings.Join(names, ", "), more)
 }

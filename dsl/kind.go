@@ -9,19 +9,19 @@ import (
 // Attr is a row of the schema: one attribute of a block.
 type Attr struct {
 	Name     string
-	Type     cty.Type // of the value; cty.DynamicPseudoType takes any
-	Ref      []string // kinds of block it may name; Type is then ignored
+	Type     cty.Type // cty.DynamicPseudoType for any value
+	Ref      []string // kinds of block that it may name, instead of a value of Type
 	Required bool
 	Default  cty.Value // cty.NilVal for none
 	OneOf    []string  // allowed strings
 	Whole    bool      // a whole number
-	Bytes    bool      // a text such as "16 GiB", of one byte or more
-	Filled   bool      // an empty list is an error: it would say nothing, and is not what leaving it out means
+	Bytes    bool      // a text such as "16 GiB", at least one byte
+	Filled   bool      // an empty list is an error: it does not mean the same as leaving it out
 
-	Min, Max     *float64 // range of a number, or of each in a list, ends included
-	Above, Below *float64 // the same, ends left out
+	Min, Max     *float64 // range of a number, or of each in a list, including the ends
+	Above, Below *float64 // the same, without the ends
 
-	Only []string // block types it belongs to; empty for all
+	Only []string // block types that have it; empty for all
 	Unit string   // for the reference page
 	Doc  string
 }
@@ -31,20 +31,20 @@ type Nested struct {
 	Name     string
 	Label    []string // allowed labels; nil for none
 	Required bool
-	Repeat   bool     // may stand several times
-	Only     []string // block types it belongs to; empty for all
+	Repeat   bool     // it may be given several times
+	Only     []string // block types that have it; empty for all
 	Attrs    []Attr
 	Blocks   []Nested
 	Doc      string
 }
 
-// Export is a value a block offers to others.
+// Export is a value that a block offers to others.
 type Export struct {
 	Name string
 	Type cty.Type
 	Late bool // known only after the block has run
 	Only []string
-	From []string // attributes it reveals, by dotted name, besides the one of its own name: sensitive ones make it sensitive
+	From []string // dotted names of attributes that it reveals, besides its own; a sensitive one makes it sensitive
 	Doc  string
 }
 
@@ -61,8 +61,8 @@ type Kind struct {
 	Doc     string
 }
 
-// Extend adds types to a kind of block, and the attributes and exports that they bring. The package that gives the types their
-// meaning calls it when it is initialised.
+// Extend adds types to a kind of block, with their attributes and exports. The package that implements the types calls
+// it when it is initialised.
 func Extend(kind string, types []string, attrs []Attr, exports []Export) {
 	k := KindOf(kind)
 	k.Types = append(k.Types, types...)
@@ -70,7 +70,7 @@ func Extend(kind string, types []string, attrs []Attr, exports []Export) {
 	k.Exports = append(k.Exports, exports...)
 }
 
-// KindOf finds a kind by name; nil if there is none.
+// KindOf returns the kind of a name; nil if there is none.
 func KindOf(name string) *Kind {
 	for i := range Kinds {
 		if Kinds[i].Name == name {
@@ -80,7 +80,7 @@ func KindOf(name string) *Kind {
 	return nil
 }
 
-// only reports whether a list of block types has one; the empty list has all.
+// only reports whether a list of block types has typ. The empty list has all.
 func only(types []string, typ string) bool {
 	return len(types) == 0 || slices.Contains(types, typ)
 }
@@ -95,8 +95,8 @@ func attrNames(attrs []Attr, typ string) (names []string) {
 	return names
 }
 
-// Export makes the object of a block from the values known so far; the rest is unknown. What reveals a sensitive attribute
-// of d is marked; d may be nil.
+// Export returns the object of a block's exports, with the values known so far and the rest unknown. Exports that
+// reveal a sensitive attribute of d are marked; d may be nil.
 func (k *Kind) Export(address, typ string, known map[string]cty.Value, d *Decoded) cty.Value {
 	fields := map[string]cty.Value{"address": cty.StringVal(address)}
 	for _, e := range k.Exports {
@@ -106,7 +106,7 @@ func (k *Kind) Export(address, typ string, known map[string]cty.Value, d *Decode
 		v, ok := known[e.Name]
 		switch {
 		case ok:
-		case e.Type.IsObjectType(): // part of the block, by an address of its own
+		case e.Type.IsObjectType(): // a part of the block with its own address
 			v = cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(address + "." + e.Name)})
 		default:
 			v = cty.UnknownVal(e.Type)

@@ -1,7 +1,6 @@
 package dsl
 
 import (
-	"fmt"
 	"sort"
 	"strings"
 
@@ -51,7 +50,8 @@ type local struct {
 	blocks []addr.Addr // blocks it needs, also through other locals
 }
 
-// Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even so.
+// Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even
+// so.
 func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	return load(path, inputs, maxWork)
 }
@@ -63,8 +63,9 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 		c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{}, localOf: map[string]*local{},
-		byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{}, concealed: map[string][]hcl.Range{}}
+	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{},
+		localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{},
+		concealed: map[string][]hcl.Range{}}
 	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
@@ -79,7 +80,8 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	for _, b := range bodies {
 		for _, a := range sortedAttrs(b) {
 			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
-				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.", a.Name))
+				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.",
+				a.Name))
 		}
 		for _, block := range b.Blocks {
 			diags = append(diags, c.add(block)...)
@@ -150,8 +152,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	if k.NoLabel {
 		if c.Telemetry != nil {
-			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block", "A pipeline has one %s block; the first is at %s.",
-				k.Name, place(c.Telemetry.DeclRange))}
+			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block",
+				"A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}
 		}
 		c.Telemetry = block
 		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
@@ -179,7 +181,8 @@ func (block *Block) label(b *hclsyntax.Block) *hcl.Diagnostic {
 		want, form = 0, k.Name
 	}
 	if len(b.Labels) != want {
-		return failure(b.DefRange(), "Wrong number of labels", "A %s block has %d labels: write %s { … }.", k.Name, want, form)
+		return failure(b.DefRange(), "Wrong number of labels", "A %s block has %d labels: write %s { … }.",
+			k.Name, want, form)
 	}
 	if want == 0 {
 		return nil
@@ -188,13 +191,13 @@ func (block *Block) label(b *hclsyntax.Block) *hcl.Diagnostic {
 	if want == 2 {
 		block.Addr.Type = b.Labels[0]
 		if !only(k.Types, b.Labels[0]) {
-			return failure(b.LabelRanges[0], fmt.Sprintf("Unknown %s type", k.Name), "There is no %s %q.%s The types are %s.",
+			return failure(b.LabelRanges[0], "Unknown "+k.Name+" type", "There is no %s %q.%s The types are %s.",
 				k.Name, b.Labels[0], Suggest(b.Labels[0], k.Types), strings.Join(k.Types, ", "))
 		}
 	}
 	if !hclsyntax.ValidIdentifier(block.Addr.Name) {
-		return failure(b.LabelRanges[want-1], "Invalid name", "%q cannot be referred to: a name starts with a letter and "+
-			"has only letters, digits, _ and -.", block.Addr.Name)
+		return failure(b.LabelRanges[want-1], "Invalid name", "%q cannot be referred to: a name starts with a letter "+
+			"and has only letters, digits, _ and -.", block.Addr.Name)
 	}
 	return nil
 }
@@ -216,7 +219,8 @@ func (block *Block) repeat(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 
 // duplicate is the error of a name that is declared twice.
 func duplicate(name string, at, first hcl.Range) *hcl.Diagnostic {
-	return failure(at, "Duplicate name", "%s is already declared at %s. Give one of the two another name.", name, place(first))
+	return failure(at, "Duplicate name", "%s is already declared at %s. Give one of the two another name.",
+		name, place(first))
 }
 
 func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {

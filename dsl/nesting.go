@@ -7,28 +7,37 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// nests and closes are the tokens that open and close a level; chains are those that add one without closing it.
+// nests and closes hold the tokens that open and close a level, and chains those that add a level without closing it.
 var (
-	nests = map[hclsyntax.TokenType]bool{hclsyntax.TokenOBrace: true, hclsyntax.TokenOBrack: true, hclsyntax.TokenOParen: true, hclsyntax.TokenOQuote: true,
-		hclsyntax.TokenOHeredoc: true, hclsyntax.TokenTemplateInterp: true, hclsyntax.TokenTemplateControl: true}
-	closes = map[hclsyntax.TokenType]bool{hclsyntax.TokenCBrace: true, hclsyntax.TokenCBrack: true, hclsyntax.TokenCParen: true, hclsyntax.TokenCQuote: true,
-		hclsyntax.TokenCHeredoc: true, hclsyntax.TokenTemplateSeqEnd: true}
-	chains = map[hclsyntax.TokenType]bool{hclsyntax.TokenStar: true, hclsyntax.TokenSlash: true, hclsyntax.TokenPlus: true, hclsyntax.TokenMinus: true,
-		hclsyntax.TokenPercent: true, hclsyntax.TokenEqualOp: true, hclsyntax.TokenNotEqual: true, hclsyntax.TokenLessThan: true, hclsyntax.TokenLessThanEq: true,
-		hclsyntax.TokenGreaterThan: true, hclsyntax.TokenGreaterThanEq: true, hclsyntax.TokenAnd: true, hclsyntax.TokenOr: true, hclsyntax.TokenBang: true,
-		hclsyntax.TokenQuestion: true, hclsyntax.TokenColon: true, hclsyntax.TokenOBrack: true, hclsyntax.TokenTemplateControl: true}
+	nests = tokens(hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote,
+		hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl)
+	closes = tokens(hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote,
+		hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd)
+	chains = tokens(hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus,
+		hclsyntax.TokenPercent, hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan,
+		hclsyntax.TokenLessThanEq, hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd,
+		hclsyntax.TokenOr, hclsyntax.TokenBang, hclsyntax.TokenQuestion, hclsyntax.TokenColon, hclsyntax.TokenOBrack,
+		hclsyntax.TokenTemplateControl)
 )
 
-// checkNesting reports the place where a file nests too far to be parsed.
+func tokens(list ...hclsyntax.TokenType) map[hclsyntax.TokenType]bool {
+	set := map[hclsyntax.TokenType]bool{}
+	for _, t := range list {
+		set[t] = true
+	}
+	return set
+}
+
+// checkNesting reports the place at which a file nests too far to be parsed.
 func checkNesting(src []byte, filename string) hcl.Diagnostics {
-	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports what is not a token
+	list, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports invalid tokens
 	type level struct {
 		open  hclsyntax.TokenType
 		chain int
 	}
 	levels, chain := []level{{}}, 0
-	for i := range tokens {
-		t := &tokens[i]
+	for i := range list {
+		t := &list[i]
 		top := &levels[len(levels)-1]
 		if chains[t.Type] {
 			top.chain++
@@ -40,16 +49,18 @@ func checkNesting(src []byte, filename string) hcl.Diagnostics {
 		case closes[t.Type] && len(levels) > 1:
 			chain -= top.chain
 			levels = levels[:len(levels)-1]
-		case t.Type == hclsyntax.TokenComma, t.Type == hclsyntax.TokenNewline && (len(levels) == 1 || top.open == hclsyntax.TokenOBrace):
+		case t.Type == hclsyntax.TokenComma,
+			t.Type == hclsyntax.TokenNewline && (len(levels) == 1 || top.open == hclsyntax.TokenOBrace):
 			chain -= top.chain
 			top.chain = 0
 		}
 		if len(levels) > maxNesting+1 || chain > maxChain {
-			detail := fmt.Sprintf("More than %d brackets, quotes or templates stand inside each other here.", maxNesting)
+			detail := fmt.Sprintf("More than %d brackets, quotes or templates are inside each other here.", maxNesting)
 			if chain > maxChain {
 				detail = fmt.Sprintf("This expression has more than %d operators.", maxChain)
 			}
-			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nested too far", Subject: t.Range.Ptr(), Detail: detail + " Give its parts names in a locals block."}}
+			return hcl.Diagnostics{failure(t.Range, "Nested too far",
+				"%s Give its parts names in a locals block.", detail)}
 		}
 	}
 	return nil

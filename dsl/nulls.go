@@ -8,14 +8,15 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// NullRead is a place where an expression reads a null, or what holds one, from a block.
+// NullRead is a place where an expression reads a null, or a value that holds one, from a block.
 type NullRead struct {
 	Block addr.Addr     // without key
-	Path  hcl.Traversal // behind the block's address; empty for the whole block
+	Path  hcl.Traversal // after the block's address; empty for the whole block
 }
 
-// NullReads lists the nulls of blocks that the expression which failed with d reads, through locals too. Where it reads a name that
-// is bound around it (each.value, or the variable of a for), it is what the block b or the local named reads anywhere; b may be nil.
+// NullReads lists the nulls of blocks that the expression that failed with d reads, also through locals. If it reads a
+// name that is bound around it (each.value, or the variable of a for), NullReads lists all nulls that block b reads, or
+// the local if b is nil.
 func (s *Scope) NullReads(d *hcl.Diagnostic, b *Block, local string) []NullRead {
 	node, ok := d.Expression.(hclsyntax.Node)
 	if !ok || d.EvalContext == nil {
@@ -33,8 +34,8 @@ func (s *Scope) NullReads(d *hcl.Diagnostic, b *Block, local string) []NullRead 
 	return reads
 }
 
-// nullReads lists the nulls that the expressions of a node read; bound reports whether one is read by a name that is no block's. A
-// read does not count inside a part of the expression that has a value without null, such as coalesce(x, 0).
+// nullReads lists the nulls that the expressions of a node read. bound reports whether one reads a name such as
+// each.value. A read does not count inside a part of the expression whose value has no null, such as coalesce(x, 0).
 func (s *Scope) nullReads(node hclsyntax.Node, ctx *hcl.EvalContext) (reads []NullRead, bound bool) {
 	var sound []hcl.Range
 	var names []hcl.Traversal

@@ -8,9 +8,9 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Plain turns a value into what encoding/json writes, with its type: numbers are numbers, whole ones beyond 2^53 in full. What is
-// not known is left out of objects, is null elsewhere, and is true in unknown, which has the form of the value as far as that
-// takes: false where all is known. What is sensitive is null.
+// Plain turns a value into what encoding/json writes; whole numbers beyond 2^53 keep all digits. An unknown value is
+// left out of objects and null elsewhere. unknown has the form of the value, with true for what is unknown and false
+// for a part that is known as a whole. A sensitive value is null.
 func Plain(v cty.Value) (known, unknown any) {
 	v, marks := v.Unmark()
 	_, sensitive := marks[Sensitive]
@@ -62,7 +62,7 @@ func Plain(v cty.Value) (known, unknown any) {
 	return nil, false
 }
 
-// TypeJSON is a value's type in the JSON that Terraform writes types in, such as "number" or ["list","string"].
+// TypeJSON returns a value's type in Terraform's JSON of types, such as "number" or ["list","string"].
 func TypeJSON(v cty.Value) json.RawMessage {
 	b, err := ctyjson.MarshalType(v.Type())
 	if err != nil {
@@ -71,7 +71,8 @@ func TypeJSON(v cty.Value) json.RawMessage {
 	return b
 }
 
-// HiddenType is TypeJSON for a sensitive value: nothing where it would tell the names of an object's attributes.
+// HiddenType is TypeJSON for a sensitive value. It returns nil if the type would reveal the names of an object's
+// attributes.
 func HiddenType(v cty.Value) json.RawMessage {
 	t := TypeJSON(v)
 	if bytes.Contains(t, []byte(`"object"`)) {

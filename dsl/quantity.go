@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-var units = map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+var units = map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 // ParseBytes reads a number of bytes such as "16 GiB" (powers of 1024) or "5GB" (powers of 1000).
 func ParseBytes(s string) (int64, error) {
@@ -24,7 +25,7 @@ func ParseBytes(s string) (int64, error) {
 	return int64(n * unit), nil
 }
 
-// FormatBytes writes a number of bytes with its binary unit, three digits or more.
+// FormatBytes writes a number of bytes with three digits and a binary unit.
 func FormatBytes(n int64) string {
 	const names = "KMGT"
 	if n < 1<<10 {

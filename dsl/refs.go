@@ -21,8 +21,8 @@ type reference struct {
 	rng  hcl.Range
 }
 
-// refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values in it,
-// though not in its own count and for_each.
+// refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values
+// in it, though not in its own count and for_each.
 func (c *Config) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
 		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each")
@@ -94,8 +94,8 @@ func (c *Config) blockRef(t hcl.Traversal) (reference, hcl.Diagnostics) {
 		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s Values are var.NAME, "+
 			"local.NAME and blocks such as stage.NAME.", root, Suggest(root, roots()))}
 	case k.Name == "output":
-		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only shows "+
-			"a value. To use a value in several places, give it a name in a locals block.")}
+		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only "+
+			"shows a value. To use a value in several places, give it a name in a locals block.")}
 	}
 	a, n := addr.Addr{Kind: root, Name: stepName(t, 1)}, 2
 	if k.Types != nil {
@@ -163,7 +163,8 @@ func checkFunctions(e hclsyntax.Expression) (diags hcl.Diagnostics) {
 			if why := whyLeftOut(call.Name); why != "" {
 				hint = " Terraform's is left out on purpose. " + strings.ReplaceAll(why, "`", "")
 			}
-			diags = append(diags, failure(call.NameRange, "Unknown function", "There is no function %q.%s", call.Name, hint))
+			diags = append(diags, failure(call.NameRange, "Unknown function", "There is no function %q.%s",
+				call.Name, hint))
 		}
 		return nil
 	})
@@ -225,11 +226,16 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 		use(c.Telemetry.uses)
 	}
 	for _, v := range c.Variables {
-		use(slices.DeleteFunc(slices.Clone(v.uses), func(r reference) bool { return r.addr.Name == v.Name })) // not its own validation
+		for _, r := range v.uses {
+			if r.addr.Name != v.Name { // its own validation is no use
+				used[r.addr] = true
+			}
+		}
 	}
 	check := func(a addr.Addr, at hcl.Range, summary string) {
 		if !used[a] {
-			diags = append(diags, warning(at, summary, "Nothing refers to %s, so it has no effect. Remove it, or use it.", a))
+			diags = append(diags, warning(at, summary,
+				"Nothing refers to %s, so it has no effect. Remove it, or use it.", a))
 		}
 	}
 	for _, b := range c.Blocks {
@@ -296,7 +302,8 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 					names = append([]string{path[i].addr.String()}, names...)
 				}
 				names = append([]string{r.addr.String()}, names...)
-				diags = append(diags, failure(r.rng, "Cycle", "%s: each needs the value of the next. Remove one of these references.",
+				diags = append(diags, failure(r.rng, "Cycle",
+					"%s: each needs the value of the next. Remove one of these references.",
 					strings.Join(names, " needs ")))
 			case 0:
 				path = append(path, r)

@@ -48,7 +48,8 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 	}
 	for _, a := range c.attrs {
 		if a.Required && c.body.Attributes[a.Name] == nil {
-			diags = append(diags, failure(c.body.MissingItemRange(), "Missing attribute", "%s needs %s: %s", c.where, a.Name, a.Doc))
+			diags = append(diags, failure(c.body.MissingItemRange(), "Missing attribute", "%s needs %s: %s",
+				c.where, a.Name, a.Doc))
 		}
 	}
 	return diags
@@ -77,7 +78,8 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 	}
 	for _, n := range c.blocks {
 		if _, ok := seen[n.Name]; n.Required && !ok {
-			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs a %s block: %s", c.where, n.Name, n.Doc))
+			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs a %s block: %s",
+				c.where, n.Name, n.Doc))
 		}
 	}
 	return diags
@@ -104,7 +106,7 @@ func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
 		}
 		return failure(sub.DefRange(), "Wrong number of labels", "Write %s { … }.", form)
 	case n.Label != nil && !slices.Contains(n.Label, sub.Labels[0]):
-		return failure(sub.LabelRanges[0], fmt.Sprintf("Unknown %s type", n.Name), "There is no %s %q.%s The types are %s.",
+		return failure(sub.LabelRanges[0], "Unknown "+n.Name+" type", "There is no %s %q.%s The types are %s.",
 			n.Name, sub.Labels[0], Suggest(sub.Labels[0], n.Label), strings.Join(n.Label, ", "))
 	}
 	return nil

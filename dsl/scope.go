@@ -9,28 +9,29 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Scope is what expressions can see: variables, locals, and the exports of the blocks set so far.
+// Scope holds what expressions can see: variables, locals, and the exports of the blocks set so far.
 type Scope struct {
 	config *Config
 	path   cty.Value
-	values map[addr.Addr]cty.Value // by block, all its instances
-	locals map[string]*localValue  // of those evaluated so far
-	users  map[addr.Addr][]*local  // who names a block or a local
+	values map[addr.Addr]cty.Value // exports of a block, with all its instances
+	locals map[string]*localValue  // locals evaluated so far
+	users  map[addr.Addr][]*local  // locals that name a block or a local
 }
 
-// localValue is a local once all it refers to is known.
+// localValue is the value of a local.
 type localValue struct {
 	value cty.Value
 	diags hcl.Diagnostics
 }
 
-// NewScope makes a scope without blocks.
+// NewScope returns a scope without blocks.
 func (c *Config) NewScope() *Scope {
 	abs, err := filepath.Abs(c.Dir)
 	if err != nil {
 		abs = c.Dir
 	}
-	s := &Scope{config: c, path: cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(abs)}), values: map[addr.Addr]cty.Value{}, locals: map[string]*localValue{}, users: map[addr.Addr][]*local{}}
+	s := &Scope{config: c, path: cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(abs)}),
+		values: map[addr.Addr]cty.Value{}, locals: map[string]*localValue{}, users: map[addr.Addr][]*local{}}
 	for _, l := range c.locals {
 		for _, r := range l.refs {
 			s.users[r.addr] = append(s.users[r.addr], l)
@@ -40,7 +41,7 @@ func (c *Config) NewScope() *Scope {
 }
 
 // Set makes the exports of a block visible: an object, or for a repeated block a tuple or an object
-// of them. Locals made from other exports of the block are forgotten.
+// of them. Locals made from earlier exports of the block are evaluated again.
 func (s *Scope) Set(a addr.Addr, v cty.Value) {
 	s.values[a] = v
 	s.forget(a)
@@ -55,15 +56,15 @@ func (s *Scope) forget(a addr.Addr) {
 	}
 }
 
-// context builds what an expression is evaluated in: the values it names, and no others, so that it costs what the
-// expression takes and not what the pipeline holds.
+// context returns the context of an expression, with only the values that it names, so that the cost depends on the
+// expression and not on the size of the pipeline.
 func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {
 	tree := map[string]map[string]cty.Value{"var": {}, "local": {}}
 	typed := map[string]map[string]map[string]cty.Value{}
 	for _, r := range uses {
 		v, ok := s.value(r.addr)
 		if !ok {
-			v = cty.DynamicVal // it exists, since the pipeline was loaded, and comes later
+			v = cty.DynamicVal // a block that is not set yet
 		}
 		a := r.addr
 		if a.Type == "" {
@@ -106,7 +107,8 @@ func (s *Scope) context(uses []reference, each *Each) *hcl.EvalContext {
 	return &hcl.EvalContext{Variables: all, Functions: s.config.functions}
 }
 
-// value finds the value of a variable, a local or a block; ok is false for a block that has not been set, and for a local made from one.
+// value returns the value of a variable, a local or a block. ok is false for a block that is not set, and for a local
+// made from one.
 func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
 	switch a.Kind {
 	case "var":
@@ -129,7 +131,7 @@ func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
 	return v, ok
 }
 
-// local evaluates a local once all it refers to is known, and keeps its value; nil before that.
+// local returns the value of a local; nil if a block that it needs is not set.
 func (s *Scope) local(name string) *localValue {
 	if v := s.locals[name]; v != nil {
 		return v
@@ -153,7 +155,7 @@ func (s *Scope) local(name string) *localValue {
 	return v
 }
 
-// CheckLocals reports errors inside locals, those that nothing refers to included, as far as the blocks they name are set.
+// CheckLocals reports the errors of locals, used or not, for which all blocks that they need are set.
 func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
 	for _, x := range s.LocalProblems() {
 		diags = append(diags, x.Diags...)
@@ -161,14 +163,14 @@ func (s *Scope) CheckLocals() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// LocalProblem is what is wrong in a local, and the blocks that it is made from.
+// LocalProblem is the errors of a local, and the blocks that it is made from.
 type LocalProblem struct {
 	Name  string
 	Refs  []addr.Addr
 	Diags hcl.Diagnostics
 }
 
-// LocalProblems are those of CheckLocals, by local.
+// LocalProblems returns the errors of CheckLocals by local.
 func (s *Scope) LocalProblems() (list []LocalProblem) {
 	if s.config.cyclic {
 		return nil

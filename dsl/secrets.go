@@ -21,29 +21,29 @@ import (
 // Sensitive is the mark of values that are not shown.
 const Sensitive = "sensitive"
 
-// Hidden stands where a sensitive value would.
+// Hidden is shown in place of a sensitive value.
 const Hidden = "(sensitive)"
 
-// Secrets are the texts of sensitive values that a pipeline was seen to hold. Values carry marks, and what is shown of them
-// follows the marks; messages of others, such as those of the operating system, are text, and pass Redact before they
-// are shown, written or sent. The nil Secrets is empty.
+// Secrets collects the texts of a pipeline's sensitive values. Values carry marks, which say what to hide of them.
+// Messages from elsewhere, such as the operating system's, are text without marks: Redact hides secrets in them before
+// they are shown, written or sent. The nil Secrets is empty.
 type Secrets struct {
 	mu       sync.Mutex
 	texts    map[string]bool
-	replacer *strings.Replacer // of the texts; nil after one was added
+	replacer *strings.Replacer // replaces the texts; nil after one was added
 }
 
-// Shorter texts are replaced only in quotes, since they occur in other words by chance, and so are ordinary words; shorter
-// numbers are not replaced.
+// Texts shorter than leastText, and ordinary words, are replaced only in quotes, since they occur in messages by
+// chance. Numbers of fewer digits than leastNumber are not replaced.
 const (
 	leastText   = 4
 	leastNumber = 6
 )
 
-// Add notes what is marked in a value.
+// Add collects the marked parts of a value.
 func (s *Secrets) Add(v cty.Value) { s.add(v, false) }
 
-// AddAll notes a value that is sensitive as a whole, marked or not.
+// AddAll collects a value that is sensitive as a whole, marked or not.
 func (s *Secrets) AddAll(v cty.Value) { s.add(v, true) }
 
 func (s *Secrets) add(v cty.Value, marked bool) {
@@ -74,7 +74,7 @@ func (s *Secrets) add(v cty.Value, marked bool) {
 	}
 }
 
-// addText notes a text and the forms that it takes in paths, quotes, JSON, addresses and what foreign shows.
+// addText collects a text, and its forms in paths, quotes, JSON, addresses and what package foreign shows.
 func (s *Secrets) addText(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,10 +82,10 @@ func (s *Secrets) addText(text string) {
 		s.texts = map[string]bool{}
 	}
 	forms := []string{text, filepath.Clean(text), url.QueryEscape(text), url.PathEscape(text)}
-	if i := strings.IndexAny(text, "*?[{"); i > 0 { // what files that a pattern matches begin with
+	if i := strings.IndexAny(text, "*?[{"); i > 0 { // the beginning of the files that a pattern matches
 		forms = append(forms, filepath.Clean(text[:i]))
 	}
-	if r, n := utf8.DecodeRuneInString(text); unicode.IsLower(r) { // as a sentence begins
+	if r, n := utf8.DecodeRuneInString(text); unicode.IsLower(r) { // as at the beginning of a sentence
 		forms = append(forms, string(unicode.ToUpper(r))+text[n:])
 	}
 	for _, line := range strings.Split(text, "\n") {
@@ -96,7 +96,8 @@ func (s *Secrets) addText(text string) {
 	for _, f := range forms {
 		quoted := strconv.Quote(f)
 		asJSON, _ := json.Marshal(f)
-		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1]), foreign.Shown(f), foreign.ShownText(f)} {
+		for _, x := range []string{f, quoted[1 : len(quoted)-1], string(asJSON[1 : len(asJSON)-1]), foreign.Shown(f),
+			foreign.ShownText(f)} {
 			if x != "" && (len(x) < leastText || isOrdinary(x)) {
 				x = `"` + x + `"`
 			}
@@ -107,8 +108,8 @@ func (s *Secrets) addText(text string) {
 	}
 }
 
-// isOrdinary reports whether a text is a word that messages are full of whatever the secret is: one of the language or of
-// its reference, or a short number.
+// isOrdinary reports whether a text is in many messages whatever the secret is: a word of the language or of its
+// reference, or a short number.
 func isOrdinary(text string) bool {
 	if _, err := strconv.ParseFloat(text, 64); err == nil && len(text) < leastNumber {
 		return true
@@ -116,7 +117,7 @@ func isOrdinary(text string) bool {
 	return ordinaryWords()[strings.ToLower(text)]
 }
 
-// ordinaryWords are the words of the reference of the language.
+// ordinaryWords holds the words of the language and of its reference.
 var ordinaryWords = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{}
 	add := func(texts ...string) {
@@ -156,8 +157,8 @@ var ordinaryWords = sync.OnceValue(func() map[string]bool {
 	return words
 })
 
-// Redact is the door through which text of others is shown, written or sent: secrets are replaced, and characters that a
-// terminal would obey stand there as escapes.
+// Redact prepares text from elsewhere to be shown, written or sent: it replaces secrets, and writes control characters,
+// which a terminal would obey, as escapes.
 func (s *Secrets) Redact(text string) string { return foreign.ShownText(s.replace(text)) }
 
 func (s *Secrets) replace(text string) string {
@@ -174,7 +175,7 @@ func (s *Secrets) replace(text string) string {
 		for t := range s.texts {
 			list = append(list, t)
 		}
-		slices.SortFunc(list, func(a, b string) int { // of two that begin alike, the longer
+		slices.SortFunc(list, func(a, b string) int { // the longer first
 			if len(a) != len(b) {
 				return len(b) - len(a)
 			}
@@ -189,7 +190,7 @@ func (s *Secrets) replace(text string) string {
 	return s.replacer.Replace(text)
 }
 
-// Error is an error that reads as Redact has it.
+// Error returns an error whose text is redacted.
 func (s *Secrets) Error(err error) error {
 	if err == nil {
 		return nil
@@ -209,7 +210,7 @@ func (r *redacted) Error() string { return r.text }
 
 func (r *redacted) Unwrap() error { return r.err }
 
-// Diagnostics redacts the texts of diagnostics. What their expressions are made of is noted first: the argument of a
+// Diagnostics redacts the texts of diagnostics. It first collects the values in their expressions: the argument of a
 // function that failed may be nowhere else.
 func (s *Secrets) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
 	for _, d := range diags {
@@ -223,7 +224,7 @@ func (s *Secrets) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
 	return diags
 }
 
-// addParts notes the values of an expression and of its parts.
+// addParts collects the sensitive values of an expression and of its parts.
 func (s *Secrets) addParts(e hcl.Expression, ctx *hcl.EvalContext) {
 	node, ok := e.(hclsyntax.Node)
 	if !ok {
@@ -231,7 +232,8 @@ func (s *Secrets) addParts(e hcl.Expression, ctx *hcl.EvalContext) {
 	}
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		if part, ok := n.(hclsyntax.Expression); ok {
-			if v, _, _ := contained(func() (cty.Value, hcl.Diagnostics) { return part.Value(ctx) }); v.ContainsMarked() {
+			v, _, _ := contained(func() (cty.Value, hcl.Diagnostics) { return part.Value(ctx) })
+			if v.ContainsMarked() {
 				s.Add(v)
 			}
 		}
@@ -239,7 +241,7 @@ func (s *Secrets) addParts(e hcl.Expression, ctx *hcl.EvalContext) {
 	})
 }
 
-// mask blanks ranges of a source text, lines and columns kept, so that no excerpt of it shows them.
+// mask blanks ranges of a source text, so that no snippet shows them. Lines and columns stay.
 func mask(src []byte, ranges []hcl.Range) []byte {
 	out := slices.Clone(src)
 	for _, r := range ranges {

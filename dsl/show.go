@@ -13,8 +13,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// showNumber writes an integer in full and other numbers with the fewest digits that give the same float64, so that numbers
-// that differ read differently. Beyond float64 the exponent says enough.
+// showNumber writes an integer in full, and other numbers with the fewest digits that give the same float64. Of a
+// number beyond float64 it writes the exponent.
 func showNumber(f *big.Float) string {
 	x, _ := f.Float64()
 	switch {
@@ -26,7 +26,7 @@ func showNumber(f *big.Float) string {
 	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 
-// Read is the reverse of Show: a text that is not a value, such as a label or what stands for a hidden one, reads as a string.
+// Read is the reverse of Show. A text that is not a value, such as a label or Hidden, reads as a string.
 func Read(text string) cty.Value {
 	if checkNesting([]byte(text), "").HasErrors() {
 		return cty.StringVal(text)

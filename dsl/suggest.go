@@ -2,9 +2,9 @@ package dsl
 
 import "fmt"
 
-// Suggest gives "Did you mean …?" for the nearest of the names within two edits, or "".
+// Suggest returns " Did you mean …?" with the nearest of the names within two edits; "" if there is none.
 func Suggest(given string, names []string) string {
-	const longest = 64 // the work grows with the square
+	const longest = 64 // the work grows with its square
 	best, least := "", 3
 	for _, n := range names {
 		if len(given) > longest || len(n) > longest {
@@ -20,7 +20,7 @@ func Suggest(given string, names []string) string {
 	return fmt.Sprintf(" Did you mean %q?", best)
 }
 
-// distance is Levenshtein's.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

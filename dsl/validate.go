@@ -7,8 +7,8 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// Validate evaluates every block as far as that takes neither data nor state: what blocks offer is unknown, of its type. given are the
-// problems that loading found; those that only follow from them are left out. sound finds what is wrong with a block's values together.
+// Validate evaluates every block without data and state: all exports are unknown, of their types. It leaves out
+// problems at the place of those given, which loading found. sound checks a block's attributes against each other.
 func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnostics) {
 	s := c.NewScope()
 	for _, b := range c.Blocks {
@@ -28,7 +28,7 @@ func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnos
 	return own
 }
 
-// follows reports whether an error is at the place of another.
+// follows reports whether a problem is at the place of an error among others.
 func follows(d *hcl.Diagnostic, others hcl.Diagnostics) bool {
 	for _, o := range others {
 		if d.Subject != nil && o.Subject != nil && o.Severity == hcl.DiagError && d.Subject.Overlaps(*o.Subject) {
@@ -38,15 +38,17 @@ func follows(d *hcl.Diagnostic, others hcl.Diagnostics) bool {
 	return false
 }
 
-// Sound checks the attributes of a block, of which each by itself is right, against each other. Some may be unknown. nil checks nothing.
+// Sound checks attributes of a block, each of which is valid by itself, against each other. Some may be unknown. nil
+// checks nothing.
 type Sound func(a addr.Addr, d *Decoded) hcl.Diagnostics
 
-// Check evaluates a block for its own mistakes, and puts what it offers into scope as unknown.
+// Check evaluates a block to find its own errors, and puts its exports into scope as unknown.
 func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 	instances, diags := s.instances(b)
 	vague := diags.HasErrors() && diags[0].Extra == tooEarly
-	if vague { // nothing is wrong: another block decides how many
-		instances, diags = []Each{{Key: "*", Unknown: b.Count != nil, Name: cty.UnknownVal(cty.String), Value: cty.DynamicVal}}, nil
+	if vague { // no error: another block decides how many
+		instances, diags = []Each{{Key: "*", Unknown: b.Count != nil, Name: cty.UnknownVal(cty.String),
+			Value: cty.DynamicVal}}, nil
 		if b.Count != nil {
 			instances[0].Name = cty.NilVal
 		}
@@ -79,7 +81,8 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 // CheckOutput refuses an output that shows a sensitive value.
 func (d *Decoded) CheckOutput() hcl.Diagnostics {
 	if d.Sensitive["value"] && !d.Bool("sensitive") {
-		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive one. Set sensitive = true to keep it off the screen and out of the state.")}
+		return hcl.Diagnostics{d.Error("value", "Sensitive output", "The value comes from a sensitive one. "+
+			"Set sensitive = true to keep it off the screen and out of the state.")}
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 			continue
 		}
 		v.validations = append(v.validations, sub)
-		diags = append(diags, checkBody(sub.Body, Meta[0].Blocks[0].Attrs, nil, "", "the validation of var."+v.Name, nil)...)
+		where := "the validation of var." + v.Name
+		diags = append(diags, checkBody(sub.Body, Meta[0].Blocks[0].Attrs, nil, "", where, nil)...)
 	}
 	attrs := &hclsyntax.Body{Attributes: b.Body.Attributes, SrcRange: b.Body.SrcRange, EndRange: b.Body.EndRange}
 	diags = append(diags, checkBody(attrs, Meta[0].Attrs, nil, "", "variable "+v.Name, nil)...)

@@ -16,8 +16,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then the files named
-// *.auto.vars.hcl in the order of their names, then the command line.
+// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then the files
+// named *.auto.vars.hcl in the order of their names, then the command line.
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
@@ -41,8 +41,8 @@ func Vars(list ...string) (flags []Flag) {
 // EnvPrefix starts environment variables that set variables.
 const EnvPrefix = "STEPFLOW_VAR_"
 
-// setText sets a value given as text. As in Terraform the text is taken as it is if the type is string, number, bool or not
-// given; for other types it is an expression.
+// setText sets a value given as text. As in Terraform the text is taken as it is if the type is string, number, bool or
+// not given; for other types it is an expression.
 func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 	fail := func(why string) hcl.Diagnostics {
 		v.Value, v.Source = cty.DynamicVal, source
@@ -125,7 +125,8 @@ func (c *Config) setFlag(f Flag) hcl.Diagnostics {
 	v := c.Variables[name]
 	if v == nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unknown variable",
-			Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s", name, Suggest(name, c.variableNames()))}}
+			Detail: fmt.Sprintf("-var sets %q, which the pipeline does not declare.%s",
+				name, Suggest(name, c.variableNames()))}}
 	}
 	return c.setText(v, val, "-var")
 }
@@ -148,8 +149,8 @@ func (c *Config) checkSet(open bool) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// validateAll evaluates the validations of all variables. A value that one refuses becomes unknown, so that no errors follow from
-// it; but only after all validations, which may name each other's variables.
+// validateAll evaluates the validations of all variables. A value that one refuses becomes unknown, so that no errors
+// follow from it; but only after all validations, which may name each other's variables.
 func (c *Config) validateAll() (diags hcl.Diagnostics) {
 	var refused []*Variable
 	for _, n := range c.variableNames() {
@@ -206,7 +207,8 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostic
 }
 
 // validationVars returns the values of the variables that a validation of v names.
-func (c *Config) validationVars(v *Variable, list ...hclsyntax.Expression) (vars map[string]cty.Value, diags hcl.Diagnostics) {
+func (c *Config) validationVars(v *Variable,
+	list ...hclsyntax.Expression) (vars map[string]cty.Value, diags hcl.Diagnostics) {
 	vars = map[string]cty.Value{}
 	for _, e := range list {
 		refs, d := c.refsOfExpr(e, false)
@@ -214,8 +216,9 @@ func (c *Config) validationVars(v *Variable, list ...hclsyntax.Expression) (vars
 		v.uses = append(v.uses, refs...)
 		for _, r := range refs {
 			if r.addr.Kind != "var" {
-				diags = append(diags, failure(r.rng, "Not a variable", "A validation is checked before anything else is known, "+
-					"so it can refer to variables only, not to %s.", r.addr))
+				diags = append(diags, failure(r.rng, "Not a variable",
+					"A validation is checked before anything else is known, so it can refer to variables only, not to %s.",
+					r.addr))
 				continue
 			}
 			vars[r.addr.Name] = c.Variables[r.addr.Name].Value
@@ -232,7 +235,8 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 		if c.secretive() {
 			for _, d := range diags {
 				if d.Subject != nil {
-					d.Detail = "The file of variables does not parse here. The line is not shown, since it may hold a sensitive value."
+					d.Detail = "The file of variables does not parse here. The line is not shown, since it may hold " +
+						"a sensitive value."
 				}
 			}
 		}
