@@ -20,7 +20,7 @@ import (
 var Kind = blocks.Kind{Sound: sound, Plan: plan, Early: early,
 	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}}
 
-// disk is the name under which the state keeps the rate of writing, in bytes/s.
+// disk names the rate of writing in the state, in bytes/s.
 const disk = "disk"
 
 // Export is a planned export block.
@@ -30,7 +30,7 @@ type Export struct {
 	ShardSize int64 // in bytes
 
 	takes  blocks.Forecast
-	keeps  string // what the user put into the folder, as text: it stays
+	keeps  string // a list of the user's own files in the folder, which stay
 	given  string // the path as configured
 	at     hcl.Range
 	addr   addr.Addr
@@ -55,16 +55,16 @@ func (*Export) Summary() string { return "" }
 // Runs is true.
 func (*Export) Runs() bool { return true }
 
-// Files lists the note that is kept of an export in the state.
+// Files lists the note that the state keeps of an export.
 func (*Export) Files(bool) []string { return []string{checkpoint.NoteName} }
 
-// Target is the folder that is written to, without links.
+// Target returns the folder that is written to, without links.
 func (e *Export) Target() string { return e.folder.Real }
 
-// Empty reports whether no export wrote to the folder.
+// Empty reports whether no export has written to the folder.
 func (e *Export) Empty() bool { return e.holds.Manifest == nil }
 
-// HeldRecipe is the recipe of what an export wrote there; empty for nothing.
+// HeldRecipe returns the recipe of the export that wrote to the folder; "" for none.
 func (e *Export) HeldRecipe() string {
 	if e.holds.Manifest == nil {
 		return ""
@@ -75,7 +75,7 @@ func (e *Export) HeldRecipe() string {
 // Writable returns why this process may not write to the folder; nil if it may.
 func (e *Export) Writable() error { return e.folder.Writable() }
 
-// Forecast tells what an export writes.
+// Forecast predicts what an export writes.
 func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.Decoded) hcl.Diagnostics {
 	f := &e.takes
 	for _, x := range e.Stage.Params {
@@ -87,10 +87,10 @@ func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.De
 	return nil
 }
 
-// Takes is what an export takes.
+// Takes returns what an export takes.
 func (e *Export) Takes() *blocks.Forecast { return &e.takes }
 
-// Details are what an export writes, and what it leaves alone.
+// Details returns what an export writes, and what it leaves alone.
 func (e *Export) Details(run, done bool) (list []blocks.Line) {
 	if run && e.Stage != nil {
 		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s", "the last export")})

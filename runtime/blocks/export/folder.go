@@ -41,8 +41,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
 }
 
-// look looks at the folder that an export goes to, also while its model is not known yet: what is wrong with it is told before
-// anything is trained.
+// look checks the folder of an export. It needs no model, so that errors are reported before anything is trained.
 func look(p *blocks.Planned, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject, addr: p.Addr, world: p.World}
 	e.Path = p.World.Path(e.given)
@@ -64,7 +63,7 @@ func look(p *blocks.Planned, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	return e, nil
 }
 
-// early looks at the folder of an export that is planned later, if its path is known.
+// early checks the folder of a deferred export, if its path is known.
 func early(_ context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	if !d.Known("path") {
 		return nil
@@ -73,7 +72,7 @@ func early(_ context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics
 	return diags
 }
 
-// overlaps refuses folders that hold the pipeline or its state, or lie in the state.
+// overlaps refuses a folder that holds the pipeline or its state, or is inside the state.
 func (e *Export) overlaps() error {
 	for _, x := range []struct{ path, what string }{{e.world.Dir, "the pipeline"}, {e.world.StateDir, "the state"}} {
 		real, err := durable.Resolve(x.path)
@@ -83,13 +82,13 @@ func (e *Export) overlaps() error {
 		case durable.Within(real, e.folder.Real):
 			return fmt.Errorf("%s holds %s (%s): choose a folder for the export alone", e.Path, x.what, x.path)
 		case x.what == "the state" && durable.Within(e.folder.Real, real):
-			return fmt.Errorf("%s lies in the folder of the state, %s: choose another path", e.Path, x.path)
+			return fmt.Errorf("%s is inside the folder of the state, %s: choose another path", e.Path, x.path)
 		}
 	}
 	return nil
 }
 
-// Beside finds exports before this one that write to its folder, and blocks that read from it.
+// Beside refuses a folder that an export before this one writes to, or that a block reads from.
 func (e *Export) Beside(mine *blocks.Planned, all []*blocks.Planned) (_ []string, diags hcl.Diagnostics) {
 	refuse := func(format string, args ...any) {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Folder in use", Subject: e.at.Ptr(),
@@ -125,12 +124,12 @@ func (e *Export) Beside(mine *blocks.Planned, all []*blocks.Planned) (_ []string
 	return nil, diags
 }
 
-// sameFolder reports whether two paths without links name one folder, also where upper case counts as lower.
+// sameFolder reports whether two paths without links name one folder, also on file systems that ignore case.
 func sameFolder(a, b string) bool {
 	if strings.EqualFold(a, b) {
 		x, err := os.Stat(a)
 		y, err2 := os.Stat(b)
-		return err != nil || err2 != nil || os.SameFile(x, y) // what is not there yet may be one folder on some systems
+		return err != nil || err2 != nil || os.SameFile(x, y) // folders that do not exist yet may be one on some systems
 	}
 	return false
 }
@@ -152,8 +151,8 @@ func (e *Export) Holds(recipe string) error {
 	return nil
 }
 
-// Replaces says what an export that is to run puts another model in the place of, if this state did not export that one;
-// empty if nothing is lost. An export of the same recipe has the same bytes.
+// Replaces returns the model that an export would replace and that this state did not export; "" for none. An export of
+// the same recipe has the same bytes.
 func (e *Export) Replaces(st *state.State, recipe string) string {
 	c := e.holds
 	switch {

@@ -13,7 +13,7 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-// parts are the files of an export beside its weights.
+// parts returns the files of an export beside its weights.
 func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 	cfg, err := model.ConfigJSON(e.Stage.Model, tok, e.Stage.DType)
 	if err != nil {
@@ -56,8 +56,8 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 	return m
 }
 
-// shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
-// lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
+// shards returns the tensors of a checkpoint as one file, or as several below the shard size with an index, in Hugging
+// Face's layout. Cancelling ctx ends reading them; flaw collects what is not finite in them.
 func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part, err error) {
 	var lists [][]checkpoint.Tensor
 	var size, total int64

@@ -16,8 +16,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Begin notes in the state, before anything is written, to which folder the run writes, and that what is there may be replaced:
-// the plan said so.
+// Begin records in the state, before anything is written, the folder that the run writes to, and that the model there
+// may be replaced, since the plan said so.
 func (e *Export) Begin(r *blocks.Run) {
 	if m := e.holds.Manifest; m != nil {
 		r.State.State.Exported(e.folder.Real, m.Recipe)
@@ -27,7 +27,7 @@ func (e *Export) Begin(r *blocks.Run) {
 	}
 }
 
-// Run writes a stage's result as a Hugging Face folder, in the place of what an export wrote there before.
+// Run writes a stage's result as a Hugging Face folder, and replaces what an export wrote there before.
 func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	dir, err := r.Result(e.Stage.Addr)
 	if err != nil {
@@ -67,7 +67,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	r.Took(disk, float64(e.takes.Written), time.Since(began))
 	r.State.State.Exported(e.folder.Real, r.Recipe)
 	if flaw.Found() {
-		r.Observe.Warn(ctx, "of the weights exported, %s", flaw.String())
+		r.Observe.Warn(ctx, "in the exported weights, %s", flaw.String())
 	}
 	// The state keeps a small folder whose manifest says what was exported.
 	where := e.given
@@ -80,7 +80,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	}
 	r.Entry.Values = nil
 	if !r.Hidden["path"] {
-		r.Entry.Values = map[string]any{"path": where} // as configured: a folder that is moved holds the same
+		r.Entry.Values = map[string]any{"path": where} // as configured, so that moving the pipeline changes nothing
 	}
 	return r.Write("export", checkpoint.Bytes("export.json", record))
 }

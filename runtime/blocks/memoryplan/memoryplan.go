@@ -47,7 +47,7 @@ func (m *Split) Summary() string {
 		dsl.FormatBytes(m.Peak), dsl.FormatBytes(m.Vanilla), 100*m.Saving, 100*m.LayersSaving)
 }
 
-// Numbers are the split's.
+// Numbers returns the figures of the split.
 func (m *Split) Numbers() map[string]any { return map[string]any{"memory_plan": m} }
 
 func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
@@ -105,8 +105,9 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		}
 		var ok bool
 		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost, room); !ok {
-			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
-				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has "+
+				"model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the "+
+				"budget, or shrink the model or the adapters.", c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
 		}
 	}
 	n := 0

@@ -20,8 +20,8 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-// folderOf resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache that
-// Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
+// folderOf resolves the from of a model: a path, or hf://ORG/NAME[@REVISION] in the cache of
+// Hugging Face's tools (HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub).
 func folderOf(w *blocks.World, from string) (string, error) {
 	if !hub.Is(from) {
 		if strings.Contains(from, "://") {
@@ -40,8 +40,8 @@ func folderOf(w *blocks.World, from string) (string, error) {
 	return folder, nil
 }
 
-// read reads the folder of a model and checks, before anything of the size that config.json claims is made, that all
-// in it which makes the model's numbers is there and has its place here: settings, tensors, nothing besides.
+// read reads the folder of a model. It checks that the folder has every setting and tensor that the model needs and no
+// other that changes its numbers, before it allocates anything of a size that config.json claims.
 func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d *dsl.Decoded) hcl.Diagnostics {
 	unreadable := func(err error) hcl.Diagnostics { return blocks.Problem(d, "from", "Unreadable model", err) }
 	if err := checkFolder(m.Folder); err != nil {
@@ -80,7 +80,7 @@ func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d 
 	return nil
 }
 
-// agrees holds what a block says to what its folder does.
+// agrees compares the attributes of a block with its folder.
 func (m *Model) agrees(told arch.Model, path string, notes []arch.Note, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if told.Arch != nil && told.Arch != m.Arch {
 		as, ok := m.As(told.Arch)
@@ -106,7 +106,7 @@ func (m *Model) agrees(told arch.Model, path string, notes []arch.Note, d *dsl.D
 	return diags
 }
 
-// holds reports whether there is something of this name in a folder.
+// holds reports whether a folder has an entry of this name.
 func holds(dir, name string) bool {
 	_, err := os.Lstat(filepath.Join(dir, name))
 	return err == nil
@@ -121,7 +121,8 @@ func checkFolder(dir string) error {
 	case !st.IsDir():
 		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
 	case holds(dir, "adapter_config.json"):
-		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
+		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: "+
+			"merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
 	case holds(dir, checkpoint.ConfigFile):
 		return nil
 	}
@@ -131,8 +132,8 @@ func checkFolder(dir string) error {
 // convert is a command that writes a model in a form that can be read.
 const convert = `python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]%s).save_pretrained(sys.argv[2])" %s %s`
 
-// otherForms are files that hold weights in a form that is not read: how their names look, what they are, and what more
-// from_pretrained is told to read them.
+// otherForms lists files that hold weights in a form that is not read: the pattern of their names, what they are, and
+// the argument with which from_pretrained reads them, or "-" if it does not.
 var otherForms = []struct{ pattern, what, argument string }{
 	{"pytorch_model*.bin", "weights as pickles of PyTorch, which may hold code and are not read", ""},
 	{"*.gguf", "weights as GGUF, which is not read", ", gguf_file='%s'"},
@@ -145,7 +146,8 @@ var otherForms = []struct{ pattern, what, argument string }{
 	{"*.safetensors", "safetensors under another name: the weights lie in model.safetensors, or in shards that model.safetensors.index.json names", "-"},
 }
 
-// otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it holds none.
+// otherWeights returns an error that names the weights in a folder that has none in readable safetensors, and what to
+// do; nil if there are none.
 func otherWeights(dir string) error {
 	if holds(dir, checkpoint.ModelFile) || holds(dir, checkpoint.ModelFile+".index.json") {
 		return nil

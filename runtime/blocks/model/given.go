@@ -13,8 +13,8 @@ import (
 	"stepflow/runtime/blocks"
 )
 
-// given is the model that a block gives, with defaults and checked where it is not read from a folder and its sizes are known. Its
-// architecture is nil where only the folder tells it.
+// given returns the model of a block's attributes, with defaults. If it is not read from a folder and its sizes are
+// known, it is checked. Its architecture is nil if only the folder tells it.
 func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 	m.Arch = arch.Lookup(a.Type)
 	names, partial, diags := readFields(&m.Config, d)
@@ -44,8 +44,8 @@ func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 	return m, diags
 }
 
-// readFields reads the attributes that are given into a configuration, and names them. partial says that some are not known yet that
-// others depend on.
+// readFields reads the given attributes into a configuration, and returns their names. partial says that some that
+// others depend on are unknown.
 func readFields(c *arch.Config, d *dsl.Decoded) (names []string, partial bool, diags hcl.Diagnostics) {
 	for _, f := range arch.Attributes() {
 		switch {
@@ -65,7 +65,7 @@ func readFields(c *arch.Config, d *dsl.Decoded) (names []string, partial bool, d
 	return names, partial, diags
 }
 
-// readField reads an attribute that is known.
+// readField reads a known attribute.
 func readField(into any, name string, d *dsl.Decoded) (err error) {
 	switch x := into.(type) {
 	case *int:
@@ -86,7 +86,7 @@ func readField(into any, name string, d *dsl.Decoded) (err error) {
 	return err
 }
 
-// ropeScaling reads the attribute in which a pipeline gives what config.json has under the same name.
+// ropeScaling reads the attribute rope_scaling, which has the form of rope_scaling in config.json.
 func ropeScaling(v cty.Value) (*arch.RopeScaling, error) {
 	b, err := ctyjson.Marshal(v, v.Type())
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package model is the model block: an architecture with its sizes, and where they come from a folder, its weights.
+// Package model is the model block: an architecture with its sizes, and its weights if it is read from a folder.
 package model
 
 import (
@@ -40,7 +40,7 @@ func (m *Model) Identity(w io.Writer) { fmt.Fprintf(w, "weights %s\n", m.hash) }
 // Summary is empty.
 func (*Model) Summary() string { return "" }
 
-// Reads returns the folder of the weights, if it lies in a folder.
+// Reads returns the folder of the weights if it is inside folder; "" if not.
 func (m *Model) Reads(folder, _ string) string {
 	if m.Folder != "" && durable.LeadsInto(m.Folder, folder) {
 		return m.Folder
@@ -75,7 +75,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	known := map[string]cty.Value{"layer_parameters": blocks.Number(m.LayerParams()),
 		"num_parameters": blocks.Number(ops.Count(m.Declare(make([]string, m.NumHiddenLayers)), nil))}
 	for _, f := range m.Arch.Fields {
-		p.Hashed[f.Name] = f.Show(m.Config) // a default counts the same whether it is written out or not
+		p.Hashed[f.Name] = f.Show(m.Config) // the same for a default, whether it is written out or not
 		if n, ok := f.Value(m.Config).(int); ok && f.Export {
 			known[f.Name] = blocks.Number(n)
 		}

@@ -7,10 +7,10 @@ import (
 	"stepflow/ops/arch"
 )
 
-// auto is the type of a model whose architecture is that of the folder it is read from.
+// auto is the type of a model that takes its architecture from the folder it is read from.
 const auto = "auto"
 
-// The language has the architectures as types of the model block, and their fields as its attributes.
+// The architectures are types of the model block, and their fields are its attributes.
 func init() {
 	var types []string
 	for _, a := range arch.All() {
@@ -18,7 +18,7 @@ func init() {
 	}
 	var attrs []dsl.Attr
 	var exports []dsl.Export
-	var counts []string // what the number of parameters reveals
+	var counts []string // attributes that the number of parameters reveals
 	for _, a := range arch.Attributes() {
 		attrs = append(attrs, attribute(a))
 		if a.Export {
@@ -34,7 +34,7 @@ func init() {
 	dsl.Extend("model", append(types, auto), attrs, exports)
 }
 
-// attribute is a field of a configuration as the language has it.
+// attribute returns the row of the schema for a field of a configuration.
 func attribute(a arch.Attribute) dsl.Attr {
 	x := dsl.Attr{Name: a.Name, Doc: a.Doc, Min: a.Min, Max: a.Max, Above: a.Above, OneOf: a.OneOf}
 	switch a.At(&arch.Config{}).(type) {

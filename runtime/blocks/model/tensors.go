@@ -12,7 +12,7 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-// foreignTensors are names that say that the weights are in another form altogether.
+// foreignTensors lists names of tensors that belong to weights in another form.
 var foreignTensors = []struct {
 	name *regexp.Regexp
 	what string
@@ -23,8 +23,8 @@ var foreignTensors = []struct {
 		"the weights are those of adapters beside a model: merge them with PEFT's merge_and_unload first"},
 }
 
-// checkTensors holds the tensors of a folder to the configuration: each is there, of its shape and floating point, and no
-// other is there but copies of what the configuration says already.
+// checkTensors compares the tensors of a folder with the configuration: each must be there, of its shape and floating
+// point, and no other, except copies of what the configuration says.
 func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 	names := f.Names()
 	for _, x := range foreignTensors {
@@ -73,7 +73,7 @@ func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 	return errors.Join(all...)
 }
 
-// some shows the first of a list of names, and how many there are.
+// some writes the first of a list of names, and how many more there are.
 func some(names []string) string {
 	const most = 3
 	text := foreign.Shown(strings.Join(names[:min(most, len(names))], ", "))

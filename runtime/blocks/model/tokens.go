@@ -10,8 +10,8 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-// OtherTokens says that ids mean other tokens to a tokenizer than to the tokenizer.json that came with an imported model; empty
-// if they do not, or if that is not known.
+// OtherTokens returns a warning if ids mean other tokens to a tokenizer than to the tokenizer.json of an imported
+// model; "" if they do not, or if that is unknown.
 func (m *Model) OtherTokens(t *tokenizer.Tokenizer) string {
 	if m.Folder == "" {
 		return ""

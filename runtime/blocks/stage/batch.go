@@ -13,13 +13,13 @@ import (
 type StepBatch struct {
 	*fineweb.Batch
 	Step      int
-	Before    int64 // tokens of the data that steps before it took, those of stages before included
-	Length    int   // of a sequence
+	Before    int64 // tokens of the data that earlier steps took, including those of earlier stages
+	Length    int   // tokens of a sequence
 	Tokenizer *bpe.Tokenizer
 }
 
-// BatchOf packs the batch of a step, as a run does: it depends on the plan alone. All batches before it are packed on the way;
-// progress is called before each, with the sequences that are packed and how many there will be.
+// BatchOf packs the batch of a step as a run does; it depends on the plan alone. It packs all batches before it on the
+// way, and calls progress before each with the number of sequences packed so far and their total.
 func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress func(done, of int64) error) (*StepBatch, error) {
 	if step < 1 || step > s.Steps {
 		return nil, fmt.Errorf("%s has steps 1 to %d, and no step %d", s.Addr, s.Steps, step)
@@ -41,7 +41,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress
 		return nil, err
 	}
 	before := int64(step-1) * int64(s.Batch)
-	for x := s.Before; x != nil && x.sameData(w, s); x = x.Before { // whose position the stage went on from
+	for x := s.Before; x != nil && x.sameData(w, s); x = x.Before { // the stage continues at its position
 		before += int64(x.Steps) * int64(x.Batch)
 	}
 	for done := int64(0); done < before; {
@@ -61,7 +61,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress
 	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok}, nil
 }
 
-// sameData reports whether two stages read the same sequences, so that one goes on where the other ended.
+// sameData reports whether two stages read the same sequences, so that one continues where the other ended.
 func (s *Stage) sameData(w *blocks.World, o *Stage) bool {
 	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq
 }

@@ -15,22 +15,22 @@ import (
 	"stepflow/runtime/blocks/data"
 )
 
-// Documents that an evaluation measures and its model was trained on make it say less than it seems to. The plan warns where files tell,
-// and a run counts the documents themselves, by their tokens. See docs/decisions/0021.
+// An evaluation says little about documents that its model was trained on. The plan warns if the files show that there are any,
+// and a run counts the documents, comparing their tokens. See docs/decisions/0021.
 
 // Measure is a block that measures a stage's model on documents of data.
 type Measure interface {
-	Measures() (s *Stage, n *data.Data, w fineweb.Windows) // of no data nil
+	Measures() (s *Stage, n *data.Data, w fineweb.Windows) // n is nil for none
 }
 
-// measured is a block that measures, and what.
+// measured is a block that measures, with its data.
 type measured struct {
 	*blocks.Planned
 	data    *data.Data
 	windows fineweb.Windows
 }
 
-// measuredBy lists the blocks that measure models which the stage led to.
+// measuredBy lists the blocks that measure the stage's model or one made from it.
 func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 	for _, p := range all {
 		m, ok := p.Block.(Measure)
@@ -48,7 +48,8 @@ func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 	return list
 }
 
-// Beside warns if the stage reads files which an evaluation of its model measures, without holding out what it measures.
+// Beside warns if the stage reads files that an evaluation of its model measures, and does not hold out the same
+// documents.
 func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []string, _ hcl.Diagnostics) {
 	told := map[string]bool{}
 	for _, m := range s.measuredBy(all) {
@@ -69,7 +70,7 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 	return warnings, nil
 }
 
-// shares says that data to train on hold what an evaluation measures, and what to do about it.
+// shares warns that data to train on hold documents that an evaluation measures, and says what to do.
 func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file string, whole bool) string {
 	at := func(x addr.Addr) string {
 		y := w.Find(x)
@@ -85,15 +86,16 @@ func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file s
 		}
 	}
 	if whole {
-		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on other files, or measure documents that are held out of both",
-			at(trained.Addr), at(held.Addr), at(e.Addr), file)
+		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. "+
+			"Train on other files, or measure documents that are held out of both", at(trained.Addr), at(held.Addr), at(e.Addr), file)
 	}
-	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. Train on %s, or give both the same validation_fraction and the same ids",
-		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
+	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. "+
+		"Train on %s, or give both the same validation_fraction and the same ids", at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
 }
 
-// watched reads the documents that evaluations of the stage's model measure, once a run; nil where there are none. It is worth no run:
-// where they cannot be read now, a warning says that nothing is counted. names are the evaluations.
+// watched reads the documents that evaluations of the stage's model measure, once a run; nil if there are none. If they
+// cannot be read, it warns that nothing is counted, because that is no reason to end the run. names lists the
+// evaluations.
 func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (w *fineweb.Watched, names []string) {
 	var keys []string
 	by := map[string]measured{}
@@ -119,19 +121,21 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 	for _, k := range keys {
 		if err := by[k].watch(ctx, w, tok); err != nil {
 			if ctx.Err() == nil {
-				r.Observe.Warn(ctx, "documents that are measured and trained on are not counted: those of %s cannot be read: %v", by[k].data.Addr, err)
+				r.Observe.Warn(ctx, "documents that are both measured and trained on are not counted: %s cannot be read: %v",
+					by[k].data.Addr, err)
 			}
 			return nil, nil
 		}
 	}
 	if w.Partial {
-		r.Observe.Warn(ctx, "of the documents that evaluations measure the first %d are looked for in what is trained on: max_tokens of evaluate bounds them", w.Documents)
+		r.Observe.Warn(ctx, "only the first %d documents that evaluations measure are looked for in the training data: "+
+			"max_tokens of evaluate bounds them", w.Documents)
 	}
 	r.Shared.Watched[key] = w
 	return w, names
 }
 
-// watch adds the documents that are measured to those that are watched.
+// watch adds the measured documents to w.
 func (m measured) watch(ctx context.Context, w *fineweb.Watched, tok *bpe.Tokenizer) error {
 	set, err := m.data.Open(ctx, fineweb.OpenSet)
 	if err != nil {

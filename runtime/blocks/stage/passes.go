@@ -13,7 +13,7 @@ import (
 	"stepflow/runtime/blocks/data"
 )
 
-// manyEpochs is the number of passes beyond which more of the same data is worth clearly less than new data
+// manyEpochs is the number of passes beyond which reading the same data again is clearly worse than new data
 // (Muennighoff et al. 2023).
 const manyEpochs = 4
 
@@ -56,12 +56,12 @@ func (s *Stage) passes(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) h
 			"may be used up before", f.Epochs, s.Data.Addr, limit))
 	case limit == 0 && f.Epochs > manyEpochs && before/float64(size.Tokens) <= manyEpochs:
 		p.Warn(fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches "+
-			"clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
+			"clearly less than new data would (arXiv 2305.16264); set its epochs if you want this", f.Epochs, s.Data.Addr, manyEpochs))
 	}
 	return nil
 }
 
-// tooSmall says that data that are no mixture are known to hold less than the batches of a stage take.
+// tooSmall returns an error if data other than mixtures are known to hold less than the batches of a stage take.
 func (s *Stage) tooSmall(ctx context.Context, before float64) error {
 	size, _, err := s.Data.Size(ctx, s.Tokenizer.Ready())
 	if err != nil || size.Most == 0 || !data.Wraps(float64(size.Most), s.Data.Source.Epochs, before, float64(s.Batch)*float64(s.Seq), float64(s.Steps)) {
@@ -71,8 +71,8 @@ func (s *Stage) tooSmall(ctx context.Context, before float64) error {
 		s.Data.HoldsTokens(size), s.Batch, s.Seq)
 }
 
-// draws checks what a stage draws of each part of a mixture, of which it starts after so many tokens. What is sure, by what the parts hold
-// at most, is an error; what only estimates say is a warning.
+// draws checks what a stage, which starts after before tokens, draws from each part of a mixture. What follows from the
+// most that the parts can hold is an error; what only estimates say is a warning.
 func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded, before float64) hcl.Diagnostics {
 	parts := s.Data.Sources(ctx)
 	first := int64(before / float64(s.Seq))
@@ -101,7 +101,7 @@ func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded
 		for i, n := range s.Data.Parts {
 			given += to[i]
 			tried := to[i]
-			if limits[i] == to[i] { // it may be found out to be used up
+			if limits[i] == to[i] { // the run may try once more before it finds it used up
 				limits[i]++
 				tried = fineweb.Draws(s.Data.Weights, limits, last)[i]
 				limits[i]--
@@ -123,7 +123,7 @@ func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded
 				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr, last-first, s.Data.Weights[i]/sum))
 			}
 		}
-		if given < last && !sure { // where the run stops, at a checkpoint from which it goes on with more epochs
+		if given < last && !sure { // the run stops there at a checkpoint, and can resume with more epochs
 			p.Warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, or train on fewer tokens",
 				max(0, given-first), last-first, s.Data.Addr))
 		}
@@ -131,7 +131,7 @@ func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded
 	return nil
 }
 
-// onlyLeft says why a part gives sequences that its weight does not ask for; "" if it does.
+// onlyLeft returns why a part gives sequences that its weight does not ask for; "" if its weight does.
 func (s *Stage) onlyLeft(part int, n int64) string {
 	none := make([]int64, len(s.Data.Weights))
 	for i := range none {

@@ -63,7 +63,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	}, nil
 }
 
-// start finds what the stage starts from and its layers, and gives the full model.
+// start finds what the stage starts from, and its layers, and returns the full model.
 func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diagnostics) {
 	from, _, hasFrom := d.Ref("from")
 	ref, _, hasModel := d.Ref("model")
@@ -110,7 +110,7 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	return root, s.grow(up, grow)
 }
 
-// grow makes the model of that of the stage before, larger where the block asks for it.
+// grow makes the stage's model from that of the stage before, with new layers if the block has a grow block.
 func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(), ResidualOutput: s.Model.ResidualOutput,
 		Declare: func(changed growth.Config, layers []string) []ops.Param {
@@ -136,8 +136,8 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// kinds lists of which layer of the smaller model each layer is the like: an old one of itself, a new one of the first that it is
-// made of.
+// kinds lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the
+// first that it is made from.
 func kinds(layers []growth.Layer) []int {
 	list := make([]int, len(layers))
 	for i, l := range layers {
@@ -148,7 +148,7 @@ func kinds(layers []growth.Layer) []int {
 	return list
 }
 
-// deeper is the problem with a model of so many layers; nil if there is none.
+// deeper returns the errors of a model with so many layers.
 func deeper(d *dsl.Decoded, m arch.Model, layers int) (diags hcl.Diagnostics) {
 	for _, x := range m.WithLayers(layers).Check() {
 		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
@@ -174,7 +174,8 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	if len(as) == 0 {
 		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
-			"Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
+			"Adapters sit on frozen projections, and none that target_modules names is frozen. "+
+				"Set freeze, such as freeze = [\"inherited\"].")}
 	}
 	s.Adapters = as
 	return nil
@@ -234,10 +235,10 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	return diags
 }
 
-// roundedSteps is the share of its steps by which a stage may differ from what was asked for without a word.
+// roundedSteps is the share by which a stage's steps may differ from its horizon without a warning.
 const roundedSteps = 0.05
 
-// horizon turns the horizon into steps, once the program tells what a step costs.
+// horizon turns the horizon into steps, once the program says what a step costs.
 func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	t := d.Block("train")
 	per := float64(s.StepTokens())

@@ -61,7 +61,7 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	return s.finish(ctx, r, loop, tok)
 }
 
-// load loads the program. A run of which no checkpoint is of use to anyone may be stopped in the middle of a launch.
+// load loads the program. A run whose results are not kept may be stopped in the middle of a launch.
 func (s *Stage) load(ctx context.Context, r *blocks.Run) (gpu.Loaded, error) {
 	if r.Scratch {
 		return forward.LoadStoppable(ctx, r.Device, s.Program)
@@ -69,7 +69,7 @@ func (s *Stage) load(ctx context.Context, r *blocks.Run) (gpu.Loaded, error) {
 	return r.Device.Load(s.Program)
 }
 
-// job is what the training loop is given.
+// job returns what the training loop needs.
 func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (train.Job, error) {
 	id := r.World.ID
 	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From, Every: s.Every, Keep: s.Keep,
@@ -95,7 +95,7 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 	return j, nil
 }
 
-// files are what a checkpoint holds beside tensors and the trainer's state.
+// files returns the files of a checkpoint beside tensors and the trainer's state.
 func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpoint.Part, error) {
 	origin, err := results.NoteOf(r.Addr, r.Entry, result)
 	if err != nil {
@@ -130,9 +130,9 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	return nil
 }
 
-// valuesOf are what the stage exports once it has run.
+// valuesOf returns the values of the stage after it has run.
 func valuesOf(x *train.Result) map[string]any {
-	var held any // null where it is not known
+	var held any // null if unknown
 	if x.HeldOut != nil {
 		held = float64(*x.HeldOut)
 	}

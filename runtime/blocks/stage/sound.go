@@ -39,7 +39,7 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 		_, _, d := microOf(t)
 		diags = append(diags, d...)
 	}
-	known, open := 0, 0 // what is not known may be null
+	known, open := 0, 0 // an unknown value may be null
 	for _, x := range []string{"tokens", "steps", "flops"} {
 		switch {
 		case t.Known(x):
@@ -59,7 +59,7 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// microOf is the number of sequences on the device at a time; auto says that the device decides.
+// microOf returns the number of sequences on the device at a time. auto says that the device decides.
 func microOf(t *dsl.Decoded) (n int, auto bool, diags hcl.Diagnostics) {
 	batch, word := t.Int("batch_size"), t.Str("micro_batch_size")
 	if word == "" && (!t.Has("micro_batch_size") || !t.Known("micro_batch_size")) || word == "auto" {

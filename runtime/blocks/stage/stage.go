@@ -35,10 +35,10 @@ var Kind = blocks.Kind{Sound: sound, Plan: plan,
 	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule",
 		"train.accumulate_dtype"}}
 
-// work is what a stage does.
+// work is the work of a stage.
 const work blocks.Work = "train"
 
-// Checkpoints that stay where keep is not given: while a stage runs, and when it has ended.
+// How many checkpoints stay by default: while a stage runs, and after it has ended.
 const (
 	keepRunning = 2
 	keepEnded   = 1
@@ -50,11 +50,11 @@ type Stage struct {
 	Addr   addr.Addr
 	Before *Stage       // the stage it continues; nil for a first one
 	Grow   *growth.Spec // nil if nothing is added
-	Root   *model.Model // the full model that the first stage was started with
+	Root   *model.Model // the full model that the first stage names
 
 	Every     int // steps between checkpoints; 0 for none on the way
 	Keep      int // checkpoints that stay while it runs
-	KeepEnded int // and when it has ended, the result among them
+	KeepEnded int // and after it has ended, including the result
 
 	Data      *data.Data
 	Tokenizer *tokenizer.Tokenizer
@@ -75,8 +75,8 @@ var (
 	_ blocks.Neighbour  = (*Stage)(nil)
 )
 
-// Identity writes what decides the bits of the result and can be said in several ways. Sums are made in the order that the
-// micro-batch and the rows of logits give, and the device's memory has a say in it.
+// Identity writes what decides the bits of the result and can be said in several ways. The micro-batch and the rows of
+// logits decide the order of sums, and they depend on the device's memory.
 func (s *Stage) Identity(w io.Writer) {
 	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
 	for _, x := range s.Trainable() {
@@ -96,7 +96,7 @@ func (s *Stage) Summary() string { return fmt.Sprintf("%d layers, %d steps", len
 // Runs is true.
 func (*Stage) Runs() bool { return true }
 
-// Files lists the files of the result, or of a checkpoint, which adapters belong to.
+// Files lists the files of the result, or of a checkpoint, which has adapters too.
 func (s *Stage) Files(result bool) []string {
 	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile,
 		checkpoint.TokenizerFile}
@@ -106,13 +106,13 @@ func (s *Stage) Files(result bool) []string {
 	return list
 }
 
-// NumSteps is how many optimizer steps there are.
+// NumSteps returns the number of optimizer steps.
 func (s *Stage) NumSteps() int { return s.Steps }
 
-// Keeps is how many checkpoints stay while the stage runs, and when it has ended.
+// Keeps returns how many checkpoints stay while the stage runs, and after it has ended.
 func (s *Stage) Keeps() (running, ended int) { return s.Keep, s.KeepEnded }
 
-// Traced is what is traced of the steps behind from.
+// Traced returns what is traced of the steps after from.
 func (s *Stage) Traced(from int) observe.Planned {
 	w := s.Work()
 	p := observe.Planned{Work: &w, FromStep: from}
@@ -122,7 +122,7 @@ func (s *Stage) Traced(from int) observe.Planned {
 	return p
 }
 
-// checkpoints is how many lie on disk at most beside the one that is being written, if nothing interrupts the stage.
+// checkpoints returns the most that are on disk, beside the one being written, if nothing interrupts the stage.
 func (s *Stage) checkpoints() int {
 	n := 1
 	if s.Every > 0 && s.Steps > 0 {
@@ -131,14 +131,14 @@ func (s *Stage) checkpoints() int {
 	return max(min(n, s.Keep), min(n, s.KeepEnded))
 }
 
-// DeviceProgram is the program of its steps.
+// DeviceProgram returns the program of the stage's steps.
 func (s *Stage) DeviceProgram() *gpu.Program { return s.Program }
 
-// Refuse returns why a device cannot train it.
+// Refuse returns why a device cannot train the stage; nil if it can.
 func (s *Stage) Refuse(caps gpu.Caps) error { return program.Computes(caps, s.DType) }
 
-// Readable reads the weights that the stage starts from, once a run: a number that the device cannot hold, NaN or infinity is an
-// error.
+// Readable reads the weights that the stage starts from, once a run. NaN, infinity, and numbers beyond the stage's
+// element type are errors.
 func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
 	key := s.Init + s.DType.String()
 	if s.Init == "" || read[key] {
@@ -148,7 +148,7 @@ func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
 	return forward.CheckInit(ctx, &s.Stage)
 }
 
-// Forecast tells how long the stage takes from a step on.
+// Forecast predicts how long the stage takes from a step on.
 func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.Decoded) hcl.Diagnostics {
 	f := &s.Figures
 	s.takes = blocks.Forecast{Peak: f.Peak,
@@ -157,5 +157,5 @@ func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.
 	return nil
 }
 
-// Takes is what is left of the stage to run.
+// Takes returns what the steps left to run take.
 func (s *Stage) Takes() *blocks.Forecast { return &s.takes }

@@ -11,7 +11,7 @@ import (
 	"stepflow/runtime/words"
 )
 
-// Details are what the stage trains, in what memory and time.
+// Details returns what the stage trains, and the memory and time it takes.
 func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	line := func(about, format string, args ...any) {
 		list = append(list, blocks.Line{About: about, Text: fmt.Sprintf(format, args...)})
@@ -59,7 +59,7 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	return list
 }
 
-// beyondPaper says what the states take that the paper does not count.
+// beyondPaper returns what the states take that the paper does not count.
 func (s *Stage) beyondPaper() (more []string) {
 	f := &s.Figures
 	if f.WideGradients > 0 {
@@ -83,17 +83,17 @@ func percentLess(now, before int64) string {
 	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
 }
 
-// grown says how the stage grows.
+// grown describes how the stage grows.
 func (s *Stage) grown() string {
 	return fmt.Sprintf("%d new by %s, %s", s.Grow.Layers, s.Grow.Method, s.Grow.Position)
 }
 
-// Numbers are the figures of the stage, and of the full model trained at once.
+// Numbers returns the figures of the stage, and of the full model trained at once.
 func (s *Stage) Numbers() map[string]any {
 	return map[string]any{"stage": s.Figures, "vanilla": s.Vanilla, "layers": s.LayerIDs(), "program": s.Program.Hash()}
 }
 
-// Training is the stage as a report shows it.
+// Training returns the stage as a report shows it.
 func (s *Stage) Training() *blocks.Training {
 	x := &blocks.Training{Precision: program.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps,
 		StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}

@@ -1,4 +1,4 @@
-// Package tokenizer is the tokenizer block: read from a file, or trained by the run.
+// Package tokenizer is the tokenizer block, which is read from a file or trained by the run.
 package tokenizer
 
 import (
@@ -36,9 +36,9 @@ var Kind = blocks.Kind{
 type Tokenizer struct {
 	Addr      addr.Addr
 	VocabSize int
-	MaxBytes  int64      // of text to train on
-	TrainOn   *data.Data // nil for one that is read
-	path      string     // of its file; "" for one that is trained
+	MaxBytes  int64      // the most text to train on
+	TrainOn   *data.Data // nil if it is read from a file
+	path      string     // of its file; "" if it is trained
 	hash      string     // of the file
 	loaded    *tokenizer.Tokenizer
 	world     *blocks.World
@@ -69,7 +69,7 @@ func (t *Tokenizer) Files(bool) []string {
 	return []string{checkpoint.NoteName, checkpoint.TokenizerFile}
 }
 
-// Reads returns the file that is read, if it lies in the folder.
+// Reads returns the file that is read if it is inside folder; "" if not.
 func (t *Tokenizer) Reads(folder, _ string) string {
 	if t.path != "" && durable.LeadsInto(t.path, folder) {
 		return t.path
@@ -117,7 +117,7 @@ func (t *Tokenizer) read(p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Valu
 	}
 	if t.loaded.EOS < 0 {
 		return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, "+
-			"and none of the usual ones is in the file. Name one with eos_token.")}
+			"and the file has none of the usual ones. Name one with eos_token.")}
 	}
 	sum := sha256.Sum256(b)
 	t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
@@ -125,7 +125,7 @@ func (t *Tokenizer) read(p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Valu
 	return map[string]cty.Value{"vocab_size": blocks.Number(t.VocabSize), "eos_token_id": blocks.Number(int(t.loaded.EOS))}, nil
 }
 
-// Forecast finds out that there is nothing to train on before anything runs.
+// Forecast reports data that hold nothing to train on.
 func (t *Tokenizer) Forecast(ctx context.Context, _ *blocks.Planned, _ int, d *dsl.Decoded) hcl.Diagnostics {
 	if t.TrainOn == nil {
 		return nil
@@ -136,10 +136,10 @@ func (t *Tokenizer) Forecast(ctx context.Context, _ *blocks.Planned, _ int, d *d
 	return nil
 }
 
-// Takes is nil: what training a tokenizer takes is not told.
+// Takes returns nil: it is not predicted what training a tokenizer takes.
 func (t *Tokenizer) Takes() *blocks.Forecast { return nil }
 
-// Ready is the tokenizer, read from its file or as an earlier run trained it; nil if it has not been trained.
+// Ready returns the tokenizer, read from its file or trained by an earlier run; nil if it has not been trained.
 func (t *Tokenizer) Ready() *tokenizer.Tokenizer {
 	if t.loaded == nil {
 		if folder, ok := t.world.Made(t.Addr); ok {
@@ -149,15 +149,15 @@ func (t *Tokenizer) Ready() *tokenizer.Tokenizer {
 	return t.loaded
 }
 
-// NotTrained is the error of a tokenizer that is not Ready.
+// NotTrained returns the error of a tokenizer that is not Ready.
 func (t *Tokenizer) NotTrained() error {
 	return fmt.Errorf("%s has not been trained yet: apply trains it", t.Addr)
 }
 
-// Own is the tokenizer where it is known without a run; nil where the run makes it.
+// Own returns the tokenizer if it is known without a run; nil if the run makes it.
 func (t *Tokenizer) Own() *tokenizer.Tokenizer { return t.loaded }
 
-// Load is the tokenizer, which the run may have trained: result gives the folder of what it made.
+// Load returns the tokenizer, which the run may have trained; result returns the folder of a block's result.
 func (t *Tokenizer) Load(result func(addr.Addr) (string, error)) (*tokenizer.Tokenizer, error) {
 	if t.loaded != nil {
 		return t.loaded, nil
