@@ -153,7 +153,7 @@ var Kinds = []Kind{
 					{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true, Doc: "How many to add."},
 					{Name: "position", Type: cty.String, Default: str("upper"), OneOf: []string{"upper", "intermediate", "lower", "even", "random"}, Doc: "Which gaps, or for `copy` which layers; `stack` has no use for it."},
 					{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5), Doc: "Interpolation: new = (1-mix) below + mix above."},
-					{Name: "function_preserving", Type: cty.Bool, Default: cty.True, Doc: "New layers start as the identity: their two output projections are zero."},
+					{Name: "function_preserving", Type: cty.Bool, Default: cty.True, Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
 				}},
 			{Name: "train", Required: true, Doc: "What to train on, and how long.",
 				Attrs: []Attr{

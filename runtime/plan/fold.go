@@ -134,7 +134,7 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 	d, diags := f.Scope.Decode(b, &each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
 	if !diags.HasErrors() {
-		diags = append(diags, all.Sound(at, d)...)
+		diags = append(diags, d.HideNumbersIn(all.Sound(at, d))...)
 	}
 	if diags.HasErrors() {
 		f.OfNothing(b, "", diags)
@@ -147,8 +147,8 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 		a.Hidden[e.Name] = d.Hides(&e)
 	}
 	known, dd := f.known(ctx, a, d)
-	f.redact(a)
-	diags = append(diags, f.cfg.Secrets.Diagnostics(dd)...)
+	f.redact(a, d)
+	diags = append(diags, d.HideNumbersIn(f.cfg.Secrets.Diagnostics(dd))...)
 	if known == nil || diags.HasErrors() {
 		return a, unknown, diags
 	}
@@ -262,8 +262,8 @@ func (f *Fold) needed(a *Action, name string) (why string) {
 }
 
 // redact hides secrets in the action's texts: reasons and warnings quote errors of the operating system and of servers.
-func (f *Fold) redact(a *Action) {
-	redact := f.cfg.Secrets.Redact
+func (f *Fold) redact(a *Action, d *dsl.Decoded) {
+	redact := func(text string) string { return d.HideNumbers(f.cfg.Secrets.Redact(text)) }
 	a.Why, a.TooLarge, a.Replaces = redact(a.Why), redact(a.TooLarge), redact(a.Replaces)
 	for i := range a.Losses {
 		a.Losses[i].Why = a.Why

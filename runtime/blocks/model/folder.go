@@ -87,13 +87,25 @@ func (m *Model) agrees(told arch.Model, path string, notes []arch.Note, d *dsl.D
 		as, ok := m.As(told.Arch)
 		if !ok {
 			return hcl.Diagnostics{d.Error("from", "Another architecture",
-				fmt.Sprintf("%s is of model_type %s: write model %q, or model \"auto\".",
-					path, m.Arch.Type, m.Arch.Type))}
+				fmt.Sprintf("%s describes %s: write model %q, or model \"auto\".",
+					path, m.Arch.Title, m.Arch.Type))}
 		}
 		m.Model = as
 	}
+	listed := told
+	listed.NumHiddenLayers = m.NumHiddenLayers
+	for _, x := range listed.CheckLists() {
+		diags = append(diags, d.Error(x.Attribute, "Impossible model", blocks.Sentence(x.What)+". "+x.Do))
+	}
 	for _, f := range arch.Attributes() {
-		if !d.Has(f.Name) || f.Same(told.Config, m.Config) {
+		switch {
+		case !d.Has(f.Name):
+			continue
+		case !m.Arch.Has(f.Name):
+			diags = append(diags, d.Error(f.Name, "Another architecture",
+				fmt.Sprintf("%s describes %s, which has no %s. Leave it out.", path, m.Arch.Title, f.Name)))
+			continue
+		case f.Same(told.Config, m.Config):
 			continue
 		}
 		text := fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.",

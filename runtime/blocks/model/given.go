@@ -39,8 +39,12 @@ func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 	if diags.HasErrors() || partial {
 		return m, diags
 	}
-	m.Fill(names...)
-	for _, x := range m.Check() {
+	problems := m.CheckLists()
+	if len(problems) == 0 {
+		m.Fill(names...)
+		problems = m.Check()
+	}
+	for _, x := range problems {
 		diags = append(diags, d.Error(x.Attribute, "Impossible model", blocks.Sentence(x.What)+". "+x.Do))
 	}
 	return m, diags

@@ -32,7 +32,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.train} {
+	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.idle, s.train} {
 		diags = append(diags, check(p, d)...)
 	}
 	if diags.HasErrors() {
@@ -114,7 +114,11 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from,
 				program.Precision(up.DType)))}
 	}
-	return root, s.grow(up, grow)
+	diags := s.grow(up, grow)
+	if !diags.HasErrors() {
+		s.compareWith(root, p)
+	}
+	return root, diags
 }
 
 // grow makes the model of that of the stage before, larger where the block asks for it.
@@ -144,6 +148,16 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	s.Layers, s.Params = s.Growth.Layers, s.Growth.Params
 	s.Model = up.Model.Grown(kinds(s.Layers)).With(s.Growth.Config)
 	return nil
+}
+
+// compareWith warns where the stage has grown to as many layers as its model block has, and they differ from those.
+func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
+	attr, same := arch.SameArchitecture(s.Model, root.Model)
+	if s.Grow == nil || len(s.Layers) != root.NumHiddenLayers || same {
+		return
+	}
+	p.Warn(fmt.Sprintf("the stage has as many layers as %s, and %s differs: an old layer keeps what it is, a new one takes "+
+		"it from the layer that it is made of", root.Addr, attr))
 }
 
 // kinds lists of which layer of the smaller model each layer is the like: an old one of itself, a new one of the
@@ -189,6 +203,36 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 				"freeze = [\"inherited\"].")}
 	}
 	s.Adapters = as
+	return nil
+}
+
+// idle warns of new layers that add nothing and cannot learn to: what they add to the residual stream starts at zero, is
+// frozen, and has no adapter.
+func (s *Stage) idle(p *blocks.Planned, _ *dsl.Decoded) hcl.Diagnostics {
+	if s.Grow == nil || !s.Grow.FunctionPreserving {
+		return nil
+	}
+	moves := map[int]bool{} // the layers with an output that changes
+	for _, x := range s.Params {
+		if x.Layer >= 0 && s.Model.ResidualOutput(x) && !s.Frozen[x.ID] {
+			moves[x.Layer] = true
+		}
+	}
+	for _, a := range s.Adapters {
+		if a.Target.Layer >= 0 && s.Model.ResidualOutput(a.Target) {
+			moves[a.Target.Layer] = true
+		}
+	}
+	n := 0
+	for i, l := range s.Layers {
+		if l.Old < 0 && !moves[i] {
+			n++
+		}
+	}
+	if n > 0 {
+		p.Warn(fmt.Sprintf("new layers (%d) add nothing and cannot learn to: they start with zero outputs "+
+			"(function_preserving), which are frozen and have no adapter. Freeze fewer of their tensors", n))
+	}
 	return nil
 }
 
