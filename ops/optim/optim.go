@@ -65,8 +65,6 @@ type Slot struct {
 	Weight, Grad graph.Value
 	Hyper        graph.Value            // [gpu.HyperLen], as Scalars returns them
 	States       map[string]graph.Value // by their names
-
-	Master, M, V graph.Value // read by AdamW.Build alone
 }
 
 // NewSlot declares the buffers of the states that the optimizer keeps of p.
@@ -80,6 +78,9 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	}
 	return s
 }
+
+// Master is the fp32 copy of a bf16 weight; none if the optimizer keeps none.
+func (s Slot) Master() graph.Value { return s.States[master] }
 
 // Build adds clipping by the norm of all gradients, and the update of every slot. It returns the norm before clipping
 // [1] and the factor of the gradients [1], which is NaN if the norm is not finite: then nothing changes.
@@ -116,7 +117,7 @@ func moment(name string, p ops.Param) State {
 
 // wide is the weight in fp32: its master, itself, or for a bf16 weight without a master its exact copy.
 func (s Slot) wide(g *graph.Graph) graph.Value {
-	switch m := s.States[master]; {
+	switch m := s.Master(); {
 	case m.Valid():
 		return m
 	case s.Weight.Type().DType == gpu.BF16:
@@ -128,7 +129,7 @@ func (s Slot) wide(g *graph.Graph) graph.Value {
 // put stores an updated weight, given in fp32: into the master, if there is one, and rounded to nearest even into a
 // bf16 weight; without a master that is rounded at random, by the seed among the scalars.
 func (s Slot) put(g *graph.Graph, w graph.Value) {
-	switch m := s.States[master]; {
+	switch m := s.Master(); {
 	case m.Valid():
 		g.Update(s.Weight, g.Op1("cast", gpu.Attrs{DType: gpu.BF16}, w))
 		g.Update(m, w)

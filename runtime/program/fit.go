@@ -94,8 +94,8 @@ func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 
 // asks identifies the program that a stage asks for: all that fit and CompileStage read.
 func (s *Stage) asks(checkpointing string) string {
-	model, optimizer, scale := s.Model, s.Optimizer, 0.0
-	model.RopeScaling, optimizer.LearningRate = nil, 0 // what the host sets later, not the program
+	model, scale := s.Model, 0.0
+	model.RopeScaling = nil // what the host sets later, not the program
 	if s.Peft != nil {
 		scale = s.Peft.Scale()
 	}
@@ -103,8 +103,8 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%#v %#v %#v %#v %#v %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters, optimizer, scale,
-		s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
+	return asked("%#v %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters,
+		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
 }
 
 // asked is a key for what a program is made of.

@@ -13,6 +13,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
 	"stepflow/ops/llama"
@@ -58,34 +59,51 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
+// parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.
+func parts(p *blocks.Planned, d *dsl.Decoded, c llama.Config) (b growth.Bytes, diags hcl.Diagnostics) {
+	dtype, rule := program.Precisions[d.Str("precision")], optimizer.Usual
+	if ref, _, ok := d.Ref("optimizer"); ok {
+		rule = p.Use(ref).(*optimizer.Optimizer).Rule
+	}
+	all := llama.Declare(c, []string{"x"})
+	for _, x := range all {
+		if n := optim.TrainBytes(rule, x, dtype); ops.InLayers(x) {
+			b.Layer = gpu.Sum(b.Layer, n)
+		} else {
+			b.Rest = gpu.Sum(b.Rest, n)
+		}
+	}
+	b.Frozen = llama.LayerParams(c) * dtype.Size()
+	ref, _, ok := d.Ref("peft")
+	if !ok {
+		return b, nil
+	}
+	spec := p.Use(ref).(*adapter.Adapter).Spec
+	as, err := spec.Match(all, ops.InLayers)
+	if err != nil {
+		return b, blocks.Problem(d, "peft", "Impossible adapter", err)
+	}
+	for _, x := range peft.Params(as) {
+		b.Adapter += optim.TrainBytes(rule, x, dtype)
+	}
+	for _, x := range as {
+		if spec.KeepsRemainders(dtype) {
+			b.Frozen += x.Target.Elems() * dtype.Size()
+		}
+	}
+	return b, nil
+}
+
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
 	c := p.Use(ref).(*model.Model).Config
-	layer := llama.LayerParams(c)
-	all := llama.Declare(c, []string{"x"})
-	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
-	dtype := program.Precisions[d.Str("precision")]
-	var adapters, kept int64
-	if ref, _, ok := d.Ref("peft"); ok {
-		spec := p.Use(ref).(*adapter.Adapter).Spec
-		as, err := spec.Match(all, ops.InLayers)
-		if err != nil {
-			return nil, blocks.Problem(d, "peft", "Impossible adapter", err)
-		}
-		adapters = ops.Count(peft.Params(as), nil)
-		for _, x := range as {
-			if spec.KeepsRemainders(dtype) {
-				kept += x.Target.Elems() * dtype.Size()
-			}
-		}
+	b, diags := parts(p, d, c)
+	if diags.HasErrors() {
+		return nil, diags
 	}
-	var adamw optim.AdamW
-	if ref, _, ok := d.Ref("optimizer"); ok {
-		adamw = p.Use(ref).(*optimizer.Optimizer).Rule
-	}
-	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size(), Kept: kept}
-	layersOnly := b.States(layer, adapters, 0, 0)
-	cost := b.States(layer, adapters, rest, 0)
+	cost := b.Cost()
+	b.Rest = 0
+	layersOnly := b.Cost()
 	if d.Bool("layers_only") {
 		cost = layersOnly
 	}

@@ -1,4 +1,4 @@
-// Package optimizer is the optimizer block: an update rule and its settings.
+// Package optimizer is the optimizer block: an update rule and its settings. What each type is made of is in types.go.
 package optimizer
 
 import (
@@ -18,9 +18,9 @@ import (
 var Kind = blocks.Kind{Sound: sound, Plan: plan}
 
 // Optimizer is a planned optimizer block.
-type Optimizer struct{ Rule optim.AdamW }
+type Optimizer struct{ Rule optim.Optimizer }
 
-// Identity writes nothing: its attributes say all.
+// Identity writes nothing: its attributes and the blocks it names say all.
 func (*Optimizer) Identity(io.Writer) {}
 
 // Summary is empty.
@@ -35,9 +35,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	b := d.Floats("betas")
-	p.Block = &Optimizer{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
-		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"),
-		NoDecay: d.Strs("no_decay")}}
+	rule := types[p.Addr.Type](d)
+	p.Block = &Optimizer{rule}
 	return map[string]cty.Value{}, nil
 }
