@@ -10,12 +10,23 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/ops"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 )
 
 // Kind is the optimizer block.
 var Kind = blocks.Kind{Sound: sound, Plan: plan}
+
+// groups lists the attributes of every type that name the optimizer of parameters of some kinds.
+var groups = []struct {
+	attr  string
+	kinds []ops.Kind
+}{
+	{"embeddings", []ops.Kind{ops.KindEmbedding}},
+	{"lm_head", []ops.Kind{ops.KindHead}},
+	{"norms", []ops.Kind{ops.KindNorm, ops.KindBias}},
+}
 
 // Optimizer is a planned optimizer block.
 type Optimizer struct{ Rule optim.Optimizer }
@@ -35,7 +46,23 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	rule := types[p.Addr.Type](d)
+	named := func(attr string) optim.Optimizer {
+		if ref, _, ok := d.Ref(attr); ok {
+			return p.Use(ref).(*Optimizer).Rule
+		}
+		return nil
+	}
+	rule := types[p.Addr.Type](d, named)
+	all := optim.Groups{Main: rule}
+	for _, g := range groups {
+		if o := named(g.attr); o != nil {
+			all.List = append(all.List, optim.Group{Kinds: g.kinds, Optimizer: o})
+		}
+	}
+	if len(all.List) > 0 {
+		all.List = append(all.List, optim.Group{Optimizer: rule})
+		rule = all
+	}
 	p.Block = &Optimizer{rule}
 	return map[string]cty.Value{}, nil
 }
