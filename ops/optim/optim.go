@@ -2,7 +2,8 @@
 // seen.
 //
 // A list of trainable parameters comes in; what each keeps between steps, how it is updated and which scalars the
-// host writes for it come out. Read Optimizer first, then adamw.go and muon.go, a file each; groups.go combines them.
+// host writes for it come out. Read Optimizer first, then adamw.go; each update rule has a file of its own, and groups.go
+// combines them.
 package optim
 
 import (
@@ -35,8 +36,8 @@ type Optimizer interface {
 // State is a tensor that an optimizer keeps of a parameter.
 //
 // It begins as zeros, or as a copy of the weight. It begins again whenever the weight is given a value that no update
-// made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. It stays
-// with a weight that growth keeps.
+// made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. Growth takes
+// it over with a weight that stays, if the optimizer before kept it.
 type State struct {
 	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
 	Type gpu.Type

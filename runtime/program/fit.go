@@ -104,7 +104,8 @@ func (s *Stage) asks(checkpointing string) string {
 		micro = s.Batch // where the search begins
 	}
 	return asked("%#v %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters,
-		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
+		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
+		checkpointing)
 }
 
 // asked is a key for what a program is made of.

@@ -42,8 +42,8 @@ func TestBytesOfMuonAreThoseOfTheArena(t *testing.T) {
 				f.States, want)
 		}
 		if got := f.ByKind["weights"] + f.ByKind["optimizer"]; f.CheckpointSize != got {
-			t.Errorf("%v, stochastic %t: a checkpoint is planned with %d bytes, the buffers it holds have %d", c.dtype, c.stochastic,
-				f.CheckpointSize, got)
+			t.Errorf("%v, stochastic %t: a checkpoint is planned with %d bytes, the buffers it holds have %d", c.dtype,
+				c.stochastic, f.CheckpointSize, got)
 		}
 	}
 }

@@ -47,8 +47,8 @@ func sameBits(t *testing.T, what string, a, b *trainer) {
 	}
 }
 
-// TestMuonResumes: in every form of the optimizer's state the loss falls, and a run that goes on from a checkpoint makes
-// the bits of one that was not interrupted.
+// TestMuonResumes: in every form of the optimizer's state the loss falls, and a run that goes on from a checkpoint
+// makes the bits of one that was not interrupted.
 func TestMuonResumes(t *testing.T) {
 	d := cpuDevice(t, 2)
 	for _, c := range []struct {
@@ -124,7 +124,11 @@ func TestMuonGrows(t *testing.T) {
 		for _, c := range []struct {
 			name          string
 			before, after optim.Optimizer
-		}{{"muon to muon", muon(false), muon(false)}, {"adamw to muon", adamw, muon(false)}, {"muon to adamw", muon(false), adamw}} {
+		}{
+			{"muon to muon", muon(false), muon(false)},
+			{"adamw to muon", adamw, muon(false)},
+			{"muon to adamw", muon(false), adamw},
+		} {
 			one := tinyStage()
 			one.DType, one.Optimizer = dtype, c.before
 			first := begun(t, d, one, "")
@@ -184,7 +188,8 @@ func TestMuonRestartsAdapters(t *testing.T) {
 	must(t, err)
 	relora := peft.Spec{Method: "relora", R: 2, Alpha: 4, TargetModules: []string{"all-linear"}, ResetEvery: 2}
 	grow := growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}
-	two := grown(t, one, grow, relora, func(s *program.Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 })
+	inherited := func(s *program.Stage, p ops.Param) bool { return p.Layer >= 0 && s.Layers[p.Layer].Old >= 0 }
+	two := grown(t, one, grow, relora, inherited)
 	two.Optimizer = muon(false)
 	second := begun(t, d, two, dir)
 	second.trainStep(t, 1, batchFor(two))

@@ -46,16 +46,16 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	named := func(attr string) optim.Optimizer {
+	other := func(attr string) optim.Optimizer {
 		if ref, _, ok := d.Ref(attr); ok {
 			return p.Use(ref).(*Optimizer).Rule
 		}
 		return nil
 	}
-	rule := types[p.Addr.Type](d, named)
+	rule := types[p.Addr.Type](d, other)
 	all := optim.Groups{Main: rule}
 	for _, g := range groups {
-		if o := named(g.attr); o != nil {
+		if o := other(g.attr); o != nil {
 			all.List = append(all.List, optim.Group{Kinds: g.kinds, Optimizer: o})
 		}
 	}

@@ -75,8 +75,8 @@ func TestTypes(t *testing.T) {
 // TestDefaults: those of muon are those of torch.optim.Muon.
 func TestDefaults(t *testing.T) {
 	adamw := optim.AdamW{LearningRate: 3e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}
-	muon := optim.Muon{LearningRate: 0.02, Momentum: 0.95, Nesterov: true, NSCoefficients: [3]float64{3.4445, -4.775, 2.0315},
-		NSSteps: 5, Eps: 1e-7, WeightDecay: 0.1, AdjustLR: "original", MaxGradNorm: 1}
+	muon := optim.Muon{LearningRate: 0.02, Momentum: 0.95, Nesterov: true,
+		NSCoefficients: [3]float64{3.4445, -4.775, 2.0315}, NSSteps: 5, Eps: 1e-7, WeightDecay: 0.1, AdjustLR: "original", MaxGradNorm: 1}
 	for src, want := range map[string]optim.Optimizer{rest: adamw, least("muon", ""): muon.With(adamw)} {
 		if got := planned(t, src); fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
 			t.Errorf("%s\ngives %#v\nand not %#v", src, got, want)
@@ -143,7 +143,7 @@ optimizer "muon" "x" {
 }
 `)
 	if o.Peak() != 0.02 || o.ClipNorm() != 2 {
-		t.Errorf("the rate reported is %v and the bound on the norm %v, not those of the block itself", o.Peak(), o.ClipNorm())
+		t.Errorf("the rate reported is %v and the bound on the norm %v, not the block's own", o.Peak(), o.ClipNorm())
 	}
 	for kind, want := range map[ops.Kind]float64{ops.KindLinear: 0.02, ops.KindEmbedding: 1e-5, ops.KindHead: 3e-5,
 		ops.KindNorm: 2e-5, ops.KindBias: 2e-5, ops.KindLoraA: 3e-5, ops.KindLoraB: 3e-5} {
