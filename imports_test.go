@@ -11,53 +11,134 @@ import (
 	"testing"
 )
 
-// may lists what each package may import of ours; imports point down only.
+// kinds are the packages of the blocks of the language.
+const kinds = "runtime/blocks/data runtime/blocks/tokenizer runtime/blocks/model runtime/blocks/peft " +
+	"runtime/blocks/optimizer runtime/blocks/memoryplan runtime/blocks/stage runtime/blocks/evaluate " +
+	"runtime/blocks/export"
+
+// may lists what each package may import of ours; imports point down only. The groups of runtime are layers: none
+// imports one above it.
 var may = map[string]string{
-	"cmd/stepflow":       "*",
-	"foreign":            "",
-	"runtime":            "foreign dsl dsl/addr ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/hub fineweb/tokenizer gpu tracing runtime/checkpoint runtime/durable runtime/exportdir runtime/metrics runtime/observe runtime/state runtime/train",
-	"report":             "foreign dsl dsl/addr gpu runtime runtime/durable runtime/metrics runtime/state runtime/train",
-	"runtime/train":      "ops ops/graph ops/llama ops/growth ops/peft ops/optim fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/metrics runtime/observe runtime/trainstate",
-	"runtime/observe":    "dsl dsl/addr gpu tracing runtime/metrics",
+	"cmd/stepflow": "*",
+	"foreign":      "",
+	"runtime":      "",
+
+	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
+		"runtime/plan runtime/program runtime/results runtime/state",
+	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/blocks runtime/checkpoint runtime/durable " +
+		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
+	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
+		"runtime/train",
+	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
+	"runtime/plan": "dsl dsl/addr gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
+		"runtime/observe runtime/program runtime/results runtime/state",
+
+	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
+	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
+		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
+		"runtime/state",
+	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
+		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words",
+	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
+		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
+		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
+		"runtime/results runtime/state runtime/train runtime/words",
+	"runtime/blocks/memoryplan": "dsl dsl/addr ops ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
+		"runtime/blocks/optimizer runtime/blocks/peft runtime/program",
+	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
+		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
+	"runtime/blocks/tokenizer": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
+		"runtime/checkpoint runtime/durable",
+	"runtime/blocks/data": "dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
+		"runtime/state runtime/words",
+	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
+	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
+	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
+		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
+
+	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
+		"runtime/metrics runtime/observe runtime/program runtime/trainstate",
+	"runtime/forward": "ops ops/arch fineweb gpu runtime/checkpoint runtime/metrics runtime/program",
+	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
+	"runtime/observe": "dsl dsl/addr gpu tracing runtime/metrics",
+
+	"runtime/results":    "dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
-	"runtime/checkpoint": "foreign gpu ops runtime/durable",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
+	"runtime/checkpoint": "foreign gpu runtime/durable",
 	"runtime/state":      "foreign dsl/addr runtime/durable",
 	"runtime/metrics":    "foreign runtime/durable",
 	"runtime/durable":    "",
-	"ops":                "gpu",
-	"ops/graph":          "ops gpu",
-	"ops/llama":          "foreign ops ops/graph gpu",
-	"ops/arch":           "foreign ops ops/graph gpu",
-	"ops/peft":           "ops ops/graph gpu",
-	"ops/optim":          "ops ops/graph gpu",
-	"ops/growth":         "ops",
-	"dsl":                "foreign dsl/addr",
-	"dsl/addr":           "",
-	"fineweb":            "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
-	"fineweb/glob":       "",
-	"fineweb/web":        "foreign",
-	"fineweb/hub":        "foreign fineweb/glob fineweb/web",
-	"fineweb/s3":         "foreign fineweb/glob fineweb/web",
-	"fineweb/tokenizer":  "foreign",
-	"gpu":                "",
-	"gpu/ref":            "gpu",
-	"gpu/cpu":            "gpu",
-	"gpu/cpu/asmgen":     "",
-	"gpu/cuda":           "gpu gpu/cuda/kernels",
-	"gpu/cuda/kernels":   "",
-	"gpu/cuda/emu":       "gpu gpu/cuda gpu/cuda/kernels",
-	"gpu/cuda/nvrtc":     "gpu/cuda/kernels",
-	"gpu/gputest":        "gpu gpu/ref",
-	"gpu/probe":          "gpu",
-	"tracing":            "foreign",
-	"tools/campaign":     "",
-	"bench":              "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer runtime/metrics",
+	"runtime/words":      "dsl",
+
+	"ops":               "gpu",
+	"ops/graph":         "gpu",
+	"ops/arch":          "foreign ops ops/graph gpu",
+	"ops/peft":          "ops ops/graph gpu",
+	"ops/optim":         "ops ops/graph gpu",
+	"ops/growth":        "ops",
+	"dsl":               "foreign dsl/addr",
+	"dsl/addr":          "",
+	"fineweb":           "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
+	"fineweb/glob":      "",
+	"fineweb/web":       "foreign",
+	"fineweb/hub":       "foreign fineweb/glob fineweb/web",
+	"fineweb/s3":        "foreign fineweb/glob fineweb/web",
+	"fineweb/tokenizer": "foreign",
+	"gpu":               "",
+	"gpu/ref":           "gpu",
+	"gpu/cpu":           "gpu",
+	"gpu/cpu/asmgen":    "",
+	"gpu/cuda":          "gpu gpu/cuda/kernels",
+	"gpu/cuda/kernels":  "",
+	"gpu/cuda/emu":      "gpu gpu/cuda gpu/cuda/kernels",
+	"gpu/cuda/nvrtc":    "gpu/cuda/kernels",
+	"gpu/gputest":       "gpu gpu/ref",
+	"gpu/probe":         "gpu",
+	"tracing":           "foreign",
+	"tools/campaign":    "",
+	"bench":             "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer runtime/metrics",
+}
+
+// layers are those of runtime, from the top down: no package imports one of a layer above its own.
+var layers = []string{
+	"runtime/apply runtime/look runtime/saved",
+	"runtime/plan",
+	"runtime/blocks/all",
+	kinds,
+	"runtime/blocks",
+	"runtime/train",
+	"runtime/forward",
+	"runtime/program runtime/results",
+	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
+	"runtime/checkpoint runtime/metrics runtime/state",
+	"runtime/durable",
+}
+
+// TestLayers holds the table may to the layers.
+func TestLayers(t *testing.T) {
+	layer := map[string]int{}
+	for i, l := range layers {
+		for _, pkg := range strings.Fields(l) {
+			layer[pkg] = i
+		}
+	}
+	for pkg, list := range may {
+		if _, ok := layer[pkg]; !ok && strings.HasPrefix(pkg, "runtime/") {
+			t.Errorf("%s is in no layer", pkg)
+		}
+		for _, other := range strings.Fields(list) {
+			if at, ok := layer[pkg]; ok && strings.HasPrefix(other, "runtime/") && layer[other] < at {
+				t.Errorf("%s may import %s, which is in a layer above it", pkg, other)
+			}
+		}
+	}
 }
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":     "dsl runtime cmd/stepflow",
+	"github.com/hashicorp/hcl":     "dsl cmd/stepflow runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
 	"github.com/prometheus":        "tracing",
@@ -69,7 +150,7 @@ var owner = map[string]string{
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
 	"golang.org/x/text":            "fineweb/tokenizer",
-	"github.com/zclconf/go-cty":    "dsl runtime",
+	"github.com/zclconf/go-cty":    "dsl runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -70,6 +70,15 @@ type Kind struct {
 	Doc     string
 }
 
+// Extend adds types to a kind of block, and the attributes and exports that they bring. The package that gives the types their
+// meaning calls it when it is initialised.
+func Extend(kind string, types []string, attrs []Attr, exports []Export) {
+	k := KindOf(kind)
+	k.Types = append(k.Types, types...)
+	k.Attrs = append(k.Attrs, attrs...)
+	k.Exports = append(k.Exports, exports...)
+}
+
 // KindOf finds a kind by name; nil if there is none.
 func KindOf(name string) *Kind {
 	for i := range Kinds {

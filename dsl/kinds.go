@@ -22,11 +22,9 @@ const maxLayers = 10000
 
 var strings_ = cty.List(cty.String)
 
-// shape are the attributes of a model that its number of parameters reveals, length those of a stage that its steps reveal.
-var (
-	shape  = []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"}
-	length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size", "train.sequence_length", "train.micro_batch_size"}
-)
+// length are the attributes of a stage that its steps reveal.
+var length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size", "train.sequence_length",
+	"train.micro_batch_size"}
 
 // rows are the types of data whose documents have columns or fields beside the text.
 var rows = []string{"fineweb_edu", "parquet", "jsonl"}
@@ -86,36 +84,11 @@ var Kinds = []Kind{
 			{Name: "vocab_size", Type: cty.Number, Doc: "One more than the largest id."},
 			{Name: "eos_token_id", Type: cty.Number, From: []string{"eos_token"}, Doc: "Id of the token that ends documents."},
 		}},
-	{Name: "model", Types: []string{"llama"}, Repeat: true, Lazy: true,
-		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it. What the folder says and this model does not compute is an error that names it: see [import.md](import.md).",
+	{Name: "model", Repeat: true, Lazy: true, // its types, and what is theirs, come by Extend
+		Doc: "An architecture, with the names of Hugging Face's `config.json`. With `from` it is read from such a folder, weights included, and attributes may not contradict it; `auto` takes the folder's architecture. What the folder says and this model does not compute is an error that names it: see [import.md](import.md).",
 		Attrs: []Attr{
 			{Name: "from", Type: cty.String, Doc: "Folder with `config.json` and safetensors to start from, relative to the pipeline's; or `hf://ORG/NAME[@REVISION]` of a model in the cache of Hugging Face's tools."},
-			{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Doc: "Rows of the embedding table."},
-			{Name: "hidden_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 20), Doc: "Width of the residual stream."},
-			{Name: "intermediate_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 22), Doc: "Width of the SwiGLU feed-forward layer."},
-			{Name: "num_hidden_layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Doc: "Layers of the full model."},
-			{Name: "num_attention_heads", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 16), Doc: "Query heads."},
-			{Name: "num_key_value_heads", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 16), Doc: "Key-value heads; default: as many as query heads."},
-			{Name: "head_dim", Type: cty.Number, Whole: true, Min: at(2), Max: at(1 << 16), Doc: "Channels of a head; default: hidden_size / num_attention_heads."},
-			{Name: "hidden_act", Type: cty.String, OneOf: []string{"silu"}, Doc: "Activation; default `silu`."},
-			{Name: "max_position_embeddings", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 30), Doc: "Longest sequence; default 2048."},
-			{Name: "rms_norm_eps", Type: cty.Number, Above: at(0), Max: at(1), Doc: "Default 1e-6."},
-			{Name: "rope_theta", Type: cty.Number, Above: at(1), Max: at(1e12), Doc: "Base of the rotary frequencies; default 10000."},
-			{Name: "rope_scaling", Type: cty.DynamicPseudoType, Doc: "Object as in `config.json`: `rope_type` (`default`, `linear`, `dynamic`, `llama3` or `yarn`) and what it takes: `factor`; `low_freq_factor`, `high_freq_factor` and `original_max_position_embeddings` (llama3); `original_max_position_embeddings`, `attention_factor`, `beta_fast`, `beta_slow` (yarn)."},
-			{Name: "tie_word_embeddings", Type: cty.Bool, Doc: "The output projection is the embedding table; default false."},
-			{Name: "attention_bias", Type: cty.Bool, Doc: "Biases on q, k, v and o; default false."},
-			{Name: "mlp_bias", Type: cty.Bool, Doc: "Biases on gate, up and down; default false."},
-			{Name: "initializer_range", Type: cty.Number, Above: at(0), Max: at(10), Doc: "Standard deviation of the first weights; default 0.02."},
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0), Doc: "Seed of the first weights."},
-		},
-		Exports: []Export{
-			{Name: "vocab_size", Type: cty.Number, Doc: "As configured."},
-			{Name: "hidden_size", Type: cty.Number, Doc: "As configured."},
-			{Name: "intermediate_size", Type: cty.Number, Doc: "As configured."},
-			{Name: "num_hidden_layers", Type: cty.Number, Doc: "As configured."},
-			{Name: "max_position_embeddings", Type: cty.Number, Doc: "As configured."},
-			{Name: "num_parameters", Type: cty.Number, From: shape, Doc: "Parameters of the full model."},
-			{Name: "layer_parameters", Type: cty.Number, From: shape, Doc: "Parameters of one layer."},
 		}},
 	{Name: "peft", Types: []string{"lora", "relora"}, Repeat: true, Lazy: true,
 		Doc: "An adapter, with the names of Hugging Face's PEFT. It sits on frozen projections and is merged when the stage ends; `relora` also merges and restarts on the way.",

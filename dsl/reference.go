@@ -17,7 +17,10 @@ func typeName(a Attr) string {
 	if a.Type == cty.DynamicPseudoType {
 		return "any"
 	}
-	if a.Whole {
+	switch {
+	case a.Whole && a.Type.IsListType():
+		return "list of whole numbers"
+	case a.Whole:
 		return "whole number"
 	}
 	return a.Type.FriendlyName()

@@ -16,7 +16,10 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/ops"
-	"stepflow/runtime"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/memoryplan"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 
@@ -33,13 +36,13 @@ func TestPaper(t *testing.T) {
 		{"1.2B", "vanilla", 19.33, 0, []int{24}}, {"1.2B", "step-2", 11.27, 41.67, []int{14, 10}}, {"1.2B", "step-3", 8.89, 54.03, []int{10, 8, 6}},
 		{"368M", "step-2", 2.82, 41.67, []int{14, 10}}, {"680M", "step-3", 5.00, 54.03, []int{10, 8, 6}}, {"680M", "relora", 10.87, 0, []int{24}},
 	} {
-		p, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size="+c.size, "method="+c.method)}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
+		p, diags := plan.New(context.Background(), plan.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size="+c.size, "method="+c.method)}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
 		if diags.HasErrors() {
 			t.Fatalf("%s %s: %v", c.size, c.method, diags)
 		}
 		var most, whole int64
 		for _, a := range p.Actions {
-			if m := a.Memory; m != nil {
+			if m, ok := a.Block.(*memoryplan.Split); ok {
 				if gb := float64(m.LayersPeak) / 1e9; math.Abs(gb-c.gb) > 0.005 || math.Abs(100*m.LayersSaving-c.saving) > 0.01 {
 					t.Errorf("%s %s: %.3f GB, %.2f %% saved; want %.2f and %.2f", c.size, c.method, gb, 100*m.LayersSaving, c.gb, c.saving)
 				}
@@ -53,7 +56,7 @@ func TestPaper(t *testing.T) {
 		}
 		var states int64
 		for _, a := range p.Actions {
-			if s := a.Stage; s != nil {
+			if s, ok := a.Block.(*stage.Stage); ok {
 				states, whole = max(states, s.Figures.LayerStates), max(whole, s.Figures.Peak)
 				if s.Figures.Peak < s.Figures.States {
 					t.Errorf("%s: the whole run takes less than its model states", a.Addr)
@@ -81,7 +84,7 @@ func TestPaperComparesEqualFLOPs(t *testing.T) {
 				p := planPaper(t, dir, "size="+size, "accounting="+accounting, "method="+method, "tokens_per_parameter=0.3", "batch_size=8")
 				var executed, nominal float64
 				for _, a := range p.Actions {
-					if s := a.Stage; s != nil {
+					if s, ok := a.Block.(*stage.Stage); ok {
 						f := s.Figures
 						executed += f.FLOPs
 						nominal += 6 * float64(ops.Count(s.Params, nil)) * float64(f.Tokens)
@@ -131,7 +134,7 @@ func TestPaperRuns(t *testing.T) {
 	for _, method := range methods {
 		p := planPaper(t, dir, "size=1M", "method="+method, "hidden_size=16", "intermediate_size=32", "num_hidden_layers=6", "num_attention_heads=2", "vocab_size=270", "rank=2",
 			"batch_size=2", "micro_batch_size=2", "sequence_length=16", "reset_every=5", "restart_warmup_steps=2", "flops=3e8", "validation_fraction=0.2", "evaluation_tokens=500", "seed=3")
-		if err := runtime.Apply(context.Background(), p, runtime.ApplyOptions{Device: d}); err != nil {
+		if _, err := apply.Apply(context.Background(), p, apply.Options{Device: d}); err != nil {
 			t.Fatalf("%s: %v", method, err)
 		}
 		st, err := state.Read(p.StateDir)
@@ -168,7 +171,7 @@ func TestVariablesThatCannotBe(t *testing.T) {
 		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
 	} {
-		_, diags := runtime.NewPlan(runtime.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps("")})
 		name, _, _ := strings.Cut(x.set, "=")
 		if errs := diags.Errs(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "var."+name+": ") || !strings.Contains(errs[0].Error(), x.says) {
 			t.Errorf("%s: %v, want one error with %q", x.set, errs, x.says)
@@ -182,8 +185,8 @@ func TestPaperFitsItsBatch(t *testing.T) {
 	dir := withData(t, "paper")
 	for set, micro := range map[string]int{"batch_size=4": 4, "batch_size=12": 6, "batch_size=7": 7, "batch_size=11": 1, "batch_size=16": 8} {
 		for _, a := range planPaper(t, dir, "size=1M", "method=step-3", "tokens_per_parameter=0.1", set).Actions {
-			if a.Stage != nil && (a.Stage.Micro != micro || strings.Contains(strings.Join(a.Warnings, " "), "whole")) {
-				t.Errorf("%s, %s: micro-batches of %d, %q", set, a.Addr, a.Stage.Micro, a.Warnings)
+			if s, ok := a.Block.(*stage.Stage); ok && (s.Micro != micro || strings.Contains(strings.Join(a.Warnings, " "), "whole")) {
+				t.Errorf("%s, %s: micro-batches of %d, %q", set, a.Addr, s.Micro, a.Warnings)
 			}
 		}
 	}
@@ -198,10 +201,10 @@ func TestPaperFitsItsBatch(t *testing.T) {
 
 var methods = []string{"vanilla", "step-2", "step-3", "relora"}
 
-func planPaper(t *testing.T, dir string, vars ...string) *runtime.Plan {
+func planPaper(t *testing.T, dir string, vars ...string) *plan.Plan {
 	t.Helper()
 	flags := dsl.Vars(append(vars, "source=data/*.parquet")...)
-	p, diags := runtime.NewPlan(runtime.Options{Path: dir, Inputs: dsl.Inputs{Flags: flags}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: flags}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
 	if diags.HasErrors() {
 		t.Fatalf("%v: %v", vars, diags)
 	}
@@ -218,13 +221,13 @@ func TestArena(t *testing.T) {
 			if name == "compare" {
 				vars = []string{"source=data/*.parquet"}
 			}
-			p, diags := runtime.NewPlan(runtime.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, StateDir: t.TempDir(), Caps: caps})
+			p, diags := plan.New(context.Background(), plan.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, StateDir: t.TempDir(), Caps: caps})
 			if diags.HasErrors() {
 				t.Fatalf("%s: %v", name, diags)
 			}
 			stages := 0
 			for _, a := range p.Actions {
-				if s := a.Stage; s != nil {
+				if s, ok := a.Block.(*stage.Stage); ok {
 					stages++
 					if gap := float64(s.Figures.Peak)/float64(s.Figures.LowerBound) - 1; gap > 0.05 || gap < 0 {
 						t.Errorf("%s, %s: the arena is %.2f %% above its lower bound", name, a.Addr, 100*gap)
@@ -265,7 +268,7 @@ func withData(t *testing.T, path string) string {
 func BenchmarkPlanPaper(b *testing.B) {
 	dir := b.TempDir()
 	for i := 0; i < b.N; i++ {
-		if _, diags := runtime.NewPlan(runtime.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size=1.2B", "method=step-3")}, StateDir: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
+		if _, diags := plan.New(context.Background(), plan.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size=1.2B", "method=step-3")}, StateDir: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
 			b.Fatal(diags)
 		}
 	}

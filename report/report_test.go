@@ -16,8 +16,8 @@ import (
 
 	"stepflow/runtime/program"
 
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/look"
-
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
@@ -30,9 +30,9 @@ func sampleRun(t *testing.T, steps int) string {
 	dir := t.TempDir()
 	f := program.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
 	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}}, Variables: []Variable{{"name", nasty, "-var"}},
-		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Steps: steps, StepTokens: 8, Layers: []Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}},
-			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,
-				Layers: []Layer{{ID: "0", Old: 0, Frozen: true, Rank: 2}, {ID: "n", Old: -1, From: []LayerParent{{0, .5}, {1, .5}}}, {ID: "1", Old: 1, Frozen: true}}, Figures: f, Vanilla: &f}},
+		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Training: &blocks.Training{Steps: steps, StepTokens: 8, Layers: []blocks.Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}}},
+			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{Training: &blocks.Training{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,
+				Layers: []blocks.Layer{{ID: "0", Old: 0, Frozen: true, Rank: 2}, {ID: "n", Old: -1, From: []blocks.LayerParent{{Layer: 0, Weight: .5}, {Layer: 1, Weight: .5}}}, {ID: "1", Old: 1, Frozen: true}}, Figures: f, Vanilla: &f}}},
 			{Address: "evaluate.perplexity.p", Kind: "evaluate", Model: "stage.two", Status: "run", Inputs: []string{"stage.two"}}, {Address: "evaluate.generation.g", Kind: "evaluate", Status: "run"}}}
 	if err := r.Save(); err != nil {
 		t.Fatal(err)

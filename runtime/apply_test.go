@@ -11,15 +11,22 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/program"
+
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/gpu/ref"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/evaluate"
+	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 	"stepflow/runtime/trainstate"
 )
 
@@ -168,18 +175,18 @@ func pipeline(t testing.TB) string {
 	return dir
 }
 
-func planOf(t testing.TB, dir string, vars ...string) *Plan {
+func planOf(t testing.TB, dir string, vars ...string) *plan.Plan {
 	t.Helper()
-	p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
 	return p
 }
 
-func applyOn(t testing.TB, d gpu.Device, p *Plan) error {
+func applyOn(t testing.TB, d gpu.Device, p *plan.Plan) error {
 	t.Helper()
-	return Apply(context.Background(), p, apply.Options{Device: d})
+	return applyWith(context.Background(), p, apply.Options{Device: d})
 }
 
 func cpuDevice(t testing.TB, threads int) *cpu.Device {
@@ -190,12 +197,39 @@ func cpuDevice(t testing.TB, threads int) *cpu.Device {
 	return d
 }
 
+// applyWith applies a plan where only the error matters.
+func applyWith(ctx context.Context, p *plan.Plan, o apply.Options) error {
+	_, err := apply.Apply(ctx, p, o)
+	return err
+}
+
+// stageOf is the planned stage of an action; nil for another block.
+func stageOf(a *plan.Action) *stage.Stage {
+	s, _ := a.Block.(*stage.Stage)
+	return s
+}
+
+// evaluationOf is the planned evaluation of an action; nil for another block.
+func evaluationOf(a *plan.Action) *evaluate.Evaluation {
+	e, _ := a.Block.(*evaluate.Evaluation)
+	return e
+}
+
+// perplexityOf is the planned perplexity of an action; nil for another block.
+func perplexityOf(a *plan.Action) *evaluate.Perplexity {
+	if e := evaluationOf(a); e != nil {
+		x, _ := e.Evaluator.(*evaluate.Perplexity)
+		return x
+	}
+	return nil
+}
+
 // contents gives the content ids of all blocks.
 func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	d, err := state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	must(t, CheckState(d))
+	must(t, results.CheckState(d))
 	m := map[string]string{}
 	for n, b := range d.State.Blocks {
 		if b.Status != state.Done {
@@ -224,7 +258,7 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	defer cancel()
 	p := planOf(t, dir, vars...)
 	hit := false
-	err := Apply(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
+	err := applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == stage && e.Step.Step == step {
 			hit = true
 			cancel() // seen in the loop behind the step, as a signal would be
@@ -268,7 +302,7 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	dir := pipeline(t)
 	var before string
 	spare := filepath.Join(t.TempDir(), "checkpoint")
-	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Saved && before == "" && e.Addr.Name == "two" {
 			before = e.Message
 			must(t, os.CopyFS(spare, os.DirFS(before)))
@@ -285,7 +319,7 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	must(t, st.Save())
 	must(t, st.Close())
 	steps := 0
-	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone {
 			steps++
 		}
@@ -368,14 +402,14 @@ func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
 		p := planOf(t, dir, vars...)
 		var peak int64
 		for _, a := range p.Actions {
-			if a.Stage != nil {
-				peak = max(peak, a.Stage.Figures.Peak)
+			if s := stageOf(a); s != nil {
+				peak = max(peak, s.Figures.Peak)
 				var sum int64
-				for _, k := range train.ByteKinds {
-					sum += a.Stage.Figures.ByKind[k]
+				for _, k := range program.ByteKinds {
+					sum += s.Figures.ByKind[k]
 				}
-				if sum != a.Stage.Figures.Peak {
-					t.Errorf("%v: the kinds add up to %d, the peak is %d", vars, sum, a.Stage.Figures.Peak)
+				if sum != s.Figures.Peak {
+					t.Errorf("%v: the kinds add up to %d, the peak is %d", vars, sum, s.Figures.Peak)
 				}
 			}
 		}
@@ -394,7 +428,7 @@ func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
 }
 
 // find gives the action of a block.
-func find(p *Plan, name string) *Action {
+func find(p *plan.Plan, name string) *plan.Action {
 	for _, a := range p.Actions {
 		if a.Addr.String() == name {
 			return a
@@ -422,10 +456,10 @@ func TestPlanSaysWhy(t *testing.T) {
 		t.Error("writing a default out makes a stage run again")
 	}
 	p = planOf(t, dir, "micro=4")
-	if a := find(p, "stage.one"); a.Verb != Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || len(a.Losses) != 1 || a.Losses[0].Steps != 6 || a.Losses[0].Seconds <= 0 {
+	if a := find(p, "stage.one"); a.Verb != plan.Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || len(a.Losses) != 1 || a.Losses[0].Steps != 6 || a.Losses[0].Seconds <= 0 {
 		t.Errorf("stage.one: %s, %s, losses %v", a.Verb, a.Why, a.Losses)
 	}
-	if a := find(p, "stage.two"); a.Verb != Run || a.Why != "stage.one will run" {
+	if a := find(p, "stage.two"); a.Verb != plan.Run || a.Why != "stage.one will run" {
 		t.Errorf("stage.two: %s, %s", a.Verb, a.Why)
 	}
 	p = planOf(t, dir, "lr=0.005")
@@ -448,13 +482,13 @@ func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
 	}
 	flip(t, filepath.Join(checkpoint.StepDir(root, 5), checkpoint.ModelFile))
 	p := planOf(t, dir)
-	var a *Action
+	var a *plan.Action
 	for _, x := range p.Actions {
 		if x.Addr.String() == "stage.one" {
 			a = x
 		}
 	}
-	if a.Verb != Resume || a.FromStep != 4 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "hashes to") {
+	if a.Verb != plan.Resume || a.FromStep != 4 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "hashes to") {
 		t.Fatalf("%s from %d, %v; want a warning about the hash and step 4", a.Verb, a.FromStep, a.Warnings)
 	}
 	must(t, applyOn(t, d, p))
@@ -464,7 +498,7 @@ func TestDamagedCheckpointsAreNotUsed(t *testing.T) {
 	flip(t, filepath.Join(final, checkpoint.ModelFile))
 	p = planOf(t, dir)
 	for _, x := range p.Actions {
-		if x.Addr.String() == "stage.one" && (x.Verb != Run || !strings.Contains(x.Why, "damaged")) {
+		if x.Addr.String() == "stage.one" && (x.Verb != plan.Run || !strings.Contains(x.Why, "damaged")) {
 			t.Errorf("a damaged result: %s, %s", x.Verb, x.Why)
 		}
 	}
@@ -547,7 +581,7 @@ func TestNonFinite(t *testing.T) {
 	}
 	dir = pipeline(t)
 	skipped := 0
-	err = Apply(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), apply.Options{Device: d, Emit: func(e observe.Event) {
+	err = applyWith(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
 			if !strings.Contains(e.Message, "Its batch: ") {
 				t.Errorf("%q names no document", e.Message)
@@ -576,7 +610,7 @@ func TestLockAndStaleness(t *testing.T) {
 		t.Errorf("applying a stale plan: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(p.StateDir, state.FileName), []byte(`{"version": 99}`), 0o644))
-	_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if !diags.HasErrors() || !strings.Contains(diags.Error(), "newer version") {
 		t.Errorf("a newer state: %v", diags)
 	}
@@ -591,7 +625,7 @@ func TestGrowthPreservesTheFunction(t *testing.T) {
 			must(t, err)
 			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`, fmt.Sprintf("grow %q", method), 1)), 0o644))
 			var seam string
-			must(t, Apply(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), apply.Options{Device: d, Emit: func(e observe.Event) {
+			must(t, applyWith(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), apply.Options{Device: d, Emit: func(e observe.Event) {
 				if e.Kind == observe.Notice && strings.HasPrefix(e.Message, "grown") {
 					seam = e.Message
 				}
@@ -616,10 +650,10 @@ func TestRecomputeKeepsTheBits(t *testing.T) {
 		dir := pipeline(t)
 		p := planOf(t, dir, "recompute="+r, "tied=false", "bias=true")
 		for _, a := range p.Actions {
-			if a.Stage != nil {
-				peak[r] = a.Stage.Figures.Peak
-				if again := a.Stage.Figures.RecomputeFLOPs > 0; again != (r == "block") {
-					t.Errorf("%s: %d FLOPs are computed again", r, a.Stage.Figures.RecomputeFLOPs)
+			if s := stageOf(a); s != nil {
+				peak[r] = s.Figures.Peak
+				if again := s.Figures.RecomputeFLOPs > 0; again != (r == "block") {
+					t.Errorf("%s: %d FLOPs are computed again", r, s.Figures.RecomputeFLOPs)
 				}
 			}
 		}
@@ -669,9 +703,9 @@ func TestBF16StochasticRound(t *testing.T) {
 		dir := pipeline(t)
 		p := planOf(t, dir, vars...)
 		for _, a := range p.Actions {
-			if a.Stage != nil && a.Addr.Name == "one" {
-				n := a.Stage.Figures.Trainable
-				states[round] = a.Stage.Figures.ByKind["weights"] + a.Stage.Figures.ByKind["gradients"] + a.Stage.Figures.ByKind["optimizer"]
+			if s := stageOf(a); s != nil && a.Addr.Name == "one" {
+				n := s.Figures.Trainable
+				states[round] = s.Figures.ByKind["weights"] + s.Figures.ByKind["gradients"] + s.Figures.ByKind["optimizer"]
 				if per := map[string]int64{"false": 16, "true": 12}[round]; states[round] < per*n || states[round] > per*n*11/10 {
 					t.Errorf("bf16_stochastic_round = %s: %d trained parameters take %d bytes", round, n, states[round])
 				}
@@ -705,15 +739,16 @@ func TestCopiesAreToldOnce(t *testing.T) {
 		must(t, os.RemoveAll(filepath.Join(dir, "out")))
 		p := planOf(t, dir)
 		for _, a := range p.Actions {
-			if a.Data != nil && a.Data.Copies != 14 {
-				t.Errorf("the plan counts %d copies", a.Data.Copies)
+			n, ok := a.Block.(*data.Data)
+			if ok && n.Copies != 14 {
+				t.Errorf("the plan counts %d copies", n.Copies)
 			}
-			if a.Data != nil && !known {
-				a.Data.Copies = -1
+			if ok && !known {
+				n.Copies = -1
 			}
 		}
 		var told []string
-		must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+		must(t, applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
 			if strings.Contains(e.Message, "deduplicate") {
 				told = append(told, fmt.Sprintf("%s %s", e.Kind, e.Message))
 			}

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,11 +9,13 @@ import (
 	"testing"
 
 	"stepflow/dsl"
-	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 	"stepflow/runtime/trainstate"
 )
@@ -84,7 +87,7 @@ func TestBadInput(t *testing.T) {
 				text += "\nmodel \"llama\" \"other\" {\n vocab_size = 272\n hidden_size = 32\n intermediate_size = 24\n num_hidden_layers = 5\n num_attention_heads = 2\n}\n"
 			}
 			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-			_, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+			_, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 			if !diags.HasErrors() {
 				t.Fatal("there is no error")
 			}
@@ -106,7 +109,7 @@ func TestBadInput(t *testing.T) {
 
 func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 	dir := pipeline(t)
-	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: 1000}})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: 1000}})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -121,22 +124,22 @@ func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 
 func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 	dir := pipeline(t)
-	stage := func(memory int64, mode string) *Stage {
-		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("recompute=" + mode)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+	planned := func(memory int64, mode string) *stage.Stage {
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("recompute=" + mode)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
 		for _, a := range p.Actions {
 			if a.Addr.String() == "stage.two" {
-				return a.Stage
+				return stageOf(a)
 			}
 		}
 		return nil
 	}
-	none, block := stage(0, "none"), stage(0, "block")
+	none, block := planned(0, "none"), planned(0, "block")
 	last := none.Figures.Peak
 	for n := 1; n <= 5; n++ {
-		s := stage(last-1, "auto")
+		s := planned(last-1, "auto")
 		if s.Recompute != n && s.Figures.Peak != block.Figures.Peak {
 			t.Errorf("%d layers are recomputed to save a byte of %d, want %d", s.Recompute, last, n)
 		}
@@ -145,7 +148,7 @@ func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 		}
 		last = s.Figures.Peak
 	}
-	if s := stage(none.Figures.Peak, "auto"); s.Recompute != 0 {
+	if s := planned(none.Figures.Peak, "auto"); s.Recompute != 0 {
 		t.Error("layers are recomputed where all fits")
 	}
 }
@@ -153,36 +156,36 @@ func TestAutoRecomputesTheFewestLayers(t *testing.T) {
 // What a smaller device makes the planner give up, in its order: rows of logits, then sequences.
 func TestBudgetChoosesChunkAndMicroBatch(t *testing.T) {
 	dir := pipeline(t)
-	stage := func(memory int64, vars ...string) *Stage {
-		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(append(vars, "sequence=32")...)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
+	planned := func(memory int64, vars ...string) *stage.Stage {
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(append(vars, "sequence=32")...)}, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, Memory: memory}})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
-		return find(p, "stage.one").Stage
+		return stageOf(find(p, "stage.one"))
 	}
-	all := stage(0, "micro=auto")
+	all := planned(0, "micro=auto")
 	if all.Micro != 4 || all.Chunk != 4*32 {
 		t.Fatalf("without a limit a micro-batch has %d sequences and %d rows of logits, want all 4 and 128", all.Micro, all.Chunk)
 	}
-	if s := stage(all.Figures.Peak-1, "micro=4"); s.Chunk != 64 || s.Micro != 4 || s.Figures.Peak >= all.Figures.Peak {
+	if s := planned(all.Figures.Peak-1, "micro=4"); s.Chunk != 64 || s.Micro != 4 || s.Figures.Peak >= all.Figures.Peak {
 		t.Errorf("a byte less leaves %d rows of logits, %d sequences, %d bytes", s.Chunk, s.Micro, s.Figures.Peak)
 	}
-	chunked := stage(all.Figures.Peak-1, "micro=auto")
+	chunked := planned(all.Figures.Peak-1, "micro=auto")
 	if chunked.Micro != 4 {
 		t.Errorf("sequences were given up before rows of logits: %d", chunked.Micro)
 	}
 	last := chunked.Figures.Peak
 	for _, want := range []int{2, 1} {
-		s := stage(last-1, "micro=auto")
+		s := planned(last-1, "micro=auto")
 		if s.Micro != want || s.Figures.Peak >= last {
 			t.Errorf("below %d bytes a micro-batch has %d sequences and takes %d bytes, want %d sequences", last, s.Micro, s.Figures.Peak, want)
 		}
 		last = s.Figures.Peak
 	}
-	if s := stage(last-1, "micro=auto", "recompute=auto"); s.Micro != 1 || s.Recompute != 1 {
+	if s := planned(last-1, "micro=auto", "recompute=auto"); s.Micro != 1 || s.Recompute != 1 {
 		t.Errorf("below one sequence %d layers are computed again, with %d sequences", s.Recompute, s.Micro)
 	}
-	if a, b := stage(0, "micro=auto"), stage(0, "micro=4"); a.Addr != b.Addr || a.Figures.Peak != b.Figures.Peak {
+	if a, b := planned(0, "micro=auto"), planned(0, "micro=4"); a.Addr != b.Addr || a.Figures.Peak != b.Figures.Peak {
 		t.Error("auto plans another stage than the number it finds")
 	}
 }
@@ -194,13 +197,13 @@ func TestAutoMicroBatchTrains(t *testing.T) {
 	for _, micro := range []string{"auto", "2"} {
 		dir := pipeline(t)
 		caps := d.Caps()
-		caps.Memory = find(planOf(t, dir, "micro=4"), "stage.one").Stage.Figures.Peak - 1
-		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)}, Caps: caps})
+		caps.Memory = stageOf(find(planOf(t, dir, "micro=4"), "stage.one")).Figures.Peak - 1
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars("micro=" + micro)}, Caps: caps})
 		if diags.HasErrors() {
 			t.Fatal(diags.Errs())
 		}
 		for _, name := range []string{"stage.one", "stage.two"} {
-			if s := find(p, name).Stage; s.Micro != 2 {
+			if s := stageOf(find(p, name)); s.Micro != 2 {
 				t.Fatalf("%s: a micro-batch has %d sequences, want 2", name, s.Micro)
 			}
 		}
@@ -221,52 +224,9 @@ func TestDataSmallerThanABatch(t *testing.T) {
 	text := strings.Replace(string(src), "vocab_size = 270", "vocab_size = 258", 1)
 	text = strings.Replace(text, "batch_size       = 4", "batch_size       = 40", 1)
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-	_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 	if want := "data.jsonl.d holds at most 48 tokens to train on, less than one batch of 40 sequences of 12 tokens"; !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 		t.Errorf("%v, want %q", diags, want)
-	}
-}
-
-// TestOnePassOfAMixture: a part that is used up does not start over, and the others go on without it.
-func TestOnePassOfAMixture(t *testing.T) {
-	for _, c := range []struct {
-		epochs  []int64
-		weights []float64
-		want    float64
-	}{
-		{[]int64{0, 0}, []float64{1, 1}, 2000}, {[]int64{1, 0}, []float64{1, 1}, 6000}, {[]int64{1, 0}, []float64{1e9, 1}, 6000},
-		{[]int64{0, 1}, []float64{1, 1}, 2000}, {[]int64{1, 1}, []float64{1, 1}, 6000}, {[]int64{2, 0}, []float64{1, 1}, 2000},
-	} {
-		var parts []fineweb.Weighted
-		for i, e := range c.epochs {
-			parts = append(parts, fineweb.Weighted{Source: fineweb.Source{Epochs: e}, Weight: c.weights[i]})
-		}
-		if got := onePass(parts, []float64{1000, 5000}); got != c.want {
-			t.Errorf("%+v: %g", c, got)
-		}
-	}
-	if !wraps(7, 3, 0, 64, 1) || wraps(7, 2, 0, 64, 1) {
-		t.Error("data used up after two passes do not start over twice, those of three do")
-	}
-}
-
-// TestWraps compares what the plan knows of too few data with a stream that counts how often it starts over.
-func TestWraps(t *testing.T) {
-	for tokens := 1; tokens < 40; tokens++ {
-		for each := 1; each < 90; each++ {
-			const draws = 12
-			want, ends := false, 0
-			for i := 1; i <= draws; i++ {
-				before := ends
-				for (ends+1)*tokens < i*each+1 {
-					ends++
-				}
-				want = want || ends-before > 1
-			}
-			if got := wraps(float64(tokens), 0, 0, float64(each), draws); got != want {
-				t.Fatalf("%d draws of %d of %d tokens: %t", draws, each, tokens, got)
-			}
-		}
 	}
 }
 
@@ -284,12 +244,12 @@ func TestImportStartsFromAFolder(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
 	p := planOf(t, dir)
 	p.StateDir = filepath.Join(dir, "second")
-	q, diags := plan.New(context.Background(), Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	q, diags := plan.New(context.Background(), plan.Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
 	var first float64
-	must(t, Apply(t.Context(), q, apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(t.Context(), q, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == "one" && e.Step.Step == 1 {
 			first = e.Step.Loss
 		}
@@ -301,7 +261,7 @@ func TestImportStartsFromAFolder(t *testing.T) {
 	cfg, err := os.ReadFile(filepath.Join(dir, "out", "config.json"))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "out", "config.json"), []byte(strings.Replace(string(cfg), `"intermediate_size": 24`, `"intermediate_size": 32`, 1)), 0o644))
-	_, diags = plan.New(context.Background(), Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
+	_, diags = plan.New(context.Background(), plan.Options{Path: dir, StateDir: p.StateDir, Caps: p.Caps})
 	if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Another architecture") {
 		t.Errorf("%v", diags.Errs())
 	}

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/trainstate"
 )
 
@@ -21,8 +23,10 @@ func TestBatchOfAStep(t *testing.T) {
 	dir := pipeline(t)
 	must(t, applyOn(t, d, planOf(t, dir, "keep=9")))
 	p := planOf(t, dir, "keep=9")
-	tok, err := p.Tokenizer(find(p, "stage.one").Stage.Tokenizer)
-	must(t, err)
+	tok := stageOf(find(p, "stage.one")).Tokenizer.Ready()
+	if tok == nil {
+		t.Fatal("the tokenizer that was trained is not there")
+	}
 	for _, c := range []struct {
 		saved, stage string
 		step         int // saved, of which the next one is asked for
@@ -30,19 +34,19 @@ func TestBatchOfAStep(t *testing.T) {
 		ts, err := trainstate.Read(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage."+c.saved), c.step))
 		must(t, err)
 		a := find(p, c.stage)
-		set, err := fineweb.OpenSet(a.Stage.Data.Sources(t.Context()))
+		set, err := fineweb.OpenSet(stageOf(a).Data.Sources(t.Context()))
 		must(t, err)
 		defer set.Close()
-		stream, err := set.Stream(fineweb.Train, tok, a.Stage.Seq, ts.Position)
+		stream, err := set.Stream(fineweb.Train, tok, stageOf(a).Seq, ts.Position)
 		must(t, err)
-		want, err := stream.Next(a.Stage.Batch)
+		want, err := stream.Next(stageOf(a).Batch)
 		must(t, err)
 		step := c.step + 1
 		if "stage."+c.saved != c.stage {
 			step = 1
 		}
 		packed := int64(0)
-		got, err := p.Batch(t.Context(), a, step, func(done, of int64) error { packed = of; return nil })
+		got, err := stageOf(a).BatchOf(t.Context(), a.World, step, func(done, of int64) error { packed = of; return nil })
 		must(t, err)
 		if !reflect.DeepEqual(got.IDs, want.IDs) || !reflect.DeepEqual(got.Targets, want.Targets) || !reflect.DeepEqual(got.Documents, want.Documents) {
 			t.Errorf("step %d of %s: another batch", step, c.stage)
@@ -61,7 +65,8 @@ func TestBatchOfAStep(t *testing.T) {
 		}
 	}
 	for _, step := range []int{0, 7} {
-		if _, err := p.Batch(t.Context(), find(p, "stage.one"), step, nil); err == nil || !strings.Contains(err.Error(), "stage.one has steps 1 to 6") {
+		a := find(p, "stage.one")
+		if _, err := stageOf(a).BatchOf(t.Context(), a.World, step, nil); err == nil || !strings.Contains(err.Error(), "stage.one has steps 1 to 6") {
 			t.Errorf("step %d: %v", step, err)
 		}
 	}
@@ -71,11 +76,11 @@ func TestBatchOfAStep(t *testing.T) {
 func TestEmptyPrompt(t *testing.T) {
 	dir := pipeline(t)
 	path := filepath.Join(dir, "main.hcl")
-	write := func(first string) *Plan {
+	write := func(first string) *plan.Plan {
 		text := strings.Replace(tiny, `["the"]`, `["the", ""]`, 1)
 		text = strings.Replace(text, "document_mask       = var.mask", "predict_first_token = "+first, 1)
 		must(t, os.WriteFile(path, []byte(text), 0o644))
-		p, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if (first == "false") != diags.HasErrors() || first == "false" && !strings.Contains(fmt.Sprint(diags.Errs()), "without the first tokens of documents") {
 			t.Errorf("predict_first_token = %s: %v", first, diags.Errs())
 		}

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/plan"
 )
 
 // layered makes a folder with one stage of a tiny model of so many layers.
@@ -61,7 +63,7 @@ evaluate "perplexity" "p" {
 func TestManyLayersArePlanned(t *testing.T) {
 	dir := layered(t, 1000, "")
 	start := time.Now()
-	s := planOf(t, dir).Action(addr.Addr{Kind: "stage", Name: "a"}).Stage
+	s := stageOf(planOf(t, dir).Action(addr.Addr{Kind: "stage", Name: "a"}))
 	if took := time.Since(start); took > time.Minute {
 		t.Errorf("planning took %v", took)
 	}
@@ -99,11 +101,11 @@ evaluate "perplexity" "sweep" {
 `))
 	stages, evaluations := map[any]string{}, map[any]string{}
 	for _, a := range p.Actions {
-		if a.Stage != nil {
-			stages[a.Stage.Program] += a.Addr.String() + " "
+		if s := stageOf(a); s != nil {
+			stages[s.Program] += a.Addr.String() + " "
 		}
-		if a.Evaluate != nil {
-			evaluations[a.Evaluate.Program] += a.Addr.String() + " "
+		if e := perplexityOf(a); e != nil {
+			evaluations[e.Program] += a.Addr.String() + " "
 		}
 	}
 	if len(stages) != 2 {
@@ -150,7 +152,7 @@ func TestAbsurdSizes(t *testing.T) {
 			t.Fatalf("the pipeline has no %q", c.old)
 		}
 		must(t, os.WriteFile(path, []byte(changed), 0o644))
-		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if len(diags) != 1 || diags[0].Subject == nil {
 			t.Errorf("%s: %v", c.by, diags)
 			continue

@@ -17,8 +17,9 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cuda"
 	"stepflow/gpu/cuda/emu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/train"
+	"stepflow/runtime/plan"
 )
 
 // emulated opens a card after the test has set it up.
@@ -33,9 +34,9 @@ func emulated(t testing.TB, set func(*emu.Driver)) (*emu.Driver, *cuda.Device) {
 	return e, d
 }
 
-func cudaPlan(t testing.TB, dir string, caps gpu.Caps, vars ...string) *Plan {
+func cudaPlan(t testing.TB, dir string, caps gpu.Caps, vars ...string) *plan.Plan {
 	t.Helper()
-	p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: caps})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -66,11 +67,11 @@ func TestCUDAPipeline(t *testing.T) {
 			}
 			p := cudaPlan(t, dir, d.Caps(), "precision="+precision)
 			var most int64
-			must(t, Apply(context.Background(), p, apply.Options{Device: device, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
+			must(t, applyWith(context.Background(), p, apply.Options{Device: device, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
 			var peak int64
 			for _, a := range p.Actions {
-				if a.Stage != nil {
-					peak = max(peak, a.Stage.Figures.Peak)
+				if s := stageOf(a); s != nil {
+					peak = max(peak, s.Figures.Peak)
 				}
 			}
 			if most != peak {
@@ -149,9 +150,9 @@ func TestCUDARefusals(t *testing.T) {
 	}
 
 	// A launch that fails while it is timed names its kernel, place and layer.
-	i := slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Stage != nil })
-	program := p.Actions[i].Stage.Program
-	seg, _ := program.Segment(train.SegMicro)
+	i := slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return stageOf(a) != nil })
+	program := stageOf(p.Actions[i]).Program
+	seg, _ := program.Segment(program.SegMicro)
 	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = 40, errors.New("too many resources requested for launch") })
 	l, err := d.Load(program)
 	must(t, err)
@@ -179,7 +180,7 @@ func TestCUDAQuickstart(t *testing.T) {
 		p := cudaPlan(t, dir, d.Caps(), "tokens=80000", "precision="+precision)
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
-		err := Apply(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
+		err := applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 			if e.Kind == observe.StepDone {
 				list = append(list, e.Step.Loss)
 				if e.Step.Step == n {

@@ -12,13 +12,19 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/program"
+
+	"github.com/zclconf/go-cty/cty"
+
 	"stepflow/dsl"
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 )
 
 // stories is a pipeline around a published model. Its evaluations are the blocks given.
@@ -100,7 +106,7 @@ func TestTextWithoutWords(t *testing.T) {
 	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n  data = data.jsonl.d.all\n}\n")
 	must(t, os.WriteFile(filepath.Join(dir, "m", "sample.jsonl"), []byte("{\"text\":\"   \\n  \\n \"}\n"), 0o644))
 	var said []string
-	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned {
 			said = append(said, e.Message)
 		}
@@ -109,8 +115,8 @@ func TestTextWithoutWords(t *testing.T) {
 	if x, is := v["word_perplexity"]; x != nil || !is || v["not_finite"] != nil || v["words"] != 0.0 || v["bits_per_byte"].(float64) <= 0 {
 		t.Errorf("%v", v)
 	}
-	if want := "word_perplexity is not defined: the text that was measured has no words"; !slices.Contains(said, want) || nullOf(v) != want {
-		t.Errorf("%q, %q", said, nullOf(v))
+	if want := "word_perplexity is not defined: the text that was measured has no words"; !slices.Contains(said, want) || blocks.WhyNull(v) != want {
+		t.Errorf("%q, %q", said, blocks.WhyNull(v))
 	}
 }
 
@@ -141,7 +147,7 @@ func TestPlannedTokensAreMeasured(t *testing.T) {
 		tokens := valuesOf(t, dir, name)["tokens"].(float64)
 		for _, a := range p.Actions {
 			if a.Addr.String() == name {
-				if f := a.Evaluate.Forecast; f.How != fineweb.Exact || float64(f.Tokens) != tokens || tokens != x.tokens {
+				if f := evaluationOf(a).Takes(); f.How != fineweb.Exact || float64(f.Tokens) != tokens || tokens != x.tokens {
 					t.Errorf("%q: planned %d tokens, %s; measured %v, want %v", x.attrs, f.Tokens, f.How, tokens, x.tokens)
 				}
 			}
@@ -158,7 +164,7 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 		"data = data.jsonl.d.all\n stride = 0":                         "stride",
 	} {
 		dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n"+attrs+"\n}\n")
-		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 		if !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), want) {
 			t.Errorf("%q: %v, want %q", attrs, diags, want)
 		}
@@ -166,17 +172,17 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	dir := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\", \""+strings.Repeat("boy ", 100)+"\"]\n}\n")
 	edit(t, dir, `prompts = ["a"`, `max_new_tokens = 1000
   prompts = ["a"`)
-	if p := planOf(t, dir); p.Action(p.Actions[len(p.Actions)-1].Addr).Evaluate.Forecast.Tokens == 0 {
+	if p := planOf(t, dir); evaluationOf(p.Actions[len(p.Actions)-1]).Takes().Tokens == 0 {
 		t.Error("a generation of two prompts is planned without tokens")
 	}
 	edit(t, dir, "boy boy", strings.Repeat("boy ", 600))
-	if _, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
+	if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
 		t.Errorf("a prompt that is too long: %v", diags)
 	}
 	// Models of one position continue nothing, and windows of one token do not slide.
 	one := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\"]\n}\nevaluate \"perplexity\" \"s\" {\nTHIS\n data = data.jsonl.d.all\n stride = 1\n}\nevaluate \"perplexity\" \"w\" {\nTHIS\n data = data.jsonl.d.all\n}\n")
 	edited(t, filepath.Join(one, "m"), map[string]any{"max_position_embeddings": 1})
-	_, diags := plan.New(context.Background(), Options{Path: one, Caps: cpu.PlanCaps("")})
+	_, diags := plan.New(context.Background(), plan.Options{Path: one, Caps: cpu.PlanCaps("")})
 	if s := fmt.Sprint(diags.Errs()); len(diags.Errs()) != 2 || !strings.Contains(s, "he model's max_position_embeddings 1 leaves no room for a token after a prompt") || !strings.Contains(s, "Leave stride out") {
 		t.Errorf("a model of one position: %v", diags)
 	}
@@ -188,10 +194,20 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 	} {
 		dir := pipeline(t)
 		edit(t, dir, x[0], x[1])
-		if _, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
+		if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
 			t.Errorf("%s: %v", x[1], diags)
 		}
 	}
+}
+
+// windows is the line of a plan that tells the windows of an evaluation, and how many of them fit the device.
+func windows(a *plan.Action) string {
+	for _, l := range evaluationOf(a).Details(true, false) {
+		if l.About == "context" {
+			return l.Text
+		}
+	}
+	return ""
 }
 
 // TestForecast plans what evaluations, generations and exports take, within the device's memory.
@@ -214,70 +230,75 @@ THIS
   max_new_tokens = 10
 }
 `)
-	find := func(p *Plan, name string) *Action {
+	find := func(p *plan.Plan, name string) *plan.Action {
 		t.Helper()
 		for _, a := range p.Actions {
-			if a.Addr.Name == name && a.Evaluate != nil {
+			if a.Addr.Name == name && evaluationOf(a) != nil {
 				return a
 			}
 		}
 		t.Fatalf("no block %s", name)
 		return nil
 	}
-	planned := func(memory int64) *Plan {
+	planned := func(memory int64) *plan.Plan {
 		t.Helper()
 		caps := cpu.PlanCaps("")
 		caps.Memory = memory
-		p, diags := plan.New(context.Background(), Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
 		return p
 	}
 	p := planned(0)
-	e, s, g := find(p, "e").Evaluate, find(p, "s").Evaluate, find(p, "g").Evaluate
-	one, _ := s.Program.FLOPs(train.SegProbe)
-	if f := s.Forecast; f.Tokens != 257 || f.How != fineweb.Exact || f.FLOPs != float64(one)*13 || f.Peak != s.Program.ArenaBytes || !f.Least || f.Seconds != f.FLOPs/1e9 || f.ByKind["weights"] == 0 {
+	e, s := perplexityOf(find(p, "e")), perplexityOf(find(p, "s"))
+	generated := evaluationOf(find(p, "g")).Takes()
+	one, _ := s.Program.FLOPs(program.SegProbe)
+	if f := evaluationOf(find(p, "s")).Takes(); f.Tokens != 257 || f.How != fineweb.Exact || f.FLOPs != float64(one)*13 || f.Peak != s.Program.ArenaBytes || !f.Least || f.Seconds != f.FLOPs/1e9 || f.ByKind["weights"] == 0 {
 		t.Errorf("26 windows, 2 at a time, of %d operations each: %+v", one, f) // 1 + ceil((258-64)/8) of 258 tokens
 	}
-	if f := g.Forecast; f.Tokens != 20 || f.FLOPs == 0 || f.Peak == 0 {
-		t.Errorf("generation: %+v", f)
+	if generated.Tokens != 20 || generated.FLOPs == 0 || generated.Peak == 0 {
+		t.Errorf("generation: %+v", generated)
 	}
 	edit(t, dir, "max_new_tokens = 10", "max_new_tokens = 10000")
-	if f := find(planned(0), "g").Evaluate.Forecast; f.Tokens != 2*512-7 { // the model takes 512, and the prompts have 7 in all
+	if f := evaluationOf(find(planned(0), "g")).Takes(); f.Tokens != 2*512-7 { // the model takes 512, and the prompts have 7 in all
 		t.Errorf("generation up to the model's length: %+v", f)
 	}
 	edit(t, dir, "max_new_tokens = 10000", "max_new_tokens = 10")
 	// The most sequences that fit are taken at a time, with the same result; where not one does, apply is refused.
 	small := planned(s.Program.ArenaBytes - 1)
-	if x := find(small, "s").Evaluate; x.Fits != 1 || x.Most != 2 || x.Program.ArenaBytes >= s.Program.ArenaBytes || find(small, "s").Recipe != find(p, "s").Recipe {
-		t.Errorf("%d of %d sequences at a time, %d bytes", x.Fits, x.Most, x.Program.ArenaBytes)
+	if x := perplexityOf(find(small, "s")); !strings.Contains(windows(find(small, "s")), "; 1 at a time, the most of 2 that fit") || x.Program.ArenaBytes >= s.Program.ArenaBytes || find(small, "s").Recipe != find(p, "s").Recipe {
+		t.Errorf("%s, %d bytes", windows(find(small, "s")), x.Program.ArenaBytes)
 	}
 	// Where the sequences are counted, few are filled up: one is measured alone, 26 in 4 batches of 7.
-	if one, _ := e.Program.FLOPs(train.SegProbe); e.Windows.Batch != 1 || e.Fits != 8 || e.Forecast.FLOPs != float64(one) {
-		t.Errorf("one sequence is measured %d at a time: %+v", e.Windows.Batch, e.Forecast)
+	few := find(p, "e")
+	single := evaluationOf(few).Takes()
+	allFit := few.Values["batch_size"].RawEquals(cty.NumberIntVal(8)) && !strings.Contains(windows(few), "at a time")
+	if one, _ := e.Program.FLOPs(program.SegProbe); e.Windows.Batch != 1 || !allFit || single.FLOPs != float64(one) {
+		t.Errorf("one sequence is measured %d at a time: %+v", e.Windows.Batch, single)
 	}
 	edit(t, dir, "batch_size      = 2", "batch_size      = 8")
-	x := find(planned(0), "s").Evaluate
-	if seven, _ := x.Program.FLOPs(train.SegProbe); x.Windows.Batch != 7 || x.Forecast.FLOPs != 4*float64(seven) {
-		t.Errorf("26 sequences are measured %d at a time: %+v", x.Windows.Batch, x.Forecast)
+	eight := find(planned(0), "s")
+	x, f := perplexityOf(eight), evaluationOf(eight).Takes()
+	if seven, _ := x.Program.FLOPs(program.SegProbe); x.Windows.Batch != 7 || f.FLOPs != 4*float64(seven) {
+		t.Errorf("26 sequences are measured %d at a time: %+v", x.Windows.Batch, f)
 	}
 	edit(t, dir, "batch_size      = 8", "batch_size      = 2")
-	tiny := planned(g.Forecast.ByKind["weights"])
+	tiny := planned(generated.ByKind["weights"])
 	for _, name := range []string{"e", "s", "g"} {
 		if a := find(tiny, name); a.TooLarge == "" || !strings.Contains(a.TooLarge, "bytes are missing") {
-			t.Errorf("%s fits a device that holds nothing but the weights: %+v", name, a.Evaluate.Forecast)
+			t.Errorf("%s fits a device that holds nothing but the weights: %+v", name, evaluationOf(a).Takes())
 		}
 	}
 	// After a run, times are told by what it reached.
 	must(t, applyOn(t, cpuDevice(t, 2), p))
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, train.SegProbe, 0), 5e8)
+	st.State.Rate(blocks.Work("perplexity").Rate(p.Caps, gpu.F32, s.Program, program.SegProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	edit(t, dir, "stride          = 8", "stride          = 16")
-	if f := find(planned(0), "s").Evaluate.Forecast; f.Least || f.Rate != 5e8 || f.Seconds != f.FLOPs/5e8 {
+	if f := evaluationOf(find(planned(0), "s")).Takes(); f.Least || f.Rate != 5e8 || f.Seconds != f.FLOPs/5e8 {
 		t.Errorf("%+v", f)
 	}
 	// By no other: not by that of another kind, nor of much larger products.
@@ -285,11 +306,11 @@ THIS
 	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
 	st, err = state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	st.State.Rate(rateName(rateMeasure, p.Caps, gpu.F32, s.Program, train.SegProbe, 0), 5e8)
+	st.State.Rate(blocks.Work("perplexity").Rate(p.Caps, gpu.F32, s.Program, program.SegProbe, 0), 5e8)
 	must(t, st.Save())
 	must(t, st.Close())
 	for _, name := range []string{"s", "g"} {
-		if f := find(planned(0), name).Evaluate.Forecast; !f.Least || f.Rate != 1e9 {
+		if f := evaluationOf(find(planned(0), name)).Takes(); !f.Least || f.Rate != 1e9 {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
@@ -304,9 +325,10 @@ func TestLongContext(t *testing.T) {
 	for most, want := range map[int]int{131072: 2048, 1 << 20: 2048, 2048: 2048, 300: 300} {
 		must(t, os.WriteFile(path, []byte(strings.Replace(string(b), `"max_position_embeddings": 512`, fmt.Sprintf(`"max_position_embeddings": %d`, most), 1)), 0o644))
 		p := planOf(t, dir)
-		e := p.Actions[len(p.Actions)-1].Evaluate
-		if e.Windows.Length != want || e.Usual != (most > want) {
-			t.Errorf("a model of %d positions is measured in windows of %d (%t)", most, e.Windows.Length, e.Usual)
+		a := p.Actions[len(p.Actions)-1]
+		usual := strings.Contains(windows(a), ": the model takes ")
+		if e := perplexityOf(a); e.Windows.Length != want || usual != (most > want) {
+			t.Errorf("a model of %d positions is measured in windows of %d (%t)", most, e.Windows.Length, usual)
 		}
 	}
 }
@@ -380,10 +402,10 @@ THIS
 		dir := stories(t, blocks)
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, dir), apply.Options{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := applyWith(ctx, planOf(t, dir), apply.Options{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
-		p, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
 		if diags.HasErrors() || !p.Changes() {
 			t.Errorf("launch %d: nothing to do, %v", at, diags)
 		}
@@ -398,7 +420,7 @@ func TestScratchIsCutShort(t *testing.T) {
 	for _, at := range []int{3, 200} {
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := Apply(ctx, planOf(t, pipeline(t)), apply.Options{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := applyWith(ctx, planOf(t, pipeline(t)), apply.Options{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 	}

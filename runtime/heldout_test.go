@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/apply"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
@@ -61,7 +62,7 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 		t.Errorf("the plan says %q", said)
 	}
 	var warned []string
-	must(t, Apply(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && e.Addr.String() == "stage.one" {
 			warned = append(warned, e.Message)
 		}
@@ -79,7 +80,7 @@ func TestHeldOutDocumentsAreCounted(t *testing.T) {
 
 	stopped := leaking(t)
 	ctx, stop := context.WithCancel(context.Background())
-	err := Apply(ctx, planOf(t, stopped, "steps=12"), apply.Options{Device: d, Emit: func(e observe.Event) {
+	err := applyWith(ctx, planOf(t, stopped, "steps=12"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Step.Step == 5 {
 			stop()
 		}

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -9,16 +10,18 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
-	"stepflow/fineweb/tokenizer"
+
 	"stepflow/gpu"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/plan"
 )
 
 // imported makes a pipeline whose model is read from a folder of this name, with attributes beside from.
@@ -37,8 +40,8 @@ func imported(t *testing.T, name, attrs string) (dir, folder string) {
 	return dir, folder
 }
 
-func planImported(dir string) (*Plan, string) {
-	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+func planImported(dir string) (*plan.Plan, string) {
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 	var all strings.Builder
 	for _, d := range diags {
 		all.WriteString(d.Detail + "\n")
@@ -54,7 +57,7 @@ func TestAttributesMayNotContradictFrom(t *testing.T) {
 		"head_dim": "8", "max_position_embeddings": "64", "rms_norm_eps": "1e-6", "rope_theta": "5000", "initializer_range": "0.2", "tie_word_embeddings": "true", "hidden_act": `"silu"`,
 		"attention_bias": "true", "mlp_bias": "true", "rope_scaling": `{ rope_type = "llama3", factor = 4, high_freq_factor = 4, low_freq_factor = 1, original_max_position_embeddings = 16 }`}
 	var all, sames []string
-	for _, f := range llama.Fields {
+	for _, f := range arch.Lookup("llama").Fields {
 		if v, ok := same[f.Name]; ok {
 			sames = append(sames, fmt.Sprintf("  %s = %s", f.Name, v))
 		} else {
@@ -133,23 +136,6 @@ func TestImpossibleFolders(t *testing.T) {
 		must(t, c.spoil(folder))
 		if _, says := planImported(dir); !strings.Contains(says, c.says) {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
-		}
-	}
-}
-
-// TestExportedSettingsAreReadBack writes config.json as an export does, with each kind of scaling: the same is read from it.
-func TestExportedSettingsAreReadBack(t *testing.T) {
-	for _, s := range []*llama.RopeScaling{nil, {RopeType: "linear", Factor: 2}, {RopeType: "dynamic", Factor: 2},
-		{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64},
-		{RopeType: "yarn", Factor: 4, OriginalMaxPositionEmbeddings: 64, AttentionFactor: 1.5, BetaFast: 16, BetaSlow: 2}} {
-		c := llama.Config{VocabSize: 12, HiddenSize: 8, IntermediateSize: 16, NumHiddenLayers: 2, NumAttentionHeads: 2, RopeTheta: 500000, RopeScaling: s, AttentionBias: true}
-		c.Fill()
-		b, err := configJSON(c, &tokenizer.Tokenizer{BOS: -1}, gpu.F32)
-		must(t, err)
-		got, notes, err := llama.ParseConfig(b)
-		must(t, err)
-		if !reflect.DeepEqual(got, c) || len(notes) > 0 {
-			t.Errorf("%+v (%+v), %v; want %+v (%+v)", got, got.RopeScaling, notes, c, s)
 		}
 	}
 }
@@ -406,17 +392,17 @@ func TestNotesOfAnImport(t *testing.T) {
 		t.Fatal(says)
 	}
 	w := strings.Join(p.Actions[0].Warnings, "\n")
-	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w, "odd_key is 3 there") || p.Actions[0].model.Config.MaxPositionEmbeddings != 32 {
-		t.Errorf("%q, %+v", w, p.Actions[0].model.Config)
+	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w, "odd_key is 3 there") || p.Actions[0].Block.(*model.Model).Config.MaxPositionEmbeddings != 32 {
+		t.Errorf("%q, %+v", w, p.Actions[0].Block.(*model.Model).Config)
 	}
-	if s := p.Actions[0].model.Config.Longest(); !strings.HasPrefix(s, "sliding_window 32 ") {
+	if s := p.Actions[0].Block.(*model.Model).Longest(); !strings.HasPrefix(s, "sliding_window 32 ") {
 		t.Error(s)
 	}
 	dir, folder = imported(t, "m", "")
 	edited(t, folder, map[string]any{"sliding_window": 32})
 	p, says = planImported(dir)
-	if w := strings.Join(p.Actions[0].Warnings, "\n"); says != "" || !strings.Contains(w, "sliding_window is 32 there, which is ignored") || p.Actions[0].model.Config.Longest() != "max_position_embeddings 64" {
-		t.Errorf("%s, %q, %+v", says, w, p.Actions[0].model.Config)
+	if w := strings.Join(p.Actions[0].Warnings, "\n"); says != "" || !strings.Contains(w, "sliding_window is 32 there, which is ignored") || p.Actions[0].Block.(*model.Model).Longest() != "max_position_embeddings 64" {
+		t.Errorf("%s, %q, %+v", says, w, p.Actions[0].Block.(*model.Model).Config)
 	}
 	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n  seed = 3\n")
 	asMistral(folder)
@@ -543,7 +529,7 @@ evaluate "perplexity" "m" {
 		for i, says := range []string{x.says, x.evaluates} {
 			err := applyOn(t, cpuDevice(t, 1), planOf(t, dir, fmt.Sprintf("stage=%d", 1-i)))
 			if says == "" {
-				var flawed *FlawedError
+				var flawed *apply.FlawedError
 				if err != nil && !errors.As(err, &flawed) { // a result without a number is one
 					t.Errorf("%s: %v", x.what, err)
 				}

@@ -14,8 +14,11 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -36,7 +39,7 @@ func edit(t *testing.T, dir string, oldnew ...string) {
 // apply runs the pipeline of a folder, and returns how many steps were trained.
 func applySteps(t *testing.T, d *cpu.Device, dir string, vars ...string) (steps int) {
 	t.Helper()
-	must(t, Apply(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone {
 			steps++
 		}
@@ -49,7 +52,7 @@ func nothingRuns(t *testing.T, what string, d *cpu.Device, dir string, moved map
 	t.Helper()
 	p := planOf(t, dir)
 	for _, a := range p.Actions {
-		if a.Verb != UpToDate && a.Verb != Ready {
+		if a.Verb != plan.UpToDate && a.Verb != plan.Ready {
 			t.Errorf("%s: %s: %s, %s", what, a.Addr, a.Verb, a.Why)
 		}
 		if a.Moved != moved[a.Addr.String()] {
@@ -145,7 +148,7 @@ func TestSameThingSaidOtherwise(t *testing.T) {
 		edit(t, dir, x.oldnew...)
 		runs := ""
 		for _, a := range planOf(t, dir).Actions {
-			if runs == "" && a.Verb != UpToDate && a.Verb != Ready {
+			if runs == "" && a.Verb != plan.UpToDate && a.Verb != plan.Ready {
 				runs = a.Addr.String()
 			}
 		}
@@ -187,7 +190,7 @@ export "huggingface" "again" {
 		t.Helper()
 		got := map[string]string{}
 		for _, a := range planOf(t, dir).Actions {
-			if a.Verb == Same {
+			if a.Verb == plan.Same {
 				got[a.Addr.String()] = a.Why
 			}
 		}
@@ -199,7 +202,7 @@ export "huggingface" "again" {
 	stopAt(t, d, dir, "one", 4)
 	check("interrupted", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
 	var ran []string
-	must(t, Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.BlockStart {
 			ran = append(ran, e.Addr.Name)
 		}
@@ -223,7 +226,7 @@ func TestWhatIsGoneIsSaid(t *testing.T) {
 	says := func(name, why, warning string) {
 		t.Helper()
 		a := find(planOf(t, dir, "lr=0.02"), name)
-		if a.Verb != Run || !strings.Contains(a.Why, why) || !strings.Contains(strings.Join(a.Warnings, "\n"), warning) {
+		if a.Verb != plan.Run || !strings.Contains(a.Why, why) || !strings.Contains(strings.Join(a.Warnings, "\n"), warning) {
 			t.Errorf("%s: %s, %s, %q", name, a.Verb, a.Why, a.Warnings)
 		}
 	}
@@ -232,7 +235,7 @@ func TestWhatIsGoneIsSaid(t *testing.T) {
 	says("stage.two", "stage.two is gone", "4 steps will be trained again")
 	says("tokenizer.bpe.t", filepath.Join("tokenizer.bpe.t", "tokenizer")+" is gone", "")
 	must(t, os.Rename(away, blocks))
-	if a := find(planOf(t, dir, "lr=0.02"), "stage.two"); a.Verb != Resume || a.FromStep != 4 || len(a.Warnings) > 0 {
+	if a := find(planOf(t, dir, "lr=0.02"), "stage.two"); a.Verb != plan.Resume || a.FromStep != 4 || len(a.Warnings) > 0 {
 		t.Errorf("with the folders back: %s from %d, %q", a.Verb, a.FromStep, a.Warnings)
 	}
 	notes, err := filepath.Glob(filepath.Join(blocks, "stage.two", "step-*", checkpoint.NoteName))
@@ -315,11 +318,11 @@ func TestReplacedWorkComesBack(t *testing.T) {
 	must(t, applyOn(t, d, planOf(t, dir)))
 	want := contents(t, dir)
 	stopAt(t, d, dir, "one", 3, "lr=0.02")
-	if p := planOf(t, dir, "lr=0.02"); find(p, "stage.one").Verb != Resume || len(find(p, "stage.one").Losses) > 0 {
+	if p := planOf(t, dir, "lr=0.02"); find(p, "stage.one").Verb != plan.Resume || len(find(p, "stage.one").Losses) > 0 {
 		t.Errorf("going on asks again: %v", p.Losses())
 	}
 	p := planOf(t, dir)
-	if a := find(p, "stage.one"); a.Verb != UpToDate || !strings.Contains(a.Why, "comes back") {
+	if a := find(p, "stage.one"); a.Verb != plan.UpToDate || !strings.Contains(a.Why, "comes back") {
 		t.Errorf("stage.one: %s, %s", a.Verb, a.Why)
 	}
 	if n := applySteps(t, d, dir); n > 0 {
@@ -327,11 +330,11 @@ func TestReplacedWorkComesBack(t *testing.T) {
 	}
 	sameContents(t, "back again", contents(t, dir), want)
 	p = planOf(t, dir, "lr=0.02") // and what was interrupted is still there
-	if a := find(p, "stage.one"); a.Verb != Resume || a.FromStep != 3 {
+	if a := find(p, "stage.one"); a.Verb != plan.Resume || a.FromStep != 3 {
 		t.Errorf("stage.one: %s from %d, %s", a.Verb, a.FromStep, a.Why)
 	}
 	must(t, applyOn(t, d, planOf(t, dir, "lr=0.04")))
-	if left, err := os.ReadDir(filepath.Join(dir, ".stepflow", replacedDir, "stage.one")); err == nil {
+	if left, err := os.ReadDir(filepath.Join(dir, ".stepflow", results.Replaced, "stage.one")); err == nil {
 		t.Errorf("what was replaced is left: %v", left)
 	}
 }
@@ -379,7 +382,7 @@ func TestLossIsShown(t *testing.T) {
 	// What goes wrong behind the plan's back is not thrown away.
 	p := planOf(t, whole)
 	flip(t, filepath.Join(result(whole, "stage.one"), checkpoint.ModelFile))
-	p.planner.checked = map[string]check{}
+	forgetDisk(p)
 	err := applyOn(t, d, p)
 	if err == nil || !strings.Contains(err.Error(), "stage.one would throw away 6 trained steps") || !strings.Contains(err.Error(), "plan again") {
 		t.Errorf("a loss that was not shown: %v", err)
@@ -387,8 +390,17 @@ func TestLossIsShown(t *testing.T) {
 	if _, err := os.Stat(result(whole, "stage.one")); err != nil {
 		t.Error(err)
 	}
-	must(t, Apply(context.Background(), planOf(t, whole), apply.Options{Device: d}))
+	must(t, applyWith(context.Background(), planOf(t, whole), apply.Options{Device: d}))
 	contents(t, whole)
+}
+
+// forgetDisk lets a plan look again at what it found on disk.
+func forgetDisk(p *plan.Plan) {
+	var folders []string
+	for _, a := range p.Actions {
+		folders = append(folders, results.Folder(a.Addr))
+	}
+	p.Again(p.State).Disk.Changed(folders...)
 }
 
 // TestUnreadableIsNotLost lets the files of a finished stage fail to open.
@@ -406,15 +418,15 @@ func TestUnreadableIsNotLost(t *testing.T) {
 			}
 			return nil
 		}
-		_, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
 		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), checkpoint.ModelFile) {
 			t.Errorf("planned in spite of %v: %v", cause, diags)
 		}
-		p.planner.checked = map[string]check{}
+		forgetDisk(p)
 		if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), checkpoint.ModelFile) {
 			t.Errorf("applied in spite of %v: %v", cause, err)
 		}
-		p = func() *Plan { checkpoint.BeforeRead = nil; return planOf(t, dir) }()
+		p = func() *plan.Plan { checkpoint.BeforeRead = nil; return planOf(t, dir) }()
 	}
 	sameContents(t, "files that could not be read", contents(t, dir), want)
 }
@@ -456,7 +468,7 @@ func TestRedoneStage(t *testing.T) {
 	sameContents(t, "redone", contents(t, dir), want)
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	must(t, Forget(st, []string{"stage.two", "evaluate.perplexity.p"}))
+	must(t, results.Forget(st, []string{"stage.two", "evaluate.perplexity.p"}))
 	must(t, st.Close())
 	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
 	if n := applySteps(t, d, dir); n != 12 { // stage.two reads what was damaged when it was planned
@@ -476,14 +488,14 @@ func TestEndIsDamaged(t *testing.T) {
 	last := filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile)
 	flip(t, last)
 	p := planOf(t, dir)
-	a := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.one" })]
-	if a.Verb != Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why, "step 4 of 6") || len(p.Losses()) > 0 {
+	a := p.Actions[slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return a.Addr.String() == "stage.one" })]
+	if a.Verb != plan.Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why, "step 4 of 6") || len(p.Losses()) > 0 {
 		t.Errorf("the plan says %v from step %d, %q, and loses %v", a.Verb, a.FromStep, a.Why, p.Losses())
 	}
-	stays := func(what string, p *Plan) {
+	stays := func(what string, p *plan.Plan) {
 		t.Helper()
-		two := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.two" })]
-		if len(p.Losses()) > 0 || two.Verb != UpToDate {
+		two := p.Actions[slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return a.Addr.String() == "stage.two" })]
+		if len(p.Losses()) > 0 || two.Verb != plan.UpToDate {
 			t.Errorf("%s: stage.two is %s, and %v would be lost", what, two.Verb, p.Losses())
 		}
 	}
@@ -500,7 +512,7 @@ func TestEndIsDamaged(t *testing.T) {
 	flip(t, last) // another kind of processor makes other bits
 	caps := cpu.PlanCaps("")
 	caps.Name = "another"
-	p, diags := plan.New(context.Background(), Options{Path: dir, Caps: caps})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: caps})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -518,16 +530,16 @@ func TestLeftoversAreSwept(t *testing.T) {
 	one := filepath.Join(root, "blocks", "stage.one")
 	recipe := find(planOf(t, dir), "stage.one").Recipe
 	left := []string{filepath.Join(one, "step-00000004.tmp"), filepath.Join(one, "step-00000004"), filepath.Join(one, "step-00000006.old"),
-		filepath.Join(root, replacedDir, "stage.one", short(recipe)+"-1", "step-00000003"), filepath.Join(root, removedDir, "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
+		filepath.Join(root, results.Replaced, "stage.one", results.Short(recipe)+"-1", "step-00000003"), filepath.Join(root, "removed", "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
 	for _, dir := range left {
 		must(t, os.MkdirAll(dir, 0o777))
 		must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o666))
 	}
 	file := filepath.Join(root, ".stepflow-0011223344556677.tmp")
 	must(t, os.WriteFile(file, nil, 0o666))
-	kept := filepath.Join(root, replacedDir, "stage.one", "kept-1", "step-00000003")
+	kept := filepath.Join(root, results.Replaced, "stage.one", "kept-1", "step-00000003")
 	must(t, os.MkdirAll(kept, 0o777))
-	empty := filepath.Join(root, replacedDir, "stage.two")
+	empty := filepath.Join(root, results.Replaced, "stage.two")
 	must(t, os.Mkdir(empty, 0o777))
 	left = append(left, empty)
 	if n := applySteps(t, d, dir); n > 0 {
@@ -543,15 +555,15 @@ func TestLeftoversAreSwept(t *testing.T) {
 	}
 	contents(t, dir)
 
-	must(t, os.RemoveAll(filepath.Join(root, replacedDir)))
-	aside := filepath.Join(root, replacedDir, "stage.two", short(recipe)+"-1") // a run was interrupted before it made anything
+	must(t, os.RemoveAll(filepath.Join(root, results.Replaced)))
+	aside := filepath.Join(root, results.Replaced, "stage.two", results.Short(recipe)+"-1") // a run was interrupted before it made anything
 	must(t, os.MkdirAll(filepath.Dir(aside), 0o777))
 	must(t, os.Rename(filepath.Join(root, "blocks", "stage.two"), aside))
 	must(t, os.Mkdir(filepath.Join(root, "blocks", "stage.two"), 0o777))
 	if n := applySteps(t, d, dir); n > 0 {
 		t.Errorf("%d steps were trained", n)
 	}
-	if _, err := os.Lstat(filepath.Join(root, replacedDir)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(root, results.Replaced)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the empty folder was kept: %v", err)
 	}
 	contents(t, dir)
@@ -607,7 +619,7 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 		edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = `+x.keep+` }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
 		p := planOf(t, dir)
 		for _, a := range p.Actions {
-			if f := a.Stage; a.Addr.String() == "stage.one" && f.Figures.Disk != x.disk*f.Figures.CheckpointSize {
+			if f := stageOf(a); a.Addr.String() == "stage.one" && f.Figures.Disk != x.disk*f.Figures.CheckpointSize {
 				t.Errorf("keep = %s: %d bytes on disk are planned, %d a checkpoint", x.keep, f.Figures.Disk, f.Figures.CheckpointSize)
 			}
 		}
@@ -628,17 +640,17 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	nothingRuns(t, "a lost state", d, dir, nil)
 	kept("a lost state", dir, 6, 5, 4, 3)
 
-	removes := func(what, dir string, verb Verb, want ...int) {
+	removes := func(what, dir string, verb plan.Verb, want ...int) {
 		t.Helper()
 		p := planOf(t, dir)
-		a := p.Actions[slices.IndexFunc(p.Actions, func(a *Action) bool { return a.Addr.String() == "stage.one" })]
+		a := p.Actions[slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return a.Addr.String() == "stage.one" })]
 		if a.Verb != verb || fmt.Sprint(a.Removes) != fmt.Sprint(want) || p.Changes() != (len(want) > 0) {
 			t.Errorf("%s: the plan is %v and removes %v, want %v", what, a.Verb, a.Removes, want)
 		}
 	}
-	removes("keep = 4", dir, UpToDate)
+	removes("keep = 4", dir, plan.UpToDate)
 	edit(t, dir, `variable "keep" { default = 4 }`, `variable "keep" { default = 2 }`)
-	removes("keep lowered to 2", dir, UpToDate, 4, 3)
+	removes("keep lowered to 2", dir, plan.UpToDate, 4, 3)
 	nothingRuns(t, "fewer", d, dir, nil)
 	kept("keep lowered to 2", dir, 6, 5)
 
@@ -647,7 +659,7 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	must(t, applyOn(t, d, planOf(t, damaged)))
 	edit(t, damaged, `variable "keep" { default = 4 }`, `variable "keep" { default = 1 }`)
 	flip(t, filepath.Join(damaged, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
-	removes("keep lowered to 1, with a damaged result", damaged, Resume, 4, 3)
+	removes("keep lowered to 1, with a damaged result", damaged, plan.Resume, 4, 3)
 	if n := applySteps(t, d, damaged); n != 1 {
 		t.Errorf("keep lowered to 1, with a damaged result: %d steps were trained, want 1", n)
 	}

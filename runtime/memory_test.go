@@ -8,7 +8,9 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/ops"
+	"stepflow/runtime/blocks/memoryplan"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/results"
 )
 
 // TestCheckpointBytesArePlanned compares what a plan says of a checkpoint, and of the states of the layers, with the tensors that a
@@ -29,11 +31,11 @@ func TestCheckpointBytesArePlanned(t *testing.T) {
 		stopAt(t, d, dir, "two", 4, c.vars...)
 		p := planOf(t, dir, c.vars...)
 		a := p.Action(addr.Addr{Kind: "stage", Name: "two"})
-		if a == nil || a.Stage == nil || a.FromStep == 0 {
+		if a == nil || stageOf(a) == nil || a.FromStep == 0 {
 			t.Fatalf("%v: stage two has no checkpoint", c.vars)
 		}
-		s := a.Stage
-		step := checkpoint.StepDir(filepath.Join(dir, ".stepflow", a.Dir()), a.FromStep)
+		s := stageOf(a)
+		step := checkpoint.StepDir(filepath.Join(dir, ".stepflow", results.Folder(a.Addr)), a.FromStep)
 		var stored int64
 		for _, name := range []string{checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.AdapterFile} {
 			f, err := checkpoint.Open(filepath.Join(step, name))
@@ -94,7 +96,7 @@ output "x" { value = memory_plan.p.peak_bytes }
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, src, c.precision, c.more), 0o644))
 		p := planOf(t, dir)
 		n := int64(2*64*16 + 16 + 3*(4*16*16+3*16*24+2*16))
-		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Memory; m.Peak != c.per*n {
+		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Block.(*memoryplan.Split); m.Peak != c.per*n {
 			t.Errorf("%s, %q: %d bytes for %d parameters", c.precision, c.more, m.Peak, n)
 		}
 	}
@@ -132,7 +134,7 @@ memory_plan "p" {
 }
 output "x" { value = memory_plan.p.peak_bytes }
 `, c.rounding), 0o644))
-		m := planOf(t, dir).Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Memory
+		m := planOf(t, dir).Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Block.(*memoryplan.Split)
 		if want := 16*int64(layer) + 2*layer + 16*adapter + c.remainder; m.Stages[1] != want {
 			t.Errorf("%s: stage 2 takes %d bytes, want %d", c.rounding, m.Stages[1], want)
 		}

@@ -17,8 +17,10 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/gpu/cpu"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 
@@ -120,7 +122,7 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		must(t, os.WriteFile(file, good, 0o644))
 		x.make()
 		err := applyOn(t, d, planOf(t, dir))
-		var flawed *FlawedError
+		var flawed *apply.FlawedError
 		if !errors.As(err, &flawed) || len(flawed.Blocks) != 2 || !strings.Contains(flawed.Blocks[0], "evaluate.perplexity.b: ") || !strings.Contains(flawed.Blocks[0], x.says) || !strings.Contains(flawed.Blocks[1], x.generate) {
 			t.Errorf("%s: %v", x.what, err)
 		}
@@ -154,7 +156,7 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 			t.Errorf("%s: there is something to do again", x.what)
 		}
 		for _, a := range p.Actions {
-			if warned := len(a.Warnings) > 0; warned != (a.Evaluate != nil && a.Addr.Name == "b") {
+			if warned := len(a.Warnings) > 0; warned != (evaluationOf(a) != nil && a.Addr.Name == "b") {
 				t.Errorf("%s: %s warns of %v", x.what, a.Addr, a.Warnings)
 			}
 		}
@@ -183,7 +185,7 @@ evaluate "generation" "after" {
 	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("apply: %v", err)
 	}
-	if _, diags := plan.New(context.Background(), Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
+	if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
 		t.Errorf("plan: %v", diags)
 	}
 }
@@ -202,7 +204,7 @@ variable "n" {
 }
 output "double"`)
 	poke(t, filepath.Join(dir, "bad", checkpoint.ModelFile), "model.norm.weight", float32(math.NaN()), 0)
-	var flawed *FlawedError
+	var flawed *apply.FlawedError
 	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); !errors.As(err, &flawed) {
 		t.Fatal(err)
 	}
@@ -227,7 +229,7 @@ output "double"`)
 		{`format("%d", var.tag, evaluate.perplexity.b.tokens)`, false},
 	} {
 		must(t, os.WriteFile(path, fmt.Appendf(main, "locals { same = %s }\noutput \"x\" {\n  sensitive = true\n  value = %s\n}\noutput \"same\" { value = local.same }\n", loss, x.value), 0o644))
-		_, diags := plan.New(context.Background(), Options{Path: dir, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 		var says string
 		for _, d := range diags {
 			if d.Subject != nil && d.Subject.Start.Line > bytes.Count(main, []byte("\n")) && (d.Severity == hcl.DiagError || strings.Contains(d.Detail, "gave null")) {
@@ -267,7 +269,7 @@ output "loss"`)
 	}
 	poke(t, filepath.Join(dir, "bad", checkpoint.ModelFile), "model.layers.2.mlp.up_proj.weight", 1e30, 0, 1, 2, 3)
 	var warnings []string
-	err := Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+	err := applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.Warned && e.Addr.Kind == "stage" {
 			warnings = append(warnings, e.Message)
 		}
@@ -297,26 +299,8 @@ func TestWhatAnErrorLeavesOut(t *testing.T) {
 func TestInterruptedSearch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &cancelling{Device: cpuDevice(t, 2), left: 20, alone: true, cancel: cancel}
-	err := Apply(ctx, planOf(t, pipeline(t), "lr=1e30"), apply.Options{Device: c})
+	err := applyWith(ctx, planOf(t, pipeline(t), "lr=1e30"), apply.Options{Device: c})
 	if err == nil || errors.Is(err, observe.ErrInterrupted) || !strings.Contains(err.Error(), "the first tensor that is not finite: not found (interrupted); ") || c.after > 0 {
 		t.Errorf("%v; %d launches run after the interrupt", err, c.after)
-	}
-}
-
-func TestValuesThatJSONHasNoWordFor(t *testing.T) {
-	v := writable(map[string]any{"loss": math.NaN(), "perplexity": math.Inf(1), "low": math.Inf(-1), "tokens": 3.0, "texts": []string{"a"}})
-	b, err := json.Marshal(v)
-	must(t, err)
-	if want := `{"loss":null,"low":null,"not_finite":{"loss":"NaN","low":"-Infinity","perplexity":"Infinity"},"perplexity":null,"texts":["a"],"tokens":3}`; string(b) != want {
-		t.Errorf("%s, want %s", b, want)
-	}
-	if s := nullOf(v); s != "loss is NaN, low is -Infinity, perplexity is Infinity" {
-		t.Error(s)
-	}
-	if s := nullOf(map[string]any{"loss": 1.0, "held_out_documents": nil}); s != "held_out_documents is not known" {
-		t.Error(s)
-	}
-	if s := nullOf(map[string]any{"loss": nil, "not_finite": map[string]any{"loss": "NaN"}, "diagnosis": "a weight"}); s != "a weight" {
-		t.Error(s)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,12 +14,15 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/program"
+
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
-	"stepflow/runtime/train"
 	"stepflow/tracing"
 )
 
@@ -114,7 +116,7 @@ func TestSpanTree(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	dir := pipeline(t)
 	p := planOf(t, dir, "steps=3", "every=3")
-	must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
+	must(t, applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	spans := exp.GetSpans()
 	if want := p.TraceBudget(); int64(len(spans)) != want.Spans {
 		t.Errorf("%d spans, planned %d", len(spans), want.Spans)
@@ -125,9 +127,9 @@ func TestSpanTree(t *testing.T) {
 	}
 	count := func(stage int, segment string) int {
 		for _, a := range p.Actions {
-			if a.Stage != nil {
+			if s := stageOf(a); s != nil {
 				if stage--; stage == 0 {
-					seg, _ := a.Stage.Program.Segment(segment)
+					seg, _ := s.Program.Segment(segment)
 					return seg.Hi - seg.Lo
 				}
 			}
@@ -136,7 +138,7 @@ func TestSpanTree(t *testing.T) {
 	}
 	want := "apply\ntokenizer tokenizer.bpe.t done →run\n"
 	for i, name := range []string{"stage.one", "stage.two"} {
-		m, u, z := count(i+1, train.SegMicro), count(i+1, train.SegUpdate), count(i+1, train.SegZero)
+		m, u, z := count(i+1, program.SegMicro), count(i+1, program.SegUpdate), count(i+1, program.SegZero)
 		want += "stage " + name + " done →run\n  grow\n  train\n  checkpoint 3\n" + step(1, "first", m, u, z) + step(3, "last", m, u, z)
 	}
 	want += "evaluate evaluate.perplexity.p done →run\nevaluate evaluate.generation.g done →run\nexport export.huggingface.e done →run\n"
@@ -149,7 +151,7 @@ func TestSpanTree(t *testing.T) {
 func TestFailureInTraces(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	p := planOf(t, pipeline(t), "lr=1e30")
-	if err := Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}); err == nil {
+	if err := applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}); err == nil {
 		t.Fatal("a learning rate of 1e30 trained")
 	}
 	knownSpans(t, exp.GetSpans())
@@ -191,7 +193,7 @@ func TestMetricsOfARun(t *testing.T) {
 	must(t, err)
 	defer trace.Shutdown()
 	var page string
-	must(t, Apply(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
+	must(t, applyWith(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
 		if e.Kind != observe.StepDone || e.Step.Step != 3 {
 			return
 		}
@@ -223,7 +225,7 @@ func TestResumeLinksTraces(t *testing.T) {
 	run := func(stopAt int) error {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		return Apply(ctx, planOf(t, dir, "steps=6"), apply.Options{Device: d, Trace: tracing.New(exp), Emit: func(e observe.Event) {
+		return applyWith(ctx, planOf(t, dir, "steps=6"), apply.Options{Device: d, Trace: tracing.New(exp), Emit: func(e observe.Event) {
 			if e.Kind == observe.StepDone && e.Step.Step == stopAt {
 				cancel()
 			}
@@ -276,9 +278,10 @@ func TestSpanBudget(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	p.MaxSpans = 700
-	must(t, Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
-	if n := len(exp.GetSpans()); n > 750 || p.StepsUntraced == 0 {
-		t.Errorf("%d spans, %d steps passed over", n, p.StepsUntraced)
+	done, err := apply.Apply(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)})
+	must(t, err)
+	if n := len(exp.GetSpans()); n > 750 || done.StepsUntraced == 0 {
+		t.Errorf("%d spans, %d steps passed over", n, done.StepsUntraced)
 	}
 }
 
@@ -301,32 +304,6 @@ func TestEvaluationDoesNotDependOnItsBatch(t *testing.T) {
 		} else if got != want {
 			t.Errorf("batch size %d: %s, want %s", size, got, want)
 		}
-	}
-}
-
-func TestSampling(t *testing.T) {
-	logits := []float32{1, 3, 2, -1}
-	count := func(s Sampling) (n [4]int) {
-		rng := rand.New(rand.NewPCG(1, 1))
-		for i := 0; i < 4000; i++ {
-			n[s.next(logits, rng)]++
-		}
-		return n
-	}
-	if n := count(Sampling{TopP: 1}); n[1] != 4000 {
-		t.Errorf("greedy: %v", n)
-	}
-	if n := count(Sampling{Temperature: 1, TopP: 1}); n[1] < 2450 || n[1] > 2750 || n[3] == 0 { // softmax gives 0.64
-		t.Errorf("temperature 1: %v", n)
-	}
-	if n := count(Sampling{Temperature: 1, TopP: 1, TopK: 2}); n[0] != 0 || n[3] != 0 || n[2] == 0 {
-		t.Errorf("top_k 2: %v", n)
-	}
-	if n := count(Sampling{Temperature: 1, TopP: 0.6}); n[1] != 4000 {
-		t.Errorf("top_p 0.6 holds the likeliest alone: %v", n)
-	}
-	if n := count(Sampling{Temperature: 100, TopP: 1}); n[3] < 800 {
-		t.Errorf("a high temperature is nearly uniform: %v", n)
 	}
 }
 
@@ -359,11 +336,11 @@ output "best" { value = min([for k, e in evaluate.perplexity.grid : e.loss]...) 
 `
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
 	p := planOf(t, dir)
-	verbs := map[string]Verb{}
+	verbs := map[string]plan.Verb{}
 	for _, a := range p.Actions {
 		verbs[a.Addr.String()] = a.Verb
 	}
-	if verbs["optimizer.adamw.late"] != Deferred || verbs[`stage.grid["b"]`] != Deferred {
+	if verbs["optimizer.adamw.late"] != plan.Deferred || verbs[`stage.grid["b"]`] != plan.Deferred {
 		t.Errorf("%v", verbs)
 	}
 	if p.Outputs["best"].IsKnown() {
@@ -372,7 +349,7 @@ output "best" { value = min([for k, e in evaluate.perplexity.grid : e.loss]...) 
 	must(t, applyOn(t, cpuDevice(t, 2), p))
 	if p = planOf(t, dir); p.Changes() {
 		for _, a := range p.Actions {
-			if a.Verb != UpToDate && a.Verb != Ready {
+			if a.Verb != plan.UpToDate && a.Verb != plan.Ready {
 				t.Errorf("%s: %s, %s", a.Addr, a.Verb, a.Why)
 			}
 		}

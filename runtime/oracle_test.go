@@ -14,6 +14,7 @@ import (
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/results"
 )
 
 // told is what tools/parity/oracle.py reads of a stage, beside its batches and the first values of its adapters.
@@ -37,7 +38,7 @@ func TestOracle(t *testing.T) {
 		p := planOf(t, dir)
 		d := cpuDevice(t, 2)
 		for _, a := range p.Actions {
-			if a.Stage != nil && a.Stage.DType == gpu.BF16 { // where a processor multiplies pairs of bf16, attention rounds its scores too
+			if s := stageOf(a); s != nil && s.DType == gpu.BF16 { // where a processor multiplies pairs of bf16, attention rounds its scores too
 				var err error
 				d, err = cpu.Open(2, "portable")
 				must(t, err)
@@ -49,11 +50,11 @@ func TestOracle(t *testing.T) {
 		var all []told
 		var stream *fineweb.Mix // one for all stages: each goes on where the one before ended
 		for _, a := range p.Actions {
-			s := a.Stage
+			s := stageOf(a)
 			if s == nil {
 				continue
 			}
-			blocks := filepath.Join(dir, ".stepflow", a.Dir())
+			blocks := filepath.Join(dir, ".stepflow", results.Folder(a.Addr))
 			if stream == nil {
 				b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(blocks, s.Steps), checkpoint.TokenizerFile))
 				must(t, err)

@@ -8,24 +8,26 @@ import (
 	"math"
 	"testing"
 
+	"stepflow/runtime/program"
+
+	"stepflow/runtime/look"
 	"stepflow/runtime/observe"
-	"stepflow/runtime/train"
 )
 
 func TestProfile(t *testing.T) {
 	p := planOf(t, pipeline(t))
 	for _, a := range p.Actions {
-		if a.Stage == nil {
+		s := stageOf(a)
+		if s == nil {
 			continue
 		}
-		r, err := ProfileStage(context.Background(), a, cpuDevice(t, 2), 3)
+		r, err := look.ProfileStage(context.Background(), s, cpuDevice(t, 2), 3)
 		must(t, err)
-		s := a.Stage
 		launches := func(name string) int { seg, _ := s.Program.Segment(name); return seg.Hi - seg.Lo }
-		if want := launches(train.SegZero) + s.MicroSteps()*launches(train.SegMicro) + launches(train.SegUpdate); len(r.Operations) != want {
+		if want := launches(program.SegZero) + s.MicroSteps()*launches(program.SegMicro) + launches(program.SegUpdate); len(r.Operations) != want {
 			t.Errorf("%s: %d operations, want %d", a.Addr, len(r.Operations), want)
 		}
-		for _, g := range [][]Share{r.Kernels, r.Layers, r.Phases} {
+		for _, g := range [][]look.Share{r.Kernels, r.Layers, r.Phases} {
 			share, calls, flops := 0.0, 0, int64(0)
 			for _, x := range g {
 				share, calls, flops = share+x.Of, calls+x.Calls, flops+x.FLOPs
@@ -50,8 +52,8 @@ func TestProfile(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, a := range p.Actions {
-		if a.Stage != nil {
-			if _, err := ProfileStage(ctx, a, cpuDevice(t, 1), 3); !errors.Is(err, observe.ErrInterrupted) {
+		if s := stageOf(a); s != nil {
+			if _, err := look.ProfileStage(ctx, s, cpuDevice(t, 1), 3); !errors.Is(err, observe.ErrInterrupted) {
 				t.Errorf("interrupted: %v", err)
 			}
 		}
@@ -60,7 +62,7 @@ func TestProfile(t *testing.T) {
 
 // checkChromeTrace reads the trace back strictly and checks what viewers rely on: known phases, names, times that do not
 // run backwards, no overlap on a track, and a counter that stays within the arena.
-func checkChromeTrace(t *testing.T, r *Profile, runs int) {
+func checkChromeTrace(t *testing.T, r *look.Profile, runs int) {
 	t.Helper()
 	var b bytes.Buffer
 	must(t, r.WriteChromeTrace(&b))

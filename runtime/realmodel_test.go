@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/state"
 )
@@ -34,7 +35,7 @@ func TestRealModel(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(folder, "reference.json"))
 	must(t, err)
 	must(t, json.Unmarshal(b, &reference))
-	tok, err := tokens.Read(filepath.Join(folder, checkpoint.TokenizerFile))
+	tok, err := tokenizer.Read(filepath.Join(folder, checkpoint.TokenizerFile))
 	must(t, err)
 	want := tok.Decode(reference.Greedy.IDs[:100], true)
 	dir := t.TempDir()

@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 
@@ -39,8 +42,8 @@ func TestDataOnAServer(t *testing.T) {
 
 	up = false
 	p := planOf(t, dir)
-	if !p.Changes() || p.Actions[0].Data.Unseen == "" || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "without a look") {
-		t.Fatalf("planned without the server: %+v, %v", p.Actions[0].Data, p.Actions[0].Warnings)
+	if !p.Changes() || p.Actions[0].Block.(*data.Data).Unseen == "" || !strings.Contains(strings.Join(p.Actions[0].Warnings, ""), "without a look") {
+		t.Fatalf("planned without the server: %+v, %v", p.Actions[0].Block.(*data.Data), p.Actions[0].Warnings)
 	}
 	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), strings.TrimPrefix(server.URL, "http://")) {
 		t.Errorf("a run without its data: %v", err)
@@ -90,7 +93,7 @@ func TestDataFailInTheMiddle(t *testing.T) {
 	good, err := os.ReadFile(path)
 	must(t, err)
 	last := 0
-	err = Apply(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
+	err = applyWith(context.Background(), planOf(t, dir, vars...), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == "one" {
 			if last = e.Step.Step; last == 2 {
 				must(t, os.Truncate(path, 100))
@@ -103,7 +106,7 @@ func TestDataFailInTheMiddle(t *testing.T) {
 	must(t, os.WriteFile(path, good, 0o644))
 	p := planOf(t, dir, vars...)
 	for _, a := range p.Actions {
-		if a.Addr.Name == "one" && (a.Verb != Resume || a.FromStep != last) {
+		if a.Addr.Name == "one" && (a.Verb != plan.Resume || a.FromStep != last) {
 			t.Errorf("%s is to %s from step %d", a.Addr, a.Verb, a.FromStep)
 		}
 	}
@@ -122,7 +125,7 @@ func TestDataThatChangeBetweenBlocks(t *testing.T) {
 		good, err := os.ReadFile(path)
 		must(t, err)
 		changed := false
-		err = Apply(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+		err = applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 			if e.Kind == observe.BlockDone && e.Addr.String() == at {
 				must(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(good), "a", "e")), 0o644))
 				changed = true
@@ -147,7 +150,7 @@ func TestDataThatChangeInAStage(t *testing.T) {
 	path := filepath.Join(dir, "d.jsonl")
 	good, err := os.ReadFile(path)
 	must(t, err)
-	err = Apply(context.Background(), planOf(t, dir, "steps=40"), apply.Options{Device: d, Emit: func(e observe.Event) {
+	err = applyWith(context.Background(), planOf(t, dir, "steps=40"), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Step.Step == 1 {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			must(t, err)
@@ -160,7 +163,7 @@ func TestDataThatChangeInAStage(t *testing.T) {
 	}
 	must(t, os.WriteFile(path, good, 0o644))
 	p := planOf(t, dir, "steps=40")
-	if a := find(p, "stage.one"); a.Verb != Resume || a.FromStep < 1 {
+	if a := find(p, "stage.one"); a.Verb != plan.Resume || a.FromStep < 1 {
 		t.Errorf("%s from step %d: %s", a.Verb, a.FromStep, a.Why)
 	}
 	must(t, applyOn(t, d, p))

@@ -12,6 +12,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/trainstate"
 )
 
@@ -172,29 +173,29 @@ func TestGradientsOfManyParts(t *testing.T) {
 // TestWhereGradientsAreAddedUp: the type follows from the number of parts, is in the plan's bytes, and said outright it is the same recipe.
 func TestWhereGradientsAreAddedUp(t *testing.T) {
 	const most = 64 // parts that are added up in bf16
-	plan := func(accumulate string, sequences int) *Action {
+	planned := func(accumulate string, sequences int) *plan.Action {
 		return planOf(t, manyParts(t, "bf16", accumulate, sequences)).Action(addr.Addr{Kind: "stage", Name: "a"})
 	}
-	few, many := plan("auto", most), plan("auto", most+1)
-	n := few.Stage.Figures.Trainable
+	few, many := planned("auto", most), planned("auto", most+1)
+	n := stageOf(few).Figures.Trainable
 	for _, c := range []struct {
-		a    *Action
+		a    *plan.Action
 		per  int64
 		wide int64
 	}{{few, 2, 0}, {many, 4, n}} {
-		f := c.a.Stage.Figures
+		f := stageOf(c.a).Figures
 		if f.ByKind["gradients"] != c.per*n || f.WideGradients != c.wide || f.States != (14+c.per)*n || f.PaperStates != 16*n {
 			t.Errorf("%d parts: %d parameters have %d bytes of gradients, %d in fp32, %d of states, %d as the paper counts",
-				c.a.Stage.MicroSteps(), n, f.ByKind["gradients"], f.WideGradients, f.States, f.PaperStates)
+				stageOf(c.a).MicroSteps(), n, f.ByKind["gradients"], f.WideGradients, f.States, f.PaperStates)
 		}
 	}
-	if a := plan("bf16", most); a.Recipe != few.Recipe {
+	if a := planned("bf16", most); a.Recipe != few.Recipe {
 		t.Error("bf16 said outright is another recipe")
 	}
-	if a := plan("fp32", most+1); a.Recipe != many.Recipe {
+	if a := planned("fp32", most+1); a.Recipe != many.Recipe {
 		t.Error("fp32 said outright is another recipe")
 	}
-	if a := plan("fp32", most); a.Recipe == few.Recipe || a.Stage.GradType(a.Stage.Params[0]) != gpu.F32 {
+	if a := planned("fp32", most); a.Recipe == few.Recipe || stageOf(a).GradType(stageOf(a).Params[0]) != gpu.F32 {
 		t.Error("fp32 is not what was asked for")
 	}
 }

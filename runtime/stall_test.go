@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"stepflow/fineweb"
+	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 )
 
 // overServer is a pipeline whose documents lie on a server, more of them than a client keeps in memory.
@@ -109,7 +111,7 @@ func TestInterruptedWhileDataDoNotCome(t *testing.T) {
 			ended := make(chan error, 1)
 			p := planOf(t, dir)
 			go func() {
-				ended <- Apply(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
+				ended <- applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 					if e.Kind == observe.StepDone {
 						last = e.Step.Step
 						down.Store(last >= 3)
@@ -155,7 +157,7 @@ func TestInterruptedPlanning(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, overServer, server.URL, "fail"), 0o644))
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { <-stuck; cancel() }()
-	_, diags := plan.New(context.Background(), Options{Context: ctx, Path: dir, Patient: true, Caps: cpuDevice(t, 1).Caps()})
+	_, diags := plan.New(ctx, plan.Options{Path: dir, Patient: true, Caps: cpuDevice(t, 1).Caps()})
 	if !diags.HasErrors() {
 		t.Error("an interrupted plan is a plan")
 	}

@@ -74,14 +74,14 @@ type Problem struct{ Attribute, What, Do string }
 
 // Check lists everything that makes the configuration impossible.
 func (m Model) Check() (ps []Problem) {
-	sizes := true // of a layer are what they may be
+	sound := true // a layer can be computed with; only their number may be absurd
 	for _, f := range m.Arch.Fields {
 		if what, do := f.checkRange(m.Config); what != "" {
 			ps = append(ps, Problem{f.Name, what, do})
-			sizes = sizes && f.Name == numHiddenLayers.Name && m.NumHiddenLayers > 0
+			sound = sound && f.Name == numHiddenLayers.Name && m.NumHiddenLayers > 0
 		}
 	}
-	if !sizes {
+	if !sound {
 		return ps
 	}
 	for _, f := range m.Arch.Fields {

@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"stepflow/ops"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 )
 
 func params() []ops.Param {
-	c := llama.Config{VocabSize: 10, HiddenSize: 8, IntermediateSize: 12, NumHiddenLayers: 2, NumAttentionHeads: 2}
+	c := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 10, HiddenSize: 8, IntermediateSize: 12, NumHiddenLayers: 2, NumAttentionHeads: 2}}
 	c.Fill()
-	return llama.Declare(c, []string{"a", "b"})
+	return c.Declare([]string{"a", "b"})
 }
 
 func all(ops.Param) bool { return true }

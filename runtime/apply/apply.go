@@ -264,8 +264,8 @@ func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, e
 // unexpected is the error of a block that came out otherwise than the plan said.
 func (r *runner) unexpected(was, is *plan.Action) error {
 	if x, ok := was.Block.(blocks.Programmed); ok {
-		a, b := x.DeviceProgram(), is.Block.(blocks.Programmed).DeviceProgram()
-		if a != b && a.Hash() != b.Hash() {
+		y, ok := is.Block.(blocks.Programmed)
+		if a := x.DeviceProgram(); !ok || a != y.DeviceProgram() && a.Hash() != y.DeviceProgram().Hash() {
 			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
 		}
 	}

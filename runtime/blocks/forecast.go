@@ -24,15 +24,8 @@ type Forecast struct {
 	Least   bool             `json:"least,omitempty"`   // the rate is one that is not reached: the time is at least so long
 }
 
-// Work is a kind of work whose rate the state keeps: FLOP/s, or bytes/s of disk.
+// Work is a kind of work on a device, whose rate in FLOP/s the state keeps.
 type Work string
-
-const (
-	WorkTrain      Work = "train"
-	WorkPerplexity Work = "perplexity"
-	WorkGeneration Work = "generation"
-	WorkDisk       Work = "disk"
-)
 
 // Rate is the name under which a rate is kept. Each kind of work has its own, and of it each kind of device, each element type, and
 // each power of two of operations a launch, times two to the power of shift: small products are slow.

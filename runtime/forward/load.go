@@ -6,19 +6,15 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 	"stepflow/runtime/program"
 )
 
-// SetConstants writes what does not change during a stage.
-func SetConstants(l gpu.Loaded, p *gpu.Program, c llama.Config, seq int) error {
-	cos, sin := c.RopeTables(seq)
-	for _, x := range []struct {
-		name string
-		v    []float32
-	}{{program.BufCos, cos}, {program.BufSin, sin}} {
-		b, _ := p.Buffer(x.name)
-		if err := l.CopyIn(b.Operand, gpu.Float32Bytes(x.v, gpu.F32)); err != nil {
+// SetConstants writes the tables of a model, for sequences of seq tokens.
+func SetConstants(l gpu.Loaded, p *gpu.Program, m arch.Model, seq int) error {
+	for _, c := range m.Constants(seq) {
+		b, _ := p.Buffer(program.BufConst(c.Name))
+		if err := l.CopyIn(b.Operand, gpu.Float32Bytes(c.Values(), gpu.F32)); err != nil {
 			return err
 		}
 	}

@@ -42,12 +42,13 @@ type Plan struct {
 	Caps      gpu.Caps
 	State     *state.State
 
-	fold *Fold
+	fold  *Fold
+	index map[addr.Addr]int // of actions
 }
 
 // Action finds an action by address; nil if there is none.
 func (p *Plan) Action(a addr.Addr) *Action {
-	if i := slices.IndexFunc(p.Actions, func(x *Action) bool { return x.Addr == a }); i >= 0 {
+	if i, ok := p.index[a]; ok {
 		return p.Actions[i]
 	}
 	return nil
@@ -84,7 +85,8 @@ func (p *Plan) Copy() *Plan {
 // no use then.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+		index: map[addr.Addr]int{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
 	}
@@ -143,7 +145,10 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 		if dd.HasErrors() {
 			failed[b.Addr] = true
 		}
-		p.Actions = append(p.Actions, actions...)
+		for _, a := range actions {
+			p.index[a.Addr] = len(p.Actions)
+			p.Actions = append(p.Actions, a)
+		}
 	}
 	return append(diags, p.together()...)
 }
@@ -160,11 +165,12 @@ func (p *Plan) together() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// Conflicts are the errors of blocks that cannot stand beside each other.
+// Conflicts returns the errors of blocks that write where others write or read.
 func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
 	everyone := p.All()
 	for _, a := range p.Actions {
-		if n, ok := a.Block.(blocks.Neighbour); ok {
+		n, ok := a.Block.(blocks.Neighbour)
+		if ok && a.writer() != nil {
 			_, dd := n.Beside(&a.Planned, everyone)
 			diags = append(diags, dd...)
 		}

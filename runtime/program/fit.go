@@ -9,8 +9,8 @@ import (
 	"sort"
 
 	"stepflow/gpu"
+	"stepflow/ops/arch"
 	"stepflow/ops/graph"
-	"stepflow/ops/llama"
 )
 
 // Rows of logits in memory at a time: as many as a cache holds, but enough for the products with
@@ -65,11 +65,11 @@ func (p *Programs) Compile(s *Stage, checkpointing string) error {
 
 // Vanilla returns the figures of the full model trained at once with the same batch and the same activation checkpointing:
 // what a stage is measured against. Errors are those of Compile.
-func (p *Programs) Vanilla(s *Stage, full llama.Config, checkpointing string) (*Figures, error) {
+func (p *Programs) Vanilla(s *Stage, full arch.Model, checkpointing string) (*Figures, error) {
 	v := &Stage{Model: full, DType: s.DType, Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, AutoMicro: s.AutoMicro,
 		Accumulate: s.Accumulate, Optimizer: s.Optimizer, Mask: s.Mask, Frozen: map[string]bool{}}
 	v.Layers = v.NewLayers(full.NumHiddenLayers)
-	v.Params = llama.Declare(v.Model, v.LayerIDs())
+	v.Params = v.Model.Declare(v.LayerIDs())
 	if err := p.Compile(v, checkpointing); err != nil {
 		return nil, err
 	}
@@ -79,9 +79,7 @@ func (p *Programs) Vanilla(s *Stage, full llama.Config, checkpointing string) (*
 
 // Pass makes the program of a forward pass.
 func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
-	model := x.Model
-	model.RopeScaling = nil // what the host sets later, not the program
-	key := asked("%#v %#v %v %d %d %t %t", model, x.Params, x.DType, x.Batch, x.Seq, x.Mask, x.Logits)
+	key := asked("%s %#v %v %d %d %t %t", x.Model.Key(), x.Params, x.DType, x.Batch, x.Seq, x.Mask, x.Logits)
 	if p.passes[key] == nil {
 		program, err := compilePass(x, p.caps)
 		if err != nil {
@@ -94,8 +92,7 @@ func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 
 // asks identifies the program that a stage asks for: all that fit and CompileStage read.
 func (s *Stage) asks(checkpointing string) string {
-	model, scale := s.Model, 0.0
-	model.RopeScaling = nil // what the host sets later, not the program
+	scale := 0.0
 	if s.Peft != nil {
 		scale = s.Peft.Scale()
 	}
@@ -103,7 +100,7 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%#v %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", model, s.Params, s.Frozen, s.Adapters,
+	return asked("%s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters,
 		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
 		checkpointing)
 }

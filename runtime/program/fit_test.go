@@ -7,19 +7,19 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
+	"stepflow/ops/arch"
 	"stepflow/ops/graph"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 )
 
 // stageOf is a stage that trains all of a small model with so many layers.
 func stageOf(layers int) *Stage {
-	c := llama.Config{VocabSize: 512, HiddenSize: 32, IntermediateSize: 64, NumHiddenLayers: layers, NumAttentionHeads: 2, NumKeyValueHeads: 2,
-		HeadDim: 16, MaxPositionEmbeddings: 2048, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}
+	c := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 512, HiddenSize: 32, IntermediateSize: 64, NumHiddenLayers: layers, NumAttentionHeads: 2, NumKeyValueHeads: 2,
+		HeadDim: 16, MaxPositionEmbeddings: 2048, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}}
 	s := &Stage{Model: c, DType: gpu.F32, Seq: 32, Batch: 4, Micro: 4, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(layers)
-	s.Params = llama.Declare(c, s.LayerIDs())
+	s.Params = c.Declare(s.LayerIDs())
 	return s
 }
 

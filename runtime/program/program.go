@@ -3,8 +3,8 @@ package program
 import (
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/graph"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/tracing"
@@ -33,9 +33,7 @@ const (
 	BufSegments = "input/segments" // [micro, seq] i32, with a document mask
 	BufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
 	BufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
-	BufCos      = "const/cos"
-	BufSin      = "const/sin"
-	BufLoss     = "output/loss" // [1]: mean over the valid targets of the batch
+	BufLoss     = "output/loss"    // [1]: mean over the valid targets of the batch
 	BufNorm     = "output/grad_norm"
 	BufNLL      = "output/nll"    // [batch, seq]
 	BufLogits   = "output/logits" // [batch, seq, vocab]
@@ -44,6 +42,9 @@ const (
 	BufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
 	BufMergeSeed = "input/merge_seed"  // [adapters]: of stochastic rounding
 )
+
+// BufConst is a table of the model, by its name.
+func BufConst(name string) string { return "const/" + name }
 
 func BufGrad(id string) string { return "grad/" + id }
 
@@ -79,13 +80,14 @@ func (b *builder) output(name string, shape ...int) graph.Value {
 	return b.g.Leaf(name, gpu.RoleOutput, gpu.Type{Shape: shape, DType: gpu.F32})
 }
 
-func (b *builder) modelInputs(c llama.Config, batch, seq int, mask bool) llama.Inputs {
-	in := llama.Inputs{IDs: b.input(BufIDs, gpu.I32, batch, seq)}
+func (b *builder) modelInputs(m arch.Model, batch, seq int, mask bool) arch.Inputs {
+	in := arch.Inputs{IDs: b.input(BufIDs, gpu.I32, batch, seq), Constants: map[string]graph.Value{}}
 	if mask {
 		in.Segments = b.input(BufSegments, gpu.I32, batch, seq)
 	}
-	half := gpu.Type{Shape: gpu.Shape{seq, c.HeadDim / 2}, DType: gpu.F32}
-	in.Cos, in.Sin = b.g.Leaf(BufCos, gpu.RoleConst, half), b.g.Leaf(BufSin, gpu.RoleConst, half)
+	for _, c := range m.Constants(seq) {
+		in.Constants[c.Name] = b.g.Leaf(BufConst(c.Name), gpu.RoleConst, gpu.Type{Shape: c.Shape, DType: gpu.F32})
+	}
 	return in
 }
 
@@ -98,7 +100,7 @@ func CompileStage(s *Stage, caps gpu.Caps) (*gpu.Program, error) {
 type stageBuilder struct {
 	*builder
 	s         *Stage
-	in        llama.Inputs
+	in        arch.Inputs
 	targets   graph.Value // [micro, seq]
 	scale     graph.Value // [1]
 	loss, nll graph.Value // outputs
@@ -137,7 +139,7 @@ func (b *stageBuilder) declare() {
 	b.scale = b.input(BufScale, gpu.F32, 1)
 	b.loss = b.output(BufLoss, 1)
 	b.nll = b.output(BufNLL, s.Micro, s.Seq)
-	b.linear = graph.Projection(llama.Plain)
+	b.linear = graph.Projection(arch.Plain)
 	if len(s.Adapters) > 0 {
 		b.linear = s.Peft.Hook(s.Adapters, b.weight)
 	}
@@ -187,11 +189,11 @@ func (b *stageBuilder) declareMerges() {
 func (b *stageBuilder) forward() graph.Value {
 	s := b.s
 	if s.adaptsHead() {
-		logits := llama.Logits(b.g, s.Model, b.weight, b.in, b.linear)
+		logits := s.Model.Logits(b.g, b.weight, b.in, b.linear)
 		b.g.At(-1, "loss")
 		return b.g.Op("cross_entropy", gpu.Attrs{}, logits, b.targets)[0]
 	}
-	return llama.Loss(b.g, s.Model, b.weight, b.in, b.targets, s.Chunk, b.linear)
+	return s.Model.Loss(b.g, b.weight, b.in, b.targets, s.Chunk, b.linear)
 }
 
 // zero clears the gradients and the loss.
@@ -245,7 +247,7 @@ func (b *stageBuilder) merge() {
 
 // Pass is a forward pass over a model: what its program is made from.
 type Pass struct {
-	Model      llama.Config
+	Model      arch.Model
 	Params     []ops.Param
 	DType      gpu.DType
 	Batch, Seq int
@@ -262,13 +264,13 @@ func compilePass(p Pass, caps gpu.Caps) (*gpu.Program, error) {
 		logits := gpu.Type{Shape: gpu.Shape{p.Batch, p.Seq, p.Model.VocabSize}, DType: p.DType}
 		out := g.Leaf(BufLogits, gpu.RoleOutput, logits)
 		g.Segment(SegProbe, gpu.Forward)
-		g.Update(out, llama.Logits(g, p.Model, b.weight, in, llama.Plain))
+		g.Update(out, p.Model.Logits(g, b.weight, in, arch.Plain))
 		return graph.Compile(g, caps)
 	}
 	targets := b.input(BufTargets, gpu.I32, p.Batch, p.Seq)
 	out := b.output(BufNLL, p.Batch, p.Seq)
 	g.Segment(SegProbe, gpu.Forward)
 	chunk := ChunkRows(p.Batch*p.Seq, p.Model.VocabSize)
-	g.Update(out, llama.Loss(g, p.Model, b.weight, in, targets, chunk, llama.Plain))
+	g.Update(out, p.Model.Loss(g, b.weight, in, targets, chunk, arch.Plain))
 	return graph.Compile(g, caps)
 }

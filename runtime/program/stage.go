@@ -1,6 +1,3 @@
-// Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes;
-// Programs compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on
-// from them (loop.go, trainer.go, step.go). It knows no configuration and no state file.
 package program
 
 import (
@@ -9,8 +6,8 @@ import (
 
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/observe"
@@ -18,10 +15,10 @@ import (
 
 // Stage is what a training step computes, of what model, and how many steps there are.
 type Stage struct {
-	Model llama.Config // NumHiddenLayers is the stage's own
-	Seed  uint64       // of the model's first weights
-	Init  string       // folder of weights to start from; empty for random ones
-	From  *Stage       // the stage it continues; nil for a first one
+	Model arch.Model // with the layers of the stage
+	Seed  uint64     // of the model's first weights
+	Init  string     // folder of weights to start from; empty for random ones
+	From  *Stage     // the stage it continues; nil for a first one
 
 	Layers []growth.Layer // bottom first; all new for a first stage
 	Growth growth.Map     // what is made of the weights of From

@@ -28,9 +28,14 @@ func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
 		return nil
 	case err != nil:
 		return err
-	case st.IsDir() && os.Remove(from) == nil: // an empty one, of a run that was interrupted before it made anything
-		d.Changed(block)
-		return nil
+	case st.IsDir():
+		if err := sweepTemporary(from); err != nil {
+			return err
+		}
+		if os.Remove(from) == nil { // empty: of a run that was interrupted before it made anything
+			d.Changed(block)
+			return nil
+		}
 	}
 	to, err := d.asidePath(a, successor)
 	if err != nil {

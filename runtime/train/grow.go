@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"stepflow/ops"
-	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
@@ -53,10 +52,12 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {
-		return slices.ContainsFunc(t.stage.Growth.Rules[p.ID].Terms, func(x growth.Term) bool {
-			_, ok := opt.Shape(s.Buffer(x.From))
-			return !ok
-		})
+		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
+			if _, ok := opt.Shape(s.Buffer(x.From)); !ok {
+				return true
+			}
+		}
+		return false
 	}
 	begins := slices.ContainsFunc(states, func(s optim.State) bool { return !s.Copy && lacks(s) })
 	if begins {

@@ -8,8 +8,8 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/forward"
@@ -18,12 +18,12 @@ import (
 
 // tinyStage is a stage of three layers that trains all of its model.
 func tinyStage() *program.Stage {
-	c := llama.Config{VocabSize: 272, HiddenSize: 16, IntermediateSize: 24, NumHiddenLayers: 3, NumAttentionHeads: 2, NumKeyValueHeads: 1,
-		HeadDim: 8, MaxPositionEmbeddings: 32, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.1, TieWordEmbeddings: true}
+	c := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 272, HiddenSize: 16, IntermediateSize: 24, NumHiddenLayers: 3, NumAttentionHeads: 2, NumKeyValueHeads: 1,
+		HeadDim: 8, MaxPositionEmbeddings: 32, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.1, TieWordEmbeddings: true}}
 	s := &program.Stage{Model: c, DType: gpu.F32, Seq: 12, Batch: 4, Micro: 2, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(3)
-	s.Params = llama.Declare(c, s.LayerIDs())
+	s.Params = c.Declare(s.LayerIDs())
 	return s
 }
 
@@ -33,8 +33,8 @@ func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec, 
 	s := tinyStage()
 	s.From, s.Peft = from, &spec
 	var err error
-	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(), ResidualOutput: llama.ResidualOutput,
-		Declare: func(c growth.Config, layers []string) []ops.Param { return llama.Declare(s.Model.With(c), layers) }})
+	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(), ResidualOutput: s.Model.ResidualOutput,
+		Declare: func(c growth.Config, layers []string) []ops.Param { return s.Model.With(c).Declare(layers) }})
 	must(t, err)
 	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
 	for _, p := range s.Params {

@@ -11,8 +11,8 @@ import (
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
@@ -33,12 +33,12 @@ type expected struct {
 
 var parityModels = []string{"untied_gqa", "tied_bias_llama3"}
 
-func readExpected(t *testing.T, name string) (llama.Config, *expected, string) {
+func readExpected(t *testing.T, name string) (arch.Model, *expected, string) {
 	t.Helper()
 	dir := filepath.Join("testdata", "parity", name)
 	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	must(t, err)
-	cfg, _, err := llama.ParseConfig(b)
+	cfg, _, err := arch.ParseConfig(b)
 	must(t, err)
 	e := &expected{}
 	b, err = os.ReadFile(filepath.Join(dir, "expected.json"))
@@ -102,14 +102,14 @@ func (e *expected) targets(t *testing.T, s int) (v []int32, valid int) {
 }
 
 // parityTrainer compiles a stage for the fixture and loads its weights.
-func parityTrainer(t *testing.T, cfg llama.Config, e *expected, dir string, micro int, change func(*program.Stage)) *trainer {
+func parityTrainer(t *testing.T, cfg arch.Model, e *expected, dir string, micro int, change func(*program.Stage)) *trainer {
 	t.Helper()
 	s := &program.Stage{Model: cfg, DType: gpu.F32, Seq: e.Seq, Batch: e.Batch, Micro: micro, Chunk: 7, Steps: 20, Horizon: 1, Init: dir, Frozen: map[string]bool{},
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 3e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < cfg.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: string(rune('a' + i)), Old: -1})
 	}
-	s.Params = llama.Declare(cfg, s.LayerIDs())
+	s.Params = cfg.Declare(s.LayerIDs())
 	if change != nil {
 		change(s)
 	}
@@ -164,9 +164,9 @@ func relative(t *testing.T, what string, got, want, tol float64) {
 }
 
 // logits runs a forward program on the first batch.
-func logits(t *testing.T, cfg llama.Config, e *expected, weights func(name string) []float32) []float32 {
+func logits(t *testing.T, cfg arch.Model, e *expected, weights func(name string) []float32) []float32 {
 	t.Helper()
-	params := llama.Declare(cfg, make([]string, cfg.NumHiddenLayers))
+	params := cfg.Declare(make([]string, cfg.NumHiddenLayers))
 	for i := range params {
 		params[i].ID = params[i].Name
 	}

@@ -10,7 +10,6 @@ import (
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/llama"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
@@ -128,7 +127,7 @@ func (t *trainer) startRandom(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := t.setWeight(p, llama.Init(t.stage.Model, p, t.stage.Seed)); err != nil {
+		if err := t.setWeight(p, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
 			return err
 		}
 	}

@@ -138,9 +138,11 @@ CASES = [
     ("granite", "Granite", plain(attention_multiplier=8**-0.5), None, None),
     ("granite_scaled", "Granite", plain(attention_multiplier=0.2, embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.3), None, "attention_multiplier"),
     ("mixtral", "Mixtral", plain(num_local_experts=2), None, "mixtures of experts"),
-    ("qwen2", "Qwen2", plain(), None, "biases"),
-    ("qwen2_no_model_type", "Qwen2", plain(), edit(model_type=None), "Qwen2ForCausalLM"),
-    ("qwen3", "Qwen3", plain(head_dim=8), None, "norms on q and k"),
+    ("qwen2", "Qwen2", plain(), None, None),
+    ("qwen2_no_model_type", "Qwen2", plain(), edit(model_type=None), None),
+    ("qwen3", "Qwen3", plain(head_dim=12), None, None),
+    ("qwen3_window", "Qwen3", plain(head_dim=12, use_sliding_window=True, sliding_window=8, max_window_layers=1), None, None, 8),
+    ("qwen3_no_window", "Qwen3", plain(head_dim=12, sliding_window=8), None, None, SEQ),
     ("qwen3_as_llama", "Qwen3", plain(head_dim=8), edit(model_type="llama", architectures=["LlamaForCausalLM"]), "norms on q and k"),
     ("qwen2_as_llama", "Qwen2", plain(), edit(model_type="llama", architectures=["LlamaForCausalLM"]), "attention_bias is false"),
     ("gemma", "Gemma", plain(head_dim=8), None, "1 + weight"),
@@ -149,13 +151,14 @@ CASES = [
     ("phi", "Phi", plain(), None, "side by side"),
     ("phi3", "Phi3", plain(pad_token_id=0), None, "one tensor"),
     ("olmo", "Olmo", plain(), None, "no weights"),
-    ("olmo2", "Olmo2", plain(), None, "norms on q and k"),
+    ("olmo2", "Olmo2", plain(), None, None),
     ("cohere", "Cohere", plain(), None, "side by side"),
     ("stablelm", "StableLm", plain(), None, "subtract the mean"),
     ("starcoder2", "Starcoder2", plain(), None, "gate"),
     ("gpt2", "GPT2", dict(OLD, n_embd=32, n_layer=2, n_head=4, n_positions=64), None, "learned"),
     ("gpt_neox", "GPTNeoX", dict(OLD, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4), None, "gate"),
-    ("smollm3", "SmolLM3", plain(pad_token_id=0), None, "no positions"),
+    ("smollm3", "SmolLM3", plain(pad_token_id=0, no_rope_layer_interval=2), None, None),
+    ("smollm3_window", "SmolLM3", plain(pad_token_id=0, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=8), None, None, 8),
     ("deepseek_v3", "DeepseekV3", plain(n_routed_experts=2, n_group=1, topk_group=1, num_experts_per_tok=1, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8), None, "latent"),
     ("falcon", "Falcon", dict(OLD, hidden_size=32, num_hidden_layers=2, num_attention_heads=4), None, "gate"),
     ("glm", "Glm", plain(head_dim=8, pad_token_id=0), None, "half of the channels"),
@@ -180,10 +183,11 @@ def main(out):
         model.save_pretrained(folder)
         if change:
             change(folder)
-        expected = {"batch": 2, "seq": seq, "refusal": refusal}
+        saved = json.loads((folder / "config.json").read_text())
+        expected = {"batch": 2, "seq": seq, "refusal": refusal, "type": saved.get("model_type", config.model_type)}
         (folder / "expected.json").write_text(json.dumps(expected))
         if refusal is None:
-            named = "model_type" in json.loads((folder / "config.json").read_text())
+            named = "model_type" in saved
             loaded = (t.AutoModelForCausalLM if named else type(model)).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
             with torch.no_grad():
                 logits = loaded(input_ids=ids[:, :seq]).logits

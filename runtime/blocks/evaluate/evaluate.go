@@ -18,7 +18,7 @@ import (
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/model"
@@ -40,6 +40,8 @@ type Evaluator interface {
 	Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics
 	// Run measures, and returns values by name: numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
 	Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error)
+	// Documents are what is measured, and in what windows; nil where that is something else.
+	Documents() (*data.Data, fineweb.Windows)
 	// Details are lines of a plan, of which takes holds what the evaluation takes.
 	Details(takes *blocks.Forecast) []blocks.Line
 }
@@ -54,7 +56,7 @@ var evaluators = map[string]func(s *Subject) Evaluator{
 type Subject struct {
 	Stage     *stage.Stage // that trained it; nil for an imported model
 	Folder    string       // of the imported model
-	Model     llama.Config
+	Model     arch.Model
 	Params    []ops.Param
 	DType     gpu.DType
 	Tokenizer *tokenizer.Tokenizer
@@ -117,8 +119,8 @@ func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl
 			return nil, 0, hcl.Diagnostics{d.Error("model", "Untrained model",
 				fmt.Sprintf("%s has random weights: evaluate a stage, or a model read by from.", ref))}
 		}
-		s.Folder, s.Model, sees = imported.Folder, imported.Config, min(imported.Config.MaxPositionEmbeddings, usualContext)
-		s.Params = llama.Declare(s.Model, make([]string, s.Model.NumHiddenLayers))
+		s.Folder, s.Model, sees = imported.Folder, imported.Model, min(imported.MaxPositionEmbeddings, usualContext)
+		s.Params = s.Model.Declare(make([]string, s.Model.NumHiddenLayers))
 		for i := range s.Params {
 			s.Params[i].ID = s.Params[i].Name
 		}
@@ -173,10 +175,8 @@ func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
 
 // Measures is the stage that is measured, and on what.
 func (e *Evaluation) Measures() (*stage.Stage, *data.Data, fineweb.Windows) {
-	if x, ok := e.Evaluator.(*Perplexity); ok {
-		return e.Stage, x.Data, x.Windows
-	}
-	return e.Stage, nil, fineweb.Windows{}
+	n, w := e.Documents()
+	return e.Stage, n, w
 }
 
 // Forecast tells what the evaluation takes.

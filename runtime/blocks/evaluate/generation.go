@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"stepflow/fineweb"
+	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
 
@@ -21,6 +23,9 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/words"
 )
+
+// generating is what Generation does.
+const generating blocks.Work = "generation"
 
 // Generation continues texts.
 type Generation struct {
@@ -60,6 +65,9 @@ func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decod
 	return nil
 }
 
+// Documents is nil: prompts are no documents.
+func (*Generation) Documents() (*data.Data, fineweb.Windows) { return nil, fineweb.Windows{} }
+
 // Details are what the generation takes; nothing without prompts.
 func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
 	if f.Tokens == 0 {
@@ -89,7 +97,7 @@ func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forec
 		f.Tokens += int64(n.all - n.prompt)
 		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
 	}
-	f.Predict(w, blocks.WorkGeneration, e.DType, p, program.SegProbe)
+	f.Predict(w, generating, e.DType, p, program.SegProbe)
 	return nil
 }
 
@@ -184,7 +192,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		}
 	}
 	if longest != nil {
-		r.Took(blocks.WorkGeneration.Rate(r.World.Caps, e.DType, longest, program.SegProbe, 0), flops, busy)
+		r.Took(generating.Rate(r.World.Caps, e.DType, longest, program.SegProbe, 0), flops, busy)
 	}
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {

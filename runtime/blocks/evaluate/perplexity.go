@@ -25,6 +25,9 @@ import (
 	"stepflow/runtime/words"
 )
 
+// measuring is what Perplexity does.
+const measuring blocks.Work = "perplexity"
+
 // Perplexity measures the loss of a model on documents.
 type Perplexity struct {
 	*Subject
@@ -157,9 +160,12 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 	}
 	flops, _ := e.Program.FLOPs(program.SegProbe)
 	f.FLOPs = float64(flops) * float64(batches)
-	f.Predict(world, blocks.WorkPerplexity, e.DType, e.Program, program.SegProbe)
+	f.Predict(world, measuring, e.DType, e.Program, program.SegProbe)
 	return nil
 }
+
+// Documents are those that are measured.
+func (e *Perplexity) Documents() (*data.Data, fineweb.Windows) { return e.Data, e.Windows }
 
 // Details are the windows, and what measuring them takes.
 func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
@@ -230,7 +236,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	r.Took(blocks.WorkPerplexity.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
+	r.Took(measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
 	if diagnosis == "" && model.Flaw.Found() {
 		r.Observe.Warn(ctx, "%s, which no token that was measured reads", model.Flaw.String())
 	}

@@ -20,6 +20,9 @@ import (
 var Kind = blocks.Kind{Sound: sound, Plan: plan, Early: early,
 	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}}
 
+// disk is the name under which the state keeps the rate of writing, in bytes/s.
+const disk = "disk"
+
 // Export is a planned export block.
 type Export struct {
 	Stage     *stage.Stage // nil for one that is planned later
@@ -78,7 +81,7 @@ func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.De
 	for _, x := range e.Stage.Params {
 		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
 	}
-	if f.Rate = p.World.State.Rates[string(blocks.WorkDisk)]; f.Rate > 0 {
+	if f.Rate = p.World.State.Rates[disk]; f.Rate > 0 {
 		f.Seconds = float64(f.Written) / f.Rate
 	}
 	return nil

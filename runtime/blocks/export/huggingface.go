@@ -13,13 +13,6 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-func special(id int32) any {
-	if id < 0 {
-		return nil
-	}
-	return id
-}
-
 // parts are the files of an export beside its weights.
 func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 	cfg, err := model.ConfigJSON(e.Stage.Model, tok, e.Stage.DType)
@@ -31,7 +24,7 @@ func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 		name string
 		v    any
 	}{
-		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": special(tok.BOS), "eos_token_id": special(tok.EOS)}},
+		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS), "eos_token_id": model.Special(tok.EOS)}},
 		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
 			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
 		{"special_tokens_map.json", specialTokens(tok)},

@@ -64,7 +64,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
 		return err
 	}
-	r.Took(string(blocks.WorkDisk), float64(e.takes.Written), time.Since(began))
+	r.Took(disk, float64(e.takes.Written), time.Since(began))
 	r.State.State.Exported(e.folder.Real, r.Recipe)
 	if flaw.Found() {
 		r.Observe.Warn(ctx, "of the weights exported, %s", flaw.String())

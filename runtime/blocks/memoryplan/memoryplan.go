@@ -13,10 +13,8 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/ops/peft"
 	"stepflow/runtime/blocks"
@@ -60,20 +58,20 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 // parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.
-func parts(p *blocks.Planned, d *dsl.Decoded, c llama.Config) (b growth.Bytes, diags hcl.Diagnostics) {
+func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, diags hcl.Diagnostics) {
 	dtype, rule := program.Precisions[d.Str("precision")], optimizer.Usual
 	if ref, _, ok := d.Ref("optimizer"); ok {
 		rule = p.Use(ref).(*optimizer.Optimizer).Rule
 	}
-	all := llama.Declare(c, []string{"x"})
+	all := m.Declare([]string{"x"})
 	for _, x := range all {
 		if n := optim.TrainBytes(rule, x, dtype); ops.InLayers(x) {
-			b.Layer = gpu.Sum(b.Layer, n)
+			b.Layer += n
 		} else {
-			b.Rest = gpu.Sum(b.Rest, n)
+			b.Rest += n
 		}
 	}
-	b.Frozen = llama.LayerParams(c) * dtype.Size()
+	b.Frozen = m.LayerParams() * dtype.Size()
 	ref, _, ok := d.Ref("peft")
 	if !ok {
 		return b, nil
@@ -96,8 +94,9 @@ func parts(p *blocks.Planned, d *dsl.Decoded, c llama.Config) (b growth.Bytes, d
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
-	c := p.Use(ref).(*model.Model).Config
-	b, diags := parts(p, d, c)
+	target := p.Use(ref).(*model.Model)
+	layers := target.NumHiddenLayers
+	b, diags := parts(p, d, target)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -111,10 +110,10 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	if d.Str("growth") == "interpolation" {
 		room = growth.Gaps
 	}
-	m := &Split{Vanilla: cost(c.NumHiddenLayers, 0), LayersVanilla: layersOnly(c.NumHiddenLayers, 0)}
+	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
 	var err error
 	if d.Has("stages") {
-		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost, room); err != nil {
+		if m.Layers, m.Peak, err = growth.Partition(layers, d.Int("stages"), cost, room); err != nil {
 			return nil, blocks.Problem(d, "stages", "Impossible split", err)
 		}
 	} else {
@@ -123,9 +122,9 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 			return nil, blocks.Problem(d, "budget", "Invalid value", err)
 		}
 		var ok bool
-		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost, room); !ok {
+		if m.Layers, m.Peak, ok = growth.Fewest(layers, budget, cost, room); !ok {
 			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
-				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+				layers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
 		}
 	}
 	n := 0

@@ -15,7 +15,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/fineweb/hub"
 	"stepflow/foreign"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
 )
@@ -42,33 +42,21 @@ func folderOf(w *blocks.World, from string) (string, error) {
 
 // read reads the folder of a model and checks, before anything of the size that config.json claims is made, that all
 // in it which makes the model's numbers is there and has its place here: settings, tensors, nothing besides.
-func (m *Model) read(ctx context.Context, p *blocks.Planned, given llama.Config, d *dsl.Decoded) hcl.Diagnostics {
+func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d *dsl.Decoded) hcl.Diagnostics {
 	unreadable := func(err error) hcl.Diagnostics { return blocks.Problem(d, "from", "Unreadable model", err) }
 	if err := checkFolder(m.Folder); err != nil {
 		return unreadable(err)
 	}
 	path := filepath.Join(m.Folder, checkpoint.ConfigFile)
-	b, err := foreign.ReadFile(path, llama.MaxConfigBytes)
+	b, err := foreign.ReadFile(path, arch.MaxConfigBytes)
 	if err != nil {
 		return unreadable(err)
 	}
-	var notes []llama.Note
-	if m.Config, notes, err = llama.ParseConfig(b); err != nil {
+	var notes []arch.Note
+	if m.Model, notes, err = arch.ParseConfig(b); err != nil {
 		return unreadable(fmt.Errorf("reading %s: %w", path, err))
 	}
-	var diags hcl.Diagnostics
-	c := m.Config
-	for _, f := range llama.Fields {
-		if d.Has(f.Name) && !f.Same(given, c) {
-			text := fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.", f.Name, f.Show(given), f.Show(c), path)
-			for _, n := range notes {
-				if n.Key == f.Name {
-					text += " " + blocks.Sentence(n.Text) + "."
-				}
-			}
-			diags = append(diags, d.Error(f.Name, "Another architecture", text))
-		}
-	}
+	diags := m.agrees(told, path, notes, d)
 	if diags.HasErrors() {
 		return diags
 	}
@@ -83,13 +71,39 @@ func (m *Model) read(ctx context.Context, p *blocks.Planned, given llama.Config,
 		return unreadable(err)
 	}
 	defer f.Close()
-	if err := checkTensors(f, c, path); err != nil {
+	if err := checkTensors(f, m.Model, path); err != nil {
 		return blocks.Problem(d, "from", "Another architecture", err)
 	}
 	if m.hash, err = fineweb.Identity(ctx, append(f.Files(), path), p.World.Hashing); err != nil {
 		return unreadable(err)
 	}
 	return nil
+}
+
+// agrees holds what a block says to what its folder does.
+func (m *Model) agrees(told arch.Model, path string, notes []arch.Note, d *dsl.Decoded) (diags hcl.Diagnostics) {
+	if told.Arch != nil && told.Arch != m.Arch {
+		as, ok := m.As(told.Arch)
+		if !ok {
+			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("%s is of model_type %s: write model %q, or model \"auto\".",
+				path, m.Arch.Type, m.Arch.Type))}
+		}
+		m.Model = as
+	}
+	for _, f := range arch.Attributes() {
+		if !d.Has(f.Name) || f.Same(told.Config, m.Config) {
+			continue
+		}
+		text := fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.",
+			f.Name, f.Show(told.Config), f.Show(m.Config), path)
+		for _, n := range notes {
+			if n.Key == f.Name {
+				text += " " + blocks.Sentence(n.Text) + "."
+			}
+		}
+		diags = append(diags, d.Error(f.Name, "Another architecture", text))
+	}
+	return diags
 }
 
 // holds reports whether there is something of this name in a folder.

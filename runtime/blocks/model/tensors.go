@@ -3,14 +3,12 @@ package model
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"stepflow/foreign"
-	"stepflow/ops/llama"
+	"stepflow/ops/arch"
 	"stepflow/runtime/checkpoint"
 )
 
@@ -25,24 +23,9 @@ var foreignTensors = []struct {
 		"the weights are those of adapters beside a model: merge them with PEFT's merge_and_unload first"},
 }
 
-// strayTensors are tensors beside those that the configuration wants: what they are, the first row that fits.
-var strayTensors = []struct {
-	name *regexp.Regexp
-	what string
-}{
-	{regexp.MustCompile(`^model\.layers\.[0-9]+\.self_attn\.[qkvo]_proj\.bias$`), "biases of attention, though attention_bias is false there"},
-	{regexp.MustCompile(`^model\.layers\.[0-9]+\.mlp\.(gate|up|down)_proj\.bias$`), "biases of the feed-forward layers, though mlp_bias is false there"},
-	{regexp.MustCompile(`\.(q_norm|k_norm|q_layernorm|k_layernorm|query_norm|key_norm)\.`), "norms on q and k, which Llama does not have"},
-	{regexp.MustCompile(`norm`), "norms, which Llama does not have"},
-	{regexp.MustCompile(`^(score|classifier|qa_outputs|v_head)\b`), "a head other than that of a language model"},
-	{regexp.MustCompile(``), "tensors that have no place in it"},
-}
-
-var layerName = regexp.MustCompile(`^model\.layers\.([0-9]+)\.`)
-
 // checkTensors holds the tensors of a folder to the configuration: each is there, of its shape and floating point, and no
 // other is there but copies of what the configuration says already.
-func checkTensors(f *checkpoint.Folder, c llama.Config, path string) error {
+func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 	names := f.Names()
 	for _, x := range foreignTensors {
 		if i := slices.IndexFunc(names, x.name.MatchString); i >= 0 {
@@ -50,7 +33,7 @@ func checkTensors(f *checkpoint.Folder, c llama.Config, path string) error {
 		}
 	}
 	placed := map[string]bool{}
-	for x := range llama.Wants(c) {
+	for x := range m.Wants() {
 		shape, ok := f.Shape(x.Name)
 		has := "have none"
 		if ok {
@@ -58,7 +41,7 @@ func checkTensors(f *checkpoint.Folder, c llama.Config, path string) error {
 		}
 		if !ok || !shape.Equal(x.Shape) {
 			err := fmt.Errorf("%s wants a tensor %s of %v; the safetensors %s", path, x.Name, x.Shape, has)
-			if x.Name == llama.LMHead {
+			if x.Name == arch.LMHead {
 				err = fmt.Errorf("%w. If the embedding table is its head, tie_word_embeddings there must be true", err)
 			}
 			return err
@@ -74,7 +57,7 @@ func checkTensors(f *checkpoint.Folder, c llama.Config, path string) error {
 		if placed[name] {
 			continue
 		}
-		what, err := strayTensor(f, c, name)
+		what, err := m.Stray(f, name)
 		if err != nil {
 			return err
 		}
@@ -98,44 +81,4 @@ func some(names []string) string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
-}
-
-// strayTensor says what a tensor is that the configuration does not want; empty if it changes nothing.
-func strayTensor(f *checkpoint.Folder, c llama.Config, name string) (string, error) {
-	switch {
-	case name == llama.LMHead:
-		same, err := f.Same(name, llama.EmbedTokens)
-		if err != nil || same {
-			return "", err
-		}
-		return "a head that differs from the embedding table, though tie_word_embeddings is true there", nil
-	case strings.HasSuffix(name, "rotary_emb.inv_freq"):
-		v, err := f.Float32(name)
-		if err != nil {
-			return "", err
-		}
-		plain := c
-		plain.RopeScaling = nil // older programs kept these and scaled positions
-		if frequencies(v, c) || frequencies(v, plain) {
-			return "", nil
-		}
-		return "rotary frequencies that differ from those of its rope_theta and rope_scaling", nil
-	}
-	if m := layerName.FindStringSubmatch(name); m != nil {
-		if n, err := strconv.Atoi(m[1]); err != nil || n >= c.NumHiddenLayers {
-			return fmt.Sprintf("layers beyond its num_hidden_layers, which is %d", c.NumHiddenLayers), nil
-		}
-	}
-	for _, x := range strayTensors {
-		if x.name.MatchString(name) {
-			return x.what, nil
-		}
-	}
-	return "", nil
-}
-
-// frequencies reports whether v are the rotary frequencies of a configuration, as far as bfloat16 can show it.
-func frequencies(v []float32, c llama.Config) bool {
-	want, _ := c.Frequencies()
-	return slices.EqualFunc(v, want, func(a float32, b float64) bool { return math.Abs(float64(a)-b) <= b/128+1e-7 })
 }

@@ -14,8 +14,8 @@ import (
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/arch"
 	"stepflow/ops/growth"
-	"stepflow/ops/llama"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
@@ -52,7 +52,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	}
 	p.CheckFits(s.Program.ArenaBytes, "the stage",
 		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
-	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Config, mode); err != nil {
+	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Model, mode); err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
 	}
 	p.Block = s
@@ -73,22 +73,21 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	}
 	grow := d.Block("grow")
 	if !hasFrom {
-		n := m.Config.NumHiddenLayers
+		n := m.NumHiddenLayers
 		if d.Has("layers") {
 			n = d.Int("layers")
 		}
-		if m.Folder != "" && n != m.Config.NumHiddenLayers {
+		if m.Folder != "" && n != m.NumHiddenLayers {
 			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers",
-				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.Config.NumHiddenLayers))}
+				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.NumHiddenLayers))}
 		}
-		if diags := deeper(d, m.Config, n); diags.HasErrors() {
+		if diags := deeper(d, m.Model, n); diags.HasErrors() {
 			return nil, diags
 		}
 		p.Hashed["layers"] = strconv.Itoa(n)
-		s.Model, s.Seed, s.Init = m.Config, m.Seed, m.Folder
+		s.Model, s.Seed, s.Init = m.WithLayers(n), m.Seed, m.Folder
 		s.Layers = s.NewLayers(n)
-		s.Model.NumHiddenLayers = n
-		s.Params = llama.Declare(s.Model, s.LayerIDs())
+		s.Params = s.Model.Declare(s.LayerIDs())
 		s.Root = m
 		return m, nil
 	}
@@ -99,7 +98,7 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	s.Root = root
 	if m != nil && m != root {
 		detail := fmt.Sprintf("%s was started from %s, this stage names %s. Leave model out.", from, root.Addr, m.Addr)
-		if attr, same := llama.SameArchitecture(root.Config, m.Config); !same {
+		if attr, same := arch.SameArchitecture(root.Model, m.Model); !same {
 			detail = fmt.Sprintf("%s was started from %s, and %s of %s differs from it. Leave model out.", from, root.Addr, attr, m.Addr)
 		}
 		return nil, hcl.Diagnostics{d.Error("model", "Another model", detail)}
@@ -113,9 +112,9 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 
 // grow makes the model of that of the stage before, larger where the block asks for it.
 func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
-	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(), ResidualOutput: llama.ResidualOutput,
+	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(), ResidualOutput: s.Model.ResidualOutput,
 		Declare: func(changed growth.Config, layers []string) []ops.Param {
-			return llama.Declare(s.Model.With(changed), layers)
+			return s.Model.With(changed).Declare(layers)
 		}}
 	var err error
 	if block == nil {
@@ -132,14 +131,26 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 			return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
 		}
 	}
-	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
+	s.Layers, s.Params = s.Growth.Layers, s.Growth.Params
+	s.Model = up.Model.Grown(kinds(s.Layers)).With(s.Growth.Config)
 	return nil
 }
 
+// kinds lists of which layer of the smaller model each layer is the like: an old one of itself, a new one of the first that it is
+// made of.
+func kinds(layers []growth.Layer) []int {
+	list := make([]int, len(layers))
+	for i, l := range layers {
+		if list[i] = l.Old; l.Old < 0 {
+			list[i] = l.From[0].Layer
+		}
+	}
+	return list
+}
+
 // deeper is the problem with a model of so many layers; nil if there is none.
-func deeper(d *dsl.Decoded, c llama.Config, layers int) (diags hcl.Diagnostics) {
-	c.NumHiddenLayers = layers
-	for _, x := range c.Check() {
+func deeper(d *dsl.Decoded, m arch.Model, layers int) (diags hcl.Diagnostics) {
+	for _, x := range m.WithLayers(layers).Check() {
 		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
 	}
 	return diags

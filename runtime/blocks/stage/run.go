@@ -116,7 +116,7 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", s.Steps)))
 	e.Values = blocks.Writable(valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
-		name := blocks.WorkTrain.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
+		name := work.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
 		r.State.State.Rate(name, float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
 	}
 	files, err := s.files(r, tok, true)

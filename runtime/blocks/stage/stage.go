@@ -35,6 +35,9 @@ var Kind = blocks.Kind{Sound: sound, Plan: plan,
 	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule",
 		"train.accumulate_dtype"}}
 
+// work is what a stage does.
+const work blocks.Work = "train"
+
 // Checkpoints that stay where keep is not given: while a stage runs, and when it has ended.
 const (
 	keepRunning = 2
@@ -150,7 +153,7 @@ func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.
 	f := &s.Figures
 	s.takes = blocks.Forecast{Peak: f.Peak,
 		FLOPs: math.Max(0, float64(s.Steps-from)) * (float64(f.StepFLOPs) + float64(f.RecomputeFLOPs))}
-	s.takes.Predict(p.World, blocks.WorkTrain, s.DType, s.Program, program.SegMicro)
+	s.takes.Predict(p.World, work, s.DType, s.Program, program.SegMicro)
 	return nil
 }
 
