@@ -20,14 +20,14 @@ type Drawing struct {
 	Edges [][2]int // indices of nodes, from and to
 }
 
-// DrawnNode is a node: its lines of text, and the group that it stands in, empty for none.
+// DrawnNode is a node of a Drawing: its lines of text, and its group, empty for none.
 type DrawnNode struct {
 	ID    string
 	Lines []string
 	Group string
 }
 
-// Draw gives the pipeline's graph: a node a block, an edge from each block to those made from it.
+// Draw returns the pipeline's graph: a node for each block, and an edge from each block to those made from it.
 func Draw(p *plan.Plan) *Drawing {
 	d := &Drawing{Name: "pipeline"}
 	index := map[string]int{}
@@ -48,7 +48,7 @@ func Draw(p *plan.Plan) *Drawing {
 	return d
 }
 
-// DrawStage gives the operations of one training step of a stage, with their dependencies.
+// DrawStage returns the operations of one training step of a stage, with their dependencies.
 func DrawStage(s *stage.Stage) *Drawing {
 	d := &Drawing{Name: s.Addr.String()}
 	for _, name := range program.StepSegments {
@@ -59,7 +59,8 @@ func DrawStage(s *stage.Stage) *Drawing {
 			for _, dep := range l.Deps {
 				d.Edges = append(d.Edges, [2]int{base + int(dep), len(d.Nodes)})
 			}
-			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
+			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i),
+				Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
 		}
 	}
 	return d
@@ -83,7 +84,8 @@ func (d *Drawing) grouped(f func(group string, nodes []int)) {
 func (d *Drawing) DOT() string {
 	var b strings.Builder
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", " ")
-	fmt.Fprintf(&b, "digraph \"%s\" {\n  rankdir = LR\n  node [shape = box, fontname = \"sans-serif\"]\n", quote.Replace(d.Name))
+	fmt.Fprintf(&b, "digraph \"%s\" {\n  rankdir = LR\n  node [shape = box, fontname = \"sans-serif\"]\n",
+		quote.Replace(d.Name))
 	d.grouped(func(group string, nodes []int) {
 		in := "  "
 		if group != "" {

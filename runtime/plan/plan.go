@@ -1,5 +1,6 @@
-// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: decode a block with
-// what is known so far, let its kind plan it, ask the disk what is there of it, add its exports. A Plan says what apply will run.
+// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it
+// decodes a block with what is known so far, lets its kind plan it, looks for its result on disk, and adds its
+// exports.
 package plan
 
 import (
@@ -25,9 +26,11 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
-	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s, by which times are told until a run has shown its own; nil for none
-	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
+	// wait for servers of remote data as a run does, or plan without those that do not answer
+	Patient bool
+	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
+	Peak    func(gpu.DType) float64
+	Hashing func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
 }
 
 // Plan is what apply runs.
@@ -35,10 +38,10 @@ type Plan struct {
 	Config    *dsl.Config
 	StateDir  string
 	Actions   []*Action
-	Outputs   map[string]cty.Value // unknown where a run must come first
+	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
-	StepEvery int   // trace: one step in so many
-	MaxSpans  int64 // trace: of a run
+	StepEvery int   // one step in this many is traced
+	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
 	State     *state.State
 
@@ -74,18 +77,19 @@ func (p *Plan) All() []*blocks.Planned {
 	return list
 }
 
-// Copy is a plan whose actions and outputs can take the place of others without changing p.
+// Copy returns a plan whose actions and outputs can be replaced without changing p.
 func (p *Plan) Copy() *Plan {
 	q := *p
 	q.Actions, q.Outputs = slices.Clone(p.Actions), maps.Clone(p.Outputs)
 	return &q
 }
 
-// New loads the pipeline and plans every block. Problems of all blocks are reported at once. It ends with ctx, and the plan is of
-// no use then.
+// New loads the pipeline and plans every block. It reports the problems of all blocks at once. Cancelling ctx ends it,
+// and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
+		StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
@@ -100,13 +104,15 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		st, err = state.Read(p.StateDir)
 	}
 	if err != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: blocks.Sentence(err.Error()) + "."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
+			Detail: blocks.Sentence(err.Error()) + "."})
 	}
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.blocks(ctx)...)
 	if ctx.Err() != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
+			Detail: "Planning was interrupted."})
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
@@ -133,7 +139,8 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: what is wrong there would only follow
+			// not planned: its errors would only follow from those before
+			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...)
 			continue
 		}
 		if b.Kind.Name == "output" {
@@ -153,7 +160,7 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 	return append(diags, p.together()...)
 }
 
-// together lets the blocks look at each other: they add warnings, and return errors.
+// together lets each block look at the others: it adds their warnings, and returns their errors.
 func (p *Plan) together() (diags hcl.Diagnostics) {
 	everyone := p.All()
 	for _, a := range p.Actions {
@@ -178,7 +185,7 @@ func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// telemetry reads what is to be traced.
+// telemetry reads the telemetry block.
 func (p *Plan) telemetry() hcl.Diagnostics {
 	if p.Config.Telemetry == nil {
 		return nil
@@ -193,8 +200,8 @@ func (p *Plan) telemetry() hcl.Diagnostics {
 	return diags
 }
 
-// TraceBudget says what apply will trace of the planned blocks. Steps are sampled less often than asked for where the spans would
-// be more than max_spans.
+// TraceBudget returns what apply will trace of the planned blocks. If the spans would be more than max_spans, steps are
+// sampled less often than step_every asks.
 func (p *Plan) TraceBudget() observe.Budget {
 	var list []observe.Planned
 	for _, a := range p.Actions {
@@ -210,8 +217,8 @@ func (p *Plan) TraceBudget() observe.Budget {
 	return observe.NewBudget(p.StepEvery, p.MaxSpans, list)
 }
 
-// settle looks at all actions together: what one of them takes from another's folder is not lost when that one runs, and what
-// two of them are made of is not moved.
+// settle looks at all actions together: a folder that another block takes over is not lost, and a result of a block
+// that stays is shared, not moved.
 func (p *Plan) settle() {
 	taken := map[string]bool{}
 	for _, a := range p.Actions {

@@ -21,10 +21,10 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Splits are the documents of data by the word behind its address.
+// Splits are the splits of data, by the word after its address.
 var Splits = map[string]fineweb.Split{"validation": fineweb.Validation, "all": fineweb.All}
 
-// sound checks the filter of data, and which crawls it names.
+// sound checks the filters of data.
 func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if err := fineweb.CheckFilter(d.Str("filter")); err != nil {
 		diags = append(diags, d.Error("filter", "Invalid filter", blocks.Sentence(err.Error())+"."))
@@ -74,23 +74,30 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 // files plans data that lie in files.
 func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	w := p.World
-	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
-		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
-		Dumps: stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
+	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"),
+		Separator: d.Str("separator"),
+		MinScore:  optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
+		Languages: d.Strs("languages"),
+		Dumps:     stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: n.Source.Epochs, Hasty: !w.Patient, Context: ctx, Hashing: w.Hashing}
+		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids",
+		DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"),
+		Epochs: n.Source.Epochs, Hasty: !w.Patient, Context: ctx, Hashing: w.Hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
-	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
+	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
+		optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
 	if d.Str("cache") == "tokens" {
 		dir := fineweb.CacheDir()
 		if dir == "" {
-			return hcl.Diagnostics{d.Error("cache", "No place for a cache", "There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
+			return hcl.Diagnostics{d.Error("cache", "No place for a cache",
+				"There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
 		}
 		s.TokenDir = filepath.Join(dir, "tokens")
 	}
 	s.Patterns = stringsOf(d, "source")
 	if len(s.Patterns) == 0 {
-		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
+		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a "+
+			"list of globs.")}
 	}
 	n.Source = s
 	switch err := n.look(); {
@@ -125,7 +132,7 @@ func stringsOf(d *dsl.Decoded, attr string) []string {
 	return nil
 }
 
-// mixture plans data that are drawn from other data.
+// mixture plans a mixture of other data.
 func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, x := range d.List("part") {
 		ref, split, ok := x.Ref("data")
@@ -135,19 +142,26 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 		part, _ := p.Use(ref).(*Data)
 		switch {
 		case split != "":
-			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("%s.%s is for evaluate. Draw from %s.", ref, split, ref)))
+			diags = append(diags, x.Error("data", "Training on held-out data",
+				fmt.Sprintf("%s.%s is for evaluate. Draw from %s.", ref, split, ref)))
 			continue
 		case part == nil || part.Parts != nil:
-			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
+			diags = append(diags, x.Error("data", "Not data in files",
+				fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
 			continue
 		case len(n.Parts) > 0 && part.Source.DocumentMask != n.Source.DocumentMask:
-			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t, %s has not: all data of a mixture need the same.", ref, part.Source.DocumentMask, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different document_mask",
+				fmt.Sprintf("%s has document_mask = %t and %s does not: all data of a mixture need the same.", ref,
+					part.Source.DocumentMask, n.Parts[0].Addr)))
 			continue
 		case len(n.Parts) > 0 && part.Source.PredictFirst != n.Source.PredictFirst:
-			diags = append(diags, x.Error("data", "Different predict_first_token", fmt.Sprintf("%s has predict_first_token = %t, %s has not: all data of a mixture need the same.", ref, part.Source.PredictFirst, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different predict_first_token",
+				fmt.Sprintf("%s has predict_first_token = %t and %s does not: all data of a mixture need the same.", ref,
+					part.Source.PredictFirst, n.Parts[0].Addr)))
 			continue
 		case slices.Contains(n.Parts, part):
-			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.", ref)))
+			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.",
+				ref)))
 			continue
 		}
 		n.Parts, n.Weights = append(n.Parts, part), append(n.Weights, x.Float("weight"))
@@ -165,13 +179,14 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 	return diags
 }
 
-// countsAtOnce is the size of local files up to which a plan reads them to count copies, in bytes.
+// countsAtOnce is the most bytes of local files that a plan reads to count copies.
 const countsAtOnce = 1 << 30
 
-// shown are the warnings about files, which name them.
+// shown returns the warnings about files, which name them, unless the source is sensitive.
 func (n *Data) shown(p *blocks.Planned) []string {
 	if _, secret := p.Secret["source"]; secret && len(n.odd) > 0 {
-		return []string{"there is something to say of the files, which would name them, and source is sensitive: stepflow data stat says it"}
+		return []string{"warnings about the files are not shown, because source is sensitive and they name files: " +
+			"stepflow data stat shows them"}
 	}
 	var list []string
 	for _, odd := range n.odd {
@@ -180,7 +195,7 @@ func (n *Data) shown(p *blocks.Planned) []string {
 	return list
 }
 
-// look opens the data and notes what is there.
+// look opens the data and records what they hold.
 func (n *Data) look() error {
 	n.patterns = n.Source.Patterns
 	c, err := fineweb.Open(n.Source)
@@ -210,12 +225,12 @@ func (n *Data) look() error {
 	return err
 }
 
-// sourceKey stands for patterns, which may hold what the state must not.
+// sourceKey returns a hash of patterns, which may hold secrets that the state must not.
 func sourceKey(patterns []string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(patterns, "\n"))))
 }
 
-// Seen is what the state keeps of remote data; nil for others. Where the source is secret it keeps no names.
+// Seen returns what the state keeps of remote data; nil for local data. For a secret source it has no names.
 func (n *Data) Seen(secret bool) *state.Source {
 	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
 		return nil
@@ -226,5 +241,6 @@ func (n *Data) Seen(secret bool) *state.Source {
 			files[i] = dsl.Hidden
 		}
 	}
-	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Content, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
+	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Content, Rows: n.Rows, Files: files,
+		Seen: time.Now().UTC()}
 }

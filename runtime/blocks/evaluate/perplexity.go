@@ -25,24 +25,25 @@ import (
 	"stepflow/runtime/words"
 )
 
-// measuring is what Perplexity does.
+// measuring is the work of a Perplexity.
 const measuring blocks.Work = "perplexity"
 
 // Perplexity measures the loss of a model on documents.
 type Perplexity struct {
 	*Subject
 	Data    *data.Data
-	Windows fineweb.Windows // of the documents, so many at a time as fit the device
+	Windows fineweb.Windows // of the documents; Batch is as many as fit the device
 	Program *gpu.Program
 
-	usual bool // the window is usualContext, of a model that takes more
-	most  int  // sequences at a time that were asked for
-	fits  int  // of them that fit the device
+	usual bool // the window is usualContext, and the model takes more
+	most  int  // sequences at a time that the block asks for
+	fits  int  // how many of them fit the device
 }
 
-// pass is the forward pass that measures.
+// pass returns the forward pass that measures.
 func (e *Perplexity) pass() program.Pass {
-	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
+	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length,
+		Mask: e.Data.Source.DocumentMask}
 }
 
 // Plan reads the documents and the windows, and compiles the program.
@@ -51,21 +52,28 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 	e.Data = p.Use(ref).(*data.Data)
 	trained := trainedOn(e.Stage, e.Data)
 	w := &e.Windows
-	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"), Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
+	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
+		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
 	switch {
 	case w.Split == 0:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on them.", ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out "+
+			"documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on "+
+			"them.", ref, ref))}
 	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
-		return hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained on them.", ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Nothing held out",
+			fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained "+
+				"on them.", ref, ref))}
 	case w.Split == fineweb.All && trained != nil:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure %s.validation.", trained.Addr, ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure "+
+			"%s.validation.", trained.Addr, ref, ref))}
 	}
 	if d.Has("join") {
 		join := d.Str("join")
 		w.Join = &join
 		for _, n := range e.Data.InFiles() {
 			if n.Source.Format == "bin" {
-				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined", fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
+				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined",
+					fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
 			}
 		}
 	}
@@ -77,13 +85,18 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		e.usual = e.Stage == nil && sees < e.Model.MaxPositionEmbeddings
 	}
 	if w.Length > e.Model.MaxPositionEmbeddings {
-		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
+		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long",
+			fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
 	}
 	if w.Length < 2 && w.Stride > 0 {
-		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, as many as the model was trained on or takes, and of windows that slide the first token is not predicted. Leave stride out, or set sequence_length to 2 or more.")}
+		return hcl.Diagnostics{d.Error("stride", "Nothing to predict",
+			"The windows hold one token, and the first token of a sliding window is not "+
+				"predicted. Leave stride out, or set sequence_length to 2 or more.")}
 	}
 	if w.Stride > w.Length {
-		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
+		return hcl.Diagnostics{d.Error("stride", "Tokens left out",
+			fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.",
+				w.Stride, w.Length))}
 	}
 	p.Hashed["sequence_length"], p.Hashed["end_of_text"] = strconv.Itoa(w.Length), strconv.FormatBool(w.EndOfText)
 	e.most = d.Int("batch_size")
@@ -104,7 +117,7 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 	return nil
 }
 
-// trainedOn is the stage of those that led to one, itself included, that read data, alone or in a mixture; nil for none.
+// trainedOn returns s or the stage before it that trained on any of the data; nil if none did.
 func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
 	for ; s != nil; s = s.Before {
 		for _, mine := range s.Data.InFiles() {
@@ -118,8 +131,9 @@ func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
 	return nil
 }
 
-// Forecast tells what the evaluation takes: its tokens and windows are counted where they are few, else estimated.
-func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
+// Forecast predicts what the evaluation takes. Its tokens and windows are counted if they are few, and else estimated.
+func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
+	f *blocks.Forecast) hcl.Diagnostics {
 	if err := e.forecast(ctx, p.World, f); err != nil {
 		return data.Unfit(d, "data", err)
 	}
@@ -139,7 +153,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		if err != nil || size.Tokens == 0 {
 			return err
 		}
-		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, and not of what is predicted
+		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // exact for the documents, not for the tokens predicted
 			f.How = fineweb.BySample
 		}
 		if w.Limit > 0 {
@@ -151,7 +165,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		}
 	}
 	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
-	if effort.Whole && batches > 0 { // as many batches of fewer sequences leave less to fill up
+	if effort.Whole && batches > 0 { // the same number of smaller batches has less padding
 		e.Windows.Batch = int((sequences + batches - 1) / batches)
 		if e.Program, err = world.Programs.Pass(e.pass()); err != nil {
 			return err
@@ -164,10 +178,10 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 	return nil
 }
 
-// Documents are those that are measured.
+// Documents returns the documents that are measured.
 func (e *Perplexity) Documents() (*data.Data, fineweb.Windows) { return e.Data, e.Windows }
 
-// Details are the windows, and what measuring them takes.
+// Details returns the windows, and what measuring them takes.
 func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 	w := e.Windows
 	text := fmt.Sprintf("windows of %d tokens", w.Length)
@@ -175,15 +189,17 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 		text += fmt.Sprintf(", sliding by %d", w.Stride)
 	}
 	if e.usual {
-		text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it",
+		text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length "+
+			"sets it",
 			e.Model.MaxPositionEmbeddings, w.Length)
 	}
 	if e.fits < e.most {
 		text += fmt.Sprintf("; %d at a time, the most of %d that fit", e.fits, e.most)
 	}
-	takes := "an unknown time: how many tokens there are is known when the data are read"
+	takes := "an unknown time: the number of tokens is known only when the data are read"
 	if f.Tokens > 0 {
-		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs), f.Time("FLOP/s", "the last one like it"))
+		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs),
+			f.Time("FLOP/s", "the last one like it"))
 	}
 	return []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
 }
@@ -212,7 +228,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
 		}
-		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
+		if diagnosis != "" { // the sum stays as it is; only tokens are counted
 			return nil
 		}
 		nll, err := model.NLL(b)
@@ -238,13 +254,15 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	}
 	r.Took(measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
 	if diagnosis == "" && model.Flaw.Found() {
-		r.Observe.Warn(ctx, "%s, which no token that was measured reads", model.Flaw.String())
+		r.Observe.Warn(ctx, "%s; no measured token reads it", model.Flaw.String())
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
+		"bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
 		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
-		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "random_guess": math.Log(float64(e.Model.VocabSize))}
+		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held),
+		"random_guess": math.Log(float64(e.Model.VocabSize))}
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
 		if by <= 0 {
 			values[name] = nil
@@ -261,7 +279,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
 }
 
-// entropy is that of the frequencies of the held-out tokens, in nats.
+// entropy returns the entropy of the frequencies of the measured tokens, in nats.
 func entropy(h *fineweb.Held) (sum float64) {
 	ids := make([]int32, 0, len(h.Counts))
 	for id := range h.Counts {
