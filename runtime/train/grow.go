@@ -47,8 +47,8 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 }
 
 // growState takes over what the optimizer of the stage before kept of a parameter after n updates. The optimizer of
-// this stage may be another: of what it keeps, a copy of the weight is taken over where there was one, and the rest with
-// the number of updates if all of it was there. Else that begins again, as setWeight left it.
+// this stage may be another: of what it keeps, a copy of the weight is taken over where there was one, and the rest
+// with the number of updates if all of it was there. Else that begins again, as setWeight left it.
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {

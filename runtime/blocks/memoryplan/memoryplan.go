@@ -123,8 +123,10 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		}
 		var ok bool
 		if m.Layers, m.Peak, ok = growth.Fewest(layers, budget, cost, room); !ok {
-			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
-				layers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model "+
+				"states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or "+
+				"shrink the model or the adapters.", layers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak,
+				len(m.Layers), m.Layers))}
 		}
 	}
 	n := 0
@@ -140,7 +142,14 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	for _, x := range m.Layers {
 		list = append(list, blocks.Number(x))
 	}
-	return map[string]cty.Value{"layers": cty.ListVal(list), "stages": blocks.Number(len(list)), "peak_bytes": blocks.Number(m.Peak),
-		"vanilla_bytes": blocks.Number(m.Vanilla), "saving": blocks.Number(m.Saving), "layers_peak_bytes": blocks.Number(m.LayersPeak),
-		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla), "layers_saving": blocks.Number(m.LayersSaving)}, nil
+	return map[string]cty.Value{
+		"layers":               cty.ListVal(list),
+		"stages":               blocks.Number(len(list)),
+		"peak_bytes":           blocks.Number(m.Peak),
+		"vanilla_bytes":        blocks.Number(m.Vanilla),
+		"saving":               blocks.Number(m.Saving),
+		"layers_peak_bytes":    blocks.Number(m.LayersPeak),
+		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla),
+		"layers_saving":        blocks.Number(m.LayersSaving),
+	}, nil
 }

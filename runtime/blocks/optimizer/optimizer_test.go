@@ -76,7 +76,8 @@ func TestTypes(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	adamw := optim.AdamW{LearningRate: 3e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}
 	muon := optim.Muon{LearningRate: 0.02, Momentum: 0.95, Nesterov: true,
-		NSCoefficients: [3]float64{3.4445, -4.775, 2.0315}, NSSteps: 5, Eps: 1e-7, WeightDecay: 0.1, AdjustLR: "original", MaxGradNorm: 1}
+		NSCoefficients: [3]float64{3.4445, -4.775, 2.0315}, NSSteps: 5, Eps: 1e-7, WeightDecay: 0.1,
+		AdjustLR: "original", MaxGradNorm: 1}
 	for src, want := range map[string]optim.Optimizer{rest: adamw, least("muon", ""): muon.With(adamw)} {
 		if got := planned(t, src); fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
 			t.Errorf("%s\ngives %#v\nand not %#v", src, got, want)
