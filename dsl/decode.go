@@ -48,6 +48,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 		if !only(a.Only, typ) {
 			continue
 		}
+		a = a.of(typ)
 		want := a.Type
 		if a.Ref != nil {
 			want = cty.String
