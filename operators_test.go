@@ -19,7 +19,7 @@ import (
 
 // operatorRoots hold what decides the bits that training makes: what a kernel computes, in which order sums are made,
 // how a model starts and grows, which tokens it sees. Each package below them is a group with a hash of its own.
-var operatorRoots = []string{"gpu", "ops", "fineweb"}
+var operatorRoots = []string{"gpu", "ops", "fineweb", "runtime/program", "runtime/forward", "runtime/train"}
 
 // indifferent lists, below operatorRoots, packages and patterns of files that decide no bits, and why. What is not here
 // decides them: a new file is not forgotten.
@@ -56,6 +56,13 @@ var indifferent = []struct{ path, why string }{
 	{"fineweb/overlap.go", "warns of data that are trained on and measured"},
 	{"fineweb/watch.go", "counts documents that are trained on and measured"},
 	{"fineweb/sample.go", "writes files, which the recipe hashes"},
+	{"runtime/program/figures.go", "counts bytes and operations"},
+	{"runtime/program/precision.go", "words for element types, which the recipe hashes"},
+	{"runtime/forward/flaw.go", "finds what is not finite"},
+	{"runtime/train/checkpoint.go", "when a checkpoint is written"},
+	{"runtime/train/flaw.go", "finds what is not finite"},
+	{"runtime/train/spike.go", "warns"},
+	{"runtime/train/timing.go", "times steps"},
 }
 
 // files lists the sources below a folder, tests and what tests read left out.

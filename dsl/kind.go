@@ -12,11 +12,12 @@ type Attr struct {
 	Type     cty.Type // cty.DynamicPseudoType for any value
 	Ref      []string // kinds of block that it may name, instead of a value of Type
 	Required bool
-	Default  cty.Value // cty.NilVal for none
-	OneOf    []string  // allowed strings
-	Whole    bool      // a whole number
-	Bytes    bool      // a text such as "16 GiB", at least one byte
-	Filled   bool      // an empty list is an error: it does not mean the same as leaving it out
+	Default  cty.Value            // cty.NilVal for none
+	Defaults map[string]cty.Value // by block type, for types whose default is not Default
+	OneOf    []string             // allowed strings
+	Whole    bool                 // a whole number
+	Bytes    bool                 // a text such as "16 GiB", at least one byte
+	Filled   bool                 // an empty list is an error: it does not mean the same as leaving it out
 
 	Min, Max     *float64 // range of a number, or of each in a list, including the ends
 	Above, Below *float64 // the same, without the ends
@@ -24,6 +25,14 @@ type Attr struct {
 	Only []string // block types that have it; empty for all
 	Unit string   // for the reference page
 	Doc  string
+}
+
+// of returns the row for blocks of a type.
+func (a Attr) of(typ string) Attr {
+	if v, ok := a.Defaults[typ]; ok {
+		a.Default = v
+	}
+	return a
 }
 
 // Nested is a block inside a block.

@@ -185,16 +185,52 @@ var Kinds = []Kind{
 					"weights need neither."},
 		},
 		Exports: []Export{{Name: "r", Type: cty.Number, Doc: "As configured."}}},
-	{Name: "optimizer", Types: []string{"adamw"}, Repeat: true, Lazy: true,
-		Doc: "AdamW with decoupled weight decay and clipping by global norm.",
+	{Name: "optimizer", Types: []string{"adamw", "muon"}, Repeat: true, Lazy: true,
+		Doc: "How weights are updated, with decoupled weight decay and clipping by global norm. `adamw` keeps " +
+			"two moments of each parameter. `muon` makes the update of a projection nearly orthogonal, keeps " +
+			"one moment of it, and leaves all other parameters to `others`; its attributes mean what those of " +
+			"`torch.optim.Muon` do. Where an optimizer names others, each has its own `learning_rate`, and the " +
+			"stage's schedule scales all.",
 		Attrs: []Attr{
-			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true, Doc: "Peak of the schedule."},
-			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1), Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Doc: "Decay of the first and second moment."},
-			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8), Doc: "Added to the root of the second moment."},
-			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1), Doc: "Decoupled decay, times the learning rate each step."},
-			{Name: "no_decay", Type: strings_, Doc: "Patterns of parameter names without decay; default: norms, biases and embeddings."},
-			{Name: "max_grad_norm", Type: cty.Number, Min: at(0), Max: at(1e9), Default: num(1), Doc: "Bound on the global gradient norm; 0 for none."},
-			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False, Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at random instead, right in the mean: 12 bytes a trainable parameter instead of 16, at some cost in quality."},
+			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true,
+				Doc: "Peak of the schedule."},
+			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1),
+				Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Only: []string{"adamw"},
+				Doc: "Decay of the first and second moment."},
+			{Name: "momentum", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0.95), Only: []string{"muon"},
+				Doc: "Decay of the moment."},
+			{Name: "nesterov", Type: cty.Bool, Default: cty.True, Only: []string{"muon"},
+				Doc: "Nesterov momentum: the update looks one decay ahead."},
+			{Name: "ns_steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(99), Default: num(5), Only: []string{"muon"},
+				Doc: "Newton-Schulz iterations, in the precision of the weights."},
+			{Name: "adjust_lr_fn", Type: cty.String, Default: str("original"), Only: []string{"muon"},
+				OneOf: []string{"original", "match_rms_adamw", "spectral_unclamped"},
+				Doc: "What the learning rate of a matrix of A rows and B columns is multiplied by. `original`: " +
+					"sqrt(max(1, A/B)). `match_rms_adamw`: 0.2 sqrt(max(A, B)), so that AdamW's learning rate " +
+					"and weight decay serve. `spectral_unclamped`: sqrt(A/B)."},
+			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8),
+				Defaults: map[string]cty.Value{"muon": num(1e-7)},
+				Doc: "`adamw`: added to the root of the second moment. `muon`: the least norm that a matrix is " +
+					"divided by."},
+			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1),
+				Doc: "Decoupled decay, times the learning rate each step."},
+			{Name: "no_decay", Type: strings_,
+				Doc: "Patterns of parameter names without decay; default: norms, biases and embeddings."},
+			{Name: "max_grad_norm", Type: cty.Number, Min: at(0), Max: at(1e9), Default: num(1),
+				Doc: "Bound on the norm of all gradients together, those of the optimizers named here included; " +
+					"0 for none. Of an optimizer that another one names, it is not used."},
+			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False,
+				Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at " +
+					"random instead, right in the mean: 4 bytes a trainable parameter less (with `adamw` 12 " +
+					"instead of 16), at some cost in quality."},
+			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: []string{"muon"},
+				Doc: "The optimizer of all parameters but projections: embeddings, head, norms, biases and " +
+					"adapters. Usually `adamw`."},
+			{Name: "embeddings", Ref: []string{"optimizer"},
+				Doc: "Another optimizer for the token embeddings, and the head tied to them."},
+			{Name: "lm_head", Ref: []string{"optimizer"},
+				Doc: "Another optimizer for the head, where it is not tied to the embeddings."},
+			{Name: "norms", Ref: []string{"optimizer"}, Doc: "Another optimizer for norms and biases."},
 		}},
 	memoryPlanKind,
 	stageKind,

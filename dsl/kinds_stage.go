@@ -4,10 +4,10 @@ import "github.com/zclconf/go-cty/cty"
 
 // memoryPlanKind is the row of Kinds for plans that split a model into stages.
 var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
-	Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as " +
-		"possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. It " +
-		"counts the states that the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen " +
-		"one (4 in fp32), without the 2 more that a gradient takes if `accumulate_dtype` adds it up in fp32. " +
+	Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: " +
+		"the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. It counts a trainable " +
+		"parameter with what its optimizer keeps beside weight and gradient, 16 bytes in all with `adamw`, and a " +
+		"frozen one with 2 (4 in fp32), without the 2 more that a gradient takes if `accumulate_dtype` adds it up in fp32. " +
 		"Embeddings, head and norms count as trained.",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
@@ -15,8 +15,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 			Doc: "The adapters of frozen layers, with the remainders of their merges, if they keep any. Default: " +
 				"no adapters."},
 		{Name: "optimizer", Ref: []string{"optimizer"},
-			Doc: "The optimizer of the stages: with `bf16_stochastic_round` a trainable parameter takes 12 bytes " +
-				"in bf16, else 16."},
+			Doc: "The optimizer of the stages; default: an `adamw`, 16 bytes a trainable parameter. In bf16 with " +
+				"`bf16_stochastic_round` it takes 12, and a parameter that `muon` trains takes 12."},
 		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000),
 			Doc: "Number of stages; exactly one of `stages` and `budget`."},
 		{Name: "budget", Type: cty.String, Bytes: true,
@@ -63,8 +63,8 @@ var stageKind = Kind{Name: "stage", Repeat: true,
 		{Name: "adapter", Ref: []string{"peft"},
 			Doc: "Adapters on the frozen projections; merged when the stage ends."},
 		{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"},
-			Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and moments. `fp32`: everything in " +
-				"fp32."},
+			Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and optimizer states. `fp32`: everything " +
+				"in fp32."},
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
 			Doc: "Seed of adapters and of growth at random positions."},
 	},
@@ -81,7 +81,7 @@ var stageKind = Kind{Name: "stage", Repeat: true,
 				{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5),
 					Doc: "Interpolation: new = (1-mix) below + mix above."},
 				{Name: "function_preserving", Type: cty.Bool, Default: cty.True,
-					Doc: "New layers start as the identity: their two output projections are zero."},
+					Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
 			}},
 		{Name: "train", Required: true, Doc: "What to train on, and how long.",
 			Attrs: []Attr{

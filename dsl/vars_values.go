@@ -217,7 +217,7 @@ func (c *Config) validationVars(v *Variable,
 		for _, r := range refs {
 			if r.addr.Kind != "var" {
 				diags = append(diags, failure(r.rng, "Not a variable",
-					"A validation is checked before anything else is known, so it can refer to variables only, not to %s.",
+					"A validation is checked before anything else is known, so it refers to variables only, not to %s.",
 					r.addr))
 				continue
 			}

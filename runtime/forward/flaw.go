@@ -127,13 +127,14 @@ func CheckInit(ctx context.Context, s *program.Stage) error {
 	}
 	defer f.Close()
 	w := Watch(f, s.Params, s.DType)
-	if err := Fill(ctx, s.Params, "", w, func(string, []float32) error { return nil }); err != nil {
+	if err := Fill(ctx, s.Params, "", w, func(ops.Param, []float32) error { return nil }); err != nil {
 		return err
 	}
 	return w.Unfit(s)
 }
 
-// FirstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all are.
+// FirstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all
+// are.
 func FirstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error) {
 	seg, _ := p.Segment(segment)
 	for n := seg.Lo; n < seg.Hi; n++ {

@@ -49,8 +49,8 @@ func (f *Forward) fill(ctx context.Context, folder string) error {
 	}
 	defer from.Close()
 	w := Watch(from, f.pass.Params, f.pass.DType)
-	err = Fill(ctx, f.pass.Params, "", w, func(id string, v []float32) error {
-		b, _ := f.program.Buffer(id)
+	err = Fill(ctx, f.pass.Params, "", w, func(p ops.Param, v []float32) error {
+		b, _ := f.program.Buffer(p.ID)
 		return f.loaded.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
 	f.Flaw = w.Flaw
@@ -74,7 +74,8 @@ func (f *Forward) NLL(b *fineweb.Batch) ([]float32, error) {
 	return f.read(f.out)
 }
 
-// Logits returns those of the token behind ids, [vocab], of which there are one at least and no more than the pass takes.
+// Logits returns those of the token behind ids, [vocab], of which there are one at least and no more than the pass
+// takes.
 func (f *Forward) Logits(ids []int32) ([]float32, error) {
 	padded := make([]int32, f.pass.Seq)
 	copy(padded, ids)
@@ -101,8 +102,8 @@ func (f *Forward) read(o gpu.Operand) ([]float32, error) {
 	return gpu.BytesFloat32(f.raw, o.Type.DType), nil
 }
 
-// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from what
-// lies in its inputs.
+// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from
+// what lies in its inputs.
 func (f *Forward) Diagnose(what string) (string, error) {
 	if f.Flaw.Found() {
 		return what + "; " + f.Flaw.String(), nil
@@ -143,5 +144,5 @@ func LoadStoppable(ctx context.Context, d gpu.Device, p *gpu.Program) (gpu.Loade
 // CheckTensors returns why the tensors of the parameters cannot be read as float32 from a model's folder; nil if they
 // can. It ends with ctx.
 func CheckTensors(ctx context.Context, from *checkpoint.Folder, params []ops.Param) error {
-	return Fill(ctx, params, "", from, func(string, []float32) error { return nil })
+	return Fill(ctx, params, "", from, func(ops.Param, []float32) error { return nil })
 }

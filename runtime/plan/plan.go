@@ -1,5 +1,6 @@
-// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it decodes a block
-// with what is known so far, lets its kind plan it, looks for its result on disk, and adds its exports.
+// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it
+// decodes a block with what is known so far, lets its kind plan it, looks for its result on disk, and adds its
+// exports.
 package plan
 
 import (
@@ -25,9 +26,11 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Patient  bool                           // wait for servers of remote data as a run does, or plan without those that do not answer
-	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s, to predict times before a run has measured; nil for none
-	Hashing  func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
+	// wait for servers of remote data as a run does, or plan without those that do not answer
+	Patient bool
+	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
+	Peak    func(gpu.DType) float64
+	Hashing func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
 }
 
 // Plan is what apply runs.
@@ -42,12 +45,13 @@ type Plan struct {
 	Caps      gpu.Caps
 	State     *state.State
 
-	fold *Fold
+	fold  *Fold
+	index map[addr.Addr]int // of actions
 }
 
 // Action finds an action by address; nil if there is none.
 func (p *Plan) Action(a addr.Addr) *Action {
-	if i := slices.IndexFunc(p.Actions, func(x *Action) bool { return x.Addr == a }); i >= 0 {
+	if i, ok := p.index[a]; ok {
 		return p.Actions[i]
 	}
 	return nil
@@ -84,7 +88,9 @@ func (p *Plan) Copy() *Plan {
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
+		StepEvery: 50, MaxSpans: 100_000,
+		index: map[addr.Addr]int{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
 	}
@@ -98,13 +104,15 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		st, err = state.Read(p.StateDir)
 	}
 	if err != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: blocks.Sentence(err.Error()) + "."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
+			Detail: blocks.Sentence(err.Error()) + "."})
 	}
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.blocks(ctx)...)
 	if ctx.Err() != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
+			Detail: "Planning was interrupted."})
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
@@ -131,7 +139,8 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: its errors would only follow from those before
+			// not planned: its errors would only follow from those before
+			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...)
 			continue
 		}
 		if b.Kind.Name == "output" {
@@ -143,7 +152,10 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 		if dd.HasErrors() {
 			failed[b.Addr] = true
 		}
-		p.Actions = append(p.Actions, actions...)
+		for _, a := range actions {
+			p.index[a.Addr] = len(p.Actions)
+			p.Actions = append(p.Actions, a)
+		}
 	}
 	return append(diags, p.together()...)
 }
@@ -160,11 +172,12 @@ func (p *Plan) together() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// Conflicts returns the errors of blocks that exclude each other.
+// Conflicts returns the errors of blocks that write where others write or read.
 func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
 	everyone := p.All()
 	for _, a := range p.Actions {
-		if n, ok := a.Block.(blocks.Neighbour); ok {
+		n, ok := a.Block.(blocks.Neighbour)
+		if ok && a.writer() != nil {
 			_, dd := n.Beside(&a.Planned, everyone)
 			diags = append(diags, dd...)
 		}

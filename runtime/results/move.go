@@ -29,9 +29,14 @@ func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
 		return nil
 	case err != nil:
 		return err
-	case st.IsDir() && os.Remove(from) == nil: // an empty one, of a run that was interrupted before it made anything
-		d.Changed(block)
-		return nil
+	case st.IsDir():
+		if err := sweepTemporary(from); err != nil {
+			return err
+		}
+		if os.Remove(from) == nil { // empty: of a run that was interrupted before it made anything
+			d.Changed(block)
+			return nil
+		}
 	}
 	to, err := d.asidePath(a, successor)
 	if err != nil {
@@ -171,7 +176,8 @@ func (d *Disk) Sweep() error {
 	for _, block := range folders {
 		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
 	}
-	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)), os.RemoveAll(filepath.Join(d.Path, removed)))
+	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)),
+		os.RemoveAll(filepath.Join(d.Path, removed)))
 	d.made = nil
 	return errors.Join(errs...)
 }
@@ -228,7 +234,8 @@ func Forget(d *state.Dir, names []string) error {
 	if err := durable.MkdirAll(bin, 0o777); err != nil {
 		return err
 	}
-	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could find.
+	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could
+	// find.
 	for _, n := range names {
 		x, err := addr.Parse(n)
 		if err != nil {

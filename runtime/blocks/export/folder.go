@@ -159,7 +159,8 @@ func (e *Export) Replaces(st *state.State, recipe string) string {
 	case c.Manifest == nil:
 		return ""
 	case !c.Listed && len(c.Unlisted) > 0:
-		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, exportdir.List(c.Unlisted))
+		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path,
+			exportdir.List(c.Unlisted))
 	case c.Listed && c.Manifest.Recipe != recipe && !st.HasExported(c.Manifest.Recipe):
 		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, foreign.Shown(c.Manifest.Stage))
 	}

@@ -9,8 +9,9 @@ import (
 // ConfigJSON returns Hugging Face's config.json of a model with its tokenizer, whose weights have an element type.
 func ConfigJSON(m arch.Model, tok *tokenizer.Tokenizer, dtype gpu.DType) ([]byte, error) {
 	name := map[gpu.DType]string{gpu.F32: "float32", gpu.BF16: "bfloat16"}[dtype]
-	return m.ConfigJSON(map[string]any{"bos_token_id": Special(tok.BOS), "eos_token_id": Special(tok.EOS), "pad_token_id": nil,
-		"torch_dtype": name, "dtype": name})
+	return m.ConfigJSON(map[string]any{"bos_token_id": Special(tok.BOS), "eos_token_id": Special(tok.EOS),
+		"pad_token_id": nil,
+		"torch_dtype":  name, "dtype": name})
 }
 
 // Special returns the id of a special token as in config.json: null for none.

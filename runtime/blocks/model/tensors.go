@@ -47,7 +47,8 @@ func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 			return err
 		}
 		if dtype := f.DType(x.Name); !checkpoint.Floating(dtype) {
-			return fmt.Errorf("tensor %s beside %s is of type %s, which is not read as a weight: save the model in float32 or bfloat16 first", x.Name, path, dtype)
+			return fmt.Errorf("tensor %s beside %s is of type %s, which is not read as a weight: save the model in float32 "+
+				"or bfloat16 first", x.Name, path, dtype)
 		}
 		placed[x.Name] = true
 	}

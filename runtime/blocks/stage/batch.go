@@ -20,7 +20,8 @@ type StepBatch struct {
 
 // BatchOf packs the batch of a step as a run does; it depends on the plan alone. It packs all batches before it on the
 // way, and calls progress before each with the number of sequences packed so far and their total.
-func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress func(done, of int64) error) (*StepBatch, error) {
+func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
+	progress func(done, of int64) error) (*StepBatch, error) {
 	if step < 1 || step > s.Steps {
 		return nil, fmt.Errorf("%s has steps 1 to %d, and no step %d", s.Addr, s.Steps, step)
 	}

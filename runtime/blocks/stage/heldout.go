@@ -15,8 +15,8 @@ import (
 	"stepflow/runtime/blocks/data"
 )
 
-// An evaluation says little about documents that its model was trained on. The plan warns if the files show that there are any,
-// and a run counts the documents, comparing their tokens. See docs/decisions/0021.
+// An evaluation says little about documents that its model was trained on. The plan warns if the files show that there
+// are any, and a run counts the documents, comparing their tokens. See docs/decisions/0021.
 
 // Measure is a block that measures a stage's model on documents of data.
 type Measure interface {
@@ -57,7 +57,8 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 		for _, held := range m.data.InFiles() {
 			for _, trained := range s.Data.InFiles() {
 				key := fmt.Sprint(held.Addr, trained.Addr, whole)
-				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source, &trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
+				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source,
+					&trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
 					continue
 				}
 				if file := fineweb.Shared(trained.Contents(), held.Contents()); file != "" {
@@ -86,11 +87,13 @@ func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file s
 		}
 	}
 	if whole {
-		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. "+
-			"Train on other files, or measure documents that are held out of both", at(trained.Addr), at(held.Addr), at(e.Addr), file)
+		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on "+
+			"other files, or measure documents that are held out of both",
+			at(trained.Addr), at(held.Addr), at(e.Addr), file)
 	}
-	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. "+
-		"Train on %s, or give both the same validation_fraction and the same ids", at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
+	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: "+
+		"%s. Train on %s, or give both the same validation_fraction and the same ids",
+		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
 }
 
 // watched reads the documents that evaluations of the stage's model measure, once a run; nil if there are none. If they

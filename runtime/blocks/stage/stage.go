@@ -32,7 +32,8 @@ var Kind = blocks.Kind{Sound: sound, Plan: plan,
 		"train.checkpoint.keep":          "when something is saved",
 		"train.activation_checkpointing": "activations that are computed again are the same",
 	},
-	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule",
+	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
+		"train.schedule",
 		"train.accumulate_dtype"}}
 
 // work is the work of a stage.
@@ -98,7 +99,8 @@ func (*Stage) Runs() bool { return true }
 
 // Files lists the files of the result, or of a checkpoint, which has adapters too.
 func (s *Stage) Files(result bool) []string {
-	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile,
+	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile,
+		checkpoint.ConfigFile,
 		checkpoint.TokenizerFile}
 	if len(s.Adapters) > 0 && !result {
 		list = append(list, checkpoint.AdapterFile)
