@@ -7,8 +7,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 	Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: " +
 		"the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. It counts a trainable " +
 		"parameter with what its optimizer keeps beside weight and gradient, 16 bytes in all with `adamw`, and a " +
-		"frozen one with 2 (4 in fp32), without the 2 more that a gradient takes if `accumulate_dtype` adds it up in fp32. " +
-		"Embeddings, head and norms count as trained.",
+		"frozen one with 2 (4 in fp32), without the 2 more that a gradient takes if `accumulate_dtype` adds it up in " +
+		"fp32. Embeddings, head and norms count as trained.",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
 		{Name: "peft", Ref: []string{"peft"},

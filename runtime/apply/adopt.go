@@ -33,7 +33,7 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 			delete(r.dir.State.Blocks, owner)
 		}
 	}
-	for name, b := range r.dir.State.Blocks { // a run killed between a move and its record leaves the old name in the state
+	for name, b := range r.dir.State.Blocks { // a run killed after a move may have left the old name
 		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" {
 			continue
 		}

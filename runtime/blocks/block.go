@@ -107,10 +107,10 @@ type (
 		Begin(r *Run)                                   // notes the folder in the state before anything is written
 		Target() string                                 // the folder, without links
 		Writable() error                                // why this process may not write there; nil if it may
-		Holds(recipe string) error                      // why the folder does not hold what the recipe writes; nil if it does
+		Holds(recipe string) error                      // why the folder lacks what the recipe writes; nil if it has it
 		Empty() bool                                    // whether no block has written there
 		HeldRecipe() string                             // recipe of what the folder holds; "" for nothing
-		Replaces(st *state.State, recipe string) string // what it would replace that this state did not write; "" for nothing
+		Replaces(st *state.State, recipe string) string // what it would replace of another state; "" for nothing
 	}
 	// Neighbour is a block that checks the other blocks of its plan, once all are planned.
 	Neighbour interface {

@@ -153,7 +153,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		if err != nil || size.Tokens == 0 {
 			return err
 		}
-		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // exact for the documents, not for the tokens predicted
+		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, not of the predicted tokens
 			f.How = fineweb.BySample
 		}
 		if w.Limit > 0 {
