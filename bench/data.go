@@ -127,7 +127,7 @@ func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {
 }
 
 func readText(path string) error {
-	c, err := fineweb.Open(fineweb.Source{Format: "parquet", Patterns: []string{path}, IDColumn: "id"})
+	c, err := fineweb.Open(context.Background(), fineweb.Source{Format: "parquet", Patterns: []string{path}, IDColumn: "id"})
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func readText(path string) error {
 
 // load packs one pass over the data into batches of 8 sequences of 256 tokens.
 func load(path string, tok *tokenizer.Tokenizer) error {
-	set, err := fineweb.OpenSet([]fineweb.Weighted{{Weight: 1, Source: fineweb.Source{Format: "parquet", Patterns: []string{path}, Shuffle: true, DocumentMask: true}}})
+	set, err := fineweb.OpenSet(context.Background(), []fineweb.Weighted{{Weight: 1, Source: fineweb.Source{Format: "parquet", Patterns: []string{path}, Shuffle: true, DocumentMask: true}}})
 	if err != nil {
 		return err
 	}

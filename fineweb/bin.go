@@ -44,7 +44,7 @@ type binShard struct {
 	size  int64 // bytes a token; 0 where the tokenizer has to say
 }
 
-func openBin(s *Source, f file, name string) (shard, error) {
+func openBin(s *reading, f file, name string) (shard, error) {
 	b := &binShard{file: f, name: name, size: map[string]int64{"uint16": 2, "uint32": 4}[s.DType]}
 	head := make([]byte, min(12, f.Size()))
 	if _, err := f.ReadAt(head, 0); err != nil && len(head) > 0 {

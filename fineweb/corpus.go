@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,7 +17,7 @@ import (
 
 // Corpus is an opened source. It is not safe for concurrent use; open one a goroutine.
 type Corpus struct {
-	source  Source
+	source  reading
 	part    string // its name in a mixture; "" where it is none of one
 	files   []string
 	list    []web.Entry
@@ -85,48 +86,57 @@ type piece struct {
 // usualID is the id's column where none is named: it may be missing.
 const usualID = "id"
 
-// Open lists the files and reads their structure; no documents yet.
-func Open(s Source) (*Corpus, error) {
+// Open lists the files and reads their structure; no documents yet. Reading it, and waiting for servers, ends with ctx.
+func Open(ctx context.Context, s Source) (*Corpus, error) {
 	if s.TextColumn == "" {
 		s.TextColumn = "text"
 	}
 	if s.IDColumn == "" {
 		s.IDColumn = usualID
 	}
-	open := formats[s.Format]
-	if open == nil {
+	if formats[s.Format] == nil {
 		return nil, fmt.Errorf("no data format %q", s.Format)
 	}
 	if err := CheckFilter(s.Filter); err != nil { // alone: a bracket too many would change what stands beside it
 		return nil, err
 	}
-	list, notes, err := s.list()
+	source := reading{s, ctx}
+	list, notes, err := source.list()
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
+	c := &Corpus{source: source, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
 	for _, e := range list {
 		c.files = append(c.files, e.Address)
 	}
 	c.source.root, c.source.rooted = s.rootOf(c.files), true
-	shards, errs := openAll(c.files, func(i int) (shard, error) {
-		f, err := c.source.openFile(c.files[i])
-		if err != nil {
-			return nil, err
+	if err := c.openFiles(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if err := c.findColumns(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.groups = apart(c.groups, func(g piece) int64 {
+		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
+		if p, ok := c.shards[g.file].(*parquetShard); ok {
+			most = min(most, p.pieceRows(g.group))
 		}
-		sh, err := open(&c.source, f, c.files[i])
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		c.opened[i] = f
-		return sh, nil
+		return most
 	})
+	c.source.Source = c.source.pinned(c.files)
+	return c, nil
+}
+
+// openFiles opens the files and counts their rows; on_error = "skip" passes over one that cannot be opened.
+func (c *Corpus) openFiles() error {
+	shards, errs := openAll(c.files, c.openFile)
 	c.shards = shards
 	var bad []error
 	holds := false
 	for i, sh := range shards {
-		if errs[i] != nil && s.passes(errs[i]) {
+		if errs[i] != nil && c.source.passes(errs[i]) {
 			c.Skipped++
 			continue
 		}
@@ -142,36 +152,41 @@ func Open(s Source) (*Corpus, error) {
 		holds = holds || c.Rows > 0 || tokens && b.bytes() > 0
 	}
 	c.Warnings = append(c.Warnings, c.oddities()...)
-	if err := s.ended(); err != nil {
-		c.Close()
-		return nil, err
+	if err := c.source.ended(); err != nil {
+		return err
 	}
 	if len(bad) > 0 {
-		c.Close()
-		return nil, errors.Join(bad...)
+		return errors.Join(bad...)
 	}
 	if !holds {
-		c.Close()
-		return nil, fmt.Errorf("%v hold no rows", s.Shown())
+		return fmt.Errorf("%v hold no rows", c.source.Shown())
 	}
-	notes, err = c.absent()
-	c.Warnings = append(c.Warnings, notes...)
-	if err == nil {
-		err = c.impossible()
-	}
+	return nil
+}
+
+// openFile opens a file of the list as its format says.
+func (c *Corpus) openFile(i int) (shard, error) {
+	f, err := c.source.openFile(c.files[i])
 	if err != nil {
-		c.Close()
 		return nil, err
 	}
-	c.groups = apart(c.groups, func(g piece) int64 {
-		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
-		if p, ok := c.shards[g.file].(*parquetShard); ok {
-			most = min(most, p.pieceRows(g.group))
-		}
-		return most
-	})
-	c.source = c.source.pinned(c.files)
-	return c, nil
+	sh, err := formats[c.source.Format](&c.source, f, c.files[i])
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	c.opened[i] = f
+	return sh, nil
+}
+
+// findColumns gives an error where columns are not there, or where by the footers no row passes the filters.
+func (c *Corpus) findColumns() error {
+	notes, err := c.absent()
+	c.Warnings = append(c.Warnings, notes...)
+	if err != nil {
+		return err
+	}
+	return c.impossible()
 }
 
 // oddities tells of columns that the files have in different types, or some of them not at all, and of files that end too early.
@@ -205,7 +220,7 @@ func (c *Corpus) oddities() (list []string) {
 
 // Source is what was opened, with remote files by name, and the hub's at their commits: it opens the same files
 // again, however long their servers take.
-func (c *Corpus) Source() Source { return c.source }
+func (c *Corpus) Source() Source { return c.source.Source }
 
 // Files lists the files of the corpus.
 func (c *Corpus) Files() []string { return c.files }

@@ -49,7 +49,7 @@ func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 // openFile opens a path or an address.
-func (s *Source) openFile(name string) (file, error) {
+func (s *reading) openFile(name string) (file, error) {
 	place, remote, err := schemeOf(name)
 	if err != nil {
 		return nil, err
@@ -88,14 +88,14 @@ func Shown(name string) string {
 }
 
 // contentID tells a file from what it was: by what the list or the server says, else by the contents on disk.
-func (s *Source) contentID(e web.Entry, f file) (string, error) {
+func (s *reading) contentID(e web.Entry, f file) (string, error) {
 	id := e.ID
 	if id == "" {
 		switch f := f.(type) {
 		case *web.File:
 			id = f.ID()
 		case *local:
-			sum, err := digests(s.Context, s.Hashing).Sum(f.name)
+			sum, err := digests(s.Hashing).Sum(s.ctx, f.name)
 			if err != nil {
 				return "", err
 			}

@@ -97,12 +97,12 @@ func (m *Set) cut(c *cutter) error {
 }
 
 // Open opens what the windows are cut of: where documents are joined, blank ones of text files count.
-func (w *Windows) Open(parts []Weighted) (*Set, error) {
+func (w *Windows) Open(ctx context.Context, parts []Weighted) (*Set, error) {
 	parts = slices.Clone(parts)
 	for i := range parts {
 		parts[i].Source.keepBlank = w.Join != nil
 	}
-	return OpenSet(parts)
+	return OpenSet(ctx, parts)
 }
 
 // joined gives all documents of a split to read as one, empty ones included.
@@ -167,7 +167,7 @@ func (c *Corpus) tokensOf(tok *tokenizer.Tokenizer, d *document) (ids []int32, s
 	if d.ids != nil {
 		return d.ids, d.specials, nil
 	}
-	ctx := c.source.Context
+	ctx := c.source.ctx
 	if len(d.text) < 1<<20 { // a longer one may take seconds
 		ctx = context.Background()
 	}

@@ -17,13 +17,13 @@ import (
 // jsonlShard is a file of JSON lines.
 type jsonlShard struct {
 	spans
-	source *Source
+	source *reading
 	file   file
 	row    *jsonRow
 }
 
 // openJSONL finds where each group of lines starts, in one pass.
-func openJSONL(s *Source, f file, name string) (shard, error) {
+func openJSONL(s *reading, f file, name string) (shard, error) {
 	row, err := jsonRowOf(s)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ type jsonRow struct {
 	filter   *filter
 }
 
-func jsonRowOf(s *Source) (*jsonRow, error) {
+func jsonRowOf(s *reading) (*jsonRow, error) {
 	f, err := parseFilter(s.conditions())
 	if err != nil {
 		return nil, err

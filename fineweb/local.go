@@ -20,7 +20,7 @@ type local struct {
 	*os.File
 	name    string
 	size    int64
-	ctx     context.Context
+	ctx     context.Context // ends its reading; a field, because io.ReaderAt takes none
 	hashing func(file string, bytes int64)
 
 	mu   sync.Mutex
@@ -29,15 +29,15 @@ type local struct {
 	err  error  // what ended the reading
 }
 
-func openLocal(s *Source, name string) (file, error) {
-	return Await(s.Context, func() (file, error) {
+func openLocal(s *reading, name string) (file, error) {
+	return Await(s.ctx, func() (file, error) {
 		f, err := foreign.Open(name)
 		if err != nil {
 			return nil, err
 		}
 		st, err := f.Stat()
 		if err == nil {
-			l := &local{File: f, name: name, size: st.Size(), ctx: s.Context, hashing: s.Hashing}
+			l := &local{File: f, name: name, size: st.Size(), ctx: s.ctx, hashing: s.Hashing}
 			if l.seen, err = l.look(); err == nil {
 				return l, nil
 			}
@@ -54,7 +54,7 @@ const readAtOnce = 1 << 20
 
 // ReadAt reads beside the caller's memory, a piece at a time: a read that is given up may still end later.
 func (l *local) ReadAt(p []byte, at int64) (n int, err error) {
-	if l.ctx == nil || l.ctx.Done() == nil {
+	if l.ctx.Done() == nil {
 		return l.readSame(p, at)
 	}
 	for n < len(p) && err == nil {
@@ -137,12 +137,12 @@ func (l *local) verify(now string) (string, error) {
 		if st, err := os.Stat(l.name); l.sum == "" || err != nil || !st.Mode().IsRegular() {
 			return "", ErrChanged
 		}
-		d := digests(l.ctx, l.hashing)
+		d := digests(l.hashing)
 		h := sha256.New()
-		if err := d.copy(h, io.NewSectionReader(l.File, 0, l.size+1)); err != nil {
+		if err := copyUntil(l.ctx, h, io.NewSectionReader(l.File, 0, l.size+1)); err != nil {
 			return "", fmt.Errorf("reading it again, since it looks otherwise than it did: %w", err)
 		}
-		named, err := d.Sum(l.name)
+		named, err := d.Sum(l.ctx, l.name)
 		if err != nil {
 			return "", err
 		}

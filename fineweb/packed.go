@@ -176,7 +176,7 @@ type unpackedIndex struct {
 const unpackedMagic = "STEPUNP1"
 
 // unpacked decompresses a file, if it is compressed: once, as long as the copy is kept.
-func (s *Source) unpacked(f file, name string) (file, error) {
+func (s *reading) unpacked(f file, name string) (file, error) {
 	how, err := packingOf(f)
 	if err != nil || how == nil {
 		return f, err
@@ -210,7 +210,7 @@ func (s *Source) unpacked(f file, name string) (file, error) {
 }
 
 // unpack writes the copy; where it is not kept it goes when the process ends.
-func (s *Source) unpack(f file, how *packing, key, path string, keep bool) (to *os.File, err error) {
+func (s *reading) unpack(f file, how *packing, key, path string, keep bool) (to *os.File, err error) {
 	dir := filepath.Dir(path)
 	if !keep {
 		dir = ""
@@ -389,7 +389,7 @@ func (u *unpackedFile) ReadAt(p []byte, at int64) (n int, err error) {
 }
 
 // damageOf is the error of a file that could not be decompressed to its end. Where errors are passed over, what was read of it serves.
-func damageOf(f file, s *Source, place string) error {
+func damageOf(f file, s *reading, place string) error {
 	if u, ok := f.(*unpackedFile); ok && u.Damage != "" && !s.SkipErrors {
 		return fmt.Errorf("%s: %s", place, u.Damage)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 type parquetShard struct {
-	source *Source
+	source *reading
 	file   file
 	pq     *parquet.File
 	rows   []int64
@@ -44,7 +44,7 @@ type wrongColumns struct{ error }
 func (w wrongColumns) Unwrap() error { return w.error }
 
 // openParquet reads the footer and finds the columns; the others are never read.
-func openParquet(s *Source, f file, _ string) (sh shard, err error) {
+func openParquet(s *reading, f file, _ string) (sh shard, err error) {
 	defer guard(&err)
 	if err := checkFooter(f); err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)

@@ -58,8 +58,8 @@ func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	if base := p.Base(); base != "" && !exists(filepath.Join(dir, filepath.FromSlash(base))) {
 		return nil, noFile(from, given)
 	}
-	w := &walk{ctx: ctx, quiet: p.Loose(), seen: map[string]string{}}
-	if err := w.down(dir, p.Start(), foldersAbove(dir)); err != nil {
+	w := &walk{quiet: p.Loose(), seen: map[string]string{}}
+	if err := w.down(ctx, dir, p.Start(), foldersAbove(dir)); err != nil {
 		return nil, err
 	}
 	if len(w.files) == 0 && w.folder != "" {
@@ -144,16 +144,15 @@ func foldersAbove(dir string) (list []fs.FileInfo) {
 
 // walk goes down folders, links to them included.
 type walk struct {
-	ctx    context.Context
 	quiet  bool // about hidden files
 	files  []web.Entry
 	folder string            // one that matches as a file would; "" for none
 	seen   map[string]string // folders, by what they are and what may match in them
 }
 
-func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
-	if w.ctx != nil && w.ctx.Err() != nil {
-		return w.ctx.Err()
+func (w *walk) down(ctx context.Context, dir string, at glob.Matching, above []fs.FileInfo) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	st, err := os.Stat(dir)
 	if err != nil {
@@ -189,7 +188,7 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 				w.folder = path
 			}
 			if next := at.Into(e.Name()); next.Leads() {
-				if err := w.down(path, next, above); err != nil {
+				if err := w.down(ctx, path, next, above); err != nil {
 					return err
 				}
 			}

@@ -23,11 +23,11 @@ type Set struct {
 	prefetching sync.WaitGroup
 }
 
-// OpenSet opens every source.
-func OpenSet(parts []Weighted) (*Set, error) {
+// OpenSet opens every source; reading them ends with ctx.
+func OpenSet(ctx context.Context, parts []Weighted) (*Set, error) {
 	s := &Set{parts: parts}
 	for _, p := range parts {
-		c, err := Open(p.Source)
+		c, err := Open(ctx, p.Source)
 		if err != nil {
 			s.Close()
 			return nil, err
@@ -51,8 +51,8 @@ func (s *Set) Identities() ([]string, error) {
 
 // Close closes every source once prefetching has ended. It does not wait for that where the sources' context has.
 func (s *Set) Close() error {
-	for _, p := range s.parts {
-		if p.Source.ended() != nil {
+	for _, c := range s.corpora {
+		if c.source.ended() != nil {
 			go s.close()
 			return nil
 		}

@@ -48,25 +48,26 @@ type Source struct {
 	Hasty    bool                           // give up on a server that does not answer at once
 	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
 
-	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
-	Context context.Context
+	Cache *Cache // keeps ranges of remote files; nil for one of the usual size, see NewCache
 
 	root      string // the folder below which files have their names; see rootOf
 	rooted    bool   // it is known
 	keepBlank bool   // text: blank documents among several are kept; see Windows.Open
 }
 
-// ended is the error of the context, once it has ended.
-func (s *Source) ended() error {
-	if s.Context == nil {
-		return nil
-	}
-	return s.Context.Err()
+// reading is a source that is being read. It holds the context that ends reading and waiting for servers, because
+// decoders read files through io.ReaderAt, which takes none.
+type reading struct {
+	Source
+	ctx context.Context
 }
+
+// ended is the error of the context, once it has ended.
+func (s *reading) ended() error { return s.ctx.Err() }
 
 // passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file that changed, nor
 // what was given up because the context ended, nor columns that are missing.
-func (s *Source) passes(err error) bool {
+func (s *reading) passes(err error) bool {
 	var wrong wrongColumns
 	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) && s.ended() == nil
 }
@@ -107,7 +108,7 @@ type shard interface {
 }
 
 // formats opens a file of each format; the shard closes it.
-var formats = map[string]func(s *Source, f file, name string) (shard, error){
+var formats = map[string]func(s *reading, f file, name string) (shard, error){
 	"fineweb_edu": openParquet,
 	"parquet":     openParquet,
 	"jsonl":       openJSONL,
@@ -117,7 +118,7 @@ var formats = map[string]func(s *Source, f file, name string) (shard, error){
 
 // list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called; notes say what was
 // matched and is not read.
-func (s *Source) list() (files []web.Entry, notes []string, err error) {
+func (s *reading) list() (files []web.Entry, notes []string, err error) {
 	var all []web.Entry
 	for _, p := range s.Patterns {
 		matches, err := s.match(p)
@@ -169,15 +170,15 @@ func few(notes []string) []string {
 }
 
 // match lists the files of one pattern.
-func (s *Source) match(pattern string) (files []web.Entry, err error) {
+func (s *reading) match(pattern string) (files []web.Entry, err error) {
 	place, remote, err := schemeOf(pattern)
 	if err != nil {
 		return nil, err
 	}
 	if remote {
-		return place.list(s.client(), pattern)
+		return place.list(s.ctx, s.client(), pattern)
 	}
-	matches, err := Await(s.Context, func() ([]web.Entry, error) { return matchPaths(s.Context, s.Dir, pattern) })
+	matches, err := Await(s.ctx, func() ([]web.Entry, error) { return matchPaths(s.ctx, s.Dir, pattern) })
 	if s.ended() != nil {
 		return nil, s.ended()
 	}

@@ -10,13 +10,13 @@ import (
 // documents are joined: there each counts, so that joined with their separator they are the file.
 type textShard struct {
 	spans
-	source *Source
+	source *reading
 	file   file
 	name   string // of its documents
 	whole  bool   // one document
 }
 
-func openText(s *Source, f file, name string) (shard, error) {
+func openText(s *reading, f file, name string) (shard, error) {
 	f, err := s.unpacked(f, name)
 	if err != nil {
 		return nil, err

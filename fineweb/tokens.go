@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -53,7 +54,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)
-	docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
+	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
 	unread := func(d document) bool { return d.flaw == damaged } // the data say why
 	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
 		if err := c.unchanged(p); err != nil { // a run ends the same with the cache and without
@@ -125,12 +126,12 @@ func (c *Corpus) tokenPath(p piece, tok *tokenizer.Tokenizer) string {
 }
 
 // Tokenize fills the token cache: every piece that is not there yet, several at a time. progress is called after
-// each, from one goroutine at a time, with the pieces done and their tokens.
-func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error) error {
+// each, from one goroutine at a time, with the pieces done and their tokens. It ends with ctx.
+func Tokenize(ctx context.Context, s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error) error {
 	if s.TokenDir == "" || s.Format == "bin" {
 		return errors.New("the data have no token cache: set cache = \"tokens\"")
 	}
-	first, err := Open(s)
+	first, err := Open(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			c, err := Open(first.source) // a corpus serves one goroutine
+			c, err := Open(ctx, first.Source()) // a corpus serves one goroutine
 			if err != nil {
 				errs[w] = err
 				return

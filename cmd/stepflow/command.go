@@ -62,6 +62,7 @@ type app struct {
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
 	ui               string               // address to serve the run at
+	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
 	given            []dsl.Flag           // -var and -var-file, in their order
 	secrets          *dsl.Secrets         // of the pipeline, once it was read
@@ -166,7 +167,7 @@ func (a *app) dispatch(c *command, args []string) int {
 		if err != nil {
 			return a.fail(fmt.Errorf("%s: %w", fineweb.CacheSizeVariable, err))
 		}
-		fineweb.CacheLimit = n
+		a.cache = fineweb.NewCache(n)
 	}
 	code := c.run(a, rest)
 	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
@@ -274,7 +275,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
-	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing, Peak: a.peak}
+	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing, Cache: a.cache, Peak: a.peak}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

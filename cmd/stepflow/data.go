@@ -101,7 +101,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 					fineweb.Shown(arg))
 			}
 		}
-		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id}
+		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id, Cache: a.cache}
 		if dir := fineweb.CacheDir(); dir != "" {
 			s.TokenDir = filepath.Join(dir, "tokens")
 		}
@@ -137,7 +137,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 			}
 		}
 	}
-	for _, s := range docs.Sources(a.ctx) {
+	for _, s := range docs.Sources() {
 		list = append(list, looked{s.Name, s.Source, toks})
 	}
 	return list, nil
@@ -157,7 +157,7 @@ func (a *app) dataStat(o *dataFlags, arg string) error {
 }
 
 func (a *app) stat(x looked) error {
-	c, err := fineweb.Open(x.source)
+	c, err := fineweb.Open(a.ctx, x.source)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (a *app) stat(x looked) error {
 	}
 	for _, n := range names {
 		tok := x.tokenizers[n]
-		m, err := fineweb.Measure(x.source, tok, fineweb.Train)
+		m, err := fineweb.Measure(a.ctx, x.source, tok, fineweb.Train)
 		if errors.As(err, &fineweb.NoDocuments{}) {
 			lines = append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error()))
 			break
@@ -252,7 +252,7 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 		return err
 	}
 	for _, x := range list {
-		c, err := fineweb.Open(x.source)
+		c, err := fineweb.Open(a.ctx, x.source)
 		if err != nil {
 			return err
 		}
@@ -310,7 +310,7 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 		}
 		for _, n := range slices.Sorted(maps.Keys(x.tokenizers)) {
 			var tokens int64
-			err := fineweb.Tokenize(x.source, x.tokenizers[n], func(done, of int, all int64) error {
+			err := fineweb.Tokenize(a.ctx, x.source, x.tokenizers[n], func(done, of int, all int64) error {
 				tokens = all
 				if isTerminal(a.stderr) {
 					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K", x.name, done, of, count(float64(all)))

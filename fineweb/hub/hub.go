@@ -4,6 +4,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -202,7 +203,7 @@ func (r Repo) explain(err error) error {
 // List gives the files that a pattern matches, with the revision pinned to a commit, in order; one whose name the
 // pattern is comes alone. A file's ID is the hash of its contents that the hub keeps: another commit that
 // leaves it alone does not change it.
-func List(c *web.Client, address string) ([]web.Entry, error) {
+func List(ctx context.Context, c *web.Client, address string) ([]web.Entry, error) {
 	r, pattern, err := Parse(address)
 	if err != nil {
 		return nil, err
@@ -219,7 +220,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 	if offline() {
 		r, files, err = r.listCache()
 	} else {
-		r, files, err = r.listHub(c, literal(pattern))
+		r, files, err = r.listHub(ctx, c, literal(pattern))
 	}
 	if errors.Is(err, web.ErrUnreachable) {
 		return nil, fmt.Errorf("%s: %w", address, err)
@@ -296,9 +297,9 @@ func (r Repo) listCache() (Repo, []web.Entry, error) {
 }
 
 // listHub lists a folder of the repository with all below it.
-func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
+func (r Repo) listHub(ctx context.Context, c *web.Client, dir string) (Repo, []web.Entry, error) {
 	if !commit.MatchString(r.Revision) {
-		body, _, err := c.Get(r.api("revision", ""), auth())
+		body, _, err := c.Get(ctx, r.api("revision", ""), auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -316,7 +317,7 @@ func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
 			return r, nil, errors.New("the hub's list of files leads back to a page before")
 		}
 		seen[next] = true
-		body, answer, err := c.Get(next, auth())
+		body, answer, err := c.Get(ctx, next, auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -377,7 +378,7 @@ func Cached(address string) string {
 }
 
 // Open opens a listed file on the hub.
-func Open(c *web.Client, address string) (*web.File, error) {
+func Open(ctx context.Context, c *web.Client, address string) (*web.File, error) {
 	r, file, err := Parse(address)
 	if err != nil {
 		return nil, err
@@ -389,7 +390,7 @@ func Open(c *web.Client, address string) (*web.File, error) {
 	if r.Kind != "models" {
 		repo = r.Kind + "/" + r.Name
 	}
-	f, err := c.Open(endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), auth())
+	f, err := c.Open(ctx, endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), auth())
 	if err != nil {
 		return nil, r.explain(err)
 	}

@@ -5,6 +5,7 @@
 package s3
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func explain(bucket string, err error) error {
 }
 
 // List gives the objects that a pattern matches, in order, without IDs: opening tells. One whose key the pattern is comes alone.
-func List(c *web.Client, address string) ([]web.Entry, error) {
+func List(ctx context.Context, c *web.Client, address string) ([]web.Entry, error) {
 	bucket, pattern, err := parse(address)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 		if next != "" {
 			query.Set("continuation-token", next)
 		}
-		body, _, err := c.Get(at(bucket, "")+"?"+query.Encode(), auth)
+		body, _, err := c.Get(ctx, at(bucket, "")+"?"+query.Encode(), auth)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
 		}
@@ -165,12 +166,12 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 }
 
 // Open opens an object.
-func Open(c *web.Client, address string) (*web.File, error) {
+func Open(ctx context.Context, c *web.Client, address string) (*web.File, error) {
 	bucket, key, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.Open(at(bucket, key), auth)
+	f, err := c.Open(ctx, at(bucket, key), auth)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
 	}

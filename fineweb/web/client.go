@@ -18,7 +18,6 @@ import (
 
 // Client opens files. Zero fields mean their defaults; a client is safe for concurrent use.
 type Client struct {
-	Context context.Context // when it ends, so do requests and the waiting for the next; nil for never. A field, because io.ReaderAt takes none
 	HTTP    *http.Client
 	Timeout time.Duration // of one request with its body; 60 s
 	Budget  time.Duration // of one range with all its retries; 5 min
@@ -39,14 +38,16 @@ var ErrDenied = errors.New("the file needs credentials, or is not there")
 // mostAnswer bounds an answer that is read whole, in bytes.
 const mostAnswer = 64 << 20
 
-// Get reads a small answer whole, with its header.
-func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header, err error) {
+// Get reads a small answer whole, with its header. When ctx ends, so do the request and the waiting for the next.
+func (c *Client) Get(
+	ctx context.Context, address string, auth Auth,
+) (body []byte, answer http.Header, err error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
-	err = c.retry(u, "its answer", func() (time.Duration, error) {
-		r, done, after, err := c.ask(u, nil, auth)
+	err = c.retry(ctx, u, "its answer", func() (time.Duration, error) {
+		r, done, after, err := c.ask(ctx, u, nil, auth)
 		if err != nil {
 			return after, err
 		}
@@ -71,20 +72,13 @@ func parse(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// context is the client's, never nil.
-func (c *Client) context() context.Context {
-	if c.Context == nil {
-		return context.Background()
-	}
-	return c.Context
-}
-
-// retry calls f until it succeeds, the budget is spent, calling again is of no use, or the client's context ends.
-func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, err error)) error {
+// retry calls f until it succeeds, the budget is spent, calling again is of no use, or ctx ends.
+func (c *Client) retry(
+	ctx context.Context, u *url.URL, what string, f func() (after time.Duration, err error),
+) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
 	start, contradicted := time.Now(), 0
-	ctx := c.context()
 	for try := 1; ; try++ {
 		after, err := f()
 		if err == nil {
@@ -144,8 +138,10 @@ const mostContradictions = 6
 
 // ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
 // how long the server wants to be left alone.
-func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Response, done func(), after time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(c.context(), or(c.Timeout, time.Minute))
+func (c *Client) ask(
+	ctx context.Context, u *url.URL, header http.Header, auth Auth,
+) (r *http.Response, done func(), after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, time.Minute))
 	defer func() {
 		if err != nil {
 			cancel()

@@ -4,6 +4,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type Entry struct {
 
 // File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
 type File struct {
+	ctx      context.Context // ends its requests; a field, because io.ReaderAt takes none
 	client   *Client
 	url      *url.URL
 	auth     Auth
@@ -56,13 +58,13 @@ func Is(path string) bool {
 	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
 }
 
-// Open asks for a file's size and version.
-func (c *Client) Open(address string, auth Auth) (*File, error) {
+// Open asks for a file's size and version. When ctx ends, so do its requests, and those that reading it makes.
+func (c *Client) Open(ctx context.Context, address string, auth Auth) (*File, error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	f := &File{client: c, url: u, auth: auth, size: -1}
+	f := &File{ctx: ctx, client: c, url: u, auth: auth, size: -1}
 	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
 		return nil, err
 	}
@@ -226,7 +228,7 @@ func (f *File) key(at int64) string {
 
 // fetch asks for a range until it is there.
 func (f *File) fetch(at, n int64) (b []byte, err error) {
-	err = f.client.retry(f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1), func() (after time.Duration, err error) {
+	err = f.client.retry(f.ctx, f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1), func() (after time.Duration, err error) {
 		b, after, err = f.request(at, n)
 		return after, err
 	})
@@ -291,7 +293,7 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	} else if f.modified != "" {
 		header.Set("If-Unmodified-Since", f.modified)
 	}
-	r, done, after, err := f.client.ask(f.url, header, f.auth)
+	r, done, after, err := f.client.ask(f.ctx, f.url, header, f.auth)
 	if err != nil {
 		return nil, after, err
 	}

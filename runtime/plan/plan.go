@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
@@ -28,6 +29,7 @@ type Options struct {
 	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
 	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s, by which times are told until a run has shown its own; nil for none
 	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
+	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
 }
 
 // Plan is what apply runs.

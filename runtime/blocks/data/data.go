@@ -107,17 +107,14 @@ func (n *Data) Reads(folder, pipeline string) string {
 	return ""
 }
 
-// Sources are what to open: one, or those of a mixture. Reading them ends with ctx.
-func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
+// Sources are what to open: one, or those of a mixture.
+func (n *Data) Sources() []fineweb.Weighted {
 	if n.Parts == nil {
-		s := n.Source
-		s.Context = ctx
-		return []fineweb.Weighted{{Name: n.Addr.String(), Source: s, Weight: 1}}
+		return []fineweb.Weighted{{Name: n.Addr.String(), Source: n.Source, Weight: 1}}
 	}
 	var list []fineweb.Weighted
 	for i, p := range n.Parts {
 		s := p.Source
-		s.Context = ctx
 		if e := n.Source.Epochs; e > 0 && s.Epochs == 0 {
 			s.Epochs = e
 		}
@@ -126,10 +123,13 @@ func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 	return list
 }
 
-// Open opens data as they were planned, with a function that opens the sources, such as fineweb.OpenSet. Where files changed
-// since, or others match, it is an error: what is made of them would be recorded as made of those that were planned.
-func (n *Data) Open(ctx context.Context, opens func([]fineweb.Weighted) (*fineweb.Set, error)) (*fineweb.Set, error) {
-	set, err := opens(n.Sources(ctx))
+// Opener opens the sources of data, as fineweb.OpenSet does. Reading them ends with ctx.
+type Opener = func(ctx context.Context, parts []fineweb.Weighted) (*fineweb.Set, error)
+
+// Open opens data as they were planned. Where files changed since, or others match, it is an error: what is made of them
+// would be recorded as made of those that were planned.
+func (n *Data) Open(ctx context.Context, opens Opener) (*fineweb.Set, error) {
+	set, err := opens(ctx, n.Sources())
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress
 	if tok == nil {
 		return nil, s.Tokenizer.NotTrained()
 	}
-	set, err := fineweb.OpenSet(s.Data.Sources(ctx))
+	set, err := fineweb.OpenSet(ctx, s.Data.Sources())
 	if err != nil {
 		return nil, err
 	}
