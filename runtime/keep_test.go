@@ -322,7 +322,7 @@ func TestReplacedWorkComesBack(t *testing.T) {
 		t.Errorf("going on asks again: %v", p.Losses())
 	}
 	p := planOf(t, dir)
-	if a := find(p, "stage.one"); a.Verb != plan.UpToDate || !strings.Contains(a.Why, "comes back") {
+	if a := find(p, "stage.one"); a.Verb != plan.UpToDate || !strings.Contains(a.Why, "is put back") {
 		t.Errorf("stage.one: %s, %s", a.Verb, a.Why)
 	}
 	if n := applySteps(t, d, dir); n > 0 {

@@ -20,8 +20,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// adopt takes over what was found of an action's recipe: it is put in the block's place, moved, or shared with a block of the
-// same recipe, and the state records it.
+// adopt puts the result or checkpoint that was found for an action in the block's place, moved or shared with a block
+// of the same recipe, and records it in the state.
 func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 	f, own := a.Found, results.Folder(a.Addr)
 	if f.Block != own {
@@ -33,7 +33,7 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 			delete(r.dir.State.Blocks, owner)
 		}
 	}
-	for name, b := range r.dir.State.Blocks { // after a kill between a move and its record, the state has it at the old name
+	for name, b := range r.dir.State.Blocks { // a run killed between a move and its record leaves the old name in the state
 		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" {
 			continue
 		}
@@ -41,7 +41,7 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 			delete(r.dir.State.Blocks, name)
 		}
 	}
-	// The process that put it there may have been killed before that was durable, and what led to it goes once it is recorded.
+	// The process that put it there may have been killed before it was durable, and its checkpoints go once it is recorded.
 	if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
 		return err
 	}
@@ -54,11 +54,11 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 	if err := r.record(a, entry); err != nil || entry.Status != state.Done {
 		return err
 	}
-	return r.settled(a.Addr, entry) // a process that was killed before its record left what led to the result
+	return r.settled(a.Addr, entry) // a process that was killed before its record left the checkpoints behind
 }
 
-// owner is the address whose folder a find lies in, "" where it was set aside, and whether a block of the configuration needs
-// it there.
+// owner returns the address of the block whose folder f lies in, "" if it was set aside, and whether that block may
+// still need it there.
 func (r *runner) owner(f *results.Found) (address string, shared bool) {
 	for _, x := range r.plan.Actions {
 		if results.Folder(x.Addr) == f.Block {
@@ -73,14 +73,15 @@ func (r *runner) owner(f *results.Found) (address string, shared bool) {
 	return "", false
 }
 
-// moves takes over, before anything runs, what the plan found at other places: what runs may be about to put its own there.
+// moves adopts what the plan found in other blocks' folders, before anything runs: a run may be about to replace those
+// folders.
 func (r *runner) moves(ctx context.Context) error {
 	for _, a := range r.plan.Actions {
 		if a.Moved == "" {
 			continue
 		}
 		if _, shared := r.owner(a.Found); shared {
-			continue // when its turn comes
+			continue // adopted when its block runs
 		}
 		found, _, err := r.fold.Look(ctx, a, r.dir.State.Blocks[a.Addr.String()]) // an earlier move may have taken it elsewhere
 		if err != nil {
@@ -100,8 +101,8 @@ func (r *runner) moves(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes what runs that were killed left behind: folders that are not complete, what was set aside and whose successor
-// is recorded as done, checkpoints before a recorded result, what was being removed.
+// sweep removes what killed runs left behind: incomplete folders, folders whose successor is recorded as done,
+// checkpoints before a recorded result, and what was being removed.
 func (r *runner) sweep() error {
 	errs := []error{r.fold.Disk.Sweep()}
 	for name, b := range r.dir.State.Blocks {
@@ -118,15 +119,15 @@ func (r *runner) sweep() error {
 	return errors.Join(errs...)
 }
 
-// settled removes what a recorded result replaced, and of the checkpoints that led to it those beyond keep.
+// settled removes what a recorded result replaced, and its checkpoints beyond keep.
 func (r *runner) settled(a addr.Addr, b *state.Block) error {
 	return errors.Join(r.fold.Disk.DropReplaced(a, b.Recipe), r.dropSurplus(a, b))
 }
 
-// dropSurplus removes the checkpoints of a block that has ended which are more than keep.
+// dropSurplus removes the checkpoints beyond keep of a block that has ended.
 func (r *runner) dropSurplus(a addr.Addr, b *state.Block) error {
 	if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); err != nil {
-		return nil // the result is not there: what led to it may be all there is
+		return nil // the result is gone: the checkpoints may be all that is left
 	}
 	root := filepath.Join(r.dir.Path, results.Folder(a))
 	steps, err := results.Surplus(root, filepath.Base(b.Dir), r.keeps(a, b))
@@ -138,11 +139,11 @@ func (r *runner) dropSurplus(a addr.Addr, b *state.Block) error {
 	return errors.Join(errs...)
 }
 
-// keepEnded is how many checkpoints of a block that has ended stay where nothing says so.
+// keepEnded is how many checkpoints of a block that has ended stay by default.
 const keepEnded = 1
 
-// keeps is how many checkpoints of a block that has ended stay: as the pipeline says now, or if the block is not in it any more
-// as it said then. What the plan could not say is not removed.
+// keeps returns how many checkpoints of a block that has ended stay: as the pipeline says now, or if it no longer has
+// the block, as it said then. Of a block that the plan deferred, all stay.
 func (r *runner) keeps(a addr.Addr, b *state.Block) int {
 	if x := r.plan.Action(a); x != nil {
 		s, ok := x.Block.(blocks.Stepped)
@@ -160,8 +161,8 @@ func (r *runner) keeps(a addr.Addr, b *state.Block) int {
 	return keepEnded
 }
 
-// recoverWritten ends or removes what killed runs left in the user's folders that blocks write to: those of this plan, and those
-// that the state says were written to when a run ended, whose paths may have changed since.
+// recoverWritten completes or removes what killed runs left in the users' folders that blocks write to: the folders of
+// this plan, and those of unfinished blocks in the state, whose paths may have changed since.
 func (r *runner) recoverWritten() {
 	folders := map[string]bool{}
 	for _, a := range r.plan.Actions {
@@ -183,7 +184,7 @@ func (r *runner) recoverWritten() {
 			continue
 		}
 		if unlock, err := state.LockFolder(f.Real); err == nil {
-			f.Recover() // what is in its way is told when the folder is exported to
+			f.Recover() // an error shows again when the block writes there
 			unlock()
 		}
 	}

@@ -1,4 +1,4 @@
-// Package apply runs a plan: under the lock of the state, block by block, each recorded before and after it runs.
+// Package apply runs a plan under the lock of the state, block by block, and records each block before and after it runs.
 package apply
 
 import (
@@ -25,47 +25,46 @@ import (
 	"stepflow/tracing"
 )
 
-// ErrInterrupted says that a run stopped because it was asked to, training at a checkpoint.
+// ErrInterrupted says that a run stopped because it was asked to. Training stops at a checkpoint.
 var ErrInterrupted = observe.ErrInterrupted
 
 // Options say how to run a plan.
 type Options struct {
 	Device gpu.Device
 	Trace  *tracing.Tracing
-	Log    *slog.Logger        // takes what happens, steps left out; nil for none
-	Emit   func(observe.Event) // called for everything that happens; nil for silence
+	Log    *slog.Logger        // gets all events but steps; nil for none
+	Emit   func(observe.Event) // called for every event; nil for none
 
-	AutoApprove bool                   // throw away also what the plan did not show; else that ends the run
-	Scratch     bool                   // nothing that is made is kept: training ends in the middle of a step where the run is asked to end
-	Begin       func() error           // called while the state is locked, before anything runs; nil for nothing
-	End         func(*plan.Plan) error // called while the state is locked, when all is over, with the plan as it was run; nil for nothing
+	AutoApprove bool                   // throw away work that the plan did not show; otherwise that ends the run
+	Scratch     bool                   // results are not kept, so an interrupt ends training in the middle of a step
+	Begin       func() error           // called with the state locked, before anything runs; nil for nothing
+	End         func(*plan.Plan) error // called with the state locked, after the run, with the plan as it was run; nil for nothing
 }
 
-// Applied is what became of a run.
+// Applied is the outcome of a run.
 type Applied struct {
 	Plan          *plan.Plan // as it was run: blocks that were deferred are planned, and outputs have values
 	TraceID       string
-	StepsUntraced int // steps that got no spans because the plan's MaxSpans were spent
+	StepsUntraced int // steps without spans because the plan's MaxSpans were used up
 }
 
 // runner walks a plan.
 type runner struct {
-	plan   *plan.Plan // a copy, in which each block takes the place of the planned one when it runs
+	plan   *plan.Plan // a copy; each block is planned again when the run comes to it
 	fold   *plan.Fold
 	dir    *state.Dir
 	device gpu.Device
 	obs    *observe.Observer
-	losses []plan.Loss        // that were agreed to
-	ask    bool               // whether others end the run
-	ended  map[addr.Addr]bool // were begun, whatever became of them
+	losses []plan.Loss        // those that the user agreed to
+	ask    bool               // other losses end the run
+	ended  map[addr.Addr]bool // blocks that were begun
 	shared *blocks.Shared
 
 	scratch bool // see Options
 }
 
-// Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training behind the step under way, with a checkpoint,
-// also while data do not come; all else at once.
-// Every block's start and end is recorded in the state before and after it runs.
+// Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training after the current step, with a checkpoint,
+// even while it waits for data; everything else at once. The state records the start and the end of every block.
 func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err error) {
 	done = &Applied{Plan: p}
 	defer func() { err = p.Config.Secrets.Error(err) }()
@@ -148,7 +147,7 @@ func (r *runner) run(ctx context.Context) error {
 	return r.flawed(diags)
 }
 
-// refuse finds what can't run on this device, or may not be written, before anything runs.
+// refuse returns an error, before anything runs, for blocks that cannot run on this device or may not write.
 func refuse(p *plan.Plan, caps gpu.Caps) error {
 	var errs []error
 	for _, a := range p.Actions {
@@ -178,7 +177,7 @@ func refuse(p *plan.Plan, caps gpu.Caps) error {
 	return errors.Join(errs...)
 }
 
-// readable reads the weights of the imported models that a run starts from, before it does anything.
+// readable reads the weights of the imported models that a run starts from, before anything runs.
 func readable(ctx context.Context, p *plan.Plan) error {
 	read := map[string]bool{}
 	for _, a := range p.Actions {
@@ -197,8 +196,8 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// block runs the instances of a block and puts what they made into scope. Deferred ones are planned
-// now: what they waited for is known.
+// block runs the instances of a block and puts their exports into scope. Deferred ones are planned now: the values they need
+// are known.
 func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
 	instances, diags := r.fold.Scope.Instances(b)
 	if diags.HasErrors() {
@@ -216,8 +215,7 @@ func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
 	return nil
 }
 
-// action plans a block again, because the ids of what came before are now those of what it made, and runs it. It gives the
-// block's exports.
+// action plans a block again, because the blocks before it have content ids now, and runs it. It returns the block's exports.
 func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, error) {
 	was := r.plan.Actions[at]
 	a, exports, diags := r.fold.Plan(ctx, b, *was.Instance())
@@ -233,7 +231,7 @@ func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, e
 	}
 	r.plan.Actions[at] = a
 	r.fold.Put(a)
-	if _, ok := a.Block.(blocks.Writer); ok { // its path may have been unknown until now
+	if _, ok := a.Block.(blocks.Writer); ok { // its path may have been unknown in the plan
 		if diags := r.plan.Conflicts(); diags.HasErrors() {
 			return exports, diags
 		}
@@ -261,16 +259,16 @@ func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, e
 	return withMade(exports, made), nil
 }
 
-// unexpected is the error of a block that came out otherwise than the plan said.
+// unexpected returns an error if a block is no longer what the plan said.
 func (r *runner) unexpected(was, is *plan.Action) error {
 	if x, ok := was.Block.(blocks.Programmed); ok {
-		a, b := x.DeviceProgram(), is.Block.(blocks.Programmed).DeviceProgram()
-		if a != b && a.Hash() != b.Hash() {
+		y, ok := is.Block.(blocks.Programmed)
+		if a := x.DeviceProgram(); !ok || a != y.DeviceProgram() && a.Hash() != y.DeviceProgram().Hash() {
 			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
 		}
 	}
 	if is.Replaces != "" && was.Replaces == "" && !is.Skip && r.ask {
-		return fmt.Errorf("%s would replace %s, which was not known when the run was allowed: apply again to be asked", is.Addr, is.Replaces)
+		return fmt.Errorf("%s would replace %s. The plan did not show that: apply again to be asked", is.Addr, is.Replaces)
 	}
 	return nil
 }
@@ -282,7 +280,7 @@ func withMade(exports cty.Value, made map[string]cty.Value) cty.Value {
 	return cty.ObjectVal(known)
 }
 
-// LeftOutError is an error that ended a run, and the blocks that were not run because of it.
+// LeftOutError is an error that ended a run, with the blocks that were not run because of it.
 type LeftOutError struct {
 	Err    error
 	Blocks []string
@@ -292,10 +290,10 @@ func (e *LeftOutError) Error() string { return e.Err.Error() + "\n" + e.NotRun()
 
 func (e *LeftOutError) Unwrap() error { return e.Err }
 
-// NotRun names the blocks.
+// NotRun names the blocks that were not run.
 func (e *LeftOutError) NotRun() string { return "Not run: " + strings.Join(e.Blocks, ", ") }
 
-// leftOut adds to an error that ends a run which blocks were not run because of it.
+// leftOut adds to an error that ends a run the blocks that were not run because of it.
 func (r *runner) leftOut(err error) error {
 	if errors.Is(err, ErrInterrupted) {
 		return err
@@ -313,7 +311,7 @@ func (r *runner) leftOut(err error) error {
 	return &LeftOutError{err, list}
 }
 
-// result is the folder of what a finished block made, its bytes checked.
+// result returns the folder of a finished block's result, after checking its bytes.
 func (r *runner) result(ctx context.Context, a addr.Addr) (string, error) {
 	b := r.dir.State.Blocks[a.String()]
 	if b == nil || b.Status != state.Done {

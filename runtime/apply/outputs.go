@@ -13,7 +13,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// outputs evaluates the output blocks and stores them, of sensitive ones a seal. problems say why some have no value.
+// outputs evaluates the output blocks and stores their values, or for sensitive ones a seal. problems say why some have none.
 func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	before := r.dir.State.Outputs
 	r.dir.State.Outputs = map[string]state.Output{}
@@ -35,11 +35,11 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		switch {
 		case doc.Sensitive && v.IsWhollyKnown():
 			o.Seal, o.Type = r.dir.State.Seal(plan.SealedText(v)), dsl.HiddenType(v)
-		case doc.Sensitive: // it tells what was not kept
+		case doc.Sensitive: // it reveals a value that was not kept
 			o.Seal = before[name].Seal
 		case !v.IsWhollyKnown():
 			problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Output without a value", Subject: b.DeclRange.Ptr(),
-				Detail: fmt.Sprintf("output.%s is made of something that has no value.", name)})
+				Detail: fmt.Sprintf("output.%s depends on something that has no value.", name)})
 			delete(r.plan.Outputs, name)
 			continue
 		default:
@@ -55,10 +55,10 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	return problems, r.dir.Save()
 }
 
-// FlawedError ends a run whose blocks have all run and are recorded, where evaluations gave NaN or infinity or outputs have no value.
-// Outputs that have one are recorded too.
+// FlawedError ends a run in which all blocks have run and are recorded, but evaluations gave NaN or infinity, or
+// outputs have no value. Outputs that have a value are recorded too.
 type FlawedError struct {
-	Blocks  []string        // what is wrong with the results of evaluations, in this run or an earlier one
+	Blocks  []string        // what is wrong with the results of evaluations, of this run or an earlier one
 	Outputs hcl.Diagnostics // why outputs have no value
 }
 
@@ -70,7 +70,7 @@ func (e *FlawedError) Error() string {
 	return strings.Join(text, "\n")
 }
 
-// flawed is the error of a run that came to its end; nil if nothing is wrong with it.
+// flawed returns the error of a run that came to its end; nil if nothing is wrong.
 func (r *runner) flawed(outputs hcl.Diagnostics) error {
 	e := &FlawedError{Outputs: outputs}
 	for _, a := range r.plan.Actions {

@@ -20,7 +20,7 @@ import (
 	"stepflow/tracing"
 )
 
-// task executes one block with its journal: running, then done or failed. It gives the exports that it made.
+// task runs one block and records it as running, then as done or failed. It returns the exports that the run gave.
 func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.Value, err error) {
 	start := time.Now()
 	t := a.Block.(blocks.Task)
@@ -34,7 +34,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	if s, ok := a.Block.(blocks.Stepped); ok {
 		entry.Step, entry.Steps, saves = a.FromStep, s.NumSteps(), true
 	}
-	if x, ok := a.Block.(blocks.Picky); ok { // a deferred one was not known before
+	if x, ok := a.Block.(blocks.Picky); ok { // a deferred block was not checked before
 		if err := x.Refuse(r.device.Caps()); err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	if err := b.Record(); err != nil {
 		return nil, err
 	}
-	if err := r.settled(a.Addr, entry); err != nil { // its result is recorded: what led there and what it replaced can go
+	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
 		return nil, err
 	}
 	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values, Seconds: time.Since(start).Seconds()})
@@ -82,7 +82,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
-// blockRun is what a block that runs is given.
+// blockRun returns what a block is given to run with.
 func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
 	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep, Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
@@ -90,7 +90,7 @@ func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Bloc
 		Record: func() error { return r.record(a, entry) }}
 }
 
-// watch starts the trace of a block that runs, and notes it in the block's entry.
+// watch starts the trace of a block that runs, and records it in the block's entry.
 func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) context.Context {
 	var before tracing.Reference
 	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.Resume {
@@ -102,7 +102,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 	return ctx
 }
 
-// record puts an entry into the state, on disk.
+// record writes an entry to the state on disk.
 func (r *runner) record(a *plan.Action, entry *state.Block) error {
 	entry.Updated = time.Now().UTC().Truncate(time.Second)
 	if entry.Status == state.Done && entry.Content == "" {
@@ -112,7 +112,7 @@ func (r *runner) record(a *plan.Action, entry *state.Block) error {
 	return r.dir.Save()
 }
 
-// ran notes what a block made for those that are planned behind it.
+// ran makes a block's result known to the blocks after it.
 func (r *runner) ran(a *plan.Action, entry *state.Block) {
 	found := &results.Found{Note: results.Note{Address: a.Addr.String(), Recipe: a.Recipe, Done: true, Values: entry.Values},
 		Block: results.Folder(a.Addr), Leaf: filepath.Base(entry.Dir), ID: entry.Content}

@@ -15,8 +15,8 @@ import (
 	"stepflow/tracing"
 )
 
-// startTrace begins the trace of the run, and gives the blocks that a run before began, and whose process was killed, the root
-// spans that it could not send. It returns the id of the run's trace.
+// startTrace starts the trace of the run and returns its id. For blocks of an earlier run whose process was killed, it
+// sends the root spans that the process could not send.
 func (r *runner) startTrace(ctx context.Context) string {
 	st := r.dir.State
 	var killed []observe.Killed
@@ -39,7 +39,7 @@ func (r *runner) startTrace(ctx context.Context) string {
 	return run.TraceID()
 }
 
-// lastSign is when a block that was killed last wrote something.
+// lastSign returns when a killed block last wrote something.
 func lastSign(dir *state.Dir, name string, b *state.Block) time.Time {
 	at := b.Started.Add(time.Millisecond)
 	if b.Updated.After(at) {

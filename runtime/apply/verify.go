@@ -11,21 +11,22 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Verify runs the pipeline again in a scratch folder, exports left out, and compares what every block makes with what the
-// state recorded. It returns the addresses that came out the same, and those not compared: the state has a result of another recipe.
+// Verify runs the pipeline again in a scratch folder, without exports, and compares the result of every block with the
+// one that the state records. It returns the addresses with equal results, and those not compared because their
+// configuration has changed since.
 func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string, err error) {
 	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
 	q, diags := plan.New(ctx, o)
 	if diags.HasErrors() {
 		return nil, nil, diags
 	}
-	for _, x := range q.Actions { // they write elsewhere
+	for _, x := range q.Actions { // writers write outside the scratch folder
 		if _, writes := x.Block.(blocks.Writer); writes {
 			x.Skip = true
 		}
 	}
 	a.Scratch = true
-	var flawed *FlawedError // what it gave is compared as what is finite is
+	var flawed *FlawedError // results that are not finite are compared like others
 	if _, err := Apply(ctx, q, a); err != nil && !errors.As(err, &flawed) {
 		return nil, nil, err
 	}

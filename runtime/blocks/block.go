@@ -1,5 +1,5 @@
-// Package blocks is what the plan and a run know of a block of the language: how its kind plans it, what tells what it makes
-// apart, how it runs, and what there is to show of it. The packages below it are the kinds; blocks/all lists them.
+// Package blocks is what the plan and a run know of a block of the language: how its kind plans it, what identifies its
+// result, how it runs, and what a plan shows of it. The packages below it are the kinds; blocks/all lists them.
 package blocks
 
 import (
@@ -18,59 +18,58 @@ import (
 
 // Kind is what planning knows of a kind of block.
 type Kind struct {
-	// Sound checks the attributes of a block against each other, as far as that needs neither data nor state nor other
-	// blocks; what is not known yet passes. nil checks nothing.
+	// Sound checks the attributes of a block against each other, without data, state or other blocks. Unknown values pass.
+	// nil checks nothing.
 	Sound func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics
 	// Plan plans a block whose attributes are sound: it sets p.Block, and returns the exports that are known before it runs.
 	Plan func(ctx context.Context, p *Planned, d *dsl.Decoded) (known map[string]cty.Value, diags hcl.Diagnostics)
-	// Early looks at a block that can be planned only when others have run, for what is wrong with it already; nil for nothing.
+	// Early finds errors of a block that can be planned only after others have run; nil finds none.
 	Early func(ctx context.Context, p *Planned, d *dsl.Decoded) hcl.Diagnostics
-	// Idle are the attributes that change no bit of what a block makes, with why. Where files have an identity it stands for
-	// the text that names them, so that a pipeline can be moved.
+	// Idle holds the attributes that change no bit of a block's result, with the reason. Names of files are among them where
+	// Identity writes the files' content, so that a pipeline can be moved.
 	Idle map[string]string
-	// Resolved are the attributes of which only counts what comes of them, because one thing can be said in several ways:
-	// Identity writes that.
+	// Resolved holds the attributes that say one thing in several ways: Identity writes what they resolve to.
 	Resolved []string
 }
 
 // Block is a planned block.
 type Block interface {
-	// Identity writes what decides the bits that the block makes, besides its attributes and the blocks it is made from.
+	// Identity writes what decides the bits of the block's result, besides its attributes and the blocks it is made from.
 	Identity(w io.Writer)
-	// Summary says in a few words what a block is that is configuration alone; "" for nothing.
+	// Summary describes a block in a few words; "" for nothing.
 	Summary() string
 }
 
 // Task is a block that may have something to run. Other blocks are configuration alone.
 type Task interface {
 	Block
-	// Runs reports whether it has.
+	// Runs reports whether it has something to run.
 	Runs() bool
-	// Files lists the files without which its result is not whole, or a checkpoint that leads there.
+	// Files lists the files that its result, or else a checkpoint, must have.
 	Files(result bool) []string
-	// Run makes what the block makes, and keeps it with Run's methods.
+	// Run makes the block's result and keeps it with r's methods.
 	Run(ctx context.Context, r *Run) error
 }
 
-// What a block may be besides. Each is asked for where it matters, and a block that has no such side leaves it out.
+// Optional interfaces of a block.
 type (
-	// Stepped is a task that runs in steps, with checkpoints to go on from.
+	// Stepped is a task that runs in steps, with checkpoints to resume from.
 	Stepped interface {
 		Task
 		NumSteps() int
-		Keeps() (running, ended int)     // checkpoints that stay
-		Traced(from int) observe.Planned // what of the steps behind from is traced
+		Keeps() (running, ended int)     // how many checkpoints stay
+		Traced(from int) observe.Planned // what is traced of the steps after from
 	}
-	// Forecaster tells what a task takes that is to run from a step on, 0 for its start.
+	// Forecaster predicts what a task takes that runs from step from, 0 for its start.
 	Forecaster interface {
 		Forecast(ctx context.Context, p *Planned, from int, d *dsl.Decoded) hcl.Diagnostics
 		Takes() *Forecast
 	}
-	// Detailed has more to show in a plan than a line, by whether the block is to run and whether it is done.
+	// Detailed has lines to show in a plan. run says that the block will run, done that it has run.
 	Detailed interface {
 		Details(run, done bool) []Line
 	}
-	// Counted has numbers for programs, by name.
+	// Counted has figures for a plan in JSON, by name.
 	Counted interface {
 		Numbers() map[string]any
 	}
@@ -78,7 +77,7 @@ type (
 	Trains interface {
 		Training() *Training
 	}
-	// Programmed is a block that runs a program, which a saved plan must come to again.
+	// Programmed is a block that runs a program, whose hash a saved plan holds.
 	Programmed interface {
 		DeviceProgram() *gpu.Program
 	}
@@ -86,36 +85,36 @@ type (
 	Picky interface {
 		Refuse(caps gpu.Caps) error
 	}
-	// Weighty is a block that reads weights which others trained. Readable reads them before anything runs.
+	// Weighty is a block that reads imported weights. Readable checks them before anything runs; read holds those checked.
 	Weighty interface {
 		Readable(ctx context.Context, read map[string]bool) error
 	}
 	// Source is a block of documents.
 	Source interface {
-		Missing() string                // why its files, which lie elsewhere, were not looked at; "" if they were
-		Seen(secret bool) *state.Source // what the state keeps of files that lie elsewhere; nil for those that lie here
-		Counted() bool                  // the plan counted its copies
+		Missing() string                // why its remote files could not be looked at; "" if they could
+		Seen(secret bool) *state.Source // what the state keeps of remote files; nil for local ones
+		Counted() bool                  // whether the plan counted its copies
 	}
 	// Reader is a block that reads files of the user's.
 	Reader interface {
-		Reads(folder, pipeline string) string // one that lies in a folder, or would once an export is written there; "" for none
+		Reads(folder, pipeline string) string // a file in folder that it reads, or would read after an export to it; "" for none
 	}
 	// Writer is a block that writes into a folder of the user's.
 	Writer interface {
 		Task
-		Begin(r *Run)                                   // notes in the state, before anything is written, what is about to be
+		Begin(r *Run)                                   // notes the folder in the state before anything is written
 		Target() string                                 // the folder, without links
 		Writable() error                                // why this process may not write there; nil if it may
-		Holds(recipe string) error                      // why it does not hold what the recipe writes; nil if it does
-		Empty() bool                                    // no block wrote there
-		HeldRecipe() string                             // of what is there; "" for nothing
-		Replaces(st *state.State, recipe string) string // what would be lost that this state did not write; "" for nothing
+		Holds(recipe string) error                      // why the folder does not hold what the recipe writes; nil if it does
+		Empty() bool                                    // whether no block has written there
+		HeldRecipe() string                             // recipe of what the folder holds; "" for nothing
+		Replaces(st *state.State, recipe string) string // what it would replace that this state did not write; "" for nothing
 	}
-	// Neighbour is a block that looks at the others of its plan, once all are planned: for warnings, and errors.
+	// Neighbour is a block that checks the other blocks of its plan, once all are planned.
 	Neighbour interface {
 		Beside(mine *Planned, all []*Planned) (warnings []string, diags hcl.Diagnostics)
 	}
 )
 
-// Line is a line of what a plan shows of a block: what it is about, in a word or two, and the text.
+// Line is a line that a plan shows of a block: a word or two on what it is about, and the text.
 type Line struct{ About, Text string }

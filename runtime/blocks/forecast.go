@@ -11,24 +11,25 @@ import (
 	"stepflow/runtime/words"
 )
 
-// Forecast is what a block takes that is planned: bytes of the device, operations, time.
+// Forecast is what a planned block takes: device memory, operations, time.
 type Forecast struct {
 	Peak    int64            `json:"peak_bytes,omitempty"`  // of device memory
 	ByKind  map[string]int64 `json:"bytes,omitempty"`       // its parts, named as those of a stage
 	Written int64            `json:"write_bytes,omitempty"` // to disk
-	Tokens  int64            `json:"tokens,omitempty"`      // that are predicted, of a generation at most; 0 where that is not known
+	Tokens  int64            `json:"tokens,omitempty"`      // predicted tokens, for a generation the most; 0 if unknown
 	How     fineweb.How      `json:"tokens_known,omitempty"`
 	FLOPs   float64          `json:"flops,omitempty"`
-	Seconds float64          `json:"seconds,omitempty"` // 0 where no rate is known
-	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or of an export bytes/s, by which Seconds were told
-	Least   bool             `json:"least,omitempty"`   // the rate is one that is not reached: the time is at least so long
+	Seconds float64          `json:"seconds,omitempty"` // 0 if no rate is known
+	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, behind Seconds
+	Least   bool             `json:"least,omitempty"`   // Rate is an upper bound, so Seconds is a lower one
 }
 
 // Work is a kind of work on a device, whose rate in FLOP/s the state keeps.
 type Work string
 
-// Rate is the name under which a rate is kept. Each kind of work has its own, and of it each kind of device, each element type, and
-// each power of two of operations a launch, times two to the power of shift: small products are slow.
+// Rate returns the name under which the state keeps a rate. Each kind of work has its own, for each kind of device,
+// each element type, and each power of two of operations a launch, times two to the power of shift: small products are
+// slow.
 func (w Work) Rate(caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, shift float64) string {
 	flops, _ := p.FLOPs(segment)
 	seg, _ := p.Segment(segment)
@@ -36,8 +37,9 @@ func (w Work) Rate(caps gpu.Caps, t gpu.DType, p *gpu.Program, segment string, s
 	return fmt.Sprintf("%s %s %s 2^%.0f", w, caps.Kind, program.Precision(t), size+shift)
 }
 
-// Predict tells how long the operations of a forecast take, most of them those of a program's segment: by the rate that the last block
-// of this kind and size reached in this state, or of half or twice the size, else at least as long as at the rate of a large product.
+// Predict sets the time that the operations of a forecast take, most of which are those of a program's segment. It uses
+// the rate that the last block of this kind and size reached in this state, or one of half or twice the size. Without
+// one it uses the rate of a large product, which gives the least time.
 func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Program, segment string) {
 	if f.FLOPs == 0 {
 		return
@@ -55,16 +57,16 @@ func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Progra
 	}
 }
 
-// Program notes what a program takes.
+// Program sets the memory that a program takes.
 func (f *Forecast) Program(p *gpu.Program) {
 	f.Peak, f.ByKind = p.ArenaBytes, program.BytesByKind(p)
 }
 
-// Time says how long something takes, and how that is known, behind a semicolon; "" where it is not. unit is that of the rate,
-// and of is what reached it last.
+// Time writes how long something takes and how that is known, after a semicolon; "" if it is unknown. unit is the
+// rate's unit, and of names what reached the rate last.
 func (f *Forecast) Time(unit, of string) string {
 	switch {
-	case f.Seconds == 0, f.Seconds < 0.01 && f.Least: // it may take longer than any time so short
+	case f.Seconds == 0, f.Seconds < 0.01 && f.Least: // so low a lower bound says nothing
 		return ""
 	case f.Seconds < 0.01:
 		return "; less than 10ms"

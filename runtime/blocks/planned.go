@@ -22,14 +22,14 @@ type Planned struct {
 	Range    hcl.Range
 	Block    Block             // nil until it is planned
 	Inputs   map[string]string // address of a block it is made from → id
-	Hashed   map[string]string // attributes as they count in the recipe
-	Secret   map[string]string // sensitive attributes, as they are
+	Hashed   map[string]string // attributes as the recipe hashes them
+	Secret   map[string]string // sensitive attributes in plain text
 	Warnings []string
 	TooLarge string // why the device cannot run it; apply refuses before anything runs
 	World    *World
 }
 
-// World is what planning a block may ask of the plan around it.
+// World is what a block may use of the plan around it.
 type World struct {
 	Dir      string // of the pipeline
 	StateDir string
@@ -37,15 +37,15 @@ type World struct {
 	Secrets  *dsl.Secrets
 	Caps     gpu.Caps
 	Patient  bool                           // wait for servers of remote data as a run does
-	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
+	Hashing  func(file string, bytes int64) // called before a large file is hashed; may be nil
 	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
-	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s; nil where it is not known
+	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s; nil if unknown
 	Programs *program.Programs
-	Files    exportdir.Hashes // of exported files
+	Files    exportdir.Hashes // hashes of exported files
 
 	Find func(addr.Addr) *Planned                 // a block that is planned already; nil for none
-	ID   func(addr.Addr) string                   // of what it made, or its recipe where it is to run
-	Made func(addr.Addr) (folder string, ok bool) // of what it made, if it has run
+	ID   func(addr.Addr) string                   // content id of its result, or its recipe if it has not run
+	Made func(addr.Addr) (folder string, ok bool) // folder of its result, if it has run
 }
 
 // Use notes that p is made from another block, and returns that block.
@@ -61,7 +61,7 @@ func (p *Planned) Warn(text string) {
 	}
 }
 
-// CheckFits notes that a program of so many bytes does not fit the device, and what to do about it.
+// CheckFits sets TooLarge if a program of need bytes does not fit the device: what takes them, and the remedy.
 func (p *Planned) CheckFits(need int64, what, remedy string) {
 	memory := p.World.Caps.Memory
 	if missing := need - memory; memory > 0 && missing > 0 {

@@ -12,7 +12,7 @@ import (
 	"stepflow/dsl"
 )
 
-// Problem wraps an error of planning in a diagnostic at an attribute; joined errors in one each.
+// Problem wraps an error of planning in a diagnostic at an attribute, and joined errors in one each.
 func Problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
 	var all hcl.Diagnostics
 	for _, e := range flatten(err) {
@@ -25,7 +25,7 @@ func Problem(d *dsl.Decoded, attr, summary string, err error) hcl.Diagnostics {
 	return all
 }
 
-// verbatim reports whether a text starts with the name of the attribute, or with what the user wrote there, such as a path.
+// verbatim reports whether a text starts with the attribute's name, or with its value, such as a path.
 func verbatim(d *dsl.Decoded, attr, text string) bool {
 	words := []string{attr}
 	switch v := d.Value(attr); {
@@ -48,7 +48,8 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// Sentence starts a text with a capital, unless it starts with a path or the name of an attribute, and leaves out its full stop.
+// Sentence starts a text with a capital letter, unless it starts with a path or an attribute's name, and removes a full
+// stop at its end.
 func Sentence(s string) string {
 	first, _, _ := strings.Cut(s, " ")
 	if strings.ContainsAny(first, "/._:") {
@@ -57,7 +58,7 @@ func Sentence(s string) string {
 	return strings.ToUpper(s[:min(1, len(s))]) + strings.TrimSuffix(s[min(1, len(s)):], ".")
 }
 
-// SoundHome refuses paths that begin with ~: only a shell puts the home folder there, so they would name a folder called ~.
+// SoundHome refuses paths that begin with ~, which means the home folder only to a shell; here it would be a folder called ~.
 func SoundHome(d *dsl.Decoded, name string) hcl.Diagnostics {
 	var paths []string
 	switch v := d.Value(name); {
@@ -76,5 +77,5 @@ func SoundHome(d *dsl.Decoded, name string) hcl.Diagnostics {
 	return nil
 }
 
-// Number is a number that a block exports.
+// Number returns a number to export.
 func Number[T int | int64 | float64](n T) cty.Value { return cty.NumberFloatVal(float64(n)) }

@@ -14,22 +14,23 @@ import (
 	"stepflow/ops/graph"
 )
 
-// maxStepTokens bounds the tokens of a step, or of a batch that is evaluated, so that tokens times steps can be counted.
+// maxStepTokens bounds the tokens of a training step or of an evaluation's batch, so that tokens times steps fits an int64.
 const maxStepTokens = math.MaxInt32
 
-// TooManyTokens is the problem with a batch of more tokens than maxStepTokens; nil if there is none.
+// TooManyTokens returns an error for a batch of more than maxStepTokens tokens; nil for others.
 func TooManyTokens(d *dsl.Decoded, batch, seq int) hcl.Diagnostics {
 	if n := gpu.Product(int64(batch), int64(seq)); n > maxStepTokens {
-		return hcl.Diagnostics{d.Error(longer(batch, seq), "Batch too large", fmt.Sprintf("batch_size %d times sequence_length %d is more than %d tokens, the most at a time. Lower one of them.", batch, seq, maxStepTokens))}
+		return hcl.Diagnostics{d.Error(longer(batch, seq), "Batch too large", fmt.Sprintf("batch_size %d times sequence_length %d "+
+			"is more than %d tokens, the most at a time. Lower one of them.", batch, seq, maxStepTokens))}
 	}
 	return nil
 }
 
-// Uncompiled is the problem with a program that could not be made: of a stage's train block, or of an evaluation.
+// Uncompiled returns the error of a program that cannot be compiled, for a stage's train block or an evaluation.
 func Uncompiled(d *dsl.Decoded, attr, summary string, batch, seq int, err error) hcl.Diagnostics {
 	switch {
 	case errors.Is(err, graph.ErrTooLarge):
-		err = fmt.Errorf("what is in memory for %d sequences of %d tokens takes %w; lower one of them", batch, seq, graph.ErrTooLarge)
+		err = fmt.Errorf("the memory for %d sequences of %d tokens is %w; lower one of them", batch, seq, graph.ErrTooLarge)
 	case errors.Is(err, program.ErrFLOPs):
 		err = fmt.Errorf("batch_size %d times sequence_length %d takes %w; lower one of them", batch, seq, program.ErrFLOPs)
 	default:
@@ -38,7 +39,7 @@ func Uncompiled(d *dsl.Decoded, attr, summary string, batch, seq int, err error)
 	return Problem(d, longer(batch, seq), "Batch too large", err)
 }
 
-// longer is the attribute to blame for a batch that is too large.
+// longer returns the attribute to blame for a batch that is too large.
 func longer(batch, seq int) string {
 	if seq > batch {
 		return "sequence_length"

@@ -20,36 +20,36 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Run is a block that runs, and what it may ask of the run around it.
+// Run is a block that runs, and what it may use of the run around it.
 type Run struct {
 	*Planned
 	Kind    *dsl.Kind
-	Hidden  map[string]bool // exports that tell a sensitive attribute
+	Hidden  map[string]bool // exports that reveal a sensitive attribute
 	Recipe  string
-	From    int          // step of the checkpoint that it goes on from; 0 for its start
-	Entry   *state.Block // its journal
+	From    int          // step of the checkpoint that it resumes from; 0 for its start
+	Entry   *state.Block // its entry in the state
 	State   *state.Dir   // locked
 	Device  gpu.Device
-	Scratch bool // nothing that is made is kept
+	Scratch bool // results are not kept
 	Observe *observe.Block
-	All     []*Planned // of the plan, in order
+	All     []*Planned // all blocks of the plan, in order
 	Shared  *Shared
-	Sealed  map[string]cty.Value // exports that tell a sensitive attribute: they are in scope, and nowhere else
+	Sealed  map[string]cty.Value // values of Hidden exports, which are in scope and nowhere else
 
-	Result func(addr.Addr) (string, error) // folder of what a finished block made, its bytes checked
-	Record func() error                    // the entry, in the state on disk
+	Result func(addr.Addr) (string, error) // folder of a finished block's result, its bytes checked
+	Record func() error                    // writes the entry to the state on disk
 }
 
 // Shared is what the blocks of a run keep for each other.
 type Shared struct {
-	Watched map[string]*fineweb.Watched // documents that evaluations measure, by which
-	Counted map[addr.Addr]bool          // data of which was said how many documents are copies
+	Watched map[string]*fineweb.Watched // documents that evaluations measure, by tokenizer and data
+	Counted map[addr.Addr]bool          // data whose copies were already reported
 }
 
-// Folder is the folder of the block's files.
+// Folder returns the folder of the block's files.
 func (r *Run) Folder() string { return filepath.Join(r.State.Path, results.Folder(r.Addr)) }
 
-// Write keeps what the block made, with the note that finds it by its recipe, in a folder of this name in the block's own.
+// Write keeps the block's result, with the note that finds it by its recipe, in a folder of this name in the block's own.
 func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	r.Entry.Dir = filepath.Join(results.Folder(r.Addr), name)
 	r.Seal()
@@ -61,7 +61,8 @@ func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	return err
 }
 
-// WriteValues keeps the entry's values as what the block made, so that they too hash to an id. Of sealed values it keeps a hash.
+// WriteValues keeps the entry's values as the block's result, so that they hash to a content id. Of sealed values it keeps a
+// hash.
 func (r *Run) WriteValues() error {
 	r.Seal()
 	content := maps.Clone(r.Entry.Values)
@@ -75,7 +76,7 @@ func (r *Run) WriteValues() error {
 	return r.Write("result", checkpoint.Bytes("result.json", append(b, '\n')))
 }
 
-// Seal takes the values that tell a sensitive attribute out of the entry.
+// Seal moves the values of Hidden exports from the entry to Sealed.
 func (r *Run) Seal() {
 	for _, e := range r.Kind.Exports {
 		v, ok := r.Entry.Values[e.Name]
@@ -95,14 +96,14 @@ func (r *Run) Seal() {
 	}
 }
 
-// Took notes the rate at which something was done, for plans to come. What took no time to speak of tells nothing.
+// Took records the rate at which work was done, to predict times in later plans. Times of up to 50 ms are not recorded.
 func (r *Run) Took(name string, amount float64, time time.Duration) {
 	if s := time.Seconds(); s > 0.05 && amount > 0 {
 		r.State.State.Rate(name, amount/s)
 	}
 }
 
-// FromState are the exports among a block's values.
+// FromState returns the late exports among a block's values.
 func FromState(k *dsl.Kind, values map[string]any) map[string]cty.Value {
 	out := map[string]cty.Value{}
 	for _, e := range k.Exports {
@@ -115,7 +116,7 @@ func FromState(k *dsl.Kind, values map[string]any) map[string]cty.Value {
 	return out
 }
 
-// ToCty turns a value of a block into one of the language; it reports whether it is of the type.
+// ToCty turns a value of a block into one of the language, and reports whether it has type t.
 func ToCty(v any, t cty.Type) (cty.Value, bool) {
 	switch x := v.(type) {
 	case nil: // a number that is not finite

@@ -20,7 +20,7 @@ type Training struct {
 	Vanilla    *program.Figures `json:"vanilla"`
 }
 
-// Layer is a layer of a model that is trained, bottom first.
+// Layer is a layer of a stage's model.
 type Layer struct {
 	ID     string        `json:"id"`
 	Old    int           `json:"old"` // its index in the stage before; -1 if it is new
@@ -29,7 +29,7 @@ type Layer struct {
 	Rank   int           `json:"rank,omitempty"` // of its adapters
 }
 
-// LayerParent is a layer of the stage before that a new layer was made of.
+// LayerParent is a layer of the stage before that a new layer was made from.
 type LayerParent struct {
 	Layer  int     `json:"layer"`
 	Weight float64 `json:"weight"`

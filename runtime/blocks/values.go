@@ -11,14 +11,14 @@ import (
 
 // Values of a block that say what is wrong with the others.
 const (
-	NotFinite = "not_finite" // name → the word for a number that JSON has none for; the value itself is null
-	Flaw      = "diagnosis"  // a sentence: where that comes from
+	NotFinite = "not_finite" // name → "NaN" or the like for a value that is null because JSON cannot hold it
+	Flaw      = "diagnosis"  // a sentence on where that comes from
 )
 
-// WritesTo is the value, in the state's entry of a block that has not ended, of the user's folder that it writes to.
+// WritesTo names the value that holds the user's folder that a block writes to, until the block has ended.
 const WritesTo = "folder"
 
-// Writable replaces the numbers that JSON has no word for by null, with the word beside them.
+// Writable replaces numbers that JSON cannot hold by null, and puts words for them under NotFinite.
 func Writable(values map[string]any) map[string]any {
 	words := map[string]any{}
 	for name, v := range values {
@@ -32,19 +32,19 @@ func Writable(values map[string]any) map[string]any {
 	return values
 }
 
-// NotDefined says why a measure is null where the loss is a number: what it is counted by is not there.
+// NotDefined says why a measure is null although the loss is a number.
 var NotDefined = map[string]string{
 	"word_perplexity": "the text that was measured has no words",
 	"bits_per_byte":   "the tokens that were measured spell no bytes",
 }
 
-// Diagnosis is what a block's values say is wrong with them; "" for nothing.
+// Diagnosis returns what is wrong with a block's values; "" for nothing.
 func Diagnosis(values map[string]any) string {
 	s, _ := values[Flaw].(string)
 	return s
 }
 
-// WhyNull says why values of a block are null; "" where none is.
+// WhyNull returns why values of a block are null; "" if none is.
 func WhyNull(values map[string]any) string {
 	if s := Diagnosis(values); s != "" {
 		return s

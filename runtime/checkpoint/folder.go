@@ -23,8 +23,8 @@ import (
 // ManifestName is the file that makes a folder a checkpoint; it is written last.
 const ManifestName = "manifest.json"
 
-// NoteName is a file that says where a checkpoint comes from. The content id leaves it out: what two recipes make has one
-// content if its bytes are the same.
+// NoteName is a file that says where a checkpoint comes from. The content id leaves it out: what two recipes make has
+// one content if its bytes are the same.
 const NoteName = "block.json"
 
 // Suffixes of folders that a process leaves behind when it is killed in Write: one that is not complete, and one that
@@ -124,7 +124,8 @@ func Write(dir string, parts []Part) (id string, err error) {
 	return contentID(m), os.RemoveAll(old)
 }
 
-// Recover puts a folder back that was about to be replaced when the process was killed, and removes what Write left beside it.
+// Recover puts a folder back that was about to be replaced when the process was killed, and removes what Write left
+// beside it.
 func Recover(dir string) error {
 	old := dir + oldSuffix
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -145,8 +146,8 @@ func Leftover(name string) (dir string, ok bool) {
 	return "", false
 }
 
-// contentID hashes names and hashes of the files: it does not depend on when or where they were written, nor on what made
-// them.
+// contentID hashes names and hashes of the files: it does not depend on when or where they were written, nor on what
+// made them.
 func contentID(m manifest) string {
 	h := sha256.New()
 	for _, n := range slices.Sorted(maps.Keys(m.Files)) {
@@ -160,8 +161,8 @@ func contentID(m manifest) string {
 // ErrDamaged says that a folder is not what its manifest says.
 var ErrDamaged = errors.New("damaged checkpoint")
 
-// Damage makes damage of an error which says that a file is not there. Others, as of permissions, of descriptors or of the
-// disk, say nothing about what the file holds, and stay as they are: nothing may be removed because of them.
+// Damage makes damage of an error which says that a file is not there. Others, as of permissions, of descriptors or
+// of the disk, say nothing about what the file holds, and stay as they are: nothing may be removed because of them.
 func Damage(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -240,8 +241,8 @@ func readManifest(dir string) (m manifest, err error) {
 	return m, nil
 }
 
-// Check compares a folder with its manifest, every byte, and gives its content id and the names of its files. An error that
-// is not ErrDamaged says that it could not be read, and nothing about what it holds.
+// Check compares a folder with its manifest, every byte, and gives its content id and the names of its files. An
+// error that is not ErrDamaged says that it could not be read, and nothing about what it holds.
 func Check(dir string) (id string, files []string, err error) {
 	if st, err := os.Lstat(dir); err != nil {
 		return "", nil, Damage(err)

@@ -67,13 +67,15 @@ func (d *Folder) open() error {
 	}
 	for _, tensor := range d.Names() {
 		if weights[tensor] == "" {
-			return fmt.Errorf("reading %s: it does not name tensor %s, which is in %s", path, foreign.Shown(tensor), d.tensor[tensor].path)
+			return fmt.Errorf("reading %s: it does not name tensor %s, which is in %s", path, foreign.Shown(tensor),
+				d.tensor[tensor].path)
 		}
 	}
 	for _, tensor := range slices.Sorted(maps.Keys(weights)) {
 		in := filepath.Join(d.dir, weights[tensor])
 		if f := d.tensor[tensor]; f == nil || f.path != in {
-			return fmt.Errorf("reading %s: it says that tensor %s is in %s, which does not hold it", path, foreign.Shown(tensor), foreign.Shown(weights[tensor]))
+			return fmt.Errorf("reading %s: it says that tensor %s is in %s, which does not hold it", path,
+				foreign.Shown(tensor), foreign.Shown(weights[tensor]))
 		}
 	}
 	return nil

@@ -93,8 +93,10 @@ type File struct {
 const maxHeader = 100_000_000
 
 // bits of an element of each type that the format knows. Those that Float32 reads, and I32, are of use to us.
-var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
-	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
+var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8,
+	"F8_E4M3": 8, "F8_E8M0": 8,
+	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+	"C64": 64, "F64": 64, "I64": 64, "U64": 64}
 
 // Open reads the header and checks it as the safetensors library does: the tensors' bytes follow one another, without
 // gaps and overlaps, and fill the file, and each tensor has the bytes that its shape and type want.
@@ -184,7 +186,8 @@ func (s *File) parse(header []byte, size int64) error {
 	}
 	switch rest := size - s.start; {
 	case at > rest:
-		return fmt.Errorf("tensor %s ends at byte %d of the %d behind the header: the file is cut short", foreign.Shown(before), at, rest)
+		return fmt.Errorf("tensor %s ends at byte %d of the %d behind the header: the file is cut short",
+			foreign.Shown(before), at, rest)
 	case at < rest:
 		return fmt.Errorf("no tensor owns the last %d bytes", rest-at)
 	}
@@ -289,7 +292,8 @@ func Floating(dtype string) bool {
 	return slices.Contains([]string{"F32", "BF16", "F16", "F64"}, dtype)
 }
 
-// Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds. A number beyond Float32's is an error.
+// Float32 reads a floating-point tensor; narrower types widen exactly, F64 rounds. A number beyond Float32's is an
+// error.
 func (s *File) Float32(name string) ([]float32, error) {
 	b, dtype, err := s.Raw(name)
 	if err != nil {
@@ -311,7 +315,8 @@ func (s *File) Float32(name string) ([]float32, error) {
 		for i := range v {
 			x := math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
 			if v[i] = float32(x); math.IsInf(float64(v[i]), 0) && !math.IsInf(x, 0) {
-				return nil, fmt.Errorf("tensor %s of %s holds %g at %s, which is too large for float32", name, s.path, x, gpu.Shape(s.index[name].Shape).Place(i))
+				return nil, fmt.Errorf("tensor %s of %s holds %g at %s, which is too large for float32", name, s.path, x,
+					gpu.Shape(s.index[name].Shape).Place(i))
 			}
 		}
 		return v, nil

@@ -29,8 +29,8 @@ const ManifestName = "stepflow_export.json"
 // replacedName is the list of the files that an export replaces, beside its own manifest until it is in place.
 const replacedName = "replaced.json"
 
-// keyFile is what makes programs read a folder as a model: it is removed first and comes back last, so that a folder with
-// files of two models never reads as one.
+// keyFile is what makes programs read a folder as a model: it is removed first and comes back last, so that a folder
+// with files of two models never reads as one.
 const keyFile = "config.json"
 
 // tmpName is the name of the folder, inside that of the export, where files lie until all are complete.
@@ -43,7 +43,9 @@ var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_c
 
 // Names are examples of the names that an export writes, one of each kind.
 func Names() []string {
-	return []string{keyFile, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json", ManifestName}
+	return []string{keyFile, "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+		"special_tokens_map.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
+		ManifestName}
 }
 
 // Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.
@@ -228,21 +230,26 @@ func (f *Folder) sort(c *Content, e fs.DirEntry, manifests []map[string]checkpoi
 	return nil
 }
 
-// Refuse returns why an export may not be written over what the folder holds: it names what is the user's and would be lost.
+// Refuse returns why an export may not be written over what the folder holds: it names what is the user's and would
+// be lost.
 func (f *Folder) Refuse(c *Content) error {
 	var errs []error
 	if c.Manifest == nil {
 		if all := slices.Concat(c.InWay, c.Others); len(all) > 0 {
 			slices.Sort(all)
-			return fmt.Errorf("%s exists and was not written by an export: it holds %s. Choose another path, or empty it", f.Path, List(all))
+			return fmt.Errorf("%s exists and was not written by an export: it holds %s. Choose another path, or empty it",
+				f.Path, List(all))
 		}
 		return nil
 	}
 	if len(c.Changed) > 0 {
-		errs = append(errs, fmt.Errorf("%s in %s %s changed after the export. Move %s elsewhere to keep the change, remove %[4]s to have %[4]s written again, or choose another path", List(c.Changed), f.Path, was(c.Changed), it(c.Changed)))
+		errs = append(errs, fmt.Errorf("%s in %s %s changed after the export. Move %s elsewhere to keep the change, "+
+			"remove %[4]s to have %[4]s written again, or choose another path", List(c.Changed), f.Path, was(c.Changed),
+			it(c.Changed)))
 	}
 	if len(c.InWay) > 0 {
-		errs = append(errs, fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", List(c.InWay), f.Path, was(c.InWay), it(c.InWay)))
+		errs = append(errs, fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s "+
+			"elsewhere, or choose another path", List(c.InWay), f.Path, was(c.InWay), it(c.InWay)))
 	}
 	return errors.Join(errs...)
 }
@@ -287,7 +294,8 @@ func readManifest(path string) (*Manifest, error) {
 		return nil, err
 	}
 	damaged := func(why string) error {
-		return fmt.Errorf("%s is damaged (%s), so that nothing tells which files of the folder are the export's: empty the folder, or choose another path", path, why)
+		return fmt.Errorf("%s is damaged (%s), so that nothing tells which files of the folder are the export's: empty "+
+			"the folder, or choose another path", path, why)
 	}
 	if !st.Mode().IsRegular() || st.Size() > manifestLimit {
 		return nil, damaged("it is not a file of this kind")
@@ -301,7 +309,8 @@ func readManifest(path string) (*Manifest, error) {
 		return nil, damaged(err.Error())
 	}
 	if m.Version > version {
-		return nil, fmt.Errorf("%s is of version %d, this stepflow knows up to %d: use the newer stepflow, or choose another path", path, m.Version, version)
+		return nil, fmt.Errorf("%s is of version %d, this stepflow knows up to %d: use the newer stepflow, or choose "+
+			"another path", path, m.Version, version)
 	}
 	if m.Recipe == "" && filepath.Base(path) == ManifestName || m.Version == version && m.Files == nil {
 		return nil, damaged("something is missing")

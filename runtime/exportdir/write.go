@@ -198,7 +198,8 @@ func (f *Folder) ready(tmp string, now, old *Manifest) error {
 			}
 			st, err := os.Lstat(filepath.Join(tmp, name))
 			if !isNew && (err != nil || !st.Mode().IsRegular() || st.Size() != want.Size) {
-				return fmt.Errorf("the export to %s was cut off and %s is missing or damaged in %s: remove that folder, and apply again", f.Path, name, tmp)
+				return fmt.Errorf("the export to %s was cut off and %s is missing or damaged in %s: remove that folder, and "+
+					"apply again", f.Path, name, tmp)
 			}
 		}
 		if want, ok := old.Files[name]; ok && !isNew {
@@ -212,7 +213,8 @@ func (f *Folder) ready(tmp string, now, old *Manifest) error {
 	}
 	if len(theirs) > 0 {
 		slices.Sort(theirs)
-		return fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose another path", List(theirs), f.Path, was(theirs), it(theirs))
+		return fmt.Errorf("%s in %s %s not written by an export and would be in its way. Move %s elsewhere, or choose "+
+			"another path", List(theirs), f.Path, was(theirs), it(theirs))
 	}
 	return nil
 }

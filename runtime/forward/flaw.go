@@ -133,7 +133,8 @@ func CheckInit(ctx context.Context, s *program.Stage) error {
 	return w.Unfit(s)
 }
 
-// FirstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all are.
+// FirstNonFinite runs the launches of a segment one by one and names the first output that is not finite; "" if all
+// are.
 func FirstNonFinite(l gpu.Loaded, p *gpu.Program, segment string) (string, error) {
 	seg, _ := p.Segment(segment)
 	for n := seg.Lo; n < seg.Hi; n++ {

@@ -74,7 +74,8 @@ func (f *Forward) NLL(b *fineweb.Batch) ([]float32, error) {
 	return f.read(f.out)
 }
 
-// Logits returns those of the token behind ids, [vocab], of which there are one at least and no more than the pass takes.
+// Logits returns those of the token behind ids, [vocab], of which there are one at least and no more than the pass
+// takes.
 func (f *Forward) Logits(ids []int32) ([]float32, error) {
 	padded := make([]int32, f.pass.Seq)
 	copy(padded, ids)
@@ -101,8 +102,8 @@ func (f *Forward) read(o gpu.Operand) ([]float32, error) {
 	return gpu.BytesFloat32(f.raw, o.Type.DType), nil
 }
 
-// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from what
-// lies in its inputs.
+// Diagnose adds to what is wrong the first tensor that is not finite: a weight, else what the program computes from
+// what lies in its inputs.
 func (f *Forward) Diagnose(what string) (string, error) {
 	if f.Flaw.Found() {
 		return what + "; " + f.Flaw.String(), nil

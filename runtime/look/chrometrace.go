@@ -26,7 +26,7 @@ type chromeEvent struct {
 }
 
 // WriteChromeTrace writes the measured step in Chrome's trace event format: a track of segments, one of operations, and
-// a counter of the arena's bytes that hold something.
+// a counter of the arena's bytes in use.
 func (p *Profile) WriteChromeTrace(w io.Writer) error {
 	const pid, segments, operations = 1, 1, 2
 	us := func(ns int64) float64 { return float64(ns) / 1e3 }
@@ -53,10 +53,10 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 	return json.NewEncoder(w).Encode(map[string]any{"traceEvents": events, "displayTimeUnit": "ms", "otherData": map[string]any{"stage": p.Stage, "device": p.Device, "tokens": p.Tokens}})
 }
 
-// chromeTraceHead is how every trace that WriteChromeTrace writes begins.
+// chromeTraceHead starts every trace that WriteChromeTrace writes.
 const chromeTraceHead = `{"displayTimeUnit":"ms","otherData":{"device":"`
 
-// IsChromeTrace reports whether a file, packed or not, is one that WriteChromeTrace wrote.
+// IsChromeTrace reports whether WriteChromeTrace wrote a file, which may be gzipped.
 func IsChromeTrace(r io.Reader) bool {
 	b := bufio.NewReader(r)
 	if magic, err := b.Peek(2); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {

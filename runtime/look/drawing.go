@@ -20,14 +20,14 @@ type Drawing struct {
 	Edges [][2]int // indices of nodes, from and to
 }
 
-// DrawnNode is a node: its lines of text, and the group that it stands in, empty for none.
+// DrawnNode is a node of a Drawing: its lines of text, and its group, empty for none.
 type DrawnNode struct {
 	ID    string
 	Lines []string
 	Group string
 }
 
-// Draw gives the pipeline's graph: a node a block, an edge from each block to those made from it.
+// Draw returns the pipeline's graph: a node for each block, and an edge from each block to those made from it.
 func Draw(p *plan.Plan) *Drawing {
 	d := &Drawing{Name: "pipeline"}
 	index := map[string]int{}
@@ -48,7 +48,7 @@ func Draw(p *plan.Plan) *Drawing {
 	return d
 }
 
-// DrawStage gives the operations of one training step of a stage, with their dependencies.
+// DrawStage returns the operations of one training step of a stage, with their dependencies.
 func DrawStage(s *stage.Stage) *Drawing {
 	d := &Drawing{Name: s.Addr.String()}
 	for _, name := range program.StepSegments {

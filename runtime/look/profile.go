@@ -1,4 +1,4 @@
-// Package look shows what a plan is made of, and where the time and the memory of a training step go.
+// Package look draws a plan and a training step, and profiles the time and memory of a step.
 package look
 
 import (
@@ -24,8 +24,8 @@ type Profile struct {
 	Device    string  `json:"device"`
 	Precision string  `json:"precision"`
 	Tokens    int64   `json:"tokens"`  // of a step
-	Steps     int     `json:"steps"`   // measured, behind two that warm up
-	Seconds   float64 `json:"seconds"` // of a step, the median; the operations below are that step's
+	Steps     int     `json:"steps"`   // measured, after two to warm up
+	Seconds   float64 `json:"seconds"` // of the median step, whose operations are listed below
 	FLOPs     int64   `json:"flops"`
 	Peak      float64 `json:"peak_flops"`      // measured, FLOP/s
 	Bandwidth float64 `json:"bandwidth_bytes"` // measured, bytes/s
@@ -47,7 +47,7 @@ type Share struct {
 	FLOPs    int64   `json:"flops"`
 	Bytes    int64   `json:"bytes"`
 	Bound    string  `json:"bound"`    // what limits them at full rate: "compute" or "memory" (Williams et al. 2009)
-	Roofline float64 `json:"roofline"` // the time the device's measured rates allow, by the time taken
+	Roofline float64 `json:"roofline"` // the time that the device's measured rates allow, divided by the time taken
 }
 
 // GFLOPs is the rate in GFLOP/s.
@@ -60,17 +60,17 @@ func (s Share) GBs() float64 { return float64(s.Bytes) / s.Seconds / 1e9 }
 type Operation struct {
 	Launch   *gpu.Launch
 	Segment  string
-	Run      int           // of a segment: counts from 0 in the step
+	Run      int           // which run of a segment in the step, from 0
 	Start    time.Duration // since the step began
 	Duration time.Duration
-	Alive    int64 // bytes of the arena that hold something while it runs
+	Alive    int64 // bytes of the arena in use while it runs
 }
 
-// MemoryPeak is the moment of a step at which most of the arena holds something.
+// MemoryPeak is the moment of a step at which most of the arena is in use.
 type MemoryPeak struct {
 	Bytes     int64       `json:"bytes"`
 	Arena     int64       `json:"arena_bytes"`
-	Operation string      `json:"operation"` // that runs then
+	Operation string      `json:"operation"` // the one that runs then
 	Segment   string      `json:"segment"`
 	Alive     []AliveItem `json:"alive"` // largest first
 }
@@ -83,8 +83,8 @@ type AliveItem struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// ProfileStage runs a few steps of a stage on random tokens and first weights, so that nothing has to be there but the
-// plan, and measures every operation. A random document a sequence stands for the data: reading them is not measured.
+// ProfileStage runs a few steps of a stage and measures every operation. It needs the plan alone: weights are the first ones,
+// and each sequence is one document of random tokens. Reading data is not measured.
 func ProfileStage(ctx context.Context, s *stage.Stage, d gpu.Device, steps int) (*Profile, error) {
 	if err := program.Computes(d.Caps(), s.DType); err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (p *Profile) operations(s *stage.Stage, step train.TimedStep) {
 	p.Phases = shares(phases, bySeconds)
 }
 
-// memoryPeak finds the launch of a step at which most bytes hold something, and what they hold.
+// memoryPeak finds the launch of a step at which most bytes are in use, and what they hold.
 func memoryPeak(s *stage.Stage) MemoryPeak {
 	p := s.Program
 	peak := MemoryPeak{Arena: p.ArenaBytes}

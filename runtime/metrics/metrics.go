@@ -200,8 +200,10 @@ func (w *Writer) Write(s Step) error {
 	for _, x := range []struct {
 		tag string
 		v   float64
-	}{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm}, {"train/epoch", float64(s.Epoch)},
-		{"train/num_input_tokens_seen", float64(s.Tokens)}, {"train/tokens_per_second", s.TokensPerSec}, {"train/mfu", s.MFU}} {
+	}{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm},
+		{"train/epoch", float64(s.Epoch)},
+		{"train/num_input_tokens_seen", float64(s.Tokens)}, {"train/tokens_per_second", s.TokensPerSec},
+		{"train/mfu", s.MFU}} {
 		if err := w.tb.scalar(s.Step, x.tag, x.v); err != nil {
 			return err
 		}

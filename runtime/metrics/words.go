@@ -32,7 +32,8 @@ func Text(x float64) string {
 
 // numbers are those of a step that a diverging run makes infinite or NaN, by their names in JSON.
 func (s *Step) numbers() map[string]*float64 {
-	return map[string]*float64{"loss": &s.Loss, "grad_norm": &s.GradNorm, "learning_rate": &s.LearningRate, "tokens_per_second": &s.TokensPerSec, "mfu": &s.MFU, "merge_error": &s.MergeError}
+	return map[string]*float64{"loss": &s.Loss, "grad_norm": &s.GradNorm, "learning_rate": &s.LearningRate,
+		"tokens_per_second": &s.TokensPerSec, "mfu": &s.MFU, "merge_error": &s.MergeError}
 }
 
 // plainStep is a Step without its methods.
@@ -64,7 +65,8 @@ func (s Step) MarshalJSON() ([]byte, error) {
 			numbers[name] = nil
 		}
 	}
-	return json.Marshal(stepJSON{(*plainStep)(&s), numbers["loss"], numbers["learning_rate"], numbers["grad_norm"], numbers["tokens_per_second"], numbers["mfu"], numbers["merge_error"], words})
+	return json.Marshal(stepJSON{(*plainStep)(&s), numbers["loss"], numbers["learning_rate"], numbers["grad_norm"],
+		numbers["tokens_per_second"], numbers["mfu"], numbers["merge_error"], words})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.

@@ -29,8 +29,9 @@ const (
 )
 
 // levels are the levels at which events are logged; steps are not.
-var levels = map[EventKind]slog.Level{BlockStart: slog.LevelInfo, BlockDone: slog.LevelInfo, BlockFailed: slog.LevelError,
-	Saved: slog.LevelInfo, Notice: slog.LevelInfo, Warned: slog.LevelWarn}
+var levels = map[EventKind]slog.Level{BlockStart: slog.LevelInfo, BlockDone: slog.LevelInfo,
+	BlockFailed: slog.LevelError,
+	Saved:       slog.LevelInfo, Notice: slog.LevelInfo, Warned: slog.LevelWarn}
 
 // Event is one thing that happened to a block during apply, as a view shows it.
 type Event struct {
@@ -62,7 +63,8 @@ func (b *Block) Event(ctx context.Context, e Event) {
 	if message == "" {
 		message = strings.ReplaceAll(string(e.Kind), "_", " ")
 	}
-	o.Log.LogAttrs(ctx, level, message, slog.String(tracing.Address, b.Addr.String()), slog.String("event", string(e.Kind)))
+	o.Log.LogAttrs(ctx, level, message, slog.String(tracing.Address, b.Addr.String()),
+		slog.String("event", string(e.Kind)))
 }
 
 // Notice tells of something that is worth knowing.

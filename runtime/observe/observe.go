@@ -1,5 +1,5 @@
-// Package observe turns what blocks, devices and data report during a run into spans, metrics, logs and events. An Observer
-// is of a run; it gives a Block for each block that runs, and that a Steps for the steps of a stage.
+// Package observe turns what blocks, devices and data report during a run into spans, metrics, logs and events. An
+// Observer is of a run; it gives a Block for each block that runs, and that a Steps for the steps of a stage.
 package observe
 
 import (
@@ -42,7 +42,8 @@ type Killed struct {
 
 // Start begins the trace of a run: a span that ends at once. It links to the run before, and gives the blocks that were
 // killed then the root span that their process could not end. It returns the reference of the run; "" without a trace.
-func (o *Observer) Start(ctx context.Context, pipeline string, before tracing.Reference, killed []Killed) tracing.Reference {
+func (o *Observer) Start(ctx context.Context, pipeline string, before tracing.Reference,
+	killed []Killed) tracing.Reference {
 	if !o.Trace.On() {
 		return ""
 	}
@@ -87,8 +88,8 @@ type Block struct {
 	span     *tracing.Span
 }
 
-// Block starts the trace of a block, which goes on from an attempt before unless that is "". The context is that of what
-// belongs to the block.
+// Block starts the trace of a block, which goes on from an attempt before unless that is "". The context is that of
+// what belongs to the block.
 func (o *Observer) Block(ctx context.Context, p Place, before tracing.Reference) (context.Context, *Block) {
 	links := []tracing.Link{{To: o.run, What: "run"}}
 	if before != "" {

@@ -36,7 +36,8 @@ func (w *Work) segment(name string) Segment {
 	return Segment{Name: name}
 }
 
-// detailed returns for how many micro-batches a traced step has a span for each operation, and how many spans the step has.
+// detailed returns for how many micro-batches a traced step has a span for each operation, and how many spans the
+// step has.
 func (w *Work) detailed() (micros, spans int) {
 	fixed, each := 2+w.Micros, 1 // the step and the wait for data; a span for each micro-batch
 	for _, s := range w.Segments {
@@ -153,8 +154,8 @@ func (s *Steps) measure(ctx context.Context, m metrics.Step, queue int) {
 	}
 }
 
-// spans records a step's trace: the wait for data, the segments of the program, and below them the device operations, at
-// device times laid from the start of their run.
+// spans records a step's trace: the wait for data, the segments of the program, and below them the device operations,
+// at device times laid from the start of their run.
 func (s *Steps) spans(m metrics.Step, r *StepRun, why string, micros int) {
 	o := s.block.observer
 	end := r.Start.Add(time.Duration(m.Seconds * float64(time.Second)))
@@ -199,7 +200,8 @@ func (o *Observer) operations(ctx context.Context, p *gpu.Program, r SegmentRun)
 		kvs := []tracing.KV{{Key: tracing.OpKernel, Value: l.Kernel}, {Key: tracing.OpName, Value: l.Name},
 			{Key: tracing.OpPhase, Value: l.Phase.String()}, {Key: tracing.OpLayer, Value: l.Layer},
 			{Key: tracing.OpShapes, Value: Shapes(l)}, {Key: tracing.OpDType, Value: l.Out[0].Type.DType.String()},
-			{Key: tracing.OpFLOPs, Value: l.FLOPs}, {Key: tracing.OpBytes, Value: l.Bytes}, {Key: tracing.Device, Value: o.Device}}
+			{Key: tracing.OpFLOPs, Value: l.FLOPs}, {Key: tracing.OpBytes, Value: l.Bytes},
+			{Key: tracing.Device, Value: o.Device}}
 		if sec > 0 {
 			kvs = append(kvs, tracing.KV{Key: tracing.OpGFLOPs, Value: float64(l.FLOPs) / sec / 1e9},
 				tracing.KV{Key: tracing.OpGBs, Value: float64(l.Bytes) / sec / 1e9})

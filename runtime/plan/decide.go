@@ -15,8 +15,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// decide sets what is to be done with a block. What the state recorded under its recipe is up to date if its bytes are as
-// recorded; else whatever is on disk of the recipe is taken, a result before a checkpoint, wherever it lies; only then is the
+// decide chooses what to do with a block. A result that the state records under the block's recipe is up to date if its
+// bytes are as recorded. Else a result of the recipe anywhere on disk is taken, else a checkpoint; only then is the
 // block run from its start. An error says that something could not be read, which is no reason to make it again.
 func (f *Fold) decide(ctx context.Context, a *Action) error {
 	a.Recipe = f.recipe(a)
@@ -52,7 +52,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 		f.takeOver(a, old)
 	}
 	if before != "" && a.Verb != UpToDate {
-		a.id = before // what stands on it is not asked about
+		a.id = before // the same bits will come, so blocks made from it stay up to date
 	}
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
@@ -67,7 +67,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	return err
 }
 
-// decideWriter looks at what lies in the folder that a block writes to.
+// decideWriter looks into the folder that a block writes to.
 func (f *Fold) decideWriter(a *Action, w blocks.Writer) {
 	if a.Verb == UpToDate {
 		if err := w.Holds(a.Recipe); err != nil {
@@ -83,8 +83,8 @@ func (f *Fold) decideWriter(a *Action, w blocks.Writer) {
 	}
 }
 
-// MadeBefore is the content of what a block's recipe made once, on this kind of processor as far as is known: making it again gives
-// the same bits. It is empty where nothing is known to have been made.
+// MadeBefore returns the content id of what a block's recipe made before on this kind of processor, as far as is known:
+// making it again gives the same bits. It returns "" if no such result is known.
 func (f *Fold) MadeBefore(a *Action) string {
 	content := func(b *state.Block) string {
 		switch {
@@ -107,7 +107,7 @@ func (f *Fold) MadeBefore(a *Action) string {
 	return ""
 }
 
-// surplus lists the steps of the checkpoints beyond keep of a block that has ended or goes on.
+// surplus lists the steps of the checkpoints beyond keep of a block that has ended or resumes.
 func (f *Fold) surplus(a *Action) ([]int, error) {
 	root := filepath.Join(f.Disk.Path, a.Found.Block)
 	running, ended := a.stepped().Keeps()
@@ -119,13 +119,13 @@ func (f *Fold) surplus(a *Action) ([]int, error) {
 	return steps[min(running, len(steps)):], err
 }
 
-// Look finds the best that is on disk of an action's recipe; nil if there is nothing whole. old is what the state records of the
-// block, and damage says what is wrong with what should have been there.
+// Look finds the best intact result or checkpoint of an action's recipe; nil if there is none. old is the state's entry
+// of the block. damage says what is wrong with a result or checkpoint that should have been intact.
 func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *results.Found, damage, err error) {
 	return f.lookAgain(ctx, a, old, 20)
 }
 
-// lookAgain is Look, which begins again, at most so many times, where a run that goes on removed what was listed a moment ago.
+// lookAgain is Look. It starts over, at most again times, if another process removed a folder after it was listed.
 func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage, err error) {
 	warned := len(a.Warnings)
 	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
@@ -170,12 +170,12 @@ func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again
 	return nil, damage, nil
 }
 
-// takeOver notes where what was found lies, if that is not where the state has it.
+// takeOver notes where a result or checkpoint was found, if that is not where the state has it.
 func (f *Fold) takeOver(a *Action, old *state.Block) {
 	x, own := a.Found, results.Folder(a.Addr)
 	if x.Block != own {
 		a.Moved = x.Address
-		for name := range f.world.State.Blocks { // what it is called now, if it was moved before
+		for name := range f.world.State.Blocks { // its address now, if it was moved before
 			if at, err := addr.Parse(name); err == nil && results.Folder(at) == x.Block {
 				a.Moved = name
 			}
@@ -188,13 +188,14 @@ func (f *Fold) takeOver(a *Action, old *state.Block) {
 	case x.Block != own && a.Moved != a.Addr.String():
 		a.Why = "moved from " + a.Moved
 	case x.Block != own:
-		a.Why = "it was set aside when another took its place, and comes back"
+		a.Why = "it was set aside when another result took its place, and is put back"
 	case old == nil || old.Status != state.Done || old.Recipe != x.Recipe || old.Dir != x.Dir():
 		a.Why = "found by its recipe, not by the state"
 	}
 }
 
-// warnGone gives as the reason why a block is to run that the folder of what the state records under its recipe is not there.
+// warnGone gives a block that is to run the reason that its recorded folder is missing, and warns of the steps to be
+// trained again.
 func (f *Fold) warnGone(a *Action, old *state.Block) {
 	if old == nil || old.Recipe != a.Recipe {
 		return
@@ -211,12 +212,12 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 	}
 	a.Why = dir + " is gone"
 	if a.stepped() != nil {
-		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it lies on a disk that is not there at the moment, "+
-			"bring that back first", dir, old.Step))
+		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it is on a disk that is not mounted, mount that first",
+			dir, old.Step))
 	}
 }
 
-// reason says why a block runs from its start.
+// reason returns why a block runs from its start.
 func (f *Fold) reason(a *Action, old *state.Block, damage error) string {
 	switch {
 	case damage != nil:

@@ -21,7 +21,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Fold is what is known when some blocks of a pipeline are planned, in dependency order: what the next one sees.
+// Fold plans the blocks of a pipeline in dependency order, and holds what is known of those planned so far.
 type Fold struct {
 	Scope *dsl.Scope
 	Disk  *results.Disk
@@ -30,7 +30,7 @@ type Fold struct {
 	world    *blocks.World
 	done     map[addr.Addr]*Action
 	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
-	deferred map[addr.Addr]map[addr.Addr]bool // block → instances that are planned later
+	deferred map[addr.Addr]map[addr.Addr]bool // block → deferred instances
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
@@ -48,8 +48,8 @@ func (f *Fold) begin() {
 	f.world.Find, f.world.ID, f.world.Made = f.find, f.ID, f.made
 }
 
-// Again is a fold over the same pipeline for a run, that plans each block with what those before it made. What was compiled and
-// looked at on disk is known to it.
+// Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before it. It
+// keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
 	f := &Fold{cfg: p.fold.cfg, Disk: p.fold.Disk}
 	world := *p.fold.world
@@ -67,7 +67,7 @@ func (f *Fold) find(a addr.Addr) *blocks.Planned {
 	return nil
 }
 
-// ID is the content id of what a block made, or its recipe where it has not run.
+// ID returns the content id of a block's result, or its recipe if it has not run.
 func (f *Fold) ID(a addr.Addr) string {
 	if x := f.done[a]; x != nil {
 		return x.id
@@ -75,7 +75,7 @@ func (f *Fold) ID(a addr.Addr) string {
 	return ""
 }
 
-// made is the folder of what a block made; ok is false where it has not run, or is to run again.
+// made returns the folder of a block's result; ok is false if it has not run, or will run again.
 func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
 	x := f.done[a]
 	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
@@ -107,7 +107,7 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diag
 	return actions, append(diags, dsl.Merge(b, instances, problems)...)
 }
 
-// Put makes a planned block known to those that are planned behind it.
+// Put makes a planned block known to those planned after it.
 func (f *Fold) Put(a *Action) {
 	f.done[a.Addr] = a
 	block := a.Addr.Block()
@@ -124,8 +124,8 @@ func (f *Fold) Put(a *Action) {
 	}
 }
 
-// Plan decodes and plans one instance of a block with what is known so far, and gives its exports. It changes nothing that is
-// known. The action is nil where the block's attributes are wrong.
+// Plan decodes and plans one instance of a block with what is known so far, and returns its exports. It does not change
+// the fold. The action is nil if the block's attributes are wrong.
 func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value, diags hcl.Diagnostics) {
 	at := b.Addr
 	at.Key = each.Key
@@ -152,7 +152,7 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 	return a, b.Kind.Export(at.String(), b.Addr.Type, known, d), diags
 }
 
-// known plans a block and gives the exports that are known; nil where it has to be planned later.
+// known plans a block and returns the exports that are known; nil if the block is deferred.
 func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	if len(d.Unknown) > 0 {
 		return nil, f.later(ctx, a, d, strings.Join(d.Unknown, ", ")+" is known only after other blocks have run")
@@ -189,7 +189,7 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 	return known, diags
 }
 
-// later puts off planning a block until others have run, and notes what may be lost then.
+// later defers a block until others have run, and notes the trained work that may be lost then.
 func (f *Fold) later(ctx context.Context, a *Action, d *dsl.Decoded, why string) (diags hcl.Diagnostics) {
 	a.Verb, a.Why, a.pending, a.id = Deferred, why, true, "deferred"
 	var err error
@@ -210,15 +210,15 @@ func (f *Fold) later(ctx context.Context, a *Action, d *dsl.Decoded, why string)
 	return diags
 }
 
-// warnWritable warns of a folder that this process may not write to: somebody else may apply the plan.
+// warnWritable warns of a folder that this process may not write to. It is not an error: another user may apply the plan.
 func (a *Action) warnWritable(w blocks.Writer) {
 	if err := w.Writable(); err != nil {
 		a.Warn(fmt.Sprintf("apply would refuse this: %v", err))
 	}
 }
 
-// unkept runs a block again whose results are not in the state because they told a sensitive value, where another block, or an output
-// that may be shown, needs them; and one whose results an earlier run kept before they were sensitive.
+// unkept runs an up-to-date block again in two cases: its values were not kept because they revealed a sensitive value,
+// and another block or a public output needs them; or the state holds values that are sensitive now.
 func (f *Fold) unkept(a *Action) (err error) {
 	if a.Verb != UpToDate {
 		return nil
@@ -228,7 +228,7 @@ func (f *Fold) unkept(a *Action) (err error) {
 		hidden, why := a.Hidden[e.Name], ""
 		switch {
 		case kept && hidden:
-			why = fmt.Sprintf("what it made (%s) is sensitive now, and the state holds it", e.Name)
+			why = fmt.Sprintf("its value %s is sensitive now, and the state holds it", e.Name)
 		case kept || !e.Late || len(e.Only) > 0 && !slices.Contains(e.Only, a.Addr.Type) || !hidden && len(e.From) == 0:
 		default:
 			why = f.needed(a, e.Name)
@@ -242,22 +242,22 @@ func (f *Fold) unkept(a *Action) (err error) {
 	return nil
 }
 
-// needed says why a value that was not kept is needed; "" if it is not.
+// needed returns why a value that was not kept is needed; "" if it is not.
 func (f *Fold) needed(a *Action, name string) (why string) {
 	for _, b := range f.cfg.Blocks {
 		if !slices.Contains(b.Refs, a.block.Addr) {
 			continue
 		}
 		if b.Kind.Name != "output" {
-			why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and %s needs it", name, b.Addr)
+			why = fmt.Sprintf("its value %s was sensitive and not kept, and %s needs it", name, b.Addr)
 		} else if !a.Hidden[name] {
-			why = fmt.Sprintf("what it made (%s) was sensitive, so it was not kept, and is not now", name)
+			why = fmt.Sprintf("its value %s was sensitive and not kept, and is not sensitive now", name)
 		}
 	}
 	return why
 }
 
-// redact keeps secrets out of what the action says: reasons and warnings hold messages of others.
+// redact hides secrets in the action's texts: reasons and warnings quote errors of the operating system and of servers.
 func (f *Fold) redact(a *Action) {
 	redact := f.cfg.Secrets.Redact
 	a.Why, a.TooLarge, a.Replaces = redact(a.Why), redact(a.TooLarge), redact(a.Replaces)
@@ -269,9 +269,9 @@ func (f *Fold) redact(a *Action) {
 	}
 }
 
-// unreadable says that what lies on disk, of this block or another, could not be read.
+// unreadable is the error that a result on disk, of this block or another, could not be read.
 func unreadable(a *Action, err error) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable result", Subject: a.Range.Ptr(),
-		Detail: fmt.Sprintf("Whether %s has run is not known, because what is on disk could not be read: %v. Nothing was removed; "+
+		Detail: fmt.Sprintf("Whether %s has run is unknown, because a file could not be read: %v. Nothing was removed; "+
 			"make the file readable and try again.", a.Addr, err)}}
 }

@@ -16,9 +16,9 @@ type Loss struct {
 	Block   string  `json:"address"`
 	Folder  string  `json:"folder"` // relative to the state's
 	Steps   int     `json:"steps"`
-	Seconds float64 `json:"seconds"` // that training it took, estimated where some are not known; 0 where none are
+	Seconds float64 `json:"seconds"` // that the training took, estimated if some steps have none on record; 0 if no step has
 	Why     string  `json:"reason"`
-	May     bool    `json:"may,omitempty"` // it is known only when other blocks have run
+	May     bool    `json:"may,omitempty"` // whether it is lost is known only after other blocks have run
 }
 
 // Losses lists what applying the plan throws away.
@@ -29,8 +29,8 @@ func (p *Plan) Losses() (list []Loss) {
 	return list
 }
 
-// losses lists the trained work that lies where a block is about to put other: in its folder, and set aside before. What
-// belongs to the block's own recipe and is damaged counts too.
+// losses lists the trained work that a block replaces when it runs: in its folder, and set aside before. Damaged work
+// of the block's own recipe counts too.
 func (f *Fold) losses(a *Action) ([]Loss, error) {
 	folders := []string{results.Folder(a.Addr)}
 	aside := filepath.Join(results.Replaced, a.Addr.Dir())
@@ -56,8 +56,8 @@ func (f *Fold) losses(a *Action) ([]Loss, error) {
 	return list, nil
 }
 
-// consented reports whether a folder that was set aside waits only for what replaces it: the question was answered when it
-// was set aside.
+// consented reports whether the user has already agreed to lose a folder that was set aside: its successor is the
+// block's recipe, or the result that the state records.
 func (f *Fold) consented(a *Action, name string) bool {
 	successor, _, _ := strings.Cut(name, "-")
 	old := f.world.State.Blocks[a.Addr.String()]
@@ -78,7 +78,7 @@ func Uncovered(losses, approved []Loss) *Loss {
 	return nil
 }
 
-// Takes says in words how long the training took.
+// Takes writes how long the training took.
 func (l Loss) Takes() string {
 	switch h := l.Seconds / 3600; {
 	case l.Seconds == 0:

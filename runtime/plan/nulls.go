@@ -13,8 +13,8 @@ import (
 	"stepflow/runtime/blocks"
 )
 
-// OfNothing adds to errors which blocks gave null to the expression that failed; it reports whether all of them are about that. The
-// expressions are those of block b, or of the local named where b is nil.
+// OfNothing adds to each error which blocks gave null to the expression that failed, and reports whether every error
+// has such a cause. The expressions are those of block b, or if b is nil of the local value.
 func (f *Fold) OfNothing(b *dsl.Block, local string, diags hcl.Diagnostics) bool {
 	all := false
 	real := false
@@ -35,7 +35,7 @@ func (f *Fold) OfNothing(b *dsl.Block, local string, diags hcl.Diagnostics) bool
 	return all && !real
 }
 
-// gaveNull says of the blocks whose results are null where they are read that they are, and why, in sentences.
+// gaveNull returns a sentence for each block that gave null where it is read, with the reason.
 func (f *Fold) gaveNull(reads []dsl.NullRead) (gave []string) {
 	for _, a := range f.done {
 		if a.Found != nil && slices.ContainsFunc(reads, func(r dsl.NullRead) bool { return a.givesNull(r) }) {
@@ -46,7 +46,7 @@ func (f *Fold) gaveNull(reads []dsl.NullRead) (gave []string) {
 	return gave
 }
 
-// givesNull reports whether what is read of a block is, in the result of this instance of it, null.
+// givesNull reports whether r reads a null in the result of this instance of a block.
 func (a *Action) givesNull(r dsl.NullRead) bool {
 	if r.Block != a.Addr.Block() {
 		return false
@@ -77,7 +77,7 @@ func (a *Action) givesNull(r dsl.NullRead) bool {
 	return false
 }
 
-// keyOf is the key of an instance as an address has it, from what an expression names it by.
+// keyOf returns the key of an instance as in an address, from the index in an expression.
 func keyOf(v cty.Value) string {
 	if v, _ = v.Unmark(); v.Type() == cty.String {
 		return addr.StringKey(v.AsString())

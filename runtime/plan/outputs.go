@@ -15,7 +15,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// OutputDoc is what an output block says besides its value.
+// OutputDoc is what an output block has besides its value.
 type OutputDoc struct {
 	Description string
 	Sensitive   bool
@@ -35,13 +35,13 @@ const (
 type OutputChange struct {
 	Name      string
 	Change    Change
-	Before    state.Output // zero where there was none
-	After     cty.Value    // cty.NilVal where it is removed; unknown where a run must come first
-	Sensitive bool         // either of the two is not shown
+	Before    state.Output // zero if there was none
+	After     cty.Value    // cty.NilVal if it is removed; unknown if only the run gives it
+	Sensitive bool         // before or after is not shown
 }
 
-// output evaluates an output block. One that is made of something that has no value is a warning: apply does all else before it
-// ends with that.
+// output evaluates an output block. An output that fails because a block gave null is a warning: apply does everything
+// else before it ends with that error.
 func (p *Plan) output(b *dsl.Block) hcl.Diagnostics {
 	d, diags := p.fold.Scope.Decode(b, nil)
 	switch {
@@ -86,7 +86,7 @@ func (p *Plan) OutputChanges() (list []OutputChange) {
 		case before.Sensitive != p.OutputDoc[n].Sensitive:
 			c.Change = Update
 		case !after.IsWhollyKnown():
-			if p.runs() { // else it tells a sensitive value that was not kept, and nothing changes it
+			if p.runs() { // else it reveals a sensitive value that was not kept, and nothing changes it
 				c.Change = Update
 			}
 		case before.Sensitive && before.Seal != p.State.Seal(SealedText(after)), !before.Sensitive && !same(before, after):
@@ -97,7 +97,7 @@ func (p *Plan) OutputChanges() (list []OutputChange) {
 	return list
 }
 
-// SealedText is the text that stands for a value in a seal.
+// SealedText returns the text of a value that its seal hashes.
 func SealedText(v cty.Value) string {
 	o := OutputOf(v)
 	b, err := json.Marshal([]any{o.Value, o.Type})
@@ -107,7 +107,7 @@ func SealedText(v cty.Value) string {
 	return string(b)
 }
 
-// same reports whether an output of the state has a value. Older states hold no types.
+// same reports whether an output in the state has the value v. Older states hold no types.
 func same(o state.Output, v cty.Value) bool {
 	now := OutputOf(v)
 	if len(o.Type) == 0 {
@@ -118,7 +118,7 @@ func same(o state.Output, v cty.Value) bool {
 	return errA == nil && errB == nil && string(a) == string(b)
 }
 
-// OutputOf is a known value as the state keeps it.
+// OutputOf returns a known value as the state keeps it.
 func OutputOf(v cty.Value) state.Output {
 	x, _ := dsl.Plain(v)
 	return state.Output{Value: x, Type: dsl.TypeJSON(v)}
@@ -144,14 +144,15 @@ func OutputText(o state.Output) string {
 	return dsl.Show(v)
 }
 
-// warnings makes errors of outputs warnings: apply does all else before it ends with them.
+// warnings turns errors of outputs into warnings: apply does everything else before it ends with the errors.
 func warnings(diags hcl.Diagnostics) {
 	for _, d := range diags {
 		d.Severity = hcl.DiagWarning
 	}
 }
 
-// dropOutputs removes outputs that have no value and will have none: they are made from blocks of which a local could not be made.
+// dropOutputs removes outputs that have no value and will get none: they are made from the blocks of a local value that
+// failed.
 func (p *Plan) dropOutputs(refs []addr.Addr) {
 	if p.runs() {
 		return

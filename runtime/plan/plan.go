@@ -1,5 +1,5 @@
-// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: decode a block with
-// what is known so far, let its kind plan it, ask the disk what is there of it, add its exports. A Plan says what apply will run.
+// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it decodes a block
+// with what is known so far, lets its kind plan it, looks for its result on disk, and adds its exports.
 package plan
 
 import (
@@ -26,9 +26,9 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Patient  bool                           // wait for servers of remote data as a run does; else they are planned without where they do not answer at once
-	Peak     func(gpu.DType) float64        // rate of the device in FLOP/s, by which times are told until a run has shown its own; nil for none
-	Hashing  func(file string, bytes int64) // is called before a large file is hashed, from several goroutines; may be nil
+	Patient  bool                           // wait for servers of remote data as a run does, or plan without those that do not answer
+	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s, to predict times before a run has measured; nil for none
+	Hashing  func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
 	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
 }
 
@@ -37,19 +37,20 @@ type Plan struct {
 	Config    *dsl.Config
 	StateDir  string
 	Actions   []*Action
-	Outputs   map[string]cty.Value // unknown where a run must come first
+	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
-	StepEvery int   // trace: one step in so many
-	MaxSpans  int64 // trace: of a run
+	StepEvery int   // one step in this many is traced
+	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
 	State     *state.State
 
-	fold *Fold
+	fold  *Fold
+	index map[addr.Addr]int // of actions
 }
 
 // Action finds an action by address; nil if there is none.
 func (p *Plan) Action(a addr.Addr) *Action {
-	if i := slices.IndexFunc(p.Actions, func(x *Action) bool { return x.Addr == a }); i >= 0 {
+	if i, ok := p.index[a]; ok {
 		return p.Actions[i]
 	}
 	return nil
@@ -75,18 +76,19 @@ func (p *Plan) All() []*blocks.Planned {
 	return list
 }
 
-// Copy is a plan whose actions and outputs can take the place of others without changing p.
+// Copy returns a plan whose actions and outputs can be replaced without changing p.
 func (p *Plan) Copy() *Plan {
 	q := *p
 	q.Actions, q.Outputs = slices.Clone(p.Actions), maps.Clone(p.Outputs)
 	return &q
 }
 
-// New loads the pipeline and plans every block. Problems of all blocks are reported at once. It ends with ctx, and the plan is of
-// no use then.
+// New loads the pipeline and plans every block. It reports the problems of all blocks at once. Cancelling ctx ends it,
+// and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000}
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+		index: map[addr.Addr]int{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
 	}
@@ -133,7 +135,7 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: what is wrong there would only follow
+			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: its errors would only follow from those before
 			continue
 		}
 		if b.Kind.Name == "output" {
@@ -145,12 +147,15 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 		if dd.HasErrors() {
 			failed[b.Addr] = true
 		}
-		p.Actions = append(p.Actions, actions...)
+		for _, a := range actions {
+			p.index[a.Addr] = len(p.Actions)
+			p.Actions = append(p.Actions, a)
+		}
 	}
 	return append(diags, p.together()...)
 }
 
-// together lets the blocks look at each other: they add warnings, and return errors.
+// together lets each block look at the others: it adds their warnings, and returns their errors.
 func (p *Plan) together() (diags hcl.Diagnostics) {
 	everyone := p.All()
 	for _, a := range p.Actions {
@@ -162,11 +167,12 @@ func (p *Plan) together() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// Conflicts are the errors of blocks that cannot stand beside each other.
+// Conflicts returns the errors of blocks that write where others write or read.
 func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
 	everyone := p.All()
 	for _, a := range p.Actions {
-		if n, ok := a.Block.(blocks.Neighbour); ok {
+		n, ok := a.Block.(blocks.Neighbour)
+		if ok && a.writer() != nil {
 			_, dd := n.Beside(&a.Planned, everyone)
 			diags = append(diags, dd...)
 		}
@@ -174,7 +180,7 @@ func (p *Plan) Conflicts() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// telemetry reads what is to be traced.
+// telemetry reads the telemetry block.
 func (p *Plan) telemetry() hcl.Diagnostics {
 	if p.Config.Telemetry == nil {
 		return nil
@@ -189,8 +195,8 @@ func (p *Plan) telemetry() hcl.Diagnostics {
 	return diags
 }
 
-// TraceBudget says what apply will trace of the planned blocks. Steps are sampled less often than asked for where the spans would
-// be more than max_spans.
+// TraceBudget returns what apply will trace of the planned blocks. If the spans would be more than max_spans, steps are
+// sampled less often than step_every asks.
 func (p *Plan) TraceBudget() observe.Budget {
 	var list []observe.Planned
 	for _, a := range p.Actions {
@@ -206,8 +212,8 @@ func (p *Plan) TraceBudget() observe.Budget {
 	return observe.NewBudget(p.StepEvery, p.MaxSpans, list)
 }
 
-// settle looks at all actions together: what one of them takes from another's folder is not lost when that one runs, and what
-// two of them are made of is not moved.
+// settle looks at all actions together: a folder that another block takes over is not lost, and a result of a block
+// that stays is shared, not moved.
 func (p *Plan) settle() {
 	taken := map[string]bool{}
 	for _, a := range p.Actions {

@@ -15,8 +15,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// operatorVersion changes when the meaning of an operator, a kernel or a default does, so that what older
-// versions made is not taken for what this one would make.
+// operatorVersion changes when an operator, a kernel or a default changes the bits of results, so that results of older
+// versions are made again.
 const operatorVersion = "5"
 
 // hashes reports whether an attribute is part of a block's recipe.
@@ -25,7 +25,7 @@ func hashes(kind, attr string) bool {
 	return !idle
 }
 
-// resolved reports whether only counts what comes of an attribute.
+// resolved reports whether a recipe holds what an attribute resolves to, and not the attribute.
 func resolved(kind, attr string) bool {
 	return slices.ContainsFunc(all.Kinds[kind].Resolved, func(x string) bool { return attr == x || strings.HasPrefix(attr, x+".") })
 }
@@ -44,9 +44,9 @@ func (f *Fold) recipe(a *Action) string {
 		case !hashes(a.Addr.Kind, n):
 			continue
 		case resolved(a.Addr.Kind, n):
-			continue // Identity writes what comes of it
+			continue // Identity writes what it resolves to
 		case v == "[]" && n != noDecay:
-			continue // names nothing, as when it is not given
+			continue // the same as no list
 		}
 		if id, ok := f.refID(v); ok {
 			v = "=" + id
@@ -64,7 +64,7 @@ func hasPart(kind, name string) bool {
 	return k != nil && slices.ContainsFunc(k.Exports, func(e dsl.Export) bool { return e.Name == name && e.Type.IsObjectType() })
 }
 
-// refID gives the id of the block that an attribute's value names; the value stands as in the language.
+// refID returns the id of the block that an attribute's value names, as the language writes it.
 func (f *Fold) refID(shown string) (string, bool) {
 	v, err := strconv.Unquote(shown)
 	if err != nil {
@@ -94,7 +94,7 @@ func (f *Fold) refID(shown string) (string, bool) {
 	return id, true
 }
 
-// difference says what changed since the block last ran.
+// difference returns what changed since the block last ran.
 func (f *Fold) difference(a *Action, old *state.Block) string {
 	for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
 		if x, err := addr.Parse(in); err == nil && f.done[x] != nil && f.done[x].pending {
@@ -133,7 +133,7 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 		}
 	}
 	if len(changes) == 0 {
-		return "the operators of this stepflow differ from those that made it, or the device or its memory does"
+		return "this stepflow has other operators, or the device or its memory is another"
 	}
 	if len(changes) > 3 {
 		changes = append(changes[:3], fmt.Sprintf("and %d more", len(changes)-3))

@@ -1,6 +1,3 @@
-// Package train makes the programs of stages and evaluations, and trains. A Stage says what a training step computes;
-// Programs compiles it so that it fits a device (program.go, fit.go); a Loop runs the steps, saves checkpoints and goes on
-// from them (loop.go, trainer.go, step.go). It knows no configuration and no state file.
 package program
 
 import (

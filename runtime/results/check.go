@@ -32,9 +32,9 @@ func CheckState(d *state.Dir) error {
 	return errors.Join(errs...)
 }
 
-// Rebuild makes the entries of an empty state from what lies in the folders of blocks: each result and checkpoint says
-// which block made it, and from what. It says what it did not take, and removes nothing. Outputs, and what remote data were,
-// come back with the next apply.
+// Rebuild fills an empty state from the folders of blocks: each result and checkpoint says which block made it, and
+// from what. It returns why it skipped folders, and removes nothing. Outputs and the record of remote data come back
+// with the next apply.
 func Rebuild(d *state.Dir) (skipped []string, err error) {
 	folders, err := blockFolders(d.Path)
 	if err != nil {
@@ -57,8 +57,8 @@ func Rebuild(d *state.Dir) (skipped []string, err error) {
 	return skipped, nil
 }
 
-// bestIn finds the result in a block's folder, or else its latest intact checkpoint; why says what is wrong with it if there is
-// neither.
+// bestIn returns the result in a block's folder, or its latest intact checkpoint. With neither it returns nil, and why
+// says what is wrong with the folder.
 func bestIn(stateDir, block string) (best *Found, why, err error) {
 	list, err := findsIn(stateDir, block)
 	if err != nil {

@@ -14,24 +14,24 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Disk is what lies in a state's folder, looked at once until it changes.
+// Disk is the contents of a state's folder. What was read of it is kept until it changes.
 type Disk struct {
-	Path    string              // of the state
+	Path    string              // the state's folder
 	checked map[string]Check    // by folder, relative to the state's
-	made    map[string][]*Found // by recipe; nil until something is looked for, and when the disk changed
+	made    map[string][]*Found // by recipe; nil until the first search, and after a change
 }
 
-// NewDisk gives the disk of a state's folder. It reads nothing.
+// NewDisk returns the Disk of a state's folder. It reads nothing.
 func NewDisk(path string) *Disk { return &Disk{Path: path, checked: map[string]Check{}} }
 
-// Check is what a folder was found to be.
+// Check is the result of hashing a folder: its content id and files, or why it is not whole.
 type Check struct {
 	ID    string
 	Files []string
 	Err   error
 }
 
-// blockFolders lists the folders that blocks filled, relative to the state's: those in place first, then those set aside.
+// blockFolders lists the folders of blocks, relative to the state's: those in place first, then those set aside.
 func blockFolders(stateDir string) (list []string, err error) {
 	in := func(dir string) error {
 		entries, err := os.ReadDir(filepath.Join(stateDir, dir))
@@ -62,7 +62,8 @@ func blockFolders(stateDir string) (list []string, err error) {
 	return list, nil
 }
 
-// findsIn lists what a block's folder holds. Folders without a legible note are left out: they are damaged, or no checkpoints.
+// findsIn lists the results and checkpoints in a block's folder. It skips folders without a readable note: they are damaged,
+// or not checkpoints.
 func findsIn(stateDir, block string) (list []*Found, err error) {
 	entries, err := os.ReadDir(filepath.Join(stateDir, block))
 	if err != nil {
@@ -84,8 +85,8 @@ func findsIn(stateDir, block string) (list []*Found, err error) {
 	return list, nil
 }
 
-// Finds lists what is on disk of the recipe of a block: results before checkpoints, later steps first, and what lies at the
-// block's own place before what lies elsewhere.
+// Finds lists the results and checkpoints of a recipe: results before checkpoints, later steps first, and those in the
+// folder of block a before those elsewhere.
 func (d *Disk) Finds(a addr.Addr, recipe string) ([]*Found, error) {
 	if d.made == nil {
 		folders, err := blockFolders(d.Path)
@@ -131,8 +132,8 @@ func (d *Disk) Finds(a addr.Addr, recipe string) ([]*Found, error) {
 	return list, nil
 }
 
-// Intact checks every byte of what was found, once until it changes, and that nothing is missing of the files that its block
-// needs. An error that is not checkpoint.ErrDamaged says that it could not be read.
+// Intact checks every byte of f, once until it changes, and that f has all files that its block needs. An error other
+// than checkpoint.ErrDamaged says that f could not be read.
 func (d *Disk) Intact(ctx context.Context, f *Found, needs []string) error {
 	c := d.Check(ctx, f.Dir())
 	if c.Err != nil {
@@ -147,7 +148,8 @@ func (d *Disk) Intact(ctx context.Context, f *Found, needs []string) error {
 	return nil
 }
 
-// Check hashes a folder's files, once until it changes. Its name is relative to the state's folder. It ends with ctx.
+// Check hashes the files of dir, which is relative to the state's folder. It keeps the result until the folder changes.
+// Cancelling ctx ends it.
 func (d *Disk) Check(ctx context.Context, dir string) Check {
 	if c, ok := d.checked[dir]; ok {
 		return c
@@ -166,16 +168,16 @@ func (d *Disk) Check(ctx context.Context, dir string) Check {
 		}
 	case <-ctx.Done():
 	}
-	return Check{Err: ctx.Err()} // and nothing is known of the folder
+	return Check{Err: ctx.Err()} // not kept: the folder may be sound
 }
 
-// Gone reports whether what was found is no longer there.
+// Gone reports whether f was removed after it was found.
 func (d *Disk) Gone(f *Found) bool {
 	_, err := os.Lstat(filepath.Join(d.Path, f.Dir()))
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// Changed forgets what is known of the disk: something was written, moved or removed below the folders of blocks.
+// Changed forgets what was read of these folders of blocks: something in them was written, moved or removed.
 func (d *Disk) Changed(blocks ...string) {
 	d.made = nil
 	for dir := range d.checked {
@@ -187,13 +189,13 @@ func (d *Disk) Changed(blocks ...string) {
 	}
 }
 
-// Surplus lists the steps of the checkpoints in a block's folder that are more than keep, of which the result is one, latest
-// first.
+// Surplus lists the steps of the checkpoints in a block's folder beyond the latest keep, latest first. The result
+// counts as one of keep.
 func Surplus(root, result string, keep int) ([]int, error) {
 	steps, err := checkpoint.Steps(root)
 	steps = slices.DeleteFunc(steps, func(s int) bool { return filepath.Base(checkpoint.StepDir(root, s)) == result })
 	return steps[min(max(keep-1, 0), len(steps)):], err
 }
 
-// IsDamage reports whether an error says that what is on disk is damaged, and not that it could not be read.
+// IsDamage reports whether an error says that files are damaged, rather than that they could not be read.
 func IsDamage(err error) bool { return errors.Is(err, checkpoint.ErrDamaged) }

@@ -16,10 +16,11 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Kept starts the name of a folder that was set aside for a move: nothing replaces it, so nothing removes it unasked.
+// Kept starts the name of a folder that was set aside to make place for one that moved there. Nothing replaces it, so
+// it is removed only when the user asks.
 const Kept = "kept"
 
-// SetAside moves a folder of the state out of its place, under the recipe of what replaces it, or as Kept.
+// SetAside moves a block's folder to Replaced, under the recipe of its successor, or as Kept.
 func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
 	from := filepath.Join(d.Path, block)
 	st, err := os.Lstat(from)
@@ -28,9 +29,14 @@ func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
 		return nil
 	case err != nil:
 		return err
-	case st.IsDir() && os.Remove(from) == nil: // an empty one, of a run that was interrupted before it made anything
-		d.Changed(block)
-		return nil
+	case st.IsDir():
+		if err := sweepTemporary(from); err != nil {
+			return err
+		}
+		if os.Remove(from) == nil { // empty: of a run that was interrupted before it made anything
+			d.Changed(block)
+			return nil
+		}
 	}
 	to, err := d.asidePath(a, successor)
 	if err != nil {
@@ -43,7 +49,7 @@ func (d *Disk) SetAside(a addr.Addr, block, successor string) error {
 	return nil
 }
 
-// asidePath is a free place for what is set aside.
+// asidePath returns a free path in Replaced.
 func (d *Disk) asidePath(a addr.Addr, successor string) (string, error) {
 	root := filepath.Join(d.Path, Replaced, a.Dir())
 	if err := durable.MkdirAll(root, 0o777); err != nil {
@@ -59,8 +65,9 @@ func (d *Disk) asidePath(a addr.Addr, successor string) (string, error) {
 	}
 }
 
-// MakeRoom sets aside what lies where a block is about to run from a step on, 0 for its start, and marks what was set aside
-// before as replaced by the same run: the question was about both.
+// MakeRoom empties the folder of a block that is about to run from step from, 0 for its start: it sets aside what the
+// run replaces. Folders that were set aside earlier get the same successor, because the user was asked about all of
+// them at once.
 func (d *Disk) MakeRoom(a addr.Addr, recipe string, from int) error {
 	successor := Short(recipe)
 	aside := filepath.Join(Replaced, a.Dir())
@@ -78,7 +85,7 @@ func (d *Disk) MakeRoom(a addr.Addr, recipe string, from int) error {
 	if from == 0 {
 		return d.SetAside(a, Folder(a), successor)
 	}
-	// Checkpoints behind the one it goes on from are damaged.
+	// Checkpoints later than the one it resumes from are damaged.
 	root := filepath.Join(d.Path, Folder(a))
 	steps, err := checkpoint.Steps(root)
 	if err != nil {
@@ -103,7 +110,8 @@ func (d *Disk) MakeRoom(a addr.Addr, recipe string, from int) error {
 	return nil
 }
 
-// Take puts the folder that another block filled at the place of a block: moved, or where the other keeps it, a copy.
+// Take moves the folder of f, which another block filled, to the place of block a. If shared, the other block keeps its
+// folder and a gets a copy.
 func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	if err := d.SetAside(a, Folder(a), Kept); err != nil {
 		return err
@@ -123,7 +131,7 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	return nil
 }
 
-// share makes a folder of the same files, linked where the file system can and copied where it can't.
+// share copies a folder, with hard links where the file system has them.
 func share(from, to string) error {
 	tmp := to + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
@@ -160,7 +168,7 @@ func share(from, to string) error {
 	return nil
 }
 
-// Sweep removes what runs that were killed left behind: folders that are not complete, and what was being removed.
+// Sweep removes what killed runs left behind: incomplete folders, and folders that were being removed.
 func (d *Disk) Sweep() error {
 	errs := []error{sweepTemporary(d.Path)}
 	folders, err := blockFolders(d.Path)
@@ -197,7 +205,7 @@ func (d *Disk) DropReplaced(a addr.Addr, recipe string) error {
 	return errors.Join(errs...)
 }
 
-// sweepTemporary removes files and folders that were not complete when their process was killed.
+// sweepTemporary removes files and folders that were incomplete when their process was killed.
 func sweepTemporary(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -219,13 +227,13 @@ func sweepTemporary(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Forget removes blocks from the state, with all that they made. The names are those of blocks in the state.
+// Forget removes blocks from the state, with everything they made. The state must have a block of each name.
 func Forget(d *state.Dir, names []string) error {
 	bin := filepath.Join(d.Path, removed)
 	if err := durable.MkdirAll(bin, 0o777); err != nil {
 		return err
 	}
-	// Moved first: a process that is killed here leaves a state that says what is missing, and nothing that could be found.
+	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could find.
 	for _, n := range names {
 		x, err := addr.Parse(n)
 		if err != nil {

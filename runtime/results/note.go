@@ -1,5 +1,5 @@
-// Package results keeps what blocks made: results and checkpoints, each in a folder of the block below the state's, found again
-// by the recipe that made them.
+// Package results keeps the results and checkpoints of blocks, each in the block's folder inside the state's, and finds them
+// again by their recipe.
 package results
 
 import (
@@ -12,20 +12,20 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Folders inside the state's, beside that of blocks. Each holds a folder for a block, named as in blocks.
+// Folders of the state beside blocks. Each holds a folder for a block, named as in blocks.
 const (
-	Replaced = "replaced" // what a block made before, until what replaces it is recorded as done
-	removed  = "removed"  // what was asked to be removed, until it is
+	Replaced = "replaced" // earlier results, until their successor is recorded as done
+	removed  = "removed"  // what is being removed
 )
 
-// Folder is the folder of a block's files, relative to the state's.
+// Folder returns the folder of a block's files, relative to the state's.
 func Folder(a addr.Addr) string { return filepath.Join(state.BlocksName, a.Dir()) }
 
-// Short is the part of a recipe that stands in the name of a folder.
+// Short returns the part of a recipe that names a folder.
 func Short(recipe string) string { return recipe[:min(16, len(recipe))] }
 
-// Note is what a checkpoint or a result says of itself: which block made it, and from what. It is what the state says of the
-// block, so that a state that was lost can be made again.
+// Note is stored with a checkpoint or a result and says which block made it, and from what. It repeats the state's
+// entry of the block, so that a lost state can be rebuilt.
 type Note struct {
 	Address string            `json:"address"`
 	Recipe  string            `json:"recipe"`
@@ -38,7 +38,7 @@ type Note struct {
 	Memory  *state.Memory     `json:"memory,omitempty"`
 }
 
-// NoteOf is the note of what a block saves, as the state records the block.
+// NoteOf returns the note of a block's checkpoint, or if done of its result, made from the state's entry of the block.
 func NoteOf(a addr.Addr, b *state.Block, done bool) (checkpoint.Part, error) {
 	n := Note{Address: a.String(), Recipe: b.Recipe, Done: done, Step: b.Step, Steps: b.Steps, Attrs: b.Attrs, Inputs: b.Inputs,
 		Values: b.Values, Memory: b.Memory}
@@ -49,15 +49,15 @@ func NoteOf(a addr.Addr, b *state.Block, done bool) (checkpoint.Part, error) {
 // Found is a checkpoint or a result on disk.
 type Found struct {
 	Note
-	Block string // folder that the block filled, relative to the state's: blocks/stage.a, or replaced/stage.a/…
-	Leaf  string // of the checkpoint, inside it
-	ID    string // content, once it was checked
+	Block string // the block's folder, relative to the state's: blocks/stage.a, or replaced/stage.a/…
+	Leaf  string // name of the checkpoint's folder inside it
+	ID    string // content id, set by Intact
 }
 
-// Dir is the folder of the checkpoint, relative to the state's.
+// Dir returns the folder of the checkpoint, relative to the state's.
 func (f *Found) Dir() string { return filepath.Join(f.Block, f.Leaf) }
 
-// Entry is what the state says of a block that made this, where the folder of the block is root.
+// Entry returns the state's entry of the block that made f, with root as the block's folder.
 func (f *Found) Entry(root string) *state.Block {
 	b := &state.Block{Status: state.Running, Recipe: f.Recipe, Attrs: f.Attrs, Inputs: f.Inputs, Step: f.Step, Steps: f.Steps,
 		Values: f.Values, Memory: f.Memory}
@@ -67,7 +67,7 @@ func (f *Found) Entry(root string) *state.Block {
 	return b
 }
 
-// agrees compares what the state says of a block with what its result says of itself.
+// agrees compares the state's entry of a block with the note in its result.
 func agrees(b *state.Block, dir string) error {
 	var n Note
 	if err := checkpoint.ReadNote(dir, &n); err != nil {

@@ -8,8 +8,9 @@ import (
 	"stepflow/runtime/metrics"
 )
 
-// Trained says how much training a block's folder holds, whole or damaged: the steps of its latest checkpoint, and the seconds
-// that they took, estimated where some are not known and 0 where none are. dir is relative to the state's folder.
+// Trained returns how much training a block's folder holds, whole or damaged: the steps of its latest checkpoint, and
+// the seconds that they took. The seconds are estimated if some steps have none on record, and 0 if no step has. dir is
+// relative to the state's folder.
 func Trained(stateDir, dir string) (steps int, seconds float64, err error) {
 	root := filepath.Join(stateDir, dir)
 	list, err := checkpoint.Steps(root)
@@ -40,7 +41,7 @@ func Trained(stateDir, dir string) (steps int, seconds float64, err error) {
 			n++
 		}
 	}
-	if n > 0 { // lines that are missing took as long as the others
+	if n > 0 { // steps without a line took as long as the others
 		seconds *= float64(steps) / float64(n)
 	}
 	return steps, seconds, nil

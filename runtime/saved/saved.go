@@ -1,4 +1,4 @@
-// Package saved is a plan in a file: apply FILE runs exactly it, or refuses.
+// Package saved stores a plan in a file. apply FILE runs exactly that plan, or refuses.
 package saved
 
 import (
@@ -22,25 +22,24 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Plan is a plan on disk: what was planned, by hashes. It holds no program: apply plans again and
-// must come to the same.
+// Plan is a plan on disk. It holds hashes and no programs: apply plans again, and must come to the same hashes.
 type Plan struct {
 	Version  int        `json:"format_version"`
 	Path     string     `json:"path"`
 	StateDir string     `json:"state_dir"`
-	Flags    []dsl.Flag `json:"flags,omitempty"` // as given by -var and -var-file, in their order; values of sensitive variables are left out
+	Flags    []dsl.Flag `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
 	Serial   int64      `json:"state_serial"`
 
-	Device       string   `json:"device,omitempty"`        // kind of device the plan is for
-	DeviceMemory int64    `json:"device_memory,omitempty"` // what the plan was made to fit
+	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
+	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
 	Actions      []Action `json:"actions"`
 
 	Outputs map[string]Output `json:"outputs,omitempty"`
-	Salt    string            `json:"salt,omitempty"` // of the seals of sensitive values
+	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
 }
 
-// Output is an output of a saved plan, as the state will keep it, with a seal. Of one that a run must come first for there is
-// nothing but that.
+// Output is an output of a saved plan, as the state will keep it, with a seal. If only a run gives its value, Unknown is set
+// and there is no value.
 type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
@@ -52,10 +51,10 @@ type Action struct {
 	Verb     plan.Verb         `json:"action"`
 	Recipe   string            `json:"recipe"`
 	Program  string            `json:"program,omitempty"`
-	Replaces string            `json:"replaces,omitempty"` // recipe of the model that an export takes the place of, if another state exported it
+	Replaces string            `json:"replaces,omitempty"` // recipe of another state's model that an export replaces
 	Attrs    map[string]string `json:"attributes"`
 	Secrets  map[string]string `json:"sensitive,omitempty"` // seals of the sensitive attributes
-	Losses   []plan.Loss       `json:"losses,omitempty"`    // to which apply FILE agrees
+	Losses   []plan.Loss       `json:"losses,omitempty"`    // what apply FILE may throw away
 	Removes  []int             `json:"removes_checkpoints,omitempty"`
 }
 
@@ -89,7 +88,7 @@ func outputs(p *plan.Plan, salt *state.State) map[string]Output {
 	return out
 }
 
-// differs says how an output is another than it was; "" if it is not.
+// differs returns how an output differs from the saved one; "" if it does not.
 func (was Output) differs(is Output) string {
 	show := func(o Output) string {
 		if o.Unknown {
@@ -106,8 +105,8 @@ func (was Output) differs(is Output) string {
 	return fmt.Sprintf("was %s, is %s", show(was), show(is))
 }
 
-// savedFile is the file that a plan is saved to: it replaces another saved plan, and nothing else. Its owner alone may
-// read it, because it holds the values of variables.
+// savedFile is the file that a plan is saved to. It replaces a saved plan, and no other file. Only its owner may read it,
+// because it holds the values of variables.
 func savedFile(path string) durable.UserFile {
 	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another name, or remove it", Ours: func(r io.Reader) bool {
 		var s Plan
@@ -115,13 +114,13 @@ func savedFile(path string) durable.UserFile {
 	}}
 }
 
-// maxSaved bounds what is read of a file to see whether it is a saved plan, in bytes.
+// maxSaved is how many bytes of a file are read to tell whether it is a saved plan.
 const maxSaved = 64 << 20
 
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options. stream is set if path is not a regular file and was written into.
+// Save writes a plan made with these options. stream reports whether path is a pipe or a device, which is written into.
 func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
@@ -170,15 +169,15 @@ func Read(path string) (*Plan, error) {
 	return &s, nil
 }
 
-// Match compares a new plan with the saved one and says everything that differs.
+// Match compares a new plan with the saved one. Its error names every difference.
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
 	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
 	if len(errs) == 0 && s.Serial != p.State.Serial {
-		errs = append(errs, errors.New("another apply ran meanwhile"))
+		errs = append(errs, errors.New("another apply ran since"))
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("the saved plan does not hold any more: %w", errors.Join(errs...))
+		return fmt.Errorf("the saved plan no longer holds: %w", errors.Join(errs...))
 	}
 	return nil
 }
@@ -192,7 +191,7 @@ func (s *Plan) matchActions(list []Action) (errs []error) {
 		is, ok := now[was.Address]
 		delete(now, was.Address)
 		if !ok {
-			errs = append(errs, fmt.Errorf("%s is not there any more", was.Address))
+			errs = append(errs, fmt.Errorf("%s is gone from the pipeline", was.Address))
 		} else if what := was.differs(is); what != "" {
 			errs = append(errs, errors.New(what))
 		}
@@ -203,7 +202,7 @@ func (s *Plan) matchActions(list []Action) (errs []error) {
 	return errs
 }
 
-// differs says how an action is another than it was; "" if it is not.
+// differs returns how an action differs from the saved one; "" if it does not.
 func (was Action) differs(is Action) string {
 	at := was.Address
 	switch l := plan.Uncovered(is.Losses, was.Losses); {
@@ -226,7 +225,7 @@ func (was Action) differs(is Action) string {
 	case slices.ContainsFunc(is.Removes, func(s int) bool { return !slices.Contains(was.Removes, s) }):
 		return fmt.Sprintf("%s would now remove its checkpoints at %s", at, plan.StepList(is.Removes))
 	case is.Verb != was.Verb:
-		return fmt.Sprintf("%s was planned as %q, now it is %q", at, was.Verb, is.Verb)
+		return fmt.Sprintf("%s was planned as %q and is now %q", at, was.Verb, is.Verb)
 	}
 	return ""
 }
@@ -235,7 +234,7 @@ func (s *Plan) matchOutputs(now map[string]Output) (errs []error) {
 	for _, name := range slices.Sorted(maps.Keys(s.Outputs)) {
 		is, ok := now[name]
 		if !ok {
-			errs = append(errs, fmt.Errorf("output.%s is not there any more", name))
+			errs = append(errs, fmt.Errorf("output.%s is gone from the pipeline", name))
 		} else if what := s.Outputs[name].differs(is); what != "" {
 			errs = append(errs, fmt.Errorf("output.%s %s", name, what))
 		}

@@ -99,8 +99,8 @@ func empty() *State {
 	return &State{Version: Version, Blocks: map[string]*Block{}, Outputs: map[string]Output{}}
 }
 
-// Default is the folder of the state of a pipeline in dir. A link there is an error: in a folder that came from elsewhere it
-// may lead to anything.
+// Default is the folder of the state of a pipeline in dir. A link there is an error: in a folder that came from
+// elsewhere it may lead to anything.
 func Default(dir string) (string, error) {
 	path := filepath.Join(dir, ".stepflow")
 	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
@@ -138,7 +138,8 @@ func remedy(path string) string {
 	s := "Run \"stepflow state rebuild\" to make it again from the results and checkpoints on disk, which are not touched"
 	if b, err := readRegular(filepath.Join(path, BackupName)); err == nil {
 		if old, err := parse(b); err == nil {
-			s += fmt.Sprintf("; or put its predecessor, %s (serial %d), in its place", filepath.Join(path, BackupName), old.Serial)
+			s += fmt.Sprintf("; or put its predecessor, %s (serial %d), in its place", filepath.Join(path, BackupName),
+				old.Serial)
 		}
 	}
 	return s
@@ -159,8 +160,8 @@ func readRegular(path string) ([]byte, error) {
 // maxFile bounds what is read of a file in the state's folder, in bytes.
 const maxFile = 256 << 20
 
-// The checksum is the first field of the file, of bytes in which zeros stand in its place: no bit of the file can change
-// unnoticed.
+// The checksum is the first field of the file, of bytes in which zeros stand in its place: no bit of the file can
+// change unnoticed.
 const checksumField = "{\n  \"checksum\": \""
 
 var zeros = strings.Repeat("0", 2*sha256.Size)
@@ -205,7 +206,8 @@ func parse(b []byte) (*State, error) {
 		return nil, fmt.Errorf("%w: it is not JSON (%w)", ErrDamaged, err)
 	}
 	if head.Version > Version && (head.Checksum == "" || intact(b)) { // else its version is what was damaged
-		return nil, fmt.Errorf("%w: %d, this stepflow knows up to %d; use the newer stepflow", ErrNewer, head.Version, Version)
+		return nil, fmt.Errorf("%w: %d, this stepflow knows up to %d; use the newer stepflow", ErrNewer, head.Version,
+			Version)
 	}
 	if (head.Version != 1 || head.Checksum != "") && !intact(b) { // version 1 had no checksum
 		return nil, fmt.Errorf("%w: its checksum does not match its contents: it was damaged, or edited by hand", ErrDamaged)
@@ -286,8 +288,8 @@ func (s *State) HasExported(recipe string) bool {
 	return false
 }
 
-// Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept beside
-// it under the name that kept returns; "" if there was none.
+// Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept
+// beside it under the name that kept returns; "" if there was none.
 func Replace(path string) (d *Dir, kept string, err error) {
 	l, err := lock(path)
 	if err != nil {

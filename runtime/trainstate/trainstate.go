@@ -11,7 +11,8 @@ import (
 	"stepflow/runtime/checkpoint"
 )
 
-// State is all that a stage needs besides tensors to go on. It holds no times, so that the same run writes the same bytes.
+// State is all that a stage needs besides tensors to go on. It holds no times, so that the same run writes the same
+// bytes.
 type State struct {
 	Recipe         string           `json:"recipe"`
 	Step           int              `json:"step"`

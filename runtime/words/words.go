@@ -39,7 +39,7 @@ func Duration(seconds float64) string {
 	return d.Round(time.Second).String()
 }
 
-// Kinds lists what memory is used for, those kinds that are used in the order given.
+// Kinds lists the kinds of memory that have bytes, in the given order.
 func Kinds(order []string, bytes map[string]int64) string {
 	var parts []string
 	for _, k := range order {

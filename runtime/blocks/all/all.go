@@ -31,7 +31,7 @@ var Kinds = map[string]blocks.Kind{
 	"export":      export.Kind,
 }
 
-// Sound checks the attributes of a block against each other, as far as that needs neither data nor state nor other blocks.
+// Sound checks the attributes of a block against each other, without data, state or other blocks.
 func Sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 	if check := Kinds[a.Kind].Sound; check != nil {
 		return check(a, d)

@@ -28,8 +28,8 @@ var Kind = blocks.Kind{Sound: sound, Plan: plan, Idle: map[string]string{
 type Data struct {
 	Addr    addr.Addr
 	Source  fineweb.Source
-	Rows    int64 // before filters; 0 where it is not known, as of remote data without a look and of files of tokens
-	Copies  int64 // documents that deduplicate leaves out; -1 where only a run will count them
+	Rows    int64 // before filters; 0 if unknown, as for remote data that were not looked at and files of tokens
+	Copies  int64 // documents that deduplicate leaves out; -1 if only a run will count them
 	Files   []string
 	Content string // identity of the files
 	Unseen  string // why remote data were not looked at; "" if they were
@@ -39,7 +39,7 @@ type Data struct {
 
 	patterns []string
 	contents []fineweb.Content // of the files
-	odd      []string          // what the files are warned of
+	odd      []string          // warnings about the files
 	sizes    map[*tokenizer.Tokenizer]fineweb.Size
 	held     map[splitSize]fineweb.Size
 	efforts  map[effortOf]fineweb.Effort
@@ -54,7 +54,7 @@ var (
 // Identity writes the identity of the files.
 func (n *Data) Identity(w io.Writer) { fmt.Fprintf(w, "files %s\n", n.Content) }
 
-// Summary says how much there is.
+// Summary says how much data there is.
 func (n *Data) Summary() string {
 	switch {
 	case n.Unseen != "":
@@ -72,15 +72,15 @@ func (n *Data) Summary() string {
 	return s
 }
 
-// Missing says why remote data were not looked at; it is empty if they were.
+// Missing returns why remote data were not looked at; "" if they were.
 func (n *Data) Missing() string { return n.Unseen }
 
-// Counted reports whether the plan counted the copies, if any are left out.
+// Counted reports whether the plan knows how many copies are left out.
 func (n *Data) Counted() bool {
 	return !slices.ContainsFunc(n.InFiles(), func(x *Data) bool { return x.Copies < 0 || x.Unseen != "" })
 }
 
-// Reads returns a file or a pattern of the data that lies in a folder, or would once an export is written there.
+// Reads returns a file of the data in a folder, or a pattern that would match a file exported there; "" if there is none.
 func (n *Data) Reads(folder, pipeline string) string {
 	for _, f := range n.Files {
 		if !strings.Contains(f, "://") && durable.LeadsInto(f, folder) {
@@ -107,7 +107,7 @@ func (n *Data) Reads(folder, pipeline string) string {
 	return ""
 }
 
-// Sources are what to open: one, or those of a mixture.
+// Sources returns what to open: one source, or those of a mixture.
 func (n *Data) Sources() []fineweb.Weighted {
 	if n.Parts == nil {
 		return []fineweb.Weighted{{Name: n.Addr.String(), Source: n.Source, Weight: 1}}
@@ -123,11 +123,11 @@ func (n *Data) Sources() []fineweb.Weighted {
 	return list
 }
 
-// Opener opens the sources of data, as fineweb.OpenSet does. Reading them ends with ctx.
+// Opener opens the sources of data, as fineweb.OpenSet does. Cancelling ctx ends reading them.
 type Opener = func(ctx context.Context, parts []fineweb.Weighted) (*fineweb.Set, error)
 
-// Open opens data as they were planned. Where files changed since, or others match, it is an error: what is made of them
-// would be recorded as made of those that were planned.
+// Open opens data as they were planned. It is an error if files changed since, or other files match: the result would be
+// recorded as made from the planned files.
 func (n *Data) Open(ctx context.Context, opens Opener) (*fineweb.Set, error) {
 	set, err := opens(ctx, n.Sources())
 	if err != nil {
@@ -147,7 +147,7 @@ func (n *Data) Open(ctx context.Context, opens Opener) (*fineweb.Set, error) {
 	return set, nil
 }
 
-// InFiles lists the data in files that it draws from: itself, or those of a mixture.
+// InFiles lists the data in files that n draws from: n itself, or the parts of a mixture.
 func (n *Data) InFiles() []*Data {
 	if n.Parts == nil {
 		return []*Data{n}
@@ -160,7 +160,7 @@ func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
 }
 
-// Names are the addresses of the data in files.
+// Names returns the addresses of the data in files.
 func (n *Data) Names() (list []string) {
 	for _, x := range n.InFiles() {
 		list = append(list, x.Addr.String())
@@ -168,7 +168,7 @@ func (n *Data) Names() (list []string) {
 	return list
 }
 
-// Contents says what the files hold; of data that were not looked at by their names.
+// Contents returns what the files hold, or for data that were not looked at, what their names say.
 func (n *Data) Contents() []fineweb.Content {
 	if n.contents == nil {
 		for _, f := range n.Files {

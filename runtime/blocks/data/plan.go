@@ -21,10 +21,10 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Splits are the documents of data by the word behind its address.
+// Splits are the splits of data, by the word after its address.
 var Splits = map[string]fineweb.Split{"validation": fineweb.Validation, "all": fineweb.All}
 
-// sound checks the filter of data, and which crawls it names.
+// sound checks the filters of data.
 func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if err := fineweb.CheckFilter(d.Str("filter")); err != nil {
 		diags = append(diags, d.Error("filter", "Invalid filter", blocks.Sentence(err.Error())+"."))
@@ -125,7 +125,7 @@ func stringsOf(d *dsl.Decoded, attr string) []string {
 	return nil
 }
 
-// mixture plans data that are drawn from other data.
+// mixture plans a mixture of other data.
 func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, x := range d.List("part") {
 		ref, split, ok := x.Ref("data")
@@ -141,10 +141,10 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
 			continue
 		case len(n.Parts) > 0 && part.Source.DocumentMask != n.Source.DocumentMask:
-			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t, %s has not: all data of a mixture need the same.", ref, part.Source.DocumentMask, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t and %s does not: all data of a mixture need the same.", ref, part.Source.DocumentMask, n.Parts[0].Addr)))
 			continue
 		case len(n.Parts) > 0 && part.Source.PredictFirst != n.Source.PredictFirst:
-			diags = append(diags, x.Error("data", "Different predict_first_token", fmt.Sprintf("%s has predict_first_token = %t, %s has not: all data of a mixture need the same.", ref, part.Source.PredictFirst, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different predict_first_token", fmt.Sprintf("%s has predict_first_token = %t and %s does not: all data of a mixture need the same.", ref, part.Source.PredictFirst, n.Parts[0].Addr)))
 			continue
 		case slices.Contains(n.Parts, part):
 			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.", ref)))
@@ -165,13 +165,13 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 	return diags
 }
 
-// countsAtOnce is the size of local files up to which a plan reads them to count copies, in bytes.
+// countsAtOnce is the most bytes of local files that a plan reads to count copies.
 const countsAtOnce = 1 << 30
 
-// shown are the warnings about files, which name them.
+// shown returns the warnings about files, which name them, unless the source is sensitive.
 func (n *Data) shown(p *blocks.Planned) []string {
 	if _, secret := p.Secret["source"]; secret && len(n.odd) > 0 {
-		return []string{"there is something to say of the files, which would name them, and source is sensitive: stepflow data stat says it"}
+		return []string{"warnings about the files are not shown, because source is sensitive and they name files: stepflow data stat shows them"}
 	}
 	var list []string
 	for _, odd := range n.odd {
@@ -180,7 +180,7 @@ func (n *Data) shown(p *blocks.Planned) []string {
 	return list
 }
 
-// look opens the data and notes what is there.
+// look opens the data and records what they hold.
 func (n *Data) look(ctx context.Context) error {
 	n.patterns = n.Source.Patterns
 	c, err := fineweb.Open(ctx, n.Source)
@@ -210,12 +210,12 @@ func (n *Data) look(ctx context.Context) error {
 	return err
 }
 
-// sourceKey stands for patterns, which may hold what the state must not.
+// sourceKey returns a hash of patterns, which may hold secrets that the state must not.
 func sourceKey(patterns []string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(patterns, "\n"))))
 }
 
-// Seen is what the state keeps of remote data; nil for others. Where the source is secret it keeps no names.
+// Seen returns what the state keeps of remote data; nil for local data. For a secret source it has no names.
 func (n *Data) Seen(secret bool) *state.Source {
 	if n.Unseen != "" || !slices.ContainsFunc(n.patterns, fineweb.IsRemote) {
 		return nil

@@ -14,10 +14,10 @@ import (
 	"stepflow/runtime/blocks"
 )
 
-// How much there is to train on and to measure is counted when a plan is made, or estimated.
+// A plan counts or estimates how much data there is to train on and to measure.
 
-// unusable is an error of measuring that says that a tokenizer cannot be used on data, or that those hold nothing; others are met where
-// a run reads them.
+// unusable returns err if it says that the tokenizer cannot be used on the data, or that the data hold nothing; nil otherwise.
+// A run reports other errors where it reads the data.
 func unusable(err error) error {
 	var none fineweb.NoDocuments
 	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) || errors.As(err, &none) {
@@ -26,7 +26,7 @@ func unusable(err error) error {
 	return nil
 }
 
-// Unfit reports such an error at the attribute that names the data, or the tokenizer.
+// Unfit reports an error of Size, HeldSize or Effort at the attribute that names the data, or the tokenizer.
 func Unfit(d *dsl.Decoded, data string, err error) hcl.Diagnostics {
 	if none := (fineweb.NoDocuments{}); errors.As(err, &none) {
 		return blocks.Problem(d, data, "No documents", err)
@@ -34,9 +34,9 @@ func Unfit(d *dsl.Decoded, data string, err error) hcl.Diagnostics {
 	return blocks.Problem(d, "tokenizer", "Unusable tokenizer", err)
 }
 
-// Size measures or estimates the tokens to train on, once a plan; ok is false where nothing can be said. tok is nil where the
-// tokenizer is not trained yet, or there is none. Of errors, which a run meets where it reads, only those are told that say that
-// the tokenizer cannot be used on the data, or that these hold nothing to train on.
+// Size measures or estimates the tokens to train on, once a plan; ok is false if it cannot. tok is nil if the tokenizer
+// is not trained yet, or there is none. Its errors say that the tokenizer cannot be used on the data, or that the data
+// hold nothing to train on; a run reports other errors where it reads the data.
 func (n *Data) Size(ctx context.Context, tok *tokenizer.Tokenizer) (size fineweb.Size, ok bool, err error) {
 	if n.Unseen != "" {
 		return size, false, nil
@@ -66,8 +66,8 @@ func (n *Data) Size(ctx context.Context, tok *tokenizer.Tokenizer) (size fineweb
 	return size, size.Tokens > 0, nil
 }
 
-// HeldSize measures or estimates the tokens of a split, once a plan; none where nothing can be said. Parts of a mixture may hold
-// nothing, if not all do. tok is nil where the tokenizer is not trained yet.
+// HeldSize measures or estimates the tokens of a split, once a plan; it returns 0 if it cannot. Some parts of a mixture
+// may hold nothing, but not all. tok is nil if the tokenizer is not trained yet.
 func (n *Data) HeldSize(ctx context.Context, tok *tokenizer.Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
 	if n.Unseen != "" {
 		return sum, nil
@@ -119,7 +119,7 @@ type effortOf struct {
 	join      string
 }
 
-// Effort counts what an evaluation measures in windows, once a plan; nothing where that cannot be said, as without a tokenizer.
+// Effort counts what an evaluation measures in windows, once a plan. It returns nothing if it cannot, as without a tokenizer.
 func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.Windows) (fineweb.Effort, error) {
 	if n.Unseen != "" || tok == nil {
 		return fineweb.Effort{}, nil
@@ -133,7 +133,7 @@ func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.W
 	}
 	set, err := w.Open(ctx, n.Sources())
 	if err != nil {
-		return fineweb.Effort{}, nil // what opens the data for the plan says it
+		return fineweb.Effort{}, nil // reported where the plan opens the data
 	}
 	defer set.Close()
 	x, err := set.Effort(tok, w)
@@ -147,7 +147,7 @@ func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.W
 	return x, nil
 }
 
-// HoldsText is an error if data are known to hold nothing to train on.
+// HoldsText returns an error if data are known to hold nothing to train on.
 func (n *Data) HoldsText(ctx context.Context) error {
 	var none error
 	for _, part := range n.InFiles() {
@@ -160,7 +160,7 @@ func (n *Data) HoldsText(ctx context.Context) error {
 	return none
 }
 
-// HoldsTokens says how much is known to be there at most.
+// HoldsTokens writes how many tokens the data hold at most.
 func (n *Data) HoldsTokens(size fineweb.Size) string {
 	most := ""
 	if size.How != fineweb.Exact {
@@ -169,8 +169,9 @@ func (n *Data) HoldsTokens(size fineweb.Size) string {
 	return fmt.Sprintf("%s holds %s%d tokens to train on", n.Addr, most, size.Most)
 }
 
-// Wraps reports whether one of so many draws of each tokens goes over the end of the data more than once, which a run refuses. The first
-// of a draw's tokens is the target of the last one before. Data that may be read so many epochs, if not 0, do not start over after them.
+// Wraps reports whether one of so many draws, of each tokens, passes the end of the data more than once, which a run
+// refuses. A draw's first token is the target of the last token of the draw before. Data with a limit of epochs, if not
+// 0, do not start over after it.
 func Wraps(tokens float64, epochs int64, before, each, draws float64) bool {
 	if each <= tokens {
 		return false
@@ -190,8 +191,8 @@ func Wraps(tokens float64, epochs int64, before, each, draws float64) bool {
 	return false
 }
 
-// onePass is how many tokens a mixture gives before the first of its parts starts over. One that may be read once never does: it is used
-// up, and the others go on by their weights.
+// onePass returns how many tokens a mixture gives before the first of its parts starts over. A part that may be read
+// only once does not start over: it is used up, and the others go on by their weights.
 func onePass(parts []fineweb.Weighted, tokens []float64) (sum float64) {
 	level := math.Inf(1) // tokens per weight
 	for i, x := range parts {

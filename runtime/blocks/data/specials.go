@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// SpecialsNote says how many special tokens stand in texts, and what they are taken for.
+// SpecialsNote says how many special tokens documents hold, and whether they are read as text or as ids.
 func SpecialsNote(n int64, ids bool) string {
 	what := `are read as text (special_tokens = "text")`
 	if ids {

@@ -1,5 +1,5 @@
-// Package evaluate is the evaluate block: what a trained or imported model is measured by. Each way to measure is an evaluator
-// in a file of its own.
+// Package evaluate is the evaluate block, which measures a trained or imported model. Each way to measure is an Evaluator in a
+// file of its own.
 package evaluate
 
 import (
@@ -34,19 +34,19 @@ var Kind = blocks.Kind{Plan: plan,
 
 // Evaluator measures a model in one way.
 type Evaluator interface {
-	// Plan reads what to measure, and compiles what that takes. sees is how many tokens the model was trained to see at once.
+	// Plan reads what to measure, and compiles the programs. sees is how many tokens the model sees at once by default.
 	Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics
 	// Forecast fills in what the evaluation takes.
 	Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics
-	// Run measures, and returns values by name: numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
+	// Run measures, and returns values by name. Numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
 	Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error)
-	// Documents are what is measured, and in what windows; nil where that is something else.
+	// Documents returns the data that are measured, and the windows; nil if it measures no data.
 	Documents() (*data.Data, fineweb.Windows)
-	// Details are lines of a plan, of which takes holds what the evaluation takes.
+	// Details returns the lines of a plan. takes is what Forecast filled in.
 	Details(takes *blocks.Forecast) []blocks.Line
 }
 
-// evaluators make an evaluator of a subject, by the type of the block.
+// evaluators holds a constructor of each evaluator, by the type of the block.
 var evaluators = map[string]func(s *Subject) Evaluator{
 	"perplexity": func(s *Subject) Evaluator { return &Perplexity{Subject: s} },
 	"generation": func(s *Subject) Evaluator { return &Generation{Subject: s} },
@@ -54,7 +54,7 @@ var evaluators = map[string]func(s *Subject) Evaluator{
 
 // Subject is the model that is measured.
 type Subject struct {
-	Stage     *stage.Stage // that trained it; nil for an imported model
+	Stage     *stage.Stage // the stage that trained it; nil for an imported model
 	Folder    string       // of the imported model
 	Model     arch.Model
 	Params    []ops.Param
@@ -102,11 +102,11 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	return map[string]cty.Value{}, nil
 }
 
-// usualContext is how many tokens an imported model sees at once where nothing is said: what its configuration takes, but not
-// more than this. Published perplexities of models with long contexts are mostly of windows of 2048.
+// usualContext is the most tokens that an imported model sees at once by default: published perplexities of models with
+// long contexts are mostly of windows of 2048.
 const usualContext = 2048
 
-// subject finds the model, and how many tokens it sees at once where nothing is said.
+// subject finds the model, and how many tokens it sees at once by default.
 func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
 	s = &Subject{DType: gpu.F32}
@@ -144,7 +144,7 @@ func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl
 	return s, sees, nil
 }
 
-// weights is the folder of the model's weights.
+// weights returns the folder of the model's weights.
 func (s *Subject) weights(r *blocks.Run) (string, error) {
 	if s.Stage != nil {
 		return r.Result(s.Stage.Addr)
@@ -152,8 +152,8 @@ func (s *Subject) weights(r *blocks.Run) (string, error) {
 	return s.Folder, nil
 }
 
-// Readable reads weights of an imported model in float64, once a run: one that is beyond float32 is an error. A model whose weights
-// are not finite can be measured, and that is the result.
+// Readable reads the float64 weights of an imported model, once a run: a weight beyond the range of float32 is an
+// error. A weight that is not finite is no error here; the evaluation's result tells of it.
 func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
 	if e.Folder == "" || read[e.Folder] {
 		return nil
@@ -173,21 +173,21 @@ func (e *Evaluation) Readable(ctx context.Context, read map[string]bool) error {
 	return forward.CheckTensors(ctx, f, wide)
 }
 
-// Measures is the stage that is measured, and on what.
+// Measures returns the stage that is measured, and on what documents.
 func (e *Evaluation) Measures() (*stage.Stage, *data.Data, fineweb.Windows) {
 	n, w := e.Documents()
 	return e.Stage, n, w
 }
 
-// Forecast tells what the evaluation takes.
+// Forecast predicts what the evaluation takes.
 func (e *Evaluation) Forecast(ctx context.Context, p *blocks.Planned, _ int, d *dsl.Decoded) hcl.Diagnostics {
 	return e.Evaluator.Forecast(ctx, p, d, &e.takes)
 }
 
-// Takes is what the evaluation takes.
+// Takes returns what the evaluation takes.
 func (e *Evaluation) Takes() *blocks.Forecast { return &e.takes }
 
-// Details are what the evaluation takes, where it is to run.
+// Details returns what the evaluation takes, if it is to run.
 func (e *Evaluation) Details(run, _ bool) []blocks.Line {
 	if !run {
 		return nil

@@ -24,7 +24,7 @@ import (
 	"stepflow/runtime/words"
 )
 
-// generating is what Generation does.
+// generating is the work of a Generation.
 const generating blocks.Work = "generation"
 
 // Generation continues texts.
@@ -35,7 +35,7 @@ type Generation struct {
 	Sampling  Sampling
 }
 
-// pass is the forward pass that gives the logits of a text of so many tokens at most.
+// pass returns the forward pass for the logits of a text of at most seq tokens.
 func (e *Generation) pass(seq int) program.Pass {
 	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
 }
@@ -52,7 +52,7 @@ func (e *Generation) Plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded, 
 	return nil
 }
 
-// Forecast tells what the generation takes at most.
+// Forecast predicts what the generation takes at most.
 func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
 	lengths, diags := e.lengths(d)
 	if diags.HasErrors() {
@@ -65,10 +65,10 @@ func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decod
 	return nil
 }
 
-// Documents is nil: prompts are no documents.
+// Documents returns nil: prompts are not documents.
 func (*Generation) Documents() (*data.Data, fineweb.Windows) { return nil, fineweb.Windows{} }
 
-// Details are what the generation takes; nothing without prompts.
+// Details returns what the generation takes; nothing without prompts.
 func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
 	if f.Tokens == 0 {
 		return nil
@@ -77,8 +77,7 @@ func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
 		f.Time("FLOP/s", "the last one like it"))}}
 }
 
-// forecast tells what a generation takes at most: all new tokens of all prompts. long is the most tokens that a prompt
-// and what continues it take.
+// forecast predicts what a generation takes at most: all new tokens of all prompts.
 func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forecast) error {
 	long := 0
 	for _, n := range lengths {
@@ -109,33 +108,35 @@ type Sampling struct {
 	Seed        uint64
 }
 
-// promptTokens are the tokens that a text is generated from.
+// promptTokens returns the tokens of a prompt.
 func promptTokens(tok *bpe.Tokenizer, prompt string) (ids []int32, err error) {
 	if tok.BOS >= 0 {
 		ids = append(ids, tok.BOS)
 	}
 	if ids, err = tok.Encode(ids, prompt); len(ids) == 0 && err == nil {
-		ids = append(ids, tok.EOS) // it stands before every document that was trained on
+		ids = append(ids, tok.EOS) // it came before every document in training
 	}
 	return ids, err
 }
 
-// length is the number of tokens of prompt n, of which it has so many, and of what continues it.
+// length returns the most tokens that prompt n, which has tokens, and its continuation can have.
 func (e *Generation) length(n, tokens int) (int, error) {
 	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
 	switch {
 	case e.Model.MaxPositionEmbeddings < 2:
-		return 0, fmt.Errorf("the model's %s leaves no room for a token after a prompt, which takes one at least: generate with a model that takes more", e.Model.Longest())
+		return 0, fmt.Errorf("the model's %s leaves no room for a token after a prompt, which has at least one: "+
+			"generate with a model that takes more", e.Model.Longest())
 	case tokens >= seq:
-		return 0, fmt.Errorf("prompt %d has %d tokens, and a token more would be beyond the model's %s: shorten it", n, tokens, e.Model.Longest())
+		return 0, fmt.Errorf("prompt %d has %d tokens, and the model's %s leaves no room for another: shorten the prompt",
+			n, tokens, e.Model.Longest())
 	}
 	return seq, nil
 }
 
-// length is the tokens of a prompt, and with those that continue it.
+// length is the number of tokens of a prompt, and of the prompt with its continuation.
 type length struct{ prompt, all int }
 
-// lengths are those of all prompts: of a tokenizer that is not trained yet, with a token a byte.
+// lengths returns the lengths of all prompts. If the tokenizer is not trained yet, it counts a token for each byte.
 func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnostics) {
 	tok := e.Tokenizer.Ready()
 	for i, prompt := range e.Prompts {
@@ -160,7 +161,7 @@ func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnosti
 func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
 	texts, diagnosis := []string{}, ""
 	var longest *gpu.Program
-	var busy time.Duration // without reading weights
+	var busy time.Duration // time without reading weights
 	flops := 0.0
 	for i, prompt := range e.Prompts {
 		ids, err := promptTokens(tok, prompt)
@@ -201,8 +202,8 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	return values, nil
 }
 
-// continueText continues the tokens of prompt n. Where no token can be drawn, because a logit is not finite, it ends, and flawed says why.
-// took is without reading weights.
+// continueText continues the tokens of prompt n. It ends early if a logit is not finite, and flawed says why. took is
+// the time without reading weights.
 func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
 	weights, err := e.weights(r)
 	if err != nil {

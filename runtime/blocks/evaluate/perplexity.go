@@ -25,22 +25,22 @@ import (
 	"stepflow/runtime/words"
 )
 
-// measuring is what Perplexity does.
+// measuring is the work of a Perplexity.
 const measuring blocks.Work = "perplexity"
 
 // Perplexity measures the loss of a model on documents.
 type Perplexity struct {
 	*Subject
 	Data    *data.Data
-	Windows fineweb.Windows // of the documents, so many at a time as fit the device
+	Windows fineweb.Windows // of the documents; Batch is as many as fit the device
 	Program *gpu.Program
 
-	usual bool // the window is usualContext, of a model that takes more
-	most  int  // sequences at a time that were asked for
-	fits  int  // of them that fit the device
+	usual bool // the window is usualContext, and the model takes more
+	most  int  // sequences at a time that the block asks for
+	fits  int  // how many of them fit the device
 }
 
-// pass is the forward pass that measures.
+// pass returns the forward pass that measures.
 func (e *Perplexity) pass() program.Pass {
 	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
 }
@@ -80,7 +80,8 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
 	}
 	if w.Length < 2 && w.Stride > 0 {
-		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, as many as the model was trained on or takes, and of windows that slide the first token is not predicted. Leave stride out, or set sequence_length to 2 or more.")}
+		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, and the first token of a sliding window is not "+
+			"predicted. Leave stride out, or set sequence_length to 2 or more.")}
 	}
 	if w.Stride > w.Length {
 		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
@@ -104,7 +105,7 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 	return nil
 }
 
-// trainedOn is the stage of those that led to one, itself included, that read data, alone or in a mixture; nil for none.
+// trainedOn returns s or the stage before it that trained on any of the data; nil if none did.
 func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
 	for ; s != nil; s = s.Before {
 		for _, mine := range s.Data.InFiles() {
@@ -118,7 +119,7 @@ func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
 	return nil
 }
 
-// Forecast tells what the evaluation takes: its tokens and windows are counted where they are few, else estimated.
+// Forecast predicts what the evaluation takes. Its tokens and windows are counted if they are few, and else estimated.
 func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
 	if err := e.forecast(ctx, p.World, f); err != nil {
 		return data.Unfit(d, "data", err)
@@ -139,7 +140,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		if err != nil || size.Tokens == 0 {
 			return err
 		}
-		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, and not of what is predicted
+		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // exact for the documents, not for the tokens predicted
 			f.How = fineweb.BySample
 		}
 		if w.Limit > 0 {
@@ -151,7 +152,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		}
 	}
 	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
-	if effort.Whole && batches > 0 { // as many batches of fewer sequences leave less to fill up
+	if effort.Whole && batches > 0 { // the same number of smaller batches has less padding
 		e.Windows.Batch = int((sequences + batches - 1) / batches)
 		if e.Program, err = world.Programs.Pass(e.pass()); err != nil {
 			return err
@@ -164,10 +165,10 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 	return nil
 }
 
-// Documents are those that are measured.
+// Documents returns the documents that are measured.
 func (e *Perplexity) Documents() (*data.Data, fineweb.Windows) { return e.Data, e.Windows }
 
-// Details are the windows, and what measuring them takes.
+// Details returns the windows, and what measuring them takes.
 func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 	w := e.Windows
 	text := fmt.Sprintf("windows of %d tokens", w.Length)
@@ -181,7 +182,7 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 	if e.fits < e.most {
 		text += fmt.Sprintf("; %d at a time, the most of %d that fit", e.fits, e.most)
 	}
-	takes := "an unknown time: how many tokens there are is known when the data are read"
+	takes := "an unknown time: the number of tokens is known only when the data are read"
 	if f.Tokens > 0 {
 		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs), f.Time("FLOP/s", "the last one like it"))
 	}
@@ -212,7 +213,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
 		}
-		if diagnosis != "" { // nothing makes it finite any more; the tokens are counted
+		if diagnosis != "" { // the sum stays as it is; only tokens are counted
 			return nil
 		}
 		nll, err := model.NLL(b)
@@ -238,7 +239,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	}
 	r.Took(measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
 	if diagnosis == "" && model.Flaw.Found() {
-		r.Observe.Warn(ctx, "%s, which no token that was measured reads", model.Flaw.String())
+		r.Observe.Warn(ctx, "%s; no measured token reads it", model.Flaw.String())
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
@@ -261,7 +262,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
 }
 
-// entropy is that of the frequencies of the held-out tokens, in nats.
+// entropy returns the entropy of the frequencies of the measured tokens, in nats.
 func entropy(h *fineweb.Held) (sum float64) {
 	ids := make([]int32, 0, len(h.Counts))
 	for id := range h.Counts {
