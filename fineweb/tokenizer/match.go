@@ -287,36 +287,8 @@ func (m *matcher) run(p *program, at, end int) (int, error) {
 		case opJump:
 			pc = in.x
 		case opLoop:
-			from, n := at, 0
-			most := in.max
-			if in.lazy {
-				most = in.min
-			}
-			least := at
-			for n != most {
-				w := in.set.at(text, at)
-				if w == 0 {
-					break
-				}
-				at += w
-				if n++; n == in.min {
-					least = at
-				}
-			}
-			m.steps -= at - from
+			at, ok = m.loop(in, pc, at)
 			pc++
-			switch {
-			case n < in.min:
-				ok = false
-			case in.lazy && in.max != in.min:
-				left := -1
-				if in.max >= 0 {
-					left = in.max - in.min
-				}
-				m.stack = append(m.stack, frame{pc: pc - 1, at: at, kind: frameLazy, least: left})
-			case !in.all && !in.lazy && at > least:
-				m.stack = append(m.stack, frame{pc: pc, at: at, kind: frameLoop, least: least})
-			}
 		case opMark:
 			m.stack = append(m.stack, frame{pc: slots + in.x, kind: frameSlot, least: m.slots[slots+in.x]})
 			m.slots[slots+in.x] = at
@@ -343,44 +315,88 @@ func (m *matcher) run(p *program, at, end int) (int, error) {
 			}
 			ok = false
 		}
-		for !ok {
-			if len(m.stack) == base {
-				return -1, nil
-			}
-			if m.steps--; m.steps < 0 {
-				return -1, errSteps
-			}
-			f := &m.stack[len(m.stack)-1]
-			switch f.kind {
-			case frameSlot:
-				m.slots[f.pc] = f.least
-				m.stack = m.stack[:len(m.stack)-1]
-			case frameWay:
-				pc, at, ok = f.pc, f.at, true
-				m.stack = m.stack[:len(m.stack)-1]
-			case frameLoop:
-				_, w := utf8.DecodeLastRuneInString(text[:f.at])
-				f.at -= w
-				pc, at, ok = f.pc, f.at, true
-				if f.at <= f.least {
-					m.stack = m.stack[:len(m.stack)-1]
-				}
-			case frameLazy:
-				w := p.code[f.pc].set.at(text, f.at)
-				if w == 0 {
-					m.stack = m.stack[:len(m.stack)-1]
-					continue
-				}
-				f.at += w
-				pc, at, ok = f.pc+1, f.at, true
-				if f.least > 0 {
-					if f.least--; f.least == 0 {
-						m.stack = m.stack[:len(m.stack)-1]
-					}
-				}
+		if !ok {
+			var err error
+			if pc, at, err = m.back(p, base); pc < 0 {
+				return -1, err
 			}
 		}
 	}
+}
+
+// loop takes as many characters as it may, and notes what it may give back, or take later. It returns where they end;
+// ok is false if they are too few.
+func (m *matcher) loop(in *instruction, pc, at int) (to int, ok bool) {
+	from, n := at, 0
+	most := in.max
+	if in.lazy {
+		most = in.min
+	}
+	least := at
+	for n != most {
+		w := in.set.at(m.text, at)
+		if w == 0 {
+			break
+		}
+		at += w
+		if n++; n == in.min {
+			least = at
+		}
+	}
+	m.steps -= at - from
+	switch {
+	case n < in.min:
+		return at, false
+	case in.lazy && in.max != in.min:
+		left := -1
+		if in.max >= 0 {
+			left = in.max - in.min
+		}
+		m.stack = append(m.stack, frame{pc: pc, at: at, kind: frameLazy, least: left})
+	case !in.all && !in.lazy && at > least:
+		m.stack = append(m.stack, frame{pc: pc + 1, at: at, kind: frameLoop, least: least})
+	}
+	return at, true
+}
+
+// back goes to the last way that was not taken, of those above base; pc is -1 if there is none.
+func (m *matcher) back(p *program, base int) (pc, at int, err error) {
+	for len(m.stack) > base {
+		if m.steps--; m.steps < 0 {
+			return -1, 0, errSteps
+		}
+		top := len(m.stack) - 1
+		f := &m.stack[top]
+		switch f.kind {
+		case frameSlot:
+			m.slots[f.pc] = f.least
+			m.stack = m.stack[:top]
+		case frameWay:
+			m.stack = m.stack[:top]
+			return f.pc, f.at, nil
+		case frameLoop:
+			_, w := utf8.DecodeLastRuneInString(m.text[:f.at])
+			f.at -= w
+			if f.at <= f.least {
+				m.stack = m.stack[:top]
+			}
+			return f.pc, f.at, nil
+		case frameLazy:
+			w := p.code[f.pc].set.at(m.text, f.at)
+			if w == 0 {
+				m.stack = m.stack[:top]
+				continue
+			}
+			f.at += w
+			if f.least > 0 {
+				if f.least--; f.least == 0 {
+					m.stack = m.stack[:top]
+				}
+			}
+			return f.pc + 1, f.at, nil
+		}
+	}
+	return -1, 0, nil
 }
 
 // at is the length of the character at a place of a text, 0 if it is not of the set.

@@ -59,25 +59,52 @@ func filter(drop *runeSet) func(string) string {
 	}
 }
 
+// normalizerFields are the fields of the components of a normalizer.
+type normalizerFields struct {
+	Prepend   string   `json:"prepend"`
+	Pattern   *pattern `json:"pattern"`
+	Content   string   `json:"content"`
+	Left      bool     `json:"strip_left"`
+	Right     bool     `json:"strip_right"`
+	Clean     bool     `json:"clean_text"`
+	Chinese   bool     `json:"handle_chinese_chars"`
+	Accents   *bool    `json:"strip_accents"`
+	Lowercase bool     `json:"lowercase"`
+	Charsmap  string   `json:"precompiled_charsmap"`
+}
+
+// normalizers makes the steps of each type of component but Sequence.
+var normalizers = map[string]func(f *normalizerFields) ([]normalization, error){
+	"BertNormalizer": normalizeBERT,
+	"ByteLevel":      always(toByteLevel),
+	"Lowercase":      always(lowercase),
+	"NFC":            always(normalizer(norm.NFC)),
+	"NFD":            always(normalizer(norm.NFD)),
+	"NFKC":           always(normalizer(norm.NFKC)),
+	"NFKD":           always(normalizer(norm.NFKD)),
+	"Nmt":            always(func(s string) string { return strings.Map(nmt, s) }),
+	"Precompiled":    func(f *normalizerFields) ([]normalization, error) { return parsePrecompiled(f.Charsmap) },
+	"Prepend":        normalizePrepend,
+	"Replace":        normalizeReplace,
+	"Strip":          normalizeStrip,
+	"StripAccents": func(*normalizerFields) ([]normalization, error) {
+		return pointwise(filter(table("mark"))), nil
+	},
+}
+
+// always is the row of a normalizer that has no fields.
+func always(f func(string) string) func(*normalizerFields) ([]normalization, error) {
+	return func(*normalizerFields) ([]normalization, error) { return pointwise(f), nil }
+}
+
 func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
-	var f struct {
-		Prepend   string   `json:"prepend"`
-		Pattern   *pattern `json:"pattern"`
-		Content   string   `json:"content"`
-		Left      bool     `json:"strip_left"`
-		Right     bool     `json:"strip_right"`
-		Clean     bool     `json:"clean_text"`
-		Chinese   bool     `json:"handle_chinese_chars"`
-		Accents   *bool    `json:"strip_accents"`
-		Lowercase bool     `json:"lowercase"`
-		Charsmap  string   `json:"precompiled_charsmap"`
-	}
+	var f normalizerFields
 	kind, parts, err := component(raw, &f, "normalizers")
 	if err != nil {
 		return nil, err
 	}
-	if len(f.Content) > mostContent || len(f.Prepend) > mostContent {
-		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, max(len(f.Content), len(f.Prepend)), mostContent)
+	if n := max(len(f.Content), len(f.Prepend)); n > mostContent {
+		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, n, mostContent)
 	}
 	switch kind {
 	case "":
@@ -92,90 +119,85 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 			all = append(all, n...)
 		}
 		return all, nil
-	case "Prepend":
-		if f.Prepend == "" {
-			return nil, errors.New("Prepend puts in nothing")
-		}
-		return []normalization{func(p piece, _ int) (piece, error) {
-			if p.s == "" {
-				return p, nil
-			}
-			if p.origin > 0 {
-				p.origin += len(f.Prepend)
-			}
-			p.s = f.Prepend + p.s
-			return p, nil
-		}}, nil
-	case "Replace":
-		if f.Pattern == nil {
-			return nil, errors.New("Replace has no pattern")
-		}
-		find, err := f.Pattern.finder()
-		if err != nil {
-			return nil, fmt.Errorf("Replace: %w", err)
-		}
-		if f.Content != "" && f.Pattern.mayBeEmpty() { // the library loses track of where text came from, and repeats some of it later
-			return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
-		}
-		return []normalization{func(p piece, most int) (piece, error) { return replace(p, find, f.Content, most) }}, nil
-	case "NFC":
-		return pointwise(normalizer(norm.NFC)), nil
-	case "NFD":
-		return pointwise(normalizer(norm.NFD)), nil
-	case "NFKC":
-		return pointwise(normalizer(norm.NFKC)), nil
-	case "NFKD":
-		return pointwise(normalizer(norm.NFKD)), nil
-	case "Lowercase":
-		return pointwise(lowercase), nil
-	case "Strip":
-		return []normalization{func(p piece, _ int) (piece, error) {
-			from, to := 0, len(p.s)
-			if f.Left {
-				from = to - len(strings.TrimLeftFunc(p.s, isWhite))
-			}
-			if f.Right {
-				to = from + len(strings.TrimRightFunc(p.s[from:], isWhite))
-			}
-			return p.part(from, to), nil
-		}}, nil
-	case "StripAccents":
-		return pointwise(filter(table("mark"))), nil
-	case "BertNormalizer":
-		var all []normalization
-		if f.Clean {
-			control := table("control")
-			all = append(all, pointwise(func(s string) string {
-				return strings.Map(func(r rune) rune {
-					switch {
-					case control.has(r): // some white space is, too
-						return -1
-					case isWhite(r):
-						return ' '
-					}
-					return r
-				}, s)
-			})...)
-		}
-		if f.Chinese {
-			all = append(all, pointwise(spaceChinese)...)
-		}
-		if f.Accents == nil && f.Lowercase || f.Accents != nil && *f.Accents {
-			all = append(all, pointwise(normalizer(norm.NFD))...)
-			all = append(all, pointwise(filter(table("nonspacing")))...)
-		}
-		if f.Lowercase {
-			all = append(all, pointwise(lowercase)...)
-		}
-		return all, nil
-	case "Nmt":
-		return pointwise(func(s string) string { return strings.Map(nmt, s) }), nil
-	case "ByteLevel":
-		return pointwise(toByteLevel), nil
-	case "Precompiled":
-		return parsePrecompiled(f.Charsmap)
 	}
-	return nil, fmt.Errorf("%q is not supported", kind)
+	steps, ok := normalizers[kind]
+	if !ok {
+		return nil, fmt.Errorf("%q is not supported", kind)
+	}
+	return steps(&f)
+}
+
+func normalizePrepend(f *normalizerFields) ([]normalization, error) {
+	if f.Prepend == "" {
+		return nil, errors.New("Prepend puts in nothing")
+	}
+	return []normalization{func(p piece, _ int) (piece, error) {
+		if p.s == "" {
+			return p, nil
+		}
+		if p.origin > 0 {
+			p.origin += len(f.Prepend)
+		}
+		p.s = f.Prepend + p.s
+		return p, nil
+	}}, nil
+}
+
+func normalizeReplace(f *normalizerFields) ([]normalization, error) {
+	if f.Pattern == nil {
+		return nil, errors.New("Replace has no pattern")
+	}
+	find, err := f.Pattern.finder()
+	if err != nil {
+		return nil, fmt.Errorf("Replace: %w", err)
+	}
+	// The library loses track of where text came from, and repeats some of it later.
+	if f.Content != "" && f.Pattern.mayBeEmpty() {
+		return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
+	}
+	return []normalization{func(p piece, most int) (piece, error) { return replace(p, find, f.Content, most) }}, nil
+}
+
+func normalizeStrip(f *normalizerFields) ([]normalization, error) {
+	return []normalization{func(p piece, _ int) (piece, error) {
+		from, to := 0, len(p.s)
+		if f.Left {
+			from = to - len(strings.TrimLeftFunc(p.s, isWhite))
+		}
+		if f.Right {
+			to = from + len(strings.TrimRightFunc(p.s[from:], isWhite))
+		}
+		return p.part(from, to), nil
+	}}, nil
+}
+
+func normalizeBERT(f *normalizerFields) ([]normalization, error) {
+	var all []normalization
+	if f.Clean {
+		control := table("control")
+		all = append(all, pointwise(func(s string) string {
+			return strings.Map(func(r rune) rune {
+				switch {
+				case control.has(r): // some white space is, too
+					return -1
+				case isWhite(r):
+					return ' '
+				}
+				return r
+			}, s)
+		})...)
+	}
+	if f.Chinese {
+		all = append(all, pointwise(spaceChinese)...)
+	}
+	if f.Accents == nil && f.Lowercase || f.Accents != nil && *f.Accents {
+		all = append(all, pointwise(normalizer(norm.NFD))...)
+		all = append(all, pointwise(filter(table("nonspacing")))...)
+	}
+	if f.Lowercase {
+		all = append(all, pointwise(lowercase)...)
+	}
+	return all, nil
 }
 
 // replace puts content in the place of every match, until it has made more than most bytes.

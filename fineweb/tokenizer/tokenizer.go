@@ -88,33 +88,19 @@ func parse(b []byte) (*Tokenizer, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, err
 	}
-	for name, raw := range map[string]json.RawMessage{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor, "decoder": f.Decoder} {
+	for name, raw := range map[string]json.RawMessage{
+		"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer,
+		"post_processor": f.PostProcessor, "decoder": f.Decoder,
+	} {
 		if d := depth(raw); d > maxDepth {
 			return nil, fmt.Errorf("%s nests %d deep; the most is %d", name, d, maxDepth)
 		}
 	}
 	t := &Tokenizer{raw: b, BOS: -1, EOS: -1, cache: &wordCache{}}
-	in := func(part string, err error) error { return fmt.Errorf("%s: %w", part, err) }
+	if err := t.parseSteps(&f); err != nil {
+		return nil, err
+	}
 	var err error
-	var asBytes bool
-	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
-		return nil, in("normalizer", err)
-	}
-	if t.split, asBytes, err = parsePreTokenizer(f.PreTokenizer, true, plainBytes(f.Model)); err != nil {
-		return nil, in("pre_tokenizer", err)
-	}
-	if t.model, err = parseModel(f.Model, asBytes); err != nil {
-		return nil, in("model", err)
-	}
-	if t.decode, err = parseDecoder(f.Decoder, lossy); err != nil {
-		return nil, in("decoder", err)
-	}
-	if t.spell, err = parseDecoder(f.Decoder, func(b []byte) string { return string(b) }); err != nil {
-		return nil, in("decoder", err)
-	}
-	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
-		return nil, fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
-	}
 	if t.added, err = newAddedTokens(f.AddedTokens, t.model, func(s string) (string, error) {
 		p, err := t.normalized(piece{s: s}, tokenLimit(s))
 		return p.s, err
@@ -130,22 +116,8 @@ func parse(b []byte) (*Tokenizer, error) {
 		t.tokens[id] = a.Content
 		special[id] = a.Special
 	}
-	if t.before, t.after, err = parsePost(f.PostProcessor); err != nil {
-		return nil, in("post_processor", err)
-	}
-	for _, id := range append(slices.Clone(t.before), t.after...) {
-		if id < 0 || int(id) >= len(t.tokens) {
-			return nil, fmt.Errorf("post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
-		}
-	}
-	if len(t.before) > 0 {
-		t.BOS = t.before[0]
-	}
-	for _, name := range eosNames {
-		if id, ok := t.ID(name); ok {
-			t.EOS = id
-			break
-		}
+	if err := t.parseEnds(f.PostProcessor); err != nil {
+		return nil, fmt.Errorf("post_processor: %w", err)
 	}
 	t.plain = sync.OnceValue(func() *Tokenizer {
 		if len(t.added.special) == 0 {
@@ -157,6 +129,53 @@ func parse(b []byte) (*Tokenizer, error) {
 		return &p
 	})
 	return t, nil
+}
+
+// parseSteps reads what is done to a text and to tokens.
+func (t *Tokenizer) parseSteps(f *file) (err error) {
+	in := func(part string, err error) error { return fmt.Errorf("%s: %w", part, err) }
+	var asBytes bool
+	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
+		return in("normalizer", err)
+	}
+	if t.split, asBytes, err = parsePreTokenizer(f.PreTokenizer, true, plainBytes(f.Model)); err != nil {
+		return in("pre_tokenizer", err)
+	}
+	if t.model, err = parseModel(f.Model, asBytes); err != nil {
+		return in("model", err)
+	}
+	if t.decode, err = parseDecoder(f.Decoder, lossy); err != nil {
+		return in("decoder", err)
+	}
+	if t.spell, err = parseDecoder(f.Decoder, func(b []byte) string { return string(b) }); err != nil {
+		return in("decoder", err)
+	}
+	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
+		return fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
+	}
+	return nil
+}
+
+// parseEnds reads which tokens begin and end a text.
+func (t *Tokenizer) parseEnds(postProcessor json.RawMessage) (err error) {
+	if t.before, t.after, err = parsePost(postProcessor); err != nil {
+		return err
+	}
+	for _, id := range append(slices.Clone(t.before), t.after...) {
+		if id < 0 || int(id) >= len(t.tokens) {
+			return fmt.Errorf("the template puts in token %d, which is not one of the %d", id, len(t.tokens))
+		}
+	}
+	if len(t.before) > 0 {
+		t.BOS = t.before[0]
+	}
+	for _, name := range eosNames {
+		if id, ok := t.ID(name); ok {
+			t.EOS = id
+			break
+		}
+	}
+	return nil
 }
 
 // Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still finds other added
