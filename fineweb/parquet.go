@@ -233,69 +233,84 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 			return nil, err
 		}
 	}
-	var row []value // of all documents, one after the other
-	width := 0
-	if p.filter != nil {
-		width = len(p.filter.columns)
-		row = make([]value, width*len(docs))
-		if width == 0 { // the filter is a constant
-			if err := p.apply(docs, row); err != nil {
-				return nil, err
-			}
+	row := make([]value, p.compared()*len(docs))
+	if p.filter != nil && p.compared() == 0 { // the filter is a constant
+		if err := p.apply(docs, row); err != nil {
+			return nil, err
 		}
 	}
-	for i, c := range p.open {
-		col := &p.cols[i]
-		use := func(at int, v parquet.Value) {
-			d := &docs[at]
-			if d.drop || d.flaw != sound {
-				return
-			}
-			if col.filter < 0 && !col.id { // text is copied once
-				if b := v.ByteArray(); len(b) > maxDocument {
-					d.fail(errTooLong)
-				} else {
-					d.text = c.text(b)
-				}
-				return
-			}
-			var x value
-			if !v.IsNull() {
-				x = col.typ.read(v)
-			}
-			if col.filter >= 0 {
-				row[at*width+col.filter] = x
-			}
-			if col.id {
-				d.id = x.idText()
-			}
-			if col.text {
-				d.text = x.s
-			}
-		}
-		lost := func(at, n int, err error) {
-			for k := range docs[at : at+n] {
-				docs[at+k].fail(fmt.Errorf("column %s, page %d: %w", col.name, c.number, err))
-			}
-		}
-		if err := c.read(len(docs), p.source.passes, use, lost); err != nil {
-			return nil, fmt.Errorf("column %s, page %d: %w", col.name, c.number, err)
-		}
-		if col.filter == width-1 && width > 0 {
-			if err := p.apply(docs, row); err != nil {
-				return nil, err
-			}
+	for i := range p.open {
+		if err := p.readColumn(i, docs, row); err != nil {
+			return nil, err
 		}
 	}
 	if p.next += n; p.next == p.rows[group] {
 		for i, c := range p.open {
 			if err := c.end(); err != nil {
-				return nil, fmt.Errorf("column %s, page %d: %w", p.cols[i].name, c.number, err)
+				return nil, p.inColumn(i, err)
 			}
 		}
 		p.leave()
 	}
 	return docs, nil
+}
+
+// compared is the number of columns that the filter compares.
+func (p *parquetShard) compared() int {
+	if p.filter == nil {
+		return 0
+	}
+	return len(p.filter.columns)
+}
+
+// inColumn says where an error lies.
+func (p *parquetShard) inColumn(i int, err error) error {
+	return fmt.Errorf("column %s, page %d: %w", p.cols[i].name, p.open[i].number, err)
+}
+
+// readColumn reads a column of documents, and its values that the filter compares into row, which has those of all
+// documents, one after the other. With the last column that is compared, documents are dropped.
+func (p *parquetShard) readColumn(i int, docs []document, row []value) error {
+	c, col, width := p.open[i], &p.cols[i], p.compared()
+	use := func(at int, v parquet.Value) {
+		d := &docs[at]
+		if d.drop || d.flaw != sound {
+			return
+		}
+		if col.filter < 0 && !col.id { // text is copied once
+			if b := v.ByteArray(); len(b) > maxDocument {
+				d.fail(errTooLong)
+			} else {
+				d.text = c.text(b)
+			}
+			return
+		}
+		var x value
+		if !v.IsNull() {
+			x = col.typ.read(v)
+		}
+		if col.filter >= 0 {
+			row[at*width+col.filter] = x
+		}
+		if col.id {
+			d.id = x.idText()
+		}
+		if col.text {
+			d.text = x.s
+		}
+	}
+	lost := func(at, n int, err error) {
+		for k := range docs[at : at+n] {
+			docs[at+k].fail(p.inColumn(i, err))
+		}
+	}
+	if err := c.read(len(docs), p.source.passes, use, lost); err != nil {
+		return p.inColumn(i, err)
+	}
+	if col.filter == width-1 && width > 0 {
+		return p.apply(docs, row)
+	}
+	return nil
 }
 
 // apply drops the documents that the filter does not keep.
