@@ -295,6 +295,7 @@ func (e *ending) next() string {
 	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
 }
 
+// apply runs a plan.
 func (a *app) apply(p *plan.Plan, approve bool) int {
 	end := &ending{interrupt: a.interrupt}
 	end.say()
@@ -332,10 +333,14 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		},
 		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }} // deferred blocks were planned on the way
 	done, err := apply.Apply(a.ctx, p, o)
-	p = done.Plan
 	view.end()
 	a.telemetryEnd(trace, done)
-	var flawed *apply.FlawedError // all has run, and outputs are as they are
+	return a.applied(done.Plan, err, end)
+}
+
+// applied says what a run came to. Where blocks ended with flaws alone, all has run, and outputs are as they are.
+func (a *app) applied(p *plan.Plan, err error, end *ending) int {
+	var flawed *apply.FlawedError
 	if err != nil && !errors.As(err, &flawed) {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {
@@ -343,21 +348,10 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		}
 		return code
 	}
-	if !a.json {
-		if err == nil {
-			fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
-		} else {
-			fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
-		}
-		for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
-			v := dsl.Show(p.Outputs[n])
-			if p.OutputDoc[n].Sensitive {
-				v = dsl.Hidden
-			}
-			fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
-		}
-	} else {
+	if a.json {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
+	} else {
+		a.printOutputs(p, err == nil)
 	}
 	if flawed == nil {
 		return exitOK
@@ -367,4 +361,20 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	}
 	a.diagnostics(flawed.Outputs, a.files)
 	return exitError
+}
+
+// printOutputs says that a run has ended, and prints the outputs.
+func (a *app) printOutputs(p *plan.Plan, sound bool) {
+	if sound {
+		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
+	} else {
+		fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
+		v := dsl.Show(p.Outputs[n])
+		if p.OutputDoc[n].Sensitive {
+			v = dsl.Hidden
+		}
+		fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
+	}
 }

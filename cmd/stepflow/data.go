@@ -156,6 +156,7 @@ func (a *app) dataStat(o *dataFlags, arg string) error {
 	return nil
 }
 
+// stat shows what data hold.
 func (a *app) stat(x looked) error {
 	c, err := fineweb.Open(a.ctx, x.source)
 	if err != nil {
@@ -174,14 +175,8 @@ func (a *app) stat(x looked) error {
 			groups++
 		}
 	}
-	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least,
-		"most_rows": most,
-		"columns":   files[0].Fields}
-	tokens := map[string]any{}
-	names := slices.Sorted(maps.Keys(x.tokenizers))
-	if len(names) == 0 {
-		names = []string{""}
-	}
+	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows,
+		"row_groups": groups, "least_rows": least, "most_rows": most, "columns": files[0].Fields}
 	var lines []string
 	if x.source.Deduplicate {
 		n, err := c.Copies()
@@ -197,15 +192,44 @@ func (a *app) stat(x looked) error {
 	for _, w := range c.Warnings {
 		lines = append(lines, "  warning     "+foreign.ShownText(w))
 	}
+	tokens, more, err := a.statTokens(x, c)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		out["tokens"] = tokens
+		a.line(out)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
+	if groups > 0 {
+		rowGroups := plural(int(groups), "row group")
+		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, rowGroups, least, most)
+	}
+	if len(files[0].Fields) > 0 {
+		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
+	}
+	for _, l := range append(lines, more...) {
+		fmt.Fprintln(a.stdout, l)
+	}
+	return nil
+}
+
+// statTokens counts the tokens of data with each tokenizer, or without one: as JSON, by tokenizer, and as lines.
+func (a *app) statTokens(x looked, c *fineweb.Corpus) (tokens map[string]any, lines []string, err error) {
+	tokens = map[string]any{}
+	names := slices.Sorted(maps.Keys(x.tokenizers))
+	if len(names) == 0 {
+		names = []string{""}
+	}
 	for _, n := range names {
 		tok := x.tokenizers[n]
 		m, err := fineweb.Measure(a.ctx, x.source, tok, fineweb.Train)
 		if errors.As(err, &fineweb.NoDocuments{}) {
-			lines = append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error()))
-			break
+			return tokens, append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error())), nil
 		}
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if m.Tokens == 0 {
 			continue
@@ -221,26 +245,12 @@ func (a *app) stat(x looked) error {
 			lines = append(lines, "  special     "+data.SpecialsNote(m.Specials, x.source.SpecialIDs))
 		}
 		if done, of, bytes := c.Cached(tok); done > 0 {
-			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
+			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s",
+				done, of, n, dsl.FormatBytes(bytes)))
 			entry["cached_pieces"], entry["cached_bytes"] = done, bytes
 		}
 	}
-	if a.json {
-		out["tokens"] = tokens
-		a.line(out)
-		return nil
-	}
-	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
-	if groups > 0 {
-		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, plural(int(groups), "row group"), least, most)
-	}
-	if len(files[0].Fields) > 0 {
-		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
-	}
-	for _, l := range lines {
-		fmt.Fprintln(a.stdout, l)
-	}
-	return nil
+	return tokens, lines, nil
 }
 
 func (a *app) dataHead(o *dataFlags, arg string) error {
