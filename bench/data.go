@@ -91,7 +91,8 @@ func data(o options) error {
 	return nil
 }
 
-// dataTask is what ours and a peer do in turns: python is its name in data_peers.py, parquet how its file is compressed.
+// dataTask is what ours and a peer do in turns: python is its name in data_peers.py, parquet how its file is
+// compressed.
 type dataTask struct {
 	name, peer, python string
 	threads            int

@@ -41,9 +41,9 @@ type Corpus struct {
 	allowance *allowance
 }
 
-// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data fewer, so that there
-// are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of the order, and a page and a dictionary a
-// column. A document that is longer is a piece of its own.
+// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data
+// fewer, so that there are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of
+// the order, and a page and a dictionary a column. A document that is longer is a piece of its own.
 const (
 	pieceRows  = 512
 	pieceBytes = 4 << 20
@@ -57,7 +57,8 @@ type cut struct{ rows, tokens int64 }
 // usual is how data are cut. A variable, since tests cut smaller pieces.
 var usual = cut{pieceRows, pieceTokens}
 
-// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it at most.
+// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it
+// at most.
 func apart(groups [][]piece, most func(piece) int64) [][]piece {
 	number := 0
 	for i := range groups {
@@ -66,7 +67,8 @@ func apart(groups [][]piece, most func(piece) int64) [][]piece {
 		of := max(1, (g.rows+rows-1)/rows)
 		groups[i] = nil
 		for k := range of {
-			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of, (k+1)*g.rows/of - k*g.rows/of})
+			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of,
+				(k+1)*g.rows/of - k*g.rows/of})
 			number++
 		}
 	}
@@ -76,8 +78,8 @@ func apart(groups [][]piece, most func(piece) int64) [][]piece {
 // upTo is the same for all.
 func upTo(n int64) func(piece) int64 { return func(piece) int64 { return n } }
 
-// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens the rows
-// are tokens, and the documents those that begin among them.
+// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens
+// the rows are tokens, and the documents those that begin among them.
 type piece struct {
 	file, group, number int
 	from, rows          int64
@@ -189,7 +191,8 @@ func (c *Corpus) findColumns() error {
 	return c.impossible()
 }
 
-// oddities tells of columns that the files have in different types, or some of them not at all, and of files that end too early.
+// oddities tells of columns that the files have in different types, or some of them not at all, and of files that end
+// too early.
 func (c *Corpus) oddities() (list []string) {
 	type seen struct{ file, typ string }
 	first := map[string]seen{}
@@ -204,7 +207,8 @@ func (c *Corpus) oddities() (list []string) {
 					first[x.column] = seen{name, x.typ}
 				case before.typ != x.typ && !told[x.column+x.typ]:
 					told[x.column+x.typ] = true
-					list = append(list, fmt.Sprintf("column %q is %s in %s and %s in %s", x.column, before.typ, before.file, x.typ, name))
+					list = append(list, fmt.Sprintf("column %q is %s in %s and %s in %s",
+						x.column, before.typ, before.file, x.typ, name))
 				}
 			}
 		}
@@ -298,7 +302,8 @@ func (e *BadDocument) Unwrap() error { return e.Err }
 
 // bad is an error of a row of a piece.
 func (c *Corpus) bad(p piece, row int, err error) error {
-	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row, Place: c.place(p, row), Err: err}
+	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row,
+		Place: c.place(p, row), Err: err}
 }
 
 // place is where a row of a piece lies in its file: its row group and row, its line, or its document.
@@ -424,7 +429,8 @@ func (c *Corpus) impossible() error {
 			}
 		}
 	}
-	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
+	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its "+
+		"footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
 }
 
 // NoDocuments is the error of data that hold nothing to read, as far as their filters, their split and on_error let it.

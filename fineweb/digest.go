@@ -121,7 +121,8 @@ func (d *Digests) All(ctx context.Context, paths []string) ([]string, error) {
 	return sums, errors.Join(errs...)
 }
 
-// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of its own name and these.
+// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of its own name and
+// these.
 func (d *Digests) entry(path string) string {
 	if d.Dir == "" {
 		return ""
@@ -176,8 +177,8 @@ var (
 // ErrBlob reports a file of the hub's cache that is not what its name says.
 var ErrBlob = errors.New("the file in the hub's cache is damaged")
 
-// CheckBlob compares a file with the hash that the cache of Hugging Face's tools names it by, where path is a link to one
-// of its blobs; about other files it says nothing.
+// CheckBlob compares a file with the hash that the cache of Hugging Face's tools names it by, where path is a link to
+// one of its blobs; about other files it says nothing.
 func (d *Digests) CheckBlob(ctx context.Context, path string) error {
 	target, err := os.Readlink(path)
 	if err != nil || filepath.Base(filepath.Dir(target)) != "blobs" {
@@ -197,7 +198,8 @@ func (d *Digests) CheckBlob(ctx context.Context, path string) error {
 		return err
 	}
 	if sum != name {
-		return fmt.Errorf("%w: %s hashes to %.12s…, its name says %.12s…. Remove it, and download it again", ErrBlob, foreign.Shown(path), sum, name)
+		return fmt.Errorf("%w: %s hashes to %.12s…, its name says %.12s…. Remove it, and download it again",
+			ErrBlob, foreign.Shown(path), sum, name)
 	}
 	return nil
 }

@@ -65,7 +65,8 @@ func Ext(name string) string { return strings.ToLower(path.Ext(base(name))) }
 
 // FormatOf is the format that a file's name tells, which may end in that of a compression; "" for others.
 func FormatOf(name string) string {
-	return map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".md": "text", ".bin": "bin"}[Ext(plainName(base(name)))]
+	return map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text",
+		".md": "text", ".bin": "bin"}[Ext(plainName(base(name)))]
 }
 
 // base is the last part of a path or an address, without the query, which may be a key of the day.

@@ -96,7 +96,8 @@ func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
 
 var errReturns = errors.New(`its lines end with carriage returns alone: end them with newlines, as tr '\r' '\n' does`)
 
-// endsInReturns reports that in the first line of a file, up to a newline, there are several that a carriage return ends.
+// endsInReturns reports that in the first line of a file, up to a newline, there are several that a carriage return
+// ends.
 func endsInReturns(f file, from, to int64) error {
 	head := make([]byte, min(to-from, window))
 	if _, err := io.ReadFull(io.NewSectionReader(f, from, int64(len(head))), head); err != nil {
@@ -273,9 +274,10 @@ func (s *fieldSearch) look(j *jsonlShard, file string) error {
 				s.whole = false
 				break
 			}
-			err := j.spans.read(j.file, g, from, min(docsPerSpan, n-from), nextLine, func(_, number int64, line []byte) {
-				s.line(file, number, line)
-			})
+			err := j.spans.read(j.file, g, from, min(docsPerSpan, n-from), nextLine,
+				func(_, number int64, line []byte) {
+					s.line(file, number, line)
+				})
 			if err != nil {
 				return err
 			}

@@ -14,8 +14,9 @@ import (
 	"stepflow/foreign"
 )
 
-// local is an open file on disk. It is read as the file that was opened or not at all: after each read its stamp is compared, and that
-// of what its name stands for. One that was only touched, moved in its place by its like or linked is hashed and goes on.
+// local is an open file on disk. It is read as the file that was opened or not at all: after each read its stamp is
+// compared, and that of what its name stands for. One that was only touched, moved in its place by its like or linked
+// is hashed and goes on.
 type local struct {
 	*os.File
 	name    string
@@ -71,8 +72,8 @@ func (l *local) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// readSame reads from the file as it was opened. The look comes after the read, and what was read before an apparent change, which proved
-// to be none, is read again.
+// readSame reads from the file as it was opened. The look comes after the read, and what was read before an apparent
+// change, which proved to be none, is read again.
 func (l *local) readSame(p []byte, at int64) (n int, err error) {
 	for {
 		n, err = l.File.ReadAt(p, at)
@@ -131,7 +132,8 @@ func (l *local) same() (again bool, err error) {
 	return true, nil
 }
 
-// verify hashes a file that looks otherwise, both what is open and what its name stands for, and gives the look that holds for.
+// verify hashes a file that looks otherwise, both what is open and what its name stands for, and gives the look that
+// holds for.
 func (l *local) verify(now string) (string, error) {
 	for range 3 {
 		if st, err := os.Stat(l.name); l.sum == "" || err != nil || !st.Mode().IsRegular() {

@@ -85,7 +85,8 @@ func (p *parquetShard) choose() (err error) {
 		}
 		if len(errs) == 0 {
 			if at, err := p.filter.typed(kinds); err != nil && at >= 0 {
-				errs = append(errs, fmt.Errorf("column %q is of type %s: %w", p.cols[at].name, p.cols[at].typ.name, err))
+				errs = append(errs, fmt.Errorf("column %q is of type %s: %w", p.cols[at].name, p.cols[at].typ.name,
+					err))
 			} else if err != nil {
 				errs = append(errs, err)
 			}
@@ -140,11 +141,13 @@ func (p *parquetShard) column(name string) (column, error) {
 		var inside []string
 		for _, path := range p.pq.Schema().Columns() {
 			if l, _ := p.pq.Schema().Lookup(path...); strings.HasPrefix(strings.Join(path, "."), name+".") {
-				inside, leaf.MaxRepetitionLevel = append(inside, strings.Join(path, ".")), max(leaf.MaxRepetitionLevel, l.MaxRepetitionLevel)
+				inside, leaf.MaxRepetitionLevel = append(inside, strings.Join(path, ".")),
+					max(leaf.MaxRepetitionLevel, l.MaxRepetitionLevel)
 			}
 		}
 		if len(inside) > 0 && leaf.MaxRepetitionLevel == 0 {
-			return column{}, fmt.Errorf("column %q holds others, not one value a row: name one of %s", name, strings.Join(inside, ", "))
+			return column{}, fmt.Errorf("column %q holds others, not one value a row: name one of %s",
+				name, strings.Join(inside, ", "))
 		} else if len(inside) > 0 {
 			return column{}, fmt.Errorf("column %q is a list, not one value a row", name)
 		}
@@ -212,7 +215,8 @@ func (p *parquetShard) Close() error {
 	return p.file.Close()
 }
 
-// read goes on where the last call ended, or seeks. Where errors are passed over, the rows of a page that cannot be read have a flaw.
+// read goes on where the last call ended, or seeks. Where errors are passed over, the rows of a page that cannot be
+// read have a flaw.
 func (p *parquetShard) read(group int, from, n int64) (docs []document, err error) {
 	docs = make([]document, n)
 	if !p.possible(group) {
@@ -329,7 +333,8 @@ func (p *parquetShard) apply(docs []document, row []value) error {
 	return nil
 }
 
-// possible reports whether the filter may keep a row of a group, by the footer's least and largest values of signed integers and floats.
+// possible reports whether the filter may keep a row of a group, by the footer's least and largest values of signed
+// integers and floats.
 func (p *parquetShard) possible(group int) bool {
 	if p.filter == nil {
 		return true
@@ -385,13 +390,15 @@ func (p *parquetShard) enter(group int, from int64) error {
 	return nil
 }
 
-// index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are read once. It is nil
-// where those cannot be read or do not add up to the group's rows; the pages before a row are then read to get there.
+// index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are
+// read once. It is nil where those cannot be read or do not add up to the group's rows; the pages before a row are then
+// read to get there.
 func (p *parquetShard) index(group int, c column, meta *format.ColumnChunk, r *columnReader) (parquet.OffsetIndex, error) {
 	_, remote := p.file.(*web.File)
 	chunk, ok := r.chunk.(*parquet.FileColumnChunk)
 	here := [2]int{group, c.index}
-	if has := meta.OffsetIndexOffset != 0; !ok || has && (remote || p.walked[here]) { // the headers of remote files cost more than they are worth
+	// The headers of remote files cost more than they are worth.
+	if has := meta.OffsetIndexOffset != 0; !ok || has && (remote || p.walked[here]) {
 		index, err := r.chunk.OffsetIndex()
 		if err != nil || index.NumPages() == 0 {
 			return nil, err

@@ -46,9 +46,12 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 	switch {
 	case known:
 	case prefix == "gs":
-		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name)
+		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with "+
+			"AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY", name)
 	default:
-		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses", Shown(name), prefix)
+		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses",
+			Shown(name), prefix)
 	}
 	return s, true, err
 }
@@ -59,7 +62,8 @@ func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 // listWeb takes an address for the file it is: there is no list to match a pattern with.
 func listWeb(_ context.Context, _ *web.Client, address string) ([]web.Entry, error) {
 	if web.Starred(address) {
-		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them, and write %%2A for a star in a name", Shown(address))
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them, and write %%2A for a "+
+			"star in a name", Shown(address))
 	}
 	return []web.Entry{{Address: address}}, nil
 }
@@ -156,7 +160,8 @@ func CacheDir() string {
 // Cache keeps ranges of remote files on disk.
 type Cache = web.Disk
 
-// NewCache is a cache of ranges of remote files in CacheDir, of at most so many bytes; 0 keeps nothing. Sources share it.
+// NewCache is a cache of ranges of remote files in CacheDir, of at most so many bytes; 0 keeps nothing. Sources share
+// it.
 func NewCache(limit int64) *Cache {
 	dir := CacheDir()
 	if dir == "" {

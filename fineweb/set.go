@@ -109,7 +109,8 @@ type Mix struct {
 func (s *Set) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Position) (*Mix, error) {
 	m := &Mix{set: s, drawn: make([]int64, len(s.corpora)), usedUp: make([]bool, len(s.corpora))}
 	if len(at.Sources) > 0 && (len(at.Sources) != len(s.corpora) || len(at.Drawn) != len(s.corpora)) {
-		return nil, fmt.Errorf("the position is one in a mixture of %d sources, not of %d", len(at.Sources), len(s.corpora))
+		return nil, fmt.Errorf("the position is one in a mixture of %d sources, not of %d",
+			len(at.Sources), len(s.corpora))
 	}
 	copy(m.drawn, at.Drawn)
 	for i, c := range s.corpora {
@@ -154,7 +155,8 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		}
 		m.drawn[j]++
 		b.Sources[j]++
-		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...), append(b.Segments, x.Segments...)
+		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...),
+			append(b.Segments, x.Segments...)
 		for _, d := range x.Documents {
 			d.At += n * len(x.IDs)
 			b.Documents = append(b.Documents, d)

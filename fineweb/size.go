@@ -33,7 +33,8 @@ const (
 
 // String tells how, for a sentence.
 func (h How) String() string {
-	return map[How]string{Exact: "exactly", BySample: "by a sample", ByColumn: "by token_count", BytesAlone: "at 4 bytes a token"}[h]
+	return map[How]string{Exact: "exactly", BySample: "by a sample", ByColumn: "by token_count",
+		BytesAlone: "at 4 bytes a token"}[h]
 }
 
 // A sample is of so many pieces, evenly spread, and in each of so many documents or bytes of text.
@@ -174,7 +175,8 @@ func (c *Corpus) sample(tok *tokenizer.Tokenizer, split Split) (s sample, err er
 	return s, nil
 }
 
-// sampled is the order in which pieces are looked at: those of the sample, of which it gives the number, then the others.
+// sampled is the order in which pieces are looked at: those of the sample, of which it gives the number, then the
+// others.
 func (c *Corpus) sampled() (order []piece, pieces int) {
 	all := c.pieces()
 	pieces = min(samplePieces, len(all))
@@ -244,7 +246,9 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 				return int64(float64(n) / float64(rows) * float64(c.Rows)), true, nil
 			}
 			groups++
-			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[column.index].MetaData), pages: g.ColumnChunks()[column.index].Pages()}
+			r := &columnReader{headers: headersOf(p.file,
+				&p.pq.Metadata().RowGroups[k].Columns[column.index].MetaData),
+				pages: g.ColumnChunks()[column.index].Pages()}
 			err := r.read(int(g.NumRows()), c.source.passes, func(_ int, v parquet.Value) {
 				if !v.IsNull() {
 					n += column.typ.read(v).count()

@@ -40,8 +40,9 @@ type Source struct {
 	Shuffle            bool
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
-	SpecialIDs         bool // special tokens that stand in a text, such as <|endoftext|>, get their ids; else they are text
-	PredictFirst       bool // the end-of-text token before a document belongs to it and predicts its first token
+	// Special tokens that stand in a text, such as <|endoftext|>, get their ids; else they are text.
+	SpecialIDs   bool
+	PredictFirst bool // the end-of-text token before a document belongs to it and predicts its first token
 
 	Epochs   int64                          // passes over the data before they are used up; 0 for any number
 	TokenDir string                         // where tokens are kept; "" for nowhere
@@ -65,11 +66,12 @@ type reading struct {
 // ended is the error of the context, once it has ended.
 func (s *reading) ended() error { return s.ctx.Err() }
 
-// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file that changed, nor
-// what was given up because the context ended, nor columns that are missing.
+// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file
+// that changed, nor what was given up because the context ended, nor columns that are missing.
 func (s *reading) passes(err error) bool {
 	var wrong wrongColumns
-	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) && s.ended() == nil
+	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) &&
+		s.ended() == nil
 }
 
 // Split is the part of the documents to read.
@@ -116,8 +118,8 @@ var formats = map[string]func(s *reading, f file, name string) (shard, error){
 	"bin":         openBin,
 }
 
-// list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called; notes say what was
-// matched and is not read.
+// list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called;
+// notes say what was matched and is not read.
 func (s *reading) list() (files []web.Entry, notes []string, err error) {
 	var all []web.Entry
 	for _, p := range s.Patterns {
@@ -153,7 +155,8 @@ func (s *reading) list() (files []web.Entry, notes []string, err error) {
 		}
 	}
 	if len(files) == 0 && len(aside) > 0 {
-		return nil, nil, fmt.Errorf("%s matches nothing that is read: %s", strings.Join(s.Shown(), ", "), strings.Join(few(aside), "; "))
+		return nil, nil, fmt.Errorf("%s matches nothing that is read: %s",
+			strings.Join(s.Shown(), ", "), strings.Join(few(aside), "; "))
 	}
 	return files, few(aside), nil
 }

@@ -66,14 +66,16 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if err != nil {
 		return nil, err
 	}
-	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) { // what is passed over whole is not kept
+	// What is passed over whole is not kept.
+	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) {
 		return docs, c.single(p, docs)
 	}
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
 	}
 	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
-		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"", c.source.TokenDir, err)
+		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"",
+			c.source.TokenDir, err)
 	}
 	return docs, c.single(p, docs)
 }
@@ -195,11 +197,11 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 }
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
-// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2 not UTF-8, 3 it
-// cannot be read; from 256 on the special tokens that stand in its text, up to mostSpecials), uint32 bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
-// before, since a file that got into another's place is as
-// wrong as a damaged one. It is read whole and checked each time: no mapping,
-// which a file cut short would turn into the end of the process.
+// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2
+// not UTF-8, 3 it cannot be read; from 256 on the special tokens that stand in its text, up to mostSpecials), uint32
+// bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
+// before, since a file that got into another's place is as wrong as a damaged one. It is read whole and checked each
+// time: no mapping, which a file cut short would turn into the end of the process.
 const (
 	tokenMagic   = "STEPTOK3"
 	tokenHeader  = len(tokenMagic) + 8
@@ -299,7 +301,8 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 		if k > len(ids) {
 			return nil, errTokens
 		}
-		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags) >> 1, ids: ids[:k:k], specials: int(flags >> 8)}
+		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0,
+			flaw: uint8(flags) >> 1, ids: ids[:k:k], specials: int(flags >> 8)}
 		ids = ids[k:]
 	}
 	if len(ids) > 0 {

@@ -39,9 +39,9 @@ const boxW, boxH, gapX, gapY = 190, 42, 44, 14
 // abreast is how many boxes a row of a drawing from the top down has; more go on in rows below.
 const abreast = 8
 
-// layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its last
-// predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down lays
-// columns out as rows, and breaks long ones.
+// layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its
+// last predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down
+// lays columns out as rows, and breaks long ones.
 func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 	before := make([][]int, len(nodes))
 	for _, e := range edges {

@@ -10,7 +10,8 @@ type SpanName struct {
 // Spans are the names of spans. Every trace is short or is sent whole when its root ends, so that none is ever seen
 // without its root.
 var Spans = []SpanName{
-	{SpanApply, "", "one run of `stepflow apply`: it ends at once, so that a run is seen from its first second; all other traces of the run link to it"},
+	{SpanApply, "", "one run of `stepflow apply`: it ends at once, so that a run is seen from its first second; all " +
+		"other traces of the run link to it"},
 	{"tokenizer", "", "a tokenizer being trained"},
 	{"stage", "", "a stage, from the first byte read to the last saved"},
 	{"evaluate", "", "an evaluation"},
@@ -24,7 +25,8 @@ var Spans = []SpanName{
 	{SpanZero, "step", "clearing the gradients"},
 	{SpanMicro, "step", "forward and backward passes of one micro-batch"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
-	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named by its kernel; its times are the device's own"},
+	{"KERNEL", "zero_grad, micro_batch, optimizer",
+		"one device operation, named by its kernel; its times are the device's own"},
 }
 
 // Names of spans. Blocks' spans have the name of the block's kind, operations' that of the kernel.
@@ -58,13 +60,15 @@ var Attributes = []Name{
 	{Stage, "", "address of the stage a step belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
-	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow`, which is slower than three times the median of the 64 steps before, or `failed`"},
+	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow`, which is slower than three times the median " +
+		"of the 64 steps before, or `failed`"},
 	{Tokens, "{token}", "tokens the stage has trained on, this step included"},
 	{Loss, "1", "mean cross entropy of the batch, nats a token"},
 	{LearningRate, "1", "learning rate of the step"},
 	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory the program holds"},
-	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, activations, workspace or inputs"},
+	{MemoryKind, "",
+		"what device memory is used for: weights, gradients, optimizer, adapters, activations, workspace or inputs"},
 	{TokensPerSecond, "{token}/s", "tokens of the step by its duration"},
 	{MFU, "1", "model FLOPs by time and the device's measured peak (Chowdhery et al. 2022, appendix B)"},
 	{MicroBatch, "", "index of the micro-batch in its step"},

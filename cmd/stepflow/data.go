@@ -32,12 +32,14 @@ type dataFlags struct {
 
 func dataCommand() command {
 	var o dataFlags
-	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
+	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead,
+		"tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
 		short: "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch " +
-			"that a step of a stage trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address " +
-			"of files, or data.TYPE.NAME of the pipeline in -dir; with -step it is stage.NAME.",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or " +
+			"with -step the batch that a step of a stage trains on, document by document; tokenize fills the cache " +
+			"of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir; with " +
+			"-step it is stage.NAME.",
 		example: "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\n" +
 			"stepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\n" +
 			"stepflow data head -dir pipelines/quickstart -step 12 stage.seed\n" +
@@ -45,30 +47,37 @@ func dataCommand() command {
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline, for data.TYPE.NAME")
-			f.StringVar(&o.format, "format", "", "fineweb_edu, parquet, jsonl, text or bin (default: by the file's name)")
+			f.StringVar(&o.format, "format", "",
+				"fineweb_edu, parquet, jsonl, text or bin (default: by the file's name)")
 			f.StringVar(&o.text, "text-column", "text", "column or field that holds the document")
 			f.StringVar(&o.id, "id-column", "id", "column or field with the document's id")
-			f.StringVar(&o.tokenizer, "tokenizer", "", "a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
+			f.StringVar(&o.tokenizer, "tokenizer", "",
+				"a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
 			f.IntVar(&o.n, "n", 5, "head: documents to print")
-			f.Func("step", "head: print the batch of this step, counted from 1, of the stage that SOURCE names", func(s string) (err error) {
-				if o.step, err = strconv.Atoi(s); err != nil || o.step < 1 {
-					return errors.New("it takes the number of a step, and the first is 1")
-				}
-				return nil
-			})
+			f.Func("step", "head: print the batch of this step, counted from 1, of the stage that SOURCE names",
+				func(s string) (err error) {
+					if o.step, err = strconv.Atoi(s); err != nil || o.step < 1 {
+						return errors.New("it takes the number of a step, and the first is 1")
+					}
+					return nil
+				})
 		},
 		run: func(a *app, args []string) int {
 			switch {
 			case len(args) == 0 || verbs[args[0]] == nil:
-				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. See stepflow data -help.")
+				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. See " +
+					"stepflow data -help.")
 			case o.n < 1:
-				return a.misuse("stepflow data: -n is %d, and at least one document is printed. See stepflow data -help.", o.n)
+				return a.misuse("stepflow data: -n is %d, and at least one document is printed. See stepflow data "+
+					"-help.", o.n)
 			case o.step != 0 && args[0] != "head":
 				return a.misuse("stepflow data: -step goes with head, not with %s. See stepflow data -help.", args[0])
 			case len(args) == 1 && o.step != 0:
-				return a.misuse("stepflow data: name the stage whose step %d is to be shown, such as stage.NAME. See stepflow data -help.", o.step)
+				return a.misuse("stepflow data: name the stage whose step %d is to be shown, such as stage.NAME. See "+
+					"stepflow data -help.", o.step)
 			case len(args) == 1:
-				return a.misuse("stepflow data: %s needs a SOURCE: files, or data.TYPE.NAME of the pipeline in -dir. See stepflow data -help.", args[0])
+				return a.misuse("stepflow data: %s needs a SOURCE: files, or data.TYPE.NAME of the pipeline in -dir. "+
+					"See stepflow data -help.", args[0])
 			}
 			if err := verbs[args[0]](a, &o, args[1]); err != nil {
 				return a.fail(err)
@@ -97,7 +106,8 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		format := o.format
 		if format == "" {
 			if format = fineweb.FormatOf(arg); format == "" {
-				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin",
+				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, "+
+					"parquet, jsonl, text or bin",
 					fineweb.Shown(arg))
 			}
 		}
@@ -280,10 +290,12 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 			case a.json:
 				a.line(map[string]any{"id": d.ID, "text": d.Text})
 			case d.Tokens != nil:
-				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)), plural(len(d.Tokens), "token"),
+				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)),
+					plural(len(d.Tokens), "token"),
 					d.Tokens[:min(len(d.Tokens), 64)])
 			default:
-				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
+				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)),
+					dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
 			}
 			n++
 			return n < o.n
@@ -313,7 +325,8 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 	}
 	for _, x := range list {
 		if len(x.tokenizers) == 0 {
-			return fmt.Errorf("%s: there is no tokenizer: name a file with -tokenizer, or apply the pipeline until its tokenizer is trained", x.name)
+			return fmt.Errorf("%s: there is no tokenizer: name a file with -tokenizer, or apply the pipeline until "+
+				"its tokenizer is trained", x.name)
 		}
 		if x.source.TokenDir == "" {
 			return fmt.Errorf("%s keeps no tokens: set cache = \"tokens\"", x.name)
@@ -323,7 +336,8 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 			err := fineweb.Tokenize(a.ctx, x.source, x.tokenizers[n], func(done, of int, all int64) error {
 				tokens = all
 				if isTerminal(a.stderr) {
-					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K", x.name, done, of, count(float64(all)))
+					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K",
+						x.name, done, of, count(float64(all)))
 				}
 				return a.ctx.Err()
 			})

@@ -21,9 +21,10 @@ import (
 
 func validateCommand() command {
 	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
-		short:    "Checks a pipeline: syntax, types, references and sizes.",
-		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem of every file is shown at once. Variables need no value, and data and state are not read.",
-		example:  "stepflow validate pipelines/quickstart",
+		short: "Checks a pipeline: syntax, types, references and sizes.",
+		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem " +
+			"of every file is shown at once. Variables need no value, and data and state are not read.",
+		example: "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
 			in := a.inputs()
 			in.Open = true
@@ -40,7 +41,8 @@ func validateCommand() command {
 				}
 			}
 			if a.json {
-				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs, "warning_count": warns})
+				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs,
+					"warning_count": warns})
 			} else if errs == 0 {
 				fmt.Fprintf(a.stdout, "The pipeline is valid: %s.\n", plural(len(cfg.Blocks), "block"))
 			} else {
@@ -57,13 +59,17 @@ func planCommand() command {
 	var detailed, explain bool
 	var out string
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
-		short:    "Shows what apply would do, and how much memory it takes.",
-		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. Nothing is run.",
-		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
+		short: "Shows what apply would do, and how much memory it takes.",
+		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. " +
+			"Nothing is run.",
+		example: "stepflow plan pipelines/quickstart\n" +
+			"stepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
-			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
-			f.StringVar(&out, "out", "", "save the plan to this file; apply FILE runs it, and refuses if anything changed")
+			f.BoolVar(&detailed, "detailed-exitcode", false,
+				"exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
+			f.StringVar(&out, "out", "",
+				"save the plan to this file; apply FILE runs it, and refuses if anything changed")
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
 		run: func(a *app, args []string) int {
@@ -94,7 +100,8 @@ func planCommand() command {
 			} else {
 				a.printPlan(a.stdout, p, explain)
 				if file != "" {
-					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n", file, shellWord(file))
+					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n",
+						file, shellWord(file))
 				}
 			}
 			if detailed && p.Changes() {
@@ -207,8 +214,8 @@ func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
 			outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
 	}
 	if t := p.TraceBudget(); t.Steps > 0 {
-		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow ones; "+
-			"%d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
+		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow "+
+			"ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
 }
 
@@ -291,8 +298,8 @@ func planJSON(p *plan.Plan) map[string]any {
 		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
 }
 
-// attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that are known only
-// after other blocks have run, and of those that are sensitive.
+// attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that
+// are known only after other blocks have run, and of those that are sensitive.
 func attributesJSON(x *plan.Action) map[string]any {
 	values, unknown, sensitive := map[string]any{}, map[string]any{}, map[string]bool{}
 	for n, v := range x.Values {
@@ -311,8 +318,8 @@ func attributesJSON(x *plan.Action) map[string]any {
 	return map[string]any{"attributes": values, "after_unknown": unknown, "after_sensitive": sensitive}
 }
 
-// outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is known only after
-// a run is left out, and after_unknown says so.
+// outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is
+// known only after a run is left out, and after_unknown says so.
 func outputsJSON(p *plan.Plan) map[string]any {
 	out := map[string]any{}
 	for n, v := range p.Outputs {

@@ -16,13 +16,15 @@ func reportCommand() command {
 	var compare bool
 	return command{name: "report", args: "[-o FILE] [DIR] | -compare [-o FILE] DIR DIR …", most: 100,
 		short: "Writes the report of a run as one HTML file.",
-		synopsis: "Writes one self-contained HTML page: curves, memory, growth, evaluations, configuration. " +
-			"It needs no network to be read. With -compare: several runs side by side; each DIR is a pipeline's folder or a state's.",
+		synopsis: "Writes one self-contained HTML page: curves, memory, growth, evaluations, configuration. It needs " +
+			"no network to be read. With -compare: several runs side by side; each DIR is a pipeline's folder or a " +
+			"state's.",
 		example: "stepflow report -o report.html pipelines/quickstart\n" +
 			"stepflow report -compare -o both.html step/.stepflow vanilla/.stepflow",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
-			f.StringVar(&out, "o", "", "file to write (default: report.html in the state's folder, or here with -compare)")
+			f.StringVar(&out, "o", "",
+				"file to write (default: report.html in the state's folder, or here with -compare)")
 			f.BoolVar(&compare, "compare", false, "put the runs of several folders side by side")
 		},
 		run: func(a *app, args []string) int {

@@ -13,8 +13,8 @@ import (
 // ways in a number that grows exponentially with the text, or a normalizer that puts in more and more.
 var ErrTooCostly = errors.New("the tokenizer costs too much on a text")
 
-// Bounds of the work on a text, in steps of a matcher, of which a second has some hundred million. Patterns that are of use take
-// tens of steps a byte.
+// Bounds of the work on a text, in steps of a matcher, of which a second has some hundred million. Patterns that are of
+// use take tens of steps a byte.
 const (
 	stepsOnce    = 1 << 28
 	stepsPerByte = 1 << 10
@@ -30,9 +30,10 @@ const (
 	opJump                // to x
 	opLoop                // characters of set, min to max of them
 	opMark                // notes the place in slot x
-	opMoved               // goes to y if the place is still that of slot x: an iteration that matched nothing ends its loop
-	opSub                 // an assertion or an atomic group
-	opPlace               // an assertion about the place itself
+	// Goes to y if the place is still that of slot x: an iteration that matched nothing ends its loop.
+	opMoved
+	opSub   // an assertion or an atomic group
+	opPlace // an assertion about the place itself
 	opMatch
 )
 
@@ -167,7 +168,8 @@ func (c *compiler) emit(p *program, n *node) error {
 	case nodeRepeat:
 		return c.repeat(p, n)
 	case nodeAtomic, nodeAhead, nodeBehind:
-		if n.kind == nodeAtomic && n.kids[0].kind == nodeRepeat && n.kids[0].kids[0].kind == nodeSet && !n.kids[0].lazy {
+		if n.kind == nodeAtomic && n.kids[0].kind == nodeRepeat && n.kids[0].kids[0].kind == nodeSet &&
+			!n.kids[0].lazy {
 			r := n.kids[0]
 			return c.add(p, instruction{op: opLoop, set: r.kids[0].set, min: r.min, max: r.max, all: true})
 		}
@@ -480,7 +482,8 @@ var words = sync.OnceValue(func() *runeSet {
 	return union(table("[:word:]"), setOf([]runeRange{{0xb2, 0xb3}, {0xb9, 0xb9}, {0xbc, 0xbe}}))
 })
 
-// each visits the matches in a text, from the first to the last. An empty match directly after another match does not count.
+// each visits the matches in a text, from the first to the last. An empty match directly after another match does not
+// count.
 func (e *expression) each(text string, visit func(from, to int)) error {
 	m := matchers.Get().(*matcher)
 	m.text, m.steps = text, stepsOnce+stepsPerByte*len(text)
@@ -504,7 +507,8 @@ func (e *expression) each(text string, visit func(from, to int)) error {
 		}
 		end, err := m.run(e.prog, at, -1)
 		if err != nil {
-			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads \"%s\"", ErrTooCostly, foreign.Shown(e.source), foreign.ShownStart(text[at:], 40))
+			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads \"%s\"",
+				ErrTooCostly, foreign.Shown(e.source), foreign.ShownStart(text[at:], 40))
 		}
 		if end < 0 || end == at && last == at {
 			if at == len(text) {

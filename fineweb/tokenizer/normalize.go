@@ -16,14 +16,15 @@ import (
 // normalization changes a text before it is cut into words. It may stop once it has made more than most bytes.
 type normalization func(p piece, most int) (piece, error)
 
-// mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the bytes that are put
-// in for one match.
+// mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the
+// bytes that are put in for one match.
 const (
 	mostGrowth  = 16
 	mostContent = 64
 )
 
-// growthLimit is the most that normalizing may make of a text, in bytes; tokenLimit of an added token, of which a file may have millions.
+// growthLimit is the most that normalizing may make of a text, in bytes; tokenLimit of an added token, of which a file
+// may have millions.
 func growthLimit(text string) int { return mostGrowth*len(text) + 1<<20 }
 func tokenLimit(token string) int { return mostGrowth*len(token) + 1<<10 }
 
@@ -41,7 +42,8 @@ func growing(f func(s string, most int) string) []normalization {
 		}
 		s := f(p.s, most)
 		origin = min(origin, len(s))
-		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) { // the first character was joined with the next
+		// The first character was joined with the next.
+		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) {
 			origin++
 		}
 		return piece{s, origin}, nil
@@ -229,7 +231,8 @@ func replace(p piece, find finder, content string, most int) (piece, error) {
 }
 
 // chinese are the blocks whose characters BERT puts spaces around.
-var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
+var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
+	{0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
 	{0xf900, 0xfaff}, {0x2f800, 0x2fa1f}})
 
 func spaceChinese(s string) string {
@@ -257,8 +260,8 @@ func nmt(r rune) rune {
 	return r
 }
 
-// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to where their replacements begin, each
-// of which ends with a zero byte.
+// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to where their
+// replacements begin, each of which ends with a zero byte.
 type precompiled struct {
 	units []uint32
 	to    string

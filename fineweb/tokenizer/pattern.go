@@ -10,8 +10,8 @@ import (
 	"stepflow/foreign"
 )
 
-// Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them compiled. What
-// is not read here, such as back-references, is an error that names it.
+// Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them
+// compiled. What is not read here, such as back-references, is an error that names it.
 
 // nodeKind says what a part of a pattern matches.
 type nodeKind uint8
@@ -43,7 +43,8 @@ type node struct {
 	captures bool // a group that captures what it matches
 }
 
-// Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it becomes.
+// Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it
+// becomes.
 const (
 	maxPattern      = 16 << 10
 	maxGroups       = 100
@@ -131,7 +132,8 @@ func (p *patternParser) branch(f flags) (*node, error) {
 			if char < 0 {
 				literal = nil
 			} else if literal = append(literal, char); foldsTogether(literal) {
-				return nil, unsupported("%q where case does not matter, which may also be one character,", string(literal))
+				return nil, unsupported("%q where case does not matter, which may also be one character,",
+					string(literal))
 			}
 		}
 		cat.kids = append(cat.kids, n)
@@ -214,7 +216,8 @@ func (p *patternParser) quantified(n *node, f flags) (*node, error) {
 	}
 }
 
-// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second, they are swapped and the repetition is possessive.
+// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second, they are swapped and the repetition is
+// possessive.
 func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 	end := strings.IndexByte(p.s, '}')
 	if end < 0 {
@@ -251,8 +254,8 @@ func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 	return lo, hi, false, true
 }
 
-// atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else; rest is set if it
-// goes to the end of the group.
+// atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else;
+// rest is set if it goes to the end of the group.
 func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error) {
 	one := func(kind nodeKind) (*node, rune, bool, error) { return &node{kind: kind}, -1, false, nil }
 	set := func(s *runeSet) (*node, rune, bool, error) { return &node{kind: nodeSet, set: s}, -1, false, nil }
@@ -418,8 +421,8 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 	return &node{kind: kind, kids: []*node{n}, not: not}, false, nil
 }
 
-// options reads letters of options and what they hold for: the group up to its parenthesis, or what is left of the group
-// around it.
+// options reads letters of options and what they hold for: the group up to its parenthesis, or what is left of the
+// group around it.
 func (p *patternParser) options(f flags) (n *node, rest bool, err error) {
 	for on, options := true, p.s; ; {
 		if p.s == "" {
@@ -474,7 +477,8 @@ func (n *node) notBehind(not bool) string {
 	return ""
 }
 
-// escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where the set is nil.
+// escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where
+// the set is nil.
 func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
 	for _, x := range []struct {
 		letter, name string
@@ -560,7 +564,8 @@ func (p *patternParser) property(c rune) (*runeSet, error) {
 // number reads the digits of a character.
 func (p *patternParser) number(base, least, most int, last rune) (*runeSet, rune, error) {
 	i := 0
-	for i < most && i < len(p.s) && strings.IndexByte("0123456789abcdefABCDEF"[:map[int]int{8: 8, 16: 22}[base]], p.s[i]) >= 0 {
+	for i < most && i < len(p.s) &&
+		strings.IndexByte("0123456789abcdefABCDEF"[:map[int]int{8: 8, 16: 22}[base]], p.s[i]) >= 0 {
 		i++
 	}
 	n, err := strconv.ParseUint(p.s[:i], base, 32)

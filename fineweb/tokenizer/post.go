@@ -60,7 +60,8 @@ func (f *postFields) template() (before, after []int32, err error) {
 	for _, piece := range f.Single {
 		if s, ok := piece["Sequence"]; ok {
 			if texts++; s.ID != "A" || texts > 1 {
-				return nil, nil, fmt.Errorf("TemplateProcessing: the template of one text has it %d times, the last as %q",
+				return nil, nil, fmt.Errorf("TemplateProcessing: the template of one text has it %d times, the last "+
+					"as %q",
 					texts, s.ID)
 			}
 			continue
@@ -68,7 +69,8 @@ func (f *postFields) template() (before, after []int32, err error) {
 		s := piece["SpecialToken"]
 		special, ok := f.Special[s.ID]
 		if !ok {
-			return nil, nil, fmt.Errorf("TemplateProcessing: the template puts in token %q, which special_tokens does not list",
+			return nil, nil, fmt.Errorf("TemplateProcessing: the template puts in token %q, which special_tokens "+
+				"does not list",
 				s.ID)
 		}
 		if texts == 0 {

@@ -1,6 +1,6 @@
-// Package tokenizer turns text into ids and back as Hugging Face's tokenizers library does, from
-// the same tokenizer.json: its models BPE, WordPiece, Unigram and WordLevel, with the normalizers, pre-tokenizers, post-processors and
-// decoders in any order. It also trains byte-level BPE. A component it does not know is an error
+// Package tokenizer turns text into ids and back as Hugging Face's tokenizers library does, from the same
+// tokenizer.json: its models BPE, WordPiece, Unigram and WordLevel, with the normalizers, pre-tokenizers,
+// post-processors and decoders in any order. It also trains byte-level BPE. A component it does not know is an error
 // when the file is read, never a silent difference.
 package tokenizer
 
@@ -44,7 +44,8 @@ type wordCache struct {
 	held atomic.Int64 // words in it
 }
 
-// cacheLimit bounds the number of distinct words kept, give or take one for each thread; cacheWord bounds their length in bytes.
+// cacheLimit bounds the number of distinct words kept, give or take one for each thread; cacheWord bounds their length
+// in bytes.
 const (
 	cacheLimit = 1 << 16
 	cacheWord  = 64
@@ -178,8 +179,8 @@ func (t *Tokenizer) parseEnds(postProcessor json.RawMessage) (err error) {
 	return nil
 }
 
-// Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still finds other added
-// tokens.
+// Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still
+// finds other added tokens.
 func (t *Tokenizer) Plain() *Tokenizer { return t.plain() }
 
 // JSON is the file the tokenizer was read from.
@@ -263,8 +264,9 @@ func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, e
 	return ids, specials, failed
 }
 
-// Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It counts the
-// special tokens that stand in the text, whether they are taken for text or not. Its errors are those of Encode.
+// Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It
+// counts the special tokens that stand in the text, whether they are taken for text or not. Its errors are those of
+// Encode.
 func (t *Tokenizer) Document(ids []int32, text string) (_ []int32, specials int, err error) {
 	ids = append(ids, t.before...)
 	if ids, specials, err = t.encode(ids, text); err != nil {

@@ -72,7 +72,8 @@ func (q *trainQueue) Pop() any {
 // of the smaller ids. The result depends on the counts alone. It gives up with the context's error when ctx ends.
 func (t *Trainer) Train(ctx context.Context, size int) (*Tokenizer, error) {
 	if size < 257 {
-		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d", EndOfText, size)
+		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d",
+			EndOfText, size)
 	}
 	m := t.merging()
 	for len(m.tokens) < size && m.queue.Len() > 0 {

@@ -105,7 +105,8 @@ func (c *Client) retry(
 			wait = min(2*wait, longest)
 		}
 		if pause > budget-time.Since(start) { // the sum might overflow
-			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
+			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s",
+				show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		select {
 		case <-time.After(pause):
@@ -127,8 +128,8 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// contradiction is an answer that is not the one to the question. A proxy may once give that of another; a server that does it each
-// time always will.
+// contradiction is an answer that is not the one to the question. A proxy may once give that of another; a server that
+// does it each time always will.
 type contradiction struct{ error }
 
 func (c contradiction) Unwrap() error { return c.error }
@@ -188,13 +189,15 @@ func (c *Client) ask(
 }
 
 // ours are the headers of a request that say nothing about who asks.
-var ours = map[string]bool{"Range": true, "Accept-Encoding": true, "If-Match": true, "If-Unmodified-Since": true, "User-Agent": true}
+var ours = map[string]bool{"Range": true, "Accept-Encoding": true, "If-Match": true, "If-Unmodified-Since": true,
+	"User-Agent": true}
 
 // mostRedirects are followed for one request.
 const mostRedirects = 10
 
-// redirect lets a request be sent on. To another origin than all before go only the headers that are ours: what else is there
-// may be a credential, whatever its name. No Referer goes anywhere: it holds the address, of which the query may be a key.
+// redirect lets a request be sent on. To another origin than all before go only the headers that are ours: what else is
+// there may be a credential, whatever its name. No Referer goes anywhere: it holds the address, of which the query may
+// be a key.
 func redirect(q *http.Request, via []*http.Request) error {
 	if len(via) > mostRedirects {
 		return permanent{fmt.Errorf("the server redirects more than %d times", mostRedirects)}
@@ -223,8 +226,8 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
 }
 
-// answered is an answer that is of no use, with the first of what the server says about it. Servers repeat what they were
-// asked: keys of the request are left out.
+// answered is an answer that is of no use, with the first of what the server says about it. Servers repeat what they
+// were asked: keys of the request are left out.
 func answered(r *http.Response) error {
 	const most = 200
 	said, _ := io.ReadAll(io.LimitReader(r.Body, 8<<10))

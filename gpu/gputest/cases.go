@@ -246,7 +246,8 @@ func mixed() (list []Case) {
 	}
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
 		ids, dnll, dy := i32(1, n[0]), f32(1, n[0]), bf16(1, n[0], n[1])
-		list = append(list, Case{Kernel: "embedding_grad", In: ops(ids, dy, f32(9, n[1])), Ints: [2]int{0, 9}, Tol: 1e-6})
+		list = append(list, Case{Kernel: "embedding_grad", In: ops(ids, dy, f32(9, n[1])), Ints: [2]int{0, 9},
+			Tol: 1e-6})
 		for _, chunk := range []int{1000, 64} { // what softmax gives is rounded before the product
 			list = append(list, Case{Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: chunk},
 				In: ops(dnll, dy, bf16(37, n[1]), ids, f32(37, n[1])), Ints: [2]int{-1, 37}, Tol: 1.0 / 128})

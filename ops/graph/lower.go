@@ -75,7 +75,8 @@ func (l *lowering) operand(v Value) gpu.Operand {
 // launch is a node's launch; scratch is nil where it takes none.
 func (l *lowering) launch(n *node, scratch *span) gpu.Launch {
 	k := gpu.Lookup(n.kernel)
-	x := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name, Recomputed: n.recomputed}
+	x := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name,
+		Recomputed: n.recomputed}
 	x.In, x.Out = make([]gpu.Operand, len(n.in)), make([]gpu.Operand, len(n.types))
 	l.in = l.in[:0]
 	for j, v := range n.in {
@@ -201,7 +202,8 @@ func (s *segment) share() {
 				continue
 			}
 			in, out := n.in[j].whole(), Value{n, o}
-			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
+			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i ||
+				in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
 				continue
 			}
 			to, from := s.storage[out.number()].root(), s.storage[in.number()].root()
@@ -247,7 +249,8 @@ func (s *segment) claim(u update) bool {
 				}
 				return s.take(u.leaf, chain)
 			}
-			if in.node.leaf == nil && in == in.origin() && !s.updated[in] && s.lastUse[in.number()] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
+			if in.node.leaf == nil && in == in.origin() && !s.updated[in] && s.lastUse[in.number()] == i &&
+				in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
 				next = in
 			}
 		}

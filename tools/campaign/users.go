@@ -38,8 +38,10 @@ func plantedLinks(t *trial) error {
 	}
 	had := t.kept()
 	name := []string{
-		"lock", "state.json", "state.json.tmp", "run.json", "run.json.tmp", "blocks", "blocks/stage.seed", "blocks/stage.seed/metrics.jsonl",
-		"blocks/stage.final/metrics.jsonl", "blocks/stage.final/step-00000060.tmp", "blocks/stage.seed/step-00000004", "blocks/tokenizer.bpe.docs/tokenizer.tmp",
+		"lock", "state.json", "state.json.tmp", "run.json", "run.json.tmp", "blocks", "blocks/stage.seed",
+		"blocks/stage.seed/metrics.jsonl",
+		"blocks/stage.final/metrics.jsonl", "blocks/stage.final/step-00000060.tmp",
+		"blocks/stage.seed/step-00000004", "blocks/tokenizer.bpe.docs/tokenizer.tmp",
 		"../out/model", "../out/.stepflow-export-1", "../../cache", "../../cache/tokens",
 	}[t.rng.IntN(16)]
 	path := filepath.Join(t.state(), name)
@@ -97,7 +99,8 @@ func filesInExport(t *trial) error {
 	}
 	had := t.kept()
 	model := filepath.Join(t.w, "out", "model")
-	name := []string{"README.md", ".git/HEAD", "model-00001-of-00002.safetensors", "adapter/config.json", "config.json.orig", "tokenizer.model"}[t.rng.IntN(6)]
+	name := []string{"README.md", ".git/HEAD", "model-00001-of-00002.safetensors",
+		"adapter/config.json", "config.json.orig", "tokenizer.model"}[t.rng.IntN(6)]
 	path := filepath.Join(model, name)
 	text := []byte("written by a user\n")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)); err != nil {

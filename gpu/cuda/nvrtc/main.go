@@ -128,7 +128,8 @@ func open(lib string) (*compiler, error) {
 	c := &compiler{}
 	for name, f := range map[string]any{
 		"nvrtcCreateProgram": &c.create, "nvrtcCompileProgram": &c.build, "nvrtcDestroyProgram": &c.destroy,
-		"nvrtcGetProgramLogSize": &c.logSize, "nvrtcGetProgramLog": &c.log, "nvrtcGetPTXSize": &c.ptxSize, "nvrtcGetPTX": &c.ptx,
+		"nvrtcGetProgramLogSize": &c.logSize, "nvrtcGetProgramLog": &c.log, "nvrtcGetPTXSize": &c.ptxSize,
+		"nvrtcGetPTX":       &c.ptx,
 		"nvrtcGetCUBINSize": &c.cubinSize, "nvrtcGetCUBIN": &c.cubin, "nvrtcGetErrorString": &c.errorString,
 	} {
 		purego.RegisterLibFunc(f, h, name)
