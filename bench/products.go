@@ -54,7 +54,8 @@ func startWorker(o options) (*worker, error) {
 
 // time runs a product a number of times and gives the median in seconds.
 func (w *worker) time(peer string, s shape, runs int) (float64, error) {
-	if err := w.in.Encode(map[string]any{"peer": peer, "m": s.m, "n": s.n, "k": s.k, "trans_a": s.ta, "trans_b": s.tb, "runs": runs}); err != nil {
+	task := map[string]any{"peer": peer, "m": s.m, "n": s.n, "k": s.k, "trans_a": s.ta, "trans_b": s.tb, "runs": runs}
+	if err := w.in.Encode(task); err != nil {
 		return 0, err
 	}
 	if !w.out.Scan() {

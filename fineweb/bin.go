@@ -70,7 +70,8 @@ func openBin(s *reading, f file, name string) (shard, error) {
 	if width := max(b.size, 2); size%width != 0 {
 		return nil, fmt.Errorf("%d bytes are not a whole number of tokens of %d bytes", size, width)
 	}
-	if promised := int64(binary.LittleEndian.Uint32(append(head, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)[8:])); b.start > 0 && promised != size/b.size {
+	promised := int64(binary.LittleEndian.Uint32(append(head, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)[8:]))
+	if b.start > 0 && promised != size/b.size {
 		return nil, fmt.Errorf("the header promises %d tokens, the file holds %d", promised, size/b.size)
 	}
 	return b, nil

@@ -39,7 +39,9 @@ func (c *columnReader) start(row int64, index parquet.OffsetIndex) error {
 // read visits n values, in order. Where an error is passed over, lost is told of the values that are not there for it:
 // those of a page, or where the next one cannot be found, all that are left. A damaged page header may promise any
 // number.
-func (c *columnReader) read(n int, passes func(error) bool, use func(at int, v parquet.Value), lost func(at, n int, err error)) error {
+func (c *columnReader) read(
+	n int, passes func(error) bool, use func(at int, v parquet.Value), lost func(at, n int, err error),
+) error {
 	var values [256]parquet.Value
 	for at := 0; at < n; {
 		if c.gap > 0 {

@@ -447,7 +447,8 @@ func (c *Corpus) none(split Split) error {
 	case c.dropped > 0:
 		return NoDocuments{fmt.Errorf("no document of %s passes the filters%s", shown, c.source.quotedConditions())}
 	case c.Skipped > 0:
-		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: data head without it says what is wrong with the first`, shown)}
+		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: `+
+			`data head without it says what is wrong with the first`, shown)}
 	}
 	return NoDocuments{fmt.Errorf("%s holds no documents", shown)}
 }

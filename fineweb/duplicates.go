@@ -200,7 +200,8 @@ func (c *Corpus) keptCopies() *copies {
 		return nil
 	}
 	body := b[:len(b)-4]
-	if binary.LittleEndian.Uint32(b[len(body):]) != crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli), castagnoli, body) {
+	sum := crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli), castagnoli, body)
+	if binary.LittleEndian.Uint32(b[len(body):]) != sum {
 		return nil
 	}
 	body = body[len(copiesMagic):]

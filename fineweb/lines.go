@@ -71,7 +71,11 @@ func (s *spans) number(group int, row int64) int64 {
 
 // read visits rows of a group in order, with their number and bytes, which next cuts off the rest of a span; nil are
 // those of one that is too long.
-func (s *spans) read(f io.ReaderAt, group int, from, n int64, next func(rest []byte) (doc, more []byte, number int64), visit func(i int64, number int64, doc []byte)) error {
+func (s *spans) read(
+	f io.ReaderAt, group int, from, n int64,
+	next func(rest []byte) (doc, more []byte, number int64),
+	visit func(i int64, number int64, doc []byte),
+) error {
 	list, row := s.rest(group, from)
 	for ; row < from+n; list = list[1:] {
 		x := list[0]

@@ -393,7 +393,9 @@ func (p *parquetShard) enter(group int, from int64) error {
 // index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are
 // read once. It is nil where those cannot be read or do not add up to the group's rows; the pages before a row are then
 // read to get there.
-func (p *parquetShard) index(group int, c column, meta *format.ColumnChunk, r *columnReader) (parquet.OffsetIndex, error) {
+func (p *parquetShard) index(
+	group int, c column, meta *format.ColumnChunk, r *columnReader,
+) (parquet.OffsetIndex, error) {
 	_, remote := p.file.(*web.File)
 	chunk, ok := r.chunk.(*parquet.FileColumnChunk)
 	here := [2]int{group, c.index}

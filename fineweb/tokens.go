@@ -92,7 +92,8 @@ func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) erro
 			for i := int(next.Add(1)) - 1; i < len(docs) && c.source.ended() == nil; i = int(next.Add(1)) - 1 {
 				if d := &docs[i]; !d.drop && d.flaw == sound {
 					var err error
-					if d.ids, d.specials, err = c.reads(tok).Document(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
+					d.ids, d.specials, err = c.reads(tok).Document(make([]int32, 0, len(d.text)/4+2), d.text)
+					if err != nil {
 						errs[i] = c.bad(p, i, err)
 						next.Store(int64(len(docs))) // one is enough
 						return
@@ -129,7 +130,9 @@ func (c *Corpus) tokenPath(p piece, tok *tokenizer.Tokenizer) string {
 
 // Tokenize fills the token cache: every piece that is not there yet, several at a time. progress is called after
 // each, from one goroutine at a time, with the pieces done and their tokens. It ends with ctx.
-func Tokenize(ctx context.Context, s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error) error {
+func Tokenize(
+	ctx context.Context, s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error,
+) error {
 	if s.TokenDir == "" || s.Format == "bin" {
 		return errors.New("the data have no token cache: set cache = \"tokens\"")
 	}

@@ -174,7 +174,8 @@ func typeOf(e *format.SchemaElement) columnType {
 	switch {
 	case is(deprecated.Decimal):
 		return decimalType(physical, e.Precision.V, e.Scale.V)
-	case e.LogicalType.Value == nil && e.ConvertedType.Valid && e.ConvertedType.V >= deprecated.Uint8 && e.ConvertedType.V <= deprecated.Int64:
+	case e.LogicalType.Value == nil && e.ConvertedType.Valid &&
+		e.ConvertedType.V >= deprecated.Uint8 && e.ConvertedType.V <= deprecated.Int64:
 		k := int(e.ConvertedType.V - deprecated.Uint8)
 		return intType(physical, 8<<(k%4), k >= 4)
 	case is(deprecated.Date):

@@ -255,7 +255,9 @@ func explain(err error) error {
 		return nil
 	}
 	text := err.Error()
-	for _, s := range []struct{ signal, path, service string }{{measures, "/v1/metrics", "MetricsService"}, {records, "/v1/logs", "LogsService"}} {
+	for _, s := range []struct{ signal, path, service string }{
+		{measures, "/v1/metrics", "MetricsService"}, {records, "/v1/logs", "LogsService"},
+	} {
 		refused := strings.Contains(text, notFound) && strings.Contains(text, s.path) ||
 			strings.Contains(text, "unknown service") && strings.Contains(text, s.service)
 		if refused && implied(s.signal) {

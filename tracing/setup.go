@@ -83,7 +83,9 @@ func New(exp sdktrace.SpanExporter) *Tracing {
 	return t
 }
 
-func (t *Tracing) export(processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource) {
+func (t *Tracing) export(
+	processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource,
+) {
 	t.counted = &counted{SpanExporter: exp}
 	t.whole = newWhole(processor(t.counted))
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.whole), sdktrace.WithIDGenerator(ids{}),

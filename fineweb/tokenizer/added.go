@@ -95,7 +95,9 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 
 // cut visits the parts of s in order: added tokens of d by their ids, and the text between with id -1. Where
 // specialAsText is set, special tokens are text; seen is called for each one found, either way.
-func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func()) {
+func (a *addedTokens) cut(
+	s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func(),
+) {
 	if len(d.keys) == 0 {
 		if s != "" {
 			visit(-1, 0, len(s))

@@ -209,7 +209,9 @@ func (c *compiler) repeat(p *program, n *node) error {
 		at := len(p.code)
 		slot := p.slots
 		p.slots++
-		if err := errors.Join(c.add(p, instruction{}), c.add(p, instruction{op: opMark, x: slot}), c.emit(p, body), c.add(p, instruction{op: opMoved, x: slot, y: len(p.code)})); err != nil {
+		err := errors.Join(c.add(p, instruction{}), c.add(p, instruction{op: opMark, x: slot}), c.emit(p, body),
+			c.add(p, instruction{op: opMoved, x: slot, y: len(p.code)}))
+		if err != nil {
 			return err
 		}
 		moved := len(p.code) - 1

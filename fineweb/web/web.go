@@ -172,7 +172,8 @@ func plain(r *http.Response, path string) error {
 		for _, coding := range strings.Split(v, ",") {
 			switch c := strings.ToLower(strings.TrimSpace(coding)); {
 			case c == "" || c == "identity":
-			case (c == "gzip" || c == "x-gzip") && strings.HasSuffix(path, ".gz"), c == "zstd" && strings.HasSuffix(path, ".zst"):
+			case (c == "gzip" || c == "x-gzip") && strings.HasSuffix(path, ".gz"):
+			case c == "zstd" && strings.HasSuffix(path, ".zst"):
 			default:
 				return fmt.Errorf("the server sends the file compressed (Content-Encoding %q), though it was asked "+
 					"not to: its ranges cannot be read. Download it and give its path", v)

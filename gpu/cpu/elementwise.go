@@ -93,7 +93,9 @@ func (d *Device) total(a buffer, y, scratch []float32, f func(a []float32) float
 
 // columnSums binds a sum over rows: f adds row r of the inputs to a partial row, one a block of rows;
 // the partial rows are added in order.
-func (d *Device) columnSums(rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32)) func() {
+func (d *Device) columnSums(
+	rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32),
+) func() {
 	d.reserveBlocks(len(in), cols)
 	d.reserve(len(in), cols)
 	n := blocksOf(rows, gpu.RowBlock)

@@ -210,7 +210,8 @@ func (c *card) CopyIn(dst Pointer, src []byte) error {
 				}
 			}
 			n := copy(c.room[c.used:], src)
-			if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&c.room[c.used]), int64(n), c.stream); err != nil {
+			from := unsafe.Pointer(&c.room[c.used])
+			if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), from, int64(n), c.stream); err != nil {
 				return err
 			}
 			c.used += n
@@ -227,7 +228,8 @@ func (c *card) CopyOut(dst []byte, src Pointer) error {
 				return err
 			}
 			n := min(len(dst), len(c.room))
-			if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&c.room[0]), cu.DevicePtr(src), int64(n), c.stream); err != nil {
+			to := unsafe.Pointer(&c.room[0])
+			if err := cu.MemcpyDtoHAsync(to, cu.DevicePtr(src), int64(n), c.stream); err != nil {
 				return err
 			}
 			if err := c.sync(); err != nil {

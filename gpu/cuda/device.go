@@ -99,7 +99,8 @@ func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
 			l.Out = append(l.Out, o)
 		}
 	}
-	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:len(operands)-1], operands[len(operands)-1:]); n > 0 {
+	last := len(operands) - 1
+	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:last], operands[last:]); n > 0 {
 		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}}
 		at += n
 	}

@@ -219,7 +219,9 @@ func removeFolder(t *trial) error {
 		return err
 	}
 	var list []string
-	for _, pattern := range []string{".stepflow/blocks/*", ".stepflow/blocks/*/*", ".stepflow/blocks", "out/model", "../cache/*", "../cache/*/*"} {
+	for _, pattern := range []string{
+		".stepflow/blocks/*", ".stepflow/blocks/*/*", ".stepflow/blocks", "out/model", "../cache/*", "../cache/*/*",
+	} {
 		m, err := filepath.Glob(filepath.Join(t.w, pattern))
 		if err != nil {
 			return err

@@ -301,7 +301,7 @@ func (p *proc) sane() error {
 	switch {
 	case p.hung:
 		return fmt.Errorf("stepflow %s does not end", strings.Join(p.args, " "))
-	case strings.Contains(out, "panic:") || strings.Contains(out, "fatal error:") || strings.Contains(out, "goroutine 1 ["):
+	case strings.Contains(out, "panic:"), strings.Contains(out, "fatal error:"), strings.Contains(out, "goroutine 1 ["):
 		return fmt.Errorf("stepflow %s crashed: %.300s", strings.Join(p.args, " "), p.stderr())
 	}
 	return nil

@@ -135,7 +135,8 @@ func moved(t *trial) error {
 		return err
 	}
 	had := t.kept()
-	if err := errors.Join(os.Mkdir(filepath.Join(t.dir, "elsewhere"), 0o755), os.Rename(t.w, filepath.Join(t.dir, "elsewhere", "w2"))); err != nil {
+	elsewhere := filepath.Join(t.dir, "elsewhere")
+	if err := errors.Join(os.Mkdir(elsewhere, 0o755), os.Rename(t.w, filepath.Join(elsewhere, "w2"))); err != nil {
 		return err
 	}
 	if err := os.Symlink(filepath.Join("elsewhere", "w2"), t.w); err != nil {
@@ -170,7 +171,10 @@ func renamed(t *trial) error {
 			continue
 		}
 		t.note("%s is renamed to %s", r[0], r[1])
-		for _, form := range []string{`"%s" {`, `stage.%s`, `evaluate.perplexity.%s`, `evaluate.generation.%s`, `data.jsonl.%s`, `tokenizer.bpe.%s`, `peft.relora.%s`} {
+		for _, form := range []string{
+			`"%s" {`, `stage.%s`, `evaluate.perplexity.%s`, `evaluate.generation.%s`,
+			`data.jsonl.%s`, `tokenizer.bpe.%s`, `peft.relora.%s`,
+		} {
 			s = strings.ReplaceAll(s, fmt.Sprintf(form, r[0]), fmt.Sprintf(form, r[1]))
 		}
 	}

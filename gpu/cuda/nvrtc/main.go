@@ -149,7 +149,9 @@ func cstrings(list []string) (array **byte, keep []*byte) {
 	return &keep[0], keep
 }
 
-func (c *compiler) compile(source string, headers map[string]string, arch string, verbose bool) (image []byte, log string, err error) {
+func (c *compiler) compile(
+	source string, headers map[string]string, arch string, verbose bool,
+) (image []byte, log string, err error) {
 	fail := func(code int32) error {
 		if code == 0 {
 			return nil
