@@ -52,7 +52,7 @@ var may = map[string]string{
 		"runtime/checkpoint runtime/durable",
 	"runtime/blocks/data": "dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
-	"runtime/blocks/optimizer": "dsl dsl/addr ops/optim runtime/blocks",
+	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",

@@ -17,6 +17,7 @@ var recipes = []struct {
 }{
 	{"an architecture", `(?i)\bqwen3`, `^ops/arch/qwen3\.go$`, 2},
 	{"an architecture", `(?i)\bolmo2`, `^ops/arch/olmo2\.go$`, 2},
+	{"an optimizer", `(?i)muon`, `^ops/optim/muon\.go$`, 3},
 	{"an evaluation", `\bGeneration\b|"generation"`, `^runtime/blocks/evaluate/generation\.go$`, 2},
 	{"a growth operator", `\binterpolation\b`, `^ops/growth/interpolation\.go$`, 3},
 	{"a kind of block", `"memory_plan"|blocks/memoryplan`, `^runtime/blocks/memoryplan/`, 3},

@@ -2,6 +2,9 @@ package dsl
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -45,6 +48,7 @@ func decodeBody(body *hclsyntax.Body, attrs []Attr, nested []Nested, typ string,
 		if !only(a.Only, typ) {
 			continue
 		}
+		a = a.of(typ)
 		want := a.Type
 		if a.Ref != nil {
 			want = cty.String
@@ -280,6 +284,50 @@ func (d *Decoded) secret(prefix string, out map[string]string) {
 	for n, b := range d.blocks {
 		b.secret(prefix+n+".", out)
 	}
+}
+
+// numeral matches a number in a text, as a word of its own.
+var numeral = regexp.MustCompile(`-?\b[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\b`)
+
+// HideNumbers replaces the sensitive numbers among a block's values wherever a text about that block shows them. Numbers
+// are too common to be hidden everywhere, as Secrets hides sensitive strings.
+func (d *Decoded) HideNumbers(text string) string {
+	secret := d.secretNumbers(nil)
+	if len(secret) == 0 {
+		return text
+	}
+	return numeral.ReplaceAllStringFunc(text, func(s string) string {
+		x, err := strconv.ParseFloat(s, 64)
+		if err == nil && slices.ContainsFunc(secret, func(n float64) bool { return n == x || n == -x }) {
+			return Hidden
+		}
+		return s
+	})
+}
+
+// HideNumbersIn is HideNumbers for all texts of diagnostics about the block.
+func (d *Decoded) HideNumbersIn(diags hcl.Diagnostics) hcl.Diagnostics {
+	for _, x := range diags {
+		x.Summary, x.Detail = d.HideNumbers(x.Summary), d.HideNumbers(x.Detail)
+	}
+	return diags
+}
+
+func (d *Decoded) secretNumbers(list []float64) []float64 {
+	for n := range d.Sensitive {
+		v, _ := d.values[n].UnmarkDeep()
+		_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+			if v.Type() == cty.Number && v.IsKnown() && !v.IsNull() {
+				x, _ := v.AsBigFloat().Float64()
+				list = append(list, x)
+			}
+			return true, nil
+		})
+	}
+	for _, b := range d.blocks {
+		list = b.secretNumbers(list)
+	}
+	return list
 }
 
 func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {

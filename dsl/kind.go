@@ -12,11 +12,12 @@ type Attr struct {
 	Type     cty.Type // of the value; cty.DynamicPseudoType takes any
 	Ref      []string // kinds of block it may name; Type is then ignored
 	Required bool
-	Default  cty.Value // cty.NilVal for none
-	OneOf    []string  // allowed strings
-	Whole    bool      // a whole number
-	Bytes    bool      // a text such as "16 GiB", of one byte or more
-	Filled   bool      // an empty list is an error: it would say nothing, and is not what leaving it out means
+	Default  cty.Value            // cty.NilVal for none
+	Defaults map[string]cty.Value // by block type, for those whose default is not Default
+	OneOf    []string             // allowed strings
+	Whole    bool                 // a whole number
+	Bytes    bool                 // a text such as "16 GiB", of one byte or more
+	Filled   bool                 // an empty list is an error: it would say nothing, and is not what leaving it out means
 
 	Min, Max     *float64 // range of a number, or of each in a list, ends included
 	Above, Below *float64 // the same, ends left out
@@ -24,6 +25,14 @@ type Attr struct {
 	Only []string // block types it belongs to; empty for all
 	Unit string   // for the reference page
 	Doc  string
+}
+
+// of returns the row as it is for blocks of a type.
+func (a Attr) of(typ string) Attr {
+	if v, ok := a.Defaults[typ]; ok {
+		a.Default = v
+	}
+	return a
 }
 
 // Nested is a block inside a block.

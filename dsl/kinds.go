@@ -102,23 +102,65 @@ var Kinds = []Kind{
 			{Name: "merge_rounding", Type: cty.String, Default: str("stochastic"), OneOf: []string{"stochastic", "remainder"}, Only: []string{"relora"}, Doc: "How a merge rounds to bf16 weights, which are too coarse for what a short cycle learns. `stochastic`: up or down at random, right in the mean. `remainder`: to nearest, and what is left over waits in 2 more bytes a weight for the next merge: exact, for more memory. Merges into fp32 weights need neither."},
 		},
 		Exports: []Export{{Name: "r", Type: cty.Number, Doc: "As configured."}}},
-	{Name: "optimizer", Types: []string{"adamw"}, Repeat: true, Lazy: true,
-		Doc: "AdamW with decoupled weight decay and clipping by global norm.",
+	{Name: "optimizer", Types: []string{"adamw", "muon"}, Repeat: true, Lazy: true,
+		Doc: "How weights are updated, with decoupled weight decay and clipping by global norm. `adamw` keeps " +
+			"two moments of each parameter. `muon` makes the update of a projection nearly orthogonal, keeps " +
+			"one moment of it, and leaves all other parameters to `others`; its attributes mean what those of " +
+			"`torch.optim.Muon` do. Where an optimizer names others, each has its own `learning_rate`, and the " +
+			"stage's schedule scales all.",
 		Attrs: []Attr{
-			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true, Doc: "Peak of the schedule."},
-			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1), Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Doc: "Decay of the first and second moment."},
-			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8), Doc: "Added to the root of the second moment."},
-			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1), Doc: "Decoupled decay, times the learning rate each step."},
-			{Name: "no_decay", Type: strings_, Doc: "Patterns of parameter names without decay; default: norms, biases and embeddings."},
-			{Name: "max_grad_norm", Type: cty.Number, Min: at(0), Max: at(1e9), Default: num(1), Doc: "Bound on the global gradient norm; 0 for none."},
-			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False, Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at random instead, right in the mean: 12 bytes a trainable parameter instead of 16, at some cost in quality."},
+			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true,
+				Doc: "Peak of the schedule."},
+			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1),
+				Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Only: []string{"adamw"},
+				Doc: "Decay of the first and second moment."},
+			{Name: "momentum", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0.95), Only: []string{"muon"},
+				Doc: "Decay of the moment."},
+			{Name: "nesterov", Type: cty.Bool, Default: cty.True, Only: []string{"muon"},
+				Doc: "Nesterov momentum: the update looks one decay ahead."},
+			{Name: "ns_steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(99), Default: num(5), Only: []string{"muon"},
+				Doc: "Newton-Schulz iterations, in the precision of the weights."},
+			{Name: "adjust_lr_fn", Type: cty.String, Default: str("original"), Only: []string{"muon"},
+				OneOf: []string{"original", "match_rms_adamw", "spectral_unclamped"},
+				Doc: "What the learning rate of a matrix of A rows and B columns is multiplied by. `original`: " +
+					"sqrt(max(1, A/B)). `match_rms_adamw`: 0.2 sqrt(max(A, B)), so that AdamW's learning rate " +
+					"and weight decay serve. `spectral_unclamped`: sqrt(A/B)."},
+			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8),
+				Defaults: map[string]cty.Value{"muon": num(1e-7)},
+				Doc: "`adamw`: added to the root of the second moment. `muon`: the least norm that a matrix is " +
+					"divided by."},
+			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1),
+				Doc: "Decoupled decay, times the learning rate each step."},
+			{Name: "no_decay", Type: strings_,
+				Doc: "Patterns of parameter names without decay; default: norms, biases and embeddings."},
+			{Name: "max_grad_norm", Type: cty.Number, Min: at(0), Max: at(1e9), Default: num(1),
+				Doc: "Bound on the norm of all gradients together, those of the optimizers named here included; " +
+					"0 for none. Of an optimizer that another one names, it is not used."},
+			{Name: "bf16_stochastic_round", Type: cty.Bool, Default: cty.False,
+				Doc: "With `precision = \"bf16\"`, keep no fp32 master weights and round updated weights at " +
+					"random instead, right in the mean: 4 bytes a trainable parameter less (with `adamw` 12 " +
+					"instead of 16), at some cost in quality."},
+			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: []string{"muon"},
+				Doc: "The optimizer of all parameters but projections: embeddings, head, norms, biases and " +
+					"adapters. Usually `adamw`."},
+			{Name: "embeddings", Ref: []string{"optimizer"},
+				Doc: "Another optimizer for the token embeddings, and the head tied to them."},
+			{Name: "lm_head", Ref: []string{"optimizer"},
+				Doc: "Another optimizer for the head, where it is not tied to the embeddings."},
+			{Name: "norms", Ref: []string{"optimizer"}, Doc: "Another optimizer for norms and biases."},
 		}},
 	{Name: "memory_plan", Repeat: true, Lazy: true,
-		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. Counts what the optimizer keeps: by default 16 bytes a trainable parameter, and 2 a frozen one (4 in fp32); 2 more where `accumulate_dtype` adds a gradient up in fp32 are not counted. Embeddings, head and norms are included as trained.",
+		Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: " +
+			"the integer program of STEP (arXiv 2504.04151), solved exactly when the plan is made. A trainable " +
+			"parameter takes what its optimizer keeps beside weight and gradient, with `adamw` 16 bytes in all, a " +
+			"frozen one 2 (4 in fp32); 2 more where `accumulate_dtype` adds a gradient up in fp32 are not counted. " +
+			"Embeddings, head and norms are included as trained.",
 		Attrs: []Attr{
 			{Name: "model", Ref: []string{"model"}, Required: true, Doc: "The full model."},
 			{Name: "peft", Ref: []string{"peft"}, Doc: "The adapters that frozen layers get, and the remainders of their merges, if they keep any; without it they get none."},
-			{Name: "optimizer", Ref: []string{"optimizer"}, Doc: "The optimizer of the stages: with `bf16_stochastic_round` a trainable parameter takes 12 bytes in bf16, else 16."},
+			{Name: "optimizer", Ref: []string{"optimizer"},
+				Doc: "The optimizer of the stages; default: an `adamw`, 16 bytes a trainable parameter. In bf16 with " +
+					"`bf16_stochastic_round` it takes 12, and a parameter that `muon` trains takes 12."},
 			{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Doc: "Number of stages; exactly one of `stages` and `budget`."},
 			{Name: "budget", Type: cty.String, Bytes: true, Doc: "Bytes of model states, such as `16 GiB`: the fewest stages whose largest fits."},
 			{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"}, Doc: "What a frozen parameter takes: 2 or 4 bytes."},
@@ -143,7 +185,7 @@ var Kinds = []Kind{
 			{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Doc: "Layers of the first stage; default: the model's num_hidden_layers."},
 			{Name: "freeze", Type: strings_, Doc: "What not to train: `inherited` (the layers that came with `from`), `embeddings`, `lm_head`, `norm` (the final norm), `layers:A-B`, or a pattern of parameter names."},
 			{Name: "adapter", Ref: []string{"peft"}, Doc: "Adapters on the frozen projections; merged when the stage ends."},
-			{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"}, Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and moments. `fp32`: everything in fp32."},
+			{Name: "precision", Type: cty.String, Default: str("fp32"), OneOf: []string{"fp32", "bf16"}, Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and optimizer states. `fp32`: everything in fp32."},
 			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0), Doc: "Seed of adapters and of growth at random positions."},
 		},
 		Blocks: []Nested{
@@ -153,7 +195,7 @@ var Kinds = []Kind{
 					{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true, Doc: "How many to add."},
 					{Name: "position", Type: cty.String, Default: str("upper"), OneOf: []string{"upper", "intermediate", "lower", "even", "random"}, Doc: "Which gaps, or for `copy` which layers; `stack` has no use for it."},
 					{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5), Doc: "Interpolation: new = (1-mix) below + mix above."},
-					{Name: "function_preserving", Type: cty.Bool, Default: cty.True, Doc: "New layers start as the identity: their two output projections are zero."},
+					{Name: "function_preserving", Type: cty.Bool, Default: cty.True, Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
 				}},
 			{Name: "train", Required: true, Doc: "What to train on, and how long.",
 				Attrs: []Attr{

@@ -119,6 +119,9 @@ func writeAttrs(b *strings.Builder, attrs []Attr) {
 		} else if a.Default != cty.NilVal {
 			def = "`" + Show(a.Default) + "`"
 		}
+		for _, typ := range slices.Sorted(maps.Keys(a.Defaults)) {
+			def += fmt.Sprintf("; %s `%s`", typ, Show(a.Defaults[typ]))
+		}
 		doc := a.Doc
 		if r := a.rangeText(); r != "" {
 			doc += " " + r + "."
@@ -181,6 +184,13 @@ func schemaAttrs(attrs []Attr) map[string]any {
 		m := map[string]any{"type": typeName(a), "required": a.Required, "description": a.Doc}
 		if a.Default != cty.NilVal {
 			m["default"] = Show(a.Default)
+		}
+		if a.Defaults != nil {
+			defaults := map[string]string{}
+			for typ, v := range a.Defaults {
+				defaults[typ] = Show(v)
+			}
+			m["defaults"] = defaults
 		}
 		if a.OneOf != nil {
 			m["one_of"] = a.OneOf

@@ -64,7 +64,7 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 			dd = append(dd, d.CheckOutput()...)
 		}
 		if sound != nil && !dd.HasErrors() {
-			dd = append(dd, s.config.Secrets.Diagnostics(sound(a, d))...)
+			dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
 		}
 		exports[i], problems[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d), dd
 	}

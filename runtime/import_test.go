@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"testing"
 
-
 	"stepflow/gpu"
 	"stepflow/ops/arch"
 	"stepflow/runtime/apply"

@@ -66,7 +66,7 @@ func TestCheckpointBytesArePlanned(t *testing.T) {
 	}
 }
 
-// TestMemoryPlanCountsTheOptimizer splits with an optimizer that keeps no masters.
+// TestMemoryPlanCountsTheOptimizer splits with optimizers that keep no masters, or less of projections than of the rest.
 func TestMemoryPlanCountsTheOptimizer(t *testing.T) {
 	const src = `
 model "llama" "m" {
@@ -80,6 +80,11 @@ optimizer "adamw" "o" {
   learning_rate         = 1e-3
   bf16_stochastic_round = true
 }
+optimizer "muon" "o" {
+  learning_rate         = 1e-2
+  bf16_stochastic_round = true
+  others                = optimizer.adamw.o
+}
 memory_plan "p" {
   model     = model.llama.m
   stages    = 1
@@ -89,15 +94,23 @@ memory_plan "p" {
 output "x" { value = memory_plan.p.peak_bytes }
 `
 	for _, c := range []struct {
-		precision, more string
-		per             int64
-	}{{"bf16", "", 16}, {"bf16", "optimizer = optimizer.adamw.o", 12}, {"fp32", "", 16}, {"fp32", "optimizer = optimizer.adamw.o", 16}} {
+		precision, more  string
+		projection, rest int64 // bytes a parameter
+	}{
+		{"bf16", "", 16, 16},
+		{"bf16", "optimizer = optimizer.adamw.o", 12, 12},
+		{"bf16", "optimizer = optimizer.muon.o", 8, 12},
+		{"fp32", "", 16, 16},
+		{"fp32", "optimizer = optimizer.adamw.o", 16, 16},
+		{"fp32", "optimizer = optimizer.muon.o", 12, 16},
+	} {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), fmt.Appendf(nil, src, c.precision, c.more), 0o644))
 		p := planOf(t, dir)
-		n := int64(2*64*16 + 16 + 3*(4*16*16+3*16*24+2*16))
-		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Block.(*memoryplan.Split); m.Peak != c.per*n {
-			t.Errorf("%s, %q: %d bytes for %d parameters", c.precision, c.more, m.Peak, n)
+		const projections, rest = 3 * (4*16*16 + 3*16*24), 2*64*16 + 16 + 3*2*16
+		want := c.projection*projections + c.rest*rest
+		if m := p.Action(addr.Addr{Kind: "memory_plan", Name: "p"}).Block.(*memoryplan.Split); m.Peak != want {
+			t.Errorf("%s, %q: %d bytes, want %d", c.precision, c.more, m.Peak, want)
 		}
 	}
 }

@@ -132,7 +132,8 @@ func sites(set func(name string, blocks []*hclBlock, a dsl.Attr, to func(string)
 					switch {
 					case !a.Required || !fits(a.Only):
 					case a.Ref != nil:
-						x.attrs[a.Name] = map[string]string{"data": "data.jsonl.d", "stage": "stage.two", "model": "model.llama.m"}[a.Ref[0]]
+						x.attrs[a.Name] = map[string]string{"data": "data.jsonl.d", "stage": "stage.two", "model": "model.llama.m",
+							"optimizer": "optimizer.adamw.o"}[a.Ref[0]]
 					case a.Type == cty.Number:
 						x.attrs[a.Name] = "300"
 					case a.Type == cty.List(cty.String):

@@ -75,7 +75,7 @@ func All() (list []*Architecture) {
 	return list
 }
 
-// has reports whether the configuration has a field of this name.
-func (a *Architecture) has(name string) bool {
+// Has reports whether the configuration has a field of this name.
+func (a *Architecture) Has(name string) bool {
 	return slices.ContainsFunc(a.Fields, func(f Field) bool { return f.Name == name })
 }

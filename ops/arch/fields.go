@@ -8,6 +8,9 @@ import (
 // maxLayers bounds the layers of a model: the deepest networks have some thousands.
 const maxLayers = 10000
 
+// usualNoRopeInterval is the default of no_rope_layer_interval.
+const usualNoRopeInterval = 4
+
 func at(x float64) *float64 { return &x }
 
 // The rows of which architectures take theirs. The largest whole numbers are far beyond any model, and products of all
@@ -106,7 +109,7 @@ var (
 		Name: "no_rope_layer_interval", Min: at(1), Max: at(maxLayers),
 		Doc: "Of each so many layers the last one rotates nothing, unless `no_rope_layers` says otherwise",
 		at:  func(c *Config) any { return &c.NoRopeLayerInterval },
-	}.defaultTo(4)
+	}.defaultTo(usualNoRopeInterval)
 	noRopeLayers = Field{
 		Name: "no_rope_layers", defaultText: "by `no_rope_layer_interval`", Min: at(0), Max: at(1),
 		Doc: "A number for each layer: 1 where q and k are rotated by their position, 0 where they are not. " +

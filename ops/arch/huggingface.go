@@ -52,7 +52,7 @@ func ParseConfig(b []byte) (m Model, notes []Note, err error) {
 		return m, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		if m.Arch.has(name) {
+		if m.Arch.Has(name) {
 			continue
 		}
 		if err := checkNeutral(name, raw[name], m.Config, family); err != nil {
@@ -252,7 +252,7 @@ func notesOf(raw map[string]json.RawMessage, a *Architecture) (notes []Note) {
 		shows := foreign.Shown(cut(value))
 		text := ""
 		switch {
-		case off || a.has(name) || fixed || harmless[name]:
+		case off || a.Has(name) || fixed || harmless[name]:
 			continue
 		case name == "attention_dropout":
 			text = fmt.Sprintf("attention_dropout is %s there; training here drops nothing out", shows)

@@ -433,7 +433,7 @@ func TestAllKeysOfTransformersAreKnown(t *testing.T) {
 		}
 		for key, v := range all {
 			_, fixed := neutral[key]
-			if !fixed && !harmless[key] && !elsewhere[key] && !llama.has(key) {
+			if !fixed && !harmless[key] && !elsewhere[key] && !llama.Has(key) {
 				t.Errorf("%s: %s = %s is in no table", name, key, v)
 			}
 		}

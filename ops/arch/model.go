@@ -69,6 +69,15 @@ func (m Model) Longest() string {
 	return fmt.Sprintf("max_position_embeddings %d", m.MaxPositionEmbeddings)
 }
 
+// CheckLists returns what is wrong with lists as they are written, before Fill leaves out what is beyond the layers.
+func (m Model) CheckLists() (ps []Problem) {
+	if len(m.NoRopeLayers) > m.NumHiddenLayers {
+		what, do := checkNoRopeLayers(m.Config)
+		ps = append(ps, Problem{noRopeLayers.Name, what, do})
+	}
+	return ps
+}
+
 // Problem is what is wrong with one attribute of a configuration.
 type Problem struct{ Attribute, What, Do string }
 
@@ -129,7 +138,12 @@ func (m Model) As(a *Architecture) (Model, bool) {
 		return Model{}, false
 	}
 	for _, f := range m.Arch.Fields {
-		if !a.has(f.Name) {
+		if !a.Has(f.Name) {
+			return Model{}, false
+		}
+	}
+	for _, f := range a.Fields { // what m does not have must have a value there that changes nothing
+		if what, _ := f.checkRange(m.Config); what != "" && !m.Arch.Has(f.Name) {
 			return Model{}, false
 		}
 	}
@@ -173,7 +187,7 @@ func (m Model) WithLayers(n int) Model {
 func (m Model) Grown(from []int) Model {
 	c := m.Config
 	c.NumHiddenLayers = len(from)
-	if m.Arch.has(noRopeLayers.Name) {
+	if m.Arch.Has(noRopeLayers.Name) {
 		c.NoRopeLayers = make([]int, len(from))
 		for i, j := range from {
 			if m.rotates(j) {

@@ -23,6 +23,7 @@ var (
 	qwenWritten = map[string]any{"use_sliding_window": false, "sliding_window": nil}
 	qwenWindow  = &window{
 		gated: true,
+		keys:  true,
 		usual: func(c Config, k windowKeys) bool { return k.maxLayers < c.NumHiddenLayers },
 	}
 )

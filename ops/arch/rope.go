@@ -88,11 +88,13 @@ func (c Config) skipsRope() bool {
 }
 
 // plainRope leaves out the numbers of layers that are not there, which transformers takes, writes the others as 0 or 1,
-// and leaves out all of them where they are what the interval gives.
+// and leaves out all of them where they are what the usual interval gives: the list says all, whatever interval stands
+// beside it.
 func (c *Config) plainRope() {
 	if len(c.NoRopeLayers) == 0 || len(c.NoRopeLayers) < c.NumHiddenLayers {
 		return
 	}
+	c.NoRopeLayerInterval = usualNoRopeInterval
 	usual := Config{NoRopeLayerInterval: c.NoRopeLayerInterval}
 	kinds, same := make([]int, max(c.NumHiddenLayers, 0)), true
 	for i := range kinds {

@@ -11,6 +11,6 @@ var _ = register(&Architecture{
 		noRopeLayers,
 	},
 	absent:  map[string]string{"num_key_value_heads": "4"},
-	window:  &window{usual: func(c Config, k windowKeys) bool { return k.use && c.skipsRope() }},
+	window:  &window{keys: true, usual: func(c Config, k windowKeys) bool { return k.use && c.skipsRope() }},
 	written: map[string]any{"use_sliding_window": false, "sliding_window": nil},
 })

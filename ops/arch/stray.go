@@ -67,7 +67,7 @@ func (m Model) Stray(f Tensors, name string) (string, error) {
 			continue
 		case x.field == "":
 			return fmt.Sprintf("%s, which %s does not have", x.what, m.Arch.Title), nil
-		case m.Arch.has(x.field):
+		case m.Arch.Has(x.field):
 			return fmt.Sprintf("%s, though %s is false there", x.what, x.field), nil
 		}
 		return fmt.Sprintf("%s that %s does not have", x.what, m.Arch.Title), nil

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 // attention to all positions in sequences that are no longer, so that the window bounds max_position_embeddings.
 type window struct {
 	gated bool // sliding_window counts only where use_sliding_window is true
+	keys  bool // use_sliding_window and max_window_layers are read
 	// usual reports whether some layer has the window where layer_types does not say it.
 	usual func(c Config, k windowKeys) bool
 }
@@ -42,13 +44,12 @@ func readWindow(raw map[string]json.RawMessage, family *Architecture, c *Config)
 		return ignoredWindow(raw, types, family, c), nil
 	}
 	var k windowKeys
-	for _, x := range []struct {
-		name string
-		into any
-	}{{"sliding_window", &k.size}, {"use_sliding_window", &k.use}, {"max_window_layers", &k.maxLayers}} {
-		if err := read(raw, x.name, x.into); err != nil {
-			return nil, err
-		}
+	err := read(raw, "sliding_window", &k.size)
+	if family.window.keys {
+		err = errors.Join(err, read(raw, "use_sliding_window", &k.use), read(raw, "max_window_layers", &k.maxLayers))
+	}
+	if err != nil {
+		return nil, err
 	}
 	slides := slices.Contains(types, slidingAttention)
 	if family.window.gated && !k.use {

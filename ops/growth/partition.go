@@ -9,20 +9,20 @@ import (
 // Cost is the bytes of one stage that trains fresh layers on top of old frozen ones. It does not fall as fresh grows.
 type Cost func(fresh, old int) int64
 
-// Bytes is what one parameter of each kind takes: 16 trainable and 2 frozen in bf16 with fp32
-// master weights and moments, 16 and 4 in fp32 (arXiv 2504.04151, section 3.2).
-// Kept is what a frozen layer as a whole keeps beside: the remainders of merges, which the paper has not.
-type Bytes struct{ Trainable, Frozen, Kept int64 }
+// Bytes are the model states of the parts of a model: weights, and of what trains gradients and optimizer states.
+type Bytes struct {
+	Layer   int64 // a layer that trains: with AdamW 16 bytes a parameter
+	Frozen  int64 // a layer that does not, 2 bytes a parameter in bf16 and 4 in fp32, with the remainders of merges
+	Adapter int64 // the adapters of a frozen layer, which train
+	Rest    int64 // all outside the layers
+}
 
-// States is the paper's formula for the states of stage i, and more: with P, E the parameters of a
-// layer and of its adapters, and rest, restFrozen those outside the layers that train or not,
+// Cost returns the cost of stage i, which adds n_i layers to N_{i-1} frozen ones: the model states of arXiv 2504.04151,
+// section 3.2, and what lies outside the layers,
 //
-//	P_i = t·n_i·P + f·N_{i-1}·P + t·N_{i-1}·E + t·rest + f·restFrozen
-func (b Bytes) States(layer, adapter, rest, restFrozen int64) Cost {
-	return func(fresh, old int) int64 {
-		n, o := int64(fresh), int64(old)
-		return b.Trainable*n*layer + b.Frozen*o*layer + b.Kept*o + b.Trainable*o*adapter + b.Trainable*rest + b.Frozen*restFrozen
-	}
+//	P_i = n_i·layer + N_{i-1}·(frozen + adapter) + rest
+func (b Bytes) Cost() Cost {
+	return func(fresh, old int) int64 { return int64(fresh)*b.Layer + int64(old)*(b.Frozen+b.Adapter) + b.Rest }
 }
 
 // Room is the most layers that may be added on top of n > 0.

@@ -8,11 +8,16 @@ import (
 	"testing"
 )
 
+// paper is the cost of layers, adapters and a rest of so many parameters: 16 bytes each that trains, 2 each frozen one.
+func paper(layer, adapter, rest int64) Cost {
+	return Bytes{Layer: 16 * layer, Frozen: 2 * layer, Adapter: 16 * adapter, Rest: 16 * rest}.Cost()
+}
+
 // ratio makes the paper's cost for r = adapter/layer as a fraction, exactly: bytes times the denominator.
 func ratio(r string) (Cost, int64) {
 	x, _ := new(big.Rat).SetString(r)
 	p := x.Denom().Int64()
-	return Bytes{Trainable: 16, Frozen: 2}.States(p, x.Num().Int64(), 0, 0), p
+	return paper(p, x.Num().Int64(), 0), p
 }
 
 // TestPartitionGolden holds the optimal splits of 24 layers that brute force over all compositions
@@ -51,8 +56,8 @@ func TestPartitionGolden(t *testing.T) {
 func TestPartitionAgainstBruteForce(t *testing.T) {
 	for layers := 2; layers <= 12; layers++ {
 		for stages := 1; stages <= layers; stages++ {
-			for _, c := range [][4]int64{{100, 0, 0, 0}, {100, 13, 50, 0}, {100, 40, 0, 70}, {7, 7, 3, 0}, {5, 60, 9, 0}} {
-				cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], c[3])
+			for _, c := range [][3]int64{{100, 0, 0}, {100, 13, 50}, {100, 40, 9}, {7, 7, 3}, {5, 60, 9}} {
+				cost := paper(c[0], c[1], c[2])
 				var best []int
 				var least int64
 				var try func(split []int, n int, peak int64)
@@ -104,7 +109,7 @@ func TestFewest(t *testing.T) {
 func TestFewestTriesEveryNumber(t *testing.T) {
 	for layers := 1; layers <= 12; layers++ {
 		for _, c := range [][3]int64{{100, 0, 0}, {100, 13, 50}, {7, 7, 3}, {5, 60, 9}} {
-			cost := Bytes{Trainable: 16, Frozen: 2}.States(c[0], c[1], c[2], 0)
+			cost := paper(c[0], c[1], c[2])
 			for budget := int64(0); budget <= cost(layers, 0); budget += 1 + cost(layers, 0)/50 {
 				var want []int
 				least := int64(math.MaxInt64)
@@ -124,7 +129,7 @@ func TestFewestTriesEveryNumber(t *testing.T) {
 
 // TestManyLayersAreSplit would take hours if every peak of every number of stages were tried.
 func TestManyLayersAreSplit(t *testing.T) {
-	cost := Bytes{Trainable: 16, Frozen: 2}.States(1_000_000, 100_000, 10_000_000, 0)
+	cost := paper(1_000_000, 100_000, 10_000_000)
 	split, peak, err := Partition(2000, 500, cost, Gaps)
 	if err != nil || len(split) != 500 {
 		t.Fatalf("%d stages, %v", len(split), err)

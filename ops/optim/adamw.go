@@ -55,7 +55,7 @@ func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
 		a.WeightDecay = o.WeightDecay
 	}
 	kernel, updated := "adamw", []graph.Value{s.Weight}
-	if copied := s.States[master]; copied.Valid() {
+	if copied := s.Master(); copied.Valid() {
 		kernel, updated = "adamw_master", append(updated, copied)
 	} else if s.Weight.Valid() && s.Weight.Type().DType == gpu.BF16 {
 		kernel = "adamw_stochastic"

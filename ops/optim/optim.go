@@ -2,7 +2,8 @@
 // seen.
 //
 // A list of trainable parameters comes in; what each keeps between steps, how it is updated and which scalars the
-// host writes for it come out. Read Optimizer first, then adamw.go and muon.go, a file each; groups.go combines them.
+// host writes for it come out. Read Optimizer first, then adamw.go; each update rule has a file of its own, and groups.go
+// combines them.
 package optim
 
 import (
@@ -35,8 +36,8 @@ type Optimizer interface {
 // State is a tensor that an optimizer keeps of a parameter.
 //
 // It begins as zeros, or as a copy of the weight. It begins again whenever the weight is given a value that no update
-// made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. It stays
-// with a weight that growth keeps.
+// made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. Growth takes
+// it over with a weight that stays, if the optimizer before kept it.
 type State struct {
 	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
 	Type gpu.Type
@@ -65,8 +66,6 @@ type Slot struct {
 	Weight, Grad graph.Value
 	Hyper        graph.Value            // [gpu.HyperLen], as Scalars returns them
 	States       map[string]graph.Value // by their names
-
-	Master, M, V graph.Value // read by AdamW.Build alone
 }
 
 // NewSlot declares the buffers of the states that the optimizer keeps of p.
@@ -80,6 +79,9 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	}
 	return s
 }
+
+// Master is the fp32 copy of a bf16 weight; none if the optimizer keeps none.
+func (s Slot) Master() graph.Value { return s.States[master] }
 
 // Build adds clipping by the norm of all gradients, and the update of every slot. It returns the norm before clipping
 // [1] and the factor of the gradients [1], which is NaN if the norm is not finite: then nothing changes.
@@ -116,7 +118,7 @@ func moment(name string, p ops.Param) State {
 
 // wide is the weight in fp32: its master, itself, or for a bf16 weight without a master its exact copy.
 func (s Slot) wide(g *graph.Graph) graph.Value {
-	switch m := s.States[master]; {
+	switch m := s.Master(); {
 	case m.Valid():
 		return m
 	case s.Weight.Type().DType == gpu.BF16:
@@ -128,7 +130,7 @@ func (s Slot) wide(g *graph.Graph) graph.Value {
 // put stores an updated weight, given in fp32: into the master, if there is one, and rounded to nearest even into a
 // bf16 weight; without a master that is rounded at random, by the seed among the scalars.
 func (s Slot) put(g *graph.Graph, w graph.Value) {
-	switch m := s.States[master]; {
+	switch m := s.Master(); {
 	case m.Valid():
 		g.Update(s.Weight, g.Op1("cast", gpu.Attrs{DType: gpu.BF16}, w))
 		g.Update(m, w)

@@ -41,7 +41,8 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 			delete(r.dir.State.Blocks, name)
 		}
 	}
-	// The process that put it there may have been killed before it was durable, and its checkpoints go once it is recorded.
+	// The process that put it there may have been killed before it was durable, and its checkpoints go once it is
+	// recorded.
 	if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
 		return err
 	}
@@ -83,7 +84,8 @@ func (r *runner) moves(ctx context.Context) error {
 		if _, shared := r.owner(a.Found); shared {
 			continue // adopted when its block runs
 		}
-		found, _, err := r.fold.Look(ctx, a, r.dir.State.Blocks[a.Addr.String()]) // an earlier move may have taken it elsewhere
+		// an earlier move may have taken it elsewhere
+		found, _, err := r.fold.Look(ctx, a, r.dir.State.Blocks[a.Addr.String()])
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.Addr, err)
 		}

@@ -1,4 +1,5 @@
-// Package apply runs a plan under the lock of the state, block by block, and records each block before and after it runs.
+// Package apply runs a plan under the lock of the state, block by block, and records each block before and after it
+// runs.
 package apply
 
 import (
@@ -35,10 +36,11 @@ type Options struct {
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
 
-	AutoApprove bool                   // throw away work that the plan did not show; otherwise that ends the run
-	Scratch     bool                   // results are not kept, so an interrupt ends training in the middle of a step
-	Begin       func() error           // called with the state locked, before anything runs; nil for nothing
-	End         func(*plan.Plan) error // called with the state locked, after the run, with the plan as it was run; nil for nothing
+	AutoApprove bool         // throw away work that the plan did not show; otherwise that ends the run
+	Scratch     bool         // results are not kept, so an interrupt ends training in the middle of a step
+	Begin       func() error // called with the state locked, before anything runs; nil for nothing
+	// called with the state locked, after the run, with the plan as it was run; nil for nothing
+	End func(*plan.Plan) error
 }
 
 // Applied is the outcome of a run.
@@ -108,10 +110,13 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q := p.Copy()
 	q.State = dir.State
-	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove, scratch: o.Scratch,
-		ended: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{}, Counted: map[addr.Addr]bool{}},
-		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log, Device: o.Device.Caps().Name,
-			Every: p.TraceBudget().Every, Spans: p.MaxSpans}}
+	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove,
+		scratch: o.Scratch,
+		ended:   map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
+			Counted: map[addr.Addr]bool{}},
+		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log,
+			Device: o.Device.Caps().Name,
+			Every:  p.TraceBudget().Every, Spans: p.MaxSpans}}
 	for _, a := range q.Actions {
 		if n, ok := a.Block.(blocks.Source); ok {
 			_, secret := a.Secret["source"]
@@ -196,8 +201,8 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// block runs the instances of a block and puts their exports into scope. Deferred ones are planned now: the values they need
-// are known.
+// block runs the instances of a block and puts their exports into scope. Deferred ones are planned now: the values
+// they need are known.
 func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
 	instances, diags := r.fold.Scope.Instances(b)
 	if diags.HasErrors() {
@@ -215,7 +220,8 @@ func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
 	return nil
 }
 
-// action plans a block again, because the blocks before it have content ids now, and runs it. It returns the block's exports.
+// action plans a block again, because the blocks before it have content ids now, and runs it. It returns the block's
+// exports.
 func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, error) {
 	was := r.plan.Actions[at]
 	a, exports, diags := r.fold.Plan(ctx, b, *was.Instance())
@@ -248,7 +254,8 @@ func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, e
 		return exports, nil
 	}
 	if l := plan.Uncovered(a.Losses, r.losses); l != nil && r.ask {
-		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show that: plan again",
+		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show "+
+			"that: plan again",
 			a.Addr, l.Steps, filepath.Join(r.dir.Path, l.Folder), l.Takes(), l.Why)
 	}
 	r.ended[a.Addr] = true

@@ -13,7 +13,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// outputs evaluates the output blocks and stores their values, or for sensitive ones a seal. problems say why some have none.
+// outputs evaluates the output blocks and stores their values, or for sensitive ones a seal. problems say why some
+// have none.
 func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	before := r.dir.State.Outputs
 	r.dir.State.Outputs = map[string]state.Output{}
@@ -38,8 +39,9 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		case doc.Sensitive: // it reveals a value that was not kept
 			o.Seal = before[name].Seal
 		case !v.IsWhollyKnown():
-			problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Output without a value", Subject: b.DeclRange.Ptr(),
-				Detail: fmt.Sprintf("output.%s depends on something that has no value.", name)})
+			problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Output without a value",
+				Subject: b.DeclRange.Ptr(),
+				Detail:  fmt.Sprintf("output.%s depends on something that has no value.", name)})
 			delete(r.plan.Outputs, name)
 			continue
 		default:

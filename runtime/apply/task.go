@@ -24,7 +24,8 @@ import (
 func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.Value, err error) {
 	start := time.Now()
 	t := a.Block.(blocks.Task)
-	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs, Secrets: r.dir.State.Seals(a.Secret),
+	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
+		Secrets: r.dir.State.Seals(a.Secret),
 		Earlier: r.fold.MadeBefore(a)}
 	if entry.Earlier != "" {
 		entry.Device = r.plan.Caps.Name
@@ -73,7 +74,8 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
 		return nil, err
 	}
-	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values, Seconds: time.Since(start).Seconds()})
+	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values,
+		Seconds: time.Since(start).Seconds()})
 	r.ran(a, entry)
 	made = blocks.FromState(a.Kind(), entry.Values)
 	for k, v := range b.Sealed {
@@ -84,7 +86,8 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 
 // blockRun returns what a block is given to run with.
 func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
-	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep, Entry: entry, State: r.dir,
+	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
+		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
 		Result: func(x addr.Addr) (string, error) { return r.result(ctx, x) },
 		Record: func() error { return r.record(a, entry) }}
@@ -97,7 +100,8 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 		before = tracing.Reference(old.Trace)
 	}
 	b.Entry.Started = time.Now().UTC()
-	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line}, before)
+	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
+		before)
 	b.Entry.Trace = string(b.Observe.Reference())
 	return ctx
 }
@@ -114,7 +118,8 @@ func (r *runner) record(a *plan.Action, entry *state.Block) error {
 
 // ran makes a block's result known to the blocks after it.
 func (r *runner) ran(a *plan.Action, entry *state.Block) {
-	found := &results.Found{Note: results.Note{Address: a.Addr.String(), Recipe: a.Recipe, Done: true, Values: entry.Values},
+	found := &results.Found{Note: results.Note{Address: a.Addr.String(), Recipe: a.Recipe, Done: true,
+		Values: entry.Values},
 		Block: results.Folder(a.Addr), Leaf: filepath.Base(entry.Dir), ID: entry.Content}
 	a.Made(found)
 }

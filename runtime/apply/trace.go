@@ -46,7 +46,8 @@ func lastSign(dir *state.Dir, name string, b *state.Block) time.Time {
 		at = b.Updated
 	}
 	if x, err := addr.Parse(name); err == nil {
-		if st, err := os.Stat(filepath.Join(dir.Path, results.Folder(x), metrics.FileName)); err == nil && st.ModTime().After(at) {
+		if st, err := os.Stat(filepath.Join(dir.Path, results.Folder(x),
+			metrics.FileName)); err == nil && st.ModTime().After(at) {
 			at = st.ModTime()
 		}
 	}

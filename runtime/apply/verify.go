@@ -14,7 +14,8 @@ import (
 // Verify runs the pipeline again in a scratch folder, without exports, and compares the result of every block with the
 // one that the state records. It returns the addresses with equal results, and those not compared because their
 // configuration has changed since.
-func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string, err error) {
+func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string,
+	err error) {
 	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
 	q, diags := plan.New(ctx, o)
 	if diags.HasErrors() {
@@ -49,7 +50,8 @@ func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch,
 			continue
 		}
 		if was.Content != now.Content {
-			errs = append(errs, fmt.Errorf("%s: running it again made %.12s…, the state has %.12s…", name, now.Content, was.Content))
+			errs = append(errs, fmt.Errorf("%s: running it again made %.12s…, the state has %.12s…", name, now.Content,
+				was.Content))
 			continue
 		}
 		same = append(same, name)

@@ -21,12 +21,13 @@ type Kind struct {
 	// Sound checks the attributes of a block against each other, without data, state or other blocks. Unknown values pass.
 	// nil checks nothing.
 	Sound func(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics
-	// Plan plans a block whose attributes are sound: it sets p.Block, and returns the exports that are known before it runs.
+	// Plan plans a block whose attributes are sound: it sets p.Block, and returns the exports that are known before it
+	// runs.
 	Plan func(ctx context.Context, p *Planned, d *dsl.Decoded) (known map[string]cty.Value, diags hcl.Diagnostics)
 	// Early finds errors of a block that can be planned only after others have run; nil finds none.
 	Early func(ctx context.Context, p *Planned, d *dsl.Decoded) hcl.Diagnostics
-	// Idle holds the attributes that change no bit of a block's result, with the reason. Names of files are among them where
-	// Identity writes the files' content, so that a pipeline can be moved.
+	// Idle holds the attributes that change no bit of a block's result, with the reason. Names of files are among them
+	// where Identity writes the files' content, so that a pipeline can be moved.
 	Idle map[string]string
 	// Resolved holds the attributes that say one thing in several ways: Identity writes what they resolve to.
 	Resolved []string
@@ -97,7 +98,8 @@ type (
 	}
 	// Reader is a block that reads files of the user's.
 	Reader interface {
-		Reads(folder, pipeline string) string // a file in folder that it reads, or would read after an export to it; "" for none
+		// a file in folder that it reads, or would read after an export to it; "" for none
+		Reads(folder, pipeline string) string
 	}
 	// Writer is a block that writes into a folder of the user's.
 	Writer interface {

@@ -71,7 +71,8 @@ func (f *Forecast) Time(unit, of string) string {
 	case f.Seconds < 0.01:
 		return "; less than 10ms"
 	case f.Least:
-		return fmt.Sprintf("; at least %s, at the %s%s of a large product", words.Duration(f.Seconds), words.Count(f.Rate), unit)
+		return fmt.Sprintf("; at least %s, at the %s%s of a large product", words.Duration(f.Seconds), words.Count(f.Rate),
+			unit)
 	}
 	return fmt.Sprintf("; about %s, at the %s%s of %s", words.Duration(f.Seconds), words.Count(f.Rate), unit, of)
 }

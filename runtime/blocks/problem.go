@@ -58,7 +58,8 @@ func Sentence(s string) string {
 	return strings.ToUpper(s[:min(1, len(s))]) + strings.TrimSuffix(s[min(1, len(s)):], ".")
 }
 
-// SoundHome refuses paths that begin with ~, which means the home folder only to a shell; here it would be a folder called ~.
+// SoundHome refuses paths that begin with ~, which means the home folder only to a shell; here it would be a folder
+// called ~.
 func SoundHome(d *dsl.Decoded, name string) hcl.Diagnostics {
 	var paths []string
 	switch v := d.Value(name); {

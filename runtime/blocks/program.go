@@ -14,14 +14,16 @@ import (
 	"stepflow/ops/graph"
 )
 
-// maxStepTokens bounds the tokens of a training step or of an evaluation's batch, so that tokens times steps fits an int64.
+// maxStepTokens bounds the tokens of a training step or of an evaluation's batch, so that tokens times steps fits an
+// int64.
 const maxStepTokens = math.MaxInt32
 
 // TooManyTokens returns an error for a batch of more than maxStepTokens tokens; nil for others.
 func TooManyTokens(d *dsl.Decoded, batch, seq int) hcl.Diagnostics {
 	if n := gpu.Product(int64(batch), int64(seq)); n > maxStepTokens {
-		return hcl.Diagnostics{d.Error(longer(batch, seq), "Batch too large", fmt.Sprintf("batch_size %d times sequence_length %d "+
-			"is more than %d tokens, the most at a time. Lower one of them.", batch, seq, maxStepTokens))}
+		return hcl.Diagnostics{d.Error(longer(batch, seq), "Batch too large",
+			fmt.Sprintf("batch_size %d times sequence_length %d "+
+				"is more than %d tokens, the most at a time. Lower one of them.", batch, seq, maxStepTokens))}
 	}
 	return nil
 }

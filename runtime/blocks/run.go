@@ -49,7 +49,8 @@ type Shared struct {
 // Folder returns the folder of the block's files.
 func (r *Run) Folder() string { return filepath.Join(r.State.Path, results.Folder(r.Addr)) }
 
-// Write keeps the block's result, with the note that finds it by its recipe, in a folder of this name in the block's own.
+// Write keeps the block's result, with the note that finds it by its recipe, in a folder of this name in the block's
+// own.
 func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	r.Entry.Dir = filepath.Join(results.Folder(r.Addr), name)
 	r.Seal()
@@ -61,13 +62,14 @@ func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	return err
 }
 
-// WriteValues keeps the entry's values as the block's result, so that they hash to a content id. Of sealed values it keeps a
-// hash.
+// WriteValues keeps the entry's values as the block's result, so that they hash to a content id. Of sealed values it
+// keeps a hash.
 func (r *Run) WriteValues() error {
 	r.Seal()
 	content := maps.Clone(r.Entry.Values)
 	for name, v := range r.Sealed {
-		content[name] = map[string]any{"sensitive": true, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(r.Recipe+"\n"+dsl.Show(v))))}
+		content[name] = map[string]any{"sensitive": true, "sha256": fmt.Sprintf("%x",
+			sha256.Sum256([]byte(r.Recipe+"\n"+dsl.Show(v))))}
 	}
 	b, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {

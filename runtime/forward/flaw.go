@@ -127,7 +127,7 @@ func CheckInit(ctx context.Context, s *program.Stage) error {
 	}
 	defer f.Close()
 	w := Watch(f, s.Params, s.DType)
-	if err := Fill(ctx, s.Params, "", w, func(string, []float32) error { return nil }); err != nil {
+	if err := Fill(ctx, s.Params, "", w, func(ops.Param, []float32) error { return nil }); err != nil {
 		return err
 	}
 	return w.Unfit(s)

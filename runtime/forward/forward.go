@@ -49,8 +49,8 @@ func (f *Forward) fill(ctx context.Context, folder string) error {
 	}
 	defer from.Close()
 	w := Watch(from, f.pass.Params, f.pass.DType)
-	err = Fill(ctx, f.pass.Params, "", w, func(id string, v []float32) error {
-		b, _ := f.program.Buffer(id)
+	err = Fill(ctx, f.pass.Params, "", w, func(p ops.Param, v []float32) error {
+		b, _ := f.program.Buffer(p.ID)
 		return f.loaded.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
 	f.Flaw = w.Flaw
@@ -144,5 +144,5 @@ func LoadStoppable(ctx context.Context, d gpu.Device, p *gpu.Program) (gpu.Loade
 // CheckTensors returns why the tensors of the parameters cannot be read as float32 from a model's folder; nil if they
 // can. It ends with ctx.
 func CheckTensors(ctx context.Context, from *checkpoint.Folder, params []ops.Param) error {
-	return Fill(ctx, params, "", from, func(string, []float32) error { return nil })
+	return Fill(ctx, params, "", from, func(ops.Param, []float32) error { return nil })
 }

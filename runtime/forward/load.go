@@ -39,17 +39,17 @@ func Feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) erro
 	return nil
 }
 
-// Fill reads the tensor of each parameter, one at a time, and gives it to set by the parameter's id. It ends with ctx.
+// Fill reads the tensor of each parameter, one at a time, and gives it to set. It ends with ctx.
 func Fill(ctx context.Context, params []ops.Param, prefix string, from interface {
 	Float32(name string) ([]float32, error)
-}, set func(id string, v []float32) error) error {
+}, set func(p ops.Param, v []float32) error) error {
 	for _, p := range params {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		v, err := from.Float32(prefix + p.Name)
 		if err == nil {
-			err = set(p.ID, v)
+			err = set(p, v)
 		}
 		if err != nil {
 			return err

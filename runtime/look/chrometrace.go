@@ -33,7 +33,8 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 	meta := func(name string, tid int, value string) chromeEvent {
 		return chromeEvent{Name: name, Phase: "M", PID: pid, TID: tid, Args: map[string]any{"name": value}}
 	}
-	events := []chromeEvent{meta("process_name", 0, fmt.Sprintf("%s on %s", p.Stage, p.Device)), meta("thread_name", segments, "segments"), meta("thread_name", operations, "operations")}
+	events := []chromeEvent{meta("process_name", 0, fmt.Sprintf("%s on %s", p.Stage, p.Device)),
+		meta("thread_name", segments, "segments"), meta("thread_name", operations, "operations")}
 	for i, o := range p.Operations {
 		l := o.Launch
 		if i == 0 || p.Operations[i-1].Run != o.Run {
@@ -43,14 +44,20 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 					end = x
 				}
 			}
-			events = append(events, chromeEvent{Name: program.SegmentSpans[o.Segment], Cat: "segment", Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid, TID: segments})
+			events = append(events, chromeEvent{Name: program.SegmentSpans[o.Segment], Cat: "segment", Phase: "X",
+				TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid,
+				TID: segments})
 		}
 		events = append(events,
-			chromeEvent{Name: l.Kernel, Cat: l.Phase.String(), Phase: "X", TS: us(o.Start.Nanoseconds()), Dur: us(o.Duration.Nanoseconds()), PID: pid, TID: operations,
-				Args: map[string]any{"name": l.Name, "layer": l.Layer, "shapes": observe.Shapes(l), "flops": l.FLOPs, "bytes": l.Bytes}},
-			chromeEvent{Name: "device memory", Phase: "C", TS: us(o.Start.Nanoseconds()), PID: pid, TID: 0, Args: map[string]any{"bytes": o.Alive}})
+			chromeEvent{Name: l.Kernel, Cat: l.Phase.String(), Phase: "X", TS: us(o.Start.Nanoseconds()),
+				Dur: us(o.Duration.Nanoseconds()), PID: pid, TID: operations,
+				Args: map[string]any{"name": l.Name, "layer": l.Layer, "shapes": observe.Shapes(l), "flops": l.FLOPs,
+					"bytes": l.Bytes}},
+			chromeEvent{Name: "device memory", Phase: "C", TS: us(o.Start.Nanoseconds()), PID: pid, TID: 0,
+				Args: map[string]any{"bytes": o.Alive}})
 	}
-	return json.NewEncoder(w).Encode(map[string]any{"traceEvents": events, "displayTimeUnit": "ms", "otherData": map[string]any{"stage": p.Stage, "device": p.Device, "tokens": p.Tokens}})
+	return json.NewEncoder(w).Encode(map[string]any{"traceEvents": events, "displayTimeUnit": "ms",
+		"otherData": map[string]any{"stage": p.Stage, "device": p.Device, "tokens": p.Tokens}})
 }
 
 // chromeTraceHead starts every trace that WriteChromeTrace writes.

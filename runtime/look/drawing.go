@@ -59,7 +59,8 @@ func DrawStage(s *stage.Stage) *Drawing {
 			for _, dep := range l.Deps {
 				d.Edges = append(d.Edges, [2]int{base + int(dep), len(d.Nodes)})
 			}
-			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i), Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
+			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i),
+				Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
 		}
 	}
 	return d
@@ -83,7 +84,8 @@ func (d *Drawing) grouped(f func(group string, nodes []int)) {
 func (d *Drawing) DOT() string {
 	var b strings.Builder
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", " ")
-	fmt.Fprintf(&b, "digraph \"%s\" {\n  rankdir = LR\n  node [shape = box, fontname = \"sans-serif\"]\n", quote.Replace(d.Name))
+	fmt.Fprintf(&b, "digraph \"%s\" {\n  rankdir = LR\n  node [shape = box, fontname = \"sans-serif\"]\n",
+		quote.Replace(d.Name))
 	d.grouped(func(group string, nodes []int) {
 		in := "  "
 		if group != "" {

@@ -83,8 +83,8 @@ type AliveItem struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// ProfileStage runs a few steps of a stage and measures every operation. It needs the plan alone: weights are the first ones,
-// and each sequence is one document of random tokens. Reading data is not measured.
+// ProfileStage runs a few steps of a stage and measures every operation. It needs the plan alone: weights are the
+// first ones, and each sequence is one document of random tokens. Reading data is not measured.
 func ProfileStage(ctx context.Context, s *stage.Stage, d gpu.Device, steps int) (*Profile, error) {
 	if err := program.Computes(d.Caps(), s.DType); err != nil {
 		return nil, err
@@ -96,9 +96,11 @@ func ProfileStage(ctx context.Context, s *stage.Stage, d gpu.Device, steps int) 
 	}
 	slices.SortFunc(list, func(a, b train.TimedStep) int { return cmp.Compare(a.Seconds, b.Seconds) })
 	median := list[len(list)/2]
-	p := &Profile{Stage: s.Addr.String(), Device: d.Caps().Name, Precision: program.Precision(s.DType), Tokens: s.StepTokens(), Steps: steps,
-		Seconds: median.Seconds, FLOPs: s.Figures.StepFLOPs + s.Figures.RecomputeFLOPs, Peak: d.PeakFLOPs(s.DType), Bandwidth: d.Bandwidth(),
-		Memory: memoryPeak(s)}
+	p := &Profile{Stage: s.Addr.String(), Device: d.Caps().Name, Precision: program.Precision(s.DType),
+		Tokens: s.StepTokens(), Steps: steps,
+		Seconds: median.Seconds, FLOPs: s.Figures.StepFLOPs + s.Figures.RecomputeFLOPs, Peak: d.PeakFLOPs(s.DType),
+		Bandwidth: d.Bandwidth(),
+		Memory:    memoryPeak(s)}
 	p.operations(s, median)
 	return p, nil
 }
@@ -126,7 +128,8 @@ func (p *Profile) operations(s *stage.Stage, step train.TimedStep) {
 		}
 		for _, x := range r.Timings {
 			l := &s.Program.Launches[x.Launch]
-			p.Operations = append(p.Operations, Operation{l, r.Segment, run, r.Start.Sub(step.Start) + x.Start, x.Duration, alive[r.Segment][x.Launch-seg.Lo]})
+			p.Operations = append(p.Operations, Operation{l, r.Segment, run, r.Start.Sub(step.Start) + x.Start, x.Duration,
+				alive[r.Segment][x.Launch-seg.Lo]})
 			total += x.Duration.Seconds()
 			layer := "outside the layers"
 			if l.Layer >= 0 {

@@ -34,16 +34,17 @@ type Action struct {
 	Why      string
 	FromStep int    // the step of the checkpoint to resume from; 0 for the start
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
-	Moved    string // address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
-	Losses   []Loss // trained work that running it throws away
-	Removes  []int  // steps of the checkpoints beyond keep, latest first, which apply removes
-	Recipe   string // hash of its configuration and its inputs
-	Attrs    map[string]string
-	Values   map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
-	Hidden   map[string]bool      // exports that reveal a sensitive attribute
-	Found    *results.Found       // the result or the checkpoint of its recipe on disk
-	Late     bool                 // it was deferred, and planned during the run
-	Skip     bool                 // nothing is run, though the verb says so
+	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
+	Moved   string
+	Losses  []Loss // trained work that running it throws away
+	Removes []int  // steps of the checkpoints beyond keep, latest first, which apply removes
+	Recipe  string // hash of its configuration and its inputs
+	Attrs   map[string]string
+	Values  map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
+	Hidden  map[string]bool      // exports that reveal a sensitive attribute
+	Found   *results.Found       // the result or the checkpoint of its recipe on disk
+	Late    bool                 // it was deferred, and planned during the run
+	Skip    bool                 // nothing is run, though the verb says so
 
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
 	pending bool   // it will run
@@ -95,7 +96,8 @@ func (a *Action) Shareable() bool {
 // it.
 func (a *Action) Stale(b *state.Block) bool {
 	return b == nil || b.Recipe != a.Recipe || b.Status != state.Done && a.Found.Done ||
-		a.Found.Done && b.Dir != filepath.Join(results.Folder(a.Addr), a.Found.Leaf) || !maps.Equal(b.Attrs, a.Attrs) || !maps.Equal(b.Inputs, a.Inputs)
+		a.Found.Done && b.Dir != filepath.Join(results.Folder(a.Addr), a.Found.Leaf) || !maps.Equal(b.Attrs,
+		a.Attrs) || !maps.Equal(b.Inputs, a.Inputs)
 }
 
 // Made records what the block made in this run.

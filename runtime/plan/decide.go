@@ -126,7 +126,8 @@ func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *re
 }
 
 // lookAgain is Look. It starts over, at most again times, if another process removed a folder after it was listed.
-func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage, err error) {
+func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage,
+	err error) {
 	warned := len(a.Warnings)
 	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
 	if err != nil {
@@ -212,7 +213,8 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 	}
 	a.Why = dir + " is gone"
 	if a.stepped() != nil {
-		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it is on a disk that is not mounted, mount that first",
+		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it is on a disk that is not mounted, mount "+
+			"that first",
 			dir, old.Step))
 	}
 }

@@ -35,8 +35,9 @@ type Fold struct {
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{}}
-	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps, Patient: o.Patient,
-		Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak, Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
+	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
+		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
+		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
 	f.begin()
 	return f
 }
@@ -48,8 +49,8 @@ func (f *Fold) begin() {
 	f.world.Find, f.world.ID, f.world.Made = f.find, f.ID, f.made
 }
 
-// Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before it. It
-// keeps the compiled programs and what was read from disk.
+// Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before
+// it. It keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
 	f := &Fold{cfg: p.fold.cfg, Disk: p.fold.Disk}
 	world := *p.fold.world
@@ -126,26 +127,28 @@ func (f *Fold) Put(a *Action) {
 
 // Plan decodes and plans one instance of a block with what is known so far, and returns its exports. It does not change
 // the fold. The action is nil if the block's attributes are wrong.
-func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value, diags hcl.Diagnostics) {
+func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value,
+	diags hcl.Diagnostics) {
 	at := b.Addr
 	at.Key = each.Key
 	d, diags := f.Scope.Decode(b, &each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
 	if !diags.HasErrors() {
-		diags = append(diags, all.Sound(at, d)...)
+		diags = append(diags, d.HideNumbersIn(all.Sound(at, d))...)
 	}
 	if diags.HasErrors() {
 		f.OfNothing(b, "", diags)
 		return nil, unknown, diags
 	}
-	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(), Inputs: map[string]string{}, World: f.world},
+	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(),
+		Inputs: map[string]string{}, World: f.world},
 		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each}
 	for _, e := range b.Kind.Exports {
 		a.Hidden[e.Name] = d.Hides(&e)
 	}
 	known, dd := f.known(ctx, a, d)
-	f.redact(a)
-	diags = append(diags, f.cfg.Secrets.Diagnostics(dd)...)
+	f.redact(a, d)
+	diags = append(diags, d.HideNumbersIn(f.cfg.Secrets.Diagnostics(dd))...)
 	if known == nil || diags.HasErrors() {
 		return a, unknown, diags
 	}
@@ -210,7 +213,8 @@ func (f *Fold) later(ctx context.Context, a *Action, d *dsl.Decoded, why string)
 	return diags
 }
 
-// warnWritable warns of a folder that this process may not write to. It is not an error: another user may apply the plan.
+// warnWritable warns of a folder that this process may not write to. It is not an error: another user may apply the
+// plan.
 func (a *Action) warnWritable(w blocks.Writer) {
 	if err := w.Writable(); err != nil {
 		a.Warn(fmt.Sprintf("apply would refuse this: %v", err))
@@ -258,8 +262,8 @@ func (f *Fold) needed(a *Action, name string) (why string) {
 }
 
 // redact hides secrets in the action's texts: reasons and warnings quote errors of the operating system and of servers.
-func (f *Fold) redact(a *Action) {
-	redact := f.cfg.Secrets.Redact
+func (f *Fold) redact(a *Action, d *dsl.Decoded) {
+	redact := func(text string) string { return d.HideNumbers(f.cfg.Secrets.Redact(text)) }
 	a.Why, a.TooLarge, a.Replaces = redact(a.Why), redact(a.TooLarge), redact(a.Replaces)
 	for i := range a.Losses {
 		a.Losses[i].Why = a.Why

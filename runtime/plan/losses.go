@@ -50,7 +50,8 @@ func (f *Fold) losses(a *Action) ([]Loss, error) {
 			return nil, err
 		}
 		if steps > 0 {
-			list = append(list, Loss{Block: a.Addr.String(), Folder: dir, Steps: steps, Seconds: seconds, Why: a.Why, May: a.Verb == Deferred})
+			list = append(list, Loss{Block: a.Addr.String(), Folder: dir, Steps: steps, Seconds: seconds, Why: a.Why,
+				May: a.Verb == Deferred})
 		}
 	}
 	return list, nil

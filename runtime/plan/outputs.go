@@ -77,7 +77,8 @@ func (p *Plan) OutputChanges() (list []OutputChange) {
 	for _, n := range names {
 		before, was := p.State.Outputs[n]
 		after, is := p.Outputs[n]
-		c := OutputChange{Name: n, Change: NoOp, Before: before, After: after, Sensitive: before.Sensitive || p.OutputDoc[n].Sensitive}
+		c := OutputChange{Name: n, Change: NoOp, Before: before, After: after,
+			Sensitive: before.Sensitive || p.OutputDoc[n].Sensitive}
 		switch {
 		case !was:
 			c.Change = Create
@@ -159,7 +160,8 @@ func (p *Plan) dropOutputs(refs []addr.Addr) {
 	}
 	for _, b := range p.Config.Blocks {
 		v, ok := p.Outputs[b.Addr.Name]
-		if b.Kind.Name == "output" && ok && !v.IsWhollyKnown() && slices.ContainsFunc(b.Refs, func(r addr.Addr) bool { return slices.Contains(refs, r) }) {
+		if b.Kind.Name == "output" && ok && !v.IsWhollyKnown() && slices.ContainsFunc(b.Refs,
+			func(r addr.Addr) bool { return slices.Contains(refs, r) }) {
 			delete(p.Outputs, b.Addr.Name)
 		}
 	}

@@ -1,5 +1,6 @@
-// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it decodes a block
-// with what is known so far, lets its kind plan it, looks for its result on disk, and adds its exports.
+// Package plan decides what a run will do. New folds over the blocks of a configuration in dependency order: it
+// decodes a block with what is known so far, lets its kind plan it, looks for its result on disk, and adds its
+// exports.
 package plan
 
 import (
@@ -26,10 +27,12 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
-	Patient  bool                           // wait for servers of remote data as a run does, or plan without those that do not answer
-	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s, to predict times before a run has measured; nil for none
-	Hashing  func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
-	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
+	// wait for servers of remote data as a run does, or plan without those that do not answer
+	Patient bool
+	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
+	Peak    func(gpu.DType) float64
+	Hashing func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
+	Cache   *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
 }
 
 // Plan is what apply runs.
@@ -87,7 +90,8 @@ func (p *Plan) Copy() *Plan {
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
+		StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
@@ -102,13 +106,15 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		st, err = state.Read(p.StateDir)
 	}
 	if err != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state", Detail: blocks.Sentence(err.Error()) + "."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
+			Detail: blocks.Sentence(err.Error()) + "."})
 	}
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.blocks(ctx)...)
 	if ctx.Err() != nil {
-		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted", Detail: "Planning was interrupted."})
+		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
+			Detail: "Planning was interrupted."})
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
@@ -135,7 +141,8 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			}
 		}
 		if failed[b.Addr] {
-			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...) // not planned: its errors would only follow from those before
+			// not planned: its errors would only follow from those before
+			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...)
 			continue
 		}
 		if b.Kind.Name == "output" {

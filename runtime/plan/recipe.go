@@ -33,8 +33,9 @@ func resolved(kind, attr string) bool {
 // noDecay is the attribute for which an empty list is not the default.
 const noDecay = "no_decay"
 
-// recipe identifies what a block would make: a hash of the evaluated configuration, the ids of the inputs by role, the
-// identity of files and the versions of operators. Addresses stay out of it, so a block that is renamed has the same recipe.
+// recipe identifies what a block would make: a hash of the evaluated configuration, the ids of the inputs by role,
+// the identity of files and the versions of operators. Addresses stay out of it, so a block that is renamed has the
+// same recipe.
 func (f *Fold) recipe(a *Action) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "stepflow %s %s %s %s\n", operatorVersion, a.Addr.Kind, a.Addr.Type, f.world.Caps.Kind)

@@ -4,6 +4,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/optim"
 )
 
 // Figures are the bytes and operations of a program.
@@ -57,36 +58,31 @@ func BytesByKind(p *gpu.Program) map[string]int64 {
 	return kinds
 }
 
-// FiguresOf reads bytes and operations off a compiled stage, of which so many checkpoints stay on disk.
-func FiguresOf(s *Stage, checkpoints int) Figures {
-	p := s.Program
-	f := Figures{Layers: len(s.Layers), ByKind: BytesByKind(p), Peak: p.ArenaBytes,
-		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
-	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
-	weight, state, train := s.DType.Size(), s.Optimizer.StateBytes(s.DType), s.Optimizer.TrainBytes(s.DType)
+// count adds up the parameters of a stage, and the bytes of their states.
+func (f *Figures) count(s *Stage) {
+	weight := s.DType.Size()
 	for _, x := range s.All() {
 		n := x.Elems()
-		per := train
+		states, kept := n*weight, int64(0)
+		if !s.Frozen[x.ID] {
+			states, kept = optim.TrainBytes(s.Optimizer, x, s.DType), optim.StateBytes(s.Optimizer, x, s.DType)
+			if s.DType == gpu.BF16 && s.GradType(x) == gpu.F32 {
+				f.WideGradients += n
+			}
+		}
 		switch {
 		case x.Kind.IsAdapter():
 			f.Adapter += n
 		case s.Frozen[x.ID]:
 			f.Frozen += n
-			per = weight
 		default:
 			f.Trainable += n
 		}
-		f.PaperStates += per * n
+		f.PaperStates += states
 		if ops.InLayers(x) {
-			f.LayerStates += per * n
+			f.LayerStates += states
 		}
-		if per == train && s.DType == gpu.BF16 && s.GradType(x) == gpu.F32 {
-			f.WideGradients += n
-		}
-		f.CheckpointSize += n * weight
-		if !s.Frozen[x.ID] || x.Kind.IsAdapter() {
-			f.CheckpointSize += n * state
-		}
+		f.CheckpointSize += n*weight + kept
 	}
 	if s.KeepsRemainders() {
 		for _, a := range s.Adapters {
@@ -94,6 +90,15 @@ func FiguresOf(s *Stage, checkpoints int) Figures {
 		}
 		f.CheckpointSize += f.Remainders
 	}
+}
+
+// FiguresOf reads bytes and operations off a compiled stage, of which so many checkpoints stay on disk.
+func FiguresOf(s *Stage, checkpoints int) Figures {
+	p := s.Program
+	f := Figures{Layers: len(s.Layers), ByKind: BytesByKind(p), Peak: p.ArenaBytes,
+		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
+	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
+	f.count(s)
 	zero, _ := p.FLOPs(SegZero)
 	micro, again := p.FLOPs(SegMicro)
 	update, _ := p.FLOPs(SegUpdate)

@@ -92,8 +92,7 @@ func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 
 // asks identifies the program that a stage asks for: all that fit and CompileStage read.
 func (s *Stage) asks(checkpointing string) string {
-	optimizer, scale := s.Optimizer, 0.0
-	optimizer.LearningRate = 0 // what the host sets later, not the program
+	scale := 0.0
 	if s.Peft != nil {
 		scale = s.Peft.Scale()
 	}
@@ -101,8 +100,9 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%s %#v %#v %#v %#v %v %t %v %v %d %d %d %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters, optimizer, scale,
-		s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask, checkpointing)
+	return asked("%s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters,
+		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
+		checkpointing)
 }
 
 // asked is a key for what a program is made of.

@@ -46,10 +46,7 @@ const (
 // BufConst is a table of the model, by its name.
 func BufConst(name string) string { return "const/" + name }
 
-func BufGrad(id string) string   { return "grad/" + id }
-func BufM(id string) string      { return "adam_m/" + id }
-func BufV(id string) string      { return "adam_v/" + id }
-func BufMaster(id string) string { return "master/" + id }
+func BufGrad(id string) string { return "grad/" + id }
 
 // BufRemainder is what a weight that ReLoRA merges into could not hold.
 func BufRemainder(id string) string { return "remainder/" + id }
@@ -157,15 +154,9 @@ func (b *stageBuilder) declareSlots() {
 	b.slots = make([]optim.Slot, len(b.trainable))
 	hyper := b.input(BufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
 	for i, p := range b.trainable {
-		f32 := gpu.Type{Shape: p.Shape, DType: gpu.F32}
-		b.slots[i] = optim.Slot{Param: p, Weight: b.weight(p.Name),
-			Grad:  g.Leaf(BufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)}),
-			M:     g.Leaf(BufM(p.ID), gpu.RoleOptimizer, f32),
-			V:     g.Leaf(BufV(p.ID), gpu.RoleOptimizer, f32),
-			Hyper: g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})}
-		if s.Optimizer.Master(s.DType) {
-			b.slots[i].Master = g.Leaf(BufMaster(p.ID), gpu.RoleOptimizer, f32)
-		}
+		grad := g.Leaf(BufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)})
+		scalars := g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})
+		b.slots[i] = optim.NewSlot(g, s.Optimizer, p, b.weight(p.Name), grad, scalars)
 	}
 }
 
@@ -179,7 +170,7 @@ func (b *stageBuilder) declareMerges() {
 	}
 	masters := map[string]graph.Value{}
 	for _, x := range b.slots {
-		masters[x.Param.ID] = x.Master
+		masters[x.Param.ID] = x.Master()
 	}
 	for i, a := range s.Adapters {
 		m := peft.Merged{A: masters[a.A.ID], B: masters[a.B.ID]}
@@ -239,7 +230,7 @@ func (b *stageBuilder) micro() {
 // update clips the gradients and moves the weights.
 func (b *stageBuilder) update() {
 	b.g.Segment(SegUpdate, gpu.Update)
-	norm, _ := b.s.Optimizer.Build(b.g, b.slots)
+	norm, _ := optim.Build(b.g, b.s.Optimizer, b.slots)
 	b.g.Update(b.output(BufNorm, 1), norm)
 }
 

@@ -42,7 +42,7 @@ type Stage struct {
 	Horizon    float64 // tokens at which the schedule ends
 	Steps      int
 	Schedule   optim.Schedule
-	Optimizer  optim.AdamW
+	Optimizer  optim.Optimizer
 	Skip       bool // skip steps that are not finite instead of stopping
 	Recompute  int  // layers, from the bottom, whose activations are computed again in the backward pass
 
@@ -110,10 +110,21 @@ func (s *Stage) All() []ops.Param {
 	return append(append([]ops.Param(nil), s.Params...), peft.Params(s.Adapters)...)
 }
 
-// LR is the learning rate of a step (from 1): the schedule at the tokens that step completes. After a
-// ReLoRA restart it rises again over the restart's warm-up.
-func (s *Stage) LR(step int) float64 {
-	lr := s.Optimizer.LearningRate * s.Schedule.Factor(float64(step)*float64(s.StepTokens()), s.Horizon)
+// States lists what the optimizer keeps of a parameter: nothing of one that is frozen.
+func (s *Stage) States(p ops.Param) []optim.State {
+	if s.Frozen[p.ID] {
+		return nil
+	}
+	return s.Optimizer.States(p, s.DType)
+}
+
+// LR returns the learning rate that is reported of a step, from 1.
+func (s *Stage) LR(step int) float64 { return s.Scheduled(s.Optimizer.Peak(), step) }
+
+// Scheduled returns the learning rate of a step, from 1, where its peak is given: the schedule at the tokens that the
+// step completes. After a ReLoRA restart it rises again over the restart's warm-up.
+func (s *Stage) Scheduled(peak float64, step int) float64 {
+	lr := peak * s.Schedule.Factor(float64(step)*float64(s.StepTokens()), s.Horizon)
 	if s.Restarts() && s.Peft.RestartWarmup > 0 {
 		if done := (step - 1) / s.Peft.ResetEvery; done > 0 {
 			since := step - done*s.Peft.ResetEvery

@@ -62,8 +62,8 @@ func blockFolders(stateDir string) (list []string, err error) {
 	return list, nil
 }
 
-// findsIn lists the results and checkpoints in a block's folder. It skips folders without a readable note: they are damaged,
-// or not checkpoints.
+// findsIn lists the results and checkpoints in a block's folder. It skips folders without a readable note: they are
+// damaged, or not checkpoints.
 func findsIn(stateDir, block string) (list []*Found, err error) {
 	entries, err := os.ReadDir(filepath.Join(stateDir, block))
 	if err != nil {

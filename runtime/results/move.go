@@ -176,7 +176,8 @@ func (d *Disk) Sweep() error {
 	for _, block := range folders {
 		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
 	}
-	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)), os.RemoveAll(filepath.Join(d.Path, removed)))
+	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)),
+		os.RemoveAll(filepath.Join(d.Path, removed)))
 	d.made = nil
 	return errors.Join(errs...)
 }
@@ -233,7 +234,8 @@ func Forget(d *state.Dir, names []string) error {
 	if err := durable.MkdirAll(bin, 0o777); err != nil {
 		return err
 	}
-	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could find.
+	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could
+	// find.
 	for _, n := range names {
 		x, err := addr.Parse(n)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package results keeps the results and checkpoints of blocks, each in the block's folder inside the state's, and finds them
-// again by their recipe.
+// Package results keeps the results and checkpoints of blocks, each in the block's folder inside the state's, and
+// finds them again by their recipe.
 package results
 
 import (
@@ -40,7 +40,8 @@ type Note struct {
 
 // NoteOf returns the note of a block's checkpoint, or if done of its result, made from the state's entry of the block.
 func NoteOf(a addr.Addr, b *state.Block, done bool) (checkpoint.Part, error) {
-	n := Note{Address: a.String(), Recipe: b.Recipe, Done: done, Step: b.Step, Steps: b.Steps, Attrs: b.Attrs, Inputs: b.Inputs,
+	n := Note{Address: a.String(), Recipe: b.Recipe, Done: done, Step: b.Step, Steps: b.Steps, Attrs: b.Attrs,
+		Inputs: b.Inputs,
 		Values: b.Values, Memory: b.Memory}
 	text, err := json.MarshalIndent(n, "", "  ")
 	return checkpoint.Bytes(checkpoint.NoteName, append(text, '\n')), err
@@ -59,7 +60,8 @@ func (f *Found) Dir() string { return filepath.Join(f.Block, f.Leaf) }
 
 // Entry returns the state's entry of the block that made f, with root as the block's folder.
 func (f *Found) Entry(root string) *state.Block {
-	b := &state.Block{Status: state.Running, Recipe: f.Recipe, Attrs: f.Attrs, Inputs: f.Inputs, Step: f.Step, Steps: f.Steps,
+	b := &state.Block{Status: state.Running, Recipe: f.Recipe, Attrs: f.Attrs, Inputs: f.Inputs, Step: f.Step,
+		Steps:  f.Steps,
 		Values: f.Values, Memory: f.Memory}
 	if f.Done {
 		b.Status, b.Content, b.Dir = state.Done, f.ID, filepath.Join(root, f.Leaf)

@@ -38,8 +38,8 @@ type Plan struct {
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
 }
 
-// Output is an output of a saved plan, as the state will keep it, with a seal. If only a run gives its value, Unknown is set
-// and there is no value.
+// Output is an output of a saved plan, as the state will keep it, with a seal. If only a run gives its value, Unknown
+// is set and there is no value.
 type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
@@ -60,7 +60,8 @@ type Action struct {
 
 func actions(p *plan.Plan, salt *state.State) (list []Action) {
 	for _, a := range p.Actions {
-		s := Action{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.Secret), Losses: a.Losses, Removes: a.Removes}
+		s := Action{Address: a.Addr.String(), Verb: a.Verb, Recipe: a.Recipe, Attrs: a.Attrs, Secrets: salt.Seals(a.Secret),
+			Losses: a.Losses, Removes: a.Removes}
 		if a.Replaces != "" {
 			s.Replaces = a.Block.(blocks.Writer).HeldRecipe()
 		}
@@ -105,10 +106,11 @@ func (was Output) differs(is Output) string {
 	return fmt.Sprintf("was %s, is %s", show(was), show(is))
 }
 
-// savedFile is the file that a plan is saved to. It replaces a saved plan, and no other file. Only its owner may read it,
-// because it holds the values of variables.
+// savedFile is the file that a plan is saved to. It replaces a saved plan, and no other file. Only its owner may read
+// it, because it holds the values of variables.
 func savedFile(path string) durable.UserFile {
-	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another name, or remove it", Ours: func(r io.Reader) bool {
+	return durable.UserFile{Path: path, Private: true, Refusal: "exists and is not a saved plan; choose another " +
+		"name, or remove it", Ours: func(r io.Reader) bool {
 		var s Plan
 		return json.NewDecoder(io.LimitReader(r, maxSaved)).Decode(&s) == nil && s.Version > 0 && s.Path != "" && s.StateDir != ""
 	}}
@@ -130,7 +132,8 @@ func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory}
+	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
+		DeviceMemory: p.Caps.Memory}
 	salt := &state.State{}
 	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
 	s.Salt = salt.Salt

@@ -2,11 +2,12 @@ package train
 
 import (
 	"context"
+	"slices"
 
 	"stepflow/ops"
+	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
@@ -32,11 +33,10 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		}
 		v, err := s.Growth.Value(p, func(o ops.Param) ([]float32, error) { return f.Float32(o.Name) })
 		if err == nil {
-			err = t.setWeight(p.ID, v)
+			err = t.setWeight(p, v)
 		}
 		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && n > 0 && !s.Frozen[p.ID] {
-			t.state.OptimizerSteps[p.ID] = n
-			err = t.growState(opt, p)
+			err = t.growState(opt, p, n)
 		}
 		if err != nil {
 			return err
@@ -46,15 +46,32 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	return nil
 }
 
-// growState gives each buffer of a parameter's optimizer state its first value.
-func (t *trainer) growState(opt *checkpoint.File, p ops.Param) error {
-	for _, buffer := range []func(id string) string{program.BufM, program.BufV, program.BufMaster} {
-		if !t.has(buffer(p.ID)) {
+// growState takes over what the optimizer of the stage before kept of a parameter after n updates. The optimizer of
+// this stage may be another: of what it keeps, a copy of the weight is taken over where there was one, and the rest
+// with the number of updates if all of it was there. Else that begins again, as setWeight left it.
+func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
+	states := t.stage.States(p)
+	lacks := func(s optim.State) bool {
+		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
+			if _, ok := opt.Shape(s.Buffer(x.From)); !ok {
+				return true
+			}
+		}
+		return false
+	}
+	begins := slices.ContainsFunc(states, func(s optim.State) bool { return !s.Copy && lacks(s) })
+	if begins {
+		t.begun++
+	} else {
+		t.state.OptimizerSteps[p.ID] = n
+	}
+	for _, s := range states {
+		if begins && !s.Copy || lacks(s) {
 			continue
 		}
-		v, err := t.stage.Growth.State(p, func(o ops.Param) ([]float32, error) { return opt.Float32(buffer(o.ID)) })
+		v, err := t.stage.Growth.State(p, func(o ops.Param) ([]float32, error) { return opt.Float32(s.Buffer(o.ID)) })
 		if err == nil {
-			err = t.set(buffer(p.ID), v)
+			err = t.set(s.Buffer(p.ID), v)
 		}
 		if err != nil {
 			return err

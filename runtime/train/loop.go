@@ -109,6 +109,9 @@ func (l *Loop) weights(ctx context.Context) error {
 	if err == nil && l.flaw.Found() {
 		l.block.Warn(ctx, "the stage starts from weights of which %s", l.flaw.String())
 	}
+	if l.begun > 0 {
+		l.block.Notice(ctx, "the moments of %d parameters begin again: the stage before trained them with another optimizer", l.begun)
+	}
 	return err
 }
 

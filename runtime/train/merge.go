@@ -63,23 +63,14 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
 }
 
-// restart merges the ReLoRA adapters, gives them new values and forgets their optimizer state. It gives the error of the
-// merge.
+// restart merges the ReLoRA adapters and gives them new values. It gives the error of the merge.
 func (t *trainer) restart() (lost float64, err error) {
 	if lost, err = t.merge(false); err != nil {
 		return 0, err
 	}
 	t.state.Restarts++
-	if err := t.startAdapters(); err != nil {
-		return 0, err
-	}
 	for _, p := range peft.Params(t.stage.Adapters) {
 		t.state.OptimizerSteps[p.ID] = 0
-		for _, name := range []string{program.BufM(p.ID), program.BufV(p.ID)} {
-			if err := t.set(name, make([]float32, p.Shape.Elems())); err != nil {
-				return 0, err
-			}
-		}
 	}
-	return lost, nil
+	return lost, t.startAdapters()
 }

@@ -221,7 +221,7 @@ func TestParityTwentyAdamWSteps(t *testing.T) {
 		tr := parityTrainer(t, cfg, e, dir, 2, nil)
 		for s := range e.Losses {
 			tr.gradients(t, e, s)
-			must(t, tr.hyper(3e-3, tr.stage.Optimizer))
+			must(t, tr.hyper(s+1))
 			must(t, tr.run(program.SegUpdate))
 			for _, p := range tr.stage.Trainable() {
 				tr.state.OptimizerSteps[p.ID]++

@@ -6,18 +6,17 @@ import (
 
 	"stepflow/runtime/forward"
 
+	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )
 
-// restoreState reads the optimizer's state of a parameter.
-func (t *trainer) restoreState(opt *checkpoint.File, id string) error {
-	for _, name := range []string{program.BufM(id), program.BufV(id), program.BufMaster(id)} {
-		if !t.has(name) {
-			continue
-		}
+// restoreState reads what the optimizer keeps of a parameter.
+func (t *trainer) restoreState(opt *checkpoint.File, p ops.Param) error {
+	for _, s := range t.stage.States(p) {
+		name := s.Buffer(p.ID)
 		v, err := opt.Float32(name)
 		if err != nil {
 			return err
@@ -57,7 +56,8 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 	}
 	defer f.Close()
 	defer opt.Close()
-	if err := forward.Fill(ctx, s.Params, "", f, t.set); err != nil {
+	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
+	if err := forward.Fill(ctx, s.Params, "", f, set); err != nil {
 		return err
 	}
 	if len(s.Adapters) > 0 {
@@ -66,12 +66,12 @@ func (t *trainer) restore(ctx context.Context, dir string) error {
 			return err
 		}
 		defer ad.Close()
-		if err := forward.Fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, t.set); err != nil {
+		if err := forward.Fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, set); err != nil {
 			return err
 		}
 	}
 	for _, p := range s.Trainable() {
-		if err := t.restoreState(opt, p.ID); err != nil {
+		if err := t.restoreState(opt, p); err != nil {
 			return err
 		}
 	}

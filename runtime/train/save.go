@@ -59,10 +59,9 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 		if final && p.Kind.IsAdapter() {
 			continue
 		}
-		for _, name := range []string{program.BufM(p.ID), program.BufV(p.ID), program.BufMaster(p.ID)} {
-			if t.has(name) {
-				opt = append(opt, t.tensor(name, name))
-			}
+		for _, x := range s.States(p) {
+			name := x.Buffer(p.ID)
+			opt = append(opt, t.tensor(name, name))
 		}
 	}
 	return model, adapter, opt

@@ -86,7 +86,7 @@ func (t *trainer) backpropagate(f *flight) error {
 
 // update puts the optimizer's step on the device, and the reading of the step's loss and gradient norm.
 func (t *trainer) update(f *flight) (err error) {
-	if err := t.hyper(t.stage.LR(f.step), t.stage.Optimizer); err != nil {
+	if err := t.hyper(f.step); err != nil {
 		return err
 	}
 	if err := f.run(t, program.SegUpdate); err != nil {

@@ -54,7 +54,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c arch.Model, dtype gpu.DType, micro, 
 		must(tb, t.loaded.CopyIn(t.operand(name), gpu.Int32Bytes(v)))
 	}
 	must(tb, t.set(program.BufScale, []float32{1 / float32(len(ids))}))
-	must(tb, t.hyper(1e-3, s.Optimizer))
+	must(tb, t.hyper(1))
 	return t
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
-	"stepflow/ops/optim"
+	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
@@ -25,6 +25,7 @@ type trainer struct {
 	state  trainstate.State
 	buffer []byte       // of the tensor being saved: they are written one after the other
 	flaw   forward.Flaw // of the weights it started from
+	begun  int          // parameters whose moments begin again: another optimizer trained them before
 }
 
 func (t *trainer) operand(name string) gpu.Operand {
@@ -54,13 +55,19 @@ func (t *trainer) get(name string) ([]float32, error) {
 	return gpu.BytesFloat32(b, o.Type.DType), nil
 }
 
-// setWeight writes a weight and, where there is one, its fp32 master.
-func (t *trainer) setWeight(id string, v []float32) error {
-	if err := t.set(id, v); err != nil {
+// setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.
+func (t *trainer) setWeight(p ops.Param, v []float32) error {
+	if err := t.set(p.ID, v); err != nil {
 		return err
 	}
-	if t.has(program.BufMaster(id)) {
-		return t.set(program.BufMaster(id), v)
+	for _, s := range t.stage.States(p) {
+		first := v
+		if !s.Copy {
+			first = make([]float32, s.Type.Shape.Elems())
+		}
+		if err := t.set(s.Buffer(p.ID), first); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -120,7 +127,7 @@ func (t *trainer) startRandom(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := t.setWeight(p.ID, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
+		if err := t.setWeight(p, t.stage.Model.Init(p, t.stage.Seed)); err != nil {
 			return err
 		}
 	}
@@ -129,19 +136,19 @@ func (t *trainer) startRandom(ctx context.Context) error {
 
 func (t *trainer) startAdapters() error {
 	for _, p := range peft.Params(t.stage.Adapters) {
-		if err := t.setWeight(p.ID, peft.Init(p, t.stage.PeftSeed, t.state.Restarts)); err != nil {
+		if err := t.setWeight(p, peft.Init(p, t.stage.PeftSeed, t.state.Restarts)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hyper writes the scalars of each tensor's next update.
-func (t *trainer) hyper(lr float64, o optim.AdamW) error {
-	list := t.stage.Trainable()
+// hyper writes the scalars of each parameter's next update, which is that of a step.
+func (t *trainer) hyper(step int) error {
+	o, list := t.stage.Optimizer, t.stage.Trainable()
 	v := make([]float32, 0, len(list)*gpu.HyperLen)
 	for _, p := range list {
-		h := o.Hyper(lr, p.ID, t.state.OptimizerSteps[p.ID]+1)
+		h := o.Scalars(p, t.stage.Scheduled(o.Rate(p), step), t.state.OptimizerSteps[p.ID]+1)
 		v = append(v, h[:]...)
 	}
 	return t.set(program.BufHyper, v)

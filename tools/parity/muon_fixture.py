@@ -145,4 +145,5 @@ def main():
     assert worst < 1e-6
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -80,7 +80,8 @@ func (n *Data) Counted() bool {
 	return !slices.ContainsFunc(n.InFiles(), func(x *Data) bool { return x.Copies < 0 || x.Unseen != "" })
 }
 
-// Reads returns a file of the data in a folder, or a pattern that would match a file exported there; "" if there is none.
+// Reads returns a file of the data in a folder, or a pattern that would match a file exported there; "" if there is
+// none.
 func (n *Data) Reads(folder, pipeline string) string {
 	for _, f := range n.Files {
 		if !strings.Contains(f, "://") && durable.LeadsInto(f, folder) {

@@ -74,23 +74,30 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 // files plans data that lie in files.
 func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	w := p.World
-	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"), Separator: d.Str("separator"),
-		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float), Languages: d.Strs("languages"),
-		Dumps: stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
+	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"),
+		Separator: d.Str("separator"),
+		MinScore:  optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
+		Languages: d.Strs("languages"),
+		Dumps:     stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
-		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids", DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"), Epochs: n.Source.Epochs, Hasty: !w.Patient, Cache: w.Cache, Hashing: w.Hashing}
+		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids",
+		DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"),
+		Epochs: n.Source.Epochs, Hasty: !w.Patient, Cache: w.Cache, Hashing: w.Hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
-	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole), optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
+	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
+		optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
 	if d.Str("cache") == "tokens" {
 		dir := fineweb.CacheDir()
 		if dir == "" {
-			return hcl.Diagnostics{d.Error("cache", "No place for a cache", "There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
+			return hcl.Diagnostics{d.Error("cache", "No place for a cache",
+				"There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
 		}
 		s.TokenDir = filepath.Join(dir, "tokens")
 	}
 	s.Patterns = stringsOf(d, "source")
 	if len(s.Patterns) == 0 {
-		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a list of globs.")}
+		return hcl.Diagnostics{d.Error("source", "Invalid value", "source takes a glob such as \"data/*.parquet\", or a "+
+			"list of globs.")}
 	}
 	n.Source = s
 	switch err := n.look(ctx); {
@@ -135,19 +142,26 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 		part, _ := p.Use(ref).(*Data)
 		switch {
 		case split != "":
-			diags = append(diags, x.Error("data", "Training on held-out data", fmt.Sprintf("%s.%s is for evaluate. Draw from %s.", ref, split, ref)))
+			diags = append(diags, x.Error("data", "Training on held-out data",
+				fmt.Sprintf("%s.%s is for evaluate. Draw from %s.", ref, split, ref)))
 			continue
 		case part == nil || part.Parts != nil:
-			diags = append(diags, x.Error("data", "Not data in files", fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
+			diags = append(diags, x.Error("data", "Not data in files",
+				fmt.Sprintf("%s is not data in files; a mixture draws from such data, not from other mixtures.", ref)))
 			continue
 		case len(n.Parts) > 0 && part.Source.DocumentMask != n.Source.DocumentMask:
-			diags = append(diags, x.Error("data", "Different document_mask", fmt.Sprintf("%s has document_mask = %t and %s does not: all data of a mixture need the same.", ref, part.Source.DocumentMask, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different document_mask",
+				fmt.Sprintf("%s has document_mask = %t and %s does not: all data of a mixture need the same.", ref,
+					part.Source.DocumentMask, n.Parts[0].Addr)))
 			continue
 		case len(n.Parts) > 0 && part.Source.PredictFirst != n.Source.PredictFirst:
-			diags = append(diags, x.Error("data", "Different predict_first_token", fmt.Sprintf("%s has predict_first_token = %t and %s does not: all data of a mixture need the same.", ref, part.Source.PredictFirst, n.Parts[0].Addr)))
+			diags = append(diags, x.Error("data", "Different predict_first_token",
+				fmt.Sprintf("%s has predict_first_token = %t and %s does not: all data of a mixture need the same.", ref,
+					part.Source.PredictFirst, n.Parts[0].Addr)))
 			continue
 		case slices.Contains(n.Parts, part):
-			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.", ref)))
+			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.",
+				ref)))
 			continue
 		}
 		n.Parts, n.Weights = append(n.Parts, part), append(n.Weights, x.Float("weight"))
@@ -171,7 +185,8 @@ const countsAtOnce = 1 << 30
 // shown returns the warnings about files, which name them, unless the source is sensitive.
 func (n *Data) shown(p *blocks.Planned) []string {
 	if _, secret := p.Secret["source"]; secret && len(n.odd) > 0 {
-		return []string{"warnings about the files are not shown, because source is sensitive and they name files: stepflow data stat shows them"}
+		return []string{"warnings about the files are not shown, because source is sensitive and they name files: " +
+			"stepflow data stat shows them"}
 	}
 	var list []string
 	for _, odd := range n.odd {
@@ -226,5 +241,6 @@ func (n *Data) Seen(secret bool) *state.Source {
 			files[i] = dsl.Hidden
 		}
 	}
-	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Content, Rows: n.Rows, Files: files, Seen: time.Now().UTC()}
+	return &state.Source{Key: sourceKey(n.patterns), Identity: n.Content, Rows: n.Rows, Files: files,
+		Seen: time.Now().UTC()}
 }

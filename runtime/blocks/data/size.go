@@ -16,11 +16,12 @@ import (
 
 // A plan counts or estimates how much data there is to train on and to measure.
 
-// unusable returns err if it says that the tokenizer cannot be used on the data, or that the data hold nothing; nil otherwise.
-// A run reports other errors where it reads the data.
+// unusable returns err if it says that the tokenizer cannot be used on the data, or that the data hold nothing; nil
+// otherwise. A run reports other errors where it reads the data.
 func unusable(err error) error {
 	var none fineweb.NoDocuments
-	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err, fineweb.ErrDType) || errors.As(err, &none) {
+	if errors.Is(err, tokenizer.ErrTooCostly) || errors.Is(err, tokenizer.ErrNoUnknown) || errors.Is(err,
+		fineweb.ErrDType) || errors.As(err, &none) {
 		return err
 	}
 	return nil
@@ -119,7 +120,8 @@ type effortOf struct {
 	join      string
 }
 
-// Effort counts what an evaluation measures in windows, once a plan. It returns nothing if it cannot, as without a tokenizer.
+// Effort counts what an evaluation measures in windows, once a plan. It returns nothing if it cannot, as without a
+// tokenizer.
 func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.Windows) (fineweb.Effort, error) {
 	if n.Unseen != "" || tok == nil {
 		return fineweb.Effort{}, nil

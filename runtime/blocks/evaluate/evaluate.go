@@ -1,5 +1,5 @@
-// Package evaluate is the evaluate block, which measures a trained or imported model. Each way to measure is an Evaluator in a
-// file of its own.
+// Package evaluate is the evaluate block, which measures a trained or imported model. Each way to measure is an
+// Evaluator in a file of its own.
 package evaluate
 
 import (
@@ -38,7 +38,8 @@ type Evaluator interface {
 	Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics
 	// Forecast fills in what the evaluation takes.
 	Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics
-	// Run measures, and returns values by name. Numbers may be NaN or infinite, and blocks.Flaw says where that comes from.
+	// Run measures, and returns values by name. Numbers may be NaN or infinite, and blocks.Flaw says where that comes
+	// from.
 	Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error)
 	// Documents returns the data that are measured, and the windows; nil if it measures no data.
 	Documents() (*data.Data, fineweb.Windows)
@@ -113,7 +114,8 @@ func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl
 	target := p.Use(ref)
 	imported, _ := target.(*model.Model)
 	if trained, ok := target.(*stage.Stage); ok {
-		s.Stage, s.Model, s.Params, s.DType, s.Tokenizer, sees = trained, trained.Model, trained.Params, trained.DType, trained.Tokenizer, trained.Seq
+		s.Stage, s.Model, s.Params, s.DType, s.Tokenizer, sees = trained, trained.Model, trained.Params, trained.DType,
+			trained.Tokenizer, trained.Seq
 	} else {
 		if imported.Folder == "" {
 			return nil, 0, hcl.Diagnostics{d.Error("model", "Untrained model",
@@ -129,7 +131,8 @@ func subject(p *blocks.Planned, d *dsl.Decoded) (s *Subject, sees int, diags hcl
 	case ok:
 		s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	case s.Tokenizer == nil:
-		return nil, 0, hcl.Diagnostics{d.Error("tokenizer", "No tokenizer", "A model that was not trained by a stage needs tokenizer.")}
+		return nil, 0, hcl.Diagnostics{d.Error("tokenizer", "No tokenizer",
+			"A model that was not trained by a stage needs tokenizer.")}
 	default:
 		p.Use(s.Tokenizer.Addr)
 	}

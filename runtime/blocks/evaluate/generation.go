@@ -46,14 +46,16 @@ func (e *Generation) Plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded, 
 	e.Sampling = Sampling{d.Float("temperature"), d.Int("top_k"), d.Float("top_p"), uint64(d.Int("seed"))}
 	own := e.Tokenizer.Own()
 	if s := e.Stage; s != nil && slices.Contains(e.Prompts, "") && !s.Data.Source.PredictFirst && (own == nil || own.BOS < 0) {
-		return hcl.Diagnostics{d.Error("prompts", "Nothing to continue", fmt.Sprintf("A prompt is empty, and %s was trained without the "+
-			"first tokens of documents: give the prompt text, or train on data with predict_first_token = true.", s.Addr))}
+		return hcl.Diagnostics{d.Error("prompts", "Nothing to continue",
+			fmt.Sprintf("A prompt is empty, and %s was trained without the "+
+				"first tokens of documents: give the prompt text, or train on data with predict_first_token = true.", s.Addr))}
 	}
 	return nil
 }
 
 // Forecast predicts what the generation takes at most.
-func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
+func (e *Generation) Forecast(_ context.Context, p *blocks.Planned, d *dsl.Decoded,
+	f *blocks.Forecast) hcl.Diagnostics {
 	lengths, diags := e.lengths(d)
 	if diags.HasErrors() {
 		return diags
@@ -73,7 +75,8 @@ func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
 	if f.Tokens == 0 {
 		return nil
 	}
-	return []blocks.Line{{About: "takes", Text: fmt.Sprintf("at most %s; %sFLOP%s", words.Plural(int(f.Tokens), "new token"), words.Count(f.FLOPs),
+	return []blocks.Line{{About: "takes", Text: fmt.Sprintf("at most %s; %sFLOP%s",
+		words.Plural(int(f.Tokens), "new token"), words.Count(f.FLOPs),
 		f.Time("FLOP/s", "the last one like it"))}}
 }
 
@@ -204,7 +207,8 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 
 // continueText continues the tokens of prompt n. It ends early if a logit is not finite, and flawed says why. took is
 // the time without reading weights.
-func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Program, ids []int32, seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
+func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Program, ids []int32, seq, n int,
+	eos int32) (_ []int32, flawed string, took time.Duration, err error) {
 	weights, err := e.weights(r)
 	if err != nil {
 		return nil, "", 0, err
@@ -226,7 +230,8 @@ func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Pro
 			return nil, "", 0, err
 		}
 		if x := forward.FirstBad(logits); x != 0 {
-			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued", metrics.Text(x), len(ids), n))
+			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued",
+				metrics.Text(x), len(ids), n))
 			return ids, flawed, 0, err
 		}
 		id := e.Sampling.next(logits, rng)

@@ -42,7 +42,8 @@ type Perplexity struct {
 
 // pass returns the forward pass that measures.
 func (e *Perplexity) pass() program.Pass {
-	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length, Mask: e.Data.Source.DocumentMask}
+	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: e.Windows.Batch, Seq: e.Windows.Length,
+		Mask: e.Data.Source.DocumentMask}
 }
 
 // Plan reads the documents and the windows, and compiles the program.
@@ -51,21 +52,28 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 	e.Data = p.Use(ref).(*data.Data)
 	trained := trainedOn(e.Stage, e.Data)
 	w := &e.Windows
-	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"), Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
+	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
+		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
 	switch {
 	case w.Split == 0:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on them.", ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out "+
+			"documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on "+
+			"them.", ref, ref))}
 	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
-		return hcl.Diagnostics{d.Error("data", "Nothing held out", fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained on them.", ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Nothing held out",
+			fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained "+
+				"on them.", ref, ref))}
 	case w.Split == fineweb.All && trained != nil:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure %s.validation.", trained.Addr, ref, ref))}
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure "+
+			"%s.validation.", trained.Addr, ref, ref))}
 	}
 	if d.Has("join") {
 		join := d.Str("join")
 		w.Join = &join
 		for _, n := range e.Data.InFiles() {
 			if n.Source.Format == "bin" {
-				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined", fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
+				return hcl.Diagnostics{d.Error("join", "Tokens cannot be joined",
+					fmt.Sprintf("%s holds tokens, and join takes texts: leave it out.", n.Addr))}
 			}
 		}
 	}
@@ -77,14 +85,18 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		e.usual = e.Stage == nil && sees < e.Model.MaxPositionEmbeddings
 	}
 	if w.Length > e.Model.MaxPositionEmbeddings {
-		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long", fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
+		return hcl.Diagnostics{d.Error("sequence_length", "Sequence too long",
+			fmt.Sprintf("sequence_length %d is larger than the model's %s.", w.Length, e.Model.Longest()))}
 	}
 	if w.Length < 2 && w.Stride > 0 {
-		return hcl.Diagnostics{d.Error("stride", "Nothing to predict", "The windows hold one token, and the first token of a sliding window is not "+
-			"predicted. Leave stride out, or set sequence_length to 2 or more.")}
+		return hcl.Diagnostics{d.Error("stride", "Nothing to predict",
+			"The windows hold one token, and the first token of a sliding window is not "+
+				"predicted. Leave stride out, or set sequence_length to 2 or more.")}
 	}
 	if w.Stride > w.Length {
-		return hcl.Diagnostics{d.Error("stride", "Tokens left out", fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.", w.Stride, w.Length))}
+		return hcl.Diagnostics{d.Error("stride", "Tokens left out",
+			fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.",
+				w.Stride, w.Length))}
 	}
 	p.Hashed["sequence_length"], p.Hashed["end_of_text"] = strconv.Itoa(w.Length), strconv.FormatBool(w.EndOfText)
 	e.most = d.Int("batch_size")
@@ -120,7 +132,8 @@ func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
 }
 
 // Forecast predicts what the evaluation takes. Its tokens and windows are counted if they are few, and else estimated.
-func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, f *blocks.Forecast) hcl.Diagnostics {
+func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
+	f *blocks.Forecast) hcl.Diagnostics {
 	if err := e.forecast(ctx, p.World, f); err != nil {
 		return data.Unfit(d, "data", err)
 	}
@@ -176,7 +189,8 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 		text += fmt.Sprintf(", sliding by %d", w.Stride)
 	}
 	if e.usual {
-		text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length sets it",
+		text += fmt.Sprintf(": the model takes %d, and published figures are mostly of windows of %d; sequence_length "+
+			"sets it",
 			e.Model.MaxPositionEmbeddings, w.Length)
 	}
 	if e.fits < e.most {
@@ -184,7 +198,8 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 	}
 	takes := "an unknown time: the number of tokens is known only when the data are read"
 	if f.Tokens > 0 {
-		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs), f.Time("FLOP/s", "the last one like it"))
+		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs),
+			f.Time("FLOP/s", "the last one like it"))
 	}
 	return []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
 }
@@ -243,9 +258,11 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	}
 	n := float64(held.Tokens)
 	loss := sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
+		"bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
 		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
-		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held), "random_guess": math.Log(float64(e.Model.VocabSize))}
+		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held),
+		"random_guess": math.Log(float64(e.Model.VocabSize))}
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
 		if by <= 0 {
 			values[name] = nil

@@ -93,7 +93,8 @@ func (e *Export) Takes() *blocks.Forecast { return &e.takes }
 // Details are what an export writes, and what it leaves alone.
 func (e *Export) Details(run, done bool) (list []blocks.Line) {
 	if run && e.Stage != nil {
-		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s", "the last export")})
+		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s",
+			"the last export")})
 	}
 	if e.keeps != "" && !done {
 		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + ", which no export wrote"})

@@ -41,8 +41,8 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
 }
 
-// look looks at the folder that an export goes to, also while its model is not known yet: what is wrong with it is told before
-// anything is trained.
+// look looks at the folder that an export goes to, also while its model is not known yet: what is wrong with it is
+// told before anything is trained.
 func look(p *blocks.Planned, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject, addr: p.Addr, world: p.World}
 	e.Path = p.World.Path(e.given)
@@ -152,15 +152,16 @@ func (e *Export) Holds(recipe string) error {
 	return nil
 }
 
-// Replaces says what an export that is to run puts another model in the place of, if this state did not export that one;
-// empty if nothing is lost. An export of the same recipe has the same bytes.
+// Replaces says what an export that is to run puts another model in the place of, if this state did not export that
+// one; empty if nothing is lost. An export of the same recipe has the same bytes.
 func (e *Export) Replaces(st *state.State, recipe string) string {
 	c := e.holds
 	switch {
 	case c.Manifest == nil:
 		return ""
 	case !c.Listed && len(c.Unlisted) > 0:
-		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path, exportdir.List(c.Unlisted))
+		return fmt.Sprintf("%s, which an earlier stepflow exported without a list of its files: %s", e.Path,
+			exportdir.List(c.Unlisted))
 	case c.Listed && c.Manifest.Recipe != recipe && !st.HasExported(c.Manifest.Recipe):
 		return fmt.Sprintf("the model in %s, which %s of another state exported", e.Path, foreign.Shown(c.Manifest.Stage))
 	}

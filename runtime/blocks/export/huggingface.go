@@ -19,14 +19,17 @@ func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg), checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
+	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg),
+		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
 	for _, x := range []struct {
 		name string
 		v    any
 	}{
-		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS), "eos_token_id": model.Special(tok.EOS)}},
-		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
-			"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
+		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS),
+			"eos_token_id": model.Special(tok.EOS)}},
+		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast",
+			"model_max_length": e.Stage.Model.MaxPositionEmbeddings,
+			"bos_token":        tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
 		{"special_tokens_map.json", specialTokens(tok)},
 	} {
 		b, err := json.MarshalIndent(x.v, "", "  ")
@@ -58,7 +61,8 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 
 // shards are the tensors of a checkpoint as one file, or as several below the shard size with an index, as Hugging Face
 // lays them out. Reading them ends with ctx, and notes in flaw what is not finite in them.
-func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part, err error) {
+func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part,
+	err error) {
 	var lists [][]checkpoint.Tensor
 	var size, total int64
 	for _, p := range e.Stage.Params {
@@ -92,6 +96,7 @@ func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.F
 	if len(lists) == 1 {
 		return parts, nil
 	}
-	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
+	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total},
+		"weight_map": weightMap}, "", "  ")
 	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
 }

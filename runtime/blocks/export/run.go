@@ -16,8 +16,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Begin notes in the state, before anything is written, to which folder the run writes, and that what is there may be replaced:
-// the plan said so.
+// Begin notes in the state, before anything is written, to which folder the run writes, and that what is there may be
+// replaced: the plan said so.
 func (e *Export) Begin(r *blocks.Run) {
 	if m := e.holds.Manifest; m != nil {
 		r.State.State.Exported(e.folder.Real, m.Recipe)

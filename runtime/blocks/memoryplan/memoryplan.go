@@ -57,34 +57,52 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
+// parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.
+func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, diags hcl.Diagnostics) {
+	dtype, rule := program.Precisions[d.Str("precision")], optimizer.Usual
+	if ref, _, ok := d.Ref("optimizer"); ok {
+		rule = p.Use(ref).(*optimizer.Optimizer).Rule
+	}
+	all := m.Declare([]string{"x"})
+	for _, x := range all {
+		if n := optim.TrainBytes(rule, x, dtype); ops.InLayers(x) {
+			b.Layer += n
+		} else {
+			b.Rest += n
+		}
+	}
+	b.Frozen = m.LayerParams() * dtype.Size()
+	ref, _, ok := d.Ref("peft")
+	if !ok {
+		return b, nil
+	}
+	spec := p.Use(ref).(*adapter.Adapter).Spec
+	as, err := spec.Match(all, ops.InLayers)
+	if err != nil {
+		return b, blocks.Problem(d, "peft", "Impossible adapter", err)
+	}
+	for _, x := range peft.Params(as) {
+		b.Adapter += optim.TrainBytes(rule, x, dtype)
+	}
+	for _, x := range as {
+		if spec.KeepsRemainders(dtype) {
+			b.Frozen += x.Target.Elems() * dtype.Size()
+		}
+	}
+	return b, nil
+}
+
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	ref, _, _ := d.Ref("model")
-	c := p.Use(ref).(*model.Model).Model
-	layer := c.LayerParams()
-	all := c.Declare([]string{"x"})
-	rest := ops.Count(all, func(x ops.Param) bool { return !ops.InLayers(x) })
-	dtype := program.Precisions[d.Str("precision")]
-	var adapters, kept int64
-	if ref, _, ok := d.Ref("peft"); ok {
-		spec := p.Use(ref).(*adapter.Adapter).Spec
-		as, err := spec.Match(all, ops.InLayers)
-		if err != nil {
-			return nil, blocks.Problem(d, "peft", "Impossible adapter", err)
-		}
-		adapters = ops.Count(peft.Params(as), nil)
-		for _, x := range as {
-			if spec.KeepsRemainders(dtype) {
-				kept += x.Target.Elems() * dtype.Size()
-			}
-		}
+	target := p.Use(ref).(*model.Model)
+	layers := target.NumHiddenLayers
+	b, diags := parts(p, d, target)
+	if diags.HasErrors() {
+		return nil, diags
 	}
-	var adamw optim.AdamW
-	if ref, _, ok := d.Ref("optimizer"); ok {
-		adamw = p.Use(ref).(*optimizer.Optimizer).Rule
-	}
-	b := growth.Bytes{Trainable: adamw.TrainBytes(dtype), Frozen: dtype.Size(), Kept: kept}
-	layersOnly := b.States(layer, adapters, 0, 0)
-	cost := b.States(layer, adapters, rest, 0)
+	cost := b.Cost()
+	b.Rest = 0
+	layersOnly := b.Cost()
 	if d.Bool("layers_only") {
 		cost = layersOnly
 	}
@@ -92,10 +110,10 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	if d.Str("growth") == "interpolation" {
 		room = growth.Gaps
 	}
-	m := &Split{Vanilla: cost(c.NumHiddenLayers, 0), LayersVanilla: layersOnly(c.NumHiddenLayers, 0)}
+	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
 	var err error
 	if d.Has("stages") {
-		if m.Layers, m.Peak, err = growth.Partition(c.NumHiddenLayers, d.Int("stages"), cost, room); err != nil {
+		if m.Layers, m.Peak, err = growth.Partition(layers, d.Int("stages"), cost, room); err != nil {
 			return nil, blocks.Problem(d, "stages", "Impossible split", err)
 		}
 	} else {
@@ -104,9 +122,11 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 			return nil, blocks.Problem(d, "budget", "Invalid value", err)
 		}
 		var ok bool
-		if m.Layers, m.Peak, ok = growth.Fewest(c.NumHiddenLayers, budget, cost, room); !ok {
-			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or shrink the model or the adapters.",
-				c.NumHiddenLayers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak, len(m.Layers), m.Layers))}
+		if m.Layers, m.Peak, ok = growth.Fewest(layers, budget, cost, room); !ok {
+			return nil, hcl.Diagnostics{d.Error("budget", "Budget too small", fmt.Sprintf("No split of %d layers has model "+
+				"states within %s (%d bytes). The least is %s (%d bytes), in %d stages of %v layers. Raise the budget, or "+
+				"shrink the model or the adapters.", layers, dsl.FormatBytes(budget), budget, dsl.FormatBytes(m.Peak), m.Peak,
+				len(m.Layers), m.Layers))}
 		}
 	}
 	n := 0
@@ -122,7 +142,14 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	for _, x := range m.Layers {
 		list = append(list, blocks.Number(x))
 	}
-	return map[string]cty.Value{"layers": cty.ListVal(list), "stages": blocks.Number(len(list)), "peak_bytes": blocks.Number(m.Peak),
-		"vanilla_bytes": blocks.Number(m.Vanilla), "saving": blocks.Number(m.Saving), "layers_peak_bytes": blocks.Number(m.LayersPeak),
-		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla), "layers_saving": blocks.Number(m.LayersSaving)}, nil
+	return map[string]cty.Value{
+		"layers":               cty.ListVal(list),
+		"stages":               blocks.Number(len(list)),
+		"peak_bytes":           blocks.Number(m.Peak),
+		"vanilla_bytes":        blocks.Number(m.Vanilla),
+		"saving":               blocks.Number(m.Saving),
+		"layers_peak_bytes":    blocks.Number(m.LayersPeak),
+		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla),
+		"layers_saving":        blocks.Number(m.LayersSaving),
+	}, nil
 }

@@ -35,7 +35,8 @@ func folderOf(w *blocks.World, from string) (string, error) {
 	}
 	folder, err := repo.Folder()
 	if err != nil {
-		return "", fmt.Errorf("%s is not in the cache (%w), and models are not downloaded: run \"hf download %s\", or give a folder", from, err, repo.Name)
+		return "", fmt.Errorf("%s is not in the cache (%w), and models are not downloaded: run \"hf download %s\", or "+
+			"give a folder", from, err, repo.Name)
 	}
 	return folder, nil
 }
@@ -85,13 +86,26 @@ func (m *Model) agrees(told arch.Model, path string, notes []arch.Note, d *dsl.D
 	if told.Arch != nil && told.Arch != m.Arch {
 		as, ok := m.As(told.Arch)
 		if !ok {
-			return hcl.Diagnostics{d.Error("from", "Another architecture", fmt.Sprintf("%s is of model_type %s: write model %q, or model \"auto\".",
-				path, m.Arch.Type, m.Arch.Type))}
+			return hcl.Diagnostics{d.Error("from", "Another architecture",
+				fmt.Sprintf("%s describes %s: write model %q, or model \"auto\".",
+					path, m.Arch.Title, m.Arch.Type))}
 		}
 		m.Model = as
 	}
+	listed := told
+	listed.NumHiddenLayers = m.NumHiddenLayers
+	for _, x := range listed.CheckLists() {
+		diags = append(diags, d.Error(x.Attribute, "Impossible model", blocks.Sentence(x.What)+". "+x.Do))
+	}
 	for _, f := range arch.Attributes() {
-		if !d.Has(f.Name) || f.Same(told.Config, m.Config) {
+		switch {
+		case !d.Has(f.Name):
+			continue
+		case !m.Arch.Has(f.Name):
+			diags = append(diags, d.Error(f.Name, "Another architecture",
+				fmt.Sprintf("%s describes %s, which has no %s. Leave it out.", path, m.Arch.Title, f.Name)))
+			continue
+		case f.Same(told.Config, m.Config):
 			continue
 		}
 		text := fmt.Sprintf("%s is %s here and %s in %s. Leave it out, or start from another folder.",
@@ -121,11 +135,13 @@ func checkFolder(dir string) error {
 	case !st.IsDir():
 		return fmt.Errorf("%s is a file: from takes the folder that holds config.json and safetensors", dir)
 	case holds(dir, "adapter_config.json"):
-		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
+		return fmt.Errorf("%s holds an adapter (adapter_config.json), which would change the model's numbers and is not "+
+			"read: merge it with PEFT's merge_and_unload and save the merged model, or remove the adapter's files", dir)
 	case holds(dir, checkpoint.ConfigFile):
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from", dir, checkpoint.ConfigFile), otherWeights(dir))
+	return errors.Join(fmt.Errorf("%s has no %s, which says what model it is: take it from where the weights come from",
+		dir, checkpoint.ConfigFile), otherWeights(dir))
 }
 
 // convert is a command that writes a model in a form that can be read.
@@ -138,14 +154,18 @@ var otherForms = []struct{ pattern, what, argument string }{
 	{"*.gguf", "weights as GGUF, which is not read", ", gguf_file='%s'"},
 	{"tf_model*.h5", "weights of TensorFlow, which are not read", ", from_tf=True"},
 	{"flax_model*.msgpack", "weights of Flax, which are not read", ", from_flax=True"},
-	{"consolidated*", "weights in the layout of Meta or Mistral, which is not read: take the model's files for transformers", "-"},
+	{"consolidated*", "weights in the layout of Meta or Mistral, which is not read: take the model's files for " +
+		"transformers", "-"},
 	{"*.pt", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
 	{"*.pth", "weights as pickles of PyTorch, which may hold code and are not read: save them with transformers", "-"},
-	{"model-*-of-*.safetensors", "a shard of a model, without model.safetensors.index.json, which says where each tensor is: take it from where the shards come from", "-"},
-	{"*.safetensors", "safetensors under another name: the weights lie in model.safetensors, or in shards that model.safetensors.index.json names", "-"},
+	{"model-*-of-*.safetensors", "a shard of a model, without model.safetensors.index.json, which says where each " +
+		"tensor is: take it from where the shards come from", "-"},
+	{"*.safetensors", "safetensors under another name: the weights lie in model.safetensors, or in shards that " +
+		"model.safetensors.index.json names", "-"},
 }
 
-// otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it holds none.
+// otherWeights says what weights a folder holds instead of safetensors under their names, and what to do; nil if it
+// holds none.
 func otherWeights(dir string) error {
 	if holds(dir, checkpoint.ModelFile) || holds(dir, checkpoint.ModelFile+".index.json") {
 		return nil

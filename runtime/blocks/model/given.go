@@ -13,8 +13,8 @@ import (
 	"stepflow/runtime/blocks"
 )
 
-// given is the model that a block gives, with defaults and checked where it is not read from a folder and its sizes are known. Its
-// architecture is nil where only the folder tells it.
+// given is the model that a block gives, with defaults and checked where it is not read from a folder and its sizes
+// are known. Its architecture is nil where only the folder tells it.
 func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 	m.Arch = arch.Lookup(a.Type)
 	names, partial, diags := readFields(&m.Config, d)
@@ -26,26 +26,32 @@ func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 		}
 		return m, diags
 	case m.Arch == nil:
-		return m, append(diags, d.Error("from", "No architecture", fmt.Sprintf("%s takes its architecture from a folder: give from, "+
-			"or name an architecture, such as model \"llama\" %q.", a, a.Name)))
+		return m, append(diags, d.Error("from", "No architecture",
+			fmt.Sprintf("%s takes its architecture from a folder: give from, "+
+				"or name an architecture, such as model \"llama\" %q.", a, a.Name)))
 	}
 	for _, f := range m.Arch.Fields {
 		if f.Needed && !d.Has(f.Name) {
-			diags = append(diags, d.Error(f.Name, "Missing attribute", fmt.Sprintf("%s needs %s, unless it is read by from.", a, f.Name)))
+			diags = append(diags, d.Error(f.Name, "Missing attribute",
+				fmt.Sprintf("%s needs %s, unless it is read by from.", a, f.Name)))
 		}
 	}
 	if diags.HasErrors() || partial {
 		return m, diags
 	}
-	m.Fill(names...)
-	for _, x := range m.Check() {
+	problems := m.CheckLists()
+	if len(problems) == 0 {
+		m.Fill(names...)
+		problems = m.Check()
+	}
+	for _, x := range problems {
 		diags = append(diags, d.Error(x.Attribute, "Impossible model", blocks.Sentence(x.What)+". "+x.Do))
 	}
 	return m, diags
 }
 
-// readFields reads the attributes that are given into a configuration, and names them. partial says that some are not known yet that
-// others depend on.
+// readFields reads the attributes that are given into a configuration, and names them. partial says that some are not
+// known yet that others depend on.
 func readFields(c *arch.Config, d *dsl.Decoded) (names []string, partial bool, diags hcl.Diagnostics) {
 	for _, f := range arch.Attributes() {
 		switch {

@@ -18,7 +18,8 @@ import (
 )
 
 // Kind is the model block.
-var Kind = blocks.Kind{Sound: sound, Plan: plan, Idle: map[string]string{"from": "the identity of the folder's files is hashed"}}
+var Kind = blocks.Kind{Sound: sound, Plan: plan, Idle: map[string]string{"from": "the identity of the folder's " +
+	"files is hashed"}}
 
 // Model is a planned model block.
 type Model struct {

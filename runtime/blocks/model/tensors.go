@@ -23,8 +23,8 @@ var foreignTensors = []struct {
 		"the weights are those of adapters beside a model: merge them with PEFT's merge_and_unload first"},
 }
 
-// checkTensors holds the tensors of a folder to the configuration: each is there, of its shape and floating point, and no
-// other is there but copies of what the configuration says already.
+// checkTensors holds the tensors of a folder to the configuration: each is there, of its shape and floating point,
+// and no other is there but copies of what the configuration says already.
 func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 	names := f.Names()
 	for _, x := range foreignTensors {
@@ -47,7 +47,8 @@ func checkTensors(f *checkpoint.Folder, m arch.Model, path string) error {
 			return err
 		}
 		if dtype := f.DType(x.Name); !checkpoint.Floating(dtype) {
-			return fmt.Errorf("tensor %s beside %s is of type %s, which is not read as a weight: save the model in float32 or bfloat16 first", x.Name, path, dtype)
+			return fmt.Errorf("tensor %s beside %s is of type %s, which is not read as a weight: save the model in float32 "+
+				"or bfloat16 first", x.Name, path, dtype)
 		}
 		placed[x.Name] = true
 	}

@@ -1,4 +1,4 @@
-// Package optimizer is the optimizer block: an update rule and its settings.
+// Package optimizer is the optimizer block: an update rule and its settings. What each type is made of is in types.go.
 package optimizer
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/ops"
 	"stepflow/ops/optim"
 	"stepflow/runtime/blocks"
 )
@@ -17,10 +18,20 @@ import (
 // Kind is the optimizer block.
 var Kind = blocks.Kind{Sound: sound, Plan: plan}
 
-// Optimizer is a planned optimizer block.
-type Optimizer struct{ Rule optim.AdamW }
+// groups lists the attributes of every type that name the optimizer of parameters of some kinds.
+var groups = []struct {
+	attr  string
+	kinds []ops.Kind
+}{
+	{"embeddings", []ops.Kind{ops.KindEmbedding}},
+	{"lm_head", []ops.Kind{ops.KindHead}},
+	{"norms", []ops.Kind{ops.KindNorm, ops.KindBias}},
+}
 
-// Identity writes nothing: its attributes say all.
+// Optimizer is a planned optimizer block.
+type Optimizer struct{ Rule optim.Optimizer }
+
+// Identity writes nothing: its attributes and the blocks it names say all.
 func (*Optimizer) Identity(io.Writer) {}
 
 // Summary is empty.
@@ -35,9 +46,23 @@ func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	b := d.Floats("betas")
-	p.Block = &Optimizer{optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: b[0], Beta2: b[1], Eps: d.Float("eps"),
-		WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"), BF16StochasticRound: d.Bool("bf16_stochastic_round"),
-		NoDecay: d.Strs("no_decay")}}
+	other := func(attr string) optim.Optimizer {
+		if ref, _, ok := d.Ref(attr); ok {
+			return p.Use(ref).(*Optimizer).Rule
+		}
+		return nil
+	}
+	rule := types[p.Addr.Type](d, other)
+	all := optim.Groups{Main: rule}
+	for _, g := range groups {
+		if o := other(g.attr); o != nil {
+			all.List = append(all.List, optim.Group{Kinds: g.kinds, Optimizer: o})
+		}
+	}
+	if len(all.List) > 0 {
+		all.List = append(all.List, optim.Group{Optimizer: rule})
+		rule = all
+	}
+	p.Block = &Optimizer{rule}
 	return map[string]cty.Value{}, nil
 }

@@ -29,15 +29,17 @@ func (*Adapter) Summary() string { return "" }
 
 func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	if every, warmup := d.Int("reset_every"), d.Int("restart_warmup_steps"); every > 0 && warmup >= every {
-		diags = append(diags, d.Error("restart_warmup_steps", "Warm-up too long", fmt.Sprintf("restart_warmup_steps is %d and "+
-			"reset_every %d: the learning rate would not be up again before the next restart. Lower it.", warmup, every)))
+		diags = append(diags, d.Error("restart_warmup_steps", "Warm-up too long",
+			fmt.Sprintf("restart_warmup_steps is %d and "+
+				"reset_every %d: the learning rate would not be up again before the next restart. Lower it.", warmup, every)))
 	}
 	return diags
 }
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	s := peft.Spec{Method: p.Addr.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
-		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"), RestartWarmup: d.Int("restart_warmup_steps"),
+		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"),
+		RestartWarmup: d.Int("restart_warmup_steps"),
 		MergeRounding: d.Str("merge_rounding")}
 	p.Block = &Adapter{s}
 	return map[string]cty.Value{"r": blocks.Number(s.R)}, nil

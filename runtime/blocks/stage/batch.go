@@ -18,9 +18,10 @@ type StepBatch struct {
 	Tokenizer *bpe.Tokenizer
 }
 
-// BatchOf packs the batch of a step, as a run does: it depends on the plan alone. All batches before it are packed on the way;
-// progress is called before each, with the sequences that are packed and how many there will be.
-func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int, progress func(done, of int64) error) (*StepBatch, error) {
+// BatchOf packs the batch of a step, as a run does: it depends on the plan alone. All batches before it are packed on
+// the way; progress is called before each, with the sequences that are packed and how many there will be.
+func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
+	progress func(done, of int64) error) (*StepBatch, error) {
 	if step < 1 || step > s.Steps {
 		return nil, fmt.Errorf("%s has steps 1 to %d, and no step %d", s.Addr, s.Steps, step)
 	}

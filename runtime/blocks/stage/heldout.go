@@ -15,8 +15,8 @@ import (
 	"stepflow/runtime/blocks/data"
 )
 
-// Documents that an evaluation measures and its model was trained on make it say less than it seems to. The plan warns where files tell,
-// and a run counts the documents themselves, by their tokens. See docs/decisions/0021.
+// Documents that an evaluation measures and its model was trained on make it say less than it seems to. The plan
+// warns where files tell, and a run counts the documents themselves, by their tokens. See docs/decisions/0021.
 
 // Measure is a block that measures a stage's model on documents of data.
 type Measure interface {
@@ -48,7 +48,8 @@ func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 	return list
 }
 
-// Beside warns if the stage reads files which an evaluation of its model measures, without holding out what it measures.
+// Beside warns if the stage reads files which an evaluation of its model measures, without holding out what it
+// measures.
 func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []string, _ hcl.Diagnostics) {
 	told := map[string]bool{}
 	for _, m := range s.measuredBy(all) {
@@ -56,7 +57,8 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 		for _, held := range m.data.InFiles() {
 			for _, trained := range s.Data.InFiles() {
 				key := fmt.Sprint(held.Addr, trained.Addr, whole)
-				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source, &trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
+				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source,
+					&trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
 					continue
 				}
 				if file := fineweb.Shared(trained.Contents(), held.Contents()); file != "" {
@@ -85,15 +87,17 @@ func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file s
 		}
 	}
 	if whole {
-		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on other files, or measure documents that are held out of both",
+		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on "+
+			"other files, or measure documents that are held out of both",
 			at(trained.Addr), at(held.Addr), at(e.Addr), file)
 	}
-	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: %s. Train on %s, or give both the same validation_fraction and the same ids",
+	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: "+
+		"%s. Train on %s, or give both the same validation_fraction and the same ids",
 		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
 }
 
-// watched reads the documents that evaluations of the stage's model measure, once a run; nil where there are none. It is worth no run:
-// where they cannot be read now, a warning says that nothing is counted. names are the evaluations.
+// watched reads the documents that evaluations of the stage's model measure, once a run; nil where there are none. It
+// is worth no run: where they cannot be read now, a warning says that nothing is counted. names are the evaluations.
 func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (w *fineweb.Watched, names []string) {
 	var keys []string
 	by := map[string]measured{}
@@ -119,13 +123,15 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 	for _, k := range keys {
 		if err := by[k].watch(ctx, w, tok); err != nil {
 			if ctx.Err() == nil {
-				r.Observe.Warn(ctx, "documents that are measured and trained on are not counted: those of %s cannot be read: %v", by[k].data.Addr, err)
+				r.Observe.Warn(ctx, "documents that are measured and trained on are not counted: those of %s cannot be read: %v",
+					by[k].data.Addr, err)
 			}
 			return nil, nil
 		}
 	}
 	if w.Partial {
-		r.Observe.Warn(ctx, "of the documents that evaluations measure the first %d are looked for in what is trained on: max_tokens of evaluate bounds them", w.Documents)
+		r.Observe.Warn(ctx, "of the documents that evaluations measure the first %d are looked for in what is trained "+
+			"on: max_tokens of evaluate bounds them", w.Documents)
 	}
 	r.Shared.Watched[key] = w
 	return w, names

@@ -49,14 +49,16 @@ func (s *Stage) passes(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) h
 	limit := float64(s.Data.Source.Epochs)
 	switch {
 	case limit > 0 && f.Epochs > limit && size.How == fineweb.Exact && s.Data.Parts == nil:
-		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose "+
-			"epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
+		return hcl.Diagnostics{d.Block("train").Error("data", "Data used up",
+			fmt.Sprintf("The stage ends after %.2f passes over %s, whose "+
+				"epochs is %.0f. Raise epochs, or train on fewer tokens.", f.Epochs, s.Data.Addr, limit))}
 	case limit > 0 && f.Epochs > limit && s.Data.Parts == nil:
 		p.Warn(fmt.Sprintf("the stage would end after about %.1f passes over %s, whose epochs is %.0f: the data "+
 			"may be used up before", f.Epochs, s.Data.Addr, limit))
 	case limit == 0 && f.Epochs > manyEpochs && before/float64(size.Tokens) <= manyEpochs:
 		p.Warn(fmt.Sprintf("the stage ends after about %.0f passes over %s: beyond %d, reading it again teaches "+
-			"clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr, manyEpochs))
+			"clearly less than new data would (arXiv 2305.16264); set its epochs to have this so", f.Epochs, s.Data.Addr,
+			manyEpochs))
 	}
 	return nil
 }
@@ -64,15 +66,17 @@ func (s *Stage) passes(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) h
 // tooSmall says that data that are no mixture are known to hold less than the batches of a stage take.
 func (s *Stage) tooSmall(ctx context.Context, before float64) error {
 	size, _, err := s.Data.Size(ctx, s.Tokenizer.Ready())
-	if err != nil || size.Most == 0 || !data.Wraps(float64(size.Most), s.Data.Source.Epochs, before, float64(s.Batch)*float64(s.Seq), float64(s.Steps)) {
+	if err != nil || size.Most == 0 || !data.Wraps(float64(size.Most), s.Data.Source.Epochs, before,
+		float64(s.Batch)*float64(s.Seq), float64(s.Steps)) {
 		return nil
 	}
-	return fmt.Errorf("%s, less than one batch of %d sequences of %d tokens. Lower sequence_length or batch_size, or give it more text",
+	return fmt.Errorf("%s, less than one batch of %d sequences of %d tokens. Lower sequence_length or batch_size, or "+
+		"give it more text",
 		s.Data.HoldsTokens(size), s.Batch, s.Seq)
 }
 
-// draws checks what a stage draws of each part of a mixture, of which it starts after so many tokens. What is sure, by what the parts hold
-// at most, is an error; what only estimates say is a warning.
+// draws checks what a stage draws of each part of a mixture, of which it starts after so many tokens. What is sure,
+// by what the parts hold at most, is an error; what only estimates say is a warning.
 func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded, before float64) hcl.Diagnostics {
 	parts := s.Data.Sources()
 	first := int64(before / float64(s.Seq))
@@ -106,25 +110,33 @@ func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded
 				tried = fineweb.Draws(s.Data.Weights, limits, last)[i]
 				limits[i]--
 			}
-			small := tokens[i] > 0 && data.Wraps(float64(tokens[i]), parts[i].Source.Epochs, float64(from[i]*int64(s.Seq)), float64(s.Seq), float64(tried-from[i]))
+			small := tokens[i] > 0 && data.Wraps(float64(tokens[i]), parts[i].Source.Epochs, float64(from[i]*int64(s.Seq)),
+				float64(s.Seq), float64(tried-from[i]))
 			switch {
 			case small && sure:
 				size, _, _ := n.Size(ctx, s.Tokenizer.Ready())
-				return hcl.Diagnostics{train.Error("data", "Less text than a sequence", fmt.Sprintf("%s, less than one sequence of %d tokens%s. "+
-					"Lower sequence_length, leave it out of the mixture, or give it more text.", blocks.Sentence(n.HoldsTokens(size)), s.Seq, s.onlyLeft(i, last)))}
+				return hcl.Diagnostics{train.Error("data", "Less text than a sequence",
+					fmt.Sprintf("%s, less than one sequence of %d tokens%s. "+
+						"Lower sequence_length, leave it out of the mixture, or give it more text.",
+						blocks.Sentence(n.HoldsTokens(size)), s.Seq, s.onlyLeft(i, last)))}
 			case small:
-				p.Warn(fmt.Sprintf("%s may hold less than one sequence of %d tokens%s: the stage would fail there", n.Addr, s.Seq, s.onlyLeft(i, last)))
+				p.Warn(fmt.Sprintf("%s may hold less than one sequence of %d tokens%s: the stage would fail there", n.Addr, s.Seq,
+					s.onlyLeft(i, last)))
 			case !sure && to[i] == from[i] && from[i] > 0 && from[i] == limits[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: the stages before use it up, since its epochs is %d",
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: the stages before use it up, since its "+
+					"epochs is %d",
 					n.Addr, last-first, parts[i].Source.Epochs))
 			case !sure && to[i] == from[i] && tried > to[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its %d epochs hold less than one", n.Addr, last-first, parts[i].Source.Epochs))
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its %d epochs hold less than one", n.Addr,
+					last-first, parts[i].Source.Epochs))
 			case !sure && to[i] == from[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr, last-first, s.Data.Weights[i]/sum))
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr,
+					last-first, s.Data.Weights[i]/sum))
 			}
 		}
 		if given < last && !sure { // where the run stops, at a checkpoint from which it goes on with more epochs
-			p.Warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, or train on fewer tokens",
+			p.Warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, "+
+				"or train on fewer tokens",
 				max(0, given-first), last-first, s.Data.Addr))
 		}
 	}

@@ -26,12 +26,13 @@ import (
 )
 
 func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := &Stage{Addr: p.Addr, Stage: program.Stage{DType: program.Precisions[d.Str("precision")], PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
+	s := &Stage{Addr: p.Addr, Stage: program.Stage{DType: program.Precisions[d.Str("precision")],
+		PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
 	m, diags := s.start(p, d)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.train} {
+	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{s.freeze, s.adapt, s.idle, s.train} {
 		diags = append(diags, check(p, d)...)
 	}
 	if diags.HasErrors() {
@@ -51,15 +52,18 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, diags
 	}
 	p.CheckFits(s.Program.ArenaBytes, "the stage",
-		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into more stages", s.Micro))
+		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into "+
+			"more stages", s.Micro))
 	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Model, mode); err != nil {
-		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq, err)
+		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq,
+			err)
 	}
 	p.Block = s
 	f := s.Figures
 	return map[string]cty.Value{
 		"num_hidden_layers": blocks.Number(len(s.Layers)), "num_parameters": blocks.Number(ops.Count(s.Params, nil)),
-		"peak_bytes": blocks.Number(f.Peak), "flops": blocks.Number(f.FLOPs), "tokens": blocks.Number(f.Tokens), "steps": blocks.Number(s.Steps),
+		"peak_bytes": blocks.Number(f.Peak), "flops": blocks.Number(f.FLOPs), "tokens": blocks.Number(f.Tokens),
+		"steps": blocks.Number(s.Steps),
 	}, nil
 }
 
@@ -79,7 +83,8 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		}
 		if m.Folder != "" && n != m.NumHiddenLayers {
 			return nil, hcl.Diagnostics{d.Error("layers", "Another number of layers",
-				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder, m.NumHiddenLayers))}
+				fmt.Sprintf("The folder %s holds %d layers; a stage that starts from it has as many.", m.Folder,
+					m.NumHiddenLayers))}
 		}
 		if diags := deeper(d, m.Model, n); diags.HasErrors() {
 			return nil, diags
@@ -99,33 +104,42 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 	if m != nil && m != root {
 		detail := fmt.Sprintf("%s was started from %s, this stage names %s. Leave model out.", from, root.Addr, m.Addr)
 		if attr, same := arch.SameArchitecture(root.Model, m.Model); !same {
-			detail = fmt.Sprintf("%s was started from %s, and %s of %s differs from it. Leave model out.", from, root.Addr, attr, m.Addr)
+			detail = fmt.Sprintf("%s was started from %s, and %s of %s differs from it. Leave model out.", from, root.Addr,
+				attr, m.Addr)
 		}
 		return nil, hcl.Diagnostics{d.Error("model", "Another model", detail)}
 	}
 	if s.DType != up.DType {
 		return nil, hcl.Diagnostics{d.Error("precision", "Another precision",
-			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from, program.Precision(up.DType)))}
+			fmt.Sprintf("%s trains in %s; stages that continue each other share one precision.", from,
+				program.Precision(up.DType)))}
 	}
-	return root, s.grow(up, grow)
+	diags := s.grow(up, grow)
+	if !diags.HasErrors() {
+		s.compareWith(root, p)
+	}
+	return root, diags
 }
 
 // grow makes the model of that of the stage before, larger where the block asks for it.
 func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
-	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(), ResidualOutput: s.Model.ResidualOutput,
+	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(),
+		ResidualOutput: s.Model.ResidualOutput,
 		Declare: func(changed growth.Config, layers []string) []ops.Param {
 			return s.Model.With(changed).Declare(layers)
 		}}
 	var err error
 	if block == nil {
 		if s.Growth, err = growth.Continue(small); err != nil {
-			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Impossible stage", Detail: blocks.Sentence(err.Error()) + "."}}
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Impossible stage",
+				Detail: blocks.Sentence(err.Error()) + "."}}
 		}
 	} else {
 		if diags := deeper(block, s.Model, len(up.Layers)+block.Int("layers")); diags.HasErrors() {
 			return diags
 		}
-		s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"), Mix: block.Float("mix"),
+		s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"),
+			Mix:                block.Float("mix"),
 			FunctionPreserving: block.Bool("function_preserving"), Seed: s.PeftSeed}
 		if s.Growth, err = s.Grow.Map(small); err != nil {
 			return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
@@ -136,8 +150,18 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// kinds lists of which layer of the smaller model each layer is the like: an old one of itself, a new one of the first that it is
-// made of.
+// compareWith warns where the stage has grown to as many layers as its model block has, and they differ from those.
+func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
+	attr, same := arch.SameArchitecture(s.Model, root.Model)
+	if s.Grow == nil || len(s.Layers) != root.NumHiddenLayers || same {
+		return
+	}
+	p.Warn(fmt.Sprintf("the stage has as many layers as %s, and %s differs: an old layer keeps what it is, a new one takes "+
+		"it from the layer that it is made of", root.Addr, attr))
+}
+
+// kinds lists of which layer of the smaller model each layer is the like: an old one of itself, a new one of the
+// first that it is made of.
 func kinds(layers []growth.Layer) []int {
 	list := make([]int, len(layers))
 	for i, l := range layers {
@@ -151,7 +175,8 @@ func kinds(layers []growth.Layer) []int {
 // deeper is the problem with a model of so many layers; nil if there is none.
 func deeper(d *dsl.Decoded, m arch.Model, layers int) (diags hcl.Diagnostics) {
 	for _, x := range m.WithLayers(layers).Check() {
-		diags = append(diags, d.Error("layers", "Impossible model", fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
+		diags = append(diags, d.Error("layers", "Impossible model",
+			fmt.Sprintf("The stage would have %d layers: %s.", layers, x.What)))
 	}
 	return diags
 }
@@ -174,9 +199,40 @@ func (s *Stage) adapt(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	if len(as) == 0 {
 		return hcl.Diagnostics{d.Error("adapter", "Adapter without a place",
-			"Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as freeze = [\"inherited\"].")}
+			"Adapters sit on frozen projections, and of those target_modules names none is frozen. Set freeze, such as "+
+				"freeze = [\"inherited\"].")}
 	}
 	s.Adapters = as
+	return nil
+}
+
+// idle warns of new layers that add nothing and cannot learn to: what they add to the residual stream starts at zero, is
+// frozen, and has no adapter.
+func (s *Stage) idle(p *blocks.Planned, _ *dsl.Decoded) hcl.Diagnostics {
+	if s.Grow == nil || !s.Grow.FunctionPreserving {
+		return nil
+	}
+	moves := map[int]bool{} // the layers with an output that changes
+	for _, x := range s.Params {
+		if x.Layer >= 0 && s.Model.ResidualOutput(x) && !s.Frozen[x.ID] {
+			moves[x.Layer] = true
+		}
+	}
+	for _, a := range s.Adapters {
+		if a.Target.Layer >= 0 && s.Model.ResidualOutput(a.Target) {
+			moves[a.Target.Layer] = true
+		}
+	}
+	n := 0
+	for i, l := range s.Layers {
+		if l.Old < 0 && !moves[i] {
+			n++
+		}
+	}
+	if n > 0 {
+		p.Warn(fmt.Sprintf("new layers (%d) add nothing and cannot learn to: they start with zero outputs "+
+			"(function_preserving), which are frozen and have no adapter. Freeze fewer of their tensors", n))
+	}
 	return nil
 }
 
@@ -209,10 +265,12 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")
 	}
 	if s.Seq > s.Model.MaxPositionEmbeddings {
-		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq, s.Model.Longest())
+		bad("sequence_length", "Sequence too long", "sequence_length %d is larger than the model's %s.", s.Seq,
+			s.Model.Longest())
 	}
 	if s.Tokenizer.VocabSize > s.Model.VocabSize {
-		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set vocab_size = %s.vocab_size.",
+		bad("tokenizer", "Vocabulary too small", "The model's vocab_size is %d, the tokenizer has %d tokens. Set "+
+			"vocab_size = %s.vocab_size.",
 			s.Model.VocabSize, s.Tokenizer.VocabSize, s.Tokenizer.Addr)
 	}
 	if s.From == nil {
@@ -256,8 +314,10 @@ func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	asked *= t.Float("stop_at")
 	steps := math.Round(s.Horizon / per * t.Float("stop_at"))
 	if steps < 1 {
-		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, and one step takes "+
-			"%d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"), s.StepTokens()))}
+		return hcl.Diagnostics{t.Error(attr, "Less than one batch", fmt.Sprintf("The stage would train on %.0f tokens, "+
+			"and one step takes "+
+			"%d (batch_size x sequence_length). Ask for more, or lower batch_size.", s.Horizon*t.Float("stop_at"),
+			s.StepTokens()))}
 	}
 	if steps > math.MaxInt32 {
 		return hcl.Diagnostics{t.Error(attr, "Too many steps", fmt.Sprintf("%.0f steps cannot be counted.", steps))}
@@ -268,7 +328,8 @@ func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		if off < 0 {
 			more = "less"
 		}
-		p.Warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr, asked, s.Steps,
+		p.Warn(fmt.Sprintf("its %s are worth %.2f steps, and the stage takes %d, since steps are whole: %.0f %% %s", attr,
+			asked, s.Steps,
 			100*math.Abs(off), more))
 	}
 	return nil

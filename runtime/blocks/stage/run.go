@@ -37,7 +37,8 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	}
 	defer loaded.Close()
 	f := &s.Figures
-	r.Entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak, ByKind: f.ByKind}
+	r.Entry.Memory = &state.Memory{Planned: s.Program.ArenaBytes, Measured: loaded.Allocated(), Vanilla: s.Vanilla.Peak,
+		ByKind: f.ByKind}
 	job, err := s.job(r, tok, corpus)
 	if err != nil {
 		return err
@@ -72,8 +73,10 @@ func (s *Stage) load(ctx context.Context, r *blocks.Run) (gpu.Loaded, error) {
 // job is what the training loop is given.
 func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (train.Job, error) {
 	id := r.World.ID
-	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From, Every: s.Every, Keep: s.Keep,
-		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async, Peak: r.Device.PeakFLOPs(s.DType),
+	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From,
+		Every: s.Every, Keep: s.Keep,
+		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
+		Peak: r.Device.PeakFLOPs(s.DType),
 		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
 	if s.Before != nil && r.From == 0 {
 		var err error
@@ -102,7 +105,8 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 		return nil, err
 	}
 	config, err := model.ConfigJSON(s.Model, tok, s.DType)
-	return []checkpoint.Part{origin, checkpoint.Bytes(checkpoint.ConfigFile, config), checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
+	return []checkpoint.Part{origin, checkpoint.Bytes(checkpoint.ConfigFile, config),
+		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
 }
 
 // finish ends the training and saves the stage's result.

@@ -20,11 +20,14 @@ func soundStart(d *dsl.Decoded) hcl.Diagnostics {
 	grow := d.Block("grow")
 	switch {
 	case !d.Has("from") && !d.Has("model"):
-		return hcl.Diagnostics{d.Error("model", "No model", "A stage starts a model or continues a stage: give model or from.")}
+		return hcl.Diagnostics{d.Error("model", "No model", "A stage starts a model or continues a stage: give model or "+
+			"from.")}
 	case !d.Has("from") && grow != nil:
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to grow", Subject: grow.Range.Ptr(), Detail: "Growth starts from a trained stage: give from, or set layers."}}
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to grow", Subject: grow.Range.Ptr(),
+			Detail: "Growth starts from a trained stage: give from, or set layers."}}
 	case d.Has("from") && d.Has("layers"):
-		return hcl.Diagnostics{d.Error("layers", "Layers of a continued stage", "A stage that continues another has its layers; add some with a grow block.")}
+		return hcl.Diagnostics{d.Error("layers", "Layers of a continued stage",
+			"A stage that continues another has its layers; add some with a grow block.")}
 	}
 	return nil
 }
@@ -49,11 +52,14 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 		}
 	}
 	if known > 1 || known+open < 1 {
-		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps and flops; there are %d.", known)))
+		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps and flops; "+
+			"there are %d.", known)))
 	}
 	if c := t.Block("schedule"); c != nil && c.Label == "wsd" {
 		if warmup, decay := c.Float("warmup_ratio"), c.Float("decay_ratio"); warmup+decay > 1 {
-			diags = append(diags, c.Error("decay_ratio", "Schedule too long", fmt.Sprintf("warmup_ratio %g and decay_ratio %g are more than the whole schedule: lower one of them.", warmup, decay)))
+			diags = append(diags, c.Error("decay_ratio", "Schedule too long",
+				fmt.Sprintf("warmup_ratio %g and decay_ratio %g are more than the whole schedule: lower one of them.", warmup,
+					decay)))
 		}
 	}
 	return diags
@@ -68,9 +74,11 @@ func microOf(t *dsl.Decoded) (n int, auto bool, diags hcl.Diagnostics) {
 	n, err := strconv.Atoi(word)
 	switch {
 	case err != nil || n < 1:
-		return batch, false, hcl.Diagnostics{t.Error("micro_batch_size", "Invalid value", fmt.Sprintf("micro_batch_size is %q: it takes a whole number of sequences of at least 1, or \"auto\".", word))}
+		return batch, false, hcl.Diagnostics{t.Error("micro_batch_size", "Invalid value",
+			fmt.Sprintf("micro_batch_size is %q: it takes a whole number of sequences of at least 1, or \"auto\".", word))}
 	case batch%n != 0:
-		return n, false, hcl.Diagnostics{t.Error("micro_batch_size", "Batch not divisible", fmt.Sprintf("batch_size %d is not a multiple of micro_batch_size %d. Choose a divisor.", batch, n))}
+		return n, false, hcl.Diagnostics{t.Error("micro_batch_size", "Batch not divisible",
+			fmt.Sprintf("batch_size %d is not a multiple of micro_batch_size %d. Choose a divisor.", batch, n))}
 	}
 	return n, false, nil
 }

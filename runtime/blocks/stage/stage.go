@@ -32,7 +32,8 @@ var Kind = blocks.Kind{Sound: sound, Plan: plan,
 		"train.checkpoint.keep":          "when something is saved",
 		"train.activation_checkpointing": "activations that are computed again are the same",
 	},
-	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.schedule",
+	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
+		"train.schedule",
 		"train.accumulate_dtype"}}
 
 // work is what a stage does.
@@ -75,8 +76,8 @@ var (
 	_ blocks.Neighbour  = (*Stage)(nil)
 )
 
-// Identity writes what decides the bits of the result and can be said in several ways. Sums are made in the order that the
-// micro-batch and the rows of logits give, and the device's memory has a say in it.
+// Identity writes what decides the bits of the result and can be said in several ways. Sums are made in the order
+// that the micro-batch and the rows of logits give, and the device's memory has a say in it.
 func (s *Stage) Identity(w io.Writer) {
 	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
 	for _, x := range s.Trainable() {
@@ -98,7 +99,8 @@ func (*Stage) Runs() bool { return true }
 
 // Files lists the files of the result, or of a checkpoint, which adapters belong to.
 func (s *Stage) Files(result bool) []string {
-	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile, checkpoint.ConfigFile,
+	list := []string{checkpoint.NoteName, checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile,
+		checkpoint.ConfigFile,
 		checkpoint.TokenizerFile}
 	if len(s.Adapters) > 0 && !result {
 		list = append(list, checkpoint.AdapterFile)
@@ -137,8 +139,8 @@ func (s *Stage) DeviceProgram() *gpu.Program { return s.Program }
 // Refuse returns why a device cannot train it.
 func (s *Stage) Refuse(caps gpu.Caps) error { return program.Computes(caps, s.DType) }
 
-// Readable reads the weights that the stage starts from, once a run: a number that the device cannot hold, NaN or infinity is an
-// error.
+// Readable reads the weights that the stage starts from, once a run: a number that the device cannot hold, NaN or
+// infinity is an error.
 func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
 	key := s.Init + s.DType.String()
 	if s.Init == "" || read[key] {

@@ -22,8 +22,10 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		grown = fmt.Sprintf(" (%s)", s.grown())
 	}
 	line("layers", "%d%s", f.Layers, grown)
-	line("parameters", "%s trainable, %s frozen, %s in adapters", words.Count(f.Trainable), words.Count(f.Frozen), words.Count(f.Adapter))
-	line("tokens", "%s in %s of %d; %sFLOP, %sFLOP a step", words.Count(f.Tokens), words.Plural(f.Steps, "step"), s.StepTokens(),
+	line("parameters", "%s trainable, %s frozen, %s in adapters", words.Count(f.Trainable), words.Count(f.Frozen),
+		words.Count(f.Adapter))
+	line("tokens", "%s in %s of %d; %sFLOP, %sFLOP a step", words.Count(f.Tokens), words.Plural(f.Steps, "step"),
+		s.StepTokens(),
 		words.Count(f.FLOPs), words.Count(f.StepFLOPs))
 	if f.DataTokens > 0 {
 		line("data", "%s tokens in %s, %s; %.2f passes in all", words.Count(f.DataTokens), s.Data.Addr, f.DataHow, f.Epochs)
@@ -49,12 +51,14 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	if f.States != f.PaperStates {
 		line("the paper", "counts %s of states; here %s", bytes(f.PaperStates), strings.Join(s.beyondPaper(), ", "))
 	}
-	line("peak", "%s (%d bytes), %s %s; arena %.2f %% above its lower bound", bytes(f.Peak), f.Peak, percentLess(f.Peak, s.Vanilla.Peak),
+	line("peak", "%s (%d bytes), %s %s; arena %.2f %% above its lower bound", bytes(f.Peak), f.Peak,
+		percentLess(f.Peak, s.Vanilla.Peak),
 		bytes(s.Vanilla.Peak), 100*(float64(f.Peak)/float64(f.LowerBound)-1))
 	if t := s.takes.Time("FLOP/s", "the last stage like it"); t != "" {
 		line("time", "%s", strings.TrimPrefix(t, "; "))
 	}
-	line("states", "%s, %s %s; checkpoint %s, at most %s on disk", bytes(f.States), percentLess(f.States, s.Vanilla.States),
+	line("states", "%s, %s %s; checkpoint %s, at most %s on disk", bytes(f.States),
+		percentLess(f.States, s.Vanilla.States),
 		bytes(s.Vanilla.States), bytes(f.CheckpointSize), bytes(f.Disk))
 	return list
 }
@@ -63,7 +67,8 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 func (s *Stage) beyondPaper() (more []string) {
 	f := &s.Figures
 	if f.WideGradients > 0 {
-		more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s more", words.Count(f.WideGradients),
+		more = append(more, fmt.Sprintf("gradients of %s parameters are added up in fp32, %s more",
+			words.Count(f.WideGradients),
 			dsl.FormatBytes(2*f.WideGradients)))
 	}
 	if f.Remainders > 0 {
@@ -95,7 +100,8 @@ func (s *Stage) Numbers() map[string]any {
 
 // Training is the stage as a report shows it.
 func (s *Stage) Training() *blocks.Training {
-	x := &blocks.Training{Precision: program.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro, Steps: s.Steps,
+	x := &blocks.Training{Precision: program.Precision(s.DType), Seq: s.Seq, Batch: s.Batch, Micro: s.Micro,
+		Steps:      s.Steps,
 		StepTokens: s.StepTokens(), Figures: s.Figures, Vanilla: s.Vanilla}
 	if s.Before != nil {
 		x.From = s.Before.Addr.String()
@@ -105,7 +111,8 @@ func (s *Stage) Training() *blocks.Training {
 	}
 	if s.Peft != nil && len(s.Adapters) > 0 {
 		x.Rank = s.Peft.R
-		x.Adapter = fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha, len(s.Adapters))
+		x.Adapter = fmt.Sprintf("%s, r = %d, alpha = %g, on %d projections", s.Peft.Method, s.Peft.R, s.Peft.Alpha,
+			len(s.Adapters))
 	}
 	adapted, trains := map[int]bool{}, map[int]bool{}
 	for _, a := range s.Adapters {

@@ -116,13 +116,15 @@ func (t *Tokenizer) read(p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Valu
 		t.loaded.EOS = id
 	}
 	if t.loaded.EOS < 0 {
-		return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token", "Documents are separated by an end-of-text token, "+
-			"and none of the usual ones is in the file. Name one with eos_token.")}
+		return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token",
+			"Documents are separated by an end-of-text token, "+
+				"and none of the usual ones is in the file. Name one with eos_token.")}
 	}
 	sum := sha256.Sum256(b)
 	t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
 	p.Hashed["eos_token"] = strconv.Itoa(int(t.loaded.EOS)) // named or found
-	return map[string]cty.Value{"vocab_size": blocks.Number(t.VocabSize), "eos_token_id": blocks.Number(int(t.loaded.EOS))}, nil
+	return map[string]cty.Value{"vocab_size": blocks.Number(t.VocabSize),
+		"eos_token_id": blocks.Number(int(t.loaded.EOS))}, nil
 }
 
 // Forecast finds out that there is nothing to train on before anything runs.
@@ -209,8 +211,10 @@ func (t *Tokenizer) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	if tok.VocabSize() < t.VocabSize {
-		return fmt.Errorf("the data give %d tokens only, vocab_size asks for %d: lower it, or train on more text", tok.VocabSize(), t.VocabSize)
+		return fmt.Errorf("the data give %d tokens only, vocab_size asks for %d: lower it, or train on more text",
+			tok.VocabSize(), t.VocabSize)
 	}
-	r.Entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS), "distinct_words": float64(tr.Words())}
+	r.Entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS),
+		"distinct_words": float64(tr.Words())}
 	return r.Write("tokenizer", checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON()))
 }
