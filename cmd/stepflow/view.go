@@ -205,14 +205,3 @@ func plural(n int, thing string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
-
-func percentLess(now, before int64) string {
-	if before <= 0 {
-		return ""
-	}
-	less := 100 * (1 - float64(now)/float64(before))
-	if less <= -0.05 {
-		return fmt.Sprintf("%.1f %% more than vanilla's", -less)
-	}
-	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
-}
