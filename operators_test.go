@@ -150,20 +150,29 @@ func declarations(name string) (list []string, err error) {
 		}
 		at := set.Position(d.Pos()).Offset
 		skip := map[int]bool{}
-		for _, l := range prose(d) {
-			skip[set.Position(l.Pos()).Offset-at] = true
+		for _, pos := range prose(d) {
+			skip[set.Position(pos).Offset-at] = true
 		}
 		list = append(list, tokens(src[at:set.Position(d.End()).Offset], skip))
 	}
 	return list, nil
 }
 
-// prose finds the string literals that are texts of errors, or formulas for the reader.
-func prose(d ast.Decl) (list []*ast.BasicLit) {
-	add := func(exprs ...ast.Expr) {
+// prose finds the string literals that are texts of errors, or formulas for the reader, and each + between two of them.
+func prose(d ast.Decl) (list []token.Pos) {
+	var add func(exprs ...ast.Expr)
+	add = func(exprs ...ast.Expr) {
 		for _, e := range exprs {
-			if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
-				list = append(list, l)
+			switch e := e.(type) {
+			case *ast.BasicLit:
+				if e.Kind == token.STRING {
+					list = append(list, e.Pos())
+				}
+			case *ast.BinaryExpr:
+				if l, ok := e.Y.(*ast.BasicLit); ok && l.Kind == token.STRING && e.Op == token.ADD {
+					list = append(list, e.OpPos)
+					add(e.X, e.Y)
+				}
 			}
 		}
 	}
@@ -265,6 +274,10 @@ func TestDeclarations(t *testing.T) {
 			"var x = []int{\n\t1,\n\t2,\n}\nfunc F() int { return 1 }", true},
 		{"a.go", "import \"fmt\"\nvar e = fmt.Errorf(\"no\")",
 			"import (\n\t\"fmt\"\n)\nvar e = fmt.Errorf(\"none\")", true},
+		{"a.go", "import \"fmt\"\nvar e = fmt.Errorf(\"no %d\", 1)",
+			"import \"fmt\"\nvar e = fmt.Errorf(\"no \"+\n\t\"%d\", 1)", true},
+		{"a.go", "import \"fmt\"\nvar e = fmt.Errorf(\"no\" + a)",
+			"import \"fmt\"\nvar e = fmt.Errorf(\"no\" + b)", false},
 		{"a.go", `var k = K{Formula: "x"}`, `var k = K{Formula: "y"}`, true},
 		{"a.go", `var k = K{Name: "x"}`, `var k = K{Name: "y"}`, false},
 		{"a.go", "func F(x int) int { return x + 1 }", "func F(x int) int { return x + 2 }", false},

@@ -34,12 +34,10 @@ func data(o options) error {
 		return err
 	}
 	var bytes float64
-	tr := tokenizer.NewTrainer()
 	for _, r := range rows {
 		bytes += float64(len(r.Text))
-		tr.Add(r.Text)
 	}
-	tok, err := tr.Train(context.Background(), 8192)
+	tok, err := train(rows)
 	if err != nil {
 		return err
 	}
@@ -47,7 +45,10 @@ func data(o options) error {
 	if err := os.WriteFile(file, tok.JSON(), 0o644); err != nil {
 		return err
 	}
-	paths := map[string]string{"zstd": filepath.Join(dir, "zstd.parquet"), "snappy": filepath.Join(dir, "snappy.parquet")}
+	paths := map[string]string{}
+	for _, codec := range []string{"zstd", "snappy"} {
+		paths[codec] = filepath.Join(dir, codec+".parquet")
+	}
 	if err := fineweb.WriteParquet(paths["zstd"], rows, 1000); err != nil {
 		return err
 	}
@@ -61,52 +62,76 @@ func data(o options) error {
 		}
 		return t
 	}
-	fmt.Printf("Data: %.1f MB of English text in %d documents, a byte-level BPE of 8192 tokens\n\n| | peer | stepflow, MB/s | peer, MB/s | times the peer |\n|---|---|---|---|---|\n", bytes/1e6, len(rows))
+	fmt.Printf("Data: %.1f MB of English text in %d documents, a byte-level BPE of 8192 tokens\n\n"+
+		"| | peer | stepflow, MB/s | peer, MB/s | times the peer |\n|---|---|---|---|---|\n", bytes/1e6, len(rows))
 	versions := map[string]string{}
-	for _, task := range []struct {
-		name, peer, python string
-		threads            int
-		parquet            string
-		run                func() error
-	}{
-		{"tokenizing, 1 thread", "tokenizers", "encode", 1, "zstd", func() error { encodeAll(fresh(), rows, 1); return nil }},
-		{"tokenizing, 2 threads", "tokenizers", "encode", 2, "zstd", func() error { encodeAll(fresh(), rows, 2); return nil }},
-		{"training a tokenizer, 1 thread", "tokenizers", "train", 1, "zstd", func() error {
-			tr := tokenizer.NewTrainer()
-			for _, r := range rows {
-				tr.Add(r.Text)
-			}
-			_, err := tr.Train(context.Background(), 8192)
-			return err
-		}},
-		{"column text, zstd, 1 thread", "pyarrow", "parquet", 1, "zstd", func() error { return readText(paths["zstd"]) }},
-		{"column text, snappy, 1 thread", "pyarrow", "parquet", 1, "snappy", func() error { return readText(paths["snappy"]) }},
-		{"parquet to packed batches, 1 thread", "datasets", "loader", 1, "zstd", func() error { return load(paths["zstd"], fresh()) }},
+	for _, task := range []dataTask{
+		{"tokenizing, 1 thread", "tokenizers", "encode", 1, "zstd",
+			func() error { encodeAll(fresh(), rows, 1); return nil }},
+		{"tokenizing, 2 threads", "tokenizers", "encode", 2, "zstd",
+			func() error { encodeAll(fresh(), rows, 2); return nil }},
+		{"training a tokenizer, 1 thread", "tokenizers", "train", 1, "zstd",
+			func() error { _, err := train(rows); return err }},
+		{"column text, zstd, 1 thread", "pyarrow", "parquet", 1, "zstd",
+			func() error { return readText(paths["zstd"]) }},
+		{"column text, snappy, 1 thread", "pyarrow", "parquet", 1, "snappy",
+			func() error { return readText(paths["snappy"]) }},
+		{"parquet to packed batches, 1 thread", "datasets", "loader", 1, "zstd",
+			func() error { return load(paths["zstd"], fresh()) }},
 	} {
-		var ours, theirs []float64
-		for round := 0; round <= o.rounds; round++ {
-			runtime.GOMAXPROCS(task.threads)
-			start := time.Now()
-			err := task.run()
-			s := time.Since(start).Seconds()
-			runtime.GOMAXPROCS(runtime.NumCPU())
-			if err != nil {
-				return fmt.Errorf("%s: %w", task.name, err)
-			}
-			p, err := dataPeer(o, task.python, paths[task.parquet], file, task.threads, versions)
-			if err != nil {
-				return fmt.Errorf("%s: %w", task.name, err)
-			}
-			if round > 0 { // the first warms the files
-				ours, theirs = append(ours, s), append(theirs, p)
-			}
+		ours, theirs, err := task.compare(o, paths[task.parquet], file, versions)
+		if err != nil {
+			return fmt.Errorf("%s: %w", task.name, err)
 		}
-		us, them := bytes/1e6/median(ours), bytes/1e6/median(theirs)
+		us, them := bytes/1e6/ours, bytes/1e6/theirs
 		fmt.Printf("| %s | %s | %.1f | %.1f | %.2f |\n", task.name, task.peer, us, them, us/them)
 	}
 	fmt.Println()
 	fmt.Printf("Peers: %v\n", versions)
 	return nil
+}
+
+// dataTask is what ours and a peer do in turns: python is its name in data_peers.py, parquet how its file is
+// compressed.
+type dataTask struct {
+	name, peer, python string
+	threads            int
+	parquet            string
+	run                func() error
+}
+
+// compare gives the median seconds of both.
+func (t *dataTask) compare(
+	o options, parquet, tokenizer string, versions map[string]string,
+) (ours, theirs float64, err error) {
+	var us, them []float64
+	for round := 0; round <= o.rounds; round++ {
+		runtime.GOMAXPROCS(t.threads)
+		start := time.Now()
+		err := t.run()
+		s := time.Since(start).Seconds()
+		runtime.GOMAXPROCS(runtime.NumCPU())
+		if err != nil {
+			return 0, 0, err
+		}
+		p, err := dataPeer(o, t.python, parquet, tokenizer, t.threads, versions)
+		if err != nil {
+			return 0, 0, err
+		}
+		if round > 0 { // the first warms the files
+			us, them = append(us, s), append(them, p)
+		}
+	}
+	return median(us), median(them), nil
+}
+
+// train makes a tokenizer of the text.
+func train(rows []fineweb.Row) (*tokenizer.Tokenizer, error) {
+	tr := tokenizer.NewTrainer()
+	for _, r := range rows {
+		tr.Add(r.Text)
+	}
+	return tr.Train(context.Background(), 8192)
 }
 
 func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {
@@ -127,7 +152,8 @@ func encodeAll(tok *tokenizer.Tokenizer, rows []fineweb.Row, threads int) {
 }
 
 func readText(path string) error {
-	c, err := fineweb.Open(fineweb.Source{Format: "parquet", Patterns: []string{path}, IDColumn: "id"})
+	source := fineweb.Source{Format: "parquet", Patterns: []string{path}, IDColumn: "id"}
+	c, err := fineweb.Open(context.Background(), source)
 	if err != nil {
 		return err
 	}
@@ -137,7 +163,8 @@ func readText(path string) error {
 
 // load packs one pass over the data into batches of 8 sequences of 256 tokens.
 func load(path string, tok *tokenizer.Tokenizer) error {
-	set, err := fineweb.OpenSet([]fineweb.Weighted{{Weight: 1, Source: fineweb.Source{Format: "parquet", Patterns: []string{path}, Shuffle: true, DocumentMask: true}}})
+	source := fineweb.Source{Format: "parquet", Patterns: []string{path}, Shuffle: true, DocumentMask: true}
+	set, err := fineweb.OpenSet(context.Background(), []fineweb.Weighted{{Weight: 1, Source: source}})
 	if err != nil {
 		return err
 	}
@@ -161,7 +188,8 @@ func dataPeer(o options, task, parquet, tokenizer string, threads int, versions 
 		parallel = "false"
 	}
 	n := fmt.Sprint(threads)
-	c.Env = append(os.Environ(), "RAYON_NUM_THREADS="+n, "TOKENIZERS_PARALLELISM="+parallel, "OMP_NUM_THREADS="+n, "HF_HUB_OFFLINE=1", "HF_HOME="+filepath.Dir(parquet)+"/hf")
+	c.Env = append(os.Environ(), "RAYON_NUM_THREADS="+n, "TOKENIZERS_PARALLELISM="+parallel, "OMP_NUM_THREADS="+n,
+		"HF_HUB_OFFLINE=1", "HF_HOME="+filepath.Dir(parquet)+"/hf")
 	c.Stderr = os.Stderr
 	out, err := c.Output()
 	if err != nil {

@@ -22,8 +22,10 @@ type shape struct {
 	ta, tb  bool
 }
 
-var shapes = []shape{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false}, {"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 5461, 2048, false, true},
-	{"NT", 2048, 256, 256, false, true}, {"NN", 2048, 256, 688, false, false}, {"TN", 688, 256, 2048, true, false}, {"NT", 512, 344, 128, false, true}}
+var shapes = []shape{{"NT", 2048, 688, 256, false, true}, {"NN", 2048, 1024, 2736, false, false},
+	{"TN", 2736, 1024, 2048, true, false}, {"NT", 2048, 5461, 2048, false, true},
+	{"NT", 2048, 256, 256, false, true}, {"NN", 2048, 256, 688, false, false}, {"TN", 688, 256, 2048, true, false},
+	{"NT", 512, 344, 128, false, true}}
 
 func (s shape) flops() float64 { return 2 * float64(s.m) * float64(s.n) * float64(s.k) }
 
@@ -36,7 +38,8 @@ type worker struct {
 
 func startWorker(o options) (*worker, error) {
 	cmd := exec.Command(o.python, "bench/peers.py", "products", "--threads", strconv.Itoa(o.threads))
-	cmd.Env = append(os.Environ(), "OPENBLAS_NUM_THREADS="+strconv.Itoa(o.threads), "OMP_NUM_THREADS="+strconv.Itoa(o.threads))
+	cmd.Env = append(os.Environ(), "OPENBLAS_NUM_THREADS="+strconv.Itoa(o.threads),
+		"OMP_NUM_THREADS="+strconv.Itoa(o.threads))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -51,7 +54,8 @@ func startWorker(o options) (*worker, error) {
 
 // time runs a product a number of times and gives the median in seconds.
 func (w *worker) time(peer string, s shape, runs int) (float64, error) {
-	if err := w.in.Encode(map[string]any{"peer": peer, "m": s.m, "n": s.n, "k": s.k, "trans_a": s.ta, "trans_b": s.tb, "runs": runs}); err != nil {
+	task := map[string]any{"peer": peer, "m": s.m, "n": s.n, "k": s.k, "trans_a": s.ta, "trans_b": s.tb, "runs": runs}
+	if err := w.in.Encode(task); err != nil {
 		return 0, err
 	}
 	if !w.out.Scan() {
@@ -73,7 +77,8 @@ func ours(d *cpu.Device, s shape, t gpu.DType, runs int) (float64, error) {
 	if s.tb {
 		b = gpu.Shape{s.n, s.k}
 	}
-	c := probe.Case{Kernel: "matmul", Attrs: gpu.Attrs{TransA: s.ta, TransB: s.tb, Alpha: 1}, In: []gpu.Type{{Shape: a, DType: t}, {Shape: b, DType: t}}, Copies: 1}
+	c := probe.Case{Kernel: "matmul", Attrs: gpu.Attrs{TransA: s.ta, TransB: s.tb, Alpha: 1},
+		In: []gpu.Type{{Shape: a, DType: t}, {Shape: b, DType: t}}, Copies: 1}
 	l, _, err := c.Open(d)
 	if err != nil {
 		return 0, err
@@ -108,7 +113,8 @@ func products(o options) error {
 		defer workers[p].cmd.Process.Kill()
 	}
 	fmt.Printf("Matrix products, GFLOP/s (%s)\n\n", versions(o))
-	fmt.Println("| product | OpenBLAS f32 | oneDNN f32 | MKL f32 | stepflow f32 | of OpenBLAS | oneDNN bf16 | stepflow bf16 | of oneDNN bf16 | of OpenBLAS f32 |")
+	fmt.Println("| product | OpenBLAS f32 | oneDNN f32 | MKL f32 | stepflow f32 | of OpenBLAS | oneDNN bf16 | " +
+		"stepflow bf16 | of oneDNN bf16 | of OpenBLAS f32 |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	var f32, bf16, half float64
 	for _, s := range shapes {
@@ -140,10 +146,13 @@ func products(o options) error {
 		}
 		a, b, c := ratio("f32", "openblas"), ratio("bf16", "onednn_bf16"), ratio("bf16", "openblas")
 		f32, bf16, half = f32+math.Log(a), bf16+math.Log(b), half+math.Log(c)
-		fmt.Printf("| %s %dx%dx%d | %.0f | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f | %.2f | %.2f |\n", s.name, s.m, s.n, s.k, rate("openblas"), rate("onednn"), rate("mkl"), rate("f32"), a, rate("onednn_bf16"), rate("bf16"), b, c)
+		fmt.Printf("| %s %dx%dx%d | %.0f | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f | %.2f | %.2f |\n", s.name, s.m,
+			s.n, s.k, rate("openblas"), rate("onednn"), rate("mkl"), rate("f32"), a, rate("onednn_bf16"), rate("bf16"),
+			b, c)
 	}
 	n := float64(len(shapes))
-	fmt.Printf("\nGeometric means: f32 %.2f of OpenBLAS; bf16 %.2f of oneDNN bf16, %.2f of OpenBLAS f32.\n\n", math.Exp(f32/n), math.Exp(bf16/n), math.Exp(half/n))
+	fmt.Printf("\nGeometric means: f32 %.2f of OpenBLAS; bf16 %.2f of oneDNN bf16, %.2f of OpenBLAS f32.\n\n",
+		math.Exp(f32/n), math.Exp(bf16/n), math.Exp(half/n))
 	return nil
 }
 
@@ -152,7 +161,8 @@ func threads(o options) error {
 	if o.threads < 2 {
 		return nil
 	}
-	fmt.Printf("Threads, GFLOP/s\n\n| product | f32, 1 thread | f32, %d threads | times | bf16, 1 thread | bf16, %d threads | times |\n|---|---|---|---|---|---|---|\n", o.threads, o.threads)
+	fmt.Printf("Threads, GFLOP/s\n\n| product | f32, 1 thread | f32, %d threads | times | bf16, 1 thread | bf16, %d "+
+		"threads | times |\n|---|---|---|---|---|---|---|\n", o.threads, o.threads)
 	for _, s := range shapes {
 		fmt.Printf("| %s %dx%dx%d ", s.name, s.m, s.n, s.k)
 		for _, t := range []gpu.DType{gpu.F32, gpu.BF16} {

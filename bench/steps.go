@@ -37,9 +37,12 @@ type contestant struct {
 
 func torch(mode, precision string) contestant {
 	return contestant{"PyTorch " + mode + " " + precision, func(o options, z size) (float64, int64, error) {
-		cmd := exec.Command(o.python, "bench/peers.py", "step", "--device", o.device, "--threads", strconv.Itoa(o.threads), "--mode", mode, "--precision", precision,
-			"--hidden", strconv.Itoa(z.hidden), "--intermediate", strconv.Itoa(z.intermediate), "--layers", strconv.Itoa(z.layers), "--heads", strconv.Itoa(z.heads),
-			"--vocab", strconv.Itoa(z.vocab), "--seq", strconv.Itoa(z.seq), "--batch", strconv.Itoa(z.rows), "--steps", strconv.Itoa(z.steps))
+		cmd := exec.Command(o.python, "bench/peers.py", "step", "--device", o.device, "--threads",
+			strconv.Itoa(o.threads), "--mode", mode, "--precision", precision,
+			"--hidden", strconv.Itoa(z.hidden), "--intermediate", strconv.Itoa(z.intermediate), "--layers",
+			strconv.Itoa(z.layers), "--heads", strconv.Itoa(z.heads),
+			"--vocab", strconv.Itoa(z.vocab), "--seq", strconv.Itoa(z.seq), "--batch", strconv.Itoa(z.rows), "--steps",
+			strconv.Itoa(z.steps))
 		cmd.Env = append(os.Environ(), "OMP_NUM_THREADS="+strconv.Itoa(o.threads))
 		out, err := cmd.Output()
 		if err != nil {
@@ -67,7 +70,8 @@ func stepflow(precision, checkpointing string) contestant {
 			return 0, 0, err
 		}
 		defer os.RemoveAll(dir)
-		args := []string{"apply", "-auto-approve", "-device", o.device, "-threads", strconv.Itoa(o.threads), "-state-dir", dir}
+		args := []string{"apply", "-auto-approve", "-device", o.device, "-threads", strconv.Itoa(o.threads),
+			"-state-dir", dir}
 		for name, value := range map[string]any{"precision": precision, "activation_checkpointing": checkpointing, "hidden_size": z.hidden, "intermediate_size": z.intermediate, "layers": z.layers,
 			"heads": z.heads, "vocab_size": z.vocab, "sequence_length": z.seq, "batch_size": z.rows, "steps": z.steps} {
 			args = append(args, "-var", fmt.Sprintf("%s=%v", name, value))
@@ -122,12 +126,14 @@ func allocated(dir string) (int64, error) {
 // steps compares whole training steps.
 func steps(o options) error {
 	list := []contestant{
-		torch("eager", "fp32"), torch("compile", "fp32"), torch("eager", "bf16-autocast"), torch("compile", "bf16-autocast"), torch("compile", "bf16"),
+		torch("eager", "fp32"), torch("compile", "fp32"), torch("eager", "bf16-autocast"),
+		torch("compile", "bf16-autocast"), torch("compile", "bf16"),
 		stepflow("fp32", "none"), stepflow("bf16", "none"), stepflow("bf16", "block"),
 	}
 	sizes, what := sizes, "RSS"
 	if o.device != "cpu" {
-		list = []contestant{torch("eager", "bf16-autocast"), torch("compile", "bf16-autocast"), torch("compile", "bf16"), stepflow("bf16", "none"), stepflow("bf16", "block")}
+		list = []contestant{torch("eager", "bf16-autocast"), torch("compile", "bf16-autocast"),
+			torch("compile", "bf16"), stepflow("bf16", "none"), stepflow("bf16", "block")}
 		sizes, what = onCard, "memory of the card"
 	}
 	fmt.Printf("Training step: forward, backward, clipping, AdamW (%s)\n", versions(o))
@@ -149,7 +155,8 @@ func steps(o options) error {
 		for _, p := range []string{"fp32", "bf16"} {
 			best := "" // of PyTorch in this precision
 			for _, c := range list {
-				if strings.HasPrefix(c.name, "PyTorch") && strings.Contains(c.name, p) && (best == "" || median(rates[c.name]) > median(rates[best])) {
+				if strings.HasPrefix(c.name, "PyTorch") && strings.Contains(c.name, p) &&
+					(best == "" || median(rates[c.name]) > median(rates[best])) {
 					best = c.name
 				}
 			}
@@ -157,7 +164,8 @@ func steps(o options) error {
 			if best == "" || rates[us] == nil {
 				continue
 			}
-			fmt.Printf("\n%s: %.2f times the tokens/s and %.2f times the peak %s of the fastest, %s.\n", us, median(rates[us])/median(rates[best]), median(memory[us])/median(memory[best]), what, best)
+			fmt.Printf("\n%s: %.2f times the tokens/s and %.2f times the peak %s of the fastest, %s.\n",
+				us, median(rates[us])/median(rates[best]), median(memory[us])/median(memory[best]), what, best)
 		}
 	}
 	return nil

@@ -33,7 +33,9 @@ func tracing(o options) error {
 	defer quick.Close()
 	defer slow.Close()
 	defer flapping.Close()
-	modes := []struct{ name, endpoint string }{{"off", ""}, {"off again", ""}, {"on", quick.URL}, {"collector down", "http://127.0.0.1:9"}, {"collector takes 1 s a call", slow.URL}, {"every second call refused", flapping.URL}}
+	modes := []struct{ name, endpoint string }{{"off", ""}, {"off again", ""}, {"on", quick.URL},
+		{"collector down", "http://127.0.0.1:9"}, {"collector takes 1 s a call", slow.URL},
+		{"every second call refused", flapping.URL}}
 	steps := make([][]float64, len(modes)) // milliseconds a step, by round
 	for range o.rounds {
 		for i, m := range modes {
@@ -66,7 +68,8 @@ func tracedRun(o options, endpoint string) (float64, error) {
 	if err := copyQuickstart(dir); err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(o.stepflow, "apply", "-auto-approve", "-threads", fmt.Sprint(o.threads), "-var", "tokens=250000", dir)
+	cmd := exec.Command(o.stepflow, "apply", "-auto-approve", "-threads", fmt.Sprint(o.threads), "-var",
+		"tokens=250000", dir)
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
@@ -92,7 +95,8 @@ func tracedRun(o options, endpoint string) (float64, error) {
 	return 1e3 * sum / float64(n), nil
 }
 
-// copyQuickstart makes a folder a copy of the quickstart, so that what make quickstart exported stays. It reads the same data.
+// copyQuickstart makes a folder a copy of the quickstart, so that what make quickstart exported stays. It reads the
+// same data.
 func copyQuickstart(dir string) error {
 	const from = "pipelines/quickstart"
 	data, err := filepath.Abs(filepath.Join(from, "data"))

@@ -13,9 +13,9 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// Files of tokens as nanoGPT and llm.c write them: little-endian ids without a header, or after a header of 256 int32, of
-// which the first is a magic number, the second a version and the third the number of tokens: uint16 (GPT-2) or uint32
-// (LLaMA 3).
+// Files of tokens as nanoGPT and llm.c write them: little-endian ids without a header, or after a header of 256 int32,
+// of which the first is a magic number, the second a version and the third the number of tokens: uint16 (GPT-2) or
+// uint32 (LLaMA 3).
 const binHeader = 256 * 4
 
 var binHeaders = []struct {
@@ -44,7 +44,7 @@ type binShard struct {
 	size  int64 // bytes a token; 0 where the tokenizer has to say
 }
 
-func openBin(s *Source, f file, name string) (shard, error) {
+func openBin(s *reading, f file, name string) (shard, error) {
 	b := &binShard{file: f, name: name, size: map[string]int64{"uint16": 2, "uint32": 4}[s.DType]}
 	head := make([]byte, min(12, f.Size()))
 	if _, err := f.ReadAt(head, 0); err != nil && len(head) > 0 {
@@ -55,7 +55,8 @@ func openBin(s *Source, f file, name string) (shard, error) {
 			continue
 		}
 		if f.Size() < binHeader {
-			return nil, fmt.Errorf("it begins as llm.c's header of %d bytes does, and ends after %d", binHeader, f.Size())
+			return nil, fmt.Errorf("it begins as llm.c's header of %d bytes does, and ends after %d",
+				binHeader, f.Size())
 		}
 		if v := binary.LittleEndian.Uint32(head[4:]); v != h.version {
 			return nil, fmt.Errorf("it begins with llm.c's header, of version %d, which is not known", v)
@@ -69,7 +70,8 @@ func openBin(s *Source, f file, name string) (shard, error) {
 	if width := max(b.size, 2); size%width != 0 {
 		return nil, fmt.Errorf("%d bytes are not a whole number of tokens of %d bytes", size, width)
 	}
-	if promised := int64(binary.LittleEndian.Uint32(append(head, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)[8:])); b.start > 0 && promised != size/b.size {
+	promised := int64(binary.LittleEndian.Uint32(append(head, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)[8:]))
+	if b.start > 0 && promised != size/b.size {
 		return nil, fmt.Errorf("the header promises %d tokens, the file holds %d", promised, size/b.size)
 	}
 	return b, nil
@@ -91,12 +93,14 @@ func (s *binShard) width(vocab int) (int64, error) {
 	const ids = 1 << 16
 	switch {
 	case s.size == 2 && vocab > ids:
-		return 0, fmt.Errorf("%w: it holds uint16, which cannot hold ids from %d on, and the tokenizer has %d; the file was made with another tokenizer, or its dtype is uint32", ErrDType, ids, vocab)
+		return 0, fmt.Errorf("%w: it holds uint16, which cannot hold ids from %d on, and the tokenizer has %d; the "+
+			"file was made with another tokenizer, or its dtype is uint32", ErrDType, ids, vocab)
 	case s.size != 0:
 		return s.size, nil
 	case vocab > ids:
 		if s.bytes()%4 != 0 {
-			return 0, fmt.Errorf("%w: %d ids need tokens of uint32, and %d bytes are not a whole number of them", ErrDType, vocab, s.bytes())
+			return 0, fmt.Errorf("%w: %d ids need tokens of uint32, and %d bytes are not a whole number of them",
+				ErrDType, vocab, s.bytes())
 		}
 		return 4, nil
 	}
@@ -107,8 +111,8 @@ func (s *binShard) width(vocab int) (int64, error) {
 	return 2, err
 }
 
-// looksWide reports whether a file without a header, read as uint16, begins with ids of which every second one is 0 and the others
-// are not all 0.
+// looksWide reports whether a file without a header, read as uint16, begins with ids of which every second one is 0 and
+// the others are not all 0.
 func (s *binShard) looksWide() (bool, error) {
 	const least, most = 64, 1 << 16
 	b := make([]byte, min(most, s.bytes()/4*4))
@@ -128,8 +132,8 @@ func (s *binShard) looksWide() (bool, error) {
 	return any, nil
 }
 
-// binFiles are the files of tokens of a corpus, one after the other: a document that a file's end cuts goes on in the next
-// file, as in the shards of llm.c. Positions count the tokens of all files.
+// binFiles are the files of tokens of a corpus, one after the other: a document that a file's end cuts goes on in the
+// next file, as in the shards of llm.c. Positions count the tokens of all files.
 type binFiles struct {
 	shards []*binShard
 	widths []int64 // bytes a token of each file
@@ -138,8 +142,9 @@ type binFiles struct {
 	vocab  int     // ids the tokenizer has
 }
 
-// use says which tokenizer made the data's tokens: it decides how wide they are and which of them ends a document. Without one (nil),
-// ids in a file without a header are taken for uint16, and all tokens for one document. Data that hold text need no tokenizer here.
+// use says which tokenizer made the data's tokens: it decides how wide they are and which of them ends a document.
+// Without one (nil), ids in a file without a header are taken for uint16, and all tokens for one document. Data that
+// hold text need no tokenizer here.
 func (c *Corpus) use(tok *tokenizer.Tokenizer) error {
 	if c.source.Format != "bin" || c.tokens != nil && c.used == tok {
 		return nil
@@ -197,7 +202,9 @@ func (t *binFiles) append(ids []int32, at, n int64) ([]int32, error) {
 				id = binary.LittleEndian.Uint32(b[4*j:])
 			}
 			if int64(id) >= int64(t.vocab) {
-				return nil, fmt.Errorf("%s, token %d (byte %d): %d is not one of the tokenizer's %d ids: the file was made with another, is damaged, or its tokens are not uint%d", Shown(f.name), token+j, f.start+(token+j)*w, id, t.vocab, 8*w)
+				return nil, fmt.Errorf("%s, token %d (byte %d): %d is not one of the tokenizer's %d ids: the file "+
+					"was made with another, is damaged, or its tokens are not uint%d",
+					Shown(f.name), token+j, f.start+(token+j)*w, id, t.vocab, 8*w)
 			}
 			ids = append(ids, int32(id))
 		}
@@ -206,8 +213,8 @@ func (t *binFiles) append(ids []int32, at, n int64) ([]int32, error) {
 	return ids, nil
 }
 
-// documents finds those that begin among n tokens of the file. A document begins with the first token of all and after each that
-// ends one. hashed gives them ids, for which the last one's tokens are read to its end.
+// documents finds those that begin among n tokens of the file. A document begins with the first token of all and after
+// each that ends one. hashed gives them ids, for which the last one's tokens are read to its end.
 func (t *binFiles) documents(file int, from, n int64, hashed bool) (docs []document, err error) {
 	lo := t.starts[file] + from
 	hi := lo + n
@@ -249,7 +256,8 @@ func (t *binFiles) documents(file int, from, n int64, hashed bool) (docs []docum
 	return docs, nil
 }
 
-// chunk reads on in a document: up to and with the token that ends it, but no more than a piece. Next is the position after it.
+// chunk reads on in a document: up to and with the token that ends it, but no more than a piece. Next is the position
+// after it.
 func (t *binFiles) chunk(at int64) (ids []int32, next int64, err error) {
 	const least = 1 << 12
 	for len(ids) < pieceTokens && at < t.end() {
@@ -287,13 +295,16 @@ func (t *binFiles) whole(first int64) (ids []int32, err error) {
 		}
 		if ids = append(ids, more...); len(ids) > maxWhole {
 			i, token := t.place(first)
-			return nil, fmt.Errorf("%s: the document that begins with token %d has more than %d tokens, the most that one may have to evaluate on it; no end-of-text token (%d) ends it", Shown(t.shards[i].name), token, maxWhole, t.eos)
+			return nil, fmt.Errorf("%s: the document that begins with token %d has more than %d tokens, the most "+
+				"that one may have to evaluate on it; no end-of-text token (%d) ends it",
+				Shown(t.shards[i].name), token, maxWhole, t.eos)
 		}
 	}
 	return ids, nil
 }
 
-// tokenHash makes the id of a document of its tokens, as uint32 whatever the file's width, without the one that ends it.
+// tokenHash makes the id of a document of its tokens, as uint32 whatever the file's width, without the one that ends
+// it.
 type tokenHash struct {
 	hash hash.Hash
 	last int32 // not hashed yet

@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -150,7 +151,7 @@ func TestBinFiles(t *testing.T) {
 					t.Fatalf("%s in pieces of %d: going on from batch %d: %v", name, piece, i, err)
 				}
 			}
-			if size, err := Measure(s, tk, Train); err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
+			if size, err := Measure(context.Background(), s, tk, Train); err != nil || size.How != Exact || size.Tokens != int64(len(ids)) {
 				t.Errorf("%s: %+v, %v", name, size, err)
 			}
 		}
@@ -292,7 +293,7 @@ func TestBinRefusals(t *testing.T) {
 	} {
 		s := binSource(t, c.file)
 		s.DType = c.dtype
-		corpus, err := Open(s)
+		corpus, err := Open(context.Background(), s)
 		if err == nil {
 			var st *Stream
 			if st, err = corpus.Stream(Train, c.tok, 64, Cursor{}); err == nil {
@@ -322,7 +323,7 @@ func TestBinRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.dtype, err)
 		}
 	}
-	if _, err := Measure(binSource(t, headed(20240520, 1, len(ids), small)), big, Train); !errors.Is(err, ErrDType) {
+	if _, err := Measure(context.Background(), binSource(t, headed(20240520, 1, len(ids), small)), big, Train); !errors.Is(err, ErrDType) {
 		t.Errorf("measuring: %v", err)
 	}
 }

@@ -21,17 +21,18 @@ import (
 // maxPage bounds a page of a parquet file, in bytes before compression. Writers make pages of about a MiB.
 var maxPage = 1 << 30
 
-// parquet-go 0.32 decompresses without a bound: a page of a few kilobytes fills the memory. And it reads LZ4_RAW wrongly:
-// its codec may return other memory than it was given, of the right length, and its reader then takes the memory it gave, which
-// holds something else. There is no way to register a codec, so its table is changed here; TestLZ4 and
-// TestPageBombs fail where that has no effect.
+// parquet-go 0.32 decompresses without a bound: a page of a few kilobytes fills the memory. And it reads LZ4_RAW
+// wrongly: its codec may return other memory than it was given, of the right length, and its reader then takes the
+// memory it gave, which holds something else. There is no way to register a codec, so its table is changed here;
+// TestLZ4 and TestPageBombs fail where that has no effect.
 //
 //go:linkname parquetCodecs github.com/parquet-go/parquet-go.compressionCodecs
 var parquetCodecs [format.Lz4Raw + 1]compress.Codec
 
 func init() {
 	for codec, decode := range map[format.CompressionCodec]func(page, src []byte) ([]byte, error){
-		format.Zstd: unZstd, format.Snappy: unSnappy, format.Gzip: unGzip, format.Brotli: unBrotli, format.Lz4Raw: unLZ4,
+		format.Zstd: unZstd, format.Snappy: unSnappy, format.Gzip: unGzip, format.Brotli: unBrotli,
+		format.Lz4Raw: unLZ4,
 	} {
 		if parquetCodecs[codec] == parquet.LookupCompressionCodec(codec) {
 			parquetCodecs[codec] = &boundedCodec{parquetCodecs[codec], decode}

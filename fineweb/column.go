@@ -36,9 +36,12 @@ func (c *columnReader) start(row int64, index parquet.OffsetIndex) error {
 	return c.pages.SeekToRow(row)
 }
 
-// read visits n values, in order. Where an error is passed over, lost is told of the values that are not there for it: those of
-// a page, or where the next one cannot be found, all that are left. A damaged page header may promise any number.
-func (c *columnReader) read(n int, passes func(error) bool, use func(at int, v parquet.Value), lost func(at, n int, err error)) error {
+// read visits n values, in order. Where an error is passed over, lost is told of the values that are not there for it:
+// those of a page, or where the next one cannot be found, all that are left. A damaged page header may promise any
+// number.
+func (c *columnReader) read(
+	n int, passes func(error) bool, use func(at int, v parquet.Value), lost func(at, n int, err error),
+) error {
 	var values [256]parquet.Value
 	for at := 0; at < n; {
 		if c.gap > 0 {
@@ -91,8 +94,8 @@ func (c *columnReader) pass(err error) {
 	c.at = c.last
 }
 
-// text copies a value of the page. One of the dictionary is copied once, however often it stands there: a few kilobytes may
-// say that a long text is repeated a million times.
+// text copies a value of the page. One of the dictionary is copied once, however often it stands there: a few kilobytes
+// may say that a long text is repeated a million times.
 func (c *columnReader) text(b []byte) string {
 	if c.texts == nil || len(b) == 0 {
 		return string(b)

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,7 +17,7 @@ import (
 
 // Corpus is an opened source. It is not safe for concurrent use; open one a goroutine.
 type Corpus struct {
-	source  Source
+	source  reading
 	part    string // its name in a mixture; "" where it is none of one
 	files   []string
 	list    []web.Entry
@@ -40,9 +41,9 @@ type Corpus struct {
 	allowance *allowance
 }
 
-// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data fewer, so that there
-// are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of the order, and a page and a dictionary a
-// column. A document that is longer is a piece of its own.
+// A piece is what is read at a time: so many rows of a row group at most, and so many bytes of text, and of few data
+// fewer, so that there are pieces to be put in order. Memory is bounded by the documents of a piece for each lane of
+// the order, and a page and a dictionary a column. A document that is longer is a piece of its own.
 const (
 	pieceRows  = 512
 	pieceBytes = 4 << 20
@@ -56,7 +57,8 @@ type cut struct{ rows, tokens int64 }
 // usual is how data are cut. A variable, since tests cut smaller pieces.
 var usual = cut{pieceRows, pieceTokens}
 
-// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it at most.
+// apart cuts row groups, of which each is one piece, into pieces of about the same size, which is what most says of it
+// at most.
 func apart(groups [][]piece, most func(piece) int64) [][]piece {
 	number := 0
 	for i := range groups {
@@ -65,7 +67,8 @@ func apart(groups [][]piece, most func(piece) int64) [][]piece {
 		of := max(1, (g.rows+rows-1)/rows)
 		groups[i] = nil
 		for k := range of {
-			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of, (k+1)*g.rows/of - k*g.rows/of})
+			groups[i] = append(groups[i], piece{g.file, g.group, number, k * g.rows / of,
+				(k+1)*g.rows/of - k*g.rows/of})
 			number++
 		}
 	}
@@ -75,8 +78,8 @@ func apart(groups [][]piece, most func(piece) int64) [][]piece {
 // upTo is the same for all.
 func upTo(n int64) func(piece) int64 { return func(piece) int64 { return n } }
 
-// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens the rows
-// are tokens, and the documents those that begin among them.
+// piece is the part of a row group that is in memory at a time; number counts the corpus' pieces. Of a file of tokens
+// the rows are tokens, and the documents those that begin among them.
 type piece struct {
 	file, group, number int
 	from, rows          int64
@@ -85,48 +88,57 @@ type piece struct {
 // usualID is the id's column where none is named: it may be missing.
 const usualID = "id"
 
-// Open lists the files and reads their structure; no documents yet.
-func Open(s Source) (*Corpus, error) {
+// Open lists the files and reads their structure; no documents yet. Reading it, and waiting for servers, ends with ctx.
+func Open(ctx context.Context, s Source) (*Corpus, error) {
 	if s.TextColumn == "" {
 		s.TextColumn = "text"
 	}
 	if s.IDColumn == "" {
 		s.IDColumn = usualID
 	}
-	open := formats[s.Format]
-	if open == nil {
+	if formats[s.Format] == nil {
 		return nil, fmt.Errorf("no data format %q", s.Format)
 	}
 	if err := CheckFilter(s.Filter); err != nil { // alone: a bracket too many would change what stands beside it
 		return nil, err
 	}
-	list, notes, err := s.list()
+	source := reading{s, ctx}
+	list, notes, err := source.list()
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: s, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
+	c := &Corpus{source: source, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
 	for _, e := range list {
 		c.files = append(c.files, e.Address)
 	}
 	c.source.root, c.source.rooted = s.rootOf(c.files), true
-	shards, errs := openAll(c.files, func(i int) (shard, error) {
-		f, err := c.source.openFile(c.files[i])
-		if err != nil {
-			return nil, err
+	if err := c.openFiles(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if err := c.findColumns(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.groups = apart(c.groups, func(g piece) int64 {
+		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
+		if p, ok := c.shards[g.file].(*parquetShard); ok {
+			most = min(most, p.pieceRows(g.group))
 		}
-		sh, err := open(&c.source, f, c.files[i])
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		c.opened[i] = f
-		return sh, nil
+		return most
 	})
+	c.source.Source = c.source.pinned(c.files)
+	return c, nil
+}
+
+// openFiles opens the files and counts their rows; on_error = "skip" passes over one that cannot be opened.
+func (c *Corpus) openFiles() error {
+	shards, errs := openAll(c.files, c.openFile)
 	c.shards = shards
 	var bad []error
 	holds := false
 	for i, sh := range shards {
-		if errs[i] != nil && s.passes(errs[i]) {
+		if errs[i] != nil && c.source.passes(errs[i]) {
 			c.Skipped++
 			continue
 		}
@@ -142,39 +154,45 @@ func Open(s Source) (*Corpus, error) {
 		holds = holds || c.Rows > 0 || tokens && b.bytes() > 0
 	}
 	c.Warnings = append(c.Warnings, c.oddities()...)
-	if err := s.ended(); err != nil {
-		c.Close()
-		return nil, err
+	if err := c.source.ended(); err != nil {
+		return err
 	}
 	if len(bad) > 0 {
-		c.Close()
-		return nil, errors.Join(bad...)
+		return errors.Join(bad...)
 	}
 	if !holds {
-		c.Close()
-		return nil, fmt.Errorf("%v hold no rows", s.Shown())
+		return fmt.Errorf("%v hold no rows", c.source.Shown())
 	}
-	notes, err = c.absent()
-	c.Warnings = append(c.Warnings, notes...)
-	if err == nil {
-		err = c.impossible()
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	c.groups = apart(c.groups, func(g piece) int64 {
-		most := min(c.cut.rows, max(leastRows, c.Rows/manyPieces))
-		if p, ok := c.shards[g.file].(*parquetShard); ok {
-			most = min(most, p.pieceRows(g.group))
-		}
-		return most
-	})
-	c.source = c.source.pinned(c.files)
-	return c, nil
+	return nil
 }
 
-// oddities tells of columns that the files have in different types, or some of them not at all, and of files that end too early.
+// openFile opens a file of the list as its format says.
+func (c *Corpus) openFile(i int) (shard, error) {
+	f, err := c.source.openFile(c.files[i])
+	if err != nil {
+		return nil, err
+	}
+	sh, err := formats[c.source.Format](&c.source, f, c.files[i])
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	c.opened[i] = f
+	return sh, nil
+}
+
+// findColumns gives an error where columns are not there, or where by the footers no row passes the filters.
+func (c *Corpus) findColumns() error {
+	notes, err := c.absent()
+	c.Warnings = append(c.Warnings, notes...)
+	if err != nil {
+		return err
+	}
+	return c.impossible()
+}
+
+// oddities tells of columns that the files have in different types, or some of them not at all, and of files that end
+// too early.
 func (c *Corpus) oddities() (list []string) {
 	type seen struct{ file, typ string }
 	first := map[string]seen{}
@@ -189,7 +207,8 @@ func (c *Corpus) oddities() (list []string) {
 					first[x.column] = seen{name, x.typ}
 				case before.typ != x.typ && !told[x.column+x.typ]:
 					told[x.column+x.typ] = true
-					list = append(list, fmt.Sprintf("column %q is %s in %s and %s in %s", x.column, before.typ, before.file, x.typ, name))
+					list = append(list, fmt.Sprintf("column %q is %s in %s and %s in %s",
+						x.column, before.typ, before.file, x.typ, name))
 				}
 			}
 		}
@@ -205,7 +224,7 @@ func (c *Corpus) oddities() (list []string) {
 
 // Source is what was opened, with remote files by name, and the hub's at their commits: it opens the same files
 // again, however long their servers take.
-func (c *Corpus) Source() Source { return c.source }
+func (c *Corpus) Source() Source { return c.source.Source }
 
 // Files lists the files of the corpus.
 func (c *Corpus) Files() []string { return c.files }
@@ -283,7 +302,8 @@ func (e *BadDocument) Unwrap() error { return e.Err }
 
 // bad is an error of a row of a piece.
 func (c *Corpus) bad(p piece, row int, err error) error {
-	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row, Place: c.place(p, row), Err: err}
+	return &BadDocument{File: Shown(c.files[p.file]), RowGroup: p.group, Row: int(p.from) + row,
+		Place: c.place(p, row), Err: err}
 }
 
 // place is where a row of a piece lies in its file: its row group and row, its line, or its document.
@@ -409,7 +429,8 @@ func (c *Corpus) impossible() error {
 			}
 		}
 	}
-	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
+	return NoDocuments{fmt.Errorf("no document of %s passes the filters%s; the least and largest values in its "+
+		"footers say so", strings.Join(c.source.Shown(), ", "), c.source.quotedConditions())}
 }
 
 // NoDocuments is the error of data that hold nothing to read, as far as their filters, their split and on_error let it.
@@ -426,7 +447,8 @@ func (c *Corpus) none(split Split) error {
 	case c.dropped > 0:
 		return NoDocuments{fmt.Errorf("no document of %s passes the filters%s", shown, c.source.quotedConditions())}
 	case c.Skipped > 0:
-		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: data head without it says what is wrong with the first`, shown)}
+		return NoDocuments{fmt.Errorf(`on_error = "skip" passes over all documents of %s: `+
+			`data head without it says what is wrong with the first`, shown)}
 	}
 	return NoDocuments{fmt.Errorf("%s holds no documents", shown)}
 }

@@ -25,7 +25,6 @@ import (
 // times and inode: a file that was touched, or fetched again, is read again and found to be the same.
 type Digests struct {
 	Dir     string                         // where hashes are kept; "" for nowhere
-	Context context.Context                // ends the reading; nil for never
 	Hashing func(file string, bytes int64) // is called before a large file is read; may be nil
 }
 
@@ -37,27 +36,27 @@ const slow = 1 << 30
 var settle = 2 * time.Second
 
 // digests are those of this user.
-func digests(ctx context.Context, hashing func(file string, bytes int64)) *Digests {
-	d := &Digests{Context: ctx, Hashing: hashing}
+func digests(hashing func(file string, bytes int64)) *Digests {
+	d := &Digests{Hashing: hashing}
 	if dir := CacheDir(); dir != "" {
 		d.Dir = filepath.Join(dir, "hashes")
 	}
 	return d
 }
 
-// Sum is the hash of a regular file's contents, in hex.
-func (d *Digests) Sum(path string) (string, error) {
-	return Await(d.Context, func() (string, error) { return d.steady(path) })
+// Sum is the hash of a regular file's contents, in hex. Reading ends with ctx.
+func (d *Digests) Sum(ctx context.Context, path string) (string, error) {
+	return Await(ctx, func() (string, error) { return d.steady(ctx, path) })
 }
 
 // steady hashes a file that stays as it is meanwhile.
-func (d *Digests) steady(path string) (string, error) {
+func (d *Digests) steady(ctx context.Context, path string) (string, error) {
 	for range 3 {
 		f, err := foreign.Open(path)
 		if err != nil {
 			return "", err
 		}
-		sum, same, err := d.sum(path, f)
+		sum, same, err := d.sum(ctx, path, f)
 		f.Close()
 		if err != nil || same {
 			return sum, err
@@ -67,7 +66,7 @@ func (d *Digests) steady(path string) (string, error) {
 }
 
 // sum looks the hash up or works it out; same reports whether the file stayed as it was meanwhile.
-func (d *Digests) sum(path string, f *os.File) (sum string, same bool, err error) {
+func (d *Digests) sum(ctx context.Context, path string, f *os.File) (sum string, same bool, err error) {
 	st, err := f.Stat()
 	if err != nil {
 		return "", false, err
@@ -80,7 +79,7 @@ func (d *Digests) sum(path string, f *os.File) (sum string, same bool, err error
 		d.Hashing(path, st.Size())
 	}
 	h := sha256.New()
-	if err := d.copy(h, f); err != nil {
+	if err := copyUntil(ctx, h, f); err != nil {
 		return "", false, fmt.Errorf("reading %s: %w", foreign.Shown(path), err)
 	}
 	now, err := f.Stat()
@@ -97,12 +96,12 @@ func (d *Digests) sum(path string, f *os.File) (sum string, same bool, err error
 	return sum, true, nil
 }
 
-// copy reads a file into a hash until the context ends.
-func (d *Digests) copy(h hash.Hash, f io.Reader) error {
+// copyUntil reads a file into a hash until the context ends.
+func copyUntil(ctx context.Context, h hash.Hash, f io.Reader) error {
 	b := make([]byte, 1<<20)
 	for {
-		if d.Context != nil && d.Context.Err() != nil {
-			return d.Context.Err()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		n, err := f.Read(b)
 		h.Write(b[:n])
@@ -116,13 +115,14 @@ func (d *Digests) copy(h hash.Hash, f io.Reader) error {
 }
 
 // All gives the hashes of several files, in their order; they are read in parallel.
-func (d *Digests) All(paths []string) ([]string, error) {
+func (d *Digests) All(ctx context.Context, paths []string) ([]string, error) {
 	sums, errs := make([]string, len(paths)), make([]error, len(paths))
-	parallel(len(paths), runtime.GOMAXPROCS(0), func(i int) { sums[i], errs[i] = d.Sum(paths[i]) })
+	parallel(len(paths), runtime.GOMAXPROCS(0), func(i int) { sums[i], errs[i] = d.Sum(ctx, paths[i]) })
 	return sums, errors.Join(errs...)
 }
 
-// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of its own name and these.
+// entry is the file that keeps a path's hash: the magic, the file's stamp, its hash, and a checksum of its own name and
+// these.
 func (d *Digests) entry(path string) string {
 	if d.Dir == "" {
 		return ""
@@ -177,9 +177,9 @@ var (
 // ErrBlob reports a file of the hub's cache that is not what its name says.
 var ErrBlob = errors.New("the file in the hub's cache is damaged")
 
-// CheckBlob compares a file with the hash that the cache of Hugging Face's tools names it by, where path is a link to one
-// of its blobs; about other files it says nothing.
-func (d *Digests) CheckBlob(path string) error {
+// CheckBlob compares a file with the hash that the cache of Hugging Face's tools names it by, where path is a link to
+// one of its blobs; about other files it says nothing.
+func (d *Digests) CheckBlob(ctx context.Context, path string) error {
 	target, err := os.Readlink(path)
 	if err != nil || filepath.Base(filepath.Dir(target)) != "blobs" {
 		return nil
@@ -188,9 +188,9 @@ func (d *Digests) CheckBlob(path string) error {
 	var sum string
 	switch {
 	case sha256Name.MatchString(name):
-		sum, err = d.Sum(path)
+		sum, err = d.Sum(ctx, path)
 	case gitName.MatchString(name):
-		sum, err = d.gitSum(path)
+		sum, err = d.gitSum(ctx, path)
 	default:
 		return nil
 	}
@@ -198,13 +198,14 @@ func (d *Digests) CheckBlob(path string) error {
 		return err
 	}
 	if sum != name {
-		return fmt.Errorf("%w: %s hashes to %.12s…, its name says %.12s…. Remove it, and download it again", ErrBlob, foreign.Shown(path), sum, name)
+		return fmt.Errorf("%w: %s hashes to %.12s…, its name says %.12s…. Remove it, and download it again",
+			ErrBlob, foreign.Shown(path), sum, name)
 	}
 	return nil
 }
 
 // gitSum is the id that git gives a file's contents.
-func (d *Digests) gitSum(path string) (string, error) {
+func (d *Digests) gitSum(ctx context.Context, path string) (string, error) {
 	f, err := foreign.Open(path)
 	if err != nil {
 		return "", err
@@ -216,7 +217,7 @@ func (d *Digests) gitSum(path string) (string, error) {
 	}
 	h := sha1.New()
 	fmt.Fprintf(h, "blob %d\x00", st.Size())
-	if err := d.copy(h, f); err != nil {
+	if err := copyUntil(ctx, h, f); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
@@ -224,13 +225,13 @@ func (d *Digests) gitSum(path string) (string, error) {
 
 // Identity is a hash of files' names and contents. Blobs of the hub's cache must be what their names say.
 func Identity(ctx context.Context, files []string, hashing func(file string, bytes int64)) (string, error) {
-	d := digests(ctx, hashing)
+	d := digests(hashing)
 	for _, f := range files {
-		if err := d.CheckBlob(f); err != nil {
+		if err := d.CheckBlob(ctx, f); err != nil {
 			return "", err
 		}
 	}
-	sums, err := d.All(files)
+	sums, err := d.All(ctx, files)
 	if err != nil {
 		return "", err
 	}

@@ -44,7 +44,7 @@ func TestDigestsAreKept(t *testing.T) {
 	path := filepath.Join(dir, "a [1]\n.bin")
 	sum := func() string {
 		t.Helper()
-		s, err := d.Sum(path)
+		s, err := d.Sum(context.Background(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func TestDigestsAreKept(t *testing.T) {
 	}
 	// No place to keep hashes is no error.
 	for _, x := range []*Digests{{}, {Dir: filepath.Join(path, "nowhere")}} {
-		if s, err := x.Sum(path); err != nil || s != sumOf("two") {
+		if s, err := x.Sum(context.Background(), path); err != nil || s != sumOf("two") {
 			t.Error(s, err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestDigestsOfWhatWasJustWrittenAreNotKept(t *testing.T) {
 	path := filepath.Join(dir, "a")
 	for _, text := range []string{"one", "two", "six"} { // faster than a file system's clock may go
 		writeFile(t, path, text)
-		if s, err := d.Sum(path); err != nil || s != sumOf(text) {
+		if s, err := d.Sum(context.Background(), path); err != nil || s != sumOf(text) {
 			t.Errorf("%s: %s, %v", text, s, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestDigestsEnd(t *testing.T) {
 	cancel()
 	path := filepath.Join(dir, "a")
 	writeFile(t, path, "one")
-	if _, err := (&Digests{Context: ctx}).Sum(path); !errors.Is(err, context.Canceled) {
+	if _, err := (&Digests{}).Sum(ctx, path); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	pipe := filepath.Join(dir, "pipe")
@@ -140,7 +140,7 @@ func TestDigestsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for p, says := range map[string]string{pipe: "is a pipe", dir: "is a folder", "/dev/zero": "is a device", filepath.Join(dir, "b"): "no such file"} {
-		if _, err := (&Digests{}).All([]string{path, p}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := (&Digests{}).All(context.Background(), []string{path, p}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -161,7 +161,7 @@ func TestDigestsTogether(t *testing.T) {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			sums, err := (&Digests{Dir: filepath.Join(dir, "hashes")}).All(paths)
+			sums, err := (&Digests{Dir: filepath.Join(dir, "hashes")}).All(context.Background(), paths)
 			for i := range paths {
 				if err != nil || sums[i] != sumOf(fmt.Sprint(i)) {
 					t.Errorf("%d: %s, %v", i, sums[i], err)
@@ -196,7 +196,7 @@ func TestCheckBlob(t *testing.T) {
 		if err := os.Symlink(filepath.Join("..", "..", "blobs", c.blob), link); err != nil {
 			t.Fatal(err)
 		}
-		err := (&Digests{}).CheckBlob(link)
+		err := (&Digests{}).CheckBlob(context.Background(), link)
 		if errors.Is(err, ErrBlob) != c.bad || err != nil && !c.bad {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -286,7 +286,7 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 		t.Setenv(name, v)
 	}
 	read := func() (string, error) {
-		f, err := openHub(&Source{}, &web.Client{}, "hf://datasets/a/b@"+commit+"/f.txt")
+		f, err := openHub(&reading{ctx: context.Background()}, &web.Client{}, "hf://datasets/a/b@"+commit+"/f.txt")
 		if err != nil {
 			return "", err
 		}

@@ -16,12 +16,12 @@ func nextPart(weights []float64, drawn []int64, usedUp func(int) bool) int {
 	return best
 }
 
-// Draws counts the sequences that each part of a mixture gives of the first n, as Mix draws them; a limit is how many a part can give at
-// most, negative for any number. They add up to less than n if all parts are used up before.
+// Draws counts the sequences that each part of a mixture gives of the first n, as Mix draws them; a limit is how many a
+// part can give at most, negative for any number. They add up to less than n if all parts are used up before.
 //
-// A part with weight w gives its k-th sequence when w/(2k-1) is the largest such quotient of all, so that at some level each has given
-// round(level w), or its limit; weights count relative to the least. The level is found by bisection, up to what rounding may do to
-// a tie, and the last few sequences are drawn one by one.
+// A part with weight w gives its k-th sequence when w/(2k-1) is the largest such quotient of all, so that at some level
+// each has given round(level w), or its limit; weights count relative to the least. The level is found by bisection, up
+// to what rounding may do to a tie, and the last few sequences are drawn one by one.
 func Draws(weights []float64, limits []int64, n int64) []int64 {
 	drawn := make([]int64, len(weights))
 	least := slices.Min(weights)

@@ -14,9 +14,10 @@ import (
 	"stepflow/foreign"
 )
 
-// copies are the documents of a corpus that are left out because their text occurs earlier, in the order of files and rows. To find
-// them, all texts are read once, before the first is used; what was found is kept beside the other caches. Which document of several
-// stays depends on the data alone, not on the order of reading, and its id says for all of them to which split the text belongs.
+// copies are the documents of a corpus that are left out because their text occurs earlier, in the order of files and
+// rows. To find them, all texts are read once, before the first is used; what was found is kept beside the other
+// caches. Which document of several stays depends on the data alone, not on the order of reading, and its id says for
+// all of them to which split the text belongs.
 type copies struct {
 	rows  []uint64 // a bit for each row of the corpus
 	count int64
@@ -35,7 +36,8 @@ type sighting struct {
 	row int64
 }
 
-// Copies is the number of documents that are left out as copies of others. It reads the data, if that was not done before.
+// Copies is the number of documents that are left out as copies of others. It reads the data, if that was not done
+// before.
 func (c *Corpus) Copies() (int64, error) {
 	if !c.source.Deduplicate {
 		return 0, nil
@@ -67,7 +69,8 @@ func (c *Corpus) findCopies() error {
 		return nil
 	}
 	if c.Rows > maxDistinct {
-		return fmt.Errorf("%v hold %d rows; deduplicate takes %d bytes of memory for each and looks at %d at most", c.source.Shown(), c.Rows, copyBytes, maxDistinct)
+		return fmt.Errorf("%v hold %d rows; deduplicate takes %d bytes of memory for each and looks at %d at most",
+			c.source.Shown(), c.Rows, copyBytes, maxDistinct)
 	}
 	skipped := c.Skipped
 	defer func() { c.Skipped = skipped }() // they are counted where they are read for use
@@ -145,8 +148,8 @@ func (c *Corpus) single(p piece, docs []document) error {
 
 const copiesMagic = "STEPCOP1"
 
-// copiesPath is where the copies are kept; "" for nowhere. A file holds the magic, and as varints the corpus' rows and the distances
-// between those that are copies, then CRC-32C of its name and all before.
+// copiesPath is where the copies are kept; "" for nowhere. A file holds the magic, and as varints the corpus' rows and
+// the distances between those that are copies, then CRC-32C of its name and all before.
 func (c *Corpus) copiesPath() string {
 	dir := CacheDir()
 	if dir == "" {
@@ -154,7 +157,8 @@ func (c *Corpus) copiesPath() string {
 	}
 	h := sha256.New()
 	s := &c.source
-	fmt.Fprintf(h, "%s %s %q %q %q %t\n", copiesMagic, s.Format, s.TextColumn, s.Separator, s.conditions(), s.SkipErrors)
+	fmt.Fprintf(h, "%s %s %q %q %q %t\n", copiesMagic, s.Format, s.TextColumn, s.Separator, s.conditions(),
+		s.SkipErrors)
 	if s.keepBlank {
 		fmt.Fprintln(h, "blank documents kept")
 	}
@@ -180,7 +184,8 @@ func (c *Corpus) keepCopies() {
 			last = row
 		}
 	}
-	b = binary.LittleEndian.AppendUint32(b, crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli), castagnoli, b))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli),
+		castagnoli, b))
 	web.WriteCached(path, b, 0o755)
 }
 
@@ -195,7 +200,8 @@ func (c *Corpus) keptCopies() *copies {
 		return nil
 	}
 	body := b[:len(b)-4]
-	if binary.LittleEndian.Uint32(b[len(body):]) != crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli), castagnoli, body) {
+	sum := crc32.Update(crc32.Checksum([]byte(filepath.Base(path)), castagnoli), castagnoli, body)
+	if binary.LittleEndian.Uint32(b[len(body):]) != sum {
 		return nil
 	}
 	body = body[len(copiesMagic):]

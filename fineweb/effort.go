@@ -19,7 +19,8 @@ const (
 	mostCounted  = 2 << 20
 )
 
-// allowance is how many bytes of documents may still be looked at, and how many of them counted. A nil one is without bounds.
+// allowance is how many bytes of documents may still be looked at, and how many of them counted. A nil one is without
+// bounds.
 type allowance struct{ looks, counts int64 }
 
 var errEnough = errors.New("more than is counted")
@@ -48,8 +49,8 @@ func (a *allowance) count(text int) error {
 	return nil
 }
 
-// Effort counts what Held would measure: exactly where that is little, else of the first part of the data. Of remote data and of those
-// whose copies are not known nothing is read.
+// Effort counts what Held would measure: exactly where that is little, else of the first part of the data. Of remote
+// data and of those whose copies are not known nothing is read.
 func (m *Set) Effort(tok *tokenizer.Tokenizer, w Windows) (e Effort, err error) {
 	w.Batch = 1
 	left := &allowance{mostLookedAt, mostCounted}

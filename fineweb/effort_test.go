@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func TestEffortIsWhatIsMeasured(t *testing.T) {
 			}
 			parts = append(parts, Weighted{Source: s, Weight: 1 + float64(rng.IntN(3))})
 		}
-		set, err := w.Open(parts)
+		set, err := w.Open(context.Background(), parts)
 		if err != nil {
 			continue // a text that is empty
 		}
@@ -157,7 +158,7 @@ func TestExactSizesAreExact(t *testing.T) {
 		s.SkipErrors, s.Deduplicate = true, rng.IntN(2) == 0
 		s.ValidationFraction = []float64{0, 0.4}[rng.IntN(2)]
 		var want int64
-		c, err := Open(s)
+		c, err := Open(context.Background(), s)
 		if err != nil {
 			continue // a text that is empty
 		}
@@ -165,14 +166,14 @@ func TestExactSizesAreExact(t *testing.T) {
 		if err := errors.Join(err, c.Close()); err != nil {
 			t.Fatal(err)
 		}
-		size, err := Measure(s, tk, Train)
+		size, err := Measure(context.Background(), s, tk, Train)
 		if errors.As(err, &NoDocuments{}) && want == 0 {
 			continue
 		}
 		if err != nil || size.How != Exact || size.Tokens != want || size.Most != want {
 			t.Errorf("%+v: %+v, %v; there are %d", s, size, err, want)
 		}
-		if size, err := Measure(s, nil, Train); err != nil || size.Most < want {
+		if size, err := Measure(context.Background(), s, nil, Train); err != nil || size.Most < want {
 			t.Errorf("%+v without a tokenizer: %+v, %v; there are %d", s, size, err, want)
 		}
 	}
@@ -186,7 +187,7 @@ func TestEffortIsBounded(t *testing.T) {
 	s.SkipErrors = true
 	join := "\n"
 	for _, w := range []Windows{{Split: All, Length: 64}, {Split: All, Length: 64, Join: &join}} {
-		set, err := w.Open([]Weighted{{Source: s, Weight: 1}})
+		set, err := w.Open(context.Background(), []Weighted{{Source: s, Weight: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +212,7 @@ func TestJoinedIsTheSameText(t *testing.T) {
 		want := strings.Join(rows, join)
 		for _, format := range []string{"jsonl", "text", "parquet"} {
 			w := Windows{Split: All, Length: 16, Batch: 2, Join: &join}
-			set, err := w.Open([]Weighted{{Source: inFormat(t, format, rows), Weight: 1}})
+			set, err := w.Open(context.Background(), []Weighted{{Source: inFormat(t, format, rows), Weight: 1}})
 			if err != nil {
 				t.Fatal(err)
 			}

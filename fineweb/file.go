@@ -49,7 +49,7 @@ func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 // openFile opens a path or an address.
-func (s *Source) openFile(name string) (file, error) {
+func (s *reading) openFile(name string) (file, error) {
 	place, remote, err := schemeOf(name)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,8 @@ func Ext(name string) string { return strings.ToLower(path.Ext(base(name))) }
 
 // FormatOf is the format that a file's name tells, which may end in that of a compression; "" for others.
 func FormatOf(name string) string {
-	return map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".md": "text", ".bin": "bin"}[Ext(plainName(base(name)))]
+	return map[string]string{".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text",
+		".md": "text", ".bin": "bin"}[Ext(plainName(base(name)))]
 }
 
 // base is the last part of a path or an address, without the query, which may be a key of the day.
@@ -88,14 +89,14 @@ func Shown(name string) string {
 }
 
 // contentID tells a file from what it was: by what the list or the server says, else by the contents on disk.
-func (s *Source) contentID(e web.Entry, f file) (string, error) {
+func (s *reading) contentID(e web.Entry, f file) (string, error) {
 	id := e.ID
 	if id == "" {
 		switch f := f.(type) {
 		case *web.File:
 			id = f.ID()
 		case *local:
-			sum, err := digests(s.Context, s.Hashing).Sum(f.name)
+			sum, err := digests(s.Hashing).Sum(s.ctx, f.name)
 			if err != nil {
 				return "", err
 			}

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -82,7 +83,7 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 	s := source(dir)
 	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "gs://a/b": "AWS_ENDPOINT_URL=https://storage.googleapis.com", "ftp://a/b": "there is no ftp://"} {
 		s.Patterns = []string{address}
-		if _, err := Open(s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
+		if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

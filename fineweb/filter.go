@@ -12,8 +12,9 @@ import (
 //
 //	language == 'en' && (int_score >= 3 || token_count < 1000)
 //
-// It is parsed once and costs, for each row, a step for each of its operators and what its functions read of a text. A row stays
-// where it is true. A comparison with null is null, as in SQL, but for == null and != null; so is what depends on it.
+// It is parsed once and costs, for each row, a step for each of its operators and what its functions read of a text. A
+// row stays where it is true. A comparison with null is null, as in SQL, but for == null and != null; so is what
+// depends on it.
 type filter struct {
 	root    *node
 	columns []string // that it reads, each once

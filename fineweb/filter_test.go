@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -19,7 +20,7 @@ import (
 // kept are the documents that a source keeps, by the digit that their text ends in.
 func kept(t testing.TB, s Source) (string, error) {
 	t.Helper()
-	c, err := Open(s)
+	c, err := Open(context.Background(), s)
 	if errors.As(err, &NoDocuments{}) {
 		return "", nil
 	}
@@ -176,13 +177,13 @@ func TestGroupsAreSkipped(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func(filter string) (docs, bytes int64) {
-		f, err := openLocal(&Source{}, path)
+		s := &reading{Source{Format: "parquet", TextColumn: "text", IDColumn: "id", Filter: filter}, context.Background()}
+		f, err := openLocal(s, path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		counted := &countingFile{file: f}
-		s := Source{Format: "parquet", TextColumn: "text", IDColumn: "id", Filter: filter}
-		sh, err := openParquet(&s, counted, "a.parquet")
+		sh, err := openParquet(s, counted, "a.parquet")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +254,7 @@ func TestTypesThatChange(t *testing.T) {
 		t.Errorf("keeps %q, %v", got, err)
 	}
 	s.Patterns, s.SkipErrors = []string{"*.parquet"}, true
-	if _, err := Open(s); err == nil || !strings.Contains(err.Error(), `3.parquet: has no column "score"`) {
+	if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), `3.parquet: has no column "score"`) {
 		t.Errorf("a file without the column: %v", err)
 	}
 	s.Filter = ""

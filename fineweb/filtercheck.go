@@ -38,7 +38,8 @@ func (n *node) kind() valueKind {
 	return truth
 }
 
-// typed checks a filter against the kinds of the columns, in the order of filter.columns. An error names the column's place, or -1.
+// typed checks a filter against the kinds of the columns, in the order of filter.columns. An error names the column's
+// place, or -1.
 func (f *filter) typed(kinds []valueKind) (column int, err error) {
 	k, column, err := f.root.typed(kinds)
 	if err == nil && k != null && k != truth {
@@ -75,7 +76,8 @@ func (n *node) typed(kinds []valueKind) (kind valueKind, column int, err error) 
 	case "&&", "||", "!":
 	case "in":
 		if k := ks[0]; k == nested || k == truth || k == words && len(n.nums) > 0 || k == fraction && len(n.text) > 0 {
-			err = fmt.Errorf("%s cannot be in a list of %s", kindNames[k], map[bool]string{true: "texts", false: "numbers"}[len(n.text) > 0])
+			err = fmt.Errorf("%s cannot be in a list of %s",
+				kindNames[k], map[bool]string{true: "texts", false: "numbers"}[len(n.text) > 0])
 		}
 	case "==", "!=", "<", "<=", ">", ">=":
 		if !(n.args[0].isNull() || n.args[1].isNull()) { // anything may be null

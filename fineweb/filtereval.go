@@ -60,7 +60,8 @@ func (n *node) eval(row []value) (value, error) {
 				_, found = slices.BinarySearchFunc(n.nums, x, func(a, b value) int { c, _ := order(a, b); return c })
 			}
 		default:
-			return x, fmt.Errorf("%s is %s; the list behind in holds other values", n.args[0].label(), kindNames[x.kind])
+			return x, fmt.Errorf("%s is %s; the list behind in holds other values",
+				n.args[0].label(), kindNames[x.kind])
 		}
 		if !found && n.null { // as in SQL, where null may be any value
 			return value{}, nil
@@ -131,7 +132,8 @@ func (n *node) compares(x, y value) (value, error) {
 	case x.kind == truth && y.kind == truth && (n.op == "==" || n.op == "!="):
 		c = compare(x.i, y.i)
 	default:
-		return x, fmt.Errorf("%s is %s; it is compared with %s", n.args[0].label(), kindNames[x.kind], kindNames[y.kind])
+		return x, fmt.Errorf("%s is %s; it is compared with %s",
+			n.args[0].label(), kindNames[x.kind], kindNames[y.kind])
 	}
 	switch n.op {
 	case "==":

@@ -62,7 +62,8 @@ func (p *filterParser) here() string {
 }
 
 func (p *filterParser) wrong(format string, args ...any) error {
-	return fmt.Errorf("at character %d of the filter: "+format, append([]any{utf8.RuneCountInString(p.whole[:len(p.whole)-len(p.rest)]) + 1}, args...)...)
+	return fmt.Errorf("at character %d of the filter: "+format,
+		append([]any{utf8.RuneCountInString(p.whole[:len(p.whole)-len(p.rest)]) + 1}, args...)...)
 }
 
 // take goes past a token, if it comes next.
@@ -79,7 +80,8 @@ func (p *filterParser) take(token string) bool {
 var levels = [][]string{{"||"}, {"&&"}}
 
 // hints name the operator that is written otherwise elsewhere.
-var hints = map[string]string{"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!", "is": "==", "IS": "==", "IN": "in", "&": "&&", "|": "||", "=": "==", "<>": "!="}
+var hints = map[string]string{"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!", "is": "==",
+	"IS": "==", "IN": "in", "&": "&&", "|": "||", "=": "==", "<>": "!="}
 
 func (p *filterParser) hint() error {
 	p.space()
@@ -170,7 +172,8 @@ func (p *filterParser) comparison() (*node, error) {
 // word takes a name: letters, digits, underscores, and dots between them.
 func (p *filterParser) word() string {
 	p.space()
-	end := strings.IndexFunc(p.rest, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	end := strings.IndexFunc(p.rest,
+		func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	if end < 0 {
 		end = len(p.rest)
 	}
@@ -220,13 +223,14 @@ func (p *filterParser) list(left *node) (*node, error) {
 	return n, nil
 }
 
-// functions are those of a filter, under the names that they have in Terraform: how many arguments each takes, and the kind of its
-// value. The second argument is a constant text.
+// functions are those of a filter, under the names that they have in Terraform: how many arguments each takes, and the
+// kind of its value. The second argument is a constant text.
 var filterFunctions = map[string]struct {
 	args int
 	kind valueKind
 }{
-	"length": {1, fraction}, "lower": {1, words}, "startswith": {2, truth}, "endswith": {2, truth}, "strcontains": {2, truth}, "matches": {2, truth},
+	"length": {1, fraction}, "lower": {1, words}, "startswith": {2, truth}, "endswith": {2, truth},
+	"strcontains": {2, truth}, "matches": {2, truth},
 }
 
 func (p *filterParser) operand() (*node, error) {
@@ -299,7 +303,8 @@ func (p *filterParser) column(name string) *node {
 	return &node{op: "column", at: at, name: name}
 }
 
-// quoted reads a text or a column's name between quotes; a backslash before one, or before itself, makes it an ordinary character.
+// quoted reads a text or a column's name between quotes; a backslash before one, or before itself, makes it an ordinary
+// character.
 func (p *filterParser) quoted(quote byte) (string, error) {
 	var b strings.Builder
 	for i := 1; i < len(p.rest); i++ {
@@ -338,7 +343,8 @@ func (p *filterParser) call(name, before string) (*node, error) {
 			return nil, err
 		}
 		if k := x.kind(); k != null && k != words || x.op == "constant" && i == 0 || i > 0 && x.op != "constant" {
-			return nil, p.wrong("%s takes a column that holds text%s", name, map[bool]string{true: ", and a text"}[f.args > 1])
+			return nil, p.wrong("%s takes a column that holds text%s",
+				name, map[bool]string{true: ", and a text"}[f.args > 1])
 		}
 		n.args = append(n.args, x)
 	}

@@ -69,7 +69,7 @@ func source(dir string) Source {
 
 func open(t testing.TB, s Source) *Corpus {
 	t.Helper()
-	c, err := Open(s)
+	c, err := Open(context.Background(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestBadInput(t *testing.T) {
 		for f, s := range c.files {
 			write(t, filepath.Join(c.src.Dir, f), s)
 		}
-		corpus, err := Open(c.src)
+		corpus, err := Open(context.Background(), c.src)
 		if err == nil {
 			err = corpus.Texts(Train, func(string) bool { return true })
 		}
@@ -370,7 +370,7 @@ func TestTooSmall(t *testing.T) {
 	f := source(corpusDir(t))
 	huge := int64(1 << 40)
 	f.MinTokenCount = &huge
-	if _, err := Open(f); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "passes the filters: token_count >= 1099511627776; the least and largest") {
+	if _, err := Open(context.Background(), f); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "passes the filters: token_count >= 1099511627776; the least and largest") {
 		t.Errorf("error is %v", err)
 	}
 	f.MinTokenCount, f.Filter = nil, "startswith(text, 'none')"
@@ -380,7 +380,7 @@ func TestTooSmall(t *testing.T) {
 	if _, err := s.Next(1); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "no document") {
 		t.Errorf("error is %v", err)
 	}
-	if size, err := Measure(f, tok(t), Train); !errors.As(err, &NoDocuments{}) {
+	if size, err := Measure(context.Background(), f, tok(t), Train); !errors.As(err, &NoDocuments{}) {
 		t.Errorf("%+v, %v", size, err)
 	}
 }
@@ -392,7 +392,7 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 		s.PredictFirst = first
 		c := open(t, s)
 		tk := tok(t)
-		set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+		set, err := OpenSet(context.Background(), []Weighted{{Source: s, Weight: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,7 +442,7 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 }
 
 func TestPrefetchEndsWithItsContext(t *testing.T) {
-	set, err := OpenSet([]Weighted{{Source: source(corpusDir(t)), Weight: 1}})
+	set, err := OpenSet(context.Background(), []Weighted{{Source: source(corpusDir(t)), Weight: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +473,7 @@ func TestFlippedBytes(t *testing.T) {
 		d := slices.Clone(b)
 		d[i] ^= 0x55
 		write(t, filepath.Join(bad, "x.parquet"), string(d))
-		c, err := Open(Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: bad})
+		c, err := Open(context.Background(), Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: bad})
 		if err != nil {
 			continue
 		}
@@ -521,7 +521,7 @@ func TestSharedParquet(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "x.parquet"), string(b))
-		c, err := Open(Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: dir}) // most lack the columns: an error, no panic
+		c, err := Open(context.Background(), Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: dir}) // most lack the columns: an error, no panic
 		if err == nil {
 			_ = c.Texts(Train, func(string) bool { return true })
 			c.Close()
@@ -604,7 +604,7 @@ func TestWriters(t *testing.T) {
 	least := int64(0)
 	for _, f := range files {
 		s := Source{Format: "parquet", Patterns: []string{f}, MinIntScore: &least, MinLanguageScore: new(float64)}
-		c, err := Open(s)
+		c, err := Open(context.Background(), s)
 		if err != nil {
 			t.Errorf("%s: %v", filepath.Base(f), err)
 			continue

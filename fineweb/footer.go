@@ -8,8 +8,8 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 )
 
-// Bounds of a parquet footer: its bytes, the structs in its lists, how deep they nest, the columns' nesting, and the rows of a row
-// group.
+// Bounds of a parquet footer: its bytes, the structs in its lists, how deep they nest, the columns' nesting, and the
+// rows of a row group.
 const (
 	maxFooter  = 256 << 20
 	maxStructs = 1 << 20
@@ -18,8 +18,8 @@ const (
 	maxRows    = 1 << 28
 )
 
-// checkFooter reads a parquet footer before the decoder does, which makes room for whatever number of things a list claims:
-// that may be more than there is memory, and is then no error but the end of the process.
+// checkFooter reads a parquet footer before the decoder does, which makes room for whatever number of things a list
+// claims: that may be more than there is memory, and is then no error but the end of the process.
 func checkFooter(f file) error {
 	const end = 8 // the footer's length, and "PAR1"
 	if f.Size() < end+4 {

@@ -3,6 +3,7 @@ package fineweb
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func TestFootersThatLie(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.file), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(Source{Format: "parquet", Patterns: []string{path}}); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+		if _, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{path}}); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
 	}

@@ -16,13 +16,14 @@ type Windows struct {
 	Length int // tokens the model sees at once
 	Batch  int // windows of a batch
 
-	// Stride 0 lays windows end to end: the last token of one predicts the first of the next. Else a window begins that many
-	// tokens behind the one before, as in Hugging Face's guide to the perplexity of fixed-length models: the first window
-	// predicts all its tokens but the first, each later one those that no window before it held, and never its own first. With
-	// a document mask each document is cut by itself, without one all of them as one text.
+	// Stride 0 lays windows end to end: the last token of one predicts the first of the next. Else a window begins that
+	// many tokens behind the one before, as in Hugging Face's guide to the perplexity of fixed-length models: the first
+	// window predicts all its tokens but the first, each later one those that no window before it held, and never its
+	// own first. With a document mask each document is cut by itself, without one all of them as one text.
 	Stride int
 
-	Limit     int64   // how many tokens are predicted at most, of which each source of a mixture gives its share; 0 for all
+	// How many tokens are predicted at most, of which each source of a mixture gives its share; 0 for all.
+	Limit     int64
 	Join      *string // makes the documents of each source one text, with this between them; nil leaves them apart
 	EndOfText bool    // whether end-of-text tokens are among those that are predicted
 }
@@ -40,8 +41,9 @@ type Held struct {
 	Counts    map[int32]int64 // how often each token was predicted, for the unigram entropy
 }
 
-// Held reads the documents of a split, source by source in file order, and gives them to visit in batches. The last batch is filled up
-// with positions that do not count. An error of visit ends it and is returned as it is. Where no token is predicted the error says why.
+// Held reads the documents of a split, source by source in file order, and gives them to visit in batches. The last
+// batch is filled up with positions that do not count. An error of visit ends it and is returned as it is. Where no
+// token is predicted the error says why.
 func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
 	c := m.cutter(tok, w, visit)
 	if err := m.cut(c); err != nil {
@@ -56,13 +58,15 @@ func (m *Set) measured(c *cutter) error {
 	case c.held.Documents == 0:
 		return corpus.none(c.Split)
 	case c.held.Tokens == 0:
-		return NoDocuments{fmt.Errorf("the documents of %s are of one token each, and nothing predicts a first one", strings.Join(corpus.source.Shown(), ", "))}
+		return NoDocuments{fmt.Errorf("the documents of %s are of one token each, and nothing predicts a first one",
+			strings.Join(corpus.source.Shown(), ", "))}
 	}
 	return nil
 }
 
 func (m *Set) cutter(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) *cutter {
-	return &cutter{Windows: w, tok: tok, visit: visit, masked: m.parts[0].Source.DocumentMask, held: &Held{Counts: map[int32]int64{}}}
+	return &cutter{Windows: w, tok: tok, visit: visit, masked: m.parts[0].Source.DocumentMask,
+		held: &Held{Counts: map[int32]int64{}}}
 }
 
 // cut makes windows of the documents of all sources.
@@ -97,12 +101,12 @@ func (m *Set) cut(c *cutter) error {
 }
 
 // Open opens what the windows are cut of: where documents are joined, blank ones of text files count.
-func (w *Windows) Open(parts []Weighted) (*Set, error) {
+func (w *Windows) Open(ctx context.Context, parts []Weighted) (*Set, error) {
 	parts = slices.Clone(parts)
 	for i := range parts {
 		parts[i].Source.keepBlank = w.Join != nil
 	}
-	return OpenSet(parts)
+	return OpenSet(ctx, parts)
 }
 
 // joined gives all documents of a split to read as one, empty ones included.
@@ -121,7 +125,8 @@ func (c *Corpus) joined(split Split, separator string, read func(*document) (boo
 			return false, errEnough
 		}
 		if b.Len() > maxJoined {
-			return false, fmt.Errorf("the documents of %v joined are more than %d MiB: leave join out", c.source.Shown(), maxJoined>>20)
+			return false, fmt.Errorf("the documents of %v joined are more than %d MiB: leave join out",
+				c.source.Shown(), maxJoined>>20)
 		}
 		return true, nil
 	})
@@ -167,7 +172,7 @@ func (c *Corpus) tokensOf(tok *tokenizer.Tokenizer, d *document) (ids []int32, s
 	if d.ids != nil {
 		return d.ids, d.specials, nil
 	}
-	ctx := c.source.Context
+	ctx := c.source.ctx
 	if len(d.text) < 1<<20 { // a longer one may take seconds
 		ctx = context.Background()
 	}
@@ -229,9 +234,9 @@ type cutter struct {
 // full reports whether no more tokens are predicted of the source at hand.
 func (c *cutter) full() bool { return c.Limit > 0 && c.count >= c.most }
 
-// document takes the tokens of a document, as many as Limit lets it: n is their number, and silent lists those of them that are not
-// predicted. If opened is set the end-of-text token before it belongs to it and predicts its first token; where there is none it is put
-// there.
+// document takes the tokens of a document, as many as Limit lets it: n is their number, and silent lists those of them
+// that are not predicted. If opened is set the end-of-text token before it belongs to it and predicts its first token;
+// where there is none it is put there.
 func (c *cutter) document(ids []int32, opened bool) (n int, silent []int) {
 	segment := int32(c.held.Documents & math.MaxInt32)
 	if c.masked && c.Stride > 0 {
@@ -300,8 +305,8 @@ func (c *cutter) finish() {
 	c.flush()
 }
 
-// window puts a window into the batch: a position for each token but the last, which predicts the next one. Those before from were
-// predicted before.
+// window puts a window into the batch: a position for each token but the last, which predicts the next one. Those
+// before from were predicted before.
 func (c *cutter) window(w []heldToken, from int) {
 	if c.batch == nil || c.Stride == 0 || !c.masked || c.used+len(w)-1 > c.Length {
 		c.row()
@@ -335,7 +340,8 @@ func (c *cutter) row() {
 		c.batch = &Batch{}
 	}
 	for range c.Length {
-		c.batch.IDs, c.batch.Targets, c.batch.Segments = append(c.batch.IDs, 0), append(c.batch.Targets, Ignored), append(c.batch.Segments, -1)
+		c.batch.IDs, c.batch.Targets, c.batch.Segments = append(c.batch.IDs, 0), append(c.batch.Targets, Ignored),
+			append(c.batch.Segments, -1)
 	}
 	c.used, c.part = 0, 0
 }

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -82,7 +83,7 @@ func heldSet(t *testing.T, mask, first bool, texts []string) *Set {
 		fmt.Fprintf(&b, "{\"id\":\"%d\",\"text\":%q}\n", i, text)
 	}
 	write(t, filepath.Join(dir, "d.jsonl"), b.String())
-	s, err := OpenSet([]Weighted{{Source: Source{Format: "jsonl", Patterns: []string{"d.jsonl"}, Dir: dir, DocumentMask: mask, PredictFirst: first}, Weight: 1}})
+	s, err := OpenSet(context.Background(), []Weighted{{Source: Source{Format: "jsonl", Patterns: []string{"d.jsonl"}, Dir: dir, DocumentMask: mask, PredictFirst: first}, Weight: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestHeldOfEverything(t *testing.T) {
 	tk := tok(t)
 	s := source(corpusDir(t))
 	s.ValidationFraction = 1
-	set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+	set, err := OpenSet(context.Background(), []Weighted{{Source: s, Weight: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,13 +17,13 @@ import (
 // jsonlShard is a file of JSON lines.
 type jsonlShard struct {
 	spans
-	source *Source
+	source *reading
 	file   file
 	row    *jsonRow
 }
 
 // openJSONL finds where each group of lines starts, in one pass.
-func openJSONL(s *Source, f file, name string) (shard, error) {
+func openJSONL(s *reading, f file, name string) (shard, error) {
 	row, err := jsonRowOf(s)
 	if err != nil {
 		return nil, err
@@ -96,7 +96,8 @@ func (j *jsonlShard) read(group int, from, n int64) ([]document, error) {
 
 var errReturns = errors.New(`its lines end with carriage returns alone: end them with newlines, as tr '\r' '\n' does`)
 
-// endsInReturns reports that in the first line of a file, up to a newline, there are several that a carriage return ends.
+// endsInReturns reports that in the first line of a file, up to a newline, there are several that a carriage return
+// ends.
 func endsInReturns(f file, from, to int64) error {
 	head := make([]byte, min(to-from, window))
 	if _, err := io.ReadFull(io.NewSectionReader(f, from, int64(len(head))), head); err != nil {
@@ -115,7 +116,7 @@ type jsonRow struct {
 	filter   *filter
 }
 
-func jsonRowOf(s *Source) (*jsonRow, error) {
+func jsonRowOf(s *reading) (*jsonRow, error) {
 	f, err := parseFilter(s.conditions())
 	if err != nil {
 		return nil, err
@@ -129,65 +130,79 @@ func (r *jsonRow) read(d *document, line []byte) {
 		d.drop = true
 		return
 	}
-	if !utf8.Valid(line) {
-		d.fail(errNotUTF8)
-		return
+	if err := r.fill(d, line); err != nil {
+		d.fail(err)
 	}
-	if !json.Valid(line) {
-		if first, rest, ok := bytes.Cut(line, []byte("\r")); ok && len(bytes.TrimSpace(rest)) > 0 && json.Valid(first) {
-			d.fail(errReturns)
-			return
-		}
-		var none any
-		d.fail(fmt.Errorf("it is not JSON: %w", json.Unmarshal(line, &none)))
-		return
-	}
-	if line[0] != '{' {
-		d.fail(errors.New("it is not a JSON object"))
-		return
+}
+
+// fill reads what the filter keeps.
+func (r *jsonRow) fill(d *document, line []byte) error {
+	if err := isObject(line); err != nil {
+		return err
 	}
 	fields, _ := fieldsOf(line)
-	if r.filter != nil {
-		row := make([]value, len(r.filter.columns))
-		for i, c := range r.filter.columns {
-			raw, _ := lookUp(fields, c)
-			v, err := valueOf(raw)
-			if err != nil {
-				d.fail(fmt.Errorf("field %q: %w", c, err))
-				return
-			}
-			row[i] = v
-		}
-		keep, err := r.filter.keeps(row)
-		if err != nil {
-			d.fail(fmt.Errorf("the filter does not fit it: %w", err))
-			return
-		}
-		if d.drop = !keep; d.drop {
-			return
-		}
+	keep, err := r.keeps(fields)
+	if d.drop = !keep; err != nil || d.drop {
+		return err
 	}
 	raw, ok := lookUp(fields, r.text)
 	if !ok {
-		d.fail(fmt.Errorf("it has no field %q", r.text))
-		return
+		return fmt.Errorf("it has no field %q", r.text)
 	}
 	v, err := valueOf(raw)
-	switch {
-	case err != nil:
-		d.fail(fmt.Errorf("field %q: %w", r.text, err))
-		return
-	case v.kind != words && v.kind != null:
-		d.fail(fmt.Errorf("field %q holds %s, not text", r.text, kindNames[v.kind]))
-		return
+	if err != nil {
+		return fmt.Errorf("field %q: %w", r.text, err)
+	}
+	if v.kind != words && v.kind != null {
+		return fmt.Errorf("field %q holds %s, not text", r.text, kindNames[v.kind])
 	}
 	d.text = v.s
 	raw, _ = lookUp(fields, r.id)
 	if v, err = valueOf(raw); err != nil {
-		d.fail(fmt.Errorf("field %q: %w", r.id, err))
-		return
+		return fmt.Errorf("field %q: %w", r.id, err)
 	}
 	d.id = v.idText()
+	return nil
+}
+
+// isObject says why a line is not a JSON object.
+func isObject(line []byte) error {
+	if !utf8.Valid(line) {
+		return errNotUTF8
+	}
+	if !json.Valid(line) {
+		first, rest, ok := bytes.Cut(line, []byte("\r"))
+		if ok && len(bytes.TrimSpace(rest)) > 0 && json.Valid(first) {
+			return errReturns
+		}
+		var none any
+		return fmt.Errorf("it is not JSON: %w", json.Unmarshal(line, &none))
+	}
+	if line[0] != '{' {
+		return errors.New("it is not a JSON object")
+	}
+	return nil
+}
+
+// keeps reports whether the filter keeps an object.
+func (r *jsonRow) keeps(fields map[string][]byte) (bool, error) {
+	if r.filter == nil {
+		return true, nil
+	}
+	row := make([]value, len(r.filter.columns))
+	for i, c := range r.filter.columns {
+		raw, _ := lookUp(fields, c)
+		v, err := valueOf(raw)
+		if err != nil {
+			return false, fmt.Errorf("field %q: %w", c, err)
+		}
+		row[i] = v
+	}
+	keep, err := r.filter.keeps(row)
+	if err != nil {
+		return false, fmt.Errorf("the filter does not fit it: %w", err)
+	}
+	return keep, nil
 }
 
 // What is looked at of JSON lines to find the fields that their source names.
@@ -196,73 +211,112 @@ const (
 	absentLines = 1 << 14
 )
 
-// absent looks for the fields that the source names, in the lines of all files until each was met. One that no line has is an error, as a
-// column is that a parquet file has not, and of the id a warning; where there are more lines than are looked at it is a warning.
+// absent looks for the fields that the source names, in the lines of all files until each was met. One that no line has
+// is an error, as a column is that a parquet file has not, and of the id a warning; where there are more lines than are
+// looked at it is a warning.
 func (c *Corpus) absent() (notes []string, err error) {
-	wanted := map[string]string{}
-	var names, have []string
-	want := func(name, why string) {
-		if wanted[name] == "" {
-			names = append(names, name)
-		}
-		wanted[name] += why
-	}
-	lines, size, whole := 0, int64(0), true
-	place := ""
+	var s *fieldSearch
 	for i, sh := range c.shards {
 		j, ok := sh.(*jsonlShard)
 		if !ok {
 			continue
 		}
-		if len(wanted) == 0 && lines == 0 {
-			want(j.row.text, "text_column")
-			if j.row.filter != nil {
-				for _, name := range j.row.filter.columns {
-					want(name, "a filter")
-				}
-			}
-			if j.row.id != usualID {
-				want(j.row.id, "id_column")
-			}
+		if s == nil {
+			s = newFieldSearch(j.row)
 		}
-		for g, n := range j.groups() {
-			for from := int64(0); from < n && len(names) > 0; from += docsPerSpan {
-				if lines >= absentLines || size >= absentBytes {
-					whole = false
-					break
-				}
-				err := j.spans.read(j.file, g, from, min(docsPerSpan, n-from), nextLine, func(_, number int64, line []byte) {
-					lines++
-					size += int64(len(line))
-					fields, ok := fieldsOf(line)
-					if whole = whole && ok; !ok {
-						return
-					}
-					if have == nil && len(fields) > 0 {
-						have, place = slices.Sorted(maps.Keys(fields)), fmt.Sprintf("%s, line %d", Shown(c.files[i]), number+1)
-					}
-					names = slices.DeleteFunc(names, func(name string) bool { _, has := lookUp(fields, name); return has })
+		if err := s.look(j, Shown(c.files[i])); err != nil {
+			return nil, nil // where it is read for use it is said
+		}
+	}
+	if s == nil {
+		return nil, nil
+	}
+	return s.said(strings.Join(c.source.Shown(), ", "))
+}
+
+// fieldSearch is a search for fields in JSON lines.
+type fieldSearch struct {
+	names  []string          // of fields that were not met yet
+	wanted map[string]string // by name, what names the field
+	lines  int               // looked at
+	size   int64             // of those, in bytes
+	whole  bool              // all lines were looked at, and could be read
+	have   []string          // fields of the first line that has any
+	place  string            // of that line
+}
+
+// newFieldSearch looks for what a row reads. An id that nothing names may be missing.
+func newFieldSearch(r *jsonRow) *fieldSearch {
+	s := &fieldSearch{wanted: map[string]string{}, whole: true}
+	want := func(name, why string) {
+		if s.wanted[name] == "" {
+			s.names = append(s.names, name)
+		}
+		s.wanted[name] += why
+	}
+	want(r.text, "text_column")
+	if r.filter != nil {
+		for _, name := range r.filter.columns {
+			want(name, "a filter")
+		}
+	}
+	if r.id != usualID {
+		want(r.id, "id_column")
+	}
+	return s
+}
+
+// look goes through the lines of a file, as long as a field was not met and few lines were looked at.
+func (s *fieldSearch) look(j *jsonlShard, file string) error {
+	for g, n := range j.groups() {
+		for from := int64(0); from < n && len(s.names) > 0; from += docsPerSpan {
+			if s.lines >= absentLines || s.size >= absentBytes {
+				s.whole = false
+				break
+			}
+			err := j.spans.read(j.file, g, from, min(docsPerSpan, n-from), nextLine,
+				func(_, number int64, line []byte) {
+					s.line(file, number, line)
 				})
-				if err != nil {
-					return nil, nil // where it is read for use it is said
-				}
+			if err != nil {
+				return err
 			}
 		}
 	}
+	return nil
+}
+
+// line takes away the names of the fields that a line has.
+func (s *fieldSearch) line(file string, number int64, line []byte) {
+	s.lines++
+	s.size += int64(len(line))
+	fields, ok := fieldsOf(line)
+	if s.whole = s.whole && ok; !ok {
+		return
+	}
+	if s.have == nil && len(fields) > 0 {
+		s.have, s.place = slices.Sorted(maps.Keys(fields)), fmt.Sprintf("%s, line %d", file, number+1)
+	}
+	s.names = slices.DeleteFunc(s.names, func(name string) bool { _, has := lookUp(fields, name); return has })
+}
+
+// said is what is to be said of the fields that were not met.
+func (s *fieldSearch) said(source string) (notes []string, err error) {
+	if s.have == nil { // there is no line to read
+		return nil, nil
+	}
+	of := "no line"
+	if !s.whole {
+		of = fmt.Sprintf("none of the first %d lines", s.lines)
+	}
 	var errs []error
-	for _, name := range names {
-		if have == nil {
-			break // there is no line to read
-		}
-		of := "no line"
-		if !whole {
-			of = fmt.Sprintf("none of the first %d lines", lines)
-		}
-		text := fmt.Sprintf("%s of %s has a field %q (%s); %s has %s", of, strings.Join(c.source.Shown(), ", "), foreign.Shown(name), wanted[name], place, foreign.Shown(strings.Join(have, ", ")))
-		if wanted[name] == "id_column" {
+	for _, name := range s.names {
+		text := fmt.Sprintf("%s of %s has a field %q (%s); %s has %s",
+			of, source, foreign.Shown(name), s.wanted[name], s.place, foreign.Shown(strings.Join(s.have, ", ")))
+		if s.wanted[name] == "id_column" {
 			text += "; a hash of the text serves as the id where there is none"
 		}
-		if whole && wanted[name] != "id_column" {
+		if s.whole && s.wanted[name] != "id_column" {
 			errs = append(errs, wrongColumns{errors.New(text)})
 		} else {
 			notes = append(notes, text)

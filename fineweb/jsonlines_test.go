@@ -3,6 +3,7 @@ package fineweb
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func TestFieldsThatNoLineHas(t *testing.T) {
 		write(t, filepath.Join(dir, "d.jsonl"), lines)
 		s := Source{Format: "jsonl", Dir: dir, Patterns: []string{"d.jsonl"}}
 		c.change(&s)
-		corpus, err := Open(s)
+		corpus, err := Open(context.Background(), s)
 		if c.want != "" {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -58,7 +59,7 @@ func TestFieldsThatNoLineHas(t *testing.T) {
 		t.Error(got)
 	}
 	corpus.Close()
-	if none, err := Open(Source{Format: "parquet", Patterns: []string{"testdata/types.parquet"}, IDColumn: "key"}); err != nil || !strings.Contains(strings.Join(none.Warnings, ";"), `no file has a column "key" (id_column)`) {
+	if none, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{"testdata/types.parquet"}, IDColumn: "key"}); err != nil || !strings.Contains(strings.Join(none.Warnings, ";"), `no file has a column "key" (id_column)`) {
 		t.Error(none, err)
 	}
 }
@@ -96,7 +97,7 @@ func TestWideTextWithoutAMark(t *testing.T) {
 				"UTF-16LE": wideBytes(text, 2, false), "UTF-16BE": wideBytes(text, 2, true), "UTF-32LE": wideBytes(text, 4, false), "UTF-32BE": wideBytes(text, 4, true),
 			} {
 				write(t, filepath.Join(dir, "d"), b)
-				if _, err := Open(Source{Format: format, Dir: dir, Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(), "the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(), "iconv -f "+name+" -t UTF-8") {
+				if _, err := Open(context.Background(), Source{Format: format, Dir: dir, Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(), "the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(), "iconv -f "+name+" -t UTF-8") {
 					t.Errorf("%s of %s: %v", format, name, err)
 				}
 			}

@@ -8,8 +8,9 @@ import (
 	"slices"
 )
 
-// Documents of JSON lines and of text stand in groups of so many, or of so many bytes, whatever is reached first; a longer document is a
-// group of its own. Where every few of them begin is kept, so that a piece of a group is read without the rest.
+// Documents of JSON lines and of text stand in groups of so many, or of so many bytes, whatever is reached first; a
+// longer document is a group of its own. Where every few of them begin is kept, so that a piece of a group is read
+// without the rest.
 const (
 	docsPerGroup  = 1024
 	bytesPerGroup = pieceBytes
@@ -68,9 +69,13 @@ func (s *spans) number(group int, row int64) int64 {
 	return list[0].first + row - before
 }
 
-// read visits rows of a group in order, with their number and bytes, which next cuts off the rest of a span; nil are those of one that is
-// too long.
-func (s *spans) read(f io.ReaderAt, group int, from, n int64, next func(rest []byte) (doc, more []byte, number int64), visit func(i int64, number int64, doc []byte)) error {
+// read visits rows of a group in order, with their number and bytes, which next cuts off the rest of a span; nil are
+// those of one that is too long.
+func (s *spans) read(
+	f io.ReaderAt, group int, from, n int64,
+	next func(rest []byte) (doc, more []byte, number int64),
+	visit func(i int64, number int64, doc []byte),
+) error {
 	list, row := s.rest(group, from)
 	for ; row < from+n; list = list[1:] {
 		x := list[0]
@@ -107,8 +112,9 @@ func (s *spans) read(f io.ReaderAt, group int, from, n int64, next func(rest []b
 // window is how much of a file is searched at a time.
 const window = 1 << 20
 
-// partsOf calls visit with the bytes that each part of a file takes, from a byte on, and with the part itself if it is short; nil if it is
-// longer than a window. Parts stand between separators. It holds two windows at most, and reads each byte once.
+// partsOf calls visit with the bytes that each part of a file takes, from a byte on, and with the part itself if it is
+// short; nil if it is longer than a window. Parts stand between separators. It holds two windows at most, and reads
+// each byte once.
 func partsOf(f file, from int64, separator []byte, visit func(at, end int64, part []byte) error) error {
 	size := f.Size()
 	var buf []byte // the bytes from base on
@@ -153,18 +159,19 @@ func within(buf []byte, base, at, end int64) []byte {
 	return buf[at-base : end-base]
 }
 
-// prefixes are what a file may begin with that says what it is: a byte order mark of UTF-8, which is not part of its text, or something
-// that is not UTF-8 at all.
+// prefixes are what a file may begin with that says what it is: a byte order mark of UTF-8, which is not part of its
+// text, or something that is not UTF-8 at all.
 var prefixes = []struct{ bytes, what string }{
 	{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"},
 	{"\xfd7zXZ\x00", "xz"}, {"BZh", "bzip2"}, {"PK\x03\x04", "zip"}, {"PAR1", "parquet"},
 }
 
-// wideText names the encoding of a text without a byte order mark in which ASCII has bytes of 0 beside it; "" for UTF-8. Text in UTF-8 has
-// hardly any such bytes, and none in a pattern.
+// wideText names the encoding of a text without a byte order mark in which ASCII has bytes of 0 beside it; "" for
+// UTF-8. Text in UTF-8 has hardly any such bytes, and none in a pattern.
 func wideText(head []byte) string {
 	const least = 2 // characters
-	broken := bytes.Count(bytes.ToValidUTF8(bytes.ReplaceAll(head, []byte("\uFFFD"), nil), []byte("\uFFFD")), []byte("\uFFFD"))
+	broken := bytes.Count(bytes.ToValidUTF8(bytes.ReplaceAll(head, []byte("\uFFFD"), nil), []byte("\uFFFD")),
+		[]byte("\uFFFD"))
 	for _, e := range []struct {
 		name string
 		size int
@@ -182,7 +189,8 @@ func wideText(head []byte) string {
 				narrow++
 			}
 		}
-		if units >= least && zeros*16 < units && (narrow*4 > units || narrow >= 4 && broken >= 4) { // of Chinese only some characters are ASCII
+		// Of Chinese only some characters are ASCII.
+		if units >= least && zeros*16 < units && (narrow*4 > units || narrow >= 4 && broken >= 4) {
 			return e.name
 		}
 	}
@@ -199,7 +207,8 @@ func textStart(f file) (int64, error) {
 		return 3, nil
 	}
 	for _, p := range prefixes {
-		if !bytes.HasPrefix(head, []byte(p.bytes)) || p.what == "bzip2" && (len(head) < 4 || head[3] < '1' || head[3] > '9') {
+		if !bytes.HasPrefix(head, []byte(p.bytes)) || p.what == "bzip2" &&
+			(len(head) < 4 || head[3] < '1' || head[3] > '9') {
 			continue
 		}
 		switch p.what {
@@ -208,10 +217,12 @@ func textStart(f file) (int64, error) {
 		case "parquet":
 			return 0, errors.New("the file is parquet: read it with a data block of that type")
 		}
-		return 0, fmt.Errorf("the file is compressed with %s, which is not read: decompress it, or compress it with gzip or zstd", p.what)
+		return 0, fmt.Errorf("the file is compressed with %s, which is not read: decompress it, or compress it with "+
+			"gzip or zstd", p.what)
 	}
 	if wide := wideText(head); wide != "" {
-		return 0, fmt.Errorf("the file looks like %s without a byte order mark, by its bytes of 0: convert it to UTF-8, as iconv -f %s -t UTF-8 does", wide, wide)
+		return 0, fmt.Errorf("the file looks like %s without a byte order mark, by its bytes of 0: convert it to "+
+			"UTF-8, as iconv -f %s -t UTF-8 does", wide, wide)
 	}
 	return 0, nil
 }

@@ -14,13 +14,14 @@ import (
 	"stepflow/foreign"
 )
 
-// local is an open file on disk. It is read as the file that was opened or not at all: after each read its stamp is compared, and that
-// of what its name stands for. One that was only touched, moved in its place by its like or linked is hashed and goes on.
+// local is an open file on disk. It is read as the file that was opened or not at all: after each read its stamp is
+// compared, and that of what its name stands for. One that was only touched, moved in its place by its like or linked
+// is hashed and goes on.
 type local struct {
 	*os.File
 	name    string
 	size    int64
-	ctx     context.Context
+	ctx     context.Context // ends its reading; a field, because io.ReaderAt takes none
 	hashing func(file string, bytes int64)
 
 	mu   sync.Mutex
@@ -29,15 +30,15 @@ type local struct {
 	err  error  // what ended the reading
 }
 
-func openLocal(s *Source, name string) (file, error) {
-	return Await(s.Context, func() (file, error) {
+func openLocal(s *reading, name string) (file, error) {
+	return Await(s.ctx, func() (file, error) {
 		f, err := foreign.Open(name)
 		if err != nil {
 			return nil, err
 		}
 		st, err := f.Stat()
 		if err == nil {
-			l := &local{File: f, name: name, size: st.Size(), ctx: s.Context, hashing: s.Hashing}
+			l := &local{File: f, name: name, size: st.Size(), ctx: s.ctx, hashing: s.Hashing}
 			if l.seen, err = l.look(); err == nil {
 				return l, nil
 			}
@@ -54,7 +55,7 @@ const readAtOnce = 1 << 20
 
 // ReadAt reads beside the caller's memory, a piece at a time: a read that is given up may still end later.
 func (l *local) ReadAt(p []byte, at int64) (n int, err error) {
-	if l.ctx == nil || l.ctx.Done() == nil {
+	if l.ctx.Done() == nil {
 		return l.readSame(p, at)
 	}
 	for n < len(p) && err == nil {
@@ -71,8 +72,8 @@ func (l *local) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// readSame reads from the file as it was opened. The look comes after the read, and what was read before an apparent change, which proved
-// to be none, is read again.
+// readSame reads from the file as it was opened. The look comes after the read, and what was read before an apparent
+// change, which proved to be none, is read again.
 func (l *local) readSame(p []byte, at int64) (n int, err error) {
 	for {
 		n, err = l.File.ReadAt(p, at)
@@ -131,18 +132,19 @@ func (l *local) same() (again bool, err error) {
 	return true, nil
 }
 
-// verify hashes a file that looks otherwise, both what is open and what its name stands for, and gives the look that holds for.
+// verify hashes a file that looks otherwise, both what is open and what its name stands for, and gives the look that
+// holds for.
 func (l *local) verify(now string) (string, error) {
 	for range 3 {
 		if st, err := os.Stat(l.name); l.sum == "" || err != nil || !st.Mode().IsRegular() {
 			return "", ErrChanged
 		}
-		d := digests(l.ctx, l.hashing)
+		d := digests(l.hashing)
 		h := sha256.New()
-		if err := d.copy(h, io.NewSectionReader(l.File, 0, l.size+1)); err != nil {
+		if err := copyUntil(l.ctx, h, io.NewSectionReader(l.File, 0, l.size+1)); err != nil {
 			return "", fmt.Errorf("reading it again, since it looks otherwise than it did: %w", err)
 		}
-		named, err := d.Sum(l.name)
+		named, err := d.Sum(l.ctx, l.name)
 		if err != nil {
 			return "", err
 		}

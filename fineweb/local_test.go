@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func TestChangesWhileReading(t *testing.T) {
 					s := Source{Format: format, Dir: dir, Patterns: []string{file}, Separator: "\n\n", Shuffle: true, SkipErrors: true}
 					if cached {
 						s.TokenDir = t.TempDir()
-						if err := Tokenize(s, tk, nil); err != nil {
+						if err := Tokenize(context.Background(), s, tk, nil); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -137,7 +138,7 @@ func TestChangesWhileReading(t *testing.T) {
 func sequence(t *testing.T, s Source, tk *tokenizer.Tokenizer, before func(n int)) (list []string) {
 	t.Helper()
 	s.Epochs = 2
-	c, err := Open(s)
+	c, err := Open(context.Background(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestRemoteChangeIsNotSkipped(t *testing.T) {
 		http.ServeFile(w, q, path)
 	}))
 	defer server.Close()
-	c, err := Open(Source{Format: "parquet", Patterns: []string{server.URL + "/d.parquet"}, SkipErrors: true})
+	c, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{server.URL + "/d.parquet"}, SkipErrors: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"stepflow/fineweb/web"
 )
 
-// Files are known by their names below a root: the deepest folder that holds all that the patterns may match. So moving the folder, or
-// the machine that has it, changes neither the ids of text files' documents nor the identity of the data, and two files of one name in
-// different folders are two.
+// Files are known by their names below a root: the deepest folder that holds all that the patterns may match. So moving
+// the folder, or the machine that has it, changes neither the ids of text files' documents nor the identity of the
+// data, and two files of one name in different folders are two.
 
-// located is a path, from dir on where it is relative, or an address as a path with slashes: of the hub without the revision, of a
-// server without the query.
+// located is a path, from dir on where it is relative, or an address as a path with slashes: of the hub without the
+// revision, of a server without the query.
 func located(dir, name string) string {
 	switch {
 	case hub.Is(name):

@@ -6,14 +6,15 @@ import (
 	"slices"
 )
 
-// The order of documents in an epoch is a pure function of the data, the seed and the epoch, and documents that lie side by side come
-// far apart, though little is in memory at a time.
+// The order of documents in an epoch is a pure function of the data, the seed and the epoch, and documents that lie
+// side by side come far apart, though little is in memory at a time.
 //
-// The pieces of all files are put in an order in which those that follow each other lie in different parts of the data (sequence). An
-// epoch of P pieces then has P rounds. Each piece's rows are permuted and dealt into as many hands as there are lanes; round r holds hand
-// k of the k-th piece before piece r, for each lane k, and permutes them together. So a round mixes as many pieces as there are lanes,
-// each round needs one piece more than the one before, and a piece is done with after as many rounds as there are lanes: a convolutional
-// interleaver. Pieces before the first are the last ones, so that the first round mixes as many as any other.
+// The pieces of all files are put in an order in which those that follow each other lie in different parts of the data
+// (sequence). An epoch of P pieces then has P rounds. Each piece's rows are permuted and dealt into as many hands as
+// there are lanes; round r holds hand k of the k-th piece before piece r, for each lane k, and permutes them together.
+// So a round mixes as many pieces as there are lanes, each round needs one piece more than the one before, and a piece
+// is done with after as many rounds as there are lanes: a convolutional interleaver. Pieces before the first are the
+// last ones, so that the first round mixes as many as any other.
 //
 // To go on from a position, the pieces of its round are read.
 
@@ -55,9 +56,9 @@ func (c *Corpus) pieces() (all []piece) {
 	return all
 }
 
-// sequence puts the pieces in the order of an epoch: the data are cut into as many strata as there are lanes, the pieces of each are
-// permuted, and spread evenly over the epoch, each stratum a little later than the one before. So the pieces of a round, which follow each other,
-// are one of each stratum, but for a few where strata differ in size.
+// sequence puts the pieces in the order of an epoch: the data are cut into as many strata as there are lanes, the
+// pieces of each are permuted, and spread evenly over the epoch, each stratum a little later than the one before. So
+// the pieces of a round, which follow each other, are one of each stratum, but for a few where strata differ in size.
 func (c *Corpus) sequence(epoch int64) []piece {
 	all := c.pieces()
 	if !c.source.Shuffle {
@@ -110,7 +111,8 @@ func (c *Corpus) shuffler(epoch int64, load func(piece) ([]document, error)) *sh
 // rounds is the number of rounds of the epoch.
 func (s *shuffler) rounds() int { return len(s.sequence) }
 
-// round reads what a round needs and is not there yet, lets go of what no round needs any more, and puts its documents in order.
+// round reads what a round needs and is not there yet, lets go of what no round needs any more, and puts its documents
+// in order.
 func (s *shuffler) round(r int) error {
 	c, n, lanes := s.corpus, len(s.sequence), s.corpus.lanes()
 	for _, x := range s.rows { // of the round before

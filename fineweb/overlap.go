@@ -39,8 +39,8 @@ func (c *Corpus) Contents() ([]Content, error) {
 
 var tagInID = regexp.MustCompile(`^\d+ "(.+)"$`)
 
-// contentKey is one for equal contents wherever they lie: the hub names large files by their SHA-256, as we do those on disk, and many
-// servers give that as the entity tag. "" where an id does not stand for contents.
+// contentKey is one for equal contents wherever they lie: the hub names large files by their SHA-256, as we do those on
+// disk, and many servers give that as the entity tag. "" where an id does not stand for contents.
 func contentKey(id string) string {
 	tag := tagInID.FindStringSubmatch(id)
 	switch {
@@ -56,8 +56,8 @@ func contentKey(id string) string {
 	return ""
 }
 
-// Shared is the first file of a list that holds the same as one of another list, or a part of it as one sample of FineWeb does of
-// another; "" where there is none.
+// Shared is the first file of a list that holds the same as one of another list, or a part of it as one sample of
+// FineWeb does of another; "" where there is none.
 func Shared(of, with []Content) (file string) {
 	has := map[string]bool{}
 	samples := map[string]bool{}
@@ -71,7 +71,8 @@ func Shared(of, with []Content) (file string) {
 	}
 	for _, o := range of {
 		mine := sampleOf(o.Address)
-		if slices.ContainsFunc(o.keys, func(k string) bool { return has[k] }) || mine != "" && len(samples) > 0 && !(len(samples) == 1 && samples[mine]) {
+		if slices.ContainsFunc(o.keys, func(k string) bool { return has[k] }) || mine != "" && len(samples) > 0 &&
+			!(len(samples) == 1 && samples[mine]) {
 			return o.Address
 		}
 	}
@@ -84,7 +85,9 @@ func Copies(list []Content) (notes []string) {
 	for _, c := range list {
 		for _, k := range c.keys {
 			if before, ok := first[k]; ok {
-				notes = append(notes, fmt.Sprintf("%s and %s hold the same bytes: each of their documents is read twice", Shown(before), Shown(c.Address)))
+				notes = append(notes,
+					fmt.Sprintf("%s and %s hold the same bytes: each of their documents is read twice",
+						Shown(before), Shown(c.Address)))
 				break
 			}
 			first[k] = c.Address
@@ -93,11 +96,12 @@ func Copies(list []Content) (notes []string) {
 	return few(notes)
 }
 
-// FineWeb and FineWeb-Edu lie in folders by size. Each sample is drawn from the next larger one, and that from all crawls, so files of
-// two different folders share documents, under the same ids; those of one folder do not.
+// FineWeb and FineWeb-Edu lie in folders by size. Each sample is drawn from the next larger one, and that from all
+// crawls, so files of two different folders share documents, under the same ids; those of one folder do not.
 var fineWebFolder = regexp.MustCompile(`(?i)(fineweb[\w-]*)[^/]*(?:/[^/]+)*?/(sample/\d+BT|data/CC-MAIN-[^/]+)/`)
 
-// sampleOf is the folder of FineWeb that a file lies in; "" for other files. Crawls are one: they share no documents with each other.
+// sampleOf is the folder of FineWeb that a file lies in; "" for other files. Crawls are one: they share no documents
+// with each other.
 func sampleOf(address string) string {
 	if web.Is(address) {
 		if u, err := url.Parse(address); err == nil {
@@ -112,11 +116,13 @@ func sampleOf(address string) string {
 	return strings.ToLower(m[1] + " " + folder)
 }
 
-// SameSplit reports whether what a holds out is held out of b too, where both read the same documents: by the same ids, and as large a
-// share or a larger one.
+// SameSplit reports whether what a holds out is held out of b too, where both read the same documents: by the same ids,
+// and as large a share or a larger one.
 func SameSplit(a, b *Source) bool {
-	return b.ValidationFraction >= a.ValidationFraction && a.TextColumn == b.TextColumn && a.IDColumn == b.IDColumn && a.Separator == b.Separator &&
-		(named(a.Format) == named(b.Format) && named(a.Format) || a.Format == b.Format && slices.Equal(a.Patterns, b.Patterns))
+	return b.ValidationFraction >= a.ValidationFraction && a.TextColumn == b.TextColumn && a.IDColumn == b.IDColumn &&
+		a.Separator == b.Separator &&
+		(named(a.Format) == named(b.Format) && named(a.Format) || a.Format == b.Format &&
+			slices.Equal(a.Patterns, b.Patterns))
 }
 
 // named reports whether documents of a format have ids of their own, which do not depend on where they stand.

@@ -23,15 +23,16 @@ import (
 	"stepflow/foreign"
 )
 
-// A compressed file can be read from its beginning only, and a stream of documents starts anywhere. So it is decompressed once, and a
-// copy is kept that is compressed block by block: about as large as the file, whatever that expands to. It lies in the folder of caches,
-// under a hash of the file's identity, and is made again where it is damaged or gone.
+// A compressed file can be read from its beginning only, and a stream of documents starts anywhere. So it is
+// decompressed once, and a copy is kept that is compressed block by block: about as large as the file, whatever that
+// expands to. It lies in the folder of caches, under a hash of the file's identity, and is made again where it is
+// damaged or gone.
 
 // unpackedBlock is how much text a block of the copy holds.
 const unpackedBlock = 1 << 20
 
-// A compressed file may expand to so many times its size, and to minExpanded in any case. Text hardly goes beyond 30; gzip cannot go
-// beyond 1,032.
+// A compressed file may expand to so many times its size, and to minExpanded in any case. Text hardly goes beyond 30;
+// gzip cannot go beyond 1,032.
 const (
 	maxExpansion = 1000
 	minExpanded  = 64 << 20
@@ -51,11 +52,12 @@ const gzipMagic = "\x1f\x8b"
 var packings = []packing{
 	{"gzip", gzipMagic, openGzip},
 	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
-	{"zstd", "\x5d\x2a\x4d\x18", openZstd}, // a frame that is skipped comes first, as in seekable files: its magic's first byte is any of 16
+	// A frame that is skipped comes first, as in seekable files: its magic's first byte is any of 16.
+	{"zstd", "\x5d\x2a\x4d\x18", openZstd},
 }
 
-// gzipMembers reads one gzip member after another. Zeros between them and behind the last are passed over, as gzip and Python do: tapes
-// and archives fill up with them.
+// gzipMembers reads one gzip member after another. Zeros between them and behind the last are passed over, as gzip and
+// Python do: tapes and archives fill up with them.
 type gzipMembers struct {
 	*gzip.Reader
 	from *bufio.Reader
@@ -102,7 +104,8 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 		}
 		g.from.UnreadByte()
 		if magic, err := g.from.Peek(2); err == nil && string(magic) != gzipMagic {
-			return 0, fmt.Errorf("at byte %d, behind what gzip compressed, other bytes follow", g.read.n-int64(g.from.Buffered()))
+			return 0, fmt.Errorf("at byte %d, behind what gzip compressed, other bytes follow",
+				g.read.n-int64(g.from.Buffered()))
 		}
 		if err := g.Reset(g.from); err != nil {
 			return 0, err
@@ -112,7 +115,8 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 }
 
 func openZstd(r io.Reader) (io.ReadCloser, error) {
-	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderLowmem(true))
+	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow),
+		zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +126,8 @@ func openZstd(r io.Reader) (io.ReadCloser, error) {
 // packedExts are the suffixes of compressed files.
 var packedExts = []string{".gz", ".zst", ".zstd"}
 
-// plainName is a file's name without the suffix that says how it is compressed: compressing a file changes no id of its documents.
+// plainName is a file's name without the suffix that says how it is compressed: compressing a file changes no id of its
+// documents.
 func plainName(name string) string {
 	for _, ext := range packedExts {
 		if strings.HasSuffix(strings.ToLower(name), ext) {
@@ -132,7 +137,8 @@ func plainName(name string) string {
 	return name
 }
 
-// packingOf finds how a file is compressed, by its first bytes: no text begins with them. It is nil for one that is not.
+// packingOf finds how a file is compressed, by its first bytes: no text begins with them. It is nil for one that is
+// not.
 func packingOf(f file) (*packing, error) {
 	head := make([]byte, min(4, f.Size()))
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(head))), head); err != nil {
@@ -176,7 +182,7 @@ type unpackedIndex struct {
 const unpackedMagic = "STEPUNP1"
 
 // unpacked decompresses a file, if it is compressed: once, as long as the copy is kept.
-func (s *Source) unpacked(f file, name string) (file, error) {
+func (s *reading) unpacked(f file, name string) (file, error) {
 	how, err := packingOf(f)
 	if err != nil || how == nil {
 		return f, err
@@ -210,7 +216,7 @@ func (s *Source) unpacked(f file, name string) (file, error) {
 }
 
 // unpack writes the copy; where it is not kept it goes when the process ends.
-func (s *Source) unpack(f file, how *packing, key, path string, keep bool) (to *os.File, err error) {
+func (s *reading) unpack(f file, how *packing, key, path string, keep bool) (to *os.File, err error) {
 	dir := filepath.Dir(path)
 	if !keep {
 		dir = ""
@@ -228,7 +234,8 @@ func (s *Source) unpack(f file, how *packing, key, path string, keep bool) (to *
 			f.Close()
 		}
 	}(to)
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +285,8 @@ func (s *Source) unpack(f file, how *packing, key, path string, keep bool) (to *
 	return to, nil
 }
 
-// whole reports whether a stream has ended where ReadFull found fewer bytes than it asked for: it says the same of one that is cut off.
+// whole reports whether a stream has ended where ReadFull found fewer bytes than it asked for: it says the same of one
+// that is cut off.
 func whole(r io.Reader) bool {
 	n, err := r.Read(make([]byte, 1))
 	return n == 0 && err == io.EOF
@@ -317,7 +325,8 @@ func readUnpacked(f *os.File, path, key string) (*unpackedFile, error) {
 		return nil, errUnpacked
 	}
 	b := make([]byte, n+4)
-	if _, err := f.ReadAt(b, st.Size()-end-n); err != nil || crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(tail[4:]) {
+	if _, err := f.ReadAt(b, st.Size()-end-n); err != nil ||
+		crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(tail[4:]) {
 		return nil, errUnpacked
 	}
 	u := &unpackedFile{copy: f, path: path, number: -1}
@@ -388,8 +397,9 @@ func (u *unpackedFile) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, nil
 }
 
-// damageOf is the error of a file that could not be decompressed to its end. Where errors are passed over, what was read of it serves.
-func damageOf(f file, s *Source, place string) error {
+// damageOf is the error of a file that could not be decompressed to its end. Where errors are passed over, what was
+// read of it serves.
+func damageOf(f file, s *reading, place string) error {
 	if u, ok := f.(*unpackedFile); ok && u.Damage != "" && !s.SkipErrors {
 		return fmt.Errorf("%s: %s", place, u.Damage)
 	}

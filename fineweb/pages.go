@@ -9,8 +9,8 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// Bounds of a page: its header in bytes, statistics included, and its values. A run of one value takes a few bytes in the file,
-// whatever its length, and room for each value where it is decoded.
+// Bounds of a page: its header in bytes, statistics included, and its values. A run of one value takes a few bytes in
+// the file, whatever its length, and room for each value where it is decoded.
 const (
 	maxPageHeader = 16 << 20
 	maxPageValues = 1 << 26
@@ -43,7 +43,8 @@ func headersOf(f file, m *format.ColumnMetaData) *pageHeaders {
 	return &pageHeaders{file: f, at: at, end: min(at+max(m.TotalCompressedSize, 0), f.Size())}
 }
 
-// next checks the headers up to and including that of the next page with values, and gives their number; at the end there is none.
+// next checks the headers up to and including that of the next page with values, and gives their number; at the end
+// there is none.
 func (p *pageHeaders) next() (int64, error) {
 	for p.at >= 0 && p.at < p.end {
 		p.last = p.at
@@ -62,9 +63,11 @@ func (p *pageHeaders) next() (int64, error) {
 		}
 		switch {
 		case h.CompressedPageSize < 0 || int64(h.CompressedPageSize) > p.end-p.at:
-			return 0, fmt.Errorf("its header claims %d bytes of the %d that the column has left", h.CompressedPageSize, p.end-p.at)
+			return 0, fmt.Errorf("its header claims %d bytes of the %d that the column has left",
+				h.CompressedPageSize, p.end-p.at)
 		case h.UncompressedPageSize < 0 || int(h.UncompressedPageSize) > maxPage:
-			return 0, fmt.Errorf("its header claims a page of %d bytes; the most is %d", h.UncompressedPageSize, maxPage)
+			return 0, fmt.Errorf("its header claims a page of %d bytes; the most is %d",
+				h.UncompressedPageSize, maxPage)
 		case values < 0 || values > maxPageValues:
 			return 0, fmt.Errorf("its header claims %d values; the most is %d", values, maxPageValues)
 		}
@@ -87,7 +90,8 @@ func (p *pageHeaders) locations() (list []format.PageLocation, values int64, err
 			return nil, 0, err
 		}
 		if n > 0 {
-			list = append(list, format.PageLocation{Offset: p.last, CompressedPageSize: int32(p.at - p.last), FirstRowIndex: values})
+			list = append(list, format.PageLocation{Offset: p.last, CompressedPageSize: int32(p.at - p.last),
+				FirstRowIndex: values})
 			values += n
 		}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 type parquetShard struct {
-	source *Source
+	source *reading
 	file   file
 	pq     *parquet.File
 	rows   []int64
@@ -44,7 +44,7 @@ type wrongColumns struct{ error }
 func (w wrongColumns) Unwrap() error { return w.error }
 
 // openParquet reads the footer and finds the columns; the others are never read.
-func openParquet(s *Source, f file, _ string) (sh shard, err error) {
+func openParquet(s *reading, f file, _ string) (sh shard, err error) {
 	defer guard(&err)
 	if err := checkFooter(f); err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)
@@ -85,7 +85,8 @@ func (p *parquetShard) choose() (err error) {
 		}
 		if len(errs) == 0 {
 			if at, err := p.filter.typed(kinds); err != nil && at >= 0 {
-				errs = append(errs, fmt.Errorf("column %q is of type %s: %w", p.cols[at].name, p.cols[at].typ.name, err))
+				errs = append(errs, fmt.Errorf("column %q is of type %s: %w", p.cols[at].name, p.cols[at].typ.name,
+					err))
 			} else if err != nil {
 				errs = append(errs, err)
 			}
@@ -140,11 +141,13 @@ func (p *parquetShard) column(name string) (column, error) {
 		var inside []string
 		for _, path := range p.pq.Schema().Columns() {
 			if l, _ := p.pq.Schema().Lookup(path...); strings.HasPrefix(strings.Join(path, "."), name+".") {
-				inside, leaf.MaxRepetitionLevel = append(inside, strings.Join(path, ".")), max(leaf.MaxRepetitionLevel, l.MaxRepetitionLevel)
+				inside, leaf.MaxRepetitionLevel = append(inside, strings.Join(path, ".")),
+					max(leaf.MaxRepetitionLevel, l.MaxRepetitionLevel)
 			}
 		}
 		if len(inside) > 0 && leaf.MaxRepetitionLevel == 0 {
-			return column{}, fmt.Errorf("column %q holds others, not one value a row: name one of %s", name, strings.Join(inside, ", "))
+			return column{}, fmt.Errorf("column %q holds others, not one value a row: name one of %s",
+				name, strings.Join(inside, ", "))
 		} else if len(inside) > 0 {
 			return column{}, fmt.Errorf("column %q is a list, not one value a row", name)
 		}
@@ -212,7 +215,8 @@ func (p *parquetShard) Close() error {
 	return p.file.Close()
 }
 
-// read goes on where the last call ended, or seeks. Where errors are passed over, the rows of a page that cannot be read have a flaw.
+// read goes on where the last call ended, or seeks. Where errors are passed over, the rows of a page that cannot be
+// read have a flaw.
 func (p *parquetShard) read(group int, from, n int64) (docs []document, err error) {
 	docs = make([]document, n)
 	if !p.possible(group) {
@@ -233,69 +237,84 @@ func (p *parquetShard) read(group int, from, n int64) (docs []document, err erro
 			return nil, err
 		}
 	}
-	var row []value // of all documents, one after the other
-	width := 0
-	if p.filter != nil {
-		width = len(p.filter.columns)
-		row = make([]value, width*len(docs))
-		if width == 0 { // the filter is a constant
-			if err := p.apply(docs, row); err != nil {
-				return nil, err
-			}
+	row := make([]value, p.compared()*len(docs))
+	if p.filter != nil && p.compared() == 0 { // the filter is a constant
+		if err := p.apply(docs, row); err != nil {
+			return nil, err
 		}
 	}
-	for i, c := range p.open {
-		col := &p.cols[i]
-		use := func(at int, v parquet.Value) {
-			d := &docs[at]
-			if d.drop || d.flaw != sound {
-				return
-			}
-			if col.filter < 0 && !col.id { // text is copied once
-				if b := v.ByteArray(); len(b) > maxDocument {
-					d.fail(errTooLong)
-				} else {
-					d.text = c.text(b)
-				}
-				return
-			}
-			var x value
-			if !v.IsNull() {
-				x = col.typ.read(v)
-			}
-			if col.filter >= 0 {
-				row[at*width+col.filter] = x
-			}
-			if col.id {
-				d.id = x.idText()
-			}
-			if col.text {
-				d.text = x.s
-			}
-		}
-		lost := func(at, n int, err error) {
-			for k := range docs[at : at+n] {
-				docs[at+k].fail(fmt.Errorf("column %s, page %d: %w", col.name, c.number, err))
-			}
-		}
-		if err := c.read(len(docs), p.source.passes, use, lost); err != nil {
-			return nil, fmt.Errorf("column %s, page %d: %w", col.name, c.number, err)
-		}
-		if col.filter == width-1 && width > 0 {
-			if err := p.apply(docs, row); err != nil {
-				return nil, err
-			}
+	for i := range p.open {
+		if err := p.readColumn(i, docs, row); err != nil {
+			return nil, err
 		}
 	}
 	if p.next += n; p.next == p.rows[group] {
 		for i, c := range p.open {
 			if err := c.end(); err != nil {
-				return nil, fmt.Errorf("column %s, page %d: %w", p.cols[i].name, c.number, err)
+				return nil, p.inColumn(i, err)
 			}
 		}
 		p.leave()
 	}
 	return docs, nil
+}
+
+// compared is the number of columns that the filter compares.
+func (p *parquetShard) compared() int {
+	if p.filter == nil {
+		return 0
+	}
+	return len(p.filter.columns)
+}
+
+// inColumn says where an error lies.
+func (p *parquetShard) inColumn(i int, err error) error {
+	return fmt.Errorf("column %s, page %d: %w", p.cols[i].name, p.open[i].number, err)
+}
+
+// readColumn reads a column of documents, and its values that the filter compares into row, which has those of all
+// documents, one after the other. With the last column that is compared, documents are dropped.
+func (p *parquetShard) readColumn(i int, docs []document, row []value) error {
+	c, col, width := p.open[i], &p.cols[i], p.compared()
+	use := func(at int, v parquet.Value) {
+		d := &docs[at]
+		if d.drop || d.flaw != sound {
+			return
+		}
+		if col.filter < 0 && !col.id { // text is copied once
+			if b := v.ByteArray(); len(b) > maxDocument {
+				d.fail(errTooLong)
+			} else {
+				d.text = c.text(b)
+			}
+			return
+		}
+		var x value
+		if !v.IsNull() {
+			x = col.typ.read(v)
+		}
+		if col.filter >= 0 {
+			row[at*width+col.filter] = x
+		}
+		if col.id {
+			d.id = x.idText()
+		}
+		if col.text {
+			d.text = x.s
+		}
+	}
+	lost := func(at, n int, err error) {
+		for k := range docs[at : at+n] {
+			docs[at+k].fail(p.inColumn(i, err))
+		}
+	}
+	if err := c.read(len(docs), p.source.passes, use, lost); err != nil {
+		return p.inColumn(i, err)
+	}
+	if col.filter == width-1 && width > 0 {
+		return p.apply(docs, row)
+	}
+	return nil
 }
 
 // apply drops the documents that the filter does not keep.
@@ -314,7 +333,8 @@ func (p *parquetShard) apply(docs []document, row []value) error {
 	return nil
 }
 
-// possible reports whether the filter may keep a row of a group, by the footer's least and largest values of signed integers and floats.
+// possible reports whether the filter may keep a row of a group, by the footer's least and largest values of signed
+// integers and floats.
 func (p *parquetShard) possible(group int) bool {
 	if p.filter == nil {
 		return true
@@ -370,13 +390,17 @@ func (p *parquetShard) enter(group int, from int64) error {
 	return nil
 }
 
-// index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are read once. It is nil
-// where those cannot be read or do not add up to the group's rows; the pages before a row are then read to get there.
-func (p *parquetShard) index(group int, c column, meta *format.ColumnChunk, r *columnReader) (parquet.OffsetIndex, error) {
+// index is where the pages of a column lie in a group: by the file's page index, else by the pages' headers, which are
+// read once. It is nil where those cannot be read or do not add up to the group's rows; the pages before a row are then
+// read to get there.
+func (p *parquetShard) index(
+	group int, c column, meta *format.ColumnChunk, r *columnReader,
+) (parquet.OffsetIndex, error) {
 	_, remote := p.file.(*web.File)
 	chunk, ok := r.chunk.(*parquet.FileColumnChunk)
 	here := [2]int{group, c.index}
-	if has := meta.OffsetIndexOffset != 0; !ok || has && (remote || p.walked[here]) { // the headers of remote files cost more than they are worth
+	// The headers of remote files cost more than they are worth.
+	if has := meta.OffsetIndexOffset != 0; !ok || has && (remote || p.walked[here]) {
 		index, err := r.chunk.OffsetIndex()
 		if err != nil || index.NumPages() == 0 {
 			return nil, err

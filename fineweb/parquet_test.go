@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -47,7 +48,7 @@ func FuzzParquet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := filepath.Join(t.TempDir(), "x.parquet")
 		write(t, p, string(b))
-		c, err := Open(Source{Format: "parquet", Patterns: []string{p}})
+		c, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{p}})
 		if err != nil {
 			return
 		}
@@ -122,13 +123,11 @@ func BenchmarkRemoteFirstBatch(b *testing.B) {
 		http.ServeFile(counted{w, &sent}, q, path)
 	}))
 	defer server.Close()
-	limit := CacheLimit
-	CacheLimit = 0
-	defer func() { CacheLimit = limit }()
+	source := Source{Format: "parquet", Patterns: []string{server.URL}, Shuffle: true, Seed: uint64(b.N), Cache: NewCache(0)}
 	b.ResetTimer()
 	for range b.N {
 		sent.Store(0)
-		set, err := OpenSet([]Weighted{{Weight: 1, Source: Source{Format: "parquet", Patterns: []string{server.URL}, Shuffle: true, Seed: uint64(b.N)}}})
+		set, err := OpenSet(context.Background(), []Weighted{{Weight: 1, Source: source}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -19,8 +19,9 @@ import (
 
 const slash = string(filepath.Separator)
 
-// matchPaths lists the files on disk that a pattern matches, a relative one from dir on. Only what the pattern itself says is a
-// pattern: neither dir nor the name of a file or folder that is there is read as one, whatever characters they have.
+// matchPaths lists the files on disk that a pattern matches, a relative one from dir on. Only what the pattern itself
+// says is a pattern: neither dir nor the name of a file or folder that is there is read as one, whatever characters
+// they have.
 func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	from, given := dir, pattern
 	if pattern == "" {
@@ -58,13 +59,14 @@ func matchPaths(ctx context.Context, dir, pattern string) ([]web.Entry, error) {
 	if base := p.Base(); base != "" && !exists(filepath.Join(dir, filepath.FromSlash(base))) {
 		return nil, noFile(from, given)
 	}
-	w := &walk{ctx: ctx, quiet: p.Loose(), seen: map[string]string{}}
-	if err := w.down(dir, p.Start(), foldersAbove(dir)); err != nil {
+	w := &walk{quiet: p.Loose(), seen: map[string]string{}}
+	if err := w.down(ctx, dir, p.Start(), foldersAbove(dir)); err != nil {
 		return nil, err
 	}
 	if len(w.files) == 0 && w.folder != "" {
 		name, _ := lies(w.folder)
-		return nil, fmt.Errorf("%s matches folders only: name the files in them, as in %s", foreign.Shown(given), foreign.Shown(filepath.Join(given, name)))
+		return nil, fmt.Errorf("%s matches folders only: name the files in them, as in %s",
+			foreign.Shown(given), foreign.Shown(filepath.Join(given, name)))
 	}
 	if len(w.files) == 0 {
 		return nil, noFile(from, given)
@@ -79,11 +81,12 @@ func isFolder(given, path string) error {
 	if deep {
 		return fmt.Errorf("%s is a folder: name the files in its folders, as in %s", foreign.Shown(given), below)
 	}
-	return fmt.Errorf("%s is a folder: name its files, as in %s, or in %s with those of all folders in it", foreign.Shown(given), here, below)
+	return fmt.Errorf("%s is a folder: name its files, as in %s, or in %s with those of all folders in it",
+		foreign.Shown(given), here, below)
 }
 
-// lies is a pattern of the files in a folder that are of a format which is read, most of them if there are several; deep if they lie in
-// folders inside it only. Of a large tree the beginning is looked at.
+// lies is a pattern of the files in a folder that are of a format which is read, most of them if there are several;
+// deep if they lie in folders inside it only. Of a large tree the beginning is looked at.
 func lies(dir string) (pattern string, deep bool) {
 	const most = 10_000
 	seen := 0
@@ -144,16 +147,15 @@ func foldersAbove(dir string) (list []fs.FileInfo) {
 
 // walk goes down folders, links to them included.
 type walk struct {
-	ctx    context.Context
 	quiet  bool // about hidden files
 	files  []web.Entry
 	folder string            // one that matches as a file would; "" for none
 	seen   map[string]string // folders, by what they are and what may match in them
 }
 
-func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
-	if w.ctx != nil && w.ctx.Err() != nil {
-		return w.ctx.Err()
+func (w *walk) down(ctx context.Context, dir string, at glob.Matching, above []fs.FileInfo) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	st, err := os.Stat(dir)
 	if err != nil {
@@ -166,7 +168,8 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 	}
 	key := at.Key() + inode(dir, st)
 	if before, twice := w.seen[key]; twice {
-		w.files = append(w.files, web.Entry{Address: dir, Aside: "is the folder " + foreign.Shown(before) + " under another name"})
+		w.files = append(w.files, web.Entry{Address: dir, Aside: "is the folder " + foreign.Shown(before) +
+			" under another name"})
 		return nil
 	}
 	w.seen[key] = dir
@@ -176,7 +179,8 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 	}
 	above = append(above[:len(above):len(above)], st)
 	links := func(e fs.DirEntry) fs.FileMode { return e.Type() & fs.ModeSymlink }
-	slices.SortStableFunc(list, func(a, b fs.DirEntry) int { return cmp.Compare(links(a), links(b)) }) // a folder's own name before others
+	// A folder's own name before others.
+	slices.SortStableFunc(list, func(a, b fs.DirEntry) int { return cmp.Compare(links(a), links(b)) })
 	for _, e := range list {
 		path := filepath.Join(dir, e.Name())
 		folder := e.IsDir()
@@ -189,7 +193,7 @@ func (w *walk) down(dir string, at glob.Matching, above []fs.FileInfo) error {
 				w.folder = path
 			}
 			if next := at.Into(e.Name()); next.Leads() {
-				if err := w.down(path, next, above); err != nil {
+				if err := w.down(ctx, path, next, above); err != nil {
 					return err
 				}
 			}

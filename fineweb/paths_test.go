@@ -66,7 +66,7 @@ func TestPaths(t *testing.T) {
 		{"b.txt a.txt", "a.txt b.txt", ""},
 	} {
 		patterns := strings.Fields(strings.ReplaceAll(x.patterns, "ABS", strings.ReplaceAll(dir, " ", "?")))
-		s := &Source{Dir: dir, Patterns: patterns}
+		s := &reading{Source{Dir: dir, Patterns: patterns}, t.Context()}
 		files, notes, err := s.list()
 		if err != nil {
 			t.Errorf("%s: %v", x.patterns, err)
@@ -100,7 +100,7 @@ func TestPaths(t *testing.T) {
 		"*_old.txt":    "matches nothing that is read: ",
 		"x/**/.g*/a.*": "",
 	} {
-		_, _, err := (&Source{Dir: dir, Patterns: []string{pattern}}).list()
+		_, _, err := (&reading{Source{Dir: dir, Patterns: []string{pattern}}, t.Context()}).list()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, not %q", pattern, err, want)
 		}
@@ -114,7 +114,7 @@ func TestUnreadableFolder(t *testing.T) {
 	if err := os.Symlink("b", filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := (&Source{Dir: dir, Patterns: []string{"b/**/*.txt"}}).list(); err == nil {
+	if _, _, err := (&reading{Source{Dir: dir, Patterns: []string{"b/**/*.txt"}}, t.Context()}).list(); err == nil {
 		t.Error("a folder that cannot be read has no files")
 	}
 }
@@ -137,7 +137,7 @@ func TestLinkedFolders(t *testing.T) {
 		at = next
 	}
 	put(t, filepath.Join(at, "x.txt"), "x")
-	files, notes, err := (&Source{Dir: dir, Patterns: []string{"**/*.txt"}}).list()
+	files, notes, err := (&reading{Source{Dir: dir, Patterns: []string{"**/*.txt"}}, t.Context()}).list()
 	if err != nil || len(files) != 1 || len(notes) == 0 || !strings.Contains(notes[0], "under another name") {
 		t.Errorf("%v, %q, %v", files, notes, err)
 	}
@@ -145,12 +145,12 @@ func TestLinkedFolders(t *testing.T) {
 
 func TestStarsInAddresses(t *testing.T) {
 	for address, want := range map[string]bool{"http://[::1]:8000/x.parquet": false, "https://h/a[1].parquet": false, "https://h/a%2A.parquet": false, "https://h/x?list=*": false, "https://h/*.parquet": true, "https://h/**/x": true} {
-		list, err := listWeb(nil, address)
+		list, err := listWeb(t.Context(), nil, address)
 		if (err != nil) != want || err == nil && list[0].Address != address || err != nil && !strings.Contains(err.Error(), "no list of its files") {
 			t.Errorf("%s: %v, %v", address, list, err)
 		}
 	}
-	s := &Source{Patterns: []string{"https://h/x%20y?b", "https://H:443/x%20y?b", "https://h/%78%20y?b", "https://h:444/x%20y?b", "https://h/x%20y?c"}}
+	s := &reading{Source{Patterns: []string{"https://h/x%20y?b", "https://H:443/x%20y?b", "https://h/%78%20y?b", "https://h:444/x%20y?b", "https://h/x%20y?c"}}, t.Context()}
 	files, notes, err := s.list()
 	if err != nil || len(files) != 3 || len(notes) == 0 {
 		t.Errorf("%v, %q, %v", files, notes, err)

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func writePages(t testing.TB, path string, rows []Row, perGroup, page int) {
 // batchesOf reads batches until the third epoch begins.
 func batchesOf(t testing.TB, parts []Weighted, tk *tokenizer.Tokenizer, seq int) (list []Batch) {
 	t.Helper()
-	set, err := OpenSet(parts)
+	set, err := OpenSet(context.Background(), parts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,15 +19,15 @@ import (
 
 // scheme is a place beyond the disk: how a pattern becomes a list of files, and how one of them is opened.
 type scheme struct {
-	list func(c *web.Client, pattern string) ([]web.Entry, error)
-	open func(s *Source, c *web.Client, address string) (file, error)
+	list func(ctx context.Context, c *web.Client, pattern string) ([]web.Entry, error)
+	open func(s *reading, c *web.Client, address string) (file, error)
 }
 
 var schemes = map[string]scheme{
 	"http":  {listWeb, openWeb},
 	"https": {listWeb, openWeb},
 	"hf":    {hub.List, openHub},
-	"s3":    {s3.List, func(_ *Source, c *web.Client, address string) (file, error) { return asFile(s3.Open(c, address)) }},
+	"s3":    {s3.List, openS3},
 }
 
 // ErrChanged says that a file is not the one that was opened any more.
@@ -45,9 +46,12 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 	switch {
 	case known:
 	case prefix == "gs":
-		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name)
+		err = fmt.Errorf("%s: gs:// is not read. Google's storage speaks S3's protocol: write s3://BUCKET/…, with "+
+			"AWS_ENDPOINT_URL=https://storage.googleapis.com and an HMAC key in AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY", name)
 	default:
-		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses", Shown(name), prefix)
+		err = fmt.Errorf("%s: there is no %s://; sources are paths, https://, hf:// and s3:// addresses",
+			Shown(name), prefix)
 	}
 	return s, true, err
 }
@@ -56,28 +60,33 @@ func schemeOf(name string) (s scheme, remote bool, err error) {
 func IsRemote(pattern string) bool { return strings.Contains(pattern, "://") }
 
 // listWeb takes an address for the file it is: there is no list to match a pattern with.
-func listWeb(_ *web.Client, address string) ([]web.Entry, error) {
+func listWeb(_ context.Context, _ *web.Client, address string) ([]web.Entry, error) {
 	if web.Starred(address) {
-		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them, and write %%2A for a star in a name", Shown(address))
+		return nil, fmt.Errorf("%s: a web server has no list of its files: name each of them, and write %%2A for a "+
+			"star in a name", Shown(address))
 	}
 	return []web.Entry{{Address: address}}, nil
 }
 
-func openWeb(_ *Source, c *web.Client, address string) (file, error) {
-	return asFile(c.Open(address, nil))
+func openWeb(s *reading, c *web.Client, address string) (file, error) {
+	return asFile(c.Open(s.ctx, address, nil))
+}
+
+func openS3(s *reading, c *web.Client, address string) (file, error) {
+	return asFile(s3.Open(s.ctx, c, address))
 }
 
 // openHub reads what the hub's cache has from there, unless it is damaged.
-func openHub(s *Source, c *web.Client, address string) (file, error) {
+func openHub(s *reading, c *web.Client, address string) (file, error) {
 	cached := hub.Cached(address)
 	if cached == "" {
-		return asFile(hub.Open(c, address))
+		return asFile(hub.Open(s.ctx, c, address))
 	}
-	damage := digests(c.Context, nil).CheckBlob(cached)
+	damage := digests(nil).CheckBlob(s.ctx, cached)
 	if damage == nil {
 		return openLocal(s, cached)
 	}
-	f, err := asFile(hub.Open(c, address))
+	f, err := asFile(hub.Open(s.ctx, c, address))
 	if err != nil {
 		return nil, errors.Join(damage, err)
 	}
@@ -95,13 +104,13 @@ func asFile(f *web.File, err error) (file, error) {
 // patient waits for servers as a run does; hasty for as long as a person waits for a plan.
 var (
 	patient = sync.OnceValue(func() *web.Client {
-		return &web.Client{Disk: rangeCache(), HTTP: &http.Client{Transport: transport()}}
+		return &web.Client{HTTP: &http.Client{Transport: transport()}}
 	})
 	hasty = sync.OnceValue(func() *web.Client {
 		t := transport()
 		t.DialContext = (&net.Dialer{Timeout: 700 * time.Millisecond}).DialContext
 		t.ResponseHeaderTimeout = 10 * time.Second
-		return &web.Client{Disk: rangeCache(), HTTP: &http.Client{Transport: t}, Budget: 500 * time.Millisecond}
+		return &web.Client{HTTP: &http.Client{Transport: t}, Budget: 500 * time.Millisecond}
 	})
 )
 
@@ -117,7 +126,9 @@ func (s *Source) client() *web.Client {
 	if s.Hasty {
 		c = *hasty()
 	}
-	c.Context = s.Context
+	if c.Disk = s.Cache; c.Disk == nil {
+		c.Disk = usualCache()
+	}
 	return &c
 }
 
@@ -128,8 +139,11 @@ const (
 	CacheSizeVariable = "STEPFLOW_CACHE_SIZE"
 )
 
-// CacheLimit is the size of the cache of ranges in bytes.
-var CacheLimit int64 = 10 << 30
+// usualCacheSize is how many bytes of ranges are kept where nothing says how many.
+const usualCacheSize = 10 << 30
+
+// usualCache is the cache of sources that name none.
+var usualCache = sync.OnceValue(func() *Cache { return NewCache(usualCacheSize) })
 
 // CacheDir is the folder of stepflow's caches; "" where there is no place for one.
 func CacheDir() string {
@@ -143,12 +157,17 @@ func CacheDir() string {
 	return filepath.Join(user, "stepflow")
 }
 
-func rangeCache() *web.Disk {
+// Cache keeps ranges of remote files on disk.
+type Cache = web.Disk
+
+// NewCache is a cache of ranges of remote files in CacheDir, of at most so many bytes; 0 keeps nothing. Sources share
+// it.
+func NewCache(limit int64) *Cache {
 	dir := CacheDir()
 	if dir == "" {
-		return nil
+		return &Cache{}
 	}
-	return &web.Disk{Dir: filepath.Join(dir, "ranges"), Limit: CacheLimit}
+	return &Cache{Dir: filepath.Join(dir, "ranges"), Limit: limit}
 }
 
 // together is how many remote files are opened at a time.

@@ -3,6 +3,7 @@ package fineweb
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -284,13 +285,13 @@ func TestByteOrderMarks(t *testing.T) {
 	for head, says := range map[string]string{"\xff\xfea\x00": "UTF-16", "\xfe\xff\x00a": "UTF-16", "\xff\xfe\x00\x00a\x00\x00\x00": "UTF-32", "\xfd7zXZ\x00": "xz", "BZh91AY": "bzip2", "PK\x03\x04": "zip", "PAR1": "parquet"} {
 		for _, f := range []string{"x.jsonl", "x.txt"} {
 			write(t, filepath.Join(dir, f), head)
-			if _, err := Open(Source{Format: FormatOf(f), Dir: dir, Patterns: []string{f}}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), f) {
+			if _, err := Open(context.Background(), Source{Format: FormatOf(f), Dir: dir, Patterns: []string{f}}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), f) {
 				t.Errorf("%s of %q: %v does not say %s", f, head, err, says)
 			}
 		}
 	}
 	write(t, filepath.Join(dir, "x.jsonl"), "[{\"text\":\"a\"},\n{\"text\":\"b\"}]")
-	if _, err := Open(Source{Format: "jsonl", Dir: dir, Patterns: []string{"x.jsonl"}}); err == nil || !strings.Contains(err.Error(), "JSON list") {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"x.jsonl"}}); err == nil || !strings.Contains(err.Error(), "JSON list") {
 		t.Errorf("a JSON list: %v", err)
 	}
 }
@@ -400,7 +401,7 @@ func TestCompressedAndCutOff(t *testing.T) {
 			write(t, filepath.Join(dir, "cut-"+f), string(whole[:len(whole)*2/3]))
 			s := Source{Format: FormatOf(f), Dir: dir, Patterns: []string{"cut-" + f}, Separator: "\n"}
 			place := map[string]string{"jsonl": "line ", "text": "document "}[s.Format]
-			if _, err := Open(s); err == nil || !strings.Contains(err.Error(), "cut-"+f) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "cut off") {
+			if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), "cut-"+f) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "cut off") {
 				t.Errorf("%s: %v", f, err)
 			}
 			s.SkipErrors = true
@@ -428,11 +429,11 @@ func TestBombs(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "a.jsonl.zst"), string(e.EncodeAll(make([]byte, 100<<20), nil)))
-	if _, err := Open(Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil || !strings.Contains(err.Error(), "times its size") {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil || !strings.Contains(err.Error(), "times its size") {
 		t.Errorf("100 MiB of zeros: %v", err)
 	}
 	write(t, filepath.Join(dir, "a.jsonl.zst"), "\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00") // a window of 2 GiB
-	if _, err := Open(Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil {
 		t.Error("a window of 2 GiB is granted")
 	}
 }
@@ -602,13 +603,14 @@ func TestWorkIsLinear(t *testing.T) {
 	write(t, filepath.Join(dir, "a.txt"), strings.Repeat("a document of a few words\n\n", 100_000))
 	write(t, filepath.Join(dir, "a.jsonl"), strings.Repeat("{\"text\":\"a document of a few words\"}\n", 100_000))
 	for _, name := range []string{"a.txt", "a.jsonl"} {
-		f, err := openLocal(&Source{}, filepath.Join(dir, name))
+		source := Source{Format: FormatOf(name), TextColumn: "text", IDColumn: "id", Separator: "\n\n"}
+		s := &reading{source, context.Background()}
+		f, err := openLocal(s, filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		counted := &countingFile{file: f}
-		s := Source{Format: FormatOf(name), TextColumn: "text", IDColumn: "id", Separator: "\n\n"}
-		sh, err := formats[s.Format](&s, counted, name)
+		sh, err := formats[s.Format](s, counted, name)
 		if err != nil {
 			t.Fatal(err)
 		}

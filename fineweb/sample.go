@@ -74,7 +74,8 @@ func GoDocs(goroot string) ([]Row, error) {
 		h.Write([]byte(rel))
 		s := h.Sum(nil)
 		score := math.Min(5, math.Log10(float64(len(text))))
-		rows = append(rows, Row{Text: text, ID: fmt.Sprintf("<urn:uuid:%x-%x-%x-%x-%x>", s[:4], s[4:6], s[6:8], s[8:10], s[10:]),
+		rows = append(rows, Row{Text: text, ID: fmt.Sprintf("<urn:uuid:%x-%x-%x-%x-%x>", s[:4], s[4:6], s[6:8],
+			s[8:10], s[10:]),
 			Dump: "go-docs", URL: "https://pkg.go.dev/" + rel, FilePath: "src/" + rel, Language: "en", LanguageScore: 1,
 			TokenCount: int64(tokenizer.WordCount(text)), Score: score, IntScore: int64(math.Round(score))})
 	}
@@ -98,7 +99,8 @@ func packageText(dir string) string {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil,
+			parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil || len(files) > 0 && f.Name.Name != files[0].Name.Name {
 			continue // not compiled, or a program beside the package
 		}

@@ -23,11 +23,11 @@ type Set struct {
 	prefetching sync.WaitGroup
 }
 
-// OpenSet opens every source.
-func OpenSet(parts []Weighted) (*Set, error) {
+// OpenSet opens every source; reading them ends with ctx.
+func OpenSet(ctx context.Context, parts []Weighted) (*Set, error) {
 	s := &Set{parts: parts}
 	for _, p := range parts {
-		c, err := Open(p.Source)
+		c, err := Open(ctx, p.Source)
 		if err != nil {
 			s.Close()
 			return nil, err
@@ -51,8 +51,8 @@ func (s *Set) Identities() ([]string, error) {
 
 // Close closes every source once prefetching has ended. It does not wait for that where the sources' context has.
 func (s *Set) Close() error {
-	for _, p := range s.parts {
-		if p.Source.ended() != nil {
+	for _, c := range s.corpora {
+		if c.source.ended() != nil {
 			go s.close()
 			return nil
 		}
@@ -109,7 +109,8 @@ type Mix struct {
 func (s *Set) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Position) (*Mix, error) {
 	m := &Mix{set: s, drawn: make([]int64, len(s.corpora)), usedUp: make([]bool, len(s.corpora))}
 	if len(at.Sources) > 0 && (len(at.Sources) != len(s.corpora) || len(at.Drawn) != len(s.corpora)) {
-		return nil, fmt.Errorf("the position is one in a mixture of %d sources, not of %d", len(at.Sources), len(s.corpora))
+		return nil, fmt.Errorf("the position is one in a mixture of %d sources, not of %d",
+			len(at.Sources), len(s.corpora))
 	}
 	copy(m.drawn, at.Drawn)
 	for i, c := range s.corpora {
@@ -154,7 +155,8 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		}
 		m.drawn[j]++
 		b.Sources[j]++
-		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...), append(b.Segments, x.Segments...)
+		b.IDs, b.Targets, b.Segments = append(b.IDs, x.IDs...), append(b.Targets, x.Targets...),
+			append(b.Segments, x.Segments...)
 		for _, d := range x.Documents {
 			d.At += n * len(x.IDs)
 			b.Documents = append(b.Documents, d)

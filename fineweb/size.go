@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ const (
 
 // String tells how, for a sentence.
 func (h How) String() string {
-	return map[How]string{Exact: "exactly", BySample: "by a sample", ByColumn: "by token_count", BytesAlone: "at 4 bytes a token"}[h]
+	return map[How]string{Exact: "exactly", BySample: "by a sample", ByColumn: "by token_count",
+		BytesAlone: "at 4 bytes a token"}[h]
 }
 
 // A sample is of so many pieces, evenly spread, and in each of so many documents or bytes of text.
@@ -46,41 +48,25 @@ const (
 
 // Measure counts the tokens of a split, the token that ends each document included: exactly where the
 // data are tokens or few; by the column token_count, FineWeb's number of GPT-2's tokens, where that is the tokenizer;
-// else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none. Where all documents were
-// looked at and none is left the error is NoDocuments.
-func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
+// else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none. Where all
+// documents were looked at and none is left the error is NoDocuments.
+func Measure(ctx context.Context, s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
 	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
 	remote := slices.ContainsFunc(s.Patterns, IsRemote)
 	if remote && !gpt2 && s.Format != "bin" {
 		return size, nil
 	}
-	c, err := Open(s)
+	c, err := Open(ctx, s)
 	if err != nil {
 		return size, err
 	}
 	defer c.Close()
-	share := s.share(split)
 	if s.Format == "bin" {
-		if err := c.use(tok); err != nil {
-			return size, err
-		}
-		size.Tokens = c.tokens.end()
-		if size.How, size.Most = Exact, size.Tokens; share < 1 {
-			size.How, size.Tokens = BySample, int64(float64(size.Tokens)*share)
-		}
-		return size, nil
+		return c.sizeOfTokens(tok, split)
 	}
 	if gpt2 {
-		if n, ok, err := c.counted(); err != nil {
+		if size, err = c.sizeByColumn(&s, split); err != nil {
 			return size, err
-		} else if ok {
-			plain := share == 1 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors
-			if plain {
-				size = Size{Tokens: n + c.Rows, How: ByColumn}
-			}
-			if remote { // filters are left aside
-				size = Size{Tokens: int64(float64(n+c.Rows) * share), How: ByColumn}
-			}
 		}
 	}
 	if remote {
@@ -89,14 +75,115 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 	if !c.KnowsCopies() { // which only a run looks for
 		c.source.Deduplicate = false
 	}
-	var rows, tokens, specials, found, text, flawed int64
-	cut := false
+	sample, err := c.sample(tok, split)
+	if err != nil {
+		return size, err
+	}
+	all := sample.rows == c.Rows
+	if all && sample.documents == 0 && sample.flawed == 0 {
+		return size, c.none(split)
+	}
+	if sample.rows == 0 {
+		return size, nil
+	}
+	how := BySample
+	if tok == nil {
+		how = BytesAlone
+	} else if all && !sample.cut && c.source.Deduplicate == s.Deduplicate {
+		how = Exact
+	}
+	switch {
+	case how == Exact:
+		size.Most = sample.tokens
+	case how == BytesAlone && all: // a token holds a byte or more
+		size.Most = sample.bytes + sample.documents
+	}
+	if size.Specials = sample.whole(c, sample.specials); size.How == "" { // else the column says it
+		size.Tokens, size.How = sample.whole(c, sample.tokens), how
+	}
+	return size, nil
+}
+
+// sizeOfTokens is the size of a split of data that are tokens.
+func (c *Corpus) sizeOfTokens(tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
+	if err := c.use(tok); err != nil {
+		return size, err
+	}
+	size.Tokens = c.tokens.end()
+	size.How, size.Most = Exact, size.Tokens
+	if share := c.source.share(split); share < 1 {
+		size.How, size.Tokens = BySample, int64(float64(size.Tokens)*share)
+	}
+	return size, nil
+}
+
+// sizeByColumn is the size of a split by the column token_count; nothing where that does not tell it. Of remote data it
+// is an estimate, for which filters are left aside.
+func (c *Corpus) sizeByColumn(s *Source, split Split) (size Size, err error) {
+	n, ok, err := c.counted()
+	if err != nil || !ok {
+		return size, err
+	}
+	share := s.share(split)
+	if slices.ContainsFunc(s.Patterns, IsRemote) {
+		return Size{Tokens: int64(float64(n+c.Rows) * share), How: ByColumn}, nil
+	}
+	if share == 1 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors {
+		return Size{Tokens: n + c.Rows, How: ByColumn}, nil
+	}
+	return size, nil
+}
+
+// sample is what some of the documents of a split hold.
+type sample struct {
+	rows      int64 // looked at
+	flawed    int64 // of these, documents that end a run
+	documents int64 // of these, those of the split
+	bytes     int64 // of their texts
+	tokens    int64
+	specials  int64 // special tokens in their texts
+	cut       bool  // of a long document only the beginning was looked at
+}
+
+// whole is a count of the sample for all rows of a corpus.
+func (s *sample) whole(c *Corpus, n int64) int64 {
+	if s.rows == c.Rows {
+		return n
+	}
+	return int64(float64(n) / float64(s.rows) * float64(c.Rows))
+}
+
+// sample looks at the first documents of some pieces, and of others for as long as it finds none.
+func (c *Corpus) sample(tok *tokenizer.Tokenizer, split Split) (s sample, err error) {
+	order, pieces := c.sampled()
+	looks := allowance{looks: mostLookedAt}
+	for k, p := range order {
+		if k >= pieces && s.documents > 0 {
+			break
+		}
+		read, err := c.read(p)
+		if err != nil {
+			return s, err
+		}
+		if looks.read(read) != nil && k >= pieces {
+			break
+		}
+		if err := c.samplePiece(&s, tok, split, p, read); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// sampled is the order in which pieces are looked at: those of the sample, of which it gives the number, then the
+// others.
+func (c *Corpus) sampled() (order []piece, pieces int) {
 	all := c.pieces()
-	pieces := min(samplePieces, len(all))
+	pieces = min(samplePieces, len(all))
 	if c.Rows <= samplePieces*sampleDocuments {
 		pieces = len(all)
 	}
-	order := make([]piece, 0, len(all)) // the sample, then the others, for as long as no document is found
+	order = make([]piece, 0, len(all))
 	for k := range pieces {
 		order = append(order, all[k*len(all)/pieces])
 	}
@@ -105,72 +192,37 @@ func Measure(s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err er
 			order = append(order, p)
 		}
 	}
-	looks := allowance{looks: mostLookedAt}
-	for k, p := range order {
-		if k >= pieces && found > 0 {
-			break
-		}
-		read, err := c.read(p)
-		if err != nil {
-			return size, err
-		}
-		if looks.read(read) != nil && k >= pieces {
-			break
-		}
-		var docs, bytes int64
-		for i := 0; i < len(read) && docs < sampleDocuments && bytes < sampleBytes; i++ {
-			rows++
-			if ok, err := c.check(&read[i], split, p, i); err != nil || !ok {
-				if err != nil {
-					flawed++
-				}
-				continue
-			}
-			docs++
-			n := int64(len(read[i].text))
-			if bytes += n; tok == nil {
-				tokens += n/bytesPerToken + 1
-				continue
-			}
-			begin := read[i].text[:min(n, sampleText)] // of a long one, whose end may be no character: it is an estimate
-			ids, seen, err := c.reads(tok).Document(nil, strings.ToValidUTF8(begin, ""))
+	return order, pieces
+}
+
+// samplePiece adds the first documents of a piece to a sample.
+func (c *Corpus) samplePiece(s *sample, tok *tokenizer.Tokenizer, split Split, p piece, read []document) error {
+	var docs, bytes int64
+	for i := 0; i < len(read) && docs < sampleDocuments && bytes < sampleBytes; i++ {
+		s.rows++
+		if ok, err := c.check(&read[i], split, p, i); err != nil || !ok {
 			if err != nil {
-				return size, c.bad(p, i, err)
+				s.flawed++
 			}
-			specials += int64(seen)
-			tokens += int64(float64(len(ids)) * float64(n) / float64(max(len(begin), 1)))
-			cut = cut || int64(len(begin)) < n
+			continue
 		}
-		found, text = found+docs, text+bytes
-	}
-	if rows == c.Rows && found == 0 && flawed == 0 {
-		return size, c.none(split)
-	}
-	if rows == 0 {
-		return size, nil
-	}
-	how := BySample
-	if tok == nil {
-		how = BytesAlone
-	} else if rows == c.Rows && !cut && c.source.Deduplicate == s.Deduplicate {
-		how = Exact
-	}
-	switch {
-	case how == Exact:
-		size.Most = tokens
-	case how == BytesAlone && rows == c.Rows: // a token holds a byte or more
-		size.Most = text + found
-	}
-	whole := func(n int64) int64 {
-		if rows == c.Rows {
-			return n
+		docs++
+		n := int64(len(read[i].text))
+		if bytes += n; tok == nil {
+			s.tokens += n/bytesPerToken + 1
+			continue
 		}
-		return int64(float64(n) / float64(rows) * float64(c.Rows))
+		begin := read[i].text[:min(n, sampleText)] // of a long one, whose end may be no character: it is an estimate
+		ids, seen, err := c.reads(tok).Document(nil, strings.ToValidUTF8(begin, ""))
+		if err != nil {
+			return c.bad(p, i, err)
+		}
+		s.specials += int64(seen)
+		s.tokens += int64(float64(len(ids)) * float64(n) / float64(max(len(begin), 1)))
+		s.cut = s.cut || int64(len(begin)) < n
 	}
-	if size.Specials = whole(specials); size.How == "" { // else the column says it
-		size.Tokens, size.How = whole(tokens), how
-	}
-	return size, nil
+	s.documents, s.bytes = s.documents+docs, s.bytes+bytes
+	return nil
 }
 
 // counted adds up the column token_count of all rows; ok is false where a file has none. Of many remote row
@@ -194,7 +246,9 @@ func (c *Corpus) counted() (n int64, ok bool, err error) {
 				return int64(float64(n) / float64(rows) * float64(c.Rows)), true, nil
 			}
 			groups++
-			r := &columnReader{headers: headersOf(p.file, &p.pq.Metadata().RowGroups[k].Columns[column.index].MetaData), pages: g.ColumnChunks()[column.index].Pages()}
+			r := &columnReader{headers: headersOf(p.file,
+				&p.pq.Metadata().RowGroups[k].Columns[column.index].MetaData),
+				pages: g.ColumnChunks()[column.index].Pages()}
 			err := r.read(int(g.NumRows()), c.source.passes, func(_ int, v parquet.Value) {
 				if !v.IsNull() {
 					n += column.typ.read(v).count()

@@ -40,35 +40,38 @@ type Source struct {
 	Shuffle            bool
 	SkipErrors         bool // count and pass over damaged row groups and bad documents
 	DocumentMask       bool // attention and targets do not cross documents
-	SpecialIDs         bool // special tokens that stand in a text, such as <|endoftext|>, get their ids; else they are text
-	PredictFirst       bool // the end-of-text token before a document belongs to it and predicts its first token
+	// Special tokens that stand in a text, such as <|endoftext|>, get their ids; else they are text.
+	SpecialIDs   bool
+	PredictFirst bool // the end-of-text token before a document belongs to it and predicts its first token
 
 	Epochs   int64                          // passes over the data before they are used up; 0 for any number
 	TokenDir string                         // where tokens are kept; "" for nowhere
 	Hasty    bool                           // give up on a server that does not answer at once
 	Hashing  func(file string, bytes int64) // is called before a large file is hashed; may be nil
 
-	// Context ends reading and waiting for servers; nil for never. A field, because io.ReaderAt takes none.
-	Context context.Context
+	Cache *Cache // keeps ranges of remote files; nil for one of the usual size, see NewCache
 
 	root      string // the folder below which files have their names; see rootOf
 	rooted    bool   // it is known
 	keepBlank bool   // text: blank documents among several are kept; see Windows.Open
 }
 
-// ended is the error of the context, once it has ended.
-func (s *Source) ended() error {
-	if s.Context == nil {
-		return nil
-	}
-	return s.Context.Err()
+// reading is a source that is being read. It holds the context that ends reading and waiting for servers, because
+// decoders read files through io.ReaderAt, which takes none.
+type reading struct {
+	Source
+	ctx context.Context
 }
 
-// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file that changed, nor
-// what was given up because the context ended, nor columns that are missing.
-func (s *Source) passes(err error) bool {
+// ended is the error of the context, once it has ended.
+func (s *reading) ended() error { return s.ctx.Err() }
+
+// passes reports whether on_error = "skip" passes over what failed: not what a server does not give now, nor a file
+// that changed, nor what was given up because the context ended, nor columns that are missing.
+func (s *reading) passes(err error) bool {
 	var wrong wrongColumns
-	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) && s.ended() == nil
+	return s.SkipErrors && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrChanged) && !errors.As(err, &wrong) &&
+		s.ended() == nil
 }
 
 // Split is the part of the documents to read.
@@ -107,7 +110,7 @@ type shard interface {
 }
 
 // formats opens a file of each format; the shard closes it.
-var formats = map[string]func(s *Source, f file, name string) (shard, error){
+var formats = map[string]func(s *reading, f file, name string) (shard, error){
 	"fineweb_edu": openParquet,
 	"parquet":     openParquet,
 	"jsonl":       openJSONL,
@@ -115,9 +118,9 @@ var formats = map[string]func(s *Source, f file, name string) (shard, error){
 	"bin":         openBin,
 }
 
-// list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called; notes say what was
-// matched and is not read.
-func (s *Source) list() (files []web.Entry, notes []string, err error) {
+// list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called;
+// notes say what was matched and is not read.
+func (s *reading) list() (files []web.Entry, notes []string, err error) {
 	var all []web.Entry
 	for _, p := range s.Patterns {
 		matches, err := s.match(p)
@@ -152,7 +155,8 @@ func (s *Source) list() (files []web.Entry, notes []string, err error) {
 		}
 	}
 	if len(files) == 0 && len(aside) > 0 {
-		return nil, nil, fmt.Errorf("%s matches nothing that is read: %s", strings.Join(s.Shown(), ", "), strings.Join(few(aside), "; "))
+		return nil, nil, fmt.Errorf("%s matches nothing that is read: %s",
+			strings.Join(s.Shown(), ", "), strings.Join(few(aside), "; "))
 	}
 	return files, few(aside), nil
 }
@@ -169,15 +173,15 @@ func few(notes []string) []string {
 }
 
 // match lists the files of one pattern.
-func (s *Source) match(pattern string) (files []web.Entry, err error) {
+func (s *reading) match(pattern string) (files []web.Entry, err error) {
 	place, remote, err := schemeOf(pattern)
 	if err != nil {
 		return nil, err
 	}
 	if remote {
-		return place.list(s.client(), pattern)
+		return place.list(s.ctx, s.client(), pattern)
 	}
-	matches, err := Await(s.Context, func() ([]web.Entry, error) { return matchPaths(s.Context, s.Dir, pattern) })
+	matches, err := Await(s.ctx, func() ([]web.Entry, error) { return matchPaths(s.ctx, s.Dir, pattern) })
 	if s.ended() != nil {
 		return nil, s.ended()
 	}

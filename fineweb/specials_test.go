@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -48,11 +49,11 @@ func TestSpecialTokensInTexts(t *testing.T) {
 					t.Errorf("ids %t, cache %q: %d special tokens are counted, not 3", ids, cache, b.Specials)
 				}
 			}
-			size, err := Measure(s, tk, All)
+			size, err := Measure(context.Background(), s, tk, All)
 			if err != nil || size.Specials != 3 {
 				t.Errorf("measured %+v, %v", size, err)
 			}
-			set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+			set, err := OpenSet(context.Background(), []Weighted{{Source: s, Weight: 1}})
 			if err != nil {
 				t.Fatal(err)
 			}

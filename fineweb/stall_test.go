@@ -28,8 +28,8 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
-	s := Source{Format: "jsonl", Patterns: []string{path}, SkipErrors: true, Context: ctx}
-	c, err := Open(s)
+	s := Source{Format: "jsonl", Patterns: []string{path}, SkipErrors: true}
+	c, err := Open(ctx, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 	if err := c.Texts(Train, func(string) bool { return true }); !errors.Is(err, context.Canceled) || c.Skipped > 0 {
 		t.Errorf("%v, and %d documents are passed over", err, c.Skipped)
 	}
-	if _, err := Open(s); !errors.Is(err, context.Canceled) {
+	if _, err := Open(ctx, s); !errors.Is(err, context.Canceled) {
 		t.Errorf("opening: %v", err)
 	}
 }
@@ -59,7 +59,7 @@ func TestAskingEndsWithItsContext(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	for _, pattern := range []string{server.URL + "/d.jsonl", "hf://datasets/a/b/*.jsonl", "s3://bucket/*.jsonl"} {
 		ctx, cancel = context.WithCancel(t.Context())
-		if _, err := Open(Source{Format: "jsonl", Patterns: []string{pattern}, Context: ctx}); !errors.Is(err, context.Canceled) {
+		if _, err := Open(ctx, Source{Format: "jsonl", Patterns: []string{pattern}}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", pattern, err)
 		}
 		cancel()

@@ -69,7 +69,8 @@ type part struct {
 	sum    tokenSum // of the whole document, if it does
 }
 
-// tail is the rest of a document of a file of tokens, which is read as it is needed: such a document may be as long as all files.
+// tail is the rest of a document of a file of tokens, which is read as it is needed: such a document may be as long as
+// all files.
 type tail struct {
 	open   bool
 	from   int64  // position of its first token in the files
@@ -90,7 +91,8 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	s.read.Token = 0
 	s.epoch = s.shuffle(at.Epoch)
 	if at.Round > s.epoch.rounds() || at.Round < 0 || at.Document < 0 || skip < 0 {
-		return nil, fmt.Errorf("the position %+v does not lie in the data, of which an epoch has %d rounds", at, s.epoch.rounds())
+		return nil, fmt.Errorf("the position %+v does not lie in the data, of which an epoch has %d rounds",
+			at, s.epoch.rounds())
 	}
 	if skip == 0 {
 		return s, nil
@@ -103,7 +105,8 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	if inside && c.tokens != nil {
 		if inside, err = c.tokens.inside(d.at, int64(skip)); err == nil && inside {
 			_, p, row := s.epoch.document(here.Document)
-			s.tail = tail{open: true, from: d.at + int64(skip), start: at, origin: s.corpus.origin(d, p, row), cut: true}
+			s.tail = tail{open: true, from: d.at + int64(skip), start: at, origin: s.corpus.origin(d, p, row),
+				cut: true}
 		}
 	} else if inside {
 		if err = s.add(d, here); err == nil {
@@ -253,7 +256,8 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 				return nil, err
 			}
 			if s.ends > 1 {
-				return nil, fmt.Errorf("the data are smaller than one batch of %d sequences of %d tokens: one pass over %v ends before the batch is full", sequences, s.seq, s.corpus.source.Shown())
+				return nil, fmt.Errorf("the data are smaller than one batch of %d sequences of %d tokens: one pass "+
+					"over %v ends before the batch is full", sequences, s.seq, s.corpus.source.Shown())
 			}
 		}
 		s.pack(b)
@@ -271,8 +275,9 @@ func (c *Corpus) opens(tok *tokenizer.Tokenizer, first int32) bool {
 	return c.source.PredictFirst && first != tok.BOS
 }
 
-// pack appends one sequence made of the first tokens at hand. The end-of-text token that ends a document belongs to the next one, whose
-// first token it predicts; it ends its own where the source wants no such prediction, or the next begins with a token for it.
+// pack appends one sequence made of the first tokens at hand. The end-of-text token that ends a document belongs to the
+// next one, whose first token it predicts; it ends its own where the source wants no such prediction, or the next
+// begins with a token for it.
 func (s *Stream) pack(b *Batch) {
 	src := &s.corpus.source
 	seg, left := int32(0), s.parts[0].n

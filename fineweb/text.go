@@ -6,17 +6,17 @@ import (
 	"fmt"
 )
 
-// textShard is a plain file: one document, or those that stand between separators. Blank ones among several are left out, but where
-// documents are joined: there each counts, so that joined with their separator they are the file.
+// textShard is a plain file: one document, or those that stand between separators. Blank ones among several are left
+// out, but where documents are joined: there each counts, so that joined with their separator they are the file.
 type textShard struct {
 	spans
-	source *Source
+	source *reading
 	file   file
 	name   string // of its documents
 	whole  bool   // one document
 }
 
-func openText(s *Source, f file, name string) (shard, error) {
+func openText(s *reading, f file, name string) (shard, error) {
 	f, err := s.unpacked(f, name)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,8 @@ func (t *textShard) index() error {
 	return damageOf(t.file, t.source, fmt.Sprintf("document %d", max(1, parts)))
 }
 
-// passes reports whether a part among several is left out: it is white space. A long one, nil, is taken for a document without a look.
+// passes reports whether a part among several is left out: it is white space. A long one, nil, is taken for a document
+// without a look.
 func (t *textShard) passes(part []byte) bool {
 	return !t.source.keepBlank && part != nil && len(part) <= window && len(bytes.TrimSpace(part)) == 0
 }

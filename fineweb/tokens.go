@@ -2,6 +2,7 @@ package fineweb
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -53,7 +54,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return c.read(p)
 	}
 	path := c.tokenPath(p, tok)
-	docs, err := Await(c.source.Context, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
+	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
 	unread := func(d document) bool { return d.flaw == damaged } // the data say why
 	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
 		if err := c.unchanged(p); err != nil { // a run ends the same with the cache and without
@@ -65,14 +66,16 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if err != nil {
 		return nil, err
 	}
-	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) { // what is passed over whole is not kept
+	// What is passed over whole is not kept.
+	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) {
 		return docs, c.single(p, docs)
 	}
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
 	}
 	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
-		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"", c.source.TokenDir, err)
+		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"",
+			c.source.TokenDir, err)
 	}
 	return docs, c.single(p, docs)
 }
@@ -89,7 +92,8 @@ func (c *Corpus) encode(docs []document, p piece, tok *tokenizer.Tokenizer) erro
 			for i := int(next.Add(1)) - 1; i < len(docs) && c.source.ended() == nil; i = int(next.Add(1)) - 1 {
 				if d := &docs[i]; !d.drop && d.flaw == sound {
 					var err error
-					if d.ids, d.specials, err = c.reads(tok).Document(make([]int32, 0, len(d.text)/4+2), d.text); err != nil {
+					d.ids, d.specials, err = c.reads(tok).Document(make([]int32, 0, len(d.text)/4+2), d.text)
+					if err != nil {
 						errs[i] = c.bad(p, i, err)
 						next.Store(int64(len(docs))) // one is enough
 						return
@@ -125,12 +129,14 @@ func (c *Corpus) tokenPath(p piece, tok *tokenizer.Tokenizer) string {
 }
 
 // Tokenize fills the token cache: every piece that is not there yet, several at a time. progress is called after
-// each, from one goroutine at a time, with the pieces done and their tokens.
-func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error) error {
+// each, from one goroutine at a time, with the pieces done and their tokens. It ends with ctx.
+func Tokenize(
+	ctx context.Context, s Source, tok *tokenizer.Tokenizer, progress func(done, of int, tokens int64) error,
+) error {
 	if s.TokenDir == "" || s.Format == "bin" {
 		return errors.New("the data have no token cache: set cache = \"tokens\"")
 	}
-	first, err := Open(s)
+	first, err := Open(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -151,7 +157,7 @@ func Tokenize(s Source, tok *tokenizer.Tokenizer, progress func(done, of int, to
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			c, err := Open(first.source) // a corpus serves one goroutine
+			c, err := Open(ctx, first.Source()) // a corpus serves one goroutine
 			if err != nil {
 				errs[w] = err
 				return
@@ -194,11 +200,11 @@ func (c *Corpus) Cached(tok *tokenizer.Tokenizer) (pieces, of int, size int64) {
 }
 
 // A file of tokens holds, little-endian: the magic; uint32 bytes of a token, 2 or 4; uint32 documents; for each
-// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2 not UTF-8, 3 it
-// cannot be read; from 256 on the special tokens that stand in its text, up to mostSpecials), uint32 bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
-// before, since a file that got into another's place is as
-// wrong as a damaged one. It is read whole and checked each time: no mapping,
-// which a file cut short would turn into the end of the process.
+// document uint64 the hash of its id, uint32 tokens, uint32 flags (1: a filter drops it; from 2 on its flaw: 1 empty, 2
+// not UTF-8, 3 it cannot be read; from 256 on the special tokens that stand in its text, up to mostSpecials), uint32
+// bytes of its id; the ids of all documents; the tokens of all documents; uint32 CRC-32C of the file's name and all
+// before, since a file that got into another's place is as wrong as a damaged one. It is read whole and checked each
+// time: no mapping, which a file cut short would turn into the end of the process.
 const (
 	tokenMagic   = "STEPTOK3"
 	tokenHeader  = len(tokenMagic) + 8
@@ -298,7 +304,8 @@ func parseTokens(path string, b []byte, vocab int) ([]document, error) {
 		if k > len(ids) {
 			return nil, errTokens
 		}
-		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0, flaw: uint8(flags) >> 1, ids: ids[:k:k], specials: int(flags >> 8)}
+		docs[i] = document{id: docs[i].id, hash: binary.LittleEndian.Uint64(r), drop: flags&1 != 0,
+			flaw: uint8(flags) >> 1, ids: ids[:k:k], specials: int(flags >> 8)}
 		ids = ids[k:]
 	}
 	if len(ids) > 0 {

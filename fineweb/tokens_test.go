@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -112,7 +113,7 @@ func TestTokenize(t *testing.T) {
 		last, tokens = of, n
 		return nil
 	}
-	if err := Tokenize(s, tok(t), progress); err != nil {
+	if err := Tokenize(context.Background(), s, tok(t), progress); err != nil {
 		t.Fatal(err)
 	}
 	if calls != last || len(tokenFiles(t, s.TokenDir)) != last {
@@ -126,7 +127,7 @@ func TestTokenize(t *testing.T) {
 		t.Errorf("%d tokens, not %d", tokens, want)
 	}
 	s.TokenDir = ""
-	if err := Tokenize(s, tok(t), nil); err == nil || !strings.Contains(err.Error(), `cache = "tokens"`) {
+	if err := Tokenize(context.Background(), s, tok(t), nil); err == nil || !strings.Contains(err.Error(), `cache = "tokens"`) {
 		t.Errorf("without a cache: %v", err)
 	}
 }
@@ -194,7 +195,7 @@ func mixed(t *testing.T, change func([]Weighted)) *Set {
 	if change != nil {
 		change(parts)
 	}
-	set, err := OpenSet(parts)
+	set, err := OpenSet(context.Background(), parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,10 +325,10 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(100) {
 		want += int64(len(encoded(t, tk, d.Text)))
 	}
-	if size, err := Measure(s, tk, Train); err != nil || size.Tokens != want || size.How != Exact {
+	if size, err := Measure(context.Background(), s, tk, Train); err != nil || size.Tokens != want || size.How != Exact {
 		t.Errorf("%+v, %v; there are %d", size, err, want)
 	}
-	if size, err := Measure(s, nil, Train); err != nil || size.How != BytesAlone || size.Tokens < 500 {
+	if size, err := Measure(context.Background(), s, nil, Train); err != nil || size.How != BytesAlone || size.Tokens < 500 {
 		t.Errorf("without a tokenizer: %+v, %v", size, err)
 	}
 	big := t.TempDir()
@@ -339,7 +340,7 @@ func TestMeasure(t *testing.T) {
 	for _, d := range rows(10_000) {
 		want += int64(len(encoded(t, tk, d.Text)))
 	}
-	if size, err := Measure(s, tk, Train); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
+	if size, err := Measure(context.Background(), s, tk, Train); err != nil || size.How != BySample || float64(size.Tokens) < 0.95*float64(want) || float64(size.Tokens) > 1.05*float64(want) {
 		t.Errorf("by a sample: %+v, %v; there are %d", size, err, want)
 	}
 	n, ok, err := open(t, s).counted()

@@ -13,7 +13,8 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// value is what a column or a field holds in one row. Numbers are compared by what they are worth, whatever type holds them.
+// value is what a column or a field holds in one row. Numbers are compared by what they are worth, whatever type holds
+// them.
 type value struct {
 	kind valueKind
 	i    int64    // of an integer; 1 for true
@@ -34,7 +35,8 @@ const (
 	nested // a list or an object
 )
 
-var kindNames = map[valueKind]string{null: "null", truth: "true or false", integer: "a number", large: "a number", fraction: "a number", words: "text", nested: "a list or an object"}
+var kindNames = map[valueKind]string{null: "null", truth: "true or false", integer: "a number", large: "a number",
+	fraction: "a number", words: "text", nested: "a list or an object"}
 
 func (v value) number() bool { return v.kind == integer || v.kind == large || v.kind == fraction }
 
@@ -105,8 +107,8 @@ func numberOf(s string) value {
 	return value{kind: fraction, f: f}
 }
 
-// idText is the id that a value gives its document; "" if it gives none. A number has the same id in every type that can hold
-// it: tools turn a column of integers into one of floats where a value is missing.
+// idText is the id that a value gives its document; "" if it gives none. A number has the same id in every type that
+// can hold it: tools turn a column of integers into one of floats where a value is missing.
 func (v value) idText() string {
 	switch v.kind {
 	case integer:
@@ -152,9 +154,11 @@ func typeOf(e *format.SchemaElement) columnType {
 	case *format.IntType:
 		return intType(physical, int(l.BitWidth), l.IsSigned)
 	case *format.Float16Type:
-		return columnType{"float16", fraction, func(v parquet.Value) value { return value{kind: fraction, f: float16(v.ByteArray())} }}
+		return columnType{"float16", fraction,
+			func(v parquet.Value) value { return value{kind: fraction, f: float16(v.ByteArray())} }}
 	case *format.UUIDType:
-		return columnType{"uuid", words, func(v parquet.Value) value { return value{kind: words, s: uuidText(v.ByteArray())} }}
+		return columnType{"uuid", words,
+			func(v parquet.Value) value { return value{kind: words, s: uuidText(v.ByteArray())} }}
 	case *format.NullType:
 		return columnType{"null", null, func(parquet.Value) value { return value{} }}
 	case *format.DateType:
@@ -170,7 +174,8 @@ func typeOf(e *format.SchemaElement) columnType {
 	switch {
 	case is(deprecated.Decimal):
 		return decimalType(physical, e.Precision.V, e.Scale.V)
-	case e.LogicalType.Value == nil && e.ConvertedType.Valid && e.ConvertedType.V >= deprecated.Uint8 && e.ConvertedType.V <= deprecated.Int64:
+	case e.LogicalType.Value == nil && e.ConvertedType.Valid &&
+		e.ConvertedType.V >= deprecated.Uint8 && e.ConvertedType.V <= deprecated.Int64:
 		k := int(e.ConvertedType.V - deprecated.Uint8)
 		return intType(physical, 8<<(k%4), k >= 4)
 	case is(deprecated.Date):
@@ -188,11 +193,14 @@ func typeOf(e *format.SchemaElement) columnType {
 	case format.Int32, format.Int64:
 		return intType(physical, map[format.Type]int{format.Int32: 32, format.Int64: 64}[physical], true)
 	case format.Float:
-		return columnType{"float", fraction, func(v parquet.Value) value { return value{kind: fraction, f: float64(v.Float())} }}
+		return columnType{"float", fraction,
+			func(v parquet.Value) value { return value{kind: fraction, f: float64(v.Float())} }}
 	case format.Double:
-		return columnType{"double", fraction, func(v parquet.Value) value { return value{kind: fraction, f: v.Double()} }}
+		return columnType{"double", fraction,
+			func(v parquet.Value) value { return value{kind: fraction, f: v.Double()} }}
 	case format.ByteArray, format.FixedLenByteArray:
-		return columnType{"string", words, func(v parquet.Value) value { return value{kind: words, s: string(v.ByteArray())} }}
+		return columnType{"string", words,
+			func(v parquet.Value) value { return value{kind: words, s: string(v.ByteArray())} }}
 	}
 	return other(strings.ToLower(physical.String()))
 }
@@ -207,11 +215,14 @@ func truthOf(b bool) value {
 func intType(physical format.Type, bits int, signed bool) columnType {
 	switch {
 	case signed && physical == format.Int32:
-		return columnType{fmt.Sprintf("int%d", bits), fraction, func(v parquet.Value) value { return value{kind: integer, i: int64(v.Int32())} }}
+		return columnType{fmt.Sprintf("int%d", bits), fraction,
+			func(v parquet.Value) value { return value{kind: integer, i: int64(v.Int32())} }}
 	case signed && physical == format.Int64:
-		return columnType{fmt.Sprintf("int%d", bits), fraction, func(v parquet.Value) value { return value{kind: integer, i: v.Int64()} }}
+		return columnType{fmt.Sprintf("int%d", bits), fraction,
+			func(v parquet.Value) value { return value{kind: integer, i: v.Int64()} }}
 	case physical == format.Int32:
-		return columnType{fmt.Sprintf("uint%d", bits), fraction, func(v parquet.Value) value { return value{kind: integer, i: int64(v.Uint32())} }}
+		return columnType{fmt.Sprintf("uint%d", bits), fraction,
+			func(v parquet.Value) value { return value{kind: integer, i: int64(v.Uint32())} }}
 	}
 	return columnType{fmt.Sprintf("uint%d", bits), fraction, func(v parquet.Value) value {
 		if u := v.Uint64(); u > math.MaxInt64 {
@@ -221,8 +232,8 @@ func intType(physical format.Type, bits int, signed bool) columnType {
 	}}
 }
 
-// decimalType reads unscaled integers: int32, int64, or big-endian two's complement. A whole number is exact, another the float64
-// nearest to it, as a number written in a filter is.
+// decimalType reads unscaled integers: int32, int64, or big-endian two's complement. A whole number is exact, another
+// the float64 nearest to it, as a number written in a filter is.
 func decimalType(physical format.Type, precision, scale int32) columnType {
 	name := fmt.Sprintf("decimal(%d, %d)", precision, scale)
 	if scale < 0 || scale > maxDigits {

@@ -7,8 +7,8 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// Watched are documents that should not be trained on, by hashes of their tokens: so they are recognized under other ids, in other files and
-// formats, and where the tokens come from the cache.
+// Watched are documents that should not be trained on, by hashes of their tokens: so they are recognized under other
+// ids, in other files and formats, and where the tokens come from the cache.
 type Watched struct {
 	Documents int64 // that were read
 	Partial   bool  // there are more, which are not recognized
@@ -21,8 +21,8 @@ const (
 	mostWatchRead = 1 << 30
 )
 
-// tokenSum is a hash of tokens, of a whole document or of its first ones. Tokens that only say where a document begins or ends do not
-// count. 0 stands for none.
+// tokenSum is a hash of tokens, of a whole document or of its first ones. Tokens that only say where a document begins
+// or ends do not count. 0 stands for none.
 type tokenSum uint64
 
 func (h tokenSum) add(tok *tokenizer.Tokenizer, ids []int32) tokenSum {
@@ -45,8 +45,8 @@ func (w *Watched) has(h tokenSum) bool {
 	return found
 }
 
-// Watch adds the documents that windows are cut of. It reads up to 1 GiB of the data to find them, and makes tokens of them. Where
-// documents are joined what stands between them is not counted among the first tokens.
+// Watch adds the documents that windows are cut of. It reads up to 1 GiB of the data to find them, and makes tokens of
+// them. Where documents are joined what stands between them is not counted among the first tokens.
 func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 	defer func() {
 		slices.Sort(into.sums)
@@ -103,8 +103,8 @@ func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 	return nil
 }
 
-// Watch counts the documents to come that are watched, each when its last token is handed out, in Batch.Watched. Of a file of tokens the
-// one in whose middle the stream began is not recognized.
+// Watch counts the documents to come that are watched, each when its last token is handed out, in Batch.Watched. Of a
+// file of tokens the one in whose middle the stream began is not recognized.
 func (m *Mix) Watch(w *Watched) {
 	for _, s := range m.streams {
 		s.watched = w

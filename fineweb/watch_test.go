@@ -1,6 +1,7 @@
 package fineweb
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
@@ -38,7 +39,7 @@ func watchedIn(t *testing.T, s Source, tk *tokenizer.Tokenizer, w *Watched, resu
 
 func setOf(t *testing.T, s Source) *Set {
 	t.Helper()
-	set, err := OpenSet([]Weighted{{Source: s, Weight: 1}})
+	set, err := OpenSet(context.Background(), []Weighted{{Source: s, Weight: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,3 +161,24 @@ func needType(what string, t, want Type) error {
 func elementwise(flops int64) func(Attrs, []Type, []Type) int64 {
 	return func(_ Attrs, in, _ []Type) int64 { return Product(flops, int64(in[0].Shape.Elems())) }
 }
+
+// none is the FLOPs of a kernel that computes nothing.
+func none(Attrs, []Type, []Type) int64 { return 0 }
+
+// sameAs0 is the Infer of a kernel with n operands of one type, which its result has too.
+func sameAs0(n int) func(Attrs, []Type) ([]Type, error) {
+	return func(_ Attrs, in []Type) ([]Type, error) {
+		if err := arity(in, n, n); err != nil {
+			return nil, err
+		}
+		if err := needFloat(in...); err != nil {
+			return nil, err
+		}
+		for i := 1; i < n; i++ {
+			if err := needSame("operands", in[0], in[i]); err != nil {
+				return nil, err
+			}
+		}
+		return []Type{in[0]}, nil
+	}
+}

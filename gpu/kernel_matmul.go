@@ -17,7 +17,8 @@ func MatmulDims(a Attrs, x, y Type) (m, n, k int, err error) {
 		return 0, 0, 0, fmt.Errorf("an extent of %v or %v is zero", x, y)
 	}
 	if k != k2 {
-		return 0, 0, 0, fmt.Errorf("inner extents %d and %d of %v and %v differ (transposed: %t, %t)", k, k2, x, y, a.TransA, a.TransB)
+		return 0, 0, 0, fmt.Errorf("inner extents %d and %d of %v and %v differ (transposed: %t, %t)",
+			k, k2, x, y, a.TransA, a.TransB)
 	}
 	return m, n, k, nil
 }
@@ -44,11 +45,13 @@ func matmulType(a Attrs, in []Type) (Type, error) {
 	return out, nil
 }
 
-func init() {
-	register(Kernel{
-		Name:    "matmul",
-		Attrs:   []string{"TransA", "TransB", "Alpha"},
-		Formula: "y = alpha op(a) op(b) + c, op transposing where told, c optional and of any type, which is then that of y; sums in fp32",
+// matmulKernels multiply matrices.
+var matmulKernels = []Kernel{
+	{
+		Name:  "matmul",
+		Attrs: []string{"TransA", "TransB", "Alpha"},
+		Formula: "y = alpha op(a) op(b) + c, op transposing where told, " +
+			"c optional and of any type, which is then that of y; sums in fp32",
 		Strided: true, Products: true,
 		InPlace: [][2]int{{0, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -62,10 +65,12 @@ func init() {
 			return []Type{out}, err
 		},
 		FLOPs: matmulFLOPs,
-	}, Kernel{
-		Name:     "matmul_swiglu",
-		Attrs:    []string{"TransA", "TransB", "Alpha"},
-		Formula:  "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); u is rounded to its type first",
+	},
+	{
+		Name:  "matmul_swiglu",
+		Attrs: []string{"TransA", "TransB", "Alpha"},
+		Formula: "u = alpha op(a) op(b) + c, y = g sigmoid(g) u (inputs a, b, g, c; c optional; outputs u, y); " +
+			"u is rounded to its type first",
 		Products: true,
 		InPlace:  [][2]int{{0, 3}, {1, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -84,8 +89,10 @@ func init() {
 		FLOPs: func(a Attrs, in, out []Type) int64 {
 			return Sum(matmulFLOPs(a, in, out), Product(5, int64(in[2].Shape.Elems())))
 		},
-	})
+	},
 }
+
+func init() { register(matmulKernels...) }
 
 func matmulFLOPs(a Attrs, in, _ []Type) int64 {
 	m, n, k, _ := MatmulDims(a, in[0], in[1])

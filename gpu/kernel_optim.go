@@ -6,79 +6,117 @@ import "fmt"
 // 1-β1^t and 1-β2^t; and a seed of stochastic rounding, a whole number below 2^24. sgdw reads the first alone.
 const HyperLen = 4
 
-func init() {
-	scalar := Type{Shape{1}, F32}
-	adamwAttrs := []string{"Beta1", "Beta2", "Eps", "WeightDecay"}
-	adamw := func(master bool) func(Attrs, []Type) ([]Type, error) {
-		return func(_ Attrs, in []Type) ([]Type, error) {
-			n := 6
-			if master {
-				n = 7
+var scalar = Type{Shape{1}, F32}
+
+var adamwAttrs = []string{"Beta1", "Beta2", "Eps", "WeightDecay"}
+
+// optimKernels update weights.
+var optimKernels = []Kernel{
+	{
+		Name: "clip",
+		Formula: "norm = sqrt(sum of the inputs), coef = min(1, max_norm/(norm+1e-6)); " +
+			"coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: sums of squares)",
+		Attrs: []string{"MaxNorm"},
+		FLOPs: func(_ Attrs, in, _ []Type) int64 { return int64(len(in)) },
+		Infer: inferClip,
+	},
+	{
+		Name: "adamw",
+		Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; " +
+			"w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; " +
+			"g is of the type of w or f32; Loshchilov & Hutter 2019, alg. 2 " +
+			"(inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
+		Attrs:   adamwAttrs,
+		InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}},
+		FLOPs:   elementwise(14),
+		Infer:   inferAdamW(2),
+	},
+	{
+		Name: "adamw_master",
+		Formula: "adamw on the fp32 master; w = master rounded to nearest even " +
+			"(inputs w, g, master, m, v, coef, hyper)",
+		Attrs:   adamwAttrs,
+		InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}},
+		FLOPs:   elementwise(14),
+		Infer:   inferAdamW(3),
+	},
+	{
+		Name: "adamw_stochastic",
+		Formula: "adamw, w in bf16 without a master: w = the new w rounded stochastically by hyper's seed " +
+			"(inputs w, g, m, v, coef, hyper)",
+		Attrs:   adamwAttrs,
+		InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}},
+		FLOPs:   elementwise(14),
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
+			if len(in) > 0 && in[0].DType != BF16 {
+				return nil, fmt.Errorf("the weight is %v, not bf16", in[0])
 			}
-			if err := arity(in, n, n); err != nil {
-				return nil, err
-			}
-			if in[1].DType != F32 { // where many micro-batches are added up
-				if err := needSame("weight and gradient", in[0], in[1]); err != nil {
-					return nil, err
-				}
-			} else if err := needType("the gradient", in[1], Type{in[0].Shape, F32}); err != nil {
-				return nil, err
-			}
-			outs := []Type{in[0]}
-			for _, t := range in[2 : n-2] {
-				if err := needType("the state", t, Type{in[0].Shape, F32}); err != nil {
-					return nil, err
-				}
-				outs = append(outs, t)
-			}
-			if err := needType("the clip coefficient", in[n-2], scalar); err != nil {
-				return nil, err
-			}
-			if in[n-1].Shape.Elems() != HyperLen || in[n-1].DType != F32 {
-				return nil, fmt.Errorf("hyper is %v, not %d scalars", in[n-1], HyperLen)
-			}
-			return outs, nil
+			return inferAdamW(2)(a, in)
+		},
+	},
+	{
+		Name:    "ema",
+		Formula: "y = β1 x + (1-β1) coef g; y = x when coef is not finite; g in bf16 or f32 (inputs x, g, coef)",
+		Attrs:   []string{"Beta1"},
+		InPlace: [][2]int{{0, 0}},
+		FLOPs:   elementwise(4),
+		Infer:   inferEMA,
+	},
+	{
+		Name: "sgdw",
+		Formula: "w = w - lr wd w - lr alpha u; nothing changes when coef is not finite; " +
+			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …])",
+		Attrs:   []string{"Alpha", "WeightDecay"},
+		InPlace: [][2]int{{0, 0}},
+		FLOPs:   elementwise(4),
+		Infer:   inferSGDW,
+	},
+}
+
+func init() { register(optimKernels...) }
+
+// inferClip checks the sums of squares whose root is the norm.
+func inferClip(_ Attrs, in []Type) ([]Type, error) {
+	if len(in) == 0 {
+		return nil, fmt.Errorf("takes at least one sum of squares")
+	}
+	for _, t := range in {
+		if err := needType("a sum of squares", t, scalar); err != nil {
+			return nil, err
 		}
 	}
-	register(
-		Kernel{Name: "clip", Formula: "norm = sqrt(sum of the inputs), coef = min(1, max_norm/(norm+1e-6)); coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: sums of squares)",
-			Attrs: []string{"MaxNorm"},
-			FLOPs: func(_ Attrs, in, _ []Type) int64 { return int64(len(in)) },
-			Infer: func(_ Attrs, in []Type) ([]Type, error) {
-				if len(in) == 0 {
-					return nil, fmt.Errorf("takes at least one sum of squares")
-				}
-				for _, t := range in {
-					if err := needType("a sum of squares", t, scalar); err != nil {
-						return nil, err
-					}
-				}
-				return []Type{scalar, scalar}, nil
-			}},
-		Kernel{Name: "adamw", Formula: "g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w = w - lr wd w - lr (m/bc1)/(sqrt(v/bc2)+eps); nothing changes when coef is not finite; g is of the type of w or f32; Loshchilov & Hutter 2019, alg. 2 (inputs w, g, m, v, coef, hyper = [lr, bc1, bc2, seed])",
-			Attrs: adamwAttrs,
-			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: adamw(false)},
-		Kernel{Name: "adamw_master", Formula: "adamw on the fp32 master; w = master rounded to nearest even (inputs w, g, master, m, v, coef, hyper)",
-			Attrs: adamwAttrs,
-			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}, {3, 4}}, Infer: adamw(true)},
-		Kernel{Name: "adamw_stochastic", Formula: "adamw, w in bf16 without a master: w = the new w rounded stochastically by hyper's seed (inputs w, g, m, v, coef, hyper)",
-			Attrs: adamwAttrs,
-			FLOPs: elementwise(14), InPlace: [][2]int{{0, 0}, {1, 2}, {2, 3}}, Infer: func(a Attrs, in []Type) ([]Type, error) {
-				if len(in) > 0 && in[0].DType != BF16 {
-					return nil, fmt.Errorf("the weight is %v, not bf16", in[0])
-				}
-				return adamw(false)(a, in)
-			}},
-		Kernel{Name: "ema",
-			Formula: "y = β1 x + (1-β1) coef g; y = x when coef is not finite; g in bf16 or f32 (inputs x, g, coef)",
-			Attrs:   []string{"Beta1"},
-			FLOPs:   elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferEMA},
-		Kernel{Name: "sgdw", Formula: "w = w - lr wd w - lr alpha u; nothing changes when coef is not finite; " +
-			"Loshchilov & Hutter 2019, alg. 1 (inputs w, u, coef, hyper = [lr, …])",
-			Attrs: []string{"Alpha", "WeightDecay"},
-			FLOPs: elementwise(4), InPlace: [][2]int{{0, 0}}, Infer: inferSGDW},
-	)
+	return []Type{scalar, scalar}, nil
+}
+
+// inferAdamW checks a weight, its gradient, so many states, the clip coefficient and the scalars of the step.
+func inferAdamW(states int) func(Attrs, []Type) ([]Type, error) {
+	n := states + 4
+	return func(_ Attrs, in []Type) ([]Type, error) {
+		if err := arity(in, n, n); err != nil {
+			return nil, err
+		}
+		if in[1].DType != F32 { // where many micro-batches are added up
+			if err := needSame("weight and gradient", in[0], in[1]); err != nil {
+				return nil, err
+			}
+		} else if err := needType("the gradient", in[1], Type{in[0].Shape, F32}); err != nil {
+			return nil, err
+		}
+		outs := []Type{in[0]}
+		for _, t := range in[2 : n-2] {
+			if err := needType("the state", t, Type{in[0].Shape, F32}); err != nil {
+				return nil, err
+			}
+			outs = append(outs, t)
+		}
+		if err := needType("the clip coefficient", in[n-2], scalar); err != nil {
+			return nil, err
+		}
+		if in[n-1].Shape.Elems() != HyperLen || in[n-1].DType != F32 {
+			return nil, fmt.Errorf("hyper is %v, not %d scalars", in[n-1], HyperLen)
+		}
+		return outs, nil
+	}
 }
 
 // inferEMA checks a moving average x, what is added to it, and the clip coefficient.
@@ -92,7 +130,7 @@ func inferEMA(_ Attrs, in []Type) ([]Type, error) {
 	if !in[1].DType.IsFloat() || !in[1].Shape.Equal(in[0].Shape) {
 		return nil, fmt.Errorf("adds %v to an average %v", in[1], in[0])
 	}
-	return in[:1:1], needType("the clip coefficient", in[2], Type{Shape{1}, F32})
+	return in[:1:1], needType("the clip coefficient", in[2], scalar)
 }
 
 // inferSGDW checks a weight, the direction of its update, the clip coefficient and the scalars of the step.
@@ -108,7 +146,7 @@ func inferSGDW(_ Attrs, in []Type) ([]Type, error) {
 		t, want Type
 	}{
 		{"the direction", in[1], in[0]},
-		{"the clip coefficient", in[2], Type{Shape{1}, F32}},
+		{"the clip coefficient", in[2], scalar},
 		{"hyper", in[3], Type{Shape{HyperLen}, F32}},
 	} {
 		if err := needType(x.what, x.t, x.want); err != nil {

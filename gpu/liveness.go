@@ -5,8 +5,8 @@ import (
 	"sort"
 )
 
-// Tensor is a value in the transient region of the arena, alive from the launch that makes it to the last that reads it,
-// or to the one before that writes over it.
+// Tensor is a value in the transient region of the arena, alive from the launch that makes it to the last that reads
+// it, or to the one before that writes over it.
 type Tensor struct {
 	Name        string // kernel and place of the launch that made it
 	Operand     Operand

@@ -176,7 +176,8 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 	all := append(append(append([]Operand(nil), l.In...), l.Out...), l.Scratch)
 	for j, o := range all {
 		if o.Offset < 0 || o.Offset+o.Span() > p.ArenaBytes {
-			return fmt.Errorf("operand %d [%d,%d) lies outside the arena of %d bytes", j, o.Offset, o.Offset+o.Span(), p.ArenaBytes)
+			return fmt.Errorf("operand %d [%d,%d) lies outside the arena of %d bytes",
+				j, o.Offset, o.Offset+o.Span(), p.ArenaBytes)
 		}
 		if o.Stride != 0 && !k.Strided {
 			return fmt.Errorf("operand %d is strided, which the kernel does not take", j)

@@ -39,16 +39,45 @@ const boxW, boxH, gapX, gapY = 190, 42, 44, 14
 // abreast is how many boxes a row of a drawing from the top down has; more go on in rows below.
 const abreast = 8
 
-// layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its last
-// predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down lays
-// columns out as rows, and breaks long ones.
+// layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its
+// last predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down
+// lays columns out as rows, and breaks long ones.
 func layered(nodes []Node, edges [][2]int, down bool) *Layout {
-	rank := make([]int, len(nodes))
 	before := make([][]int, len(nodes))
 	for _, e := range edges {
 		before[e[1]] = append(before[e[1]], e[0])
 	}
-	var columns [][]int
+	rank, columns := ranked(nodes, before)
+	row, place := placed(columns, before, down)
+	tallest := 0
+	for _, c := range columns {
+		tallest = max(tallest, len(c))
+	}
+	widest := min(tallest, abreast)
+	l := &Layout{Edges: []Edge{}}
+	for i := range nodes {
+		n := &nodes[i]
+		n.W, n.H = boxW, boxH
+		if down {
+			n.X = (place[i]+float64(widest-1)/2)*(boxW+gapY) + 4
+			n.Y = float64(row[i])*(boxH+gapX/2) + 4
+		} else {
+			n.X = float64(rank[i])*(boxW+gapX) + 4
+			n.Y = (place[i]+float64(tallest-1)/2)*(boxH+gapY) + 4
+		}
+		l.Width, l.Height = max(l.Width, n.X+n.W+4), max(l.Height, n.Y+n.H+4)
+	}
+	l.Nodes = nodes
+	for _, e := range edges {
+		a, b := &nodes[e[0]], &nodes[e[1]]
+		l.Edges = append(l.Edges, Edge{a.ID, b.ID, curve(a, b, down)})
+	}
+	return l
+}
+
+// ranked gives the column of each node, and the nodes of each column.
+func ranked(nodes []Node, before [][]int) (rank []int, columns [][]int) {
+	rank = make([]int, len(nodes))
 	base := 0
 	for i := range nodes {
 		if i > 0 && nodes[i].group != nodes[i-1].group {
@@ -63,13 +92,14 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 		}
 		columns[rank[i]] = append(columns[rank[i]], i)
 	}
-	tallest := 0
-	for _, c := range columns {
-		tallest = max(tallest, len(c))
-	}
-	row := make([]int, len(nodes))       // of a drawing from the top down
-	place := make([]float64, len(nodes)) // in its column, 0 the middle
-	rows, widest := 0, min(tallest, abreast)
+	return rank, columns
+}
+
+// placed orders the nodes of each column. place is that of a node in its column, 0 the middle; row is its row in a
+// drawing from the top down.
+func placed(columns, before [][]int, down bool) (row []int, place []float64) {
+	row, place = make([]int, len(before)), make([]float64, len(before))
+	rows := 0
 	for _, c := range columns {
 		want := map[int]float64{}
 		for j, i := range c {
@@ -92,29 +122,18 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 		}
 		rows += (len(c) + abreast - 1) / abreast
 	}
-	l := &Layout{Edges: []Edge{}}
-	for i := range nodes {
-		n := &nodes[i]
-		n.W, n.H = boxW, boxH
-		if down {
-			n.X, n.Y = (place[i]+float64(widest-1)/2)*(boxW+gapY)+4, float64(row[i])*(boxH+gapX/2)+4
-		} else {
-			n.X, n.Y = float64(rank[i])*(boxW+gapX)+4, (place[i]+float64(tallest-1)/2)*(boxH+gapY)+4
-		}
-		l.Width, l.Height = max(l.Width, n.X+n.W+4), max(l.Height, n.Y+n.H+4)
+	return row, place
+}
+
+// curve is the path of an edge.
+func curve(a, b *Node, down bool) string {
+	const path = "M%.1f,%.1f C%.1f,%.1f %.1f,%.1f %.1f,%.1f"
+	if down {
+		x1, y1, x2, y2 := a.X+a.W/2, a.Y+a.H, b.X+b.W/2, b.Y
+		return fmt.Sprintf(path, x1, y1, x1, y1+gapX/2, x2, y2-gapX/2, x2, y2)
 	}
-	l.Nodes = nodes
-	for _, e := range edges {
-		a, b := nodes[e[0]], nodes[e[1]]
-		x1, y1, x2, y2 := a.X+a.W, a.Y+a.H/2, b.X, b.Y+b.H/2
-		path := fmt.Sprintf("M%.1f,%.1f C%.1f,%.1f %.1f,%.1f %.1f,%.1f", x1, y1, x1+gapX, y1, x2-gapX, y2, x2, y2)
-		if down {
-			x1, y1, x2, y2 = a.X+a.W/2, a.Y+a.H, b.X+b.W/2, b.Y
-			path = fmt.Sprintf("M%.1f,%.1f C%.1f,%.1f %.1f,%.1f %.1f,%.1f", x1, y1, x1, y1+gapX/2, x2, y2-gapX/2, x2, y2)
-		}
-		l.Edges = append(l.Edges, Edge{a.ID, b.ID, path})
-	}
-	return l
+	x1, y1, x2, y2 := a.X+a.W, a.Y+a.H/2, b.X, b.Y+b.H/2
+	return fmt.Sprintf(path, x1, y1, x1+gapX, y1, x2-gapX, y2, x2, y2)
 }
 
 // blockLayout draws the pipeline.

@@ -44,7 +44,8 @@ func (p *Page) HTML() ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	err = page.Execute(&b, map[string]any{"Title": p.Title, "CSS": template.CSS(pageCSS), "Charts": template.JS(chartsJS), "Code": template.JS(pageJS), "Data": template.JS(data)})
+	err = page.Execute(&b, map[string]any{"Title": p.Title, "CSS": template.CSS(pageCSS),
+		"Charts": template.JS(chartsJS), "Code": template.JS(pageJS), "Data": template.JS(data)})
 	return b.Bytes(), err
 }
 

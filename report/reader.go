@@ -116,7 +116,9 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 		return err
 	}
 	if steps = plausible(steps); s != nil && len(steps) < s.Step {
-		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("%s lacks the numbers of %d of %d steps: lines of it are gone or damaged", path, s.Step-len(steps), s.Step))
+		b.Warnings = append(slices.Clone(b.Warnings),
+			fmt.Sprintf("%s lacks the numbers of %d of %d steps: lines of it are gone or damaged",
+				path, s.Step-len(steps), s.Step))
 	}
 	if len(steps) > 0 {
 		b.Stage.Done = max(b.Stage.Done, steps[len(steps)-1].Step)

@@ -1,6 +1,6 @@
-// Package report shows a run to people: one page that opens from disk, the same page while the run goes on, and a dashboard
-// for a terminal. What it shows comes from the state's folder alone: what was planned lies there in run.json, what
-// happened in the state and the stages' metrics.
+// Package report shows a run to people: one page that opens from disk, the same page while the run goes on, and a
+// dashboard for a terminal. What it shows comes from the state's folder alone: what was planned lies there in run.json,
+// what happened in the state and the stages' metrics.
 package report
 
 import (
@@ -98,14 +98,18 @@ func FromPlan(p *plan.Plan, version string) *Run {
 	if err != nil {
 		abs = p.Config.Dir
 	}
-	r := &Run{Version: fileVersion, Name: filepath.Base(abs), Dir: p.StateDir, Planned: time.Now().UTC().Truncate(time.Second), Device: p.Caps.Name,
-		Environment: [][2]string{{"stepflow", version}, {"device", p.Caps.Kind + ": " + p.Caps.Name}, {"device memory", memory(p.Caps)}, {"Go", goruntime.Version()}, {"system", goruntime.GOOS + "/" + goruntime.GOARCH}, {"processors", fmt.Sprint(goruntime.NumCPU())}}}
+	r := &Run{Version: fileVersion, Name: filepath.Base(abs), Dir: p.StateDir,
+		Planned: time.Now().UTC().Truncate(time.Second), Device: p.Caps.Name,
+		Environment: [][2]string{{"stepflow", version}, {"device", p.Caps.Kind + ": " + p.Caps.Name},
+			{"device memory", memory(p.Caps)}, {"Go", goruntime.Version()},
+			{"system", goruntime.GOOS + "/" + goruntime.GOARCH}, {"processors", fmt.Sprint(goruntime.NumCPU())}}}
 	for _, n := range slices.Sorted(maps.Keys(p.Config.Variables)) {
 		v := p.Config.Variables[n]
 		r.Variables = append(r.Variables, Variable{n, dsl.Show(v.Value), v.Source})
 	}
 	for _, a := range p.Actions {
-		b := &Block{Address: a.Addr.String(), Kind: a.Addr.Kind, Type: a.Addr.Type, Verb: string(a.Verb), Why: a.Why, File: a.Range.Filename, Line: a.Range.Start.Line,
+		b := &Block{Address: a.Addr.String(), Kind: a.Addr.Kind, Type: a.Addr.Type, Verb: string(a.Verb), Why: a.Why,
+			File: a.Range.Filename, Line: a.Range.Start.Line,
 			Inputs: slices.Sorted(maps.Keys(a.Inputs)), Warnings: a.Warnings, Status: string(a.Verb)}
 		for _, n := range slices.Sorted(maps.Keys(a.Attrs)) {
 			b.Attrs = append(b.Attrs, [2]string{n, a.Attrs[n]})

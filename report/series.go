@@ -9,8 +9,8 @@ import (
 // points is how many points of a stage are drawn at most; of more steps, each point is the mean of equally many.
 const points = 1200
 
-// Series are the steps of a stage in columns, for charts. Tokens, FLOPs and seconds count from the stage's first step. A
-// loss is null where no step of the point was finite.
+// Series are the steps of a stage in columns, for charts. Tokens, FLOPs and seconds count from the stage's first step.
+// A loss is null where no step of the point was finite.
 type Series struct {
 	Step    []int      `json:"step"`
 	Tokens  []int64    `json:"tokens"`
@@ -44,9 +44,11 @@ func newSeries(steps []metrics.Step) *Series {
 			loss, norm, n = loss+x.Loss, norm+x.GradNorm, n+1
 		}
 		end, count := part[len(part)-1], float64(len(part))
-		s.Step, s.Tokens, s.FLOPs = append(s.Step, end.Step), append(s.Tokens, end.Tokens), append(s.FLOPs, float64(end.FLOPs))
+		s.Step, s.Tokens, s.FLOPs = append(s.Step, end.Step), append(s.Tokens, end.Tokens),
+			append(s.FLOPs, float64(end.FLOPs))
 		s.Seconds = append(s.Seconds, seconds)
-		s.LR, s.Speed, s.MFU = append(s.LR, number(lr/count)), append(s.Speed, number(speed/count)), append(s.MFU, number(mfu/count))
+		s.LR, s.Speed, s.MFU = append(s.LR, number(lr/count)), append(s.Speed, number(speed/count)),
+			append(s.MFU, number(mfu/count))
 		s.Loss, s.Norm = append(s.Loss, optional(loss/n)), append(s.Norm, optional(norm/n))
 	}
 	for i := len(steps) - 1; i >= 0 && finite < 10; i-- {

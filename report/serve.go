@@ -22,8 +22,8 @@ import (
 )
 
 // Server serves the page of a run while it goes on: / is the page, /events its data as server-sent events, each time
-// they changed. It only reads what the run writes to disk, and its clients are few and may not dawdle, so nothing they do
-// can hold the run up or take its descriptors.
+// they changed. It only reads what the run writes to disk, and its clients are few and may not dawdle, so nothing they
+// do can hold the run up or take its descriptors.
 type Server struct {
 	URL    string // what to open; elsewhere than on loopback it has the token in it
 	server *http.Server
@@ -64,7 +64,8 @@ func Serve(address string, read func() (*Page, error)) (*Server, error) {
 		return nil, fmt.Errorf("serving the page: %w; -ui takes another port, :0 a free one", err)
 	}
 	at := l.Addr().(*net.TCPAddr)
-	s := &Server{URL: "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port)), make: read, turns: make(chan struct{}, watchers), done: make(chan struct{})}
+	s := &Server{URL: "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port)), make: read,
+		turns: make(chan struct{}, watchers), done: make(chan struct{})}
 	if !at.IP.IsLoopback() {
 		s.token, s.cookie = rand.Text(), fmt.Sprintf("stepflow-%d", at.Port)
 		s.URL += "/?token=" + s.token
@@ -72,18 +73,21 @@ func Serve(address string, read func() (*Page, error)) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /events", s.events)
-	s.server = &http.Server{Handler: s.guard(mux), ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: patience, MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
+	s.server = &http.Server{Handler: s.guard(mux), ReadTimeout: patience, WriteTimeout: 2 * patience,
+		IdleTimeout: patience, MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0)}
 	go s.server.Serve(netutil.LimitListener(l, connections))
 	return s, nil
 }
 
-// guard lets in who may look: on loopback whoever speaks to this machine by one of its own names, since a page elsewhere
-// could have another name lead here; at other addresses whoever has the token.
+// guard lets in who may look: on loopback whoever speaks to this machine by one of its own names, since a page
+// elsewhere could have another name lead here; at other addresses whoever has the token.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
-			"Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-			"X-Content-Type-Options":  "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"} {
+			"Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; " +
+				"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"} {
 			w.Header().Set(name, value)
 		}
 		switch {
@@ -91,11 +95,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, "this page is for this machine alone: open it as "+s.URL, http.StatusForbidden)
 			return
 		case s.token != "" && !s.knows(r):
-			http.Error(w, "this page is opened with its token: use the address that apply printed", http.StatusForbidden)
+			http.Error(w, "this page is opened with its token: use the address that apply printed",
+				http.StatusForbidden)
 			return
 		}
 		if s.token != "" {
-			http.SetCookie(w, &http.Cookie{Name: s.cookie, Value: s.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+			http.SetCookie(w, &http.Cookie{Name: s.cookie, Value: s.token, Path: "/", HttpOnly: true,
+				SameSite: http.SameSiteStrictMode})
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -195,7 +201,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Connection", "close")
 		w.Header().Set("Retry-After", "10")
-		http.Error(w, fmt.Sprintf("%d pages watch this run already: close one of them", watchers), http.StatusServiceUnavailable)
+		http.Error(w, fmt.Sprintf("%d pages watch this run already: close one of them", watchers),
+			http.StatusServiceUnavailable)
 		return
 	}
 	c := http.NewResponseController(w)

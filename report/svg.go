@@ -25,8 +25,10 @@ func SVG(d *look.Drawing) string {
 		fmt.Fprintf(&b, "<path d=\"%s\"/>\n", e.Path)
 	}
 	for _, n := range l.Nodes {
-		fmt.Fprintf(&b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.0f\" height=\"%.0f\" rx=\"6\"/><text x=\"%.1f\" y=\"%.1f\">%s</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\">%s</text></g>\n",
-			html.EscapeString(n.Label+" · "+n.Sub), n.X, n.Y, n.W, n.H, n.X+n.W/2, n.Y+18, html.EscapeString(clip(n.Label, 28)), n.X+n.W/2, n.Y+33, html.EscapeString(clip(n.Sub, 32)))
+		fmt.Fprintf(&b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.0f\" height=\"%.0f\" "+
+			"rx=\"6\"/><text x=\"%.1f\" y=\"%.1f\">%s</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\">%s</text></g>\n",
+			html.EscapeString(n.Label+" · "+n.Sub), n.X, n.Y, n.W, n.H, n.X+n.W/2, n.Y+18,
+			html.EscapeString(clip(n.Label, 28)), n.X+n.W/2, n.Y+33, html.EscapeString(clip(n.Sub, 32)))
 	}
 	return b.String() + "</svg>\n"
 }

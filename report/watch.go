@@ -15,10 +15,11 @@ import (
 	"stepflow/foreign"
 )
 
-// Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for. When ctx ends it leaves the
-// terminal as it was and gives the context's error.
+// Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for. When ctx ends it leaves
+// the terminal as it was and gives the context's error.
 func Watch(ctx context.Context, r *Reader, untilEnd bool) error {
-	final, err := tea.NewProgram(&watcher{reader: r, untilEnd: untilEnd, width: 80}, tea.WithContext(ctx), tea.WithoutSignalHandler()).Run()
+	final, err := tea.NewProgram(&watcher{reader: r, untilEnd: untilEnd, width: 80}, tea.WithContext(ctx),
+		tea.WithoutSignalHandler()).Run()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -84,14 +85,16 @@ func Dashboard(r *Run, width int, color bool) string {
 	if r.Running {
 		state = "running"
 	}
-	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(foreign.Shown(r.Name)), state, foreign.Shown(r.Device))
+	fmt.Fprintf(&b, "%s  %s, on %s\n\n", style("6").Bold(color).Render(foreign.Shown(r.Name)), state,
+		foreign.Shown(r.Device))
 	names := 0
 	for _, x := range r.Blocks {
 		names = max(names, len(x.Address))
 	}
 	var current *Block
 	for _, x := range r.Blocks {
-		line := fmt.Sprintf("%-*s  %s", names, foreign.Shown(x.Address), style(colors[x.Status]).Render(fmt.Sprintf("%-11s", foreign.Shown(x.Status))))
+		line := fmt.Sprintf("%-*s  %s", names, foreign.Shown(x.Address),
+			style(colors[x.Status]).Render(fmt.Sprintf("%-11s", foreign.Shown(x.Status))))
 		if s := x.Stage; s != nil {
 			const bar = 20
 			n := int(bar * share(s.Done, s.Steps))
@@ -144,11 +147,14 @@ func stageView(x *Block, width int) string {
 	}
 	var b strings.Builder
 	if len(loss) > 1 {
-		fmt.Fprintf(&b, "%s\n", asciigraph.Plot(loss, asciigraph.Height(10), asciigraph.Width(max(min(width-14, 110), 20)), asciigraph.Precision(3), asciigraph.Caption("loss of "+foreign.Shown(x.Address)+", nats a token")))
+		fmt.Fprintf(&b, "%s\n", asciigraph.Plot(loss, asciigraph.Height(10),
+			asciigraph.Width(max(min(width-14, 110), 20)), asciigraph.Precision(3),
+			asciigraph.Caption("loss of "+foreign.Shown(x.Address)+", nats a token")))
 	}
 	n := len(s.Seconds)
 	left := s.Seconds[n-1] / float64(s.Step[n-1]-s.Step[0]+1) * float64(max(0, x.Stage.Steps-s.Step[n-1]))
-	fmt.Fprintf(&b, "%.0f tokens/s, MFU %.0f %%, learning rate %.2e, %s of device memory", s.Speed[n-1], 100*s.MFU[n-1], s.LR[n-1], dsl.FormatBytes(max(x.Stage.Measured, x.Stage.Figures.Peak)))
+	fmt.Fprintf(&b, "%.0f tokens/s, MFU %.0f %%, learning rate %.2e, %s of device memory",
+		s.Speed[n-1], 100*s.MFU[n-1], s.LR[n-1], dsl.FormatBytes(max(x.Stage.Measured, x.Stage.Figures.Peak)))
 	if x.Status == "running" && left < math.MaxInt64/1e9 {
 		fmt.Fprintf(&b, ", %s to go", (time.Duration(left) * time.Second).String())
 	}

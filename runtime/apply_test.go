@@ -22,7 +22,6 @@ import (
 	"stepflow/runtime/blocks/evaluate"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
-	"stepflow/runtime/durable"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
@@ -510,55 +509,6 @@ func flip(t *testing.T, path string) {
 	must(t, err)
 	b[len(b)/2] ^= 1
 	must(t, os.WriteFile(path, b, 0o644))
-}
-
-// fullDisk fails once a number of bytes were written.
-type fullDisk struct {
-	durable.File
-	left *int
-}
-
-var errNoSpace = errors.New("no space left on device")
-
-func (f fullDisk) Write(b []byte) (int, error) {
-	if *f.left -= len(b); *f.left < 0 {
-		return 0, errNoSpace
-	}
-	return f.File.Write(b)
-}
-
-func TestFullDiskKeepsTheCheckpointBefore(t *testing.T) {
-	d := cpuDevice(t, 2)
-	dir := pipeline(t)
-	stopAt(t, d, dir, "one", 3)
-	root := filepath.Join(dir, ".stepflow", "blocks", "stage.one")
-	before, err := checkpoint.Steps(root)
-	must(t, err)
-	left := 20000
-	create := durable.Create
-	t.Cleanup(func() { durable.Create = create })
-	p := planOf(t, dir)
-	durable.Create = func(path string, perm os.FileMode) (durable.File, error) {
-		f, err := create(path, perm)
-		if err != nil || !strings.Contains(path, "stage.one") {
-			return f, err
-		}
-		return fullDisk{f, &left}, nil
-	}
-	err = applyOn(t, d, p)
-	if !errors.Is(err, errNoSpace) || !strings.Contains(err.Error(), "earlier checkpoints are untouched") {
-		t.Fatalf("a full disk gives %v", err)
-	}
-	durable.Create = create
-	after, err := checkpoint.Steps(root)
-	must(t, err)
-	if fmt.Sprint(before) != fmt.Sprint(after) {
-		t.Errorf("checkpoints were %v, are %v", before, after)
-	}
-	if _, err := os.Stat(checkpoint.StepDir(root, 4) + ".tmp"); !os.IsNotExist(err) {
-		t.Error("an unfinished checkpoint is left over")
-	}
-	must(t, applyOn(t, d, planOf(t, dir)))
 }
 
 func TestNonFinite(t *testing.T) {

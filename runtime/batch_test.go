@@ -34,7 +34,7 @@ func TestBatchOfAStep(t *testing.T) {
 		ts, err := trainstate.Read(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage."+c.saved), c.step))
 		must(t, err)
 		a := find(p, c.stage)
-		set, err := fineweb.OpenSet(stageOf(a).Data.Sources(t.Context()))
+		set, err := fineweb.OpenSet(t.Context(), stageOf(a).Data.Sources())
 		must(t, err)
 		defer set.Close()
 		stream, err := set.Stream(fineweb.Train, tok, stageOf(a).Seq, ts.Position)

@@ -60,7 +60,7 @@ func TestOracle(t *testing.T) {
 				must(t, err)
 				tok, err := tokenizer.Parse(b)
 				must(t, err)
-				set, err := fineweb.OpenSet(s.Data.Sources(context.Background()))
+				set, err := fineweb.OpenSet(context.Background(), s.Data.Sources())
 				must(t, err)
 				t.Cleanup(func() { set.Close() })
 				stream, err = set.Stream(fineweb.Train, tok, s.Seq, fineweb.Position{})

@@ -79,8 +79,8 @@ var again = struct {
 	InitialInterval, MaxInterval, MaxElapsedTime time.Duration
 }{true, 250 * time.Millisecond, 2 * time.Second, 20 * time.Second}
 
-// giveUp is how long a batch is tried where OTEL_EXPORTER_OTLP_TIMEOUT says nothing: less than the end of a run waits, so
-// that its error tells why.
+// giveUp is how long a batch is tried where OTEL_EXPORTER_OTLP_TIMEOUT says nothing: less than the end of a run waits,
+// so that its error tells why.
 func giveUp(signal string) time.Duration {
 	if ms, err := strconv.Atoi(ofSignal(signal, "TIMEOUT", "")); err == nil && ms > 0 {
 		return time.Duration(ms) * time.Millisecond
@@ -101,7 +101,8 @@ func createTrace(path string) (*os.File, error) {
 	const head = `{"Name":` // of every line that stdouttrace writes
 	switch st, err := os.Stat(path); {
 	case strings.HasSuffix(path, ".hcl"):
-		return nil, fmt.Errorf("%s is the name of a file of a pipeline: set %s to one that does not end in .hcl", path, FileVariable)
+		return nil, fmt.Errorf("%s is the name of a file of a pipeline: set %s to one that does not end in .hcl",
+			path, FileVariable)
 	case err == nil && st.Mode().IsRegular() && st.Size() > 0:
 		b := make([]byte, len(head))
 		f, err := os.Open(path)
@@ -111,7 +112,8 @@ func createTrace(path string) (*os.File, error) {
 		_, err = io.ReadFull(f, b)
 		f.Close()
 		if err != nil || string(b) != head {
-			return nil, fmt.Errorf("%s exists and holds no spans: it was left as it is; set %s to another name, or remove it", path, FileVariable)
+			return nil, fmt.Errorf("%s exists and holds no spans: it was left as it is; set %s to another name, or "+
+				"remove it", path, FileVariable)
 		}
 	case err == nil && st.Mode()&os.ModeNamedPipe == 0:
 		return os.OpenFile(path, os.O_WRONLY, 0) // a device
@@ -135,9 +137,11 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		t.closers = append(t.closers, f)
 		return stdouttrace.New(stdouttrace.WithWriter(f))
 	case kind == "otlp" && protocol == "grpc":
-		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp(traces)), otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))
+		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp(traces)),
+			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))
 	case kind == "otlp" && protocol == "http/protobuf":
-		return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(giveUp(traces)), otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))
+		return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(giveUp(traces)),
+			otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))
 	}
 	return nil, unknown(traces, kind, protocol, "otlp, console, file or none")
 }
@@ -151,9 +155,11 @@ func (t *Tracing) metricReader(ctx context.Context, kind, protocol string) (sdkm
 	case kind == "console":
 		exp, err = stdoutmetric.New(stdoutmetric.WithWriter(os.Stderr))
 	case kind == "otlp" && protocol == "grpc":
-		exp, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithTimeout(giveUp(measures)), otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))
+		exp, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithTimeout(giveUp(measures)),
+			otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))
 	case kind == "otlp" && protocol == "http/protobuf":
-		exp, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithTimeout(giveUp(measures)), otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))
+		exp, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithTimeout(giveUp(measures)),
+			otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))
 	default:
 		err = unknown(measures, kind, protocol, "otlp, console, prometheus or none")
 	}
@@ -196,38 +202,46 @@ func (t *Tracing) setLogs(ctx context.Context, kind string, res *resource.Resour
 	case kind == "console":
 		exp, err = stdoutlog.New(stdoutlog.WithWriter(os.Stderr))
 	case kind == "otlp" && p == "grpc":
-		exp, err = otlploggrpc.New(ctx, otlploggrpc.WithTimeout(giveUp(records)), otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))
+		exp, err = otlploggrpc.New(ctx, otlploggrpc.WithTimeout(giveUp(records)),
+			otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))
 	case kind == "otlp" && p == "http/protobuf":
-		exp, err = otlploghttp.New(ctx, otlploghttp.WithTimeout(giveUp(records)), otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))
+		exp, err = otlploghttp.New(ctx, otlploghttp.WithTimeout(giveUp(records)),
+			otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))
 	default:
 		err = unknown(records, kind, p, "otlp, console or none")
 	}
 	if err != nil {
 		return err
 	}
-	t.logs = sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(exp, sdklog.WithExportTimeout(closeWithin))))
+	t.logs = sdklog.NewLoggerProvider(sdklog.WithResource(res),
+		sdklog.WithProcessor(sdklog.NewBatchProcessor(exp, sdklog.WithExportTimeout(closeWithin))))
 	t.log = slog.New(otelslog.NewHandler("stepflow", otelslog.WithLoggerProvider(t.logs)))
 	return nil
 }
 
 const notFound = "404 Not Found" // the number alone may be part of a port
 
-const hungUp = "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, 4318 for http/protobuf"
+const hungUp = "the other side hung up, as one does where another protocol is spoken there: 4317 is usual for grpc, " +
+	"4318 for http/protobuf"
 
 // hints say what to do about an error of exporting, by a part of its text.
 var hints = []struct{ part, hint string }{
 	{"connection refused", "nothing listens there: start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"no such host", "correct the host of OTEL_EXPORTER_OTLP_ENDPOINT"},
-	{"malformed HTTP", "another protocol is spoken there: 4318 is usual for http/protobuf, 4317 for OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
-	{"server preface", "another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
+	{"malformed HTTP",
+		"another protocol is spoken there: 4318 is usual for http/protobuf, 4317 for OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+	{"server preface",
+		"another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
 	{"connection reset", hungUp},
 	{"broken pipe", hungUp},
 	{"use of closed network connection", hungUp},
 	{"EOF", hungUp},
 	{"readLoopPeekFailLocked", hungUp}, // net/http, when the other side spoke first
-	{"unexpected HTTP status code", "another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
+	{"unexpected HTTP status code",
+		"another protocol is spoken there: 4317 is usual for grpc, 4318 for OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
 	{notFound, "no OTLP receiver is at that path: OTEL_EXPORTER_OTLP_ENDPOINT takes the address without /v1/traces"},
-	{"server gave HTTP response to HTTPS client", "the collector has no TLS: write http:// in OTEL_EXPORTER_OTLP_ENDPOINT"},
+	{"server gave HTTP response to HTTPS client",
+		"the collector has no TLS: write http:// in OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"x509", "OTEL_EXPORTER_OTLP_CERTIFICATE names the file of the certificate to trust"},
 	{"tls:", "TLS failed: OTEL_EXPORTER_OTLP_CERTIFICATE names the certificate to trust, http:// asks for none"},
 	{"deadline exceeded", "the collector is slow or unreachable"},
@@ -241,8 +255,11 @@ func explain(err error) error {
 		return nil
 	}
 	text := err.Error()
-	for _, s := range []struct{ signal, path, service string }{{measures, "/v1/metrics", "MetricsService"}, {records, "/v1/logs", "LogsService"}} {
-		refused := strings.Contains(text, notFound) && strings.Contains(text, s.path) || strings.Contains(text, "unknown service") && strings.Contains(text, s.service)
+	for _, s := range []struct{ signal, path, service string }{
+		{measures, "/v1/metrics", "MetricsService"}, {records, "/v1/logs", "LogsService"},
+	} {
+		refused := strings.Contains(text, notFound) && strings.Contains(text, s.path) ||
+			strings.Contains(text, "unknown service") && strings.Contains(text, s.service)
 		if refused && implied(s.signal) {
 			return nil
 		}

@@ -9,7 +9,8 @@ type SpanName struct {
 
 // Spans lists the names of spans. A trace is sent whole when its root ends, so that none is seen without its root.
 var Spans = []SpanName{
-	{SpanApply, "", "one run of `stepflow apply`; it ends at once, so that a run is visible from its first second, and all other traces of the run link to it"},
+	{SpanApply, "", "one run of `stepflow apply`; it ends at once, so that a run is visible from its first second, " +
+		"and all other traces of the run link to it"},
 	{"tokenizer", "", "a tokenizer being trained"},
 	{"stage", "", "a stage, from the first byte read to the last byte saved"},
 	{"evaluate", "", "an evaluation"},
@@ -23,7 +24,8 @@ var Spans = []SpanName{
 	{SpanZero, "step", "clearing the gradients"},
 	{SpanMicro, "step", "forward and backward passes of one micro-batch"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
-	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named after its kernel, with the device's own times"},
+	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named after its kernel, with the " +
+		"device's own times"},
 }
 
 // Names of spans. A block's span is named after the block's kind, an operation's after its kernel.
@@ -57,13 +59,15 @@ var Attributes = []Name{
 	{Stage, "", "address of the stage a step belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
-	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow` (slower than three times the median of the 64 steps before) or `failed`"},
+	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow` (slower than three times the median of the " +
+		"64 steps before) or `failed`"},
 	{Tokens, "{token}", "tokens the stage has trained on, including this step"},
 	{Loss, "1", "mean cross entropy of the batch, nats a token"},
 	{LearningRate, "1", "learning rate of the step"},
 	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory that the program holds"},
-	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, activations, workspace or inputs"},
+	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, activations, " +
+		"workspace or inputs"},
 	{TokensPerSecond, "{token}/s", "tokens of the step divided by its duration"},
 	{MFU, "1", "model FLOPs divided by time and by the device's measured peak (Chowdhery et al. 2022, appendix B)"},
 	{MicroBatch, "", "index of the micro-batch in its step"},

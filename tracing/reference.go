@@ -28,5 +28,6 @@ func Page() string {
 	for _, m := range Metrics {
 		fmt.Fprintf(&metrics, "| `%s` | %s | %s | %s |\n", m.Name, m.Instrument, m.Unit, m.Doc)
 	}
-	return strings.NewReplacer("{{SPANS}}", strings.TrimSpace(spans.String()), "{{ATTRIBUTES}}", strings.TrimSpace(attributes.String()), "{{METRICS}}", strings.TrimSpace(metrics.String())).Replace(reference)
+	return strings.NewReplacer("{{SPANS}}", strings.TrimSpace(spans.String()), "{{ATTRIBUTES}}",
+		strings.TrimSpace(attributes.String()), "{{METRICS}}", strings.TrimSpace(metrics.String())).Replace(reference)
 }

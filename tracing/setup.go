@@ -54,7 +54,8 @@ func Setup(ctx context.Context, version string, warn *slog.Logger) (*Tracing, er
 	if off {
 		return nil, nil
 	}
-	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("stepflow"), semconv.ServiceVersion(version)),
+	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("stepflow"),
+		semconv.ServiceVersion(version)),
 		resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithProcessPID(), resource.WithHost())
 	if err != nil && res == nil {
 		return nil, fmt.Errorf("setting up telemetry: %w", err)
@@ -82,10 +83,13 @@ func New(exp sdktrace.SpanExporter) *Tracing {
 	return t
 }
 
-func (t *Tracing) export(processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource) {
+func (t *Tracing) export(
+	processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource,
+) {
 	t.counted = &counted{SpanExporter: exp}
 	t.whole = newWhole(processor(t.counted))
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.whole), sdktrace.WithIDGenerator(ids{}), sdktrace.WithSampler(sdktrace.AlwaysSample())}
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.whole), sdktrace.WithIDGenerator(ids{}),
+		sdktrace.WithSampler(sdktrace.AlwaysSample())}
 	if res != nil {
 		opts = append(opts, sdktrace.WithResource(res))
 	}
@@ -178,7 +182,8 @@ func (t *Tracing) Spans() (all, lost int64) {
 // On reports whether spans are recorded.
 func (t *Tracing) On() bool { return t != nil && t.tracer != nil }
 
-// Log gives the logger whose records go out by OTEL_LOGS_EXPORTER, each with the ids of its context's span; nil for none.
+// Log gives the logger whose records go out by OTEL_LOGS_EXPORTER, each with the ids of its context's span; nil for
+// none.
 func (t *Tracing) Log() *slog.Logger {
 	if t == nil {
 		return nil

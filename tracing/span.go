@@ -57,7 +57,8 @@ func (r Reference) context() (trace.SpanContext, bool) {
 	}
 	t, err1 := trace.TraceIDFromHex(traceID)
 	s, err2 := trace.SpanIDFromHex(spanID)
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s, TraceFlags: trace.FlagsSampled}), err1 == nil && err2 == nil
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s,
+		TraceFlags: trace.FlagsSampled}), err1 == nil && err2 == nil
 }
 
 // TraceID is the id that Jaeger shows and searches by; empty for none.
@@ -100,7 +101,8 @@ func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (co
 	}
 	for _, l := range o.Links {
 		if c, ok := l.To.context(); ok {
-			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: c, Attributes: []attribute.KeyValue{attribute.String(LinkTo, l.What)}}))
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: c,
+				Attributes: []attribute.KeyValue{attribute.String(LinkTo, l.What)}}))
 		}
 	}
 	if c, ok := o.As.context(); ok {

@@ -27,15 +27,20 @@ import (
 func applyCommand() command {
 	var approve, verify bool
 	return command{name: "apply", args: "[flags] [DIR | PLANFILE]", most: 1,
-		short:    "Runs what is not up to date.",
-		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C, SIGTERM or SIGHUP finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
-		example:  "stepflow apply pipelines/quickstart\nOTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
+		short: "Runs what is not up to date.",
+		synopsis: "Plans, then runs what is not up to date; goes on where an interrupted run stopped. Ctrl-C, " +
+			"SIGTERM or SIGHUP finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
+		example: "stepflow apply pipelines/quickstart\n" +
+			"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
-			f.BoolVar(&verify, "verify", false, "run everything again in an empty folder and compare it with the state; nothing is replaced")
-			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; on loopback unless a host is named")
-			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor (the result does not depend on it)")
+			f.BoolVar(&verify, "verify", false,
+				"run everything again in an empty folder and compare it with the state; nothing is replaced")
+			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; "+
+				"on loopback unless a host is named")
+			f.IntVar(&a.threads, "threads", 0,
+				"threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
 			file, err := a.savedPlan(args)
@@ -76,7 +81,8 @@ func applyCommand() command {
 		}}
 }
 
-// idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the state changes.
+// idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the
+// state changes.
 func (a *app) idle(args []string) error {
 	a.dir = dirArg(args)
 	path, err := a.statePath()
@@ -142,7 +148,8 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 	} else {
 		fmt.Fprintf(a.stdout, "%d blocks came out the same, bit for bit.\n", len(same))
 		if len(changed) > 0 {
-			fmt.Fprintf(a.stdout, "Not verified: %s. What is configured has changed since the state's results were made; apply it first.\n", strings.Join(changed, ", "))
+			fmt.Fprintf(a.stdout, "Not verified: %s. What is configured has changed since the state's results were "+
+				"made; apply it first.\n", strings.Join(changed, ", "))
 		}
 	}
 	if err != nil {
@@ -159,7 +166,8 @@ func (a *app) confirm(p *plan.Plan) error {
 		if l.May {
 			would = "may run again and throw away"
 		}
-		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s", l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
+		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
+			l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
 	}
 	for _, x := range p.Actions {
 		if x.Replaces != "" {
@@ -172,7 +180,8 @@ func (a *app) confirm(p *plan.Plan) error {
 	what := strings.Join(lost, ". ") + "."
 	in, ok := a.stdin.(*os.File)
 	if a.json || ok && !isTerminal(in) {
-		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir (for an export, another path) to keep both", what)
+		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir (for an export, "+
+			"another path) to keep both", what)
 	}
 	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
 	answer := make(chan string, 1)
@@ -209,7 +218,8 @@ func (a *app) serve(run *report.Run) (stop func(), err error) {
 // logVariable asks for log lines on the standard error: debug, info, warn or error.
 const logVariable = "STEPFLOW_LOG"
 
-// logger takes what happens to the standard error, where STEPFLOW_LOG asks for it, and out by OpenTelemetry; nil for neither.
+// logger takes what happens to the standard error, where STEPFLOW_LOG asks for it, and out by OpenTelemetry; nil for
+// neither.
 func (a *app) logger(trace *tracing.Tracing) (*slog.Logger, error) {
 	var handlers []slog.Handler
 	if s := os.Getenv(logVariable); s != "" {
@@ -217,7 +227,8 @@ func (a *app) logger(trace *tracing.Tracing) (*slog.Logger, error) {
 		if err := level.UnmarshalText([]byte(s)); err != nil {
 			return nil, fmt.Errorf("%s is %q; it takes debug, info, warn or error", logVariable, s)
 		}
-		handlers = append(handlers, tracing.WithTraceIDs(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})))
+		handlers = append(handlers, tracing.WithTraceIDs(slog.NewTextHandler(a.stderr,
+			&slog.HandlerOptions{Level: level})))
 	}
 	if l := trace.Log(); l != nil {
 		handlers = append(handlers, l.Handler())
@@ -240,10 +251,12 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 		fmt.Fprintf(a.stdout, "Trace %s: %d spans.\n", done.TraceID, all)
 	}
 	if lost > 0 {
-		fmt.Fprintf(a.stderr, "%s %d of %d spans were not sent: the collector was slow or not there\n", a.paint(yellow, "Warning:"), lost, all)
+		fmt.Fprintf(a.stderr, "%s %d of %d spans were not sent: the collector was slow or not there\n",
+			a.paint(yellow, "Warning:"), lost, all)
 	}
 	if done.StepsUntraced > 0 {
-		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n", a.paint(yellow, "Warning:"), plural(done.StepsUntraced, "step"), done.Plan.MaxSpans)
+		fmt.Fprintf(a.stderr, "%s %s got no spans: the budget of %d was spent; telemetry { max_spans } raises it\n",
+			a.paint(yellow, "Warning:"), plural(done.StepsUntraced, "step"), done.Plan.MaxSpans)
 	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
@@ -295,6 +308,7 @@ func (e *ending) next() string {
 	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
 }
 
+// apply runs a plan.
 func (a *app) apply(p *plan.Plan, approve bool) int {
 	end := &ending{interrupt: a.interrupt}
 	end.say()
@@ -330,12 +344,17 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 			}
 			return err
 		},
-		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }} // deferred blocks were planned on the way
+		// Deferred blocks were planned on the way.
+		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }}
 	done, err := apply.Apply(a.ctx, p, o)
-	p = done.Plan
 	view.end()
 	a.telemetryEnd(trace, done)
-	var flawed *apply.FlawedError // all has run, and outputs are as they are
+	return a.applied(done.Plan, err, end)
+}
+
+// applied says what a run came to. Where blocks ended with flaws alone, all has run, and outputs are as they are.
+func (a *app) applied(p *plan.Plan, err error, end *ending) int {
+	var flawed *apply.FlawedError
 	if err != nil && !errors.As(err, &flawed) {
 		code := a.fail(err)
 		if code == exitInterrupted && !a.json {
@@ -343,21 +362,10 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		}
 		return code
 	}
-	if !a.json {
-		if err == nil {
-			fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
-		} else {
-			fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
-		}
-		for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
-			v := dsl.Show(p.Outputs[n])
-			if p.OutputDoc[n].Sensitive {
-				v = dsl.Hidden
-			}
-			fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
-		}
-	} else {
+	if a.json {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
+	} else {
+		a.printOutputs(p, err == nil)
 	}
 	if flawed == nil {
 		return exitOK
@@ -367,4 +375,20 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	}
 	a.diagnostics(flawed.Outputs, a.files)
 	return exitError
+}
+
+// printOutputs says that a run has ended, and prints the outputs.
+func (a *app) printOutputs(p *plan.Plan, sound bool) {
+	if sound {
+		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
+	} else {
+		fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
+		v := dsl.Show(p.Outputs[n])
+		if p.OutputDoc[n].Sensitive {
+			v = dsl.Hidden
+		}
+		fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
+	}
 }

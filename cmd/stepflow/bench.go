@@ -16,8 +16,9 @@ func benchCommand() command {
 	s := probe.Shapes{}
 	var precision string
 	var seconds float64
-	return command{name: "bench", args: "[flags]", short: "Measures the device.", synopsis: "Measures the device. First the rates of " +
-		"large matrix products and copies, then every hot kernel of a training step: its rate and the share of the device's it reaches.",
+	return command{name: "bench", args: "[flags]", short: "Measures the device.",
+		synopsis: "Measures the device. First the rates of large matrix products and copies, then every hot kernel " +
+			"of a training step: its rate and the share of the device's it reaches.",
 		example: "stepflow bench -hidden 2048 -intermediate 5461 -heads 32 -vocab 32000 -batch 1 -sequence 1024",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
@@ -69,9 +70,11 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 			fmt.Fprintf(a.stdout, "matrix product, %s: %.1f GFLOP/s\n", program.Precision(t), d.PeakFLOPs(t)/1e9)
 		}
 		fmt.Fprintf(a.stdout, "large copy: %.1f GB/s read and written\n\n", bandwidth/1e9)
-		fmt.Fprintf(a.stdout, "%d x %d tokens, hidden %d, intermediate %d, %d heads, %d key-value heads, vocabulary %d, rank %d\n", s.Batch,
+		fmt.Fprintf(a.stdout, "%d x %d tokens, hidden %d, intermediate %d, %d heads, %d key-value heads, vocabulary "+
+			"%d, rank %d\n", s.Batch,
 			s.Seq, s.Hidden, s.Intermediate, s.Heads, s.KVHeads, s.Vocab, s.Rank)
-		fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %11s %16s %13s  %s\n", "kernel", "in a step", "", "time", "arithmetic", "traffic",
+		fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %11s %16s %13s  %s\n",
+			"kernel", "in a step", "", "time", "arithmetic", "traffic",
 			"of the device's rate")
 	}
 	for _, t := range types {
@@ -87,12 +90,14 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 				bound, share = "traffic", memory
 			}
 			if a.json {
-				rows = append(rows, map[string]any{"kernel": r.Kernel, "name": r.Name, "precision": program.Precision(t), "seconds": r.Seconds,
+				rows = append(rows, map[string]any{"kernel": r.Kernel, "name": r.Name,
+					"precision": program.Precision(t), "seconds": r.Seconds,
 					"flops": r.FLOPs, "bytes": r.Bytes,
 					"gflops": r.GFLOPs(), "gbytes": r.GBs(), "bound": bound, "share": share})
 				continue
 			}
-			fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %8.3f ms %8.1f GFLOP/s %8.1f GB/s  %3.0f %% of %s\n", r.Kernel, r.Name, program.Precision(t),
+			fmt.Fprintf(a.stdout, "%-26s %-28s %-5s %8.3f ms %8.1f GFLOP/s %8.1f GB/s  %3.0f %% of %s\n",
+				r.Kernel, r.Name, program.Precision(t),
 				1e3*r.Seconds, r.GFLOPs(), r.GBs(), 100*share, bound)
 		}
 	}
@@ -101,8 +106,8 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 		for _, t := range types {
 			peaks[program.Precision(t)] = d.PeakFLOPs(t)
 		}
-		a.line(map[string]any{"device": c.Kind, "name": c.Name, "threads": c.Threads, "peak_flops": peaks, "bandwidth": bandwidth,
-			"kernels": rows})
+		a.line(map[string]any{"device": c.Kind, "name": c.Name, "threads": c.Threads, "peak_flops": peaks,
+			"bandwidth": bandwidth, "kernels": rows})
 	}
 	return exitOK
 }

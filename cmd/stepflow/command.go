@@ -62,6 +62,7 @@ type app struct {
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
 	ui               string               // address to serve the run at
+	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
 	given            []dsl.Flag           // -var and -var-file, in their order
 	secrets          *dsl.Secrets         // of the pipeline, once it was read
@@ -84,8 +85,9 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), stateCommand(),
-		reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(), schemaCommand(), dataCommand(),
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
+		stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
+		schemaCommand(), dataCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
@@ -158,7 +160,8 @@ func (a *app) dispatch(c *command, args []string) int {
 		rest, args = append(rest, args[0]), args[1:]
 	}
 	if len(rest) > c.most {
-		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s", c.name, plural(c.most, "argument"), len(rest),
+		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s",
+			c.name, plural(c.most, "argument"), len(rest),
 			strings.TrimSpace(c.name+" "+c.args))
 	}
 	if s := os.Getenv(fineweb.CacheSizeVariable); s != "" {
@@ -166,7 +169,7 @@ func (a *app) dispatch(c *command, args []string) int {
 		if err != nil {
 			return a.fail(fmt.Errorf("%s: %w", fineweb.CacheSizeVariable, err))
 		}
-		fineweb.CacheLimit = n
+		a.cache = fineweb.NewCache(n)
 	}
 	code := c.run(a, rest)
 	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
@@ -212,20 +215,22 @@ func usage(w io.Writer) {
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
 	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
-	f.StringVar(&a.deviceMemory, "device-memory", "", "memory the run may take, as \"24GiB\" (default: what the device has)")
+	f.StringVar(&a.deviceMemory, "device-memory", "",
+		"memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
 	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
 	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
 		a.given = append(a.given, dsl.Flag{Var: s})
 		return nil
 	})
-	f.Func("var-file", "read variables from a file; can be repeated, and the order among -var and -var-file counts", func(s string) error {
-		if s == "" {
-			return errors.New("it needs the name of a file")
-		}
-		a.given = append(a.given, dsl.Flag{File: s})
-		return nil
-	})
+	f.Func("var-file", "read variables from a file; can be repeated, and the order among -var and -var-file counts",
+		func(s string) error {
+			if s == "" {
+				return errors.New("it needs the name of a file")
+			}
+			a.given = append(a.given, dsl.Flag{File: s})
+			return nil
+		})
 }
 
 func (a *app) inputs() dsl.Inputs {
@@ -265,7 +270,8 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 	}
 	for _, b := range p.Config.Blocks {
 		if slices.ContainsFunc(asked, func(x addr.Addr) bool { return x.Block() == b.Addr }) {
-			diags = slices.DeleteFunc(diags, func(d *hcl.Diagnostic) bool { return d.Summary == dsl.UnusedBlock && *d.Subject == b.DeclRange })
+			diags = slices.DeleteFunc(diags,
+				func(d *hcl.Diagnostic) bool { return d.Summary == dsl.UnusedBlock && *d.Subject == b.DeclRange })
 		}
 	}
 	a.diagnostics(diags, p.Config.Files)
@@ -274,7 +280,8 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
-	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing, Peak: a.peak}
+	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
+		Cache: a.cache, Peak: a.peak}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.
@@ -293,7 +300,8 @@ func (a *app) peak(t gpu.DType) float64 {
 // hashing says what a plan is doing when it takes long.
 func (a *app) hashing(file string, bytes int64) {
 	if !a.json {
-		fmt.Fprintf(a.stderr, "Hashing %s (%s). The hash is kept until the file changes.\n", foreign.Shown(file), dsl.FormatBytes(bytes))
+		fmt.Fprintf(a.stderr, "Hashing %s (%s). The hash is kept until the file changes.\n",
+			foreign.Shown(file), dsl.FormatBytes(bytes))
 	}
 }
 

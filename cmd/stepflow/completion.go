@@ -17,14 +17,17 @@ func completionCommand() command {
 			switch strings.Join(args, " ") {
 			case "bash":
 				fmt.Fprintf(a.stdout, "_stepflow() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n"+
-					"  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W %q -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\n"+
-					"complete -o filenames -F _stepflow stepflow\n", words)
+					"  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W %q -- \"$cur\")); else "+
+					"COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _stepflow stepflow\n",
+					words)
 			case "zsh":
 				fmt.Fprintf(a.stdout,
-					"#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\ncompdef _stepflow stepflow\n", words)
+					"#compdef stepflow\n_stepflow() { if (( CURRENT == 2 )); then compadd %s; else _files; fi }\n"+
+						"compdef _stepflow stepflow\n", words)
 			case "fish":
 				for _, c := range commands {
-					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n", c.name, c.short)
+					fmt.Fprintf(a.stdout, "complete -c stepflow -n __fish_use_subcommand -a %s -d %q\n",
+						c.name, c.short)
 				}
 			default:
 				return a.misuse("stepflow completion: name a shell: bash, zsh or fish")

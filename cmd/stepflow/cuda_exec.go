@@ -25,8 +25,8 @@ func openCUDA(a *app, card int) (gpu.Device, error) {
 	}
 	path, err := cudaBinary()
 	if err != nil {
-		return nil, fmt.Errorf("-device cuda: there is %s, but no stepflow-cuda, the program with its driver linked in, beside this one or "+
-			"on PATH: make cuda builds it", cards[card].Name)
+		return nil, fmt.Errorf("-device cuda: there is %s, but no stepflow-cuda, the program with its driver linked "+
+			"in, beside this one or on PATH: make cuda builds it", cards[card].Name)
 	}
 	err = syscall.Exec(path, append([]string{path}, os.Args[1:]...), a.env)
 	return nil, fmt.Errorf("-device cuda: running %s: %w", path, err)

@@ -32,12 +32,14 @@ type dataFlags struct {
 
 func dataCommand() command {
 	var o dataFlags
-	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead, "tokenize": (*app).dataTokenize}
+	verbs := map[string]func(*app, *dataFlags, string) error{"stat": (*app).dataStat, "head": (*app).dataHead,
+		"tokenize": (*app).dataTokenize}
 	return command{name: "data", args: "stat|head|tokenize [flags] SOURCE", most: 2,
 		short: "Looks into data, and tokenizes them ahead.",
-		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or with -step the batch " +
-			"that a step of a stage trains on, document by document; tokenize fills the cache of tokens. SOURCE is a path, glob or address " +
-			"of files, or data.TYPE.NAME of the pipeline in -dir; with -step it is stage.NAME.",
+		synopsis: "Looks at data: stat counts rows, columns, text and tokens; head prints the first documents, or " +
+			"with -step the batch that a step of a stage trains on, document by document; tokenize fills the cache " +
+			"of tokens. SOURCE is a path, glob or address of files, or data.TYPE.NAME of the pipeline in -dir; with " +
+			"-step it is stage.NAME.",
 		example: "stepflow data stat 'hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/000_00000.parquet'\n" +
 			"stepflow data head -n 2 pipelines/quickstart/data/go-docs.parquet\n" +
 			"stepflow data head -dir pipelines/quickstart -step 12 stage.seed\n" +
@@ -45,30 +47,37 @@ func dataCommand() command {
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline, for data.TYPE.NAME")
-			f.StringVar(&o.format, "format", "", "fineweb_edu, parquet, jsonl, text or bin (default: by the file's name)")
+			f.StringVar(&o.format, "format", "",
+				"fineweb_edu, parquet, jsonl, text or bin (default: by the file's name)")
 			f.StringVar(&o.text, "text-column", "text", "column or field that holds the document")
 			f.StringVar(&o.id, "id-column", "id", "column or field with the document's id")
-			f.StringVar(&o.tokenizer, "tokenizer", "", "a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
+			f.StringVar(&o.tokenizer, "tokenizer", "",
+				"a tokenizer.json to count tokens with (default: those of the pipeline's stages)")
 			f.IntVar(&o.n, "n", 5, "head: documents to print")
-			f.Func("step", "head: print the batch of this step, counted from 1, of the stage that SOURCE names", func(s string) (err error) {
-				if o.step, err = strconv.Atoi(s); err != nil || o.step < 1 {
-					return errors.New("it takes the number of a step, and the first is 1")
-				}
-				return nil
-			})
+			f.Func("step", "head: print the batch of this step, counted from 1, of the stage that SOURCE names",
+				func(s string) (err error) {
+					if o.step, err = strconv.Atoi(s); err != nil || o.step < 1 {
+						return errors.New("it takes the number of a step, and the first is 1")
+					}
+					return nil
+				})
 		},
 		run: func(a *app, args []string) int {
 			switch {
 			case len(args) == 0 || verbs[args[0]] == nil:
-				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. See stepflow data -help.")
+				return a.misuse("stepflow data: write stepflow data stat, head or tokenize, and a SOURCE. See " +
+					"stepflow data -help.")
 			case o.n < 1:
-				return a.misuse("stepflow data: -n is %d, and at least one document is printed. See stepflow data -help.", o.n)
+				return a.misuse("stepflow data: -n is %d, and at least one document is printed. See stepflow data "+
+					"-help.", o.n)
 			case o.step != 0 && args[0] != "head":
 				return a.misuse("stepflow data: -step goes with head, not with %s. See stepflow data -help.", args[0])
 			case len(args) == 1 && o.step != 0:
-				return a.misuse("stepflow data: name the stage whose step %d is to be shown, such as stage.NAME. See stepflow data -help.", o.step)
+				return a.misuse("stepflow data: name the stage whose step %d is to be shown, such as stage.NAME. See "+
+					"stepflow data -help.", o.step)
 			case len(args) == 1:
-				return a.misuse("stepflow data: %s needs a SOURCE: files, or data.TYPE.NAME of the pipeline in -dir. See stepflow data -help.", args[0])
+				return a.misuse("stepflow data: %s needs a SOURCE: files, or data.TYPE.NAME of the pipeline in -dir. "+
+					"See stepflow data -help.", args[0])
 			}
 			if err := verbs[args[0]](a, &o, args[1]); err != nil {
 				return a.fail(err)
@@ -97,11 +106,12 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		format := o.format
 		if format == "" {
 			if format = fineweb.FormatOf(arg); format == "" {
-				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, parquet, jsonl, text or bin",
+				return nil, fmt.Errorf("%s: the name does not tell what the files are: set -format to fineweb_edu, "+
+					"parquet, jsonl, text or bin",
 					fineweb.Shown(arg))
 			}
 		}
-		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id}
+		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id, Cache: a.cache}
 		if dir := fineweb.CacheDir(); dir != "" {
 			s.TokenDir = filepath.Join(dir, "tokens")
 		}
@@ -137,7 +147,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 			}
 		}
 	}
-	for _, s := range docs.Sources(a.ctx) {
+	for _, s := range docs.Sources() {
 		list = append(list, looked{s.Name, s.Source, toks})
 	}
 	return list, nil
@@ -156,8 +166,9 @@ func (a *app) dataStat(o *dataFlags, arg string) error {
 	return nil
 }
 
+// stat shows what data hold.
 func (a *app) stat(x looked) error {
-	c, err := fineweb.Open(x.source)
+	c, err := fineweb.Open(a.ctx, x.source)
 	if err != nil {
 		return err
 	}
@@ -174,14 +185,8 @@ func (a *app) stat(x looked) error {
 			groups++
 		}
 	}
-	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows, "row_groups": groups, "least_rows": least,
-		"most_rows": most,
-		"columns":   files[0].Fields}
-	tokens := map[string]any{}
-	names := slices.Sorted(maps.Keys(x.tokenizers))
-	if len(names) == 0 {
-		names = []string{""}
-	}
+	out := map[string]any{"source": x.name, "files": len(files), "bytes": size, "rows": c.Rows,
+		"row_groups": groups, "least_rows": least, "most_rows": most, "columns": files[0].Fields}
 	var lines []string
 	if x.source.Deduplicate {
 		n, err := c.Copies()
@@ -197,15 +202,44 @@ func (a *app) stat(x looked) error {
 	for _, w := range c.Warnings {
 		lines = append(lines, "  warning     "+foreign.ShownText(w))
 	}
+	tokens, more, err := a.statTokens(x, c)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		out["tokens"] = tokens
+		a.line(out)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
+	if groups > 0 {
+		rowGroups := plural(int(groups), "row group")
+		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, rowGroups, least, most)
+	}
+	if len(files[0].Fields) > 0 {
+		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
+	}
+	for _, l := range append(lines, more...) {
+		fmt.Fprintln(a.stdout, l)
+	}
+	return nil
+}
+
+// statTokens counts the tokens of data with each tokenizer, or without one: as JSON, by tokenizer, and as lines.
+func (a *app) statTokens(x looked, c *fineweb.Corpus) (tokens map[string]any, lines []string, err error) {
+	tokens = map[string]any{}
+	names := slices.Sorted(maps.Keys(x.tokenizers))
+	if len(names) == 0 {
+		names = []string{""}
+	}
 	for _, n := range names {
 		tok := x.tokenizers[n]
-		m, err := fineweb.Measure(x.source, tok, fineweb.Train)
+		m, err := fineweb.Measure(a.ctx, x.source, tok, fineweb.Train)
 		if errors.As(err, &fineweb.NoDocuments{}) {
-			lines = append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error()))
-			break
+			return tokens, append(lines, "  tokens      none to train on: "+foreign.ShownText(err.Error())), nil
 		}
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if m.Tokens == 0 {
 			continue
@@ -221,26 +255,12 @@ func (a *app) stat(x looked) error {
 			lines = append(lines, "  special     "+data.SpecialsNote(m.Specials, x.source.SpecialIDs))
 		}
 		if done, of, bytes := c.Cached(tok); done > 0 {
-			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s", done, of, n, dsl.FormatBytes(bytes)))
+			lines = append(lines, fmt.Sprintf("  cache       %d of %d pieces are tokenized with %s, %s",
+				done, of, n, dsl.FormatBytes(bytes)))
 			entry["cached_pieces"], entry["cached_bytes"] = done, bytes
 		}
 	}
-	if a.json {
-		out["tokens"] = tokens
-		a.line(out)
-		return nil
-	}
-	fmt.Fprintf(a.stdout, "%s\n  files       %d, %s\n", x.name, len(files), dsl.FormatBytes(size))
-	if groups > 0 {
-		fmt.Fprintf(a.stdout, "  rows        %d in %s of %d to %d\n", c.Rows, plural(int(groups), "row group"), least, most)
-	}
-	if len(files[0].Fields) > 0 {
-		fmt.Fprintf(a.stdout, "  columns     %s\n", foreign.Shown(strings.Join(files[0].Fields, ", ")))
-	}
-	for _, l := range lines {
-		fmt.Fprintln(a.stdout, l)
-	}
-	return nil
+	return tokens, lines, nil
 }
 
 func (a *app) dataHead(o *dataFlags, arg string) error {
@@ -252,7 +272,7 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 		return err
 	}
 	for _, x := range list {
-		c, err := fineweb.Open(x.source)
+		c, err := fineweb.Open(a.ctx, x.source)
 		if err != nil {
 			return err
 		}
@@ -270,10 +290,12 @@ func (a *app) dataHead(o *dataFlags, arg string) error {
 			case a.json:
 				a.line(map[string]any{"id": d.ID, "text": d.Text})
 			case d.Tokens != nil:
-				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)), plural(len(d.Tokens), "token"),
+				fmt.Fprintf(a.stdout, "%s %s\n%v\n\n", a.paint(bold, foreign.Shown(d.ID)),
+					plural(len(d.Tokens), "token"),
 					d.Tokens[:min(len(d.Tokens), 64)])
 			default:
-				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)), dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
+				fmt.Fprintf(a.stdout, "%s %s\n%s\n\n", a.paint(bold, foreign.Shown(d.ID)),
+					dsl.FormatBytes(int64(len(d.Text))), clip(d.Text, 600))
 			}
 			n++
 			return n < o.n
@@ -303,17 +325,19 @@ func (a *app) dataTokenize(o *dataFlags, arg string) error {
 	}
 	for _, x := range list {
 		if len(x.tokenizers) == 0 {
-			return fmt.Errorf("%s: there is no tokenizer: name a file with -tokenizer, or apply the pipeline until its tokenizer is trained", x.name)
+			return fmt.Errorf("%s: there is no tokenizer: name a file with -tokenizer, or apply the pipeline until "+
+				"its tokenizer is trained", x.name)
 		}
 		if x.source.TokenDir == "" {
 			return fmt.Errorf("%s keeps no tokens: set cache = \"tokens\"", x.name)
 		}
 		for _, n := range slices.Sorted(maps.Keys(x.tokenizers)) {
 			var tokens int64
-			err := fineweb.Tokenize(x.source, x.tokenizers[n], func(done, of int, all int64) error {
+			err := fineweb.Tokenize(a.ctx, x.source, x.tokenizers[n], func(done, of int, all int64) error {
 				tokens = all
 				if isTerminal(a.stderr) {
-					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K", x.name, done, of, count(float64(all)))
+					fmt.Fprintf(a.stderr, "\r%s: %d of %d pieces, %s tokens\x1b[K",
+						x.name, done, of, count(float64(all)))
 				}
 				return a.ctx.Err()
 			})

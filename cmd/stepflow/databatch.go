@@ -17,7 +17,8 @@ import (
 func (a *app) dataStep(o *dataFlags, arg string) error {
 	at, err := addr.Parse(arg)
 	if err != nil || at.Kind != "stage" {
-		return fmt.Errorf("-step takes a stage of the pipeline in -dir, such as stage.NAME; %s is not one", foreign.Shown(arg))
+		return fmt.Errorf("-step takes a stage of the pipeline in -dir, such as stage.NAME; %s is not one",
+			foreign.Shown(arg))
 	}
 	p, ok := a.plan([]string{a.dir}, true, at)
 	switch {
@@ -42,7 +43,8 @@ func (a *app) dataStep(o *dataFlags, arg string) error {
 	}
 	b, err := s.BatchOf(a.ctx, x.World, o.step, func(done, of int64) error {
 		if isTerminal(a.stderr) {
-			fmt.Fprintf(a.stderr, "\r%s: %s of %s sequences are packed\x1b[K", at, count(float64(done)), count(float64(of)))
+			fmt.Fprintf(a.stderr, "\r%s: %s of %s sequences are packed\x1b[K",
+				at, count(float64(done)), count(float64(of)))
 		}
 		return a.ctx.Err()
 	})
@@ -75,7 +77,8 @@ func without(b *stage.StepBatch, x fineweb.Extent) (list []int) {
 }
 
 func (a *app) printBatch(at addr.Addr, b *stage.StepBatch) {
-	fmt.Fprintf(a.stdout, "%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n",
+	fmt.Fprintf(a.stdout,
+		"%s, step %d: %s of %d tokens, from token %d of the data on; %d of %d tokens predict the next one\n",
 		at, b.Step, plural(len(b.IDs)/b.Length, "sequence"), b.Length, b.Before, b.Valid, len(b.IDs))
 	sequence := -1
 	for _, x := range b.Documents {
@@ -85,7 +88,8 @@ func (a *app) printBatch(at addr.Addr, b *stage.StepBatch) {
 		}
 		from := x.At % b.Length
 		text := clip(b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), 300)
-		fmt.Fprintf(a.stdout, "  %d to %d  %s, its tokens %d to %d%s\n      %s\n", from, from+x.N-1, foreign.Shown(x.Origin.String()),
+		fmt.Fprintf(a.stdout, "  %d to %d  %s, its tokens %d to %d%s\n      %s\n",
+			from, from+x.N-1, foreign.Shown(x.Origin.String()),
 			x.Token, x.Token+x.N-1, silent(without(b, x), from), strings.ReplaceAll(text, "\n", "\n      "))
 	}
 }
@@ -110,12 +114,14 @@ func batchJSON(b *stage.StepBatch) map[string]any {
 	sequences := make([]map[string]any, len(b.IDs)/b.Length)
 	for i := range sequences {
 		lo, hi := i*b.Length, (i+1)*b.Length
-		sequences[i] = map[string]any{"tokens": b.IDs[lo:hi], "targets": b.Targets[lo:hi], "segments": b.Segments[lo:hi]}
+		sequences[i] = map[string]any{"tokens": b.IDs[lo:hi], "targets": b.Targets[lo:hi],
+			"segments": b.Segments[lo:hi]}
 	}
 	documents := make([]map[string]any, len(b.Documents))
 	for i, x := range b.Documents {
 		d := map[string]any{"sequence": x.At / b.Length, "from": x.At % b.Length, "tokens": x.N, "token": x.Token,
-			"file": x.File, "place": x.Place, "text": b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), "without_target": without(b, x)}
+			"file": x.File, "place": x.Place, "text": b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false),
+			"without_target": without(b, x)}
 		if x.ID != "" {
 			d["id"] = x.ID
 		}
@@ -124,5 +130,6 @@ func batchJSON(b *stage.StepBatch) map[string]any {
 		}
 		documents[i] = d
 	}
-	return map[string]any{"step": b.Step, "first_token": b.Before, "targets": b.Valid, "sequences": sequences, "documents": documents}
+	return map[string]any{"step": b.Step, "first_token": b.Before, "targets": b.Valid, "sequences": sequences,
+		"documents": documents}
 }

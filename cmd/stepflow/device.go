@@ -73,7 +73,8 @@ func (a *app) caps() (c gpu.Caps, err error) {
 		}
 		d, err := a.openDevice()
 		if err != nil {
-			return c, fmt.Errorf("%w. To plan for a card that is elsewhere, describe it with -device-memory and -compute-capability", err)
+			return c, fmt.Errorf("%w. To plan for a card that is elsewhere, describe it with -device-memory and "+
+				"-compute-capability", err)
 		}
 		return d.Caps(), nil
 	}
@@ -88,10 +89,12 @@ func (a *app) caps() (c gpu.Caps, err error) {
 func describedCard(capability string, memory int64) (gpu.Caps, error) {
 	v, err := strconv.ParseFloat(capability, 64)
 	if err != nil || v < 8 {
-		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q: a card needs 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) or later", capability)
+		return gpu.Caps{}, fmt.Errorf("-compute-capability: %q: a card needs 8.0 (A100), 8.6, 8.9 (Ada), 9.0 (H100) "+
+			"or later", capability)
 	}
 	if memory <= cuda.Reserve {
-		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and libraries take %s beside the run: %s leaves nothing for it",
+		return gpu.Caps{}, fmt.Errorf("-device-memory: a card's context and libraries take %s beside the run: %s "+
+			"leaves nothing for it",
 			dsl.FormatBytes(cuda.Reserve), dsl.FormatBytes(memory))
 	}
 	return cuda.PlanCaps("CUDA, compute capability "+capability, memory), nil
@@ -110,12 +113,15 @@ func devicesCommand() command {
 			c := d.Caps()
 			peak, half := d.PeakFLOPs(gpu.F32), d.PeakFLOPs(gpu.BF16)
 			if a.json {
-				list := []map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory, "threads": c.Threads, "peak_flops": peak,
+				list := []map[string]any{{"device": c.Kind, "name": c.Name, "memory_bytes": c.Memory,
+					"threads": c.Threads, "peak_flops": peak,
 					"peak_flops_bf16": half, "bandwidth": d.Bandwidth(), "precision": []string{"fp32", "bf16"}}}
 				cards, err := cuda.Find()
 				for i, c := range cards {
-					list = append(list, map[string]any{"device": fmt.Sprintf("cuda:%d", i), "name": c.Name, "memory_bytes": c.Total,
-						"compute_capability": fmt.Sprintf("%d.%d", c.Major, c.Minor), "driver": c.Driver, "usable": c.Usable()})
+					list = append(list, map[string]any{"device": fmt.Sprintf("cuda:%d", i), "name": c.Name,
+						"memory_bytes":       c.Total,
+						"compute_capability": fmt.Sprintf("%d.%d", c.Major, c.Minor), "driver": c.Driver,
+						"usable": c.Usable()})
 				}
 				if err != nil {
 					list = append(list, map[string]any{"device": "cuda", "error": err.Error()})
@@ -123,7 +129,8 @@ func devicesCommand() command {
 				a.line(list)
 				return exitOK
 			}
-			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s; measured: %sFLOP/s in fp32, %sFLOP/s in bf16, %sB/s\n", c.Name, c.Threads,
+			fmt.Fprintf(a.stdout, "cpu   %s, %d threads, %s; measured: %sFLOP/s in fp32, %sFLOP/s in bf16, %sB/s\n",
+				c.Name, c.Threads,
 				dsl.FormatBytes(c.Memory), count(peak), count(half), count(d.Bandwidth()))
 			cards, err := cuda.Find()
 			for i, c := range cards {
@@ -138,7 +145,8 @@ func devicesCommand() command {
 
 // describe is a card in words, with the reason if it cannot be used.
 func describe(c cuda.Card) string {
-	s := fmt.Sprintf("%s, compute capability %d.%d, %s, %d multiprocessors, driver for CUDA %s", c.Name, c.Major, c.Minor,
+	s := fmt.Sprintf("%s, compute capability %d.%d, %s, %d multiprocessors, driver for CUDA %s",
+		c.Name, c.Major, c.Minor,
 		dsl.FormatBytes(c.Total), c.Processors, c.Driver)
 	if !c.Usable() {
 		s += "; not usable: stepflow's kernels need compute capability 8.0"

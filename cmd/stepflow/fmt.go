@@ -17,8 +17,9 @@ func fmtCommand() command {
 	var check bool
 	return command{name: "fmt", args: "[-check] [DIR | FILE.hcl]", most: 1,
 		short: "Rewrites *.hcl files in the canonical style.",
-		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes nothing and exits with " +
-			"3 if some would. A file that cannot be read as HCL stays as it is; the exit code is then 2.",
+		synopsis: "Rewrites *.hcl files in the canonical style and lists those that changed. With -check it changes " +
+			"nothing and exits with 3 if some would. A file that cannot be read as HCL stays as it is; the exit code " +
+			"is then 2.",
 		example: "stepflow fmt -check pipelines/quickstart",
 		flags: func(_ *app, f *flag.FlagSet) {
 			f.BoolVar(&check, "check", false, "only list files that are not formatted")
@@ -56,7 +57,8 @@ func formatted(path string) ([]string, error) {
 	return []string{path}, nil
 }
 
-// format rewrites one file, or says with check that it would; it returns exitUnformatted if the file is not in canonical form.
+// format rewrites one file, or says with check that it would; it returns exitUnformatted if the file is not in
+// canonical form.
 func (a *app) format(path string, check bool) int {
 	src, out, files, diags := dsl.FormatFile(path)
 	if diags.HasErrors() {
@@ -67,10 +69,11 @@ func (a *app) format(path string, check bool) int {
 		return exitOK
 	}
 	if !check {
-		f := durable.UserFile{Path: path, Source: true, Refusal: "changed while it was formatted", Ours: func(r io.Reader) bool {
-			now, err := io.ReadAll(r)
-			return err == nil && bytes.Equal(now, src)
-		}}
+		f := durable.UserFile{Path: path, Source: true, Refusal: "changed while it was formatted",
+			Ours: func(r io.Reader) bool {
+				now, err := io.ReadAll(r)
+				return err == nil && bytes.Equal(now, src)
+			}}
 		if _, err := f.Write(out); err != nil {
 			a.fail(err)
 			return exitUnreadable

@@ -18,8 +18,9 @@ func graphCommand() command {
 	var stage string
 	format := "dot"
 	return command{name: "graph", args: "[flags] [DIR]", most: 1,
-		short:    "Prints the graph of the pipeline.",
-		synopsis: "Writes the pipeline's graph in DOT, Mermaid or SVG. With -stage NAME: the operations of one training step of that stage.",
+		short: "Prints the graph of the pipeline.",
+		synopsis: "Writes the pipeline's graph in DOT, Mermaid or SVG. With -stage NAME: the operations of one " +
+			"training step of that stage.",
 		example: "stepflow graph -format svg pipelines/quickstart > pipeline.svg\n" +
 			"stepflow graph -stage final pipelines/quickstart | dot -Tsvg > step.svg",
 		flags: func(a *app, f *flag.FlagSet) {

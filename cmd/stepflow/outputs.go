@@ -31,14 +31,16 @@ func outputCommand() command {
 			}
 			switch {
 			case raw && a.json:
-				return a.fail(errors.New("-raw and -json exclude each other: -raw prints a text as it is, -json a value with quotes"))
+				return a.fail(errors.New("-raw and -json exclude each other: -raw prints a text as it is, -json a " +
+					"value with quotes"))
 			case raw && len(args) == 0:
 				return a.fail(errors.New("-raw prints one output: name it"))
 			case len(args) == 1:
 				o, ok := d.State.Outputs[args[0]]
 				if !ok {
 					names := slices.Sorted(maps.Keys(d.State.Outputs))
-					return a.fail(fmt.Errorf("there is no output %q.%s%s", args[0], dsl.Suggest(args[0], names), aFolder(args[0])))
+					return a.fail(fmt.Errorf("there is no output %q.%s%s", args[0], dsl.Suggest(args[0], names),
+						aFolder(args[0])))
 				}
 				return a.printOutput(args[0], o, raw)
 			case a.json:
@@ -59,7 +61,8 @@ func outputCommand() command {
 // printOutput prints one output: raw as it is, without a newline, as JSON, or in the language's syntax.
 func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	if o.Sensitive {
-		return a.fail(fmt.Errorf("output %q is sensitive, so its value is not kept: sensitive values are neither printed nor stored", name))
+		return a.fail(fmt.Errorf("output %q is sensitive, so its value is not kept: sensitive values are neither "+
+			"printed nor stored", name))
 	}
 	switch {
 	case a.json:
@@ -73,7 +76,8 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 		case float64, bool, json.Number:
 			fmt.Fprint(a.stdout, plan.OutputText(o))
 		default:
-			return a.fail(fmt.Errorf("output %q is not a string, number or bool: -raw prints only these; use -json", name))
+			return a.fail(fmt.Errorf("output %q is not a string, number or bool: -raw prints only these; use -json",
+				name))
 		}
 	}
 	return exitOK

@@ -21,9 +21,10 @@ import (
 
 func validateCommand() command {
 	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
-		short:    "Checks a pipeline: syntax, types, references and sizes.",
-		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem of every file is shown at once. Variables need no value, and data and state are not read.",
-		example:  "stepflow validate pipelines/quickstart",
+		short: "Checks a pipeline: syntax, types, references and sizes.",
+		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem " +
+			"of every file is shown at once. Variables need no value, and data and state are not read.",
+		example: "stepflow validate pipelines/quickstart",
 		run: func(a *app, args []string) int {
 			in := a.inputs()
 			in.Open = true
@@ -40,7 +41,8 @@ func validateCommand() command {
 				}
 			}
 			if a.json {
-				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs, "warning_count": warns})
+				a.line(map[string]any{"format_version": "1.0", "valid": errs == 0, "error_count": errs,
+					"warning_count": warns})
 			} else if errs == 0 {
 				fmt.Fprintf(a.stdout, "The pipeline is valid: %s.\n", plural(len(cfg.Blocks), "block"))
 			} else {
@@ -57,13 +59,17 @@ func planCommand() command {
 	var detailed, explain bool
 	var out string
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
-		short:    "Shows what apply would do, and how much memory it takes.",
-		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. Nothing is run.",
-		example:  "stepflow plan pipelines/quickstart\nstepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
+		short: "Shows what apply would do, and how much memory it takes.",
+		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. " +
+			"Nothing is run.",
+		example: "stepflow plan pipelines/quickstart\n" +
+			"stepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
-			f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
-			f.StringVar(&out, "out", "", "save the plan to this file; apply FILE runs it, and refuses if anything changed")
+			f.BoolVar(&detailed, "detailed-exitcode", false,
+				"exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
+			f.StringVar(&out, "out", "",
+				"save the plan to this file; apply FILE runs it, and refuses if anything changed")
 			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
 		},
 		run: func(a *app, args []string) int {
@@ -94,7 +100,8 @@ func planCommand() command {
 			} else {
 				a.printPlan(a.stdout, p, explain)
 				if file != "" {
-					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n", file, shellWord(file))
+					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n",
+						file, shellWord(file))
 				}
 			}
 			if detailed && p.Changes() {
@@ -115,63 +122,79 @@ func shellWord(s string) string {
 var verbs = map[plan.Verb]struct {
 	symbol string
 	color  color
-}{plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green}, plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan}}
+}{
+	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green},
+	plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
+}
 
+// printPlan prints a plan: what is lost, each block, outputs, and sums.
 func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
 	for _, l := range p.Losses() {
 		verb := "throws away"
 		if l.May {
 			verb = "may throw away"
 		}
-		fmt.Fprintf(w, "%s %s %s %d trained steps (%s, in %s): %s\n", a.paint(red, "!"), l.Block, verb, l.Steps, l.Takes(), l.Folder, l.Why)
+		fmt.Fprintf(w, "%s %s %s %d trained steps (%s, in %s): %s\n",
+			a.paint(red, "!"), l.Block, verb, l.Steps, l.Takes(), l.Folder, l.Why)
 	}
+	width := 0
 	for _, x := range p.Actions {
 		if x.Replaces != "" {
 			fmt.Fprintf(w, "%s %s replaces %s\n", a.paint(red, "!"), x.Addr, x.Replaces)
 		}
-	}
-	width := 0
-	for _, x := range p.Actions {
 		width = max(width, len(x.Addr.String()))
 	}
-	counts, moved, removed := map[plan.Verb]int{}, 0, 0
 	for _, x := range p.Actions {
-		counts[x.Verb]++
-		if x.Moved != "" {
-			moved++
-		}
-		v := verbs[x.Verb]
-		why := x.Why
-		if x.Verb == plan.Ready {
-			why = a.secrets.Redact(x.Block.Summary())
-		}
-		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, a.paint(v.color, fmt.Sprintf("%-10s", x.Verb)), why), " "))
-		for _, warn := range x.Warnings {
-			fmt.Fprintf(w, "      %s %s\n", a.paint(yellow, "warning:"), warn)
-		}
-		if n := len(x.Removes); n > 0 {
-			removed += n
-			fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n", a.paint(red, "-"), plan.StepList(x.Removes))
-		}
-		if b, ok := x.Block.(blocks.Detailed); ok {
-			for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
-				fmt.Fprintf(w, "      %-11s %s\n", l.About, l.Text)
-			}
-		}
-		if explain {
-			for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
-				fmt.Fprintf(w, "      %s = %s\n", n, x.Attrs[n])
-			}
-		}
+		a.printAction(w, x, width, explain)
 	}
 	changes := p.OutputChanges()
-	outputs := map[plan.Change]int{}
 	for _, c := range changes {
-		outputs[c.Change]++
 		k := changeSymbols[c.Change]
 		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
 	}
-	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date", counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
+	printSums(w, p, changes)
+}
+
+// printAction prints what is to become of a block, with addresses in a column of a width.
+func (a *app) printAction(w io.Writer, x *plan.Action, width int, explain bool) {
+	v, why := verbs[x.Verb], x.Why
+	if x.Verb == plan.Ready {
+		why = a.secrets.Redact(x.Block.Summary())
+	}
+	verb := a.paint(v.color, fmt.Sprintf("%-10s", x.Verb))
+	line := fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, verb, why)
+	fmt.Fprintln(w, strings.TrimRight(line, " "))
+	for _, warn := range x.Warnings {
+		fmt.Fprintf(w, "      %s %s\n", a.paint(yellow, "warning:"), warn)
+	}
+	if len(x.Removes) > 0 {
+		fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n",
+			a.paint(red, "-"), plan.StepList(x.Removes))
+	}
+	if b, ok := x.Block.(blocks.Detailed); ok {
+		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
+			fmt.Fprintf(w, "      %-11s %s\n", l.About, l.Text)
+		}
+	}
+	if explain {
+		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
+			fmt.Fprintf(w, "      %s = %s\n", n, x.Attrs[n])
+		}
+	}
+}
+
+// printSums prints how much a plan changes.
+func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
+	counts, moved, removed := map[plan.Verb]int{}, 0, 0
+	for _, x := range p.Actions {
+		counts[x.Verb]++
+		removed += len(x.Removes)
+		if x.Moved != "" {
+			moved++
+		}
+	}
+	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date",
+		counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
 	if n := counts[plan.Same]; n > 0 {
 		fmt.Fprintf(w, ", %d the same as others", n)
 	}
@@ -182,18 +205,26 @@ func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
 		fmt.Fprintf(w, ", %s to remove", plural(removed, "checkpoint"))
 	}
 	fmt.Fprintln(w, ".")
+	outputs := map[plan.Change]int{}
+	for _, c := range changes {
+		outputs[c.Change]++
+	}
 	if outputs[plan.NoOp] < len(changes) {
-		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n", outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
+		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n",
+			outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
 	}
 	if t := p.TraceBudget(); t.Steps > 0 {
-		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
+		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow "+
+			"ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
 	}
 }
 
 var changeSymbols = map[plan.Change]struct {
 	symbol string
 	color  color
-}{plan.Create: {"+", green}, plan.Update: {"~", yellow}, plan.Delete: {"-", red}, plan.NoOp: {" ", dim}}
+}{
+	plan.Create: {"+", green}, plan.Update: {"~", yellow}, plan.Delete: {"-", red}, plan.NoOp: {" ", dim},
+}
 
 // outputText is an output's value, and where it changes what it was before.
 func outputText(c plan.OutputChange) string {
@@ -224,7 +255,8 @@ func forecastOf(x *plan.Action) *blocks.Forecast {
 func planJSON(p *plan.Plan) map[string]any {
 	var actions []map[string]any
 	for _, x := range p.Actions {
-		m := map[string]any{"address": x.Addr.String(), "action": strings.ReplaceAll(string(x.Verb), " ", "_"), "reason": x.Why, "recipe": x.Recipe}
+		m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
+			"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
 		for name, v := range attributesJSON(x) {
 			m[name] = v
 		}
@@ -262,11 +294,12 @@ func planJSON(p *plan.Plan) map[string]any {
 	for _, c := range p.OutputChanges() {
 		changes[c.Name] = changeJSON(c)
 	}
-	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions, "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
+		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
 }
 
-// attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that are known only
-// after other blocks have run, and of those that are sensitive.
+// attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that
+// are known only after other blocks have run, and of those that are sensitive.
 func attributesJSON(x *plan.Action) map[string]any {
 	values, unknown, sensitive := map[string]any{}, map[string]any{}, map[string]bool{}
 	for n, v := range x.Values {
@@ -285,8 +318,8 @@ func attributesJSON(x *plan.Action) map[string]any {
 	return map[string]any{"attributes": values, "after_unknown": unknown, "after_sensitive": sensitive}
 }
 
-// outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is known only after
-// a run is left out, and after_unknown says so.
+// outputsJSON are the outputs as Terraform writes them: value, type and whether they are sensitive. A value that is
+// known only after a run is left out, and after_unknown says so.
 func outputsJSON(p *plan.Plan) map[string]any {
 	out := map[string]any{}
 	for n, v := range p.Outputs {
@@ -308,7 +341,8 @@ func outputsJSON(p *plan.Plan) map[string]any {
 
 // changeJSON is a change of an output as Terraform writes one.
 func changeJSON(c plan.OutputChange) map[string]any {
-	m := map[string]any{"actions": []plan.Change{c.Change}, "before": nil, "after": nil, "after_unknown": false, "sensitive": c.Sensitive}
+	m := map[string]any{"actions": []plan.Change{c.Change}, "sensitive": c.Sensitive,
+		"before": nil, "after": nil, "after_unknown": false}
 	if c.Change == plan.Delete {
 		m["before"] = c.Before.Value
 		return m

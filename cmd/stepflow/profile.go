@@ -22,15 +22,17 @@ func profileCommand() command {
 	steps, top := 5, 12
 	return command{name: "profile", args: "[flags] [STAGE]", most: 1,
 		short: "Measures the steps of a stage.",
-		synopsis: "Runs a few training steps of a stage and shows where time and memory go. By kernel, layer and phase, against the " +
-			"device's measured rates; and what holds memory at the peak. It needs no data and no earlier stage: tokens and weights are random, " +
-			"and reading data is not measured. Without STAGE: the stage that needs the most memory.",
+		synopsis: "Runs a few training steps of a stage and shows where time and memory go. By kernel, layer and " +
+			"phase, against the device's measured rates; and what holds memory at the peak. It needs no data and no " +
+			"earlier stage: tokens and weights are random, and reading data is not measured. Without STAGE: the " +
+			"stage that needs the most memory.",
 		example: "stepflow profile -dir pipelines/quickstart -o trace.json stage.final",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 			f.StringVar(&out, "o", "",
-				"write the step in Chrome's trace format, for ui.perfetto.dev or chrome://tracing; packed if the name ends in .gz")
+				"write the step in Chrome's trace format, for ui.perfetto.dev or chrome://tracing; packed if the "+
+					"name ends in .gz")
 			f.IntVar(&steps, "steps", steps, "steps to measure")
 			f.IntVar(&top, "top", top, "tensors to list at the peak of memory")
 			f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor")
@@ -94,7 +96,8 @@ func pickStage(p *plan.Plan, args []string) (*stage.Stage, error) {
 	}
 	switch {
 	case len(args) == 1:
-		return nil, fmt.Errorf("the pipeline has no planned stage %s.%s It has: %s", args[0], dsl.Suggest(args[0], names),
+		return nil, fmt.Errorf("the pipeline has no planned stage %s.%s It has: %s",
+			args[0], dsl.Suggest(args[0], names),
 			strings.Join(names, ", "))
 	case largest == nil:
 		return nil, fmt.Errorf("the pipeline has no planned stage")
@@ -130,23 +133,26 @@ func traceFile(path string) durable.UserFile {
 
 func (a *app) printProfile(p *look.Profile, top int) {
 	w := a.stdout
-	fmt.Fprintf(w, "%s on %s, %s: %.2f ms a step of %d tokens, the median of %d; %.1f GFLOP/s, %.0f %% of the %.1f measured; "+
-		"large copies run at %.1f GB/s\n",
+	fmt.Fprintf(w, "%s on %s, %s: %.2f ms a step of %d tokens, the median of %d; %.1f GFLOP/s, %.0f %% of the %.1f "+
+		"measured; large copies run at %.1f GB/s\n",
 		p.Stage, p.Device, p.Precision, 1e3*p.Seconds, p.Tokens, p.Steps, float64(p.FLOPs)/p.Seconds/1e9,
 		100*float64(p.FLOPs)/p.Seconds/p.Peak, p.Peak/1e9, p.Bandwidth/1e9)
 	for _, g := range []struct {
 		name string
 		rows []look.Share
 	}{{"kernel", p.Kernels}, {"layer", p.Layers}, {"phase", p.Phases}} {
-		fmt.Fprintf(w, "\n%-28s %6s %10s %7s %12s %10s %8s  %s\n", g.name, "calls", "ms", "share", "GFLOP/s", "GB/s", "bound",
+		fmt.Fprintf(w, "\n%-28s %6s %10s %7s %12s %10s %8s  %s\n",
+			g.name, "calls", "ms", "share", "GFLOP/s", "GB/s", "bound",
 			"of the roofline (beyond 100 %: from the cache)")
 		for _, r := range g.rows {
-			fmt.Fprintf(w, "%-28s %6d %10.3f %6.1f%% %12.1f %10.1f %8s  %3.0f %%\n", r.Name, r.Calls, 1e3*r.Seconds, 100*r.Of, r.GFLOPs(),
+			fmt.Fprintf(w, "%-28s %6d %10.3f %6.1f%% %12.1f %10.1f %8s  %3.0f %%\n",
+				r.Name, r.Calls, 1e3*r.Seconds, 100*r.Of, r.GFLOPs(),
 				r.GBs(), r.Bound, 100*r.Roofline)
 		}
 	}
 	m := p.Memory
-	fmt.Fprintf(w, "\nmemory at the peak: %s of %s, at %s (%s)\n", dsl.FormatBytes(m.Bytes), dsl.FormatBytes(m.Arena), m.Operation, m.Segment)
+	fmt.Fprintf(w, "\nmemory at the peak: %s of %s, at %s (%s)\n",
+		dsl.FormatBytes(m.Bytes), dsl.FormatBytes(m.Arena), m.Operation, m.Segment)
 	rest, n := int64(0), 0
 	for i, x := range m.Alive {
 		if i >= top {

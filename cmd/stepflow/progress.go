@@ -47,7 +47,8 @@ func (p *progress) event(e observe.Event) {
 		fmt.Fprintf(w, "%s: %s\n", p.app.paint(bold, e.Addr.String()), what)
 	case observe.BlockDone:
 		p.end()
-		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Addr.String()), p.app.paint(green, "done"), duration(e.Seconds),
+		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Addr.String()), p.app.paint(green, "done"),
+			duration(e.Seconds),
 			values(e.Values))
 		if texts, ok := e.Values["texts"].([]string); ok {
 			for _, t := range texts {
@@ -98,7 +99,8 @@ func (p *progress) step(e observe.Event) {
 	for _, l := range tail {
 		loss += l / float64(len(tail))
 	}
-	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s", m.Step, e.Steps, count(float64(m.Tokens)), loss,
+	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s",
+		m.Step, e.Steps, count(float64(m.Tokens)), loss,
 		m.LearningRate, count(perSecond))
 	if m.MFU > 0 {
 		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU, count(e.Peak))

@@ -18,8 +18,8 @@ func sampleCommand() command {
 	out, perGroup := "data", 32
 	return command{name: "sample", args: "go-docs [-o DIR]", most: 1,
 		short: "Writes sample data.",
-		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document a package, as parquet " +
-			"with FineWeb-Edu's columns.",
+		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document " +
+			"a package, as parquet with FineWeb-Edu's columns.",
 		example: "stepflow sample go-docs -o pipelines/quickstart/data",
 		flags: func(_ *app, f *flag.FlagSet) {
 			f.StringVar(&out, "o", "data", "folder to write to")
@@ -39,7 +39,8 @@ func sampleCommand() command {
 			}
 			root, err := exec.Command("go", "env", "GOROOT").Output()
 			if err != nil {
-				return a.fail(fmt.Errorf("the sample is made of the Go standard library's documentation, and go env GOROOT failed: %w", err))
+				return a.fail(fmt.Errorf("the sample is made of the Go standard library's documentation, and go env "+
+					"GOROOT failed: %w", err))
 			}
 			rows, err := fineweb.GoDocs(strings.TrimSpace(string(root)))
 			if err != nil {

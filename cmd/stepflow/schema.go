@@ -10,9 +10,10 @@ import (
 
 func schemaCommand() command {
 	var markdown, names bool
-	return command{name: "schema", args: "[-json | -markdown | -tracing]", short: "Prints the language: blocks, attributes and functions.",
-		synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the reference page; or the names of " +
-			"spans, attributes and metrics.", example: "stepflow schema -json",
+	return command{name: "schema", args: "[-json | -markdown | -tracing]",
+		short: "Prints the language: blocks, attributes and functions.",
+		synopsis: "Prints the language: every block, attribute and function. As JSON for editors, or as the " +
+			"reference page; or the names of spans, attributes and metrics.", example: "stepflow schema -json",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
 			f.BoolVar(&markdown, "markdown", false, "write the reference page")

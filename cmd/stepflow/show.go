@@ -24,7 +24,8 @@ func showCommand() command {
 			if len(args) == 1 {
 				b := d.State.Blocks[args[0]]
 				if b == nil {
-					return a.fail(fmt.Errorf("the state has no block %s.%s%s", args[0], dsl.Suggest(args[0], d.State.Names()), aFolder(args[0])))
+					return a.fail(fmt.Errorf("the state has no block %s.%s%s",
+						args[0], dsl.Suggest(args[0], d.State.Names()), aFolder(args[0])))
 				}
 				return a.printBlock(args[0], b)
 			}
@@ -59,7 +60,8 @@ func (a *app) printBlock(name string, b *state.Block) int {
 		fmt.Fprintf(a.stdout, "  content  %s\n", b.Content)
 	}
 	if m := b.Memory; m != nil {
-		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n", m.Planned, m.Measured, m.Vanilla)
+		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n",
+			m.Planned, m.Measured, m.Vanilla)
 	}
 	for _, k := range slices.Sorted(maps.Keys(b.Values)) {
 		v, err := json.Marshal(b.Values[k])
@@ -73,7 +75,8 @@ func (a *app) printBlock(name string, b *state.Block) int {
 	return exitOK
 }
 
-// stateJSON is the state with the attributes' values in place of their texts, and without what seals the sensitive ones.
+// stateJSON is the state with the attributes' values in place of their texts, and without what seals the sensitive
+// ones.
 func stateJSON(s *state.State) map[string]any {
 	m := asMap(s)
 	delete(m, "salt")

@@ -20,7 +20,8 @@ func (a *app) state() (*state.Dir, error) {
 	}
 	d, err := state.Read(path)
 	if err == nil && d.Lost {
-		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it again; so does apply",
+		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it "+
+			"again; so does apply",
 			filepath.Join(path, state.FileName))
 	}
 	return d, err
@@ -45,16 +46,18 @@ func (a *app) statePath() (string, error) {
 // inspectFlags are those of commands whose argument is something else than the pipeline.
 func inspectFlags(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
+	f.StringVar(&a.stateDir, "state-dir", "",
+		"folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
 	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 }
 
 func stateCommand() command {
 	return command{name: "state", args: "list | check | rebuild | rm ADDR …", most: 100, flags: inspectFlags,
 		short: "Lists, checks or forgets the blocks in the state.",
-		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the results on disk, or " +
-			"forgets blocks: their files are removed and they run again.",
-		example: "stepflow state list -dir pipelines/quickstart\nstepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
+		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the " +
+			"results on disk, or forgets blocks: their files are removed and they run again.",
+		example: "stepflow state list -dir pipelines/quickstart\n" +
+			"stepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
 		run: func(a *app, args []string) int {
 			switch {
 			case len(args) == 1 && args[0] == "list":
@@ -119,7 +122,8 @@ func (a *app) rebuild() int {
 		return a.fail(err)
 	}
 	if a.json {
-		a.line(map[string]any{"blocks": append([]string{}, d.State.Names()...), "left_out": append([]string{}, skipped...), "kept": kept})
+		a.line(map[string]any{"blocks": append([]string{}, d.State.Names()...),
+			"left_out": append([]string{}, skipped...), "kept": kept})
 		return exitOK
 	}
 	for _, n := range d.State.Names() {
@@ -133,7 +137,8 @@ func (a *app) rebuild() int {
 	for _, s := range skipped {
 		fmt.Fprintf(a.stderr, "%s left out %s\n", a.paint(yellow, "Warning:"), s)
 	}
-	fmt.Fprintf(a.stdout, "The state has %s again. Outputs come back with the next apply.\n", plural(len(d.State.Blocks), "block"))
+	fmt.Fprintf(a.stdout, "The state has %s again. Outputs come back with the next apply.\n",
+		plural(len(d.State.Blocks), "block"))
 	if kept != "" {
 		fmt.Fprintf(a.stdout, "What the state file held is kept in %s.\n", kept)
 	}

@@ -79,8 +79,9 @@ func (a *app) diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File) {
 func jsonDiagnostic(d *hcl.Diagnostic) map[string]any {
 	m := map[string]any{"type": "diagnostic", "severity": severity(d), "summary": d.Summary, "detail": d.Detail}
 	if s := d.Subject; s != nil {
-		m["range"] = map[string]any{"filename": s.Filename, "start": map[string]int{"line": s.Start.Line, "column": s.Start.Column},
-			"end": map[string]int{"line": s.End.Line, "column": s.End.Column}}
+		m["range"] = map[string]any{"filename": s.Filename,
+			"start": map[string]int{"line": s.Start.Line, "column": s.Start.Column},
+			"end":   map[string]int{"line": s.End.Line, "column": s.End.Column}}
 	}
 	return m
 }
@@ -112,7 +113,8 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 				}
 				text, start, end := around(text, s.Start.Column, end)
 				fmt.Fprintf(&b, "  %4d | %s\n", n, text)
-				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", start-1), a.paint(c, strings.Repeat("^", max(end-start, 1))))
+				fmt.Fprintf(&b, "       | %s%s\n", strings.Repeat(" ", start-1),
+					a.paint(c, strings.Repeat("^", max(end-start, 1))))
 			}
 		}
 	}
@@ -127,7 +129,8 @@ func (a *app) renderDiagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) st
 	return b.String()
 }
 
-// around is what is shown of a line that may be long, with the columns of what it is shown for: at most widest characters.
+// around is what is shown of a line that may be long, with the columns of what it is shown for: at most widest
+// characters.
 func around(line string, start, end int) (text string, from, to int) {
 	const widest, before = 240, 80
 	r := []rune(line)
@@ -201,15 +204,4 @@ func plural(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-func percentLess(now, before int64) string {
-	if before <= 0 {
-		return ""
-	}
-	less := 100 * (1 - float64(now)/float64(before))
-	if less <= -0.05 {
-		return fmt.Sprintf("%.1f %% more than vanilla's", -less)
-	}
-	return fmt.Sprintf("%.1f %% less than vanilla's", max(less, 0))
 }

@@ -12,13 +12,14 @@ func watchCommand() command {
 	var once, untilEnd bool
 	return command{name: "watch", args: "[flags] [DIR]", most: 1,
 		short: "Shows a run in the terminal while it goes on.",
-		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it only reads there, so it " +
-			"can come and go. Where the output is no terminal it prints once.",
+		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it " +
+			"only reads there, so it can come and go. Where the output is no terminal it prints once.",
 		example: "stepflow watch pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&once, "once", false, "print once and end")
 			f.BoolVar(&untilEnd, "until-end", false, "end when the run does")
-			f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+			f.StringVar(&a.stateDir, "state-dir", "",
+				"folder of state, checkpoints and caches (default: .stepflow in DIR)")
 		},
 		run: func(a *app, args []string) int {
 			dir := dirArg(args)
@@ -31,7 +32,8 @@ func watchCommand() command {
 				if err != nil {
 					return a.fail(err)
 				}
-				fmt.Fprint(a.stdout, report.Dashboard(run, 100, isTerminal(a.stdout) && !a.noColor && os.Getenv("NO_COLOR") == ""))
+				fmt.Fprint(a.stdout, report.Dashboard(run, 100, isTerminal(a.stdout) && !a.noColor &&
+					os.Getenv("NO_COLOR") == ""))
 				return exitOK
 			}
 			if err := report.Watch(a.ctx, r, untilEnd); err != nil {

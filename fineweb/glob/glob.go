@@ -6,8 +6,9 @@
 //     **     any number of folders, none included; alone between slashes
 //     \x     the character x, as [x] is
 //
-// As in the shell, a wildcard does not match a "." at the beginning of a name; as in pyarrow, it does not match a "_" there, of a file, such as
-// _SUCCESS, or of a folder, such as _temporary. Braces have no meaning, and neither does a "[" without its "]".
+// As in the shell, a wildcard does not match a "." at the beginning of a name; as in pyarrow, it does not match a "_"
+// there, of a file, such as _SUCCESS, or of a folder, such as _temporary. Braces have no meaning, and neither does a
+// "[" without its "]".
 package glob
 
 import (
@@ -43,7 +44,8 @@ type element struct {
 // Has reports whether a text has characters that mean something in a pattern.
 func Has(s string) bool { return strings.ContainsAny(s, `*?[\`) }
 
-// Hint says what a pattern that matches nothing may have meant otherwise, as the end of a sentence; "" if nothing stands out.
+// Hint says what a pattern that matches nothing may have meant otherwise, as the end of a sentence; "" if nothing
+// stands out.
 func Hint(pattern string) string {
 	if strings.ContainsAny(pattern, "{}") {
 		return "; braces have no meaning in a pattern: give a list of several"
@@ -84,7 +86,8 @@ func Parse(pattern string) (*Pattern, error) {
 	return p, nil
 }
 
-// parse turns an element into what path.Match understands: a class may begin with "!" or "]", a "[" without its "]" is itself.
+// parse turns an element into what path.Match understands: a class may begin with "!" or "]", a "[" without its "]" is
+// itself.
 func parse(s string) (e element, err error) {
 	var match, name strings.Builder
 	literal := func(c string) {
@@ -299,7 +302,8 @@ func shown(name string) Verdict {
 	return Yes
 }
 
-// Loose reports whether the last element of the pattern is nothing but a wildcard, which says nothing about what files are named.
+// Loose reports whether the last element of the pattern is nothing but a wildcard, which says nothing about what files
+// are named.
 func (p *Pattern) Loose() bool {
 	last := p.elements[len(p.elements)-1]
 	return last.folders || last.pattern == "*" && !last.plain

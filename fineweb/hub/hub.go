@@ -4,6 +4,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,13 +35,14 @@ func Is(path string) bool { return strings.HasPrefix(path, "hf://") }
 
 var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// special are the revisions that are written with their slashes: the branches that the hub converts data to, and pull requests.
+// special are the revisions that are written with their slashes: the branches that the hub converts data to, and pull
+// requests.
 var special = regexp.MustCompile(`^refs/(convert/\w+|pr/\d+)(/|$)`)
 
-// Parse reads hf://datasets/ORG/NAME[@REVISION]/PATH, and for models hf://[models/]ORG/NAME[@REVISION][/PATH], as Hugging Face's
-// HfFileSystem does: the first slash ends a revision, but for refs/convert/parquet and its like and refs/pr/N; in another one slashes
-// are written as %2F. ~parquet is short for refs/convert/parquet. The revision is main where none is given, and with one the name of an
-// old repository may lack ORG.
+// Parse reads hf://datasets/ORG/NAME[@REVISION]/PATH, and for models hf://[models/]ORG/NAME[@REVISION][/PATH], as
+// Hugging Face's HfFileSystem does: the first slash ends a revision, but for refs/convert/parquet and its like and
+// refs/pr/N; in another one slashes are written as %2F. ~parquet is short for refs/convert/parquet. The revision is
+// main where none is given, and with one the name of an old repository may lack ORG.
 func Parse(address string) (r Repo, file string, err error) {
 	rest, ok := strings.CutPrefix(address, "hf://")
 	r.Kind = "models"
@@ -83,7 +85,8 @@ func Parse(address string) (r Repo, file string, err error) {
 	if file != "" && filepath.IsLocal(file) {
 		file = path.Clean(file)
 	}
-	if r.Revision == "" || !filepath.IsLocal(r.Revision) || path.Clean(r.Revision) != r.Revision || !filepath.IsLocal(r.Name) || path.Clean(r.Name) != r.Name || file != "" && !filepath.IsLocal(file) {
+	if r.Revision == "" || !filepath.IsLocal(r.Revision) || path.Clean(r.Revision) != r.Revision ||
+		!filepath.IsLocal(r.Name) || path.Clean(r.Name) != r.Name || file != "" && !filepath.IsLocal(file) {
 		return r, "", fmt.Errorf("%s names no revision or path of a repository", address)
 	}
 	return r, file, nil
@@ -194,7 +197,8 @@ func escape(p string) string {
 // explain says what to do about a repository that the hub does not show.
 func (r Repo) explain(err error) error {
 	if errors.Is(err, web.ErrDenied) {
-		return fmt.Errorf("%w. If %s is gated or private, accept its terms at %s/%s, and set HF_TOKEN to a token that may read it", err, r.Name, endpoint(), strings.TrimPrefix(r.Kind+"/", "models/")+r.Name)
+		return fmt.Errorf("%w. If %s is gated or private, accept its terms at %s/%s, and set HF_TOKEN to a token "+
+			"that may read it", err, r.Name, endpoint(), strings.TrimPrefix(r.Kind+"/", "models/")+r.Name)
 	}
 	return err
 }
@@ -202,7 +206,7 @@ func (r Repo) explain(err error) error {
 // List gives the files that a pattern matches, with the revision pinned to a commit, in order; one whose name the
 // pattern is comes alone. A file's ID is the hash of its contents that the hub keeps: another commit that
 // leaves it alone does not change it.
-func List(c *web.Client, address string) ([]web.Entry, error) {
+func List(ctx context.Context, c *web.Client, address string) ([]web.Entry, error) {
 	r, pattern, err := Parse(address)
 	if err != nil {
 		return nil, err
@@ -219,7 +223,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 	if offline() {
 		r, files, err = r.listCache()
 	} else {
-		r, files, err = r.listHub(c, literal(pattern))
+		r, files, err = r.listHub(ctx, c, literal(pattern))
 	}
 	if errors.Is(err, web.ErrUnreachable) {
 		return nil, fmt.Errorf("%s: %w", address, err)
@@ -245,7 +249,8 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 		list = append(list, e)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s matches none of the files at revision %s%s", address, r.Revision, glob.Hint(pattern)+given.hint(pattern))
+		return nil, fmt.Errorf("%s matches none of the files at revision %s%s",
+			address, r.Revision, glob.Hint(pattern)+given.hint(pattern))
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return list, nil
@@ -259,8 +264,8 @@ func (r Repo) hint(pattern string) string {
 	return ""
 }
 
-// literal is the folder above the first name of a pattern with a character that means something there: where files lie whose names it is
-// or matches. "" is the repository's own.
+// literal is the folder above the first name of a pattern with a character that means something there: where files lie
+// whose names it is or matches. "" is the repository's own.
 func literal(pattern string) string {
 	dir := path.Dir(pattern)
 	for glob.Has(dir) {
@@ -276,7 +281,8 @@ func literal(pattern string) string {
 func (r Repo) listCache() (Repo, []web.Entry, error) {
 	folder, err := r.Folder()
 	if err != nil {
-		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and revision %s is not in the cache: %w: %w", r.Revision, web.ErrUnreachable, err)
+		return r, nil, fmt.Errorf("HF_HUB_OFFLINE is set, and revision %s is not in the cache: %w: %w",
+			r.Revision, web.ErrUnreachable, err)
 	}
 	r.Revision = filepath.Base(folder)
 	var files []web.Entry
@@ -296,9 +302,9 @@ func (r Repo) listCache() (Repo, []web.Entry, error) {
 }
 
 // listHub lists a folder of the repository with all below it.
-func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
+func (r Repo) listHub(ctx context.Context, c *web.Client, dir string) (Repo, []web.Entry, error) {
 	if !commit.MatchString(r.Revision) {
-		body, _, err := c.Get(r.api("revision", ""), auth())
+		body, _, err := c.Get(ctx, r.api("revision", ""), auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -316,7 +322,7 @@ func (r Repo) listHub(c *web.Client, dir string) (Repo, []web.Entry, error) {
 			return r, nil, errors.New("the hub's list of files leads back to a page before")
 		}
 		seen[next] = true
-		body, answer, err := c.Get(next, auth())
+		body, answer, err := c.Get(ctx, next, auth())
 		if err != nil {
 			return r, nil, r.explain(err)
 		}
@@ -377,7 +383,7 @@ func Cached(address string) string {
 }
 
 // Open opens a listed file on the hub.
-func Open(c *web.Client, address string) (*web.File, error) {
+func Open(ctx context.Context, c *web.Client, address string) (*web.File, error) {
 	r, file, err := Parse(address)
 	if err != nil {
 		return nil, err
@@ -389,7 +395,7 @@ func Open(c *web.Client, address string) (*web.File, error) {
 	if r.Kind != "models" {
 		repo = r.Kind + "/" + r.Name
 	}
-	f, err := c.Open(endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), auth())
+	f, err := c.Open(ctx, endpoint()+"/"+repo+"/resolve/"+url.PathEscape(r.Revision)+"/"+escape(file), auth())
 	if err != nil {
 		return nil, r.explain(err)
 	}

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,12 +89,12 @@ func TestListAndOpen(t *testing.T) {
 	hub(t, repository)
 	c := &web.Client{}
 	for _, address := range []string{"hf://datasets/a/b/sample/10BT/*.parquet", "hf://datasets/a/b@" + sha + "/sample/10?T/*.parquet"} {
-		list, err := List(c, address)
+		list, err := List(context.Background(), c, address)
 		want := []web.Entry{{Address: "hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", ID: "sha-first"}, {Address: "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet", ID: "sha-second"}}
 		if err != nil || !slices.Equal(list, want) {
 			t.Fatalf("%s: %v, %v", address, list, err)
 		}
-		f, err := Open(c, list[1].Address)
+		f, err := Open(context.Background(), c, list[1].Address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +107,7 @@ func TestListAndOpen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(os.Getenv("HF_HOME"), "token"), []byte("t0ken\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := List(c, "hf://datasets/a/b/*"); err != nil || len(list) != 1 {
+	if list, err := List(context.Background(), c, "hf://datasets/a/b/*"); err != nil || len(list) != 1 {
 		t.Errorf("%v, %v", list, err)
 	}
 }
@@ -139,7 +140,7 @@ func TestNames(t *testing.T) {
 		"hf://datasets/a/b@" + sha + "/**/e/**/*.parquet":          {"deep"},
 		"hf://datasets/a/b/**/*.parquet":                           {"percent", "matched", "literal", "mark", "aside old", "aside temporary", "new", "deep", "star"},
 	} {
-		list, err := List(c, address)
+		list, err := List(context.Background(), c, address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue
@@ -150,7 +151,7 @@ func TestNames(t *testing.T) {
 			if e.Aside != "" {
 				text = "aside " + text
 			} else if strings.Contains(e.Address, "/a/b@") {
-				f, err := Open(c, e.Address)
+				f, err := Open(context.Background(), c, e.Address)
 				if err != nil {
 					t.Errorf("%s: %v", e.Address, err)
 					continue
@@ -183,12 +184,12 @@ func TestErrors(t *testing.T) {
 		"hf://datasets/a/b@feature%zz/y":   "%2F stands for a slash",
 		"hf://datasets/a/b@refs/pr/1/no/y": "write each as %2F",
 	} {
-		if _, err := List(c, address); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := List(context.Background(), c, address); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", address, err, want)
 		}
 	}
 	t.Setenv("HF_TOKEN", "wrong")
-	_, err := List(c, "hf://datasets/a/b/*.md")
+	_, err := List(context.Background(), c, "hf://datasets/a/b/*.md")
 	if err == nil || !strings.Contains(err.Error(), "accept its terms") || !strings.Contains(err.Error(), "HF_TOKEN") || strings.Contains(err.Error(), "wrong") {
 		t.Errorf("a gated repository: %v", err)
 	}
@@ -210,19 +211,19 @@ func TestCache(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.Symlink(blob, file)); err != nil {
 		t.Fatal(err)
 	}
-	list, err := List(&web.Client{}, "hf://datasets/a/b/sample/10BT/*.parquet")
+	list, err := List(context.Background(), &web.Client{}, "hf://datasets/a/b/sample/10BT/*.parquet")
 	if err != nil || len(list) != 2 || Cached(list[0].Address) != file || Cached(list[1].Address) != "" {
 		t.Fatalf("%v, %v: %q", list, err, Cached(list[0].Address))
 	}
 	t.Setenv("HF_HUB_OFFLINE", "1")
-	offline, err := List(nil, "hf://datasets/a/b/sample/10BT/*.parquet")
+	offline, err := List(context.Background(), nil, "hf://datasets/a/b/sample/10BT/*.parquet")
 	if err != nil || !slices.Equal(offline, list[:1]) {
 		t.Errorf("offline: %v, %v", offline, err)
 	}
-	if _, err := Open(nil, list[1].Address); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := Open(context.Background(), nil, list[1].Address); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, not cached: %v", err)
 	}
-	if _, err := List(nil, "hf://datasets/a/c/*"); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := List(context.Background(), nil, "hf://datasets/a/c/*"); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, no repository: %v", err)
 	}
 }
@@ -247,7 +248,7 @@ func TestRoundabout(t *testing.T) {
 	t.Cleanup(s.Close)
 	t.Setenv("HF_ENDPOINT", s.URL)
 	t.Setenv("HF_HUB_OFFLINE", "")
-	if _, err := List(&web.Client{}, "hf://datasets/a/b@"+sha+"/*"); err == nil || !strings.Contains(err.Error(), "leads back to a page before") {
+	if _, err := List(context.Background(), &web.Client{}, "hf://datasets/a/b@"+sha+"/*"); err == nil || !strings.Contains(err.Error(), "leads back to a page before") {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@
 package s3
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -65,7 +66,8 @@ func at(bucket, key string) string {
 var keys = sync.OnceValue(chain)
 
 func chain() *credentials.Credentials {
-	return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &role{}})
+	return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{},
+		&credentials.FileAWSCredentials{}, &role{}})
 }
 
 // role is the machine's own, where it has one; a machine that is none of AWS's must not wait for it long.
@@ -84,23 +86,27 @@ func auth(q *http.Request) error {
 	if err != nil || v.AccessKeyID == "" {
 		return nil // anonymous: the server says whether that will do
 	}
-	q.Header.Set("X-Amz-Content-Sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855") // of nothing
+	// Of nothing.
+	q.Header.Set("X-Amz-Content-Sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 	*q = *signer.SignV4(*q, v.AccessKeyID, v.SecretAccessKey, v.SessionToken, region())
 	return nil
 }
 
 func explain(bucket string, err error) error {
 	if errors.Is(err, web.ErrDenied) {
-		return fmt.Errorf("%w. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to an identity that may read the bucket %s", err, bucket)
+		return fmt.Errorf("%w. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to an identity that "+
+			"may read the bucket %s", err, bucket)
 	}
 	if err != nil && strings.Contains(err.Error(), "egion") || err != nil && strings.Contains(err.Error(), "301 ") {
-		return fmt.Errorf("%w. Set AWS_REGION to the region of the bucket %s, which is taken to be %s", err, bucket, region())
+		return fmt.Errorf("%w. Set AWS_REGION to the region of the bucket %s, which is taken to be %s",
+			err, bucket, region())
 	}
 	return err
 }
 
-// List gives the objects that a pattern matches, in order, without IDs: opening tells. One whose key the pattern is comes alone.
-func List(c *web.Client, address string) ([]web.Entry, error) {
+// List gives the objects that a pattern matches, in order, without IDs: opening tells. One whose key the pattern is
+// comes alone.
+func List(ctx context.Context, c *web.Client, address string) ([]web.Entry, error) {
 	bucket, pattern, err := parse(address)
 	if err != nil {
 		return nil, err
@@ -120,7 +126,7 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 		if next != "" {
 			query.Set("continuation-token", next)
 		}
-		body, _, err := c.Get(at(bucket, "")+"?"+query.Encode(), auth)
+		body, _, err := c.Get(ctx, at(bucket, "")+"?"+query.Encode(), auth)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
 		}
@@ -140,7 +146,8 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 				return []web.Entry{e}, nil
 			}
 			v := p.Match(o.Key)
-			if strings.HasSuffix(o.Key, "/") || v == glob.No || v == glob.Hidden && p.Loose() { // consoles mark folders with an empty object
+			// Consoles mark folders with an empty object.
+			if strings.HasSuffix(o.Key, "/") || v == glob.No || v == glob.Hidden && p.Loose() {
 				continue
 			}
 			if v == glob.Hidden {
@@ -153,7 +160,8 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 			break
 		}
 		if next == "" || seen[next] {
-			return nil, fmt.Errorf("%s: the store's list of objects is cut off, and its continuation token %q leads nowhere new", address, next)
+			return nil, fmt.Errorf("%s: the store's list of objects is cut off, and its continuation token %q leads "+
+				"nowhere new", address, next)
 		}
 		seen[next] = true
 	}
@@ -165,12 +173,12 @@ func List(c *web.Client, address string) ([]web.Entry, error) {
 }
 
 // Open opens an object.
-func Open(c *web.Client, address string) (*web.File, error) {
+func Open(ctx context.Context, c *web.Client, address string) (*web.File, error) {
 	bucket, key, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.Open(at(bucket, key), auth)
+	f, err := c.Open(ctx, at(bucket, key), auth)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, explain(bucket, err))
 	}

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -77,13 +78,13 @@ func store(t *testing.T, objects map[string]string) {
 func TestListAndOpen(t *testing.T) {
 	store(t, map[string]string{"a/0 1.parquet": "zero", "a/1+2.parquet": "one", "a/2.parquet": "two", "a/2.txt": "no", "a/b/3.parquet": "no", "b": "no"})
 	c := &web.Client{}
-	list, err := List(c, "s3://data/a/*.parquet")
+	list, err := List(context.Background(), c, "s3://data/a/*.parquet")
 	want := []web.Entry{{Address: "s3://data/a/0 1.parquet"}, {Address: "s3://data/a/1+2.parquet"}, {Address: "s3://data/a/2.parquet"}}
 	if err != nil || !slices.Equal(list, want) {
 		t.Fatalf("%v, %v", list, err)
 	}
 	for i, text := range []string{"zero", "one", "two"} {
-		f, err := Open(c, list[i].Address)
+		f, err := Open(context.Background(), c, list[i].Address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +92,7 @@ func TestListAndOpen(t *testing.T) {
 			t.Errorf("%s is %q, %v", list[i].Address, b, err)
 		}
 	}
-	if one, err := List(c, "s3://data/b"); err != nil || len(one) != 1 {
+	if one, err := List(context.Background(), c, "s3://data/b"); err != nil || len(one) != 1 {
 		t.Errorf("%v, %v", one, err)
 	}
 }
@@ -110,7 +111,7 @@ func TestPatterns(t *testing.T) {
 		"s3://data/**/[!1-3].parquet":  {"d*/4.parquet"},
 		"s3://data/d/**/[0-9].parquet": {"d/1.parquet", "-d/_temporary/3.parquet", "d/e/f/2.parquet"},
 	} {
-		list, err := List(&web.Client{}, address)
+		list, err := List(context.Background(), &web.Client{}, address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue
@@ -133,20 +134,20 @@ func TestErrors(t *testing.T) {
 	store(t, map[string]string{"a": "x"})
 	c := &web.Client{}
 	for address, want := range map[string]string{"s3://data": "write s3://BUCKET/KEY", "s3:///a": "write s3://BUCKET/KEY", "s3://data/[": "matches no object", "s3://data/x**": "alone between slashes", "s3://data/z*": "matches no object", "s3://none/*": "404"} {
-		if _, err := List(c, address); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
+		if _, err := List(context.Background(), c, address); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v, not %q", address, err, want)
 		}
 	}
-	if _, err := Open(c, "s3://data/none"); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := Open(context.Background(), c, "s3://data/none"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("an object that is not there: %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "other")
-	_, err := Open(c, "s3://data/a")
+	_, err := Open(context.Background(), c, "s3://data/a")
 	if err == nil || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "AWS_PROFILE") || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("a stranger: %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "") // anonymous
-	if _, err := Open(c, "s3://data/a"); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+	if _, err := Open(context.Background(), c, "s3://data/a"); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("nobody: %v", err)
 	}
 }
@@ -163,7 +164,7 @@ func TestRoundabout(t *testing.T) {
 		}))
 		store(t, nil)
 		t.Setenv("AWS_ENDPOINT_URL", s.URL)
-		_, err := List(&web.Client{}, "s3://data/*")
+		_, err := List(context.Background(), &web.Client{}, "s3://data/*")
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, not %q", list, err, want)
 		}

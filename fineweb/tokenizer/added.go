@@ -27,10 +27,12 @@ type addedTokens struct {
 	special         map[string]bool
 }
 
-// newAddedTokens gives tokens the ids that the tokenizers library gives them: that of the model's token of the same content, else the
-// next one after the model's. A file with another id is refused, since its ids would not be the library's.
+// newAddedTokens gives tokens the ids that the tokenizers library gives them: that of the model's token of the same
+// content, else the next one after the model's. A file with another id is refused, since its ids would not be the
+// library's.
 func newAddedTokens(list []addedToken, m model, normalize func(string) (string, error)) (*addedTokens, error) {
-	a := &addedTokens{byID: map[int32]addedToken{}, ids: map[string]int32{}, shown: map[int32]string{}, special: map[string]bool{}}
+	a := &addedTokens{byID: map[int32]addedToken{}, ids: map[string]int32{}, shown: map[int32]string{},
+		special: map[string]bool{}}
 	next := int32(m.size())
 	for _, t := range list {
 		if t.ID < 0 || t.ID >= maxVocab {
@@ -48,7 +50,8 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 			next++
 		}
 		if id != t.ID {
-			return nil, fmt.Errorf("added token %q has id %d, but the tokenizers library would give it %d: the ids of added tokens follow on the model's %d", t.Content, t.ID, id, m.size())
+			return nil, fmt.Errorf("added token %q has id %d, but the tokenizers library would give it %d: the ids "+
+				"of added tokens follow on the model's %d", t.Content, t.ID, id, m.size())
 		}
 		if t.Normalized {
 			s, err := normalize(t.Content)
@@ -76,10 +79,12 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 			}
 		}
 		if key == "" {
-			return nil, fmt.Errorf("added token %q is nothing to the normalizer, so it would be found everywhere", t.Content)
+			return nil, fmt.Errorf("added token %q is nothing to the normalizer, so it would be found everywhere",
+				t.Content)
 		}
 		if seen[which][key] {
-			return nil, fmt.Errorf("added token %q is %q to the normalizer, as another is: it is open which one is meant", t.Content, key)
+			return nil, fmt.Errorf("added token %q is %q to the normalizer, as another is: it is open which one is "+
+				"meant", t.Content, key)
 		}
 		seen[which][key] = true
 		keys[which], ids[which] = append(keys[which], key), append(ids[which], id)
@@ -88,9 +93,11 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 	return a, nil
 }
 
-// cut visits the parts of s in order: added tokens of d by their ids, and the text between with id -1. Where specialAsText is set,
-// special tokens are text; seen is called for each one found, either way.
-func (a *addedTokens) cut(s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func()) {
+// cut visits the parts of s in order: added tokens of d by their ids, and the text between with id -1. Where
+// specialAsText is set, special tokens are text; seen is called for each one found, either way.
+func (a *addedTokens) cut(
+	s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func(),
+) {
 	if len(d.keys) == 0 {
 		if s != "" {
 			visit(-1, 0, len(s))

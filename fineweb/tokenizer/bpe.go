@@ -50,8 +50,9 @@ func parseBPE(raw json.RawMessage, bytes bool) (*bpe, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &bpe{vocabulary: v, merges: make(map[uint64]merge, len(f.Merges)), byteFallback: f.ByteFallback, ignoreMerges: f.IgnoreMerges,
-		fuseUnk: f.FuseUnk, unk: -1, prefix: f.Prefix, suffix: f.Suffix, bytes: bytes}
+	m := &bpe{vocabulary: v, merges: make(map[uint64]merge, len(f.Merges)), byteFallback: f.ByteFallback,
+		ignoreMerges: f.IgnoreMerges,
+		fuseUnk:      f.FuseUnk, unk: -1, prefix: f.Prefix, suffix: f.Suffix, bytes: bytes}
 	if f.UnkToken != nil {
 		id, ok := f.Vocab[*f.UnkToken]
 		if !ok {
@@ -84,7 +85,8 @@ func parseBPE(raw json.RawMessage, bytes bool) (*bpe, error) {
 	return m, nil
 }
 
-// plainBytes reports whether words may come as bytes: characters that stand for them are looked up one by one, as they are.
+// plainBytes reports whether words may come as bytes: characters that stand for them are looked up one by one, as they
+// are.
 func plainBytes(raw json.RawMessage) bool {
 	var f struct {
 		Type         string `json:"type"`
@@ -92,7 +94,8 @@ func plainBytes(raw json.RawMessage) bool {
 		Prefix       string `json:"continuing_subword_prefix"`
 		Suffix       string `json:"end_of_word_suffix"`
 	}
-	return json.Unmarshal(raw, &f) == nil && (f.Type == "BPE" || f.Type == "") && !f.ByteFallback && f.Prefix == "" && f.Suffix == ""
+	return json.Unmarshal(raw, &f) == nil && (f.Type == "BPE" || f.Type == "") && !f.ByteFallback && f.Prefix == "" &&
+		f.Suffix == ""
 }
 
 func (m *bpe) without(ids map[int32]bool) model {
@@ -141,7 +144,8 @@ func (m *bpe) encode(ids []int32, word string) ([]int32, error) {
 		}
 	}
 	at := len(ids)
-	// An unknown character's token waits for the next known one: bytes of a character between go before it, as in the library.
+	// An unknown character's token waits for the next known one: bytes of a character between go before it, as in the
+	// library.
 	waiting := false
 	known := func(id int32) {
 		if waiting {

@@ -34,41 +34,42 @@ type decoderParser struct {
 // growing notes that a step puts up to a number of bytes in the place of one.
 func (c *decoderParser) growing(n int) { c.grows = min(c.grows*max(n, 1), mostDecoded+1) }
 
+// decoderFields are the fields of the components of a decoder.
+type decoderFields struct {
+	Pattern       *pattern `json:"pattern"`
+	Content       string   `json:"content"`
+	Start         int      `json:"start"`
+	Stop          int      `json:"stop"`
+	Replacement   string   `json:"replacement"`
+	PrependScheme string   `json:"prepend_scheme"`
+	AddPrefix     *bool    `json:"add_prefix_space"`
+	Prefix        string   `json:"prefix"`
+	Suffix        string   `json:"suffix"`
+	Cleanup       bool     `json:"cleanup"`
+	Pad           string   `json:"pad_token"`
+	Delimiter     string   `json:"word_delimiter_token"`
+}
+
+// decoders makes the step of each type of component; a Sequence has several.
+var decoders = map[string]func(c *decoderParser, f *decoderFields) (decoder, error){
+	"BPEDecoder":   (*decoderParser).bpe,
+	"ByteFallback": (*decoderParser).byteFallback,
+	"ByteLevel":    (*decoderParser).byteLevel,
+	"CTC":          (*decoderParser).ctc,
+	"Fuse":         (*decoderParser).fuse,
+	"Metaspace":    (*decoderParser).metaspace,
+	"Replace":      (*decoderParser).replace,
+	"Strip":        (*decoderParser).strip,
+	"WordPiece":    (*decoderParser).wordPiece,
+}
+
 func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
-	var f struct {
-		Pattern       *pattern `json:"pattern"`
-		Content       string   `json:"content"`
-		Start         int      `json:"start"`
-		Stop          int      `json:"stop"`
-		Replacement   string   `json:"replacement"`
-		PrependScheme string   `json:"prepend_scheme"`
-		AddPrefix     *bool    `json:"add_prefix_space"`
-		Prefix        string   `json:"prefix"`
-		Suffix        string   `json:"suffix"`
-		Cleanup       bool     `json:"cleanup"`
-		Pad           string   `json:"pad_token"`
-		Delimiter     string   `json:"word_delimiter_token"`
-	}
+	var f decoderFields
 	kind, parts, err := component(raw, &f, "decoders")
-	if err != nil {
+	if err != nil || kind == "" {
 		return nil, err
 	}
-	numbered := func(g func(i, n int, s string) string) ([]decoder, error) {
-		return []decoder{func(p []string) []string {
-			for i := range p {
-				p[i] = g(i, len(p), p[i])
-			}
-			return p
-		}}, nil
-	}
-	each := func(g func(string) string) ([]decoder, error) {
-		return numbered(func(_, _ int, s string) string { return g(s) })
-	}
-	fuse := func(p []string) []string { return []string{strings.Join(p, "")} }
-	switch kind {
-	case "":
-		return nil, nil
-	case "Sequence":
+	if kind == "Sequence" {
 		var all []decoder
 		for _, p := range parts {
 			d, err := c.parse(p)
@@ -78,131 +79,174 @@ func (c *decoderParser) parse(raw json.RawMessage) ([]decoder, error) {
 			all = append(all, d...)
 		}
 		return all, nil
-	case "ByteLevel":
-		return []decoder{func(p []string) []string {
-			var b []byte
-			for _, s := range p {
-				at := len(b)
-				for _, r := range s {
-					x, ok := runeByte[r]
-					if !ok { // not a byte-level token: taken as it is
-						b = append(b[:at], s...)
-						break
-					}
-					b = append(b, x)
-				}
-			}
-			return []string{c.text(b)}
-		}}, nil
-	case "Replace":
-		if f.Pattern == nil {
-			return nil, fmt.Errorf("Replace has no pattern")
-		}
-		if len(f.Content) > mostContent {
-			return nil, fmt.Errorf("Replace puts in %d bytes at a time; the most is %d", len(f.Content), mostContent)
-		}
-		find, err := f.Pattern.finder()
-		if err != nil {
-			return nil, fmt.Errorf("Replace: %w", err)
-		}
-		switch n := len(f.Content); {
-		case f.Pattern.mayBeEmpty(): // it is put in before each byte and at the end
-			c.growing(2*n + 1)
-		case f.Pattern.String != nil:
-			c.growing((n + len(*f.Pattern.String) - 1) / len(*f.Pattern.String))
-		default:
-			c.growing(n)
-		}
-		return each(func(s string) string {
-			if p, err := replace(piece{s: s}, find, f.Content, math.MaxInt); err == nil {
-				return p.s
-			}
-			return s // a token on which the pattern takes too many steps
-		})
-	case "BPEDecoder":
-		if f.Suffix == "" { // a space stands between all characters then
-			c.growing(3)
-		}
-		return numbered(func(i, n int, s string) string {
-			if i == n-1 {
-				return strings.ReplaceAll(s, f.Suffix, "")
-			}
-			return strings.ReplaceAll(s, f.Suffix, " ")
-		})
-	case "WordPiece":
-		return numbered(func(i, _ int, s string) string {
-			if i > 0 {
-				if rest, ok := strings.CutPrefix(s, f.Prefix); ok {
-					s = rest
-				} else {
-					s = " " + s
-				}
-			}
-			if f.Cleanup {
-				s = cleanup(s)
-			}
-			return s
-		})
-	case "CTC":
-		if f.Pad == "" || f.Delimiter == "" {
-			return nil, fmt.Errorf("CTC takes pad_token and word_delimiter_token")
-		}
-		return []decoder{func(p []string) (out []string) {
-			for _, s := range slices.Compact(p) {
-				s = strings.ReplaceAll(s, f.Pad, "")
-				if f.Cleanup {
-					s = strings.ReplaceAll(cleanup(s), f.Delimiter, " ")
-				}
-				if s != "" {
-					out = append(out, s)
-				}
-			}
-			return out
-		}}, nil
-	case "Fuse":
-		return []decoder{fuse}, nil
-	case "Strip":
-		if utf8.RuneCountInString(f.Content) != 1 {
-			return nil, fmt.Errorf("Strip takes content, the character to take away")
-		}
-		return each(func(s string) string {
-			for i := 0; i < f.Start && strings.HasPrefix(s, f.Content); i++ {
-				s = s[len(f.Content):]
-			}
-			for i := 0; i < f.Stop && strings.HasSuffix(s, f.Content); i++ {
-				s = s[:len(s)-len(f.Content)]
-			}
-			return s
-		})
-	case "ByteFallback":
-		return []decoder{func(p []string) []string {
-			return byteFallback(p, func(b []byte) []string {
-				s := c.text(b)
-				if s != string(b) { // here each byte gets a U+FFFD of its own, which is a part of its own
-					return slices.Repeat([]string{"\uFFFD"}, len(b))
-				}
-				return []string{s}
-			})
-		}}, nil
-	case "Metaspace":
-		if err := oneRune(f.Replacement); err != nil {
-			return nil, err
-		}
-		strip := f.PrependScheme != "never" && (f.AddPrefix == nil || *f.AddPrefix)
-		return numbered(func(i, _ int, s string) string {
-			if i == 0 && strip {
-				return strings.ReplaceAll(s, f.Replacement, "")
-			}
-			return strings.ReplaceAll(s, f.Replacement, " ")
-		})
 	}
-	return nil, fmt.Errorf("%q is not supported", kind)
+	makeStep, ok := decoders[kind]
+	if !ok {
+		return nil, fmt.Errorf("%q is not supported", kind)
+	}
+	d, err := makeStep(c, &f)
+	if err != nil {
+		return nil, err
+	}
+	return []decoder{d}, nil
+}
+
+// numbered is a step that changes each part, of which it knows the place among n.
+func numbered(g func(i, n int, s string) string) decoder {
+	return func(p []string) []string {
+		for i := range p {
+			p[i] = g(i, len(p), p[i])
+		}
+		return p
+	}
+}
+
+// each is a step that changes each part.
+func each(g func(string) string) decoder {
+	return numbered(func(_, _ int, s string) string { return g(s) })
+}
+
+func (c *decoderParser) byteLevel(*decoderFields) (decoder, error) {
+	return func(p []string) []string {
+		var b []byte
+		for _, s := range p {
+			at := len(b)
+			for _, r := range s {
+				x, ok := runeByte[r]
+				if !ok { // not a byte-level token: taken as it is
+					b = append(b[:at], s...)
+					break
+				}
+				b = append(b, x)
+			}
+		}
+		return []string{c.text(b)}
+	}, nil
+}
+
+func (c *decoderParser) replace(f *decoderFields) (decoder, error) {
+	if f.Pattern == nil {
+		return nil, fmt.Errorf("Replace has no pattern")
+	}
+	if len(f.Content) > mostContent {
+		return nil, fmt.Errorf("Replace puts in %d bytes at a time; the most is %d", len(f.Content), mostContent)
+	}
+	find, err := f.Pattern.finder()
+	if err != nil {
+		return nil, fmt.Errorf("Replace: %w", err)
+	}
+	switch n := len(f.Content); {
+	case f.Pattern.mayBeEmpty(): // it is put in before each byte and at the end
+		c.growing(2*n + 1)
+	case f.Pattern.String != nil:
+		c.growing((n + len(*f.Pattern.String) - 1) / len(*f.Pattern.String))
+	default:
+		c.growing(n)
+	}
+	return each(func(s string) string {
+		if p, err := replace(piece{s: s}, find, f.Content, math.MaxInt); err == nil {
+			return p.s
+		}
+		return s // a token on which the pattern takes too many steps
+	}), nil
+}
+
+func (c *decoderParser) bpe(f *decoderFields) (decoder, error) {
+	if f.Suffix == "" { // a space stands between all characters then
+		c.growing(3)
+	}
+	return numbered(func(i, n int, s string) string {
+		if i == n-1 {
+			return strings.ReplaceAll(s, f.Suffix, "")
+		}
+		return strings.ReplaceAll(s, f.Suffix, " ")
+	}), nil
+}
+
+func (c *decoderParser) wordPiece(f *decoderFields) (decoder, error) {
+	return numbered(func(i, _ int, s string) string {
+		if i > 0 {
+			if rest, ok := strings.CutPrefix(s, f.Prefix); ok {
+				s = rest
+			} else {
+				s = " " + s
+			}
+		}
+		if f.Cleanup {
+			s = cleanup(s)
+		}
+		return s
+	}), nil
+}
+
+func (c *decoderParser) ctc(f *decoderFields) (decoder, error) {
+	if f.Pad == "" || f.Delimiter == "" {
+		return nil, fmt.Errorf("CTC takes pad_token and word_delimiter_token")
+	}
+	return func(p []string) (out []string) {
+		for _, s := range slices.Compact(p) {
+			s = strings.ReplaceAll(s, f.Pad, "")
+			if f.Cleanup {
+				s = strings.ReplaceAll(cleanup(s), f.Delimiter, " ")
+			}
+			if s != "" {
+				out = append(out, s)
+			}
+		}
+		return out
+	}, nil
+}
+
+func (c *decoderParser) fuse(*decoderFields) (decoder, error) {
+	return func(p []string) []string { return []string{strings.Join(p, "")} }, nil
+}
+
+func (c *decoderParser) strip(f *decoderFields) (decoder, error) {
+	if utf8.RuneCountInString(f.Content) != 1 {
+		return nil, fmt.Errorf("Strip takes content, the character to take away")
+	}
+	return each(func(s string) string {
+		for i := 0; i < f.Start && strings.HasPrefix(s, f.Content); i++ {
+			s = s[len(f.Content):]
+		}
+		for i := 0; i < f.Stop && strings.HasSuffix(s, f.Content); i++ {
+			s = s[:len(s)-len(f.Content)]
+		}
+		return s
+	}), nil
+}
+
+func (c *decoderParser) byteFallback(*decoderFields) (decoder, error) {
+	return func(p []string) []string {
+		return byteFallback(p, func(b []byte) []string {
+			s := c.text(b)
+			if s != string(b) { // here each byte gets a U+FFFD of its own, which is a part of its own
+				return slices.Repeat([]string{"\uFFFD"}, len(b))
+			}
+			return []string{s}
+		})
+	}, nil
+}
+
+func (c *decoderParser) metaspace(f *decoderFields) (decoder, error) {
+	if err := oneRune(f.Replacement); err != nil {
+		return nil, err
+	}
+	strip := f.PrependScheme != "never" && (f.AddPrefix == nil || *f.AddPrefix)
+	return numbered(func(i, _ int, s string) string {
+		if i == 0 && strip {
+			return strings.ReplaceAll(s, f.Replacement, "")
+		}
+		return strings.ReplaceAll(s, f.Replacement, " ")
+	}), nil
 }
 
 // cleanup takes away spaces as the WordPiece decoder does.
 func cleanup(s string) string {
-	for _, x := range [...][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
-		{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}} {
+	for _, x := range [...][2]string{
+		{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"},
+		{" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+	} {
 		s = strings.ReplaceAll(s, x[0], x[1])
 	}
 	return s

@@ -2,8 +2,8 @@ package tokenizer
 
 import "slices"
 
-// dictionary finds the tokens that a text begins with. It keeps them sorted and narrows their range down byte by byte, so that it takes
-// no memory beyond the tokens themselves.
+// dictionary finds the tokens that a text begins with. It keeps them sorted and narrows their range down byte by byte,
+// so that it takes no memory beyond the tokens themselves.
 type dictionary struct {
 	keys  []string
 	ids   []int32

@@ -92,7 +92,8 @@ const (
 	contiguous
 )
 
-var behaviors = map[string]behavior{"Removed": removed, "Isolated": isolated, "MergedWithPrevious": mergedWithPrevious, "MergedWithNext": mergedWithNext, "Contiguous": contiguous}
+var behaviors = map[string]behavior{"Removed": removed, "Isolated": isolated, "MergedWithPrevious": mergedWithPrevious,
+	"MergedWithNext": mergedWithNext, "Contiguous": contiguous}
 
 // cut cuts p at what find finds, or, if invert is set, between.
 func cut(out []piece, p piece, find finder, how behavior, invert bool) ([]piece, error) {

@@ -56,8 +56,8 @@ func simpleFolds(s []rune) string {
 	return out.String()
 }
 
-// folded adds the characters that differ only in case. A set with one that is like several characters is refused: the library would
-// match those, too, but for a class that is negated.
+// folded adds the characters that differ only in case. A set with one that is like several characters is refused: the
+// library would match those, too, but for a class that is negated.
 func folded(s *runeSet, negated bool) (*runeSet, error) {
 	if !negated {
 		for _, r := range slices.Sorted(maps.Keys(manyFolds())) {

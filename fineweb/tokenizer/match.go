@@ -13,8 +13,8 @@ import (
 // ways in a number that grows exponentially with the text, or a normalizer that puts in more and more.
 var ErrTooCostly = errors.New("the tokenizer costs too much on a text")
 
-// Bounds of the work on a text, in steps of a matcher, of which a second has some hundred million. Patterns that are of use take
-// tens of steps a byte.
+// Bounds of the work on a text, in steps of a matcher, of which a second has some hundred million. Patterns that are of
+// use take tens of steps a byte.
 const (
 	stepsOnce    = 1 << 28
 	stepsPerByte = 1 << 10
@@ -30,9 +30,10 @@ const (
 	opJump                // to x
 	opLoop                // characters of set, min to max of them
 	opMark                // notes the place in slot x
-	opMoved               // goes to y if the place is still that of slot x: an iteration that matched nothing ends its loop
-	opSub                 // an assertion or an atomic group
-	opPlace               // an assertion about the place itself
+	// Goes to y if the place is still that of slot x: an iteration that matched nothing ends its loop.
+	opMoved
+	opSub   // an assertion or an atomic group
+	opPlace // an assertion about the place itself
 	opMatch
 )
 
@@ -167,7 +168,8 @@ func (c *compiler) emit(p *program, n *node) error {
 	case nodeRepeat:
 		return c.repeat(p, n)
 	case nodeAtomic, nodeAhead, nodeBehind:
-		if n.kind == nodeAtomic && n.kids[0].kind == nodeRepeat && n.kids[0].kids[0].kind == nodeSet && !n.kids[0].lazy {
+		if n.kind == nodeAtomic && n.kids[0].kind == nodeRepeat && n.kids[0].kids[0].kind == nodeSet &&
+			!n.kids[0].lazy {
 			r := n.kids[0]
 			return c.add(p, instruction{op: opLoop, set: r.kids[0].set, min: r.min, max: r.max, all: true})
 		}
@@ -207,7 +209,9 @@ func (c *compiler) repeat(p *program, n *node) error {
 		at := len(p.code)
 		slot := p.slots
 		p.slots++
-		if err := errors.Join(c.add(p, instruction{}), c.add(p, instruction{op: opMark, x: slot}), c.emit(p, body), c.add(p, instruction{op: opMoved, x: slot, y: len(p.code)})); err != nil {
+		err := errors.Join(c.add(p, instruction{}), c.add(p, instruction{op: opMark, x: slot}), c.emit(p, body),
+			c.add(p, instruction{op: opMoved, x: slot, y: len(p.code)}))
+		if err != nil {
 			return err
 		}
 		moved := len(p.code) - 1
@@ -287,36 +291,8 @@ func (m *matcher) run(p *program, at, end int) (int, error) {
 		case opJump:
 			pc = in.x
 		case opLoop:
-			from, n := at, 0
-			most := in.max
-			if in.lazy {
-				most = in.min
-			}
-			least := at
-			for n != most {
-				w := in.set.at(text, at)
-				if w == 0 {
-					break
-				}
-				at += w
-				if n++; n == in.min {
-					least = at
-				}
-			}
-			m.steps -= at - from
+			at, ok = m.loop(in, pc, at)
 			pc++
-			switch {
-			case n < in.min:
-				ok = false
-			case in.lazy && in.max != in.min:
-				left := -1
-				if in.max >= 0 {
-					left = in.max - in.min
-				}
-				m.stack = append(m.stack, frame{pc: pc - 1, at: at, kind: frameLazy, least: left})
-			case !in.all && !in.lazy && at > least:
-				m.stack = append(m.stack, frame{pc: pc, at: at, kind: frameLoop, least: least})
-			}
 		case opMark:
 			m.stack = append(m.stack, frame{pc: slots + in.x, kind: frameSlot, least: m.slots[slots+in.x]})
 			m.slots[slots+in.x] = at
@@ -343,44 +319,88 @@ func (m *matcher) run(p *program, at, end int) (int, error) {
 			}
 			ok = false
 		}
-		for !ok {
-			if len(m.stack) == base {
-				return -1, nil
-			}
-			if m.steps--; m.steps < 0 {
-				return -1, errSteps
-			}
-			f := &m.stack[len(m.stack)-1]
-			switch f.kind {
-			case frameSlot:
-				m.slots[f.pc] = f.least
-				m.stack = m.stack[:len(m.stack)-1]
-			case frameWay:
-				pc, at, ok = f.pc, f.at, true
-				m.stack = m.stack[:len(m.stack)-1]
-			case frameLoop:
-				_, w := utf8.DecodeLastRuneInString(text[:f.at])
-				f.at -= w
-				pc, at, ok = f.pc, f.at, true
-				if f.at <= f.least {
-					m.stack = m.stack[:len(m.stack)-1]
-				}
-			case frameLazy:
-				w := p.code[f.pc].set.at(text, f.at)
-				if w == 0 {
-					m.stack = m.stack[:len(m.stack)-1]
-					continue
-				}
-				f.at += w
-				pc, at, ok = f.pc+1, f.at, true
-				if f.least > 0 {
-					if f.least--; f.least == 0 {
-						m.stack = m.stack[:len(m.stack)-1]
-					}
-				}
+		if !ok {
+			var err error
+			if pc, at, err = m.back(p, base); pc < 0 {
+				return -1, err
 			}
 		}
 	}
+}
+
+// loop takes as many characters as it may, and notes what it may give back, or take later. It returns where they end;
+// ok is false if they are too few.
+func (m *matcher) loop(in *instruction, pc, at int) (to int, ok bool) {
+	from, n := at, 0
+	most := in.max
+	if in.lazy {
+		most = in.min
+	}
+	least := at
+	for n != most {
+		w := in.set.at(m.text, at)
+		if w == 0 {
+			break
+		}
+		at += w
+		if n++; n == in.min {
+			least = at
+		}
+	}
+	m.steps -= at - from
+	switch {
+	case n < in.min:
+		return at, false
+	case in.lazy && in.max != in.min:
+		left := -1
+		if in.max >= 0 {
+			left = in.max - in.min
+		}
+		m.stack = append(m.stack, frame{pc: pc, at: at, kind: frameLazy, least: left})
+	case !in.all && !in.lazy && at > least:
+		m.stack = append(m.stack, frame{pc: pc + 1, at: at, kind: frameLoop, least: least})
+	}
+	return at, true
+}
+
+// back goes to the last way that was not taken, of those above base; pc is -1 if there is none.
+func (m *matcher) back(p *program, base int) (pc, at int, err error) {
+	for len(m.stack) > base {
+		if m.steps--; m.steps < 0 {
+			return -1, 0, errSteps
+		}
+		top := len(m.stack) - 1
+		f := &m.stack[top]
+		switch f.kind {
+		case frameSlot:
+			m.slots[f.pc] = f.least
+			m.stack = m.stack[:top]
+		case frameWay:
+			m.stack = m.stack[:top]
+			return f.pc, f.at, nil
+		case frameLoop:
+			_, w := utf8.DecodeLastRuneInString(m.text[:f.at])
+			f.at -= w
+			if f.at <= f.least {
+				m.stack = m.stack[:top]
+			}
+			return f.pc, f.at, nil
+		case frameLazy:
+			w := p.code[f.pc].set.at(m.text, f.at)
+			if w == 0 {
+				m.stack = m.stack[:top]
+				continue
+			}
+			f.at += w
+			if f.least > 0 {
+				if f.least--; f.least == 0 {
+					m.stack = m.stack[:top]
+				}
+			}
+			return f.pc + 1, f.at, nil
+		}
+	}
+	return -1, 0, nil
 }
 
 // at is the length of the character at a place of a text, 0 if it is not of the set.
@@ -464,7 +484,8 @@ var words = sync.OnceValue(func() *runeSet {
 	return union(table("[:word:]"), setOf([]runeRange{{0xb2, 0xb3}, {0xb9, 0xb9}, {0xbc, 0xbe}}))
 })
 
-// each visits the matches in a text, from the first to the last. An empty match directly after another match does not count.
+// each visits the matches in a text, from the first to the last. An empty match directly after another match does not
+// count.
 func (e *expression) each(text string, visit func(from, to int)) error {
 	m := matchers.Get().(*matcher)
 	m.text, m.steps = text, stepsOnce+stepsPerByte*len(text)
@@ -488,7 +509,8 @@ func (e *expression) each(text string, visit func(from, to int)) error {
 		}
 		end, err := m.run(e.prog, at, -1)
 		if err != nil {
-			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads \"%s\"", ErrTooCostly, foreign.Shown(e.source), foreign.ShownStart(text[at:], 40))
+			return fmt.Errorf("%w: its pattern %s takes too many steps where the text reads \"%s\"",
+				ErrTooCostly, foreign.Shown(e.source), foreign.ShownStart(text[at:], 40))
 		}
 		if end < 0 || end == at && last == at {
 			if at == len(text) {

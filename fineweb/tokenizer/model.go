@@ -76,8 +76,8 @@ func (v *vocabulary) id(token string) (int32, bool) { id, ok := v.ids[token]; re
 func (v *vocabulary) tokens() []string              { return v.list }
 func (v *vocabulary) size() int                     { return len(v.ids) }
 
-// wordPiece takes the longest token that a word begins with, again and again (Schuster and Nakajima 2012); a word that cannot be cut
-// like this to its end is unknown.
+// wordPiece takes the longest token that a word begins with, again and again (Schuster and Nakajima 2012); a word that
+// cannot be cut like this to its end is unknown.
 type wordPiece struct {
 	vocabulary
 	unknown      string

@@ -16,14 +16,15 @@ import (
 // normalization changes a text before it is cut into words. It may stop once it has made more than most bytes.
 type normalization func(p piece, most int) (piece, error)
 
-// mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the bytes that are put
-// in for one match.
+// mostGrowth bounds what normalizing may make of a text: that many times its bytes, and a MiB. mostContent bounds the
+// bytes that are put in for one match.
 const (
 	mostGrowth  = 16
 	mostContent = 64
 )
 
-// growthLimit is the most that normalizing may make of a text, in bytes; tokenLimit of an added token, of which a file may have millions.
+// growthLimit is the most that normalizing may make of a text, in bytes; tokenLimit of an added token, of which a file
+// may have millions.
 func growthLimit(text string) int { return mostGrowth*len(text) + 1<<20 }
 func tokenLimit(token string) int { return mostGrowth*len(token) + 1<<10 }
 
@@ -41,7 +42,8 @@ func growing(f func(s string, most int) string) []normalization {
 		}
 		s := f(p.s, most)
 		origin = min(origin, len(s))
-		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) { // the first character was joined with the next
+		// The first character was joined with the next.
+		for origin > 0 && origin < len(s) && !utf8.RuneStart(s[origin]) {
 			origin++
 		}
 		return piece{s, origin}, nil
@@ -59,25 +61,52 @@ func filter(drop *runeSet) func(string) string {
 	}
 }
 
+// normalizerFields are the fields of the components of a normalizer.
+type normalizerFields struct {
+	Prepend   string   `json:"prepend"`
+	Pattern   *pattern `json:"pattern"`
+	Content   string   `json:"content"`
+	Left      bool     `json:"strip_left"`
+	Right     bool     `json:"strip_right"`
+	Clean     bool     `json:"clean_text"`
+	Chinese   bool     `json:"handle_chinese_chars"`
+	Accents   *bool    `json:"strip_accents"`
+	Lowercase bool     `json:"lowercase"`
+	Charsmap  string   `json:"precompiled_charsmap"`
+}
+
+// normalizers makes the steps of each type of component but Sequence.
+var normalizers = map[string]func(f *normalizerFields) ([]normalization, error){
+	"BertNormalizer": normalizeBERT,
+	"ByteLevel":      always(toByteLevel),
+	"Lowercase":      always(lowercase),
+	"NFC":            always(normalizer(norm.NFC)),
+	"NFD":            always(normalizer(norm.NFD)),
+	"NFKC":           always(normalizer(norm.NFKC)),
+	"NFKD":           always(normalizer(norm.NFKD)),
+	"Nmt":            always(func(s string) string { return strings.Map(nmt, s) }),
+	"Precompiled":    func(f *normalizerFields) ([]normalization, error) { return parsePrecompiled(f.Charsmap) },
+	"Prepend":        normalizePrepend,
+	"Replace":        normalizeReplace,
+	"Strip":          normalizeStrip,
+	"StripAccents": func(*normalizerFields) ([]normalization, error) {
+		return pointwise(filter(table("mark"))), nil
+	},
+}
+
+// always is the row of a normalizer that has no fields.
+func always(f func(string) string) func(*normalizerFields) ([]normalization, error) {
+	return func(*normalizerFields) ([]normalization, error) { return pointwise(f), nil }
+}
+
 func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
-	var f struct {
-		Prepend   string   `json:"prepend"`
-		Pattern   *pattern `json:"pattern"`
-		Content   string   `json:"content"`
-		Left      bool     `json:"strip_left"`
-		Right     bool     `json:"strip_right"`
-		Clean     bool     `json:"clean_text"`
-		Chinese   bool     `json:"handle_chinese_chars"`
-		Accents   *bool    `json:"strip_accents"`
-		Lowercase bool     `json:"lowercase"`
-		Charsmap  string   `json:"precompiled_charsmap"`
-	}
+	var f normalizerFields
 	kind, parts, err := component(raw, &f, "normalizers")
 	if err != nil {
 		return nil, err
 	}
-	if len(f.Content) > mostContent || len(f.Prepend) > mostContent {
-		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, max(len(f.Content), len(f.Prepend)), mostContent)
+	if n := max(len(f.Content), len(f.Prepend)); n > mostContent {
+		return nil, fmt.Errorf("%s puts in %d bytes at a time; the most is %d", kind, n, mostContent)
 	}
 	switch kind {
 	case "":
@@ -92,90 +121,85 @@ func parseNormalizer(raw json.RawMessage) ([]normalization, error) {
 			all = append(all, n...)
 		}
 		return all, nil
-	case "Prepend":
-		if f.Prepend == "" {
-			return nil, errors.New("Prepend puts in nothing")
-		}
-		return []normalization{func(p piece, _ int) (piece, error) {
-			if p.s == "" {
-				return p, nil
-			}
-			if p.origin > 0 {
-				p.origin += len(f.Prepend)
-			}
-			p.s = f.Prepend + p.s
-			return p, nil
-		}}, nil
-	case "Replace":
-		if f.Pattern == nil {
-			return nil, errors.New("Replace has no pattern")
-		}
-		find, err := f.Pattern.finder()
-		if err != nil {
-			return nil, fmt.Errorf("Replace: %w", err)
-		}
-		if f.Content != "" && f.Pattern.mayBeEmpty() { // the library loses track of where text came from, and repeats some of it later
-			return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
-		}
-		return []normalization{func(p piece, most int) (piece, error) { return replace(p, find, f.Content, most) }}, nil
-	case "NFC":
-		return pointwise(normalizer(norm.NFC)), nil
-	case "NFD":
-		return pointwise(normalizer(norm.NFD)), nil
-	case "NFKC":
-		return pointwise(normalizer(norm.NFKC)), nil
-	case "NFKD":
-		return pointwise(normalizer(norm.NFKD)), nil
-	case "Lowercase":
-		return pointwise(lowercase), nil
-	case "Strip":
-		return []normalization{func(p piece, _ int) (piece, error) {
-			from, to := 0, len(p.s)
-			if f.Left {
-				from = to - len(strings.TrimLeftFunc(p.s, isWhite))
-			}
-			if f.Right {
-				to = from + len(strings.TrimRightFunc(p.s[from:], isWhite))
-			}
-			return p.part(from, to), nil
-		}}, nil
-	case "StripAccents":
-		return pointwise(filter(table("mark"))), nil
-	case "BertNormalizer":
-		var all []normalization
-		if f.Clean {
-			control := table("control")
-			all = append(all, pointwise(func(s string) string {
-				return strings.Map(func(r rune) rune {
-					switch {
-					case control.has(r): // some white space is, too
-						return -1
-					case isWhite(r):
-						return ' '
-					}
-					return r
-				}, s)
-			})...)
-		}
-		if f.Chinese {
-			all = append(all, pointwise(spaceChinese)...)
-		}
-		if f.Accents == nil && f.Lowercase || f.Accents != nil && *f.Accents {
-			all = append(all, pointwise(normalizer(norm.NFD))...)
-			all = append(all, pointwise(filter(table("nonspacing")))...)
-		}
-		if f.Lowercase {
-			all = append(all, pointwise(lowercase)...)
-		}
-		return all, nil
-	case "Nmt":
-		return pointwise(func(s string) string { return strings.Map(nmt, s) }), nil
-	case "ByteLevel":
-		return pointwise(toByteLevel), nil
-	case "Precompiled":
-		return parsePrecompiled(f.Charsmap)
 	}
-	return nil, fmt.Errorf("%q is not supported", kind)
+	steps, ok := normalizers[kind]
+	if !ok {
+		return nil, fmt.Errorf("%q is not supported", kind)
+	}
+	return steps(&f)
+}
+
+func normalizePrepend(f *normalizerFields) ([]normalization, error) {
+	if f.Prepend == "" {
+		return nil, errors.New("Prepend puts in nothing")
+	}
+	return []normalization{func(p piece, _ int) (piece, error) {
+		if p.s == "" {
+			return p, nil
+		}
+		if p.origin > 0 {
+			p.origin += len(f.Prepend)
+		}
+		p.s = f.Prepend + p.s
+		return p, nil
+	}}, nil
+}
+
+func normalizeReplace(f *normalizerFields) ([]normalization, error) {
+	if f.Pattern == nil {
+		return nil, errors.New("Replace has no pattern")
+	}
+	find, err := f.Pattern.finder()
+	if err != nil {
+		return nil, fmt.Errorf("Replace: %w", err)
+	}
+	// The library loses track of where text came from, and repeats some of it later.
+	if f.Content != "" && f.Pattern.mayBeEmpty() {
+		return nil, fmt.Errorf("Replace: a pattern that may match nothing, and puts in %q, is not supported", f.Content)
+	}
+	return []normalization{func(p piece, most int) (piece, error) { return replace(p, find, f.Content, most) }}, nil
+}
+
+func normalizeStrip(f *normalizerFields) ([]normalization, error) {
+	return []normalization{func(p piece, _ int) (piece, error) {
+		from, to := 0, len(p.s)
+		if f.Left {
+			from = to - len(strings.TrimLeftFunc(p.s, isWhite))
+		}
+		if f.Right {
+			to = from + len(strings.TrimRightFunc(p.s[from:], isWhite))
+		}
+		return p.part(from, to), nil
+	}}, nil
+}
+
+func normalizeBERT(f *normalizerFields) ([]normalization, error) {
+	var all []normalization
+	if f.Clean {
+		control := table("control")
+		all = append(all, pointwise(func(s string) string {
+			return strings.Map(func(r rune) rune {
+				switch {
+				case control.has(r): // some white space is, too
+					return -1
+				case isWhite(r):
+					return ' '
+				}
+				return r
+			}, s)
+		})...)
+	}
+	if f.Chinese {
+		all = append(all, pointwise(spaceChinese)...)
+	}
+	if f.Accents == nil && f.Lowercase || f.Accents != nil && *f.Accents {
+		all = append(all, pointwise(normalizer(norm.NFD))...)
+		all = append(all, pointwise(filter(table("nonspacing")))...)
+	}
+	if f.Lowercase {
+		all = append(all, pointwise(lowercase)...)
+	}
+	return all, nil
 }
 
 // replace puts content in the place of every match, until it has made more than most bytes.
@@ -207,7 +231,8 @@ func replace(p piece, find finder, content string, most int) (piece, error) {
 }
 
 // chinese are the blocks whose characters BERT puts spaces around.
-var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
+var chinese = setOf([]runeRange{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
+	{0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
 	{0xf900, 0xfaff}, {0x2f800, 0x2fa1f}})
 
 func spaceChinese(s string) string {
@@ -229,14 +254,15 @@ func nmt(r rune) rune {
 	switch {
 	case r >= 1 && r <= 8, r == 0xb, r >= 0xe && r <= 0x1f, r == 0x7f, r == 0x8f, r == 0x9f:
 		return -1
-	case r == 9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f, r == 0x2028, r == 0x2029, r == 0x2581, r == 0xfeff, r == 0xfffd:
+	case r == 9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f, r == 0x2028, r == 0x2029,
+		r == 0x2581, r == 0xfeff, r == 0xfffd:
 		return ' '
 	}
 	return r
 }
 
-// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to where their replacements begin, each
-// of which ends with a zero byte.
+// precompiled is SentencePiece's table of normalizations: a double array (Aoe 1989) from texts to where their
+// replacements begin, each of which ends with a zero byte.
 type precompiled struct {
 	units []uint32
 	to    string

@@ -10,8 +10,8 @@ import (
 	"stepflow/foreign"
 )
 
-// Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them compiled. What
-// is not read here, such as back-references, is an error that names it.
+// Patterns are in the syntax of Oniguruma 6.9 (ONIG_SYNTAX_ONIGURUMA, UTF-8), in which the tokenizers library has them
+// compiled. What is not read here, such as back-references, is an error that names it.
 
 // nodeKind says what a part of a pattern matches.
 type nodeKind uint8
@@ -43,7 +43,8 @@ type node struct {
 	captures bool // a group that captures what it matches
 }
 
-// Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it becomes.
+// Bounds of a pattern: its length in bytes, how deep its groups nest, how often {n} may repeat, and the instructions it
+// becomes.
 const (
 	maxPattern      = 16 << 10
 	maxGroups       = 100
@@ -131,7 +132,8 @@ func (p *patternParser) branch(f flags) (*node, error) {
 			if char < 0 {
 				literal = nil
 			} else if literal = append(literal, char); foldsTogether(literal) {
-				return nil, unsupported("%q where case does not matter, which may also be one character,", string(literal))
+				return nil, unsupported("%q where case does not matter, which may also be one character,",
+					string(literal))
 			}
 		}
 		cat.kids = append(cat.kids, n)
@@ -214,7 +216,8 @@ func (p *patternParser) quantified(n *node, f flags) (*node, error) {
 	}
 }
 
-// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second, they are swapped and the repetition is possessive.
+// interval reads {n}, {n,}, {n,m} or {,m}. If the first is more than the second, they are swapped and the repetition is
+// possessive.
 func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 	end := strings.IndexByte(p.s, '}')
 	if end < 0 {
@@ -251,20 +254,11 @@ func (p *patternParser) interval() (lo, hi int, possessive, ok bool) {
 	return lo, hi, false, true
 }
 
-// atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else; rest is set if it
-// goes to the end of the group.
+// atom reads one character, class, group or assertion. char is the character that it is, -1 if it is something else;
+// rest is set if it goes to the end of the group.
 func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error) {
 	one := func(kind nodeKind) (*node, rune, bool, error) { return &node{kind: kind}, -1, false, nil }
 	set := func(s *runeSet) (*node, rune, bool, error) { return &node{kind: nodeSet, set: s}, -1, false, nil }
-	literal := func(r rune) (*node, rune, bool, error) {
-		s := setOf([]runeRange{{r, r}})
-		if f.fold {
-			if s, err = folded(s, false); err != nil {
-				return nil, -1, false, err
-			}
-		}
-		return &node{kind: nodeSet, set: s}, r, false, nil
-	}
 	if strings.HasPrefix(p.s, "{") {
 		if _, _, _, ok := p.interval(); ok {
 			return nil, -1, false, fmt.Errorf("a repetition {...} with nothing before it")
@@ -295,48 +289,78 @@ func (p *patternParser) atom(f flags) (n *node, char rune, rest bool, err error)
 		n, rest, err := p.group(f)
 		return n, -1, rest, err
 	case '\\':
-		if p.s == "" {
-			return nil, -1, false, fmt.Errorf(`a \ at the end`)
-		}
-		switch {
-		case p.take("b"):
-			return one(nodeWord)
-		case p.take("B"):
-			return &node{kind: nodeWord, not: true}, -1, false, nil
-		case p.take("A"):
-			return one(nodeText)
-		case p.take("z"):
-			return one(nodeTextEnd)
-		case p.take("Z"):
-			return one(nodeTextEnd2)
-		case p.take("N"):
-			return set(dot(false))
-		case p.take("O"):
-			return set(dot(true))
-		case p.take("R"):
-			line := &node{kind: nodeSet, set: setOf([]runeRange{{'\n', '\r'}, {0x85, 0x85}, {0x2028, 0x2029}})}
-			both := &node{kind: nodeCat, kids: []*node{{kind: nodeSet, set: setOf([]runeRange{{'\r', '\r'}})}, {kind: nodeSet, set: setOf([]runeRange{{'\n', '\n'}})}}}
-			return &node{kind: nodeAtomic, kids: []*node{{kind: nodeAlt, kids: []*node{both, line}}}}, -1, false, nil
-		}
-		if c := p.s[0]; c >= '1' && c <= '9' || strings.IndexByte("kgKGXyYQE", c) >= 0 {
-			return nil, -1, false, unsupported(`\%c`, c)
-		}
-		s, r, err := p.escape(false)
-		if err != nil {
-			return nil, -1, false, err
-		}
-		if s == nil {
-			return literal(r)
-		}
-		if f.fold {
-			if s, err = folded(s, false); err != nil {
-				return nil, -1, false, err
-			}
-		}
-		return set(s)
+		return p.escaped(f)
 	default:
-		return literal(c)
+		return p.literal(c, f)
 	}
+}
+
+// literal is a character that stands for itself.
+func (p *patternParser) literal(r rune, f flags) (n *node, char rune, rest bool, err error) {
+	s, err := withCase(setOf([]runeRange{{r, r}}), f)
+	if err != nil {
+		return nil, -1, false, err
+	}
+	return &node{kind: nodeSet, set: s}, r, false, nil
+}
+
+// withCase adds the other cases of the characters of a set, where case does not matter.
+func withCase(s *runeSet, f flags) (*runeSet, error) {
+	if !f.fold {
+		return s, nil
+	}
+	return folded(s, false)
+}
+
+// places are the letters that, after a backslash, are assertions about the place; dots are those of any character, and
+// whether a newline is one.
+var (
+	places = map[byte]node{
+		'b': {kind: nodeWord}, 'B': {kind: nodeWord, not: true},
+		'A': {kind: nodeText}, 'z': {kind: nodeTextEnd}, 'Z': {kind: nodeTextEnd2},
+	}
+	dots = map[byte]bool{'N': false, 'O': true}
+)
+
+// escaped reads what follows a backslash outside a class.
+func (p *patternParser) escaped(f flags) (n *node, char rune, rest bool, err error) {
+	if p.s == "" {
+		return nil, -1, false, fmt.Errorf(`a \ at the end`)
+	}
+	c := p.s[0]
+	if n, ok := places[c]; ok {
+		p.s = p.s[1:]
+		return &n, -1, false, nil
+	}
+	if all, ok := dots[c]; ok {
+		p.s = p.s[1:]
+		return &node{kind: nodeSet, set: dot(all)}, -1, false, nil
+	}
+	if p.take("R") {
+		return newline(), -1, false, nil
+	}
+	if c >= '1' && c <= '9' || strings.IndexByte("kgKGXyYQE", c) >= 0 {
+		return nil, -1, false, unsupported(`\%c`, c)
+	}
+	s, r, err := p.escape(false)
+	if err != nil {
+		return nil, -1, false, err
+	}
+	if s == nil {
+		return p.literal(r, f)
+	}
+	if s, err = withCase(s, f); err != nil {
+		return nil, -1, false, err
+	}
+	return &node{kind: nodeSet, set: s}, -1, false, nil
+}
+
+// newline is \R: a carriage return and a newline, or one character that ends a line.
+func newline() *node {
+	set := func(ranges ...runeRange) *node { return &node{kind: nodeSet, set: setOf(ranges)} }
+	line := set(runeRange{'\n', '\r'}, runeRange{0x85, 0x85}, runeRange{0x2028, 0x2029})
+	both := &node{kind: nodeCat, kids: []*node{set(runeRange{'\r', '\r'}), set(runeRange{'\n', '\n'})}}
+	return &node{kind: nodeAtomic, kids: []*node{{kind: nodeAlt, kids: []*node{both, line}}}}
 }
 
 func dot(all bool) *runeSet {
@@ -368,41 +392,14 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 	case p.take("<!"):
 		kind, not = nodeBehind, true
 	case p.take("<"):
+		odd := func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 		name, after, ok := strings.Cut(p.s, ">")
-		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if !ok || name == "" || strings.ContainsFunc(name, odd) {
 			return nil, false, unsupported("the group's name \"%s\"", foreign.ShownStart(name, 20))
 		}
 		p.s, captures = after, true
 	default:
-		for on, options := true, p.s; ; {
-			if p.s == "" {
-				return nil, false, fmt.Errorf("a ( without its )")
-			}
-			switch c := p.next(); c {
-			case '-':
-				on = false
-			case 'i':
-				f.fold = on
-			case 'm':
-				f.dotAll = on
-			case 'x':
-				f.extended = on
-			case ')': // for the rest of the group
-				if options[0] == ')' {
-					return nil, false, fmt.Errorf("(?) names no option")
-				}
-				n, err := p.alternatives(f)
-				return n, true, err
-			case ':':
-				n, err = p.alternatives(f)
-				if err == nil && !p.take(")") {
-					err = fmt.Errorf("a ( without its )")
-				}
-				return n, false, err
-			default:
-				return nil, false, unsupported("(?%c", c)
-			}
-		}
+		return p.options(f)
 	}
 	if n, err = p.alternatives(f); err != nil {
 		return nil, false, err
@@ -422,6 +419,40 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 		return &node{kind: nodeCat, kids: []*node{n}, captures: captures}, false, nil
 	}
 	return &node{kind: kind, kids: []*node{n}, not: not}, false, nil
+}
+
+// options reads letters of options and what they hold for: the group up to its parenthesis, or what is left of the
+// group around it.
+func (p *patternParser) options(f flags) (n *node, rest bool, err error) {
+	for on, options := true, p.s; ; {
+		if p.s == "" {
+			return nil, false, fmt.Errorf("a ( without its )")
+		}
+		switch c := p.next(); c {
+		case '-':
+			on = false
+		case 'i':
+			f.fold = on
+		case 'm':
+			f.dotAll = on
+		case 'x':
+			f.extended = on
+		case ')': // for the rest of the group
+			if options[0] == ')' {
+				return nil, false, fmt.Errorf("(?) names no option")
+			}
+			n, err := p.alternatives(f)
+			return n, true, err
+		case ':':
+			n, err = p.alternatives(f)
+			if err == nil && !p.take(")") {
+				err = fmt.Errorf("a ( without its )")
+			}
+			return n, false, err
+		default:
+			return nil, false, unsupported("(?%c", c)
+		}
+	}
 }
 
 // notBehind says what of n Oniguruma refuses in (?<= ), or in (?<! ) if not is set; "" for nothing.
@@ -446,7 +477,8 @@ func (n *node) notBehind(not bool) string {
 	return ""
 }
 
-// escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where the set is nil.
+// escape reads what follows a backslash that has the same meaning in a class and outside: a set, or a character where
+// the set is nil.
 func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
 	for _, x := range []struct {
 		letter, name string
@@ -469,37 +501,8 @@ func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
 		if !p.take("{") {
 			return nil, c, nil
 		}
-		name, after, ok := strings.Cut(p.s, "}")
-		if !ok {
-			return nil, 0, fmt.Errorf(`\%c{ without its }`, c)
-		}
-		p.s = after
-		not := c == 'P'
-		if strings.HasPrefix(name, "^") {
-			name, not = name[1:], !not
-		}
-		s := property(name)
-		if s == nil {
-			return nil, 0, unsupported(`\p{%s}`, foreign.ShownStart(name, 40))
-		}
-		if not {
-			s = s.not()
-		}
-		return s, 0, nil
-	case 't':
-		return nil, '\t', nil
-	case 'n':
-		return nil, '\n', nil
-	case 'r':
-		return nil, '\r', nil
-	case 'f':
-		return nil, '\f', nil
-	case 'v':
-		return nil, '\v', nil
-	case 'a':
-		return nil, '\a', nil
-	case 'e':
-		return nil, 0x1b, nil
+		s, err := p.property(c)
+		return s, 0, err
 	case 'b':
 		if inClass {
 			return nil, '\b', nil
@@ -527,14 +530,42 @@ func (p *patternParser) escape(inClass bool) (*runeSet, rune, error) {
 	case 'c', 'C', 'M', 'o', 'U':
 		return nil, 0, unsupported(`\%c`, c)
 	default:
+		if r, ok := controls[c]; ok {
+			return nil, r, nil
+		}
 		return nil, c, nil
 	}
+}
+
+// controls are the characters that letters after a backslash stand for.
+var controls = map[rune]rune{'t': '\t', 'n': '\n', 'r': '\r', 'f': '\f', 'v': '\v', 'a': '\a', 'e': 0x1b}
+
+// property reads the name of a set of characters, from after \p{ or \P{ on.
+func (p *patternParser) property(c rune) (*runeSet, error) {
+	name, after, ok := strings.Cut(p.s, "}")
+	if !ok {
+		return nil, fmt.Errorf(`\%c{ without its }`, c)
+	}
+	p.s = after
+	not := c == 'P'
+	if strings.HasPrefix(name, "^") {
+		name, not = name[1:], !not
+	}
+	s := property(name)
+	if s == nil {
+		return nil, unsupported(`\p{%s}`, foreign.ShownStart(name, 40))
+	}
+	if not {
+		s = s.not()
+	}
+	return s, nil
 }
 
 // number reads the digits of a character.
 func (p *patternParser) number(base, least, most int, last rune) (*runeSet, rune, error) {
 	i := 0
-	for i < most && i < len(p.s) && strings.IndexByte("0123456789abcdefABCDEF"[:map[int]int{8: 8, 16: 22}[base]], p.s[i]) >= 0 {
+	for i < most && i < len(p.s) &&
+		strings.IndexByte("0123456789abcdefABCDEF"[:map[int]int{8: 8, 16: 22}[base]], p.s[i]) >= 0 {
 		i++
 	}
 	n, err := strconv.ParseUint(p.s[:i], base, 32)
@@ -543,6 +574,32 @@ func (p *patternParser) number(base, least, most int, last rune) (*runeSet, rune
 	}
 	p.s = p.s[i:]
 	return nil, rune(n), nil
+}
+
+// What a - means after what stands before it in a class.
+const (
+	classStart    = iota // nothing: the - stands for itself
+	classValue           // a character: the - makes a range
+	classComplete        // a range or a class: the - stands for itself
+	classProperty        // a set: an error
+)
+
+// classParser is what was read of a class.
+type classParser struct {
+	all   *runeSet // what stands before the last &&; nil if there is none
+	sets  []*runeSet
+	chars []runeRange
+	state int
+}
+
+// finish is the set that was read so far.
+func (c *classParser) finish() *runeSet {
+	now := union(append(c.sets, setOf(c.chars))...)
+	c.sets, c.chars = nil, nil
+	if c.all != nil {
+		now = intersect(c.all, now)
+	}
+	return now
 }
 
 // class reads a class from after its [ on. The set is what it lists; negated says that all other characters are meant.
@@ -555,94 +612,91 @@ func (p *patternParser) class() (s *runeSet, negated bool, err error) {
 	if strings.HasPrefix(p.s, "]") {
 		return nil, false, unsupported("a class that begins with ]")
 	}
-	var all *runeSet // what stands before the last &&
-	now := &runeSet{}
-	var sets []*runeSet
-	var chars []runeRange
-	finish := func() {
-		now = union(append(sets, setOf(chars))...)
-		sets, chars = nil, nil
-	}
-	const ( // what a - after it means
-		start = iota
-		value
-		complete
-		property
-	)
-	state := start
+	c := &classParser{}
 	for {
-		if p.s == "" {
-			return nil, false, fmt.Errorf("a [ without its ]")
-		}
 		switch {
+		case p.s == "":
+			return nil, false, fmt.Errorf("a [ without its ]")
 		case p.take("]"):
-			if finish(); all != nil {
-				now = intersect(all, now)
-			}
-			return now, negated, nil
+			return c.finish(), negated, nil
 		case p.take("&&"):
-			if finish(); all != nil {
-				now = intersect(all, now)
-			}
-			all, state = now, start
-			continue
-		case strings.HasPrefix(p.s, "[:"):
-			if s, n := posix(p.s); s != nil {
-				sets, state = append(sets, s), property
-				p.s = p.s[n:]
-				continue
-			}
-			if strings.Contains(p.s, ":]") {
-				return nil, false, unsupported("\"%s\"", foreign.ShownStart(p.s, 12))
-			}
-			fallthrough
+			c.all, c.state = c.finish(), classStart
 		case strings.HasPrefix(p.s, "["):
-			p.next()
-			s, not, err := p.class()
-			if err != nil {
-				return nil, false, err
-			}
-			if not {
-				s = s.not()
-			}
-			sets, state = append(sets, s), complete
-			continue
+			err = p.classInside(c)
+		case p.s[0] == '-' && c.state != classStart:
+			err = p.classRange(c)
+		default:
+			err = p.classMember(c)
 		}
-		if p.s[0] == '-' && state != start {
-			last := strings.HasPrefix(p.s, "-]") || strings.HasPrefix(p.s, "-&&")
-			switch {
-			case last || state == complete:
-				chars, state = append(chars, runeRange{'-', '-'}), value
-				p.s = p.s[1:]
-			case state == property:
-				return nil, false, unsupported(`a range from a set in a class`)
-			default:
-				p.s = p.s[1:]
-				if strings.HasPrefix(p.s, "[") {
-					return nil, false, unsupported("a range to a class")
-				}
-				s, r, err := p.classChar()
-				if err != nil {
-					return nil, false, err
-				}
-				from := &chars[len(chars)-1]
-				if s != nil || r < from.lo {
-					return nil, false, fmt.Errorf("a range in a class that has no end, or one before its start")
-				}
-				from.hi, state = r, complete
-			}
-			continue
-		}
-		s, r, err := p.classChar()
 		if err != nil {
 			return nil, false, err
 		}
-		if s != nil {
-			sets, state = append(sets, s), property
-		} else {
-			chars, state = append(chars, runeRange{r, r}), value
+	}
+}
+
+// classInside reads a class in a class, or a set of POSIX such as [:alpha:].
+func (p *patternParser) classInside(c *classParser) error {
+	if strings.HasPrefix(p.s, "[:") {
+		if s, n := posix(p.s); s != nil {
+			c.sets, c.state = append(c.sets, s), classProperty
+			p.s = p.s[n:]
+			return nil
+		}
+		if strings.Contains(p.s, ":]") {
+			return unsupported("\"%s\"", foreign.ShownStart(p.s, 12))
 		}
 	}
+	p.next()
+	s, not, err := p.class()
+	if err != nil {
+		return err
+	}
+	if not {
+		s = s.not()
+	}
+	c.sets, c.state = append(c.sets, s), classComplete
+	return nil
+}
+
+// classRange reads a - that does not begin a class: it makes a range of the character before it, or stands for itself.
+func (p *patternParser) classRange(c *classParser) error {
+	last := strings.HasPrefix(p.s, "-]") || strings.HasPrefix(p.s, "-&&")
+	switch {
+	case last || c.state == classComplete:
+		c.chars, c.state = append(c.chars, runeRange{'-', '-'}), classValue
+		p.s = p.s[1:]
+		return nil
+	case c.state == classProperty:
+		return unsupported(`a range from a set in a class`)
+	}
+	p.s = p.s[1:]
+	if strings.HasPrefix(p.s, "[") {
+		return unsupported("a range to a class")
+	}
+	s, r, err := p.classChar()
+	if err != nil {
+		return err
+	}
+	from := &c.chars[len(c.chars)-1]
+	if s != nil || r < from.lo {
+		return fmt.Errorf("a range in a class that has no end, or one before its start")
+	}
+	from.hi, c.state = r, classComplete
+	return nil
+}
+
+// classMember reads a character or a set.
+func (p *patternParser) classMember(c *classParser) error {
+	s, r, err := p.classChar()
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		c.sets, c.state = append(c.sets, s), classProperty
+	} else {
+		c.chars, c.state = append(c.chars, runeRange{r, r}), classValue
+	}
+	return nil
 }
 
 func (p *patternParser) classChar() (*runeSet, rune, error) {

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,28 +16,45 @@ import (
 // splitter appends the words that it makes of a piece to out.
 type splitter func(out []piece, p piece) ([]piece, error)
 
-// parsePreTokenizer lists the steps. last says that no step follows; if so, and if words may come as bytes, a ByteLevel leaves them as they
-// are and asBytes is true.
+// preTokenizerFields are the fields of the components of a pre-tokenizer.
+type preTokenizerFields struct {
+	AddPrefixSpace *bool    `json:"add_prefix_space"`
+	UseRegex       *bool    `json:"use_regex"`
+	Individual     bool     `json:"individual_digits"`
+	Replacement    string   `json:"replacement"`
+	PrependScheme  string   `json:"prepend_scheme"`
+	Split          *bool    `json:"split"`
+	Pattern        *pattern `json:"pattern"`
+	Behavior       string   `json:"behavior"`
+	Invert         bool     `json:"invert"`
+	Delimiter      string   `json:"delimiter"`
+	Length         *int     `json:"length"`
+}
+
+// preTokenizers makes the steps of each type of component but ByteLevel, whose words may be bytes, and Sequence.
+var preTokenizers = map[string]func(f *preTokenizerFields) ([]splitter, error){
+	"BertPreTokenizer":   bertSteps,
+	"CharDelimiterSplit": delimiterSteps,
+	"Digits":             digitSteps,
+	"FixedLength":        lengthSteps,
+	"Metaspace":          metaspaceSteps,
+	"Punctuation":        punctuationSteps,
+	"Split":              splitSteps,
+	"Whitespace": func(*preTokenizerFields) ([]splitter, error) {
+		return cuts(splitWords, removed, true), nil
+	},
+	"WhitespaceSplit": func(*preTokenizerFields) ([]splitter, error) {
+		return cuts(eachRune(isWhite), removed, false), nil
+	},
+}
+
+// parsePreTokenizer lists the steps. last says that no step follows; if so, and if words may come as bytes, a ByteLevel
+// leaves them as they are and asBytes is true.
 func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, asBytes bool, err error) {
-	f := struct {
-		AddPrefixSpace *bool    `json:"add_prefix_space"`
-		UseRegex       *bool    `json:"use_regex"`
-		Individual     bool     `json:"individual_digits"`
-		Replacement    string   `json:"replacement"`
-		PrependScheme  string   `json:"prepend_scheme"`
-		Split          *bool    `json:"split"`
-		Pattern        *pattern `json:"pattern"`
-		Behavior       string   `json:"behavior"`
-		Invert         bool     `json:"invert"`
-		Delimiter      string   `json:"delimiter"`
-		Length         *int     `json:"length"`
-	}{}
+	var f preTokenizerFields
 	kind, parts, err := component(raw, &f, "pretokenizers")
 	if err != nil {
 		return nil, false, err
-	}
-	cuts := func(find finder, how behavior, invert bool) []splitter {
-		return []splitter{func(out []piece, p piece) ([]piece, error) { return cut(out, p, find, how, invert) }}
 	}
 	switch kind {
 	case "":
@@ -51,90 +69,114 @@ func parsePreTokenizer(raw json.RawMessage, last, bytes bool) (list []splitter, 
 		}
 		return list, asBytes, nil
 	case "ByteLevel":
-		prefix := f.AddPrefixSpace == nil || *f.AddPrefixSpace
-		regex := f.UseRegex == nil || *f.UseRegex
-		list = []splitter{func(out []piece, p piece) ([]piece, error) {
-			if prefix && p.s != "" && p.s[0] != ' ' {
-				if p.s = " " + p.s; p.origin > 0 {
-					p.origin++
-				}
-			}
-			if !regex {
-				return append(out, p), nil
-			}
-			splitGPT2(p.s, func(from, to int) { out = append(out, p.part(from, to)) })
-			return out, nil
-		}}
-		if last && bytes {
-			return list, true, nil
-		}
-		mapped := pointwise(toByteLevel)[0]
-		return append(list, func(out []piece, p piece) ([]piece, error) {
-			p, err := mapped(p, math.MaxInt)
-			return append(out, p), err
-		}), false, nil
-	case "Digits":
-		how := contiguous
-		if f.Individual {
-			how = isolated
-		}
-		return cuts(eachRune(table("numeric").has), how, false), false, nil
-	case "WhitespaceSplit":
-		return cuts(eachRune(isWhite), removed, false), false, nil
-	case "Whitespace":
-		return cuts(splitWords, removed, true), false, nil
-	case "Punctuation":
-		if f.Behavior == "" {
-			f.Behavior = "Isolated"
-		}
-		how, err := behaviorOf(kind, f.Behavior)
-		return cuts(eachRune(table("punctuation").has), how, false), false, err
-	case "BertPreTokenizer":
-		return append(cuts(eachRune(isWhite), removed, false), cuts(eachRune(table("punctuation").has), isolated, false)...), false, nil
-	case "CharDelimiterSplit":
-		if utf8.RuneCountInString(f.Delimiter) != 1 {
-			return nil, false, fmt.Errorf("delimiter is \"%s\"; it takes one character", foreign.ShownStart(f.Delimiter, 40))
-		}
-		return cuts(literal(f.Delimiter), removed, false), false, nil
-	case "FixedLength":
-		n := 5
-		if f.Length != nil {
-			n = *f.Length
-		}
-		if n < 1 {
-			return nil, false, fmt.Errorf("FixedLength has length %d", n)
-		}
-		return []splitter{func(out []piece, p piece) ([]piece, error) { return fixedLength(out, p, n), nil }}, false, nil
-	case "Metaspace":
-		scheme := f.PrependScheme
-		if f.AddPrefixSpace != nil && !*f.AddPrefixSpace {
-			if scheme != "" && scheme != "never" {
-				return nil, false, fmt.Errorf("Metaspace: add_prefix_space is false, but prepend_scheme is %q", scheme)
-			}
-			scheme = "never"
-		}
-		if scheme == "" {
-			scheme = "always"
-		}
-		if scheme != "always" && scheme != "first" && scheme != "never" {
-			return nil, false, fmt.Errorf("Metaspace: prepend_scheme %q is not supported", scheme)
-		}
-		if err := oneRune(f.Replacement); err != nil {
-			return nil, false, err
-		}
-		return []splitter{metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)}, false, nil
-	case "Split":
-		if f.Pattern == nil {
-			return nil, false, errors.New("Split has no pattern")
-		}
-		find, err := f.Pattern.finder()
-		if err != nil {
-			return nil, false, fmt.Errorf("Split: %w", err)
-		}
-		how, err := behaviorOf(kind, f.Behavior)
-		return cuts(find, how, f.Invert), false, err
+		list, asBytes = byteLevelSteps(&f, last && bytes)
+		return list, asBytes, nil
 	}
-	return nil, false, fmt.Errorf("%q is not supported", kind)
+	steps, ok := preTokenizers[kind]
+	if !ok {
+		return nil, false, fmt.Errorf("%q is not supported", kind)
+	}
+	list, err = steps(&f)
+	return list, false, err
+}
+
+// cuts is the step that cuts a text where find finds something.
+func cuts(find finder, how behavior, invert bool) []splitter {
+	return []splitter{func(out []piece, p piece) ([]piece, error) { return cut(out, p, find, how, invert) }}
+}
+
+// byteLevelSteps cuts as GPT-2 does, and spells words with a character a byte unless they may be bytes.
+func byteLevelSteps(f *preTokenizerFields, bytes bool) (list []splitter, asBytes bool) {
+	prefix := f.AddPrefixSpace == nil || *f.AddPrefixSpace
+	regex := f.UseRegex == nil || *f.UseRegex
+	list = []splitter{func(out []piece, p piece) ([]piece, error) {
+		if prefix && p.s != "" && p.s[0] != ' ' {
+			if p.s = " " + p.s; p.origin > 0 {
+				p.origin++
+			}
+		}
+		if !regex {
+			return append(out, p), nil
+		}
+		splitGPT2(p.s, func(from, to int) { out = append(out, p.part(from, to)) })
+		return out, nil
+	}}
+	if bytes {
+		return list, true
+	}
+	mapped := pointwise(toByteLevel)[0]
+	return append(list, func(out []piece, p piece) ([]piece, error) {
+		p, err := mapped(p, math.MaxInt)
+		return append(out, p), err
+	}), false
+}
+
+func digitSteps(f *preTokenizerFields) ([]splitter, error) {
+	how := contiguous
+	if f.Individual {
+		how = isolated
+	}
+	return cuts(eachRune(table("numeric").has), how, false), nil
+}
+
+func punctuationSteps(f *preTokenizerFields) ([]splitter, error) {
+	how, err := behaviorOf("Punctuation", cmp.Or(f.Behavior, "Isolated"))
+	return cuts(eachRune(table("punctuation").has), how, false), err
+}
+
+func bertSteps(*preTokenizerFields) ([]splitter, error) {
+	list := cuts(eachRune(isWhite), removed, false)
+	return append(list, cuts(eachRune(table("punctuation").has), isolated, false)...), nil
+}
+
+func delimiterSteps(f *preTokenizerFields) ([]splitter, error) {
+	if utf8.RuneCountInString(f.Delimiter) != 1 {
+		return nil, fmt.Errorf("delimiter is \"%s\"; it takes one character", foreign.ShownStart(f.Delimiter, 40))
+	}
+	return cuts(literal(f.Delimiter), removed, false), nil
+}
+
+func lengthSteps(f *preTokenizerFields) ([]splitter, error) {
+	n := 5
+	if f.Length != nil {
+		n = *f.Length
+	}
+	if n < 1 {
+		return nil, fmt.Errorf("FixedLength has length %d", n)
+	}
+	return []splitter{func(out []piece, p piece) ([]piece, error) { return fixedLength(out, p, n), nil }}, nil
+}
+
+func metaspaceSteps(f *preTokenizerFields) ([]splitter, error) {
+	scheme := f.PrependScheme
+	if f.AddPrefixSpace != nil && !*f.AddPrefixSpace {
+		if scheme != "" && scheme != "never" {
+			return nil, fmt.Errorf("Metaspace: add_prefix_space is false, but prepend_scheme is %q", scheme)
+		}
+		scheme = "never"
+	}
+	if scheme == "" {
+		scheme = "always"
+	}
+	if scheme != "always" && scheme != "first" && scheme != "never" {
+		return nil, fmt.Errorf("Metaspace: prepend_scheme %q is not supported", scheme)
+	}
+	if err := oneRune(f.Replacement); err != nil {
+		return nil, err
+	}
+	return []splitter{metaspace(f.Replacement, scheme, f.Split == nil || *f.Split)}, nil
+}
+
+func splitSteps(f *preTokenizerFields) ([]splitter, error) {
+	if f.Pattern == nil {
+		return nil, errors.New("Split has no pattern")
+	}
+	find, err := f.Pattern.finder()
+	if err != nil {
+		return nil, fmt.Errorf("Split: %w", err)
+	}
+	how, err := behaviorOf("Split", f.Behavior)
+	return cuts(find, how, f.Invert), err
 }
 
 func behaviorOf(kind, name string) (behavior, error) {

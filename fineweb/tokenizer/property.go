@@ -24,15 +24,23 @@ func posix(s string) (*runeSet, int) {
 
 // groupsOf are the properties that are made of others, and other names of some.
 var groupsOf = map[string]string{
-	"l": "Lu Ll Lt Lm Lo", "lc": "Lu Ll Lt", "m": "Mn Mc Me", "n": "Nd Nl No", "p": "Pc Pd Ps Pe Pi Pf Po", "s": "Sm Sc Sk So", "z": "Zs Zl Zp", "c": "Cc Cf Co Cn",
-	"letter": "Lu Ll Lt Lm Lo", "casedletter": "Lu Ll Lt", "mark": "Mn Mc Me", "combiningmark": "Mn Mc Me", "number": "Nd Nl No", "punctuation": "Pc Pd Ps Pe Pi Pf Po",
+	"l": "Lu Ll Lt Lm Lo", "lc": "Lu Ll Lt", "m": "Mn Mc Me", "n": "Nd Nl No", "p": "Pc Pd Ps Pe Pi Pf Po",
+	"s": "Sm Sc Sk So", "z": "Zs Zl Zp", "c": "Cc Cf Co Cn",
+	"letter": "Lu Ll Lt Lm Lo", "casedletter": "Lu Ll Lt", "mark": "Mn Mc Me", "combiningmark": "Mn Mc Me",
+	"number": "Nd Nl No", "punctuation": "Pc Pd Ps Pe Pi Pf Po",
 	"symbol": "Sm Sc Sk So", "separator": "Zs Zl Zp", "other": "Cc Cf Co Cn",
-	"uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm", "otherletter": "Lo",
-	"nonspacingmark": "Mn", "spacingmark": "Mc", "enclosingmark": "Me", "decimalnumber": "Nd", "letternumber": "Nl", "othernumber": "No",
-	"connectorpunctuation": "Pc", "dashpunctuation": "Pd", "openpunctuation": "Ps", "closepunctuation": "Pe", "initialpunctuation": "Pi",
-	"finalpunctuation": "Pf", "otherpunctuation": "Po", "mathsymbol": "Sm", "currencysymbol": "Sc", "modifiersymbol": "Sk", "othersymbol": "So",
-	"spaceseparator": "Zs", "lineseparator": "Zl", "paragraphseparator": "Zp", "control": "Cc", "format": "Cf", "privateuse": "Co", "unassigned": "Cn",
-	"whitespace": "[:space:]", "hani": "Han", "hira": "Hiragana", "kana": "Katakana", "hang": "Hangul", "latn": "Latin", "grek": "Greek", "cyrl": "Cyrillic",
+	"uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm",
+	"otherletter":    "Lo",
+	"nonspacingmark": "Mn", "spacingmark": "Mc", "enclosingmark": "Me", "decimalnumber": "Nd", "letternumber": "Nl",
+	"othernumber":          "No",
+	"connectorpunctuation": "Pc", "dashpunctuation": "Pd", "openpunctuation": "Ps", "closepunctuation": "Pe",
+	"initialpunctuation": "Pi",
+	"finalpunctuation":   "Pf", "otherpunctuation": "Po", "mathsymbol": "Sm", "currencysymbol": "Sc",
+	"modifiersymbol": "Sk", "othersymbol": "So",
+	"spaceseparator": "Zs", "lineseparator": "Zl", "paragraphseparator": "Zp", "control": "Cc", "format": "Cf",
+	"privateuse": "Co", "unassigned": "Cn",
+	"whitespace": "[:space:]", "hani": "Han", "hira": "Hiragana", "kana": "Katakana", "hang": "Hangul",
+	"latn": "Latin", "grek": "Greek", "cyrl": "Cyrillic",
 	"arab": "Arabic", "hebr": "Hebrew", "deva": "Devanagari", "zyyy": "Common", "zinh": "Inherited",
 }
 

@@ -8,7 +8,8 @@ import (
 
 // What bytes of a text its tokens stand for.
 
-// Spell is Decode without special tokens and with bytes that are not UTF-8 as they are, so that tokens of half a character count.
+// Spell is Decode without special tokens and with bytes that are not UTF-8 as they are, so that tokens of half a
+// character count.
 func (t *Tokenizer) Spell(ids []int32) string { return t.joined(t.spell, ids, true) }
 
 // spelledAhead bounds how far First looks into a text, in bytes.
@@ -46,7 +47,8 @@ func (t *Tokenizer) First(text string, id int32) int {
 		for _, w := range words {
 			all.WriteString(w.s)
 		}
-		if got := all.String(); strings.HasPrefix(got, token) || strings.HasPrefix(got, s) && s != "" || strings.HasPrefix(toByteLevel(got), token) {
+		if got := all.String(); strings.HasPrefix(got, token) || strings.HasPrefix(got, s) && s != "" ||
+			strings.HasPrefix(toByteLevel(got), token) {
 			return min(n, len(text))
 		}
 	}

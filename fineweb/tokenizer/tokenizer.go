@@ -1,6 +1,6 @@
-// Package tokenizer turns text into ids and back as Hugging Face's tokenizers library does, from
-// the same tokenizer.json: its models BPE, WordPiece, Unigram and WordLevel, with the normalizers, pre-tokenizers, post-processors and
-// decoders in any order. It also trains byte-level BPE. A component it does not know is an error
+// Package tokenizer turns text into ids and back as Hugging Face's tokenizers library does, from the same
+// tokenizer.json: its models BPE, WordPiece, Unigram and WordLevel, with the normalizers, pre-tokenizers,
+// post-processors and decoders in any order. It also trains byte-level BPE. A component it does not know is an error
 // when the file is read, never a silent difference.
 package tokenizer
 
@@ -44,7 +44,8 @@ type wordCache struct {
 	held atomic.Int64 // words in it
 }
 
-// cacheLimit bounds the number of distinct words kept, give or take one for each thread; cacheWord bounds their length in bytes.
+// cacheLimit bounds the number of distinct words kept, give or take one for each thread; cacheWord bounds their length
+// in bytes.
 const (
 	cacheLimit = 1 << 16
 	cacheWord  = 64
@@ -88,33 +89,19 @@ func parse(b []byte) (*Tokenizer, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, err
 	}
-	for name, raw := range map[string]json.RawMessage{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor, "decoder": f.Decoder} {
+	for name, raw := range map[string]json.RawMessage{
+		"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer,
+		"post_processor": f.PostProcessor, "decoder": f.Decoder,
+	} {
 		if d := depth(raw); d > maxDepth {
 			return nil, fmt.Errorf("%s nests %d deep; the most is %d", name, d, maxDepth)
 		}
 	}
 	t := &Tokenizer{raw: b, BOS: -1, EOS: -1, cache: &wordCache{}}
-	in := func(part string, err error) error { return fmt.Errorf("%s: %w", part, err) }
+	if err := t.parseSteps(&f); err != nil {
+		return nil, err
+	}
 	var err error
-	var asBytes bool
-	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
-		return nil, in("normalizer", err)
-	}
-	if t.split, asBytes, err = parsePreTokenizer(f.PreTokenizer, true, plainBytes(f.Model)); err != nil {
-		return nil, in("pre_tokenizer", err)
-	}
-	if t.model, err = parseModel(f.Model, asBytes); err != nil {
-		return nil, in("model", err)
-	}
-	if t.decode, err = parseDecoder(f.Decoder, lossy); err != nil {
-		return nil, in("decoder", err)
-	}
-	if t.spell, err = parseDecoder(f.Decoder, func(b []byte) string { return string(b) }); err != nil {
-		return nil, in("decoder", err)
-	}
-	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
-		return nil, fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
-	}
 	if t.added, err = newAddedTokens(f.AddedTokens, t.model, func(s string) (string, error) {
 		p, err := t.normalized(piece{s: s}, tokenLimit(s))
 		return p.s, err
@@ -130,22 +117,8 @@ func parse(b []byte) (*Tokenizer, error) {
 		t.tokens[id] = a.Content
 		special[id] = a.Special
 	}
-	if t.before, t.after, err = parsePost(f.PostProcessor); err != nil {
-		return nil, in("post_processor", err)
-	}
-	for _, id := range append(slices.Clone(t.before), t.after...) {
-		if id < 0 || int(id) >= len(t.tokens) {
-			return nil, fmt.Errorf("post_processor: the template puts in token %d, which is not one of the %d", id, len(t.tokens))
-		}
-	}
-	if len(t.before) > 0 {
-		t.BOS = t.before[0]
-	}
-	for _, name := range eosNames {
-		if id, ok := t.ID(name); ok {
-			t.EOS = id
-			break
-		}
+	if err := t.parseEnds(f.PostProcessor); err != nil {
+		return nil, fmt.Errorf("post_processor: %w", err)
 	}
 	t.plain = sync.OnceValue(func() *Tokenizer {
 		if len(t.added.special) == 0 {
@@ -159,8 +132,55 @@ func parse(b []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still finds other added
-// tokens.
+// parseSteps reads what is done to a text and to tokens.
+func (t *Tokenizer) parseSteps(f *file) (err error) {
+	in := func(part string, err error) error { return fmt.Errorf("%s: %w", part, err) }
+	var asBytes bool
+	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
+		return in("normalizer", err)
+	}
+	if t.split, asBytes, err = parsePreTokenizer(f.PreTokenizer, true, plainBytes(f.Model)); err != nil {
+		return in("pre_tokenizer", err)
+	}
+	if t.model, err = parseModel(f.Model, asBytes); err != nil {
+		return in("model", err)
+	}
+	if t.decode, err = parseDecoder(f.Decoder, lossy); err != nil {
+		return in("decoder", err)
+	}
+	if t.spell, err = parseDecoder(f.Decoder, func(b []byte) string { return string(b) }); err != nil {
+		return in("decoder", err)
+	}
+	if n := max(len(t.normalize), len(t.split), len(t.decode)); n > maxSteps {
+		return fmt.Errorf("it works in %d steps; the most is %d", n, maxSteps)
+	}
+	return nil
+}
+
+// parseEnds reads which tokens begin and end a text.
+func (t *Tokenizer) parseEnds(postProcessor json.RawMessage) (err error) {
+	if t.before, t.after, err = parsePost(postProcessor); err != nil {
+		return err
+	}
+	for _, id := range append(slices.Clone(t.before), t.after...) {
+		if id < 0 || int(id) >= len(t.tokens) {
+			return fmt.Errorf("the template puts in token %d, which is not one of the %d", id, len(t.tokens))
+		}
+	}
+	if len(t.before) > 0 {
+		t.BOS = t.before[0]
+	}
+	for _, name := range eosNames {
+		if id, ok := t.ID(name); ok {
+			t.EOS = id
+			break
+		}
+	}
+	return nil
+}
+
+// Plain is the same tokenizer, except that it takes special tokens in a text, such as <|endoftext|>, for text. It still
+// finds other added tokens.
 func (t *Tokenizer) Plain() *Tokenizer { return t.plain() }
 
 // JSON is the file the tokenizer was read from.
@@ -244,8 +264,9 @@ func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, e
 	return ids, specials, failed
 }
 
-// Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It counts the
-// special tokens that stand in the text, whether they are taken for text or not. Its errors are those of Encode.
+// Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It
+// counts the special tokens that stand in the text, whether they are taken for text or not. Its errors are those of
+// Encode.
 func (t *Tokenizer) Document(ids []int32, text string) (_ []int32, specials int, err error) {
 	ids = append(ids, t.before...)
 	if ids, specials, err = t.encode(ids, text); err != nil {

@@ -5,7 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -71,115 +72,135 @@ func (q *trainQueue) Pop() any {
 // of the smaller ids. The result depends on the counts alone. It gives up with the context's error when ctx ends.
 func (t *Trainer) Train(ctx context.Context, size int) (*Tokenizer, error) {
 	if size < 257 {
-		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d", EndOfText, size)
+		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d",
+			EndOfText, size)
 	}
-	tokens := []string{EndOfText}
-	runes := append([]rune(nil), byteRune[:]...)
-	sort.Slice(runes, func(i, j int) bool { return runes[i] < runes[j] })
-	var byteID [256]int32
-	for _, r := range runes {
-		byteID[runeByte[r]] = int32(len(tokens))
-		tokens = append(tokens, string(r))
-	}
-	keys := make([]string, 0, len(t.counts))
-	for w := range t.counts {
-		keys = append(keys, w)
-	}
-	sort.Strings(keys)
-	words := make([]trainWord, len(keys))
-	counts := map[uint64]int64{}
-	where := map[uint64]map[int32]struct{}{}
-	note := func(w int32, a, b int32, n int64) {
-		k := pairKey(a, b)
-		counts[k] += n
-		if n > 0 {
-			set := where[k]
-			if set == nil {
-				set = map[int32]struct{}{}
-				where[k] = set
-			}
-			set[w] = struct{}{}
-		}
-	}
-	for i, w := range keys {
-		s := make([]int32, len(w))
-		for j := range s {
-			s[j] = byteID[w[j]]
-		}
-		words[i] = trainWord{s, t.counts[w]}
-		for j := 0; j+1 < len(s); j++ {
-			note(int32(i), s[j], s[j+1], words[i].count)
-		}
-	}
-	q := &trainQueue{}
-	for k, n := range counts {
-		*q = append(*q, trainPair{int32(k >> 32), int32(uint32(k)), n})
-	}
-	heap.Init(q)
-	var merges [][2]string
-	known := map[string]int32{}
-	for i, tok := range tokens {
-		known[tok] = int32(i)
-	}
-	for len(tokens) < size && q.Len() > 0 {
+	m := t.merging()
+	for len(m.tokens) < size && m.queue.Len() > 0 {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		p := heap.Pop(q).(trainPair)
-		k := pairKey(p.a, p.b)
-		if now := counts[k]; now != p.count {
+		p := heap.Pop(&m.queue).(trainPair)
+		if now := m.counts[pairKey(p.a, p.b)]; now != p.count {
 			if now > 0 {
 				p.count = now
-				heap.Push(q, p)
+				heap.Push(&m.queue, p)
 			}
 			continue
 		}
 		if p.count < 2 {
 			break
 		}
-		joined := tokens[p.a] + tokens[p.b]
-		id, dup := known[joined]
-		if !dup {
-			id = int32(len(tokens))
-			tokens = append(tokens, joined)
-			known[joined] = id
+		m.merge(p)
+	}
+	return build(m.tokens, m.merges)
+}
+
+// merging is a vocabulary in the making.
+type merging struct {
+	tokens []string
+	known  map[string]int32 // tokens' ids
+	merges [][2]string
+	words  []trainWord
+	counts map[uint64]int64              // of pairs in all words
+	where  map[uint64]map[int32]struct{} // words that hold, or have held, a pair
+	queue  trainQueue                    // pairs; a count in it that is not that of counts is out of date
+}
+
+// merging is the vocabulary before the first merge, with the words as bytes.
+func (t *Trainer) merging() *merging {
+	m := &merging{tokens: []string{EndOfText}, known: map[string]int32{},
+		counts: map[uint64]int64{}, where: map[uint64]map[int32]struct{}{}}
+	runes := append([]rune(nil), byteRune[:]...)
+	slices.Sort(runes)
+	var byteID [256]int32
+	for _, r := range runes {
+		byteID[runeByte[r]] = int32(len(m.tokens))
+		m.tokens = append(m.tokens, string(r))
+	}
+	for i, tok := range m.tokens {
+		m.known[tok] = int32(i)
+	}
+	for i, w := range slices.Sorted(maps.Keys(t.counts)) {
+		s := make([]int32, len(w))
+		for j := range s {
+			s[j] = byteID[w[j]]
 		}
-		merges = append(merges, [2]string{tokens[p.a], tokens[p.b]})
-		changed := map[uint64]bool{}
-		for w := range where[k] {
-			word := &words[w]
-			s := word.symbols
-			n := 0
-			for i := 0; i < len(s); i++ {
-				if i+1 < len(s) && s[i] == p.a && s[i+1] == p.b {
-					if n > 0 {
-						note(w, s[n-1], p.a, -word.count)
-						note(w, s[n-1], id, word.count)
-						changed[pairKey(s[n-1], id)] = true
-					}
-					if i+2 < len(s) {
-						note(w, p.b, s[i+2], -word.count)
-						note(w, id, s[i+2], word.count)
-						changed[pairKey(id, s[i+2])] = true
-					}
-					s[n] = id
-					i++
-				} else {
-					s[n] = s[i]
-				}
-				n++
-			}
-			word.symbols = s[:n]
-		}
-		delete(counts, k)
-		delete(where, k)
-		for c := range changed {
-			if counts[c] > 0 {
-				heap.Push(q, trainPair{int32(c >> 32), int32(uint32(c)), counts[c]})
-			}
+		m.words = append(m.words, trainWord{s, t.counts[w]})
+		for j := 0; j+1 < len(s); j++ {
+			m.note(int32(i), s[j], s[j+1], t.counts[w])
 		}
 	}
-	return build(tokens, merges)
+	for k, n := range m.counts {
+		m.queue = append(m.queue, trainPair{int32(k >> 32), int32(uint32(k)), n})
+	}
+	heap.Init(&m.queue)
+	return m
+}
+
+// note counts a pair n times more in a word, or less.
+func (m *merging) note(word, a, b int32, n int64) {
+	k := pairKey(a, b)
+	m.counts[k] += n
+	if n > 0 {
+		set := m.where[k]
+		if set == nil {
+			set = map[int32]struct{}{}
+			m.where[k] = set
+		}
+		set[word] = struct{}{}
+	}
+}
+
+// merge makes a token of a pair, and puts it in its place in all words.
+func (m *merging) merge(p trainPair) {
+	joined := m.tokens[p.a] + m.tokens[p.b]
+	id, dup := m.known[joined]
+	if !dup {
+		id = int32(len(m.tokens))
+		m.tokens = append(m.tokens, joined)
+		m.known[joined] = id
+	}
+	m.merges = append(m.merges, [2]string{m.tokens[p.a], m.tokens[p.b]})
+	k := pairKey(p.a, p.b)
+	changed := map[uint64]bool{}
+	for w := range m.where[k] {
+		m.mergeWord(w, p, id, changed)
+	}
+	delete(m.counts, k)
+	delete(m.where, k)
+	for c := range changed {
+		if m.counts[c] > 0 {
+			heap.Push(&m.queue, trainPair{int32(c >> 32), int32(uint32(c)), m.counts[c]})
+		}
+	}
+}
+
+// mergeWord puts a token in the place of a pair in a word, and adds to changed the pairs that this makes.
+func (m *merging) mergeWord(w int32, p trainPair, id int32, changed map[uint64]bool) {
+	word := &m.words[w]
+	s := word.symbols
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if i+1 < len(s) && s[i] == p.a && s[i+1] == p.b {
+			if n > 0 {
+				m.note(w, s[n-1], p.a, -word.count)
+				m.note(w, s[n-1], id, word.count)
+				changed[pairKey(s[n-1], id)] = true
+			}
+			if i+2 < len(s) {
+				m.note(w, p.b, s[i+2], -word.count)
+				m.note(w, id, s[i+2], word.count)
+				changed[pairKey(id, s[i+2])] = true
+			}
+			s[n] = id
+			i++
+		} else {
+			s[n] = s[i]
+		}
+		n++
+	}
+	word.symbols = s[:n]
 }
 
 // build writes the tokenizer.json and reads it back.
@@ -191,9 +212,11 @@ func build(tokens []string, merges [][2]string) (*Tokenizer, error) {
 	byteLevel := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 	b, err := json.MarshalIndent(map[string]any{
 		"version": "1.0", "truncation": nil, "padding": nil,
-		"added_tokens": []map[string]any{{"id": 0, "content": EndOfText, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}},
-		"normalizer":   nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
-		"model": map[string]any{"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
+		"added_tokens": []map[string]any{{"id": 0, "content": EndOfText, "special": true,
+			"single_word": false, "lstrip": false, "rstrip": false, "normalized": false}},
+		"normalizer": nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
+		"model": map[string]any{"type": "BPE", "dropout": nil, "unk_token": nil,
+			"continuing_subword_prefix": nil, "end_of_word_suffix": nil,
 			"fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": merges},
 	}, "", "  ")
 	if err != nil {

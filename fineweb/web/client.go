@@ -18,7 +18,6 @@ import (
 
 // Client opens files. Zero fields mean their defaults; a client is safe for concurrent use.
 type Client struct {
-	Context context.Context // when it ends, so do requests and the waiting for the next; nil for never. A field, because io.ReaderAt takes none
 	HTTP    *http.Client
 	Timeout time.Duration // of one request with its body; 60 s
 	Budget  time.Duration // of one range with all its retries; 5 min
@@ -39,14 +38,16 @@ var ErrDenied = errors.New("the file needs credentials, or is not there")
 // mostAnswer bounds an answer that is read whole, in bytes.
 const mostAnswer = 64 << 20
 
-// Get reads a small answer whole, with its header.
-func (c *Client) Get(address string, auth Auth) (body []byte, answer http.Header, err error) {
+// Get reads a small answer whole, with its header. When ctx ends, so do the request and the waiting for the next.
+func (c *Client) Get(
+	ctx context.Context, address string, auth Auth,
+) (body []byte, answer http.Header, err error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
-	err = c.retry(u, "its answer", func() (time.Duration, error) {
-		r, done, after, err := c.ask(u, nil, auth)
+	err = c.retry(ctx, u, "its answer", func() (time.Duration, error) {
+		r, done, after, err := c.ask(ctx, u, nil, auth)
 		if err != nil {
 			return after, err
 		}
@@ -71,20 +72,13 @@ func parse(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// context is the client's, never nil.
-func (c *Client) context() context.Context {
-	if c.Context == nil {
-		return context.Background()
-	}
-	return c.Context
-}
-
-// retry calls f until it succeeds, the budget is spent, calling again is of no use, or the client's context ends.
-func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, err error)) error {
+// retry calls f until it succeeds, the budget is spent, calling again is of no use, or ctx ends.
+func (c *Client) retry(
+	ctx context.Context, u *url.URL, what string, f func() (after time.Duration, err error),
+) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
 	start, contradicted := time.Now(), 0
-	ctx := c.context()
 	for try := 1; ; try++ {
 		after, err := f()
 		if err == nil {
@@ -111,7 +105,8 @@ func (c *Client) retry(u *url.URL, what string, f func() (after time.Duration, e
 			wait = min(2*wait, longest)
 		}
 		if pause > budget-time.Since(start) { // the sum might overflow
-			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s", show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
+			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s",
+				show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		select {
 		case <-time.After(pause):
@@ -133,8 +128,8 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// contradiction is an answer that is not the one to the question. A proxy may once give that of another; a server that does it each
-// time always will.
+// contradiction is an answer that is not the one to the question. A proxy may once give that of another; a server that
+// does it each time always will.
 type contradiction struct{ error }
 
 func (c contradiction) Unwrap() error { return c.error }
@@ -144,8 +139,10 @@ const mostContradictions = 6
 
 // ask sends a request once. Answers that mean "later" are errors; done ends the reading of others. after is
 // how long the server wants to be left alone.
-func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Response, done func(), after time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(c.context(), or(c.Timeout, time.Minute))
+func (c *Client) ask(
+	ctx context.Context, u *url.URL, header http.Header, auth Auth,
+) (r *http.Response, done func(), after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, time.Minute))
 	defer func() {
 		if err != nil {
 			cancel()
@@ -192,13 +189,15 @@ func (c *Client) ask(u *url.URL, header http.Header, auth Auth) (r *http.Respons
 }
 
 // ours are the headers of a request that say nothing about who asks.
-var ours = map[string]bool{"Range": true, "Accept-Encoding": true, "If-Match": true, "If-Unmodified-Since": true, "User-Agent": true}
+var ours = map[string]bool{"Range": true, "Accept-Encoding": true, "If-Match": true, "If-Unmodified-Since": true,
+	"User-Agent": true}
 
 // mostRedirects are followed for one request.
 const mostRedirects = 10
 
-// redirect lets a request be sent on. To another origin than all before go only the headers that are ours: what else is there
-// may be a credential, whatever its name. No Referer goes anywhere: it holds the address, of which the query may be a key.
+// redirect lets a request be sent on. To another origin than all before go only the headers that are ours: what else is
+// there may be a credential, whatever its name. No Referer goes anywhere: it holds the address, of which the query may
+// be a key.
 func redirect(q *http.Request, via []*http.Request) error {
 	if len(via) > mostRedirects {
 		return permanent{fmt.Errorf("the server redirects more than %d times", mostRedirects)}
@@ -227,8 +226,8 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) + ":" + port
 }
 
-// answered is an answer that is of no use, with the first of what the server says about it. Servers repeat what they were
-// asked: keys of the request are left out.
+// answered is an answer that is of no use, with the first of what the server says about it. Servers repeat what they
+// were asked: keys of the request are left out.
 func answered(r *http.Response) error {
 	const most = 200
 	said, _ := io.ReadAll(io.LimitReader(r.Body, 8<<10))

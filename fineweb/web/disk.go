@@ -29,7 +29,8 @@ type Disk struct {
 
 const sumBytes = sha256.Size
 
-// sumOf is the checksum of a block. It is of the key too: a block that got into another's place is as wrong as a damaged one.
+// sumOf is the checksum of a block. It is of the key too: a block that got into another's place is as wrong as a
+// damaged one.
 func sumOf(key string, data []byte) (sum [sumBytes]byte) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q\n", key)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,7 +41,7 @@ func TestDiskServesWhatItHas(t *testing.T) {
 	read := func() int64 {
 		t.Helper()
 		asked.Store(0)
-		f, err := (&Client{Disk: &Disk{Dir: dir, Limit: 1 << 30}}).Open(s.URL+"/f", nil)
+		f, err := (&Client{Disk: &Disk{Dir: dir, Limit: 1 << 30}}).Open(context.Background(), s.URL+"/f", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

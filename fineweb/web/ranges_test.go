@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -112,7 +113,7 @@ func TestOddAnswers(t *testing.T) {
 				x.answer(n, rewriting{w, strings.NewReplacer("STAR", fmt.Sprintf("bytes %d-%d/*", from, to), "CAPITALS", fmt.Sprintf("Bytes %d-%d/%d", from, to, len(data)), "GROWN", fmt.Sprintf("bytes %d-%d/%d", from, to, len(data)+1))}, q)
 				return true
 			})
-			f, err := (&Client{Backoff: time.Millisecond, Budget: time.Second}).Open(s.URL+x.path, nil)
+			f, err := (&Client{Backoff: time.Millisecond, Budget: time.Second}).Open(context.Background(), s.URL+x.path, nil)
 			got := make([]byte, len(data))
 			if err == nil {
 				_, err = f.ReadAt(got, 0)
@@ -157,7 +158,7 @@ func TestContradictionOnce(t *testing.T) {
 		part(w, q, data, own)
 		return true
 	})
-	f, err := (&Client{Backoff: time.Millisecond}).Open(s.URL, nil)
+	f, err := (&Client{Backoff: time.Millisecond}).Open(context.Background(), s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

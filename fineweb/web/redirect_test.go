@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -64,7 +65,7 @@ func TestRedirectsCarryNoSecret(t *testing.T) {
 			back = first.URL + "/again"
 		}
 		c := &Client{Backoff: time.Millisecond}
-		f, err := c.Open(strings.Replace(first.URL, "://", "://user:SECRET@", 1)+"/f?X-Amz-Signature=SECRET", secrets)
+		f, err := c.Open(context.Background(), strings.Replace(first.URL, "://", "://user:SECRET@", 1)+"/f?X-Amz-Signature=SECRET", secrets)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -99,7 +100,7 @@ func TestRedirectsAtOneOriginKeepCredentials(t *testing.T) {
 		}
 		return false
 	})
-	if _, err := (&Client{}).Open(s.URL+"/a", func(q *http.Request) error { q.Header.Set("Authorization", "x"); return nil }); err != nil {
+	if _, err := (&Client{}).Open(context.Background(), s.URL+"/a", func(q *http.Request) error { q.Header.Set("Authorization", "x"); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(asked, ", "); got != "/a x, /b x" {
@@ -114,7 +115,7 @@ func TestRedirectsEnd(t *testing.T) {
 		http.Redirect(w, q, "/", http.StatusFound)
 		return true
 	})
-	if _, err := (&Client{}).Open(s.URL, nil); err == nil || !strings.Contains(err.Error(), "redirects more than 10 times") || asked != mostRedirects+1 {
+	if _, err := (&Client{}).Open(context.Background(), s.URL, nil); err == nil || !strings.Contains(err.Error(), "redirects more than 10 times") || asked != mostRedirects+1 {
 		t.Errorf("asked %d times: %v", asked, err)
 	}
 }
@@ -133,7 +134,7 @@ func TestRepeatedKeys(t *testing.T) {
 		q.Header.Set("X-Amz-Security-Token", "session-key")
 		return nil
 	}} {
-		_, err := (&Client{}).Open(address, auth)
+		_, err := (&Client{}).Open(context.Background(), address, auth)
 		if err == nil || !strings.Contains(err.Error(), "answers 403 Forbidden: no /a.parquet?X-Amz-Signature=… for") || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) {
 			t.Error(err)
 		}

@@ -4,6 +4,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type Entry struct {
 
 // File is an open file. ReadAt is safe for concurrent use; it holds up to blocks·blockBytes of what was read.
 type File struct {
+	ctx      context.Context // ends its requests; a field, because io.ReaderAt takes none
 	client   *Client
 	url      *url.URL
 	auth     Auth
@@ -56,13 +58,13 @@ func Is(path string) bool {
 	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
 }
 
-// Open asks for a file's size and version.
-func (c *Client) Open(address string, auth Auth) (*File, error) {
+// Open asks for a file's size and version. When ctx ends, so do its requests, and those that reading it makes.
+func (c *Client) Open(ctx context.Context, address string, auth Auth) (*File, error) {
 	u, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	f := &File{client: c, url: u, auth: auth, size: -1}
+	f := &File{ctx: ctx, client: c, url: u, auth: auth, size: -1}
 	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
 		return nil, err
 	}
@@ -72,7 +74,8 @@ func (c *Client) Open(address string, auth Auth) (*File, error) {
 // Size is the file's length in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Check reports that the server gave another file than the one that was opened, even where a decoder swallowed the error.
+// Check reports that the server gave another file than the one that was opened, even where a decoder swallowed the
+// error.
 func (f *File) Check() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -169,9 +172,11 @@ func plain(r *http.Response, path string) error {
 		for _, coding := range strings.Split(v, ",") {
 			switch c := strings.ToLower(strings.TrimSpace(coding)); {
 			case c == "" || c == "identity":
-			case (c == "gzip" || c == "x-gzip") && strings.HasSuffix(path, ".gz"), c == "zstd" && strings.HasSuffix(path, ".zst"):
+			case (c == "gzip" || c == "x-gzip") && strings.HasSuffix(path, ".gz"):
+			case c == "zstd" && strings.HasSuffix(path, ".zst"):
 			default:
-				return fmt.Errorf("the server sends the file compressed (Content-Encoding %q), though it was asked not to: its ranges cannot be read. Download it and give its path", v)
+				return fmt.Errorf("the server sends the file compressed (Content-Encoding %q), though it was asked "+
+					"not to: its ranges cannot be read. Download it and give its path", v)
 			}
 		}
 	}
@@ -181,10 +186,12 @@ func plain(r *http.Response, path string) error {
 // contentRange is what an answer holds: bytes from and to, of a file of so many; -1 where it does not say.
 type contentRange struct{ from, to, size int64 }
 
-// parseContentRange reads the header (RFC 9110, section 14.4): bytes FROM-TO/SIZE, where SIZE may be *, or bytes */SIZE.
+// parseContentRange reads the header (RFC 9110, section 14.4): bytes FROM-TO/SIZE, where SIZE may be *, or bytes
+// */SIZE.
 func parseContentRange(values []string) (r contentRange, err error) {
 	if len(values) == 0 {
-		return r, errors.New("the server answers 206 without saying what part of the file it sends (no Content-Range): download the file and give its path")
+		return r, errors.New("the server answers 206 without saying what part of the file it sends (no " +
+			"Content-Range): download the file and give its path")
 	}
 	bad := fmt.Errorf("the server sends a Content-Range that cannot be read: %.80q", values)
 	unit, rest, ok := strings.Cut(strings.TrimSpace(values[0]), " ")
@@ -226,10 +233,11 @@ func (f *File) key(at int64) string {
 
 // fetch asks for a range until it is there.
 func (f *File) fetch(at, n int64) (b []byte, err error) {
-	err = f.client.retry(f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1), func() (after time.Duration, err error) {
-		b, after, err = f.request(at, n)
-		return after, err
-	})
+	err = f.client.retry(f.ctx, f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1),
+		func() (after time.Duration, err error) {
+			b, after, err = f.request(at, n)
+			return after, err
+		})
 	return b, err
 }
 
@@ -251,7 +259,8 @@ func Same(address string) string {
 		user = u.User.String() + "@"
 	}
 	path := (&url.URL{Path: u.Path}).EscapedPath()
-	if strings.Contains(u.EscapedPath(), "%2F") || strings.Contains(u.EscapedPath(), "%2f") { // an escaped slash is not one
+	// An escaped slash is not one.
+	if strings.Contains(u.EscapedPath(), "%2F") || strings.Contains(u.EscapedPath(), "%2f") {
 		path = u.EscapedPath()
 	}
 	return origin(u) + " " + user + cmp.Or(path, "/") + "?" + u.RawQuery
@@ -267,7 +276,8 @@ func Show(address string) string {
 }
 
 // harmless are the parts of a query that lists are asked with.
-var harmless = map[string]bool{"recursive": true, "cursor": true, "limit": true, "list-type": true, "prefix": true, "continuation-token": true}
+var harmless = map[string]bool{"recursive": true, "cursor": true, "limit": true, "list-type": true, "prefix": true,
+	"continuation-token": true}
 
 func show(u *url.URL) string {
 	x := *u
@@ -291,7 +301,7 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	} else if f.modified != "" {
 		header.Set("If-Unmodified-Since", f.modified)
 	}
-	r, done, after, err := f.client.ask(f.url, header, f.auth)
+	r, done, after, err := f.client.ask(f.ctx, f.url, header, f.auth)
 	if err != nil {
 		return nil, after, err
 	}
@@ -306,7 +316,8 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 		f.size = 0
 		return nil, 0, permanent{errEmpty}
 	case code == http.StatusOK:
-		return nil, 0, permanent{errors.New("the server sends the whole file where a range was asked for: download it and give its path")}
+		return nil, 0, permanent{errors.New("the server sends the whole file where a range was asked for: download " +
+			"it and give its path")}
 	case code == http.StatusPreconditionFailed && f.size >= 0:
 		return nil, 0, permanent{ErrChanged}
 	default:
@@ -320,15 +331,19 @@ func (f *File) request(at, n int64) (b []byte, after time.Duration, err error) {
 	case err != nil:
 		return nil, 0, permanent{err}
 	case got.from < 0:
-		return nil, 0, permanent{fmt.Errorf("the server answers 206 with Content-Range %q, which names no range", r.Header.Get("Content-Range"))}
+		return nil, 0, permanent{fmt.Errorf("the server answers 206 with Content-Range %q, which names no range",
+			r.Header.Get("Content-Range"))}
 	case got.size < 0 && f.size < 0:
-		return nil, 0, permanent{fmt.Errorf("the server does not say how large the file is (Content-Range %q): download it and give its path", r.Header.Get("Content-Range"))}
+		return nil, 0, permanent{fmt.Errorf("the server does not say how large the file is (Content-Range %q): "+
+			"download it and give its path", r.Header.Get("Content-Range"))}
 	case got.size >= 0 && f.size >= 0 && got.size != f.size || f.size >= 0 && f.other(r):
 		return nil, 0, permanent{ErrChanged}
 	case got.from != at || got.to != at+n-1:
-		return nil, 0, contradiction{fmt.Errorf("bytes %d to %d were asked for, the server sends %q", at, at+n-1, r.Header.Get("Content-Range"))}
+		return nil, 0, contradiction{fmt.Errorf("bytes %d to %d were asked for, the server sends %q",
+			at, at+n-1, r.Header.Get("Content-Range"))}
 	case r.ContentLength >= 0 && r.ContentLength != n:
-		return nil, 0, contradiction{fmt.Errorf("the server sends %d bytes (Content-Length) as the %d of %q", r.ContentLength, n, r.Header.Get("Content-Range"))}
+		return nil, 0, contradiction{fmt.Errorf("the server sends %d bytes (Content-Length) as the %d of %q",
+			r.ContentLength, n, r.Header.Get("Content-Range"))}
 	}
 	if f.size < 0 {
 		f.size, f.tag = got.size, strong(r)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -84,7 +85,7 @@ func TestTenThousandRangesWithFaults(t *testing.T) {
 		return true
 	})
 	c := &Client{Timeout: 200 * time.Millisecond, Backoff: time.Microsecond}
-	f, err := c.Open(s.URL+"/a", nil)
+	f, err := c.Open(context.Background(), s.URL+"/a", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestReadAt(t *testing.T) {
 	data := content(3*blockBytes + 77)
 	var requests atomic.Int64
 	s := serve(t, data, func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return false })
-	f, err := (&Client{}).Open(s.URL, nil)
+	f, err := (&Client{}).Open(context.Background(), s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestBlocksKept(t *testing.T) {
 	data := content((blocks + 2) * blockBytes)
 	var requests atomic.Int64
 	s := serve(t, data, func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return false })
-	f, err := (&Client{}).Open(s.URL, nil)
+	f, err := (&Client{}).Open(context.Background(), s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +180,7 @@ func TestBlocksKept(t *testing.T) {
 }
 
 func TestEmptyFile(t *testing.T) {
-	f, err := (&Client{}).Open(serve(t, nil, nil).URL, nil)
+	f, err := (&Client{}).Open(context.Background(), serve(t, nil, nil).URL, nil)
 	if err != nil || f.Size() != 0 {
 		t.Fatalf("%v, %v", f, err)
 	}
@@ -193,16 +194,16 @@ func TestPermanentErrors(t *testing.T) {
 	}{{404, "404"}, {403, "credentials"}, {401, "credentials"}, {410, "410"}} {
 		var asked atomic.Int64
 		s := serve(t, nil, func(w http.ResponseWriter, _ *http.Request) bool { asked.Add(1); w.WriteHeader(x.code); return true })
-		_, err := (&Client{}).Open(strings.Replace(s.URL, "http://", "http://me:secret@", 1)+"/x.parquet", nil)
+		_, err := (&Client{}).Open(context.Background(), strings.Replace(s.URL, "http://", "http://me:secret@", 1)+"/x.parquet", nil)
 		if err == nil || !strings.Contains(err.Error(), x.want) || !strings.Contains(err.Error(), "x.parquet") || strings.Contains(err.Error(), "secret") || asked.Load() != 1 {
 			t.Errorf("%d, asked %d times: %v", x.code, asked.Load(), err)
 		}
 	}
 	s := serve(t, nil, func(w http.ResponseWriter, _ *http.Request) bool { w.Write([]byte("all of it")); return true })
-	if _, err := (&Client{}).Open(s.URL, nil); err == nil || !strings.Contains(err.Error(), "whole file") {
+	if _, err := (&Client{}).Open(context.Background(), s.URL, nil); err == nil || !strings.Contains(err.Error(), "whole file") {
 		t.Errorf("a server without ranges: %v", err)
 	}
-	if _, err := (&Client{}).Open("http://", nil); err == nil {
+	if _, err := (&Client{}).Open(context.Background(), "http://", nil); err == nil {
 		t.Error("an address without a host was opened")
 	}
 }
@@ -231,7 +232,7 @@ func TestChangedFile(t *testing.T) {
 			http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(data))
 			return true
 		})
-		f, err := (&Client{}).Open(s.URL, nil)
+		f, err := (&Client{}).Open(context.Background(), s.URL, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +255,7 @@ func TestBudget(t *testing.T) {
 		w.WriteHeader(http.StatusBadGateway)
 		return true
 	})
-	_, err := (&Client{Budget: 50 * time.Millisecond, Backoff: time.Millisecond}).Open(s.URL, nil)
+	_, err := (&Client{Budget: 50 * time.Millisecond, Backoff: time.Millisecond}).Open(context.Background(), s.URL, nil)
 	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "times in") || asked.Load() < 2 {
 		t.Errorf("asked %d times: %v", asked.Load(), err)
 	}
@@ -266,7 +267,7 @@ func TestBudget(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 			return true
 		})
-		if _, err := (&Client{}).Open(s.URL, nil); err == nil || asked.Load() != 1 {
+		if _, err := (&Client{}).Open(context.Background(), s.URL, nil); err == nil || asked.Load() != 1 {
 			t.Errorf("waiting until %s is beyond the budget: asked %d times, %v", after, asked.Load(), err)
 		}
 	}

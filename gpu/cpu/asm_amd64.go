@@ -56,8 +56,9 @@ func narrowAVX2(n int, dst *uint16, src *float32)
 func archVariants() (list []variant) {
 	x := cpu.X86
 	wide := variant{
-		name:      "avx512",
-		f32:       tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16}, &tile{8, 32, gemmF32AVX5128x32}},
+		name: "avx512",
+		f32: tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16},
+			&tile{8, 32, gemmF32AVX5128x32}},
 		loopTable: loopsAVX512,
 		widen:     widenWith(16, widenAVX512),
 		narrow:    narrowWith(16, narrowAVX512),
@@ -71,7 +72,8 @@ func archVariants() (list []variant) {
 	if x.HasAVX512F && x.HasAVX512BF16 && x.HasBMI2 {
 		pairs := wide
 		pairs.name = "avx512bf16"
-		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16}, &tile{8, 32, gemmBF16AVX5128x32}}
+		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16},
+			&tile{8, 32, gemmBF16AVX5128x32}}
 		pairs.pairPanel = func(k int, dst []float32, w int, src []uint16, ld, n int) {
 			pairPanelAVX512(k, unsafe.Pointer(&dst[0]), w, unsafe.Pointer(&src[0]), ld, n)
 		}

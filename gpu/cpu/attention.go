@@ -30,7 +30,8 @@ type heads struct {
 
 func newHeads(d *Device, l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
 	s := q.Type.Shape
-	h := &heads{d: d, y: d.variant.layout(fewRows, maxNR+1, q.Type.DType == gpu.BF16), batch: s[0], seq: s[1], n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
+	h := &heads{d: d, y: d.variant.layout(fewRows, maxNR+1, q.Type.DType == gpu.BF16), batch: s[0], seq: s[1],
+		n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
 	h.kw = h.dim * h.kv
 	h.scale = float32(1 / math.Sqrt(float64(h.dim)))
 	if len(seg) == 1 {
@@ -183,7 +184,8 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 	h := newHeads(d, l, x, x.In[0], x.In[3:])
 	q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.Out[0]), l.f32(x.Out[1])
 	y, vv, nr := h.y, d.variant, h.y.tile.nr
-	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim})
+	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr,
+		roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim})
 	blocks := blocksOf(h.seq, nr)
 	group := h.n / h.kv
 	// Each part packs the keys again, so there are only as many as keep the workers busy.
@@ -232,11 +234,14 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 // by one worker in a fixed order: blocks of queries, and in each the query heads.
 func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	h := newHeads(d, l, x, x.In[1], x.In[6:])
-	do, q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.In[3]), l.buffer(x.In[4]), l.f32(x.In[5])
+	do, q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.In[3]),
+		l.buffer(x.In[4]), l.f32(x.In[5])
 	dq, dk, dv := l.buffer(x.Out[0]), l.buffer(x.Out[1]), l.buffer(x.Out[2])
 	y, vv, nr, group := h.y, d.variant, h.y.tile.nr, h.n/h.kv
-	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq, roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
-		roomS: h.keys * nr, roomDS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim, roomDK: h.keys * h.dimB, roomDV: h.keys * h.dimB})
+	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq,
+		roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
+		roomS: h.keys * nr, roomDS: h.keys * nr, roomHalf: h.keys * nr, roomPack: h.keys * nr,
+		roomOut: h.dimA*nr + nr*h.dim, roomDK: h.keys * h.dimB, roomDV: h.keys * h.dimB})
 	body := &loop{body: func(w *worker, t int) {
 		b, kv := t/h.kv, t%h.kv
 		room := &w.room

@@ -42,7 +42,8 @@ func Open(threads int, isa string) (*Device, error) {
 	}
 	for i := range variants {
 		if v := &variants[i]; isa == "" || v.name == isa {
-			d := &Device{pool: newPool(threads), variant: v, peak: map[gpu.DType]float64{}, shared: make([]float32, (blockN+maxNR)*blockSteps)}
+			d := &Device{pool: newPool(threads), variant: v, peak: map[gpu.DType]float64{},
+				shared: make([]float32, (blockN+maxNR)*blockSteps)}
 			for _, w := range d.pool.workers {
 				w.a = make([]float32, (blockM+maxMR)*blockSteps)
 			}
@@ -68,12 +69,14 @@ func (d *Device) Caps() gpu.Caps {
 		Alignment: Alignment, DTypes: dtypes, Threads: len(d.pool.workers)}
 }
 
-// PlanCaps are the capabilities that planning reads, without opening a device with the code of an instruction set, as Open takes it.
+// PlanCaps are the capabilities that planning reads, without opening a device with the code of an instruction set, as
+// Open takes it.
 func PlanCaps(isa string) gpu.Caps {
 	if isa == "" {
 		isa = variants[0].name
 	}
-	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: memory(), Alignment: Alignment, DTypes: dtypes}
+	return gpu.Caps{Kind: "cpu", Name: fmt.Sprintf("%s, %s", processor(), isa), Memory: memory(), Alignment: Alignment,
+		DTypes: dtypes}
 }
 
 // PeakFLOPs measures a product of 1344x512x512, whole tiles that lie in the caches, and gives its rate
@@ -87,7 +90,8 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 			}
 			return buffer{f: make([]float32, rows*n)}
 		}
-		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false}, output{buffer: matrixOf(m), ld: n})
+		p := d.product(m, n, n, 1, matrix{matrixOf(m), n, false}, matrix{matrixOf(n), n, false},
+			output{buffer: matrixOf(m), ld: n})
 		d.peak[t] = 2 * m * n * n / fastest(16, p.run)
 	}
 	return d.peak[t]
@@ -232,7 +236,8 @@ func memory() (n int64) {
 	}
 	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
 		if b, err := os.ReadFile(path); err == nil {
-			if limit, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && limit > 0 && (n == 0 || limit < n) {
+			if limit, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && limit > 0 &&
+				(n == 0 || limit < n) {
 				n = limit
 			}
 		}

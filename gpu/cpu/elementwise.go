@@ -93,7 +93,9 @@ func (d *Device) total(a buffer, y, scratch []float32, f func(a []float32) float
 
 // columnSums binds a sum over rows: f adds row r of the inputs to a partial row, one a block of rows;
 // the partial rows are added in order.
-func (d *Device) columnSums(rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32)) func() {
+func (d *Device) columnSums(
+	rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32),
+) func() {
 	d.reserveBlocks(len(in), cols)
 	d.reserve(len(in), cols)
 	n := blocksOf(rows, gpu.RowBlock)
@@ -156,7 +158,8 @@ func bindZero(d *Device, l *loaded, x *gpu.Launch) func() {
 	return func() { d.pool.run(body, blocksOf(y.len(), gpu.SumBlock)) }
 }
 
-// pieces binds a loop over the rows of an operand of rows·cols elements, each cut where it crosses a block of SumBlock elements.
+// pieces binds a loop over the rows of an operand of rows·cols elements, each cut where it crosses a block of SumBlock
+// elements.
 func (d *Device) pieces(rows, cols int, f func(w *worker, r, from, to int)) func() {
 	n := rows * cols
 	l := &loop{body: func(w *worker, i int) {
@@ -216,9 +219,10 @@ func bindBroadcast(d *Device, l *loaded, x *gpu.Launch) func() {
 
 func bindCastStochastic(d *Device, l *loaded, x *gpu.Launch) func() {
 	seed := l.f32(x.In[1])
-	return d.flatTo(l.buffers(x.Out), l.buffers(x.In[:1]), func(x [][]float32) { copy(x[0], x[1]) }, func(w *worker, out []buffer, lo int) {
-		putStochastic(out[0], lo, w.args[0], uint32(seed[0]))
-	})
+	return d.flatTo(l.buffers(x.Out), l.buffers(x.In[:1]), func(x [][]float32) { copy(x[0], x[1]) },
+		func(w *worker, out []buffer, lo int) {
+			putStochastic(out[0], lo, w.args[0], uint32(seed[0]))
+		})
 }
 
 // putStochastic rounds x, the elements of b from lo on, at random.
@@ -264,9 +268,10 @@ func (r *row) before(run func()) func() {
 
 func bindSumRows(d *Device, l *loaded, x *gpu.Launch) func() {
 	s := x.In[0].Type.Shape
-	return d.columnSums(s.Rows(), s.Cols(), l.buffers(x.In), l.buffer(x.Out[0]), l.f32(x.Scratch), func(_ int, to []float32, x [][]float32) {
-		d.variant.add(to, to, x[0])
-	})
+	return d.columnSums(s.Rows(), s.Cols(), l.buffers(x.In), l.buffer(x.Out[0]), l.f32(x.Scratch),
+		func(_ int, to []float32, x [][]float32) {
+			d.variant.add(to, to, x[0])
+		})
 }
 
 func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
@@ -274,5 +279,6 @@ func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
 }
 
 func bindSumSquares(d *Device, l *loaded, x *gpu.Launch) func() {
-	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch), func(a []float32) float32 { return d.variant.dot(a, a) })
+	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch),
+		func(a []float32) float32 { return d.variant.dot(a, a) })
 }

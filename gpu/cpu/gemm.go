@@ -15,7 +15,8 @@ type tile struct {
 
 // at runs the tile on the starts of slices.
 func (t *tile) at(steps int, a, b, c []float32, ldc, mode int, alpha float32) {
-	t.run(steps, unsafe.Pointer(&a[0]), unsafe.Pointer(&b[0]), unsafe.Pointer(&c[0]), unsafe.Pointer(&c[0]), ldc, mode, alpha)
+	t.run(steps, unsafe.Pointer(&a[0]), unsafe.Pointer(&b[0]), unsafe.Pointer(&c[0]), unsafe.Pointer(&c[0]), ldc, mode,
+		alpha)
 }
 
 // How a tile leaves its result.
@@ -285,7 +286,8 @@ func (y layout) multiply(w *worker, m, n, k int, alpha float32, a, b []float32, 
 		for i := 0; i < m; i += t.mr {
 			ap, bp := unsafe.Pointer(&a[i*steps]), unsafe.Pointer(&b[j*steps])
 			if direct && i+t.mr <= m && j+t.nr <= n {
-				t.run(steps, ap, bp, unsafe.Add(base, (i*c.ld+j)*size), unsafe.Add(from, (i*c.ld+j)*size), c.ld, mode, alpha)
+				t.run(steps, ap, bp, unsafe.Add(base, (i*c.ld+j)*size), unsafe.Add(from, (i*c.ld+j)*size), c.ld, mode,
+					alpha)
 				continue
 			}
 			t.at(steps, a[i*steps:], b[j*steps:], w.edge[:], t.nr, store, alpha)

@@ -57,7 +57,8 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 	}
 	p.cols = p.width
 	if tall := blocksOf(m, p.rows); tall < 2*threads { // few rows: share out the columns too
-		p.cols = min(p.width, max(roundUp(blocksOf(min(n, p.width), blocksOf(2*threads, tall)), t.nr), roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
+		p.cols = min(p.width, max(roundUp(blocksOf(min(n, p.width), blocksOf(2*threads, tall)), t.nr),
+			roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
 	}
 	p.pack.body = func(w *worker, i int) {
 		j := i * packed * t.nr
@@ -166,7 +167,8 @@ func bindProduct(d *Device, l *loaded, x *gpu.Launch, addend int) (*product, fun
 			}}
 		}
 	}
-	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA), l.matrix(x.In[1], x.Attrs.TransB), c)
+	p := d.product(m, n, k, float32(x.Attrs.Alpha), l.matrix(x.In[0], x.Attrs.TransA),
+		l.matrix(x.In[1], x.Attrs.TransB), c)
 	if before == nil {
 		return p, p.run
 	}

@@ -11,8 +11,10 @@ import (
 // pool runs loops on a fixed number of goroutines, the caller's included. Which of them runs which
 // iteration is not fixed, so an iteration must not depend on it.
 type pool struct {
-	workers  []*worker
-	stopping *gpu.Stopping // of the program that runs, never where none does: once it is stopped, the iterations that are left are passed over
+	workers []*worker
+	// Of the program that runs, never where none does: once it is stopped, the iterations that are left are passed
+	// over.
+	stopping *gpu.Stopping
 	never    *gpu.Stopping
 	current  atomic.Pointer[loop]
 	epoch    atomic.Uint64 // counts the loops that were started
@@ -78,8 +80,8 @@ func (p *pool) work(own *worker, wake chan struct{}) {
 	}
 }
 
-// stopped reports whether what is computed is of no use any more. A body asks where one iteration may take long, as those of
-// attention do, which grow with the square of the sequence.
+// stopped reports whether what is computed is of no use any more. A body asks where one iteration may take long, as
+// those of attention do, which grow with the square of the sequence.
 func (p *pool) stopped() bool { return p.stopping.Stopped() }
 
 // take runs iterations until none is left. A worker that comes late to a loop finds none, or helps

@@ -68,7 +68,8 @@ func (c *card) open(n int) error {
 		return fmt.Errorf("cuda: counting cards: %w", err)
 	}
 	if n < 0 || n >= count {
-		return fmt.Errorf("cuda: there is no card %d: the driver shows %d (CUDA_VISIBLE_DEVICES hides others)", n, count)
+		return fmt.Errorf("cuda: there is no card %d: the driver shows %d (CUDA_VISIBLE_DEVICES hides others)",
+			n, count)
 	}
 	if err := loadExtra(); err != nil {
 		return fmt.Errorf("cuda: %w", err)
@@ -86,7 +87,8 @@ func (c *card) open(n int) error {
 	for _, a := range []struct {
 		to   *int
 		what cu.DeviceAttribute
-	}{{&c.info.Major, cu.ComputeCapabilityMajor}, {&c.info.Minor, cu.ComputeCapabilityMinor}, {&c.info.Processors, cu.MultiprocessorCount}, {&c.info.SharedPerBlock, sharedOptin}} {
+	}{{&c.info.Major, cu.ComputeCapabilityMajor}, {&c.info.Minor, cu.ComputeCapabilityMinor},
+		{&c.info.Processors, cu.MultiprocessorCount}, {&c.info.SharedPerBlock, sharedOptin}} {
 		if *a.to, err = dev.Attribute(a.what); err != nil {
 			return fmt.Errorf("cuda: reading what %s is: %w", c.info.Name, err)
 		}
@@ -95,7 +97,8 @@ func (c *card) open(n int) error {
 		return nil // Open says so
 	}
 	if c.ctx, err = dev.MakeContext(cu.SchedBlockingSync); err != nil {
-		return fmt.Errorf("cuda: making a context on %s: %w; another process may hold the card or its memory (see nvidia-smi)", c.info.Name, err)
+		return fmt.Errorf("cuda: making a context on %s: %w; another process may hold the card or its memory (see "+
+			"nvidia-smi)", c.info.Name, err)
 	}
 	if c.info.Free, c.info.Total, err = cu.MemInfo(); err != nil {
 		return err
@@ -207,7 +210,8 @@ func (c *card) CopyIn(dst Pointer, src []byte) error {
 				}
 			}
 			n := copy(c.room[c.used:], src)
-			if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&c.room[c.used]), int64(n), c.stream); err != nil {
+			from := unsafe.Pointer(&c.room[c.used])
+			if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), from, int64(n), c.stream); err != nil {
 				return err
 			}
 			c.used += n
@@ -224,7 +228,8 @@ func (c *card) CopyOut(dst []byte, src Pointer) error {
 				return err
 			}
 			n := min(len(dst), len(c.room))
-			if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&c.room[0]), cu.DevicePtr(src), int64(n), c.stream); err != nil {
+			to := unsafe.Pointer(&c.room[0])
+			if err := cu.MemcpyDtoHAsync(to, cu.DevicePtr(src), int64(n), c.stream); err != nil {
 				return err
 			}
 			if err := c.sync(); err != nil {
@@ -250,7 +255,8 @@ func (c *card) Launch(x *Call) error {
 		}
 		if x.Shared > 48<<10 && x.Shared > c.shared[x.Kernel] { // more than a block gets unasked
 			if int(x.Shared) > c.info.SharedPerBlock {
-				return fmt.Errorf("a block needs %d bytes of shared memory, the card has %d", x.Shared, c.info.SharedPerBlock)
+				return fmt.Errorf("a block needs %d bytes of shared memory, the card has %d",
+					x.Shared, c.info.SharedPerBlock)
 			}
 			if err := allowShared(f, int(x.Shared)); err != nil {
 				return err
@@ -331,7 +337,8 @@ func (c *card) Close() error {
 		if c.blas == nil {
 			return nil
 		}
-		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), c.module.Unload(), c.stream.Destroy(), c.ctx.Destroy())
+		return errors.Join(c.blas.close(), freePinned(c.room), freePinned(c.slots), c.module.Unload(),
+			c.stream.Destroy(), c.ctx.Destroy())
 	})
 	close(c.calls)
 	return err

@@ -25,7 +25,8 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
 // and an amount of memory in bytes, of which the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
-	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment, Workspace: Workspace, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment,
+		Workspace: Workspace, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.
@@ -43,7 +44,8 @@ func Open(d Driver) (*Device, error) {
 	c := d.Card()
 	if !c.Usable() {
 		d.Close()
-		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d; stepflow's kernels need 8.0 or later (A100, RTX 30, and what came after)", c.Name, c.Major, c.Minor)
+		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d; stepflow's kernels need 8.0 or later (A100, "+
+			"RTX 30, and what came after)", c.Name, c.Major, c.Minor)
 	}
 	name := fmt.Sprintf("%s, compute capability %d.%d", c.Name, c.Major, c.Minor)
 	caps := PlanCaps(name, c.Free)
@@ -65,7 +67,8 @@ func (d *Device) PeakFLOPs(t gpu.DType) float64 {
 			n /= 2
 		}
 		o := gpu.Type{Shape: gpu.Shape{n, n}, DType: t}
-		d.peak[t] = 2 * float64(n) * float64(n) * float64(n) / d.fastest(gpu.Launch{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1}}, o, o, o)
+		d.peak[t] = 2 * float64(n) * float64(n) * float64(n) / d.fastest(gpu.Launch{Kernel: "matmul",
+			Attrs: gpu.Attrs{Alpha: 1}}, o, o, o)
 	}
 	return d.peak[t]
 }
@@ -96,7 +99,8 @@ func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
 			l.Out = append(l.Out, o)
 		}
 	}
-	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:len(operands)-1], operands[len(operands)-1:]); n > 0 {
+	last := len(operands) - 1
+	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:last], operands[last:]); n > 0 {
 		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}}
 		at += n
 	}
@@ -128,7 +132,9 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 	}
 	base, err := d.driver.Alloc(max(p.ArenaBytes, 1))
 	if err != nil {
-		return nil, fmt.Errorf("cuda: allocating an arena of %d bytes on %s, which had %d bytes to give: %w. Another process may hold the rest (see nvidia-smi); a smaller micro_batch_size, activation_checkpointing = \"block\" or -device-memory with less makes the plan fit",
+		return nil, fmt.Errorf("cuda: allocating an arena of %d bytes on %s, which had %d bytes to give: %w. Another "+
+			"process may hold the rest (see nvidia-smi); a smaller micro_batch_size, activation_checkpointing = "+
+			"\"block\" or -device-memory with less makes the plan fit",
 			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
 	}
 	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
@@ -282,7 +288,8 @@ func failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("cuda: %s: %w. If the card was lost, the kernel log tells (dmesg | grep Xid); what was saved is untouched: apply goes on from the last checkpoint", doing, err)
+	return fmt.Errorf("cuda: %s: %w. If the card was lost, the kernel log tells (dmesg | grep Xid); what was saved "+
+		"is untouched: apply goes on from the last checkpoint", doing, err)
 }
 
 // submit puts launches on the stream, fused where they can be.
@@ -312,7 +319,8 @@ func (l *loaded) put(i int, w work) error {
 		}
 		if err != nil {
 			x := &l.program.Launches[i]
-			return fmt.Errorf("cuda: %s of %s (%s, %s pass, layer %d): %w", name, x.Kernel, x.Name, x.Phase, x.Layer, err)
+			return fmt.Errorf("cuda: %s of %s (%s, %s pass, layer %d): %w",
+				name, x.Kernel, x.Name, x.Phase, x.Layer, err)
 		}
 	}
 	return nil

@@ -89,7 +89,8 @@ type Product struct {
 
 // noKernels tells that a card's driver takes no image, which an old one does not.
 func noKernels(c Card, errs []error) error {
-	return fmt.Errorf("cuda: the driver, for CUDA %s, loads none of the kernels for compute capability %d.%d of %s: %w. They need a driver for CUDA 12.1 or later: update it",
+	return fmt.Errorf("cuda: the driver, for CUDA %s, loads none of the kernels for compute capability %d.%d of %s: "+
+		"%w. They need a driver for CUDA 12.1 or later: update it",
 		c.Driver, c.Major, c.Minor, c.Name, errors.Join(errs...))
 }
 

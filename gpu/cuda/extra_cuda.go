@@ -197,14 +197,16 @@ func loadExtra() error {
 		}
 		why = C.GoString(s)
 	}
-	return fmt.Errorf("cuBLASLt cannot be loaded: %s. It comes with the CUDA toolkit, or from PyPI as nvidia-cublas; name its file in STEPFLOW_CUBLASLT or its folder in LD_LIBRARY_PATH", why)
+	return fmt.Errorf("cuBLASLt cannot be loaded: %s. It comes with the CUDA toolkit, or from PyPI as nvidia-cublas; "+
+		"name its file in STEPFLOW_CUBLASLT or its folder in LD_LIBRARY_PATH", why)
 }
 
 // driverError is a code of the driver.
 type driverError int
 
 func (e driverError) Error() string {
-	return fmt.Sprintf("%s (%s, error %d)", C.GoString(C.error_text(C.int(e))), C.GoString(C.error_name(C.int(e))), int(e))
+	return fmt.Sprintf("%s (%s, error %d)", C.GoString(C.error_text(C.int(e))), C.GoString(C.error_name(C.int(e))),
+		int(e))
 }
 
 func check(code C.int) error {
@@ -243,7 +245,8 @@ func launchKernel(f, stream unsafe.Pointer, c *Call) error {
 	for i, at := range c.Offsets() {
 		offsets[i] = C.int(at)
 	}
-	return check(C.launch(f, C.uint(c.Grid[0]), C.uint(c.Grid[1]), C.uint(c.Grid[2]), C.uint(c.Threads), C.uint(c.Shared), stream,
+	return check(C.launch(f, C.uint(c.Grid[0]), C.uint(c.Grid[1]), C.uint(c.Grid[2]), C.uint(c.Threads),
+		C.uint(c.Shared), stream,
 		(*C.uchar)(unsafe.Pointer(&c.Args[0])), &offsets[0], C.int(len(c.Sizes))))
 }
 
@@ -293,15 +296,18 @@ func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
 	if x == nil {
 		x = (*C.product)(C.calloc(1, C.sizeof_product))
 		half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
-		status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K), flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD),
-			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes), C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
+		status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K), flag(p.B.Trans), C.int64_t(p.B.LD),
+			flag(p.A.Trans), C.int64_t(p.A.LD),
+			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes),
+			C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
 		if err := ltError(status); err != nil {
 			C.free(unsafe.Pointer(x))
 			return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
 		}
 		b.prepared[key] = x
 	}
-	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At),
+	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At),
+		C.uint64_t(c.At), C.uint64_t(p.D.At),
 		C.uint64_t(p.Workspace.At), C.uint64_t(p.Workspace.Bytes), stream))
 }
 

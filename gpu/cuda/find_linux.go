@@ -30,7 +30,8 @@ func Find() ([]Card, error) {
 		attribute func(*int32, int32, int32) int32
 	}
 	for symbol, f := range map[string]any{
-		"cuInit": &q.init, "cuDriverGetVersion": &q.version, "cuDeviceGetCount": &q.count, "cuDeviceGet": &q.get, "cuDeviceGetName": &q.name,
+		"cuInit": &q.init, "cuDriverGetVersion": &q.version, "cuDeviceGetCount": &q.count, "cuDeviceGet": &q.get,
+		"cuDeviceGetName":     &q.name,
 		"cuDeviceTotalMem_v2": &q.memory, "cuDeviceGetAttribute": &q.attribute,
 	} {
 		if _, err := purego.Dlsym(lib, symbol); err != nil {
@@ -57,8 +58,9 @@ func Find() ([]Card, error) {
 			}
 		}
 		label, _, _ := strings.Cut(string(text), "\x00")
-		cards = append(cards, Card{Name: label, Major: int(major), Minor: int(minor), Total: int64(total), Processors: int(processors),
-			Driver: fmt.Sprintf("%d.%d", version/1000, version%1000/10)})
+		cards = append(cards, Card{Name: label, Major: int(major), Minor: int(minor), Total: int64(total),
+			Processors: int(processors),
+			Driver:     fmt.Sprintf("%d.%d", version/1000, version%1000/10)})
 	}
 	if len(cards) == 0 {
 		return nil, errors.New("the NVIDIA driver has no card to show (CUDA_VISIBLE_DEVICES hides cards)")
@@ -74,7 +76,8 @@ func initError(code int32) string {
 	case 34:
 		return "it is a stub for linking, not a driver (CUDA_ERROR_STUB_LIBRARY)"
 	case 803:
-		return "its library and kernel module are of different versions: reboot, or reinstall it (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+		return "its library and kernel module are of different versions: reboot, or reinstall it " +
+			"(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
 	case 999:
 		return "unknown error; is the kernel module loaded (lsmod | grep nvidia)?"
 	}

@@ -115,7 +115,8 @@ func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(si
 // flatCall launches a grid-stride kernel over n elements: one thread 16 bytes, up to maxBlocks blocks.
 func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
 	per := flatThreads * int(16/t.Size())
-	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0, append([]any{n}, args...)...)
+	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0,
+		append([]any{n}, args...)...)
 }
 
 // rowCall launches a kernel with a block a row: as many threads as 16-byte pieces, up to 512.
@@ -138,12 +139,14 @@ func flat(kernel string, inputs int) func(*binder, *gpu.Launch) work {
 }
 
 func bindScale(b *binder, x *gpu.Launch) work {
-	return work{flatCall("scale", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]), float32(x.Attrs.Alpha))}
+	return work{flatCall("scale", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]),
+		float32(x.Attrs.Alpha))}
 }
 
 func bindNormalize(b *binder, x *gpu.Launch) work {
 	y := x.Out[0]
-	return work{flatCall("normalize", y.Type.DType, elems(y), b.at(y), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+	return work{flatCall("normalize", y.Type.DType, elems(y), b.at(y), b.at(x.In[0]), b.at(x.In[1]),
+		float32(x.Attrs.Eps))}
 }
 
 func bindBroadcast(b *binder, x *gpu.Launch) work {
@@ -151,7 +154,8 @@ func bindBroadcast(b *binder, x *gpu.Launch) work {
 }
 
 func bindCast(b *binder, x *gpu.Launch) work {
-	return work{flatCall("cast"+suffix(x.In[0].Type.DType), x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]))}
+	return work{flatCall("cast"+suffix(x.In[0].Type.DType), x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]),
+		b.at(x.In[0]))}
 }
 
 func bindCastStochastic(b *binder, x *gpu.Launch) work {
@@ -161,7 +165,8 @@ func bindCastStochastic(b *binder, x *gpu.Launch) work {
 }
 
 func bindBiasAdd(b *binder, x *gpu.Launch) work {
-	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
+	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]),
+		b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 // copyOf copies an operand of the same type to another, unless it lies there.
@@ -176,7 +181,8 @@ func (b *binder) copyOf(to, from gpu.Operand) work {
 	return work{rowsCall("copy_rows", t, rows, cols, b.at(to), to.RowStride(), b.at(from), from.RowStride())}
 }
 
-// rowsCall launches a kernel over rows of cols elements of two operands, whose rows begin ldTo and ldFrom elements apart.
+// rowsCall launches a kernel over rows of cols elements of two operands, whose rows begin ldTo and ldFrom elements
+// apart.
 func rowsCall(kernel string, t gpu.DType, rows, cols int, to Pointer, ldTo int, from Pointer, ldFrom int) *Call {
 	return flatCall(kernel, t, int64(rows)*int64(cols), int64(cols), to, int64(ldTo), from, int64(ldFrom))
 }
@@ -189,13 +195,15 @@ func (b *binder) column(o gpu.Operand, c int) Pointer {
 func bindSlice(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := to.Type.Shape
-	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.at(to), s.Cols(), b.column(from, x.Attrs.Lo), from.Type.Shape.Cols())}
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.at(to), s.Cols(),
+		b.column(from, x.Attrs.Lo), from.Type.Shape.Cols())}
 }
 
 func bindSliceGrad(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := from.Type.Shape
-	return append(b.accumulator(x, 0, 1), rowsCall("add_rows"+suffix(to.Type.DType), from.Type.DType, s.Rows(), s.Cols(), b.column(to, x.Attrs.Lo), to.Type.Shape.Cols(), b.at(from), s.Cols()))
+	return append(b.accumulator(x, 0, 1), rowsCall("add_rows"+suffix(to.Type.DType), from.Type.DType, s.Rows(),
+		s.Cols(), b.column(to, x.Attrs.Lo), to.Type.Shape.Cols(), b.at(from), s.Cols()))
 }
 
 func bindSum(kernel string) func(*binder, *gpu.Launch) work {
@@ -203,7 +211,8 @@ func bindSum(kernel string) func(*binder, *gpu.Launch) work {
 		n, t := elems(x.In[0]), x.In[0].Type.DType
 		parts := blocks(n, gpu.SumBlock)
 		return work{
-			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch), b.at(x.In[0])),
+			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch),
+				b.at(x.In[0])),
 			newCall("total", [3]int{1, 1, 1}, flatThreads, reduceRoom, parts, b.at(x.Out[0]), b.at(x.Scratch)),
 		}
 	}
@@ -219,7 +228,8 @@ func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
 		}
 		return work{
 			newCall(kernel+suffix(t), [3]int{blocks(int64(s.Cols()), 32), parts, 1}, flatThreads, 8*32*4, args...),
-			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0, parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
+			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0,
+				parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
 		}
 	}
 }
@@ -227,7 +237,8 @@ func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
 // product binds alpha op(a) op(b) + c.
 func (b *binder) product(x *gpu.Launch, addend int) *Product {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
-	p := &Product{M: m, N: n, K: k, Alpha: float32(x.Attrs.Alpha), A: b.matrix(x.In[0], x.Attrs.TransA), B: b.matrix(x.In[1], x.Attrs.TransB), D: b.matrix(x.Out[0], false)}
+	p := &Product{M: m, N: n, K: k, Alpha: float32(x.Attrs.Alpha), A: b.matrix(x.In[0], x.Attrs.TransA),
+		B: b.matrix(x.In[1], x.Attrs.TransB), D: b.matrix(x.Out[0], false)}
 	if len(x.In) > addend {
 		p.C = b.matrix(x.In[addend], false)
 	}
@@ -237,11 +248,13 @@ func (b *binder) product(x *gpu.Launch, addend int) *Product {
 func bindMatmul(b *binder, x *gpu.Launch) work { return work{b.product(x, 2)} }
 
 func bindMatmulSwiGLU(b *binder, x *gpu.Launch) work {
-	return work{b.product(x, 3), flatCall("swiglu", x.Out[1].Type.DType, elems(x.Out[1]), b.at(x.Out[1]), b.at(x.In[2]), b.at(x.Out[0]))}
+	return work{b.product(x, 3), flatCall("swiglu", x.Out[1].Type.DType, elems(x.Out[1]), b.at(x.Out[1]),
+		b.at(x.In[2]), b.at(x.Out[0]))}
 }
 
 func bindEmbedding(b *binder, x *gpu.Launch) work {
-	return work{rowCall("embedding", x.Out[0].Type.DType, x.In[0].Type.Shape.Elems(), x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
+	return work{rowCall("embedding", x.Out[0].Type.DType, x.In[0].Type.Shape.Elems(), x.In[1].Type.Shape.Cols(),
+		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 // accumulator brings an optional accumulator to the output that is added to, or zeroes it.
@@ -255,18 +268,22 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
 	tokens := x.In[0].Type.Shape.Elems()
-	return append(b.accumulator(x, 0, 2), newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1}, gradThreads, gradThreads*4+gradThreads/32*4,
-		tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
+	return append(b.accumulator(x, 0, 2),
+		newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1},
+			gradThreads, gradThreads*4+gradThreads/32*4,
+			tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
 }
 
 func bindRMSNorm(b *binder, x *gpu.Launch) work {
 	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]),
+		b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
 }
 
 func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
 	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]),
+		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
 }
 
 func bindRope(b *binder, x *gpu.Launch) work {
@@ -276,5 +293,6 @@ func bindRope(b *binder, x *gpu.Launch) work {
 	if x.Attrs.Inverse {
 		sign = -1
 	}
-	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), sign)}
+	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, b.at(x.Out[0]),
+		b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), sign)}
 }

@@ -40,7 +40,8 @@ func heads(a gpu.Attrs, q gpu.Type) (s headShape, kernel string, row int, scale 
 		wide *= 2
 	}
 	s = headShape{int32(q.Shape[1]), int32(a.Heads), int32(a.KVHeads), int32(d)}
-	return s, fmt.Sprintf("%s_d%d", suffix(q.DType), wide), wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
+	kernel = fmt.Sprintf("%s_d%d", suffix(q.DType), wide)
+	return s, kernel, wide*int(q.DType.Size()) + 16, float32(1 / math.Sqrt(float64(d)))
 }
 
 // optional is the last input where there is one.
@@ -67,10 +68,14 @@ func bindAttentionGrad(b *binder, x *gpu.Launch) work {
 	tiles, batch := blocks(int64(s.Seq), attentionRows), q.Shape[0]
 	n := int64(q.Shape.Rows()) * int64(x.Attrs.Heads)
 	shared := (2*attentionRows+2*step)*row + 3*step*4
-	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
+	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]),
+		b.at(x.Scratch), b.optional(x, 6)
 	return work{
-		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0, n, s, delta, do, b.at(x.In[4])),
-		newCall("attention_grad_kv"+kernel, [3]int{tiles, x.Attrs.KVHeads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[1]), b.at(x.Out[2]), do, qp, k, v, lse, delta, seg),
-		newCall("attention_grad_q"+kernel, [3]int{tiles, x.Attrs.Heads, batch}, attentionThreads, shared, s, scale, b.at(x.Out[0]), do, qp, k, v, lse, delta, seg),
+		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0,
+			n, s, delta, do, b.at(x.In[4])),
+		newCall("attention_grad_kv"+kernel, [3]int{tiles, x.Attrs.KVHeads, batch}, attentionThreads, shared, s, scale,
+			b.at(x.Out[1]), b.at(x.Out[2]), do, qp, k, v, lse, delta, seg),
+		newCall("attention_grad_q"+kernel, [3]int{tiles, x.Attrs.Heads, batch}, attentionThreads, shared, s, scale,
+			b.at(x.Out[0]), do, qp, k, v, lse, delta, seg),
 	}
 }

@@ -2,8 +2,12 @@ package gputest
 
 import "stepflow/gpu"
 
-func f32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.F32} }
-func i32(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.I32} }
+func f32(s ...int) gpu.Type  { return gpu.Type{Shape: s, DType: gpu.F32} }
+func i32(s ...int) gpu.Type  { return gpu.Type{Shape: s, DType: gpu.I32} }
+func bf16(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.BF16} }
+
+// ops are the operands of a launch.
+func ops(in ...gpu.Type) []gpu.Type { return in }
 
 // Cases lists launches of every kernel of the table, in f32 and, where a kernel takes them, with bf16
 // operands.
@@ -17,47 +21,11 @@ func Cases() (list []Case) {
 	return append(list, mixed()...)
 }
 
-// mixed lists launches whose operands are of both types: sums of many parts in f32 beside bf16.
-func mixed() (list []Case) {
-	add := func(c Case) { list = append(list, c) }
-	half := func(s ...int) gpu.Type { return gpu.Type{Shape: s, DType: gpu.BF16} }
-	for _, n := range [][]int{{1}, {7}, {2, 3, 65}, {3, 16411}} {
-		x, w := f32(n...), half(n...)
-		a := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
-		add(Case{Kernel: "adamw", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
-		add(Case{Kernel: "adamw_stochastic", Attrs: a, In: []gpu.Type{w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
-		add(Case{Kernel: "adamw_master", Attrs: a, In: []gpu.Type{w, x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
-		add(Case{Kernel: "cast_stochastic", In: []gpu.Type{x, f32(1)}, Positive: []int{1}})
-		add(Case{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{x, w, f32(1)}, Tol: 3e-7})
-		add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 2}, In: []gpu.Type{w, f32(x.Shape.Rows(), x.Shape.Cols()+5)}, Tol: 1e-7})
-	}
-	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
-		ids, dy := i32(1, n[0]), half(1, n[0], n[1])
-		add(Case{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, f32(9, n[1])}, Ints: [2]int{0, 9}, Tol: 1e-6})
-		for _, chunk := range []int{1000, 64} {
-			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: chunk}, In: []gpu.Type{f32(1, n[0]), dy, half(37, n[1]), i32(1, n[0]), f32(37, n[1])},
-				Ints: [2]int{-1, 37}, Tol: 1.0 / 128}) // what softmax gives is rounded before the product
-		}
-	}
-	for _, s := range [][3]int{{1, 1, 1}, {15, 33, 385}, {64, 70, 129}, {9, 40, 2100}, {1, 300, 17}, {300, 1, 5}, {3, 1100, 20}} {
-		m, n, k := s[0], s[1], s[2]
-		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
-			x, y := half(m, k), half(k, n)
-			if tr[0] {
-				x = half(k, m)
-			}
-			if tr[1] {
-				y = half(n, k)
-			}
-			add(Case{Kernel: "matmul", Attrs: gpu.Attrs{TransA: tr[0], TransB: tr[1], Alpha: 0.5}, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6})
-		}
-	}
-	return list
-}
-
 // floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
-var floats32 = map[string][]int{"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "attention_grad": {5},
-	"cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0}}
+var floats32 = map[string][]int{
+	"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2},
+	"attention_grad": {5}, "cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0},
+}
 
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
@@ -76,7 +44,8 @@ func (c Case) bf16() (Case, bool) {
 	}
 	c.In = in
 	switch c.Kernel {
-	case "attention", "attention_grad", "linear_cross_entropy_grad": // what softmax gives is rounded before the products that read it
+	// What softmax gives is rounded before the products that read it.
+	case "attention", "attention_grad", "linear_cross_entropy_grad":
 		c.HalfTol = 1.0 / 128
 	}
 	if c.Kernel == "cast" {
@@ -86,109 +55,211 @@ func (c Case) bf16() (Case, bool) {
 }
 
 func cases() (list []Case) {
-	add := func(c Case) { list = append(list, c) }
 	for _, n := range [][]int{{1}, {7}, {3, 5}, {2, 3, 65}, {3, 16411}} {
-		x := f32(n...)
-		for _, k := range []string{"zero", "copy"} {
-			add(Case{Kernel: k, In: []gpu.Type{x}})
-		}
-		if cols := x.Shape.Cols(); cols > 2 {
-			add(Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: 1, Cols: cols - 2}, In: []gpu.Type{x}})
-			add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 1, Cols: cols + 2}, In: []gpu.Type{x}})
-		}
-		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.F32}, In: []gpu.Type{x}})
-		add(Case{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.BF16}, In: []gpu.Type{x}})
-		add(Case{Kernel: "add", In: []gpu.Type{x, x}, Tol: 1e-7})
-		add(Case{Kernel: "mul", In: []gpu.Type{x, x}, Tol: 1e-7})
-		add(Case{Kernel: "scale", Attrs: gpu.Attrs{Alpha: -0.3}, In: []gpu.Type{x}, Tol: 2e-7})
-		add(Case{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 1e-7}, In: []gpu.Type{x, f32(1)}, Positive: []int{1}, Tol: 3e-7})
-		add(Case{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 2}, In: []gpu.Type{x, f32(1)}, Positive: []int{1}, Tol: 3e-7})
-		add(Case{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{x, x, f32(1)}, Tol: 3e-7})
-		add(Case{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1.7, WeightDecay: 0.1},
-			In: []gpu.Type{x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3}, Tol: 1e-6})
-		add(Case{Kernel: "broadcast", In: []gpu.Type{f32(1), x}})
-		add(Case{Kernel: "sum", In: []gpu.Type{x}, Tol: 1e-4})
-		add(Case{Kernel: "sum_squares", In: []gpu.Type{x}, Tol: 1e-6})
-		add(Case{Kernel: "swiglu", In: []gpu.Type{x, x}, Tol: 1e-6})
-		add(Case{Kernel: "swiglu_grad", In: []gpu.Type{x, x, x}, Tol: 1e-6})
-		add(Case{Kernel: "adamw", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
-			In: []gpu.Type{x, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
-		half := gpu.Type{Shape: n, DType: gpu.BF16}
-		add(Case{Kernel: "adamw_stochastic", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
-			In: []gpu.Type{half, half, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{3, 4, 5}, Tol: 2e-6})
-		for _, w := range []gpu.Type{x, half} {
-			add(Case{Kernel: "adamw_master", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
-				In: []gpu.Type{w, w, x, x, x, f32(1), f32(gpu.HyperLen)}, Positive: []int{4, 5, 6}, Tol: 2e-6})
-		}
+		list = append(list, elementwise(n)...)
+		list = append(list, updates(n)...)
 	}
 	for _, n := range [][2]int{{1, 1}, {3, 7}, {65, 33}, {130, 64}, {200, 257}} {
-		x, w, r := f32(n[0], n[1]), f32(n[1]), f32(n[0])
-		add(Case{Kernel: "bias_add", In: []gpu.Type{x, w}, Tol: 1e-7})
-		add(Case{Kernel: "sum_rows", In: []gpu.Type{x}, Tol: 2e-6})
-		for _, lo := range []int{0, n[1] / 3, n[1] - 1} {
-			cols := max(1, n[1]/3)
-			if cols > n[1]-lo {
-				cols = 1
-			}
-			add(Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: lo, Cols: cols}, In: []gpu.Type{x}})
-			add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo, Cols: n[1]}, In: []gpu.Type{f32(n[0], cols)}})
-			add(Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: []gpu.Type{f32(n[0], cols), x}, Tol: 1e-7})
-		}
-		add(Case{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, w}, Tol: 2e-6})
-		add(Case{Kernel: "rmsnorm_grad_x", In: []gpu.Type{x, x, w, r}, Tol: 3e-6})
-		add(Case{Kernel: "rmsnorm_grad_w", In: []gpu.Type{x, x, r}, Tol: 3e-6})
-		add(Case{Kernel: "cross_entropy", In: []gpu.Type{x, i32(n[0])}, Ints: [2]int{-1, n[1]}, Tol: 1e-6})
-		add(Case{Kernel: "cross_entropy_grad", In: []gpu.Type{r, x, i32(n[0]), r}, Ints: [2]int{-1, n[1]}, Tol: 3e-6})
-		for _, chunk := range []int{1000, 64} {
-			a, hidden, table := gpu.Attrs{Chunk: chunk}, f32(1, n[0], n[1]), f32(37, n[1])
-			targets := i32(1, n[0])
-			dnll := f32(1, n[0])
-			add(Case{Kernel: "linear_cross_entropy", Attrs: a, In: []gpu.Type{hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 3e-6})
-			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 2e-5})
-			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets, table}, Ints: [2]int{-1, 37}, Tol: 2e-5})
-			a.Frozen = true
-			add(Case{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, hidden, table, targets}, Ints: [2]int{-1, 37}, Tol: 2e-5})
-		}
-		ids := i32(1, n[0])
-		add(Case{Kernel: "embedding", In: []gpu.Type{ids, f32(9, n[1])}, Ints: [2]int{0, 9}})
-		dy := f32(1, n[0], n[1])
-		add(Case{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: 9}, In: []gpu.Type{ids, dy}, Ints: [2]int{0, 9}, Tol: 1e-6})
-		add(Case{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, f32(9, n[1])}, Ints: [2]int{0, 9}, Tol: 1e-6})
+		list = append(list, rows(n[0], n[1])...)
+		list = append(list, losses(n[0], n[1])...)
 	}
-	add(Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: []gpu.Type{f32(1), f32(1), f32(1)}, Positive: []int{0, 1, 2}, Tol: 1e-6})
-	add(Case{Kernel: "clip", In: []gpu.Type{f32(1)}, Positive: []int{0}, Tol: 1e-6})
+	scalars := ops(f32(1), f32(1), f32(1))
+	list = append(list,
+		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: scalars, Positive: []int{0, 1, 2}, Tol: 1e-6},
+		Case{Kernel: "clip", In: ops(f32(1)), Positive: []int{0}, Tol: 1e-6})
 	for _, s := range [][5]int{{1, 1, 1, 1, 2}, {2, 5, 2, 1, 4}, {2, 67, 4, 2, 6}, {1, 130, 3, 3, 16}} {
-		a := gpu.Attrs{Heads: s[2], KVHeads: s[3]}
-		q, kv, lse, seg := f32(s[0], s[1], s[2]*s[4]), f32(s[0], s[1], s[3]*s[4]), f32(s[0], s[2], s[1]), i32(s[0], s[1])
-		table := f32(s[1], s[4]/2)
-		for _, inverse := range []bool{false, true} {
-			add(Case{Kernel: "rope", Attrs: gpu.Attrs{Heads: s[2], Inverse: inverse}, In: []gpu.Type{q, table, table}, Tol: 1e-6})
-		}
-		add(Case{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv}, Tol: 3e-6})
-		add(Case{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6})
-		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse}, Positive: []int{5}, Tol: 3e-6})
-		add(Case{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5}, Segments: true, Tol: 3e-6})
+		list = append(list, attention(s[0], s[1], s[2], s[3], s[4])...)
 	}
-	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17}, {300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9}} {
-		m, n, k := s[0], s[1], s[2]
-		for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
-			x, y := f32(m, k), f32(k, n)
-			if tr[0] {
-				x = f32(k, m)
-			}
-			if tr[1] {
-				y = f32(n, k)
-			}
-			a := gpu.Attrs{TransA: tr[0], TransB: tr[1], Alpha: 1}
-			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y}, Tol: 2e-6})
-			add(Case{Kernel: "matmul_swiglu", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 3e-6})
-			a.Alpha = 0.5
-			add(Case{Kernel: "matmul_swiglu", Attrs: a, In: []gpu.Type{x, y, f32(m, n), f32(m, n)}, Tol: 3e-6})
-			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6})
-			add(Case{Kernel: "matmul", Attrs: a, In: []gpu.Type{x, y, f32(m, n)}, Tol: 2e-6,
+	for _, s := range [][3]int{
+		{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17},
+		{300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9},
+	} {
+		list = append(list, products(s[0], s[1], s[2])...)
+	}
+	deep := ops(f32(2, 3, 8), f32(5, 8))
+	return append(list, Case{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1, TransB: true}, In: deep, Tol: 2e-6})
+}
+
+// elementwise lists kernels of tensors of a shape.
+func elementwise(n []int) (list []Case) {
+	x, one := f32(n...), f32(1)
+	list = []Case{{Kernel: "zero", In: ops(x)}, {Kernel: "copy", In: ops(x)}}
+	if cols := x.Shape.Cols(); cols > 2 {
+		list = append(list,
+			Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: 1, Cols: cols - 2}, In: ops(x)},
+			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 1, Cols: cols + 2}, In: ops(x)})
+	}
+	return append(list, []Case{
+		{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.F32}, In: ops(x)},
+		{Kernel: "cast", Attrs: gpu.Attrs{DType: gpu.BF16}, In: ops(x)},
+		{Kernel: "add", In: ops(x, x), Tol: 1e-7},
+		{Kernel: "mul", In: ops(x, x), Tol: 1e-7},
+		{Kernel: "scale", Attrs: gpu.Attrs{Alpha: -0.3}, In: ops(x), Tol: 2e-7},
+		{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 1e-7}, In: ops(x, one), Positive: []int{1}, Tol: 3e-7},
+		{Kernel: "normalize", Attrs: gpu.Attrs{Eps: 2}, In: ops(x, one), Positive: []int{1}, Tol: 3e-7},
+		{Kernel: "broadcast", In: ops(one, x)},
+		{Kernel: "sum", In: ops(x), Tol: 1e-4},
+		{Kernel: "sum_squares", In: ops(x), Tol: 1e-6},
+		{Kernel: "swiglu", In: ops(x, x), Tol: 1e-6},
+		{Kernel: "swiglu_grad", In: ops(x, x, x), Tol: 1e-6},
+	}...)
+}
+
+// adam are the attributes that AdamW is tried with.
+var adam = gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
+
+// updates lists the kernels that update weights of a shape.
+func updates(n []int) (list []Case) {
+	x, half, one, hyper := f32(n...), bf16(n...), f32(1), f32(gpu.HyperLen)
+	list = []Case{
+		{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: ops(x, x, one), Tol: 3e-7},
+		{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1.7, WeightDecay: 0.1},
+			In: ops(x, x, one, hyper), Positive: []int{3}, Tol: 1e-6},
+		{Kernel: "adamw", Attrs: adam, In: ops(x, x, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},
+		{Kernel: "adamw_stochastic", Attrs: adam,
+			In: ops(half, half, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},
+	}
+	for _, w := range []gpu.Type{x, half} {
+		list = append(list, Case{Kernel: "adamw_master", Attrs: adam,
+			In: ops(w, w, x, x, x, one, hyper), Positive: []int{4, 5, 6}, Tol: 2e-6})
+	}
+	return list
+}
+
+// rows lists kernels of matrices whose rows or columns are added up, cut or looked up.
+func rows(n, cols int) (list []Case) {
+	x, w, r := f32(n, cols), f32(cols), f32(n)
+	list = []Case{
+		{Kernel: "bias_add", In: ops(x, w), Tol: 1e-7},
+		{Kernel: "sum_rows", In: ops(x), Tol: 2e-6},
+	}
+	for _, lo := range []int{0, cols / 3, cols - 1} {
+		part := max(1, cols/3)
+		if part > cols-lo {
+			part = 1
+		}
+		list = append(list,
+			Case{Kernel: "slice", Attrs: gpu.Attrs{Lo: lo, Cols: part}, In: ops(x)},
+			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo, Cols: cols}, In: ops(f32(n, part))},
+			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: ops(f32(n, part), x), Tol: 1e-7})
+	}
+	const words = 9
+	ids, dy, table, known := i32(1, n), f32(1, n, cols), f32(words, cols), [2]int{0, words}
+	return append(list, []Case{
+		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: ops(x, w), Tol: 2e-6},
+		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r), Tol: 3e-6},
+		{Kernel: "embedding", In: ops(ids, table), Ints: known},
+		{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: words}, In: ops(ids, dy), Ints: known, Tol: 1e-6},
+		{Kernel: "embedding_grad", In: ops(ids, dy, table), Ints: known, Tol: 1e-6},
+	}...)
+}
+
+// losses lists losses of n rows: of logits of so many columns, and of rows of so many columns by a weight.
+func losses(n, cols int) (list []Case) {
+	x, r, ids := f32(n, cols), f32(n), i32(n)
+	list = []Case{
+		{Kernel: "cross_entropy", In: ops(x, ids), Ints: [2]int{-1, cols}, Tol: 1e-6},
+		{Kernel: "cross_entropy_grad", In: ops(r, x, ids, r), Ints: [2]int{-1, cols}, Tol: 3e-6},
+	}
+	const words = 37
+	hidden, table, targets, dnll := f32(1, n, cols), f32(words, cols), i32(1, n), f32(1, n)
+	for _, chunk := range []int{1000, 64} {
+		a, ids := gpu.Attrs{Chunk: chunk}, [2]int{-1, words}
+		frozen := a
+		frozen.Frozen = true
+		const loss, grad = "linear_cross_entropy", "linear_cross_entropy_grad"
+		list = append(list,
+			Case{Kernel: loss, Attrs: a, In: ops(hidden, table, targets), Ints: ids, Tol: 3e-6},
+			Case{Kernel: grad, Attrs: a, In: ops(dnll, hidden, table, targets), Ints: ids, Tol: 2e-5},
+			Case{Kernel: grad, Attrs: a, In: ops(dnll, hidden, table, targets, table), Ints: ids, Tol: 2e-5},
+			Case{Kernel: grad, Attrs: frozen, In: ops(dnll, hidden, table, targets), Ints: ids, Tol: 2e-5})
+	}
+	return list
+}
+
+// attention lists attention of heads of d channels.
+func attention(batch, seq, heads, kvHeads, d int) (list []Case) {
+	a := gpu.Attrs{Heads: heads, KVHeads: kvHeads}
+	q, kv, table := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(seq, d/2)
+	lse, seg := f32(batch, heads, seq), i32(batch, seq)
+	for _, inverse := range []bool{false, true} {
+		rope := gpu.Attrs{Heads: heads, Inverse: inverse}
+		list = append(list, Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6})
+	}
+	return append(list, []Case{
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv), Tol: 3e-6},
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv, seg), Segments: true, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse), Positive: []int{5}, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse, seg), Positive: []int{5},
+			Segments: true, Tol: 3e-6},
+	}...)
+}
+
+// transposed calls f for both operands of a product [m,k] by [k,n] as they are and transposed.
+func transposed(m, n, k int, of func(s ...int) gpu.Type, f func(a gpu.Attrs, x, y gpu.Type)) {
+	for _, tr := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+		x, y := of(m, k), of(k, n)
+		if tr[0] {
+			x = of(k, m)
+		}
+		if tr[1] {
+			y = of(n, k)
+		}
+		f(gpu.Attrs{TransA: tr[0], TransB: tr[1]}, x, y)
+	}
+}
+
+// products lists products of matrices, alone and with what is fused into them.
+func products(m, n, k int) (list []Case) {
+	transposed(m, n, k, f32, func(a gpu.Attrs, x, y gpu.Type) {
+		c := f32(m, n)
+		half := a
+		a.Alpha, half.Alpha = 1, 0.5
+		list = append(list,
+			Case{Kernel: "matmul", Attrs: a, In: ops(x, y), Tol: 2e-6},
+			Case{Kernel: "matmul_swiglu", Attrs: a, In: ops(x, y, c), Tol: 3e-6},
+			Case{Kernel: "matmul_swiglu", Attrs: half, In: ops(x, y, c, c), Tol: 3e-6},
+			Case{Kernel: "matmul", Attrs: half, In: ops(x, y, c), Tol: 2e-6},
+			Case{Kernel: "matmul", Attrs: half, In: ops(x, y, c), Tol: 2e-6,
 				Stride: []int{x.Shape[1] + 3, y.Shape[1] + 1, n + 5}, OutStride: n + 5})
+	})
+	return list
+}
+
+// mixed lists launches whose operands are of both types: sums of many parts in f32 beside bf16.
+func mixed() (list []Case) {
+	one, hyper := f32(1), f32(gpu.HyperLen)
+	for _, n := range [][]int{{1}, {7}, {2, 3, 65}, {3, 16411}} {
+		x, w := f32(n...), bf16(n...)
+		wider := f32(x.Shape.Rows(), x.Shape.Cols()+5)
+		list = append(list, []Case{
+			{Kernel: "adamw", Attrs: adam, In: ops(w, x, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},
+			{Kernel: "adamw_stochastic", Attrs: adam,
+				In: ops(w, x, x, x, one, hyper), Positive: []int{3, 4, 5}, Tol: 2e-6},
+			{Kernel: "adamw_master", Attrs: adam,
+				In: ops(w, x, x, x, x, one, hyper), Positive: []int{4, 5, 6}, Tol: 2e-6},
+			{Kernel: "cast_stochastic", In: ops(x, one), Positive: []int{1}},
+			{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: ops(x, w, one), Tol: 3e-7},
+			{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: 2}, In: ops(w, wider), Tol: 1e-7},
+		}...)
+	}
+	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
+		ids, dnll, dy := i32(1, n[0]), f32(1, n[0]), bf16(1, n[0], n[1])
+		list = append(list, Case{Kernel: "embedding_grad", In: ops(ids, dy, f32(9, n[1])), Ints: [2]int{0, 9},
+			Tol: 1e-6})
+		for _, chunk := range []int{1000, 64} { // what softmax gives is rounded before the product
+			list = append(list, Case{Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: chunk},
+				In: ops(dnll, dy, bf16(37, n[1]), ids, f32(37, n[1])), Ints: [2]int{-1, 37}, Tol: 1.0 / 128})
 		}
 	}
-	add(Case{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1, TransB: true}, In: []gpu.Type{f32(2, 3, 8), f32(5, 8)}, Tol: 2e-6})
+	for _, s := range [][3]int{
+		{1, 1, 1}, {15, 33, 385}, {64, 70, 129}, {9, 40, 2100}, {1, 300, 17}, {300, 1, 5}, {3, 1100, 20},
+	} {
+		transposed(s[0], s[1], s[2], bf16, func(a gpu.Attrs, x, y gpu.Type) {
+			a.Alpha = 0.5
+			list = append(list, Case{Kernel: "matmul", Attrs: a, In: ops(x, y, f32(s[0], s[1])), Tol: 2e-6})
+		})
+	}
 	return list
 }

@@ -116,7 +116,8 @@ func Program(c Case, caps gpu.Caps, shared *[2]int) (*gpu.Program, error) {
 	if n := k.ScratchOn(caps, c.Attrs, c.In, out); n > 0 {
 		l.Scratch = place(gpu.Type{Shape: gpu.Shape{int(n)/4 + 1}, DType: gpu.F32}, 0)
 	}
-	return &gpu.Program{ArenaBytes: at + guard, Launches: []gpu.Launch{l}, Segments: []gpu.Segment{{Name: "case", Lo: 0, Hi: 1}}}, nil
+	return &gpu.Program{ArenaBytes: at + guard, Launches: []gpu.Launch{l},
+		Segments: []gpu.Segment{{Name: "case", Lo: 0, Hi: 1}}}, nil
 }
 
 // Inputs makes the values of a case's inputs from a seed: reproducible, of mixed magnitude.
@@ -197,7 +198,8 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 	for i, v := range Inputs(c, seedOf(c)) {
 		o := l.In[i]
 		oracle.Set(o, v)
-		b, cols, stride := Encode(v, o.Type.DType), o.Type.Shape.Cols()*int(o.Type.DType.Size()), o.RowStride()*int(o.Type.DType.Size())
+		size := int(o.Type.DType.Size())
+		b, cols, stride := Encode(v, o.Type.DType), o.Type.Shape.Cols()*size, o.RowStride()*size
 		for r := 0; r < o.Type.Shape.Rows(); r++ {
 			copy(before[int(o.Offset)+r*stride:], b[r*cols:(r+1)*cols])
 		}
@@ -218,30 +220,8 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 		mine[l.Scratch.Offset+j] = true
 	}
 	for i, o := range l.Out {
-		want := oracle.Get(o)
-		size, stride, cols := int(o.Type.DType.Size()), o.RowStride(), o.Type.Shape.Cols()
-		var scale float64
-		for _, x := range want {
-			if !math.IsInf(x, 0) && !math.IsNaN(x) {
-				scale = math.Max(scale, math.Abs(x))
-			}
-		}
-		tol := c.Tol
-		if o.Type.DType == gpu.BF16 {
-			tol = max(tol, c.HalfTol, 1.0/256)
-		}
-		for j, w := range want {
-			at := int(o.Offset) + (j/cols*stride+j%cols)*size
-			for b := 0; b < size; b++ {
-				mine[at+b] = true
-			}
-			got := float64(gpu.BytesFloat32(after[at:at+size], o.Type.DType)[0])
-			if math.IsNaN(w) && math.IsNaN(got) || w == got {
-				continue
-			}
-			if diff := math.Abs(got - w); !(diff <= tol*scale+1e-30) {
-				t.Fatalf("shared %v: output %d[%d] is %g, reference %g: differs by %g of the largest magnitude %g, allowed %g", shared, i, j, got, w, diff/scale, scale, tol)
-			}
+		if where, differs := compare(c, o, oracle.Get(o), after, mine); differs != "" {
+			t.Fatalf("shared %v: output %d[%d] is %s", shared, i, where, differs)
 		}
 	}
 	for i := range after {
@@ -249,6 +229,37 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 			t.Fatalf("shared %v: byte %d outside the outputs was changed", shared, i)
 		}
 	}
+}
+
+// compare compares an output in the arena with what it is to be, and marks its bytes. It says at which element they
+// differ, and how; "" if they do not.
+func compare(c Case, o gpu.Operand, want []float64, arena []byte, mine []bool) (where int, differs string) {
+	size, stride, cols := int(o.Type.DType.Size()), o.RowStride(), o.Type.Shape.Cols()
+	var scale float64
+	for _, x := range want {
+		if !math.IsInf(x, 0) && !math.IsNaN(x) {
+			scale = math.Max(scale, math.Abs(x))
+		}
+	}
+	tol := c.Tol
+	if o.Type.DType == gpu.BF16 {
+		tol = max(tol, c.HalfTol, 1.0/256)
+	}
+	for j, w := range want {
+		at := int(o.Offset) + (j/cols*stride+j%cols)*size
+		for b := 0; b < size; b++ {
+			mine[at+b] = true
+		}
+		got := float64(gpu.BytesFloat32(arena[at:at+size], o.Type.DType)[0])
+		if math.IsNaN(w) && math.IsNaN(got) || w == got {
+			continue
+		}
+		if diff := math.Abs(got - w); !(diff <= tol*scale+1e-30) {
+			return j, fmt.Sprintf("%g, reference %g: differs by %g of the largest magnitude %g, allowed %g",
+				got, w, diff/scale, scale, tol)
+		}
+	}
+	return 0, ""
 }
 
 func seedOf(c Case) uint64 {

@@ -12,7 +12,8 @@ import (
 // bf16 has not, becomes one of its neighbours, 0.999 in the mean; the draws depend on the seed and on nothing else.
 func stochastic(t *testing.T, open func() gpu.Device) {
 	const n = 1 << 16
-	w, m, one := gpu.Type{Shape: gpu.Shape{n}, DType: gpu.BF16}, gpu.Type{Shape: gpu.Shape{n}, DType: gpu.F32}, gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32}
+	w, m, one := gpu.Type{Shape: gpu.Shape{n}, DType: gpu.BF16}, gpu.Type{Shape: gpu.Shape{n}, DType: gpu.F32},
+		gpu.Type{Shape: gpu.Shape{1}, DType: gpu.F32}
 	c := Case{Kernel: "adamw_stochastic", Attrs: gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1},
 		In: []gpu.Type{w, w, m, m, one, {Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}}}
 	d := open()

@@ -45,13 +45,15 @@ func (s Shapes) Check() error {
 	for _, x := range []struct {
 		name string
 		n    int
-	}{{"batch", s.Batch}, {"sequence", s.Seq}, {"hidden", s.Hidden}, {"intermediate", s.Intermediate}, {"heads", s.Heads}, {"kv-heads", s.KVHeads}, {"vocab", s.Vocab}, {"rank", s.Rank}} {
+	}{{"batch", s.Batch}, {"sequence", s.Seq}, {"hidden", s.Hidden}, {"intermediate", s.Intermediate},
+		{"heads", s.Heads}, {"kv-heads", s.KVHeads}, {"vocab", s.Vocab}, {"rank", s.Rank}} {
 		if x.n < 1 {
 			return fmt.Errorf("%s is %d: it is at least 1", x.name, x.n)
 		}
 	}
 	if s.Hidden%s.Heads != 0 || s.Hidden/s.Heads%2 != 0 {
-		return fmt.Errorf("hidden %d is not a multiple of heads %d, or a head's channels are not even", s.Hidden, s.Heads)
+		return fmt.Errorf("hidden %d is not a multiple of heads %d, or a head's channels are not even",
+			s.Hidden, s.Heads)
 	}
 	if s.Heads%s.KVHeads != 0 {
 		return fmt.Errorf("heads %d is not a multiple of kv-heads %d", s.Heads, s.KVHeads)
@@ -70,9 +72,11 @@ func Cases(s Shapes, t gpu.DType) []Case {
 	lse, seg := f32(s.Batch, s.Heads, s.Seq), i32(s.Batch, s.Seq)
 	nt, nn, tn := gpu.Attrs{TransB: true, Alpha: 1}, gpu.Attrs{Alpha: 1}, gpu.Attrs{TransA: true, Alpha: 1}
 	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
-	update := Case{Name: "update", Kernel: "adamw", Attrs: adamw, In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+	update := Case{Name: "update", Kernel: "adamw", Attrs: adamw,
+		In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
 	if t != gpu.F32 {
-		update = Case{Name: "update", Kernel: "adamw_master", Attrs: adamw, In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+		update = Case{Name: "update", Kernel: "adamw_master", Attrs: adamw,
+			In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
 	}
 	return []Case{
 		{Name: "attention projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(h, h)}},
@@ -82,22 +86,31 @@ func Cases(s Shapes, t gpu.DType) []Case {
 		{Name: "its input gradient", Kernel: "matmul", Attrs: nn, In: []gpu.Type{wide, f(m, h)}},
 		{Name: "its weight gradient", Kernel: "matmul", Attrs: tn, In: []gpu.Type{wide, x, f(m, h)}},
 		{Name: "adapter, down", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(s.Rank, h)}},
-		{Name: "adapter, up", Kernel: "matmul", Attrs: nt, In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), f(m, s.Rank), wide}},
-		{Name: "adapter, gradient of A", Kernel: "matmul", Attrs: tn, In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), x, f(s.Rank, h)}},
-		{Name: "adapter, gradient of B", Kernel: "matmul", Attrs: tn, In: []gpu.Type{wide, f(s.Batch, s.Seq, s.Rank), f(m, s.Rank)}},
+		{Name: "adapter, up", Kernel: "matmul", Attrs: nt,
+			In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), f(m, s.Rank), wide}},
+		{Name: "adapter, gradient of A", Kernel: "matmul", Attrs: tn,
+			In: []gpu.Type{f(s.Batch, s.Seq, s.Rank), x, f(s.Rank, h)}},
+		{Name: "adapter, gradient of B", Kernel: "matmul", Attrs: tn,
+			In: []gpu.Type{wide, f(s.Batch, s.Seq, s.Rank), f(m, s.Rank)}},
 		{Name: "attention", Kernel: "attention", Attrs: heads, In: []gpu.Type{x, kv, kv, seg}},
-		{Name: "attention, backward", Kernel: "attention_grad", Attrs: heads, In: []gpu.Type{x, x, kv, kv, x, lse, seg}},
-		{Name: "logits and loss", Kernel: "linear_cross_entropy", Attrs: gpu.Attrs{Chunk: 512}, In: []gpu.Type{x, f(s.Vocab, h), i32(s.Batch, s.Seq)}},
-		{Name: "logits and loss, backward", Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: 512}, In: []gpu.Type{f32(s.Batch, s.Seq), x, f(s.Vocab, h), i32(s.Batch, s.Seq), f(s.Vocab, h)}},
+		{Name: "attention, backward", Kernel: "attention_grad", Attrs: heads,
+			In: []gpu.Type{x, x, kv, kv, x, lse, seg}},
+		{Name: "logits and loss", Kernel: "linear_cross_entropy", Attrs: gpu.Attrs{Chunk: 512},
+			In: []gpu.Type{x, f(s.Vocab, h), i32(s.Batch, s.Seq)}},
+		{Name: "logits and loss, backward", Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: 512},
+			In: []gpu.Type{f32(s.Batch, s.Seq), x, f(s.Vocab, h), i32(s.Batch, s.Seq), f(s.Vocab, h)}},
 		{Name: "norm", Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, f(h)}},
-		{Name: "norm, input gradient", Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x, f(h), f32(n)}},
+		{Name: "norm, input gradient", Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{},
+			In: []gpu.Type{x, x, f(h), f32(n)}},
 		{Name: "norm, gain gradient", Kernel: "rmsnorm_grad_w", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x, f32(n)}},
-		{Name: "rotary embedding", Kernel: "rope", Attrs: gpu.Attrs{Heads: s.Heads}, In: []gpu.Type{x, f32(s.Seq, d/2), f32(s.Seq, d/2)}},
+		{Name: "rotary embedding", Kernel: "rope", Attrs: gpu.Attrs{Heads: s.Heads},
+			In: []gpu.Type{x, f32(s.Seq, d/2), f32(s.Seq, d/2)}},
 		{Name: "activation", Kernel: "swiglu", Attrs: gpu.Attrs{}, In: []gpu.Type{wide, wide}},
 		{Name: "activation, backward", Kernel: "swiglu_grad", Attrs: gpu.Attrs{}, In: []gpu.Type{wide, wide, wide}},
 		{Name: "sum", Kernel: "add", Attrs: gpu.Attrs{}, In: []gpu.Type{x, x}},
 		{Name: "embedding", Kernel: "embedding", Attrs: gpu.Attrs{}, In: []gpu.Type{seg, f(s.Vocab, h)}},
-		{Name: "embedding, backward", Kernel: "embedding_grad", Attrs: gpu.Attrs{}, In: []gpu.Type{seg, x, f(s.Vocab, h)}},
+		{Name: "embedding, backward", Kernel: "embedding_grad", Attrs: gpu.Attrs{},
+			In: []gpu.Type{seg, x, f(s.Vocab, h)}},
 		{Name: "gradient norm", Kernel: "sum_squares", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 		update,
 		{Name: "zeroed gradient", Kernel: "zero", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
@@ -105,7 +118,8 @@ func Cases(s Shapes, t gpu.DType) []Case {
 }
 
 // inPlace lists the kernels that in a step change an accumulator or a state where it is.
-var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true, "adamw_master": true, "adamw_stochastic": true, "zero": true}
+var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true,
+	"adamw_master": true, "adamw_stochastic": true, "zero": true}
 
 // Program lays a case out for a device as a program of equal launches, each with operands of its own.
 func (c Case) Program(caps gpu.Caps) (*gpu.Program, error) {
@@ -130,7 +144,8 @@ func (c Case) Program(caps gpu.Caps) (*gpu.Program, error) {
 		copies = min(max(cold/bytes, 1), mostCopies)
 	}
 	for ; copies > 0; copies-- {
-		l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward, FLOPs: k.FLOPs(c.Attrs, c.In, out), Bytes: bytes}
+		l := gpu.Launch{Kernel: c.Kernel, Attrs: c.Attrs, Layer: -1, Name: c.Name, Phase: gpu.Forward,
+			FLOPs: k.FLOPs(c.Attrs, c.In, out), Bytes: bytes}
 		for _, t := range c.In {
 			l.In = append(l.In, place(t))
 		}

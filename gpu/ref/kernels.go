@@ -312,7 +312,8 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	},
 	"adamw_stochastic": func(a gpu.Attrs, in, out []mat) {
 		// The new weight is kept apart: an output in bf16 would round it to nearest.
-		w := mat{dtype: gpu.F32, rows: in[0].rows, cols: in[0].cols, step: 1, ld: in[0].cols, v: make([]float64, in[0].rows*in[0].cols)}
+		w := mat{dtype: gpu.F32, rows: in[0].rows, cols: in[0].cols, step: 1, ld: in[0].cols,
+			v: make([]float64, in[0].rows*in[0].cols)}
 		adamw(a, in[0], in[1], in[2], in[3], in[4], in[5], w, out[1], out[2])
 		seed := uint32(in[5].v[3])
 		out[0].each(func(r, c int) float64 {

@@ -22,7 +22,8 @@ var _ gpu.Device = (*Device)(nil)
 
 // Caps describes the reference: every element type, no limit known.
 func (*Device) Caps() gpu.Caps {
-	return gpu.Caps{Kind: "ref", Name: "float64 reference", Alignment: 64, DTypes: []gpu.DType{gpu.F32, gpu.BF16}, Threads: 1}
+	return gpu.Caps{Kind: "ref", Name: "float64 reference", Alignment: 64, DTypes: []gpu.DType{gpu.F32, gpu.BF16},
+		Threads: 1}
 }
 
 // PeakFLOPs is 0: the reference has no speed worth naming.
@@ -167,7 +168,8 @@ type mat struct {
 
 func (l *Loaded) mat(o gpu.Operand) mat {
 	step := int(o.Type.DType.Size() / slotBytes)
-	m := mat{shape: o.Type.Shape, dtype: o.Type.DType, rows: o.Type.Shape.Rows(), cols: o.Type.Shape.Cols(), step: step, ld: o.RowStride() * step}
+	m := mat{shape: o.Type.Shape, dtype: o.Type.DType, rows: o.Type.Shape.Rows(), cols: o.Type.Shape.Cols(),
+		step: step, ld: o.RowStride() * step}
 	if o.Span() > 0 {
 		m.v = l.slots[o.Offset/slotBytes:]
 	}

@@ -1,6 +1,10 @@
 package graph
 
-import "stepflow/gpu"
+import (
+	"slices"
+
+	"stepflow/gpu"
+)
 
 // Grad adds the vector-Jacobian product of y with seed dy, and gives the gradient of each wanted
 // leaf; the zero Value where y does not depend on it. acc, when not nil, holds a value for each
@@ -9,89 +13,103 @@ import "stepflow/gpu"
 //
 // A node is visited only if it leads from a wanted leaf to y: a frozen weight gets no node.
 func (g *Graph) Grad(y, dy Value, wanted, acc []Value) []Value {
-	grads := map[Value]Value{}
-	if acc != nil {
-		for i, w := range wanted {
-			grads[w] = acc[i]
-		}
+	b := newBackward(g, wanted, acc)
+	out := make([]Value, len(wanted))
+	if !b.useful(y) {
+		return out
 	}
-	want := map[Value]bool{}
-	for _, w := range wanted {
-		want[w] = true
-	}
-	leads := map[*node]bool{} // some wanted leaf is reached through an input
-	useful := func(v Value) bool { return v.Valid() && (want[v.origin()] || leads[v.origin().node]) }
-	for _, n := range g.nodes {
-		for _, v := range n.in {
-			if useful(v) {
-				leads[n] = true
-				break
-			}
-		}
-	}
-	saved := *g
-	restore := func() { g.phase, g.layer, g.name = saved.phase, saved.layer, saved.name }
-	defer restore()
+	phase, layer, name := g.phase, g.layer, g.name
+	defer func() { g.phase, g.layer, g.name = phase, layer, name }()
 	g.phase = gpu.Backward
-	add := func(v, d Value) {
-		if v == (Value{}) || !d.Valid() {
-			return
-		}
-		if o := v.origin(); o != v {
-			v, d = o, g.spread(v, d)
-		}
-		if !d.Shape().Equal(v.Shape()) && d.Shape().Elems() != v.Shape().Elems() {
-			g.fail("gradient of %s (%s) is %v, the value %v", v.node.kernel, v.node.name, d.Shape(), v.Shape())
-			return
-		}
-		if old := grads[v]; old.Valid() {
-			if t := old.Type().DType; d.Type().DType != t {
-				d = g.Op1("cast", gpu.Attrs{DType: t}, d)
-			}
-			d = g.Add(old, d)
-		}
-		grads[v] = d
-	}
-	if !useful(y) {
-		return make([]Value, len(wanted))
-	}
-	add(y, dy)
+	b.add(y, dy)
 	built := g.nodes // the list grows while we walk
 	for i := len(built) - 1; i >= 0; i-- {
-		n := built[i]
-		if !leads[n] || n.segment != y.node.segment {
-			continue
-		}
-		douts := make([]Value, len(n.types))
-		any := false
-		for o := range douts {
-			douts[o] = grads[Value{n, o}]
-			any = any || douts[o].Valid()
-		}
-		if !any {
-			continue
-		}
-		rule := vjp[n.kernel]
-		if rule == nil {
-			g.fail("%s %s has no derivative", n.kernel, n.name)
-			return make([]Value, len(wanted))
-		}
-		need := make([]bool, len(n.in))
-		for j, v := range n.in {
-			need[j] = useful(v)
-		}
-		g.layer, g.name = n.layer, n.name
-		for j, d := range rule(g, n, douts, need) {
-			if need[j] {
-				add(n.in[j], d)
-			}
+		if n := built[i]; b.leads[n] && n.segment == y.node.segment && !b.through(n) {
+			return out
 		}
 	}
-	out := make([]Value, len(wanted))
 	for i, w := range wanted {
-		out[i] = grads[w]
+		out[i] = b.grads[w]
 	}
 	return out
+}
+
+// backward is a walk from a value back to the leaves whose gradients are wanted.
+type backward struct {
+	g     *Graph
+	want  map[Value]bool
+	leads map[*node]bool  // some wanted leaf is reached through an input
+	grads map[Value]Value // so far
+}
+
+// newBackward marks the nodes that wanted leaves reach.
+func newBackward(g *Graph, wanted, acc []Value) *backward {
+	b := &backward{g: g, want: map[Value]bool{}, leads: map[*node]bool{}, grads: map[Value]Value{}}
+	for i, w := range wanted {
+		b.want[w] = true
+		if acc != nil {
+			b.grads[w] = acc[i]
+		}
+	}
+	for _, n := range g.nodes {
+		b.leads[n] = slices.ContainsFunc(n.in, b.useful)
+	}
+	return b
+}
+
+// useful reports whether a value depends on a wanted leaf, or is one.
+func (b *backward) useful(v Value) bool {
+	return v.Valid() && (b.want[v.origin()] || b.leads[v.origin().node])
+}
+
+// add adds d to the gradient of v, or of what v is a view of.
+func (b *backward) add(v, d Value) {
+	if v == (Value{}) || !d.Valid() {
+		return
+	}
+	if o := v.origin(); o != v {
+		v, d = o, b.g.spread(v, d)
+	}
+	if !d.Shape().Equal(v.Shape()) && d.Shape().Elems() != v.Shape().Elems() {
+		b.g.fail("gradient of %s (%s) is %v, the value %v", v.node.kernel, v.node.name, d.Shape(), v.Shape())
+		return
+	}
+	if old := b.grads[v]; old.Valid() {
+		if t := old.Type().DType; d.Type().DType != t {
+			d = b.g.Op1("cast", gpu.Attrs{DType: t}, d)
+		}
+		d = b.g.Add(old, d)
+	}
+	b.grads[v] = d
+}
+
+// through adds to the gradients of a node's inputs, if its outputs have any; it returns false if it has no derivative.
+func (b *backward) through(n *node) bool {
+	douts := make([]Value, len(n.types))
+	any := false
+	for o := range douts {
+		douts[o] = b.grads[Value{n, o}]
+		any = any || douts[o].Valid()
+	}
+	if !any {
+		return true
+	}
+	rule := vjp[n.kernel]
+	if rule == nil {
+		b.g.fail("%s %s has no derivative", n.kernel, n.name)
+		return false
+	}
+	need := make([]bool, len(n.in))
+	for j, v := range n.in {
+		need[j] = b.useful(v)
+	}
+	b.g.layer, b.g.name = n.layer, n.name
+	for j, d := range rule(b.g, n, douts, need) {
+		if need[j] {
+			b.add(n.in[j], d)
+		}
+	}
+	return true
 }
 
 // spread gives the gradient of a view's origin: the view's own where it lies, and 0 elsewhere.
@@ -100,7 +118,8 @@ func (g *Graph) spread(v, d Value) Value {
 	if v.whole() == o {
 		return g.Reshape(d, o.Shape()...)
 	}
-	flat := g.Op1("slice_grad", gpu.Attrs{Lo: int(v.node.at / v.Type().DType.Size()), Cols: o.Shape().Elems()}, g.Reshape(d, 1, d.Shape().Elems()))
+	into := gpu.Attrs{Lo: int(v.node.at / v.Type().DType.Size()), Cols: o.Shape().Elems()}
+	flat := g.Op1("slice_grad", into, g.Reshape(d, 1, d.Shape().Elems()))
 	return g.Reshape(flat, o.Shape()...)
 }
 
@@ -182,7 +201,8 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 		return append(g.Op("attention_grad", n.attrs, in...), Value{})[:len(n.in)]
 	},
 	"linear_cross_entropy": func(g *Graph, n *node, dy []Value, need []bool) []Value {
-		d := g.Op("linear_cross_entropy_grad", gpu.Attrs{Chunk: n.attrs.Chunk, Frozen: !need[1]}, append(dy[:1:1], n.in...)...)
+		a := gpu.Attrs{Chunk: n.attrs.Chunk, Frozen: !need[1]}
+		d := g.Op("linear_cross_entropy_grad", a, append(dy[:1:1], n.in...)...)
 		return append(d[1:len(d):len(d)], Value{}, Value{})[:3]
 	},
 	"cross_entropy": func(g *Graph, n *node, dy []Value, _ []bool) []Value {

@@ -13,7 +13,8 @@ type Pass struct {
 }
 
 // Passes is the list Compile runs, in order.
-var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"stride", stride}, {"prune", prune}}
+var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"stride", stride},
+	{"prune", prune}}
 
 // Compile runs the passes and lays the graph out as a program for a device with these capabilities.
 func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
@@ -105,7 +106,8 @@ func join(g *Graph) {
 			continue
 		}
 		for i, fwd := range g.nodes[:at] {
-			if fwd.kernel != "linear_cross_entropy" || fwd.segment != back.segment || !sameValues(fwd.in, back.in[1:4]) {
+			if fwd.kernel != "linear_cross_entropy" || fwd.segment != back.segment ||
+				!sameValues(fwd.in, back.in[1:4]) {
 				continue
 			}
 			after := map[*node]bool{fwd: true} // what depends on the loss
@@ -186,10 +188,11 @@ func (g *Graph) replace(became map[Value]Value) {
 
 // accumulates lists kernels with an optional last input that is added to one of their results: the
 // number of inputs they have without it, and the result.
-var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2}, "slice_grad": {1, 0}}
+var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0},
+	"linear_cross_entropy_grad": {4, 2}, "slice_grad": {1, 0}}
 
-// fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result:
-// one pass over memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
+// fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result: one pass over
+// memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
 // So does a change of shape.
 func fuse(g *Graph) {
 	uses := make([]int, number(g.nodes))
@@ -302,7 +305,8 @@ func stride(g *Graph) {
 				continue
 			}
 			sameRows := v.whole() == o && v.Shape().Cols() == o.Shape().Cols()
-			cannot[o.number()] = cannot[o.number()] || !gpu.Lookup(n.kernel).Strided || i > 1 || !sameRows || o.node.in[0].node.stride != 0
+			cannot[o.number()] = cannot[o.number()] || !gpu.Lookup(n.kernel).Strided || i > 1 || !sameRows ||
+				o.node.in[0].node.stride != 0
 		}
 	}
 	for _, u := range g.updates {

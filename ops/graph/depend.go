@@ -144,7 +144,8 @@ func (h *history) overlapping(x extent, reads bool, f func(n int)) {
 	if reads {
 		tree = h.touched
 	}
-	end := sort.Search(len(h.extents), func(i int) bool { return h.extents[i].lo >= x.hi }) // those before start early enough
+	// Those before start early enough.
+	end := sort.Search(len(h.extents), func(i int) bool { return h.extents[i].lo >= x.hi })
 	var walk func(node, lo, hi int)
 	walk = func(node, lo, hi int) {
 		switch {

@@ -187,11 +187,14 @@ func (g *Graph) View(v Value, offset int, shape gpu.Shape) Value {
 		return g.fail("view of a missing value")
 	}
 	t := v.Type()
-	if offset < 0 || slices.ContainsFunc(shape, func(n int) bool { return n < 0 }) || gpu.Sum(int64(offset), int64(shape.Elems())) > int64(t.Shape.Elems()) {
-		return g.fail("%s: a view stays inside what it reads; %v at %d does not lie in %v", v.node.name, shape, offset, t)
+	if offset < 0 || slices.ContainsFunc(shape, func(n int) bool { return n < 0 }) ||
+		gpu.Sum(int64(offset), int64(shape.Elems())) > int64(t.Shape.Elems()) {
+		return g.fail("%s: a view stays inside what it reads; %v at %d does not lie in %v",
+			v.node.name, shape, offset, t)
 	}
 	o := v.origin()
-	n := &node{types: []gpu.Type{{Shape: shape, DType: t.DType}}, segment: v.node.segment, phase: v.node.phase, layer: v.node.layer, name: v.node.name,
+	n := &node{types: []gpu.Type{{Shape: shape, DType: t.DType}}, segment: v.node.segment, phase: v.node.phase,
+		layer: v.node.layer, name: v.node.name,
 		leaf: v.node.leaf, at: int64(offset) * t.DType.Size()}
 	if n.leaf == nil {
 		n.source = o
@@ -211,8 +214,8 @@ func (g *Graph) Reshape(v Value, shape ...int) Value {
 	return g.View(v, 0, shape)
 }
 
-// Slice reads n entries of an axis, from entry lo on. What lies in one piece is a view; of the rest a product reads the rows
-// where they lie, and other kernels a copy.
+// Slice reads n entries of an axis, from entry lo on. What lies in one piece is a view; of the rest a product reads the
+// rows where they lie, and other kernels a copy.
 func (g *Graph) Slice(v Value, axis, lo, n int) Value {
 	if !v.Valid() {
 		return g.fail("slice of a missing value")
@@ -244,7 +247,8 @@ func (g *Graph) Op(kernel string, a gpu.Attrs, in ...Value) []Value {
 	if k == nil {
 		panic("graph: no kernel " + kernel)
 	}
-	n := &node{id: len(g.nodes), kernel: kernel, attrs: a, in: in, segment: len(g.segments) - 1, phase: g.phase, layer: g.layer, name: g.name}
+	n := &node{id: len(g.nodes), kernel: kernel, attrs: a, in: in, segment: len(g.segments) - 1, phase: g.phase,
+		layer: g.layer, name: g.name}
 	ts := make([]gpu.Type, len(in))
 	for i, v := range in {
 		if !v.Valid() {

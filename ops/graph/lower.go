@@ -14,62 +14,86 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 	at, resident := residents(g, caps)
 	p.ResidentBytes = resident
 	for _, l := range g.leaves {
-		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}})
+		o := gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}
+		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: o})
 	}
 	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
-
-	var in []gpu.Type
+	l := &lowering{program: p, caps: caps, at: at}
 	for s, name := range g.segments {
 		lo := len(p.Launches)
-		seg := newSegment(g, s)
-		seg.share()
-		spans, scratch := seg.spans(caps)
-		p.TransientBytes = max(p.TransientBytes, place(spans))
-		p.LowerBound = max(p.LowerBound, aliveAtOnce(spans))
-		operand := func(v Value) gpu.Operand {
-			o := gpu.Operand{Type: v.Type(), Stride: v.node.stride}
-			if v.node.leaf != nil {
-				o.Offset = at[v.node.leaf.number] + v.node.at
-			} else if st := seg.storage[v.number()].root(); st.leaf != nil {
-				o.Offset = at[st.leaf.number] + v.node.at
-			} else {
-				o.Offset = p.ResidentBytes + st.span.offset + v.node.at
-			}
-			return o
-		}
-		p.Launches = slices.Grow(p.Launches, len(seg.nodes)+len(seg.copies))
-		for i, n := range seg.nodes {
-			k := gpu.Lookup(n.kernel)
-			l := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name, Recomputed: n.recomputed}
-			l.In, l.Out = make([]gpu.Operand, len(n.in)), make([]gpu.Operand, len(n.types))
-			in = in[:0]
-			for j, v := range n.in {
-				l.In[j] = operand(v)
-				in = append(in, v.Type())
-			}
-			for o := range n.types {
-				l.Out[o] = operand(Value{n, o})
-			}
-			if sp := scratch[i]; sp != nil {
-				need := k.ScratchOn(caps, n.attrs, in, n.types)
-				l.Scratch = gpu.Operand{Offset: p.ResidentBytes + sp.offset, Type: gpu.Type{Shape: gpu.Shape{int(need+3) / 4}, DType: gpu.F32}}
-				p.ScratchBytes = max(p.ScratchBytes, sp.bytes)
-			}
-			l.FLOPs, l.Bytes = k.FLOPs(n.attrs, in, n.types), gpu.Bytes(in, n.types)
-			p.Launches = append(p.Launches, l)
-		}
-		for _, u := range seg.copies {
-			t := u.leaf.node.types[0]
-			from, to := operand(u.value), gpu.Operand{Offset: at[u.leaf.number], Type: t}
-			from.Type = t
-			p.Launches = append(p.Launches, gpu.Launch{Kernel: "copy", In: []gpu.Operand{from}, Out: []gpu.Operand{to},
-				Bytes: 2 * t.Bytes(), Phase: gpu.Update, Layer: -1, Name: u.leaf.name})
-		}
+		l.segment(newSegment(g, s))
 		depend(p.Launches[lo:])
 		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
 	}
 	p.ArenaBytes = p.ResidentBytes + p.TransientBytes
 	return p
+}
+
+// lowering makes the launches of a program.
+type lowering struct {
+	program *gpu.Program
+	caps    gpu.Caps
+	at      []int64    // offsets of the leaves, by their numbers
+	seg     *segment   // at hand
+	in      []gpu.Type // of the launch at hand
+}
+
+// segment places the transient values of a segment and adds its launches.
+func (l *lowering) segment(seg *segment) {
+	p := l.program
+	l.seg = seg
+	seg.share()
+	spans, scratch := seg.spans(l.caps)
+	p.TransientBytes = max(p.TransientBytes, place(spans))
+	p.LowerBound = max(p.LowerBound, aliveAtOnce(spans))
+	p.Launches = slices.Grow(p.Launches, len(seg.nodes)+len(seg.copies))
+	for i, n := range seg.nodes {
+		p.Launches = append(p.Launches, l.launch(n, scratch[i]))
+	}
+	for _, u := range seg.copies {
+		t := u.leaf.node.types[0]
+		from, to := l.operand(u.value), gpu.Operand{Offset: l.at[u.leaf.number], Type: t}
+		from.Type = t
+		p.Launches = append(p.Launches, gpu.Launch{Kernel: "copy", In: []gpu.Operand{from}, Out: []gpu.Operand{to},
+			Bytes: 2 * t.Bytes(), Phase: gpu.Update, Layer: -1, Name: u.leaf.name})
+	}
+}
+
+// operand is where a value lies.
+func (l *lowering) operand(v Value) gpu.Operand {
+	o := gpu.Operand{Type: v.Type(), Stride: v.node.stride}
+	if v.node.leaf != nil {
+		o.Offset = l.at[v.node.leaf.number] + v.node.at
+	} else if st := l.seg.storage[v.number()].root(); st.leaf != nil {
+		o.Offset = l.at[st.leaf.number] + v.node.at
+	} else {
+		o.Offset = l.program.ResidentBytes + st.span.offset + v.node.at
+	}
+	return o
+}
+
+// launch is a node's launch; scratch is nil where it takes none.
+func (l *lowering) launch(n *node, scratch *span) gpu.Launch {
+	k := gpu.Lookup(n.kernel)
+	x := gpu.Launch{Kernel: n.kernel, Attrs: n.attrs, Phase: n.phase, Layer: n.layer, Name: n.name,
+		Recomputed: n.recomputed}
+	x.In, x.Out = make([]gpu.Operand, len(n.in)), make([]gpu.Operand, len(n.types))
+	l.in = l.in[:0]
+	for j, v := range n.in {
+		x.In[j] = l.operand(v)
+		l.in = append(l.in, v.Type())
+	}
+	for o := range n.types {
+		x.Out[o] = l.operand(Value{n, o})
+	}
+	if scratch != nil {
+		need := k.ScratchOn(l.caps, n.attrs, l.in, n.types)
+		t := gpu.Type{Shape: gpu.Shape{int(need+3) / 4}, DType: gpu.F32}
+		x.Scratch = gpu.Operand{Offset: l.program.ResidentBytes + scratch.offset, Type: t}
+		l.program.ScratchBytes = max(l.program.ScratchBytes, scratch.bytes)
+	}
+	x.FLOPs, x.Bytes = k.FLOPs(n.attrs, l.in, n.types), gpu.Bytes(l.in, n.types)
+	return x
 }
 
 // residents gives the leaves their places, by role; at goes by their numbers.
@@ -178,7 +202,8 @@ func (s *segment) share() {
 				continue
 			}
 			in, out := n.in[j].whole(), Value{n, o}
-			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i || in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
+			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i ||
+				in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
 				continue
 			}
 			to, from := s.storage[out.number()].root(), s.storage[in.number()].root()
@@ -224,7 +249,8 @@ func (s *segment) claim(u update) bool {
 				}
 				return s.take(u.leaf, chain)
 			}
-			if in.node.leaf == nil && in == in.origin() && !s.updated[in] && s.lastUse[in.number()] == i && in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
+			if in.node.leaf == nil && in == in.origin() && !s.updated[in] && s.lastUse[in.number()] == i &&
+				in.Type().Bytes() == v.Type().Bytes() && s.reads(v.node, in) == 1 && s.reaches(in, old) {
 				next = in
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/state"
@@ -37,6 +38,7 @@ type World struct {
 	Caps     gpu.Caps
 	Patient  bool                           // wait for servers of remote data as a run does
 	Hashing  func(file string, bytes int64) // called before a large file is hashed; may be nil
+	Cache    *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
 	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s; nil if unknown
 	Programs *program.Programs
 	Files    exportdir.Hashes // hashes of exported files

@@ -16,12 +16,6 @@ import (
 	"syscall"
 )
 
-// Create opens a new file for writing; one that exists, a symbolic link included, is an error. Tests replace it to
-// make a disk that is full.
-var Create = func(path string, perm os.FileMode) (File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-}
-
 // Before, where a test sets it, is called before every change of the disk with what is to happen (create, mkdir,
 // rename, remove, sync) and to which path; its error is that of the change.
 var Before func(op, path string) error
@@ -31,12 +25,6 @@ func before(op, path string) error {
 		return nil
 	}
 	return Before(op, path)
-}
-
-// File is what a writer needs of a file.
-type File interface {
-	io.WriteCloser
-	Sync() error
 }
 
 // tmpPrefix and tmpSuffix mark files that are not in place yet. One that nobody writes any more is left over from a
@@ -113,7 +101,8 @@ func WriteTo(path string, fill func(io.Writer) error) error {
 	return writeNew(path, path, 0o666, fill)
 }
 
-// writeNew makes a file of what fill writes, whose errors are those of name; one that cannot be made in full is removed.
+// writeNew makes a new file of what fill writes; errors name it name. A file that exists at path, a symbolic link
+// included, is an error; one that cannot be written in full is removed.
 func writeNew(path, name string, perm os.FileMode, fill func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -123,7 +112,7 @@ func writeNew(path, name string, perm os.FileMode, fill func(io.Writer) error) (
 	if err := before("create", path); err != nil {
 		return err
 	}
-	f, err := Create(path, perm)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}

@@ -256,11 +256,12 @@ func TestUserFileThatChangesMeanwhile(t *testing.T) {
 	f := filepath.Join(t.TempDir(), "f")
 	put(t, f, "first", 0o644)
 	same := UserFile{Path: f, Refusal: "changed", Ours: func(r io.Reader) bool { b, _ := io.ReadAll(r); return bytes.Equal(b, []byte("first")) }}
-	create := Create
-	t.Cleanup(func() { Create = create })
-	Create = func(path string, perm os.FileMode) (File, error) {
-		put(t, f, "edited", 0o644)
-		return create(path, perm)
+	t.Cleanup(func() { Before = nil })
+	Before = func(op, _ string) error {
+		if op == "create" {
+			put(t, f, "edited", 0o644)
+		}
+		return nil
 	}
 	if _, err := same.Write([]byte("second")); err == nil || read(t, f) != "edited" {
 		t.Errorf("an edit was lost: %v", err)

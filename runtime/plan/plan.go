@@ -13,6 +13,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
@@ -31,6 +32,7 @@ type Options struct {
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
 	Peak    func(gpu.DType) float64
 	Hashing func(file string, bytes int64) // called before a large file is hashed, from several goroutines; may be nil
+	Cache   *fineweb.Cache                 // keeps ranges of remote files; nil for the usual one
 }
 
 // Plan is what apply runs.

@@ -70,8 +70,14 @@ var scenes = []struct {
 	{"tokenizer and results", func(r string) bool {
 		return strings.Contains(r, "/tokenizer/") || strings.Contains(r, "/result/") || strings.Contains(r, "/export/")
 	}},
-	{"metrics and events", func(r string) bool { return strings.HasSuffix(r, "metrics.jsonl") || strings.Contains(r, "tfevents") }},
-	{"run.json and lock", func(r string) bool { return strings.HasSuffix(r, "/run.json") || strings.HasSuffix(r, "/lock") }},
+	{"metrics and events", func(r string) bool {
+		return strings.HasSuffix(r, "metrics.jsonl") ||
+			strings.Contains(r, "tfevents")
+	}},
+	{"run.json and lock", func(r string) bool {
+		return strings.HasSuffix(r, "/run.json") ||
+			strings.HasSuffix(r, "/lock")
+	}},
 	{"export", func(r string) bool { return strings.HasPrefix(r, "w/out/model/") }},
 	{"cache", func(r string) bool { return strings.HasPrefix(r, "cache/") }},
 }
@@ -152,16 +158,19 @@ func (t *trial) damage(belongs func(string) bool) error {
 	if err := t.look(s.whole); err != nil {
 		return fmt.Errorf("%s, %s: %w", rel, h.name, err)
 	}
-	x := expectation{had: had, slack: checkpointEvery, names: []string{filepath.Base(path), filepath.Dir(rel), filepath.Base(filepath.Dir(path))}}
+	x := expectation{had: had, slack: checkpointEvery,
+		names: []string{filepath.Base(path), filepath.Dir(rel), filepath.Base(filepath.Dir(path))}}
 	if t.rng.IntN(2) == 0 {
 		x.remedies = []remedy{{"the file is restored", func() error {
-			return errors.Join(os.RemoveAll(path), os.WriteFile(path, b, info.Mode().Perm()), os.Chtimes(path, info.ModTime(), info.ModTime()))
+			return errors.Join(os.RemoveAll(path), os.WriteFile(path, b, info.Mode().Perm()),
+				os.Chtimes(path, info.ModTime(), info.ModTime()))
 		}}}
 	}
 	exported := strings.HasPrefix(rel, "w/out/model/") // a changed file there is the user's until he removes it
 	if st, err := os.Lstat(path); err == nil && (exported || !st.Mode().IsRegular()) && len(x.remedies) == 0 {
 		gone := path
-		if strings.HasPrefix(filepath.Base(path), "stepflow_export") { // without its manifest no file there is known to be an export's
+		// Without its manifest no file there is known to be an export's.
+		if strings.HasPrefix(filepath.Base(path), "stepflow_export") {
 			gone = filepath.Dir(path)
 		}
 		x.remedies = []remedy{{"what is in the way is removed", func() error { return os.RemoveAll(gone) }}}
@@ -196,7 +205,8 @@ func (t *trial) look(whole bool) error {
 			return err
 		}
 		if args[0] == "output" && whole && p.code == 0 && p.stdout() != t.ref.outputs {
-			return fmt.Errorf("stepflow output shows %s for %s", strings.TrimSpace(p.stdout()), strings.TrimSpace(t.ref.outputs))
+			return fmt.Errorf("stepflow output shows %s for %s",
+				strings.TrimSpace(p.stdout()), strings.TrimSpace(t.ref.outputs))
 		}
 	}
 	return t.outside()
@@ -209,7 +219,9 @@ func removeFolder(t *trial) error {
 		return err
 	}
 	var list []string
-	for _, pattern := range []string{".stepflow/blocks/*", ".stepflow/blocks/*/*", ".stepflow/blocks", "out/model", "../cache/*", "../cache/*/*"} {
+	for _, pattern := range []string{
+		".stepflow/blocks/*", ".stepflow/blocks/*/*", ".stepflow/blocks", "out/model", "../cache/*", "../cache/*/*",
+	} {
 		m, err := filepath.Glob(filepath.Join(t.w, pattern))
 		if err != nil {
 			return err
@@ -236,7 +248,8 @@ func removeFolder(t *trial) error {
 	}
 	x := expectation{had: t.kept(), slack: checkpointEvery} // of what is gone there is nothing left to ask about
 	if t.rng.IntN(2) == 0 {
-		x.remedies = []remedy{{"the folder is put back", func() error { return errors.Join(os.RemoveAll(dir), os.Rename(aside, dir)) }}}
+		x.remedies = []remedy{{"the folder is put back",
+			func() error { return errors.Join(os.RemoveAll(dir), os.Rename(aside, dir)) }}}
 	}
 	if err := t.settle(x); err != nil {
 		return fmt.Errorf("%s, taken away: %w", rel, err)

@@ -54,7 +54,8 @@ func fullDisk(t *trial) error {
 	}
 	if p.code != 0 {
 		if !strings.Contains(p.said(), "no space left") {
-			return fmt.Errorf("apply ends with %d on a full disk and does not say that it is full: %s", p.code, first(p.said()))
+			return fmt.Errorf("apply ends with %d on a full disk and does not say that it is full: %s",
+				p.code, first(p.said()))
 		}
 		if err := t.look(false); err != nil {
 			return err
@@ -74,7 +75,8 @@ func fullDisk(t *trial) error {
 func (t *trial) fell(had, after map[string]int, p *proc) error {
 	for _, stage := range stages {
 		if after[stage] < had[stage] || after[stage] < p.last[stage]-2*checkpointEvery {
-			return fmt.Errorf("%s: %d steps are on disk; %d were before, %d were reached: %s", stage, after[stage], had[stage], p.last[stage], first(p.said()))
+			return fmt.Errorf("%s: %d steps are on disk; %d were before, %d were reached: %s",
+				stage, after[stage], had[stage], p.last[stage], first(p.said()))
 		}
 	}
 	return nil
@@ -140,13 +142,15 @@ func failedCalls(t *trial) error {
 		return err
 	}
 	had := t.kept()
-	calls := []string{"fsync", "renameat,renameat2,?rename", "mkdirat,?mkdir", "unlinkat,?unlink,?rmdir", "fsync,renameat,renameat2,mkdirat,unlinkat", "getdents64", "flock"}[t.rng.IntN(7)]
+	calls := []string{"fsync", "renameat,renameat2,?rename", "mkdirat,?mkdir", "unlinkat,?unlink,?rmdir",
+		"fsync,renameat,renameat2,mkdirat,unlinkat", "getdents64", "flock"}[t.rng.IntN(7)]
 	code := []string{"EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "ESTALE"}[t.rng.IntN(6)]
 	when := fmt.Sprint(1 + t.rng.IntN(30))
 	if t.rng.IntN(3) == 0 {
 		when += "+" // and from then on
 	}
-	p := t.injected(t.applyArgs(), "-e", "trace="+calls, "-e", fmt.Sprintf("inject=%s:error=%s:when=%s", calls, code, when))
+	p := t.injected(t.applyArgs(), "-e", "trace="+calls, "-e",
+		fmt.Sprintf("inject=%s:error=%s:when=%s", calls, code, when))
 	if err := errors.Join(p.sane(), t.outside()); err != nil {
 		return fmt.Errorf("%s of %s: %w", code, calls, err)
 	}
@@ -202,7 +206,8 @@ func unreadable(t *trial) error {
 	}
 	for stage, step := range had {
 		if from, ok := p.first[stage]; ok && from-1 < step {
-			return fault(fmt.Errorf("%s had %d steps on disk and was trained from step %d because a file could not be read", stage, step, from))
+			return fault(fmt.Errorf("%s had %d steps on disk and was trained from step %d because a file could not "+
+				"be read", stage, step, from))
 		}
 	}
 	if p.code != 0 && s.whole {

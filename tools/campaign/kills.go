@@ -103,7 +103,8 @@ func (t *trial) struck(b blow, lines int) *proc {
 		pause = time.Duration(t.rng.IntN(200)) * time.Millisecond
 	case 1:
 		pattern = []string{
-			".stepflow/blocks/*/*.tmp", ".stepflow/*.tmp", "out/.*", "out/model/*", ".stepflow/blocks/*/step-00000060", ".stepflow/blocks/*/result*"}[t.rng.IntN(6)]
+			".stepflow/blocks/*/*.tmp", ".stepflow/*.tmp", "out/.*", "out/model/*", ".stepflow/blocks/*/step-00000060",
+			".stepflow/blocks/*/result*"}[t.rng.IntN(6)]
 		pause /= 2
 	default:
 		at = 1 + t.rng.IntN(lines)
@@ -168,17 +169,20 @@ func (t *trial) saved(b blow, p *proc, was, had map[string]int) error {
 			allowed = 0
 		}
 		if had[stage] < was[stage] {
-			return fmt.Errorf("%s had %d steps on disk before the run, %d after %s", stage, was[stage], had[stage], b.name)
+			return fmt.Errorf("%s had %d steps on disk before the run, %d after %s",
+				stage, was[stage], had[stage], b.name)
 		}
 		if had[stage] < reached-allowed {
-			return fmt.Errorf("%s: after %s (exit code %d) %d steps are on disk of %d that were trained: %s", stage, b.name, p.code, had[stage], reached, first(p.said()))
+			return fmt.Errorf("%s: after %s (exit code %d) %d steps are on disk of %d that were trained: %s",
+				stage, b.name, p.code, had[stage], reached, first(p.said()))
 		}
 	}
 	if b.lives && p.code != 0 {
 		return fmt.Errorf("%s ended the run with %d (signal %v): %s", b.name, p.code, p.signal, first(p.said()))
 	}
 	if b.graceful && p.code != 130 && p.code != 0 && p.lines > 0 {
-		return fmt.Errorf("%s ended the run with %d (signal %v), not 130: %s", b.name, p.code, p.signal, first(p.said()))
+		return fmt.Errorf("%s ended the run with %d (signal %v), not 130: %s",
+			b.name, p.code, p.signal, first(p.said()))
 	}
 	return nil
 }
@@ -213,7 +217,8 @@ func killOthers(t *trial) error {
 	}
 	if left, _ := os.ReadDir(t.temp()); len(left) > 0 {
 		if s != syscall.SIGKILL && p.signal == 0 {
-			return fmt.Errorf("stepflow %s left %s in the temporary folder after %v", strings.Join(args, " "), left[0].Name(), s)
+			return fmt.Errorf("stepflow %s left %s in the temporary folder after %v",
+				strings.Join(args, " "), left[0].Name(), s)
 		}
 		for _, e := range left { // nobody can clean up after SIGKILL
 			os.RemoveAll(filepath.Join(t.temp(), e.Name()))

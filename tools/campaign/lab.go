@@ -178,7 +178,8 @@ func (l *lab) look() {
 		l.lacks[mounts] = "mounting a tmpfs: " + err.Error()
 	}
 	if l.strace, err = exec.LookPath("strace"); err == nil {
-		err = exec.Command(l.strace, "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true").Run()
+		err = exec.Command(l.strace, "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e",
+			"inject=fsync:error=EIO:when=1", "true").Run()
 	}
 	if err != nil {
 		l.lacks[strace] = "strace: " + err.Error()
@@ -210,7 +211,8 @@ func makePipeline(dir string) error {
 				at = (at*7 + rng.IntN(5)) % len(words)
 				text = append(text, words[at])
 			}
-			line, err := json.Marshal(map[string]string{"id": fmt.Sprintf("%d-%d", i, d), "text": strings.Join(text, " ") + "."})
+			line, err := json.Marshal(map[string]string{"id": fmt.Sprintf("%d-%d", i, d),
+				"text": strings.Join(text, " ") + "."})
 			if err != nil {
 				return err
 			}

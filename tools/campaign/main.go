@@ -57,7 +57,8 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	c := &campaign{seed: *seed, only: *only, filter: *kind, keep: *keep, verbose: *verbose, results: map[string]*result{}}
+	c := &campaign{seed: *seed, only: *only, filter: *kind, keep: *keep, verbose: *verbose,
+		results: map[string]*result{}}
 	code, err := c.run(ctx, *binary, *duration, *workers)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "campaign:", err)
@@ -118,7 +119,8 @@ func (c *campaign) run(ctx context.Context, binary string, duration time.Duratio
 	for _, m := range missing {
 		fmt.Println("left out:", m)
 	}
-	fmt.Printf("seed %d; a run takes %s; %d acts at a time for %s\n", c.seed, lab.takes.Round(time.Millisecond), workers, duration)
+	fmt.Printf("seed %d; a run takes %s; %d acts at a time for %s\n",
+		c.seed, lab.takes.Round(time.Millisecond), workers, duration)
 	start := time.Now()
 	if c.only >= 0 {
 		c.next, workers = c.only, 1
@@ -146,7 +148,8 @@ func (c *campaign) run(ctx context.Context, binary string, duration time.Duratio
 	return 0, nil
 }
 
-// act runs act number n, or calls stop where it cannot be prepared. What it does is drawn from the seed and the number alone.
+// act runs act number n, or calls stop where it cannot be prepared. What it does is drawn from the seed and the number
+// alone.
 func (c *campaign) act(ctx context.Context, stop context.CancelCauseFunc, lab *lab, acts []act, n int) {
 	rng := rand.New(rand.NewPCG(c.seed, uint64(n)))
 	a := acts[rng.IntN(len(acts))]

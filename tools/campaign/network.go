@@ -197,7 +197,8 @@ func changing(t *trial) error {
 		if s := p.said(); !strings.Contains(s, "change") {
 			return fmt.Errorf("the error does not say that a file changed: %s", first(s))
 		}
-	} else if left < 0 { // nothing was wanted of the server any more, or the files were other ones from the start: ask again
+		// Nothing was wanted of the server any more, or the files were other ones from the start: ask again.
+	} else if left < 0 {
 		t.lab.server.set(t.who(), nil)
 		return t.settleAfterChange()
 	}
@@ -205,7 +206,8 @@ func changing(t *trial) error {
 	return t.settle(expectation{had: t.kept()})
 }
 
-// settleAfterChange goes on where a run may have been made whole of the other files: apply asks before it throws that away.
+// settleAfterChange goes on where a run may have been made whole of the other files: apply asks before it throws that
+// away.
 func (t *trial) settleAfterChange() error {
 	p := t.apply()
 	if err := p.sane(); err != nil {

@@ -27,7 +27,8 @@ type reference struct {
 
 // readReference reads the trial's folder.
 func (t *trial) readReference() (*reference, error) {
-	r := &reference{contents: map[string]string{}, exported: map[string]string{}, steps: map[string]string{}, names: map[string]bool{}}
+	r := &reference{contents: map[string]string{}, exported: map[string]string{}, steps: map[string]string{},
+		names: map[string]bool{}}
 	b, err := os.ReadFile(filepath.Join(t.state(), "state.json"))
 	if err != nil {
 		return nil, err
@@ -192,7 +193,8 @@ func (t *trial) settle(x expectation) error {
 		}
 	}
 	if p = t.apply("-auto-approve"); p.code != 0 {
-		return errors.Join(p.sane(), fmt.Errorf("no way back: apply -auto-approve ends with %d: %s", p.code, first(p.said())))
+		return errors.Join(p.sane(), fmt.Errorf("no way back: apply -auto-approve ends with %d: %s",
+			p.code, first(p.said())))
 	}
 	return errors.Join(p.sane(), t.same())
 }
@@ -202,7 +204,8 @@ func (t *trial) settle(x expectation) error {
 func (t *trial) rebuild() remedy {
 	file := filepath.Join(t.state(), "state.json")
 	if _, err := os.Stat(file + ".backup"); err == nil && t.rng.IntN(2) == 0 {
-		return remedy{"the state's predecessor", func() error { return errors.Join(os.RemoveAll(file), os.Rename(file+".backup", file)) }}
+		return remedy{"the state's predecessor",
+			func() error { return errors.Join(os.RemoveAll(file), os.Rename(file+".backup", file)) }}
 	}
 	return remedy{"state rebuild", func() error {
 		if p := t.run("state", "rebuild", "-dir", "w"); p.code != 0 {
@@ -224,7 +227,8 @@ func (t *trial) refusal(p *proc, x expectation, before map[string]int) error {
 	after := t.kept()
 	for stage, step := range before {
 		if after[stage] < step {
-			return fmt.Errorf("apply failed and took the checkpoint at step %d of %s with it: %s", step, stage, first(p.said()))
+			return fmt.Errorf("apply failed and took the checkpoint at step %d of %s with it: %s",
+				step, stage, first(p.said()))
 		}
 	}
 	return t.outside()
@@ -234,7 +238,8 @@ func (t *trial) refusal(p *proc, x expectation, before map[string]int) error {
 func (t *trial) redone(p *proc, x expectation) error {
 	for stage, step := range x.had {
 		if from, ok := p.first[stage]; ok && from-1 < step-x.slack {
-			return fmt.Errorf("%s had %d steps on disk and was trained from step %d without a question", stage, step, from)
+			return fmt.Errorf("%s had %d steps on disk and was trained from step %d without a question",
+				stage, step, from)
 		}
 	}
 	return nil
@@ -298,7 +303,8 @@ func (t *trial) same() error {
 		errs = append(errs, fmt.Errorf("a plan after the last apply ends with %d: %s", p.code, first(p.said())))
 	}
 	if p := t.run("state", "check", "-dir", "w"); p.code != 0 {
-		errs = append(errs, fmt.Errorf("state check after the last apply ends with %d: %s", p.code, first(p.said()+p.stdout())))
+		errs = append(errs, fmt.Errorf("state check after the last apply ends with %d: %s",
+			p.code, first(p.said()+p.stdout())))
 	}
 	return errors.Join(errs...)
 }

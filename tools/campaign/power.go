@@ -15,8 +15,8 @@ import (
 	"syscall"
 )
 
-// powerFailure kills a run and then takes away what a disk may forget when the power goes: new names whose folder
-// was not synced, and bytes that were written to a file since it was. What had been said to be saved must still be there.
+// powerFailure kills a run and then takes away what a disk may forget when the power goes: new names whose folder was
+// not synced, and bytes that were written to a file since it was. What had been said to be saved must still be there.
 func powerFailure(t *trial) error {
 	s, err := t.choose(false)
 	if err != nil {
@@ -36,8 +36,10 @@ func powerFailure(t *trial) error {
 			}
 			t.note("  killed after %d lines", at)
 		}
-	}, t.command(append([]string{t.lab.strace, "-f", "-y", "--seccomp-bpf", "-qq", "-s", "0", "-e", "signal=none", "-o", log,
-		"-e", "trace=openat,mkdirat,mkdir,renameat,renameat2,rename,fsync,fdatasync,write", t.lab.bin}, t.applyArgs()...)...))
+	}, t.command(append([]string{t.lab.strace, "-f", "-y", "--seccomp-bpf", "-qq", "-s", "0", "-e", "signal=none",
+		"-o", log,
+		"-e", "trace=openat,mkdirat,mkdir,renameat,renameat2,rename,fsync,fdatasync,write", t.lab.bin},
+		t.applyArgs()...)...))
 	p.wait()
 	if err := errors.Join(p.sane(), t.outside()); err != nil {
 		return err
@@ -53,7 +55,8 @@ func powerFailure(t *trial) error {
 	had := t.kept()
 	for stage, step := range p.saved {
 		if had[stage] < step {
-			return fmt.Errorf("step %d of %s was saved; after a power failure %d steps are left", step, stage, had[stage])
+			return fmt.Errorf("step %d of %s was saved; after a power failure %d steps are left",
+				step, stage, had[stage])
 		}
 	}
 	if err := t.settle(expectation{had: had}); err != nil {
@@ -62,8 +65,8 @@ func powerFailure(t *trial) error {
 	return nil
 }
 
-// disk knows what of a folder would be there after a power failure: fsync(2) makes a file's bytes durable, and that of a
-// folder the names in it.
+// disk knows what of a folder would be there after a power failure: fsync(2) makes a file's bytes durable, and that of
+// a folder the names in it.
 type disk struct {
 	root   string
 	names  map[string]bool  // durable ones

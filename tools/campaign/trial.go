@@ -167,7 +167,8 @@ func (t *trial) injected(args []string, inject ...string) *proc {
 }
 
 func (t *trial) startWith(args []string, on func(*proc, event), cmd *exec.Cmd) *proc {
-	p := &proc{t: t, cmd: cmd, args: args, ended: make(chan struct{}), first: map[string]int{}, last: map[string]int{}, saved: map[string]int{}}
+	p := &proc{t: t, cmd: cmd, args: args, ended: make(chan struct{}), first: map[string]int{}, last: map[string]int{},
+		saved: map[string]int{}}
 	t.note("$ stepflow %s", strings.Join(args, " "))
 	cmd.Stderr = &locked{p: p, b: &p.errOut}
 	r, w, err := os.Pipe()
@@ -300,7 +301,7 @@ func (p *proc) sane() error {
 	switch {
 	case p.hung:
 		return fmt.Errorf("stepflow %s does not end", strings.Join(p.args, " "))
-	case strings.Contains(out, "panic:") || strings.Contains(out, "fatal error:") || strings.Contains(out, "goroutine 1 ["):
+	case strings.Contains(out, "panic:"), strings.Contains(out, "fatal error:"), strings.Contains(out, "goroutine 1 ["):
 		return fmt.Errorf("stepflow %s crashed: %.300s", strings.Join(p.args, " "), p.stderr())
 	}
 	return nil

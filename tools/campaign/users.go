@@ -38,8 +38,10 @@ func plantedLinks(t *trial) error {
 	}
 	had := t.kept()
 	name := []string{
-		"lock", "state.json", "state.json.tmp", "run.json", "run.json.tmp", "blocks", "blocks/stage.seed", "blocks/stage.seed/metrics.jsonl",
-		"blocks/stage.final/metrics.jsonl", "blocks/stage.final/step-00000060.tmp", "blocks/stage.seed/step-00000004", "blocks/tokenizer.bpe.docs/tokenizer.tmp",
+		"lock", "state.json", "state.json.tmp", "run.json", "run.json.tmp", "blocks", "blocks/stage.seed",
+		"blocks/stage.seed/metrics.jsonl",
+		"blocks/stage.final/metrics.jsonl", "blocks/stage.final/step-00000060.tmp",
+		"blocks/stage.seed/step-00000004", "blocks/tokenizer.bpe.docs/tokenizer.tmp",
 		"../out/model", "../out/.stepflow-export-1", "../../cache", "../../cache/tokens",
 	}[t.rng.IntN(16)]
 	path := filepath.Join(t.state(), name)
@@ -97,7 +99,8 @@ func filesInExport(t *trial) error {
 	}
 	had := t.kept()
 	model := filepath.Join(t.w, "out", "model")
-	name := []string{"README.md", ".git/HEAD", "model-00001-of-00002.safetensors", "adapter/config.json", "config.json.orig", "tokenizer.model"}[t.rng.IntN(6)]
+	name := []string{"README.md", ".git/HEAD", "model-00001-of-00002.safetensors",
+		"adapter/config.json", "config.json.orig", "tokenizer.model"}[t.rng.IntN(6)]
 	path := filepath.Join(model, name)
 	text := []byte("written by a user\n")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)); err != nil {
@@ -132,7 +135,8 @@ func moved(t *trial) error {
 		return err
 	}
 	had := t.kept()
-	if err := errors.Join(os.Mkdir(filepath.Join(t.dir, "elsewhere"), 0o755), os.Rename(t.w, filepath.Join(t.dir, "elsewhere", "w2"))); err != nil {
+	elsewhere := filepath.Join(t.dir, "elsewhere")
+	if err := errors.Join(os.Mkdir(elsewhere, 0o755), os.Rename(t.w, filepath.Join(elsewhere, "w2"))); err != nil {
 		return err
 	}
 	if err := os.Symlink(filepath.Join("elsewhere", "w2"), t.w); err != nil {
@@ -167,7 +171,10 @@ func renamed(t *trial) error {
 			continue
 		}
 		t.note("%s is renamed to %s", r[0], r[1])
-		for _, form := range []string{`"%s" {`, `stage.%s`, `evaluate.perplexity.%s`, `evaluate.generation.%s`, `data.jsonl.%s`, `tokenizer.bpe.%s`, `peft.relora.%s`} {
+		for _, form := range []string{
+			`"%s" {`, `stage.%s`, `evaluate.perplexity.%s`, `evaluate.generation.%s`,
+			`data.jsonl.%s`, `tokenizer.bpe.%s`, `peft.relora.%s`,
+		} {
 			s = strings.ReplaceAll(s, fmt.Sprintf(form, r[0]), fmt.Sprintf(form, r[1]))
 		}
 	}

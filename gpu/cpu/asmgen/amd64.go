@@ -82,7 +82,8 @@ func (m *x86) load(v value, dst int) {
 
 func (m *x86) store(src, slice int) { m.p("VMOVUPS %s, (%s)(AX*4)", m.r(src), pointers[slice]) }
 
-var x86ops = map[operation]string{opAdd: "VADDPS", opSub: "VSUBPS", opMul: "VMULPS", opDiv: "VDIVPS", opMax: "VMAXPS", opMin: "VMINPS",
+var x86ops = map[operation]string{opAdd: "VADDPS", opSub: "VSUBPS", opMul: "VMULPS", opDiv: "VDIVPS", opMax: "VMAXPS",
+	opMin: "VMINPS",
 	opFMA: "VFMADD231PS", opFNMA: "VFNMADD231PS", opFMS: "VFMSUB231PS", opFMA3: "VFMADD213PS"}
 
 // The first operand of an instruction may be memory.

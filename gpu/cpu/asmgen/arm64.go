@@ -127,8 +127,10 @@ func (m *neon) join(op operation, r, t int) {
 func (m *neon) tile() {
 	const mr, nv = 8, 3
 	acc := func(i, j int) int { return i*nv + j }
-	fmt.Fprint(m.w, "\n// func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)\nTEXT ·gemmF32NEON8x12(SB), NOSPLIT, $0-60\n")
-	m.p("MOVD k+0(FP), R0\n\tMOVD a+8(FP), R1\n\tMOVD b+16(FP), R2\n\tMOVD c+24(FP), R3\n\tMOVD from+32(FP), R6\n\tMOVD ldc+40(FP), R4\n\tMOVD mode+48(FP), R5\n\tLSL $2, R4")
+	fmt.Fprint(m.w, "\n// func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)\n"+
+		"TEXT ·gemmF32NEON8x12(SB), NOSPLIT, $0-60\n")
+	m.p("MOVD k+0(FP), R0\n\tMOVD a+8(FP), R1\n\tMOVD b+16(FP), R2\n\tMOVD c+24(FP), R3\n\tMOVD from+32(FP), R6\n" +
+		"\tMOVD ldc+40(FP), R4\n\tMOVD mode+48(FP), R5\n\tLSL $2, R4")
 	for i := 0; i < mr*nv; i++ {
 		m.zero(i)
 	}
@@ -138,7 +140,9 @@ func (m *neon) tile() {
 		for j := 0; j < nv; j++ {
 			// FMLA by element: the lane's bits are L and H.
 			lane, a := i%4, 27+i/4
-			m.p("WORD $0x%08x // FMLA V%d.4S, V%d.4S, V%d.S[%d]", 0x4F801000|uint32(lane&1)<<21|uint32(a)<<16|uint32(lane>>1)<<11|uint32(24+j)<<5|uint32(acc(i, j)), acc(i, j), 24+j, a, lane)
+			m.p("WORD $0x%08x // FMLA V%d.4S, V%d.4S, V%d.S[%d]",
+				0x4F801000|uint32(lane&1)<<21|uint32(a)<<16|uint32(lane>>1)<<11|uint32(24+j)<<5|uint32(acc(i, j)),
+				acc(i, j), 24+j, a, lane)
 		}
 	}
 	m.p("SUBS $1, R0\n\tBGT loop")

@@ -105,7 +105,8 @@ type compiler struct {
 }
 
 func (l *loop) compile(w io.Writer, m machine, consts *pool) {
-	c := &compiler{machine: m, l: l, consts: consts, used: make([]bool, m.registers()), vars: map[string]int{}, joins: map[string]operation{}, frame: map[string]int{}}
+	c := &compiler{machine: m, l: l, consts: consts, used: make([]bool, m.registers()), vars: map[string]int{},
+		joins: map[string]operation{}, frame: map[string]int{}}
 	at := 8 + 8*len(l.slices)
 	sig := "n int"
 	for _, s := range l.slices {
@@ -122,7 +123,8 @@ func (l *loop) compile(w io.Writer, m machine, consts *pool) {
 		size = at + 4*len(l.results)
 		sig += ") (" + strings.Join(l.results, ", ") + " float32"
 	}
-	fmt.Fprintf(w, "\n// func %s%s(%s)\nTEXT ·%s%s(SB), NOSPLIT, $0-%d\n", l.name, m.name(), sig, l.name, m.name(), size)
+	fmt.Fprintf(w, "\n// func %s%s(%s)\nTEXT ·%s%s(SB), NOSPLIT, $0-%d\n",
+		l.name, m.name(), sig, l.name, m.name(), size)
 	c.scratch(c.alloc, func(r int) { c.used[r] = false })
 	c.begin(l)
 	for _, s := range l.body {

@@ -20,8 +20,10 @@ func packers(w io.Writer) {
 // panel: element l of row r goes to dst[l*w+r] for r < rows, zero for rows <= r < lanes <= 16.
 func transpose(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-	fmt.Fprint(w, "\n// func transposePanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, rows, lanes int)\nTEXT ·transposePanelAVX512(SB), NOSPLIT, $0-56\n")
-	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n\tMOVQ rows+40(FP), R10\n\tMOVQ lanes+48(FP), R11")
+	fmt.Fprint(w, "\n// func transposePanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, rows, "+
+		"lanes int)\nTEXT ·transposePanelAVX512(SB), NOSPLIT, $0-56\n")
+	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n" +
+		"\tMOVQ rows+40(FP), R10\n\tMOVQ lanes+48(FP), R11")
 	p("SHLQ $2, R8")
 	mask := func(n, k string) {
 		p("MOVQ $1, AX\n\tMOVQ %s, BX\n\tSHLXQ BX, AX, AX\n\tDECQ AX\n\tKMOVW AX, %s", n, k)
@@ -74,21 +76,26 @@ func transpose(w io.Writer) {
 // The masks of copyRows and interleave: n elements are read into a panel row of w <= 32 elements, the rest zero.
 func panelMasks(p func(string, ...any), read, width string) {
 	for i, n := range []string{read, width} {
-		p("MOVQ $1, AX\n\tSHLXQ %s, AX, AX\n\tDECQ AX\n\tKMOVW AX, K%d\n\tSHRQ $16, AX\n\tKMOVW AX, K%d", n, 2*i+1, 2*i+2)
+		p("MOVQ $1, AX\n\tSHLXQ %s, AX, AX\n\tDECQ AX\n\tKMOVW AX, K%d\n\tSHRQ $16, AX\n\tKMOVW AX, K%d",
+			n, 2*i+1, 2*i+2)
 	}
 }
 
 // copyPanelAVX512 copies rows of n <= w <= 32 float32 into a panel: dst[l*w+c] = src[l*ld+c], zero for c >= n.
 func copyRows(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-	fmt.Fprint(w, "\n// func copyPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\nTEXT ·copyPanelAVX512(SB), NOSPLIT, $0-48\n")
-	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n\tMOVQ n+40(FP), R10")
+	fmt.Fprint(w, "\n// func copyPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\n"+
+		"TEXT ·copyPanelAVX512(SB), NOSPLIT, $0-48\n")
+	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n" +
+		"\tMOVQ n+40(FP), R10")
 	panelMasks(p, "R10", "R8")
 	p("MOVQ R8, R11\n\tSHLQ $2, R8\n\tSHLQ $2, R9\n\tCMPQ R11, $16\n\tJLE narrow")
 	fmt.Fprint(w, "loop:\n\tTESTQ CX, CX\n\tJLE done\n")
-	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 64(SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS.Z 64(SI), K2, Z1\n\tVMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP loop")
+	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 64(SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS.Z 64(SI), K2, Z1\n" +
+		"\tVMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP loop")
 	fmt.Fprint(w, "narrow:\n\tTESTQ CX, CX\n\tJLE done\n")
-	p("PREFETCHT0 (SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS Z0, K3, (DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJMP narrow")
+	p("PREFETCHT0 (SI)(R9*8)\n\tVMOVUPS.Z (SI), K1, Z0\n\tVMOVUPS Z0, K3, (DI)\n\tADDQ R9, SI\n\tADDQ R8, DI\n" +
+		"\tDECQ CX\n\tJMP narrow")
 	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
 }
 
@@ -96,13 +103,17 @@ func copyRows(w io.Writer) {
 // in the low half and src[(2l+1)*ld+c] in the high one, zero past the last row k.
 func interleave(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-	fmt.Fprint(w, "\n// func pairPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\nTEXT ·pairPanelAVX512(SB), NOSPLIT, $0-48\n")
-	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n\tMOVQ n+40(FP), R10")
+	fmt.Fprint(w, "\n// func pairPanelAVX512(k int, dst unsafe.Pointer, w int, src unsafe.Pointer, ld, n int)\n"+
+		"TEXT ·pairPanelAVX512(SB), NOSPLIT, $0-48\n")
+	p("MOVQ k+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ w+16(FP), R8\n\tMOVQ src+24(FP), SI\n\tMOVQ ld+32(FP), R9\n" +
+		"\tMOVQ n+40(FP), R10")
 	panelMasks(p, "R10", "R8")
 	p("SHLQ $2, R8\n\tSHLQ $1, R9\n\tLEAQ (R9)(R9*1), R11") // fetches eight and sixteen rows ahead
 	fmt.Fprint(w, "loop:\n\tTESTQ CX, CX\n\tJLE done\n")
-	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 (SI)(R11*8)\n\tVPMOVZXWD.Z (SI), K1, Z0\n\tVPMOVZXWD.Z 32(SI), K2, Z1\n\tADDQ R9, SI\n\tCMPQ CX, $1\n\tJE last")
-	p("VPMOVZXWD.Z (SI), K1, Z2\n\tVPMOVZXWD.Z 32(SI), K2, Z3\n\tADDQ R9, SI\n\tVPSLLD $16, Z2, Z2\n\tVPSLLD $16, Z3, Z3\n\tVPORD Z2, Z0, Z0\n\tVPORD Z3, Z1, Z1")
+	p("PREFETCHT0 (SI)(R9*8)\n\tPREFETCHT0 (SI)(R11*8)\n\tVPMOVZXWD.Z (SI), K1, Z0\n\tVPMOVZXWD.Z 32(SI), K2, Z1\n" +
+		"\tADDQ R9, SI\n\tCMPQ CX, $1\n\tJE last")
+	p("VPMOVZXWD.Z (SI), K1, Z2\n\tVPMOVZXWD.Z 32(SI), K2, Z3\n\tADDQ R9, SI\n\tVPSLLD $16, Z2, Z2\n" +
+		"\tVPSLLD $16, Z3, Z3\n\tVPORD Z2, Z0, Z0\n\tVPORD Z3, Z1, Z1")
 	fmt.Fprint(w, "last:\n")
 	p("VMOVUPS Z0, K3, (DI)\n\tVMOVUPS Z1, K4, 64(DI)\n\tADDQ R8, DI\n\tSUBQ $2, CX\n\tJMP loop")
 	fmt.Fprint(w, "done:\n\tVZEROUPPER\n\tRET\n")
@@ -113,12 +124,15 @@ func interleave(w io.Writer) {
 func converters(w io.Writer) {
 	for _, v := range []isa{avx512, avx2} {
 		p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
-		fmt.Fprintf(w, "\n// func widen%s(n int, dst *float32, src *uint16)\nTEXT ·widen%s(SB), NOSPLIT, $0-24\n", v.suffix, v.suffix)
+		fmt.Fprintf(w, "\n// func widen%s(n int, dst *float32, src *uint16)\nTEXT ·widen%s(SB), NOSPLIT, $0-24\n",
+			v.suffix, v.suffix)
 		p("MOVQ n+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ src+16(FP), SI")
 		fmt.Fprintf(w, "loop:\n\tVPMOVZXWD (SI), %s0\n", v.reg)
-		p("VPSLLD $16, %s0, %s0\n\tVMOVUPS %s0, (DI)\n\tADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.reg, v.reg, v.reg, 2*v.width, 4*v.width, v.width)
+		p("VPSLLD $16, %s0, %s0\n\tVMOVUPS %s0, (DI)\n\tADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n"+
+			"\tVZEROUPPER\n\tRET", v.reg, v.reg, v.reg, 2*v.width, 4*v.width, v.width)
 
-		fmt.Fprintf(w, "\n// func narrow%s(n int, dst *uint16, src *float32)\nTEXT ·narrow%s(SB), NOSPLIT, $0-24\n", v.suffix, v.suffix)
+		fmt.Fprintf(w, "\n// func narrow%s(n int, dst *uint16, src *float32)\nTEXT ·narrow%s(SB), NOSPLIT, $0-24\n",
+			v.suffix, v.suffix)
 		p("MOVQ n+0(FP), CX\n\tMOVQ dst+8(FP), DI\n\tMOVQ src+16(FP), SI")
 		for i, c := range []uint32{0x7fff, 1, 0x400000} {
 			p("MOVL $0x%x, AX\n\tVMOVD AX, X%d\n\tVPBROADCASTD X%d, %s%d", c, 5+i, 5+i, v.reg, 5+i)

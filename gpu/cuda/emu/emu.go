@@ -75,7 +75,8 @@ func (d *Driver) Card() cuda.Card {
 	for _, b := range d.taken {
 		free -= b.bytes
 	}
-	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free, SharedPerBlock: 163 << 10}
+	return cuda.Card{Name: "emulator", Major: d.Capability[0], Minor: d.Capability[1], Total: d.Memory, Free: free,
+		SharedPerBlock: 163 << 10}
 }
 
 func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {
@@ -153,7 +154,8 @@ func (d *Driver) Launch(c *cuda.Call) error {
 		return err
 	}
 	if int(c.Shared) > d.Card().SharedPerBlock {
-		return fmt.Errorf("a block asks for %d bytes of shared memory, the card has %d", c.Shared, d.Card().SharedPerBlock)
+		return fmt.Errorf("a block asks for %d bytes of shared memory, the card has %d",
+			c.Shared, d.Card().SharedPerBlock)
 	}
 	if c.Grid[0] < 1 || c.Grid[1] < 1 || c.Grid[2] < 1 || c.Grid[1] > 65535 || c.Grid[2] > 65535 {
 		return fmt.Errorf("a grid of %v blocks", c.Grid)
@@ -173,7 +175,8 @@ func (d *Driver) Launch(c *cuda.Call) error {
 	name := C.CString(c.Kernel)
 	defer C.free(unsafe.Pointer(name))
 	defer d.watch(c.Spans)()
-	fault := C.emu_launch(name, (*C.uint)(unsafe.Pointer(&c.Grid[0])), C.uint(c.Threads), C.uint(c.Shared), &places[0], C.int(len(sizes)), &sizes[0], C.ulonglong(d.Order))
+	fault := C.emu_launch(name, (*C.uint)(unsafe.Pointer(&c.Grid[0])), C.uint(c.Threads), C.uint(c.Shared), &places[0],
+		C.int(len(sizes)), &sizes[0], C.ulonglong(d.Order))
 	if fault != nil {
 		return errors.New(C.GoString(fault))
 	}
@@ -223,8 +226,10 @@ func (d *Driver) Multiply(p *cuda.Product) error {
 		C.memset(host(p.Workspace.At), 0xff, C.size_t(min(n, 4096)))
 		C.memset(host(p.Workspace.At+cuda.Pointer(n-1)), 0xff, 1)
 	}
-	C.emu_gemm(C.int(p.M), C.int(p.N), C.int(p.K), C.float(p.Alpha), host(p.A.At), bf16(p.A), C.int64_t(p.A.LD), flag(p.A.Trans),
-		host(p.B.At), bf16(p.B), C.int64_t(p.B.LD), flag(p.B.Trans), host(p.C.At), C.int64_t(p.C.LD), host(p.D.At), bf16(p.D), C.int64_t(p.D.LD))
+	C.emu_gemm(C.int(p.M), C.int(p.N), C.int(p.K), C.float(p.Alpha), host(p.A.At), bf16(p.A), C.int64_t(p.A.LD),
+		flag(p.A.Trans),
+		host(p.B.At), bf16(p.B), C.int64_t(p.B.LD), flag(p.B.Trans), host(p.C.At), C.int64_t(p.C.LD), host(p.D.At),
+		bf16(p.D), C.int64_t(p.D.LD))
 	return nil
 }
 

@@ -128,7 +128,8 @@ func open(lib string) (*compiler, error) {
 	c := &compiler{}
 	for name, f := range map[string]any{
 		"nvrtcCreateProgram": &c.create, "nvrtcCompileProgram": &c.build, "nvrtcDestroyProgram": &c.destroy,
-		"nvrtcGetProgramLogSize": &c.logSize, "nvrtcGetProgramLog": &c.log, "nvrtcGetPTXSize": &c.ptxSize, "nvrtcGetPTX": &c.ptx,
+		"nvrtcGetProgramLogSize": &c.logSize, "nvrtcGetProgramLog": &c.log, "nvrtcGetPTXSize": &c.ptxSize,
+		"nvrtcGetPTX":       &c.ptx,
 		"nvrtcGetCUBINSize": &c.cubinSize, "nvrtcGetCUBIN": &c.cubin, "nvrtcGetErrorString": &c.errorString,
 	} {
 		purego.RegisterLibFunc(f, h, name)
@@ -148,7 +149,9 @@ func cstrings(list []string) (array **byte, keep []*byte) {
 	return &keep[0], keep
 }
 
-func (c *compiler) compile(source string, headers map[string]string, arch string, verbose bool) (image []byte, log string, err error) {
+func (c *compiler) compile(
+	source string, headers map[string]string, arch string, verbose bool,
+) (image []byte, log string, err error) {
 	fail := func(code int32) error {
 		if code == 0 {
 			return nil

@@ -108,17 +108,14 @@ func (n *Data) Reads(folder, pipeline string) string {
 	return ""
 }
 
-// Sources returns what to open: one source, or those of a mixture. Cancelling ctx ends reading them.
-func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
+// Sources returns what to open: one source, or those of a mixture.
+func (n *Data) Sources() []fineweb.Weighted {
 	if n.Parts == nil {
-		s := n.Source
-		s.Context = ctx
-		return []fineweb.Weighted{{Name: n.Addr.String(), Source: s, Weight: 1}}
+		return []fineweb.Weighted{{Name: n.Addr.String(), Source: n.Source, Weight: 1}}
 	}
 	var list []fineweb.Weighted
 	for i, p := range n.Parts {
 		s := p.Source
-		s.Context = ctx
 		if e := n.Source.Epochs; e > 0 && s.Epochs == 0 {
 			s.Epochs = e
 		}
@@ -127,10 +124,13 @@ func (n *Data) Sources(ctx context.Context) []fineweb.Weighted {
 	return list
 }
 
-// Open opens data as they were planned, with a function that opens the sources, such as fineweb.OpenSet. It is an error
-// if files changed since, or other files match: the result would be recorded as made from the planned files.
-func (n *Data) Open(ctx context.Context, opens func([]fineweb.Weighted) (*fineweb.Set, error)) (*fineweb.Set, error) {
-	set, err := opens(n.Sources(ctx))
+// Opener opens the sources of data, as fineweb.OpenSet does. Cancelling ctx ends reading them.
+type Opener = func(ctx context.Context, parts []fineweb.Weighted) (*fineweb.Set, error)
+
+// Open opens data as they were planned. It is an error if files changed since, or other files match: the result would be
+// recorded as made from the planned files.
+func (n *Data) Open(ctx context.Context, opens Opener) (*fineweb.Set, error) {
+	set, err := opens(ctx, n.Sources())
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
 		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids",
 		DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"),
-		Epochs: n.Source.Epochs, Hasty: !w.Patient, Context: ctx, Hashing: w.Hashing}
+		Epochs: n.Source.Epochs, Hasty: !w.Patient, Cache: w.Cache, Hashing: w.Hashing}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
 		optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
@@ -100,7 +100,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			"list of globs.")}
 	}
 	n.Source = s
-	switch err := n.look(); {
+	switch err := n.look(ctx); {
 	case errors.Is(err, fineweb.ErrUnreachable):
 		n.Unseen, n.Content = w.Secrets.Redact(err.Error()), strings.Join(s.Patterns, " ")
 		if seen := w.State.Sources[p.Addr.String()]; seen != nil && seen.Key == sourceKey(s.Patterns) {
@@ -196,9 +196,9 @@ func (n *Data) shown(p *blocks.Planned) []string {
 }
 
 // look opens the data and records what they hold.
-func (n *Data) look() error {
+func (n *Data) look(ctx context.Context) error {
 	n.patterns = n.Source.Patterns
-	c, err := fineweb.Open(n.Source)
+	c, err := fineweb.Open(ctx, n.Source)
 	if err != nil {
 		return err
 	}

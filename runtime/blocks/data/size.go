@@ -46,7 +46,7 @@ func (n *Data) Size(ctx context.Context, tok *tokenizer.Tokenizer) (size fineweb
 		return size, size.Tokens > 0, nil
 	}
 	if n.Parts == nil {
-		if size, err = fineweb.Measure(n.Source, tok, fineweb.Train); err != nil {
+		if size, err = fineweb.Measure(ctx, n.Source, tok, fineweb.Train); err != nil {
 			return fineweb.Size{}, false, unusable(err)
 		}
 		n.sizes[tok] = size
@@ -62,14 +62,14 @@ func (n *Data) Size(ctx context.Context, tok *tokenizer.Tokenizer) (size fineweb
 			size.How = s.How
 		}
 	}
-	size.Tokens = int64(onePass(n.Sources(ctx), tokens))
+	size.Tokens = int64(onePass(n.Sources(), tokens))
 	n.sizes[tok] = size
 	return size, size.Tokens > 0, nil
 }
 
 // HeldSize measures or estimates the tokens of a split, once a plan; it returns 0 if it cannot. Some parts of a mixture
 // may hold nothing, but not all. tok is nil if the tokenizer is not trained yet.
-func (n *Data) HeldSize(tok *tokenizer.Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
+func (n *Data) HeldSize(ctx context.Context, tok *tokenizer.Tokenizer, split fineweb.Split) (sum fineweb.Size, err error) {
 	if n.Unseen != "" {
 		return sum, nil
 	}
@@ -79,7 +79,7 @@ func (n *Data) HeldSize(tok *tokenizer.Tokenizer, split fineweb.Split) (sum fine
 		key := splitSize{tok, split}
 		size, ok := part.held[key]
 		if !ok {
-			size, err = fineweb.Measure(part.Source, tok, split)
+			size, err = fineweb.Measure(ctx, part.Source, tok, split)
 			if errors.As(err, &fineweb.NoDocuments{}) {
 				none = err
 				continue
@@ -133,7 +133,7 @@ func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.W
 	if x, ok := n.efforts[key]; ok {
 		return x, nil
 	}
-	set, err := w.Open(n.Sources(ctx))
+	set, err := w.Open(ctx, n.Sources())
 	if err != nil {
 		return fineweb.Effort{}, nil // reported where the plan opens the data
 	}

@@ -149,7 +149,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 	}
 	sequences := effort.Sequences
 	if f.Tokens, f.How = effort.Tokens, fineweb.Exact; !effort.Whole {
-		size, err := e.Data.HeldSize(tok, w.Split)
+		size, err := e.Data.HeldSize(ctx, tok, w.Split)
 		if err != nil || size.Tokens == 0 {
 			return err
 		}

@@ -32,7 +32,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	if tok == nil {
 		return nil, s.Tokenizer.NotTrained()
 	}
-	set, err := fineweb.OpenSet(s.Data.Sources(ctx))
+	set, err := fineweb.OpenSet(ctx, s.Data.Sources())
 	if err != nil {
 		return nil, err
 	}

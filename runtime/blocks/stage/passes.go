@@ -78,7 +78,7 @@ func (s *Stage) tooSmall(ctx context.Context, before float64) error {
 // draws checks what a stage, which starts after before tokens, draws from each part of a mixture. What follows from the
 // most that the parts can hold is an error; what only estimates say is a warning.
 func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded, before float64) hcl.Diagnostics {
-	parts := s.Data.Sources(ctx)
+	parts := s.Data.Sources()
 	first := int64(before / float64(s.Seq))
 	last := first + int64(s.Steps)*int64(s.Batch)
 	var sum float64

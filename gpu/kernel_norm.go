@@ -1,0 +1,54 @@
+package gpu
+
+// normKernels are RMSNorm and its derivatives.
+var normKernels = []Kernel{
+	{
+		Name: "rmsnorm",
+		Formula: "rstd[r] = 1/sqrt(mean_c x[r,c]² + eps), y[r,c] = x[r,c] rstd[r] w[c]; " +
+			"Zhang & Sennrich 2019, eq. 4",
+		Attrs: []string{"Eps"},
+		FLOPs: elementwise(4),
+		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 2, 2); err != nil {
+				return nil, err
+			}
+			if err := needType("the gain", in[1], Type{Shape{in[0].Shape.Cols()}, in[0].DType}); err != nil {
+				return nil, err
+			}
+			return []Type{in[0], {in[0].Shape[:len(in[0].Shape)-1], F32}}, nil
+		},
+	},
+	{
+		Name: "rmsnorm_grad_x",
+		Formula: "dx[r,c] = rstd[r] (dy[r,c] w[c] - x[r,c] rstd[r]² mean_k dy[r,k] w[k] x[r,k]) " +
+			"(inputs dy, x, w, rstd)",
+		InPlace: [][2]int{{0, 0}},
+		FLOPs:   elementwise(8),
+		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 4, 4); err != nil {
+				return nil, err
+			}
+			if err := needSame("dy and x", in[0], in[1]); err != nil {
+				return nil, err
+			}
+			return []Type{in[0]}, nil
+		},
+	},
+	{
+		Name:    "rmsnorm_grad_w",
+		Formula: "dw[c] = sum_r dy[r,c] x[r,c] rstd[r] (inputs dy, x, rstd)",
+		FLOPs:   elementwise(3),
+		Scratch: rowPartials(0),
+		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 3, 3); err != nil {
+				return nil, err
+			}
+			if err := needSame("dy and x", in[0], in[1]); err != nil {
+				return nil, err
+			}
+			return []Type{{Shape{in[0].Shape.Cols()}, in[0].DType}}, nil
+		},
+	},
+}
+
+func init() { register(normKernels...) }
