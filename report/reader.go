@@ -8,10 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/plan"
-
 	"stepflow/dsl/addr"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )

@@ -14,11 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"stepflow/runtime/program"
-
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/look"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/program"
 	"stepflow/runtime/state"
 )
 

@@ -15,13 +15,12 @@ import (
 	"strings"
 	"time"
 
-	"stepflow/runtime/plan"
-
 	"stepflow/dsl"
 	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/plan"
 )
 
 // FileName is the file of what was planned, in the state's folder.

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"stepflow/runtime/program"
-
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/gpu/cpu"
@@ -24,6 +22,7 @@ import (
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 	"stepflow/runtime/trainstate"

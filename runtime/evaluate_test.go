@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"stepflow/runtime/program"
-
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -24,6 +22,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 	"stepflow/runtime/state"
 )
 

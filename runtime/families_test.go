@@ -10,13 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"stepflow/gpu"
 	"stepflow/ops/arch"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 )
 
 // TestFamilies imports tiny models of many families that transformers saved (tools/parity/families.py): logits are equal, or

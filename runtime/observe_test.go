@@ -14,14 +14,13 @@ import (
 	"strings"
 	"testing"
 
-	"stepflow/runtime/program"
-
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )

@@ -8,10 +8,9 @@ import (
 	"math"
 	"testing"
 
-	"stepflow/runtime/program"
-
 	"stepflow/runtime/look"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 )
 
 func TestProfile(t *testing.T) {

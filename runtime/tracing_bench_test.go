@@ -9,14 +9,13 @@ import (
 	"os"
 	"testing"
 
-	"stepflow/runtime/program"
-
 	"stepflow/fineweb"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 	"stepflow/runtime/train"
 	"stepflow/tracing"
 )

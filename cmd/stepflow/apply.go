@@ -11,15 +11,13 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/saved"
-
-	"stepflow/runtime/apply"
-	"stepflow/runtime/observe"
-	"stepflow/runtime/plan"
-
 	"stepflow/dsl"
 	"stepflow/gpu/cuda"
 	"stepflow/report"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/saved"
 	"stepflow/runtime/state"
 	"stepflow/tracing"
 )

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"stepflow/runtime/program"
-
 	"stepflow/gpu"
 	"stepflow/gpu/probe"
+	"stepflow/runtime/program"
 )
 
 // benchCommand measures a device: its rates, then each hot kernel of a training step against them.

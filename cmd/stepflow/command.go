@@ -11,9 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"stepflow/runtime/apply"
-	"stepflow/runtime/plan"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -21,6 +18,8 @@ import (
 	"stepflow/fineweb"
 	"stepflow/foreign"
 	"stepflow/gpu"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/plan"
 )
 
 // Exit codes. exitCodes explains them.

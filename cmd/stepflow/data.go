@@ -11,17 +11,15 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"stepflow/runtime/blocks/stage"
-
-	"stepflow/runtime/apply"
-	"stepflow/runtime/blocks/data"
-	tokens "stepflow/runtime/blocks/tokenizer"
-
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/stage"
+	tokens "stepflow/runtime/blocks/tokenizer"
 )
 
 // dataFlags are those of stepflow data.

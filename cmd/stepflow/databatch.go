@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"stepflow/runtime/apply"
-	"stepflow/runtime/blocks/stage"
-
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/foreign"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/stage"
 )
 
 // dataStep prints the batch of a stage's step.

@@ -4,9 +4,8 @@ import (
 	"flag"
 	"fmt"
 
-	"stepflow/runtime/look"
-
 	"stepflow/report"
+	"stepflow/runtime/look"
 )
 
 // graphFormats are what graph writes.

@@ -8,9 +8,8 @@ import (
 	"maps"
 	"slices"
 
-	"stepflow/runtime/plan"
-
 	"stepflow/dsl"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 

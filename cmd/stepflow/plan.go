@@ -8,15 +8,13 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/saved"
-
-	"stepflow/runtime/blocks"
-	"stepflow/runtime/blocks/all"
-	"stepflow/runtime/plan"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
+	"stepflow/runtime/plan"
+	"stepflow/runtime/saved"
 )
 
 func validateCommand() command {

@@ -8,13 +8,11 @@ import (
 	"io"
 	"strings"
 
+	"stepflow/dsl"
 	"stepflow/runtime/blocks/stage"
-
+	"stepflow/runtime/durable"
 	"stepflow/runtime/look"
 	"stepflow/runtime/plan"
-
-	"stepflow/dsl"
-	"stepflow/runtime/durable"
 )
 
 func profileCommand() command {

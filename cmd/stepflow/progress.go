@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"stepflow/runtime/observe"
-
 	"stepflow/dsl"
+	"stepflow/runtime/observe"
 )
 
 // progress shows events: a live line a stage on a terminal, plain lines otherwise, JSON with -json.

@@ -6,9 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"stepflow/runtime/results"
-
 	"stepflow/dsl"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 

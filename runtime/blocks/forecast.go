@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"math"
 
-	"stepflow/runtime/program"
-
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -13,6 +11,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/program"
 	"stepflow/runtime/state"
 )
 

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"math"
 
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
 	"stepflow/gpu"
 	"stepflow/ops/graph"
+	"stepflow/runtime/program"
 )
 
 // maxStepTokens bounds the tokens of a training step or of an evaluation's batch, so that tokens times steps fits an

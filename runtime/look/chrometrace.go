@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io"
 
-	"stepflow/runtime/program"
-
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 )
 
 // chromeEvent is an event of Chrome's trace event format, which chrome://tracing and Perfetto open.

@@ -6,11 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/program"
-
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 )
 
 // Drawing is a graph to be drawn: nodes in an order in which every edge leads forward.

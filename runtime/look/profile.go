@@ -10,11 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"stepflow/runtime/program"
-
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/program"
 	"stepflow/runtime/train"
 )
 

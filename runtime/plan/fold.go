@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -17,6 +15,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/program"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )

@@ -12,13 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"stepflow/runtime/plan"
-
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
 )
 

@@ -4,11 +4,10 @@ import (
 	"context"
 	"path/filepath"
 
-	"stepflow/runtime/forward"
-
 	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
 )

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"stepflow/runtime/forward"
-
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/peft"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -25,6 +22,8 @@ import (
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 

@@ -9,18 +9,17 @@ import (
 	"slices"
 	"time"
 
-	"stepflow/fineweb"
-	"stepflow/runtime/blocks/data"
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
+	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 

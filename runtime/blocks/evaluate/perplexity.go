@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -20,8 +17,10 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 
@@ -48,6 +47,17 @@ func (e *Perplexity) pass() program.Pass {
 
 // Plan reads the documents and the windows, and compiles the program.
 func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics {
+	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{e.readDocuments,
+		func(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics { return e.readWindows(d, sees) }, e.fit} {
+		if diags := check(p, d); diags.HasErrors() {
+			return diags
+		}
+	}
+	return nil
+}
+
+// readDocuments reads what is measured.
+func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
 	trained := trainedOn(e.Stage, e.Data)
@@ -80,6 +90,12 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 	if !d.Has("end_of_text") {
 		w.EndOfText = w.Join == nil
 	}
+	return nil
+}
+
+// readWindows finds the length of the windows, of a model that sees so many tokens unless the block says otherwise.
+func (e *Perplexity) readWindows(d *dsl.Decoded, sees int) hcl.Diagnostics {
+	w := &e.Windows
 	if w.Length == 0 {
 		w.Length = sees
 		e.usual = e.Stage == nil && sees < e.Model.MaxPositionEmbeddings
@@ -98,6 +114,12 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 			fmt.Sprintf("stride %d is larger than sequence_length %d: no window would hold the tokens between. Lower it.",
 				w.Stride, w.Length))}
 	}
+	return nil
+}
+
+// fit compiles the program, for as many sequences at a time as fit the device.
+func (e *Perplexity) fit(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	w := &e.Windows
 	p.Hashed["sequence_length"], p.Hashed["end_of_text"] = strconv.Itoa(w.Length), strconv.FormatBool(w.EndOfText)
 	e.most = d.Int("batch_size")
 	if diags := blocks.TooManyTokens(d, e.most, w.Length); diags.HasErrors() {
@@ -220,63 +242,83 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		return nil, err
 	}
 	defer model.Close()
-	// Sums in float64, token by token in order: the result does not depend on the batch size.
-	var sum, squares float64
-	diagnosis, began, flops := "", time.Now(), 0.0
-	each, _ := e.Program.FLOPs(program.SegProbe)
+	began, m := time.Now(), measured{model: model}
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
 		}
-		if diagnosis != "" { // the sum stays as it is; only tokens are counted
-			return nil
-		}
-		nll, err := model.NLL(b)
-		if err != nil {
-			return err
-		}
-		flops += float64(each)
-		for i, x := range nll {
-			if b.Targets[i] == fineweb.Ignored {
-				continue
-			}
-			sum += float64(x)
-			squares += float64(x) * float64(x)
-			if !metrics.Finite(sum) {
-				diagnosis, err = model.Diagnose("loss is " + metrics.Text(sum))
-				return err
-			}
-		}
-		return nil
+		return m.add(b)
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.Took(measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0), flops, time.Since(began))
-	if diagnosis == "" && model.Flaw.Found() {
+	each, _ := e.Program.FLOPs(program.SegProbe)
+	rate := measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0)
+	r.Took(rate, float64(each)*float64(m.batches), time.Since(began))
+	if m.diagnosis == "" && model.Flaw.Found() {
 		r.Observe.Warn(ctx, "%s; no measured token reads it", model.Flaw.String())
 	}
-	n := float64(held.Tokens)
-	loss := sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
-		"bits_per_byte": sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(sum / float64(held.Words)),
-		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
-		"stderr": math.Sqrt(math.Max(0, squares/n-loss*loss) / n), "unigram_entropy": entropy(held),
-		"random_guess": math.Log(float64(e.Model.VocabSize))}
+	values := m.values(held)
+	values["random_guess"] = math.Log(float64(e.Model.VocabSize))
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
 		if by <= 0 {
 			values[name] = nil
 			r.Observe.Warn(ctx, "%s is not defined: %s", name, blocks.NotDefined[name])
 		}
 	}
-	if diagnosis != "" {
-		values[blocks.Flaw] = diagnosis
-	}
 	step := 0
 	if e.Stage != nil {
 		step = e.Stage.Steps
 	}
+	loss := values["loss"].(float64)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
+}
+
+// measured is what a model made of the batches so far. Sums are in float64, token by token in order: the result does not
+// depend on the batch size.
+type measured struct {
+	model        *forward.Forward
+	batches      int
+	sum, squares float64
+	diagnosis    string // why the sum is not finite; it then stays as it is, and only tokens are counted
+}
+
+// add runs the model on a batch.
+func (m *measured) add(b *fineweb.Batch) error {
+	if m.diagnosis != "" {
+		return nil
+	}
+	nll, err := m.model.NLL(b)
+	if err != nil {
+		return err
+	}
+	m.batches++
+	for i, x := range nll {
+		if b.Targets[i] == fineweb.Ignored {
+			continue
+		}
+		m.sum += float64(x)
+		m.squares += float64(x) * float64(x)
+		if !metrics.Finite(m.sum) {
+			m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.sum))
+			return err
+		}
+	}
+	return nil
+}
+
+// values returns what the block exports, of the tokens held out.
+func (m *measured) values(held *fineweb.Held) map[string]any {
+	n := float64(held.Tokens)
+	loss := m.sum / n
+	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
+		"bits_per_byte": m.sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(m.sum / float64(held.Words)),
+		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
+		"stderr": math.Sqrt(math.Max(0, m.squares/n-loss*loss) / n), "unigram_entropy": entropy(held)}
+	if m.diagnosis != "" {
+		values[blocks.Flaw] = m.diagnosis
+	}
+	return values
 }
 
 // entropy returns the entropy of the frequencies of the measured tokens, in nats.

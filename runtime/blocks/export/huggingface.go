@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"stepflow/runtime/forward"
-
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 )
 
 // parts returns the files of an export beside its weights.

@@ -6,13 +6,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"stepflow/runtime/forward"
-
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/state"
 )
 

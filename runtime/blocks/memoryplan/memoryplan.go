@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -21,6 +19,7 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/blocks/optimizer"
 	adapter "stepflow/runtime/blocks/peft"
+	"stepflow/runtime/program"
 )
 
 // Kind is the memory_plan block.

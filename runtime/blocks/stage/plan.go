@@ -6,8 +6,6 @@ import (
 	"math"
 	"strconv"
 
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -23,6 +21,7 @@ import (
 	"stepflow/runtime/blocks/optimizer"
 	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/program"
 )
 
 func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
@@ -15,6 +12,8 @@ import (
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 	"stepflow/runtime/train"

@@ -7,9 +7,6 @@ import (
 	"io"
 	"math"
 
-	"stepflow/runtime/forward"
-	"stepflow/runtime/program"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
@@ -21,7 +18,9 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/program"
 )
 
 // Kind is the stage block.

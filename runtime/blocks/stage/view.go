@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"stepflow/runtime/program"
-
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
 
