@@ -114,10 +114,9 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 	if err != nil {
 		return err
 	}
-	if steps = plausible(steps); s != nil && len(steps) < s.Step {
-		b.Warnings = append(slices.Clone(b.Warnings),
-			fmt.Sprintf("%s lacks the numbers of %d of %d steps: lines of it are gone or damaged",
-				path, s.Step-len(steps), s.Step))
+	steps = plausible(steps)
+	if lacks := missing(s, steps); lacks != "" {
+		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("%s lacks the numbers of %s", path, lacks))
 	}
 	if len(steps) > 0 {
 		b.Stage.Done = max(b.Stage.Done, steps[len(steps)-1].Step)
@@ -127,6 +126,24 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
 	}
 	return nil
+}
+
+// missing returns of which steps a stage's numbers are not there; "" if all are.
+func missing(s *state.Block, steps []metrics.Step) string {
+	if s == nil {
+		return ""
+	}
+	if len(steps) < s.Step {
+		return fmt.Sprintf("%d of %d steps: lines of it are gone or damaged", s.Step-len(steps), s.Step)
+	}
+	const rounding = 1e-9
+	loss, ok := s.Values["loss"].(float64)
+	end := metrics.Loss(steps)
+	if ok && s.Status == state.Done && len(steps) == s.Step && math.Abs(end-loss) > rounding*math.Abs(loss) {
+		return fmt.Sprintf("this stage: they end with a loss of %.6g, and the stage with %.6g; the file is of another stage "+
+			"or run", end, loss)
+	}
+	return ""
 }
 
 // plausible leaves out steps that no run writes: that count backwards, or took no time or for ever.

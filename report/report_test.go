@@ -239,6 +239,28 @@ func TestDamagedSteps(t *testing.T) {
 	}
 }
 
+// TestStepsOfAnotherStage puts the numbers of another stage in the place of a stage's own.
+func TestStepsOfAnotherStage(t *testing.T) {
+	dir := sampleRun(t, 20)
+	own := steps(20)
+	s := &state.Block{Status: state.Done, Recipe: "r", Content: "c", Step: 20, Steps: 20,
+		Values: map[string]any{"loss": metrics.Loss(own)}}
+	writeState(t, dir, map[string]*state.Block{"stage.one": s})
+	writeSteps(t, dir, "stage.one", own)
+	if w := read(t, dir).Blocks[0].Warnings; len(w) > 0 {
+		t.Errorf("these are the stage's own: %q", w)
+	}
+	other := steps(20)
+	other[19].Loss += 1e-3
+	if err := os.Remove(filepath.Join(dir, "blocks", "stage.one", metrics.FileName)); err != nil {
+		t.Fatal(err)
+	}
+	writeSteps(t, dir, "stage.one", other)
+	if w := read(t, dir).Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0], "the file is of another stage or run") {
+		t.Errorf("%q", w)
+	}
+}
+
 func TestServe(t *testing.T) {
 	dir := sampleRun(t, 20)
 	reader := NewReader(dir)

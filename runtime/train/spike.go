@@ -1,9 +1,10 @@
 package train
 
-import "math"
+import (
+	"math"
 
-// meanOf is how many steps the reported training loss is the mean of.
-const meanOf = 10
+	"stepflow/runtime/metrics"
+)
 
 // A loss is a spike if it is above the mean of the losses before it by so many of their standard deviations, and by so
 // much of the mean.
@@ -14,7 +15,7 @@ const (
 
 // spike reports whether a loss stands out from the last ones, and their mean.
 func spike(loss float64, last []float64) (mean float64, yes bool) {
-	if len(last) < meanOf {
+	if len(last) < metrics.MeanOf {
 		return 0, false
 	}
 	var squares float64

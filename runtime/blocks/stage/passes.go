@@ -78,69 +78,97 @@ func (s *Stage) tooSmall(ctx context.Context, before float64) error {
 // draws checks what a stage, which starts after before tokens, draws from each part of a mixture. What follows from the
 // most that the parts can hold is an error; what only estimates say is a warning.
 func (s *Stage) draws(ctx context.Context, p *blocks.Planned, train *dsl.Decoded, before float64) hcl.Diagnostics {
-	parts := s.Data.Sources()
 	first := int64(before / float64(s.Seq))
 	last := first + int64(s.Steps)*int64(s.Batch)
-	var sum float64
-	for _, w := range s.Data.Weights {
-		sum += w
-	}
 	for _, sure := range []bool{true, false} {
-		tokens, limits := make([]int64, len(parts)), make([]int64, len(parts))
-		for i, n := range s.Data.Parts {
-			size, _, err := n.Size(ctx, s.Tokenizer.Ready())
-			if err != nil {
-				return nil
-			}
-			if tokens[i] = size.Tokens; sure {
-				tokens[i] = size.Most
-			}
-			limits[i] = -1
-			if e := parts[i].Source.Epochs; e > 0 && tokens[i] > 0 { // the last target of a sequence is the first token of the next one
-				limits[i] = int64(min(float64(last)+1, math.Floor((float64(e)*float64(tokens[i])-1)/float64(s.Seq))))
-			}
+		list, ok := s.drawn(ctx, first, last, sure)
+		if !ok {
+			return nil
 		}
-		from, to := fineweb.Draws(s.Data.Weights, limits, first), fineweb.Draws(s.Data.Weights, limits, last)
 		var given int64
-		for i, n := range s.Data.Parts {
-			given += to[i]
-			tried := to[i]
-			if limits[i] == to[i] { // the run may try once more before it finds it used up
-				limits[i]++
-				tried = fineweb.Draws(s.Data.Weights, limits, last)[i]
-				limits[i]--
-			}
-			small := tokens[i] > 0 && data.Wraps(float64(tokens[i]), parts[i].Source.Epochs, float64(from[i]*int64(s.Seq)),
-				float64(s.Seq), float64(tried-from[i]))
+		for i, x := range list {
+			given += x.to
 			switch {
-			case small && sure:
-				size, _, _ := n.Size(ctx, s.Tokenizer.Ready())
+			case x.small && sure:
+				size, _, _ := x.part.Size(ctx, s.Tokenizer.Ready())
 				return hcl.Diagnostics{train.Error("data", "Less text than a sequence",
 					fmt.Sprintf("%s, less than one sequence of %d tokens%s. "+
 						"Lower sequence_length, leave it out of the mixture, or give it more text.",
-						blocks.Sentence(n.HoldsTokens(size)), s.Seq, s.onlyLeft(i, last)))}
-			case small:
-				p.Warn(fmt.Sprintf("%s may hold less than one sequence of %d tokens%s: the stage would fail there", n.Addr, s.Seq,
-					s.onlyLeft(i, last)))
-			case !sure && to[i] == from[i] && from[i] > 0 && from[i] == limits[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: the stages before use it up, since its "+
-					"epochs is %d",
-					n.Addr, last-first, parts[i].Source.Epochs))
-			case !sure && to[i] == from[i] && tried > to[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its %d epochs hold less than one", n.Addr,
-					last-first, parts[i].Source.Epochs))
-			case !sure && to[i] == from[i]:
-				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: its weight is %.3g of all", n.Addr,
-					last-first, s.Data.Weights[i]/sum))
+						blocks.Sentence(x.part.HoldsTokens(size)), s.Seq, s.onlyLeft(i, last)))}
+			case x.small:
+				p.Warn(fmt.Sprintf("%s may hold less than one sequence of %d tokens%s: the stage would fail there",
+					x.part.Addr, s.Seq, s.onlyLeft(i, last)))
+			case !sure && x.to == x.from:
+				p.Warn(fmt.Sprintf("%s gives none of the %d sequences of the stage: %s", x.part.Addr, last-first, s.whyNone(x)))
 			}
 		}
 		if given < last && !sure { // the run stops there at a checkpoint, and can resume with more epochs
 			p.Warn(fmt.Sprintf("after about %d of %d sequences all parts of %s are used up by their epochs: raise epochs, "+
-				"or train on fewer tokens",
-				max(0, given-first), last-first, s.Data.Addr))
+				"or train on fewer tokens", max(0, given-first), last-first, s.Data.Addr))
 		}
 	}
 	return nil
+}
+
+// draw is what a stage draws from a part of a mixture.
+type draw struct {
+	part     *data.Data
+	epochs   int64
+	weight   float64
+	from, to int64 // sequences drawn before the stage, and with it
+	tried    int64 // to, and one more where the run would try that before it finds the part used up
+	limit    int64 // the most that its epochs give; -1 for no bound
+	small    bool  // the part holds less than one sequence
+}
+
+// drawn returns what is drawn from each part by sequences first to last of the mixture: if sure, where the parts hold the
+// most that they can, otherwise where they hold what is estimated. It is false where a size is not known.
+func (s *Stage) drawn(ctx context.Context, first, last int64, sure bool) ([]draw, bool) {
+	parts, seq := s.Data.Sources(), float64(s.Seq)
+	tokens, limits := make([]int64, len(parts)), make([]int64, len(parts))
+	for i, n := range s.Data.Parts {
+		size, _, err := n.Size(ctx, s.Tokenizer.Ready())
+		if err != nil {
+			return nil, false
+		}
+		if tokens[i] = size.Tokens; sure {
+			tokens[i] = size.Most
+		}
+		limits[i] = -1
+		if e := parts[i].Source.Epochs; e > 0 && tokens[i] > 0 { // a sequence's last target is the next one's first token
+			limits[i] = int64(min(float64(last)+1, math.Floor((float64(e)*float64(tokens[i])-1)/seq)))
+		}
+	}
+	from, to := fineweb.Draws(s.Data.Weights, limits, first), fineweb.Draws(s.Data.Weights, limits, last)
+	list := make([]draw, len(parts))
+	for i, n := range s.Data.Parts {
+		x := draw{part: n, epochs: parts[i].Source.Epochs, weight: s.Data.Weights[i], from: from[i], to: to[i], tried: to[i],
+			limit: limits[i]}
+		if x.limit == x.to {
+			limits[i]++
+			x.tried = fineweb.Draws(s.Data.Weights, limits, last)[i]
+			limits[i]--
+		}
+		x.small = tokens[i] > 0 && data.Wraps(float64(tokens[i]), x.epochs, float64(x.from*int64(s.Seq)), seq,
+			float64(x.tried-x.from))
+		list[i] = x
+	}
+	return list, true
+}
+
+// whyNone returns why a part gives no sequence of the stage.
+func (s *Stage) whyNone(x draw) string {
+	switch {
+	case x.from > 0 && x.from == x.limit:
+		return fmt.Sprintf("the stages before use it up, since its epochs is %d", x.epochs)
+	case x.tried > x.to:
+		return fmt.Sprintf("its %d epochs hold less than one", x.epochs)
+	}
+	var sum float64
+	for _, w := range s.Data.Weights {
+		sum += w
+	}
+	return fmt.Sprintf("its weight is %.3g of all", x.weight/sum)
 }
 
 // onlyLeft returns why a part gives sequences that its weight does not ask for; "" if its weight does.
