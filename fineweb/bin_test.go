@@ -58,7 +58,7 @@ func binSource(t testing.TB, files ...[]byte) Source {
 	return s
 }
 
-// documentsOf cuts ids behind every end-of-text token.
+// documentsOf cuts ids after every end-of-text token.
 func documentsOf(ids []int32, eos int32) (docs [][]int32) {
 	from := 0
 	for i, id := range ids {
@@ -138,7 +138,7 @@ func TestBinFiles(t *testing.T) {
 						t.Fatalf("%s: token %d is %d before %d, not %d before %d", name, at+i, x.IDs[i], x.Targets[i], ids[at+i], ids[at+i+1])
 					}
 					if i%64 > 0 && (x.Segments[i] != x.Segments[i-1]) != (x.IDs[i] == tk.EOS) {
-						t.Fatalf("%s in pieces of %d: at token %d the segment is %d behind %d", name, piece, at+i, x.Segments[i], x.Segments[i-1])
+						t.Fatalf("%s in pieces of %d: at token %d the segment is %d after %d", name, piece, at+i, x.Segments[i], x.Segments[i-1])
 					}
 				}
 			}
@@ -245,7 +245,7 @@ func TestBinWithoutEnds(t *testing.T) {
 		}
 	}
 	if _, err := c.Stream(Train, tk, 64, Cursor{Token: len(ids)}); err == nil || !strings.Contains(err.Error(), "does not lie in its document") {
-		t.Errorf("behind the end: %v", err)
+		t.Errorf("after the end: %v", err)
 	}
 	// The end of the data ends the document; then it comes again.
 	last, err := c.Stream(Train, tk, 64, Cursor{Token: len(ids) - 40})
@@ -275,7 +275,7 @@ func TestBinRefusals(t *testing.T) {
 		want  string
 	}{
 		"odd":                  {append(bytes.Clone(small), 1), "", tk, "6001 bytes are not a whole number of tokens of 2 bytes"},
-		"odd behind a header":  {headed(20240801, 7, 1500, append(bytes.Clone(small), 1, 2)), "", tk, "6002 bytes are not a whole number of tokens of 4 bytes"},
+		"odd after a header":   {headed(20240801, 7, 1500, append(bytes.Clone(small), 1, 2)), "", tk, "6002 bytes are not a whole number of tokens of 4 bytes"},
 		"odd uint32":           {small[:len(small)-2], "uint32", tk, "not a whole number of tokens of 4 bytes"},
 		"odd for the ids":      {small[:len(small)-2], "", big, "need tokens of uint32"},
 		"version":              {headed(20240520, 3, len(ids), small), "", tk, "of version 3, which is not"},

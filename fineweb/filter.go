@@ -79,7 +79,7 @@ func (s *Source) conditions() string {
 	return strings.Join(all, " && ")
 }
 
-// quotedConditions shows the filter of a source, if it is short, behind a colon.
+// quotedConditions shows the filter of a source, if it is short, after a colon.
 func (s *Source) quotedConditions() string {
 	if all := s.conditions(); all != "" && len(all) <= 200 {
 		return ": " + foreign.Shown(all)

@@ -60,7 +60,7 @@ func (n *node) eval(row []value) (value, error) {
 				_, found = slices.BinarySearchFunc(n.nums, x, func(a, b value) int { c, _ := order(a, b); return c })
 			}
 		default:
-			return x, fmt.Errorf("%s is %s; the list behind in holds other values",
+			return x, fmt.Errorf("%s is %s; the list after \"in\" holds other values",
 				n.args[0].label(), kindNames[x.kind])
 		}
 		if !found && n.null { // as in SQL, where null may be any value

@@ -182,7 +182,7 @@ func (p *filterParser) word() string {
 	return w
 }
 
-// list reads the constants behind in.
+// list reads the constants after "in".
 func (p *filterParser) list(left *node) (*node, error) {
 	if !p.take("[") {
 		return nil, p.wrong("in is followed by a list, such as ['en', 'de'], not by %s", p.here())
@@ -194,7 +194,7 @@ func (p *filterParser) list(left *node) (*node, error) {
 			return nil, err
 		}
 		if x.op != "constant" {
-			return nil, p.wrong("a list behind in holds numbers and texts only")
+			return nil, p.wrong("a list after \"in\" holds numbers and texts only")
 		}
 		switch {
 		case x.is.kind == words:
@@ -204,7 +204,7 @@ func (p *filterParser) list(left *node) (*node, error) {
 		case x.is.number():
 			n.nums = append(n.nums, x.is)
 		default:
-			return nil, p.wrong("a list behind in holds numbers and texts only")
+			return nil, p.wrong("a list after \"in\" holds numbers and texts only")
 		}
 		if !p.take(",") {
 			if p.take("]") {

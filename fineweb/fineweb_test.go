@@ -173,7 +173,7 @@ func TestDocumentMask(t *testing.T) {
 	for _, c := range []struct {
 		mask, first bool
 		tok         *tokenizer.Tokenizer
-		opens       bool // the end-of-text token belongs to the document behind it
+		opens       bool // the end-of-text token belongs to the document after it
 		ignored     bool // it predicts nothing
 	}{
 		{true, true, plain, true, false},

@@ -109,15 +109,15 @@ func TestPageHeadersThatLie(t *testing.T) {
 		return "\x15\x00\x15" + value(size) + "\x15" + value(compressed) + "\x2c\x15" + value(values) + "\x15\x00\x15\x06\x15\x06\x00\x00"
 	}
 	for name, c := range map[string]struct{ header, says string }{
-		"sound":             {data(10, 10, 1), ""},
-		"compressed":        {data(10, 1<<31-1, 1), "claims 2147483647 bytes of the"},
-		"negative":          {data(10, -1, 1), "claims -1 bytes of the"},
-		"uncompressed":      {data(1<<31-1, 10, 1), "claims a page of 2147483647 bytes"},
-		"values":            {data(10, 10, 1<<31-1), "claims 2147483647 values"},
-		"negative values":   {data(10, 10, -1), "claims -1 values"},
-		"behind empty ones": {data(0, 0, 0) + data(0, 0, 0) + data(10, 10, 1<<31-1), "claims 2147483647 values"},
-		"statistics":        {"\x15\x00\x15\x14\x15\x14\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c\x18\xff\xff\xff\xff\x07", "damaged page header"},
-		"nothing":           {"\xff\xff\xff", "damaged page header"},
+		"sound":            {data(10, 10, 1), ""},
+		"compressed":       {data(10, 1<<31-1, 1), "claims 2147483647 bytes of the"},
+		"negative":         {data(10, -1, 1), "claims -1 bytes of the"},
+		"uncompressed":     {data(1<<31-1, 10, 1), "claims a page of 2147483647 bytes"},
+		"values":           {data(10, 10, 1<<31-1), "claims 2147483647 values"},
+		"negative values":  {data(10, 10, -1), "claims -1 values"},
+		"after empty ones": {data(0, 0, 0) + data(0, 0, 0) + data(10, 10, 1<<31-1), "claims 2147483647 values"},
+		"statistics":       {"\x15\x00\x15\x14\x15\x14\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c\x18\xff\xff\xff\xff\x07", "damaged page header"},
+		"nothing":          {"\xff\xff\xff", "damaged page header"},
 	} {
 		b := []byte(c.header + "0123456789")
 		h := &pageHeaders{file: bytes.NewReader(b), at: 0, end: int64(len(b))}

@@ -17,7 +17,7 @@ type Windows struct {
 	Batch  int // windows of a batch
 
 	// Stride 0 lays windows end to end: the last token of one predicts the first of the next. Else a window begins that
-	// many tokens behind the one before, as in Hugging Face's guide to the perplexity of fixed-length models: the first
+	// many tokens after the one before, as in Hugging Face's guide to the perplexity of fixed-length models: the first
 	// window predicts all its tokens but the first, each later one those that no window before it held, and never its
 	// own first. With a document mask each document is cut by itself, without one all of them as one text.
 	Stride int
@@ -257,7 +257,7 @@ func (c *cutter) document(ids []int32, opened bool) (n int, silent []int) {
 		case n == len(ids)-1 && id == c.tok.EOS:
 			counts = c.EndOfText
 		}
-		if len(c.text) == 0 && c.all > 0 { // a window's own first token, behind a stride of its length
+		if len(c.text) == 0 && c.all > 0 { // a window's own first token, after a stride of its length
 			counts = false
 		}
 		if counts {

@@ -48,7 +48,7 @@ func (j *jsonlShard) index() error {
 	var lines int64
 	err = partsOf(j.file, start, []byte("\n"), func(at, end int64, line []byte) error {
 		if end == j.file.Size() && at == end {
-			return nil // behind the last newline
+			return nil // after the last newline
 		}
 		if lines == 0 && bytes.HasPrefix(bytes.TrimLeft(line, " \t\r"), []byte("[")) {
 			return errors.New(`the file is a JSON list, not one object a line; jq -c '.[]' makes such lines of it`)

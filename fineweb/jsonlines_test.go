@@ -144,8 +144,8 @@ func TestPaddedGzip(t *testing.T) {
 	zeros := strings.Repeat("\x00", 5000)
 	for _, c := range []struct{ packed, want, err string }{
 		{one + zeros, "e", ""}, {one + "\x00", "e", ""}, {one + two, "eo", ""}, {one + zeros + two, "eo", ""}, {one + two + zeros, "eo", ""},
-		{one + "rest", "", "line 1: the gzip stream is damaged or cut off: at byte 39, behind what gzip compressed, other bytes follow"},
-		{one + "\x00\x00rest", "", "at byte 41, behind what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"}, {one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
+		{one + "rest", "", "line 1: the gzip stream is damaged or cut off: at byte 39, after what gzip compressed, other bytes follow"},
+		{one + "\x00\x00rest", "", "at byte 41, after what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"}, {one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
 	} {
 		t.Setenv(CacheDirVariable, t.TempDir())
 		dir := t.TempDir()

@@ -21,7 +21,7 @@ const (
 // maxDocument bounds a document, and a line of a JSON-lines file, in bytes.
 const maxDocument = 256 << 20
 
-// span is a few documents that stand one behind the other in a file: lines, or what stands between separators.
+// span is a few documents that stand one after the other in a file: lines, or what stands between separators.
 type span struct {
 	at, end int64 // bytes
 	first   int64 // number of its first line or part in the file, from 0
@@ -35,7 +35,7 @@ type spans struct {
 	rows   []int64 // documents of each group
 }
 
-// add puts a document behind the last.
+// add puts a document after the last.
 func (s *spans) add(at, end, number int64) {
 	k, g := len(s.all)-1, len(s.rows)-1
 	if g < 0 || s.rows[g] == docsPerGroup || end-s.all[s.starts[g]].at > bytesPerGroup {

@@ -28,7 +28,7 @@ func imagined(shuffle bool, seed uint64, groups ...int64) *Corpus {
 	return c
 }
 
-// orderOf gives the rows of an epoch in the order in which they come, with the pieces read, one behind the other.
+// orderOf gives the rows of an epoch in the order in which they come, with the pieces read, one after the other.
 func orderOf(t testing.TB, c *Corpus, epoch int64, most int) (rows []int64, reads []piece) {
 	t.Helper()
 	s := c.shuffler(epoch, func(p piece) ([]document, error) {

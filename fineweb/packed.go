@@ -56,7 +56,7 @@ var packings = []packing{
 	{"zstd", "\x5d\x2a\x4d\x18", openZstd},
 }
 
-// gzipMembers reads one gzip member after another. Zeros between them and behind the last are passed over, as gzip and
+// gzipMembers reads one gzip member after another. Zeros between them and after the last are passed over, as gzip and
 // Python do: tapes and archives fill up with them.
 type gzipMembers struct {
 	*gzip.Reader
@@ -99,12 +99,12 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 		b := byte(0)
 		for b == 0 {
 			if b, err = g.from.ReadByte(); err != nil {
-				return 0, err // io.EOF behind the last
+				return 0, err // io.EOF after the last
 			}
 		}
 		g.from.UnreadByte()
 		if magic, err := g.from.Peek(2); err == nil && string(magic) != gzipMagic {
-			return 0, fmt.Errorf("at byte %d, behind what gzip compressed, other bytes follow",
+			return 0, fmt.Errorf("at byte %d, after what gzip compressed, other bytes follow",
 				g.read.n-int64(g.from.Buffered()))
 		}
 		if err := g.Reset(g.from); err != nil {

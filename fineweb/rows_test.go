@@ -560,7 +560,7 @@ func TestDuplicates(t *testing.T) {
 	// A filter comes before: a copy that it drops is none.
 	s.Filter = "score > 2000"
 	if n, err := open(t, s).Copies(); err != nil || n != 999 {
-		t.Errorf("%d copies behind the filter, %v", n, err)
+		t.Errorf("%d copies after the filter, %v", n, err)
 	}
 }
 

@@ -85,7 +85,7 @@ func TestBytesArePredictedOnes(t *testing.T) {
 		set := heldSet(t, true, false, []string{c.text})
 		h, err := set.Held(tk, Windows{Split: All, Length: 8, Batch: 1, EndOfText: true}, noVisit)
 		if err != nil || h.Bytes != c.want {
-			t.Errorf("%s: %+v, %v; the tokens behind the first stand for %d bytes", c.name, h, err, c.want)
+			t.Errorf("%s: %+v, %v; the tokens after the first stand for %d bytes", c.name, h, err, c.want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// watchedIn counts the watched documents of so many batches, going on from the position behind every third of them as a run does that
+// watchedIn counts the watched documents of so many batches, going on from the position after every third of them as a run does that
 // was ended.
 func watchedIn(t *testing.T, s Source, tk *tokenizer.Tokenizer, w *Watched, resume bool) (n int64) {
 	t.Helper()

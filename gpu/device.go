@@ -58,7 +58,7 @@ type Loaded interface {
 	// CopyOut waits for what was put before and reads the operand's bytes.
 	CopyOut(dst []byte, src Operand) error
 	// Fetch puts a copy of the operand on the stream and returns; what it gives waits for that copy, not
-	// for what was put on the stream behind it.
+	// for what was put on the stream after it.
 	Fetch(src Operand) (func() ([]byte, error), error)
 	// Run puts the launches [lo, hi) on the stream; timed asks for device times at the next Sync.
 	Run(lo, hi int, timed bool) error

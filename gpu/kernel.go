@@ -38,7 +38,7 @@ type Kernel struct {
 	FLOPs func(a Attrs, in, out []Type) int64
 	// Scratch is the bytes of device memory it needs beyond its operands; nil for none.
 	Scratch func(a Attrs, in, out []Type) int64
-	// Products is set if it multiplies matrices, for which a device may want a workspace behind the scratch.
+	// Products is set if it multiplies matrices, for which a device may want a workspace after the scratch.
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int
@@ -72,7 +72,7 @@ func Kernels() []*Kernel {
 	return list
 }
 
-// ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and behind it, aligned,
+// ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and after it, aligned,
 // the device's workspace where matrices are multiplied.
 func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
 	n := k.scratch(a, in, out)

@@ -8,7 +8,7 @@ import (
 	"stepflow/gpu"
 )
 
-// life follows a tensor through the launches behind the one that made it: last is the last that reads it, or the one before
+// life follows a tensor through the launches after the one that made it: last is the last that reads it, or the one before
 // that writes over it; gone is the launch that puts something else in its place, end if none does.
 func life(p *gpu.Program, t gpu.Tensor, end int) (last, gone int) {
 	last = t.First

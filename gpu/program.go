@@ -94,7 +94,7 @@ type Buffer struct {
 type Program struct {
 	ArenaBytes     int64
 	ResidentBytes  int64 // the named buffers, at the start of the arena
-	TransientBytes int64 // activations and scratch behind them, the largest over all segments
+	TransientBytes int64 // activations and scratch after them, the largest over all segments
 	ScratchBytes   int64 // the largest scratch of a launch; part of TransientBytes
 	LowerBound     int64 // largest sum of transient bytes alive at one launch
 	Buffers        []Buffer

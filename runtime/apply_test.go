@@ -259,7 +259,7 @@ func stopAt(t *testing.T, d gpu.Device, dir, stage string, step int, vars ...str
 	err := applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.StepDone && e.Addr.Name == stage && e.Step.Step == step {
 			hit = true
-			cancel() // seen in the loop behind the step, as a signal would be
+			cancel() // seen in the loop after the step, as a signal would be
 		}
 	}})
 	if !hit {

@@ -107,7 +107,7 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		generate string
 	}{
 		{"NaN in a weight", func() { poke(t, file, "model.layers.1.mlp.up_proj.weight", float32(math.NaN()), 17) },
-			"NaN", "loss is NaN; model.layers.1.mlp.up_proj.weight holds 1 non-finite value of 384, NaN at [1, 1]", "a logit is NaN behind token"},
+			"NaN", "loss is NaN; model.layers.1.mlp.up_proj.weight holds 1 non-finite value of 384, NaN at [1, 1]", "a logit is NaN after token"},
 		{"infinities in two weights", func() {
 			poke(t, file, "model.norm.weight", float32(math.Inf(-1)), 2, 3, 9)
 			poke(t, file, "model.layers.0.input_layernorm.weight", float32(math.Inf(1)), 0)

@@ -132,7 +132,7 @@ func TestDataThatChangeBetweenBlocks(t *testing.T) {
 			}
 		}})
 		if !changed || err == nil || !strings.Contains(err.Error(), "the files of data.jsonl.d changed since the plan was made") {
-			t.Errorf("data that change behind %s: %v", at, err)
+			t.Errorf("data that change after %s: %v", at, err)
 		}
 		must(t, os.WriteFile(path, good, 0o644))
 		must(t, applyOn(t, d, planOf(t, dir)))

@@ -145,7 +145,7 @@ func TestInterruptedWhileDataDoNotCome(t *testing.T) {
 	}
 }
 
-// Everything before and behind training ends at once.
+// Everything before and after training ends at once.
 func TestInterruptedPlanning(t *testing.T) {
 	stuck := make(chan bool, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {

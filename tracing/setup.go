@@ -170,7 +170,7 @@ func (t *Tracing) Shutdown() error {
 	return errors.Join(errs...)
 }
 
-// Spans counts the spans that ended in whole traces, and those of them that no exporter took; call it behind Shutdown.
+// Spans counts the spans that ended in whole traces, and those of them that no exporter took; call it after Shutdown.
 func (t *Tracing) Spans() (all, lost int64) {
 	if !t.On() {
 		return 0, 0

@@ -133,7 +133,7 @@ func nearest(given string) string {
 	return dsl.Suggest(given, names)
 }
 
-// dispatch parses flags before and behind the arguments.
+// dispatch parses flags before and after the arguments.
 func (a *app) dispatch(c *command, args []string) int {
 	asked := a.json
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)

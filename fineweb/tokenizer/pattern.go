@@ -409,10 +409,10 @@ func (p *patternParser) group(f flags) (n *node, rest bool, err error) {
 	}
 	if kind == nodeBehind {
 		if _, most := n.length(); most < 0 {
-			return nil, false, unsupported("a look behind without a greatest length")
+			return nil, false, unsupported("a lookbehind without a greatest length")
 		}
 		if what := n.notBehind(not); what != "" {
-			return nil, false, unsupported("%s in a look behind", what)
+			return nil, false, unsupported("%s in a lookbehind", what)
 		}
 	}
 	if kind == nodeEmpty { // a group by itself, so that what repeats it is not taken for a repetition of a repetition

@@ -13,7 +13,7 @@ func TestUnicodeAsTokenizersHasIt(t *testing.T) {
 		form     norm.Form
 		in, want string
 	}{
-		{norm.NFC, "a" + strings.Repeat("\u0301", 40) + "\u0323", "\u1ea1" + strings.Repeat("\u0301", 40)}, // no joiner behind 30 marks
+		{norm.NFC, "a" + strings.Repeat("\u0301", 40) + "\u0323", "\u1ea1" + strings.Repeat("\u0301", 40)}, // no joiner after 30 marks
 		{norm.NFD, "\u1ea1" + strings.Repeat("\u0301", 31), "a\u0323" + strings.Repeat("\u0301", 31)},
 		{norm.NFC, "e\u0301 \u0eb8\u0eba", "\u00e9 \u0eb8\u0eba"}, // U+0EBA is of Unicode 12: no combining class
 		{norm.NFKC, "\u32ff\ufb01", "\u32fffi"},                   // so is U+32FF: no decomposition

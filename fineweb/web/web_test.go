@@ -141,7 +141,7 @@ func TestReadAt(t *testing.T) {
 		t.Errorf("the end: %d, %v", n, err)
 	}
 	if n, err := f.ReadAt(b, int64(len(data))+5); n != 0 || err != io.EOF {
-		t.Errorf("behind the end: %d, %v", n, err)
+		t.Errorf("after the end: %d, %v", n, err)
 	}
 }
 

@@ -68,7 +68,7 @@ func (h *heads) block(b, i0 int) (q block) {
 }
 
 // mask writes value where a query may not see a key: lanes before it on the diagonal, and lanes of
-// documents that start behind it.
+// documents that start after it.
 func (q *block) mask(s []float32, nr int, value *[maxNR]float32) {
 	for key := q.p0; key < q.starts[q.n-1]; key++ {
 		c := q.n

@@ -27,7 +27,7 @@ func bindClip(_ *Device, l *loaded, x *gpu.Launch) func() {
 	}
 }
 
-// Inputs of adamw are w, g, m, v, coef, hyper; adamw_master updates the fp32 master behind g and
+// Inputs of adamw are w, g, m, v, coef, hyper; adamw_master updates the fp32 master after g and
 // rounds it into w; adamw_stochastic rounds the new w itself.
 func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	in, out := l.buffers(x.In), l.buffers(x.Out)

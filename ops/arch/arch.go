@@ -33,7 +33,7 @@ type Architecture struct {
 type Features struct {
 	QKVBias  bool   // q, k and v have biases, and o has none, whatever attention_bias says
 	QKNorm   QKNorm // norms on q and k, before they are rotated
-	PostNorm bool   // norms stand behind attention and feed-forward layer instead of before them
+	PostNorm bool   // norms stand after attention and feed-forward layer instead of before them
 }
 
 // QKNorm says over which channels q and k are normalised.

@@ -16,7 +16,7 @@ const (
 	LMHead      = "lm_head.weight"
 )
 
-// Names of the modules of a layer. attentionNorm stands before the feed-forward layer or, with PostNorm, behind
+// Names of the modules of a layer. attentionNorm stands before the feed-forward layer or, with PostNorm, after
 // attention.
 const (
 	inputNorm       = "input_layernorm"
@@ -130,7 +130,7 @@ func (m Model) Wants() iter.Seq[ops.Param] {
 // Where all of them are zero the layer is the identity, and they still receive gradient, so that it can leave it.
 //
 // With norms before the branches they are the output projections, as in LLaMA Pro (Wu et al. 2024, arXiv 2401.02415).
-// With norms behind them they are the gains of these norms: zero output projections would make the layer the identity
+// With norms after them they are the gains of these norms: zero output projections would make the layer the identity
 // too, but what follows them would be a norm of zeros, which multiplies the gradient by 1/sqrt(rms_norm_eps), some
 // hundred times its size.
 func (m Model) ResidualOutput(p ops.Param) bool {

@@ -2,7 +2,7 @@ package arch
 
 var _ = register(&Architecture{
 	Type: "olmo2", Class: "Olmo2ForCausalLM", Title: "OLMo 2",
-	Doc: "OLMo 2 (OLMo team 2024, arXiv 2501.00656): norms behind attention and feed-forward layer, " +
+	Doc: "OLMo 2 (OLMo team 2024, arXiv 2501.00656): norms after attention and feed-forward layer, " +
 		"and on q and k over all heads together.",
 	Fields: []Field{
 		vocabSize, hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim,

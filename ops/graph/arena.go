@@ -47,7 +47,7 @@ func aliveAtOnce(spans []*span) (most int64) {
 	return most
 }
 
-// ending is the launch behind the last at which a span is alive.
+// ending is the launch after the last at which a span is alive.
 func ending(spans []*span) (end int) {
 	for _, s := range spans {
 		end = max(end, s.last+1)

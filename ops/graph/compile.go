@@ -98,7 +98,7 @@ func prune(g *Graph) {
 }
 
 // join lets the backward pass of a chunked loss give the loss too: it has the logits a second time
-// anyway, so the forward launch is dropped. Who reads the loss moves behind it.
+// anyway, so the forward launch is dropped. Who reads the loss moves after it.
 func join(g *Graph) {
 	for at := 0; at < len(g.nodes); at++ {
 		back := g.nodes[at]

@@ -19,7 +19,7 @@ type Forecast struct {
 	How     fineweb.How      `json:"tokens_known,omitempty"`
 	FLOPs   float64          `json:"flops,omitempty"`
 	Seconds float64          `json:"seconds,omitempty"` // 0 if no rate is known
-	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, behind Seconds
+	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, that Seconds is by
 	Least   bool             `json:"least,omitempty"`   // Rate is an upper bound, so Seconds is a lower one
 }
 

@@ -122,7 +122,7 @@ func TestFolderIsWholeOrNotThere(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, ManifestName), []byte(`{"version": 1, "files": {}}`), 0o644)
 		},
 		"unknown field": func() error { return replace(filepath.Join(dir, ManifestName), `"version"`, `"x": 1, "version"`) },
-		"behind the end": func() error {
+		"after the end": func() error {
 			return replace(filepath.Join(dir, ManifestName), "{\n  \"version\"", "{} {\n  \"version\"")
 		},
 		"index not listed": func() error {

@@ -230,7 +230,7 @@ func readManifest(dir string) (m manifest, err error) {
 		return m, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	if d.More() {
-		return m, fmt.Errorf("%w: %s goes on behind its end", ErrDamaged, path)
+		return m, fmt.Errorf("%w: %s goes on after its end", ErrDamaged, path)
 	}
 	if m.Version != 1 {
 		return m, fmt.Errorf("%w: %s is of version %d, this stepflow reads 1", ErrDamaged, path, m.Version)

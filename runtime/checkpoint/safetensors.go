@@ -186,7 +186,7 @@ func (s *File) parse(header []byte, size int64) error {
 	}
 	switch rest := size - s.start; {
 	case at > rest:
-		return fmt.Errorf("tensor %s ends at byte %d of the %d behind the header: the file is cut short",
+		return fmt.Errorf("tensor %s ends at byte %d of the %d after the header: the file is cut short",
 			foreign.Shown(before), at, rest)
 	case at < rest:
 		return fmt.Errorf("no tensor owns the last %d bytes", rest-at)

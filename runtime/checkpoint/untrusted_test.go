@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// safetensorsFile is a file with a header and a number of bytes behind it.
+// safetensorsFile is a file with a header and a number of bytes after it.
 func safetensorsFile(header string, data int) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	b = append(b, header...)
@@ -73,7 +73,7 @@ var headers = []struct {
 	{"no object", safetensorsFile(`{"a":7}`, 0), "tensor a", false},
 	{"list", safetensorsFile(`[]`, 0), "does not begin with {", false},
 	{"begins with a space", safetensorsFile(` {}`, 0), "does not begin with {", true}, // the format says it must begin with {
-	{"something behind", safetensorsFile(`{}{}`, 0), "not JSON", false},
+	{"something after", safetensorsFile(`{}{}`, 0), "not JSON", false},
 	{"not JSON", safetensorsFile(`{"a"`, 0), "not JSON", false},
 	{"not UTF-8", safetensorsFile("{\"a\xff\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1), "not UTF-8", false},
 	{"metadata of numbers", safetensorsFile(`{"__metadata__":{"a":1}}`, 0), "__metadata__", false},

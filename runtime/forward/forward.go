@@ -74,7 +74,7 @@ func (f *Forward) NLL(b *fineweb.Batch) ([]float32, error) {
 	return f.read(f.out)
 }
 
-// Logits returns those of the token behind ids, [vocab], of which there are one at least and no more than the pass
+// Logits returns the logits of the token after ids, [vocab], of which there are one at least and no more than the pass
 // takes.
 func (f *Forward) Logits(ids []int32) ([]float32, error) {
 	padded := make([]int32, f.pass.Seq)

@@ -34,7 +34,7 @@ type Step struct {
 	DataWait     float64          `json:"data_wait_seconds"`
 	Epoch        int64            `json:"epoch"`
 	Sources      map[string]int64 `json:"sources,omitempty"`            // tokens each source of a mixture has given so far
-	MergeError   float64          `json:"merge_error,omitempty"`        // behind this step: share of the adapters' product that rounding kept out of the weights
+	MergeError   float64          `json:"merge_error,omitempty"`        // after this step: share of the adapters' product that rounding kept out of the weights
 	Skipped      bool             `json:"skipped,omitempty"`            // not finite: no update was made
 	HeldOut      int64            `json:"held_out_documents,omitempty"` // so far, each time one was read that an evaluation measures
 }
@@ -49,7 +49,7 @@ type Writer struct {
 	tb    *events
 }
 
-// Open continues the metrics of a stage behind a step: later lines, of a run that was cut off, are
+// Open continues the metrics of a stage after a step: later lines, of a run that was cut off, are
 // dropped, and a new event file tells TensorBoard to do the same.
 func Open(dir string, afterStep int) (*Writer, error) {
 	if err := durable.MkdirAll(dir, 0o777); err != nil {

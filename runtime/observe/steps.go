@@ -74,7 +74,7 @@ func (r SegmentRun) end() time.Time {
 // StepRun is how a step ran.
 type StepRun struct {
 	Start  time.Time     // when the step before was over
-	Data   time.Time     // when it began to wait for its batch: before Start where that was behind the step before
+	Data   time.Time     // when it began to wait for its batch: before Start where that came after the step before
 	Wait   time.Duration // for its batch
 	Runs   []SegmentRun  // of a timed step
 	Memory int64         // of the device, in bytes
@@ -173,7 +173,7 @@ func (s *Steps) spans(m metrics.Step, r *StepRun, why string, micros int) {
 		tracing.KV{Key: tracing.GradNorm, Value: m.GradNorm}, tracing.KV{Key: tracing.MemoryUsage, Value: r.Memory},
 		tracing.KV{Key: tracing.TokensPerSecond, Value: m.TokensPerSec}, tracing.KV{Key: tracing.MFU, Value: m.MFU},
 		tracing.KV{Key: tracing.Device, Value: o.Device})
-	if !r.Data.Before(r.Start) { // of a step that was begun behind the one before, the wait is part of that one
+	if !r.Data.Before(r.Start) { // of a step that was begun after the one before, the wait is part of that one
 		o.Trace.Past(ctx, tracing.SpanData, r.Data, r.Wait)
 	}
 	micro := 0

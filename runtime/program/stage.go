@@ -95,7 +95,7 @@ func (s *Stage) StepTokens() int64 { return int64(s.Batch) * int64(s.Seq) }
 // MicroSteps is the number of micro-batches of a step.
 func (s *Stage) MicroSteps() int { return s.Batch / s.Micro }
 
-// Trainable lists the parameters that are updated, adapters behind the model's own.
+// Trainable lists the parameters that are updated, adapters after the model's own.
 func (s *Stage) Trainable() (list []ops.Param) {
 	for _, p := range s.Params {
 		if !s.Frozen[p.ID] {
@@ -175,7 +175,7 @@ func (s *Stage) GradType(p ops.Param) gpu.DType {
 	return gpu.F32
 }
 
-// RestartAfter reports whether adapters are merged and restarted behind this step.
+// RestartAfter reports whether adapters are merged and restarted after this step.
 func (s *Stage) RestartAfter(step int) bool {
 	return s.Restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
 }

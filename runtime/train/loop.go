@@ -134,7 +134,7 @@ func (l *Loop) Train(ctx context.Context) error {
 }
 
 // steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
-// forward and backward passes are put behind step n before its loss is read.
+// forward and backward passes are queued after step n before its loss is read.
 func (l *Loop) steps(ctx context.Context) error {
 	batches, stop := l.prefetch(ctx)
 	defer stop()
@@ -191,13 +191,13 @@ func (l *Loop) prefetch(ctx context.Context) (batches <-chan fineweb.Prefetched,
 // speak of: all steps are, so that a slow one can be looked into.
 func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watch.Chosen(step)) }
 
-// mayBegin reports whether the step behind one that is under way may be put on the device already.
+// mayBegin reports whether the step after one that is under way may be put on the device already.
 func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
 	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
 		ctx.Err() == nil
 }
 
-// complete waits for a step and does what is due behind it. queue is how many batches lay ready.
+// complete waits for a step and does what is due after it. queue is how many batches lay ready.
 func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue int) error {
 	loss, norm, err := f.read()
 	if err != nil {

@@ -17,7 +17,7 @@ func TestSpike(t *testing.T) {
 		{4, []float64{2, 4, 2, 4, 2, 4, 2, 4, 2, 4}, false},
 	} {
 		if mean, yes := spike(c.loss, c.last); yes != c.yes || yes && (mean < 2.9 || mean > 3.1) {
-			t.Errorf("%v behind %v: %v, mean %v", c.loss, c.last, yes, mean)
+			t.Errorf("%v after %v: %v, mean %v", c.loss, c.last, yes, mean)
 		}
 	}
 }

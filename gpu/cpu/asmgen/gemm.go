@@ -28,7 +28,7 @@ func (t tile) name() string {
 	return fmt.Sprintf("gemm%s%s%dx%d", kind, t.suffix, t.mr, t.nv*t.width)
 }
 
-// The registers of a tile: the sums, then columns of B, with an element of A behind them where an instruction cannot
+// The registers of a tile: the sums, then columns of B, with an element of A after them where an instruction cannot
 // read it from memory. Once the sums are made, columns give way to alpha and to what is added.
 func (t tile) sum(i, j int) int { return i*t.nv + j }
 func (t tile) columns() int     { return t.mr * t.nv }

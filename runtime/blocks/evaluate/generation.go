@@ -229,7 +229,7 @@ func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Pro
 			return nil, "", 0, err
 		}
 		if x := forward.FirstBad(logits); x != 0 {
-			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s behind token %d of prompt %d, which was not continued",
+			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s after token %d of prompt %d, which was not continued",
 				metrics.Text(x), len(ids), n))
 			return ids, flawed, 0, err
 		}

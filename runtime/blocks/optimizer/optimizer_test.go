@@ -54,7 +54,7 @@ func planned(t *testing.T, src string) optim.Optimizer {
 
 const rest = "optimizer \"adamw\" \"rest\" { learning_rate = 3e-4 }\n"
 
-// least is a block of a type with its required attributes and more, behind a block that it may name.
+// least is a block of a type with its required attributes and more, after a block that it may name.
 func least(typ, more string) string {
 	src := rest + fmt.Sprintf("optimizer %q \"x\" {\n  learning_rate = 0.02\n  %s\n", typ, more)
 	for _, a := range dsl.KindOf("optimizer").Attrs {
