@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -132,16 +133,9 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
 	}
 	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
-	b := &binder{base}
-	for i := range p.Launches {
-		w, err := b.bind(&p.Launches[i])
-		if err != nil {
-			l.Close()
-			return nil, fmt.Errorf("cuda: launch %d (%s %s): %w", i, p.Launches[i].Kernel, p.Launches[i].Name, err)
-		}
-		l.works = append(l.works, w)
+	if err := l.bind(); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	l.fuse(b)
 	return l, nil
 }
 
@@ -150,10 +144,10 @@ type loaded struct {
 	driver  Driver
 	program *gpu.Program
 	base    Pointer
-	works   []work        // of each launch alone
-	fused   map[int]group // by the launch a group begins with
-	graphs  map[[2]int]Graph
-	marks   []mark
+	works   []work           // of each launch alone
+	fused   map[int]group    // by the launch a group begins with
+	graphs  map[[2]int]Graph // nil for what ran once
+	timed   []mark
 }
 
 // group is the work of launches [first, end) done together.
@@ -166,6 +160,26 @@ type group struct {
 type mark struct {
 	launch int // the launch that ends here; -1 where a run begins
 	event  Event
+}
+
+// bind turns the program's launches into work, and prepares it.
+func (l *loaded) bind() error {
+	b := &binder{l.base}
+	for i := range l.program.Launches {
+		x := &l.program.Launches[i]
+		w, err := b.bind(x)
+		if err != nil {
+			return fmt.Errorf("cuda: launch %d (%s %s): %w", i, x.Kernel, x.Name, err)
+		}
+		l.works = append(l.works, w)
+	}
+	l.fuse(b)
+	for i, w := range l.works {
+		if err := l.each(i, w, l.driver.PrepareLaunch, l.driver.PrepareMultiply); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fuse updates up to 32 tensors in one call, where launches follow each other that differ in nothing else.
@@ -239,36 +253,49 @@ func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) {
 	}, nil
 }
 
-// Run replays the launches as one graph, captured the first time; timed, it puts each on the stream
-// alone, with an event before and after. What lies on the stream already is run to its end.
+// Run replays the launches as one graph. It is captured when they run for the second time: the first time they are
+// put on the stream one by one, so that what a library does at a first call, such as loading its code, does not
+// happen in a capture, which may refuse it. Timed, each launch runs alone, with an event before and after. What lies
+// on the stream already is run to its end.
 func (l *loaded) Run(lo, hi int, timed bool) error {
 	if l.Stopped() {
 		return gpu.ErrStopped
 	}
-	if !timed {
-		key := [2]int{lo, hi}
-		g := l.graphs[key]
-		if g == nil {
-			var err error
-			if g, err = l.driver.Capture(func() error { return l.submit(lo, hi) }); err != nil {
-				return err
-			}
-			l.graphs[key] = g
-		}
-		return failed("running a step", l.driver.Replay(g))
+	if timed {
+		return l.driver.Submit(func(s Stream) error { return l.time(s, lo, hi) })
 	}
+	key := [2]int{lo, hi}
+	submit := func(s Stream) error { return l.submit(s, lo, hi) }
+	g, ran := l.graphs[key]
+	if !ran {
+		l.graphs[key] = nil
+		return l.driver.Submit(submit)
+	}
+	if g == nil {
+		var err error
+		if g, err = l.driver.Capture(submit); err != nil {
+			return err
+		}
+		l.graphs[key] = g
+	}
+	return failed("running a step", l.driver.Replay(g))
+}
+
+// time puts launches on the stream with an event before each and behind the last. All are put there in one hand-over,
+// so that the time of a launch is not that of the host.
+func (l *loaded) time(s Stream, lo, hi int) error {
 	for i := lo; i <= hi; i++ {
 		m := mark{launch: i - 1}
 		if i == lo {
 			m.launch = -1
 		}
 		var err error
-		if m.event, err = l.driver.Mark(); err != nil {
+		if m.event, err = s.Mark(); err != nil {
 			return failed("marking a step", err)
 		}
-		l.marks = append(l.marks, m)
+		l.timed = append(l.timed, m)
 		if i < hi {
-			if err := l.put(i, l.works[i]); err != nil {
+			if err := l.each(i, l.works[i], s.Launch, s.Multiply); err != nil {
 				return err
 			}
 		}
@@ -286,13 +313,13 @@ func failed(doing string, err error) error {
 }
 
 // submit puts launches on the stream, fused where they can be.
-func (l *loaded) submit(lo, hi int) error {
+func (l *loaded) submit(s Stream, lo, hi int) error {
 	for i := lo; i < hi; {
 		w, end := l.works[i], i+1
 		if g, ok := l.fused[i]; ok && g.end <= hi {
 			w, end = g.work, g.end
 		}
-		if err := l.put(i, w); err != nil {
+		if err := l.each(i, w, s.Launch, s.Multiply); err != nil {
 			return err
 		}
 		i = end
@@ -300,15 +327,16 @@ func (l *loaded) submit(lo, hi int) error {
 	return nil
 }
 
-func (l *loaded) put(i int, w work) error {
+// each does something with every call and every product of launch i, in order.
+func (l *loaded) each(i int, w work, call func(*Call) error, product func(*Product) error) error {
 	for _, s := range w {
 		var err error
 		name := "cuBLASLt"
 		switch s := s.(type) {
 		case *Call:
-			name, err = s.Kernel, l.driver.Launch(s)
+			name, err = s.Kernel, call(s)
 		case *Product:
-			err = l.driver.Multiply(s)
+			err = product(s)
 		}
 		if err != nil {
 			x := &l.program.Launches[i]
@@ -320,32 +348,28 @@ func (l *loaded) put(i int, w work) error {
 
 // Sync waits for the stream and reads the events of the timed runs.
 func (l *loaded) Sync() ([]gpu.Timing, error) {
-	if err := l.driver.Sync(); err != nil {
+	err := l.driver.Sync()
+	if len(l.timed) == 0 {
+		return nil, failed("waiting for a step", err)
+	}
+	var events []Event
+	for _, m := range l.timed {
+		events = append(events, m.event)
+	}
+	marks := l.timed
+	l.timed = nil
+	at, late := l.driver.Elapsed(events)
+	if err = errors.Join(err, late); err != nil {
 		return nil, failed("waiting for a step", err)
 	}
 	var list []gpu.Timing
-	marks := l.marks
-	l.marks = nil
-	defer func() {
-		for _, m := range marks {
-			m.event.Close()
-		}
-	}()
-	var first Event
+	var first time.Duration
 	for i, m := range marks {
 		if m.launch < 0 {
-			first = m.event
+			first = at[i]
 			continue
 		}
-		start, err := l.driver.Since(first, marks[i-1].event)
-		if err != nil {
-			return nil, err
-		}
-		end, err := l.driver.Since(first, m.event)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, gpu.Timing{Launch: m.launch, Start: start, Duration: end - start})
+		list = append(list, gpu.Timing{Launch: m.launch, Start: at[i-1] - first, Duration: at[i] - at[i-1]})
 	}
 	return list, nil
 }
@@ -353,7 +377,9 @@ func (l *loaded) Sync() ([]gpu.Timing, error) {
 // Close frees the arena.
 func (l *loaded) Close() error {
 	for _, g := range l.graphs {
-		g.Close()
+		if g != nil {
+			g.Close()
+		}
 	}
 	l.graphs, l.works = nil, nil
 	return l.driver.Free(l.base)

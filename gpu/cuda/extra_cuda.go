@@ -266,11 +266,11 @@ func destroyGraph(exec unsafe.Pointer) error { return check(C.graph_destroy(exec
 // blas is cuBLASLt, and the products it has prepared.
 type blas struct {
 	handle   unsafe.Pointer
-	prepared map[productKey]*C.product
+	prepared map[ProductKey]*C.product
 }
 
 func newBLAS() (*blas, error) {
-	b := &blas{prepared: map[productKey]*C.product{}}
+	b := &blas{prepared: map[ProductKey]*C.product{}}
 	return b, ltError(C.lt_create(&b.handle))
 }
 
@@ -281,26 +281,43 @@ func ltError(status C.int) error {
 	return fmt.Errorf("cuBLASLt: %s (status %d)", C.GoString(C.lt_status(status)), int(status))
 }
 
-// multiply puts a product on the stream. A row-major matrix is the transpose of a column-major one, so
+// prepare asks cuBLASLt for an algorithm. A row-major matrix is the transpose of a column-major one, so
 // cuBLASLt, which is column-major, is asked for Dᵀ = Bᵀ Aᵀ + Cᵀ.
+func (b *blas) prepare(p *Product) error {
+	key := p.Key()
+	if b.prepared[key] != nil {
+		return nil
+	}
+	c, _ := addend(p)
+	x := (*C.product)(C.calloc(1, C.sizeof_product))
+	half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
+	status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K),
+		flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD), C.int64_t(c.LD), C.int64_t(p.D.LD),
+		half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes),
+		C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
+	if err := ltError(status); err != nil {
+		C.free(unsafe.Pointer(x))
+		return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
+	}
+	b.prepared[key] = x
+	return nil
+}
+
+// addend is what cuBLASLt is given as C, and the factor that it is added with.
+func addend(p *Product) (c Matrix, beta C.float) {
+	if p.C.At == 0 {
+		return p.D, 0
+	}
+	return p.C, 1
+}
+
+// multiply puts a prepared product on the stream.
 func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
-	beta, c := C.float(1), p.C
-	if c.At == 0 {
-		beta, c = 0, p.D
-	}
-	key := p.key()
-	x := b.prepared[key]
+	x := b.prepared[p.Key()]
 	if x == nil {
-		x = (*C.product)(C.calloc(1, C.sizeof_product))
-		half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
-		status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K), flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD),
-			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes), C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
-		if err := ltError(status); err != nil {
-			C.free(unsafe.Pointer(x))
-			return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
-		}
-		b.prepared[key] = x
+		return fmt.Errorf("[%d,%d] x [%d,%d] was not prepared", p.M, p.K, p.K, p.N)
 	}
+	c, beta := addend(p)
 	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At),
 		C.uint64_t(p.Workspace.At), C.uint64_t(p.Workspace.Bytes), stream))
 }
@@ -317,21 +334,4 @@ func (b *blas) close() error {
 		C.free(unsafe.Pointer(p))
 	}
 	return ltError(C.lt_destroy(b.handle))
-}
-
-// key is what a prepared product depends on: shapes and types, and how its operands are aligned.
-func (p *Product) key() productKey {
-	k := productKey{M: p.M, N: p.N, K: p.K, Workspace: p.Workspace.Bytes, Added: p.C.At != 0}
-	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
-		m.At &= Alignment - 1
-		k.Operands[i] = m
-	}
-	return k
-}
-
-type productKey struct {
-	M, N, K   int
-	Workspace int64
-	Operands  [4]Matrix
-	Added     bool
 }
