@@ -70,7 +70,8 @@ func (c *card) open(n int) error {
 	if n < 0 || n >= count {
 		return fmt.Errorf("cuda: there is no card %d: the driver shows %d (CUDA_VISIBLE_DEVICES hides others)", n, count)
 	}
-	if err := loadExtra(); err != nil {
+	version := cu.Version()
+	if err := loadExtra(version / 1000); err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
 	dev, err := cu.GetDevice(n)
@@ -81,7 +82,6 @@ func (c *card) open(n int) error {
 	for len(c.info.Name) > 0 && c.info.Name[len(c.info.Name)-1] == 0 {
 		c.info.Name = c.info.Name[:len(c.info.Name)-1]
 	}
-	version := cu.Version()
 	c.info.Driver = fmt.Sprintf("%d.%d", version/1000, version%1000/10)
 	for _, a := range []struct {
 		to   *int

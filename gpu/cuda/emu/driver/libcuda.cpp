@@ -15,8 +15,17 @@
 
 #define API extern "C" __attribute__((visibility("default")))
 
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
-enum { CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, CAPTURE_IMPLICIT = 906 };
+enum {
+  OK = 0,
+  INVALID = 1,
+  OUT_OF_MEMORY = 2,
+  INVALID_HANDLE = 400,
+  NOT_FOUND = 500,
+  LAUNCH_FAILED = 719,
+  CAPTURE_UNSUPPORTED = 900,
+  CAPTURE_INVALIDATED = 901,
+  CAPTURE_IMPLICIT = 906
+};
 
 static const size_t total = 4ull << 30;
 static std::map<uint64_t, size_t> taken;
@@ -230,7 +239,7 @@ struct Layout {
 };
 struct Preference {
   uint64_t workspace;
-  uint32_t align[4];
+  uint32_t align[4], reduction;
 };
 API int cublasLtCreate(void **h) {
   REFUSED_IN_CAPTURE;
@@ -254,15 +263,18 @@ API int cublasLtMatrixLayoutCreate(void **l, int type, uint64_t rows, uint64_t c
   if ((type != 0 && type != 14) || ld < (int64_t)rows) return 7; // CUDA_R_32F, CUDA_R_16BF
   return *l = new Layout{type == 14, rows, cols, ld}, OK;
 }
-API int cublasLtMatmulPreferenceCreate(void **p) { return *p = new Preference{0, {256, 256, 256, 256}}, OK; }
+API int cublasLtMatmulPreferenceCreate(void **p) { return *p = new Preference{0, {256, 256, 256, 256}, 7}, OK; }
+API int cublasLtMatmulPreferenceDestroy(void *p) { return delete (Preference *)p, OK; }
 API int cublasLtMatmulPreferenceSetAttribute(void *p, int attribute, const void *v, size_t n) {
   Preference *f = (Preference *)p;
   if (attribute == 1 && n == 8) return f->workspace = *(const uint64_t *)v, OK;
+  if (attribute == 3 && n == 4) return f->reduction = *(const uint32_t *)v, OK;
   if (attribute >= 5 && attribute <= 8 && n == 4) return f->align[attribute - 5] = *(const uint32_t *)v, OK;
   return 7;
 }
 API int cublasLtMatmulAlgoGetHeuristic(void *, void *, void *, void *, void *, void *, void *p, int n, void *results, int *found) {
   if (n != 1) return 7;
+  if (((Preference *)p)->reduction != 2) return 7; // or parts of a sum might be added in the type of the result
   if (refused()) return 14; // as cuBLASLt 13.3 answers while a stream is captured
   uint64_t *r = (uint64_t *)results; // a result of 12 words, the algorithm in the first 8: here, what it relies on
   memset(r, 0, 96);
