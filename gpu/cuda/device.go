@@ -31,10 +31,9 @@ func PlanCaps(name string, memory int64) gpu.Caps {
 
 // Device implements gpu.Device on a driver.
 type Device struct {
-	driver    Driver
-	caps      gpu.Caps
-	peak      map[gpu.DType]float64 // measured
-	bandwidth float64
+	driver Driver
+	caps   gpu.Caps
+	rates  *rates // nil until they are measured
 }
 
 var _ gpu.Device = (*Device)(nil)
@@ -48,7 +47,7 @@ func Open(d Driver) (*Device, error) {
 	}
 	name := fmt.Sprintf("%s, compute capability %d.%d", c.Name, c.Major, c.Minor)
 	caps := PlanCaps(name, c.Free)
-	return &Device{driver: d, caps: caps, peak: map[gpu.DType]float64{}}, nil
+	return &Device{driver: d, caps: caps}, nil
 }
 
 // Caps describes the card; its memory is what was free when it was opened, less the reserve.
@@ -57,76 +56,17 @@ func (d *Device) Caps() gpu.Caps { return d.caps }
 // Close ends the driver.
 func (d *Device) Close() error { return d.driver.Close() }
 
-// PeakFLOPs measures a product of 8192x8192x8192, less on a card whose memory is short, in FLOP/s; 0 for
-// a stand-in without processors.
-func (d *Device) PeakFLOPs(t gpu.DType) float64 {
-	if d.peak[t] == 0 && d.driver.Card().Processors > 0 {
-		n := 8192
-		for n > 256 && 3*int64(n)*int64(n)*t.Size() > d.caps.Memory/2 {
-			n /= 2
-		}
-		o := gpu.Type{Shape: gpu.Shape{n, n}, DType: t}
-		d.peak[t] = 2 * float64(n) * float64(n) * float64(n) / d.fastest(gpu.Launch{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1}}, o, o, o)
-	}
-	return d.peak[t]
-}
-
-// Bandwidth measures a copy of 1 GiB, less on a card whose memory is short, in bytes/s read and written.
-func (d *Device) Bandwidth() float64 {
-	if d.bandwidth == 0 && d.driver.Card().Processors > 0 {
-		n := int64(1 << 30)
-		for n > 1<<20 && 2*n > d.caps.Memory/2 {
-			n /= 2
-		}
-		o := gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}
-		d.bandwidth = 2 * float64(n) / d.fastest(gpu.Launch{Kernel: "copy"}, o, o)
-	}
-	return d.bandwidth
-}
-
-// fastest runs a launch, the last operand its output, some times on the device's clock; the least
-// seconds, or infinity where it can't run.
-func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
-	var at int64
-	for i, t := range operands {
-		o := gpu.Operand{Offset: at, Type: t}
-		at += gpu.Align(o.Span(), Alignment)
-		if i < len(operands)-1 {
-			l.In = append(l.In, o)
-		} else {
-			l.Out = append(l.Out, o)
-		}
-	}
-	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:len(operands)-1], operands[len(operands)-1:]); n > 0 {
-		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}}
-		at += n
-	}
-	best := time.Duration(1<<63 - 1)
-	x, err := d.Load(&gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}})
-	if err != nil {
-		return best.Seconds()
-	}
-	defer x.Close()
-	for i := 0; i < 8; i++ {
-		if x.Run(0, 1, true) != nil {
-			break
-		}
-		t, err := x.Sync()
-		if err != nil {
-			break
-		}
-		if t[0].Duration > 0 && i > 0 {
-			best = min(best, t[0].Duration)
-		}
-	}
-	return best.Seconds()
-}
-
-// Load verifies the program and allocates its arena on the card, and nothing else.
+// Load verifies the program and allocates its arena on the card, and nothing else. The rates of the card are measured
+// before the first arena takes its memory.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
 	}
+	d.measure()
+	return d.load(p)
+}
+
+func (d *Device) load(p *gpu.Program) (*loaded, error) {
 	base, err := d.driver.Alloc(max(p.ArenaBytes, 1))
 	if err != nil {
 		return nil, fmt.Errorf("cuda: allocating an arena of %d bytes on %s, which had %d bytes to give: %w. Another process may hold the rest (see nvidia-smi); a smaller micro_batch_size, activation_checkpointing = \"block\" or -device-memory with less makes the plan fit",
