@@ -2,6 +2,7 @@
 # The card's own driver code on a driver library made of the emulator: every kernel through captures, copies
 # and column-major products, and stepflow going on as stepflow-cuda to train.
 cd "$(dirname "$0")/../.."
+tools/cuda/check_test.sh
 . tools/cuda/env.sh
 cuda_headers
 gpu/cuda/emu/driver/build.sh "$CUDA_DIR/driver" "$CUDA_DIR/torch/lib/python3.12/site-packages/nvidia/cublas/lib"
@@ -20,7 +21,7 @@ for part in 'libcublasLt.so.12: cannot open' "python3's packages: "; do
     exit 1
   }
 done
-"$CUDA_DIR/cuda.test" -test.run TestCard
+"$CUDA_DIR/cuda.test" -test.run "TestCard|TestStandIn"
 
 [ -x bin/stepflow ] && [ -x bin/stepflow-cuda ] || { echo "make build cuda first" >&2; exit 1; }
 run=$CUDA_DIR/run

@@ -28,18 +28,19 @@ enum {
 };
 
 static const size_t total = 4ull << 30;
-static std::map<uint64_t, size_t> taken;
+static std::map<uint64_t, size_t> taken, pinned; // memory of the card, and of the host that copies run from
 static size_t held() {
   size_t n = 0;
   for (auto &x : taken) n += x.second;
   return n;
 }
-static bool inside(uint64_t p, size_t n) {
-  auto it = taken.upper_bound(p);
-  if (it == taken.begin()) return false;
+static bool inside(const std::map<uint64_t, size_t> &all, uint64_t p, size_t n) {
+  auto it = all.upper_bound(p);
+  if (it == all.begin()) return false;
   --it;
   return p + n <= it->first + it->second;
 }
+static bool inside(uint64_t p, size_t n) { return inside(taken, p, n); }
 
 typedef std::vector<std::function<int()>> Graph;
 static Graph *capturing; // what is put on the stream goes here while it is set
@@ -114,10 +115,12 @@ API int cuMemFree_v2(uint64_t p) {
 }
 API int cuMemHostAlloc(void **p, size_t n, unsigned) {
   REFUSED_IN_CAPTURE;
-  return (*p = malloc(n)) ? OK : OUT_OF_MEMORY;
+  if (!(*p = malloc(n))) return OUT_OF_MEMORY;
+  return pinned[(uint64_t)*p] = n, OK;
 }
 API int cuMemFreeHost(void *p) {
   REFUSED_IN_CAPTURE;
+  if (!pinned.erase((uint64_t)p)) return INVALID;
   return free(p), OK;
 }
 API int cuMemsetD8Async(uint64_t p, unsigned char c, size_t n, void *stream) {
@@ -126,10 +129,12 @@ API int cuMemsetD8Async(uint64_t p, unsigned char c, size_t n, void *stream) {
 }
 API int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *stream) {
   if (!inside(to, n)) return INVALID;
+  if (!inside(pinned, (uint64_t)from, n)) REFUSED_IN_CAPTURE;
   return submit([=] { return memcpy((void *)to, from, n), OK; }, stream);
 }
 API int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *stream) {
   if (!inside(from, n)) return INVALID;
+  if (!inside(pinned, (uint64_t)to, n)) REFUSED_IN_CAPTURE;
   return submit([=] { return memcpy(to, (void *)from, n), OK; }, stream);
 }
 API int cuStreamCreate(void **s, unsigned) { return *s = the_stream, OK; }
