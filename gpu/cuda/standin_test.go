@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -78,6 +79,24 @@ func TestStandInRefusesInCapture(t *testing.T) {
 	}
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A result of cuBLASLt whose own state is not success is no algorithm.
+func TestStandInUnsupportedProduct(t *testing.T) {
+	d, err := OpenCard(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.Card().Name != "emulated card" {
+		t.Skip("this is a card")
+	}
+	t.Setenv("STAND_IN_UNSUPPORTED", "1")
+	m := Matrix{Alignment, gpu.F32, 4, false}
+	err = d.PrepareMultiply(&Product{M: 4, N: 4, K: 4, Alpha: 1, A: m, B: m, D: m})
+	if err == nil || !strings.Contains(err.Error(), "[4,4] x [4,4]") || !strings.Contains(err.Error(), "status 15") {
+		t.Errorf("a product that cuBLASLt does not support: %v", err)
 	}
 }
 

@@ -287,6 +287,7 @@ API int cublasLtMatmulAlgoGetHeuristic(void *, void *, void *, void *, void *, v
   r[4] = ((Preference *)p)->workspace;
   static uint64_t chosen;
   r[5] = ++chosen;
+  if (getenv("STAND_IN_UNSUPPORTED")) ((int *)results)[18] = 15; // the state of a result that is of no use
   return *found = 1, OK;
 }
 API int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a, void *la, const void *b, void *lb, const void *beta, const void *c, void *lc, void *d, void *ld, const void *algo,
