@@ -72,32 +72,11 @@ func Kernels() []*Kernel {
 	return list
 }
 
-// ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and after it, aligned,
-// the device's workspace where matrices are multiplied.
-func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
-	n := k.scratch(a, in, out)
-	if k.Products && c.Workspace > 0 {
-		return Align(n, c.Alignment) + c.Workspace
-	}
-	return n
-}
-
 func (k *Kernel) scratch(a Attrs, in, out []Type) int64 {
 	if k.Scratch == nil {
 		return 0
 	}
 	return k.Scratch(a, in, out)
-}
-
-// Workspace is the part of a launch's scratch that is the device's workspace; of zero bytes where there is none.
-func (l *Launch) Workspace(alignment int64) Operand {
-	k := Lookup(l.Kernel)
-	used := Align(k.scratch(l.Attrs, types(l.In), types(l.Out)), alignment)
-	n := l.Scratch.Type.Bytes() - used
-	if !k.Products || n <= 0 {
-		return Operand{}
-	}
-	return Operand{Offset: l.Scratch.Offset + used, Type: Type{Shape{int(n / 4)}, F32}}
 }
 
 // Align rounds n up to a multiple of alignment.

@@ -20,6 +20,7 @@ import (
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
 )
 
 // emulated opens a card after the test has set it up.
@@ -151,10 +152,10 @@ func TestCUDARefusals(t *testing.T) {
 
 	// A launch that fails while it is timed names its kernel, place and layer.
 	i := slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return stageOf(a) != nil })
-	program := stageOf(p.Actions[i]).Program
-	seg, _ := program.Segment(program.SegMicro)
+	trained := stageOf(p.Actions[i]).Program
+	seg, _ := trained.Segment(program.SegMicro)
 	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = 40, errors.New("too many resources requested for launch") })
-	l, err := d.Load(program)
+	l, err := d.Load(trained)
 	must(t, err)
 	err = l.Run(seg.Lo, seg.Hi, true)
 	if err == nil || !strings.Contains(err.Error(), "layers.") || !strings.Contains(err.Error(), "pass, layer ") || !strings.Contains(err.Error(), "too many resources") {

@@ -71,7 +71,8 @@ func (c *card) open(n int) error {
 		return fmt.Errorf("cuda: there is no card %d: the driver shows %d (CUDA_VISIBLE_DEVICES hides others)",
 			n, count)
 	}
-	if err := loadExtra(); err != nil {
+	version := cu.Version()
+	if err := loadExtra(version / 1000); err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
 	dev, err := cu.GetDevice(n)
@@ -82,7 +83,6 @@ func (c *card) open(n int) error {
 	for len(c.info.Name) > 0 && c.info.Name[len(c.info.Name)-1] == 0 {
 		c.info.Name = c.info.Name[:len(c.info.Name)-1]
 	}
-	version := cu.Version()
 	c.info.Driver = fmt.Sprintf("%d.%d", version/1000, version%1000/10)
 	for _, a := range []struct {
 		to   *int
@@ -129,24 +129,24 @@ func (c *card) Fetch(n int64, src Pointer) (func() ([]byte, error), error) {
 		return nil, fmt.Errorf("%d bytes are more than the %d that are fetched", n, fetchBytes)
 	}
 	var to []byte
-	err := c.do(func() error {
+	var arrived cu.Event
+	err := c.do(func() (err error) {
 		to = c.slots[c.slot*fetchBytes:][:n]
 		c.slot = (c.slot + 1) % fetches
-		return cu.MemcpyDtoHAsync(unsafe.Pointer(&to[0]), cu.DevicePtr(src), n, c.stream)
+		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&to[0]), cu.DevicePtr(src), n, c.stream); err != nil {
+			return err
+		}
+		if arrived, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
+			return err
+		}
+		return arrived.Record(c.stream)
 	})
 	if err != nil {
 		return nil, err
 	}
-	e, err := c.Mark()
-	if err != nil {
-		return nil, err
-	}
 	return func() ([]byte, error) {
-		defer e.Close()
-		if err := c.do(e.(*cardEvent).event.Synchronize); err != nil {
-			return nil, err
-		}
-		return append([]byte(nil), to...), nil
+		err := c.do(func() error { return errors.Join(arrived.Synchronize(), cu.DestroyEvent(&arrived)) })
+		return append([]byte(nil), to...), err
 	}, nil
 }
 
@@ -242,7 +242,8 @@ func (c *card) CopyOut(dst []byte, src Pointer) error {
 	})
 }
 
-func (c *card) Launch(x *Call) error {
+// PrepareLaunch looks the kernel up and allows its shared memory.
+func (c *card) PrepareLaunch(x *Call) error {
 	return c.do(func() error {
 		f := c.functions[x.Kernel]
 		if f == nil {
@@ -253,22 +254,50 @@ func (c *card) Launch(x *Call) error {
 			f = raw(fn)
 			c.functions[x.Kernel] = f
 		}
-		if x.Shared > 48<<10 && x.Shared > c.shared[x.Kernel] { // more than a block gets unasked
-			if int(x.Shared) > c.info.SharedPerBlock {
-				return fmt.Errorf("a block needs %d bytes of shared memory, the card has %d",
-					x.Shared, c.info.SharedPerBlock)
-			}
-			if err := allowShared(f, int(x.Shared)); err != nil {
-				return err
-			}
-			c.shared[x.Kernel] = x.Shared
+		if x.Shared <= max(48<<10, c.shared[x.Kernel]) { // a block gets 48 KiB unasked
+			return nil
 		}
-		return launchKernel(f, raw(c.stream), x)
+		if int(x.Shared) > c.info.SharedPerBlock {
+			return fmt.Errorf("a block needs %d bytes of shared memory, the card has %d", x.Shared,
+				c.info.SharedPerBlock)
+		}
+		if err := allowShared(f, int(x.Shared)); err != nil {
+			return err
+		}
+		c.shared[x.Kernel] = x.Shared
+		return nil
 	})
 }
 
-func (c *card) Multiply(p *Product) error {
-	return c.do(func() error { return c.blas.multiply(raw(c.stream), p) })
+// PrepareMultiply asks cuBLASLt for an algorithm.
+func (c *card) PrepareMultiply(p *Product) error {
+	return c.do(func() error { return c.blas.prepare(p) })
+}
+
+// Submit makes one hand-over of all that f puts on the stream: each takes 5 to 20 µs, as much as a small kernel.
+func (c *card) Submit(f func(Stream) error) error {
+	return c.do(func() error { return f(cardStream{c}) })
+}
+
+// cardStream is the card's stream, where its context is current.
+type cardStream struct{ *card }
+
+func (s cardStream) Launch(x *Call) error {
+	f := s.functions[x.Kernel]
+	if f == nil {
+		return errors.New("the kernel was not prepared")
+	}
+	return launchKernel(f, raw(s.stream), x)
+}
+
+func (s cardStream) Multiply(p *Product) error { return s.blas.multiply(raw(s.stream), p) }
+
+func (s cardStream) Mark() (Event, error) {
+	e, err := cu.MakeEvent(cu.DefaultEvent)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.Record(s.stream)
 }
 
 type cardGraph struct {
@@ -278,55 +307,39 @@ type cardGraph struct {
 
 func (g *cardGraph) Close() error { return g.card.do(func() error { return destroyGraph(g.exec) }) }
 
-func (c *card) Capture(f func() error) (Graph, error) {
-	if err := c.do(func() error { return beginCapture(raw(c.stream)) }); err != nil {
-		return nil, err
-	}
-	failed := f()
+func (c *card) Capture(f func(Stream) error) (Graph, error) {
 	g := &cardGraph{card: c}
-	err := c.do(func() (err error) {
+	return g, c.do(func() (err error) {
+		if err := beginCapture(raw(c.stream)); err != nil {
+			return fmt.Errorf("cuda: capturing a graph: %w", err)
+		}
+		failed := f(cardStream{c})
 		g.exec, err = endCapture(raw(c.stream), failed == nil)
-		return err
+		if failed == nil && err != nil {
+			return fmt.Errorf("cuda: capturing a graph: %w", err)
+		}
+		return failed
 	})
-	if failed != nil {
-		return nil, failed
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cuda: capturing a graph: %w", err)
-	}
-	return g, nil
 }
 
 func (c *card) Replay(g Graph) error {
 	return c.do(func() error { return launchGraph(g.(*cardGraph).exec, raw(c.stream)) })
 }
 
-type cardEvent struct {
-	card  *card
-	event cu.Event
-}
-
-func (e *cardEvent) Close() error {
-	return e.card.do(func() error { return cu.DestroyEvent(&e.event) })
-}
-
-func (c *card) Mark() (Event, error) {
-	e := &cardEvent{card: c}
-	return e, c.do(func() (err error) {
-		if e.event, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
-			return err
-		}
-		return e.event.Record(c.stream)
-	})
-}
-
-func (c *card) Since(from, to Event) (d time.Duration, err error) {
+func (c *card) Elapsed(events []Event) (times []time.Duration, err error) {
 	err = c.do(func() error {
-		ms, err := from.(*cardEvent).event.Elapsed(to.(*cardEvent).event)
-		d = time.Duration(ms * float64(time.Millisecond))
-		return err
+		var errs []error
+		for _, e := range events {
+			ms, err := events[0].(cu.Event).Elapsed(e.(cu.Event))
+			times, errs = append(times, time.Duration(ms*float64(time.Millisecond))), append(errs, err)
+		}
+		for _, e := range events {
+			e := e.(cu.Event)
+			errs = append(errs, cu.DestroyEvent(&e))
+		}
+		return errors.Join(errs...)
 	})
-	return d, err
+	return times, err
 }
 
 func (c *card) Sync() error { return c.do(c.sync) }

@@ -11,25 +11,33 @@ import (
 
 // On a real card; check.sh runs this, alone and under compute-sanitizer.
 func TestCardConformance(t *testing.T) {
-	var card Driver
-	gputest.Run(t, func() gpu.Device {
-		if card == nil { // one context for all cases
-			var err error
-			if card, err = OpenCard(0); err != nil {
-				t.Fatal(err)
-			}
-			t.Log(card.Card())
+	open := oneCard(t)
+	gputest.Run(t, open)
+	gputest.RunWide(t, open)
+	gputest.RunPieces(t, open)
+}
+
+// What runs captured, as training does, gives the bits of what runs launch by launch.
+func TestCardCaptured(t *testing.T) { gputest.RunReplayed(t, oneCard(t)) }
+
+// oneCard opens devices that share one context.
+func oneCard(t *testing.T) func() gpu.Device {
+	card, err := OpenCard(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := card.Close(); err != nil {
+			t.Error(err)
 		}
+	})
+	t.Log(card.Card())
+	return func() gpu.Device {
 		d, err := Open(keep{card})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return d
-	})
-	if card != nil {
-		if err := card.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -31,10 +32,9 @@ func PlanCaps(name string, memory int64) gpu.Caps {
 
 // Device implements gpu.Device on a driver.
 type Device struct {
-	driver    Driver
-	caps      gpu.Caps
-	peak      map[gpu.DType]float64 // measured
-	bandwidth float64
+	driver Driver
+	caps   gpu.Caps
+	rates  *rates // nil until they are measured
 }
 
 var _ gpu.Device = (*Device)(nil)
@@ -49,7 +49,7 @@ func Open(d Driver) (*Device, error) {
 	}
 	name := fmt.Sprintf("%s, compute capability %d.%d", c.Name, c.Major, c.Minor)
 	caps := PlanCaps(name, c.Free)
-	return &Device{driver: d, caps: caps, peak: map[gpu.DType]float64{}}, nil
+	return &Device{driver: d, caps: caps}, nil
 }
 
 // Caps describes the card; its memory is what was free when it was opened, less the reserve.
@@ -58,78 +58,17 @@ func (d *Device) Caps() gpu.Caps { return d.caps }
 // Close ends the driver.
 func (d *Device) Close() error { return d.driver.Close() }
 
-// PeakFLOPs measures a product of 8192x8192x8192, less on a card whose memory is short, in FLOP/s; 0 for
-// a stand-in without processors.
-func (d *Device) PeakFLOPs(t gpu.DType) float64 {
-	if d.peak[t] == 0 && d.driver.Card().Processors > 0 {
-		n := 8192
-		for n > 256 && 3*int64(n)*int64(n)*t.Size() > d.caps.Memory/2 {
-			n /= 2
-		}
-		o := gpu.Type{Shape: gpu.Shape{n, n}, DType: t}
-		d.peak[t] = 2 * float64(n) * float64(n) * float64(n) / d.fastest(gpu.Launch{Kernel: "matmul",
-			Attrs: gpu.Attrs{Alpha: 1}}, o, o, o)
-	}
-	return d.peak[t]
-}
-
-// Bandwidth measures a copy of 1 GiB, less on a card whose memory is short, in bytes/s read and written.
-func (d *Device) Bandwidth() float64 {
-	if d.bandwidth == 0 && d.driver.Card().Processors > 0 {
-		n := int64(1 << 30)
-		for n > 1<<20 && 2*n > d.caps.Memory/2 {
-			n /= 2
-		}
-		o := gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}
-		d.bandwidth = 2 * float64(n) / d.fastest(gpu.Launch{Kernel: "copy"}, o, o)
-	}
-	return d.bandwidth
-}
-
-// fastest runs a launch, the last operand its output, some times on the device's clock; the least
-// seconds, or infinity where it can't run.
-func (d *Device) fastest(l gpu.Launch, operands ...gpu.Type) float64 {
-	var at int64
-	for i, t := range operands {
-		o := gpu.Operand{Offset: at, Type: t}
-		at += gpu.Align(o.Span(), Alignment)
-		if i < len(operands)-1 {
-			l.In = append(l.In, o)
-		} else {
-			l.Out = append(l.Out, o)
-		}
-	}
-	last := len(operands) - 1
-	if n := gpu.Lookup(l.Kernel).ScratchOn(d.caps, l.Attrs, operands[:last], operands[last:]); n > 0 {
-		l.Scratch = gpu.Operand{Offset: at, Type: gpu.Type{Shape: gpu.Shape{int(n / 4)}, DType: gpu.F32}}
-		at += n
-	}
-	best := time.Duration(1<<63 - 1)
-	x, err := d.Load(&gpu.Program{ArenaBytes: at, Launches: []gpu.Launch{l}})
-	if err != nil {
-		return best.Seconds()
-	}
-	defer x.Close()
-	for i := 0; i < 8; i++ {
-		if x.Run(0, 1, true) != nil {
-			break
-		}
-		t, err := x.Sync()
-		if err != nil {
-			break
-		}
-		if t[0].Duration > 0 && i > 0 {
-			best = min(best, t[0].Duration)
-		}
-	}
-	return best.Seconds()
-}
-
-// Load verifies the program and allocates its arena on the card, and nothing else.
+// Load verifies the program and allocates its arena on the card, and nothing else. The rates of the card are measured
+// before the first arena takes its memory.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
 	}
+	d.measure()
+	return d.load(p)
+}
+
+func (d *Device) load(p *gpu.Program) (*loaded, error) {
 	base, err := d.driver.Alloc(max(p.ArenaBytes, 1))
 	if err != nil {
 		return nil, fmt.Errorf("cuda: allocating an arena of %d bytes on %s, which had %d bytes to give: %w. Another "+
@@ -138,16 +77,9 @@ func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 			p.ArenaBytes, d.caps.Name, d.caps.Memory, err)
 	}
 	l := &loaded{driver: d.driver, program: p, base: base, graphs: map[[2]int]Graph{}}
-	b := &binder{base}
-	for i := range p.Launches {
-		w, err := b.bind(&p.Launches[i])
-		if err != nil {
-			l.Close()
-			return nil, fmt.Errorf("cuda: launch %d (%s %s): %w", i, p.Launches[i].Kernel, p.Launches[i].Name, err)
-		}
-		l.works = append(l.works, w)
+	if err := l.bind(); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	l.fuse(b)
 	return l, nil
 }
 
@@ -156,10 +88,10 @@ type loaded struct {
 	driver  Driver
 	program *gpu.Program
 	base    Pointer
-	works   []work        // of each launch alone
-	fused   map[int]group // by the launch a group begins with
-	graphs  map[[2]int]Graph
-	marks   []mark
+	works   []work           // of each launch alone
+	fused   map[int]group    // by the launch a group begins with
+	graphs  map[[2]int]Graph // nil for what ran once
+	timed   []mark
 }
 
 // group is the work of launches [first, end) done together.
@@ -172,6 +104,26 @@ type group struct {
 type mark struct {
 	launch int // the launch that ends here; -1 where a run begins
 	event  Event
+}
+
+// bind turns the program's launches into work, and prepares it.
+func (l *loaded) bind() error {
+	b := &binder{l.base}
+	for i := range l.program.Launches {
+		x := &l.program.Launches[i]
+		w, err := b.bind(x)
+		if err != nil {
+			return fmt.Errorf("cuda: launch %d (%s %s): %w", i, x.Kernel, x.Name, err)
+		}
+		l.works = append(l.works, w)
+	}
+	l.fuse(b)
+	for i, w := range l.works {
+		if err := l.each(i, w, l.driver.PrepareLaunch, l.driver.PrepareMultiply); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fuse updates up to 32 tensors in one call, where launches follow each other that differ in nothing else.
@@ -245,36 +197,49 @@ func (l *loaded) Fetch(src gpu.Operand) (func() ([]byte, error), error) {
 	}, nil
 }
 
-// Run replays the launches as one graph, captured the first time; timed, it puts each on the stream
-// alone, with an event before and after. What lies on the stream already is run to its end.
+// Run replays the launches as one graph. It is captured when they run for the second time: the first time they are
+// put on the stream one by one, so that what a library does at a first call, such as loading its code, does not
+// happen in a capture, which may refuse it. Timed, each launch runs alone, with an event before and after. What lies
+// on the stream already is run to its end.
 func (l *loaded) Run(lo, hi int, timed bool) error {
 	if l.Stopped() {
 		return gpu.ErrStopped
 	}
-	if !timed {
-		key := [2]int{lo, hi}
-		g := l.graphs[key]
-		if g == nil {
-			var err error
-			if g, err = l.driver.Capture(func() error { return l.submit(lo, hi) }); err != nil {
-				return err
-			}
-			l.graphs[key] = g
-		}
-		return failed("running a step", l.driver.Replay(g))
+	if timed {
+		return l.driver.Submit(func(s Stream) error { return l.time(s, lo, hi) })
 	}
+	key := [2]int{lo, hi}
+	submit := func(s Stream) error { return l.submit(s, lo, hi) }
+	g, ran := l.graphs[key]
+	if !ran {
+		l.graphs[key] = nil
+		return l.driver.Submit(submit)
+	}
+	if g == nil {
+		var err error
+		if g, err = l.driver.Capture(submit); err != nil {
+			return err
+		}
+		l.graphs[key] = g
+	}
+	return failed("running a step", l.driver.Replay(g))
+}
+
+// time puts launches on the stream with an event before each and behind the last. All are put there in one hand-over,
+// so that the time of a launch is not that of the host.
+func (l *loaded) time(s Stream, lo, hi int) error {
 	for i := lo; i <= hi; i++ {
 		m := mark{launch: i - 1}
 		if i == lo {
 			m.launch = -1
 		}
 		var err error
-		if m.event, err = l.driver.Mark(); err != nil {
+		if m.event, err = s.Mark(); err != nil {
 			return failed("marking a step", err)
 		}
-		l.marks = append(l.marks, m)
+		l.timed = append(l.timed, m)
 		if i < hi {
-			if err := l.put(i, l.works[i]); err != nil {
+			if err := l.each(i, l.works[i], s.Launch, s.Multiply); err != nil {
 				return err
 			}
 		}
@@ -293,13 +258,13 @@ func failed(doing string, err error) error {
 }
 
 // submit puts launches on the stream, fused where they can be.
-func (l *loaded) submit(lo, hi int) error {
+func (l *loaded) submit(s Stream, lo, hi int) error {
 	for i := lo; i < hi; {
 		w, end := l.works[i], i+1
 		if g, ok := l.fused[i]; ok && g.end <= hi {
 			w, end = g.work, g.end
 		}
-		if err := l.put(i, w); err != nil {
+		if err := l.each(i, w, s.Launch, s.Multiply); err != nil {
 			return err
 		}
 		i = end
@@ -307,15 +272,16 @@ func (l *loaded) submit(lo, hi int) error {
 	return nil
 }
 
-func (l *loaded) put(i int, w work) error {
+// each does something with every call and every product of launch i, in order.
+func (l *loaded) each(i int, w work, call func(*Call) error, product func(*Product) error) error {
 	for _, s := range w {
 		var err error
 		name := "cuBLASLt"
 		switch s := s.(type) {
 		case *Call:
-			name, err = s.Kernel, l.driver.Launch(s)
+			name, err = s.Kernel, call(s)
 		case *Product:
-			err = l.driver.Multiply(s)
+			err = product(s)
 		}
 		if err != nil {
 			x := &l.program.Launches[i]
@@ -328,32 +294,28 @@ func (l *loaded) put(i int, w work) error {
 
 // Sync waits for the stream and reads the events of the timed runs.
 func (l *loaded) Sync() ([]gpu.Timing, error) {
-	if err := l.driver.Sync(); err != nil {
+	err := l.driver.Sync()
+	if len(l.timed) == 0 {
+		return nil, failed("waiting for a step", err)
+	}
+	var events []Event
+	for _, m := range l.timed {
+		events = append(events, m.event)
+	}
+	marks := l.timed
+	l.timed = nil
+	at, late := l.driver.Elapsed(events)
+	if err = errors.Join(err, late); err != nil {
 		return nil, failed("waiting for a step", err)
 	}
 	var list []gpu.Timing
-	marks := l.marks
-	l.marks = nil
-	defer func() {
-		for _, m := range marks {
-			m.event.Close()
-		}
-	}()
-	var first Event
+	var first time.Duration
 	for i, m := range marks {
 		if m.launch < 0 {
-			first = m.event
+			first = at[i]
 			continue
 		}
-		start, err := l.driver.Since(first, marks[i-1].event)
-		if err != nil {
-			return nil, err
-		}
-		end, err := l.driver.Since(first, m.event)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, gpu.Timing{Launch: m.launch, Start: start, Duration: end - start})
+		list = append(list, gpu.Timing{Launch: m.launch, Start: at[i-1] - first, Duration: at[i] - at[i-1]})
 	}
 	return list, nil
 }
@@ -361,7 +323,9 @@ func (l *loaded) Sync() ([]gpu.Timing, error) {
 // Close frees the arena.
 func (l *loaded) Close() error {
 	for _, g := range l.graphs {
-		g.Close()
+		if g != nil {
+			g.Close()
+		}
 	}
 	l.graphs, l.works = nil, nil
 	return l.driver.Free(l.base)

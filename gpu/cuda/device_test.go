@@ -15,9 +15,9 @@ import (
 
 // recorder is a driver that runs nothing and notes what it was given.
 type recorder struct {
-	calls    []*Call
-	products []*Product
-	captures int
+	calls                                []*Call
+	products                             []*Product
+	captures, submits, replays, prepared int
 }
 
 type nothing struct{}
@@ -34,14 +34,22 @@ func (r *recorder) CopyOut([]byte, Pointer) error { return nil }
 func (r *recorder) Fetch(n int64, _ Pointer) (func() ([]byte, error), error) {
 	return func() ([]byte, error) { return make([]byte, n), nil }, nil
 }
-func (r *recorder) Launch(c *Call) error                    { r.calls = append(r.calls, c); return nil }
-func (r *recorder) Multiply(p *Product) error               { r.products = append(r.products, p); return nil }
-func (r *recorder) Capture(f func() error) (Graph, error)   { r.captures++; return nothing{}, f() }
-func (r *recorder) Replay(Graph) error                      { return nil }
-func (r *recorder) Mark() (Event, error)                    { return nothing{}, nil }
-func (r *recorder) Since(_, _ Event) (time.Duration, error) { return time.Millisecond, nil }
-func (r *recorder) Sync() error                             { return nil }
-func (r *recorder) Close() error                            { return nil }
+func (r *recorder) PrepareLaunch(c *Call) error       { r.prepared++; return nil }
+func (r *recorder) PrepareMultiply(p *Product) error  { r.prepared++; return nil }
+func (r *recorder) Submit(f func(Stream) error) error { r.submits++; return f(r) }
+func (r *recorder) Launch(c *Call) error              { r.calls = append(r.calls, c); return nil }
+func (r *recorder) Multiply(p *Product) error         { r.products = append(r.products, p); return nil }
+func (r *recorder) Mark() (Event, error)              { return nil, nil }
+func (r *recorder) Capture(f func(Stream) error) (Graph, error) {
+	r.captures++
+	return nothing{}, f(r)
+}
+func (r *recorder) Replay(Graph) error { r.replays++; return nil }
+func (r *recorder) Elapsed(list []Event) ([]time.Duration, error) {
+	return make([]time.Duration, len(list)), nil
+}
+func (r *recorder) Sync() error  { return nil }
+func (r *recorder) Close() error { return nil }
 
 func device(t *testing.T) (*recorder, *Device) {
 	t.Helper()
@@ -87,7 +95,8 @@ func updates(n int) *gpu.Program {
 	return p
 }
 
-// 70 tensors are updated in 3 calls, one captured graph; timed, each launch is alone.
+// 70 tensors are updated in 3 calls, put on the stream once and then captured; timed, each launch is alone, all
+// handed over at once.
 func TestUpdatesAreFused(t *testing.T) {
 	r, d := device(t)
 	l, err := d.Load(updates(70))
@@ -99,9 +108,11 @@ func TestUpdatesAreFused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(r.calls) != 1+3 || r.captures != 1 {
-		t.Errorf("%d calls in %d captures, not 4 in 1", len(r.calls), r.captures)
+	if len(r.calls) != 2*(1+3) || r.submits != 1 || r.captures != 1 || r.replays != 2 {
+		t.Errorf("%d calls in %d submissions, %d captures and %d replays, not 8 in 1, 1 and 2",
+			len(r.calls), r.submits, r.captures, r.replays)
 	}
+	r.calls = r.calls[4:]
 	if c := r.calls[1]; c.Grid[0] != 32*3 {
 		t.Errorf("32 tensors of 3 blocks each are updated by %d blocks", c.Grid[0])
 	}
@@ -111,6 +122,9 @@ func TestUpdatesAreFused(t *testing.T) {
 	times, err := l.Sync()
 	if err != nil || len(times) != 71 || times[70].Launch != 70 {
 		t.Errorf("%d timings of 71 launches: %v", len(times), err)
+	}
+	if r.submits != 2 {
+		t.Errorf("a timed run was handed over %d times", r.submits-1)
 	}
 	if len(r.calls) != 4+71 {
 		t.Errorf("timed, %d calls were made", len(r.calls)-4)
@@ -232,5 +246,58 @@ func TestErrorsTellWhatToDo(t *testing.T) {
 	}
 	if failed("running", nil) != nil {
 		t.Error("no error became one")
+	}
+}
+
+// refuser is a card that refuses during a capture what CUDA's manual forbids there, and products that are new to it.
+type refuser struct {
+	recorder
+	capturing bool
+	known     map[ProductKey]bool
+}
+
+func (r *refuser) PrepareMultiply(p *Product) error {
+	if r.capturing {
+		return errors.New("no heuristics on a stream that is captured")
+	}
+	r.known[p.Key()] = true
+	return nil
+}
+
+func (r *refuser) Multiply(p *Product) error {
+	if !r.known[p.Key()] {
+		return errors.New("a product that was not prepared")
+	}
+	return nil
+}
+
+func (r *refuser) Submit(f func(Stream) error) error { return f(r) }
+
+func (r *refuser) Capture(f func(Stream) error) (Graph, error) {
+	r.capturing = true
+	defer func() { r.capturing = false }()
+	return nothing{}, f(r)
+}
+
+// Every product is prepared when a program is loaded, each of a kind once it runs.
+func TestProductsArePreparedWhenLoaded(t *testing.T) {
+	r := &refuser{known: map[ProductKey]bool{}}
+	d, err := Open(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, y := gpu.Operand{Type: f32(64, 64)}, gpu.Operand{Offset: 1 << 14, Type: f32(64, 64)}
+	l, err := d.Load(&gpu.Program{ArenaBytes: 1 << 15, Launches: []gpu.Launch{
+		{Kernel: "matmul", Attrs: gpu.Attrs{Alpha: 1}, In: []gpu.Operand{x, x}, Out: []gpu.Operand{y}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.known) != 1 {
+		t.Errorf("%d products are prepared by loading, not 1", len(r.known))
+	}
+	for i := 0; i < 3; i++ {
+		if err := l.Run(0, 1, false); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -24,23 +24,35 @@ type Driver interface {
 	CopyOut(dst []byte, src Pointer) error
 	// Fetch puts a copy of a few bytes on the stream; what it gives waits for it alone.
 	Fetch(bytes int64, src Pointer) (func() ([]byte, error), error)
-	Launch(*Call) error
-	Multiply(*Product) error
-	// Capture records what f launches, without running it; Replay puts it on the stream.
-	Capture(f func() error) (Graph, error)
+	// PrepareLaunch and PrepareMultiply do, once for each kernel and each kind of product, what a card may refuse
+	// during a capture: they find the kernel and allow its shared memory, and ask cuBLASLt for an algorithm.
+	// A Stream takes only what was prepared.
+	PrepareLaunch(*Call) error
+	PrepareMultiply(*Product) error
+	// Submit puts on the stream what f does, handed over to the thread of the card's context once.
+	Submit(f func(Stream) error) error
+	// Capture records what f puts on the stream, without running it; Replay puts it there.
+	Capture(f func(Stream) error) (Graph, error)
 	Replay(Graph) error
-	// Mark puts an event on the stream; Since is the device time between two, after a Sync.
-	Mark() (Event, error)
-	Since(from, to Event) (time.Duration, error)
+	// Elapsed is the device time from the first of the events to each of them, after a Sync. It frees them.
+	Elapsed([]Event) ([]time.Duration, error)
 	Sync() error
 	Close() error
 }
 
-// Graph and Event belong to the driver that made them.
-type (
-	Graph interface{ Close() error }
-	Event interface{ Close() error }
-)
+// Stream takes work that runs in order. It is of use inside Submit and Capture only.
+type Stream interface {
+	Launch(*Call) error
+	Multiply(*Product) error
+	// Mark puts an event on the stream; a capture refuses it.
+	Mark() (Event, error)
+}
+
+// Graph belongs to the driver that made it.
+type Graph interface{ Close() error }
+
+// Event belongs to the driver that made it.
+type Event any
 
 // Card describes the hardware.
 type Card struct {
@@ -85,6 +97,24 @@ type Product struct {
 	A, B, C, D Matrix
 	Workspace  Span // what the product may use beside; of zero bytes for none
 	Spans      []Span
+}
+
+// ProductKey is what cuBLASLt's choice of an algorithm depends on: shapes and types, and how operands are aligned.
+type ProductKey struct {
+	M, N, K   int
+	Workspace int64
+	Operands  [4]Matrix // their addresses modulo Alignment
+	Added     bool
+}
+
+// Key is the key of a product.
+func (p *Product) Key() ProductKey {
+	k := ProductKey{M: p.M, N: p.N, K: p.K, Workspace: p.Workspace.Bytes, Added: p.C.At != 0}
+	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
+		m.At &= Alignment - 1
+		k.Operands[i] = m
+	}
+	return k
 }
 
 // noKernels tells that a card's driver takes no image, which an old one does not.

@@ -35,6 +35,7 @@ static struct {
 	int (*descSet)(void *, int, const void *, size_t);
 	int (*layoutCreate)(void **, int, uint64_t, uint64_t, int64_t);
 	int (*prefCreate)(void **);
+	int (*prefDestroy)(void *);
 	int (*prefSet)(void *, int, const void *, size_t);
 	int (*heuristic)(void *, void *, void *, void *, void *, void *, void *, int, void *, int *);
 	int (*matmul)(void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *, void *, void *, const void *, void *, size_t, void *);
@@ -79,6 +80,7 @@ static const char *load_cublaslt(const char *name) {
 	lt.descSet = symbol(lib, "cublasLtMatmulDescSetAttribute");
 	lt.layoutCreate = symbol(lib, "cublasLtMatrixLayoutCreate");
 	lt.prefCreate = symbol(lib, "cublasLtMatmulPreferenceCreate");
+	lt.prefDestroy = symbol(lib, "cublasLtMatmulPreferenceDestroy");
 	lt.prefSet = symbol(lib, "cublasLtMatmulPreferenceSetAttribute");
 	lt.heuristic = symbol(lib, "cublasLtMatmulAlgoGetHeuristic");
 	lt.matmul = symbol(lib, "cublasLtMatmul");
@@ -122,7 +124,13 @@ static const char *error_name(int code) {
 // A product prepared once: descriptors and the algorithm that cuBLASLt prefers.
 typedef struct {
 	void *desc, *a, *b, *c, *d;
-	uint64_t algo[12]; // cublasLtMatmulHeuristicResult_t begins with the algorithm's 8 words
+	struct { // cublasLtMatmulHeuristicResult_t
+		uint64_t algo[8];
+		size_t workspace;
+		int state;
+		float waves;
+		int reserved[4];
+	} found;
 } product;
 
 static int lt_create(void **h) { return lt.create(h); }
@@ -130,7 +138,12 @@ static int lt_destroy(void *h) { return lt.destroy(h); }
 static const char *lt_status(int s) { return lt.status ? lt.status(s) : "error"; }
 
 // Enumerators of cublasLt.h and library_types.h.
-enum { COMPUTE_32F = 68, R_32F = 0, R_16BF = 14, DESC_TRANSA = 3, DESC_TRANSB = 4, PREF_WORKSPACE = 1, PREF_ALIGN_A = 5 };
+enum { COMPUTE_32F = 68, R_32F = 0, R_16BF = 14, DESC_TRANSA = 3, DESC_TRANSB = 4 };
+enum { PREF_WORKSPACE = 1, PREF_REDUCTION = 3, PREF_ALIGN_A = 5 };
+
+// Where a sum over k is split, its parts are added in fp32 and in the workspace: neither in the type of the result,
+// CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE, nor in it, CUBLASLT_REDUCTION_SCHEME_INPLACE.
+static const uint32_t REDUCTION_COMPUTE_TYPE = 2;
 
 static uint32_t alignment(uint64_t p) {
 	uint32_t n = 256;
@@ -153,18 +166,21 @@ static int prepare(void *h, product *p, int m, int n, int k, int ta, int64_t lda
 	if ((e = lt.layoutCreate(&p->d, out, m, n, ldd))) return e;
 	if ((e = lt.prefCreate(&pref))) return e;
 	if ((e = lt.prefSet(pref, PREF_WORKSPACE, &workspace, sizeof workspace))) return e;
+	if ((e = lt.prefSet(pref, PREF_REDUCTION, &REDUCTION_COMPUTE_TYPE, sizeof REDUCTION_COMPUTE_TYPE))) return e;
 	uint64_t at[4] = {pa, pb, pc, pd};
 	for (int i = 0; i < 4; i++) {
 		uint32_t n = alignment(at[i]);
 		if ((e = lt.prefSet(pref, PREF_ALIGN_A + i, &n, sizeof n))) return e;
 	}
-	e = lt.heuristic(h, p->desc, p->a, p->b, p->c, p->d, pref, 1, p->algo, &found);
-	if (!e && found < 1) e = 15; // CUBLAS_STATUS_NOT_SUPPORTED
-	return e;
+	e = lt.heuristic(h, p->desc, p->a, p->b, p->c, p->d, pref, 1, &p->found, &found);
+	lt.prefDestroy(pref);
+	if (e) return e;
+	return found < 1 ? 15 : p->found.state; // CUBLAS_STATUS_NOT_SUPPORTED
 }
 
 static int multiply(void *h, product *p, float alpha, float beta, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t workspace, uint64_t bytes, void *stream) {
-	return lt.matmul(h, p->desc, &alpha, (void *)a, p->a, (void *)b, p->b, &beta, (void *)c, p->c, (void *)d, p->d, p->algo, (void *)workspace, bytes, stream);
+	return lt.matmul(h, p->desc, &alpha, (void *)a, p->a, (void *)b, p->b, &beta, (void *)c, p->c, (void *)d, p->d,
+	                 p->found.algo, (void *)workspace, bytes, stream);
 }
 */
 import "C"
@@ -172,33 +188,24 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"stepflow/gpu"
 )
 
-// loadExtra finds the functions; cuBLASLt is that of STEPFLOW_CUBLASLT, or of CUDA 13 or 12.
-func loadExtra() error {
+// loadExtra finds the functions. version is that of CUDA which the driver is for, its major number.
+func loadExtra(version int) error {
 	if s := C.load_driver(); s != nil {
 		return fmt.Errorf("the driver lacks %s: stepflow needs one for CUDA 12 or later", C.GoString(s))
 	}
-	names := []string{"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"}
-	if p := os.Getenv("STEPFLOW_CUBLASLT"); p != "" {
-		names = []string{p}
-	}
-	var why string
-	for _, n := range names {
-		c := C.CString(n)
-		s := C.load_cublaslt(c)
-		C.free(unsafe.Pointer(c))
-		if s == nil {
-			return nil
+	return findCuBLASLt(version, func(path string) error {
+		c := C.CString(path)
+		defer C.free(unsafe.Pointer(c))
+		if s := C.load_cublaslt(c); s != nil {
+			return errors.New(C.GoString(s))
 		}
-		why = C.GoString(s)
-	}
-	return fmt.Errorf("cuBLASLt cannot be loaded: %s. It comes with the CUDA toolkit, or from PyPI as nvidia-cublas; "+
-		"name its file in STEPFLOW_CUBLASLT or its folder in LD_LIBRARY_PATH", why)
+		return nil
+	})
 }
 
 // driverError is a code of the driver.
@@ -269,11 +276,11 @@ func destroyGraph(exec unsafe.Pointer) error { return check(C.graph_destroy(exec
 // blas is cuBLASLt, and the products it has prepared.
 type blas struct {
 	handle   unsafe.Pointer
-	prepared map[productKey]*C.product
+	prepared map[ProductKey]*C.product
 }
 
 func newBLAS() (*blas, error) {
-	b := &blas{prepared: map[productKey]*C.product{}}
+	b := &blas{prepared: map[ProductKey]*C.product{}}
 	return b, ltError(C.lt_create(&b.handle))
 }
 
@@ -284,30 +291,44 @@ func ltError(status C.int) error {
 	return fmt.Errorf("cuBLASLt: %s (status %d)", C.GoString(C.lt_status(status)), int(status))
 }
 
-// multiply puts a product on the stream. A row-major matrix is the transpose of a column-major one, so
+// prepare asks cuBLASLt for an algorithm. A row-major matrix is the transpose of a column-major one, so
 // cuBLASLt, which is column-major, is asked for Dᵀ = Bᵀ Aᵀ + Cᵀ.
+func (b *blas) prepare(p *Product) error {
+	key := p.Key()
+	if b.prepared[key] != nil {
+		return nil
+	}
+	c, _ := addend(p)
+	x := (*C.product)(C.calloc(1, C.sizeof_product))
+	half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
+	status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K),
+		flag(p.B.Trans), C.int64_t(p.B.LD), flag(p.A.Trans), C.int64_t(p.A.LD), C.int64_t(c.LD), C.int64_t(p.D.LD),
+		half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes),
+		C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
+	if err := ltError(status); err != nil {
+		C.free(unsafe.Pointer(x))
+		return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
+	}
+	b.prepared[key] = x
+	return nil
+}
+
+// addend is what cuBLASLt is given as C, and the factor that it is added with.
+func addend(p *Product) (c Matrix, beta C.float) {
+	if p.C.At == 0 {
+		return p.D, 0
+	}
+	return p.C, 1
+}
+
+// multiply puts a prepared product on the stream.
 func (b *blas) multiply(stream unsafe.Pointer, p *Product) error {
-	beta, c := C.float(1), p.C
-	if c.At == 0 {
-		beta, c = 0, p.D
-	}
-	key := p.key()
-	x := b.prepared[key]
+	x := b.prepared[p.Key()]
 	if x == nil {
-		x = (*C.product)(C.calloc(1, C.sizeof_product))
-		half := func(m Matrix) C.int { return flag(m.Type == gpu.BF16) }
-		status := C.prepare(b.handle, x, C.int(p.N), C.int(p.M), C.int(p.K), flag(p.B.Trans), C.int64_t(p.B.LD),
-			flag(p.A.Trans), C.int64_t(p.A.LD),
-			C.int64_t(c.LD), C.int64_t(p.D.LD), half(p.A), half(p.D), C.uint64_t(p.Workspace.Bytes),
-			C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At))
-		if err := ltError(status); err != nil {
-			C.free(unsafe.Pointer(x))
-			return fmt.Errorf("[%d,%d] x [%d,%d]: %w", p.M, p.K, p.K, p.N, err)
-		}
-		b.prepared[key] = x
+		return fmt.Errorf("[%d,%d] x [%d,%d] was not prepared", p.M, p.K, p.K, p.N)
 	}
-	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At),
-		C.uint64_t(c.At), C.uint64_t(p.D.At),
+	c, beta := addend(p)
+	return ltError(C.multiply(b.handle, x, C.float(p.Alpha), beta, C.uint64_t(p.B.At), C.uint64_t(p.A.At), C.uint64_t(c.At), C.uint64_t(p.D.At),
 		C.uint64_t(p.Workspace.At), C.uint64_t(p.Workspace.Bytes), stream))
 }
 
@@ -323,21 +344,4 @@ func (b *blas) close() error {
 		C.free(unsafe.Pointer(p))
 	}
 	return ltError(C.lt_destroy(b.handle))
-}
-
-// key is what a prepared product depends on: shapes and types, and how its operands are aligned.
-func (p *Product) key() productKey {
-	k := productKey{M: p.M, N: p.N, K: p.K, Workspace: p.Workspace.Bytes, Added: p.C.At != 0}
-	for i, m := range []Matrix{p.A, p.B, p.C, p.D} {
-		m.At &= Alignment - 1
-		k.Operands[i] = m
-	}
-	return k
-}
-
-type productKey struct {
-	M, N, K   int
-	Workspace int64
-	Operands  [4]Matrix
-	Added     bool
 }

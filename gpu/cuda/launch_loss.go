@@ -46,7 +46,12 @@ func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {
 	h, weight, t := x.In[1], x.In[2], x.In[1].Type.DType
 	hidden, vocab := h.Type.Shape.Cols(), weight.Type.Shape.Rows()
 	var dw, before Matrix // its accumulator: none, the input, then what the last chunk left
-	if !x.Attrs.Frozen {
+	sums := x.Sums(Alignment)
+	switch {
+	case x.Attrs.Frozen:
+	case sums.Span() > 0:
+		dw = Matrix{b.at(sums), gpu.F32, hidden, false}
+	default:
 		dw = b.matrix(x.Out[2], false)
 		if len(x.In) == 5 {
 			before = b.matrix(x.In[4], false)
@@ -68,5 +73,19 @@ func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {
 			before = dw
 		}
 	}
+	if sums.Span() > 0 {
+		w = append(w, b.rounded(x, dw.At)...)
+	}
 	return w
+}
+
+// rounded adds the gradient of the weight, summed in fp32, to its accumulator, and rounds once.
+func (b *binder) rounded(x *gpu.Launch, sum Pointer) work {
+	to := x.Out[2]
+	if len(x.In) < 5 {
+		return work{flatCall("cast_f32", to.Type.DType, elems(to), b.at(to), sum)}
+	}
+	rows, cols := to.Type.Shape.Rows(), to.Type.Shape.Cols()
+	return append(b.copyOf(to, x.In[4]),
+		rowsCall("add_rows"+suffix(to.Type.DType), gpu.F32, rows, cols, b.at(to), cols, sum, cols))
 }

@@ -18,7 +18,7 @@ func bindClip(b *binder, x *gpu.Launch) (w work) {
 		if len(in) == 0 {
 			last = 1
 		}
-		w = append(w, newCall("clip", [3]int{1, 1, 1}, 32, 0, n, first, last, float32(x.Attrs.MaxNorm),
+		w = append(w, newCall("clip", [3]int{1, 1, 1}, len(s.At), 4*len(s.At), n, first, last, float32(x.Attrs.MaxNorm),
 			b.at(x.Out[0]), b.at(x.Out[1]), s))
 	}
 	return w

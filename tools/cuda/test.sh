@@ -2,12 +2,26 @@
 # The card's own driver code on a driver library made of the emulator: every kernel through captures, copies
 # and column-major products, and stepflow going on as stepflow-cuda to train.
 cd "$(dirname "$0")/../.."
+tools/cuda/check_test.sh
 . tools/cuda/env.sh
 cuda_headers
-gpu/cuda/emu/driver/build.sh "$CUDA_DIR/driver"
+gpu/cuda/emu/driver/build.sh "$CUDA_DIR/driver" "$CUDA_DIR/torch/lib/python3.12/site-packages/nvidia/cublas/lib"
 go test -tags cuda -c -o "$CUDA_DIR/cuda.test" ./gpu/cuda
 export LD_LIBRARY_PATH=$CUDA_DIR/driver
-"$CUDA_DIR/cuda.test" -test.run TestCard
+# cuBLASLt lies where PyTorch's wheels put it, in the packages of a virtual environment; without that, all places are
+# named.
+export VIRTUAL_ENV=$CUDA_DIR/torch
+if VIRTUAL_ENV='' "$CUDA_DIR/cuda.test" -test.run TestCardMemory >"$CUDA_DIR/missing.log" 2>&1; then
+  echo "a cuBLASLt was found that is not the emulator's" >&2
+  exit 1
+fi
+for part in 'libcublasLt.so.12: cannot open' "python3's packages: "; do
+  grep -q "$part" "$CUDA_DIR/missing.log" || {
+    cat "$CUDA_DIR/missing.log"
+    exit 1
+  }
+done
+"$CUDA_DIR/cuda.test" -test.run "TestCard|TestStandIn"
 
 [ -x bin/stepflow ] && [ -x bin/stepflow-cuda ] || { echo "make build cuda first" >&2; exit 1; }
 run=$CUDA_DIR/run

@@ -43,7 +43,19 @@ type Driver struct {
 	taken    map[cuda.Pointer]block
 	recorded *graph // while capturing
 	lost     error
+
+	kernels  map[string]readiness
+	products map[cuda.ProductKey]readiness
 }
+
+// readiness is how far a kernel or a kind of product is: a first launch loads its code, which a capture may refuse.
+type readiness int
+
+const (
+	unknown readiness = iota
+	prepared
+	ran
+)
 
 // block is an allocation: its bytes, and where the host's begins.
 type block struct {
@@ -55,7 +67,8 @@ var _ cuda.Driver = (*Driver)(nil)
 
 // New gives a card of compute capability 8.0 with 4 GiB.
 func New() *Driver {
-	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]block{}}
+	return &Driver{Memory: 4 << 30, Capability: [2]int{8, 0}, taken: map[cuda.Pointer]block{},
+		kernels: map[string]readiness{}, products: map[cuda.ProductKey]readiness{}}
 }
 
 // Sanitized reports whether the address sanitizer watches.
@@ -65,9 +78,14 @@ type graph struct{ work []any }
 
 func (*graph) Close() error { return nil }
 
-type event struct{ time.Time }
-
-func (event) Close() error { return nil }
+// forbidden is the error of what a card refuses during a capture (CUDA C++ Programming Guide, stream capture); nil
+// outside one.
+func (d *Driver) forbidden(what string) error {
+	if d.recorded == nil {
+		return nil
+	}
+	return fmt.Errorf("%s during a capture: operation not permitted when stream is capturing", what)
+}
 
 // Card describes the emulated hardware.
 func (d *Driver) Card() cuda.Card {
@@ -80,6 +98,9 @@ func (d *Driver) Card() cuda.Card {
 }
 
 func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {
+	if err := d.forbidden("an allocation"); err != nil {
+		return 0, err
+	}
 	if free := d.Card().Free; n > free {
 		return 0, fmt.Errorf("out of memory: %d bytes are free", free)
 	}
@@ -94,6 +115,9 @@ func (d *Driver) Alloc(n int64) (cuda.Pointer, error) {
 }
 
 func (d *Driver) Free(p cuda.Pointer) error {
+	if err := d.forbidden("freeing memory"); err != nil {
+		return err
+	}
 	b, ok := d.taken[p]
 	if !ok {
 		return fmt.Errorf("%#x was not allocated", uint64(p))
@@ -117,6 +141,9 @@ func (d *Driver) inside(p cuda.Pointer, n int64) bool {
 }
 
 func (d *Driver) CopyIn(dst cuda.Pointer, src []byte) error {
+	if err := d.forbidden("a copy"); err != nil {
+		return err
+	}
 	if d.lost != nil {
 		return d.lost
 	}
@@ -128,6 +155,9 @@ func (d *Driver) CopyIn(dst cuda.Pointer, src []byte) error {
 }
 
 func (d *Driver) CopyOut(dst []byte, src cuda.Pointer) error {
+	if err := d.forbidden("a copy"); err != nil {
+		return err
+	}
 	if d.lost != nil {
 		return d.lost
 	}
@@ -145,11 +175,50 @@ func (d *Driver) Fetch(n int64, src cuda.Pointer) (func() ([]byte, error), error
 	return func() ([]byte, error) { return b, err }, err
 }
 
+// PrepareLaunch takes note of a kernel.
+func (d *Driver) PrepareLaunch(c *cuda.Call) error {
+	if err := d.forbidden("looking for a kernel"); err != nil {
+		return err
+	}
+	d.kernels[c.Kernel] = max(d.kernels[c.Kernel], prepared)
+	return nil
+}
+
+// PrepareMultiply takes note of a kind of product.
+func (d *Driver) PrepareMultiply(p *cuda.Product) error {
+	if err := d.forbidden("choosing an algorithm"); err != nil {
+		return err
+	}
+	d.products[p.Key()] = max(d.products[p.Key()], prepared)
+	return nil
+}
+
+// admit takes what was prepared, into a capture only what ran before.
+func admit[K comparable](d *Driver, all map[K]readiness, key K) error {
+	if all[key] == unknown {
+		return errors.New("it was not prepared")
+	}
+	if all[key] != ran {
+		if err := d.forbidden("loading code"); err != nil {
+			return err
+		}
+	}
+	all[key] = ran
+	return nil
+}
+
 func (d *Driver) Launch(c *cuda.Call) error {
+	if err := admit(d, d.kernels, c.Kernel); err != nil {
+		return err
+	}
 	if d.recorded != nil {
 		d.recorded.work = append(d.recorded.work, c)
 		return nil
 	}
+	return d.launch(c)
+}
+
+func (d *Driver) launch(c *cuda.Call) error {
 	if err := d.count(); err != nil {
 		return err
 	}
@@ -210,10 +279,17 @@ func (d *Driver) count() error {
 }
 
 func (d *Driver) Multiply(p *cuda.Product) error {
+	if err := admit(d, d.products, p.Key()); err != nil {
+		return err
+	}
 	if d.recorded != nil {
 		d.recorded.work = append(d.recorded.work, p)
 		return nil
 	}
+	return d.multiply(p)
+}
+
+func (d *Driver) multiply(p *cuda.Product) error {
 	if err := d.count(); err != nil {
 		return err
 	}
@@ -240,27 +316,38 @@ func flag(b bool) C.int {
 	return 0
 }
 
+// Submit runs each piece of work at once.
+func (d *Driver) Submit(f func(cuda.Stream) error) error {
+	if err := d.forbidden("other work"); err != nil {
+		return err
+	}
+	return f(d)
+}
+
 // Capture records calls instead of running them.
-func (d *Driver) Capture(f func() error) (cuda.Graph, error) {
-	if d.recorded != nil {
-		return nil, errors.New("a capture is under way")
+func (d *Driver) Capture(f func(cuda.Stream) error) (cuda.Graph, error) {
+	if err := d.forbidden("a capture"); err != nil {
+		return nil, err
 	}
 	g := &graph{}
 	d.recorded = g
-	err := f()
+	err := f(d)
 	d.recorded = nil
 	return g, err
 }
 
 func (d *Driver) Replay(g cuda.Graph) error {
+	if err := d.forbidden("a replay"); err != nil {
+		return err
+	}
 	d.Replays++
 	for _, s := range g.(*graph).work {
 		var err error
 		switch s := s.(type) {
 		case *cuda.Call:
-			err = d.Launch(s)
+			err = d.launch(s)
 		case *cuda.Product:
-			err = d.Multiply(s)
+			err = d.multiply(s)
 		}
 		if err != nil {
 			return err
@@ -269,13 +356,21 @@ func (d *Driver) Replay(g cuda.Graph) error {
 	return nil
 }
 
-func (d *Driver) Mark() (cuda.Event, error) { return event{time.Now()}, d.lost }
-
-func (d *Driver) Since(from, to cuda.Event) (time.Duration, error) {
-	return to.(event).Sub(from.(event).Time), nil
+func (d *Driver) Mark() (cuda.Event, error) {
+	if err := d.forbidden("an event"); err != nil {
+		return nil, err
+	}
+	return time.Now(), d.lost
 }
 
-func (d *Driver) Sync() error { return d.lost }
+func (d *Driver) Elapsed(events []cuda.Event) (times []time.Duration, err error) {
+	for _, e := range events {
+		times = append(times, e.(time.Time).Sub(events[0].(time.Time)))
+	}
+	return times, d.forbidden("reading events")
+}
+
+func (d *Driver) Sync() error { return errors.Join(d.forbidden("waiting"), d.lost) }
 
 // Close tells of memory that was not freed.
 func (d *Driver) Close() error {

@@ -6,10 +6,16 @@ struct Scalars {
   const float *at[256];
 };
 
-// norm = sqrt(sum of n scalars and of what earlier launches left in norm[0]), coef = min(1, max/(norm+1e-6)). One thread.
+// norm = sqrt(sum of n scalars and of what earlier launches left in norm[0]), coef = min(1, max/(norm+1e-6)). The
+// scalars are read by a thread each and added by the first, in order.
 EXPORT(clip, (int n, int first, int last, float max, float *norm, float *coef, Scalars in), {
+  SHARED(room);
+  float *scalar = (float *)room;
+  if ((int)threadIdx.x < n) scalar[threadIdx.x] = *in.at[threadIdx.x];
+  __syncthreads();
+  if (threadIdx.x > 0) return;
   double s = first ? 0 : *norm;
-  for (int i = 0; i < n; i++) s += *in.at[i];
+  for (int i = 0; i < n; i++) s += scalar[i];
   if (!last) {
     *norm = (float)s;
     return;

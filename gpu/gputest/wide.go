@@ -1,0 +1,119 @@
+package gputest
+
+import (
+	"fmt"
+	"testing"
+
+	"stepflow/gpu"
+)
+
+// RunWide tries the cases of Wide on the device that open gives, as [Run] does the small ones.
+func RunWide(t *testing.T, open func() gpu.Device) {
+	onEach(t, open, Wide(), func(t *testing.T, d gpu.Device, c Case) { try(t, d, gpu.Lookup(c.Kernel), c, nil) })
+}
+
+// onEach calls f for every case on a device of its own.
+func onEach(t *testing.T, open func() gpu.Device, list []Case, f func(*testing.T, gpu.Device, Case)) {
+	for _, c := range list {
+		t.Run(fmt.Sprintf("%.100s", c), func(t *testing.T) {
+			d := open()
+			defer d.Close()
+			f(t, d, c)
+		})
+	}
+}
+
+// Wide lists launches with the sizes that real models have and [Cases] has not: heads of up to 128 channels, rows and
+// vocabularies longer than what a block of threads covers at once, losses of many chunks, updates of many tensors. In
+// f32 and, where a kernel takes them, with bf16 operands.
+func Wide() (list []Case) {
+	for _, c := range wide() {
+		list = append(list, c)
+		if half, ok := c.bf16(); ok {
+			list = append(list, half)
+		}
+	}
+	return list
+}
+
+func wide() (list []Case) {
+	for _, n := range [][2]int{{140, 5003}, {300, 1032}} {
+		list = append(list, wideRows(n[0], n[1])...)
+	}
+	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}} {
+		list = append(list, wideLoss(s[0], s[1], s[2])...)
+	}
+	many, all := make([]gpu.Type, 300), make([]int, 300) // a model of 33 layers
+	for i := range many {
+		many[i], all[i] = f32(1), i
+	}
+	list = append(list, Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: many, Positive: all, Tol: 1e-6})
+	for _, s := range [][5]int{{1, 150, 2, 1, 32}, {2, 150, 2, 1, 64}, {1, 150, 2, 1, 128}, {1, 70, 2, 2, 72},
+		{1, 70, 2, 2, 96}} {
+		list = append(list, wideHeads(s[0], s[1], s[2], s[3], s[4])...)
+	}
+	return list
+}
+
+// wideRows lists the kernels that take a block of threads a row, or columns, of x [rows, cols].
+func wideRows(rows, cols int) []Case {
+	x, w, r, targets := f32(rows, cols), f32(cols), f32(rows), i32(rows)
+	ids, dy, table := i32(1, rows), f32(1, rows, cols), f32(9, cols)
+	return []Case{
+		{Kernel: "bias_add", In: []gpu.Type{x, w}, Tol: 1e-7},
+		{Kernel: "sum_rows", In: []gpu.Type{x}, Tol: 2e-6},
+		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, w}, Tol: 2e-6},
+		{Kernel: "rmsnorm_grad_x", In: []gpu.Type{x, x, w, r}, Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_w", In: []gpu.Type{x, x, r}, Tol: 3e-6},
+		{Kernel: "cross_entropy", In: []gpu.Type{x, targets}, Ints: [2]int{-1, cols}, Tol: 1e-6},
+		{Kernel: "cross_entropy_grad", In: []gpu.Type{r, x, targets, r}, Ints: [2]int{-1, cols}, Tol: 3e-6},
+		{Kernel: "embedding", In: []gpu.Type{ids, table}, Ints: [2]int{0, 9}},
+		{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, table}, Ints: [2]int{0, 9}, Tol: 1e-6},
+	}
+}
+
+// wideLoss lists the loss of h [1, rows, hidden] over a vocabulary, in chunks of 16 rows.
+func wideLoss(rows, vocab, hidden int) []Case {
+	h, w, targets, dnll := f32(1, rows, hidden), f32(vocab, hidden), i32(1, rows), f32(1, rows)
+	a, ids := gpu.Attrs{Chunk: 16}, [2]int{-1, vocab}
+	return []Case{
+		{Kernel: "linear_cross_entropy", Attrs: a, In: []gpu.Type{h, w, targets}, Ints: ids, Tol: 3e-6},
+		{Kernel: "linear_cross_entropy_grad", Attrs: a, In: []gpu.Type{dnll, h, w, targets, w}, Ints: ids, Tol: 2e-5},
+	}
+}
+
+// wideHeads lists attention and rotary embeddings of heads of d channels.
+func wideHeads(batch, seq, heads, kvHeads, d int) []Case {
+	a := gpu.Attrs{Heads: heads, KVHeads: kvHeads}
+	q, kv, lse := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(batch, heads, seq)
+	seg, table, last := i32(batch, seq), f32(seq, d/2), []int{5}
+	grad := []gpu.Type{q, q, kv, kv, q, lse}
+	return []Case{
+		{Kernel: "rope", Attrs: gpu.Attrs{Heads: heads}, In: []gpu.Type{q, table, table}, Tol: 1e-6},
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv}, Tol: 3e-6},
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: grad, Positive: last, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: append(grad[:6:6], seg), Positive: last, Segments: true, Tol: 3e-6},
+	}
+}
+
+// RunPieces holds a device with a workspace to a gradient of the weight that is not rounded once a chunk: where it is,
+// what is less than half a unit in the last place of bf16 is lost, here 1 % of the largest element.
+func RunPieces(t *testing.T, open func() gpu.Device) {
+	const rows, vocab, hidden = 512, 1009, 40
+	h := gpu.Type{Shape: gpu.Shape{1, rows, hidden}, DType: gpu.BF16}
+	w := gpu.Type{Shape: gpu.Shape{vocab, hidden}, DType: gpu.BF16}
+	for _, acc := range [][]gpu.Type{nil, {w}, {f32(vocab, hidden)}} {
+		c := Case{Kernel: "linear_cross_entropy_grad", Attrs: gpu.Attrs{Chunk: 4},
+			In:   append([]gpu.Type{f32(1, rows), h, w, i32(1, rows)}, acc...),
+			Ints: [2]int{-1, vocab}, Positive: []int{0, 1, 4},
+			Tol: 1.0 / 128} // what softmax gives is rounded before the product
+		onEach(t, open, []Case{c}, func(t *testing.T, d gpu.Device, c Case) {
+			k := gpu.Lookup(c.Kernel)
+			try(t, d, k, c, nil)
+			if acc != nil {
+				try(t, d, k, c, &[2]int{2, 4})
+			}
+		})
+	}
+}
