@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"stepflow/gpu"
 	"stepflow/ops/arch"
 	"stepflow/runtime/apply"
@@ -43,7 +45,9 @@ func planImported(dir string) (*plan.Plan, string) {
 	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 	var all strings.Builder
 	for _, d := range diags {
-		all.WriteString(d.Detail + "\n")
+		if d.Severity == hcl.DiagError {
+			all.WriteString(d.Detail + "\n")
+		}
 	}
 	return p, all.String()
 }
