@@ -163,19 +163,25 @@ func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 	if !v.IsKnown() {
 		return cty.UnknownVal(cty.String), ""
 	}
-	want := strings.Join(a.Ref, " or ")
+	want, usual := "a "+strings.Join(a.Ref, " or "), a.Ref[0]
+	if strings.ContainsAny(usual[:1], "aeiou") {
+		want = "an" + want[1:]
+	}
+	if k := KindOf(usual); k != nil && len(k.Types) > 0 {
+		usual += "." + k.Types[0]
+	}
 	t := v.Type()
 	if !t.IsObjectType() || !t.HasAttribute("address") {
 		hint := ""
 		if t.IsTupleType() || t.IsObjectType() {
-			hint = " If the block has count or for_each, name one instance, such as stage.x[\"key\"]."
+			hint = " If the block has count or for_each, name one instance, such as " + usual + ".NAME[\"key\"]."
 		}
-		return v, fmt.Sprintf("%s takes a %s block, written without quotes such as %s.NAME, not %s.%s",
-			a.Name, want, a.Ref[0], t.FriendlyName(), hint)
+		return v, fmt.Sprintf("%s takes %s block, written without quotes, such as %s.NAME, not %s.%s",
+			a.Name, want, usual, t.FriendlyName(), hint)
 	}
 	x := v.GetAttr("address")
 	if x.Type() != cty.String || x.IsNull() {
-		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
+		return v, fmt.Sprintf("%s takes %s block.", a.Name, want)
 	}
 	if !x.IsKnown() {
 		return x, ""
@@ -186,7 +192,7 @@ func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 		}
 	}
 	if sensitive {
-		return v, fmt.Sprintf("%s takes a %s block.", a.Name, want)
+		return v, fmt.Sprintf("%s takes %s block.", a.Name, want)
 	}
-	return v, fmt.Sprintf("%s takes a %s block, not %s.", a.Name, want, x.AsString())
+	return v, fmt.Sprintf("%s takes %s block, not %s.", a.Name, want, x.AsString())
 }

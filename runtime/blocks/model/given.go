@@ -19,6 +19,8 @@ func given(a addr.Addr, d *dsl.Decoded) (m arch.Model, diags hcl.Diagnostics) {
 	m.Arch = arch.Lookup(a.Type)
 	names, partial, diags := readFields(&m.Config, d)
 	switch {
+	case d.Has("from") && d.Known("from") && d.Str("from") == "":
+		return m, append(diags, d.Error("from", "No folder", "from is empty: name the folder of a model, or leave it out."))
 	case d.Has("from"):
 		if d.Given("seed") {
 			diags = append(diags, d.Error("seed", "No first weights",
