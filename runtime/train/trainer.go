@@ -81,9 +81,10 @@ func (t *trainer) run(segment string) error {
 // cut runs f, and stops the device when ctx ends: then nothing more can be run on it, but what was trained can still be
 // saved.
 func (t *trainer) cut(ctx context.Context, f func() error) error {
-	defer context.AfterFunc(ctx, t.loaded.Stop)()
+	release := context.AfterFunc(ctx, t.loaded.Stop)
 	err := f()
-	if errors.Is(err, gpu.ErrStopped) {
+	late := !release() // the device is stopped, or about to be, though f may have ended before
+	if errors.Is(err, gpu.ErrStopped) || err == nil && late {
 		return observe.ErrInterrupted
 	}
 	return err
