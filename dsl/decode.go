@@ -2,9 +2,6 @@ package dsl
 
 import (
 	"fmt"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -288,66 +285,6 @@ func (d *Decoded) Fingerprint() map[string]string {
 	out := map[string]string{}
 	d.flat("", out, false)
 	return out
-}
-
-// Secret returns the sensitive values by dotted name, in plain text, to tell by a keyed hash whether one has changed.
-func (d *Decoded) Secret() map[string]string {
-	out := map[string]string{}
-	d.secret("", out)
-	return out
-}
-
-func (d *Decoded) secret(prefix string, out map[string]string) {
-	for n := range d.Sensitive {
-		out[prefix+n] = Show(d.values[n])
-	}
-	for n, b := range d.blocks {
-		b.secret(prefix+n+".", out)
-	}
-}
-
-// numeral matches a number in a text, as a word of its own.
-var numeral = regexp.MustCompile(`-?\b[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\b`)
-
-// HideNumbers replaces the sensitive numbers among a block's values wherever a text about that block shows them.
-// Numbers are too common to be hidden everywhere, as Secrets hides sensitive strings.
-func (d *Decoded) HideNumbers(text string) string {
-	secret := d.secretNumbers(nil)
-	if len(secret) == 0 {
-		return text
-	}
-	return numeral.ReplaceAllStringFunc(text, func(s string) string {
-		x, err := strconv.ParseFloat(s, 64)
-		if err == nil && slices.ContainsFunc(secret, func(n float64) bool { return n == x || n == -x }) {
-			return Hidden
-		}
-		return s
-	})
-}
-
-// HideNumbersIn is HideNumbers for all texts of diagnostics about the block.
-func (d *Decoded) HideNumbersIn(diags hcl.Diagnostics) hcl.Diagnostics {
-	for _, x := range diags {
-		x.Summary, x.Detail = d.HideNumbers(x.Summary), d.HideNumbers(x.Detail)
-	}
-	return diags
-}
-
-func (d *Decoded) secretNumbers(list []float64) []float64 {
-	for n := range d.Sensitive {
-		v, _ := d.values[n].UnmarkDeep()
-		_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
-			if v.Type() == cty.Number && v.IsKnown() && !v.IsNull() {
-				x, _ := v.AsBigFloat().Float64()
-				list = append(list, x)
-			}
-			return true, nil
-		})
-	}
-	for _, b := range d.blocks {
-		list = b.secretNumbers(list)
-	}
-	return list
 }
 
 func (d *Decoded) flat(prefix string, out map[string]string, hide bool) {

@@ -138,7 +138,7 @@ func missing(s *state.Block, steps []metrics.Step) string {
 	}
 	const rounding = 1e-9
 	loss, ok := s.Values["loss"].(float64)
-	end := metrics.Loss(steps)
+	end := metrics.EndLoss(steps)
 	if ok && s.Status == state.Done && len(steps) == s.Step && math.Abs(end-loss) > rounding*math.Abs(loss) {
 		return fmt.Sprintf("this stage: they end with a loss of %.6g, and the stage with %.6g; the file is of another stage "+
 			"or run", end, loss)

@@ -244,7 +244,7 @@ func TestStepsOfAnotherStage(t *testing.T) {
 	dir := sampleRun(t, 20)
 	own := steps(20)
 	s := &state.Block{Status: state.Done, Recipe: "r", Content: "c", Step: 20, Steps: 20,
-		Values: map[string]any{"loss": metrics.Loss(own)}}
+		Values: map[string]any{"loss": metrics.EndLoss(own)}}
 	writeState(t, dir, map[string]*state.Block{"stage.one": s})
 	writeSteps(t, dir, "stage.one", own)
 	if w := read(t, dir).Blocks[0].Warnings; len(w) > 0 {

@@ -131,6 +131,18 @@ func SameArchitecture(a, b Model) (attribute string, same bool) {
 	return "", true
 }
 
+// Show is an attribute of the model for a message.
+func (m Model) Show(attribute string) string {
+	i := slices.IndexFunc(m.Arch.Fields, func(f Field) bool { return f.Name == attribute })
+	if i < 0 {
+		return m.Arch.Type // SameArchitecture names model_type too
+	}
+	if text := m.Arch.Fields[i].Show(m.Config); text != "null" {
+		return text
+	}
+	return "its default"
+}
+
 // As is the model as one of another architecture, as Mistral is a Llama, and reports whether it is one: layers are built
 // alike, and all that its configuration may say has a place there.
 func (m Model) As(a *Architecture) (Model, bool) {

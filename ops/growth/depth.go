@@ -48,8 +48,7 @@ func depth(place func(s Spec, n int) ([]inserted, error)) func(Spec, Model) (Map
 func Continue(m Model) (Map, error) { return m.deepen(nil, false) }
 
 // deepen returns the map that puts new layers between the old ones. With identity, what ends a residual branch of a new
-// layer is zero: the layer passes its input on, and both zero matrices still receive gradient (Wu et al. 2024, LLaMA
-// Pro).
+// layer is zero: the layer passes its input on, and what is zero still receives gradient (Wu et al. 2024, LLaMA Pro).
 func (m Model) deepen(added []inserted, identity bool) (Map, error) {
 	layers := m.insert(added)
 	ids := make([]string, len(layers))

@@ -39,10 +39,6 @@ func (o AdamW) Rate(ops.Param) float64 { return o.LearningRate }
 // ClipNorm is MaxGradNorm.
 func (o AdamW) ClipNorm() float64 { return o.MaxGradNorm }
 
-// Decays reports whether weight decay applies to p. By default it does to projections, the head and adapters, not to
-// gains, biases and embeddings.
-func (o AdamW) Decays(p ops.Param) bool { return decays(p, o.NoDecay) }
-
 // States are the two moments in fp32 and the master of a bf16 weight that is not rounded at random.
 func (o AdamW) States(p ops.Param, d gpu.DType) []State {
 	return append([]State{moment(adamM, p), moment(adamV, p)}, masters(p, d, o.BF16StochasticRound)...)
@@ -51,7 +47,7 @@ func (o AdamW) States(p ops.Param, d gpu.DType) []State {
 // Update is one launch, which reads and writes the weight, its master and the moments.
 func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
 	a := gpu.Attrs{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps}
-	if o.Decays(s.Param) {
+	if decays(s.Param, o.NoDecay) {
 		a.WeightDecay = o.WeightDecay
 	}
 	kernel, updated := "adamw", []graph.Value{s.Weight}

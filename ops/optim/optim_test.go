@@ -36,12 +36,12 @@ func TestSchedules(t *testing.T) {
 func TestDecay(t *testing.T) {
 	o := AdamW{}
 	for k, want := range map[ops.Kind]bool{ops.KindLinear: true, ops.KindHead: true, ops.KindLoraA: true, ops.KindNorm: false, ops.KindBias: false, ops.KindEmbedding: false} {
-		if o.Decays(ops.Param{Kind: k}) != want {
+		if decays(ops.Param{Kind: k}, o.NoDecay) != want {
 			t.Errorf("%v decays: %t", k, !want)
 		}
 	}
 	o.NoDecay = []string{"*.q_proj.weight"}
-	if o.Decays(ops.Param{Kind: ops.KindLinear, Name: "model.layers.0.self_attn.q_proj.weight"}) || !o.Decays(ops.Param{Kind: ops.KindNorm, Name: "model.norm.weight"}) {
+	if decays(ops.Param{Kind: ops.KindLinear, Name: "model.layers.0.self_attn.q_proj.weight"}, o.NoDecay) || !decays(ops.Param{Kind: ops.KindNorm, Name: "model.norm.weight"}, o.NoDecay) {
 		t.Error("no_decay replaces the default")
 	}
 }

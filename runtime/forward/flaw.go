@@ -85,6 +85,7 @@ type Watched struct {
 	Flaw   Flaw
 }
 
+// Watch looks at the tensors of parameters as they are read, once each, in the type that a model has them in.
 func Watch(from tensors, params []ops.Param, as gpu.DType) *Watched {
 	w := &Watched{tensors: from, shapes: map[string]gpu.Shape{}, as: as}
 	for _, p := range params {
@@ -93,6 +94,7 @@ func Watch(from tensors, params []ops.Param, as gpu.DType) *Watched {
 	return w
 }
 
+// Float32 reads a tensor and looks at it.
 func (w *Watched) Float32(name string) ([]float32, error) {
 	v, err := w.tensors.Float32(name)
 	if shape, ok := w.shapes[name]; ok && err == nil {

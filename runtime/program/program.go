@@ -46,6 +46,7 @@ const (
 // BufConst is a table of the model, by its name.
 func BufConst(name string) string { return "const/" + name }
 
+// BufGrad is the gradient of a trainable parameter, added up over a step.
 func BufGrad(id string) string { return "grad/" + id }
 
 // BufRemainder is what a weight that ReLoRA merges into could not hold.

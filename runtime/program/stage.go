@@ -76,7 +76,7 @@ func (s *Stage) LayerIDs() []string {
 	return ids
 }
 
-// grows reports whether the stage adds layers to those of the stage it continues.
+// Grows reports whether the stage adds layers to those of the stage it continues.
 func (s *Stage) Grows() bool { return s.From != nil && len(s.Layers) > len(s.From.Layers) }
 
 // adaptsHead reports whether the head has an adapter: its logits are then a sum.
@@ -134,16 +134,18 @@ func (s *Stage) Scheduled(peak float64, step int) float64 {
 	return lr
 }
 
+// Restarts reports whether adapters are merged and begin again on the way, as ReLoRA does.
 func (s *Stage) Restarts() bool {
 	return s.Peft != nil && s.Peft.Method == "relora" && len(s.Adapters) > 0
 }
 
+// KeepsRemainders reports whether what merges on the way round off is kept for the next one.
 func (s *Stage) KeepsRemainders() bool { return s.Restarts() && s.Peft.KeepsRemainders(s.DType) }
 
 // MergesRounded reports whether adapters are merged into weights that are coarser than fp32.
 func (s *Stage) MergesRounded() bool { return len(s.Adapters) > 0 && s.DType == gpu.BF16 }
 
-// mergesAtRandom reports whether merges round stochastically.
+// MergesAtRandom reports whether merges round stochastically.
 func (s *Stage) MergesAtRandom() bool {
 	return s.MergesRounded() && !s.KeepsRemainders()
 }

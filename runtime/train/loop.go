@@ -246,14 +246,14 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 	}
 	if mean, yes := spike(loss, l.state.LastLosses); yes {
 		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
-			f.step, loss, metrics.MeanOf, mean, l.batchOf(f))
+			f.step, loss, metrics.LossSteps, mean, l.batchOf(f))
 	}
 	for _, p := range l.stage.Trainable() {
 		l.state.OptimizerSteps[p.ID]++
 	}
 	l.state.LastLosses = append(l.state.LastLosses, loss)
-	if n := len(l.state.LastLosses); n > metrics.MeanOf {
-		l.state.LastLosses = l.state.LastLosses[n-metrics.MeanOf:]
+	if n := len(l.state.LastLosses); n > metrics.LossSteps {
+		l.state.LastLosses = l.state.LastLosses[n-metrics.LossSteps:]
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ const (
 
 // spike reports whether a loss stands out from the last ones, and their mean.
 func spike(loss float64, last []float64) (mean float64, yes bool) {
-	if len(last) < metrics.MeanOf {
+	if len(last) < metrics.LossSteps {
 		return 0, false
 	}
 	var squares float64

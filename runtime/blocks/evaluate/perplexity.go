@@ -47,13 +47,13 @@ func (e *Perplexity) pass() program.Pass {
 
 // Plan reads the documents and the windows, and compiles the program.
 func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, sees int) hcl.Diagnostics {
-	for _, check := range []func(*blocks.Planned, *dsl.Decoded) hcl.Diagnostics{e.readDocuments,
-		func(_ *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics { return e.readWindows(d, sees) }, e.fit} {
-		if diags := check(p, d); diags.HasErrors() {
-			return diags
-		}
+	if diags := e.readDocuments(p, d); diags.HasErrors() {
+		return diags
 	}
-	return nil
+	if diags := e.readWindows(d, sees); diags.HasErrors() {
+		return diags
+	}
+	return e.fit(p, d)
 }
 
 // readDocuments reads what is measured.

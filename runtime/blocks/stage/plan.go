@@ -155,16 +155,9 @@ func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
 	if s.Grow == nil || len(s.Layers) != root.NumHiddenLayers || same {
 		return
 	}
-	for _, f := range arch.Attributes() {
-		if f.Name == attr {
-			there := f.Show(root.Config)
-			if there == "null" {
-				there = "its default"
-			}
-			p.Warn(fmt.Sprintf("the stage has as many layers as %s, and %s differs, %s here and %s there: an old layer keeps "+
-				"what it is, a new one takes it from the layer that it is made of", root.Addr, attr, f.Show(s.Model.Config), there))
-		}
-	}
+	p.Warn(fmt.Sprintf("the stage has as many layers as %s, and %s differs, %s here and %s there: an old layer keeps "+
+		"what it is, a new one takes it from the layer that it is made of", root.Addr, attr, s.Model.Show(attr),
+		root.Show(attr)))
 }
 
 // kinds lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the
