@@ -100,7 +100,7 @@ type dataTask struct {
 	run                func() error
 }
 
-// compare gives the median seconds of both.
+// compare returns the median seconds of both.
 func (t *dataTask) compare(
 	o options, parquet, tokenizer string, versions map[string]string,
 ) (ours, theirs float64, err error) {

@@ -13,7 +13,7 @@ func watchCommand() command {
 	return command{name: "watch", args: "[flags] [DIR]", most: 1,
 		short: "Shows a run in the terminal while it goes on.",
 		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it " +
-			"only reads there, so it can come and go. Where the output is no terminal it prints once.",
+			"only reads there, so it can come and go. If the output is not a terminal, it prints once.",
 		example: "stepflow watch pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&once, "once", false, "print once and end")
