@@ -94,8 +94,8 @@ func tokensOf(t testing.TB, s Source, split Split, tk *tokenizer.Tokenizer) (doc
 	}
 }
 
-// Files of tokens in all forms give the tokens that are in them, and documents end where the end-of-text token ends them: not where a
-// piece, a block or a file does.
+// Files of tokens in all forms give the tokens that are in them, and documents end where the end-of-text token ends
+// them: not where a piece, a block or a file does.
 func TestBinFiles(t *testing.T) {
 	tk := tok(t)
 	var ids []int32
@@ -110,11 +110,13 @@ func TestBinFiles(t *testing.T) {
 	}
 	a, b := len(ids)/3, len(ids)/2 // in the middle of documents, as llm.c's shards end
 	for name, files := range map[string][][]byte{
-		"nanoGPT":          {narrow(ids)},
-		"llm.c":            {headed(20240520, 1, len(ids), narrow(ids))},
-		"llm.c LLaMA 3":    {headed(20240801, 7, len(ids), wide(ids))},
-		"shards":           {headed(20240520, 1, a, narrow(ids[:a])), headed(20240520, 1, b-a, narrow(ids[a:b])), headed(20240520, 1, len(ids)-b, narrow(ids[b:]))},
-		"shards of widths": {narrow(ids[:a]), headed(20240801, 7, 0, nil), headed(20240801, 7, b-a, wide(ids[a:b])), narrow(ids[b:])},
+		"nanoGPT":       {narrow(ids)},
+		"llm.c":         {headed(20240520, 1, len(ids), narrow(ids))},
+		"llm.c LLaMA 3": {headed(20240801, 7, len(ids), wide(ids))},
+		"shards": {headed(20240520, 1, a, narrow(ids[:a])), headed(20240520, 1, b-a, narrow(ids[a:b])),
+			headed(20240520, 1, len(ids)-b, narrow(ids[b:]))},
+		"shards of widths": {narrow(ids[:a]), headed(20240801, 7, 0, nil), headed(20240801, 7, b-a, wide(ids[a:b])),
+			narrow(ids[b:])},
 	} {
 		for _, piece := range []int64{1, 7, 64, 4096, pieceTokens} {
 			if piece == 1 && name != "shards of widths" {
@@ -135,10 +137,12 @@ func TestBinFiles(t *testing.T) {
 				batches = append(batches, x)
 				for i := range x.IDs {
 					if x.IDs[i] != ids[at+i] || x.Targets[i] != ids[at+i+1] {
-						t.Fatalf("%s: token %d is %d before %d, not %d before %d", name, at+i, x.IDs[i], x.Targets[i], ids[at+i], ids[at+i+1])
+						t.Fatalf("%s: token %d is %d before %d, not %d before %d", name, at+i, x.IDs[i], x.Targets[i], ids[at+i],
+							ids[at+i+1])
 					}
 					if i%64 > 0 && (x.Segments[i] != x.Segments[i-1]) != (x.IDs[i] == tk.EOS) {
-						t.Fatalf("%s in pieces of %d: at token %d the segment is %d after %d", name, piece, at+i, x.Segments[i], x.Segments[i-1])
+						t.Fatalf("%s in pieces of %d: at token %d the segment is %d after %d", name, piece, at+i, x.Segments[i],
+							x.Segments[i-1])
 					}
 				}
 			}
@@ -158,8 +162,8 @@ func TestBinFiles(t *testing.T) {
 	}
 }
 
-// An epoch holds each document once and whole, shuffled or not, in every split, wherever pieces end; the split is by what a document
-// holds, not by where it lies.
+// An epoch holds each document once and whole, shuffled or not, in every split, wherever pieces end; the split is by
+// what a document holds, not by where it lies.
 func TestBinDocumentsAreWhole(t *testing.T) {
 	tk := tok(t)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -185,7 +189,8 @@ func TestBinDocumentsAreWhole(t *testing.T) {
 		var held []string
 		for _, piece := range []int64{3, 100, pieceTokens} {
 			inPieces(t, cut{pieceRows, piece})
-			for _, files := range [][][]byte{{narrow(ids)}, {narrow(ids[:1234]), narrow(ids[1234:4000]), narrow(ids[4000:])}, {headed(20240801, 7, len(ids), wide(ids))}} {
+			for _, files := range [][][]byte{{narrow(ids)}, {narrow(ids[:1234]), narrow(ids[1234:4000]), narrow(ids[4000:])},
+				{headed(20240801, 7, len(ids), wide(ids))}} {
 				s := binSource(t, files...)
 				if got := tokensOf(t, s, Train, tk); !reflect.DeepEqual(got, want) {
 					t.Fatalf("pieces of %d, %d files: documents differ", piece, len(files))
@@ -244,7 +249,8 @@ func TestBinWithoutEnds(t *testing.T) {
 			t.Errorf("from token %d: %v", token, err)
 		}
 	}
-	if _, err := c.Stream(Train, tk, 64, Cursor{Token: len(ids)}); err == nil || !strings.Contains(err.Error(), "does not lie in its document") {
+	if _, err := c.Stream(Train, tk, 64, Cursor{Token: len(ids)}); err == nil || !strings.Contains(err.Error(),
+		"does not lie in its document") {
 		t.Errorf("after the end: %v", err)
 	}
 	// The end of the data ends the document; then it comes again.
@@ -274,22 +280,29 @@ func TestBinRefusals(t *testing.T) {
 		tok   *tokenizer.Tokenizer
 		want  string
 	}{
-		"odd":                  {append(bytes.Clone(small), 1), "", tk, "6001 bytes are not a whole number of tokens of 2 bytes"},
-		"odd after a header":   {headed(20240801, 7, 1500, append(bytes.Clone(small), 1, 2)), "", tk, "6002 bytes are not a whole number of tokens of 4 bytes"},
-		"odd uint32":           {small[:len(small)-2], "uint32", tk, "not a whole number of tokens of 4 bytes"},
-		"odd for the ids":      {small[:len(small)-2], "", big, "need tokens of uint32"},
-		"version":              {headed(20240520, 3, len(ids), small), "", tk, "of version 3, which is not"},
-		"half a header":        {headed(20240520, 1, 0, nil)[:1000], "", tk, "header of 1024 bytes does, and ends after 1000"},
-		"promise":              {headed(20240520, 1, len(ids), small[2:]), "", tk, "the header promises 3000 tokens, the file holds 2999"},
-		"header against dtype": {headed(20240520, 1, len(ids), small), "uint32", tk, `the header says uint16, and dtype is "uint32"`},
-		"another's":            {append(bytes.Clone(small), 0xff, 0xff), "", tk, "000.bin, token 3000 (byte 6000): 65535 is not one of the tokenizer's 281 ids"},
-		"unsigned":             {headed(20240801, 7, 2001, negative), "", tk, "000.bin, token 2000 (byte 9024): 4294967295 is not one of the tokenizer's 281 ids"},
-		"wide, not said":       {wide(ids), "", tk, `set dtype to "uint32"`},
-		"narrow by dtype":      {small, "uint16", big, "which cannot hold ids from 65536 on"},
-		"narrow by header":     {headed(20240520, 1, len(ids), small), "", big, "which cannot hold ids from 65536 on"},
-		"narrow, not said":     {small, "", big, "000.bin, token 0 (byte 0): 131073 is not one of the tokenizer's 65537 ids"},
-		"empty":                {nil, "", tk, "hold no rows"},
-		"only a header":        {headed(20240520, 1, 0, nil), "", tk, "hold no rows"},
+		"odd": {append(bytes.Clone(small), 1), "", tk,
+			"6001 bytes are not a whole number of tokens of 2 bytes"},
+		"odd after a header": {headed(20240801, 7, 1500, append(bytes.Clone(small), 1, 2)), "", tk,
+			"6002 bytes are not a whole number of tokens of 4 bytes"},
+		"odd uint32":      {small[:len(small)-2], "uint32", tk, "not a whole number of tokens of 4 bytes"},
+		"odd for the ids": {small[:len(small)-2], "", big, "need tokens of uint32"},
+		"version":         {headed(20240520, 3, len(ids), small), "", tk, "of version 3, which is not"},
+		"half a header": {headed(20240520, 1, 0, nil)[:1000], "", tk,
+			"header of 1024 bytes does, and ends after 1000"},
+		"promise": {headed(20240520, 1, len(ids), small[2:]), "", tk,
+			"the header promises 3000 tokens, the file holds 2999"},
+		"header against dtype": {headed(20240520, 1, len(ids), small), "uint32", tk,
+			`the header says uint16, and dtype is "uint32"`},
+		"another's": {append(bytes.Clone(small), 0xff, 0xff), "", tk,
+			"000.bin, token 3000 (byte 6000): 65535 is not one of the tokenizer's 281 ids"},
+		"unsigned": {headed(20240801, 7, 2001, negative), "", tk,
+			"000.bin, token 2000 (byte 9024): 4294967295 is not one of the tokenizer's 281 ids"},
+		"wide, not said":   {wide(ids), "", tk, `set dtype to "uint32"`},
+		"narrow by dtype":  {small, "uint16", big, "which cannot hold ids from 65536 on"},
+		"narrow by header": {headed(20240520, 1, len(ids), small), "", big, "which cannot hold ids from 65536 on"},
+		"narrow, not said": {small, "", big, "000.bin, token 0 (byte 0): 131073 is not one of the tokenizer's 65537 ids"},
+		"empty":            {nil, "", tk, "hold no rows"},
+		"only a header":    {headed(20240520, 1, 0, nil), "", tk, "hold no rows"},
 	} {
 		s := binSource(t, c.file)
 		s.DType = c.dtype
@@ -323,7 +336,8 @@ func TestBinRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.dtype, err)
 		}
 	}
-	if _, err := Measure(context.Background(), binSource(t, headed(20240520, 1, len(ids), small)), big, Train); !errors.Is(err, ErrDType) {
+	if _, err := Measure(context.Background(), binSource(t, headed(20240520, 1, len(ids), small)), big,
+		Train); !errors.Is(err, ErrDType) {
 		t.Errorf("measuring: %v", err)
 	}
 }
@@ -341,7 +355,8 @@ func withToken(t testing.TB, tk *tokenizer.Tokenizer, id int, name string, templ
 	if err := json.Unmarshal(tk.JSON(), &f); err != nil {
 		t.Fatal(err)
 	}
-	f["added_tokens"] = append(f["added_tokens"].([]any), map[string]any{"id": id, "content": name, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false})
+	f["added_tokens"] = append(f["added_tokens"].([]any), map[string]any{"id": id, "content": name, "special": true,
+		"normalized": false, "single_word": false, "lstrip": false, "rstrip": false})
 	f["model"].(map[string]any)["vocab"].(map[string]any)[name] = id // elsewhere ids follow on the model's
 	f["post_processor"] = template
 	b, err := json.Marshal(f)
@@ -355,8 +370,9 @@ func withToken(t testing.TB, tk *tokenizer.Tokenizer, id int, name string, templ
 	return with
 }
 
-// Documents of a file that begin with the token which the tokenizer's template puts before a text predict their first token from that
-// one; those that do not, from the token that ends the one before, be it the same as in LLaMA 3's files of llm.c.
+// Documents of a file that begin with the token which the tokenizer's template puts before a text predict their first
+// token from that one; those that do not, from the token that ends the one before, be it the same as in LLaMA 3's
+// files of llm.c.
 func TestBinWithBeginnings(t *testing.T) {
 	tk := withTemplate(t, tok(t))
 	same := withTemplate(t, tok(t))

@@ -29,7 +29,8 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
 	tk := tok(t)
-	for format, names := range map[string][]string{"fineweb_edu": {"000.parquet", "001.parquet"}, "jsonl": {"d.jsonl"}, "text": {"d.txt"}} {
+	for format, names := range map[string][]string{"fineweb_edu": {"000.parquet", "001.parquet"}, "jsonl": {"d.jsonl"},
+		"text": {"d.txt"}} {
 		batches := func(patterns []string) (list []*Batch) {
 			s := source(dir)
 			s.Format, s.Patterns, s.Separator = format, patterns, "\n\n"
@@ -81,9 +82,12 @@ func TestWebGivesWhatTheDiskGives(t *testing.T) {
 		}
 	}
 	s := source(dir)
-	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them", server.URL + "/none.parquet": "404", "gs://a/b": "AWS_ENDPOINT_URL=https://storage.googleapis.com", "ftp://a/b": "there is no ftp://"} {
+	for address, want := range map[string]string{server.URL + "/*.parquet": "name each of them",
+		server.URL + "/none.parquet": "404", "gs://a/b": "AWS_ENDPOINT_URL=https://storage.googleapis.com",
+		"ftp://a/b": "there is no ftp://"} {
 		s.Patterns = []string{address}
-		if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
+		if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(),
+			want) || !strings.Contains(err.Error(), address) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

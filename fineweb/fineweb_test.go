@@ -22,8 +22,10 @@ import (
 func rows(n int) []Row {
 	list := make([]Row, n)
 	for i := range list {
-		list[i] = Row{Text: fmt.Sprintf("Document %d says: ", i) + strings.Repeat("word ", i%17+1), ID: fmt.Sprintf("<urn:uuid:%d>", i),
-			Language: []string{"en", "de"}[i%2], LanguageScore: float64(i%10) / 10, TokenCount: int64(i), Score: float64(i % 6), IntScore: int64(i % 6)}
+		list[i] = Row{Text: fmt.Sprintf("Document %d says: ", i) + strings.Repeat("word ", i%17+1),
+			ID:       fmt.Sprintf("<urn:uuid:%d>", i),
+			Language: []string{"en", "de"}[i%2], LanguageScore: float64(i%10) / 10, TokenCount: int64(i),
+			Score: float64(i % 6), IntScore: int64(i % 6)}
 	}
 	return list
 }
@@ -64,7 +66,8 @@ func tok(t testing.TB) *tokenizer.Tokenizer {
 }
 
 func source(dir string) Source {
-	return Source{Format: "fineweb_edu", Patterns: []string{"*.parquet"}, Dir: dir, Seed: 7, Shuffle: true, DocumentMask: true, PredictFirst: true, ValidationFraction: 0.2}
+	return Source{Format: "fineweb_edu", Patterns: []string{"*.parquet"}, Dir: dir, Seed: 7, Shuffle: true,
+		DocumentMask: true, PredictFirst: true, ValidationFraction: 0.2}
 }
 
 func open(t testing.TB, s Source) *Corpus {
@@ -112,7 +115,8 @@ func TestSeekGivesTheSameTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := batches[i+1]; !slices.Equal(b.IDs, want.IDs) || !slices.Equal(b.Targets, want.Targets) || !slices.Equal(b.Segments, want.Segments) || !reflect.DeepEqual(b.Cursor, want.Cursor) {
+		if want := batches[i+1]; !slices.Equal(b.IDs, want.IDs) || !slices.Equal(b.Targets,
+			want.Targets) || !slices.Equal(b.Segments, want.Segments) || !reflect.DeepEqual(b.Cursor, want.Cursor) {
 			t.Fatalf("seeking to %+v gives other tokens than reading on", at)
 		}
 	}
@@ -164,8 +168,8 @@ func TestEpochHoldsEveryDocumentOnce(t *testing.T) {
 	}
 }
 
-// Where documents end, what is predicted and what attention sees depend on the mask, on whether first tokens are predicted, and on
-// whether a document begins with a token of its own.
+// Where documents end, what is predicted and what attention sees depend on the mask, on whether first tokens are
+// predicted, and on whether a document begins with a token of its own.
 func TestDocumentMask(t *testing.T) {
 	dir := corpusDir(t)
 	plain := tok(t)
@@ -229,7 +233,8 @@ func withTemplate(t testing.TB, tk *tokenizer.Tokenizer) *tokenizer.Tokenizer {
 	t.Helper()
 	id := tk.VocabSize()
 	with := withToken(t, tk, id, "<s>", map[string]any{"type": "TemplateProcessing", "pair": []any{},
-		"single":         []any{map[string]any{"SpecialToken": map[string]any{"id": "<s>", "type_id": 0}}, map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
+		"single": []any{map[string]any{"SpecialToken": map[string]any{"id": "<s>", "type_id": 0}},
+			map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
 		"special_tokens": map[string]any{"<s>": map[string]any{"id": "<s>", "ids": []int{id}, "tokens": []string{"<s>"}}}})
 	if with.BOS != int32(id) {
 		t.Fatalf("BOS is %d", with.BOS)
@@ -262,9 +267,12 @@ func TestFilters(t *testing.T) {
 		}
 	}
 	want("min_int_score", count(func(s *Source) { s.MinIntScore = &three }), func(r Row) bool { return r.IntScore >= 3 })
-	want("min_language_score", count(func(s *Source) { s.MinLanguageScore = &half }), func(r Row) bool { return r.LanguageScore >= 0.5 })
-	want("min_token_count", count(func(s *Source) { s.MinTokenCount = &fifty }), func(r Row) bool { return r.TokenCount >= 50 })
-	want("languages", count(func(s *Source) { s.Languages = []string{"de"} }), func(r Row) bool { return r.Language == "de" })
+	want("min_language_score", count(func(s *Source) { s.MinLanguageScore = &half }),
+		func(r Row) bool { return r.LanguageScore >= 0.5 })
+	want("min_token_count", count(func(s *Source) { s.MinTokenCount = &fifty }),
+		func(r Row) bool { return r.TokenCount >= 50 })
+	want("languages", count(func(s *Source) { s.Languages = []string{"de"} }),
+		func(r Row) bool { return r.Language == "de" })
 }
 
 func TestFormatsShareEverything(t *testing.T) {
@@ -284,10 +292,15 @@ func TestFormatsShareEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all [][]string
-	for _, f := range []Source{{Format: "parquet", Patterns: []string{"a.parquet"}}, {Format: "jsonl", Patterns: []string{"a.jsonl"}}, {Format: "text", Patterns: []string{"a.txt"}, Separator: "\n\n"}} {
+	for _, f := range []Source{{Format: "parquet", Patterns: []string{"a.parquet"}},
+		{Format: "jsonl", Patterns: []string{"a.jsonl"}}, {Format: "text", Patterns: []string{"a.txt"}, Separator: "\n\n"}} {
 		f.Dir = dir
 		var texts []string
-		if err := open(t, f).Texts(Train, func(s string) bool { texts = append(texts, strings.TrimSpace(s)); return true }); err != nil {
+		if err := open(t, f).Texts(Train, func(s string) bool {
+			texts = append(texts,
+				strings.TrimSpace(s))
+			return true
+		}); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, texts)
@@ -315,17 +328,28 @@ func TestBadInput(t *testing.T) {
 		src   Source
 		want  []string
 	}{
-		"no match":       {nil, Source{Format: "parquet", Patterns: []string{"*.parquet"}}, []string{"*.parquet", "no file"}},
-		"missing column": {map[string]string{"x.parquet": string(b)}, Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "body"}, []string{"x.parquet", `"body"`, "language_score"}},
-		"not strings":    {map[string]string{"x.parquet": string(b)}, Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "score"}, []string{"score", "strings"}},
-		"truncated":      {map[string]string{"x.parquet": string(b[:len(b)/2])}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
-		"not parquet":    {map[string]string{"x.parquet": "hello"}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet", "parquet"}},
-		"empty file":     {map[string]string{"x.parquet": ""}, Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
-		"bad json":       {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{oops\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl", "line 2"}},
-		"json field":     {map[string]string{"x.jsonl": "{\"body\":\"a\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"line 1", `"text"`}},
-		"zero bytes":     {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"}, Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, line 2", "empty"}},
-		"not utf-8":      {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}}, []string{"x.txt, document 1", "UTF-8"}},
-		"remote":         {nil, Source{Format: "parquet", Patterns: []string{"gs://a/b/*.parquet"}}, []string{"gs://", "AWS_ENDPOINT_URL"}},
+		"no match": {nil, Source{Format: "parquet", Patterns: []string{"*.parquet"}}, []string{"*.parquet", "no file"}},
+		"missing column": {map[string]string{"x.parquet": string(b)},
+			Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "body"},
+			[]string{"x.parquet", `"body"`, "language_score"}},
+		"not strings": {map[string]string{"x.parquet": string(b)},
+			Source{Format: "parquet", Patterns: []string{"x.parquet"}, TextColumn: "score"}, []string{"score", "strings"}},
+		"truncated": {map[string]string{"x.parquet": string(b[:len(b)/2])},
+			Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet"}},
+		"not parquet": {map[string]string{"x.parquet": "hello"},
+			Source{Format: "parquet", Patterns: []string{"x.parquet"}}, []string{"x.parquet", "parquet"}},
+		"empty file": {map[string]string{"x.parquet": ""}, Source{Format: "parquet", Patterns: []string{"x.parquet"}},
+			[]string{"x.parquet"}},
+		"bad json": {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{oops\n"},
+			Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl", "line 2"}},
+		"json field": {map[string]string{"x.jsonl": "{\"body\":\"a\"}\n"},
+			Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"line 1", `"text"`}},
+		"zero bytes": {map[string]string{"x.jsonl": "{\"text\":\"a\"}\n{\"text\":\"\"}\n"},
+			Source{Format: "jsonl", Patterns: []string{"x.jsonl"}}, []string{"x.jsonl, line 2", "empty"}},
+		"not utf-8": {map[string]string{"x.txt": "a\xff"}, Source{Format: "text", Patterns: []string{"x.txt"}},
+			[]string{"x.txt, document 1", "UTF-8"}},
+		"remote": {nil, Source{Format: "parquet", Patterns: []string{"gs://a/b/*.parquet"}},
+			[]string{"gs://", "AWS_ENDPOINT_URL"}},
 	} {
 		c.src.Dir = t.TempDir()
 		for f, s := range c.files {
@@ -370,7 +394,8 @@ func TestTooSmall(t *testing.T) {
 	f := source(corpusDir(t))
 	huge := int64(1 << 40)
 	f.MinTokenCount = &huge
-	if _, err := Open(context.Background(), f); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(), "passes the filters: token_count >= 1099511627776; the least and largest") {
+	if _, err := Open(context.Background(), f); !errors.As(err, &NoDocuments{}) || !strings.Contains(err.Error(),
+		"passes the filters: token_count >= 1099511627776; the least and largest") {
 		t.Errorf("error is %v", err)
 	}
 	f.MinTokenCount, f.Filter = nil, "startswith(text, 'none')"
@@ -398,7 +423,8 @@ func TestHeldCountsWholeDocuments(t *testing.T) {
 		}
 		defer set.Close()
 		var batches []*Batch
-		h, err := set.Held(tk, Windows{Split: Validation, Length: 16, Batch: 4, EndOfText: true}, func(b *Batch) error { batches = append(batches, b); return nil })
+		h, err := set.Held(tk, Windows{Split: Validation, Length: 16, Batch: 4, EndOfText: true},
+			func(b *Batch) error { batches = append(batches, b); return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -495,7 +521,8 @@ func TestSharedParquet(t *testing.T) {
 	if data == "" {
 		t.Skip("STEPFLOW_TEST_DATA names no folder with parquet/")
 	}
-	for _, f := range []string{"fineweb_schema.parquetrs.snappy.v1.rg16.parquet", "fineweb_schema.parquetrs.zstd.v2.rg16.parquet"} {
+	for _, f := range []string{"fineweb_schema.parquetrs.snappy.v1.rg16.parquet",
+		"fineweb_schema.parquetrs.zstd.v2.rg16.parquet"} {
 		c := open(t, Source{Format: "fineweb_edu", Patterns: []string{f}, Dir: filepath.Join(data, "parquet")})
 		n := 0
 		if err := c.Texts(Train, func(string) bool { n++; return true }); err != nil || n != 63 || c.Groups() != 4 {
@@ -521,7 +548,8 @@ func TestSharedParquet(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "x.parquet"), string(b))
-		c, err := Open(context.Background(), Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: dir}) // most lack the columns: an error, no panic
+		// most lack the columns: an error, no panic
+		c, err := Open(context.Background(), Source{Format: "fineweb_edu", Patterns: []string{"x.parquet"}, Dir: dir})
 		if err == nil {
 			_ = c.Texts(Train, func(string) bool { return true })
 			c.Close()
@@ -573,7 +601,8 @@ func TestGoDocs(t *testing.T) {
 	}
 	found := false
 	for _, r := range rows {
-		found = found || r.FilePath == "src/fmt" && strings.Contains(r.Text, "formatted I/O") && r.TokenCount > 1000 && r.IntScore >= 3
+		found = found || r.FilePath == "src/fmt" && strings.Contains(r.Text,
+			"formatted I/O") && r.TokenCount > 1000 && r.IntScore >= 3
 	}
 	if len(rows) < 100 || !found {
 		t.Errorf("%d documents, fmt among them: %t", len(rows), found)

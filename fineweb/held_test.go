@@ -57,7 +57,8 @@ type predicted struct {
 	at int
 }
 
-// slidingWindow is the loop of Hugging Face's guide to the perplexity of fixed-length models, with its internal shift of labels.
+// slidingWindow is the loop of Hugging Face's guide to the perplexity of fixed-length models, with its internal shift
+// of labels.
 func slidingWindow(ids []int32, length, stride int) (list []predicted) {
 	before := 0
 	for begin := 0; begin < len(ids); begin += stride {
@@ -83,7 +84,8 @@ func heldSet(t *testing.T, mask, first bool, texts []string) *Set {
 		fmt.Fprintf(&b, "{\"id\":\"%d\",\"text\":%q}\n", i, text)
 	}
 	write(t, filepath.Join(dir, "d.jsonl"), b.String())
-	s, err := OpenSet(context.Background(), []Weighted{{Source: Source{Format: "jsonl", Patterns: []string{"d.jsonl"}, Dir: dir, DocumentMask: mask, PredictFirst: first}, Weight: 1}})
+	s, err := OpenSet(context.Background(), []Weighted{{Source: Source{Format: "jsonl", Patterns: []string{"d.jsonl"},
+		Dir: dir, DocumentMask: mask, PredictFirst: first}, Weight: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,8 @@ func heldSet(t *testing.T, mask, first bool, texts []string) *Set {
 	return s
 }
 
-// TestWindowsAreTheRecipes compares windows of documents of random lengths with the loops that define them, written out.
+// TestWindowsAreTheRecipes compares windows of documents of random lengths with the loops that define them, written
+// out.
 func TestWindowsAreTheRecipes(t *testing.T) {
 	tk := tok(t)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -161,7 +164,8 @@ func TestWindowsAreTheRecipes(t *testing.T) {
 			}
 		case w.Stride > 0:
 			keep(slidingWindow(all, length, w.Stride), unpredicted)
-		default: // end to end: each token from those of its window, and with a mask of its document and the token that opens it
+		// end to end: each token from those of its window, and with a mask of its document and the token that opens it
+		default:
 			at := 0
 			if first {
 				at = 1
@@ -183,10 +187,12 @@ func TestWindowsAreTheRecipes(t *testing.T) {
 			}
 		}
 		if !reflect.DeepEqual(got, append([]string(nil), want...)) {
-			t.Fatalf("%+v, mask %t, first %t: predicted\n%s\nwant\n%s", w, mask, first, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Fatalf("%+v, mask %t, first %t: predicted\n%s\nwant\n%s", w, mask, first, strings.Join(got, "\n"),
+				strings.Join(want, "\n"))
 		}
 		if h.Tokens != int64(len(want)) || h.Documents != int64(len(documents)) || h.Words != int64(wordCount) {
-			t.Fatalf("%+v counts %d tokens, %d documents, %d words; want %d, %d, %d", w, h.Tokens, h.Documents, h.Words, len(want), len(documents), wordCount)
+			t.Fatalf("%+v counts %d tokens, %d documents, %d words; want %d, %d, %d", w, h.Tokens, h.Documents, h.Words,
+				len(want), len(documents), wordCount)
 		}
 		var counted, spelled int64
 		for id, n := range h.Counts {
@@ -194,7 +200,8 @@ func TestWindowsAreTheRecipes(t *testing.T) {
 			spelled += n * int64(len(tk.Decode([]int32{id}, true)))
 		}
 		if counted != h.Tokens || spelled != h.Bytes {
-			t.Fatalf("%+v, mask %t: %d tokens of %d bytes are counted, and %d of %d bytes predicted", w, mask, counted, spelled, h.Tokens, h.Bytes)
+			t.Fatalf("%+v, mask %t: %d tokens of %d bytes are counted, and %d of %d bytes predicted", w, mask, counted,
+				spelled, h.Tokens, h.Bytes)
 		}
 	}
 }
@@ -228,24 +235,29 @@ func TestHeldOfEverything(t *testing.T) {
 	}
 }
 
-// TestHeldEndsWithItsVisitor ends reading at once where a batch fails, with the very error, and says why nothing is predicted.
+// TestHeldEndsWithItsVisitor ends reading at once where a batch fails, with the very error, and says why nothing is
+// predicted.
 func TestHeldEndsWithItsVisitor(t *testing.T) {
 	tk := tok(t)
 	enough := errors.New("enough")
 	set := heldSet(t, true, false, []string{"a b c d e f g", "h i j k l m n", "o p q r s t u"})
 	n := 0
-	if _, err := set.Held(tk, Windows{Split: All, Length: 4, Batch: 1, EndOfText: true}, func(*Batch) error { n++; return enough }); err != enough || n != 1 {
+	if _, err := set.Held(tk, Windows{Split: All, Length: 4, Batch: 1, EndOfText: true},
+		func(*Batch) error { n++; return enough }); err != enough || n != 1 {
 		t.Errorf("after %d batches: %v", n, err)
 	}
-	if _, err := heldSet(t, true, false, []string{"a"}).Held(tk, Windows{Split: All, Length: 4, Batch: 1}, noVisit); err == nil || !strings.Contains(err.Error(), "one token") {
+	if _, err := heldSet(t, true, false, []string{"a"}).Held(tk, Windows{Split: All, Length: 4, Batch: 1},
+		noVisit); err == nil || !strings.Contains(err.Error(), "one token") {
 		t.Errorf("a document of one token: %v", err)
 	}
-	if _, err := set.Held(tk, Windows{Split: Validation, Length: 4, Batch: 1}, noVisit); err == nil || !strings.Contains(err.Error(), "validation_fraction") {
+	if _, err := set.Held(tk, Windows{Split: Validation, Length: 4, Batch: 1},
+		noVisit); err == nil || !strings.Contains(err.Error(), "validation_fraction") {
 		t.Errorf("an empty split: %v", err)
 	}
 	// Empty rows are part of a text that is joined, as in WikiText.
 	join := "\n\n"
-	h, err := heldSet(t, true, false, []string{"a", "", "b"}).Held(tk, Windows{Split: All, Length: 8, Batch: 1, Join: &join}, noVisit)
+	h, err := heldSet(t, true, false, []string{"a", "", "b"}).Held(tk,
+		Windows{Split: All, Length: 8, Batch: 1, Join: &join}, noVisit)
 	if err != nil || h.Bytes != int64(len("a\n\n\n\nb")-1) || h.Documents != 1 {
 		t.Errorf("%+v, %v", h, err)
 	}

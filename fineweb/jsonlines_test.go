@@ -20,10 +20,11 @@ func TestFieldsThatNoLineHas(t *testing.T) {
 		change         func(*Source)
 		want, warnings string
 	}{
-		"nested":      {func(s *Source) { s.Filter = "meta.lang == 'en'" }, "", ""},
-		"later":       {func(s *Source) { s.Filter = "url == null" }, "", ""},
-		"text":        {func(s *Source) { s.TextColumn = "body" }, `d.jsonl, line 2 has id, meta, text`, ""},
-		"filter":      {func(s *Source) { s.Filter = "lang == null" }, `no line of d.jsonl has a field "lang" (a filter)`, ""},
+		"nested": {func(s *Source) { s.Filter = "meta.lang == 'en'" }, "", ""},
+		"later":  {func(s *Source) { s.Filter = "url == null" }, "", ""},
+		"text":   {func(s *Source) { s.TextColumn = "body" }, `d.jsonl, line 2 has id, meta, text`, ""},
+		"filter": {func(s *Source) { s.Filter = "lang == null" }, `no line of d.jsonl has a field "lang" (a filter)`,
+			""},
 		"score":       {func(s *Source) { s.MinScore = &least }, `has a field "score" (a filter)`, ""},
 		"inner":       {func(s *Source) { s.Filter = "meta.langs == 'en'" }, `has a field "meta.langs"`, ""},
 		"skipped":     {func(s *Source) { s.TextColumn, s.SkipErrors = "body", true }, `has a field "body"`, ""},
@@ -46,7 +47,8 @@ func TestFieldsThatNoLineHas(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got := strings.Join(corpus.Warnings, "; "); !strings.Contains(got, c.warnings) || (got == "") != (c.warnings == "") {
+		if got := strings.Join(corpus.Warnings, "; "); !strings.Contains(got,
+			c.warnings) || (got == "") != (c.warnings == "") {
 			t.Errorf("%s: warned of %q, want %q", name, got, c.warnings)
 		}
 		corpus.Close()
@@ -55,11 +57,14 @@ func TestFieldsThatNoLineHas(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "d.jsonl"), strings.Repeat("{\"text\":\"one\"}\n", absentLines+40))
 	corpus := open(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"d.jsonl"}, Filter: "lang == null"})
-	if got := strings.Join(corpus.Warnings, "; "); !strings.HasPrefix(got, `none of the first 16384 lines of d.jsonl has a field "lang" (a filter)`) {
+	if got := strings.Join(corpus.Warnings, "; "); !strings.HasPrefix(got,
+		`none of the first 16384 lines of d.jsonl has a field "lang" (a filter)`) {
 		t.Error(got)
 	}
 	corpus.Close()
-	if none, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{"testdata/types.parquet"}, IDColumn: "key"}); err != nil || !strings.Contains(strings.Join(none.Warnings, ";"), `no file has a column "key" (id_column)`) {
+	if none, err := Open(context.Background(), Source{Format: "parquet", Patterns: []string{"testdata/types.parquet"},
+		IDColumn: "key"}); err != nil || !strings.Contains(strings.Join(none.Warnings, ";"),
+		`no file has a column "key" (id_column)`) {
 		t.Error(none, err)
 	}
 }
@@ -91,19 +96,25 @@ func wideBytes(text string, size int, big bool) string {
 // TestWideTextWithoutAMark refuses UTF-16 and UTF-32 by their zeros, and reads UTF-8 that holds some.
 func TestWideTextWithoutAMark(t *testing.T) {
 	dir := t.TempDir()
-	for _, text := range []string{"{\"text\": \"Größe and naïve wörds\"}\n{\"text\": \"日本語 and more\"}\n", "{\"text\": \"" + strings.Repeat("日本語の文章、中文字。", 90) + "\"}\n", "ab"} {
+	for _, text := range []string{"{\"text\": \"Größe and naïve wörds\"}\n{\"text\": \"日本語 and more\"}\n",
+		"{\"text\": \"" + strings.Repeat("日本語の文章、中文字。", 90) + "\"}\n", "ab"} {
 		for _, format := range []string{"jsonl", "text"} {
 			for name, b := range map[string]string{
-				"UTF-16LE": wideBytes(text, 2, false), "UTF-16BE": wideBytes(text, 2, true), "UTF-32LE": wideBytes(text, 4, false), "UTF-32BE": wideBytes(text, 4, true),
+				"UTF-16LE": wideBytes(text, 2, false), "UTF-16BE": wideBytes(text, 2, true),
+				"UTF-32LE": wideBytes(text, 4, false), "UTF-32BE": wideBytes(text, 4, true),
 			} {
 				write(t, filepath.Join(dir, "d"), b)
-				if _, err := Open(context.Background(), Source{Format: format, Dir: dir, Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(), "the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(), "iconv -f "+name+" -t UTF-8") {
+				if _, err := Open(context.Background(), Source{Format: format, Dir: dir,
+					Patterns: []string{"d"}}); err == nil || !strings.Contains(err.Error(),
+					"the file looks like "+name+" without a byte order mark") || !strings.Contains(err.Error(),
+					"iconv -f "+name+" -t UTF-8") {
 					t.Errorf("%s of %s: %v", format, name, err)
 				}
 			}
 		}
 	}
-	for _, ok := range []string{"a\x00", strings.Repeat("\x00", 100), "one\x00two\x00three and so on", "x", "", strings.Repeat("a b c d\x00", 40)} {
+	for _, ok := range []string{"a\x00", strings.Repeat("\x00", 100), "one\x00two\x00three and so on", "x", "",
+		strings.Repeat("a b c d\x00", 40)} {
 		if got := wideText([]byte(ok)); got != "" {
 			t.Errorf("%q is %s", ok, got)
 		}
@@ -143,9 +154,12 @@ func TestPaddedGzip(t *testing.T) {
 	one, two := member("{\"text\":\"one\"}\n"), member("{\"text\":\"two\"}\n")
 	zeros := strings.Repeat("\x00", 5000)
 	for _, c := range []struct{ packed, want, err string }{
-		{one + zeros, "e", ""}, {one + "\x00", "e", ""}, {one + two, "eo", ""}, {one + zeros + two, "eo", ""}, {one + two + zeros, "eo", ""},
-		{one + "rest", "", "line 1: the gzip stream is damaged or cut off: at byte 39, after what gzip compressed, other bytes follow"},
-		{one + "\x00\x00rest", "", "at byte 41, after what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"}, {one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
+		{one + zeros, "e", ""}, {one + "\x00", "e", ""}, {one + two, "eo", ""}, {one + zeros + two, "eo", ""},
+		{one + two + zeros, "eo", ""},
+		{one + "rest", "", "line 1: the gzip stream is damaged or cut off: at byte 39, after what gzip compressed, " +
+			"other bytes follow"},
+		{one + "\x00\x00rest", "", "at byte 41, after what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"},
+		{one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
 	} {
 		t.Setenv(CacheDirVariable, t.TempDir())
 		dir := t.TempDir()

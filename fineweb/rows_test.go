@@ -45,8 +45,10 @@ func TestIDsThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	const n = 1000
 	lines := map[string]func(i int) string{
-		"null": func(int) string { return `,"id":null` }, "empty": func(int) string { return `,"id":""` }, "missing": func(int) string { return "" }, "blank": func(int) string { return `,"id":" "` },
-		"bool": func(int) string { return `,"id":true` }, "object": func(int) string { return `,"id":{"a":1}` }, "list": func(int) string { return `,"id":[1]` },
+		"null": func(int) string { return `,"id":null` }, "empty": func(int) string { return `,"id":""` },
+		"missing": func(int) string { return "" }, "blank": func(int) string { return `,"id":" "` },
+		"bool": func(int) string { return `,"id":true` }, "object": func(int) string { return `,"id":{"a":1}` },
+		"list":     func(int) string { return `,"id":[1]` },
 		"mixed":    func(i int) string { return []string{`,"id":null`, "", `,"id":""`, fmt.Sprintf(`,"id":%d`, i)}[i%4] },
 		"infinite": func(int) string { return `,"id":1e999` },
 	}
@@ -85,7 +87,9 @@ func TestIDsThatAreNone(t *testing.T) {
 		a = append(a, optional{text, []*string{nil, &none}[i%2]})
 		b, c, d = append(b, truths{text, true}), append(c, floats{text, math.NaN()}), append(d, lists{text, []string{"x"}})
 	}
-	if err := errorsOf(parquet.WriteFile(filepath.Join(dir, "a.parquet"), a), parquet.WriteFile(filepath.Join(dir, "b.parquet"), b), parquet.WriteFile(filepath.Join(dir, "c.parquet"), c), parquet.WriteFile(filepath.Join(dir, "d.parquet"), d)); err != nil {
+	if err := errorsOf(parquet.WriteFile(filepath.Join(dir, "a.parquet"), a),
+		parquet.WriteFile(filepath.Join(dir, "b.parquet"), b), parquet.WriteFile(filepath.Join(dir, "c.parquet"), c),
+		parquet.WriteFile(filepath.Join(dir, "d.parquet"), d)); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []string{"a", "b", "c", "d"} {
@@ -117,7 +121,9 @@ func TestNumbersAsIDs(t *testing.T) {
 		Text string  `parquet:"text"`
 		ID   float64 `parquet:"id"`
 	}
-	if err := errorsOf(parquet.WriteFile(filepath.Join(dir, "1.parquet"), []ints{{"a", -7}}), parquet.WriteFile(filepath.Join(dir, "2.parquet"), []floats{{"a", -7}}), parquet.WriteFile(filepath.Join(dir, "3.parquet"), []big{{"a", math.MaxUint64}})); err != nil {
+	if err := errorsOf(parquet.WriteFile(filepath.Join(dir, "1.parquet"), []ints{{"a", -7}}),
+		parquet.WriteFile(filepath.Join(dir, "2.parquet"), []floats{{"a", -7}}),
+		parquet.WriteFile(filepath.Join(dir, "3.parquet"), []big{{"a", math.MaxUint64}})); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "4.jsonl"), `{"text":"a","id":-7}`+"\n"+`{"text":"a","id":-7.0}`+"\n"+`{"text":"a","id":"-7"}`+"\n"+`{"text":"a","id":18446744073709551615}`+"\n"+`{"text":"a","id":"a\"\u0041\n"}`+"\n"+`{"text":"a","id":0.5}`)
@@ -128,13 +134,14 @@ func TestNumbersAsIDs(t *testing.T) {
 			ids = append(ids, d.ID)
 		}
 	}
-	if want := []string{"-7", "-7", "18446744073709551615", "-7", "-7", "-7", "18446744073709551615", "a\"A\n", "0.5"}; !slices.Equal(ids, want) {
+	if want := []string{"-7", "-7", "18446744073709551615", "-7", "-7", "-7", "18446744073709551615", "a\"A\n",
+		"0.5"}; !slices.Equal(ids, want) {
 		t.Errorf("%q, want %q", ids, want)
 	}
 }
 
-// TestTextIDs: the ids of text come from the path below the source, and are the same after the folder has moved or a file was
-// compressed.
+// TestTextIDs: the ids of text come from the path below the source, and are the same after the folder has moved or a
+// file was compressed.
 func TestTextIDs(t *testing.T) {
 	ids := func(dir string, patterns ...string) (list []string) {
 		docs, _, _ := readAll(t, Source{Format: "text", Dir: dir, Patterns: patterns})
@@ -156,8 +163,11 @@ func TestTextIDs(t *testing.T) {
 	make(a)
 	make(b)
 	want := []string{"1/text.txt#0", "2/text.txt#0"}
-	for _, got := range [][]string{ids(a, "books/*/text.txt"), ids(b, "books/*/text.txt"), ids("", filepath.Join(a, "books/*/text.txt")), ids("", filepath.Join(b, "books", "1", "text.txt"), filepath.Join(b, "books", "2", "text.txt")),
-		ids(a, "books/1/text.txt", "books/2/text.txt"), ids(a, "books/1/*.txt", "books/2/*.txt"), ids(a, "books/../books/*/text.txt"), ids(filepath.Join(a, "other"), "../books/*/*")} {
+	for _, got := range [][]string{ids(a, "books/*/text.txt"), ids(b, "books/*/text.txt"),
+		ids("", filepath.Join(a, "books/*/text.txt")), ids("", filepath.Join(b, "books", "1", "text.txt"),
+			filepath.Join(b, "books", "2", "text.txt")),
+		ids(a, "books/1/text.txt", "books/2/text.txt"), ids(a, "books/1/*.txt", "books/2/*.txt"),
+		ids(a, "books/../books/*/text.txt"), ids(filepath.Join(a, "other"), "../books/*/*")} {
 		if !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
@@ -165,7 +175,8 @@ func TestTextIDs(t *testing.T) {
 	if got := ids(a, "books/1/text.txt"); !slices.Equal(got, []string{"text.txt#0"}) {
 		t.Errorf("of one file: %q", got)
 	}
-	if got := ids(a, "*/*.txt", "books/*/*"); !slices.Equal(got, []string{"books/1/text.txt#0", "books/2/text.txt#0", "other/x.txt#0"}) {
+	if got := ids(a, "*/*.txt", "books/*/*"); !slices.Equal(got,
+		[]string{"books/1/text.txt#0", "books/2/text.txt#0", "other/x.txt#0"}) {
 		t.Errorf("of several patterns: %q", got)
 	}
 	t.Setenv(CacheDirVariable, t.TempDir())
@@ -217,14 +228,16 @@ func TestAddressesBelowTheRoot(t *testing.T) {
 	}
 }
 
-// TestBytesThatAreNotText: what no decoder may replace in silence stops the run at its place, or is passed over alone and counted.
+// TestBytesThatAreNotText: what no decoder may replace in silence stops the run at its place, or is passed over alone
+// and counted.
 func TestBytesThatAreNotText(t *testing.T) {
 	dir := t.TempDir()
 	type bin struct {
 		Text []byte `parquet:"text"`
 		ID   string `parquet:"id"`
 	}
-	if err := parquet.WriteFile(filepath.Join(dir, "latin.parquet"), []bin{{[]byte("good"), "1"}, {[]byte("caf\xe9"), "2"}, {[]byte("fine"), "3"}}); err != nil {
+	if err := parquet.WriteFile(filepath.Join(dir, "latin.parquet"),
+		[]bin{{[]byte("good"), "1"}, {[]byte("caf\xe9"), "2"}, {[]byte("fine"), "3"}}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
@@ -251,7 +264,8 @@ func TestBytesThatAreNotText(t *testing.T) {
 	for _, f := range files {
 		s := Source{Format: FormatOf(f), Dir: dir, Patterns: []string{filepath.Base(f)}, Separator: "--"}
 		place := map[string]string{"jsonl": "line 2", "text": "document 2", "parquet": "row group 0, row 1"}[s.Format]
-		if got, err := kept(t, s); err == nil || !strings.Contains(err.Error(), filepath.Base(f)) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "on_error") {
+		if got, err := kept(t, s); err == nil || !strings.Contains(err.Error(),
+			filepath.Base(f)) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "on_error") {
 			t.Errorf("%s: %q, %v", f, got, err)
 		}
 		s.SkipErrors = true
@@ -262,7 +276,8 @@ func TestBytesThatAreNotText(t *testing.T) {
 	}
 	good := `{"text":"\ud83d\ude00 \\ud83d \"\\\\u\" ` + "\U0001f600" + `"}`
 	write(t, filepath.Join(dir, "good.jsonl"), good)
-	if docs, _, _ := readAll(t, Source{Format: "jsonl", Dir: dir, Patterns: []string{"good.jsonl"}}); docs[0].Text != "\U0001f600 \\ud83d \"\\\\u\" \U0001f600" {
+	if docs, _, _ := readAll(t, Source{Format: "jsonl", Dir: dir,
+		Patterns: []string{"good.jsonl"}}); docs[0].Text != "\U0001f600 \\ud83d \"\\\\u\" \U0001f600" {
 		t.Errorf("%q", docs[0].Text)
 	}
 }
@@ -282,16 +297,20 @@ func TestByteOrderMarks(t *testing.T) {
 			}
 		}
 	}
-	for head, says := range map[string]string{"\xff\xfea\x00": "UTF-16", "\xfe\xff\x00a": "UTF-16", "\xff\xfe\x00\x00a\x00\x00\x00": "UTF-32", "\xfd7zXZ\x00": "xz", "BZh91AY": "bzip2", "PK\x03\x04": "zip", "PAR1": "parquet"} {
+	for head, says := range map[string]string{"\xff\xfea\x00": "UTF-16", "\xfe\xff\x00a": "UTF-16",
+		"\xff\xfe\x00\x00a\x00\x00\x00": "UTF-32", "\xfd7zXZ\x00": "xz", "BZh91AY": "bzip2", "PK\x03\x04": "zip",
+		"PAR1": "parquet"} {
 		for _, f := range []string{"x.jsonl", "x.txt"} {
 			write(t, filepath.Join(dir, f), head)
-			if _, err := Open(context.Background(), Source{Format: FormatOf(f), Dir: dir, Patterns: []string{f}}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), f) {
+			if _, err := Open(context.Background(), Source{Format: FormatOf(f), Dir: dir,
+				Patterns: []string{f}}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), f) {
 				t.Errorf("%s of %q: %v does not say %s", f, head, err, says)
 			}
 		}
 	}
 	write(t, filepath.Join(dir, "x.jsonl"), "[{\"text\":\"a\"},\n{\"text\":\"b\"}]")
-	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"x.jsonl"}}); err == nil || !strings.Contains(err.Error(), "JSON list") {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir,
+		Patterns: []string{"x.jsonl"}}); err == nil || !strings.Contains(err.Error(), "JSON list") {
 		t.Errorf("a JSON list: %v", err)
 	}
 }
@@ -320,7 +339,8 @@ func zst(t testing.TB, path string, frames ...string) {
 	write(t, path, string(b))
 }
 
-// TestCompressedIsTheSame: the batches of a compressed file are those of the file, through every kind of stream and after seeking.
+// TestCompressedIsTheSame: the batches of a compressed file are those of the file, through every kind of stream and
+// after seeking.
 func TestCompressedIsTheSame(t *testing.T) {
 	t.Setenv(CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
@@ -331,7 +351,8 @@ func TestCompressedIsTheSame(t *testing.T) {
 	}
 	tk := tok(t)
 	batch := func(f string) *Batch {
-		s, err := open(t, Source{Format: FormatOf(f), Dir: dir, Patterns: []string{f}, Shuffle: true, Seed: 3, Separator: "--"}).Stream(Train, tk, 512, Cursor{Epoch: 1, Round: 2, Document: 3})
+		s, err := open(t, Source{Format: FormatOf(f), Dir: dir, Patterns: []string{f}, Shuffle: true, Seed: 3,
+			Separator: "--"}).Stream(Train, tk, 512, Cursor{Epoch: 1, Round: 2, Document: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,7 +422,8 @@ func TestCompressedAndCutOff(t *testing.T) {
 			write(t, filepath.Join(dir, "cut-"+f), string(whole[:len(whole)*2/3]))
 			s := Source{Format: FormatOf(f), Dir: dir, Patterns: []string{"cut-" + f}, Separator: "\n"}
 			place := map[string]string{"jsonl": "line ", "text": "document "}[s.Format]
-			if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), "cut-"+f) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "cut off") {
+			if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(),
+				"cut-"+f) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "cut off") {
 				t.Errorf("%s: %v", f, err)
 			}
 			s.SkipErrors = true
@@ -410,7 +432,8 @@ func TestCompressedAndCutOff(t *testing.T) {
 				t.Errorf("%s: %d documents are left", f, len(docs))
 			}
 			for i, d := range docs {
-				if !strings.Contains(d.Text, fmt.Sprintf("document %d ", i)) || s.Format == "text" && !strings.HasSuffix(d.Text, "}") {
+				if !strings.Contains(d.Text, fmt.Sprintf("document %d ", i)) || s.Format == "text" && !strings.HasSuffix(d.Text,
+					"}") {
 					t.Fatalf("%s: document %d is %q", f, i, d.Text)
 				}
 			}
@@ -429,11 +452,13 @@ func TestBombs(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "a.jsonl.zst"), string(e.EncodeAll(make([]byte, 100<<20), nil)))
-	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil || !strings.Contains(err.Error(), "times its size") {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir,
+		Patterns: []string{"a.jsonl.zst"}}); err == nil || !strings.Contains(err.Error(), "times its size") {
 		t.Errorf("100 MiB of zeros: %v", err)
 	}
 	write(t, filepath.Join(dir, "a.jsonl.zst"), "\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00") // a window of 2 GiB
-	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir, Patterns: []string{"a.jsonl.zst"}}); err == nil {
+	if _, err := Open(context.Background(), Source{Format: "jsonl", Dir: dir,
+		Patterns: []string{"a.jsonl.zst"}}); err == nil {
 		t.Error("a window of 2 GiB is granted")
 	}
 }
@@ -465,7 +490,8 @@ func TestDamagedPages(t *testing.T) {
 				t.Errorf("%s, byte %d: %d documents and %d passed over", f, at, len(docs), skipped)
 			}
 			for _, d := range docs { // what is read is right: a text goes with its id
-				if i, _ := strconv.Atoi(strings.TrimPrefix(d.ID, "id")); !strings.HasPrefix(d.Text, fmt.Sprintf("document %d ", i%texts)) {
+				if i, _ := strconv.Atoi(strings.TrimPrefix(d.ID, "id")); !strings.HasPrefix(d.Text,
+					fmt.Sprintf("document %d ", i%texts)) {
 					t.Fatalf("%s, byte %d: %s has the text %q", f, at, d.ID, d.Text)
 				}
 			}
@@ -476,7 +502,8 @@ func TestDamagedPages(t *testing.T) {
 			fail.SkipErrors = false
 			if _, err := kept(t, fail); (err == nil) != (skipped == 0) {
 				t.Errorf("%s, byte %d: %d are passed over, and where they are not: %v", f, at, skipped, err)
-			} else if err != nil && (!strings.Contains(err.Error(), "x.parquet, row group 0") || !strings.Contains(err.Error(), "page")) {
+			} else if err != nil && (!strings.Contains(err.Error(), "x.parquet, row group 0") || !strings.Contains(err.Error(),
+				"page")) {
 				t.Errorf("%s, byte %d: %v", f, at, err)
 			}
 			// From the middle on, as after a resumption.
@@ -486,7 +513,8 @@ func TestDamagedPages(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, d := range half {
-				if d.err == nil && (d.id != fmt.Sprintf("id%d", 500+i) || !strings.HasPrefix(d.text, fmt.Sprintf("document %d ", (500+i)%texts))) {
+				if d.err == nil && (d.id != fmt.Sprintf("id%d", 500+i) || !strings.HasPrefix(d.text,
+					fmt.Sprintf("document %d ", (500+i)%texts))) {
 					t.Fatalf("%s, byte %d: row %d is %s, %q", f, at, 500+i, d.id, d.text)
 				}
 			}
@@ -508,7 +536,8 @@ func TestDuplicates(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "a.jsonl"), a.String())
 	write(t, filepath.Join(dir, "b.jsonl"), b.String()+`{"text":""}`+"\n")
-	s := Source{Format: "jsonl", Dir: dir, Patterns: []string{"*.jsonl"}, Deduplicate: true, ValidationFraction: 0.3, SkipErrors: true}
+	s := Source{Format: "jsonl", Dir: dir, Patterns: []string{"*.jsonl"}, Deduplicate: true, ValidationFraction: 0.3,
+		SkipErrors: true}
 	first, held, skipped := readAll(t, s)
 	if len(first) != 3000 || held < 700 || held > 1100 || skipped != 1 {
 		t.Fatalf("%d documents, %d held out, %d passed over", len(first), held, skipped)
@@ -570,7 +599,8 @@ func same(a, b Sample) bool { return a.ID == b.ID && a.Text == b.Text }
 func TestCutIsSplit(t *testing.T) {
 	dir := t.TempDir()
 	long := strings.Repeat("long ", 1<<19) // 2.5 MiB
-	for _, text := range []string{"", "a", "\n\n", "a\n\n\nb\n\n\n\nc", "\n\na\n\n \n\nb", long + "\n\n" + long, strings.Repeat("\n", 1<<17) + "a", strings.Repeat("ab\n\n", 1<<15) + "\n", strings.Repeat(" ", 3<<19) + "\n\na",
+	for _, text := range []string{"", "a", "\n\n", "a\n\n\nb\n\n\n\nc", "\n\na\n\n \n\nb", long + "\n\n" + long,
+		strings.Repeat("\n", 1<<17) + "a", strings.Repeat("ab\n\n", 1<<15) + "\n", strings.Repeat(" ", 3<<19) + "\n\na",
 		strings.Repeat("x", 1<<20-1) + "\n\n" + strings.Repeat("y", 1<<20-2) + "\n\nz"} {
 		for _, separator := range []string{"\n\n", "\n", "ab", strings.Repeat("long ", 100)} {
 			write(t, filepath.Join(dir, "a.txt"), text)
@@ -597,7 +627,8 @@ func TestCutIsSplit(t *testing.T) {
 	}
 }
 
-// TestWorkIsLinear counts the bytes that are read of a file with many documents: twice all, once to find them and once to read them.
+// TestWorkIsLinear counts the bytes that are read of a file with many documents: twice all, once to find them and
+// once to read them.
 func TestWorkIsLinear(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.txt"), strings.Repeat("a document of a few words\n\n", 100_000))
@@ -740,9 +771,12 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// FuzzJSONLine compares what is read of a line with what the standard library makes of it, and its surrogates with UTF-16's rules.
+// FuzzJSONLine compares what is read of a line with what the standard library makes of it, and its surrogates with
+// UTF-16's rules.
 func FuzzJSONLine(f *testing.F) {
-	for _, s := range []string{`{"text":"a","id":1}`, `{"a":{"text":"b"},"text":"\ud83d\ude00"}`, `{"text":"\ud83d"}`, `{"text":"a","text":"b"}`, `{"text":null}`, `{ "a" : [1,{"b":"}"}] , "text" : "x\"" }`, "{}", "[", `{"text":"\\ud83d"}`} {
+	for _, s := range []string{`{"text":"a","id":1}`, `{"a":{"text":"b"},"text":"\ud83d\ude00"}`, `{"text":"\ud83d"}`,
+		`{"text":"a","text":"b"}`, `{"text":null}`, `{ "a" : [1,{"b":"}"}] , "text" : "x\"" }`, "{}", "[",
+		`{"text":"\\ud83d"}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -761,7 +795,8 @@ func FuzzJSONLine(f *testing.F) {
 			if err != nil || d.text != want || !utf8.ValidString(s) {
 				t.Fatalf("%q: %q, want %q (%v)", s, d.text, want, err)
 			}
-			if strings.Contains(d.text, "\ufffd") && !strings.Contains(s, "\ufffd") && !strings.Contains(strings.ToLower(s), `\ufffd`) {
+			if strings.Contains(d.text, "\ufffd") && !strings.Contains(s, "\ufffd") && !strings.Contains(strings.ToLower(s),
+				`\ufffd`) {
 				t.Fatalf("%q: a character was replaced: %q", s, d.text)
 			}
 		case err == nil && utf8.ValidString(s) && all != nil:

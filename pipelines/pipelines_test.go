@@ -33,10 +33,14 @@ func TestPaper(t *testing.T) {
 		split        []int
 	}{
 		{"680M", "vanilla", 10.87, 0, []int{24}}, {"680M", "step-2", 6.34, 41.67, []int{14, 10}},
-		{"1.2B", "vanilla", 19.33, 0, []int{24}}, {"1.2B", "step-2", 11.27, 41.67, []int{14, 10}}, {"1.2B", "step-3", 8.89, 54.03, []int{10, 8, 6}},
-		{"368M", "step-2", 2.82, 41.67, []int{14, 10}}, {"680M", "step-3", 5.00, 54.03, []int{10, 8, 6}}, {"680M", "relora", 10.87, 0, []int{24}},
+		{"1.2B", "vanilla", 19.33, 0, []int{24}}, {"1.2B", "step-2", 11.27, 41.67, []int{14, 10}},
+		{"1.2B", "step-3", 8.89, 54.03, []int{10, 8, 6}},
+		{"368M", "step-2", 2.82, 41.67, []int{14, 10}}, {"680M", "step-3", 5.00, 54.03, []int{10, 8, 6}},
+		{"680M", "relora", 10.87, 0, []int{24}},
 	} {
-		p, diags := plan.New(context.Background(), plan.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size="+c.size, "method="+c.method)}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
+		p, diags := plan.New(context.Background(), plan.Options{Path: "paper",
+			Inputs: dsl.Inputs{Flags: dsl.Vars("size="+c.size, "method="+c.method)}, StateDir: t.TempDir(),
+			Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
 		if diags.HasErrors() {
 			t.Fatalf("%s %s: %v", c.size, c.method, diags)
 		}
@@ -44,7 +48,8 @@ func TestPaper(t *testing.T) {
 		for _, a := range p.Actions {
 			if m, ok := a.Block.(*memoryplan.Split); ok {
 				if gb := float64(m.LayersPeak) / 1e9; math.Abs(gb-c.gb) > 0.005 || math.Abs(100*m.LayersSaving-c.saving) > 0.01 {
-					t.Errorf("%s %s: %.3f GB, %.2f %% saved; want %.2f and %.2f", c.size, c.method, gb, 100*m.LayersSaving, c.gb, c.saving)
+					t.Errorf("%s %s: %.3f GB, %.2f %% saved; want %.2f and %.2f", c.size, c.method, gb, 100*m.LayersSaving, c.gb,
+						c.saving)
 				}
 				for i, n := range c.split {
 					if len(m.Layers) != len(c.split) || m.Layers[i] != n {
@@ -65,7 +70,8 @@ func TestPaper(t *testing.T) {
 		}
 		// The formula and the compiled stages must agree, biases and norms and all.
 		if states != most {
-			t.Errorf("%s %s: the compiled stages hold %d bytes of layer states, the formula says %d", c.size, c.method, states, most)
+			t.Errorf("%s %s: the compiled stages hold %d bytes of layer states, the formula says %d", c.size, c.method, states,
+				most)
 		}
 		if whole <= most {
 			t.Errorf("%s %s: whole-run peak %d", c.size, c.method, whole)
@@ -73,15 +79,16 @@ func TestPaper(t *testing.T) {
 	}
 }
 
-// TestPaperComparesEqualFLOPs holds what the paper's comparison rests on: at a size that this machine can train, every method
-// gets the budget within a per cent, by the accounting that was asked for, and the outputs say both.
+// TestPaperComparesEqualFLOPs holds what the paper's comparison rests on: at a size that this machine can train,
+// every method gets the budget within a per cent, by the accounting that was asked for, and the outputs say both.
 func TestPaperComparesEqualFLOPs(t *testing.T) {
 	dir := withData(t, "paper")
 	for _, size := range []string{"1M", "368M"} {
 		for _, accounting := range []string{"executed", "6ND"} {
 			tokens := map[string]float64{}
 			for _, method := range methods {
-				p := planPaper(t, dir, "size="+size, "accounting="+accounting, "method="+method, "tokens_per_parameter=0.3", "batch_size=8")
+				p := planPaper(t, dir, "size="+size, "accounting="+accounting, "method="+method, "tokens_per_parameter=0.3",
+					"batch_size=8")
 				var executed, nominal float64
 				for _, a := range p.Actions {
 					if s, ok := a.Block.(*stage.Stage); ok {
@@ -132,8 +139,10 @@ func TestPaperRuns(t *testing.T) {
 	}
 	defer d.Close()
 	for _, method := range methods {
-		p := planPaper(t, dir, "size=1M", "method="+method, "hidden_size=16", "intermediate_size=32", "num_hidden_layers=6", "num_attention_heads=2", "vocab_size=270", "rank=2",
-			"batch_size=2", "micro_batch_size=2", "sequence_length=16", "reset_every=5", "restart_warmup_steps=2", "flops=3e8", "validation_fraction=0.2", "evaluation_tokens=500", "seed=3")
+		p := planPaper(t, dir, "size=1M", "method="+method, "hidden_size=16", "intermediate_size=32", "num_hidden_layers=6",
+			"num_attention_heads=2", "vocab_size=270", "rank=2",
+			"batch_size=2", "micro_batch_size=2", "sequence_length=16", "reset_every=5", "restart_warmup_steps=2", "flops=3e8",
+			"validation_fraction=0.2", "evaluation_tokens=500", "seed=3")
 		if _, err := apply.Apply(context.Background(), p, apply.Options{Device: d}); err != nil {
 			t.Fatalf("%s: %v", method, err)
 		}
@@ -148,8 +157,8 @@ func TestPaperRuns(t *testing.T) {
 	}
 }
 
-// TestVariablesThatCannotBe gives odd values to variables of the pipelines: each is refused in one sentence that names it, and
-// nothing that follows from it is said.
+// TestVariablesThatCannotBe gives odd values to variables of the pipelines: each is refused in one sentence that
+// names it, and nothing that follows from it is said.
 func TestVariablesThatCannotBe(t *testing.T) {
 	paper, compare := withData(t, "paper"), withData(t, "compare")
 	for _, x := range []struct{ dir, set, says string }{
@@ -171,21 +180,25 @@ func TestVariablesThatCannotBe(t *testing.T) {
 		{compare, "tokens=1e4", "at least one batch of 1024 tokens"},
 		{compare, "learning_rates={step=0, vanilla=1e-3, small=1e-3}", "must be more than 0"},
 	} {
-		_, diags := plan.New(context.Background(), plan.Options{Path: x.dir, StateDir: t.TempDir(), Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps("")})
+		_, diags := plan.New(context.Background(), plan.Options{Path: x.dir, StateDir: t.TempDir(),
+			Inputs: dsl.Inputs{Flags: dsl.Vars(x.set, "source=data/*.parquet")}, Caps: cpu.PlanCaps("")})
 		name, _, _ := strings.Cut(x.set, "=")
-		if errs := diags.Errs(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "var."+name+": ") || !strings.Contains(errs[0].Error(), x.says) {
+		if errs := diags.Errs(); len(errs) != 1 || !strings.Contains(errs[0].Error(),
+			"var."+name+": ") || !strings.Contains(errs[0].Error(), x.says) {
 			t.Errorf("%s: %v, want one error with %q", x.set, errs, x.says)
 		}
 	}
 }
 
-// TestPaperFitsItsBatch gives batches that 8 does not divide, and a budget of less than two steps: the micro-batch follows, and the plan
-// says how far whole steps are from the budget.
+// TestPaperFitsItsBatch gives batches that 8 does not divide, and a budget of less than two steps: the micro-batch
+// follows, and the plan says how far whole steps are from the budget.
 func TestPaperFitsItsBatch(t *testing.T) {
 	dir := withData(t, "paper")
-	for set, micro := range map[string]int{"batch_size=4": 4, "batch_size=12": 6, "batch_size=7": 7, "batch_size=11": 1, "batch_size=16": 8} {
+	for set, micro := range map[string]int{"batch_size=4": 4, "batch_size=12": 6, "batch_size=7": 7, "batch_size=11": 1,
+		"batch_size=16": 8} {
 		for _, a := range planPaper(t, dir, "size=1M", "method=step-3", "tokens_per_parameter=0.1", set).Actions {
-			if s, ok := a.Block.(*stage.Stage); ok && (s.Micro != micro || strings.Contains(strings.Join(a.Warnings, " "), "whole")) {
+			if s, ok := a.Block.(*stage.Stage); ok && (s.Micro != micro || strings.Contains(strings.Join(a.Warnings, " "),
+				"whole")) {
 				t.Errorf("%s, %s: micro-batches of %d, %q", set, a.Addr, s.Micro, a.Warnings)
 			}
 		}
@@ -204,7 +217,8 @@ var methods = []string{"vanilla", "step-2", "step-3", "relora"}
 func planPaper(t *testing.T, dir string, vars ...string) *plan.Plan {
 	t.Helper()
 	flags := dsl.Vars(append(vars, "source=data/*.parquet")...)
-	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: flags}, StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: flags},
+		StateDir: t.TempDir(), Caps: gpu.Caps{Kind: "cpu", Alignment: 64}})
 	if diags.HasErrors() {
 		t.Fatalf("%v: %v", vars, diags)
 	}
@@ -221,7 +235,8 @@ func TestArena(t *testing.T) {
 			if name == "compare" {
 				vars = []string{"source=data/*.parquet"}
 			}
-			p, diags := plan.New(context.Background(), plan.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, StateDir: t.TempDir(), Caps: caps})
+			p, diags := plan.New(context.Background(), plan.Options{Path: path, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)},
+				StateDir: t.TempDir(), Caps: caps})
 			if diags.HasErrors() {
 				t.Fatalf("%s: %v", name, diags)
 			}
@@ -255,7 +270,8 @@ func withData(t *testing.T, path string) string {
 	if err == nil {
 		var rows []fineweb.Row
 		for i := range 5000 { // a thousandth of them is held out
-			rows = append(rows, fineweb.Row{Text: strings.Repeat(fmt.Sprintf("document %d ", i), 20), ID: fmt.Sprint(i), Language: "en", IntScore: 4})
+			rows = append(rows, fineweb.Row{Text: strings.Repeat(fmt.Sprintf("document %d ", i), 20), ID: fmt.Sprint(i),
+				Language: "en", IntScore: 4})
 		}
 		err = fineweb.WriteParquet(filepath.Join(dir, "data", "few.parquet"), rows, len(rows))
 	}
@@ -268,7 +284,9 @@ func withData(t *testing.T, path string) string {
 func BenchmarkPlanPaper(b *testing.B) {
 	dir := b.TempDir()
 	for i := 0; i < b.N; i++ {
-		if _, diags := plan.New(context.Background(), plan.Options{Path: "paper", Inputs: dsl.Inputs{Flags: dsl.Vars("size=1.2B", "method=step-3")}, StateDir: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
+		if _, diags := plan.New(context.Background(), plan.Options{Path: "paper",
+			Inputs: dsl.Inputs{Flags: dsl.Vars("size=1.2B", "method=step-3")}, StateDir: dir,
+			Caps: gpu.Caps{Kind: "cpu", Alignment: 64}}); diags.HasErrors() {
 			b.Fatal(diags)
 		}
 	}

@@ -28,11 +28,19 @@ func sampleRun(t *testing.T, steps int) string {
 	t.Helper()
 	dir := t.TempDir()
 	f := program.Figures{Layers: 2, ByKind: map[string]int64{"weights": 1000, "gradients": 1000}, Peak: 2000, Steps: steps}
-	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}}, Variables: []Variable{{"name", nasty, "-var"}},
-		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}}, Stage: &Stage{Training: &blocks.Training{Steps: steps, StepTokens: 8, Layers: []blocks.Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}}},
-			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty}, Stage: &Stage{Training: &blocks.Training{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1, Steps: steps, StepTokens: 8,
-				Layers: []blocks.Layer{{ID: "0", Old: 0, Frozen: true, Rank: 2}, {ID: "n", Old: -1, From: []blocks.LayerParent{{Layer: 0, Weight: .5}, {Layer: 1, Weight: .5}}}, {ID: "1", Old: 1, Frozen: true}}, Figures: f, Vanilla: &f}}},
-			{Address: "evaluate.perplexity.p", Kind: "evaluate", Model: "stage.two", Status: "run", Inputs: []string{"stage.two"}}, {Address: "evaluate.generation.g", Kind: "evaluate", Status: "run"}}}
+	r := &Run{Version: fileVersion, Name: nasty, Dir: dir, Device: "cpu", Environment: [][2]string{{"system", "linux"}},
+		Variables: []Variable{{"name", nasty, "-var"}},
+		Blocks: []*Block{{Address: "stage.one", Kind: "stage", Status: "run", Attrs: [][2]string{{"x", nasty}},
+			Stage: &Stage{Training: &blocks.Training{Steps: steps, StepTokens: 8,
+				Layers: []blocks.Layer{{ID: "0", Old: -1}, {ID: "1", Old: -1}}, Figures: f, Vanilla: &f}}},
+			{Address: "stage.two", Kind: "stage", Status: "run", Inputs: []string{"stage.one"}, Warnings: []string{nasty},
+				Stage: &Stage{Training: &blocks.Training{From: "stage.one", Grow: "1 new by interpolation, upper", Added: 1,
+					Steps: steps, StepTokens: 8,
+					Layers: []blocks.Layer{{ID: "0", Old: 0, Frozen: true, Rank: 2},
+						{ID: "n", Old: -1, From: []blocks.LayerParent{{Layer: 0, Weight: .5}, {Layer: 1, Weight: .5}}},
+						{ID: "1", Old: 1, Frozen: true}}, Figures: f, Vanilla: &f}}},
+			{Address: "evaluate.perplexity.p", Kind: "evaluate", Model: "stage.two", Status: "run",
+				Inputs: []string{"stage.two"}}, {Address: "evaluate.generation.g", Kind: "evaluate", Status: "run"}}}
 	if err := r.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +78,8 @@ func writeSteps(t *testing.T, dir, stage string, steps []metrics.Step) {
 
 func steps(n int) (list []metrics.Step) {
 	for i := 1; i <= n; i++ {
-		s := metrics.Step{Step: i, Tokens: int64(8 * i), FLOPs: int64(100 * i), Loss: 5 - float64(i)/float64(n), GradNorm: 1, LearningRate: 1e-3, Seconds: .5, TokensPerSec: 16}
+		s := metrics.Step{Step: i, Tokens: int64(8 * i), FLOPs: int64(100 * i), Loss: 5 - float64(i)/float64(n),
+			GradNorm: 1, LearningRate: 1e-3, Seconds: .5, TokensPerSec: 16}
 		if i == 3 {
 			s.Loss, s.GradNorm, s.Skipped = math.NaN(), math.Inf(1), true
 		}
@@ -91,7 +100,8 @@ func read(t *testing.T, dir string) *Run {
 		t.Fatal(err)
 	}
 	page := string(html)
-	if strings.Contains(page, "<script>window.hacked") || strings.Contains(page, "<img src=x") || strings.Count(page, "</script>") != 3 {
+	if strings.Contains(page, "<script>window.hacked") || strings.Contains(page, "<img src=x") || strings.Count(page,
+		"</script>") != 3 {
 		t.Error("text of the run became part of the page's HTML")
 	}
 	if strings.Contains(page, `src="http`) || strings.Contains(page, `href="http`) || len(html) > 3<<20 {
@@ -112,7 +122,8 @@ func read(t *testing.T, dir string) *Run {
 // TestStates reads runs in every state they can be found in.
 func TestStates(t *testing.T) {
 	now := time.Now().UTC()
-	done := &state.Block{Status: state.Done, Content: "x", Step: 20, Steps: 20, Started: now, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}}
+	done := &state.Block{Status: state.Done, Content: "x", Step: 20, Steps: 20, Started: now,
+		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Memory: &state.Memory{Measured: 2000}}
 	t.Run("never run", func(t *testing.T) {
 		if r := read(t, sampleRun(t, 20)); r.Note == "" || r.Blocks[0].Status != "run" || r.Blocks[0].Stage.Series != nil {
 			t.Errorf("%+v", r.Blocks[0])
@@ -144,7 +155,9 @@ func TestStates(t *testing.T) {
 	})
 	t.Run("done", func(t *testing.T) {
 		dir := sampleRun(t, 20)
-		writeState(t, dir, map[string]*state.Block{"stage.one": done, "stage.two": done, "evaluate.perplexity.p": {Status: state.Done, Content: "x", Values: map[string]any{"loss": 4.0, "perplexity": 54.6, "stderr": .01}},
+		writeState(t, dir, map[string]*state.Block{"stage.one": done, "stage.two": done,
+			"evaluate.perplexity.p": {Status: state.Done, Content: "x",
+				Values: map[string]any{"loss": 4.0, "perplexity": 54.6, "stderr": .01}},
 			"evaluate.generation.g": {Status: state.Done, Content: "x", Values: map[string]any{"texts": []string{nasty}}}})
 		writeSteps(t, dir, "stage.one", steps(20))
 		writeSteps(t, dir, "stage.two", steps(20))
@@ -167,7 +180,8 @@ func TestStates(t *testing.T) {
 			t.Errorf("%+v", r.Blocks[0])
 		}
 	})
-	for name, content := range map[string]string{"damaged": `{"version":1,"blocks":[null]}`, "cut off": `{"version":1,`, "of another version": `{"version":9}`} {
+	for name, content := range map[string]string{"damaged": `{"version":1,"blocks":[null]}`, "cut off": `{"version":1,`,
+		"of another version": `{"version":9}`} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, FileName), []byte(content), 0o644); err != nil {
@@ -217,7 +231,8 @@ func TestCompareShapes(t *testing.T) {
 // TestDamagedSteps damages a line of a stage's numbers: it is not drawn, and the page says so.
 func TestDamagedSteps(t *testing.T) {
 	dir := sampleRun(t, 20)
-	writeState(t, dir, map[string]*state.Block{"stage.one": {Status: state.Done, Recipe: "r", Content: "c", Step: 20, Steps: 20}})
+	writeState(t, dir, map[string]*state.Block{"stage.one": {Status: state.Done, Recipe: "r", Content: "c", Step: 20,
+		Steps: 20}})
 	writeSteps(t, dir, "stage.one", steps(20))
 	path := filepath.Join(dir, "blocks", "stage.one", metrics.FileName)
 	b, err := os.ReadFile(path)
@@ -231,7 +246,8 @@ func TestDamagedSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := read(t, dir)
-	if w := r.Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0], metrics.FileName+" lacks the numbers of 1 of 20 steps") {
+	if w := r.Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0],
+		metrics.FileName+" lacks the numbers of 1 of 20 steps") {
 		t.Errorf("%q", w)
 	}
 	if !strings.Contains(Dashboard(r, 300, false), "lacks the numbers of 1 of 20 steps") {
@@ -256,7 +272,8 @@ func TestStepsOfAnotherStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeSteps(t, dir, "stage.one", other)
-	if w := read(t, dir).Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0], "the file is of another stage or run") {
+	if w := read(t, dir).Blocks[0].Warnings; len(w) != 1 || !strings.Contains(w[0],
+		"the file is of another stage or run") {
 		t.Errorf("%q", w)
 	}
 }
@@ -274,7 +291,8 @@ func TestServe(t *testing.T) {
 	if !strings.HasPrefix(s.URL, "http://127.0.0.1:") {
 		t.Errorf("served at %s", s.URL)
 	}
-	if _, err := Serve(strings.TrimPrefix(s.URL, "http://"), nil); err == nil || !strings.Contains(err.Error(), "-ui takes another port") {
+	if _, err := Serve(strings.TrimPrefix(s.URL, "http://"), nil); err == nil || !strings.Contains(err.Error(),
+		"-ui takes another port") {
 		t.Errorf("the port is taken: %v", err)
 	}
 	if _, err := Serve("8080", nil); err == nil || !strings.Contains(err.Error(), "-ui takes an address") {
@@ -332,7 +350,8 @@ func TestServe(t *testing.T) {
 }
 
 func TestSVG(t *testing.T) {
-	d := &look.Drawing{Name: nasty, Nodes: []look.DrawnNode{{ID: "a", Lines: []string{nasty, "x"}}, {ID: "b", Lines: []string{"b"}}}, Edges: [][2]int{{0, 1}}}
+	d := &look.Drawing{Name: nasty, Nodes: []look.DrawnNode{{ID: "a", Lines: []string{nasty, "x"}},
+		{ID: "b", Lines: []string{"b"}}}, Edges: [][2]int{{0, 1}}}
 	for name, text := range map[string]string{"svg": SVG(d), "dot": d.DOT(), "mermaid": d.Mermaid()} {
 		if name != "dot" && strings.Contains(text, "<img") {
 			t.Errorf("%s holds HTML of a name:\n%s", name, text)

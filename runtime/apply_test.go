@@ -160,7 +160,8 @@ func pipeline(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	var b strings.Builder
-	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven wizards quietly mix strange potions in the cellar of an old house")
+	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven wizards quietly mix strange " +
+		"potions in the cellar of an old house")
 	for i := 0; i < 14; i++ {
 		var text []string
 		for j := 0; j < 5+i%7; j++ {
@@ -175,7 +176,8 @@ func pipeline(t testing.TB) string {
 
 func planOf(t testing.TB, dir string, vars ...string) *plan.Plan {
 	t.Helper()
-	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)}, Caps: cpu.PlanCaps("")})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{Flags: dsl.Vars(vars...)},
+		Caps: cpu.PlanCaps("")})
 	if diags.HasErrors() {
 		t.Fatal(diags.Errs())
 	}
@@ -281,7 +283,8 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 	if ts.Position.Epoch < 1 {
 		t.Fatalf("the test wants a run past an epoch, it ends at %+v", ts.Position)
 	}
-	for _, stops := range [][][2]any{{{"one", 1}}, {{"one", 3}, {"one", 5}}, {{"one", 6}}, {{"two", 1}}, {{"two", 2}, {"two", 4}}, {{"one", 2}, {"two", 5}}} {
+	for _, stops := range [][][2]any{{{"one", 1}}, {{"one", 3}, {"one", 5}}, {{"one", 6}}, {{"two", 1}},
+		{{"two", 2}, {"two", 4}}, {{"one", 2}, {"two", 5}}} {
 		dir := pipeline(t)
 		for _, s := range stops {
 			stopAt(t, d, dir, s[0].(string), s[1].(int))
@@ -312,7 +315,8 @@ func TestResultThatWasNotRecorded(t *testing.T) {
 	must(t, err)
 	for _, name := range []string{"stage.one", "stage.two"} { // with and without adapters
 		b := st.State.Blocks[name]
-		st.State.Blocks[name] = &state.Block{Status: state.Running, Recipe: b.Recipe, Attrs: b.Attrs, Inputs: b.Inputs, Step: 3, Steps: b.Steps}
+		st.State.Blocks[name] = &state.Block{Status: state.Running, Recipe: b.Recipe, Attrs: b.Attrs, Inputs: b.Inputs,
+			Step: 3, Steps: b.Steps}
 	}
 	must(t, st.Save())
 	must(t, st.Close())
@@ -387,7 +391,8 @@ func (l *countingLoaded) Close() error { l.d.held -= l.Allocated(); return l.Loa
 // TestPlannedPeakIsWhatTheRunTakes compares, for ten configurations, the peak that plan prints with
 // all the device memory a run holds at once, growth and resume included.
 func TestPlannedPeakIsWhatTheRunTakes(t *testing.T) {
-	for i, vars := range [][]string{nil, {"micro=1"}, {"micro=4"}, {"adapter=lora"}, {"position=lower"}, {"preserving=false"}, {"tied=false"}, {"bias=true"},
+	for i, vars := range [][]string{nil, {"micro=1"}, {"micro=4"}, {"adapter=lora"}, {"position=lower"},
+		{"preserving=false"}, {"tied=false"}, {"bias=true"},
 		{"kv=2"}, {"mask=false"}, {"recompute=block"}, {"freeze=[\"layers:0-1\", \"embeddings\"]", "adapter=lora"}} {
 		dir := pipeline(t)
 		c := &counting{Device: cpuDevice(t, 2)}
@@ -449,12 +454,14 @@ func TestPlanSaysWhy(t *testing.T) {
 	}
 	src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), "learning_rate         = var.lr", "learning_rate = var.lr\n  eps           = 1e-8", 1)), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src),
+		"learning_rate         = var.lr", "learning_rate = var.lr\n  eps           = 1e-8", 1)), 0o644))
 	if planOf(t, dir).Changes() {
 		t.Error("writing a default out makes a stage run again")
 	}
 	p = planOf(t, dir, "micro=4")
-	if a := find(p, "stage.one"); a.Verb != plan.Run || !strings.Contains(a.Why, "train.micro_batch_size was \"2\", is \"4\"") || len(a.Losses) != 1 || a.Losses[0].Steps != 6 || a.Losses[0].Seconds <= 0 {
+	if a := find(p, "stage.one"); a.Verb != plan.Run || !strings.Contains(a.Why,
+		"train.micro_batch_size was \"2\", is \"4\"") || len(a.Losses) != 1 || a.Losses[0].Steps != 6 || a.Losses[0].Seconds <= 0 {
 		t.Errorf("stage.one: %s, %s, losses %v", a.Verb, a.Why, a.Losses)
 	}
 	if a := find(p, "stage.two"); a.Verb != plan.Run || a.Why != "stage.one will run" {
@@ -514,7 +521,8 @@ func TestNonFinite(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)
 	err := applyOn(t, d, planOf(t, dir, "lr=1e30", "every=1"))
-	for _, want := range []string{"stage.one: step ", "NaN", "first tensor that is not finite", "the checkpoint at step", "on_nonfinite", "d.jsonl, ", "stepflow data head -step", " stage.one shows it"} {
+	for _, want := range []string{"stage.one: step ", "NaN", "first tensor that is not finite", "the checkpoint at step",
+		"on_nonfinite", "d.jsonl, ", "stepflow data head -step", " stage.one shows it"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
@@ -530,14 +538,15 @@ func TestNonFinite(t *testing.T) {
 	}
 	dir = pipeline(t)
 	skipped := 0
-	err = applyWith(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"), apply.Options{Device: d, Emit: func(e observe.Event) {
-		if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
-			if !strings.Contains(e.Message, "Its batch: ") {
-				t.Errorf("%q names no document", e.Message)
+	err = applyWith(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"),
+		apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
+				if !strings.Contains(e.Message, "Its batch: ") {
+					t.Errorf("%q names no document", e.Message)
+				}
+				skipped++
 			}
-			skipped++
-		}
-	}})
+		}})
 	st, _ := state.Read(filepath.Join(dir, ".stepflow"))
 	if b := st.State.Blocks["stage.one"]; skipped == 0 || b.Status != state.Done || b.Values["skipped_steps"].(float64) != float64(skipped) {
 		t.Errorf("%d steps skipped, state %+v, %v", skipped, b, err)
@@ -550,7 +559,8 @@ func TestLockAndStaleness(t *testing.T) {
 	p, q := planOf(t, dir), planOf(t, dir)
 	held, err := state.Open(p.StateDir)
 	must(t, err)
-	if err := applyOn(t, d, p); !errors.Is(err, state.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+	if err := applyOn(t, d, p); !errors.Is(err, state.ErrLocked) || !strings.Contains(err.Error(),
+		fmt.Sprint("process ", os.Getpid())) {
 		t.Errorf("a second apply: %v", err)
 	}
 	must(t, held.Close())
@@ -572,15 +582,18 @@ func TestGrowthPreservesTheFunction(t *testing.T) {
 			dir := pipeline(t)
 			src, err := os.ReadFile(filepath.Join(dir, "main.hcl"))
 			must(t, err)
-			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`, fmt.Sprintf("grow %q", method), 1)), 0o644))
+			must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(strings.Replace(string(src), `grow "interpolation"`,
+				fmt.Sprintf("grow %q", method), 1)), 0o644))
 			var seam string
-			must(t, applyWith(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)), apply.Options{Device: d, Emit: func(e observe.Event) {
-				if e.Kind == observe.Notice && strings.HasPrefix(e.Message, "grown") {
-					seam = e.Message
-				}
-			}}))
+			must(t, applyWith(context.Background(), planOf(t, dir, fmt.Sprint("preserving=", preserving)),
+				apply.Options{Device: d, Emit: func(e observe.Event) {
+					if e.Kind == observe.Notice && strings.HasPrefix(e.Message, "grown") {
+						seam = e.Message
+					}
+				}}))
 			var before, after float64
-			if _, err := fmt.Sscanf(seam, "grown from 3 to 5 layers: loss on the next micro-batch %f before, %f after", &before, &after); err != nil {
+			if _, err := fmt.Sscanf(seam, "grown from 3 to 5 layers: loss on the next micro-batch %f before, %f after",
+				&before, &after); err != nil {
 				t.Fatalf("%q: %v", seam, err)
 			}
 			if same := before == after; same != preserving {
@@ -607,7 +620,8 @@ func TestRecomputeKeepsTheBits(t *testing.T) {
 			}
 		}
 		must(t, applyOn(t, d, p))
-		b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6), checkpoint.ModelFile))
+		b, err := os.ReadFile(filepath.Join(checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.two"), 6),
+			checkpoint.ModelFile))
 		must(t, err)
 		weights[r] = b
 	}
@@ -675,14 +689,15 @@ func TestBF16StochasticRound(t *testing.T) {
 	sameContents(t, "interrupted", contents(t, dir), want)
 }
 
-// TestCopiesAreToldOnce says how many documents deduplicate leaves out once: in the plan, or where that did not know it in the run,
-// whatever number of stages read the data.
+// TestCopiesAreToldOnce says how many documents deduplicate leaves out once: in the plan, or where that did not know
+// it in the run, whatever number of stages read the data.
 func TestCopiesAreToldOnce(t *testing.T) {
 	dir := pipeline(t)
 	edit(t, dir, "validation_fraction = 0.3", "validation_fraction = 0.3\n  deduplicate = true")
 	b, err := os.ReadFile(filepath.Join(dir, "d.jsonl"))
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), append(b, bytes.ReplaceAll(b, []byte(`"id":"`), []byte(`"id":"9`))...), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), append(b,
+		bytes.ReplaceAll(b, []byte(`"id":"`), []byte(`"id":"9`))...), 0o644))
 	for _, known := range []bool{true, false} {
 		must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
 		must(t, os.RemoveAll(filepath.Join(dir, "out")))
@@ -702,7 +717,8 @@ func TestCopiesAreToldOnce(t *testing.T) {
 				told = append(told, fmt.Sprintf("%s %s", e.Kind, e.Message))
 			}
 		}}))
-		if want := map[bool]string{false: "[" + string(observe.Notice) + " 14 documents of data.jsonl.d are copies of others and left out (deduplicate)]", true: "[]"}[known]; fmt.Sprint(told) != want {
+		if want := map[bool]string{false: "[" + string(observe.Notice) + " 14 documents of data.jsonl.d are copies of " +
+			"others and left out (deduplicate)]", true: "[]"}[known]; fmt.Sprint(told) != want {
 			t.Errorf("%v, want %s", told, want)
 		}
 	}

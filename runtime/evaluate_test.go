@@ -55,8 +55,8 @@ func valuesOf(t *testing.T, dir, block string) map[string]any {
 	return b.Values
 }
 
-// TestPublishedPerplexity measures a published model on the text that was published with it, in windows as others lay them. The
-// figures are those of a float64 implementation of the original file and of transformers.
+// TestPublishedPerplexity measures a published model on the text that was published with it, in windows as others lay
+// them. The figures are those of a float64 implementation of the original file and of transformers.
 func TestPublishedPerplexity(t *testing.T) {
 	list := []struct {
 		attrs  string
@@ -89,7 +89,8 @@ func TestPublishedPerplexity(t *testing.T) {
 			t.Errorf("%q: loss %.7f of %v tokens, want %.7f of %v", x.attrs, loss, tokens, x.loss, x.tokens)
 		}
 		sum := loss * tokens
-		for name, want := range map[string]float64{"perplexity": math.Exp(loss), "bits_per_byte": sum / math.Ln2 / v["bytes"].(float64), "word_perplexity": math.Exp(sum / 111)} {
+		for name, want := range map[string]float64{"perplexity": math.Exp(loss),
+			"bits_per_byte": sum / math.Ln2 / v["bytes"].(float64), "word_perplexity": math.Exp(sum / 111)} {
 			if got := v[name].(float64); math.Abs(got/want-1) > 1e-9 {
 				t.Errorf("%q: %s is %v, want %v", x.attrs, name, got, want)
 			}
@@ -100,27 +101,30 @@ func TestPublishedPerplexity(t *testing.T) {
 	}
 }
 
-// TestTextWithoutWords measures white space: it has tokens and bytes, and what is counted by its words is null, which is no failure.
+// TestTextWithoutWords measures white space: it has tokens and bytes, and what is counted by its words is null, which
+// is no failure.
 func TestTextWithoutWords(t *testing.T) {
 	dir := stories(t, "evaluate \"perplexity\" \"e\" {\nTHIS\n  data = data.jsonl.d.all\n}\n")
 	must(t, os.WriteFile(filepath.Join(dir, "m", "sample.jsonl"), []byte("{\"text\":\"   \\n  \\n \"}\n"), 0o644))
 	var said []string
-	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
-		if e.Kind == observe.Warned {
-			said = append(said, e.Message)
-		}
-	}}))
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: cpuDevice(t, 2),
+		Emit: func(e observe.Event) {
+			if e.Kind == observe.Warned {
+				said = append(said, e.Message)
+			}
+		}}))
 	v := valuesOf(t, dir, "evaluate.perplexity.e")
 	if x, is := v["word_perplexity"]; x != nil || !is || v["not_finite"] != nil || v["words"] != 0.0 || v["bits_per_byte"].(float64) <= 0 {
 		t.Errorf("%v", v)
 	}
-	if want := "word_perplexity is not defined: the text that was measured has no words"; !slices.Contains(said, want) || blocks.WhyNull(v) != want {
+	if want := "word_perplexity is not defined: the text that was measured has no words"; !slices.Contains(said,
+		want) || blocks.WhyNull(v) != want {
 		t.Errorf("%q, %q", said, blocks.WhyNull(v))
 	}
 }
 
-// TestPlannedTokensAreMeasured bounds what is measured of one long document, joined or not, and compares the plan's figures with the
-// run's.
+// TestPlannedTokensAreMeasured bounds what is measured of one long document, joined or not, and compares the plan's
+// figures with the run's.
 func TestPlannedTokensAreMeasured(t *testing.T) {
 	list := []struct {
 		attrs  string
@@ -157,8 +161,10 @@ func TestPlannedTokensAreMeasured(t *testing.T) {
 // TestEvaluationsThatAreRefused names what is wrong with an evaluation in the plan.
 func TestEvaluationsThatAreRefused(t *testing.T) {
 	for attrs, want := range map[string]string{
-		"data = data.jsonl.d":                                          "write data.jsonl.d.validation, and give the data a validation_fraction; or data.jsonl.d.all",
-		"data = data.jsonl.d.all\n sequence_length = 513":              "sequence_length 513 is larger than the model's max_position_embeddings 512",
+		"data = data.jsonl.d": "write data.jsonl.d.validation, and give the " +
+			"data a validation_fraction; or data.jsonl.d.all",
+		"data = data.jsonl.d.all\n sequence_length = 513": "sequence_length 513 is larger than the model's " +
+			"max_position_embeddings 512",
 		"data = data.jsonl.d.all\n sequence_length = 64\n stride = 65": "stride 65 is larger than sequence_length 64",
 		"data = data.jsonl.d.all\n stride = 0":                         "stride",
 	} {
@@ -168,32 +174,40 @@ func TestEvaluationsThatAreRefused(t *testing.T) {
 			t.Errorf("%q: %v, want %q", attrs, diags, want)
 		}
 	}
-	dir := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\", \""+strings.Repeat("boy ", 100)+"\"]\n}\n")
+	dir := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\", \""+strings.Repeat("boy ",
+		100)+"\"]\n}\n")
 	edit(t, dir, `prompts = ["a"`, `max_new_tokens = 1000
   prompts = ["a"`)
 	if p := planOf(t, dir); evaluationOf(p.Actions[len(p.Actions)-1]).Takes().Tokens == 0 {
 		t.Error("a generation of two prompts is planned without tokens")
 	}
 	edit(t, dir, "boy boy", strings.Repeat("boy ", 600))
-	if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
+	if _, diags := plan.New(context.Background(), plan.Options{Path: dir,
+		Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), "Prompt 1 has ") {
 		t.Errorf("a prompt that is too long: %v", diags)
 	}
 	// Models of one position continue nothing, and windows of one token do not slide.
-	one := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\"]\n}\nevaluate \"perplexity\" \"s\" {\nTHIS\n data = data.jsonl.d.all\n stride = 1\n}\nevaluate \"perplexity\" \"w\" {\nTHIS\n data = data.jsonl.d.all\n}\n")
+	one := stories(t, "evaluate \"generation\" \"e\" {\nTHIS\n prompts = [\"a\"]\n}\nevaluate \"perplexity\" \"s\" "+
+		"{\nTHIS\n data = data.jsonl.d.all\n stride = 1\n}\nevaluate \"perplexity\" \"w\" {\nTHIS\n data = "+
+		"data.jsonl.d.all\n}\n")
 	edited(t, filepath.Join(one, "m"), map[string]any{"max_position_embeddings": 1})
 	_, diags := plan.New(context.Background(), plan.Options{Path: one, Caps: cpu.PlanCaps("")})
-	if s := fmt.Sprint(diags.Errs()); len(diags.Errs()) != 2 || !strings.Contains(s, "he model's max_position_embeddings 1 leaves no room for a token after a prompt") || !strings.Contains(s, "Leave stride out") {
+	if s := fmt.Sprint(diags.Errs()); len(diags.Errs()) != 2 || !strings.Contains(s,
+		"he model's max_position_embeddings 1 leaves no room for a token after a prompt") || !strings.Contains(s,
+		"Leave stride out") {
 		t.Errorf("a model of one position: %v", diags)
 	}
 	// What a stage was trained on is not measured as a whole, nor is trained on what is all held out.
 	for _, x := range [][3]string{
-		{"data  = data.jsonl.d.validation\n}", "data  = data.jsonl.d.all\n}", "stage.two was trained on documents of data.jsonl.d: measure data.jsonl.d.validation"},
+		{"data  = data.jsonl.d.validation\n}", "data  = data.jsonl.d.all\n}",
+			"stage.two was trained on documents of data.jsonl.d: measure data.jsonl.d.validation"},
 		{"validation_fraction = 0.3", "validation_fraction = 1", "data.jsonl.d holds all its documents out"},
 		{"data             = data.jsonl.d\n", "data             = data.jsonl.d.all\n", "data.jsonl.d.all is for evaluate"},
 	} {
 		dir := pipeline(t)
 		edit(t, dir, x[0], x[1])
-		if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
+		if _, diags := plan.New(context.Background(), plan.Options{Path: dir,
+			Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(fmt.Sprint(diags.Errs()), x[2]) {
 			t.Errorf("%s: %v", x[1], diags)
 		}
 	}
@@ -243,7 +257,8 @@ THIS
 		t.Helper()
 		caps := cpu.PlanCaps("")
 		caps.Memory = memory
-		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: caps, Peak: func(gpu.DType) float64 { return 1e9 }})
+		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: caps,
+			Peak: func(gpu.DType) float64 { return 1e9 }})
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -266,7 +281,9 @@ THIS
 	edit(t, dir, "max_new_tokens = 10000", "max_new_tokens = 10")
 	// The most sequences that fit are taken at a time, with the same result; where not one does, apply is refused.
 	small := planned(s.Program.ArenaBytes - 1)
-	if x := perplexityOf(find(small, "s")); !strings.Contains(windows(find(small, "s")), "; 1 at a time, the most of 2 that fit") || x.Program.ArenaBytes >= s.Program.ArenaBytes || find(small, "s").Recipe != find(p, "s").Recipe {
+	if x := perplexityOf(find(small, "s")); !strings.Contains(windows(find(small, "s")),
+		"; 1 at a time, the most of 2 that fit") || x.Program.ArenaBytes >= s.Program.ArenaBytes || find(small,
+		"s").Recipe != find(p, "s").Recipe {
 		t.Errorf("%s, %d bytes", windows(find(small, "s")), x.Program.ArenaBytes)
 	}
 	// Where the sequences are counted, few are filled up: one is measured alone, 26 in 4 batches of 7.
@@ -301,7 +318,8 @@ THIS
 		t.Errorf("%+v", f)
 	}
 	// By no other: not by that of another kind, nor of much larger products.
-	edit(t, dir, "sequence_length = 64", "sequence_length = 512", "batch_size      = 2", "batch_size      = 8", "max_new_tokens = 10", "max_new_tokens = 11")
+	edit(t, dir, "sequence_length = 64", "sequence_length = 512", "batch_size      = 2", "batch_size      = 8",
+		"max_new_tokens = 10", "max_new_tokens = 11")
 	must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
 	st, err = state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
@@ -322,7 +340,8 @@ func TestLongContext(t *testing.T) {
 	b, err := os.ReadFile(path)
 	must(t, err)
 	for most, want := range map[int]int{131072: 2048, 1 << 20: 2048, 2048: 2048, 300: 300} {
-		must(t, os.WriteFile(path, []byte(strings.Replace(string(b), `"max_position_embeddings": 512`, fmt.Sprintf(`"max_position_embeddings": %d`, most), 1)), 0o644))
+		must(t, os.WriteFile(path, []byte(strings.Replace(string(b), `"max_position_embeddings": 512`,
+			fmt.Sprintf(`"max_position_embeddings": %d`, most), 1)), 0o644))
 		p := planOf(t, dir)
 		a := p.Actions[len(p.Actions)-1]
 		usual := strings.Contains(windows(a), ": the model takes ")
@@ -376,8 +395,8 @@ func (l *cancellingLoaded) Run(lo, hi int, timed bool) error {
 	return nil
 }
 
-// TestInterruptedEvaluation interrupts evaluations and generations at launches in their middle: the device is stopped, and the
-// next apply gives the bits of one that was not interrupted.
+// TestInterruptedEvaluation interrupts evaluations and generations at launches in their middle: the device is
+// stopped, and the next apply gives the bits of one that was not interrupted.
 func TestInterruptedEvaluation(t *testing.T) {
 	const blocks = `
 evaluate "perplexity" "e" {
@@ -401,7 +420,8 @@ THIS
 		dir := stories(t, blocks)
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := applyWith(ctx, planOf(t, dir), apply.Options{Device: c}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := applyWith(ctx, planOf(t, dir), apply.Options{Device: c}); !errors.Is(err,
+			observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 		p, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
@@ -419,7 +439,8 @@ func TestScratchIsCutShort(t *testing.T) {
 	for _, at := range []int{3, 200} {
 		ctx, cancel := context.WithCancel(context.Background())
 		c := &cancelling{Device: d, left: at, cancel: cancel}
-		if err := applyWith(ctx, planOf(t, pipeline(t)), apply.Options{Device: c, Scratch: true}); !errors.Is(err, observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
+		if err := applyWith(ctx, planOf(t, pipeline(t)), apply.Options{Device: c, Scratch: true}); !errors.Is(err,
+			observe.ErrInterrupted) || c.left > 0 || c.after > 0 {
 			t.Errorf("launch %d: %v, %d launches run from there on", at, err, c.after)
 		}
 	}
@@ -447,7 +468,8 @@ func TestPerplexityOfOthers(t *testing.T) {
 		must(t, json.Unmarshal(b, &want))
 		dir := t.TempDir()
 		var text strings.Builder
-		fmt.Fprintf(&text, "tokenizer \"huggingface\" \"t\" { file = %q }\nmodel \"llama\" \"m\" { from = %q }\n", filepath.Join(from, "tokenizer.json"), from)
+		fmt.Fprintf(&text, "tokenizer \"huggingface\" \"t\" { file = %q }\nmodel \"llama\" \"m\" { from = %q }\n",
+			filepath.Join(from, "tokenizer.json"), from)
 		formats := map[string]string{"parquet": "rows.parquet", "jsonl": "rows.jsonl", "text": "rows.txt"}
 		for format, name := range formats {
 			fmt.Fprintf(&text, "data %q \"d\" {\n source = %q\n", format, filepath.Join(from, name))
@@ -456,7 +478,9 @@ func TestPerplexityOfOthers(t *testing.T) {
 			}
 			text.WriteString("}\n")
 			for i, w := range want.Windows {
-				fmt.Fprintf(&text, "evaluate \"perplexity\" \"%s%d\" {\n model = model.llama.m\n tokenizer = tokenizer.huggingface.t\n data = data.%s.d.all\n join = \"\\n\\n\"\n sequence_length = %d\n stride = %d\n}\n", format, i, format, w.Length, w.Stride)
+				fmt.Fprintf(&text, "evaluate \"perplexity\" \"%s%d\" {\n model = model.llama.m\n tokenizer = "+
+					"tokenizer.huggingface.t\n data = data.%s.d.all\n join = \"\\n\\n\"\n sequence_length = %d\n stride = %d\n}\n",
+					format, i, format, w.Length, w.Stride)
 			}
 		}
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text.String()), 0o644))
@@ -464,10 +488,12 @@ func TestPerplexityOfOthers(t *testing.T) {
 		for format := range formats {
 			for i, w := range want.Windows {
 				v := valuesOf(t, dir, fmt.Sprintf("evaluate.perplexity.%s%d", format, i))
-				loss, what := v["loss"].(float64), fmt.Sprintf("%s as %s, window %d, stride %d", filepath.Base(from), format, w.Length, w.Stride)
+				loss, what := v["loss"].(float64), fmt.Sprintf("%s as %s, window %d, stride %d", filepath.Base(from), format,
+					w.Length, w.Stride)
 				t.Logf("%s: loss %.6f of %v tokens, transformers %.6f", what, loss, v["tokens"], w.Loss)
 				if math.Abs(loss-w.Loss) > 1e-4 || v["tokens"] != w.Tokens || v["words"] != want.Words || v["bytes"].(float64) > want.Bytes {
-					t.Errorf("%s: loss %v of %v tokens, %v words, %v bytes; want %+v, %v, %v", what, loss, v["tokens"], v["words"], v["bytes"], w, want.Words, want.Bytes)
+					t.Errorf("%s: loss %v of %v tokens, %v words, %v bytes; want %+v, %v, %v", what, loss, v["tokens"], v["words"],
+						v["bytes"], w, want.Words, want.Bytes)
 				}
 			}
 		}

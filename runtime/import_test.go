@@ -36,13 +36,15 @@ func imported(t *testing.T, name, attrs string) (dir, folder string) {
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(folder, f), b, 0o644))
 	}
-	src := fmt.Sprintf("model \"llama\" \"m\" {\n  from = %q\n%s\n}\noutput \"n\" { value = model.llama.m.num_parameters }\n", name, attrs)
+	src := fmt.Sprintf("model \"llama\" \"m\" {\n  from = %q\n%s\n}\noutput \"n\" { value = "+
+		"model.llama.m.num_parameters }\n", name, attrs)
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(src), 0o644))
 	return dir, folder
 }
 
 func planImported(dir string) (*plan.Plan, string) {
-	p, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
+	p, diags := plan.New(context.Background(), plan.Options{Path: dir,
+		Caps: gpu.Caps{Kind: "cpu", Alignment: 64, DTypes: []gpu.DType{gpu.F32}}})
 	var all strings.Builder
 	for _, d := range diags {
 		if d.Severity == hcl.DiagError {
@@ -53,11 +55,15 @@ func planImported(dir string) (*plan.Plan, string) {
 }
 
 func TestAttributesMayNotContradictFrom(t *testing.T) {
-	other := map[string]string{"vocab_size": "49", "hidden_size": "34", "intermediate_size": "57", "num_hidden_layers": "4", "num_attention_heads": "2", "num_key_value_heads": "2",
-		"head_dim": "16", "max_position_embeddings": "65", "rms_norm_eps": "1e-5", "rope_theta": "5001", "initializer_range": "0.02", "tie_word_embeddings": "false",
+	other := map[string]string{"vocab_size": "49", "hidden_size": "34", "intermediate_size": "57",
+		"num_hidden_layers": "4", "num_attention_heads": "2", "num_key_value_heads": "2",
+		"head_dim": "16", "max_position_embeddings": "65", "rms_norm_eps": "1e-5", "rope_theta": "5001",
+		"initializer_range": "0.02", "tie_word_embeddings": "false",
 		"attention_bias": "false", "mlp_bias": "false", "rope_scaling": `{ rope_type = "default" }`}
-	same := map[string]string{"vocab_size": "48", "hidden_size": "32", "intermediate_size": "56", "num_hidden_layers": "3", "num_attention_heads": "4", "num_key_value_heads": "4",
-		"head_dim": "8", "max_position_embeddings": "64", "rms_norm_eps": "1e-6", "rope_theta": "5000", "initializer_range": "0.2", "tie_word_embeddings": "true", "hidden_act": `"silu"`,
+	same := map[string]string{"vocab_size": "48", "hidden_size": "32", "intermediate_size": "56",
+		"num_hidden_layers": "3", "num_attention_heads": "4", "num_key_value_heads": "4",
+		"head_dim": "8", "max_position_embeddings": "64", "rms_norm_eps": "1e-6", "rope_theta": "5000",
+		"initializer_range": "0.2", "tie_word_embeddings": "true", "hidden_act": `"silu"`,
 		"attention_bias": "true", "mlp_bias": "true", "rope_scaling": `{ rope_type = "llama3", factor = 4, high_freq_factor = 4, low_freq_factor = 1, original_max_position_embeddings = 16 }`}
 	var all, sames []string
 	for _, f := range arch.Lookup("llama").Fields {
@@ -72,7 +78,8 @@ func TestAttributesMayNotContradictFrom(t *testing.T) {
 		}
 		all = append(all, fmt.Sprintf("  %s = %s", f.Name, v))
 		dir, _ := imported(t, "m", all[len(all)-1])
-		if _, says := planImported(dir); !strings.Contains(says, f.Name+" is ") || !strings.Contains(says, "config.json. Leave it out") {
+		if _, says := planImported(dir); !strings.Contains(says, f.Name+" is ") || !strings.Contains(says,
+			"config.json. Leave it out") {
 			t.Errorf("%s = %s: %q", f.Name, v, says)
 		}
 	}
@@ -86,7 +93,8 @@ func TestAttributesMayNotContradictFrom(t *testing.T) {
 	}
 }
 
-// TestWeightsAreTheModelsIdentity changes a byte of the weights: the block's recipe is another, whatever the folder is called.
+// TestWeightsAreTheModelsIdentity changes a byte of the weights: the block's recipe is another, whatever the folder
+// is called.
 func TestWeightsAreTheModelsIdentity(t *testing.T) {
 	for _, name := range []string{"m", "m[1]", "run [lr=1e-3]", "*", "a?b", `back\slash`, "two  words", "ümlaut"} {
 		dir, folder := imported(t, name, "")
@@ -123,7 +131,8 @@ func TestImpossibleFolders(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(path, []byte(strings.Replace(string(b), `"num_hidden_layers": 3`, `"num_hidden_layers": 1000000000000000`, 1)), 0o644)
+			return os.WriteFile(path, []byte(strings.Replace(string(b), `"num_hidden_layers": 3`,
+				`"num_hidden_layers": 1000000000000000`, 1)), 0o644)
 		}, "config.json wants a tensor model.layers.3.input_layernorm.weight of [32]; the safetensors have none"},
 		"pipe": {func(f string) error {
 			os.Remove(filepath.Join(f, checkpoint.ConfigFile))
@@ -133,7 +142,8 @@ func TestImpossibleFolders(t *testing.T) {
 			os.Remove(filepath.Join(f, checkpoint.ConfigFile))
 			return os.Symlink("/dev/zero", filepath.Join(f, checkpoint.ConfigFile))
 		}, "is a device"},
-		"large": {func(f string) error { return os.Truncate(filepath.Join(f, checkpoint.ConfigFile), 17<<20) }, "larger than"},
+		"large": {func(f string) error { return os.Truncate(filepath.Join(f, checkpoint.ConfigFile), 17<<20) },
+			"larger than"},
 	} {
 		dir, folder := imported(t, "m", "")
 		must(t, c.spoil(folder))
@@ -179,7 +189,8 @@ func writeRaw(t *testing.T, path string, all map[string]raw) {
 	}
 	b, err := json.Marshal(header)
 	must(t, err)
-	must(t, os.WriteFile(path, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(b))), b...), data...), 0o644))
+	must(t, os.WriteFile(path, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(b))), b...), data...),
+		0o644))
 }
 
 func floats(x ...float32) raw { return raw{"F32", []int{len(x)}, gpu.Float32Bytes(x, gpu.F32)} }
@@ -202,8 +213,8 @@ func edited(t *testing.T, folder string, changes map[string]any) {
 	must(t, os.WriteFile(path, b, 0o644))
 }
 
-// TestTensorsWithoutAPlace adds, changes and takes away tensors: what would be left out of account is refused by name, copies
-// of what is known anyway are not.
+// TestTensorsWithoutAPlace adds, changes and takes away tensors: what would be left out of account is refused by
+// name, copies of what is known anyway are not.
 func TestTensorsWithoutAPlace(t *testing.T) {
 	const proj = "model.layers.0.self_attn.q_proj"
 	for name, c := range map[string]struct {
@@ -217,26 +228,46 @@ func TestTensorsWithoutAPlace(t *testing.T) {
 			x.data = append([]byte{x.data[0] ^ 1}, x.data[1:]...)
 			m["lm_head.weight"] = x
 		}, "hold a head that differs from the embedding table, though tie_word_embeddings is true there: lm_head.weight"},
-		"no head":      {map[string]any{"tie_word_embeddings": false}, nil, "wants a tensor lm_head.weight of [48,32]; the safetensors have none. If the embedding table is its head, tie_word_embeddings there must be true"},
-		"biases":       {map[string]any{"attention_bias": false}, nil, "hold biases of attention, though attention_bias is false there: " + "model.layers.0.self_attn.k_proj.bias, model.layers.0.self_attn.o_proj.bias, model.layers.0.self_attn.q_proj.bias and 9 more"},
-		"mlp biases":   {map[string]any{"mlp_bias": false}, nil, "biases of the feed-forward layers, though mlp_bias is false there"},
-		"fewer layers": {map[string]any{"num_hidden_layers": 2}, nil, "hold layers beyond its num_hidden_layers, which is 2: model.layers.2."},
-		"missing bias": {nil, func(m map[string]raw) { delete(m, proj+".bias") }, "wants a tensor " + proj + ".bias of [32]; the safetensors have none"},
-		"norm of q":    {nil, func(m map[string]raw) { m["model.layers.0.self_attn.q_norm.weight"] = floats(1) }, "norms on q and k"},
-		"further norm": {nil, func(m map[string]raw) { m["model.layers.0.pre_feedforward_layernorm.weight"] = floats(1) }, "norms, which Llama does not have"},
-		"classifier":   {nil, func(m map[string]raw) { m["score.weight"] = floats(1) }, "a head other than that of a language model: score.weight"},
-		"anything":     {nil, func(m map[string]raw) { m["mtp.proj\x1b[2J"] = floats(1) }, `tensors that have no place in it: mtp.proj\x1b[2J`},
-		"head's bias":  {nil, func(m map[string]raw) { m["lm_head.bias"] = floats(1) }, "no place in it: lm_head.bias"},
-		"adapter":      {nil, func(m map[string]raw) { m["base_model.model."+proj+".lora_A.weight"] = floats(1) }, "lora_A.weight: the weights are those of adapters"},
-		"base layer":   {nil, func(m map[string]raw) { m[proj+".base_layer.weight"] = m[proj+".weight"]; delete(m, proj+".weight") }, "the weights are those of adapters"},
-		"fp8":          {nil, func(m map[string]raw) { m[proj+".weight_scale_inv"] = floats(1) }, "weight_scale_inv: the weights are quantised"},
-		"gptq":         {nil, func(m map[string]raw) { m[proj+".qweight"] = floats(1); delete(m, proj+".weight") }, "qweight: the weights are quantised"},
-		"bitsandbytes": {nil, func(m map[string]raw) { m[proj+".weight.quant_state.bitsandbytes__nf4"] = floats(1) }, "the weights are quantised"},
+		"no head": {map[string]any{"tie_word_embeddings": false}, nil,
+			"wants a tensor lm_head.weight of [48,32]; the safetensors have none. If the embedding table is its head, " +
+				"tie_word_embeddings there must be true"},
+		"biases": {map[string]any{"attention_bias": false}, nil,
+			"hold biases of attention, though attention_bias is false there: " + "model.layers.0.self_attn.k_proj.bias, " +
+				"model.layers.0.self_attn.o_proj.bias, model.layers.0.self_attn.q_proj.bias and 9 more"},
+		"mlp biases": {map[string]any{"mlp_bias": false}, nil, "biases of the feed-forward layers, though mlp_bias is " +
+			"false there"},
+		"fewer layers": {map[string]any{"num_hidden_layers": 2}, nil,
+			"hold layers beyond its num_hidden_layers, which is 2: model.layers.2."},
+		"missing bias": {nil, func(m map[string]raw) { delete(m, proj+".bias") },
+			"wants a tensor " + proj + ".bias of [32]; the safetensors have none"},
+		"norm of q": {nil, func(m map[string]raw) { m["model.layers.0.self_attn.q_norm.weight"] = floats(1) },
+			"norms on q and k"},
+		"further norm": {nil, func(m map[string]raw) { m["model.layers.0.pre_feedforward_layernorm.weight"] = floats(1) },
+			"norms, which Llama does not have"},
+		"classifier": {nil, func(m map[string]raw) { m["score.weight"] = floats(1) },
+			"a head other than that of a language model: score.weight"},
+		"anything": {nil, func(m map[string]raw) { m["mtp.proj\x1b[2J"] = floats(1) },
+			`tensors that have no place in it: mtp.proj\x1b[2J`},
+		"head's bias": {nil, func(m map[string]raw) { m["lm_head.bias"] = floats(1) }, "no place in it: lm_head.bias"},
+		"adapter": {nil, func(m map[string]raw) { m["base_model.model."+proj+".lora_A.weight"] = floats(1) },
+			"lora_A.weight: the weights are those of adapters"},
+		"base layer": {nil, func(m map[string]raw) {
+			m[proj+".base_layer.weight"] = m[proj+".weight"]
+			delete(m,
+				proj+".weight")
+		}, "the weights are those of adapters"},
+		"fp8": {nil, func(m map[string]raw) { m[proj+".weight_scale_inv"] = floats(1) },
+			"weight_scale_inv: the weights are quantised"},
+		"gptq": {nil, func(m map[string]raw) { m[proj+".qweight"] = floats(1); delete(m, proj+".weight") },
+			"qweight: the weights are quantised"},
+		"bitsandbytes": {nil, func(m map[string]raw) { m[proj+".weight.quant_state.bitsandbytes__nf4"] = floats(1) },
+			"the weights are quantised"},
 		"type F8": {nil, func(m map[string]raw) {
 			x := m[proj+".weight"]
 			m[proj+".weight"] = raw{"F8_E4M3", x.shape, x.data[:1024]}
 		}, proj + ".weight beside "},
-		"type I32": {nil, func(m map[string]raw) { x := m[proj+".weight"]; x.dtype = "I32"; m[proj+".weight"] = x }, "is of type I32, which is not read as a weight"},
+		"type I32": {nil, func(m map[string]raw) { x := m[proj+".weight"]; x.dtype = "I32"; m[proj+".weight"] = x },
+			"is of type I32, which is not read as a weight"},
 		"type C64": {nil, func(m map[string]raw) {
 			x := m[proj+".weight"]
 			m[proj+".weight"] = raw{"C64", x.shape, append(x.data, x.data...)}
@@ -255,8 +286,10 @@ func TestTensorsWithoutAPlace(t *testing.T) {
 		}, ""}, // 5000^(-i/4)
 		"other rotation": {nil, func(m map[string]raw) {
 			m["model.layers.0.self_attn.rotary_emb.inv_freq"] = floats(1, 0.1, 0.01, 0.001)
-		}, "rotary frequencies that differ from those of its rope_theta and rope_scaling: model.layers.0.self_attn.rotary_emb.inv_freq"},
-		"fewer of them": {nil, func(m map[string]raw) { m["rotary_emb.inv_freq"] = floats(1, 0.118920) }, "rotary frequencies that differ"},
+		}, "rotary frequencies that differ from those of its rope_theta and rope_scaling: " +
+			"model.layers.0.self_attn.rotary_emb.inv_freq"},
+		"fewer of them": {nil, func(m map[string]raw) { m["rotary_emb.inv_freq"] = floats(1, 0.118920) },
+			"rotary frequencies that differ"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, folder := imported(t, "m", "")
@@ -295,14 +328,17 @@ func TestFoldersOfOtherForms(t *testing.T) {
 		"shards without their index": {moved("model-00001-of-00002.safetensors"), "without model.safetensors.index.json"},
 		"meta":                       {moved("consolidated.00.pth"), "take the model's files for transformers"},
 		"other name":                 {moved("weights.safetensors"), "weights.safetensors, safetensors under another name"},
-		"nothing":                    {func(f string) error { return os.Remove(filepath.Join(f, checkpoint.ModelFile)) }, "has neither model.safetensors nor model.safetensors.index.json"},
+		"nothing": {func(f string) error { return os.Remove(filepath.Join(f, checkpoint.ModelFile)) },
+			"has neither model.safetensors nor model.safetensors.index.json"},
 		"adapter": {func(f string) error {
 			return os.WriteFile(filepath.Join(f, "adapter_config.json"), []byte("{}"), 0o644)
 		}, "merge_and_unload"},
 		"no folder": {os.RemoveAll, "no such file"},
-		"file":      {func(f string) error { return errorsOf(os.RemoveAll(f), os.WriteFile(f, []byte("GGUF"), 0o644)) }, "is a file: from takes the folder"},
+		"file": {func(f string) error { return errorsOf(os.RemoveAll(f), os.WriteFile(f, []byte("GGUF"), 0o644)) },
+			"is a file: from takes the folder"},
 		"lfs pointer": {func(f string) error {
-			return os.WriteFile(filepath.Join(f, checkpoint.ModelFile), []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), 0o644)
+			return os.WriteFile(filepath.Join(f, checkpoint.ModelFile),
+				[]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), 0o644)
 		}, "git lfs pull"},
 	} {
 		dir, folder := imported(t, "m", "")
@@ -313,13 +349,16 @@ func TestFoldersOfOtherForms(t *testing.T) {
 	}
 }
 
-// TestAFolderWithoutConfigBlamesNothingElse takes config.json away: the weights have the right names, and nothing is said of them.
+// TestAFolderWithoutConfigBlamesNothingElse takes config.json away: the weights have the right names, and nothing is
+// said of them.
 func TestAFolderWithoutConfigBlamesNothingElse(t *testing.T) {
 	for _, name := range []string{checkpoint.ModelFile, checkpoint.ModelFile + ".index.json"} {
 		dir, folder := imported(t, "m", "")
-		must(t, errorsOf(os.Remove(filepath.Join(folder, checkpoint.ConfigFile)), os.Rename(filepath.Join(folder, checkpoint.ModelFile), filepath.Join(folder, name)),
+		must(t, errorsOf(os.Remove(filepath.Join(folder, checkpoint.ConfigFile)),
+			os.Rename(filepath.Join(folder, checkpoint.ModelFile), filepath.Join(folder, name)),
 			os.WriteFile(filepath.Join(folder, "model-00001-of-00002.safetensors"), nil, 0o644)))
-		if _, says := planImported(dir); !strings.Contains(says, "has no config.json, which says what model it is") || strings.Contains(says, "safetensors") {
+		if _, says := planImported(dir); !strings.Contains(says,
+			"has no config.json, which says what model it is") || strings.Contains(says, "safetensors") {
 			t.Errorf("%s: %q", name, says)
 		}
 	}
@@ -340,14 +379,17 @@ func TestShardsAndTheirIndex(t *testing.T) {
 		change func(folder string, index map[string]string, shards []map[string]raw)
 		says   string
 	}{
-		"sound":     {nil, ""},
-		"missing":   {func(f string, _ map[string]string, s []map[string]raw) { s[1] = nil }, "b.safetensors"},
-		"elsewhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.norm.weight"] = "a.safetensors" }, "it says that tensor model.norm.weight is in a.safetensors, which does not hold it"},
-		"unnamed":   {func(_ string, x map[string]string, _ []map[string]raw) { delete(x, "model.norm.weight") }, "it does not name tensor model.norm.weight, which is in"},
+		"sound":   {nil, ""},
+		"missing": {func(f string, _ map[string]string, s []map[string]raw) { s[1] = nil }, "b.safetensors"},
+		"elsewhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.norm.weight"] = "a.safetensors" },
+			"it says that tensor model.norm.weight is in a.safetensors, which does not hold it"},
+		"unnamed": {func(_ string, x map[string]string, _ []map[string]raw) { delete(x, "model.norm.weight") },
+			"it does not name tensor model.norm.weight, which is in"},
 		"twice": {func(_ string, x map[string]string, s []map[string]raw) {
 			s[0]["model.norm.weight"] = s[1]["model.norm.weight"]
 		}, "model.norm.weight is in both"},
-		"nowhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.more"] = "b.safetensors" }, "which does not hold it"},
+		"nowhere": {func(_ string, x map[string]string, _ []map[string]raw) { x["model.more"] = "b.safetensors" },
+			"which does not hold it"},
 	} {
 		dir, folder := imported(t, "m", "")
 		path := filepath.Join(folder, checkpoint.ModelFile)
@@ -371,16 +413,18 @@ func TestShardsAndTheirIndex(t *testing.T) {
 		b, err := json.Marshal(map[string]any{"weight_map": index})
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(folder, checkpoint.ModelFile+".index.json"), b, 0o644))
-		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says, c.says) || strings.Contains(says, "another name") {
+		if _, says := planImported(dir); c.says == "" && says != "" || !strings.Contains(says,
+			c.says) || strings.Contains(says, "another name") {
 			t.Errorf("%s: %q, want %q", name, says, c.says)
 		}
 	}
 }
 
-// TestNotesOfAnImport reads folders with a window and a key that nobody knows: both are said. The window of a mistral bounds
-// sequences, and is named where one is too long; that of a llama is ignored.
+// TestNotesOfAnImport reads folders with a window and a key that nobody knows: both are said. The window of a mistral
+// bounds sequences, and is named where one is too long; that of a llama is ignored.
 func TestNotesOfAnImport(t *testing.T) {
-	mistral := map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"}, "attention_bias": nil, "mlp_bias": nil, "sliding_window": 32, "odd_key": 3}
+	mistral := map[string]any{"model_type": "mistral", "architectures": []string{"MistralForCausalLM"},
+		"attention_bias": nil, "mlp_bias": nil, "sliding_window": 32, "odd_key": 3}
 	asMistral := func(folder string) {
 		edited(t, folder, mistral)
 		path := filepath.Join(folder, checkpoint.ModelFile)
@@ -395,7 +439,8 @@ func TestNotesOfAnImport(t *testing.T) {
 		t.Fatal(says)
 	}
 	w := strings.Join(p.Actions[0].Warnings, "\n")
-	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w, "odd_key is 3 there") || p.Actions[0].Block.(*model.Model).Config.MaxPositionEmbeddings != 32 {
+	if !strings.Contains(w, "max_position_embeddings counts as 32 instead of 64") || !strings.Contains(w,
+		"odd_key is 3 there") || p.Actions[0].Block.(*model.Model).Config.MaxPositionEmbeddings != 32 {
 		t.Errorf("%q, %+v", w, p.Actions[0].Block.(*model.Model).Config)
 	}
 	if s := p.Actions[0].Block.(*model.Model).Longest(); !strings.HasPrefix(s, "sliding_window 32 ") {
@@ -404,7 +449,8 @@ func TestNotesOfAnImport(t *testing.T) {
 	dir, folder = imported(t, "m", "")
 	edited(t, folder, map[string]any{"sliding_window": 32})
 	p, says = planImported(dir)
-	if w := strings.Join(p.Actions[0].Warnings, "\n"); says != "" || !strings.Contains(w, "sliding_window is 32 there, which is ignored") || p.Actions[0].Block.(*model.Model).Longest() != "max_position_embeddings 64" {
+	if w := strings.Join(p.Actions[0].Warnings, "\n"); says != "" || !strings.Contains(w,
+		"sliding_window is 32 there, which is ignored") || p.Actions[0].Block.(*model.Model).Longest() != "max_position_embeddings 64" {
 		t.Errorf("%s, %q, %+v", says, w, p.Actions[0].Block.(*model.Model).Config)
 	}
 	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n  seed = 3\n")
@@ -414,12 +460,14 @@ func TestNotesOfAnImport(t *testing.T) {
 	}
 	dir, folder = imported(t, "m", "  max_position_embeddings = 64\n")
 	asMistral(folder)
-	if _, says := planImported(dir); !strings.Contains(says, "max_position_embeddings is 64 here and 32 in") || !strings.Contains(says, "counts as 32 instead of 64") {
+	if _, says := planImported(dir); !strings.Contains(says,
+		"max_position_embeddings is 64 here and 32 in") || !strings.Contains(says, "counts as 32 instead of 64") {
 		t.Errorf("%q", says)
 	}
 }
 
-// TestATokenizerOtherThanTheModelsIsSaid plans with the model's own tokenizer, the same in other words, and one whose ids mean other tokens.
+// TestATokenizerOtherThanTheModelsIsSaid plans with the model's own tokenizer, the same in other words, and one whose
+// ids mean other tokens.
 func TestATokenizerOtherThanTheModelsIsSaid(t *testing.T) {
 	const own = `{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<|endoftext|>": 2}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
   "decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 2, "content": "<|endoftext|>", "special": true, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false}]}`
@@ -454,8 +502,9 @@ evaluate "generation" "g" {
 	}
 }
 
-// TestBadWeightsAreRefusedBeforeAnythingRuns gives stages a model whose weights are NaN, beyond float32 or beyond bfloat16: apply
-// names the tensor and the place before the stage without fault has run, and advises nothing about learning rates.
+// TestBadWeightsAreRefusedBeforeAnythingRuns gives stages a model whose weights are NaN, beyond float32 or beyond
+// bfloat16: apply names the tensor and the place before the stage without fault has run, and advises nothing about
+// learning rates.
 func TestBadWeightsAreRefusedBeforeAnythingRuns(t *testing.T) {
 	const tensor = "model.layers.1.mlp.up_proj.weight"
 	double := func(folder string, at int, x float64) {
@@ -474,15 +523,21 @@ func TestBadWeightsAreRefusedBeforeAnythingRuns(t *testing.T) {
 		evaluates       string // the same of an evaluation
 	}{
 		{"sound", "fp32", func(string) {}, "", ""},
-		{"NaN", "fp32", func(f string) { poke(t, filepath.Join(f, checkpoint.ModelFile), tensor, float32(math.NaN()), 33) }, tensor + " holds 1 non-finite value of 1792, NaN at [1, 1]. Take another copy", ""},
-		{"beyond float32", "fp32", func(f string) { double(f, 65, -1e300) }, "holds -1e+300 at [2, 1], which is too large for float32", "holds -1e+300 at [2, 1], which is too large"},
+		{"NaN", "fp32", func(f string) { poke(t, filepath.Join(f, checkpoint.ModelFile), tensor, float32(math.NaN()), 33) },
+			tensor + " holds 1 non-finite value of 1792, NaN at [1, 1]. Take another copy", ""},
+		{"beyond float32", "fp32", func(f string) { double(f, 65, -1e300) },
+			"holds -1e+300 at [2, 1], which is too large for float32", "holds -1e+300 at [2, 1], which is too large"},
 		{"large in float32", "fp32", func(f string) { double(f, 65, 3.4e38) }, "", ""},
-		{"beyond bfloat16", "bf16", func(f string) { double(f, 65, -3.4e38) }, "are bad, read as bf16, and no training mends them: " + tensor + " holds 1 non-finite value of 1792, -Infinity at [2, 1]", ""},
+		{"beyond bfloat16", "bf16", func(f string) { double(f, 65, -3.4e38) },
+			"are bad, read as bf16, and no training mends them: " + tensor + " holds 1 non-finite value of 1792, -Infinity " +
+				"at [2, 1]", ""},
 	} {
 		dir, folder := imported(t, "m", "")
 		x.make(folder)
-		must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte(strings.Repeat("{\"text\": \"one two three four five six seven\"}\n", 9)), 0o644))
-		must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(`{"model": {"type": "BPE", "vocab": {"a": 0, "<|endoftext|>": 1}, "merges": []}, "added_tokens": [{"id": 1, "content": "<|endoftext|>", "special": true}]}`), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "d.jsonl"), []byte(strings.Repeat("{\"text\": \"one two three four five "+
+			"six seven\"}\n", 9)), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"),
+			[]byte(`{"model": {"type": "BPE", "vocab": {"a": 0, "<|endoftext|>": 1}, "merges": []}, "added_tokens": [{"id": 1, "content": "<|endoftext|>", "special": true}]}`), 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(fmt.Sprintf(`
 variable "stage" { default = 1 }
 data "jsonl" "d" { source = "d.jsonl" }
@@ -538,7 +593,8 @@ evaluate "perplexity" "m" {
 				}
 				continue
 			}
-			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), tensor) || strings.Contains(err.Error(), "learning rate") {
+			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(),
+				tensor) || strings.Contains(err.Error(), "learning rate") {
 				t.Errorf("%s: %v, want %q", x.what, err, says)
 			}
 			if _, err := os.Stat(filepath.Join(dir, ".stepflow", "state.json")); err == nil {

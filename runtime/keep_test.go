@@ -47,7 +47,8 @@ func applySteps(t *testing.T, d *cpu.Device, dir string, vars ...string) (steps 
 	return steps
 }
 
-// nothingRuns checks that everything of the pipeline in dir is found, and that applying it trains nothing and settles it.
+// nothingRuns checks that everything of the pipeline in dir is found, and that applying it trains nothing and settles
+// it.
 func nothingRuns(t *testing.T, what string, d *cpu.Device, dir string, moved map[string]string) {
 	t.Helper()
 	p := planOf(t, dir)
@@ -76,8 +77,10 @@ func TestWorkIsFoundByItsRecipe(t *testing.T) {
 	dir := pipeline(t)
 	must(t, applyOn(t, d, planOf(t, dir)))
 
-	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno", `evaluate "perplexity" "p"`, `evaluate "perplexity" "q"`, "perplexity.p.", "perplexity.q.", `"bpe" "t"`, `"bpe" "tok"`, "bpe.t\n", "bpe.tok\n")
-	nothingRuns(t, "renamed", d, dir, map[string]string{"stage.uno": "stage.one", "evaluate.perplexity.q": "evaluate.perplexity.p", "tokenizer.bpe.tok": "tokenizer.bpe.t"})
+	edit(t, dir, `stage "one"`, `stage "uno"`, "stage.one", "stage.uno", `evaluate "perplexity" "p"`,
+		`evaluate "perplexity" "q"`, "perplexity.p.", "perplexity.q.", `"bpe" "t"`, `"bpe" "tok"`, "bpe.t\n", "bpe.tok\n")
+	nothingRuns(t, "renamed", d, dir, map[string]string{"stage.uno": "stage.one",
+		"evaluate.perplexity.q": "evaluate.perplexity.p", "tokenizer.bpe.tok": "tokenizer.bpe.t"})
 	st, err := state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)
 	if st.State.Blocks["stage.one"] != nil {
@@ -85,7 +88,8 @@ func TestWorkIsFoundByItsRecipe(t *testing.T) {
 	}
 
 	edit(t, dir, `stage "uno"`, `stage "tre"`, "stage.uno", "stage.tre") // and was killed before the move was recorded
-	must(t, os.Rename(filepath.Join(dir, ".stepflow", "blocks", "stage.uno"), filepath.Join(dir, ".stepflow", "blocks", "stage.tre")))
+	must(t, os.Rename(filepath.Join(dir, ".stepflow", "blocks", "stage.uno"),
+		filepath.Join(dir, ".stepflow", "blocks", "stage.tre")))
 	nothingRuns(t, "half moved", d, dir, nil)
 	edit(t, dir, `stage "tre"`, `stage "uno"`, "stage.tre", "stage.uno")
 	nothingRuns(t, "named back", d, dir, map[string]string{"stage.uno": "stage.tre"})
@@ -101,7 +105,8 @@ func TestWorkIsFoundByItsRecipe(t *testing.T) {
 	must(t, os.Remove(filepath.Join(dir, ".stepflow", state.BackupName)))
 	nothingRuns(t, "state and predecessor lost", d, dir, nil)
 
-	edit(t, dir, `"d.jsonl"`, `["./d.jsonl"]`, "activation_checkpointing = var.recompute", `activation_checkpointing = "block"`)
+	edit(t, dir, `"d.jsonl"`, `["./d.jsonl"]`, "activation_checkpointing = var.recompute",
+		`activation_checkpointing = "block"`)
 	nothingRuns(t, "written otherwise", d, dir, nil)
 	edit(t, dir, `["./d.jsonl"]`, `"${path.module}/d.jsonl"`)
 	to := filepath.Join(t.TempDir(), "moved")
@@ -126,7 +131,8 @@ func TestSameThingSaidOtherwise(t *testing.T) {
 		oldnew []string
 		runs   string // the first block that runs; "" for none
 	}{
-		{[]string{"initializer_range       = 0.1", "initializer_range = 0.1\nhead_dim = 8\nrms_norm_eps = 1e-6\nhidden_act = \"silu\"\nrope_theta = 10000"}, ""},
+		{[]string{"initializer_range       = 0.1", "initializer_range = 0.1\nhead_dim = 8\nrms_norm_eps = " +
+			"1e-6\nhidden_act = \"silu\"\nrope_theta = 10000"}, ""},
 		{[]string{"initializer_range       = 0.1", "initializer_range = 0.1\nrms_norm_eps = 1e-5"}, "stage.one"},
 		{[]string{"layers    = 3", "layers = 3\nfreeze = []"}, ""},
 		{[]string{"layers    = 3", "layers = 3\nfreeze = [\"norm\"]"}, "stage.one"},
@@ -134,13 +140,15 @@ func TestSameThingSaidOtherwise(t *testing.T) {
 		{[]string{"checkpoint { every_steps = 3 }", "schedule \"constant\" {}"}, ""},
 		{[]string{"checkpoint { every_steps = 3 }", "schedule \"constant\" { warmup_ratio = 0.1 }"}, "stage.two"},
 		{[]string{"schedule \"wsd\" { warmup_ratio = 0.3 }", "schedule \"wsd\" {\nwarmup_ratio = 0.3\ndecay_ratio = 0.2\n}"}, ""},
-		{[]string{"schedule \"wsd\" { warmup_ratio = 0.3 }", "schedule \"wsd\" {\nwarmup_ratio = 0.3\ndecay_ratio = 0.2000001\n}"}, "stage.one"},
+		{[]string{"schedule \"wsd\" { warmup_ratio = 0.3 }", "schedule \"wsd\" {\nwarmup_ratio = 0.3\ndecay_ratio = " +
+			"0.2000001\n}"}, "stage.one"},
 		{[]string{"steps            = var.steps", "tokens = 6 * 4 * 12"}, ""},
 		{[]string{"steps            = var.steps", "tokens = 6 * 4 * 12 + 1"}, "stage.one"}, // the schedule of one ends later
 		{[]string{"steps            = var.steps\n    checkpoint", "steps = 12\nstop_at = 0.5\n    checkpoint"}, ""},
 		{[]string{"steps            = var.steps\n    checkpoint", "steps = 7\n    checkpoint"}, "stage.two"},
 		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"5000 MB\""}, ""},
-		{[]string{"data.jsonl.d.validation", "data.jsonl.d.validation\nsequence_length = 12\ntokenizer = tokenizer.bpe.t"}, ""},
+		{[]string{"data.jsonl.d.validation", "data.jsonl.d.validation\nsequence_length = 12\ntokenizer = tokenizer.bpe.t"},
+			""},
 		{[]string{"data.jsonl.d.validation", "data.jsonl.d.validation\nsequence_length = 11"}, "evaluate.perplexity.p"},
 		{[]string{"path  = \"out\"", "path = \"out\"\nmax_shard_size = \"4 kB\""}, "export.huggingface.e"},
 		{[]string{"vocab_size = 270", "vocab_size = 270\nmax_bytes = \"0.25 GiB\""}, ""},
@@ -198,9 +206,11 @@ export "huggingface" "again" {
 			t.Errorf("%s: the same are %v, want %v", what, got, want)
 		}
 	}
-	check("new", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
+	check("new", map[string]string{"stage.uno": "the same as stage.one",
+		"evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
 	stopAt(t, d, dir, "one", 4)
-	check("interrupted", map[string]string{"stage.uno": "the same as stage.one", "evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
+	check("interrupted", map[string]string{"stage.uno": "the same as stage.one",
+		"evaluate.perplexity.r": "the same as evaluate.perplexity.q"})
 	var ran []string
 	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
 		if e.Kind == observe.BlockStart {
@@ -352,17 +362,31 @@ func TestLossIsShown(t *testing.T) {
 		vars   []string
 		want   []string // blocks
 	}{
-		"another recipe":       {func(string) {}, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
-		"damaged":              {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.OptimizerFile)) }, nil, []string{"stage.one"}},
-		"a note damaged":       {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.NoteName)) }, nil, []string{"stage.one"}},
-		"a file gone":          {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), checkpoint.ModelFile))) }, nil, []string{"stage.two"}},
-		"manifest gone":        {func(dir string) { must(t, os.Remove(filepath.Join(result(dir, "stage.two"), checkpoint.ManifestName))) }, nil, []string{"stage.two"}},
-		"lost, another recipe": {func(dir string) { must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName))) }, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
+		"another recipe": {func(string) {}, []string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
+		"damaged": {func(dir string) {
+			flip(t, filepath.Join(result(dir, "stage.one"),
+				checkpoint.OptimizerFile))
+		}, nil, []string{"stage.one"}},
+		"a note damaged": {func(dir string) { flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.NoteName)) },
+			nil, []string{"stage.one"}},
+		"a file gone": {func(dir string) {
+			must(t, os.Remove(filepath.Join(result(dir, "stage.two"),
+				checkpoint.ModelFile)))
+		}, nil, []string{"stage.two"}},
+		"manifest gone": {func(dir string) {
+			must(t, os.Remove(filepath.Join(result(dir, "stage.two"),
+				checkpoint.ManifestName)))
+		}, nil, []string{"stage.two"}},
+		"lost, another recipe": {func(dir string) { must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName))) },
+			[]string{"lr=0.5"}, []string{"stage.one", "stage.two"}},
 		"lost, and damaged": {func(dir string) {
 			must(t, os.Remove(filepath.Join(dir, ".stepflow", state.FileName)))
 			flip(t, filepath.Join(result(dir, "stage.one"), checkpoint.ModelFile))
 		}, nil, []string{"stage.one", "stage.two"}},
-		"taken away by its user": {func(dir string) { must(t, os.RemoveAll(filepath.Join(dir, ".stepflow", "blocks", "stage.two"))) }, nil, nil},
+		"taken away by its user": {func(dir string) {
+			must(t, os.RemoveAll(filepath.Join(dir, ".stepflow", "blocks",
+				"stage.two")))
+		}, nil, nil},
 	} {
 		dir := filepath.Join(t.TempDir(), "p")
 		must(t, os.CopyFS(dir, os.DirFS(whole)))
@@ -419,7 +443,8 @@ func TestUnreadableIsNotLost(t *testing.T) {
 			return nil
 		}
 		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")})
-		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(), checkpoint.ModelFile) {
+		if !diags.HasErrors() || !strings.Contains(diags.Error(), "stage.one") || !strings.Contains(diags.Error(),
+			checkpoint.ModelFile) {
 			t.Errorf("planned in spite of %v: %v", cause, diags)
 		}
 		forgetDisk(p)
@@ -477,8 +502,8 @@ func TestRedoneStage(t *testing.T) {
 	sameContents(t, "redone and read", contents(t, dir), want)
 }
 
-// TestEndIsDamaged damages the last checkpoint of a stage that keeps an earlier one: it goes on from that, to the same end,
-// and the plan says what is damaged.
+// TestEndIsDamaged damages the last checkpoint of a stage that keeps an earlier one: it goes on from that, to the
+// same end, and the plan says what is damaged.
 func TestEndIsDamaged(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)
@@ -489,7 +514,8 @@ func TestEndIsDamaged(t *testing.T) {
 	flip(t, last)
 	p := planOf(t, dir)
 	a := p.Actions[slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return a.Addr.String() == "stage.one" })]
-	if a.Verb != plan.Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why, "step 4 of 6") || len(p.Losses()) > 0 {
+	if a.Verb != plan.Resume || a.FromStep != 4 || !strings.Contains(a.Why, last) || !strings.Contains(a.Why,
+		"step 4 of 6") || len(p.Losses()) > 0 {
 		t.Errorf("the plan says %v from step %d, %q, and loses %v", a.Verb, a.FromStep, a.Why, p.Losses())
 	}
 	stays := func(what string, p *plan.Plan) {
@@ -529,8 +555,10 @@ func TestLeftoversAreSwept(t *testing.T) {
 	root := filepath.Join(dir, ".stepflow")
 	one := filepath.Join(root, "blocks", "stage.one")
 	recipe := find(planOf(t, dir), "stage.one").Recipe
-	left := []string{filepath.Join(one, "step-00000004.tmp"), filepath.Join(one, "step-00000004"), filepath.Join(one, "step-00000006.old"),
-		filepath.Join(root, results.Replaced, "stage.one", results.Short(recipe)+"-1", "step-00000003"), filepath.Join(root, "removed", "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
+	left := []string{filepath.Join(one, "step-00000004.tmp"), filepath.Join(one, "step-00000004"),
+		filepath.Join(one, "step-00000006.old"),
+		filepath.Join(root, results.Replaced, "stage.one", results.Short(recipe)+"-1", "step-00000003"),
+		filepath.Join(root, "removed", "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
 	for _, dir := range left {
 		must(t, os.MkdirAll(dir, 0o777))
 		must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o666))
@@ -556,7 +584,8 @@ func TestLeftoversAreSwept(t *testing.T) {
 	contents(t, dir)
 
 	must(t, os.RemoveAll(filepath.Join(root, results.Replaced)))
-	aside := filepath.Join(root, results.Replaced, "stage.two", results.Short(recipe)+"-1") // a run was interrupted before it made anything
+	// a run was interrupted before it made anything
+	aside := filepath.Join(root, results.Replaced, "stage.two", results.Short(recipe)+"-1")
 	must(t, os.MkdirAll(filepath.Dir(aside), 0o777))
 	must(t, os.Rename(filepath.Join(root, "blocks", "stage.two"), aside))
 	must(t, os.Mkdir(filepath.Join(root, "blocks", "stage.two"), 0o777))
@@ -598,8 +627,9 @@ func TestRebuiltState(t *testing.T) {
 	nothingRuns(t, "rebuilt", d, dir, nil)
 }
 
-// TestKeepHoldsAfterTheEnd keeps as many checkpoints of a stage that has ended as were asked for: in one run, in one that was
-// interrupted, after a change of keep, with the block gone from the pipeline, and in a state that was made again.
+// TestKeepHoldsAfterTheEnd keeps as many checkpoints of a stage that has ended as were asked for: in one run, in one
+// that was interrupted, after a change of keep, with the block gone from the pipeline, and in a state that was made
+// again.
 func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	d := cpuDevice(t, 2)
 	kept := func(what, dir string, want ...int) {
@@ -614,13 +644,16 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 		keep string
 		want []int
 		disk int64
-	}{{"null", []int{6}, 3}, {"1", []int{6}, 2}, {"2", []int{6, 5}, 3}, {"4", []int{6, 5, 4, 3}, 5}, {"1000", []int{6, 5, 4, 3, 2, 1}, 7}} {
+	}{{"null", []int{6}, 3}, {"1", []int{6}, 2}, {"2", []int{6, 5}, 3}, {"4", []int{6, 5, 4, 3}, 5},
+		{"1000", []int{6, 5, 4, 3, 2, 1}, 7}} {
 		dir := pipeline(t)
-		edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = `+x.keep+` }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+		edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = `+x.keep+` }`,
+			`variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
 		p := planOf(t, dir)
 		for _, a := range p.Actions {
 			if f := stageOf(a); a.Addr.String() == "stage.one" && f.Figures.Disk != x.disk*f.Figures.CheckpointSize {
-				t.Errorf("keep = %s: %d bytes on disk are planned, %d a checkpoint", x.keep, f.Figures.Disk, f.Figures.CheckpointSize)
+				t.Errorf("keep = %s: %d bytes on disk are planned, %d a checkpoint", x.keep, f.Figures.Disk,
+					f.Figures.CheckpointSize)
 			}
 		}
 		must(t, applyOn(t, d, p))
@@ -630,7 +663,8 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	}
 
 	dir := pipeline(t)
-	edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+	edit(t, dir, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`,
+		`variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
 	stopAt(t, d, dir, "one", 3)
 	must(t, applyOn(t, d, planOf(t, dir)))
 	kept("interrupted at step 3", dir, 6, 5, 4, 3)
@@ -655,7 +689,8 @@ func TestKeepHoldsAfterTheEnd(t *testing.T) {
 	kept("keep lowered to 2", dir, 6, 5)
 
 	damaged := pipeline(t)
-	edit(t, damaged, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`, `variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
+	edit(t, damaged, `variable "keep" { default = null }`, `variable "keep" { default = 4 }`,
+		`variable "every" { default = 2 }`, `variable "every" { default = 1 }`)
 	must(t, applyOn(t, d, planOf(t, damaged)))
 	edit(t, damaged, `variable "keep" { default = 4 }`, `variable "keep" { default = 1 }`)
 	flip(t, filepath.Join(damaged, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))

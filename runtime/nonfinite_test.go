@@ -44,8 +44,8 @@ func poke(t *testing.T, path, tensor string, x float32, elements ...int) {
 	must(t, os.WriteFile(path, b, 0o644))
 }
 
-// measured makes a folder with a trained model, m, and a pipeline that measures it thrice, in blocks named a to c: b the model in
-// the folder bad, which is given with its configuration.
+// measured makes a folder with a trained model, m, and a pipeline that measures it thrice, in blocks named a to c: b
+// the model in the folder bad, which is given with its configuration.
 func measured(t *testing.T) string {
 	t.Helper()
 	from, dir := pipeline(t), t.TempDir()
@@ -91,8 +91,8 @@ output "text" { value = "loss ${evaluate.perplexity.b.loss}" }
 	return dir
 }
 
-// TestEvaluationOfAModelThatIsNotFinite measures models with NaN and infinity in weights, and with finite weights that give them:
-// the first tensor is named, the state holds it all, the other blocks run, and nothing runs again.
+// TestEvaluationOfAModelThatIsNotFinite measures models with NaN and infinity in weights, and with finite weights
+// that give them: the first tensor is named, the state holds it all, the other blocks run, and nothing runs again.
 func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := measured(t)
@@ -107,23 +107,28 @@ func TestEvaluationOfAModelThatIsNotFinite(t *testing.T) {
 		generate string
 	}{
 		{"NaN in a weight", func() { poke(t, file, "model.layers.1.mlp.up_proj.weight", float32(math.NaN()), 17) },
-			"NaN", "loss is NaN; model.layers.1.mlp.up_proj.weight holds 1 non-finite value of 384, NaN at [1, 1]", "a logit is NaN after token"},
+			"NaN", "loss is NaN; model.layers.1.mlp.up_proj.weight holds 1 non-finite value of 384, NaN at [1, 1]",
+			"a logit is NaN after token"},
 		{"infinities in two weights", func() {
 			poke(t, file, "model.norm.weight", float32(math.Inf(-1)), 2, 3, 9)
 			poke(t, file, "model.layers.0.input_layernorm.weight", float32(math.Inf(1)), 0)
-		}, "NaN", "model.layers.0.input_layernorm.weight holds 1 non-finite value of 16, Infinity at [0]; so does 1 other tensor", "prompt 0"},
+		}, "NaN", "model.layers.0.input_layernorm.weight holds 1 non-finite value of 16, Infinity at [0]; so does 1 " +
+			"other tensor", "prompt 0"},
 		{"finite weights", func() {
 			for i := range 384 {
 				poke(t, file, "model.layers.2.mlp.down_proj.weight", 3e38, i)
 			}
 			poke(t, file, "model.layers.2.mlp.up_proj.weight", 1e30, 0, 1, 2, 3)
-		}, "NaN", "all weights are finite, and of what is computed from them the first that is not: output 0 of ", "all weights are finite"},
+		}, "NaN", "all weights are finite, and of what is computed from them the first that is not: output 0 of ",
+			"all weights are finite"},
 	} {
 		must(t, os.WriteFile(file, good, 0o644))
 		x.make()
 		err := applyOn(t, d, planOf(t, dir))
 		var flawed *apply.FlawedError
-		if !errors.As(err, &flawed) || len(flawed.Blocks) != 2 || !strings.Contains(flawed.Blocks[0], "evaluate.perplexity.b: ") || !strings.Contains(flawed.Blocks[0], x.says) || !strings.Contains(flawed.Blocks[1], x.generate) {
+		if !errors.As(err, &flawed) || len(flawed.Blocks) != 2 || !strings.Contains(flawed.Blocks[0],
+			"evaluate.perplexity.b: ") || !strings.Contains(flawed.Blocks[0], x.says) || !strings.Contains(flawed.Blocks[1],
+			x.generate) {
 			t.Errorf("%s: %v", x.what, err)
 		}
 		contents(t, dir) // all blocks are done, and what they made is whole
@@ -185,12 +190,14 @@ evaluate "generation" "after" {
 	if err := applyOn(t, cpuDevice(t, 2), planOf(t, dir)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("apply: %v", err)
 	}
-	if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{}, Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
+	if _, diags := plan.New(context.Background(), plan.Options{Path: dir, Inputs: dsl.Inputs{},
+		Caps: cpu.PlanCaps("")}); !diags.HasErrors() || !strings.Contains(diags.Errs()[0].Error(), want) {
 		t.Errorf("plan: %v", diags)
 	}
 }
 
-// TestOutputsOfNothing tells expressions that failed because of a null result from those that failed for another reason.
+// TestOutputsOfNothing tells expressions that failed because of a null result from those that failed for another
+// reason.
 func TestOutputsOfNothing(t *testing.T) {
 	dir := measured(t)
 	edit(t, dir, `output "double"`, `
@@ -228,11 +235,13 @@ output "double"`)
 		{`var.n + evaluate.perplexity.a.loss`, false},
 		{`format("%d", var.tag, evaluate.perplexity.b.tokens)`, false},
 	} {
-		must(t, os.WriteFile(path, fmt.Appendf(main, "locals { same = %s }\noutput \"x\" {\n  sensitive = true\n  value = %s\n}\noutput \"same\" { value = local.same }\n", loss, x.value), 0o644))
+		must(t, os.WriteFile(path, fmt.Appendf(main, "locals { same = %s }\noutput \"x\" {\n  sensitive = true\n  value "+
+			"= %s\n}\noutput \"same\" { value = local.same }\n", loss, x.value), 0o644))
 		_, diags := plan.New(context.Background(), plan.Options{Path: dir, Caps: cpu.PlanCaps("")})
 		var says string
 		for _, d := range diags {
-			if d.Subject != nil && d.Subject.Start.Line > bytes.Count(main, []byte("\n")) && (d.Severity == hcl.DiagError || strings.Contains(d.Detail, "gave null")) {
+			if d.Subject != nil && d.Subject.Start.Line > bytes.Count(main,
+				[]byte("\n")) && (d.Severity == hcl.DiagError || strings.Contains(d.Detail, "gave null")) {
 				says += d.Detail
 			}
 		}
@@ -243,7 +252,8 @@ output "double"`)
 	}
 }
 
-// TestStageWhoseStepsAreAllSkipped starts from weights that are finite and give a loss that is not: the stage fails at its end.
+// TestStageWhoseStepsAreAllSkipped starts from weights that are finite and give a loss that is not: the stage fails
+// at its end.
 func TestStageWhoseStepsAreAllSkipped(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := measured(t)
@@ -281,7 +291,9 @@ output "loss"`)
 		t.Errorf("%v", err)
 	}
 	edit(t, dir, `    on_nonfinite    = "skip"`, "")
-	if err := applyOn(t, d, planOf(t, dir)); err == nil || !strings.Contains(err.Error(), "step 1: loss is NaN") || !strings.Contains(err.Error(), "so it is not the learning rate: look at the weights in ") || strings.Contains(err.Error(), "Lower the") {
+	if err := applyOn(t, d, planOf(t, dir)); err == nil || !strings.Contains(err.Error(),
+		"step 1: loss is NaN") || !strings.Contains(err.Error(),
+		"so it is not the learning rate: look at the weights in ") || strings.Contains(err.Error(), "Lower the") {
 		t.Errorf("%v", err)
 	}
 }
@@ -290,7 +302,8 @@ output "loss"`)
 func TestWhatAnErrorLeavesOut(t *testing.T) {
 	d := cpuDevice(t, 2)
 	err := applyOn(t, d, planOf(t, pipeline(t), "lr=1e30"))
-	if err == nil || !strings.Contains(err.Error(), "\nNot run: stage.two, evaluate.perplexity.p, evaluate.generation.g, export.huggingface.e") {
+	if err == nil || !strings.Contains(err.Error(), "\nNot run: stage.two, evaluate.perplexity.p, "+
+		"evaluate.generation.g, export.huggingface.e") {
 		t.Errorf("%v", err)
 	}
 }
@@ -300,7 +313,8 @@ func TestInterruptedSearch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &cancelling{Device: cpuDevice(t, 2), left: 20, alone: true, cancel: cancel}
 	err := applyWith(ctx, planOf(t, pipeline(t), "lr=1e30"), apply.Options{Device: c})
-	if err == nil || errors.Is(err, observe.ErrInterrupted) || !strings.Contains(err.Error(), "the first tensor that is not finite: not found (interrupted); ") || c.after > 0 {
+	if err == nil || errors.Is(err, observe.ErrInterrupted) || !strings.Contains(err.Error(),
+		"the first tensor that is not finite: not found (interrupted); ") || c.after > 0 {
 		t.Errorf("%v; %d launches run after the interrupt", err, c.after)
 	}
 }

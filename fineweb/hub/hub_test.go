@@ -22,8 +22,10 @@ import (
 const sha = "0123456789abcdef0123456789abcdef01234567"
 
 // revisions are the paths by which the hub is asked for commits: each revision is one name, escaped once.
-var revisions = map[string]bool{"/api/datasets/a/b/revision/main": true, "/api/datasets/a/b/revision/refs%2Fpr%2F1": true,
-	"/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet": true, "/api/datasets/a/b/revision/feature%2Fx%20y": true, "/api/datasets/old/revision/main": true}
+var revisions = map[string]bool{"/api/datasets/a/b/revision/main": true,
+	"/api/datasets/a/b/revision/refs%2Fpr%2F1":            true,
+	"/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet": true, "/api/datasets/a/b/revision/feature%2Fx%20y": true,
+	"/api/datasets/old/revision/main": true}
 
 // hub serves a repository of files, two a page, to whoever has the token; files come from another host, as the
 // hub's do.
@@ -58,7 +60,8 @@ func hub(t *testing.T, files map[string]string) {
 			var in []map[string]any
 			for _, n := range names {
 				if dir == "" || strings.HasPrefix(n, dir+"/") {
-					in = append(in, map[string]any{"type": "file", "path": n, "size": len(files[n]), "oid": "git" + files[n], "lfs": map[string]any{"oid": "sha-" + files[n]}})
+					in = append(in, map[string]any{"type": "file", "path": n, "size": len(files[n]), "oid": "git" + files[n],
+						"lfs": map[string]any{"oid": "sha-" + files[n]}})
 				}
 			}
 			in = append(in, map[string]any{"type": "directory", "path": "sub"})
@@ -70,7 +73,8 @@ func hub(t *testing.T, files map[string]string) {
 			}
 			json.NewEncoder(w).Encode(in[from:to])
 		case strings.HasPrefix(p, "/datasets/a/b/resolve/"+sha+"/"):
-			http.Redirect(w, q, other+"/"+strings.TrimPrefix(q.URL.EscapedPath(), "/datasets/a/b/resolve/"+sha+"/"), http.StatusFound)
+			http.Redirect(w, q, other+"/"+strings.TrimPrefix(q.URL.EscapedPath(), "/datasets/a/b/resolve/"+sha+"/"),
+				http.StatusFound)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -83,14 +87,17 @@ func hub(t *testing.T, files map[string]string) {
 	t.Setenv("HF_TOKEN", "t0ken")
 }
 
-var repository = map[string]string{"README.md": "hello", "sample/10BT/000.parquet": "first", "sample/10BT/001.parquet": "second", "sample/10BT/001.txt": "no", "sample/100BT/000.parquet": "no"}
+var repository = map[string]string{"README.md": "hello", "sample/10BT/000.parquet": "first",
+	"sample/10BT/001.parquet": "second", "sample/10BT/001.txt": "no", "sample/100BT/000.parquet": "no"}
 
 func TestListAndOpen(t *testing.T) {
 	hub(t, repository)
 	c := &web.Client{}
-	for _, address := range []string{"hf://datasets/a/b/sample/10BT/*.parquet", "hf://datasets/a/b@" + sha + "/sample/10?T/*.parquet"} {
+	for _, address := range []string{"hf://datasets/a/b/sample/10BT/*.parquet",
+		"hf://datasets/a/b@" + sha + "/sample/10?T/*.parquet"} {
 		list, err := List(context.Background(), c, address)
-		want := []web.Entry{{Address: "hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", ID: "sha-first"}, {Address: "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet", ID: "sha-second"}}
+		want := []web.Entry{{Address: "hf://datasets/a/b@" + sha + "/sample/10BT/000.parquet", ID: "sha-first"},
+			{Address: "hf://datasets/a/b@" + sha + "/sample/10BT/001.parquet", ID: "sha-second"}}
 		if err != nil || !slices.Equal(list, want) {
 			t.Fatalf("%s: %v, %v", address, list, err)
 		}
@@ -114,8 +121,10 @@ func TestListAndOpen(t *testing.T) {
 
 // Names of files and revisions are escaped once, and a name that is there wins over the pattern that it is too.
 func TestNames(t *testing.T) {
-	files := map[string]string{"a b/c[1].parquet": "literal", "a b/c1.parquet": "matched", "a b/100%25.parquet": "percent", "a b/what?#.parquet": "mark", "x.y/_SUCCESS": "", "x.y/_old.parquet": "old",
-		"x.y/d.parquet": "new", "x.y/e/f/d.parquet": "deep", "x.y/_temporary/d.parquet": "temporary", "{a,b}/*.parquet": "star"}
+	files := map[string]string{"a b/c[1].parquet": "literal", "a b/c1.parquet": "matched",
+		"a b/100%25.parquet": "percent", "a b/what?#.parquet": "mark", "x.y/_SUCCESS": "", "x.y/_old.parquet": "old",
+		"x.y/d.parquet": "new", "x.y/e/f/d.parquet": "deep", "x.y/_temporary/d.parquet": "temporary",
+		"{a,b}/*.parquet": "star"}
 	hub(t, files)
 	c := &web.Client{}
 	for address, want := range map[string][]string{
@@ -138,7 +147,8 @@ func TestNames(t *testing.T) {
 		"hf://datasets/a/b@feature%2Fx%20y/x.y/d.parquet":          {"new"},
 		"hf://datasets/old@main/x.y/d.parquet":                     {"new"},
 		"hf://datasets/a/b@" + sha + "/**/e/**/*.parquet":          {"deep"},
-		"hf://datasets/a/b/**/*.parquet":                           {"percent", "matched", "literal", "mark", "aside old", "aside temporary", "new", "deep", "star"},
+		"hf://datasets/a/b/**/*.parquet": {"percent", "matched", "literal", "mark", "aside old",
+			"aside temporary", "new", "deep", "star"},
 	} {
 		list, err := List(context.Background(), c, address)
 		if err != nil {
@@ -190,7 +200,8 @@ func TestErrors(t *testing.T) {
 	}
 	t.Setenv("HF_TOKEN", "wrong")
 	_, err := List(context.Background(), c, "hf://datasets/a/b/*.md")
-	if err == nil || !strings.Contains(err.Error(), "accept its terms") || !strings.Contains(err.Error(), "HF_TOKEN") || strings.Contains(err.Error(), "wrong") {
+	if err == nil || !strings.Contains(err.Error(), "accept its terms") || !strings.Contains(err.Error(),
+		"HF_TOKEN") || strings.Contains(err.Error(), "wrong") {
 		t.Errorf("a gated repository: %v", err)
 	}
 }
@@ -199,7 +210,8 @@ func TestErrors(t *testing.T) {
 func TestCache(t *testing.T) {
 	hub(t, repository)
 	dir := filepath.Join(os.Getenv("HF_HOME"), "hub", "datasets--a--b")
-	file, blob := filepath.Join(dir, "snapshots", sha, "sample", "10BT", "000.parquet"), filepath.Join(dir, "blobs", "sha-first")
+	file, blob := filepath.Join(dir, "snapshots", sha, "sample", "10BT", "000.parquet"),
+		filepath.Join(dir, "blobs", "sha-first")
 	for name, text := range map[string]string{blob: "cached", filepath.Join(dir, "refs", "main"): sha} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -220,10 +232,12 @@ func TestCache(t *testing.T) {
 	if err != nil || !slices.Equal(offline, list[:1]) {
 		t.Errorf("offline: %v, %v", offline, err)
 	}
-	if _, err := Open(context.Background(), nil, list[1].Address); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := Open(context.Background(), nil, list[1].Address); !errors.Is(err,
+		web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, not cached: %v", err)
 	}
-	if _, err := List(context.Background(), nil, "hf://datasets/a/c/*"); !errors.Is(err, web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
+	if _, err := List(context.Background(), nil, "hf://datasets/a/c/*"); !errors.Is(err,
+		web.ErrUnreachable) || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
 		t.Errorf("offline, no repository: %v", err)
 	}
 }
@@ -242,7 +256,8 @@ func TestFollowing(t *testing.T) {
 func TestRoundabout(t *testing.T) {
 	var s *httptest.Server
 	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		w.Header().Set("Link", fmt.Sprintf(`<%s%s?cursor=%d>; rel="next"`, s.URL, q.URL.EscapedPath(), len(q.URL.Query().Get("cursor"))))
+		w.Header().Set("Link", fmt.Sprintf(`<%s%s?cursor=%d>; rel="next"`, s.URL, q.URL.EscapedPath(),
+			len(q.URL.Query().Get("cursor"))))
 		fmt.Fprint(w, `[{"type": "file", "path": "x", "oid": "1"}]`)
 	}))
 	t.Cleanup(s.Close)

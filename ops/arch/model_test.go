@@ -12,7 +12,8 @@ import (
 
 // tiny is a small model of an architecture.
 func tiny(a *Architecture) Model {
-	m := Model{a, Config{VocabSize: 12, HiddenSize: 8, IntermediateSize: 16, NumHiddenLayers: 4, NumAttentionHeads: 2, HeadDim: 6}}
+	m := Model{a, Config{VocabSize: 12, HiddenSize: 8, IntermediateSize: 16, NumHiddenLayers: 4, NumAttentionHeads: 2,
+		HeadDim: 6}}
 	m.Fill()
 	return m
 }
@@ -31,7 +32,8 @@ func change(f Field, c *Config) {
 	case *[]int:
 		*x = []int{0, 1, 1, 0}
 	case **RopeScaling:
-		*x = &RopeScaling{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64}
+		*x = &RopeScaling{RopeType: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4,
+			OriginalMaxPositionEmbeddings: 64}
 	}
 }
 
@@ -118,7 +120,8 @@ func TestCounts(t *testing.T) {
 		h, m   int
 		layers int64 // in all 24 layers
 	}{{1024, 2736, 302.4e6}, {1536, 4096, 679.6e6}, {2048, 5461, 1208e6}} {
-		model := Model{llama, Config{VocabSize: 32000, HiddenSize: c.h, IntermediateSize: c.m, NumHiddenLayers: 24, NumAttentionHeads: 16}}
+		model := Model{llama, Config{VocabSize: 32000, HiddenSize: c.h, IntermediateSize: c.m, NumHiddenLayers: 24,
+			NumAttentionHeads: 16}}
 		model.Fill()
 		h, m := int64(c.h), int64(c.m)
 		if got, want := model.LayerParams(), 4*h*h+3*h*m+2*h; got != want {
@@ -137,15 +140,21 @@ func TestPublishedSizes(t *testing.T) {
 		c     Config
 		want  float64
 	}{
-		{"qwen2", Config{VocabSize: 151936, HiddenSize: 896, IntermediateSize: 4864, NumHiddenLayers: 24, NumAttentionHeads: 14,
-			NumKeyValueHeads: 2, TieWordEmbeddings: true}, 494032768}, // Qwen2.5-0.5B
-		{"qwen3", Config{VocabSize: 151936, HiddenSize: 1024, IntermediateSize: 3072, NumHiddenLayers: 28, NumAttentionHeads: 16,
-			NumKeyValueHeads: 8, TieWordEmbeddings: true}, 596049920}, // Qwen3-0.6B
-		{"smollm3", Config{VocabSize: 128256, HiddenSize: 2048, IntermediateSize: 11008, NumHiddenLayers: 36, NumAttentionHeads: 16,
-			NumKeyValueHeads: 4}, 3075098624}, // SmolLM3-3B
-		{"olmo2", Config{VocabSize: 100352, HiddenSize: 4096, IntermediateSize: 11008, NumHiddenLayers: 32, NumAttentionHeads: 32}, 7298617344}, // OLMo-2-1124-7B
-		{"mistral", Config{VocabSize: 32000, HiddenSize: 4096, IntermediateSize: 14336, NumHiddenLayers: 32, NumAttentionHeads: 32,
-			NumKeyValueHeads: 8}, 7241732096}, // Mistral-7B-v0.1
+		{"qwen2", Config{VocabSize: 151936, HiddenSize: 896, IntermediateSize: 4864, NumHiddenLayers: 24,
+			NumAttentionHeads: 14,
+			NumKeyValueHeads:  2, TieWordEmbeddings: true}, 494032768}, // Qwen2.5-0.5B
+		{"qwen3", Config{VocabSize: 151936, HiddenSize: 1024, IntermediateSize: 3072, NumHiddenLayers: 28,
+			NumAttentionHeads: 16,
+			NumKeyValueHeads:  8, TieWordEmbeddings: true}, 596049920}, // Qwen3-0.6B
+		{"smollm3", Config{VocabSize: 128256, HiddenSize: 2048, IntermediateSize: 11008, NumHiddenLayers: 36,
+			NumAttentionHeads: 16,
+			NumKeyValueHeads:  4}, 3075098624}, // SmolLM3-3B
+		// OLMo-2-1124-7B
+		{"olmo2", Config{VocabSize: 100352, HiddenSize: 4096, IntermediateSize: 11008, NumHiddenLayers: 32,
+			NumAttentionHeads: 32}, 7298617344},
+		{"mistral", Config{VocabSize: 32000, HiddenSize: 4096, IntermediateSize: 14336, NumHiddenLayers: 32,
+			NumAttentionHeads: 32,
+			NumKeyValueHeads:  8}, 7241732096}, // Mistral-7B-v0.1
 	} {
 		m := Model{Lookup(x.model), x.c}
 		m.Fill()
@@ -156,7 +165,8 @@ func TestPublishedSizes(t *testing.T) {
 }
 
 func TestCheckNamesEverything(t *testing.T) {
-	m := Model{llama, Config{VocabSize: 10, HiddenSize: 30, IntermediateSize: 8, NumHiddenLayers: 1, NumAttentionHeads: 4, NumKeyValueHeads: 3, HiddenAct: "gelu"}}
+	m := Model{llama, Config{VocabSize: 10, HiddenSize: 30, IntermediateSize: 8, NumHiddenLayers: 1,
+		NumAttentionHeads: 4, NumKeyValueHeads: 3, HiddenAct: "gelu"}}
 	m.Fill()
 	var text []string
 	for _, p := range m.Check() {
@@ -175,8 +185,8 @@ func TestCheckNamesEverything(t *testing.T) {
 	}
 }
 
-// TestLayersKeepTheirKind makes a SmolLM3 deeper and shallower, in which the last of four layers rotates nothing, and one
-// with a list.
+// TestLayersKeepTheirKind makes a SmolLM3 deeper and shallower, in which the last of four layers rotates nothing, and
+// one with a list.
 func TestLayersKeepTheirKind(t *testing.T) {
 	m := tiny(Lookup("smollm3"))
 	list := m
@@ -243,7 +253,8 @@ func TestNoRopeLayersSayTheSame(t *testing.T) {
 	for _, x := range []struct {
 		list []int
 		same bool
-	}{{nil, true}, {[]int{1, 1, 1, 0}, true}, {[]int{2, 1, 1, 0, 7}, true}, {[]int{1, 1, 0, 1}, false}, {[]int{1}, false}} {
+	}{{nil, true}, {[]int{1, 1, 1, 0}, true}, {[]int{2, 1, 1, 0, 7}, true}, {[]int{1, 1, 0, 1}, false},
+		{[]int{1}, false}} {
 		if got := noRopeLayers.Same(Config{NoRopeLayers: x.list}, m.Config); got != x.same {
 			t.Errorf("%v is the same: %t", x.list, got)
 		}
@@ -263,7 +274,8 @@ func TestKeyLeavesOutWhatTheHostSets(t *testing.T) {
 
 func TestInitDependsOnSeedAndIDAlone(t *testing.T) {
 	m := Model{llama, Config{InitializerRange: 0.02}}
-	p := ops.Param{ID: "g0.1/mlp.up_proj.weight", Name: "model.layers.1.mlp.up_proj.weight", Shape: []int{100, 100}, Kind: ops.KindLinear}
+	p := ops.Param{ID: "g0.1/mlp.up_proj.weight", Name: "model.layers.1.mlp.up_proj.weight", Shape: []int{100, 100},
+		Kind: ops.KindLinear}
 	q := p
 	q.Name, q.Layer = "model.layers.7.mlp.up_proj.weight", 7
 	a, b, other := m.Init(p, 1), m.Init(q, 1), m.Init(p, 2)

@@ -18,23 +18,29 @@ import (
 
 // tinyStage is a stage of three layers that trains all of its model.
 func tinyStage() *program.Stage {
-	c := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 272, HiddenSize: 16, IntermediateSize: 24, NumHiddenLayers: 3, NumAttentionHeads: 2, NumKeyValueHeads: 1,
-		HeadDim: 8, MaxPositionEmbeddings: 32, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.1, TieWordEmbeddings: true}}
-	s := &program.Stage{Model: c, DType: gpu.F32, Seq: 12, Batch: 4, Micro: 2, Mask: true, Steps: 6, Horizon: 1, Frozen: map[string]bool{},
-		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, MaxGradNorm: 1}}
+	c := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 272, HiddenSize: 16, IntermediateSize: 24,
+		NumHiddenLayers: 3, NumAttentionHeads: 2, NumKeyValueHeads: 1,
+		HeadDim: 8, MaxPositionEmbeddings: 32, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.1,
+		TieWordEmbeddings: true}}
+	s := &program.Stage{Model: c, DType: gpu.F32, Seq: 12, Batch: 4, Micro: 2, Mask: true, Steps: 6, Horizon: 1,
+		Frozen:   map[string]bool{},
+		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-2, Beta1: 0.9, Beta2: 0.95,
+			Eps: 1e-8, MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(3)
 	s.Params = c.Declare(s.LayerIDs())
 	return s
 }
 
 // grown is the stage that adds two layers to another, freezing what of it freeze says.
-func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec, freeze func(*program.Stage, ops.Param) bool) *program.Stage {
+func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec,
+	freeze func(*program.Stage, ops.Param) bool) *program.Stage {
 	t.Helper()
 	s := tinyStage()
 	s.From, s.Peft = from, &spec
 	var err error
-	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(), ResidualOutput: s.Model.ResidualOutput,
-		Declare: func(c growth.Config, layers []string) []ops.Param { return s.Model.With(c).Declare(layers) }})
+	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(),
+		ResidualOutput: s.Model.ResidualOutput,
+		Declare:        func(c growth.Config, layers []string) []ops.Param { return s.Model.With(c).Declare(layers) }})
 	must(t, err)
 	s.Model, s.Layers, s.Params = s.Model.With(s.Growth.Config), s.Growth.Layers, s.Growth.Params
 	for _, p := range s.Params {
@@ -98,10 +104,14 @@ func TestEveryTrainableTensorLearns(t *testing.T) {
 	relora := peft.Spec{Method: "relora", R: 2, Alpha: 4, TargetModules: []string{"all-linear"}, ResetEvery: 2}
 	lora := peft.Spec{Method: "lora", R: 2, Alpha: 4, TargetModules: []string{"q_proj", "down_proj"}}
 	for name, s := range map[string]*program.Stage{
-		"preserving": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}, relora, inherited),
-		"changing":   grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5}, relora, inherited),
-		"lora":       grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "lower", Mix: 0.5, FunctionPreserving: true}, lora, inherited),
-		"embeddings frozen": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5, FunctionPreserving: true}, relora,
+		"preserving": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5,
+			FunctionPreserving: true}, relora, inherited),
+		"changing": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5}, relora,
+			inherited),
+		"lora": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "lower", Mix: 0.5,
+			FunctionPreserving: true}, lora, inherited),
+		"embeddings frozen": grown(t, one, growth.Spec{Method: "interpolation", Layers: 2, Position: "upper", Mix: 0.5,
+			FunctionPreserving: true}, relora,
 			func(s *program.Stage, p ops.Param) bool { return inherited(s, p) || p.Kind == ops.KindEmbedding }),
 	} {
 		tr := begun(t, d, s, result)

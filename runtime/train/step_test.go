@@ -20,8 +20,10 @@ import (
 // stepOf loads a stage with random weights and a batch in its input buffers.
 func stepOf(tb testing.TB, d *cpu.Device, c arch.Model, dtype gpu.DType, micro, seq, frozen int) *trainer {
 	tb.Helper()
-	s := &program.Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro, Chunk: program.ChunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
-		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
+	s := &program.Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro,
+		Chunk: program.ChunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
+		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95,
+			Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < c.NumHiddenLayers; i++ {
 		s.Layers = append(s.Layers, growth.Layer{ID: fmt.Sprint("l", i), Old: -1})
 	}
@@ -72,9 +74,16 @@ var stepSizes = []struct {
 	micro, seq int
 	frozen     int
 }{
-	{"hidden256", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 4096, HiddenSize: 256, IntermediateSize: 688, NumHiddenLayers: 8, NumAttentionHeads: 4, NumKeyValueHeads: 4, HeadDim: 64, MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}}, 8, 256, 0},
-	{"hidden512", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 32000, HiddenSize: 512, IntermediateSize: 1376, NumHiddenLayers: 12, NumAttentionHeads: 8, NumKeyValueHeads: 8, HeadDim: 64, MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}}, 8, 256, 0},
-	{"quickstart", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 2048, HiddenSize: 128, IntermediateSize: 344, NumHiddenLayers: 6, NumAttentionHeads: 4, NumKeyValueHeads: 2, HeadDim: 32, MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02, TieWordEmbeddings: true}}, 4, 128, 4},
+	{"hidden256", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 4096, HiddenSize: 256,
+		IntermediateSize: 688, NumHiddenLayers: 8, NumAttentionHeads: 4, NumKeyValueHeads: 4, HeadDim: 64,
+		MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}}, 8, 256, 0},
+	{"hidden512", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 32000, HiddenSize: 512,
+		IntermediateSize: 1376, NumHiddenLayers: 12, NumAttentionHeads: 8, NumKeyValueHeads: 8, HeadDim: 64,
+		MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02}}, 8, 256, 0},
+	{"quickstart", arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 2048, HiddenSize: 128,
+		IntermediateSize: 344, NumHiddenLayers: 6, NumAttentionHeads: 4, NumKeyValueHeads: 2, HeadDim: 32,
+		MaxPositionEmbeddings: 256, RopeTheta: 1e4, RMSNormEps: 1e-5, InitializerRange: 0.02, TieWordEmbeddings: true}}, 4,
+		128, 4},
 }
 
 // BenchmarkStep is a whole training step: forward, backward, clipping, update.
