@@ -19,6 +19,8 @@ type Caps struct {
 	Threads   int     // host threads it computes with; 0 for an accelerator
 	Workspace int64   // bytes each matrix product may use beside its operands; 0 for none
 	Async     bool    // Run returns before the work is done, so the host may prepare what comes next
+	// FewLaunches says that each launch costs time of its own: work is done in as few as operands allow.
+	FewLaunches bool
 }
 
 // Supports reports whether the device computes in d.

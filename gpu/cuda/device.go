@@ -27,7 +27,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // and an amount of memory in bytes, of which the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
 	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment,
-		Workspace: Workspace, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+		Workspace: Workspace, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.

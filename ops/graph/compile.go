@@ -10,20 +10,34 @@ import (
 type Pass struct {
 	Name string
 	Run  func(*Graph)
+	On   func(gpu.Caps) bool // the devices that it is for; nil for all
 }
 
 // Passes is the list Compile runs, in order.
-var Passes = []Pass{{"prune", prune}, {"join", join}, {"fuse", fuse}, {"activate", activate}, {"stride", stride},
-	{"prune", prune}}
+var Passes = []Pass{
+	{Name: "prune", Run: prune},
+	{Name: "join", Run: join},
+	{Name: "fuse", Run: fuse},
+	{Name: "activate", Run: activate},
+	{Name: "stride", Run: stride},
+	{Name: "prune", Run: prune},
+}
+
+// rewrite runs the passes that are for a device with these capabilities.
+func rewrite(g *Graph, caps gpu.Caps) {
+	for _, p := range Passes {
+		if p.On == nil || p.On(caps) {
+			p.Run(g)
+		}
+	}
+}
 
 // Compile runs the passes and lays the graph out as a program for a device with these capabilities.
 func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
-	for _, p := range Passes {
-		p.Run(g)
-	}
+	rewrite(g, caps)
 	if err := verify(g); err != nil {
 		return nil, fmt.Errorf("graph: after the passes: %w", err)
 	}
@@ -37,9 +51,7 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	if g.err != nil {
 		return false, g.err
 	}
-	for _, p := range Passes {
-		p.Run(g)
-	}
+	rewrite(g, caps)
 	return fits(g, caps, limit), nil
 }
 

@@ -17,7 +17,7 @@ import (
 	"stepflow/gpu"
 )
 
-var rewrite = flag.Bool("update", false, "write what the passes make into testdata")
+var rewriteFiles = flag.Bool("update", false, "write what the passes make into testdata")
 
 // TestPasses applies passes, one after the other, to the graphs of testdata/*.txtar. The file "graph" is in the
 // notation of String, with the leaves first and attributes behind the kernel; a file with the name of a pass is what
@@ -60,12 +60,12 @@ func TestPasses(t *testing.T) {
 					}
 					got = g.String()
 				}
-				if want := string(f.Data); got != want && !*rewrite {
+				if want := string(f.Data); got != want && !*rewriteFiles {
 					t.Errorf("after %s:\n%swant:\n%s(go test -run TestPasses ./ops/graph -update)", f.Name, got, want)
 				}
 				a.Files[i].Data = []byte(got)
 			}
-			if *rewrite {
+			if *rewriteFiles {
 				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
 					t.Fatal(err)
 				}
