@@ -2,6 +2,7 @@ package gpu_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -50,6 +51,49 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		if err := p.Verify(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestOverlapAndCovers compares both with the bytes of random operands, some of them columns of one matrix: none that are
+// shared is missed, and of columns of one matrix none is made up.
+func TestOverlapAndCovers(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	apart, covered := 0, 0
+	for range 20000 {
+		stride := []int{0, 5, 5, 7}
+		operand := func() (o gpu.Operand, bytes map[int64]bool) {
+			o = gpu.Operand{Offset: 2 * int64(r.IntN(40)), Stride: stride[r.IntN(4)],
+				Type: gpu.Type{Shape: gpu.Shape{1 + r.IntN(3), 1 + r.IntN(5)}, DType: gpu.BF16}}
+			bytes = map[int64]bool{}
+			for row := range o.Type.Shape[0] {
+				for c := range o.Type.Shape[1] {
+					bytes[o.Offset+2*int64(row*o.RowStride()+c)] = true
+				}
+			}
+			return o, bytes
+		}
+		a, inA := operand()
+		b, inB := operand()
+		shared := 0
+		for x := range inB {
+			if inA[x] {
+				shared++
+			}
+		}
+		exact := a.Stride == b.Stride
+		if got := gpu.Overlap(a, b); shared > 0 && !got || got && shared == 0 && exact && a.Type.Shape[0] > 2 && b.Type.Shape[0] > 2 {
+			t.Fatalf("%+v and %+v share %d elements; overlap: %t", a, b, shared, got)
+		} else if !got && a.Offset < b.Offset+b.Span() && b.Offset < a.Offset+a.Span() {
+			apart++
+		}
+		if a.Covers(b) {
+			if covered++; shared < len(inB) {
+				t.Fatalf("%+v does not cover %+v, of whose elements it has %d", a, b, shared)
+			}
+		}
+	}
+	if apart < 100 || covered < 100 {
+		t.Errorf("%d pairs lie between each other, of %d one covers the other: too few", apart, covered)
 	}
 }
 

@@ -42,9 +42,12 @@ type Kernel struct {
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int
-	// Strided kernels accept a row stride on their matrix operands; all others are contiguous.
-	Strided bool
+	// Strided counts the operands that may have a row stride; all others are contiguous.
+	Strided Strided
 }
+
+// Strided counts the first inputs and the first outputs of a kernel whose rows may lie apart: columns of a wider matrix.
+type Strided struct{ In, Out int }
 
 var table = map[string]*Kernel{}
 

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"stepflow/gpu"
 )
@@ -49,16 +50,44 @@ func (d *Device) store(w *worker, out []buffer, lo int) {
 	}
 }
 
-// rowwise binds a kernel that works on rows of cols elements of its operands.
-func (d *Device) rowwise(rows, cols int, out, in []buffer, f func(r int, x [][]float32)) func() {
+// rowwise binds a kernel that works on rows of its operands.
+func (d *Device) rowwise(l *loaded, out, in []gpu.Operand, f func(r int, x [][]float32)) func() {
+	shape := out[0].Type.Shape
+	rows, cols := shape.Rows(), shape.Cols()
 	d.reserveBlocks(len(out)+len(in), cols)
-	l := &loop{body: func(w *worker, i int) {
+	ys, xs := l.matrices(out), l.matrices(in)
+	body := &loop{body: func(w *worker, i int) {
+		args := w.args[:len(ys)+len(xs)]
 		for r := i * gpu.RowBlock; r < min(rows, (i+1)*gpu.RowBlock); r++ {
-			f(r, d.load(w, out, in, r*cols, (r+1)*cols))
-			d.store(w, out, r*cols)
+			for j, y := range ys {
+				args[j] = y.at(r*y.ld, r*y.ld+cols, w.room[j])
+			}
+			for j, x := range xs {
+				args[len(ys)+j] = d.variant.get(x.buffer, r*x.ld, r*x.ld+cols, w.room[len(ys)+j])
+			}
+			f(r, args)
+			for j, y := range ys {
+				d.variant.put(y.buffer, r*y.ld, args[j])
+			}
 		}
 	}}
-	return func() { d.pool.run(l, blocksOf(rows, gpu.RowBlock)) }
+	return func() { d.pool.run(body, blocksOf(rows, gpu.RowBlock)) }
+}
+
+// matrices are operands as rows that may lie apart.
+func (l *loaded) matrices(os []gpu.Operand) (list []matrix) {
+	for _, o := range os {
+		list = append(list, l.matrix(o, false))
+	}
+	return list
+}
+
+// elementwise binds a kernel of the table of them: over all elements at once where they lie in one piece, else row by row.
+func (d *Device) elementwise(l *loaded, x *gpu.Launch, f func(x [][]float32)) func() {
+	if slices.ContainsFunc(append(x.Out[:len(x.Out):len(x.Out)], x.In...), func(o gpu.Operand) bool { return o.Stride != 0 }) {
+		return d.rowwise(l, x.Out, x.In, func(_ int, x [][]float32) { f(x) })
+	}
+	return d.flat(l.buffers(x.Out), l.buffers(x.In), f)
 }
 
 func (d *Device) reserveBlocks(n, elems int) {
@@ -234,9 +263,8 @@ func putStochastic(b buffer, lo int, x []float32, seed uint32) {
 }
 
 func bindBiasAdd(d *Device, l *loaded, x *gpu.Launch) func() {
-	rows, cols := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape.Cols()
 	b := l.row(x.In[1])
-	return b.before(d.rowwise(rows, cols, l.buffers(x.Out), l.buffers(x.In[:1]), func(_ int, x [][]float32) {
+	return b.before(d.rowwise(l, x.Out, x.In[:1], func(_ int, x [][]float32) {
 		d.variant.add(x[0], x[1], b.f)
 	}))
 }

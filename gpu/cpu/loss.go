@@ -46,10 +46,9 @@ func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 
 func bindCrossEntropyGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	dnll, targets, lse := l.f32(x.In[0]), l.i32(x.In[2]), l.f32(x.In[3])
-	return d.rowwise(len(targets), x.In[1].Type.Shape.Cols(), l.buffers(x.Out), l.buffers(x.In[1:2]),
-		func(r int, x [][]float32) {
-			d.variant.crossEntropyGrad(x[0], x[1], targets[r], dnll[r], lse[r])
-		})
+	return d.rowwise(l, x.Out, x.In[1:2], func(r int, x [][]float32) {
+		d.variant.crossEntropyGrad(x[0], x[1], targets[r], dnll[r], lse[r])
+	})
 }
 
 // crossEntropyGrad is dx = (softmax(x) - onehot(target)) k, 0 for a target that is masked.

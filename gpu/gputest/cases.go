@@ -63,6 +63,9 @@ func cases() (list []Case) {
 		list = append(list, rows(n[0], n[1])...)
 		list = append(list, losses(n[0], n[1])...)
 	}
+	for _, n := range [][2]int{{1, 9}, {3, 7}, {40, 32}, {5, 1100}} {
+		list = append(list, columns(n[0], n[1])...)
+	}
 	scalars := ops(f32(1), f32(1), f32(1))
 	list = append(list,
 		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: scalars, Positive: []int{0, 1, 2}, Tol: 1e-6},
@@ -103,6 +106,21 @@ func elementwise(n []int) (list []Case) {
 		{Kernel: "swiglu", In: ops(x, x), Tol: 1e-6},
 		{Kernel: "swiglu_grad", In: ops(x, x, x), Tol: 1e-6},
 	}...)
+}
+
+// columns lists kernels of operands [rows, cols] that are columns of wider matrices: one whose rows begin at multiples of 16
+// bytes where cols does, and others.
+func columns(rows, cols int) (list []Case) {
+	x := f32(rows, cols)
+	for _, more := range []int{8, 3} {
+		a, b := cols+more, 2*cols+more
+		list = append(list,
+			Case{Kernel: "swiglu", In: ops(x, x), Stride: []int{a, a}, OutStride: a, Tol: 1e-6},
+			Case{Kernel: "swiglu", In: ops(x, x), Stride: []int{b, a}, Tol: 1e-6},
+			Case{Kernel: "swiglu_grad", In: ops(x, x, x), Stride: []int{0, a, a}, OutStride: a, Tol: 1e-6},
+			Case{Kernel: "swiglu_grad", In: ops(x, x, x), Stride: []int{a, b, 0}, OutStride: b, Tol: 1e-6})
+	}
+	return list
 }
 
 // adam are the attributes that AdamW is tried with.
@@ -185,9 +203,20 @@ func attention(batch, seq, heads, kvHeads, d int) (list []Case) {
 	lse, seg := f32(batch, heads, seq), i32(batch, seq)
 	for _, inverse := range []bool{false, true} {
 		rope := gpu.Attrs{Heads: heads, Inverse: inverse}
-		list = append(list, Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6})
+		list = append(list,
+			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6},
+			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Stride: []int{3 * heads * d, 0, 0},
+				OutStride: 3 * heads * d, Tol: 1e-6})
 	}
+	w := (heads + 2*kvHeads) * d // of a row of q, k and v together
 	return append(list, []Case{
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv), Stride: []int{w, w, w}, Tol: 3e-6},
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv, seg), Stride: []int{w + 1, 0, w, 0}, OutStride: w,
+			Segments: true, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse), Stride: []int{0, w, w, w, 0, 0},
+			OutStride: w, Positive: []int{5}, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse, seg), Stride: []int{w, 0, w + 3, w, w, 0, 0},
+			Positive: []int{5}, Segments: true, Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv), Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv, seg), Segments: true, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse), Positive: []int{5}, Tol: 3e-6},

@@ -21,7 +21,7 @@ type Case struct {
 	Kernel string
 	Attrs  gpu.Attrs
 	In     []gpu.Type
-	// Stride of each input in elements, 0 for contiguous; OutStride that of output 0.
+	// Stride of each input in elements, 0 for contiguous; OutStride that of each output that takes one.
 	Stride    []int
 	OutStride int
 	// Ints bounds the values of integer inputs: [lo, hi). Segment ids are made as ascending runs.
@@ -106,7 +106,7 @@ func Program(c Case, caps gpu.Caps, shared *[2]int) (*gpu.Program, error) {
 			continue
 		}
 		stride := 0
-		if i == 0 {
+		if i < k.Strided.Out {
 			stride = c.OutStride
 		}
 		l.Out = append(l.Out, place(t, stride))

@@ -69,7 +69,7 @@ func TestDependComparesEveryPair(t *testing.T) {
 		return o
 	}
 	type access struct {
-		lo, hi int64
+		gpu.Operand
 		launch int
 		write  bool
 	}
@@ -93,16 +93,16 @@ func TestDependComparesEveryPair(t *testing.T) {
 		for i, l := range launches {
 			var mine []access
 			for _, o := range l.In {
-				mine = append(mine, access{o.Offset, o.Offset + o.Span(), i, false})
+				mine = append(mine, access{o, i, false})
 			}
 			for _, o := range append(slices.Clone(l.Out), l.Scratch) {
 				if o.Span() > 0 {
-					mine = append(mine, access{o.Offset, o.Offset + o.Span(), i, true})
+					mine = append(mine, access{o, i, true})
 				}
 			}
 			var want []int32
 			for _, a := range live {
-				if slices.ContainsFunc(mine, func(m access) bool { return a.lo < m.hi && m.lo < a.hi && (a.write || m.write) }) {
+				if slices.ContainsFunc(mine, func(m access) bool { return gpu.Overlap(a.Operand, m.Operand) && (a.write || m.write) }) {
 					want = append(want, int32(a.launch))
 				}
 			}
@@ -111,7 +111,7 @@ func TestDependComparesEveryPair(t *testing.T) {
 				t.Fatalf("launch %d waits for %v, not %v", i, l.Deps, want)
 			}
 			live = slices.DeleteFunc(live, func(a access) bool {
-				return slices.ContainsFunc(mine, func(m access) bool { return m.write && m.lo <= a.lo && a.hi <= m.hi })
+				return slices.ContainsFunc(mine, func(m access) bool { return m.write && m.Covers(a.Operand) })
 			})
 			live = append(live, mine...)
 		}

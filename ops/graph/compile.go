@@ -317,7 +317,7 @@ func stride(g *Graph) {
 				continue
 			}
 			sameRows := v.whole() == o && v.Shape().Cols() == o.Shape().Cols()
-			cannot[o.number()] = cannot[o.number()] || !gpu.Lookup(n.kernel).Strided || i > 1 || !sameRows ||
+			cannot[o.number()] = cannot[o.number()] || i >= gpu.Lookup(n.kernel).Strided.In || !sameRows ||
 				o.node.in[0].node.stride != 0
 		}
 	}

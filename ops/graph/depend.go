@@ -7,8 +7,12 @@ import (
 	"stepflow/gpu"
 )
 
-// extent is a range of bytes [lo, hi) that some launches of a segment name.
-type extent struct{ lo, hi int64 }
+// extent is the place of an operand that some launches of a segment name: bytes in the range [lo, hi), and where it is
+// columns of a matrix, how wide these are and how far apart its rows.
+type extent struct {
+	lo, hi       int64
+	cols, stride int
+}
 
 // accesses are the launches that read or wrote an extent and that no later write has covered.
 type accesses struct{ reads, writes []int32 }
@@ -25,13 +29,12 @@ func depend(ls []gpu.Launch) {
 		deps, covered = deps[:0], covered[:0]
 		writes = append(append(writes[:0], l.Out...), l.Scratch)
 		for _, o := range l.In {
-			live.overlapping(extentOf(o), false, func(n int) { deps = append(deps, live.at[n].writes...) })
+			live.overlapping(o, false, func(n int) { deps = append(deps, live.at[n].writes...) })
 		}
 		for _, o := range writes {
-			x := extentOf(o)
-			live.overlapping(x, true, func(n int) {
+			live.overlapping(o, true, func(n int) {
 				deps = append(append(deps, live.at[n].writes...), live.at[n].reads...)
-				if y := live.extents[n]; x.lo <= y.lo && y.hi <= x.hi {
+				if o.Covers(live.operands[n]) {
 					covered = append(covered, n)
 				}
 			})
@@ -52,18 +55,25 @@ func depend(ls []gpu.Launch) {
 	}
 }
 
-func extentOf(o gpu.Operand) extent { return extent{o.Offset, o.Offset + o.Span()} }
+func extentOf(o gpu.Operand) extent {
+	x := extent{lo: o.Offset, hi: o.Offset + o.Span()}
+	if o.Stride != 0 {
+		x.cols, x.stride = o.Type.Shape.Cols(), o.Stride
+	}
+	return x
+}
 
 // history holds the accesses to every extent of a segment's launches. Extents are sorted by where
 // they start; a binary tree over them knows the furthest end of those that were written, and of
 // those that were accessed at all, so that only extents that overlap are looked at.
 type history struct {
-	extents []extent
-	at      []accesses
-	index   map[extent]int
-	leaves  int
-	written []int64 // node → furthest end below it; 0 for none
-	touched []int64
+	extents  []extent
+	operands []gpu.Operand // one that names each extent
+	at       []accesses
+	index    map[extent]int
+	leaves   int
+	written  []int64 // node → furthest end below it; 0 for none
+	touched  []int64
 }
 
 func newHistory(ls []gpu.Launch) *history {
@@ -72,7 +82,7 @@ func newHistory(ls []gpu.Launch) *history {
 		x := extentOf(o)
 		if _, ok := h.index[x]; !ok && x.lo < x.hi {
 			h.index[x] = 0
-			h.extents = append(h.extents, x)
+			h.operands = append(h.operands, o)
 		}
 	}
 	for i := range ls {
@@ -84,12 +94,14 @@ func newHistory(ls []gpu.Launch) *history {
 		}
 		name(ls[i].Scratch)
 	}
-	sort.Slice(h.extents, func(i, j int) bool {
-		a, b := h.extents[i], h.extents[j]
+	sort.Slice(h.operands, func(i, j int) bool {
+		a, b := extentOf(h.operands[i]), extentOf(h.operands[j])
 		return a.lo < b.lo || a.lo == b.lo && a.hi < b.hi
 	})
-	for i, x := range h.extents {
+	for i, o := range h.operands {
+		x := extentOf(o)
 		h.index[x] = i
+		h.extents = append(h.extents, x)
 	}
 	h.leaves = 1
 	for h.leaves < len(h.extents) {
@@ -137,9 +149,10 @@ func setLeaf(tree []int64, node int, value int64) {
 	}
 }
 
-// overlapping calls f for every extent that shares bytes with x and was written, or with reads was
+// overlapping calls f for every extent that shares bytes with o and was written, or with reads was
 // accessed at all.
-func (h *history) overlapping(x extent, reads bool, f func(n int)) {
+func (h *history) overlapping(o gpu.Operand, reads bool, f func(n int)) {
+	x := extentOf(o)
 	tree := h.written
 	if reads {
 		tree = h.touched
@@ -151,7 +164,9 @@ func (h *history) overlapping(x extent, reads bool, f func(n int)) {
 		switch {
 		case lo >= end || tree[node] <= x.lo:
 		case hi == lo+1:
-			f(lo)
+			if gpu.Overlap(o, h.operands[lo]) {
+				f(lo)
+			}
 		default:
 			walk(2*node, lo, (lo+hi)/2)
 			walk(2*node+1, (lo+hi)/2, hi)
