@@ -10,6 +10,14 @@ import (
 // headShape mirrors Shape of kernels/attention.cu.
 type headShape struct{ Seq, Heads, KVHeads, D int32 }
 
+// headRows mirrors Heads of kernels/attention.cu: a tensor [batch, seq, heads·d] whose rows begin LD elements apart.
+type headRows struct {
+	At Pointer
+	LD int64
+}
+
+func (b *binder) heads(o gpu.Operand) headRows { return headRows{b.at(o), int64(o.RowStride())} }
+
 const (
 	attentionRows    = 64
 	attentionThreads = 128
@@ -58,7 +66,7 @@ func bindAttention(b *binder, x *gpu.Launch) work {
 	step := attentionStep(q.DType)
 	grid := [3]int{blocks(int64(s.Seq), attentionRows), x.Attrs.Heads, q.Shape[0]}
 	return work{newCall("attention"+kernel, grid, attentionThreads, (attentionRows+2*step)*row+step*4, s, scale,
-		b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.optional(x, 3))}
+		b.heads(x.Out[0]), b.at(x.Out[1]), b.heads(x.In[0]), b.heads(x.In[1]), b.heads(x.In[2]), b.optional(x, 3))}
 }
 
 func bindAttentionGrad(b *binder, x *gpu.Launch) work {
@@ -68,14 +76,14 @@ func bindAttentionGrad(b *binder, x *gpu.Launch) work {
 	tiles, batch := blocks(int64(s.Seq), attentionRows), q.Shape[0]
 	n := int64(q.Shape.Rows()) * int64(x.Attrs.Heads)
 	shared := (2*attentionRows+2*step)*row + 3*step*4
-	do, qp, k, v, lse, delta, seg := b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), b.at(x.In[5]),
-		b.at(x.Scratch), b.optional(x, 6)
+	do, qs, k, v, o := b.heads(x.In[0]), b.heads(x.In[1]), b.heads(x.In[2]), b.heads(x.In[3]), b.heads(x.In[4])
+	lse, delta, seg := b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
 	return work{
 		newCall("attention_delta"+suffix(q.DType), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0,
-			n, s, delta, do, b.at(x.In[4])),
+			n, s, delta, do, o),
 		newCall("attention_grad_kv"+kernel, [3]int{tiles, x.Attrs.KVHeads, batch}, attentionThreads, shared, s, scale,
-			b.at(x.Out[1]), b.at(x.Out[2]), do, qp, k, v, lse, delta, seg),
+			b.heads(x.Out[1]), b.heads(x.Out[2]), do, qs, k, v, lse, delta, seg),
 		newCall("attention_grad_q"+kernel, [3]int{tiles, x.Attrs.Heads, batch}, attentionThreads, shared, s, scale,
-			b.at(x.Out[0]), do, qp, k, v, lse, delta, seg),
+			b.heads(x.Out[0]), do, qs, k, v, lse, delta, seg),
 	}
 }

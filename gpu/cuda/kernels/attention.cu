@@ -138,32 +138,36 @@ struct Shape {
   int seq, heads, kv_heads, d;
 };
 
+// Heads is a tensor [batch, seq, heads·d] whose rows begin ld elements apart.
+template <class T> struct Heads {
+  T *at;
+  int64_t ld;
+  __device__ T *head(const Shape &s, int b, int h) const { return at + (int64_t)b * s.seq * ld + h * s.d; }
+};
+
 // Forward: a block a tile of queries of one head; scores are kept in units of log 2.
-template <class T, int D> DEVICE void attention(Shape s, float scale, T *o, float *lse, const T *q, const T *k, const T *v, const int *seg) {
+template <class T, int D> DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int *seg) {
   SHARED(room);
   const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *qs = (T *)room, *ks = qs + ROWS * LD, *vs = ks + STEP * LD;
   int *segs = (int *)(vs + STEP * LD);
   int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z; // the longest rows first
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d;
   int kv = h / (s.heads / s.kv_heads);
-  q += (int64_t)b * s.seq * ldq + h * s.d, o += (int64_t)b * s.seq * ldq + h * s.d;
-  k += (int64_t)b * s.seq * ldk + kv * s.d, v += (int64_t)b * s.seq * ldk + kv * s.d;
   lse += ((int64_t)b * s.heads + h) * s.seq;
   if (seg) seg += (int64_t)b * s.seq;
 
   int warp = threadIdx.x / 32, g = lane() / 4, t = lane() % 4;
   int row = tile + warp * 16, r0 = row + g, r1 = r0 + 8;
   int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
-  fetch<T, D>(qs, ROWS, q, ldq, tile, s.seq, s.d);
+  fetch<T, D>(qs, ROWS, q.head(s, b, h), q.ld, tile, s.seq, s.d);
 
   float acc[DT][4], m0 = -INFINITY, m1 = -INFINITY, sum0 = 0, sum1 = 0;
   clear<DT>(acc);
   int end = tile + ROWS < s.seq ? tile + ROWS : s.seq;
   for (int at = 0; at < end; at += STEP) {
     __syncthreads();
-    fetch<T, D>(ks, STEP, k, ldk, at, s.seq, s.d);
-    fetch<T, D>(vs, STEP, v, ldk, at, s.seq, s.d);
+    fetch<T, D>(ks, STEP, k.head(s, b, kv), k.ld, at, s.seq, s.d);
+    fetch<T, D>(vs, STEP, v.head(s, b, kv), v.ld, at, s.seq, s.d);
     if (seg && threadIdx.x < STEP) segs[threadIdx.x] = at + (int)threadIdx.x < s.seq ? seg[at + threadIdx.x] : 0;
     __syncthreads();
     if (at > row + 15) continue; // all of it lies behind the warp's queries
@@ -199,7 +203,7 @@ template <class T, int D> DEVICE void attention(Shape s, float scale, T *o, floa
     for (int n = 0; n < DT; n++) acc[n][0] *= f0, acc[n][1] *= f0, acc[n][2] *= f1, acc[n][3] *= f1;
     product_pn<NT, DT, LD>(acc, p, vs);
   }
-  put<T, DT>(o, ldq, row, s.seq, s.d, acc, 1 / sum0, 1 / sum1);
+  put<T, DT>(o.head(s, b, h), o.ld, row, s.seq, s.d, acc, 1 / sum0, 1 / sum1);
   if (t == 0) {
     if (r0 < s.seq) lse[r0] = m0 * LN2 + logf(sum0);
     if (r1 < s.seq) lse[r1] = m1 * LN2 + logf(sum1);
@@ -207,43 +211,43 @@ template <class T, int D> DEVICE void attention(Shape s, float scale, T *o, floa
 }
 
 // delta[b,h,i] = do[i]·o[i], a warp a query and head.
-template <class T> DEVICE void attention_delta(int64_t n, Shape s, float *delta, const T *grad, const T *o) {
+template <class T> DEVICE void attention_delta(int64_t n, Shape s, float *delta, Heads<const T> grad, Heads<const T> o) {
   int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32; // of [batch, seq, heads]
   if (i >= n) return;
-  float x = 0;
-  for (int c = lane(); c < s.d; c += 32) x += widen(grad[i * s.d + c]) * widen(o[i * s.d + c]);
-  x = warp_reduce<Sum>(x);
   int64_t h = i % s.heads, r = i / s.heads;
+  const T *g = grad.at + r * grad.ld + h * s.d, *y = o.at + r * o.ld + h * s.d;
+  float x = 0;
+  for (int c = lane(); c < s.d; c += 32) x += widen(g[c]) * widen(y[c]);
+  x = warp_reduce<Sum>(x);
   if (lane() == 0) delta[(r / s.seq * s.heads + h) * s.seq + r % s.seq] = x;
 }
 
 // dk and dv: a block a tile of keys of one key-value head. It goes through all queries that see them, of
 // every head of the group, so that no sum is shared between blocks. Scores are transposed: rows are keys.
 template <class T, int D>
-DEVICE void attention_grad_kv(Shape s, float scale, T *dk, T *dv, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
+DEVICE void attention_grad_kv(Shape s, float scale, Heads<T> dk, Heads<T> dv, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
   const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *ks = (T *)room, *vs = ks + ROWS * LD, *qs = vs + ROWS * LD, *gs = qs + STEP * LD;
   float *ls = (float *)(gs + STEP * LD), *ds = ls + STEP;
   int *segs = (int *)(ds + STEP);
   int tile = blockIdx.x * ROWS, kv = blockIdx.y, b = blockIdx.z, group = s.heads / s.kv_heads;
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d, kvat = (int64_t)b * s.seq * ldk + kv * s.d;
   if (seg) seg += (int64_t)b * s.seq;
 
   int warp = threadIdx.x / 32, g = lane() / 4, t = lane() % 4;
   int row = tile + warp * 16, r0 = row + g, r1 = r0 + 8;
   int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
-  fetch<T, D>(ks, ROWS, k + kvat, ldk, tile, s.seq, s.d);
-  fetch<T, D>(vs, ROWS, v + kvat, ldk, tile, s.seq, s.d);
+  fetch<T, D>(ks, ROWS, k.head(s, b, kv), k.ld, tile, s.seq, s.d);
+  fetch<T, D>(vs, ROWS, v.head(s, b, kv), v.ld, tile, s.seq, s.d);
   float accK[DT][4], accV[DT][4];
   clear<DT>(accK);
   clear<DT>(accV);
   for (int h = kv * group; h < (kv + 1) * group; h++) {
-    int64_t qat = (int64_t)b * s.seq * ldq + h * s.d, lat = ((int64_t)b * s.heads + h) * s.seq;
+    int64_t lat = ((int64_t)b * s.heads + h) * s.seq;
     for (int at = tile / STEP * STEP; at < s.seq; at += STEP) {
       __syncthreads();
-      fetch<T, D>(qs, STEP, q + qat, ldq, at, s.seq, s.d);
-      fetch<T, D>(gs, STEP, grad + qat, ldq, at, s.seq, s.d);
+      fetch<T, D>(qs, STEP, q.head(s, b, h), q.ld, at, s.seq, s.d);
+      fetch<T, D>(gs, STEP, grad.head(s, b, h), grad.ld, at, s.seq, s.d);
       if (threadIdx.x < STEP) {
         int r = at + threadIdx.x;
         ls[threadIdx.x] = r < s.seq ? lse[lat + r] * LOG2E : 0;
@@ -270,20 +274,19 @@ DEVICE void attention_grad_kv(Shape s, float scale, T *dk, T *dv, const T *grad,
       product_pn<NT, DT, LD>(accK, dp, qs);
     }
   }
-  put<T, DT>(dk + kvat, ldk, row, s.seq, s.d, accK, scale, scale);
-  put<T, DT>(dv + kvat, ldk, row, s.seq, s.d, accV, 1, 1);
+  put<T, DT>(dk.head(s, b, kv), dk.ld, row, s.seq, s.d, accK, scale, scale);
+  put<T, DT>(dv.head(s, b, kv), dv.ld, row, s.seq, s.d, accV, 1, 1);
 }
 
 // dq: a block a tile of queries of one head.
 template <class T, int D>
-DEVICE void attention_grad_q(Shape s, float scale, T *dq, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
+DEVICE void attention_grad_q(Shape s, float scale, Heads<T> dq, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
   const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
   T *qs = (T *)room, *gs = qs + ROWS * LD, *ks = gs + ROWS * LD, *vs = ks + STEP * LD;
   int *segs = (int *)(vs + STEP * LD);
   int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z;
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d;
-  int64_t qat = (int64_t)b * s.seq * ldq + h * s.d, kvat = (int64_t)b * s.seq * ldk + h / (s.heads / s.kv_heads) * s.d;
+  int kv = h / (s.heads / s.kv_heads);
   int64_t lat = ((int64_t)b * s.heads + h) * s.seq;
   if (seg) seg += (int64_t)b * s.seq;
 
@@ -292,15 +295,15 @@ DEVICE void attention_grad_q(Shape s, float scale, T *dq, const T *grad, const T
   int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
   float l0 = r0 < s.seq ? lse[lat + r0] * LOG2E : 0, l1 = r1 < s.seq ? lse[lat + r1] * LOG2E : 0;
   float d0 = r0 < s.seq ? delta[lat + r0] : 0, d1 = r1 < s.seq ? delta[lat + r1] : 0;
-  fetch<T, D>(qs, ROWS, q + qat, ldq, tile, s.seq, s.d);
-  fetch<T, D>(gs, ROWS, grad + qat, ldq, tile, s.seq, s.d);
+  fetch<T, D>(qs, ROWS, q.head(s, b, h), q.ld, tile, s.seq, s.d);
+  fetch<T, D>(gs, ROWS, grad.head(s, b, h), grad.ld, tile, s.seq, s.d);
   float acc[DT][4];
   clear<DT>(acc);
   int end = tile + ROWS < s.seq ? tile + ROWS : s.seq;
   for (int at = 0; at < end; at += STEP) {
     __syncthreads();
-    fetch<T, D>(ks, STEP, k + kvat, ldk, at, s.seq, s.d);
-    fetch<T, D>(vs, STEP, v + kvat, ldk, at, s.seq, s.d);
+    fetch<T, D>(ks, STEP, k.head(s, b, kv), k.ld, at, s.seq, s.d);
+    fetch<T, D>(vs, STEP, v.head(s, b, kv), v.ld, at, s.seq, s.d);
     if (seg && threadIdx.x < STEP) segs[threadIdx.x] = at + (int)threadIdx.x < s.seq ? seg[at + threadIdx.x] : 0;
     __syncthreads();
     if (at > row + 15) continue;
@@ -320,18 +323,18 @@ DEVICE void attention_grad_q(Shape s, float scale, T *dq, const T *grad, const T
       }
     product_pn<NT, DT, LD>(acc, p, ks);
   }
-  put<T, DT>(dq + qat, ldq, row, s.seq, s.d, acc, scale, scale);
+  put<T, DT>(dq.head(s, b, h), dq.ld, row, s.seq, s.d, acc, scale, scale);
 }
 
 #define ATTENTION(S, T, D) \
-  EXPORT(attention_##S##_d##D, (Shape s, float scale, T *o, float *lse, const T *q, const T *k, const T *v, const int *seg), \
+  EXPORT(attention_##S##_d##D, (Shape s, float scale, Heads<T> o, float *lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int *seg), \
          attention<T, D>(s, scale, o, lse, q, k, v, seg)) \
-  EXPORT(attention_grad_kv_##S##_d##D, (Shape s, float scale, T *dk, T *dv, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg), \
+  EXPORT(attention_grad_kv_##S##_d##D, (Shape s, float scale, Heads<T> dk, Heads<T> dv, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg), \
          attention_grad_kv<T, D>(s, scale, dk, dv, grad, q, k, v, lse, delta, seg)) \
-  EXPORT(attention_grad_q_##S##_d##D, (Shape s, float scale, T *dq, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg), \
+  EXPORT(attention_grad_q_##S##_d##D, (Shape s, float scale, Heads<T> dq, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg), \
          attention_grad_q<T, D>(s, scale, dq, grad, q, k, v, lse, delta, seg))
 #define EACH_HEAD(S, T) ATTENTION(S, T, 16) ATTENTION(S, T, 32) ATTENTION(S, T, 64) ATTENTION(S, T, 128)
 EACH_TYPE(EACH_HEAD)
 
-#define DELTA(S, T) EXPORT(attention_delta_##S, (int64_t n, Shape s, float *delta, const T *grad, const T *o), attention_delta(n, s, delta, grad, o))
+#define DELTA(S, T) EXPORT(attention_delta_##S, (int64_t n, Shape s, float *delta, Heads<const T> grad, Heads<const T> o), attention_delta(n, s, delta, grad, o))
 EACH_TYPE(DELTA)
