@@ -9,7 +9,7 @@ import (
 // Pass is a step of compilation that rewrites the graph.
 type Pass struct {
 	Name string
-	Run  func(*Graph)
+	Run  func(*Graph, gpu.Caps)
 	On   func(gpu.Caps) bool // the devices that it is for; nil for all
 }
 
@@ -18,16 +18,22 @@ var Passes = []Pass{
 	{Name: "prune", Run: prune},
 	{Name: "join", Run: join},
 	{Name: "fuse", Run: fuse},
-	{Name: "activate", Run: activate},
+	{Name: "pack", Run: pack, On: fewLaunches},
+	{Name: "activate", Run: activate, On: manyLaunches},
 	{Name: "stride", Run: stride},
 	{Name: "prune", Run: prune},
 }
+
+// Each launch of a card costs time of its own. There, what is computed of one matrix is one product, and an activation is a
+// launch of its own in any case.
+func fewLaunches(c gpu.Caps) bool  { return c.FewLaunches }
+func manyLaunches(c gpu.Caps) bool { return !c.FewLaunches }
 
 // rewrite runs the passes that are for a device with these capabilities.
 func rewrite(g *Graph, caps gpu.Caps) {
 	for _, p := range Passes {
 		if p.On == nil || p.On(caps) {
-			p.Run(g)
+			p.Run(g, caps)
 		}
 	}
 }
@@ -68,7 +74,7 @@ func verify(g *Graph) error {
 			}
 			ts = append(ts, v.Type())
 		}
-		out, err := gpu.Lookup(n.kernel).Infer(n.attrs, ts)
+		out, err := kernelOf(n).Infer(n.attrs, ts)
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", n.kernel, n.name, err)
 		}
@@ -82,7 +88,7 @@ func verify(g *Graph) error {
 }
 
 // prune drops every node that no update needs: a gradient nobody asked for has no launch.
-func prune(g *Graph) {
+func prune(g *Graph, _ gpu.Caps) {
 	number(g.nodes)
 	live := make([]bool, len(g.nodes))
 	need := func(v Value) {
@@ -111,7 +117,7 @@ func prune(g *Graph) {
 
 // join lets the backward pass of a chunked loss give the loss too: it has the logits a second time
 // anyway, so the forward launch is dropped. Who reads the loss moves after it.
-func join(g *Graph) {
+func join(g *Graph, _ gpu.Caps) {
 	for at := 0; at < len(g.nodes); at++ {
 		back := g.nodes[at]
 		if back.kernel != "linear_cross_entropy_grad" {
@@ -206,7 +212,7 @@ var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedd
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result: one pass over
 // memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
 // So does a change of shape.
-func fuse(g *Graph) {
+func fuse(g *Graph, _ gpu.Caps) {
 	uses := make([]int, number(g.nodes))
 	use := func(v Value) {
 		if v.node.leaf == nil {
@@ -268,7 +274,7 @@ func fuse(g *Graph) {
 
 // activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
 // that gives both, where nobody reads the product in between.
-func activate(g *Graph) {
+func activate(g *Graph, _ gpu.Caps) {
 	first := make([]int, number(g.nodes)) // index of the first reader
 	for i := len(g.nodes) - 1; i >= 0; i-- {
 		for _, v := range g.nodes[i].in {
@@ -308,7 +314,7 @@ func activate(g *Graph) {
 }
 
 // stride lets products read columns of a matrix where they lie, where nobody else reads the copy of them.
-func stride(g *Graph) {
+func stride(g *Graph, _ gpu.Caps) {
 	cannot := make([]bool, number(g.nodes)) // outputs of slices that must be copied
 	for _, n := range g.nodes {
 		for i, v := range n.in {
@@ -317,7 +323,7 @@ func stride(g *Graph) {
 				continue
 			}
 			sameRows := v.whole() == o && v.Shape().Cols() == o.Shape().Cols()
-			cannot[o.number()] = cannot[o.number()] || i >= gpu.Lookup(n.kernel).Strided.In || !sameRows ||
+			cannot[o.number()] = cannot[o.number()] || i >= kernelOf(n).Strided.In || !sameRows ||
 				o.node.in[0].node.stride != 0
 		}
 	}
@@ -333,10 +339,7 @@ func stride(g *Graph) {
 				continue
 			}
 			from := o.node.in[0]
-			part := g.View(from, o.node.attrs.Lo, gpu.Shape{1})
-			part.node.types = []gpu.Type{v.Type()}
-			part.node.stride = from.Shape().Cols()
-			n.in[i] = part
+			n.in[i] = g.columns(from, o.node.attrs.Lo, v.Type())
 		}
 	}
 }

@@ -102,7 +102,8 @@ type leaf struct {
 	name   string
 	role   gpu.Role
 	node   *node
-	number int // index among the leaves
+	number int     // index among the leaves, and of joined ones after them
+	parts  []*leaf // of joined leaves: those whose memory it is, one behind the other
 }
 
 type update struct {
@@ -115,6 +116,7 @@ type update struct {
 type Graph struct {
 	nodes    []*node
 	leaves   []*leaf
+	joined   []*leaf // that pack made: they have no buffers of their own
 	byName   map[string]*leaf
 	updates  []update
 	segments []string
@@ -203,6 +205,13 @@ func (g *Graph) View(v Value, offset int, shape gpu.Shape) Value {
 		n.at += v.node.at
 	}
 	return Value{n, 0}
+}
+
+// columns reads columns of a matrix from column lo on, as a value of type t, where they lie.
+func (g *Graph) columns(v Value, lo int, t gpu.Type) Value {
+	part := g.View(v, lo, gpu.Shape{1})
+	part.node.types, part.node.stride = []gpu.Type{t}, v.Shape().Cols()
+	return part
 }
 
 // Reshape reads a value, row-major, as one of another shape with as many elements, such as [batch, seq, heads·d] as
