@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
 
 	"stepflow/gpu"
 )
@@ -14,6 +15,7 @@ type work []any // *Call or *Product
 
 const (
 	flatThreads = 256
+	flatPacks   = 4      // accesses of a thread to an operand
 	gradThreads = 128    // of embedding_grad
 	reduceRoom  = 32 * 4 // bytes of block_reduce
 	maxBlocks   = 1 << 16
@@ -25,8 +27,8 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"copy":             flat("copy", 1),
 	"add":              flat("add", 2),
 	"mul":              flat("mul", 2),
-	"swiglu":           flat("swiglu", 2),
-	"swiglu_grad":      flat("swiglu_grad", 3),
+	"swiglu":           inRows("swiglu"),
+	"swiglu_grad":      inRows("swiglu_grad"),
 	"scale":            bindScale,
 	"broadcast":        bindBroadcast,
 	"slice":            bindSlice,
@@ -112,11 +114,34 @@ func elems(o gpu.Operand) int64 { return int64(o.Type.Shape.Elems()) }
 
 func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(size)) }
 
-// flatCall launches a grid-stride kernel over n elements: one thread 16 bytes, up to maxBlocks blocks.
+// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand, up to
+// maxBlocks blocks.
 func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
-	per := flatThreads * int(16/t.Size())
+	per := flatThreads * flatPacks * int(16/t.Size())
 	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0,
 		append([]any{n}, args...)...)
+}
+
+// rows is where an operand's rows lie: ld elements apart.
+type rows struct {
+	at Pointer
+	ld int
+}
+
+func (b *binder) rows(o gpu.Operand) rows { return rows{b.at(o), o.RowStride()} }
+
+// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in each
+// of them, they are one long row.
+func rowsCall(kernel string, t gpu.DType, n, cols int, operands ...rows) *Call {
+	all := int64(n) * int64(cols)
+	args := []any{int64(cols)}
+	if !slices.ContainsFunc(operands, func(r rows) bool { return r.ld != cols }) {
+		args[0] = all
+	}
+	for _, r := range operands {
+		args = append(args, r.at, int64(r.ld))
+	}
+	return flatCall(kernel, t, all, args...)
 }
 
 // rowCall launches a kernel with a block a row: as many threads as 16-byte pieces, up to 512.
@@ -135,6 +160,18 @@ func flat(kernel string, inputs int) func(*binder, *gpu.Launch) work {
 			args = append(args, b.at(o))
 		}
 		return work{flatCall(kernel, x.Out[0].Type.DType, elems(x.Out[0]), args...)}
+	}
+}
+
+// inRows binds a kernel whose operands all have the shape of the first output, in rows that may lie apart.
+func inRows(kernel string) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) work {
+		var operands []rows
+		for _, o := range append(slices.Clone(x.Out), x.In...) {
+			operands = append(operands, b.rows(o))
+		}
+		y := x.Out[0].Type
+		return work{rowsCall(kernel, y.DType, y.Shape.Rows(), y.Shape.Cols(), operands...)}
 	}
 }
 
@@ -165,8 +202,8 @@ func bindCastStochastic(b *binder, x *gpu.Launch) work {
 }
 
 func bindBiasAdd(b *binder, x *gpu.Launch) work {
-	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]),
-		b.at(x.In[0]), b.at(x.In[1]))}
+	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), int64(x.Out[0].Type.Shape.Cols()),
+		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 // copyOf copies an operand of the same type to another, unless it lies there.
@@ -174,36 +211,25 @@ func (b *binder) copyOf(to, from gpu.Operand) work {
 	if to.Offset == from.Offset {
 		return nil
 	}
-	t, rows, cols := to.Type.DType, from.Type.Shape.Rows(), from.Type.Shape.Cols()
-	if to.RowStride() == cols && from.RowStride() == cols {
-		return work{flatCall("copy", t, elems(to), b.at(to), b.at(from))}
-	}
-	return work{rowsCall("copy_rows", t, rows, cols, b.at(to), to.RowStride(), b.at(from), from.RowStride())}
+	s := from.Type.Shape
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.rows(to), b.rows(from))}
 }
 
-// rowsCall launches a kernel over rows of cols elements of two operands, whose rows begin ldTo and ldFrom elements
-// apart.
-func rowsCall(kernel string, t gpu.DType, rows, cols int, to Pointer, ldTo int, from Pointer, ldFrom int) *Call {
-	return flatCall(kernel, t, int64(rows)*int64(cols), int64(cols), to, int64(ldTo), from, int64(ldFrom))
-}
-
-// column is where column c of the first row lies.
-func (b *binder) column(o gpu.Operand, c int) Pointer {
-	return b.at(o) + Pointer(int64(c)*o.Type.DType.Size())
-}
+// from is an operand's rows from column c on.
+func (r rows) from(c int, t gpu.DType) rows { return rows{r.at + Pointer(int64(c)*t.Size()), r.ld} }
 
 func bindSlice(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := to.Type.Shape
-	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.at(to), s.Cols(),
-		b.column(from, x.Attrs.Lo), from.Type.Shape.Cols())}
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.rows(to),
+		b.rows(from).from(x.Attrs.Lo, from.Type.DType))}
 }
 
 func bindSliceGrad(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := from.Type.Shape
 	return append(b.accumulator(x, 0, 1), rowsCall("add_rows"+suffix(to.Type.DType), from.Type.DType, s.Rows(),
-		s.Cols(), b.column(to, x.Attrs.Lo), to.Type.Shape.Cols(), b.at(from), s.Cols()))
+		s.Cols(), b.rows(to).from(x.Attrs.Lo, to.Type.DType), b.rows(from)))
 }
 
 func bindSum(kernel string) func(*binder, *gpu.Launch) work {
@@ -248,12 +274,13 @@ func (b *binder) product(x *gpu.Launch, addend int) *Product {
 func bindMatmul(b *binder, x *gpu.Launch) work { return work{b.product(x, 2)} }
 
 func bindMatmulSwiGLU(b *binder, x *gpu.Launch) work {
-	return work{b.product(x, 3), flatCall("swiglu", x.Out[1].Type.DType, elems(x.Out[1]), b.at(x.Out[1]),
-		b.at(x.In[2]), b.at(x.Out[0]))}
+	y := x.Out[1].Type
+	return work{b.product(x, 3), rowsCall("swiglu", y.DType, y.Shape.Rows(), y.Shape.Cols(), b.rows(x.Out[1]),
+		b.rows(x.In[2]), b.rows(x.Out[0]))}
 }
 
 func bindEmbedding(b *binder, x *gpu.Launch) work {
-	return work{rowCall("embedding", x.Out[0].Type.DType, x.In[0].Type.Shape.Elems(), x.In[1].Type.Shape.Cols(),
+	return work{flatCall("embedding", x.Out[0].Type.DType, elems(x.Out[0]), int64(x.In[1].Type.Shape.Cols()),
 		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
@@ -293,6 +320,7 @@ func bindRope(b *binder, x *gpu.Launch) work {
 	if x.Attrs.Inverse {
 		sign = -1
 	}
-	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, b.at(x.Out[0]),
-		b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), sign)}
+	y, from := b.rows(x.Out[0]), b.rows(x.In[0])
+	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, y.at, int64(y.ld),
+		from.at, int64(from.ld), b.at(x.In[1]), b.at(x.In[2]), sign)}
 }

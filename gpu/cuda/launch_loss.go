@@ -85,7 +85,7 @@ func (b *binder) rounded(x *gpu.Launch, sum Pointer) work {
 	if len(x.In) < 5 {
 		return work{flatCall("cast_f32", to.Type.DType, elems(to), b.at(to), sum)}
 	}
-	rows, cols := to.Type.Shape.Rows(), to.Type.Shape.Cols()
+	n, cols := to.Type.Shape.Rows(), to.Type.Shape.Cols()
 	return append(b.copyOf(to, x.In[4]),
-		rowsCall("add_rows"+suffix(to.Type.DType), gpu.F32, rows, cols, b.at(to), cols, sum, cols))
+		rowsCall("add_rows"+suffix(to.Type.DType), gpu.F32, n, cols, b.rows(to), rows{sum, cols}))
 }

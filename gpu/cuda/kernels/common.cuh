@@ -69,21 +69,56 @@ DEVICE bf16 narrow_stochastic(float x, float seed, int64_t e) {
   return y;
 }
 
-// Pack is what one 16-byte access moves: 4 floats or 8 bf16.
-template <class T> struct Pack {
-  static const int N = 16 / sizeof(T);
+// ex2 is 2^x and rcp is 1/x, to 2 and 1 units in the last place; what is below 2^-126 is 0.
+#ifdef STEPFLOW_EMU
+DEVICE float ex2(float x) { return exp2f(x); }
+DEVICE float rcp(float x) { return 1 / x; }
+#else
+DEVICE float ex2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+DEVICE float rcp(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+#endif
+
+// Pack is neighbouring elements that one access moves: 16 bytes unless fewer are asked for.
+template <int BYTES> struct Word;
+template <> struct Word<16> { typedef uint4 type; };
+template <> struct Word<8> { typedef uint2 type; };
+template <> struct Word<4> { typedef uint32_t type; };
+template <> struct Word<2> { typedef uint16_t type; };
+template <class T, int M = 16 / sizeof(T)> struct Pack {
+  static const int N = M;
+  typedef typename Word<M * sizeof(T)>::type word;
   union {
-    uint4 u;
-    T v[N];
+    word u;
+    T v[M];
   };
 };
 
-template <class T> DEVICE Pack<T> load(const T *p) {
-  Pack<T> x;
-  x.u = *(const uint4 *)p;
+template <int N, class T> DEVICE Pack<T, N> load(const T *p) {
+  Pack<T, N> x;
+  x.u = *(const typename Pack<T, N>::word *)p;
   return x;
 }
-template <class T> DEVICE void store(T *p, Pack<T> x) { *(uint4 *)p = x.u; }
+template <class T> DEVICE Pack<T> load(const T *p) { return load<Pack<T>::N>(p); }
+template <class T, int N> DEVICE void store(T *p, Pack<T, N> x) { *(typename Pack<T, N>::word *)p = x.u; }
+
+// put stores to device memory. It says itself how: of a copy the compiler may make four of 4 bytes.
+template <class T, int N> DEVICE void put(T *p, Pack<T, N> x) { store(p, x); }
+#ifndef STEPFLOW_EMU
+DEVICE void put(float *p, Pack<float, 4> x) {
+  asm volatile("st.global.v4.f32 [%0], {%1,%2,%3,%4};" : : "l"(p), "f"(x.v[0]), "f"(x.v[1]), "f"(x.v[2]), "f"(x.v[3]) : "memory");
+}
+DEVICE void put(bf16 *p, Pack<bf16, 8> x) {
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(x.u.x), "r"(x.u.y), "r"(x.u.z), "r"(x.u.w) : "memory");
+}
+#endif
 
 DEVICE bool aligned(const void *p) { return ((uintptr)p & 15) == 0; }
 
@@ -91,22 +126,98 @@ DEVICE bool aligned(const void *p) { return ((uintptr)p & 15) == 0; }
 #define THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)
 #define STRIDE ((int64_t)gridDim.x * blockDim.x)
 
-// each runs f(out, in) on elements start, start + stride ... of n, 16 bytes at a time where all operands
-// allow it, single elements at the end. An element's inputs are read before its outputs are written, so
-// operands may be one buffer. f is given floats; without outputs it keeps what it computes itself.
-template <class T, int OUT, int IN, class F>
-DEVICE void each(int64_t n, int64_t start, int64_t stride, T *const *out, const T *const *in, F f) {
-  const int N = Pack<T>::N;
-  bool wide = true;
+// Rows are an operand whose rows begin ld elements apart.
+template <class T> struct Rows {
+  T *at;
+  int64_t ld;
+  __device__ T *of(int64_t row, int64_t col) const { return at + row * ld + col; }
+  // May its rows be accessed in packs of n?
+  __device__ bool packed(int n) const { return (((uintptr)at | (uintptr)(ld * sizeof(T))) & (n * sizeof(T) - 1)) == 0; }
+};
+
+// Chosen are rows by their ids.
+template <class T> struct Chosen : Rows<T> {
+  const int *ids;
+  __device__ Chosen(T *at, int64_t ld, const int *ids) : Rows<T>{at, ld}, ids(ids) {}
+  __device__ T *of(int64_t row, int64_t col) const { return Rows<T>::of(ids[row], col); }
+};
+
+// A shape says how a thread goes through n elements: along one line, or along rows of cols elements.
+struct Line {
+  int64_t n;
+  static __device__ bool packed(int) { return true; }
+  struct Walk { // from element e on in steps
+    int64_t col, step;
+    int row = 0;
+    __device__ Walk(Line, int64_t e, int64_t step) : col(e), step(step) {}
+    __device__ int64_t element() const { return col; }
+    __device__ void next() { col += step; }
+  };
+};
+struct Table {
+  int64_t n, cols;
+  __device__ bool packed(int n) const { return cols % n == 0; }
+  struct Walk {
+    int64_t e, step, cols, row, col, rows, rest; // a step is rows and the rest of one
+    __device__ Walk(Table t, int64_t e, int64_t step) : e(e), step(step), cols(t.cols), row(e / cols), col(e - row * cols), rows(step / cols), rest(step - rows * cols) {}
+    __device__ int64_t element() const { return e; }
+    __device__ void next() {
+      e += step, row += rows, col += rest;
+      bool over = col >= cols;
+      col -= over ? cols : 0, row += over;
+    }
+  };
+};
+
+// packs runs g(e, out, in) on packs of N elements along a walk, while U of them are before n. Outputs hold what lies there
+// before if READ is set. The U accesses of a thread to an operand are under way at once: what is in flight keeps the
+// memory busy.
+template <int N, int U, class Y, class X, int OUT, int IN, bool READ, class W, class R, class G>
+DEVICE void packs(W &from, int64_t n, const Rows<Y> *out, const R *in, G g) {
+  while (from.element() + (U - 1) * from.step < n) {
+    Pack<X, N> x[U][IN + 1];
+    Pack<Y, N> y[U][OUT + 1];
+    W to = from;
 #pragma unroll
-  for (int i = 0; i < OUT; i++) wide = wide && aligned(out[i]);
+    for (int u = 0; u < U; u++, from.next()) {
 #pragma unroll
-  for (int i = 0; i < IN; i++) wide = wide && aligned(in[i]);
-  int64_t packs = wide ? n / N : 0;
-  for (int64_t p = start; p < packs; p += stride) {
-    Pack<T> x[IN + 1], y[OUT + 1];
+      for (int i = 0; i < IN; i++) x[u][i] = load<N>(in[i].of(from.row, from.col));
 #pragma unroll
-    for (int i = 0; i < IN; i++) x[i] = load(in[i] + p * N);
+      for (int i = 0; READ && i < OUT; i++) y[u][i] = load<N>((const Y *)out[i].of(from.row, from.col));
+    }
+#pragma unroll
+    for (int u = 0; u < U; u++, to.next()) {
+      g(to.element(), y[u], x[u]);
+#pragma unroll
+      for (int i = 0; i < OUT; i++) put(out[i].of(to.row, to.col), y[u][i]);
+    }
+  }
+}
+
+// each_pack runs g on elements in packs of 16 bytes of the wider type where all rows allow it, else one by one: on those
+// that begin at start, start + stride ... packs. What g reads is read before it writes, so operands may be one buffer.
+template <class Y, class X, int OUT, int IN, bool READ = false, class S, class R, class G>
+DEVICE void each_pack(S shape, int64_t start, int64_t stride, const Rows<Y> *out, const R *in, G g) {
+  const int N = 16 / (sizeof(X) > sizeof(Y) ? sizeof(X) : sizeof(Y)), U = IN < 2 ? 4 : 2;
+  bool wide = shape.packed(N);
+#pragma unroll
+  for (int i = 0; i < OUT; i++) wide = wide && out[i].packed(N);
+#pragma unroll
+  for (int i = 0; i < IN; i++) wide = wide && in[i].packed(N);
+  int64_t whole = wide ? shape.n / N * N : 0;
+  typename S::Walk p(shape, start * N, stride * N), e(shape, whole + start, stride);
+  packs<N, U, Y, X, OUT, IN, READ>(p, whole, out, in, g);
+  packs<N, 1, Y, X, OUT, IN, READ>(p, whole, out, in, g);
+  packs<1, U, Y, X, OUT, IN, READ>(e, shape.n, out, in, g);
+  packs<1, 1, Y, X, OUT, IN, READ>(e, shape.n, out, in, g);
+}
+
+// each_of does so with f(out, in), which is given floats. It adds to outputs if ADD is set; without outputs f keeps what
+// it computes itself.
+template <class Y, class X, int OUT, int IN, bool ADD = false, class S, class F>
+DEVICE void each_of(S shape, int64_t start, int64_t stride, const Rows<Y> *out, const Rows<const X> *in, F f) {
+  each_pack<Y, X, OUT, IN, ADD>(shape, start, stride, out, in, [&](int64_t, auto *y, auto *x) {
+    const int N = sizeof(x->v) / sizeof(X);
 #pragma unroll
     for (int j = 0; j < N; j++) {
       float a[IN + 1], b[OUT + 1];
@@ -114,19 +225,21 @@ DEVICE void each(int64_t n, int64_t start, int64_t stride, T *const *out, const 
       for (int i = 0; i < IN; i++) a[i] = widen(x[i].v[j]);
       f(b, a);
 #pragma unroll
-      for (int i = 0; i < OUT; i++) y[i].v[j] = narrow<T>(b[i]);
+      for (int i = 0; i < OUT; i++) y[i].v[j] = narrow<Y>(ADD ? widen(y[i].v[j]) + b[i] : b[i]);
     }
+  });
+}
+
+// each does so on n elements that lie one after the other in every operand.
+template <class T, int OUT, int IN, class F>
+DEVICE void each(int64_t n, int64_t start, int64_t stride, T *const *out, const T *const *in, F f) {
+  Rows<T> y[OUT + 1];
+  Rows<const T> x[IN + 1];
 #pragma unroll
-    for (int i = 0; i < OUT; i++) store(out[i] + p * N, y[i]);
-  }
-  for (int64_t e = packs * N + start; e < n; e += stride) {
-    float a[IN + 1], b[OUT + 1];
+  for (int i = 0; i < OUT; i++) y[i] = Rows<T>{out[i], 0};
 #pragma unroll
-    for (int i = 0; i < IN; i++) a[i] = widen(in[i][e]);
-    f(b, a);
-#pragma unroll
-    for (int i = 0; i < OUT; i++) out[i][e] = narrow<T>(b[i]);
-  }
+  for (int i = 0; i < IN; i++) x[i] = Rows<const T>{in[i], 0};
+  each_of<T, T, OUT, IN>(Line{n}, start, stride, y, x, f);
 }
 
 // Every kernel is made for both types, its name ending in the type's.

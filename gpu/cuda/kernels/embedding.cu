@@ -1,15 +1,5 @@
-// Rows of the embedding table, and their gradient.
+// The gradient of the embedding table.
 #include "common.cuh"
-
-// y[t,:] = w[ids[t],:], a block a token.
-template <class T> DEVICE void embedding(int cols, T *y, const int *ids, const T *w) {
-  T *out[] = {y + (int64_t)blockIdx.x * cols};
-  const T *in[] = {w + (int64_t)ids[blockIdx.x] * cols};
-  each<T, 1, 1>(cols, threadIdx.x, blockDim.x, out, in, [](float *b, const float *a) { b[0] = a[0]; });
-}
-
-#define EMBEDDING(S, T) EXPORT(embedding_##S, (int cols, T *y, const int *ids, const T *w), embedding(cols, y, ids, w))
-EACH_TYPE(EMBEDDING)
 
 // dw[v,:] += sum of dy[t,:] over the tokens t with id v, in fp32 and in order of t; rounded once, to the type of dw. The block
 // of a token does nothing unless the token is the first of its id, so that each row has one owner and no
