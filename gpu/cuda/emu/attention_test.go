@@ -13,9 +13,6 @@ import (
 
 // Rows of q, k, v, o and their gradients that lie further apart than they are wide give the bits of contiguous ones.
 func TestAttentionTakesStrides(t *testing.T) {
-	if !gpu.Lookup("attention").Strided {
-		t.Skip("the kernel table has attention's operands contiguous")
-	}
 	const batch, seq, heads, kvHeads = 2, 70, 2, 1
 	for _, dtype := range []gpu.DType{gpu.F32, gpu.BF16} {
 		for _, d := range []int{6, 16, 40} {
