@@ -3,6 +3,7 @@ package gpu_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +45,17 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"scratch has":          func(p *gpu.Program) { p.Launches[1].Scratch.Type.Shape = gpu.Shape{0} },
 		"overlaps the scratch": func(p *gpu.Program) { p.Launches[1].Scratch.Offset = 0 },
 		"strided, which":       func(p *gpu.Program) { p.Launches[0].In[0].Stride = 9 },
+		"only 2 apart": func(p *gpu.Program) {
+			p.Launches[0].Kernel, p.Launches[0].In[0].Type.Shape, p.Launches[0].In[0].Stride = "swiglu", gpu.Shape{1, 4}, 2
+			p.Launches[0].In[1].Type.Shape = gpu.Shape{1, 4}
+		},
+		"overlaps input 0": func(p *gpu.Program) { // what may be changed where it lies, but with rows elsewhere
+			p.Launches[0].Kernel, p.Launches[0].Out = "swiglu", slices.Clone(p.Launches[0].In[:1])
+			for i := range p.Launches[0].In {
+				p.Launches[0].In[i].Type.Shape = gpu.Shape{2, 2}
+			}
+			p.Launches[0].Out[0].Type.Shape, p.Launches[0].Out[0].Stride = gpu.Shape{2, 2}, 3
+		},
 		"has 2 outputs, not 1": func(p *gpu.Program) { p.Launches[0].Out = append(p.Launches[0].Out, p.Launches[0].In[0]) },
 	} {
 		p := good()

@@ -265,7 +265,7 @@ func (q *gradientPacker) joint(parts []Value) *joint {
 			}
 		}
 	}
-	if len(parts) < 2 || !aligned(widths, parts[0].Type().DType) || biases != 0 && biases != len(parts) {
+	if len(parts) < 2 || !aligned(widths, parts[0].Type().DType) {
 		return nil
 	}
 	types := make([]gpu.Type, len(parts))

@@ -44,10 +44,21 @@ func mixed(seed uint64) *mixture {
 		}
 	}
 	m.Segment("run", gpu.Forward)
+	half := func(v Value) Value { return m.Op1("scale", gpu.Attrs{Alpha: 0.5}, v) }
+	for _, w := range m.weights {
+		if m.r.IntN(8) == 0 {
+			m.Update(w, half(w))
+		}
+	}
 	for range 3 + m.r.IntN(12) {
 		m.grow()
 	}
 	m.differentiate()
+	for i, x := range m.acc { // as it was before
+		if m.r.IntN(8) == 0 {
+			m.Update(m.Leaf(fmt.Sprint("before", i), gpu.RoleOutput, x.Type()), half(x))
+		}
+	}
 	return m
 }
 
@@ -97,6 +108,7 @@ func (m *mixture) grow() {
 		m.give(m.Op("attention", gpu.Attrs{Heads: 2, KVHeads: 1}, m.rotate(q), m.rotate(k), v)[0])
 	case 4:
 		m.give(m.Add(x, m.any(8)))
+		m.give(m.Add(x, m.Linear(x, m.weights[1], Value{})))
 	case 5:
 		m.give(m.rotate(m.project(x, 8)))
 	}

@@ -178,9 +178,6 @@ func (s *segment) takeRows(v Value) bool {
 // replaces puts a matrix whose columns are all outputs of one node where a matrix lies whose columns are inputs that end
 // there, each output where it may be put.
 func (s *segment) replaces(n *node, joint, matrix *storage) bool {
-	if joint.parent != nil {
-		return false
-	}
 	cols := 0
 	for o := range n.types {
 		x := &s.storage[n.value+o]
