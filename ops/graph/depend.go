@@ -14,8 +14,58 @@ type extent struct {
 	cols, stride int
 }
 
-// accesses are the launches that read or wrote an extent and that no later write has covered.
-type accesses struct{ reads, writes []int32 }
+// accesses are the launches that read or wrote an extent and that no later write has covered, nor later writes to columns
+// of a matrix together.
+type accesses struct {
+	reads, writes []int32
+	over          []gpu.Operand // such columns, written since
+}
+
+// covered notes that o was written, and reports whether that leaves nothing of what was read or written at x.
+func (a *accesses) covered(o, x gpu.Operand) bool {
+	if o.Covers(x) {
+		return true
+	}
+	if o.Stride == 0 {
+		return false
+	}
+	same := func(p gpu.Operand) bool { return extentOf(p) == extentOf(o) }
+	if !slices.ContainsFunc(a.over, same) {
+		a.over = append(a.over, o)
+	}
+	return coverTogether(a.over, rowBytes(o.Stride, o), x)
+}
+
+// coverTogether reports whether some of these columns, those of a matrix with rows of so many bytes, cover all of x, which
+// is columns of it too or whole rows.
+func coverTogether(columns []gpu.Operand, row int64, x gpu.Operand) bool {
+	if x.Stride == 0 {
+		size := x.Type.DType.Size()
+		if x.Type.Bytes()%row != 0 || row%size != 0 {
+			return false
+		}
+		x.Stride = int(row / size)
+		x.Type.Shape = gpu.Shape{int(x.Type.Bytes() / row), x.Stride}
+	}
+	column := x
+	column.Type.Shape = gpu.Shape{x.Type.Shape.Rows(), 1}
+	for end := x.Offset + rowBytes(x.Type.Shape.Cols(), x); column.Offset < end; {
+		next := column.Offset
+		for _, o := range columns {
+			if o.Covers(column) { // those with rows as far apart
+				next = max(next, column.Offset+rowBytes(o.Type.Shape.Cols(), o)-(column.Offset-o.Offset)%row)
+			}
+		}
+		if next == column.Offset {
+			return false
+		}
+		column.Offset = next
+	}
+	return true
+}
+
+// rowBytes is the size of n elements of an operand.
+func rowBytes(n int, o gpu.Operand) int64 { return int64(n) * o.Type.DType.Size() }
 
 // depend finds for each launch the earlier ones it must wait for: read after write, write after
 // read, write after write, on overlapping bytes.
@@ -34,7 +84,7 @@ func depend(ls []gpu.Launch) {
 		for _, o := range writes {
 			live.overlapping(o, true, func(n int) {
 				deps = append(append(deps, live.at[n].writes...), live.at[n].reads...)
-				if o.Covers(live.operands[n]) {
+				if live.at[n].covered(o, live.operands[n]) {
 					covered = append(covered, n)
 				}
 			})
@@ -118,6 +168,7 @@ func (h *history) note(o gpu.Operand, launch int32, write bool) {
 		return // of no bytes
 	}
 	a := h.at[n]
+	a.over = nil
 	if write {
 		a.writes = append(a.writes, launch)
 	} else {

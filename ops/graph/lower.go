@@ -171,14 +171,14 @@ func newSegment(g *Graph, s int) *segment {
 			}
 		}
 	}
-	for _, l := range g.joined { // whoever reads one of the leaves reads all of them
-		last := seg.lastRead[l.number]
+	for _, l := range g.joined { // who reads joined leaves reads each of them
 		for _, part := range l.parts {
-			last = max(last, seg.lastRead[part.number])
+			seg.lastRead[part.number] = max(seg.lastRead[part.number], seg.lastRead[l.number])
 		}
-		seg.lastRead[l.number] = last
+	}
+	for _, l := range g.joined { // and the other way round
 		for _, part := range l.parts {
-			seg.lastRead[part.number] = last
+			seg.lastRead[l.number] = max(seg.lastRead[l.number], seg.lastRead[part.number])
 		}
 	}
 	return seg

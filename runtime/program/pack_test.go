@@ -99,6 +99,12 @@ func TestPacked(t *testing.T) {
 			if packed.TransientBytes > plain.TransientBytes+plain.TransientBytes/100 {
 				t.Errorf("activations take %d bytes, not %d", packed.TransientBytes, plain.TransientBytes)
 			}
+			for i, seg := range plain.Segments {
+				got, want := packed.Segments[i].Hi-packed.Segments[i].Lo, seg.Hi-seg.Lo
+				if forward := seg.Name == SegMicro || seg.Name == SegProbe; got != want && !forward || got > want {
+					t.Errorf("%s has %d launches, not %d", seg.Name, got, want)
+				}
+			}
 			a, _ := packed.FLOPs(SegMicro)
 			if b, _ := plain.FLOPs(SegMicro); a != b {
 				t.Errorf("%d FLOPs, not %d", a, b)
