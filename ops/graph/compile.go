@@ -18,6 +18,7 @@ var Passes = []Pass{
 	{Name: "prune", Run: prune},
 	{Name: "join", Run: join},
 	{Name: "fuse", Run: fuse},
+	{Name: "prune", Run: prune, On: fewLaunches}, // what fuse left behind reads what pack looks at
 	{Name: "pack", Run: pack, On: fewLaunches},
 	{Name: "activate", Run: activate, On: manyLaunches},
 	{Name: "stride", Run: stride},

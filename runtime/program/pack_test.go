@@ -10,14 +10,26 @@ import (
 	"stepflow/gpu/ref"
 	"stepflow/ops"
 	"stepflow/ops/arch"
+	"stepflow/ops/graph"
 	"stepflow/ops/peft"
 )
 
-// cardCaps are those of the reference, with few launches as a card has them or not.
-func cardCaps(few bool) gpu.Caps {
+// cardCaps are those of the reference, and that launches should be few.
+func cardCaps() gpu.Caps {
 	c := (&ref.Device{}).Caps()
-	c.FewLaunches = few
+	c.FewLaunches = true
 	return c
+}
+
+// unpacked compiles a stage for a device of few launches, but for the pass that packs products.
+func unpacked(t *testing.T, s *Stage, caps gpu.Caps) *gpu.Program {
+	t.Helper()
+	all := graph.Passes
+	defer func() { graph.Passes = all }()
+	graph.Passes = slices.DeleteFunc(slices.Clone(all), func(p graph.Pass) bool { return p.Name == "pack" })
+	p, err := CompileStage(s, caps)
+	must(t, err)
+	return p
 }
 
 // adapted gives a stage adapters, and freezes what they are added to.
@@ -89,9 +101,8 @@ func TestPacked(t *testing.T) {
 			s := stageOf(2)
 			s.Seq, s.Batch, s.Micro, s.Chunk = 8, 2, 2, 16
 			c.set(s)
-			plain, err := CompileStage(s, cardCaps(false))
-			must(t, err)
-			packed, err := CompileStage(s, cardCaps(true))
+			plain := unpacked(t, s, cardCaps())
+			packed, err := CompileStage(s, cardCaps())
 			must(t, err)
 			if got := products(packed); got != c.products {
 				t.Errorf("%d products, not %d", got, c.products)
@@ -214,11 +225,9 @@ func TestPackedTakesNoMoreMemory(t *testing.T) {
 		s.Params = s.Model.Declare(s.LayerIDs())
 		s.DType, s.Seq, s.Micro, s.Batch, s.Chunk = gpu.BF16, 1024, 8, 8, 2048
 		set(s)
-		caps := cardCaps(false)
+		caps := cardCaps()
 		caps.Alignment = 256
-		plain, err := CompileStage(s, caps)
-		must(t, err)
-		caps.FewLaunches = true
+		plain := unpacked(t, s, caps)
 		packed, err := CompileStage(s, caps)
 		must(t, err)
 		if packed.TransientBytes > plain.TransientBytes {
