@@ -17,7 +17,7 @@ const (
 	flatThreads = 256
 	flatPacks   = 4      // accesses of a thread to an operand
 	gradThreads = 128    // of embedding_grad
-	reduceRoom  = 32 * 4 // bytes of block_reduce
+	reduceRoom  = 32 * 8 // bytes of what a block's warps leave for each other
 	maxBlocks   = 1 << 16
 )
 
