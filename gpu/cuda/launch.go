@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"stepflow/gpu"
@@ -17,7 +18,8 @@ const (
 	flatThreads = 256
 	flatPacks   = 4      // accesses of a thread to an operand
 	gradThreads = 128    // of embedding_grad
-	reduceRoom  = 32 * 4 // bytes of block_reduce
+	sortPiece   = 2048   // tokens of embedding_grad that a block sorts
+	reduceRoom  = 32 * 8 // bytes of what a block's warps leave for each other
 	maxBlocks   = 1 << 16
 )
 
@@ -114,8 +116,8 @@ func elems(o gpu.Operand) int64 { return int64(o.Type.Shape.Elems()) }
 
 func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(size)) }
 
-// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand, up to
-// maxBlocks blocks.
+// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand,
+// unless there are maxBlocks blocks.
 func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
 	per := flatThreads * flatPacks * int(16/t.Size())
 	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0,
@@ -130,8 +132,8 @@ type rows struct {
 
 func (b *binder) rows(o gpu.Operand) rows { return rows{b.at(o), o.RowStride()} }
 
-// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in each
-// of them, they are one long row.
+// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in
+// each of them, they are one long row.
 func rowsCall(kernel string, t gpu.DType, n, cols int, operands ...rows) *Call {
 	all := int64(n) * int64(cols)
 	args := []any{int64(cols)}
@@ -294,11 +296,29 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 }
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
-	tokens := x.In[0].Type.Shape.Elems()
+	dw, dy := x.Out[0], x.In[1]
+	tokens, cols := dy.Type.Shape.Rows(), dy.Type.Shape.Cols()
+	pieces, order, borders := x.Runs(Alignment)
+	piece := min(sortPiece, 1<<bits.Len(uint(max(tokens, 64)-1)))
+	runs, pack := blocks(int64(tokens), gpu.RunTokens), int(16/max(dw.Type.DType.Size(), dy.Type.DType.Size()))
+	if cols%pack != 0 {
+		pack = 1
+	}
+	tile := 32 // columns of a block of embedding_borders
+	if cols%4 == 0 {
+		tile *= 4
+	}
+	threads := min(gradThreads, (blocks(int64(cols), pack)+31)/32*32)
 	return append(b.accumulator(x, 0, 2),
-		newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1},
-			gradThreads, gradThreads*4+gradThreads/32*4,
-			tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
+		newCall("embedding_sort", [3]int{blocks(int64(tokens), piece), 1, 1}, piece/2, 8*piece,
+			tokens, piece, b.at(pieces), b.at(x.In[0])),
+		newCall("embedding_merge", [3]int{blocks(int64(tokens), flatThreads), 1, 1}, flatThreads, 0,
+			tokens, piece, b.at(order), b.at(pieces)),
+		newCall("embedding_runs"+suffix(dw.Type.DType)+suffix(dy.Type.DType),
+			[3]int{runs, blocks(int64(cols), threads*pack), 1}, threads, 0,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(dy), b.at(borders)),
+		newCall("embedding_borders"+suffix(dw.Type.DType), [3]int{runs, blocks(int64(cols), tile), 1}, 8*32, 8*tile*4,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(borders)))
 }
 
 func bindRMSNorm(b *binder, x *gpu.Launch) work {

@@ -271,7 +271,7 @@ func compilePass(p Pass, caps gpu.Caps) (*gpu.Program, error) {
 	targets := b.input(BufTargets, gpu.I32, p.Batch, p.Seq)
 	out := b.output(BufNLL, p.Batch, p.Seq)
 	g.Segment(SegProbe, gpu.Forward)
-	chunk := ChunkRows(p.Batch*p.Seq, p.Model.VocabSize)
+	chunk := ChunkRows(caps, p.Batch*p.Seq, p.Model.VocabSize)
 	g.Update(out, p.Model.Loss(g, b.weight, in, targets, chunk, arch.Plain))
 	return graph.Compile(g, caps)
 }
