@@ -88,6 +88,9 @@ type Buffer struct {
 	Name    string
 	Role    Role
 	Operand Operand
+	// Shape is that of the tensor in the buffer, where the operand has more rows or columns than it: those hold zeros.
+	// Only its first and its last extent may be smaller than the operand's.
+	Shape Shape `json:",omitempty"`
 }
 
 // Program is a compiled stage: what to allocate and what to launch. It is immutable once made.
