@@ -4,6 +4,7 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/ops/graph"
 	"stepflow/ops/optim"
 )
 
@@ -38,18 +39,22 @@ type Figures struct {
 }
 
 // ByteKinds are the rows of the memory table, in order.
-var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
+var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "padding", "activations", "workspace", "inputs"}
 
 // roleKinds are the rows that named buffers count in.
 var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients",
 	gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters", gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs",
 	gpu.RoleConst: "inputs"}
 
-// BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds.
+// BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds. Those of padding are counted
+// apart from the tensors that have it; they are missing where there is none.
 func BytesByKind(p *gpu.Program) map[string]int64 {
 	kinds, named := map[string]int64{}, int64(0)
 	for _, b := range p.Buffers {
-		kinds[roleKinds[b.Role]] += b.Operand.Type.Bytes()
+		kinds[roleKinds[b.Role]] += b.Tensor().Bytes()
+		if n := b.Padding(); n > 0 {
+			kinds["padding"] += n
+		}
 		named += b.Operand.Type.Bytes()
 	}
 	kinds["inputs"] += p.ResidentBytes - named // alignment
@@ -99,9 +104,10 @@ func FiguresOf(s *Stage, checkpoints int) Figures {
 		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
 	f.count(s)
-	zero, _ := p.FLOPs(SegZero)
-	micro, again := p.FLOPs(SegMicro)
-	update, _ := p.FLOPs(SegUpdate)
+	flops := modelFLOPs(p, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
+	zero, _ := flops(SegZero)
+	micro, again := flops(SegMicro)
+	update, _ := flops(SegUpdate)
 	f.StepFLOPs = gpu.Sum(zero, gpu.Product(int64(s.MicroSteps()), micro), update)
 	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)

@@ -81,7 +81,7 @@ func (p *Programs) Vanilla(s *Stage, full arch.Model, checkpointing string) (*Fi
 func (p *Programs) Pass(x Pass) (*gpu.Program, error) {
 	key := asked("%s %#v %v %d %d %t %t", x.Model.Key(), x.Params, x.DType, x.Batch, x.Seq, x.Mask, x.Logits)
 	if p.passes[key] == nil {
-		program, err := compilePass(x, p.caps)
+		program, err := graph.Compile(passGraph(x, p.caps), p.caps)
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +162,7 @@ func (p *Programs) make(s *Stage) (err error) {
 func (p *Programs) chunked(s *Stage) (bool, error) {
 	fits := func(chunk int) (bool, error) {
 		s.Chunk = chunk
-		return graph.Fits(StageGraph(s), p.caps, p.caps.Memory)
+		return graph.Fits(StageGraph(s, p.caps), p.caps, p.caps.Memory)
 	}
 	for chunk := ChunkRows(s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
 		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {

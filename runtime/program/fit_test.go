@@ -76,7 +76,7 @@ func TestFitsIsWhatIsCompiled(t *testing.T) {
 			p, err := CompileStage(s, cpu.PlanCaps(""))
 			must(t, err)
 			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
-				if fits, err := graph.Fits(StageGraph(s), cpu.PlanCaps(""), limit); err != nil || fits != want {
+				if fits, err := graph.Fits(StageGraph(s, cpu.PlanCaps("")), cpu.PlanCaps(""), limit); err != nil || fits != want {
 					t.Errorf("%v, %d rows: an arena of %d bytes fits in %d: %t, %v", c, chunk, p.ArenaBytes, limit, fits, err)
 				}
 			}
