@@ -2,8 +2,8 @@ package gpu
 
 import "fmt"
 
-// leastWidth is what extents are a multiple of at least where a device asks for wide rows: 16 bytes of bf16, from
-// which tensor cores are fed (NVIDIA, cuBLAS 12.1, 2.8.2, Tensor Core Usage).
+// leastWidth is what extents are a multiple of at least on a device that asks for wide rows: 16 bytes of bf16, the
+// least that cuBLAS is efficient with (NVIDIA, Matrix Multiplication Background, table 1).
 const leastWidth = 8
 
 // Widen is the number of rows or columns that a matrix of n has on the device, where those that are added hold zeros:
