@@ -86,8 +86,10 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 		base, id := Module(p), strings.TrimSuffix(p.ID, ".weight")
 		a, b := Shapes(p.Shape, s.R)
 		list = append(list, Adapter{Target: p,
-			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: a, Layer: p.Layer, Kind: ops.KindLoraA},
-			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: b, Layer: p.Layer, Kind: ops.KindLoraB}})
+			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: a, Layer: p.Layer,
+				Kind: ops.KindLoraA},
+			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: b, Layer: p.Layer,
+				Kind: ops.KindLoraB}})
 	}
 	for i, t := range s.TargetModules {
 		if !used[i] {

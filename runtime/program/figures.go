@@ -4,7 +4,6 @@ import (
 	"stepflow/fineweb"
 	"stepflow/gpu"
 	"stepflow/ops"
-	"stepflow/ops/graph"
 	"stepflow/ops/optim"
 )
 
@@ -104,12 +103,7 @@ func FiguresOf(s *Stage, checkpoints int) Figures {
 		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
 	f.count(s)
-	flops := modelFLOPs(p, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
-	zero, _ := flops(SegZero)
-	micro, again := flops(SegMicro)
-	update, _ := flops(SegUpdate)
-	f.StepFLOPs = gpu.Sum(zero, gpu.Product(int64(s.MicroSteps()), micro), update)
-	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
+	f.StepFLOPs, f.RecomputeFLOPs = s.stepFLOPs()
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
 	f.Tokens = s.StepTokens() * int64(s.Steps)
 	f.Disk = gpu.Product(int64(checkpoints+1), f.CheckpointSize)

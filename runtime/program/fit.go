@@ -34,6 +34,7 @@ type Programs struct {
 // compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
 type compiled struct {
 	program                 *gpu.Program
+	flops                   counted
 	micro, chunk, recompute int
 }
 
@@ -53,13 +54,13 @@ func (p *Programs) Compile(s *Stage, checkpointing string) error {
 		if err := p.fit(s, checkpointing); err != nil {
 			return err
 		}
-		if FiguresOf(s, 0).StepFLOPs == math.MaxInt64 {
+		if n, _ := s.stepFLOPs(); n == math.MaxInt64 {
 			return ErrFLOPs
 		}
-		c = compiled{s.Program, s.Micro, s.Chunk, s.Recompute}
+		c = compiled{s.Program, s.flops, s.Micro, s.Chunk, s.Recompute}
 		p.stages[key] = c
 	}
-	s.Program, s.Micro, s.Chunk, s.Recompute = c.program, c.micro, c.chunk, c.recompute
+	s.Program, s.flops, s.Micro, s.Chunk, s.Recompute = c.program, c.flops, c.micro, c.chunk, c.recompute
 	return nil
 }
 

@@ -36,6 +36,25 @@ func (s shapes) of(p ops.Param) gpu.Shape {
 	return p.Shape
 }
 
+// counted are the operations of a step by a program, which take a while to count where it is padded.
+type counted struct {
+	program           *gpu.Program
+	model, recomputed int64
+}
+
+// stepFLOPs returns the operations of a step: those of the model, and those that compute activations again.
+func (s *Stage) stepFLOPs() (model, recomputed int64) {
+	if s.flops.program != s.Program {
+		flops := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
+		zero, _ := flops(SegZero)
+		micro, again := flops(SegMicro)
+		update, _ := flops(SegUpdate)
+		n := int64(s.MicroSteps())
+		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again)}
+	}
+	return s.flops.model, s.flops.recomputed
+}
+
 // modelFLOPs counts the operations of a program as Program.FLOPs does, but of the model alone: where the program is
 // padded, those of the same graph without padding.
 func modelFLOPs(p *gpu.Program, unpadded func() *graph.Graph) func(segment string) (n, recomputed int64) {
