@@ -6,8 +6,8 @@ import "fmt"
 var lossKernels = []Kernel{
 	{
 		Name: "cross_entropy",
-		Formula: "lse[r] = log sum_{c < cols} exp x[r,c]; nll[r] = lse[r] - x[r,target[r]], 0 where target[r] < 0; " +
-			"cols of all columns unless given (inputs logits x, targets)",
+		Formula: "lse[r] = log sum_{c < cols} exp x[r,c], of all columns where cols is 0; " +
+			"nll[r] = lse[r] - x[r,target[r]], 0 where target[r] < 0 (inputs logits x, targets)",
 		Attrs: []string{"Cols"},
 		FLOPs: elementwise(4),
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
@@ -22,8 +22,8 @@ var lossKernels = []Kernel{
 	},
 	{
 		Name: "cross_entropy_grad",
-		Formula: "dx[r,c] = (exp(x[r,c]-lse[r]) - [c = target[r]]) dnll[r], 0 where target[r] < 0 or c >= cols, " +
-			"as in cross_entropy (inputs dnll, x, targets, lse)",
+		Formula: "dx[r,c] = (exp(x[r,c]-lse[r]) - [c = target[r]]) dnll[r], 0 where target[r] < 0, and where c >= cols > 0 " +
+			"(inputs dnll, x, targets, lse)",
 		Attrs:   []string{"Cols"},
 		InPlace: [][2]int{{0, 1}},
 		FLOPs:   func(_ Attrs, in, _ []Type) int64 { return Product(4, int64(in[1].Shape.Elems())) },
@@ -39,8 +39,8 @@ var lossKernels = []Kernel{
 	},
 	{
 		Name: "linear_cross_entropy",
-		Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time and of cols columns " +
-			"count (inputs h, w, targets)",
+		Formula: "cross_entropy, with cols, of the logits h wᵀ, chunk rows of which are in memory at a time " +
+			"(inputs h, w, targets)",
 		Attrs:    []string{"Chunk", "Cols"},
 		Products: true,
 		FLOPs: func(_ Attrs, in, _ []Type) int64 {
@@ -62,8 +62,8 @@ var lossKernels = []Kernel{
 	{
 		Name: "linear_cross_entropy_grad",
 		Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, " +
-			"dx = (softmax(x) - onehot(target)) dnll, 0 from column cols on, dh = dx w, and unless frozen dw = acc + dxᵀ h, " +
-			"added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and rounded once " +
+			"dx = (softmax(x) - onehot(target)) dnll, 0 as in cross_entropy_grad, dh = dx w, and unless frozen " +
+			"dw = acc + dxᵀ h, added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and rounded once " +
 			"(inputs dnll, h, w, targets, acc optional)",
 		Attrs:    []string{"Chunk", "Frozen", "Cols"},
 		InPlace:  [][2]int{{2, 4}},

@@ -4,8 +4,8 @@ package gpu
 var normKernels = []Kernel{
 	{
 		Name: "rmsnorm",
-		Formula: "rstd[r] = 1/sqrt(sum_c x[r,c]²/cols + eps), y[r,c] = x[r,c] rstd[r] w[c], cols of all columns " +
-			"unless given; Zhang & Sennrich 2019, eq. 4",
+		Formula: "rstd[r] = 1/sqrt(sum_c x[r,c]²/cols + eps), y[r,c] = x[r,c] rstd[r] w[c], where cols is the number " +
+			"of columns if it is 0; Zhang & Sennrich 2019, eq. 4",
 		Attrs: []string{"Eps", "Cols"},
 		FLOPs: elementwise(4),
 		Infer: func(a Attrs, in []Type) ([]Type, error) {

@@ -88,8 +88,8 @@ type Buffer struct {
 	Name    string
 	Role    Role
 	Operand Operand
-	// Shape is that of the tensor in the buffer, where the operand has more rows or columns than it: those hold zeros.
-	// Only its first and its last extent may be smaller than the operand's.
+	// Shape is the tensor's where the operand has more rows or columns: those hold zeros. Only the first and the last
+	// extent may differ. It is nil where the operand is the tensor.
 	Shape Shape `json:",omitempty"`
 }
 

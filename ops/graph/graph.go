@@ -171,8 +171,8 @@ func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
 	return g.Padded(name, role, t, t.Shape)
 }
 
-// Padded is Leaf for a tensor of type t in a buffer that may have more rows and columns, of shape wide: the value has
-// them, and what is added holds zeros as long as nothing that updates it makes anything else of zeros.
+// Padded is Leaf for a tensor of type t in a buffer of shape wide, which may have more rows and columns. The value has
+// them. They hold zeros: the host writes them, and what updates the leaf must make zeros of zeros.
 func (g *Graph) Padded(name string, role gpu.Role, t gpu.Type, wide gpu.Shape) Value {
 	var tensor gpu.Shape
 	if !wide.Equal(t.Shape) {
