@@ -63,8 +63,8 @@ var lossKernels = []Kernel{
 		Name: "linear_cross_entropy_grad",
 		Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, " +
 			"dx = (softmax(x) - onehot(target)) dnll, 0 as in cross_entropy_grad, dh = dx w, and unless frozen " +
-			"dw = acc + dxᵀ h, added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and rounded once " +
-			"(inputs dnll, h, w, targets, acc optional)",
+			"dw = acc + dxᵀ h, added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and " +
+			"rounded once (inputs dnll, h, w, targets, acc optional)",
 		Attrs:    []string{"Chunk", "Frozen", "Cols"},
 		InPlace:  [][2]int{{2, 4}},
 		Products: true,
