@@ -55,10 +55,10 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	return fits(g, caps, limit), nil
 }
 
-// FLOPs counts what Program.FLOPs counts of the program that Compile would make, in less time. The graph, which has no
-// error, is used up.
-func FLOPs(g *Graph, caps gpu.Caps) func(segment string) (n, recomputed int64) {
-	rewrite(g, caps)
+// FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in
+// less time. The graph, which has no error, is used up.
+func FLOPs(g *Graph) func(segment string) (n, recomputed int64) {
+	rewrite(g, gpu.Caps{})
 	p := &gpu.Program{}
 	for s, name := range g.segments {
 		lo := len(p.Launches)

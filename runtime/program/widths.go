@@ -59,7 +59,7 @@ func (s *Stage) stepFLOPs() (model, recomputed int64) {
 // padded, those of the same graph without padding.
 func modelFLOPs(p *gpu.Program, unpadded func() *graph.Graph) func(segment string) (n, recomputed int64) {
 	if slices.ContainsFunc(p.Buffers, func(b gpu.Buffer) bool { return b.Shape != nil }) {
-		return graph.FLOPs(unpadded(), gpu.Caps{})
+		return graph.FLOPs(unpadded())
 	}
 	return p.FLOPs
 }
