@@ -23,7 +23,7 @@ type Attrs struct {
 
 	// See attrs.go for how fields are encoded, new ones too.
 	Lo   int // slice, slice_grad: first column
-	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given
+	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given; else see Counted
 }
 
 // Kernel is a row of the table: all that a planner needs to know without a device.

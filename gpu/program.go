@@ -88,6 +88,9 @@ type Buffer struct {
 	Name    string
 	Role    Role
 	Operand Operand
+	// Shape is the tensor's where the operand has more rows or columns: those hold zeros. Only the first and the last
+	// extent may differ. It is nil where the operand is the tensor.
+	Shape Shape `json:",omitempty"`
 }
 
 // Program is a compiled stage: what to allocate and what to launch. It is immutable once made.

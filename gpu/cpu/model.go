@@ -116,8 +116,9 @@ func bindEmbeddingGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 func bindRMSNorm(d *Device, l *loaded, x *gpu.Launch) func() {
 	w, rstd, eps := l.row(x.In[1]), l.f32(x.Out[1]), x.Attrs.Eps
 	h := x.In[1].Type.Shape.Cols()
+	n := float64(x.Attrs.Counted(h))
 	return w.before(d.rowwise(l, x.Out[:1], x.In[:1], func(r int, x [][]float32) {
-		s := float32(1 / math.Sqrt(float64(d.variant.dot(x[1], x[1]))/float64(h)+eps))
+		s := float32(1 / math.Sqrt(float64(d.variant.dot(x[1], x[1]))/n+eps))
 		rstd[r] = s
 		d.variant.mul3(x[0], x[1], w.f, s)
 	}))
@@ -126,9 +127,10 @@ func bindRMSNorm(d *Device, l *loaded, x *gpu.Launch) func() {
 func bindRMSNormGradX(d *Device, l *loaded, x *gpu.Launch) func() {
 	w, rstd := l.row(x.In[2]), l.f32(x.In[3])
 	h := x.In[2].Type.Shape.Cols()
+	n := float32(x.Attrs.Counted(h))
 	return w.before(d.rowwise(l, x.Out, x.In[:2], func(r int, x [][]float32) {
 		s := rstd[r]
-		k := s * s * d.variant.dot3(x[1], w.f, x[2]) / float32(h)
+		k := s * s * d.variant.dot3(x[1], w.f, x[2]) / n
 		d.variant.normGrad(x[0], x[1], x[2], w.f, s, k)
 	}))
 }

@@ -323,14 +323,14 @@ func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
 
 func bindRMSNorm(b *binder, x *gpu.Launch) work {
 	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]),
-		b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), x.Attrs.Counted(s.Cols()), b.at(x.Out[0]),
+		b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
 }
 
 func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
 	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]),
-		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), x.Attrs.Counted(s.Cols()),
+		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
 }
 
 func bindRope(b *binder, x *gpu.Launch) work {

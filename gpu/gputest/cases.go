@@ -162,10 +162,13 @@ func rows(n, cols int) (list []Case) {
 			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: ops(f32(n, part), x), Tol: 1e-7})
 	}
 	const words = 9
+	counted := max(1, cols-5)
 	ids, dy, table, known := i32(1, n), f32(1, n, cols), f32(words, cols), [2]int{0, words}
 	return append(list, []Case{
 		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: ops(x, w), Tol: 2e-6},
+		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5, Cols: counted}, In: ops(x, w), Tol: 2e-6},
 		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{Cols: counted}, In: ops(x, x, w, r), Tol: 3e-6},
 		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r), Tol: 3e-6},
 		{Kernel: "embedding", In: ops(ids, table), Ints: known},
 		{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: words}, In: ops(ids, dy), Ints: known, Tol: 1e-6},
@@ -175,16 +178,18 @@ func rows(n, cols int) (list []Case) {
 
 // losses lists losses of n rows: of logits of so many columns, and of rows of so many columns by a weight.
 func losses(n, cols int) (list []Case) {
-	x, r, ids := f32(n, cols), f32(n), i32(n)
-	list = []Case{
-		{Kernel: "cross_entropy", In: ops(x, ids), Ints: [2]int{-1, cols}, Tol: 1e-6},
-		{Kernel: "cross_entropy_grad", In: ops(r, x, ids, r), Ints: [2]int{-1, cols}, Tol: 3e-6},
+	x, r, targets := f32(n, cols), f32(n), i32(n)
+	for _, a := range []gpu.Attrs{{}, {Cols: max(1, cols-5)}} {
+		ids := [2]int{-1, a.Counted(cols)}
+		list = append(list,
+			Case{Kernel: "cross_entropy", Attrs: a, In: ops(x, targets), Ints: ids, Tol: 1e-6},
+			Case{Kernel: "cross_entropy_grad", Attrs: a, In: ops(r, x, targets, r), Ints: ids, Tol: 3e-6})
 	}
 	const words = 37
-	hidden, table, targets, dnll := f32(1, n, cols), f32(words, cols), i32(1, n), f32(1, n)
-	for _, chunk := range []int{1000, 64} {
-		a, ids := gpu.Attrs{Chunk: chunk}, [2]int{-1, words}
-		frozen := a
+	hidden, table, dnll := f32(1, n, cols), f32(words, cols), f32(1, n)
+	targets = i32(1, n)
+	for _, a := range []gpu.Attrs{{Chunk: 1000}, {Chunk: 64}, {Chunk: 64, Cols: words - 5}} {
+		ids, frozen := [2]int{-1, a.Counted(words)}, a
 		frozen.Frozen = true
 		const loss, grad = "linear_cross_entropy", "linear_cross_entropy_grad"
 		list = append(list,

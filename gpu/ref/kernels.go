@@ -104,23 +104,25 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	},
 	"rmsnorm": func(a gpu.Attrs, in, out []mat) {
 		x, w := in[0], in[1]
+		n := float64(a.Counted(x.cols))
 		rstd := make([]float64, x.rows)
 		for r := range rstd {
 			var ss float64
 			for c := 0; c < x.cols; c++ {
 				ss += x.at(r, c) * x.at(r, c)
 			}
-			rstd[r] = 1 / math.Sqrt(ss/float64(x.cols)+a.Eps)
+			rstd[r] = 1 / math.Sqrt(ss/n+a.Eps)
 		}
 		out[0].each(func(r, c int) float64 { return x.at(r, c) * rstd[r] * w.v[c] })
 		fill(out[1], rstd)
 	},
-	"rmsnorm_grad_x": func(_ gpu.Attrs, in, out []mat) {
+	"rmsnorm_grad_x": func(a gpu.Attrs, in, out []mat) {
 		dy, x, w, rstd := in[0], in[1], in[2], in[3]
+		n := float64(a.Counted(x.cols))
 		dot := make([]float64, x.rows)
 		for r := range dot {
 			for c := 0; c < x.cols; c++ {
-				dot[r] += dy.at(r, c) * w.v[c] * x.at(r, c) / float64(x.cols)
+				dot[r] += dy.at(r, c) * w.v[c] * x.at(r, c) / n
 			}
 		}
 		out[0].each(func(r, c int) float64 {
@@ -211,11 +213,11 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		fill(out[1], dk)
 		fill(out[2], dv)
 	},
-	"cross_entropy": func(_ gpu.Attrs, in, out []mat) {
+	"cross_entropy": func(a gpu.Attrs, in, out []mat) {
 		x := in[0]
 		nll, lse := make([]float64, x.rows), make([]float64, x.rows)
 		for r := range nll {
-			row := x.v[r*x.cols : (r+1)*x.cols]
+			row := x.v[r*x.cols:][:a.Counted(x.cols)]
 			lse[r] = logSumExp(row)
 			if t := int(in[1].v[r]); t >= 0 {
 				nll[r] = lse[r] - row[t]
@@ -224,11 +226,11 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		fill(out[0], nll)
 		fill(out[1], lse)
 	},
-	"cross_entropy_grad": func(_ gpu.Attrs, in, out []mat) {
+	"cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
 		dnll, x, targets, lse := in[0], in[1], in[2], in[3]
 		out[0].each(func(r, c int) float64 {
 			t := int(targets.v[r])
-			if t < 0 {
+			if t < 0 || c >= a.Counted(x.cols) {
 				return 0
 			}
 			g := math.Exp(x.at(r, c) - lse.v[r])
@@ -238,21 +240,21 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			return g * dnll.v[r]
 		})
 	},
-	"linear_cross_entropy": func(_ gpu.Attrs, in, out []mat) {
-		nll, lse, _ := head(in[0], in[1], in[2])
+	"linear_cross_entropy": func(a gpu.Attrs, in, out []mat) {
+		nll, lse, _ := head(a, in[0], in[1], in[2])
 		fill(out[0], nll)
 		fill(out[1], lse)
 	},
 	"linear_cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
 		dnll, h, w, targets := in[0], in[1], in[2], in[3]
-		nll, lse, x := head(h, w, targets)
+		nll, lse, x := head(a, h, w, targets)
 		dh, dw := make([]float64, h.rows*h.cols), make([]float64, w.rows*w.cols)
 		if len(in) == 5 {
 			copy(dw, in[4].v)
 		}
 		for r := 0; r < h.rows; r++ {
 			t := int(targets.v[r])
-			for v := 0; v < w.rows && t >= 0; v++ {
+			for v := 0; v < a.Counted(w.rows) && t >= 0; v++ {
 				g := math.Exp(x[r*w.rows+v] - lse[r])
 				if v == t {
 					g--
@@ -323,7 +325,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 }
 
 // head gives the losses of the logits h wᵀ, their log normalisers and the logits.
-func head(h, w, targets mat) (nll, lse, x []float64) {
+func head(a gpu.Attrs, h, w, targets mat) (nll, lse, x []float64) {
 	x = make([]float64, h.rows*w.rows)
 	nll, lse = make([]float64, h.rows), make([]float64, h.rows)
 	for r := range nll {
@@ -333,7 +335,7 @@ func head(h, w, targets mat) (nll, lse, x []float64) {
 				row[v] += h.at(r, c) * w.at(v, c)
 			}
 		}
-		lse[r] = logSumExp(row)
+		lse[r] = logSumExp(row[:a.Counted(w.rows)])
 		if t := int(targets.v[r]); t >= 0 {
 			nll[r] = lse[r] - row[t]
 		}

@@ -61,6 +61,29 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	return fits(g, caps, limit), nil
 }
 
+// FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in
+// less time. The graph, which has no error, is used up.
+func FLOPs(g *Graph) func(segment string) (n, recomputed int64) {
+	rewrite(g, gpu.Caps{})
+	p := &gpu.Program{}
+	for s, name := range g.segments {
+		lo := len(p.Launches)
+		for _, n := range g.nodes {
+			if n.segment != s {
+				continue
+			}
+			in := make([]gpu.Type, len(n.in))
+			for i, v := range n.in {
+				in[i] = v.Type()
+			}
+			flops := gpu.Lookup(n.kernel).FLOPs(n.attrs, in, n.types)
+			p.Launches = append(p.Launches, gpu.Launch{FLOPs: flops, Recomputed: n.recomputed})
+		}
+		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
+	}
+	return p.FLOPs
+}
+
 // verify checks that inputs come before their uses in the same segment and that types are as inferred.
 func verify(g *Graph) error {
 	number(g.nodes)

@@ -68,14 +68,17 @@ type Slot struct {
 	States       map[string]graph.Value // by their names
 }
 
-// NewSlot declares the buffers of the states that the optimizer keeps of p.
+// NewSlot declares the buffers of the states that the optimizer keeps of p, padded as the weight is.
 func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph.Value) Slot {
 	s := Slot{Param: p, Weight: weight, Grad: grad, Hyper: hyper, States: map[string]graph.Value{}}
 	if !weight.Valid() {
 		return s // the graph has an error
 	}
-	for _, x := range o.States(p, weight.Type().DType) {
-		s.States[x.Name] = g.Leaf(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type)
+	d, padded := weight.Type().DType, p
+	padded.Shape = weight.Shape()
+	wide := o.States(padded, d)
+	for i, x := range o.States(p, d) {
+		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, wide[i].Type.Shape)
 	}
 	return s
 }

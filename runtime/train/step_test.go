@@ -53,7 +53,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c arch.Model, dtype gpu.DType, micro, 
 		ids[i], segments[i] = int32(i*7919%c.VocabSize), int32(i%seq/(seq/2))
 	}
 	for name, v := range map[string][]int32{program.BufIDs: ids, program.BufTargets: ids, program.BufSegments: segments} {
-		must(tb, t.loaded.CopyIn(t.operand(name), gpu.Int32Bytes(v)))
+		must(tb, t.loaded.CopyIn(t.named(name).Operand, gpu.Int32Bytes(v)))
 	}
 	must(tb, t.set(program.BufScale, []float32{1 / float32(len(ids))}))
 	must(tb, t.hyper(1))
