@@ -92,19 +92,20 @@ func updates(n int) *gpu.Program {
 		p.Launches = append(p.Launches, gpu.Launch{Kernel: "adamw", In: []gpu.Operand{w, g, m, v, coef, hyper}, Out: []gpu.Operand{w, m, v}})
 	}
 	p.ArenaBytes = at
+	p.Segments = []gpu.Segment{{Name: "update", Hi: len(p.Launches)}}
 	return p
 }
 
-// 70 tensors are updated in 3 calls, put on the stream once and then captured; timed, each launch is alone, all
+// 140 tensors are updated in 3 calls, put on the stream once and then captured; timed, each launch is alone, all
 // handed over at once.
 func TestUpdatesAreFused(t *testing.T) {
 	r, d := device(t)
-	l, err := d.Load(updates(70))
+	l, err := d.Load(updates(140))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < 3; i++ {
-		if err := l.Run(0, 71, false); err != nil {
+		if err := l.Run(0, 141, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,28 +114,28 @@ func TestUpdatesAreFused(t *testing.T) {
 			len(r.calls), r.submits, r.captures, r.replays)
 	}
 	r.calls = r.calls[4:]
-	if c := r.calls[1]; c.Grid[0] != 32*3 {
-		t.Errorf("32 tensors of 3 blocks each are updated by %d blocks", c.Grid[0])
+	if c := r.calls[1]; c.Grid[0] != 63 {
+		t.Errorf("63 tensors of a block each are updated by %d blocks", c.Grid[0])
 	}
-	if err := l.Run(0, 71, true); err != nil {
+	if err := l.Run(0, 141, true); err != nil {
 		t.Fatal(err)
 	}
 	times, err := l.Sync()
-	if err != nil || len(times) != 71 || times[70].Launch != 70 {
-		t.Errorf("%d timings of 71 launches: %v", len(times), err)
+	if err != nil || len(times) != 141 || times[140].Launch != 140 {
+		t.Errorf("%d timings of 141 launches: %v", len(times), err)
 	}
 	if r.submits != 2 {
 		t.Errorf("a timed run was handed over %d times", r.submits-1)
 	}
-	if len(r.calls) != 4+71 {
+	if len(r.calls) != 4+141 {
 		t.Errorf("timed, %d calls were made", len(r.calls)-4)
 	}
 	// A part of a group is run alone.
 	if err := l.Run(5, 7, false); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.calls) != 4+71+2 {
-		t.Errorf("two updates took %d calls", len(r.calls)-75)
+	if len(r.calls) != 4+141+2 {
+		t.Errorf("two updates took %d calls", len(r.calls)-145)
 	}
 }
 
