@@ -215,16 +215,23 @@ func failed(doing string, err error) error {
 		"is untouched: apply goes on from the last checkpoint", doing, err)
 }
 
-// submit puts launches on the stream, those of a group together where the first of them is.
+// workOf is what is to be done for launch i of those in [lo, hi), which run together: nothing for one that the first
+// launch of its group does.
+func (l *loaded) workOf(i, lo, hi int) work {
+	g := l.fused[i]
+	switch {
+	case g == nil || g.first < lo || g.last >= hi:
+		return l.works[i]
+	case g.first == i:
+		return g.work
+	}
+	return nil
+}
+
+// submit puts launches on the stream.
 func (l *loaded) submit(s Stream, lo, hi int) error {
 	for i := lo; i < hi; i++ {
-		w := l.works[i]
-		if g := l.fused[i]; g != nil && lo <= g.first && g.last < hi {
-			if w = nil; g.first == i {
-				w = g.work
-			}
-		}
-		if err := l.each(i, w, s.Launch, s.Multiply); err != nil {
+		if err := l.each(i, l.workOf(i, lo, hi), s.Launch, s.Multiply); err != nil {
 			return err
 		}
 	}

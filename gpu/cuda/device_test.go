@@ -3,9 +3,11 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +138,45 @@ func TestUpdatesAreFused(t *testing.T) {
 	}
 	if len(r.calls) != 4+141+2 {
 		t.Errorf("two updates took %d calls", len(r.calls)-145)
+	}
+}
+
+// Updates are done together wherever they are in their segment, of whatever decay, unless one waits for what comes after
+// the first of its group.
+func TestUpdatesJoinAcrossOthers(t *testing.T) {
+	p := updates(4)
+	p.Launches[2].Attrs.WeightDecay = 0.1
+	scale := p.Launches[0]
+	p.Launches = slices.Insert(p.Launches, 2, scale) // 0 and 2 scale; 1, 3, 4 and 5 update
+	for _, c := range []struct {
+		name   string
+		change func(*gpu.Launch) // of the third update
+		want   [][]int
+	}{
+		{"independent", func(*gpu.Launch) {}, [][]int{{1, 3, 4, 5}}},
+		{"another rule", func(x *gpu.Launch) { x.Attrs.Beta1 = 0.5 }, [][]int{{1, 3, 5}}},
+		{"waits for what is before", func(x *gpu.Launch) { x.Deps = []int32{0} }, [][]int{{1, 3, 4, 5}}},
+		{"waits for what is between", func(x *gpu.Launch) { x.Deps = []int32{2} }, [][]int{{1, 3}, {4, 5}}},
+	} {
+		q := *p
+		q.Launches = append([]gpu.Launch{scale}, p.Launches...) // the segment begins with the second launch
+		q.Segments = []gpu.Segment{{Name: "update", Lo: 1, Hi: len(q.Launches)}}
+		c.change(&q.Launches[1+4])
+		_, d := device(t)
+		l, err := d.load(&q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := map[*group][]int{}
+		for i := range q.Launches {
+			if g := l.fused[i]; g != nil {
+				members[g] = append(members[g], i-1)
+			}
+		}
+		got := slices.SortedFunc(maps.Values(members), slices.Compare)
+		if !slices.EqualFunc(got, c.want, slices.Equal) {
+			t.Errorf("%s: groups %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 

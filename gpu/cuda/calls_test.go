@@ -1,0 +1,66 @@
+package cuda
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/ops/arch"
+	"stepflow/ops/optim"
+	"stepflow/runtime/program"
+)
+
+// model368M is the usual model of 368M parameters: 24 layers of 1,024.
+func model368M() arch.Model {
+	m := arch.Model{Arch: arch.Lookup("llama"), Config: arch.Config{VocabSize: 32000, HiddenSize: 1024, IntermediateSize: 2736,
+		NumHiddenLayers: 24, NumAttentionHeads: 16, NumKeyValueHeads: 16, MaxPositionEmbeddings: 2048}}
+	m.Fill()
+	return m
+}
+
+// A launch costs a card microseconds whatever it does, so that a step of many small ones waits for the host or the card's
+// front end: all that a step of one micro-batch does outside the layers is few calls and products.
+func TestFewCallsOutsideTheLayers(t *testing.T) {
+	const most = 60
+	s := &program.Stage{Model: model368M(), DType: gpu.BF16, Seq: 1024, Batch: 16, Micro: 16, Chunk: 2048, Mask: true,
+		Frozen: map[string]bool{}, Optimizer: optim.AdamW{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1,
+			MaxGradNorm: 1}}
+	s.Layers = s.NewLayers(s.Model.NumHiddenLayers)
+	s.Params = s.Model.Declare(s.LayerIDs())
+	p, err := program.CompileStage(s, PlanCaps("H100", 80<<30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, d := device(t)
+	l, err := d.load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, counts := 0, map[string]int{}
+	for _, name := range program.StepSegments {
+		seg, _ := p.Segment(name)
+		for i := seg.Lo; i < seg.Hi; i++ {
+			if name == program.SegMicro && p.Launches[i].Layer >= 0 {
+				continue
+			}
+			for _, x := range l.workOf(i, seg.Lo, seg.Hi) {
+				kernel := "product"
+				if c, ok := x.(*Call); ok {
+					kernel = c.Kernel
+				}
+				counts[name+" "+kernel]++
+				n++
+			}
+		}
+	}
+	if n > most {
+		var list []string
+		for _, k := range slices.Sorted(maps.Keys(counts)) {
+			list = append(list, fmt.Sprintf("%4d %s", counts[k], k))
+		}
+		t.Errorf("%d calls and products outside the layers, more than %d:\n%s", n, most, strings.Join(list, "\n"))
+	}
+}
