@@ -23,7 +23,7 @@ var normKernels = []Kernel{
 		Formula: "dx[r,c] = rstd[r] (dy[r,c] w[c] - x[r,c] rstd[r]² mean_k dy[r,k] w[k] x[r,k]) + a[r,c] " +
 			"(inputs dy, x, w, rstd, a optional)",
 		InPlace: [][2]int{{0, 4}, {0, 0}},
-		FLOPs:   elementwise(8),
+		FLOPs:   withAddend(4, elementwise(8)),
 		Infer: func(_ Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 4, 5); err != nil {
 				return nil, err
@@ -41,7 +41,7 @@ var normKernels = []Kernel{
 		Name:    "rmsnorm_grad_w",
 		Formula: "dw[c] = acc[c] + sum_r dy[r,c] x[r,c] rstd[r], of the type of acc (inputs dy, x, rstd, acc optional)",
 		InPlace: [][2]int{{0, 3}},
-		FLOPs:   elementwise(3),
+		FLOPs:   withAddend(3, elementwise(3)),
 		Scratch: rowPartials(0),
 		Infer: func(_ Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 3, 4); err != nil {

@@ -8,7 +8,7 @@ var sumKernels = []Kernel{
 		Name:    "sum_rows",
 		Formula: "y[c] = acc[c] + sum_r x[r,c], of the type of acc (inputs x, acc optional)",
 		InPlace: [][2]int{{0, 1}},
-		FLOPs:   elementwise(1),
+		FLOPs:   withAddend(1, elementwise(1)),
 		Scratch: rowPartials(0),
 		Infer: func(_ Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 1, 2); err != nil {

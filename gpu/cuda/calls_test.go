@@ -21,19 +21,43 @@ func model368M() arch.Model {
 	return m
 }
 
-// A launch costs a card microseconds whatever it does, so that a step of many small ones waits for the host or the card's
-// front end: all that a step of one micro-batch does outside the layers is few calls and products.
-func TestFewCallsOutsideTheLayers(t *testing.T) {
-	const most = 60
+// stage368M trains it in bf16 by AdamW, in steps of one micro-batch.
+func stage368M(t *testing.T, caps gpu.Caps) *gpu.Program {
+	t.Helper()
 	s := &program.Stage{Model: model368M(), DType: gpu.BF16, Seq: 1024, Batch: 16, Micro: 16, Chunk: 2048, Mask: true,
 		Frozen: map[string]bool{}, Optimizer: optim.AdamW{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1,
 			MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(s.Model.NumHiddenLayers)
 	s.Params = s.Model.Declare(s.LayerIDs())
-	p, err := program.CompileStage(s, PlanCaps("H100", 80<<30))
+	p, err := program.CompileStage(s, caps)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// What is fused for a card is counted as where it is not: a budget of FLOPs gives the same steps on every device.
+func TestFusingKeepsFLOPs(t *testing.T) {
+	caps := PlanCaps("H100", 80<<30)
+	few := stage368M(t, caps)
+	caps.FewLaunches = false
+	many := stage368M(t, caps)
+	for _, name := range program.StepSegments {
+		got, _ := few.FLOPs(name)
+		if want, _ := many.FLOPs(name); got != want {
+			t.Errorf("%s counts %d FLOPs in few launches and %d in many", name, got, want)
+		}
+	}
+	if len(few.Launches) >= len(many.Launches) {
+		t.Errorf("%d launches where each costs time, %d elsewhere", len(few.Launches), len(many.Launches))
+	}
+}
+
+// A launch costs a card microseconds whatever it does, so that a step of many small ones waits for the host or the card's
+// front end: all that a step of one micro-batch does outside the layers is few calls and products.
+func TestFewCallsOutsideTheLayers(t *testing.T) {
+	const most = 60
+	p := stage368M(t, PlanCaps("H100", 80<<30))
 	_, d := device(t)
 	l, err := d.load(p)
 	if err != nil {
