@@ -53,6 +53,27 @@ func TestFusingKeepsFLOPs(t *testing.T) {
 	}
 }
 
+// What a call takes is at most 4 KiB, as much as every driver passes on (CUDA C++ Programming Guide, function parameters).
+func TestArgumentsFit(t *testing.T) {
+	const most = 4096
+	_, d := device(t)
+	l, err := d.load(stage368M(t, PlanCaps("H100", 80<<30)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	works := slices.Clone(l.works)
+	for _, g := range l.fused {
+		works = append(works, g.work)
+	}
+	for _, w := range works {
+		for _, x := range w {
+			if c, ok := x.(*Call); ok && len(c.Args) > most {
+				t.Fatalf("%s takes %d bytes of arguments, more than %d", c.Kernel, len(c.Args), most)
+			}
+		}
+	}
+}
+
 // A launch costs a card microseconds whatever it does, so that a step of many small ones waits for the host or the card's
 // front end: all that a step of one micro-batch does outside the layers is few calls and products.
 func TestFewCallsOutsideTheLayers(t *testing.T) {

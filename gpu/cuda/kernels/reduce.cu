@@ -64,10 +64,10 @@ EXPORT(totals, (float *y, const float *part, CONSTANT Firsts first), {
 // Warps of a block that adds up columns, each some of the rows.
 #define ROW_WARPS 8
 
-// column_partial adds up f(a, r) of `block` rows, a warp 32 packs of columns of every eighth, of which a thread reads four
-// at a time; a holds the elements of the IN inputs.
-template <bool WIDE, int IN, class T, class F>
-DEVICE void column_partial(int rows, int cols, int block, float *part, const T *const *in, F f) {
+// column_partial adds up scale(r) times the product of the IN inputs, of `block` rows r: a warp 32 packs of columns of
+// every eighth, of which a thread reads four at a time.
+template <bool WIDE, int IN, class T, class S>
+DEVICE void column_partial(int rows, int cols, int block, float *part, const T *const *in, S scale) {
   SHARED(room);
   const int N = Pack<T>::N, AHEAD = 4;
   float *all = (float *)room; // [ROW_WARPS][32 N]
@@ -76,24 +76,23 @@ DEVICE void column_partial(int rows, int cols, int block, float *part, const T *
   float s[N] = {};
   for (int r = lo + warp; r < hi; r += AHEAD * ROW_WARPS) {
     Pack<T> x[AHEAD][IN];
+    float by[AHEAD];
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
       int at = r + i * ROW_WARPS;
+      by[i] = at < hi ? scale(at) : 0;
 #pragma unroll
       for (int k = 0; k < IN; k++) x[i][k] = load_some<WIDE>(in[k] + (int64_t)at * cols + c, at < hi ? cols - c : 0);
     }
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) {
-      int at = r + i * ROW_WARPS;
-      if (at >= hi) break;
+    for (int i = 0; i < AHEAD; i++)
 #pragma unroll
       for (int j = 0; j < N; j++) {
-        float a[IN];
+        float a = by[i];
 #pragma unroll
-        for (int k = 0; k < IN; k++) a[k] = widen(x[i][k].v[j]);
-        s[j] += f(a, at);
+        for (int k = 0; k < IN; k++) a *= widen(x[i][k].v[j]);
+        s[j] += a;
       }
-    }
   }
 #pragma unroll
   for (int j = 0; j < N; j++) all[(warp * 32 + lane) * N + j] = s[j];
@@ -105,23 +104,23 @@ DEVICE void column_partial(int rows, int cols, int block, float *part, const T *
   }
 }
 
-template <int IN, class T, class F>
-DEVICE void columns(int rows, int cols, int block, float *part, const T *const *in, F f) {
+template <int IN, class T, class S>
+DEVICE void columns(int rows, int cols, int block, float *part, const T *const *in, S scale) {
   bool wide = cols % Pack<T>::N == 0;
 #pragma unroll
   for (int k = 0; k < IN; k++) wide = wide && aligned(in[k]);
-  if (wide) column_partial<true, IN>(rows, cols, block, part, in, f);
-  else column_partial<false, IN>(rows, cols, block, part, in, f);
+  if (wide) column_partial<true, IN>(rows, cols, block, part, in, scale);
+  else column_partial<false, IN>(rows, cols, block, part, in, scale);
 }
 
 #define SUM_ROWS(S, T) EXPORT(sum_rows_##S, (int rows, int cols, int block, float *part, const T *x), \
-  columns<1>(rows, cols, block, part, &x, [](const float *a, int) { return a[0]; }))
+  columns<1>(rows, cols, block, part, &x, [](int) { return 1.f; }))
 EACH_TYPE(SUM_ROWS)
 
 // dw[c] = sum_r dy[r,c] x[r,c] rstd[r].
 #define NORM_GRAD_W(S, T) EXPORT(rmsnorm_grad_w_##S, (int rows, int cols, int block, float *part, const T *dy, const T *x, const float *rstd), \
   const T *in[] = {dy, x}; \
-  columns<2>(rows, cols, block, part, in, [=](const float *a, int r) { return a[0] * a[1] * rstd[r]; }))
+  columns<2>(rows, cols, block, part, in, [=](int r) { return rstd[r]; }))
 EACH_TYPE(NORM_GRAD_W)
 
 // y[c] = acc[c] + sum of the column's partial sums, a warp 32 columns of every eighth block; acc may be none.
