@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"math"
-	"strings"
 
 	"stepflow/gpu"
 )
@@ -16,22 +15,19 @@ type group struct {
 // fusing tells which launches one piece of work can do.
 type fusing struct {
 	most int // launches of a piece
-	// alike gives equal keys for launches that may be done together; of two that follow each other in a group, next
-	// reports whether they may, where that is not all.
+	// alike gives equal keys for launches that may be done together; next, where it is set, reports of two that would
+	// follow each other in a group whether they may.
 	alike func(x *gpu.Launch) any
 	next  func(x, y *gpu.Launch) bool
 	bind  func(b *binder, list []*gpu.Launch) work
 }
 
-// fusingOf finds what may be done together with launches of a kernel; nil for nothing.
-func fusingOf(kernel string) *fusing {
-	switch {
-	case kernel == "zero":
-		return &fusedZeros
-	case strings.HasPrefix(kernel, "adamw"):
-		return &fusedUpdates
-	}
-	return nil
+// fusible lists the kernels of which many launches can be done together.
+var fusible = map[string]*fusing{
+	"zero":             &fusedZeros,
+	"adamw":            &fusedUpdates,
+	"adamw_master":     &fusedUpdates,
+	"adamw_stochastic": &fusedUpdates,
 }
 
 // fusedZeros clears buffers that lie one after the other in the arena, with the bytes between them, which are nobody's.
@@ -70,47 +66,53 @@ var fusedUpdates = fusing{
 	},
 }
 
-// fuse finds the launches of each segment that can be done together, and binds their work. A launch joins a group if
-// all that it waits for comes before the group's first: done there, it does not overtake them.
+// fuse finds the launches of each segment that can be done together, and binds their work. The groups are found by each
+// of their launches.
 func fuse(b *binder, p *gpu.Program) map[int]*group {
 	all := map[int]*group{}
 	for _, s := range p.Segments {
-		open := map[any][]int{} // launches of the group that the next launch of a key may join
-		bind := func(list []int) {
-			if len(list) < 2 {
-				return
-			}
-			g := &group{first: list[0], last: list[len(list)-1]}
-			var launches []*gpu.Launch
-			for _, i := range list {
-				all[i] = g
-				launches = append(launches, &p.Launches[i])
-			}
-			g.work = fusingOf(launches[0].Kernel).bind(b, launches)
-		}
+		open := map[any][]int{} // by their keys, the launches that the next of a key may join
 		for i := s.Lo; i < s.Hi; i++ {
 			x := &p.Launches[i]
-			f := fusingOf(x.Kernel)
+			f := fusible[x.Kernel]
 			if f == nil {
 				continue
 			}
 			key := f.alike(x)
-			list := open[key]
-			if n := len(list); n > 0 && (n == f.most || waits(x, list[0]-s.Lo) ||
-				f.next != nil && !f.next(&p.Launches[list[n-1]], x)) {
-				bind(list)
-				list = nil
+			if !f.joins(p, s, open[key], x) {
+				b.group(p, open[key], all)
+				open[key] = nil
 			}
-			open[key] = append(list, i)
+			open[key] = append(open[key], i)
 		}
 		for _, list := range open {
-			bind(list)
+			b.group(p, list, all)
 		}
 	}
 	return all
 }
 
-// waits reports whether x waits for the launch with this index in its segment, or for a later one.
-func waits(x *gpu.Launch, first int) bool {
-	return len(x.Deps) > 0 && int(x.Deps[len(x.Deps)-1]) >= first
+// joins reports whether a launch may be done with those of a list. All that it waits for must come before the first of
+// them: done there, it does not overtake it.
+func (f *fusing) joins(p *gpu.Program, s gpu.Segment, list []int, x *gpu.Launch) bool {
+	n := len(list)
+	if n == 0 || n == f.most || f.next != nil && !f.next(&p.Launches[list[n-1]], x) {
+		return false
+	}
+	waits := len(x.Deps) > 0 && s.Lo+int(x.Deps[len(x.Deps)-1]) >= list[0] // dependencies are in order
+	return !waits
+}
+
+// group binds the work of a list of launches, and adds it to all where there are several.
+func (b *binder) group(p *gpu.Program, list []int, all map[int]*group) {
+	if len(list) < 2 {
+		return
+	}
+	g := &group{first: list[0], last: list[len(list)-1]}
+	var launches []*gpu.Launch
+	for _, i := range list {
+		all[i] = g
+		launches = append(launches, &p.Launches[i])
+	}
+	g.work = fusible[launches[0].Kernel].bind(b, launches)
 }
