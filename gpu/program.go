@@ -49,7 +49,7 @@ type Launch struct {
 	Attrs   Attrs
 	In, Out []Operand
 	Scratch Operand // of zero bytes when the kernel needs none
-	Deps    []int32 // launches of the same segment that must end before; each smaller than its own index
+	Deps    []int32 // launches of the same segment that must end before, by their index in it, in order
 	FLOPs   int64
 	Bytes   int64
 	Phase   Phase

@@ -40,7 +40,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"bias_add":         bindBiasAdd,
 	"sum":              bindSum("sum"),
 	"sum_squares":      bindSum("sum_squares"),
-	"sum_rows":         bindColumns("sum_rows"),
+	"sum_rows":         bindColumns("sum_rows", 1),
 	"clip":             bindClip,
 	"adamw":            bindAdamW,
 	"adamw_master":     bindAdamW,
@@ -55,7 +55,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"embedding_grad": bindEmbeddingGrad,
 	"rmsnorm":        bindRMSNorm,
 	"rmsnorm_grad_x": bindRMSNormGradX,
-	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w"),
+	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w", 3),
 	"rope":           bindRope,
 	"attention":      bindAttention,
 	"attention_grad": bindAttentionGrad,
@@ -76,7 +76,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 		return nil, fmt.Errorf("head_dim %d is more than the %d that attention's tiles hold on CUDA", d, widestHead)
 	}
 	w := f(b, x)
-	var spans []Span
+	w.touch(b.spans(x))
+	if workspace := x.Workspace(Alignment); workspace.Span() > 0 {
+		for _, s := range w {
+			if p, ok := s.(*Product); ok {
+				p.Workspace = Span{b.at(workspace), workspace.Span()}
+			}
+		}
+	}
+	return w, nil
+}
+
+// spans is all the memory that a launch may touch.
+func (b *binder) spans(x *gpu.Launch) (spans []Span) {
 	for _, ops := range [][]gpu.Operand{x.In, x.Out, {x.Scratch}} {
 		for _, o := range ops {
 			if n := o.Span(); n > 0 {
@@ -84,19 +96,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 			}
 		}
 	}
-	workspace := x.Workspace(Alignment)
+	return spans
+}
+
+// touch gives each piece the memory that it may touch.
+func (w work) touch(spans []Span) {
 	for _, s := range w {
 		switch s := s.(type) {
 		case *Call:
 			s.Spans = spans
 		case *Product:
 			s.Spans = spans
-			if n := workspace.Span(); n > 0 {
-				s.Workspace = Span{b.at(workspace), n}
-			}
 		}
 	}
-	return w, nil
 }
 
 func (b *binder) at(o gpu.Operand) Pointer { return b.base + Pointer(o.Offset) }
@@ -234,34 +246,6 @@ func bindSliceGrad(b *binder, x *gpu.Launch) work {
 		s.Cols(), b.rows(to).from(x.Attrs.Lo, to.Type.DType), b.rows(from)))
 }
 
-func bindSum(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		n, t := elems(x.In[0]), x.In[0].Type.DType
-		parts := blocks(n, gpu.SumBlock)
-		return work{
-			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch),
-				b.at(x.In[0])),
-			newCall("total", [3]int{1, 1, 1}, flatThreads, reduceRoom, parts, b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
-}
-
-func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		s, t := x.In[0].Type.Shape, x.In[0].Type.DType
-		parts := blocks(int64(s.Rows()), gpu.RowBlock)
-		args := []any{s.Rows(), s.Cols(), gpu.RowBlock, b.at(x.Scratch)}
-		for _, o := range x.In {
-			args = append(args, b.at(o))
-		}
-		return work{
-			newCall(kernel+suffix(t), [3]int{blocks(int64(s.Cols()), 32), parts, 1}, flatThreads, 8*32*4, args...),
-			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0,
-				parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
-}
-
 // product binds alpha op(a) op(b) + c.
 func (b *binder) product(x *gpu.Launch, addend int) *Product {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
@@ -321,16 +305,32 @@ func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
 			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(borders)))
 }
 
+// normCall launches a kernel of rows that are read once: a thread holds heldPacks pieces of 16 bytes, a warp a short row,
+// a block a long one.
+func normCall(kernel string, t gpu.DType, s gpu.Shape, a gpu.Attrs, args ...any) *Call {
+	const heldPacks, blockWarps = 4, 4
+	packs := blocks(int64(s.Cols())*t.Size(), 16)
+	group := min(flatThreads, blocks(int64(packs), heldPacks*lanes)*lanes)
+	threads := group
+	if group == lanes {
+		threads = blockWarps * lanes
+	}
+	return newCall(kernel+suffix(t), [3]int{blocks(int64(s.Rows()), threads/group), 1, 1}, threads, reduceRoom,
+		append([]any{s.Rows(), s.Cols(), a.Counted(s.Cols()), group}, args...)...)
+}
+
 func bindRMSNorm(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), x.Attrs.Counted(s.Cols()), b.at(x.Out[0]),
-		b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
+	return work{normCall("rmsnorm", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.Out[1]),
+		b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
 }
 
 func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), x.Attrs.Counted(s.Cols()),
-		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	var more Pointer
+	if len(x.In) > 4 {
+		more = b.at(x.In[4])
+	}
+	return work{normCall("rmsnorm_grad_x", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.In[0]),
+		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), more)}
 }
 
 func bindRope(b *binder, x *gpu.Launch) work {

@@ -38,7 +38,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			for r := 0; r < in[0].rows; r++ {
 				s += in[0].at(r, c)
 			}
-			return s
+			return s + optional(in, 1, 0, c)
 		})
 	},
 	"slice": func(a gpu.Attrs, in, out []mat) {
@@ -65,11 +65,12 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		out[0].set(0, 0, s)
 	},
 	"sum_squares": func(_ gpu.Attrs, in, out []mat) {
-		var s float64
-		for _, x := range in[0].v {
-			s += x * x
-		}
-		out[0].set(0, 0, s)
+		out[0].each(func(_, i int) (s float64) {
+			for _, x := range in[i].v {
+				s += x * x
+			}
+			return s
+		})
 	},
 	"swiglu": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { g := in[0].at(r, c); return g * sigmoid(g) * in[1].at(r, c) })
@@ -127,7 +128,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		}
 		out[0].each(func(r, c int) float64 {
 			s := rstd.v[r]
-			return s * (dy.at(r, c)*w.v[c] - x.at(r, c)*s*s*dot[r])
+			return s*(dy.at(r, c)*w.v[c]-x.at(r, c)*s*s*dot[r]) + optional(in, 4, r, c)
 		})
 	},
 	"rmsnorm_grad_w": func(_ gpu.Attrs, in, out []mat) {
@@ -135,7 +136,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			for r := 0; r < in[0].rows; r++ {
 				s += in[0].at(r, c) * in[1].at(r, c) * in[2].v[r]
 			}
-			return s
+			return s + optional(in, 3, 0, c)
 		})
 	},
 	"rope": func(a gpu.Attrs, in, out []mat) {
@@ -275,7 +276,9 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"clip": func(a gpu.Attrs, in, out []mat) {
 		var ss float64
 		for _, m := range in {
-			ss += m.v[0]
+			for _, s := range m.v {
+				ss += s
+			}
 		}
 		norm := math.Sqrt(ss)
 		coef := 1.0
@@ -322,6 +325,14 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			return float64(gpu.FromBF16(gpu.ToBF16Stochastic(float32(w.at(r, c)), seed, int64(r*w.cols+c))))
 		})
 	},
+}
+
+// optional is an element of an optional input; 0 where the launch does not have it.
+func optional(in []mat, i, r, c int) float64 {
+	if len(in) <= i {
+		return 0
+	}
+	return in[i].at(r, c)
 }
 
 // head gives the losses of the logits h wᵀ, their log normalisers and the logits.

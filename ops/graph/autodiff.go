@@ -150,9 +150,15 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"sum": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return g.Op("broadcast", gpu.Attrs{}, dy[0], n.in[0])
 	},
-	"sum_squares": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
-		d := g.Op1("broadcast", gpu.Attrs{}, dy[0], n.in[0])
-		return g.Op("mul", gpu.Attrs{}, d, g.Op1("scale", gpu.Attrs{Alpha: 2}, n.in[0]))
+	"sum_squares": func(g *Graph, n *node, dy []Value, need []bool) []Value {
+		d := make([]Value, len(n.in))
+		for i, x := range n.in {
+			d[i] = when(need[i], func() Value {
+				dx := g.Op1("broadcast", gpu.Attrs{}, g.View(dy[0], i, gpu.Shape{1}), x)
+				return g.Op1("mul", gpu.Attrs{}, dx, g.Op1("scale", gpu.Attrs{Alpha: 2}, x))
+			})
+		}
+		return d
 	},
 	// y = alpha op(a) op(b) + c. A transposed operand's gradient is the transposed product.
 	"matmul": func(g *Graph, n *node, dy []Value, need []bool) []Value {

@@ -89,13 +89,12 @@ func (s Slot) Master() graph.Value { return s.States[master] }
 // Build adds clipping by the norm of all gradients, and the update of every slot. It returns the norm before clipping
 // [1] and the factor of the gradients [1], which is NaN if the norm is not finite: then nothing changes.
 func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
-	sums := make([]graph.Value, len(slots))
+	grads := make([]graph.Value, len(slots))
 	for i, s := range slots {
-		g.At(s.Param.Layer, s.Param.Name)
-		sums[i] = g.Op1("sum_squares", gpu.Attrs{}, s.Grad)
+		grads[i] = s.Grad
 	}
 	g.At(-1, "clip_grad_norm")
-	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, sums...)
+	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, g.Op1("sum_squares", gpu.Attrs{}, grads...))
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
 		o.Update(g, s, clip[1])
