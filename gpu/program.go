@@ -49,7 +49,7 @@ type Launch struct {
 	Attrs   Attrs
 	In, Out []Operand
 	Scratch Operand // of zero bytes when the kernel needs none
-	Deps    []int32 // launches of the same segment that must end before; each smaller than its own index
+	Deps    []int32 // launches of the same segment that must end before, by their index in it, in order
 	FLOPs   int64
 	Bytes   int64
 	Phase   Phase
@@ -88,6 +88,9 @@ type Buffer struct {
 	Name    string
 	Role    Role
 	Operand Operand
+	// Shape is the tensor's where the operand has more rows or columns: those hold zeros. Only the first and the last
+	// extent may differ. It is nil where the operand is the tensor.
+	Shape Shape `json:",omitempty"`
 }
 
 // Program is a compiled stage: what to allocate and what to launch. It is immutable once made.

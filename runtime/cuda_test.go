@@ -95,6 +95,57 @@ func TestCUDAPipeline(t *testing.T) {
 	}
 }
 
+// Sizes that a card pads: a run that is interrupted and goes on gives the losses of the CPU, and the plan says which
+// bytes are padding.
+func TestCUDAPaddedPipeline(t *testing.T) {
+	odd := strings.NewReplacer("hidden_size             = 16", "hidden_size             = 20",
+		"intermediate_size       = 24", "intermediate_size       = 29", "= 272", "= 271",
+		"r                    = 2", "r                    = 3")
+	fresh := func() string {
+		dir := pipeline(t)
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(odd.Replace(tiny)), 0o644))
+		return dir
+	}
+	// run trains until so many steps are done, and returns their losses.
+	run := func(dir string, d gpu.Device, steps int) (list []float64) {
+		p := cudaPlan(t, dir, d.Caps())
+		for _, a := range p.Actions {
+			if s := stageOf(a); s != nil && (s.Figures.ByKind["padding"] > 0) != (d.Caps().Kind == "cuda") {
+				t.Errorf("%s on %s: %d bytes of padding", a.Addr, d.Caps().Kind, s.Figures.ByKind["padding"])
+			}
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		err := applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone {
+				if list = append(list, e.Step.Loss); len(list) == steps {
+					stop()
+				}
+			}
+		}})
+		if err != nil && !errors.Is(err, observe.ErrInterrupted) {
+			t.Fatal(err)
+		}
+		return list
+	}
+	const all = 1000
+	want := run(fresh(), cpuDevice(t, 0), all)
+	dir := fresh()
+	var got []float64
+	for _, steps := range []int{3, 5, all} {
+		_, d := emulated(t, nil)
+		got = append(got, run(dir, d, steps)...)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d steps, %d on the CPU", len(got), len(want))
+	}
+	for i := range want {
+		if math.Abs(got[i]-want[i]) > 1e-4*want[i] {
+			t.Errorf("step %d: loss %v, on the CPU %v", i+1, got[i], want[i])
+		}
+	}
+}
+
 // A card that is lost in the middle leaves a run that goes on from its last checkpoint, to the same bits.
 func TestCUDALostDevice(t *testing.T) {
 	whole := pipeline(t)

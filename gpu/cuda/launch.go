@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"stepflow/gpu"
@@ -17,7 +18,8 @@ const (
 	flatThreads = 256
 	flatPacks   = 4      // accesses of a thread to an operand
 	gradThreads = 128    // of embedding_grad
-	reduceRoom  = 32 * 4 // bytes of block_reduce
+	sortPiece   = 2048   // tokens of embedding_grad that a block sorts
+	reduceRoom  = 32 * 8 // bytes of what a block's warps leave for each other
 	maxBlocks   = 1 << 16
 )
 
@@ -38,7 +40,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"bias_add":         bindBiasAdd,
 	"sum":              bindSum("sum"),
 	"sum_squares":      bindSum("sum_squares"),
-	"sum_rows":         bindColumns("sum_rows"),
+	"sum_rows":         bindColumns("sum_rows", 1),
 	"clip":             bindClip,
 	"adamw":            bindAdamW,
 	"adamw_master":     bindAdamW,
@@ -53,7 +55,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"embedding_grad": bindEmbeddingGrad,
 	"rmsnorm":        bindRMSNorm,
 	"rmsnorm_grad_x": bindRMSNormGradX,
-	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w"),
+	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w", 3),
 	"rope":           bindRope,
 	"attention":      bindAttention,
 	"attention_grad": bindAttentionGrad,
@@ -74,7 +76,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 		return nil, fmt.Errorf("head_dim %d is more than the %d that attention's tiles hold on CUDA", d, widestHead)
 	}
 	w := f(b, x)
-	var spans []Span
+	w.touch(b.spans(x))
+	if workspace := x.Workspace(Alignment); workspace.Span() > 0 {
+		for _, s := range w {
+			if p, ok := s.(*Product); ok {
+				p.Workspace = Span{b.at(workspace), workspace.Span()}
+			}
+		}
+	}
+	return w, nil
+}
+
+// spans is all the memory that a launch may touch.
+func (b *binder) spans(x *gpu.Launch) (spans []Span) {
 	for _, ops := range [][]gpu.Operand{x.In, x.Out, {x.Scratch}} {
 		for _, o := range ops {
 			if n := o.Span(); n > 0 {
@@ -82,19 +96,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 			}
 		}
 	}
-	workspace := x.Workspace(Alignment)
+	return spans
+}
+
+// touch gives each piece the memory that it may touch.
+func (w work) touch(spans []Span) {
 	for _, s := range w {
 		switch s := s.(type) {
 		case *Call:
 			s.Spans = spans
 		case *Product:
 			s.Spans = spans
-			if n := workspace.Span(); n > 0 {
-				s.Workspace = Span{b.at(workspace), n}
-			}
 		}
 	}
-	return w, nil
 }
 
 func (b *binder) at(o gpu.Operand) Pointer { return b.base + Pointer(o.Offset) }
@@ -114,8 +128,8 @@ func elems(o gpu.Operand) int64 { return int64(o.Type.Shape.Elems()) }
 
 func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(size)) }
 
-// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand, up to
-// maxBlocks blocks.
+// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand,
+// unless there are maxBlocks blocks.
 func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
 	per := flatThreads * flatPacks * int(16/t.Size())
 	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0,
@@ -130,8 +144,8 @@ type rows struct {
 
 func (b *binder) rows(o gpu.Operand) rows { return rows{b.at(o), o.RowStride()} }
 
-// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in each
-// of them, they are one long row.
+// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in
+// each of them, they are one long row.
 func rowsCall(kernel string, t gpu.DType, n, cols int, operands ...rows) *Call {
 	all := int64(n) * int64(cols)
 	args := []any{int64(cols)}
@@ -232,34 +246,6 @@ func bindSliceGrad(b *binder, x *gpu.Launch) work {
 		s.Cols(), b.rows(to).from(x.Attrs.Lo, to.Type.DType), b.rows(from)))
 }
 
-func bindSum(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		n, t := elems(x.In[0]), x.In[0].Type.DType
-		parts := blocks(n, gpu.SumBlock)
-		return work{
-			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch),
-				b.at(x.In[0])),
-			newCall("total", [3]int{1, 1, 1}, flatThreads, reduceRoom, parts, b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
-}
-
-func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		s, t := x.In[0].Type.Shape, x.In[0].Type.DType
-		parts := blocks(int64(s.Rows()), gpu.RowBlock)
-		args := []any{s.Rows(), s.Cols(), gpu.RowBlock, b.at(x.Scratch)}
-		for _, o := range x.In {
-			args = append(args, b.at(o))
-		}
-		return work{
-			newCall(kernel+suffix(t), [3]int{blocks(int64(s.Cols()), 32), parts, 1}, flatThreads, 8*32*4, args...),
-			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0,
-				parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
-}
-
 // product binds alpha op(a) op(b) + c.
 func (b *binder) product(x *gpu.Launch, addend int) *Product {
 	m, n, k, _ := gpu.MatmulDims(x.Attrs, x.In[0].Type, x.In[1].Type)
@@ -294,23 +280,57 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 }
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
-	tokens := x.In[0].Type.Shape.Elems()
+	dw, dy := x.Out[0], x.In[1]
+	tokens, cols := dy.Type.Shape.Rows(), dy.Type.Shape.Cols()
+	pieces, order, borders := x.Runs(Alignment)
+	piece := min(sortPiece, 1<<bits.Len(uint(max(tokens, 64)-1)))
+	runs, pack := blocks(int64(tokens), gpu.RunTokens), int(16/max(dw.Type.DType.Size(), dy.Type.DType.Size()))
+	if cols%pack != 0 {
+		pack = 1
+	}
+	tile := 32 // columns of a block of embedding_borders
+	if cols%4 == 0 {
+		tile *= 4
+	}
+	threads := min(gradThreads, (blocks(int64(cols), pack)+31)/32*32)
 	return append(b.accumulator(x, 0, 2),
-		newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1},
-			gradThreads, gradThreads*4+gradThreads/32*4,
-			tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
+		newCall("embedding_sort", [3]int{blocks(int64(tokens), piece), 1, 1}, piece/2, 8*piece,
+			tokens, piece, b.at(pieces), b.at(x.In[0])),
+		newCall("embedding_merge", [3]int{blocks(int64(tokens), flatThreads), 1, 1}, flatThreads, 0,
+			tokens, piece, b.at(order), b.at(pieces)),
+		newCall("embedding_runs"+suffix(dw.Type.DType)+suffix(dy.Type.DType),
+			[3]int{runs, blocks(int64(cols), threads*pack), 1}, threads, 0,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(dy), b.at(borders)),
+		newCall("embedding_borders"+suffix(dw.Type.DType), [3]int{runs, blocks(int64(cols), tile), 1}, 8*32, 8*tile*4,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(borders)))
+}
+
+// normCall launches a kernel of rows that are read once: a thread holds heldPacks pieces of 16 bytes, a warp a short row,
+// a block a long one.
+func normCall(kernel string, t gpu.DType, s gpu.Shape, a gpu.Attrs, args ...any) *Call {
+	const heldPacks, blockWarps = 4, 4
+	packs := blocks(int64(s.Cols())*t.Size(), 16)
+	group := min(flatThreads, blocks(int64(packs), heldPacks*lanes)*lanes)
+	threads := group
+	if group == lanes {
+		threads = blockWarps * lanes
+	}
+	return newCall(kernel+suffix(t), [3]int{blocks(int64(s.Rows()), threads/group), 1, 1}, threads, reduceRoom,
+		append([]any{s.Rows(), s.Cols(), a.Counted(s.Cols()), group}, args...)...)
 }
 
 func bindRMSNorm(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]),
+	return work{normCall("rmsnorm", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.Out[1]),
 		b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
 }
 
 func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]),
-		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	var more Pointer
+	if len(x.In) > 4 {
+		more = b.at(x.In[4])
+	}
+	return work{normCall("rmsnorm_grad_x", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.In[0]),
+		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), more)}
 }
 
 func bindRope(b *binder, x *gpu.Launch) work {

@@ -69,7 +69,9 @@ func cases() (list []Case) {
 	scalars := ops(f32(1), f32(1), f32(1))
 	list = append(list,
 		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: scalars, Positive: []int{0, 1, 2}, Tol: 1e-6},
-		Case{Kernel: "clip", In: ops(f32(1)), Positive: []int{0}, Tol: 1e-6})
+		Case{Kernel: "clip", In: ops(f32(1)), Positive: []int{0}, Tol: 1e-6},
+		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: ops(f32(219), f32(1), f32(1003)),
+			Positive: []int{0, 1, 2}, Tol: 1e-6})
 	for _, s := range [][5]int{{1, 1, 1, 1, 2}, {2, 5, 2, 1, 4}, {2, 67, 4, 2, 6}, {1, 130, 3, 3, 16}} {
 		list = append(list, attention(s[0], s[1], s[2], s[3], s[4])...)
 	}
@@ -150,6 +152,7 @@ func rows(n, cols int) (list []Case) {
 	list = []Case{
 		{Kernel: "bias_add", In: ops(x, w), Tol: 1e-7},
 		{Kernel: "sum_rows", In: ops(x), Tol: 2e-6},
+		{Kernel: "sum_rows", In: ops(x, w), Tol: 2e-6},
 	}
 	for _, lo := range []int{0, cols / 3, cols - 1} {
 		part := max(1, cols/3)
@@ -162,11 +165,16 @@ func rows(n, cols int) (list []Case) {
 			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: ops(f32(n, part), x), Tol: 1e-7})
 	}
 	const words = 9
+	counted := max(1, cols-5)
 	ids, dy, table, known := i32(1, n), f32(1, n, cols), f32(words, cols), [2]int{0, words}
 	return append(list, []Case{
 		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: ops(x, w), Tol: 2e-6},
+		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5, Cols: counted}, In: ops(x, w), Tol: 2e-6},
 		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{Cols: counted}, In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r, x), Tol: 3e-6},
 		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r, w), Tol: 3e-6},
 		{Kernel: "embedding", In: ops(ids, table), Ints: known},
 		{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: words}, In: ops(ids, dy), Ints: known, Tol: 1e-6},
 		{Kernel: "embedding_grad", In: ops(ids, dy, table), Ints: known, Tol: 1e-6},
@@ -175,16 +183,18 @@ func rows(n, cols int) (list []Case) {
 
 // losses lists losses of n rows: of logits of so many columns, and of rows of so many columns by a weight.
 func losses(n, cols int) (list []Case) {
-	x, r, ids := f32(n, cols), f32(n), i32(n)
-	list = []Case{
-		{Kernel: "cross_entropy", In: ops(x, ids), Ints: [2]int{-1, cols}, Tol: 1e-6},
-		{Kernel: "cross_entropy_grad", In: ops(r, x, ids, r), Ints: [2]int{-1, cols}, Tol: 3e-6},
+	x, r, targets := f32(n, cols), f32(n), i32(n)
+	for _, a := range []gpu.Attrs{{}, {Cols: max(1, cols-5)}} {
+		ids := [2]int{-1, a.Counted(cols)}
+		list = append(list,
+			Case{Kernel: "cross_entropy", Attrs: a, In: ops(x, targets), Ints: ids, Tol: 1e-6},
+			Case{Kernel: "cross_entropy_grad", Attrs: a, In: ops(r, x, targets, r), Ints: ids, Tol: 3e-6})
 	}
 	const words = 37
-	hidden, table, targets, dnll := f32(1, n, cols), f32(words, cols), i32(1, n), f32(1, n)
-	for _, chunk := range []int{1000, 64} {
-		a, ids := gpu.Attrs{Chunk: chunk}, [2]int{-1, words}
-		frozen := a
+	hidden, table, dnll := f32(1, n, cols), f32(words, cols), f32(1, n)
+	targets = i32(1, n)
+	for _, a := range []gpu.Attrs{{Chunk: 1000}, {Chunk: 64}, {Chunk: 64, Cols: words - 5}} {
+		ids, frozen := [2]int{-1, a.Counted(words)}, a
 		frozen.Frozen = true
 		const loss, grad = "linear_cross_entropy", "linear_cross_entropy_grad"
 		list = append(list,
@@ -256,9 +266,31 @@ func products(m, n, k int) (list []Case) {
 	return list
 }
 
+// gradients are tensors of both types and many sizes: of single elements, of what is no whole number of blocks or of
+// 16-byte pieces, and of more than one block; and more of them than a launch of a card has places for.
+func gradients() (list []gpu.Type) {
+	for i := range 230 {
+		t := f32(1 + i%3*7)
+		switch i % 20 {
+		case 3:
+			t = f32(16384)
+		case 7:
+			t = f32(3, 16411)
+		case 11:
+			t = f32(2, 3, 65)
+		}
+		if i%2 == 1 {
+			t.DType = gpu.BF16
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
 // mixed lists launches whose operands are of both types: sums of many parts in f32 beside bf16.
 func mixed() (list []Case) {
 	one, hyper := f32(1), f32(gpu.HyperLen)
+	list = []Case{{Kernel: "sum_squares", In: gradients(), Tol: 1e-6}, {Kernel: "sum_squares", In: ops(bf16(5), f32(7)), Tol: 1e-6}}
 	for _, n := range [][]int{{1}, {7}, {2, 3, 65}, {3, 16411}} {
 		x, w := f32(n...), bf16(n...)
 		wider := f32(x.Shape.Rows(), x.Shape.Cols()+5)
@@ -275,6 +307,8 @@ func mixed() (list []Case) {
 	}
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
 		ids, dnll, dy := i32(1, n[0]), f32(1, n[0]), bf16(1, n[0], n[1])
+		list = append(list, Case{Kernel: "sum_rows", In: ops(dy, f32(n[1])), Tol: 2e-6},
+			Case{Kernel: "rmsnorm_grad_w", In: ops(dy, dy, f32(n[0]), f32(n[1])), Tol: 3e-6})
 		list = append(list, Case{Kernel: "embedding_grad", In: ops(ids, dy, f32(9, n[1])), Ints: [2]int{0, 9},
 			Tol: 1e-6})
 		for _, chunk := range []int{1000, 64} { // what softmax gives is rounded before the product

@@ -56,7 +56,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 			t.Errorf("%v: no such kernel in the table", c)
 			continue
 		}
-		t.Run(c.String(), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.200s", c), func(t *testing.T) {
 			d := open()
 			defer d.Close()
 			for _, x := range c.In {

@@ -40,8 +40,11 @@ func wide() (list []Case) {
 	for _, n := range [][2]int{{140, 5003}, {300, 1032}} {
 		list = append(list, wideRows(n[0], n[1])...)
 	}
-	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}} {
+	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}, {5, 70004, 3}} {
 		list = append(list, wideLoss(s[0], s[1], s[2])...)
+	}
+	for _, ids := range [][2]int{{2, 3}, {0, 3}, {0, 4000}} { // one id, a few, nearly all different
+		list = append(list, wideIDs(4500, 20, ids), wideIDs(130, 264, ids))
 	}
 	many, all := make([]gpu.Type, 300), make([]int, 300) // a model of 33 layers
 	for i := range many {
@@ -70,6 +73,12 @@ func wideRows(rows, cols int) []Case {
 		{Kernel: "embedding", In: []gpu.Type{ids, table}, Ints: [2]int{0, 9}},
 		{Kernel: "embedding_grad", In: []gpu.Type{ids, dy, table}, Ints: [2]int{0, 9}, Tol: 1e-6},
 	}
+}
+
+// wideIDs is the gradient of a table of 4,000 rows by tokens whose ids are in a range.
+func wideIDs(tokens, cols int, ids [2]int) Case {
+	return Case{Kernel: "embedding_grad", In: []gpu.Type{i32(1, tokens), f32(1, tokens, cols), f32(4000, cols)},
+		Ints: ids, Tol: 1e-6}
 }
 
 // wideLoss lists the loss of h [1, rows, hidden] over a vocabulary, in chunks of 16 rows.

@@ -37,6 +37,12 @@ type Shapes struct {
 	Batch, Seq, Hidden, Intermediate, Heads, KVHeads, Vocab, Rank int
 }
 
+// On is the shapes of a step on a device, which may store matrices wider than the model has them.
+func (s Shapes) On(c gpu.Caps) Shapes {
+	s.Intermediate, s.Vocab, s.Rank = c.Widen(s.Intermediate), c.Widen(s.Vocab), c.Widen(s.Rank)
+	return s
+}
+
 // Tokens is the number of rows of most operands.
 func (s Shapes) Tokens() int { return s.Batch * s.Seq }
 

@@ -17,9 +17,10 @@ type Pass struct {
 var Passes = []Pass{
 	{Name: "prune", Run: prune},
 	{Name: "join", Run: join},
-	{Name: "fuse", Run: fuse},
+	{Name: "fuse", Run: fuse(products, false)},
 	{Name: "prune", Run: prune, On: fewLaunches}, // what fuse left behind reads what pack looks at
 	{Name: "pack", Run: pack, On: fewLaunches},
+	{Name: "fuse sums", Run: fuse(sums, true), On: fewLaunches},
 	{Name: "activate", Run: activate, On: manyLaunches},
 	{Name: "stride", Run: stride},
 	{Name: "prune", Run: prune},
@@ -60,6 +61,29 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	}
 	rewrite(g, caps)
 	return fits(g, caps, limit), nil
+}
+
+// FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in
+// less time. The graph, which has no error, is used up.
+func FLOPs(g *Graph) func(segment string) (n, recomputed int64) {
+	rewrite(g, gpu.Caps{})
+	p := &gpu.Program{}
+	for s, name := range g.segments {
+		lo := len(p.Launches)
+		for _, n := range g.nodes {
+			if n.segment != s {
+				continue
+			}
+			in := make([]gpu.Type, len(n.in))
+			for i, v := range n.in {
+				in[i] = v.Type()
+			}
+			flops := gpu.Lookup(n.kernel).FLOPs(n.attrs, in, n.types)
+			p.Launches = append(p.Launches, gpu.Launch{FLOPs: flops, Recomputed: n.recomputed})
+		}
+		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
+	}
+	return p.FLOPs
 }
 
 // verify checks that inputs come before their uses in the same segment and that types are as inferred.
@@ -207,13 +231,24 @@ func (g *Graph) replace(became map[Value]Value) {
 
 // accumulates lists kernels with an optional last input that is added to one of their results: the
 // number of inputs they have without it, and the result.
-var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0},
-	"linear_cross_entropy_grad": {4, 2}, "slice_grad": {1, 0}}
+type accumulates map[string]struct{ inputs, out int }
+
+var (
+	products = accumulates{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2},
+		"slice_grad": {1, 0}}
+	// Gradients of gains and biases, and of what a norm reads beside the residual connection.
+	sums = accumulates{"sum_rows": {1, 0}, "rmsnorm_grad_w": {3, 0}, "rmsnorm_grad_x": {4, 0}}
+)
 
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result: one pass over
 // memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
-// So does a change of shape.
-func fuse(g *Graph, _ gpu.Caps) {
+// So does a change of shape. If early, k stays where it is, if x is there: what else k reads need not be kept any longer.
+func fuse(into accumulates, early bool) func(*Graph, gpu.Caps) {
+	return func(g *Graph, _ gpu.Caps) { g.fuse(into, early) }
+}
+
+// uses counts the readers of each value, updates among them, by its number.
+func (g *Graph) uses() []int {
 	uses := make([]int, number(g.nodes))
 	use := func(v Value) {
 		if v.node.leaf == nil {
@@ -228,6 +263,21 @@ func fuse(g *Graph, _ gpu.Caps) {
 	for _, u := range g.updates {
 		use(u.value)
 	}
+	return uses
+}
+
+// takes reports whether a node's kernel may have v as one more input.
+func (n *node) takes(v Value) bool {
+	var in []gpu.Type
+	for _, x := range append(n.in[:len(n.in):len(n.in)], v) {
+		in = append(in, x.Type())
+	}
+	_, err := gpu.Lookup(n.kernel).Infer(n.attrs, in)
+	return err == nil
+}
+
+func (g *Graph) fuse(into accumulates, early bool) {
+	uses := g.uses()
 	for i, n := range g.nodes {
 		if n.kernel != "add" {
 			continue
@@ -237,7 +287,7 @@ func fuse(g *Graph, _ gpu.Caps) {
 			if k.node.kernel == "cast" && uses[k.number()] == 1 && k.node.in[0].node.leaf == nil {
 				k = k.node.in[0].whole()
 			}
-			a, ok := accumulates[k.node.kernel]
+			a, ok := into[k.node.kernel]
 			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 {
 				continue
 			}
@@ -245,11 +295,14 @@ func fuse(g *Graph, _ gpu.Caps) {
 			if reshaped {
 				other = g.Reshape(other, k.Shape()...)
 			}
-			if len(k.node.types) > 1 {
-				// Its other results are read too, so it stays where it is: that takes an addend that is there.
-				if other.node.leaf == nil {
-					continue
-				}
+			if !k.node.takes(other) {
+				continue
+			}
+			there := other.node.leaf != nil || early && other.origin().node.pos < k.node.pos
+			if len(k.node.types) > 1 && !there {
+				continue // its other results are read too, so it stays where it is
+			}
+			if len(k.node.types) > 1 || early && there {
 				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
 				k.node.types = append([]gpu.Type(nil), k.node.types...)
 				k.node.types[k.out] = other.Type()

@@ -101,6 +101,7 @@ func (v Value) number() int {
 type leaf struct {
 	name   string
 	role   gpu.Role
+	tensor gpu.Shape // of what it holds, where its own shape is padded; else nil
 	node   *node
 	number int     // index among the leaves, and of joined ones after them
 	parts  []*leaf // of joined leaves: those whose memory it is, one behind the other
@@ -169,13 +170,23 @@ func (g *Graph) At(layer int, name string) { g.layer, g.name = layer, name }
 
 // Leaf declares a named buffer that outlives a run.
 func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
+	return g.Padded(name, role, t, t.Shape)
+}
+
+// Padded is Leaf for a tensor of type t in a buffer of shape wide, which may have more rows and columns. The value has
+// them. They hold zeros: the host writes them, and what updates the leaf must make zeros of zeros.
+func (g *Graph) Padded(name string, role gpu.Role, t gpu.Type, wide gpu.Shape) Value {
+	var tensor gpu.Shape
+	if !wide.Equal(t.Shape) {
+		tensor, t.Shape = t.Shape, wide
+	}
 	if g.byName[name] != nil {
 		return g.fail("two buffers named %q", name)
 	}
 	if !g.count("buffer", name, t.Bytes()) {
 		return Value{}
 	}
-	l := &leaf{name: name, role: role, number: len(g.leaves)}
+	l := &leaf{name: name, role: role, tensor: tensor, number: len(g.leaves)}
 	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
 	g.leaves = append(g.leaves, l)
 	g.byName[name] = l

@@ -15,7 +15,7 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 	p.ResidentBytes = resident
 	for _, l := range g.leaves {
 		o := gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}
-		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: o})
+		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: o, Shape: l.tensor})
 	}
 	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
 	l := &lowering{program: p, caps: caps, at: at}

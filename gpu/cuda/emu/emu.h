@@ -88,6 +88,7 @@ template <class T> T shuffle(T x, int lane) {
 #define EXPORT(name, params, ...)                      \
   static void name params { __VA_ARGS__; }             \
   static emu::Register register_##name(emu::entry(#name, [](void **args) { emu::run(name, args); }, name));
+#define EXPORT_BOUNDED(bounds, name, params, ...) EXPORT(name, params, __VA_ARGS__)
 #define SHARED(name) unsigned char *name = emu::shared
 
 #define threadIdx emu::self->index

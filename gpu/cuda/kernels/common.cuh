@@ -8,6 +8,7 @@
 #include "../emu/emu.h"
 #else
 #define EXPORT(name, params, ...) extern "C" __global__ void name params { __VA_ARGS__; }
+#define EXPORT_BOUNDED(bounds, name, params, ...) extern "C" __global__ void __launch_bounds__ bounds name params { __VA_ARGS__; }
 #define SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define INFINITY __int_as_float(0x7f800000)
 typedef unsigned short uint16_t;
@@ -17,6 +18,12 @@ typedef unsigned long long uintptr;
 #endif
 
 #define DEVICE static __device__ __forceinline__
+// A struct among a kernel's parameters that is read by an index where it lies.
+#ifdef STEPFLOW_EMU
+#define CONSTANT const
+#else
+#define CONSTANT const __grid_constant__
+#endif
 #define FULL 0xffffffffu
 
 // bf16 is the upper half of a float.
@@ -244,6 +251,72 @@ DEVICE void each(int64_t n, int64_t start, int64_t stride, T *const *out, const 
 
 // Every kernel is made for both types, its name ending in the type's.
 #define EACH_TYPE(K) K(f32, float) K(bf16, bf16)
+
+// packed rounds the elements of a pack.
+DEVICE void set(Pack<float> &y, const float *x) {
+#pragma unroll
+  for (int j = 0; j < 4; j++) y.v[j] = x[j];
+}
+DEVICE void set(Pack<bf16> &y, const float *x) {
+  y.u = make_uint4(pair(x[0], x[1]), pair(x[2], x[3]), pair(x[4], x[5]), pair(x[6], x[7]));
+}
+template <class T> DEVICE Pack<T> packed(const float *x) {
+  Pack<T> y;
+  set(y, x);
+  return y;
+}
+
+// load_some reads the first n elements of a pack at p, and zeros for the rest. Where accesses are wide, p is aligned,
+// and all of the pack is there or, where n is not above 0, none.
+template <bool WIDE, class T> DEVICE Pack<T> load_some(const T *p, int n) {
+  Pack<T> x;
+  x.u = make_uint4(0, 0, 0, 0);
+  if (WIDE) {
+    if (n > 0) x = load(p);
+    return x;
+  }
+#pragma unroll
+  for (int j = 0; j < Pack<T>::N; j++)
+    if (j < n) x.v[j] = p[j];
+  return x;
+}
+
+// store_some writes what load_some reads.
+template <bool WIDE, class T> DEVICE void store_some(T *p, const Pack<T> &x, int n) {
+  if (WIDE) {
+    if (n > 0) store(p, x);
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < Pack<T>::N; j++)
+    if (j < n) p[j] = x.v[j];
+}
+
+// read widens the first n of N elements at p, and zeros for the rest; write rounds them.
+template <bool WIDE, int N, class T> DEVICE void read(float *x, const T *p, int n) {
+  const int M = Pack<T>::N;
+#pragma unroll
+  for (int i = 0; i < N; i += M) {
+    Pack<T> a = load_some<WIDE>(p + i, n - i);
+#pragma unroll
+    for (int j = 0; j < M; j++) x[i + j] = widen(a.v[j]);
+  }
+}
+template <bool WIDE, int N, class T> DEVICE void write(T *p, const float *x, int n) {
+#pragma unroll
+  for (int i = 0; i < N; i += Pack<T>::N) store_some<WIDE>(p + i, packed<T>(x + i), n - i);
+}
+
+// owner finds the tensor that a block of threads works for, among tensors in the order of their first blocks.
+template <class T> DEVICE const T &owner(const T *at, int tensors) {
+  int lo = 0, hi = tensors; // it is one of [lo, hi)
+  while (hi - lo > 1) {
+    int mid = (lo + hi) / 2;
+    if (at[mid].first <= (int)blockIdx.x) lo = mid;
+    else hi = mid;
+  }
+  return at[lo];
+}
 
 // Reductions run over a warp, then over the block's warps, always in the same order.
 struct Sum {
