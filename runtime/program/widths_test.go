@@ -46,7 +46,7 @@ func matrices(l gpu.Launch) []gpu.Operand {
 }
 
 // TestProductsAreAligned: on a card, all rows of matrices in the paper's models begin at multiples of 16 bytes, and
-// all their extents are multiples of 64 but for ranks, several of which may lie side by side.
+// all their extents are multiples of 64, or of ranks.
 func TestProductsAreAligned(t *testing.T) {
 	for _, x := range []struct{ hidden, intermediate, rank, wide int }{
 		{1024, 2736, 100, 104}, {1536, 4096, 150, 152}, {2048, 5461, 200, 200},
@@ -64,7 +64,7 @@ func TestProductsAreAligned(t *testing.T) {
 				}
 				for _, n := range []int{o.Type.Shape.Rows(), o.Type.Shape.Cols()} {
 					if n%64 != 0 && n%x.wide != 0 {
-						t.Errorf("%s: %d is no multiple of 64, nor of the rank", where, n)
+						t.Errorf("%s: %d is a multiple neither of 64 nor of the rank", where, n)
 					}
 				}
 			}
