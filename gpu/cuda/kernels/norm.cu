@@ -7,7 +7,7 @@
 template <bool WIDE, class T> struct Row {
   static const int N = Pack<T>::N, HELD = WIDE ? 4 : 0;
   int lane, group, cols;
-  Pack<T> __device__ load(const T *p, int e) const { return load_some<WIDE>(p + e, cols - e); }
+  Pack<T> __device__ load(const T *p, int e) const { return some<WIDE>(p + e, cols - e); }
   void __device__ store(T *p, int e, const Pack<T> &x) const { store_some<WIDE>(p + e, x, cols - e); }
   // each calls held(i, e) for the packs that are held, which begin at element e, and rest(e) for the others.
   template <class F, class G> void __device__ each(F held, G rest) const {
