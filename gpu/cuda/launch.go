@@ -308,9 +308,9 @@ func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
 // normCall launches a kernel of rows that are read once: a thread holds heldPacks pieces of 16 bytes, a warp a short row,
 // a block a long one.
 func normCall(kernel string, t gpu.DType, s gpu.Shape, a gpu.Attrs, args ...any) *Call {
-	const heldPacks, blockWarps = 4, 4
+	const heldPacks, most, blockWarps = 4, 256, 4 // most threads: the bound of kernels/norm.cu
 	packs := blocks(int64(s.Cols())*t.Size(), 16)
-	group := min(flatThreads, blocks(int64(packs), heldPacks*lanes)*lanes)
+	group := min(most, blocks(int64(packs), heldPacks*lanes)*lanes)
 	threads := group
 	if group == lanes {
 		threads = blockWarps * lanes

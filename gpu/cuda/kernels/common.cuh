@@ -125,6 +125,9 @@ DEVICE void put(float *p, Pack<float, 4> x) {
 DEVICE void put(bf16 *p, Pack<bf16, 8> x) {
   asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(x.u.x), "r"(x.u.y), "r"(x.u.z), "r"(x.u.w) : "memory");
 }
+DEVICE void put(bf16 *p, Pack<bf16, 4> x) {
+  asm volatile("st.global.v2.u32 [%0], {%1,%2};" : : "l"(p), "r"(x.u.x), "r"(x.u.y) : "memory");
+}
 #endif
 
 DEVICE bool aligned(const void *p) { return ((uintptr)p & 15) == 0; }
@@ -253,58 +256,48 @@ DEVICE void each(int64_t n, int64_t start, int64_t stride, T *const *out, const 
 #define EACH_TYPE(K) K(f32, float) K(bf16, bf16)
 
 // packed rounds the elements of a pack.
-DEVICE void set(Pack<float> &y, const float *x) {
+template <class T, int N> DEVICE void set(Pack<T, N> &y, const float *x) {
 #pragma unroll
-  for (int j = 0; j < 4; j++) y.v[j] = x[j];
+  for (int j = 0; j < N; j++) y.v[j] = narrow<T>(x[j]);
 }
 DEVICE void set(Pack<bf16> &y, const float *x) {
   y.u = make_uint4(pair(x[0], x[1]), pair(x[2], x[3]), pair(x[4], x[5]), pair(x[6], x[7]));
 }
-template <class T> DEVICE Pack<T> packed(const float *x) {
-  Pack<T> y;
+template <class T, int N = Pack<T>::N> DEVICE Pack<T, N> packed(const float *x) {
+  Pack<T, N> y;
   set(y, x);
   return y;
 }
 
-// load_some reads the first n elements of a pack at p, and zeros for the rest. Where accesses are wide, p is aligned,
-// and all of the pack is there or, where n is not above 0, none.
-template <bool WIDE, class T> DEVICE Pack<T> load_some(const T *p, int n) {
-  Pack<T> x;
-  x.u = make_uint4(0, 0, 0, 0);
+// some reads the first n of N elements at p, and zeros for the rest. Where accesses are wide, p is aligned to all, and all
+// of them are there or, where n is not above 0, none.
+template <bool WIDE, int N, class T> DEVICE Pack<T, N> some(const T *p, int n) {
+  Pack<T, N> x;
+  x.u = {};
   if (WIDE) {
-    if (n > 0) x = load(p);
+    if (n > 0) x = load<N>(p);
     return x;
   }
 #pragma unroll
-  for (int j = 0; j < Pack<T>::N; j++)
+  for (int j = 0; j < N; j++)
     if (j < n) x.v[j] = p[j];
   return x;
 }
+template <bool WIDE, class T> DEVICE Pack<T> some(const T *p, int n) { return some<WIDE, Pack<T>::N>(p, n); }
 
-// store_some writes what load_some reads.
-template <bool WIDE, class T> DEVICE void store_some(T *p, const Pack<T> &x, int n) {
+// store_some writes what some reads, and put_some puts it.
+template <bool WIDE, class T, int N> DEVICE void store_some(T *p, const Pack<T, N> &x, int n) {
   if (WIDE) {
     if (n > 0) store(p, x);
     return;
   }
 #pragma unroll
-  for (int j = 0; j < Pack<T>::N; j++)
+  for (int j = 0; j < N; j++)
     if (j < n) p[j] = x.v[j];
 }
-
-// read widens the first n of N elements at p, and zeros for the rest; write rounds them.
-template <bool WIDE, int N, class T> DEVICE void read(float *x, const T *p, int n) {
-  const int M = Pack<T>::N;
-#pragma unroll
-  for (int i = 0; i < N; i += M) {
-    Pack<T> a = load_some<WIDE>(p + i, n - i);
-#pragma unroll
-    for (int j = 0; j < M; j++) x[i + j] = widen(a.v[j]);
-  }
-}
-template <bool WIDE, int N, class T> DEVICE void write(T *p, const float *x, int n) {
-#pragma unroll
-  for (int i = 0; i < N; i += Pack<T>::N) store_some<WIDE>(p + i, packed<T>(x + i), n - i);
+template <bool WIDE, class T, int N> DEVICE void put_some(T *p, const Pack<T, N> &x, int n) {
+  if (!WIDE) store_some<false>(p, x, n);
+  else if (n > 0) put(p, x);
 }
 
 // owner finds the tensor that a block of threads works for, among tensors in the order of their first blocks.

@@ -7,15 +7,15 @@
 template <bool WIDE, class T> struct Row {
   static const int N = Pack<T>::N, HELD = WIDE ? 4 : 0;
   int lane, group, cols;
-  Pack<T> __device__ load(const T *p, int e) const { return load_some<WIDE>(p + e, cols - e); }
-  void __device__ store(T *p, int e, const Pack<T> &x) const { store_some<WIDE>(p + e, x, cols - e); }
+  __device__ Pack<T> load(const T *p, int e) const { return some<WIDE>(p + e, cols - e); }
+  __device__ void store(T *p, int e, const Pack<T> &x) const { store_some<WIDE>(p + e, x, cols - e); }
   // each calls held(i, e) for the packs that are held, which begin at element e, and rest(e) for the others.
-  template <class F, class G> void __device__ each(F held, G rest) const {
+  template <class F, class G> __device__ void each(F held, G rest) const {
 #pragma unroll
     for (int i = 0; i < HELD; i++) held(i, (i * group + lane) * N);
     for (int e = (HELD * group + lane) * N; e < cols; e += group * N) rest(e);
   }
-  float __device__ sum(float x) const {
+  __device__ float sum(float x) const {
     SHARED(room);
     return group == 32 ? warp_reduce<Sum>(x) : block_reduce<Sum>(x, (float *)room);
   }
@@ -93,6 +93,7 @@ DEVICE void norm_grad_rows(int rows, int cols, int n, int group, T *dx, const T 
   else norm_grad_x<false>(cols, n, group, dx + at, dy + at, x + at, w, rstd[row], a + at, a != 0);
 }
 
+// A block has at most 256 threads, and a processor room for the registers of two.
 #define NORM(S, T) EXPORT_BOUNDED((256, 2), rmsnorm_##S, (int rows, int cols, int n, int group, T *y, float *rstd, const T *x, const T *w, float eps), \
   norm_rows(rows, cols, n, group, y, rstd, x, w, eps))
 EACH_TYPE(NORM)

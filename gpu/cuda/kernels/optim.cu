@@ -58,51 +58,64 @@ struct Step {
   float coef, lr, decay, scale1, scale2, seed; // scale is 1/(1-beta^t)
 };
 
+// How many of four elements from e on the tensor has.
+DEVICE int left(const Tensor &t, int64_t e) { return t.n - e < 4 ? (int)(t.n - e) : 4; }
+
 // Rounds to nearest even, or at random by the update's seed and the element.
 template <class T> DEVICE T rounded(float x, float, int64_t, T *) { return narrow<T>(x); }
 struct Stochastic;
 DEVICE bf16 rounded(float x, float seed, int64_t e, Stochastic *) { return narrow_stochastic(x, seed, e); }
 
 // g' = coef g; m = β1 m + (1-β1) g'; v = β2 v + (1-β2) g'²; w -= lr (wd w + (m/bc1)/(sqrt(v/bc2)+eps)), on the
-// fp32 master where there is one, of a pack of elements from e on. w is of type T, g of type G. What is read is read
-// before the first use of any.
+// fp32 master where there is one, of four elements from e on and four a step further. w is of type T, g of type G. What is
+// read is read before the first use of any.
 template <bool WIDE, class T, class G, bool MASTER, class ROUND>
-DEVICE void adamw_pack(const Tensor &t, const Betas &b, const Step &u, int64_t e) {
-  const int N = Pack<T>::N;
-  T *w = (T *)t.w + e;
-  int n = t.n - e < N ? (int)(t.n - e) : N;
-  float g[N], x[N], m[N], v[N];
-  read<WIDE, N>(g, (const G *)t.g + e, n);
-  if (MASTER) read<WIDE, N>(x, t.master + e, n);
-  else read<WIDE, N>(x, w, n);
-  read<WIDE, N>(m, t.m + e, n);
-  read<WIDE, N>(v, t.v + e, n);
-  if (!(fabsf(u.coef) < INFINITY)) return;
-  Pack<T> y;
+DEVICE void adamw_packs(const Tensor &t, const Betas &b, const Step &u, int64_t e, int step) {
+  const int N = 4, U = 2;
+  Pack<G, N> g[U];
+  Pack<T, N> w[U];
+  Pack<float> master[U], m[U], v[U];
 #pragma unroll
-  for (int j = 0; j < N; j++) {
-    float d = u.coef * g[j];
-    m[j] = b.beta1 * m[j] + b.rest1 * d;
-    v[j] = b.beta2 * v[j] + b.rest2 * d * d;
-    x[j] = x[j] - u.lr * u.decay * x[j] - u.lr * (m[j] * u.scale1) / (sqrtf(v[j] * u.scale2) + b.eps);
-    y.v[j] = rounded(x[j], u.seed, e + j, (ROUND *)0);
+  for (int i = 0; i < U; i++) {
+    int64_t at = e + i * step;
+    int n = left(t, at);
+    g[i] = some<WIDE, N>((const G *)t.g + at, n);
+    if (MASTER) master[i] = some<WIDE>(t.master + at, n);
+    else w[i] = some<WIDE, N>((const T *)t.w + at, n);
+    m[i] = some<WIDE>(t.m + at, n);
+    v[i] = some<WIDE>(t.v + at, n);
   }
-  write<WIDE, N>(t.m + e, m, n);
-  write<WIDE, N>(t.v + e, v, n);
-  if (MASTER) write<WIDE, N>(t.master + e, x, n);
-  store_some<WIDE>(w, y, n);
+  if (!(fabsf(u.coef) < INFINITY)) return;
+#pragma unroll
+  for (int i = 0; i < U; i++) {
+    int64_t at = e + i * step;
+    int n = left(t, at);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      float d = u.coef * widen(g[i].v[j]), x = MASTER ? master[i].v[j] : widen(w[i].v[j]);
+      m[i].v[j] = b.beta1 * m[i].v[j] + b.rest1 * d;
+      v[i].v[j] = b.beta2 * v[i].v[j] + b.rest2 * d * d;
+      x = x - u.lr * u.decay * x - u.lr * (m[i].v[j] * u.scale1) / (sqrtf(v[i].v[j] * u.scale2) + b.eps);
+      master[i].v[j] = x;
+      w[i].v[j] = rounded(x, u.seed, at + j, (ROUND *)0);
+    }
+    put_some<WIDE>(t.m + at, m[i], n);
+    put_some<WIDE>(t.v + at, v[i], n);
+    if (MASTER) put_some<WIDE>(t.master + at, master[i], n);
+    put_some<WIDE>((T *)t.w + at, w[i], n);
+  }
 }
 
 template <class T, class G, bool MASTER, class ROUND = T>
 DEVICE void adamw(int tensors, const float *coef, const Betas &b, const Tensors &all) {
   const Tensor &t = owner(all.at, tensors);
-  const int N = Pack<T>::N;
   Step u{*coef, t.hyper[0], t.decay, 1 / t.hyper[1], 1 / t.hyper[2], t.hyper[3]};
   bool wide = aligned(t.w) && aligned(t.g) && aligned(t.master) && aligned(t.m) && aligned(t.v);
-  int64_t lo = (int64_t)(blockIdx.x - t.first) * UPDATE_BLOCK, hi = lo + UPDATE_BLOCK < t.n ? lo + UPDATE_BLOCK : t.n;
-  for (int64_t e = lo + threadIdx.x * N; e < hi; e += blockDim.x * N)
-    if (wide && e + N <= t.n) adamw_pack<true, T, G, MASTER, ROUND>(t, b, u, e);
-    else adamw_pack<false, T, G, MASTER, ROUND>(t, b, u, e);
+  int64_t lo = (int64_t)(blockIdx.x - t.first) * UPDATE_BLOCK;
+  int step = blockDim.x * 4;
+  for (int64_t e = lo + threadIdx.x * 4; e < lo + UPDATE_BLOCK && e < t.n; e += 2 * step)
+    if (wide && e + step + 4 <= t.n) adamw_packs<true, T, G, MASTER, ROUND>(t, b, u, e, step);
+    else adamw_packs<false, T, G, MASTER, ROUND>(t, b, u, e, step);
 }
 
 #define ADAMW_OF(NAME, ...) \
@@ -115,25 +128,22 @@ ADAMW(bf16_f32, bf16, float)
 ADAMW_OF(adamw_stochastic_bf16_bf16, bf16, bf16, false, Stochastic)
 ADAMW_OF(adamw_stochastic_bf16_f32, bf16, float, false, Stochastic)
 
-// y = beta x + rest coef g, with rest = 1 - beta; y = x when coef is not finite.
+// y = beta x + rest coef g, with rest = 1 - beta; y = x when coef is not finite. Of n elements, four at most.
 template <bool WIDE, class G>
 DEVICE void ema_pack(int n, float *y, const float *x, const G *g, float coef, float beta, float rest) {
-  const int N = Pack<G>::N;
-  float a[N], d[N];
-  read<WIDE, N>(a, x, n);
-  read<WIDE, N>(d, g, n);
+  Pack<float> a = some<WIDE>(x, n);
+  Pack<G, 4> d = some<WIDE, 4>(g, n);
 #pragma unroll
-  for (int j = 0; j < N; j++) a[j] = fabsf(coef) < INFINITY ? beta * a[j] + rest * (coef * d[j]) : a[j];
-  write<WIDE, N>(y, a, n);
+  for (int j = 0; j < 4; j++) a.v[j] = fabsf(coef) < INFINITY ? beta * a.v[j] + rest * (coef * widen(d.v[j])) : a.v[j];
+  put_some<WIDE>(y, a, n);
 }
 template <class G>
 DEVICE void ema(int64_t n, float *y, const float *x, const G *g, const float *coef, float beta, float rest) {
-  const int N = Pack<G>::N;
   float k = *coef;
   bool wide = aligned(y) && aligned(x) && aligned(g);
-  for (int64_t e = THREAD * N; e < n; e += STRIDE * N)
-    if (wide && e + N <= n) ema_pack<true>(N, y + e, x + e, g + e, k, beta, rest);
-    else ema_pack<false>((int)(n - e < N ? n - e : N), y + e, x + e, g + e, k, beta, rest);
+  for (int64_t e = THREAD * 4; e < n; e += STRIDE * 4)
+    if (wide && e + 4 <= n) ema_pack<true>(4, y + e, x + e, g + e, k, beta, rest);
+    else ema_pack<false>((int)(n - e < 4 ? n - e : 4), y + e, x + e, g + e, k, beta, rest);
 }
 #define EMA(S, G) \
   EXPORT(ema_##S, (int64_t n, float *y, const float *x, const G *g, const float *coef, float beta, float rest), \

@@ -20,7 +20,7 @@ template <bool WIDE, class T, class F> DEVICE float some_sum(const T *x, int n, 
   for (int e = threadIdx.x * N; e < n; e += AHEAD * step) {
     Pack<T> p[AHEAD];
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) p[i] = load_some<WIDE>(x + e + i * step, n - e - i * step);
+    for (int i = 0; i < AHEAD; i++) p[i] = some<WIDE>(x + e + i * step, n - e - i * step);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++)
 #pragma unroll
@@ -82,7 +82,7 @@ DEVICE void column_partial(int rows, int cols, int block, float *part, const T *
       int at = r + i * ROW_WARPS;
       by[i] = at < hi ? scale(at) : 0;
 #pragma unroll
-      for (int k = 0; k < IN; k++) x[i][k] = load_some<WIDE>(in[k] + (int64_t)at * cols + c, at < hi ? cols - c : 0);
+      for (int k = 0; k < IN; k++) x[i][k] = some<WIDE>(in[k] + (int64_t)at * cols + c, at < hi ? cols - c : 0);
     }
 #pragma unroll
     for (int i = 0; i < AHEAD; i++)
