@@ -16,8 +16,8 @@ import (
 // Rows of logits in memory at a time: on a CPU as many as a cache holds, but enough for the products with them to be
 // efficient; where the device has less to give, down to leastChunk.
 //
-// On a card a chunk costs a reading and a writing of the fp32 sums of the weight's gradient: 8·vocab·hidden bytes beside
-// 6·rows·vocab·hidden operations, at 3.3 TB/s and 600 TFLOP/s 242/rows of the loss's time. That is 12 % at 2,048 rows.
+// On a card each chunk reads and writes the fp32 sums of the weight's gradient: 8·vocab·hidden bytes beside
+// 6·rows·vocab·hidden operations. At 3.3 TB/s and 600 TFLOP/s these are 242/rows of the products' time: 12 % at 2,048.
 const (
 	chunkBytes = 8 << 20
 	usualChunk = 256
