@@ -1,7 +1,8 @@
 package gpu
 
 // ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and behind it, each aligned, on a
-// device with a workspace: where matrices are multiplied sums in fp32 and the workspace, and for embedding_grad its runs.
+// device with a workspace: where matrices are multiplied sums in fp32 and the workspace, for embedding_grad the parts
+// that Runs names.
 func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
 	n := k.scratch(a, in, out)
 	switch {
@@ -20,8 +21,8 @@ func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
 // workspace.
 const RunTokens = 64
 
-// runs is the bytes of keys of 8 bytes by which embedding_grad sorts tokens, and of two rows of partial sums in fp32 for
-// each run of tokens.
+// runs is the bytes of the keys, 8 a token, by which embedding_grad sorts tokens, and of two rows of partial sums in
+// fp32 for each run of tokens.
 func runs(in []Type) (keys, borders int64) {
 	tokens, cols := in[1].Shape.Rows(), in[1].Shape.Cols()
 	return Product(8, int64(tokens)), Product(2*4, blocks(tokens, RunTokens), int64(cols))

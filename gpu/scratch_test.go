@@ -57,7 +57,7 @@ func TestScratchOfAChunkedLoss(t *testing.T) {
 	}
 }
 
-// A device with a workspace has room to sort the tokens of an embedding's gradient, and for two rows of sums a run of them.
+// A device with a workspace has room to sort the tokens of an embedding's gradient, and for two rows of sums a run.
 func TestScratchOfAnEmbeddingGradient(t *testing.T) {
 	const tokens, cols = 130, 5
 	in := []Type{{Shape{1, tokens}, I32}, {Shape{1, tokens, cols}, BF16}}

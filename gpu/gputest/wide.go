@@ -40,7 +40,7 @@ func wide() (list []Case) {
 	for _, n := range [][2]int{{140, 5003}, {300, 1032}} {
 		list = append(list, wideRows(n[0], n[1])...)
 	}
-	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}, {5, 70004, 3}} {
+	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}, {5, 70004, 3}, {3, 40001, 3}} {
 		list = append(list, wideLoss(s[0], s[1], s[2])...)
 	}
 	for _, ids := range [][2]int{{2, 3}, {0, 3}, {0, 4000}} { // one id, a few, nearly all different

@@ -16,9 +16,9 @@ import (
 // Rows of logits in memory at a time: on a CPU as many as a cache holds, but enough for the products with them to be
 // efficient; where the device has less to give, down to leastChunk.
 //
-// On a card a chunk costs a reading and a writing of the fp32 sums of the weight's gradient: 8·vocab·hidden bytes beside
-// 6·rows·vocab·hidden operations, at 3.3 TB/s and 600 TFLOP/s 242/rows of the loss's time. At 2,048 rows that is 12 %, or
-// one in a hundred of a step of 368M parameters; more rows are worth a small part of the card's memory and no more.
+// On a card each chunk reads and writes the fp32 sums of the weight's gradient: 8·vocab·hidden bytes beside
+// 6·rows·vocab·hidden operations. At 3.3 TB/s and 600 TFLOP/s these are 242/rows of the products' time: 12 % at 2,048,
+// one in a hundred of a step of 368M parameters. More rows are worth a small part of the card's memory and no more.
 const (
 	chunkBytes = 8 << 20
 	usualChunk = 256

@@ -136,7 +136,7 @@ DEVICE bool aligned(const void *p) { return ((uintptr)p & 15) == 0; }
 #define THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)
 #define STRIDE ((int64_t)gridDim.x * blockDim.x)
 
-// Rows are an operand whose rows begin ld elements apart.
+// Rows are an operand in device memory whose rows begin ld elements apart.
 template <class T> struct Rows {
   T *at;
   int64_t ld;
