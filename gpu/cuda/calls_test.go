@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/ops/arch"
 	"stepflow/ops/optim"
+	"stepflow/ops/peft"
 	"stepflow/runtime/program"
 )
 
@@ -24,15 +26,29 @@ func model368M() arch.Model {
 // stage368M trains it in bf16 by AdamW, in steps of one micro-batch.
 func stage368M(t *testing.T, caps gpu.Caps) *gpu.Program {
 	t.Helper()
-	s := &program.Stage{Model: model368M(), DType: gpu.BF16, Seq: 1024, Batch: 16, Micro: 16, Chunk: 2048, Mask: true,
+	return compiled(t, stageOf(model368M()), caps)
+}
+
+func stageOf(m arch.Model) *program.Stage {
+	s := &program.Stage{Model: m, DType: gpu.BF16, Seq: 1024, Batch: 16, Micro: 16, Chunk: 2048, Mask: true,
 		Frozen: map[string]bool{}, Optimizer: optim.AdamW{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1,
 			MaxGradNorm: 1}}
 	s.Layers = s.NewLayers(s.Model.NumHiddenLayers)
 	s.Params = s.Model.Declare(s.LayerIDs())
-	p, err := program.CompileStage(s, caps)
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func compiled(t *testing.T, s *program.Stage, caps gpu.Caps) *gpu.Program {
+	t.Helper()
+	p, err := program.CompileStage(s, caps)
+	must(t, err)
 	return p
 }
 
@@ -107,5 +123,34 @@ func TestFewCallsOutsideTheLayers(t *testing.T) {
 			list = append(list, fmt.Sprintf("%4d %s", counts[k], k))
 		}
 		t.Errorf("%d calls and products outside the layers, more than %d:\n%s", n, most, strings.Join(list, "\n"))
+	}
+}
+
+// Gradients are cleared in one call, and the loss in another, also where packing has moved leaves: biases, and the matrices
+// of adapters.
+func TestGradientsAreClearedInOneCall(t *testing.T) {
+	biased := model368M()
+	biased.Arch = arch.Lookup("qwen2")
+	adapted := stageOf(model368M())
+	adapted.Peft = &peft.Spec{Method: "lora", R: 64, Alpha: 64, TargetModules: []string{"all-linear"}}
+	var err error
+	adapted.Adapters, err = adapted.Peft.Match(adapted.Params, func(ops.Param) bool { return true })
+	must(t, err)
+	for _, p := range adapted.Params {
+		adapted.Frozen[p.ID] = true
+	}
+	for name, s := range map[string]*program.Stage{"biases": stageOf(biased), "adapters": adapted} {
+		p := compiled(t, s, PlanCaps("H100", 80<<30))
+		_, d := device(t)
+		l, err := d.load(p)
+		must(t, err)
+		seg, _ := p.Segment(program.SegZero)
+		n := 0
+		for i := seg.Lo; i < seg.Hi; i++ {
+			n += len(l.workOf(i, seg.Lo, seg.Hi))
+		}
+		if n != 2 {
+			t.Errorf("%s: %d calls clear gradients and the loss", name, n)
+		}
 	}
 }

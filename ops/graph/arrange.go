@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -111,5 +112,29 @@ func (a *arrangement) settle() {
 	}
 	for i, l := range a.g.joined {
 		l.number = len(leaves) + i
+	}
+	a.sortZeros()
+}
+
+// sortZeros gives launches that clear leaves, one launch after the other, the order of the leaves: a card clears neighbours
+// in one call.
+func (a *arrangement) sortZeros() {
+	nodes := a.g.nodes
+	clears := func(n *node) *leaf {
+		if n.kernel != "zero" {
+			return nil
+		}
+		return wholeLeaf(n.in[0])
+	}
+	for lo := 0; lo < len(nodes); lo++ {
+		hi := lo
+		for hi < len(nodes) && nodes[hi].segment == nodes[lo].segment && clears(nodes[hi]) != nil {
+			hi++
+		}
+		slices.SortStableFunc(nodes[lo:hi], func(x, y *node) int {
+			p, q := clears(x), clears(y)
+			return cmp.Or(cmp.Compare(p.role, q.role), cmp.Compare(p.number, q.number))
+		})
+		lo = max(lo, hi-1)
 	}
 }
