@@ -260,3 +260,30 @@ func TestCUDAQuickstart(t *testing.T) {
 		t.Logf("%s: %.5f, on the CPU %.5f", x.precision, got[len(got)-1], want[len(want)-1])
 	}
 }
+
+// A stage of 30 layers, 272 tensors to update, that grows to 32: more of everything than one launch takes. Its losses
+// are the CPU's.
+func TestCUDADeep(t *testing.T) {
+	losses := func(d gpu.Device) (list []float64) {
+		dir := pipeline(t)
+		deep := strings.NewReplacer("num_hidden_layers       = 5", "num_hidden_layers       = 32", "layers    = 3", "layers    = 30")
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(deep.Replace(tiny)), 0o644))
+		p := cudaPlan(t, dir, d.Caps(), "steps=2", "lr=1e-3")
+		must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone {
+				list = append(list, e.Step.Loss)
+			}
+		}}))
+		return list
+	}
+	_, d := emulated(t, nil)
+	got, want := losses(d), losses(cpuDevice(t, 0))
+	if len(want) != 4 || len(got) != len(want) {
+		t.Fatalf("losses %v, on the CPU %v", got, want)
+	}
+	for i := range want {
+		if math.Abs(got[i]-want[i]) > 2e-5*want[i] {
+			t.Errorf("step %d: loss %g, on the CPU %g", i+1, got[i], want[i])
+		}
+	}
+}
