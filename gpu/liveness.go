@@ -18,8 +18,8 @@ type Tensor struct {
 func (t Tensor) Bytes() int64 { return t.Operand.Span() }
 
 // Transients lists the tensors of a segment in the order in which they are made. An output written over an input takes
-// its place; a view counts as what it looks at, outputs that are columns of one matrix as that matrix, and an output of no
-// bytes is left out.
+// its place; a view counts as what it looks at, outputs that are columns of one matrix as that matrix, and an output of
+// no bytes is left out.
 func (p *Program) Transients(s Segment) []Tensor {
 	var all []Tensor
 	var held layout

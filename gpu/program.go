@@ -250,8 +250,8 @@ func Overlap(a, b Operand) bool {
 	return !a.beside(b)
 }
 
-// beside reports whether two strided operands are different columns of one matrix: their rows are equally far apart, and
-// neither reaches into the other's columns, whose place in a row is counted from where a's begin.
+// beside reports whether two strided operands are different columns of one matrix: their rows are equally far apart,
+// and neither reaches into the other's columns, whose place in a row is counted from where a's begin.
 func (a Operand) beside(b Operand) bool {
 	row := int64(a.Stride) * a.Type.DType.Size()
 	if row == 0 || row != int64(b.Stride)*b.Type.DType.Size() {

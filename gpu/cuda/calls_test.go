@@ -126,8 +126,8 @@ func TestFewCallsOutsideTheLayers(t *testing.T) {
 	}
 }
 
-// Gradients are cleared in one call, and the loss in another, also where packing has moved leaves: biases, and the matrices
-// of adapters.
+// Gradients are cleared in one call, and the loss in another, also where packing has moved leaves: biases, and the
+// matrices of adapters.
 func TestGradientsAreClearedInOneCall(t *testing.T) {
 	biased := model368M()
 	biased.Arch = arch.Lookup("qwen2")

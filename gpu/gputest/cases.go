@@ -110,8 +110,8 @@ func elementwise(n []int) (list []Case) {
 	}...)
 }
 
-// columns lists kernels of operands [rows, cols] that are columns of wider matrices: one whose rows begin at multiples of 16
-// bytes where cols does, and others.
+// columns lists kernels of operands [rows, cols] that are columns of wider matrices: one whose rows begin at multiples
+// of 16 bytes where cols does, and others.
 func columns(rows, cols int) (list []Case) {
 	x := f32(rows, cols)
 	for _, more := range []int{8, 3} {

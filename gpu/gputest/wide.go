@@ -97,7 +97,14 @@ func wideHeads(batch, seq, heads, kvHeads, d int) []Case {
 	q, kv, lse := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(batch, heads, seq)
 	seg, table, last := i32(batch, seq), f32(seq, d/2), []int{5}
 	grad := []gpu.Type{q, q, kv, kv, q, lse}
+	w := (heads + 2*kvHeads) * d // of a row of q, k and v together
 	return []Case{
+		{Kernel: "rope", Attrs: gpu.Attrs{Heads: heads}, In: []gpu.Type{q, table, table}, Stride: []int{w, 0, 0},
+			OutStride: w, Tol: 1e-6},
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Stride: []int{w, w, w, 0}, Segments: true,
+			Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: grad, Stride: []int{0, w, w, w, 0, 0}, OutStride: w, Positive: last,
+			Tol: 3e-6},
 		{Kernel: "rope", Attrs: gpu.Attrs{Heads: heads}, In: []gpu.Type{q, table, table}, Tol: 1e-6},
 		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv}, Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6},

@@ -8,7 +8,7 @@ import (
 	"stepflow/gpu"
 )
 
-// arrangement is the order of leaves in which those that are read as one are neighbours.
+// arrangement is an order of the leaves in which those that are joined are neighbours.
 type arrangement struct {
 	g         *Graph
 	alignment int64
@@ -22,7 +22,7 @@ type neighbour struct {
 	at  int
 }
 
-// neighbours are n of a row, from first on.
+// neighbours are n leaves of a row, from first on.
 type neighbours struct {
 	first *leaf
 	n     int
@@ -48,9 +48,9 @@ func (a *arrangement) before(x, y *leaf) int {
 	return ax - ay
 }
 
-// can reports whether leaves may be one: they have the same role, element type and width of rows, and all but the last fill
-// whole units of the arena's alignment, so that nothing lies between them. Those that are neighbours already must be so in
-// this order.
+// can reports whether leaves may be one: they have the same role, element type and width of rows, and all but the last
+// fill whole units of the arena's alignment, so that nothing lies between them. Those that are neighbours already must
+// be so in this order.
 func (a *arrangement) can(list []*leaf) bool {
 	first := list[0].node.types[0]
 	at, known := a.place[list[0]]
@@ -116,8 +116,8 @@ func (a *arrangement) settle() {
 	a.sortZeros()
 }
 
-// sortZeros gives launches that clear leaves, one launch after the other, the order of the leaves: a card clears neighbours
-// in one call.
+// sortZeros gives launches that follow each other and clear leaves the order of the leaves: a card clears neighbours in
+// one call.
 func (a *arrangement) sortZeros() {
 	nodes := a.g.nodes
 	clears := func(n *node) *leaf {

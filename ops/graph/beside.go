@@ -7,8 +7,8 @@ import (
 	"stepflow/gpu"
 )
 
-// beside is the one operation of a graph that is no launch: its inputs lie side by side, as columns of one matrix, because
-// those who make them put them there.
+// beside is the one operation of a graph that is no launch: its output is the matrix whose columns are its inputs,
+// since their kernels write them there.
 var beside = &gpu.Kernel{Name: "beside", Strided: gpu.Strided{In: math.MaxInt}, Infer: inferBeside}
 
 func inferBeside(_ gpu.Attrs, in []gpu.Type) ([]gpu.Type, error) {
@@ -23,7 +23,7 @@ func inferBeside(_ gpu.Attrs, in []gpu.Type) ([]gpu.Type, error) {
 	return []gpu.Type{t}, nil
 }
 
-// kernelOf is the row of a node's operation.
+// kernelOf returns the row of a node's operation.
 func kernelOf(n *node) *gpu.Kernel {
 	if n.kernel == beside.Name {
 		return beside

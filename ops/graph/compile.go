@@ -18,7 +18,7 @@ var Passes = []Pass{
 	{Name: "prune", Run: prune},
 	{Name: "join", Run: join},
 	{Name: "fuse", Run: fuse(products, false)},
-	{Name: "prune", Run: prune, On: fewLaunches}, // what fuse left behind reads what pack looks at
+	{Name: "prune", Run: prune, On: fewLaunches}, // so that pack counts no readers that fuse has replaced
 	{Name: "pack", Run: pack, On: fewLaunches},
 	{Name: "fuse sums", Run: fuse(sums, true), On: fewLaunches},
 	{Name: "activate", Run: activate, On: manyLaunches},

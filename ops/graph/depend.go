@@ -14,8 +14,8 @@ type extent struct {
 	cols, stride int
 }
 
-// accesses are the launches that read or wrote an extent and that no later write has covered, nor later writes to columns
-// of a matrix together.
+// accesses are the launches that read or wrote an extent and that no later write has covered, nor later writes to
+// columns of a matrix together.
 type accesses struct {
 	reads, writes []int32
 	over          []gpu.Operand // such columns, written since
@@ -36,8 +36,8 @@ func (a *accesses) covered(o, x gpu.Operand) bool {
 	return coverTogether(a.over, rowBytes(o.Stride, o), x)
 }
 
-// coverTogether reports whether some of these columns, those of a matrix with rows of so many bytes, cover all of x, which
-// is columns of it too or whole rows.
+// coverTogether reports whether some of these columns, those of a matrix with rows of so many bytes, cover all of x,
+// which is columns of it too or whole rows.
 func coverTogether(columns []gpu.Operand, row int64, x gpu.Operand) bool {
 	if x.Stride == 0 {
 		size := x.Type.DType.Size()

@@ -101,8 +101,8 @@ func (l *lowering) launch(n *node, scratch *span) gpu.Launch {
 	return x
 }
 
-// residents gives the leaves their places, by role; at goes by their numbers. Leaves that are joined begin where the first of
-// them does.
+// residents gives the leaves their places, by role; at goes by their numbers. Joined leaves begin where their first part
+// does.
 func residents(g *Graph, caps gpu.Caps) (at []int64, total int64) {
 	leaves := slices.Clone(g.leaves)
 	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })

@@ -69,7 +69,8 @@ func (m *mixture) any(width int) Value {
 
 func (m *mixture) give(v Value) { m.values[v.Shape().Cols()] = append(m.values[v.Shape().Cols()], v) }
 
-// project is x wᵀ of a random weight of so many rows, with or without a bias and an adapter; now and then others may read it.
+// project is x wᵀ of a random weight of so many rows, with or without a bias and an adapter; now and then others may
+// read it.
 func (m *mixture) project(x Value, width int) Value {
 	i := m.r.IntN(len(m.weights))
 	for m.weights[i].Shape()[0] != width {
@@ -135,8 +136,8 @@ func (m *mixture) differentiate() {
 	}
 }
 
-// TestPackingChangesNothing compiles random graphs for a device of few launches and for another, and compares every leaf after
-// two runs.
+// TestPackingChangesNothing compiles random graphs for a device of few launches and for another, and compares every
+// leaf after two runs.
 func TestPackingChangesNothing(t *testing.T) {
 	packed, joints := 0, 0
 	for seed := uint64(0); seed < 600; seed++ {
@@ -185,6 +186,6 @@ func TestPackingChangesNothing(t *testing.T) {
 		}
 	}
 	if packed < 1000 || joints < 100 {
-		t.Errorf("%d leaves are read with others, %d gradients are put side by side: the graphs try too little", packed, joints)
+		t.Errorf("%d leaves are read with others and %d gradients put side by side: too few", packed, joints)
 	}
 }

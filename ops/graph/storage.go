@@ -2,8 +2,8 @@ package graph
 
 import "stepflow/gpu"
 
-// storage is where a value lives: memory of its own, a leaf, or a place in another storage, as columns of a matrix where
-// stride is set.
+// storage is where a value lives: memory of its own, a leaf, or a place in another storage, as columns of a matrix
+// where stride is set.
 type storage struct {
 	parent *storage
 	at     int64 // bytes from the start of the parent
@@ -60,8 +60,8 @@ func (u use) takesRows(v Value) bool {
 	return u.input < kernelOf(u.node).Strided.In && x.whole() == v && x.Shape().Cols() == v.Shape().Cols()
 }
 
-// share decides which outputs take over the storage of an input or of the leaf they update, and which are columns of one
-// matrix.
+// share decides which values are columns of one matrix, and which outputs take over the storage of an input or of the
+// leaf they update.
 func (s *segment) share() {
 	claimed := map[Value]bool{}
 	for _, u := range s.updates {
@@ -96,7 +96,7 @@ func (s *segment) share() {
 	}
 }
 
-// columns places what lies side by side.
+// columns places the inputs of beside in its output.
 func (s *segment) columns(n *node) {
 	joint := Value{n, 0}
 	var at int64
@@ -106,7 +106,7 @@ func (s *segment) columns(n *node) {
 	}
 }
 
-// ends reports whether nobody reads a transient value, or columns of one, but this node and those before it: once.
+// ends reports whether a node is the last to read a transient value, or columns of one, and reads it once.
 func (s *segment) ends(n *node, v Value) bool {
 	o := v.origin()
 	if v != o && v.node.stride == 0 || o.node.leaf != nil || s.lastUse[o.number()] == len(s.nodes) {
@@ -132,7 +132,7 @@ func inOrigin(v Value) gpu.Operand {
 	return gpu.Operand{Offset: v.node.at, Type: v.Type(), Stride: v.node.stride}
 }
 
-// put places an output where an input lies, of which it is the last reader. It returns false where that cannot be.
+// put places an output where an input lies that ends at its node. It returns false where that cannot be.
 func (s *segment) put(out, in Value) bool {
 	to, of := &s.storage[out.number()], &s.storage[in.number()]
 	from, at, stride := s.lies(in)
@@ -145,7 +145,7 @@ func (s *segment) put(out, in Value) bool {
 			return false
 		}
 		to.goes(from, at, stride)
-	case in == in.origin() && of.parent == nil && !of.held: // the output is columns of a matrix: the input lies there too
+	case in == in.origin() && of.parent == nil && !of.held: // the output is columns of a matrix; the input goes there
 		if !s.takeRows(in) {
 			return false
 		}
@@ -156,7 +156,7 @@ func (s *segment) put(out, in Value) bool {
 	return true
 }
 
-// lies gives the storage at the bottom of a value, or of columns of one, and its place there.
+// lies returns the storage at the bottom of a value, or of columns of one, and its place there.
 func (s *segment) lies(v Value) (root *storage, at int64, stride int) {
 	root, at, stride = s.storage[v.number()].place()
 	return root, at + v.node.at, max(stride, v.node.stride)
@@ -175,8 +175,8 @@ func (s *segment) takeRows(v Value) bool {
 	return true
 }
 
-// replaces puts a matrix whose columns are all outputs of one node where a matrix lies whose columns are inputs that end
-// there, each output where it may be put.
+// replaces puts a joint matrix in the place of another. The columns of the first are the outputs of one node, and those
+// of the other its inputs, which end there; each output may be put where the input of the same columns lies.
 func (s *segment) replaces(n *node, joint, matrix *storage) bool {
 	cols := 0
 	for o := range n.types {
