@@ -148,10 +148,14 @@ func (b *binder) rows(o gpu.Operand) rows { return rows{b.at(o), o.RowStride()} 
 // each of them, they are one long row.
 func rowsCall(kernel string, t gpu.DType, n, cols int, operands ...rows) *Call {
 	all := int64(n) * int64(cols)
-	args := []any{int64(cols)}
+	length := int64(cols)
 	if !slices.ContainsFunc(operands, func(r rows) bool { return r.ld != cols }) {
-		args[0] = all
+		length = all
+		for i := range operands {
+			operands[i].ld = 0
+		}
 	}
+	args := []any{length}
 	for _, r := range operands {
 		args = append(args, r.at, int64(r.ld))
 	}

@@ -116,7 +116,7 @@ template <int N, class T> DEVICE Pack<T, N> load(const T *p) {
 template <class T> DEVICE Pack<T> load(const T *p) { return load<Pack<T>::N>(p); }
 template <class T, int N> DEVICE void store(T *p, Pack<T, N> x) { *(typename Pack<T, N>::word *)p = x.u; }
 
-// put stores to device memory. It says itself how: of a copy the compiler may make four of 4 bytes.
+// put stores to device memory, in one access, where a plain store may become one for every 4 bytes.
 template <class T, int N> DEVICE void put(T *p, Pack<T, N> x) { store(p, x); }
 #ifndef STEPFLOW_EMU
 DEVICE void put(float *p, Pack<float, 4> x) {
@@ -166,7 +166,7 @@ struct Line {
 };
 struct Table {
   int64_t n, cols;
-  __device__ bool packed(int n) const { return cols % n == 0; }
+  __device__ bool packed(int m) const { return cols >= n || cols % m == 0; }
   struct Walk {
     int64_t e, step, cols, row, col, rows, rest; // a step is rows and the rest of one
     __device__ Walk(Table t, int64_t e, int64_t step) : e(e), step(step), cols(t.cols), row(e / cols), col(e - row * cols), rows(step / cols), rest(step - rows * cols) {}

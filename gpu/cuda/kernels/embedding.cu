@@ -57,27 +57,26 @@ DEVICE float *border(float *borders, int run, bool begins, int64_t cols) { retur
 // A thread has V columns of a run. Several rows of dy, and of dw where an id ends, are under way at once.
 template <class A, class T, int V>
 DEVICE void embedding_runs(int tokens, int length, int64_t cols, A *dw, const Key *order, const T *dy, float *borders) {
-  const int U = 4, N = V < 4 ? V : 4;
+  const int U = 8, N = V < 4 ? V : 4;
   int run = blockIdx.x, lo = run * length, hi = lo + length < tokens ? lo + length : tokens;
   int64_t c = ((int64_t)blockIdx.y * blockDim.x + threadIdx.x) * V;
   if (c >= cols) return;
   int before = lo > 0 ? id_of(order[lo - 1]) : -1, after = hi < tokens ? id_of(order[hi]) : -1;
   float s[V] = {};
   for (int first = lo; first < hi; first += U) {
+    Key k[U + 1];
     Pack<T, V> x[U];
     Pack<A, V> w[U];
-    int id[U];
     bool ends[U], whole[U];
 #pragma unroll
+    for (int u = 0; u <= U; u++) k[u] = order[first + u < hi ? first + u : hi - 1];
+#pragma unroll
     for (int u = 0; u < U; u++) {
-      int i = first + u;
-      if (i >= hi) continue;
-      Key k = order[i];
-      id[u] = id_of(k);
-      ends[u] = i + 1 == hi || id_of(order[i + 1]) != id[u];
-      whole[u] = ends[u] && id[u] != before && (i + 1 < hi || id[u] != after);
-      x[u] = load<V>(dy + token_of(k) * cols + c);
-      if (whole[u]) w[u] = load<V>(dw + id[u] * cols + c);
+      int id = id_of(k[u]);
+      ends[u] = first + u + 1 >= hi || id_of(k[u + 1]) != id;
+      whole[u] = ends[u] && id != before && (first + u + 1 < hi || id != after);
+      x[u] = load<V>(dy + token_of(k[u]) * cols + c);
+      if (whole[u]) w[u] = load<V>(dw + id * cols + c);
     }
 #pragma unroll
     for (int u = 0; u < U; u++) {
@@ -88,14 +87,14 @@ DEVICE void embedding_runs(int tokens, int length, int64_t cols, A *dw, const Ke
       if (whole[u]) {
 #pragma unroll
         for (int j = 0; j < V; j++) w[u].v[j] = narrow<A>(widen(w[u].v[j]) + s[j]);
-        store(dw + id[u] * cols + c, w[u]);
+        store(dw + id_of(k[u]) * cols + c, w[u]);
       } else {
 #pragma unroll
         for (int j = 0; j < V; j += N) {
           Pack<float, N> part;
 #pragma unroll
-          for (int k = 0; k < N; k++) part.v[k] = s[j + k];
-          store(border(borders, run, id[u] != before, cols) + c + j, part);
+          for (int i = 0; i < N; i++) part.v[i] = s[j + i];
+          store(border(borders, run, id_of(k[u]) != before, cols) + c + j, part);
         }
       }
 #pragma unroll
