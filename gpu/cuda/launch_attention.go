@@ -103,12 +103,16 @@ func bindAttention(b *binder, x *gpu.Launch) work {
 
 func bindAttentionGrad(b *binder, x *gpu.Launch) work {
 	h := headsOf(x.Attrs, x.In[1].Type)
-	n := int64(x.In[1].Type.Shape.Rows()) * int64(x.Attrs.Heads)
+	lanes := 1 // of attention_delta, for each query
+	for lanes*16 < int(h.shape.D)*int(h.dtype.Size()) {
+		lanes *= 2
+	}
 	do, q, k, v, o := b.heads(x.In[0]), b.heads(x.In[1]), b.heads(x.In[2]), b.heads(x.In[3]), b.heads(x.In[4])
 	lse, delta, seg := b.at(x.In[5]), b.at(x.Scratch), b.optional(x, 6)
 	return work{
-		newCall("attention_delta"+suffix(h.dtype), [3]int{blocks(n, attentionThreads/32), 1, 1}, attentionThreads, 0,
-			n, h.shape, delta, do, o),
+		newCall("attention_delta"+suffix(h.dtype),
+			[3]int{blocks(int64(h.shape.Seq), attentionThreads/lanes), x.Attrs.Heads, h.batch}, attentionThreads, 0,
+			h.shape, lanes, delta, do, o),
 		h.call("attention_grad_kv", x.Attrs.KVHeads, b.heads(x.Out[1]), b.heads(x.Out[2]), do, q, k, v, lse,
 			delta, seg),
 		h.call("attention_grad_q", x.Attrs.Heads, b.heads(x.Out[0]), do, q, k, v, lse, delta, seg),

@@ -386,16 +386,24 @@ DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const 
   put<M, D>(o.head(s, b, h), row, s, acc, factor);
 }
 
-// delta[b,h,i] = do[i]·o[i], a warp a query and head.
-template <class T> DEVICE void attention_delta(int64_t n, Shape s, float *delta, Heads<const T> grad, Heads<const T> o) {
-  int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32; // of [batch, seq, heads]
-  if (i >= n) return;
-  int64_t h = i % s.heads, r = i / s.heads;
-  const T *g = grad.at + r * grad.ld + h * s.d, *y = o.at + r * o.ld + h * s.d;
-  float x = 0;
-  for (int c = lane(); c < s.d; c += 32) x += widen(g[c]) * widen(y[c]);
-  x = warp_reduce<Sum>(x);
-  if (lane() == 0) delta[(r / s.seq * s.heads + h) * s.seq + r % s.seq] = x;
+// delta[b,h,i] = do[i]·o[i], some lanes a query, a power of 2, each 16 bytes of its channels.
+template <class T> DEVICE void attention_delta(Shape s, int lanes, float *delta, Heads<const T> grad, Heads<const T> o) {
+  const int N = Pack<T>::N;
+  int row = blockIdx.x * (THREADS / lanes) + threadIdx.x / lanes, c = threadIdx.x % lanes * N, h = blockIdx.y, b = blockIdx.z;
+  Head<const T> x = grad.head(s, b, h), y = o.head(s, b, h);
+  const T *gs = x.at + row * x.ld + c, *os = y.at + row * y.ld + c;
+  float sum = 0;
+  if (row < s.seq && c < s.d) {
+    if (grad.wide(s) && o.wide(s)) {
+      Pack<T> g = load(gs), v = load(os);
+#pragma unroll
+      for (int e = 0; e < N; e++) sum += widen(g.v[e]) * widen(v.v[e]);
+    } else {
+      for (int e = 0; e < N && c + e < s.d; e++) sum += widen(gs[e]) * widen(os[e]);
+    }
+  }
+  for (int other = lanes / 2; other > 0; other /= 2) sum += __shfl_xor_sync(FULL, sum, other);
+  if (row < s.seq && c == 0) delta[((int64_t)b * s.heads + h) * s.seq + row] = sum;
 }
 
 // dk and dv: a block a tile of keys of one key-value head. It goes through all queries that see them, of
@@ -560,5 +568,5 @@ DEVICE void attention_grad_q(Shape s, float scale, Heads<T> dq, Heads<const T> g
 #define EACH_HEAD(S, T) ATTENTION(S, T, 16) ATTENTION(S, T, 32) ATTENTION(S, T, 64) ATTENTION(S, T, 128)
 EACH_TYPE(EACH_HEAD)
 
-#define DELTA(S, T) EXPORT(attention_delta_##S, (int64_t n, Shape s, float *delta, Heads<const T> grad, Heads<const T> o), attention_delta(n, s, delta, grad, o))
+#define DELTA(S, T) EXPORT_BOUNDED((THREADS), attention_delta_##S, (Shape s, int lanes, float *delta, Heads<const T> grad, Heads<const T> o), attention_delta(s, lanes, delta, grad, o))
 EACH_TYPE(DELTA)
