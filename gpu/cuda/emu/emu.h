@@ -134,8 +134,6 @@ inline void copies_commit() { emu::copies_commit(); }
 template <int PENDING> void copies_wait() { emu::copies_wait(PENDING); }
 inline float pow2(float x) { return exp2f(x); }
 
-struct bf16;
-
 // mma.m16n8k16 in the fragments of the PTX manual: every lane gives its part of A and B and computes its four elements.
 inline void mma(float *c, const uint32_t *a, const uint32_t *b) {
   uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
@@ -155,23 +153,25 @@ inline void mma(float *c, const uint32_t *a, const uint32_t *b) {
   }
 }
 
+inline uint32_t shared_address(const void *p) { return (uint32_t)((const unsigned char *)p - emu::shared); }
+
 // ldmatrix.x4: lane l names row l%8 of matrix l/8, and gets two neighbours of row l/4 of each.
-inline void ldmatrix(uint32_t *r, const bf16 *row) {
+inline void ldmatrix(uint32_t *r, uint32_t row) {
   const emu::Exchange *all = emu::exchange(&row, sizeof row);
   for (int i = 0; i < 4; i++) {
-    const unsigned char *from;
+    uint32_t from;
     memcpy(&from, all[i * 8 + emu::self->lane / 4].bytes, sizeof from);
-    memcpy(&r[i], from + emu::self->lane % 4 * 4, 4);
+    memcpy(&r[i], emu::shared + from + emu::self->lane % 4 * 4, 4);
   }
 }
 
 // With .trans it gets two neighbours of column l/4.
-inline void ldmatrix_trans(uint32_t *r, const bf16 *row) {
+inline void ldmatrix_trans(uint32_t *r, uint32_t row) {
   const emu::Exchange *all = emu::exchange(&row, sizeof row);
   for (int i = 0; i < 4; i++)
     for (int k = 0; k < 2; k++) {
-      const unsigned char *from;
+      uint32_t from;
       memcpy(&from, all[i * 8 + emu::self->lane % 4 * 2 + k].bytes, sizeof from);
-      memcpy((unsigned char *)&r[i] + 2 * k, from + emu::self->lane / 4 * 2, 2);
+      memcpy((unsigned char *)&r[i] + 2 * k, emu::shared + from + emu::self->lane / 4 * 2, 2);
     }
 }

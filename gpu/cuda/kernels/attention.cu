@@ -22,6 +22,8 @@ template <class T, int D> struct Tile {
 template <int D> struct Tile<bf16, D> {
   static const int LD = D, PIECES = D / 8 < 8 ? D / 8 : 8;
   static __device__ int at(int row, int col) { return row * LD + (col ^ row / (8 / PIECES) % PIECES * 8); }
+  // The shared_address of an element of a tile; k columns further, a multiple of 16, is at address ^ 2 k.
+  static __device__ uint32_t address(const bf16 *tile, int row, int col) { return shared_address(tile) + at(row, col) * 2; }
 };
 
 // How the kernels cut their work: M and STEP as above; SUB are the rows of a step that the backward kernels work on at once,
@@ -55,9 +57,10 @@ DEVICE int warp() { return __shfl_sync(FULL, (int)threadIdx.x / 32, 0); }
 // Left is the left operand of products: 16 M rows of D elements in shared memory, or in registers where HELD.
 template <class T, int M, int D, bool HELD> struct Left {
   const T *rows;
-  int lane_at;
-  __device__ Left(const T *rows) : rows(rows), lane_at(Tile<T, D>::at(lane() % 16, lane() / 16 * 8)) {}
-  __device__ void fragment(uint32_t *x, int i, int k) const { ldmatrix(x, rows + (lane_at ^ k) + i * 16 * D); }
+  __device__ Left(const T *rows) : rows(rows) {}
+  __device__ void fragment(uint32_t *x, int i, int k) const {
+    ldmatrix(x, (Tile<T, D>::address(rows, lane() % 16, lane() / 16 * 8) ^ k * 2) + i * 16 * D * 2);
+  }
 };
 template <class T, int M, int D> struct Left<T, M, D, true> {
   uint32_t held[M][D / 16][4];
@@ -74,10 +77,9 @@ template <class T, int M, int D> struct Left<T, M, D, true> {
   }
 };
 
-// acc[16 M, 8 NT] += A Bᵀ for A [16 M, D] and B [8 NT, D], a tile in shared memory. Column k of the piece that a lane names
-// lies at (place of column 0) ^ k.
+// acc[16 M, 8 NT] += A Bᵀ for A [16 M, D] and B [8 NT, D], a tile in shared memory.
 template <int M, int NT, int D, bool HELD> DEVICE void product_nt(float (*acc)[NT][4], const Left<bf16, M, D, HELD> &a, const bf16 *b) {
-  int lane_at = Tile<bf16, D>::at(lane() % 8 + lane() / 16 * 8, lane() / 8 % 2 * 8);
+  uint32_t at = Tile<bf16, D>::address(b, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2 * 8);
 #pragma unroll
   for (int k = 0; k < D; k += 16) {
     uint32_t x[M][4], y[4];
@@ -85,7 +87,7 @@ template <int M, int NT, int D, bool HELD> DEVICE void product_nt(float (*acc)[N
     for (int i = 0; i < M; i++) a.fragment(x[i], i, k);
 #pragma unroll
     for (int n = 0; n < NT; n += 2) {
-      ldmatrix(y, b + (lane_at ^ k) + n * 8 * D);
+      ldmatrix(y, (at ^ k * 2) + n * 8 * D * 2);
 #pragma unroll
       for (int i = 0; i < M; i++) {
         mma(acc[i][n], x[i], y);
@@ -121,13 +123,13 @@ template <int M, int KT> struct Weights<bf16, M, KT> {
 
 // acc[16 M, D] += P B for B [8 KT, D], a tile in shared memory.
 template <int M, int KT, int D> DEVICE void product_pn(float (*acc)[D / 8][4], const Weights<bf16, M, KT> &w, const bf16 *b) {
-  int lane_at = Tile<bf16, D>::at(lane() % 16, lane() / 16 * 8);
+  uint32_t at = Tile<bf16, D>::address(b, lane() % 16, lane() / 16 * 8);
 #pragma unroll
   for (int k = 0; k < KT; k += 2)
 #pragma unroll
     for (int n = 0; n < D / 8; n += 2) {
       uint32_t y[4];
-      ldmatrix_trans(y, b + (lane_at ^ n * 8) + k * 8 * D);
+      ldmatrix_trans(y, (at ^ n * 16) + k * 16 * D);
 #pragma unroll
       for (int i = 0; i < M; i++) {
         mma(acc[i][n], w.p[i][k / 2], y);

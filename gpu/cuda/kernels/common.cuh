@@ -9,7 +9,7 @@
 #else
 #define EXPORT(name, params, ...) extern "C" __global__ void name params { __VA_ARGS__; }
 #define EXPORT_BOUNDED(bounds, name, params, ...) extern "C" __global__ void __launch_bounds__ bounds name params { __VA_ARGS__; }
-#define SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define SHARED(name) extern __shared__ __align__(256) unsigned char name[]
 #define INFINITY __int_as_float(0x7f800000)
 typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
@@ -192,20 +192,21 @@ DEVICE void mma(float *c, const uint32_t *a, const uint32_t *b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four 8x8 matrices of 16-bit elements; lane l names row l%8 of matrix l/8.
-DEVICE void ldmatrix(uint32_t *r, const bf16 *row) {
-  uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+// shared_address is where p lies in shared memory, in bytes; SHARED begins at a multiple of 256.
+DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+// Four 8x8 matrices of 16-bit elements; lane l names row l%8 of matrix l/8, by its shared_address.
+DEVICE void ldmatrix(uint32_t *r, uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(at)
+               : "r"(row)
                : "memory");
 }
 
-DEVICE void ldmatrix_trans(uint32_t *r, const bf16 *row) {
-  uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+DEVICE void ldmatrix_trans(uint32_t *r, uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(at)
+               : "r"(row)
                : "memory");
 }
 #endif
