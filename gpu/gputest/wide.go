@@ -15,7 +15,7 @@ func RunWide(t *testing.T, open func() gpu.Device) {
 // onEach calls f for every case on a device of its own.
 func onEach(t *testing.T, open func() gpu.Device, list []Case, f func(*testing.T, gpu.Device, Case)) {
 	for _, c := range list {
-		t.Run(fmt.Sprintf("%.100s", c), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.150s", c), func(t *testing.T) {
 			d := open()
 			defer d.Close()
 			f(t, d, c)
@@ -55,7 +55,15 @@ func wide() (list []Case) {
 		{1, 70, 2, 2, 96}} {
 		list = append(list, wideHeads(s[0], s[1], s[2], s[3], s[4])...)
 	}
-	return list
+	q := f32(1, 330, 32) // the largest score of a row grows far from one tile of keys to the next
+	list = append(list, Case{Kernel: "attention", Attrs: gpu.Attrs{Heads: 2, KVHeads: 2}, In: []gpu.Type{q, q, q},
+		Large: []int{0}, Tol: 1e-4})
+	// Documents that end inside tiles of 64 and 128 rows and at their edges, longer than tiles, and of one token.
+	for _, lengths := range [][]int{{400}, {64}, {128}, {1}, {127, 2, 1, 62, 65}, {90, 200}, {257, 1, 1}} {
+		list = append(list, documents(1, 330, 2, 1, 16, lengths)...)
+	}
+	list = append(list, documents(2, 141, 2, 2, 64, []int{33, 64, 1})...)
+	return append(list, documents(1, 200, 1, 1, 128, []int{70, 58, 9})...)
 }
 
 // wideRows lists the kernels that take a block of threads a row, or columns, of x [rows, cols].
@@ -110,6 +118,18 @@ func wideHeads(batch, seq, heads, kvHeads, d int) []Case {
 		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: grad, Positive: last, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: append(grad[:6:6], seg), Positive: last, Segments: true, Tol: 3e-6},
+	}
+}
+
+// documents lists attention of heads of d channels over documents of some lengths.
+func documents(batch, seq, heads, kvHeads, d int, lengths []int) []Case {
+	a := gpu.Attrs{Heads: heads, KVHeads: kvHeads}
+	q, kv, lse := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(batch, heads, seq)
+	seg := i32(batch, seq)
+	return []Case{
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Documents: lengths, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5},
+			Segments: true, Documents: lengths, Tol: 3e-6},
 	}
 }
 

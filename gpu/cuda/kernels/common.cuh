@@ -9,7 +9,7 @@
 #else
 #define EXPORT(name, params, ...) extern "C" __global__ void name params { __VA_ARGS__; }
 #define EXPORT_BOUNDED(bounds, name, params, ...) extern "C" __global__ void __launch_bounds__ bounds name params { __VA_ARGS__; }
-#define SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define SHARED(name) extern __shared__ __align__(256) unsigned char name[]
 #define INFINITY __int_as_float(0x7f800000)
 typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
@@ -62,6 +62,10 @@ template <class T> DEVICE T narrow(float x) {
   set(y, x);
   return y;
 }
+
+// store_pair stores two neighbours, rounded to T, at once; they are aligned to it.
+DEVICE void store_pair(float *y, float lo, float hi) { *(float2 *)y = make_float2(lo, hi); }
+DEVICE void store_pair(bf16 *y, float lo, float hi) { *(uint32_t *)y = pair(lo, hi); }
 
 // narrow_stochastic rounds to one of the two neighbours by splitmix64 of a seed, a whole number below 2^24, and the element:
 // right in the mean.
@@ -338,28 +342,49 @@ template <class Op> DEVICE float block_reduce(float x, float *room) {
 }
 
 #ifndef STEPFLOW_EMU
+// copy_async starts a copy of SIZE bytes, 4 or 16, to shared memory: valid of them, zeros after those. Both ends are aligned to
+// SIZE. A thread's copies up to a commit are a group; copies_wait waits until all but the last PENDING groups have
+// arrived. Other threads see them after a barrier (PTX ISA 8.1, 9.7.8.22.3: cp.async).
+template <int SIZE> DEVICE void copy_async(void *to, const void *from, int valid = SIZE) {
+  uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
+  if (SIZE == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(valid) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(SIZE), "r"(valid) : "memory");
+}
+DEVICE void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
+
+// pow2 is 2 to the x, in one instruction; to within 2 units in the last place, and 0 where exp2f is subnormal.
+DEVICE float pow2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // c += a b for a 16x16 tile of A, row-major, and a 16x8 tile of B, in the fragments of PTX ISA 8.1, section
 // 9.7.13.4.8 (mma.m16n8k16): lane l has rows l/4 and l/4+8, columns 2(l%4) and the next.
 DEVICE void mma(float *c, const uint32_t *a, const uint32_t *b) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four 8x8 matrices of 16-bit elements; lane l names row l%8 of matrix l/8.
-DEVICE void ldmatrix(uint32_t *r, const bf16 *row) {
-  uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+// shared_address is where p lies in shared memory, in bytes; SHARED begins at a multiple of 256.
+DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+// Four 8x8 matrices of 16-bit elements; lane l names row l%8 of matrix l/8, by its shared_address.
+DEVICE void ldmatrix(uint32_t *r, uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(at)
+               : "r"(row)
                : "memory");
 }
 
-DEVICE void ldmatrix_trans(uint32_t *r, const bf16 *row) {
-  uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+DEVICE void ldmatrix_trans(uint32_t *r, uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(at)
+               : "r"(row)
                : "memory");
 }
 #endif
