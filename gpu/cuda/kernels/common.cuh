@@ -110,6 +110,9 @@ template <class T, int M = 16 / sizeof(T)> struct Pack {
     word u;
     T v[M];
   };
+  // two bf16 from i on as a word: made of elements, since a union that is written by elements and read whole goes through
+  // memory.
+  uint32_t __device__ two(int i) const { return (uint32_t)v[i].x | (uint32_t)v[i + 1].x << 16; }
 };
 
 template <int N, class T> DEVICE Pack<T, N> load(const T *p) {
@@ -127,10 +130,10 @@ DEVICE void put(float *p, Pack<float, 4> x) {
   asm volatile("st.global.v4.f32 [%0], {%1,%2,%3,%4};" : : "l"(p), "f"(x.v[0]), "f"(x.v[1]), "f"(x.v[2]), "f"(x.v[3]) : "memory");
 }
 DEVICE void put(bf16 *p, Pack<bf16, 8> x) {
-  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(x.u.x), "r"(x.u.y), "r"(x.u.z), "r"(x.u.w) : "memory");
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(x.two(0)), "r"(x.two(2)), "r"(x.two(4)), "r"(x.two(6)) : "memory");
 }
 DEVICE void put(bf16 *p, Pack<bf16, 4> x) {
-  asm volatile("st.global.v2.u32 [%0], {%1,%2};" : : "l"(p), "r"(x.u.x), "r"(x.u.y) : "memory");
+  asm volatile("st.global.v2.u32 [%0], {%1,%2};" : : "l"(p), "r"(x.two(0)), "r"(x.two(2)) : "memory");
 }
 #endif
 

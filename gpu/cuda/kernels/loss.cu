@@ -96,7 +96,7 @@ DEVICE void gradient(int ld, T *to, float *x, const X *row, int count, float mos
       Pack<T, V> d;
 #pragma unroll
       for (int k = 0; k < V; k++) d.v[k] = narrow<T>(ex2(x[j + k] * log2_e - most) * scale - (c + k == target ? g : 0));
-      store(to + c, d);
+      put(to + c, d);
     }
     if (++round * TAKEN * (int)blockDim.x >= ld) return;
     columns<X, V>(x, row, round, count);

@@ -42,7 +42,7 @@ func predict(s size, kernels map[string]*code) (*step, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &step{used: map[string]*cuda.Call{}}
+	t := &step{used: map[string]*cuda.Call{}, flops: float64(program.FiguresOf(stage, 0).StepFLOPs)}
 	rows := map[string]*row{}
 	for _, name := range program.StepSegments {
 		times := 1
@@ -70,8 +70,6 @@ func predict(s size, kernels map[string]*code) (*step, error) {
 				t.used[c.Kernel] = c
 			}
 		}
-		flops, _ := p.FLOPs(name)
-		t.flops += float64(times) * float64(flops)
 	}
 	for _, r := range t.rows {
 		t.time += r.time
