@@ -62,6 +62,9 @@ func wide() (list []Case) {
 	for _, lengths := range [][]int{{400}, {64}, {128}, {1}, {127, 2, 1, 62, 65}, {90, 200}, {257, 1, 1}} {
 		list = append(list, documents(1, 330, 2, 1, 16, lengths)...)
 	}
+	for _, d := range []int{7, 24} { // rows that are not aligned, and padded ones
+		list = append(list, documents(2, 131, 4, 2, d, []int{50, 1})...)
+	}
 	list = append(list, documents(2, 141, 2, 2, 64, []int{33, 64, 1})...)
 	return append(list, documents(1, 200, 1, 1, 128, []int{70, 58, 9})...)
 }

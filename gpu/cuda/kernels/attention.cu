@@ -289,6 +289,54 @@ template <int STEP> DEVICE int end_step(const int *seg, int end, int seq) {
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 
+// Weights are 2 to the power of a score, in units of log 2, less the base of its row. The base need not be the largest
+// score, only within SLACK of it: so it seldom changes, and what was added up seldom has to be scaled.
+#define SLACK 8
+
+// rebase makes the largest score the base of rows where one is higher, if a row of the warp has left SLACK.
+template <int M, int NT, int DT> DEVICE void rebase(float (*base)[2], float (*sum)[2], float (*acc)[DT][4], const float (*p)[NT][4], float unit) {
+  float most[M][2];
+  bool far = false;
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float x = -INFINITY;
+#pragma unroll
+      for (int n = 0; n < NT; n++) x = fmaxf(x, fmaxf(p[i][n][2 * h], p[i][n][2 * h + 1]));
+      most[i][h] = quad_max(x) * unit;
+      far = far || most[i][h] > base[i][h] + SLACK;
+    }
+  if (!__any_sync(FULL, far)) return;
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (most[i][h] <= base[i][h]) continue;
+      float fade = pow2(base[i][h] - most[i][h]);
+      base[i][h] = most[i][h];
+      sum[i][h] *= fade;
+#pragma unroll
+      for (int n = 0; n < DT; n++) acc[i][n][2 * h] *= fade, acc[i][n][2 * h + 1] *= fade;
+    }
+}
+
+// weigh turns scores into weights and adds them up.
+template <class T, int M, int NT> DEVICE void weigh(Weights<T, M, NT> &w, float (*sum)[2], const float (*base)[2], const float (*p)[NT][4], float unit) {
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float less = base[i][h] == -INFINITY ? 0 : base[i][h]; // nothing seen yet
+#pragma unroll
+      for (int n = 0; n < NT; n++) {
+        float lo = pow2(p[i][n][2 * h] * unit - less), hi = pow2(p[i][n][2 * h + 1] * unit - less);
+        sum[i][h] += lo + hi;
+        w.set(i, n, h, lo, hi);
+      }
+    }
+}
+
 // Forward: a block a tile of queries of one head.
 template <class T, int D>
 DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int *seg) {
@@ -317,10 +365,7 @@ DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const 
   int mine = warp() * 16 * M, row = tile + mine, last = min(row + 16 * M, s.seq) - 1;
   Left<T, M, D, Cut::HELD> left(qs + mine * LD);
 
-  // Weights are kept as 2 to the power of a score less base, sum is this lane's part of their sum. The base need not be the
-  // largest score, only within SLACK of it: so it seldom changes, and what was added up seldom has to be scaled.
-  const float SLACK = 8;
-  float acc[M][DT][4], base[M][2], sum[M][2];
+  float acc[M][DT][4], base[M][2], sum[M][2]; // sum: this lane's part
   fill<M, DT>(acc, 0);
 #pragma unroll
   for (int i = 0; i < M; i++) base[i][0] = base[i][1] = -INFINITY, sum[i][0] = sum[i][1] = 0;
@@ -335,44 +380,9 @@ DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const 
     product_nt(p, left, ks + stage * STEP * LD);
     if (at + STEP - 1 > row || (seg && doc[0] != own[last - tile]))
       mask<M, NT>(p, seg, own + mine, doc, [&](int r, int c) { return at + c <= row + r; });
-    float most[M][2];
-    bool far = false;
-#pragma unroll
-    for (int i = 0; i < M; i++)
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        float x = -INFINITY;
-#pragma unroll
-        for (int n = 0; n < NT; n++) x = fmaxf(x, fmaxf(p[i][n][2 * h], p[i][n][2 * h + 1]));
-        most[i][h] = quad_max(x) * (scale * LOG2E);
-        far = far || most[i][h] > base[i][h] + SLACK;
-      }
-    if (__any_sync(FULL, far)) {
-#pragma unroll
-      for (int i = 0; i < M; i++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          if (most[i][h] <= base[i][h]) continue;
-          float fade = pow2(base[i][h] - most[i][h]);
-          base[i][h] = most[i][h];
-          sum[i][h] *= fade;
-#pragma unroll
-          for (int n = 0; n < DT; n++) acc[i][n][2 * h] *= fade, acc[i][n][2 * h + 1] *= fade;
-        }
-    }
+    rebase<M, NT, DT>(base, sum, acc, p, scale * LOG2E);
     Weights<T, M, NT> w;
-#pragma unroll
-    for (int i = 0; i < M; i++)
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        float less = base[i][h] == -INFINITY ? 0 : base[i][h]; // nothing seen yet
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-          float lo = pow2(p[i][n][2 * h] * (scale * LOG2E) - less), hi = pow2(p[i][n][2 * h + 1] * (scale * LOG2E) - less);
-          sum[i][h] += lo + hi;
-          w.set(i, n, h, lo, hi);
-        }
-      }
+    weigh(w, sum, base, p, scale * LOG2E);
     product_pn<M, NT, D>(acc, w, vs + stage * STEP * LD);
   }
   float factor[M][2];
