@@ -205,7 +205,9 @@ func TestCUDARefusals(t *testing.T) {
 	i := slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return stageOf(a) != nil })
 	trained := stageOf(p.Actions[i]).Program
 	seg, _ := trained.Segment(program.SegMicro)
-	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = (seg.Hi-seg.Lo)/3, errors.New("too many resources requested for launch") })
+	_, d = emulated(t, func(e *emu.Driver) {
+		e.FailAt, e.Fault = (seg.Hi-seg.Lo)/3, errors.New("too many resources requested for launch")
+	})
 	l, err := d.Load(trained)
 	must(t, err)
 	err = l.Run(seg.Lo, seg.Hi, true)
