@@ -135,7 +135,6 @@ inline uint32_t __float_as_uint(float f) {
 template <int SIZE> void copy_async(void *to, const void *from, int valid = SIZE) { emu::copy_async(to, from, SIZE, valid); }
 inline void copies_commit() { emu::copies_commit(); }
 template <int PENDING> void copies_wait() { emu::copies_wait(PENDING); }
-inline float pow2(float x) { return exp2f(x); }
 
 // mma.m16n8k16 in the fragments of the PTX manual: every lane gives its part of A and B and computes its four elements.
 inline void mma(float *c, const uint32_t *a, const uint32_t *b) {

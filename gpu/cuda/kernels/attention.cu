@@ -313,7 +313,7 @@ template <int M, int NT, int DT> DEVICE void rebase(float (*base)[2], float (*su
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       if (most[i][h] <= base[i][h]) continue;
-      float fade = pow2(base[i][h] - most[i][h]);
+      float fade = ex2(base[i][h] - most[i][h]);
       base[i][h] = most[i][h];
       sum[i][h] *= fade;
 #pragma unroll
@@ -330,7 +330,7 @@ template <class T, int M, int NT> DEVICE void weigh(Weights<T, M, NT> &w, float 
       float less = base[i][h] == -INFINITY ? 0 : base[i][h]; // nothing seen yet
 #pragma unroll
       for (int n = 0; n < NT; n++) {
-        float lo = pow2(p[i][n][2 * h] * unit - less), hi = pow2(p[i][n][2 * h + 1] * unit - less);
+        float lo = ex2(p[i][n][2 * h] * unit - less), hi = ex2(p[i][n][2 * h + 1] * unit - less);
         sum[i][h] += lo + hi;
         w.set(i, n, h, lo, hi);
       }
@@ -482,7 +482,7 @@ DEVICE void attention_grad_kv(Shape s, float scale, Heads<T> dk, Heads<T> dv, He
         for (int i = 0; i < M; i++)
 #pragma unroll
           for (int h = 0; h < 2; h++) {
-            float p0 = pow2(p[i][n][2 * h] * (scale * LOG2E) - l0), p1 = pow2(p[i][n][2 * h + 1] * (scale * LOG2E) - l1);
+            float p0 = ex2(p[i][n][2 * h] * (scale * LOG2E) - l0), p1 = ex2(p[i][n][2 * h + 1] * (scale * LOG2E) - l1);
             w.set(i, n, h, p0, p1);
             dw.set(i, n, h, p0 * (dp[i][n][2 * h] - d0), p1 * (dp[i][n][2 * h + 1] - d1));
           }
@@ -557,7 +557,7 @@ DEVICE void attention_grad_q(Shape s, float scale, Heads<T> dq, Heads<const T> g
           float l = ls[r] * LOG2E, d = ds[r];
 #pragma unroll
           for (int n = 0; n < NT; n++) {
-            float p0 = pow2(p[i][n][2 * h] * (scale * LOG2E) - l), p1 = pow2(p[i][n][2 * h + 1] * (scale * LOG2E) - l);
+            float p0 = ex2(p[i][n][2 * h] * (scale * LOG2E) - l), p1 = ex2(p[i][n][2 * h + 1] * (scale * LOG2E) - l);
             w.set(i, n, h, p0 * (dp[i][n][2 * h] - d), p1 * (dp[i][n][2 * h + 1] - d));
           }
         }

@@ -358,13 +358,6 @@ template <int SIZE> DEVICE void copy_async(void *to, const void *from, int valid
 DEVICE void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int PENDING> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
 
-// pow2 is 2 to the x, in one instruction; to within 2 units in the last place, and 0 where exp2f is subnormal.
-DEVICE float pow2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // c += a b for a 16x16 tile of A, row-major, and a 16x8 tile of B, in the fragments of PTX ISA 8.1, section
 // 9.7.13.4.8 (mma.m16n8k16): lane l has rows l/4 and l/4+8, columns 2(l%4) and the next.
 DEVICE void mma(float *c, const uint32_t *a, const uint32_t *b) {

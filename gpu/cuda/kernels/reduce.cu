@@ -52,14 +52,15 @@ EXPORT(sum_squares, (int tensors, int block, float *part, CONSTANT Parts all), p
 struct Firsts {
   int at[961];
 };
-EXPORT(totals, (float *y, const float *part, CONSTANT Firsts first), {
+DEVICE void total(float *y, const float *part, const Firsts &first) {
   SHARED(room);
   float s = 0;
 #pragma unroll 4
   for (int i = first.at[blockIdx.x] + threadIdx.x; i < first.at[blockIdx.x + 1]; i += blockDim.x) s += part[i];
   s = block_reduce<Sum>(s, (float *)room);
   if (threadIdx.x == 0) y[blockIdx.x] = s;
-})
+}
+EXPORT(totals, (float *y, const float *part, CONSTANT Firsts first), total(y, part, first))
 
 // Warps of a block that adds up columns, each some of the rows.
 #define ROW_WARPS 8
