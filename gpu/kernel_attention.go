@@ -2,7 +2,8 @@ package gpu
 
 import "fmt"
 
-// attentionKernels are causal attention with rotary position embeddings, and its derivative.
+// attentionKernels are causal attention with rotary position embeddings, and its derivative. Where there are documents,
+// equal ids of a sequence in seg are neighbours: devices skip what lies in other documents.
 var attentionKernels = []Kernel{
 	{
 		Name: "rope",
