@@ -100,6 +100,14 @@ func TestBounds(t *testing.T) {
 		"directives, heredoc":  {"output \"o\" {\n value = <<X\n" + strings.Repeat("%{ if true }\n", n) + strings.Repeat("%{ endif }\n", n) + "X\n}\n", tooFar},
 		"type":                 {`variable "v" { type = ` + strings.Repeat("list(", n) + "string" + strings.Repeat(")", n) + " }\n", tooFar},
 		"json":                 {value(`jsondecode(join("", [for i in range(1000): "[[[[[[[[[["]))`), argument},
+		"yaml, brackets":       {value(`yamldecode(join("", [for i in range(1000): "[[[[[[[[[["]))`), argument},
+		"yaml, levels":         {value(`yamldecode(join("", [for i in range(1000): "- - - - "]))`), argument},
+		"yaml, indented":       {"locals {
+  s = join(\"\", [for j in range(600): \" \"])
+}
+" + value(`yamldecode(join("", [for i in range(600): "${substr(local.s, 0, i)}a:\n"]))`), argument},
+		"yaml, aliases":        {value(`yamldecode(join("", concat(["a0: &a0 [x]\n"], [for i in range(1, 60): "a${i}: &a${i} [*a${i - 1}, *a${i - 1}]\n"])))`), argument},
+		"yaml, quotes":         {value(`yamldecode(join("", [for i in range(1000): "[\"]\", "]))`), argument},
 		"number":               {value("1e999999999"), number},
 		"number, negative":     {value("-1e309"), number},
 		"number, in a text":    {value(`"${1e999999999}"`), number},
