@@ -356,7 +356,8 @@ var Kinds = []Kind{
 
 // Meta lists the blocks that are not computed by a run.
 var Meta = []Kind{
-	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `*.auto.vars.hcl`, or its default.",
+	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `*.auto.vars.hcl` or " +
+		"`*.auto.vars.json`, or its default. A file of values whose name ends with `.json` holds one JSON object.",
 		Attrs: []Attr{
 			{Name: "type", Type: cty.DynamicPseudoType,
 				Doc: "A type such as `number`, `string`, `bool`, `list(string)` or `object({ a = string, b = " +

@@ -58,7 +58,7 @@ func Reference() string {
 	writeFunctions(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
-		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(maxSource))
+		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(MaxSource))
 	return b.String()
 }
 

@@ -76,6 +76,40 @@ func TestOrderOfFlags(t *testing.T) {
 	}
 }
 
+// TestJSONValues: a file of values in JSON gives values, or an error of its place; none of them runs away.
+func TestJSONValues(t *testing.T) {
+	for src, want := range map[string]string{
+		`{"v": 7}`:                             "7",
+		`{"v": 12345678901234567890123456789}`: "12345678901234567890123456789",
+		`{"v": "${upper(\"a\")}"}`:             `"$${upper(\"a\")}"`,
+		`{"v": {"a": [1, "b", null]}}`:         `{a = [1, "b", null]}`,
+		`{}`:                                   `"d"`,
+		`null`:                                 "error: it is null",
+		``:                                     "error: unexpected end of JSON input",
+		`{"v": 1} x`:                           "error: invalid character 'x'",
+		`{"v": 1e999999999}`:                   "error: var.v takes any",
+		`{"v": ` + strings.Repeat("[", 1<<20) + `}`:                            "error: exceeded max depth",
+		`{"v": ` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`: "error: more than 500 levels",
+		"{\"v\": \"\xff\"}": "error: not text in UTF-8",
+	} {
+		dir := t.TempDir()
+		main, file := filepath.Join(dir, "main.hcl"), filepath.Join(dir, "v.json")
+		for name, text := range map[string]string{main: "variable \"v\" { default = \"d\" }\noutput \"o\" { value = var.v }\n", file: src} {
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, diags := Load(main, Inputs{Flags: []Flag{{File: file}}})
+		if failure, fails := strings.CutPrefix(want, "error: "); fails {
+			if len(diags) == 0 || !strings.Contains(diags[0].Detail, failure) {
+				t.Errorf("%.40q: %v, want an error with %q", src, diags, failure)
+			}
+		} else if got := Show(p.Variables["v"].Value); diags.HasErrors() || got != want {
+			t.Errorf("%.40q: %s, %v, want %s", src, got, diags, want)
+		}
+	}
+}
+
 // TestUses: a variable, local or block is unused exactly if nothing names it.
 func TestUses(t *testing.T) {
 	for src, want := range map[string]string{

@@ -95,6 +95,10 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	args, err := changeDir(args)
+	if err != nil {
+		return a.misuse("stepflow: %v", err)
+	}
 	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") ||
 		args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)
@@ -107,9 +111,14 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 		args = []string{args[1], "-help"}
 	}
 	for i := range commands {
-		if commands[i].name == args[0] {
-			return a.dispatch(&commands[i], args[1:])
+		if commands[i].name != args[0] {
+			continue
 		}
+		given, err := environmentArgs(args[0])
+		if err != nil {
+			return a.misuse("stepflow %s: %v", args[0], err)
+		}
+		return a.dispatch(&commands[i], append(given, args[1:]...))
 	}
 	return a.misuse("stepflow: there is no command %q.%s Run stepflow help for the list.", args[0], nearest(args[0]))
 }
@@ -198,7 +207,7 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\n"+
-		"Usage: stepflow COMMAND [flags] [DIR]\n\n")
+		"Usage: stepflow [-chdir=DIR] COMMAND [flags] [DIR]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.short)
 	}
@@ -206,7 +215,9 @@ func usage(w io.Writer) {
 	for _, c := range exitCodes {
 		fmt.Fprintf(w, "  %-12d %s\n", c.code, c.when)
 	}
-	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\n"+
+	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder. -chdir=DIR goes into "+
+		"a folder\nfirst. STEPFLOW_CLI_ARGS holds flags of every command, STEPFLOW_CLI_ARGS_plan those of plan, and so "+
+		"on.\n"+
 		"stepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 

@@ -22,7 +22,7 @@ type progress struct {
 	losses []float64
 }
 
-func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && isTerminal(a.stdout)} }
+func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && a.moves()} }
 
 // lineEvery is how often a plain line is written.
 const lineEvery = 5 * time.Second
