@@ -68,7 +68,7 @@ func applyCommand() command {
 			if a.json {
 				a.line(planJSON(p))
 			} else {
-				a.printPlan(a.stdout, p, false)
+				a.printPlan(p, false, false)
 			}
 			if !approve && file == nil { // a saved plan showed what is lost
 				if err := a.confirm(p); err != nil {

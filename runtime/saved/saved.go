@@ -35,7 +35,18 @@ type Plan struct {
 
 	Outputs map[string]Output `json:"outputs,omitempty"`
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
+
+	Shown Shown `json:"shown"`
 }
+
+// Shown is a plan as it was shown to the user.
+type Shown struct {
+	Text string          `json:"text"` // without colours
+	JSON json.RawMessage `json:"json"`
+}
+
+// version is the format of the file that Save writes.
+const version = 3
 
 // Output is an output of a saved plan, as the state will keep it, with a seal. If only a run gives its value, Unknown
 // is set and there is no value.
@@ -121,8 +132,9 @@ const maxSaved = 64 << 20
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options. stream reports whether path is a pipe or a device, which is written into.
-func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
+// Save writes a plan made with these options, with its text and what is shown of it as JSON. stream reports whether path is a pipe or a device, which is written into.
+func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (stream bool,
+	err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err
@@ -131,8 +143,11 @@ func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
-		DeviceMemory: p.Caps.Memory}
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
+		DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
+	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
+		return false, err
+	}
 	salt := &state.State{}
 	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
 	s.Salt = salt.Salt
@@ -165,8 +180,8 @@ func Read(path string) (*Plan, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
 	}
-	if s.Version != 2 || s.Path == "" {
-		return nil, fmt.Errorf("%s is not a plan of this stepflow", path)
+	if s.Version != version || s.Path == "" {
+		return nil, fmt.Errorf("%s is not a plan of this stepflow: plan again", path)
 	}
 	return &s, nil
 }
