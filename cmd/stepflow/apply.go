@@ -32,6 +32,7 @@ func applyCommand() command {
 			"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
+			selecting(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
 			f.BoolVar(&verify, "verify", false,
 				"run everything again in an empty folder and compare it with the state; nothing is replaced")
@@ -100,7 +101,10 @@ func (a *app) savedPlan(args []string) (*saved.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.stateDir = s.StateDir
+	if !a.selection.Empty() {
+		return nil, fmt.Errorf("%s holds what is to run: give %s to plan -out", path, a.selection.Flags())
+	}
+	a.stateDir, a.selection = s.StateDir, s.Select
 	switch kind, _, err := a.which(); {
 	case err != nil:
 		return nil, err
@@ -264,6 +268,7 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 // ending tells what an interrupt does to the block that runs.
 type ending struct {
 	interrupt *interrupt
+	apply     string         // the command that goes on
 	block     *observe.Event // that began the block that runs; nil between blocks
 	saved     bool           // there is a checkpoint to go on from
 }
@@ -299,16 +304,20 @@ func (e *ending) say() {
 func (e *ending) next() string {
 	switch {
 	case e.block == nil:
-		return "Run apply again to go on."
+		return "Run " + e.apply + " again to go on."
 	case e.saved:
-		return "Run apply again to go on from there."
+		return "Run " + e.apply + " again to go on from there."
 	}
-	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
+	return fmt.Sprintf("Run %s again: %s starts over, and what ended before it is kept.", e.apply, e.block.Addr)
 }
 
 // apply runs a plan.
 func (a *app) apply(p *plan.Plan, approve bool) int {
-	end := &ending{interrupt: a.interrupt}
+	end := &ending{interrupt: a.interrupt, apply: "apply"}
+	again := plan.Selection{Replace: a.selection.Replace}.Flags()
+	if again != "" { // without it, what was there is put back
+		end.apply += " with " + again
+	}
 	end.say()
 	if a.ctx.Err() != nil {
 		return a.fail(apply.ErrInterrupted)
@@ -381,6 +390,9 @@ func (a *app) printOutputs(p *plan.Plan, sound bool) {
 		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
 	} else {
 		fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
+	}
+	if n := len(p.LeftOut()); n > 0 {
+		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", plural(n, "block"))
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 		v := dsl.Show(p.Outputs[n])

@@ -64,6 +64,7 @@ type app struct {
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
 	given            []dsl.Flag           // -var and -var-file, in their order
+	selection        plan.Selection       // -target, -exclude and -replace
 	secrets          *dsl.Secrets         // of the pipeline, once it was read
 	files            map[string]*hcl.File // of the pipeline, for showing where problems are
 }
@@ -243,6 +244,24 @@ func common(a *app, f *flag.FlagSet) {
 		})
 }
 
+// selecting adds the flags that leave blocks out of a plan, or run them again.
+func selecting(a *app, f *flag.FlagSet) {
+	for _, x := range []struct {
+		name, usage string
+		list        *[]string
+	}{
+		{"target", "plan only this block or instance, and what it needs; can be repeated", &a.selection.Target},
+		{"exclude", "leave out this block or instance, and what needs it; can be repeated", &a.selection.Exclude},
+		{"replace", "run this block or instance again, though it is up to date; can be repeated",
+			&a.selection.Replace},
+	} {
+		f.Func(x.name, x.usage, func(s string) error {
+			*x.list = append(*x.list, s)
+			return nil
+		})
+	}
+}
+
 func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
@@ -291,7 +310,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
-		Cache: a.cache, Peak: a.peak}
+		Cache: a.cache, Peak: a.peak, Select: a.selection}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

@@ -62,6 +62,7 @@ func planCommand() command {
 			"stepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
+			selecting(a, f)
 			f.BoolVar(&detailed, "detailed-exitcode", false,
 				"exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
 			f.StringVar(&out, "out", "",
@@ -169,8 +170,13 @@ func planJSON(p *plan.Plan) map[string]any {
 	for _, c := range p.OutputChanges() {
 		changes[c.Name] = changeJSON(c)
 	}
-	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
-		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+	m := map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
+		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget(),
+		"complete": len(p.LeftOut()) == 0}
+	if left := p.LeftOut(); len(left) > 0 {
+		m["left_out"] = left
+	}
+	return m
 }
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that

@@ -178,6 +178,9 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 	if removed > 0 {
 		fmt.Fprintf(v, ", %s to remove", plural(removed, "checkpoint"))
 	}
+	if n := len(p.LeftOut()); n > 0 {
+		fmt.Fprintf(v, ", %d left out", n)
+	}
 	v.line(".")
 	outputs := map[plan.Change]int{}
 	for _, c := range changes {

@@ -68,7 +68,7 @@ func (r *runner) owner(f *results.Found) (address string, shared bool) {
 	}
 	for name := range r.dir.State.Blocks {
 		if x, err := addr.Parse(name); err == nil && results.Folder(x) == f.Block {
-			return name, false
+			return name, r.plan.LeavesOut(x)
 		}
 	}
 	return "", false

@@ -138,7 +138,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	r.recoverWritten()
 	for _, b := range r.plan.Config.Blocks {
-		if b.Kind.Name == "output" {
+		if b.Kind.Name == "output" || r.plan.LeavesOut(b.Addr) {
 			continue
 		}
 		if err := r.block(ctx, b, byBlock[b.Addr]); err != nil {
@@ -202,19 +202,27 @@ func readable(ctx context.Context, p *plan.Plan) error {
 }
 
 // block runs the instances of a block and puts their exports into scope. Deferred ones are planned now: the values
-// they need are known.
-func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
+// they need are known. Those that the plan leaves out are only looked at.
+func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) (err error) {
 	instances, diags := r.fold.Scope.Instances(b)
 	if diags.HasErrors() {
 		return diags
 	}
 	exports := make([]cty.Value, len(instances))
-	for i, at := range actions {
-		known, err := r.action(ctx, b, at)
-		if err != nil {
+	for i, each := range instances {
+		if r.plan.LeavesOut(b.Instance(each)) {
+			a, known, diags := r.fold.Plan(ctx, b, each)
+			if diags.HasErrors() {
+				return diags
+			}
+			r.fold.Put(a)
+			exports[i] = known
+			continue
+		}
+		if exports[i], err = r.action(ctx, b, actions[0]); err != nil {
 			return err
 		}
-		exports[i] = known
+		actions = actions[1:]
 	}
 	r.fold.Scope.SetInstances(b, instances, exports)
 	return nil

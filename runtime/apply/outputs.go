@@ -22,6 +22,12 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		if b.Kind.Name != "output" {
 			continue
 		}
+		if was, ok := before[b.Addr.Name]; r.plan.LeavesOut(b.Addr) {
+			if ok {
+				r.dir.State.Outputs[b.Addr.Name] = was
+			}
+			continue
+		}
 		d, diags := r.fold.Scope.Decode(b, nil)
 		if diags.HasErrors() {
 			r.fold.OfNothing(b, "", diags)

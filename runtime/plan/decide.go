@@ -30,9 +30,17 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if err != nil {
 		return err
 	}
+	again := matches(f.choice.replace, a.Addr)
+	if again {
+		if found, err = f.replacement(ctx, a, old); err != nil {
+			return err
+		}
+	}
 	before := f.MadeBefore(a)
 	first, made := f.making[a.Recipe]
 	switch {
+	case again && found == nil:
+		a.Verb, a.Why = Run, "-replace asks for it"
 	case made && a.Shareable() && (found == nil || !found.Done):
 		a.Verb, a.Why = Same, "the same as "+first.String()
 	case found == nil:
@@ -65,6 +73,27 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 		a.Removes, err = f.surplus(a)
 	}
 	return err
+}
+
+// replacement returns the latest intact checkpoint of a run that -replace began and that was interrupted; nil if there
+// is none.
+func (f *Fold) replacement(ctx context.Context, a *Action, old *state.Block) (*results.Found, error) {
+	if old == nil || old.Status == state.Done || old.Recipe != a.Recipe || old.Earlier == "" || a.stepped() == nil {
+		return nil, nil
+	}
+	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
+	for _, x := range finds {
+		if x.Done || x.Block != results.Folder(a.Addr) {
+			continue
+		}
+		switch err := f.Disk.Intact(ctx, x, a.task().Files(false)); {
+		case err == nil:
+			return x, nil
+		case !results.IsDamage(err):
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 // decideWriter looks into the folder that a block writes to.

@@ -26,6 +26,7 @@ type Fold struct {
 	Disk  *results.Disk
 
 	cfg      *dsl.Config
+	choice   *choice // of what to plan
 	world    *blocks.World
 	done     map[addr.Addr]*Action
 	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
@@ -51,7 +52,7 @@ func (f *Fold) begin() {
 // Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before
 // it. It keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
-	f := &Fold{cfg: p.fold.cfg, Disk: p.fold.Disk}
+	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk}
 	world := *p.fold.world
 	world.State = st
 	f.world = &world
@@ -84,12 +85,14 @@ func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
 	return filepath.Join(f.Disk.Path, x.Found.Dir()), true
 }
 
-// block plans all instances of a block and puts their exports into scope.
-func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diags hcl.Diagnostics) {
+// block plans all instances of a block and puts their exports into scope. Instances that are left out have no action,
+// and only their exports are used.
+func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left []addr.Addr,
+	diags hcl.Diagnostics) {
 	instances, diags := f.Scope.Instances(b)
 	if diags.HasErrors() {
 		f.Scope.Set(b.Addr, cty.DynamicVal)
-		return nil, diags
+		return nil, nil, diags
 	}
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
@@ -99,12 +102,15 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diag
 		if a != nil {
 			f.Put(a)
 		}
-		if !d.HasErrors() {
+		switch {
+		case a != nil && !f.choice.has(a.Addr):
+			left = append(left, a.Addr)
+		case !d.HasErrors():
 			actions = append(actions, a)
 		}
 	}
 	f.Scope.SetInstances(b, instances, exports)
-	return actions, append(diags, dsl.Merge(b, instances, problems)...)
+	return actions, left, append(diags, dsl.Merge(b, instances, problems)...)
 }
 
 // Put makes a planned block known to those planned after it.
@@ -119,7 +125,7 @@ func (f *Fold) Put(a *Action) {
 	} else {
 		delete(f.deferred[block], a.Addr)
 	}
-	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil {
+	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil && f.choice.has(a.Addr) {
 		f.making[a.Recipe] = a.Addr
 	}
 }

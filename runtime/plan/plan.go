@@ -27,6 +27,7 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
+	Select   Selection
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -47,8 +48,9 @@ type Plan struct {
 	Caps      gpu.Caps
 	State     *state.State
 
-	fold  *Fold
-	index map[addr.Addr]int // of actions
+	fold    *Fold
+	index   map[addr.Addr]int  // of actions
+	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 }
 
 // Action finds an action by address; nil if there is none.
@@ -92,7 +94,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
 		StepEvery: 50, MaxSpans: 100_000,
-		index: map[addr.Addr]int{}}
+		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
 	}
@@ -111,7 +113,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	}
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
-	diags = append(diags, p.blocks(ctx)...)
+	diags = append(diags, p.selected(ctx, o.Select)...)
 	if ctx.Err() != nil {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
 			Detail: "Planning was interrupted."})
@@ -145,11 +147,18 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...)
 			continue
 		}
+		if !p.fold.choice.hasBlock(b.Addr) || p.partly(b) {
+			diags = append(diags, p.leaveOut(b)...)
+			continue
+		}
 		if b.Kind.Name == "output" {
 			diags = append(diags, p.output(b)...)
 			continue
 		}
-		actions, dd := p.fold.block(ctx, b)
+		actions, left, dd := p.fold.block(ctx, b)
+		for _, a := range left {
+			p.leftOut[a] = true
+		}
 		diags = append(diags, dd...)
 		if dd.HasErrors() {
 			failed[b.Addr] = true
@@ -229,7 +238,8 @@ func (p *Plan) settle() {
 		}
 		taken[a.Found.Block] = true
 		if from, err := addr.Parse(a.Moved); err == nil {
-			if other := p.Action(from); other != nil && other != a && other.Recipe == a.Recipe {
+			other := p.Action(from)
+			if p.LeavesOut(from) || other != nil && other != a && other.Recipe == a.Recipe {
 				a.Why, a.Removes = "the same as "+a.Moved, nil // the other keeps its own
 			}
 		}

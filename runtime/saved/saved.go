@@ -23,11 +23,12 @@ import (
 
 // Plan is a plan on disk. It holds hashes and no programs: apply plans again, and must come to the same hashes.
 type Plan struct {
-	Version  int        `json:"format_version"`
-	Path     string     `json:"path"`
-	StateDir string     `json:"state_dir"`
-	Flags    []dsl.Flag `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
-	Serial   int64      `json:"state_serial"`
+	Version  int            `json:"format_version"`
+	Path     string         `json:"path"`
+	StateDir string         `json:"state_dir"`
+	Flags    []dsl.Flag     `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
+	Serial   int64          `json:"state_serial"`
+	Select   plan.Selection `json:"selection,omitzero"`
 
 	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
@@ -143,8 +144,8 @@ func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (st
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
-		DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Select: o.Select,
+		Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
 	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
 		return false, err
 	}
