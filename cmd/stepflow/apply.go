@@ -63,13 +63,20 @@ func applyCommand() command {
 					return a.fail(err)
 				}
 			}
-			if verify {
+			switch {
+			case verify && p.Select.RefreshOnly:
+				return a.misuse("stepflow apply: -verify and -refresh-only exclude each other: the first runs " +
+					"everything again, the second nothing")
+			case verify:
 				return a.verify(args, p)
 			}
 			if a.json {
 				a.line(planJSON(p))
 			} else {
 				a.printPlan(p, false, false)
+			}
+			if p.Select.RefreshOnly {
+				return a.refresh(p)
 			}
 			if !approve && file == nil { // a saved plan showed what is lost
 				if err := a.confirm(p); err != nil {

@@ -260,6 +260,8 @@ func selecting(a *app, f *flag.FlagSet) {
 			return nil
 		})
 	}
+	f.BoolVar(&a.selection.RefreshOnly, "refresh-only", false,
+		"only look at data and at results on disk, and at what differs from the state; apply records that")
 }
 
 func (a *app) inputs() dsl.Inputs {

@@ -77,7 +77,7 @@ func planCommand() command {
 					return a.fail(err)
 				}
 			}
-			p, ok := a.plan(args, false)
+			p, ok := a.plan(args, a.selection.RefreshOnly)
 			if !ok {
 				return exitError
 			}
@@ -129,6 +129,9 @@ func forecastOf(x *plan.Action) *blocks.Forecast {
 
 // planJSON is the plan for machines.
 func planJSON(p *plan.Plan) map[string]any {
+	if p.Select.RefreshOnly {
+		return driftJSON(p)
+	}
 	var actions []map[string]any
 	for _, x := range p.Actions {
 		m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,

@@ -59,6 +59,9 @@ func (v *planView) line(format string, args ...any) {
 
 // text is a plan: what is lost, each block, outputs, and sums.
 func (v *planView) text(p *plan.Plan) string {
+	if p.Select.RefreshOnly {
+		return driftText(p.Drift, v.paint)
+	}
 	for _, l := range p.Losses() {
 		verb := "throws away"
 		if l.May {

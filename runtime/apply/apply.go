@@ -76,7 +76,7 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	if err := readable(ctx, p); err != nil {
 		return done, err
 	}
-	dir, err := state.Open(p.StateDir)
+	dir, err := open(p)
 	if err != nil {
 		return done, err
 	}
@@ -85,9 +85,6 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 			err = e
 		}
 	}()
-	if dir.State.Serial != p.State.Serial {
-		return done, fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
-	}
 	if o.Begin != nil {
 		if err := o.Begin(); err != nil {
 			return done, err
@@ -107,6 +104,26 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	return done, r.run(ctx)
 }
 
+// open locks the state of a plan, which must be the one that the plan was made with.
+func open(p *plan.Plan) (*state.Dir, error) {
+	dir, err := state.Open(p.StateDir)
+	if err == nil && dir.State.Serial != p.State.Serial {
+		err = errors.Join(errors.New("the state changed since the plan was made (another apply ran): plan again"),
+			dir.Close())
+	}
+	return dir, err
+}
+
+// saw notes in the state what the plan saw of remote data.
+func saw(p *plan.Plan, st *state.State) {
+	for _, a := range p.Actions {
+		if n, ok := a.Block.(blocks.Source); ok {
+			_, secret := a.Secret["source"]
+			st.Saw(a.Addr.String(), n.Seen(secret))
+		}
+	}
+}
+
 func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q := p.Copy()
 	q.State = dir.State
@@ -117,10 +134,9 @@ func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log,
 			Device: o.Device.Caps().Name,
 			Every:  p.TraceBudget().Every, Spans: p.MaxSpans}}
+	saw(q, dir.State)
 	for _, a := range q.Actions {
 		if n, ok := a.Block.(blocks.Source); ok {
-			_, secret := a.Secret["source"]
-			dir.State.Saw(a.Addr.String(), n.Seen(secret))
 			r.shared.Counted[a.Addr] = n.Counted()
 		}
 	}

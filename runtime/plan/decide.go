@@ -177,7 +177,7 @@ func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again
 			continue
 		}
 		err := f.Disk.Intact(ctx, x, a.task().Files(x.Done))
-		if results.IsDamage(err) && again > 0 && f.Disk.Gone(x) {
+		if results.IsDamage(err) && again > 0 && f.Disk.Gone(x.Dir()) {
 			a.Warnings = a.Warnings[:warned]
 			f.Disk.Changed(x.Block)
 			return f.lookAgain(ctx, a, old, again-1)

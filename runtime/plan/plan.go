@@ -40,7 +40,9 @@ type Options struct {
 type Plan struct {
 	Config    *dsl.Config
 	StateDir  string
+	Select    Selection
 	Actions   []*Action
+	Drift     []Drift              // of a plan that runs nothing; see Selection
 	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
@@ -61,8 +63,11 @@ func (p *Plan) Action(a addr.Addr) *Action {
 	return nil
 }
 
-// Changes reports whether apply has anything to run, to move or to remove, or outputs to change.
+// Changes reports whether apply has anything to run, to move, to remove or to record, or outputs to change.
 func (p *Plan) Changes() bool {
+	if p.Select.RefreshOnly {
+		return len(p.Drift) > 0
+	}
 	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
 }
 
@@ -92,7 +97,7 @@ func (p *Plan) Copy() *Plan {
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
+	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
 		StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {
@@ -113,7 +118,13 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	}
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
-	diags = append(diags, p.selected(ctx, o.Select)...)
+	diags = append(diags, p.selected(ctx)...)
+	if o.Select.RefreshOnly && !diags.HasErrors() && ctx.Err() == nil {
+		if p.Drift, err = p.drift(ctx); err != nil && ctx.Err() == nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
+				Detail: blocks.Sentence(err.Error()) + "."})
+		}
+	}
 	if ctx.Err() != nil {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
 			Detail: "Planning was interrupted."})

@@ -19,17 +19,22 @@ type Selection struct {
 	Target  []string `json:"target,omitempty"`  // only these, and what they need
 	Exclude []string `json:"exclude,omitempty"` // all but these, and but what needs them
 	Replace []string `json:"replace,omitempty"` // run again from the start
+
+	RefreshOnly bool `json:"refresh_only,omitempty"` // record what differs from the state, and run nothing
 }
 
 // Partial reports whether blocks may be left out.
 func (s Selection) Partial() bool { return len(s.Target)+len(s.Exclude) > 0 }
 
 // Empty reports whether nothing is selected.
-func (s Selection) Empty() bool { return !s.Partial() && len(s.Replace) == 0 }
+func (s Selection) Empty() bool { return !s.Partial() && len(s.Replace) == 0 && !s.RefreshOnly }
 
 // Flags writes the flags that select the same.
 func (s Selection) Flags() string {
 	var words []string
+	if s.RefreshOnly {
+		words = append(words, "-refresh-only")
+	}
 	for _, f := range s.lists() {
 		for _, a := range f.addrs {
 			words = append(words, f.flag+" "+a)
@@ -68,6 +73,9 @@ func choose(cfg *dsl.Config, s Selection) (*choice, hcl.Diagnostics) {
 	if len(s.Target) > 0 && len(s.Exclude) > 0 {
 		diags = append(diags, wrongSelection("-target and -exclude exclude each other: write what is to run with "+
 			"-target, or what is not to run with -exclude."))
+	}
+	if s.RefreshOnly && len(s.Replace) > 0 {
+		diags = append(diags, wrongSelection("-refresh-only and -replace exclude each other: the first runs nothing."))
 	}
 	if !s.Partial() || diags.HasErrors() {
 		return c, diags
@@ -136,8 +144,8 @@ func (c *choice) has(a addr.Addr) bool { return c.instances == nil || c.instance
 
 // selected plans what the selection leaves. Where it names instances, all instances of their blocks are planned first,
 // to see which instances need which; then those that are chosen are planned for themselves.
-func (p *Plan) selected(ctx context.Context, s Selection) hcl.Diagnostics {
-	c, diags := choose(p.Config, s)
+func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
+	c, diags := choose(p.Config, p.Select)
 	if diags.HasErrors() {
 		return diags
 	}

@@ -34,6 +34,8 @@ type Plan struct {
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
 	Actions      []Action `json:"actions"`
 
+	Drift []plan.Drift `json:"drift,omitempty"` // of a plan that runs nothing
+
 	Outputs map[string]Output `json:"outputs,omitempty"`
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
 
@@ -144,7 +146,7 @@ func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (st
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Select: o.Select,
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
 		Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
 	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
 		return false, err
@@ -191,6 +193,9 @@ func Read(path string) (*Plan, error) {
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
 	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
+	if len(errs) == 0 && !slices.Equal(s.Drift, p.Drift) {
+		errs = append(errs, errors.New("other data or results differ from the state now"))
+	}
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran since"))
 	}
