@@ -134,40 +134,7 @@ func planJSON(p *plan.Plan) map[string]any {
 	}
 	var actions []map[string]any
 	for _, x := range p.Actions {
-		m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
-			"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
-		for name, v := range attributesJSON(x) {
-			m[name] = v
-		}
-		if x.FromStep > 0 {
-			m["from_step"] = x.FromStep
-		}
-		if len(x.Losses) > 0 {
-			steps := 0
-			for _, l := range x.Losses {
-				steps += l.Steps
-			}
-			m["discards_steps"], m["losses"] = steps, x.Losses
-		}
-		if x.Moved != "" {
-			m["moved_from"] = x.Moved
-		}
-		if len(x.Removes) > 0 {
-			m["removes_checkpoints"] = x.Removes
-		}
-		if x.Replaces != "" {
-			m["replaces"] = x.Replaces
-		}
-		if len(x.Warnings) > 0 {
-			m["warnings"] = x.Warnings
-		}
-		if b, ok := x.Block.(blocks.Counted); ok {
-			maps.Copy(m, b.Numbers())
-		}
-		if f := forecastOf(x); f != nil {
-			m["forecast"] = f
-		}
-		actions = append(actions, m)
+		actions = append(actions, actionJSON(x))
 	}
 	changes := map[string]any{}
 	for _, c := range p.OutputChanges() {
@@ -178,6 +145,44 @@ func planJSON(p *plan.Plan) map[string]any {
 		"complete": len(p.LeftOut()) == 0}
 	if left := p.LeftOut(); len(left) > 0 {
 		m["left_out"] = left
+	}
+	return m
+}
+
+// actionJSON is what is to become of a block, for machines.
+func actionJSON(x *plan.Action) map[string]any {
+	m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
+		"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
+	for name, v := range attributesJSON(x) {
+		m[name] = v
+	}
+	if x.FromStep > 0 {
+		m["from_step"] = x.FromStep
+	}
+	if len(x.Losses) > 0 {
+		steps := 0
+		for _, l := range x.Losses {
+			steps += l.Steps
+		}
+		m["discards_steps"], m["losses"] = steps, x.Losses
+	}
+	if x.Moved != "" {
+		m["moved_from"] = x.Moved
+	}
+	if len(x.Removes) > 0 {
+		m["removes_checkpoints"] = x.Removes
+	}
+	if x.Replaces != "" {
+		m["replaces"] = x.Replaces
+	}
+	if len(x.Warnings) > 0 {
+		m["warnings"] = x.Warnings
+	}
+	if b, ok := x.Block.(blocks.Counted); ok {
+		maps.Copy(m, b.Numbers())
+	}
+	if f := forecastOf(x); f != nil {
+		m["forecast"] = f
 	}
 	return m
 }
