@@ -96,6 +96,9 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	if len(args) > 0 && args[0] == completeWord {
+		return a.complete(args[1:])
+	}
 	args, err := changeDir(args)
 	if err != nil {
 		return a.misuse("stepflow: %v", err)
@@ -135,23 +138,30 @@ func (a *app) misuse(format string, args ...any) int {
 	return exitUsage
 }
 
-func nearest(given string) string {
-	var names []string
+func nearest(given string) string { return dsl.Suggest(given, commandNames()) }
+
+func commandNames() (names []string) {
 	for _, c := range commands {
 		names = append(names, c.name)
 	}
-	return dsl.Suggest(given, names)
+	return names
 }
 
-// dispatch parses flags before and after the arguments.
-func (a *app) dispatch(c *command, args []string) int {
-	asked := a.json
+// flagSet returns the flags of a command, which set what a holds.
+func (c *command) flagSet(a *app) *flag.FlagSet {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
 	if c.flags != nil {
 		c.flags(a, f)
 	}
+	return f
+}
+
+// dispatch parses flags before and after the arguments.
+func (a *app) dispatch(c *command, args []string) int {
+	asked := a.json
+	f := c.flagSet(a)
 	var rest []string
 	for {
 		if err := f.Parse(args); err != nil {

@@ -137,7 +137,7 @@ func (a *app) converse(c *plan.Console, p *plan.Plan, in *os.File) int {
 	if width, height, err := term.GetSize(int(screen.file.Fd())); err == nil && width > 0 {
 		t.SetSize(width, height)
 	}
-	t.AutoCompleteCallback = completer(t, p)
+	t.AutoCompleteCallback = tabbed(t, p)
 	stdout, stderr := a.stdout, a.stderr
 	a.stdout, a.stderr = tamer{t}, tamer{t}
 	defer func() { a.stdout, a.stderr = stdout, stderr }()
@@ -153,8 +153,8 @@ func (a *app) converse(c *plan.Console, p *plan.Plan, in *os.File) int {
 // partOfName are the characters of a name that can be completed, and those between its parts.
 const partOfName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]\""
 
-// completer completes the name before the cursor at Tab: as far as it is clear, else it lists what the name may be.
-func completer(t *term.Terminal, p *plan.Plan) func(line string, pos int, key rune) (string, int, bool) {
+// tabbed completes the name before the cursor at Tab: as far as it is clear, else it lists what the name may be.
+func tabbed(t *term.Terminal, p *plan.Plan) func(line string, pos int, key rune) (string, int, bool) {
 	return func(line string, pos int, key rune) (string, int, bool) {
 		if key != '\t' {
 			return "", 0, false
