@@ -38,10 +38,15 @@ func applyCommand() command {
 				"run everything again in an empty folder and compare it with the state; nothing is replaced")
 			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; "+
 				"on loopback unless a host is named")
+			f.IntVar(&a.parallelism, "parallelism", 1,
+				"blocks that run at once. The device runs one at a time, and so do exports; tokenizers run beside them")
 			f.IntVar(&a.threads, "threads", 0,
 				"threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
+			if a.parallelism < 1 {
+				return a.misuse("stepflow apply: -parallelism is at least 1, not %d", a.parallelism)
+			}
 			file, err := a.savedPlan(args)
 			if err != nil {
 				return a.fail(err)
@@ -272,20 +277,22 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	}
 }
 
-// ending tells what an interrupt does to the block that runs.
+// ending tells what an interrupt does to the blocks that run.
 type ending struct {
 	interrupt *interrupt
-	apply     string         // the command that goes on
-	block     *observe.Event // that began the block that runs; nil between blocks
-	saved     bool           // there is a checkpoint to go on from
+	apply     string           // the command that goes on
+	running   []*observe.Event // that began the blocks that run
+	saved     bool             // the one that saves has a checkpoint to go on from
 }
 
 func (e *ending) event(x observe.Event) {
 	switch x.Kind {
 	case observe.BlockStart:
-		e.block, e.saved = &x, x.FromStep > 0
+		e.running = append(e.running, &x)
+		e.saved = e.saved || x.FromStep > 0
 	case observe.BlockDone, observe.BlockFailed:
-		e.block, e.saved = nil, false
+		e.running = slices.DeleteFunc(e.running, func(b *observe.Event) bool { return b.Addr == x.Addr })
+		e.saved = e.saved && e.block() != nil && e.block().Saves
 	case observe.Saved:
 		e.saved = true
 	default:
@@ -294,28 +301,39 @@ func (e *ending) event(x observe.Event) {
 	e.say()
 }
 
+// block returns what began the block that saves, or else another that runs; nil between blocks.
+func (e *ending) block() (block *observe.Event) {
+	for _, b := range e.running {
+		if block == nil || b.Saves {
+			block = b
+		}
+	}
+	return block
+}
+
 // say sets what is said at a signal.
 func (e *ending) say() {
 	how := "ending"
-	switch {
-	case e.block == nil:
-	case e.block.Saves:
+	switch b := e.block(); {
+	case b == nil:
+	case b.Saves:
 		how = "finishing the step and saving a checkpoint"
 	default:
-		how = fmt.Sprintf("ending %s, which starts over with the next apply", e.block.Addr)
+		how = fmt.Sprintf("ending %s, which starts over with the next apply", b.Addr)
 	}
 	e.interrupt.hold("Interrupted: " + how + ". Once more stops at once.")
 }
 
 // next says what the next apply does.
 func (e *ending) next() string {
-	switch {
-	case e.block == nil:
+	switch b := e.block(); {
+	case b == nil:
 		return "Run " + e.apply + " again to go on."
 	case e.saved:
 		return "Run " + e.apply + " again to go on from there."
+	default:
+		return fmt.Sprintf("Run %s again: %s starts over, and what ended before it is kept.", e.apply, b.Addr)
 	}
-	return fmt.Sprintf("Run %s again: %s starts over, and what ended before it is kept.", e.apply, e.block.Addr)
 }
 
 // apply runs a plan.
@@ -351,6 +369,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		view.event(e)
 	}
 	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
+		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
 			if err == nil {

@@ -60,6 +60,7 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
+	parallelism      int                  // blocks that run at once
 	ui               string               // address to serve the run at
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
@@ -85,8 +86,8 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(), consoleCommand(),
-		stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
+		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
 		schemaCommand(), dataCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}

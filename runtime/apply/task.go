@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 
 // task runs one block and records it as running, then as done or failed. It returns the exports that the run gave.
 func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.Value, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	start := time.Now()
 	t := a.Block.(blocks.Task)
 	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
@@ -45,14 +48,16 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	}
 	defer r.fold.Disk.Changed(results.Folder(a.Addr))
 	if w, ok := a.Block.(blocks.Writer); ok {
-		w.Begin(b)
+		w.Begin(b, r.dir.State)
 	}
 	ctx = r.watch(ctx, a, b)
 	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: saves})
-	if err := b.Record(); err != nil {
+	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
+	r.mu.Unlock()
 	err = t.Run(ctx, b)
+	r.mu.Lock()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
 		err = ErrInterrupted
 	}
@@ -65,10 +70,10 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			entry.Status, entry.Error = state.Failed, err.Error()
 			b.Observe.Event(ctx, observe.Event{Kind: observe.BlockFailed, Message: err.Error()})
 		}
-		return nil, errors.Join(err, b.Record())
+		return nil, errors.Join(err, r.record(a, entry))
 	}
 	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
-	if err := b.Record(); err != nil {
+	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
@@ -89,8 +94,22 @@ func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Bloc
 	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
 		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
-		Result: func(x addr.Addr) (string, error) { return r.result(ctx, x) },
-		Record: func() error { return r.record(a, entry) }}
+		Result: func(x addr.Addr) (dir string, err error) {
+			r.locked(func() { dir, err = r.result(ctx, x) })
+			return dir, err
+		},
+		Record: func() (err error) {
+			r.locked(func() { err = r.record(a, entry) })
+			return err
+		},
+		Note: func(f func(*state.State)) { r.locked(func() { f(r.dir.State) }) }}
+}
+
+// locked does something for a block that runs.
+func (r *runner) locked(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
 }
 
 // watch starts the trace of a block that runs, and records it in the block's entry.
@@ -112,7 +131,9 @@ func (r *runner) record(a *plan.Action, entry *state.Block) error {
 	if entry.Status == state.Done && entry.Content == "" {
 		return fmt.Errorf("%s ended without a content id", a.Addr)
 	}
-	r.dir.State.Blocks[a.Addr.String()] = entry
+	kept := *entry // as it is now: the block goes on to change its entry
+	kept.Values = maps.Clone(entry.Values)
+	r.dir.State.Blocks[a.Addr.String()] = &kept
 	return r.dir.Save()
 }
 

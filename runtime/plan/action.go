@@ -11,6 +11,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
@@ -54,6 +55,9 @@ type Action struct {
 
 // Kind returns the block's kind in the language.
 func (a *Action) Kind() *dsl.Kind { return a.block.Kind }
+
+// Alone returns what the block has for itself while it is planned and while it runs; "" for nothing.
+func (a *Action) Alone() blocks.Resource { return all.Kinds[a.block.Kind.Name].Alone }
 
 // Type returns the block's type; "" for a kind without types.
 func (a *Action) Type() string { return a.block.Addr.Type }

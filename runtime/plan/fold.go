@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -29,6 +30,7 @@ type Fold struct {
 	choice   *choice // of what to plan
 	world    *blocks.World
 	done     map[addr.Addr]*Action
+	mu       sync.RWMutex                     // of done, which blocks that run look into
 	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
 	deferred map[addr.Addr]map[addr.Addr]bool // block → deferred instances
 }
@@ -62,7 +64,7 @@ func (p *Plan) Again(st *state.State) *Fold {
 
 // find returns a block that is planned; nil if it is not.
 func (f *Fold) find(a addr.Addr) *blocks.Planned {
-	if x := f.done[a]; x != nil {
+	if x := f.planned(a); x != nil {
 		return &x.Planned
 	}
 	return nil
@@ -70,15 +72,22 @@ func (f *Fold) find(a addr.Addr) *blocks.Planned {
 
 // ID returns the content id of a block's result, or its recipe if it has not run.
 func (f *Fold) ID(a addr.Addr) string {
-	if x := f.done[a]; x != nil {
+	if x := f.planned(a); x != nil {
 		return x.id
 	}
 	return ""
 }
 
+// planned returns the action of a block that is planned; nil if it is not.
+func (f *Fold) planned(a addr.Addr) *Action {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.done[a]
+}
+
 // made returns the folder of a block's result; ok is false if it has not run, or will run again.
 func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
-	x := f.done[a]
+	x := f.planned(a)
 	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
 		return "", false
 	}
@@ -115,7 +124,9 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left
 
 // Put makes a planned block known to those planned after it.
 func (f *Fold) Put(a *Action) {
+	f.mu.Lock()
 	f.done[a.Addr] = a
+	f.mu.Unlock()
 	block := a.Addr.Block()
 	if a.Verb == Deferred {
 		if f.deferred[block] == nil {

@@ -97,8 +97,8 @@ func (p *Plan) Copy() *Plan {
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
-		StepEvery: 50, MaxSpans: 100_000,
+	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
+		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)

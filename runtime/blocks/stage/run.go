@@ -120,7 +120,8 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	e.Values = blocks.Writable(valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
 		name := work.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
-		r.State.State.Rate(name, float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
+		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / median
+		r.Note(func(st *state.State) { st.Rate(name, rate) })
 	}
 	files, err := s.files(r, tok, true)
 	if err == nil {

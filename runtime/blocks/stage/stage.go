@@ -24,7 +24,7 @@ import (
 )
 
 // Kind is the stage block.
-var Kind = blocks.Kind{Sound: sound, Plan: plan,
+var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	Idle: map[string]string{
 		"train.checkpoint":               "when something is saved",
 		"train.checkpoint.every_steps":   "when something is saved",
