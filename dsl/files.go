@@ -21,8 +21,12 @@ const (
 	JSONSuffix = ".json"
 )
 
-// autoVarSuffixes end the names of files of variable values that are read without being named.
-var autoVarSuffixes = []string{".auto.vars.hcl", ".auto.vars.json"}
+// Files of variable values that are read without being named: first those of these names, then those whose names end
+// so.
+var (
+	autoVarNames    = []string{"stepflow.vars.hcl", "stepflow.vars.json"}
+	autoVarSuffixes = []string{".auto.vars.hcl", ".auto.vars.json"}
+)
 
 // Limits on the size of files, in bytes. A parsed source takes many times its size.
 const (
@@ -60,8 +64,16 @@ func PipelineFiles(path string) (dir string, files []string, err error) {
 // Sources lists the *.hcl files of a folder by name, including those of variable values.
 func Sources(dir string) ([]string, error) { return filesIn(dir, ".hcl") }
 
-// autoVarFiles lists the files of variable values in a folder that are read without being named, by name.
-func autoVarFiles(dir string) ([]string, error) { return filesIn(dir, autoVarSuffixes...) }
+// autoVarFiles lists the files of variable values in a folder that are read without being named, in their order.
+func autoVarFiles(dir string) ([]string, error) {
+	own, err := filesIn(dir, autoVarNames...)
+	if err != nil {
+		return nil, err
+	}
+	own = slices.DeleteFunc(own, func(f string) bool { return !slices.Contains(autoVarNames, filepath.Base(f)) })
+	files, err := filesIn(dir, autoVarSuffixes...)
+	return append(own, files...), err
+}
 
 // filesIn lists the files of a folder whose names end with one of the suffixes, by name. It skips folders and hidden
 // files, which editors and archives leave behind.

@@ -356,8 +356,10 @@ var Kinds = []Kind{
 
 // Meta lists the blocks that are not computed by a run.
 var Meta = []Kind{
-	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `*.auto.vars.hcl` or " +
-		"`*.auto.vars.json`, or its default. A file of values whose name ends with `.json` holds one JSON object.",
+	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `stepflow.vars.hcl`, " +
+		"`*.auto.vars.hcl`, or its default. A file of values may also hold one JSON object, and its name then ends with " +
+		"`.json`. Of several values the command line's wins, then that of the last `*.auto.vars` file, of " +
+		"`stepflow.vars`, and of the environment.",
 		Attrs: []Attr{
 			{Name: "type", Type: cty.DynamicPseudoType,
 				Doc: "A type such as `number`, `string`, `bool`, `list(string)` or `object({ a = string, b = " +

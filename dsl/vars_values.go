@@ -17,8 +17,9 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then the files
-// named *.auto.vars.hcl and *.auto.vars.json in the order of their names, then the command line.
+// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then
+// stepflow.vars.hcl and stepflow.vars.json, then the files named *.auto.vars.hcl and *.auto.vars.json in the order of
+// their names, then the command line.
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
