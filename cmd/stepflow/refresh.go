@@ -31,7 +31,7 @@ func driftText(drifts []plan.Drift, paint func(color, string) string) string {
 			paint(k.color, fmt.Sprintf("%-7s", d.Kind)), d.Why)
 	}
 	fmt.Fprintf(&b, "\n%s from the state. Nothing is run: apply -refresh-only records this, apply runs what it "+
-		"leads to.\n", map[bool]string{true: "1 differs", false: fmt.Sprintf("%d differ", len(drifts))}[len(drifts) == 1])
+		"leads to.\n", plural(len(drifts), "difference"))
 	return b.String()
 }
 
