@@ -54,6 +54,20 @@ func (s *Scope) Eval(text string, more map[string]cty.Value) (v cty.Value, file 
 	return v, file, s.config.Secrets.Diagnostics(diags)
 }
 
+// Opens returns how many brackets a line opens and does not close; less than 0 if it closes others.
+func Opens(line string) (n int) {
+	tokens, _ := hclsyntax.LexExpression([]byte(line), ConsoleName, hcl.InitialPos)
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen:
+			n++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen:
+			n--
+		}
+	}
+	return n
+}
+
 // Complete lists the names that an expression may use and that start with a text: variables, locals, blocks, what a
 // block offers, and functions, which end with a bracket.
 func (c *Config) Complete(start string) []string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,7 +21,7 @@ func consoleCommand() command {
 	var texts []string
 	return command{name: "console", args: "[flags] [DIR]", most: 1,
 		short: "Evaluates expressions over the pipeline and its state.",
-		synopsis: "Evaluates expressions, a line at a time, over variables, locals, blocks as they are planned, and " +
+		synopsis: "Evaluates expressions, one a line or until its brackets are closed, over variables, locals, blocks as they are planned, and " +
 			"outputs. plan[\"ADDR\"] is what plan -json shows of a block, state[\"ADDR\"] what the state holds of it. On a " +
 			"terminal, Tab completes names and the arrow keys go through earlier lines; exit or Ctrl-D ends. Nothing is " +
 			"run and nothing is changed. From a pipe, the first error ends with 1.",
@@ -49,7 +50,10 @@ func consoleCommand() command {
 			in, terminal := a.stdin.(*os.File)
 			switch {
 			case len(texts) > 0:
-				return a.evaluateAll(c, lines(strings.NewReader(strings.Join(texts, "\n"))))
+				if slices.ContainsFunc(texts, func(s string) bool { return !a.evaluate(c, s) }) {
+					return exitError
+				}
+				return exitOK
 			case terminal && isTerminal(in) && a.moves():
 				return a.converse(c, p, in)
 			}
@@ -58,10 +62,10 @@ func consoleCommand() command {
 }
 
 // lines returns a function that reads the next line of r, and fails with io.EOF after the last.
-func lines(r io.Reader) func() (string, error) {
+func lines(r io.Reader) func(bool) (string, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, dsl.MaxSource)
-	return func() (string, error) {
+	return func(bool) (string, error) {
 		if s.Scan() {
 			return s.Text(), nil
 		}
@@ -76,10 +80,23 @@ func lines(r io.Reader) func() (string, error) {
 	}
 }
 
-// evaluateAll evaluates lines up to the first error.
-func (a *app) evaluateAll(c *plan.Console, next func() (string, error)) int {
+// expression reads lines until no bracket is open. next reads a line, and is told whether it goes on from others.
+func expression(next func(more bool) (string, error)) (string, error) {
+	text, err := next(false)
+	for open := dsl.Opens(text); err == nil && open > 0 && len(text) <= dsl.MaxSource; {
+		line, e := next(true)
+		if e == io.EOF {
+			break // the parser says what is missing
+		}
+		err, open, text = e, open+dsl.Opens(line), text+"\n"+line
+	}
+	return text, err
+}
+
+// evaluateAll evaluates expressions up to the first error.
+func (a *app) evaluateAll(c *plan.Console, next func(bool) (string, error)) int {
 	for {
-		line, err := next()
+		line, err := expression(next)
 		switch {
 		case err == io.EOF:
 			return exitOK
@@ -141,8 +158,12 @@ func (a *app) converse(c *plan.Console, p *plan.Plan, in *os.File) int {
 	stdout, stderr := a.stdout, a.stderr
 	a.stdout, a.stderr = tamer{t}, tamer{t}
 	defer func() { a.stdout, a.stderr = stdout, stderr }()
+	next := func(more bool) (string, error) {
+		t.SetPrompt(map[bool]string{false: "> ", true: "  "}[more])
+		return t.ReadLine()
+	}
 	for {
-		line, err := t.ReadLine()
+		line, err := expression(next)
 		if err != nil || strings.TrimSpace(line) == "exit" {
 			return exitOK // also at Ctrl-C and Ctrl-D
 		}
