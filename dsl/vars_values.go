@@ -304,6 +304,7 @@ func jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, dia
 		return nil, diags
 	}
 	attrs, diags := file.Body.JustAttributes()
-	list = slices.SortedFunc(maps.Values(attrs), func(a, b *hcl.Attribute) int { return a.Range.Start.Byte - b.Range.Start.Byte })
-	return list, diags
+	return slices.SortedFunc(maps.Values(attrs), func(a, b *hcl.Attribute) int {
+		return a.Range.Start.Byte - b.Range.Start.Byte
+	}), diags
 }

@@ -21,10 +21,10 @@ func consoleCommand() command {
 	var texts []string
 	return command{name: "console", args: "[flags] [DIR]", most: 1,
 		short: "Evaluates expressions over the pipeline and its state.",
-		synopsis: "Evaluates expressions, one a line or until its brackets are closed, over variables, locals, blocks as they are planned, and " +
-			"outputs. plan[\"ADDR\"] is what plan -json shows of a block, state[\"ADDR\"] what the state holds of it. On a " +
-			"terminal, Tab completes names and the arrow keys go through earlier lines; exit or Ctrl-D ends. Nothing is " +
-			"run and nothing is changed. From a pipe, the first error ends with 1.",
+		synopsis: "Evaluates expressions, one a line or until its brackets are closed, over variables, locals, blocks as " +
+			"they are planned, and outputs. plan[\"ADDR\"] is what plan -json shows of a block, state[\"ADDR\"] what the " +
+			"state holds of it. On a terminal, Tab completes names and the arrow keys go through earlier lines; exit or " +
+			"Ctrl-D ends. Nothing is run and nothing is changed. From a pipe, the first error ends with 1.",
 		example: "stepflow console pipelines/quickstart\n" +
 			"stepflow console -eval 'plan[\"stage.seed\"].stage.peak_bytes / 1024' pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {

@@ -8,7 +8,7 @@ func TestWrapped(t *testing.T) {
 		columns    int
 		text, want string
 	}{
-		{0, "a long line that stays as it is when there is no width", "a long line that stays as it is when there is no width"},
+		{0, "a line that stays as it is without a width", "a line that stays as it is without a width"},
 		{20, "short\nlines\n", "short\nlines\n"},
 		{20, "+ x  run  one two three four", "+ x  run  one two\n          three four"},
 		{20, "\x1b[32m+\x1b[0m x  \x1b[32mrun\x1b[0m  one two three four",
