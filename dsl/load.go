@@ -18,7 +18,8 @@ type Config struct {
 	Files     map[string]*hcl.File // by name, for snippets
 	Blocks    []*Block
 	Variables map[string]*Variable
-	Telemetry *Block   // nil if there is none
+	Telemetry *Block // nil if there is none
+	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
 	locals    []*local
 	localOf   map[string]*local
@@ -94,7 +95,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	diags = append(diags, c.link()...)
+	diags = append(append(diags, c.link()...), c.checkRemoved()...)
 	return c, c.Secrets.Diagnostics(diags)
 }
 
@@ -140,6 +141,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addVariable(b)
 	case "locals":
 		return c.addLocals(b)
+	case "removed":
+		return c.addRemoved(b)
 	}
 	k := KindOf(b.Type)
 	if k == nil {

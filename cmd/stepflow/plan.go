@@ -142,9 +142,13 @@ func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
 		}
 		width = max(width, len(x.Addr.String()))
 	}
+	for _, o := range p.Orphans {
+		width = max(width, len(o.Addr))
+	}
 	for _, x := range p.Actions {
 		a.printAction(w, x, width, explain)
 	}
+	a.printOrphans(w, p, width)
 	changes := p.OutputChanges()
 	for _, c := range changes {
 		k := changeSymbols[c.Change]
@@ -202,7 +206,7 @@ func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
 	if removed > 0 {
 		fmt.Fprintf(w, ", %s to remove", plural(removed, "checkpoint"))
 	}
-	fmt.Fprintln(w, ".")
+	fmt.Fprintf(w, "%s.\n", orphanSums(p))
 	outputs := map[plan.Change]int{}
 	for _, c := range changes {
 		outputs[c.Change]++
@@ -293,7 +297,7 @@ func planJSON(p *plan.Plan) map[string]any {
 		changes[c.Name] = changeJSON(c)
 	}
 	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
-		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+		"orphans": append([]*plan.Orphan{}, p.Orphans...), "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
 }
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that

@@ -145,6 +145,9 @@ func (r *runner) run(ctx context.Context) error {
 			return r.leftOut(err)
 		}
 	}
+	if err := r.depart(); err != nil {
+		return err
+	}
 	diags, err := r.outputs()
 	if err != nil {
 		return err

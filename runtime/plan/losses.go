@@ -11,7 +11,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Loss is trained work that running a block throws away.
+// Loss is trained work that running a block, or destroying one that was removed, throws away.
 type Loss struct {
 	Block   string  `json:"address"`
 	Folder  string  `json:"folder"` // relative to the state's
@@ -19,12 +19,17 @@ type Loss struct {
 	Seconds float64 `json:"seconds"` // that the training took, estimated if some steps have none on record; 0 if no step has
 	Why     string  `json:"reason"`
 	May     bool    `json:"may,omitempty"` // whether it is lost is known only after other blocks have run
+
+	Destroyed bool `json:"destroyed,omitempty"` // the configuration no longer has the block, and says so
 }
 
 // Losses lists what applying the plan throws away.
 func (p *Plan) Losses() (list []Loss) {
 	for _, a := range p.Actions {
 		list = append(list, a.Losses...)
+	}
+	for _, o := range p.Orphans {
+		list = append(list, o.losses()...)
 	}
 	return list
 }

@@ -40,6 +40,7 @@ type Plan struct {
 	Config    *dsl.Config
 	StateDir  string
 	Actions   []*Action
+	Orphans   []*Orphan            // blocks in the state that the configuration no longer has
 	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
@@ -65,9 +66,10 @@ func (p *Plan) Changes() bool {
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Actions, func(a *Action) bool {
-		return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
-	})
+	return slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
+		slices.ContainsFunc(p.Actions, func(a *Action) bool {
+			return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+		})
 }
 
 // All lists the blocks of the actions, in their order.
@@ -118,6 +120,9 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
+	if !diags.HasErrors() {
+		diags = append(diags, p.orphans()...)
+	}
 	for _, l := range p.fold.Scope.LocalProblems() {
 		if p.fold.OfNothing(nil, l.Name, l.Diags) {
 			warnings(l.Diags)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
@@ -226,31 +225,4 @@ func sweepTemporary(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Forget removes blocks from the state, with everything they made. The state must have a block of each name.
-func Forget(d *state.Dir, names []string) error {
-	bin := filepath.Join(d.Path, removed)
-	if err := durable.MkdirAll(bin, 0o777); err != nil {
-		return err
-	}
-	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could
-	// find.
-	for _, n := range names {
-		x, err := addr.Parse(n)
-		if err != nil {
-			return err
-		}
-		for _, dir := range []string{Folder(x), filepath.Join(Replaced, x.Dir())} {
-			to := filepath.Join(bin, fmt.Sprintf("%d-%s-%s", time.Now().UnixNano(), filepath.Dir(dir), x.Dir()))
-			if err := durable.Rename(filepath.Join(d.Path, dir), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		delete(d.State.Blocks, n)
-	}
-	if err := d.Save(); err != nil {
-		return err
-	}
-	return os.RemoveAll(bin)
 }

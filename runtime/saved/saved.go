@@ -32,6 +32,7 @@ type Plan struct {
 	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
 	Actions      []Action `json:"actions"`
+	Orphans      []Orphan `json:"orphans,omitempty"` // that apply forgets or destroys
 
 	Outputs map[string]Output `json:"outputs,omitempty"`
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
@@ -42,6 +43,22 @@ type Plan struct {
 type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
+}
+
+// Orphan is a block in the state that the configuration no longer has.
+type Orphan struct {
+	Address string    `json:"address"`
+	Fate    plan.Fate `json:"action"`
+}
+
+// orphans lists those that apply forgets or destroys.
+func orphans(p *plan.Plan) (list []Orphan) {
+	for _, o := range p.Orphans {
+		if o.Fate != plan.Keep {
+			list = append(list, Orphan{o.Addr, o.Fate})
+		}
+	}
+	return list
 }
 
 // Action is one action of a saved plan.
@@ -134,7 +151,7 @@ func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
 		DeviceMemory: p.Caps.Memory}
 	salt := &state.State{}
-	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
+	s.Actions, s.Orphans, s.Outputs = actions(p, salt), orphans(p), outputs(p, salt)
 	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
@@ -174,7 +191,8 @@ func Read(path string) (*Plan, error) {
 // Match compares a new plan with the saved one. Its error names every difference.
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
-	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
+	errs := append(s.matchActions(actions(p, salt)), s.matchOrphans(orphans(p))...)
+	errs = append(errs, s.matchOutputs(outputs(p, salt))...)
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran since"))
 	}
@@ -230,6 +248,21 @@ func (was Action) differs(is Action) string {
 		return fmt.Sprintf("%s was planned as %q and is now %q", at, was.Verb, is.Verb)
 	}
 	return ""
+}
+
+// matchOrphans compares what is to be forgotten and destroyed.
+func (s *Plan) matchOrphans(list []Orphan) (errs []error) {
+	for _, o := range list {
+		if !slices.Contains(s.Orphans, o) {
+			errs = append(errs, fmt.Errorf("apply would now %s %s", o.Fate, o.Address))
+		}
+	}
+	for _, o := range s.Orphans {
+		if !slices.Contains(list, o) {
+			errs = append(errs, fmt.Errorf("apply would no longer %s %s", o.Fate, o.Address))
+		}
+	}
+	return errs
 }
 
 func (s *Plan) matchOutputs(now map[string]Output) (errs []error) {
