@@ -18,7 +18,8 @@ type Config struct {
 	Files     map[string]*hcl.File // by name, for snippets
 	Blocks    []*Block
 	Variables map[string]*Variable
-	Telemetry *Block // nil if there is none
+	Telemetry *Block  // nil if there is none
+	Moved     []*Move // each before those that go on from where it leads
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
 	locals    []*local
@@ -95,7 +96,9 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	diags = append(append(diags, c.link()...), c.checkRemoved()...)
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkMoved, c.checkRemoved} {
+		diags = append(diags, check()...)
+	}
 	return c, c.Secrets.Diagnostics(diags)
 }
 
@@ -141,6 +144,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addVariable(b)
 	case "locals":
 		return c.addLocals(b)
+	case "moved":
+		return c.addMoved(b)
 	case "removed":
 		return c.addRemoved(b)
 	}

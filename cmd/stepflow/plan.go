@@ -145,6 +145,7 @@ func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
 	for _, o := range p.Orphans {
 		width = max(width, len(o.Addr))
 	}
+	printMoves(w, p)
 	for _, x := range p.Actions {
 		a.printAction(w, x, width, explain)
 	}
@@ -187,7 +188,7 @@ func (a *app) printAction(w io.Writer, x *plan.Action, width int, explain bool) 
 
 // printSums prints how much a plan changes.
 func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
-	counts, moved, removed := map[plan.Verb]int{}, 0, 0
+	counts, moved, removed := map[plan.Verb]int{}, movedAlone(p), 0
 	for _, x := range p.Actions {
 		counts[x.Verb]++
 		removed += len(x.Removes)
@@ -297,7 +298,7 @@ func planJSON(p *plan.Plan) map[string]any {
 		changes[c.Name] = changeJSON(c)
 	}
 	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
-		"orphans": append([]*plan.Orphan{}, p.Orphans...), "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...), "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
 }
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that

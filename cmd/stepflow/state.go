@@ -63,6 +63,7 @@ type stateFlags struct{ remove, dryRun, approve bool }
 var stateActions = []stateAction{
 	{"list", "", 0, 0, (*app).listState},
 	{"check", "", 0, 0, (*app).checkState},
+	{"mv", " [-dry-run] FROM TO", 2, 2, (*app).rename},
 	{"rm", " [-delete] ADDR …", 1, 100, (*app).forget},
 	{"gc", " [-dry-run] [CONFIG …]", 0, 100, (*app).collect},
 	{"rebuild", "", 0, 0, (*app).rebuild},
@@ -85,14 +86,14 @@ func stateCommand() command {
 			inspectFlags(a, f)
 			planning(a, f)
 			f.BoolVar(&o.remove, "delete", false, "rm: delete the files of the blocks too")
-			f.BoolVar(&o.dryRun, "dry-run", false, "gc: only say what would be done")
+			f.BoolVar(&o.dryRun, "dry-run", false, "mv, gc: only say what would be done")
 			f.BoolVar(&o.approve, "auto-approve", false, "gc: do not ask before trained work is deleted")
 		},
 		short: "Lists, checks or changes what the state records.",
-		synopsis: "list: the blocks in the state. check: compares results with what the state recorded. rm: forgets " +
-			"blocks; their files stay, and a block with their recipe finds them again, unless -delete deletes them. gc: " +
-			"deletes the results and checkpoints that no configuration reaches, and says how many bytes that frees; " +
-			"CONFIG is a pipeline's folder or a plan saved by plan -out, by default the folder of -dir. rebuild: makes a " +
+		synopsis: "list: the blocks in the state. check: compares results with what the state recorded. mv: gives a " +
+			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
+			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
+			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved by plan -out, by default the folder of -dir. rebuild: makes a " +
 			"lost or damaged state again from the results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
 			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +

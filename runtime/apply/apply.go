@@ -133,6 +133,9 @@ func (r *runner) run(ctx context.Context) error {
 	for i, a := range r.plan.Actions {
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
 	}
+	if err := r.relocate(); err != nil {
+		return err
+	}
 	if err := errors.Join(r.moves(ctx), r.sweep()); err != nil {
 		return err
 	}

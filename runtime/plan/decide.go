@@ -129,7 +129,7 @@ func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *re
 func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage,
 	err error) {
 	warned := len(a.Warnings)
-	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
+	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Recipe)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -181,6 +181,9 @@ func (f *Fold) takeOver(a *Action, old *state.Block) {
 				a.Moved = name
 			}
 		}
+		if from := f.lies(a.Addr); results.Folder(from) == x.Block {
+			a.Moved = from.String()
+		}
 	}
 	if a.Verb != UpToDate {
 		return
@@ -203,7 +206,7 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 	}
 	dir := old.Dir
 	if old.Status != state.Done {
-		if dir = results.Folder(a.Addr); old.Step == 0 { // nothing was saved
+		if dir = results.Folder(f.lies(a.Addr)); old.Step == 0 { // nothing was saved
 			return
 		}
 	}

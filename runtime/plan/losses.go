@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
@@ -37,15 +39,18 @@ func (p *Plan) Losses() (list []Loss) {
 // losses lists the trained work that a block replaces when it runs: in its folder, and set aside before. Damaged work
 // of the block's own recipe counts too.
 func (f *Fold) losses(a *Action) ([]Loss, error) {
-	folders := []string{results.Folder(a.Addr)}
-	aside := filepath.Join(results.Replaced, a.Addr.Dir())
-	entries, err := os.ReadDir(filepath.Join(f.Disk.Path, aside))
-	if err != nil && !results.IsDamage(checkpoint.Damage(err)) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if e.IsDir() && !f.consented(a, e.Name()) {
-			folders = append(folders, filepath.Join(aside, e.Name()))
+	var folders []string
+	for _, at := range slices.Compact([]addr.Addr{f.lies(a.Addr), a.Addr}) {
+		folders = append(folders, results.Folder(at))
+		aside := filepath.Join(results.Replaced, at.Dir())
+		entries, err := os.ReadDir(filepath.Join(f.Disk.Path, aside))
+		if err != nil && !results.IsDamage(checkpoint.Damage(err)) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.IsDir() && !f.consented(a, e.Name()) {
+				folders = append(folders, filepath.Join(aside, e.Name()))
+			}
 		}
 	}
 	var list []Loss

@@ -53,20 +53,13 @@ func (p *Plan) orphans() (diags hcl.Diagnostics) {
 			taken[a.Found.Block] = true
 		}
 	}
-	for _, r := range p.Config.Removed {
-		if a := p.Action(r.From); a != nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Removed block still exists",
-				Subject: r.Range.Ptr(), Detail: fmt.Sprintf("%s is declared at %s:%d. Remove that instance, or this block.",
-					r.From, a.Range.Filename, a.Range.Start.Line)})
-		}
-	}
 	for _, name := range p.State.Names() {
 		x, err := addr.Parse(name)
-		if err != nil || p.Action(x) != nil || taken[results.Folder(x)] {
+		if err != nil || p.Action(x) != nil || taken[results.Folder(p.fold.lies(x))] {
 			continue
 		}
 		o := &Orphan{Addr: name, Fate: Keep, Why: "not in the configuration"}
-		if o.Holds, err = results.Holdings(p.StateDir, x); err != nil {
+		if o.Holds, err = results.Holdings(p.StateDir, p.fold.lies(x)); err != nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
 				Detail: fmt.Sprintf("What %s has on disk is unknown: %v.", name, err)})
 		}
@@ -98,7 +91,7 @@ func (o *Orphan) losses() (list []Loss) {
 func (p *Plan) Reached() map[string]bool {
 	reached := map[string]bool{}
 	for _, a := range p.Actions {
-		reached[results.Folder(a.Addr)] = true
+		reached[results.Folder(p.fold.lies(a.Addr))] = true
 		if a.Found != nil {
 			reached[a.Found.Block] = true
 		}

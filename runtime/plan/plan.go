@@ -41,12 +41,13 @@ type Plan struct {
 	StateDir  string
 	Actions   []*Action
 	Orphans   []*Orphan            // blocks in the state that the configuration no longer has
+	Moves     []state.Move         // entries of the state that have another address now
 	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
 	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
-	State     *state.State
+	State     *state.State // with every entry at its address of now
 
 	fold  *Fold
 	index map[addr.Addr]int // of actions
@@ -66,7 +67,8 @@ func (p *Plan) Changes() bool {
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
+	return len(p.Moves) > 0 ||
+		slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
 		slices.ContainsFunc(p.Actions, func(a *Action) bool {
 			return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
 		})
@@ -111,16 +113,19 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
 			Detail: blocks.Sentence(err.Error()) + "."})
 	}
+	st.State = st.State.Copy()
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
+	diags = append(diags, p.fold.follow(cfg.Moved)...)
 	diags = append(diags, p.blocks(ctx)...)
+	p.Moves = p.fold.moves()
 	if ctx.Err() != nil {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
 			Detail: "Planning was interrupted."})
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
-	if !diags.HasErrors() {
+	if diags = append(diags, p.stillThere()...); !diags.HasErrors() {
 		diags = append(diags, p.orphans()...)
 	}
 	for _, l := range p.fold.Scope.LocalProblems() {

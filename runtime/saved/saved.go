@@ -34,6 +34,8 @@ type Plan struct {
 	Actions      []Action `json:"actions"`
 	Orphans      []Orphan `json:"orphans,omitempty"` // that apply forgets or destroys
 
+	Moves []string `json:"moves,omitempty"` // of entries of the state
+
 	Outputs map[string]Output `json:"outputs,omitempty"`
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
 }
@@ -59,6 +61,22 @@ func orphans(p *plan.Plan) (list []Orphan) {
 		}
 	}
 	return list
+}
+
+// moves lists the entries of the state that apply moves.
+func moves(p *plan.Plan) (list []string) {
+	for _, m := range p.Moves {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+// list writes a list, such as "a, b"; "nothing" for an empty one.
+func list(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
 }
 
 // Action is one action of a saved plan.
@@ -151,7 +169,7 @@ func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
 		DeviceMemory: p.Caps.Memory}
 	salt := &state.State{}
-	s.Actions, s.Orphans, s.Outputs = actions(p, salt), orphans(p), outputs(p, salt)
+	s.Actions, s.Orphans, s.Moves, s.Outputs = actions(p, salt), orphans(p), moves(p), outputs(p, salt)
 	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
@@ -192,6 +210,9 @@ func Read(path string) (*Plan, error) {
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
 	errs := append(s.matchActions(actions(p, salt)), s.matchOrphans(orphans(p))...)
+	if now := moves(p); !slices.Equal(s.Moves, now) {
+		errs = append(errs, fmt.Errorf("it moves %s, and now %s would move", list(s.Moves), list(now)))
+	}
 	errs = append(errs, s.matchOutputs(outputs(p, salt))...)
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran since"))
