@@ -22,6 +22,7 @@ type Config struct {
 	Moved     []*Move // each before those that go on from where it leads
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
+	imports   []*importBlock
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
@@ -96,7 +97,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	for _, check := range []func() hcl.Diagnostics{c.link, c.checkMoved, c.checkRemoved} {
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
 		diags = append(diags, check()...)
 	}
 	return c, c.Secrets.Diagnostics(diags)
@@ -144,6 +145,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addVariable(b)
 	case "locals":
 		return c.addLocals(b)
+	case "import":
+		return c.addImport(b)
 	case "moved":
 		return c.addMoved(b)
 	case "removed":

@@ -121,7 +121,7 @@ var verbs = map[plan.Verb]struct {
 	symbol string
 	color  color
 }{
-	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green},
+	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Import: {"<", green}, plan.Same: {"=", green},
 	plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
 }
 
@@ -196,7 +196,11 @@ func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
 			moved++
 		}
 	}
-	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date",
+	fmt.Fprint(w, "\nPlan: ")
+	if n := counts[plan.Import]; n > 0 {
+		fmt.Fprintf(w, "%d to import, ", n)
+	}
+	fmt.Fprintf(w, "%d to run, %d to resume, %d deferred, %d up to date",
 		counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
 	if n := counts[plan.Same]; n > 0 {
 		fmt.Fprintf(w, ", %d the same as others", n)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -167,7 +166,7 @@ func refuse(p *plan.Plan, caps gpu.Caps) error {
 				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
 			}
 		}
-		if a.Verb != plan.Run && a.Verb != plan.Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		if a.TooLarge != "" {
@@ -193,7 +192,7 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	read := map[string]bool{}
 	for _, a := range p.Actions {
 		x, ok := a.Block.(blocks.Weighty)
-		if !ok || a.Verb != plan.Run || a.Skip {
+		if !ok || a.Verb != plan.Run && a.Verb != plan.Import || a.Skip {
 			continue
 		}
 		err := x.Readable(ctx, read)
@@ -253,7 +252,7 @@ func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, e
 			return exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
-	if a.Verb != plan.Run && a.Verb != plan.Resume || a.Skip {
+	if !a.Verb.Works() || a.Skip {
 		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
@@ -313,7 +312,7 @@ func (r *runner) leftOut(err error) error {
 	}
 	var list []string
 	for _, a := range r.plan.Actions {
-		waits := slices.Contains([]plan.Verb{plan.Run, plan.Resume, plan.Same, plan.Deferred}, a.Verb)
+		waits := a.Verb.Works() || a.Verb == plan.Same || a.Verb == plan.Deferred
 		if waits && !a.Skip && !r.ended[a.Addr] {
 			list = append(list, a.Addr.String())
 		}

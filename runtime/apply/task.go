@@ -32,8 +32,11 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	}
 	b := r.blockRun(ctx, a, entry)
 	saves := false
-	if s, ok := a.Block.(blocks.Stepped); ok {
+	if s, ok := a.Block.(blocks.Stepped); ok && s.NumSteps() > 0 {
 		entry.Step, entry.Steps, saves = a.FromStep, s.NumSteps(), true
+	}
+	if x, ok := a.Block.(blocks.Importable); ok {
+		entry.Import = x.Import()
 	}
 	if x, ok := a.Block.(blocks.Picky); ok { // a deferred block was not checked before
 		if err := x.Refuse(r.device.Caps()); err != nil {

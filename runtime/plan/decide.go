@@ -35,6 +35,11 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	switch {
 	case made && a.Shareable() && (found == nil || !found.Done):
 		a.Verb, a.Why = Same, "the same as "+first.String()
+	case found == nil && a.imported() != nil:
+		a.Verb, a.Why = Import, importReason(a.imported(), old, damage)
+		if x, ok := a.Block.(blocks.Picky); ok && x.Refuse(f.world.Caps) != nil {
+			a.Warn(fmt.Sprintf("apply would refuse this: %v", x.Refuse(f.world.Caps)))
+		}
 	case found == nil:
 		a.Verb, a.Why = Run, f.reason(a, old, damage)
 		f.warnGone(a, old)
@@ -57,9 +62,9 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
 	}
-	a.pending = a.Verb == Run || a.Verb == Resume || a.Verb == Same
+	a.pending = a.Verb.Works() || a.Verb == Same
 	switch {
-	case a.Verb == Run:
+	case a.Verb == Run || a.Verb == Import:
 		a.Losses, err = f.losses(a)
 	case a.stepped() != nil && a.Found != nil:
 		a.Removes, err = f.surplus(a)
@@ -219,6 +224,22 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it is on a disk that is not mounted, mount "+
 			"that first",
 			dir, old.Step))
+	}
+}
+
+// importReason returns why a result is imported.
+func importReason(im *state.Import, old *state.Block, damage error) string {
+	switch why := "it comes from " + im.ID; {
+	case damage != nil:
+		return fmt.Sprintf("%s, and what was imported is gone or damaged: %v", why, damage)
+	case old == nil || old.Import == nil:
+		return why
+	case old.Import.ID != im.ID:
+		return fmt.Sprintf("%s, and came from %s", why, old.Import.ID)
+	case old.Import.Files != im.Files:
+		return why + ", whose files have changed"
+	default:
+		return why + ", and its model, precision or tokenizer has changed"
 	}
 }
 

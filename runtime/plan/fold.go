@@ -32,6 +32,7 @@ type Fold struct {
 	deferred  map[addr.Addr]map[addr.Addr]bool // block → deferred instances
 	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
 	stateKeys map[addr.Addr][]string           // see keys
+	imports   []dsl.Import
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
@@ -123,7 +124,7 @@ func (f *Fold) Put(a *Action) {
 	} else {
 		delete(f.deferred[block], a.Addr)
 	}
-	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil {
+	if a.Verb.Works() && a.Shareable() && f.making != nil {
 		f.making[a.Recipe] = a.Addr
 	}
 }

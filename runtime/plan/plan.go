@@ -70,7 +70,7 @@ func (p *Plan) runs() bool {
 	return len(p.Moves) > 0 ||
 		slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
 		slices.ContainsFunc(p.Actions, func(a *Action) bool {
-			return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+			return a.Verb.Works() || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
 		})
 }
 
@@ -117,6 +117,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.fold.follow(cfg.Moved)...)
+	diags = append(diags, p.fold.readImports()...)
 	diags = append(diags, p.blocks(ctx)...)
 	p.Moves = p.fold.moves()
 	if ctx.Err() != nil {
@@ -125,7 +126,10 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	}
 	diags = append(diags, p.telemetry()...)
 	p.settle()
-	if diags = append(diags, p.stillThere()...); !diags.HasErrors() {
+	if !diags.HasErrors() {
+		diags = append(append(diags, p.stillThere()...), p.strayImports()...)
+	}
+	if !diags.HasErrors() {
 		diags = append(diags, p.orphans()...)
 	}
 	for _, l := range p.fold.Scope.LocalProblems() {
@@ -217,7 +221,7 @@ func (p *Plan) telemetry() hcl.Diagnostics {
 func (p *Plan) TraceBudget() observe.Budget {
 	var list []observe.Planned
 	for _, a := range p.Actions {
-		if a.Verb != Run && a.Verb != Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		var x observe.Planned

@@ -121,7 +121,7 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	}
 	put := durable.Rename
 	if shared {
-		put = share
+		put = Share
 	}
 	if err := put(from, to); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
@@ -130,8 +130,8 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	return nil
 }
 
-// share copies a folder, with hard links where the file system has them.
-func share(from, to string) error {
+// Share copies a folder, with hard links where the file system has them.
+func Share(from, to string) error {
 	tmp := to + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err

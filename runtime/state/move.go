@@ -50,7 +50,9 @@ func (s *State) Rename(m Move) {
 	}
 	if d := s.Sources[from]; d != nil {
 		delete(s.Sources, from)
-		s.Sources[to] = d
+		if s.Sources[to] == nil { // else the run has looked again
+			s.Sources[to] = d
+		}
 	}
 }
 
