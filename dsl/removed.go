@@ -110,7 +110,11 @@ func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic)
 				b.WriteString("[" + addr.StringKey(x.Key.AsString()) + "]")
 			case x.Key.Type() == cty.Number:
 				b.WriteString("[" + Show(x.Key) + "]")
+			default:
+				return bad("")
 			}
+		default:
+			return bad("")
 		}
 	}
 	a, err := addr.Parse(b.String())

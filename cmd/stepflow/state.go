@@ -87,7 +87,7 @@ func stateCommand() command {
 			planning(a, f)
 			f.BoolVar(&o.remove, "delete", false, "rm: delete the files of the blocks too")
 			f.BoolVar(&o.dryRun, "dry-run", false, "mv, gc: only say what would be done")
-			f.BoolVar(&o.approve, "auto-approve", false, "gc: do not ask before trained work is deleted")
+			f.BoolVar(&o.approve, "auto-approve", false, "gc: do not ask before anything is deleted")
 		},
 		short: "Lists, checks or changes what the state records.",
 		synopsis: "list: the blocks in the state. check: compares results with what the state recorded. mv: gives a " +

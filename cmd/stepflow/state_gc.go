@@ -75,19 +75,17 @@ func (a *app) reachedBy(stateDir, config string) (folders map[string]bool, ok bo
 	return p.Reached(), true
 }
 
-// free deletes folders, after a question if they hold trained steps.
+// free deletes folders, after a question.
 func (a *app) free(d *state.Dir, waste []results.Holding, approve bool) error {
 	var lost, folders []string
 	for _, w := range waste {
 		folders = append(folders, w.Folder)
-		if w.Steps > 0 {
-			lost = append(lost, fmt.Sprintf("%s would be deleted with %s", w.Folder, plural(w.Steps, "trained step")))
-		}
+		lost = append(lost, "this would delete "+held([]results.Holding{w}))
 	}
 	if len(folders) == 0 {
 		return nil
 	}
-	if len(lost) > 0 && !approve {
+	if !approve {
 		if err := a.ask(lost, "deleted", "Use -auto-approve to allow it, or -dry-run to see what it frees"); err != nil {
 			return err
 		}

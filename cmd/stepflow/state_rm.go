@@ -28,15 +28,9 @@ func (a *app) forget(o *stateFlags, given []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	holds := map[string][]results.Holding{}
-	for _, n := range names {
-		x, err := addr.Parse(n)
-		if err == nil {
-			holds[n], err = results.Holdings(d.Path, x)
-		}
-		if err != nil {
-			return a.fail(err)
-		}
+	holds, err := holdings(d.Path, names)
+	if err != nil {
+		return a.fail(err)
 	}
 	remove, files := results.Forget, "its files stay"
 	if o.remove {
@@ -74,4 +68,22 @@ func inState(s *state.State, given []string) (names []string, err error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// holdings returns what blocks have on disk, by their addresses.
+func holdings(stateDir string, names []string) (map[string][]results.Holding, error) {
+	var list []addr.Addr
+	for _, n := range names {
+		x, err := addr.Parse(n)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	held, err := results.Holdings(stateDir, list)
+	out := map[string][]results.Holding{}
+	for a, h := range held {
+		out[a.String()] = h
+	}
+	return out, err
 }

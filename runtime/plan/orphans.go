@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -28,51 +27,48 @@ type Orphan struct {
 	Holds []results.Holding `json:"holds,omitempty"`
 }
 
-// Steps returns the trained steps among its files.
-func (o *Orphan) Steps() (n int) {
-	for _, h := range o.Holds {
-		n += h.Steps
-	}
-	return n
-}
-
-// Bytes returns the size of its files.
-func (o *Orphan) Bytes() (n int64) {
-	for _, h := range o.Holds {
-		n += h.Bytes
-	}
-	return n
-}
-
 // orphans finds the blocks of the state that the configuration no longer has, and whose results no other block takes
 // over.
-func (p *Plan) orphans() (diags hcl.Diagnostics) {
+func (p *Plan) orphans() hcl.Diagnostics {
 	taken := map[string]bool{}
 	for _, a := range p.Actions {
 		if a.Found != nil {
 			taken[a.Found.Block] = true
 		}
 	}
+	var list, lie []addr.Addr
 	for _, name := range p.State.Names() {
 		x, err := addr.Parse(name)
-		if err != nil || p.Action(x) != nil || taken[results.Folder(p.fold.lies(x))] {
-			continue
+		if err == nil && p.Action(x) == nil && !taken[results.Folder(p.fold.lies(x))] {
+			list, lie = append(list, x), append(lie, p.fold.lies(x))
 		}
-		o := &Orphan{Addr: name, Fate: Keep, Why: "not in the configuration"}
-		if o.Holds, err = results.Holdings(p.StateDir, p.fold.lies(x)); err != nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
-				Detail: fmt.Sprintf("What %s has on disk is unknown: %v.", name, err)})
-		}
-		if i := slices.IndexFunc(p.Config.Removed, func(r *dsl.Removal) bool { return r.Covers(x) }); i >= 0 {
-			r := p.Config.Removed[i]
-			if o.Fate = Forget; r.Destroy {
+	}
+	held, err := results.Holdings(p.StateDir, lie)
+	if err != nil {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable result", Detail: fmt.Sprintf("What blocks have "+
+			"on disk that the configuration no longer has is unknown: %v. Nothing was removed.", err)}}
+	}
+	for i, x := range list {
+		o := &Orphan{Addr: x.String(), Fate: Keep, Why: "not in the configuration", Holds: held[lie[i]]}
+		if r := p.removal(x); r != nil {
+			o.Fate, o.Why = Forget, "removed at "+r.Place()
+			if r.Destroy {
 				o.Fate = Destroy
 			}
-			o.Why = "removed at " + r.Place()
 		}
 		p.Orphans = append(p.Orphans, o)
 	}
-	return diags
+	return nil
+}
+
+// removal returns the removed block that is about a block; nil if there is none.
+func (p *Plan) removal(a addr.Addr) *dsl.Removal {
+	for _, r := range p.Config.Removed {
+		if r.Covers(a) {
+			return r
+		}
+	}
+	return nil
 }
 
 // losses lists the trained work that destroying the orphan throws away.

@@ -23,19 +23,33 @@ type Holding struct {
 	Bytes   int64   `json:"bytes"`   // that removing it frees
 }
 
-// Holdings returns what a block has on disk: its own folder, and those that were set aside. A block without files has
-// none.
-func Holdings(stateDir string, a addr.Addr) (list []Holding, err error) {
+// Holdings returns what blocks have on disk: their own folders, and those that were set aside. A block without files
+// has none.
+func Holdings(stateDir string, blocks []addr.Addr) (map[addr.Addr][]Holding, error) {
 	folders, err := blockFolders(stateDir)
 	if err != nil {
 		return nil, err
 	}
+	of := map[string]addr.Addr{} // by its folder, and by the one in which its others were set aside
+	for _, a := range blocks {
+		of[Folder(a)], of[filepath.Join(Replaced, a.Dir())] = a, a
+	}
+	held := map[addr.Addr][]Holding{}
 	for _, f := range folders {
-		if f == Folder(a) || filepath.Dir(f) == filepath.Join(Replaced, a.Dir()) {
-			list = append(list, Holding{Folder: f})
+		a, ok := of[f]
+		if !ok {
+			a, ok = of[filepath.Dir(f)]
+		}
+		if ok {
+			held[a] = append(held[a], Holding{Folder: f})
 		}
 	}
-	return list, measure(stateDir, list)
+	for _, list := range held {
+		if err := measure(stateDir, list); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
 }
 
 // Unreached returns the folders of blocks that are not among those reached.
