@@ -55,7 +55,8 @@ func (c *Config) addImport(b *hclsyntax.Block) hcl.Diagnostics {
 	}
 	for _, old := range c.imports {
 		if old.to == x.to {
-			return append(diags, duplicate("the import of "+x.to.String(), x.rng, old.rng))
+			return append(diags, failure(x.rng, "Imported twice", "%s is already imported at %s. Keep one of the two blocks.",
+				x.to, place(old.rng)))
 		}
 	}
 	c.imports = append(c.imports, x)

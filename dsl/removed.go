@@ -1,8 +1,6 @@
 package dsl
 
 import (
-	"strings"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -47,7 +45,8 @@ func (c *Config) addRemoved(b *hclsyntax.Block) hcl.Diagnostics {
 	}
 	for _, old := range c.Removed {
 		if old.From == r.From {
-			return append(diags, duplicate("the removal of "+r.From.String(), r.Range, old.Range))
+			return append(diags, failure(r.Range, "Removed twice", "%s is already removed at %s. Keep one of the two blocks.",
+				r.From, place(old.Range)))
 		}
 	}
 	destroy := b.Body.Blocks[0].Body.Attributes["destroy"]
@@ -72,54 +71,4 @@ func (c *Config) checkRemoved() (diags hcl.Diagnostics) {
 		}
 	}
 	return diags
-}
-
-// checkMeta compares a block without labels with its row in Meta.
-func checkMeta(b *hclsyntax.Block, k *Kind) hcl.Diagnostics {
-	if len(b.Labels) > 0 {
-		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", "A %s block has no label: write %s { … }.",
-			k.Name, k.Name)}
-	}
-	article := "a "
-	if strings.ContainsAny(k.Name[:1], "aeiou") {
-		article = "an "
-	}
-	return checkBody(b.Body, k.Attrs, k.Blocks, "", article+k.Name+" block", nil)
-}
-
-// readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"].
-func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic) {
-	bad := func(why string) (addr.Addr, *hcl.Diagnostic) {
-		return a, failure(at.Expr.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
-			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", at.Name, why)
-	}
-	t, diags := hcl.AbsTraversalForExpr(at.Expr)
-	if diags.HasErrors() {
-		return bad("")
-	}
-	var b strings.Builder
-	for _, step := range t {
-		switch x := step.(type) {
-		case hcl.TraverseRoot:
-			b.WriteString(x.Name)
-		case hcl.TraverseAttr:
-			b.WriteString("." + x.Name)
-		case hcl.TraverseIndex:
-			switch {
-			case x.Key.Type() == cty.String:
-				b.WriteString("[" + addr.StringKey(x.Key.AsString()) + "]")
-			case x.Key.Type() == cty.Number:
-				b.WriteString("[" + Show(x.Key) + "]")
-			default:
-				return bad("")
-			}
-		default:
-			return bad("")
-		}
-	}
-	a, err := addr.Parse(b.String())
-	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
-		return bad(", not " + b.String())
-	}
-	return a, nil
 }

@@ -40,8 +40,8 @@ stage "next" {
 }
 `
 	must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "import.hcl"), []byte(fmt.Sprintf("import {\n  to = stage.seed\n  id = %q\n}\n",
-		folder)), 0o644))
+	text = fmt.Sprintf("import {\n  to = stage.seed\n  id = %q\n}\n", folder)
+	must(t, os.WriteFile(filepath.Join(dir, "import.hcl"), []byte(text), 0o644))
 	return dir
 }
 

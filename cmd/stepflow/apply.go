@@ -178,7 +178,8 @@ func (a *app) confirm(p *plan.Plan) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to keep both")
+	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to "+
+		"keep both")
 }
 
 // ask asks whether to go on, though things are lost. An error is a no: nothing was done, which did says in a word, and

@@ -57,7 +57,8 @@ func orphanSums(p *plan.Plan) (text string) {
 		fate plan.Fate
 		text string
 	}{
-		{plan.Destroy, ", %d to destroy"}, {plan.Forget, ", %d to forget"}, {plan.Keep, ", %d kept that the configuration lacks"},
+		{plan.Destroy, ", %d to destroy"}, {plan.Forget, ", %d to forget"},
+		{plan.Keep, ", %d kept that the configuration lacks"},
 	} {
 		if n := counts[x.fate]; n > 0 {
 			text += fmt.Sprintf(x.text, n)

@@ -302,7 +302,8 @@ func planJSON(p *plan.Plan) map[string]any {
 		changes[c.Name] = changeJSON(c)
 	}
 	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
-		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...), "outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...), "outputs": outputsJSON(p),
+		"output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
 }
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that

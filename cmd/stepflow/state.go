@@ -93,8 +93,9 @@ func stateCommand() command {
 		synopsis: "list: the blocks in the state. check: compares results with what the state recorded. mv: gives a " +
 			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
 			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
-			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved by plan -out, by default the folder of -dir. rebuild: makes a " +
-			"lost or damaged state again from the results on disk.",
+			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved " +
+			"by plan -out, by default the folder of -dir. rebuild: makes a lost or damaged state again from the " +
+			"results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
 			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +
 			"stepflow state gc -dry-run -dir pipelines/quickstart",

@@ -78,7 +78,8 @@ func (s *Stage) imports(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) 
 }
 
 // readImport reads the folder that an import block names. If it is gone, what the state has of the same import stays.
-func (s *Stage) readImport(ctx context.Context, p *blocks.Planned, block *dsl.Import, kept *state.Import) hcl.Diagnostics {
+func (s *Stage) readImport(ctx context.Context, p *blocks.Planned, block *dsl.Import,
+	kept *state.Import) hcl.Diagnostics {
 	problem := func(err error) hcl.Diagnostics {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Impossible import", Subject: block.Range.Ptr(),
 			Detail: fmt.Sprintf("%s cannot be imported: %v.", p.Addr, err)}}
