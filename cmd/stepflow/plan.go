@@ -280,6 +280,9 @@ func planJSON(p *plan.Plan) map[string]any {
 		if x.Moved != "" {
 			m["moved_from"] = x.Moved
 		}
+		if b, ok := x.Block.(blocks.Importable); ok && x.Verb == plan.Import {
+			m["importing"] = map[string]string{"id": b.Import().ID}
+		}
 		if len(x.Removes) > 0 {
 			m["removes_checkpoints"] = x.Removes
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 
 	"stepflow/dsl"
 	"stepflow/runtime/plan"
@@ -16,6 +17,9 @@ func (a *app) collect(o *stateFlags, configs []string) int {
 	path, err := a.statePath()
 	if err != nil {
 		return a.fail(err)
+	}
+	if _, err := os.Stat(path); err != nil { // opening it would make it
+		return a.fail(fmt.Errorf("there is no state to free anything of: %w", err))
 	}
 	if len(configs) == 0 {
 		configs = []string{a.dir}

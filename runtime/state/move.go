@@ -16,22 +16,33 @@ func (m Move) String() string { return m.From.String() + " to " + m.To.String() 
 
 // Moving lists the entries that move if what is at one address goes to another. Without keys these are all instances.
 func (s *State) Moving(from, to addr.Addr) (list []Move) {
-	names := slices.AppendSeq(s.Names(), maps.Keys(s.Sources))
-	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
-		x, err := addr.Parse(n)
-		if err != nil {
-			continue
+	if from.Key != "" || to.Key != "" {
+		if s.Has(from) {
+			list = append(list, Move{from, to})
 		}
-		switch whole := from.Key == "" && to.Key == ""; {
-		case whole && x.Block() == from:
-			y := to
-			y.Key = x.Key
-			list = append(list, Move{From: x, To: y})
-		case x == from:
-			list = append(list, Move{From: x, To: to})
+		return list
+	}
+	found := map[addr.Addr]bool{}
+	see := func(name string) {
+		if !strings.HasPrefix(name, from.String()) { // most of them
+			return
+		}
+		if x, err := addr.Parse(name); err == nil && x.Block() == from {
+			found[x] = true
 		}
 	}
+	for n := range s.Blocks {
+		see(n)
+	}
+	for n := range s.Sources {
+		see(n)
+	}
+	for x := range found {
+		y := to
+		y.Key = x.Key
+		list = append(list, Move{x, y})
+	}
+	slices.SortFunc(list, func(a, b Move) int { return strings.Compare(a.String(), b.String()) })
 	return list
 }
 
