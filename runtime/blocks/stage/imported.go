@@ -77,7 +77,7 @@ func (s *Stage) imports(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) 
 	return s.readImport(ctx, p, block, kept)
 }
 
-// readImport reads the folder that an import block names. If it is gone, what the state has of the same import stays.
+// readImport reads the folder that an import block names. If it is not there, what was imported before stays.
 func (s *Stage) readImport(ctx context.Context, p *blocks.Planned, block *dsl.Import,
 	kept *state.Import) hcl.Diagnostics {
 	problem := func(err error) hcl.Diagnostics {
@@ -86,7 +86,10 @@ func (s *Stage) readImport(ctx context.Context, p *blocks.Planned, block *dsl.Im
 	}
 	c, err := model.ReadCheckpoint(ctx, p.World, block.ID, s.Model, train.MomentFiles...)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && kept != nil && kept.ID == block.ID:
+	case errors.Is(err, fs.ErrNotExist) && kept != nil:
+		if kept.ID != block.ID { // on another machine the same may lie elsewhere
+			p.Warn(fmt.Sprintf("%v; what was imported from %s stays", err, kept.ID))
+		}
 		s.Imported = &Imported{Import: *kept, err: fmt.Errorf("it has to be imported again: %w", err)}
 		return nil
 	case err != nil:
