@@ -14,10 +14,11 @@ func typeName(a Attr) string {
 	if a.Ref != nil {
 		return strings.Join(a.Ref, " or ")
 	}
-	if a.Type == cty.DynamicPseudoType {
-		return "any"
-	}
 	switch {
+	case a.Address:
+		return "address"
+	case a.Type == cty.DynamicPseudoType:
+		return "any"
 	case a.Whole && a.Type.IsListType():
 		return "list of whole numbers"
 	case a.Whole:

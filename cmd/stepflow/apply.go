@@ -177,7 +177,10 @@ func (a *app) confirm(p *plan.Plan) error {
 	var lost []string
 	for _, l := range p.Losses() {
 		would := "would run again and throw away"
-		if l.May {
+		switch {
+		case l.Destroyed:
+			would = "would be destroyed and throw away"
+		case l.May:
 			would = "may run again and throw away"
 		}
 		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
@@ -191,11 +194,16 @@ func (a *app) confirm(p *plan.Plan) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	what := strings.Join(lost, ". ") + "."
+	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to "+
+		"keep both")
+}
+
+// ask asks whether to go on, though things are lost. An error is a no: nothing was done, which did says in a word, and
+// where nobody can be asked, instead is what to do.
+func (a *app) ask(lost []string, did, instead string) error {
 	in, ok := a.stdin.(*os.File)
 	if a.json || ok && !isTerminal(in) {
-		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir (for an export, "+
-			"another path) to keep both", what)
+		return fmt.Errorf("%s. Nothing was %s. %s", strings.Join(lost, ". "), did, instead)
 	}
 	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
 	answer := make(chan string, 1)
@@ -208,10 +216,10 @@ func (a *app) confirm(p *plan.Plan) error {
 		if s == "yes" {
 			return nil
 		}
-		return errors.New("nothing was run")
+		return fmt.Errorf("nothing was %s", did)
 	case <-a.ctx.Done():
 		fmt.Fprintln(a.stderr)
-		return fmt.Errorf("%w: nothing was run", apply.ErrInterrupted)
+		return fmt.Errorf("%w: nothing was %s", apply.ErrInterrupted, did)
 	}
 }
 

@@ -236,11 +236,16 @@ func usage(w io.Writer) {
 // common adds the flags of commands that read a pipeline.
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
+	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+	planning(a, f)
+}
+
+// planning adds the flags that decide what a plan comes to.
+func planning(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
 	f.StringVar(&a.deviceMemory, "device-memory", "",
 		"memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
-	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
 	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
 		a.given = append(a.given, dsl.Flag{Var: s})
 		return nil

@@ -40,7 +40,12 @@ var argWords = map[string]func(*completer) []string{
 }
 
 // alsoFiles are the commands whose arguments may be files beside what argWords lists.
-var alsoFiles = map[string]bool{"show": true, "data": true}
+var alsoFiles = map[string]bool{"show": true, "data": true, "state gc": true}
+
+// takesFiles reports whether the word may be a file beside what argWords lists.
+func (c *completer) takesFiles() bool {
+	return alsoFiles[c.command.name] || len(c.args) > 0 && alsoFiles[c.command.name+" "+c.args[0]]
+}
 
 func words(list ...string) func(*completer) []string {
 	return func(*completer) []string { return list }
@@ -93,7 +98,7 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	if more == nil {
 		return nil, true
 	}
-	return starting(last, "", more(c)), alsoFiles[c.command.name]
+	return starting(last, "", more(c)), c.takesFiles()
 }
 
 // joined puts the parts of -flag=value together, which bash splits.
@@ -229,11 +234,22 @@ func (c *completer) recorded() []string { return c.state().Names() }
 
 func (c *completer) outputs() []string { return slices.Sorted(maps.Keys(c.state().Outputs)) }
 
-func (c *completer) stateWords() []string {
+// stateWords lists what state does, and the addresses that it takes: those of the state, and where mv moves a block to,
+// those of the pipeline.
+func (c *completer) stateWords() (list []string) {
 	if len(c.args) == 0 {
-		return []string{"list", "check", "rebuild", "rm"}
+		for _, x := range stateActions {
+			list = append(list, x.name)
+		}
+		return list
 	}
-	return c.recorded()
+	switch to := len(c.args) > 1; {
+	case c.args[0] == "mv" && to:
+		return c.instances()
+	case c.args[0] == "mv", c.args[0] == "rm":
+		return c.recorded()
+	}
+	return nil
 }
 
 func (c *completer) dataWords() []string {

@@ -142,6 +142,7 @@ func planJSON(p *plan.Plan) map[string]any {
 	}
 	m := map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
 		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget(),
+		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...),
 		"complete": len(p.LeftOut()) == 0}
 	if left := p.LeftOut(); len(left) > 0 {
 		m["left_out"] = left
@@ -168,6 +169,9 @@ func actionJSON(x *plan.Action) map[string]any {
 	}
 	if x.Moved != "" {
 		m["moved_from"] = x.Moved
+	}
+	if b, ok := x.Block.(blocks.Importable); ok && x.Verb == plan.Import {
+		m["importing"] = map[string]string{"id": b.Import().ID}
 	}
 	if len(x.Removes) > 0 {
 		m["removes_checkpoints"] = x.Removes

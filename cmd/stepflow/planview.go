@@ -41,7 +41,7 @@ var verbs = map[plan.Verb]struct {
 	symbol string
 	color  color
 }{
-	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green},
+	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Import: {"<", green}, plan.Same: {"=", green},
 	plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
 }
 
@@ -60,7 +60,8 @@ func (v *planView) line(format string, args ...any) {
 // text is a plan: what is lost, each block, outputs, and sums.
 func (v *planView) text(p *plan.Plan) string {
 	if p.Select.RefreshOnly {
-		return driftText(p.Drift, v.paint)
+		v.drift(p)
+		return v.String()
 	}
 	for _, l := range p.Losses() {
 		verb := "throws away"
@@ -79,11 +80,16 @@ func (v *planView) text(p *plan.Plan) string {
 			v.addrs = max(v.addrs, len(x.Addr.String()))
 		}
 	}
+	for _, o := range p.Orphans {
+		v.addrs = max(v.addrs, len(o.Addr))
+	}
+	v.moves(p)
 	for _, x := range p.Actions {
 		if !v.unshown[x.Addr] {
 			v.action(x)
 		}
 	}
+	v.orphans(p)
 	changes := p.OutputChanges()
 	for _, c := range changes {
 		if c.Change == plan.NoOp && !v.verbose {
@@ -105,13 +111,17 @@ func (v *planView) hide(p *plan.Plan) {
 	if v.verbose {
 		return
 	}
-	hidden, shown := map[string]bool{}, map[string]bool{} // inputs of blocks
+	inputs := map[string]bool{}      // of blocks that are shown
+	referred := map[addr.Addr]bool{} // by blocks that are not
 	for _, x := range slices.Backward(p.Actions) {
-		at, quiet := x.Addr.String(), x.Why == "" && len(x.Warnings) == 0 && len(x.Removes) == 0
-		inputs := shown
-		if quiet && (x.Verb == plan.UpToDate || x.Verb == plan.Ready && hidden[at] && !shown[at]) {
+		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes) == 0
+		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
+		if quiet && (x.Verb == plan.UpToDate || idle) {
 			v.unshown[x.Addr] = true
-			inputs = hidden
+			for _, r := range x.Refs() {
+				referred[r] = true
+			}
+			continue
 		}
 		for in := range x.Inputs {
 			inputs[in] = true
@@ -162,7 +172,7 @@ func (v *planView) action(x *plan.Action) {
 
 // sums writes how much a plan changes.
 func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
-	counts, moved, removed := map[plan.Verb]int{}, 0, 0
+	counts, moved, removed := map[plan.Verb]int{}, movedAlone(p), 0
 	for _, x := range p.Actions {
 		counts[x.Verb]++
 		removed += len(x.Removes)
@@ -170,7 +180,11 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 			moved++
 		}
 	}
-	fmt.Fprintf(v, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date",
+	v.WriteString("\nPlan: ")
+	if n := counts[plan.Import]; n > 0 {
+		fmt.Fprintf(v, "%d to import, ", n)
+	}
+	fmt.Fprintf(v, "%d to run, %d to resume, %d deferred, %d up to date",
 		counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
 	if n := counts[plan.Same]; n > 0 {
 		fmt.Fprintf(v, ", %d the same as others", n)
@@ -181,6 +195,7 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 	if removed > 0 {
 		fmt.Fprintf(v, ", %s to remove", plural(removed, "checkpoint"))
 	}
+	v.WriteString(orphanSums(p))
 	if n := len(p.LeftOut()); n > 0 {
 		fmt.Fprintf(v, ", %d left out", n)
 	}

@@ -15,30 +15,36 @@ var driftSymbols = map[plan.DriftKind]struct {
 	plan.DataChanged: {"~", yellow}, plan.ResultGone: {"-", red}, plan.ResultFound: {"+", green},
 }
 
-// driftText is what plan -refresh-only shows.
-func driftText(drifts []plan.Drift, paint func(color, string) string) string {
-	if len(drifts) == 0 {
-		return "No changes. Data and results are as the state records them.\n"
+// drift writes what plan -refresh-only shows.
+func (v *planView) drift(p *plan.Plan) {
+	if !p.Changes() {
+		v.line("No changes. Data and results are as the state records them.")
+		return
 	}
-	width := 0
-	for _, d := range drifts {
-		width = max(width, len(d.Address))
+	for _, d := range p.Drift {
+		v.addrs = max(v.addrs, len(d.Address))
 	}
-	var b strings.Builder
-	for _, d := range drifts {
+	v.moves(p)
+	for _, d := range p.Drift {
 		k := driftSymbols[d.Kind]
-		fmt.Fprintf(&b, "%s %-*s  %s  %s\n", paint(k.color, k.symbol), width, d.Address,
-			paint(k.color, fmt.Sprintf("%-7s", d.Kind)), d.Why)
+		v.line("%s %-*s  %s  %s", v.paint(k.color, k.symbol), v.addrs, d.Address,
+			v.paint(k.color, fmt.Sprintf("%-7s", d.Kind)), d.Why)
 	}
-	fmt.Fprintf(&b, "\n%s from the state. Nothing is run: apply -refresh-only records this, apply runs what it "+
-		"leads to.\n", plural(len(drifts), "difference"))
-	return b.String()
+	var what []string
+	if n := len(p.Moves); n > 0 {
+		what = append(what, plural(n, "moved block"))
+	}
+	if n := len(p.Drift); n > 0 {
+		what = append(what, plural(n, "difference")+" from the state")
+	}
+	v.line("\n%s. Nothing is run: apply -refresh-only records this, apply runs what it leads to.",
+		strings.Join(what, " and "))
 }
 
 // driftJSON is the same for machines.
 func driftJSON(p *plan.Plan) map[string]any {
 	return map[string]any{"format_version": "1.0", "type": "refresh", "drift": append([]plan.Drift{}, p.Drift...),
-		"changes": p.Changes()}
+		"moves": movesJSON(p.Moves), "changes": p.Changes()}
 }
 
 // refresh records in the state how it differs from data and results.

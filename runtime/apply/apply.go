@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -162,12 +161,18 @@ func oneByOne(emit func(observe.Event)) func(observe.Event) {
 
 // run runs all blocks, then the outputs.
 func (r *runner) run(ctx context.Context) error {
+	if err := r.relocate(); err != nil {
+		return err
+	}
 	if err := errors.Join(r.moves(ctx), r.sweep()); err != nil {
 		return err
 	}
 	r.recoverWritten()
 	if err := r.walk(ctx); err != nil {
 		return r.leftOut(err)
+	}
+	if err := r.depart(); err != nil {
+		return err
 	}
 	diags, err := r.outputs()
 	if err != nil {
@@ -185,7 +190,7 @@ func refuse(p *plan.Plan, caps gpu.Caps) error {
 				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
 			}
 		}
-		if a.Verb != plan.Run && a.Verb != plan.Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		if a.TooLarge != "" {
@@ -211,7 +216,7 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	read := map[string]bool{}
 	for _, a := range p.Actions {
 		x, ok := a.Block.(blocks.Weighty)
-		if !ok || a.Verb != plan.Run || a.Skip {
+		if !ok || a.Verb != plan.Run && a.Verb != plan.Import || a.Skip {
 			continue
 		}
 		err := x.Readable(ctx, read)
@@ -253,7 +258,7 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 			return nil, exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
-	if a.Verb != plan.Run && a.Verb != plan.Resume || a.Skip {
+	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
@@ -309,7 +314,7 @@ func (r *runner) leftOut(err error) error {
 	}
 	var list []string
 	for _, a := range r.plan.Actions {
-		waits := slices.Contains([]plan.Verb{plan.Run, plan.Resume, plan.Same, plan.Deferred}, a.Verb)
+		waits := a.Verb.Works() || a.Verb == plan.Same || a.Verb == plan.Deferred
 		if waits && !a.Skip && !r.ended[a.Addr] {
 			list = append(list, a.Addr.String())
 		}

@@ -10,11 +10,11 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Refresh records in the state how the data and the results on disk differ from it, as a plan found. It runs, moves and
-// removes nothing, and leaves outputs as they are. A block whose result is gone is recorded as failed, with what it
+// Refresh records in the state how the data and the results on disk differ from it, as a plan found, and gives blocks
+// that have moved their addresses of now. It runs and removes nothing, and leaves outputs as they are. A block whose result is gone is recorded as failed, with what it
 // made: what was made from that stays up to date.
 func Refresh(p *plan.Plan) (err error) {
-	if len(p.Drift) == 0 {
+	if !p.Changes() {
 		return nil
 	}
 	dir, err := open(p)
@@ -24,6 +24,9 @@ func Refresh(p *plan.Plan) (err error) {
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	saw(p, dir.State)
 	r := &runner{plan: p, fold: p.Again(dir.State), dir: dir}
+	if err := r.relocate(); err != nil {
+		return err
+	}
 	for _, d := range p.Drift {
 		switch b := dir.State.Blocks[d.Address]; d.Kind {
 		case plan.ResultGone:

@@ -27,17 +27,8 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	defer r.mu.Unlock()
 	start := time.Now()
 	t := a.Block.(blocks.Task)
-	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
-		Secrets: r.dir.State.Seals(a.Secret),
-		Earlier: r.fold.MadeBefore(a)}
-	if entry.Earlier != "" {
-		entry.Device = r.plan.Caps.Name
-	}
+	entry := r.entry(a)
 	b := r.blockRun(ctx, a, entry)
-	saves := false
-	if s, ok := a.Block.(blocks.Stepped); ok {
-		entry.Step, entry.Steps, saves = a.FromStep, s.NumSteps(), true
-	}
 	if x, ok := a.Block.(blocks.Picky); ok { // a deferred block was not checked before
 		if err := x.Refuse(r.device.Caps()); err != nil {
 			return nil, err
@@ -51,7 +42,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 		w.Begin(b, r.dir.State)
 	}
 	ctx = r.watch(ctx, a, b)
-	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: saves})
+	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: entry.Steps > 0})
 	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
@@ -87,6 +78,23 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 		made[k] = v.Mark(dsl.Sensitive)
 	}
 	return made, nil
+}
+
+// entry returns the state's entry of a block that begins to run.
+func (r *runner) entry(a *plan.Action) *state.Block {
+	e := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
+		Secrets: r.dir.State.Seals(a.Secret),
+		Earlier: r.fold.MadeBefore(a)}
+	if e.Earlier != "" {
+		e.Device = r.plan.Caps.Name
+	}
+	if s, ok := a.Block.(blocks.Stepped); ok {
+		e.Step, e.Steps = a.FromStep, s.NumSteps() // none of one that is imported
+	}
+	if x, ok := a.Block.(blocks.Importable); ok {
+		e.Import = x.Import()
+	}
+	return e
 }
 
 // blockRun returns what a block is given to run with.

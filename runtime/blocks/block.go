@@ -101,6 +101,11 @@ type (
 	Weighty interface {
 		Readable(ctx context.Context, read map[string]bool) error
 	}
+	// Importable is a task whose result may come from elsewhere instead of a run.
+	Importable interface {
+		Task
+		Import() *state.Import // nil if it is made by a run
+	}
 	// Source is a block of documents.
 	Source interface {
 		Missing() string                // why its remote files could not be looked at; "" if they could

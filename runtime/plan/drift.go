@@ -29,10 +29,10 @@ type Drift struct {
 
 // drift compares the state with the data and with the results on disk. Blocks that the plan leaves out are not looked
 // at.
-func (p *Plan) drift(ctx context.Context) (list []Drift, err error) {
+func (p *Plan) drift(ctx context.Context) error {
 	for _, a := range p.Actions {
 		if why := p.dataChanged(a); why != "" {
-			list = append(list, Drift{a.Addr.String(), DataChanged, why})
+			p.Drift = append(p.Drift, Drift{a.Addr.String(), DataChanged, why})
 		}
 	}
 	for _, name := range p.State.Names() {
@@ -42,30 +42,31 @@ func (p *Plan) drift(ctx context.Context) (list []Drift, err error) {
 		}
 		why, err := p.resultGone(ctx, x, p.State.Blocks[name])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if why != "" {
-			list = append(list, Drift{name, ResultGone, why})
+			p.Drift = append(p.Drift, Drift{name, ResultGone, why})
 		}
 	}
 	for _, a := range p.Actions {
-		if old := p.State.Blocks[a.Addr.String()]; a.Unrecorded(old) {
+		if p.unrecorded(a) {
 			why := a.Why
 			if a.Verb == Resume {
 				why = fmt.Sprintf("its checkpoint at step %d is on disk", a.FromStep)
 			}
-			list = append(list, Drift{a.Addr.String(), ResultFound, why})
+			p.Drift = append(p.Drift, Drift{a.Addr.String(), ResultFound, why})
 		}
 	}
-	return list, nil
+	return nil
 }
 
-// Unrecorded reports whether a result or checkpoint was found in the block's own folder that is not in the state's
-// entry b.
-func (a *Action) Unrecorded(b *state.Block) bool {
-	if a.Found == nil || a.Found.Block != results.Folder(a.Addr) {
+// unrecorded reports whether a result or checkpoint was found in the block's own folder that is not in its entry of the
+// state.
+func (p *Plan) unrecorded(a *Action) bool {
+	if a.Found == nil || a.Found.Block != results.Folder(p.fold.lies(a.Addr)) {
 		return false
 	}
+	b := p.State.Blocks[a.Addr.String()]
 	return b == nil || b.Recipe != a.Recipe || a.Found.Done && (b.Status != state.Done || b.Dir != a.Found.Dir())
 }
 

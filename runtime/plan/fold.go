@@ -26,17 +26,21 @@ type Fold struct {
 	Scope *dsl.Scope
 	Disk  *results.Disk
 
-	cfg      *dsl.Config
-	choice   *choice // of what to plan
-	world    *blocks.World
-	done     map[addr.Addr]*Action
-	mu       sync.RWMutex                     // of done, which blocks that run look into
-	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
-	deferred map[addr.Addr]map[addr.Addr]bool // block → deferred instances
+	cfg       *dsl.Config
+	choice    *choice // of what to plan
+	world     *blocks.World
+	done      map[addr.Addr]*Action
+	mu        sync.RWMutex                     // of done, which blocks that run look into
+	making    map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
+	deferred  map[addr.Addr]map[addr.Addr]bool // block → deferred instances
+	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
+	stateKeys map[addr.Addr][]string           // see keys
+	imports   []dsl.Import
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
-	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{}}
+	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
+		came: map[addr.Addr]addr.Addr{}}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
@@ -103,6 +107,7 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left
 		f.Scope.Set(b.Addr, cty.DynamicVal)
 		return nil, nil, diags
 	}
+	f.rekey(b, instances)
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
 	for i, each := range instances {
@@ -136,7 +141,7 @@ func (f *Fold) Put(a *Action) {
 	} else {
 		delete(f.deferred[block], a.Addr)
 	}
-	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil && f.choice.has(a.Addr) {
+	if a.Verb.Works() && a.Shareable() && f.making != nil && f.choice.has(a.Addr) {
 		f.making[a.Recipe] = a.Addr
 	}
 }

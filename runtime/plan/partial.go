@@ -16,7 +16,7 @@ import (
 // selected plans what the selection leaves. Where it names instances, all instances of their blocks are planned first,
 // to see which instances need which; then those that are chosen are planned for themselves.
 func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
-	c, diags := choose(p.Config, p.Select)
+	c, diags := p.fold.choose(p.Select)
 	if diags.HasErrors() {
 		return diags
 	}
@@ -34,7 +34,7 @@ func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
 		p.begin()
 		diags = p.blocks(ctx)
 	}
-	return append(diags, p.selectionProblems()...)
+	return append(diags, p.replaceable()...)
 }
 
 // begin empties the plan, which is then made again.
@@ -50,7 +50,7 @@ func (p *Plan) begin() {
 func (p *Plan) instancesExist() (diags hcl.Diagnostics) {
 	c := p.fold.choice
 	for _, a := range slices.Concat(c.target, c.exclude, c.replace) {
-		if a.Key == "" || p.Action(a) != nil || !c.hasBlock(a.Block()) {
+		if a.Key == "" || p.Action(a) != nil || !c.hasBlock(a.Block()) || p.fold.recorded(a) {
 			continue
 		}
 		var names []string
@@ -124,8 +124,8 @@ func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 	return list
 }
 
-// selectionProblems warns that a plan is partial, and refuses to replace what does not run.
-func (p *Plan) selectionProblems() (diags hcl.Diagnostics) {
+// replaceable refuses to replace what does not run.
+func (p *Plan) replaceable() (diags hcl.Diagnostics) {
 	c := p.fold.choice
 	for _, a := range c.replace {
 		runs := slices.ContainsFunc(p.Actions, func(x *Action) bool {
@@ -134,19 +134,23 @@ func (p *Plan) selectionProblems() (diags hcl.Diagnostics) {
 		switch {
 		case runs:
 		case p.LeavesOut(a):
-			diags = append(diags, wrongSelection("-replace %s: it is left out by %s.", a,
-				Selection{Target: c.Target, Exclude: c.Exclude}.Flags()))
+			diags = append(diags, wrongSelection("-replace %s: it is left out by %s.", a, c.part()))
 		default:
 			diags = append(diags, wrongSelection("-replace %s: nothing runs there. It takes a tokenizer, a stage, an "+
 				"evaluation or an export.", a))
 		}
 	}
-	if left := p.LeftOut(); len(left) > 0 {
-		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Partial plan",
-			Detail: fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.",
-				Selection{Target: c.Target, Exclude: c.Exclude}.Flags(), listed(left))})
-	}
 	return diags
+}
+
+// partial warns of a plan that leaves something out.
+func (p *Plan) partial() hcl.Diagnostics {
+	left := p.LeftOut()
+	if len(left) == 0 {
+		return nil
+	}
+	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Partial plan",
+		Detail: fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), listed(left))}}
 }
 
 // listed writes the first of many addresses.
@@ -180,7 +184,8 @@ func (p *Plan) partly(b *dsl.Block) bool {
 // LeavesOut reports whether a selection leaves out a block, or an instance of it.
 func (p *Plan) LeavesOut(a addr.Addr) bool { return p.leftOut[a] || p.leftOut[a.Block()] }
 
-// LeftOut lists the blocks and instances that a selection leaves out, outputs apart, in the order of the pipeline.
+// LeftOut lists the blocks and instances that a selection leaves out, outputs apart, in the order of the pipeline; then
+// those that a removed block would let go.
 func (p *Plan) LeftOut() (list []string) {
 	for _, b := range p.Config.Blocks {
 		if b.Kind.Name == "output" {
@@ -198,5 +203,5 @@ func (p *Plan) LeftOut() (list []string) {
 		slices.Sort(instances)
 		list = append(list, instances...)
 	}
-	return list
+	return append(list, p.stay...)
 }

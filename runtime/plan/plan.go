@@ -43,16 +43,19 @@ type Plan struct {
 	Select    Selection
 	Actions   []*Action
 	Drift     []Drift              // of a plan that runs nothing; see Selection
+	Orphans   []*Orphan            // blocks in the state that the configuration no longer has
+	Moves     []state.Move         // entries of the state that have another address now
 	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
 	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
-	State     *state.State
+	State     *state.State // with every entry at its address of now
 
 	fold    *Fold
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
+	stay    []string           // blocks that the configuration removes, and that a selection leaves out
 }
 
 // Action finds an action by address; nil if there is none.
@@ -66,15 +69,17 @@ func (p *Plan) Action(a addr.Addr) *Action {
 // Changes reports whether apply has anything to run, to move, to remove or to record, or outputs to change.
 func (p *Plan) Changes() bool {
 	if p.Select.RefreshOnly {
-		return len(p.Drift) > 0
+		return len(p.Drift)+len(p.Moves) > 0
 	}
 	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Actions, func(a *Action) bool {
-		return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
-	})
+	return len(p.Moves) > 0 ||
+		slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
+		slices.ContainsFunc(p.Actions, func(a *Action) bool {
+			return a.Verb.Works() || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+		})
 }
 
 // All lists the blocks of the actions, in their order.
@@ -116,21 +121,21 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
 			Detail: blocks.Sentence(err.Error()) + "."})
 	}
+	st.State = st.State.Copy()
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
+	diags = append(diags, p.fold.follow(cfg.Moved)...)
+	diags = append(diags, p.fold.readImports()...)
 	diags = append(diags, p.selected(ctx)...)
-	if o.Select.RefreshOnly && !diags.HasErrors() && ctx.Err() == nil {
-		if p.Drift, err = p.drift(ctx); err != nil && ctx.Err() == nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
-				Detail: blocks.Sentence(err.Error()) + "."})
-		}
+	diags = append(diags, p.telemetry()...)
+	p.settle()
+	if !diags.HasErrors() && ctx.Err() == nil {
+		diags = append(diags, p.compare(ctx)...)
 	}
 	if ctx.Err() != nil {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
 			Detail: "Planning was interrupted."})
 	}
-	diags = append(diags, p.telemetry()...)
-	p.settle()
 	for _, l := range p.fold.Scope.LocalProblems() {
 		if p.fold.OfNothing(nil, l.Name, l.Diags) {
 			warnings(l.Diags)
@@ -139,6 +144,24 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		diags = append(diags, l.Diags...)
 	}
 	return p, diags
+}
+
+// compare compares the planned blocks with the state, which may have others, and the same at other addresses.
+func (p *Plan) compare(ctx context.Context) hcl.Diagnostics {
+	p.Moves = p.fold.moves()
+	diags := slices.Concat(p.stillThere(), p.strayImports(), p.movesLeftOut())
+	if diags.HasErrors() {
+		return diags
+	}
+	look := p.orphans
+	if p.Select.RefreshOnly {
+		look = p.drift
+	}
+	if err := look(ctx); err != nil {
+		return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
+			Detail: blocks.Sentence(err.Error()) + ". Nothing was changed."})
+	}
+	return append(diags, p.partial()...)
 }
 
 // blocks plans all blocks, one after the other.
@@ -227,7 +250,7 @@ func (p *Plan) telemetry() hcl.Diagnostics {
 func (p *Plan) TraceBudget() observe.Budget {
 	var list []observe.Planned
 	for _, a := range p.Actions {
-		if a.Verb != Run && a.Verb != Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		var x observe.Planned

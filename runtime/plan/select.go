@@ -44,6 +44,9 @@ func (s Selection) Flags() string {
 	return strings.Join(words, " ")
 }
 
+// part writes the flags that leave something out.
+func (s Selection) part() string { return Selection{Target: s.Target, Exclude: s.Exclude}.Flags() }
+
 // choice is a selection in a pipeline.
 type choice struct {
 	Selection
@@ -58,9 +61,9 @@ func matches(list []addr.Addr, a addr.Addr) bool {
 }
 
 // choose reads the addresses of a selection, and finds the blocks that it leaves.
-func choose(cfg *dsl.Config, s Selection) (*choice, hcl.Diagnostics) {
-	c := &choice{Selection: s}
-	diags := c.read(cfg)
+func (f *Fold) choose(s Selection) (*choice, hcl.Diagnostics) {
+	c, cfg := &choice{Selection: s}, f.cfg
+	diags := f.readChoice(c)
 	if len(s.Target) > 0 && len(s.Exclude) > 0 {
 		diags = append(diags, wrongSelection("-target and -exclude exclude each other: write what is to run with "+
 			"-target, or what is not to run with -exclude."))
@@ -89,43 +92,59 @@ func choose(cfg *dsl.Config, s Selection) (*choice, hcl.Diagnostics) {
 
 // need chooses a block and what it needs.
 func (c *choice) need(cfg *dsl.Config, a addr.Addr) {
-	if c.blocks[a] {
+	b := cfg.Block(a)
+	if b == nil || c.blocks[a] { // only the state has it, or it was chosen before
 		return
 	}
 	c.blocks[a] = true
-	for _, r := range cfg.Block(a).Refs {
+	for _, r := range b.Refs {
 		c.need(cfg, r)
 	}
 }
 
-// read parses the addresses.
-func (c *choice) read(cfg *dsl.Config) (diags hcl.Diagnostics) {
-	var names []string
-	for _, b := range cfg.Blocks {
-		names = append(names, b.Addr.String())
-	}
-	for _, f := range []struct {
+// readChoice parses the addresses of a selection. Only what the pipeline has can be replaced; what only the state has
+// may be a target or excluded, as a removed block decides what becomes of it.
+func (f *Fold) readChoice(c *choice) (diags hcl.Diagnostics) {
+	for _, x := range []struct {
 		flag   string
 		addrs  []string
 		parsed *[]addr.Addr
 	}{
 		{"-target", c.Target, &c.target}, {"-exclude", c.Exclude, &c.exclude}, {"-replace", c.Replace, &c.replace},
 	} {
-		for _, text := range f.addrs {
+		for _, text := range x.addrs {
 			a, err := addr.Parse(text)
-			if err != nil {
-				diags = append(diags, wrongSelection("%s: %v.", f.flag, err))
-				continue
+			switch {
+			case err != nil:
+				diags = append(diags, wrongSelection("%s: %v.", x.flag, err))
+			case f.cfg.Block(a) == nil && (!f.recorded(a) || x.flag == "-replace"):
+				diags = append(diags, wrongSelection("%s %s: the pipeline has no such block.%s", x.flag, text, f.meant(a)))
+			default:
+				*x.parsed = append(*x.parsed, a)
 			}
-			if cfg.Block(a) == nil {
-				diags = append(diags, wrongSelection("%s %s: the pipeline has no such block.%s", f.flag, text,
-					dsl.Suggest(a.Block().String(), names)))
-				continue
-			}
-			*f.parsed = append(*f.parsed, a)
 		}
 	}
 	return diags
+}
+
+// meant says which block may be meant by an address that the pipeline does not have.
+func (f *Fold) meant(a addr.Addr) string {
+	for to, from := range f.came {
+		if a == from {
+			return fmt.Sprintf(" It has moved to %s.", to)
+		}
+	}
+	var names []string
+	for _, b := range f.cfg.Blocks {
+		names = append(names, b.Addr.String())
+	}
+	return dsl.Suggest(a.Block().String(), names)
+}
+
+// recorded reports whether the state has a block, or an instance of it.
+func (f *Fold) recorded(a addr.Addr) bool {
+	keys := f.keys(a.Block())
+	return slices.Contains(keys, a.Key) || a.Key == "" && len(keys) > 0
 }
 
 func wrongSelection(format string, args ...any) *hcl.Diagnostic {
@@ -134,6 +153,12 @@ func wrongSelection(format string, args ...any) *hcl.Diagnostic {
 
 // hasBlock reports whether a block is planned.
 func (c *choice) hasBlock(a addr.Addr) bool { return c.blocks == nil || c.blocks[a] }
+
+// hasOrphan reports whether the plan says what becomes of a block that only the state has. One that is excluded stays,
+// and with targets all stay that are none.
+func (c *choice) hasOrphan(a addr.Addr) bool {
+	return (len(c.target) == 0 || matches(c.target, a)) && !matches(c.exclude, a)
+}
 
 // has reports whether an instance of a planned block is planned.
 func (c *choice) has(a addr.Addr) bool { return c.instances == nil || c.instances[a] }

@@ -33,6 +33,9 @@ type Plan struct {
 	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
 	Actions      []Action `json:"actions"`
+	Orphans      []Orphan `json:"orphans,omitempty"` // that apply forgets or destroys
+
+	Moves []string `json:"moves,omitempty"` // of entries of the state
 
 	Drift []plan.Drift `json:"drift,omitempty"` // of a plan that runs nothing
 
@@ -56,6 +59,38 @@ const version = 3
 type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
+}
+
+// Orphan is a block in the state that the configuration no longer has.
+type Orphan struct {
+	Address string    `json:"address"`
+	Fate    plan.Fate `json:"action"`
+}
+
+// orphans lists those that apply forgets or destroys.
+func orphans(p *plan.Plan) (list []Orphan) {
+	for _, o := range p.Orphans {
+		if o.Fate != plan.Keep {
+			list = append(list, Orphan{o.Addr, o.Fate})
+		}
+	}
+	return list
+}
+
+// moves lists the entries of the state that apply moves.
+func moves(p *plan.Plan) (list []string) {
+	for _, m := range p.Moves {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+// list writes a list, such as "a, b"; "nothing" for an empty one.
+func list(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
 }
 
 // Action is one action of a saved plan.
@@ -152,7 +187,7 @@ func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (st
 		return false, err
 	}
 	salt := &state.State{}
-	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
+	s.Actions, s.Orphans, s.Moves, s.Outputs = actions(p, salt), orphans(p), moves(p), outputs(p, salt)
 	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
@@ -192,7 +227,11 @@ func Read(path string) (*Plan, error) {
 // Match compares a new plan with the saved one. Its error names every difference.
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
-	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
+	errs := append(s.matchActions(actions(p, salt)), s.matchOrphans(orphans(p))...)
+	if now := moves(p); !slices.Equal(s.Moves, now) {
+		errs = append(errs, fmt.Errorf("it moves %s, and now %s would move", list(s.Moves), list(now)))
+	}
+	errs = append(errs, s.matchOutputs(outputs(p, salt))...)
 	if len(errs) == 0 && !slices.Equal(s.Drift, p.Drift) {
 		errs = append(errs, errors.New("other data or results differ from the state now"))
 	}
@@ -251,6 +290,21 @@ func (was Action) differs(is Action) string {
 		return fmt.Sprintf("%s was planned as %q and is now %q", at, was.Verb, is.Verb)
 	}
 	return ""
+}
+
+// matchOrphans compares what is to be forgotten and destroyed.
+func (s *Plan) matchOrphans(list []Orphan) (errs []error) {
+	for _, o := range list {
+		if !slices.Contains(s.Orphans, o) {
+			errs = append(errs, fmt.Errorf("apply would now %s %s", o.Fate, o.Address))
+		}
+	}
+	for _, o := range s.Orphans {
+		if !slices.Contains(list, o) {
+			errs = append(errs, fmt.Errorf("apply would no longer %s %s", o.Fate, o.Address))
+		}
+	}
+	return errs
 }
 
 func (s *Plan) matchOutputs(now map[string]Output) (errs []error) {

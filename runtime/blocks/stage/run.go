@@ -19,11 +19,14 @@ import (
 	"stepflow/runtime/train"
 )
 
-// Run trains the stage to its end, or to the checkpoint after an interrupt.
+// Run trains the stage to its end, or to the checkpoint after an interrupt. A stage that is imported does not train.
 func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	tok, err := s.Tokenizer.Load(r.Result)
 	if err != nil {
 		return err
+	}
+	if s.Imported != nil {
+		return s.bringIn(ctx, r, tok)
 	}
 	corpus, err := s.Data.Open(ctx, fineweb.OpenSet)
 	if err != nil {
@@ -103,8 +106,14 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 	if err != nil {
 		return nil, err
 	}
+	config, err := s.configParts(tok)
+	return append([]checkpoint.Part{origin}, config...), err
+}
+
+// configParts returns the files that say what model and what tokens the weights are of.
+func (s *Stage) configParts(tok *bpe.Tokenizer) ([]checkpoint.Part, error) {
 	config, err := model.ConfigJSON(s.Model, tok, s.DType)
-	return []checkpoint.Part{origin, checkpoint.Bytes(checkpoint.ConfigFile, config),
+	return []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, config),
 		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
 }
 
