@@ -98,6 +98,7 @@ var may = map[string]string{
 	"gpu/probe":         "gpu",
 	"tracing":           "foreign",
 	"tools/campaign":    "",
+	"tools/cuda/table":  "gpu gpu/cuda gpu/gputest ops/arch ops/optim runtime/program",
 	"bench":             "gpu gpu/cpu gpu/probe fineweb fineweb/tokenizer runtime/metrics",
 }
 

@@ -2,6 +2,8 @@ package gpu_test
 
 import (
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +45,17 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"scratch has":          func(p *gpu.Program) { p.Launches[1].Scratch.Type.Shape = gpu.Shape{0} },
 		"overlaps the scratch": func(p *gpu.Program) { p.Launches[1].Scratch.Offset = 0 },
 		"strided, which":       func(p *gpu.Program) { p.Launches[0].In[0].Stride = 9 },
+		"only 2 apart": func(p *gpu.Program) {
+			p.Launches[0].Kernel, p.Launches[0].In[0].Type.Shape, p.Launches[0].In[0].Stride = "swiglu", gpu.Shape{1, 4}, 2
+			p.Launches[0].In[1].Type.Shape = gpu.Shape{1, 4}
+		},
+		"overlaps input 0": func(p *gpu.Program) { // what may be changed where it lies, but with rows elsewhere
+			p.Launches[0].Kernel, p.Launches[0].Out = "swiglu", slices.Clone(p.Launches[0].In[:1])
+			for i := range p.Launches[0].In {
+				p.Launches[0].In[i].Type.Shape = gpu.Shape{2, 2}
+			}
+			p.Launches[0].Out[0].Type.Shape, p.Launches[0].Out[0].Stride = gpu.Shape{2, 2}, 3
+		},
 		"has 2 outputs, not 1": func(p *gpu.Program) { p.Launches[0].Out = append(p.Launches[0].Out, p.Launches[0].In[0]) },
 	} {
 		p := good()
@@ -50,6 +63,49 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		if err := p.Verify(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestOverlapAndCovers compares both with the bytes of random operands, some of them columns of one matrix: none that are
+// shared is missed, and of columns of one matrix none is made up.
+func TestOverlapAndCovers(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	apart, covered := 0, 0
+	for range 20000 {
+		stride := []int{0, 5, 5, 7}
+		operand := func() (o gpu.Operand, bytes map[int64]bool) {
+			o = gpu.Operand{Offset: 2 * int64(r.IntN(40)), Stride: stride[r.IntN(4)],
+				Type: gpu.Type{Shape: gpu.Shape{1 + r.IntN(3), 1 + r.IntN(5)}, DType: gpu.BF16}}
+			bytes = map[int64]bool{}
+			for row := range o.Type.Shape[0] {
+				for c := range o.Type.Shape[1] {
+					bytes[o.Offset+2*int64(row*o.RowStride()+c)] = true
+				}
+			}
+			return o, bytes
+		}
+		a, inA := operand()
+		b, inB := operand()
+		shared := 0
+		for x := range inB {
+			if inA[x] {
+				shared++
+			}
+		}
+		exact := a.Stride == b.Stride
+		if got := gpu.Overlap(a, b); shared > 0 && !got || got && shared == 0 && exact && a.Type.Shape[0] > 2 && b.Type.Shape[0] > 2 {
+			t.Fatalf("%+v and %+v share %d elements; overlap: %t", a, b, shared, got)
+		} else if !got && a.Offset < b.Offset+b.Span() && b.Offset < a.Offset+a.Span() {
+			apart++
+		}
+		if a.Covers(b) {
+			if covered++; shared < len(inB) {
+				t.Fatalf("%+v does not cover %+v, of whose elements it has %d", a, b, shared)
+			}
+		}
+	}
+	if apart < 100 || covered < 100 {
+		t.Errorf("%d pairs lie between each other, of %d one covers the other: too few", apart, covered)
 	}
 }
 

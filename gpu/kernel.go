@@ -23,7 +23,7 @@ type Attrs struct {
 
 	// See attrs.go for how fields are encoded, new ones too.
 	Lo   int // slice, slice_grad: first column
-	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given
+	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given; else see Counted
 }
 
 // Kernel is a row of the table: all that a planner needs to know without a device.
@@ -42,9 +42,12 @@ type Kernel struct {
 	Products bool
 	// InPlace lists {output, input} pairs that may be one buffer.
 	InPlace [][2]int
-	// Strided kernels accept a row stride on their matrix operands; all others are contiguous.
-	Strided bool
+	// Strided counts the operands that may have a row stride; all others are contiguous.
+	Strided Strided
 }
+
+// Strided counts the first inputs and the first outputs of a kernel whose rows may lie apart: columns of a wider matrix.
+type Strided struct{ In, Out int }
 
 var table = map[string]*Kernel{}
 
@@ -139,6 +142,18 @@ func needType(what string, t, want Type) error {
 
 func elementwise(flops int64) func(Attrs, []Type, []Type) int64 {
 	return func(_ Attrs, in, _ []Type) int64 { return Product(flops, int64(in[0].Shape.Elems())) }
+}
+
+// withAddend is the FLOPs of a kernel of n inputs and, where there is one more, of adding that to its result: as many as
+// when the sum is a launch, so that what a step counts is the same on every device.
+func withAddend(n int, of func(Attrs, []Type, []Type) int64) func(Attrs, []Type, []Type) int64 {
+	return func(a Attrs, in, out []Type) int64 {
+		flops := of(a, in, out)
+		if len(in) > n {
+			flops = Sum(flops, int64(out[0].Shape.Elems()))
+		}
+		return flops
+	}
 }
 
 // none is the FLOPs of a kernel that computes nothing.

@@ -11,6 +11,7 @@ var attentionKernels = []Kernel{
 			"sin negated when inverse; Su et al. 2021 in the rotate-half layout (inputs x, cos, sin)",
 		Attrs:   []string{"Heads", "Inverse"},
 		InPlace: [][2]int{{0, 0}},
+		Strided: Strided{In: 1, Out: 1},
 		FLOPs:   elementwise(3),
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 3, 3); err != nil {
@@ -34,8 +35,9 @@ var attentionKernels = []Kernel{
 		Formula: "s[i,j] = q[i]·k[j]/sqrt(d) for j <= i and seg[i] = seg[j]; lse[i] = log sum_j exp s[i,j]; " +
 			"o[i] = sum_j exp(s[i,j]-lse[i]) v[j]; query head h reads key-value head h·kv_heads/heads " +
 			"(inputs q, k, v [batch, seq, heads·d], seg [batch, seq] optional)",
-		Attrs: []string{"Heads", "KVHeads"},
-		FLOPs: func(a Attrs, in, _ []Type) int64 { return Product(4, attentionPairs(in[0])) },
+		Attrs:   []string{"Heads", "KVHeads"},
+		Strided: Strided{In: 3, Out: 1},
+		FLOPs:   func(a Attrs, in, _ []Type) int64 { return Product(4, attentionPairs(in[0])) },
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 3, 4); err != nil {
 				return nil, err
@@ -53,6 +55,7 @@ var attentionKernels = []Kernel{
 			"dq = ds k, dk = dsᵀ q, dv = pᵀ do; Dao et al. 2022, alg. 4 " +
 			"(inputs do, q, k, v, o, lse, seg optional)",
 		Attrs:   []string{"Heads", "KVHeads"},
+		Strided: Strided{In: 5, Out: 3},
 		FLOPs:   func(a Attrs, in, _ []Type) int64 { return Product(10, attentionPairs(in[0])) },
 		Scratch: func(a Attrs, in, _ []Type) int64 { return Product(4, int64(in[5].Shape.Elems())) },
 		Infer: func(a Attrs, in []Type) ([]Type, error) {

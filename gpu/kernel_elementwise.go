@@ -43,6 +43,7 @@ var elementwiseKernels = []Kernel{
 		Name:    "swiglu",
 		Formula: "y = g sigmoid(g) u (inputs g, u); Shazeer 2020, arXiv 2002.05202",
 		InPlace: [][2]int{{0, 0}, {0, 1}},
+		Strided: Strided{In: 2, Out: 1},
 		FLOPs:   elementwise(5),
 		Infer:   sameAs0(2),
 	},
@@ -50,6 +51,7 @@ var elementwiseKernels = []Kernel{
 		Name:    "swiglu_grad",
 		Formula: "with s = sigmoid(g): dg = dy u s (1 + g (1-s)), du = dy g s (inputs dy, g, u)",
 		InPlace: [][2]int{{0, 1}, {1, 2}},
+		Strided: Strided{In: 3, Out: 2},
 		FLOPs:   elementwise(10),
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			out, err := sameAs0(3)(a, in)

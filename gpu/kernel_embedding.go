@@ -20,8 +20,8 @@ var embeddingKernels = []Kernel{
 	},
 	{
 		Name: "embedding_grad",
-		Formula: "dw[v,:] = acc[v,:] + sum_{t: ids[t]=v} dy[t,:], in order of t and of the type of acc " +
-			"(inputs ids, dy, acc optional)",
+		Formula: "dw[v,:] = acc[v,:] + sum_{t: ids[t]=v} dy[t,:], of the type of acc, in order of t, or, on a device " +
+			"with a workspace, in an order that shapes and ids fix (inputs ids, dy, acc optional)",
 		Attrs:   []string{"Rows"},
 		InPlace: [][2]int{{0, 2}},
 		FLOPs:   func(_ Attrs, in, _ []Type) int64 { return int64(in[1].Shape.Elems()) },

@@ -6,40 +6,42 @@ import "fmt"
 var lossKernels = []Kernel{
 	{
 		Name: "cross_entropy",
-		Formula: "lse[r] = log sum_c exp x[r,c]; nll[r] = lse[r] - x[r,target[r]], 0 where target[r] < 0 " +
-			"(inputs logits x, targets)",
+		Formula: "lse[r] = log sum_{c < cols} exp x[r,c], of all columns where cols is 0; " +
+			"nll[r] = lse[r] - x[r,target[r]], 0 where target[r] < 0 (inputs logits x, targets)",
+		Attrs: []string{"Cols"},
 		FLOPs: elementwise(4),
-		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 2, 2); err != nil {
 				return nil, err
 			}
 			if in[1].DType != I32 || in[1].Shape.Elems() != in[0].Shape.Rows() {
 				return nil, fmt.Errorf("takes one i32 target a row, not %v for %v", in[1], in[0])
 			}
-			return []Type{{in[1].Shape, F32}, {in[1].Shape, F32}}, nil
+			return []Type{{in[1].Shape, F32}, {in[1].Shape, F32}}, needCounted(a, in[0].Shape.Cols())
 		},
 	},
 	{
 		Name: "cross_entropy_grad",
-		Formula: "dx[r,c] = (exp(x[r,c]-lse[r]) - [c = target[r]]) dnll[r], 0 where target[r] < 0 " +
+		Formula: "dx[r,c] = (exp(x[r,c]-lse[r]) - [c = target[r]]) dnll[r], 0 where target[r] < 0, and where c >= cols > 0 " +
 			"(inputs dnll, x, targets, lse)",
+		Attrs:   []string{"Cols"},
 		InPlace: [][2]int{{0, 1}},
 		FLOPs:   func(_ Attrs, in, _ []Type) int64 { return Product(4, int64(in[1].Shape.Elems())) },
-		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 4, 4); err != nil {
 				return nil, err
 			}
 			if err := needSame("dnll and lse", in[0], in[3]); err != nil {
 				return nil, err
 			}
-			return []Type{in[1]}, nil
+			return []Type{in[1]}, needCounted(a, in[1].Shape.Cols())
 		},
 	},
 	{
 		Name: "linear_cross_entropy",
-		Formula: "cross_entropy of the logits h wᵀ, chunk rows of which are in memory at a time " +
+		Formula: "cross_entropy, with cols, of the logits h wᵀ, chunk rows of which are in memory at a time " +
 			"(inputs h, w, targets)",
-		Attrs:    []string{"Chunk"},
+		Attrs:    []string{"Chunk", "Cols"},
 		Products: true,
 		FLOPs: func(_ Attrs, in, _ []Type) int64 {
 			return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4))
@@ -60,10 +62,10 @@ var lossKernels = []Kernel{
 	{
 		Name: "linear_cross_entropy_grad",
 		Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, " +
-			"dx = (softmax(x) - onehot(target)) dnll, dh = dx w, and unless frozen dw = acc + dxᵀ h, " +
-			"added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and rounded once " +
-			"(inputs dnll, h, w, targets, acc optional)",
-		Attrs:    []string{"Chunk", "Frozen"},
+			"dx = (softmax(x) - onehot(target)) dnll, 0 as in cross_entropy_grad, dh = dx w, and unless frozen " +
+			"dw = acc + dxᵀ h, added chunk by chunk in the type of acc, or, on a device with a workspace, in fp32 and " +
+			"rounded once (inputs dnll, h, w, targets, acc optional)",
+		Attrs:    []string{"Chunk", "Frozen", "Cols"},
 		InPlace:  [][2]int{{2, 4}},
 		Products: true,
 		FLOPs: func(a Attrs, in, _ []Type) int64 {
@@ -119,5 +121,5 @@ func headShapes(a Attrs, h, w, targets Type) error {
 	if targets.DType != I32 || targets.Shape.Elems() != h.Shape.Rows() {
 		return fmt.Errorf("takes one i32 target a row, not %v for %v", targets, h)
 	}
-	return nil
+	return needCounted(a, w.Shape[0])
 }

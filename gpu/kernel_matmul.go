@@ -52,8 +52,9 @@ var matmulKernels = []Kernel{
 		Attrs: []string{"TransA", "TransB", "Alpha"},
 		Formula: "y = alpha op(a) op(b) + c, op transposing where told, " +
 			"c optional and of any type, which is then that of y; sums in fp32",
-		Strided: true, Products: true,
-		InPlace: [][2]int{{0, 2}},
+		Strided:  Strided{In: 3, Out: 1},
+		Products: true,
+		InPlace:  [][2]int{{0, 2}},
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
 			if err := arity(in, 2, 3); err != nil {
 				return nil, err

@@ -14,10 +14,15 @@ var adamwAttrs = []string{"Beta1", "Beta2", "Eps", "WeightDecay"}
 var optimKernels = []Kernel{
 	{
 		Name: "clip",
-		Formula: "norm = sqrt(sum of the inputs), coef = min(1, max_norm/(norm+1e-6)); " +
-			"coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: sums of squares)",
+		Formula: "norm = sqrt(sum of all elements of the inputs), coef = min(1, max_norm/(norm+1e-6)); " +
+			"coef = 1 when max_norm is 0, NaN when norm is not finite (inputs: vectors of sums of squares)",
 		Attrs: []string{"MaxNorm"},
-		FLOPs: func(_ Attrs, in, _ []Type) int64 { return int64(len(in)) },
+		FLOPs: func(_ Attrs, in, _ []Type) (n int64) {
+			for _, t := range in {
+				n = Sum(n, int64(t.Shape.Elems()))
+			}
+			return n
+		},
 		Infer: inferClip,
 	},
 	{
@@ -78,11 +83,11 @@ func init() { register(optimKernels...) }
 // inferClip checks the sums of squares whose root is the norm.
 func inferClip(_ Attrs, in []Type) ([]Type, error) {
 	if len(in) == 0 {
-		return nil, fmt.Errorf("takes at least one sum of squares")
+		return nil, fmt.Errorf("takes at least one vector of sums of squares")
 	}
 	for _, t := range in {
-		if err := needType("a sum of squares", t, scalar); err != nil {
-			return nil, err
+		if t.DType != F32 {
+			return nil, fmt.Errorf("sums of squares are %v, not f32", t)
 		}
 	}
 	return []Type{scalar, scalar}, nil

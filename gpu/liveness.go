@@ -18,7 +18,8 @@ type Tensor struct {
 func (t Tensor) Bytes() int64 { return t.Operand.Span() }
 
 // Transients lists the tensors of a segment in the order in which they are made. An output written over an input takes
-// its place; a view counts as what it looks at, and an output of no bytes is left out.
+// its place; a view counts as what it looks at, outputs that are columns of one matrix as that matrix, and an output of
+// no bytes is left out.
 func (p *Program) Transients(s Segment) []Tensor {
 	var all []Tensor
 	var held layout
@@ -37,6 +38,11 @@ func (p *Program) Transients(s Segment) []Tensor {
 			lo, hi := held.overlapping(all, out)
 			if hi == lo+1 && all[held[lo]].Last == i && within(out, all[held[lo]].Operand) {
 				continue // part of a tensor is changed where it lies
+			}
+			if hi == lo+1 && all[held[lo]].Operand.beside(out) {
+				t := &all[held[lo]]
+				t.Operand, t.Last = t.Operand.hull(out), max(t.Last, i)
+				continue
 			}
 			for _, n := range held[lo:hi] {
 				all[n].Last = min(all[n].Last, i-1)
@@ -64,6 +70,14 @@ func (y layout) overlapping(all []Tensor, o Operand) (lo, hi int) {
 // within reports whether o is a part of t, and not all of it.
 func within(o, t Operand) bool {
 	return t.Offset <= o.Offset && o.Offset+o.Span() <= t.Offset+t.Span() && o.Span() < t.Span()
+}
+
+// hull is the columns of a matrix that two others span, with those between them.
+func (a Operand) hull(b Operand) Operand {
+	from, to := min(a.Offset, b.Offset), max(a.Offset+a.rowBytes(), b.Offset+b.rowBytes())
+	size := a.Type.DType.Size()
+	return Operand{Offset: from, Stride: a.Stride,
+		Type: Type{Shape{max(a.Type.Shape.Rows(), b.Type.Shape.Rows()), int((to - from) / size)}, a.Type.DType}}
 }
 
 // AliveBytes returns, for each launch of a segment, the bytes of the arena that hold something: named buffers, tensors

@@ -86,6 +86,32 @@ func randomProgram(rng *rand.Rand) *gpu.Program {
 	return p
 }
 
+// TestColumnsAreOneTensor: the outputs of a launch that are columns of one matrix are one tensor, which lives on while some of
+// its columns are changed where they lie, and until the last of them is read.
+func TestColumnsAreOneTensor(t *testing.T) {
+	columns := func(lo, n int) gpu.Operand {
+		return gpu.Operand{Offset: int64(4 * lo), Type: gpu.Type{Shape: gpu.Shape{3, n}, DType: gpu.F32}, Stride: 8}
+	}
+	flat := func(at, n int) gpu.Operand {
+		return gpu.Operand{Offset: int64(4 * at), Type: gpu.Type{Shape: gpu.Shape{n}, DType: gpu.F32}}
+	}
+	q, k, v, other := columns(0, 4), columns(4, 2), columns(6, 2), flat(24, 5)
+	p := &gpu.Program{ArenaBytes: 4 * 29, Launches: []gpu.Launch{
+		{Kernel: "k", Name: "n", Out: []gpu.Operand{q, v, k}},
+		{Kernel: "k", Name: "n", In: []gpu.Operand{k}, Out: []gpu.Operand{k}},
+		{Kernel: "k", Name: "n", In: []gpu.Operand{q}, Out: []gpu.Operand{other}},
+		{Kernel: "k", Name: "n", In: []gpu.Operand{v}, Out: []gpu.Operand{flat(0, 24)}},
+	}}
+	p.Segments = []gpu.Segment{{Name: "s", Hi: 4}}
+	got := p.Transients(p.Segments[0])
+	if len(got) != 3 || got[0].Bytes() != 4*24 || got[0].First != 0 || got[0].Last != 2 || got[1].Operand.Offset != other.Offset {
+		t.Errorf("tensors are %+v", got)
+	}
+	if alive := p.AliveBytes(p.Segments[0]); !slices.Equal(alive, []int64{96, 96, 116, 96}) {
+		t.Errorf("%v bytes are alive", alive)
+	}
+}
+
 func TestTransientsAreWhatTheLaunchesSay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	parts := 0

@@ -9,7 +9,7 @@ import (
 )
 
 // Operand is a buffer in the arena: a byte offset and a type. Stride is the distance between rows
-// in elements for the matrix operands of a strided kernel; 0 means contiguous.
+// in elements, for operands that a kernel takes strided; 0 means contiguous.
 type Operand struct {
 	Offset int64
 	Type   Type
@@ -49,7 +49,7 @@ type Launch struct {
 	Attrs   Attrs
 	In, Out []Operand
 	Scratch Operand // of zero bytes when the kernel needs none
-	Deps    []int32 // launches of the same segment that must end before; each smaller than its own index
+	Deps    []int32 // launches of the same segment that must end before, by their index in it, in order
 	FLOPs   int64
 	Bytes   int64
 	Phase   Phase
@@ -88,6 +88,9 @@ type Buffer struct {
 	Name    string
 	Role    Role
 	Operand Operand
+	// Shape is the tensor's where the operand has more rows or columns: those hold zeros. Only the first and the last
+	// extent may differ. It is nil where the operand is the tensor.
+	Shape Shape `json:",omitempty"`
 }
 
 // Program is a compiled stage: what to allocate and what to launch. It is immutable once made.
@@ -173,14 +176,14 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 			return fmt.Errorf("output %d is %v, not %v", j, out[j], want[j])
 		}
 	}
+	if err := k.verifyStrides(l); err != nil {
+		return err
+	}
 	all := append(append(append([]Operand(nil), l.In...), l.Out...), l.Scratch)
 	for j, o := range all {
 		if o.Offset < 0 || o.Offset+o.Span() > p.ArenaBytes {
 			return fmt.Errorf("operand %d [%d,%d) lies outside the arena of %d bytes",
 				j, o.Offset, o.Offset+o.Span(), p.ArenaBytes)
-		}
-		if o.Stride != 0 && !k.Strided {
-			return fmt.Errorf("operand %d is strided, which the kernel does not take", j)
 		}
 	}
 	if l.Scratch.Type.Bytes() < k.scratch(l.Attrs, in, out) {
@@ -188,7 +191,7 @@ func (p *Program) verifyLaunch(i int, l Launch) error {
 	}
 	for j, o := range l.Out {
 		for m, x := range l.In {
-			if Overlap(o, x) && !(o.Offset == x.Offset && k.mayShare(j, m)) {
+			if Overlap(o, x) && !(o.Offset == x.Offset && o.Stride == x.Stride && k.mayShare(j, m)) {
 				return fmt.Errorf("output %d overlaps input %d", j, m)
 			}
 		}
@@ -219,10 +222,57 @@ func (k *Kernel) mayShare(o, i int) bool {
 	return false
 }
 
-// Overlap reports whether two operands share bytes.
-func Overlap(a, b Operand) bool {
-	return a.Span() > 0 && b.Span() > 0 && a.Offset < b.Offset+b.Span() && b.Offset < a.Offset+a.Span()
+// verifyStrides checks that rows lie apart only where the kernel takes it, and that no two rows share bytes.
+func (k *Kernel) verifyStrides(l Launch) error {
+	for _, list := range []struct {
+		what string
+		ops  []Operand
+		take int
+	}{{"input", l.In, k.Strided.In}, {"output", l.Out, k.Strided.Out}} {
+		for j, o := range list.ops {
+			if o.Stride != 0 && j >= list.take {
+				return fmt.Errorf("%s %d is strided, which the kernel does not take", list.what, j)
+			}
+			if o.Stride != 0 && o.Stride < o.Type.Shape.Cols() {
+				return fmt.Errorf("%s %d has rows of %d elements only %d apart", list.what, j, o.Type.Shape.Cols(), o.Stride)
+			}
+		}
+	}
+	return nil
 }
+
+// Overlap reports whether two operands share bytes. Columns of matrices with the same distance between rows are told
+// apart; other operands share bytes where the ranges do that they span.
+func Overlap(a, b Operand) bool {
+	if a.Span() == 0 || b.Span() == 0 || a.Offset >= b.Offset+b.Span() || b.Offset >= a.Offset+a.Span() {
+		return false
+	}
+	return !a.beside(b)
+}
+
+// beside reports whether two strided operands are different columns of one matrix: their rows are equally far apart,
+// and neither reaches into the other's columns, whose place in a row is counted from where a's begin.
+func (a Operand) beside(b Operand) bool {
+	row := int64(a.Stride) * a.Type.DType.Size()
+	if row == 0 || row != int64(b.Stride)*b.Type.DType.Size() {
+		return false
+	}
+	at := ((b.Offset-a.Offset)%row + row) % row
+	return at >= a.rowBytes() && at+b.rowBytes() <= row
+}
+
+// Covers reports whether all bytes of b are bytes of a. Of a strided a that is known where b has the same distance
+// between rows.
+func (a Operand) Covers(b Operand) bool {
+	if b.Offset < a.Offset || b.Offset+b.Span() > a.Offset+a.Span() {
+		return false
+	}
+	row := int64(a.Stride) * a.Type.DType.Size()
+	return row == 0 || row == int64(b.Stride)*b.Type.DType.Size() &&
+		(b.Offset-a.Offset)%row+b.rowBytes() <= a.rowBytes()
+}
+
+func (o Operand) rowBytes() int64 { return int64(o.Type.Shape.Cols()) * o.Type.DType.Size() }
 
 func types(ops []Operand) []Type {
 	ts := make([]Type, len(ops))

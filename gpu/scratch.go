@@ -1,13 +1,39 @@
 package gpu
 
-// ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and behind it, each aligned,
-// where matrices are multiplied on a device with a workspace: sums in fp32 and the workspace.
+// ScratchOn is the bytes of scratch a launch gets on a device: what the kernel needs, and behind it, each aligned, on a
+// device with a workspace: where matrices are multiplied sums in fp32 and the workspace, for embedding_grad the parts
+// that Runs names.
 func (k *Kernel) ScratchOn(c Caps, a Attrs, in, out []Type) int64 {
 	n := k.scratch(a, in, out)
-	if k.Products && c.Workspace > 0 {
+	switch {
+	case c.Workspace == 0:
+		return n
+	case k.Products:
 		return Sum(Align(n, c.Alignment), Align(k.sums(a, in, out), c.Alignment), c.Workspace)
+	case k.Name == "embedding_grad":
+		keys, borders := runs(in)
+		return Sum(Align(keys, c.Alignment), Align(keys, c.Alignment), borders)
 	}
 	return n
+}
+
+// RunTokens is how many tokens, in order of their ids, one partial sum of embedding_grad covers on a device with a
+// workspace.
+const RunTokens = 64
+
+// runs is the bytes of the keys, 8 a token, by which embedding_grad sorts tokens, and of two rows of partial sums in
+// fp32 for each run of tokens.
+func runs(in []Type) (keys, borders int64) {
+	tokens, cols := in[1].Shape.Rows(), in[1].Shape.Cols()
+	return Product(8, int64(tokens)), Product(2*4, blocks(tokens, RunTokens), int64(cols))
+}
+
+// Runs is the parts of an embedding_grad's scratch on a device with a workspace: keys of tokens that are sorted in
+// pieces, those in order, and the partial sums at the borders of runs.
+func (l *Launch) Runs(alignment int64) (pieces, order, borders Operand) {
+	keys, sums := runs(types(l.In))
+	next := Align(keys, alignment)
+	return l.part(0, keys), l.part(next, keys), l.part(2*next, sums)
 }
 
 // sums is the bytes of an output that is added up in fp32 product by product. A library rounds what each product

@@ -56,3 +56,28 @@ func TestScratchOfAChunkedLoss(t *testing.T) {
 		}
 	}
 }
+
+// A device with a workspace has room to sort the tokens of an embedding's gradient, and for two rows of sums a run.
+func TestScratchOfAnEmbeddingGradient(t *testing.T) {
+	const tokens, cols = 130, 5
+	in := []Type{{Shape{1, tokens}, I32}, {Shape{1, tokens, cols}, BF16}}
+	k := Lookup("embedding_grad")
+	out, err := k.Infer(Attrs{Rows: 9}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := k.ScratchOn(Caps{Alignment: 256}, Attrs{Rows: 9}, in, out); n != 0 {
+		t.Errorf("%d bytes without a workspace", n)
+	}
+	const keys, borders = 1280, 2 * 4 * 3 * cols // 1040 bytes, aligned; 3 runs of 64
+	n := k.ScratchOn(Caps{Alignment: 256, Workspace: 1}, Attrs{Rows: 9}, in, out)
+	if n != 2*keys+borders {
+		t.Errorf("%d bytes, not %d", n, 2*keys+borders)
+	}
+	l := Launch{Kernel: k.Name, In: []Operand{{Type: in[0]}, {Type: in[1]}},
+		Scratch: Operand{Offset: 512, Type: Type{Shape{int(n / 4)}, F32}}}
+	pieces, order, sums := l.Runs(256)
+	if pieces.Offset != 512 || order.Offset != 512+keys || sums.Offset != 512+2*keys || sums.Span() != borders {
+		t.Errorf("parts at %d, %d and %d, the last of %d bytes", pieces.Offset, order.Offset, sums.Offset, sums.Span())
+	}
+}

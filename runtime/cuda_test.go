@@ -95,6 +95,57 @@ func TestCUDAPipeline(t *testing.T) {
 	}
 }
 
+// Sizes that a card pads: a run that is interrupted and goes on gives the losses of the CPU, and the plan says which
+// bytes are padding.
+func TestCUDAPaddedPipeline(t *testing.T) {
+	odd := strings.NewReplacer("hidden_size             = 16", "hidden_size             = 20",
+		"intermediate_size       = 24", "intermediate_size       = 29", "= 272", "= 271",
+		"r                    = 2", "r                    = 3")
+	fresh := func() string {
+		dir := pipeline(t)
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(odd.Replace(tiny)), 0o644))
+		return dir
+	}
+	// run trains until so many steps are done, and returns their losses.
+	run := func(dir string, d gpu.Device, steps int) (list []float64) {
+		p := cudaPlan(t, dir, d.Caps())
+		for _, a := range p.Actions {
+			if s := stageOf(a); s != nil && (s.Figures.ByKind["padding"] > 0) != (d.Caps().Kind == "cuda") {
+				t.Errorf("%s on %s: %d bytes of padding", a.Addr, d.Caps().Kind, s.Figures.ByKind["padding"])
+			}
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		err := applyWith(ctx, p, apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone {
+				if list = append(list, e.Step.Loss); len(list) == steps {
+					stop()
+				}
+			}
+		}})
+		if err != nil && !errors.Is(err, observe.ErrInterrupted) {
+			t.Fatal(err)
+		}
+		return list
+	}
+	const all = 1000
+	want := run(fresh(), cpuDevice(t, 0), all)
+	dir := fresh()
+	var got []float64
+	for _, steps := range []int{3, 5, all} {
+		_, d := emulated(t, nil)
+		got = append(got, run(dir, d, steps)...)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d steps, %d on the CPU", len(got), len(want))
+	}
+	for i := range want {
+		if math.Abs(got[i]-want[i]) > 1e-4*want[i] {
+			t.Errorf("step %d: loss %v, on the CPU %v", i+1, got[i], want[i])
+		}
+	}
+}
+
 // A card that is lost in the middle leaves a run that goes on from its last checkpoint, to the same bits.
 func TestCUDALostDevice(t *testing.T) {
 	whole := pipeline(t)
@@ -154,7 +205,9 @@ func TestCUDARefusals(t *testing.T) {
 	i := slices.IndexFunc(p.Actions, func(a *plan.Action) bool { return stageOf(a) != nil })
 	trained := stageOf(p.Actions[i]).Program
 	seg, _ := trained.Segment(program.SegMicro)
-	_, d = emulated(t, func(e *emu.Driver) { e.FailAt, e.Fault = 40, errors.New("too many resources requested for launch") })
+	_, d = emulated(t, func(e *emu.Driver) {
+		e.FailAt, e.Fault = (seg.Hi-seg.Lo)/3, errors.New("too many resources requested for launch")
+	})
 	l, err := d.Load(trained)
 	must(t, err)
 	err = l.Run(seg.Lo, seg.Hi, true)
@@ -207,5 +260,32 @@ func TestCUDAQuickstart(t *testing.T) {
 			}
 		}
 		t.Logf("%s: %.5f, on the CPU %.5f", x.precision, got[len(got)-1], want[len(want)-1])
+	}
+}
+
+// A stage of 30 layers, 272 tensors to update, that grows to 32: more of everything than one launch takes. Its losses
+// are the CPU's.
+func TestCUDADeep(t *testing.T) {
+	losses := func(d gpu.Device) (list []float64) {
+		dir := pipeline(t)
+		deep := strings.NewReplacer("num_hidden_layers       = 5", "num_hidden_layers       = 32", "layers    = 3", "layers    = 30")
+		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(deep.Replace(tiny)), 0o644))
+		p := cudaPlan(t, dir, d.Caps(), "steps=2", "lr=1e-3")
+		must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.StepDone {
+				list = append(list, e.Step.Loss)
+			}
+		}}))
+		return list
+	}
+	_, d := emulated(t, nil)
+	got, want := losses(d), losses(cpuDevice(t, 0))
+	if len(want) != 4 || len(got) != len(want) {
+		t.Fatalf("losses %v, on the CPU %v", got, want)
+	}
+	for i := range want {
+		if math.Abs(got[i]-want[i]) > 2e-5*want[i] {
+			t.Errorf("step %d: loss %g, on the CPU %g", i+1, got[i], want[i])
+		}
 	}
 }

@@ -62,6 +62,7 @@ func (a *app) bench(s probe.Shapes, types []gpu.DType, least time.Duration) int 
 	}
 	defer d.Close()
 	c, bandwidth := d.Caps(), d.Bandwidth()
+	s = s.On(c)
 	var rows []map[string]any
 	if !a.json {
 		fmt.Fprintf(a.stdout, "%s: %s, %d threads\n", c.Kind, c.Name, c.Threads)

@@ -21,7 +21,6 @@ type heads struct {
 	y          layout
 	batch, seq int
 	n, kv, dim int
-	qw, kw     int // row widths of q and of k, v
 	scale      float32
 	seg        []int32
 	keys       int // seq in whole rows of tiles
@@ -31,8 +30,7 @@ type heads struct {
 func newHeads(d *Device, l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
 	s := q.Type.Shape
 	h := &heads{d: d, y: d.variant.layout(fewRows, maxNR+1, q.Type.DType == gpu.BF16), batch: s[0], seq: s[1],
-		n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads, qw: s[2]}
-	h.kw = h.dim * h.kv
+		n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads}
 	h.scale = float32(1 / math.Sqrt(float64(h.dim)))
 	if len(seg) == 1 {
 		h.seg = l.i32(seg[0])
@@ -108,9 +106,6 @@ func (h *heads) rows(m, k int, a, b, c []float32, alpha float32) {
 	}
 }
 
-// head gives one head of x, from row r0 on.
-func head(x buffer, r0, width, col int) matrix { return matrix{x, width, false}.sub(r0, col) }
-
 // scores gives transposed scores as operands: the panel that is the right one of a product over
 // keys, and the matrix [keys, queries] to pack as a left one. In f32 both are s itself; in pairs s
 // is rounded into half first.
@@ -126,17 +121,17 @@ func (h *heads) scores(s, pairs, half []float32, keys int) (panel []float32, m m
 }
 
 // put writes xᵀ, x [dim, nr], to n rows of one head of y.
-func (h *heads) put(y buffer, r0, n, width, col int, x, room []float32) {
+func (h *heads) put(y matrix, r0, n, col int, x, room []float32) {
 	nr := h.y.tile.nr
-	to, ld := y.f, width
+	to, ld := y.f, y.ld
 	if y.h != nil {
 		to, ld = room, h.dim
 	} else {
-		to = to[r0*width+col:]
+		to = to[r0*y.ld+col:]
 	}
 	h.d.variant.transposeInto(to, ld, x, nr, n, h.dim)
 	for r := 0; r < n && y.h != nil; r++ {
-		h.d.variant.narrow(y.h[(r0+r)*width+col:][:h.dim], room[r*h.dim:][:h.dim])
+		h.d.variant.narrow(y.h[(r0+r)*y.ld+col:][:h.dim], room[r*h.dim:][:h.dim])
 	}
 }
 
@@ -182,7 +177,8 @@ func (h *heads) reserve(list map[int]int) {
 // A task of the forward pass is some of the queries of the heads that share one key-value head.
 func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 	h := newHeads(d, l, x, x.In[0], x.In[3:])
-	q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.Out[0]), l.f32(x.Out[1])
+	q, k, v, o := l.matrix(x.In[0], false), l.matrix(x.In[1], false), l.matrix(x.In[2], false), l.matrix(x.Out[0], false)
+	lse := l.f32(x.Out[1])
 	y, vv, nr := h.y, d.variant, h.y.tile.nr
 	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.dimA * h.seq, roomQ: h.dim * nr, roomS: h.keys * nr,
 		roomHalf: h.keys * nr, roomPack: h.keys * nr, roomOut: h.dimA*nr + nr*h.dim})
@@ -194,15 +190,15 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 		b, kv, part := t/(h.kv*parts), t/parts%h.kv, t%parts
 		last := min(h.seq, (part+(blocks-1-part)/parts*parts+1)*nr) // keys its last block sees
 		room := &w.room
-		y.packA(w, room[roomK], head(k, b*h.seq, h.kw, kv*h.dim), last, h.dim)
-		y.packA(w, room[roomV], head(v, b*h.seq, h.kw, kv*h.dim).t(), h.dim, last)
+		y.packA(w, room[roomK], k.sub(b*h.seq, kv*h.dim), last, h.dim)
+		y.packA(w, room[roomV], v.sub(b*h.seq, kv*h.dim).t(), h.dim, last)
 		s, out := room[roomS], room[roomOut]
 		most, total := &w.lane[1], &w.lane[2]
 		for bi := part; bi < blocks && !d.pool.stopped(); bi += parts {
 			q0 := h.block(b, bi*nr)
 			keys := q0.i0 + q0.n - q0.p0
 			for n := kv * group; n < (kv+1)*group && !d.pool.stopped(); n++ {
-				y.packB(w, room[roomQ], head(q, b*h.seq+q0.i0, h.qw, n*h.dim).t(), h.dim, q0.n)
+				y.packB(w, room[roomQ], q.sub(b*h.seq+q0.i0, n*h.dim).t(), h.dim, q0.n)
 				h.left(room[roomK][q0.p0*y.steps(h.dim):], keys, h.dim, 0, h.dim, room[roomQ], s, h.scale)
 				q0.mask(s, nr, &lowest)
 				*most, *total = lowest, zeros
@@ -223,7 +219,7 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 				for r := 0; r < h.dim; r++ {
 					vv.mul(out[r*nr:(r+1)*nr], out[r*nr:(r+1)*nr], total[:nr])
 				}
-				h.put(o, b*h.seq+q0.i0, q0.n, h.qw, n*h.dim, out, out[h.dimA*nr:])
+				h.put(o, b*h.seq+q0.i0, q0.n, n*h.dim, out, out[h.dimA*nr:])
 			}
 		}
 	}}
@@ -234,9 +230,9 @@ func bindAttention(d *Device, l *loaded, x *gpu.Launch) func() {
 // by one worker in a fixed order: blocks of queries, and in each the query heads.
 func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	h := newHeads(d, l, x, x.In[1], x.In[6:])
-	do, q, k, v, o, lse := l.buffer(x.In[0]), l.buffer(x.In[1]), l.buffer(x.In[2]), l.buffer(x.In[3]),
-		l.buffer(x.In[4]), l.f32(x.In[5])
-	dq, dk, dv := l.buffer(x.Out[0]), l.buffer(x.Out[1]), l.buffer(x.Out[2])
+	do, q, k := l.matrix(x.In[0], false), l.matrix(x.In[1], false), l.matrix(x.In[2], false)
+	v, o, lse := l.matrix(x.In[3], false), l.matrix(x.In[4], false), l.f32(x.In[5])
+	dq, dk, dv := l.matrix(x.Out[0], false), l.matrix(x.Out[1], false), l.matrix(x.Out[2], false)
 	y, vv, nr, group := h.y, d.variant, h.y.tile.nr, h.n/h.kv
 	h.reserve(map[int]int{roomK: h.keys * h.dim, roomV: h.keys * h.dim, roomKT: h.dimA * h.seq,
 		roomQ: max(h.dim, h.dimB) * nr, roomDO: max(h.dim, h.dimB) * nr,
@@ -245,10 +241,10 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	body := &loop{body: func(w *worker, t int) {
 		b, kv := t/h.kv, t%h.kv
 		room := &w.room
-		km := head(k, b*h.seq, h.kw, kv*h.dim)
+		km := k.sub(b*h.seq, kv*h.dim)
 		y.packA(w, room[roomK], km, h.seq, h.dim)
 		y.packA(w, room[roomKT], km.t(), h.dim, h.seq)
-		y.packA(w, room[roomV], head(v, b*h.seq, h.kw, kv*h.dim), h.seq, h.dim)
+		y.packA(w, room[roomV], v.sub(b*h.seq, kv*h.dim), h.seq, h.dim)
 		sumK, sumV := room[roomDK][:h.keys*h.dimB], room[roomDV][:h.keys*h.dimB]
 		clear(sumK)
 		clear(sumV)
@@ -261,11 +257,11 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 			r0 := b*h.seq + i0
 			for n := kv * group; n < (kv+1)*group && !d.pool.stopped(); n++ {
 				col := n * h.dim
-				dom, qm := head(do, r0, h.qw, col), head(q, r0, h.qw, col)
+				dom, qm := do.sub(r0, col), q.sub(r0, col)
 				*delta, *norm = zeros, zeros
 				for c := 0; c < q0.n; c++ {
-					at := (r0+c)*h.qw + col
-					delta[c] = vv.dot(vv.get(do, at, at+h.dim, spare), vv.get(o, at, at+h.dim, spare[h.dim:]))
+					a, b := (r0+c)*do.ld+col, (r0+c)*o.ld+col
+					delta[c] = vv.dot(vv.get(do.buffer, a, a+h.dim, spare), vv.get(o.buffer, b, b+h.dim, spare[h.dim:]))
 				}
 				copy(norm[:q0.n], lse[(b*h.n+n)*h.seq+i0:])
 				y.packB(w, room[roomQ], qm.t(), h.dim, q0.n)
@@ -286,7 +282,7 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 				// dq = scale ds k, transposed
 				panel, m := h.scores(ds, pack, room[roomHalf], keys)
 				h.left(room[roomKT], h.dim, h.seq, q0.p0, keys, panel, out, h.scale)
-				h.put(dq, r0, q0.n, h.qw, col, out, spare)
+				h.put(dq, r0, q0.n, col, out, spare)
 				// dk += scale dsᵀ q
 				y.packB(w, room[roomQ], qm, q0.n, h.dim)
 				y.packA(w, pack, m, keys, q0.n)
@@ -294,9 +290,9 @@ func bindAttentionGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 			}
 		}
 		for r := 0; r < h.seq; r++ {
-			at := (b*h.seq+r)*h.kw + kv*h.dim
-			vv.leave(w, output{buffer: dk}, at, sumK[r*h.dimB:][:h.dim])
-			vv.leave(w, output{buffer: dv}, at, sumV[r*h.dimB:][:h.dim])
+			row, col := b*h.seq+r, kv*h.dim
+			vv.leave(w, output{buffer: dk.buffer}, row*dk.ld+col, sumK[r*h.dimB:][:h.dim])
+			vv.leave(w, output{buffer: dv.buffer}, row*dv.ld+col, sumV[r*h.dimB:][:h.dim])
 		}
 	}}
 	return func() { d.pool.run(body, h.batch*h.kv) }

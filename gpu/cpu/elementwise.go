@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"math"
+	"slices"
+	"sort"
 
 	"stepflow/gpu"
 )
@@ -49,16 +51,44 @@ func (d *Device) store(w *worker, out []buffer, lo int) {
 	}
 }
 
-// rowwise binds a kernel that works on rows of cols elements of its operands.
-func (d *Device) rowwise(rows, cols int, out, in []buffer, f func(r int, x [][]float32)) func() {
+// rowwise binds a kernel that works on rows of its operands.
+func (d *Device) rowwise(l *loaded, out, in []gpu.Operand, f func(r int, x [][]float32)) func() {
+	shape := out[0].Type.Shape
+	rows, cols := shape.Rows(), shape.Cols()
 	d.reserveBlocks(len(out)+len(in), cols)
-	l := &loop{body: func(w *worker, i int) {
+	ys, xs := l.matrices(out), l.matrices(in)
+	body := &loop{body: func(w *worker, i int) {
+		args := w.args[:len(ys)+len(xs)]
 		for r := i * gpu.RowBlock; r < min(rows, (i+1)*gpu.RowBlock); r++ {
-			f(r, d.load(w, out, in, r*cols, (r+1)*cols))
-			d.store(w, out, r*cols)
+			for j, y := range ys {
+				args[j] = y.at(r*y.ld, r*y.ld+cols, w.room[j])
+			}
+			for j, x := range xs {
+				args[len(ys)+j] = d.variant.get(x.buffer, r*x.ld, r*x.ld+cols, w.room[len(ys)+j])
+			}
+			f(r, args)
+			for j, y := range ys {
+				d.variant.put(y.buffer, r*y.ld, args[j])
+			}
 		}
 	}}
-	return func() { d.pool.run(l, blocksOf(rows, gpu.RowBlock)) }
+	return func() { d.pool.run(body, blocksOf(rows, gpu.RowBlock)) }
+}
+
+// matrices are operands as rows that may lie apart.
+func (l *loaded) matrices(os []gpu.Operand) (list []matrix) {
+	for _, o := range os {
+		list = append(list, l.matrix(o, false))
+	}
+	return list
+}
+
+// elementwise binds a kernel of the table of them: over all elements at once where they lie in one piece, else row by row.
+func (d *Device) elementwise(l *loaded, x *gpu.Launch, f func(x [][]float32)) func() {
+	if slices.ContainsFunc(append(x.Out[:len(x.Out):len(x.Out)], x.In...), func(o gpu.Operand) bool { return o.Stride != 0 }) {
+		return d.rowwise(l, x.Out, x.In, func(_ int, x [][]float32) { f(x) })
+	}
+	return d.flat(l.buffers(x.Out), l.buffers(x.In), f)
 }
 
 func (d *Device) reserveBlocks(n, elems int) {
@@ -67,39 +97,47 @@ func (d *Device) reserveBlocks(n, elems int) {
 	}
 }
 
-// total binds a sum over the elements of a: f sums a block, the blocks of a partial sum are added in
-// fp64, and so are the partial sums, in order.
-func (d *Device) total(a buffer, y, scratch []float32, f func(a []float32) float32) func() {
-	n := a.len()
+// totals binds sums over the elements of each of the inputs: f sums a block, the blocks of a partial sum are added in
+// fp64, and so are the partial sums of an input, in order.
+func (d *Device) totals(in []buffer, y, scratch []float32, f func(a []float32) float32) func() {
+	first := make([]int, len(in)+1) // partial sums of the inputs before
+	for j, a := range in {
+		first[j+1] = first[j] + blocksOf(a.len(), gpu.SumBlock)
+	}
+	tasks := first[len(in)]
 	d.reserve(0, sumBlock)
 	l := &loop{body: func(w *worker, i int) {
+		j := sort.SearchInts(first, i+1) - 1
+		a, at := in[j], (i-first[j])*gpu.SumBlock
 		var s float64
-		end := min(n, (i+1)*gpu.SumBlock)
-		for lo := i * gpu.SumBlock; lo < end; lo += sumBlock {
+		for lo, end := at, min(a.len(), at+gpu.SumBlock); lo < end; lo += sumBlock {
 			s += float64(f(d.variant.get(a, lo, min(end, lo+sumBlock), w.room[0])))
 		}
 		scratch[i] = float32(s)
 	}}
-	tasks := blocksOf(n, gpu.SumBlock)
 	return func() {
 		d.pool.run(l, tasks)
-		var s float64
-		for _, x := range scratch[:tasks] {
-			s += float64(x)
+		for j := range in {
+			var s float64
+			for _, x := range scratch[first[j]:first[j+1]] {
+				s += float64(x)
+			}
+			y[j] = float32(s)
 		}
-		y[0] = float32(s)
 	}
 }
 
 // columnSums binds a sum over rows: f adds row r of the inputs to a partial row, one a block of rows;
-// the partial rows are added in order.
+// the partial rows are added in order to an accumulator, or to 0 where acc is empty.
 func (d *Device) columnSums(
-	rows, cols int, in []buffer, y buffer, scratch []float32, f func(r int, to []float32, x [][]float32),
+	l *loaded, x *gpu.Launch, in []buffer, acc []buffer, f func(r int, to []float32, x [][]float32),
 ) func() {
+	rows, cols := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape.Cols()
+	y, scratch := l.buffer(x.Out[0]), l.f32(x.Scratch)
 	d.reserveBlocks(len(in), cols)
 	d.reserve(len(in), cols)
 	n := blocksOf(rows, gpu.RowBlock)
-	l := &loop{body: func(w *worker, i int) {
+	part := &loop{body: func(w *worker, i int) {
 		to := scratch[i*cols : (i+1)*cols]
 		clear(to)
 		x := w.args[:len(in)]
@@ -111,10 +149,14 @@ func (d *Device) columnSums(
 		}
 	}}
 	return func() {
-		d.pool.run(l, n)
+		d.pool.run(part, n)
 		w := d.pool.workers[0]
 		out := y.at(0, cols, w.room[len(in)])
-		clear(out)
+		if len(acc) == 0 {
+			clear(out)
+		} else {
+			copy(out, d.variant.get(acc[0], 0, cols, w.room[len(in)]))
+		}
 		for i := 0; i < n; i++ {
 			d.variant.add(out, out, scratch[i*cols:(i+1)*cols])
 		}
@@ -234,9 +276,8 @@ func putStochastic(b buffer, lo int, x []float32, seed uint32) {
 }
 
 func bindBiasAdd(d *Device, l *loaded, x *gpu.Launch) func() {
-	rows, cols := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape.Cols()
 	b := l.row(x.In[1])
-	return b.before(d.rowwise(rows, cols, l.buffers(x.Out), l.buffers(x.In[:1]), func(_ int, x [][]float32) {
+	return b.before(d.rowwise(l, x.Out, x.In[:1], func(_ int, x [][]float32) {
 		d.variant.add(x[0], x[1], b.f)
 	}))
 }
@@ -267,18 +308,16 @@ func (r *row) before(run func()) func() {
 }
 
 func bindSumRows(d *Device, l *loaded, x *gpu.Launch) func() {
-	s := x.In[0].Type.Shape
-	return d.columnSums(s.Rows(), s.Cols(), l.buffers(x.In), l.buffer(x.Out[0]), l.f32(x.Scratch),
-		func(_ int, to []float32, x [][]float32) {
-			d.variant.add(to, to, x[0])
-		})
+	return d.columnSums(l, x, l.buffers(x.In[:1]), l.buffers(x.In[1:]), func(_ int, to []float32, x [][]float32) {
+		d.variant.add(to, to, x[0])
+	})
 }
 
 func bindSum(d *Device, l *loaded, x *gpu.Launch) func() {
-	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch), d.variant.sum)
+	return d.totals(l.buffers(x.In), l.f32(x.Out[0]), l.f32(x.Scratch), d.variant.sum)
 }
 
 func bindSumSquares(d *Device, l *loaded, x *gpu.Launch) func() {
-	return d.total(l.buffer(x.In[0]), l.f32(x.Out[0]), l.f32(x.Scratch),
+	return d.totals(l.buffers(x.In), l.f32(x.Out[0]), l.f32(x.Scratch),
 		func(a []float32) float32 { return d.variant.dot(a, a) })
 }

@@ -28,12 +28,13 @@ func (v *variant) logSumExp(x, room []float32) float64 {
 func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	targets, nll, lse := l.i32(x.In[1]), l.f32(x.Out[0]), l.f32(x.Out[1])
 	n := x.In[0].Type.Shape.Cols()
+	words := x.Attrs.Counted(n)
 	logits := l.buffer(x.In[0])
 	d.reserve(0, n)
 	d.reserve(1, sumBlock)
 	body := &loop{body: func(w *worker, i int) {
 		for r := i * gpu.RowBlock; r < min(len(targets), (i+1)*gpu.RowBlock); r++ {
-			row := d.variant.get(logits, r*n, (r+1)*n, w.room[0])
+			row := d.variant.get(logits, r*n, r*n+words, w.room[0])
 			z := d.variant.logSumExp(row, w.room[1])
 			lse[r], nll[r] = float32(z), 0
 			if t := targets[r]; t >= 0 {
@@ -46,19 +47,20 @@ func bindCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 
 func bindCrossEntropyGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 	dnll, targets, lse := l.f32(x.In[0]), l.i32(x.In[2]), l.f32(x.In[3])
-	return d.rowwise(len(targets), x.In[1].Type.Shape.Cols(), l.buffers(x.Out), l.buffers(x.In[1:2]),
-		func(r int, x [][]float32) {
-			d.variant.crossEntropyGrad(x[0], x[1], targets[r], dnll[r], lse[r])
-		})
+	words := x.Attrs.Counted(x.In[1].Type.Shape.Cols())
+	return d.rowwise(l, x.Out, x.In[1:2], func(r int, x [][]float32) {
+		d.variant.crossEntropyGrad(x[0], x[1][:words], targets[r], dnll[r], lse[r])
+	})
 }
 
-// crossEntropyGrad is dx = (softmax(x) - onehot(target)) k, 0 for a target that is masked.
+// crossEntropyGrad is dx = (softmax(x) - onehot(target)) k, 0 for a target that is masked, and beyond x.
 func (v *variant) crossEntropyGrad(dx, x []float32, target int32, k, lse float32) {
 	if target < 0 {
 		clear(dx)
 		return
 	}
-	v.expScale(dx, x, -lse, k)
+	v.expScale(dx[:len(x)], x, -lse, k)
+	clear(dx[len(x):])
 	dx[target] -= k
 }
 
@@ -67,7 +69,8 @@ func (v *variant) crossEntropyGrad(dx, x []float32, target int32, k, lse float32
 type chunked struct {
 	d           *Device
 	rows, chunk int
-	vocab       int
+	vocab       int // rows of the weight
+	words       int // of them those that count
 	h, dh, dx   buffer
 	scratch     []float32
 	nll, lse    []float32 // lse is nil in the backward pass, where nobody asks for it
@@ -91,7 +94,7 @@ func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	}
 	h, w := l.matrix(in[0], false), l.matrix(in[1], false)
 	c.h, c.targets, c.vocab, c.rows = h.buffer, l.i32(in[2]), in[1].Type.Shape[0], in[0].Type.Shape.Rows()
-	c.chunk, c.half = min(x.Attrs.Chunk, c.rows), h.h != nil
+	c.words, c.chunk, c.half = x.Attrs.Counted(c.vocab), min(x.Attrs.Chunk, c.rows), h.h != nil
 	width := in[0].Type.Shape.Cols()
 	c.logits = d.product(c.chunk, c.vocab, width, 1, h, w.t(), output{buffer: buffer{f: c.scratch}, ld: c.vocab})
 	c.loss.body = c.block
@@ -144,7 +147,7 @@ func (c *chunked) block(w *worker, i int) {
 	v := c.d.variant
 	for r := i * lossRows; r < min(c.n, (i+1)*lossRows); r++ {
 		row, t := c.scratch[r*c.vocab:][:c.vocab], c.targets[c.at+r]
-		z := v.logSumExp(row, w.room[1])
+		z := v.logSumExp(row[:c.words], w.room[1])
 		c.nll[c.at+r] = 0
 		if t >= 0 {
 			c.nll[c.at+r] = float32(z - float64(row[t]))
@@ -157,7 +160,7 @@ func (c *chunked) block(w *worker, i int) {
 		if c.half {
 			dx = w.room[0][:c.vocab]
 		}
-		v.crossEntropyGrad(dx, row, t, c.dnll[c.at+r], float32(z))
+		v.crossEntropyGrad(dx, row[:c.words], t, c.dnll[c.at+r], float32(z))
 		if c.half {
 			v.narrow(halves(row)[:c.vocab], dx)
 		}

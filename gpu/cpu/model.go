@@ -15,7 +15,7 @@ func (d *Device) bind(l *loaded, x *gpu.Launch) (func(), error) {
 		return f(d, l, x), nil
 	}
 	if f := elementwise[x.Kernel]; f != nil {
-		return d.flat(l.buffers(x.Out), l.buffers(x.In), f(d, x.Attrs)), nil
+		return d.elementwise(l, x, f(d, x.Attrs)), nil
 	}
 	return nil, fmt.Errorf("the kernel is missing on this device")
 }
@@ -116,8 +116,9 @@ func bindEmbeddingGrad(d *Device, l *loaded, x *gpu.Launch) func() {
 func bindRMSNorm(d *Device, l *loaded, x *gpu.Launch) func() {
 	w, rstd, eps := l.row(x.In[1]), l.f32(x.Out[1]), x.Attrs.Eps
 	h := x.In[1].Type.Shape.Cols()
-	return w.before(d.rowwise(len(rstd), h, l.buffers(x.Out[:1]), l.buffers(x.In[:1]), func(r int, x [][]float32) {
-		s := float32(1 / math.Sqrt(float64(d.variant.dot(x[1], x[1]))/float64(h)+eps))
+	n := float64(x.Attrs.Counted(h))
+	return w.before(d.rowwise(l, x.Out[:1], x.In[:1], func(r int, x [][]float32) {
+		s := float32(1 / math.Sqrt(float64(d.variant.dot(x[1], x[1]))/n+eps))
 		rstd[r] = s
 		d.variant.mul3(x[0], x[1], w.f, s)
 	}))
@@ -126,28 +127,36 @@ func bindRMSNorm(d *Device, l *loaded, x *gpu.Launch) func() {
 func bindRMSNormGradX(d *Device, l *loaded, x *gpu.Launch) func() {
 	w, rstd := l.row(x.In[2]), l.f32(x.In[3])
 	h := x.In[2].Type.Shape.Cols()
-	return w.before(d.rowwise(len(rstd), h, l.buffers(x.Out), l.buffers(x.In[:2]), func(r int, x [][]float32) {
+	n := float32(x.Attrs.Counted(h))
+	return w.before(d.rowwise(l, x.Out, append(x.In[:2:2], x.In[4:]...), func(r int, x [][]float32) {
 		s := rstd[r]
-		k := s * s * d.variant.dot3(x[1], w.f, x[2]) / float32(h)
-		d.variant.normGrad(x[0], x[1], x[2], w.f, s, k)
+		k := s * s * d.variant.dot3(x[1], w.f, x[2]) / n
+		if len(x) == 3 {
+			d.variant.normGrad(x[0], x[1], x[2], w.f, s, k)
+			return
+		}
+		for c, a := range x[3] { // which may be where the result goes, so it is read first; no program for the CPU has one
+			x[0][c] = a + s*(x[1][c]*w.f[c]-x[2][c]*k)
+		}
 	}))
 }
 
 func bindRMSNormGradW(d *Device, l *loaded, x *gpu.Launch) func() {
 	rstd := l.f32(x.In[2])
-	return d.columnSums(len(rstd), x.In[0].Type.Shape.Cols(), l.buffers(x.In[:2]), l.buffer(x.Out[0]), l.f32(x.Scratch),
-		func(r int, to []float32, x [][]float32) { d.variant.addMul(to, x[0], x[1], rstd[r]) })
+	return d.columnSums(l, x, l.buffers(x.In[:2]), l.buffers(x.In[3:]), func(r int, to []float32, x [][]float32) {
+		d.variant.addMul(to, x[0], x[1], rstd[r])
+	})
 }
 
 func bindRope(d *Device, l *loaded, x *gpu.Launch) func() {
 	cos, sin := l.f32(x.In[1]), l.f32(x.In[2])
-	rows, seq, width, heads := x.In[0].Type.Shape.Rows(), x.In[0].Type.Shape[1], x.In[0].Type.Shape[2], x.Attrs.Heads
+	seq, width, heads := x.In[0].Type.Shape[1], x.In[0].Type.Shape[2], x.Attrs.Heads
 	half := width / heads / 2
 	sign := float32(1)
 	if x.Attrs.Inverse {
 		sign = -1
 	}
-	return d.rowwise(rows, width, l.buffers(x.Out), l.buffers(x.In[:1]), func(r int, x [][]float32) {
+	return d.rowwise(l, x.Out, x.In[:1], func(r int, x [][]float32) {
 		at := r % seq * half
 		c, s := cos[at:at+half], sin[at:at+half]
 		for o := 0; o < width; o += 2 * half {

@@ -14,8 +14,10 @@ func bindClip(_ *Device, l *loaded, x *gpu.Launch) func() {
 	norm, coef, most := l.f32(x.Out[0]), l.f32(x.Out[1]), x.Attrs.MaxNorm
 	return func() {
 		var ss float64
-		for _, v := range in {
-			ss += float64(v[0])
+		for _, sums := range in {
+			for _, s := range sums {
+				ss += float64(s)
+			}
 		}
 		n := math.Sqrt(ss)
 		norm[0], coef[0] = float32(n), 1

@@ -3,7 +3,6 @@ package cuda
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"stepflow/gpu"
@@ -20,6 +19,10 @@ const Reserve = 768 << 20
 // so of the arena. It is what NVIDIA recommends for cuBLAS on Hopper (cuBLAS documentation).
 const Workspace = 32 << 20
 
+// Width is what extents of matrices should be a multiple of: 128 bytes of bf16, with which cuBLAS is most efficient
+// from 8.0 on (NVIDIA, Matrix Multiplication Background, table 1).
+const Width = 64
+
 // Usable reports whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
 func (c Card) Usable() bool { return c.Major >= 8 }
 
@@ -27,7 +30,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // and an amount of memory in bytes, of which the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
 	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment,
-		Workspace: Workspace, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
+		Workspace: Workspace, Width: Width, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 
 // Device implements gpu.Device on a driver.
@@ -89,15 +92,9 @@ type loaded struct {
 	program *gpu.Program
 	base    Pointer
 	works   []work           // of each launch alone
-	fused   map[int]group    // by the launch a group begins with
+	fused   map[int]*group   // of the launches that are done together
 	graphs  map[[2]int]Graph // nil for what ran once
 	timed   []mark
-}
-
-// group is the work of launches [first, end) done together.
-type group struct {
-	end  int
-	work work
 }
 
 // mark is an event before or after a timed launch.
@@ -117,51 +114,16 @@ func (l *loaded) bind() error {
 		}
 		l.works = append(l.works, w)
 	}
-	l.fuse(b)
+	l.fused = fuse(b, l.program)
 	for i, w := range l.works {
+		if g := l.fused[i]; g != nil && g.first == i {
+			w = append(w[:len(w):len(w)], g.work...)
+		}
 		if err := l.each(i, w, l.driver.PrepareLaunch, l.driver.PrepareMultiply); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// fuse updates up to 32 tensors in one call, where launches follow each other that differ in nothing else.
-func (l *loaded) fuse(b *binder) {
-	l.fused = map[int]group{}
-	list := l.program.Launches
-	for lo := 0; lo < len(list); {
-		hi := lo
-		var w work
-		var all []tensor
-		for hi < len(list) && len(all) < len(tensors{}.At) && together(&list[lo], &list[hi]) {
-			t, before := b.adamwTensor(&list[hi])
-			w, all = append(w, before...), append(all, t)
-			hi++
-		}
-		if len(all) > 1 {
-			call := b.adamwCall(&list[lo], all)
-			for i := lo; i < hi; i++ {
-				for _, s := range l.works[i] {
-					if c, ok := s.(*Call); ok {
-						call.Spans = append(call.Spans, c.Spans...)
-					}
-				}
-			}
-			l.fused[lo] = group{hi, append(w, call)}
-		}
-		lo = max(hi, lo+1)
-	}
-}
-
-// together reports whether y may be updated in the call that updates x.
-func together(x, y *gpu.Launch) bool {
-	if binders[x.Kernel] == nil || !strings.HasPrefix(x.Kernel, "adamw") {
-		return false
-	}
-	coef := func(l *gpu.Launch) int64 { return l.In[len(l.In)-2].Offset }
-	types := func(l *gpu.Launch) [2]gpu.DType { return [2]gpu.DType{l.In[0].Type.DType, l.In[1].Type.DType} }
-	return x.Kernel == y.Kernel && x.Attrs == y.Attrs && types(x) == types(y) && coef(x) == coef(y)
 }
 
 func (l *loaded) at(o gpu.Operand) Pointer { return l.base + Pointer(o.Offset) }
@@ -257,17 +219,25 @@ func failed(doing string, err error) error {
 		"is untouched: apply goes on from the last checkpoint", doing, err)
 }
 
-// submit puts launches on the stream, fused where they can be.
+// workOf is what is to be done for launch i of those in [lo, hi), which run together: nothing for one that the first
+// launch of its group does.
+func (l *loaded) workOf(i, lo, hi int) work {
+	g := l.fused[i]
+	switch {
+	case g == nil || g.first < lo || g.last >= hi:
+		return l.works[i]
+	case g.first == i:
+		return g.work
+	}
+	return nil
+}
+
+// submit puts launches on the stream.
 func (l *loaded) submit(s Stream, lo, hi int) error {
-	for i := lo; i < hi; {
-		w, end := l.works[i], i+1
-		if g, ok := l.fused[i]; ok && g.end <= hi {
-			w, end = g.work, g.end
-		}
-		if err := l.each(i, w, s.Launch, s.Multiply); err != nil {
+	for i := lo; i < hi; i++ {
+		if err := l.each(i, l.workOf(i, lo, hi), s.Launch, s.Multiply); err != nil {
 			return err
 		}
-		i = end
 	}
 	return nil
 }

@@ -3,9 +3,11 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,19 +94,20 @@ func updates(n int) *gpu.Program {
 		p.Launches = append(p.Launches, gpu.Launch{Kernel: "adamw", In: []gpu.Operand{w, g, m, v, coef, hyper}, Out: []gpu.Operand{w, m, v}})
 	}
 	p.ArenaBytes = at
+	p.Segments = []gpu.Segment{{Name: "update", Hi: len(p.Launches)}}
 	return p
 }
 
-// 70 tensors are updated in 3 calls, put on the stream once and then captured; timed, each launch is alone, all
+// 140 tensors are updated in 3 calls, put on the stream once and then captured; timed, each launch is alone, all
 // handed over at once.
 func TestUpdatesAreFused(t *testing.T) {
 	r, d := device(t)
-	l, err := d.Load(updates(70))
+	l, err := d.Load(updates(140))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < 3; i++ {
-		if err := l.Run(0, 71, false); err != nil {
+		if err := l.Run(0, 141, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,28 +116,67 @@ func TestUpdatesAreFused(t *testing.T) {
 			len(r.calls), r.submits, r.captures, r.replays)
 	}
 	r.calls = r.calls[4:]
-	if c := r.calls[1]; c.Grid[0] != 32*3 {
-		t.Errorf("32 tensors of 3 blocks each are updated by %d blocks", c.Grid[0])
+	if c := r.calls[1]; c.Grid[0] != 63 {
+		t.Errorf("63 tensors of a block each are updated by %d blocks", c.Grid[0])
 	}
-	if err := l.Run(0, 71, true); err != nil {
+	if err := l.Run(0, 141, true); err != nil {
 		t.Fatal(err)
 	}
 	times, err := l.Sync()
-	if err != nil || len(times) != 71 || times[70].Launch != 70 {
-		t.Errorf("%d timings of 71 launches: %v", len(times), err)
+	if err != nil || len(times) != 141 || times[140].Launch != 140 {
+		t.Errorf("%d timings of 141 launches: %v", len(times), err)
 	}
 	if r.submits != 2 {
 		t.Errorf("a timed run was handed over %d times", r.submits-1)
 	}
-	if len(r.calls) != 4+71 {
+	if len(r.calls) != 4+141 {
 		t.Errorf("timed, %d calls were made", len(r.calls)-4)
 	}
 	// A part of a group is run alone.
 	if err := l.Run(5, 7, false); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.calls) != 4+71+2 {
-		t.Errorf("two updates took %d calls", len(r.calls)-75)
+	if len(r.calls) != 4+141+2 {
+		t.Errorf("two updates took %d calls", len(r.calls)-145)
+	}
+}
+
+// Updates are done together wherever they are in their segment, of whatever decay, unless one waits for what comes after
+// the first of its group.
+func TestUpdatesJoinAcrossOthers(t *testing.T) {
+	p := updates(4)
+	p.Launches[2].Attrs.WeightDecay = 0.1
+	scale := p.Launches[0]
+	p.Launches = slices.Insert(p.Launches, 2, scale) // 0 and 2 scale; 1, 3, 4 and 5 update
+	for _, c := range []struct {
+		name   string
+		change func(*gpu.Launch) // of the third update
+		want   [][]int
+	}{
+		{"independent", func(*gpu.Launch) {}, [][]int{{1, 3, 4, 5}}},
+		{"another rule", func(x *gpu.Launch) { x.Attrs.Beta1 = 0.5 }, [][]int{{1, 3, 5}}},
+		{"waits for what is before", func(x *gpu.Launch) { x.Deps = []int32{0} }, [][]int{{1, 3, 4, 5}}},
+		{"waits for what is between", func(x *gpu.Launch) { x.Deps = []int32{2} }, [][]int{{1, 3}, {4, 5}}},
+	} {
+		q := *p
+		q.Launches = append([]gpu.Launch{scale}, p.Launches...) // the segment begins with the second launch
+		q.Segments = []gpu.Segment{{Name: "update", Lo: 1, Hi: len(q.Launches)}}
+		c.change(&q.Launches[1+4])
+		_, d := device(t)
+		l, err := d.load(&q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := map[*group][]int{}
+		for i := range q.Launches {
+			if g := l.fused[i]; g != nil {
+				members[g] = append(members[g], i-1)
+			}
+		}
+		got := slices.SortedFunc(maps.Values(members), slices.Compare)
+		if !slices.EqualFunc(got, c.want, slices.Equal) {
+			t.Errorf("%s: groups %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package cuda
 
 import (
 	"fmt"
+	"math/bits"
+	"slices"
 
 	"stepflow/gpu"
 )
@@ -14,8 +16,10 @@ type work []any // *Call or *Product
 
 const (
 	flatThreads = 256
+	flatPacks   = 4      // accesses of a thread to an operand
 	gradThreads = 128    // of embedding_grad
-	reduceRoom  = 32 * 4 // bytes of block_reduce
+	sortPiece   = 2048   // tokens of embedding_grad that a block sorts
+	reduceRoom  = 32 * 8 // bytes of what a block's warps leave for each other
 	maxBlocks   = 1 << 16
 )
 
@@ -25,8 +29,8 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"copy":             flat("copy", 1),
 	"add":              flat("add", 2),
 	"mul":              flat("mul", 2),
-	"swiglu":           flat("swiglu", 2),
-	"swiglu_grad":      flat("swiglu_grad", 3),
+	"swiglu":           inRows("swiglu"),
+	"swiglu_grad":      inRows("swiglu_grad"),
 	"scale":            bindScale,
 	"broadcast":        bindBroadcast,
 	"slice":            bindSlice,
@@ -36,7 +40,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"bias_add":         bindBiasAdd,
 	"sum":              bindSum("sum"),
 	"sum_squares":      bindSum("sum_squares"),
-	"sum_rows":         bindColumns("sum_rows"),
+	"sum_rows":         bindColumns("sum_rows", 1),
 	"clip":             bindClip,
 	"adamw":            bindAdamW,
 	"adamw_master":     bindAdamW,
@@ -51,7 +55,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"embedding_grad": bindEmbeddingGrad,
 	"rmsnorm":        bindRMSNorm,
 	"rmsnorm_grad_x": bindRMSNormGradX,
-	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w"),
+	"rmsnorm_grad_w": bindColumns("rmsnorm_grad_w", 3),
 	"rope":           bindRope,
 	"attention":      bindAttention,
 	"attention_grad": bindAttentionGrad,
@@ -72,7 +76,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 		return nil, fmt.Errorf("head_dim %d is more than the %d that attention's tiles hold on CUDA", d, widestHead)
 	}
 	w := f(b, x)
-	var spans []Span
+	w.touch(b.spans(x))
+	if workspace := x.Workspace(Alignment); workspace.Span() > 0 {
+		for _, s := range w {
+			if p, ok := s.(*Product); ok {
+				p.Workspace = Span{b.at(workspace), workspace.Span()}
+			}
+		}
+	}
+	return w, nil
+}
+
+// spans is all the memory that a launch may touch.
+func (b *binder) spans(x *gpu.Launch) (spans []Span) {
 	for _, ops := range [][]gpu.Operand{x.In, x.Out, {x.Scratch}} {
 		for _, o := range ops {
 			if n := o.Span(); n > 0 {
@@ -80,19 +96,19 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 			}
 		}
 	}
-	workspace := x.Workspace(Alignment)
+	return spans
+}
+
+// touch gives each piece the memory that it may touch.
+func (w work) touch(spans []Span) {
 	for _, s := range w {
 		switch s := s.(type) {
 		case *Call:
 			s.Spans = spans
 		case *Product:
 			s.Spans = spans
-			if n := workspace.Span(); n > 0 {
-				s.Workspace = Span{b.at(workspace), n}
-			}
 		}
 	}
-	return w, nil
 }
 
 func (b *binder) at(o gpu.Operand) Pointer { return b.base + Pointer(o.Offset) }
@@ -112,11 +128,38 @@ func elems(o gpu.Operand) int64 { return int64(o.Type.Shape.Elems()) }
 
 func blocks(n int64, size int) int { return int((n + int64(size) - 1) / int64(size)) }
 
-// flatCall launches a grid-stride kernel over n elements: one thread 16 bytes, up to maxBlocks blocks.
+// flatCall launches a grid-stride kernel over n elements: a thread has flatPacks accesses of 16 bytes to an operand,
+// unless there are maxBlocks blocks.
 func flatCall(kernel string, t gpu.DType, n int64, args ...any) *Call {
-	per := flatThreads * int(16/t.Size())
+	per := flatThreads * flatPacks * int(16/t.Size())
 	return newCall(kernel+suffix(t), [3]int{max(1, min(blocks(n, per), maxBlocks)), 1, 1}, flatThreads, 0,
 		append([]any{n}, args...)...)
+}
+
+// rows is where an operand's rows lie: ld elements apart.
+type rows struct {
+	at Pointer
+	ld int
+}
+
+func (b *binder) rows(o gpu.Operand) rows { return rows{b.at(o), o.RowStride()} }
+
+// rowsCall launches a kernel over n rows of cols elements of several operands. Where they lie one after the other in
+// each of them, they are one long row.
+func rowsCall(kernel string, t gpu.DType, n, cols int, operands ...rows) *Call {
+	all := int64(n) * int64(cols)
+	length := int64(cols)
+	if !slices.ContainsFunc(operands, func(r rows) bool { return r.ld != cols }) {
+		length = all
+		for i := range operands {
+			operands[i].ld = 0
+		}
+	}
+	args := []any{length}
+	for _, r := range operands {
+		args = append(args, r.at, int64(r.ld))
+	}
+	return flatCall(kernel, t, all, args...)
 }
 
 // rowCall launches a kernel with a block a row: as many threads as 16-byte pieces, up to 512.
@@ -135,6 +178,18 @@ func flat(kernel string, inputs int) func(*binder, *gpu.Launch) work {
 			args = append(args, b.at(o))
 		}
 		return work{flatCall(kernel, x.Out[0].Type.DType, elems(x.Out[0]), args...)}
+	}
+}
+
+// inRows binds a kernel whose operands all have the shape of the first output, in rows that may lie apart.
+func inRows(kernel string) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) work {
+		var operands []rows
+		for _, o := range append(slices.Clone(x.Out), x.In...) {
+			operands = append(operands, b.rows(o))
+		}
+		y := x.Out[0].Type
+		return work{rowsCall(kernel, y.DType, y.Shape.Rows(), y.Shape.Cols(), operands...)}
 	}
 }
 
@@ -165,8 +220,8 @@ func bindCastStochastic(b *binder, x *gpu.Launch) work {
 }
 
 func bindBiasAdd(b *binder, x *gpu.Launch) work {
-	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), x.Out[0].Type.Shape.Cols(), b.at(x.Out[0]),
-		b.at(x.In[0]), b.at(x.In[1]))}
+	return work{flatCall("bias_add", x.Out[0].Type.DType, elems(x.Out[0]), int64(x.Out[0].Type.Shape.Cols()),
+		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 // copyOf copies an operand of the same type to another, unless it lies there.
@@ -174,64 +229,25 @@ func (b *binder) copyOf(to, from gpu.Operand) work {
 	if to.Offset == from.Offset {
 		return nil
 	}
-	t, rows, cols := to.Type.DType, from.Type.Shape.Rows(), from.Type.Shape.Cols()
-	if to.RowStride() == cols && from.RowStride() == cols {
-		return work{flatCall("copy", t, elems(to), b.at(to), b.at(from))}
-	}
-	return work{rowsCall("copy_rows", t, rows, cols, b.at(to), to.RowStride(), b.at(from), from.RowStride())}
+	s := from.Type.Shape
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.rows(to), b.rows(from))}
 }
 
-// rowsCall launches a kernel over rows of cols elements of two operands, whose rows begin ldTo and ldFrom elements
-// apart.
-func rowsCall(kernel string, t gpu.DType, rows, cols int, to Pointer, ldTo int, from Pointer, ldFrom int) *Call {
-	return flatCall(kernel, t, int64(rows)*int64(cols), int64(cols), to, int64(ldTo), from, int64(ldFrom))
-}
-
-// column is where column c of the first row lies.
-func (b *binder) column(o gpu.Operand, c int) Pointer {
-	return b.at(o) + Pointer(int64(c)*o.Type.DType.Size())
-}
+// from is an operand's rows from column c on.
+func (r rows) from(c int, t gpu.DType) rows { return rows{r.at + Pointer(int64(c)*t.Size()), r.ld} }
 
 func bindSlice(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := to.Type.Shape
-	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.at(to), s.Cols(),
-		b.column(from, x.Attrs.Lo), from.Type.Shape.Cols())}
+	return work{rowsCall("copy_rows", to.Type.DType, s.Rows(), s.Cols(), b.rows(to),
+		b.rows(from).from(x.Attrs.Lo, from.Type.DType))}
 }
 
 func bindSliceGrad(b *binder, x *gpu.Launch) work {
 	from, to := x.In[0], x.Out[0]
 	s := from.Type.Shape
 	return append(b.accumulator(x, 0, 1), rowsCall("add_rows"+suffix(to.Type.DType), from.Type.DType, s.Rows(),
-		s.Cols(), b.column(to, x.Attrs.Lo), to.Type.Shape.Cols(), b.at(from), s.Cols()))
-}
-
-func bindSum(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		n, t := elems(x.In[0]), x.In[0].Type.DType
-		parts := blocks(n, gpu.SumBlock)
-		return work{
-			newCall(kernel+suffix(t), [3]int{parts, 1, 1}, flatThreads, reduceRoom, n, gpu.SumBlock, b.at(x.Scratch),
-				b.at(x.In[0])),
-			newCall("total", [3]int{1, 1, 1}, flatThreads, reduceRoom, parts, b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
-}
-
-func bindColumns(kernel string) func(*binder, *gpu.Launch) work {
-	return func(b *binder, x *gpu.Launch) work {
-		s, t := x.In[0].Type.Shape, x.In[0].Type.DType
-		parts := blocks(int64(s.Rows()), gpu.RowBlock)
-		args := []any{s.Rows(), s.Cols(), gpu.RowBlock, b.at(x.Scratch)}
-		for _, o := range x.In {
-			args = append(args, b.at(o))
-		}
-		return work{
-			newCall(kernel+suffix(t), [3]int{blocks(int64(s.Cols()), 32), parts, 1}, flatThreads, 8*32*4, args...),
-			newCall("column_total"+suffix(t), [3]int{blocks(int64(s.Cols()), flatThreads), 1, 1}, flatThreads, 0,
-				parts, s.Cols(), b.at(x.Out[0]), b.at(x.Scratch)),
-		}
-	}
+		s.Cols(), b.rows(to).from(x.Attrs.Lo, to.Type.DType), b.rows(from)))
 }
 
 // product binds alpha op(a) op(b) + c.
@@ -248,12 +264,13 @@ func (b *binder) product(x *gpu.Launch, addend int) *Product {
 func bindMatmul(b *binder, x *gpu.Launch) work { return work{b.product(x, 2)} }
 
 func bindMatmulSwiGLU(b *binder, x *gpu.Launch) work {
-	return work{b.product(x, 3), flatCall("swiglu", x.Out[1].Type.DType, elems(x.Out[1]), b.at(x.Out[1]),
-		b.at(x.In[2]), b.at(x.Out[0]))}
+	y := x.Out[1].Type
+	return work{b.product(x, 3), rowsCall("swiglu", y.DType, y.Shape.Rows(), y.Shape.Cols(), b.rows(x.Out[1]),
+		b.rows(x.In[2]), b.rows(x.Out[0]))}
 }
 
 func bindEmbedding(b *binder, x *gpu.Launch) work {
-	return work{rowCall("embedding", x.Out[0].Type.DType, x.In[0].Type.Shape.Elems(), x.In[1].Type.Shape.Cols(),
+	return work{flatCall("embedding", x.Out[0].Type.DType, elems(x.Out[0]), int64(x.In[1].Type.Shape.Cols()),
 		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
@@ -267,23 +284,57 @@ func (b *binder) accumulator(x *gpu.Launch, out, in int) work {
 }
 
 func bindEmbeddingGrad(b *binder, x *gpu.Launch) work {
-	tokens := x.In[0].Type.Shape.Elems()
+	dw, dy := x.Out[0], x.In[1]
+	tokens, cols := dy.Type.Shape.Rows(), dy.Type.Shape.Cols()
+	pieces, order, borders := x.Runs(Alignment)
+	piece := min(sortPiece, 1<<bits.Len(uint(max(tokens, 64)-1)))
+	runs, pack := blocks(int64(tokens), gpu.RunTokens), int(16/max(dw.Type.DType.Size(), dy.Type.DType.Size()))
+	if cols%pack != 0 {
+		pack = 1
+	}
+	tile := 32 // columns of a block of embedding_borders
+	if cols%4 == 0 {
+		tile *= 4
+	}
+	threads := min(gradThreads, (blocks(int64(cols), pack)+31)/32*32)
 	return append(b.accumulator(x, 0, 2),
-		newCall("embedding_grad"+suffix(x.Out[0].Type.DType)+suffix(x.In[1].Type.DType), [3]int{tokens, 1, 1},
-			gradThreads, gradThreads*4+gradThreads/32*4,
-			tokens, x.In[1].Type.Shape.Cols(), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1])))
+		newCall("embedding_sort", [3]int{blocks(int64(tokens), piece), 1, 1}, piece/2, 8*piece,
+			tokens, piece, b.at(pieces), b.at(x.In[0])),
+		newCall("embedding_merge", [3]int{blocks(int64(tokens), flatThreads), 1, 1}, flatThreads, 0,
+			tokens, piece, b.at(order), b.at(pieces)),
+		newCall("embedding_runs"+suffix(dw.Type.DType)+suffix(dy.Type.DType),
+			[3]int{runs, blocks(int64(cols), threads*pack), 1}, threads, 0,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(dy), b.at(borders)),
+		newCall("embedding_borders"+suffix(dw.Type.DType), [3]int{runs, blocks(int64(cols), tile), 1}, 8*32, 8*tile*4,
+			tokens, gpu.RunTokens, int64(cols), b.at(dw), b.at(order), b.at(borders)))
+}
+
+// normCall launches a kernel of rows that are read once: a thread holds heldPacks pieces of 16 bytes, a warp a short row,
+// a block a long one.
+func normCall(kernel string, t gpu.DType, s gpu.Shape, a gpu.Attrs, args ...any) *Call {
+	const heldPacks, most, blockWarps = 4, 256, 4 // most threads: the bound of kernels/norm.cu
+	packs := blocks(int64(s.Cols())*t.Size(), 16)
+	group := min(most, blocks(int64(packs), heldPacks*lanes)*lanes)
+	threads := group
+	if group == lanes {
+		threads = blockWarps * lanes
+	}
+	return newCall(kernel+suffix(t), [3]int{blocks(int64(s.Rows()), threads/group), 1, 1}, threads, reduceRoom,
+		append([]any{s.Rows(), s.Cols(), a.Counted(s.Cols()), group}, args...)...)
 }
 
 func bindRMSNorm(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]),
+	return work{normCall("rmsnorm", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.Out[1]),
 		b.at(x.In[0]), b.at(x.In[1]), float32(x.Attrs.Eps))}
 }
 
 func bindRMSNormGradX(b *binder, x *gpu.Launch) work {
-	s := x.In[0].Type.Shape
-	return work{rowCall("rmsnorm_grad_x", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]),
-		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	var more Pointer
+	if len(x.In) > 4 {
+		more = b.at(x.In[4])
+	}
+	return work{normCall("rmsnorm_grad_x", x.In[0].Type.DType, x.In[0].Type.Shape, x.Attrs, b.at(x.Out[0]), b.at(x.In[0]),
+		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]), more)}
 }
 
 func bindRope(b *binder, x *gpu.Launch) work {
@@ -293,6 +344,7 @@ func bindRope(b *binder, x *gpu.Launch) work {
 	if x.Attrs.Inverse {
 		sign = -1
 	}
-	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, b.at(x.Out[0]),
-		b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), sign)}
+	y, from := b.rows(x.Out[0]), b.rows(x.In[0])
+	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, y.at, int64(y.ld),
+		from.at, int64(from.ld), b.at(x.In[1]), b.at(x.In[2]), sign)}
 }

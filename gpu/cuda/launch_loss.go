@@ -4,14 +4,14 @@ import "stepflow/gpu"
 
 func bindCrossEntropy(b *binder, x *gpu.Launch) work {
 	s := x.In[0].Type.Shape
-	return work{rowCall("cross_entropy", x.In[0].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.Out[1]),
-		b.at(x.In[0]), b.at(x.In[1]))}
+	return work{rowCall("cross_entropy", x.In[0].Type.DType, s.Rows(), x.Attrs.Counted(s.Cols()), s.Cols(),
+		b.at(x.Out[0]), b.at(x.Out[1]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 func bindCrossEntropyGrad(b *binder, x *gpu.Launch) work {
 	s := x.In[1].Type.Shape
-	return work{rowCall("cross_entropy_grad", x.In[1].Type.DType, s.Rows(), s.Cols(), b.at(x.Out[0]), b.at(x.In[0]),
-		b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
+	return work{rowCall("cross_entropy_grad", x.In[1].Type.DType, s.Rows(), x.Attrs.Counted(s.Cols()), s.Cols(),
+		b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]), b.at(x.In[2]), b.at(x.In[3]))}
 }
 
 // part is an operand's pointer from row on.
@@ -33,10 +33,11 @@ func (b *binder) logits(x *gpu.Launch, h, w gpu.Operand, at, rows int) *Product 
 
 func bindLinearCrossEntropy(b *binder, x *gpu.Launch) (w work) {
 	h, weight := x.In[0], x.In[1]
+	vocab := weight.Type.Shape.Rows()
 	for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
 		rows := min(x.Attrs.Chunk, all-at)
 		w = append(w, b.logits(x, h, weight, at, rows),
-			rowCall("cross_entropy", gpu.F32, rows, weight.Type.Shape.Rows(), b.element(x.Out[0], at),
+			rowCall("cross_entropy", gpu.F32, rows, x.Attrs.Counted(vocab), vocab, b.element(x.Out[0], at),
 				b.element(x.Out[1], at), b.at(x.Scratch), b.element(x.In[2], at)))
 	}
 	return w
@@ -62,8 +63,8 @@ func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {
 		// The gradient of a row of logits begins where the row does: in bf16 it takes half the room.
 		dx := Matrix{b.at(x.Scratch), t, vocab * int(4/t.Size()), false}
 		w = append(w, b.logits(x, h, weight, at, rows),
-			rowCall("logits_grad", t, rows, vocab, b.element(x.Out[0], at), b.at(x.Scratch), b.element(x.In[0], at),
-				b.element(x.In[3], at)),
+			rowCall("logits_grad", t, rows, x.Attrs.Counted(vocab), vocab, b.element(x.Out[0], at), b.at(x.Scratch),
+				b.element(x.In[0], at), b.element(x.In[3], at)),
 			&Product{M: rows, N: hidden, K: vocab, Alpha: 1, A: dx, B: b.matrix(weight, false),
 				D: Matrix{b.part(x.Out[1], at), t, hidden, false}})
 		if !x.Attrs.Frozen {
@@ -85,7 +86,7 @@ func (b *binder) rounded(x *gpu.Launch, sum Pointer) work {
 	if len(x.In) < 5 {
 		return work{flatCall("cast_f32", to.Type.DType, elems(to), b.at(to), sum)}
 	}
-	rows, cols := to.Type.Shape.Rows(), to.Type.Shape.Cols()
+	n, cols := to.Type.Shape.Rows(), to.Type.Shape.Cols()
 	return append(b.copyOf(to, x.In[4]),
-		rowsCall("add_rows"+suffix(to.Type.DType), gpu.F32, rows, cols, b.at(to), cols, sum, cols))
+		rowsCall("add_rows"+suffix(to.Type.DType), gpu.F32, n, cols, b.rows(to), rows{sum, cols}))
 }

@@ -63,10 +63,15 @@ func cases() (list []Case) {
 		list = append(list, rows(n[0], n[1])...)
 		list = append(list, losses(n[0], n[1])...)
 	}
+	for _, n := range [][2]int{{1, 9}, {3, 7}, {40, 32}, {5, 1100}} {
+		list = append(list, columns(n[0], n[1])...)
+	}
 	scalars := ops(f32(1), f32(1), f32(1))
 	list = append(list,
 		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: scalars, Positive: []int{0, 1, 2}, Tol: 1e-6},
-		Case{Kernel: "clip", In: ops(f32(1)), Positive: []int{0}, Tol: 1e-6})
+		Case{Kernel: "clip", In: ops(f32(1)), Positive: []int{0}, Tol: 1e-6},
+		Case{Kernel: "clip", Attrs: gpu.Attrs{MaxNorm: 1}, In: ops(f32(219), f32(1), f32(1003)),
+			Positive: []int{0, 1, 2}, Tol: 1e-6})
 	for _, s := range [][5]int{{1, 1, 1, 1, 2}, {2, 5, 2, 1, 4}, {2, 67, 4, 2, 6}, {1, 130, 3, 3, 16}} {
 		list = append(list, attention(s[0], s[1], s[2], s[3], s[4])...)
 	}
@@ -105,6 +110,21 @@ func elementwise(n []int) (list []Case) {
 	}...)
 }
 
+// columns lists kernels of operands [rows, cols] that are columns of wider matrices: one whose rows begin at multiples
+// of 16 bytes where cols does, and others.
+func columns(rows, cols int) (list []Case) {
+	x := f32(rows, cols)
+	for _, more := range []int{8, 3} {
+		a, b := cols+more, 2*cols+more
+		list = append(list,
+			Case{Kernel: "swiglu", In: ops(x, x), Stride: []int{a, a}, OutStride: a, Tol: 1e-6},
+			Case{Kernel: "swiglu", In: ops(x, x), Stride: []int{b, a}, Tol: 1e-6},
+			Case{Kernel: "swiglu_grad", In: ops(x, x, x), Stride: []int{0, a, a}, OutStride: a, Tol: 1e-6},
+			Case{Kernel: "swiglu_grad", In: ops(x, x, x), Stride: []int{a, b, 0}, OutStride: b, Tol: 1e-6})
+	}
+	return list
+}
+
 // adam are the attributes that AdamW is tried with.
 var adam = gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
 
@@ -132,6 +152,7 @@ func rows(n, cols int) (list []Case) {
 	list = []Case{
 		{Kernel: "bias_add", In: ops(x, w), Tol: 1e-7},
 		{Kernel: "sum_rows", In: ops(x), Tol: 2e-6},
+		{Kernel: "sum_rows", In: ops(x, w), Tol: 2e-6},
 	}
 	for _, lo := range []int{0, cols / 3, cols - 1} {
 		part := max(1, cols/3)
@@ -144,11 +165,16 @@ func rows(n, cols int) (list []Case) {
 			Case{Kernel: "slice_grad", Attrs: gpu.Attrs{Lo: lo}, In: ops(f32(n, part), x), Tol: 1e-7})
 	}
 	const words = 9
+	counted := max(1, cols-5)
 	ids, dy, table, known := i32(1, n), f32(1, n, cols), f32(words, cols), [2]int{0, words}
 	return append(list, []Case{
 		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: ops(x, w), Tol: 2e-6},
+		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5, Cols: counted}, In: ops(x, w), Tol: 2e-6},
 		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_x", Attrs: gpu.Attrs{Cols: counted}, In: ops(x, x, w, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_x", In: ops(x, x, w, r, x), Tol: 3e-6},
 		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r), Tol: 3e-6},
+		{Kernel: "rmsnorm_grad_w", In: ops(x, x, r, w), Tol: 3e-6},
 		{Kernel: "embedding", In: ops(ids, table), Ints: known},
 		{Kernel: "embedding_grad", Attrs: gpu.Attrs{Rows: words}, In: ops(ids, dy), Ints: known, Tol: 1e-6},
 		{Kernel: "embedding_grad", In: ops(ids, dy, table), Ints: known, Tol: 1e-6},
@@ -157,16 +183,18 @@ func rows(n, cols int) (list []Case) {
 
 // losses lists losses of n rows: of logits of so many columns, and of rows of so many columns by a weight.
 func losses(n, cols int) (list []Case) {
-	x, r, ids := f32(n, cols), f32(n), i32(n)
-	list = []Case{
-		{Kernel: "cross_entropy", In: ops(x, ids), Ints: [2]int{-1, cols}, Tol: 1e-6},
-		{Kernel: "cross_entropy_grad", In: ops(r, x, ids, r), Ints: [2]int{-1, cols}, Tol: 3e-6},
+	x, r, targets := f32(n, cols), f32(n), i32(n)
+	for _, a := range []gpu.Attrs{{}, {Cols: max(1, cols-5)}} {
+		ids := [2]int{-1, a.Counted(cols)}
+		list = append(list,
+			Case{Kernel: "cross_entropy", Attrs: a, In: ops(x, targets), Ints: ids, Tol: 1e-6},
+			Case{Kernel: "cross_entropy_grad", Attrs: a, In: ops(r, x, targets, r), Ints: ids, Tol: 3e-6})
 	}
 	const words = 37
-	hidden, table, targets, dnll := f32(1, n, cols), f32(words, cols), i32(1, n), f32(1, n)
-	for _, chunk := range []int{1000, 64} {
-		a, ids := gpu.Attrs{Chunk: chunk}, [2]int{-1, words}
-		frozen := a
+	hidden, table, dnll := f32(1, n, cols), f32(words, cols), f32(1, n)
+	targets = i32(1, n)
+	for _, a := range []gpu.Attrs{{Chunk: 1000}, {Chunk: 64}, {Chunk: 64, Cols: words - 5}} {
+		ids, frozen := [2]int{-1, a.Counted(words)}, a
 		frozen.Frozen = true
 		const loss, grad = "linear_cross_entropy", "linear_cross_entropy_grad"
 		list = append(list,
@@ -185,9 +213,20 @@ func attention(batch, seq, heads, kvHeads, d int) (list []Case) {
 	lse, seg := f32(batch, heads, seq), i32(batch, seq)
 	for _, inverse := range []bool{false, true} {
 		rope := gpu.Attrs{Heads: heads, Inverse: inverse}
-		list = append(list, Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6})
+		list = append(list,
+			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6},
+			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Stride: []int{3 * heads * d, 0, 0},
+				OutStride: 3 * heads * d, Tol: 1e-6})
 	}
+	w := (heads + 2*kvHeads) * d // of a row of q, k and v together
 	return append(list, []Case{
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv), Stride: []int{w, w, w}, Tol: 3e-6},
+		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv, seg), Stride: []int{w + 1, 0, w, 0}, OutStride: w,
+			Segments: true, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse), Stride: []int{0, w, w, w, 0, 0},
+			OutStride: w, Positive: []int{5}, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse, seg), Stride: []int{w, 0, w + 3, w, w, 0, 0},
+			Positive: []int{5}, Segments: true, Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv), Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: ops(q, kv, kv, seg), Segments: true, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: ops(q, q, kv, kv, q, lse), Positive: []int{5}, Tol: 3e-6},
@@ -227,9 +266,31 @@ func products(m, n, k int) (list []Case) {
 	return list
 }
 
+// gradients are tensors of both types and many sizes: of single elements, of what is no whole number of blocks or of
+// 16-byte pieces, and of more than one block; and more of them than a launch of a card has places for.
+func gradients() (list []gpu.Type) {
+	for i := range 230 {
+		t := f32(1 + i%3*7)
+		switch i % 20 {
+		case 3:
+			t = f32(16384)
+		case 7:
+			t = f32(3, 16411)
+		case 11:
+			t = f32(2, 3, 65)
+		}
+		if i%2 == 1 {
+			t.DType = gpu.BF16
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
 // mixed lists launches whose operands are of both types: sums of many parts in f32 beside bf16.
 func mixed() (list []Case) {
 	one, hyper := f32(1), f32(gpu.HyperLen)
+	list = []Case{{Kernel: "sum_squares", In: gradients(), Tol: 1e-6}, {Kernel: "sum_squares", In: ops(bf16(5), f32(7)), Tol: 1e-6}}
 	for _, n := range [][]int{{1}, {7}, {2, 3, 65}, {3, 16411}} {
 		x, w := f32(n...), bf16(n...)
 		wider := f32(x.Shape.Rows(), x.Shape.Cols()+5)
@@ -246,6 +307,8 @@ func mixed() (list []Case) {
 	}
 	for _, n := range [][2]int{{1, 1}, {65, 33}, {200, 257}} {
 		ids, dnll, dy := i32(1, n[0]), f32(1, n[0]), bf16(1, n[0], n[1])
+		list = append(list, Case{Kernel: "sum_rows", In: ops(dy, f32(n[1])), Tol: 2e-6},
+			Case{Kernel: "rmsnorm_grad_w", In: ops(dy, dy, f32(n[0]), f32(n[1])), Tol: 3e-6})
 		list = append(list, Case{Kernel: "embedding_grad", In: ops(ids, dy, f32(9, n[1])), Ints: [2]int{0, 9},
 			Tol: 1e-6})
 		for _, chunk := range []int{1000, 64} { // what softmax gives is rounded before the product

@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"stepflow/gpu"
@@ -21,14 +22,18 @@ type Case struct {
 	Kernel string
 	Attrs  gpu.Attrs
 	In     []gpu.Type
-	// Stride of each input in elements, 0 for contiguous; OutStride that of output 0.
+	// Stride of each input in elements, 0 for contiguous; OutStride that of each output that takes one.
 	Stride    []int
 	OutStride int
-	// Ints bounds the values of integer inputs: [lo, hi). Segment ids are made as ascending runs.
-	Ints     [2]int
-	Segments bool
+	// Ints bounds the values of integer inputs: [lo, hi). Segment ids are made as ascending runs, of the lengths of
+	// Documents, over and over, in each row; of 4 on average where there are none.
+	Ints      [2]int
+	Segments  bool
+	Documents []int
 	// Positive makes the inputs named here positive (moments, bias corrections, norms).
 	Positive []int
+	// Large makes the inputs named here 16 times as large.
+	Large []int
 	// Tol is the allowed difference relative to the largest magnitude of the output.
 	Tol float64
 	// HalfTol is that of bf16 outputs: one rounding, 1/256, unless a kernel rounds on the way too.
@@ -36,7 +41,21 @@ type Case struct {
 }
 
 func (c Case) String() string {
-	return fmt.Sprintf("%s/%v%+v", c.Kernel, c.In, c.Stride)
+	name := fmt.Sprintf("%s/%v%+v", c.Kernel, c.In, c.Stride)
+	if c.Documents != nil {
+		name += fmt.Sprintf("documents%v", c.Documents)
+	}
+	return name
+}
+
+// begins lists the places of a row of cols ids at which the documents of a case begin.
+func (c Case) begins(cols int) map[int]bool {
+	places := map[int]bool{}
+	for at, i := 0, 0; at < cols; i++ {
+		places[at] = true
+		at += c.Documents[i%len(c.Documents)]
+	}
+	return places
 }
 
 const guard = 64 // bytes round each operand
@@ -56,7 +75,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 			t.Errorf("%v: no such kernel in the table", c)
 			continue
 		}
-		t.Run(c.String(), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.200s", c), func(t *testing.T) {
 			d := open()
 			defer d.Close()
 			for _, x := range c.In {
@@ -106,7 +125,7 @@ func Program(c Case, caps gpu.Caps, shared *[2]int) (*gpu.Program, error) {
 			continue
 		}
 		stride := 0
-		if i == 0 {
+		if i < k.Strided.Out {
 			stride = c.OutStride
 		}
 		l.Out = append(l.Out, place(t, stride))
@@ -129,10 +148,23 @@ func Inputs(c Case, seed uint64) [][]float64 {
 	}
 	all := make([][]float64, len(c.In))
 	for i, t := range c.In {
+		size := 1.0
+		if slices.Contains(c.Large, i) {
+			size = 16
+		}
 		v := make([]float64, t.Shape.Elems())
 		id := 0
+		var begins map[int]bool
+		if c.Documents != nil && t.DType == gpu.I32 {
+			begins = c.begins(t.Shape.Cols())
+		}
 		for j := range v {
 			switch {
+			case begins != nil:
+				if begins[j%t.Shape.Cols()] {
+					id++
+				}
+				v[j] = float64(id)
 			case t.DType == gpu.I32 && c.Segments:
 				if j%t.Shape.Cols() == 0 || r.IntN(4) == 0 {
 					id++
@@ -143,7 +175,7 @@ func Inputs(c Case, seed uint64) [][]float64 {
 			case positive[i]:
 				v[j] = 0.1 + r.Float64()
 			default:
-				v[j] = r.NormFloat64()
+				v[j] = size * r.NormFloat64()
 			}
 			if t.DType.IsFloat() {
 				v[j] = float64(float32(v[j]))

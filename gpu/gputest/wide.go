@@ -15,7 +15,7 @@ func RunWide(t *testing.T, open func() gpu.Device) {
 // onEach calls f for every case on a device of its own.
 func onEach(t *testing.T, open func() gpu.Device, list []Case, f func(*testing.T, gpu.Device, Case)) {
 	for _, c := range list {
-		t.Run(fmt.Sprintf("%.100s", c), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.150s", c), func(t *testing.T) {
 			d := open()
 			defer d.Close()
 			f(t, d, c)
@@ -40,8 +40,11 @@ func wide() (list []Case) {
 	for _, n := range [][2]int{{140, 5003}, {300, 1032}} {
 		list = append(list, wideRows(n[0], n[1])...)
 	}
-	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}} {
+	for _, s := range [][3]int{{130, 5003, 40}, {70, 32000, 8}, {5, 70004, 3}, {3, 40001, 3}} {
 		list = append(list, wideLoss(s[0], s[1], s[2])...)
+	}
+	for _, ids := range [][2]int{{2, 3}, {0, 3}, {0, 4000}} { // one id, a few, nearly all different
+		list = append(list, wideIDs(4500, 20, ids), wideIDs(130, 264, ids))
 	}
 	many, all := make([]gpu.Type, 300), make([]int, 300) // a model of 33 layers
 	for i := range many {
@@ -52,7 +55,18 @@ func wide() (list []Case) {
 		{1, 70, 2, 2, 96}} {
 		list = append(list, wideHeads(s[0], s[1], s[2], s[3], s[4])...)
 	}
-	return list
+	q := f32(1, 330, 32) // the largest score of a row grows far from one tile of keys to the next
+	list = append(list, Case{Kernel: "attention", Attrs: gpu.Attrs{Heads: 2, KVHeads: 2}, In: []gpu.Type{q, q, q},
+		Large: []int{0}, Tol: 1e-4})
+	// Documents that end inside tiles of 64 and 128 rows and at their edges, longer than tiles, and of one token.
+	for _, lengths := range [][]int{{400}, {64}, {128}, {1}, {127, 2, 1, 62, 65}, {90, 200}, {257, 1, 1}} {
+		list = append(list, documents(1, 330, 2, 1, 16, lengths)...)
+	}
+	for _, d := range []int{7, 24} { // rows that are not aligned, and padded ones
+		list = append(list, documents(2, 131, 4, 2, d, []int{50, 1})...)
+	}
+	list = append(list, documents(2, 141, 2, 2, 64, []int{33, 64, 1})...)
+	return append(list, documents(1, 200, 1, 1, 128, []int{70, 58, 9})...)
 }
 
 // wideRows lists the kernels that take a block of threads a row, or columns, of x [rows, cols].
@@ -72,6 +86,12 @@ func wideRows(rows, cols int) []Case {
 	}
 }
 
+// wideIDs is the gradient of a table of 4,000 rows by tokens whose ids are in a range.
+func wideIDs(tokens, cols int, ids [2]int) Case {
+	return Case{Kernel: "embedding_grad", In: []gpu.Type{i32(1, tokens), f32(1, tokens, cols), f32(4000, cols)},
+		Ints: ids, Tol: 1e-6}
+}
+
 // wideLoss lists the loss of h [1, rows, hidden] over a vocabulary, in chunks of 16 rows.
 func wideLoss(rows, vocab, hidden int) []Case {
 	h, w, targets, dnll := f32(1, rows, hidden), f32(vocab, hidden), i32(1, rows), f32(1, rows)
@@ -88,12 +108,31 @@ func wideHeads(batch, seq, heads, kvHeads, d int) []Case {
 	q, kv, lse := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(batch, heads, seq)
 	seg, table, last := i32(batch, seq), f32(seq, d/2), []int{5}
 	grad := []gpu.Type{q, q, kv, kv, q, lse}
+	w := (heads + 2*kvHeads) * d // of a row of q, k and v together
 	return []Case{
+		{Kernel: "rope", Attrs: gpu.Attrs{Heads: heads}, In: []gpu.Type{q, table, table}, Stride: []int{w, 0, 0},
+			OutStride: w, Tol: 1e-6},
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Stride: []int{w, w, w, 0}, Segments: true,
+			Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: grad, Stride: []int{0, w, w, w, 0, 0}, OutStride: w, Positive: last,
+			Tol: 3e-6},
 		{Kernel: "rope", Attrs: gpu.Attrs{Heads: heads}, In: []gpu.Type{q, table, table}, Tol: 1e-6},
 		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv}, Tol: 3e-6},
 		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: grad, Positive: last, Tol: 3e-6},
 		{Kernel: "attention_grad", Attrs: a, In: append(grad[:6:6], seg), Positive: last, Segments: true, Tol: 3e-6},
+	}
+}
+
+// documents lists attention of heads of d channels over documents of some lengths.
+func documents(batch, seq, heads, kvHeads, d int, lengths []int) []Case {
+	a := gpu.Attrs{Heads: heads, KVHeads: kvHeads}
+	q, kv, lse := f32(batch, seq, heads*d), f32(batch, seq, kvHeads*d), f32(batch, heads, seq)
+	seg := i32(batch, seq)
+	return []Case{
+		{Kernel: "attention", Attrs: a, In: []gpu.Type{q, kv, kv, seg}, Segments: true, Documents: lengths, Tol: 3e-6},
+		{Kernel: "attention_grad", Attrs: a, In: []gpu.Type{q, q, kv, kv, q, lse, seg}, Positive: []int{5},
+			Segments: true, Documents: lengths, Tol: 3e-6},
 	}
 }
 

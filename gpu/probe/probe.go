@@ -4,6 +4,8 @@ package probe
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"sort"
 	"time"
 
@@ -35,6 +37,12 @@ func (r Result) GBs() float64 { return float64(r.Bytes) / r.Seconds / 1e9 }
 // Shapes sizes the cases: a LLaMA layer's.
 type Shapes struct {
 	Batch, Seq, Hidden, Intermediate, Heads, KVHeads, Vocab, Rank int
+}
+
+// On is the shapes of a step on a device, which may store matrices wider than the model has them.
+func (s Shapes) On(c gpu.Caps) Shapes {
+	s.Intermediate, s.Vocab, s.Rank = c.Widen(s.Intermediate), c.Widen(s.Vocab), c.Widen(s.Rank)
+	return s
 }
 
 // Tokens is the number of rows of most operands.
@@ -72,11 +80,10 @@ func Cases(s Shapes, t gpu.DType) []Case {
 	lse, seg := f32(s.Batch, s.Heads, s.Seq), i32(s.Batch, s.Seq)
 	nt, nn, tn := gpu.Attrs{TransB: true, Alpha: 1}, gpu.Attrs{Alpha: 1}, gpu.Attrs{TransA: true, Alpha: 1}
 	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
-	update := Case{Name: "update", Kernel: "adamw", Attrs: adamw,
-		In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+	w, wf := f(m, h), f32(m, h)
+	update := Case{Name: "update", Kernel: "adamw", Attrs: adamw, In: []gpu.Type{w, w, wf, wf, f32(1), f32(gpu.HyperLen)}}
 	if t != gpu.F32 {
-		update = Case{Name: "update", Kernel: "adamw_master", Attrs: adamw,
-			In: []gpu.Type{f(m, h), f(m, h), f32(m, h), f32(m, h), f32(m, h), f32(1), f32(gpu.HyperLen)}}
+		update.Kernel, update.In = "adamw_master", append([]gpu.Type{w, w, wf}, update.In[2:]...)
 	}
 	return []Case{
 		{Name: "attention projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{x, f(h, h)}},
@@ -113,13 +120,16 @@ func Cases(s Shapes, t gpu.DType) []Case {
 			In: []gpu.Type{seg, x, f(s.Vocab, h)}},
 		{Name: "gradient norm", Kernel: "sum_squares", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 		update,
+		{Name: "momentum", Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{wf, w, f32(1)}},
+		{Name: "orthogonal update", Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 0.2, WeightDecay: 0.1},
+			In: []gpu.Type{wf, wf, f32(1), f32(gpu.HyperLen)}},
 		{Name: "zeroed gradient", Kernel: "zero", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 	}
 }
 
 // inPlace lists the kernels that in a step change an accumulator or a state where it is.
 var inPlace = map[string]bool{"matmul": true, "embedding_grad": true, "linear_cross_entropy_grad": true, "adamw": true,
-	"adamw_master": true, "adamw_stochastic": true, "zero": true}
+	"adamw_master": true, "adamw_stochastic": true, "ema": true, "sgdw": true, "zero": true}
 
 // Program lays a case out for a device as a program of equal launches, each with operands of its own.
 func (c Case) Program(caps gpu.Caps) (*gpu.Program, error) {
@@ -177,8 +187,7 @@ const (
 	mostCopies = 64
 )
 
-// Open loads a case on a device with operands that are small numbers; ids and targets are rows of the
-// smallest table.
+// Open loads a case on a device with random operands; ids and targets are rows of the smallest table.
 func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 	p, err := c.Program(d.Caps())
 	if err != nil {
@@ -200,11 +209,7 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 			}
 			b = gpu.Int32Bytes(v)
 		} else {
-			v := make([]float32, n)
-			for j := range v {
-				v[j] = float32((j*31+i*17)%97+1) / 97
-			}
-			b = gpu.Float32Bytes(v, t.DType)
+			b = gpu.Float32Bytes(random(n, uint64(i), nonNegative[c.Kernel] > 0 && i >= nonNegative[c.Kernel]), t.DType)
 		}
 		for _, x := range p.Launches {
 			if err := l.CopyIn(x.In[i], b); err != nil {
@@ -214,6 +219,33 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 		}
 	}
 	return l, p, nil
+}
+
+// nonNegative names, for kernels whose last operands are never negative in a step, the first of them: second moments, the
+// factor that clips and the scalars of an update, whose roots are taken.
+var nonNegative = map[string]int{"adamw": 3, "adamw_master": 4, "ema": 2, "sgdw": 2}
+
+// random returns numbers of a normal distribution: a card that computes with zeros, or with few different numbers, takes
+// less power and runs faster than in training. They repeat after a while.
+func random(n int, seed uint64, positive bool) []float32 {
+	const period = 1 << 20
+	r := rand.New(rand.NewPCG(seed, 1))
+	v := make([]float32, n)
+	for j := range v {
+		if j >= period {
+			copy(v[j:], v[:period])
+			break
+		}
+		x := r.NormFloat64()
+		if positive {
+			x = math.Abs(x)
+		}
+		v[j] = float32(x)
+	}
+	for at := 2 * period; at < n; at *= 2 {
+		copy(v[at:], v[:at])
+	}
+	return v
 }
 
 // rows bounds the ids of a case: the rows of the table they point into.
@@ -227,7 +259,8 @@ func (c Case) rows() int {
 	return n
 }
 
-// Measure runs a case for at least the time given, five times at least, and gives the median.
+// Measure runs a case for at least the time given, five rounds at least, and gives the median. A round runs the copies
+// of the case one behind the other, as launches follow each other in a step.
 func Measure(d gpu.Device, c Case, least time.Duration) (Result, error) {
 	l, p, err := c.Open(d)
 	if err != nil {
@@ -235,18 +268,20 @@ func Measure(d gpu.Device, c Case, least time.Duration) (Result, error) {
 	}
 	defer l.Close()
 	r := Result{Case: c, FLOPs: p.Launches[0].FLOPs, Bytes: p.Launches[0].Bytes}
+	const warmUp, rounds = 1, 5
 	var times []float64
-	for i, start := 0, time.Now(); i < 8 || time.Since(start) < least; i++ {
-		at := i % len(p.Launches)
-		if err := l.Run(at, at+1, true); err != nil {
+	for i, start := 0, time.Now(); i < warmUp+rounds || time.Since(start) < least; i++ {
+		if err := l.Run(0, len(p.Launches), true); err != nil {
 			return Result{}, err
 		}
-		t, err := l.Sync()
+		list, err := l.Sync()
 		if err != nil {
 			return Result{}, err
 		}
-		if i >= 3 {
-			times = append(times, t[0].Duration.Seconds())
+		for _, t := range list {
+			if i >= warmUp {
+				times = append(times, t.Duration.Seconds())
+			}
 		}
 	}
 	sort.Float64s(times)

@@ -38,7 +38,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			for r := 0; r < in[0].rows; r++ {
 				s += in[0].at(r, c)
 			}
-			return s
+			return s + optional(in, 1, 0, c)
 		})
 	},
 	"slice": func(a gpu.Attrs, in, out []mat) {
@@ -65,11 +65,12 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		out[0].set(0, 0, s)
 	},
 	"sum_squares": func(_ gpu.Attrs, in, out []mat) {
-		var s float64
-		for _, x := range in[0].v {
-			s += x * x
-		}
-		out[0].set(0, 0, s)
+		out[0].each(func(_, i int) (s float64) {
+			for _, x := range in[i].v {
+				s += x * x
+			}
+			return s
+		})
 	},
 	"swiglu": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { g := in[0].at(r, c); return g * sigmoid(g) * in[1].at(r, c) })
@@ -104,28 +105,30 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	},
 	"rmsnorm": func(a gpu.Attrs, in, out []mat) {
 		x, w := in[0], in[1]
+		n := float64(a.Counted(x.cols))
 		rstd := make([]float64, x.rows)
 		for r := range rstd {
 			var ss float64
 			for c := 0; c < x.cols; c++ {
 				ss += x.at(r, c) * x.at(r, c)
 			}
-			rstd[r] = 1 / math.Sqrt(ss/float64(x.cols)+a.Eps)
+			rstd[r] = 1 / math.Sqrt(ss/n+a.Eps)
 		}
 		out[0].each(func(r, c int) float64 { return x.at(r, c) * rstd[r] * w.v[c] })
 		fill(out[1], rstd)
 	},
-	"rmsnorm_grad_x": func(_ gpu.Attrs, in, out []mat) {
+	"rmsnorm_grad_x": func(a gpu.Attrs, in, out []mat) {
 		dy, x, w, rstd := in[0], in[1], in[2], in[3]
+		n := float64(a.Counted(x.cols))
 		dot := make([]float64, x.rows)
 		for r := range dot {
 			for c := 0; c < x.cols; c++ {
-				dot[r] += dy.at(r, c) * w.v[c] * x.at(r, c) / float64(x.cols)
+				dot[r] += dy.at(r, c) * w.v[c] * x.at(r, c) / n
 			}
 		}
 		out[0].each(func(r, c int) float64 {
 			s := rstd.v[r]
-			return s * (dy.at(r, c)*w.v[c] - x.at(r, c)*s*s*dot[r])
+			return s*(dy.at(r, c)*w.v[c]-x.at(r, c)*s*s*dot[r]) + optional(in, 4, r, c)
 		})
 	},
 	"rmsnorm_grad_w": func(_ gpu.Attrs, in, out []mat) {
@@ -133,7 +136,7 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			for r := 0; r < in[0].rows; r++ {
 				s += in[0].at(r, c) * in[1].at(r, c) * in[2].v[r]
 			}
-			return s
+			return s + optional(in, 3, 0, c)
 		})
 	},
 	"rope": func(a gpu.Attrs, in, out []mat) {
@@ -211,11 +214,11 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		fill(out[1], dk)
 		fill(out[2], dv)
 	},
-	"cross_entropy": func(_ gpu.Attrs, in, out []mat) {
+	"cross_entropy": func(a gpu.Attrs, in, out []mat) {
 		x := in[0]
 		nll, lse := make([]float64, x.rows), make([]float64, x.rows)
 		for r := range nll {
-			row := x.v[r*x.cols : (r+1)*x.cols]
+			row := x.v[r*x.cols:][:a.Counted(x.cols)]
 			lse[r] = logSumExp(row)
 			if t := int(in[1].v[r]); t >= 0 {
 				nll[r] = lse[r] - row[t]
@@ -224,11 +227,11 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		fill(out[0], nll)
 		fill(out[1], lse)
 	},
-	"cross_entropy_grad": func(_ gpu.Attrs, in, out []mat) {
+	"cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
 		dnll, x, targets, lse := in[0], in[1], in[2], in[3]
 		out[0].each(func(r, c int) float64 {
 			t := int(targets.v[r])
-			if t < 0 {
+			if t < 0 || c >= a.Counted(x.cols) {
 				return 0
 			}
 			g := math.Exp(x.at(r, c) - lse.v[r])
@@ -238,21 +241,21 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 			return g * dnll.v[r]
 		})
 	},
-	"linear_cross_entropy": func(_ gpu.Attrs, in, out []mat) {
-		nll, lse, _ := head(in[0], in[1], in[2])
+	"linear_cross_entropy": func(a gpu.Attrs, in, out []mat) {
+		nll, lse, _ := head(a, in[0], in[1], in[2])
 		fill(out[0], nll)
 		fill(out[1], lse)
 	},
 	"linear_cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
 		dnll, h, w, targets := in[0], in[1], in[2], in[3]
-		nll, lse, x := head(h, w, targets)
+		nll, lse, x := head(a, h, w, targets)
 		dh, dw := make([]float64, h.rows*h.cols), make([]float64, w.rows*w.cols)
 		if len(in) == 5 {
 			copy(dw, in[4].v)
 		}
 		for r := 0; r < h.rows; r++ {
 			t := int(targets.v[r])
-			for v := 0; v < w.rows && t >= 0; v++ {
+			for v := 0; v < a.Counted(w.rows) && t >= 0; v++ {
 				g := math.Exp(x[r*w.rows+v] - lse[r])
 				if v == t {
 					g--
@@ -273,7 +276,9 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"clip": func(a gpu.Attrs, in, out []mat) {
 		var ss float64
 		for _, m := range in {
-			ss += m.v[0]
+			for _, s := range m.v {
+				ss += s
+			}
 		}
 		norm := math.Sqrt(ss)
 		coef := 1.0
@@ -322,8 +327,16 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	},
 }
 
+// optional is an element of an optional input; 0 where the launch does not have it.
+func optional(in []mat, i, r, c int) float64 {
+	if len(in) <= i {
+		return 0
+	}
+	return in[i].at(r, c)
+}
+
 // head gives the losses of the logits h wᵀ, their log normalisers and the logits.
-func head(h, w, targets mat) (nll, lse, x []float64) {
+func head(a gpu.Attrs, h, w, targets mat) (nll, lse, x []float64) {
 	x = make([]float64, h.rows*w.rows)
 	nll, lse = make([]float64, h.rows), make([]float64, h.rows)
 	for r := range nll {
@@ -333,7 +346,7 @@ func head(h, w, targets mat) (nll, lse, x []float64) {
 				row[v] += h.at(r, c) * w.at(v, c)
 			}
 		}
-		lse[r] = logSumExp(row)
+		lse[r] = logSumExp(row[:a.Counted(w.rows)])
 		if t := int(targets.v[r]); t >= 0 {
 			nll[r] = lse[r] - row[t]
 		}

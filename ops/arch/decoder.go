@@ -32,12 +32,18 @@ func (m Model) Constants(seq int) []Constant {
 // Plain is the projection without adapters.
 func Plain(g *graph.Graph, _ string, x, w, b graph.Value) graph.Value { return g.Linear(x, w, b) }
 
-// Logits adds the forward pass and returns the logits [batch, seq, vocab]. weight finds a parameter by its name.
+// Logits adds the forward pass and returns the logits [batch, seq, vocab]. weight finds a parameter by its name; it may
+// be padded with zeros to the shape that it has in a Widened model, and then so is what is computed.
 func (m Model) Logits(g *graph.Graph, weight func(name string) graph.Value, in Inputs,
 	linear graph.Projection) graph.Value {
 	x := m.hidden(g, weight, in, linear)
 	g.At(-1, module(LMHead))
 	return linear(g, module(LMHead), x, weight(m.Head()), graph.Value{})
+}
+
+// CrossEntropy returns the loss of each target [batch, seq] by logits as Logits returns them.
+func (m Model) CrossEntropy(g *graph.Graph, logits, targets graph.Value) graph.Value {
+	return g.Op("cross_entropy", gpu.Attrs{Cols: counted(logits, gpu.Shape.Cols, m.VocabSize)}, logits, targets)[0]
 }
 
 // Loss adds the forward pass and returns the loss of each target [batch, seq], -log softmax(logits)[target].
@@ -46,7 +52,9 @@ func (m Model) Loss(g *graph.Graph, weight func(name string) graph.Value, in Inp
 	linear graph.Projection) graph.Value {
 	x := m.hidden(g, weight, in, linear)
 	g.At(-1, module(LMHead))
-	return g.Op("linear_cross_entropy", gpu.Attrs{Chunk: chunk}, x, weight(m.Head()), targets)[0]
+	head := weight(m.Head())
+	a := gpu.Attrs{Chunk: chunk, Cols: counted(head, gpu.Shape.Rows, m.VocabSize)}
+	return g.Op("linear_cross_entropy", a, x, head, targets)[0]
 }
 
 // hidden adds the forward pass up to the final norm and returns what the head reads, [batch, seq, hidden].
@@ -60,7 +68,20 @@ func (m Model) hidden(g *graph.Graph, weight func(name string) graph.Value, in I
 		x = l.add(x, l.feedForward, attentionNorm, feedForwardNorm)
 	}
 	g.At(-1, module(FinalNorm))
-	return g.Op1("rmsnorm", gpu.Attrs{Eps: m.RMSNormEps}, x, weight(FinalNorm))
+	return m.norm(g, x, weight(FinalNorm), m.HiddenSize)
+}
+
+// norm is RMSNorm over n columns; if x has more, the others are padding.
+func (m Model) norm(g *graph.Graph, x, gain graph.Value, n int) graph.Value {
+	return g.Op1("rmsnorm", gpu.Attrs{Eps: m.RMSNormEps, Cols: counted(x, gpu.Shape.Cols, n)}, x, gain)
+}
+
+// counted is the attribute Cols of an operation on what has n columns without its padding; extent is how many it has.
+func counted(x graph.Value, extent func(gpu.Shape) int, n int) int {
+	if !x.Valid() || extent(x.Shape()) == n {
+		return 0
+	}
+	return n
 }
 
 // layer builds one layer.
@@ -78,11 +99,11 @@ type layer struct {
 func (l layer) add(x graph.Value, branch func(graph.Value) graph.Value, before, after string) graph.Value {
 	h := x
 	if !l.Arch.Features.PostNorm {
-		h = l.norm(before, h)
+		h = l.norm(before, h, l.HiddenSize)
 	}
 	h = branch(h)
 	if l.Arch.Features.PostNorm {
-		h = l.norm(after, h)
+		h = l.norm(after, h, l.HiddenSize)
 	}
 	l.at("residual")
 	return l.g.Add(x, h)
@@ -117,16 +138,16 @@ func (l layer) feedForward(x graph.Value) graph.Value {
 
 // normHeads normalises q or k, [batch, seq, heads·head_dim], as the architecture does before it rotates them.
 func (l layer) normHeads(name string, x graph.Value) graph.Value {
+	if !x.Valid() { // the graph holds the error
+		return x
+	}
+	s := x.Shape()
 	switch l.Arch.Features.QKNorm {
 	case QKNormWhole:
-		return l.norm(name, x)
+		return l.norm(name, x, s[2])
 	case QKNormPerHead:
-		if !x.Valid() { // the graph holds the error
-			return x
-		}
-		s := x.Shape()
 		heads := l.g.Reshape(x, s[0], s[1], s[2]/l.HeadDim, l.HeadDim)
-		return l.g.Reshape(l.norm(name, heads), s...)
+		return l.g.Reshape(l.norm(name, heads, l.HeadDim), s...)
 	}
 	return x
 }
@@ -138,8 +159,8 @@ func (l layer) at(module string) string {
 	return name
 }
 
-func (l layer) norm(module string, x graph.Value) graph.Value {
-	return l.g.Op1("rmsnorm", gpu.Attrs{Eps: l.RMSNormEps}, x, l.weight(l.at(module)+".weight"))
+func (l layer) norm(module string, x graph.Value, n int) graph.Value {
+	return l.Model.norm(l.g, x, l.weight(l.at(module)+".weight"), n)
 }
 
 func (l layer) rotate(x graph.Value, heads int) graph.Value {

@@ -179,6 +179,13 @@ func (m Model) With(changed map[string]int) Model {
 	return m
 }
 
+// Widened is the model whose parameters have the shapes that they take where rows and columns of the hidden,
+// intermediate and vocabulary sizes are stored as widen says. Heads keep theirs: attention reads them one by one.
+func (m Model) Widened(widen func(n int) int) Model {
+	m.HiddenSize, m.IntermediateSize, m.VocabSize = widen(m.HiddenSize), widen(m.IntermediateSize), widen(m.VocabSize)
+	return m
+}
+
 // WithLayers is the model with another number of layers, by the rules of its architecture. Where NoRopeLayers lists the
 // kinds of layers, those of the new ones are spread over the list.
 func (m Model) WithLayers(n int) Model {

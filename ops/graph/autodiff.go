@@ -150,9 +150,15 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"sum": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return g.Op("broadcast", gpu.Attrs{}, dy[0], n.in[0])
 	},
-	"sum_squares": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
-		d := g.Op1("broadcast", gpu.Attrs{}, dy[0], n.in[0])
-		return g.Op("mul", gpu.Attrs{}, d, g.Op1("scale", gpu.Attrs{Alpha: 2}, n.in[0]))
+	"sum_squares": func(g *Graph, n *node, dy []Value, need []bool) []Value {
+		d := make([]Value, len(n.in))
+		for i, x := range n.in {
+			d[i] = when(need[i], func() Value {
+				dx := g.Op1("broadcast", gpu.Attrs{}, g.View(dy[0], i, gpu.Shape{1}), x)
+				return g.Op1("mul", gpu.Attrs{}, dx, g.Op1("scale", gpu.Attrs{Alpha: 2}, x))
+			})
+		}
+		return d
 	},
 	// y = alpha op(a) op(b) + c. A transposed operand's gradient is the transposed product.
 	"matmul": func(g *Graph, n *node, dy []Value, need []bool) []Value {
@@ -188,7 +194,9 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"rmsnorm": func(g *Graph, n *node, dy []Value, need []bool) []Value {
 		rstd := Value{n, 1}
 		dw := when(need[1], func() Value { return g.Op1("rmsnorm_grad_w", gpu.Attrs{}, dy[0], n.in[0], rstd) })
-		dx := when(need[0], func() Value { return g.Op1("rmsnorm_grad_x", gpu.Attrs{}, dy[0], n.in[0], n.in[1], rstd) })
+		dx := when(need[0], func() Value {
+			return g.Op1("rmsnorm_grad_x", gpu.Attrs{Cols: n.attrs.Cols}, dy[0], n.in[0], n.in[1], rstd)
+		})
 		return []Value{dx, dw}
 	},
 	"rope": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
@@ -201,12 +209,13 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 		return append(g.Op("attention_grad", n.attrs, in...), Value{})[:len(n.in)]
 	},
 	"linear_cross_entropy": func(g *Graph, n *node, dy []Value, need []bool) []Value {
-		a := gpu.Attrs{Chunk: n.attrs.Chunk, Frozen: !need[1]}
+		a := n.attrs
+		a.Frozen = !need[1]
 		d := g.Op("linear_cross_entropy_grad", a, append(dy[:1:1], n.in...)...)
 		return append(d[1:len(d):len(d)], Value{}, Value{})[:3]
 	},
 	"cross_entropy": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
-		return []Value{g.Op1("cross_entropy_grad", gpu.Attrs{}, dy[0], n.in[0], n.in[1], Value{n, 1}), {}}
+		return []Value{g.Op1("cross_entropy_grad", n.attrs, dy[0], n.in[0], n.in[1], Value{n, 1}), {}}
 	},
 }
 

@@ -9,7 +9,7 @@ import (
 // Pass is a step of compilation that rewrites the graph.
 type Pass struct {
 	Name string
-	Run  func(*Graph)
+	Run  func(*Graph, gpu.Caps)
 	On   func(gpu.Caps) bool // the devices that it is for; nil for all
 }
 
@@ -17,17 +17,25 @@ type Pass struct {
 var Passes = []Pass{
 	{Name: "prune", Run: prune},
 	{Name: "join", Run: join},
-	{Name: "fuse", Run: fuse},
-	{Name: "activate", Run: activate},
+	{Name: "fuse", Run: fuse(products, false)},
+	{Name: "prune", Run: prune, On: fewLaunches}, // so that pack counts no readers that fuse has replaced
+	{Name: "pack", Run: pack, On: fewLaunches},
+	{Name: "fuse sums", Run: fuse(sums, true), On: fewLaunches},
+	{Name: "activate", Run: activate, On: manyLaunches},
 	{Name: "stride", Run: stride},
 	{Name: "prune", Run: prune},
 }
+
+// Each launch of a card costs time of its own. There, what is computed of one matrix is one product, and an activation is a
+// launch of its own in any case.
+func fewLaunches(c gpu.Caps) bool  { return c.FewLaunches }
+func manyLaunches(c gpu.Caps) bool { return !c.FewLaunches }
 
 // rewrite runs the passes that are for a device with these capabilities.
 func rewrite(g *Graph, caps gpu.Caps) {
 	for _, p := range Passes {
 		if p.On == nil || p.On(caps) {
-			p.Run(g)
+			p.Run(g, caps)
 		}
 	}
 }
@@ -55,6 +63,29 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	return fits(g, caps, limit), nil
 }
 
+// FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in
+// less time. The graph, which has no error, is used up.
+func FLOPs(g *Graph) func(segment string) (n, recomputed int64) {
+	rewrite(g, gpu.Caps{})
+	p := &gpu.Program{}
+	for s, name := range g.segments {
+		lo := len(p.Launches)
+		for _, n := range g.nodes {
+			if n.segment != s {
+				continue
+			}
+			in := make([]gpu.Type, len(n.in))
+			for i, v := range n.in {
+				in[i] = v.Type()
+			}
+			flops := gpu.Lookup(n.kernel).FLOPs(n.attrs, in, n.types)
+			p.Launches = append(p.Launches, gpu.Launch{FLOPs: flops, Recomputed: n.recomputed})
+		}
+		p.Segments = append(p.Segments, gpu.Segment{Name: name, Lo: lo, Hi: len(p.Launches)})
+	}
+	return p.FLOPs
+}
+
 // verify checks that inputs come before their uses in the same segment and that types are as inferred.
 func verify(g *Graph) error {
 	number(g.nodes)
@@ -68,7 +99,7 @@ func verify(g *Graph) error {
 			}
 			ts = append(ts, v.Type())
 		}
-		out, err := gpu.Lookup(n.kernel).Infer(n.attrs, ts)
+		out, err := kernelOf(n).Infer(n.attrs, ts)
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", n.kernel, n.name, err)
 		}
@@ -82,7 +113,7 @@ func verify(g *Graph) error {
 }
 
 // prune drops every node that no update needs: a gradient nobody asked for has no launch.
-func prune(g *Graph) {
+func prune(g *Graph, _ gpu.Caps) {
 	number(g.nodes)
 	live := make([]bool, len(g.nodes))
 	need := func(v Value) {
@@ -111,7 +142,7 @@ func prune(g *Graph) {
 
 // join lets the backward pass of a chunked loss give the loss too: it has the logits a second time
 // anyway, so the forward launch is dropped. Who reads the loss moves after it.
-func join(g *Graph) {
+func join(g *Graph, _ gpu.Caps) {
 	for at := 0; at < len(g.nodes); at++ {
 		back := g.nodes[at]
 		if back.kernel != "linear_cross_entropy_grad" {
@@ -200,13 +231,24 @@ func (g *Graph) replace(became map[Value]Value) {
 
 // accumulates lists kernels with an optional last input that is added to one of their results: the
 // number of inputs they have without it, and the result.
-var accumulates = map[string]struct{ inputs, out int }{"matmul": {2, 0}, "embedding_grad": {2, 0},
-	"linear_cross_entropy_grad": {4, 2}, "slice_grad": {1, 0}}
+type accumulates map[string]struct{ inputs, out int }
+
+var (
+	products = accumulates{"matmul": {2, 0}, "embedding_grad": {2, 0}, "linear_cross_entropy_grad": {4, 2},
+		"slice_grad": {1, 0}}
+	// Gradients of gains and biases, and of what a norm reads beside the residual connection.
+	sums = accumulates{"sum_rows": {1, 0}, "rmsnorm_grad_w": {3, 0}, "rmsnorm_grad_x": {4, 0}}
+)
 
 // fuse turns add(x, k(...)) into k(..., x) where k can accumulate and nobody else reads its result: one pass over
 // memory less, and one buffer. A cast in between goes too: the sum is made in fp32 and rounded once, to the type of x.
-// So does a change of shape.
-func fuse(g *Graph) {
+// So does a change of shape. If early, k stays where it is, if x is there: what else k reads need not be kept any longer.
+func fuse(into accumulates, early bool) func(*Graph, gpu.Caps) {
+	return func(g *Graph, _ gpu.Caps) { g.fuse(into, early) }
+}
+
+// uses counts the readers of each value, updates among them, by its number.
+func (g *Graph) uses() []int {
 	uses := make([]int, number(g.nodes))
 	use := func(v Value) {
 		if v.node.leaf == nil {
@@ -221,6 +263,21 @@ func fuse(g *Graph) {
 	for _, u := range g.updates {
 		use(u.value)
 	}
+	return uses
+}
+
+// takes reports whether a node's kernel may have v as one more input.
+func (n *node) takes(v Value) bool {
+	var in []gpu.Type
+	for _, x := range append(n.in[:len(n.in):len(n.in)], v) {
+		in = append(in, x.Type())
+	}
+	_, err := gpu.Lookup(n.kernel).Infer(n.attrs, in)
+	return err == nil
+}
+
+func (g *Graph) fuse(into accumulates, early bool) {
+	uses := g.uses()
 	for i, n := range g.nodes {
 		if n.kernel != "add" {
 			continue
@@ -230,7 +287,7 @@ func fuse(g *Graph) {
 			if k.node.kernel == "cast" && uses[k.number()] == 1 && k.node.in[0].node.leaf == nil {
 				k = k.node.in[0].whole()
 			}
-			a, ok := accumulates[k.node.kernel]
+			a, ok := into[k.node.kernel]
 			if !ok || k.out != a.out || len(k.node.in) != a.inputs || uses[k.number()] != 1 {
 				continue
 			}
@@ -238,11 +295,14 @@ func fuse(g *Graph) {
 			if reshaped {
 				other = g.Reshape(other, k.Shape()...)
 			}
-			if len(k.node.types) > 1 {
-				// Its other results are read too, so it stays where it is: that takes an addend that is there.
-				if other.node.leaf == nil {
-					continue
-				}
+			if !k.node.takes(other) {
+				continue
+			}
+			there := other.node.leaf != nil || early && other.origin().node.pos < k.node.pos
+			if len(k.node.types) > 1 && !there {
+				continue // its other results are read too, so it stays where it is
+			}
+			if len(k.node.types) > 1 || early && there {
 				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
 				k.node.types = append([]gpu.Type(nil), k.node.types...)
 				k.node.types[k.out] = other.Type()
@@ -268,7 +328,7 @@ func fuse(g *Graph) {
 
 // activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
 // that gives both, where nobody reads the product in between.
-func activate(g *Graph) {
+func activate(g *Graph, _ gpu.Caps) {
 	first := make([]int, number(g.nodes)) // index of the first reader
 	for i := len(g.nodes) - 1; i >= 0; i-- {
 		for _, v := range g.nodes[i].in {
@@ -308,7 +368,7 @@ func activate(g *Graph) {
 }
 
 // stride lets products read columns of a matrix where they lie, where nobody else reads the copy of them.
-func stride(g *Graph) {
+func stride(g *Graph, _ gpu.Caps) {
 	cannot := make([]bool, number(g.nodes)) // outputs of slices that must be copied
 	for _, n := range g.nodes {
 		for i, v := range n.in {
@@ -317,7 +377,7 @@ func stride(g *Graph) {
 				continue
 			}
 			sameRows := v.whole() == o && v.Shape().Cols() == o.Shape().Cols()
-			cannot[o.number()] = cannot[o.number()] || !gpu.Lookup(n.kernel).Strided || i > 1 || !sameRows ||
+			cannot[o.number()] = cannot[o.number()] || i >= kernelOf(n).Strided.In || !sameRows ||
 				o.node.in[0].node.stride != 0
 		}
 	}
@@ -333,10 +393,7 @@ func stride(g *Graph) {
 				continue
 			}
 			from := o.node.in[0]
-			part := g.View(from, o.node.attrs.Lo, gpu.Shape{1})
-			part.node.types = []gpu.Type{v.Type()}
-			part.node.stride = from.Shape().Cols()
-			n.in[i] = part
+			n.in[i] = g.columns(from, o.node.attrs.Lo, v.Type())
 		}
 	}
 }

@@ -101,8 +101,10 @@ func (v Value) number() int {
 type leaf struct {
 	name   string
 	role   gpu.Role
+	tensor gpu.Shape // of what it holds, where its own shape is padded; else nil
 	node   *node
-	number int // index among the leaves
+	number int     // index among the leaves, and of joined ones after them
+	parts  []*leaf // of joined leaves: those whose memory it is, one behind the other
 }
 
 type update struct {
@@ -115,6 +117,7 @@ type update struct {
 type Graph struct {
 	nodes    []*node
 	leaves   []*leaf
+	joined   []*leaf // that pack made: they have no buffers of their own
 	byName   map[string]*leaf
 	updates  []update
 	segments []string
@@ -167,13 +170,23 @@ func (g *Graph) At(layer int, name string) { g.layer, g.name = layer, name }
 
 // Leaf declares a named buffer that outlives a run.
 func (g *Graph) Leaf(name string, role gpu.Role, t gpu.Type) Value {
+	return g.Padded(name, role, t, t.Shape)
+}
+
+// Padded is Leaf for a tensor of type t in a buffer of shape wide, which may have more rows and columns. The value has
+// them. They hold zeros: the host writes them, and what updates the leaf must make zeros of zeros.
+func (g *Graph) Padded(name string, role gpu.Role, t gpu.Type, wide gpu.Shape) Value {
+	var tensor gpu.Shape
+	if !wide.Equal(t.Shape) {
+		tensor, t.Shape = t.Shape, wide
+	}
 	if g.byName[name] != nil {
 		return g.fail("two buffers named %q", name)
 	}
 	if !g.count("buffer", name, t.Bytes()) {
 		return Value{}
 	}
-	l := &leaf{name: name, role: role, number: len(g.leaves)}
+	l := &leaf{name: name, role: role, tensor: tensor, number: len(g.leaves)}
 	l.node = &node{types: []gpu.Type{t}, leaf: l, layer: -1, name: name, segment: -1}
 	g.leaves = append(g.leaves, l)
 	g.byName[name] = l
@@ -203,6 +216,13 @@ func (g *Graph) View(v Value, offset int, shape gpu.Shape) Value {
 		n.at += v.node.at
 	}
 	return Value{n, 0}
+}
+
+// columns reads columns of a matrix from column lo on, as a value of type t, where they lie.
+func (g *Graph) columns(v Value, lo int, t gpu.Type) Value {
+	part := g.View(v, lo, gpu.Shape{1})
+	part.node.types, part.node.stride = []gpu.Type{t}, v.Shape().Cols()
+	return part
 }
 
 // Reshape reads a value, row-major, as one of another shape with as many elements, such as [batch, seq, heads·d] as

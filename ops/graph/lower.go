@@ -15,7 +15,7 @@ func lower(g *Graph, caps gpu.Caps) *gpu.Program {
 	p.ResidentBytes = resident
 	for _, l := range g.leaves {
 		o := gpu.Operand{Offset: at[l.number], Type: l.node.types[0]}
-		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: o})
+		p.Buffers = append(p.Buffers, gpu.Buffer{Name: l.name, Role: l.role, Operand: o, Shape: l.tensor})
 	}
 	sort.Slice(p.Buffers, func(i, j int) bool { return p.Buffers[i].Name < p.Buffers[j].Name })
 	l := &lowering{program: p, caps: caps, at: at}
@@ -48,7 +48,9 @@ func (l *lowering) segment(seg *segment) {
 	p.LowerBound = max(p.LowerBound, aliveAtOnce(spans))
 	p.Launches = slices.Grow(p.Launches, len(seg.nodes)+len(seg.copies))
 	for i, n := range seg.nodes {
-		p.Launches = append(p.Launches, l.launch(n, scratch[i]))
+		if n.kernel != beside.Name {
+			p.Launches = append(p.Launches, l.launch(n, scratch[i]))
+		}
 	}
 	for _, u := range seg.copies {
 		t := u.leaf.node.types[0]
@@ -61,13 +63,16 @@ func (l *lowering) segment(seg *segment) {
 
 // operand is where a value lies.
 func (l *lowering) operand(v Value) gpu.Operand {
-	o := gpu.Operand{Type: v.Type(), Stride: v.node.stride}
+	o := gpu.Operand{Type: v.Type(), Offset: v.node.at, Stride: v.node.stride}
 	if v.node.leaf != nil {
-		o.Offset = l.at[v.node.leaf.number] + v.node.at
-	} else if st := l.seg.storage[v.number()].root(); st.leaf != nil {
-		o.Offset = l.at[st.leaf.number] + v.node.at
+		o.Offset += l.at[v.node.leaf.number]
+		return o
+	}
+	root, at, stride := l.seg.lies(v)
+	if o.Offset, o.Stride = at, stride; root.leaf != nil {
+		o.Offset += l.at[root.leaf.number]
 	} else {
-		o.Offset = l.program.ResidentBytes + st.span.offset + v.node.at
+		o.Offset += l.program.ResidentBytes + root.span.offset
 	}
 	return o
 }
@@ -96,14 +101,18 @@ func (l *lowering) launch(n *node, scratch *span) gpu.Launch {
 	return x
 }
 
-// residents gives the leaves their places, by role; at goes by their numbers.
+// residents gives the leaves their places, by role; at goes by their numbers. Joined leaves begin where their first part
+// does.
 func residents(g *Graph, caps gpu.Caps) (at []int64, total int64) {
 	leaves := slices.Clone(g.leaves)
 	sort.SliceStable(leaves, func(i, j int) bool { return leaves[i].role < leaves[j].role })
-	at = make([]int64, len(leaves))
+	at = make([]int64, len(leaves)+len(g.joined))
 	for _, l := range leaves {
 		at[l.number] = total
 		total += gpu.Align(l.node.types[0].Bytes(), caps.Alignment)
+	}
+	for _, l := range g.joined {
+		at[l.number] = at[l.parts[0].number]
 	}
 	return at, total
 }
@@ -122,22 +131,9 @@ func fits(g *Graph, caps gpu.Caps, limit int64) bool {
 	return true
 }
 
-// storage is where a value lives; values that share it are joined under one root.
-type storage struct {
-	parent *storage
-	leaf   *leaf // the leaf whose place it is; nil for transient memory
-	span   *span
-}
-
-func (s *storage) root() *storage {
-	for s.parent != nil {
-		s = s.parent
-	}
-	return s
-}
-
 type segment struct {
 	nodes    []*node // numbered
+	uses     [][]use // of values
 	lastUse  []int   // of values: index of the last reader; -1 for none
 	lastRead []int   // of leaves, their views included
 	storage  []storage
@@ -147,7 +143,7 @@ type segment struct {
 }
 
 func newSegment(g *Graph, s int) *segment {
-	seg := &segment{updated: map[Value]bool{}, lastRead: make([]int, len(g.leaves))}
+	seg := &segment{updated: map[Value]bool{}, lastRead: make([]int, len(g.leaves)+len(g.joined))}
 	for _, n := range g.nodes {
 		if n.segment == s {
 			seg.nodes = append(seg.nodes, n)
@@ -159,8 +155,8 @@ func newSegment(g *Graph, s int) *segment {
 			seg.updated[u.value] = true
 		}
 	}
-	seg.lastUse = make([]int, number(seg.nodes))
-	seg.storage = make([]storage, len(seg.lastUse))
+	values := number(seg.nodes)
+	seg.uses, seg.lastUse, seg.storage = usesOf(seg.nodes, values), make([]int, values), make([]storage, values)
 	for _, last := range [][]int{seg.lastUse, seg.lastRead} {
 		for i := range last {
 			last[i] = -1
@@ -175,45 +171,17 @@ func newSegment(g *Graph, s int) *segment {
 			}
 		}
 	}
+	for _, l := range g.joined { // who reads joined leaves reads each of them
+		for _, part := range l.parts {
+			seg.lastRead[part.number] = max(seg.lastRead[part.number], seg.lastRead[l.number])
+		}
+	}
+	for _, l := range g.joined { // and the other way round
+		for _, part := range l.parts {
+			seg.lastRead[l.number] = max(seg.lastRead[l.number], seg.lastRead[part.number])
+		}
+	}
 	return seg
-}
-
-// share decides which outputs take over the storage of an input or of the leaf they update.
-func (s *segment) share() {
-	claimed := map[Value]bool{}
-	for _, u := range s.updates {
-		if u.value.node.leaf != nil { // a plain copy of another leaf
-			s.copies = append(s.copies, u)
-			continue
-		}
-		if u.value == u.value.origin() && !claimed[u.value] && s.claim(u) {
-			claimed[u.value] = true
-			continue
-		}
-		s.copies = append(s.copies, u)
-		s.lastUse[u.value.number()] = len(s.nodes) // read by the copy at the end
-	}
-	for i, n := range s.nodes {
-		k := gpu.Lookup(n.kernel)
-		taken := 0 // a bit an output
-		for _, pair := range k.InPlace {
-			o, j := pair[0], pair[1]
-			if j >= len(n.in) || taken>>o&1 == 1 {
-				continue
-			}
-			in, out := n.in[j].whole(), Value{n, o}
-			if in != in.origin() || in.node.leaf != nil || s.lastUse[in.number()] != i ||
-				in.Type().Bytes() != out.Type().Bytes() || s.reads(n, in) > 1 {
-				continue
-			}
-			to, from := s.storage[out.number()].root(), s.storage[in.number()].root()
-			if to.leaf != nil || from.leaf != nil || to == from {
-				continue
-			}
-			to.parent = from
-			taken |= 1 << o
-		}
-	}
 }
 
 func (s *segment) reads(n *node, v Value) (c int) {
@@ -238,7 +206,7 @@ func (s *segment) claim(u update) bool {
 			return false // another update's place
 		}
 		next := Value{}
-		for _, pair := range gpu.Lookup(v.node.kernel).InPlace {
+		for _, pair := range kernelOf(v.node).InPlace {
 			if pair[0] != v.out || pair[1] >= len(v.node.in) {
 				continue
 			}
@@ -269,12 +237,12 @@ func (s *segment) claim(u update) bool {
 
 // reaches reports whether v is made in place, step by step, from the leaf value old.
 func (s *segment) reaches(v, old Value) bool {
-	for _, pair := range gpu.Lookup(v.node.kernel).InPlace {
+	for _, pair := range kernelOf(v.node).InPlace {
 		if pair[0] != v.out || pair[1] >= len(v.node.in) {
 			continue
 		}
 		in := v.node.in[pair[1]].whole()
-		if in == old || in.node.leaf == nil && s.reaches(in, old) {
+		if in == old || in.node.leaf == nil && in == in.origin() && s.reaches(in, old) {
 			return true
 		}
 	}
@@ -312,7 +280,7 @@ func (s *segment) spans(caps gpu.Caps) (all []*span, scratch []*span) {
 		for _, v := range n.in {
 			in = append(in, v.Type())
 		}
-		if need := gpu.Lookup(n.kernel).ScratchOn(caps, n.attrs, in, n.types); need > 0 {
+		if need := kernelOf(n).ScratchOn(caps, n.attrs, in, n.types); need > 0 {
 			scratch[i] = &span{first: i, last: i, bytes: up(gpu.Align(need, 4))}
 			all = append(all, scratch[i])
 		}

@@ -54,7 +54,7 @@ func TestPasses(t *testing.T) {
 					if at < 0 {
 						t.Fatalf("there is no pass %s", f.Name)
 					}
-					Passes[at].Run(g)
+					Passes[at].Run(g, gpu.Caps{Alignment: 16})
 					if err := verify(g); err != nil {
 						t.Fatalf("after %s: %v", f.Name, err)
 					}
@@ -79,7 +79,8 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// laidOut prints where the buffers of a program lie, and its launches with the offsets of their operands, in bytes.
+// laidOut prints where the buffers of a program lie, and its launches with the offsets of their operands, in bytes, and
+// the distance of their rows, in elements, where these lie apart.
 func laidOut(p *gpu.Program) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d bytes: %d resident, %d transient\n", p.ArenaBytes, p.ResidentBytes, p.TransientBytes)
@@ -91,11 +92,11 @@ func laidOut(p *gpu.Program) string {
 		for i, l := range p.Launches[s.Lo:s.Hi] {
 			fmt.Fprintf(&b, "  %d: %s", i, l.Kernel)
 			for _, o := range l.In {
-				fmt.Fprintf(&b, " @%d", o.Offset)
+				b.WriteString(lies(o))
 			}
 			b.WriteString(" ->")
 			for _, o := range l.Out {
-				fmt.Fprintf(&b, " @%d", o.Offset)
+				b.WriteString(lies(o))
 			}
 			if n := l.Scratch.Type.Bytes(); n > 0 {
 				fmt.Fprintf(&b, ", scratch @%d+%d", l.Scratch.Offset, n)
@@ -109,6 +110,13 @@ func laidOut(p *gpu.Program) string {
 	return b.String()
 }
 
+func lies(o gpu.Operand) string {
+	if o.Stride != 0 {
+		return fmt.Sprintf(" @%d/%d", o.Offset, o.Stride)
+	}
+	return fmt.Sprintf(" @%d", o.Offset)
+}
+
 var (
 	leafLine   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\[([\d,]+)\]$`)
 	opLine     = regexp.MustCompile(`^  %(\d+) = (\w+)((?: \w+=[\w.-]+)*)((?: [^= ]+)*)$`)
@@ -118,7 +126,8 @@ var (
 
 var (
 	dtypes = byName(gpu.F32, gpu.BF16, gpu.I32)
-	roles  = byName(gpu.RoleWeight, gpu.RoleGradient, gpu.RoleOptimizer, gpu.RoleInput, gpu.RoleOutput, gpu.RoleConst)
+	roles  = byName(gpu.RoleWeight, gpu.RoleGradient, gpu.RoleOptimizer, gpu.RoleAdapter, gpu.RoleInput,
+		gpu.RoleOutput, gpu.RoleConst)
 )
 
 func byName[T fmt.Stringer](list ...T) map[string]T {

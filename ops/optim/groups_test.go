@@ -32,63 +32,60 @@ func TestUpdateGraphs(t *testing.T) {
 	}{
 		{"adamw in fp32", adamw, gpu.F32, `
 update:
-  %0 = sum_squares grad/p f32[1]
-  %1 = sum_squares grad/n f32[1]
-  %2 = clip %0 %1 f32[1] f32[1]
-  %3 = adamw p grad/p adam_m/p adam_v/p %2.1 hyper/p f32[6,4] f32[6,4] f32[6,4]
-  %4 = adamw n grad/n adam_m/n adam_v/n %2.1 hyper/n f32[5] f32[5] f32[5]
-  p <- %3.0
-  adam_m/p <- %3.1
-  adam_v/p <- %3.2
-  n <- %4.0
-  adam_m/n <- %4.1
-  adam_v/n <- %4.2
-  norm <- %2.0
+  %0 = sum_squares grad/p grad/n f32[2]
+  %1 = clip %0 f32[1] f32[1]
+  %2 = adamw p grad/p adam_m/p adam_v/p %1.1 hyper/p f32[6,4] f32[6,4] f32[6,4]
+  %3 = adamw n grad/n adam_m/n adam_v/n %1.1 hyper/n f32[5] f32[5] f32[5]
+  p <- %2.0
+  adam_m/p <- %2.1
+  adam_v/p <- %2.2
+  n <- %3.0
+  adam_m/n <- %3.1
+  adam_v/n <- %3.2
+  norm <- %1.0
 `},
 		{"adamw in bf16", adamw, gpu.BF16, `
 update:
-  %0 = sum_squares grad/p f32[1]
-  %1 = sum_squares grad/n f32[1]
-  %2 = clip %0 %1 f32[1] f32[1]
-  %3 = adamw_master p grad/p master/p adam_m/p adam_v/p %2.1 hyper/p bf16[6,4] f32[6,4] f32[6,4] f32[6,4]
-  %4 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
-  p <- %3.0
-  master/p <- %3.1
-  adam_m/p <- %3.2
-  adam_v/p <- %3.3
-  n <- %4.0
-  master/n <- %4.1
-  adam_m/n <- %4.2
-  adam_v/n <- %4.3
-  norm <- %2.0
+  %0 = sum_squares grad/p grad/n f32[2]
+  %1 = clip %0 f32[1] f32[1]
+  %2 = adamw_master p grad/p master/p adam_m/p adam_v/p %1.1 hyper/p bf16[6,4] f32[6,4] f32[6,4] f32[6,4]
+  %3 = adamw_master n grad/n master/n adam_m/n adam_v/n %1.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
+  p <- %2.0
+  master/p <- %2.1
+  adam_m/p <- %2.2
+  adam_v/p <- %2.3
+  n <- %3.0
+  master/n <- %3.1
+  adam_m/n <- %3.2
+  adam_v/n <- %3.3
+  norm <- %1.0
 `},
 		{"muon and adamw in bf16", both, gpu.BF16, `
 update:
-  %0 = sum_squares grad/p f32[1]
-  %1 = sum_squares grad/n f32[1]
-  %2 = clip %0 %1 f32[1] f32[1]
-  %3 = ema muon_m/p grad/p %2.1 f32[6,4]
-  %4 = ema %3 grad/p %2.1 f32[6,4]
-  %5 = sum_squares %4 f32[1]
-  %6 = normalize %4 %5 f32[6,4]
-  %7 = cast %6 bf16[6,4]
-  %8 = matmul %7 %7 bf16[4,4]
-  %9 = scale %8 bf16[4,4]
-  %10 = matmul %8 %8 %9 bf16[4,4]
-  %11 = scale %7 bf16[6,4]
-  %12 = matmul %7 %10 %11 bf16[6,4]
-  %13 = cast %12 f32[6,4]
-  %14 = sgdw master/p %13 %2.1 hyper/p f32[6,4]
-  %15 = cast %14 bf16[6,4]
-  %16 = adamw_master n grad/n master/n adam_m/n adam_v/n %2.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
-  muon_m/p <- %3
-  p <- %15
-  master/p <- %14
-  n <- %16.0
-  master/n <- %16.1
-  adam_m/n <- %16.2
-  adam_v/n <- %16.3
-  norm <- %2.0
+  %0 = sum_squares grad/p grad/n f32[2]
+  %1 = clip %0 f32[1] f32[1]
+  %2 = ema muon_m/p grad/p %1.1 f32[6,4]
+  %3 = ema %2 grad/p %1.1 f32[6,4]
+  %4 = sum_squares %3 f32[1]
+  %5 = normalize %3 %4 f32[6,4]
+  %6 = cast %5 bf16[6,4]
+  %7 = matmul %6 %6 bf16[4,4]
+  %8 = scale %7 bf16[4,4]
+  %9 = matmul %7 %7 %8 bf16[4,4]
+  %10 = scale %6 bf16[6,4]
+  %11 = matmul %6 %9 %10 bf16[6,4]
+  %12 = cast %11 f32[6,4]
+  %13 = sgdw master/p %12 %1.1 hyper/p f32[6,4]
+  %14 = cast %13 bf16[6,4]
+  %15 = adamw_master n grad/n master/n adam_m/n adam_v/n %1.1 hyper/n bf16[5] f32[5] f32[5] f32[5]
+  muon_m/p <- %2
+  p <- %14
+  master/p <- %13
+  n <- %15.0
+  master/n <- %15.1
+  adam_m/n <- %15.2
+  adam_v/n <- %15.3
+  norm <- %1.0
 `},
 	} {
 		g := updates(c.o, []ops.Param{projection, norm}, c.dtype)

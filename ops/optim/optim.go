@@ -68,14 +68,17 @@ type Slot struct {
 	States       map[string]graph.Value // by their names
 }
 
-// NewSlot declares the buffers of the states that the optimizer keeps of p.
+// NewSlot declares the buffers of the states that the optimizer keeps of p, padded as the weight is.
 func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph.Value) Slot {
 	s := Slot{Param: p, Weight: weight, Grad: grad, Hyper: hyper, States: map[string]graph.Value{}}
 	if !weight.Valid() {
 		return s // the graph has an error
 	}
-	for _, x := range o.States(p, weight.Type().DType) {
-		s.States[x.Name] = g.Leaf(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type)
+	d, padded := weight.Type().DType, p
+	padded.Shape = weight.Shape()
+	wide := o.States(padded, d)
+	for i, x := range o.States(p, d) {
+		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, wide[i].Type.Shape)
 	}
 	return s
 }
@@ -86,13 +89,12 @@ func (s Slot) Master() graph.Value { return s.States[master] }
 // Build adds clipping by the norm of all gradients, and the update of every slot. It returns the norm before clipping
 // [1] and the factor of the gradients [1], which is NaN if the norm is not finite: then nothing changes.
 func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
-	sums := make([]graph.Value, len(slots))
+	grads := make([]graph.Value, len(slots))
 	for i, s := range slots {
-		g.At(s.Param.Layer, s.Param.Name)
-		sums[i] = g.Op1("sum_squares", gpu.Attrs{}, s.Grad)
+		grads[i] = s.Grad
 	}
 	g.At(-1, "clip_grad_norm")
-	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, sums...)
+	clip := g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, g.Op1("sum_squares", gpu.Attrs{}, grads...))
 	for _, s := range slots {
 		g.At(s.Param.Layer, s.Param.Name)
 		o.Update(g, s, clip[1])

@@ -56,6 +56,11 @@ type Adapter struct {
 // Module is the name of a projection without ".weight".
 func Module(p ops.Param) string { return strings.TrimSuffix(p.Name, ".weight") }
 
+// Shapes returns the shapes of the two matrices of rank r on a projection [out, in].
+func Shapes(projection gpu.Shape, r int) (a, b gpu.Shape) {
+	return gpu.Shape{r, projection[1]}, gpu.Shape{projection[0], r}
+}
+
 // Match finds the adapters of those parameters that candidate accepts. Every target must match
 // some projection of the model; the error lists what there is.
 func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapter, error) {
@@ -79,9 +84,12 @@ func (s Spec) Match(params []ops.Param, candidate func(ops.Param) bool) ([]Adapt
 			return nil, fmt.Errorf("rank %d is larger than %s, which is %d x %d: choose r of at most %d", s.R, Module(p), out, in, min(out, in))
 		}
 		base, id := Module(p), strings.TrimSuffix(p.ID, ".weight")
+		a, b := Shapes(p.Shape, s.R)
 		list = append(list, Adapter{Target: p,
-			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: gpu.Shape{s.R, in}, Layer: p.Layer, Kind: ops.KindLoraA},
-			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: gpu.Shape{out, s.R}, Layer: p.Layer, Kind: ops.KindLoraB}})
+			A: ops.Param{ID: id + ".lora_A.weight", Name: base + ".lora_A.weight", Shape: a, Layer: p.Layer,
+				Kind: ops.KindLoraA},
+			B: ops.Param{ID: id + ".lora_B.weight", Name: base + ".lora_B.weight", Shape: b, Layer: p.Layer,
+				Kind: ops.KindLoraB}})
 	}
 	for i, t := range s.TargetModules {
 		if !used[i] {

@@ -51,7 +51,7 @@ func (f *Forward) fill(ctx context.Context, folder string) error {
 	w := Watch(from, f.pass.Params, f.pass.DType)
 	err = Fill(ctx, f.pass.Params, "", w, func(p ops.Param, v []float32) error {
 		b, _ := f.program.Buffer(p.ID)
-		return f.loaded.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType))
+		return b.CopyIn(f.loaded, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
 	f.Flaw = w.Flaw
 	if err != nil {
@@ -87,8 +87,8 @@ func (f *Forward) Logits(ids []int32) ([]float32, error) {
 		return nil, err
 	}
 	row := f.out
+	row.Offset += int64(len(ids)-1) * int64(f.out.RowStride()) * row.Type.DType.Size()
 	row.Type.Shape = gpu.Shape{f.pass.Model.VocabSize}
-	row.Offset += int64(len(ids)-1) * row.Type.Bytes()
 	return f.read(row)
 }
 

@@ -38,18 +38,22 @@ type Figures struct {
 }
 
 // ByteKinds are the rows of the memory table, in order.
-var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "activations", "workspace", "inputs"}
+var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "padding", "activations", "workspace", "inputs"}
 
 // roleKinds are the rows that named buffers count in.
 var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients",
 	gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters", gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs",
 	gpu.RoleConst: "inputs"}
 
-// BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds.
+// BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds. Those of padding are counted
+// apart from the tensors that have it; they are missing where there is none.
 func BytesByKind(p *gpu.Program) map[string]int64 {
 	kinds, named := map[string]int64{}, int64(0)
 	for _, b := range p.Buffers {
-		kinds[roleKinds[b.Role]] += b.Operand.Type.Bytes()
+		kinds[roleKinds[b.Role]] += b.Tensor().Bytes()
+		if n := b.Padding(); n > 0 {
+			kinds["padding"] += n
+		}
 		named += b.Operand.Type.Bytes()
 	}
 	kinds["inputs"] += p.ResidentBytes - named // alignment
@@ -99,11 +103,7 @@ func FiguresOf(s *Stage, checkpoints int) Figures {
 		LowerBound: p.ResidentBytes + p.LowerBound, Steps: s.Steps}
 	f.States = f.ByKind["weights"] + f.ByKind["gradients"] + f.ByKind["optimizer"] + f.ByKind["adapters"]
 	f.count(s)
-	zero, _ := p.FLOPs(SegZero)
-	micro, again := p.FLOPs(SegMicro)
-	update, _ := p.FLOPs(SegUpdate)
-	f.StepFLOPs = gpu.Sum(zero, gpu.Product(int64(s.MicroSteps()), micro), update)
-	f.RecomputeFLOPs = gpu.Product(int64(s.MicroSteps()), again)
+	f.StepFLOPs, f.RecomputeFLOPs = s.stepFLOPs()
 	f.FLOPs = float64(f.StepFLOPs) * float64(s.Steps)
 	f.Tokens = s.StepTokens() * int64(s.Steps)
 	f.Disk = gpu.Product(int64(checkpoints+1), f.CheckpointSize)

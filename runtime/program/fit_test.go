@@ -54,6 +54,31 @@ func TestUncountableBytes(t *testing.T) {
 	}
 }
 
+// TestChunkRows: a CPU's rows of logits fit a cache, a card's a part of its memory, if that is enough for its products.
+func TestChunkRows(t *testing.T) {
+	card := func(memory int64) gpu.Caps { return gpu.Caps{Workspace: 1, Memory: memory} }
+	for _, x := range []struct {
+		name              string
+		caps              gpu.Caps
+		rows, vocab, want int
+	}{
+		{"a CPU's cache", gpu.Caps{Memory: 1 << 40}, 8192, 4096, 512},
+		{"efficient products on a CPU", gpu.Caps{}, 8192, 32000, 256},
+		{"fewer rows than that", gpu.Caps{}, 100, 32000, 100},
+		{"all rows of a large card", card(192 << 30), 8192, 32000, 8192},
+		{"chunks of like size", card(80 << 30), 10000, 32000, 5056},
+		{"a part of a card's memory", card(80 << 30), 8192, 32000, 4096},
+		{"efficient products on a small card", card(8 << 30), 8192, 128256, 2048},
+		{"like sizes of those", card(8 << 30), 2049, 128256, 1088},
+		{"memory that is not known", card(0), 1 << 20, 152064, 2048},
+		{"many columns", card(0), 1 << 20, 1 << 40, 2048},
+	} {
+		if got := ChunkRows(x.caps, x.rows, x.vocab); got != x.want {
+			t.Errorf("%s: %d rows, not %d", x.name, got, x.want)
+		}
+	}
+}
+
 func TestDivisors(t *testing.T) {
 	for n, want := range map[int][]int{1: {1}, 12: {1, 2, 3, 4, 6, 12}, 16: {1, 2, 4, 8, 16}, 13: {1, 13}} {
 		if got := divisorsOf(n); !slices.Equal(got, want) {
@@ -76,7 +101,7 @@ func TestFitsIsWhatIsCompiled(t *testing.T) {
 			p, err := CompileStage(s, cpu.PlanCaps(""))
 			must(t, err)
 			for limit, want := range map[int64]bool{p.ArenaBytes: true, p.ArenaBytes - 1: false, p.ResidentBytes: false} {
-				if fits, err := graph.Fits(StageGraph(s), cpu.PlanCaps(""), limit); err != nil || fits != want {
+				if fits, err := graph.Fits(StageGraph(s, cpu.PlanCaps("")), cpu.PlanCaps(""), limit); err != nil || fits != want {
 					t.Errorf("%v, %d rows: an arena of %d bytes fits in %d: %t, %v", c, chunk, p.ArenaBytes, limit, fits, err)
 				}
 			}

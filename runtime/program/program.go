@@ -56,19 +56,25 @@ func BufRemainder(id string) string { return "remainder/" + id }
 type builder struct {
 	g      *graph.Graph
 	dtype  gpu.DType
+	wide   shapes
 	byName map[string]graph.Value // weights by their Hugging Face names
 }
 
-func newBuilder(params []ops.Param, dtype gpu.DType) *builder {
-	b := &builder{g: graph.New(), dtype: dtype, byName: map[string]graph.Value{}}
+func newBuilder(params []ops.Param, dtype gpu.DType, wide shapes) *builder {
+	b := &builder{g: graph.New(), dtype: dtype, wide: wide, byName: map[string]graph.Value{}}
 	for _, p := range params {
 		role := gpu.RoleWeight
 		if p.Kind.IsAdapter() {
 			role = gpu.RoleAdapter
 		}
-		b.byName[p.Name] = b.g.Leaf(p.ID, role, gpu.Type{Shape: p.Shape, DType: dtype})
+		b.byName[p.Name] = b.like(p, p.ID, role, dtype)
 	}
 	return b
+}
+
+// like declares a buffer of the shape of a parameter, padded as that is.
+func (b *builder) like(p ops.Param, name string, role gpu.Role, d gpu.DType) graph.Value {
+	return b.g.Padded(name, role, gpu.Type{Shape: p.Shape, DType: d}, b.wide.of(p))
 }
 
 func (b *builder) weight(name string) graph.Value { return b.byName[name] }
@@ -94,7 +100,7 @@ func (b *builder) modelInputs(m arch.Model, batch, seq int, mask bool) arch.Inpu
 
 // CompileStage makes the program of a stage.
 func CompileStage(s *Stage, caps gpu.Caps) (*gpu.Program, error) {
-	return graph.Compile(StageGraph(s), caps)
+	return graph.Compile(StageGraph(s, caps), caps)
 }
 
 // stageBuilder holds the leaves and values that the segments of a stage's program share.
@@ -111,9 +117,9 @@ type stageBuilder struct {
 	merged    map[string]peft.Merged // by the id of the weight
 }
 
-// StageGraph is what the program of a stage computes; errors are the graph's.
-func StageGraph(s *Stage) *graph.Graph {
-	b := &stageBuilder{builder: newBuilder(s.All(), s.DType), s: s}
+// StageGraph is what the program of a stage computes on a device with these capabilities; errors are the graph's.
+func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
+	b := &stageBuilder{builder: newBuilder(s.All(), s.DType, widened(s.Model, s.Adapters, caps)), s: s}
 	b.declare()
 	if b.g.Err() != nil {
 		return b.g
@@ -155,7 +161,7 @@ func (b *stageBuilder) declareSlots() {
 	b.slots = make([]optim.Slot, len(b.trainable))
 	hyper := b.input(BufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
 	for i, p := range b.trainable {
-		grad := g.Leaf(BufGrad(p.ID), gpu.RoleGradient, gpu.Type{Shape: p.Shape, DType: s.GradType(p)})
+		grad := b.like(p, BufGrad(p.ID), gpu.RoleGradient, s.GradType(p))
 		scalars := g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})
 		b.slots[i] = optim.NewSlot(g, s.Optimizer, p, b.weight(p.Name), grad, scalars)
 	}
@@ -176,8 +182,7 @@ func (b *stageBuilder) declareMerges() {
 	for i, a := range s.Adapters {
 		m := peft.Merged{A: masters[a.A.ID], B: masters[a.B.ID]}
 		if s.KeepsRemainders() {
-			remainder := gpu.Type{Shape: a.Target.Shape, DType: s.DType}
-			m.Remainder = g.Leaf(BufRemainder(a.Target.ID), gpu.RoleOptimizer, remainder)
+			m.Remainder = b.like(a.Target, BufRemainder(a.Target.ID), gpu.RoleOptimizer, s.DType)
 		}
 		if seeds.Valid() {
 			m.Seed = g.View(seeds, i, gpu.Shape{1})
@@ -192,7 +197,7 @@ func (b *stageBuilder) forward() graph.Value {
 	if s.adaptsHead() {
 		logits := s.Model.Logits(b.g, b.weight, b.in, b.linear)
 		b.g.At(-1, "loss")
-		return b.g.Op("cross_entropy", gpu.Attrs{}, logits, b.targets)[0]
+		return s.Model.CrossEntropy(b.g, logits, b.targets)
 	}
 	return s.Model.Loss(b.g, b.weight, b.in, b.targets, s.Chunk, b.linear)
 }
@@ -256,22 +261,28 @@ type Pass struct {
 	Logits     bool // it gives logits, [batch, seq, vocab], instead of the loss of each position, [batch, seq]
 }
 
-// compilePass makes the program of a forward pass: its segment is SegProbe.
-func compilePass(p Pass, caps gpu.Caps) (*gpu.Program, error) {
-	b := newBuilder(p.Params, p.DType)
+// FLOPs is the operations of the pass whose program p is: those of the model, without padding.
+func (x Pass) FLOPs(p *gpu.Program) int64 {
+	n, _ := modelFLOPs(p, func() *graph.Graph { return passGraph(x, gpu.Caps{}) })(SegProbe)
+	return n
+}
+
+// passGraph is what the program of a forward pass computes: its segment is SegProbe.
+func passGraph(p Pass, caps gpu.Caps) *graph.Graph {
+	b := newBuilder(p.Params, p.DType, widened(p.Model, nil, caps))
 	g := b.g
 	in := b.modelInputs(p.Model, p.Batch, p.Seq, p.Mask)
 	if p.Logits {
 		logits := gpu.Type{Shape: gpu.Shape{p.Batch, p.Seq, p.Model.VocabSize}, DType: p.DType}
-		out := g.Leaf(BufLogits, gpu.RoleOutput, logits)
+		out := g.Padded(BufLogits, gpu.RoleOutput, logits, gpu.Shape{p.Batch, p.Seq, caps.Widen(p.Model.VocabSize)})
 		g.Segment(SegProbe, gpu.Forward)
 		g.Update(out, p.Model.Logits(g, b.weight, in, arch.Plain))
-		return graph.Compile(g, caps)
+		return g
 	}
 	targets := b.input(BufTargets, gpu.I32, p.Batch, p.Seq)
 	out := b.output(BufNLL, p.Batch, p.Seq)
 	g.Segment(SegProbe, gpu.Forward)
-	chunk := ChunkRows(p.Batch*p.Seq, p.Model.VocabSize)
+	chunk := ChunkRows(caps, p.Batch*p.Seq, p.Model.VocabSize)
 	g.Update(out, p.Model.Loss(g, b.weight, in, targets, chunk, arch.Plain))
-	return graph.Compile(g, caps)
+	return g
 }

@@ -47,6 +47,7 @@ type Stage struct {
 	Recompute  int  // layers, from the bottom, whose activations are computed again in the backward pass
 
 	Program *gpu.Program // made by Programs.Compile
+	flops   counted      // of Program; see stepFLOPs
 }
 
 // LayerPrefix starts the ids of layers that the stage makes. It is the number of stages below it, not its name, so that a

@@ -134,8 +134,8 @@ func (t *trainer) gradients(tb *testing.T, e *expected, s int) {
 	must(tb, t.run(program.SegZero))
 	for at := 0; at < e.Batch; at += t.stage.Micro {
 		lo, hi := at*e.Seq, (at+t.stage.Micro)*e.Seq
-		must(tb, t.loaded.CopyIn(t.operand(program.BufIDs), gpu.Int32Bytes(ids[lo:hi])))
-		must(tb, t.loaded.CopyIn(t.operand(program.BufTargets), gpu.Int32Bytes(targets[lo:hi])))
+		must(tb, t.loaded.CopyIn(t.named(program.BufIDs).Operand, gpu.Int32Bytes(ids[lo:hi])))
+		must(tb, t.loaded.CopyIn(t.named(program.BufTargets).Operand, gpu.Int32Bytes(targets[lo:hi])))
 		must(tb, t.run(program.SegMicro))
 	}
 }

@@ -12,13 +12,14 @@ import (
 const peftPrefix = "base_model.model."
 
 func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
-	o := t.operand(buffer)
-	return checkpoint.Tensor{Name: name, Shape: o.Type.Shape, DType: o.Type.DType, Data: func() ([]byte, error) {
-		n := int(o.Type.Bytes())
+	b := t.named(buffer)
+	tensor := b.Tensor()
+	return checkpoint.Tensor{Name: name, Shape: tensor.Shape, DType: tensor.DType, Data: func() ([]byte, error) {
+		n := int(tensor.Bytes())
 		if cap(t.buffer) < n {
 			t.buffer = make([]byte, n)
 		}
-		return t.buffer[:n], t.loaded.CopyOut(t.buffer[:n], o)
+		return t.buffer[:n], b.CopyOut(t.loaded, t.buffer[:n])
 	}}
 }
 

@@ -92,10 +92,10 @@ func (t *trainer) update(f *flight) (err error) {
 	if err := f.run(t, program.SegUpdate); err != nil {
 		return err
 	}
-	if f.loss, err = t.loaded.Fetch(t.operand(program.BufLoss)); err != nil {
+	if f.loss, err = t.loaded.Fetch(t.named(program.BufLoss).Operand); err != nil {
 		return err
 	}
-	f.norm, err = t.loaded.Fetch(t.operand(program.BufNorm))
+	f.norm, err = t.loaded.Fetch(t.named(program.BufNorm).Operand)
 	return err
 }
 

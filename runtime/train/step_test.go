@@ -21,7 +21,7 @@ import (
 func stepOf(tb testing.TB, d *cpu.Device, c arch.Model, dtype gpu.DType, micro, seq, frozen int) *trainer {
 	tb.Helper()
 	s := &program.Stage{Model: c, DType: dtype, Seq: seq, Batch: micro, Micro: micro,
-		Chunk: program.ChunkRows(micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
+		Chunk: program.ChunkRows(d.Caps(), micro*seq, c.VocabSize), Steps: 100, Horizon: 1, Frozen: map[string]bool{}, Mask: true,
 		Schedule: optim.Schedule{Kind: "constant"}, Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95,
 			Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}}
 	for i := 0; i < c.NumHiddenLayers; i++ {
@@ -53,7 +53,7 @@ func stepOf(tb testing.TB, d *cpu.Device, c arch.Model, dtype gpu.DType, micro, 
 		ids[i], segments[i] = int32(i*7919%c.VocabSize), int32(i%seq/(seq/2))
 	}
 	for name, v := range map[string][]int32{program.BufIDs: ids, program.BufTargets: ids, program.BufSegments: segments} {
-		must(tb, t.loaded.CopyIn(t.operand(name), gpu.Int32Bytes(v)))
+		must(tb, t.loaded.CopyIn(t.named(name).Operand, gpu.Int32Bytes(v)))
 	}
 	must(tb, t.set(program.BufScale, []float32{1 / float32(len(ids))}))
 	must(tb, t.hyper(1))

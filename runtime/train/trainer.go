@@ -27,31 +27,32 @@ type trainer struct {
 	begun  int          // parameters whose moments begin again: another optimizer trained them before
 }
 
-func (t *trainer) operand(name string) gpu.Operand {
+func (t *trainer) named(name string) gpu.Buffer {
 	b, ok := t.stage.Program.Buffer(name)
 	if !ok {
 		panic("train: program has no buffer " + name)
 	}
-	return b.Operand
+	return b
 }
 
 func (t *trainer) has(name string) bool { _, ok := t.stage.Program.Buffer(name); return ok }
 
 func (t *trainer) set(name string, v []float32) error {
-	o := t.operand(name)
-	if len(v) != o.Type.Shape.Elems() {
-		return fmt.Errorf("%s takes %v, not %d values", name, o.Type, len(v))
+	b := t.named(name)
+	tensor := b.Tensor()
+	if len(v) != tensor.Shape.Elems() {
+		return fmt.Errorf("%s takes %v, not %d values", name, tensor, len(v))
 	}
-	return t.loaded.CopyIn(o, gpu.Float32Bytes(v, o.Type.DType))
+	return b.CopyIn(t.loaded, gpu.Float32Bytes(v, tensor.DType))
 }
 
 func (t *trainer) get(name string) ([]float32, error) {
-	o := t.operand(name)
-	b := make([]byte, o.Type.Bytes())
-	if err := t.loaded.CopyOut(b, o); err != nil {
+	b := t.named(name)
+	raw := make([]byte, b.Tensor().Bytes())
+	if err := b.CopyOut(t.loaded, raw); err != nil {
 		return nil, err
 	}
-	return gpu.BytesFloat32(b, o.Type.DType), nil
+	return gpu.BytesFloat32(raw, b.Tensor().DType), nil
 }
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.

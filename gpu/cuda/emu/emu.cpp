@@ -27,6 +27,7 @@
 #include "../kernels/optim.cu"
 #include "../kernels/reduce.cu"
 #include "../kernels/rope.cu"
+#include "probe.h"
 
 #undef threadIdx
 #undef blockIdx
@@ -78,11 +79,20 @@ enum State { Ready, AtBarrier, AtExchange, Done };
 
 const size_t STACK = 64 << 10;
 
+// Copy is an asynchronous copy that its thread has not waited for; groups are numbered as they are committed.
+struct Copy {
+  unsigned char *to;
+  const void *from;
+  int size, valid, group;
+};
+
 struct Fiber {
   Thread thread;
   State state;
   void *sp;
   unsigned char *stack;
+  std::vector<Copy> copies;
+  int group; // which copies belong to until the next commit
 };
 
 struct Warp {
@@ -99,7 +109,7 @@ struct Worker {
   void *home;
   void (*call)(void **);
   void **args;
-  int any, last_any, live;
+  int count, last_count;
   const char *fault = nullptr;
   const void *home_stack = nullptr;
   size_t home_size = 0;
@@ -130,10 +140,33 @@ static void begin() {
 
 void barrier() { leave(AtBarrier); }
 
-int barrier_or(int x) {
-  worker->any |= x != 0;
+int barrier_count(bool x) {
+  worker->count += x;
   leave(AtBarrier);
-  return worker->last_any;
+  return worker->last_count;
+}
+
+void copy_async(void *to, const void *from, int size, int valid) {
+  if ((uintptr_t)to % size || (uintptr_t)from % size) worker->fault = "an asynchronous copy is not aligned to its size";
+  memset(to, 0xff, size);
+  Fiber *f = worker->current;
+  f->copies.push_back(Copy{(unsigned char *)to, from, size, valid, f->group});
+}
+
+void copies_commit() { worker->current->group++; }
+
+void copies_wait(int pending) {
+  Fiber *f = worker->current;
+  size_t kept = 0;
+  for (const Copy &c : f->copies) {
+    if (c.group >= f->group - pending) {
+      f->copies[kept++] = c;
+      continue;
+    }
+    memcpy(c.to, c.from, c.valid);
+    memset(c.to + c.valid, 0, c.size - c.valid);
+  }
+  f->copies.resize(kept);
 }
 
 const Exchange *exchange(const void *x, int n) {
@@ -163,8 +196,8 @@ static uint64_t next(uint64_t &x) {
   return x;
 }
 
-// run_block runs the block's fibers until all are done; order 0 is ascending, 1 descending, others
-// shuffle them before every round.
+// run_block runs the block's fibers until all are done. In order 0, ascending, and 1, descending, a warp runs as far as it
+// can before the next has its turn, which shows missing barriers; others shuffle the threads before every round.
 static void run_block(Worker *w, int threads, uint64_t order) {
   w->fibers.resize(threads);
   w->warps.assign((threads + 31) / 32, Warp{});
@@ -175,6 +208,8 @@ static void run_block(Worker *w, int threads, uint64_t order) {
     f.thread = Thread{{(unsigned)i, 0, 0}, i % 32, i / 32};
     f.state = Ready;
     f.stack = w->stacks[i].get();
+    f.copies.clear();
+    f.group = 0;
     void **top = (void **)(((uintptr_t)f.stack + STACK) & ~(uintptr_t)15);
     *--top = nullptr; // where begin would return to
     *--top = (void *)begin;
@@ -182,24 +217,34 @@ static void run_block(Worker *w, int threads, uint64_t order) {
     f.sp = top;
     turn[i] = order == 1 ? threads - 1 - i : i;
   }
-  w->any = w->last_any = 0;
+  w->count = w->last_count = 0;
   int done = 0;
   while (done < threads) {
     bool moved = false;
-    if (order > 1)
-      for (int i = threads - 1; i > 0; i--) std::swap(turn[i], turn[next(order) % (i + 1)]);
-    for (int i : turn) {
-      Fiber &f = w->fibers[i];
-      if (f.state != Ready) continue;
-      moved = true;
-      resume(w, &f);
-      if (f.state == Done) done++;
-      Warp &warp = w->warps[f.thread.warp];
-      if (f.state == AtExchange && warp.arrived == 32) { // the warp is whole: all may read
-        warp.arrived = 0;
-        warp.round ^= 1;
-        for (int l = 0; l < 32; l++) w->fibers[f.thread.warp * 32 + l].state = Ready;
+    auto run = [&](int from, int to) {
+      bool any = false;
+      for (int at = from; at < to; at++) {
+        Fiber &f = w->fibers[turn[at]];
+        if (f.state != Ready) continue;
+        any = moved = true;
+        resume(w, &f);
+        if (f.state == Done) done++;
+        Warp &warp = w->warps[f.thread.warp];
+        if (f.state == AtExchange && warp.arrived == 32) { // the warp is whole: all may read
+          warp.arrived = 0;
+          warp.round ^= 1;
+          for (int l = 0; l < 32; l++) w->fibers[f.thread.warp * 32 + l].state = Ready;
+        }
       }
+      return any;
+    };
+    if (order > 1) {
+      for (int i = threads - 1; i > 0; i--) std::swap(turn[i], turn[next(order) % (i + 1)]);
+      run(0, threads);
+    } else {
+      for (int at = 0; at < threads; at += 32)
+        while (run(at, at + 32)) {
+        }
     }
     int waiting = 0;
     for (Fiber &f : w->fibers) waiting += f.state == AtBarrier;
@@ -207,7 +252,7 @@ static void run_block(Worker *w, int threads, uint64_t order) {
       if (done > 0) w->fault = "some threads of a block ended while others wait at a barrier";
       for (Fiber &f : w->fibers)
         if (f.state == AtBarrier) f.state = Ready;
-      w->last_any = w->any, w->any = 0;
+      w->last_count = w->count, w->count = 0;
     } else if (!moved && done < threads) {
       w->fault = "a block's threads wait for each other for ever: a barrier or an exchange that not all of them reach";
       return;

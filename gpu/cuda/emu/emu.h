@@ -16,7 +16,14 @@ typedef uintptr_t uintptr;
 struct uint4 {
   uint32_t x, y, z, w;
 };
+struct uint2 {
+  uint32_t x, y;
+};
 inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return uint4{x, y, z, w}; }
+struct float2 {
+  float x, y;
+};
+inline float2 make_float2(float x, float y) { return float2{x, y}; }
 struct dim3 {
   unsigned x, y, z;
 };
@@ -38,8 +45,14 @@ extern thread_local dim3 block_index, block_size, grid_size;
 extern thread_local unsigned char *shared;
 
 void barrier();                              // all threads of the block
-int barrier_or(int x);                       // and whether x is not 0 for any of them
+int barrier_count(bool x);                   // and for how many of them x is true
 const Exchange *exchange(const void *, int); // what every lane of the warp gave
+
+// The asynchronous copies of a thread (PTX ISA 8.1, 9.7.8.22.3): to holds NaN from the start of a copy until
+// copies_wait, since a card may write it at any time between.
+void copy_async(void *to, const void *from, int size, int valid);
+void copies_commit();
+void copies_wait(int pending);
 
 struct Kernel {
   const char *name;
@@ -85,6 +98,7 @@ template <class T> T shuffle(T x, int lane) {
 #define EXPORT(name, params, ...)                      \
   static void name params { __VA_ARGS__; }             \
   static emu::Register register_##name(emu::entry(#name, [](void **args) { emu::run(name, args); }, name));
+#define EXPORT_BOUNDED(bounds, name, params, ...) EXPORT(name, params, __VA_ARGS__)
 #define SHARED(name) unsigned char *name = emu::shared
 
 #define threadIdx emu::self->index
@@ -93,7 +107,8 @@ template <class T> T shuffle(T x, int lane) {
 #define gridDim emu::grid_size
 
 inline void __syncthreads() { emu::barrier(); }
-inline int __syncthreads_or(int x) { return emu::barrier_or(x); }
+inline int __syncthreads_or(int x) { return emu::barrier_count(x != 0) != 0; }
+inline int __syncthreads_count(int x) { return emu::barrier_count(x != 0); }
 template <class T> T __shfl_sync(unsigned, T x, int lane) { return emu::shuffle(x, lane); }
 template <class T> T __shfl_xor_sync(unsigned, T x, int mask) { return emu::shuffle(x, emu::self->lane ^ mask); }
 inline uint32_t __ballot_sync(unsigned, bool x) {
@@ -103,6 +118,8 @@ inline uint32_t __ballot_sync(unsigned, bool x) {
   for (int l = 0; l < 32; l++) votes |= (uint32_t)(all[l].bytes[0] != 0) << l;
   return votes;
 }
+inline bool __any_sync(unsigned mask, bool x) { return __ballot_sync(mask, x) != 0; }
+inline int min(int a, int b) { return a < b ? a : b; }
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 inline float __uint_as_float(uint32_t u) {
   float f;
@@ -115,7 +132,10 @@ inline uint32_t __float_as_uint(float f) {
   return u;
 }
 
-struct bf16;
+template <int SIZE> void copy_async(void *to, const void *from, int valid = SIZE) { emu::copy_async(to, from, SIZE, valid); }
+inline void copies_commit() { emu::copies_commit(); }
+template <int PENDING> void copies_wait() { emu::copies_wait(PENDING); }
+inline float pow2(float x) { return exp2f(x); }
 
 // mma.m16n8k16 in the fragments of the PTX manual: every lane gives its part of A and B and computes its four elements.
 inline void mma(float *c, const uint32_t *a, const uint32_t *b) {
@@ -136,23 +156,25 @@ inline void mma(float *c, const uint32_t *a, const uint32_t *b) {
   }
 }
 
+inline uint32_t shared_address(const void *p) { return (uint32_t)((const unsigned char *)p - emu::shared); }
+
 // ldmatrix.x4: lane l names row l%8 of matrix l/8, and gets two neighbours of row l/4 of each.
-inline void ldmatrix(uint32_t *r, const bf16 *row) {
+inline void ldmatrix(uint32_t *r, uint32_t row) {
   const emu::Exchange *all = emu::exchange(&row, sizeof row);
   for (int i = 0; i < 4; i++) {
-    const unsigned char *from;
+    uint32_t from;
     memcpy(&from, all[i * 8 + emu::self->lane / 4].bytes, sizeof from);
-    memcpy(&r[i], from + emu::self->lane % 4 * 4, 4);
+    memcpy(&r[i], emu::shared + from + emu::self->lane % 4 * 4, 4);
   }
 }
 
 // With .trans it gets two neighbours of column l/4.
-inline void ldmatrix_trans(uint32_t *r, const bf16 *row) {
+inline void ldmatrix_trans(uint32_t *r, uint32_t row) {
   const emu::Exchange *all = emu::exchange(&row, sizeof row);
   for (int i = 0; i < 4; i++)
     for (int k = 0; k < 2; k++) {
-      const unsigned char *from;
+      uint32_t from;
       memcpy(&from, all[i * 8 + emu::self->lane % 4 * 2 + k].bytes, sizeof from);
-      memcpy((unsigned char *)&r[i] + 2 * k, from + emu::self->lane / 4 * 2, 2);
+      memcpy((unsigned char *)&r[i] + 2 * k, emu::shared + from + emu::self->lane / 4 * 2, 2);
     }
 }

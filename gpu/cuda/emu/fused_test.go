@@ -29,6 +29,7 @@ func TestEveryTensorDrawsItsOwnBits(t *testing.T) {
 		p.Launches = append(p.Launches, gpu.Launch{Kernel: "adamw_stochastic", Attrs: attrs,
 			In: []gpu.Operand{x, place(w), m, v, coef, hyper}, Out: []gpu.Operand{x, m, v}})
 	}
+	p.Segments = []gpu.Segment{{Name: "update", Hi: len(p.Launches)}}
 	d := open(t, Ascending)
 	defer d.Close()
 	update := func(timed bool) [2][]byte {
@@ -60,6 +61,50 @@ func TestEveryTensorDrawsItsOwnBits(t *testing.T) {
 	for i := range fused {
 		if !bytes.Equal(fused[i], alone[i]) {
 			t.Errorf("tensor %d is rounded differently in a call with others", i)
+		}
+	}
+}
+
+// Buffers that lie one after the other are cleared in one call, bytes of both types and of odd sizes, and nothing else is.
+func TestNeighboursAreClearedTogether(t *testing.T) {
+	types := []gpu.Type{{Shape: gpu.Shape{4097}, DType: gpu.F32}, {Shape: gpu.Shape{3}, DType: gpu.BF16},
+		{Shape: gpu.Shape{128}, DType: gpu.BF16}, {Shape: gpu.Shape{33}, DType: gpu.BF16}}
+	p := &gpu.Program{ArenaBytes: cuda.Alignment}
+	for i, x := range types {
+		if i == len(types)-1 {
+			p.ArenaBytes += 2 * cuda.Alignment // the last lies apart
+		}
+		o := gpu.Operand{Offset: p.ArenaBytes, Type: x}
+		p.Launches = append(p.Launches, gpu.Launch{Kernel: "zero", In: []gpu.Operand{o}, Out: []gpu.Operand{o}})
+		p.ArenaBytes += gpu.Align(o.Span(), cuda.Alignment)
+	}
+	p.Segments = []gpu.Segment{{Name: "zero", Hi: len(types)}}
+	driver := New()
+	d, err := cuda.Open(driver)
+	must(t, err)
+	defer d.Close()
+	l, err := d.Load(p)
+	must(t, err)
+	defer l.Close()
+	whole := gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{int(p.ArenaBytes / 4)}, DType: gpu.I32}}
+	must(t, l.CopyIn(whole, bytes.Repeat([]byte{1}, int(p.ArenaBytes))))
+	before := driver.Launches
+	must(t, l.Run(0, len(types), false))
+	if n := driver.Launches - before; n != 2 {
+		t.Errorf("%d calls, not 2", n)
+	}
+	after := make([]byte, p.ArenaBytes)
+	must(t, l.CopyOut(after, whole))
+	for _, x := range p.Launches {
+		o := x.Out[0]
+		if i := bytes.IndexByte(after[o.Offset:o.Offset+o.Span()], 1); i >= 0 {
+			t.Errorf("byte %d of %v is not cleared", i, o.Type)
+		}
+	}
+	first, last := p.Launches[0].Out[0], p.Launches[len(types)-1].Out[0]
+	for _, i := range []int64{first.Offset - 1, last.Offset - 1, last.Offset + last.Span()} {
+		if after[i] != 1 {
+			t.Errorf("byte %d, of no buffer, is cleared", i)
 		}
 	}
 }

@@ -1,124 +1,257 @@
 // Attention in tiles, forward (Dao et al. 2022, FlashAttention, alg. 1) and backward (alg. 4): causal, grouped
 // queries, document mask; memory beside the operands is one float a query.
 //
-// Operands are [batch, seq, heads·d]. A block has 4 warps, each 16 rows of its tile; a head's d channels
-// are padded with zeros to D in shared memory. Products of bf16 tiles run on the tensor cores, those of
-// floats in fp32, in the same fragments: lane l of a warp holds rows l/4 and l/4+8, columns 2(l%4) and
-// the next of each 8 columns.
+// Operands are [batch, seq, heads·d]. A block owns a tile of rows, each of its 4 warps M times 16 of them, and goes through
+// tiles of STEP rows of the other operands; while it works on one, the next is copied to shared memory. A head's d
+// channels are padded with zeros to D there. Products of bf16 tiles run on the tensor cores, those of floats in fp32, in
+// the same fragments: lane l of a warp holds rows l/4 and l/4+8, columns 2(l%4) and the next of each 8 columns.
+//
+// Documents are runs of equal ids in seg: tiles without a pair of one document are skipped, and only tiles that are cut by the
+// diagonal or by a border of documents are masked.
 #include "common.cuh"
 
 #define WARPS 4
-#define ROWS 64 // of the tile that a block owns: queries forward, keys or queries backward
+#define THREADS (WARPS * 32)
 
+// Tile is how rows of D channels lie in shared memory, so that the 8 rows of a fragment are in different banks: those of
+// floats are padded, those of bf16 have their pieces of 8 channels in another order, by an exclusive or.
 template <class T, int D> struct Tile {
-  static const int LD = D + 16 / sizeof(T);              // padded: the rows of a fragment lie in different banks
-  static const int STEP = sizeof(T) == sizeof(float) ? 16 : 32; // rows of the tiles a block goes through; fp32's fit 99 KiB
+  static const int LD = D + 4;
+  static __device__ int at(int row, int col) { return row * LD + col; }
+};
+template <int D> struct Tile<bf16, D> {
+  static const int LD = D, PIECES = D / 8 < 8 ? D / 8 : 8;
+  static __device__ int at(int row, int col) { return row * LD + (col ^ row / (8 / PIECES) % PIECES * 8); }
+  // The shared_address of an element of a tile; k columns further, a multiple of 16, is at address ^ 2 k.
+  static __device__ uint32_t address(const bf16 *tile, int row, int col) { return shared_address(tile) + at(row, col) * 2; }
+};
+
+// How the kernels cut their work: M and STEP as above; SUB are the rows of a step that the backward kernels work on at once,
+// HELD says whether what a warp owns stays in registers. All that a block holds is at most 99 KiB.
+template <class T, int D> struct Forward {
+  static const int M = 1, STEP = 16;
+  static const bool HELD = false;
+};
+template <class T, int D> struct GradQ {
+  static const int M = 1, STEP = D < 128 ? 16 : 8, SUB = STEP;
+  static const bool HELD = false;
+};
+template <class T, int D> struct GradKV : GradQ<T, D> {};
+template <int D> struct Forward<bf16, D> {
+  static const int M = 2, STEP = D < 128 ? 64 : 32;
+  static const bool HELD = D < 128;
+};
+template <int D> struct GradQ<bf16, D> {
+  static const int M = 2, STEP = D < 128 ? 64 : 32, SUB = 32;
+  static const bool HELD = D < 128;
+};
+template <int D> struct GradKV<bf16, D> {
+  static const int M = D < 128 ? 2 : 1, STEP = D < 128 ? 64 : 32, SUB = 32;
+  static const bool HELD = D >= 128; // of k, not of v
 };
 
 DEVICE int lane() { return threadIdx.x & 31; }
+// The same for all lanes, as the compiler sees.
+DEVICE int warp() { return __shfl_sync(FULL, (int)threadIdx.x / 32, 0); }
 
-// acc[16, 8 NT] += A Bᵀ for A [16, D] and B [8 NT, D], both rows of LD elements.
-template <int NT, int D, int LD> DEVICE void product_nt(float (*acc)[4], const bf16 *a, const bf16 *b) {
-  int l = lane();
+// Left is the left operand of products: 16 M rows of D elements in shared memory, or in registers where HELD.
+template <class T, int M, int D, bool HELD> struct Left {
+  const T *rows;
+  __device__ Left(const T *rows) : rows(rows) {}
+  __device__ void fragment(uint32_t *x, int i, int k) const {
+    ldmatrix(x, (Tile<T, D>::address(rows, lane() % 16, lane() / 16 * 8) ^ k * 2) + i * 16 * D * 2);
+  }
+};
+template <class T, int M, int D> struct Left<T, M, D, true> {
+  uint32_t held[M][D / 16][4];
+  __device__ Left(const T *rows) {
+    Left<T, M, D, false> left(rows);
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+      for (int k = 0; k < D; k += 16) left.fragment(held[i][k / 16], i, k);
+  }
+  __device__ void fragment(uint32_t *x, int i, int k) const {
+#pragma unroll
+    for (int j = 0; j < 4; j++) x[j] = held[i][k / 16][j];
+  }
+};
+
+// acc[16 M, 8 NT] += A Bᵀ for A [16 M, D] and B [8 NT, D], a tile in shared memory.
+template <int M, int NT, int D, bool HELD> DEVICE void product_nt(float (*acc)[NT][4], const Left<bf16, M, D, HELD> &a, const bf16 *b) {
+  uint32_t at = Tile<bf16, D>::address(b, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2 * 8);
 #pragma unroll
   for (int k = 0; k < D; k += 16) {
-    uint32_t x[4], y[4];
-    ldmatrix(x, a + l % 16 * LD + k + l / 16 * 8);
+    uint32_t x[M][4], y[4];
+#pragma unroll
+    for (int i = 0; i < M; i++) a.fragment(x[i], i, k);
 #pragma unroll
     for (int n = 0; n < NT; n += 2) {
-      ldmatrix(y, b + (n * 8 + l % 8 + l / 16 * 8) * LD + k + l / 8 % 2 * 8);
-      mma(acc[n], x, y);
-      mma(acc[n + 1], x, y + 2);
+      ldmatrix(y, (at ^ k * 2) + n * 8 * D * 2);
+#pragma unroll
+      for (int i = 0; i < M; i++) {
+        mma(acc[i][n], x[i], y);
+        mma(acc[i][n + 1], x[i], y + 2);
+      }
     }
   }
 }
 
-template <int NT, int D, int LD> DEVICE void product_nt(float (*acc)[4], const float *a, const float *b) {
+template <int M, int NT, int D, bool HELD> DEVICE void product_nt(float (*acc)[NT][4], const Left<float, M, D, HELD> &a, const float *b) {
   int g = lane() / 4, t = lane() % 4;
+#pragma unroll 4
+  for (int k = 0; k < D; k++)
 #pragma unroll
-  for (int n = 0; n < NT; n++)
+    for (int i = 0; i < M; i++)
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const float *x = a + (g + j / 2 * 8) * LD, *y = b + (n * 8 + 2 * t + j % 2) * LD;
-      float s = 0;
-      for (int k = 0; k < D; k++) s += x[k] * y[k];
-      acc[n][j] += s;
-    }
+      for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          acc[i][n][j] += a.rows[Tile<float, D>::at(i * 16 + g + j / 2 * 8, k)] * b[Tile<float, D>::at(n * 8 + 2 * t + j % 2, k)];
 }
 
-// acc[16, 8 NT] += P B for P [16, 8 KT] in fragments and B [8 KT, 8 NT] in rows of LD elements.
-template <int KT, int NT, int LD> DEVICE void product_pn(float (*acc)[4], const float (*p)[4], const bf16 *b) {
-  int l = lane();
+// Weights [16 M, 8 KT] are a left operand made in registers, from scores.
+template <class T, int M, int KT> struct Weights {
+  float p[M][KT][4];
+  // Columns 2(l%4) and the next of piece n of the rows l/4 + 8 h of tile i.
+  __device__ void set(int i, int n, int h, float lo, float hi) { p[i][n][2 * h] = lo, p[i][n][2 * h + 1] = hi; }
+};
+template <int M, int KT> struct Weights<bf16, M, KT> {
+  uint32_t p[M][(KT + 1) / 2][4];
+  __device__ void set(int i, int n, int h, float lo, float hi) { p[i][n / 2][n % 2 * 2 + h] = pair(lo, hi); }
+};
+
+// acc[16 M, D] += P B for B [8 KT, D], a tile in shared memory.
+template <int M, int KT, int D> DEVICE void product_pn(float (*acc)[D / 8][4], const Weights<bf16, M, KT> &w, const bf16 *b) {
+  uint32_t at = Tile<bf16, D>::address(b, lane() % 16, lane() / 16 * 8);
 #pragma unroll
-  for (int k = 0; k < KT; k += 2) {
-    uint32_t x[4] = {pair(p[k][0], p[k][1]), pair(p[k][2], p[k][3]), pair(p[k + 1][0], p[k + 1][1]), pair(p[k + 1][2], p[k + 1][3])};
+  for (int k = 0; k < KT; k += 2)
 #pragma unroll
-    for (int n = 0; n < NT; n += 2) {
+    for (int n = 0; n < D / 8; n += 2) {
       uint32_t y[4];
-      ldmatrix_trans(y, b + (k * 8 + l % 16) * LD + n * 8 + l / 16 * 8);
-      mma(acc[n], x, y);
-      mma(acc[n + 1], x, y + 2);
+      ldmatrix_trans(y, (at ^ n * 16) + k * 16 * D);
+#pragma unroll
+      for (int i = 0; i < M; i++) {
+        mma(acc[i][n], w.p[i][k / 2], y);
+        mma(acc[i][n + 1], w.p[i][k / 2], y + 2);
+      }
     }
-  }
 }
 
-template <int KT, int NT, int LD> DEVICE void product_pn(float (*acc)[4], const float (*p)[4], const float *b) {
+template <int M, int KT, int D> DEVICE void product_pn(float (*acc)[D / 8][4], const Weights<float, M, KT> &w, const float *b) {
   int l = lane(), t = l % 4;
 #pragma unroll
-  for (int k = 0; k < KT; k++)
-#pragma unroll 1
-    for (int i = 0; i < 8; i++) {
-      int owner = (l & ~3) | i / 2;
-      float lo = __shfl_sync(FULL, i & 1 ? p[k][1] : p[k][0], owner), hi = __shfl_sync(FULL, i & 1 ? p[k][3] : p[k][2], owner);
+  for (int i = 0; i < M; i++)
 #pragma unroll
-      for (int n = 0; n < NT; n++) {
-        const float *y = b + (k * 8 + i) * LD + n * 8 + 2 * t;
-        acc[n][0] += lo * y[0], acc[n][1] += lo * y[1];
-        acc[n][2] += hi * y[0], acc[n][3] += hi * y[1];
+    for (int k = 0; k < KT; k++)
+#pragma unroll 1
+      for (int r = 0; r < 8; r++) {
+        const float *p = w.p[i][k];
+        int owner = (l & ~3) | r / 2;
+        float lo = __shfl_sync(FULL, r & 1 ? p[1] : p[0], owner), hi = __shfl_sync(FULL, r & 1 ? p[3] : p[2], owner);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+          const float *y = b + Tile<float, D>::at(k * 8 + r, n * 8 + 2 * t);
+          acc[i][n][0] += lo * y[0], acc[i][n][1] += lo * y[1];
+          acc[i][n][2] += hi * y[0], acc[i][n][3] += hi * y[1];
+        }
       }
-    }
 }
 
-// fetch fills rows of a tile in shared memory from rows first, first+1 ... of a head, ld elements apart;
-// what lies beyond the sequence or the head's d channels is zero.
-template <class T, int D> DEVICE void fetch(T *to, int rows, const T *head, int64_t ld, int first, int seq, int d) {
-  const int N = Pack<T>::N, LD = Tile<T, D>::LD;
-  bool wide = d % N == 0 && ld % N == 0 && aligned(head);
-  for (int i = threadIdx.x; i < rows * (D / N); i += WARPS * 32) {
-    int r = i / (D / N), c = i % (D / N) * N;
-    Pack<T> x;
-    x.u = make_uint4(0, 0, 0, 0);
-    if (first + r < seq && c < d) {
-      const T *from = head + (int64_t)(first + r) * ld + c;
-      if (wide) {
-        x = load(from);
-      } else {
+struct Shape {
+  int seq, heads, kv_heads, d;
+};
+
+// Heads is a tensor [batch, seq, heads·d] whose rows begin ld elements apart; Head is one head of one sequence.
+template <class T> struct Head {
+  T *at;
+  int64_t ld;
+};
+template <class T> struct Heads {
+  T *at;
+  int64_t ld;
+  __device__ Head<T> head(const Shape &s, int b, int h) const { return {at + (int64_t)b * s.seq * ld + h * s.d, ld}; }
+  // Whether pieces of 16 bytes of each head's rows are aligned.
+  __device__ bool wide(const Shape &s) const { return s.d % Pack<T>::N == 0 && ld % Pack<T>::N == 0 && aligned(at); }
+};
+
+// fetch starts to fill a tile in shared memory with ROWS rows of a head from row first on; what lies beyond the sequence or
+// the head's d channels is zero. A tile that is not of wide heads is filled at once.
+template <int ROWS, int D, class T> DEVICE void fetch(T *to, Head<const T> from, bool wide, int first, const Shape &s) {
+  if (wide) {
+    const int N = Pack<T>::N, PIECES = D / N, AT_ONCE = THREADS / PIECES; // rows: of bf16 a multiple of 8, whose pieces have the same order
+    int r = threadIdx.x / PIECES, c = threadIdx.x % PIECES * N, left = c < s.d ? s.seq - first - r : 0;
+    const T *x = from.at + (first + r) * from.ld + c;
+    T *y = to + Tile<T, D>::at(r, c);
 #pragma unroll
-        for (int j = 0; j < N; j++)
-          if (c + j < d) x.v[j] = from[j];
-      }
+    for (int j = 0; j < ROWS; j += AT_ONCE)
+      if (AT_ONCE <= ROWS || r < ROWS) copy_async<16>(y + j * Tile<T, D>::LD, x + j * from.ld, j < left ? 16 : 0);
+  } else {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < ROWS * D; i += THREADS) {
+      int r = i / D, c = i % D;
+      to[Tile<T, D>::at(r, c)] = first + r < s.seq && c < s.d ? from.at[(first + r) * from.ld + c] : T{};
     }
-    store(to + r * LD + c, x);
   }
 }
 
-// put stores a warp's fragments, times factors of its two rows.
-template <class T, int NT> DEVICE void put(T *head, int64_t ld, int row, int seq, int d, const float (*acc)[4], float lo, float hi) {
-  int g = lane() / 4, t = lane() % 4;
+// fetch_column starts to fill ROWS places, at most THREADS, with a number a row, zero beyond the sequence.
+template <int ROWS, class V> DEVICE void fetch_column(V *to, const V *from, int first, int seq) {
+  int r = threadIdx.x;
+  if (r < ROWS) copy_async<4>(to + r, from + first + r, first + r < seq ? 4 : 0);
+}
+
+// put stores a warp's fragments, times a factor a row.
+template <int M, int D, class T> DEVICE void put(Head<T> to, int row, const Shape &s, const float (*acc)[D / 8][4], const float (*factor)[2]) {
+  bool paired = s.d == D && to.ld % 2 == 0 && (uintptr)to.at % (2 * sizeof(T)) == 0;
 #pragma unroll
-  for (int n = 0; n < NT; n++)
+  for (int i = 0; i < M; i++)
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      int r = row + g + j / 2 * 8, c = n * 8 + 2 * t + j % 2;
-      if (r < seq && c < d) head[(int64_t)r * ld + c] = narrow<T>(acc[n][j] * (j < 2 ? lo : hi));
+    for (int h = 0; h < 2; h++) {
+      int r = row + i * 16 + lane() / 4 + h * 8, t = lane() % 4 * 2;
+      if (r >= s.seq) continue;
+      T *y = to.at + r * to.ld + t;
+#pragma unroll
+      for (int n = 0; n < D / 8; n++) {
+        float lo = acc[i][n][2 * h] * factor[i][h], hi = acc[i][n][2 * h + 1] * factor[i][h];
+        if (paired) {
+          store_pair(y + n * 8, lo, hi);
+        } else {
+          if (n * 8 + t < s.d) y[n * 8] = narrow<T>(lo);
+          if (n * 8 + t + 1 < s.d) y[n * 8 + 1] = narrow<T>(hi);
+        }
+      }
     }
 }
 
-template <int NT> DEVICE void clear(float (*acc)[4]) {
+template <int M, int NT> DEVICE void fill(float (*acc)[NT][4], float x) {
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) acc[i][n][j] = x;
+}
+
+// mask makes scores -∞ of pairs that may not see each other: seen(row, column) is false, or their documents differ, where
+// there are documents.
+template <int M, int NT, class F> DEVICE void mask(float (*p)[NT][4], bool documents, const int *rows, const int *cols, F seen) {
+  int g = lane() / 4, t = lane() % 4 * 2, of[M][2];
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) of[i][h] = documents ? rows[i * 16 + g + h * 8] : 0;
 #pragma unroll
   for (int n = 0; n < NT; n++)
 #pragma unroll
-    for (int j = 0; j < 4; j++) acc[n][j] = 0;
+    for (int j = 0; j < 2; j++) {
+      int c = n * 8 + t + j, doc = documents ? cols[c] : 0;
+#pragma unroll
+      for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+          if (!seen(i * 16 + g + h * 8, c) || of[i][h] != doc) p[i][n][2 * h + j] = -INFINITY;
+    }
 }
 
 // Reductions over the 4 lanes that share a row.
@@ -131,207 +264,321 @@ DEVICE float quad_sum(float x) {
   return x + __shfl_xor_sync(FULL, x, 2);
 }
 
+// first_step is the first row of the first step of keys that queries from row tile on may see: those that end before the
+// document of row tile begins are skipped.
+template <int STEP> DEVICE int first_step(const int *seg, int tile) {
+  int steps = tile / STEP, skipped = 0;
+  for (int i = 0; i < steps; i += THREADS) {
+    int step = i + threadIdx.x;
+    skipped += __syncthreads_count(step < steps && seg[step * STEP + STEP - 1] != seg[tile]);
+  }
+  return skipped * STEP;
+}
+
+// end_step is the end of the queries that may see keys up to the one before row end, which is in the sequence: steps from
+// there on that begin in another document are skipped.
+template <int STEP> DEVICE int end_step(const int *seg, int end, int seq) {
+  int steps = (seq - end + STEP - 1) / STEP, seen = 0;
+  for (int i = 0; i < steps; i += THREADS) {
+    int step = i + threadIdx.x;
+    seen += __syncthreads_count(step < steps && seg[end + step * STEP] == seg[end - 1]);
+  }
+  return min(end + seen * STEP, seq);
+}
+
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 
-struct Shape {
-  int seq, heads, kv_heads, d;
-};
+// Weights are 2 to the power of a score, in units of log 2, less the base of its row. The base need not be the largest
+// score, only within SLACK of it: so it seldom changes, and what was added up seldom has to be scaled.
+#define SLACK 8
 
-// Forward: a block a tile of queries of one head; scores are kept in units of log 2.
-template <class T, int D> DEVICE void attention(Shape s, float scale, T *o, float *lse, const T *q, const T *k, const T *v, const int *seg) {
-  SHARED(room);
-  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
-  T *qs = (T *)room, *ks = qs + ROWS * LD, *vs = ks + STEP * LD;
-  int *segs = (int *)(vs + STEP * LD);
-  int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z; // the longest rows first
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d;
-  int kv = h / (s.heads / s.kv_heads);
-  q += (int64_t)b * s.seq * ldq + h * s.d, o += (int64_t)b * s.seq * ldq + h * s.d;
-  k += (int64_t)b * s.seq * ldk + kv * s.d, v += (int64_t)b * s.seq * ldk + kv * s.d;
-  lse += ((int64_t)b * s.heads + h) * s.seq;
-  if (seg) seg += (int64_t)b * s.seq;
-
-  int warp = threadIdx.x / 32, g = lane() / 4, t = lane() % 4;
-  int row = tile + warp * 16, r0 = row + g, r1 = r0 + 8;
-  int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
-  fetch<T, D>(qs, ROWS, q, ldq, tile, s.seq, s.d);
-
-  float acc[DT][4], m0 = -INFINITY, m1 = -INFINITY, sum0 = 0, sum1 = 0;
-  clear<DT>(acc);
-  int end = tile + ROWS < s.seq ? tile + ROWS : s.seq;
-  for (int at = 0; at < end; at += STEP) {
-    __syncthreads();
-    fetch<T, D>(ks, STEP, k, ldk, at, s.seq, s.d);
-    fetch<T, D>(vs, STEP, v, ldk, at, s.seq, s.d);
-    if (seg && threadIdx.x < STEP) segs[threadIdx.x] = at + (int)threadIdx.x < s.seq ? seg[at + threadIdx.x] : 0;
-    __syncthreads();
-    if (at > row + 15) continue; // all of it lies behind the warp's queries
-    float p[NT][4];
-    clear<NT>(p);
-    product_nt<NT, D, LD>(p, qs + warp * 16 * LD, ks);
-    float n0 = m0, n1 = m1;
+// rebase makes the largest score the base of rows where one is higher, if a row of the warp has left SLACK.
+template <int M, int NT, int DT> DEVICE void rebase(float (*base)[2], float (*sum)[2], float (*acc)[DT][4], const float (*p)[NT][4], float unit) {
+  float most[M][2];
+  bool far = false;
 #pragma unroll
-    for (int n = 0; n < NT; n++)
+  for (int i = 0; i < M; i++)
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        int c = n * 8 + 2 * t + j % 2, r = j < 2 ? r0 : r1;
-        bool seen = at + c <= r && (!seg || segs[c] == (j < 2 ? doc0 : doc1));
-        p[n][j] = seen ? p[n][j] * (scale * LOG2E) : -INFINITY;
-        if (j < 2) n0 = fmaxf(n0, p[n][j]);
-        else n1 = fmaxf(n1, p[n][j]);
-      }
-    n0 = quad_max(n0), n1 = quad_max(n1);
-    float u0 = n0 == -INFINITY ? 0 : n0, u1 = n1 == -INFINITY ? 0 : n1; // nothing seen yet
-    float f0 = exp2f(m0 - u0), f1 = exp2f(m1 - u1);
-    m0 = n0, m1 = n1;
-    float s0 = 0, s1 = 0;
+    for (int h = 0; h < 2; h++) {
+      float x = -INFINITY;
 #pragma unroll
-    for (int n = 0; n < NT; n++)
+      for (int n = 0; n < NT; n++) x = fmaxf(x, fmaxf(p[i][n][2 * h], p[i][n][2 * h + 1]));
+      most[i][h] = quad_max(x) * unit;
+      far = far || most[i][h] > base[i][h] + SLACK;
+    }
+  if (!__any_sync(FULL, far)) return;
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        p[n][j] = exp2f(p[n][j] - (j < 2 ? u0 : u1));
-        if (j < 2) s0 += p[n][j];
-        else s1 += p[n][j];
-      }
-    sum0 = sum0 * f0 + quad_sum(s0), sum1 = sum1 * f1 + quad_sum(s1);
+  for (int i = 0; i < M; i++)
 #pragma unroll
-    for (int n = 0; n < DT; n++) acc[n][0] *= f0, acc[n][1] *= f0, acc[n][2] *= f1, acc[n][3] *= f1;
-    product_pn<NT, DT, LD>(acc, p, vs);
-  }
-  put<T, DT>(o, ldq, row, s.seq, s.d, acc, 1 / sum0, 1 / sum1);
-  if (t == 0) {
-    if (r0 < s.seq) lse[r0] = m0 * LN2 + logf(sum0);
-    if (r1 < s.seq) lse[r1] = m1 * LN2 + logf(sum1);
-  }
+    for (int h = 0; h < 2; h++) {
+      if (most[i][h] <= base[i][h]) continue;
+      float fade = pow2(base[i][h] - most[i][h]);
+      base[i][h] = most[i][h];
+      sum[i][h] *= fade;
+#pragma unroll
+      for (int n = 0; n < DT; n++) acc[i][n][2 * h] *= fade, acc[i][n][2 * h + 1] *= fade;
+    }
 }
 
-// delta[b,h,i] = do[i]·o[i], a warp a query and head.
-template <class T> DEVICE void attention_delta(int64_t n, Shape s, float *delta, const T *grad, const T *o) {
-  int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32; // of [batch, seq, heads]
-  if (i >= n) return;
-  float x = 0;
-  for (int c = lane(); c < s.d; c += 32) x += widen(grad[i * s.d + c]) * widen(o[i * s.d + c]);
-  x = warp_reduce<Sum>(x);
-  int64_t h = i % s.heads, r = i / s.heads;
-  if (lane() == 0) delta[(r / s.seq * s.heads + h) * s.seq + r % s.seq] = x;
+// weigh turns scores into weights and adds them up.
+template <class T, int M, int NT> DEVICE void weigh(Weights<T, M, NT> &w, float (*sum)[2], const float (*base)[2], const float (*p)[NT][4], float unit) {
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float less = base[i][h] == -INFINITY ? 0 : base[i][h]; // nothing seen yet
+#pragma unroll
+      for (int n = 0; n < NT; n++) {
+        float lo = pow2(p[i][n][2 * h] * unit - less), hi = pow2(p[i][n][2 * h + 1] * unit - less);
+        sum[i][h] += lo + hi;
+        w.set(i, n, h, lo, hi);
+      }
+    }
+}
+
+// Forward: a block a tile of queries of one head.
+template <class T, int D>
+DEVICE void attention(Shape s, float scale, Heads<T> o, float *lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int *seg) {
+  SHARED(room);
+  typedef Forward<T, D> Cut;
+  const int LD = Tile<T, D>::LD, M = Cut::M, ROWS = WARPS * 16 * M, STEP = Cut::STEP, NT = STEP / 8, DT = D / 8;
+  T *qs = (T *)room, *ks = qs + ROWS * LD, *vs = ks + 2 * STEP * LD;
+  int *docs = (int *)(vs + 2 * STEP * LD), *own = docs + 2 * STEP;
+  int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z, kv = h / (s.heads / s.kv_heads); // the longest rows first
+  lse += ((int64_t)b * s.heads + h) * s.seq;
+  bool wide = k.wide(s) && v.wide(s);
+  auto fetch_step = [&](int stage, int at) {
+    fetch<STEP, D>(ks + stage * STEP * LD, k.head(s, b, kv), wide, at, s);
+    fetch<STEP, D>(vs + stage * STEP * LD, v.head(s, b, kv), wide, at, s);
+    if (seg) fetch_column<STEP>(docs + stage * STEP, seg + (int64_t)b * s.seq, at, s.seq);
+    copies_commit();
+  };
+
+  int begin = seg ? first_step<STEP>(seg + (int64_t)b * s.seq, tile) : 0, end = min(tile + ROWS, s.seq);
+  fetch<ROWS, D>(qs, q.head(s, b, h), q.wide(s), tile, s);
+  if (seg) fetch_column<ROWS>(own, seg + (int64_t)b * s.seq, tile, s.seq);
+  copies_commit();
+  fetch_step(0, begin);
+  copies_wait<1>();
+  __syncthreads();
+  int mine = warp() * 16 * M, row = tile + mine, last = min(row + 16 * M, s.seq) - 1;
+  Left<T, M, D, Cut::HELD> left(qs + mine * LD);
+
+  float acc[M][DT][4], base[M][2], sum[M][2]; // sum: this lane's part
+  fill<M, DT>(acc, 0);
+#pragma unroll
+  for (int i = 0; i < M; i++) base[i][0] = base[i][1] = -INFINITY, sum[i][0] = sum[i][1] = 0;
+  for (int at = begin, stage = 0; at < end; at += STEP, stage ^= 1) {
+    copies_wait<0>();
+    __syncthreads(); // this step has arrived, and nobody reads the one before it
+    if (at + STEP < end) fetch_step(stage ^ 1, at + STEP);
+    const int *doc = docs + stage * STEP;
+    if (at > last || row >= s.seq || (seg && at + STEP <= row && doc[STEP - 1] != own[mine])) continue;
+    float p[M][NT][4];
+    fill<M, NT>(p, 0);
+    product_nt(p, left, ks + stage * STEP * LD);
+    if (at + STEP - 1 > row || (seg && doc[0] != own[last - tile]))
+      mask<M, NT>(p, seg, own + mine, doc, [&](int r, int c) { return at + c <= row + r; });
+    rebase<M, NT, DT>(base, sum, acc, p, scale * LOG2E);
+    Weights<T, M, NT> w;
+    weigh(w, sum, base, p, scale * LOG2E);
+    product_pn<M, NT, D>(acc, w, vs + stage * STEP * LD);
+  }
+  float factor[M][2];
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float total = quad_sum(sum[i][h]);
+      factor[i][h] = 1 / total;
+      int r = row + i * 16 + lane() / 4 + h * 8;
+      if (lane() % 4 == 0 && r < s.seq) lse[r] = base[i][h] * LN2 + logf(total);
+    }
+  put<M, D>(o.head(s, b, h), row, s, acc, factor);
+}
+
+// delta[b,h,i] = do[i]·o[i], some lanes a query, a power of 2, each 16 bytes of its channels.
+template <class T> DEVICE void attention_delta(Shape s, int lanes, float *delta, Heads<const T> grad, Heads<const T> o) {
+  const int N = Pack<T>::N;
+  int row = blockIdx.x * (THREADS / lanes) + threadIdx.x / lanes, c = threadIdx.x % lanes * N, h = blockIdx.y, b = blockIdx.z;
+  Head<const T> x = grad.head(s, b, h), y = o.head(s, b, h);
+  const T *gs = x.at + row * x.ld + c, *os = y.at + row * y.ld + c;
+  float sum = 0;
+  if (row < s.seq && c < s.d) {
+    if (grad.wide(s) && o.wide(s)) {
+      Pack<T> g = load(gs), v = load(os);
+#pragma unroll
+      for (int e = 0; e < N; e++) sum += widen(g.v[e]) * widen(v.v[e]);
+    } else {
+      for (int e = 0; e < N && c + e < s.d; e++) sum += widen(gs[e]) * widen(os[e]);
+    }
+  }
+  for (int other = lanes / 2; other > 0; other /= 2) sum += __shfl_xor_sync(FULL, sum, other);
+  if (row < s.seq && c == 0) delta[((int64_t)b * s.heads + h) * s.seq + row] = sum;
 }
 
 // dk and dv: a block a tile of keys of one key-value head. It goes through all queries that see them, of
 // every head of the group, so that no sum is shared between blocks. Scores are transposed: rows are keys.
 template <class T, int D>
-DEVICE void attention_grad_kv(Shape s, float scale, T *dk, T *dv, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
+DEVICE void attention_grad_kv(Shape s, float scale, Heads<T> dk, Heads<T> dv, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
-  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
-  T *ks = (T *)room, *vs = ks + ROWS * LD, *qs = vs + ROWS * LD, *gs = qs + STEP * LD;
-  float *ls = (float *)(gs + STEP * LD), *ds = ls + STEP;
-  int *segs = (int *)(ds + STEP);
+  typedef GradKV<T, D> Cut;
+  const int LD = Tile<T, D>::LD, M = Cut::M, ROWS = WARPS * 16 * M, STEP = Cut::STEP, SUB = Cut::SUB, NT = SUB / 8, DT = D / 8;
+  T *ks = (T *)room, *vs = ks + ROWS * LD, *qs = vs + ROWS * LD, *gs = qs + 2 * STEP * LD;
+  float *ls = (float *)(gs + 2 * STEP * LD), *ds = ls + 2 * STEP;
+  int *docs = (int *)(ds + 2 * STEP), *own = docs + 2 * STEP;
   int tile = blockIdx.x * ROWS, kv = blockIdx.y, b = blockIdx.z, group = s.heads / s.kv_heads;
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d, kvat = (int64_t)b * s.seq * ldk + kv * s.d;
-  if (seg) seg += (int64_t)b * s.seq;
+  bool wide = q.wide(s) && grad.wide(s);
+  auto fetch_step = [&](int stage, int h, int at) {
+    int64_t of = ((int64_t)b * s.heads + h) * s.seq;
+    fetch<STEP, D>(qs + stage * STEP * LD, q.head(s, b, h), wide, at, s);
+    fetch<STEP, D>(gs + stage * STEP * LD, grad.head(s, b, h), wide, at, s);
+    fetch_column<STEP>(ls + stage * STEP, lse + of, at, s.seq);
+    fetch_column<STEP>(ds + stage * STEP, delta + of, at, s.seq);
+    if (seg) fetch_column<STEP>(docs + stage * STEP, seg + (int64_t)b * s.seq, at, s.seq);
+    copies_commit();
+  };
 
-  int warp = threadIdx.x / 32, g = lane() / 4, t = lane() % 4;
-  int row = tile + warp * 16, r0 = row + g, r1 = r0 + 8;
-  int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
-  fetch<T, D>(ks, ROWS, k + kvat, ldk, tile, s.seq, s.d);
-  fetch<T, D>(vs, ROWS, v + kvat, ldk, tile, s.seq, s.d);
-  float accK[DT][4], accV[DT][4];
-  clear<DT>(accK);
-  clear<DT>(accV);
-  for (int h = kv * group; h < (kv + 1) * group; h++) {
-    int64_t qat = (int64_t)b * s.seq * ldq + h * s.d, lat = ((int64_t)b * s.heads + h) * s.seq;
-    for (int at = tile / STEP * STEP; at < s.seq; at += STEP) {
-      __syncthreads();
-      fetch<T, D>(qs, STEP, q + qat, ldq, at, s.seq, s.d);
-      fetch<T, D>(gs, STEP, grad + qat, ldq, at, s.seq, s.d);
-      if (threadIdx.x < STEP) {
-        int r = at + threadIdx.x;
-        ls[threadIdx.x] = r < s.seq ? lse[lat + r] * LOG2E : 0;
-        ds[threadIdx.x] = r < s.seq ? delta[lat + r] : 0;
-        segs[threadIdx.x] = seg && r < s.seq ? seg[r] : 0;
+  int h = kv * group, end_h = h + group, at = tile, end = seg && tile + ROWS < s.seq ? end_step<STEP>(seg + (int64_t)b * s.seq, tile + ROWS, s.seq) : s.seq;
+  fetch<ROWS, D>(ks, k.head(s, b, kv), k.wide(s), tile, s);
+  fetch<ROWS, D>(vs, v.head(s, b, kv), v.wide(s), tile, s);
+  if (seg) fetch_column<ROWS>(own, seg + (int64_t)b * s.seq, tile, s.seq);
+  copies_commit();
+  fetch_step(0, h, at);
+  copies_wait<1>();
+  __syncthreads();
+  int mine = warp() * 16 * M, row = tile + mine, last = min(row + 16 * M, s.seq) - 1;
+  Left<T, M, D, Cut::HELD> left_k(ks + mine * LD);
+  Left<T, M, D, false> left_v(vs + mine * LD);
+
+  float acc_k[M][DT][4], acc_v[M][DT][4];
+  fill<M, DT>(acc_k, 0);
+  fill<M, DT>(acc_v, 0);
+  for (int stage = 0; h < end_h; stage ^= 1) {
+    int now = at;
+    at += STEP;
+    if (at >= end) at = tile, h++;
+    copies_wait<0>();
+    __syncthreads(); // this step has arrived, and nobody reads the one before it
+    if (h < end_h) fetch_step(stage ^ 1, h, at);
+#pragma unroll 1
+    for (int sub = stage * STEP; sub < stage * STEP + STEP; sub += SUB, now += SUB) {
+      const int *doc = docs + sub;
+      if (now + SUB <= row || now >= s.seq || row >= s.seq || (seg && now > last && doc[0] != own[last - tile])) continue;
+      float p[M][NT][4], dp[M][NT][4];
+      fill<M, NT>(p, 0);
+      fill<M, NT>(dp, 0);
+      product_nt(p, left_k, qs + sub * LD);
+      product_nt(dp, left_v, gs + sub * LD);
+      if (now < row + 16 * M - 1 || (seg && doc[min(SUB, s.seq - now) - 1] != own[mine])) // queries beyond the end are zero: they add nothing
+        mask<M, NT>(p, seg, own + mine, doc, [&](int r, int c) { return row + r <= now + c; });
+      Weights<T, M, NT> w, dw;
+#pragma unroll
+      for (int n = 0; n < NT; n++) {
+        int c = sub + n * 8 + lane() % 4 * 2;
+        float l0 = ls[c] * LOG2E, l1 = ls[c + 1] * LOG2E, d0 = ds[c], d1 = ds[c + 1];
+#pragma unroll
+        for (int i = 0; i < M; i++)
+#pragma unroll
+          for (int h = 0; h < 2; h++) {
+            float p0 = pow2(p[i][n][2 * h] * (scale * LOG2E) - l0), p1 = pow2(p[i][n][2 * h + 1] * (scale * LOG2E) - l1);
+            w.set(i, n, h, p0, p1);
+            dw.set(i, n, h, p0 * (dp[i][n][2 * h] - d0), p1 * (dp[i][n][2 * h + 1] - d1));
+          }
       }
-      __syncthreads();
-      if (at + STEP - 1 < row) continue; // all of its queries come before the warp's keys
-      float p[NT][4], dp[NT][4];
-      clear<NT>(p);
-      clear<NT>(dp);
-      product_nt<NT, D, LD>(p, ks + warp * 16 * LD, qs);
-      product_nt<NT, D, LD>(dp, vs + warp * 16 * LD, gs);
-#pragma unroll
-      for (int n = 0; n < NT; n++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-          int c = n * 8 + 2 * t + j % 2, r = j < 2 ? r0 : r1;
-          bool seen = r <= at + c && at + c < s.seq && (!seg || segs[c] == (j < 2 ? doc0 : doc1));
-          p[n][j] = seen ? exp2f(p[n][j] * (scale * LOG2E) - ls[c]) : 0;
-          dp[n][j] = p[n][j] * (dp[n][j] - ds[c]);
-        }
-      product_pn<NT, DT, LD>(accV, p, gs);
-      product_pn<NT, DT, LD>(accK, dp, qs);
+      product_pn<M, NT, D>(acc_v, w, gs + sub * LD);
+      product_pn<M, NT, D>(acc_k, dw, qs + sub * LD);
     }
   }
-  put<T, DT>(dk + kvat, ldk, row, s.seq, s.d, accK, scale, scale);
-  put<T, DT>(dv + kvat, ldk, row, s.seq, s.d, accV, 1, 1);
+  float scales[M][2], ones[M][2];
+#pragma unroll
+  for (int i = 0; i < M; i++) scales[i][0] = scales[i][1] = scale, ones[i][0] = ones[i][1] = 1;
+  put<M, D>(dk.head(s, b, kv), row, s, acc_k, scales);
+  put<M, D>(dv.head(s, b, kv), row, s, acc_v, ones);
 }
 
 // dq: a block a tile of queries of one head.
 template <class T, int D>
-DEVICE void attention_grad_q(Shape s, float scale, T *dq, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg) {
+DEVICE void attention_grad_q(Shape s, float scale, Heads<T> dq, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg) {
   SHARED(room);
-  const int LD = Tile<T, D>::LD, STEP = Tile<T, D>::STEP, NT = STEP / 8, DT = D / 8;
-  T *qs = (T *)room, *gs = qs + ROWS * LD, *ks = gs + ROWS * LD, *vs = ks + STEP * LD;
-  int *segs = (int *)(vs + STEP * LD);
-  int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z;
-  int64_t ldq = (int64_t)s.heads * s.d, ldk = (int64_t)s.kv_heads * s.d;
-  int64_t qat = (int64_t)b * s.seq * ldq + h * s.d, kvat = (int64_t)b * s.seq * ldk + h / (s.heads / s.kv_heads) * s.d;
-  int64_t lat = ((int64_t)b * s.heads + h) * s.seq;
-  if (seg) seg += (int64_t)b * s.seq;
+  typedef GradQ<T, D> Cut;
+  const int LD = Tile<T, D>::LD, M = Cut::M, ROWS = WARPS * 16 * M, STEP = Cut::STEP, SUB = Cut::SUB, NT = SUB / 8, DT = D / 8;
+  T *qs = (T *)room, *gs = qs + ROWS * LD, *ks = gs + ROWS * LD, *vs = ks + 2 * STEP * LD;
+  int *docs = (int *)(vs + 2 * STEP * LD), *own = docs + 2 * STEP;
+  float *ls = (float *)(own + ROWS), *ds = ls + ROWS;
+  int tile = (gridDim.x - 1 - blockIdx.x) * ROWS, h = blockIdx.y, b = blockIdx.z, kv = h / (s.heads / s.kv_heads);
+  int64_t of = ((int64_t)b * s.heads + h) * s.seq;
+  bool wide = k.wide(s) && v.wide(s);
+  auto fetch_step = [&](int stage, int at) {
+    fetch<STEP, D>(ks + stage * STEP * LD, k.head(s, b, kv), wide, at, s);
+    fetch<STEP, D>(vs + stage * STEP * LD, v.head(s, b, kv), wide, at, s);
+    if (seg) fetch_column<STEP>(docs + stage * STEP, seg + (int64_t)b * s.seq, at, s.seq);
+    copies_commit();
+  };
 
-  int warp = threadIdx.x / 32, g = lane() / 4, t = lane() % 4;
-  int row = tile + warp * 16, r0 = row + g, r1 = r0 + 8;
-  int doc0 = seg && r0 < s.seq ? seg[r0] : 0, doc1 = seg && r1 < s.seq ? seg[r1] : 0;
-  float l0 = r0 < s.seq ? lse[lat + r0] * LOG2E : 0, l1 = r1 < s.seq ? lse[lat + r1] * LOG2E : 0;
-  float d0 = r0 < s.seq ? delta[lat + r0] : 0, d1 = r1 < s.seq ? delta[lat + r1] : 0;
-  fetch<T, D>(qs, ROWS, q + qat, ldq, tile, s.seq, s.d);
-  fetch<T, D>(gs, ROWS, grad + qat, ldq, tile, s.seq, s.d);
-  float acc[DT][4];
-  clear<DT>(acc);
-  int end = tile + ROWS < s.seq ? tile + ROWS : s.seq;
-  for (int at = 0; at < end; at += STEP) {
-    __syncthreads();
-    fetch<T, D>(ks, STEP, k + kvat, ldk, at, s.seq, s.d);
-    fetch<T, D>(vs, STEP, v + kvat, ldk, at, s.seq, s.d);
-    if (seg && threadIdx.x < STEP) segs[threadIdx.x] = at + (int)threadIdx.x < s.seq ? seg[at + threadIdx.x] : 0;
-    __syncthreads();
-    if (at > row + 15) continue;
-    float p[NT][4], dp[NT][4];
-    clear<NT>(p);
-    clear<NT>(dp);
-    product_nt<NT, D, LD>(p, qs + warp * 16 * LD, ks);
-    product_nt<NT, D, LD>(dp, gs + warp * 16 * LD, vs);
+  int begin = seg ? first_step<STEP>(seg + (int64_t)b * s.seq, tile) : 0, end = min(tile + ROWS, s.seq);
+  fetch<ROWS, D>(qs, q.head(s, b, h), q.wide(s), tile, s);
+  fetch<ROWS, D>(gs, grad.head(s, b, h), grad.wide(s), tile, s);
+  fetch_column<ROWS>(ls, lse + of, tile, s.seq);
+  fetch_column<ROWS>(ds, delta + of, tile, s.seq);
+  if (seg) fetch_column<ROWS>(own, seg + (int64_t)b * s.seq, tile, s.seq);
+  copies_commit();
+  fetch_step(0, begin);
+  copies_wait<1>();
+  __syncthreads();
+  int mine = warp() * 16 * M, row = tile + mine, last = min(row + 16 * M, s.seq) - 1;
+  Left<T, M, D, Cut::HELD> left_q(qs + mine * LD), left_g(gs + mine * LD);
+
+  float acc[M][DT][4];
+  fill<M, DT>(acc, 0);
+  for (int at = begin, stage = 0; at < end; at += STEP, stage ^= 1) {
+    copies_wait<0>();
+    __syncthreads(); // this step has arrived, and nobody reads the one before it
+    if (at + STEP < end) fetch_step(stage ^ 1, at + STEP);
+    int now = at;
+#pragma unroll 1
+    for (int sub = stage * STEP; sub < stage * STEP + STEP; sub += SUB, now += SUB) {
+      const int *doc = docs + sub;
+      if (now > last || row >= s.seq || (seg && now + SUB <= row && doc[SUB - 1] != own[mine])) continue;
+      float p[M][NT][4], dp[M][NT][4];
+      fill<M, NT>(p, 0);
+      fill<M, NT>(dp, 0);
+      product_nt(p, left_q, ks + sub * LD);
+      product_nt(dp, left_g, vs + sub * LD);
+      if (now + SUB - 1 > row || (seg && doc[0] != own[last - tile]))
+        mask<M, NT>(p, seg, own + mine, doc, [&](int r, int c) { return now + c <= row + r; });
+      Weights<T, M, NT> w;
 #pragma unroll
-    for (int n = 0; n < NT; n++)
+      for (int i = 0; i < M; i++)
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        int c = n * 8 + 2 * t + j % 2, r = j < 2 ? r0 : r1;
-        bool seen = at + c <= r && (!seg || segs[c] == (j < 2 ? doc0 : doc1));
-        float x = seen ? exp2f(p[n][j] * (scale * LOG2E) - (j < 2 ? l0 : l1)) : 0;
-        p[n][j] = x * (dp[n][j] - (j < 2 ? d0 : d1));
-      }
-    product_pn<NT, DT, LD>(acc, p, ks);
+        for (int h = 0; h < 2; h++) {
+          int r = mine + i * 16 + lane() / 4 + h * 8;
+          float l = ls[r] * LOG2E, d = ds[r];
+#pragma unroll
+          for (int n = 0; n < NT; n++) {
+            float p0 = pow2(p[i][n][2 * h] * (scale * LOG2E) - l), p1 = pow2(p[i][n][2 * h + 1] * (scale * LOG2E) - l);
+            w.set(i, n, h, p0 * (dp[i][n][2 * h] - d), p1 * (dp[i][n][2 * h + 1] - d));
+          }
+        }
+      product_pn<M, NT, D>(acc, w, ks + sub * LD);
+    }
   }
-  put<T, DT>(dq + qat, ldq, row, s.seq, s.d, acc, scale, scale);
+  float factor[M][2];
+#pragma unroll
+  for (int i = 0; i < M; i++) factor[i][0] = factor[i][1] = scale;
+  put<M, D>(dq.head(s, b, h), row, s, acc, factor);
 }
 
 #define ATTENTION(S, T, D) \
-  EXPORT(attention_##S##_d##D, (Shape s, float scale, T *o, float *lse, const T *q, const T *k, const T *v, const int *seg), \
-         attention<T, D>(s, scale, o, lse, q, k, v, seg)) \
-  EXPORT(attention_grad_kv_##S##_d##D, (Shape s, float scale, T *dk, T *dv, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg), \
-         attention_grad_kv<T, D>(s, scale, dk, dv, grad, q, k, v, lse, delta, seg)) \
-  EXPORT(attention_grad_q_##S##_d##D, (Shape s, float scale, T *dq, const T *grad, const T *q, const T *k, const T *v, const float *lse, const float *delta, const int *seg), \
-         attention_grad_q<T, D>(s, scale, dq, grad, q, k, v, lse, delta, seg))
+  EXPORT_BOUNDED((THREADS, 2), attention_##S##_d##D, (Shape s, float scale, Heads<T> o, float *lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int *seg), \
+                 attention<T, D>(s, scale, o, lse, q, k, v, seg)) \
+  EXPORT_BOUNDED((THREADS, 2), attention_grad_kv_##S##_d##D, (Shape s, float scale, Heads<T> dk, Heads<T> dv, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg), \
+                 attention_grad_kv<T, D>(s, scale, dk, dv, grad, q, k, v, lse, delta, seg)) \
+  EXPORT_BOUNDED((THREADS, 2), attention_grad_q_##S##_d##D, (Shape s, float scale, Heads<T> dq, Heads<const T> grad, Heads<const T> q, Heads<const T> k, Heads<const T> v, const float *lse, const float *delta, const int *seg), \
+                 attention_grad_q<T, D>(s, scale, dq, grad, q, k, v, lse, delta, seg))
 #define EACH_HEAD(S, T) ATTENTION(S, T, 16) ATTENTION(S, T, 32) ATTENTION(S, T, 64) ATTENTION(S, T, 128)
 EACH_TYPE(EACH_HEAD)
 
-#define DELTA(S, T) EXPORT(attention_delta_##S, (int64_t n, Shape s, float *delta, const T *grad, const T *o), attention_delta(n, s, delta, grad, o))
+#define DELTA(S, T) EXPORT_BOUNDED((THREADS), attention_delta_##S, (Shape s, int lanes, float *delta, Heads<const T> grad, Heads<const T> o), attention_delta(s, lanes, delta, grad, o))
 EACH_TYPE(DELTA)

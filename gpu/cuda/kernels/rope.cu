@@ -1,45 +1,74 @@
 // Rotary position embedding (Su et al. 2021) in the rotate-half layout: y[i] = x[i] cos - x[i+d/2] sin,
-// y[i+d/2] = x[i+d/2] cos + x[i] sin, for x [batch, seq, heads·d] and tables [seq, d/2].
+// y[i+d/2] = x[i+d/2] cos + x[i] sin, for rows x [batch·seq, heads·d] that begin ldx apart and tables [seq, d/2].
 #include "common.cuh"
 
-// A thread rotates V neighbouring pairs: it reads both halves before it writes either.
-template <class T, int V>
-DEVICE void rotate(int64_t i, int seq, int heads, int half, T *y, const T *x, const float *cos, const float *sin, float sign) {
-  int per = half / V, c = (int)(i % per) * V;
-  int64_t head = i / per, row = head / heads;
-  int64_t at = head * 2 * half + c;
-  const float *co = cos + row % seq * half + c, *si = sin + row % seq * half + c;
-  Pack<T> a, b;
-  if (V > 1) {
-    a = load(x + at), b = load(x + at + half);
-  } else {
-    a.v[0] = x[at], b.v[0] = x[at + half];
-  }
+// floats reads V neighbouring floats, by 16 bytes where V allows it.
+template <int V> DEVICE void floats(float *to, const float *from) {
+  const int N = V < 4 ? V : 4;
 #pragma unroll
-  for (int j = 0; j < V; j++) {
-    float p = widen(a.v[j]), q = widen(b.v[j]), s = sign * si[j];
-    a.v[j] = narrow<T>(p * co[j] - q * s);
-    b.v[j] = narrow<T>(q * co[j] + p * s);
+  for (int j = 0; j < V; j += N) {
+    Pack<float, N> x = load<N>(from + j);
+#pragma unroll
+    for (int k = 0; k < N; k++) to[j + k] = x.v[k];
   }
-  if (V > 1) {
-    store(y + at, a), store(y + at + half, b);
-  } else {
-    y[at] = a.v[0], y[at + half] = b.v[0];
+}
+
+// Where pairs i to i+V-1 lie: in which row, at which column the first halves begin, and at which element of the tables.
+struct Pair {
+  int64_t row;
+  int col;
+  int64_t angle;
+};
+template <int V> DEVICE Pair pair_at(int64_t i, int seq, int heads, int half) {
+  int per = half / V, all = heads * per;
+  int64_t row = i / all;
+  int r = (int)(i - row * all), head = r / per, c = (r - head * per) * V;
+  return Pair{row, head * 2 * half + c, (int64_t)((uint32_t)row % (uint32_t)seq) * half + c};
+}
+
+// A thread rotates packs of V neighbouring pairs, two at once: it reads both halves before it writes either.
+template <class T, int V>
+DEVICE void rotate(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign) {
+  const int U = 2;
+  for (int64_t first = THREAD; first < pairs / V; first += U * STRIDE) {
+    Pack<T, V> a[U], b[U];
+    Pair at[U];
+#pragma unroll
+    for (int u = 0; u < U; u++) {
+      int64_t i = first + u * STRIDE;
+      if (i >= pairs / V) continue;
+      at[u] = pair_at<V>(i, seq, heads, half);
+      const T *from = x.of(at[u].row, at[u].col);
+      a[u] = load<V>(from), b[u] = load<V>(from + half);
+    }
+#pragma unroll
+    for (int u = 0; u < U; u++) {
+      if (first + u * STRIDE >= pairs / V) continue;
+      float co[V], si[V];
+      floats<V>(co, cos + at[u].angle), floats<V>(si, sin + at[u].angle);
+#pragma unroll
+      for (int j = 0; j < V; j++) {
+        float p = widen(a[u].v[j]), q = widen(b[u].v[j]), s = sign * si[j];
+        a[u].v[j] = narrow<T>(p * co[j] - q * s);
+        b[u].v[j] = narrow<T>(q * co[j] + p * s);
+      }
+      T *to = y.of(at[u].row, at[u].col);
+      store(to, a[u]), store(to + half, b[u]);
+    }
   }
 }
 
 template <class T>
-DEVICE void rope(int64_t pairs, int seq, int heads, int half, T *y, const T *x, const float *cos, const float *sin, float sign) {
+DEVICE void rope(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign) {
   const int N = Pack<T>::N;
-  bool wide = half % N == 0 && aligned(x) && aligned(y);
-  int64_t first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, step = (int64_t)gridDim.x * blockDim.x;
-  if (wide) {
-    for (int64_t i = first; i < pairs / N; i += step) rotate<T, N>(i, seq, heads, half, y, x, cos, sin, sign);
+  if (half % N == 0 && x.packed(N) && y.packed(N)) {
+    rotate<T, N>(pairs, seq, heads, half, y, x, cos, sin, sign);
   } else {
-    for (int64_t i = first; i < pairs; i += step) rotate<T, 1>(i, seq, heads, half, y, x, cos, sin, sign);
+    rotate<T, 1>(pairs, seq, heads, half, y, x, cos, sin, sign);
   }
 }
 
-#define ROPE(S, T) EXPORT(rope_##S, (int64_t pairs, int seq, int heads, int half, T *y, const T *x, const float *cos, const float *sin, float sign), \
-  rope(pairs, seq, heads, half, y, x, cos, sin, sign))
+#define ROPE(S, T) EXPORT(rope_##S, (int64_t pairs, int seq, int heads, int half, T *y, int64_t ldy, const T *x, int64_t ldx, \
+                                     const float *cos, const float *sin, float sign), \
+  rope<T>(pairs, seq, heads, half, {y, ldy}, {x, ldx}, cos, sin, sign))
 EACH_TYPE(ROPE)

@@ -169,7 +169,8 @@ func (c *compiler) compile(
 		return nil, "", err
 	}
 	defer c.destroy(&prog)
-	options := []string{"--gpu-architecture=" + arch, "--std=c++17", "--fmad=true"}
+	options := []string{"--gpu-architecture=" + arch, "--std=c++17", "--fmad=true",
+		"--device-as-default-execution-space"} // for lambdas with parameters of any type
 	if verbose {
 		options = append(options, "--ptxas-options=-v")
 	}

@@ -93,7 +93,7 @@ func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forec
 		return err
 	}
 	f.Program(p)
-	flops, _ := p.FLOPs(program.SegProbe)
+	flops := e.pass(long).FLOPs(p)
 	for _, n := range lengths {
 		f.Tokens += int64(n.all - n.prompt)
 		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
@@ -187,7 +187,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
 			longest = p
 		}
-		each, _ := p.FLOPs(program.SegProbe)
+		each := e.pass(seq).FLOPs(p)
 		flops += float64(each) * float64(len(ids)-before)
 		texts = append(texts, tok.Decode(ids, true))
 		if diagnosis == "" {

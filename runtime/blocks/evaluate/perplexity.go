@@ -194,8 +194,7 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 		}
 		f.Program(e.Program)
 	}
-	flops, _ := e.Program.FLOPs(program.SegProbe)
-	f.FLOPs = float64(flops) * float64(batches)
+	f.FLOPs = float64(e.pass().FLOPs(e.Program)) * float64(batches)
 	f.Predict(world, measuring, e.DType, e.Program, program.SegProbe)
 	return nil
 }
@@ -252,7 +251,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	each, _ := e.Program.FLOPs(program.SegProbe)
+	each := e.pass().FLOPs(e.Program)
 	rate := measuring.Rate(r.World.Caps, e.DType, e.Program, program.SegProbe, 0)
 	r.Took(rate, float64(each)*float64(m.batches), time.Since(began))
 	if m.diagnosis == "" && model.Flaw.Found() {

@@ -1,0 +1,65 @@
+package program
+
+import (
+	"slices"
+
+	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/arch"
+	"stepflow/ops/graph"
+	"stepflow/ops/peft"
+)
+
+// shapes are those in which a device stores parameters, by their names. A parameter's own shape is what files hold.
+type shapes map[string]gpu.Shape
+
+// widened returns the shapes of a model's parameters, and of adapters, on a device.
+func widened(m arch.Model, adapters []peft.Adapter, caps gpu.Caps) shapes {
+	if caps.Width == 0 {
+		return nil
+	}
+	wide := shapes{}
+	for p := range m.Widened(caps.Widen).Wants() {
+		wide[p.Name] = p.Shape
+	}
+	for _, x := range adapters {
+		wide[x.A.Name], wide[x.B.Name] = peft.Shapes(wide.of(x.Target), caps.Widen(x.A.Shape[0]))
+	}
+	return wide
+}
+
+// of returns the shape of a parameter on the device.
+func (s shapes) of(p ops.Param) gpu.Shape {
+	if wide, ok := s[p.Name]; ok {
+		return wide
+	}
+	return p.Shape
+}
+
+// counted are the operations of a step by a program, which take a while to count where it is padded.
+type counted struct {
+	program           *gpu.Program
+	model, recomputed int64
+}
+
+// stepFLOPs returns the operations of a step: those of the model, and those that compute activations again.
+func (s *Stage) stepFLOPs() (model, recomputed int64) {
+	if s.flops.program != s.Program {
+		flops := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
+		zero, _ := flops(SegZero)
+		micro, again := flops(SegMicro)
+		update, _ := flops(SegUpdate)
+		n := int64(s.MicroSteps())
+		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again)}
+	}
+	return s.flops.model, s.flops.recomputed
+}
+
+// modelFLOPs counts the operations of a program as Program.FLOPs does, but of the model alone: where the program is
+// padded, those of the same graph without padding.
+func modelFLOPs(p *gpu.Program, unpadded func() *graph.Graph) func(segment string) (n, recomputed int64) {
+	if slices.ContainsFunc(p.Buffers, func(b gpu.Buffer) bool { return b.Shape != nil }) {
+		return graph.FLOPs(unpadded())
+	}
+	return p.FLOPs
+}
