@@ -111,8 +111,8 @@ func (v *planView) hide(p *plan.Plan) {
 	if v.verbose {
 		return
 	}
-	inputs := map[string]bool{}      // of blocks that are shown
-	referred := map[addr.Addr]bool{} // by blocks that are not
+	inputs := map[string]bool{}      // of blocks that change
+	referred := map[addr.Addr]bool{} // by blocks that do not
 	for _, x := range slices.Backward(p.Actions) {
 		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes) == 0
 		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
