@@ -122,6 +122,10 @@ quickstart() {
   ln -sfn "$check/data" "$q/data"
   part quickstart 60 "${run[@]}" "$a" "$q" || return
   all=$(steps_of "$a")
+  if [ "$all" = 0 ]; then
+    row quickstart FAILED "it logged no step"
+    return
+  fi
   row quickstart ok "$all steps, $(grep -m1 -o 'validation_loss = [0-9.]*' "$out/quickstart.log")"
   # Once more, killed when half of the steps are in its log.
   "${run[@]}" "$b" "$q" >"$out/killed.log" 2>&1 &
