@@ -11,7 +11,7 @@ const (
 	tensorRate = 989e12                           // FLOP/s of large bf16 products with fp32 sums
 	library    = 0.70                             // of it, that cuBLASLt reaches at these shapes: an assumption
 	mmaFLOPs   = 4096                             // of an mma.m16n8k16
-	mmaShare   = 0.62                             // of tensorRate, that mma.sync reaches
+	mmaShare   = 0.629                            // of tensorRate, that mma.sync reaches (Luo et al. 2024, arXiv 2402.13499)
 	mmaRate    = mmaShare * tensorRate / mmaFLOPs // a second
 	launchTime = 2e-6                             // s, from the end of one launch of a graph to the start of the next: an assumption
 

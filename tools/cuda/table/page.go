@@ -19,10 +19,10 @@ Written by ` + "`go run ./tools/cuda/table`" + ` from the machine code for compu
 
 Registers are a thread's. Spills are accesses of memory that stands in for registers; a test fails where there are any.
 Shared memory and threads are a block's, at the sizes below, or else the most that the conformance suite launches.
-Occupancy is the share of a processor's threads that this lets it hold. The last columns are of the innermost loop that
-moves most bytes or multiplies most (where there is no loop, of the piece without branches): its instructions, the bytes
-that a thread moves between itself and the card's memory in one turn, or its products on the tensor cores ("mma"), and
-the instructions for 16 bytes or for a product.
+Occupancy is the share of a multiprocessor's threads for which there is room. The last columns are of the innermost loop
+that moves most bytes or multiplies most (where there is no loop, of the piece without branches): its instructions, the
+bytes that a thread moves between itself and the card's memory in one turn, or its products on the tensor cores ("mma"),
+and the instructions for 16 bytes or for a product. Both sides of a branch within the loop are counted.
 
 | kernel | registers | spills | shared, bytes | threads | occupancy | loop | moves | instructions each |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -54,7 +54,7 @@ func writePage(w io.Writer, list []code) error {
 	for i := range list {
 		fmt.Fprintln(w, list[i].line(calls[list[i].name]))
 	}
-	fmt.Fprintf(w, expected, bandwidth/1e12, copyRate*100, tensorRate/1e12, library*100, mmaShare*100, launchTime*1e6)
+	fmt.Fprintf(w, expected, bandwidth/1e12, tensorRate/1e12, copyRate*100, library*100, launchTime*1e6, mmaShare*100)
 	for i, t := range steps {
 		t.write(w, sizes[i])
 	}
@@ -110,13 +110,14 @@ func (k *code) line(c *cuda.Call) string {
 const expected = `
 ## What a training step is expected to take
 
-On an H100 SXM: %.2f TB/s, of which a copy reaches %.0f %%; %.0f TFLOP/s of bf16, of which cuBLASLt reaches %.0f %% and
-the ` + "`mma.sync`" + ` of attention %.1f %%; four instructions a clock and processor; %.0f µs from one launch of a graph to the
-next. A launch takes as long as the slowest of the card's memory, its tensor cores and the instructions that it issues,
-as if these never waited for each other: attention is more likely to take half as long again
-([cuda.md](cuda.md#attention)). Models are the paper's (24 layers, vocabulary 32,000), trained whole with AdamW in bf16:
-256 sequences of 1,024 tokens a step, 8 at a time. Bytes are those that a launch reads and writes at least; MFU counts
-the model's operations, without those of padding.
+On an H100 SXM: %.2f TB/s, %.0f TFLOP/s of bf16, and four instructions a clock and multiprocessor. It is assumed that a
+copy reaches %.0f %% of the first and cuBLASLt %.0f %% of the second, and that %.0f µs pass from one launch of a graph to the
+next; the ` + "`mma.sync`" + ` of attention is reported to reach %.1f %%. A launch takes as long as the slowest of the card's
+memory, its tensor cores and the instructions that it issues, as if these never waited for each other. Reads of shared
+memory are not counted: by the rates of [cuda.md](cuda.md#attention), attention takes about 1.4 times as long forward
+and twice as long backward. Models are the paper's (24 layers, vocabulary 32,000), trained whole with AdamW in bf16: 256
+sequences of 1,024 tokens a step, 8 at a time. Bytes are those that a launch reads and writes at least; MFU counts the
+model's operations, without those of padding.
 `
 
 // write is the table of a step.
