@@ -343,3 +343,22 @@ func TestProductsArePreparedWhenLoaded(t *testing.T) {
 		}
 	}
 }
+
+// A grid that no card takes is refused when the program is loaded, with what to do about it.
+func TestGridsFit(t *testing.T) {
+	x := func(batch int) gpu.Operand {
+		return gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{batch, 1, 8}, DType: gpu.BF16}}
+	}
+	for _, c := range []struct {
+		batch int
+		ok    bool
+	}{{65535, true}, {65536, false}} {
+		q := x(c.batch)
+		lse := gpu.Operand{Type: f32(c.batch, 1, 1)}
+		_, err := (&binder{}).bind(&gpu.Launch{Kernel: "attention", Attrs: gpu.Attrs{Heads: 1, KVHeads: 1},
+			In: []gpu.Operand{q, q, q}, Out: []gpu.Operand{q, lse}})
+		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "micro_batch_size") {
+			t.Errorf("%d sequences at a time: %v", c.batch, err)
+		}
+	}
+}

@@ -21,6 +21,7 @@ const (
 	sortPiece   = 2048   // tokens of embedding_grad that a block sorts
 	reduceRoom  = 32 * 8 // bytes of what a block's warps leave for each other
 	maxBlocks   = 1 << 16
+	mostAcross  = 65535 // blocks of a grid in its second and third dimension (CUDA C++ Programming Guide, table 21)
 )
 
 // binders has a row a kernel of gpu's table.
@@ -76,6 +77,9 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 		return nil, fmt.Errorf("head_dim %d is more than the %d that attention's tiles hold on CUDA", d, widestHead)
 	}
 	w := f(b, x)
+	if err := w.fits(); err != nil {
+		return nil, err
+	}
 	w.touch(b.spans(x))
 	if workspace := x.Workspace(Alignment); workspace.Span() > 0 {
 		for _, s := range w {
@@ -85,6 +89,18 @@ func (b *binder) bind(x *gpu.Launch) (work, error) {
 		}
 	}
 	return w, nil
+}
+
+// fits returns an error where a call has more blocks than a card launches: attention has a sequence for each in the last
+// dimension of the grid, and sums over rows gpu.RowBlock tokens for each in the second.
+func (w work) fits() error {
+	for _, s := range w {
+		if c, ok := s.(*Call); ok && max(c.Grid[1], c.Grid[2]) > mostAcross {
+			return fmt.Errorf("%s needs a grid of %d x %d x %d blocks, and a card has at most %d in the second and third "+
+				"dimension; set a smaller micro_batch_size", c.Kernel, c.Grid[0], c.Grid[1], c.Grid[2], mostAcross)
+		}
+	}
+	return nil
 }
 
 // spans is all the memory that a launch may touch.

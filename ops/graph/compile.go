@@ -172,7 +172,7 @@ func join(g *Graph, _ gpu.Caps) {
 			if !independent || g.isRead(Value{fwd, 1}) {
 				break
 			}
-			g.replace(map[Value]Value{{fwd, 0}: {back, 0}})
+			g.replace(replacement{{fwd, 0}: {back, 0}})
 			order := append(g.nodes[:i+1:i+1], kept...)
 			order = append(append(order, back), moved...)
 			g.nodes = append(order, g.nodes[at+1:]...)
@@ -207,26 +207,41 @@ func (g *Graph) isRead(v Value) bool {
 	return false
 }
 
-// replace makes every reader of a value, or of a view of it, read what it became, in the shape that it had.
-func (g *Graph) replace(became map[Value]Value) {
-	now := func(v Value) Value {
-		by, ok := became[v.origin()]
-		if !ok {
-			return v
-		}
-		if shape := v.Shape(); !by.Shape().Equal(shape) && v == v.origin() {
-			return g.Reshape(by, shape...)
-		}
-		return v.onto(by)
+// replacement is what values became.
+type replacement map[Value]Value
+
+// of returns what a value, or a view of it, became, in the shape that it had.
+func (r replacement) of(g *Graph, v Value) Value {
+	by, ok := r[v.origin()]
+	if !ok {
+		return v
 	}
-	for _, n := range g.nodes {
-		for i, v := range n.in {
-			n.in[i] = now(v)
-		}
+	if shape := v.Shape(); !by.Shape().Equal(shape) && v == v.origin() {
+		return g.Reshape(by, shape...)
 	}
+	return v.onto(by)
+}
+
+// in makes a node read what its inputs became.
+func (r replacement) in(g *Graph, n *node) {
+	for i, v := range n.in {
+		n.in[i] = r.of(g, v)
+	}
+}
+
+// updates makes updates read what their values became.
+func (r replacement) updates(g *Graph) {
 	for i, u := range g.updates {
-		g.updates[i].value = now(u.value)
+		g.updates[i].value = r.of(g, u.value)
 	}
+}
+
+// replace makes every reader of a value read what it became.
+func (g *Graph) replace(r replacement) {
+	for _, n := range g.nodes {
+		r.in(g, n)
+	}
+	r.updates(g)
 }
 
 // accumulates lists kernels with an optional last input that is added to one of their results: the
@@ -278,7 +293,9 @@ func (n *node) takes(v Value) bool {
 
 func (g *Graph) fuse(into accumulates, early bool) {
 	uses := g.uses()
+	became := replacement{}
 	for i, n := range g.nodes {
+		became.in(g, n) // readers come after what they read, so each is visited once
 		if n.kernel != "add" {
 			continue
 		}
@@ -306,7 +323,7 @@ func (g *Graph) fuse(into accumulates, early bool) {
 				k.node.in = append(k.node.in[:len(k.node.in):len(k.node.in)], other)
 				k.node.types = append([]gpu.Type(nil), k.node.types...)
 				k.node.types[k.out] = other.Type()
-				g.replace(map[Value]Value{{n, 0}: k})
+				became[Value{n, 0}] = k
 				break
 			}
 			fused := *k.node
@@ -315,7 +332,7 @@ func (g *Graph) fuse(into accumulates, early bool) {
 			fused.types = []gpu.Type{other.Type()}
 			if reshaped {
 				g.nodes[i] = &fused
-				g.replace(map[Value]Value{{n, 0}: {&fused, 0}})
+				became[Value{n, 0}] = Value{&fused, 0}
 				fused.pos, fused.value = n.pos, n.value
 				break
 			}
@@ -324,6 +341,7 @@ func (g *Graph) fuse(into accumulates, early bool) {
 			break
 		}
 	}
+	became.updates(g)
 }
 
 // activate makes the activation of a product its epilogue: swiglu(gate, matmul(..)) is one launch
@@ -337,7 +355,7 @@ func activate(g *Graph, _ gpu.Caps) {
 			}
 		}
 	}
-	became := map[Value]Value{}
+	became := replacement{}
 	now := func(v Value) Value {
 		if by, ok := became[v]; ok {
 			return by
