@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,15 +15,22 @@ import (
 	"stepflow/foreign"
 )
 
-// VarSuffix ends the names of files of variable values, and AutoVarSuffix of those that are read without being named.
+// VarSuffix ends the names of files of variable values in the language, and JSONSuffix of those in JSON.
 const (
-	VarSuffix     = ".vars.hcl"
-	AutoVarSuffix = ".auto.vars.hcl"
+	VarSuffix  = ".vars.hcl"
+	JSONSuffix = ".json"
+)
+
+// Files of variable values that are read without being named: first those of these names, then those whose names end
+// so.
+var (
+	autoVarNames    = []string{"stepflow.vars.hcl", "stepflow.vars.json"}
+	autoVarSuffixes = []string{".auto.vars.hcl", ".auto.vars.json"}
 )
 
 // Limits on the size of files, in bytes. A parsed source takes many times its size.
 const (
-	maxSource = 4 << 20
+	MaxSource = 4 << 20  // of a file of a pipeline
 	maxText   = 16 << 20 // for file() and similar functions
 )
 
@@ -53,15 +61,30 @@ func PipelineFiles(path string) (dir string, files []string, err error) {
 	return path, files, nil
 }
 
-// Sources lists the *.hcl files of a folder by name, including those of variable values. It skips folders and hidden
+// Sources lists the *.hcl files of a folder by name, including those of variable values.
+func Sources(dir string) ([]string, error) { return filesIn(dir, ".hcl") }
+
+// autoVarFiles lists the files of variable values in a folder that are read without being named, in their order.
+func autoVarFiles(dir string) ([]string, error) {
+	own, err := filesIn(dir, autoVarNames...)
+	if err != nil {
+		return nil, err
+	}
+	own = slices.DeleteFunc(own, func(f string) bool { return !slices.Contains(autoVarNames, filepath.Base(f)) })
+	files, err := filesIn(dir, autoVarSuffixes...)
+	return append(own, files...), err
+}
+
+// filesIn lists the files of a folder whose names end with one of the suffixes, by name. It skips folders and hidden
 // files, which editors and archives leave behind.
-func Sources(dir string) (files []string, err error) {
+func filesIn(dir string, suffixes ...string) (files []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".hcl") {
+		ends := func(suffix string) bool { return strings.HasSuffix(e.Name(), suffix) }
+		if strings.HasPrefix(e.Name(), ".") || !slices.ContainsFunc(suffixes, ends) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
@@ -76,17 +99,37 @@ func Sources(dir string) (files []string, err error) {
 // readSource reads a file of HCL and checks what the parser does not: that it is UTF-8, and that it does not nest too
 // far.
 func readSource(path string) ([]byte, hcl.Diagnostics) {
-	src, err := foreign.ReadFile(path, maxSource)
+	src, diags := readText(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return src, checkNesting(src, path)
+}
+
+// readText reads a file of the user's that must be UTF-8.
+func readText(path string) ([]byte, hcl.Diagnostics) {
+	src, diags := readBytes(path)
+	return src, append(diags, checkText(src, path)...)
+}
+
+// readBytes reads a file of the user's.
+func readBytes(path string) ([]byte, hcl.Diagnostics) {
+	src, err := foreign.ReadFile(path, MaxSource)
 	if err != nil {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable file",
 			Detail: upperFirst(err.Error()) + "."}}
 	}
-	if !utf8.Valid(src) {
-		at := firstInvalid(src)
-		return nil, hcl.Diagnostics{failure(hcl.Range{Filename: path, Start: at, End: at}, "Not UTF-8",
-			"The file holds bytes that are not text in UTF-8. Save it in UTF-8.")}
+	return src, nil
+}
+
+// checkText reports the place at which a file is not UTF-8.
+func checkText(src []byte, path string) hcl.Diagnostics {
+	if utf8.Valid(src) {
+		return nil
 	}
-	return src, checkNesting(src, path)
+	at := firstInvalid(src)
+	return hcl.Diagnostics{failure(hcl.Range{Filename: path, Start: at, End: at}, "Not UTF-8",
+		"The file holds bytes that are not text in UTF-8. Save it in UTF-8.")}
 }
 
 // firstInvalid returns the place of the first byte that is not UTF-8.

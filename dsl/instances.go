@@ -22,6 +22,13 @@ type Each struct {
 	Unknown bool // count.index is unknown, because the number of instances is
 }
 
+// Instance returns the address of an instance of the block.
+func (b *Block) Instance(each Each) addr.Addr {
+	a := b.Addr
+	a.Key = each.Key
+	return a
+}
+
 // exampleKey returns a key of a repeated block to use in a message; "" for other blocks.
 func (b *Block) exampleKey() string {
 	switch {

@@ -356,7 +356,10 @@ var Kinds = []Kind{
 
 // Meta lists the blocks that are not computed by a run.
 var Meta = []Kind{
-	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `*.auto.vars.hcl`, or its default.",
+	{Name: "variable", Doc: "An input: `-var`, `-var-file`, `STEPFLOW_VAR_name`, `stepflow.vars.hcl`, " +
+		"`*.auto.vars.hcl`, or its default. A file of values may also hold one JSON object, and its name then ends with " +
+		"`.json`. Of several values the command line's wins, then that of the last `*.auto.vars` file, of " +
+		"`stepflow.vars`, and of the environment.",
 		Attrs: []Attr{
 			{Name: "type", Type: cty.DynamicPseudoType,
 				Doc: "A type such as `number`, `string`, `bool`, `list(string)` or `object({ a = string, b = " +
@@ -377,4 +380,7 @@ var Meta = []Kind{
 			{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},
 		}}}},
 	{Name: "locals", NoLabel: true, Doc: "Names for expressions, which others use as `local.NAME`."},
+	importKind,
+	movedKind,
+	removedKind,
 }

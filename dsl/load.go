@@ -18,8 +18,11 @@ type Config struct {
 	Files     map[string]*hcl.File // by name, for snippets
 	Blocks    []*Block
 	Variables map[string]*Variable
-	Telemetry *Block   // nil if there is none
+	Telemetry *Block  // nil if there is none
+	Moved     []*Move // each before those that go on from where it leads
+	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
+	imports   []*importBlock
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
@@ -94,7 +97,9 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	diags = append(diags, c.link()...)
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
+		diags = append(diags, check()...)
+	}
 	return c, c.Secrets.Diagnostics(diags)
 }
 
@@ -140,6 +145,12 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addVariable(b)
 	case "locals":
 		return c.addLocals(b)
+	case "import":
+		return c.addImport(b)
+	case "moved":
+		return c.addMoved(b)
+	case "removed":
+		return c.addRemoved(b)
 	}
 	k := KindOf(b.Type)
 	if k == nil {

@@ -14,10 +14,11 @@ func typeName(a Attr) string {
 	if a.Ref != nil {
 		return strings.Join(a.Ref, " or ")
 	}
-	if a.Type == cty.DynamicPseudoType {
-		return "any"
-	}
 	switch {
+	case a.Address:
+		return "address"
+	case a.Type == cty.DynamicPseudoType:
+		return "any"
 	case a.Whole && a.Type.IsListType():
 		return "list of whole numbers"
 	case a.Whole:
@@ -58,7 +59,7 @@ func Reference() string {
 	writeFunctions(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
-		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(maxSource))
+		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(MaxSource))
 	return b.String()
 }
 

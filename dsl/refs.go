@@ -203,6 +203,9 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 		diags = append(diags, d...)
 		edges[b.Addr], b.uses = r, r
 	}
+	for _, x := range c.imports {
+		diags = append(diags, x.refs(c)...)
+	}
 	if c.Telemetry != nil {
 		r, d := c.refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
@@ -221,6 +224,9 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	}
 	for _, list := range edges {
 		use(list)
+	}
+	for _, x := range c.imports {
+		use(x.uses)
 	}
 	if c.Telemetry != nil {
 		use(c.Telemetry.uses)

@@ -111,3 +111,16 @@ func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
 	}
 	return nil
 }
+
+// checkMeta compares a block without labels with its row in Meta.
+func checkMeta(b *hclsyntax.Block, k *Kind) hcl.Diagnostics {
+	if len(b.Labels) > 0 {
+		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", "A %s block has no label: write %s { … }.",
+			k.Name, k.Name)}
+	}
+	article := "a "
+	if strings.ContainsAny(k.Name[:1], "aeiou") {
+		article = "an "
+	}
+	return checkBody(b.Body, k.Attrs, k.Blocks, "", article+k.Name+" block", nil)
+}

@@ -11,6 +11,7 @@ import (
 // problems at the place of those given, which loading found. sound checks a block's attributes against each other.
 func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnostics) {
 	s := c.NewScope()
+	_, diags = s.Imports()
 	for _, b := range c.Blocks {
 		diags = append(diags, s.Check(b, sound)...)
 	}

@@ -76,6 +76,69 @@ func TestOrderOfFlags(t *testing.T) {
 	}
 }
 
+// TestAutoFiles: of the files that are read without being named, those with auto in their names win, the last of them.
+func TestAutoFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("main.hcl", "variable \"v\" { default = 0 }\noutput \"o\" { value = var.v }\n")
+	write("my-stepflow.vars.hcl", "v = 9")
+	want := "0"
+	for _, f := range []struct{ name, text, want string }{
+		{"stepflow.vars.hcl", "v = 1", "1"}, {"stepflow.vars.json", `{"v": 2}`, "2"}, {"a.auto.vars.json", `{"v": 3}`, "3"},
+		{"b.auto.vars.hcl", "v = 4", "4"}, {".c.auto.vars.hcl", "v = 5", "4"}, {"aa.auto.vars.json", `{"v": 6}`, "4"},
+	} {
+		p, diags := Load(dir, Inputs{})
+		if got := Show(p.Variables["v"].Value); len(diags) > 0 || got != want {
+			t.Errorf("before %s: %s, %v, want %s", f.name, got, diags, want)
+		}
+		write(f.name, f.text)
+		want = f.want
+	}
+	if p, diags := Load(dir, Inputs{Env: []string{"STEPFLOW_VAR_v=7"}}); Show(p.Variables["v"].Value) != "4" {
+		t.Errorf("the environment wins over files: %v, %v", p.Variables["v"].Value, diags)
+	}
+}
+
+// TestJSONValues: a file of values in JSON gives values, or an error of its place; none of them runs away.
+func TestJSONValues(t *testing.T) {
+	for src, want := range map[string]string{
+		`{"v": 7}`:                             "7",
+		`{"v": 12345678901234567890123456789}`: "12345678901234567890123456789",
+		`{"v": "${upper(\"a\")}"}`:             `"$${upper(\"a\")}"`,
+		`{"v": {"a": [1, "b", null]}}`:         `{a = [1, "b", null]}`,
+		`{}`:                                   `"d"`,
+		`null`:                                 "error: it is null",
+		``:                                     "error: unexpected end of JSON input",
+		`{"v": 1} x`:                           "error: invalid character 'x'",
+		`{"v": 1e999999999}`:                   "error: var.v takes any",
+		`{"v": ` + strings.Repeat("[", 1<<20) + `}`:                            "error: exceeded max depth",
+		`{"v": ` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`: "error: more than 500 levels",
+		"{\"v\": \"\xff\"}": "error: not text in UTF-8",
+	} {
+		dir := t.TempDir()
+		main, file := filepath.Join(dir, "main.hcl"), filepath.Join(dir, "v.json")
+		for name, text := range map[string]string{
+			main: "variable \"v\" { default = \"d\" }\noutput \"o\" { value = var.v }\n", file: src,
+		} {
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, diags := Load(main, Inputs{Flags: []Flag{{File: file}}})
+		if failure, fails := strings.CutPrefix(want, "error: "); fails {
+			if len(diags) == 0 || !strings.Contains(diags[0].Detail, failure) {
+				t.Errorf("%.40q: %v, want an error with %q", src, diags, failure)
+			}
+		} else if got := Show(p.Variables["v"].Value); diags.HasErrors() || got != want {
+			t.Errorf("%.40q: %s, %v, want %s", src, got, diags, want)
+		}
+	}
+}
+
 // TestUses: a variable, local or block is unused exactly if nothing names it.
 func TestUses(t *testing.T) {
 	for src, want := range map[string]string{

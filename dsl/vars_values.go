@@ -1,6 +1,7 @@
 package dsl
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -16,8 +17,9 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then the files
-// named *.auto.vars.hcl in the order of their names, then the command line.
+// Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then
+// stepflow.vars.hcl and stepflow.vars.json, then the files named *.auto.vars.hcl and *.auto.vars.json in the order of
+// their names, then the command line.
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
@@ -63,7 +65,7 @@ func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 		return v.set(c.meter, cty.StringVal(text), source, nil)
 	}
 	const hint = " Lists are written [\"a\", \"b\"], maps { a = \"b\" }."
-	if d := checkNesting([]byte(text), source); len(text) > maxSource || d.HasErrors() {
+	if d := checkNesting([]byte(text), source); len(text) > MaxSource || d.HasErrors() {
 		return fail(" It is too long, or nests too far.")
 	}
 	expr, d := hclsyntax.ParseExpression([]byte(text), source, hcl.InitialPos)
@@ -91,15 +93,13 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 			}
 		}
 	}
-	files, err := Sources(c.Dir)
+	files, err := autoVarFiles(c.Dir)
 	if err != nil {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable folder",
 			Detail: upperFirst(err.Error()) + "."})
 	}
 	for _, f := range files {
-		if strings.HasSuffix(f, AutoVarSuffix) {
-			diags = append(diags, c.varFile(f)...)
-		}
+		diags = append(diags, c.varFile(f)...)
 	}
 	for _, f := range in.Flags {
 		diags = append(diags, c.setFlag(f)...)
@@ -230,8 +230,8 @@ func (c *Config) validationVars(v *Variable,
 // varFile reads a file of values. If any variable is sensitive, no line of the file is kept for snippets.
 func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 	parser := hclparse.NewParser()
-	body, diags := c.parse(parser, path)
-	if body == nil || diags.HasErrors() {
+	attrs, diags := c.varLines(parser, path)
+	if attrs == nil || diags.HasErrors() {
 		if c.secretive() {
 			for _, d := range diags {
 				if d.Subject != nil {
@@ -245,11 +245,7 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 	if !c.secretive() {
 		maps.Copy(c.Files, parser.Files())
 	}
-	for _, b := range body.Blocks {
-		diags = append(diags, failure(b.TypeRange, "Unexpected block",
-			"A file of variables holds lines such as name = value, no blocks."))
-	}
-	for _, a := range sortedAttrs(body) {
+	for _, a := range attrs {
 		v := c.Variables[a.Name]
 		if v == nil {
 			diags = append(diags, failure(a.NameRange, "Unknown variable", "The pipeline declares no variable %q.%s",
@@ -265,4 +261,50 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 		diags = append(diags, v.set(c.meter, x, filepath.Base(path), a.Expr.Range().Ptr())...)
 	}
 	return diags
+}
+
+// varLines returns the values in a file of variables, in their order. The file holds JSON if its name ends with
+// JSONSuffix, and lines of the language otherwise.
+func (c *Config) varLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
+	if strings.HasSuffix(path, JSONSuffix) {
+		return jsonLines(parser, path)
+	}
+	body, diags := c.parse(parser, path)
+	if body == nil {
+		return nil, diags
+	}
+	for _, b := range body.Blocks {
+		diags = append(diags, failure(b.TypeRange, "Unexpected block",
+			"A file of variables holds lines such as name = value, no blocks."))
+	}
+	for _, a := range sortedAttrs(body) {
+		list = append(list, a.AsHCLAttribute())
+	}
+	return list, diags
+}
+
+// jsonLines returns the members of the object in a file of JSON, in their order. A text in it is a value and no
+// template.
+func jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
+	src, diags := readText(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(src, &members); err != nil || members == nil { // it bounds how far the text nests
+		why := "it is null"
+		if err != nil {
+			why = err.Error()
+		}
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong file of variables", Detail: fmt.Sprintf(
+			"%s must hold one JSON object with the values of variables, such as {\"name\": \"value\"}: %s.", path, why)}}
+	}
+	file, diags := parser.ParseJSON(src, path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	attrs, diags := file.Body.JustAttributes()
+	return slices.SortedFunc(maps.Values(attrs), func(a, b *hcl.Attribute) int {
+		return a.Range.Start.Byte - b.Range.Start.Byte
+	}), diags
 }

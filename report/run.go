@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/foreign"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
@@ -121,7 +122,38 @@ func FromPlan(p *plan.Plan, version string) *Run {
 		}
 		r.Blocks = append(r.Blocks, b)
 	}
+	r.keepLeftOut(p)
 	return r
+}
+
+// keepLeftOut keeps what was recorded before of the blocks that a partial plan leaves out.
+func (r *Run) keepLeftOut(p *plan.Plan) {
+	if len(p.LeftOut()) == 0 {
+		return
+	}
+	before, err := readPlan(p.StateDir)
+	if err != nil {
+		return // there is none, or none of use
+	}
+	place := map[addr.Addr]int{} // in the pipeline
+	for i, b := range p.Config.Blocks {
+		place[b.Addr] = i
+	}
+	at := func(b *Block) (i int, leftOut bool) {
+		a, err := addr.Parse(b.Address)
+		i, is := place[a.Block()]
+		return i, err == nil && is && p.LeavesOut(a)
+	}
+	for _, b := range before.Blocks {
+		if _, leftOut := at(b); leftOut {
+			r.Blocks = append(r.Blocks, b)
+		}
+	}
+	slices.SortStableFunc(r.Blocks, func(a, b *Block) int {
+		i, _ := at(a)
+		j, _ := at(b)
+		return i - j
+	})
 }
 
 func memory(c gpu.Caps) string {

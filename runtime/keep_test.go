@@ -493,7 +493,7 @@ func TestRedoneStage(t *testing.T) {
 	sameContents(t, "redone", contents(t, dir), want)
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	must(t, results.Forget(st, []string{"stage.two", "evaluate.perplexity.p"}))
+	must(t, results.Destroy(st, []string{"stage.two", "evaluate.perplexity.p"}))
 	must(t, st.Close())
 	flip(t, filepath.Join(dir, ".stepflow", "blocks", "stage.one", "step-00000006", checkpoint.OptimizerFile))
 	if n := applySteps(t, d, dir); n != 12 { // stage.two reads what was damaged when it was planned

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,51 +31,69 @@ func applyCommand() command {
 			"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
+			selecting(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
 			f.BoolVar(&verify, "verify", false,
 				"run everything again in an empty folder and compare it with the state; nothing is replaced")
 			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; "+
 				"on loopback unless a host is named")
+			f.IntVar(&a.parallelism, "parallelism", 1,
+				"blocks that run at once. The device runs one at a time, and so do exports; tokenizers run beside them")
 			f.IntVar(&a.threads, "threads", 0,
 				"threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
 		run: func(a *app, args []string) int {
-			file, err := a.savedPlan(args)
-			if err != nil {
-				return a.fail(err)
+			if a.parallelism < 1 {
+				return a.misuse("stepflow apply: -parallelism is at least 1, not %d", a.parallelism)
 			}
-			if file != nil {
-				args = []string{file.Path}
-			}
-			if !verify {
-				if err := a.idle(args); err != nil {
-					return a.fail(err)
-				}
-			}
-			p, ok := a.plan(args, true)
-			if !ok {
-				return exitError
-			}
-			if file != nil {
-				if err := file.Match(p); err != nil {
-					return a.fail(err)
-				}
-			}
-			if verify {
-				return a.verify(args, p)
-			}
-			if a.json {
-				a.line(planJSON(p))
-			} else {
-				a.printPlan(a.stdout, p, false)
-			}
-			if !approve && file == nil { // a saved plan showed what is lost
-				if err := a.confirm(p); err != nil {
-					return a.fail(err)
-				}
-			}
-			return a.apply(p, approve && file == nil)
+			return a.planAndApply(args, approve, verify)
 		}}
+}
+
+// planAndApply plans a pipeline, or reads a saved plan, and runs it; with verify, beside the state.
+func (a *app) planAndApply(args []string, approve, verify bool) int {
+	file, err := a.savedPlan(args)
+	if err != nil {
+		return a.fail(err)
+	}
+	if file != nil {
+		args = []string{file.Path}
+	}
+	if !verify {
+		if err := a.idle(args); err != nil {
+			return a.fail(err)
+		}
+	}
+	p, ok := a.plan(args, true)
+	if !ok {
+		return exitError
+	}
+	if file != nil {
+		if err := file.Match(p); err != nil {
+			return a.fail(err)
+		}
+	}
+	switch {
+	case verify && p.Select.RefreshOnly:
+		return a.misuse("stepflow apply: -verify and -refresh-only exclude each other: the first runs " +
+			"everything again, the second nothing")
+	case verify:
+		return a.verify(args, p)
+	}
+	if a.json {
+		a.line(planJSON(p))
+	} else {
+		a.printPlan(p, false, false)
+	}
+	if p.Select.RefreshOnly {
+		return a.refresh(p)
+	}
+	if !approve && file == nil { // a saved plan showed what is lost
+		if err := a.confirm(p); err != nil {
+			return a.fail(err)
+		}
+	}
+	return a.apply(p, approve && file == nil)
 }
 
 // idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the
@@ -100,7 +117,10 @@ func (a *app) savedPlan(args []string) (*saved.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.stateDir = s.StateDir
+	if !a.selection.Empty() {
+		return nil, fmt.Errorf("%s holds what is to run: give %s to plan -out", path, a.selection.Flags())
+	}
+	a.stateDir, a.selection = s.StateDir, s.Select
 	switch kind, _, err := a.which(); {
 	case err != nil:
 		return nil, err
@@ -154,49 +174,6 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 		return a.fail(err)
 	}
 	return exitOK
-}
-
-// confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
-func (a *app) confirm(p *plan.Plan) error {
-	var lost []string
-	for _, l := range p.Losses() {
-		would := "would run again and throw away"
-		if l.May {
-			would = "may run again and throw away"
-		}
-		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
-			l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
-	}
-	for _, x := range p.Actions {
-		if x.Replaces != "" {
-			lost = append(lost, fmt.Sprintf("%s would replace %s", x.Addr, x.Replaces))
-		}
-	}
-	if len(lost) == 0 {
-		return nil
-	}
-	what := strings.Join(lost, ". ") + "."
-	in, ok := a.stdin.(*os.File)
-	if a.json || ok && !isTerminal(in) {
-		return fmt.Errorf("%s Nothing was run. Use -auto-approve to allow it, or another -state-dir (for an export, "+
-			"another path) to keep both", what)
-	}
-	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
-	answer := make(chan string, 1)
-	go func() {
-		s, _ := bufio.NewReader(a.stdin).ReadString('\n')
-		answer <- strings.TrimSpace(s)
-	}()
-	select {
-	case s := <-answer:
-		if s == "yes" {
-			return nil
-		}
-		return errors.New("nothing was run")
-	case <-a.ctx.Done():
-		fmt.Fprintln(a.stderr)
-		return fmt.Errorf("%w: nothing was run", apply.ErrInterrupted)
-	}
 }
 
 // serve shows the run at the address of -ui while it goes on.
@@ -261,54 +238,13 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	}
 }
 
-// ending tells what an interrupt does to the block that runs.
-type ending struct {
-	interrupt *interrupt
-	block     *observe.Event // that began the block that runs; nil between blocks
-	saved     bool           // there is a checkpoint to go on from
-}
-
-func (e *ending) event(x observe.Event) {
-	switch x.Kind {
-	case observe.BlockStart:
-		e.block, e.saved = &x, x.FromStep > 0
-	case observe.BlockDone, observe.BlockFailed:
-		e.block, e.saved = nil, false
-	case observe.Saved:
-		e.saved = true
-	default:
-		return
-	}
-	e.say()
-}
-
-// say sets what is said at a signal.
-func (e *ending) say() {
-	how := "ending"
-	switch {
-	case e.block == nil:
-	case e.block.Saves:
-		how = "finishing the step and saving a checkpoint"
-	default:
-		how = fmt.Sprintf("ending %s, which starts over with the next apply", e.block.Addr)
-	}
-	e.interrupt.hold("Interrupted: " + how + ". Once more stops at once.")
-}
-
-// next says what the next apply does.
-func (e *ending) next() string {
-	switch {
-	case e.block == nil:
-		return "Run apply again to go on."
-	case e.saved:
-		return "Run apply again to go on from there."
-	}
-	return fmt.Sprintf("Run apply again: %s starts over, and what ended before it is kept.", e.block.Addr)
-}
-
 // apply runs a plan.
 func (a *app) apply(p *plan.Plan, approve bool) int {
-	end := &ending{interrupt: a.interrupt}
+	end := &ending{interrupt: a.interrupt, apply: "apply"}
+	again := plan.Selection{Replace: a.selection.Replace}.Flags()
+	if again != "" { // without it, what was there is put back
+		end.apply += " with " + again
+	}
 	end.say()
 	if a.ctx.Err() != nil {
 		return a.fail(apply.ErrInterrupted)
@@ -335,6 +271,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		view.event(e)
 	}
 	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
+		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
 			if err == nil {
@@ -381,6 +318,9 @@ func (a *app) printOutputs(p *plan.Plan, sound bool) {
 		fmt.Fprintln(a.stdout, a.paint(green, "Apply complete."))
 	} else {
 		fmt.Fprintln(a.stdout, a.paint(red, "Apply ran to its end, with errors."))
+	}
+	if n := len(p.LeftOut()); n > 0 {
+		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", plural(n, "block"))
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
 		v := dsl.Show(p.Outputs[n])

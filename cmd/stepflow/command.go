@@ -60,10 +60,12 @@ type app struct {
 	capability       string // of the card to plan for
 	dir              string // of the pipeline, for commands that only read its state
 	threads          int
+	parallelism      int                  // blocks that run at once
 	ui               string               // address to serve the run at
 	cache            *fineweb.Cache       // of remote data; nil for one of the usual size
 	opened           gpu.Device           // the device, once it was needed
 	given            []dsl.Flag           // -var and -var-file, in their order
+	selection        plan.Selection       // -target, -exclude and -replace
 	secrets          *dsl.Secrets         // of the pipeline, once it was read
 	files            map[string]*hcl.File // of the pipeline, for showing where problems are
 }
@@ -85,7 +87,7 @@ var commands []command
 func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
-		stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
+		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
 		schemaCommand(), dataCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
@@ -95,6 +97,13 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	a := &app{ctx: in.ctx, interrupt: in, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	// For what goes wrong before flags are read.
 	a.json = slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" })
+	if len(args) > 0 && args[0] == completeWord {
+		return a.complete(args[1:])
+	}
+	args, err := changeDir(args)
+	if err != nil {
+		return a.misuse("stepflow: %v", err)
+	}
 	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") ||
 		args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)
@@ -107,9 +116,14 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 		args = []string{args[1], "-help"}
 	}
 	for i := range commands {
-		if commands[i].name == args[0] {
-			return a.dispatch(&commands[i], args[1:])
+		if commands[i].name != args[0] {
+			continue
 		}
+		given, err := environmentArgs(args[0])
+		if err != nil {
+			return a.misuse("stepflow %s: %v", args[0], err)
+		}
+		return a.dispatch(&commands[i], append(given, args[1:]...))
 	}
 	return a.misuse("stepflow: there is no command %q.%s Run stepflow help for the list.", args[0], nearest(args[0]))
 }
@@ -125,23 +139,30 @@ func (a *app) misuse(format string, args ...any) int {
 	return exitUsage
 }
 
-func nearest(given string) string {
-	var names []string
+func nearest(given string) string { return dsl.Suggest(given, commandNames()) }
+
+func commandNames() (names []string) {
 	for _, c := range commands {
 		names = append(names, c.name)
 	}
-	return dsl.Suggest(given, names)
+	return names
 }
 
-// dispatch parses flags before and after the arguments.
-func (a *app) dispatch(c *command, args []string) int {
-	asked := a.json
+// flagSet returns the flags of a command, which set what a holds.
+func (c *command) flagSet(a *app) *flag.FlagSet {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
 	if c.flags != nil {
 		c.flags(a, f)
 	}
+	return f
+}
+
+// dispatch parses flags before and after the arguments.
+func (a *app) dispatch(c *command, args []string) int {
+	asked := a.json
+	f := c.flagSet(a)
 	var rest []string
 	for {
 		if err := f.Parse(args); err != nil {
@@ -198,7 +219,7 @@ func (c *command) help(w io.Writer, f *flag.FlagSet) {
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "stepflow trains language models in little memory, from pipelines written in HCL.\n\n"+
-		"Usage: stepflow COMMAND [flags] [DIR]\n\n")
+		"Usage: stepflow [-chdir=DIR] COMMAND [flags] [DIR]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.short)
 	}
@@ -206,18 +227,25 @@ func usage(w io.Writer) {
 	for _, c := range exitCodes {
 		fmt.Fprintf(w, "  %-12d %s\n", c.code, c.when)
 	}
-	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder.\n"+
+	fmt.Fprint(w, "\nDIR is a folder of *.hcl files, or one such file; default: the current folder. -chdir=DIR goes into "+
+		"a folder\nfirst. STEPFLOW_CLI_ARGS holds flags of every command, STEPFLOW_CLI_ARGS_plan those of plan, and so "+
+		"on.\n"+
 		"stepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 
 // common adds the flags of commands that read a pipeline.
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
+	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+	planning(a, f)
+}
+
+// planning adds the flags that decide what a plan comes to.
+func planning(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
 	f.StringVar(&a.deviceMemory, "device-memory", "",
 		"memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
-	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
 	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
 		a.given = append(a.given, dsl.Flag{Var: s})
 		return nil
@@ -230,6 +258,26 @@ func common(a *app, f *flag.FlagSet) {
 			a.given = append(a.given, dsl.Flag{File: s})
 			return nil
 		})
+}
+
+// selecting adds the flags that leave blocks out of a plan, or run them again.
+func selecting(a *app, f *flag.FlagSet) {
+	for _, x := range []struct {
+		name, usage string
+		list        *[]string
+	}{
+		{"target", "plan only this block or instance, and what it needs; can be repeated", &a.selection.Target},
+		{"exclude", "leave out this block or instance, and what needs it; can be repeated", &a.selection.Exclude},
+		{"replace", "run this block or instance again, though it is up to date; can be repeated",
+			&a.selection.Replace},
+	} {
+		f.Func(x.name, x.usage, func(s string) error {
+			*x.list = append(*x.list, s)
+			return nil
+		})
+	}
+	f.BoolVar(&a.selection.RefreshOnly, "refresh-only", false,
+		"only look at data and at results on disk, and at what differs from the state; apply records that")
 }
 
 func (a *app) inputs() dsl.Inputs {
@@ -280,7 +328,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
-		Cache: a.cache, Peak: a.peak}
+		Cache: a.cache, Peak: a.peak, Select: a.selection}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

@@ -3,9 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -54,21 +52,24 @@ func validateCommand() command {
 }
 
 func planCommand() command {
-	var detailed, explain bool
+	var detailed, explain, verbose bool
 	var out string
 	return command{name: "plan", args: "[flags] [DIR]", most: 1,
 		short: "Shows what apply would do, and how much memory it takes.",
 		synopsis: "Shows what apply would do, and what every stage takes: layers, parameters, bytes, tokens, FLOPs. " +
-			"Nothing is run.",
+			"What does not change is counted, not shown. Nothing is run.",
 		example: "stepflow plan pipelines/quickstart\n" +
 			"stepflow plan -json -var size=680M -var method=step-2 pipelines/paper",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
+			selecting(a, f)
 			f.BoolVar(&detailed, "detailed-exitcode", false,
 				"exit with 0 if nothing changes, 2 if something is to run or an output changes, 1 on errors")
 			f.StringVar(&out, "out", "",
 				"save the plan to this file; apply FILE runs it, and refuses if anything changed")
-			f.BoolVar(&explain, "explain", false, "show the configuration of every block, defaults included")
+			f.BoolVar(&verbose, "verbose", false, "show also blocks and outputs that do not change")
+			f.BoolVar(&explain, "explain", false,
+				"show every block with its configuration, defaults included")
 		},
 		run: func(a *app, args []string) int {
 			if out != "" {
@@ -76,13 +77,14 @@ func planCommand() command {
 					return a.fail(err)
 				}
 			}
-			p, ok := a.plan(args, false)
+			p, ok := a.plan(args, a.selection.RefreshOnly)
 			if !ok {
 				return exitError
 			}
 			file := ""
 			if out != "" {
-				switch stream, err := saved.Save(p, out, a.options(args)); {
+				text := a.plainPlan(p, verbose || explain, explain)
+				switch stream, err := saved.Save(p, out, a.options(args), text, planJSON(p)); {
 				case err != nil:
 					return a.fail(err)
 				case !stream:
@@ -96,7 +98,7 @@ func planCommand() command {
 				}
 				a.line(m)
 			} else {
-				a.printPlan(a.stdout, p, explain)
+				a.printPlan(p, verbose || explain, explain)
 				if file != "" {
 					fmt.Fprintf(a.stdout, "Saved the plan to %s. To run exactly this: stepflow apply %s\n",
 						file, shellWord(file))
@@ -117,130 +119,6 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-var verbs = map[plan.Verb]struct {
-	symbol string
-	color  color
-}{
-	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Same: {"=", green},
-	plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
-}
-
-// printPlan prints a plan: what is lost, each block, outputs, and sums.
-func (a *app) printPlan(w io.Writer, p *plan.Plan, explain bool) {
-	for _, l := range p.Losses() {
-		verb := "throws away"
-		if l.May {
-			verb = "may throw away"
-		}
-		fmt.Fprintf(w, "%s %s %s %d trained steps (%s, in %s): %s\n",
-			a.paint(red, "!"), l.Block, verb, l.Steps, l.Takes(), l.Folder, l.Why)
-	}
-	width := 0
-	for _, x := range p.Actions {
-		if x.Replaces != "" {
-			fmt.Fprintf(w, "%s %s replaces %s\n", a.paint(red, "!"), x.Addr, x.Replaces)
-		}
-		width = max(width, len(x.Addr.String()))
-	}
-	for _, x := range p.Actions {
-		a.printAction(w, x, width, explain)
-	}
-	changes := p.OutputChanges()
-	for _, c := range changes {
-		k := changeSymbols[c.Change]
-		fmt.Fprintf(w, "%s output.%s = %s\n", a.paint(k.color, k.symbol), c.Name, outputText(c))
-	}
-	printSums(w, p, changes)
-}
-
-// printAction prints what is to become of a block, with addresses in a column of a width.
-func (a *app) printAction(w io.Writer, x *plan.Action, width int, explain bool) {
-	v, why := verbs[x.Verb], x.Why
-	if x.Verb == plan.Ready {
-		why = a.secrets.Redact(x.Block.Summary())
-	}
-	verb := a.paint(v.color, fmt.Sprintf("%-10s", x.Verb))
-	line := fmt.Sprintf("%s %-*s  %s  %s", a.paint(v.color, v.symbol), width, x.Addr, verb, why)
-	fmt.Fprintln(w, strings.TrimRight(line, " "))
-	for _, warn := range x.Warnings {
-		fmt.Fprintf(w, "      %s %s\n", a.paint(yellow, "warning:"), warn)
-	}
-	if len(x.Removes) > 0 {
-		fmt.Fprintf(w, "    %s removes     its checkpoints at %s, more than keep\n",
-			a.paint(red, "-"), plan.StepList(x.Removes))
-	}
-	if b, ok := x.Block.(blocks.Detailed); ok {
-		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
-			fmt.Fprintf(w, "      %-11s %s\n", l.About, l.Text)
-		}
-	}
-	if explain {
-		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
-			fmt.Fprintf(w, "      %s = %s\n", n, x.Attrs[n])
-		}
-	}
-}
-
-// printSums prints how much a plan changes.
-func printSums(w io.Writer, p *plan.Plan, changes []plan.OutputChange) {
-	counts, moved, removed := map[plan.Verb]int{}, 0, 0
-	for _, x := range p.Actions {
-		counts[x.Verb]++
-		removed += len(x.Removes)
-		if x.Moved != "" {
-			moved++
-		}
-	}
-	fmt.Fprintf(w, "\nPlan: %d to run, %d to resume, %d deferred, %d up to date",
-		counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])
-	if n := counts[plan.Same]; n > 0 {
-		fmt.Fprintf(w, ", %d the same as others", n)
-	}
-	if moved > 0 {
-		fmt.Fprintf(w, ", %d moved", moved)
-	}
-	if removed > 0 {
-		fmt.Fprintf(w, ", %s to remove", plural(removed, "checkpoint"))
-	}
-	fmt.Fprintln(w, ".")
-	outputs := map[plan.Change]int{}
-	for _, c := range changes {
-		outputs[c.Change]++
-	}
-	if outputs[plan.NoOp] < len(changes) {
-		fmt.Fprintf(w, "Outputs: %d to add, %d to change, %d to remove.\n",
-			outputs[plan.Create], outputs[plan.Update], outputs[plan.Delete])
-	}
-	if t := p.TraceBudget(); t.Steps > 0 {
-		fmt.Fprintf(w, "Traced, where OTEL_* ask for it: %s, one in %d, the first and last of each stage, and slow "+
-			"ones; %d spans, at most %d.\n", plural(t.Steps, "step"), t.Every, t.Spans, t.MaxSpans)
-	}
-}
-
-var changeSymbols = map[plan.Change]struct {
-	symbol string
-	color  color
-}{
-	plan.Create: {"+", green}, plan.Update: {"~", yellow}, plan.Delete: {"-", red}, plan.NoOp: {" ", dim},
-}
-
-// outputText is an output's value, and where it changes what it was before.
-func outputText(c plan.OutputChange) string {
-	after := dsl.Hidden
-	if !c.Sensitive && c.Change != plan.Delete {
-		after = dsl.Show(c.After)
-	}
-	switch {
-	case c.Change == plan.Delete:
-		return plan.OutputText(c.Before)
-	case c.Change == plan.Update && c.Sensitive:
-		return after + ", changed"
-	case c.Change == plan.Update:
-		return plan.OutputText(c.Before) + " -> " + after
-	}
-	return after
-}
-
 // forecastOf is what a block takes that is to run; nil for one that is not.
 func forecastOf(x *plan.Action) *blocks.Forecast {
 	if f, ok := x.Block.(blocks.Forecaster); ok && (x.Verb == plan.Run || x.Verb == plan.Resume) {
@@ -251,49 +129,66 @@ func forecastOf(x *plan.Action) *blocks.Forecast {
 
 // planJSON is the plan for machines.
 func planJSON(p *plan.Plan) map[string]any {
+	if p.Select.RefreshOnly {
+		return driftJSON(p)
+	}
 	var actions []map[string]any
 	for _, x := range p.Actions {
-		m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
-			"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
-		for name, v := range attributesJSON(x) {
-			m[name] = v
-		}
-		if x.FromStep > 0 {
-			m["from_step"] = x.FromStep
-		}
-		if len(x.Losses) > 0 {
-			steps := 0
-			for _, l := range x.Losses {
-				steps += l.Steps
-			}
-			m["discards_steps"], m["losses"] = steps, x.Losses
-		}
-		if x.Moved != "" {
-			m["moved_from"] = x.Moved
-		}
-		if len(x.Removes) > 0 {
-			m["removes_checkpoints"] = x.Removes
-		}
-		if x.Replaces != "" {
-			m["replaces"] = x.Replaces
-		}
-		if len(x.Warnings) > 0 {
-			m["warnings"] = x.Warnings
-		}
-		if b, ok := x.Block.(blocks.Counted); ok {
-			maps.Copy(m, b.Numbers())
-		}
-		if f := forecastOf(x); f != nil {
-			m["forecast"] = f
-		}
-		actions = append(actions, m)
+		actions = append(actions, actionJSON(x))
 	}
 	changes := map[string]any{}
 	for _, c := range p.OutputChanges() {
 		changes[c.Name] = changeJSON(c)
 	}
-	return map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
-		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget()}
+	m := map[string]any{"format_version": "1.0", "type": "plan", "device": p.Caps.Kind, "actions": actions,
+		"outputs": outputsJSON(p), "output_changes": changes, "changes": p.Changes(), "trace": p.TraceBudget(),
+		"moves": movesJSON(p.Moves), "orphans": append([]*plan.Orphan{}, p.Orphans...),
+		"complete": len(p.LeftOut()) == 0}
+	if left := p.LeftOut(); len(left) > 0 {
+		m["left_out"] = left
+	}
+	return m
+}
+
+// actionJSON is what is to become of a block, for machines.
+func actionJSON(x *plan.Action) map[string]any {
+	m := map[string]any{"address": x.Addr.String(), "reason": x.Why, "recipe": x.Recipe,
+		"action": strings.ReplaceAll(string(x.Verb), " ", "_")}
+	for name, v := range attributesJSON(x) {
+		m[name] = v
+	}
+	if x.FromStep > 0 {
+		m["from_step"] = x.FromStep
+	}
+	if len(x.Losses) > 0 {
+		steps := 0
+		for _, l := range x.Losses {
+			steps += l.Steps
+		}
+		m["discards_steps"], m["losses"] = steps, x.Losses
+	}
+	if x.Moved != "" {
+		m["moved_from"] = x.Moved
+	}
+	if b, ok := x.Block.(blocks.Importable); ok && x.Verb == plan.Import {
+		m["importing"] = map[string]string{"id": b.Import().ID}
+	}
+	if len(x.Removes) > 0 {
+		m["removes_checkpoints"] = x.Removes
+	}
+	if x.Replaces != "" {
+		m["replaces"] = x.Replaces
+	}
+	if len(x.Warnings) > 0 {
+		m["warnings"] = x.Warnings
+	}
+	if b, ok := x.Block.(blocks.Counted); ok {
+		maps.Copy(m, b.Numbers())
+	}
+	if f := forecastOf(x); f != nil {
+		m["forecast"] = f
+	}
+	return m
 }
 
 // attributesJSON are a block's attributes with their values, by dotted name; apart from them the names of those that

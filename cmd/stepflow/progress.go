@@ -22,7 +22,7 @@ type progress struct {
 	losses []float64
 }
 
-func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && isTerminal(a.stdout)} }
+func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && a.moves()} }
 
 // lineEvery is how often a plain line is written.
 const lineEvery = 5 * time.Second
@@ -38,7 +38,9 @@ func (p *progress) event(e observe.Event) {
 		p.step(e)
 	case observe.BlockStart:
 		p.end()
-		p.times, p.losses, p.last = nil, nil, time.Time{}
+		if e.Saves { // it has steps
+			p.times, p.losses, p.last = nil, nil, time.Time{}
+		}
 		what := "running"
 		if e.FromStep > 0 {
 			what = fmt.Sprintf("resuming at step %d", e.FromStep)

@@ -310,6 +310,8 @@ func TestRunKeepsSecrets(t *testing.T) {
 		{"output", "-state-dir", state}, {"output", "-json", "-state-dir", state}, {"output", "-state-dir", state, "texts"}, {"output", "-raw", "-state-dir", state, "path"}, {"output", "-json", "-state-dir", state, "deep"},
 		{"show", "-state-dir", state}, {"show", "-json", "-state-dir", state}, {"show", "-state-dir", state, "evaluate.generation.g"}, {"state", "list", "-state-dir", state}, {"state", "check", "-state-dir", state},
 		{"watch", "-once", "-state-dir", state},
+		append(append([]string{"console", "-eval", "[var.s, var.n]", "-eval", "[plan, state, output]"}, vars...), dir),
+		append(append([]string{"console", "-json", "-eval", "[plan, state, output, var.s]"}, vars...), dir),
 		append(append([]string{"apply", "-verify"}, vars...), dir),
 		// Another secret: what has changed is said without either.
 		append(append([]string{"plan", "-var", "s=other-" + secretText}, vars...), dir),

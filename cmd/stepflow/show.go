@@ -5,18 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"stepflow/dsl"
+	"stepflow/runtime/saved"
 	"stepflow/runtime/state"
 )
 
 func showCommand() command {
-	return command{name: "show", args: "[flags] [ADDR]", most: 1, flags: inspectFlags,
-		short:    "Shows the state: what has run.",
-		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block.",
-		example:  "stepflow show -dir pipelines/quickstart stage.seed",
+	return command{name: "show", args: "[flags] [ADDR | PLANFILE]", most: 1, flags: inspectFlags,
+		short: "Shows the state, or a saved plan.",
+		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block. Of a " +
+			"file that plan -out saved, it shows the plan as plan did.",
+		example: "stepflow show -dir pipelines/quickstart stage.seed\n" +
+			"stepflow show -json FILE",
 		run: func(a *app, args []string) int {
+			if len(args) == 1 && isFile(args[0]) {
+				return a.showPlan(args[0])
+			}
 			d, err := a.state()
 			if err != nil {
 				return a.fail(err)
@@ -24,7 +31,7 @@ func showCommand() command {
 			if len(args) == 1 {
 				b := d.State.Blocks[args[0]]
 				if b == nil {
-					return a.fail(fmt.Errorf("the state has no block %s.%s%s",
+					return a.fail(fmt.Errorf("the state has no block %s, and there is no such plan file.%s%s",
 						args[0], dsl.Suggest(args[0], d.State.Names()), aFolder(args[0])))
 				}
 				return a.printBlock(args[0], b)
@@ -41,6 +48,26 @@ func showCommand() command {
 			}
 			return exitOK
 		}}
+}
+
+// isFile reports whether a path names something that is no folder.
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && !st.IsDir()
+}
+
+// showPlan shows a saved plan as plan showed it.
+func (a *app) showPlan(path string) int {
+	s, err := saved.Read(path)
+	if err != nil {
+		return a.fail(err)
+	}
+	if a.json {
+		a.line(s.Shown.JSON)
+	} else {
+		fmt.Fprint(a.stdout, wrapped(s.Shown.Text, a.columns()))
+	}
+	return exitOK
 }
 
 func (a *app) printBlock(name string, b *state.Block) int {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
-	"stepflow/dsl"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
@@ -50,57 +50,104 @@ func inspectFlags(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 }
 
+// stateAction is a row of the table of what stepflow state does.
+type stateAction struct {
+	name, args  string
+	least, most int // arguments
+	run         func(a *app, o *stateFlags, args []string) int
+}
+
+// stateFlags are the flags of stepflow state that not all its actions have.
+type stateFlags struct{ remove, dryRun, approve bool }
+
+var stateActions = []stateAction{
+	{"list", "", 0, 0, (*app).listState},
+	{"check", "", 0, 0, (*app).checkState},
+	{"mv", " [-dry-run] FROM TO", 2, 2, (*app).rename},
+	{"rm", " [-delete] ADDR …", 1, 100, (*app).forget},
+	{"gc", " [-dry-run] [CONFIG …]", 0, 100, (*app).collect},
+	{"rebuild", "", 0, 0, (*app).rebuild},
+}
+
+// stateUsage lists what stepflow state does, with words before each and between the last two.
+func stateUsage(before, between, last string) string {
+	var list []string
+	for _, x := range stateActions {
+		list = append(list, before+x.name+x.args)
+	}
+	n := len(list) - 1
+	return strings.Join(list[:n], between) + last + list[n]
+}
+
 func stateCommand() command {
-	return command{name: "state", args: "list | check | rebuild | rm ADDR …", most: 100, flags: inspectFlags,
-		short: "Lists, checks or forgets the blocks in the state.",
-		synopsis: "Lists the blocks in the state, checks the state, makes a lost or damaged state again from the " +
-			"results on disk, or forgets blocks: their files are removed and they run again.",
+	var o stateFlags
+	return command{name: "state", args: stateUsage("", " | ", " | "), most: 101,
+		flags: func(a *app, f *flag.FlagSet) {
+			inspectFlags(a, f)
+			planning(a, f)
+			f.BoolVar(&o.remove, "delete", false, "rm: delete the files of the blocks too")
+			f.BoolVar(&o.dryRun, "dry-run", false, "mv, gc: only say what would be done")
+			f.BoolVar(&o.approve, "auto-approve", false, "gc: do not ask before anything is deleted")
+		},
+		short: "Lists, checks or changes what the state records.",
+		synopsis: "list: the blocks in the state. check: compares results with what the state recorded. mv: gives a " +
+			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
+			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
+			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved " +
+			"by plan -out, by default the folder of -dir. rebuild: makes a lost or damaged state again from the " +
+			"results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
-			"stepflow state rm -dir pipelines/quickstart evaluate.perplexity.final",
+			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +
+			"stepflow state gc -dry-run -dir pipelines/quickstart",
 		run: func(a *app, args []string) int {
-			switch {
-			case len(args) == 1 && args[0] == "list":
-				d, err := a.state()
-				if err != nil {
-					return a.fail(err)
+			for _, x := range stateActions {
+				if n := len(args) - 1; n >= x.least && n <= x.most && args[0] == x.name {
+					return x.run(a, &o, args[1:])
 				}
-				if a.json {
-					a.line(append([]string{}, d.State.Names()...))
-					return exitOK
-				}
-				for _, n := range d.State.Names() {
-					fmt.Fprintln(a.stdout, n)
-				}
-				return exitOK
-			case len(args) == 1 && args[0] == "check":
-				d, err := a.state()
-				if err != nil {
-					return a.fail(err)
-				}
-				if err := results.CheckState(d); err != nil {
-					return a.fail(err)
-				}
-				if a.json {
-					a.line(map[string]any{"blocks": len(d.State.Blocks), "sound": true})
-				} else {
-					fmt.Fprintf(a.stdout, "%s, all as recorded.\n", plural(len(d.State.Blocks), "block"))
-				}
-				return exitOK
-			case len(args) == 1 && args[0] == "rebuild":
-				return a.rebuild()
-			case len(args) >= 2 && args[0] == "rm":
-				return a.forget(args[1:])
 			}
 			hint := ""
 			if len(args) == 2 {
 				hint = aFolder(args[1])
 			}
-			return a.misuse("stepflow state: write state list, state check, state rebuild or state rm ADDR …%s", hint)
+			return a.misuse("stepflow state: write %s%s", stateUsage("state ", ", ", " or "), hint)
 		}}
 }
 
+// listState prints the addresses in the state.
+func (a *app) listState(*stateFlags, []string) int {
+	d, err := a.state()
+	if err != nil {
+		return a.fail(err)
+	}
+	if a.json {
+		a.line(append([]string{}, d.State.Names()...))
+		return exitOK
+	}
+	for _, n := range d.State.Names() {
+		fmt.Fprintln(a.stdout, n)
+	}
+	return exitOK
+}
+
+// checkState compares all results with what the state recorded of them.
+func (a *app) checkState(*stateFlags, []string) int {
+	d, err := a.state()
+	if err != nil {
+		return a.fail(err)
+	}
+	if err := results.CheckState(d); err != nil {
+		return a.fail(err)
+	}
+	if a.json {
+		a.line(map[string]any{"blocks": len(d.State.Blocks), "sound": true})
+	} else {
+		fmt.Fprintf(a.stdout, "%s, all as recorded.\n", plural(len(d.State.Blocks), "block"))
+	}
+	return exitOK
+}
+
 // rebuild makes the state again from what is on disk. What the state file held before is kept beside it.
-func (a *app) rebuild() int {
+func (a *app) rebuild(*stateFlags, []string) int {
 	path, err := a.statePath()
 	if err != nil {
 		return a.fail(err)
@@ -140,44 +187,6 @@ func (a *app) rebuild() int {
 		plural(len(d.State.Blocks), "block"))
 	if kept != "" {
 		fmt.Fprintf(a.stdout, "What the state file held is kept in %s.\n", kept)
-	}
-	return exitOK
-}
-
-// forget checks all names before it removes the first.
-func (a *app) forget(names []string) int {
-	read, err := a.state()
-	if err != nil {
-		return a.fail(err)
-	}
-	missing := func(s *state.State) error {
-		for _, n := range names {
-			if s.Blocks[n] == nil {
-				return fmt.Errorf("the state has no block %s.%s Nothing was removed", n, dsl.Suggest(n, s.Names()))
-			}
-		}
-		return nil
-	}
-	if err := missing(read.State); err != nil {
-		return a.fail(err)
-	}
-	d, err := state.Open(read.Path)
-	if err != nil {
-		return a.fail(err)
-	}
-	defer d.Close()
-	if err := missing(d.State); err != nil { // another process may have removed one meanwhile
-		return a.fail(err)
-	}
-	if err := results.Forget(d, names); err != nil {
-		return a.fail(err)
-	}
-	if a.json {
-		a.line(map[string]any{"removed": names})
-		return exitOK
-	}
-	for _, n := range names {
-		fmt.Fprintf(a.stdout, "removed %s\n", n)
 	}
 	return exitOK
 }

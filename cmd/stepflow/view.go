@@ -25,9 +25,16 @@ const (
 	dim    color = "2"
 )
 
-// paint colours text on a terminal, unless NO_COLOR or -no-color ask for none.
+// moves reports whether the standard output is a terminal on which the cursor can move.
+func (a *app) moves() bool { return isTerminal(a.stdout) && os.Getenv("TERM") != "dumb" }
+
+// colors reports whether the standard output takes colours: it is a terminal, and neither NO_COLOR nor -no-color asks
+// for none.
+func (a *app) colors() bool { return !a.noColor && os.Getenv("NO_COLOR") == "" && a.moves() }
+
+// paint colours text where the standard output takes colours.
 func (a *app) paint(c color, s string) string {
-	if a.noColor || os.Getenv("NO_COLOR") != "" || !isTerminal(a.stdout) {
+	if !a.colors() {
 		return s
 	}
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"

@@ -3,7 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"os"
 
 	"stepflow/report"
 )
@@ -13,7 +12,7 @@ func watchCommand() command {
 	return command{name: "watch", args: "[flags] [DIR]", most: 1,
 		short: "Shows a run in the terminal while it goes on.",
 		synopsis: "Shows a running or finished run in a terminal. DIR is the pipeline's folder or the state's; it " +
-			"only reads there, so it can come and go. If the output is not a terminal, it prints once.",
+			"only reads there, so it can come and go. If the output is not a terminal, or TERM is dumb, it prints once.",
 		example: "stepflow watch pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
 			f.BoolVar(&once, "once", false, "print once and end")
@@ -27,13 +26,12 @@ func watchCommand() command {
 				dir = a.stateDir
 			}
 			r := report.NewReader(dir)
-			if once || !isTerminal(a.stdout) {
+			if once || !a.moves() {
 				run, err := r.Read()
 				if err != nil {
 					return a.fail(err)
 				}
-				fmt.Fprint(a.stdout, report.Dashboard(run, 100, isTerminal(a.stdout) && !a.noColor &&
-					os.Getenv("NO_COLOR") == ""))
+				fmt.Fprint(a.stdout, report.Dashboard(run, 100, a.colors()))
 				return exitOK
 			}
 			if err := report.Watch(a.ctx, r, untilEnd); err != nil {

@@ -29,8 +29,8 @@ func findCuBLASLt(driver int, open func(path string) error) error {
 			names = append(names, fmt.Sprintf("libcublasLt.so.%d", version))
 		}
 	}
-	failed := []error{fmt.Errorf("cuBLASLt cannot be loaded, of CUDA 12 or as new as the driver, which is for CUDA %d. "+
-		"It comes with the CUDA toolkit, with PyTorch, and from PyPI as nvidia-cublas-cu12; name its file in "+
+	failed := []error{fmt.Errorf("no cuBLASLt can be loaded. The driver is for CUDA %d: it takes cuBLASLt of CUDA 12 or "+
+		"later, but not later than itself. It comes with the CUDA toolkit, with PyTorch, and from PyPI as nvidia-cublas-cu12; name its file in "+
 		"STEPFLOW_CUBLASLT. Tried were", driver)}
 	for _, n := range append(names, "libcublasLt.so") {
 		err := open(n)
@@ -81,20 +81,28 @@ var cublasFolders = []struct {
 	name    string
 	folders func() ([]string, error)
 }{
-	{"CUDA_HOME", func() ([]string, error) { return toolkit(os.Getenv("CUDA_HOME")), nil }},
-	{"CUDA_PATH", func() ([]string, error) { return toolkit(os.Getenv("CUDA_PATH")), nil }},
+	{"CUDA_HOME", below("CUDA_HOME", toolkit)},
+	{"CUDA_PATH", below("CUDA_PATH", toolkit)},
 	{"/usr/local/cuda*", func() ([]string, error) { return toolkit("/usr/local/cuda*"), nil }},
 	{"/opt/cuda", func() ([]string, error) { return toolkit("/opt/cuda"), nil }},
-	{"CONDA_PREFIX", func() ([]string, error) { return environment(os.Getenv("CONDA_PREFIX")), nil }},
-	{"VIRTUAL_ENV", func() ([]string, error) { return environment(os.Getenv("VIRTUAL_ENV")), nil }},
+	{"CONDA_PREFIX", below("CONDA_PREFIX", environment)},
+	{"VIRTUAL_ENV", below("VIRTUAL_ENV", environment)},
 	{"python3's packages", pythonFolders},
+}
+
+// below returns a function that lists the folders of libraries of what a variable of the environment names.
+func below(variable string, list func(root string) []string) func() ([]string, error) {
+	return func() ([]string, error) {
+		root := os.Getenv(variable)
+		if root == "" {
+			return nil, errors.New("it is not set")
+		}
+		return list(root), nil
+	}
 }
 
 // toolkit lists the folders of libraries of an installed toolkit, or of those that a pattern matches.
 func toolkit(root string) (list []string) {
-	if root == "" {
-		return nil
-	}
 	for _, sub := range []string{"lib64", "lib", "targets/*/lib"} {
 		found, _ := filepath.Glob(filepath.Join(root, sub))
 		list = append(list, found...)
@@ -104,9 +112,6 @@ func toolkit(root string) (list []string) {
 
 // environment lists the folders of libraries of a virtual or Conda environment.
 func environment(root string) []string {
-	if root == "" {
-		return nil
-	}
 	found, _ := filepath.Glob(filepath.Join(root, "lib/python3*/site-packages/nvidia/*/lib"))
 	return append(toolkit(root), found...)
 }

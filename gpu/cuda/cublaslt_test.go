@@ -85,11 +85,12 @@ func TestCuBLASLtNotFound(t *testing.T) {
 	t.Setenv("STEPFLOW_CUBLASLT", "")
 	t.Setenv("CUDA_HOME", filepath.Join(dir, "home"))
 	t.Setenv("VIRTUAL_ENV", filepath.Join(dir, "venv"))
+	t.Setenv("CONDA_PREFIX", "")
 	t.Setenv("PATH", dir)
 	err := findCuBLASLt(12, func(path string) error { return errors.New(path + ": file too short") })
 	for _, part := range []string{"for CUDA 12", "STEPFLOW_CUBLASLT", "libcublasLt.so.12: file too short",
 		broken + ": file too short", "CUDA_HOME: " + filepath.Join(dir, "home/lib64") + " has no libcublasLt.so.12",
-		"python3's packages: ", "executable file not found"} {
+		"CONDA_PREFIX: it is not set", "python3's packages: ", "executable file not found"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%v\ndoes not say %q", err, part)
 		}

@@ -26,8 +26,8 @@ const Width = 64
 // Usable reports whether the kernels run on a card: bf16 products on tensor cores begin with 8.0.
 func (c Card) Usable() bool { return c.Major >= 8 }
 
-// PlanCaps are the capabilities that planning reads, of a card with a compute capability such as "8.9"
-// and an amount of memory in bytes, of which the reserve is not the program's.
+// PlanCaps are the capabilities that planning reads, of a card with a name and an amount of memory in bytes, of which
+// the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
 	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment,
 		Workspace: Workspace, Width: Width, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
@@ -61,8 +61,8 @@ func (d *Device) Caps() gpu.Caps { return d.caps }
 // Close ends the driver.
 func (d *Device) Close() error { return d.driver.Close() }
 
-// Load verifies the program and allocates its arena on the card, and nothing else. The rates of the card are measured
-// before the first arena takes its memory.
+// Load verifies the program, allocates its arena on the card, and prepares its launches. The rates of the card are
+// measured before the first arena takes its memory.
 func (d *Device) Load(p *gpu.Program) (gpu.Loaded, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err

@@ -46,16 +46,22 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 	if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
 		return err
 	}
-	entry := f.Entry(own)
-	entry.Attrs, entry.Inputs, entry.Secrets = a.Attrs, a.Inputs, r.dir.State.Seals(a.Secret)
-	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && old.Recipe == f.Recipe {
-		entry.Started, entry.Trace, entry.TraceEnded = old.Started, old.Trace, old.TraceEnded
-	}
+	entry := r.found(a, own)
 	f.Block = own
 	if err := r.record(a, entry); err != nil || entry.Status != state.Done {
 		return err
 	}
 	return r.settled(a.Addr, entry) // a process that was killed before its record left the checkpoints behind
+}
+
+// found returns the state's entry of the result or checkpoint that was found for an action, in a folder of the block's.
+func (r *runner) found(a *plan.Action, folder string) *state.Block {
+	entry := a.Found.Entry(folder)
+	entry.Attrs, entry.Inputs, entry.Secrets = a.Attrs, a.Inputs, r.dir.State.Seals(a.Secret)
+	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && old.Recipe == a.Found.Recipe {
+		entry.Started, entry.Trace, entry.TraceEnded = old.Started, old.Trace, old.TraceEnded
+	}
+	return entry
 }
 
 // owner returns the address of the block whose folder f lies in, "" if it was set aside, and whether that block may
@@ -68,17 +74,17 @@ func (r *runner) owner(f *results.Found) (address string, shared bool) {
 	}
 	for name := range r.dir.State.Blocks {
 		if x, err := addr.Parse(name); err == nil && results.Folder(x) == f.Block {
-			return name, false
+			return name, r.plan.LeavesOut(x)
 		}
 	}
 	return "", false
 }
 
 // moves adopts what the plan found in other blocks' folders, before anything runs: a run may be about to replace those
-// folders.
+// folders. What lies in the block's own folder since its entry moved is there already.
 func (r *runner) moves(ctx context.Context) error {
 	for _, a := range r.plan.Actions {
-		if a.Moved == "" {
+		if a.Moved == "" || a.Found.Block == results.Folder(a.Addr) {
 			continue
 		}
 		if _, shared := r.owner(a.Found); shared {

@@ -9,8 +9,8 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -36,6 +36,7 @@ type Options struct {
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
 
+	Parallelism int          // blocks that run at once; 0 for one. The device runs one at a time
 	AutoApprove bool         // throw away work that the plan did not show; otherwise that ends the run
 	Scratch     bool         // results are not kept, so an interrupt ends training in the middle of a step
 	Begin       func() error // called with the state locked, before anything runs; nil for nothing
@@ -62,7 +63,9 @@ type runner struct {
 	ended  map[addr.Addr]bool // blocks that were begun
 	shared *blocks.Shared
 
-	scratch bool // see Options
+	scratch bool       // see Options
+	most    int        // blocks that run at once
+	mu      sync.Mutex // held but while a block runs; a block takes it to record something
 }
 
 // Apply runs a plan. Cancelling ctx ends it with ErrInterrupted: training after the current step, with a checkpoint,
@@ -76,7 +79,7 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	if err := readable(ctx, p); err != nil {
 		return done, err
 	}
-	dir, err := state.Open(p.StateDir)
+	dir, err := open(p)
 	if err != nil {
 		return done, err
 	}
@@ -85,9 +88,6 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 			err = e
 		}
 	}()
-	if dir.State.Serial != p.State.Serial {
-		return done, fmt.Errorf("the state changed since the plan was made (another apply ran): plan again")
-	}
 	if o.Begin != nil {
 		if err := o.Begin(); err != nil {
 			return done, err
@@ -107,43 +107,72 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	return done, r.run(ctx)
 }
 
+// open locks the state of a plan, which must be the one that the plan was made with.
+func open(p *plan.Plan) (*state.Dir, error) {
+	dir, err := state.Open(p.StateDir)
+	if err == nil && dir.State.Serial != p.State.Serial {
+		err = errors.Join(errors.New("the state changed since the plan was made (another apply ran): plan again"),
+			dir.Close())
+	}
+	return dir, err
+}
+
+// saw notes in the state what the plan saw of remote data.
+func saw(p *plan.Plan, st *state.State) {
+	for _, a := range p.Actions {
+		if n, ok := a.Block.(blocks.Source); ok {
+			_, secret := a.Secret["source"]
+			st.Saw(a.Addr.String(), n.Seen(secret))
+		}
+	}
+}
+
 func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q := p.Copy()
 	q.State = dir.State
 	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove,
-		scratch: o.Scratch,
-		ended:   map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
+		scratch: o.Scratch, most: max(o.Parallelism, 1),
+		ended: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
 			Counted: map[addr.Addr]bool{}},
-		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: o.Emit, Log: o.Log,
+		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: oneByOne(o.Emit), Log: o.Log,
 			Device: o.Device.Caps().Name,
 			Every:  p.TraceBudget().Every, Spans: p.MaxSpans}}
+	saw(q, dir.State)
 	for _, a := range q.Actions {
 		if n, ok := a.Block.(blocks.Source); ok {
-			_, secret := a.Secret["source"]
-			dir.State.Saw(a.Addr.String(), n.Seen(secret))
 			r.shared.Counted[a.Addr] = n.Counted()
 		}
 	}
 	return r
 }
 
+// oneByOne makes events of blocks that run at once come one after the other.
+func oneByOne(emit func(observe.Event)) func(observe.Event) {
+	if emit == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(e observe.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		emit(e)
+	}
+}
+
 // run runs all blocks, then the outputs.
 func (r *runner) run(ctx context.Context) error {
-	byBlock := map[addr.Addr][]int{} // indices of actions
-	for i, a := range r.plan.Actions {
-		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
+	if err := r.relocate(); err != nil {
+		return err
 	}
 	if err := errors.Join(r.moves(ctx), r.sweep()); err != nil {
 		return err
 	}
 	r.recoverWritten()
-	for _, b := range r.plan.Config.Blocks {
-		if b.Kind.Name == "output" {
-			continue
-		}
-		if err := r.block(ctx, b, byBlock[b.Addr]); err != nil {
-			return r.leftOut(err)
-		}
+	if err := r.walk(ctx); err != nil {
+		return r.leftOut(err)
+	}
+	if err := r.depart(); err != nil {
+		return err
 	}
 	diags, err := r.outputs()
 	if err != nil {
@@ -161,7 +190,7 @@ func refuse(p *plan.Plan, caps gpu.Caps) error {
 				errs = append(errs, fmt.Errorf("%s: %w", a.Addr, err))
 			}
 		}
-		if a.Verb != plan.Run && a.Verb != plan.Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		if a.TooLarge != "" {
@@ -187,7 +216,7 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	read := map[string]bool{}
 	for _, a := range p.Actions {
 		x, ok := a.Block.(blocks.Weighty)
-		if !ok || a.Verb != plan.Run || a.Skip {
+		if !ok || a.Verb != plan.Run && a.Verb != plan.Import || a.Skip {
 			continue
 		}
 		err := x.Readable(ctx, read)
@@ -201,69 +230,47 @@ func readable(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// block runs the instances of a block and puts their exports into scope. Deferred ones are planned now: the values
-// they need are known.
-func (r *runner) block(ctx context.Context, b *dsl.Block, actions []int) error {
-	instances, diags := r.fold.Scope.Instances(b)
-	if diags.HasErrors() {
-		return diags
-	}
-	exports := make([]cty.Value, len(instances))
-	for i, at := range actions {
-		known, err := r.action(ctx, b, at)
-		if err != nil {
-			return err
-		}
-		exports[i] = known
-	}
-	r.fold.Scope.SetInstances(b, instances, exports)
-	return nil
-}
-
-// action plans a block again, because the blocks before it have content ids now, and runs it. It returns the block's
-// exports.
-func (r *runner) action(ctx context.Context, b *dsl.Block, at int) (cty.Value, error) {
+// prepare plans a block again, because the blocks before it have content ids now. It returns the block's exports, and
+// the action that is to run; nil if nothing is.
+func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.Action, exports cty.Value, err error) {
 	was := r.plan.Actions[at]
 	a, exports, diags := r.fold.Plan(ctx, b, *was.Instance())
 	if ctx.Err() != nil {
-		return exports, ErrInterrupted
+		return nil, exports, ErrInterrupted
 	}
 	if diags.HasErrors() {
-		return exports, diags
+		return nil, exports, diags
 	}
 	a.Skip, a.Late = was.Skip, was.Late || was.Verb == plan.Deferred
 	if err := r.unexpected(was, a); err != nil {
-		return exports, err
+		return nil, exports, err
 	}
 	r.plan.Actions[at] = a
 	r.fold.Put(a)
 	if _, ok := a.Block.(blocks.Writer); ok { // its path may have been unknown in the plan
 		if diags := r.plan.Conflicts(); diags.HasErrors() {
-			return exports, diags
+			return nil, exports, diags
 		}
 	}
-	if a.Found != nil && (a.Moved != "" || a.Stale(r.dir.State.Blocks[a.Addr.String()])) {
+	old := r.dir.State.Blocks[a.Addr.String()]
+	if a.Found != nil && (a.Moved != "" || a.Stale(old)) {
 		if err := r.adopt(ctx, a); err != nil {
-			return exports, fmt.Errorf("%s: %w", a.Addr, err)
+			return nil, exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
-	if a.Verb != plan.Run && a.Verb != plan.Resume || a.Skip {
-		if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
+	if !a.Verb.Works() || a.Skip {
+		old = r.dir.State.Blocks[a.Addr.String()]
+		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
-		return exports, nil
+		return nil, exports, nil
 	}
 	if l := plan.Uncovered(a.Losses, r.losses); l != nil && r.ask {
-		return exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not show "+
-			"that: plan again",
+		return nil, exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not "+
+			"show that: plan again",
 			a.Addr, l.Steps, filepath.Join(r.dir.Path, l.Folder), l.Takes(), l.Why)
 	}
-	r.ended[a.Addr] = true
-	made, err := r.task(ctx, a)
-	if err != nil {
-		return exports, fmt.Errorf("%s: %w", a.Addr, err)
-	}
-	return withMade(exports, made), nil
+	return a, exports, nil
 }
 
 // unexpected returns an error if a block is no longer what the plan said.
@@ -307,7 +314,7 @@ func (r *runner) leftOut(err error) error {
 	}
 	var list []string
 	for _, a := range r.plan.Actions {
-		waits := slices.Contains([]plan.Verb{plan.Run, plan.Resume, plan.Same, plan.Deferred}, a.Verb)
+		waits := a.Verb.Works() || a.Verb == plan.Same || a.Verb == plan.Deferred
 		if waits && !a.Skip && !r.ended[a.Addr] {
 			list = append(list, a.Addr.String())
 		}

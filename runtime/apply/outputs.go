@@ -18,8 +18,13 @@ import (
 func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	before := r.dir.State.Outputs
 	r.dir.State.Outputs = map[string]state.Output{}
+	for name, was := range before {
+		if r.plan.KeepsOutput(name) {
+			r.dir.State.Outputs[name] = was
+		}
+	}
 	for _, b := range r.plan.Config.Blocks {
-		if b.Kind.Name != "output" {
+		if b.Kind.Name != "output" || r.plan.KeepsOutput(b.Addr.Name) {
 			continue
 		}
 		d, diags := r.fold.Scope.Decode(b, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -22,19 +23,12 @@ import (
 
 // task runs one block and records it as running, then as done or failed. It returns the exports that the run gave.
 func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.Value, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	start := time.Now()
 	t := a.Block.(blocks.Task)
-	entry := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
-		Secrets: r.dir.State.Seals(a.Secret),
-		Earlier: r.fold.MadeBefore(a)}
-	if entry.Earlier != "" {
-		entry.Device = r.plan.Caps.Name
-	}
+	entry := r.entry(a)
 	b := r.blockRun(ctx, a, entry)
-	saves := false
-	if s, ok := a.Block.(blocks.Stepped); ok {
-		entry.Step, entry.Steps, saves = a.FromStep, s.NumSteps(), true
-	}
 	if x, ok := a.Block.(blocks.Picky); ok { // a deferred block was not checked before
 		if err := x.Refuse(r.device.Caps()); err != nil {
 			return nil, err
@@ -45,14 +39,16 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	}
 	defer r.fold.Disk.Changed(results.Folder(a.Addr))
 	if w, ok := a.Block.(blocks.Writer); ok {
-		w.Begin(b)
+		w.Begin(b, r.dir.State)
 	}
 	ctx = r.watch(ctx, a, b)
-	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: saves})
-	if err := b.Record(); err != nil {
+	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockStart, FromStep: a.FromStep, Saves: entry.Steps > 0})
+	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
+	r.mu.Unlock()
 	err = t.Run(ctx, b)
+	r.mu.Lock()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, gpu.ErrStopped)) {
 		err = ErrInterrupted
 	}
@@ -65,10 +61,10 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			entry.Status, entry.Error = state.Failed, err.Error()
 			b.Observe.Event(ctx, observe.Event{Kind: observe.BlockFailed, Message: err.Error()})
 		}
-		return nil, errors.Join(err, b.Record())
+		return nil, errors.Join(err, r.record(a, entry))
 	}
 	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
-	if err := b.Record(); err != nil {
+	if err := r.record(a, entry); err != nil {
 		return nil, err
 	}
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
@@ -84,13 +80,44 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
+// entry returns the state's entry of a block that begins to run.
+func (r *runner) entry(a *plan.Action) *state.Block {
+	e := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
+		Secrets: r.dir.State.Seals(a.Secret),
+		Earlier: r.fold.MadeBefore(a)}
+	if e.Earlier != "" {
+		e.Device = r.plan.Caps.Name
+	}
+	if s, ok := a.Block.(blocks.Stepped); ok {
+		e.Step, e.Steps = a.FromStep, s.NumSteps() // none of one that is imported
+	}
+	if x, ok := a.Block.(blocks.Importable); ok {
+		e.Import = x.Import()
+	}
+	return e
+}
+
 // blockRun returns what a block is given to run with.
 func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
 	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
 		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
-		Result: func(x addr.Addr) (string, error) { return r.result(ctx, x) },
-		Record: func() error { return r.record(a, entry) }}
+		Result: func(x addr.Addr) (dir string, err error) {
+			r.locked(func() { dir, err = r.result(ctx, x) })
+			return dir, err
+		},
+		Record: func() (err error) {
+			r.locked(func() { err = r.record(a, entry) })
+			return err
+		},
+		Note: func(f func(*state.State)) { r.locked(func() { f(r.dir.State) }) }}
+}
+
+// locked does something for a block that runs.
+func (r *runner) locked(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
 }
 
 // watch starts the trace of a block that runs, and records it in the block's entry.
@@ -112,7 +139,9 @@ func (r *runner) record(a *plan.Action, entry *state.Block) error {
 	if entry.Status == state.Done && entry.Content == "" {
 		return fmt.Errorf("%s ended without a content id", a.Addr)
 	}
-	r.dir.State.Blocks[a.Addr.String()] = entry
+	kept := *entry // as it is now: the block goes on to change its entry
+	kept.Values = maps.Clone(entry.Values)
+	r.dir.State.Blocks[a.Addr.String()] = &kept
 	return r.dir.Save()
 }
 

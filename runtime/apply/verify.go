@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -17,6 +19,9 @@ import (
 func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch, a Options) (same, changed []string,
 	err error) {
 	o.StateDir, o.Caps = filepath.Join(s.Path, "state"), p.Caps
+	if err := carry(p, o.StateDir); err != nil {
+		return nil, nil, err
+	}
 	q, diags := plan.New(ctx, o)
 	if diags.HasErrors() {
 		return nil, nil, diags
@@ -42,7 +47,7 @@ func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch,
 	var errs []error
 	for _, name := range p.State.Names() {
 		was, now := p.State.Blocks[name], again.State.Blocks[name]
-		if was.Status != state.Done || now == nil {
+		if was.Status != state.Done || was.Import != nil || now == nil {
 			continue
 		}
 		if was.Recipe != recipes[name] {
@@ -57,4 +62,37 @@ func Verify(ctx context.Context, o plan.Options, p *plan.Plan, s *state.Scratch,
 		same = append(same, name)
 	}
 	return same, changed, errors.Join(errs...)
+}
+
+// carry puts imported results into another state. They were not made here, so they cannot be made again. Of the blocks
+// that they were fitted to it notes what they made, by which the results are found.
+func carry(p *plan.Plan, stateDir string) error {
+	dir, err := state.Open(stateDir)
+	if err != nil {
+		return err
+	}
+	for _, a := range p.Actions {
+		old := p.State.Blocks[a.Addr.String()]
+		if old == nil || old.Import == nil || a.Verb != plan.UpToDate {
+			continue
+		}
+		own, entry := results.Folder(a.Addr), *old
+		entry.Dir = filepath.Join(own, a.Found.Leaf)
+		to := filepath.Join(stateDir, own)
+		err := durable.MkdirAll(filepath.Dir(to), 0o777)
+		if err == nil {
+			err = results.Share(filepath.Join(p.StateDir, a.Found.Block), to)
+		}
+		if err != nil {
+			return errors.Join(err, dir.Close())
+		}
+		dir.State.Blocks[a.Addr.String()] = &entry
+		for in := range old.Inputs {
+			if b := p.State.Blocks[in]; b != nil {
+				dir.State.Blocks[in] = &state.Block{Status: state.Running, Recipe: b.Recipe, Earlier: b.Content,
+					Device: b.Device}
+			}
+		}
+	}
+	return errors.Join(dir.Save(), dir.Close())
 }

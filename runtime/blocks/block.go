@@ -31,7 +31,18 @@ type Kind struct {
 	Idle map[string]string
 	// Resolved holds the attributes that say one thing in several ways: Identity writes what they resolve to.
 	Resolved []string
+	// Alone names what a block of the kind has for itself while it is planned and while it runs; "" for nothing.
+	Alone Resource
 }
+
+// Resource is something that one block uses at a time.
+type Resource string
+
+// The device, with its programs; and the folders of exports, with what is known of their files.
+const (
+	TheDevice Resource = "device"
+	Exports   Resource = "exports"
+)
 
 // Block is a planned block.
 type Block interface {
@@ -90,6 +101,11 @@ type (
 	Weighty interface {
 		Readable(ctx context.Context, read map[string]bool) error
 	}
+	// Importable is a task whose result may come from elsewhere instead of a run.
+	Importable interface {
+		Task
+		Import() *state.Import // nil if it is made by a run
+	}
 	// Source is a block of documents.
 	Source interface {
 		Missing() string                // why its remote files could not be looked at; "" if they could
@@ -104,7 +120,7 @@ type (
 	// Writer is a block that writes into a folder of the user's.
 	Writer interface {
 		Task
-		Begin(r *Run)                                   // notes the folder in the state before anything is written
+		Begin(r *Run, st *state.State)                  // notes the folder in the state before anything is written
 		Target() string                                 // the folder, without links
 		Writable() error                                // why this process may not write there; nil if it may
 		Holds(recipe string) error                      // why the folder lacks what the recipe writes; nil if it has it

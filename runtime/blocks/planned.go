@@ -42,6 +42,8 @@ type World struct {
 	Programs *program.Programs
 	Files    exportdir.Hashes // hashes of exported files
 
+	Import func(addr.Addr) *dsl.Import // the import block of a block; nil if there is none
+
 	Find func(addr.Addr) *Planned                 // a block that is planned already; nil for none
 	ID   func(addr.Addr) string                   // content id of its result, or its recipe if it has not run
 	Made func(addr.Addr) (folder string, ok bool) // folder of its result, if it has run

@@ -38,6 +38,7 @@ type Run struct {
 
 	Result func(addr.Addr) (string, error) // folder of a finished block's result, its bytes checked
 	Record func() error                    // writes the entry to the state on disk
+	Note   func(func(*state.State))        // changes the state, which is then written with the next entry
 }
 
 // Shared is what the blocks of a run keep for each other.
@@ -101,7 +102,7 @@ func (r *Run) Seal() {
 // Took records the rate at which work was done, to predict times in later plans. Times of up to 50 ms are not recorded.
 func (r *Run) Took(name string, amount float64, time time.Duration) {
 	if s := time.Seconds(); s > 0.05 && amount > 0 {
-		r.State.State.Rate(name, amount/s)
+		r.Note(func(st *state.State) { st.Rate(name, amount/s) })
 	}
 }
 

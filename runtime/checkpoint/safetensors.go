@@ -270,6 +270,9 @@ func (s *File) Shape(name string) (gpu.Shape, bool) {
 	return e.Shape, ok
 }
 
+// DType is the format's name of a tensor's element type, such as "BF16"; empty if there is no such tensor.
+func (s *File) DType(name string) string { return s.index[name].DType }
+
 // Raw reads a tensor's bytes and the name of its element type.
 func (s *File) Raw(name string) ([]byte, string, error) {
 	e, ok := s.index[name]

@@ -10,7 +10,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
@@ -21,11 +23,15 @@ type Verb string
 const (
 	Run      Verb = "run"
 	Resume   Verb = "resume"
-	Same     Verb = "same" // another block of the same recipe makes it in this run
+	Import   Verb = "import" // its result is taken from elsewhere
+	Same     Verb = "same"   // another block of the same recipe makes it in this run
 	UpToDate Verb = "up to date"
 	Ready    Verb = "ready"    // configuration only: nothing to run
 	Deferred Verb = "deferred" // planned when the values it needs are known
 )
+
+// Works reports whether apply makes the block's result.
+func (v Verb) Works() bool { return v == Run || v == Resume || v == Import }
 
 // Action is what apply will do with a block, or with one instance of a repeated block.
 type Action struct {
@@ -55,6 +61,12 @@ type Action struct {
 // Kind returns the block's kind in the language.
 func (a *Action) Kind() *dsl.Kind { return a.block.Kind }
 
+// Refs returns the blocks that the block refers to.
+func (a *Action) Refs() []addr.Addr { return a.block.Refs }
+
+// Alone returns what the block has for itself while it is planned and while it runs; "" for nothing.
+func (a *Action) Alone() blocks.Resource { return all.Kinds[a.block.Kind.Name].Alone }
+
 // Type returns the block's type; "" for a kind without types.
 func (a *Action) Type() string { return a.block.Addr.Type }
 
@@ -65,6 +77,14 @@ func (a *Action) Instance() *dsl.Each { return &a.each }
 func (a *Action) task() blocks.Task {
 	if t, ok := a.Block.(blocks.Task); ok && t.Runs() {
 		return t
+	}
+	return nil
+}
+
+// imported returns where the block's result comes from; nil if it is made by a run.
+func (a *Action) imported() *state.Import {
+	if x, ok := a.Block.(blocks.Importable); ok {
+		return x.Import()
 	}
 	return nil
 }

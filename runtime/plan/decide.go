@@ -30,11 +30,23 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if err != nil {
 		return err
 	}
+	again := matches(f.choice.replace, a.Addr)
+	if again {
+		if found, err = f.replacement(ctx, a, old); err != nil {
+			return err
+		}
+	}
 	before := f.MadeBefore(a)
 	first, made := f.making[a.Recipe]
 	switch {
+	case again && found == nil && a.imported() == nil:
+		a.Verb, a.Why = Run, "-replace asks for it"
+	case again && found == nil:
+		f.bringIn(a, "-replace asks for it")
 	case made && a.Shareable() && (found == nil || !found.Done):
 		a.Verb, a.Why = Same, "the same as "+first.String()
+	case found == nil && a.imported() != nil:
+		f.bringIn(a, importReason(a.imported(), old, damage))
 	case found == nil:
 		a.Verb, a.Why = Run, f.reason(a, old, damage)
 		f.warnGone(a, old)
@@ -57,14 +69,36 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
 	}
-	a.pending = a.Verb == Run || a.Verb == Resume || a.Verb == Same
+	a.pending = a.Verb.Works() || a.Verb == Same
 	switch {
-	case a.Verb == Run:
+	case a.Verb == Run || a.Verb == Import:
 		a.Losses, err = f.losses(a)
 	case a.stepped() != nil && a.Found != nil:
 		a.Removes, err = f.surplus(a)
 	}
 	return err
+}
+
+// replacement returns the latest intact checkpoint of a run that -replace began and that was interrupted; nil if there
+// is none.
+func (f *Fold) replacement(ctx context.Context, a *Action, old *state.Block) (*results.Found, error) {
+	if old == nil || old.Status == state.Done || old.Recipe != a.Recipe || old.Earlier == "" || a.stepped() == nil {
+		return nil, nil
+	}
+	from := f.lies(a.Addr)
+	finds, err := f.Disk.Finds(from, a.Recipe)
+	for _, x := range finds {
+		if x.Done || x.Block != results.Folder(from) {
+			continue
+		}
+		switch err := f.Disk.Intact(ctx, x, a.task().Files(false)); {
+		case err == nil:
+			return x, nil
+		case !results.IsDamage(err):
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 // decideWriter looks into the folder that a block writes to.
@@ -129,7 +163,7 @@ func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *re
 func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again int) (found *results.Found, damage,
 	err error) {
 	warned := len(a.Warnings)
-	finds, err := f.Disk.Finds(a.Addr, a.Recipe)
+	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Recipe)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,7 +182,7 @@ func (f *Fold) lookAgain(ctx context.Context, a *Action, old *state.Block, again
 			continue
 		}
 		err := f.Disk.Intact(ctx, x, a.task().Files(x.Done))
-		if results.IsDamage(err) && again > 0 && f.Disk.Gone(x) {
+		if results.IsDamage(err) && again > 0 && f.Disk.Gone(x.Dir()) {
 			a.Warnings = a.Warnings[:warned]
 			f.Disk.Changed(x.Block)
 			return f.lookAgain(ctx, a, old, again-1)
@@ -181,6 +215,9 @@ func (f *Fold) takeOver(a *Action, old *state.Block) {
 				a.Moved = name
 			}
 		}
+		if from := f.lies(a.Addr); results.Folder(from) == x.Block {
+			a.Moved = from.String()
+		}
 	}
 	if a.Verb != UpToDate {
 		return
@@ -203,7 +240,7 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 	}
 	dir := old.Dir
 	if old.Status != state.Done {
-		if dir = results.Folder(a.Addr); old.Step == 0 { // nothing was saved
+		if dir = results.Folder(f.lies(a.Addr)); old.Step == 0 { // nothing was saved
 			return
 		}
 	}
@@ -216,6 +253,30 @@ func (f *Fold) warnGone(a *Action, old *state.Block) {
 		a.Warn(fmt.Sprintf("%s is gone: %d steps will be trained again. If it is on a disk that is not mounted, mount "+
 			"that first",
 			dir, old.Step))
+	}
+}
+
+// bringIn decides that a block's result is imported.
+func (f *Fold) bringIn(a *Action, why string) {
+	a.Verb, a.Why = Import, why
+	if x, ok := a.Block.(blocks.Picky); ok && x.Refuse(f.world.Caps) != nil {
+		a.Warn(fmt.Sprintf("apply would refuse this: %v", x.Refuse(f.world.Caps)))
+	}
+}
+
+// importReason returns why a result is imported.
+func importReason(im *state.Import, old *state.Block, damage error) string {
+	switch why := "it comes from " + im.ID; {
+	case damage != nil:
+		return fmt.Sprintf("%s, and what was imported is gone or damaged: %v", why, damage)
+	case old == nil || old.Import == nil:
+		return why
+	case old.Import.ID != im.ID:
+		return fmt.Sprintf("%s, and came from %s", why, old.Import.ID)
+	case old.Import.Files != im.Files:
+		return why + ", whose files have changed"
+	default:
+		return why + ", and its model, precision or tokenizer has changed"
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -25,15 +26,21 @@ type Fold struct {
 	Scope *dsl.Scope
 	Disk  *results.Disk
 
-	cfg      *dsl.Config
-	world    *blocks.World
-	done     map[addr.Addr]*Action
-	making   map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
-	deferred map[addr.Addr]map[addr.Addr]bool // block → deferred instances
+	cfg       *dsl.Config
+	choice    *choice // of what to plan
+	world     *blocks.World
+	done      map[addr.Addr]*Action
+	mu        sync.RWMutex                     // of done, which blocks that run look into
+	making    map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
+	deferred  map[addr.Addr]map[addr.Addr]bool // block → deferred instances
+	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
+	stateKeys map[addr.Addr][]string           // see keys
+	imports   []dsl.Import
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
-	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{}}
+	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
+		came: map[addr.Addr]addr.Addr{}}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
@@ -51,7 +58,7 @@ func (f *Fold) begin() {
 // Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before
 // it. It keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
-	f := &Fold{cfg: p.fold.cfg, Disk: p.fold.Disk}
+	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk}
 	world := *p.fold.world
 	world.State = st
 	f.world = &world
@@ -61,7 +68,7 @@ func (p *Plan) Again(st *state.State) *Fold {
 
 // find returns a block that is planned; nil if it is not.
 func (f *Fold) find(a addr.Addr) *blocks.Planned {
-	if x := f.done[a]; x != nil {
+	if x := f.planned(a); x != nil {
 		return &x.Planned
 	}
 	return nil
@@ -69,28 +76,38 @@ func (f *Fold) find(a addr.Addr) *blocks.Planned {
 
 // ID returns the content id of a block's result, or its recipe if it has not run.
 func (f *Fold) ID(a addr.Addr) string {
-	if x := f.done[a]; x != nil {
+	if x := f.planned(a); x != nil {
 		return x.id
 	}
 	return ""
 }
 
+// planned returns the action of a block that is planned; nil if it is not.
+func (f *Fold) planned(a addr.Addr) *Action {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.done[a]
+}
+
 // made returns the folder of a block's result; ok is false if it has not run, or will run again.
 func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
-	x := f.done[a]
+	x := f.planned(a)
 	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
 		return "", false
 	}
 	return filepath.Join(f.Disk.Path, x.Found.Dir()), true
 }
 
-// block plans all instances of a block and puts their exports into scope.
-func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diags hcl.Diagnostics) {
+// block plans all instances of a block and puts their exports into scope. Instances that are left out have no action,
+// and only their exports are used.
+func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left []addr.Addr,
+	diags hcl.Diagnostics) {
 	instances, diags := f.Scope.Instances(b)
 	if diags.HasErrors() {
 		f.Scope.Set(b.Addr, cty.DynamicVal)
-		return nil, diags
+		return nil, nil, diags
 	}
+	f.rekey(b, instances)
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
 	for i, each := range instances {
@@ -99,17 +116,22 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, diag
 		if a != nil {
 			f.Put(a)
 		}
-		if !d.HasErrors() {
+		switch {
+		case a != nil && !f.choice.has(a.Addr):
+			left = append(left, a.Addr)
+		case !d.HasErrors():
 			actions = append(actions, a)
 		}
 	}
 	f.Scope.SetInstances(b, instances, exports)
-	return actions, append(diags, dsl.Merge(b, instances, problems)...)
+	return actions, left, append(diags, dsl.Merge(b, instances, problems)...)
 }
 
 // Put makes a planned block known to those planned after it.
 func (f *Fold) Put(a *Action) {
+	f.mu.Lock()
 	f.done[a.Addr] = a
+	f.mu.Unlock()
 	block := a.Addr.Block()
 	if a.Verb == Deferred {
 		if f.deferred[block] == nil {
@@ -119,7 +141,7 @@ func (f *Fold) Put(a *Action) {
 	} else {
 		delete(f.deferred[block], a.Addr)
 	}
-	if (a.Verb == Run || a.Verb == Resume) && a.Shareable() && f.making != nil {
+	if a.Verb.Works() && a.Shareable() && f.making != nil && f.choice.has(a.Addr) {
 		f.making[a.Recipe] = a.Addr
 	}
 }

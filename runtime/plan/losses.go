@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
-// Loss is trained work that running a block throws away.
+// Loss is trained work that running a block, or destroying one that was removed, throws away.
 type Loss struct {
 	Block   string  `json:"address"`
 	Folder  string  `json:"folder"` // relative to the state's
@@ -19,6 +21,8 @@ type Loss struct {
 	Seconds float64 `json:"seconds"` // that the training took, estimated if some steps have none on record; 0 if no step has
 	Why     string  `json:"reason"`
 	May     bool    `json:"may,omitempty"` // whether it is lost is known only after other blocks have run
+
+	Destroyed bool `json:"destroyed,omitempty"` // the configuration no longer has the block, and says so
 }
 
 // Losses lists what applying the plan throws away.
@@ -26,21 +30,27 @@ func (p *Plan) Losses() (list []Loss) {
 	for _, a := range p.Actions {
 		list = append(list, a.Losses...)
 	}
+	for _, o := range p.Orphans {
+		list = append(list, o.losses()...)
+	}
 	return list
 }
 
 // losses lists the trained work that a block replaces when it runs: in its folder, and set aside before. Damaged work
 // of the block's own recipe counts too.
 func (f *Fold) losses(a *Action) ([]Loss, error) {
-	folders := []string{results.Folder(a.Addr)}
-	aside := filepath.Join(results.Replaced, a.Addr.Dir())
-	entries, err := os.ReadDir(filepath.Join(f.Disk.Path, aside))
-	if err != nil && !results.IsDamage(checkpoint.Damage(err)) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if e.IsDir() && !f.consented(a, e.Name()) {
-			folders = append(folders, filepath.Join(aside, e.Name()))
+	var folders []string
+	for _, at := range slices.Compact([]addr.Addr{f.lies(a.Addr), a.Addr}) {
+		folders = append(folders, results.Folder(at))
+		aside := filepath.Join(results.Replaced, at.Dir())
+		entries, err := os.ReadDir(filepath.Join(f.Disk.Path, aside))
+		if err != nil && !results.IsDamage(checkpoint.Damage(err)) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.IsDir() && !f.consented(a, e.Name()) {
+				folders = append(folders, filepath.Join(aside, e.Name()))
+			}
 		}
 	}
 	var list []Loss

@@ -27,6 +27,7 @@ type Options struct {
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
+	Select   Selection
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -39,16 +40,22 @@ type Options struct {
 type Plan struct {
 	Config    *dsl.Config
 	StateDir  string
+	Select    Selection
 	Actions   []*Action
+	Drift     []Drift              // of a plan that runs nothing; see Selection
+	Orphans   []*Orphan            // blocks in the state that the configuration no longer has
+	Moves     []state.Move         // entries of the state that have another address now
 	Outputs   map[string]cty.Value // unknown if only the run gives them
 	OutputDoc map[string]OutputDoc
 	StepEvery int   // one step in this many is traced
 	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
-	State     *state.State
+	State     *state.State // with every entry at its address of now
 
-	fold  *Fold
-	index map[addr.Addr]int // of actions
+	fold    *Fold
+	index   map[addr.Addr]int  // of actions
+	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
+	stay    []string           // blocks that the configuration removes, and that a selection leaves out
 }
 
 // Action finds an action by address; nil if there is none.
@@ -59,15 +66,20 @@ func (p *Plan) Action(a addr.Addr) *Action {
 	return nil
 }
 
-// Changes reports whether apply has anything to run, to move or to remove, or outputs to change.
+// Changes reports whether apply has anything to run, to move, to remove or to record, or outputs to change.
 func (p *Plan) Changes() bool {
+	if p.Select.RefreshOnly {
+		return len(p.Drift)+len(p.Moves) > 0
+	}
 	return p.runs() || slices.ContainsFunc(p.OutputChanges(), func(c OutputChange) bool { return c.Change != NoOp })
 }
 
 func (p *Plan) runs() bool {
-	return slices.ContainsFunc(p.Actions, func(a *Action) bool {
-		return a.Verb == Run || a.Verb == Resume || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
-	})
+	return len(p.Moves) > 0 ||
+		slices.ContainsFunc(p.Orphans, func(o *Orphan) bool { return o.Fate != Keep }) ||
+		slices.ContainsFunc(p.Actions, func(a *Action) bool {
+			return a.Verb.Works() || a.Verb == Deferred || a.Moved != "" || len(a.Removes) > 0
+		})
 }
 
 // All lists the blocks of the actions, in their order.
@@ -90,9 +102,9 @@ func (p *Plan) Copy() *Plan {
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
-	p := &Plan{Config: cfg, Caps: o.Caps, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{},
-		StepEvery: 50, MaxSpans: 100_000,
-		index: map[addr.Addr]int{}}
+	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
+		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
+		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
 	if diags.HasErrors() {
 		return p, append(diags, cfg.Validate(diags, all.Sound)...)
 	}
@@ -109,15 +121,21 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unusable state",
 			Detail: blocks.Sentence(err.Error()) + "."})
 	}
+	st.State = st.State.Copy()
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
-	diags = append(diags, p.blocks(ctx)...)
+	diags = append(diags, p.fold.follow(cfg.Moved)...)
+	diags = append(diags, p.fold.readImports()...)
+	diags = append(diags, p.selected(ctx)...)
+	diags = append(diags, p.telemetry()...)
+	p.settle()
+	if !diags.HasErrors() && ctx.Err() == nil {
+		diags = append(diags, p.compare(ctx)...)
+	}
 	if ctx.Err() != nil {
 		return p, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Interrupted",
 			Detail: "Planning was interrupted."})
 	}
-	diags = append(diags, p.telemetry()...)
-	p.settle()
 	for _, l := range p.fold.Scope.LocalProblems() {
 		if p.fold.OfNothing(nil, l.Name, l.Diags) {
 			warnings(l.Diags)
@@ -126,6 +144,24 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		diags = append(diags, l.Diags...)
 	}
 	return p, diags
+}
+
+// compare compares the planned blocks with the state, which may have others, and the same at other addresses.
+func (p *Plan) compare(ctx context.Context) hcl.Diagnostics {
+	p.Moves = p.fold.moves()
+	diags := slices.Concat(p.stillThere(), p.strayImports(), p.movesLeftOut())
+	if diags.HasErrors() {
+		return diags
+	}
+	look := p.orphans
+	if p.Select.RefreshOnly {
+		look = p.drift
+	}
+	if err := look(ctx); err != nil {
+		return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
+			Detail: blocks.Sentence(err.Error()) + ". Nothing was changed."})
+	}
+	return append(diags, p.partial()...)
 }
 
 // blocks plans all blocks, one after the other.
@@ -145,11 +181,18 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			diags = append(diags, p.fold.Scope.Check(b, all.Sound)...)
 			continue
 		}
+		if !p.fold.choice.hasBlock(b.Addr) || p.partly(b) {
+			diags = append(diags, p.leaveOut(b)...)
+			continue
+		}
 		if b.Kind.Name == "output" {
 			diags = append(diags, p.output(b)...)
 			continue
 		}
-		actions, dd := p.fold.block(ctx, b)
+		actions, left, dd := p.fold.block(ctx, b)
+		for _, a := range left {
+			p.leftOut[a] = true
+		}
 		diags = append(diags, dd...)
 		if dd.HasErrors() {
 			failed[b.Addr] = true
@@ -207,7 +250,7 @@ func (p *Plan) telemetry() hcl.Diagnostics {
 func (p *Plan) TraceBudget() observe.Budget {
 	var list []observe.Planned
 	for _, a := range p.Actions {
-		if a.Verb != Run && a.Verb != Resume {
+		if !a.Verb.Works() {
 			continue
 		}
 		var x observe.Planned
@@ -229,7 +272,8 @@ func (p *Plan) settle() {
 		}
 		taken[a.Found.Block] = true
 		if from, err := addr.Parse(a.Moved); err == nil {
-			if other := p.Action(from); other != nil && other != a && other.Recipe == a.Recipe {
+			other := p.Action(from)
+			if p.LeavesOut(from) || other != nil && other != a && other.Recipe == a.Recipe {
 				a.Why, a.Removes = "the same as "+a.Moved, nil // the other keeps its own
 			}
 		}

@@ -38,6 +38,12 @@ const noDecay = "no_decay"
 // same recipe.
 func (f *Fold) recipe(a *Action) string {
 	h := sha256.New()
+	if im := a.imported(); im != nil { // how it would train does not matter, nor by which operators
+		fmt.Fprintf(h, "import %s %s\n", a.Addr.Kind, im.Files)
+		fmt.Fprintln(h, slices.Sorted(maps.Values(a.Inputs)))
+		a.Block.Identity(h)
+		return hex.EncodeToString(h.Sum(nil))
+	}
 	fmt.Fprintf(h, "stepflow %s %s %s %s\n", operatorVersion, a.Addr.Kind, a.Addr.Type, f.world.Caps.Kind)
 	for _, n := range slices.Sorted(maps.Keys(a.Hashed)) {
 		v := a.Hashed[n]

@@ -171,9 +171,9 @@ func (d *Disk) Check(ctx context.Context, dir string) Check {
 	return Check{Err: ctx.Err()} // not kept: the folder may be sound
 }
 
-// Gone reports whether f was removed after it was found.
-func (d *Disk) Gone(f *Found) bool {
-	_, err := os.Lstat(filepath.Join(d.Path, f.Dir()))
+// Gone reports whether dir, which is relative to the state's folder, is not there.
+func (d *Disk) Gone(dir string) bool {
+	_, err := os.Lstat(filepath.Join(d.Path, dir))
 	return errors.Is(err, os.ErrNotExist)
 }
 

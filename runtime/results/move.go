@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
@@ -122,7 +121,7 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	}
 	put := durable.Rename
 	if shared {
-		put = share
+		put = Share
 	}
 	if err := put(from, to); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
@@ -131,8 +130,8 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	return nil
 }
 
-// share copies a folder, with hard links where the file system has them.
-func share(from, to string) error {
+// Share copies a folder, with hard links where the file system has them.
+func Share(from, to string) error {
 	tmp := to + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -226,31 +225,4 @@ func sweepTemporary(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Forget removes blocks from the state, with everything they made. The state must have a block of each name.
-func Forget(d *state.Dir, names []string) error {
-	bin := filepath.Join(d.Path, removed)
-	if err := durable.MkdirAll(bin, 0o777); err != nil {
-		return err
-	}
-	// Moved first: a process that is killed here leaves a state that names missing files, and no files that a plan could
-	// find.
-	for _, n := range names {
-		x, err := addr.Parse(n)
-		if err != nil {
-			return err
-		}
-		for _, dir := range []string{Folder(x), filepath.Join(Replaced, x.Dir())} {
-			to := filepath.Join(bin, fmt.Sprintf("%d-%s-%s", time.Now().UnixNano(), filepath.Dir(dir), x.Dir()))
-			if err := durable.Rename(filepath.Join(d.Path, dir), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		delete(d.State.Blocks, n)
-	}
-	if err := d.Save(); err != nil {
-		return err
-	}
-	return os.RemoveAll(bin)
 }

@@ -23,25 +23,74 @@ import (
 
 // Plan is a plan on disk. It holds hashes and no programs: apply plans again, and must come to the same hashes.
 type Plan struct {
-	Version  int        `json:"format_version"`
-	Path     string     `json:"path"`
-	StateDir string     `json:"state_dir"`
-	Flags    []dsl.Flag `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
-	Serial   int64      `json:"state_serial"`
+	Version  int            `json:"format_version"`
+	Path     string         `json:"path"`
+	StateDir string         `json:"state_dir"`
+	Flags    []dsl.Flag     `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
+	Serial   int64          `json:"state_serial"`
+	Select   plan.Selection `json:"selection,omitzero"`
 
 	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
 	Actions      []Action `json:"actions"`
+	Orphans      []Orphan `json:"orphans,omitempty"` // that apply forgets or destroys
+
+	Moves []string `json:"moves,omitempty"` // of entries of the state
+
+	Drift []plan.Drift `json:"drift,omitempty"` // of a plan that runs nothing
 
 	Outputs map[string]Output `json:"outputs,omitempty"`
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
+
+	Shown Shown `json:"shown"`
 }
+
+// Shown is a plan as it was shown to the user.
+type Shown struct {
+	Text string          `json:"text"` // without colours
+	JSON json.RawMessage `json:"json"`
+}
+
+// version is the format of the file that Save writes.
+const version = 3
 
 // Output is an output of a saved plan, as the state will keep it, with a seal. If only a run gives its value, Unknown
 // is set and there is no value.
 type Output struct {
 	Output  state.Output `json:"output"`
 	Unknown bool         `json:"unknown,omitempty"`
+}
+
+// Orphan is a block in the state that the configuration no longer has.
+type Orphan struct {
+	Address string    `json:"address"`
+	Fate    plan.Fate `json:"action"`
+}
+
+// orphans lists those that apply forgets or destroys.
+func orphans(p *plan.Plan) (list []Orphan) {
+	for _, o := range p.Orphans {
+		if o.Fate != plan.Keep {
+			list = append(list, Orphan{o.Addr, o.Fate})
+		}
+	}
+	return list
+}
+
+// moves lists the entries of the state that apply moves.
+func moves(p *plan.Plan) (list []string) {
+	for _, m := range p.Moves {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+// list writes a list, such as "a, b"; "nothing" for an empty one.
+func list(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
 }
 
 // Action is one action of a saved plan.
@@ -121,8 +170,9 @@ const maxSaved = 64 << 20
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options. stream reports whether path is a pipe or a device, which is written into.
-func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
+// Save writes a plan made with these options, with its text and what is shown of it as JSON. stream reports whether
+// path is a pipe or a device, which is written into.
+func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err
@@ -131,10 +181,13 @@ func Save(p *plan.Plan, path string, o plan.Options) (stream bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: 2, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Device: p.Caps.Kind,
-		DeviceMemory: p.Caps.Memory}
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
+		Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
+	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
+		return false, err
+	}
 	salt := &state.State{}
-	s.Actions, s.Outputs = actions(p, salt), outputs(p, salt)
+	s.Actions, s.Orphans, s.Moves, s.Outputs = actions(p, salt), orphans(p), moves(p), outputs(p, salt)
 	s.Salt = salt.Salt
 	for _, f := range o.Inputs.Flags {
 		name, _, _ := strings.Cut(f.Var, "=")
@@ -165,8 +218,8 @@ func Read(path string) (*Plan, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("reading the plan %s: %w", path, err)
 	}
-	if s.Version != 2 || s.Path == "" {
-		return nil, fmt.Errorf("%s is not a plan of this stepflow", path)
+	if s.Version != version || s.Path == "" {
+		return nil, fmt.Errorf("%s is not a plan of this stepflow: plan again", path)
 	}
 	return &s, nil
 }
@@ -174,7 +227,14 @@ func Read(path string) (*Plan, error) {
 // Match compares a new plan with the saved one. Its error names every difference.
 func (s *Plan) Match(p *plan.Plan) error {
 	salt := &state.State{Salt: s.Salt}
-	errs := append(s.matchActions(actions(p, salt)), s.matchOutputs(outputs(p, salt))...)
+	errs := append(s.matchActions(actions(p, salt)), s.matchOrphans(orphans(p))...)
+	if now := moves(p); !slices.Equal(s.Moves, now) {
+		errs = append(errs, fmt.Errorf("it moves %s, and now %s would move", list(s.Moves), list(now)))
+	}
+	errs = append(errs, s.matchOutputs(outputs(p, salt))...)
+	if len(errs) == 0 && !slices.Equal(s.Drift, p.Drift) {
+		errs = append(errs, errors.New("other data or results differ from the state now"))
+	}
 	if len(errs) == 0 && s.Serial != p.State.Serial {
 		errs = append(errs, errors.New("another apply ran since"))
 	}
@@ -230,6 +290,21 @@ func (was Action) differs(is Action) string {
 		return fmt.Sprintf("%s was planned as %q and is now %q", at, was.Verb, is.Verb)
 	}
 	return ""
+}
+
+// matchOrphans compares what is to be forgotten and destroyed.
+func (s *Plan) matchOrphans(list []Orphan) (errs []error) {
+	for _, o := range list {
+		if !slices.Contains(s.Orphans, o) {
+			errs = append(errs, fmt.Errorf("apply would now %s %s", o.Fate, o.Address))
+		}
+	}
+	for _, o := range s.Orphans {
+		if !slices.Contains(list, o) {
+			errs = append(errs, fmt.Errorf("apply would no longer %s %s", o.Fate, o.Address))
+		}
+	}
+	return errs
 }
 
 func (s *Plan) matchOutputs(now map[string]Output) (errs []error) {

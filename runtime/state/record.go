@@ -30,12 +30,19 @@ type Block struct {
 	Steps   int               `json:"steps,omitempty"`
 	Values  map[string]any    `json:"values,omitempty"` // exports
 	Memory  *Memory           `json:"memory,omitempty"`
+	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
 	Error   string            `json:"error,omitempty"`
 	Updated time.Time         `json:"updated"`
 	Started time.Time         `json:"started,omitzero"`
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`
+}
+
+// Import says where the result of a block comes from that was not made here.
+type Import struct {
+	ID    string `json:"id"`    // as the import block named it
+	Files string `json:"files"` // hash of the files
 }
 
 // Memory compares plan and run.

@@ -37,6 +37,7 @@ fake check/cuda.test <<<'exit 0'
 fake check/stepflow-cuda <<<'exit 0'
 
 expect "no case of conformance" 1 conformance 'conformance +FAILED +no case ran' 'captured +FAILED +no case ran'
+expect "a run of no steps" 1 quickstart 'quickstart +FAILED +it logged no step'
 expect "a profile of nothing" 1 profile 'ncu +FAILED'
 expect "no PyTorch" 0 peers 'PyTorch +MISSING'
 LIMIT=2 expect "no time" 1 "conformance quickstart" 'conformance +NOT RUN' 'quickstart +NOT RUN'
@@ -73,4 +74,4 @@ echo x >"$dir/check/content"
 echo 0 >"$dir/check/pause"
 fake path/sleep <<<'exec /bin/sleep 0.5' # between looks at the log
 expect "a kill that comes too late" 1 quickstart 'killed and resumed +FAILED +nothing was killed'
-echo "check.sh says what happened in 12 cases"
+echo "check.sh says what happened in 13 cases"

@@ -28,7 +28,7 @@ import (
 )
 
 // Kind is the evaluate block.
-var Kind = blocks.Kind{Plan: plan,
+var Kind = blocks.Kind{Alone: blocks.TheDevice, Plan: plan,
 	Idle: map[string]string{"batch_size": "the loss of a token does not depend on the sequences beside it"}}
 
 // Evaluator measures a model in one way.

@@ -17,7 +17,7 @@ import (
 )
 
 // Kind is the export block.
-var Kind = blocks.Kind{Sound: sound, Plan: plan, Early: early,
+var Kind = blocks.Kind{Alone: blocks.Exports, Sound: sound, Plan: plan, Early: early,
 	Idle: map[string]string{"path": "the folder itself says which recipe wrote it"}}
 
 // disk names the rate of writing in the state, in bytes/s.

@@ -17,9 +17,9 @@ import (
 
 // Begin records in the state, before anything is written, the folder that the run writes to, and that the model there
 // may be replaced, since the plan said so.
-func (e *Export) Begin(r *blocks.Run) {
+func (e *Export) Begin(r *blocks.Run, st *state.State) {
 	if m := e.holds.Manifest; m != nil {
-		r.State.State.Exported(e.folder.Real, m.Recipe)
+		st.Exported(e.folder.Real, m.Recipe)
 	}
 	if !r.Hidden["path"] {
 		r.Entry.Values = map[string]any{blocks.WritesTo: e.folder.Real}
@@ -64,7 +64,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	r.Took(disk, float64(e.takes.Written), time.Since(began))
-	r.State.State.Exported(e.folder.Real, r.Recipe)
+	r.Note(func(st *state.State) { st.Exported(e.folder.Real, r.Recipe) })
 	if flaw.Found() {
 		r.Observe.Warn(ctx, "in the exported weights, %s", flaw.String())
 	}

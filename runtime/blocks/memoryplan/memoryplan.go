@@ -23,7 +23,7 @@ import (
 )
 
 // Kind is the memory_plan block.
-var Kind = blocks.Kind{Sound: sound, Plan: plan}
+var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan}
 
 // Split is a planned memory_plan block: the layers that each stage adds, and the bytes of its model states.
 type Split struct {

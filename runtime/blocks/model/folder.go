@@ -45,17 +45,11 @@ func folderOf(w *blocks.World, from string) (string, error) {
 // other that changes its numbers, before it allocates anything of a size that config.json claims.
 func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d *dsl.Decoded) hcl.Diagnostics {
 	unreadable := func(err error) hcl.Diagnostics { return blocks.Problem(d, "from", "Unreadable model", err) }
-	if err := checkFolder(m.Folder); err != nil {
-		return unreadable(err)
-	}
-	path := filepath.Join(m.Folder, checkpoint.ConfigFile)
-	b, err := foreign.ReadFile(path, arch.MaxConfigBytes)
-	if err != nil {
-		return unreadable(err)
-	}
 	var notes []arch.Note
-	if m.Model, notes, err = arch.ParseConfig(b); err != nil {
-		return unreadable(fmt.Errorf("reading %s: %w", path, err))
+	var path string
+	var err error
+	if m.Model, notes, path, err = readConfig(m.Folder); err != nil {
+		return unreadable(err)
 	}
 	diags := m.agrees(told, path, notes, d)
 	if diags.HasErrors() {
@@ -64,10 +58,7 @@ func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d 
 	for _, n := range notes {
 		p.Warn(fmt.Sprintf("%s: %s", path, n.Text))
 	}
-	f, err := checkpoint.OpenFolder(m.Folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.Join(err, otherWeights(m.Folder))
-	}
+	f, err := openWeights(m.Folder)
 	if err != nil {
 		return unreadable(err)
 	}
@@ -79,6 +70,31 @@ func (m *Model) read(ctx context.Context, p *blocks.Planned, told arch.Model, d 
 		return unreadable(err)
 	}
 	return nil
+}
+
+// readConfig reads what model the config.json of a folder describes.
+func readConfig(folder string) (m arch.Model, notes []arch.Note, path string, err error) {
+	path = filepath.Join(folder, checkpoint.ConfigFile)
+	if err := checkFolder(folder); err != nil {
+		return m, nil, path, err
+	}
+	b, err := foreign.ReadFile(path, arch.MaxConfigBytes)
+	if err != nil {
+		return m, nil, path, err
+	}
+	if m, notes, err = arch.ParseConfig(b); err != nil {
+		err = fmt.Errorf("reading %s: %w", path, err)
+	}
+	return m, notes, path, err
+}
+
+// openWeights opens the safetensors of a folder. If it has none, the error names the weights that it has instead.
+func openWeights(folder string) (*checkpoint.Folder, error) {
+	f, err := checkpoint.OpenFolder(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(err, otherWeights(folder))
+	}
+	return f, err
 }
 
 // agrees compares the attributes of a block with its folder.

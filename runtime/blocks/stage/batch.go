@@ -22,6 +22,9 @@ type StepBatch struct {
 // way, and calls progress before each with the number of sequences packed so far and their total.
 func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	progress func(done, of int64) error) (*StepBatch, error) {
+	if s.Imported != nil {
+		return nil, fmt.Errorf("%s is imported from %s, and trains no step", s.Addr, s.Imported.ID)
+	}
 	if step < 1 || step > s.Steps {
 		return nil, fmt.Errorf("%s has steps 1 to %d, and no step %d", s.Addr, s.Steps, step)
 	}

@@ -51,6 +51,9 @@ func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 // Beside warns if the stage reads files that an evaluation of its model measures, and does not hold out the same
 // documents.
 func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []string, _ hcl.Diagnostics) {
+	if s.Imported != nil { // it reads nothing
+		return nil, nil
+	}
 	told := map[string]bool{}
 	for _, m := range s.measuredBy(all) {
 		whole := m.windows.Split == fineweb.All

@@ -37,22 +37,29 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	if diags = append(diags, s.imports(ctx, p, d)...); diags.HasErrors() {
+		return nil, diags
+	}
 	mode := d.Block("train").Str("activation_checkpointing")
 	programs := p.World.Programs
 	err := programs.Compile(&s.Stage, mode)
 	if err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
-	if diags := s.horizon(p, d); diags.HasErrors() {
-		return nil, diags
+	if s.Imported == nil {
+		if diags := s.horizon(p, d); diags.HasErrors() {
+			return nil, diags
+		}
 	}
 	s.Figures = program.FiguresOf(&s.Stage, s.checkpoints())
-	if diags := s.passes(ctx, p, d); diags.HasErrors() {
-		return nil, diags
+	if s.Imported == nil {
+		if diags := s.passes(ctx, p, d); diags.HasErrors() {
+			return nil, diags
+		}
+		p.CheckFits(s.Program.ArenaBytes, "the stage",
+			fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into "+
+				"more stages", s.Micro))
 	}
-	p.CheckFits(s.Program.ArenaBytes, "the stage",
-		fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into "+
-			"more stages", s.Micro))
 	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Model, mode); err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq,
 			err)

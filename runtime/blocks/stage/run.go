@@ -19,11 +19,14 @@ import (
 	"stepflow/runtime/train"
 )
 
-// Run trains the stage to its end, or to the checkpoint after an interrupt.
+// Run trains the stage to its end, or to the checkpoint after an interrupt. A stage that is imported does not train.
 func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	tok, err := s.Tokenizer.Load(r.Result)
 	if err != nil {
 		return err
+	}
+	if s.Imported != nil {
+		return s.bringIn(ctx, r, tok)
 	}
 	corpus, err := s.Data.Open(ctx, fineweb.OpenSet)
 	if err != nil {
@@ -103,8 +106,14 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 	if err != nil {
 		return nil, err
 	}
+	config, err := s.configParts(tok)
+	return append([]checkpoint.Part{origin}, config...), err
+}
+
+// configParts returns the files that say what model and what tokens the weights are of.
+func (s *Stage) configParts(tok *bpe.Tokenizer) ([]checkpoint.Part, error) {
 	config, err := model.ConfigJSON(s.Model, tok, s.DType)
-	return []checkpoint.Part{origin, checkpoint.Bytes(checkpoint.ConfigFile, config),
+	return []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, config),
 		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
 }
 
@@ -120,7 +129,8 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 	e.Values = blocks.Writable(valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
 		name := work.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
-		r.State.State.Rate(name, float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs)/median)
+		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / median
+		r.Note(func(st *state.State) { st.Rate(name, rate) })
 	}
 	files, err := s.files(r, tok, true)
 	if err == nil {

@@ -24,7 +24,7 @@ import (
 )
 
 // Kind is the stage block.
-var Kind = blocks.Kind{Sound: sound, Plan: plan,
+var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	Idle: map[string]string{
 		"train.checkpoint":               "when something is saved",
 		"train.checkpoint.every_steps":   "when something is saved",
@@ -56,6 +56,8 @@ type Stage struct {
 	Keep      int // checkpoints that stay while it runs
 	KeepEnded int // and after it has ended, including the result
 
+	Imported *Imported // nil of a stage that trains
+
 	Data      *data.Data
 	Tokenizer *tokenizer.Tokenizer
 	Vanilla   *program.Figures // the full model trained at once with the same batch
@@ -73,11 +75,16 @@ var (
 	_ blocks.Picky      = (*Stage)(nil)
 	_ blocks.Weighty    = (*Stage)(nil)
 	_ blocks.Neighbour  = (*Stage)(nil)
+	_ blocks.Importable = (*Stage)(nil)
 )
 
 // Identity writes what decides the bits of the result and can be said in several ways. The micro-batch and the rows of
 // logits decide the order of sums, and they depend on the device's memory.
 func (s *Stage) Identity(w io.Writer) {
+	if s.Imported != nil {
+		s.identifyImport(w)
+		return
+	}
 	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
 	for _, x := range s.Trainable() {
 		fmt.Fprintf(w, " %v", s.GradType(x))
@@ -135,8 +142,13 @@ func (s *Stage) checkpoints() int {
 // DeviceProgram returns the program of the stage's steps.
 func (s *Stage) DeviceProgram() *gpu.Program { return s.Program }
 
-// Refuse returns why a device cannot train the stage; nil if it can.
-func (s *Stage) Refuse(caps gpu.Caps) error { return program.Computes(caps, s.DType) }
+// Refuse returns why a device cannot train the stage, or why it cannot be imported; nil if it can.
+func (s *Stage) Refuse(caps gpu.Caps) error {
+	if s.Imported != nil {
+		return s.Imported.err
+	}
+	return program.Computes(caps, s.DType)
+}
 
 // Readable reads the weights that the stage starts from, once a run. NaN, infinity, and numbers beyond the stage's
 // element type are errors.

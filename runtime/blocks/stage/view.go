@@ -16,6 +16,11 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		list = append(list, blocks.Line{About: about, Text: fmt.Sprintf(format, args...)})
 	}
 	f, bytes := &s.Figures, dsl.FormatBytes
+	if s.Imported != nil {
+		line("layers", "%d, %s parameters", f.Layers, words.Count(f.Trainable+f.Frozen))
+		line("imported", "%s", s.Imported)
+		return list
+	}
 	grown := ""
 	if s.Grow != nil {
 		grown = fmt.Sprintf(" (%s)", s.grown())

@@ -4,16 +4,13 @@ package main
 // table of technical specifications by compute capability, 9.0).
 const (
 	processors = 132
-	clock      = 1.755e9                          // Hz
-	bandwidth  = 3.35e12                          // bytes/s
-	copyRate   = 0.85                             // of it, that a good copy reaches: an assumption
-	issueRate  = 4                                // instructions a clock and processor, of 32 threads each
-	tensorRate = 989e12                           // FLOP/s of large bf16 products with fp32 sums
-	library    = 0.70                             // of it, that cuBLASLt reaches at these shapes: an assumption
-	mmaFLOPs   = 4096                             // of an mma.m16n8k16
-	mmaShare   = 0.629                            // of tensorRate, that mma.sync reaches (Luo et al. 2024, arXiv 2402.13499)
-	mmaRate    = mmaShare * tensorRate / mmaFLOPs // a second
-	launchTime = 2e-6                             // s, from the end of one launch of a graph to the start of the next: an assumption
+	clock      = 1.755e9 // Hz
+	bandwidth  = 3.35e12 // bytes/s
+	copyRate   = 0.85    // of it, that a good copy reaches: an assumption
+	issueRate  = 4       // instructions a clock and processor, of 32 threads each
+	tensorRate = 989e12  // FLOP/s of bf16 products with fp32 sums, at 1.83 GHz: what MFU is a share of
+	library    = 0.70    // of it, that cuBLASLt reaches at these shapes: an assumption
+	launchTime = 2e-6    // s, from the end of one launch of a graph to the start of the next: an assumption
 
 	registersPer   = 64 << 10 // a processor
 	registersGrain = 256      // a warp takes a multiple of so many

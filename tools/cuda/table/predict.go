@@ -92,24 +92,15 @@ func (r *row) add(x *gpu.Launch, work recorder, times float64, kernels map[strin
 	if len(work.products) > 0 {
 		slower("tensor cores", float64(x.FLOPs)/(library*tensorRate))
 	}
-	tensor, issue := 0.0, 0.0
 	for _, c := range work.calls {
-		k := kernels[c.Kernel]
-		if k == nil {
-			continue // a launch for another card
-		}
-		s := k.hot()
-		switch n := products(c.Kernel); {
-		case n > 0:
-			operations := float64(n) * float64(x.FLOPs) / float64(counted(x.Kernel)) / mmaFLOPs
-			tensor += operations / mmaRate
-			issue += operations * float64(s.instructions) / float64(max(s.tensor, 1)) / (issueRate * processors * clock)
-		case len(work.products) == 0 && s.bytes > 0 && len(work.calls) == 1:
-			issue += float64(x.Bytes) / float64(s.bytes*32) * float64(s.instructions) / (issueRate * processors * clock)
+		if rate := attentionRates[c.Kernel]; rate > 0 {
+			slower("tensor cores, shared memory", float64(x.FLOPs)/rate)
+		} else if k := kernels[c.Kernel]; k != nil && len(work.calls) == 1 && len(work.products) == 0 {
+			s := k.hot()
+			slower("instructions", float64(x.Bytes)/float64(max(s.bytes, 1)*32)*float64(s.instructions)/
+				(issueRate*processors*clock))
 		}
 	}
-	slower("tensor cores", tensor)
-	slower("instructions", issue)
 	r.launches += int(times)
 	r.bytes += times * float64(x.Bytes)
 	r.flops += times * float64(x.FLOPs)
@@ -119,26 +110,7 @@ func (r *row) add(x *gpu.Launch, work recorder, times float64, kernels map[strin
 	}
 }
 
-// attention's kernels, by the start of their names, and how many products of a tile of queries with a tile of keys each
-// makes. The launch's operations are those of counted products: what is computed twice is not the model's.
-var tileProducts = []struct {
-	kernel   string
-	products int
-}{{"attention_grad_kv", 4}, {"attention_grad_q", 3}, {"attention_delta", 0}, {"attention_", 2}}
-
-func products(kernel string) int {
-	for _, k := range tileProducts {
-		if strings.HasPrefix(kernel, k.kernel) {
-			return k.products
-		}
-	}
-	return 0
-}
-
-// counted is how many products a launch's operations are those of.
-func counted(launch string) int {
-	if launch == "attention_grad" {
-		return 5
-	}
-	return 2
-}
+// attentionRates are the FLOP/s expected of launches of attention, by the costliest of their kernels: docs/cuda.md,
+// Attention.
+var attentionRates = map[string]float64{"attention_bf16_d64": 300e12, "attention_bf16_d128": 312e12,
+	"attention_grad_kv_bf16_d64": 232e12, "attention_grad_kv_bf16_d128": 204e12}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/runtime/state"
+)
+
+// completeWord is the command by which the scripts of completion ask what a word may be.
+const completeWord = "__complete"
+
+// filesToo is the line that asks the shell to complete names of files.
+const filesToo = ":files"
+
+// completer finds what the last word of a command line may be.
+type completer struct {
+	app     *app
+	command *command
+	args    []string // positional arguments before the word
+}
+
+// flagWords and argWords list what the value of a flag and the arguments of a command may be; for others, files.
+var flagWords = map[string]func(*completer) []string{
+	"target": (*completer).instances, "exclude": (*completer).instances, "replace": (*completer).instances,
+	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
+	"device": words("cpu", "cuda"), "ui": (*completer).nothing,
+}
+
+var argWords = map[string]func(*completer) []string{
+	"show": (*completer).recorded, "output": (*completer).outputs, "profile": (*completer).stages,
+	"completion": words("bash", "zsh", "fish"), "sample": words("go-docs"), "version": (*completer).nothing,
+	"devices": (*completer).nothing, "schema": (*completer).nothing, "bench": (*completer).nothing,
+	"state": (*completer).stateWords, "data": (*completer).dataWords,
+}
+
+// alsoFiles are the commands whose arguments may be files beside what argWords lists.
+var alsoFiles = map[string]bool{"show": true, "data": true, "state gc": true}
+
+// takesFiles reports whether the word may be a file beside what argWords lists.
+func (c *completer) takesFiles() bool {
+	return alsoFiles[c.command.name] || len(c.args) > 0 && alsoFiles[c.command.name+" "+c.args[0]]
+}
+
+func words(list ...string) func(*completer) []string {
+	return func(*completer) []string { return list }
+}
+
+// complete prints what the last of the words of a command line may be, a line each, with what it is after a tab.
+func (a *app) complete(line []string) int {
+	list, files := a.completions(line)
+	for _, w := range list {
+		fmt.Fprintln(a.stdout, w)
+	}
+	if files {
+		fmt.Fprintln(a.stdout, filesToo)
+	}
+	return exitOK
+}
+
+// completions lists what the last word may be, and whether it may be a file.
+func (a *app) completions(line []string) (list []string, files bool) {
+	stderr := a.stderr
+	a.stderr = io.Discard
+	defer func() { a.stderr = stderr }()
+	line, err := changeDir(line)
+	if err != nil || len(line) == 0 {
+		return nil, err != nil
+	}
+	last := line[len(line)-1]
+	if len(line) == 1 {
+		for i := range commands {
+			list = append(list, commands[i].name+"\t"+commands[i].short)
+		}
+		return starting(last, "", append(list, "help\tExplains a command.", "-chdir=\tgo into a folder first")), false
+	}
+	at := slices.IndexFunc(commands, func(c command) bool { return c.name == line[0] })
+	if at < 0 {
+		return starting(last, "", commandNames()), false
+	}
+	c := &completer{app: a, command: &commands[at]}
+	f := c.command.flagSet(a)
+	before := joined(line[1 : len(line)-1])
+	c.args = c.parse(f, before)
+	if name, value := c.flag(f, before, last); name != "" {
+		return c.values(name, value, strings.TrimSuffix(last, value))
+	}
+	if strings.HasPrefix(last, "-") {
+		f.VisitAll(func(x *flag.Flag) { list = append(list, "-"+x.Name+"\t"+x.Usage) })
+		return starting(strings.Replace(last, "--", "-", 1), "", list), false
+	}
+	more := argWords[c.command.name]
+	if more == nil {
+		return nil, true
+	}
+	return starting(last, "", more(c)), c.takesFiles()
+}
+
+// joined puts the parts of -flag=value together, which bash splits.
+func joined(line []string) (list []string) {
+	for _, w := range line {
+		n := len(list)
+		if n > 0 && (w == "=" || strings.HasSuffix(list[n-1], "=")) && strings.HasPrefix(list[n-1], "-") {
+			list[n-1] += w
+			continue
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// parse reads the flags before the word as far as they can be read, and returns the arguments among them.
+func (c *completer) parse(f *flag.FlagSet, line []string) (args []string) {
+	for len(line) > 0 {
+		if err := f.Parse(line); err != nil {
+			return args
+		}
+		if line = f.Args(); len(line) > 0 {
+			args, line = append(args, line[0]), line[1:]
+		}
+	}
+	return args
+}
+
+// flag returns the flag whose value the word is, and what there is of the value; "" if it is no value.
+func (c *completer) flag(f *flag.FlagSet, before []string, last string) (name, value string) {
+	word := last
+	if n := len(before); !strings.HasPrefix(last, "-") && n > 0 && strings.HasPrefix(before[n-1], "-") {
+		name, _, given := strings.Cut(strings.TrimLeft(before[n-1], "-"), "=")
+		x := f.Lookup(name)
+		switch end := strings.HasSuffix(before[n-1], "="); {
+		case x == nil || given && !end:
+			return "", ""
+		case given: // bash gives the value alone
+			return name, strings.TrimPrefix(last, "=")
+		}
+		if b, ok := x.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() && last != "=" {
+			return "", ""
+		}
+		return name, strings.TrimPrefix(last, "=")
+	}
+	if name, value, given := strings.Cut(word, "="); given && strings.HasPrefix(word, "-") {
+		return strings.TrimLeft(name, "-"), value
+	}
+	return "", ""
+}
+
+// values lists the values of a flag that start with a text, each after what stands before it in the word.
+func (c *completer) values(name, start, before string) (list []string, files bool) {
+	if before == "=" {
+		before = ""
+	}
+	more := flagWords[name]
+	if more == nil {
+		return nil, true
+	}
+	return starting(start, before, more(c)), false
+}
+
+// starting returns those of a list that start with a text, as it may be quoted in a shell, each after what stands
+// before it in the word.
+func starting(text, before string, list []string) (found []string) {
+	text = strings.NewReplacer(`\`, "", `'`, "").Replace(text)
+	for _, w := range list {
+		if strings.HasPrefix(w, text) {
+			found = append(found, before+w)
+		}
+	}
+	return found
+}
+
+func (c *completer) nothing() []string { return nil }
+
+// config loads the pipeline that the command line names, as far as it can be read.
+func (c *completer) config() *dsl.Config {
+	path := dirArg(c.args)
+	if c.app.dir != "" {
+		path = c.app.dir
+	}
+	in := c.app.inputs()
+	in.Open = true
+	cfg, _ := dsl.Load(path, in)
+	return cfg
+}
+
+// instances lists the blocks of the pipeline, and the instances of those that are repeated.
+func (c *completer) instances() (list []string) {
+	cfg := c.config()
+	scope := cfg.NewScope()
+	for _, b := range cfg.Blocks {
+		list = append(list, b.Addr.String())
+		if b.Count == nil && b.ForEach == nil {
+			continue
+		}
+		each, diags := scope.Instances(b)
+		if diags.HasErrors() {
+			continue
+		}
+		for _, e := range each {
+			list = append(list, b.Instance(e).String())
+		}
+	}
+	return list
+}
+
+// stages lists the stages of the pipeline.
+func (c *completer) stages() []string {
+	return slices.DeleteFunc(c.instances(), func(a string) bool { return !strings.HasPrefix(a, "stage.") })
+}
+
+func (c *completer) variables() (list []string) {
+	for name, v := range c.config().Variables {
+		list = append(list, strings.TrimSuffix(name+"=\t"+v.Description, "\t"))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// state reads the state; an empty one if it cannot be read.
+func (c *completer) state() *state.State {
+	d, err := c.app.state()
+	if err != nil {
+		return &state.State{}
+	}
+	return d.State
+}
+
+func (c *completer) recorded() []string { return c.state().Names() }
+
+func (c *completer) outputs() []string { return slices.Sorted(maps.Keys(c.state().Outputs)) }
+
+// stateWords lists what state does, and the addresses that it takes: those of the state, and where mv moves a block to,
+// those of the pipeline.
+func (c *completer) stateWords() (list []string) {
+	if len(c.args) == 0 {
+		for _, x := range stateActions {
+			list = append(list, x.name)
+		}
+		return list
+	}
+	switch to := len(c.args) > 1; {
+	case c.args[0] == "mv" && to:
+		return c.instances()
+	case c.args[0] == "mv", c.args[0] == "rm":
+		return c.recorded()
+	}
+	return nil
+}
+
+func (c *completer) dataWords() []string {
+	if len(c.args) == 0 {
+		return []string{"stat", "head", "tokenize"}
+	}
+	return slices.DeleteFunc(c.instances(), func(a string) bool {
+		return !strings.HasPrefix(a, "data.") && !strings.HasPrefix(a, "stage.")
+	})
+}

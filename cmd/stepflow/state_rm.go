@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// forget removes blocks from the state, and with -delete their files. It checks all names before it removes the first.
+func (a *app) forget(o *stateFlags, given []string) int {
+	read, err := a.state()
+	if err != nil {
+		return a.fail(err)
+	}
+	if _, err := inState(read.State, given); err != nil {
+		return a.fail(err)
+	}
+	d, err := state.Open(read.Path)
+	if err != nil {
+		return a.fail(err)
+	}
+	defer d.Close()
+	names, err := inState(d.State, given) // another process may have removed one meanwhile
+	if err != nil {
+		return a.fail(err)
+	}
+	holds, err := holdings(d.Path, names)
+	if err != nil {
+		return a.fail(err)
+	}
+	remove, files := results.Forget, "its files stay"
+	if o.remove {
+		remove, files = results.Destroy, "deleted"
+	}
+	if err := remove(d, names); err != nil {
+		return a.fail(err)
+	}
+	if a.json {
+		a.line(map[string]any{"removed": names, "deleted": o.remove, "holds": holds})
+		return exitOK
+	}
+	for _, n := range names {
+		fmt.Fprintf(a.stdout, "Removed %s", n)
+		if len(holds[n]) > 0 {
+			fmt.Fprintf(a.stdout, "; %s: %s", files, held(holds[n]))
+		}
+		fmt.Fprintln(a.stdout, ".")
+	}
+	return exitOK
+}
+
+// inState returns the blocks in the state that addresses name; one without a key names all instances.
+func inState(s *state.State, given []string) (names []string, err error) {
+	for _, g := range given {
+		before := len(names)
+		for _, n := range s.Names() {
+			if x, err := addr.Parse(n); n == g || err == nil && x.Block().String() == g {
+				names = append(names, n)
+			}
+		}
+		if len(names) == before {
+			return nil, fmt.Errorf("the state has no block %s.%s Nothing was removed", g, dsl.Suggest(g, s.Names()))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// holdings returns what blocks have on disk, by their addresses.
+func holdings(stateDir string, names []string) (map[string][]results.Holding, error) {
+	var list []addr.Addr
+	for _, n := range names {
+		x, err := addr.Parse(n)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	held, err := results.Holdings(stateDir, list)
+	out := map[string][]results.Holding{}
+	for a, h := range held {
+		out[a.String()] = h
+	}
+	return out, err
+}

@@ -1,0 +1,48 @@
+package dsl
+
+import (
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl/addr"
+)
+
+// readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"].
+func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic) {
+	bad := func(why string) (addr.Addr, *hcl.Diagnostic) {
+		return a, failure(at.Expr.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
+			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", at.Name, why)
+	}
+	t, diags := hcl.AbsTraversalForExpr(at.Expr)
+	if diags.HasErrors() {
+		return bad("")
+	}
+	var b strings.Builder
+	for _, step := range t {
+		switch x := step.(type) {
+		case hcl.TraverseRoot:
+			b.WriteString(x.Name)
+		case hcl.TraverseAttr:
+			b.WriteString("." + x.Name)
+		case hcl.TraverseIndex:
+			switch {
+			case x.Key.Type() == cty.String:
+				b.WriteString("[" + addr.StringKey(x.Key.AsString()) + "]")
+			case x.Key.Type() == cty.Number:
+				b.WriteString("[" + Show(x.Key) + "]")
+			default:
+				return bad("")
+			}
+		default:
+			return bad("")
+		}
+	}
+	a, err := addr.Parse(b.String())
+	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
+		return bad(", not " + b.String())
+	}
+	return a, nil
+}

@@ -1,0 +1,202 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/plan"
+)
+
+// walk runs the blocks of a plan, several at once where that is asked for: each after those that it refers to, and
+// otherwise in the order of the plan. All of it happens with the lock of the runner held, but for the runs themselves.
+type walk struct {
+	*runner
+	blocks []*walked
+	done   map[addr.Addr]bool       // blocks of which all instances have ended, or that are left out
+	used   map[blocks.Resource]bool // by a block that runs
+	making map[string]bool          // recipes of blocks that run
+	now    int                      // blocks that run
+	ended  chan ended
+	errs   []error // with any, nothing more is begun
+}
+
+// walked is a block of a walk.
+type walked struct {
+	block     *dsl.Block
+	actions   []int // indices of the actions of its instances
+	instances []dsl.Each
+	exports   []cty.Value
+	begun     []bool
+	left      int // instances that have not ended
+	open      bool
+}
+
+// ended is an instance of a block that has run.
+type ended struct {
+	of     *walked
+	i      int
+	action *plan.Action
+	made   map[string]cty.Value
+	err    error
+}
+
+// walk runs all blocks.
+func (r *runner) walk(ctx context.Context) error {
+	w := &walk{runner: r, done: map[addr.Addr]bool{}, used: map[blocks.Resource]bool{}, making: map[string]bool{},
+		ended: make(chan ended)}
+	byBlock := map[addr.Addr][]int{} // indices of actions
+	for i, a := range r.plan.Actions {
+		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
+	}
+	for _, b := range r.plan.Config.Blocks {
+		if b.Kind.Name != "output" && !r.plan.LeavesOut(b.Addr) {
+			w.blocks = append(w.blocks, &walked{block: b, actions: byBlock[b.Addr]})
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		if err := w.begin(ctx); err != nil {
+			w.errs = append(w.errs, err)
+		}
+		if w.now == 0 {
+			return errors.Join(w.errs...)
+		}
+		r.mu.Unlock()
+		e := <-w.ended
+		r.mu.Lock()
+		w.end(e)
+	}
+}
+
+// begin begins all that can run now.
+func (w *walk) begin(ctx context.Context) error {
+	for _, b := range w.blocks {
+		if len(w.errs) > 0 || w.now >= w.most {
+			return nil
+		}
+		if w.done[b.block.Addr] || !w.ready(b) {
+			continue
+		}
+		if err := w.instancesOf(ctx, b); err != nil {
+			return err
+		}
+		w.settle(b)
+	}
+	return nil
+}
+
+// ready reports whether all blocks that a block refers to have ended.
+func (w *walk) ready(b *walked) bool {
+	for _, r := range b.block.Refs {
+		if !w.done[r] {
+			return false
+		}
+	}
+	return true
+}
+
+// instancesOf begins the instances of a block that can run now.
+func (w *walk) instancesOf(ctx context.Context, b *walked) error {
+	if !b.open {
+		instances, diags := w.fold.Scope.Instances(b.block)
+		if diags.HasErrors() {
+			return diags
+		}
+		n := len(instances)
+		b.open, b.instances, b.exports, b.begun, b.left = true, instances, make([]cty.Value, n), make([]bool, n), n
+	}
+	at := 0
+	for i, each := range b.instances {
+		left := w.plan.LeavesOut(b.block.Instance(each))
+		index := at
+		if !left {
+			at++
+		}
+		switch {
+		case b.begun[i]:
+		case left:
+			known, err := w.lookAt(ctx, b.block, each)
+			if err != nil {
+				return err
+			}
+			b.exports[i], b.begun[i] = known, true
+			b.left--
+		case w.now >= w.most, w.used[w.plan.Actions[b.actions[index]].Alone()]:
+			return nil
+		default:
+			if err := w.instance(ctx, b, i, b.actions[index]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lookAt plans an instance that is left out, for what it exports.
+func (w *walk) lookAt(ctx context.Context, b *dsl.Block, each dsl.Each) (cty.Value, error) {
+	a, known, diags := w.fold.Plan(ctx, b, each)
+	if ctx.Err() != nil {
+		return known, ErrInterrupted
+	}
+	if diags.HasErrors() {
+		return known, diags
+	}
+	w.fold.Put(a)
+	return known, nil
+}
+
+// instance begins an instance of a block, unless another of its recipe runs, whose result it will take.
+func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
+	a, known, err := w.prepare(ctx, b.block, at)
+	if err != nil {
+		return err
+	}
+	b.exports[i] = known
+	switch {
+	case a == nil:
+		b.begun[i] = true
+		b.left--
+		return nil
+	case w.making[a.Recipe] && a.Shareable():
+		return nil
+	}
+	b.begun[i], w.making[a.Recipe], w.runner.ended[a.Addr] = true, true, true
+	w.now++
+	if alone := a.Alone(); alone != "" {
+		w.used[alone] = true
+	}
+	go func() {
+		made, err := w.task(ctx, a)
+		w.ended <- ended{b, i, a, made, err}
+	}()
+	return nil
+}
+
+// end notes that an instance has run.
+func (w *walk) end(e ended) {
+	w.now--
+	delete(w.making, e.action.Recipe)
+	delete(w.used, e.action.Alone())
+	if e.err != nil {
+		w.errs = append(w.errs, fmt.Errorf("%s: %w", e.action.Addr, e.err))
+		return
+	}
+	e.of.exports[e.i] = withMade(e.of.exports[e.i], e.made)
+	e.of.left--
+	w.settle(e.of)
+}
+
+// settle puts what a block exports into scope, once all its instances have ended.
+func (w *walk) settle(b *walked) {
+	if b.open && b.left == 0 && !w.done[b.block.Addr] {
+		w.fold.Scope.SetInstances(b.block, b.instances, b.exports)
+		w.done[b.block.Addr] = true
+	}
+}

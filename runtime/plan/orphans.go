@@ -1,0 +1,100 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/results"
+)
+
+// Fate is what apply will do with a block in the state that the configuration no longer has.
+type Fate string
+
+const (
+	Keep    Fate = "keep"    // nothing: only a removed block, state rm or state gc lets it go
+	Forget  Fate = "forget"  // remove it from the state, and leave its files
+	Destroy Fate = "destroy" // remove it from the state, and delete its files
+)
+
+// Orphan is a block in the state that the configuration no longer has.
+type Orphan struct {
+	Addr  string            `json:"address"`
+	Fate  Fate              `json:"action"`
+	Why   string            `json:"reason"`
+	Holds []results.Holding `json:"holds,omitempty"`
+}
+
+// orphans finds the blocks of the state that the configuration no longer has, and whose results no other block takes
+// over. Those that a selection leaves out stay as they are.
+func (p *Plan) orphans(context.Context) error {
+	taken := map[string]bool{}
+	for _, a := range p.fold.done { // also those that are left out
+		if a.Found != nil {
+			taken[a.Found.Block] = true
+		}
+	}
+	var list, lie []addr.Addr
+	for _, name := range p.State.Names() {
+		x, err := addr.Parse(name)
+		there := p.Action(x) != nil || p.leftOut[x] || p.leftOut[x.Block()]
+		if err == nil && !there && !taken[results.Folder(p.fold.lies(x))] {
+			list, lie = append(list, x), append(lie, p.fold.lies(x))
+		}
+	}
+	held, err := results.Holdings(p.StateDir, lie)
+	if err != nil {
+		return fmt.Errorf("what blocks have on disk that the configuration no longer has is unknown: %w", err)
+	}
+	for i, x := range list {
+		o := &Orphan{Addr: x.String(), Fate: Keep, Why: "not in the configuration", Holds: held[lie[i]]}
+		if r := p.removal(x); r != nil {
+			o.Fate, o.Why = Forget, "removed at "+r.Place()
+			if r.Destroy {
+				o.Fate = Destroy
+			}
+		}
+		switch {
+		case p.fold.choice.hasOrphan(x):
+			p.Orphans = append(p.Orphans, o)
+		case o.Fate != Keep:
+			p.stay = append(p.stay, o.Addr)
+		}
+	}
+	return nil
+}
+
+// removal returns the removed block that is about a block; nil if there is none.
+func (p *Plan) removal(a addr.Addr) *dsl.Removal {
+	for _, r := range p.Config.Removed {
+		if r.Covers(a) {
+			return r
+		}
+	}
+	return nil
+}
+
+// losses lists the trained work that destroying the orphan throws away.
+func (o *Orphan) losses() (list []Loss) {
+	for _, h := range o.Holds {
+		if o.Fate == Destroy && h.Steps > 0 {
+			list = append(list, Loss{Block: o.Addr, Folder: h.Folder, Steps: h.Steps, Seconds: h.Seconds,
+				Why: "it is " + o.Why, Destroyed: true})
+		}
+	}
+	return list
+}
+
+// Reached returns the folders of the state, relative to it, that the configuration reaches: those of its blocks, and
+// those in which their results were found.
+func (p *Plan) Reached() map[string]bool {
+	reached := map[string]bool{}
+	for _, a := range p.Actions {
+		reached[results.Folder(p.fold.lies(a.Addr))] = true
+		if a.Found != nil {
+			reached[a.Found.Block] = true
+		}
+	}
+	return reached
+}
