@@ -1,17 +1,21 @@
 package runtime_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
 )
 
-// longer makes a folder with the tiny pipeline, whose stages have a length of their own each: a wsd schedule that stops on
-// the way in the first, and a constant one, after growth and with adapters, in the second.
+// longer makes a folder with the tiny pipeline, whose stages have a length of their own each: the first a wsd schedule
+// that stops on the way, the second, after growth and with adapters, a constant one.
 func longer(t *testing.T) string {
 	t.Helper()
 	dir := pipeline(t)
@@ -33,8 +37,8 @@ func longer(t *testing.T) string {
 }
 
 // TestExtendingGivesTheSameBits: a stage that goes on from the end of a shorter one, or from a checkpoint before its
-// adapters were merged, ends with the bits of a longer one, and so does all that is made from it; also where the extension
-// is interrupted.
+// adapters were merged, ends with the bits of a longer one, and so does all that is made from it; also where the
+// extension is interrupted.
 func TestExtendingGivesTheSameBits(t *testing.T) {
 	d := cpuDevice(t, 2)
 	for _, c := range []struct {
@@ -71,5 +75,79 @@ func TestExtendingGivesTheSameBits(t *testing.T) {
 				sameContents(t, fmt.Sprint(after, stop), contents(t, dir), want)
 			}
 		}
+	}
+}
+
+// TestKilledBeforeItExtends: a process that is killed after it made the folder of a stage that it extends, or before
+// that folder was in its place, loses nothing, and the next run goes on from the same step.
+func TestKilledBeforeItExtends(t *testing.T) {
+	d, vars := cpuDevice(t, 2), []string{"steps=10", "stop=0.6"}
+	whole := longer(t)
+	must(t, applyOn(t, d, planOf(t, whole, vars...)))
+	for _, inPlace := range []bool{true, false} {
+		dir := longer(t)
+		must(t, applyOn(t, d, planOf(t, dir, "steps=10")))
+		a := find(planOf(t, dir, vars...), "stage.one")
+		disk := results.NewDisk(filepath.Join(dir, ".stepflow"))
+		must(t, disk.Branch(a.Base, a.Addr, a.Recipe))
+		if !inPlace {
+			own := filepath.Join(disk.Path, results.Folder(a.Addr))
+			must(t, os.Rename(own, own+".tmp"))
+		}
+		p := planOf(t, dir, vars...)
+		if b := find(p, "stage.one"); b.Verb != plan.Extend || b.Why != a.Why || len(b.Losses) > 0 {
+			t.Errorf("in place %t: %s is to %s: %s, and loses %v", inPlace, b.Addr, b.Verb, b.Why, b.Losses)
+		}
+		if b := find(planOf(t, dir, "steps=10"), "stage.one"); b.Verb != plan.UpToDate {
+			t.Errorf("in place %t: the shorter stage is to %s: %s", inPlace, b.Verb, b.Why)
+		}
+		must(t, applyOn(t, d, p))
+		sameContents(t, fmt.Sprint("in place ", inPlace), contents(t, dir), contents(t, whole))
+		if left, _ := filepath.Glob(filepath.Join(disk.Path, "*", "stage.one*")); len(left) != 1 {
+			t.Errorf("in place %t: left are %v", inPlace, left)
+		}
+	}
+}
+
+// TestResultsWithoutACourse: what was trained before stepflow recorded schedules is trained anew, and the plan says
+// why.
+func TestResultsWithoutACourse(t *testing.T) {
+	d, dir := cpuDevice(t, 2), longer(t)
+	must(t, applyOn(t, d, planOf(t, dir, "steps=10")))
+	st, err := state.Open(filepath.Join(dir, ".stepflow"))
+	must(t, err)
+	entry := st.State.Blocks["stage.one"]
+	entry.Course = nil
+	must(t, st.Save())
+	must(t, st.Close())
+	result := filepath.Join(st.Path, entry.Dir)
+	var note map[string]any
+	must(t, checkpoint.ReadNote(result, &note))
+	if note["course"] == nil {
+		t.Fatal("the note has no course")
+	}
+	delete(note, "course")
+	files, err := os.ReadDir(result)
+	must(t, err)
+	var parts []checkpoint.Part
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(result, f.Name()))
+		must(t, err)
+		if f.Name() == checkpoint.NoteName {
+			text, err = json.Marshal(note)
+			must(t, err)
+		}
+		if f.Name() != checkpoint.ManifestName {
+			parts = append(parts, checkpoint.Bytes(f.Name(), text))
+		}
+	}
+	_, err = checkpoint.Write(result, parts)
+	must(t, err)
+	if a := find(planOf(t, dir, "steps=10"), "stage.one"); a.Verb != plan.UpToDate {
+		t.Errorf("without a course it is to %s: %s", a.Verb, a.Why)
+	}
+	a := find(planOf(t, dir, "steps=10", "stop=0.6"), "stage.one")
+	if a.Verb != plan.Run || len(a.Losses) != 1 || !strings.Contains(strings.Join(a.Warnings, "\n"), "older stepflow") {
+		t.Errorf("it is to %s, loses %v and warns %v", a.Verb, a.Losses, a.Warnings)
 	}
 }

@@ -45,28 +45,24 @@ func (f *Fold) runOrExtend(ctx context.Context, a *Action, old *state.Block, dam
 	if a.Base == nil {
 		a.Verb = Run
 		f.warnGone(a, old)
-		return f.warnAnew(a, old)
+		f.warnAnew(a, old)
+		return nil
 	}
 	a.Verb, a.FromStep = Extend, a.Base.Step
 	of := ""
-	if a.Base.Block != results.Folder(f.lies(a.Addr)) {
+	if own := results.Folder(f.lies(a.Addr)); a.Base.Block != own && a.Base.Address != a.Addr.String() {
 		of = " of " + a.Base.Address
 	}
-	left := a.stepped().NumSteps() - a.FromStep
-	a.Why = fmt.Sprintf("%s from step %d%s: %s", stepsOf(left), a.FromStep, of, a.Why)
+	steps := "1 step"
+	if left := a.stepped().NumSteps() - a.FromStep; left != 1 {
+		steps = fmt.Sprintf("%d steps", left)
+	}
+	a.Why = fmt.Sprintf("%s from step %d%s: %s", steps, a.FromStep, of, a.Why)
 	return nil
 }
 
-// stepsOf writes a number of steps.
-func stepsOf(n int) string {
-	if n == 1 {
-		return "1 step"
-	}
-	return fmt.Sprintf("%d steps", n)
-}
-
-// base returns the latest intact result or checkpoint of a run of another length whose steps up to there are the block's
-// own; nil if there is none.
+// base returns the latest intact result or checkpoint of a run of another length whose steps up to there are the
+// block's own; nil if there is none.
 func (f *Fold) base(ctx context.Context, a *Action) (*results.Found, error) {
 	x := a.extendable()
 	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Course.ID)
@@ -85,25 +81,25 @@ func (f *Fold) base(ctx context.Context, a *Action) (*results.Found, error) {
 	return nil, err
 }
 
-// warnAnew says why a finished run of the block is not extended, if all that changed is how long it runs, and what would
-// have saved its steps.
-func (f *Fold) warnAnew(a *Action, old *state.Block) error {
+// warnAnew says why a finished run of the block is not extended, if all that changed is how long it runs, and what
+// would have saved its steps.
+func (f *Fold) warnAnew(a *Action, old *state.Block) {
 	x := a.extendable()
 	if x == nil || old == nil || old.Status != state.Done || old.Import != nil || old.Recipe == a.Recipe {
-		return nil
+		return
 	}
-	if old.Course == nil && x.NumSteps() > old.Steps && f.onlyLonger(a, old) {
-		a.Warn("what an older stepflow trained cannot be extended: it did not record the schedule with it")
-		return nil
-	}
-	if old.Course != nil && old.Course.ID == a.Course.ID {
+	switch {
+	case old.Course != nil && old.Course.ID == a.Course.ID:
 		a.Warn(x.Anew(old.Course.Pace))
+	case old.Course == nil && x.NumSteps() > old.Steps && onlyLonger(a, old):
+		a.Warn(fmt.Sprintf("it cannot go on from the end of its %d steps: they were trained by an older stepflow, which did "+
+			"not record by what schedule", old.Steps))
 	}
-	return nil
 }
 
-// onlyLonger reports whether a block differs from its entry in the state in nothing but what Identity writes.
-func (f *Fold) onlyLonger(a *Action, old *state.Block) bool {
+// onlyLonger reports whether a block differs from its entry in the state in nothing but attributes that say the same
+// in several ways, such as its length.
+func onlyLonger(a *Action, old *state.Block) bool {
 	others := func(attrs map[string]string) map[string]string {
 		attrs = maps.Clone(attrs)
 		maps.DeleteFunc(attrs, func(name, _ string) bool { return !hashes(a.Addr.Kind, name) || resolved(a.Addr.Kind, name) })

@@ -41,8 +41,8 @@ func (s *Stage) Pace() json.RawMessage {
 // Merges reports whether the result has adapters merged into its weights: further steps need a checkpoint from before.
 func (s *Stage) Merges() bool { return len(s.Adapters) > 0 }
 
-// SameSteps returns how many steps, from the first, this stage has in common with one at another pace; 0 if that cannot be
-// read.
+// SameSteps returns how many steps, from the first, this stage has in common with one at another pace; 0 if that cannot
+// be read.
 func (s *Stage) SameSteps(text json.RawMessage) int {
 	var was pace
 	if json.Unmarshal(text, &was) != nil {
