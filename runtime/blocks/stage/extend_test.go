@@ -34,7 +34,7 @@ func TestSameSteps(t *testing.T) {
 		"a decay that is too early": {at(100, 100, constant), at(110, 110, wsd), 88, "its schedule was constant and is wsd"},
 		"cosine":                    {at(100, 100, cosine), at(200, 200, cosine), 0, "80 steps (800 tokens) would be kept"},
 		"cosine, stop_at":           {at(100, 400, cosine), at(200, 400, cosine), 100, ""},
-		"warm-up":                   {at(100, 100, warm(constant, 0.1)), at(300, 300, warm(constant, 0.1)), 0, "warm-up is another"},
+		"warm-up":                   {at(100, 100, warm(constant, 0.1)), at(300, 300, warm(constant, 0.1)), 0, "the warm-up"},
 		"warm-up, stop_at":          {at(100, 300, warm(constant, 0.1)), at(300, 300, warm(constant, 0.1)), 100, ""},
 		"warm-up, halved":           {at(100, 100, warm(constant, 0.1)), at(200, 200, warm(constant, 0.05)), 100, ""},
 	} {
