@@ -151,3 +151,21 @@ func TestResultsWithoutACourse(t *testing.T) {
 		t.Errorf("it is to %s, loses %v and warns %v", a.Verb, a.Losses, a.Warnings)
 	}
 }
+
+// TestExtendingWhatIsDamaged: what is damaged or gone is not gone on from, and the plan says so.
+func TestExtendingWhatIsDamaged(t *testing.T) {
+	d, dir := cpuDevice(t, 2), longer(t)
+	must(t, applyOn(t, d, planOf(t, dir, "steps=10")))
+	result := checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", "stage.one"), 3)
+	check := func(why string) {
+		t.Helper()
+		a := find(planOf(t, dir, "steps=10", "stop=0.6"), "stage.one")
+		if a.Verb != plan.Run || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], why) {
+			t.Errorf("it is to %s, and warns %q", a.Verb, a.Warnings)
+		}
+	}
+	flip(t, filepath.Join(result, checkpoint.OptimizerFile))
+	check("it cannot go on from step 3: ")
+	must(t, os.RemoveAll(result))
+	check("it cannot go on from the end of its 3 steps: " + result + " is gone")
+}

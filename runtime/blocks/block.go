@@ -77,11 +77,11 @@ type (
 	// as its steps are the same.
 	Extendable interface {
 		Stepped
-		Course(w io.Writer)                 // writes what Identity writes, without length and schedule
-		Pace() json.RawMessage              // length and schedule, for a note
-		SameSteps(pace json.RawMessage) int // how many steps, from the first, a run at that pace has in common with it
-		Merges() bool                       // whether its result lacks what further steps need, unlike its checkpoints
-		Anew(pace json.RawMessage) string   // why a finished run at that pace is not extended; "" if it is not longer
+		Course(w io.Writer)                          // writes what Identity writes, without length and schedule
+		Pace() json.RawMessage                       // length and schedule, for a note
+		Merges() bool                                // whether its result, unlike a checkpoint, lacks what further steps need
+		Shares(steps int, pace json.RawMessage) bool // whether a run at that pace is the same for so many steps
+		Anew(pace json.RawMessage) string            // why a shorter finished run is not extended; "" if nothing is against it
 	}
 	// Forecaster predicts what a task takes that runs from step from, 0 for its start.
 	Forecaster interface {

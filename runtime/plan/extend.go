@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"stepflow/runtime/blocks"
@@ -68,7 +69,7 @@ func (f *Fold) base(ctx context.Context, a *Action) (*results.Found, error) {
 	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Course.ID)
 	slices.SortStableFunc(finds, func(p, q *results.Found) int { return q.Step - p.Step })
 	for _, b := range finds {
-		if b.Done && x.Merges() || b.Step < 1 || b.Step > x.SameSteps(b.Course.Pace) {
+		if b.Done && x.Merges() || b.Step < 1 || !x.Shares(b.Step, b.Course.Pace) {
 			continue
 		}
 		switch err := f.Disk.Intact(ctx, b, x.Files(b.Done)); {
@@ -77,6 +78,7 @@ func (f *Fold) base(ctx context.Context, a *Action) (*results.Found, error) {
 		case !results.IsDamage(err):
 			return nil, err
 		}
+		a.Warn(fmt.Sprintf("it cannot go on from step %d: %v", b.Step, err))
 	}
 	return nil, err
 }
@@ -89,6 +91,9 @@ func (f *Fold) warnAnew(a *Action, old *state.Block) {
 		return
 	}
 	switch {
+	case old.Course != nil && old.Course.ID == a.Course.ID && f.Disk.Gone(old.Dir):
+		a.Warn(fmt.Sprintf("it cannot go on from the end of its %d steps: %s is gone. If it is on a disk that is not "+
+			"mounted, mount that first", old.Steps, filepath.Join(f.Disk.Path, old.Dir)))
 	case old.Course != nil && old.Course.ID == a.Course.ID:
 		a.Warn(x.Anew(old.Course.Pace))
 	case old.Course == nil && x.NumSteps() > old.Steps && onlyLonger(a, old):

@@ -41,24 +41,21 @@ func (s *Stage) Pace() json.RawMessage {
 // Merges reports whether the result has adapters merged into its weights: further steps need a checkpoint from before.
 func (s *Stage) Merges() bool { return len(s.Adapters) > 0 }
 
-// SameSteps returns how many steps, from the first, this stage has in common with one at another pace; 0 if that cannot
-// be read.
-func (s *Stage) SameSteps(text json.RawMessage) int {
+// Shares reports whether a stage at another pace that has taken so many steps is what this one is after them. It is not
+// if that pace cannot be read.
+func (s *Stage) Shares(steps int, text json.RawMessage) bool {
 	var was pace
-	if json.Unmarshal(text, &was) != nil {
-		return 0
+	if json.Unmarshal(text, &was) != nil || steps > min(s.Steps, was.Steps) {
+		return false
 	}
-	n, other := s.sameRates(was), s.Stage
+	other := s.Stage
 	other.Steps = was.Steps
-	if other.RestartAfter(n) != s.RestartAfter(n) { // the last step of one of them, after which it does not restart
-		n--
-	}
-	return n
+	// adapters do not restart after the last step, which may be that of one of the two
+	return s.sameRates(was, steps) == steps && other.RestartAfter(steps) == s.RestartAfter(steps)
 }
 
-// sameRates returns how many steps, from the first, have the same learning rate at both paces.
-func (s *Stage) sameRates(was pace) int {
-	most := min(s.Steps, was.Steps)
+// sameRates returns how many steps, from the first and up to most, have the same learning rate at both paces.
+func (s *Stage) sameRates(was pace, most int) int {
 	for step := 1; step <= most; step++ {
 		tokens := float64(step) * float64(s.StepTokens())
 		if was.Schedule.Factor(tokens, was.Horizon) != s.Schedule.Factor(tokens, s.Horizon) {
@@ -68,7 +65,8 @@ func (s *Stage) sameRates(was pace) int {
 	return most
 }
 
-// Anew returns why a finished run at a shorter pace is not extended, and what would have saved its steps.
+// Anew returns why a finished run at a shorter pace is not extended though it is intact, and what would have saved its
+// steps.
 func (s *Stage) Anew(text json.RawMessage) string {
 	var was pace
 	if json.Unmarshal(text, &was) != nil || was.Steps >= s.Steps {
@@ -77,14 +75,18 @@ func (s *Stage) Anew(text json.RawMessage) string {
 	steps := func(n int) string {
 		return fmt.Sprintf("%s (%s tokens)", words.Plural(n, "step"), words.Count(float64(n)*float64(s.StepTokens())))
 	}
-	same := s.sameRates(was)
+	same := s.sameRates(was, was.Steps)
+	switch {
+	case same == was.Steps && !s.Merges():
+		return ""
+	case same == was.Steps:
+		return fmt.Sprintf("it cannot go on from the end of its %s: the adapters are merged, and no checkpoint from before "+
+			"is left. With every_steps and keep = 2 in its checkpoint block, the latest one would be", steps(was.Steps))
+	}
 	why, saved := s.parted(was, same)
 	all := fmt.Sprintf("With the longer horizon from the start, and stop_at for the share to train, all %s would be kept",
 		steps(was.Steps))
 	switch {
-	case same == was.Steps && s.Merges():
-		return fmt.Sprintf("it cannot go on from the end of its %s: the adapters are merged, and no checkpoint from before "+
-			"is left. With every_steps and keep = 2 in its checkpoint block, the latest one would be", steps(was.Steps))
 	case saved > 0:
 		all = fmt.Sprintf("%s would be kept by a wsd schedule, from a checkpoint before its decay (decay_ratio = %g), and "+
 			"all %s by a constant one", steps(saved), usualDecay, steps(was.Steps))

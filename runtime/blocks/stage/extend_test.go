@@ -16,8 +16,17 @@ func at(steps, horizon int, s optim.Schedule) *Stage {
 	return x
 }
 
-// TestSameSteps: a stage has in common with another what has the same learning rates.
-func TestSameSteps(t *testing.T) {
+// shared is how many steps, at most, a stage has in common with another.
+func shared(is, was *Stage) int {
+	n := min(is.Steps, was.Steps)
+	for n > 0 && !is.Shares(n, was.Pace()) {
+		n--
+	}
+	return n
+}
+
+// TestShares: a stage has in common with another what has the same learning rates.
+func TestShares(t *testing.T) {
 	constant, cosine := optim.Schedule{Kind: "constant"}, optim.Schedule{Kind: "cosine"}
 	wsd := optim.Schedule{Kind: "wsd", DecayRatio: 0.2, DecayType: "linear"}
 	warm := func(s optim.Schedule, ratio float64) optim.Schedule { s.WarmupRatio = ratio; return s }
@@ -38,27 +47,27 @@ func TestSameSteps(t *testing.T) {
 		"warm-up, stop_at":          {at(100, 300, warm(constant, 0.1)), at(300, 300, warm(constant, 0.1)), 100, ""},
 		"warm-up, halved":           {at(100, 100, warm(constant, 0.1)), at(200, 200, warm(constant, 0.05)), 100, ""},
 	} {
-		if n := c.is.SameSteps(c.was.Pace()); n != c.same {
+		if n := shared(c.is, c.was); n != c.same {
 			t.Errorf("%s: %d steps are the same, not %d", name, n, c.same)
 		}
 		if why := c.is.Anew(c.was.Pace()); c.why != "" && !strings.Contains(why, c.why) {
 			t.Errorf("%s: %s", name, why)
 		}
 	}
-	if n := at(3, 3, constant).SameSteps(json.RawMessage(`"none"`)); n != 0 {
-		t.Errorf("%d steps are the same as at a pace that cannot be read", n)
+	if at(3, 3, constant).Shares(1, json.RawMessage(`"none"`)) {
+		t.Error("a step is the same as at a pace that cannot be read")
 	}
 }
 
-// TestSameStepsWithRestarts: adapters do not restart after the last step, and do where the stage goes on.
-func TestSameStepsWithRestarts(t *testing.T) {
+// TestSharesWithRestarts: adapters do not restart after the last step, and do where the stage goes on.
+func TestSharesWithRestarts(t *testing.T) {
 	relora := func(steps int) *Stage {
 		x := at(steps, 100, optim.Schedule{Kind: "constant"})
 		x.Peft, x.Adapters = &peft.Spec{Method: "relora", ResetEvery: 4}, make([]peft.Adapter, 1)
 		return x
 	}
 	for _, c := range []struct{ was, is, same int }{{8, 20, 7}, {9, 20, 9}, {20, 8, 7}, {8, 8, 8}} {
-		if n := relora(c.is).SameSteps(relora(c.was).Pace()); n != c.same {
+		if n := shared(relora(c.is), relora(c.was)); n != c.same {
 			t.Errorf("%d and %d steps: %d are the same, not %d", c.was, c.is, n, c.same)
 		}
 	}
