@@ -79,9 +79,9 @@ type (
 		Stepped
 		Course(w io.Writer)                          // writes what Identity writes, without length and schedule
 		Pace() json.RawMessage                       // length and schedule, for a note
-		Merges() bool                                // whether its result, unlike a checkpoint, lacks what further steps need
+		Merges() bool                                // whether its result, unlike a checkpoint, lacks what more steps need
 		Shares(steps int, pace json.RawMessage) bool // whether a run at that pace is the same for so many steps
-		Anew(pace json.RawMessage) string            // why a shorter finished run is not extended; "" if nothing is against it
+		Anew(pace json.RawMessage) string            // why a shorter finished run is not extended; "" if it can be
 	}
 	// Forecaster predicts what a task takes that runs from step from, 0 for its start.
 	Forecaster interface {
