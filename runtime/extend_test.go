@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
@@ -92,7 +93,7 @@ func TestKilledBeforeItExtends(t *testing.T) {
 		must(t, disk.Branch(a.Base, a.Addr, a.Recipe))
 		if !inPlace {
 			own := filepath.Join(disk.Path, results.Folder(a.Addr))
-			must(t, os.Rename(own, own+".tmp"))
+			must(t, os.Rename(own, durable.Beside(own)))
 		}
 		p := planOf(t, dir, vars...)
 		if b := find(p, "stage.one"); b.Verb != plan.Extend || b.Why != a.Why || len(b.Losses) > 0 {
@@ -103,7 +104,7 @@ func TestKilledBeforeItExtends(t *testing.T) {
 		}
 		must(t, applyOn(t, d, p))
 		sameContents(t, fmt.Sprint("in place ", inPlace), contents(t, dir), contents(t, whole))
-		if left, _ := filepath.Glob(filepath.Join(disk.Path, "*", "stage.one*")); len(left) != 1 {
+		if left, _ := filepath.Glob(filepath.Join(disk.Path, "*", "*stage.one*")); len(left) != 1 {
 			t.Errorf("in place %t: left are %v", inPlace, left)
 		}
 	}

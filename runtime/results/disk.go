@@ -11,6 +11,7 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
 )
 
@@ -39,7 +40,7 @@ func blockFolders(stateDir string) (list []string, err error) {
 			return err
 		}
 		for _, e := range entries {
-			if e.IsDir() {
+			if e.IsDir() && !durable.Temporary(e.Name()) {
 				list = append(list, filepath.Join(dir, e.Name()))
 			}
 		}

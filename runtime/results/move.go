@@ -134,7 +134,7 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 // was in its place is set aside, and f stays where it is.
 func (d *Disk) Branch(f *Found, a addr.Addr, recipe string) error {
 	from, to := filepath.Join(d.Path, f.Block), filepath.Join(d.Path, Folder(a))
-	tmp := to + ".tmp" // f may lie in the folder that is set aside
+	tmp := durable.Beside(to) // f may lie in the folder that is set aside
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func Share(from, to string) error {
 
 // share is Share without the folders directly in from whose names omit reports.
 func share(from, to string, omit func(name string) bool) error {
-	tmp := to + ".tmp"
+	tmp := durable.Beside(to)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (d *Disk) Sweep() error {
 	for _, block := range folders {
 		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
 	}
-	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)),
+	errs = append(errs, sweepBlocks(filepath.Join(d.Path, state.BlocksName)),
 		os.RemoveAll(filepath.Join(d.Path, removed)))
 	d.made = nil
 	return errors.Join(errs...)
@@ -234,6 +234,22 @@ func (d *Disk) DropReplaced(a addr.Addr, recipe string) error {
 			errs = append(errs, os.RemoveAll(aside))
 		}
 		os.Remove(filepath.Dir(aside)) // if that was the last
+	}
+	return errors.Join(errs...)
+}
+
+// sweepBlocks removes folders of blocks that were incomplete when their process was killed. A folder may end as a
+// leftover in it does: that of a stage called tmp.
+func sweepBlocks(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if durable.Temporary(e.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
 	}
 	return errors.Join(errs...)
 }
