@@ -104,14 +104,17 @@ var stageKind = Kind{Name: "stage", Repeat: true,
 						"chunks of the logits), because a sum of many parts in bf16 comes out too small; " +
 						"`plan` shows the bytes. In fp32 a gradient takes 4 bytes instead of 2."},
 				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
-					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`."},
+					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`. If it is raised, the " +
+						"stage [goes on from its end](refactoring.md#training-a-finished-stage-longer) where its " +
+						"schedule allows that."},
 				{Name: "steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps),
 					Unit: "optimizer steps",
 					Doc:  "Horizon as a number of steps."},
 				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs",
 					Doc: "Horizon as floating-point operations of the compiled step."},
 				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
-					Doc: "Share of the horizon after which the stage ends (and the next may grow)."},
+					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +
+						"raised, the stage goes on from its end."},
 				{Name: "activation_checkpointing", Type: cty.String, Default: str("none"),
 					OneOf: []string{"none", "block", "auto"},
 					Doc: "`block` keeps only the input of each layer and computes the rest again in the backward " +
@@ -142,7 +145,8 @@ var stageKind = Kind{Name: "stage", Repeat: true,
 							Doc:  "Steps between checkpoints."},
 						{Name: "keep", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e6),
 							Doc: "How many of the latest to keep, while the stage runs and after it; the result " +
-								"counts as one. Default: 2 while it runs, and after it the result alone."},
+								"counts as one. Default: 2 while it runs, and after it the result alone. A stage with " +
+								"adapters needs 2 to be trained longer later."},
 					}},
 			}},
 	},

@@ -121,7 +121,7 @@ func shellWord(s string) string {
 
 // forecastOf is what a block takes that is to run; nil for one that is not.
 func forecastOf(x *plan.Action) *blocks.Forecast {
-	if f, ok := x.Block.(blocks.Forecaster); ok && (x.Verb == plan.Run || x.Verb == plan.Resume) {
+	if f, ok := x.Block.(blocks.Forecaster); ok && x.Verb.Works() && x.Verb != plan.Import {
 		return f.Takes()
 	}
 	return nil
@@ -166,6 +166,9 @@ func actionJSON(x *plan.Action) map[string]any {
 			steps += l.Steps
 		}
 		m["discards_steps"], m["losses"] = steps, x.Losses
+	}
+	if x.Base != nil {
+		m["extends"] = x.Base.Address
 	}
 	if x.Moved != "" {
 		m["moved_from"] = x.Moved

@@ -41,8 +41,8 @@ var verbs = map[plan.Verb]struct {
 	symbol string
 	color  color
 }{
-	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Import: {"<", green}, plan.Same: {"=", green},
-	plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
+	plan.Run: {"+", green}, plan.Resume: {"~", yellow}, plan.Extend: {"~", yellow}, plan.Import: {"<", green},
+	plan.Same: {"=", green}, plan.UpToDate: {" ", dim}, plan.Ready: {" ", dim}, plan.Deferred: {"?", cyan},
 }
 
 var changeSymbols = map[plan.Change]struct {
@@ -186,6 +186,9 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 	v.WriteString("\nPlan: ")
 	if n := counts[plan.Import]; n > 0 {
 		fmt.Fprintf(v, "%d to import, ", n)
+	}
+	if n := counts[plan.Extend]; n > 0 {
+		fmt.Fprintf(v, "%d to extend, ", n)
 	}
 	fmt.Fprintf(v, "%d to run, %d to resume, %d deferred, %d up to date",
 		counts[plan.Run], counts[plan.Resume], counts[plan.Deferred], counts[plan.UpToDate])

@@ -34,7 +34,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			return nil, err
 		}
 	}
-	if err := r.fold.Disk.MakeRoom(a.Addr, a.Recipe, a.FromStep); err != nil {
+	if err := r.makeRoom(a); err != nil {
 		return nil, err
 	}
 	defer r.fold.Disk.Changed(results.Folder(a.Addr))
@@ -80,10 +80,18 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
+// makeRoom makes the folder of a block that begins to run.
+func (r *runner) makeRoom(a *plan.Action) error {
+	if a.Base != nil {
+		return r.fold.Disk.Branch(a.Base, a.Addr, a.Recipe)
+	}
+	return r.fold.Disk.MakeRoom(a.Addr, a.Recipe, a.FromStep)
+}
+
 // entry returns the state's entry of a block that begins to run.
 func (r *runner) entry(a *plan.Action) *state.Block {
 	e := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
-		Secrets: r.dir.State.Seals(a.Secret),
+		Secrets: r.dir.State.Seals(a.Secret), Course: a.Course,
 		Earlier: r.fold.MadeBefore(a)}
 	if e.Earlier != "" {
 		e.Device = r.plan.Caps.Name
@@ -123,7 +131,7 @@ func (r *runner) locked(f func()) {
 // watch starts the trace of a block that runs, and records it in the block's entry.
 func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) context.Context {
 	var before tracing.Reference
-	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.Verb == plan.Resume {
+	if old := r.dir.State.Blocks[a.Addr.String()]; old != nil && a.FromStep > 0 {
 		before = tracing.Reference(old.Trace)
 	}
 	b.Entry.Started = time.Now().UTC()

@@ -4,6 +4,7 @@ package blocks
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 
 	"github.com/hashicorp/hcl/v2"
@@ -71,6 +72,16 @@ type (
 		NumSteps() int
 		Keeps() (running, ended int)     // how many checkpoints stay
 		Traced(from int) observe.Planned // what is traced of the steps after from
+	}
+	// Extendable is a stepped task that may go on from where a run of another length was: a run of the same course, as far
+	// as its steps are the same.
+	Extendable interface {
+		Stepped
+		Course(w io.Writer)                          // writes what Identity writes, without length and schedule
+		Pace() json.RawMessage                       // length and schedule, for a note
+		Merges() bool                                // whether its result, unlike a checkpoint, lacks what more steps need
+		Shares(steps int, pace json.RawMessage) bool // whether a run at that pace is the same for so many steps
+		Anew(pace json.RawMessage) string            // why a shorter finished run is not extended; "" if it can be
 	}
 	// Forecaster predicts what a task takes that runs from step from, 0 for its start.
 	Forecaster interface {

@@ -36,6 +36,11 @@ func Temporary(name string) bool {
 	return strings.HasPrefix(name, tmpPrefix) && strings.HasSuffix(name, tmpSuffix)
 }
 
+// Beside returns the path at which something is made before it is put in place at path. Temporary reports its name.
+func Beside(path string) string {
+	return filepath.Join(filepath.Dir(path), tmpPrefix+filepath.Base(path)+tmpSuffix)
+}
+
 // tmpName is a name in a folder that nothing has and nobody can guess.
 func tmpName(dir string) string {
 	var b [8]byte

@@ -23,6 +23,7 @@ type Verb string
 const (
 	Run      Verb = "run"
 	Resume   Verb = "resume"
+	Extend   Verb = "extend" // it goes on from where a run of another length was
 	Import   Verb = "import" // its result is taken from elsewhere
 	Same     Verb = "same"   // another block of the same recipe makes it in this run
 	UpToDate Verb = "up to date"
@@ -31,14 +32,14 @@ const (
 )
 
 // Works reports whether apply makes the block's result.
-func (v Verb) Works() bool { return v == Run || v == Resume || v == Import }
+func (v Verb) Works() bool { return v == Run || v == Resume || v == Extend || v == Import }
 
 // Action is what apply will do with a block, or with one instance of a repeated block.
 type Action struct {
 	blocks.Planned
 	Verb     Verb
 	Why      string
-	FromStep int    // the step of the checkpoint to resume from; 0 for the start
+	FromStep int    // the step of the checkpoint to go on from; 0 for the start
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
 	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
 	Moved   string
@@ -49,6 +50,8 @@ type Action struct {
 	Values  map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
 	Hidden  map[string]bool      // exports that reveal a sensitive attribute
 	Found   *results.Found       // the result or the checkpoint of its recipe on disk
+	Base    *results.Found       // what it goes on from where it is extended; else nil
+	Course  *state.Course        // nil of a block that cannot be extended
 	Late    bool                 // it was deferred, and planned during the run
 	Skip    bool                 // nothing is run, though the verb says so
 

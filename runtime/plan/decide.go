@@ -21,6 +21,7 @@ import (
 func (f *Fold) decide(ctx context.Context, a *Action) error {
 	a.Recipe = f.recipe(a)
 	a.id = a.Recipe
+	a.Course = f.course(a)
 	if a.task() == nil {
 		a.Verb = Ready
 		return nil
@@ -48,8 +49,9 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	case found == nil && a.imported() != nil:
 		f.bringIn(a, importReason(a.imported(), old, damage))
 	case found == nil:
-		a.Verb, a.Why = Run, f.reason(a, old, damage)
-		f.warnGone(a, old)
+		if err := f.runOrExtend(ctx, a, old, damage); err != nil {
+			return err
+		}
 	case !found.Done:
 		a.Verb, a.FromStep, a.Found = Resume, found.Step, found
 		why := "it was interrupted"
@@ -71,7 +73,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	}
 	a.pending = a.Verb.Works() || a.Verb == Same
 	switch {
-	case a.Verb == Run || a.Verb == Import:
+	case a.Verb == Run || a.Verb == Extend || a.Verb == Import:
 		a.Losses, err = f.losses(a)
 	case a.stepped() != nil && a.Found != nil:
 		a.Removes, err = f.surplus(a)

@@ -200,7 +200,7 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 	if w := a.writer(); w != nil && a.Verb == Run {
 		a.warnWritable(w)
 	}
-	if x, ok := a.Block.(blocks.Forecaster); ok && (a.Verb == Run || a.Verb == Resume) {
+	if x, ok := a.Block.(blocks.Forecaster); ok && a.Verb.Works() && a.Verb != Import {
 		if dd := x.Forecast(ctx, &a.Planned, a.FromStep, d); dd.HasErrors() {
 			return nil, append(diags, dd...)
 		}

@@ -59,6 +59,10 @@ func (f *Fold) losses(a *Action) ([]Loss, error) {
 		if err != nil {
 			return nil, err
 		}
+		if a.Base != nil && a.Base.Block == dir { // it goes on from there
+			left := max(steps-a.FromStep, 0)
+			steps, seconds = left, seconds*float64(left)/float64(max(steps, 1))
+		}
 		if steps > 0 {
 			list = append(list, Loss{Block: a.Addr.String(), Folder: dir, Steps: steps, Seconds: seconds, Why: a.Why,
 				May: a.Verb == Deferred})

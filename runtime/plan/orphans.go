@@ -92,8 +92,10 @@ func (p *Plan) Reached() map[string]bool {
 	reached := map[string]bool{}
 	for _, a := range p.Actions {
 		reached[results.Folder(p.fold.lies(a.Addr))] = true
-		if a.Found != nil {
-			reached[a.Found.Block] = true
+		for _, f := range []*results.Found{a.Found, a.Base} {
+			if f != nil {
+				reached[f.Block] = true
+			}
 		}
 	}
 	return reached

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -36,12 +37,15 @@ const noDecay = "no_decay"
 // recipe identifies what a block would make: a hash of the evaluated configuration, the ids of the inputs by role,
 // the identity of files and the versions of operators. Addresses stay out of it, so a block that is renamed has the
 // same recipe.
-func (f *Fold) recipe(a *Action) string {
+func (f *Fold) recipe(a *Action) string { return f.hash(a, a.Block.Identity) }
+
+// hash is the recipe of a block for an identity that the block may not have.
+func (f *Fold) hash(a *Action, identity func(io.Writer)) string {
 	h := sha256.New()
 	if im := a.imported(); im != nil { // how it would train does not matter, nor by which operators
 		fmt.Fprintf(h, "import %s %s\n", a.Addr.Kind, im.Files)
 		fmt.Fprintln(h, slices.Sorted(maps.Values(a.Inputs)))
-		a.Block.Identity(h)
+		identity(h)
 		return hex.EncodeToString(h.Sum(nil))
 	}
 	fmt.Fprintf(h, "stepflow %s %s %s %s\n", operatorVersion, a.Addr.Kind, a.Addr.Type, f.world.Caps.Kind)
@@ -61,7 +65,7 @@ func (f *Fold) recipe(a *Action) string {
 		fmt.Fprintf(h, "%s %q\n", n, v)
 	}
 	fmt.Fprintln(h, slices.Sorted(maps.Values(a.Inputs)))
-	a.Block.Identity(h)
+	identity(h)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/state"
 )
 
@@ -18,7 +19,7 @@ import (
 type Disk struct {
 	Path    string              // the state's folder
 	checked map[string]Check    // by folder, relative to the state's
-	made    map[string][]*Found // by recipe; nil until the first search, and after a change
+	made    map[string][]*Found // by recipe, and by course; nil until the first search, and after a change
 }
 
 // NewDisk returns the Disk of a state's folder. It reads nothing.
@@ -39,7 +40,7 @@ func blockFolders(stateDir string) (list []string, err error) {
 			return err
 		}
 		for _, e := range entries {
-			if e.IsDir() {
+			if e.IsDir() && !durable.Temporary(e.Name()) {
 				list = append(list, filepath.Join(dir, e.Name()))
 			}
 		}
@@ -85,9 +86,9 @@ func findsIn(stateDir, block string) (list []*Found, err error) {
 	return list, nil
 }
 
-// Finds lists the results and checkpoints of a recipe: results before checkpoints, later steps first, and those in the
+// Finds lists the results and checkpoints of a recipe, or of a course: results before checkpoints, later steps first, and those in the
 // folder of block a before those elsewhere.
-func (d *Disk) Finds(a addr.Addr, recipe string) ([]*Found, error) {
+func (d *Disk) Finds(a addr.Addr, id string) ([]*Found, error) {
 	if d.made == nil {
 		folders, err := blockFolders(d.Path)
 		if err != nil {
@@ -101,11 +102,14 @@ func (d *Disk) Finds(a addr.Addr, recipe string) ([]*Found, error) {
 			}
 			for _, f := range list {
 				made[f.Recipe] = append(made[f.Recipe], f)
+				if f.Course != nil {
+					made[f.Course.ID] = append(made[f.Course.ID], f)
+				}
 			}
 		}
 		d.made = made
 	}
-	list := slices.Clone(d.made[recipe])
+	list := slices.Clone(d.made[id])
 	rank := func(f *Found) (done, step, place int) {
 		if f.Done {
 			done = 1

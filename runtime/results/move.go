@@ -130,9 +130,40 @@ func (d *Disk) Take(f *Found, a addr.Addr, shared bool) error {
 	return nil
 }
 
+// Branch makes the folder of a block that is about to go on from f: it holds f, and what is recorded of the steps. What
+// was in its place is set aside, and f stays where it is.
+func (d *Disk) Branch(f *Found, a addr.Addr, recipe string) error {
+	from, to := filepath.Join(d.Path, f.Block), filepath.Join(d.Path, Folder(a))
+	tmp := durable.Beside(to) // f may lie in the folder that is set aside
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		return err
+	}
+	others := func(name string) bool { return name != f.Leaf }
+	err := share(from, tmp, others)
+	if err == nil {
+		err = d.MakeRoom(a, recipe, 0)
+	}
+	if err == nil {
+		err = durable.Rename(tmp, to)
+	}
+	d.Changed(f.Block, Folder(a))
+	if err != nil {
+		return errors.Join(fmt.Errorf("going on from %s: %w", filepath.Join(d.Path, f.Dir()), err), os.RemoveAll(tmp))
+	}
+	return nil
+}
+
 // Share copies a folder, with hard links where the file system has them.
 func Share(from, to string) error {
-	tmp := to + ".tmp"
+	return share(from, to, func(string) bool { return false })
+}
+
+// share is Share without the folders directly in from whose names omit reports.
+func share(from, to string, omit func(name string) bool) error {
+	tmp := durable.Beside(to)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
@@ -146,6 +177,8 @@ func Share(from, to string) error {
 		}
 		dest := filepath.Join(tmp, rel)
 		switch {
+		case e.IsDir() && rel != "." && filepath.Dir(rel) == "." && omit(rel):
+			return filepath.SkipDir
 		case e.IsDir():
 			return durable.MkdirAll(dest, 0o777)
 		case filepath.Dir(rel) != "." && os.Link(path, dest) == nil: // of a checkpoint: it is never written again
@@ -175,7 +208,7 @@ func (d *Disk) Sweep() error {
 	for _, block := range folders {
 		errs = append(errs, sweepTemporary(filepath.Join(d.Path, block)))
 	}
-	errs = append(errs, sweepTemporary(filepath.Join(d.Path, state.BlocksName)),
+	errs = append(errs, sweepBlocks(filepath.Join(d.Path, state.BlocksName)),
 		os.RemoveAll(filepath.Join(d.Path, removed)))
 	d.made = nil
 	return errors.Join(errs...)
@@ -201,6 +234,22 @@ func (d *Disk) DropReplaced(a addr.Addr, recipe string) error {
 			errs = append(errs, os.RemoveAll(aside))
 		}
 		os.Remove(filepath.Dir(aside)) // if that was the last
+	}
+	return errors.Join(errs...)
+}
+
+// sweepBlocks removes folders of blocks that were incomplete when their process was killed. A folder may end as a
+// leftover in it does: that of a stage called tmp.
+func sweepBlocks(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if durable.Temporary(e.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"stepflow/dsl/addr"
+	"stepflow/runtime/durable"
 )
 
 // TestNothingIsSetAsideForLeftovers: a folder with nothing but what a killed run had not completed is removed, since nothing would
@@ -33,5 +34,25 @@ func TestNothingIsSetAsideForLeftovers(t *testing.T) {
 		if aside := err == nil; aside != want {
 			t.Errorf("with %q inside, the folder was set aside: %t", name, aside)
 		}
+	}
+}
+
+// TestSweepKeepsBlocks: what killed runs left behind goes, and no block's folder does, whatever the block is called.
+func TestSweepKeepsBlocks(t *testing.T) {
+	d := NewDisk(t.TempDir())
+	for _, name := range []string{"tmp", "old", "a"} {
+		own := filepath.Join(d.Path, Folder(addr.Addr{Kind: "stage", Name: name}))
+		for _, dir := range []string{own, durable.Beside(own)} {
+			if err := os.MkdirAll(filepath.Join(dir, "result"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := d.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(d.Path, "blocks", "*", "*"))
+	if err != nil || len(left) != 3 {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }

@@ -31,12 +31,19 @@ type Block struct {
 	Values  map[string]any    `json:"values,omitempty"` // exports
 	Memory  *Memory           `json:"memory,omitempty"`
 	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
+	Course  *Course           `json:"course,omitempty"` // nil of a block that does not run in steps
 	Error   string            `json:"error,omitempty"`
 	Updated time.Time         `json:"updated"`
 	Started time.Time         `json:"started,omitzero"`
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`
+}
+
+// Course is what runs have in common that differ in their length, and how one of them goes about it.
+type Course struct {
+	ID   string          `json:"id"`   // hash of the recipe without the length and the schedule
+	Pace json.RawMessage `json:"pace"` // the length and the schedule, as the kind of block writes them
 }
 
 // Import says where the result of a block comes from that was not made here.

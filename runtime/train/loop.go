@@ -99,7 +99,9 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 func (l *Loop) weights(ctx context.Context) error {
 	if l.FromStep > 0 {
 		dir := checkpoint.StepDir(l.Dir, l.FromStep)
-		return l.block.Inside(ctx, tracing.SpanRestore, func(ctx context.Context) error { return l.restore(ctx, dir) })
+		err := l.block.Inside(ctx, tracing.SpanRestore, func(ctx context.Context) error { return l.restore(ctx, dir) })
+		l.state.Recipe = l.Recipe // a stage that is extended goes on from a shorter one
+		return err
 	}
 	err := l.block.Inside(ctx, tracing.SpanGrow, func(ctx context.Context) error { return l.start(ctx, l.From) })
 	if l.state.Data != l.Data { // other data than the stage before: from their start

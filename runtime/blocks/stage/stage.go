@@ -76,6 +76,7 @@ var (
 	_ blocks.Weighty    = (*Stage)(nil)
 	_ blocks.Neighbour  = (*Stage)(nil)
 	_ blocks.Importable = (*Stage)(nil)
+	_ blocks.Extendable = (*Stage)(nil)
 )
 
 // Identity writes what decides the bits of the result and can be said in several ways. The micro-batch and the rows of
@@ -85,11 +86,7 @@ func (s *Stage) Identity(w io.Writer) {
 		s.identifyImport(w)
 		return
 	}
-	fmt.Fprintf(w, "micro-batch %d, rows of logits %d, gradients", s.Micro, s.Chunk)
-	for _, x := range s.Trainable() {
-		fmt.Fprintf(w, " %v", s.GradType(x))
-	}
-	fmt.Fprintln(w)
+	s.Course(w)
 	schedule, horizon := s.Schedule.Used(), s.Horizon
 	if schedule.Constant() {
 		horizon = 0
