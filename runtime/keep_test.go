@@ -16,6 +16,7 @@ import (
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/durable"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
@@ -558,7 +559,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 	left := []string{filepath.Join(one, "step-00000004.tmp"), filepath.Join(one, "step-00000004"),
 		filepath.Join(one, "step-00000006.old"),
 		filepath.Join(root, results.Replaced, "stage.one", results.Short(recipe)+"-1", "step-00000003"),
-		filepath.Join(root, "removed", "1-blocks-stage.x"), filepath.Join(root, "blocks", "stage.x.tmp")}
+		filepath.Join(root, "removed", "1-blocks-stage.x"), durable.Beside(filepath.Join(root, "blocks", "stage.x"))}
 	for _, dir := range left {
 		must(t, os.MkdirAll(dir, 0o777))
 		must(t, os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o666))
