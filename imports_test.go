@@ -78,7 +78,7 @@ var may = map[string]string{
 	"ops/peft":          "ops ops/graph gpu",
 	"ops/optim":         "ops ops/graph gpu",
 	"ops/growth":        "ops",
-	"dsl":               "foreign dsl/addr",
+	"dsl":               "foreign dsl/addr fineweb/glob",
 	"dsl/addr":          "",
 	"fineweb":           "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
 	"fineweb/glob":      "",

@@ -67,6 +67,13 @@ func TestBounds(t *testing.T) {
 		return `output "o" { value = ` + strings.Repeat(open, n) + middle + strings.Repeat(shut, n) + " }\n"
 	}
 	value := func(expr string) string { return `output "o" { value = ` + expr + " }\n" }
+	indented := func(n int) string { // keys inside each other, in YAML
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(strings.Repeat(" ", i) + `a:\n`)
+		}
+		return b.String()
+	}
 	loops := func(n int, body string) string {
 		s := body
 		for i := range n {
@@ -100,6 +107,11 @@ func TestBounds(t *testing.T) {
 		"directives, heredoc":  {"output \"o\" {\n value = <<X\n" + strings.Repeat("%{ if true }\n", n) + strings.Repeat("%{ endif }\n", n) + "X\n}\n", tooFar},
 		"type":                 {`variable "v" { type = ` + strings.Repeat("list(", n) + "string" + strings.Repeat(")", n) + " }\n", tooFar},
 		"json":                 {value(`jsondecode(join("", [for i in range(1000): "[[[[[[[[[["]))`), argument},
+		"yaml, brackets":       {value(`yamldecode(join("", [for i in range(1000): "[[[[[[[[[["]))`), argument},
+		"yaml, levels":         {value(`yamldecode(join("", [for i in range(1000): "- - - - "]))`), argument},
+		"yaml, indented":       {value("yamldecode(\"" + indented(600) + "\")"), argument},
+		"yaml, aliases":        {value(`yamldecode(join("", concat(["a0: &a0 [x]\n"], [for i in range(1, 60): "a${i}: &a${i} [*a${i - 1}, *a${i - 1}]\n"])))`), argument},
+		"yaml, quotes":         {value(`yamldecode(join("", [for i in range(1000): "[\"]\", "]))`), argument},
 		"number":               {value("1e999999999"), number},
 		"number, negative":     {value("-1e309"), number},
 		"number, in a text":    {value(`"${1e999999999}"`), number},

@@ -11,6 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
+
+	yaml "github.com/zclconf/go-cty-yaml"
 )
 
 // standard holds the functions that do what Terraform 1.x does under the same name: go-cty's, and ours where go-cty has
@@ -39,6 +41,7 @@ var standard = map[string]function.Function{
 
 	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
 	"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "urlencode": urlEncodeFunc,
+	"yamldecode": yaml.YAMLDecodeFunc, "yamlencode": yaml.YAMLEncodeFunc,
 
 	"basename": baseNameFunc, "dirname": dirNameFunc, "pathexpand": pathExpandFunc, "abspath": absPathFunc,
 
@@ -52,7 +55,7 @@ var standard = map[string]function.Function{
 	"tolist": toFunc(cty.List(cty.DynamicPseudoType)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
 	"tomap":     toFunc(cty.Map(cty.DynamicPseudoType)),
 	"sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
-	"try": tryFunc, "can": canFunc,
+	"try": tryFunc, "can": canFunc, "type": typeFunc,
 }
 
 // inFolder holds Terraform's functions that read files. A relative path starts at the pipeline's folder.
@@ -60,6 +63,7 @@ var inFolder = map[string]func(dir string) function.Function{
 	"file":       func(dir string) function.Function { return readFunc(dir, plainText) },
 	"filebase64": func(dir string) function.Function { return readFunc(dir, base64Text) },
 	"fileexists": fileExistsFunc,
+	"fileset":    fileSetFunc,
 	"filemd5":    func(dir string) function.Function { return readFunc(dir, hashed(md5.New, hexText)) },
 	"filesha1":   func(dir string) function.Function { return readFunc(dir, hashed(sha1.New, hexText)) },
 	"filesha256": func(dir string) function.Function { return readFunc(dir, hashed(sha256.New, hexText)) },
@@ -69,8 +73,11 @@ var inFolder = map[string]func(dir string) function.Function{
 // Different says how functions differ from Terraform's on purpose.
 var Different = map[string]string{
 	"file": "A relative path starts at the pipeline's folder, not at the current one, also in `fileexists`, " +
-		"`filebase64` and `filemd5` … `filesha512`. A file has at most 16 MiB.",
+		"`fileset`, `templatefile`, `filebase64` and `filemd5` … `filesha512`. A file has at most 16 MiB.",
+	"fileset": "Patterns are those of `source`: a wildcard matches no `.` or `_` at the beginning of a name, and braces " +
+		"have no meaning. It looks at no more than 100,000 names.",
 	"format": "Widths and precisions have at most four digits, also in `formatlist`.",
+	"type":   "It may stand anywhere, not in the console alone, and returns a text.",
 	"log":    "A result that is not finite is an error, also of `pow` and `parseint`.",
 }
 
@@ -83,12 +90,10 @@ var leftOut = []struct {
 		[]string{"timestamp", "plantimestamp", "uuid", "bcrypt"}},
 	{"Write a list as `[a, b]`, or use `tolist`.", []string{"list"}},
 	{"Write a map as `{ a = b }`, or use `tomap`.", []string{"map"}},
-	{"Keep the data in JSON, and use `jsondecode` and `jsonencode`.", []string{"yamldecode", "yamlencode"}},
-	{"Write the template as a text with `${…}` in the pipeline.", []string{"templatefile", "templatestring"}},
-	{"`source` takes globs itself.", []string{"fileset"}},
+	{"Write the template as a text with `${…}` in the pipeline.", []string{"templatestring"}},
 	{"It is of no use in a pipeline.", []string{"base64gzip", "base64gunzip", "cidrhost", "cidrnetmask", "cidrsubnet",
 		"cidrsubnets", "convert", "ephemeralasnull", "filebase64sha256", "filebase64sha512", "rsadecrypt",
-		"textdecodebase64", "textencodebase64", "type", "urldecode", "uuidv5"}},
+		"textdecodebase64", "textencodebase64", "urldecode", "uuidv5"}},
 }
 
 // whyLeftOut returns why a function of Terraform is missing here; "" for other names.
@@ -117,7 +122,7 @@ var own = map[string]function.Function{"bytes": bytesFunc, "env": envFunc, "para
 
 // known holds the names of all functions.
 var known = func() map[string]bool {
-	all := map[string]bool{}
+	all := map[string]bool{templateFile: true}
 	for _, functions := range []map[string]function.Function{standard, own} {
 		for n := range functions {
 			all[n] = true
@@ -144,6 +149,7 @@ func functions(dir string, m *meter) map[string]function.Function {
 	for n, f := range inFolder {
 		all[n] = m.bounded(n, f(dir))
 	}
+	all[templateFile] = m.bounded(templateFile, m.templateFunc(dir, all))
 	return all
 }
 

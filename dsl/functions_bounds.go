@@ -181,6 +181,7 @@ var costs = map[string]func(args []cty.Value) (float64, error){
 		return n * n / 2, nil
 	},
 	"jsondecode": func(args []cty.Value) (float64, error) { return 0, checkJSON(textOf(args, 0)) },
+	"yamldecode": func(args []cty.Value) (float64, error) { return yamlCost(textOf(args, 0)) },
 }
 
 func textOf(args []cty.Value, i int) string {

@@ -3,12 +3,14 @@ package dsl
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
+	"stepflow/fineweb/glob"
 	"stepflow/foreign"
 )
 
@@ -47,4 +49,39 @@ func fileExistsFunc(dir string) function.Function {
 		}
 		return cty.True, nil
 	}, param("path", cty.String))
+}
+
+// mostNames bounds the files and folders that fileset looks at.
+const mostNames = 100_000
+
+// fileSetFunc returns a function that lists the files below a folder whose paths in it match a pattern.
+func fileSetFunc(dir string) function.Function {
+	return pure(cty.Set(cty.String), func(args []cty.Value) (cty.Value, error) {
+		pattern, err := glob.Parse(args[1].AsString())
+		if err != nil {
+			return cty.NilVal, function.NewArgError(1, err)
+		}
+		names, err := filesBelow(os.DirFS(inDir(dir, args[0].AsString())), pattern)
+		if err != nil {
+			return cty.NilVal, function.NewArgError(0, err)
+		}
+		if len(names) == 0 {
+			return cty.SetValEmpty(cty.String), nil
+		}
+		return cty.SetVal(names), nil
+	}, param("folder", cty.String), param("pattern", cty.String))
+}
+
+func filesBelow(folder fs.FS, pattern *glob.Pattern) (names []cty.Value, err error) {
+	looked := 0
+	err = fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
+		if looked++; looked > mostNames {
+			return fmt.Errorf("more than %d files and folders lie below it: name a folder that is closer", mostNames)
+		}
+		if err == nil && d.Type().IsRegular() && pattern.Match(name) == glob.Yes {
+			names = append(names, cty.StringVal(name))
+		}
+		return err
+	})
+	return names, err
 }

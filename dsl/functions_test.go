@@ -96,6 +96,13 @@ var documented = []struct{ expr, want string }{
 	{`can(jsondecode("{"))`, `false`}, {`can(1)`, `true`}, {`try(jsondecode("{"), "fallback")`, `"fallback"`}, {`try({ a = 1 }.b, { a = 1 }.a)`, `1`}, {`try(tonumber("a"), tonumber("b"))`, `error: no expression succeeded`}, {`try(try(try(jsondecode("{"), jsondecode("}")), 2), 3)`, `2`}, {`[for s in ["1", "a"]: try(tonumber(s), 0)]`, `[1, 0]`},
 	{`issensitive(sensitive("a"))`, `true`}, {`issensitive("a")`, `false`}, {`issensitive(nonsensitive(sensitive("a")))`, `false`}, {`nonsensitive(sensitive([1, 2]))`, `[1, 2]`}, {`nonsensitive("plain")`, `"plain"`},
 
+	{`yamlencode({ a = "b", c = "d" })`, `"\"a\": \"b\"\n\"c\": \"d\"\n"`}, {`yamlencode({ foo = [1, 2, 3] })`, `"\"foo\":\n- 1\n- 2\n- 3\n"`}, {`yamldecode("hello: world")`, `{ hello = "world" }`},
+	{`yamldecode("true")`, `true`}, {`yamldecode("{a: &foo [1, 2, 3], b: *foo}")`, `{ a = [1, 2, 3], b = [1, 2, 3] }`}, {`yamldecode("{a: &foo [1, *foo, 3]}")`, `error: inside its own anchor`}, {`yamldecode("{a: !not-supported foo}")`, `error: unsupported tag`}, {`yamldecode("a: [1")`, `error: line 1`},
+	{`type("a")`, `"string"`}, {`type([1, "a"])`, `"tuple([number,string])"`}, {`type({ a = 1 })`, `"object({a=number})"`}, {`type(tolist([1]))`, `"list(number)"`}, {`type(null)`, `"any"`}, {`issensitive(type(sensitive(1)))`, `false`},
+	{`fileset(".", "*.txt")`, `toset(["hello.txt", "latin1.txt"])`}, {`fileset("folder", "*")`, `toset(["a.csv", "b.csv"])`}, {`fileset(path.module, "**/*.csv")`, `toset(["folder/a.csv", "folder/b.csv"])`}, {`fileset(".", "none*")`, `toset([])`}, {`fileset("nothere", "*")`, `error: no such file`}, {`fileset(".", "[")`, `toset([])`},
+	{`templatefile("greet.tftpl", { name = "Ada", n = [1, 2] })`, `"Hello, Ada! 1 2 "`}, {`templatefile("greet.tftpl", { name = "Ada" })`, `error: greet.tftpl:1,29-30 uses n, and no value of that name is given`}, {`templatefile("greet.tftpl", "Ada")`, `error: an object of names and values`}, {`templatefile("greet.tftpl", { "a b" = 1 })`, `error: cannot be a name`},
+	{`templatefile("broken.tftpl", {})`, `error: broken.tftpl:1`}, {`templatefile("again.tftpl", {})`, `error: no function named "templatefile"`}, {`templatefile("nothere", {})`, `error: reading the template`}, {`issensitive(templatefile("greet.tftpl", { name = sensitive("Ada"), n = [] }))`, `true`},
+
 	// A mistake in a branch that is not taken is none.
 	{`0 == 0 ? 7 : 1 / 0`, `7`}, {`[for x in [0, 1, 2]: x == 0 ? 0 : 1 / x]`, `[0, 1, 0.5]`}, {`true || 1 / 0 > 1`, `true`}, {`false && 1 / 0 > 1`, `false`}, {`"%{ if true }a%{ else }${1 / 0}%{ endif }"`, `"a"`},
 	{`true ? 1 / 0 : 7`, `error: infinite`}, {`false || 1 / 0 > 1`, `error: infinite`}, {`try(1 / 0, "d")`, `"d"`}, {`try([for x in [0, 1]: 1 / x], "d")`, `"d"`}, {`try(1 / 0 > 1, "d")`, `"d"`}, {`can(1 / 0)`, `false`},
@@ -103,20 +110,22 @@ var documented = []struct{ expr, want string }{
 	{`toset(["a", null]) == toset([null, "a"])`, `true`}, {`[for x in setunion(["a", null], ["b"]): x == null ? "-" : x]`, `["a", "b", "-"]`}, {`length(setsubtract(["a", null], ["a"]))`, `1`}, {`contains([null], null)`, `error: not defined for null`},
 	{`pathexpand("~other/x")`, `error: another user`}, {`issensitive(tolist([sensitive("a"), "b"])[1])`, `false`}, {`issensitive(tolist([sensitive("a"), "b"])[0])`, `true`}, {`issensitive(tomap({ a = sensitive("a") }))`, `false`}, {`issensitive(toset([sensitive("a")]))`, `true`},
 
-	{`uuid()`, `error: left out on purpose. Its result differs each time, so`}, {`timestamp()`, `error: left out`}, {`list(1)`, `error: tolist`}, {`templatefile("a", {})`, `error: left out`}, {`lenght([])`, `error: Did you mean "length"?`},
+	{`uuid()`, `error: left out on purpose. Its result differs each time, so`}, {`timestamp()`, `error: left out`}, {`list(1)`, `error: tolist`}, {`templatestring("a", {})`, `error: left out`}, {`lenght([])`, `error: Did you mean "length"?`},
 }
 
 // TestFunctions evaluates the examples through HCL, as a pipeline does.
 func TestFunctions(t *testing.T) {
 	t.Setenv("HOME", "/home/me")
 	dir := t.TempDir()
-	for name, s := range map[string]string{"hello.txt": "Hello World", "latin1.txt": "caf\xe9"} {
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]string{"hello.txt": "Hello World", "latin1.txt": "caf\xe9", "folder/a.csv": "",
+		"folder/b.csv": "", "folder/.c.csv": "", "greet.tftpl": "Hello, ${name}! %{ for x in n }${x} %{ endfor }",
+		"broken.tftpl": "${", "again.tftpl": `${templatefile("greet.tftpl", {})}`} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(s), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o755); err != nil {
-		t.Fatal(err)
 	}
 	tested := map[string]bool{}
 	for _, c := range documented {

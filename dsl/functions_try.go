@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/customdecode"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -28,6 +29,8 @@ var (
 		delete(marks, Sensitive)
 		return v.WithMarks(marks)
 	})
+	typeFunc = markFunc(func(cty.Value) cty.Type { return cty.String },
+		func(v cty.Value) cty.Value { return cty.StringVal(typeexpr.TypeString(v.Type())) })
 	isSensitiveFunc = markFunc(func(cty.Value) cty.Type { return cty.Bool },
 		func(v cty.Value) cty.Value { return cty.BoolVal(v.HasMark(Sensitive)) })
 )

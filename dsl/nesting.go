@@ -31,6 +31,11 @@ func tokens(list ...hclsyntax.TokenType) map[hclsyntax.TokenType]bool {
 // checkNesting reports the place at which a file nests too far to be parsed.
 func checkNesting(src []byte, filename string) hcl.Diagnostics {
 	list, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports invalid tokens
+	return checkTokens(list)
+}
+
+// checkTokens is checkNesting of what a file was cut into.
+func checkTokens(list hclsyntax.Tokens) hcl.Diagnostics {
 	type level struct {
 		open  hclsyntax.TokenType
 		chain int

@@ -36,6 +36,9 @@ func (l *Launch) Runs(alignment int64) (pieces, order, borders Operand) {
 	return l.part(0, keys), l.part(next, keys), l.part(2*next, sums)
 }
 
+// SumsInF32 reports whether the device adds up in fp32 what a launch makes piece by piece, and rounds once.
+func (c Caps) SumsInF32() bool { return c.Workspace > 0 }
+
 // sums is the bytes of an output that is added up in fp32 product by product. A library rounds what each product
 // leaves to the type of its result, so sums of bf16 are kept beside it; 0 where there are none.
 func (k *Kernel) sums(a Attrs, in, out []Type) int64 {

@@ -50,11 +50,12 @@ func NewPrograms(caps gpu.Caps) *Programs {
 	return &Programs{caps: caps, stages: map[string]compiled{}, passes: map[string]*gpu.Program{}}
 }
 
-// Compile makes the stage's program, and sets with it Micro, Chunk and Recompute. Where it does not fit the device it
+// Compile makes the stage's program, and sets with it Micro, Chunk, Recompute and SumsInF32. Where it does not fit the device it
 // gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
 // AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
 // of no layer. The program may still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
+	s.SumsInF32 = p.caps.SumsInF32()
 	key := s.asks(checkpointing)
 	c, ok := p.stages[key]
 	if !ok {

@@ -35,6 +35,7 @@ type Stage struct {
 	Micro     int  // sequences on the device at a time
 	AutoMicro bool // Micro is the largest that fits the device
 	Chunk     int  // rows of logits in memory at a time
+	SumsInF32 bool // the device rounds the head's gradient once a micro-batch, whatever Chunk is
 	// Accumulate is the type in which gradients are added up; InvalidDType for fp32 where there are many parts, and else the
 	// weights' own.
 	Accumulate gpu.DType
@@ -159,7 +160,9 @@ const bf16Additions = 64
 func (s *Stage) additions(p ops.Param) int {
 	n := s.MicroSteps()
 	if tied := p.Kind == ops.KindEmbedding && s.Model.TieWordEmbeddings; (tied || p.Kind == ops.KindHead) && !s.adaptsHead() {
-		n *= (s.Micro*s.Seq + s.Chunk - 1) / s.Chunk // a part for each piece of the logits
+		if !s.SumsInF32 {
+			n *= (s.Micro*s.Seq + s.Chunk - 1) / s.Chunk // a part for each piece of the logits
+		}
 		if tied {
 			n += s.MicroSteps()
 		}

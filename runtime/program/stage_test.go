@@ -18,5 +18,10 @@ func TestWhereGradientsAreAddedUp(t *testing.T) {
 		if got := s.GradType(p); got != want {
 			t.Errorf("%s, %d parts: %v", p.Name, s.additions(p), got)
 		}
+		s.SumsInF32 = true
+		if got := s.GradType(p); got != gpu.BF16 {
+			t.Errorf("%s, rounded once: %v", p.Name, got)
+		}
+		s.SumsInF32 = false
 	}
 }
