@@ -56,6 +56,7 @@ func Reference() string {
 			writeKind(&b, &list[i])
 		}
 	}
+	writeLifecycle(&b)
 	writeFunctions(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
@@ -189,6 +190,9 @@ func SchemaJSON() map[string]any {
 	kinds := map[string]any{}
 	for _, list := range [][]Kind{Meta, Kinds} {
 		for _, k := range list {
+			if k.Repeat {
+				k.Blocks = append(slices.Clip(k.Blocks), lifecycleOf(&k))
+			}
 			exports := map[string]any{}
 			for _, e := range k.Exports {
 				exports[e.Name] = map[string]any{"type": e.Type.FriendlyName(), "known_in_plan": !e.Late,

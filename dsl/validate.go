@@ -69,7 +69,8 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 		if sound != nil && !dd.HasErrors() {
 			dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
 		}
-		exports[i], problems[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d), dd
+		exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
+		problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
 	}
 	if vague {
 		s.Set(b.Addr, cty.DynamicVal)

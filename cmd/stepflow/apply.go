@@ -59,6 +59,7 @@ func applyCommand() command {
 					return a.fail(err)
 				}
 			}
+			a.conditions = true
 			p, ok := a.plan(args, true)
 			if !ok {
 				return exitError

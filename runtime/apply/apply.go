@@ -260,6 +260,7 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
+		accepted(old)
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}

@@ -121,6 +121,11 @@ func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 			list = append(list, x)
 		}
 	}
+	for _, x := range p.Actions { // instances of blocks that only its lifecycle names
+		if b := x.Addr.Block(); slices.Contains(a.block.Refs, b) && !slices.Contains(a.block.Reads, b) {
+			list = append(list, x.Addr)
+		}
+	}
 	return list
 }
 

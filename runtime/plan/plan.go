@@ -28,6 +28,8 @@ type Options struct {
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
 	Select   Selection
+	// test the conditions of blocks, in the plan and when it is applied: one that is false is an error
+	Conditions bool
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none

@@ -1,0 +1,35 @@
+model "llama" "m" {
+  vocab_size              = 300
+  hidden_size             = 16
+  intermediate_size       = 24
+  num_hidden_layers       = 3
+  num_attention_heads     = 2
+  max_position_embeddings = 32
+  lifecycle {
+    precondition {
+      condition     = self.address != "" # ERROR: Unknown name
+      error_message = "x"
+    }
+    postcondition {
+      condition     = self.nothing > 1 # ERROR: Unknown attribute
+      error_message = "x"
+    }
+    postcondition {
+      condition     = model.llama.m.address != "" # ERROR: Cycle
+      error_message = "x"
+    }
+    precondition { # ERROR: Missing attribute
+      condition = nosuch(1) > 1
+    }
+    preconditon { # ERROR: Unknown block
+    }
+  }
+  lifecycle { # ERROR: Duplicate block
+  }
+}
+
+output "m" {
+  value = model.llama.m.address
+  lifecycle { # ERROR: Unknown block
+  }
+}
