@@ -12,11 +12,16 @@ import (
 
 // readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"].
 func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic) {
+	return addressIn(at.Name, at.Expr)
+}
+
+// addressIn reads an expression, of an attribute of this name, that names a block or an instance.
+func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnostic) {
 	bad := func(why string) (addr.Addr, *hcl.Diagnostic) {
-		return a, failure(at.Expr.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
-			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", at.Name, why)
+		return a, failure(e.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
+			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", attr, why)
 	}
-	t, diags := hcl.AbsTraversalForExpr(at.Expr)
+	t, diags := hcl.AbsTraversalForExpr(e)
 	if diags.HasErrors() {
 		return bad("")
 	}

@@ -1,6 +1,7 @@
 package dsl
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,10 +38,19 @@ func writeLifecycle(b *strings.Builder) {
 	writeNested(b, []Nested{lifecycleBlock}, "## ")
 }
 
-// readLifecycle takes the lifecycle block out of a body; checkBody reports what is wrong with its form.
+// readLifecycle takes depends_on and the lifecycle block out of a body; checkBody reports what is wrong with its form.
 func (block *Block) readLifecycle(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	body := *b
 	block.body = &body
+	body.Attributes = maps.Clone(b.Attributes)
+	if a := b.Attributes["depends_on"]; a != nil {
+		delete(body.Attributes, a.Name)
+		var problem hcl.Diagnostics
+		if block.after, problem = hcl.ExprList(a.Expr); problem.HasErrors() {
+			diags = append(diags, failure(a.Expr.Range(), "Wrong type",
+				"depends_on takes a list of blocks, such as [stage.seed]."))
+		}
+	}
 	body.Blocks = slices.DeleteFunc(slices.Clone(b.Blocks), func(x *hclsyntax.Block) bool { return x.Type == "lifecycle" })
 	for _, sub := range b.Blocks {
 		if sub.Type == "lifecycle" {
@@ -69,6 +79,17 @@ func (block *Block) conditions(b *hclsyntax.Body) {
 
 // lifecycleRefs resolves what a block names outside its attributes.
 func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
+	for _, e := range b.after {
+		a, problem := addressIn("depends_on", e)
+		if problem == nil && c.byAddr[a.Block()] == nil {
+			problem = c.noBlock(a.Block(), e.Range())
+		}
+		if problem != nil {
+			diags = append(diags, problem)
+			continue
+		}
+		refs = append(refs, reference{a.Block(), e.Range()})
+	}
 	repeated := b.exampleKey() != ""
 	for _, x := range b.Lifecycle.Before {
 		r, d := x.refs(c, repeated, nil)

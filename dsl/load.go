@@ -43,8 +43,9 @@ type Block struct {
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
-	body      *hclsyntax.Body // without what Lifecycle holds
-	uses      []reference     // what its body itself names
+	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
+	body      *hclsyntax.Body  // without what Lifecycle holds
+	uses      []reference      // what its body itself names
 }
 
 type local struct {
@@ -180,7 +181,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	var extra []string
 	nested := k.Blocks
 	if k.Repeat {
-		extra = []string{"count", "for_each"}
+		extra = []string{"count", "for_each", "depends_on"}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
 		diags = append(block.repeat(b.Body), block.readLifecycle(b.Body)...)
 	}

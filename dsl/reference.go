@@ -81,6 +81,8 @@ func writeKind(b *strings.Builder, k *Kind) {
 		attrs = append(attrs, Attr{Name: "for_each", Type: cty.DynamicPseudoType,
 			Doc: "Map or set of strings with an instance for each key, `" + k.Name + ".NAME[\"key\"]`; " +
 				"`each.key` and `each.value` inside."})
+		attrs = append(attrs, Attr{Name: "depends_on", Type: strings_,
+			Doc: "List of blocks that must have run before, though nothing here names them."})
 	}
 	writeAttrs(b, attrs)
 	writeNested(b, k.Blocks, "### ")

@@ -33,3 +33,20 @@ output "m" {
   lifecycle { # ERROR: Unknown block
   }
 }
+
+data "jsonl" "d" {
+  source     = "x"
+  depends_on = model.llama.m # ERROR: Wrong type
+}
+data "jsonl" "e" {
+  source     = "x"
+  depends_on = [
+    "a", # ERROR: Not an address
+    data.jsonl.nosuch, # ERROR: Unknown block
+    local.x, # ERROR: Not an address
+  ]
+}
+data "jsonl" "f" {
+  source     = "x"
+  depends_on = [data.jsonl.f] # ERROR: Cycle
+}
