@@ -7,19 +7,27 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
-// Lifecycle is what a block says of its own life: what must be true before and after it. None of it is part of what it
-// makes.
+// Lifecycle is what a block says of its own life: what must be true before and after it, and what may become of its
+// result. None of it is part of what it makes.
 type Lifecycle struct {
 	Before []*Condition
 	After  []*Condition
+
+	PreventDestroy bool // nothing throws its result and its trained steps away
 }
 
 // lifecycleBlock is the row of the schema for a block that runs.
 var lifecycleBlock = Nested{Name: "lifecycle",
-	Doc: "What must be true before and after the block. Nothing here changes what the block makes, so a change of it " +
-		"never trains anything again. See [lifecycle.md](lifecycle.md).",
+	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the recipe: " +
+		"to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, `model`, " +
+		"`peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Attrs: []Attr{
+		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
+			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
+	},
 	Blocks: []Nested{
 		{Name: "precondition", Repeat: true,
 			Doc: "Must be true before the block runs. It is tested in the plan as soon as its values are known, else " +
@@ -30,8 +38,14 @@ var lifecycleBlock = Nested{Name: "lifecycle",
 			Attrs: conditionAttrs("As in a precondition; `self` is the block itself, as in `self.loss`.")},
 	}}
 
-// lifecycleOf returns the row of the schema for blocks of a kind.
-func lifecycleOf(*Kind) Nested { return lifecycleBlock }
+// lifecycleOf returns the row of the schema for blocks of a kind: of those that make nothing, only conditions.
+func lifecycleOf(k *Kind) Nested {
+	n := lifecycleBlock
+	if !k.Runs {
+		n.Attrs = nil
+	}
+	return n
+}
 
 // writeLifecycle writes the section of what every block may have.
 func writeLifecycle(b *strings.Builder) {
@@ -55,6 +69,7 @@ func (block *Block) readLifecycle(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	for _, sub := range b.Blocks {
 		if sub.Type == "lifecycle" {
 			block.conditions(sub.Body)
+			diags = append(diags, block.fate(sub.Body)...)
 			break
 		}
 	}
@@ -75,6 +90,23 @@ func (block *Block) conditions(b *hclsyntax.Body) {
 			}
 		}
 	}
+}
+
+// fate reads what may become of a block's result.
+func (block *Block) fate(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	if a := b.Attributes["prevent_destroy"]; a != nil && block.Kind.Runs {
+		v, d := a.Expr.Value(nil)
+		switch {
+		case d.HasErrors():
+			diags = append(diags, failure(a.Expr.Range(), "Not a constant",
+				"prevent_destroy is true or false: what it protects may not depend on a variable."))
+		case v.Type() != cty.Bool || v.IsNull():
+			diags = append(diags, failure(a.Expr.Range(), "Wrong type", "prevent_destroy is true or false."))
+		default:
+			block.Lifecycle.PreventDestroy = v.True()
+		}
+	}
+	return diags
 }
 
 // lifecycleRefs resolves what a block names outside its attributes.

@@ -59,7 +59,7 @@ func applyCommand() command {
 					return a.fail(err)
 				}
 			}
-			a.conditions = true
+			a.lifecycle = true
 			p, ok := a.plan(args, true)
 			if !ok {
 				return exitError

@@ -77,7 +77,7 @@ func planCommand() command {
 					return a.fail(err)
 				}
 			}
-			a.conditions = true
+			a.lifecycle = true
 			p, ok := a.plan(args, a.selection.RefreshOnly)
 			if !ok {
 				return exitError

@@ -22,9 +22,14 @@ func (r *runner) accept(a *plan.Action, exports cty.Value) error {
 	return diags
 }
 
-// accepted clears what an earlier run said of a result that meets its conditions now.
-func accepted(b *state.Block) {
-	if b != nil && b.Status == state.Done {
+// accepted notes in the entry of a block that does not run what its lifecycle block says now: its result meets the
+// conditions, whatever an earlier run said of it.
+func accepted(b *state.Block, a *plan.Action) {
+	if b == nil {
+		return
+	}
+	b.Protected = a.Protected()
+	if b.Status == state.Done {
 		b.Error = ""
 	}
 }

@@ -260,11 +260,14 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
-		accepted(old)
+		accepted(old, a)
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
 		return nil, exports, nil
+	}
+	if diags := r.fold.Prevented(a); diags.HasErrors() {
+		return nil, exports, diags
 	}
 	if l := plan.Uncovered(a.Losses, r.losses); l != nil && r.ask {
 		return nil, exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not "+

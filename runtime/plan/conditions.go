@@ -11,7 +11,7 @@ import (
 
 // before tests the preconditions of a block.
 func (f *Fold) before(b *dsl.Block, each dsl.Each) (diags hcl.Diagnostics) {
-	if !f.tests || !f.choice.has(b.Instance(each)) {
+	if !f.lifecycle || !f.choice.has(b.Instance(each)) {
 		return nil
 	}
 	for _, x := range b.Lifecycle.Before {
@@ -31,7 +31,7 @@ func (f *Fold) before(b *dsl.Block, each dsl.Each) (diags hcl.Diagnostics) {
 
 // Accept tests the postconditions of a block with what it exports, as far as that is known.
 func (f *Fold) Accept(a *Action, exports cty.Value) (diags hcl.Diagnostics) {
-	if !f.tests || !f.choice.has(a.Addr) {
+	if !f.lifecycle || !f.choice.has(a.Addr) {
 		return nil
 	}
 	for _, x := range a.block.Lifecycle.After {

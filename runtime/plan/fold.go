@@ -29,7 +29,7 @@ type Fold struct {
 	cfg       *dsl.Config
 	choice    *choice // of what to plan
 	world     *blocks.World
-	tests     bool // of conditions, of which one that is false is an error
+	lifecycle bool // see Options
 	done      map[addr.Addr]*Action
 	mu        sync.RWMutex                     // of done, which blocks that run look into
 	making    map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
@@ -41,7 +41,7 @@ type Fold struct {
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
-		came: map[addr.Addr]addr.Addr{}, tests: o.Conditions}
+		came: map[addr.Addr]addr.Addr{}, lifecycle: o.Lifecycle && !o.Select.RefreshOnly}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
@@ -59,7 +59,7 @@ func (f *Fold) begin() {
 // Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before
 // it. It keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
-	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk, tests: p.fold.tests}
+	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk, lifecycle: p.fold.lifecycle}
 	world := *p.fold.world
 	world.State = st
 	f.world = &world

@@ -28,8 +28,8 @@ type Options struct {
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
 	Select   Selection
-	// test the conditions of blocks, in the plan and when it is applied: one that is false is an error
-	Conditions bool
+	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
+	Lifecycle bool
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -131,6 +131,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	diags = append(diags, p.selected(ctx)...)
 	diags = append(diags, p.telemetry()...)
 	p.settle()
+	diags = append(diags, p.prevented()...)
 	if !diags.HasErrors() && ctx.Err() == nil {
 		diags = append(diags, p.compare(ctx)...)
 	}
@@ -163,6 +164,7 @@ func (p *Plan) compare(ctx context.Context) hcl.Diagnostics {
 		return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
 			Detail: blocks.Sentence(err.Error()) + ". Nothing was changed."})
 	}
+	diags = append(diags, p.protectedOrphans()...)
 	return append(diags, p.partial()...)
 }
 

@@ -31,9 +31,11 @@ type Block struct {
 	Values  map[string]any    `json:"values,omitempty"` // exports
 	Memory  *Memory           `json:"memory,omitempty"`
 	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
-	Error   string            `json:"error,omitempty"`
-	Updated time.Time         `json:"updated"`
-	Started time.Time         `json:"started,omitzero"`
+	Error   string            `json:"error,omitempty"`  // why it failed; of one that is done, why nothing goes on from it
+	// Protected says that the configuration had prevent_destroy when it was last applied.
+	Protected bool      `json:"prevent_destroy,omitempty"`
+	Updated   time.Time `json:"updated"`
+	Started   time.Time `json:"started,omitzero"`
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`
