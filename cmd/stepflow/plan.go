@@ -177,6 +177,9 @@ func actionJSON(x *plan.Action) map[string]any {
 	if len(x.Removes) > 0 {
 		m["removes_checkpoints"] = x.Removes
 	}
+	if len(x.Ignored) > 0 {
+		m["ignored_changes"] = x.Ignored
+	}
 	if x.Replaces != "" {
 		m["replaces"] = x.Replaces
 	}

@@ -151,9 +151,19 @@ func (f *Fold) Put(a *Action) {
 // the fold. The action is nil if the block's attributes are wrong.
 func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value,
 	diags hcl.Diagnostics) {
-	at := b.Addr
-	at.Key = each.Key
 	d, diags := f.Scope.Decode(b, &each)
+	if !diags.HasErrors() {
+		if a, exports, dd := f.asRecorded(ctx, b, each, d); a != nil {
+			return a, exports, append(diags, dd...)
+		}
+	}
+	return f.planDecoded(ctx, b, each, d, diags)
+}
+
+// planDecoded plans an instance of a block with these values of its attributes. diags are the problems so far.
+func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded,
+	diags hcl.Diagnostics) (a *Action, exports cty.Value, _ hcl.Diagnostics) {
+	at := b.Instance(each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
 	if !diags.HasErrors() {
 		diags = append(diags, d.HideNumbersIn(all.Sound(at, d))...)

@@ -50,3 +50,24 @@ data "jsonl" "f" {
   source     = "x"
   depends_on = [data.jsonl.f] # ERROR: Cycle
 }
+tokenizer "bpe" "t" {
+  train_on   = data.jsonl.d
+  vocab_size = 300
+  lifecycle {
+    ignore_changes = [
+      train_on,    # ERROR: Not ignored
+      "max_bytes", # ERROR: Unknown attribute
+      vocab_sise,  # ERROR: Unknown attribute
+      file,        # ERROR: Unknown attribute
+    ]
+    prevent_destroy = 1 # ERROR: Wrong type
+  }
+}
+tokenizer "bpe" "u" {
+  train_on   = data.jsonl.d
+  vocab_size = 300
+  lifecycle {
+    ignore_changes  = some # ERROR: Wrong type
+    prevent_destroy = var.x # ERROR: Not a constant
+  }
+}
