@@ -28,7 +28,9 @@ type Decoded struct {
 }
 
 // Decode evaluates a block, or one instance of it.
-func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) { return s.DecodeKept(b, each, nil) }
+func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
+	return s.DecodeKept(b, each, nil)
+}
 
 // DecodeKept is Decode with other values in place of what some attributes are configured to, by dotted name; cty.NilVal
 // for one that counts as not given.

@@ -383,4 +383,5 @@ var Meta = []Kind{
 	importKind,
 	movedKind,
 	removedKind,
+	checkKind,
 }

@@ -24,6 +24,7 @@ type Config struct {
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
 	imports   []*importBlock
+	checks    []*checkBlock
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
@@ -155,6 +156,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addMoved(b)
 	case "removed":
 		return c.addRemoved(b)
+	case "check":
+		return c.addCheck(b)
 	}
 	k := KindOf(b.Type)
 	if k == nil {

@@ -217,6 +217,7 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 	for _, x := range c.imports {
 		diags = append(diags, x.refs(c)...)
 	}
+	diags = append(diags, c.checkRefs()...)
 	if c.Telemetry != nil {
 		r, d := c.refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
@@ -238,6 +239,11 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	}
 	for _, x := range c.imports {
 		use(x.uses)
+	}
+	for _, x := range c.checks {
+		for _, a := range x.asserts {
+			use(a.uses)
+		}
 	}
 	if c.Telemetry != nil {
 		use(c.Telemetry.uses)

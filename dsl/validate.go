@@ -19,7 +19,7 @@ func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnos
 		_, d := s.Decode(c.Telemetry, nil)
 		diags = append(diags, d...)
 	}
-	diags = append(diags, s.CheckLocals()...)
+	diags = append(append(diags, s.CheckLocals()...), s.Checks()...)
 	var own hcl.Diagnostics
 	for _, d := range diags {
 		if !follows(d, given) && !follows(d, own) {

@@ -391,6 +391,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	done, err := apply.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, done)
+	a.diagnostics(done.Checks, a.files)
 	return a.applied(done.Plan, err, end)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -48,7 +49,8 @@ type Options struct {
 type Applied struct {
 	Plan          *plan.Plan // as it was run: blocks that were deferred are planned, and outputs have values
 	TraceID       string
-	StepsUntraced int // steps without spans because the plan's MaxSpans were used up
+	Checks        hcl.Diagnostics // warnings of check blocks, with what was known at the end
+	StepsUntraced int             // steps without spans because the plan's MaxSpans were used up
 }
 
 // runner walks a plan.
@@ -104,7 +106,9 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	}()
 	done.TraceID = r.startTrace(ctx)
 	defer func() { done.StepsUntraced = r.obs.PassedOver() }()
-	return done, r.run(ctx)
+	err = r.run(ctx)
+	done.Checks = r.fold.Checks()
+	return done, err
 }
 
 // open locks the state of a plan, which must be the one that the plan was made with.

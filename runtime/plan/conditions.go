@@ -65,3 +65,11 @@ func sentence(diags hcl.Diagnostics, text string) {
 	}
 	d.Detail += " " + text + "."
 }
+
+// Checks tests the check blocks with what is known so far: what is false is a warning.
+func (f *Fold) Checks() hcl.Diagnostics {
+	if !f.lifecycle {
+		return nil
+	}
+	return f.Scope.Checks()
+}

@@ -146,7 +146,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		}
 		diags = append(diags, l.Diags...)
 	}
-	return p, diags
+	return p, append(diags, p.fold.Checks()...)
 }
 
 // compare compares the planned blocks with the state, which may have others, and the same at other addresses.

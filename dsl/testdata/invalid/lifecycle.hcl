@@ -71,3 +71,23 @@ tokenizer "bpe" "u" {
     prevent_destroy = var.x # ERROR: Not a constant
   }
 }
+check "a" "b" { # ERROR: Wrong number of labels
+}
+check "a" {
+  assert { # ERROR: Missing attribute
+    condition = true
+  }
+  assert {
+    condition     = output.m # ERROR: Unknown name
+    error_message = "x"
+  }
+}
+check "a" { # ERROR: Duplicate name
+}
+check "b" {
+  data "x" "y" {} # ERROR: Unknown block
+  assert {
+    condition     = true
+    error_message = local.nosuch # ERROR: Unknown local value
+  }
+}
