@@ -25,6 +25,19 @@ func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnos
 	if diags.HasErrors() {
 		return bad("")
 	}
+	text := traversalText(t)
+	a, err := addr.Parse(text)
+	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
+		if text != "" {
+			text = ", not " + text
+		}
+		return bad(text)
+	}
+	return a, nil
+}
+
+// traversalText writes a traversal as the language does; "" for one with other steps than names and keys.
+func traversalText(t hcl.Traversal) string {
 	var b strings.Builder
 	for _, step := range t {
 		switch x := step.(type) {
@@ -39,15 +52,11 @@ func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnos
 			case x.Key.Type() == cty.Number:
 				b.WriteString("[" + Show(x.Key) + "]")
 			default:
-				return bad("")
+				return ""
 			}
 		default:
-			return bad("")
+			return ""
 		}
 	}
-	a, err := addr.Parse(b.String())
-	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
-		return bad(", not " + b.String())
-	}
-	return a, nil
+	return b.String()
 }

@@ -18,6 +18,7 @@ type Lifecycle struct {
 
 	PreventDestroy bool     // nothing throws its result and its trained steps away
 	Ignore         []string // attributes, by dotted name, whose changes do not make it run again
+	Triggers       []*Trigger
 }
 
 // lifecycleBlock is the row of the schema for a block that runs.
@@ -31,6 +32,9 @@ var lifecycleBlock = Nested{Name: "lifecycle",
 		{Name: "ignore_changes", Type: strings_,
 			Doc: "Attributes such as `[seed, train.steps]`, or `all`: as long as there is a result or a checkpoint that " +
 				"was made with other values of them, those are kept. Attributes that name blocks are not ignored."},
+		{Name: "replace_triggered_by", Type: strings_,
+			Doc: "Blocks, or values that they offer, such as `[evaluate.perplexity.p.loss]`, whose change makes this " +
+				"block run again from its start."},
 	},
 	Blocks: []Nested{
 		{Name: "precondition", Repeat: true,
@@ -113,6 +117,9 @@ func (block *Block) fate(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	if a := b.Attributes["ignore_changes"]; a != nil && block.Kind.Runs {
 		diags = append(diags, block.ignore(a)...)
 	}
+	if a := b.Attributes["replace_triggered_by"]; a != nil && block.Kind.Runs {
+		diags = append(diags, block.readTriggers(a)...)
+	}
 	return diags
 }
 
@@ -181,6 +188,8 @@ func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostic
 		}
 		refs = append(refs, reference{a.Block(), e.Range()})
 	}
+	r, d := c.triggerRefs(b)
+	refs, diags = append(refs, r...), append(diags, d...)
 	repeated := b.exampleKey() != ""
 	for _, x := range b.Lifecycle.Before {
 		r, d := x.refs(c, repeated, nil)

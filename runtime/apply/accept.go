@@ -28,7 +28,7 @@ func accepted(b *state.Block, a *plan.Action) {
 	if b == nil {
 		return
 	}
-	b.Protected = a.Protected()
+	b.Protected, b.Triggers = a.Protected(), a.Triggers
 	if b.Status == state.Done {
 		b.Error = ""
 	}

@@ -83,7 +83,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 // entry returns the state's entry of a block that begins to run.
 func (r *runner) entry(a *plan.Action) *state.Block {
 	e := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
-		Secrets: r.dir.State.Seals(a.Secret), Protected: a.Protected(),
+		Secrets: r.dir.State.Seals(a.Secret), Protected: a.Protected(), Triggers: a.Triggers,
 		Earlier: r.fold.MadeBefore(a)}
 	if e.Earlier != "" {
 		e.Device = r.plan.Caps.Name

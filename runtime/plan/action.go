@@ -42,16 +42,18 @@ type Action struct {
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
 	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
 	Moved   string
-	Losses  []Loss    // trained work that running it throws away
-	Removes []int     // steps of the checkpoints beyond keep, latest first, which apply removes
-	Ignored []Ignored // changes that do not make it run again
-	Recipe  string    // hash of its configuration and its inputs
-	Attrs   map[string]string
-	Values  map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
-	Hidden  map[string]bool      // exports that reveal a sensitive attribute
-	Found   *results.Found       // the result or the checkpoint of its recipe on disk
-	Late    bool                 // it was deferred, and planned during the run
-	Skip    bool                 // nothing is run, though the verb says so
+	Losses  []Loss // trained work that running it throws away
+	Removes []int  // steps of the checkpoints beyond keep, latest first, which apply removes
+	// what its triggers are now, by name
+	Triggers map[string]string
+	Ignored  []Ignored // changes that do not make it run again
+	Recipe   string    // hash of its configuration and its inputs
+	Attrs    map[string]string
+	Values   map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
+	Hidden   map[string]bool      // exports that reveal a sensitive attribute
+	Found    *results.Found       // the result or the checkpoint of its recipe on disk
+	Late     bool                 // it was deferred, and planned during the run
+	Skip     bool                 // nothing is run, though the verb says so
 
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
 	pending bool   // it will run

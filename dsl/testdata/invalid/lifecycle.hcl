@@ -91,3 +91,23 @@ check "b" {
     error_message = local.nosuch # ERROR: Unknown local value
   }
 }
+export "huggingface" "e" {
+  model = stage.nosuch # ERROR: Unknown block
+  path  = "out"
+  lifecycle {
+    replace_triggered_by = [
+      var.x,               # ERROR: Not a trigger
+      "a",                 # ERROR: Not a trigger
+      model.llama.nosuch,  # ERROR: Unknown block
+      model.llama.m.x,     # ERROR: Unknown attribute
+      export.huggingface.e # ERROR: Cycle
+    ]
+  }
+}
+export "huggingface" "f" {
+  model = stage.nosuch # ERROR: Unknown block
+  path  = "out"
+  lifecycle {
+    replace_triggered_by = model.llama.m # ERROR: Not a trigger
+  }
+}
