@@ -121,7 +121,9 @@ func TestJSONValues(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		main, file := filepath.Join(dir, "main.hcl"), filepath.Join(dir, "v.json")
-		for name, text := range map[string]string{main: "variable \"v\" { default = \"d\" }\noutput \"o\" { value = var.v }\n", file: src} {
+		for name, text := range map[string]string{
+			main: "variable \"v\" { default = \"d\" }\noutput \"o\" { value = var.v }\n", file: src,
+		} {
 			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

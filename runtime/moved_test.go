@@ -54,7 +54,8 @@ func TestMovedStageGoesOn(t *testing.T) {
 	}
 }
 
-// TestMovedBlockTakesItsOwn renames one of two blocks with one recipe: it takes its own folder, and nothing is left over.
+// TestMovedBlockTakesItsOwn renames one of two blocks with one recipe: it takes its own folder, and nothing is left
+// over.
 func TestMovedBlockTakesItsOwn(t *testing.T) {
 	d := cpuDevice(t, 2)
 	dir := pipeline(t)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
@@ -47,50 +46,55 @@ func applyCommand() command {
 			if a.parallelism < 1 {
 				return a.misuse("stepflow apply: -parallelism is at least 1, not %d", a.parallelism)
 			}
-			file, err := a.savedPlan(args)
-			if err != nil {
-				return a.fail(err)
-			}
-			if file != nil {
-				args = []string{file.Path}
-			}
-			if !verify {
-				if err := a.idle(args); err != nil {
-					return a.fail(err)
-				}
-			}
-			a.lifecycle = true
-			p, ok := a.plan(args, true)
-			if !ok {
-				return exitError
-			}
-			if file != nil {
-				if err := file.Match(p); err != nil {
-					return a.fail(err)
-				}
-			}
-			switch {
-			case verify && p.Select.RefreshOnly:
-				return a.misuse("stepflow apply: -verify and -refresh-only exclude each other: the first runs " +
-					"everything again, the second nothing")
-			case verify:
-				return a.verify(args, p)
-			}
-			if a.json {
-				a.line(planJSON(p))
-			} else {
-				a.printPlan(p, false, false)
-			}
-			if p.Select.RefreshOnly {
-				return a.refresh(p)
-			}
-			if !approve && file == nil { // a saved plan showed what is lost
-				if err := a.confirm(p); err != nil {
-					return a.fail(err)
-				}
-			}
-			return a.apply(p, approve && file == nil)
+			return a.planAndApply(args, approve, verify)
 		}}
+}
+
+// planAndApply plans a pipeline, or reads a saved plan, and runs it; with verify, beside the state.
+func (a *app) planAndApply(args []string, approve, verify bool) int {
+	file, err := a.savedPlan(args)
+	if err != nil {
+		return a.fail(err)
+	}
+	if file != nil {
+		args = []string{file.Path}
+	}
+	if !verify {
+		if err := a.idle(args); err != nil {
+			return a.fail(err)
+		}
+	}
+	a.lifecycle = true
+	p, ok := a.plan(args, true)
+	if !ok {
+		return exitError
+	}
+	if file != nil {
+		if err := file.Match(p); err != nil {
+			return a.fail(err)
+		}
+	}
+	switch {
+	case verify && p.Select.RefreshOnly:
+		return a.misuse("stepflow apply: -verify and -refresh-only exclude each other: the first runs " +
+			"everything again, the second nothing")
+	case verify:
+		return a.verify(args, p)
+	}
+	if a.json {
+		a.line(planJSON(p))
+	} else {
+		a.printPlan(p, false, false)
+	}
+	if p.Select.RefreshOnly {
+		return a.refresh(p)
+	}
+	if !approve && file == nil { // a saved plan showed what is lost
+		if err := a.confirm(p); err != nil {
+			return a.fail(err)
+		}
+	}
+	return a.apply(p, approve && file == nil)
 }
 
 // idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the
@@ -173,57 +177,6 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 	return exitOK
 }
 
-// confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
-func (a *app) confirm(p *plan.Plan) error {
-	var lost []string
-	for _, l := range p.Losses() {
-		would := "would run again and throw away"
-		switch {
-		case l.Destroyed:
-			would = "would be destroyed and throw away"
-		case l.May:
-			would = "may run again and throw away"
-		}
-		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
-			l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
-	}
-	for _, x := range p.Actions {
-		if x.Replaces != "" {
-			lost = append(lost, fmt.Sprintf("%s would replace %s", x.Addr, x.Replaces))
-		}
-	}
-	if len(lost) == 0 {
-		return nil
-	}
-	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to "+
-		"keep both")
-}
-
-// ask asks whether to go on, though things are lost. An error is a no: nothing was done, which did says in a word, and
-// where nobody can be asked, instead is what to do.
-func (a *app) ask(lost []string, did, instead string) error {
-	in, ok := a.stdin.(*os.File)
-	if a.json || ok && !isTerminal(in) {
-		return fmt.Errorf("%s. Nothing was %s. %s", strings.Join(lost, ". "), did, instead)
-	}
-	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
-	answer := make(chan string, 1)
-	go func() {
-		s, _ := bufio.NewReader(a.stdin).ReadString('\n')
-		answer <- strings.TrimSpace(s)
-	}()
-	select {
-	case s := <-answer:
-		if s == "yes" {
-			return nil
-		}
-		return fmt.Errorf("nothing was %s", did)
-	case <-a.ctx.Done():
-		fmt.Fprintln(a.stderr)
-		return fmt.Errorf("%w: nothing was %s", apply.ErrInterrupted, did)
-	}
-}
-
 // serve shows the run at the address of -ui while it goes on.
 func (a *app) serve(run *report.Run) (stop func(), err error) {
 	if a.ui == "" {
@@ -283,65 +236,6 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
-	}
-}
-
-// ending tells what an interrupt does to the blocks that run.
-type ending struct {
-	interrupt *interrupt
-	apply     string           // the command that goes on
-	running   []*observe.Event // that began the blocks that run
-	saved     bool             // the one that saves has a checkpoint to go on from
-}
-
-func (e *ending) event(x observe.Event) {
-	switch x.Kind {
-	case observe.BlockStart:
-		e.running = append(e.running, &x)
-		e.saved = e.saved || x.FromStep > 0
-	case observe.BlockDone, observe.BlockFailed:
-		e.running = slices.DeleteFunc(e.running, func(b *observe.Event) bool { return b.Addr == x.Addr })
-		e.saved = e.saved && e.block() != nil && e.block().Saves
-	case observe.Saved:
-		e.saved = true
-	default:
-		return
-	}
-	e.say()
-}
-
-// block returns what began the block that saves, or else another that runs; nil between blocks.
-func (e *ending) block() (block *observe.Event) {
-	for _, b := range e.running {
-		if block == nil || b.Saves {
-			block = b
-		}
-	}
-	return block
-}
-
-// say sets what is said at a signal.
-func (e *ending) say() {
-	how := "ending"
-	switch b := e.block(); {
-	case b == nil:
-	case b.Saves:
-		how = "finishing the step and saving a checkpoint"
-	default:
-		how = fmt.Sprintf("ending %s, which starts over with the next apply", b.Addr)
-	}
-	e.interrupt.hold("Interrupted: " + how + ". Once more stops at once.")
-}
-
-// next says what the next apply does.
-func (e *ending) next() string {
-	switch b := e.block(); {
-	case b == nil:
-		return "Run " + e.apply + " again to go on."
-	case e.saved:
-		return "Run " + e.apply + " again to go on from there."
-	default:
-		return fmt.Sprintf("Run %s again: %s starts over, and what ended before it is kept.", e.apply, b.Addr)
 	}
 }
 

@@ -105,19 +105,22 @@ func (v *planView) text(p *plan.Plan) string {
 }
 
 // hide chooses the blocks that are not shown: those that are up to date and have nothing to say, and those without a
-// run of their own that only such blocks refer to.
+// run of their own that only blocks which are up to date refer to.
 func (v *planView) hide(p *plan.Plan) {
 	v.unshown = map[addr.Addr]bool{}
 	if v.verbose {
 		return
 	}
-	inputs := map[string]bool{}      // of blocks that are shown
-	referred := map[addr.Addr]bool{} // by blocks that are not
+	inputs := map[string]bool{}      // of blocks that change
+	referred := map[addr.Addr]bool{} // by blocks that do not
 	for _, x := range slices.Backward(p.Actions) {
 		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
 		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
-		if quiet && (x.Verb == plan.UpToDate || idle) {
+		unchanged := x.Verb == plan.UpToDate || idle
+		if unchanged && quiet {
 			v.unshown[x.Addr] = true
+		}
+		if unchanged {
 			for _, r := range x.Refs() {
 				referred[r] = true
 			}
@@ -161,7 +164,7 @@ func (v *planView) action(x *plan.Action) {
 	if len(x.Removes) > 0 {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))
 	}
-	if b, ok := x.Block.(blocks.Detailed); ok {
+	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate || v.verbose) {
 		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
 			v.line("      %-11s %s", l.About, l.Text)
 		}

@@ -81,10 +81,10 @@ func (r *runner) owner(f *results.Found) (address string, shared bool) {
 }
 
 // moves adopts what the plan found in other blocks' folders, before anything runs: a run may be about to replace those
-// folders.
+// folders. What lies in the block's own folder since its entry moved is there already.
 func (r *runner) moves(ctx context.Context) error {
 	for _, a := range r.plan.Actions {
-		if a.Moved == "" {
+		if a.Moved == "" || a.Found.Block == results.Folder(a.Addr) {
 			continue
 		}
 		if _, shared := r.owner(a.Found); shared {

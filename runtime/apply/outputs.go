@@ -18,14 +18,13 @@ import (
 func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 	before := r.dir.State.Outputs
 	r.dir.State.Outputs = map[string]state.Output{}
-	for _, b := range r.plan.Config.Blocks {
-		if b.Kind.Name != "output" {
-			continue
+	for name, was := range before {
+		if r.plan.KeepsOutput(name) {
+			r.dir.State.Outputs[name] = was
 		}
-		if was, ok := before[b.Addr.Name]; r.plan.LeavesOut(b.Addr) {
-			if ok {
-				r.dir.State.Outputs[b.Addr.Name] = was
-			}
+	}
+	for _, b := range r.plan.Config.Blocks {
+		if b.Kind.Name != "output" || r.plan.KeepsOutput(b.Addr.Name) {
 			continue
 		}
 		d, diags := r.fold.Scope.Decode(b, nil)

@@ -11,8 +11,8 @@ import (
 )
 
 // Refresh records in the state how the data and the results on disk differ from it, as a plan found, and gives blocks
-// that have moved their addresses of now. It runs and removes nothing, and leaves outputs as they are. A block whose result is gone is recorded as failed, with what it
-// made: what was made from that stays up to date.
+// that have moved their addresses of now. It runs and removes nothing, and leaves outputs as they are. A block whose
+// result is gone is recorded as failed, with what it made: what was made from that stays up to date.
 func Refresh(p *plan.Plan) (err error) {
 	if !p.Changes() {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"stepflow/runtime/results"
 )
 
-// relocate moves the entries and the files of blocks that have another address now, and what the user agreed to lose
-// of them.
+// relocate moves the entries and the files of blocks that have another address now, with what the plan found of them
+// and what the user agreed to lose.
 func (r *runner) relocate() error {
 	if err := r.fold.Disk.Relocate(r.dir, r.plan.Moves); err != nil {
 		return err
@@ -17,6 +17,13 @@ func (r *runner) relocate() error {
 	for _, m := range r.plan.Moves {
 		for i := range r.losses {
 			r.losses[i].Folder = moved(r.losses[i].Folder, m.From, m.To)
+		}
+		for _, a := range r.plan.Actions {
+			if a.Found != nil {
+				found := *a.Found
+				found.Block = moved(found.Block, m.From, m.To)
+				a.Found = &found
+			}
 		}
 	}
 	return nil

@@ -41,13 +41,12 @@ type Action struct {
 	FromStep int    // the step of the checkpoint to resume from; 0 for the start
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
 	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
-	Moved   string
-	Losses  []Loss // trained work that running it throws away
-	Removes []int  // steps of the checkpoints beyond keep, latest first, which apply removes
-	// what its triggers are now, by name
-	Triggers map[string]string
-	Ignored  []Ignored // changes that do not make it run again
-	Recipe   string    // hash of its configuration and its inputs
+	Moved    string
+	Losses   []Loss            // trained work that running it throws away
+	Removes  []int             // steps of the checkpoints beyond keep, latest first, which apply removes
+	Ignored  []Ignored         // changes that do not make it run again
+	Triggers map[string]string // what replace_triggered_by names is now, by name
+	Recipe   string            // hash of its configuration and its inputs
 	Attrs    map[string]string
 	Values   map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
 	Hidden   map[string]bool      // exports that reveal a sensitive attribute

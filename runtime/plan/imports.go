@@ -22,7 +22,8 @@ func (f *Fold) readImports() hcl.Diagnostics {
 	return diags
 }
 
-// strayImports returns the errors of imports to instances that are not there. Blocks that are left out were not looked at.
+// strayImports returns the errors of imports to instances that are not there. Blocks that are left out were not looked
+// at.
 func (p *Plan) strayImports() (diags hcl.Diagnostics) {
 	for i := range p.fold.imports {
 		if x := &p.fold.imports[i]; p.Action(x.To) == nil && !p.LeavesOut(x.To) {

@@ -38,7 +38,7 @@ func (p *Plan) orphans(context.Context) error {
 	var list, lie []addr.Addr
 	for _, name := range p.State.Names() {
 		x, err := addr.Parse(name)
-		there := p.Action(x) != nil || p.LeavesOut(x)
+		there := p.Action(x) != nil || p.leftOut[x] || p.leftOut[x.Block()]
 		if err == nil && !there && !taken[results.Folder(p.fold.lies(x))] {
 			list, lie = append(list, x), append(lie, p.fold.lies(x))
 		}

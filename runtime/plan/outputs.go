@@ -69,7 +69,7 @@ func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {
 func (p *Plan) OutputChanges() (list []OutputChange) {
 	names := slices.Collect(maps.Keys(p.Outputs))
 	for n := range p.State.Outputs {
-		if _, ok := p.Outputs[n]; !ok && !p.LeavesOut(addr.Addr{Kind: "output", Name: n}) {
+		if _, ok := p.Outputs[n]; !ok && !p.KeepsOutput(n) {
 			names = append(names, n)
 		}
 	}

@@ -17,10 +17,10 @@ import (
 // to see which instances need which; then those that are chosen are planned for themselves.
 func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
 	c, diags := p.fold.choose(p.Select)
+	p.fold.choice = c
 	if diags.HasErrors() {
 		return diags
 	}
-	p.fold.choice = c
 	diags = p.blocks(ctx)
 	if diags.HasErrors() || ctx.Err() != nil {
 		return diags
@@ -186,8 +186,17 @@ func (p *Plan) partly(b *dsl.Block) bool {
 	return false
 }
 
-// LeavesOut reports whether a selection leaves out a block, or an instance of it.
-func (p *Plan) LeavesOut(a addr.Addr) bool { return p.leftOut[a] || p.leftOut[a.Block()] }
+// LeavesOut reports whether a selection leaves out a block, or an instance of it. Only the state may have it.
+func (p *Plan) LeavesOut(a addr.Addr) bool {
+	return p.leftOut[a] || p.leftOut[a.Block()] || matches(p.fold.choice.exclude, a)
+}
+
+// KeepsOutput reports whether an output stays as the state has it: a selection leaves it out, or it is none of the
+// targets and the configuration no longer has it.
+func (p *Plan) KeepsOutput(name string) bool {
+	a := addr.Addr{Kind: "output", Name: name}
+	return p.LeavesOut(a) || p.Config.Block(a) == nil && !p.fold.choice.hasOrphan(a)
+}
 
 // LeftOut lists the blocks and instances that a selection leaves out, outputs apart, in the order of the pipeline; then
 // those that a removed block would let go.

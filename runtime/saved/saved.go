@@ -170,9 +170,9 @@ const maxSaved = 64 << 20
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options, with its text and what is shown of it as JSON. stream reports whether path is a pipe or a device, which is written into.
-func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (stream bool,
-	err error) {
+// Save writes a plan made with these options, with its text and what is shown of it as JSON. stream reports whether
+// path is a pipe or a device, which is written into.
+func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"stepflow/runtime/apply"
+	"stepflow/runtime/plan"
+)
+
+// confirm asks before trained work is lost; the plan that was shown says which. An error is a no.
+func (a *app) confirm(p *plan.Plan) error {
+	var lost []string
+	for _, l := range p.Losses() {
+		would := "would run again and throw away"
+		switch {
+		case l.Destroyed:
+			would = "would be destroyed and throw away"
+		case l.May:
+			would = "may run again and throw away"
+		}
+		lost = append(lost, fmt.Sprintf("%s %s %s (%s, in %s), because %s",
+			l.Block, would, plural(l.Steps, "trained step"), l.Takes(), l.Folder, l.Why))
+	}
+	for _, x := range p.Actions {
+		if x.Replaces != "" {
+			lost = append(lost, fmt.Sprintf("%s would replace %s", x.Addr, x.Replaces))
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return a.ask(lost, "run", "Use -auto-approve to allow it, or another -state-dir (for an export, another path) to "+
+		"keep both")
+}
+
+// ask asks whether to go on, though things are lost. An error is a no: nothing was done, which did says in a word, and
+// where nobody can be asked, instead is what to do.
+func (a *app) ask(lost []string, did, instead string) error {
+	in, ok := a.stdin.(*os.File)
+	if a.json || ok && !isTerminal(in) {
+		return fmt.Errorf("%s. Nothing was %s. %s", strings.Join(lost, ". "), did, instead)
+	}
+	fmt.Fprintf(a.stderr, "%s\nGo on? Only \"yes\" is taken: ", strings.Join(lost, ".\n")+".")
+	answer := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(a.stdin).ReadString('\n')
+		answer <- strings.TrimSpace(s)
+	}()
+	select {
+	case s := <-answer:
+		if s == "yes" {
+			return nil
+		}
+		return fmt.Errorf("nothing was %s", did)
+	case <-a.ctx.Done():
+		fmt.Fprintln(a.stderr)
+		return fmt.Errorf("%w: nothing was %s", apply.ErrInterrupted, did)
+	}
+}
