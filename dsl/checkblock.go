@@ -15,8 +15,8 @@ type checkBlock struct {
 
 // checkKind is the row of Meta for check blocks.
 var checkKind = Kind{Name: "check",
-	Doc: "Conditions on the pipeline as a whole, tested by `plan` as far as they are known and at the end of `apply`. " +
-		"One that is false is a warning, and stops nothing. See [lifecycle.md](lifecycle.md#checks).",
+	Doc: "Conditions on the pipeline as a whole, tested by `plan` as far as they are known and at the end of " +
+		"`apply`. One that is false is a warning, and stops nothing. See [lifecycle.md](lifecycle.md#checks).",
 	Blocks: []Nested{{Name: "assert", Required: true, Repeat: true, Doc: "What should be true.",
 		Attrs: conditionAttrs("An expression of variables, locals and blocks.")}}}
 

@@ -23,23 +23,23 @@ type Lifecycle struct {
 
 // lifecycleBlock is the row of the schema for a block that runs.
 var lifecycleBlock = Nested{Name: "lifecycle",
-	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the recipe: " +
-		"to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, `model`, " +
-		"`peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the " +
+		"recipe: to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, " +
+		"`model`, `peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
 	Attrs: []Attr{
 		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
 			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
 		{Name: "ignore_changes", Type: strings_,
-			Doc: "Attributes such as `[seed, train.steps]`, or `all`: as long as there is a result or a checkpoint that " +
-				"was made with other values of them, those are kept. Attributes that name blocks are not ignored."},
+			Doc: "Attributes such as `[seed, train.steps]`, or `all`: as long as there is a result or a checkpoint " +
+				"that was made with other values of them, those are kept. Attributes that name blocks are not ignored."},
 		{Name: "replace_triggered_by", Type: strings_,
-			Doc: "Blocks, or values that they offer, such as `[evaluate.perplexity.p.loss]`, whose change makes this " +
-				"block run again from its start."},
+			Doc: "Blocks, or values that they offer, such as `[evaluate.perplexity.p.loss]`, whose change makes " +
+				"this block run again from its start."},
 	},
 	Blocks: []Nested{
 		{Name: "precondition", Repeat: true,
-			Doc: "Must be true before the block runs. It is tested in the plan as soon as its values are known, else " +
-				"before the block runs.",
+			Doc: "Must be true before the block runs. It is tested in the plan as soon as its values are known, " +
+				"else before the block runs.",
 			Attrs: conditionAttrs("An expression of variables, locals and other blocks.")},
 		{Name: "postcondition", Repeat: true,
 			Doc:   "Must be true of what the block made, or nothing that refers to the block runs. The result is kept.",
