@@ -12,14 +12,32 @@ import (
 
 // readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"].
 func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic) {
+	return addressIn(at.Name, at.Expr)
+}
+
+// addressIn reads an expression, of an attribute of this name, that names a block or an instance.
+func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnostic) {
 	bad := func(why string) (addr.Addr, *hcl.Diagnostic) {
-		return a, failure(at.Expr.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
-			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", at.Name, why)
+		return a, failure(e.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
+			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", attr, why)
 	}
-	t, diags := hcl.AbsTraversalForExpr(at.Expr)
+	t, diags := hcl.AbsTraversalForExpr(e)
 	if diags.HasErrors() {
 		return bad("")
 	}
+	text := traversalText(t)
+	a, err := addr.Parse(text)
+	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
+		if text != "" {
+			text = ", not " + text
+		}
+		return bad(text)
+	}
+	return a, nil
+}
+
+// traversalText writes a traversal as the language does; "" for one with other steps than names and keys.
+func traversalText(t hcl.Traversal) string {
 	var b strings.Builder
 	for _, step := range t {
 		switch x := step.(type) {
@@ -34,15 +52,11 @@ func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic)
 			case x.Key.Type() == cty.Number:
 				b.WriteString("[" + Show(x.Key) + "]")
 			default:
-				return bad("")
+				return ""
 			}
 		default:
-			return bad("")
+			return ""
 		}
 	}
-	a, err := addr.Parse(b.String())
-	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
-		return bad(", not " + b.String())
-	}
-	return a, nil
+	return b.String()
 }

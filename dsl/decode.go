@@ -29,12 +29,18 @@ type Decoded struct {
 
 // Decode evaluates a block, or one instance of it.
 func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
+	return s.DecodeKept(b, each, nil)
+}
+
+// DecodeKept is Decode with other values in place of what some attributes are configured to, by dotted name; cty.NilVal
+// for one that counts as not given.
+func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*Decoded, hcl.Diagnostics) {
 	var e *Each
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets}
-	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.DeclRange)
+	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets, kept: kept}
+	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
 	return d, s.config.Secrets.Diagnostics(x.diags)
 }
 
@@ -42,11 +48,13 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 type decoder struct {
 	ctx     *hcl.EvalContext
 	secrets *Secrets
+	kept    map[string]cty.Value // see DecodeKept
 	diags   hcl.Diagnostics
 }
 
-// body evaluates the body of a block of type typ.
-func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ string, header hcl.Range) *Decoded {
+// body evaluates the body of a block of type typ. prefix starts the dotted names of its attributes.
+func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, prefix string,
+	header hcl.Range) *Decoded {
 	d := &Decoded{Range: header, values: map[string]cty.Value{}, defaults: map[string]bool{},
 		ranges: map[string]hcl.Range{}, blocks: map[string]*Decoded{}, lists: map[string][]*Decoded{},
 		Sensitive: map[string]bool{}, ctx: x.ctx,
@@ -60,17 +68,22 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ str
 		if a.Ref != nil {
 			want = cty.String
 		}
-		if src := b.Attributes[a.Name]; src != nil {
-			x.given(d, &a, src.Expr, want)
-		} else {
+		src := b.Attributes[a.Name]
+		kept, keep := x.kept[prefix+a.Name]
+		switch {
+		case keep && kept != cty.NilVal:
+			x.keep(d, &a, kept, want)
+		case keep, src == nil:
 			d.omitted(&a, want)
+		default:
+			x.given(d, &a, src.Expr, want)
 		}
 	}
 	for i := range nested {
 		n := &nested[i]
 		for _, sub := range b.Blocks {
 			if only(n.Only, typ) && sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil) {
-				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", sub.DefRange()))
+				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
 			}
 		}
 	}
@@ -100,7 +113,18 @@ func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Ty
 	if len(marks) > 0 {
 		d.Sensitive[a.Name] = true
 	}
-	v, problem := a.check(v, want, len(marks) > 0)
+	x.set(d, a, v, want)
+}
+
+// keep sets an attribute to a value that it is not configured to.
+func (x *decoder) keep(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
+	d.ranges[a.Name], d.exprs[a.Name] = d.Range, hcl.StaticExpr(v, d.Range)
+	x.set(d, a, v, want)
+}
+
+// set checks the value of an attribute.
+func (x *decoder) set(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
+	v, problem := a.check(v, want, d.Sensitive[a.Name])
 	if problem != "" {
 		x.diags = append(x.diags, d.Error(a.Name, "Invalid value", problem))
 		v = cty.UnknownVal(want)

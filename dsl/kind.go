@@ -65,6 +65,7 @@ type Kind struct {
 	NoLabel bool
 	Repeat  bool // takes count and for_each
 	Lazy    bool // a warning if nothing refers to it
+	Runs    bool // apply makes a result of it
 	Attrs   []Attr
 	Blocks  []Nested
 	Exports []Export

@@ -126,7 +126,7 @@ var Kinds = []Kind{
 				Doc: "Rows in all files, before filters. Unknown for remote sources and for `bin`."},
 			{Name: "files", Type: cty.Number, Doc: "Number of files."},
 		}},
-	{Name: "tokenizer", Types: []string{"huggingface", "bpe"}, Repeat: true, Lazy: true,
+	{Name: "tokenizer", Types: []string{"huggingface", "bpe"}, Repeat: true, Lazy: true, Runs: true,
 		Doc: "Turns text into ids. `huggingface` reads a `tokenizer.json`; `bpe` trains a byte-level BPE on the data " +
 			"and writes one.",
 		Attrs: []Attr{
@@ -234,7 +234,7 @@ var Kinds = []Kind{
 		}},
 	memoryPlanKind,
 	stageKind,
-	{Name: "evaluate", Types: []string{"perplexity", "generation"}, Repeat: true,
+	{Name: "evaluate", Types: []string{"perplexity", "generation"}, Repeat: true, Runs: true,
 		Doc: "Measures a trained stage or an imported model. `perplexity`: its loss on held-out documents. " +
 			"`generation`: texts that it continues from prompts.",
 		Attrs: []Attr{
@@ -315,7 +315,7 @@ var Kinds = []Kind{
 			{Name: "texts", Type: strings_, Late: true, From: []string{"prompts"}, Only: []string{"generation"},
 				Doc: "The samples, prompts included."},
 		}},
-	{Name: "export", Types: []string{"huggingface"}, Repeat: true,
+	{Name: "export", Types: []string{"huggingface"}, Repeat: true, Runs: true,
 		Doc: "Writes a trained stage as a Hugging Face folder: `config.json`, safetensors, tokenizer files, " +
 			"`generation_config.json`.",
 		Attrs: []Attr{
@@ -383,4 +383,5 @@ var Meta = []Kind{
 	importKind,
 	movedKind,
 	removedKind,
+	checkKind,
 }

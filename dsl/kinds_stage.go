@@ -49,7 +49,7 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 	}}
 
 // stageKind is the row of Kinds for stages.
-var stageKind = Kind{Name: "stage", Repeat: true,
+var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 	Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` " +
 		"another stage, may grow it, freeze what it inherited and put adapters on the frozen projections.",
 	Attrs: []Attr{

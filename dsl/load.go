@@ -1,6 +1,7 @@
 package dsl
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,6 +24,7 @@ type Config struct {
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
 	imports   []*importBlock
+	checks    []*checkBlock
 	locals    []*local
 	localOf   map[string]*local
 	byAddr    map[addr.Addr]*Block
@@ -37,11 +39,14 @@ type Block struct {
 	Addr      addr.Addr
 	Kind      *Kind
 	DeclRange hcl.Range
-	Refs      []addr.Addr // blocks it needs, also through locals
+	Refs      []addr.Addr // blocks it needs or comes after, also through locals
+	Reads     []addr.Addr // those of Refs whose values its attributes need
 	Count     hcl.Expression
 	ForEach   hcl.Expression
-	body      *hclsyntax.Body
-	uses      []reference // what its body itself names
+	Lifecycle Lifecycle
+	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
+	body      *hclsyntax.Body  // without what Lifecycle holds
+	uses      []reference      // what its body itself names
 }
 
 type local struct {
@@ -151,6 +156,8 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return c.addMoved(b)
 	case "removed":
 		return c.addRemoved(b)
+	case "check":
+		return c.addCheck(b)
 	}
 	k := KindOf(b.Type)
 	if k == nil {
@@ -175,11 +182,13 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
 	var extra []string
+	nested := k.Blocks
 	if k.Repeat {
-		extra = []string{"count", "for_each"}
-		diags = block.repeat(b.Body)
+		extra = []string{"count", "for_each", "depends_on"}
+		nested = append(slices.Clip(nested), lifecycleOf(k))
+		diags = append(block.repeat(b.Body), block.readLifecycle(b.Body)...)
 	}
-	return append(diags, checkBody(b.Body, k.Attrs, k.Blocks, block.Addr.Type, block.Addr.String(), extra)...)
+	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), extra)...)
 }
 
 // label reads the type and the name of a block from its labels.

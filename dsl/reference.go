@@ -56,6 +56,7 @@ func Reference() string {
 			writeKind(&b, &list[i])
 		}
 	}
+	writeLifecycle(&b)
 	writeFunctions(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
@@ -80,6 +81,8 @@ func writeKind(b *strings.Builder, k *Kind) {
 		attrs = append(attrs, Attr{Name: "for_each", Type: cty.DynamicPseudoType,
 			Doc: "Map or set of strings with an instance for each key, `" + k.Name + ".NAME[\"key\"]`; " +
 				"`each.key` and `each.value` inside."})
+		attrs = append(attrs, Attr{Name: "depends_on", Type: strings_,
+			Doc: "List of blocks that must have run before, though nothing here names them."})
 	}
 	writeAttrs(b, attrs)
 	writeNested(b, k.Blocks, "### ")
@@ -189,6 +192,9 @@ func SchemaJSON() map[string]any {
 	kinds := map[string]any{}
 	for _, list := range [][]Kind{Meta, Kinds} {
 		for _, k := range list {
+			if k.Repeat {
+				k.Blocks = append(slices.Clip(k.Blocks), lifecycleOf(&k))
+			}
 			exports := map[string]any{}
 			for _, e := range k.Exports {
 				exports[e.Name] = map[string]any{"type": e.Type.FriendlyName(), "known_in_plan": !e.Late,

@@ -57,6 +57,9 @@ func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnosti
 		return reference{}, nil
 	case "path":
 		return reference{}, nil
+	case "self":
+		return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
+			"self has a value only in a postcondition, where it is the block itself.")}
 	case "var":
 		return named(t, "variable", slices.Sorted(maps.Keys(c.Variables)))
 	case "local":
@@ -142,6 +145,11 @@ func (b *Block) checkExport(name string, at hcl.Range) *hcl.Diagnostic {
 		return failure(at, "Missing instance key", "%s is repeated, so name an instance, as in %s%s.%s; "+
 			"[for x in %s : x.%s] takes all of them.", b.Addr, b.Addr, key, name, b.Addr, name)
 	}
+	return b.offers(name, at)
+}
+
+// offers reports a value that a block, or each instance of it, does not offer; nil for others.
+func (b *Block) offers(name string, at hcl.Range) *hcl.Diagnostic {
 	names := []string{"address"}
 	for _, e := range b.Kind.Exports {
 		if only(e.Only, b.Addr.Type) {
@@ -182,10 +190,10 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	}
 	through := map[addr.Addr][]addr.Addr{}
 	for _, b := range c.Blocks {
-		b.Refs = c.blockRefs(edges, b.Addr, through)
+		b.Refs, b.Reads = c.blockRefs(edges, edges[b.Addr], through), c.blockRefs(edges, b.uses, through)
 	}
 	for _, l := range c.locals {
-		l.blocks = c.blockRefs(edges, addr.Addr{Kind: "local", Name: l.name}, through)
+		l.blocks = c.blockRefs(edges, l.refs, through)
 	}
 	return append(diags, c.unused(edges)...)
 }
@@ -201,11 +209,15 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 	for _, b := range c.Blocks {
 		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
 		diags = append(diags, d...)
-		edges[b.Addr], b.uses = r, r
+		b.uses = r
+		r, dd := c.lifecycleRefs(b)
+		diags = append(diags, dd...)
+		edges[b.Addr] = slices.Concat(b.uses, r)
 	}
 	for _, x := range c.imports {
 		diags = append(diags, x.refs(c)...)
 	}
+	diags = append(diags, c.checkRefs()...)
 	if c.Telemetry != nil {
 		r, d := c.refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
@@ -227,6 +239,11 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	}
 	for _, x := range c.imports {
 		use(x.uses)
+	}
+	for _, x := range c.checks {
+		for _, a := range x.asserts {
+			use(a.uses)
+		}
 	}
 	if c.Telemetry != nil {
 		use(c.Telemetry.uses)
@@ -258,8 +275,8 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	return diags
 }
 
-// blockRefs lists the blocks that a refers to, also through locals. through keeps what locals refer to.
-func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr,
+// blockRefs lists the blocks among references, also through locals. through keeps what locals refer to.
+func (c *Config) blockRefs(edges map[addr.Addr][]reference, refs []reference,
 	through map[addr.Addr][]addr.Addr) (list []addr.Addr) {
 	seen := map[addr.Addr]bool{}
 	add := func(x addr.Addr) {
@@ -268,14 +285,14 @@ func (c *Config) blockRefs(edges map[addr.Addr][]reference, a addr.Addr,
 			list = append(list, x)
 		}
 	}
-	for _, r := range edges[a] {
+	for _, r := range refs {
 		switch r.addr.Kind {
 		case "var":
 		case "local":
 			blocks, ok := through[r.addr]
 			if !ok {
 				through[r.addr] = nil // ends a cycle, which is reported elsewhere
-				blocks = c.blockRefs(edges, r.addr, through)
+				blocks = c.blockRefs(edges, edges[r.addr], through)
 				through[r.addr] = blocks
 			}
 			for _, x := range blocks {

@@ -78,8 +78,8 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 	}
 	for _, n := range c.blocks {
 		if _, ok := seen[n.Name]; n.Required && !ok {
-			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs a %s block: %s",
-				c.where, n.Name, n.Doc))
+			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs %s block: %s",
+				c.where, withArticle(n.Name), n.Doc))
 		}
 	}
 	return diags
@@ -118,9 +118,13 @@ func checkMeta(b *hclsyntax.Block, k *Kind) hcl.Diagnostics {
 		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", "A %s block has no label: write %s { … }.",
 			k.Name, k.Name)}
 	}
-	article := "a "
-	if strings.ContainsAny(k.Name[:1], "aeiou") {
-		article = "an "
+	return checkBody(b.Body, k.Attrs, k.Blocks, "", withArticle(k.Name)+" block", nil)
+}
+
+// withArticle puts "a" or "an" before a name.
+func withArticle(name string) string {
+	if strings.ContainsAny(name[:1], "aeiou") {
+		return "an " + name
 	}
-	return checkBody(b.Body, k.Attrs, k.Blocks, "", article+k.Name+" block", nil)
+	return "a " + name
 }

@@ -19,7 +19,7 @@ func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnos
 		_, d := s.Decode(c.Telemetry, nil)
 		diags = append(diags, d...)
 	}
-	diags = append(diags, s.CheckLocals()...)
+	diags = append(append(diags, s.CheckLocals()...), s.Checks()...)
 	var own hcl.Diagnostics
 	for _, d := range diags {
 		if !follows(d, given) && !follows(d, own) {
@@ -69,7 +69,8 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 		if sound != nil && !dd.HasErrors() {
 			dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
 		}
-		exports[i], problems[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d), dd
+		exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
+		problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
 	}
 	if vague {
 		s.Set(b.Addr, cty.DynamicVal)

@@ -64,6 +64,7 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 			return a.fail(err)
 		}
 	}
+	a.lifecycle = true
 	p, ok := a.plan(args, true)
 	if !ok {
 		return exitError
@@ -284,6 +285,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	done, err := apply.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, done)
+	a.diagnostics(done.Checks, a.files)
 	return a.applied(done.Plan, err, end)
 }
 

@@ -66,6 +66,7 @@ type app struct {
 	opened           gpu.Device           // the device, once it was needed
 	given            []dsl.Flag           // -var and -var-file, in their order
 	selection        plan.Selection       // -target, -exclude and -replace
+	lifecycle        bool                 // the command holds to what lifecycle blocks say
 	secrets          *dsl.Secrets         // of the pipeline, once it was read
 	files            map[string]*hcl.File // of the pipeline, for showing where problems are
 }
@@ -328,7 +329,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 // options are what the flags say to plan.
 func (a *app) options(args []string) plan.Options {
 	return plan.Options{Path: dirArg(args), Inputs: a.inputs(), StateDir: a.stateDir, Hashing: a.hashing,
-		Cache: a.cache, Peak: a.peak, Select: a.selection}
+		Cache: a.cache, Peak: a.peak, Select: a.selection, Lifecycle: a.lifecycle}
 }
 
 // peak measures the device's rate, of one that is there; 0 for one that was described.

@@ -77,6 +77,7 @@ func planCommand() command {
 					return a.fail(err)
 				}
 			}
+			a.lifecycle = true
 			p, ok := a.plan(args, a.selection.RefreshOnly)
 			if !ok {
 				return exitError
@@ -178,6 +179,9 @@ func actionJSON(x *plan.Action) map[string]any {
 	}
 	if len(x.Removes) > 0 {
 		m["removes_checkpoints"] = x.Removes
+	}
+	if len(x.Ignored) > 0 {
+		m["ignored_changes"] = x.Ignored
 	}
 	if x.Replaces != "" {
 		m["replaces"] = x.Replaces

@@ -114,7 +114,7 @@ func (v *planView) hide(p *plan.Plan) {
 	inputs := map[string]bool{}      // of blocks that change
 	referred := map[addr.Addr]bool{} // by blocks that do not
 	for _, x := range slices.Backward(p.Actions) {
-		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes) == 0
+		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
 		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
 		unchanged := x.Verb == plan.UpToDate || idle
 		if unchanged && quiet {
@@ -157,6 +157,9 @@ func (v *planView) action(x *plan.Action) {
 		why), " "))
 	for _, warn := range x.Warnings {
 		v.line("      %s %s", v.paint(yellow, "warning:"), warn)
+	}
+	for _, i := range x.Ignored {
+		v.line("      %-11s %s", "ignored", i)
 	}
 	if len(x.Removes) > 0 {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))

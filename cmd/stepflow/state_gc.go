@@ -89,6 +89,9 @@ func (a *app) free(d *state.Dir, waste []results.Holding, approve bool) error {
 	if len(folders) == 0 {
 		return nil
 	}
+	if err := results.Protected(d.State, folders); err != nil {
+		return err
+	}
 	if !approve {
 		if err := a.ask(lost, "deleted", "Use -auto-approve to allow it, or -dry-run to see what it frees"); err != nil {
 			return err

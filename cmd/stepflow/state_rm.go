@@ -36,6 +36,17 @@ func (a *app) forget(o *stateFlags, given []string) int {
 	if o.remove {
 		remove, files = results.Destroy, "deleted"
 	}
+	if o.remove {
+		var folders []string
+		for _, n := range names {
+			for _, h := range holds[n] {
+				folders = append(folders, h.Folder)
+			}
+		}
+		if err := results.Protected(d.State, folders); err != nil {
+			return a.fail(err)
+		}
+	}
 	if err := remove(d, names); err != nil {
 		return a.fail(err)
 	}

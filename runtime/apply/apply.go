@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -48,7 +49,8 @@ type Options struct {
 type Applied struct {
 	Plan          *plan.Plan // as it was run: blocks that were deferred are planned, and outputs have values
 	TraceID       string
-	StepsUntraced int // steps without spans because the plan's MaxSpans were used up
+	Checks        hcl.Diagnostics // warnings of check blocks, with what was known at the end
+	StepsUntraced int             // steps without spans because the plan's MaxSpans were used up
 }
 
 // runner walks a plan.
@@ -104,7 +106,9 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	}()
 	done.TraceID = r.startTrace(ctx)
 	defer func() { done.StepsUntraced = r.obs.PassedOver() }()
-	return done, r.run(ctx)
+	err = r.run(ctx)
+	done.Checks = r.fold.Checks()
+	return done, err
 }
 
 // open locks the state of a plan, which must be the one that the plan was made with.
@@ -260,10 +264,14 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
+		accepted(old, a)
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
 		return nil, exports, nil
+	}
+	if diags := r.fold.Prevented(a); diags.HasErrors() {
+		return nil, exports, diags
 	}
 	if l := plan.Uncovered(a.Losses, r.losses); l != nil && r.ask {
 		return nil, exports, fmt.Errorf("%s would throw away %d trained steps in %s (%s), because %s. The plan did not "+

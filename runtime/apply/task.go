@@ -91,7 +91,7 @@ func (r *runner) makeRoom(a *plan.Action) error {
 // entry returns the state's entry of a block that begins to run.
 func (r *runner) entry(a *plan.Action) *state.Block {
 	e := &state.Block{Status: state.Running, Recipe: a.Recipe, Attrs: a.Attrs, Inputs: a.Inputs,
-		Secrets: r.dir.State.Seals(a.Secret), Course: a.Course,
+		Secrets: r.dir.State.Seals(a.Secret), Protected: a.Protected(), Triggers: a.Triggers, Course: a.Course,
 		Earlier: r.fold.MadeBefore(a)}
 	if e.Earlier != "" {
 		e.Device = r.plan.Caps.Name

@@ -189,6 +189,10 @@ func (w *walk) end(e ended) {
 		return
 	}
 	e.of.exports[e.i] = withMade(e.of.exports[e.i], e.made)
+	if err := w.accept(e.action, e.of.exports[e.i]); err != nil {
+		w.errs = append(w.errs, err)
+		return
+	}
 	e.of.left--
 	w.settle(e.of)
 }

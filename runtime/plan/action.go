@@ -42,18 +42,20 @@ type Action struct {
 	FromStep int    // the step of the checkpoint to go on from; 0 for the start
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
 	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
-	Moved   string
-	Losses  []Loss // trained work that running it throws away
-	Removes []int  // steps of the checkpoints beyond keep, latest first, which apply removes
-	Recipe  string // hash of its configuration and its inputs
-	Attrs   map[string]string
-	Values  map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
-	Hidden  map[string]bool      // exports that reveal a sensitive attribute
-	Found   *results.Found       // the result or the checkpoint of its recipe on disk
-	Base    *results.Found       // what it goes on from where it is extended; else nil
-	Course  *state.Course        // nil of a block that cannot be extended
-	Late    bool                 // it was deferred, and planned during the run
-	Skip    bool                 // nothing is run, though the verb says so
+	Moved    string
+	Losses   []Loss            // trained work that running it throws away
+	Removes  []int             // steps of the checkpoints beyond keep, latest first, which apply removes
+	Ignored  []Ignored         // changes that do not make it run again
+	Triggers map[string]string // what replace_triggered_by names is now, by name
+	Recipe   string            // hash of its configuration and its inputs
+	Attrs    map[string]string
+	Values   map[string]cty.Value // attributes that are given or have a default; sensitive ones marked
+	Hidden   map[string]bool      // exports that reveal a sensitive attribute
+	Found    *results.Found       // the result or the checkpoint of its recipe on disk
+	Base     *results.Found       // what it goes on from where it is extended; else nil
+	Course   *state.Course        // nil of a block that cannot be extended
+	Late     bool                 // it was deferred, and planned during the run
+	Skip     bool                 // nothing is run, though the verb says so
 
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
 	pending bool   // it will run

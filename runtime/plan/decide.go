@@ -31,7 +31,11 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if err != nil {
 		return err
 	}
-	again := matches(f.choice.replace, a.Addr)
+	again, why := matches(f.choice.replace, a.Addr), "-replace asks for it"
+	a.Triggers = f.triggers(a)
+	if t := a.triggered(old); t != "" && !again {
+		again, why = true, t+" changed, which replace_triggered_by names"
+	}
 	if again {
 		if found, err = f.replacement(ctx, a, old); err != nil {
 			return err
@@ -41,9 +45,9 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	first, made := f.making[a.Recipe]
 	switch {
 	case again && found == nil && a.imported() == nil:
-		a.Verb, a.Why = Run, "-replace asks for it"
+		a.Verb, a.Why = Run, why
 	case again && found == nil:
-		f.bringIn(a, "-replace asks for it")
+		f.bringIn(a, why)
 	case made && a.Shareable() && (found == nil || !found.Done):
 		a.Verb, a.Why = Same, "the same as "+first.String()
 	case found == nil && a.imported() != nil:

@@ -29,6 +29,7 @@ type Fold struct {
 	cfg       *dsl.Config
 	choice    *choice // of what to plan
 	world     *blocks.World
+	lifecycle bool // see Options
 	done      map[addr.Addr]*Action
 	mu        sync.RWMutex                     // of done, which blocks that run look into
 	making    map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
@@ -40,7 +41,7 @@ type Fold struct {
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
-		came: map[addr.Addr]addr.Addr{}}
+		came: map[addr.Addr]addr.Addr{}, lifecycle: o.Lifecycle && !o.Select.RefreshOnly}
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
@@ -58,7 +59,7 @@ func (f *Fold) begin() {
 // Again returns a new fold over the same pipeline for a run, which plans each block with the results of those before
 // it. It keeps the compiled programs and what was read from disk.
 func (p *Plan) Again(st *state.State) *Fold {
-	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk}
+	f := &Fold{cfg: p.fold.cfg, choice: p.fold.choice, Disk: p.fold.Disk, lifecycle: p.fold.lifecycle}
 	world := *p.fold.world
 	world.State = st
 	f.world = &world
@@ -150,12 +151,25 @@ func (f *Fold) Put(a *Action) {
 // the fold. The action is nil if the block's attributes are wrong.
 func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action, exports cty.Value,
 	diags hcl.Diagnostics) {
-	at := b.Addr
-	at.Key = each.Key
 	d, diags := f.Scope.Decode(b, &each)
+	if !diags.HasErrors() {
+		if a, exports, dd := f.asRecorded(ctx, b, each, d); a != nil {
+			return a, exports, append(diags, dd...)
+		}
+	}
+	return f.planDecoded(ctx, b, each, d, diags)
+}
+
+// planDecoded plans an instance of a block with these values of its attributes. diags are the problems so far.
+func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded,
+	diags hcl.Diagnostics) (a *Action, exports cty.Value, _ hcl.Diagnostics) {
+	at := b.Instance(each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
 	if !diags.HasErrors() {
 		diags = append(diags, d.HideNumbersIn(all.Sound(at, d))...)
+	}
+	if !diags.HasErrors() {
+		diags = append(diags, f.before(b, each)...)
 	}
 	if diags.HasErrors() {
 		f.OfNothing(b, "", diags)
@@ -173,7 +187,8 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 	if known == nil || diags.HasErrors() {
 		return a, unknown, diags
 	}
-	return a, b.Kind.Export(at.String(), b.Addr.Type, known, d), diags
+	exports = b.Kind.Export(at.String(), b.Addr.Type, known, d)
+	return a, exports, append(diags, f.Accept(a, exports)...)
 }
 
 // known plans a block and returns the exports that are known; nil if the block is deferred.
@@ -181,7 +196,7 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 	if len(d.Unknown) > 0 {
 		return nil, f.later(ctx, a, d, strings.Join(d.Unknown, ", ")+" is known only after other blocks have run")
 	}
-	for _, r := range a.block.Refs {
+	for _, r := range a.block.Reads {
 		if len(f.deferred[r]) > 0 {
 			return nil, f.later(ctx, a, d, r.String()+" is planned only after other blocks have run")
 		}

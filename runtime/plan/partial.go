@@ -21,15 +21,19 @@ func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
 	if diags.HasErrors() {
 		return diags
 	}
+	isKeyed := func(a addr.Addr) bool { return a.Key != "" }
+	keyed := slices.ContainsFunc(c.target, isKeyed) || slices.ContainsFunc(c.exclude, isKeyed)
+	holds := p.fold.lifecycle
+	p.fold.lifecycle = holds && !keyed // else conditions of instances that will be left out would count
 	diags = p.blocks(ctx)
+	p.fold.lifecycle = holds
 	if diags.HasErrors() || ctx.Err() != nil {
 		return diags
 	}
 	if dd := p.instancesExist(); dd.HasErrors() {
 		return append(diags, dd...)
 	}
-	if keyed := func(a addr.Addr) bool { return a.Key != "" }; slices.ContainsFunc(c.target, keyed) ||
-		slices.ContainsFunc(c.exclude, keyed) {
+	if keyed {
 		c.instances = p.chosenInstances()
 		p.begin()
 		diags = p.blocks(ctx)
@@ -119,6 +123,11 @@ func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 	for in := range a.Inputs {
 		if x, err := addr.Parse(in); err == nil && p.Action(x) != nil {
 			list = append(list, x)
+		}
+	}
+	for _, x := range p.Actions { // instances of blocks that only its lifecycle names
+		if b := x.Addr.Block(); slices.Contains(a.block.Refs, b) && !slices.Contains(a.block.Reads, b) {
+			list = append(list, x.Addr)
 		}
 	}
 	return list

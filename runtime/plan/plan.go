@@ -28,6 +28,8 @@ type Options struct {
 	StateDir string // default: .stepflow in the pipeline's folder
 	Caps     gpu.Caps
 	Select   Selection
+	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
+	Lifecycle bool
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -129,6 +131,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	diags = append(diags, p.selected(ctx)...)
 	diags = append(diags, p.telemetry()...)
 	p.settle()
+	diags = append(diags, p.prevented()...)
 	if !diags.HasErrors() && ctx.Err() == nil {
 		diags = append(diags, p.compare(ctx)...)
 	}
@@ -143,7 +146,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		}
 		diags = append(diags, l.Diags...)
 	}
-	return p, diags
+	return p, append(diags, p.fold.Checks()...)
 }
 
 // compare compares the planned blocks with the state, which may have others, and the same at other addresses.
@@ -161,6 +164,7 @@ func (p *Plan) compare(ctx context.Context) hcl.Diagnostics {
 		return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable result",
 			Detail: blocks.Sentence(err.Error()) + ". Nothing was changed."})
 	}
+	diags = append(diags, p.protectedOrphans()...)
 	return append(diags, p.partial()...)
 }
 

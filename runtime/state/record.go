@@ -32,9 +32,13 @@ type Block struct {
 	Memory  *Memory           `json:"memory,omitempty"`
 	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
 	Course  *Course           `json:"course,omitempty"` // nil of a block that does not run in steps
-	Error   string            `json:"error,omitempty"`
-	Updated time.Time         `json:"updated"`
-	Started time.Time         `json:"started,omitzero"`
+	Error   string            `json:"error,omitempty"`  // why it failed; of one that is done, why nothing goes on from it
+	// Triggers are what the triggers of the block were, by name.
+	Triggers map[string]string `json:"triggers,omitempty"`
+	// Protected says that the configuration had prevent_destroy when it was last applied.
+	Protected bool      `json:"prevent_destroy,omitempty"`
+	Updated   time.Time `json:"updated"`
+	Started   time.Time `json:"started,omitzero"`
 	// Trace is the traceparent (W3C Trace Context) of the block's root span; one that has not ended was cut off.
 	Trace      string `json:"trace,omitempty"`
 	TraceEnded bool   `json:"trace_ended,omitempty"`

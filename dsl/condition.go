@@ -1,0 +1,156 @@
+package dsl
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"stepflow/dsl/addr"
+)
+
+// Condition is something that a pipeline says must be true, with the message if it is not.
+type Condition struct {
+	Range   hcl.Range // of the block that holds it
+	failed  string    // the summary of the error if it is false
+	test    hclsyntax.Expression
+	message hclsyntax.Expression
+	uses    []reference
+}
+
+// Verdict is what a condition came to.
+type Verdict int
+
+// The verdicts on a condition.
+const (
+	Unknown Verdict = iota // it depends on what is not known yet, or it has an error
+	Holds
+	Fails
+)
+
+// conditionAttrs are the rows of a condition. where says what its expression may name.
+func conditionAttrs(where string) []Attr {
+	return []Attr{
+		{Name: "condition", Type: cty.Bool, Required: true, Doc: where},
+		{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},
+	}
+}
+
+// newCondition reads a condition; nil if it lacks an attribute, which checkBody reports.
+func newCondition(b *hclsyntax.Block, failed string) *Condition {
+	test, message := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
+	if test == nil || message == nil {
+		return nil
+	}
+	return &Condition{Range: b.DefRange(), failed: failed, test: test.Expr, message: message.Expr}
+}
+
+// refs resolves what a condition names. self is the block that it may call self; nil for none.
+func (x *Condition) refs(c *Config, repeated bool, self *Block) (refs []reference, diags hcl.Diagnostics) {
+	for _, e := range []hclsyntax.Expression{x.test, x.message} {
+		for _, t := range e.Variables() {
+			if self != nil && t.RootName() == "self" {
+				if name := stepName(t, 1); name != "" {
+					if d := self.offers(name, t.SourceRange()); d != nil {
+						diags = append(diags, d)
+					}
+				}
+				continue
+			}
+			r, d := c.refOf(t, repeated)
+			switch diags = append(diags, d...); {
+			case self != nil && r.addr == self.Addr:
+				diags = append(diags, failure(t.SourceRange(), "Cycle", "A postcondition of %s names the block itself as "+
+					"self, such as self.address.", self.Addr))
+			case r.addr != addr.Addr{}:
+				refs = append(refs, r)
+			}
+		}
+		diags = append(diags, checkFunctions(e)...)
+	}
+	x.uses = refs
+	return refs, diags
+}
+
+// Test evaluates a condition with what is in scope. self is what the block that it belongs to exports; cty.NilVal where
+// the condition may not name it. If the condition is false, the problem says so; other problems are errors in it.
+func (s *Scope) Test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Diagnostics) {
+	v, diags := s.test(x, each, self)
+	return v, s.config.Secrets.Diagnostics(diags)
+}
+
+func (s *Scope) test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Diagnostics) {
+	if each != nil && each.Key == "" {
+		each = nil
+	}
+	ctx := s.context(x.uses, each)
+	if self != cty.NilVal {
+		ctx.Variables = maps.Clone(ctx.Variables)
+		ctx.Variables["self"] = self
+	}
+	v, diags := x.test.Value(ctx)
+	if diags.HasErrors() {
+		return Unknown, diags
+	}
+	v, _ = v.UnmarkDeep()
+	switch {
+	case v.Type() != cty.Bool && v.Type() != cty.DynamicPseudoType, v.IsNull():
+		d := failure(x.test.Range(), "Wrong type", "condition must be true or false, not %s.", kindOfValue(v))
+		d.Expression, d.EvalContext = x.test, ctx
+		return Unknown, append(diags, d)
+	case !v.IsKnown():
+		return Unknown, diags
+	case v.True():
+		return Holds, diags
+	}
+	text, dd := x.text(ctx)
+	if dd.HasErrors() {
+		return Unknown, append(diags, dd...)
+	}
+	d := failure(x.test.Range(), x.failed, "%s", text)
+	d.Expression, d.EvalContext = x.test, ctx
+	return Fails, append(diags, d)
+}
+
+// kindOfValue says what a value is that is no condition.
+func kindOfValue(v cty.Value) string {
+	if v.IsNull() {
+		return "null"
+	}
+	return "a " + v.Type().FriendlyName()
+}
+
+// text evaluates the error message.
+func (x *Condition) text(ctx *hcl.EvalContext) (string, hcl.Diagnostics) {
+	v, diags := x.message.Value(ctx)
+	if diags.HasErrors() {
+		return "", diags
+	}
+	v, marks := v.UnmarkDeep()
+	switch {
+	case len(marks) > 0:
+		return "The condition is false. Its error_message is made from a sensitive value and is not shown.", nil
+	case !v.IsKnown():
+		return "The condition is false. Its error_message is not known yet.", nil
+	case v.Type() != cty.String || v.IsNull():
+		return "", hcl.Diagnostics{failure(x.message.Range(), "Wrong type",
+			"error_message is %s: say in a text what is wrong when the condition is false.", kindOfValue(v))}
+	}
+	return v.AsString(), nil
+}
+
+// checkConditions returns the errors in a block's conditions. That one is false is none of them.
+func (s *Scope) checkConditions(b *Block, each *Each, exports cty.Value) (diags hcl.Diagnostics) {
+	for i, x := range slices.Concat(b.Lifecycle.Before, b.Lifecycle.After) {
+		self := cty.NilVal
+		if i >= len(b.Lifecycle.Before) {
+			self = exports
+		}
+		if v, d := s.Test(x, each, self); v != Fails {
+			diags = append(diags, d...)
+		}
+	}
+	return diags
+}

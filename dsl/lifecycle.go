@@ -1,0 +1,203 @@
+package dsl
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Lifecycle is what a block says of its own life: what must be true before and after it, and what may become of its
+// result. None of it is part of what it makes.
+type Lifecycle struct {
+	Before []*Condition
+	After  []*Condition
+
+	PreventDestroy bool     // nothing throws its result and its trained steps away
+	Ignore         []string // attributes, by dotted name, whose changes do not make it run again
+	Triggers       []*Trigger
+}
+
+// lifecycleBlock is the row of the schema for a block that runs.
+var lifecycleBlock = Nested{Name: "lifecycle",
+	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the " +
+		"recipe: to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, " +
+		"`model`, `peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Attrs: []Attr{
+		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
+			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
+		{Name: "ignore_changes", Type: strings_,
+			Doc: "Attributes such as `[seed, train.steps]`, or `all`: as long as there is a result or a checkpoint " +
+				"that was made with other values of them, those are kept. Attributes that name blocks are not ignored."},
+		{Name: "replace_triggered_by", Type: strings_,
+			Doc: "Blocks, or values that they offer, such as `[evaluate.perplexity.p.loss]`, whose change makes " +
+				"this block run again from its start."},
+	},
+	Blocks: []Nested{
+		{Name: "precondition", Repeat: true,
+			Doc: "Must be true before the block runs. It is tested in the plan as soon as its values are known, " +
+				"else before the block runs.",
+			Attrs: conditionAttrs("An expression of variables, locals and other blocks.")},
+		{Name: "postcondition", Repeat: true,
+			Doc:   "Must be true of what the block made, or nothing that refers to the block runs. The result is kept.",
+			Attrs: conditionAttrs("As in a precondition; `self` is the block itself, as in `self.loss`.")},
+	}}
+
+// lifecycleOf returns the row of the schema for blocks of a kind: of those that make nothing, only conditions.
+func lifecycleOf(k *Kind) Nested {
+	n := lifecycleBlock
+	if !k.Runs {
+		n.Attrs = nil
+	}
+	return n
+}
+
+// writeLifecycle writes the section of what every block may have.
+func writeLifecycle(b *strings.Builder) {
+	writeNested(b, []Nested{lifecycleBlock}, "## ")
+}
+
+// readLifecycle takes depends_on and the lifecycle block out of a body; checkBody reports what is wrong with its form.
+func (block *Block) readLifecycle(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	body := *b
+	block.body = &body
+	body.Attributes = maps.Clone(b.Attributes)
+	if a := b.Attributes["depends_on"]; a != nil {
+		delete(body.Attributes, a.Name)
+		var problem hcl.Diagnostics
+		if block.after, problem = hcl.ExprList(a.Expr); problem.HasErrors() {
+			diags = append(diags, failure(a.Expr.Range(), "Wrong type",
+				"depends_on takes a list of blocks, such as [stage.seed]."))
+		}
+	}
+	body.Blocks = slices.DeleteFunc(slices.Clone(b.Blocks), func(x *hclsyntax.Block) bool { return x.Type == "lifecycle" })
+	for _, sub := range b.Blocks {
+		if sub.Type == "lifecycle" {
+			block.conditions(sub.Body)
+			diags = append(diags, block.fate(sub.Body)...)
+			break
+		}
+	}
+	return diags
+}
+
+// conditions reads the conditions in a lifecycle block.
+func (block *Block) conditions(b *hclsyntax.Body) {
+	for _, sub := range b.Blocks {
+		switch l := &block.Lifecycle; sub.Type {
+		case "precondition":
+			if x := newCondition(sub, "Precondition failed"); x != nil {
+				l.Before = append(l.Before, x)
+			}
+		case "postcondition":
+			if x := newCondition(sub, "Postcondition failed"); x != nil {
+				l.After = append(l.After, x)
+			}
+		}
+	}
+}
+
+// fate reads what may become of a block's result.
+func (block *Block) fate(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	if a := b.Attributes["prevent_destroy"]; a != nil && block.Kind.Runs {
+		v, d := a.Expr.Value(nil)
+		switch {
+		case d.HasErrors():
+			diags = append(diags, failure(a.Expr.Range(), "Not a constant",
+				"prevent_destroy is true or false: what it protects may not depend on a variable."))
+		case v.Type() != cty.Bool || v.IsNull():
+			diags = append(diags, failure(a.Expr.Range(), "Wrong type", "prevent_destroy is true or false."))
+		default:
+			block.Lifecycle.PreventDestroy = v.True()
+		}
+	}
+	if a := b.Attributes["ignore_changes"]; a != nil && block.Kind.Runs {
+		diags = append(diags, block.ignore(a)...)
+	}
+	if a := b.Attributes["replace_triggered_by"]; a != nil && block.Kind.Runs {
+		diags = append(diags, block.readTriggers(a)...)
+	}
+	return diags
+}
+
+// ignore reads which attributes to ignore.
+func (block *Block) ignore(a *hclsyntax.Attribute) (diags hcl.Diagnostics) {
+	rows := block.rows("", block.Kind.Attrs, block.Kind.Blocks, block.Addr.Type)
+	names := slices.Sorted(maps.Keys(rows))
+	if hcl.ExprAsKeyword(a.Expr) == "all" {
+		block.Lifecycle.Ignore = slices.DeleteFunc(names, func(n string) bool { return rows[n].Ref != nil })
+		return nil
+	}
+	list, d := hcl.ExprList(a.Expr)
+	if d.HasErrors() {
+		return hcl.Diagnostics{failure(a.Expr.Range(), "Wrong type",
+			"ignore_changes takes a list of attributes, such as [seed, train.steps], or all.")}
+	}
+	for _, e := range list {
+		name := ""
+		if t, d := hcl.AbsTraversalForExpr(e); !d.HasErrors() {
+			name = t.RootName()
+			for i := 1; i < len(t); i++ {
+				name += "." + stepName(t, i)
+			}
+		}
+		row, ok := rows[name]
+		switch {
+		case !ok:
+			diags = append(diags, failure(e.Range(), "Unknown attribute", "ignore_changes takes attributes of %s, written "+
+				"without quotes.%s It has %s.", block.Addr, Suggest(name, names), strings.Join(names, ", ")))
+		case row.Ref != nil:
+			diags = append(diags, failure(e.Range(), "Not ignored", "%s names a block, and what that was is not recorded, so "+
+				"a change of it cannot be ignored. Ignore attributes of %s that hold values.", name, block.Addr))
+		default:
+			block.Lifecycle.Ignore = append(block.Lifecycle.Ignore, name)
+		}
+	}
+	return diags
+}
+
+// rows returns the rows of the schema for a block of type typ by dotted name.
+func (block *Block) rows(prefix string, attrs []Attr, nested []Nested, typ string) map[string]*Attr {
+	rows := map[string]*Attr{}
+	for i := range attrs {
+		if only(attrs[i].Only, typ) {
+			rows[prefix+attrs[i].Name] = &attrs[i]
+		}
+	}
+	for _, n := range nested {
+		if only(n.Only, typ) && !n.Repeat {
+			maps.Copy(rows, block.rows(prefix+n.Name+".", n.Attrs, n.Blocks, ""))
+		}
+	}
+	return rows
+}
+
+// lifecycleRefs resolves what a block names outside its attributes.
+func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
+	for _, e := range b.after {
+		a, problem := addressIn("depends_on", e)
+		if problem == nil && c.byAddr[a.Block()] == nil {
+			problem = c.noBlock(a.Block(), e.Range())
+		}
+		if problem != nil {
+			diags = append(diags, problem)
+			continue
+		}
+		refs = append(refs, reference{a.Block(), e.Range()})
+	}
+	r, d := c.triggerRefs(b)
+	refs, diags = append(refs, r...), append(diags, d...)
+	repeated := b.exampleKey() != ""
+	for _, x := range b.Lifecycle.Before {
+		r, d := x.refs(c, repeated, nil)
+		refs, diags = append(refs, r...), append(diags, d...)
+	}
+	for _, x := range b.Lifecycle.After {
+		r, d := x.refs(c, repeated, b)
+		refs, diags = append(refs, r...), append(diags, d...)
+	}
+	return refs, diags
+}
