@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -49,7 +50,7 @@ func (f *Fold) asRecorded(ctx context.Context, b *dsl.Block, each dsl.Each, d *d
 		return nil, cty.NilVal, nil
 	}
 	a, exports, diags := f.planDecoded(ctx, b, each, recorded, diags)
-	if a == nil || a.Verb != UpToDate && a.Verb != Resume && a.Verb != Same {
+	if a == nil || !slices.Contains([]Verb{UpToDate, Resume, Extend, Same}, a.Verb) {
 		return nil, cty.NilVal, nil
 	}
 	a.Ignored = list
