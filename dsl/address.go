@@ -25,7 +25,7 @@ func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnos
 	if diags.HasErrors() {
 		return bad("")
 	}
-	text := traversalText(t)
+	text := TraversalText(t)
 	a, err := addr.Parse(text)
 	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
 		if text != "" {
@@ -36,8 +36,8 @@ func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnos
 	return a, nil
 }
 
-// traversalText writes a traversal as the language does; "" for one with other steps than names and keys.
-func traversalText(t hcl.Traversal) string {
+// TraversalText writes a traversal as the language does; "" for one with other steps than names and keys.
+func TraversalText(t hcl.Traversal) string {
 	var b strings.Builder
 	for _, step := range t {
 		switch x := step.(type) {

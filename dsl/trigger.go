@@ -24,7 +24,7 @@ func (block *Block) readTriggers(a *hclsyntax.Attribute) (diags hcl.Diagnostics)
 	}
 	for _, e := range list {
 		t, d := hcl.AbsTraversalForExpr(e)
-		name := traversalText(t)
+		name := TraversalText(t)
 		if d.HasErrors() || name == "" || KindOf(t.RootName()) == nil {
 			diags = append(diags, notTrigger(e.Range()))
 			continue

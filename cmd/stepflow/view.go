@@ -166,7 +166,7 @@ func seenValues(d *hcl.Diagnostic) (out []string) {
 		if diags.HasErrors() {
 			continue
 		}
-		name := traversal(t)
+		name := dsl.TraversalText(t)
 		text := dsl.Show(v)
 		if seen[name] || len(text) > 80 {
 			continue
@@ -175,21 +175,6 @@ func seenValues(d *hcl.Diagnostic) (out []string) {
 		out = append(out, name+" is "+text)
 	}
 	return out
-}
-
-func traversal(t hcl.Traversal) string {
-	var b strings.Builder
-	for _, s := range t {
-		switch x := s.(type) {
-		case hcl.TraverseRoot:
-			b.WriteString(x.Name)
-		case hcl.TraverseAttr:
-			b.WriteString("." + x.Name)
-		case hcl.TraverseIndex:
-			b.WriteString("[" + dsl.Show(x.Key) + "]")
-		}
-	}
-	return b.String()
 }
 
 // count writes a large number with a unit: 1.23M.
