@@ -133,22 +133,34 @@ type projectionKey struct {
 
 // projections packs the products x wᵀ.
 func (p *packer) projections() {
-	var keys []projectionKey
-	groups := map[projectionKey][]projection{}
+	var all groups[projectionKey, projection]
 	for _, n := range p.g.nodes {
-		x, ok := p.projection(n)
-		if !ok {
-			continue
+		if x, ok := p.projection(n); ok {
+			all.add(projectionKey{n.in[0], n.segment, n.recomputed, n.attrs.Alpha, x.w.role, x.b != nil}, x)
 		}
-		key := projectionKey{n.in[0], n.segment, n.recomputed, n.attrs.Alpha, x.w.role, x.b != nil}
-		if groups[key] == nil {
-			keys = append(keys, key)
+	}
+	for _, list := range all.lists {
+		p.project(list)
+	}
+}
+
+// groups collects lists by a key, in the order in which the keys come first.
+type groups[K comparable, V any] struct {
+	lists [][]V
+	at    map[K]int // indices of lists
+}
+
+func (g *groups[K, V]) add(key K, v V) {
+	i, ok := g.at[key]
+	if !ok {
+		if g.at == nil {
+			g.at = map[K]int{}
 		}
-		groups[key] = append(groups[key], x)
+		i = len(g.lists)
+		g.at[key] = i
+		g.lists = append(g.lists, nil)
 	}
-	for _, key := range keys {
-		p.project(groups[key])
-	}
+	g.lists[i] = append(g.lists[i], v)
 }
 
 func (p *packer) projection(n *node) (x projection, ok bool) {

@@ -114,8 +114,7 @@ type termKey struct {
 
 // inputs packs the products dx = dy W.
 func (q *gradientPacker) inputs() {
-	var keys []termKey
-	groups := map[termKey][]term{}
+	var all groups[termKey, term]
 	terms := map[*node]term{}
 	for _, n := range q.g.nodes {
 		if n.kernel != "matmul" || n.attrs.TransA || n.attrs.TransB {
@@ -135,14 +134,10 @@ func (q *gradientPacker) inputs() {
 		}
 		*x.sum = append(*x.sum, n)
 		terms[n] = x
-		key := termKey{x.sum, x.w.role, n.attrs.Alpha}
-		if groups[key] == nil {
-			keys = append(keys, key)
-		}
-		groups[key] = append(groups[key], x)
+		all.add(termKey{x.sum, x.w.role, n.attrs.Alpha}, x)
 	}
-	for _, key := range keys {
-		q.addUp(groups[key])
+	for _, list := range all.lists {
+		q.addUp(list)
 	}
 }
 
@@ -226,8 +221,7 @@ type contributionKey struct {
 
 // weights packs the products dW += dyᵀ x.
 func (q *gradientPacker) weights() {
-	var keys []contributionKey
-	groups := map[contributionKey][]contribution{}
+	var all groups[contributionKey, contribution]
 	for _, n := range q.g.nodes {
 		if n.kernel != "matmul" || !n.attrs.TransA || n.attrs.TransB || !madeWhole(n.in[0].whole()) {
 			continue
@@ -236,14 +230,9 @@ func (q *gradientPacker) weights() {
 		if !ok || len(c.nodes) != 1 {
 			continue
 		}
-		key := contributionKey{n.in[1], c.leaf.role, n.attrs.Alpha}
-		if groups[key] == nil {
-			keys = append(keys, key)
-		}
-		groups[key] = append(groups[key], c)
+		all.add(contributionKey{n.in[1], c.leaf.role, n.attrs.Alpha}, c)
 	}
-	for _, key := range keys {
-		list := groups[key]
+	for _, list := range all.lists {
 		slices.SortStableFunc(list, func(a, b contribution) int { return q.leaves.before(a.leaf, b.leaf) })
 		if j := q.jointOf(list); j != nil {
 			q.addTo(j, list)
