@@ -25,7 +25,7 @@ func applyCommand() command {
 	var approve, verify bool
 	return command{name: "apply", args: "[flags] [DIR | PLANFILE]", most: 1,
 		short: "Runs what is not up to date.",
-		synopsis: "Plans, then runs what is not up to date; continues where an interrupted run stopped. Ctrl-C, " +
+		synopsis: "Plans, then runs what is not up to date, and goes on where an interrupted run stopped. Ctrl-C, " +
 			"SIGTERM or SIGHUP finishes the step, saves a checkpoint and exits with 130; a second one stops at once.",
 		example: "stepflow apply pipelines/quickstart\n" +
 			"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 stepflow apply pipelines/quickstart",

@@ -127,7 +127,8 @@ func (c *completer) parse(f *flag.FlagSet, line []string) (args []string) {
 	return args
 }
 
-// flag returns the flag whose value the word is, and what there is of the value; "" if it is no value.
+// flag returns the name of the flag whose value the last word is, and as much of the value as is typed; "" if the word
+// is not a value.
 func (c *completer) flag(f *flag.FlagSet, before []string, last string) (name, value string) {
 	word := last
 	if n := len(before); !strings.HasPrefix(last, "-") && n > 0 && strings.HasPrefix(before[n-1], "-") {
@@ -136,7 +137,7 @@ func (c *completer) flag(f *flag.FlagSet, before []string, last string) (name, v
 		switch end := strings.HasSuffix(before[n-1], "="); {
 		case x == nil || given && !end:
 			return "", ""
-		case given: // bash gives the value alone
+		case given: // bash splits -flag=value, and the word is the value
 			return name, strings.TrimPrefix(last, "=")
 		}
 		if b, ok := x.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() && last != "=" {

@@ -50,7 +50,7 @@ func showCommand() command {
 		}}
 }
 
-// isFile reports whether a path names something that is no folder.
+// isFile reports whether there is a file at a path, not a folder.
 func isFile(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && !st.IsDir()

@@ -19,7 +19,7 @@ func (a *app) collect(o *stateFlags, configs []string) int {
 		return a.fail(err)
 	}
 	if _, err := os.Stat(path); err != nil { // opening it would make it
-		return a.fail(fmt.Errorf("there is no state to free anything of: %w", err))
+		return a.fail(fmt.Errorf("there is no state, so nothing can be freed: %w", err))
 	}
 	if len(configs) == 0 {
 		configs = []string{a.dir}

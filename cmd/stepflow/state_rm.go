@@ -35,8 +35,6 @@ func (a *app) forget(o *stateFlags, given []string) int {
 	remove, files := results.Forget, "its files stay"
 	if o.remove {
 		remove, files = results.Destroy, "deleted"
-	}
-	if o.remove {
 		var folders []string
 		for _, n := range names {
 			for _, h := range holds[n] {
