@@ -71,7 +71,7 @@ func knownSpans(t *testing.T, spans tracetest.SpanStubs) {
 func spanNames() *regexp.Regexp {
 	names := []string{"build", "lower"}
 	for _, n := range tracing.Spans {
-		names = append(names, strings.NewReplacer("NUMBER", `\d+(-\d+)?`, "ADDRESS", `\w+\.\S+`, "PIPELINE", ".+", "KERNEL", "-").Replace(n.Name))
+		names = append(names, strings.NewReplacer("NUMBER", `\d+(-\d+)?`, "ADDRESS", `\w+\.\S+`, "PIPELINE", ".+", "FILE", ".+", "KERNEL", "-").Replace(n.Name))
 	}
 	for _, p := range graph.Passes {
 		names = append(names, p.Name)

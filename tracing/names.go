@@ -19,6 +19,8 @@ var Spans = []SpanName{
 	{SpanRestore, "ADDRESS", "reading the checkpoint from which an interrupted stage resumes"},
 	{SpanTrain, "ADDRESS", "all steps of the stage in this run"},
 	{"step NUMBER · ADDRESS", "train", "a sampled optimizer step, without its operations; links to its own trace"},
+	{SpanDownload + " FILE", "ADDRESS", "a remote file that the block read from, from opening to closing it; " +
+		"retries are events"},
 	{SpanMerge, "ADDRESS", "merging the adapters for good, with the loss before and after"},
 	{SpanCheckpoint, "train, ADDRESS", "writing a checkpoint"},
 	{SpanBatch + " NUMBER", "ADDRESS", "a batch of an evaluation; beyond 50, a span holds ten of them, then a hundred"},
@@ -44,6 +46,7 @@ const (
 	SpanGrow       = "grow"
 	SpanRestore    = "restore"
 	SpanTrain      = "train"
+	SpanDownload   = "download"
 	SpanMerge      = "merge"
 	SpanCheckpoint = "checkpoint"
 	SpanBatch      = "batch"
@@ -64,6 +67,7 @@ var Events = []Name{
 	{EventRestart, "", "ReLoRA's adapters were merged and begin again"},
 	{EventSpike, "", "a step's loss is far above that of the steps before"},
 	{EventSkipped, "", "a step whose loss or gradient was not finite changed no weight"},
+	{EventRetry, "", "a request failed and was made again"},
 	{EventWarning, "", "a warning that the run gave"},
 	{EventException, "", "the error that a span ended with"},
 }
@@ -74,6 +78,7 @@ const (
 	EventRestart   = "restart"
 	EventSpike     = "spike"
 	EventSkipped   = "skipped step"
+	EventRetry     = "retry"
 	EventWarning   = "warning"
 	EventException = "exception"
 )
@@ -108,8 +113,12 @@ var Attributes = []Name{
 	{LayersBefore, "{layer}", "layers before growth"},
 	{LayersAfter, "{layer}", "layers after growth"},
 	{MergeError, "1", "share of what adapters learnt that rounding to bf16 kept out of the weights"},
-	{Bytes, "By", "bytes written"},
-	{Message, "", "text of a warning"},
+	{Bytes, "By", "bytes written, or fetched"},
+	{URL, "", "address of a remote file, without what may be secret in it"},
+	{Requests, "{request}", "requests for parts of a remote file"},
+	{Retries, "{request}", "requests that were made again"},
+	{Waited, "s", "time that was spent waiting for answers"},
+	{Message, "", "text of a warning, or why a request was made again"},
 	{LearningRate, "1", "learning rate of the step"},
 	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory that the program holds"},
@@ -162,6 +171,10 @@ const (
 	LayersAfter     = "stepflow.layers.after"
 	MergeError      = "stepflow.merge.error"
 	Bytes           = "stepflow.bytes"
+	URL             = "url.full"
+	Requests        = "stepflow.requests"
+	Retries         = "stepflow.retries"
+	Waited          = "stepflow.waited"
 	Message         = "stepflow.message"
 	LearningRate    = "stepflow.learning_rate"
 	GradNorm        = "stepflow.grad_norm"

@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb/web"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
@@ -143,7 +144,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
 		before)
 	b.Entry.Trace = string(b.Observe.Reference())
-	return ctx
+	return web.Watching(ctx, b.Observe.Download)
 }
 
 // record writes an entry to the state on disk.

@@ -3,9 +3,12 @@ package observe
 import (
 	"context"
 	"errors"
+	"path"
+	"strings"
 	"time"
 
 	"stepflow/dsl/addr"
+	"stepflow/fineweb/web"
 	"stepflow/tracing"
 )
 
@@ -26,6 +29,8 @@ type Block struct {
 	Place
 	observer *Observer
 	part     *part
+
+	downloads int // so far
 }
 
 // Block begins the span of a block, which goes on from an attempt before unless that is "". The context is that of
@@ -85,6 +90,29 @@ func (b *Block) Tell(ctx context.Context, kvs ...tracing.KV) {
 // Mark records an event of the table in tracing on the span of ctx.
 func (b *Block) Mark(ctx context.Context, event string, kvs ...tracing.KV) {
 	b.observer.with(partOf(ctx, b.part), func(s *tracing.Span) { s.Event(event, time.Time{}, kvs...) })
+}
+
+// downloadsShown is how many remote files of a block have spans.
+const downloadsShown = 100
+
+// Download records that the block read from a remote file.
+func (b *Block) Download(d web.Download) {
+	b.observer.with(b.part, func(above *tracing.Span) {
+		if b.downloads++; b.downloads > downloadsShown {
+			return
+		}
+		b.observer.spans++
+		file, _, _ := strings.Cut(d.Address, "?")
+		_, s := b.observer.Trace.Begin(context.Background(), tracing.SpanDownload+" "+path.Base(file),
+			tracing.Opts{In: above, At: d.Opened}, b.stage(), tracing.KV{Key: tracing.URL, Value: d.Address},
+			tracing.KV{Key: tracing.Bytes, Value: d.Bytes}, tracing.KV{Key: tracing.Requests, Value: d.Requests},
+			tracing.KV{Key: tracing.Retries, Value: d.Retries},
+			tracing.KV{Key: tracing.Waited, Value: d.Waited.Seconds()})
+		for _, f := range d.Failures {
+			s.Event(tracing.EventRetry, f.At, tracing.KV{Key: tracing.Message, Value: b.observer.Secrets.Redact(f.Why)})
+		}
+		s.EndAt(d.Closed, nil)
+	})
 }
 
 // stage is the attribute that says to which block something belongs.
