@@ -164,7 +164,7 @@ func (v *planView) action(x *plan.Action) {
 	if len(x.Removes) > 0 {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))
 	}
-	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate || v.verbose) {
+	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate && x.Verb != plan.Same || v.verbose) {
 		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
 			v.line("      %-11s %s", l.About, l.Text)
 		}
@@ -209,6 +209,9 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 		fmt.Fprintf(v, ", %d left out", n)
 	}
 	v.line(".")
+	if once := p.Shared().String(); once != "" {
+		v.line("%s", once)
+	}
 	outputs := map[plan.Change]int{}
 	for _, c := range changes {
 		outputs[c.Change]++

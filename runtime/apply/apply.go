@@ -291,7 +291,7 @@ func (r *runner) unexpected(was, is *plan.Action) error {
 	}
 	if was.Verb == plan.Extend && is.Verb == plan.Run {
 		return fmt.Errorf("%s was to go on from step %d of %s, which is no longer there: plan again", is.Addr, was.FromStep,
-			was.Base.Address)
+			was.Origin())
 	}
 	if is.Replaces != "" && was.Replaces == "" && !is.Skip && r.ask {
 		return fmt.Errorf("%s would replace %s. The plan did not show that: apply again to be asked", is.Addr, is.Replaces)

@@ -41,15 +41,16 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 			return err
 		}
 	}
+	a.again = again && found == nil
 	before := f.MadeBefore(a)
 	first, made := f.making[a.Recipe]
 	switch {
-	case again && found == nil && a.imported() == nil:
+	case a.again && a.imported() == nil:
 		a.Verb, a.Why = Run, why
-	case again && found == nil:
+	case a.again:
 		f.bringIn(a, why)
 	case made && a.Shareable() && (found == nil || !found.Done):
-		a.Verb, a.Why = Same, "the same as "+first.String()
+		a.Verb, a.Why, a.After = Same, "the same as "+first.String(), first
 	case found == nil && a.imported() != nil:
 		f.bringIn(a, importReason(a.imported(), old, damage))
 	case found == nil:
@@ -75,7 +76,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
 	}
-	a.pending = a.Verb.Works() || a.Verb == Same
+	a.pending, a.alone = a.Verb.Works() || a.Verb == Same, a.FromStep
 	switch {
 	case a.Verb == Run || a.Verb == Extend || a.Verb == Import:
 		a.Losses, err = f.losses(a)
