@@ -155,6 +155,9 @@ func (v *planView) action(x *plan.Action) {
 	verb := v.paint(k.color, fmt.Sprintf("%-10s", x.Verb))
 	v.line("%s", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", v.paint(k.color, k.symbol), v.addrs, x.Addr, verb,
 		why), " "))
+	if x.Verb == plan.Same && !v.verbose {
+		return // the other one says it
+	}
 	for _, warn := range x.Warnings {
 		v.line("      %s %s", v.paint(yellow, "warning:"), warn)
 	}
@@ -164,7 +167,7 @@ func (v *planView) action(x *plan.Action) {
 	if len(x.Removes) > 0 {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))
 	}
-	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate && x.Verb != plan.Same || v.verbose) {
+	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate || v.verbose) {
 		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
 			v.line("      %-11s %s", l.About, l.Text)
 		}

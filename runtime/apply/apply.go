@@ -289,9 +289,9 @@ func (r *runner) unexpected(was, is *plan.Action) error {
 			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
 		}
 	}
-	if was.Verb == plan.Extend && is.Verb == plan.Run {
+	if was.Base != nil && is.Verb == plan.Run {
 		return fmt.Errorf("%s was to go on from step %d of %s, which is no longer there: plan again", is.Addr, was.FromStep,
-			was.Origin())
+			was.Base.Address)
 	}
 	if is.Replaces != "" && was.Replaces == "" && !is.Skip && r.ask {
 		return fmt.Errorf("%s would replace %s. The plan did not show that: apply again to be asked", is.Addr, is.Replaces)

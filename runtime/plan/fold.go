@@ -33,7 +33,6 @@ type Fold struct {
 	done      map[addr.Addr]*Action
 	mu        sync.RWMutex                     // of done, which blocks that run look into
 	making    map[string]addr.Addr             // by recipe, blocks that will run; nil while a plan is applied
-	courses   map[string][]*Action             // by course, stages that will run; see lengthen
 	deferred  map[addr.Addr]map[addr.Addr]bool // block → deferred instances
 	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
 	stateKeys map[addr.Addr][]string           // see keys
@@ -54,7 +53,6 @@ func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 func (f *Fold) begin() {
 	f.Scope = f.cfg.NewScope()
 	f.done, f.deferred = map[addr.Addr]*Action{}, map[addr.Addr]map[addr.Addr]bool{}
-	f.courses = map[string][]*Action{}
 	f.world.Find, f.world.ID, f.world.Made = f.find, f.ID, f.made
 }
 
@@ -126,7 +124,6 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left
 			actions = append(actions, a)
 		}
 	}
-	diags = append(diags, f.lengthen(ctx, actions)...)
 	f.Scope.SetInstances(b, instances, exports)
 	return actions, left, append(diags, dsl.Merge(b, instances, problems)...)
 }

@@ -64,12 +64,16 @@ func (s *Shared) add(a *Action, steps int) {
 // String says what is trained once, and what that saves; "" where nothing is.
 func (s Shared) String() string {
 	var what []string
-	if s.Same > 0 {
-		what = append(what, fmt.Sprintf("%d of %s the same as others", s.Same, words.Plural(s.Stages, "stage")))
+	say := func(n int, one, more string) {
+		switch {
+		case n == 1:
+			what = append(what, "1 "+one)
+		case n > 1:
+			what = append(what, fmt.Sprintf("%d %s", n, more))
+		}
 	}
-	if s.Extended > 0 {
-		what = append(what, fmt.Sprintf("%d going on from shorter ones", s.Extended))
-	}
+	say(s.Same, "is the same as another", "are the same as others")
+	say(s.Extended, "goes on from a shorter one", "go on from shorter ones")
 	if len(what) == 0 {
 		return ""
 	}
@@ -81,55 +85,101 @@ func (s Shared) String() string {
 	default:
 		saved += ", about " + words.Duration(s.Seconds)
 	}
-	return fmt.Sprintf("Trained once: %s, which saves %s.", strings.Join(what, ", "), saved)
+	return fmt.Sprintf("Trained once: of %d stages %s, which saves %s.", s.Stages, strings.Join(what, " and "), saved)
 }
 
 // shortest is the time in seconds below which nothing is said of a saving.
 const shortest = 0.01
 
-// lengthen lets stages that are to run go on from where shorter ones end that the run makes before them, so that several
-// lengths take one training and their ends. The actions are those of one block.
-func (f *Fold) lengthen(ctx context.Context, actions []*Action) (diags hcl.Diagnostics) {
-	var mine []*Action
-	for _, a := range actions {
+// lengthen lets stages that are to run go on from where shorter ones of the run end, so that several lengths take one
+// training and their ends. The shorter ones run first, wherever they stand in the pipeline.
+func (p *Plan) lengthen(ctx context.Context) (diags hcl.Diagnostics) {
+	courses := map[string][]*Action{}
+	for _, a := range p.Actions {
 		if a.Course != nil && a.Verb.Works() {
-			mine = append(mine, a)
-			f.courses[a.Course.ID] = append(f.courses[a.Course.ID], a)
+			courses[a.Course.ID] = append(courses[a.Course.ID], a)
 		}
 	}
-	for _, a := range mine {
-		from := f.shorter(a)
-		if from == nil {
+	for _, list := range courses {
+		slices.SortStableFunc(list, func(a, b *Action) int { return b.stepped().NumSteps() - a.stepped().NumSteps() })
+	}
+	w := newWaits(p)
+	for _, a := range p.Actions {
+		if a.Course == nil {
 			continue
 		}
-		a.Verb, a.FromStep, a.Base, a.After = Extend, from.stepped().NumSteps(), nil, from.Addr
-		a.Why = goesOn(a, from.Addr.String(), a.reason)
-		var err error
-		if a.Losses, err = f.losses(a); err != nil {
-			diags = append(diags, unreadable(a, err)...)
+		if from := a.shorter(courses[a.Course.ID], w); from != nil {
+			w.add(a.Addr, from.Addr)
+			diags = append(diags, p.fold.goOn(ctx, a, from)...)
 		}
-		diags = append(diags, a.Block.(blocks.Forecaster).Forecast(ctx, &a.Planned, a.FromStep, a.decoded)...)
-		f.redact(a, a.decoded)
 	}
 	return diags
 }
 
-// shorter returns the longest stage of the run whose end is on the way of an action, beyond what is on disk; nil if
-// there is none.
-func (f *Fold) shorter(a *Action) *Action {
+// shorter returns the longest stage of a list, longest first, whose end is on the way of an action, beyond what is on
+// disk; nil if there is none.
+func (a *Action) shorter(list []*Action, w waits) *Action {
 	x := a.extendable()
 	if a.Verb != Run && a.Verb != Extend || a.again || x.Merges() {
 		return nil
 	}
-	list := f.courses[a.Course.ID]
-	slices.SortStableFunc(list, func(p, q *Action) int { return q.stepped().NumSteps() - p.stepped().NumSteps() })
 	for _, b := range list {
 		n := b.stepped().NumSteps()
-		if n > a.FromStep && n < x.NumSteps() && x.Shares(n, b.Course.Pace) {
+		if n > a.FromStep && n < x.NumSteps() && x.Shares(n, b.Course.Pace) && !w.has(b.Addr, a.Addr) {
 			return b
 		}
 	}
 	return nil
+}
+
+// goOn lets a stage go on from the end of another.
+func (f *Fold) goOn(ctx context.Context, a, from *Action) (diags hcl.Diagnostics) {
+	a.Verb, a.FromStep, a.Base, a.After = Extend, from.stepped().NumSteps(), nil, from.Addr
+	a.Why = goesOn(a, from.Addr.String(), a.reason)
+	var err error
+	if a.Losses, err = f.losses(a); err != nil {
+		diags = append(diags, unreadable(a, err)...)
+	}
+	diags = append(diags, a.Block.(blocks.Forecaster).Forecast(ctx, &a.Planned, a.FromStep, a.decoded)...)
+	f.redact(a, a.decoded)
+	return diags
+}
+
+// waits holds for each block those that must end, in part, before it does.
+type waits map[addr.Addr][]addr.Addr
+
+func newWaits(p *Plan) waits {
+	w := waits{}
+	for _, b := range p.Config.Blocks {
+		w[b.Addr] = slices.Clone(b.Refs)
+	}
+	for _, a := range p.Actions {
+		if a.Verb == Same {
+			w.add(a.Addr, a.After)
+		}
+	}
+	return w
+}
+
+// add notes that an instance waits for another.
+func (w waits) add(a, after addr.Addr) {
+	if x, y := a.Block(), after.Block(); x != y && !slices.Contains(w[x], y) {
+		w[x] = append(w[x], y)
+	}
+}
+
+// has reports whether the block of an instance waits for that of another, directly or not.
+func (w waits) has(a, after addr.Addr) bool {
+	seen, to := map[addr.Addr]bool{}, after.Block()
+	var look func(addr.Addr) bool
+	look = func(x addr.Addr) bool {
+		if seen[x] {
+			return false
+		}
+		seen[x] = true
+		return slices.Contains(w[x], to) || slices.ContainsFunc(w[x], look)
+	}
+	return a.Block() != to && look(a.Block())
 }
 
 // goesOn writes from where an action goes on, and why it runs. of is the block whose run it goes on from; "" for its own.
