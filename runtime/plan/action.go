@@ -39,7 +39,7 @@ type Action struct {
 	blocks.Planned
 	Verb     Verb
 	Why      string
-	FromStep int    // the step of the checkpoint to go on from; 0 for the start
+	FromStep int // the step of the checkpoint to go on from; 0 for the start
 	// block of the same run that makes its result, or at whose end it goes on; zero for none
 	After    addr.Addr
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,12 +139,13 @@ func (f *Fold) MadeBefore(a *Action) string {
 	if c := content(all[a.Addr.String()]); c != "" {
 		return c
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) { // of a block that was renamed, or of one like it
-		if c := content(all[name]); c != "" {
-			return c
+	first, made := "", ""
+	for name, b := range all { // of a block that was renamed, or of one like it
+		if c := content(b); c != "" && (first == "" || name < first) {
+			first, made = name, c
 		}
 	}
-	return ""
+	return made
 }
 
 // surplus lists the steps of the checkpoints beyond keep of a block that has ended or resumes.
