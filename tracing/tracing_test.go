@@ -347,12 +347,39 @@ func TestPrometheus(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b)
 		}
 	}
+	example(t, tr, "http://127.0.0.1:"+port+"/metrics")
 	if err := tr.Shutdown(); err != nil {
 		t.Error(err)
 	}
 	if _, err := http.Get("http://127.0.0.1:" + port + "/metrics"); err == nil {
 		t.Error("metrics are still served after the end")
 	}
+}
+
+// example looks for the trace of a step beside the bucket that the step fell into.
+func example(t *testing.T, tr *Tracing, metrics string) {
+	t.Helper()
+	spans := New(tracetest.NewInMemoryExporter())
+	ctx, step := spans.Begin(context.Background(), "step 50 · stage.a", Opts{Root: true})
+	step.End(nil)
+	tr.Record(ctx, MetricStep, 0.3, KV{Key: Stage, Value: "stage.a"})
+	q, err := http.NewRequest("GET", metrics, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(r.Body)
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "stepflow_step_duration_seconds_bucket") && strings.Contains(line, step.Reference().TraceID()) {
+			return
+		}
+	}
+	t.Errorf("no bucket names the trace %s:\n%s", step.Reference().TraceID(), b)
 }
 
 func TestLogsCarryTraceIDs(t *testing.T) {
