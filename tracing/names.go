@@ -211,6 +211,10 @@ const (
 	Histogram Instrument = "histogram"
 )
 
+// seconds are the bounds of the buckets of histograms, all of which are of seconds: a step takes a millisecond on a small
+// model, and minutes on a large one. OpenTelemetry's usual bounds are for milliseconds.
+var seconds = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
+
 // Metric is a row of the table of metrics. All have the attribute stepflow.stage.
 type Metric struct {
 	Name       string

@@ -124,7 +124,8 @@ func (t *Tracing) setMeters(ctx context.Context, kind string, res *resource.Reso
 		case Counter:
 			t.instruments[n.Name], err = m.Float64Counter(n.Name, unit, doc)
 		case Histogram:
-			t.instruments[n.Name], err = m.Float64Histogram(n.Name, unit, doc)
+			t.instruments[n.Name], err = m.Float64Histogram(n.Name, unit, doc,
+				metric.WithExplicitBucketBoundaries(seconds...))
 		}
 		if err != nil {
 			return err
