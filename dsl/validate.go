@@ -26,7 +26,7 @@ func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnos
 			own = append(own, d)
 		}
 	}
-	return own
+	return Join(own)
 }
 
 // follows reports whether a problem is at the place of an error among others.
@@ -55,7 +55,7 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 		}
 	} else if diags.HasErrors() {
 		s.Set(b.Addr, cty.DynamicVal)
-		return s.config.Secrets.Diagnostics(diags)
+		return tag(b.in, s.config.Secrets.Diagnostics(diags))
 	}
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
