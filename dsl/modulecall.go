@@ -26,10 +26,11 @@ type call struct {
 	forEach   hclsyntax.Expression
 	after     []hcl.Expression // addresses of what all blocks of the module come after
 	instances []Each
-	modules   []*module // by instance
-	state     int       // opened, then expanded
-	vague     bool      // which instances there are is not known, or the module could not be read
-	all       *named    // what the instances give
+	modules   []*module   // by instance
+	uses      []reference // of count or for_each
+	state     int         // opened, then expanded
+	vague     bool        // which instances there are is not known, or the module could not be read
+	all       *named      // what the instances give
 }
 
 const (
@@ -208,6 +209,7 @@ func (e *expander) instances(x *call) (diags hcl.Diagnostics) {
 	}
 	diags = e.before(x.in, expr, map[hclsyntax.Expression]bool{})
 	uses, d := x.in.refsOfExpr(expr, false)
+	x.uses = uses
 	if diags = append(diags, d...); d.HasErrors() {
 		x.vague = true
 		return diags

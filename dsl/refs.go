@@ -261,6 +261,9 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 		use(c.Telemetry.uses)
 	}
 	for _, m := range c.modules {
+		for _, x := range m.calls {
+			use(x.uses)
+		}
 		for _, v := range m.variables {
 			for _, r := range v.uses {
 				if r.addr.Name != v.Name { // its own validation is no use
