@@ -169,8 +169,8 @@ func init() {
 // add reads the header of a block, and compares its body with the schema.
 func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if m.path != "" && (b.Type == "import" || b.Type == "telemetry") {
-		return hcl.Diagnostics{failure(b.TypeRange, "Not in a module", "%s block belongs into the pipeline itself, not "+
-			"into a module.%s", upperFirst(withArticle(b.Type)), instead[b.Type])}
+		return hcl.Diagnostics{failure(b.TypeRange, "Not in a module", "%s block belongs in the pipeline itself, not "+
+			"in a module.%s", upperFirst(withArticle(b.Type)), instead[b.Type])}
 	}
 	if add := adders[b.Type]; add != nil {
 		return add(m, b)
@@ -197,7 +197,7 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return m.addOutput(block.Addr, b)
 	}
 	if old := c.byAddr[block.Addr]; old != nil {
-		return hcl.Diagnostics{duplicate(block.Addr.String(), block.DeclRange, old.DeclRange)}
+		return hcl.Diagnostics{duplicate(block.inside(), block.DeclRange, old.DeclRange)}
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
@@ -208,7 +208,14 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		nested = append(slices.Clip(nested), lifecycleOf(k))
 		diags = append(block.repeat(b.Body), block.readLifecycle(b.Body)...)
 	}
-	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), extra)...)
+	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.inside(), extra)...)
+}
+
+// inside returns the address of the block as it is in its module.
+func (block *Block) inside() string {
+	a := block.Addr
+	a.Module = ""
+	return a.String()
 }
 
 // label reads the type and the name of a block from its labels.

@@ -73,6 +73,9 @@ func (m *module) caller() *module {
 	return m.by.in
 }
 
+// first reports whether the module is the first of those that use its folder.
+func (m *module) first() bool { return m.source == nil || m.source.first == m }
+
 // addr returns the address of the module, with all that is in it.
 func (m *module) addr() addr.Addr { return addr.Addr{Module: m.path} }
 

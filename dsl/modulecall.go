@@ -1,6 +1,7 @@
 package dsl
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -186,13 +187,18 @@ func (e *expander) expand(x *call) (diags hcl.Diagnostics) {
 	}
 	for i := range x.instances {
 		m := e.config.newModule(addr.Child(x.in.path, x.name, x.instances[i].Key), src.dir)
-		m.source, m.by = src, x
+		if m.source, m.by = src, x; src.first == nil {
+			src.first = m
+		}
 		x.modules = append(x.modules, m)
 		if d := m.declare(src.bodies); !src.declared {
 			src.declared = true
-			diags = append(diags, append(src.diags, tag(m, d)...)...)
+			diags = append(diags, append(src.diags, d...)...)
 		}
-		diags = append(diags, m.bind(x, &x.instances[i])...)
+		m.bind(x, &x.instances[i])
+	}
+	if len(x.modules) > 0 {
+		diags = append(diags, tag(x.in, x.checkInputs(x.modules[0]))...)
 	}
 	return diags
 }
@@ -304,16 +310,13 @@ func (e *expander) block(a addr.Addr, seen map[addr.Addr]bool) addr.Addr {
 	return addr.Addr{}
 }
 
-// bind gives a module the inputs of its call.
-func (m *module) bind(x *call, each *Each) (diags hcl.Diagnostics) {
-	if !x.repeated() {
-		each = nil
-	}
-	given := map[string]*hclsyntax.Attribute{}
+// checkInputs reports inputs that a module does not declare, and those that are missing.
+func (x *call) checkInputs(m *module) (diags hcl.Diagnostics) {
+	given := map[string]bool{}
 	names := slices.Sorted(maps.Keys(m.variables))
 	for _, a := range x.inputs {
-		given[a.Name] = a
-		if m.variables[a.Name] != nil {
+		given[a.Name] = true
+		if m.variables[a.Name] != nil || x.source == nil {
 			continue
 		}
 		hint := Suggest(a.Name, append(slices.Clone(names), "source", "count", "for_each", "depends_on"))
@@ -324,6 +327,24 @@ func (m *module) bind(x *call, each *Each) (diags hcl.Diagnostics) {
 			x, a.Name, hint))
 	}
 	for _, name := range names {
+		if v := m.variables[name]; !given[name] && !v.hasDefault {
+			diags = append(diags, failure(x.rng, "Missing input", "%s needs %s: the variable at %s has no default. Write %s = … "+
+				"here.", x, name, place(v.Range), name))
+		}
+	}
+	return diags
+}
+
+// bind gives a module the inputs of its call.
+func (m *module) bind(x *call, each *Each) {
+	if !x.repeated() {
+		each = nil
+	}
+	given := map[string]*hclsyntax.Attribute{}
+	for _, a := range x.inputs {
+		given[a.Name] = a
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.variables)) {
 		v := m.variables[name]
 		n := m.name("var", name, v.Range)
 		n.variable, n.in, n.each, m.inputOf[name] = v, x.in, each, n
@@ -332,14 +353,11 @@ func (m *module) bind(x *call, each *Each) (diags hcl.Diagnostics) {
 			n.expr = a.Expr
 			m.config.conceal(v, a.Expr.Range())
 		case v.hasDefault:
-			n.expr, n.variable = &hclsyntax.LiteralValueExpr{Val: v.fallback, SrcRange: v.Range}, v
+			n.expr = &hclsyntax.LiteralValueExpr{Val: v.fallback, SrcRange: v.Range}
 		default:
 			n.expr, n.variable = nothing(x.rng), nil
-			diags = append(diags, failure(x.rng, "Missing input", "%s needs %s, which the variable at %s has no default for. "+
-				"Write %s = … here.", x, name, place(v.Range), name))
 		}
 	}
-	return tag(x.in, diags)
 }
 
 // input converts the value of an input to the type of the variable, and checks it.
@@ -362,6 +380,9 @@ func (s *Scope) input(n *named, v *namedValue) {
 	}
 	for _, b := range n.variable.validations {
 		v.diags = append(v.diags, s.config.validate(n.variable, b, values)...)
+	}
+	for _, d := range v.diags {
+		d.Detail += fmt.Sprintf(" The value is passed at %s.", place(at))
 	}
 	if v.diags.HasErrors() {
 		v.value = n.variable.unknown()
@@ -437,4 +458,25 @@ func (m *module) giveOutputs(tree map[string]map[string]cty.Value, given map[add
 			return cty.ObjectVal(fields)
 		})
 	}
+}
+
+// ModuleCall is a module block: the path of the module without the key of an instance, and the keys of its instances,
+// which are "" without count and for_each.
+type ModuleCall struct {
+	Path string
+	Keys []string
+}
+
+// Modules lists the modules of the pipeline, each before those inside it.
+func (c *Config) Modules() (list []ModuleCall) {
+	for _, m := range c.modules {
+		for _, x := range m.calls {
+			y := ModuleCall{Path: x.path()}
+			for _, each := range x.instances {
+				y.Keys = append(y.Keys, each.Key)
+			}
+			list = append(list, y)
+		}
+	}
+	return list
 }

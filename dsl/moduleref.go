@@ -98,7 +98,7 @@ func (m *module) order(edges map[addr.Addr][]reference) (diags hcl.Diagnostics) 
 			edges[inside] = append(edges[inside], reference{whole, x.rng})
 		}
 		for _, child := range x.modules {
-			edges[child.dependsOn()] = append(slices.Clone(refs), m.first(x.rng)...)
+			edges[child.dependsOn()] = append(slices.Clone(refs), m.afterModules(x.rng)...)
 			if x.repeated() {
 				edges[whole] = append(edges[whole], reference{child.addr(), x.rng})
 			}
@@ -107,8 +107,8 @@ func (m *module) order(edges map[addr.Addr][]reference) (diags hcl.Diagnostics) 
 	return diags
 }
 
-// first refers to what all blocks of the module come after.
-func (m *module) first(at hcl.Range) []reference {
+// afterModules refers to what all blocks of the module come after.
+func (m *module) afterModules(at hcl.Range) []reference {
 	for x := m; x.by != nil; x = x.by.in {
 		if len(x.by.after) > 0 {
 			return []reference{{m.dependsOn(), at}}
@@ -123,7 +123,7 @@ func (m *module) afterRefs(list []hcl.Expression) (refs []reference, diags hcl.D
 		a, problem := addressIn("depends_on", e, true)
 		switch {
 		case problem != nil:
-		case a.IsModule():
+		case a.Module != "":
 			problem = m.noModule(a, e.Range())
 		default:
 			a = a.Block()
@@ -150,8 +150,9 @@ func (m *module) noModule(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	parent, name, _ := addr.Split(a.Module)
 	x := m.callOf[name]
 	switch {
-	case parent != "":
-		return failure(at, "Inside a module", "What is inside %s is not seen from here: name the module.", parent)
+	case parent != "" || !a.IsModule():
+		return failure(at, "Inside a module", "%s is inside a module, and only its outputs are seen from here. Name the module, "+
+			"as in [module.%s].", a, strings.TrimPrefix(strings.SplitN(a.Module, ".module.", 2)[0], "module."))
 	case x == nil:
 		return failure(at, "Unknown module", "There is no module %q.%s", name, Suggest(name, slices.Sorted(maps.Keys(m.callOf))))
 	case !x.vague && a.Block() != a && m.config.moduleOf(a.In(m.path).Module) == nil:
@@ -166,6 +167,9 @@ func (x *call) idle(used map[addr.Addr]bool) bool {
 		return false
 	}
 	for _, m := range x.modules {
+		if slices.ContainsFunc(m.calls, func(y *call) bool { return y.vague }) {
+			return false
+		}
 		for _, o := range m.outputOf {
 			if used[o.addr] {
 				return false

@@ -1,7 +1,9 @@
 package dsl
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,13 +23,15 @@ type folder struct {
 	inside   string // the folder of an archive that it may not leave; "" for none
 	bodies   []*hclsyntax.Body
 	diags    hcl.Diagnostics
-	declared bool // an instance has reported what is wrong with its blocks
+	first    *module // that uses it
+	declared bool    // an instance has reported what is wrong with its blocks
 }
 
 // sourceOf returns the source of a module.
 func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
-	if x.source == nil {
-		return &folder{declared: true}, nil // reported already
+	if x.source == nil { // reported already
+		x.vague = true
+		return &folder{declared: true}, nil
 	}
 	at := x.source.Expr.Range()
 	dir, inside, problem := x.find()
@@ -42,7 +46,7 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 	}
 	_, files, err := PipelineFiles(dir)
 	if err != nil {
-		return nil, failure(at, "No module", "%s has no files: %v.%s", x, err, onlyFolder(dir))
+		return nil, failure(at, "No module", "%s: %v.%s", x, err, onlyFolder(dir))
 	}
 	s := &folder{dir: dir, inside: inside}
 	s.bodies, s.diags = c.parseAll(files)
@@ -81,8 +85,11 @@ func (x *call) find() (dir, inside, problem string) {
 	}
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", "", fmt.Sprintf("is not there: there is no %s. A relative source starts at the folder of the file that "+
+			"names it.", foreign.Shown(path))
 	case err != nil:
-		return "", "", fmt.Sprintf("has no folder %s: %v.", foreign.Shown(path), err)
+		return "", "", fmt.Sprintf("cannot be read: %v.", err)
 	case st.IsDir():
 		dir = path
 	case !archive.Is(path):

@@ -60,7 +60,7 @@ func (m *module) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 // addOutput reads an output of a module.
 func (m *module) addOutput(a addr.Addr, b *hclsyntax.Block) hcl.Diagnostics {
 	if old := m.outputOf[a.Name]; old != nil {
-		return hcl.Diagnostics{duplicate(a.String(), b.DefRange(), old.rng)}
+		return hcl.Diagnostics{duplicate("output."+a.Name, b.DefRange(), old.rng)}
 	}
 	o := m.name(a.Kind, a.Name, b.DefRange())
 	m.outputOf[a.Name] = o

@@ -130,10 +130,12 @@ func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
 	for b := range c.byAddr {
 		if b.Kind == a.Kind && b.Module == a.Module {
+			b.Module = ""
 			names = append(names, b.String())
 		}
 	}
 	sort.Strings(names)
+	a.Module = ""
 	given := strings.TrimRight(a.String(), ".")
 	hint := Suggest(given, names)
 	if len(names) > 0 && hint == "" {
@@ -219,7 +221,7 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 		b.uses = r
 		r, dd := b.lifecycleRefs()
 		diags = append(diags, tag(b.in, append(d, dd...))...)
-		edges[b.Addr] = slices.Concat(b.uses, r, b.in.first(b.DeclRange))
+		edges[b.Addr] = slices.Concat(b.uses, r, b.in.afterModules(b.DeclRange))
 		if inside := b.in.addr(); inside.IsModule() {
 			edges[inside] = append(edges[inside], reference{b.Addr, b.DeclRange})
 		}
@@ -272,28 +274,32 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 			}
 		}
 	}
-	check := func(m *module, a addr.Addr, at hcl.Range, summary string) {
+	check := func(a addr.Addr, at hcl.Range, summary string) {
 		if !used[a] {
-			diags = append(diags, tag(m, hcl.Diagnostics{warning(at, summary,
-				"Nothing refers to %s, so it has no effect. Remove it, or use it.", a)})...)
+			a.Module = ""
+			diags = append(diags, warning(at, summary,
+				"Nothing refers to %s, so it has no effect. Remove it, or use it.", a))
 		}
 	}
 	for _, b := range c.Blocks {
-		if b.Kind.Lazy {
-			check(b.in, b.Addr, b.DeclRange, UnusedBlock)
+		if b.Kind.Lazy && b.in.first() {
+			check(b.Addr, b.DeclRange, UnusedBlock)
 		}
 	}
 	for _, m := range c.modules {
+		if !m.first() {
+			continue // of several that use one folder
+		}
 		for _, n := range m.names {
 			switch {
 			case n.addr.Kind == "local":
-				check(m, n.addr, n.rng, "Unused local")
+				check(n.addr, n.rng, "Unused local")
 			case n.addr.Kind == "module" && n.call.idle(used):
-				check(m, n.addr, n.rng, "Unused module")
+				check(n.addr, n.rng, "Unused module")
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(m.variables)) {
-			check(m, addr.Addr{Module: m.path, Kind: "var", Name: name}, m.variables[name].Range, "Unused variable")
+			check(addr.Addr{Module: m.path, Kind: "var", Name: name}, m.variables[name].Range, "Unused variable")
 		}
 	}
 	return diags

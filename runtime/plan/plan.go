@@ -132,6 +132,7 @@ func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.fold.follow(cfg.Moved)...)
+	p.fold.rekeyModules()
 	diags = append(diags, p.fold.readImports()...)
 	diags = append(diags, p.selected(ctx)...)
 	diags = append(diags, p.telemetry()...)
