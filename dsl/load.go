@@ -69,7 +69,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
 	c.Dir, c.functions = dir, functions(dir, c.meter)
-	root := c.newModule("", dir)
+	root := c.newModule("", &folder{dir: dir, real: realPath(dir)})
 	c.Variables = root.variables
 	bodies, diags := c.parseAll(files)
 	diags = append(diags, root.declare(bodies)...)
@@ -90,7 +90,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 // root is the module that the pipeline itself is.
 func (c *Config) root() *module {
 	if len(c.modules) == 0 { // there are no files
-		return c.newModule("", c.Dir)
+		return c.newModule("", &folder{dir: c.Dir})
 	}
 	return c.modules[0]
 }

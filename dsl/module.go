@@ -18,7 +18,7 @@ type module struct {
 	config    *Config
 	path      string // as in addr.Addr; empty for the pipeline itself
 	dir       string
-	source    *folder // nil for the pipeline itself
+	source    *folder
 	by        *call   // nil for the pipeline itself
 	variables map[string]*Variable
 	names     []*named // in their order: locals, inputs, outputs and calls
@@ -31,15 +31,15 @@ type module struct {
 }
 
 // newModule adds a module without anything in it.
-func (c *Config) newModule(path, dir string) *module {
-	m := &module{config: c, path: path, dir: dir, variables: map[string]*Variable{}, localOf: map[string]*named{},
+func (c *Config) newModule(path string, f *folder) *module {
+	m := &module{config: c, path: path, dir: f.dir, source: f, variables: map[string]*Variable{}, localOf: map[string]*named{},
 		inputOf: map[string]*named{}, outputOf: map[string]*named{}, callOf: map[string]*call{}}
 	cwd, err := os.Getwd()
 	if err != nil {
 		cwd = "."
 	}
 	text := func(path string) cty.Value { return cty.StringVal(absolute(path)) }
-	m.paths = cty.ObjectVal(map[string]cty.Value{"module": text(dir), "root": text(c.Dir), "cwd": cty.StringVal(cwd)})
+	m.paths = cty.ObjectVal(map[string]cty.Value{"module": text(f.dir), "root": text(c.Dir), "cwd": cty.StringVal(cwd)})
 	c.modules = append(c.modules, m)
 	c.byPath[path] = m
 	return m
@@ -74,7 +74,7 @@ func (m *module) caller() *module {
 }
 
 // first reports whether the module is the first of those that use its folder.
-func (m *module) first() bool { return m.source == nil || m.source.first == m }
+func (m *module) first() bool { return m.path == "" || m.source.first == m }
 
 // addr returns the address of the module, with all that is in it.
 func (m *module) addr() addr.Addr { return addr.Addr{Module: m.path} }

@@ -183,11 +183,11 @@ func (e *expander) expand(x *call) (diags hcl.Diagnostics) {
 		checked := &Config{Dir: e.config.Dir, Secrets: e.config.Secrets, byAddr: map[addr.Addr]*Block{}, named: map[addr.Addr]*named{},
 			byPath: map[string]*module{}, functions: e.config.functions, meter: e.config.meter, concealed: e.config.concealed}
 		src.declared = true
-		diags = append(diags, append(src.diags, checked.newModule("", src.dir).declare(src.bodies)...)...)
+		diags = append(diags, append(src.diags, checked.newModule("", src).declare(src.bodies)...)...)
 	}
 	for i := range x.instances {
-		m := e.config.newModule(addr.Child(x.in.path, x.name, x.instances[i].Key), src.dir)
-		if m.source, m.by = src, x; src.first == nil {
+		m := e.config.newModule(addr.Child(x.in.path, x.name, x.instances[i].Key), src)
+		if m.by = x; src.first == nil {
 			src.first = m
 		}
 		x.modules = append(x.modules, m)

@@ -20,6 +20,7 @@ import (
 // folder is the folder of a module, which is read once however many instances there are.
 type folder struct {
 	dir      string
+	real     string // dir without symbolic links
 	inside   string // the folder of an archive that it may not leave; "" for none
 	bodies   []*hclsyntax.Body
 	diags    hcl.Diagnostics
@@ -38,17 +39,20 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 	if problem != "" {
 		return nil, failure(at, "No module", "%s %s", x, problem)
 	}
-	if problem := x.chain(dir); problem != "" {
+	s := c.sources[dir]
+	if s == nil {
+		s = &folder{dir: dir, real: realPath(dir), inside: inside}
+	}
+	if problem := x.chain(s); problem != "" {
 		return nil, failure(at, "Modules in a circle", "%s", problem)
 	}
-	if s := c.sources[dir]; s != nil {
+	if c.sources[dir] != nil {
 		return s, nil
 	}
 	_, files, err := PipelineFiles(dir)
 	if err != nil {
 		return nil, failure(at, "No module", "%s: %v.%s", x, err, onlyFolder(dir))
 	}
-	s := &folder{dir: dir, inside: inside}
 	s.bodies, s.diags = c.parseAll(files)
 	c.sources[dir] = s
 	return s, nil
@@ -86,7 +90,7 @@ func (x *call) find() (dir, inside, problem string) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "", fmt.Sprintf("is not there: there is no %s. A relative source starts at the folder of the file that "+
+		return "", "", fmt.Sprintf("is not found: there is no folder or archive %s. A relative source starts at the folder of the file that "+
 			"names it.", foreign.Shown(path))
 	case err != nil:
 		return "", "", fmt.Sprintf("cannot be read: %v.", err)
@@ -116,14 +120,13 @@ func (x *call) find() (dir, inside, problem string) {
 }
 
 // chain says why a module cannot use a folder: it contains itself, or is too deep; "" if it can.
-func (x *call) chain(dir string) string {
-	real := realPath(dir)
+func (x *call) chain(f *folder) string {
 	var names []string
 	for m := x.in; m != nil; m = m.caller() {
 		names = append([]string{m.title()}, names...)
-		if realPath(m.dir) == real {
+		if m.source.real == f.real {
 			return fmt.Sprintf("%s uses the folder %s, from which it is called itself: %s, %s. A module cannot contain itself.", x,
-				foreign.Shown(dir), strings.Join(names, ", "), x)
+				foreign.Shown(f.dir), strings.Join(names, ", "), x)
 		}
 	}
 	if len(names) > addr.MaxDepth {
