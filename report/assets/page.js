@@ -222,11 +222,12 @@
     return rows.length ? $("div", { class: "card" }, table("Variables that differ", [["variable"], ...page.runs.map(r => [r.name])], rows)) : null;
   };
   const tiles = r => {
-    const s = summary(r), list = [];
-    for (const o of r.outputs || []) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
+    const s = summary(r), list = [], long = (r.outputs || []).filter(o => o.value.length > 60);
+    for (const o of r.outputs || []) if (!long.includes(o)) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
     if (s.peak) list.push([bytes(s.peak), `largest peak of device memory; vanilla ${bytes(s.vanilla)}`]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n))));
+    return [list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n)))),
+      long.map(o => details("output " + o.name, "Output " + o.name + (o.description ? " — " + o.description : ""), $("pre", {}, o.value)))];
   };
   const troubles = () => {
     const say = (r, b, t) => $("li", {}, $("code", {}, label(r, b)), ": ", t);
