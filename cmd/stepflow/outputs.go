@@ -52,14 +52,19 @@ func outputCommand() command {
 				return exitOK
 			}
 			for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
-				if g := objectGrid(d.State.Outputs[n]); g != nil && a.columns() > 0 {
-					fmt.Fprintf(a.stdout, "%s =\n%s", n, g.text(a.columns()))
-				} else {
-					fmt.Fprintf(a.stdout, "%s = %s\n", n, plan.OutputText(d.State.Outputs[n]))
-				}
+				a.showOutput(n, d.State.Outputs[n])
 			}
 			return exitOK
 		}}
+}
+
+// showOutput prints an output with its name: as a table on a terminal, if it is one, else in the language's syntax.
+func (a *app) showOutput(name string, o state.Output) {
+	if g := objectGrid(o); g != nil && a.columns() > 0 {
+		fmt.Fprintf(a.stdout, "%s =\n%s", name, g.text(a.columns()))
+	} else {
+		fmt.Fprintf(a.stdout, "%s = %s\n", name, plan.OutputText(o))
+	}
 }
 
 // printOutput prints one output: raw as it is, without a newline, as JSON, or in the language's syntax.
