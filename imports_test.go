@@ -24,7 +24,7 @@ var may = map[string]string{
 	"runtime":      "",
 
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
-		"runtime/plan runtime/program runtime/results runtime/state",
+		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/blocks runtime/checkpoint runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
