@@ -31,7 +31,7 @@ type completer struct {
 var flagWords = map[string]func(*completer) []string{
 	"target": (*completer).selectable, "exclude": (*completer).selectable, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
-	"device": words("cpu", "cuda"), "ui": (*completer).nothing,
+	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"), "ui": (*completer).nothing,
 }
 
 var argWords = map[string]func(*completer) []string{
@@ -255,7 +255,11 @@ func (c *completer) variables() (list []string) {
 
 // state reads the state; an empty one if it cannot be read.
 func (c *completer) state() *state.State {
-	d, err := c.app.state()
+	path, err := c.app.statePath()
+	if err != nil {
+		return &state.State{}
+	}
+	d, err := state.Read(path) // the copy in the folder: a key that is pressed waits for no network
 	if err != nil {
 		return &state.State{}
 	}
