@@ -23,7 +23,8 @@ func consoleCommand() command {
 		synopsis: "Evaluates expressions, one a line or until its brackets are closed, over variables, locals, blocks as " +
 			"they are planned, and outputs. plan[\"ADDR\"] is what plan -json shows of a block, state[\"ADDR\"] what the " +
 			"state holds of it. On a terminal, Tab completes names, the arrow keys go through earlier lines, and " +
-			"Ctrl-C drops what is typed; exit or Ctrl-D ends. Nothing is run and nothing is changed. From a pipe, the first error ends with 1.",
+			"Ctrl-C drops what is typed; exit or Ctrl-D ends. Nothing is run and nothing is changed. From a pipe, the first " +
+			"error ends with 1.",
 		example: "stepflow console pipelines/quickstart\n" +
 			"stepflow console -eval 'plan[\"stage.seed\"].stage.peak_bytes / 1024' pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {

@@ -120,8 +120,8 @@ func (t *conversation) line(more bool) (string, error) {
 // name is what stands before the cursor of a name that can be completed, with keys of instances.
 var name = regexp.MustCompile(`(?:[\p{L}\p{N}_.-]|\["(?:[^"\\]|\\.)*"\]|\[\d+\])*(?:\["(?:[^"\\]|\\.)*"?|\[\d*)?$`)
 
-// key handles the keys that the terminal does not. At Tab it completes the name before the cursor as far as it is clear,
-// else it lists what the name may be.
+// key handles the keys that the terminal does not. At Tab it completes the name before the cursor as far as it is
+// clear, else it lists what the name may be.
 func (t *conversation) key(line string, pos int, key rune) (string, int, bool) {
 	switch key {
 	case drop:
