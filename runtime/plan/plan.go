@@ -58,6 +58,7 @@ type Plan struct {
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 	stay    []string           // blocks that the configuration removes, and that a selection leaves out
+	waits   []string           // those of stay that would be destroyed, if a block that is left out did not need them
 }
 
 // Action finds an action by address; nil if there is none.
