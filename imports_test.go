@@ -31,7 +31,7 @@ var may = map[string]string{
 		"runtime/train",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
-		"runtime/observe runtime/program runtime/results runtime/state",
+		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
 	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +

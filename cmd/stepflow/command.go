@@ -374,22 +374,35 @@ func (a *app) fail(err error) int {
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = apply.ErrInterrupted
 	}
-	var diags hcl.Diagnostics
-	if errors.As(err, &diags) { // of a block that was planned on the way
-		a.diagnostics(diags, a.files)
-		var left *apply.LeftOutError
-		if errors.As(err, &left) && a.json {
-			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
-		} else if left != nil {
-			fmt.Fprintln(a.stderr, left.NotRun())
+	var left *apply.LeftOutError
+	if errors.As(err, &left) {
+		err = left.Err
+	}
+	for _, e := range parts(err) {
+		var diags hcl.Diagnostics
+		if errors.As(e, &diags) { // of a block that was planned on the way
+			a.diagnostics(diags, a.files)
+		} else if e = a.secrets.Error(e); a.json {
+			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": e.Error()})
+		} else {
+			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
-	} else if err = a.secrets.Error(err); a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
-	} else {
-		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)
+	}
+	if left != nil && a.json {
+		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
+	} else if left != nil {
+		fmt.Fprintln(a.stderr, left.NotRun())
 	}
 	if errors.Is(err, apply.ErrInterrupted) {
 		return exitInterrupted
 	}
 	return exitError
+}
+
+// parts returns the errors that were joined to one: those of several blocks.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }

@@ -148,6 +148,9 @@ func planJSON(p *plan.Plan) map[string]any {
 	if left := p.LeftOut(); len(left) > 0 {
 		m["left_out"] = left
 	}
+	if s := p.Shared(); s.Same+s.Extended > 0 {
+		m["shared"] = s
+	}
 	return m
 }
 
@@ -168,8 +171,11 @@ func actionJSON(x *plan.Action) map[string]any {
 		}
 		m["discards_steps"], m["losses"] = steps, x.Losses
 	}
-	if x.Base != nil {
-		m["extends"] = x.Base.Address
+	if x.Verb == plan.Same {
+		m["same_as"] = x.After.String()
+	}
+	if from := x.Origin(); from != "" {
+		m["extends"] = from
 	}
 	if x.Moved != "" {
 		m["moved_from"] = x.Moved

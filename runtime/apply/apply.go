@@ -298,7 +298,7 @@ func (r *runner) unexpected(was, is *plan.Action) error {
 			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
 		}
 	}
-	if was.Verb == plan.Extend && is.Verb == plan.Run {
+	if was.Base != nil && is.Verb == plan.Run {
 		return fmt.Errorf("%s was to go on from step %d of %s, which is no longer there: plan again", is.Addr, was.FromStep,
 			was.Base.Address)
 	}
