@@ -31,6 +31,7 @@ type Config struct {
 	functions map[string]function.Function
 	meter     *meter
 	cyclic    bool                   // some local or block needs itself
+	texts     Texts                  // of files that are not read from disk
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
 }
 
@@ -66,14 +67,14 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 
 // load is Load with a bound on the cost of all evaluations.
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
-	dir, files, err := PipelineFiles(path)
+	dir, files, err := inputs.Unsaved.pipelineFiles(path)
 	if err != nil {
 		c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
 	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{},
 		localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{},
-		concealed: map[string][]hcl.Range{}}
+		concealed: map[string][]hcl.Range{}, texts: inputs.Unsaved}
 	c.functions = functions(dir, c.meter)
 	var diags hcl.Diagnostics
 	parser := hclparse.NewParser()
@@ -110,7 +111,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 
 // parse reads a file of HCL, with guards in its expressions.
 func (c *Config) parse(parser *hclparse.Parser, path string) (*hclsyntax.Body, hcl.Diagnostics) {
-	src, diags := readSource(path)
+	src, diags := c.texts.readSource(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
