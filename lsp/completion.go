@@ -322,8 +322,7 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		if d.file.path == c.spot.file.path && d.part.start == c.part.start && d.whole.holds(c.at) {
 			continue // itself
 		}
-		c.add(rank, CompletionItem{Label: a.String(), Kind: kind, Documentation: markdown("```hcl\n" + excerpt(&d) + "\n```")},
-			a.String())
+		c.add(rank, CompletionItem{Label: a.String(), Kind: kind, Detail: d.place()}, a.String())
 	}
 }
 
@@ -392,8 +391,7 @@ func (c *completer) declaredNames(chain []string) {
 	for _, d := range c.session.names(c.dir(), func(n *name) bool {
 		return n.declared && n.addr.Kind == want.Kind && n.addr.Type == want.Type
 	}) {
-		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
-			"```hcl\n" + excerpt(&d) + "\n```")}, d.addr.Name)
+		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
 	}
 }
 

@@ -69,8 +69,13 @@ func newFile(uri, path string, t *text, old *file) *file {
 // isValues reports whether the file holds values of variables.
 func (f *file) isValues() bool { return strings.HasSuffix(f.path, dsl.VarSuffix) }
 
-// dir returns the folder of the file.
-func (f *file) dir() string { return filepath.Dir(f.path) }
+// dir returns the folder of the file. A text that was never saved is a folder of its own.
+func (f *file) dir() string {
+	if !inFolder(f.path) {
+		return f.path
+	}
+	return filepath.Dir(f.path)
+}
 
 // at returns the part of a place, and the place in it.
 func (f *file) at(offset int) (part, int) {

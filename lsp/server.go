@@ -37,25 +37,31 @@ type session struct {
 	told     map[string][]Diagnostic // what the editor knows to be wrong, by path
 }
 
+// newSession returns a session without a connection.
+func newSession(o Options) *session {
+	return &session{options: o, ended: make(chan struct{}), encoding: inUTF16, open: map[string]*file{},
+		disk: map[string]onDisk{}, folders: map[string]*folder{}, told: map[string][]Diagnostic{}}
+}
+
 // Serve answers an editor until it says exit, the input ends, or ctx does. clean is false if the editor says exit
 // without having asked to shut down.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) (clean bool, err error) {
-	s := &session{options: o, ended: make(chan struct{}), encoding: inUTF16, open: map[string]*file{},
-		disk: map[string]onDisk{}, folders: map[string]*folder{}, told: map[string][]Diagnostic{}}
+	s := newSession(o)
 	s.rpc = jrpc2.NewServer(s.methods(), &jrpc2.ServerOptions{AllowPush: true, DisableBuiltin: true, Concurrency: 1})
 	s.rpc.Start(newWire(in, out))
-	defer s.stopTimers()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.rpc.Wait() }()
 	select {
 	case err = <-stopped:
-		return true, err
 	case <-ctx.Done():
-		return true, nil
 	case <-s.ended: // the input may stay open
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.down, nil
+	}
+	s.stopTimers()
+	select {
+	case <-s.ended:
+		return s.isDown(), err
+	default:
+		return true, err
 	}
 }
 
@@ -208,6 +214,13 @@ func (s *session) initialized(struct{}) {
 func (s *session) shutdown(struct{}) (any, error) {
 	s.down = true
 	return nil, nil
+}
+
+// isDown reports whether the editor has asked to shut down.
+func (s *session) isDown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down
 }
 
 // exit ends the server.

@@ -89,7 +89,7 @@ func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
 		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), dataCommand(),
+		schemaCommand(), lspCommand(), dataCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
