@@ -75,7 +75,7 @@ func (c *cursor) row() *dsl.Attr {
 // has reports whether the innermost block has an attribute or a block of a name, other than what the cursor is in.
 func (c *cursor) has(name string) bool {
 	return slices.ContainsFunc(c.given, func(x *item) bool {
-		return (x.equals || x.block) && !x.name.holds(c.at) && c.part.text(x.name) == name
+		return (x.equals || x.block) && !(x.name.start < c.at && c.at <= x.name.end) && c.part.text(x.name) == name
 	})
 }
 
