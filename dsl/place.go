@@ -119,8 +119,7 @@ func repeatAttrs(k *Kind) []Attr {
 		{Name: "for_each", Type: cty.DynamicPseudoType,
 			Doc: "Map or set of strings with an instance for each key, `" + example + "[\"key\"]`; " +
 				"`each.key` and `each.value` inside."},
-		{Name: "depends_on", Type: strings_,
-			Doc: "List of blocks that must have run before, though nothing here names them."},
+		dependsOn,
 	}
 }
 

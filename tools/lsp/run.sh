@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Drives bin/stepflow lsp with the client of pytest-lsp over standard input and output.
+# Drives bin/stepflow lsp with the client of pytest-lsp over standard input and output, and tests the extension of VS Code.
 # It ends with 77 where the packages it needs cannot be fetched.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,4 +10,5 @@ venv=${VENV:-.venv-lsp}
   echo "pip could not install tools/lsp/requirements.txt: the server was not driven" >&2
   exit 77
 }
+node editors/vscode/check.mjs
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tools/lsp "$@"
