@@ -31,6 +31,7 @@ func Reference(kept map[string]Identity) string {
 		"functions":      functionTable,
 		"otherFunctions": otherFunctions,
 		"identity":       func() string { return identityTable(kept) },
+		"elsewhere":      elsewhereTable,
 		"bytes":          FormatBytes,
 	}).Parse(referenceText))
 	var b strings.Builder
