@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mattn/go-shellwords"
 )
 
 const commandsPage = "../../docs/commands.md"
@@ -46,6 +48,29 @@ func TestEveryFlagHasAScript(t *testing.T) {
 				t.Errorf("no script uses stepflow %s -%s: add a line to testdata/script/examples.txtar", commands[i].name, f.Name)
 			}
 		})
+	}
+}
+
+// TestHelpExamples wants the examples in the help of a command to have flags that it takes, with values that they take.
+func TestHelpExamples(t *testing.T) {
+	for i := range commands {
+		c := &commands[i]
+		call := regexp.MustCompile(`\bstepflow ` + c.name + `\b([^|>)]*)`)
+		for line := range strings.Lines(c.example) {
+			m := call.FindStringSubmatch(line)
+			if m == nil {
+				t.Errorf("%q is no call of stepflow %s", line, c.name)
+				continue
+			}
+			words, err := shellwords.Parse(m[1])
+			for f := c.flagSet(&app{}); err == nil && len(words) > 0; {
+				err = f.Parse(words)
+				words = f.Args()[min(1, f.NArg()):]
+			}
+			if err != nil {
+				t.Errorf("%q: %v", line, err)
+			}
+		}
 	}
 }
 
@@ -120,7 +145,7 @@ func listing(t *testing.T) string {
 	}
 	shared := func(f *flag.Flag) bool { return len(takes[f.Name+f.Usage]) >= 6 }
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## Every command and flag\n\nThe examples are tested.\n\n### Flags of many commands\n\n"+
+	fmt.Fprintf(&b, "\n## Every command and flag\n\nThe examples in the tables are run by tests.\n\n### Flags of many commands\n\n"+
 		"| flag | meaning | default | of | example |\n|---|---|---|---|---|\n")
 	done := map[string]bool{}
 	for i := range commands {
@@ -137,7 +162,7 @@ func listing(t *testing.T) string {
 	}
 	for i := range commands {
 		c := &commands[i]
-		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```\n%s\n```\n", c.name, strings.TrimSpace(c.name+" "+c.args), c.synopsis, c.example)
+		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```\n%s\n```\n", c.name, strings.TrimSpace(c.name+" "+c.args), strings.ReplaceAll(c.synopsis, "*", `\*`), c.example)
 		head := "\n| flag | meaning | default | example |\n|---|---|---|---|\n"
 		eachFlag(c, func(f *flag.Flag) {
 			if !shared(f) {
