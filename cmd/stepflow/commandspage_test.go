@@ -105,7 +105,10 @@ func TestEnvironmentPage(t *testing.T) {
 }
 
 // scriptLine is a command line in a script.
-type scriptLine struct{ command, text string }
+type scriptLine struct {
+	command, text string
+	example       bool // it is in examples.txtar
+}
 
 // has reports whether the line has a flag.
 func (l scriptLine) has(name string) bool {
@@ -120,14 +123,14 @@ func scriptLines(t *testing.T) (lines []scriptLine) {
 	}
 	files = slices.Insert(files, 0, "testdata/script/examples.txtar")
 	call := regexp.MustCompile(`(?m)^(?:! )?(?:exec|exit \d+|hangup \d+ \d+|interrupt .*?) (stepflow ([a-z-]+)\b.*)$`)
-	for _, f := range files {
+	for i, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
 		script, _, _ := strings.Cut(string(text), "\n-- ")
 		for _, m := range call.FindAllStringSubmatch(script, -1) {
-			lines = append(lines, scriptLine{m[2], m[1]})
+			lines = append(lines, scriptLine{m[2], m[1], i == 0})
 		}
 	}
 	return lines
@@ -145,8 +148,12 @@ func listing(t *testing.T) string {
 	}
 	shared := func(f *flag.Flag) bool { return len(takes[f.Name+f.Usage]) >= 6 }
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## Every command and flag\n\nThe examples in the tables are run by tests.\n\n### Flags of many commands\n\n"+
-		"| flag | meaning | default | of | example |\n|---|---|---|---|---|\n")
+	names := make([]string, len(commands))
+	for i, c := range commands {
+		names[i] = fmt.Sprintf("[%s](#%s)", c.name, c.name)
+	}
+	fmt.Fprintf(&b, "\n## Every command and flag\n\n%s. The examples in the tables are run by tests.\n\n"+
+		"### Flags of many commands\n\n| flag | meaning | default | of | example |\n|---|---|---|---|---|\n", strings.Join(names, ", "))
 	done := map[string]bool{}
 	for i := range commands {
 		eachFlag(&commands[i], func(f *flag.Flag) {
@@ -178,13 +185,19 @@ func listing(t *testing.T) string {
 	return b.String()
 }
 
-// exampleOf returns the first command line with a flag, of a command that is preferred or else of another.
+// exampleOf returns the shortest command line with a flag: of a command that is preferred if it takes the flag, and of
+// examples.txtar if one is there.
 func exampleOf(lines []scriptLine, preferred, other, name string) string {
 	for _, c := range []string{preferred, other} {
-		for _, l := range lines {
-			if l.command == c && l.has(name) {
-				return "`" + inTable(l.text) + "`"
+		var best *scriptLine
+		for i := range lines {
+			l := &lines[i]
+			if l.command == c && l.has(name) && (best == nil || l.example == best.example && len(l.text) < len(best.text)) {
+				best = l
 			}
+		}
+		if best != nil {
+			return "`" + inTable(best.text) + "`"
 		}
 	}
 	return ""
