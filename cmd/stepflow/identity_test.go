@@ -108,6 +108,7 @@ func TestWhatTrainsAgain(t *testing.T) {
 	put("d.jsonl", documents)
 	put("second.hcl", "output \"second\" { value = 1 }\n")
 	checkWorks(t, dir, change{"", []string{"main.hcl", "main.hcl and second.hcl"}, ""})
+	checkWorks(t, dir, change{"", []string{"the CPU", "a card"}, "tokenizer.bpe.t " + oneRuns}, "-device", "cuda", "-device-memory", "1GiB")
 	t.Run("folders", func(t *testing.T) { testFolders(t, dir) })
 }
 
@@ -118,6 +119,11 @@ func testFolders(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	checkWorks(t, moved, change{"", []string{"the folder", "another"}, ""})
+	state := filepath.Join(moved, "state")
+	if err := os.Rename(filepath.Join(moved, ".stepflow"), state); err != nil {
+		t.Fatal(err)
+	}
+	checkWorks(t, moved, change{"", []string{"the folder of the state", "another"}, ""}, "-state-dir", state)
 	text := `tokenizer "huggingface" "t" { file = "a/tokenizer.json" }
 model "auto" "m" { from = "a" }
 data "jsonl" "d" { source = "d.jsonl" }
@@ -172,12 +178,12 @@ func TestWhatTrainsAgainIsWhole(t *testing.T) {
 }
 
 // checkWorks plans a pipeline after a change, and wants the blocks to run that it names.
-func checkWorks(t *testing.T, dir string, c change) {
+func checkWorks(t *testing.T, dir string, c change, flags ...string) {
 	t.Helper()
 	var p struct {
 		Actions []struct{ Address, Action, Reason string }
 	}
-	for line := range strings.Lines(stepflow(t, "plan", "-json", dir)) { // warnings come first
+	for line := range strings.Lines(stepflow(t, append([]string{"plan", "-json", dir}, flags...)...)) { // warnings come first
 		if err := json.Unmarshal([]byte(line), &p); err != nil {
 			t.Fatal(err)
 		}
