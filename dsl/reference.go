@@ -33,6 +33,8 @@ func Reference(kept map[string]Identity) string {
 		"identity":       func() string { return identityTable(kept) },
 		"elsewhere":      elsewhereTable,
 		"bytes":          FormatBytes,
+		"repeatable":     func() string { return kindsWith(func(k *Kind) bool { return k.Repeat }) },
+		"idle":           func() string { return kindsWith(func(k *Kind) bool { return k.Repeat && !k.Runs }) },
 	}).Parse(referenceText))
 	var b strings.Builder
 	err := page.Execute(&b, map[string]any{"work": int64(maxWork), "value": int64(maxValue), "source": int64(MaxSource),
@@ -109,6 +111,18 @@ func kindSections() (string, error) {
 		}
 	}
 	return strings.TrimSuffix(b.String(), "\n\n"), nil
+}
+
+// kindsWith names the kinds of blocks that do something.
+func kindsWith(has func(k *Kind) bool) string {
+	var names []string
+	for i := range Kinds {
+		if has(&Kinds[i]) {
+			names = append(names, "`"+Kinds[i].Name+"`")
+		}
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // lifecycleTables returns the tables of what every block may have.

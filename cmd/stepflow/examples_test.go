@@ -119,7 +119,7 @@ func withPipeline(t *testing.T, name string, files map[string]string) map[string
 	}
 	own := map[string]bool{}
 	for file, text := range files {
-		if filepath.Ext(file) == ".hcl" {
+		if filepath.Ext(file) == ".hcl" && filepath.Dir(file) == "." {
 			for _, b := range parse(t, text).Body.(*hclsyntax.Body).Blocks {
 				own[b.Type+" "+strings.Join(b.Labels, " ")] = true
 			}
