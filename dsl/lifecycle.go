@@ -180,27 +180,17 @@ func (block *Block) rows(prefix string, attrs []Attr, nested []Nested, typ strin
 }
 
 // lifecycleRefs resolves what a block names outside its attributes.
-func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
-	for _, e := range b.after {
-		a, problem := addressIn("depends_on", e)
-		if problem == nil && c.byAddr[a.Block()] == nil {
-			problem = c.noBlock(a.Block(), e.Range())
-		}
-		if problem != nil {
-			diags = append(diags, problem)
-			continue
-		}
-		refs = append(refs, reference{a.Block(), e.Range()})
-	}
-	r, d := c.triggerRefs(b)
+func (b *Block) lifecycleRefs() (refs []reference, diags hcl.Diagnostics) {
+	refs, diags = b.in.afterRefs(b.after)
+	r, d := b.triggerRefs()
 	refs, diags = append(refs, r...), append(diags, d...)
 	repeated := b.exampleKey() != ""
 	for _, x := range b.Lifecycle.Before {
-		r, d := x.refs(c, repeated, nil)
+		r, d := x.refs(b.in, repeated, nil)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, x := range b.Lifecycle.After {
-		r, d := x.refs(c, repeated, b)
+		r, d := x.refs(b.in, repeated, b)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags

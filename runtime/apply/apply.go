@@ -260,6 +260,9 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 			return nil, exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
+	if was.Verb == plan.Same && a.Verb == plan.UpToDate && r.obs.Emit != nil {
+		r.obs.Emit(observe.Event{Kind: observe.Notice, Addr: a.Addr, Message: was.Why})
+	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
 		accepted(old, a)

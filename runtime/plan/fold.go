@@ -172,7 +172,7 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 		diags = append(diags, f.before(b, each)...)
 	}
 	if diags.HasErrors() {
-		f.OfNothing(b, "", diags)
+		f.OfNothing(b, addr.Addr{}, diags)
 		return nil, unknown, diags
 	}
 	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(),

@@ -82,17 +82,9 @@ func (f *Fold) refID(shown string) (string, bool) {
 		return "", false
 	}
 	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
-	a, err := addr.Parse(v)
-	word := ""
-	if err != nil {
-		at := strings.LastIndexByte(v, '.')
-		if at < 0 {
-			return "", false
-		}
-		word = v[at+1:]
-		if a, err = addr.Parse(v[:at]); err != nil || !hasPart(a.Kind, word) {
-			return "", false
-		}
+	a, word, err := addr.ParsePart(v)
+	if err != nil || word != "" && !hasPart(a.Kind, word) {
+		return "", false
 	}
 	x := f.done[a]
 	if x == nil {
