@@ -1,4 +1,4 @@
-// Package stepflow holds the test of who may import whom.
+// Package stepflow holds tests of the project as a whole, such as who may import whom.
 package stepflow
 
 import (
