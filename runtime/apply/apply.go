@@ -265,7 +265,9 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
-		accepted(old, a)
+		if err := r.accepted(old, a); err != nil {
+			return nil, exports, err
+		}
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
