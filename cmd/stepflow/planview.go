@@ -115,7 +115,7 @@ func (v *planView) hide(p *plan.Plan) {
 	inputs := map[string]bool{}      // of blocks that change
 	referred := map[addr.Addr]bool{} // by blocks that do not
 	for _, x := range slices.Backward(p.Actions) {
-		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
+		quiet := (x.Why == "" || x.Away()) && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
 		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
 		unchanged := x.Verb == plan.UpToDate || idle
 		if unchanged && quiet {

@@ -140,3 +140,6 @@ func (w *Waste) String() string {
 	return fmt.Sprintf("%s in %d results and checkpoints, and %d files", dsl.FormatBytes(w.Bytes), len(w.entries),
 		len(w.objects))
 }
+
+// Empty reports whether it is nothing.
+func (w *Waste) Empty() bool { return len(w.entries)+len(w.objects) == 0 }
