@@ -213,7 +213,10 @@ func (e *expander) instances(x *call) (diags hcl.Diagnostics) {
 		x.instances = []Each{{}}
 		return nil
 	}
-	diags = e.before(x.in, expr, map[hclsyntax.Expression]bool{})
+	if diags = e.before(x.in, expr, map[hclsyntax.Expression]bool{}); diags.HasErrors() {
+		x.vague = true
+		return diags
+	}
 	uses, d := x.in.refsOfExpr(expr, false)
 	x.uses = uses
 	if diags = append(diags, d...); d.HasErrors() {
@@ -467,12 +470,27 @@ type ModuleCall struct {
 	Keys []string
 }
 
+// Instances lists the paths of the module: without a key, and of its instances.
+func (x *ModuleCall) Instances() []string {
+	list := []string{x.Path}
+	parent, name, _ := addr.Split(x.Path)
+	for _, key := range x.Keys {
+		if key != "" {
+			list = append(list, addr.Child(parent, name, key))
+		}
+	}
+	return list
+}
+
 // Modules lists the modules of the pipeline, each before those inside it.
 func (c *Config) Modules() (list []ModuleCall) {
 	for _, m := range c.modules {
 		for _, x := range m.calls {
 			y := ModuleCall{Path: x.path()}
 			for _, each := range x.instances {
+				if x.vague {
+					break
+				}
 				y.Keys = append(y.Keys, each.Key)
 			}
 			list = append(list, y)

@@ -128,6 +128,10 @@ func roots() []string {
 // noBlock is the error of a reference to a block that is not there.
 func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
+	if c.moduleOf(a.Module) == nil {
+		return failure(at, "Unknown module", "There is no %s.%s", a.Module, Suggest(a.Module,
+			slices.Collect(maps.Keys(c.byPath))))
+	}
 	for b := range c.byAddr {
 		if b.Kind == a.Kind && b.Module == a.Module {
 			b.Module = ""
