@@ -94,8 +94,11 @@ func (m *module) blockRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	k := KindOf(root)
 	switch {
 	case k == nil || k.NoLabel:
-		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s Values are var.NAME, "+
-			"local.NAME and blocks such as stage.NAME.", root, Suggest(root, roots()))}
+		hint := insteadOf(root)
+		if hint == "" {
+			hint = Suggest(root, roots()) + " Values are var.NAME, local.NAME and blocks such as stage.NAME."
+		}
+		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s", root, hint)}
 	case k.Name == "output":
 		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only "+
 			"shows a value. To use a value in several places, give it a name in a locals block.")}
@@ -212,8 +215,9 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 	edges = map[addr.Addr][]reference{}
 	for _, m := range c.modules {
 		for _, n := range m.names {
-			edges[n.addr] = n.resolve()
-			diags = append(diags, tag(n.in, n.diags)...)
+			after, d := n.in.afterRefs(n.after)
+			edges[n.addr] = slices.Concat(n.resolve(), after)
+			diags = append(diags, tag(n.in, append(n.diags, d...))...)
 			if n.variable != nil {
 				diags = append(diags, tag(m, m.readValidations(n.variable))...)
 			}
