@@ -41,7 +41,8 @@ const (
 
 // moduleKind is the row of Meta for module blocks.
 var moduleKind = Kind{Name: "module",
-	Doc: "Uses the blocks of another folder, once or several times. What they are made from is passed as inputs, and " +
+	Doc: "Uses the blocks of another folder, once or several times. Every attribute that is not listed here is an input: " +
+		"the value of a variable of the module, which may be a whole block such as `data.fineweb_edu.docs`. " +
 		"`module.NAME.OUTPUT` is what the module gives back. See [modules.md](modules.md).",
 	Attrs: []Attr{
 		{Name: "source", Type: cty.String, Required: true,
@@ -55,8 +56,6 @@ var moduleKind = Kind{Name: "module",
 				"the inputs. Known from variables and locals."},
 		{Name: "depends_on", Type: strings_,
 			Doc: "List of blocks and modules that must have run before any block of the module."},
-		{Name: "INPUT", Type: cty.DynamicPseudoType,
-			Doc: "Each variable of the module: a value, or a whole block such as `data.fineweb_edu.docs`."},
 	}}
 
 // addCall reads a module block.
@@ -322,7 +321,7 @@ func (x *call) checkInputs(m *module) (diags hcl.Diagnostics) {
 		if m.variables[a.Name] != nil || x.source == nil {
 			continue
 		}
-		hint := Suggest(a.Name, append(slices.Clone(names), "source", "count", "for_each", "depends_on"))
+		hint := insteadOr(a.Name, append(attrNames(moduleKind.Attrs, ""), names...))
 		if len(names) > 0 && hint == "" {
 			hint = " It declares " + strings.Join(names, ", ") + "."
 		}

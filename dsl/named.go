@@ -117,6 +117,9 @@ func (s *Scope) named(n *named) *namedValue {
 		v.value, v.diags = n.expr.Value(s.context(n.in, n.refs, n.each))
 	}
 	for _, x := range n.before {
+		if !s.Conditions {
+			break
+		}
 		_, d := s.test(x, nil, cty.NilVal)
 		v.diags = append(v.diags, d...)
 	}
