@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks/all"
@@ -59,7 +61,7 @@ func (f *Fold) hash(a *Action, identity func(io.Writer)) string {
 		case v == "[]" && n != noDecay:
 			continue // the same as no list
 		}
-		if id, ok := f.refID(v); ok {
+		if id, ok := f.refID(a, v); ok {
 			v = "=" + id
 		}
 		fmt.Fprintf(h, "%s %q\n", n, v)
@@ -75,32 +77,27 @@ func hasPart(kind, name string) bool {
 	return k != nil && slices.ContainsFunc(k.Exports, func(e dsl.Export) bool { return e.Name == name && e.Type.IsObjectType() })
 }
 
-// refID returns the id of the block that an attribute's value names, as the language writes it.
-func (f *Fold) refID(shown string) (string, bool) {
+// namedIn returns the block that an attribute's value names, as the language writes it, and the part of the block, such
+// as validation, if any; ok is false if it names none.
+func namedIn(shown string) (a addr.Addr, part string, ok bool) {
 	v, err := strconv.Unquote(shown)
 	if err != nil {
-		return "", false
+		return a, "", false
 	}
 	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
-	a, err := addr.Parse(v)
-	word := ""
-	if err != nil {
-		at := strings.LastIndexByte(v, '.')
-		if at < 0 {
-			return "", false
-		}
-		word = v[at+1:]
-		if a, err = addr.Parse(v[:at]); err != nil || !hasPart(a.Kind, word) {
-			return "", false
-		}
-	}
-	x := f.done[a]
-	if x == nil {
+	a, part, err = addr.ParsePart(v)
+	return a, part, err == nil && (part == "" || hasPart(a.Kind, part))
+}
+
+// refID returns the id of the block that an attribute's value names, as the language writes it.
+func (f *Fold) refID(a *Action, shown string) (string, bool) {
+	named, part, ok := namedIn(shown)
+	if !ok || f.planned(named) == nil {
 		return "", false
 	}
-	id := x.id
-	if word != "" {
-		id += " " + word
+	id := a.World.ID(named)
+	if part != "" {
+		id += " " + part
 	}
 	return id, true
 }
@@ -127,7 +124,7 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 			}
 		case !ok:
 			note("%s was not set, is %s", n, a.Attrs[n])
-		case before != a.Attrs[n]:
+		case before != a.Attrs[n] && !f.alike(a, dsl.Read(before), dsl.Read(a.Attrs[n])):
 			note("%s was %s, is %s", n, before, a.Attrs[n])
 		}
 	}
@@ -137,7 +134,7 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 		}
 	}
 	for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
-		if before, ok := old.Inputs[in]; !ok {
+		if before, ok := f.input(a, old, in); !ok {
 			note("%s is new", in)
 		} else if before != a.Inputs[in] {
 			note("%s changed", in)
@@ -150,4 +147,33 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 		changes = append(changes[:3], fmt.Sprintf("and %d more", len(changes)-3))
 	}
 	return strings.Join(changes, "; ")
+}
+
+// input returns what an input was when the block last ran, also if it has moved to another module with the block.
+func (f *Fold) input(a *Action, old *state.Block, name string) (id string, ok bool) {
+	if id, ok = old.Inputs[name]; ok {
+		return id, true
+	}
+	for before, id := range old.Inputs {
+		if f.alike(a, cty.StringVal(before), cty.StringVal(name)) {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// alike reports whether an address that the block named before, and one that it names now, differ only in the module that
+// the block has moved to.
+func (f *Fold) alike(a *Action, before, now cty.Value) bool {
+	was := f.lies(a.Addr).Module
+	if was == a.Addr.Module || before.Type() != cty.String || now.Type() != cty.String {
+		return false
+	}
+	x, part, err := addr.ParsePart(before.AsString())
+	y, other, bad := addr.ParsePart(now.AsString())
+	if err != nil || bad != nil || part != other || x.Module != was || y.Module != a.Addr.Module {
+		return false
+	}
+	x.Module = y.Module
+	return x == y
 }
