@@ -1,4 +1,4 @@
-// Package stepflow holds the test of who may import whom.
+// Package stepflow holds tests of the project as a whole, such as who may import whom.
 package stepflow
 
 import (
@@ -23,15 +23,16 @@ var may = map[string]string{
 	"foreign":      "",
 	"runtime":      "",
 
+	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
-		"runtime/plan runtime/program runtime/results runtime/state",
-	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/blocks runtime/checkpoint runtime/durable " +
+		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
+	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
-		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
+		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
 	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
@@ -39,7 +40,7 @@ var may = map[string]string{
 		"runtime/state",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
-		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words",
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words tracing",
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
@@ -61,9 +62,9 @@ var may = map[string]string{
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate",
 	"runtime/forward": "ops ops/arch fineweb gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
-	"runtime/observe": "dsl dsl/addr gpu tracing runtime/metrics",
+	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 
-	"runtime/results":    "dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/checkpoint": "foreign gpu runtime/durable",
@@ -72,6 +73,7 @@ var may = map[string]string{
 	"runtime/durable":    "",
 	"runtime/words":      "dsl",
 
+	"runtime/artifacts":               "dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
 
@@ -115,7 +117,7 @@ var layers = []string{
 	kinds,
 	"runtime/blocks",
 	"runtime/train",
-	"runtime/forward",
+	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results",
 	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
 	"runtime/checkpoint runtime/metrics runtime/state",
@@ -144,7 +146,8 @@ func TestLayers(t *testing.T) {
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":     "dsl cmd/stepflow runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/hashicorp/hcl":     "dsl cmd/stepflow lsp runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/creachadair":       "lsp",
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
 	"github.com/prometheus":        "tracing",

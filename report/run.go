@@ -117,8 +117,7 @@ func FromPlan(p *plan.Plan, version string) *Run {
 			b.Stage = &Stage{Training: x.Training()}
 		}
 		if a.Addr.Kind == "evaluate" {
-			model, _ := dsl.Plain(dsl.Read(a.Attrs["model"]))
-			b.Model, _ = model.(string)
+			b.Model, _ = plainText(a.Attrs["model"]).(string)
 		}
 		r.Blocks = append(r.Blocks, b)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb/web"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
@@ -34,7 +35,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			return nil, err
 		}
 	}
-	if err := r.makeRoom(a); err != nil {
+	if err := r.makeRoom(ctx, a); err != nil {
 		return nil, err
 	}
 	defer r.fold.Disk.Changed(results.Folder(a.Addr))
@@ -64,12 +65,17 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 		return nil, errors.Join(err, r.record(a, entry))
 	}
 	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
-	if err := r.record(a, entry); err != nil {
+	err = r.record(a, entry)
+	if err == nil {
+		err = results.NoteFate(r.dir.Path, results.Folder(a.Addr), entry)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
 		return nil, err
 	}
+	r.sendResult(a.Addr, entry)
 	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values,
 		Seconds: time.Since(start).Seconds()})
 	r.ran(a, entry)
@@ -80,8 +86,15 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
-// makeRoom makes the folder of a block that begins to run.
-func (r *runner) makeRoom(a *plan.Action) error {
+// makeRoom makes the folder of a block that begins to run, with what it goes on from.
+func (r *runner) makeRoom(ctx context.Context, a *plan.Action) error {
+	from := a.Found
+	if a.Base != nil {
+		from = a.Base
+	}
+	if err := r.fold.Disk.Fetch(ctx, a.Addr, from); err != nil {
+		return err
+	}
 	if a.Base != nil {
 		return r.fold.Disk.Branch(a.Base, a.Addr, a.Recipe)
 	}
@@ -107,18 +120,23 @@ func (r *runner) entry(a *plan.Action) *state.Block {
 
 // blockRun returns what a block is given to run with.
 func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
-	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
+	b := &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
 		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
 		Result: func(x addr.Addr) (dir string, err error) {
 			r.locked(func() { dir, err = r.result(ctx, x) })
 			return dir, err
 		},
-		Record: func() (err error) {
-			r.locked(func() { err = r.record(a, entry) })
-			return err
-		},
 		Note: func(f func(*state.State)) { r.locked(func() { f(r.dir.State) }) }}
+	b.Record = func() (err error) {
+		r.locked(func() {
+			entry.Trace = string(b.Observe.Reference()) // it may go on in another trace
+			r.noteTrace()
+			err = r.record(a, entry)
+		})
+		return err
+	}
+	return b
 }
 
 // locked does something for a block that runs.
@@ -138,7 +156,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
 		before)
 	b.Entry.Trace = string(b.Observe.Reference())
-	return ctx
+	return web.Watching(ctx, b.Observe.Download)
 }
 
 // record writes an entry to the state on disk.

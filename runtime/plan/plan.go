@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -18,6 +19,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -30,6 +32,7 @@ type Options struct {
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
 	Lifecycle bool
+	Elsewhere results.Elsewhere // where results and checkpoints may be besides the state's folder; nil for nowhere
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -53,11 +56,13 @@ type Plan struct {
 	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
 	State     *state.State // with every entry at its address of now
+	Took      observe.Past // making the plan, for the trace of a run
 
 	fold    *Fold
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 	stay    []string           // blocks that the configuration removes, and that a selection leaves out
+	waits   []string           // those of stay that would be destroyed, if a block that is left out did not need them
 }
 
 // Action finds an action by address; nil if there is none.
@@ -108,7 +113,9 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 }
 
 func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
+	start := time.Now()
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
+	loaded := time.Now()
 	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
 		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
@@ -152,6 +159,7 @@ func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		}
 		diags = append(diags, l.Diags...)
 	}
+	p.took(start, loaded)
 	return p, append(diags, p.fold.Checks()...)
 }
 
@@ -272,7 +280,7 @@ func (p *Plan) TraceBudget() observe.Budget {
 		}
 		list = append(list, x)
 	}
-	return observe.NewBudget(p.StepEvery, p.MaxSpans, list)
+	return observe.NewBudget(p.StepEvery, p.MaxSpans, p.Took.Spans(), list)
 }
 
 // settle looks at all actions together: a folder that another block takes over is not lost, and a result of a block
