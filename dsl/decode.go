@@ -231,19 +231,8 @@ func (d *Decoded) Floats(attr string) (list []float64) {
 // Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it
 // names none.
 func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
-	s := d.Str(attr)
-	if s == "" {
-		return a, "", false
-	}
-	if a, err := addr.Parse(s); err == nil {
-		return a, "", true
-	}
-	i := strings.LastIndexByte(s, '.')
-	if i < 0 {
-		return a, "", false
-	}
-	a, err := addr.Parse(s[:i])
-	return a, s[i+1:], err == nil
+	a, member, err := addr.ParsePart(d.Str(attr))
+	return a, member, err == nil
 }
 
 // List returns the repeatable nested blocks of a name, in order.

@@ -388,6 +388,7 @@ var Meta = []Kind{
 				Doc: "An expression of `var.NAME`, and of other variables."},
 			{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},
 		}}}},
+	moduleKind,
 	{Name: "locals", NoLabel: true, Doc: "Names for expressions, which others use as `local.NAME`."},
 	importKind,
 	movedKind,

@@ -3,7 +3,6 @@ package dsl
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -16,16 +15,14 @@ type Lifecycle struct {
 	Before []*Condition
 	After  []*Condition
 
-	PreventDestroy bool        // nothing throws its result and its trained steps away
-	Ignore         []Ignorable // whose changes do not make it run again
+	PreventDestroy bool       // nothing throws its result and its trained steps away
+	Ignore         []Unheeded // whose changes do not make it run again
 	Triggers       []*Trigger
 }
 
 // lifecycleBlock is the row of the schema for a block that runs.
 var lifecycleBlock = Nested{Name: "lifecycle",
-	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the " +
-		"recipe: to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, " +
-		"`model`, `peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Doc: "What must be true before and after the block, and what may become of its result.",
 	Attrs: []Attr{
 		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
 			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
@@ -58,11 +55,6 @@ func lifecycleOf(k *Kind) Nested {
 		n.Attrs = nil
 	}
 	return n
-}
-
-// writeLifecycle writes the section of what every block may have.
-func writeLifecycle(b *strings.Builder) {
-	writeNested(b, []Nested{lifecycleBlock}, "## ")
 }
 
 // readLifecycle takes depends_on and the conditions out of a body, which are in its lifecycle block, or in an output
@@ -136,27 +128,17 @@ func (block *Block) fate(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 }
 
 // lifecycleRefs resolves what a block names outside its attributes.
-func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
-	for _, e := range b.after {
-		a, problem := addressIn("depends_on", e)
-		if problem == nil && c.byAddr[a.Block()] == nil {
-			problem = c.noBlock(a.Block(), e.Range())
-		}
-		if problem != nil {
-			diags = append(diags, problem)
-			continue
-		}
-		refs = append(refs, reference{a.Block(), e.Range()})
-	}
-	r, d := c.triggerRefs(b)
+func (b *Block) lifecycleRefs() (refs []reference, diags hcl.Diagnostics) {
+	refs, diags = b.in.afterRefs(b.after)
+	r, d := b.triggerRefs()
 	refs, diags = append(refs, r...), append(diags, d...)
 	repeated := b.exampleKey() != ""
 	for _, x := range b.Lifecycle.Before {
-		r, d := x.refs(c, repeated, nil)
+		r, d := x.refs(b.in, repeated, nil)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, x := range b.Lifecycle.After {
-		r, d := x.refs(c, repeated, b)
+		r, d := x.refs(b.in, repeated, b)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags

@@ -93,7 +93,7 @@ func (p *Plan) chosenInstances() map[addr.Addr]bool {
 		}
 	}
 	for _, b := range p.Config.Blocks { // outputs that are targets show all instances
-		if b.Kind.Name != "output" || !slices.Contains(c.target, b.Addr) {
+		if b.Kind.Name != "output" || !matches(c.target, b.Addr) {
 			continue
 		}
 		for _, a := range p.Actions {

@@ -83,16 +83,8 @@ func namedIn(shown string) (a addr.Addr, part string, ok bool) {
 		return a, "", false
 	}
 	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
-	if a, err = addr.Parse(v); err == nil {
-		return a, "", true
-	}
-	at := strings.LastIndexByte(v, '.')
-	if at < 0 {
-		return a, "", false
-	}
-	part = v[at+1:]
-	a, err = addr.Parse(v[:at])
-	return a, part, err == nil && hasPart(a.Kind, part)
+	a, part, err = addr.ParsePart(v)
+	return a, part, err == nil && (part == "" || hasPart(a.Kind, part))
 }
 
 // refID returns the id of the block that an attribute's value names, as the language writes it.
