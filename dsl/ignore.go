@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// Unheeded is an attribute, or a block inside the block, whose changes do not make the block run again.
-type Unheeded struct {
+// Ignorable is an attribute, or a block inside the block, whose changes do not make the block run again.
+type Ignorable struct {
 	Name  string // with dots
 	Ref   bool   // an attribute that names a block
 	Block bool   // which label the block inside has, and whether it is there
@@ -22,7 +22,7 @@ func (block *Block) ignore(a *hclsyntax.Attribute) (diags hcl.Diagnostics) {
 	names := slices.Sorted(maps.Keys(rows))
 	add := func(prefix string) {
 		for _, n := range names {
-			x := Unheeded{Name: n, Block: rows[n] == nil, Ref: rows[n] != nil && rows[n].Ref != nil}
+			x := Ignorable{Name: n, Block: rows[n] == nil, Ref: rows[n] != nil && rows[n].Ref != nil}
 			fixed := rows[n] != nil && rows[n].Fixed != ""
 			if (n == prefix || prefix == "" || strings.HasPrefix(n, prefix+".")) && !fixed &&
 				!slices.Contains(block.Lifecycle.Ignore, x) {

@@ -15,8 +15,8 @@ type Lifecycle struct {
 	Before []*Condition
 	After  []*Condition
 
-	PreventDestroy bool       // nothing throws its result and its trained steps away
-	Ignore         []Unheeded // whose changes do not make it run again
+	PreventDestroy bool        // nothing throws its result and its trained steps away
+	Ignore         []Ignorable // whose changes do not make it run again
 	Triggers       []*Trigger
 }
 

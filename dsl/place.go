@@ -86,8 +86,8 @@ func (b Body) Block(name string) *Nested {
 	return nil
 }
 
-// Ignorable lists what ignore_changes of a block may name, by dotted name.
-func Ignorable(h Head) (names []string) {
+// IgnorableNames lists what ignore_changes of a block may name: its attributes and the blocks inside it, with dots.
+func IgnorableNames(h Head) (names []string) {
 	body, _ := BodyOf([]Head{h})
 	var add func(prefix string, attrs []Attr, blocks []Nested)
 	add = func(prefix string, attrs []Attr, blocks []Nested) {

@@ -58,7 +58,7 @@ type recorded struct {
 }
 
 // kept compares what a block ignores with the state's entry of it. now holds its attributes as configured.
-func (f *Fold) kept(ignore []dsl.Unheeded, old *state.Block, now map[string]string) *recorded {
+func (f *Fold) kept(ignore []dsl.Ignorable, old *state.Block, now map[string]string) *recorded {
 	k := &recorded{values: map[string]cty.Value{}, ids: map[addr.Addr]string{}}
 	for _, x := range ignore {
 		n := x.Name
