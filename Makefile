@@ -94,8 +94,9 @@ lint: ## gofmt, vet and staticcheck
 
 generate: ## files made by programs: assembly, the references of language, commands and traces
 	go generate ./...
-	go run ./cmd/stepflow schema -markdown > docs/language.md
-	go run ./cmd/stepflow schema -tracing > docs/tracing.md
+	$(MAKE) build # before the pages are emptied
+	$(STEPFLOW) schema -markdown > docs/language.md
+	$(STEPFLOW) schema -tracing > docs/tracing.md
 	go test ./cmd/stepflow -run TestCommandsPage -update
 
 fuzz: ## every fuzz target, 30 seconds each
