@@ -88,10 +88,11 @@ lint: ## gofmt, vet and staticcheck
 	go tool staticcheck ./...
 	go tool staticcheck -tags noasm ./gpu/cpu
 
-generate: ## files made by programs: assembly, the language reference
+generate: ## files made by programs: assembly, the references of language, commands and traces
 	go generate ./...
 	go run ./cmd/stepflow schema -markdown > docs/language.md
 	go run ./cmd/stepflow schema -tracing > docs/tracing.md
+	go test ./cmd/stepflow -run TestCommandsPage -update
 
 fuzz: ## every fuzz target, 30 seconds each
 	tools/fuzz.sh

@@ -18,6 +18,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -30,6 +31,7 @@ type Options struct {
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
 	Lifecycle bool
+	Elsewhere results.Elsewhere // where results and checkpoints may be besides the state's folder; nil for nowhere
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -58,6 +60,7 @@ type Plan struct {
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 	stay    []string           // blocks that the configuration removes, and that a selection leaves out
+	waits   []string           // those of stay that would be destroyed, if a block that is left out did not need them
 }
 
 // Action finds an action by address; nil if there is none.
