@@ -86,18 +86,19 @@ func (b Body) Block(name string) *Nested {
 	return nil
 }
 
-// Ignorable lists what ignore_changes of a block may name: its attributes that hold values, by dotted name.
-func Ignorable(h Head) (names []string) {
+// IgnorableNames lists what ignore_changes of a block may name: its attributes and the blocks inside it, with dots.
+func IgnorableNames(h Head) (names []string) {
 	body, _ := BodyOf([]Head{h})
 	var add func(prefix string, attrs []Attr, blocks []Nested)
 	add = func(prefix string, attrs []Attr, blocks []Nested) {
 		for _, a := range attrs {
-			if a.Ref == nil {
+			if a.Fixed == "" {
 				names = append(names, prefix+a.Name)
 			}
 		}
 		for _, n := range blocks {
 			if !n.Repeat && n.Name != lifecycleBlock.Name {
+				names = append(names, prefix+n.Name)
 				add(prefix+n.Name+".", n.Attrs, n.Blocks)
 			}
 		}

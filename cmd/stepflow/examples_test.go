@@ -17,6 +17,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
+	"stepflow/foreign"
 )
 
 // longest is how many lines an example of the language page may have.
@@ -25,7 +26,7 @@ const longest = 15
 // TestExamples puts each example of the language page into the example pipeline, validates it, and evaluates what its
 // comments claim.
 func TestExamples(t *testing.T) {
-	t.Setenv(fineweb.CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	data := filepath.Join(t.TempDir(), "documents.parquet")
 	writeDocuments(t, data)
 	for name, files := range dsl.Examples() {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"stepflow/fineweb"
 	"stepflow/foreign"
 )
 
