@@ -277,7 +277,7 @@ func (c *completer) expected(row *dsl.Attr) {
 		c.words(first, "true", "false")
 	case row.Name == "ignore_changes":
 		c.words(first, "all")
-		c.words(first, dsl.IgnorableNames(c.path[0])...)
+		c.words(second, dsl.IgnorableNames(c.path[0])...)
 	case row.Name == "type" && c.path[0].Type == "variable":
 		for _, w := range typeWords {
 			if !c.snippets {

@@ -91,7 +91,7 @@ func TestCompletion(t *testing.T) {
 		{"no each", "stage \"b\" {\n  seed = ˇ\n}\n", "", "var.tokens", "each.key count.index"},
 		{"count", "stage \"b\" {\n  count = 2\n  seed = ˇ\n}\n", "", "count.index", "each.key"},
 		{"self", "stage \"b\" {\n  lifecycle {\n    postcondition {\n      condition = self.ˇ\n", "", "loss", ""},
-		{"ignore_changes", "stage \"b\" {\n  lifecycle {\n    ignore_changes = [ˇ]\n  }\n}\n", "", "all seed train train.data train.schedule.min_lr_ratio",
+		{"ignore_changes", "stage \"b\" {\n  lifecycle {\n    ignore_changes = [ˇ]\n  }\n}\n", "all", "seed train train.data train.schedule.min_lr_ratio",
 			"stage.seed model from count"},
 		{"moved", "moved {\n  from = stage.old\n  to = ˇ\n}\n", "", "stage.seed", "var.tokens"},
 		{"types of variables", "variable \"x\" {\n  type = ˇ\n}\n", "any bool list", "", "var.tokens"},
