@@ -267,7 +267,8 @@ func (c *completer) oneOf(row *dsl.Attr, quote string) {
 }
 
 // typeWords begin the types of variables.
-var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)", "object({ $0 })", "set($0)", "tuple([$0])"}
+var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)", "object({ $0 })", "set($0)",
+	"tuple([$0])"}
 
 // expected lists the values that an attribute takes in particular.
 func (c *completer) expected(row *dsl.Attr) {
@@ -324,7 +325,8 @@ func (c *completer) expression(row *dsl.Attr, v *value) {
 		if !c.snippets {
 			insert = f + "("
 		}
-		c.add(fourth, CompletionItem{Label: f, Kind: itemFunction, Detail: s.String(), Documentation: markdown(s.Doc)}, insert)
+		c.add(fourth, CompletionItem{Label: f, Kind: itemFunction, Detail: s.String(), Documentation: markdown(s.Doc)},
+			insert)
 	}
 }
 

@@ -67,7 +67,8 @@ func TestModuleCompletion(t *testing.T) {
 		"disk/run/out.hcl": callee}, "")
 	var got completionList
 	e.call("textDocument/completion", e.at("main.hcl", text, "\"./run\"\n  "), &got)
-	if list := labels(got.Items); list[0] != "needed" || !slices.Contains(list, "tokens") || slices.Contains(list, "INPUT") {
+	if list := labels(got.Items); list[0] != "needed" || !slices.Contains(list, "tokens") ||
+		slices.Contains(list, "INPUT") {
 		t.Errorf("%q", list)
 	}
 	e.call("textDocument/completion", e.at("main.hcl", text, "= module.run."), &got)
@@ -85,7 +86,7 @@ func TestModuleRename(t *testing.T) {
 	}{
 		{"run/main.hcl", "variable \"tok", "budget", map[string]string{
 			"main.hcl":     strings.Replace(caller, "  tokens", "  budget", 1),
-			"run/main.hcl": strings.NewReplacer("\"tokens\"", "\"budget\"", "var.tokens", "var.budget").Replace(example)}},
+			"run/main.hcl": strings.NewReplacer(`"tokens"`, `"budget"`, "var.tokens", "var.budget").Replace(example)}},
 		{"main.hcl", "run.final_l", "loss", map[string]string{
 			"main.hcl":    strings.Replace(caller, "run.final_loss", "run.loss", 1),
 			"run/out.hcl": strings.Replace(callee, "final_loss", "loss", 1)}},

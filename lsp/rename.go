@@ -89,8 +89,8 @@ func (s *session) checkName(dir string, to addr.Addr) error {
 	}
 	was := s.names(dir, func(n *name) bool { return n.addr == to && slices.Contains(history, n.in) })
 	if len(was) > 0 {
-		return refuse("The %s block at %s says what became of a %s, so no other block can have that name now. Choose another "+
-			"name, or remove that block.", was[0].in, was[0].place(), to)
+		return refuse("The %s block at %s says what became of a %s, so no other block can have that name now. Choose "+
+			"another name, or remove that block.", was[0].in, was[0].place(), to)
 	}
 	return nil
 }
