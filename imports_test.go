@@ -64,7 +64,7 @@ var may = map[string]string{
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr gpu tracing runtime/metrics",
 
-	"runtime/results":    "dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/checkpoint": "foreign gpu runtime/durable",
