@@ -19,9 +19,9 @@ var elsewhere = []struct {
 	{"A pipeline has no settings of stepflow itself. Where the state lies is chosen on the command line, with " +
 		"`-state-dir`, and each result records the operators that made it.",
 		[]string{"terraform", "tofu", "required_version", "experiments"}},
-	{"Where the state lies is chosen on the command line, with `-state-dir`.",
+	{"Where the state lies is chosen on the command line, with `-state-dir` and `-backend`.",
 		[]string{"backend", "cloud", "encryption"}},
-	{"There are no workspaces: give each its own state with `-state-dir`, and its values with `-var-file`.",
+	{"There are no workspaces: give each its own state with `-state-dir` (and `-backend`), and its values with `-var-file`.",
 		[]string{"workspace"}},
 	{"Nothing is ephemeral. `sensitive = true` hides a value from plans, reports and traces, and the state keeps a seal " +
 		"of it alone.",
