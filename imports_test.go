@@ -1,4 +1,4 @@
-// Package stepflow holds the test of who may import whom.
+// Package stepflow holds tests of the project as a whole, such as who may import whom.
 package stepflow
 
 import (
@@ -23,6 +23,7 @@ var may = map[string]string{
 	"foreign":      "",
 	"runtime":      "",
 
+	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
@@ -146,7 +147,8 @@ func TestLayers(t *testing.T) {
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":     "dsl cmd/stepflow runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/hashicorp/hcl":     "dsl cmd/stepflow lsp runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/creachadair":       "lsp",
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
 	"github.com/prometheus":        "tracing",

@@ -19,7 +19,7 @@ type module struct {
 	path      string // as in addr.Addr; empty for the pipeline itself
 	dir       string
 	source    *folder
-	by        *call   // nil for the pipeline itself
+	by        *call // nil for the pipeline itself
 	variables map[string]*Variable
 	names     []*named // in their order: locals, inputs, outputs and calls
 	localOf   map[string]*named

@@ -19,6 +19,8 @@ var elsewhere = []struct {
 	{"A pipeline has no settings of stepflow itself. Where the state lies is chosen on the command line, with " +
 		"`-state-dir`, and each result records the operators that made it.",
 		[]string{"terraform", "tofu", "required_version", "experiments"}},
+	{"Modules are read from disk: clone the version that you want, and name its path.",
+		[]string{"version"}},
 	{"Where the state lies is chosen on the command line, with `-state-dir` and `-backend`.",
 		[]string{"backend", "cloud", "encryption"}},
 	{"There are no workspaces: give each its own state with `-state-dir` (and `-backend`), and its values with `-var-file`.",
@@ -66,10 +68,12 @@ func insteadOr(word string, known []string) string {
 	return Suggest(word, known)
 }
 
-// writeElsewhere writes the section of Terraform's words that mean nothing here.
-func writeElsewhere(b *strings.Builder) {
-	b.WriteString("\n## Terraform's words that are not here\n\n| word | instead |\n|---|---|\n")
+// elsewhereTable returns the table of Terraform's words that mean nothing here.
+func elsewhereTable() string {
+	var b strings.Builder
+	b.WriteString("| word | instead |\n|---|---|\n")
 	for _, g := range elsewhere {
-		fmt.Fprintf(b, "| `%s` | %s |\n", strings.Join(g.words, "`, `"), g.instead)
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.words, "`, `"), g.instead)
 	}
+	return strings.TrimSuffix(b.String(), "\n")
 }

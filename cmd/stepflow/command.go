@@ -94,7 +94,7 @@ func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
 		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), dataCommand(), forceUnlockCommand(),
+		schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
