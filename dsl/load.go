@@ -32,6 +32,7 @@ type Config struct {
 	meter     *meter
 	cyclic    bool                   // some local or block needs itself
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
+	test      *loadedTest            // nil but in a test
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -85,6 +86,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			bodies = append(bodies, body)
 		}
 	}
+	diags = append(diags, c.openTest(parser, inputs.Test)...)
 	for _, b := range bodies {
 		for _, a := range sortedAttrs(b) {
 			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
@@ -102,7 +104,8 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved,
+		c.linkTest} {
 		diags = append(diags, check()...)
 	}
 	return c, c.Secrets.Diagnostics(diags)
@@ -168,6 +171,10 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
+	if b.Body, diags = c.overridden(block, b.Body); diags.HasErrors() {
+		return diags
+	}
+	block.body = b.Body
 	if k.NoLabel {
 		if c.Telemetry != nil {
 			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block",

@@ -61,6 +61,7 @@ func Reference() string {
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
 		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(MaxSource))
+	writeTests(&b)
 	return b.String()
 }
 
@@ -168,7 +169,9 @@ func writeAttrs(b *strings.Builder, attrs []Attr) {
 func writeNested(b *strings.Builder, blocks []Nested, heading string) {
 	for _, n := range blocks {
 		form := n.Name
-		if n.Label != nil {
+		if n.Named {
+			form += " NAME"
+		} else if n.Label != nil {
 			form += ` "` + strings.Join(n.Label, `"|"`) + `"`
 		}
 		required := ""
@@ -204,7 +207,8 @@ func SchemaJSON() map[string]any {
 				"blocks": schemaNested(k.Blocks), "exports": exports, "repeatable": k.Repeat, "description": k.Doc}
 		}
 	}
-	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames()}
+	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames(),
+		"test_file": schemaNested(TestBlocks)}
 }
 
 func schemaAttrs(attrs []Attr) map[string]any {
@@ -241,8 +245,8 @@ func schemaAttrs(attrs []Attr) map[string]any {
 func schemaNested(blocks []Nested) map[string]any {
 	out := map[string]any{}
 	for _, n := range blocks {
-		out[n.Name] = map[string]any{"labels": n.Label, "required": n.Required, "repeatable": n.Repeat, "only": n.Only,
-			"attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
+		out[n.Name] = map[string]any{"labels": n.Label, "named": n.Named, "open": n.Open, "required": n.Required,
+			"repeatable": n.Repeat, "only": n.Only, "attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
 	}
 	return out
 }

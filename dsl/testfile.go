@@ -1,0 +1,403 @@
+package dsl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// TestSuffix ends the names of test files.
+const TestSuffix = ".stepflowtest.hcl"
+
+// The commands of a run.
+const (
+	TestPlan  = "plan"
+	TestApply = "apply"
+)
+
+// MainState is the key of the state that the runs of a file share if they name no other.
+const MainState = "main"
+
+// testedBlocks are the blocks that a test file has, and each run in it.
+var testedBlocks = []Nested{
+	{Name: "variables", Open: true,
+		Doc: "Values of the pipeline's variables, which win over all others. An expression of other variables and of " +
+			"`run.NAME`, the runs before."},
+	{Name: "override", Repeat: true, Doc: "Other attributes of a block of the pipeline, to train a smaller copy.",
+		Attrs: []Attr{
+			{Name: "target", Address: true, Required: true, Doc: "A block, with all its instances."},
+			{Name: "values", Type: cty.DynamicPseudoType, Required: true,
+				Doc: "The attributes, written out as an object: `{ layers = 1, train = { steps = 4 } }` changes a nested block " +
+					"too; null leaves an attribute or a nested block out. They may name whatever the target may."},
+		}},
+	{Name: "mock_data", Label: mockTypes, Repeat: true,
+		Doc: "Generated documents for all data of a type, in place of their `source` and filters. They need no network, " +
+			"are the same each time, and a model can learn from them.",
+		Attrs: []Attr{
+			{Name: "documents", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e6), Default: num(200),
+				Doc: "How many documents each data block has."},
+			{Name: "words", Type: cty.Number, Whole: true, Min: at(1), Max: at(1e5), Default: num(60),
+				Doc: "Words of a document, on average."},
+			{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
+				Doc: "Seed of the documents."},
+		}},
+}
+
+// mockTypes are the types of data for which documents can be generated.
+var mockTypes = []string{"fineweb_edu", "parquet", "jsonl", "text"}
+
+// TestBlocks are the blocks of a test file.
+var TestBlocks = append(slices.Clip(testedBlocks), Nested{Name: "run", Named: true, Required: true, Repeat: true,
+	Doc: "Plans or applies the pipeline, and tests what comes of that.",
+	Attrs: []Attr{
+		{Name: "command", Type: cty.String, OneOf: []string{TestPlan, TestApply}, Default: str(TestApply),
+			Doc: "Written without quotes."},
+		{Name: "state_key", Type: cty.String, Default: str(MainState),
+			Doc: "Runs with the same key share a state: what one has made is up to date in the next."},
+		{Name: "parallel", Type: cty.Bool, Default: cty.False,
+			Doc: "It may run beside the runs before it that are parallel too, unless they share its state or it names " +
+				"them."},
+		{Name: "expect_failures", Type: strings_,
+			Doc: "Variables, checks and blocks of which a condition must be false, such as `[var.steps, check.quality, " +
+				"stage.seed]`."},
+	},
+	Blocks: append(slices.Clip(testedBlocks),
+		Nested{Name: "plan_options", Doc: "What is planned; see [commands.md](commands.md#a-part-of-a-pipeline).",
+			Attrs: []Attr{
+				{Name: "target", Type: strings_, Doc: "Only these blocks or instances, and what they need."},
+				{Name: "exclude", Type: strings_, Doc: "Not these, nor what needs them."},
+				{Name: "replace", Type: strings_, Doc: "Run these again, from their start."},
+			}},
+		Nested{Name: "interrupt", Doc: "Ends the run as Ctrl-C does, once, and applies again.",
+			Attrs: []Attr{
+				{Name: "at_step", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps), Required: true,
+					Unit: "optimizer steps", Doc: "The step after which it ends."},
+				{Name: "stage", Address: true, Doc: "Of this stage or instance; default: the first that comes so far."},
+			}},
+		Nested{Name: "assert", Repeat: true, Doc: "What must be true.",
+			Attrs: conditionAttrs("An expression of variables, locals and blocks, and of `output.NAME`, `run.NAME`, `plan`, " +
+				"`state`, `seam` and `changes`: see [testing.md](testing.md#what-a-condition-sees).")},
+	)})
+
+// TestFile is a file of tests.
+type TestFile struct {
+	Path      string
+	Runs      []*TestRun
+	Files     map[string]*hcl.File // by name, for snippets
+	testParts                      // of every run
+}
+
+// TestRun is a run block.
+type TestRun struct {
+	Name      string
+	Range     hcl.Range
+	Command   string // TestPlan or TestApply
+	StateKey  string
+	Parallel  bool
+	Expected  []ExpectedFailure
+	Target    []string // of plan_options, as Exclude and Replace are
+	Exclude   []string
+	Replace   []string
+	Interrupt *TestInterrupt // nil for none
+	Uses      []string       // runs that it names
+	Asserts   int            // how many there are
+	asserts   []*Condition
+	testParts
+}
+
+// testParts is what may stand in a file, for all its runs, and in a run.
+type testParts struct {
+	variables []*hclsyntax.Attribute
+	overrides []*override
+	mocks     []*Mock
+}
+
+// ExpectedFailure is what expect_failures names.
+type ExpectedFailure struct {
+	Name  string // such as var.steps
+	Range hcl.Range
+}
+
+// TestInterrupt says when a run is interrupted.
+type TestInterrupt struct {
+	Stage  string // address of a stage; "" for any
+	AtStep int
+	Range  hcl.Range
+}
+
+// Mock is a mock_data block.
+type Mock struct {
+	Type      string
+	Documents int
+	Words     int
+	Seed      int
+	Range     hcl.Range
+}
+
+// TestFiles lists the test files of a pipeline: beside its files, and in a folder of that name.
+func TestFiles(path, folder string) (list []string, err error) {
+	dir, _, err := PipelineFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	if list, err = filesIn(dir, TestSuffix); err != nil {
+		return nil, err
+	}
+	more, err := filesIn(filepath.Join(dir, folder), TestSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return list, nil
+	}
+	for _, f := range more {
+		if !slices.Contains(list, f) { // where the folder is the pipeline's
+			list = append(list, f)
+		}
+	}
+	return list, err
+}
+
+// ReadTest reads a test file. What it names is not compared with a pipeline.
+func ReadTest(path string) (*TestFile, hcl.Diagnostics) {
+	c := &Config{meter: &meter{most: maxWork}}
+	parser := hclparse.NewParser()
+	body, diags := c.parse(parser, path)
+	f := &TestFile{Path: path, Files: parser.Files()}
+	if body == nil || diags.HasErrors() {
+		return f, diags
+	}
+	return f, append(diags, f.read(body)...)
+}
+
+// read reads the body of a test file.
+func (f *TestFile) read(b *hclsyntax.Body) hcl.Diagnostics {
+	diags := checkBody(b, nil, TestBlocks, "", "a test file", nil)
+	diags = append(diags, f.testParts.read(b)...)
+	seen := map[string]hcl.Range{}
+	for _, sub := range b.Blocks {
+		if sub.Type != "run" || len(sub.Labels) != 1 {
+			continue
+		}
+		r := &TestRun{Name: sub.Labels[0], Range: sub.DefRange()}
+		if old, dup := seen[r.Name]; dup {
+			diags = append(diags, duplicate("run."+r.Name, r.Range, old))
+		}
+		seen[r.Name] = r.Range
+		f.Runs = append(f.Runs, r)
+		diags = append(diags, r.read(sub)...)
+		r.uses(f.variables)
+	}
+	return diags
+}
+
+// read reads what a file and a run may both have.
+func (t *testParts) read(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	for _, sub := range b.Blocks {
+		switch sub.Type {
+		case "variables":
+			t.variables = sortedAttrs(sub.Body)
+		case "override":
+			o, d := newOverride(sub)
+			if diags = append(diags, d...); o != nil {
+				t.overrides = append(t.overrides, o)
+			}
+		case "mock_data":
+			m, d := newMock(sub)
+			if diags = append(diags, d...); m != nil {
+				t.mocks = append(t.mocks, m)
+			}
+		}
+	}
+	return diags
+}
+
+// constants evaluates the attributes of a block that may name nothing.
+func constants(b *hclsyntax.Block, attrs []Attr) (*Decoded, hcl.Diagnostics) {
+	x := &decoder{ctx: &hcl.EvalContext{}}
+	d := x.body(b.Body, attrs, nil, "", "", b.DefRange())
+	return d, x.diags
+}
+
+// newMock reads a mock_data block; nil if its label is wrong, which checkBody reports.
+func newMock(b *hclsyntax.Block) (*Mock, hcl.Diagnostics) {
+	if len(b.Labels) != 1 {
+		return nil, nil
+	}
+	i := slices.IndexFunc(testedBlocks, func(n Nested) bool { return n.Name == b.Type })
+	d, diags := constants(b, testedBlocks[i].Attrs)
+	return &Mock{Type: b.Labels[0], Documents: d.Int("documents"), Words: d.Int("words"), Seed: d.Int("seed"),
+		Range: b.DefRange()}, diags
+}
+
+// read reads a run block.
+func (r *TestRun) read(b *hclsyntax.Block) hcl.Diagnostics {
+	diags := r.testParts.read(b.Body)
+	r.Command, r.StateKey = TestApply, MainState
+	if a := b.Body.Attributes["command"]; a != nil {
+		r.Command = hcl.ExprAsKeyword(a.Expr)
+		if r.Command != TestPlan && r.Command != TestApply {
+			diags = append(diags, failure(a.Expr.Range(), "Unknown command",
+				"command is plan or apply, written without quotes."))
+		}
+	}
+	if v, d := constant(b.Body, "state_key", cty.String); v != cty.NilVal {
+		if r.StateKey = v.AsString(); !hclsyntax.ValidIdentifier(r.StateKey) {
+			diags = append(diags, failure(b.Body.Attributes["state_key"].Expr.Range(), "Invalid name", "state_key is a name "+
+				"that starts with a letter and has only letters, digits, _ and -."))
+		}
+	} else {
+		diags = append(diags, d...)
+	}
+	if v, d := constant(b.Body, "parallel", cty.Bool); v != cty.NilVal {
+		r.Parallel = v.True()
+	} else {
+		diags = append(diags, d...)
+	}
+	diags = append(diags, r.expect(b.Body)...)
+	for _, sub := range b.Body.Blocks {
+		switch sub.Type {
+		case "plan_options":
+			diags = append(diags, r.options(sub.Body)...)
+		case "interrupt":
+			diags = append(diags, r.interrupt(sub)...)
+		case "assert":
+			if x := newCondition(sub, "", "Test assertion failed"); x != nil {
+				r.asserts = append(r.asserts, x)
+			}
+		}
+	}
+	r.Asserts = len(r.asserts)
+	if r.Interrupt != nil && r.Command != TestApply {
+		diags = append(diags, failure(r.Interrupt.Range, "Nothing to interrupt",
+			"run.%s only plans. An interrupt needs command = apply.", r.Name))
+	}
+	return diags
+}
+
+// constant returns the value of an attribute that may name nothing; cty.NilVal if it is not given or not valid.
+func constant(b *hclsyntax.Body, name string, want cty.Type) (cty.Value, hcl.Diagnostics) {
+	a := b.Attributes[name]
+	if a == nil {
+		return cty.NilVal, nil
+	}
+	v, diags := a.Expr.Value(nil)
+	if !diags.HasErrors() {
+		if v, err := convert.Convert(v, want); err == nil && v.IsKnown() && !v.IsNull() {
+			return v, nil
+		}
+	}
+	return cty.NilVal, hcl.Diagnostics{failure(a.Expr.Range(), "Not a constant", "%s takes a %s that is written out.",
+		name, want.FriendlyName())}
+}
+
+// expect reads expect_failures.
+func (r *TestRun) expect(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	a := b.Attributes["expect_failures"]
+	if a == nil {
+		return nil
+	}
+	list, d := hcl.ExprList(a.Expr)
+	if d.HasErrors() {
+		return hcl.Diagnostics{failure(a.Expr.Range(), "Wrong type",
+			"expect_failures takes a list of names, such as [var.steps, check.quality, stage.seed].")}
+	}
+	for _, e := range list {
+		t, d := hcl.AbsTraversalForExpr(e)
+		name := ""
+		if !d.HasErrors() {
+			name = TraversalText(t)
+		}
+		if name == "" {
+			diags = append(diags, failure(e.Range(), "Not a name", "expect_failures names variables, checks and blocks, "+
+				"written without quotes, such as var.steps, check.quality or stage.seed."))
+			continue
+		}
+		r.Expected = append(r.Expected, ExpectedFailure{name, e.Range()})
+	}
+	return diags
+}
+
+// options reads plan_options.
+func (r *TestRun) options(b *hclsyntax.Body) (diags hcl.Diagnostics) {
+	for name, to := range map[string]*[]string{"target": &r.Target, "exclude": &r.Exclude, "replace": &r.Replace} {
+		a := b.Attributes[name]
+		if a == nil {
+			continue
+		}
+		list, d := hcl.ExprList(a.Expr)
+		if d.HasErrors() {
+			diags = append(diags, failure(a.Expr.Range(), "Wrong type",
+				"%s takes a list of addresses, such as [stage.seed].", name))
+		}
+		for _, e := range list {
+			x, problem := addressIn(name, e)
+			if problem != nil {
+				diags = append(diags, problem)
+				continue
+			}
+			*to = append(*to, x.String())
+		}
+	}
+	return diags
+}
+
+// interrupt reads an interrupt block.
+func (r *TestRun) interrupt(b *hclsyntax.Block) hcl.Diagnostics {
+	r.Interrupt = &TestInterrupt{Range: b.DefRange()}
+	at := b.Body.Attributes["at_step"]
+	if at == nil {
+		return nil // reported already
+	}
+	v, diags := constant(b.Body, "at_step", cty.Number)
+	if v != cty.NilVal {
+		n, _ := v.AsBigFloat().Float64()
+		r.Interrupt.AtStep = int(n)
+		if n != float64(int(n)) || n < 1 || n > maxSteps {
+			diags = append(diags, failure(at.Expr.Range(), "Invalid value", "at_step is a whole number, at least 1."))
+		}
+	}
+	if a := b.Body.Attributes["stage"]; a != nil {
+		x, problem := readAddress(a)
+		switch {
+		case problem != nil:
+			diags = append(diags, problem)
+		case x.Kind != "stage":
+			diags = append(diags, failure(a.Expr.Range(), "Not a stage", "Only a stage has steps, not %s.", x))
+		default:
+			r.Interrupt.Stage = x.String()
+		}
+	}
+	return diags
+}
+
+// uses notes the runs that a run names, also in the variables of its file.
+func (r *TestRun) uses(shared []*hclsyntax.Attribute) {
+	var list []hclsyntax.Expression
+	for _, a := range slices.Concat(shared, r.variables) {
+		list = append(list, a.Expr)
+	}
+	for _, x := range r.asserts {
+		list = append(list, x.test, x.message)
+	}
+	for _, e := range list {
+		for _, t := range e.Variables() {
+			if name := stepName(t, 1); t.RootName() == "run" && name != "" && !slices.Contains(r.Uses, name) {
+				r.Uses = append(r.Uses, name)
+			}
+		}
+	}
+}
+
+// writeTests writes the section on test files.
+func writeTests(b *strings.Builder) {
+	fmt.Fprintf(b, "\n# Test files\n\nFiles named `*%s`, beside a pipeline or in its folder `tests`, are run by "+
+		"`stepflow test`: see [testing.md](testing.md).\n\n", TestSuffix)
+	writeNested(b, TestBlocks, "## ")
+}
