@@ -22,6 +22,7 @@ const filesToo = ":files"
 type completer struct {
 	app     *app
 	command *command
+	flags   *flag.FlagSet
 	args    []string // positional arguments before the word
 }
 
@@ -29,7 +30,7 @@ type completer struct {
 var flagWords = map[string]func(*completer) []string{
 	"target": (*completer).instances, "exclude": (*completer).instances, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
-	"device": words("cpu", "cuda"), "ui": (*completer).nothing,
+	"filter": (*completer).tests, "device": words("cpu", "cuda"), "ui": (*completer).nothing,
 }
 
 var argWords = map[string]func(*completer) []string{
@@ -85,6 +86,7 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	}
 	c := &completer{app: a, command: &commands[at]}
 	f := c.command.flagSet(a)
+	c.flags = f
 	before := joined(line[1 : len(line)-1])
 	c.args = c.parse(f, before)
 	if name, value := c.flag(f, before, last); name != "" {
@@ -219,6 +221,15 @@ func (c *completer) variables() (list []string) {
 		list = append(list, strings.TrimSuffix(name+"=\t"+v.Description, "\t"))
 	}
 	slices.Sort(list)
+	return list
+}
+
+// tests lists the test files of the pipeline.
+func (c *completer) tests() []string {
+	list, err := dsl.TestFiles(dirArg(c.args), c.flags.Lookup("test-directory").Value.String())
+	if err != nil {
+		return nil
+	}
 	return list
 }
 

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -47,4 +48,15 @@ func (p *Plan) NewConsole(more map[string]any) (*Console, error) {
 // Eval returns the value of an expression. file holds its text for the problems.
 func (c *Console) Eval(text string) (v cty.Value, file *hcl.File, diags hcl.Diagnostics) {
 	return c.plan.fold.Scope.Eval(text, c.more)
+}
+
+// Assert tests the conditions of the test for which the pipeline was loaded.
+func (c *Console) Assert() hcl.Diagnostics { return c.plan.fold.Scope.Assert(c.more) }
+
+// Value returns the outputs, and the names beside those of the pipeline that no output has.
+func (c *Console) Value() cty.Value {
+	fields := maps.Clone(c.more)
+	delete(fields, "output")
+	maps.Copy(fields, c.more["output"].AsValueMap())
+	return cty.ObjectVal(fields)
 }
