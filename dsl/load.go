@@ -164,8 +164,11 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	k := KindOf(b.Type)
 	if k == nil {
-		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s The blocks are %s.",
-			b.Type, Suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}
+		hint := insteadOf(b.Type)
+		if hint == "" {
+			hint = Suggest(b.Type, kindNames()) + " The blocks are " + strings.Join(kindNames(), ", ") + "."
+		}
+		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s", b.Type, hint)}
 	}
 	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
 	if d := block.label(b); d != nil {
@@ -191,10 +194,11 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	var extra []string
 	nested := k.Blocks
 	if k.Repeat {
-		extra = []string{"count", "for_each", "depends_on"}
+		extra = []string{"count", "for_each", dependsOn.Name}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		diags = append(block.repeat(b.Body), block.readLifecycle(b.Body)...)
+		diags = block.repeat(b.Body)
 	}
+	diags = append(diags, block.readLifecycle(b.Body)...)
 	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), extra)...)
 }
 

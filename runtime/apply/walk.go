@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"syscall"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -23,7 +25,10 @@ type walk struct {
 	making map[string]bool          // recipes of blocks that run
 	now    int                      // blocks that run
 	ended  chan ended
-	errs   []error // with any, nothing more is begun
+	over   map[addr.Addr]bool // instances that have ended, however that was
+	failed map[addr.Addr]bool // instances that failed, and those that need one that did
+	errs   []error
+	stop   bool // nothing more is begun
 }
 
 // walked is a block of a walk.
@@ -49,7 +54,7 @@ type ended struct {
 // walk runs all blocks.
 func (r *runner) walk(ctx context.Context) error {
 	w := &walk{runner: r, done: map[addr.Addr]bool{}, used: map[blocks.Resource]bool{}, making: map[string]bool{},
-		ended: make(chan ended)}
+		ended: make(chan ended), over: map[addr.Addr]bool{}, failed: map[addr.Addr]bool{}}
 	byBlock := map[addr.Addr][]int{} // indices of actions
 	for i, a := range r.plan.Actions {
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
@@ -62,8 +67,9 @@ func (r *runner) walk(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
-		if err := w.begin(ctx); err != nil {
-			w.errs = append(w.errs, err)
+		for n := -1; n < len(w.over); { // what ends at once may be what others wait for
+			n = len(w.over)
+			w.begin(ctx)
 		}
 		if w.now == 0 {
 			return errors.Join(w.errs...)
@@ -76,20 +82,20 @@ func (r *runner) walk(ctx context.Context) error {
 }
 
 // begin begins all that can run now.
-func (w *walk) begin(ctx context.Context) error {
+func (w *walk) begin(ctx context.Context) {
 	for _, b := range w.blocks {
-		if len(w.errs) > 0 || w.now >= w.most {
-			return nil
+		if w.stop || w.now >= w.most {
+			return
 		}
 		if w.done[b.block.Addr] || !w.ready(b) {
 			continue
 		}
 		if err := w.instancesOf(ctx, b); err != nil {
-			return err
+			w.errs, w.stop = append(w.errs, err), true
+			return
 		}
 		w.settle(b)
 	}
-	return nil
 }
 
 // ready reports whether all blocks that a block refers to have ended.
@@ -114,29 +120,54 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 	}
 	at := 0
 	for i, each := range b.instances {
-		left := w.plan.LeavesOut(b.block.Instance(each))
 		index := at
-		if !left {
-			at++
-		}
-		switch {
-		case b.begun[i]:
-		case left:
+		if left := w.plan.LeavesOut(b.block.Instance(each)); left && !b.begun[i] {
 			known, err := w.lookAt(ctx, b.block, each)
 			if err != nil {
 				return err
 			}
-			b.exports[i], b.begun[i] = known, true
-			b.left--
-		case w.now >= w.most, w.used[w.plan.Actions[b.actions[index]].Alone()]:
+			w.close(b, i, known)
+		} else if !left {
+			at++
+		}
+		if b.begun[i] {
+			continue
+		}
+		a := w.plan.Actions[b.actions[index]]
+		switch {
+		case w.failed[a.Addr]:
+			w.close(b, i, cty.DynamicVal)
+		case w.stop, w.now >= w.most, w.used[a.Alone()]:
 			return nil
+		case a.After != addr.Addr{} && !w.over[a.After]: // that one first: this one takes what it makes
 		default:
-			if err := w.instance(ctx, b, i, b.actions[index]); err != nil {
-				return err
-			}
+			w.instance(ctx, b, i, b.actions[index])
 		}
 	}
 	return nil
+}
+
+// close notes that an instance has ended, and what it exports.
+func (w *walk) close(b *walked, i int, exports cty.Value) {
+	b.exports[i], b.begun[i] = exports, true
+	b.left--
+	w.over[b.block.Instance(b.instances[i])] = true
+}
+
+// fail notes that an instance has failed. What needs it is not run; all else is, unless the error would meet it too.
+func (w *walk) fail(b *walked, i int, err error) {
+	w.errs = append(w.errs, err)
+	w.stop = w.stop || general(err)
+	w.close(b, i, cty.DynamicVal)
+	w.failed[b.block.Instance(b.instances[i])] = true
+	w.plan.Needing(w.failed)
+}
+
+// general reports whether an error would meet other blocks as well: the run was interrupted, or the disk takes nothing
+// more.
+func general(err error) bool {
+	return slices.ContainsFunc([]error{ErrInterrupted, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO},
+		func(target error) bool { return errors.Is(err, target) })
 }
 
 // lookAt plans an instance that is left out, for what it exports.
@@ -153,20 +184,19 @@ func (w *walk) lookAt(ctx context.Context, b *dsl.Block, each dsl.Each) (cty.Val
 }
 
 // instance begins an instance of a block, unless another of its recipe runs, whose result it will take.
-func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
+func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
 	a, known, err := w.prepare(ctx, b.block, at)
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		w.fail(b, i, err)
+		return
+	case a == nil:
+		w.close(b, i, known)
+		return
+	case w.making[a.Recipe] && a.Shareable():
+		return
 	}
 	b.exports[i] = known
-	switch {
-	case a == nil:
-		b.begun[i] = true
-		b.left--
-		return nil
-	case w.making[a.Recipe] && a.Shareable():
-		return nil
-	}
 	b.begun[i], w.making[a.Recipe], w.runner.ended[a.Addr] = true, true, true
 	w.now++
 	if alone := a.Alone(); alone != "" {
@@ -176,7 +206,6 @@ func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
 		made, err := w.task(ctx, a)
 		w.ended <- ended{b, i, a, made, err}
 	}()
-	return nil
 }
 
 // end notes that an instance has run.
@@ -184,16 +213,18 @@ func (w *walk) end(e ended) {
 	w.now--
 	delete(w.making, e.action.Recipe)
 	delete(w.used, e.action.Alone())
-	if e.err != nil {
-		w.errs = append(w.errs, fmt.Errorf("%s: %w", e.action.Addr, e.err))
-		return
+	err, exports := e.err, e.of.exports[e.i]
+	if err != nil {
+		err = fmt.Errorf("%s: %w", e.action.Addr, err)
+	} else {
+		exports = withMade(exports, e.made)
+		err = w.accept(e.action, exports)
 	}
-	e.of.exports[e.i] = withMade(e.of.exports[e.i], e.made)
-	if err := w.accept(e.action, e.of.exports[e.i]); err != nil {
-		w.errs = append(w.errs, err)
-		return
+	if err != nil {
+		w.fail(e.of, e.i, err)
+	} else {
+		w.close(e.of, e.i, exports)
 	}
-	e.of.left--
 	w.settle(e.of)
 }
 

@@ -207,6 +207,9 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			p.Actions = append(p.Actions, a)
 		}
 	}
+	if !diags.HasErrors() {
+		diags = append(diags, p.lengthen(ctx)...)
+	}
 	return append(diags, p.together()...)
 }
 
