@@ -50,7 +50,7 @@ func (c *Config) overridden(b *Block, body *hclsyntax.Body) (*hclsyntax.Body, hc
 	}
 	body, diags := c.test.mocked(b.Addr, body)
 	for _, o := range c.test.overrides {
-		if o.target == b.Addr {
+		if o.target.Covers(b.Addr) {
 			var d hcl.Diagnostics
 			body, d = c.edited(b, o, body)
 			diags = append(diags, d...)

@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"stepflow/dsl/addr"
 )
 
 // TestSuffix ends the names of test files.
@@ -30,8 +32,8 @@ const MainState = "main"
 // testedBlocks are the blocks that a test file has, and each run in it.
 var testedBlocks = []Nested{
 	{Name: "variables", Open: true,
-		Doc: "Values of the pipeline's variables, which win over all others. An expression of other variables and of " +
-			"`run.NAME`, the runs before."},
+		Doc: "Values of the pipeline's variables, which win over all others: expressions of other variables, and in a run " +
+			"of `run.NAME`, the runs before it."},
 	{Name: "override", Repeat: true, Doc: "Other attributes of a block of the pipeline, to train a smaller copy.",
 		Attrs: []Attr{
 			{Name: "target", Address: true, Required: true, Doc: "A block, with all its instances."},
@@ -127,9 +129,19 @@ type ExpectedFailure struct {
 	Range hcl.Range
 }
 
+// Covers reports whether what failed is what was expected to.
+func (x ExpectedFailure) Covers(of Failed) bool {
+	if x.Name == string(of) {
+		return true
+	}
+	a, err := addr.Parse(x.Name)
+	b, err2 := addr.Parse(string(of))
+	return err == nil && err2 == nil && a.Covers(b)
+}
+
 // TestInterrupt says when a run is interrupted.
 type TestInterrupt struct {
-	Stage  string // address of a stage; "" for any
+	Stage  addr.Addr // a stage; its zero for any
 	AtStep int
 	Range  hcl.Range
 }
@@ -192,7 +204,6 @@ func (f *TestFile) read(b *hclsyntax.Body) hcl.Diagnostics {
 		seen[r.Name] = r.Range
 		f.Runs = append(f.Runs, r)
 		diags = append(diags, r.read(sub)...)
-		r.uses(f.variables)
 	}
 	return diags
 }
@@ -274,6 +285,7 @@ func (r *TestRun) read(b *hclsyntax.Block) hcl.Diagnostics {
 		}
 	}
 	r.Asserts = len(r.asserts)
+	r.readUses()
 	if r.Interrupt != nil && r.Command != TestApply {
 		diags = append(diags, failure(r.Interrupt.Range, "Nothing to interrupt",
 			"run.%s only plans. An interrupt needs command = apply.", r.Name))
@@ -371,16 +383,16 @@ func (r *TestRun) interrupt(b *hclsyntax.Block) hcl.Diagnostics {
 		case x.Kind != "stage":
 			diags = append(diags, failure(a.Expr.Range(), "Not a stage", "Only a stage has steps, not %s.", x))
 		default:
-			r.Interrupt.Stage = x.String()
+			r.Interrupt.Stage = x
 		}
 	}
 	return diags
 }
 
-// uses notes the runs that a run names, also in the variables of its file.
-func (r *TestRun) uses(shared []*hclsyntax.Attribute) {
+// readUses notes the runs that a run names.
+func (r *TestRun) readUses() {
 	var list []hclsyntax.Expression
-	for _, a := range slices.Concat(shared, r.variables) {
+	for _, a := range r.variables {
 		list = append(list, a.Expr)
 	}
 	for _, x := range r.asserts {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/hashicorp/hcl/v2"
 
+	"stepflow/dsl/addr"
 	"stepflow/gpu"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
@@ -17,7 +19,7 @@ import (
 func (a *attempt) apply(ctx context.Context, o plan.Options, p *plan.Plan) (*plan.Plan, hcl.Diagnostics) {
 	device, release, err := a.run.file.suite.o.Device(ctx)
 	if err != nil {
-		return p, problem(err)
+		return p, a.problems(err)
 	}
 	defer release()
 	if a.run.Interrupt != nil {
@@ -28,7 +30,7 @@ func (a *attempt) apply(ctx context.Context, o plan.Options, p *plan.Plan) (*pla
 	}
 	done, err := apply.Apply(ctx, p, apply.Options{Device: device, Emit: a.event, AutoApprove: true, Scratch: true})
 	if err != nil {
-		return p, append(problem(err), done.Checks...)
+		return p, append(a.problems(err), done.Checks...)
 	}
 	a.Plan = done.Plan
 	o.Select.Replace = nil // it was replaced
@@ -43,7 +45,7 @@ func (a *attempt) interrupted(ctx context.Context, o plan.Options, p *plan.Plan,
 	defer interrupt()
 	emit := func(e observe.Event) {
 		a.event(e)
-		ours := at.Stage == "" || at.Stage == e.Addr.String()
+		ours := at.Stage == addr.Addr{} || at.Stage.Covers(e.Addr)
 		if e.Kind == observe.StepDone && ours && e.Step.Step >= at.AtStep {
 			interrupt()
 		}
@@ -54,7 +56,7 @@ func (a *attempt) interrupted(ctx context.Context, o plan.Options, p *plan.Plan,
 		return p, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing was interrupted", Subject: at.Range.Ptr(),
 			Detail: fmt.Sprintf("run.%s came to its end without a step %d that it should end after.", a.run.Name, at.AtStep)}}
 	case !errors.Is(err, apply.ErrInterrupted):
-		return p, problem(err)
+		return p, a.problems(err)
 	}
 	return a.plan(ctx, o)
 }
@@ -70,5 +72,13 @@ func (a *attempt) event(e observe.Event) {
 		of = map[string]any{}
 		all[e.Addr.String()] = of
 	}
-	of[e.Seam.Change] = map[string]any{"before": e.Seam.Before, "after": e.Seam.After}
+	of[e.Seam.Change] = map[string]any{"before": finite(e.Seam.Before), "after": finite(e.Seam.After)}
+}
+
+// finite returns a number, or nil for one that is not finite, which conditions see as null.
+func finite(x float64) any {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return x
 }

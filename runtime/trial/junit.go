@@ -4,7 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 
-	"github.com/hashicorp/hcl/v2"
+	"stepflow/foreign"
 )
 
 // The elements of a JUnit XML file, as Jenkins and others read them: a suite is a test file, a case a run.
@@ -51,10 +51,10 @@ func (s *Suite) JUnit(text func(*Run) string) ([]byte, error) {
 				c.Skipped = &junitDetail{Message: r.Why}
 			case Fail:
 				x.Failures++
-				c.Failure = &junitDetail{firstOf(r.Diags), text(r)}
+				c.Failure = newDetail(r, text(r))
 			case Error:
 				x.Errors++
-				c.Error = &junitDetail{firstOf(r.Diags), text(r)}
+				c.Error = newDetail(r, text(r))
 			}
 			x.Cases = append(x.Cases, c)
 		}
@@ -68,5 +68,9 @@ func (s *Suite) JUnit(text func(*Run) string) ([]byte, error) {
 // junitTime writes seconds as XML Schema's decimal.
 func junitTime(seconds float64) string { return fmt.Sprintf("%.3f", seconds) }
 
-// firstOf returns the first of a run's problems in a line.
-func firstOf(diags hcl.Diagnostics) string { return diags[0].Summary + ": " + diags[0].Detail }
+// newDetail returns the first of a run's problems in a line, and all of them as a text. What XML cannot hold, such as an
+// escape, is written as one.
+func newDetail(r *Run, text string) *junitDetail {
+	first := r.Diags[0]
+	return &junitDetail{foreign.Shown(first.Summary + ": " + first.Detail), foreign.ShownText(text)}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -26,7 +27,7 @@ type outcome struct {
 	value   cty.Value  // what run.NAME stands for
 }
 
-// grace is how long a run may take to end once its time is up.
+// grace is how long a run may take to end once it must.
 const grace = 30 * time.Second
 
 // within runs a run in the time that it has.
@@ -41,11 +42,13 @@ func (r *Run) within(ctx context.Context, before []*Run) {
 		a.try(inner, before)
 		ended <- a.outcome
 	}()
-	late := time.NewTimer(limit + grace)
-	defer late.Stop()
 	select {
 	case r.outcome = <-ended:
-	case <-late.C:
+	case <-inner.Done():
+		select {
+		case r.outcome = <-ended:
+		case <-time.After(grace):
+		}
 	}
 	r.Seconds = time.Since(start).Seconds()
 	switch {
@@ -74,7 +77,7 @@ type attempt struct {
 func (a *attempt) try(ctx context.Context, before []*Run) {
 	o, err := a.options(before)
 	if err != nil {
-		a.conclude(problem(err))
+		a.conclude(a.problems(err))
 		return
 	}
 	p, diags := a.plan(ctx, o)
@@ -133,7 +136,7 @@ func (a *attempt) test(p *plan.Plan) hcl.Diagnostics {
 	a.names["plan"], a.names["state"] = a.run.file.suite.o.Planned(a.Plan), a.run.file.suite.o.State(p)
 	c, err := p.NewConsole(a.names)
 	if err != nil {
-		return problem(err)
+		return a.problems(err)
 	}
 	a.value = c.Value()
 	return c.Assert()
@@ -142,14 +145,12 @@ func (a *attempt) test(p *plan.Plan) hcl.Diagnostics {
 // conclude compares what failed with what was expected to.
 func (a *attempt) conclude(diags hcl.Diagnostics) {
 	a.Diags = a.unexpected(diags)
-	failed := map[string]bool{}
-	for _, d := range diags {
-		if of, ok := d.Extra.(dsl.Failed); ok {
-			failed[string(of)] = true
-		}
-	}
 	for _, x := range a.run.Expected {
-		if !failed[x.Name] && !a.Diags.HasErrors() {
+		failed := func(d *hcl.Diagnostic) bool {
+			of, ok := d.Extra.(dsl.Failed)
+			return ok && x.Covers(of)
+		}
+		if !slices.ContainsFunc(diags, failed) && !a.Diags.HasErrors() {
 			a.Diags = append(a.Diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing expected failure",
 				Subject: x.Range.Ptr(), Extra: dsl.Failed(""),
 				Detail: fmt.Sprintf("A condition of %s was expected to be false, and none is.", x.Name)})
@@ -168,23 +169,32 @@ func (a *attempt) conclude(diags hcl.Diagnostics) {
 
 // unexpected returns the problems but for the failures that are expected.
 func (a *attempt) unexpected(diags hcl.Diagnostics) (rest hcl.Diagnostics) {
-	expected := map[string]bool{}
-	for _, x := range a.run.Expected {
-		expected[x.Name] = true
-	}
 	for _, d := range diags {
-		if of, ok := d.Extra.(dsl.Failed); !ok || !expected[string(of)] {
+		of, failed := d.Extra.(dsl.Failed)
+		expected := func(x dsl.ExpectedFailure) bool { return x.Covers(of) }
+		if !failed || !slices.ContainsFunc(a.run.Expected, expected) {
 			rest = append(rest, d)
 		}
 	}
 	return rest
 }
 
-// problem makes problems of an error.
-func problem(err error) (diags hcl.Diagnostics) {
+// problems makes problems of an error, and of those that it joins.
+func (a *attempt) problems(err error) (diags hcl.Diagnostics) {
 	var list hcl.Diagnostics
-	if errors.As(err, &list) {
-		return list
+	switch e := err.(type) {
+	case hcl.Diagnostics:
+		return e
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			diags = append(diags, a.problems(part)...)
+		}
+		return diags
+	case interface{ Unwrap() error }:
+		if errors.As(err, &list) {
+			return a.problems(e.Unwrap())
+		}
 	}
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Run failed", Detail: err.Error()}}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Run failed", Subject: a.run.Range.Ptr(),
+		Detail: a.Secrets.Redact(err.Error())}}
 }

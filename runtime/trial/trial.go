@@ -182,6 +182,7 @@ func (s *Suite) Run(ctx context.Context, w Watcher) {
 			<-r.done
 			f.Status = worse(f.Status, r.Status)
 			w.Ran(f, r)
+			r.Plan = nil // it is large
 		}
 		if !s.o.Keep {
 			os.RemoveAll(f.folder) // to make room for the next; what is left goes with the whole
