@@ -40,8 +40,10 @@ var formats = map[string]func(path string, rows []fineweb.Row) error{
 // separator is between the documents of a text file.
 const separator = "\n\n"
 
-// mock makes documents for a block of data, and returns the attributes that name them.
+// mock makes documents for a block of data, and returns the attributes that name them. Data of one name in several
+// modules have the same, so that what is trained once for all of them is trained once in a test too.
 func (f *File) mock(a addr.Addr, m *dsl.Mock) (map[string]cty.Value, error) {
+	a.Module = ""
 	write := formats[a.Type]
 	folder := filepath.Join(f.folder, "data")
 	path := filepath.Join(folder, fmt.Sprintf("%s-%d-%d-%d.%s", a.Dir(), m.Documents, m.Words, m.Seed, a.Type))

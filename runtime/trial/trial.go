@@ -95,11 +95,8 @@ func Load(o Options) (s *Suite, files map[string]*hcl.File, diags hcl.Diagnostic
 	if diags.HasErrors() {
 		return s, cfg.Files, diags
 	}
-	paths, err := s.paths()
-	if err != nil {
-		return s, cfg.Files, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No tests", Detail: err.Error()}}
-	}
-	files, diags = map[string]*hcl.File{}, nil
+	paths, diags := s.paths()
+	files = map[string]*hcl.File{}
 	for i, path := range paths {
 		t, d := dsl.ReadTest(path)
 		if !d.HasErrors() {
@@ -120,16 +117,18 @@ func Load(o Options) (s *Suite, files map[string]*hcl.File, diags hcl.Diagnostic
 }
 
 // paths lists the test files to run.
-func (s *Suite) paths() ([]string, error) {
+func (s *Suite) paths() ([]string, hcl.Diagnostics) {
+	none := func(format string, args ...any) ([]string, hcl.Diagnostics) {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No tests", Detail: fmt.Sprintf(format, args...)}}
+	}
 	all, err := dsl.TestFiles(s.o.Path, s.o.Folder)
-	if err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("There are no files named *%s, neither beside the pipeline nor in its folder %s.",
-			dsl.TestSuffix, s.o.Folder)
-	}
-	if len(s.o.Only) == 0 {
+	switch {
+	case err != nil:
+		return none("The test files could not be listed: %v.", err)
+	case len(all) == 0:
+		return none("There are no files named *%s, neither beside the pipeline nor in its folder %s.", dsl.TestSuffix,
+			s.o.Folder)
+	case len(s.o.Only) == 0:
 		return all, nil
 	}
 	chosen := map[string]bool{}
@@ -137,7 +136,7 @@ func (s *Suite) paths() ([]string, error) {
 		path := filepath.Clean(name)
 		i := slices.IndexFunc(all, func(f string) bool { return f == path || f == filepath.Join(s.Config.Dir, path) })
 		if i < 0 {
-			return nil, fmt.Errorf("There is no test file %s. There are %s.", name, strings.Join(all, ", "))
+			return none("There is no test file %s. There are %s.", name, strings.Join(all, ", "))
 		}
 		chosen[all[i]] = true
 	}
