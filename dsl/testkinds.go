@@ -45,8 +45,8 @@ var TestBlocks = append(slices.Clip(testedBlocks), Nested{Name: "run", Named: tr
 		{Name: "state_key", Type: cty.String, Default: str(MainState),
 			Doc: "Runs with the same key share a state: what one has made is up to date in the next."},
 		{Name: "parallel", Type: cty.Bool, Default: cty.False,
-			Doc: "It may run beside the runs before it that are parallel too, unless they share its state or it names " +
-				"them."},
+			Doc: "It may run beside the runs before it that are parallel too, but for those that it names, and those of " +
+				"its state if one of the two applies."},
 		{Name: "expect_failures", Type: strings_,
 			Doc: "Variables, checks and blocks of which a condition must be false, such as `[var.steps, check.quality, " +
 				"stage.seed]`."},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -73,17 +74,19 @@ func (f *File) mock(a addr.Addr, m *dsl.Mock) (map[string]cty.Value, error) {
 	return values, nil
 }
 
-// The language of generated documents: numWords words, each of which is followed by one of a few.
+// The language of generated documents: numWords words, of which few are frequent, as in any language. Every second word
+// is the one that follows the word before it.
 const (
-	numWords   = 600
+	numWords   = 4000
 	consonants = "bdfghklmnprstvz"
 	vowels     = "aeiou"
 )
 
 // word returns a word of two or three syllables.
 func word(i int) string {
+	const syllables = len(consonants) * len(vowels)
 	var b strings.Builder
-	for n := i + len(consonants)*len(vowels); n > 0; n /= len(consonants) * len(vowels) {
+	for n := i + syllables; n > 0; n /= syllables {
 		b.WriteByte(consonants[n%len(consonants)])
 		b.WriteByte(vowels[n/len(consonants)%len(vowels)])
 	}
@@ -94,21 +97,19 @@ func word(i int) string {
 func documents(name string, m *dsl.Mock) []fineweb.Row {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	random := rand.NewPCG(h.Sum64(), uint64(m.Seed))
-	below := func(n int) int { return int(random.Uint64() % uint64(n)) }
+	random := rand.New(rand.NewPCG(h.Sum64(), uint64(m.Seed)))
 	rows := make([]fineweb.Row, m.Documents)
 	for i := range rows {
 		var b strings.Builder
-		at := below(numWords)
-		for left := 1 + m.Words/2 + below(m.Words); left > 0; left-- {
-			b.WriteString(word(at))
-			switch {
-			case left == 1, below(9) == 0:
-				b.WriteString(". ")
-			default:
-				b.WriteByte(' ')
+		at := 0
+		for left := 1 + m.Words/2 + random.IntN(m.Words); left > 0; left-- {
+			if at = (at*7 + 17) % numWords; random.IntN(2) == 0 {
+				at = int(numWords * math.Pow(random.Float64(), 4))
 			}
-			at = (at*7 + below(2)*below(3)*131 + 17) % numWords // the first of its followers most often
+			b.WriteString(word(at))
+			if b.WriteByte(' '); random.IntN(9) == 0 {
+				b.WriteString(". ")
+			}
 		}
 		text := strings.TrimSpace(b.String())
 		rows[i] = fineweb.Row{Text: text, ID: fmt.Sprintf("%s-%d", name, i), Language: "en", LanguageScore: 1, Score: 5,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"stepflow/dsl"
 )
 
 // start lets all runs of a file begin as soon as they may.
@@ -24,11 +26,12 @@ func (f *File) start(ctx context.Context) {
 }
 
 // before lists the runs that must have ended before one begins: all before it, or of one that is parallel, those that
-// are not, those of the same state, and those that it names.
+// are not, those that it names, and those of the same state, unless both only plan.
 func (f *File) before(i int) (list []*Run) {
 	r := f.Runs[i]
 	for _, b := range f.Runs[:i] {
-		if !r.Parallel || !b.Parallel || b.StateKey == r.StateKey || slices.Contains(r.Uses, b.Name) {
+		changed := b.StateKey == r.StateKey && (b.Command == dsl.TestApply || r.Command == dsl.TestApply)
+		if !r.Parallel || !b.Parallel || changed || slices.Contains(r.Uses, b.Name) {
 			list = append(list, b)
 		}
 	}
