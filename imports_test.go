@@ -24,7 +24,7 @@ var may = map[string]string{
 	"runtime":      "",
 
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
-		"runtime/plan runtime/program runtime/results runtime/state",
+		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/trial": "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/blocks runtime/checkpoint runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
@@ -51,7 +51,7 @@ var may = map[string]string{
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
 		"runtime/checkpoint runtime/durable",
-	"runtime/blocks/data": "dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
+	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
@@ -76,13 +76,14 @@ var may = map[string]string{
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
 
+	"foreign/archive":   "foreign",
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",
 	"ops/peft":          "ops ops/graph gpu",
 	"ops/optim":         "ops ops/graph gpu",
 	"ops/growth":        "ops",
-	"dsl":               "foreign dsl/addr fineweb/glob",
+	"dsl":               "foreign foreign/archive dsl/addr fineweb/glob",
 	"dsl/addr":          "",
 	"fineweb":           "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
 	"fineweb/glob":      "",

@@ -3,12 +3,11 @@ package dsl
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-
-	"stepflow/dsl/addr"
 )
 
 // Condition is something that a pipeline says must be true, with the message if it is not.
@@ -18,6 +17,7 @@ type Condition struct {
 	of      string    // what it is a condition of, such as stage.seed; "" for a test
 	test    hclsyntax.Expression
 	message hclsyntax.Expression
+	in      *module
 	uses    []reference
 }
 
@@ -43,6 +43,26 @@ func conditionAttrs(where string) []Attr {
 // check.quality or stage.seed, without the key of an instance; "" for a test.
 type Failed string
 
+// FailedIn returns what failed, if a problem is that a condition is false.
+func FailedIn(d *hcl.Diagnostic) (of Failed, ok bool) {
+	switch x := d.Extra.(type) {
+	case Failed:
+		return x, true
+	case origin:
+		of, ok = x.extra.(Failed)
+		return of.within(x.path), ok
+	}
+	return "", false
+}
+
+// within returns the name of a variable or a check of a module as it is in the pipeline. Other names are so already.
+func (of Failed) within(module string) Failed {
+	if kind, _, _ := strings.Cut(string(of), "."); module == "" || kind != "var" && kind != "check" {
+		return of
+	}
+	return Failed(module) + "." + of
+}
+
 // newCondition reads a condition of something; nil if it lacks an attribute, which checkBody reports.
 func newCondition(b *hclsyntax.Block, of, failed string) *Condition {
 	test, message := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
@@ -53,7 +73,7 @@ func newCondition(b *hclsyntax.Block, of, failed string) *Condition {
 }
 
 // refs resolves what a condition names. self is the block that it may call self; nil for none.
-func (x *Condition) refs(c *Config, repeated bool, self *Block) (refs []reference, diags hcl.Diagnostics) {
+func (x *Condition) refs(m *module, repeated bool, self *Block) (refs []reference, diags hcl.Diagnostics) {
 	for _, e := range []hclsyntax.Expression{x.test, x.message} {
 		for _, t := range e.Variables() {
 			if self != nil && t.RootName() == "self" {
@@ -64,18 +84,17 @@ func (x *Condition) refs(c *Config, repeated bool, self *Block) (refs []referenc
 				}
 				continue
 			}
-			r, d := c.refOf(t, repeated)
-			switch diags = append(diags, d...); {
-			case self != nil && r.addr == self.Addr:
+			r, d := m.refOf(t, repeated)
+			if diags = append(diags, d...); self != nil && len(r) == 1 && r[0].addr == self.Addr {
 				diags = append(diags, failure(t.SourceRange(), "Cycle", "A postcondition of %s names the block itself as "+
 					"self, such as self.address.", self.Addr))
-			case r.addr != addr.Addr{}:
-				refs = append(refs, r)
+				continue
 			}
+			refs = append(refs, r...)
 		}
 		diags = append(diags, checkFunctions(e)...)
 	}
-	x.uses = refs
+	x.in, x.uses = m, refs
 	return refs, diags
 }
 
@@ -95,7 +114,7 @@ func (s *Scope) test(x *Condition, each *Each, more map[string]cty.Value) (Verdi
 	if each != nil && each.Key == "" {
 		each = nil
 	}
-	ctx := s.context(x.uses, each)
+	ctx := s.context(x.in, x.uses, each)
 	maps.Copy(ctx.Variables, more)
 	v, diags := x.test.Value(ctx)
 	if diags.HasErrors() {

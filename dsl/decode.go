@@ -32,18 +32,6 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 	return s.DecodeKept(b, each, nil)
 }
 
-// DecodeKept is Decode with other values in place of what some attributes are configured to, by dotted name; cty.NilVal
-// for one that counts as not given.
-func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*Decoded, hcl.Diagnostics) {
-	var e *Each
-	if each != nil && each.Key != "" {
-		e = each
-	}
-	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets, kept: kept}
-	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
-	return d, s.config.Secrets.Diagnostics(x.diags)
-}
-
 // decoder evaluates a block with the blocks in it.
 type decoder struct {
 	ctx     *hcl.EvalContext
@@ -81,8 +69,8 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 	}
 	for i := range nested {
 		n := &nested[i]
-		for _, sub := range b.Blocks {
-			if only(n.Only, typ) && sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil) {
+		if only(n.Only, typ) {
+			for _, sub := range x.inside(b, n, prefix+n.Name, header) {
 				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
 			}
 		}
@@ -113,12 +101,6 @@ func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Ty
 	if len(marks) > 0 {
 		d.Sensitive[a.Name] = true
 	}
-	x.set(d, a, v, want)
-}
-
-// keep sets an attribute to a value that it is not configured to.
-func (x *decoder) keep(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
-	d.ranges[a.Name], d.exprs[a.Name] = d.Range, hcl.StaticExpr(v, d.Range)
 	x.set(d, a, v, want)
 }
 
@@ -249,19 +231,8 @@ func (d *Decoded) Floats(attr string) (list []float64) {
 // Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it
 // names none.
 func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
-	s := d.Str(attr)
-	if s == "" {
-		return a, "", false
-	}
-	if a, err := addr.Parse(s); err == nil {
-		return a, "", true
-	}
-	i := strings.LastIndexByte(s, '.')
-	if i < 0 {
-		return a, "", false
-	}
-	a, err := addr.Parse(s[:i])
-	return a, s[i+1:], err == nil
+	a, member, err := addr.ParsePart(d.Str(attr))
+	return a, member, err == nil
 }
 
 // List returns the repeatable nested blocks of a name, in order.

@@ -17,20 +17,23 @@ import (
 type Config struct {
 	Dir       string
 	Files     map[string]*hcl.File // by name, for snippets
-	Blocks    []*Block
-	Variables map[string]*Variable
-	Telemetry *Block  // nil if there is none
-	Moved     []*Move // each before those that go on from where it leads
+	Blocks    []*Block             // also those in modules
+	Variables map[string]*Variable // of the pipeline itself, not those of modules
+	Telemetry *Block               // nil if there is none
+	Moved     []*Move              // each before those that go on from where it leads
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
+	modules   []*module
+	byPath    map[string]*module
+	sources   map[string]*folder // of modules, by folder
 	imports   []*importBlock
 	checks    []*checkBlock
-	locals    []*local
-	localOf   map[string]*local
+	named     map[addr.Addr]*named
 	byAddr    map[addr.Addr]*Block
 	functions map[string]function.Function
+	parser    *hclparse.Parser
 	meter     *meter
-	cyclic    bool                   // some local or block needs itself
+	cyclic    bool                   // something named or some block needs itself
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
 	test      *loadedTest            // nil but in a test
 }
@@ -40,23 +43,15 @@ type Block struct {
 	Addr      addr.Addr
 	Kind      *Kind
 	DeclRange hcl.Range
-	Refs      []addr.Addr // blocks it needs or comes after, also through locals
+	Refs      []addr.Addr // blocks it needs or comes after, also through locals and modules
 	Reads     []addr.Addr // those of Refs whose values its attributes need
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
+	in        *module
 	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
 	body      *hclsyntax.Body  // without what Lifecycle holds
 	uses      []reference      // what its body itself names
-}
-
-type local struct {
-	name string
-	expr hclsyntax.Expression
-	rng  hcl.Range
-	refs []reference
-
-	blocks []addr.Addr // blocks it needs, also through other locals
 }
 
 // Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even
@@ -67,38 +62,22 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 
 // load is Load with a bound on the cost of all evaluations.
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
+	c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}, byAddr: map[addr.Addr]*Block{},
+		byPath: map[string]*module{}, named: map[addr.Addr]*named{}, sources: map[string]*folder{}, concealed: map[string][]hcl.Range{},
+		parser: hclparse.NewParser(), meter: &meter{most: work}}
 	dir, files, err := PipelineFiles(path)
 	if err != nil {
-		c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{},
-		localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{},
-		concealed: map[string][]hcl.Range{}}
-	c.functions = functions(dir, c.meter)
-	var diags hcl.Diagnostics
-	parser := hclparse.NewParser()
-	var bodies []*hclsyntax.Body
-	for _, f := range files {
-		body, d := c.parse(parser, f)
-		diags = append(diags, d...)
-		if body != nil {
-			bodies = append(bodies, body)
-		}
-	}
-	diags = append(diags, c.openTest(parser, inputs.Test)...)
-	for _, b := range bodies {
-		for _, a := range sortedAttrs(b) {
-			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
-				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.",
-				a.Name))
-		}
-		for _, block := range b.Blocks {
-			diags = append(diags, c.add(block)...)
-		}
-	}
-	c.Files = parser.Files()
+	c.Dir, c.functions = dir, functions(dir, c.meter)
+	root := c.newModule("", &folder{dir: dir, real: realPath(dir)})
+	c.Variables = root.variables
+	bodies, diags := c.parseAll(files)
+	diags = append(diags, c.openTest(inputs.Test)...)
+	diags = append(diags, root.declare(bodies)...)
+	c.Files = c.parser.Files()
 	diags = append(diags, c.setVariables(inputs)...)
+	diags = append(diags, c.expand(inputs.Open)...)
 	for name, ranges := range c.concealed {
 		if f := c.Files[name]; f != nil {
 			f.Bytes = mask(f.Bytes, ranges)
@@ -108,7 +87,27 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 		c.linkTest} {
 		diags = append(diags, check()...)
 	}
-	return c, c.Secrets.Diagnostics(diags)
+	return c, Join(c.Secrets.Diagnostics(diags))
+}
+
+// root is the module that the pipeline itself is.
+func (c *Config) root() *module {
+	if len(c.modules) == 0 { // there are no files
+		return c.newModule("", &folder{dir: c.Dir})
+	}
+	return c.modules[0]
+}
+
+// parseAll reads files of HCL.
+func (c *Config) parseAll(files []string) (bodies []*hclsyntax.Body, diags hcl.Diagnostics) {
+	for _, f := range files {
+		body, d := c.parse(c.parser, f)
+		diags = append(diags, d...)
+		if body != nil {
+			bodies = append(bodies, body)
+		}
+	}
+	return bodies, diags
 }
 
 // parse reads a file of HCL, with guards in its expressions.
@@ -146,22 +145,40 @@ func kindNames() (names []string) {
 	return names
 }
 
-// add reads the header of a block, and compares its body with the schema.
-func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
-	switch b.Type {
-	case "variable":
-		return c.addVariable(b)
-	case "locals":
-		return c.addLocals(b)
-	case "import":
-		return c.addImport(b)
-	case "moved":
-		return c.addMoved(b)
-	case "removed":
-		return c.addRemoved(b)
-	case "check":
-		return c.addCheck(b)
+// declare adds the blocks of files to a module.
+func (m *module) declare(bodies []*hclsyntax.Body) (diags hcl.Diagnostics) {
+	for _, b := range bodies {
+		for _, a := range sortedAttrs(b) {
+			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
+				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.",
+				a.Name))
+		}
+		for _, block := range b.Blocks {
+			diags = append(diags, m.add(block)...)
+		}
 	}
+	return diags
+}
+
+// adders read the blocks that are not computed by a run.
+var adders map[string]func(*module, *hclsyntax.Block) hcl.Diagnostics
+
+func init() {
+	adders = map[string]func(*module, *hclsyntax.Block) hcl.Diagnostics{"variable": (*module).addVariable,
+		"locals": (*module).addLocals, "module": (*module).addCall, "import": (*module).addImport,
+		"moved": (*module).addMoved, "removed": (*module).addRemoved, "check": (*module).addCheck}
+}
+
+// add reads the header of a block, and compares its body with the schema.
+func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+	if m.path != "" && (b.Type == "import" || b.Type == "telemetry") {
+		return hcl.Diagnostics{failure(b.TypeRange, "Not in a module", "%s block belongs in the pipeline itself, not "+
+			"in a module.%s", upperFirst(withArticle(b.Type)), instead[b.Type])}
+	}
+	if add := adders[b.Type]; add != nil {
+		return add(m, b)
+	}
+	c := m.config
 	k := KindOf(b.Type)
 	if k == nil {
 		hint := insteadOf(b.Type)
@@ -170,7 +187,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		}
 		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s", b.Type, hint)}
 	}
-	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
+	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, in: m, Addr: addr.Addr{Module: m.path, Kind: k.Name}}
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
@@ -186,8 +203,11 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		c.Telemetry = block
 		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
 	}
+	if k.Name == "output" && m.path != "" {
+		return m.addOutput(block.Addr, b)
+	}
 	if old := c.byAddr[block.Addr]; old != nil {
-		return hcl.Diagnostics{duplicate(block.Addr.String(), block.DeclRange, old.DeclRange)}
+		return hcl.Diagnostics{duplicate(block.inside(), block.DeclRange, old.DeclRange)}
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
@@ -199,7 +219,14 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		diags = block.repeat(b.Body)
 	}
 	diags = append(diags, block.readLifecycle(b.Body)...)
-	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), extra)...)
+	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.inside(), extra)...)
+}
+
+// inside returns the address of the block as it is in its module.
+func (block *Block) inside() string {
+	a := block.Addr
+	a.Module = ""
+	return a.String()
 }
 
 // label reads the type and the name of a block from its labels.
@@ -252,25 +279,6 @@ func (block *Block) repeat(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 func duplicate(name string, at, first hcl.Range) *hcl.Diagnostic {
 	return failure(at, "Duplicate name", "%s is already declared at %s. Give one of the two another name.",
 		name, place(first))
-}
-
-func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
-	if len(b.Labels) > 0 {
-		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels",
-			"A locals block has no label: write locals { name = … }.")}
-	}
-	for _, a := range sortedAttrs(b.Body) {
-		if old := c.localOf[a.Name]; old != nil {
-			diags = append(diags, duplicate("local."+a.Name, a.NameRange, old.rng))
-			continue
-		}
-		l := &local{name: a.Name, expr: a.Expr, rng: a.NameRange}
-		c.locals, c.localOf[a.Name] = append(c.locals, l), l
-	}
-	for _, sub := range b.Body.Blocks {
-		diags = append(diags, failure(sub.TypeRange, "Unknown block", "A locals block holds attributes only."))
-	}
-	return diags
 }
 
 // Block returns the block with an address, whose key is ignored; nil if there is none.

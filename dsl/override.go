@@ -24,7 +24,7 @@ func newOverride(b *hclsyntax.Block) (*override, hcl.Diagnostics) {
 	if target == nil || values == nil {
 		return nil, nil // reported already
 	}
-	x, problem := readAddress(target)
+	x, problem := readAddress(target, false)
 	switch {
 	case problem != nil:
 		return nil, hcl.Diagnostics{problem}

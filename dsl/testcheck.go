@@ -2,7 +2,6 @@ package dsl
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -40,7 +39,7 @@ func (c *Config) checkShared(f *TestFile, r *TestRun, t *testParts) (diags hcl.D
 			case root == "run" && r != nil:
 				diags = append(diags, c.checkTestName(f, r, x)...)
 			case root == "var":
-				_, d := c.refOf(x, false)
+				_, d := c.root().refOf(x, false)
 				diags = append(diags, d...)
 			case root == "run":
 				diags = append(diags, failure(x.SourceRange(), "Unknown name", "The variables of a file are those of all its "+
@@ -77,7 +76,7 @@ func (c *Config) checkOverride(f *TestFile, o *override) (diags hcl.Diagnostics)
 	b := blocks[0] // the others have the same source
 	body, diags := c.edited(b, o, b.body)
 	repeated := b.Count != nil || b.ForEach != nil
-	_, refs := c.refsOf(body, repeated)
+	_, refs := b.in.refsOf(body, repeated)
 	names := checkBody(body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.Addr.String(), []string{"count", "for_each", "depends_on"})
 	for _, d := range slices.Concat(names, refs) {
 		if d.Subject != nil && d.Subject.Filename == f.Path {
@@ -89,30 +88,31 @@ func (c *Config) checkOverride(f *TestFile, o *override) (diags hcl.Diagnostics)
 
 // checkExpected reports what has no conditions, or is not there; nil for others.
 func (c *Config) checkExpected(x ExpectedFailure) *hcl.Diagnostic {
-	kind, name, _ := strings.Cut(x.Name, ".")
-	if kind == "check" {
-		names := make([]string, len(c.checks))
-		for i, b := range c.checks {
-			names[i] = b.name
-		}
-		if slices.Contains(names, name) {
+	var names []string
+	for _, of := range c.conditional() {
+		if x.Covers(of) {
 			return nil
 		}
-		return failure(x.Range, "Unknown check", "The pipeline has no check %q.%s", name, Suggest(name, names))
+		names = append(names, string(of))
 	}
-	a, err := addr.Parse(x.Name)
-	k := KindOf(a.Kind)
-	switch {
-	case err != nil || a.Kind != "var" && a.Kind != "output" && (k == nil || !k.Repeat):
-		return failure(x.Range, "No condition", "expect_failures names variables, checks and blocks that may have "+
-			"conditions, such as var.steps, check.quality or stage.seed, not %s.", x.Name)
-	case a.Key != "":
-		return failure(x.Range, "Not a block", "expect_failures names blocks with all their instances: write %s.", a.Block())
-	case a.Kind == "var" && c.Variables[a.Name] == nil:
-		return failure(x.Range, "Unknown variable", "The pipeline declares no variable %q.%s", a.Name,
-			Suggest(a.Name, c.variableNames()))
-	case a.Kind != "var" && c.covered(a) == nil:
-		return c.noBlock(a, x.Range)
+	return failure(x.Range, "No condition", "The pipeline has no variable, check or block %s that could fail.%s Write it "+
+		"without quotes and without the key of an instance, such as var.steps, check.quality or stage.seed.", x.Name,
+		Suggest(x.Name, names))
+}
+
+// conditional lists what may have conditions.
+func (c *Config) conditional() (list []Failed) {
+	for _, m := range c.modules {
+		for name := range m.variables {
+			list = append(list, Failed("var."+name).within(m.path))
+		}
 	}
-	return nil
+	for _, x := range c.checks {
+		list = append(list, Failed("check."+x.name).within(x.in.path))
+	}
+	for _, b := range c.Blocks {
+		list = append(list, Failed(b.Addr.String()))
+	}
+	slices.Sort(list)
+	return list
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
@@ -36,11 +35,11 @@ type loadedTest struct {
 var testNames = []string{"changes", "output", "plan", "run", "seam", "state"}
 
 // openTest reads the run for which the pipeline is loaded.
-func (c *Config) openTest(parser *hclparse.Parser, in *TestInput) hcl.Diagnostics {
+func (c *Config) openTest(in *TestInput) hcl.Diagnostics {
 	if in == nil {
 		return nil
 	}
-	body, diags := c.parse(parser, in.Path)
+	body, diags := c.parse(c.parser, in.Path)
 	if body == nil || diags.HasErrors() {
 		return diags
 	}
@@ -71,7 +70,7 @@ func (c *Config) testVariables() (diags hcl.Diagnostics) {
 			vars[name] = v.Value
 		}
 		ctx := &hcl.EvalContext{Functions: c.functions, Variables: map[string]cty.Value{"var": cty.ObjectVal(vars),
-			"run": c.test.runs(), "path": c.NewScope().path}}
+			"run": c.test.runs(), "path": c.root().paths}}
 		for _, a := range list {
 			diags = append(diags, c.testVariable(a, ctx)...)
 		}
@@ -123,17 +122,15 @@ func (c *Config) linkTest() (diags hcl.Diagnostics) {
 
 // assertRefs resolves what a condition of a test names.
 func (c *Config) assertRefs(f *TestFile, r *TestRun, x *Condition) (diags hcl.Diagnostics) {
-	x.uses = nil
+	x.in, x.uses = c.root(), nil
 	for _, e := range []hclsyntax.Expression{x.test, x.message} {
 		for _, t := range e.Variables() {
 			if slices.Contains(testNames, t.RootName()) {
 				diags = append(diags, c.checkTestName(f, r, t)...)
 				continue
 			}
-			ref, d := c.refOf(t, false)
-			if diags = append(diags, d...); ref.addr.Kind != "" {
-				x.uses = append(x.uses, ref)
-			}
+			r, d := x.in.refOf(t, false)
+			x.uses, diags = append(x.uses, r...), append(diags, d...)
 		}
 		diags = append(diags, checkFunctions(e)...)
 	}

@@ -142,7 +142,7 @@ func (c *Config) checkSet(open bool) (diags hcl.Diagnostics) {
 		v := c.Variables[n]
 		switch unset := v.Source == "" && !v.hasDefault; {
 		case unset && open:
-			v.forget()
+			v.Value = v.unknown()
 		case unset:
 			diags = append(diags, failure(v.Range, "Missing variable", "var.%s has no default and was not set. "+
 				"Set it with -var %s=…, %s%s or a file given by -var-file.", n, n, EnvPrefix, n))
@@ -151,35 +151,66 @@ func (c *Config) checkSet(open bool) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// validateAll evaluates the validations of all variables. A value that one refuses becomes unknown, so that no errors
-// follow from it; but only after all validations, which may name each other's variables.
+// validateAll evaluates the validations of the pipeline's variables. A value that one refuses becomes unknown, so that
+// no errors follow from it; but only after all validations, which may name each other's variables.
 func (c *Config) validateAll() (diags hcl.Diagnostics) {
 	var refused []*Variable
 	for _, n := range c.variableNames() {
-		for _, b := range c.Variables[n].validations {
-			d := c.validate(c.Variables[n], b)
-			if diags = append(diags, d...); d.HasErrors() {
-				refused = append(refused, c.Variables[n])
-			}
+		v := c.Variables[n]
+		d := c.root().readValidations(v)
+		values := map[string]cty.Value{}
+		for _, r := range v.uses {
+			values[r.addr.Name] = c.Variables[r.addr.Name].Value
+		}
+		for _, b := range v.validations {
+			d = append(d, c.validate(v, b, values)...)
+		}
+		if diags = append(diags, d...); d.HasErrors() {
+			refused = append(refused, v)
 		}
 	}
 	for _, v := range refused {
-		v.forget()
+		v.Value = v.unknown()
 	}
 	return diags
 }
 
+// readValidations finds what the validations of a variable name, and leaves out those that name something else than
+// variables.
+func (m *module) readValidations(v *Variable) (diags hcl.Diagnostics) {
+	if v.read {
+		return nil
+	}
+	v.read = true
+	v.validations = slices.DeleteFunc(v.validations, func(b *hclsyntax.Block) bool {
+		cond, msg := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
+		if cond == nil || msg == nil {
+			return true // reported already
+		}
+		var d hcl.Diagnostics
+		for _, e := range []hclsyntax.Expression{cond.Expr, msg.Expr} {
+			refs, dd := m.refsOfExpr(e, false)
+			d = append(d, dd...)
+			for _, r := range refs {
+				if r.addr.Kind != "var" {
+					d = append(d, failure(r.rng, "Not a variable",
+						"A validation is checked before anything else is known, so it refers to variables only, not to %s.",
+						r.addr))
+					continue
+				}
+				v.uses = append(v.uses, r)
+			}
+		}
+		diags = append(diags, d...)
+		return d.HasErrors()
+	})
+	return diags
+}
+
 // validate evaluates one validation of a variable, which sees the values of variables alone.
-func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostics) {
+func (c *Config) validate(v *Variable, b *hclsyntax.Block, values map[string]cty.Value) (diags hcl.Diagnostics) {
 	cond, msg := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
-	if cond == nil || msg == nil {
-		return nil // reported already
-	}
-	vars, diags := c.validationVars(v, cond.Expr, msg.Expr)
-	if diags.HasErrors() {
-		return diags
-	}
-	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(vars)}, Functions: c.functions}
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(values)}, Functions: c.functions}
 	ok, d := cond.Expr.Value(ctx)
 	diags = append(diags, d...)
 	text, d := msg.Expr.Value(ctx)
@@ -206,27 +237,6 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostic
 		diags = append(diags, d)
 	}
 	return diags
-}
-
-// validationVars returns the values of the variables that a validation of v names.
-func (c *Config) validationVars(v *Variable,
-	list ...hclsyntax.Expression) (vars map[string]cty.Value, diags hcl.Diagnostics) {
-	vars = map[string]cty.Value{}
-	for _, e := range list {
-		refs, d := c.refsOfExpr(e, false)
-		diags = append(diags, d...)
-		v.uses = append(v.uses, refs...)
-		for _, r := range refs {
-			if r.addr.Kind != "var" {
-				diags = append(diags, failure(r.rng, "Not a variable",
-					"A validation is checked before anything else is known, so it refers to variables only, not to %s.",
-					r.addr))
-				continue
-			}
-			vars[r.addr.Name] = c.Variables[r.addr.Name].Value
-		}
-	}
-	return vars, diags
 }
 
 // varFile reads a file of values. If any variable is sensitive, no line of the file is kept for snippets.

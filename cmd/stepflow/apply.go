@@ -336,10 +336,14 @@ func (a *app) printOutputs(p *plan.Plan, sound bool) {
 		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", plural(n, "block"))
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
-		v := dsl.Show(p.Outputs[n])
-		if p.OutputDoc[n].Sensitive {
-			v = dsl.Hidden
+		v := p.Outputs[n]
+		switch {
+		case p.OutputDoc[n].Sensitive:
+			fmt.Fprintf(a.stdout, "  %s = %s\n", n, dsl.Hidden)
+		case v.IsWhollyKnown():
+			a.showOutput("  "+n, plan.OutputOf(v))
+		default:
+			fmt.Fprintf(a.stdout, "  %s = %s\n", n, dsl.Show(v))
 		}
-		fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"stepflow/fineweb"
+	"stepflow/foreign"
 )
 
 // shipped lists the plans of the pipelines that are shipped: the file with the plan, beside the pipeline, and the
@@ -31,7 +32,7 @@ const pipelines = "../../pipelines"
 // -update it rewrites the file. The device is a described card, an A100 of 80 GiB: a plan for the processor of this
 // machine would tell times, which follow from measured rates.
 func TestShippedPlans(t *testing.T) {
-	t.Setenv(fineweb.CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	for _, s := range shipped {
 		t.Run(strings.TrimSuffix(s.golden, ".golden"), func(t *testing.T) {
 			golden := filepath.Join(pipelines, s.golden)

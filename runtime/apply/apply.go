@@ -260,9 +260,14 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 			return nil, exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
+	if was.Verb == plan.Same && a.Verb == plan.UpToDate && r.obs.Emit != nil {
+		r.obs.Emit(observe.Event{Kind: observe.Notice, Addr: a.Addr, Message: was.Why})
+	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
-		accepted(old, a)
+		if err := r.accepted(old, a); err != nil {
+			return nil, exports, err
+		}
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}

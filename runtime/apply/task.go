@@ -64,7 +64,11 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 		return nil, errors.Join(err, r.record(a, entry))
 	}
 	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
-	if err := r.record(a, entry); err != nil {
+	err = r.record(a, entry)
+	if err == nil {
+		err = results.NoteFate(r.dir.Path, results.Folder(a.Addr), entry)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded

@@ -157,11 +157,12 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 			return a, exports, append(diags, dd...)
 		}
 	}
-	return f.planDecoded(ctx, b, each, d, diags)
+	return f.planDecoded(ctx, b, each, d, nil, diags)
 }
 
-// planDecoded plans an instance of a block with these values of its attributes. diags are the problems so far.
-func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded,
+// planDecoded plans an instance of a block with these values of its attributes, and these ids of blocks in place of what
+// they are now. diags are the problems so far.
+func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded, ids map[addr.Addr]string,
 	diags hcl.Diagnostics) (a *Action, exports cty.Value, _ hcl.Diagnostics) {
 	at := b.Instance(each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
@@ -172,11 +173,11 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 		diags = append(diags, f.before(b, each)...)
 	}
 	if diags.HasErrors() {
-		f.OfNothing(b, "", diags)
+		f.OfNothing(b, addr.Addr{}, diags)
 		return nil, unknown, diags
 	}
 	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(),
-		Inputs: map[string]string{}, World: f.world},
+		Inputs: map[string]string{}, World: f.worldWith(ids)},
 		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each, decoded: d}
 	for _, e := range b.Kind.Exports {
 		a.Hidden[e.Name] = d.Hides(&e)
@@ -189,6 +190,21 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 	}
 	exports = b.Kind.Export(at.String(), b.Addr.Type, known, d)
 	return a, exports, append(diags, f.Accept(a, exports)...)
+}
+
+// worldWith returns what a block may use of the plan, with these ids of blocks in place of what they are now.
+func (f *Fold) worldWith(ids map[addr.Addr]string) *blocks.World {
+	if len(ids) == 0 {
+		return f.world
+	}
+	w := *f.world
+	w.ID = func(a addr.Addr) string {
+		if id, ok := ids[a]; ok {
+			return id
+		}
+		return f.ID(a)
+	}
+	return &w
 }
 
 // known plans a block and returns the exports that are known; nil if the block is deferred.

@@ -52,7 +52,13 @@ func Rebuild(d *state.Dir) (skipped []string, err error) {
 			skipped = append(skipped, fmt.Sprintf("%s: %v", filepath.Join(d.Path, block), why))
 			continue
 		}
-		d.State.Blocks[best.Address] = best.Entry(block)
+		entry := best.Entry(block)
+		f, err := readFate(d.Path, block)
+		if err != nil {
+			skipped = append(skipped, fmt.Sprintf("what protects %s: %v", best.Address, err))
+		}
+		entry.Protected, entry.Triggers = f.Protected, state.Comparable(f.Triggers)
+		d.State.Blocks[best.Address] = entry
 	}
 	return skipped, nil
 }

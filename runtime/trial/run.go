@@ -121,7 +121,7 @@ func (a *attempt) plan(ctx context.Context, o plan.Options) (*plan.Plan, hcl.Dia
 	a.Sources, a.Secrets = p.Config.Files, p.Config.Secrets
 	var kept hcl.Diagnostics
 	for _, d := range diags {
-		if _, failed := d.Extra.(dsl.Failed); failed || d.Severity == hcl.DiagError {
+		if _, failed := dsl.FailedIn(d); failed || d.Severity == hcl.DiagError {
 			kept = append(kept, d)
 		}
 	}
@@ -147,7 +147,7 @@ func (a *attempt) conclude(diags hcl.Diagnostics) {
 	a.Diags = a.unexpected(diags)
 	for _, x := range a.run.Expected {
 		failed := func(d *hcl.Diagnostic) bool {
-			of, ok := d.Extra.(dsl.Failed)
+			of, ok := dsl.FailedIn(d)
 			return ok && x.Covers(of)
 		}
 		if !slices.ContainsFunc(diags, failed) && !a.Diags.HasErrors() {
@@ -159,7 +159,7 @@ func (a *attempt) conclude(diags hcl.Diagnostics) {
 	a.Status = Pass
 	for _, d := range a.Diags {
 		d.Severity = hcl.DiagError // also of a check, which is a warning elsewhere
-		if _, failed := d.Extra.(dsl.Failed); failed {
+		if _, failed := dsl.FailedIn(d); failed {
 			a.Status = worse(a.Status, Fail)
 		} else {
 			a.Status = Error
@@ -170,7 +170,7 @@ func (a *attempt) conclude(diags hcl.Diagnostics) {
 // unexpected returns the problems but for the failures that are expected.
 func (a *attempt) unexpected(diags hcl.Diagnostics) (rest hcl.Diagnostics) {
 	for _, d := range diags {
-		of, failed := d.Extra.(dsl.Failed)
+		of, failed := dsl.FailedIn(d)
 		expected := func(x dsl.ExpectedFailure) bool { return x.Covers(of) }
 		if !failed || !slices.ContainsFunc(a.run.Expected, expected) {
 			rest = append(rest, d)
