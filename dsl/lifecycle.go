@@ -3,7 +3,6 @@ package dsl
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -23,9 +22,7 @@ type Lifecycle struct {
 
 // lifecycleBlock is the row of the schema for a block that runs.
 var lifecycleBlock = Nested{Name: "lifecycle",
-	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the " +
-		"recipe: to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, " +
-		"`model`, `peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Doc: "What must be true before and after the block, and what may become of its result.",
 	Attrs: []Attr{
 		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
 			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
@@ -58,11 +55,6 @@ func lifecycleOf(k *Kind) Nested {
 		n.Attrs = nil
 	}
 	return n
-}
-
-// writeLifecycle writes the section of what every block may have.
-func writeLifecycle(b *strings.Builder) {
-	writeNested(b, []Nested{lifecycleBlock}, "## ")
 }
 
 // readLifecycle takes depends_on and the conditions out of a body, which are in its lifecycle block, or in an output

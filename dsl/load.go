@@ -34,6 +34,7 @@ type Config struct {
 	parser    *hclparse.Parser
 	meter     *meter
 	cyclic    bool                   // something named or some block needs itself
+	texts     Texts                  // of files that are not read from disk
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
 	test      *loadedTest            // nil but in a test
 }
@@ -64,8 +65,8 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}, byAddr: map[addr.Addr]*Block{},
 		byPath: map[string]*module{}, named: map[addr.Addr]*named{}, sources: map[string]*folder{}, concealed: map[string][]hcl.Range{},
-		parser: hclparse.NewParser(), meter: &meter{most: work}}
-	dir, files, err := PipelineFiles(path)
+		parser: hclparse.NewParser(), meter: &meter{most: work}, texts: inputs.Unsaved}
+	dir, files, err := c.texts.pipelineFiles(path)
 	if err != nil {
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
@@ -112,7 +113,7 @@ func (c *Config) parseAll(files []string) (bodies []*hclsyntax.Body, diags hcl.D
 
 // parse reads a file of HCL, with guards in its expressions.
 func (c *Config) parse(parser *hclparse.Parser, path string) (*hclsyntax.Body, hcl.Diagnostics) {
-	src, diags := readSource(path)
+	src, diags := c.texts.readSource(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}

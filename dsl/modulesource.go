@@ -49,7 +49,7 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 	if c.sources[dir] != nil {
 		return s, nil
 	}
-	_, files, err := PipelineFiles(dir)
+	_, files, err := c.texts.pipelineFiles(dir)
 	if err != nil {
 		return nil, failure(at, "No module", "%s: %v.%s", x, err, onlyFolder(dir))
 	}

@@ -105,10 +105,10 @@ func TestFiles(path, folder string) (list []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if list, err = filesIn(dir, TestSuffix); err != nil {
+	if list, err = Texts(nil).filesIn(dir, TestSuffix); err != nil {
 		return nil, err
 	}
-	more, err := filesIn(filepath.Join(dir, folder), TestSuffix)
+	more, err := Texts(nil).filesIn(filepath.Join(dir, folder), TestSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return list, nil
 	}

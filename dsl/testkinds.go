@@ -1,7 +1,6 @@
 package dsl
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -69,9 +68,18 @@ var TestBlocks = append(slices.Clip(testedBlocks), Nested{Name: "run", Named: tr
 				"`state`, `seam` and `changes`: see [testing.md](testing.md#what-a-condition-sees).")},
 	)})
 
-// writeTests writes the section on test files.
-func writeTests(b *strings.Builder) {
-	fmt.Fprintf(b, "\n# Test files\n\nFiles named `*%s`, beside a pipeline or in its folder `tests`, are run by "+
-		"`stepflow test`: see [testing.md](testing.md).\n\n", TestSuffix)
-	writeNested(b, TestBlocks, "## ")
+// testTables returns the tables of what stands in a test file.
+func testTables() string {
+	shared := func(n Nested) bool {
+		return slices.ContainsFunc(testedBlocks, func(t Nested) bool { return t.Name == n.Name })
+	}
+	var b strings.Builder
+	for _, n := range TestBlocks {
+		if n.Name == "run" {
+			n.Blocks = slices.DeleteFunc(slices.Clone(n.Blocks), shared)
+			n.Doc += " It may have `variables`, `override` and `mock_data` blocks of its own."
+		}
+		writeNested(&b, []Nested{n}, "### ")
+	}
+	return strings.TrimSpace(b.String())
 }

@@ -23,8 +23,10 @@ import (
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
-	Open  bool       // a variable without a value is unknown, instead of an error
-	Test  *TestInput // nil but where a run of a test file loads the pipeline
+	Open  bool // a variable without a value is unknown, instead of an error
+
+	Unsaved Texts      // of files of the pipeline that are not read from disk
+	Test    *TestInput // nil but where a run of a test file loads the pipeline
 }
 
 // Flag is one -var or -var-file, in the order of the command line.
@@ -94,7 +96,7 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 			}
 		}
 	}
-	files, err := autoVarFiles(c.Dir)
+	files, err := c.texts.autoVarFiles(c.Dir)
 	if err != nil {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable folder",
 			Detail: upperFirst(err.Error()) + "."})
@@ -279,7 +281,7 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 // JSONSuffix, and lines of the language otherwise.
 func (c *Config) varLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
 	if strings.HasSuffix(path, JSONSuffix) {
-		return jsonLines(parser, path)
+		return c.jsonLines(parser, path)
 	}
 	body, diags := c.parse(parser, path)
 	if body == nil {
@@ -297,8 +299,8 @@ func (c *Config) varLines(parser *hclparse.Parser, path string) (list []*hcl.Att
 
 // jsonLines returns the members of the object in a file of JSON, in their order. A text in it is a value and no
 // template.
-func jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
-	src, diags := readText(path)
+func (c *Config) jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
+	src, diags := c.texts.readText(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}

@@ -104,8 +104,8 @@ func (c *chain) stages() (list []*Stage) {
 // trains reports whether a block is a stage, with its plan.
 func trains(b *Block) bool { return b != nil && b.Stage != nil && b.Stage.Training != nil }
 
-// read reads the attributes of a block and of those that it refers to. A block to which several paths lead is read once,
-// by the shortest.
+// read reads the attributes of a block and of those that it refers to. A block to which several paths lead is read
+// once, by the shortest.
 func (c *chain) read(b *Block) {
 	type place struct {
 		block  *Block
@@ -205,7 +205,8 @@ func shortestFirst(a, b string) int {
 // reserved are the names of columns that are no attributes.
 var reserved = []string{"run", "status", "tokens", "FLOPs", "peak", "time", trainingLoss}
 
-// nameColumns gives each column the shortest end of its path that tells it from the others; those that differ come first.
+// nameColumns gives each column the shortest end of its path that tells it from the others; those that differ come
+// first.
 func nameColumns(list []*Column) {
 	taken := map[string]int{}
 	for _, n := range reserved {

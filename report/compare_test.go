@@ -46,8 +46,8 @@ func names(t *Table) (list []string) {
 	return list
 }
 
-// TestCompareSweep: a row for each stage at an end, columns for what differs under the shortest name, and the figures of
-// the whole chain.
+// TestCompareSweep: a row for each stage at an end, columns for what differs under the shortest name, and the figures
+// of the whole chain.
 func TestCompareSweep(t *testing.T) {
 	run := sweepRun(map[string]float64{"0.1-1": 3, "0.1-2": 4, "0.1-3": 5, "0.2-1": 2, "0.2-2": 2.5})
 	table, err := Compare([]*Run{run}, nil)
@@ -124,7 +124,8 @@ func TestCompareHostile(t *testing.T) {
 
 func TestUnkeyed(t *testing.T) {
 	for address, want := range map[string]string{
-		`stage.s`: "stage.s", `stage.s[0]`: "stage.s", `module.m["a]\"."].stage.s["b"]`: "module.m.stage.s", `stage.s["`: "stage.s",
+		`stage.s`: "stage.s", `stage.s[0]`: "stage.s", `stage.s["`: "stage.s",
+		`module.m["a]\"."].stage.s["b"]`: "module.m.stage.s",
 	} {
 		if got := unkeyed(address); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)

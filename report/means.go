@@ -98,8 +98,8 @@ func interval(values []float64) Interval {
 	return Interval{mean, &half}
 }
 
-// student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom, for the few that seeds
-// give from a table, else by the first terms of its expansion around the normal distribution.
+// student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom: for the few that
+// seeds give from a table, else by the first terms of its expansion around the normal distribution.
 func student(df int) float64 {
 	table := []float64{12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281}
 	if df <= len(table) {

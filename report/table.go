@@ -82,8 +82,8 @@ type Row struct {
 	Values  map[string]any `json:"values"`         // by name of the column: numbers and texts
 }
 
-// Show chooses columns, in this order; without names those that differ, or all. Sort names the column to sort by, with a
-// minus before it for the largest first; "" for the loss.
+// Show chooses columns, in this order; without names those that differ, or all. Sort names the column to sort by, with
+// a minus before it for the largest first; "" for the loss.
 func (t *Table) Show(names []string, all bool, sort string) error {
 	if err := t.sort(sort); err != nil {
 		return err

@@ -96,8 +96,8 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	return exitOK
 }
 
-// objectGrid is an output as a table, if it is a map or a list of objects that have the same fields, none of which holds
-// others; else nil.
+// objectGrid is an output as a table, if it is a map or a list of objects that have the same fields, none of which
+// holds others; else nil.
 func objectGrid(o state.Output) *grid {
 	keys, objects := members(o.Value)
 	if len(objects) == 0 || o.Sensitive {

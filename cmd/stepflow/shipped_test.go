@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"stepflow/fineweb"
 	"stepflow/foreign"
 )
 
@@ -87,18 +85,7 @@ func shippedPlan(t *testing.T, pipeline string, vars []string) []byte {
 			t.Fatal(err)
 		}
 	}
-	var rows []fineweb.Row
-	for i := range 5000 {
-		text := strings.Repeat(fmt.Sprintf("document %d ", i), 20)
-		rows = append(rows, fineweb.Row{Text: text, ID: fmt.Sprint(i), Language: "en", IntScore: 4})
-	}
-	err = os.Mkdir(filepath.Join(dir, "data"), 0o755)
-	if err == nil {
-		err = fineweb.WriteParquet(filepath.Join(dir, "data", "documents.parquet"), rows, len(rows))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	writeDocuments(t, filepath.Join(dir, "data", "documents.parquet"))
 	args := []string{"plan", "-no-color", "-device", "cuda", "-device-memory", "80GiB", "-compute-capability", "8.0"}
 	for _, v := range vars {
 		args = append(args, "-var", v)

@@ -45,6 +45,7 @@ func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, Exports: o.Exports, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
+	f.Disk.Elsewhere = o.Elsewhere
 	f.begin()
 	return f
 }
@@ -96,7 +97,19 @@ func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
 	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
 		return "", false
 	}
+	if err := f.Disk.Fetch(context.Background(), a, x.Found); err != nil { // what a plan reads is small
+		x.Warn(fmt.Sprintf("%v", err))
+		return "", false
+	}
 	return filepath.Join(f.Disk.Path, x.Found.Dir()), true
+}
+
+// Fetch brings the result of a block to this disk, if it is elsewhere.
+func (f *Fold) Fetch(ctx context.Context, a addr.Addr) error {
+	if x := f.planned(a); x != nil && x.Found != nil && x.Found.Done {
+		return f.Disk.Fetch(ctx, a, x.Found)
+	}
+	return nil
 }
 
 // block plans all instances of a block and puts their exports into scope. Instances that are left out have no action,

@@ -114,6 +114,16 @@ func (o *Orphan) losses() (list []Loss) {
 	return list
 }
 
+// Recipes adds the recipes of the plan's blocks to a set.
+func (p *Plan) Recipes(set map[string]bool) {
+	for _, a := range p.Actions {
+		set[a.Recipe] = true
+		if a.Base != nil {
+			set[a.Base.Recipe] = true
+		}
+	}
+}
+
 // Reached returns the folders of the state, relative to it, that the configuration reaches: those of its blocks, and
 // those in which their results were found.
 func (p *Plan) Reached() map[string]bool {

@@ -18,6 +18,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
 	Lifecycle bool
+	Elsewhere results.Elsewhere // where results and checkpoints may be besides the state's folder; nil for nowhere
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
