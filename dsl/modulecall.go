@@ -41,7 +41,8 @@ const (
 
 // moduleKind is the row of Meta for module blocks.
 var moduleKind = Kind{Name: "module",
-	Doc: "Uses the blocks of another folder, once or several times. What they are made from is passed as inputs, and " +
+	Doc: "Uses the blocks of another folder, once or several times. Every attribute that is not listed here is an input: " +
+		"the value of a variable of the module, which may be a whole block such as `data.fineweb_edu.docs`. " +
 		"`module.NAME.OUTPUT` is what the module gives back. See [modules.md](modules.md).",
 	Attrs: []Attr{
 		{Name: "source", Type: cty.String, Required: true,
@@ -55,8 +56,6 @@ var moduleKind = Kind{Name: "module",
 				"the inputs. Known from variables and locals."},
 		{Name: "depends_on", Type: strings_,
 			Doc: "List of blocks and modules that must have run before any block of the module."},
-		{Name: "INPUT", Type: cty.DynamicPseudoType,
-			Doc: "Each variable of the module: a value, or a whole block such as `data.fineweb_edu.docs`."},
 	}}
 
 // addCall reads a module block.
@@ -213,7 +212,10 @@ func (e *expander) instances(x *call) (diags hcl.Diagnostics) {
 		x.instances = []Each{{}}
 		return nil
 	}
-	diags = e.before(x.in, expr, map[hclsyntax.Expression]bool{})
+	if diags = e.before(x.in, expr, map[hclsyntax.Expression]bool{}); diags.HasErrors() {
+		x.vague = true
+		return diags
+	}
 	uses, d := x.in.refsOfExpr(expr, false)
 	x.uses = uses
 	if diags = append(diags, d...); d.HasErrors() {
@@ -319,7 +321,7 @@ func (x *call) checkInputs(m *module) (diags hcl.Diagnostics) {
 		if m.variables[a.Name] != nil || x.source == nil {
 			continue
 		}
-		hint := Suggest(a.Name, append(slices.Clone(names), "source", "count", "for_each", "depends_on"))
+		hint := insteadOr(a.Name, append(attrNames(moduleKind.Attrs, ""), names...))
 		if len(names) > 0 && hint == "" {
 			hint = " It declares " + strings.Join(names, ", ") + "."
 		}
@@ -467,12 +469,27 @@ type ModuleCall struct {
 	Keys []string
 }
 
+// Instances lists the paths of the module: without a key, and of its instances.
+func (x *ModuleCall) Instances() []string {
+	list := []string{x.Path}
+	parent, name, _ := addr.Split(x.Path)
+	for _, key := range x.Keys {
+		if key != "" {
+			list = append(list, addr.Child(parent, name, key))
+		}
+	}
+	return list
+}
+
 // Modules lists the modules of the pipeline, each before those inside it.
 func (c *Config) Modules() (list []ModuleCall) {
 	for _, m := range c.modules {
 		for _, x := range m.calls {
 			y := ModuleCall{Path: x.path()}
 			for _, each := range x.instances {
+				if x.vague {
+					break
+				}
 				y.Keys = append(y.Keys, each.Key)
 			}
 			list = append(list, y)

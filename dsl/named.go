@@ -13,12 +13,14 @@ type named struct {
 	addr     addr.Addr
 	rng      hcl.Range // of its declaration
 	expr     hclsyntax.Expression
-	in       *module   // whose names the expression uses
-	each     *Each     // count and each in the expression; nil for none
-	variable *Variable // that an input is for; nil of others
-	hidden   bool      // it is sensitive, whatever it is made from
-	call     *call     // that the value is made of, instead of an expression
-	read     bool      // refs are set
+	in       *module          // whose names the expression uses
+	each     *Each            // count and each in the expression; nil for none
+	variable *Variable        // that an input is for; nil of others
+	hidden   bool             // it is sensitive, whatever it is made from
+	call     *call            // that the value is made of, instead of an expression
+	after    []hcl.Expression // addresses of what an output comes after
+	before   []*Condition     // what must be true of an output
+	read     bool             // refs are set
 	refs     []reference
 	diags    hcl.Diagnostics // of refs
 
@@ -33,6 +35,10 @@ func (n *named) resolve() []reference {
 		n.refs = n.call.outputs()
 	default:
 		n.refs, n.diags = n.in.refsOfExpr(n.expr, n.each != nil)
+		for _, x := range n.before {
+			r, d := x.refs(n.in, false, nil)
+			n.refs, n.diags = append(n.refs, r...), append(n.diags, d...)
+		}
 	}
 	n.read = true
 	return n.refs
@@ -66,7 +72,10 @@ func (m *module) addOutput(a addr.Addr, b *hclsyntax.Block) hcl.Diagnostics {
 	m.outputOf[a.Name] = o
 	k := KindOf(a.Kind)
 	diags := checkBody(b.Body, k.Attrs, k.Blocks, "", "output."+a.Name, nil)
-	o.expr = nothing(b.DefRange())
+	block := &Block{Kind: k, Addr: a, in: m, DeclRange: o.rng}
+	diags = append(diags, block.readLifecycle(b.Body)...)
+	o.after, o.before = block.after, block.Lifecycle.Before
+	o.expr = nothing(o.rng)
 	if v := b.Body.Attributes["value"]; v != nil {
 		o.expr = v.Expr
 	}
@@ -106,6 +115,13 @@ func (s *Scope) named(n *named) *namedValue {
 		v.value = n.call.value(s)
 	} else {
 		v.value, v.diags = n.expr.Value(s.context(n.in, n.refs, n.each))
+	}
+	for _, x := range n.before {
+		if !s.Conditions {
+			break
+		}
+		_, d := s.test(x, nil, nil)
+		v.diags = append(v.diags, d...)
 	}
 	if v.diags.HasErrors() {
 		v.value = cty.DynamicVal

@@ -9,6 +9,8 @@ import (
 
 // Scope holds what expressions can see: variables, locals, and the exports of the blocks set so far.
 type Scope struct {
+	Conditions bool // test what outputs of modules say must be true
+
 	config *Config
 	values map[addr.Addr]cty.Value   // exports of a block, with all its instances
 	names  map[addr.Addr]*namedValue // names evaluated so far

@@ -53,6 +53,7 @@ func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 // begin empties the fold.
 func (f *Fold) begin() {
 	f.Scope = f.cfg.NewScope()
+	f.Scope.Conditions = f.lifecycle
 	f.done, f.deferred = map[addr.Addr]*Action{}, map[addr.Addr]map[addr.Addr]bool{}
 	f.world.Find, f.world.ID, f.world.Made = f.find, f.ID, f.made
 }
