@@ -22,7 +22,7 @@ func (c *Config) CheckTest(f *TestFile) (diags hcl.Diagnostics) {
 			}
 		}
 		if i := r.Interrupt; i != nil && i.Stage != (addr.Addr{}) && c.covered(i.Stage.Block()) == nil {
-			diags = append(diags, c.noBlock(i.Stage.Block(), i.Range))
+			diags = append(diags, c.notCovered(i.Stage.Block(), i.Range))
 		}
 	}
 	return c.Secrets.Diagnostics(diags)
@@ -67,11 +67,25 @@ func (c *Config) covered(a addr.Addr) (list []*Block) {
 	return list
 }
 
+// notCovered is the error of an address that names no block. The module of the address may lack its key.
+func (c *Config) notCovered(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
+	if a.Module == "" || len(c.covered(addr.Addr{Module: a.Module})) == 0 {
+		return c.noBlock(a, at)
+	}
+	var names []string
+	for _, b := range c.covered(addr.Addr{Module: a.Module}) {
+		b := b.Addr
+		b.Module = a.Module
+		names = append(names, b.String())
+	}
+	return failure(at, "Unknown block", "There is no %s.%s", a, Suggest(a.String(), names))
+}
+
 // checkOverride reports a block that is not there, and attributes that it does not have or that name what is not there.
 func (c *Config) checkOverride(f *TestFile, o *override) (diags hcl.Diagnostics) {
 	blocks := c.covered(o.target)
 	if len(blocks) == 0 {
-		return hcl.Diagnostics{c.noBlock(o.target, o.rng)}
+		return hcl.Diagnostics{c.notCovered(o.target, o.rng)}
 	}
 	b := blocks[0] // the others have the same source
 	body, diags := c.edited(b, o, b.body)
