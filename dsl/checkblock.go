@@ -37,7 +37,7 @@ func (c *Config) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
 			x.asserts = append(x.asserts, a)
 		}
 	}
-	return checkBody(b.Body, nil, checkKind.Blocks, "", "check."+x.name, nil)
+	return checkBody(b.Body, nil, checkKind.Blocks, "", "check."+x.name, rules{})
 }
 
 // checkRefs resolves what check blocks name.

@@ -39,7 +39,7 @@ func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*De
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets, kept: kept}
+	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets, meter: s.config.meter, kept: kept}
 	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
 	return d, s.config.Secrets.Diagnostics(x.diags)
 }
@@ -48,6 +48,7 @@ func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*De
 type decoder struct {
 	ctx     *hcl.EvalContext
 	secrets *Secrets
+	meter   *meter
 	kept    map[string]cty.Value // see DecodeKept
 	diags   hcl.Diagnostics
 }
@@ -80,14 +81,33 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 		}
 	}
 	for i := range nested {
-		n := &nested[i]
-		for _, sub := range b.Blocks {
-			if only(n.Only, typ) && sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil) {
-				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
-			}
+		if only(nested[i].Only, typ) {
+			x.blocks(d, &nested[i], b, prefix)
 		}
 	}
 	return d
+}
+
+// blocks evaluates the nested blocks of a row of the schema, in their order.
+func (x *decoder) blocks(d *Decoded, n *Nested, b *hclsyntax.Body, prefix string) {
+	var dynamic *hclsyntax.Block
+	for _, sub := range b.Blocks {
+		switch {
+		case makes(sub, n.Name):
+			dynamic = sub
+			x.expand(d, n, sub, prefix)
+		case sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil):
+			label := ""
+			if len(sub.Labels) == 1 {
+				label = sub.Labels[0]
+			}
+			d.nest(n, label, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
+		}
+	}
+	if n.Required && dynamic != nil && d.blocks[n.Name] == nil && d.lists[n.Name] == nil && !x.diags.HasErrors() {
+		x.diags = append(x.diags, failure(dynamic.DefRange(), "Missing block", "No %s block is made here, and one is "+
+			"needed: %s", n.Name, n.Doc))
+	}
 }
 
 // omitted notes an attribute that is not given.
@@ -136,10 +156,8 @@ func (x *decoder) set(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
 }
 
 // nest adds a block inside d.
-func (d *Decoded) nest(n *Nested, b *hclsyntax.Block, inside *Decoded) {
-	if len(b.Labels) == 1 {
-		inside.Label = b.Labels[0]
-	}
+func (d *Decoded) nest(n *Nested, label string, inside *Decoded) {
+	inside.Label = label
 	name := n.Name
 	if n.Repeat {
 		name = fmt.Sprintf("%s[%d]", n.Name, len(d.lists[n.Name]))

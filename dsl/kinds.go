@@ -380,6 +380,7 @@ var Meta = []Kind{
 			{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},
 		}}}},
 	{Name: "locals", NoLabel: true, Doc: "Names for expressions, which others use as `local.NAME`."},
+	defaultsKind,
 	importKind,
 	movedKind,
 	removedKind,

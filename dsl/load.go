@@ -24,6 +24,7 @@ type Config struct {
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
 	imports   []*importBlock
+	defaults  []*defaultsBlock
 	checks    []*checkBlock
 	locals    []*local
 	localOf   map[string]*local
@@ -40,13 +41,15 @@ type Block struct {
 	Kind      *Kind
 	DeclRange hcl.Range
 	Refs      []addr.Addr // blocks it needs or comes after, also through locals
-	Reads     []addr.Addr // those of Refs whose values its attributes need
+	Reads     []addr.Addr // those of Refs whose values its attributes need, and a chain itself
+	Chained   bool        // instances name earlier instances of the block
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
 	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
 	body      *hclsyntax.Body  // without what Lifecycle holds
 	uses      []reference      // what its body itself names
+	inherits  []*defaultsBlock // whose defaults are in its body
 }
 
 type local struct {
@@ -92,6 +95,13 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 				a.Name))
 		}
 		for _, block := range b.Blocks {
+			if block.Type == defaultsKind.Name { // before the blocks that they are for
+				diags = append(diags, c.addDefaults(block)...)
+			}
+		}
+	}
+	for _, b := range bodies {
+		for _, block := range b.Blocks {
 			diags = append(diags, c.add(block)...)
 		}
 	}
@@ -130,7 +140,7 @@ func sortedAttrs(b *hclsyntax.Body) []*hclsyntax.Attribute {
 	for _, a := range b.Attributes {
 		list = append(list, a)
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].SrcRange.Start.Byte < list[j].SrcRange.Start.Byte })
+	sort.Slice(list, func(i, j int) bool { return before(list[i].SrcRange, list[j].SrcRange) })
 	return list
 }
 
@@ -146,6 +156,8 @@ func kindNames() (names []string) {
 // add reads the header of a block, and compares its body with the schema.
 func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	switch b.Type {
+	case "defaults":
+		return nil // it was read before
 	case "variable":
 		return c.addVariable(b)
 	case "locals":
@@ -174,21 +186,21 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 				"A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}
 		}
 		c.Telemetry = block
-		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
+		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", rules{})
 	}
 	if old := c.byAddr[block.Addr]; old != nil {
 		return hcl.Diagnostics{duplicate(block.Addr.String(), block.DeclRange, old.DeclRange)}
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
-	var extra []string
-	nested := k.Blocks
+	body, nested, r := b.Body, k.Blocks, rules{}
 	if k.Repeat {
-		extra = []string{"count", "for_each", "depends_on"}
+		r = rules{extra: []string{"count", "for_each", "depends_on"}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		diags = append(block.repeat(b.Body), block.readLifecycle(b.Body)...)
+		body = c.inherit(block, body)
+		diags = append(block.repeat(body), block.readLifecycle(body)...)
 	}
-	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), extra)...)
+	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), r))...)
 }
 
 // label reads the type and the name of a block from its labels.

@@ -57,6 +57,7 @@ func Reference() string {
 		}
 	}
 	writeLifecycle(&b)
+	writeDynamic(&b)
 	writeFunctions(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
@@ -68,6 +69,8 @@ func Reference() string {
 func writeKind(b *strings.Builder, k *Kind) {
 	form := k.Name
 	switch {
+	case k.Labels != "":
+		form += " " + k.Labels
 	case k.Types != nil:
 		form += ` "` + strings.Join(k.Types, `"|"`) + `" NAME`
 	case !k.NoLabel:
@@ -77,7 +80,8 @@ func writeKind(b *strings.Builder, k *Kind) {
 	attrs := k.Attrs
 	if k.Repeat {
 		attrs = append(slices.Clip(attrs), Attr{Name: "count", Type: cty.Number, Whole: true,
-			Doc: "Number of instances, `" + k.Name + ".NAME[0]` and so on; `count.index` inside."})
+			Doc: "Number of instances, `" + k.Name + ".NAME[0]` and so on; `count.index` inside. Instances may " +
+				"form a [chain](defaults.md#chains)."})
 		attrs = append(attrs, Attr{Name: "for_each", Type: cty.DynamicPseudoType,
 			Doc: "Map or set of strings with an instance for each key, `" + k.Name + ".NAME[\"key\"]`; " +
 				"`each.key` and `each.value` inside."})
@@ -204,7 +208,8 @@ func SchemaJSON() map[string]any {
 				"blocks": schemaNested(k.Blocks), "exports": exports, "repeatable": k.Repeat, "description": k.Doc}
 		}
 	}
-	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames()}
+	dynamic := schemaNested([]Nested{dynamicBlock})[dynamicName]
+	return map[string]any{"format_version": "1.0", "blocks": kinds, "dynamic": dynamic, "functions": FunctionNames()}
 }
 
 func schemaAttrs(attrs []Attr) map[string]any {
@@ -232,6 +237,9 @@ func schemaAttrs(attrs []Attr) map[string]any {
 		}
 		if a.Only != nil {
 			m["only"] = a.Only
+		}
+		if a.Group != "" {
+			m["group"] = a.Group
 		}
 		out[a.Name] = m
 	}

@@ -22,21 +22,31 @@ type reference struct {
 }
 
 // refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values
-// in it, though not in its own count and for_each.
-func (c *Config) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+// in it, though not in its own count and for_each; iterators are the names of the dynamic blocks around it.
+func (c *Config) refsOf(b *hclsyntax.Body, repeated bool, iterators ...string) (refs []reference,
+	diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
-		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each")
+		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each", iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, sub := range b.Blocks {
-		r, d := c.refsOf(sub.Body, repeated)
+		if sub.Type == dynamicName {
+			r, d := c.dynamicRefs(sub, repeated, iterators)
+			refs, diags = append(refs, r...), append(diags, d...)
+			continue
+		}
+		r, d := c.refsOf(sub.Body, repeated, iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags
 }
 
-func (c *Config) refsOfExpr(e hclsyntax.Expression, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+func (c *Config) refsOfExpr(e hclsyntax.Expression, repeated bool, iterators ...string) (refs []reference,
+	diags hcl.Diagnostics) {
 	for _, t := range e.Variables() {
+		if slices.Contains(iterators, t.RootName()) {
+			continue
+		}
 		r, d := c.refOf(t, repeated)
 		diags = append(diags, d...)
 		if r.addr.Kind != "" {
@@ -208,12 +218,17 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 	}
 	for _, b := range c.Blocks {
 		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
-		diags = append(diags, d...)
+		for _, x := range b.cite(d) {
+			if !follows(x, diags) { // several blocks may take one default
+				diags = append(diags, x)
+			}
+		}
 		b.uses = r
 		r, dd := c.lifecycleRefs(b)
 		diags = append(diags, dd...)
-		edges[b.Addr] = slices.Concat(b.uses, r)
+		edges[b.Addr] = b.chain(slices.Concat(b.uses, r))
 	}
+	diags = append(diags, c.defaultsRefs(diags)...)
 	for _, x := range c.imports {
 		diags = append(diags, x.refs(c)...)
 	}
@@ -272,7 +287,7 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
 		check(addr.Addr{Kind: "var", Name: name}, c.Variables[name].Range, "Unused variable")
 	}
-	return diags
+	return append(diags, c.unusedDefaults()...)
 }
 
 // blockRefs lists the blocks among references, also through locals. through keeps what locals refer to.
@@ -320,6 +335,10 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 		for _, r := range edges[a] {
 			switch state[r.addr] {
 			case open:
+				if d := c.byAddr[a].namesItself(r); d != nil {
+					diags = append(diags, d)
+					continue
+				}
 				names := []string{r.addr.String()}
 				for i := len(path) - 1; i >= 0 && path[i].addr != r.addr; i-- {
 					names = append([]string{path[i].addr.String()}, names...)
@@ -341,8 +360,7 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 	}
 	roots := append([]*Block(nil), c.Blocks...)
 	sort.SliceStable(roots, func(i, j int) bool {
-		a, b := roots[i].DeclRange, roots[j].DeclRange
-		return a.Filename < b.Filename || a.Filename == b.Filename && a.Start.Byte < b.Start.Byte
+		return before(roots[i].DeclRange, roots[j].DeclRange)
 	})
 	for _, b := range roots {
 		if state[b.Addr] == 0 {

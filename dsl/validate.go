@@ -62,15 +62,17 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 	for i := range instances {
 		a := b.Addr
 		a.Key = instances[i].Key
-		d, dd := s.Decode(b, &instances[i])
-		if b.Kind.Name == "output" {
-			dd = append(dd, d.CheckOutput()...)
-		}
-		if sound != nil && !dd.HasErrors() {
-			dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
-		}
-		exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
-		problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
+		s.Earlier(b, exports[:i], func() {
+			d, dd := s.Decode(b, &instances[i])
+			if b.Kind.Name == "output" {
+				dd = append(dd, d.CheckOutput()...)
+			}
+			if sound != nil && !dd.HasErrors() {
+				dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
+			}
+			exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
+			problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
+		})
 	}
 	if vague {
 		s.Set(b.Addr, cty.DynamicVal)

@@ -50,10 +50,10 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		}
 		v.validations = append(v.validations, sub)
 		where := "the validation of var." + v.Name
-		diags = append(diags, checkBody(sub.Body, Meta[0].Blocks[0].Attrs, nil, "", where, nil)...)
+		diags = append(diags, checkBody(sub.Body, Meta[0].Blocks[0].Attrs, nil, "", where, rules{})...)
 	}
 	attrs := &hclsyntax.Body{Attributes: b.Body.Attributes, SrcRange: b.Body.SrcRange, EndRange: b.Body.EndRange}
-	diags = append(diags, checkBody(attrs, Meta[0].Attrs, nil, "", "variable "+v.Name, nil)...)
+	diags = append(diags, checkBody(attrs, Meta[0].Attrs, nil, "", "variable "+v.Name, rules{})...)
 	if a := attrs.Attributes["type"]; a != nil {
 		t, optional, d := typeexpr.TypeConstraintWithDefaults(a.Expr)
 		diags = append(diags, d...)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -33,7 +35,8 @@ type walked struct {
 	instances []dsl.Each
 	exports   []cty.Value
 	begun     []bool
-	left      int // instances that have not ended
+	over      []bool // has ended, or has nothing to run
+	left      int    // instances that have not ended
 	open      bool
 }
 
@@ -110,7 +113,8 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 			return diags
 		}
 		n := len(instances)
-		b.open, b.instances, b.exports, b.begun, b.left = true, instances, make([]cty.Value, n), make([]bool, n), n
+		b.open, b.instances, b.exports, b.left = true, instances, make([]cty.Value, n), n
+		b.begun, b.over = make([]bool, n), make([]bool, n)
 	}
 	at := 0
 	for i, each := range b.instances {
@@ -121,13 +125,13 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 		}
 		switch {
 		case b.begun[i]:
+		case b.block.Chained && slices.Contains(b.begun[:i], false):
+			return nil // what this one may name is not in scope
 		case left:
-			known, err := w.lookAt(ctx, b.block, each)
-			if err != nil {
+			if err := w.lookAt(ctx, b, i); err != nil {
 				return err
 			}
-			b.exports[i], b.begun[i] = known, true
-			b.left--
+		case w.waits(b, i, w.plan.Actions[b.actions[index]]):
 		case w.now >= w.most, w.used[w.plan.Actions[b.actions[index]].Alone()]:
 			return nil
 		default:
@@ -139,30 +143,57 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 	return nil
 }
 
+// waits reports whether an instance of a chain needs an earlier one that has not ended.
+func (w *walk) waits(b *walked, i int, a *plan.Action) bool {
+	if !b.block.Chained {
+		return false
+	}
+	for j, earlier := range b.instances[:i] {
+		_, input := a.Inputs[b.block.Instance(earlier).String()]
+		if !b.over[j] && (input || a.Verb == plan.Deferred) {
+			return true
+		}
+	}
+	return false
+}
+
 // lookAt plans an instance that is left out, for what it exports.
-func (w *walk) lookAt(ctx context.Context, b *dsl.Block, each dsl.Each) (cty.Value, error) {
-	a, known, diags := w.fold.Plan(ctx, b, each)
+func (w *walk) lookAt(ctx context.Context, b *walked, i int) error {
+	var a *plan.Action
+	var diags hcl.Diagnostics
+	w.fold.Scope.Earlier(b.block, b.exports[:i], func() {
+		a, b.exports[i], diags = w.fold.Plan(ctx, b.block, b.instances[i])
+	})
 	if ctx.Err() != nil {
-		return known, ErrInterrupted
+		return ErrInterrupted
 	}
 	if diags.HasErrors() {
-		return known, diags
+		return diags
 	}
 	w.fold.Put(a)
-	return known, nil
+	b.begun[i] = true
+	b.pass(i)
+	return nil
+}
+
+// pass notes that an instance has ended, or has nothing to run.
+func (b *walked) pass(i int) {
+	b.over[i] = true
+	b.left--
 }
 
 // instance begins an instance of a block, unless another of its recipe runs, whose result it will take.
 func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
-	a, known, err := w.prepare(ctx, b.block, at)
+	var a *plan.Action
+	var err error
+	w.fold.Scope.Earlier(b.block, b.exports[:i], func() { a, b.exports[i], err = w.prepare(ctx, b.block, at) })
 	if err != nil {
 		return err
 	}
-	b.exports[i] = known
 	switch {
 	case a == nil:
 		b.begun[i] = true
-		b.left--
+		b.pass(i)
 		return nil
 	case w.making[a.Recipe] && a.Shareable():
 		return nil
@@ -193,7 +224,7 @@ func (w *walk) end(e ended) {
 		w.errs = append(w.errs, err)
 		return
 	}
-	e.of.left--
+	e.of.pass(e.i)
 	w.settle(e.of)
 }
 

@@ -206,7 +206,7 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			p.Actions = append(p.Actions, a)
 		}
 	}
-	return append(diags, p.together()...)
+	return append(dsl.Once(diags), p.together()...)
 }
 
 // together lets each block look at the others: it adds their warnings, and returns their errors.
