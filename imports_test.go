@@ -31,7 +31,7 @@ var may = map[string]string{
 		"runtime/train",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
-		"runtime/observe runtime/program runtime/results runtime/state",
+		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
 	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
@@ -72,6 +72,9 @@ var may = map[string]string{
 	"runtime/durable":    "",
 	"runtime/words":      "dsl",
 
+	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
+	"runtime/state/remote/remotetest": "",
+
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",
@@ -84,6 +87,7 @@ var may = map[string]string{
 	"fineweb/glob":      "",
 	"fineweb/web":       "foreign",
 	"fineweb/hub":       "foreign fineweb/glob fineweb/web",
+	"fineweb/s3/s3test": "",
 	"fineweb/s3":        "foreign fineweb/glob fineweb/web",
 	"fineweb/tokenizer": "foreign",
 	"gpu":               "",
@@ -104,7 +108,7 @@ var may = map[string]string{
 
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
-	"runtime/apply runtime/look runtime/saved",
+	"runtime/apply runtime/look runtime/saved runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all",
 	kinds,
@@ -146,6 +150,7 @@ var owner = map[string]string{
 	"charm.land":                   "report",
 	"github.com/guptarohit":        "report",
 	"github.com/gofrs/flock":       "runtime/state",
+	"github.com/minio":             "fineweb/s3",
 	"github.com/rivo/uniseg":       "fineweb/tokenizer",
 	"golang.org/x/sys":             "gpu/cpu",
 	"golang.org/x/term":            "cmd/stepflow",

@@ -339,7 +339,12 @@ var Kinds = []Kind{
 			{Name: "description", Type: cty.String, Doc: "What it is."},
 			{Name: "sensitive", Type: cty.Bool, Default: cty.False,
 				Doc: "Hides the value: it is neither printed nor kept in the state."},
-		}},
+			dependsOn,
+		},
+		Blocks: []Nested{{Name: "precondition", Repeat: true,
+			Doc: "Must be true for the output to have a value. It is tested in the plan as soon as its values are known, " +
+				"else when everything has run; `apply` then exits with 1, and the results are kept.",
+			Attrs: conditionAttrs("An expression of variables, locals and blocks.")}}},
 	{Name: "telemetry", NoLabel: true,
 		Doc: "What is traced, if the standard `OTEL_*` variables name a place to send traces to.",
 		Attrs: []Attr{
@@ -374,7 +379,7 @@ var Meta = []Kind{
 			{Name: "nullable", Type: cty.Bool, Default: cty.True,
 				Doc: "Whether the value may be null; if not, null stands for the default."},
 		},
-		Blocks: []Nested{{Name: "validation", Doc: "A condition that every value must meet.", Attrs: []Attr{
+		Blocks: []Nested{{Name: "validation", Repeat: true, Doc: "A condition that every value must meet.", Attrs: []Attr{
 			{Name: "condition", Type: cty.Bool, Required: true,
 				Doc: "An expression of `var.NAME`, and of other variables."},
 			{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},

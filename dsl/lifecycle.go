@@ -46,6 +46,10 @@ var lifecycleBlock = Nested{Name: "lifecycle",
 			Attrs: conditionAttrs("As in a precondition; `self` is the block itself, as in `self.loss`.")},
 	}}
 
+// dependsOn is the row of the schema for an attribute that orders blocks.
+var dependsOn = Attr{Name: "depends_on", Type: strings_,
+	Doc: "List of blocks that must have run before, though nothing here names them."}
+
 // lifecycleOf returns the row of the schema for blocks of a kind: of those that make nothing, only conditions.
 func lifecycleOf(k *Kind) Nested {
 	n := lifecycleBlock
@@ -60,7 +64,8 @@ func writeLifecycle(b *strings.Builder) {
 	writeNested(b, []Nested{lifecycleBlock}, "## ")
 }
 
-// readLifecycle takes depends_on and the lifecycle block out of a body; checkBody reports what is wrong with its form.
+// readLifecycle takes depends_on and the conditions out of a body, which are in its lifecycle block, or in an output
+// itself; checkBody reports what is wrong with their form.
 func (block *Block) readLifecycle(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	body := *b
 	block.body = &body
@@ -73,7 +78,13 @@ func (block *Block) readLifecycle(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 				"depends_on takes a list of blocks, such as [stage.seed]."))
 		}
 	}
-	body.Blocks = slices.DeleteFunc(slices.Clone(b.Blocks), func(x *hclsyntax.Block) bool { return x.Type == "lifecycle" })
+	body.Blocks = slices.DeleteFunc(slices.Clone(b.Blocks), func(x *hclsyntax.Block) bool {
+		return x.Type == lifecycleBlock.Name || x.Type == "precondition"
+	})
+	if !block.Kind.Repeat {
+		block.conditions(b)
+		return diags
+	}
 	for _, sub := range b.Blocks {
 		if sub.Type == "lifecycle" {
 			block.conditions(sub.Body)

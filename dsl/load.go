@@ -173,8 +173,11 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	k := KindOf(b.Type)
 	if k == nil {
-		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s The blocks are %s.",
-			b.Type, Suggest(b.Type, kindNames()), strings.Join(kindNames(), ", "))}
+		hint := insteadOf(b.Type)
+		if hint == "" {
+			hint = Suggest(b.Type, kindNames()) + " The blocks are " + strings.Join(kindNames(), ", ") + "."
+		}
+		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s", b.Type, hint)}
 	}
 	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
 	if d := block.label(b); d != nil {
@@ -195,11 +198,12 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	c.Blocks = append(c.Blocks, block)
 	body, nested, r := b.Body, k.Blocks, rules{}
 	if k.Repeat {
-		r = rules{extra: []string{"count", "for_each", "depends_on"}, dynamic: true}
+		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
 		body = c.inherit(block, body)
-		diags = append(block.repeat(body), block.readLifecycle(body)...)
+		diags = block.repeat(body)
 	}
+	diags = append(diags, block.readLifecycle(body)...)
 	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), r))...)
 }
 

@@ -191,6 +191,7 @@ func TestEmptyLists(t *testing.T) {
 		"stage.freeze":       true, // nothing is frozen
 		"optimizer.no_decay": true, // everything decays
 		"optimizer.betas":    true, // takes two
+		"output.depends_on":  true, // after nothing
 	}
 	var each func(name string, attrs []Attr, blocks []Nested)
 	each = func(name string, attrs []Attr, blocks []Nested) {

@@ -59,6 +59,7 @@ func Reference() string {
 	writeLifecycle(&b)
 	writeDynamic(&b)
 	writeFunctions(&b)
+	writeElsewhere(&b)
 	fmt.Fprintf(&b, "\nThe expressions of a pipeline are bounded: %s of text and values in all, %s for one value, "+
 		"numbers up to %.3g, and\n%d brackets inside each other. A file of HCL has at most %s.\n",
 		FormatBytes(maxWork), FormatBytes(maxValue), math.MaxFloat64, maxNesting, FormatBytes(MaxSource))
@@ -85,8 +86,7 @@ func writeKind(b *strings.Builder, k *Kind) {
 		attrs = append(attrs, Attr{Name: "for_each", Type: cty.DynamicPseudoType,
 			Doc: "Map or set of strings with an instance for each key, `" + k.Name + ".NAME[\"key\"]`; " +
 				"`each.key` and `each.value` inside."})
-		attrs = append(attrs, Attr{Name: "depends_on", Type: strings_,
-			Doc: "List of blocks that must have run before, though nothing here names them."})
+		attrs = append(attrs, dependsOn)
 	}
 	writeAttrs(b, attrs)
 	writeNested(b, k.Blocks, "### ")

@@ -104,8 +104,11 @@ func (c *Config) blockRef(t hcl.Traversal) (reference, hcl.Diagnostics) {
 	k := KindOf(root)
 	switch {
 	case k == nil || k.NoLabel:
-		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s Values are var.NAME, "+
-			"local.NAME and blocks such as stage.NAME.", root, Suggest(root, roots()))}
+		hint := insteadOf(root)
+		if hint == "" {
+			hint = Suggest(root, roots()) + " Values are var.NAME, local.NAME and blocks such as stage.NAME."
+		}
+		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s", root, hint)}
 	case k.Name == "output":
 		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only "+
 			"shows a value. To use a value in several places, give it a name in a locals block.")}

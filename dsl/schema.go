@@ -44,7 +44,7 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 		if slices.Contains(c.known, a.Name) {
 			continue
 		}
-		hint := Suggest(a.Name, c.known)
+		hint := insteadOr(a.Name, c.known)
 		if slices.Contains(c.nested, a.Name) {
 			hint = fmt.Sprintf(" %s is a block: write %s { … } without \"=\".", a.Name, a.Name)
 		} else if hint == "" && len(c.known) > 0 {
@@ -114,7 +114,7 @@ func (c *checker) inside(b *hclsyntax.Body, n *Nested) hcl.Diagnostics {
 
 // unknownBlock is the error of a nested block that the schema does not have.
 func (c *checker) unknownBlock(sub *hclsyntax.Block) *hcl.Diagnostic {
-	hint := Suggest(sub.Type, append(slices.Clone(c.nested), c.known...))
+	hint := insteadOr(sub.Type, append(slices.Clone(c.nested), c.known...))
 	if slices.Contains(c.known, sub.Type) {
 		hint = fmt.Sprintf(" %s is an attribute: write %s = …", sub.Type, sub.Type)
 	} else if hint == "" && len(c.nested) > 0 {

@@ -42,38 +42,33 @@ func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return hcl.Diagnostics{duplicate("var."+v.Name, v.Range, old.Range)}
 	}
 	c.Variables[v.Name] = v
+	diags = checkBody(b.Body, Meta[0].Attrs, Meta[0].Blocks, "", "variable "+v.Name, rules{})
 	for _, sub := range b.Body.Blocks {
-		if sub.Type != "validation" {
-			diags = append(diags, failure(sub.TypeRange, "Unknown block", "A variable has no block %q.%s",
-				sub.Type, Suggest(sub.Type, []string{"validation"})))
-			continue
+		if sub.Type == "validation" {
+			v.validations = append(v.validations, sub)
 		}
-		v.validations = append(v.validations, sub)
-		where := "the validation of var." + v.Name
-		diags = append(diags, checkBody(sub.Body, Meta[0].Blocks[0].Attrs, nil, "", where, rules{})...)
 	}
-	attrs := &hclsyntax.Body{Attributes: b.Body.Attributes, SrcRange: b.Body.SrcRange, EndRange: b.Body.EndRange}
-	diags = append(diags, checkBody(attrs, Meta[0].Attrs, nil, "", "variable "+v.Name, rules{})...)
-	if a := attrs.Attributes["type"]; a != nil {
+	body := b.Body
+	if a := body.Attributes["type"]; a != nil {
 		t, optional, d := typeexpr.TypeConstraintWithDefaults(a.Expr)
 		diags = append(diags, d...)
 		if !d.HasErrors() {
 			v.Type, v.optional, v.literal = t, optional, t.IsPrimitiveType()
 		}
 	}
-	if a := attrs.Attributes["description"]; a != nil {
+	if a := body.Attributes["description"]; a != nil {
 		x, d := a.Expr.Value(&hcl.EvalContext{Functions: c.functions})
 		diags = append(diags, d...)
 		if x.Type() == cty.String && x.IsKnown() && !x.IsNull() {
 			v.Description = x.AsString()
 		}
 	}
-	sensitive, d := c.flag(attrs, "sensitive", false)
+	sensitive, d := c.flag(body, "sensitive", false)
 	diags = append(diags, d...)
-	nullable, d := c.flag(attrs, "nullable", true)
+	nullable, d := c.flag(body, "nullable", true)
 	diags = append(diags, d...)
 	v.Sensitive, v.notNull = sensitive, !nullable
-	if a := attrs.Attributes["default"]; a != nil {
+	if a := body.Attributes["default"]; a != nil {
 		diags = append(diags, c.setDefault(v, a.Expr)...)
 	}
 	return diags

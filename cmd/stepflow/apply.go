@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,6 +33,7 @@ func applyCommand() command {
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			selecting(a, f)
+			locking(a, f)
 			f.BoolVar(&approve, "auto-approve", false, "do not ask before trained work is thrown away")
 			f.BoolVar(&verify, "verify", false,
 				"run everything again in an empty folder and compare it with the state; nothing is replaced")
@@ -97,7 +99,7 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 	return a.apply(p, approve && file == nil)
 }
 
-// idle returns an error where a process uses the state. A plan made beside that process would soon be wrong, since the
+// idle waits until no process uses the state, or returns an error. A plan made beside that process would soon be wrong, since the
 // state changes.
 func (a *app) idle(args []string) error {
 	a.dir = dirArg(args)
@@ -105,7 +107,11 @@ func (a *app) idle(args []string) error {
 	if err != nil {
 		return nil // planning says what is wrong
 	}
-	return state.Idle(path)
+	access, err := a.access("apply", path)
+	if err != nil {
+		return err
+	}
+	return access.Idle(a.ctx, path)
 }
 
 // savedPlan reads the plan file that the argument names, and takes its flags; nil for a pipeline.
@@ -121,7 +127,7 @@ func (a *app) savedPlan(args []string) (*saved.Plan, error) {
 	if !a.selection.Empty() {
 		return nil, fmt.Errorf("%s holds what is to run: give %s to plan -out", path, a.selection.Flags())
 	}
-	a.stateDir, a.selection = s.StateDir, s.Select
+	a.stateDir, a.selection, a.backend = s.StateDir, s.Select, cmp.Or(a.backend, s.Backend)
 	switch kind, _, err := a.which(); {
 	case err != nil:
 		return nil, err
@@ -258,6 +264,10 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	if err != nil {
 		return a.fail(err)
 	}
+	access, err := a.access("apply", p.StateDir)
+	if err != nil {
+		return a.fail(err)
+	}
 	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
@@ -272,6 +282,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		view.event(e)
 	}
 	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
+		Access:      access,
 		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()

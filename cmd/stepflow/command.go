@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -57,8 +58,11 @@ type app struct {
 	json, noColor    bool
 	device, stateDir string
 	deviceMemory     string
-	capability       string // of the card to plan for
-	dir              string // of the pipeline, for commands that only read its state
+	backend          string        // where the state lies besides its folder, as -backend or a saved plan says
+	lock             bool          // take the backend's lock
+	lockTimeout      time.Duration // to wait for locks
+	capability       string        // of the card to plan for
+	dir              string        // of the pipeline, for commands that only read its state
 	threads          int
 	parallelism      int                  // blocks that run at once
 	ui               string               // address to serve the run at
@@ -89,7 +93,7 @@ func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
 		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), dataCommand(),
+		schemaCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
@@ -238,6 +242,7 @@ func usage(w io.Writer) {
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
 	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
+	lying(a, f)
 	planning(a, f)
 }
 
@@ -309,6 +314,10 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 		return nil, false
 	}
 	o := a.options(args)
+	if err := a.follow(o.Path); err != nil {
+		a.fail(err)
+		return nil, false
+	}
 	o.Caps, o.Patient = caps, patient
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
@@ -358,22 +367,35 @@ func (a *app) fail(err error) int {
 	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = apply.ErrInterrupted
 	}
-	var diags hcl.Diagnostics
-	if errors.As(err, &diags) { // of a block that was planned on the way
-		a.diagnostics(diags, a.files)
-		var left *apply.LeftOutError
-		if errors.As(err, &left) && a.json {
-			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
-		} else if left != nil {
-			fmt.Fprintln(a.stderr, left.NotRun())
+	var left *apply.LeftOutError
+	if errors.As(err, &left) {
+		err = left.Err
+	}
+	for _, e := range parts(err) {
+		var diags hcl.Diagnostics
+		if errors.As(e, &diags) { // of a block that was planned on the way
+			a.diagnostics(diags, a.files)
+		} else if e = a.secrets.Error(e); a.json {
+			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": e.Error()})
+		} else {
+			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
-	} else if err = a.secrets.Error(err); a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": err.Error()})
-	} else {
-		fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), err)
+	}
+	if left != nil && a.json {
+		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
+	} else if left != nil {
+		fmt.Fprintln(a.stderr, left.NotRun())
 	}
 	if errors.Is(err, apply.ErrInterrupted) {
 		return exitInterrupted
 	}
 	return exitError
+}
+
+// parts returns the errors that were joined to one: those of several blocks.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }

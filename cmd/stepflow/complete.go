@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mattn/go-shellwords"
+
 	"stepflow/dsl"
 	"stepflow/runtime/state"
 )
@@ -27,9 +29,9 @@ type completer struct {
 
 // flagWords and argWords list what the value of a flag and the arguments of a command may be; for others, files.
 var flagWords = map[string]func(*completer) []string{
-	"target": (*completer).instances, "exclude": (*completer).instances, "replace": (*completer).instances,
+	"target": (*completer).selectable, "exclude": (*completer).selectable, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
-	"device": words("cpu", "cuda"), "ui": (*completer).nothing,
+	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"), "ui": (*completer).nothing,
 }
 
 var argWords = map[string]func(*completer) []string{
@@ -51,7 +53,8 @@ func words(list ...string) func(*completer) []string {
 	return func(*completer) []string { return list }
 }
 
-// complete prints what the last of the words of a command line may be, a line each, with what it is after a tab.
+// complete prints what the last of the words of a command line may be, a line each, with what it is after a tab. The
+// words are quoted as they were typed.
 func (a *app) complete(line []string) int {
 	list, files := a.completions(line)
 	for _, w := range list {
@@ -68,11 +71,21 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	stderr := a.stderr
 	a.stderr = io.Discard
 	defer func() { a.stderr = stderr }()
+	if len(line) == 0 {
+		return nil, false
+	}
+	for i := range line {
+		line[i] = unquoted(line[i])
+	}
+	last := line[len(line)-1]
+	line = append(joined(line[:len(line)-1]), last)
+	if len(line) == 1 && strings.HasPrefix(line[0], "-chdir=") {
+		return nil, true
+	}
 	line, err := changeDir(line)
 	if err != nil || len(line) == 0 {
 		return nil, err != nil
 	}
-	last := line[len(line)-1]
 	if len(line) == 1 {
 		for i := range commands {
 			list = append(list, commands[i].name+"\t"+commands[i].short)
@@ -85,8 +98,11 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	}
 	c := &completer{app: a, command: &commands[at]}
 	f := c.command.flagSet(a)
-	before := joined(line[1 : len(line)-1])
+	before := line[1 : len(line)-1]
 	c.args = c.parse(f, before)
+	if a.dir == "" { // commands without -dir take the folder as an argument
+		a.dir = dirArg(c.args)
+	}
 	if name, value := c.flag(f, before, last); name != "" {
 		return c.values(name, value, strings.TrimSuffix(last, value))
 	}
@@ -99,6 +115,16 @@ func (a *app) completions(line []string) (list []string, files bool) {
 		return nil, true
 	}
 	return starting(last, "", more(c)), c.takesFiles()
+}
+
+// unquoted returns a word as a command would get it, also if its last quote is not closed yet.
+func unquoted(word string) string {
+	for _, end := range []string{"", `"`, `'`, `\`} {
+		if list, err := shellwords.Parse(word + end); err == nil && len(list) == 1 {
+			return list[0]
+		}
+	}
+	return word
 }
 
 // joined puts the parts of -flag=value together, which bash splits.
@@ -163,10 +189,8 @@ func (c *completer) values(name, start, before string) (list []string, files boo
 	return starting(start, before, more(c)), false
 }
 
-// starting returns those of a list that start with a text, as it may be quoted in a shell, each after what stands
-// before it in the word.
+// starting returns those of a list that start with a text, each after what stands before it in the word.
 func starting(text, before string, list []string) (found []string) {
-	text = strings.NewReplacer(`\`, "", `'`, "").Replace(text)
 	for _, w := range list {
 		if strings.HasPrefix(w, text) {
 			found = append(found, before+w)
@@ -179,13 +203,9 @@ func (c *completer) nothing() []string { return nil }
 
 // config loads the pipeline that the command line names, as far as it can be read.
 func (c *completer) config() *dsl.Config {
-	path := dirArg(c.args)
-	if c.app.dir != "" {
-		path = c.app.dir
-	}
 	in := c.app.inputs()
 	in.Open = true
-	cfg, _ := dsl.Load(path, in)
+	cfg, _ := dsl.Load(c.app.dir, in)
 	return cfg
 }
 
@@ -209,6 +229,17 @@ func (c *completer) instances() (list []string) {
 	return list
 }
 
+// selectable lists what -target and -exclude take: also what only the state has, as removed blocks let it go.
+func (c *completer) selectable() []string {
+	list := c.instances()
+	for _, name := range c.recorded() {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
 // stages lists the stages of the pipeline.
 func (c *completer) stages() []string {
 	return slices.DeleteFunc(c.instances(), func(a string) bool { return !strings.HasPrefix(a, "stage.") })
@@ -224,7 +255,11 @@ func (c *completer) variables() (list []string) {
 
 // state reads the state; an empty one if it cannot be read.
 func (c *completer) state() *state.State {
-	d, err := c.app.state()
+	path, err := c.app.statePath()
+	if err != nil {
+		return &state.State{}
+	}
+	d, err := state.Read(path) // the copy in the folder: a key that is pressed waits for no network
 	if err != nil {
 		return &state.State{}
 	}

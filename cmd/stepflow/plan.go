@@ -85,7 +85,7 @@ func planCommand() command {
 			file := ""
 			if out != "" {
 				text := a.plainPlan(p, verbose || explain, explain)
-				switch stream, err := saved.Save(p, out, a.options(args), text, planJSON(p)); {
+				switch stream, err := saved.Save(p, out, a.savedBackend(), a.options(args), text, planJSON(p)); {
 				case err != nil:
 					return a.fail(err)
 				case !stream:
@@ -148,6 +148,9 @@ func planJSON(p *plan.Plan) map[string]any {
 	if left := p.LeftOut(); len(left) > 0 {
 		m["left_out"] = left
 	}
+	if s := p.Shared(); s.Same+s.Extended > 0 {
+		m["shared"] = s
+	}
 	return m
 }
 
@@ -168,8 +171,11 @@ func actionJSON(x *plan.Action) map[string]any {
 		}
 		m["discards_steps"], m["losses"] = steps, x.Losses
 	}
-	if x.Base != nil {
-		m["extends"] = x.Base.Address
+	if x.Verb == plan.Same {
+		m["same_as"] = x.After.String()
+	}
+	if from := x.Origin(); from != "" {
+		m["extends"] = from
 	}
 	if x.Moved != "" {
 		m["moved_from"] = x.Moved

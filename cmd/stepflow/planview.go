@@ -155,6 +155,9 @@ func (v *planView) action(x *plan.Action) {
 	verb := v.paint(k.color, fmt.Sprintf("%-10s", x.Verb))
 	v.line("%s", strings.TrimRight(fmt.Sprintf("%s %-*s  %s  %s", v.paint(k.color, k.symbol), v.addrs, x.Addr, verb,
 		why), " "))
+	if x.Verb == plan.Same && !v.verbose {
+		return // the other one says it
+	}
 	for _, warn := range x.Warnings {
 		v.line("      %s %s", v.paint(yellow, "warning:"), warn)
 	}
@@ -209,6 +212,9 @@ func (v *planView) sums(p *plan.Plan, changes []plan.OutputChange) {
 		fmt.Fprintf(v, ", %d left out", n)
 	}
 	v.line(".")
+	if once := p.Shared().String(); once != "" {
+		v.line("%s", once)
+	}
 	outputs := map[plan.Change]int{}
 	for _, c := range changes {
 		outputs[c.Change]++

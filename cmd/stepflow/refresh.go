@@ -50,7 +50,11 @@ func driftJSON(p *plan.Plan) map[string]any {
 // refresh records in the state how it differs from data and results.
 func (a *app) refresh(p *plan.Plan) int {
 	a.interrupt.hold("Interrupted: ending. Once more stops at once.")
-	if err := apply.Refresh(p); err != nil {
+	access, err := a.access("apply -refresh-only", p.StateDir)
+	if err == nil {
+		err = apply.Refresh(a.ctx, p, access)
+	}
+	if err != nil {
 		return a.fail(err)
 	}
 	if p.Changes() && !a.json {

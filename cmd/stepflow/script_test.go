@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"stepflow/fineweb/s3/s3test"
+	"stepflow/runtime/state/remote/remotetest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden parts of scripts")
@@ -42,6 +45,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "1")
+			e.Values[bucketKey{}] = new(*s3test.Store)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -107,6 +111,19 @@ func TestScripts(t *testing.T) {
 				out.Close()
 				ended(ts, c, args[1])
 			},
+			// bucket NAME starts a store with a bucket, and puts what it is reached by into the environment.
+			"bucket": func(ts *testscript.TestScript, _ bool, args []string) { startBucket(ts, args[0]) },
+			// object KEY FILE writes an object of the bucket to a file, and setobject KEY FILE a file to an object; with neg, object
+			// wants there to be none, and setobject removes it.
+			"object":    object,
+			"setobject": setObject,
+			// stateserver VAR starts a server of states, and puts its address into a variable; its user is me, with a password.
+			"stateserver": func(ts *testscript.TestScript, _ bool, args []string) {
+				s := remotetest.New()
+				s.User, s.Password = "me", "s3cret"
+				ts.Defer(s.Close)
+				ts.Setenv(args[0], s.URL())
+			},
 			// silent VAR starts a server that takes requests and answers none, notes each in the file asked, and puts its
 			// address into a variable.
 			"silent": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -150,6 +167,40 @@ func TestEveryCommandHasAScript(t *testing.T) {
 	}
 }
 
+// startBucket starts the store of a script.
+func startBucket(ts *testscript.TestScript, name string) {
+	s := s3test.New(name)
+	ts.Defer(s.Close)
+	*ts.Value(bucketKey{}).(**s3test.Store) = s
+	for n, v := range map[string]string{"AWS_ENDPOINT_URL": s.URL(), "AWS_ACCESS_KEY_ID": "id",
+		"AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_EC2_METADATA_DISABLED": "true"} {
+		ts.Setenv(n, v)
+	}
+}
+
+// bucketKey is the name under which a script keeps its store.
+type bucketKey struct{}
+
+func object(ts *testscript.TestScript, neg bool, args []string) {
+	b := (*ts.Value(bucketKey{}).(**s3test.Store)).Object(args[0])
+	if (b == nil) != neg {
+		ts.Fatalf("the object %s is there: %v", args[0], b != nil)
+	}
+	if !neg {
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o666))
+	}
+}
+
+func setObject(ts *testscript.TestScript, neg bool, args []string) {
+	var b []byte
+	if !neg {
+		var err error
+		b, err = os.ReadFile(ts.MkAbs(args[1]))
+		ts.Check(err)
+	}
+	(*ts.Value(bucketKey{}).(**s3test.Store)).Set(args[0], b)
+}
+
 func waitFor(ts *testscript.TestScript, glob, text string) {
 	for i := 0; i < 600; i++ {
 		files, _ := filepath.Glob(ts.MkAbs(glob))
@@ -175,7 +226,9 @@ func driven(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	c := exec.Command(path, args[1:]...)
 	c.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "STEPFLOW_CACHE_DIR", "STEPFLOW_LOG"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "STEPFLOW_CACHE_DIR", "STEPFLOW_LOG",
+		"STEPFLOW_BACKEND", "STEPFLOW_ARTIFACTS", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+		"AWS_EC2_METADATA_DISABLED"} {
 		c.Env = append(c.Env, name+"="+ts.Getenv(name))
 	}
 	return c

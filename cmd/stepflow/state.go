@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +18,9 @@ func (a *app) state() (*state.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.follow(a.dir); err != nil {
+		return nil, err
+	}
 	d, err := state.Read(path)
 	if err == nil && d.Lost {
 		return nil, fmt.Errorf("%s is lost, though there are results beside it: \"stepflow state rebuild\" makes it "+
@@ -31,7 +35,11 @@ func (a *app) statePath() (string, error) {
 	if a.stateDir != "" {
 		return a.stateDir, nil
 	}
-	dir := a.dir
+	return stateOf(a.dir)
+}
+
+// stateOf is the folder of the state of a pipeline.
+func stateOf(dir string) (string, error) {
 	st, err := os.Stat(dir)
 	if err != nil {
 		return "", fmt.Errorf("the pipeline's folder: %w", err)
@@ -47,6 +55,7 @@ func inspectFlags(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
 	f.StringVar(&a.stateDir, "state-dir", "",
 		"folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
+	lying(a, f)
 	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 }
 
@@ -58,7 +67,7 @@ type stateAction struct {
 }
 
 // stateFlags are the flags of stepflow state that not all its actions have.
-type stateFlags struct{ remove, dryRun, approve bool }
+type stateFlags struct{ remove, dryRun, approve, force bool }
 
 var stateActions = []stateAction{
 	{"list", "", 0, 0, (*app).listState},
@@ -66,6 +75,8 @@ var stateActions = []stateAction{
 	{"mv", " [-dry-run] FROM TO", 2, 2, (*app).rename},
 	{"rm", " [-delete] ADDR …", 1, 100, (*app).forget},
 	{"gc", " [-dry-run] [CONFIG …]", 0, 100, (*app).collect},
+	{"pull", "", 0, 0, (*app).pull},
+	{"push", " [-force] [FILE]", 0, 1, (*app).push},
 	{"rebuild", "", 0, 0, (*app).rebuild},
 }
 
@@ -85,8 +96,10 @@ func stateCommand() command {
 		flags: func(a *app, f *flag.FlagSet) {
 			inspectFlags(a, f)
 			planning(a, f)
+			locking(a, f)
 			f.BoolVar(&o.remove, "delete", false, "rm: delete the files of the blocks too")
 			f.BoolVar(&o.dryRun, "dry-run", false, "mv, gc: only say what would be done")
+			f.BoolVar(&o.force, "force", false, "push: replace a state that is newer, or of another pipeline")
 			f.BoolVar(&o.approve, "auto-approve", false, "gc: do not ask before anything is deleted")
 		},
 		short: "Lists, checks or changes what the state records.",
@@ -94,7 +107,8 @@ func stateCommand() command {
 			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
 			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
 			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved " +
-			"by plan -out, by default the folder of -dir. rebuild: makes a lost or damaged state again from the " +
+			"by plan -out, by default the folder of -dir. pull: prints the state as JSON, from where it lies. push: puts " +
+			"the state of this folder, or of FILE (- for the standard input), to where -backend says. rebuild: makes a lost or damaged state again from the " +
 			"results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
 			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +
@@ -155,16 +169,19 @@ func (a *app) rebuild(*stateFlags, []string) int {
 	if _, err := os.Stat(path); err != nil {
 		return a.fail(fmt.Errorf("there is no state to rebuild: %w", err))
 	}
-	d, kept, err := state.Replace(path)
+	access, err := a.access("state rebuild", path)
 	if err != nil {
 		return a.fail(err)
 	}
-	defer d.Close()
+	d, kept, err := access.Replace(a.ctx, path)
+	if err != nil {
+		return a.fail(err)
+	}
 	skipped, err := results.Rebuild(d)
 	if err == nil {
 		err = d.Save()
 	}
-	if err != nil {
+	if err = errors.Join(err, d.Close()); err != nil {
 		return a.fail(err)
 	}
 	if a.json {

@@ -24,12 +24,17 @@ func (a *app) collect(o *stateFlags, configs []string) int {
 	if len(configs) == 0 {
 		configs = []string{a.dir}
 	}
-	d, err := state.Open(path)
+	d, err := a.openState("state gc", path)
 	if err != nil {
 		return a.fail(err)
 	}
-	defer d.Close()
-	reached := map[string]bool{}
+	code := a.collectFrom(d, configs, o)
+	return a.closed(d, code)
+}
+
+// collectFrom is collect with the state open.
+func (a *app) collectFrom(d *state.Dir, configs []string, o *stateFlags) int {
+	path, reached := d.Path, map[string]bool{}
 	for _, c := range configs {
 		folders, ok := a.reachedBy(path, c)
 		if !ok {

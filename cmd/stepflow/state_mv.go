@@ -27,11 +27,15 @@ func (a *app) rename(o *stateFlags, args []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	d, err := state.Open(read.Path)
+	d, err := a.openState("state mv", read.Path)
 	if err != nil {
 		return a.fail(err)
 	}
-	defer d.Close()
+	return a.closed(d, a.renameIn(d, from, to, o))
+}
+
+// renameIn is rename with the state open.
+func (a *app) renameIn(d *state.Dir, from, to addr.Addr, o *stateFlags) int {
 	list := d.State.Moving(from, to)
 	if len(list) == 0 {
 		return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was moved", from,

@@ -19,11 +19,15 @@ func (a *app) forget(o *stateFlags, given []string) int {
 	if _, err := inState(read.State, given); err != nil {
 		return a.fail(err)
 	}
-	d, err := state.Open(read.Path)
+	d, err := a.openState("state rm", read.Path)
 	if err != nil {
 		return a.fail(err)
 	}
-	defer d.Close()
+	return a.closed(d, a.forgetIn(d, given, o))
+}
+
+// forgetIn is forget with the state open.
+func (a *app) forgetIn(d *state.Dir, given []string, o *stateFlags) int {
 	names, err := inState(d.State, given) // another process may have removed one meanwhile
 	if err != nil {
 		return a.fail(err)

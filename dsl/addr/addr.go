@@ -6,14 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// Addr is the name of a block: kind, type (for kinds that have one), name, and the key of an
-// instance made by count or for_each.
+// Addr is the name of a block: the module it is in, kind, type (for kinds that have one), name, and the key of an
+// instance made by count or for_each. Without a kind it is the name of a module.
 type Addr struct {
+	Module           string // path of the module's instance as written: module.a["k"].module.b; empty in the root
 	Kind, Type, Name string
 	Key              string // as written between brackets: 0 or "key"; empty without count and for_each
 }
@@ -25,7 +25,13 @@ var Typed = map[string]bool{"data": true, "tokenizer": true, "model": true, "pef
 var Kinds = []string{"var", "local", "data", "tokenizer", "model", "peft", "optimizer", "memory_plan", "stage", "evaluate", "export", "output"}
 
 func (a Addr) String() string {
+	if a.IsModule() {
+		return a.Module
+	}
 	s := a.Kind
+	if a.Module != "" {
+		s = a.Module + "." + s
+	}
 	if a.Type != "" {
 		s += "." + a.Type
 	}
@@ -43,40 +49,6 @@ func (a Addr) Block() Addr { a.Key = ""; return a }
 func IntKey(i int) string       { return strconv.Itoa(i) }
 func StringKey(k string) string { return strconv.Quote(k) }
 
-// Parse is the inverse of String.
-func Parse(s string) (Addr, error) {
-	bad := func() (Addr, error) {
-		return Addr{}, fmt.Errorf("%q is not the address of a block; one looks like stage.seed, data.fineweb_edu.corpus or stage.grid[\"a\"]", s)
-	}
-	rest, key := s, ""
-	if i := strings.IndexByte(s, '['); i >= 0 {
-		if !strings.HasSuffix(s, "]") {
-			return bad()
-		}
-		rest, key = s[:i], s[i+1:len(s)-1]
-		if n, err := strconv.Atoi(key); err == nil && n >= 0 && strconv.Itoa(n) == key {
-		} else if k, err := strconv.Unquote(key); err != nil || key[0] != '"' || strconv.Quote(k) != key {
-			return bad()
-		}
-	}
-	parts := strings.Split(rest, ".")
-	a := Addr{Kind: parts[0], Key: key}
-	switch {
-	case !slices.Contains(Kinds, a.Kind):
-		return bad()
-	case Typed[a.Kind] && len(parts) == 3:
-		a.Type, a.Name = parts[1], parts[2]
-	case !Typed[a.Kind] && len(parts) == 2:
-		a.Name = parts[1]
-	default:
-		return bad()
-	}
-	if a.Name == "" || Typed[a.Kind] && a.Type == "" {
-		return bad()
-	}
-	return a, nil
-}
-
 // longest is what a folder's name may have; file systems take 255 bytes, and a name may get a suffix.
 const longest = 200
 
@@ -85,30 +57,37 @@ const longest = 200
 // reads like a number too, and an address that is too long ends in its hash.
 func (a Addr) Dir() string {
 	var b strings.Builder
+	a.dir(&b)
 	b.WriteString(a.Kind + ".")
 	if a.Type != "" {
 		escape(&b, a.Type, "")
 		b.WriteByte('.')
 	}
 	escape(&b, a.Name, "")
-	if a.Key != "" {
-		b.WriteByte('@')
-		if k, err := strconv.Unquote(a.Key); err != nil { // a number
-			b.WriteString(a.Key)
-		} else if n, err := strconv.Atoi(k); err == nil && strconv.Itoa(n) == k {
-			fmt.Fprintf(&b, "%%%02X%s", k[0], k[1:])
-		} else if rest, ok := strings.CutSuffix(k, "."); ok { // some systems drop a dot at the end
-			escape(&b, rest, ".")
-			b.WriteString("%2E")
-		} else {
-			escape(&b, k, ".")
-		}
-	}
+	escapeKey(&b, a.Key, ".")
 	if s := b.String(); len(s) <= longest {
 		return s
 	}
 	sum := sha256.Sum256([]byte(a.String()))
 	return b.String()[:longest-1-2*16] + "~" + hex.EncodeToString(sum[:16])
+}
+
+// escapeKey writes the key of an instance, if there is one, as escape does.
+func escapeKey(b *strings.Builder, key, allowed string) {
+	if key == "" {
+		return
+	}
+	b.WriteByte('@')
+	if k, err := strconv.Unquote(key); err != nil { // a number
+		b.WriteString(key)
+	} else if n, err := strconv.Atoi(k); err == nil && strconv.Itoa(n) == k {
+		fmt.Fprintf(b, "%%%02X%s", k[0], k[1:])
+	} else if rest, ok := strings.CutSuffix(k, "."); ok { // some systems drop a dot at the end
+		escape(b, rest, allowed)
+		b.WriteString("%2E")
+	} else {
+		escape(b, k, allowed)
+	}
 }
 
 // escape writes s with every byte in hexadecimal that is not a lower-case letter, a digit, '_', '-' or one of allowed.

@@ -23,9 +23,23 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(`stage.grid["a"]`)
+	f.Add(`module.a["k"].module.b[0].data.text.d`)
+	f.Add("module.a")
 	f.Fuzz(func(t *testing.T, s string) {
-		if a, err := Parse(s); err == nil && a.String() != s {
+		a, err := ParseAny(s)
+		if err != nil {
+			return
+		}
+		if a.String() != s {
 			t.Errorf("%q prints as %q", s, a)
+		}
+		if a.Module != "" {
+			if parent, name, key := Split(a.Module); Child(parent, name, key) != a.Module {
+				t.Errorf("%q is the module %q[%s] of %q", a.Module, name, key, parent)
+			}
+		}
+		if !a.Covers(a) {
+			t.Errorf("%q does not cover itself", s)
 		}
 	})
 }
@@ -33,7 +47,8 @@ func FuzzParse(f *testing.F) {
 // TestDirIsInjective writes many addresses, alike and strange, as folders: no two share one, also where upper case
 // counts as lower, and each is a name that file systems take.
 func TestDirIsInjective(t *testing.T) {
-	for give, want := range map[string]string{"stage.seed": "stage.seed", "data.fineweb_edu.docs": "data.fineweb_edu.docs", "stage.a[0]": "stage.a@0", `stage.a["x"]`: "stage.a@x", `stage.a["x.y"]`: "stage.a@x.y"} {
+	for give, want := range map[string]string{"stage.seed": "stage.seed", "data.fineweb_edu.docs": "data.fineweb_edu.docs", "stage.a[0]": "stage.a@0", `stage.a["x"]`: "stage.a@x", `stage.a["x.y"]`: "stage.a@x.y",
+		`module.run["a.b"].module.c[0].stage.a["x"]`: "module.run@a%2Eb.module.c@0.stage.a@x"} {
 		if a, err := Parse(give); err != nil || a.Dir() != want {
 			t.Errorf("%s lies in %s, %v; want %s", give, a.Dir(), err, want)
 		}
@@ -59,6 +74,11 @@ func TestDirIsInjective(t *testing.T) {
 		for i := range 12 {
 			list = append(list, Addr{Kind: "stage", Name: name, Key: StringKey(IntKey(i))})
 		}
+	}
+	modules := []string{"module.a", "module.A", "module.a[0]", `module.a["0"]`, `module.a["x.stage.a"]`,
+		`module.a["x"].module.a`, `module.a["x@.module.a"]`, "module.a.module.a"}
+	for _, a := range list[:len(list):len(list)] {
+		list = append(list, a.In(modules[rng.IntN(len(modules))]))
 	}
 	seen := map[string]Addr{}
 	for _, a := range list {

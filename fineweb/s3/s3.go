@@ -70,19 +70,22 @@ func chain() *credentials.Credentials {
 		&credentials.FileAWSCredentials{}, &role{}})
 }
 
+// brief is how long the machine's own role may take to answer.
+var brief = &credentials.CredContext{Client: &http.Client{Timeout: time.Second}}
+
 // role is the machine's own, where it has one; a machine that is none of AWS's must not wait for it long.
 type role struct{ credentials.IAM }
 
-func (r *role) RetrieveWithCredContext(c *credentials.CredContext) (credentials.Value, error) {
+func (r *role) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
 	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		return credentials.Value{}, nil
 	}
-	return r.IAM.RetrieveWithCredContext(c)
+	return r.IAM.RetrieveWithCredContext(brief)
 }
 
 // auth signs a request (AWS Signature Version 4).
 func auth(q *http.Request) error {
-	v, err := keys().GetWithContext(&credentials.CredContext{Client: &http.Client{Timeout: time.Second}})
+	v, err := keys().GetWithContext(brief)
 	if err != nil || v.AccessKeyID == "" {
 		return nil // anonymous: the server says whether that will do
 	}

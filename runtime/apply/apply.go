@@ -37,6 +37,8 @@ type Options struct {
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
 
+	Access *state.Access // where the state lies besides its folder; nil for nowhere
+
 	Parallelism int          // blocks that run at once; 0 for one. The device runs one at a time
 	AutoApprove bool         // throw away work that the plan did not show; otherwise that ends the run
 	Scratch     bool         // results are not kept, so an interrupt ends training in the middle of a step
@@ -81,15 +83,11 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	if err := readable(ctx, p); err != nil {
 		return done, err
 	}
-	dir, err := open(p)
+	dir, err := open(ctx, p, o.Access)
 	if err != nil {
 		return done, err
 	}
-	defer func() {
-		if e := dir.Close(); err == nil {
-			err = e
-		}
-	}()
+	defer func() { err = errors.Join(err, dir.Close()) }()
 	if o.Begin != nil {
 		if err := o.Begin(); err != nil {
 			return done, err
@@ -112,8 +110,8 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 }
 
 // open locks the state of a plan, which must be the one that the plan was made with.
-func open(p *plan.Plan) (*state.Dir, error) {
-	dir, err := state.Open(p.StateDir)
+func open(ctx context.Context, p *plan.Plan, access *state.Access) (*state.Dir, error) {
+	dir, err := access.Open(ctx, p.StateDir)
 	if err == nil && dir.State.Serial != p.State.Serial {
 		err = errors.Join(errors.New("the state changed since the plan was made (another apply ran): plan again"),
 			dir.Close())
@@ -289,7 +287,7 @@ func (r *runner) unexpected(was, is *plan.Action) error {
 			return fmt.Errorf("%s: the program differs from the one that was planned: plan again", is.Addr)
 		}
 	}
-	if was.Verb == plan.Extend && is.Verb == plan.Run {
+	if was.Base != nil && is.Verb == plan.Run {
 		return fmt.Errorf("%s was to go on from step %d of %s, which is no longer there: plan again", is.Addr, was.FromStep,
 			was.Base.Address)
 	}

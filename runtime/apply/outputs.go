@@ -27,7 +27,7 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		if b.Kind.Name != "output" || r.plan.KeepsOutput(b.Addr.Name) {
 			continue
 		}
-		d, diags := r.fold.Scope.Decode(b, nil)
+		d, diags := r.fold.Output(b)
 		if diags.HasErrors() {
 			r.fold.OfNothing(b, "", diags)
 			problems = append(problems, diags...)

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -13,11 +14,11 @@ import (
 // Refresh records in the state how the data and the results on disk differ from it, as a plan found, and gives blocks
 // that have moved their addresses of now. It runs and removes nothing, and leaves outputs as they are. A block whose
 // result is gone is recorded as failed, with what it made: what was made from that stays up to date.
-func Refresh(p *plan.Plan) (err error) {
+func Refresh(ctx context.Context, p *plan.Plan, access *state.Access) (err error) {
 	if !p.Changes() {
 		return nil
 	}
-	dir, err := open(p)
+	dir, err := open(ctx, p, access)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -25,7 +26,10 @@ type walk struct {
 	making map[string]bool          // recipes of blocks that run
 	now    int                      // blocks that run
 	ended  chan ended
-	errs   []error // with any, nothing more is begun
+	over   map[addr.Addr]bool // instances that have ended, however that was
+	failed map[addr.Addr]bool // instances that failed, and those that need one that did
+	errs   []error
+	stop   bool // nothing more is begun
 }
 
 // walked is a block of a walk.
@@ -35,8 +39,7 @@ type walked struct {
 	instances []dsl.Each
 	exports   []cty.Value
 	begun     []bool
-	over      []bool // has ended, or has nothing to run
-	left      int    // instances that have not ended
+	left      int // instances that have not ended
 	open      bool
 }
 
@@ -52,7 +55,7 @@ type ended struct {
 // walk runs all blocks.
 func (r *runner) walk(ctx context.Context) error {
 	w := &walk{runner: r, done: map[addr.Addr]bool{}, used: map[blocks.Resource]bool{}, making: map[string]bool{},
-		ended: make(chan ended)}
+		ended: make(chan ended), over: map[addr.Addr]bool{}, failed: map[addr.Addr]bool{}}
 	byBlock := map[addr.Addr][]int{} // indices of actions
 	for i, a := range r.plan.Actions {
 		byBlock[a.Addr.Block()] = append(byBlock[a.Addr.Block()], i)
@@ -65,8 +68,9 @@ func (r *runner) walk(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
-		if err := w.begin(ctx); err != nil {
-			w.errs = append(w.errs, err)
+		for n := -1; n < len(w.over); { // what ends at once may be what others wait for
+			n = len(w.over)
+			w.begin(ctx)
 		}
 		if w.now == 0 {
 			return errors.Join(w.errs...)
@@ -79,20 +83,20 @@ func (r *runner) walk(ctx context.Context) error {
 }
 
 // begin begins all that can run now.
-func (w *walk) begin(ctx context.Context) error {
+func (w *walk) begin(ctx context.Context) {
 	for _, b := range w.blocks {
-		if len(w.errs) > 0 || w.now >= w.most {
-			return nil
+		if w.stop || w.now >= w.most {
+			return
 		}
 		if w.done[b.block.Addr] || !w.ready(b) {
 			continue
 		}
 		if err := w.instancesOf(ctx, b); err != nil {
-			return err
+			w.errs, w.stop = append(w.errs, err), true
+			return
 		}
 		w.settle(b)
 	}
-	return nil
 }
 
 // ready reports whether all blocks that a block refers to have ended.
@@ -113,31 +117,34 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 			return diags
 		}
 		n := len(instances)
-		b.open, b.instances, b.exports, b.left = true, instances, make([]cty.Value, n), n
-		b.begun, b.over = make([]bool, n), make([]bool, n)
+		b.open, b.instances, b.exports, b.begun, b.left = true, instances, make([]cty.Value, n), make([]bool, n), n
 	}
 	at := 0
 	for i, each := range b.instances {
-		left := w.plan.LeavesOut(b.block.Instance(each))
 		index := at
-		if !left {
-			at++
-		}
-		switch {
-		case b.begun[i]:
-		case b.block.Chained && slices.Contains(b.begun[:i], false):
+		if b.block.Chained && slices.Contains(b.begun[:i], false) {
 			return nil // what this one may name is not in scope
-		case left:
+		}
+		if left := w.plan.LeavesOut(b.block.Instance(each)); left && !b.begun[i] {
 			if err := w.lookAt(ctx, b, i); err != nil {
 				return err
 			}
-		case w.waits(b, i, w.plan.Actions[b.actions[index]]):
-		case w.now >= w.most, w.used[w.plan.Actions[b.actions[index]].Alone()]:
+		} else if !left {
+			at++
+		}
+		if b.begun[i] {
+			continue
+		}
+		a := w.plan.Actions[b.actions[index]]
+		switch {
+		case w.failed[a.Addr]:
+			w.close(b, i, cty.DynamicVal)
+		case w.stop, w.now >= w.most, w.used[a.Alone()]:
 			return nil
+		case w.waits(b, i, a):
+		case a.After != addr.Addr{} && !w.over[a.After]: // that one first: this one takes what it makes
 		default:
-			if err := w.instance(ctx, b, i, b.actions[index]); err != nil {
-				return err
-			}
+			w.instance(ctx, b, i, b.actions[index])
 		}
 	}
 	return nil
@@ -145,24 +152,43 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 
 // waits reports whether an instance of a chain needs an earlier one that has not ended.
 func (w *walk) waits(b *walked, i int, a *plan.Action) bool {
-	if !b.block.Chained {
-		return false
-	}
-	for j, earlier := range b.instances[:i] {
-		_, input := a.Inputs[b.block.Instance(earlier).String()]
-		if !b.over[j] && (input || a.Verb == plan.Deferred) {
-			return true
-		}
-	}
-	return false
+	return b.block.Chained && slices.ContainsFunc(b.instances[:i], func(earlier dsl.Each) bool {
+		at := b.block.Instance(earlier)
+		_, input := a.Inputs[at.String()]
+		return !w.over[at] && (input || a.Verb == plan.Deferred)
+	})
+}
+
+// close notes that an instance has ended, and what it exports.
+func (w *walk) close(b *walked, i int, exports cty.Value) {
+	b.exports[i], b.begun[i] = exports, true
+	b.left--
+	w.over[b.block.Instance(b.instances[i])] = true
+}
+
+// fail notes that an instance has failed. What needs it is not run; all else is, unless the error would meet it too.
+func (w *walk) fail(b *walked, i int, err error) {
+	w.errs = append(w.errs, err)
+	w.stop = w.stop || general(err)
+	w.close(b, i, cty.DynamicVal)
+	w.failed[b.block.Instance(b.instances[i])] = true
+	w.plan.Needing(w.failed)
+}
+
+// general reports whether an error would meet other blocks as well: the run was interrupted, or the disk takes nothing
+// more.
+func general(err error) bool {
+	return slices.ContainsFunc([]error{ErrInterrupted, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO},
+		func(target error) bool { return errors.Is(err, target) })
 }
 
 // lookAt plans an instance that is left out, for what it exports.
 func (w *walk) lookAt(ctx context.Context, b *walked, i int) error {
 	var a *plan.Action
+	var known cty.Value
 	var diags hcl.Diagnostics
 	w.fold.Scope.Earlier(b.block, b.exports[:i], func() {
-		a, b.exports[i], diags = w.fold.Plan(ctx, b.block, b.instances[i])
+		a, known, diags = w.fold.Plan(ctx, b.block, b.instances[i])
 	})
 	if ctx.Err() != nil {
 		return ErrInterrupted
@@ -171,33 +197,27 @@ func (w *walk) lookAt(ctx context.Context, b *walked, i int) error {
 		return diags
 	}
 	w.fold.Put(a)
-	b.begun[i] = true
-	b.pass(i)
+	w.close(b, i, known)
 	return nil
 }
 
-// pass notes that an instance has ended, or has nothing to run.
-func (b *walked) pass(i int) {
-	b.over[i] = true
-	b.left--
-}
-
 // instance begins an instance of a block, unless another of its recipe runs, whose result it will take.
-func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
+func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
 	var a *plan.Action
+	var known cty.Value
 	var err error
-	w.fold.Scope.Earlier(b.block, b.exports[:i], func() { a, b.exports[i], err = w.prepare(ctx, b.block, at) })
-	if err != nil {
-		return err
-	}
+	w.fold.Scope.Earlier(b.block, b.exports[:i], func() { a, known, err = w.prepare(ctx, b.block, at) })
 	switch {
+	case err != nil:
+		w.fail(b, i, err)
+		return
 	case a == nil:
-		b.begun[i] = true
-		b.pass(i)
-		return nil
+		w.close(b, i, known)
+		return
 	case w.making[a.Recipe] && a.Shareable():
-		return nil
+		return
 	}
+	b.exports[i] = known
 	b.begun[i], w.making[a.Recipe], w.runner.ended[a.Addr] = true, true, true
 	w.now++
 	if alone := a.Alone(); alone != "" {
@@ -207,7 +227,6 @@ func (w *walk) instance(ctx context.Context, b *walked, i, at int) error {
 		made, err := w.task(ctx, a)
 		w.ended <- ended{b, i, a, made, err}
 	}()
-	return nil
 }
 
 // end notes that an instance has run.
@@ -215,16 +234,18 @@ func (w *walk) end(e ended) {
 	w.now--
 	delete(w.making, e.action.Recipe)
 	delete(w.used, e.action.Alone())
-	if e.err != nil {
-		w.errs = append(w.errs, fmt.Errorf("%s: %w", e.action.Addr, e.err))
-		return
+	err, exports := e.err, e.of.exports[e.i]
+	if err != nil {
+		err = fmt.Errorf("%s: %w", e.action.Addr, err)
+	} else {
+		exports = withMade(exports, e.made)
+		err = w.accept(e.action, exports)
 	}
-	e.of.exports[e.i] = withMade(e.of.exports[e.i], e.made)
-	if err := w.accept(e.action, e.of.exports[e.i]); err != nil {
-		w.errs = append(w.errs, err)
-		return
+	if err != nil {
+		w.fail(e.of, e.i, err)
+	} else {
+		w.close(e.of, e.i, exports)
 	}
-	e.of.pass(e.i)
 	w.settle(e.of)
 }
 

@@ -39,7 +39,9 @@ type Action struct {
 	blocks.Planned
 	Verb     Verb
 	Why      string
-	FromStep int    // the step of the checkpoint to go on from; 0 for the start
+	FromStep int // the step of the checkpoint to go on from; 0 for the start
+	// block of the same run that makes its result, or at whose end it goes on; zero for none
+	After    addr.Addr
 	Replaces string // what another state's block wrote and this one would replace; "" for nothing
 	// address where its result or checkpoint was found, to be moved here or shared; "" if it is in its place
 	Moved    string
@@ -59,6 +61,10 @@ type Action struct {
 
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
 	pending bool   // it will run
+	again   bool   // it runs from its start whatever is on disk
+	alone   int    // the step it goes on from by what is on disk
+	reason  string // Why, without where it goes on from
+	decoded *dsl.Decoded
 	block   *dsl.Block
 	each    dsl.Each
 }

@@ -17,16 +17,24 @@ func (f *Fold) before(b *dsl.Block, each dsl.Each) (diags hcl.Diagnostics) {
 	for _, x := range b.Lifecycle.Before {
 		v, d := f.Scope.Test(x, &each, cty.NilVal)
 		if v == dsl.Fails {
-			sentence(d, fmt.Sprintf("%s does not run", b.Instance(each)))
+			sentence(d, fmt.Sprintf("%s %s", b.Instance(each), refusal(b)))
 		}
 		if f.making == nil && v == dsl.Unknown && !d.HasErrors() { // all that the block refers to has run
 			d = append(d, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown condition", Subject: x.Range.Ptr(),
-				Detail: fmt.Sprintf("Whether %s may run is unknown: the condition depends on a value that was not kept.",
-					b.Instance(each))})
+				Detail: fmt.Sprintf("%s %s: whether its condition holds is unknown, since it depends on a value that was "+
+					"not kept.", b.Instance(each), refusal(b))})
 		}
 		diags = append(diags, d...)
 	}
 	return diags
+}
+
+// refusal says what a precondition that does not hold means for a block.
+func refusal(b *dsl.Block) string {
+	if b.Kind.Repeat {
+		return "does not run"
+	}
+	return "gets no value; what has run is kept"
 }
 
 // Accept tests the postconditions of a block with what it exports, as far as that is known.

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,15 +40,16 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 			return err
 		}
 	}
+	a.again = again && found == nil
 	before := f.MadeBefore(a)
 	first, made := f.making[a.Recipe]
 	switch {
-	case again && found == nil && a.imported() == nil:
+	case a.again && a.imported() == nil:
 		a.Verb, a.Why = Run, why
-	case again && found == nil:
+	case a.again:
 		f.bringIn(a, why)
 	case made && a.Shareable() && (found == nil || !found.Done):
-		a.Verb, a.Why = Same, "the same as "+first.String()
+		a.Verb, a.Why, a.After = Same, "the same as "+first.String(), first
 	case found == nil && a.imported() != nil:
 		f.bringIn(a, importReason(a.imported(), old, damage))
 	case found == nil:
@@ -75,7 +75,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
 	}
-	a.pending = a.Verb.Works() || a.Verb == Same
+	a.pending, a.alone = a.Verb.Works() || a.Verb == Same, a.FromStep
 	switch {
 	case a.Verb == Run || a.Verb == Extend || a.Verb == Import:
 		a.Losses, err = f.losses(a)
@@ -139,12 +139,13 @@ func (f *Fold) MadeBefore(a *Action) string {
 	if c := content(all[a.Addr.String()]); c != "" {
 		return c
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) { // of a block that was renamed, or of one like it
-		if c := content(all[name]); c != "" {
-			return c
+	first, made := "", ""
+	for name, b := range all { // of a block that was renamed, or of one like it
+		if c := content(b); c != "" && (first == "" || name < first) {
+			first, made = name, c
 		}
 	}
-	return ""
+	return made
 }
 
 // surplus lists the steps of the checkpoints beyond keep of a block that has ended or resumes.

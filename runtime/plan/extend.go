@@ -47,18 +47,16 @@ func (f *Fold) runOrExtend(ctx context.Context, a *Action, old *state.Block, dam
 		a.Verb = Run
 		f.warnGone(a, old)
 		f.warnAnew(a, old)
+		a.reason = a.Why
 		return nil
 	}
 	a.Verb, a.FromStep = Extend, a.Base.Step
 	of := ""
 	if own := results.Folder(f.lies(a.Addr)); a.Base.Block != own && a.Base.Address != a.Addr.String() {
-		of = " of " + a.Base.Address
+		of = a.Base.Address
 	}
-	steps := "1 step"
-	if left := a.stepped().NumSteps() - a.FromStep; left != 1 {
-		steps = fmt.Sprintf("%d steps", left)
-	}
-	a.Why = fmt.Sprintf("%s from step %d%s: %s", steps, a.FromStep, of, a.Why)
+	a.reason = a.Why
+	a.Why = goesOn(a, of, a.reason)
 	return nil
 }
 

@@ -184,7 +184,7 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 	}
 	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(),
 		Inputs: map[string]string{}, World: f.world},
-		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each}
+		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each, decoded: d}
 	for _, e := range b.Kind.Exports {
 		a.Hidden[e.Name] = d.Hides(&e)
 	}

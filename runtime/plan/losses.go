@@ -59,7 +59,11 @@ func (f *Fold) losses(a *Action) ([]Loss, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a.Base != nil && a.Base.Block == dir { // it goes on from there
+		on, err := f.onTheWay(a, dir)
+		if err != nil {
+			return nil, err
+		}
+		if on {
 			left := max(steps-a.FromStep, 0)
 			steps, seconds = left, seconds*float64(left)/float64(max(steps, 1))
 		}
@@ -69,6 +73,17 @@ func (f *Fold) losses(a *Action) ([]Loss, error) {
 		}
 	}
 	return list, nil
+}
+
+// onTheWay reports whether what was trained in a folder is, as far as that goes, what a block goes on from.
+func (f *Fold) onTheWay(a *Action, dir string) (bool, error) {
+	if a.Verb != Extend {
+		return false, nil
+	}
+	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Course.ID)
+	return slices.ContainsFunc(finds, func(b *results.Found) bool {
+		return b.Block == dir && a.extendable().Shares(min(b.Step, a.FromStep), b.Course.Pace)
+	}), err
 }
 
 // consented reports whether the user has already agreed to lose a folder that was set aside: its successor is the

@@ -43,7 +43,7 @@ type OutputChange struct {
 // output evaluates an output block. An output that fails because a block gave null is a warning: apply does everything
 // else before it ends with that error.
 func (p *Plan) output(b *dsl.Block) hcl.Diagnostics {
-	d, diags := p.fold.Scope.Decode(b, nil)
+	d, diags := p.fold.Output(b)
 	switch {
 	case !diags.HasErrors():
 		return append(diags, p.setOutput(b, d)...)
@@ -51,6 +51,14 @@ func (p *Plan) output(b *dsl.Block) hcl.Diagnostics {
 		warnings(diags)
 	}
 	return diags
+}
+
+// Output evaluates an output block, if its preconditions hold.
+func (f *Fold) Output(b *dsl.Block) (*dsl.Decoded, hcl.Diagnostics) {
+	if diags := f.before(b, dsl.Each{}); diags.HasErrors() {
+		return nil, diags
+	}
+	return f.Scope.Decode(b, nil)
 }
 
 func (p *Plan) setOutput(b *dsl.Block, d *dsl.Decoded) hcl.Diagnostics {

@@ -138,6 +138,19 @@ func (a *Action) mayName(x *Action) bool {
 	return a.block.Chained && x.block == a.block && x.each.Index < a.each.Index
 }
 
+// Needing adds to a set of instances those that need one of them, or that share what it makes.
+func (p *Plan) Needing(set map[addr.Addr]bool) {
+	for before := -1; before < len(set); { // a longer stage may stand before the shorter one that it goes on from
+		before = len(set)
+		for _, a := range p.Actions {
+			needs := func(in addr.Addr) bool { return set[in] }
+			if !set[a.Addr] && (set[a.After] || slices.ContainsFunc(p.inputs(a), needs)) {
+				set[a.Addr] = true
+			}
+		}
+	}
+}
+
 // replaceable refuses to replace what does not run.
 func (p *Plan) replaceable() (diags hcl.Diagnostics) {
 	c := p.fold.choice

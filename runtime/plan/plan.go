@@ -206,6 +206,9 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 			p.Actions = append(p.Actions, a)
 		}
 	}
+	if !diags.HasErrors() {
+		diags = append(diags, p.lengthen(ctx)...)
+	}
 	return append(dsl.Once(diags), p.together()...)
 }
 

@@ -26,7 +26,8 @@ type Plan struct {
 	Version  int            `json:"format_version"`
 	Path     string         `json:"path"`
 	StateDir string         `json:"state_dir"`
-	Flags    []dsl.Flag     `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
+	Backend  string         `json:"backend,omitempty"` // where the state lies besides its folder
+	Flags    []dsl.Flag     `json:"flags,omitempty"`   // -var and -var-file in their order, without sensitive variables
 	Serial   int64          `json:"state_serial"`
 	Select   plan.Selection `json:"selection,omitzero"`
 
@@ -170,9 +171,9 @@ const maxSaved = 64 << 20
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options, with its text and what is shown of it as JSON. stream reports whether
+// Save writes a plan made with these options, of a state that lies in a backend, with its text and what is shown of it as JSON. stream reports whether
 // path is a pipe or a device, which is written into.
-func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (stream bool, err error) {
+func Save(p *plan.Plan, path, backend string, o plan.Options, text string, shown any) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err
@@ -181,7 +182,7 @@ func Save(p *plan.Plan, path string, o plan.Options, text string, shown any) (st
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: version, Path: abs, StateDir: stateDir, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Backend: backend, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
 		Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
 	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
 		return false, err

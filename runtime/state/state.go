@@ -4,6 +4,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,13 +26,14 @@ import (
 )
 
 // Version is the schema this program writes. Older ones are migrated, newer ones refused.
-const Version = 2
+const Version = 3
 
 // State is the contents of the file.
 type State struct {
 	Checksum string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
 	Version  int                `json:"version"`
-	Serial   int64              `json:"serial"`
+	Serial   int64              `json:"serial"`            // counts what was saved
+	Lineage  string             `json:"lineage,omitempty"` // of the states that follow each other; random
 	Exports  map[string]string  `json:"exports,omitempty"` // folders of exports, hashed → recipe of the model that this state put there, or may replace
 	Blocks   map[string]*Block  `json:"blocks"`
 	Outputs  map[string]Output  `json:"outputs"`
@@ -77,8 +79,9 @@ type Dir struct {
 	State *State
 	Lost  bool // there is no state file, though the folder holds what blocks made
 
-	lock *flock.Flock
-	file []byte // the state file as it was read or last written
+	lock    *flock.Flock
+	session *session // with the backend; nil for none
+	file    []byte   // the state file as it was read or last written
 }
 
 // Names inside the folder.
@@ -250,19 +253,7 @@ func (s *State) Check() error {
 
 // Open makes the folder if need be, locks it and reads the state. The lock is the kernel's: it is
 // gone when the process is, however it ended.
-func Open(path string) (*Dir, error) {
-	l, err := lock(path)
-	if err != nil {
-		return nil, err
-	}
-	d, err := Read(path)
-	if err != nil {
-		l.Unlock()
-		return nil, err
-	}
-	d.lock = l
-	return d, nil
-}
+func Open(path string) (*Dir, error) { return (*Access)(nil).Open(context.Background(), path) }
 
 // Exported notes that the model of a recipe, in a folder of exports, is this state's to replace.
 func (s *State) Exported(folder, recipe string) {
@@ -288,23 +279,25 @@ func (s *State) HasExported(recipe string) bool {
 	return false
 }
 
-// Replace locks the folder and gives an empty state in place of the one in the file, which may be damaged and is kept
-// beside it under the name that kept returns; "" if there was none.
+// Replace is Access.Replace of a folder alone.
 func Replace(path string) (d *Dir, kept string, err error) {
-	l, err := lock(path)
-	if err != nil {
-		return nil, "", err
-	}
-	d = &Dir{Path: path, State: empty(), lock: l}
+	return (*Access)(nil).Replace(context.Background(), path)
+}
+
+// replace returns an empty state that follows the one in the file of a locked folder, or else its backup or the one in a
+// backend, and keeps the file.
+func replace(path string, there []byte) (d *Dir, kept string, err error) {
+	d = &Dir{Path: path, State: empty()}
 	file := filepath.Join(path, FileName)
 	b, err := readRegular(file)
 	backup, _ := readRegular(filepath.Join(path, BackupName))
-	for _, b := range [][]byte{b, backup} { // the first that is legible says which state it is
+	for _, b := range [][]byte{there, b, backup} { // the first that is legible says which state it is
 		var head struct {
-			Serial int64 `json:"serial"`
+			Serial  int64  `json:"serial"`
+			Lineage string `json:"lineage"`
 		}
 		if json.Unmarshal(b, &head) == nil && head.Serial > 0 && head.Serial < 1<<40 && d.State.Serial == 0 {
-			d.State.Serial = head.Serial
+			d.State.Serial, d.State.Lineage = head.Serial, head.Lineage
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -319,7 +312,6 @@ func Replace(path string) (d *Dir, kept string, err error) {
 		kept, err = keep(file+".before-rebuild", b)
 	}
 	if err != nil {
-		l.Unlock()
 		return nil, "", fmt.Errorf("keeping the old state: %w", err)
 	}
 	return d, kept, nil
@@ -358,6 +350,9 @@ func (d *Dir) Save() error {
 		return fmt.Errorf("saving the state: it was opened for reading")
 	}
 	d.State.Serial++
+	if d.State.Lineage == "" {
+		d.State.Lineage = newID()
+	}
 	if err := d.State.Check(); err != nil {
 		return fmt.Errorf("saving the state: %w", err)
 	}
@@ -374,15 +369,16 @@ func (d *Dir) Save() error {
 		return fmt.Errorf("saving the state: %w", err)
 	}
 	d.file = b
+	d.session.send(b)
 	return nil
 }
 
-// Close gives the lock back.
+// Close sends what was saved to the backend and gives the locks back. An UnsentError says that it could not be sent.
 func (d *Dir) Close() error {
 	if d.lock == nil {
 		return nil
 	}
-	return d.lock.Unlock()
+	return errors.Join(d.session.close(), d.lock.Unlock())
 }
 
 // Names lists the addresses in the state, sorted.

@@ -40,7 +40,7 @@ func TestRefuses(t *testing.T) {
 		"{":              "not JSON",
 		"{}":             "checksum",
 		`{"version": 2}`: "checksum",
-		`{"version": 3}`: "newer version",
+		`{"version": 4}`: "newer version",
 		`{"version": 1, "blocks": {"nonsense": {}}}`:                                     "not the address of a block",
 		`{"version": 1, "blocks": {"stage.a": {"status": "baked"}}}`:                     "no valid status",
 		`{"version": 1, "blocks": {"stage.a": null}}`:                                    "no valid status",

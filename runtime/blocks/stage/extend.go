@@ -48,6 +48,10 @@ func (s *Stage) Shares(steps int, text json.RawMessage) bool {
 	if json.Unmarshal(text, &was) != nil || steps > min(s.Steps, was.Steps) {
 		return false
 	}
+	last := float64(steps) * float64(s.StepTokens())
+	if was.Schedule.Factor(last, was.Horizon) != s.Schedule.Factor(last, s.Horizon) {
+		return false // most part at the end
+	}
 	other := s.Stage
 	other.Steps = was.Steps
 	// adapters do not restart after the last step, which may be that of one of the two
