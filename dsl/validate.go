@@ -59,7 +59,12 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 	}
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
+	failed := false
 	for i := range instances {
+		if b.Chained && failed { // its errors would only follow from those before
+			exports[i] = cty.DynamicVal
+			continue
+		}
 		a := b.Addr
 		a.Key = instances[i].Key
 		s.Earlier(b, exports[:i], func() {
@@ -72,6 +77,7 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 			}
 			exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
 			problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
+			failed = failed || problems[i].HasErrors()
 		})
 	}
 	if vague {
