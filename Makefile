@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-report cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -70,6 +70,9 @@ test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, trace
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh
 
+test-lsp: build ## stepflow lsp with a real client over standard input and output, and editors/vscode (needs Python, PyPI and node)
+	tools/lsp/run.sh
+
 # Long tests of the concurrent packages that the detector has little to find in: those of one goroutine, and those that do
 # again, for longer, what shorter ones do.
 UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort
@@ -85,10 +88,11 @@ lint: ## gofmt, vet and staticcheck
 	go tool staticcheck ./...
 	go tool staticcheck -tags noasm ./gpu/cpu
 
-generate: ## files made by programs: assembly, the language reference
+generate: ## files made by programs: assembly, the references of language, commands and traces
 	go generate ./...
 	go run ./cmd/stepflow schema -markdown > docs/language.md
 	go run ./cmd/stepflow schema -tracing > docs/tracing.md
+	go test ./cmd/stepflow -run TestCommandsPage -update
 
 fuzz: ## every fuzz target, 30 seconds each
 	tools/fuzz.sh

@@ -1,4 +1,4 @@
-// Package stepflow holds the test of who may import whom.
+// Package stepflow holds tests of the project as a whole, such as who may import whom.
 package stepflow
 
 import (
@@ -23,9 +23,10 @@ var may = map[string]string{
 	"foreign":      "",
 	"runtime":      "",
 
+	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
-		"runtime/plan runtime/program runtime/results runtime/state",
-	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/blocks runtime/checkpoint runtime/durable " +
+		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
+	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
@@ -50,7 +51,7 @@ var may = map[string]string{
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
 		"runtime/checkpoint runtime/durable",
-	"runtime/blocks/data": "dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
+	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
@@ -63,7 +64,7 @@ var may = map[string]string{
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr gpu tracing runtime/metrics",
 
-	"runtime/results":    "dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
+	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
 	"runtime/checkpoint": "foreign gpu runtime/durable",
@@ -72,16 +73,18 @@ var may = map[string]string{
 	"runtime/durable":    "",
 	"runtime/words":      "dsl",
 
+	"runtime/artifacts":               "dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
 
+	"foreign/archive":   "foreign",
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",
 	"ops/peft":          "ops ops/graph gpu",
 	"ops/optim":         "ops ops/graph gpu",
 	"ops/growth":        "ops",
-	"dsl":               "foreign dsl/addr fineweb/glob",
+	"dsl":               "foreign foreign/archive dsl/addr fineweb/glob",
 	"dsl/addr":          "",
 	"fineweb":           "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
 	"fineweb/glob":      "",
@@ -114,7 +117,7 @@ var layers = []string{
 	kinds,
 	"runtime/blocks",
 	"runtime/train",
-	"runtime/forward",
+	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results",
 	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
 	"runtime/checkpoint runtime/metrics runtime/state",
@@ -143,7 +146,8 @@ func TestLayers(t *testing.T) {
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":     "dsl cmd/stepflow runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/hashicorp/hcl":     "dsl cmd/stepflow lsp runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/creachadair":       "lsp",
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
 	"github.com/prometheus":        "tracing",

@@ -10,13 +10,15 @@ import (
 	"stepflow/dsl/addr"
 )
 
-// readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"].
-func readAddress(at *hclsyntax.Attribute) (a addr.Addr, problem *hcl.Diagnostic) {
-	return addressIn(at.Name, at.Expr)
+// readAddress reads an attribute that names a block or an instance, such as stage.a or stage.grid["x"]. module says that
+// it may name a module.
+func readAddress(at *hclsyntax.Attribute, module bool) (a addr.Addr, problem *hcl.Diagnostic) {
+	return addressIn(at.Name, at.Expr, module)
 }
 
-// addressIn reads an expression, of an attribute of this name, that names a block or an instance.
-func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnostic) {
+// addressIn reads an expression, of an attribute of this name, that names a block or an instance, or if module says so a
+// module.
+func addressIn(attr string, e hcl.Expression, module bool) (a addr.Addr, problem *hcl.Diagnostic) {
 	bad := func(why string) (addr.Addr, *hcl.Diagnostic) {
 		return a, failure(e.Range(), "Not an address", "%s takes the address of a block or an instance, written "+
 			"without quotes, such as stage.seed, tokenizer.bpe.small or stage.grid[\"a\"]%s.", attr, why)
@@ -26,7 +28,10 @@ func addressIn(attr string, e hcl.Expression) (a addr.Addr, problem *hcl.Diagnos
 		return bad("")
 	}
 	text := TraversalText(t)
-	a, err := addr.Parse(text)
+	a, err := addr.ParseAny(text)
+	if err == nil && a.IsModule() && module {
+		return a, nil
+	}
 	if k := KindOf(a.Kind); err != nil || k == nil || !k.Repeat {
 		if text != "" {
 			text = ", not " + text

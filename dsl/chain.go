@@ -37,10 +37,10 @@ func (b *Block) namesItself(r reference) *hcl.Diagnostic {
 		return nil
 	case b.ForEach != nil:
 		return failure(r.rng, "Cycle", "%s names itself. Instances made by for_each have no order, so none comes before "+
-			"another: with count, an instance may name those before it, such as %s[count.index - 1].", b.Addr, b.Addr)
+			"another: with count, an instance may name those before it, such as %s[count.index - 1].", b.inside(), b.inside())
 	case b.Count != nil:
 		return failure(r.rng, "Cycle", "%s names itself here. Only its attributes and preconditions may name "+
-			"earlier instances, such as %s[count.index - 1].", b.Addr, b.Addr)
+			"earlier instances, such as %s[count.index - 1].", b.inside(), b.inside())
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (b *Block) tooLate(diags hcl.Diagnostics, each Each) {
 		if !ok || index >= 0 && index < each.Index {
 			continue
 		}
-		self := b.Addr.String()
+		self := b.inside()
 		d.Summary = "Not an earlier instance"
 		switch {
 		case index >= each.Index:

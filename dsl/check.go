@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/dsl/addr"
+
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -186,10 +188,8 @@ func (a *Attr) reference(v cty.Value, sensitive bool) (cty.Value, string) {
 	if !x.IsKnown() {
 		return x, ""
 	}
-	for _, k := range a.Ref {
-		if strings.HasPrefix(x.AsString(), k+".") {
-			return x, ""
-		}
+	if at, _, err := addr.ParsePart(x.AsString()); err == nil && slices.Contains(a.Ref, at.Kind) {
+		return x, ""
 	}
 	if sensitive {
 		return v, fmt.Sprintf("%s takes %s block.", a.Name, want)

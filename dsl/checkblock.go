@@ -9,6 +9,7 @@ import (
 // checkBlock is a check block: conditions on the pipeline as a whole, of which one that is false is a warning.
 type checkBlock struct {
 	name    string
+	in      *module
 	rng     hcl.Range
 	asserts []*Condition
 }
@@ -21,13 +22,14 @@ var checkKind = Kind{Name: "check",
 		Attrs: conditionAttrs("An expression of variables, locals and blocks.")}}}
 
 // addCheck reads a check block.
-func (c *Config) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
+func (m *module) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
+	c := m.config
 	if len(b.Labels) != 1 {
 		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", `Write check "NAME" { … }.`)}
 	}
-	x := &checkBlock{name: b.Labels[0], rng: b.DefRange()}
+	x := &checkBlock{name: b.Labels[0], in: m, rng: b.DefRange()}
 	for _, old := range c.checks {
-		if old.name == x.name {
+		if old.name == x.name && old.in == m {
 			return hcl.Diagnostics{duplicate("check."+x.name, x.rng, old.rng)}
 		}
 	}
@@ -44,8 +46,8 @@ func (c *Config) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
 func (c *Config) checkRefs() (diags hcl.Diagnostics) {
 	for _, x := range c.checks {
 		for _, a := range x.asserts {
-			_, d := a.refs(c, false, nil)
-			diags = append(diags, d...)
+			_, d := a.refs(x.in, false, nil)
+			diags = append(diags, tag(x.in, d)...)
 		}
 	}
 	return diags
@@ -56,7 +58,7 @@ func (s *Scope) Checks() (diags hcl.Diagnostics) {
 	for _, x := range s.config.checks {
 		for _, a := range x.asserts {
 			_, d := s.Test(a, nil, cty.NilVal)
-			diags = append(diags, d...)
+			diags = append(diags, tag(x.in, d)...)
 		}
 	}
 	for _, d := range diags {

@@ -7,8 +7,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-
-	"stepflow/dsl/addr"
 )
 
 // Condition is something that a pipeline says must be true, with the message if it is not.
@@ -17,6 +15,7 @@ type Condition struct {
 	failed  string    // the summary of the error if it is false
 	test    hclsyntax.Expression
 	message hclsyntax.Expression
+	in      *module
 	uses    []reference
 }
 
@@ -48,7 +47,7 @@ func newCondition(b *hclsyntax.Block, failed string) *Condition {
 }
 
 // refs resolves what a condition names. self is the block that it may call self; nil for none.
-func (x *Condition) refs(c *Config, repeated bool, self *Block) (refs []reference, diags hcl.Diagnostics) {
+func (x *Condition) refs(m *module, repeated bool, self *Block) (refs []reference, diags hcl.Diagnostics) {
 	for _, e := range []hclsyntax.Expression{x.test, x.message} {
 		for _, t := range e.Variables() {
 			if self != nil && t.RootName() == "self" {
@@ -59,18 +58,17 @@ func (x *Condition) refs(c *Config, repeated bool, self *Block) (refs []referenc
 				}
 				continue
 			}
-			r, d := c.refOf(t, repeated)
-			switch diags = append(diags, d...); {
-			case self != nil && r.addr == self.Addr:
+			r, d := m.refOf(t, repeated)
+			if diags = append(diags, d...); self != nil && len(r) == 1 && r[0].addr == self.Addr {
 				diags = append(diags, failure(t.SourceRange(), "Cycle", "A postcondition of %s names the block itself as "+
 					"self, such as self.address.", self.Addr))
-			case r.addr != addr.Addr{}:
-				refs = append(refs, r)
+				continue
 			}
+			refs = append(refs, r...)
 		}
 		diags = append(diags, checkFunctions(e)...)
 	}
-	x.uses = refs
+	x.in, x.uses = m, refs
 	return refs, diags
 }
 
@@ -85,7 +83,7 @@ func (s *Scope) test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Dia
 	if each != nil && each.Key == "" {
 		each = nil
 	}
-	ctx := s.context(x.uses, each)
+	ctx := s.context(x.in, x.uses, each)
 	if self != cty.NilVal {
 		ctx.Variables = maps.Clone(ctx.Variables)
 		ctx.Variables["self"] = self

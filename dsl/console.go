@@ -38,17 +38,15 @@ func (s *Scope) Eval(text string, more map[string]cty.Value) (v cty.Value, file 
 		if _, ok := more[t.RootName()]; ok {
 			continue
 		}
-		r, d := s.config.refOf(t, false)
-		if diags = append(diags, d...); r.addr.Kind != "" {
-			uses = append(uses, r)
-		}
+		r, d := s.config.root().refOf(t, false)
+		uses, diags = append(uses, r...), append(diags, d...)
 	}
 	diags = append(diags, checkFunctions(expr)...)
 	guarded, d := m.guardExpr(expr)
 	if diags = append(diags, d...); diags.HasErrors() {
 		return cty.DynamicVal, file, diags
 	}
-	ctx := s.context(uses, nil)
+	ctx := s.context(s.config.root(), uses, nil)
 	maps.Copy(ctx.Variables, more)
 	v, diags = guarded.Value(ctx)
 	return v, file, s.config.Secrets.Diagnostics(diags)
@@ -71,18 +69,22 @@ func Opens(line string) (n int) {
 // Complete lists the names that an expression may use and that start with a text: variables, locals, blocks, what a
 // block offers, and functions, which end with a bracket.
 func (c *Config) Complete(start string) []string {
-	names := []string{"path.module"}
+	names := []string{"path.module", "path.root", "path.cwd"}
 	for n := range c.Variables {
 		names = append(names, "var."+n)
 	}
-	for n := range c.localOf {
+	root := c.root()
+	for n := range root.localOf {
 		names = append(names, "local."+n)
+	}
+	for _, x := range root.calls {
+		names = append(names, x.offered()...)
 	}
 	for _, f := range FunctionNames() {
 		names = append(names, f+"(")
 	}
 	for _, b := range c.Blocks {
-		if b.Kind.Name != "output" {
+		if b.Kind.Name != "output" && b.in == root {
 			names = append(names, c.offered(b, start)...)
 		}
 	}

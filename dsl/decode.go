@@ -32,18 +32,6 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 	return s.DecodeKept(b, each, nil)
 }
 
-// DecodeKept is Decode with other values in place of what some attributes are configured to, by dotted name; cty.NilVal
-// for one that counts as not given.
-func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*Decoded, hcl.Diagnostics) {
-	var e *Each
-	if each != nil && each.Key != "" {
-		e = each
-	}
-	x := &decoder{ctx: s.context(b.uses, e), secrets: s.config.Secrets, meter: s.config.meter, kept: kept}
-	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
-	return d, s.config.Secrets.Diagnostics(x.diags)
-}
-
 // decoder evaluates a block with the blocks in it.
 type decoder struct {
 	ctx     *hcl.EvalContext
@@ -81,33 +69,22 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 		}
 	}
 	for i := range nested {
-		if only(nested[i].Only, typ) {
-			x.blocks(d, &nested[i], b, prefix)
+		n := &nested[i]
+		if only(n.Only, typ) {
+			for _, sub := range x.inside(b, n, prefix+n.Name, header) {
+				d.nest(n, sub, x.within(sub, n, prefix))
+			}
 		}
 	}
 	return d
 }
 
-// blocks evaluates the nested blocks of a row of the schema, in their order.
-func (x *decoder) blocks(d *Decoded, n *Nested, b *hclsyntax.Body, prefix string) {
-	var dynamic *hclsyntax.Block
-	for _, sub := range b.Blocks {
-		switch {
-		case makes(sub, n.Name):
-			dynamic = sub
-			x.expand(d, n, sub, prefix)
-		case sub.Type == n.Name && (n.Repeat || d.blocks[n.Name] == nil):
-			label := ""
-			if len(sub.Labels) == 1 {
-				label = sub.Labels[0]
-			}
-			d.nest(n, label, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
-		}
-	}
-	if n.Required && dynamic != nil && d.blocks[n.Name] == nil && d.lists[n.Name] == nil && !x.diags.HasErrors() {
-		x.diags = append(x.diags, failure(dynamic.DefRange(), "Missing block", "No %s block is made here, and one is "+
-			"needed: %s", n.Name, n.Doc))
-	}
+// within evaluates a nested block.
+func (x *decoder) within(sub made, n *Nested, prefix string) *Decoded {
+	outer := x.ctx
+	x.ctx = sub.ctx
+	defer func() { x.ctx = outer }()
+	return x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange())
 }
 
 // omitted notes an attribute that is not given.
@@ -136,12 +113,6 @@ func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Ty
 	x.set(d, a, v, want)
 }
 
-// keep sets an attribute to a value that it is not configured to.
-func (x *decoder) keep(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
-	d.ranges[a.Name], d.exprs[a.Name] = d.Range, hcl.StaticExpr(v, d.Range)
-	x.set(d, a, v, want)
-}
-
 // set checks the value of an attribute.
 func (x *decoder) set(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
 	v, problem := a.check(v, want, d.Sensitive[a.Name])
@@ -156,8 +127,13 @@ func (x *decoder) set(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
 }
 
 // nest adds a block inside d.
-func (d *Decoded) nest(n *Nested, label string, inside *Decoded) {
-	inside.Label = label
+func (d *Decoded) nest(n *Nested, b made, inside *Decoded) {
+	if b.unknown {
+		d.Unknown, inside.Unknown = append(d.Unknown, n.Name), nil // as a whole
+	}
+	if len(b.Labels) == 1 {
+		inside.Label = b.Labels[0]
+	}
 	name := n.Name
 	if n.Repeat {
 		name = fmt.Sprintf("%s[%d]", n.Name, len(d.lists[n.Name]))
@@ -267,19 +243,8 @@ func (d *Decoded) Floats(attr string) (list []float64) {
 // Ref returns the block that an attribute names, and the part of it, such as validation, if any; ok is false if it
 // names none.
 func (d *Decoded) Ref(attr string) (a addr.Addr, member string, ok bool) {
-	s := d.Str(attr)
-	if s == "" {
-		return a, "", false
-	}
-	if a, err := addr.Parse(s); err == nil {
-		return a, "", true
-	}
-	i := strings.LastIndexByte(s, '.')
-	if i < 0 {
-		return a, "", false
-	}
-	a, err := addr.Parse(s[:i])
-	return a, s[i+1:], err == nil
+	a, member, err := addr.ParsePart(d.Str(attr))
+	return a, member, err == nil
 }
 
 // List returns the repeatable nested blocks of a name, in order.

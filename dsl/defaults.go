@@ -36,16 +36,16 @@ var ownOnly = map[string]string{
 
 // addDefaults reads a defaults block. It is compared with the table of its kind here, and what it names is resolved for
 // each block that uses it.
-func (c *Config) addDefaults(b *hclsyntax.Block) hcl.Diagnostics {
+func (m *module) addDefaults(b *hclsyntax.Block) hcl.Diagnostics {
 	x := &defaultsBlock{rng: b.DefRange(), whole: b.Range()}
 	if d := x.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
-	if old := c.defaultsOf(x.kind.Name, x.typ); old != nil {
+	if old := m.defaultsOf(x.kind.Name, x.typ); old != nil {
 		return hcl.Diagnostics{failure(x.rng, "Duplicate defaults", "%s stands at %s already. Put both into one block.",
 			x, place(old.rng))}
 	}
-	c.defaults = append(c.defaults, x)
+	m.defaults = append(m.defaults, x)
 	x.body, x.problems = ownLeftOut(b.Body)
 	attrs, nested := x.kind.Attrs, x.kind.Blocks
 	if x.typ == "" {
@@ -133,8 +133,8 @@ func ofAnyType(attrs []Attr, nested []Nested) ([]Attr, []Nested) {
 }
 
 // defaultsOf returns the defaults of a kind and type; nil if there are none.
-func (c *Config) defaultsOf(kind, typ string) *defaultsBlock {
-	for _, x := range c.defaults {
+func (m *module) defaultsOf(kind, typ string) *defaultsBlock {
+	for _, x := range m.defaults {
 		if x.kind.Name == kind && x.typ == typ {
 			return x
 		}
@@ -143,9 +143,9 @@ func (c *Config) defaultsOf(kind, typ string) *defaultsBlock {
 }
 
 // inherit returns the body of a block with the defaults for it: first those of its type, then those of its kind.
-func (c *Config) inherit(block *Block, b *hclsyntax.Body) *hclsyntax.Body {
+func (m *module) inherit(block *Block, b *hclsyntax.Body) *hclsyntax.Body {
 	k, typ := block.Kind, block.Addr.Type
-	for _, x := range []*defaultsBlock{c.defaultsOf(k.Name, typ), c.defaultsOf(k.Name, "")} {
+	for _, x := range []*defaultsBlock{m.defaultsOf(k.Name, typ), m.defaultsOf(k.Name, "")} {
 		if x == nil || slices.Contains(block.inherits, x) { // a kind without types has only one
 			continue
 		}
@@ -245,12 +245,12 @@ func isNull(e hcl.Expression) bool {
 // usedBy begins what cite adds to a text.
 const usedBy = " This default is used by "
 
-// Once leaves out the problems of a default that were reported for another block that uses it.
+// Once leaves out the problems of a default that were reported for another block of the module that uses it.
 func Once(diags hcl.Diagnostics) (once hcl.Diagnostics) {
 	seen := map[string]bool{}
 	for _, d := range diags {
 		if text, _, cited := strings.Cut(d.Detail, usedBy); cited {
-			key := fmt.Sprint(d.Subject, d.Summary, text)
+			key := fmt.Sprint(d.Subject, d.Extra, d.Summary, text)
 			if seen[key] {
 				continue
 			}
@@ -272,7 +272,7 @@ func (b *Block) cite(diags hcl.Diagnostics) (cited hcl.Diagnostics) {
 		case follows(d, b.inherits[i].problems):
 			continue
 		default:
-			d.Detail += fmt.Sprintf("%s%s at %s.", usedBy, b.Addr, place(b.DeclRange))
+			d.Detail += fmt.Sprintf("%s%s at %s.", usedBy, b.inside(), place(b.DeclRange))
 		}
 		cited = append(cited, d)
 	}
@@ -285,9 +285,9 @@ func holds(whole, part hcl.Range) bool {
 }
 
 // defaultsRefs resolves what defaults name, for names that no block took.
-func (c *Config) defaultsRefs(reported hcl.Diagnostics) (diags hcl.Diagnostics) {
-	for _, x := range c.defaults {
-		_, dd := c.refsOf(x.body, true)
+func (m *module) defaultsRefs(reported hcl.Diagnostics) (diags hcl.Diagnostics) {
+	for _, x := range m.defaults {
+		_, dd := m.refsOf(x.body, true)
 		for _, d := range dd {
 			if !follows(d, reported) {
 				diags = append(diags, d)
@@ -298,8 +298,8 @@ func (c *Config) defaultsRefs(reported hcl.Diagnostics) (diags hcl.Diagnostics) 
 }
 
 // unusedDefaults warns of defaults that no block takes.
-func (c *Config) unusedDefaults() (diags hcl.Diagnostics) {
-	for _, x := range c.defaults {
+func (m *module) unusedDefaults() (diags hcl.Diagnostics) {
+	for _, x := range m.defaults {
 		if !x.taken {
 			diags = append(diags, warning(x.rng, "Unused defaults",
 				"No block takes anything from %s. Remove it, or add the blocks that it is for.", x))

@@ -19,10 +19,7 @@ const maxDynamic = 10000
 
 // dynamicBlock is the row of the schema for dynamic blocks.
 var dynamicBlock = Nested{Name: dynamicName,
-	Doc: "Makes nested blocks, one for each element, as in Terraform: it stands wherever a block of the name in its " +
-		"label may stand, also in another dynamic block, but not for `lifecycle` or in it. A block that may stand once " +
-		"is made at most once, so `for_each = var.x ? [1] : []` makes it optional. If the elements are known only after " +
-		"other blocks have run, the block around it is planned then.",
+	Doc: "Makes the nested blocks that its label names, one for each element of a collection.",
 	Attrs: []Attr{
 		{Name: "for_each", Type: cty.DynamicPseudoType, Required: true,
 			Doc: "List, set, map or object with an element for each block."},
@@ -33,12 +30,12 @@ var dynamicBlock = Nested{Name: dynamicName,
 	},
 	Blocks: []Nested{{Name: "content", Required: true, Doc: "The body of each block."}}}
 
-// writeDynamic writes the section of what may stand for every nested block.
-func writeDynamic(b *strings.Builder) {
-	fmt.Fprintf(b, "## dynamic\n\n`dynamic \"BLOCK\" { … }` %s See [defaults.md](defaults.md#dynamic-blocks).\n\n",
-		dynamicBlock.Doc)
-	writeAttrs(b, dynamicBlock.Attrs)
-	writeNested(b, dynamicBlock.Blocks, "### ")
+// dynamicTables returns the tables of what a dynamic block takes.
+func dynamicTables() string {
+	var b strings.Builder
+	writeAttrs(&b, dynamicBlock.Attrs)
+	writeNested(&b, dynamicBlock.Blocks, "#### ")
+	return strings.TrimSuffix(b.String(), "\n\n")
 }
 
 // makes reports whether a block is a dynamic one that makes nested blocks of this name.
@@ -120,7 +117,7 @@ func (c *checker) checkDynamic(b *hclsyntax.Block) (name string, diags hcl.Diagn
 func reserved() []string { return append(roots(), "self") }
 
 // dynamicRefs resolves what a dynamic block names. iterators are the names of the dynamic blocks around it.
-func (c *Config) dynamicRefs(b *hclsyntax.Block, repeated bool, iterators []string) (refs []reference,
+func (m *module) dynamicRefs(b *hclsyntax.Block, repeated bool, iterators []string) (refs []reference,
 	diags hcl.Diagnostics) {
 	inside := append(slices.Clip(iterators), iterator(b))
 	for _, a := range sortedAttrs(b.Body) {
@@ -131,62 +128,90 @@ func (c *Config) dynamicRefs(b *hclsyntax.Block, repeated bool, iterators []stri
 		case "labels":
 			names = inside
 		}
-		r, d := c.refsOfExpr(a.Expr, repeated, names...)
+		r, d := m.refsOfExpr(a.Expr, repeated, names...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	if in := content(b); in != nil {
-		r, d := c.refsOf(in.Body, repeated, inside...)
+		r, d := m.refsOf(in.Body, repeated, inside...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags
 }
 
+// made is a nested block that stands in a body, or that a dynamic block makes.
+type made struct {
+	*hclsyntax.Block
+	ctx     *hcl.EvalContext // of what is in it
+	unknown bool             // whether it is there, or its label, is known only after other blocks have run
+}
+
+// made returns the blocks of a row in a body, at most one if the row does not repeat.
+func (x *decoder) made(b *hclsyntax.Body, n *Nested) (list []made) {
+	var dynamic *hclsyntax.Block
+	others := 0
+	if slices.ContainsFunc(b.Blocks, func(sub *hclsyntax.Block) bool { return sub.Type == n.Name }) {
+		others = 1
+	}
+	for _, sub := range b.Blocks {
+		switch {
+		case makes(sub, n.Name):
+			dynamic = sub
+			more := x.expand(n, sub, others)
+			list, others = append(list, more...), others+len(more)
+		case sub.Type == n.Name && (n.Repeat || list == nil):
+			list = append(list, made{sub, x.ctx, false})
+		}
+	}
+	if n.Required && dynamic != nil && list == nil && !x.diags.HasErrors() {
+		x.diags = append(x.diags, failure(dynamic.DefRange(), "Missing block", "No %s block is made here, and one is "+
+			"needed: %s", n.Name, n.Doc))
+	}
+	return list
+}
+
 // element is an element for which a dynamic block makes a block.
 type element struct{ key, value cty.Value }
 
-// expand evaluates the blocks that a dynamic block makes.
-func (x *decoder) expand(d *Decoded, n *Nested, b *hclsyntax.Block, prefix string) {
+// expand returns the blocks that a dynamic block makes. others says how many there are already, up to one that stands
+// in the body.
+func (x *decoder) expand(n *Nested, b *hclsyntax.Block, others int) (blocks []made) {
 	each, in := b.Body.Attributes["for_each"], content(b)
 	if each == nil || in == nil {
-		return // reported when it was loaded
-	}
-	fail := func(at hcl.Range, summary, format string, args ...any) {
-		x.diags = append(x.diags, failure(at, summary, format, args...))
+		return nil // reported when it was loaded
 	}
 	at := each.Expr.Range()
 	list, known, ok := x.elements(each.Expr)
 	switch {
 	case !ok:
-		return
+		return nil
 	case len(list) > maxDynamic:
-		fail(at, "Too many blocks", "for_each has %d elements, and a dynamic block makes %d blocks at most.", len(list),
-			maxDynamic)
-		return
-	case !n.Repeat && (len(list) > 1 || len(list) == 1 && d.blocks[n.Name] != nil):
-		fail(at, "Duplicate block", "A %s block may stand once, and for_each makes %d here. Give it one element, or none "+
-			"where there is another %s block.", n.Name, len(list), n.Name)
-		return
+		x.diags = append(x.diags, failure(at, "Too many blocks", "for_each has %d elements, and a dynamic block makes %d "+
+			"blocks at most.", len(list), maxDynamic))
+		return nil
+	case !n.Repeat && len(list) > 0 && len(list)+others > 1:
+		x.diags = append(x.diags, failure(at, "Duplicate block", "A %s block may stand once, and for_each makes %d here. "+
+			"Give it one element, or none where there is another %s block.", n.Name, len(list), n.Name))
+		return nil
 	}
-	outer := x.ctx
-	defer func() { x.ctx = outer }()
 	for _, e := range list {
 		if err := x.meter.spend(int64(elementCost + in.Body.SrcRange.End.Byte - in.Body.SrcRange.Start.Byte)); err != nil {
 			x.diags = append(x.diags, exhausted{err, at}.diagnostic())
-			return
+			return nil
 		}
-		x.ctx = outer.NewChild()
-		x.ctx.Variables = map[string]cty.Value{
+		ctx := x.ctx.NewChild()
+		ctx.Variables = map[string]cty.Value{
 			iterator(b): cty.ObjectVal(map[string]cty.Value{"key": e.key, "value": e.value})}
-		label, ok := x.label(n, b)
+		label, ok := x.label(n, b, ctx)
 		if !ok {
-			return
+			return nil
 		}
-		inside := x.body(in.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", b.DefRange())
-		if !known || n.Label != nil && label == "" {
-			d.Unknown, inside.Unknown = append(d.Unknown, n.Name), nil // as a whole
+		one := &hclsyntax.Block{Type: n.Name, TypeRange: b.DefRange(), Body: in.Body}
+		if label != "" {
+			one.Labels = []string{label}
 		}
-		d.nest(n, label, inside)
+		blocks = append(blocks, made{one, ctx, !known || n.Label != nil && label == ""})
 	}
+	return blocks
 }
 
 // elements evaluates the for_each of a dynamic block. Where it is not known, it returns one unknown element, so that
@@ -229,12 +254,12 @@ func (x *decoder) elements(e hclsyntax.Expression) (list []element, known, ok bo
 
 // label evaluates the label of a block that a dynamic block makes; "" if it has none, or one that is not known yet. ok
 // is false if there is an error.
-func (x *decoder) label(n *Nested, b *hclsyntax.Block) (label string, ok bool) {
+func (x *decoder) label(n *Nested, b *hclsyntax.Block, ctx *hcl.EvalContext) (label string, ok bool) {
 	a := b.Body.Attributes["labels"]
 	if n.Label == nil || a == nil {
 		return "", n.Label == nil
 	}
-	v, diags := a.Expr.Value(x.ctx)
+	v, diags := a.Expr.Value(ctx)
 	x.diags = append(x.diags, diags...)
 	if diags.HasErrors() {
 		return "", false

@@ -15,6 +15,9 @@ import (
 	"stepflow/foreign"
 )
 
+// sourceSuffix ends the names of files of HCL.
+const sourceSuffix = ".hcl"
+
 // VarSuffix ends the names of files of variable values in the language, and JSONSuffix of those in JSON.
 const (
 	VarSuffix  = ".vars.hcl"
@@ -36,6 +39,11 @@ const (
 
 // PipelineFiles lists the files of a pipeline: the *.hcl of a folder, or the one file named.
 func PipelineFiles(path string) (dir string, files []string, err error) {
+	return Texts(nil).pipelineFiles(path)
+}
+
+// pipelineFiles is PipelineFiles with the files that are in memory.
+func (t Texts) pipelineFiles(path string) (dir string, files []string, err error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, fmt.Errorf("there is no %s: name a folder of *.hcl files or one such file", path)
@@ -46,7 +54,7 @@ func PipelineFiles(path string) (dir string, files []string, err error) {
 	if !st.IsDir() {
 		return filepath.Dir(path), []string{path}, nil
 	}
-	all, err := Sources(path)
+	all, err := t.filesIn(path, sourceSuffix)
 	if err != nil {
 		return "", nil, err
 	}
@@ -62,44 +70,56 @@ func PipelineFiles(path string) (dir string, files []string, err error) {
 }
 
 // Sources lists the *.hcl files of a folder by name, including those of variable values.
-func Sources(dir string) ([]string, error) { return filesIn(dir, ".hcl") }
+func Sources(dir string) ([]string, error) { return Texts(nil).filesIn(dir, sourceSuffix) }
+
+// IsAutoVars reports whether a file of that name holds variable values that are read without being named.
+func IsAutoVars(name string) bool {
+	ends := func(suffix string) bool { return strings.HasSuffix(name, suffix) }
+	return slices.Contains(autoVarNames, name) || slices.ContainsFunc(autoVarSuffixes, ends)
+}
 
 // autoVarFiles lists the files of variable values in a folder that are read without being named, in their order.
-func autoVarFiles(dir string) ([]string, error) {
-	own, err := filesIn(dir, autoVarNames...)
+func (t Texts) autoVarFiles(dir string) ([]string, error) {
+	own, err := t.filesIn(dir, autoVarNames...)
 	if err != nil {
 		return nil, err
 	}
 	own = slices.DeleteFunc(own, func(f string) bool { return !slices.Contains(autoVarNames, filepath.Base(f)) })
-	files, err := filesIn(dir, autoVarSuffixes...)
+	files, err := t.filesIn(dir, autoVarSuffixes...)
 	return append(own, files...), err
 }
 
 // filesIn lists the files of a folder whose names end with one of the suffixes, by name. It skips folders and hidden
 // files, which editors and archives leave behind.
-func filesIn(dir string, suffixes ...string) (files []string, err error) {
+func (t Texts) filesIn(dir string, suffixes ...string) (files []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
+	wanted := func(name string) bool {
+		ends := func(suffix string) bool { return strings.HasSuffix(name, suffix) }
+		return !strings.HasPrefix(name, ".") && slices.ContainsFunc(suffixes, ends)
+	}
 	for _, e := range entries {
-		ends := func(suffix string) bool { return strings.HasSuffix(e.Name(), suffix) }
-		if strings.HasPrefix(e.Name(), ".") || !slices.ContainsFunc(suffixes, ends) {
-			continue
-		}
 		path := filepath.Join(dir, e.Name())
-		if st, err := os.Stat(path); err == nil && st.IsDir() {
+		if st, err := os.Stat(path); !wanted(e.Name()) || err == nil && st.IsDir() {
 			continue
 		}
 		files = append(files, path)
 	}
+	for path := range t {
+		if filepath.Dir(path) == filepath.Clean(dir) && wanted(filepath.Base(path)) && !slices.Contains(files, path) {
+			files = append(files, path)
+		}
+	}
+	slices.Sort(files)
 	return files, nil
 }
 
 // readSource reads a file of HCL and checks what the parser does not: that it is UTF-8, and that it does not nest too
 // far.
-func readSource(path string) ([]byte, hcl.Diagnostics) {
-	src, diags := readText(path)
+func (t Texts) readSource(path string) ([]byte, hcl.Diagnostics) {
+	src, diags := t.readText(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -107,8 +127,8 @@ func readSource(path string) ([]byte, hcl.Diagnostics) {
 }
 
 // readText reads a file of the user's that must be UTF-8.
-func readText(path string) ([]byte, hcl.Diagnostics) {
-	src, diags := readBytes(path)
+func (t Texts) readText(path string) ([]byte, hcl.Diagnostics) {
+	src, diags := t.read(path)
 	return src, append(diags, checkText(src, path)...)
 }
 

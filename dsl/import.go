@@ -39,14 +39,15 @@ var importKind = Kind{Name: "import", NoLabel: true,
 	}}
 
 // addImport reads an import block.
-func (c *Config) addImport(b *hclsyntax.Block) hcl.Diagnostics {
+func (m *module) addImport(b *hclsyntax.Block) hcl.Diagnostics {
+	c := m.config
 	diags := checkMeta(b, &importKind)
 	if diags.HasErrors() {
 		return diags
 	}
 	x := &importBlock{rng: b.DefRange(), id: b.Body.Attributes["id"].Expr}
 	var problem *hcl.Diagnostic
-	if x.to, problem = readAddress(b.Body.Attributes["to"]); problem != nil {
+	if x.to, problem = readAddress(b.Body.Attributes["to"], false); problem != nil {
 		return append(diags, problem)
 	}
 	if x.to.Kind != "stage" {
@@ -82,14 +83,14 @@ func (c *Config) checkImports() (diags hcl.Diagnostics) {
 
 // refs resolves what the id of an import block names.
 func (x *importBlock) refs(c *Config) (diags hcl.Diagnostics) {
-	x.uses, diags = c.refsOfExpr(x.id, false)
+	x.uses, diags = c.root().refsOfExpr(x.id, false)
 	return diags
 }
 
 // Imports evaluates the import blocks.
 func (s *Scope) Imports() (list []Import, diags hcl.Diagnostics) {
 	for _, x := range s.config.imports {
-		v, dd := x.id.Value(s.context(x.uses, nil))
+		v, dd := x.id.Value(s.context(s.config.root(), x.uses, nil))
 		if diags = append(diags, dd...); dd.HasErrors() {
 			continue
 		}

@@ -46,7 +46,7 @@ const tooEarly = "too early"
 // Instances evaluates count or for_each; a block without them has one instance. The keys must be known in a plan.
 func (s *Scope) Instances(b *Block) ([]Each, hcl.Diagnostics) {
 	list, diags := s.instances(b)
-	return list, s.config.Secrets.Diagnostics(diags)
+	return list, tag(b.in, s.config.Secrets.Diagnostics(diags))
 }
 
 func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
@@ -57,7 +57,7 @@ func (s *Scope) instances(b *Block) ([]Each, hcl.Diagnostics) {
 	if e == nil {
 		return []Each{{}}, nil
 	}
-	v, diags := e.Value(s.context(b.uses, nil))
+	v, diags := e.Value(s.context(b.in, b.uses, nil))
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -161,7 +161,7 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 		problems[i] = b.cite(problems[i])
 	}
 	if len(instances) == 1 {
-		return problems[0]
+		return tag(b.in, problems[0])
 	}
 	type key struct{ place, summary string }
 	first := map[key]*hcl.Diagnostic{}
@@ -191,11 +191,11 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 			d.Detail += where(in[d], differs[d])
 		}
 	}
-	return diags
+	return tag(b.in, diags)
 }
 
 // where names the instances that have a problem. If it differs between them, its text is that of the first.
-func where(list []addr.Addr, differs bool) string {
+func where[T fmt.Stringer](list []T, differs bool) string {
 	var names []string
 	for _, a := range list[:min(3, len(list))] {
 		names = append(names, a.String())

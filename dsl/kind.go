@@ -18,6 +18,7 @@ type Attr struct {
 	Whole    bool                 // a whole number
 	Bytes    bool                 // a text such as "16 GiB", at least one byte
 	Filled   bool                 // an empty list is an error: it does not mean the same as leaving it out
+	Fixed    string               // why ignore_changes may not name it; "" if it may
 	Address  bool                 // the address of a block, which is read and not evaluated
 	Group    string               // of attributes that exclude each other: a block that gives one has no default of another
 

@@ -26,6 +26,9 @@ var strings_ = cty.List(cty.String)
 var length = []string{"layers", "train.tokens", "train.steps", "train.flops", "train.stop_at", "train.batch_size",
 	"train.sequence_length", "train.micro_batch_size"}
 
+// notMeasured says why an evaluation must be of what it names.
+const notMeasured = "the results would be told of what they were not measured with"
+
 // rows lists the types of data whose documents have columns or fields beside the text.
 var rows = []string{"fineweb_edu", "parquet", "jsonl"}
 
@@ -238,10 +241,10 @@ var Kinds = []Kind{
 		Doc: "Measures a trained stage or an imported model. `perplexity`: its loss on held-out documents. " +
 			"`generation`: texts that it continues from prompts.",
 		Attrs: []Attr{
-			{Name: "model", Ref: []string{"stage", "model"}, Required: true,
+			{Name: "model", Ref: []string{"stage", "model"}, Required: true, Fixed: notMeasured,
 				Doc: "Stage to evaluate, or a model read by `from`."},
-			{Name: "tokenizer", Ref: []string{"tokenizer"}, Doc: "Default: the stage's."},
-			{Name: "data", Ref: []string{"data"}, Required: true, Only: []string{"perplexity"},
+			{Name: "tokenizer", Ref: []string{"tokenizer"}, Fixed: notMeasured, Doc: "Default: the stage's."},
+			{Name: "data", Ref: []string{"data"}, Required: true, Fixed: notMeasured, Only: []string{"perplexity"},
 				Doc: "Documents to measure: the held-out ones, `data.TYPE.NAME.validation`, or a whole set on which " +
 					"the model was not trained, `data.TYPE.NAME.all`."},
 			{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(2), Max: at(1 << 24),
@@ -319,7 +322,8 @@ var Kinds = []Kind{
 		Doc: "Writes a trained stage as a Hugging Face folder: `config.json`, safetensors, tokenizer files, " +
 			"`generation_config.json`.",
 		Attrs: []Attr{
-			{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export."},
+			{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export.",
+				Fixed: "the folder would hold another model than the one that is named here"},
 			{Name: "path", Type: cty.String, Required: true,
 				Doc: "Folder, relative to the pipeline's. Its `stepflow_export.json` lists the files that an export " +
 					"wrote, with hashes, and the next export replaces those files and no others. Your own files, " +
@@ -384,6 +388,7 @@ var Meta = []Kind{
 				Doc: "An expression of `var.NAME`, and of other variables."},
 			{Name: "error_message", Type: cty.String, Required: true, Doc: "The error message if it is false."},
 		}}}},
+	moduleKind,
 	{Name: "locals", NoLabel: true, Doc: "Names for expressions, which others use as `local.NAME`."},
 	defaultsKind,
 	importKind,

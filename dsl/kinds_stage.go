@@ -48,14 +48,18 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 			Doc: "The same saving for layers alone."},
 	}}
 
+// asDeclared says why a stage must be made from what it names.
+const asDeclared = "later stages, evaluations and exports take the model as it is declared"
+
 // stageKind is the row of Kinds for stages.
 var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 	Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` " +
 		"another stage, may grow it, freeze what it inherited and put adapters on the frozen projections.",
 	Attrs: []Attr{
-		{Name: "model", Ref: []string{"model"}, Group: "start",
+		{Name: "model", Ref: []string{"model"}, Fixed: asDeclared, Group: "start",
 			Doc: "Architecture to start; exactly one of `model` and `from`."},
-		{Name: "from", Ref: []string{"stage"}, Group: "start", Doc: "Stage to continue."},
+		{Name: "from", Ref: []string{"stage"}, Fixed: asDeclared, Group: "start",
+			Doc: "Stage to continue."},
 		{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers),
 			Doc: "Layers of the first stage; default: the model's num_hidden_layers."},
 		{Name: "freeze", Type: strings_,
@@ -87,7 +91,8 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 		{Name: "train", Required: true, Doc: "What to train on, and how long.",
 			Attrs: []Attr{
 				{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Documents."},
-				{Name: "tokenizer", Ref: []string{"tokenizer"}, Required: true, Doc: "Tokenizer of the documents."},
+				{Name: "tokenizer", Ref: []string{"tokenizer"}, Required: true, Doc: "Tokenizer of the documents.",
+					Fixed: "evaluations and exports read the weights with the tokenizer that the stage names"},
 				{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "Update rule."},
 				{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24),
 					Required: true, Unit: "tokens",

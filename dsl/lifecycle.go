@@ -3,7 +3,6 @@ package dsl
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -16,22 +15,21 @@ type Lifecycle struct {
 	Before []*Condition
 	After  []*Condition
 
-	PreventDestroy bool     // nothing throws its result and its trained steps away
-	Ignore         []string // attributes, by dotted name, whose changes do not make it run again
+	PreventDestroy bool        // nothing throws its result and its trained steps away
+	Ignore         []Ignorable // whose changes do not make it run again
 	Triggers       []*Trigger
 }
 
 // lifecycleBlock is the row of the schema for a block that runs.
 var lifecycleBlock = Nested{Name: "lifecycle",
-	Doc: "What must be true before and after the block, and what may become of its result. It is no part of the " +
-		"recipe: to add or to change it trains nothing again. See [lifecycle.md](lifecycle.md). The blocks `data`, " +
-		"`model`, `peft`, `optimizer` and `memory_plan` make nothing, so they have conditions alone.",
+	Doc: "What must be true before and after the block, and what may become of its result.",
 	Attrs: []Attr{
 		{Name: "prevent_destroy", Type: cty.Bool, Default: cty.False,
 			Doc: "Refuses what would throw away the block's result or trained steps. `true` or `false`, no expression."},
 		{Name: "ignore_changes", Type: strings_,
-			Doc: "Attributes such as `[seed, train.steps]`, or `all`: as long as there is a result or a checkpoint " +
-				"that was made with other values of them, those are kept. Attributes that name blocks are not ignored."},
+			Doc: "Attributes and nested blocks such as `[seed, train.steps, train.schedule]`, or `all`: as long as there " +
+				"is a result or a checkpoint that was made with others, those are kept. Of an attribute that names a " +
+				"block, such as `train.data`, a result is kept, and no checkpoint."},
 		{Name: "replace_triggered_by", Type: strings_,
 			Doc: "Blocks, or values that they offer, such as `[evaluate.perplexity.p.loss]`, whose change makes " +
 				"this block run again from its start."},
@@ -57,11 +55,6 @@ func lifecycleOf(k *Kind) Nested {
 		n.Attrs = nil
 	}
 	return n
-}
-
-// writeLifecycle writes the section of what every block may have.
-func writeLifecycle(b *strings.Builder) {
-	writeNested(b, []Nested{lifecycleBlock}, "## ")
 }
 
 // readLifecycle takes depends_on and the conditions out of a body, which are in its lifecycle block, or in an output
@@ -134,80 +127,18 @@ func (block *Block) fate(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// ignore reads which attributes to ignore.
-func (block *Block) ignore(a *hclsyntax.Attribute) (diags hcl.Diagnostics) {
-	rows := block.rows("", block.Kind.Attrs, block.Kind.Blocks, block.Addr.Type)
-	names := slices.Sorted(maps.Keys(rows))
-	if hcl.ExprAsKeyword(a.Expr) == "all" {
-		block.Lifecycle.Ignore = slices.DeleteFunc(names, func(n string) bool { return rows[n].Ref != nil })
-		return nil
-	}
-	list, d := hcl.ExprList(a.Expr)
-	if d.HasErrors() {
-		return hcl.Diagnostics{failure(a.Expr.Range(), "Wrong type",
-			"ignore_changes takes a list of attributes, such as [seed, train.steps], or all.")}
-	}
-	for _, e := range list {
-		name := ""
-		if t, d := hcl.AbsTraversalForExpr(e); !d.HasErrors() {
-			name = t.RootName()
-			for i := 1; i < len(t); i++ {
-				name += "." + stepName(t, i)
-			}
-		}
-		row, ok := rows[name]
-		switch {
-		case !ok:
-			diags = append(diags, failure(e.Range(), "Unknown attribute", "ignore_changes takes attributes of %s, written "+
-				"without quotes.%s It has %s.", block.Addr, Suggest(name, names), strings.Join(names, ", ")))
-		case row.Ref != nil:
-			diags = append(diags, failure(e.Range(), "Not ignored", "%s names a block, and what that was is not recorded, so "+
-				"a change of it cannot be ignored. Ignore attributes of %s that hold values.", name, block.Addr))
-		default:
-			block.Lifecycle.Ignore = append(block.Lifecycle.Ignore, name)
-		}
-	}
-	return diags
-}
-
-// rows returns the rows of the schema for a block of type typ by dotted name.
-func (block *Block) rows(prefix string, attrs []Attr, nested []Nested, typ string) map[string]*Attr {
-	rows := map[string]*Attr{}
-	for i := range attrs {
-		if only(attrs[i].Only, typ) {
-			rows[prefix+attrs[i].Name] = &attrs[i]
-		}
-	}
-	for _, n := range nested {
-		if only(n.Only, typ) && !n.Repeat {
-			maps.Copy(rows, block.rows(prefix+n.Name+".", n.Attrs, n.Blocks, ""))
-		}
-	}
-	return rows
-}
-
 // lifecycleRefs resolves what a block names outside its attributes.
-func (c *Config) lifecycleRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
-	for _, e := range b.after {
-		a, problem := addressIn("depends_on", e)
-		if problem == nil && c.byAddr[a.Block()] == nil {
-			problem = c.noBlock(a.Block(), e.Range())
-		}
-		if problem != nil {
-			diags = append(diags, problem)
-			continue
-		}
-		refs = append(refs, reference{a.Block(), e.Range()})
-	}
-	r, d := c.triggerRefs(b)
+func (b *Block) lifecycleRefs() (refs []reference, diags hcl.Diagnostics) {
+	refs, diags = b.in.afterRefs(b.after)
+	r, d := b.triggerRefs()
 	refs, diags = append(refs, r...), append(diags, d...)
 	repeated := b.exampleKey() != ""
 	for _, x := range b.Lifecycle.Before {
-		r, d := x.refs(c, repeated, nil)
+		r, d := x.refs(b.in, repeated, nil)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, x := range b.Lifecycle.After {
-		r, d := x.refs(c, repeated, b)
+		r, d := x.refs(b.in, repeated, b)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags

@@ -17,21 +17,24 @@ import (
 type Config struct {
 	Dir       string
 	Files     map[string]*hcl.File // by name, for snippets
-	Blocks    []*Block
-	Variables map[string]*Variable
-	Telemetry *Block  // nil if there is none
-	Moved     []*Move // each before those that go on from where it leads
+	Blocks    []*Block             // also those in modules
+	Variables map[string]*Variable // of the pipeline itself, not those of modules
+	Telemetry *Block               // nil if there is none
+	Moved     []*Move              // each before those that go on from where it leads
 	Removed   []*Removal
 	Secrets   *Secrets // sensitive values seen so far
+	modules   []*module
+	byPath    map[string]*module
+	sources   map[string]*folder // of modules, by folder
 	imports   []*importBlock
-	defaults  []*defaultsBlock
 	checks    []*checkBlock
-	locals    []*local
-	localOf   map[string]*local
+	named     map[addr.Addr]*named
 	byAddr    map[addr.Addr]*Block
 	functions map[string]function.Function
+	parser    *hclparse.Parser
 	meter     *meter
-	cyclic    bool                   // some local or block needs itself
+	cyclic    bool                   // something named or some block needs itself
+	texts     Texts                  // of files that are not read from disk
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
 }
 
@@ -40,25 +43,17 @@ type Block struct {
 	Addr      addr.Addr
 	Kind      *Kind
 	DeclRange hcl.Range
-	Refs      []addr.Addr // blocks it needs or comes after, also through locals
+	Refs      []addr.Addr // blocks it needs or comes after, also through locals and modules
 	Reads     []addr.Addr // those of Refs whose values its attributes need, and a chain itself
 	Chained   bool        // instances name earlier instances of the block
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
+	in        *module
 	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
 	body      *hclsyntax.Body  // without what Lifecycle holds
 	uses      []reference      // what its body itself names
 	inherits  []*defaultsBlock // whose defaults are in its body
-}
-
-type local struct {
-	name string
-	expr hclsyntax.Expression
-	rng  hcl.Range
-	refs []reference
-
-	blocks []addr.Addr // blocks it needs, also through other locals
 }
 
 // Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even
@@ -69,44 +64,21 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 
 // load is Load with a bound on the cost of all evaluations.
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
-	dir, files, err := PipelineFiles(path)
+	c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}, byAddr: map[addr.Addr]*Block{},
+		byPath: map[string]*module{}, named: map[addr.Addr]*named{}, sources: map[string]*folder{}, concealed: map[string][]hcl.Range{},
+		parser: hclparse.NewParser(), meter: &meter{most: work}, texts: inputs.Unsaved}
+	dir, files, err := c.texts.pipelineFiles(path)
 	if err != nil {
-		c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}}
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}
 	}
-	c := &Config{Dir: dir, Files: map[string]*hcl.File{}, Variables: map[string]*Variable{},
-		localOf: map[string]*local{}, byAddr: map[addr.Addr]*Block{}, meter: &meter{most: work}, Secrets: &Secrets{},
-		concealed: map[string][]hcl.Range{}}
-	c.functions = functions(dir, c.meter)
-	var diags hcl.Diagnostics
-	parser := hclparse.NewParser()
-	var bodies []*hclsyntax.Body
-	for _, f := range files {
-		body, d := c.parse(parser, f)
-		diags = append(diags, d...)
-		if body != nil {
-			bodies = append(bodies, body)
-		}
-	}
-	for _, b := range bodies {
-		for _, a := range sortedAttrs(b) {
-			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
-				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.",
-				a.Name))
-		}
-		for _, block := range b.Blocks {
-			if block.Type == defaultsKind.Name { // before the blocks that they are for
-				diags = append(diags, c.addDefaults(block)...)
-			}
-		}
-	}
-	for _, b := range bodies {
-		for _, block := range b.Blocks {
-			diags = append(diags, c.add(block)...)
-		}
-	}
-	c.Files = parser.Files()
+	c.Dir, c.functions = dir, functions(dir, c.meter)
+	root := c.newModule("", &folder{dir: dir, real: realPath(dir)})
+	c.Variables = root.variables
+	bodies, diags := c.parseAll(files)
+	diags = append(diags, root.declare(bodies)...)
+	c.Files = c.parser.Files()
 	diags = append(diags, c.setVariables(inputs)...)
+	diags = append(diags, c.expand(inputs.Open)...)
 	for name, ranges := range c.concealed {
 		if f := c.Files[name]; f != nil {
 			f.Bytes = mask(f.Bytes, ranges)
@@ -115,12 +87,32 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
 		diags = append(diags, check()...)
 	}
-	return c, c.Secrets.Diagnostics(diags)
+	return c, Join(c.Secrets.Diagnostics(diags))
+}
+
+// root is the module that the pipeline itself is.
+func (c *Config) root() *module {
+	if len(c.modules) == 0 { // there are no files
+		return c.newModule("", &folder{dir: c.Dir})
+	}
+	return c.modules[0]
+}
+
+// parseAll reads files of HCL.
+func (c *Config) parseAll(files []string) (bodies []*hclsyntax.Body, diags hcl.Diagnostics) {
+	for _, f := range files {
+		body, d := c.parse(c.parser, f)
+		diags = append(diags, d...)
+		if body != nil {
+			bodies = append(bodies, body)
+		}
+	}
+	return bodies, diags
 }
 
 // parse reads a file of HCL, with guards in its expressions.
 func (c *Config) parse(parser *hclparse.Parser, path string) (*hclsyntax.Body, hcl.Diagnostics) {
-	src, diags := readSource(path)
+	src, diags := c.texts.readSource(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -153,24 +145,49 @@ func kindNames() (names []string) {
 	return names
 }
 
-// add reads the header of a block, and compares its body with the schema.
-func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
-	switch b.Type {
-	case "defaults":
-		return nil // it was read before
-	case "variable":
-		return c.addVariable(b)
-	case "locals":
-		return c.addLocals(b)
-	case "import":
-		return c.addImport(b)
-	case "moved":
-		return c.addMoved(b)
-	case "removed":
-		return c.addRemoved(b)
-	case "check":
-		return c.addCheck(b)
+// declare adds the blocks of files to a module.
+func (m *module) declare(bodies []*hclsyntax.Body) (diags hcl.Diagnostics) {
+	for _, b := range bodies {
+		for _, a := range sortedAttrs(b) {
+			diags = append(diags, failure(a.NameRange, "Attribute outside a block",
+				"%q is outside any block. Named values go into a locals block, and inputs into variable blocks.",
+				a.Name))
+		}
+		for _, block := range b.Blocks {
+			if block.Type == defaultsKind.Name { // before the blocks that they are for
+				diags = append(diags, m.addDefaults(block)...)
+			}
+		}
 	}
+	for _, b := range bodies {
+		for _, block := range b.Blocks {
+			if block.Type != defaultsKind.Name {
+				diags = append(diags, m.add(block)...)
+			}
+		}
+	}
+	return diags
+}
+
+// adders read the blocks that are not computed by a run.
+var adders map[string]func(*module, *hclsyntax.Block) hcl.Diagnostics
+
+func init() {
+	adders = map[string]func(*module, *hclsyntax.Block) hcl.Diagnostics{"variable": (*module).addVariable,
+		"locals": (*module).addLocals, "module": (*module).addCall, "import": (*module).addImport,
+		"moved": (*module).addMoved, "removed": (*module).addRemoved, "check": (*module).addCheck}
+}
+
+// add reads the header of a block, and compares its body with the schema.
+func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+	if m.path != "" && (b.Type == "import" || b.Type == "telemetry") {
+		return hcl.Diagnostics{failure(b.TypeRange, "Not in a module", "%s block belongs in the pipeline itself, not "+
+			"in a module.%s", upperFirst(withArticle(b.Type)), instead[b.Type])}
+	}
+	if add := adders[b.Type]; add != nil {
+		return add(m, b)
+	}
+	c := m.config
 	k := KindOf(b.Type)
 	if k == nil {
 		hint := insteadOf(b.Type)
@@ -179,7 +196,7 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		}
 		return hcl.Diagnostics{failure(b.TypeRange, "Unknown block", "There is no block %q.%s", b.Type, hint)}
 	}
-	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, Addr: addr.Addr{Kind: k.Name}}
+	block := &Block{Kind: k, DeclRange: b.DefRange(), body: b.Body, in: m, Addr: addr.Addr{Module: m.path, Kind: k.Name}}
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
@@ -191,8 +208,11 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		c.Telemetry = block
 		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", rules{})
 	}
+	if k.Name == "output" && m.path != "" {
+		return m.addOutput(block.Addr, b)
+	}
 	if old := c.byAddr[block.Addr]; old != nil {
-		return hcl.Diagnostics{duplicate(block.Addr.String(), block.DeclRange, old.DeclRange)}
+		return hcl.Diagnostics{duplicate(block.inside(), block.DeclRange, old.DeclRange)}
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
@@ -200,11 +220,18 @@ func (c *Config) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if k.Repeat {
 		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		body = c.inherit(block, body)
+		body = m.inherit(block, body)
 		diags = block.repeat(body)
 	}
 	diags = append(diags, block.readLifecycle(body)...)
-	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.Addr.String(), r))...)
+	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.inside(), r))...)
+}
+
+// inside returns the address of the block as it is in its module.
+func (block *Block) inside() string {
+	a := block.Addr
+	a.Module = ""
+	return a.String()
 }
 
 // label reads the type and the name of a block from its labels.
@@ -257,25 +284,6 @@ func (block *Block) repeat(b *hclsyntax.Body) (diags hcl.Diagnostics) {
 func duplicate(name string, at, first hcl.Range) *hcl.Diagnostic {
 	return failure(at, "Duplicate name", "%s is already declared at %s. Give one of the two another name.",
 		name, place(first))
-}
-
-func (c *Config) addLocals(b *hclsyntax.Block) (diags hcl.Diagnostics) {
-	if len(b.Labels) > 0 {
-		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels",
-			"A locals block has no label: write locals { name = … }.")}
-	}
-	for _, a := range sortedAttrs(b.Body) {
-		if old := c.localOf[a.Name]; old != nil {
-			diags = append(diags, duplicate("local."+a.Name, a.NameRange, old.rng))
-			continue
-		}
-		l := &local{name: a.Name, expr: a.Expr, rng: a.NameRange}
-		c.locals, c.localOf[a.Name] = append(c.locals, l), l
-	}
-	for _, sub := range b.Body.Blocks {
-		diags = append(diags, failure(sub.TypeRange, "Unknown block", "A locals block holds attributes only."))
-	}
-	return diags
 }
 
 // Block returns the block with an address, whose key is ignored; nil if there is none.

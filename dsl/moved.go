@@ -26,15 +26,16 @@ var movedKind = Kind{Name: "moved", NoLabel: true,
 	}}
 
 // addMoved reads a moved block.
-func (c *Config) addMoved(b *hclsyntax.Block) hcl.Diagnostics {
+func (m *module) addMoved(b *hclsyntax.Block) hcl.Diagnostics {
+	c := m.config
 	diags := checkMeta(b, &movedKind)
 	if diags.HasErrors() {
 		return diags
 	}
-	m := &Move{Range: b.DefRange()}
+	x := &Move{Range: b.DefRange()}
 	var from, to *hcl.Diagnostic
-	m.From, from = readAddress(b.Body.Attributes["from"])
-	m.To, to = readAddress(b.Body.Attributes["to"])
+	x.From, from = readAddress(b.Body.Attributes["from"], true)
+	x.To, to = readAddress(b.Body.Attributes["to"], true)
 	for _, d := range []*hcl.Diagnostic{from, to} {
 		if d != nil {
 			diags = append(diags, d)
@@ -43,31 +44,68 @@ func (c *Config) addMoved(b *hclsyntax.Block) hcl.Diagnostics {
 	switch {
 	case diags.HasErrors():
 		return diags
-	case m.From == m.To:
-		return append(diags, failure(m.Range, "Redundant move", "%s moves to itself. Remove this block.", m.From))
-	case m.From.Kind != m.To.Kind || m.From.Type != m.To.Type:
-		return append(diags, failure(m.Range, "Move to another type", "%s cannot become %s: what one made is not a result "+
-			"of the other. Only the name and the key may differ.", m.From, m.To))
+	case x.From == x.To:
+		return append(diags, failure(x.Range, "Redundant move", "%s moves to itself. Remove this block.", x.From))
+	case x.From.Kind != x.To.Kind || x.From.Type != x.To.Type:
+		return append(diags, failure(x.Range, "Move to another type", "%s cannot become %s: what one made is not a result "+
+			"of the other. Only the name and the key may differ.", x.From, x.To))
 	}
-	c.Moved = append(c.Moved, m)
+	x.From, x.To = x.From.In(m.path), x.To.In(m.path)
+	c.Moved = append(c.Moved, x)
 	return diags
 }
 
 // whole reports whether the move is of a block with all its instances.
-func (m *Move) whole() bool { return m.From.Key == "" && m.To.Key == "" }
+func (m *Move) whole() bool { return addr.Whole(m.From, m.To) }
 
 // overlap reports whether an address of one move and an address of another can be the same instance.
 func overlap(m *Move, a addr.Addr, n *Move, b addr.Addr) bool {
 	return a == b || a.Block() == b.Block() && (m.whole() || n.whole())
 }
 
+// leads reports whether m goes on from where n leads: from the same address, or from inside it, or with it.
+func leads(n, m *Move) bool {
+	to, from := n.To, m.From
+	return overlap(n, to, m, from) || n != m && to.Block() != from.Block() && (to.IsModule() || from.IsModule()) &&
+		(to.Covers(from) || from.Covers(to))
+}
+
+// still returns where the block or the module is declared that a move says is no longer there; nil if it is not.
+func (c *Config) still(m *Move) *hcl.Range {
+	if m.From.IsModule() {
+		x := c.callOf(m.From)
+		if x != nil && (m.whole() || !x.repeated()) || c.moduleOf(m.From.Module) != nil {
+			return &x.rng
+		}
+		return nil
+	}
+	if b := c.byAddr[m.From]; b != nil && (m.whole() || b.Count == nil && b.ForEach == nil) {
+		return &b.DeclRange
+	}
+	return nil
+}
+
+// declared returns where a block or a module is declared; nil if it is not.
+func (c *Config) declared(a addr.Addr) *hcl.Range {
+	if a.IsModule() {
+		if x := c.callOf(a); x != nil && (a == a.Block() || c.moduleOf(a.Module) != nil) {
+			return &x.rng
+		}
+		return nil
+	}
+	if b := c.byAddr[a]; b != nil {
+		return &b.DeclRange
+	}
+	return nil
+}
+
 // checkMoved reports moves that contradict each other or the blocks that are there, and puts a move before those that
 // go on from where it leads.
 func (c *Config) checkMoved() (diags hcl.Diagnostics) {
 	for i, m := range c.Moved {
-		if b := c.byAddr[m.From]; b != nil && (m.whole() || b.Count == nil && b.ForEach == nil) {
+		if at := c.still(m); at != nil {
 			diags = append(diags, failure(m.Range, "Moved block still exists", "%s is declared at %s, so it cannot have "+
-				"moved to %s. Rename that block, or remove this one.", m.From, place(b.DeclRange), m.To))
+				"moved to %s. Rename that block, or remove this one.", m.From, place(*at), m.To))
 		}
 		for _, n := range c.Moved[:i] {
 			same, what := "", ""
@@ -101,7 +139,7 @@ func (c *Config) sortMoved() (diags hcl.Diagnostics) {
 	visit = func(m *Move) {
 		state[m] = open
 		for _, n := range c.Moved {
-			if !overlap(n, n.To, m, m.From) {
+			if !leads(n, m) {
 				continue
 			}
 			switch state[n] {

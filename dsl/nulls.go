@@ -16,27 +16,34 @@ type NullRead struct {
 
 // NullReads lists the nulls of blocks that the expression that failed with d reads, also through locals. If it reads a
 // name that is bound around it (each.value, or the variable of a for), NullReads lists all nulls that block b reads, or
-// the local if b is nil.
-func (s *Scope) NullReads(d *hcl.Diagnostic, b *Block, local string) []NullRead {
+// the named value if b is nil.
+func (s *Scope) NullReads(d *hcl.Diagnostic, b *Block, name addr.Addr) []NullRead {
 	node, ok := d.Expression.(hclsyntax.Node)
 	if !ok || d.EvalContext == nil {
 		return nil
 	}
-	reads, bound := s.nullReads(node, d.EvalContext)
+	m, n := s.config.root(), s.config.named[name]
+	switch {
+	case b != nil:
+		m = b.in
+	case n != nil:
+		m = n.in
+	}
+	reads, bound := s.nullReads(m, node, d.EvalContext)
 	if len(reads) > 0 || !bound {
 		return reads
 	}
 	if b != nil {
-		reads, _ = s.nullReads(b.body, s.context(b.uses, nil))
-	} else if l := s.config.localOf[local]; l != nil {
-		reads, _ = s.nullReads(l.expr, s.context(l.refs, nil))
+		reads, _ = s.nullReads(m, b.body, s.context(m, b.uses, nil))
+	} else if n != nil {
+		reads = s.nullsOf(n)
 	}
 	return reads
 }
 
 // nullReads lists the nulls that the expressions of a node read. bound reports whether one reads a name such as
 // each.value. A read does not count inside a part of the expression whose value has no null, such as coalesce(x, 0).
-func (s *Scope) nullReads(node hclsyntax.Node, ctx *hcl.EvalContext) (reads []NullRead, bound bool) {
+func (s *Scope) nullReads(m *module, node hclsyntax.Node, ctx *hcl.EvalContext) (reads []NullRead, bound bool) {
 	var sound []hcl.Range
 	var names []hcl.Traversal
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
@@ -57,29 +64,47 @@ func (s *Scope) nullReads(node hclsyntax.Node, ctx *hcl.EvalContext) (reads []Nu
 		if within(t.SourceRange(), sound) {
 			continue
 		}
-		r, _ := s.config.refOf(t, true)
-		switch r.addr.Kind {
-		case "var":
-		case "":
-			bound = true
-		case "local":
-			if l := s.config.localOf[r.addr.Name]; l != nil {
-				more, _ := s.nullReads(l.expr, s.context(l.refs, nil))
-				reads = append(reads, more...)
-			}
-		default:
-			n := 2
-			if r.addr.Type != "" {
-				n = 3
-			}
-			if v, ok := s.value(r.addr); ok {
-				if v, diags := t[n:].TraverseRel(v); diags.HasErrors() || holdsNull(v) {
-					reads = append(reads, NullRead{r.addr, t[n:]})
-				}
-			}
+		refs, _ := m.refOf(t, true)
+		bound = bound || len(refs) == 0
+		for _, r := range refs {
+			reads = append(reads, s.nullsAt(r.addr, t)...)
 		}
 	}
 	return reads, bound
+}
+
+// nullsAt lists the nulls that a traversal reads from what it names.
+func (s *Scope) nullsAt(a addr.Addr, t hcl.Traversal) []NullRead {
+	if n := s.config.named[a]; n != nil {
+		return s.nullsOf(n)
+	}
+	if s.config.byAddr[a] == nil {
+		return nil
+	}
+	n := 2
+	if a.Type != "" {
+		n = 3
+	}
+	if v, ok := s.value(a); ok {
+		if v, diags := t[n:].TraverseRel(v); diags.HasErrors() || holdsNull(v) {
+			return []NullRead{{a, t[n:]}}
+		}
+	}
+	return nil
+}
+
+// nullsOf lists the nulls that a name reads.
+func (s *Scope) nullsOf(n *named) (reads []NullRead) {
+	if n.call == nil {
+		reads, _ = s.nullReads(n.in, n.expr, s.context(n.in, n.refs, n.each))
+		return reads
+	}
+	for _, r := range n.refs {
+		if o := s.config.named[r.addr]; o != nil {
+			reads = append(reads, s.nullsOf(o)...)
+		}
+	}
+	return reads
 }
 
 func within(r hcl.Range, list []hcl.Range) bool {

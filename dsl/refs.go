@@ -23,59 +23,59 @@ type reference struct {
 
 // refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values
 // in it, though not in its own count and for_each; iterators are the names of the dynamic blocks around it.
-func (c *Config) refsOf(b *hclsyntax.Body, repeated bool, iterators ...string) (refs []reference,
+func (m *module) refsOf(b *hclsyntax.Body, repeated bool, iterators ...string) (refs []reference,
 	diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
-		r, d := c.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each", iterators...)
+		r, d := m.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each", iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, sub := range b.Blocks {
 		if sub.Type == dynamicName {
-			r, d := c.dynamicRefs(sub, repeated, iterators)
+			r, d := m.dynamicRefs(sub, repeated, iterators)
 			refs, diags = append(refs, r...), append(diags, d...)
 			continue
 		}
-		r, d := c.refsOf(sub.Body, repeated, iterators...)
+		r, d := m.refsOf(sub.Body, repeated, iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags
 }
 
-func (c *Config) refsOfExpr(e hclsyntax.Expression, repeated bool, iterators ...string) (refs []reference,
+func (m *module) refsOfExpr(e hclsyntax.Expression, repeated bool, iterators ...string) (refs []reference,
 	diags hcl.Diagnostics) {
 	for _, t := range e.Variables() {
 		if slices.Contains(iterators, t.RootName()) {
 			continue
 		}
-		r, d := c.refOf(t, repeated)
-		diags = append(diags, d...)
-		if r.addr.Kind != "" {
-			refs = append(refs, r)
-		}
+		r, d := m.refOf(t, repeated)
+		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, append(diags, checkFunctions(e)...)
 }
 
-// refOf resolves the start of a traversal such as data.fineweb_edu.corpus.validation.
-func (c *Config) refOf(t hcl.Traversal, repeated bool) (reference, hcl.Diagnostics) {
+// refOf resolves the start of a traversal such as data.fineweb_edu.corpus.validation. Most name one thing; each, count
+// and path none, and a module what all its instances give.
+func (m *module) refOf(t hcl.Traversal, repeated bool) ([]reference, hcl.Diagnostics) {
 	switch root := t.RootName(); root {
 	case "each", "count":
 		if !repeated {
-			return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
+			return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
 				"%s has a value only in a block with for_each or count.", root)}
 		}
-		return reference{}, nil
+		return nil, nil
 	case "path":
-		return reference{}, nil
+		return nil, nil
+	case "module":
+		return m.moduleRef(t)
 	case "self":
-		return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
+		return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
 			"self has a value only in a postcondition, where it is the block itself.")}
 	case "var":
-		return named(t, "variable", slices.Sorted(maps.Keys(c.Variables)))
+		return m.named(t, "variable", slices.Sorted(maps.Keys(m.variables)))
 	case "local":
-		return named(t, "local value", slices.Sorted(maps.Keys(c.localOf)))
+		return m.named(t, "local value", slices.Sorted(maps.Keys(m.localOf)))
 	}
-	return c.blockRef(t)
+	return m.blockRef(t)
 }
 
 // stepName returns the name of a traversal's step; "" if it has no such step, or one that is not a name.
@@ -89,17 +89,17 @@ func stepName(t hcl.Traversal, i int) string {
 }
 
 // named resolves var.NAME and local.NAME among the names there are.
-func named(t hcl.Traversal, kind string, names []string) (reference, hcl.Diagnostics) {
-	a := addr.Addr{Kind: t.RootName(), Name: stepName(t, 1)}
+func (m *module) named(t hcl.Traversal, kind string, names []string) ([]reference, hcl.Diagnostics) {
+	a := addr.Addr{Module: m.path, Kind: t.RootName(), Name: stepName(t, 1)}
 	if !slices.Contains(names, a.Name) {
-		return reference{}, hcl.Diagnostics{failure(t.SourceRange(), "Unknown "+kind, "There is no %s %q.%s",
-			kind, a.Name, Suggest(a.Name, names))}
+		return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown "+kind, "There is no %s %q.%s%s",
+			kind, a.Name, Suggest(a.Name, names), m.elsewhere(a))}
 	}
-	return reference{a, t.SourceRange()}, nil
+	return []reference{{a, t.SourceRange()}}, nil
 }
 
 // blockRef resolves a reference to a block, and checks that the block has what is read of it.
-func (c *Config) blockRef(t hcl.Traversal) (reference, hcl.Diagnostics) {
+func (m *module) blockRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	root, rng := t.RootName(), t.SourceRange()
 	k := KindOf(root)
 	switch {
@@ -108,30 +108,33 @@ func (c *Config) blockRef(t hcl.Traversal) (reference, hcl.Diagnostics) {
 		if hint == "" {
 			hint = Suggest(root, roots()) + " Values are var.NAME, local.NAME and blocks such as stage.NAME."
 		}
-		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s", root, hint)}
+		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "There is no %q.%s", root, hint)}
 	case k.Name == "output":
-		return reference{}, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only "+
+		return nil, hcl.Diagnostics{failure(rng, "Unknown name", "Nothing can refer to an output, which only "+
 			"shows a value. To use a value in several places, give it a name in a locals block.")}
 	}
-	a, n := addr.Addr{Kind: root, Name: stepName(t, 1)}, 2
+	a, n := addr.Addr{Module: m.path, Kind: root, Name: stepName(t, 1)}, 2
 	if k.Types != nil {
-		a, n = addr.Addr{Kind: root, Type: stepName(t, 1), Name: stepName(t, 2)}, 3
+		a.Type, a.Name, n = stepName(t, 1), stepName(t, 2), 3
 	}
-	b := c.byAddr[a]
+	b := m.config.byAddr[a]
 	if b == nil {
-		return reference{}, hcl.Diagnostics{c.noBlock(a, rng)}
+		d := m.config.noBlock(a, rng)
+		d.Detail += m.elsewhere(a)
+		return nil, hcl.Diagnostics{d}
 	}
+	refs := []reference{{a, rng}}
 	if name := stepName(t, n); name != "" {
 		if d := b.checkExport(name, rng); d != nil {
-			return reference{a, rng}, hcl.Diagnostics{d}
+			return refs, hcl.Diagnostics{d}
 		}
 	}
-	return reference{a, rng}, nil
+	return refs, nil
 }
 
 // roots lists the names that a reference may start with, except var and local.
 func roots() []string {
-	names := append([]string{"each", "count", "path"}, addr.Kinds...)
+	names := append([]string{"each", "count", "path", "module"}, addr.Kinds...)
 	return slices.DeleteFunc(names, func(n string) bool { return n == "output" })
 }
 
@@ -139,11 +142,13 @@ func roots() []string {
 func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
 	for b := range c.byAddr {
-		if b.Kind == a.Kind {
+		if b.Kind == a.Kind && b.Module == a.Module {
+			b.Module = ""
 			names = append(names, b.String())
 		}
 	}
 	sort.Strings(names)
+	a.Module = ""
 	given := strings.TrimRight(a.String(), ".")
 	hint := Suggest(given, names)
 	if len(names) > 0 && hint == "" {
@@ -205,39 +210,45 @@ func (c *Config) link() (diags hcl.Diagnostics) {
 	for _, b := range c.Blocks {
 		b.Refs, b.Reads = c.blockRefs(edges, edges[b.Addr], through), c.blockRefs(edges, b.uses, through)
 	}
-	for _, l := range c.locals {
-		l.blocks = c.blockRefs(edges, l.refs, through)
+	for _, n := range c.named {
+		n.blocks = c.blockRefs(edges, n.refs, through)
 	}
 	return append(diags, c.unused(edges)...)
 }
 
-// edges resolves what each local and each block names.
+// edges resolves what each name and each block names.
 func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics) {
 	edges = map[addr.Addr][]reference{}
-	for _, l := range c.locals {
-		r, d := c.refsOfExpr(l.expr, false)
-		diags = append(diags, d...)
-		edges[addr.Addr{Kind: "local", Name: l.name}], l.refs = r, r
-	}
-	for _, b := range c.Blocks {
-		r, d := c.refsOf(b.body, b.Count != nil || b.ForEach != nil)
-		for _, x := range b.cite(d) {
-			if !follows(x, diags) { // several blocks may take one default
-				diags = append(diags, x)
+	for _, m := range c.modules {
+		for _, n := range m.names {
+			edges[n.addr] = n.resolve()
+			diags = append(diags, tag(n.in, n.diags)...)
+			if n.variable != nil {
+				diags = append(diags, tag(m, m.readValidations(n.variable))...)
 			}
 		}
-		b.uses = r
-		r, dd := c.lifecycleRefs(b)
-		diags = append(diags, dd...)
-		edges[b.Addr] = b.chain(slices.Concat(b.uses, r))
+		diags = append(diags, tag(m, m.order(edges))...)
 	}
-	diags = append(diags, c.defaultsRefs(diags)...)
+	for _, b := range c.Blocks {
+		r, d := b.in.refsOf(b.body, b.Count != nil || b.ForEach != nil)
+		b.uses = r
+		r, dd := b.lifecycleRefs()
+		diags = append(diags, tag(b.in, append(b.cite(d), dd...))...)
+		edges[b.Addr] = b.chain(slices.Concat(b.uses, r, b.in.afterModules(b.DeclRange)))
+		if inside := b.in.addr(); inside.IsModule() {
+			edges[inside] = append(edges[inside], reference{b.Addr, b.DeclRange})
+		}
+	}
+	diags = Once(diags)
+	for _, m := range c.modules {
+		diags = append(diags, tag(m, m.defaultsRefs(diags))...)
+	}
 	for _, x := range c.imports {
 		diags = append(diags, x.refs(c)...)
 	}
 	diags = append(diags, c.checkRefs()...)
 	if c.Telemetry != nil {
-		r, d := c.refsOf(c.Telemetry.body, false)
+		r, d := c.root().refsOf(c.Telemetry.body, false)
 		diags = append(diags, d...)
 		c.Telemetry.uses = r
 	}
@@ -252,8 +263,10 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 			used[r.addr] = true
 		}
 	}
-	for _, list := range edges {
-		use(list)
+	for a, list := range edges {
+		if !a.IsModule() { // to be in a module is no use
+			use(list)
+		}
 	}
 	for _, x := range c.imports {
 		use(x.uses)
@@ -266,34 +279,51 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	if c.Telemetry != nil {
 		use(c.Telemetry.uses)
 	}
-	for _, v := range c.Variables {
-		for _, r := range v.uses {
-			if r.addr.Name != v.Name { // its own validation is no use
-				used[r.addr] = true
+	for _, m := range c.modules {
+		for _, x := range m.calls {
+			use(x.uses)
+		}
+		for _, v := range m.variables {
+			for _, r := range v.uses {
+				if r.addr.Name != v.Name { // its own validation is no use
+					used[r.addr] = true
+				}
 			}
 		}
 	}
 	check := func(a addr.Addr, at hcl.Range, summary string) {
 		if !used[a] {
+			a.Module = ""
 			diags = append(diags, warning(at, summary,
 				"Nothing refers to %s, so it has no effect. Remove it, or use it.", a))
 		}
 	}
 	for _, b := range c.Blocks {
-		if b.Kind.Lazy {
+		if b.Kind.Lazy && b.in.first() {
 			check(b.Addr, b.DeclRange, UnusedBlock)
 		}
 	}
-	for _, l := range c.locals {
-		check(addr.Addr{Kind: "local", Name: l.name}, l.rng, "Unused local")
+	for _, m := range c.modules {
+		if !m.first() {
+			continue // of several that use one folder
+		}
+		for _, n := range m.names {
+			switch {
+			case n.addr.Kind == "local":
+				check(n.addr, n.rng, "Unused local")
+			case n.addr.Kind == "module" && n.call.idle(used):
+				check(n.addr, n.rng, "Unused module")
+			}
+		}
+		diags = append(diags, m.unusedDefaults()...)
+		for _, name := range slices.Sorted(maps.Keys(m.variables)) {
+			check(addr.Addr{Module: m.path, Kind: "var", Name: name}, m.variables[name].Range, "Unused variable")
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
-		check(addr.Addr{Kind: "var", Name: name}, c.Variables[name].Range, "Unused variable")
-	}
-	return append(diags, c.unusedDefaults()...)
+	return diags
 }
 
-// blockRefs lists the blocks among references, also through locals. through keeps what locals refer to.
+// blockRefs lists the blocks among references, also through names. through keeps what names refer to.
 func (c *Config) blockRefs(edges map[addr.Addr][]reference, refs []reference,
 	through map[addr.Addr][]addr.Addr) (list []addr.Addr) {
 	seen := map[addr.Addr]bool{}
@@ -304,20 +334,18 @@ func (c *Config) blockRefs(edges map[addr.Addr][]reference, refs []reference,
 		}
 	}
 	for _, r := range refs {
-		switch r.addr.Kind {
-		case "var":
-		case "local":
-			blocks, ok := through[r.addr]
-			if !ok {
-				through[r.addr] = nil // ends a cycle, which is reported elsewhere
-				blocks = c.blockRefs(edges, edges[r.addr], through)
-				through[r.addr] = blocks
-			}
-			for _, x := range blocks {
-				add(x)
-			}
-		default:
+		if c.byAddr[r.addr] != nil {
 			add(r.addr)
+			continue
+		}
+		blocks, ok := through[r.addr]
+		if !ok {
+			through[r.addr] = nil // ends a cycle, which is reported elsewhere
+			blocks = c.blockRefs(edges, edges[r.addr], through)
+			through[r.addr] = blocks
+		}
+		for _, x := range blocks {
+			add(x)
 		}
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].String() < list[j].String() })
@@ -342,11 +370,12 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 					diags = append(diags, d)
 					continue
 				}
-				names := []string{r.addr.String()}
+				name := func(a addr.Addr) string { return strings.TrimSuffix(a.String(), ".") }
+				names := []string{name(r.addr)}
 				for i := len(path) - 1; i >= 0 && path[i].addr != r.addr; i-- {
-					names = append([]string{path[i].addr.String()}, names...)
+					names = append([]string{name(path[i].addr)}, names...)
 				}
-				names = append([]string{r.addr.String()}, names...)
+				names = append([]string{name(r.addr)}, names...)
 				diags = append(diags, failure(r.rng, "Cycle",
 					"%s: each needs the value of the next. Remove one of these references.",
 					strings.Join(names, " needs ")))
@@ -362,7 +391,14 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 		}
 	}
 	roots := append([]*Block(nil), c.Blocks...)
+	place := map[*module]int{}
+	for i, m := range c.modules {
+		place[m] = i
+	}
 	sort.SliceStable(roots, func(i, j int) bool {
+		if x, y := place[roots[i].in], place[roots[j].in]; x != y {
+			return x < y
+		}
 		return before(roots[i].DeclRange, roots[j].DeclRange)
 	})
 	for _, b := range roots {
@@ -371,11 +407,12 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 			visit(b.Addr)
 		}
 	}
-	for _, l := range c.locals {
-		a := addr.Addr{Kind: "local", Name: l.name}
-		if state[a] == 0 {
-			path = []reference{{addr: a}}
-			visit(a)
+	for _, m := range c.modules {
+		for _, n := range m.names {
+			if state[n.addr] == 0 {
+				path = []reference{{addr: n.addr}}
+				visit(n.addr)
+			}
 		}
 	}
 	return order, diags

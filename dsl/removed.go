@@ -16,7 +16,7 @@ type Removal struct {
 }
 
 // Covers reports whether the removal is about the block with an address.
-func (r *Removal) Covers(a addr.Addr) bool { return r.From == a || r.From == a.Block() }
+func (r *Removal) Covers(a addr.Addr) bool { return r.From.Covers(a) }
 
 // Place returns the file and the line of the removed block.
 func (r *Removal) Place() string { return place(r.Range) }
@@ -33,16 +33,18 @@ var removedKind = Kind{Name: "removed", NoLabel: true,
 				"if they hold trained steps."}}}}}
 
 // addRemoved reads a removed block.
-func (c *Config) addRemoved(b *hclsyntax.Block) hcl.Diagnostics {
+func (m *module) addRemoved(b *hclsyntax.Block) hcl.Diagnostics {
+	c := m.config
 	diags := checkMeta(b, &removedKind)
 	if diags.HasErrors() {
 		return diags
 	}
 	r := &Removal{Range: b.DefRange()}
 	var problem *hcl.Diagnostic
-	if r.From, problem = readAddress(b.Body.Attributes["from"]); problem != nil {
+	if r.From, problem = readAddress(b.Body.Attributes["from"], true); problem != nil {
 		return append(diags, problem)
 	}
+	r.From = r.From.In(m.path)
 	for _, old := range c.Removed {
 		if old.From == r.From {
 			return append(diags, failure(r.Range, "Removed twice", "%s is already removed at %s. Keep one of the two blocks.",
@@ -65,9 +67,9 @@ func (c *Config) addRemoved(b *hclsyntax.Block) hcl.Diagnostics {
 // checkRemoved reports removals of blocks that are still there.
 func (c *Config) checkRemoved() (diags hcl.Diagnostics) {
 	for _, r := range c.Removed {
-		if b := c.byAddr[r.From]; b != nil {
+		if at := c.declared(r.From); at != nil {
 			diags = append(diags, failure(r.Range, "Removed block still exists",
-				"%s is declared at %s. Remove that block, or this one.", r.From, place(b.DeclRange)))
+				"%s is declared at %s. Remove that block, or this one.", r.From, place(*at)))
 		}
 	}
 	return diags

@@ -66,7 +66,7 @@ func TestContextHoldsWhatIsNamed(t *testing.T) {
 	}
 	s := c.NewScope()
 	for i, b := range c.Blocks {
-		ctx := s.context(b.uses, nil)
+		ctx := s.context(c.root(), b.uses, nil)
 		if n := ctx.Variables["local"].LengthInt(); n != 1 {
 			t.Errorf("%s sees %d locals", b.Addr, n)
 		}

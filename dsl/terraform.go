@@ -66,10 +66,12 @@ func insteadOr(word string, known []string) string {
 	return Suggest(word, known)
 }
 
-// writeElsewhere writes the section of Terraform's words that mean nothing here.
-func writeElsewhere(b *strings.Builder) {
-	b.WriteString("\n## Terraform's words that are not here\n\n| word | instead |\n|---|---|\n")
+// elsewhereTable returns the table of Terraform's words that mean nothing here.
+func elsewhereTable() string {
+	var b strings.Builder
+	b.WriteString("| word | instead |\n|---|---|\n")
 	for _, g := range elsewhere {
-		fmt.Fprintf(b, "| `%s` | %s |\n", strings.Join(g.words, "`, `"), g.instead)
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.words, "`, `"), g.instead)
 	}
+	return strings.TrimSuffix(b.String(), "\n")
 }

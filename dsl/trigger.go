@@ -12,8 +12,9 @@ import (
 type Trigger struct {
 	Name  string    // as written
 	Block addr.Addr // the block, or an instance of it; the zero Addr where the trigger is a value
+	in    *module
 	expr  hcl.Expression
-	use   reference
+	uses  []reference
 }
 
 // readTriggers reads replace_triggered_by. What it names is resolved later.
@@ -25,13 +26,13 @@ func (block *Block) readTriggers(a *hclsyntax.Attribute) (diags hcl.Diagnostics)
 	for _, e := range list {
 		t, d := hcl.AbsTraversalForExpr(e)
 		name := TraversalText(t)
-		if d.HasErrors() || name == "" || KindOf(t.RootName()) == nil {
+		if d.HasErrors() || name == "" || KindOf(t.RootName()) == nil && t.RootName() != "module" {
 			diags = append(diags, notTrigger(e.Range()))
 			continue
 		}
-		x := &Trigger{Name: name, expr: e}
+		x := &Trigger{Name: name, in: block.in, expr: e}
 		if at, err := addr.Parse(name); err == nil {
-			x.Block = at
+			x.Block = at.In(block.in.path)
 		}
 		block.Lifecycle.Triggers = append(block.Lifecycle.Triggers, x)
 	}
@@ -45,13 +46,13 @@ func notTrigger(at hcl.Range) *hcl.Diagnostic {
 }
 
 // triggerRefs resolves what triggers name.
-func (c *Config) triggerRefs(b *Block) (refs []reference, diags hcl.Diagnostics) {
+func (b *Block) triggerRefs() (refs []reference, diags hcl.Diagnostics) {
 	for _, x := range b.Lifecycle.Triggers {
 		t, _ := hcl.AbsTraversalForExpr(x.expr)
-		r, d := c.blockRef(t)
+		r, d := b.in.refOf(t, false)
 		if diags = append(diags, d...); !d.HasErrors() {
-			x.use = r
-			refs = append(refs, r)
+			x.uses = r
+			refs = append(refs, r...)
 		}
 	}
 	return refs, diags
@@ -59,6 +60,6 @@ func (c *Config) triggerRefs(b *Block) (refs []reference, diags hcl.Diagnostics)
 
 // Trigger evaluates a trigger that is a value.
 func (s *Scope) Trigger(x *Trigger) (cty.Value, hcl.Diagnostics) {
-	v, diags := x.expr.Value(s.context([]reference{x.use}, nil))
+	v, diags := x.expr.Value(s.context(x.in, x.uses, nil))
 	return v, s.config.Secrets.Diagnostics(diags)
 }

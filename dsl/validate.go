@@ -22,11 +22,22 @@ func (c *Config) Validate(given hcl.Diagnostics, sound Sound) (diags hcl.Diagnos
 	diags = append(append(diags, s.CheckLocals()...), s.Checks()...)
 	var own hcl.Diagnostics
 	for _, d := range diags {
-		if !follows(d, given) && !follows(d, own) {
+		if !follows(d, given) && !follows(d, besides(own, d)) {
 			own = append(own, d)
 		}
 	}
-	return own
+	return Join(own)
+}
+
+// besides returns the problems that were found in the same module as d: other instances have their own.
+func besides(diags hcl.Diagnostics, d *hcl.Diagnostic) (list hcl.Diagnostics) {
+	at, _ := d.Extra.(origin)
+	for _, o := range diags {
+		if x, _ := o.Extra.(origin); x == at {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // follows reports whether a problem is at the place of an error among others.
@@ -55,7 +66,7 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 		}
 	} else if diags.HasErrors() {
 		s.Set(b.Addr, cty.DynamicVal)
-		return s.config.Secrets.Diagnostics(diags)
+		return tag(b.in, s.config.Secrets.Diagnostics(diags))
 	}
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))

@@ -27,21 +27,23 @@ type Variable struct {
 	literal     bool      // text for it is taken as it is, not as an expression
 	optional    *typeexpr.Defaults
 	validations []*hclsyntax.Block
-	uses        []reference // of its validations
-	secrets     *Secrets    // collects its values if it is sensitive
+	uses        []reference // of its validations, once they are read
+	read        bool
+	secrets     *Secrets // collects its values if it is sensitive
 }
 
 // addVariable reads the declaration of a variable.
-func (c *Config) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+func (m *module) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
+	c := m.config
 	if len(b.Labels) != 1 {
 		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", `Write variable "NAME" { … }.`)}
 	}
 	v := &Variable{Name: b.Labels[0], Type: cty.DynamicPseudoType, Range: b.DefRange(), Value: cty.DynamicVal,
 		secrets: c.Secrets, literal: true}
-	if old := c.Variables[v.Name]; old != nil {
+	if old := m.variables[v.Name]; old != nil {
 		return hcl.Diagnostics{duplicate("var."+v.Name, v.Range, old.Range)}
 	}
-	c.Variables[v.Name] = v
+	m.variables[v.Name] = v
 	diags = checkBody(b.Body, Meta[0].Attrs, Meta[0].Blocks, "", "variable "+v.Name, rules{})
 	for _, sub := range b.Body.Blocks {
 		if sub.Type == "validation" {
@@ -109,18 +111,23 @@ func (c *Config) setDefault(v *Variable, e hclsyntax.Expression) hcl.Diagnostics
 	return diags
 }
 
-// set converts a value to the variable's type.
-func (v *Variable) set(m *meter, x cty.Value, source string, subject *hcl.Range) hcl.Diagnostics {
+// set gives the variable a value.
+func (v *Variable) set(m *meter, x cty.Value, source string, subject *hcl.Range) (diags hcl.Diagnostics) {
 	v.Source = source
+	v.Value, diags = v.convert(m, x, source, subject)
+	return diags
+}
+
+// convert converts a value to the variable's type.
+func (v *Variable) convert(m *meter, x cty.Value, source string, subject *hcl.Range) (cty.Value, hcl.Diagnostics) {
 	if v.Sensitive {
 		v.secrets.AddAll(x)
 	}
-	fail := func(why string) hcl.Diagnostics {
-		v.Value = cty.DynamicVal
-		if v.Sensitive {
+	fail := func(why string) (cty.Value, hcl.Diagnostics) {
+		if v.Sensitive || x.ContainsMarked() {
 			why = "a sensitive value, which is not shown, is not one"
 		}
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong type", Subject: subject,
+		return cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong type", Subject: subject,
 			Detail: fmt.Sprintf("var.%s takes %s; the value from %s cannot be one: %s.",
 				v.Name, typeexpr.TypeString(v.Type), source, why)}}
 	}
@@ -128,8 +135,7 @@ func (v *Variable) set(m *meter, x cty.Value, source string, subject *hcl.Range)
 		if !v.hasDefault {
 			return fail("it is null, and nullable is false")
 		}
-		v.Value = v.fallback
-		return nil
+		return v.fallback, nil
 	}
 	if v.optional != nil && !x.IsNull() {
 		x = v.optional.Apply(x)
@@ -144,8 +150,7 @@ func (v *Variable) set(m *meter, x cty.Value, source string, subject *hcl.Range)
 	if v.Sensitive {
 		y = y.Mark(Sensitive)
 	}
-	v.Value = y
-	return nil
+	return y, nil
 }
 
 // problemAt writes a conversion's error with the place inside the value.
@@ -166,12 +171,13 @@ func problemAt(err error) string {
 	return strings.TrimPrefix(at.String(), ".") + ": " + err.Error()
 }
 
-// forget makes the value unknown.
-func (v *Variable) forget() {
-	v.Value = cty.UnknownVal(v.Type.WithoutOptionalAttributesDeep())
+// unknown is a value of the variable that is not known.
+func (v *Variable) unknown() cty.Value {
+	x := cty.UnknownVal(v.Type.WithoutOptionalAttributesDeep())
 	if v.Sensitive {
-		v.Value = v.Value.Mark(Sensitive)
+		x = x.Mark(Sensitive)
 	}
+	return x
 }
 
 // secretive reports whether any variable is sensitive. Then messages quote no given value, since a slip may have put a

@@ -24,6 +24,8 @@ type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
 	Open  bool // a variable without a value is unknown, instead of an error
+
+	Unsaved Texts // of files of the pipeline that are not read from disk
 }
 
 // Flag is one -var or -var-file, in the order of the command line.
@@ -93,7 +95,7 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 			}
 		}
 	}
-	files, err := autoVarFiles(c.Dir)
+	files, err := c.texts.autoVarFiles(c.Dir)
 	if err != nil {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable folder",
 			Detail: upperFirst(err.Error()) + "."})
@@ -140,7 +142,7 @@ func (c *Config) checkSet(open bool) (diags hcl.Diagnostics) {
 		v := c.Variables[n]
 		switch unset := v.Source == "" && !v.hasDefault; {
 		case unset && open:
-			v.forget()
+			v.Value = v.unknown()
 		case unset:
 			diags = append(diags, failure(v.Range, "Missing variable", "var.%s has no default and was not set. "+
 				"Set it with -var %s=…, %s%s or a file given by -var-file.", n, n, EnvPrefix, n))
@@ -149,35 +151,66 @@ func (c *Config) checkSet(open bool) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// validateAll evaluates the validations of all variables. A value that one refuses becomes unknown, so that no errors
-// follow from it; but only after all validations, which may name each other's variables.
+// validateAll evaluates the validations of the pipeline's variables. A value that one refuses becomes unknown, so that
+// no errors follow from it; but only after all validations, which may name each other's variables.
 func (c *Config) validateAll() (diags hcl.Diagnostics) {
 	var refused []*Variable
 	for _, n := range c.variableNames() {
-		for _, b := range c.Variables[n].validations {
-			d := c.validate(c.Variables[n], b)
-			if diags = append(diags, d...); d.HasErrors() {
-				refused = append(refused, c.Variables[n])
-			}
+		v := c.Variables[n]
+		d := c.root().readValidations(v)
+		values := map[string]cty.Value{}
+		for _, r := range v.uses {
+			values[r.addr.Name] = c.Variables[r.addr.Name].Value
+		}
+		for _, b := range v.validations {
+			d = append(d, c.validate(v, b, values)...)
+		}
+		if diags = append(diags, d...); d.HasErrors() {
+			refused = append(refused, v)
 		}
 	}
 	for _, v := range refused {
-		v.forget()
+		v.Value = v.unknown()
 	}
 	return diags
 }
 
+// readValidations finds what the validations of a variable name, and leaves out those that name something else than
+// variables.
+func (m *module) readValidations(v *Variable) (diags hcl.Diagnostics) {
+	if v.read {
+		return nil
+	}
+	v.read = true
+	v.validations = slices.DeleteFunc(v.validations, func(b *hclsyntax.Block) bool {
+		cond, msg := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
+		if cond == nil || msg == nil {
+			return true // reported already
+		}
+		var d hcl.Diagnostics
+		for _, e := range []hclsyntax.Expression{cond.Expr, msg.Expr} {
+			refs, dd := m.refsOfExpr(e, false)
+			d = append(d, dd...)
+			for _, r := range refs {
+				if r.addr.Kind != "var" {
+					d = append(d, failure(r.rng, "Not a variable",
+						"A validation is checked before anything else is known, so it refers to variables only, not to %s.",
+						r.addr))
+					continue
+				}
+				v.uses = append(v.uses, r)
+			}
+		}
+		diags = append(diags, d...)
+		return d.HasErrors()
+	})
+	return diags
+}
+
 // validate evaluates one validation of a variable, which sees the values of variables alone.
-func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostics) {
+func (c *Config) validate(v *Variable, b *hclsyntax.Block, values map[string]cty.Value) (diags hcl.Diagnostics) {
 	cond, msg := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
-	if cond == nil || msg == nil {
-		return nil // reported already
-	}
-	vars, diags := c.validationVars(v, cond.Expr, msg.Expr)
-	if diags.HasErrors() {
-		return diags
-	}
-	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(vars)}, Functions: c.functions}
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(values)}, Functions: c.functions}
 	ok, d := cond.Expr.Value(ctx)
 	diags = append(diags, d...)
 	text, d := msg.Expr.Value(ctx)
@@ -204,27 +237,6 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block) (diags hcl.Diagnostic
 		diags = append(diags, d)
 	}
 	return diags
-}
-
-// validationVars returns the values of the variables that a validation of v names.
-func (c *Config) validationVars(v *Variable,
-	list ...hclsyntax.Expression) (vars map[string]cty.Value, diags hcl.Diagnostics) {
-	vars = map[string]cty.Value{}
-	for _, e := range list {
-		refs, d := c.refsOfExpr(e, false)
-		diags = append(diags, d...)
-		v.uses = append(v.uses, refs...)
-		for _, r := range refs {
-			if r.addr.Kind != "var" {
-				diags = append(diags, failure(r.rng, "Not a variable",
-					"A validation is checked before anything else is known, so it refers to variables only, not to %s.",
-					r.addr))
-				continue
-			}
-			vars[r.addr.Name] = c.Variables[r.addr.Name].Value
-		}
-	}
-	return vars, diags
 }
 
 // varFile reads a file of values. If any variable is sensitive, no line of the file is kept for snippets.
@@ -267,7 +279,7 @@ func (c *Config) varFile(path string) (diags hcl.Diagnostics) {
 // JSONSuffix, and lines of the language otherwise.
 func (c *Config) varLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
 	if strings.HasSuffix(path, JSONSuffix) {
-		return jsonLines(parser, path)
+		return c.jsonLines(parser, path)
 	}
 	body, diags := c.parse(parser, path)
 	if body == nil {
@@ -285,8 +297,8 @@ func (c *Config) varLines(parser *hclparse.Parser, path string) (list []*hcl.Att
 
 // jsonLines returns the members of the object in a file of JSON, in their order. A text in it is a value and no
 // template.
-func jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
-	src, diags := readText(path)
+func (c *Config) jsonLines(parser *hclparse.Parser, path string) (list []*hcl.Attribute, diags hcl.Diagnostics) {
+	src, diags := c.texts.readText(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}

@@ -38,7 +38,7 @@ var settle = 2 * time.Second
 // digests are those of this user.
 func digests(hashing func(file string, bytes int64)) *Digests {
 	d := &Digests{Hashing: hashing}
-	if dir := CacheDir(); dir != "" {
+	if dir := foreign.CacheDir(); dir != "" {
 		d.Dir = filepath.Join(dir, "hashes")
 	}
 	return d

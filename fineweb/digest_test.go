@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"stepflow/fineweb/web"
+	"stepflow/foreign"
 )
 
 // settled makes times trusted at once.
@@ -208,7 +209,7 @@ func TestCheckBlob(t *testing.T) {
 
 // TestIdentityIsNameAndContents: beyond 64 MiB too, times do not count and every byte does.
 func TestIdentityIsNameAndContents(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	path := filepath.Join(dir, "d[1].txt")
 	writeFile(t, path, "some text")
@@ -282,7 +283,7 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 		http.ServeContent(w, q, "", time.Time{}, strings.NewReader(right))
 	}))
 	defer server.Close()
-	for name, v := range map[string]string{"HF_HUB_CACHE": cache, "HF_ENDPOINT": server.URL, "HF_TOKEN": "", "HF_HOME": cache, CacheDirVariable: filepath.Join(cache, "ours")} {
+	for name, v := range map[string]string{"HF_HUB_CACHE": cache, "HF_ENDPOINT": server.URL, "HF_TOKEN": "", "HF_HOME": cache, foreign.CacheDirVariable: filepath.Join(cache, "ours")} {
 		t.Setenv(name, v)
 	}
 	read := func() (string, error) {

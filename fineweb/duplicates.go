@@ -151,7 +151,7 @@ const copiesMagic = "STEPCOP1"
 // copiesPath is where the copies are kept; "" for nowhere. A file holds the magic, and as varints the corpus' rows and
 // the distances between those that are copies, then CRC-32C of its name and all before.
 func (c *Corpus) copiesPath() string {
-	dir := CacheDir()
+	dir := foreign.CacheDir()
 	if dir == "" {
 		return ""
 	}

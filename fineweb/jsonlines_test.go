@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"stepflow/foreign"
 )
 
 // TestFieldsThatNoLineHas refuses what parquet refuses of a column that is missing, and says what there is.
@@ -161,7 +163,7 @@ func TestPaddedGzip(t *testing.T) {
 		{one + "\x00\x00rest", "", "at byte 41, after what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"},
 		{one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
 	} {
-		t.Setenv(CacheDirVariable, t.TempDir())
+		t.Setenv(foreign.CacheDirVariable, t.TempDir())
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "d.jsonl.gz"), []byte(c.packed), 0o644); err != nil {
 			t.Fatal(err)

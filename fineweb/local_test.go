@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 )
 
 // changes are what may happen to a file while it is read. Those that are harmless leave its contents alone.
@@ -98,7 +99,7 @@ func TestChangesWhileReading(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/%s/%t", format, name, cached), func(t *testing.T) {
-					t.Setenv(CacheDirVariable, t.TempDir())
+					t.Setenv(foreign.CacheDirVariable, t.TempDir())
 					dir := t.TempDir()
 					file := manyDocuments(t, dir)[format]
 					s := Source{Format: format, Dir: dir, Patterns: []string{file}, Separator: "\n\n", Shuffle: true, SkipErrors: true}

@@ -194,7 +194,7 @@ func (s *reading) unpacked(f file, name string) (file, error) {
 	}
 	sum := sha256.Sum256([]byte(unpackedMagic + s.identify(e, id)))
 	key := hex.EncodeToString(sum[:16])
-	dir := CacheDir()
+	dir := foreign.CacheDir()
 	path := filepath.Join(dir, "unpacked", key)
 	if dir != "" {
 		if u, err := openUnpacked(path, key); err == nil {

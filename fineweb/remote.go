@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"stepflow/fineweb/hub"
 	"stepflow/fineweb/s3"
 	"stepflow/fineweb/web"
+	"stepflow/foreign"
 )
 
 // scheme is a place beyond the disk: how a pattern becomes a list of files, and how one of them is opened.
@@ -132,12 +132,8 @@ func (s *Source) client() *web.Client {
 	return &c
 }
 
-// Variables that say where ranges of remote files are kept (default: stepflow in the user's folder for caches), and
-// how much of them, such as "50 GiB"; "0 B" for none.
-const (
-	CacheDirVariable  = "STEPFLOW_CACHE_DIR"
-	CacheSizeVariable = "STEPFLOW_CACHE_SIZE"
-)
+// CacheSizeVariable says how much is kept of remote files in foreign.CacheDir, such as "50 GiB"; "0 B" for nothing.
+const CacheSizeVariable = "STEPFLOW_CACHE_SIZE"
 
 // usualCacheSize is how many bytes of ranges are kept where nothing says how many.
 const usualCacheSize = 10 << 30
@@ -145,25 +141,13 @@ const usualCacheSize = 10 << 30
 // usualCache is the cache of sources that name none.
 var usualCache = sync.OnceValue(func() *Cache { return NewCache(usualCacheSize) })
 
-// CacheDir is the folder of stepflow's caches; "" where there is no place for one.
-func CacheDir() string {
-	if dir := os.Getenv(CacheDirVariable); dir != "" {
-		return dir
-	}
-	user, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(user, "stepflow")
-}
-
 // Cache keeps ranges of remote files on disk.
 type Cache = web.Disk
 
 // NewCache is a cache of ranges of remote files in CacheDir, of at most so many bytes; 0 keeps nothing. Sources share
 // it.
 func NewCache(limit int64) *Cache {
-	dir := CacheDir()
+	dir := foreign.CacheDir()
 	if dir == "" {
 		return &Cache{}
 	}

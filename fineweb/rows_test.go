@@ -18,6 +18,8 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"stepflow/foreign"
+
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 )
@@ -179,7 +181,7 @@ func TestTextIDs(t *testing.T) {
 		[]string{"books/1/text.txt#0", "books/2/text.txt#0", "other/x.txt#0"}) {
 		t.Errorf("of several patterns: %q", got)
 	}
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	gz(t, filepath.Join(a, "books/1/text.txt.gz"), "books/1/text.txt")
 	os.Remove(filepath.Join(a, "books/1/text.txt"))
 	if got := ids(a, "books/*/text.txt*"); !slices.Equal(got, want) {
@@ -283,7 +285,7 @@ func TestBytesThatAreNotText(t *testing.T) {
 }
 
 func TestByteOrderMarks(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.jsonl"), "\ufeff{\"text\":\"\ufeffa\"}\n")
 	write(t, filepath.Join(dir, "a.txt"), "\ufeff\ufeffa")
@@ -342,7 +344,7 @@ func zst(t testing.TB, path string, frames ...string) {
 // TestCompressedIsTheSame: the batches of a compressed file are those of the file, through every kind of stream and
 // after seeking.
 func TestCompressedIsTheSame(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	var lines, text strings.Builder
 	for i := range 5000 {
@@ -377,7 +379,7 @@ func TestCompressedIsTheSame(t *testing.T) {
 		}
 	}
 	// The copies are damaged: they are made again.
-	copies, err := filepath.Glob(filepath.Join(CacheDir(), "unpacked", "*"))
+	copies, err := filepath.Glob(filepath.Join(foreign.CacheDir(), "unpacked", "*"))
 	if err != nil || len(copies) != 8 {
 		t.Fatal(copies, err)
 	}
@@ -410,10 +412,10 @@ func TestCompressedAndCutOff(t *testing.T) {
 	gz(t, filepath.Join(dir, "a.txt.gz"), b.String())
 	for _, f := range []string{"a.jsonl.gz", "a.jsonl.zst", "a.txt.gz"} {
 		for _, cached := range []bool{true, false} {
-			if t.Setenv(CacheDirVariable, t.TempDir()); !cached {
+			if t.Setenv(foreign.CacheDirVariable, t.TempDir()); !cached {
 				t.Setenv("XDG_CACHE_HOME", "")
 				t.Setenv("HOME", "")
-				os.Unsetenv(CacheDirVariable)
+				os.Unsetenv(foreign.CacheDirVariable)
 			}
 			whole, err := os.ReadFile(filepath.Join(dir, f))
 			if err != nil {
@@ -445,7 +447,7 @@ func TestCompressedAndCutOff(t *testing.T) {
 }
 
 func TestBombs(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	e, err := zstd.NewWriter(nil, zstd.WithWindowSize(1<<20))
 	if err != nil {
@@ -527,7 +529,7 @@ func TestDamagedPages(t *testing.T) {
 
 // TestDuplicates: which copy stays depends on neither the order of reading nor on what was found before.
 func TestDuplicates(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	var a, b strings.Builder
 	for i := range 3000 {
@@ -550,7 +552,7 @@ func TestDuplicates(t *testing.T) {
 	if len(texts) != 3000 || !ids["a0"] || !ids["a1499"] || ids["a1500"] || ids["b0"] || !ids["b1500"] {
 		t.Error("another copy stays than the first")
 	}
-	kept, err := filepath.Glob(filepath.Join(CacheDir(), "duplicates", "*"))
+	kept, err := filepath.Glob(filepath.Join(foreign.CacheDir(), "duplicates", "*"))
 	if err != nil || len(kept) != 1 {
 		t.Fatal(kept, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 )
 
 // watchedIn counts the watched documents of so many batches, going on from the position after every third of them as a run does that
@@ -50,7 +51,7 @@ func setOf(t *testing.T, s Source) *Set {
 // Documents that are measured are known again among those trained on: with other ids, in other formats and files, with the cache and
 // without, whatever their order and wherever a run goes on; each once.
 func TestWatch(t *testing.T) {
-	t.Setenv(CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	dir := t.TempDir()
 	tk := tok(t)
 	var held, lines, text strings.Builder

@@ -27,12 +27,17 @@ type Page struct {
 	Title string   `json:"title"`
 	Live  bool     `json:"live"` // it listens for more
 	Runs  []*Run   `json:"runs"`
-	Kinds []string `json:"kinds"` // of memory, in order
+	Kinds []string `json:"kinds"`           // of memory, in order
+	Table *Table   `json:"table,omitempty"` // nil where there is nothing to compare
 }
 
 // NewPage makes a page of runs.
 func NewPage(title string, runs ...*Run) *Page {
-	return &Page{Title: title, Runs: runs, Kinds: program.ByteKinds}
+	p := &Page{Title: title, Runs: runs, Kinds: program.ByteKinds}
+	if t, err := Compare(runs, nil); err == nil && t.Show(nil, false, "") == nil {
+		p.Table = t
+	}
+	return p
 }
 
 var page = template.Must(template.New("page").Parse(pageHTML))

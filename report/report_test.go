@@ -207,14 +207,19 @@ func TestManySteps(t *testing.T) {
 func TestCompareShapes(t *testing.T) {
 	a, b := sampleRun(t, 20), sampleRun(t, 5)
 	writeSteps(t, a, "stage.one", steps(20))
-	p := NewPage("both")
+	var runs []*Run
 	for _, dir := range []string{a, b} {
 		r, err := NewReader(dir).Read()
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Runs = append(p.Runs, r)
+		runs = append(runs, r)
 	}
+	p := NewPage("both", append(runs, sweepRun(map[string]float64{"0.1-1": 3, "0.1-2": 4}))...)
+	if len(p.Table.Rows) != 8 || len(p.Table.Means) == 0 {
+		t.Errorf("%+v", p.Table)
+	}
+	p.Runs = p.Runs[:2]
 	p.Runs[1].Blocks = p.Runs[1].Blocks[:1]
 	p.Runs[1].Graph = blockLayout(p.Runs[1].Blocks)
 	html, err := p.HTML()

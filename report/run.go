@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"stepflow/dsl"
@@ -118,7 +117,7 @@ func FromPlan(p *plan.Plan, version string) *Run {
 			b.Stage = &Stage{Training: x.Training()}
 		}
 		if a.Addr.Kind == "evaluate" {
-			b.Model = strings.Trim(a.Attrs["model"], `"`)
+			b.Model, _ = plainText(a.Attrs["model"]).(string)
 		}
 		r.Blocks = append(r.Blocks, b)
 	}

@@ -128,6 +128,7 @@ func (a *app) savedPlan(args []string) (*saved.Plan, error) {
 		return nil, fmt.Errorf("%s holds what is to run: give %s to plan -out", path, a.selection.Flags())
 	}
 	a.stateDir, a.selection, a.backend = s.StateDir, s.Select, cmp.Or(a.backend, s.Backend)
+	a.artifacts = cmp.Or(a.artifacts, s.Artifacts)
 	switch kind, _, err := a.which(); {
 	case err != nil:
 		return nil, err
@@ -268,6 +269,10 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	if err != nil {
 		return a.fail(err)
 	}
+	place, err := a.artifactsOf(p.StateDir)
+	if err != nil {
+		return a.fail(err)
+	}
 	device, err := a.openDevice()
 	if err != nil {
 		return a.fail(err)
@@ -282,7 +287,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		view.event(e)
 	}
 	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
-		Access:      access,
+		Access: access, Artifacts: place, Waiting: a.sending(place),
 		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
 			err := run.Save()
@@ -296,6 +301,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	done, err := apply.Apply(a.ctx, p, o)
 	view.end()
 	a.telemetryEnd(trace, done)
+	a.sent(place, done.Sent)
 	a.diagnostics(done.Checks, a.files)
 	return a.applied(done.Plan, err, end)
 }
@@ -336,10 +342,14 @@ func (a *app) printOutputs(p *plan.Plan, sound bool) {
 		fmt.Fprintf(a.stdout, "Left out: %s. Apply without -target and -exclude for the rest.\n", plural(n, "block"))
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.Outputs)) {
-		v := dsl.Show(p.Outputs[n])
-		if p.OutputDoc[n].Sensitive {
-			v = dsl.Hidden
+		v := p.Outputs[n]
+		switch {
+		case p.OutputDoc[n].Sensitive:
+			fmt.Fprintf(a.stdout, "  %s = %s\n", n, dsl.Hidden)
+		case v.IsWhollyKnown():
+			a.showOutput("  "+n, plan.OutputOf(v))
+		default:
+			fmt.Fprintf(a.stdout, "  %s = %s\n", n, dsl.Show(v))
 		}
-		fmt.Fprintf(a.stdout, "  %s = %s\n", n, v)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"stepflow/runtime/saved"
 	"stepflow/runtime/state"
 	"stepflow/runtime/state/remote"
 )
@@ -18,6 +19,8 @@ const backendVariable = "STEPFLOW_BACKEND"
 func lying(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for the "+
 		"folder alone (default: "+backendVariable+", or where the folder's state lies already)")
+	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, s3://BUCKET/PREFIX, or "+
+		"none (default: "+artifactsVariable+", or where the last apply kept them)")
 }
 
 // locking adds the flags of commands that write the state.
@@ -28,14 +31,17 @@ func locking(a *app, f *flag.FlagSet) {
 
 // address returns where the state of a folder lies: where the flag, the environment, or else the folder says.
 func (a *app) address(folder string) (string, error) {
-	if s := a.savedBackend(); s != "" {
+	if s := a.places().Backend; s != "" {
 		return s, nil
 	}
 	return state.Remembered(folder)
 }
 
-// savedBackend returns where a saved plan's state lies, for those who apply it elsewhere than the environment says.
-func (a *app) savedBackend() string { return cmp.Or(a.backend, os.Getenv(backendVariable)) }
+// places returns where flags and environment say that the state and its results lie.
+func (a *app) places() saved.Places {
+	return saved.Places{Backend: cmp.Or(a.backend, os.Getenv(backendVariable)),
+		Artifacts: cmp.Or(a.artifacts, os.Getenv(artifactsVariable))}
+}
 
 // access says where the state of a folder lies, and how an operation takes its locks.
 func (a *app) access(operation, folder string) (*state.Access, error) {

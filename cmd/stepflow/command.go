@@ -59,6 +59,7 @@ type app struct {
 	device, stateDir string
 	deviceMemory     string
 	backend          string        // where the state lies besides its folder, as -backend or a saved plan says
+	artifacts        string        // where results and checkpoints are kept too
 	lock             bool          // take the backend's lock
 	lockTimeout      time.Duration // to wait for locks
 	capability       string        // of the card to plan for
@@ -93,7 +94,7 @@ func init() {
 	commands = []command{
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
 		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), dataCommand(), forceUnlockCommand(),
+		schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
@@ -318,6 +319,12 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 		a.fail(err)
 		return nil, false
 	}
+	elsewhere, err := a.elsewhere(o.Path)
+	if err != nil {
+		a.fail(err)
+		return nil, false
+	}
+	o.Elsewhere = elsewhere
 	o.Caps, o.Patient = caps, patient
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets

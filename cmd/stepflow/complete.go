@@ -38,6 +38,7 @@ var argWords = map[string]func(*completer) []string{
 	"show": (*completer).recorded, "output": (*completer).outputs, "profile": (*completer).stages,
 	"completion": words("bash", "zsh", "fish"), "sample": words("go-docs"), "version": (*completer).nothing,
 	"devices": (*completer).nothing, "schema": (*completer).nothing, "bench": (*completer).nothing,
+	"lsp":   (*completer).nothing,
 	"state": (*completer).stateWords, "data": (*completer).dataWords,
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"golang.org/x/term"
 
 	"stepflow/dsl"
 	"stepflow/runtime/plan"
@@ -23,8 +22,9 @@ func consoleCommand() command {
 		short: "Evaluates expressions over the pipeline and its state.",
 		synopsis: "Evaluates expressions, one a line or until its brackets are closed, over variables, locals, blocks as " +
 			"they are planned, and outputs. plan[\"ADDR\"] is what plan -json shows of a block, state[\"ADDR\"] what the " +
-			"state holds of it. On a terminal, Tab completes names and the arrow keys go through earlier lines; exit or " +
-			"Ctrl-D ends. Nothing is run and nothing is changed. From a pipe, the first error ends with 1.",
+			"state holds of it. On a terminal, Tab completes names, the arrow keys go through earlier lines, and " +
+			"Ctrl-C drops what is typed; exit or Ctrl-D ends. Nothing is run and nothing is changed. From a pipe, the first " +
+			"error ends with 1.",
 		example: "stepflow console pipelines/quickstart\n" +
 			"stepflow console -eval 'plan[\"stage.seed\"].stage.peak_bytes / 1024' pipelines/quickstart",
 		flags: func(a *app, f *flag.FlagSet) {
@@ -55,7 +55,7 @@ func consoleCommand() command {
 				}
 				return exitOK
 			case terminal && isTerminal(in) && a.moves():
-				return a.converse(c, p, in)
+				return a.converse(c, in)
 			}
 			return a.evaluateAll(c, lines(a.stdin))
 		}}
@@ -127,74 +127,4 @@ func (a *app) evaluate(c *plan.Console, text string) bool {
 		fmt.Fprintln(a.stdout, dsl.Show(v))
 	}
 	return true
-}
-
-// tamer writes text to a terminal as it may be shown.
-type tamer struct{ to io.Writer }
-
-func (t tamer) Write(p []byte) (int, error) {
-	_, err := t.to.Write(tamed(p))
-	return len(p), err
-}
-
-// converse evaluates what is typed at a terminal.
-func (a *app) converse(c *plan.Console, p *plan.Plan, in *os.File) int {
-	before, err := term.MakeRaw(int(in.Fd()))
-	if err != nil {
-		return a.fail(err)
-	}
-	restore := func() { term.Restore(int(in.Fd()), before) }
-	defer restore()
-	a.interrupt.atExit(restore)
-	screen := a.stdout.(*output)
-	t := term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{in, screen.file}, "> ")
-	if width, height, err := term.GetSize(int(screen.file.Fd())); err == nil && width > 0 {
-		t.SetSize(width, height)
-	}
-	t.AutoCompleteCallback = tabbed(t, p)
-	stdout, stderr := a.stdout, a.stderr
-	a.stdout, a.stderr = tamer{t}, tamer{t}
-	defer func() { a.stdout, a.stderr = stdout, stderr }()
-	next := func(more bool) (string, error) {
-		t.SetPrompt(map[bool]string{false: "> ", true: "  "}[more])
-		return t.ReadLine()
-	}
-	for {
-		line, err := expression(next)
-		if err != nil || strings.TrimSpace(line) == "exit" {
-			return exitOK // also at Ctrl-C and Ctrl-D
-		}
-		a.evaluate(c, line)
-	}
-}
-
-// partOfName are the characters of a name that can be completed, and those between its parts.
-const partOfName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]\""
-
-// tabbed completes the name before the cursor at Tab: as far as it is clear, else it lists what the name may be.
-func tabbed(t *term.Terminal, p *plan.Plan) func(line string, pos int, key rune) (string, int, bool) {
-	return func(line string, pos int, key rune) (string, int, bool) {
-		if key != '\t' {
-			return "", 0, false
-		}
-		at := strings.LastIndexFunc(line[:pos], func(r rune) bool { return !strings.ContainsRune(partOfName, r) }) + 1
-		start := line[at:pos]
-		names := p.Config.Complete(start)
-		if len(names) == 0 {
-			return line, pos, true
-		}
-		common := names[0]
-		for _, n := range names[1:] {
-			for !strings.HasPrefix(n, common) {
-				common = common[:len(common)-1]
-			}
-		}
-		if common == start && len(names) > 1 {
-			fmt.Fprintln(t, wrapped("  "+strings.Join(names, " "), 80))
-		}
-		return line[:at] + common + line[pos:], at + len(common), true
-	}
 }

@@ -110,7 +110,7 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 			}
 		}
 		s := fineweb.Source{Format: format, Patterns: []string{arg}, TextColumn: o.text, IDColumn: o.id, Cache: a.cache}
-		if dir := fineweb.CacheDir(); dir != "" {
+		if dir := foreign.CacheDir(); dir != "" {
 			s.TokenDir = filepath.Join(dir, "tokens")
 		}
 		return []looked{{strings.Join(s.Shown(), ", "), s, toks}}, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"stepflow/dsl"
 	"stepflow/runtime/plan"
@@ -51,10 +52,19 @@ func outputCommand() command {
 				return exitOK
 			}
 			for _, n := range slices.Sorted(maps.Keys(d.State.Outputs)) {
-				fmt.Fprintf(a.stdout, "%s = %s\n", n, plan.OutputText(d.State.Outputs[n]))
+				a.showOutput(n, d.State.Outputs[n])
 			}
 			return exitOK
 		}}
+}
+
+// showOutput prints an output with its name: as a table on a terminal, if it is one, else in the language's syntax.
+func (a *app) showOutput(name string, o state.Output) {
+	if g := objectGrid(o); g != nil && a.columns() > 0 {
+		fmt.Fprintf(a.stdout, "%s =\n%s", name, g.text(a.columns()))
+	} else {
+		fmt.Fprintf(a.stdout, "%s = %s\n", name, plan.OutputText(o))
+	}
 }
 
 // printOutput prints one output: raw as it is, without a newline, as JSON, or in the language's syntax.
@@ -67,6 +77,10 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 	case a.json:
 		a.line(o.Value)
 	case !raw:
+		if g := objectGrid(o); g != nil && a.columns() > 0 {
+			fmt.Fprint(a.stdout, g.text(a.columns()))
+			break
+		}
 		fmt.Fprintln(a.stdout, plan.OutputText(o))
 	default:
 		switch o.Value.(type) {
@@ -80,6 +94,62 @@ func (a *app) printOutput(name string, o state.Output, raw bool) int {
 		}
 	}
 	return exitOK
+}
+
+// objectGrid is an output as a table, if it is a map or a list of objects that have the same fields, none of which
+// holds others; else nil.
+func objectGrid(o state.Output) *grid {
+	keys, objects := members(o.Value)
+	if len(objects) == 0 || o.Sensitive {
+		return nil
+	}
+	fields := slices.Sorted(maps.Keys(objects[0]))
+	for _, x := range objects {
+		if !slices.Equal(slices.Sorted(maps.Keys(x)), fields) {
+			return nil
+		}
+		for _, v := range x {
+			if list, objects := members(v); list != nil || objects != nil {
+				return nil
+			}
+		}
+	}
+	g := &grid{}
+	g.column("", false, func(i int) string { return "  " + keys[i] }, len(objects))
+	for _, f := range fields {
+		_, number := objects[0][f].(float64)
+		g.column(f, number, func(i int) string {
+			if text, ok := objects[i][f].(string); ok {
+				return text
+			}
+			return plan.OutputText(state.Output{Value: objects[i][f]})
+		}, len(objects))
+	}
+	return g
+}
+
+// members returns the keys of a map or a list, and its objects; no objects if one of its members is none.
+func members(v any) (keys []string, objects []map[string]any) {
+	add := func(key string, v any) bool {
+		x, ok := v.(map[string]any)
+		keys, objects = append(keys, key), append(objects, x)
+		return ok && len(x) > 0
+	}
+	switch all := v.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(all)) {
+			if !add(k, all[k]) {
+				return keys, nil
+			}
+		}
+	case []any:
+		for i, x := range all {
+			if !add(strconv.Itoa(i), x) {
+				return keys, nil
+			}
+		}
+	}
+	return keys, objects
 }
 
 // outputJSON is an output as Terraform writes it.

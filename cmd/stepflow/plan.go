@@ -85,7 +85,7 @@ func planCommand() command {
 			file := ""
 			if out != "" {
 				text := a.plainPlan(p, verbose || explain, explain)
-				switch stream, err := saved.Save(p, out, a.savedBackend(), a.options(args), text, planJSON(p)); {
+				switch stream, err := saved.Save(p, out, a.places(), a.options(args), text, planJSON(p)); {
 				case err != nil:
 					return a.fail(err)
 				case !stream:

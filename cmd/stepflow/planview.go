@@ -21,7 +21,8 @@ type planView struct {
 	explain   bool // show the attributes of every block
 	addrs     int  // width of the column of addresses
 	unshown   map[addr.Addr]bool
-	unchanged int // outputs that do not change and are not shown
+	unchanged int                  // outputs that do not change and are not shown
+	detailed  map[string]addr.Addr // by its details, the first instance with them
 }
 
 // printPlan prints a plan as text.
@@ -107,14 +108,14 @@ func (v *planView) text(p *plan.Plan) string {
 // hide chooses the blocks that are not shown: those that are up to date and have nothing to say, and those without a
 // run of their own that only blocks which are up to date refer to.
 func (v *planView) hide(p *plan.Plan) {
-	v.unshown = map[addr.Addr]bool{}
+	v.unshown, v.detailed = map[addr.Addr]bool{}, map[string]addr.Addr{}
 	if v.verbose {
 		return
 	}
 	inputs := map[string]bool{}      // of blocks that change
 	referred := map[addr.Addr]bool{} // by blocks that do not
 	for _, x := range slices.Backward(p.Actions) {
-		quiet := x.Why == "" && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
+		quiet := (x.Why == "" || x.Away()) && len(x.Warnings) == 0 && len(x.Removes)+len(x.Ignored) == 0
 		idle := x.Verb == plan.Ready && referred[x.Addr.Block()] && !inputs[x.Addr.String()]
 		unchanged := x.Verb == plan.UpToDate || idle
 		if unchanged && quiet {
@@ -168,14 +169,26 @@ func (v *planView) action(x *plan.Action) {
 		v.line("    %s removes     its checkpoints at %s, more than keep", v.paint(red, "-"), plan.StepList(x.Removes))
 	}
 	if b, ok := x.Block.(blocks.Detailed); ok && (x.Verb != plan.UpToDate || v.verbose) {
-		for _, l := range b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate) {
-			v.line("      %-11s %s", l.About, l.Text)
-		}
+		v.details(x.Addr, b.Details(x.Verb == plan.Run, x.Verb == plan.UpToDate))
 	}
 	if v.explain {
 		for _, n := range slices.Sorted(maps.Keys(x.Attrs)) {
 			v.line("      %s = %s", n, x.Attrs[n])
 		}
+	}
+}
+
+// details writes what is known of a block; of an instance of which the same is known as of another, that alone.
+func (v *planView) details(a addr.Addr, lines []blocks.Line) {
+	const few = 2
+	key := fmt.Sprint(a.Block(), lines)
+	if first, ok := v.detailed[key]; ok && len(lines) > few && !v.verbose {
+		v.line("      %-11s those of %s", "figures", first)
+		return
+	}
+	v.detailed[key] = a
+	for _, l := range lines {
+		v.line("      %-11s %s", l.About, l.Text)
 	}
 }
 

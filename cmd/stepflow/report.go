@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,18 +13,22 @@ import (
 func reportCommand() command {
 	var out string
 	var compare bool
-	return command{name: "report", args: "[-o FILE] [DIR] | -compare [-o FILE] DIR DIR …", most: 100,
+	var table tableFlags
+	return command{name: "report", args: "[-o FILE] [DIR] | -compare [-o FILE] [ADDR …] DIR …", most: 100,
 		short: "Writes the report of a run as one HTML file.",
 		synopsis: "Writes one self-contained HTML page: curves, memory, growth, evaluations, configuration. It needs " +
-			"no network to be read. With -compare: several runs side by side; each DIR is a pipeline's folder or a " +
-			"state's.",
+			"no network to be read. With -compare: several runs side by side, also as a table; each DIR is a " +
+			"pipeline's folder or a state's. One folder is enough where it holds a sweep. The runs are the stages from " +
+			"which no other goes on; each ADDR names another stage, with all its instances or one of them.",
 		example: "stepflow report -o report.html pipelines/quickstart\n" +
-			"stepflow report -compare -o both.html step/.stepflow vanilla/.stepflow",
+			"stepflow report -compare -o both.html step/.stepflow vanilla/.stepflow\n" +
+			"stepflow report -compare -sort time -columns learning_rate,seed,loss pipelines/sweep",
 		flags: func(a *app, f *flag.FlagSet) {
 			common(a, f)
 			f.StringVar(&out, "o", "",
 				"file to write (default: report.html in the state's folder, or here with -compare)")
-			f.BoolVar(&compare, "compare", false, "put the runs of several folders side by side")
+			f.BoolVar(&compare, "compare", false, "put runs side by side: of several folders, or of a sweep in one")
+			table.flags(f)
 		},
 		run: func(a *app, args []string) int {
 			if out != "" {
@@ -34,16 +37,12 @@ func reportCommand() command {
 				}
 			}
 			switch {
-			case compare && len(args) < 2:
-				return a.misuse("stepflow report: -compare takes two folders or more")
+			case !compare && table.given():
+				return a.misuse("stepflow report: -sort, -columns, -all and -csv are for -compare")
 			case !compare && len(args) > 1:
 				return a.misuse("stepflow report: takes one folder; -compare takes several")
 			case compare:
-				page, err := comparePage(args)
-				if err != nil {
-					return a.fail(err)
-				}
-				return a.writePage(page, cmp.Or(out, "report.html"), writeReport)
+				return a.compare(args, out, table)
 			}
 			page, code := a.runPage(args)
 			if page == nil {
@@ -124,9 +123,9 @@ func (a *app) pageOf(r *report.Reader) (*report.Page, error) {
 	return report.NewPage(run.Name, run), nil
 }
 
-// comparePage reads several runs; those of one name are told apart by their folders.
-func comparePage(dirs []string) (*report.Page, error) {
-	p := report.NewPage("Comparison")
+// readRuns reads several runs; those of one name are told apart by their folders.
+func readRuns(dirs []string) ([]*report.Run, error) {
+	var runs []*report.Run
 	names := map[string]int{}
 	for _, d := range dirs {
 		run, err := report.NewReader(d).Read()
@@ -134,12 +133,12 @@ func comparePage(dirs []string) (*report.Page, error) {
 			return nil, err
 		}
 		names[run.Name]++
-		p.Runs = append(p.Runs, run)
+		runs = append(runs, run)
 	}
-	for i, r := range p.Runs {
+	for i, r := range runs {
 		if names[r.Name] > 1 {
 			r.Name = dirs[i]
 		}
 	}
-	return p, nil
+	return runs, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"stepflow/dsl"
+	"stepflow/runtime/blocks/all"
 	"stepflow/tracing"
 )
 
@@ -26,7 +27,7 @@ func schemaCommand() command {
 			case names:
 				fmt.Fprint(a.stdout, tracing.Page())
 			default:
-				fmt.Fprint(a.stdout, dsl.Reference())
+				fmt.Fprint(a.stdout, dsl.Reference(all.Identities()))
 			}
 			return exitOK
 		}}

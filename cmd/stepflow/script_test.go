@@ -53,16 +53,7 @@ func TestScripts(t *testing.T) {
 			"docs": func(ts *testscript.TestScript, _ bool, args []string) {
 				var n int
 				fmt.Sscan(args[1], &n)
-				words := strings.Fields("the quick brown fox jumps over a lazy dog while seven wizards quietly mix strange potions in an old cellar")
-				var b strings.Builder
-				for i := 0; i < n; i++ {
-					fmt.Fprintf(&b, "{\"id\":\"%d\",\"text\":\"", i)
-					for j := 0; j < 6+i%5; j++ {
-						fmt.Fprintf(&b, "%s ", words[(i*3+j*j)%len(words)])
-					}
-					b.WriteString("end\"}\n")
-				}
-				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(tinyDocuments(n)), 0o644))
 			},
 			// tiny DIR makes a folder with the pipeline of testdata/tiny.hcl, which takes its documents from d.jsonl there.
 			"tiny": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -148,6 +139,20 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// tinyDocuments returns short documents as JSON lines.
+func tinyDocuments(n int) string {
+	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven wizards quietly mix strange potions in an old cellar")
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"id\":\"%d\",\"text\":\"", i)
+		for j := range 6 + i%5 {
+			fmt.Fprintf(&b, "%s ", words[(i*3+j*j)%len(words)])
+		}
+		b.WriteString("end\"}\n")
+	}
+	return b.String()
 }
 
 // TestEveryCommandHasAScript wants a script that bears a command's name, runs it, and shows what it refuses.

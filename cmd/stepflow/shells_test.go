@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,86 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/creack/pty"
 )
-
-// terminal is a program on a pseudo-terminal.
-type terminal struct {
-	t    *testing.T
-	file *os.File
-	cmd  *exec.Cmd
-	got  chan []byte
-	text bytes.Buffer // what it wrote
-}
-
-// onTerminal starts a program in a folder on a pseudo-terminal of this width.
-func onTerminal(t *testing.T, dir string, width uint16, name string, args ...string) *terminal {
-	t.Helper()
-	c := exec.Command(name, args...)
-	c.Dir = dir
-	c.Env = append(os.Environ(), "HOME="+t.TempDir(), "TERM=xterm", "STEPFLOW_CLI_ARGS=")
-	f, err := pty.StartWithSize(c, &pty.Winsize{Rows: 40, Cols: width})
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := &terminal{t: t, file: f, cmd: c, got: make(chan []byte)}
-	go func() {
-		defer close(x.got)
-		for {
-			b := make([]byte, 4096)
-			n, err := f.Read(b)
-			if err != nil {
-				return
-			}
-			x.got <- b[:n]
-		}
-	}()
-	t.Cleanup(func() {
-		c.Process.Kill()
-		for range x.got { // until it has no terminal
-		}
-		c.Wait()
-		f.Close()
-	})
-	return x
-}
-
-// sends types keys.
-func (x *terminal) sends(keys string) {
-	x.t.Helper()
-	if _, err := x.file.WriteString(keys); err != nil {
-		x.t.Fatal(err)
-	}
-}
-
-// codes are the escape sequences of terminals.
-var codes = regexp.MustCompile("\x1b\\[[0-9;?>]*[a-zA-Z]|\x1b\\][^\x07]*\x07|\x1b[=>()][0B]?|\r")
-
-// waits returns what the program wrote up to a match, without escape sequences.
-func (x *terminal) waits(pattern string) string {
-	x.t.Helper()
-	end := regexp.MustCompile(pattern)
-	late := time.After(30 * time.Second)
-	for {
-		text := codes.ReplaceAllString(x.text.String(), "")
-		if at := end.FindStringIndex(text); at != nil {
-			x.text.Reset()
-			x.text.WriteString(text[at[1]:])
-			return text[:at[1]]
-		}
-		select {
-		case b, ok := <-x.got:
-			if !ok {
-				x.t.Fatalf("it ended, and wrote %q without %q", text, pattern)
-			}
-			x.text.Write(b)
-		case <-late:
-			x.t.Fatalf("it wrote %q, and never %q", text, pattern)
-		}
-	}
-}
 
 // shellsDir makes a folder with a pipeline whose names are hard to quote, and its state.
 func shellsDir(t *testing.T) string {

@@ -2,13 +2,12 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"stepflow/fineweb"
+	"stepflow/foreign"
 )
 
 // shipped lists the plans of the pipelines that are shipped: the file with the plan, beside the pipeline, and the
@@ -31,7 +30,7 @@ const pipelines = "../../pipelines"
 // -update it rewrites the file. The device is a described card, an A100 of 80 GiB: a plan for the processor of this
 // machine would tell times, which follow from measured rates.
 func TestShippedPlans(t *testing.T) {
-	t.Setenv(fineweb.CacheDirVariable, t.TempDir())
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
 	for _, s := range shipped {
 		t.Run(strings.TrimSuffix(s.golden, ".golden"), func(t *testing.T) {
 			golden := filepath.Join(pipelines, s.golden)
@@ -86,18 +85,7 @@ func shippedPlan(t *testing.T, pipeline string, vars []string) []byte {
 			t.Fatal(err)
 		}
 	}
-	var rows []fineweb.Row
-	for i := range 5000 {
-		text := strings.Repeat(fmt.Sprintf("document %d ", i), 20)
-		rows = append(rows, fineweb.Row{Text: text, ID: fmt.Sprint(i), Language: "en", IntScore: 4})
-	}
-	err = os.Mkdir(filepath.Join(dir, "data"), 0o755)
-	if err == nil {
-		err = fineweb.WriteParquet(filepath.Join(dir, "data", "documents.parquet"), rows, len(rows))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	writeDocuments(t, filepath.Join(dir, "data", "documents.parquet"))
 	args := []string{"plan", "-no-color", "-device", "cuda", "-device-memory", "80GiB", "-compute-capability", "8.0"}
 	for _, v := range vars {
 		args = append(args, "-var", v)

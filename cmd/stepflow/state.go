@@ -149,7 +149,11 @@ func (a *app) checkState(*stateFlags, []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	if err := results.CheckState(d); err != nil {
+	disk := results.NewDisk(d.Path)
+	if disk.Elsewhere, err = a.elsewhere(a.dir); err == nil {
+		err = disk.CheckState(a.ctx, d)
+	}
+	if err != nil {
 		return a.fail(err)
 	}
 	if a.json {

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/artifacts"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
@@ -34,35 +36,47 @@ func (a *app) collect(o *stateFlags, configs []string) int {
 
 // collectFrom is collect with the state open.
 func (a *app) collectFrom(d *state.Dir, configs []string, o *stateFlags) int {
-	path, reached := d.Path, map[string]bool{}
+	r := &reach{map[string]bool{}, map[string]bool{}}
 	for _, c := range configs {
-		folders, ok := a.reachedBy(path, c)
-		if !ok {
+		if !a.reachedBy(d.Path, c, r) {
 			return exitError
 		}
-		maps.Copy(reached, folders)
 	}
-	waste, err := results.Unreached(path, reached)
+	waste, err := results.Unreached(d.Path, r.folders)
 	if err != nil {
 		return a.fail(err)
 	}
+	away, err := a.wasteAway(d, r)
+	if err != nil {
+		return a.fail(err)
+	}
+	for _, n := range d.State.Names() { // of blocks that are elsewhere alone
+		x, err := addr.Parse(n)
+		dir := results.Folder(x)
+		if err == nil && away != nil && !r.folders[dir] && results.NewDisk(d.Path).Gone(dir) {
+			waste = append(waste, results.Holding{Folder: dir})
+		}
+	}
 	if !o.dryRun {
-		if err := a.free(d, waste, o.approve); err != nil {
+		if err := a.free(d, waste, away, o.approve); err != nil {
 			return a.fail(err)
 		}
 	}
-	a.printFreed(waste, o.dryRun)
+	a.printFreed(waste, away, o.dryRun)
 	return exitOK
 }
 
-// reachedBy returns the folders in a state that the configuration reaches which a pipeline's folder or a saved plan
-// names. ok is false if that could not be found out, which it has said.
-func (a *app) reachedBy(stateDir, config string) (folders map[string]bool, ok bool) {
+// reach is what configurations reach: folders of blocks in the state's, and recipes.
+type reach struct{ folders, recipes map[string]bool }
+
+// reachedBy adds what the configuration reaches which a pipeline's folder or a saved plan names. It reports whether that
+// could be found out; if not, it has said why.
+func (a *app) reachedBy(stateDir, config string, r *reach) bool {
 	one := *a
 	saved, err := one.savedPlan([]string{config})
 	if err != nil {
 		a.fail(err)
-		return nil, false
+		return false
 	}
 	path := config
 	if saved != nil {
@@ -71,27 +85,65 @@ func (a *app) reachedBy(stateDir, config string) (folders map[string]bool, ok bo
 	one.stateDir, one.selection = stateDir, plan.Selection{} // also what the plan leaves out or replaces is reached
 	p, ok := one.plan([]string{path}, false)
 	if !ok {
-		return nil, false
+		return false
 	}
 	a.files, a.secrets = one.files, one.secrets
 	for _, x := range p.Actions {
 		if x.Verb == plan.Deferred {
 			a.fail(fmt.Errorf("what %s reaches is known only after other blocks have run: apply %s first. Nothing was "+
 				"deleted", x.Addr, config))
-			return nil, false
+			return false
 		}
 	}
-	return p.Reached(), true
+	maps.Copy(r.folders, p.Reached())
+	p.Recipes(r.recipes)
+	return true
 }
 
-// free deletes folders, after a question.
-func (a *app) free(d *state.Dir, waste []results.Holding, approve bool) error {
+// awayWaste is what no configuration reaches of what a state has in its place of artifacts.
+type awayWaste struct {
+	*artifacts.Waste
+	store *artifacts.Store
+	place string
+}
+
+// wasteAway returns what no configuration reaches of what the state has in its place of artifacts; nil if it has none.
+// What lies in a folder that is reached is reached there too.
+func (a *app) wasteAway(d *state.Dir, r *reach) (*awayWaste, error) {
+	place, err := a.artifactsOf(d.Path)
+	if err != nil || place == nil {
+		return nil, err
+	}
+	recipes, err := results.Recipes(d.Path, r.folders)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(recipes, r.recipes)
+	for _, n := range d.State.Names() {
+		b := d.State.Blocks[n]
+		if x, err := addr.Parse(n); err == nil && (r.folders[results.Folder(x)] || b.Protected) {
+			recipes[b.Recipe] = true
+		}
+	}
+	store := place.For(d.State.Lineage)
+	w, err := store.Unreached(a.ctx, func(recipe string) bool { return recipes[recipe] })
+	if err != nil || w.Empty() {
+		return nil, err
+	}
+	return &awayWaste{w, store, place.String()}, nil
+}
+
+// free deletes folders, and what is elsewhere, after a question.
+func (a *app) free(d *state.Dir, waste []results.Holding, away *awayWaste, approve bool) error {
 	var lost, folders []string
 	for _, w := range waste {
 		folders = append(folders, w.Folder)
 		lost = append(lost, "this would delete "+held([]results.Holding{w}))
 	}
-	if len(folders) == 0 {
+	if away != nil {
+		lost = append(lost, fmt.Sprintf("this would delete %s in %s", away, away.place))
+	}
+	if len(lost) == 0 {
 		return nil
 	}
 	if err := results.Protected(d.State, folders); err != nil {
@@ -105,17 +157,26 @@ func (a *app) free(d *state.Dir, waste []results.Holding, approve bool) error {
 	if a.ctx.Err() != nil {
 		return errors.New("nothing was deleted")
 	}
+	if away != nil {
+		if err := away.store.Free(a.ctx, away.Waste); err != nil {
+			return err
+		}
+	}
 	return results.Free(d, folders)
 }
 
 // printFreed says what was deleted, or would be.
-func (a *app) printFreed(waste []results.Holding, dryRun bool) {
+func (a *app) printFreed(waste []results.Holding, away *awayWaste, dryRun bool) {
 	total := int64(0)
 	for _, w := range waste {
 		total += w.Bytes
 	}
 	if a.json {
-		a.line(map[string]any{"freed": append([]results.Holding{}, waste...), "bytes": total, "dry_run": dryRun})
+		m := map[string]any{"freed": append([]results.Holding{}, waste...), "bytes": total, "dry_run": dryRun}
+		if away != nil {
+			m["artifacts"] = map[string]any{"place": away.place, "freed": away.Entries, "bytes": away.Bytes}
+		}
+		a.line(m)
 		return
 	}
 	for _, w := range waste {
@@ -125,8 +186,13 @@ func (a *app) printFreed(waste []results.Holding, dryRun bool) {
 	if dryRun {
 		verb = "Would free"
 	}
+	if away != nil {
+		fmt.Fprintf(a.stdout, "%s %s in %s.\n", verb, away, away.place)
+	}
 	if len(waste) == 0 {
-		fmt.Fprintln(a.stdout, "Nothing to free: the configuration reaches all that the state holds.")
+		if away == nil {
+			fmt.Fprintln(a.stdout, "Nothing to free: the configuration reaches all that the state holds.")
+		}
 		return
 	}
 	fmt.Fprintf(a.stdout, "%s %s in %s.\n", verb, dsl.FormatBytes(total), plural(len(waste), "folder"))

@@ -9,11 +9,12 @@ import (
 	"stepflow/runtime/state"
 )
 
-// rename gives a block in the state another address, and moves its files. Addresses without keys move all instances.
+// rename gives a block in the state another address, and moves its files. Addresses without keys move all instances, and
+// those of modules all that is in them.
 func (a *app) rename(o *stateFlags, args []string) int {
 	var ends [2]addr.Addr
 	for i, s := range args {
-		x, err := addr.Parse(s)
+		x, err := addr.ParseAny(s)
 		if err != nil {
 			return a.fail(err)
 		}

@@ -66,12 +66,14 @@ func (a *app) forgetIn(d *state.Dir, given []string, o *stateFlags) int {
 	return exitOK
 }
 
-// inState returns the blocks in the state that addresses name; one without a key names all instances.
+// inState returns the blocks in the state that addresses name; one without a key names all instances, and a module all
+// that is in it.
 func inState(s *state.State, given []string) (names []string, err error) {
 	for _, g := range given {
 		before := len(names)
+		what, bad := addr.ParseAny(g)
 		for _, n := range s.Names() {
-			if x, err := addr.Parse(n); n == g || err == nil && x.Block().String() == g {
+			if x, err := addr.Parse(n); n == g || bad == nil && err == nil && what.Covers(x) {
 				names = append(names, n)
 			}
 		}

@@ -42,8 +42,14 @@ func (a Addr) String() string {
 	return s
 }
 
-// Block is the address without the key of an instance.
-func (a Addr) Block() Addr { a.Key = ""; return a }
+// Block is the address without the key of an instance: of a block, or where it names a module of that.
+func (a Addr) Block() Addr {
+	if a.IsModule() {
+		return Addr{Module: Call(a.Module)}
+	}
+	a.Key = ""
+	return a
+}
 
 // IntKey and StringKey write the keys of instances.
 func IntKey(i int) string       { return strconv.Itoa(i) }

@@ -93,7 +93,7 @@ func Moved(b, from, to Addr) (moved Addr, ok bool) {
 }
 
 // keyed reports whether the address of a module or a block ends in the key of an instance.
-func (a Addr) keyed() bool { return strings.HasSuffix(a.String(), "]") }
+func (a Addr) keyed() bool { return a != a.Block() }
 
 // Whole reports whether a move between two addresses is one of all instances.
 func Whole(from, to Addr) bool { return !from.keyed() && !to.keyed() }

@@ -31,6 +31,22 @@ func ParseAny(s string) (Addr, error) {
 	return a, nil
 }
 
+// ParsePart reads the address of a block, or of a part of one such as data.text.d.validation.
+func ParsePart(s string) (a Addr, part string, err error) {
+	if a, err = Parse(s); err == nil {
+		return a, "", nil
+	}
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return a, "", err
+	}
+	a, bad := Parse(s[:i])
+	if bad != nil || strings.ContainsAny(s[i:], "[]\"") {
+		return Addr{}, "", err
+	}
+	return a, s[i+1:], nil
+}
+
 // shown cuts a text that is too long for a message.
 func shown(s string) string {
 	if len(s) > 200 {

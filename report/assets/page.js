@@ -207,17 +207,27 @@
       row("longest chain: tokens", x => count(x.tokens)), row("longest chain: FLOPs", x => count(x.flops)), row("longest chain: training time", x => time(x.seconds)), row("stages", (_, i) => stages(page.runs[i]).length)])),
       variables());
   };
+  const units = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4) };
+  const cell = (c, v) => v === undefined || v === null ? "" : typeof v === "number" && units[c.unit] ? units[c.unit](v) : String(v);
+  const sweep = () => { // stages from which no other goes on, each with what it is made from
+    const t = page.table, name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
+    const means = t.means || [], shared = t.columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
+    const mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
+    return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...t.columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...t.columns.map(c => cell(c, r.values[c.name]))]))),
+      means.length > 0 && $("div", { class: "card" }, table("Means over seeds, with the interval of 95 % confidence", [["runs", "n"], ...shared.map(c => [c.name, "n"])], means.map(m => [m.runs, ...shared.map(c => mean(c, m))]))));
+  };
   const variables = () => { // only what differs
     const names = [...new Set(page.runs.flatMap(r => (r.variables || []).map(v => v.name)))], value = (r, n) => ((r.variables || []).find(v => v.name === n) || { value: "–" }).value;
     const rows = names.filter(n => new Set(page.runs.map(r => value(r, n))).size > 1).map(n => [n, ...page.runs.map(r => value(r, n))]);
     return rows.length ? $("div", { class: "card" }, table("Variables that differ", [["variable"], ...page.runs.map(r => [r.name])], rows)) : null;
   };
   const tiles = r => {
-    const s = summary(r), list = [];
-    for (const o of r.outputs || []) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
+    const s = summary(r), list = [], long = (r.outputs || []).filter(o => o.value.length > 60);
+    for (const o of r.outputs || []) if (!long.includes(o)) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
     if (s.peak) list.push([bytes(s.peak), `largest peak of device memory; vanilla ${bytes(s.vanilla)}`]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n))));
+    return [list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n)))),
+      long.map(o => details("output " + o.name, "Output " + o.name + (o.description ? " — " + o.description : ""), $("pre", {}, o.value)))];
   };
   const troubles = () => {
     const say = (r, b, t) => $("li", {}, $("code", {}, label(r, b)), ": ", t);
@@ -235,7 +245,7 @@
   const render = () => {
     const open = new Set([...document.querySelectorAll("details[open]")].map(d => d.dataset.key)), focus = document.activeElement && document.activeElement.id;
     const running = page.runs.some(r => r.running), one = page.runs[0], steps = page.runs.some(r => stages(r).some(b => b.stage.series));
-    const main = $("main", { id: "main", tabindex: -1 }, page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(),
+    const main = $("main", { id: "main", tabindex: -1 }, page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(), page.table && sweep(),
       steps && section("training", "Training", $("div", { class: "card" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
         $("p", { class: "soft" }, "Thin: each step. Thick: exponential mean over about ten. Dashed: the model grew by so many layers. Diamonds: held-out. Scroll to zoom.")),
         $("div", { class: "pair" }, [["speed", "Throughput, tokens a second"], ["mfu", "MFU, % of the measured peak"], ["lr", "Learning rate"], ["norm", "Gradient norm"]].map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low"))))),

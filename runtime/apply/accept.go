@@ -4,6 +4,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/runtime/plan"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -24,12 +25,13 @@ func (r *runner) accept(a *plan.Action, exports cty.Value) error {
 
 // accepted notes in the entry of a block that does not run what its lifecycle block says now: its result meets the
 // conditions, whatever an earlier run said of it.
-func accepted(b *state.Block, a *plan.Action) {
+func (r *runner) accepted(b *state.Block, a *plan.Action) error {
 	if b == nil {
-		return
+		return nil
 	}
 	b.Protected, b.Triggers = a.Protected(), a.Triggers
 	if b.Status == state.Done {
 		b.Error = ""
 	}
+	return results.NoteFate(r.dir.Path, results.Folder(a.Addr), b)
 }

@@ -34,7 +34,7 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 		}
 	}
 	for name, b := range r.dir.State.Blocks { // a run killed after a move may have left the old name
-		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" {
+		if name == a.Addr.String() || b.Recipe != f.Recipe || b.Dir == "" || r.fold.Disk.Elsewhere != nil {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(r.dir.Path, b.Dir)); errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,10 @@ func (r *runner) adopt(ctx context.Context, a *plan.Action) error {
 	}
 	// The process that put it there may have been killed before it was durable, and its checkpoints go once it is
 	// recorded.
-	if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
-		return err
+	if f.Away == nil {
+		if err := durable.SyncDir(filepath.Join(r.dir.Path, own)); err != nil {
+			return err
+		}
 	}
 	entry := r.found(a, own)
 	f.Block = own

@@ -19,6 +19,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/runtime/artifacts"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
@@ -37,7 +38,9 @@ type Options struct {
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
 
-	Access *state.Access // where the state lies besides its folder; nil for nowhere
+	Artifacts *artifacts.Place  // where results are besides the state's folder; nil for nowhere
+	Waiting   func(left string) // is told, now and then, what is still to be sent there after the run; nil tells nobody
+	Access    *state.Access     // where the state lies besides its folder; nil for nowhere
 
 	Parallelism int          // blocks that run at once; 0 for one. The device runs one at a time
 	AutoApprove bool         // throw away work that the plan did not show; otherwise that ends the run
@@ -52,20 +55,22 @@ type Applied struct {
 	Plan          *plan.Plan // as it was run: blocks that were deferred are planned, and outputs have values
 	TraceID       string
 	Checks        hcl.Diagnostics // warnings of check blocks, with what was known at the end
+	Sent          artifacts.Sent  // to Options.Artifacts
 	StepsUntraced int             // steps without spans because the plan's MaxSpans were used up
 }
 
 // runner walks a plan.
 type runner struct {
-	plan   *plan.Plan // a copy; each block is planned again when the run comes to it
-	fold   *plan.Fold
-	dir    *state.Dir
-	device gpu.Device
-	obs    *observe.Observer
-	losses []plan.Loss        // those that the user agreed to
-	ask    bool               // other losses end the run
-	ended  map[addr.Addr]bool // blocks that were begun
-	shared *blocks.Shared
+	plan    *plan.Plan // a copy; each block is planned again when the run comes to it
+	fold    *plan.Fold
+	dir     *state.Dir
+	device  gpu.Device
+	obs     *observe.Observer
+	losses  []plan.Loss        // those that the user agreed to
+	ask     bool               // other losses end the run
+	ended   map[addr.Addr]bool // blocks that were begun
+	shared  *blocks.Shared
+	uploads *artifacts.Uploads // nil for none
 
 	scratch bool       // see Options
 	most    int        // blocks that run at once
@@ -95,6 +100,11 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 	}
 	r := newRunner(p, dir, o)
 	done.Plan = r.plan
+	r.upload(o)
+	defer func() {
+		sent, e := r.uploads.Wait(o.Waiting)
+		done.Sent, err = sent, errors.Join(err, e)
+	}()
 	defer func() {
 		if o.End != nil {
 			if e := o.End(r.plan); err == nil {
@@ -170,6 +180,7 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	r.recoverWritten()
+	r.sendKept()
 	if err := r.walk(ctx); err != nil {
 		return r.leftOut(err)
 	}
@@ -260,9 +271,14 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 			return nil, exports, fmt.Errorf("%s: %w", a.Addr, err)
 		}
 	}
+	if was.Verb == plan.Same && a.Verb == plan.UpToDate && r.obs.Emit != nil {
+		r.obs.Emit(observe.Event{Kind: observe.Notice, Addr: a.Addr, Message: was.Why})
+	}
 	if !a.Verb.Works() || a.Skip {
 		old = r.dir.State.Blocks[a.Addr.String()]
-		accepted(old, a)
+		if err := r.accepted(old, a); err != nil {
+			return nil, exports, err
+		}
 		if old != nil && a.Verb == plan.UpToDate && len(old.Secrets) < len(a.Secret) {
 			old.Attrs, old.Secrets = a.Attrs, r.dir.State.Seals(a.Secret) // sensitive now, kept as it was before
 		}
@@ -340,6 +356,9 @@ func (r *runner) result(ctx context.Context, a addr.Addr) (string, error) {
 	b := r.dir.State.Blocks[a.String()]
 	if b == nil || b.Status != state.Done {
 		return "", fmt.Errorf("%s has not run", a)
+	}
+	if err := r.fold.Fetch(ctx, a); err != nil {
+		return "", err
 	}
 	c := r.fold.Disk.Check(ctx, b.Dir)
 	if c.Err == nil && c.ID != b.Content {

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
@@ -29,7 +30,7 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		}
 		d, diags := r.fold.Output(b)
 		if diags.HasErrors() {
-			r.fold.OfNothing(b, "", diags)
+			r.fold.OfNothing(b, addr.Addr{}, diags)
 			problems = append(problems, diags...)
 			delete(r.plan.Outputs, b.Addr.Name)
 			continue
@@ -56,7 +57,7 @@ func (r *runner) outputs() (problems hcl.Diagnostics, err error) {
 		r.dir.State.Outputs[name] = o
 	}
 	for _, l := range r.fold.Scope.LocalProblems() {
-		r.fold.OfNothing(nil, l.Name, l.Diags)
+		r.fold.OfNothing(nil, l.Addr, l.Diags)
 		problems = append(problems, l.Diags...)
 	}
 	return problems, r.dir.Save()

@@ -34,7 +34,7 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 			return nil, err
 		}
 	}
-	if err := r.makeRoom(a); err != nil {
+	if err := r.makeRoom(ctx, a); err != nil {
 		return nil, err
 	}
 	defer r.fold.Disk.Changed(results.Folder(a.Addr))
@@ -64,12 +64,17 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 		return nil, errors.Join(err, r.record(a, entry))
 	}
 	entry.Status, entry.Earlier, entry.Device = state.Done, "", r.plan.Caps.Name
-	if err := r.record(a, entry); err != nil {
+	err = r.record(a, entry)
+	if err == nil {
+		err = results.NoteFate(r.dir.Path, results.Folder(a.Addr), entry)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := r.settled(a.Addr, entry); err != nil { // now that its result is recorded
 		return nil, err
 	}
+	r.sendResult(a.Addr, entry)
 	b.Observe.Event(ctx, observe.Event{Kind: observe.BlockDone, Values: entry.Values,
 		Seconds: time.Since(start).Seconds()})
 	r.ran(a, entry)
@@ -80,8 +85,15 @@ func (r *runner) task(ctx context.Context, a *plan.Action) (made map[string]cty.
 	return made, nil
 }
 
-// makeRoom makes the folder of a block that begins to run.
-func (r *runner) makeRoom(a *plan.Action) error {
+// makeRoom makes the folder of a block that begins to run, with what it goes on from.
+func (r *runner) makeRoom(ctx context.Context, a *plan.Action) error {
+	from := a.Found
+	if a.Base != nil {
+		from = a.Base
+	}
+	if err := r.fold.Disk.Fetch(ctx, a.Addr, from); err != nil {
+		return err
+	}
 	if a.Base != nil {
 		return r.fold.Disk.Branch(a.Base, a.Addr, a.Recipe)
 	}

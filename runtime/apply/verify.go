@@ -73,7 +73,7 @@ func carry(p *plan.Plan, stateDir string) error {
 	}
 	for _, a := range p.Actions {
 		old := p.State.Blocks[a.Addr.String()]
-		if old == nil || old.Import == nil || a.Verb != plan.UpToDate {
+		if old == nil || old.Import == nil || a.Verb != plan.UpToDate || a.Found.Away != nil {
 			continue
 		}
 		own, entry := results.Folder(a.Addr), *old

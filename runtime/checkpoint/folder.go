@@ -268,6 +268,23 @@ func Check(dir string) (id string, files []string, err error) {
 	return contentID(m), files, nil
 }
 
+// Contents returns the content id of a folder, and what is known of each of its files, the manifest among them. It believes
+// what the manifest says; see Check.
+func Contents(dir string) (id string, files map[string]Digest, err error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	b, err := read(filepath.Join(dir, ManifestName), maxManifest)
+	if err != nil {
+		return "", nil, err
+	}
+	id, files = contentID(m), m.Files
+	sum := sha256.Sum256(b)
+	files[ManifestName] = Digest{int64(len(b)), hex.EncodeToString(sum[:])}
+	return id, files, nil
+}
+
 // unlisted refuses files that would be read although the manifest does not list them; others may lie there.
 func unlisted(dir string, m manifest) error {
 	entries, err := os.ReadDir(dir)

@@ -123,6 +123,9 @@ func (a *Action) Shareable() bool {
 	return a.writer() == nil
 }
 
+// Away reports whether the block is up to date, and its result elsewhere than on this disk.
+func (a *Action) Away() bool { return a.Verb == UpToDate && a.Found.Away != nil }
+
 // Stale reports whether the state's entry b differs from the block and from the result or checkpoint that was found for
 // it.
 func (a *Action) Stale(b *state.Block) bool {

@@ -3,6 +3,8 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -18,16 +20,19 @@ type Console struct {
 	more map[string]cty.Value
 }
 
+// outputs is the name that stands for the outputs.
+const outputs = "output"
+
 // NewConsole returns a console with these names beside those of the pipeline.
 func (p *Plan) NewConsole(more map[string]any) (*Console, error) {
-	outputs := map[string]cty.Value{}
+	values := map[string]cty.Value{}
 	for name, v := range p.Outputs {
 		if p.OutputDoc[name].Sensitive {
 			v = v.Mark(dsl.Sensitive)
 		}
-		outputs[name] = v
+		values[name] = v
 	}
-	c := &Console{plan: p, more: map[string]cty.Value{"output": cty.ObjectVal(outputs)}}
+	c := &Console{plan: p, more: map[string]cty.Value{outputs: cty.ObjectVal(values)}}
 	for name, x := range more {
 		b, err := json.Marshal(x)
 		if err != nil {
@@ -47,4 +52,30 @@ func (p *Plan) NewConsole(more map[string]any) (*Console, error) {
 // Eval returns the value of an expression. file holds its text for the problems.
 func (c *Console) Eval(text string) (v cty.Value, file *hcl.File, diags hcl.Diagnostics) {
 	return c.plan.fold.Scope.Eval(text, c.more)
+}
+
+// Complete lists the names that an expression may use and that start with a text.
+func (c *Console) Complete(start string) []string {
+	names := c.plan.Config.Complete(start)
+	add := func(n string) {
+		if strings.HasPrefix(n, start) {
+			names = append(names, n)
+		}
+	}
+	for _, a := range c.plan.Actions {
+		if a.Addr.Key != "" {
+			add(a.Addr.String())
+		}
+	}
+	for n, v := range c.more {
+		for k := range v.Type().AttributeTypes() {
+			if n == outputs {
+				add(n + "." + k)
+			} else {
+				add(n + "[" + dsl.Show(cty.StringVal(k)) + "]")
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }

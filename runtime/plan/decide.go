@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/checkpoint"
@@ -62,7 +63,8 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 		if before != "" && damage != nil {
 			why = f.reason(a, old, damage)
 		}
-		a.Why = fmt.Sprintf("%s; the checkpoint at step %d of %d is intact", why, found.Step, a.stepped().NumSteps())
+		a.Why = fmt.Sprintf("%s; the checkpoint at step %d of %d is %s", why, found.Step, a.stepped().NumSteps(),
+			whereabouts(found))
 		f.takeOver(a, old)
 	default:
 		a.Verb, a.Found, a.id = UpToDate, found, found.ID
@@ -83,6 +85,14 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 		a.Removes, err = f.surplus(a)
 	}
 	return err
+}
+
+// whereabouts says where a checkpoint is that can be gone on from.
+func whereabouts(f *results.Found) string {
+	if f.Away == nil {
+		return "intact"
+	}
+	return fmt.Sprintf("in %s, %s to fetch", f.Away.Where, dsl.FormatBytes(f.Away.Bytes))
 }
 
 // replacement returns the latest intact checkpoint of a run that -replace began and that was interrupted; nil if there
@@ -163,7 +173,33 @@ func (f *Fold) surplus(a *Action) ([]int, error) {
 // Look finds the best intact result or checkpoint of an action's recipe; nil if there is none. old is the state's entry
 // of the block. damage says what is wrong with a result or checkpoint that should have been intact.
 func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *results.Found, damage, err error) {
-	return f.lookAgain(ctx, a, old, 20)
+	found, damage, err = f.lookAgain(ctx, a, old, 20)
+	if err != nil || found != nil && found.Done {
+		return found, damage, err
+	}
+	away, err := f.lookElsewhere(ctx, a, old)
+	if away != nil && (found == nil || away.Done || away.Step > found.Step) {
+		return away, damage, err
+	}
+	return found, damage, err
+}
+
+// lookElsewhere is Look for what is not on this disk.
+func (f *Fold) lookElsewhere(ctx context.Context, a *Action, old *state.Block) (*results.Found, error) {
+	list, err := f.Disk.Further(ctx, f.lies(a.Addr), a.Recipe)
+	for _, x := range list {
+		other := old != nil && old.Recipe == a.Recipe && old.Status == state.Done && x.Done && x.ID != old.Content
+		if other || !x.Done && a.stepped() == nil {
+			continue
+		}
+		switch err := f.Disk.Intact(ctx, x, a.task().Files(x.Done)); {
+		case err == nil:
+			return x, nil
+		case !results.IsDamage(err):
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 // lookAgain is Look. It starts over, at most again times, if another process removed a folder after it was listed.
@@ -234,6 +270,8 @@ func (f *Fold) takeOver(a *Action, old *state.Block) {
 		a.Why = "moved from " + a.Moved
 	case x.Block != own:
 		a.Why = "it was set aside when another result took its place, and is put back"
+	case x.Away != nil:
+		a.Why = fmt.Sprintf("in %s, %s to fetch if something needs it", x.Away.Where, dsl.FormatBytes(x.Away.Bytes))
 	case old == nil || old.Status != state.Done || old.Recipe != x.Recipe || old.Dir != x.Dir():
 		a.Why = "found by its recipe, not by the state"
 	}

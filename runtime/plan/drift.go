@@ -113,6 +113,8 @@ func (p *Plan) resultGone(ctx context.Context, x addr.Addr, b *state.Block) (str
 	}
 	c := p.fold.Disk.Check(ctx, b.Dir)
 	switch a := p.Action(x); {
+	case a != nil && a.Found != nil && a.Found.Away != nil && a.Found.ID == b.Content:
+		return "", nil
 	case p.fold.Disk.Gone(b.Dir):
 		return b.Dir + " is gone", nil
 	case results.IsDamage(c.Err):

@@ -65,6 +65,11 @@ func (f *Fold) runOrExtend(ctx context.Context, a *Action, old *state.Block, dam
 func (f *Fold) base(ctx context.Context, a *Action) (*results.Found, error) {
 	x := a.extendable()
 	finds, err := f.Disk.Finds(f.lies(a.Addr), a.Course.ID)
+	if err != nil {
+		return nil, err
+	}
+	away, err := f.Disk.Further(ctx, f.lies(a.Addr), a.Course.ID)
+	finds = append(finds, away...)
 	slices.SortStableFunc(finds, func(p, q *results.Found) int { return q.Step - p.Step })
 	for _, b := range finds {
 		if b.Done && x.Merges() || b.Step < 1 || !x.Shares(b.Step, b.Course.Pace) {

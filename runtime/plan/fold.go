@@ -45,6 +45,7 @@ func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
+	f.Disk.Elsewhere = o.Elsewhere
 	f.begin()
 	return f
 }
@@ -96,7 +97,19 @@ func (f *Fold) made(a addr.Addr) (folder string, ok bool) {
 	if x == nil || x.pending || x.Found == nil || !x.Found.Done {
 		return "", false
 	}
+	if err := f.Disk.Fetch(context.Background(), a, x.Found); err != nil { // what a plan reads is small
+		x.Warn(fmt.Sprintf("%v", err))
+		return "", false
+	}
 	return filepath.Join(f.Disk.Path, x.Found.Dir()), true
+}
+
+// Fetch brings the result of a block to this disk, if it is elsewhere.
+func (f *Fold) Fetch(ctx context.Context, a addr.Addr) error {
+	if x := f.planned(a); x != nil && x.Found != nil && x.Found.Done {
+		return f.Disk.Fetch(ctx, a, x.Found)
+	}
+	return nil
 }
 
 // block plans all instances of a block and puts their exports into scope. Instances that are left out have no action,
@@ -164,11 +177,12 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 			return a, exports, append(diags, dd...)
 		}
 	}
-	return f.planDecoded(ctx, b, each, d, diags)
+	return f.planDecoded(ctx, b, each, d, nil, diags)
 }
 
-// planDecoded plans an instance of a block with these values of its attributes. diags are the problems so far.
-func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded,
+// planDecoded plans an instance of a block with these values of its attributes, and these ids of blocks in place of what
+// they are now. diags are the problems so far.
+func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded, ids map[addr.Addr]string,
 	diags hcl.Diagnostics) (a *Action, exports cty.Value, _ hcl.Diagnostics) {
 	at := b.Instance(each)
 	unknown := b.Kind.Export(at.String(), b.Addr.Type, nil, d)
@@ -179,11 +193,11 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 		diags = append(diags, f.before(b, each)...)
 	}
 	if diags.HasErrors() {
-		f.OfNothing(b, "", diags)
+		f.OfNothing(b, addr.Addr{}, diags)
 		return nil, unknown, diags
 	}
 	a = &Action{Planned: blocks.Planned{Addr: at, Range: b.DeclRange, Hashed: d.Fingerprint(), Secret: d.Secret(),
-		Inputs: map[string]string{}, World: f.world},
+		Inputs: map[string]string{}, World: f.worldWith(ids)},
 		Values: d.Values(), Attrs: d.Flat(), Hidden: map[string]bool{}, block: b, each: each, decoded: d}
 	for _, e := range b.Kind.Exports {
 		a.Hidden[e.Name] = d.Hides(&e)
@@ -196,6 +210,21 @@ func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *
 	}
 	exports = b.Kind.Export(at.String(), b.Addr.Type, known, d)
 	return a, exports, append(diags, f.Accept(a, exports)...)
+}
+
+// worldWith returns what a block may use of the plan, with these ids of blocks in place of what they are now.
+func (f *Fold) worldWith(ids map[addr.Addr]string) *blocks.World {
+	if len(ids) == 0 {
+		return f.world
+	}
+	w := *f.world
+	w.ID = func(a addr.Addr) string {
+		if id, ok := ids[a]; ok {
+			return id
+		}
+		return f.ID(a)
+	}
+	return &w
 }
 
 // known plans a block and returns the exports that are known; nil if the block is deferred.

@@ -60,6 +60,15 @@ func (f *Fold) rekey(b *dsl.Block, instances []dsl.Each) {
 	for _, each := range instances {
 		is = append(is, each.Key)
 	}
+	from, to := b.Addr, b.Addr
+	var ok bool
+	if from.Key, to.Key, ok = rekeyed(was, is); ok {
+		f.move(state.Move{From: from, To: to})
+	}
+}
+
+// rekeyed returns which key has become which where instances gained or lost keys.
+func rekeyed(was, is []string) (from, to string, ok bool) {
 	first := func(keys []string) (key string, ok bool) {
 		if zero := addr.IntKey(0); slices.Contains(keys, zero) {
 			return zero, true
@@ -70,17 +79,49 @@ func (f *Fold) rekey(b *dsl.Block, instances []dsl.Each) {
 		return "", false
 	}
 	single := func(keys []string) bool { return slices.Contains(keys, "") }
-	from, to := b.Addr, b.Addr
-	ok := false
 	switch {
 	case single(was) && !single(is):
-		to.Key, ok = first(is)
-	case !single(was) && single(is):
-		from.Key, ok = first(was)
+		to, ok = first(is)
+	case len(was) > 0 && !single(was) && single(is):
+		from, ok = first(was)
 	}
-	if ok {
-		f.move(state.Move{From: from, To: to})
+	return from, to, ok
+}
+
+// rekeyModules does for modules what rekey does for blocks, the outer ones first.
+func (f *Fold) rekeyModules() {
+	was := f.moduleKeys()
+	for _, x := range f.cfg.Modules() {
+		from, to, ok := rekeyed(was[x.Path], x.Keys)
+		if !ok {
+			continue
+		}
+		parent, name, _ := addr.Split(x.Path)
+		before, now := addr.Addr{Module: addr.Child(parent, name, from)}, addr.Addr{Module: addr.Child(parent, name, to)}
+		for _, m := range f.world.State.Moving(before, now) {
+			f.move(m)
+		}
+		was = f.moduleKeys()
 	}
+}
+
+// moduleKeys lists the keys under which the state has instances of modules, by the path without the key.
+func (f *Fold) moduleKeys() map[string][]string {
+	keys, seen := map[string][]string{}, map[string]bool{}
+	for _, name := range f.world.State.Names() {
+		x, err := addr.Parse(name)
+		if err != nil {
+			continue
+		}
+		for path := x.Module; path != "" && !seen[path]; {
+			seen[path] = true
+			parent, name, key := addr.Split(path)
+			call := addr.Child(parent, name, "")
+			keys[call] = append(keys[call], key)
+			path = parent
+		}
+	}
+	return keys
 }
 
 // keys lists the keys under which the state has instances of a block.

@@ -14,15 +14,15 @@ import (
 )
 
 // OfNothing adds to each error which blocks gave null to the expression that failed, and reports whether every error
-// has such a cause. The expressions are those of block b, or if b is nil of the local value.
-func (f *Fold) OfNothing(b *dsl.Block, local string, diags hcl.Diagnostics) bool {
+// has such a cause. The expressions are those of block b, or if b is nil of the named value.
+func (f *Fold) OfNothing(b *dsl.Block, name addr.Addr, diags hcl.Diagnostics) bool {
 	all := false
 	real := false
 	for _, d := range diags {
 		if d.Severity != hcl.DiagError {
 			continue
 		}
-		gave := f.gaveNull(f.Scope.NullReads(d, b, local))
+		gave := f.gaveNull(f.Scope.NullReads(d, b, name))
 		if len(gave) == 0 {
 			real = true
 			continue

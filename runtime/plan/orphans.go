@@ -3,6 +3,9 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -28,7 +31,7 @@ type Orphan struct {
 
 // orphans finds the blocks of the state that the configuration no longer has, and whose results no other block takes
 // over. Those that a selection leaves out stay as they are.
-func (p *Plan) orphans(context.Context) error {
+func (p *Plan) orphans(ctx context.Context) error {
 	taken := map[string]bool{}
 	for _, a := range p.fold.done { // also those that are left out
 		if a.Found != nil {
@@ -47,6 +50,7 @@ func (p *Plan) orphans(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("what blocks have on disk that the configuration no longer has is unknown: %w", err)
 	}
+	wanted := p.wantedByOthers(ctx, list)
 	for i, x := range list {
 		o := &Orphan{Addr: x.String(), Fate: Keep, Why: "not in the configuration", Holds: held[lie[i]]}
 		if r := p.removal(x); r != nil {
@@ -56,6 +60,8 @@ func (p *Plan) orphans(context.Context) error {
 			}
 		}
 		switch {
+		case o.Fate == Destroy && wanted(results.Folder(lie[i])):
+			p.stay, p.waits = append(p.stay, o.Addr), append(p.waits, o.Addr)
 		case p.fold.choice.hasOrphan(x):
 			p.Orphans = append(p.Orphans, o)
 		case o.Fate != Keep:
@@ -63,6 +69,28 @@ func (p *Plan) orphans(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wantedByOthers returns a function that reports whether a block that a selection leaves out may take over what lies in
+// a folder. To know it, the whole pipeline is planned; if that fails, all may be wanted.
+func (p *Plan) wantedByOthers(ctx context.Context, list []addr.Addr) func(folder string) bool {
+	destroyed := func(x addr.Addr) bool {
+		r := p.removal(x)
+		return r != nil && r.Destroy && p.fold.choice.hasOrphan(x)
+	}
+	if !p.Select.Partial() || !slices.ContainsFunc(list, destroyed) {
+		return func(string) bool { return false }
+	}
+	f := p.Again(p.State)
+	f.choice, f.lifecycle, f.making = &choice{}, false, map[string]addr.Addr{}
+	f.came, f.imports = p.fold.came, p.fold.imports
+	whole := &Plan{Config: p.Config, Outputs: map[string]cty.Value{}, OutputDoc: map[string]OutputDoc{}, State: p.State,
+		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}, fold: f}
+	if whole.blocks(ctx).HasErrors() {
+		return func(string) bool { return true }
+	}
+	wanted := whole.Reached()
+	return func(folder string) bool { return wanted[folder] }
 }
 
 // removal returns the removed block that is about a block; nil if there is none.
@@ -84,6 +112,16 @@ func (o *Orphan) losses() (list []Loss) {
 		}
 	}
 	return list
+}
+
+// Recipes adds the recipes of the plan's blocks to a set.
+func (p *Plan) Recipes(set map[string]bool) {
+	for _, a := range p.Actions {
+		set[a.Recipe] = true
+		if a.Base != nil {
+			set[a.Base.Recipe] = true
+		}
+	}
 }
 
 // Reached returns the folders of the state, relative to it, that the configuration reaches: those of its blocks, and

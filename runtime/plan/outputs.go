@@ -47,7 +47,7 @@ func (p *Plan) output(b *dsl.Block) hcl.Diagnostics {
 	switch {
 	case !diags.HasErrors():
 		return append(diags, p.setOutput(b, d)...)
-	case p.fold.OfNothing(b, "", diags):
+	case p.fold.OfNothing(b, addr.Addr{}, diags):
 		warnings(diags)
 	}
 	return diags

@@ -93,7 +93,7 @@ func (p *Plan) chosenInstances() map[addr.Addr]bool {
 		}
 	}
 	for _, b := range p.Config.Blocks { // outputs that are targets show all instances
-		if b.Kind.Name != "output" || !slices.Contains(c.target, b.Addr) {
+		if b.Kind.Name != "output" || !matches(c.target, b.Addr) {
 			continue
 		}
 		for _, a := range p.Actions {
@@ -176,8 +176,11 @@ func (p *Plan) partial() hcl.Diagnostics {
 	if len(left) == 0 {
 		return nil
 	}
-	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Partial plan",
-		Detail: fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), listed(left))}}
+	text := fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), listed(left))
+	if len(p.waits) > 0 {
+		text += fmt.Sprintf(" %s is not destroyed yet, since a block that is left out may need what it made.", listed(p.waits))
+	}
+	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Partial plan", Detail: text}}
 }
 
 // listed writes the first of many addresses.

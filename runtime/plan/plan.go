@@ -18,6 +18,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/results"
 	"stepflow/runtime/state"
 )
 
@@ -30,6 +31,7 @@ type Options struct {
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at
 	Lifecycle bool
+	Elsewhere results.Elsewhere // where results and checkpoints may be besides the state's folder; nil for nowhere
 	// wait for servers of remote data as a run does, or plan without those that do not answer
 	Patient bool
 	// the device's rate in FLOP/s, to predict times before a run has measured; nil for none
@@ -58,6 +60,7 @@ type Plan struct {
 	index   map[addr.Addr]int  // of actions
 	leftOut map[addr.Addr]bool // blocks, outputs and instances that a selection leaves out
 	stay    []string           // blocks that the configuration removes, and that a selection leaves out
+	waits   []string           // those of stay that would be destroyed, if a block that is left out did not need them
 }
 
 // Action finds an action by address; nil if there is none.
@@ -103,6 +106,11 @@ func (p *Plan) Copy() *Plan {
 // New loads the pipeline and plans every block. It reports the problems of all blocks at once. Cancelling ctx ends it,
 // and the plan is then of no use.
 func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
+	p, diags := newPlan(ctx, o)
+	return p, dsl.Join(diags)
+}
+
+func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
 	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
 		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
@@ -127,6 +135,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 	p.State = st.State
 	p.fold = newFold(cfg, o, st)
 	diags = append(diags, p.fold.follow(cfg.Moved)...)
+	p.fold.rekeyModules()
 	diags = append(diags, p.fold.readImports()...)
 	diags = append(diags, p.selected(ctx)...)
 	diags = append(diags, p.telemetry()...)
@@ -140,7 +149,7 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 			Detail: "Planning was interrupted."})
 	}
 	for _, l := range p.fold.Scope.LocalProblems() {
-		if p.fold.OfNothing(nil, l.Name, l.Diags) {
+		if p.fold.OfNothing(nil, l.Addr, l.Diags) {
 			warnings(l.Diags)
 			p.dropOutputs(l.Refs)
 		}

@@ -59,7 +59,7 @@ func (f *Fold) hash(a *Action, identity func(io.Writer)) string {
 		case v == "[]" && n != noDecay:
 			continue // the same as no list
 		}
-		if id, ok := f.refID(v); ok {
+		if id, ok := f.refID(a, v); ok {
 			v = "=" + id
 		}
 		fmt.Fprintf(h, "%s %q\n", n, v)
@@ -75,32 +75,27 @@ func hasPart(kind, name string) bool {
 	return k != nil && slices.ContainsFunc(k.Exports, func(e dsl.Export) bool { return e.Name == name && e.Type.IsObjectType() })
 }
 
-// refID returns the id of the block that an attribute's value names, as the language writes it.
-func (f *Fold) refID(shown string) (string, bool) {
+// namedIn returns the block that an attribute's value names, as the language writes it, and the part of the block, such
+// as validation, if any; ok is false if it names none.
+func namedIn(shown string) (a addr.Addr, part string, ok bool) {
 	v, err := strconv.Unquote(shown)
 	if err != nil {
-		return "", false
+		return a, "", false
 	}
 	v = strings.NewReplacer("$${", "${", "%%{", "%{").Replace(v)
-	a, err := addr.Parse(v)
-	word := ""
-	if err != nil {
-		at := strings.LastIndexByte(v, '.')
-		if at < 0 {
-			return "", false
-		}
-		word = v[at+1:]
-		if a, err = addr.Parse(v[:at]); err != nil || !hasPart(a.Kind, word) {
-			return "", false
-		}
-	}
-	x := f.done[a]
-	if x == nil {
+	a, part, err = addr.ParsePart(v)
+	return a, part, err == nil && (part == "" || hasPart(a.Kind, part))
+}
+
+// refID returns the id of the block that an attribute's value names, as the language writes it.
+func (f *Fold) refID(a *Action, shown string) (string, bool) {
+	named, part, ok := namedIn(shown)
+	if !ok || f.planned(named) == nil {
 		return "", false
 	}
-	id := x.id
-	if word != "" {
-		id += " " + word
+	id := a.World.ID(named)
+	if part != "" {
+		id += " " + part
 	}
 	return id, true
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Selection says which blocks to plan, where that is not all of them, and which to run though they are up to date. Each
-// address names a block with all its instances, or one instance.
+// address names a block with all its instances, one instance, or a module with all that is in it.
 type Selection struct {
 	Target  []string `json:"target,omitempty"`  // only these, and what they need
 	Exclude []string `json:"exclude,omitempty"` // all but these, and but what needs them
@@ -55,9 +55,25 @@ type choice struct {
 	instances                map[addr.Addr]bool // of these blocks; nil for all
 }
 
-// matches reports whether an instance of a block is one of the addresses.
+// matches reports whether a block, or an instance of one, is what one of the addresses names.
 func matches(list []addr.Addr, a addr.Addr) bool {
-	return slices.Contains(list, a) || a.Key != "" && slices.Contains(list, a.Block())
+	return slices.ContainsFunc(list, func(x addr.Addr) bool { return x.Covers(a) })
+}
+
+// named lists the blocks that an address names, or an instance of which it names.
+func (f *Fold) named(a addr.Addr) (list []addr.Addr) {
+	if a.Key != "" {
+		a = a.Block()
+	}
+	if f.cfg.Block(a) != nil { // most of them
+		return []addr.Addr{a}
+	}
+	for _, b := range f.cfg.Blocks {
+		if a.Covers(b.Addr) {
+			list = append(list, b.Addr)
+		}
+	}
+	return list
 }
 
 // choose reads the addresses of a selection, and finds the blocks that it leaves.
@@ -76,13 +92,15 @@ func (f *Fold) choose(s Selection) (*choice, hcl.Diagnostics) {
 	}
 	c.blocks = map[addr.Addr]bool{}
 	for _, x := range c.target {
-		c.need(cfg, x.Block())
+		for _, a := range f.named(x) {
+			c.need(cfg, a)
+		}
 	}
 	for _, b := range cfg.Blocks { // in dependency order
 		lacks := slices.ContainsFunc(b.Refs, func(r addr.Addr) bool { return !c.blocks[r] })
 		switch {
 		case len(c.exclude) > 0:
-			c.blocks[b.Addr] = !lacks && !slices.Contains(c.exclude, b.Addr)
+			c.blocks[b.Addr] = !lacks && !matches(c.exclude, b.Addr)
 		case b.Kind.Name == "output" && !lacks: // what it shows is planned anyway
 			c.blocks[b.Addr] = true
 		}
@@ -113,11 +131,11 @@ func (f *Fold) readChoice(c *choice) (diags hcl.Diagnostics) {
 		{"-target", c.Target, &c.target}, {"-exclude", c.Exclude, &c.exclude}, {"-replace", c.Replace, &c.replace},
 	} {
 		for _, text := range x.addrs {
-			a, err := addr.Parse(text)
+			a, err := addr.ParseAny(text)
 			switch {
 			case err != nil:
 				diags = append(diags, wrongSelection("%s: %v.", x.flag, err))
-			case f.cfg.Block(a) == nil && (!f.recorded(a) || x.flag == "-replace"):
+			case len(f.named(a)) == 0 && (!f.recorded(a) || x.flag == "-replace"):
 				diags = append(diags, wrongSelection("%s %s: the pipeline has no such block.%s", x.flag, text, f.meant(a)))
 			default:
 				*x.parsed = append(*x.parsed, a)
@@ -141,10 +159,12 @@ func (f *Fold) meant(a addr.Addr) string {
 	return dsl.Suggest(a.Block().String(), names)
 }
 
-// recorded reports whether the state has a block, or an instance of it.
+// recorded reports whether the state has a block, an instance of it, or something in a module.
 func (f *Fold) recorded(a addr.Addr) bool {
-	keys := f.keys(a.Block())
-	return slices.Contains(keys, a.Key) || a.Key == "" && len(keys) > 0
+	return slices.ContainsFunc(f.world.State.Names(), func(name string) bool {
+		x, err := addr.Parse(name)
+		return err == nil && a.Covers(x)
+	})
 }
 
 func wrongSelection(format string, args ...any) *hcl.Diagnostic {

@@ -34,7 +34,7 @@ func (p *Plan) Shared() (s Shared) {
 		maker, steps := a, a.FromStep-a.alone
 		switch {
 		case a.Verb == Same:
-			if maker = p.Action(a.After); maker == nil || maker.stepped() == nil {
+			if maker = p.Action(a.After); maker == nil || maker.Verb == Import {
 				continue
 			}
 			s.Same++
@@ -182,7 +182,8 @@ func (w waits) has(a, after addr.Addr) bool {
 	return a.Block() != to && look(a.Block())
 }
 
-// goesOn writes from where an action goes on, and why it runs. of is the block whose run it goes on from; "" for its own.
+// goesOn writes from where an action goes on, and why it runs. of is the block whose run it goes on from; "" for its
+// own.
 func goesOn(a *Action, of, why string) string {
 	steps := "1 step"
 	if left := a.stepped().NumSteps() - a.FromStep; left != 1 {

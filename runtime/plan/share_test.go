@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +102,48 @@ func TestShared(t *testing.T) {
 		if a.Verb == plan.Extend && p.Action(a.After).Verb != plan.Run {
 			t.Errorf("%s goes on from %s, which is to %s", a.Addr, a.After, p.Action(a.After).Verb)
 		}
+	}
+}
+
+// TestLengthensInOrder: a stage goes on from a shorter one that stands behind it, but not from one that waits for it.
+func TestLengthensInOrder(t *testing.T) {
+	two := func(depends string) (verbs []plan.Verb) {
+		dir := sweepFolder(t)
+		text, _, _ := strings.Cut(sweep, "stage \"seed\"")
+		text = strings.ReplaceAll(text, "for_each            = local.runs\n  ", "")
+		text = strings.ReplaceAll(text, "for_each      = local.runs\n  ", "")
+		text = strings.NewReplacer("each.value.seed", "1", "each.value.learning_rate", "0.1").Replace(text)
+		for _, s := range []struct{ name, steps, depends string }{{"long", "8", ""}, {"short", "4", depends}} {
+			text += fmt.Sprintf(`
+stage %q {
+  model = model.llama.m
+  %s
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 16
+    batch_size      = 2
+    steps           = %s
+  }
+}
+`, s.name, s.depends, s.steps)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range planSweep(t, dir, 4).Actions {
+			if a.Addr.Kind == "stage" {
+				verbs = append(verbs, a.Verb)
+			}
+		}
+		return verbs
+	}
+	if got := two(""); !slices.Equal(got, []plan.Verb{plan.Extend, plan.Run}) {
+		t.Errorf("long before short: %v", got)
+	}
+	if got := two("depends_on = [stage.long]"); !slices.Equal(got, []plan.Verb{plan.Run, plan.Run}) {
+		t.Errorf("where the short one waits for the long one: %v", got)
 	}
 }
 

@@ -27,7 +27,7 @@ func (f *Fold) triggers(a *Action) map[string]string {
 			v = cty.DynamicVal
 		}
 		if bare, marks := v.UnmarkDeep(); len(marks) > 0 {
-			now[x.Name] = f.world.State.Seal(dsl.Show(bare))
+			now[x.Name] = f.world.State.SealAmong(dsl.Show(bare))
 		} else {
 			now[x.Name] = dsl.Show(v)
 		}

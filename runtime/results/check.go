@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,7 +12,10 @@ import (
 )
 
 // CheckState compares every finished block's files with what the state recorded.
-func CheckState(d *state.Dir) error {
+func CheckState(d *state.Dir) error { return NewDisk(d.Path).CheckState(context.Background(), d) }
+
+// CheckState is CheckState where what is not on this disk may be elsewhere.
+func (disk *Disk) CheckState(ctx context.Context, d *state.Dir) error {
 	errs := []error{d.State.Check()}
 	for _, n := range d.State.Names() {
 		b := d.State.Blocks[n]
@@ -24,6 +28,14 @@ func CheckState(d *state.Dir) error {
 		}
 		if err == nil {
 			err = agrees(b, filepath.Join(d.Path, b.Dir))
+		}
+		if IsDamage(err) && disk.Gone(b.Dir) {
+			switch there, e := disk.Has(ctx, b.Recipe, b.Content); {
+			case e != nil:
+				err = e
+			case there:
+				err = nil
+			}
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", n, err))
@@ -52,7 +64,13 @@ func Rebuild(d *state.Dir) (skipped []string, err error) {
 			skipped = append(skipped, fmt.Sprintf("%s: %v", filepath.Join(d.Path, block), why))
 			continue
 		}
-		d.State.Blocks[best.Address] = best.Entry(block)
+		entry := best.Entry(block)
+		f, err := readFate(d.Path, block)
+		if err != nil {
+			skipped = append(skipped, fmt.Sprintf("what protects %s: %v", best.Address, err))
+		}
+		entry.Protected, entry.Triggers = f.Protected, state.Comparable(f.Triggers)
+		d.State.Blocks[best.Address] = entry
 	}
 	return skipped, nil
 }

@@ -17,7 +17,10 @@ import (
 
 // Disk is the contents of a state's folder. What was read of it is kept until it changes.
 type Disk struct {
-	Path    string              // the state's folder
+	Path string // the state's folder
+	// what can be fetched to it; nil for nothing
+	Elsewhere Elsewhere
+
 	checked map[string]Check    // by folder, relative to the state's
 	made    map[string][]*Found // by recipe, and by course; nil until the first search, and after a change
 }
@@ -139,7 +142,12 @@ func (d *Disk) Finds(a addr.Addr, id string) ([]*Found, error) {
 // Intact checks every byte of f, once until it changes, and that f has all files that its block needs. An error other
 // than checkpoint.ErrDamaged says that f could not be read.
 func (d *Disk) Intact(ctx context.Context, f *Found, needs []string) error {
-	c := d.Check(ctx, f.Dir())
+	var c Check
+	if f.Away != nil {
+		c = Check{ID: f.Away.ID, Files: f.Away.Files} // checked when it is fetched
+	} else {
+		c = d.Check(ctx, f.Dir())
+	}
 	if c.Err != nil {
 		return c.Err
 	}

@@ -55,6 +55,7 @@ type Found struct {
 	Block string // the block's folder, relative to the state's: blocks/stage.a, or replaced/stage.a/…
 	Leaf  string // name of the checkpoint's folder inside it
 	ID    string // content id, set by Intact
+	Away  *Away  // where it is to be fetched from; nil if it is on this disk
 }
 
 // Dir returns the folder of the checkpoint, relative to the state's.

@@ -23,13 +23,13 @@ import (
 
 // Plan is a plan on disk. It holds hashes and no programs: apply plans again, and must come to the same hashes.
 type Plan struct {
-	Version  int            `json:"format_version"`
-	Path     string         `json:"path"`
-	StateDir string         `json:"state_dir"`
-	Backend  string         `json:"backend,omitempty"` // where the state lies besides its folder
-	Flags    []dsl.Flag     `json:"flags,omitempty"`   // -var and -var-file in their order, without sensitive variables
-	Serial   int64          `json:"state_serial"`
-	Select   plan.Selection `json:"selection,omitzero"`
+	Version  int    `json:"format_version"`
+	Path     string `json:"path"`
+	StateDir string `json:"state_dir"`
+	Places
+	Flags  []dsl.Flag     `json:"flags,omitempty"` // -var and -var-file in their order, without sensitive variables
+	Serial int64          `json:"state_serial"`
+	Select plan.Selection `json:"selection,omitzero"`
 
 	Device       string   `json:"device,omitempty"`        // kind of device that the plan is for
 	DeviceMemory int64    `json:"device_memory,omitempty"` // bytes that the plan fits in
@@ -44,6 +44,12 @@ type Plan struct {
 	Salt    string            `json:"salt,omitempty"` // for the seals of sensitive values
 
 	Shown Shown `json:"shown"`
+}
+
+// Places are where a state and its results lie besides the state's folder, where that was said.
+type Places struct {
+	Backend   string `json:"backend,omitempty"`
+	Artifacts string `json:"artifacts,omitempty"`
 }
 
 // Shown is a plan as it was shown to the user.
@@ -171,9 +177,9 @@ const maxSaved = 64 << 20
 // Check returns why a plan cannot be saved to path; nil if it can.
 func Check(path string) error { return savedFile(path).Check() }
 
-// Save writes a plan made with these options, of a state that lies in a backend, with its text and what is shown of it as JSON. stream reports whether
+// Save writes a plan made with these options, of a state that lies in these places, with its text and what is shown of it as JSON. stream reports whether
 // path is a pipe or a device, which is written into.
-func Save(p *plan.Plan, path, backend string, o plan.Options, text string, shown any) (stream bool, err error) {
+func Save(p *plan.Plan, path string, places Places, o plan.Options, text string, shown any) (stream bool, err error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return false, err
@@ -182,7 +188,7 @@ func Save(p *plan.Plan, path, backend string, o plan.Options, text string, shown
 	if err != nil {
 		return false, err
 	}
-	s := Plan{Version: version, Path: abs, StateDir: stateDir, Backend: backend, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
+	s := Plan{Version: version, Path: abs, StateDir: stateDir, Places: places, Serial: p.State.Serial, Select: o.Select, Drift: p.Drift,
 		Device: p.Caps.Kind, DeviceMemory: p.Caps.Memory, Shown: Shown{Text: text}}
 	if s.Shown.JSON, err = json.Marshal(shown); err != nil {
 		return false, err

@@ -82,6 +82,9 @@ func (a *Access) open(ctx context.Context, path string, read func(*session) (*Di
 	if d, err = read(s); err != nil {
 		return nil, err
 	}
+	if d.State.Lineage == "" {
+		d.State.Lineage = newID()
+	}
 	d.lock, d.session = l, s
 	return d, nil
 }

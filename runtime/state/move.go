@@ -14,21 +14,17 @@ type Move struct{ From, To addr.Addr }
 
 func (m Move) String() string { return m.From.String() + " to " + m.To.String() }
 
-// Moving lists the entries that move if what is at one address goes to another. Without keys these are all instances.
+// Moving lists the entries that move if what is at one address goes to another: as addr.Moved says, without keys all
+// instances, and all that is in a module.
 func (s *State) Moving(from, to addr.Addr) (list []Move) {
-	if from.Key != "" || to.Key != "" {
-		if s.Has(from) {
-			list = append(list, Move{from, to})
-		}
-		return list
-	}
-	found := map[addr.Addr]bool{}
+	found, start := map[addr.Addr]addr.Addr{}, from.String()
 	see := func(name string) {
-		if !strings.HasPrefix(name, from.String()) { // most of them
+		if !strings.HasPrefix(name, start) { // most of them
 			return
 		}
-		if x, err := addr.Parse(name); err == nil && x.Block() == from {
-			found[x] = true
+		x, err := addr.Parse(name)
+		if y, ok := addr.Moved(x, from, to); err == nil && ok {
+			found[x] = y
 		}
 	}
 	for n := range s.Blocks {
@@ -37,9 +33,7 @@ func (s *State) Moving(from, to addr.Addr) (list []Move) {
 	for n := range s.Sources {
 		see(n)
 	}
-	for x := range found {
-		y := to
-		y.Key = x.Key
+	for x, y := range found {
 		list = append(list, Move{x, y})
 	}
 	slices.SortFunc(list, func(a, b Move) int { return strings.Compare(a.String(), b.String()) })

@@ -30,17 +30,18 @@ const Version = 3
 
 // State is the contents of the file.
 type State struct {
-	Checksum string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
-	Version  int                `json:"version"`
-	Serial   int64              `json:"serial"`            // counts what was saved
-	Lineage  string             `json:"lineage,omitempty"` // of the states that follow each other; random
-	Exports  map[string]string  `json:"exports,omitempty"` // folders of exports, hashed → recipe of the model that this state put there, or may replace
-	Blocks   map[string]*Block  `json:"blocks"`
-	Outputs  map[string]Output  `json:"outputs"`
-	Sources  map[string]*Source `json:"sources,omitempty"` // of remote data blocks
-	Rates    map[string]float64 `json:"rates,omitempty"`   // FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
-	Trace    string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
-	Salt     string             `json:"salt,omitempty"`    // of seals, random
+	Checksum  string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
+	Version   int                `json:"version"`
+	Serial    int64              `json:"serial"`              // counts what was saved
+	Lineage   string             `json:"lineage,omitempty"`   // of the states that follow each other; random
+	Artifacts string             `json:"artifacts,omitempty"` // where results are besides the folder, as the last apply had it
+	Exports   map[string]string  `json:"exports,omitempty"`   // folders of exports, hashed → recipe of the model that this state put there, or may replace
+	Blocks    map[string]*Block  `json:"blocks"`
+	Outputs   map[string]Output  `json:"outputs"`
+	Sources   map[string]*Source `json:"sources,omitempty"` // of remote data blocks
+	Rates     map[string]float64 `json:"rates,omitempty"`   // FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
+	Trace     string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
+	Salt      string             `json:"salt,omitempty"`    // of seals, random
 }
 
 // Rate notes a rate that was reached.
@@ -59,6 +60,23 @@ func (s *State) Seal(value string) string {
 	h := hmac.New(sha256.New, []byte(s.Salt))
 	h.Write([]byte(value))
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sealed starts a seal among values that are not sealed.
+const sealed = "sealed "
+
+// SealAmong returns a seal that can be told from values that are not sealed.
+func (s *State) SealAmong(value string) string { return sealed + s.Seal(value) }
+
+// Comparable returns those of the values that are no seals: the seals of another state say nothing.
+func Comparable(values map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, v := range values {
+		if !strings.HasPrefix(v, sealed) {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // Seals seals each of the values; nil for none.
@@ -350,9 +368,6 @@ func (d *Dir) Save() error {
 		return fmt.Errorf("saving the state: it was opened for reading")
 	}
 	d.State.Serial++
-	if d.State.Lineage == "" {
-		d.State.Lineage = newID()
-	}
 	if err := d.State.Check(); err != nil {
 		return fmt.Errorf("saving the state: %w", err)
 	}

@@ -55,7 +55,7 @@ tokenizer "bpe" "t" {
   vocab_size = 300
   lifecycle {
     ignore_changes = [
-      train_on,    # ERROR: Not ignored
+      train_on,
       "max_bytes", # ERROR: Unknown attribute
       vocab_sise,  # ERROR: Unknown attribute
       file,        # ERROR: Unknown attribute
@@ -95,6 +95,7 @@ export "huggingface" "e" {
   model = stage.nosuch # ERROR: Unknown block
   path  = "out"
   lifecycle {
+    ignore_changes = [model] # ERROR: Not ignored
     replace_triggered_by = [
       var.x,               # ERROR: Not a trigger
       "a",                 # ERROR: Not a trigger

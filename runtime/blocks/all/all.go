@@ -38,3 +38,12 @@ func Sound(a addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	return nil
 }
+
+// Identities says what the recipes of the kinds leave out, for the page of the language.
+func Identities() map[string]dsl.Identity {
+	list := map[string]dsl.Identity{}
+	for name, k := range Kinds {
+		list[name] = dsl.Identity{Idle: k.Idle, Resolved: k.Resolved}
+	}
+	return list
+}

@@ -17,6 +17,7 @@ import (
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
 	"stepflow/fineweb/tokenizer"
+	"stepflow/foreign"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/state"
 )
@@ -87,10 +88,10 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
 		optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
 	if d.Str("cache") == "tokens" {
-		dir := fineweb.CacheDir()
+		dir := foreign.CacheDir()
 		if dir == "" {
 			return hcl.Diagnostics{d.Error("cache", "No place for a cache",
-				"There is no folder for caches here: set "+fineweb.CacheDirVariable+".")}
+				"There is no folder for caches here: set "+foreign.CacheDirVariable+".")}
 		}
 		s.TokenDir = filepath.Join(dir, "tokens")
 	}

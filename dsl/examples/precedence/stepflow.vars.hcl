@@ -1,0 +1,2 @@
+tokens    = 2e9
+precision = "bf16"

@@ -1,0 +1,14 @@
+stage "grown" {
+  from = stage.seed
+  grow "stack" { layers = 7 } # the seven layers of the seed once more, on top
+  train {
+    data            = data.fineweb_edu.corpus
+    tokenizer       = tokenizer.bpe.english
+    optimizer       = optimizer.adamw.main
+    sequence_length = 1024
+    batch_size      = 256
+    tokens          = 1e9
+    schedule "cosine" { min_lr_ratio = 0.1 }
+  }
+}
+# stage.grown.num_hidden_layers → 14

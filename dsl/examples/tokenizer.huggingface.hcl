@@ -1,0 +1,4 @@
+tokenizer "huggingface" "smollm" {
+  file      = "smollm2/tokenizer.json"
+  eos_token = "<|endoftext|>"
+}

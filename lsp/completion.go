@@ -1,0 +1,412 @@
+package lsp
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+)
+
+// completionList is what may be written at a place.
+type completionList struct {
+	IsIncomplete bool             `json:"isIncomplete"`
+	Items        []CompletionItem `json:"items"`
+}
+
+// completer lists what may be written at a cursor.
+type completer struct {
+	*session
+	*cursor
+	items   []CompletionItem
+	replace span // what is typed of it
+}
+
+// completion lists what may be written at a place.
+func (s *session) completion(p positionParams) (*completionList, error) {
+	c, err := s.cursor(p)
+	if err != nil || c == nil {
+		return &completionList{Items: []CompletionItem{}}, err
+	}
+	x := &completer{session: s, cursor: c, items: []CompletionItem{}, replace: c.word}
+	x.complete()
+	return &completionList{Items: x.items}, nil
+}
+
+// complete looks at what the text before the cursor ends with.
+func (c *completer) complete() {
+	switch last := c.before.last; {
+	case last == nil, last.name.end == c.at && !last.equals && len(last.labels) == 0:
+		c.names()
+	case last.equals:
+		c.values()
+	case last.name.end < c.at:
+		c.labels(last)
+	}
+}
+
+// Ranks order what may be written: what is probable comes first.
+const (
+	first = iota
+	second
+	third
+	fourth
+	fifth
+)
+
+// add adds something that may be written. insert may have places to fill in, if the editor can do that.
+func (c *completer) add(rank int, item CompletionItem, insert string) {
+	item.SortText = fmt.Sprintf("%d%s", rank, item.Label)
+	item.TextEdit = &TextEdit{c.rangeOf(c.part, c.replace), insert}
+	if c.snippets && strings.ContainsRune(insert, '$') {
+		item.InsertTextFormat = snippetFormat
+	}
+	c.items = append(c.items, item)
+}
+
+// names lists the attributes and blocks that may begin here.
+func (c *completer) names() {
+	switch {
+	case c.isValues():
+		c.settings()
+		return
+	case len(c.path) == 0:
+		for _, k := range dsl.TopLevel() {
+			c.add(first, CompletionItem{Label: k.Name, Kind: itemStruct, Detail: k.Form(), Documentation: markdown(k.Doc)},
+				c.block(k.Name, k.Types, !k.NoLabel, k.Attrs, k.Types))
+		}
+		return
+	}
+	body, _ := dsl.BodyOf(c.path)
+	for _, a := range body.Attrs {
+		if c.has(a.Name) {
+			continue
+		}
+		rank := second
+		if a.Required {
+			rank = first
+		}
+		c.add(rank, CompletionItem{Label: a.Name, Kind: itemProperty, Detail: a.Summary(),
+			Documentation: markdown(a.Describe())}, c.attribute(a, 1, "$0"))
+	}
+	for _, n := range body.Blocks {
+		if !n.Repeat && c.has(n.Name) {
+			continue
+		}
+		rank := third
+		if n.Required {
+			rank = first
+		}
+		c.add(rank, CompletionItem{Label: n.Name, Kind: itemStruct, Detail: n.Form(), Documentation: markdown(n.Doc)},
+			c.block(n.Name, n.Label, false, n.Attrs, nil))
+	}
+}
+
+// settings lists the variables that a file of values does not set.
+func (c *completer) settings() {
+	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
+		if !c.has(d.addr.Name) {
+			c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
+				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
+		}
+	}
+}
+
+// rest returns what follows on the line of the cursor.
+func (c *completer) rest() string {
+	line, _, _ := bytes.Cut(c.part.src[c.at:], []byte("\n"))
+	return strings.TrimSpace(string(line))
+}
+
+// follow returns a name with what follows it, unless the line goes on with one of some characters already.
+func (c *completer) follow(name, with, starts string) string {
+	if rest := c.rest(); rest != "" && strings.Contains(starts, rest[:1]) {
+		return name
+	}
+	return name + with
+}
+
+// attribute returns an attribute to insert; n numbers the place of its value.
+func (c *completer) attribute(a dsl.Attr, n int, end string) string {
+	if !c.snippets {
+		return c.follow(a.Name, " = ", "=")
+	}
+	return c.follow(a.Name, " = "+placeholder(a, n)+end, "=")
+}
+
+// placeholder returns the place of an attribute's value in a snippet.
+func placeholder(a dsl.Attr, n int) string {
+	switch {
+	case a.OneOf != nil:
+		return fmt.Sprintf(`"${%d|%s|}"`, n, strings.Join(a.OneOf, ","))
+	case a.IsBool():
+		return fmt.Sprintf("${%d|true,false|}", n)
+	case a.IsText() && !a.Address:
+		return fmt.Sprintf(`"$%d"`, n)
+	}
+	return fmt.Sprintf("$%d", n)
+}
+
+// block returns a block to insert, with the attributes that it needs. types is what its first label may be.
+func (c *completer) block(name string, types []string, named bool, attrs []dsl.Attr, of []string) string {
+	if !c.snippets || c.rest() != "" {
+		return c.follow(name, " ", `{"`)
+	}
+	b, n := strings.Builder{}, 0
+	b.WriteString(name)
+	if types != nil {
+		n++
+		fmt.Fprintf(&b, ` "${%d|%s|}"`, n, strings.Join(types, ","))
+	}
+	if named {
+		n++
+		fmt.Fprintf(&b, ` "${%d:name}"`, n)
+	}
+	b.WriteString(" {\n")
+	var required []dsl.Attr
+	width := 0
+	for _, a := range attrs {
+		if a.Required && (of == nil || len(a.Only) == 0) {
+			required = append(required, a)
+			width = max(width, len(a.Name))
+		}
+	}
+	for _, a := range required {
+		n++
+		fmt.Fprintf(&b, "  %-*s = %s\n", width, a.Name, placeholder(a, n))
+	}
+	b.WriteString("  $0\n}")
+	return b.String()
+}
+
+// labels lists what a label of a block may be: its type.
+func (c *completer) labels(x *item) {
+	quoted := c.before.quote
+	if at := len(x.labels); quoted && at != 1 || !quoted && at != 0 {
+		return // the name, which is the user's
+	}
+	types := typesOf(append(slices.Clone(c.path), dsl.Head{Type: c.before.text(x.name)}))
+	if quoted {
+		c.replace = span{x.labels[0].start, c.at}
+	}
+	for _, t := range types {
+		insert := t
+		if !quoted {
+			insert = `"` + t + `"`
+		}
+		c.add(first, CompletionItem{Label: t, Kind: itemType, FilterText: insert}, insert)
+	}
+}
+
+// typesOf lists the types that the innermost block may have.
+func typesOf(path []dsl.Head) []string {
+	last := path[len(path)-1].Type
+	if len(path) == 1 {
+		if k := dsl.KindOf(last); k != nil {
+			return k.Types
+		}
+		return nil
+	}
+	body, _ := dsl.BodyOf(path[:len(path)-1])
+	if n := body.Block(last); n != nil {
+		return n.Label
+	}
+	return nil
+}
+
+// values lists what the value of an attribute may be, or go on with.
+func (c *completer) values() {
+	v, row := c.value(), c.row()
+	switch {
+	case v.quoted():
+		if row != nil && len(v.open) == 1 {
+			c.replace = span{v.tokens[v.open[0]].end, c.at}
+			c.oneOf(row, "")
+		}
+	case v.after:
+		c.members(v.chain)
+	default:
+		if row != nil && v.listed() {
+			c.expected(row)
+		}
+		c.expression(row, v)
+	}
+}
+
+// oneOf lists the texts that an attribute takes, in quotes.
+func (c *completer) oneOf(row *dsl.Attr, quote string) {
+	for i, text := range row.OneOf {
+		text = quote + text + quote
+		c.add(first, CompletionItem{Label: text, Kind: itemValue}, text)
+		c.items[len(c.items)-1].SortText = fmt.Sprintf("%d%03d", first, i)
+	}
+}
+
+// typeWords begin the types of variables.
+var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)", "object({ $0 })", "set($0)", "tuple([$0])"}
+
+// expected lists the values that an attribute takes in particular.
+func (c *completer) expected(row *dsl.Attr) {
+	c.oneOf(row, `"`)
+	switch {
+	case row.IsBool():
+		c.words(first, "true", "false")
+	case row.Name == "ignore_changes":
+		c.words(first, "all")
+		c.words(first, dsl.IgnorableNames(c.path[0])...)
+	case row.Name == "type" && c.path[0].Type == "variable":
+		for _, w := range typeWords {
+			if !c.snippets {
+				w, _, _ = strings.Cut(w, "$")
+			}
+			label, _, _ := strings.Cut(w, "(")
+			c.add(first, CompletionItem{Label: label, Kind: itemType}, w)
+		}
+	}
+}
+
+// words lists words as they are.
+func (c *completer) words(rank int, list ...string) {
+	for _, w := range list {
+		c.add(rank, CompletionItem{Label: w, Kind: itemKeyword}, w)
+	}
+}
+
+// static are the attributes that are read and not evaluated: they take names of blocks, of attributes or of types.
+var static = []string{"depends_on", "replace_triggered_by", "ignore_changes"}
+
+// expression lists the names with which an expression may begin.
+func (c *completer) expression(row *dsl.Attr, v *value) {
+	var wanted []string
+	blocksOnly := false
+	if row != nil {
+		blocksOnly = row.Address || slices.Contains(static, row.Name)
+		if v.listed() {
+			wanted = row.Ref
+		}
+		if row.Name == "ignore_changes" || row.Name == "type" && c.path[0].Type == "variable" {
+			return
+		}
+	}
+	c.declarations(wanted, blocksOnly)
+	if blocksOnly {
+		return
+	}
+	c.words(third, c.builtIns()...)
+	c.words(fifth, "true", "false", "null")
+	for _, f := range dsl.FunctionNames() {
+		s := dsl.SignatureOf(f)
+		insert := f + "($0)"
+		if !c.snippets {
+			insert = f + "("
+		}
+		c.add(fourth, CompletionItem{Label: f, Kind: itemFunction, Detail: s.String(), Documentation: markdown(s.Doc)}, insert)
+	}
+}
+
+// declarations lists what is declared in the folder, first the kinds of blocks that are wanted.
+func (c *completer) declarations(wanted []string, blocksOnly bool) {
+	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared }) {
+		a := d.addr
+		rank, kind := third, itemStruct
+		switch {
+		case a.Kind == "output", a.Kind == "check", blocksOnly && kindOf(a) == nil:
+			continue
+		case slices.Contains(wanted, a.Kind):
+			rank = first
+		case a.Kind == "var" || a.Kind == "local":
+			rank, kind = second, itemVariable
+		}
+		if d.file.path == c.spot.file.path && d.part.start == c.part.start && d.whole.holds(c.at) {
+			continue // itself
+		}
+		c.add(rank, CompletionItem{Label: a.String(), Kind: kind, Detail: d.place()}, a.String())
+	}
+}
+
+// builtIns lists the names that nobody declares and that have a value here.
+func (c *completer) builtIns() []string {
+	names := []string{"path.module"}
+	if len(c.blocks) > 0 && len(c.path) > 0 {
+		for _, x := range c.blocks[0].items {
+			switch c.part.text(x.name) {
+			case "for_each":
+				names = append(names, "each.key", "each.value")
+			case "count":
+				names = append(names, "count.index")
+			}
+		}
+	}
+	return names
+}
+
+// members lists what may follow the dot after names.
+func (c *completer) members(chain []string) {
+	if len(chain) == 0 {
+		return
+	}
+	root := chain[0]
+	typed, isRoot := roots[root]
+	switch n := len(chain); {
+	case n == 1 && slices.Contains([]string{"each", "count", "path"}, root):
+		for _, name := range c.builtIns() {
+			if member, ok := strings.CutPrefix(name, root+"."); ok {
+				c.words(first, member)
+			}
+		}
+	case n == 1 && root == "self" && len(c.path) > 0:
+		c.exports(addr.Addr{Kind: c.path[0].Type, Type: append(c.path[0].Labels, "")[0]})
+	case !isRoot:
+	case typed && n == 1:
+		c.types(root)
+	case n == 1 || typed && n == 2:
+		c.declaredNames(chain)
+	case typed && n == 3:
+		c.exports(addr.Addr{Kind: root, Type: chain[1], Name: chain[2]})
+	case !typed && n == 2:
+		c.exports(addr.Addr{Kind: root, Name: chain[1]})
+	}
+}
+
+// types lists the types of the blocks of a kind that are declared.
+func (c *completer) types(kind string) {
+	var types []string
+	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == kind }) {
+		types = append(types, d.addr.Type)
+	}
+	slices.Sort(types)
+	for _, t := range slices.Compact(types) {
+		c.add(first, CompletionItem{Label: t, Kind: itemType}, t)
+	}
+}
+
+// declaredNames lists the names that are declared, of a kind and a type.
+func (c *completer) declaredNames(chain []string) {
+	want := addr.Addr{Kind: chain[0]}
+	if len(chain) == 2 {
+		want.Type = chain[1]
+	}
+	for _, d := range c.session.names(c.dir(), func(n *name) bool {
+		return n.declared && n.addr.Kind == want.Kind && n.addr.Type == want.Type
+	}) {
+		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+	}
+}
+
+// exports lists the values that a block offers.
+func (c *completer) exports(a addr.Addr) {
+	k := kindOf(a)
+	if k == nil {
+		return
+	}
+	for _, e := range k.Offered(a.Type) {
+		rank := first
+		if e.Name == "address" {
+			rank = second
+		}
+		c.add(rank, CompletionItem{Label: e.Name, Kind: itemProperty, Detail: e.Summary(), Documentation: markdown(e.Doc)},
+			e.Name)
+	}
+}

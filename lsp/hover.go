@@ -1,0 +1,174 @@
+package lsp
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+)
+
+// hover says what is known of the name at a place.
+func (s *session) hover(p positionParams) (*Hover, error) {
+	x, err := s.spotAt(p)
+	if err != nil {
+		return nil, err
+	}
+	text, at := s.explain(x)
+	if text == "" {
+		return nil, nil
+	}
+	return &Hover{Contents: markdown(text), Range: x.rangeOf(x.part, at)}, nil
+}
+
+// explain returns what is known of the name at a place, and where the name is.
+func (s *session) explain(x *spot) (text string, at span) {
+	if n := x.name(); n != nil {
+		return s.explainName(x, n)
+	}
+	o, it := x.part.outline, x.item
+	switch {
+	case it == nil || x.isValues():
+		return "", at
+	case it.name.holds(x.at) && it.equals:
+		return attribute(x.heads(), o.text(it.name)), it.name
+	case it.name.holds(x.at):
+		return block(append(x.heads(), heads(o, []*item{it})...)), it.name
+	case it.equals:
+		return word(o, it.value, x.at)
+	}
+	for _, l := range it.labels {
+		if l.holds(x.at) {
+			return block(append(x.heads(), heads(o, []*item{it})...)), l
+		}
+	}
+	return "", at
+}
+
+// attribute explains an attribute of the innermost block.
+func attribute(path []dsl.Head, name string) string {
+	body, _ := dsl.BodyOf(path)
+	a := body.Attr(name)
+	if a == nil {
+		return ""
+	}
+	return fmt.Sprintf("`%s`: %s\n\n%s", a.Name, a.Summary(), a.Describe())
+}
+
+// block explains the innermost block.
+func block(path []dsl.Head) string {
+	last := path[len(path)-1].Type
+	if len(path) == 1 {
+		list := dsl.TopLevel()
+		if i := slices.IndexFunc(list, func(k dsl.Kind) bool { return k.Name == last }); i >= 0 {
+			return fmt.Sprintf("`%s`\n\n%s", list[i].Form(), list[i].Doc)
+		}
+		return ""
+	}
+	body, _ := dsl.BodyOf(path[:len(path)-1])
+	if n := body.Block(last); n != nil {
+		return fmt.Sprintf("`%s`\n\n%s", n.Form(), n.Doc)
+	}
+	return ""
+}
+
+// builtIn explains names that an expression may use and nobody declares.
+var builtIn = map[string]string{
+	"each.key":    "The key of this instance of a block with `for_each`.",
+	"each.value":  "The value of this instance of a block with `for_each`.",
+	"count.index": "The number of this instance of a block with `count`, from 0.",
+	"path.module": "The folder of these files, as an absolute path.",
+}
+
+// word explains a function, or a name that nobody declares, in an expression.
+func word(o *outline, value []token, at int) (text string, where span) {
+	for i, t := range value {
+		if t.kind != hclsyntax.TokenIdent || !t.holds(at) {
+			continue
+		}
+		if i+1 < len(value) && value[i+1].kind == hclsyntax.TokenOParen {
+			if f := dsl.SignatureOf(o.text(t.span)); f != nil {
+				return fmt.Sprintf("`%s`\n\n%s", f, f.Doc), t.span
+			}
+		}
+	}
+	for _, c := range chains(value) {
+		if len(c) < 2 || !(span{c[0].start, c[1].end}).holds(at) {
+			continue
+		}
+		name := o.text(c[0]) + "." + o.text(c[1])
+		if text := builtIn[name]; text != "" {
+			return fmt.Sprintf("`%s`\n\n%s", name, text), span{c[0].start, c[1].end}
+		}
+	}
+	return "", where
+}
+
+// explainName explains something that is declared, or a value that it offers.
+func (s *session) explainName(x *spot, n *name) (string, span) {
+	if i := x.step(n); i >= 0 {
+		export := x.part.text(n.steps[i])
+		if k := kindOf(n.addr); k != nil && i == 0 {
+			for _, e := range k.Offered(n.addr.Type) {
+				if e.Name == export {
+					return fmt.Sprintf("`%s.%s`: %s\n\n%s", n.addr, e.Name, e.Summary(), e.Doc), n.steps[i]
+				}
+			}
+		}
+		return "", n.steps[i]
+	}
+	d := s.declared(x.dir(), n.addr)
+	if d == nil {
+		return "", n.at
+	}
+	parts := []string{fmt.Sprintf("`%s`%s", n.addr, s.showValue(x.dir(), n.addr))}
+	if f := s.folders[x.dir()]; n.addr.Kind == "var" && f != nil && f.config != nil {
+		if v := f.config.Variables[n.addr.Name]; v != nil && v.Description != "" {
+			parts = append(parts, v.Description)
+		}
+	}
+	parts = append(parts, fmt.Sprintf("```hcl\n%s\n```", excerpt(d)))
+	if k := kindOf(n.addr); k != nil {
+		parts = append(parts, k.Doc)
+	}
+	if d.file != x.file {
+		parts = append(parts, "In "+filepath.Base(d.file.path)+".")
+	}
+	return strings.Join(parts, "\n\n"), n.at
+}
+
+// showValue returns " = VALUE" of a variable or a local, as the folder was checked last; "" if it is not known.
+func (s *session) showValue(dir string, a addr.Addr) string {
+	f := s.folders[dir]
+	if f == nil || f.config == nil || a.Kind != "var" && a.Kind != "local" {
+		return ""
+	}
+	v, _, diags := f.config.NewScope().Eval(a.String(), nil)
+	if diags.HasErrors() || !v.IsWhollyKnown() {
+		return ""
+	}
+	text := strings.Join(strings.Fields(dsl.Show(v)), " ")
+	if len(text) > longest {
+		return ""
+	}
+	return " = `" + text + "`"
+}
+
+// Bounds of what a hover shows of a declaration and of a value.
+const (
+	longest   = 200
+	mostLines = 16
+)
+
+// excerpt returns the first lines of a declaration.
+func excerpt(d *place) string {
+	lines := strings.Split(strings.ReplaceAll(d.part.text(d.whole), "\r\n", "\n"), "\n")
+	if len(lines) > mostLines {
+		lines = append(lines[:mostLines], "…")
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,176 @@
+package lsp
+
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+)
+
+// name is a place where something of a pipeline is declared or used.
+type name struct {
+	addr     addr.Addr // without a key
+	at       span      // the last part of the address, which a declaration may change
+	whole    span      // declared: the block or attribute; used: with what is read of it
+	declared bool
+	steps    []span // what is read of it, such as loss in stage.seed.loss
+	in       string // the type of the outermost block around it
+}
+
+// roots are the names with which a reference begins, and whether a type follows them.
+var roots = func() map[string]bool {
+	all := map[string]bool{"module": false}
+	for _, k := range addr.Kinds {
+		all[k] = addr.Typed[k]
+	}
+	delete(all, "output")
+	return all
+}()
+
+// findNames lists the names in an outline, in their order.
+func (o *outline) findNames() (list []name) {
+	for _, x := range o.items {
+		if !x.block {
+			continue
+		}
+		in := o.text(x.name)
+		if n, ok := o.declaration(x); ok {
+			list = append(list, n)
+		}
+		if in == "locals" {
+			for _, a := range x.items {
+				if a.equals {
+					list = append(list, name{addr: addr.Addr{Kind: "local", Name: o.text(a.name)}, at: a.name, whole: a.whole,
+						declared: true, in: in})
+				}
+			}
+		}
+		list = append(list, o.usesIn(x, in)...)
+	}
+	return list
+}
+
+// declaration returns the name that a block declares.
+func (o *outline) declaration(x *item) (n name, ok bool) {
+	n = name{whole: x.whole, declared: true, in: o.text(x.name)}
+	switch kind := n.in; {
+	case kind == "variable":
+		n.addr.Kind = "var"
+	case kind == "module", kind == "check", dsl.KindOf(kind) != nil && !dsl.KindOf(kind).NoLabel:
+		n.addr.Kind = kind
+	default:
+		return n, false
+	}
+	last := 0
+	if addr.Typed[n.addr.Kind] {
+		n.addr.Type, last = o.label(x, 0), 1
+	}
+	if len(x.labels) <= last {
+		return n, false
+	}
+	n.addr.Name, n.at = o.label(x, last), x.labels[last]
+	return n, n.addr.Name != ""
+}
+
+// usesIn lists what the attributes of a block refer to, and those of the blocks in it.
+func (o *outline) usesIn(x *item, in string) (list []name) {
+	for _, sub := range x.items {
+		if sub.block {
+			list = append(list, o.usesIn(sub, in)...)
+			continue
+		}
+		for _, c := range chains(sub.value) {
+			if n, ok := o.use(c, in); ok {
+				list = append(list, n)
+			}
+		}
+	}
+	return list
+}
+
+// chain is a name with what is read of it, such as stage.grid["a"].loss: the names, without what is in brackets.
+type chain []span
+
+// chains lists the chains in the tokens of an expression.
+func chains(tokens []token) (list []chain) {
+	ends := pairs(tokens)
+	for i, t := range tokens {
+		if t.kind == hclsyntax.TokenIdent && (i == 0 || tokens[i-1].kind != hclsyntax.TokenDot) {
+			list = append(list, chainAt(tokens, ends, i))
+		}
+	}
+	return list
+}
+
+// chainAt returns the chain that begins at a token.
+func chainAt(tokens []token, ends map[int]int, at int) chain {
+	c := chain{tokens[at].span}
+	for at++; at+1 < len(tokens); {
+		switch next := tokens[at+1]; {
+		case tokens[at].kind == hclsyntax.TokenDot && next.kind == hclsyntax.TokenIdent:
+			c = append(c, next.span)
+			at += 2
+		case tokens[at].kind == hclsyntax.TokenDot && next.kind == hclsyntax.TokenStar:
+			at += 2
+		case tokens[at].kind == hclsyntax.TokenOBrack && ends[at] > 0:
+			at = ends[at] + 1
+		default:
+			return c
+		}
+	}
+	return c
+}
+
+// pairs returns where the brackets end that begin at tokens, those that do end.
+func pairs(tokens []token) map[int]int {
+	ends := map[int]int{}
+	var open []int
+	for i, t := range tokens {
+		switch {
+		case opens[t.kind]:
+			open = append(open, i)
+		case closes[t.kind] && len(open) > 0:
+			ends[open[len(open)-1]] = i
+			open = open[:len(open)-1]
+		}
+	}
+	return ends
+}
+
+// use returns what a chain refers to.
+func (o *outline) use(c chain, in string) (n name, ok bool) {
+	typed, ok := roots[o.text(c[0])]
+	last := 1
+	if typed {
+		last = 2
+	}
+	if !ok || len(c) <= last {
+		return n, false
+	}
+	n = name{addr: addr.Addr{Kind: o.text(c[0]), Name: o.text(c[last])}, at: c[last],
+		whole: span{c[0].start, c[len(c)-1].end}, steps: c[last+1:], in: in}
+	if typed {
+		n.addr.Type = o.text(c[1])
+	}
+	return n, true
+}
+
+// settings lists the variables that a file of values sets.
+func (o *outline) settings() (list []name) {
+	for _, x := range o.items {
+		if x.equals {
+			list = append(list, name{addr: addr.Addr{Kind: "var", Name: o.text(x.name)}, at: x.name, whole: x.whole})
+		}
+	}
+	return list
+}
+
+// kindOf returns the kind of a block that an address names; nil for variables, locals and the like.
+func kindOf(a addr.Addr) *dsl.Kind {
+	if slices.Contains([]string{"var", "local"}, a.Kind) {
+		return nil
+	}
+	return dsl.KindOf(a.Kind)
+}

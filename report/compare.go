@@ -1,0 +1,321 @@
+package report
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// trainingLoss is the path of the column of the loss at the end of training.
+const trainingLoss = "loss"
+
+// Compare makes a table of the runs: a row for each stage from which no other goes on, with those before it. Addresses
+// choose stages instead.
+func Compare(runs []*Run, addresses []string) (*Table, error) {
+	t := &Table{}
+	var all []*chain
+	found := map[string]bool{}
+	for _, r := range runs {
+		by := map[string]*Block{}
+		for _, b := range r.Blocks {
+			by[b.Address] = b
+		}
+		for _, b := range ends(r, addresses) {
+			found[b.Address], found[unkeyed(b.Address)] = true, true
+			c := &chain{run: r, end: b, by: by, settings: map[string]any{}}
+			c.read(b)
+			all = append(all, c)
+		}
+	}
+	for _, a := range addresses {
+		if !found[a] {
+			return nil, fmt.Errorf("%s is not a stage of the runs that are compared", a)
+		}
+	}
+	if len(all) < 2 {
+		return nil, errors.New("there is one run to compare: name several folders, or one whose stages are repeated")
+	}
+	t.settings(all)
+	t.figures(all, len(runs) > 1)
+	t.results(all)
+	t.means()
+	return t, nil
+}
+
+// ends lists the stages of a run from which no other goes on, or those at these addresses.
+func ends(r *Run, addresses []string) (list []*Block) {
+	goesOn := map[string]bool{}
+	for _, b := range r.Blocks {
+		if trains(b) {
+			goesOn[b.Stage.From] = true
+		}
+	}
+	for _, b := range r.Blocks {
+		chosen := slices.Contains(addresses, b.Address) || slices.Contains(addresses, unkeyed(b.Address))
+		if trains(b) && (chosen || len(addresses) == 0 && !goesOn[b.Address]) {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// unkeyed is an address without the keys of instances.
+func unkeyed(address string) string {
+	var b strings.Builder
+	depth, quoted := 0, false
+	for i := 0; i < len(address); i++ {
+		switch c := address[i]; {
+		case quoted && c == '\\':
+			i++
+		case depth > 0 && c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case depth == 0:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// chain is a stage with all that it is made from.
+type chain struct {
+	run      *Run
+	end      *Block
+	by       map[string]*Block
+	settings map[string]any // attributes by path
+}
+
+// stages lists the stage and those that it goes on from.
+func (c *chain) stages() (list []*Stage) {
+	for b := c.end; trains(b) && !slices.Contains(list, b.Stage); b = c.by[b.Stage.From] {
+		list = append(list, b.Stage)
+	}
+	return list
+}
+
+// trains reports whether a block is a stage, with its plan.
+func trains(b *Block) bool { return b != nil && b.Stage != nil && b.Stage.Training != nil }
+
+// read reads the attributes of a block and of those that it refers to. A block to which several paths lead is read
+// once, by the shortest.
+func (c *chain) read(b *Block) {
+	type place struct {
+		block  *Block
+		prefix string
+	}
+	seen := map[*Block]bool{b: true}
+	for queue := []place{{b, "stage."}}; len(queue) > 0; {
+		at := queue[0]
+		queue = queue[1:]
+		for _, x := range at.block.Attrs {
+			path, value := at.prefix+x[0], plainText(x[1])
+			other := c.referred(value)
+			switch {
+			case other == nil:
+				c.settings[path] = value
+			case !seen[other]:
+				seen[other] = true
+				queue = append(queue, place{other, path + "."})
+			}
+		}
+	}
+}
+
+// referred returns the block that an attribute names, or a part of which; nil if it names none.
+func (c *chain) referred(value any) *Block {
+	text, _ := value.(string)
+	if b := c.by[text]; b != nil {
+		return b
+	}
+	if i := strings.LastIndexByte(text, '.'); i > 0 {
+		return c.by[text[:i]] // a split of data
+	}
+	return nil
+}
+
+// plainText returns an attribute as a number, or as a text without quotes.
+func plainText(text string) any {
+	if x, err := strconv.ParseFloat(text, 64); err == nil && sound(x) {
+		return x
+	}
+	if s, err := strconv.Unquote(text); err == nil {
+		return s
+	}
+	return text
+}
+
+// settings adds the columns of attributes, and the rows.
+func (t *Table) settings(all []*chain) {
+	paths := map[string]bool{}
+	for _, c := range all {
+		for p := range c.settings {
+			paths[p] = true
+		}
+		t.Rows = append(t.Rows, &Row{Address: c.end.Address, Status: c.end.Status, Values: map[string]any{}})
+	}
+	var list []*Column
+	columns := map[string]bool{} // by what they would show
+	for _, p := range slices.SortedFunc(maps.Keys(paths), shortestFirst) {
+		c := &Column{Path: p, Group: Setting}
+		shown := p[strings.LastIndexByte(p, '.')+1:]
+		var first any
+		for _, x := range all { // a setting that some have and others have not tells how these are made, not what was tried
+			v := x.settings[p]
+			first = cmp.Or(first, v)
+			c.differs = c.differs || v != nil && v != first
+			shown += fmt.Sprintf("\x00%v", v)
+		}
+		if !columns[shown] {
+			columns[shown] = true
+			list = append(list, c)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *Column) int { return order(b.differs) - order(a.differs) })
+	nameColumns(list)
+	for i, x := range all {
+		for _, c := range list {
+			if v, ok := x.settings[c.Path]; ok {
+				t.Rows[i].Values[c.Name] = v
+			}
+		}
+	}
+	t.Columns = append(t.Columns, list...)
+}
+
+// order is the place of false before true.
+func order(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func shortestFirst(a, b string) int {
+	return cmp.Or(strings.Count(a, ".")-strings.Count(b, "."), cmp.Compare(a, b))
+}
+
+// reserved are the names of columns that are no attributes.
+var reserved = []string{"run", "status", "tokens", "FLOPs", "peak", "time", trainingLoss}
+
+// nameColumns gives each column the shortest end of its path that tells it from the others; those that differ come
+// first.
+func nameColumns(list []*Column) {
+	taken := map[string]int{}
+	for _, n := range reserved {
+		taken[n]++
+	}
+	for _, differs := range []bool{true, false} {
+		unnamed := slices.DeleteFunc(slices.Clone(list), func(c *Column) bool { return c.differs != differs })
+		for parts := 1; len(unnamed) > 0; parts++ {
+			for _, c := range unnamed {
+				taken[lastParts(c.Path, parts)]++
+			}
+			unnamed = slices.DeleteFunc(unnamed, func(c *Column) bool {
+				n := lastParts(c.Path, parts)
+				if taken[n] > 1 && n != c.Path {
+					return false
+				}
+				c.Name = n
+				return true
+			})
+		}
+	}
+}
+
+// lastParts returns the last parts of a path.
+func lastParts(path string, n int) string {
+	all := strings.Split(path, ".")
+	return strings.Join(all[max(len(all)-n, 0):], ".")
+}
+
+// add adds a column with a value for each chain; nil for none.
+func (t *Table) add(c *Column, all []*chain, value func(*chain) any) {
+	any := false
+	for i, x := range all {
+		if v := value(x); v != nil {
+			t.Rows[i].Values[c.Name] = v
+			any = true
+		}
+	}
+	if any {
+		t.Columns = append(t.Columns, c)
+	}
+}
+
+// figures adds what training took: all stages of a chain together.
+func (t *Table) figures(all []*chain, several bool) {
+	figure := func(name string, unit Unit, value func(*Stage) float64, join func(a, b float64) float64) {
+		t.add(&Column{Name: name, Path: name, Unit: unit, Group: Figure}, all, func(c *chain) any {
+			sum := 0.0
+			for _, s := range c.stages() {
+				sum = join(sum, value(s))
+			}
+			if sum == 0 {
+				return nil
+			}
+			return sum
+		})
+	}
+	sum := func(a, b float64) float64 { return a + b }
+	figure("tokens", Tokens, func(s *Stage) float64 { return float64(s.Figures.Tokens) }, sum)
+	figure("FLOPs", FLOPs, func(s *Stage) float64 { return float64(s.Figures.FLOPs) }, sum)
+	figure("peak", Bytes, func(s *Stage) float64 { return float64(cmp.Or(s.Measured, s.Figures.Peak)) },
+		func(a, b float64) float64 { return max(a, b) })
+	figure("time", Seconds, func(s *Stage) float64 {
+		if s.Series == nil || len(s.Series.Seconds) == 0 {
+			return 0
+		}
+		return s.Series.Seconds[len(s.Series.Seconds)-1]
+	}, sum)
+	for i, c := range all {
+		if several {
+			t.Rows[i].Run = c.run.Name
+		}
+	}
+}
+
+// results adds the losses: of training, and of each evaluation.
+func (t *Table) results(all []*chain) {
+	loss := func(b *Block) any {
+		if v, ok := b.Values["loss"].(float64); ok {
+			return v
+		}
+		return nil
+	}
+	t.add(&Column{Name: trainingLoss, Path: trainingLoss, Unit: Nats, Group: Result}, all,
+		func(c *chain) any { return loss(c.end) })
+	var names []string
+	of := map[*chain]map[string]*Block{}
+	for _, c := range all {
+		of[c] = map[string]*Block{}
+		for _, b := range c.run.Blocks {
+			if b.Model == c.end.Address && loss(b) != nil {
+				name := unkeyed(b.Address)
+				of[c][name] = b
+				if !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	for _, n := range names {
+		name := n[strings.LastIndexByte(n, '.')+1:]
+		if slices.ContainsFunc(t.Columns, func(c *Column) bool { return c.Name == name }) {
+			name = n
+		}
+		t.add(&Column{Name: name, Path: n, Unit: Nats, Group: Result}, all, func(c *chain) any {
+			if b := of[c][n]; b != nil {
+				return loss(b)
+			}
+			return nil
+		})
+	}
+}

@@ -1,0 +1,112 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Mean is the mean of rows that differ in seeds alone.
+type Mean struct {
+	Settings map[string]any      `json:"settings"` // what they have in common, and others have not
+	Runs     int                 `json:"runs"`
+	Results  map[string]Interval `json:"results"` // by name of the column
+}
+
+// Interval is a mean and half the width of the interval that holds the true one with a confidence of 95 %.
+type Interval struct {
+	Mean float64  `json:"mean"`
+	Half *float64 `json:"half,omitempty"` // nil of one run
+}
+
+// means adds the means over seeds, where there are several seeds.
+func (t *Table) means() {
+	groups, counted := map[string][]*Row{}, map[string]bool{}
+	var order []string
+	for _, r := range t.Rows {
+		key := r.key(t.apart(false))
+		if groups[key] == nil {
+			order = append(order, key)
+		}
+		if all := r.key(t.apart(true)); !counted[all] { // else they are one training
+			counted[all] = true
+			groups[key] = append(groups[key], r)
+		}
+	}
+	if len(order) == len(counted) {
+		return
+	}
+	for _, key := range order {
+		m := &Mean{Settings: map[string]any{}, Results: map[string]Interval{}}
+		for _, c := range t.apart(false) {
+			m.Settings[c.Name] = groups[key][0].Values[c.Name]
+		}
+		for _, c := range t.Columns {
+			if c.Group != Result {
+				continue
+			}
+			var values []float64
+			for _, r := range groups[key] {
+				if v, ok := r.Values[c.Name].(float64); ok {
+					values = append(values, v)
+				}
+			}
+			if len(values) > 0 {
+				m.Results[c.Name], m.Runs = interval(values), max(m.Runs, len(values))
+			}
+		}
+		if m.Runs > 0 {
+			t.Means = append(t.Means, m)
+		}
+	}
+}
+
+// key is what tells a row from others by these columns.
+func (r *Row) key(columns []*Column) string {
+	key := r.Run + unkeyed(r.Address)
+	for _, c := range columns {
+		key += fmt.Sprintf("\x00%v", r.Values[c.Name])
+	}
+	return key
+}
+
+// apart lists the columns of settings in which rows differ, with those of seeds or without.
+func (t *Table) apart(seeds bool) (list []*Column) {
+	for _, c := range t.Columns {
+		if c.Group == Setting && c.differs && (seeds || !strings.HasSuffix(c.Path, ".seed")) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// interval returns the mean of some values with its interval.
+func interval(values []float64) Interval {
+	n := float64(len(values))
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	mean, squares := sum/n, 0.0
+	for _, v := range values {
+		squares += (v - mean) * (v - mean)
+	}
+	if len(values) < 2 {
+		return Interval{Mean: mean}
+	}
+	half := student(len(values)-1) * math.Sqrt(squares/(n-1)/n)
+	return Interval{mean, &half}
+}
+
+// student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom: for the few that
+// seeds give from a table, else by the first terms of its expansion around the normal distribution.
+func student(df int) float64 {
+	table := []float64{12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281}
+	if df <= len(table) {
+		return table[df-1]
+	}
+	const z = 1.959964
+	n := float64(df)
+	z3, z5, z7 := math.Pow(z, 3), math.Pow(z, 5), math.Pow(z, 7)
+	return z + (z3+z)/(4*n) + (5*z5+16*z3+3*z)/(96*n*n) + (3*z7+19*z5+17*z3-15*z)/(384*n*n*n)
+}

@@ -1,0 +1,188 @@
+package artifacts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/results"
+)
+
+// Store is what a place holds of one state. Its files lie in a folder named by the state's lineage, so that nothing of
+// another state is ever removed with them:
+//
+//	LINEAGE/results/RECIPE/COURSE/LEAF.json   an entry: what a result or a checkpoint is, and its files' hashes
+//	LINEAGE/objects/SHA256                    the files
+//
+// An entry is written when all its files are there.
+type Store struct {
+	place   *Place
+	lineage string
+
+	mu      sync.Mutex
+	sizes   map[string]int64  // of the files there, by name; nil until they are listed
+	entries map[string]*entry // those that were read, by name
+}
+
+// For returns the store of a state. It asks nothing of the place yet.
+func (p *Place) For(lineage string) *Store {
+	return &Store{place: p, lineage: lineage, entries: map[string]*entry{}}
+}
+
+// entry is a result or a checkpoint that is there.
+type entry struct {
+	Note    results.Note                 `json:"note"`
+	Content string                       `json:"content"` // the content id
+	Files   map[string]checkpoint.Digest `json:"files"`   // of its folder, the manifest among them
+	Beside  map[string]checkpoint.Digest `json:"beside"`  // of the block's folder, as they were then
+	name    string                       // relative to the place
+}
+
+// noCourse stands for the course of what has none.
+const noCourse = "-"
+
+func (s *Store) entryName(n *results.Note, leaf string) string {
+	course := noCourse
+	if n.Course != nil {
+		course = n.Course.ID
+	}
+	return path.Join(s.lineage, "results", n.Recipe, course, leaf+".json")
+}
+
+func (s *Store) objectName(d checkpoint.Digest) string {
+	return path.Join(s.lineage, "objects", d.SHA256)
+}
+
+// leaf is the name of the folder that an entry is of.
+func (e *entry) leaf() string { return strings.TrimSuffix(path.Base(e.name), ".json") }
+
+// all lists the files of an entry, by their names.
+func (e *entry) all() iter.Seq2[string, checkpoint.Digest] {
+	return func(yield func(string, checkpoint.Digest) bool) {
+		for _, m := range []map[string]checkpoint.Digest{e.Files, e.Beside} {
+			for _, n := range slices.Sorted(maps.Keys(m)) {
+				if !yield(n, m[n]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// bytes writes an entry after the hash of what it says.
+func (e *entry) bytes() ([]byte, error) {
+	b, err := json.MarshalIndent(e, "", "  ")
+	sum := sha256.Sum256(b)
+	return append([]byte(hex.EncodeToString(sum[:])+"\n"), b...), err
+}
+
+// mostEntry bounds an entry that is read, in bytes.
+const mostEntry = 16 << 20
+
+// limit is how long a small request may take.
+const limit = time.Minute
+
+// list lists what is there, once.
+func (s *Store) list(ctx context.Context) error {
+	if s.sizes != nil || s.lineage == "" {
+		return nil
+	}
+	sizes := map[string]int64{}
+	err := s.place.files.each(ctx, s.lineage+"/", func(name string, size int64) { sizes[name] = size })
+	if err != nil {
+		return fmt.Errorf("looking into the artifacts in %s: %w. -artifacts=none does without them", s.place, err)
+	}
+	s.sizes = sizes
+	return nil
+}
+
+// read returns an entry.
+func (s *Store) read(ctx context.Context, name string) (*entry, error) {
+	if e := s.entries[name]; e != nil {
+		return e, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	body, err := s.place.files.get(ctx, name, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, mostEntry+1))
+	if err != nil {
+		return nil, err
+	}
+	sum, text, _ := bytes.Cut(b, []byte("\n"))
+	e := &entry{name: name}
+	if is := sha256.Sum256(text); string(sum) != hex.EncodeToString(is[:]) || json.Unmarshal(text, e) != nil {
+		return nil, fmt.Errorf("%w: %s: remove it, and it is sent again from a machine that has what it is of",
+			checkpoint.ErrDamaged, s.place.files.show(name))
+	}
+	s.entries[name] = e
+	return e, nil
+}
+
+// whole reports whether all files of an entry are there, by their sizes.
+func (s *Store) whole(e *entry) bool {
+	for _, d := range e.all() {
+		if size, ok := s.sizes[s.objectName(d)]; !ok || size != d.Size {
+			return false
+		}
+	}
+	return true
+}
+
+// named lists the names of entries that a function takes, by recipe and course.
+func (s *Store) named(take func(recipe, course string) bool) (names []string) {
+	for name := range s.sizes {
+		rest, ok := strings.CutPrefix(name, s.lineage+"/results/")
+		parts := strings.Split(rest, "/")
+		if ok && len(parts) == 3 && strings.HasSuffix(rest, ".json") && take(parts[0], parts[1]) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Finds lists the results and checkpoints of a recipe, or of a course, whose files are all there.
+func (s *Store) Finds(ctx context.Context, id string) (list []*results.Away, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.list(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range s.named(func(recipe, course string) bool { return recipe == id || course == id }) {
+		e, err := s.read(ctx, name)
+		if errors.Is(err, fs.ErrNotExist) { // another process has removed it
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !s.whole(e) {
+			continue
+		}
+		away := &results.Away{Where: s.place.String(), Name: name, Note: e.Note, Leaf: e.leaf(), ID: e.Content,
+			Files: slices.Sorted(maps.Keys(e.Files))}
+		for _, d := range e.all() {
+			away.Bytes += d.Size
+		}
+		list = append(list, away)
+	}
+	return list, nil
+}
