@@ -141,6 +141,10 @@ func roots() []string {
 // noBlock is the error of a reference to a block that is not there.
 func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
+	if c.moduleOf(a.Module) == nil {
+		return failure(at, "Unknown module", "There is no %s.%s", a.Module, Suggest(a.Module,
+			slices.Collect(maps.Keys(c.byPath))))
+	}
 	for b := range c.byAddr {
 		if b.Kind == a.Kind && b.Module == a.Module {
 			b.Module = ""
@@ -221,8 +225,9 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 	edges = map[addr.Addr][]reference{}
 	for _, m := range c.modules {
 		for _, n := range m.names {
-			edges[n.addr] = n.resolve()
-			diags = append(diags, tag(n.in, n.diags)...)
+			after, d := n.in.afterRefs(n.after)
+			edges[n.addr] = slices.Concat(n.resolve(), after)
+			diags = append(diags, tag(n.in, append(n.diags, d...))...)
 			if n.variable != nil {
 				diags = append(diags, tag(m, m.readValidations(n.variable))...)
 			}

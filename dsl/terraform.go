@@ -19,6 +19,8 @@ var elsewhere = []struct {
 	{"A pipeline has no settings of stepflow itself. Where the state lies is chosen on the command line, with " +
 		"`-state-dir`, and each result records the operators that made it.",
 		[]string{"terraform", "tofu", "required_version", "experiments"}},
+	{"Modules are read from disk: clone the version that you want, and name its path.",
+		[]string{"version"}},
 	{"Where the state lies is chosen on the command line, with `-state-dir`.",
 		[]string{"backend", "cloud", "encryption"}},
 	{"There are no workspaces: give each its own state with `-state-dir`, and its values with `-var-file`.",

@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-shellwords"
 
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
 	"stepflow/runtime/state"
 )
 
@@ -210,9 +211,12 @@ func (c *completer) config() *dsl.Config {
 	return cfg
 }
 
-// instances lists the blocks of the pipeline, and the instances of those that are repeated.
+// instances lists the blocks and modules of the pipeline, and the instances of those that are repeated.
 func (c *completer) instances() (list []string) {
 	cfg := c.config()
+	for _, m := range cfg.Modules() {
+		list = append(list, m.Instances()...)
+	}
 	scope := cfg.NewScope()
 	for _, b := range cfg.Blocks {
 		list = append(list, b.Addr.String())
@@ -243,7 +247,13 @@ func (c *completer) selectable() []string {
 
 // stages lists the stages of the pipeline.
 func (c *completer) stages() []string {
-	return slices.DeleteFunc(c.instances(), func(a string) bool { return !strings.HasPrefix(a, "stage.") })
+	return slices.DeleteFunc(c.instances(), func(s string) bool { return !hasKind(s, "stage") })
+}
+
+// hasKind reports whether a text is the address of a block of one of the kinds.
+func hasKind(s string, kinds ...string) bool {
+	a, err := addr.Parse(s)
+	return err == nil && slices.Contains(kinds, a.Kind)
 }
 
 func (c *completer) variables() (list []string) {
@@ -293,7 +303,5 @@ func (c *completer) dataWords() []string {
 	if len(c.args) == 0 {
 		return []string{"stat", "head", "tokenize"}
 	}
-	return slices.DeleteFunc(c.instances(), func(a string) bool {
-		return !strings.HasPrefix(a, "data.") && !strings.HasPrefix(a, "stage.")
-	})
+	return slices.DeleteFunc(c.instances(), func(s string) bool { return !hasKind(s, "data", "stage") })
 }

@@ -25,6 +25,7 @@ const (
 	mostUnpacked = 256 << 20 // bytes of all files in it
 	mostEntries  = 10_000    // files and folders
 	longestName  = 1024      // bytes
+	mostDepth    = 16        // folders inside each other
 )
 
 // formats are the archives that are read, by the ends of their names.
@@ -106,6 +107,8 @@ func (u *unpacker) entry(name string, mode fs.FileMode, content io.Reader) error
 		return nil
 	case len(name) > longestName || strings.ContainsAny(name, "\\\x00") || !filepath.IsLocal(filepath.FromSlash(name)):
 		return fmt.Errorf("the name %s in it leads elsewhere or is no name", foreign.Shown(name))
+	case strings.Count(name, "/") > mostDepth:
+		return fmt.Errorf("%s in it lies in more than %d folders", foreign.Shown(name), mostDepth)
 	case !mode.IsDir() && !mode.IsRegular():
 		return fmt.Errorf("%s in it is not a regular file: links and devices are not unpacked", foreign.Shown(name))
 	}

@@ -25,6 +25,7 @@ func (p *Plan) selected(ctx context.Context) hcl.Diagnostics {
 	keyed := slices.ContainsFunc(c.target, isKeyed) || slices.ContainsFunc(c.exclude, isKeyed)
 	holds := p.fold.lifecycle
 	p.fold.lifecycle = holds && !keyed // else conditions of instances that will be left out would count
+	p.fold.Scope.Conditions = p.fold.lifecycle
 	diags = p.blocks(ctx)
 	p.fold.lifecycle = holds
 	if diags.HasErrors() || ctx.Err() != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks/all"
@@ -122,7 +124,7 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 			}
 		case !ok:
 			note("%s was not set, is %s", n, a.Attrs[n])
-		case before != a.Attrs[n]:
+		case before != a.Attrs[n] && !f.alike(a, dsl.Read(before), dsl.Read(a.Attrs[n])):
 			note("%s was %s, is %s", n, before, a.Attrs[n])
 		}
 	}
@@ -132,7 +134,7 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 		}
 	}
 	for _, in := range slices.Sorted(maps.Keys(a.Inputs)) {
-		if before, ok := old.Inputs[in]; !ok {
+		if before, ok := f.input(a, old, in); !ok {
 			note("%s is new", in)
 		} else if before != a.Inputs[in] {
 			note("%s changed", in)
@@ -145,4 +147,33 @@ func (f *Fold) difference(a *Action, old *state.Block) string {
 		changes = append(changes[:3], fmt.Sprintf("and %d more", len(changes)-3))
 	}
 	return strings.Join(changes, "; ")
+}
+
+// input returns what an input was when the block last ran, also if it has moved to another module with the block.
+func (f *Fold) input(a *Action, old *state.Block, name string) (id string, ok bool) {
+	if id, ok = old.Inputs[name]; ok {
+		return id, true
+	}
+	for before, id := range old.Inputs {
+		if f.alike(a, cty.StringVal(before), cty.StringVal(name)) {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// alike reports whether an address that the block named before, and one that it names now, differ only in the module that
+// the block has moved to.
+func (f *Fold) alike(a *Action, before, now cty.Value) bool {
+	was := f.lies(a.Addr).Module
+	if was == a.Addr.Module || before.Type() != cty.String || now.Type() != cty.String {
+		return false
+	}
+	x, part, err := addr.ParsePart(before.AsString())
+	y, other, bad := addr.ParsePart(now.AsString())
+	if err != nil || bad != nil || part != other || x.Module != was || y.Module != a.Addr.Module {
+		return false
+	}
+	x.Module = y.Module
+	return x == y
 }
