@@ -44,8 +44,8 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 	if s == nil {
 		s = &folder{dir: dir, real: realPath(dir), inside: inside}
 	}
-	if problem := x.chain(s); problem != "" {
-		return nil, failure(at, "Modules in a circle", "%s", problem)
+	if problem := x.chain(s); problem != nil {
+		return nil, problem
 	}
 	if c.sources[dir] != nil {
 		return s, nil
@@ -132,20 +132,22 @@ func unpack(path string) (dir, problem string) {
 	return dir, ""
 }
 
-// chain says why a module cannot use a folder: it contains itself, or is too deep; "" if it can.
-func (x *call) chain(f *folder) string {
+// chain is the error of a module that contains itself, or is inside too many; nil for others.
+func (x *call) chain(f *folder) *hcl.Diagnostic {
+	at := x.source.Expr.Range()
 	var names []string
 	for m := x.in; m != nil; m = m.caller() {
 		names = append([]string{m.title()}, names...)
 		if m.source.real == f.real {
-			return fmt.Sprintf("%s uses the folder %s, from which it is called itself: %s, %s. A module cannot contain "+
-				"itself.", x, foreign.Shown(f.dir), strings.Join(names, ", "), x)
+			return failure(at, "Modules in a circle", "%s uses the folder %s, from which it is called itself: %s, %s. A "+
+				"module cannot contain itself.", x, foreign.Shown(f.dir), strings.Join(names, ", "), x)
 		}
 	}
 	if len(names) > addr.MaxDepth {
-		return fmt.Sprintf("%s is inside more than %d modules.", x, addr.MaxDepth)
+		return failure(at, "Too many modules", "%s is the last of more than %d modules inside each other. Call some of "+
+			"them beside each other.", x, addr.MaxDepth)
 	}
-	return ""
+	return nil
 }
 
 // title is how a chain of modules names one.
