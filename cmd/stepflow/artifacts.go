@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"stepflow/dsl"
 	"stepflow/runtime/artifacts"
@@ -53,13 +54,17 @@ func (a *app) elsewhere(pipeline string) (results.Elsewhere, error) {
 
 // sending returns what says, after a run, what is still to be sent to a place.
 func (a *app) sending(place *artifacts.Place) func(left string) {
-	said := ""
+	var said atomic.Value
+	a.interrupt.atExit(func() {
+		if left, ok := said.Load().(string); ok {
+			fmt.Fprintf(a.stderr, "Not sent to %s: %s. The next apply sends it.\n", place, left)
+		}
+	})
 	return func(left string) {
 		a.interrupt.hold("Interrupted: sending " + left + ". Once more stops at once, and the next apply sends it.")
-		if left == said || a.json {
+		if was := said.Swap(left); was == left || a.json {
 			return
 		}
-		said = left
 		fmt.Fprintf(a.stderr, "Sending to %s: %s\n", place, left)
 	}
 }

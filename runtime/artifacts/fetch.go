@@ -26,6 +26,9 @@ const fetching = "fetching"
 // patience is how long a server may give nothing.
 const patience = 2 * time.Minute
 
+// diskFree is durable.Free; tests fill the disk.
+var diskFree = durable.Free
+
 // Fetch puts a result or a checkpoint into a block's folder, which is relative to the state's: all of it, checked byte by
 // byte, or nothing. It asks first whether the disk has room.
 func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block string) error {
@@ -46,7 +49,7 @@ func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block stri
 			need -= st.Size()
 		}
 	}
-	if free, ok := durable.Free(parts); ok && free < need {
+	if free, ok := diskFree(parts); ok && free < need {
 		return fmt.Errorf("fetching %s from %s needs %s, and %s has %s left. Make room, or put the state on another disk with "+
 			"-state-dir", filepath.Join(block, a.Leaf), a.Where, dsl.FormatBytes(need), stateDir, dsl.FormatBytes(free))
 	}

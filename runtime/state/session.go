@@ -99,11 +99,12 @@ func (s *session) fail() error {
 	return err
 }
 
-// lock takes the lock, also from a process that is gone.
+// lock takes the lock, also from a process that is gone: one that took it for this folder on this machine. The folder may
+// have been copied from another one while a run went on there.
 func (s *session) lock(ctx context.Context, l *LockInfo) error {
 	err := s.backend.Lock(ctx, l)
 	var held *HeldError
-	if errors.As(err, &held) && held.Lock.ID == l.ID {
+	if errors.As(err, &held) && held.Lock.ID == l.ID && held.Lock.Path == l.Path && held.Lock.Who == l.Who {
 		if err := s.backend.Unlock(ctx, l.ID); err != nil {
 			return err
 		}

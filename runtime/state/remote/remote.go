@@ -10,6 +10,9 @@ import (
 	"stepflow/runtime/state"
 )
 
+// ErrUnreachable says that a backend did not answer.
+var ErrUnreachable = web.ErrUnreachable
+
 // Open returns the backend of an address; nil for state.Local. It asks nothing of it yet.
 func Open(address string, getenv func(string) string) (state.Backend, error) {
 	switch {
