@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-backend test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -71,6 +71,10 @@ test-backend: build ## states and artifacts in a real MinIO: races, kills, outag
 	tools/minio/build.sh
 	STEPFLOW_MINIO=$(CURDIR)/bin/minio go test -count=1 -run TestMinIO ./cmd/stepflow
 
+test-prometheus: build $(Q)/data/go-docs.parquet ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
+	promtool check rules docs/observability/rules.yaml
+	STEPFLOW_PROMETHEUS=$$(command -v prometheus) go test -count=1 -run 'TestPrometheus$$' -v ./cmd/stepflow
+
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh
 
@@ -79,10 +83,10 @@ test-lsp: build ## stepflow lsp with a real client over standard input and outpu
 
 # Long tests of the concurrent packages that the detector has little to find in: those of one goroutine, and those that do
 # again, for longer, what shorter ones do.
-UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort
+UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion
 
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state ./tracing ./report
+	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state ./tracing ./report ./lsp
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
@@ -94,8 +98,9 @@ lint: ## gofmt, vet and staticcheck
 
 generate: ## files made by programs: assembly, the references of language, commands and traces
 	go generate ./...
-	go run ./cmd/stepflow schema -markdown > docs/language.md
-	go run ./cmd/stepflow schema -tracing > docs/tracing.md
+	$(MAKE) build # before the pages are emptied
+	$(STEPFLOW) schema -markdown > docs/language.md
+	$(STEPFLOW) schema -tracing > docs/tracing.md
 	go test ./cmd/stepflow -run TestCommandsPage -update
 
 fuzz: ## every fuzz target, 30 seconds each

@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -151,7 +152,7 @@ func (d *Decoded) Hides(e *Export) bool {
 	if d == nil {
 		return false
 	}
-	for _, name := range append(e.From, e.Name) {
+	for _, name := range append(slices.Clip(e.From), e.Name) {
 		at, attr := d, name
 		if i := strings.IndexByte(name, '.'); i >= 0 {
 			at, attr = d.blocks[name[:i]], name[i+1:]

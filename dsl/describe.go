@@ -122,6 +122,13 @@ func SignatureOf(name string) *Signature {
 	if s.Doc == "" {
 		s.Doc = "As in Terraform."
 	}
+	for _, g := range functionGroups {
+		for _, x := range g.examples {
+			if strings.HasPrefix(x.call, name+"(") {
+				s.Doc += fmt.Sprintf("\n\n`%s` is `%s`.", x.call, x.want)
+			}
+		}
+	}
 	return s
 }
 

@@ -26,8 +26,10 @@ func TestDiagnostics(t *testing.T) {
 
 	e.change("main.hcl", strings.Replace(example, "var.tokens", "var.tokns", 1))
 	got = e.diagnostics("main.hcl")
-	if len(got) != 2 || got[0].Severity != severityWarning || !strings.HasPrefix(got[0].Message, "Unused variable: ") ||
-		got[1].Message != `Unknown variable: There is no variable "tokns". Did you mean "tokens"?` || got[1].Source != "stepflow" {
+	if len(got) != 2 || got[0].Severity != severityWarning ||
+		!strings.HasPrefix(got[0].Message, "Unused variable: ") ||
+		got[1].Message != `Unknown variable: There is no variable "tokns". Did you mean "tokens"?` ||
+		got[1].Source != "stepflow" {
 		t.Errorf("an unknown variable: %v", got)
 	}
 	e.change("main.hcl", example)
@@ -45,7 +47,8 @@ func TestDiagnostics(t *testing.T) {
 func TestDiagnosticsOfValues(t *testing.T) {
 	e := newEditor(t, map[string]string{"disk/main.hcl": example, "a.auto.vars.hcl": "tokens = []\n",
 		"prod.vars.hcl": "tokens = 3\ntoken = 4\n"}, "")
-	if got := e.diagnostics("a.auto.vars.hcl"); len(got) != 1 || !strings.HasPrefix(got[0].Message, "Wrong type: var.tokens") {
+	if got := e.diagnostics("a.auto.vars.hcl"); len(got) != 1 ||
+		!strings.HasPrefix(got[0].Message, "Wrong type: var.tokens") {
 		t.Errorf("%v", got)
 	}
 	if got := e.diagnostics("prod.vars.hcl"); len(got) != 1 || got[0].Range.Start.Line != 1 ||
@@ -122,7 +125,8 @@ func TestHover(t *testing.T) {
 
 // TestSecretsAreHidden: a hover shows no value of a sensitive variable.
 func TestSecretsAreHidden(t *testing.T) {
-	text := "variable \"key\" {\n  sensitive = true\n}\nlocals {\n  k = \"${var.key}!\"\n}\noutput \"x\" {\n  value = length(local.k)\n" +
+	text := "variable \"key\" {\n  sensitive = true\n}\nlocals {\n  k = \"${var.key}!\"\n}\n" +
+		"output \"x\" {\n  value = length(local.k)\n" +
 		"  sensitive = true\n}\n"
 	e := newEditor(t, map[string]string{"main.hcl": text, "a.auto.vars.hcl": "key = \"hunter2\"\n"}, "")
 	e.diagnostics("main.hcl")
@@ -138,7 +142,8 @@ func TestSecretsAreHidden(t *testing.T) {
 // TestDefinition and references, over files.
 func TestDefinition(t *testing.T) {
 	other := "output \"a\" {\n  value = [stage.seed.loss, var.tokens, stage.seed.tokens]\n}\n"
-	e := newEditor(t, map[string]string{"main.hcl": example, "b.hcl": other, "disk/c.hcl": "output \"c\" {\n  value = stage.seed.loss\n}\n",
+	e := newEditor(t, map[string]string{"main.hcl": example, "b.hcl": other,
+		"disk/c.hcl": "output \"c\" {\n  value = stage.seed.loss\n}\n",
 		"x.vars.hcl": "tokens = 5\n"}, "")
 	main := func(line, from, to int) Location {
 		return Location{e.uri("main.hcl"), Range{Position{line, from}, Position{line, to}}}
@@ -185,7 +190,8 @@ func TestSymbols(t *testing.T) {
 	e := newEditor(t, map[string]string{"main.hcl": example, "disk/sub/b.hcl": "output \"sub\" {\n  value = 1\n}\n",
 		"disk/.hidden/b.hcl": "output \"hidden\" {\n  value = 1\n}\n"}, "")
 	var doc []DocumentSymbol
-	e.call("textDocument/documentSymbol", map[string]any{"textDocument": map[string]any{"uri": e.uri("main.hcl")}}, &doc)
+	e.call("textDocument/documentSymbol",
+		map[string]any{"textDocument": map[string]any{"uri": e.uri("main.hcl")}}, &doc)
 	var names []string
 	for _, d := range doc {
 		names = append(names, d.Name)
@@ -193,7 +199,8 @@ func TestSymbols(t *testing.T) {
 			names = append(names, "-"+c.Name)
 		}
 	}
-	want := []string{"variable.tokens", "locals", "-batch", "data.text.docs", "tokenizer.bpe.small", "model.llama.tiny",
+	want := []string{"variable.tokens", "locals", "-batch", "data.text.docs", "tokenizer.bpe.small",
+		"model.llama.tiny",
 		"optimizer.adamw.main", "stage.seed", "-train"}
 	if !slices.Equal(names, want) {
 		t.Errorf("%q", names)
@@ -210,7 +217,8 @@ func TestSymbols(t *testing.T) {
 		}
 	}
 	var folds []FoldingRange
-	e.call("textDocument/foldingRange", map[string]any{"textDocument": map[string]any{"uri": e.uri("main.hcl")}}, &folds)
+	e.call("textDocument/foldingRange", map[string]any{"textDocument": map[string]any{"uri": e.uri("main.hcl")}},
+		&folds)
 	if len(folds) != 8 || folds[0] != (FoldingRange{0, 3}) {
 		t.Errorf("%v", folds)
 	}
@@ -224,7 +232,8 @@ func TestFormatting(t *testing.T) {
 		"options": map[string]any{"tabSize": 4, "insertSpaces": true}}
 	var edits []TextEdit
 	e.call("textDocument/formatting", p, &edits)
-	if got := apply(text, edits); got != "# ß\noutput \"x\" {\n  value       = 1\n  description = \"𝄞\"\n}\n" || len(edits) != 1 {
+	if got := apply(text, edits); got != "# ß\noutput \"x\" {\n  value       = 1\n  description = \"𝄞\"\n}\n" ||
+		len(edits) != 1 {
 		t.Errorf("%q, %v", got, edits)
 	}
 	e.change("main.hcl", "output {")
@@ -239,7 +248,8 @@ func TestCodeAction(t *testing.T) {
 	for _, c := range [][2]string{
 		{"tokens          = var.tokens", "tokens          = var.tokns"},
 		{"model = model.llama.tiny", "model = model.llama.tinny"},
-		{"vocab_size              = tokenizer.bpe.small.vocab_size", "vocab_size              = tokenizer.bpe.small.vocab_sise"},
+		{"vocab_size              = tokenizer.bpe.small.vocab_size",
+			"vocab_size              = tokenizer.bpe.small.vocab_sise"},
 		{"batch_size ", "batch_sise "},
 		{"  train {", "  trian {"},
 		{"model \"llama\"", "model \"lama\""},
@@ -311,8 +321,10 @@ func TestSnippets(t *testing.T) {
 	can := `{"textDocument": {"completion": {"completionItem": {"snippetSupport": true}}}}`
 	for _, c := range []struct{ capabilities, after, label, want string }{
 		{can, "{\n  ", "precision", "stage \"a\" {\n  precision = \"${1|fp32,bf16|}\"$0\n}\nopt\n"},
-		{can, "{\n  ", "grow", "stage \"a\" {\n  grow \"${1|interpolation,stack,copy|}\" {\n  layers = $2\n  $0\n}\n}\nopt\n"},
-		{can, "opt", "optimizer", "stage \"a\" {\n  \n}\noptimizer \"${1|adamw,muon|}\" \"${2:name}\" {\n  learning_rate = $3\n  $0\n}\n"},
+		{can, "{\n  ", "grow",
+			"stage \"a\" {\n  grow \"${1|interpolation,stack,copy|}\" {\n  layers = $2\n  $0\n}\n}\nopt\n"},
+		{can, "opt", "optimizer",
+			"stage \"a\" {\n  \n}\noptimizer \"${1|adamw,muon|}\" \"${2:name}\" {\n  learning_rate = $3\n  $0\n}\n"},
 		{"", "{\n  ", "precision", "stage \"a\" {\n  precision = \n}\nopt\n"},
 		{"", "opt", "optimizer", "stage \"a\" {\n  \n}\noptimizer \n"},
 	} {

@@ -80,6 +80,9 @@ func (c *completer) names() {
 		return
 	}
 	body, _ := dsl.BodyOf(c.path)
+	if c.path[0].Type == "module" && len(c.path) == 1 {
+		c.inputs(&body)
+	}
 	for _, a := range body.Attrs {
 		if c.has(a.Name) {
 			continue
@@ -101,6 +104,25 @@ func (c *completer) names() {
 		}
 		c.add(rank, CompletionItem{Label: n.Name, Kind: itemStruct, Detail: n.Form(), Documentation: markdown(n.Doc)},
 			c.block(n.Name, n.Label, false, n.Attrs, nil))
+	}
+}
+
+// inputs takes the place of the inputs in the table for the variables of the module itself.
+func (c *completer) inputs(body *dsl.Body) {
+	body.Attrs = slices.DeleteFunc(body.Attrs, func(a dsl.Attr) bool { return a.Name == "INPUT" })
+	dir := c.moduleDir(c.dir(), append(c.path[0].Labels, "")[0])
+	if dir == "" {
+		return
+	}
+	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
+		rank := first
+		if slices.ContainsFunc(d.block.items, func(x *item) bool { return d.part.text(x.name) == "default" }) {
+			rank = second
+		}
+		if !c.has(d.addr.Name) {
+			c.add(rank, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
+				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
+		}
 	}
 }
 
@@ -245,7 +267,8 @@ func (c *completer) oneOf(row *dsl.Attr, quote string) {
 }
 
 // typeWords begin the types of variables.
-var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)", "object({ $0 })", "set($0)", "tuple([$0])"}
+var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)", "object({ $0 })", "set($0)",
+	"tuple([$0])"}
 
 // expected lists the values that an attribute takes in particular.
 func (c *completer) expected(row *dsl.Attr) {
@@ -255,7 +278,7 @@ func (c *completer) expected(row *dsl.Attr) {
 		c.words(first, "true", "false")
 	case row.Name == "ignore_changes":
 		c.words(first, "all")
-		c.words(first, dsl.IgnorableNames(c.path[0])...)
+		c.words(second, dsl.IgnorableNames(c.path[0])...)
 	case row.Name == "type" && c.path[0].Type == "variable":
 		for _, w := range typeWords {
 			if !c.snippets {
@@ -302,7 +325,8 @@ func (c *completer) expression(row *dsl.Attr, v *value) {
 		if !c.snippets {
 			insert = f + "("
 		}
-		c.add(fourth, CompletionItem{Label: f, Kind: itemFunction, Detail: s.String(), Documentation: markdown(s.Doc)}, insert)
+		c.add(fourth, CompletionItem{Label: f, Kind: itemFunction, Detail: s.String(), Documentation: markdown(s.Doc)},
+			insert)
 	}
 }
 
@@ -312,7 +336,7 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		a := d.addr
 		rank, kind := third, itemStruct
 		switch {
-		case a.Kind == "output", a.Kind == "check", blocksOnly && kindOf(a) == nil:
+		case a.Kind == "output", a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
 			continue
 		case slices.Contains(wanted, a.Kind):
 			rank = first
@@ -328,7 +352,7 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 
 // builtIns lists the names that nobody declares and that have a value here.
 func (c *completer) builtIns() []string {
-	names := []string{"path.module"}
+	names := []string{"path.module", "path.root", "path.cwd"}
 	if len(c.blocks) > 0 && len(c.path) > 0 {
 		for _, x := range c.blocks[0].items {
 			switch c.part.text(x.name) {
@@ -365,6 +389,8 @@ func (c *completer) members(chain []string) {
 		c.declaredNames(chain)
 	case typed && n == 3:
 		c.exports(addr.Addr{Kind: root, Type: chain[1], Name: chain[2]})
+	case root == "module" && n == 2:
+		c.outputs(chain[1])
 	case !typed && n == 2:
 		c.exports(addr.Addr{Kind: root, Name: chain[1]})
 	}
@@ -392,6 +418,17 @@ func (c *completer) declaredNames(chain []string) {
 		return n.declared && n.addr.Kind == want.Kind && n.addr.Type == want.Type
 	}) {
 		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+	}
+}
+
+// outputs lists the outputs of a module.
+func (c *completer) outputs(module string) {
+	dir := c.moduleDir(c.dir(), module)
+	if dir == "" {
+		return
+	}
+	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "output" }) {
+		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemProperty, Detail: d.place()}, d.addr.Name)
 	}
 }
 

@@ -31,6 +31,7 @@ type part struct {
 type section struct {
 	*outline
 	names []name
+	calls []call
 }
 
 // newFile reads a text. What is the same as in an earlier version of the file is not read again.
@@ -56,7 +57,7 @@ func newFile(uri, path string, t *text, old *file) *file {
 		s := known[string(src)]
 		if s == nil {
 			s = &section{outline: newOutline(src)}
-			s.names = s.findNames()
+			s.names, s.calls = s.findNames(), s.outline.calls()
 			if f.isValues() {
 				s.names = s.settings()
 			}

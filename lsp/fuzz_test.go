@@ -3,6 +3,8 @@ package lsp
 import (
 	"strings"
 	"testing"
+
+	"stepflow/dsl/addr"
 )
 
 // alone is the URI of a text that is in no folder.
@@ -63,8 +65,7 @@ func askAll(t *testing.T, s *session, at int) {
 
 func must[T any](x T, _ error) T { return x }
 
-// TestTruncated cuts the example off at every place, as it is while somebody is typing it: names are completed in it, and
-// what is before it is known.
+// TestTruncated cuts the example off at every place, as it is while somebody is typing it.
 func TestTruncated(t *testing.T) {
 	for i := range len(example) + 1 {
 		askAll(t, sessionWith(example[:i]), i)
@@ -78,8 +79,8 @@ func TestGap(t *testing.T) {
 			_, rest, _ := strings.Cut(example[i:], end)
 			s := sessionWith(example[:i] + "\n" + rest)
 			askAll(t, s, i)
-			if d := s.names(s.open[alone].dir(), func(n *name) bool { return n.declared && n.addr.String() == "stage.seed" }); len(d) == 0 &&
-				i < strings.Index(example, "stage \"seed\"")-3 {
+			seen := s.declared(alone, addr.Addr{Kind: "stage", Name: "seed"})
+			if seen == nil && i < strings.Index(example, "stage \"seed\"")-3 {
 				t.Fatalf("cut at %d, up to %q: the stage is not seen", i, end)
 			}
 		}
@@ -87,8 +88,10 @@ func TestGap(t *testing.T) {
 }
 
 func FuzzAnswers(f *testing.F) {
-	for _, text := range []string{example, "", "a = \"${", "stage \"a\" {\n  b = [for x in y : x.", "/*\nstage \"x\" {\n*/", "a=<<E\nstage \"b\" {\n}\nE\n",
-		"x = a[b[c[", "output \"é\" {\r\n  value = \"𝄞\"\r\n}\r\n", "}}}}\nlocals {\n x = }\n", "import {\n to = stage.", "moved {\n from = "} {
+	for _, text := range []string{example, "", "a = \"${", "stage \"a\" {\n  b = [for x in y : x.",
+		"/*\nstage \"x\" {\n*/", "a=<<E\nstage \"b\" {\n}\nE\n",
+		"x = a[b[c[", "output \"é\" {\r\n  value = \"𝄞\"\r\n}\r\n", "}}}}\nlocals {\n x = }\n",
+		"import {\n to = stage.", "moved {\n from = "} {
 		f.Add(text, uint16(len(text)))
 		f.Add(text, uint16(len(text)/2))
 	}

@@ -27,8 +27,11 @@ func (s *session) hover(p positionParams) (*Hover, error) {
 
 // explain returns what is known of the name at a place, and where the name is.
 func (s *session) explain(x *spot) (text string, at span) {
+	if t := s.target(x); t != nil {
+		return s.explainTarget(x, t), t.at
+	}
 	if n := x.name(); n != nil {
-		return s.explainName(x, n)
+		return s.explainExport(x, n)
 	}
 	o, it := x.part.outline, x.item
 	switch {
@@ -82,6 +85,8 @@ var builtIn = map[string]string{
 	"each.value":  "The value of this instance of a block with `for_each`.",
 	"count.index": "The number of this instance of a block with `count`, from 0.",
 	"path.module": "The folder of these files, as an absolute path.",
+	"path.root":   "The folder of the pipeline, as an absolute path.",
+	"path.cwd":    "The folder in which stepflow was started.",
 }
 
 // word explains a function, or a name that nobody declares, in an expression.
@@ -108,37 +113,45 @@ func word(o *outline, value []token, at int) (text string, where span) {
 	return "", where
 }
 
-// explainName explains something that is declared, or a value that it offers.
-func (s *session) explainName(x *spot, n *name) (string, span) {
-	if i := x.step(n); i >= 0 {
-		export := x.part.text(n.steps[i])
-		if k := kindOf(n.addr); k != nil && i == 0 {
-			for _, e := range k.Offered(n.addr.Type) {
-				if e.Name == export {
-					return fmt.Sprintf("`%s.%s`: %s\n\n%s", n.addr, e.Name, e.Summary(), e.Doc), n.steps[i]
-				}
-			}
-		}
+// explainExport explains a value that a block offers.
+func (s *session) explainExport(x *spot, n *name) (string, span) {
+	i := x.step(n)
+	k := kindOf(n.addr)
+	if k == nil || i != 0 {
 		return "", n.steps[i]
 	}
-	d := s.declared(x.dir(), n.addr)
-	if d == nil {
-		return "", n.at
+	for _, e := range k.Offered(n.addr.Type) {
+		if e.Name == x.part.text(n.steps[0]) {
+			return fmt.Sprintf("`%s.%s`: %s\n\n%s", n.addr, e.Name, e.Summary(), e.Doc), n.steps[0]
+		}
 	}
-	parts := []string{fmt.Sprintf("`%s`%s", n.addr, s.showValue(x.dir(), n.addr))}
-	if f := s.folders[x.dir()]; n.addr.Kind == "var" && f != nil && f.config != nil {
-		if v := f.config.Variables[n.addr.Name]; v != nil && v.Description != "" {
+	return "", n.steps[0]
+}
+
+// explainTarget explains something that is declared.
+func (s *session) explainTarget(x *spot, t *target) string {
+	d := s.declared(t.dir, t.addr)
+	if d == nil {
+		return ""
+	}
+	parts := []string{fmt.Sprintf("`%s`%s", t.addr, s.showValue(t.dir, t.addr))}
+	if f := s.folders[t.dir]; t.addr.Kind == "var" && f != nil && f.config != nil {
+		if v := f.config.Variables[t.addr.Name]; v != nil && v.Description != "" {
 			parts = append(parts, v.Description)
 		}
 	}
 	parts = append(parts, fmt.Sprintf("```hcl\n%s\n```", excerpt(d)))
-	if k := kindOf(n.addr); k != nil {
+	if k := kindOf(t.addr); k != nil {
 		parts = append(parts, k.Doc)
 	}
 	if d.file != x.file {
-		parts = append(parts, "In "+filepath.Base(d.file.path)+".")
+		name := d.file.path
+		if rel, err := filepath.Rel(x.dir(), name); err == nil {
+			name = filepath.ToSlash(rel)
+		}
+		parts = append(parts, "In "+name+".")
 	}
-	return strings.Join(parts, "\n\n"), n.at
+	return strings.Join(parts, "\n\n")
 }
 
 // showValue returns " = VALUE" of a variable or a local, as the folder was checked last; "" if it is not known.

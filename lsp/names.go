@@ -15,6 +15,7 @@ type name struct {
 	at       span      // the last part of the address, which a declaration may change
 	whole    span      // declared: the block or attribute; used: with what is read of it
 	declared bool
+	block    *item  // that is declared
 	steps    []span // what is read of it, such as loss in stage.seed.loss
 	in       string // the type of the outermost block around it
 }
@@ -54,7 +55,7 @@ func (o *outline) findNames() (list []name) {
 
 // declaration returns the name that a block declares.
 func (o *outline) declaration(x *item) (n name, ok bool) {
-	n = name{whole: x.whole, declared: true, in: o.text(x.name)}
+	n = name{whole: x.whole, block: x, declared: true, in: o.text(x.name)}
 	switch kind := n.in; {
 	case kind == "variable":
 		n.addr.Kind = "var"

@@ -1,19 +1,19 @@
 package lsp
 
-import "stepflow/dsl/addr"
-
 // definition returns where what is at a place is declared.
 func (s *session) definition(p positionParams) ([]Location, error) {
 	x, err := s.spotAt(p)
 	if err != nil {
 		return nil, err
 	}
-	n := x.name()
-	if n == nil {
-		return nil, nil
+	t := s.target(x)
+	if n := x.name(); t == nil && n != nil { // a value that a block offers
+		t = &target{x.dir(), n.addr, n.at}
 	}
-	if d := s.declared(x.dir(), n.addr); d != nil {
-		return []Location{d.location()}, nil
+	if t != nil {
+		if d := s.declared(t.dir, t.addr); d != nil {
+			return []Location{d.location()}, nil
+		}
 	}
 	return nil, nil
 }
@@ -24,22 +24,17 @@ func (s *session) references(p referenceParams) ([]Location, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := x.name()
-	if n == nil {
+	t := s.target(x)
+	if t == nil {
 		return nil, nil
 	}
 	var list []Location
-	for _, u := range s.named(x.dir(), n.addr) {
+	for _, u := range s.everywhere(t) {
 		if !u.declared || p.Context.IncludeDeclaration {
 			list = append(list, u.location())
 		}
 	}
 	return list, nil
-}
-
-// named lists where something is declared or used in a folder.
-func (s *session) named(dir string, a addr.Addr) []place {
-	return s.names(dir, func(n *name) bool { return n.addr == a })
 }
 
 // highlight lists where something is declared or used in the document.
@@ -53,9 +48,11 @@ func (s *session) highlight(p positionParams) ([]DocumentHighlight, error) {
 		return nil, nil
 	}
 	var list []DocumentHighlight
-	for _, u := range s.named(x.dir(), n.addr) {
-		if u.file == x.file {
-			list = append(list, DocumentHighlight{u.location().Range})
+	for _, p := range x.parts {
+		for i := range p.names {
+			if u := &p.names[i]; u.addr == n.addr {
+				list = append(list, DocumentHighlight{x.rangeOf(p, u.at)})
+			}
 		}
 	}
 	return list, nil

@@ -186,8 +186,8 @@ var (
 		hclsyntax.TokenCHeredoc: true}
 )
 
-// value reads the expression of an attribute, up to the end of its line outside of brackets. Where a bracket is missing,
-// it ends before the next attribute, and before the last bracket of the block.
+// value reads the expression of an attribute, up to the end of its line outside of brackets. Where a bracket is
+// missing, it ends before the next attribute, and before the last bracket of the block.
 func (r *outliner) value(x *item) {
 	var open []hclsyntax.TokenType
 	start := r.at

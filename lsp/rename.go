@@ -17,58 +17,60 @@ func (s *session) prepareRename(p positionParams) (*PrepareRename, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, _, err := s.renamed(x)
+	t, _, err := s.renamed(x)
 	if err != nil {
 		return nil, err
 	}
-	return &PrepareRename{x.rangeOf(x.part, n.at), n.addr.Name}, nil
+	return &PrepareRename{x.rangeOf(x.part, t.at), t.addr.Name}, nil
 }
 
-// renamed returns the name at a place that would be renamed, and where it is declared.
-func (s *session) renamed(x *spot) (*name, *place, error) {
-	n := x.name()
-	switch {
-	case n == nil:
+// renamed returns what is named at a place and would be renamed, and where it is declared.
+func (s *session) renamed(x *spot) (*target, *place, error) {
+	t := s.target(x)
+	if t == nil {
+		if n := x.name(); n != nil {
+			return nil, nil, refuse("%s is a value that stepflow gives, so it keeps its name. Put the cursor on %s to rename "+
+				"the block.", x.part.text(n.steps[x.step(n)]), n.addr.Name)
+		}
 		return nil, nil, refuse("Only blocks, variables and locals can be renamed, at their name.")
-	case x.step(n) >= 0:
-		return nil, nil, refuse("%s is a value that stepflow gives, so it keeps its name. Put the cursor on %s to rename the block.",
-			x.part.text(n.steps[x.step(n)]), n.addr.Name)
-	case !n.at.holds(x.at):
-		return nil, nil, refuse("Put the cursor on %s: only the last part of %s is a name.", n.addr.Name, n.addr)
 	}
-	d := s.declared(x.dir(), n.addr)
+	if !t.at.holds(x.at) {
+		return nil, nil, refuse("Put the cursor on %s: only the last part of %s is a name.", t.addr.Name, t.addr)
+	}
+	d := s.declared(t.dir, t.addr)
 	if d == nil {
-		return nil, nil, refuse("%s is not declared here, so it cannot be renamed.", n.addr)
+		return nil, nil, refuse("%s is not declared here, so it cannot be renamed.", t.addr)
 	}
-	return n, d, nil
+	return t, d, nil
 }
 
-// rename gives a block, a variable or a local another name, wherever it is used in the folder. Of a block that runs, a
-// moved block tells the state of it.
+// rename gives a block, a variable or a local another name, wherever it is used. Of a block that runs, and of a module,
+// a moved block tells the state of it.
 func (s *session) rename(p renameParams) (*WorkspaceEdit, error) {
 	x, err := s.spotAt(p.positionParams)
 	if err != nil {
 		return nil, err
 	}
-	n, d, err := s.renamed(x)
+	t, d, err := s.renamed(x)
 	if err != nil {
 		return nil, err
 	}
-	to := n.addr
-	if to.Name = p.NewName; to == n.addr {
+	to := t.addr
+	if to.Name = p.NewName; to == t.addr {
 		return &WorkspaceEdit{map[string][]TextEdit{}}, nil
 	}
-	if err := s.checkName(x.dir(), n.addr, to); err != nil {
+	if err := s.checkName(t.dir, to); err != nil {
 		return nil, err
 	}
-	runs := kindOf(n.addr) != nil && kindOf(n.addr).Runs
+	k := kindOf(t.addr)
+	recorded := t.addr.Kind == "module" || k != nil && k.Runs
 	edit := &WorkspaceEdit{map[string][]TextEdit{}}
-	for _, u := range s.named(x.dir(), n.addr) {
-		if !(runs && slices.Contains(history, u.in)) {
+	for _, u := range s.everywhere(t) {
+		if !(recorded && slices.Contains(history, u.in)) {
 			edit.Changes[u.file.uri] = append(edit.Changes[u.file.uri], TextEdit{u.location().Range, to.Name})
 		}
 	}
-	if runs {
+	if recorded {
 		edit.Changes[d.file.uri] = append(edit.Changes[d.file.uri], moved(d, to))
 	}
 	return edit, nil
@@ -78,7 +80,7 @@ func (s *session) rename(p renameParams) (*WorkspaceEdit, error) {
 var history = []string{"moved", "removed"}
 
 // checkName refuses a name that is none, or taken.
-func (s *session) checkName(dir string, from, to addr.Addr) error {
+func (s *session) checkName(dir string, to addr.Addr) error {
 	if !hclsyntax.ValidIdentifier(to.Name) {
 		return refuse("%q cannot be a name: it starts with a letter and has only letters, digits, _ and -.", to.Name)
 	}
@@ -87,8 +89,8 @@ func (s *session) checkName(dir string, from, to addr.Addr) error {
 	}
 	was := s.names(dir, func(n *name) bool { return n.addr == to && slices.Contains(history, n.in) })
 	if len(was) > 0 {
-		return refuse("The %s block at %s says what became of a %s, so no other block can have that name now. Choose another "+
-			"name, or remove that block.", was[0].in, was[0].place(), to)
+		return refuse("The %s block at %s says what became of a %s, so no other block can have that name now. Choose "+
+			"another name, or remove that block.", was[0].in, was[0].place(), to)
 	}
 	return nil
 }

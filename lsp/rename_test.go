@@ -59,12 +59,14 @@ func TestRename(t *testing.T) {
 
 // TestRenameRefused says why something cannot be renamed.
 func TestRenameRefused(t *testing.T) {
-	text := example + "output \"a\" {\n  value = [stage.seed.loss, stage.nowhere, max(1, 2)]\n}\nmoved {\n  from = stage.old\n  to   = stage.seed\n}\n"
+	text := example + "output \"a\" {\n  value = [stage.seed.loss, stage.nowhere, max(1, 2)]\n}\n" +
+		"moved {\n  from = stage.old\n  to   = stage.seed\n}\n"
 	e := newEditor(t, map[string]string{"main.hcl": text}, "")
 	for _, c := range []struct{ after, to, want string }{
 		{"stage \"se", "a b", `"a b" cannot be a name: it starts with a letter`},
 		{"stage \"se", "", `"" cannot be a name`},
-		{"stage \"se", "old", "The moved block at main.hcl:48 says what became of a stage.old, so no other block can have that name now."},
+		{"stage \"se", "old",
+			"The moved block at main.hcl:48 says what became of a stage.old, so no other block can have that name now."},
 		{"variable \"tok", "tokens", ""},
 		{"tokenizer \"bpe\" \"sm", "small", ""},
 		{"= [stage.seed.lo", "x", "loss is a value that stepflow gives"},
