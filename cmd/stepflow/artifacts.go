@@ -13,8 +13,8 @@ import (
 // artifactsVariable names the place of artifacts where no flag does.
 const artifactsVariable = "STEPFLOW_ARTIFACTS"
 
-// artifactsOf returns where the results of a state are kept too: where the flag, the environment, or else the state says;
-// nil for nowhere.
+// artifactsOf returns where the results of a state are kept too: where the flag, the environment, or else the state
+// says; nil for nowhere.
 func (a *app) artifactsOf(folder string) (*artifacts.Place, error) {
 	place, _, err := a.placeOf(folder)
 	return place, err
@@ -78,6 +78,7 @@ func (a *app) sent(place *artifacts.Place, s artifacts.Sent) {
 	case s.Folders == 1:
 		fmt.Fprintf(a.stdout, "Sent a result or a checkpoint to %s (%s).\n", place, dsl.FormatBytes(s.Bytes))
 	case s.Folders > 1:
-		fmt.Fprintf(a.stdout, "Sent %d results and checkpoints to %s (%s).\n", s.Folders, place, dsl.FormatBytes(s.Bytes))
+		fmt.Fprintf(a.stdout, "Sent %d results and checkpoints to %s (%s).\n",
+			s.Folders, place, dsl.FormatBytes(s.Bytes))
 	}
 }

@@ -306,7 +306,8 @@ func TestFullDisk(t *testing.T) {
 		return 0
 	})
 	err = s.Fetch(context.Background(), finds[0], there, blockFolder)
-	if err == nil || !strings.Contains(err.Error(), "needs 1 MiB") || !strings.Contains(err.Error(), "has 1000 B left") {
+	if err == nil || !strings.Contains(err.Error(), "needs 1 MiB") ||
+		!strings.Contains(err.Error(), "has 1000 B left") {
 		t.Errorf("%v", err)
 	}
 }

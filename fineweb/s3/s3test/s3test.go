@@ -49,8 +49,8 @@ func (s *Store) Close() {
 	s.served.Close()
 }
 
-// Before has f called before a request is served, with its method and its key. It may wait; a status other than 0 is the
-// answer.
+// Before has f called before a request is served, with its method and its key. It may wait; a status other than 0 is
+// the answer.
 func (s *Store) Before(f func(method, key string) (status int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,8 @@ func (s *Store) list(w http.ResponseWriter, query url.Values) {
 		}
 		fmt.Fprint(w, "<Contents><Key>")
 		xml.EscapeText(w, []byte(k))
-		fmt.Fprintf(w, "</Key><Size>%d</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>", len(s.objects[k]))
+		fmt.Fprintf(w, "</Key><Size>%d</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>",
+			len(s.objects[k]))
 	}
 	fmt.Fprint(w, "</ListBucketResult>")
 }

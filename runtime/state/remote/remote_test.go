@@ -162,8 +162,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// TestKilled leaves a lock and an unsent state behind, as a killed process does. The same machine goes on by itself, and
-// another one needs force-unlock.
+// TestKilled leaves a lock and an unsent state behind, as a killed process does. The same machine goes on by itself,
+// and another one needs force-unlock.
 func TestKilled(t *testing.T) {
 	each(t, func(t *testing.T, b backend) {
 		ctx, folder := context.Background(), t.TempDir()
