@@ -232,10 +232,11 @@ func (s *session) take(there []byte, version string) error {
 		return err
 	}
 	s.origin.Backend = name
-	switch new, err := s.newer(here, there, version); {
-	case err != nil:
+	newer, err := s.newer(here, there, version)
+	if err != nil {
 		return err
-	case !new:
+	}
+	if !newer {
 		return s.origin.write(s.path)
 	}
 	if here != nil {
