@@ -67,13 +67,13 @@ test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, trace
 	tools/jaeger/build.sh
 	STEPFLOW_JAEGER=$(CURDIR)/bin/jaeger go test -count=1 -run TestJaeger -v ./cmd/stepflow
 
-test-backend: build ## states and artifacts in a real MinIO: races, kills, outages, damage
-	tools/minio/build.sh
-	STEPFLOW_MINIO=$(CURDIR)/bin/minio go test -count=1 -run TestMinIO ./cmd/stepflow
-
 test-prometheus: build $(Q)/data/go-docs.parquet ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
 	promtool check rules docs/observability/rules.yaml
 	STEPFLOW_PROMETHEUS=$$(command -v prometheus) go test -count=1 -run 'TestPrometheus$$' -v ./cmd/stepflow
+
+test-backend: build ## states and artifacts in a real MinIO: races, kills, outages, damage
+	tools/minio/build.sh
+	STEPFLOW_MINIO=$(CURDIR)/bin/minio go test -count=1 -run TestMinIO ./cmd/stepflow
 
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh

@@ -36,6 +36,7 @@ type Config struct {
 	cyclic    bool                   // something named or some block needs itself
 	texts     Texts                  // of files that are not read from disk
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
+	test      *loadedTest            // nil but in a test
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -44,7 +45,8 @@ type Block struct {
 	Kind      *Kind
 	DeclRange hcl.Range
 	Refs      []addr.Addr // blocks it needs or comes after, also through locals and modules
-	Reads     []addr.Addr // those of Refs whose values its attributes need
+	Reads     []addr.Addr // those of Refs whose values its attributes need, and a chain itself
+	Chained   bool        // instances name earlier instances of the block
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
@@ -52,6 +54,7 @@ type Block struct {
 	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
 	body      *hclsyntax.Body  // without what Lifecycle holds
 	uses      []reference      // what its body itself names
+	inherits  []*defaultsBlock // whose defaults are in its body
 }
 
 // Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even
@@ -73,6 +76,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	root := c.newModule("", &folder{dir: dir, real: realPath(dir)})
 	c.Variables = root.variables
 	bodies, diags := c.parseAll(files)
+	diags = append(diags, c.openTest(inputs.Test)...)
 	diags = append(diags, root.declare(bodies)...)
 	c.Files = c.parser.Files()
 	diags = append(diags, c.setVariables(inputs)...)
@@ -82,7 +86,8 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved,
+		c.linkTest} {
 		diags = append(diags, check()...)
 	}
 	return c, Join(c.Secrets.Diagnostics(diags))
@@ -130,7 +135,7 @@ func sortedAttrs(b *hclsyntax.Body) []*hclsyntax.Attribute {
 	for _, a := range b.Attributes {
 		list = append(list, a)
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].SrcRange.Start.Byte < list[j].SrcRange.Start.Byte })
+	sort.Slice(list, func(i, j int) bool { return before(list[i].SrcRange, list[j].SrcRange) })
 	return list
 }
 
@@ -152,7 +157,16 @@ func (m *module) declare(bodies []*hclsyntax.Body) (diags hcl.Diagnostics) {
 				a.Name))
 		}
 		for _, block := range b.Blocks {
-			diags = append(diags, m.add(block)...)
+			if block.Type == defaultsKind.Name { // before the blocks that they are for
+				diags = append(diags, m.addDefaults(block)...)
+			}
+		}
+	}
+	for _, b := range bodies {
+		for _, block := range b.Blocks {
+			if block.Type != defaultsKind.Name {
+				diags = append(diags, m.add(block)...)
+			}
 		}
 	}
 	return diags
@@ -189,13 +203,17 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
+	if b.Body, diags = c.overridden(block, b.Body); diags.HasErrors() {
+		return diags
+	}
+	block.body = b.Body
 	if k.NoLabel {
 		if c.Telemetry != nil {
 			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block",
 				"A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}
 		}
 		c.Telemetry = block
-		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
+		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", rules{})
 	}
 	if k.Name == "output" && m.path != "" {
 		return m.addOutput(block.Addr, b)
@@ -205,15 +223,15 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
-	var extra []string
-	nested := k.Blocks
+	body, nested, r := b.Body, k.Blocks, rules{}
 	if k.Repeat {
-		extra = []string{"count", "for_each", dependsOn.Name}
+		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		diags = block.repeat(b.Body)
+		body = m.inherit(block, body)
+		diags = block.repeat(body)
 	}
-	diags = append(diags, block.readLifecycle(b.Body)...)
-	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.inside(), extra)...)
+	diags = append(diags, block.readLifecycle(body)...)
+	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.inside(), r))...)
 }
 
 // inside returns the address of the block as it is in its module.

@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 // checker compares a body with the schema: names only, no values.
 type checker struct {
+	rules
 	body   *hclsyntax.Body
 	attrs  []Attr
 	blocks []Nested
@@ -19,9 +21,16 @@ type checker struct {
 	nested []string // names of blocks
 }
 
-// checkBody compares the body of a block of type typ with the schema. extra names attributes that are allowed besides.
-func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) hcl.Diagnostics {
-	c := &checker{body: b, where: where, known: append(attrNames(attrs, typ), extra...)}
+// rules say in what a body may differ from the schema.
+type rules struct {
+	extra   []string // attributes that are allowed besides
+	partial bool     // nothing is required
+	dynamic bool     // dynamic blocks may stand for nested ones
+}
+
+// checkBody compares the body of a block of type typ with the schema. where is the block, as messages name it.
+func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, r rules) hcl.Diagnostics {
+	c := &checker{rules: r, body: b, where: where, known: append(attrNames(attrs, typ), r.extra...)}
 	c.attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return !only(a.Only, typ) })
 	c.blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
 	for _, n := range c.blocks {
@@ -47,7 +56,7 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 		diags = append(diags, d)
 	}
 	for _, a := range c.attrs {
-		if a.Required && c.body.Attributes[a.Name] == nil {
+		if a.Required && !c.partial && c.body.Attributes[a.Name] == nil {
 			diags = append(diags, failure(c.body.MissingItemRange(), "Missing attribute", "%s needs %s: %s",
 				c.where, a.Name, a.Doc))
 		}
@@ -58,13 +67,18 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 // checkBlocks reports nested blocks that are unknown, given twice or missing, and checks the others.
 func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 	seen := map[string]hcl.Range{}
+	made := map[string]bool{} // by dynamic blocks
 	for _, sub := range c.body.Blocks {
-		i := slices.IndexFunc(c.blocks, func(n Nested) bool { return n.Name == sub.Type })
-		if i < 0 {
+		if c.dynamic && sub.Type == dynamicName {
+			name, d := c.checkDynamic(sub)
+			diags, made[name] = append(diags, d...), true
+			continue
+		}
+		n := c.row(sub.Type)
+		if n == nil {
 			diags = append(diags, c.unknownBlock(sub))
 			continue
 		}
-		n := &c.blocks[i]
 		if old, dup := seen[sub.Type]; dup && !n.Repeat {
 			diags = append(diags, failure(sub.DefRange(), "Duplicate block", "%s has one %s block; the first is at %s.",
 				c.where, sub.Type, place(old)))
@@ -74,15 +88,32 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 		if d := n.checkLabel(sub); d != nil {
 			diags = append(diags, d)
 		}
-		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+c.where, nil)...)
+		diags = append(diags, c.inside(sub.Body, n, n.placeIn(sub, c.where))...)
 	}
 	for _, n := range c.blocks {
-		if _, ok := seen[n.Name]; n.Required && !ok {
+		if _, ok := seen[n.Name]; n.Required && !c.partial && !ok && !made[n.Name] {
 			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs %s block: %s",
 				c.where, withArticle(n.Name), n.Doc))
 		}
 	}
 	return diags
+}
+
+// row returns the row of a nested block; nil if there is none.
+func (c *checker) row(name string) *Nested {
+	if i := slices.IndexFunc(c.blocks, func(n Nested) bool { return n.Name == name }); i >= 0 {
+		return &c.blocks[i]
+	}
+	return nil
+}
+
+// inside compares the body of a nested block.
+func (c *checker) inside(b *hclsyntax.Body, n *Nested, place string) hcl.Diagnostics {
+	r := rules{partial: c.partial, dynamic: c.dynamic && n.Name != lifecycleBlock.Name}
+	if n.Open {
+		r.extra = slices.Collect(maps.Keys(b.Attributes))
+	}
+	return checkBody(b, n.Attrs, n.Blocks, "", place, r)
 }
 
 // unknownBlock is the error of a nested block that the schema does not have.
@@ -96,9 +127,24 @@ func (c *checker) unknownBlock(sub *hclsyntax.Block) *hcl.Diagnostic {
 	return failure(sub.TypeRange, "Unknown block", "%s has no block %q.%s", c.where, sub.Type, hint)
 }
 
+// placeIn names a nested block in messages.
+func (n *Nested) placeIn(sub *hclsyntax.Block, where string) string {
+	if n.Named && len(sub.Labels) == 1 {
+		return n.Name + "." + sub.Labels[0]
+	}
+	return "the " + n.Name + " block of " + where
+}
+
 // checkLabel reports a label that is missing, unknown or too many; nil for none.
 func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
 	switch {
+	case n.Named && len(sub.Labels) != 1:
+		return failure(sub.DefRange(), "Wrong number of labels", "Write %s \"NAME\" { … }.", n.Name)
+	case n.Named && !hclsyntax.ValidIdentifier(sub.Labels[0]):
+		return failure(sub.LabelRanges[0], "Invalid name", "%q cannot be referred to: a name starts with a letter and has "+
+			"only letters, digits, _ and -.", sub.Labels[0])
+	case n.Named:
+		return nil
 	case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
 		form := n.Name
 		if n.Label != nil {
@@ -118,7 +164,7 @@ func checkMeta(b *hclsyntax.Block, k *Kind) hcl.Diagnostics {
 		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", "A %s block has no label: write %s { … }.",
 			k.Name, k.Name)}
 	}
-	return checkBody(b.Body, k.Attrs, k.Blocks, "", withArticle(k.Name)+" block", nil)
+	return checkBody(b.Body, k.Attrs, k.Blocks, "", withArticle(k.Name)+" block", rules{})
 }
 
 // withArticle puts "a" or "an" before a name.

@@ -44,7 +44,7 @@ type Fold struct {
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
 		came: map[addr.Addr]addr.Addr{}, lifecycle: o.Lifecycle && !o.Select.RefreshOnly}
-	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
+	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, Exports: o.Exports, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
 		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
 	f.Disk.Elsewhere = o.Elsewhere
@@ -127,9 +127,16 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left
 	f.rekey(b, instances)
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
+	failed := false
 	for i, each := range instances {
-		a, v, d := f.Plan(ctx, b, each)
-		exports[i], problems[i] = v, d
+		if b.Chained && failed { // its errors would only follow from those before
+			exports[i] = cty.DynamicVal
+			continue
+		}
+		var a *Action
+		var d hcl.Diagnostics
+		f.Scope.Earlier(b, exports[:i], func() { a, exports[i], d = f.Plan(ctx, b, each) })
+		problems[i], failed = d, failed || d.HasErrors()
 		if a != nil {
 			f.Put(a)
 		}
@@ -319,7 +326,7 @@ func (f *Fold) unkept(a *Action) (err error) {
 // needed returns why a value that was not kept is needed; "" if it is not.
 func (f *Fold) needed(a *Action, name string) (why string) {
 	for _, b := range f.cfg.Blocks {
-		if !slices.Contains(b.Refs, a.block.Addr) {
+		if !slices.Contains(b.Refs, a.block.Addr) && !slices.Contains(b.Reads, a.block.Addr) {
 			continue
 		}
 		if b.Kind.Name != "output" {
