@@ -91,13 +91,3 @@ func (s *session) declared(dir string, a addr.Addr) *place {
 	}
 	return &list[0]
 }
-
-// addresses lists what is declared in a folder, of the kinds that match.
-func (s *session) addresses(dir string, match func(kind string) bool) (list []addr.Addr) {
-	for _, p := range s.names(dir, func(n *name) bool { return n.declared && match(n.addr.Kind) }) {
-		if !slices.Contains([]string{"", "check"}, p.addr.Kind) {
-			list = append(list, p.addr)
-		}
-	}
-	return list
-}
