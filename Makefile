@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-prometheus test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -67,6 +67,10 @@ test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, trace
 	tools/jaeger/build.sh
 	STEPFLOW_JAEGER=$(CURDIR)/bin/jaeger go test -count=1 -run TestJaeger -v ./cmd/stepflow
 
+test-prometheus: build $(Q)/data/go-docs.parquet ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
+	promtool check rules docs/observability/rules.yaml
+	STEPFLOW_PROMETHEUS=$$(command -v prometheus) go test -count=1 -run 'TestPrometheus$$' -v ./cmd/stepflow
+
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh
 
@@ -90,8 +94,9 @@ lint: ## gofmt, vet and staticcheck
 
 generate: ## files made by programs: assembly, the references of language, commands and traces
 	go generate ./...
-	go run ./cmd/stepflow schema -markdown > docs/language.md
-	go run ./cmd/stepflow schema -tracing > docs/tracing.md
+	$(MAKE) build # before the pages are emptied
+	$(STEPFLOW) schema -markdown > docs/language.md
+	$(STEPFLOW) schema -tracing > docs/tracing.md
 	go test ./cmd/stepflow -run TestCommandsPage -update
 
 fuzz: ## every fuzz target, 30 seconds each

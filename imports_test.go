@@ -26,13 +26,13 @@ var may = map[string]string{
 	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
-	"runtime/apply": "dsl dsl/addr fineweb gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
+	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
 	"runtime/saved": "dsl runtime/blocks runtime/durable runtime/plan runtime/state",
 	"runtime/plan": "dsl dsl/addr fineweb gpu runtime/blocks runtime/blocks/all runtime/checkpoint runtime/exportdir " +
-		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
+		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
 	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
@@ -40,7 +40,7 @@ var may = map[string]string{
 		"runtime/state",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
-		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words",
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words tracing",
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
@@ -62,7 +62,7 @@ var may = map[string]string{
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate",
 	"runtime/forward": "ops ops/arch fineweb gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
-	"runtime/observe": "dsl dsl/addr gpu tracing runtime/metrics",
+	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",

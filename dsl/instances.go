@@ -29,6 +29,14 @@ func (b *Block) Instance(each Each) addr.Addr {
 	return a
 }
 
+// unknown is what is known of a block's exports before anything is: their types.
+func (b *Block) unknown() cty.Value {
+	if b == nil || b.exampleKey() != "" {
+		return cty.DynamicVal
+	}
+	return b.Kind.Export(b.Addr.String(), b.Addr.Type, nil, nil)
+}
+
 // exampleKey returns a key of a repeated block to use in a message; "" for other blocks.
 func (b *Block) exampleKey() string {
 	switch {

@@ -32,6 +32,7 @@ type call struct {
 	state     int         // opened, then expanded
 	vague     bool        // which instances there are is not known, or the module could not be read
 	all       *named      // what the instances give
+	each      *named      // the value of for_each, where each.value is known later than the keys; else nil
 }
 
 const (
@@ -127,6 +128,7 @@ func (x *call) keyHint() string {
 // expand finds the modules that a pipeline uses, and adds their instances. open says that variables may be unknown.
 func (c *Config) expand(open bool) (diags hcl.Diagnostics) {
 	x := &expander{config: c, open: open, scope: c.NewScope()}
+	x.scope.early = true
 	for i := 0; i < len(c.modules); i++ { // it grows
 		for _, call := range c.modules[i].calls {
 			diags = append(diags, x.expand(call)...)
@@ -222,39 +224,74 @@ func (e *expander) instances(x *call) (diags hcl.Diagnostics) {
 		x.vague = true
 		return diags
 	}
-	for _, r := range uses {
-		if _, ok := e.scope.value(r.addr); ok {
-			continue
-		}
-		x.vague = true
-		if b := e.block(r.addr, map[addr.Addr]bool{}); b.Kind != "" {
-			diags = append(diags, failure(expr.Range(), "Unknown instances", "How many instances %s has must be known when the "+
-				"pipeline is loaded, from variables and locals alone; this depends on %s. To repeat by what a block gives, "+
-				"repeat the blocks inside the module.", x, b))
-		}
-		return diags
-	}
 	v, d := expr.Value(e.scope.context(x.in, uses, nil))
 	if diags = append(diags, d...); d.HasErrors() {
 		x.vague = true
 		return diags
 	}
 	instances, problem := list(v, expr.Range())
-	switch {
-	case problem != nil && problem.Extra == tooEarly && e.open: // a variable without a value decides
-		x.vague = true
+	if problem == nil {
+		x.instances = instances
+		if x.forEach != nil && !v.IsWhollyKnown() {
+			x.lazy()
+		}
+		return diags
+	}
+	x.vague = true
+	if problem.Extra != tooEarly {
+		return append(diags, problem)
+	}
+	find := func(is func(addr.Addr) bool) (found addr.Addr) {
+		seen := map[addr.Addr]bool{}
+		for _, r := range uses {
+			if found.Kind == "" {
+				found = e.first(r.addr, is, seen)
+			}
+		}
+		return found
+	}
+	if e.open && find(e.unset).Kind != "" {
 		x.instances = []Each{{Key: "*", Unknown: x.count != nil, Name: cty.UnknownVal(cty.String), Value: cty.DynamicVal}}
 		if x.count != nil {
 			x.instances[0].Name = cty.NilVal
 		}
-	case problem != nil:
-		x.vague = true
-		problem.Extra = nil
-		diags = append(diags, problem)
-	default:
-		x.instances = instances
+		return diags
 	}
-	return diags
+	if b := find(func(a addr.Addr) bool { return e.config.byAddr[a] != nil }); b.Kind != "" {
+		diags = append(diags, failure(expr.Range(), "Unknown instances", "How many instances %s has must be known when the "+
+			"pipeline is loaded, from variables and locals alone; this depends on %s. To repeat by what a block gives, "+
+			"repeat the blocks inside the module.", x, b))
+	}
+	return diags // else what it needs has errors
+}
+
+// unset reports whether an address is that of a variable of the pipeline that has no value.
+func (e *expander) unset(a addr.Addr) bool {
+	v := e.config.Variables[a.Name]
+	return a.Kind == "var" && a.Module == "" && v != nil && !v.Value.IsWhollyKnown()
+}
+
+// lazy notes that each.value is known later than the keys are.
+func (x *call) lazy() {
+	x.each = &named{addr: addr.Addr{Module: x.path(), Kind: "for_each"}, rng: x.rng, expr: x.forEach, in: x.in}
+	x.in.names = append(x.in.names, x.each)
+	x.in.config.named[x.each.addr] = x.each
+}
+
+// of returns the instance with each.value taken from the value of for_each.
+func (e *Each) of(all cty.Value) *Each {
+	now := *e
+	now.Value = cty.DynamicVal
+	all, marks := all.Unmark()
+	switch key := e.Name; {
+	case !all.IsKnown() || all.IsNull():
+	case all.Type().IsObjectType() && all.Type().HasAttribute(key.AsString()):
+		now.Value = all.GetAttr(key.AsString())
+	case all.Type().IsMapType() && all.HasIndex(key).True():
+		now.Value = all.Index(key)
+	}
+	now.Value = now.Value.WithMarks(marks)
+	return &now
 }
 
 // before expands the modules that an expression needs, also through names.
@@ -294,19 +331,23 @@ func (e *expander) before(m *module, expr hclsyntax.Expression, seen map[hclsynt
 	return diags
 }
 
-// block returns the first block that a name needs; the zero Addr if there is none.
-func (e *expander) block(a addr.Addr, seen map[addr.Addr]bool) addr.Addr {
-	n := e.config.named[a]
-	if n == nil && e.config.byAddr[a] != nil {
+// first returns the first of what a name is made of for which is holds; the zero Addr if there is none.
+func (e *expander) first(a addr.Addr, is func(addr.Addr) bool, seen map[addr.Addr]bool) addr.Addr {
+	if is(a) {
 		return a
 	}
+	n := e.config.named[a]
 	if n == nil || seen[a] {
 		return addr.Addr{}
 	}
 	seen[a] = true
-	for _, r := range n.resolve() {
-		if b := e.block(r.addr, seen); b.Kind != "" {
-			return b
+	refs := n.resolve()
+	if n.call != nil {
+		refs = slices.Concat(n.call.uses, refs)
+	}
+	for _, r := range refs {
+		if found := e.first(r.addr, is, seen); found.Kind != "" {
+			return found
 		}
 	}
 	return addr.Addr{}
@@ -349,7 +390,7 @@ func (m *module) bind(x *call, each *Each) {
 	for _, name := range slices.Sorted(maps.Keys(m.variables)) {
 		v := m.variables[name]
 		n := m.name("var", name, v.Range)
-		n.variable, n.in, n.each, m.inputOf[name] = v, x.in, each, n
+		n.variable, n.in, n.each, n.of, m.inputOf[name] = v, x.in, each, x, n
 		switch a := given[name]; {
 		case a != nil:
 			n.expr = a.Expr

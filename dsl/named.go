@@ -1,6 +1,8 @@
 package dsl
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -16,6 +18,7 @@ type named struct {
 	in       *module          // whose names the expression uses
 	each     *Each            // count and each in the expression; nil for none
 	variable *Variable        // that an input is for; nil of others
+	of       *call            // that an input belongs to
 	hidden   bool             // it is sensitive, whatever it is made from
 	call     *call            // that the value is made of, instead of an expression
 	after    []hcl.Expression // addresses of what an output comes after
@@ -35,6 +38,9 @@ func (n *named) resolve() []reference {
 		n.refs = n.call.outputs()
 	default:
 		n.refs, n.diags = n.in.refsOfExpr(n.expr, n.each != nil)
+		if n.later() {
+			n.refs = append(n.refs, reference{n.of.each.addr, n.expr.Range()})
+		}
 		for _, x := range n.before {
 			r, d := x.refs(n.in, false, nil)
 			n.refs, n.diags = append(n.refs, r...), append(n.diags, d...)
@@ -42,6 +48,12 @@ func (n *named) resolve() []reference {
 	}
 	n.read = true
 	return n.refs
+}
+
+// later reports whether the expression uses an each.value that is known later than the keys.
+func (n *named) later() bool {
+	return n.of != nil && n.of.each != nil && slices.ContainsFunc(n.expr.Variables(),
+		func(t hcl.Traversal) bool { return t.RootName() == "each" })
 }
 
 // addLocals reads a locals block.
@@ -110,11 +122,15 @@ func (s *Scope) named(n *named) *namedValue {
 			return nil
 		}
 	}
-	v := &namedValue{}
+	v, each := &namedValue{}, n.each
+	if n.later() {
+		all, _ := s.value(n.of.each.addr)
+		each = each.of(all)
+	}
 	if n.call != nil {
 		v.value = n.call.value(s)
 	} else {
-		v.value, v.diags = n.expr.Value(s.context(n.in, n.refs, n.each))
+		v.value, v.diags = n.expr.Value(s.context(n.in, n.refs, each))
 	}
 	for _, x := range n.before {
 		if !s.Conditions {

@@ -12,6 +12,7 @@ type Scope struct {
 	Conditions bool // test what outputs of modules say must be true
 
 	config *Config
+	early  bool                      // no block is set, and what blocks give is unknown
 	values map[addr.Addr]cty.Value   // exports of a block, with all its instances
 	names  map[addr.Addr]*namedValue // names evaluated so far
 	users  map[addr.Addr][]*named    // names made of a block or of another name
@@ -63,8 +64,11 @@ func (s *Scope) context(m *module, uses []reference, each *Each) *hcl.EvalContex
 			v = cty.DynamicVal // a block that is not set yet
 		}
 		a := r.addr
-		if a.Kind == "output" {
+		switch a.Kind {
+		case "output":
 			given[a] = v
+			continue
+		case "for_each": // it is in each
 			continue
 		}
 		if a.Type == "" {
@@ -128,6 +132,8 @@ func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
 		}
 		return x.Value, true
 	}
-	v, ok = s.values[a]
+	if v, ok = s.values[a]; !ok && s.early {
+		return s.config.byAddr[a].unknown(), true
+	}
 	return v, ok
 }

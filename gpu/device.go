@@ -14,6 +14,7 @@ type Caps struct {
 	Kind      string  // "cpu", "cuda"
 	Name      string  // what the hardware calls itself
 	Memory    int64   // bytes it can give a program; 0 if unknown
+	Reserve   int64   // bytes set aside beside Memory, for its driver and libraries
 	Alignment int64   // of every buffer in the arena
 	DTypes    []DType // element types its kernels compute in
 	Threads   int     // host threads it computes with; 0 for an accelerator

@@ -10,13 +10,20 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/gpu"
+	"stepflow/ops/graph"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
@@ -32,13 +39,16 @@ func knownSpans(t *testing.T, spans tracetest.SpanStubs) {
 	for _, n := range tracing.Attributes {
 		known[n.Name] = true
 	}
-	names := map[string]bool{}
-	for _, n := range tracing.Spans {
-		names[n.Name] = true
+	for _, e := range tracing.Events {
+		known[e.Name] = true
 	}
+	named := spanNames()
 	for _, s := range spans {
 		list := s.Attributes
 		for _, e := range s.Events {
+			if !known[e.Name] {
+				t.Errorf("span %s has the event %s, which is not in the table", s.Name, e.Name)
+			}
 			list = append(list, e.Attributes...)
 		}
 		for _, l := range s.Links {
@@ -51,10 +61,22 @@ func knownSpans(t *testing.T, spans tracetest.SpanStubs) {
 			}
 			operation = operation || string(a.Key) == tracing.OpKernel
 		}
-		if !names[s.Name] && !operation {
+		if !named.MatchString(s.Name) && !operation {
 			t.Errorf("span %s is not in the table", s.Name)
 		}
 	}
+}
+
+// spanNames matches the names that the table has, and those of passes.
+func spanNames() *regexp.Regexp {
+	names := []string{"build", "lower"}
+	for _, n := range tracing.Spans {
+		names = append(names, strings.NewReplacer("NUMBER", `\d+(-\d+)?`, "ADDRESS", `\w+\.\S+`, "PIPELINE", ".+", "FILE", ".+", "KERNEL", "-").Replace(n.Name))
+	}
+	for _, p := range graph.Passes {
+		names = append(names, p.Name)
+	}
+	return regexp.MustCompile("^(" + strings.Join(names, "|") + ")$")
 }
 
 // attribute is the value of a span's attribute as text; empty without it.
@@ -117,32 +139,117 @@ func TestSpanTree(t *testing.T) {
 	p := planOf(t, dir, "steps=3", "every=3")
 	must(t, applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
 	spans := exp.GetSpans()
-	if want := p.TraceBudget(); int64(len(spans)) != want.Spans {
-		t.Errorf("%d spans, planned %d", len(spans), want.Spans)
+	evaluated := 0
+	for _, s := range spans {
+		if strings.HasPrefix(s.Name, tracing.SpanBatch) || strings.HasPrefix(s.Name, tracing.SpanPrompt) {
+			evaluated++
+		}
 	}
-	step := func(n int, why string, micro, update, zero int) string {
-		s := fmt.Sprintf("step %d %s →run →stage\n  data\n  zero_grad\n    operations: %d\n", n, why, zero)
-		return s + fmt.Sprintf("  micro_batch\n    operations: %d\n  micro_batch\n    operations: %d\n  optimizer\n    operations: %d\n", micro, micro, update)
+	if want := p.TraceBudget(); int64(len(spans)-evaluated) != want.Spans {
+		t.Errorf("%d spans, planned %d", len(spans)-evaluated, want.Spans)
 	}
-	count := func(stage int, segment string) int {
-		for _, a := range p.Actions {
-			if s := stageOf(a); s != nil {
-				if stage--; stage == 0 {
-					seg, _ := s.Program.Segment(segment)
-					return seg.Hi - seg.Lo
-				}
+	got := trees(t, spans)
+	run, steps, _ := strings.Cut(got, "\nstep 1 · stage.one 1 first →run\n")
+	if want := runTree(dir); run != want {
+		t.Errorf("got:\n%swant:\n%s", run, want)
+	}
+	for _, want := range []string{"\nstep 3 · stage.one 3 last →run\n", "\nstep 1 · stage.two 1 first →run\n",
+		"  data\n  zero_grad\n  micro_batch 0\n    forward\n      layer 0\n", "    backward\n      layer 2\n",
+		"  micro_batch 1\n    forward\n", "  optimizer\n    layer 0\n"} {
+		if !strings.Contains(steps, want) {
+			t.Errorf("the steps have no %q:\n%s", want, steps)
+		}
+	}
+	for _, a := range p.Actions {
+		if s := stageOf(a); s != nil {
+			micro, _ := s.Program.Segment(program.SegMicro)
+			update, _ := s.Program.Segment(program.SegUpdate)
+			want := 2*(micro.Hi-micro.Lo) + update.Hi - update.Lo
+			if n := operationsOf(spans, fmt.Sprintf("step 3 · %s", a.Addr)); n != want {
+				t.Errorf("a step of %s shows %d operations of %d", a.Addr, n, want)
 			}
 		}
-		return 0
 	}
-	want := "apply\ntokenizer tokenizer.bpe.t done →run\n"
-	for i, name := range []string{"stage.one", "stage.two"} {
-		m, u, z := count(i+1, program.SegMicro), count(i+1, program.SegUpdate), count(i+1, program.SegZero)
-		want += "stage " + name + " done →run\n  grow\n  train\n  checkpoint 3\n" + step(1, "first", m, u, z) + step(3, "last", m, u, z)
+}
+
+// runTree is the tree of the tiny pipeline's run, in which all is sampled.
+func runTree(dir string) string {
+	passes := "      build\n"
+	for _, p := range graph.Passes {
+		if p.On == nil || p.On(gpu.Caps{}) {
+			passes += "      " + p.Name + "\n"
+		}
 	}
-	want += "evaluate evaluate.perplexity.p done →run\nevaluate evaluate.generation.g done →run\nexport export.huggingface.e done →run\n"
-	if got := trees(t, spans); got != want {
+	passes += "      lower\n"
+	tree := "apply " + filepath.Base(dir) + " done\n  plan\n    load\n"
+	for _, stage := range []string{"stage.one", "stage.one", "stage.two"} { // what the first is measured against too
+		tree += "    compile " + stage + "\n" + passes
+	}
+	block := func(address, inside string) {
+		tree += "  " + address + " " + address + " done\n" + inside
+	}
+	stage := func(address, merge string) string {
+		return "    grow\n    train\n      step 1 · " + address + " 1 first →operations\n      step 3 · " + address +
+			" 3 last →operations\n" + merge + "    checkpoint 3\n"
+	}
+	block("tokenizer.bpe.t", "")
+	block("stage.one", stage("stage.one", ""))
+	block("stage.two", stage("stage.two", "    merge\n"))
+	block("evaluate.perplexity.p", "    batch 0\n    batch 1\n    batch 2\n")
+	block("evaluate.generation.g", "    prompt 0\n")
+	block("export.huggingface.e", "")
+	return strings.TrimSuffix(tree, "\n")
+}
+
+// operationsOf counts the operations in the trace of which a span of this name is the root.
+func operationsOf(spans tracetest.SpanStubs, root string) (n int) {
+	for _, r := range spans {
+		if r.Name != root || r.Parent.IsValid() {
+			continue
+		}
+		for _, s := range spans {
+			if s.SpanContext.TraceID() == r.SpanContext.TraceID() && attribute(s, tracing.OpKernel) != "" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestRunOfDays makes a trace old after a moment: the run goes on in new ones, in which all that is under way stands
+// again and leads to where it stood before.
+func TestRunOfDays(t *testing.T) {
+	exp := tracetest.NewInMemoryExporter()
+	o := &observe.Observer{Trace: tracing.New(exp), Secrets: &dsl.Secrets{}, Budget: observe.Budget{Age: time.Nanosecond, Every: 1, Shown: 1, MaxSpans: 1000}}
+	o.Start(context.Background(), "x/long", observe.RunBefore{}, observe.Past{})
+	ctx, b := o.Block(context.Background(), observe.Place{Addr: addr.Addr{Kind: "stage", Name: "s"}}, "")
+	first := b.Reference()
+	must(t, b.Inside(ctx, tracing.SpanTrain, func(ctx context.Context) error {
+		return b.Inside(ctx, tracing.SpanCheckpoint, func(context.Context) error { return nil })
+	}))
+	if b.Reference() == first || b.Reference() == "" {
+		t.Error("the block is where it was")
+	}
+	b.End(nil)
+	o.Finish(nil)
+	want := `apply long continued
+apply long, part 2 continued →previous part
+  stage.s stage.s continued
+apply long, part 3 continued →previous part
+  stage.s stage.s continued →previous part
+    train continued
+apply long, part 4 done →previous part
+  stage.s stage.s done →previous part
+    train →previous part
+      checkpoint
+`
+	if got := trees(t, exp.GetSpans()); got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+	for _, s := range exp.GetSpans() {
+		if id := attribute(s, tracing.Run); !s.Parent.IsValid() && id != o.Run().TraceID() {
+			t.Errorf("%s is of run %q", s.Name, id)
+		}
 	}
 }
 
@@ -156,7 +263,7 @@ func TestFailureInTraces(t *testing.T) {
 	knownSpans(t, exp.GetSpans())
 	found := false
 	for _, s := range exp.GetSpans() {
-		if s.Name != "stage" {
+		if s.Name != "stage.one" {
 			continue
 		}
 		found = true
@@ -173,7 +280,7 @@ func TestFailureInTraces(t *testing.T) {
 	if !found {
 		t.Error("the failed stage has no span")
 	}
-	if got := trees(t, exp.GetSpans()); !strings.Contains(got, " failed →run →stage\n  data\n") {
+	if got := trees(t, exp.GetSpans()); !strings.Contains(got, " failed →run\n  data\n") {
 		t.Errorf("the step that failed has no trace:\n%s", got)
 	}
 }
@@ -234,32 +341,34 @@ func TestResumeLinksTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := exp.GetSpans()
-	if got := trees(t, first); !strings.Contains(got, "stage stage.one interrupted →run") {
+	if got := trees(t, first); !strings.Contains(got, "stage.one stage.one interrupted\n") {
 		t.Errorf("got:\n%s", got)
 	}
-	// As if it had been killed: its root was never sent.
+	// As if it had been killed: the spans that were under way were never sent.
 	st, err := state.Open(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	b := st.State.Blocks["stage.one"]
-	killed := tracing.Reference(b.Trace)
-	b.TraceEnded = false
+	if !st.State.Traced.IsZero() {
+		t.Error("the state says that a run that was interrupted had no end")
+	}
+	killed := slices.DeleteFunc(slices.Clone(first), func(s tracetest.SpanStub) bool {
+		return !s.Parent.IsValid() && attribute(s, tracing.TraceOf) == "run" || s.Name == "stage.one" || s.Name == tracing.SpanTrain
+	})
+	for _, s := range first {
+		if !s.Parent.IsValid() && attribute(s, tracing.TraceOf) == "run" {
+			st.State.Traced = s.StartTime
+		}
+	}
+	st.State.Blocks["stage.one"].TraceEnded = false
 	must(t, st.Save())
 	must(t, st.Close())
 	exp.Reset()
 	must(t, run(0))
-	second := exp.GetSpans()
-	got := trees(t, second)
-	for _, want := range []string{"apply →previous run\n", "stage stage.one killed →run\n", "stage stage.one done →run →previous attempt\n  restore\n  train\n", "step 3 first"} {
+	got := trees(t, append(killed, exp.GetSpans()...))
+	name := filepath.Base(dir)
+	for _, want := range []string{"apply " + name + " killed\n", "  stage.one stage.one killed\n    train killed\n      step 1 · stage.one 1 first →operations\n      checkpoint 2\n    grow\n",
+		"apply " + name + " done →previous run\n", "  stage.one stage.one done →previous attempt\n    restore\n    train\n      step 3 · stage.one 3 first"} {
 		if !strings.Contains(got, want) {
-			t.Errorf("the second run has no %q:\n%s", want, got)
-		}
-	}
-	for _, s := range second {
-		switch {
-		case s.Name == "apply" && s.Links[0].SpanContext.TraceID() != first[0].SpanContext.TraceID():
-			t.Error("the run does not lead to the one before")
-		case attribute(s, tracing.Outcome) == "killed" && s.SpanContext.TraceID().String() != killed.TraceID():
-			t.Error("the killed stage's root has another trace id")
+			t.Errorf("the two runs have no %q:\n%s", want, got)
 		}
 	}
 }

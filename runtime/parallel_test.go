@@ -138,8 +138,7 @@ func TestParallelBlocks(t *testing.T) {
 	}
 }
 
-// TestParallelFailure: where a block fails, those that run come to their end, nothing more is begun, and the error says
-// what was not run.
+// TestParallelFailure: where a block fails, what needs it is not run, all else is, and the error says what was not run.
 func TestParallelFailure(t *testing.T) {
 	dir := pipeline(t)
 	src := strings.Replace(manyBlocks, "d = 266", "d = 60000", 1)
@@ -149,6 +148,9 @@ func TestParallelFailure(t *testing.T) {
 	if !errors.As(err, &left) || !strings.Contains(err.Error(), `tokenizer.bpe.t["d"]: the data give`) ||
 		!slices.Contains(left.Blocks, "stage.after") || slices.Contains(left.Blocks, `tokenizer.bpe.t["a"]`) {
 		t.Fatalf("%v", err)
+	}
+	if st, err := state.Read(filepath.Join(dir, ".stepflow")); err != nil || st.State.Blocks[`tokenizer.bpe.t["c"]`] == nil {
+		t.Errorf("%v: a tokenizer that does not need the one that failed was not made", err)
 	}
 	st, err := state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)

@@ -12,11 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"stepflow/runtime/apply"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 func secret(s string) bool { return strings.Contains(s, "s3cret") || strings.Contains(s, "passw0rd") }
@@ -52,7 +55,9 @@ func TestDataOnAServer(t *testing.T) {
 	}
 
 	up = true
-	must(t, applyOn(t, d, planOf(t, dir)))
+	exp := tracetest.NewInMemoryExporter()
+	must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Trace: tracing.New(exp)}))
+	downloads(t, exp.GetSpans())
 	st, err := state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)
 	if s := st.State.Sources["data.jsonl.d"]; s == nil || s.Rows == 0 || len(s.Files) != 1 {
@@ -168,4 +173,19 @@ func TestDataThatChangeInAStage(t *testing.T) {
 	}
 	must(t, applyOn(t, d, p))
 	sameContents(t, "data that changed back", contents(t, dir), contents(t, whole))
+}
+
+// downloads looks for a stage's download of the file, which tells no key.
+func downloads(t *testing.T, spans tracetest.SpanStubs) {
+	t.Helper()
+	knownSpans(t, spans)
+	for _, s := range spans {
+		if s.Name == "download d.jsonl" && attribute(s, tracing.Stage) == "stage.one" {
+			if n := attribute(s, tracing.Bytes); n == "" || n == "0" || secret(attribute(s, tracing.URL)) {
+				t.Errorf("%s bytes of %s", n, attribute(s, tracing.URL))
+			}
+			return
+		}
+	}
+	t.Error("the stage's download has no span")
 }

@@ -69,16 +69,17 @@ func BenchmarkTelemetry(b *testing.B) {
 		step int
 	}{{"off", false, 50}, {"step not sampled", true, 51}, {"step sampled", true, 50}} {
 		b.Run(x.name, func(b *testing.B) {
-			o := &observe.Observer{Device: "bench", Every: 50, Spans: 1 << 60}
+			o := &observe.Observer{Device: "bench", Budget: observe.Budget{Every: 50, Shown: 1 << 30, MaxSpans: 1 << 60}}
 			if x.on {
 				if o.Trace, err = tracing.Setup(context.Background(), "bench", slog.New(slog.DiscardHandler)); err != nil {
 					b.Fatal(err)
 				}
 			}
+			o.Start(context.Background(), "bench", observe.RunBefore{}, observe.Past{})
 			ctx, block := o.Block(context.Background(), observe.Place{Addr: a.Addr}, "")
 			work := s.Work()
 			work.Steps = 1 << 30
-			steps := block.Steps(work, 1)
+			steps := block.Steps(ctx, work, 1)
 			m := metrics.Step{Step: x.step, Seconds: timed[0].Seconds}
 			b.ReportAllocs()
 			for b.Loop() {

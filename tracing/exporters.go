@@ -188,7 +188,7 @@ func (t *Tracing) serveMetrics() (sdkmetric.Reader, error) {
 		return nil, fmt.Errorf("serving metrics: %w; OTEL_EXPORTER_PROMETHEUS_PORT takes another port", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go server.Serve(l)
 	t.closers = append(t.closers, server)

@@ -7,42 +7,83 @@ type SpanName struct {
 	Doc    string
 }
 
-// Spans lists the names of spans. A trace is sent whole when its root ends, so that none is seen without its root.
+// Spans lists the names of spans. Words in capitals stand for what differs.
 var Spans = []SpanName{
-	{SpanApply, "", "one run of `stepflow apply`; it ends at once, so that a run is visible from its first second, " +
-		"and all other traces of the run link to it"},
-	{"tokenizer", "", "a tokenizer being trained"},
-	{"stage", "", "a stage, from the first byte read to the last byte saved"},
-	{"evaluate", "", "an evaluation"},
-	{"export", "", "an export"},
-	{SpanGrow, "stage", "making the stage's first weights: random, imported, or grown from the stage before"},
-	{SpanRestore, "stage", "reading the checkpoint from which an interrupted stage resumes"},
-	{SpanTrain, "stage", "all steps of the stage in this run"},
-	{SpanCheckpoint, "train, stage", "writing a checkpoint"},
-	{SpanStep, "", "one sampled optimizer step; links to its stage and its run"},
+	{SpanApply + " PIPELINE", "", "one run of `stepflow apply`, named after the pipeline's folder"},
+	{SpanPlan, "apply", "making the plan"},
+	{SpanLoad, "plan", "reading, parsing and linking the configuration"},
+	{SpanCompile + " ADDRESS", "plan", "compiling a stage's program; below it, building its graph, each pass, and " +
+		"laying it out"},
+	{"ADDRESS", "apply", "a block that runs, named after its address, such as `stage.middle`"},
+	{SpanGrow, "ADDRESS", "making the stage's first weights: random, imported, or grown from the stage before"},
+	{SpanRestore, "ADDRESS", "reading the checkpoint from which an interrupted stage resumes"},
+	{SpanTrain, "ADDRESS", "all steps of the stage in this run"},
+	{"step NUMBER · ADDRESS", "train", "a sampled optimizer step, without its operations; links to its own trace"},
+	{SpanDownload + " FILE", "ADDRESS", "a remote file that the block read from, from opening to closing it; " +
+		"retries are events"},
+	{SpanMerge, "ADDRESS", "merging the adapters for good, with the loss before and after"},
+	{SpanCheckpoint, "train, ADDRESS", "writing a checkpoint"},
+	{SpanBatch + " NUMBER", "ADDRESS", "a batch of an evaluation; beyond 50, a span holds ten of them, then a hundred"},
+	{SpanPrompt + " NUMBER", "ADDRESS", "a prompt being continued, or several as with batches"},
+	{"step NUMBER · ADDRESS", "", "a sampled optimizer step with its operations; links to itself in the run's trace"},
 	{SpanData, "step", "waiting for the batch"},
-	{SpanZero, "step", "clearing the gradients"},
-	{SpanMicro, "step", "forward and backward passes of one micro-batch"},
+	{SpanZero, "step", "clearing the gradients, all operations as one span"},
+	{SpanMicro + " NUMBER", "step", "forward and backward passes of one micro-batch"},
+	{SpanForward, "micro_batch", "the forward pass"},
+	{SpanBackward, "micro_batch", "the backward pass, with what is computed again for it"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
-	{"KERNEL", "zero_grad, micro_batch, optimizer", "one device operation, named after its kernel, with the " +
-		"device's own times"},
+	{SpanLayer + " NUMBER", "forward, backward, optimizer", "the operations of a layer"},
+	{"KERNEL", "zero_grad, forward, backward, layer, optimizer", "one device operation, named after its kernel, " +
+		"with the device's own times"},
 }
 
-// Names of spans. A block's span is named after the block's kind, an operation's after its kernel.
+// Names of spans, or how they begin.
 const (
 	SpanApply      = "apply"
+	SpanPlan       = "plan"
+	SpanLoad       = "load"
+	SpanCompile    = "compile"
 	SpanGrow       = "grow"
 	SpanRestore    = "restore"
 	SpanTrain      = "train"
+	SpanDownload   = "download"
+	SpanMerge      = "merge"
 	SpanCheckpoint = "checkpoint"
+	SpanBatch      = "batch"
+	SpanPrompt     = "prompt"
 	SpanStep       = "step"
 	SpanData       = "data"
 	SpanZero       = "zero_grad"
 	SpanMicro      = "micro_batch"
+	SpanForward    = "forward"
+	SpanBackward   = "backward"
 	SpanUpdate     = "optimizer"
+	SpanLayer      = "layer"
 )
 
-// Name is a row of the table of attributes.
+// Events lists the events of spans: what happened in the middle of them.
+var Events = []Name{
+	{EventGrowth, "", "a stage grew; loss on the next micro-batch before and after"},
+	{EventRestart, "", "ReLoRA's adapters were merged and begin again"},
+	{EventSpike, "", "a step's loss is far above that of the steps before"},
+	{EventSkipped, "", "a step whose loss or gradient was not finite changed no weight"},
+	{EventRetry, "", "a request failed and was made again"},
+	{EventWarning, "", "a warning that the run gave"},
+	{EventException, "", "the error that a span ended with"},
+}
+
+// Names of events.
+const (
+	EventGrowth    = "growth"
+	EventRestart   = "restart"
+	EventSpike     = "spike"
+	EventSkipped   = "skipped step"
+	EventRetry     = "retry"
+	EventWarning   = "warning"
+	EventException = "exception"
+)
+
+// Name is a row of the table of attributes, or of events.
 type Name struct {
 	Name string
 	Unit string // UCUM; empty for text and flags
@@ -52,17 +93,32 @@ type Name struct {
 // Attributes lists the attributes of spans, links and events. Those that do not start with stepflow are
 // OpenTelemetry's semantic conventions.
 var Attributes = []Name{
-	{Run, "", "id of the run: the trace id of its `apply` span"},
+	{Run, "", "id of the run: the trace id of its first `apply` span"},
 	{Pipeline, "", "folder of the pipeline"},
 	{Address, "", "address of the block"},
 	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, as the next run found"},
-	{Stage, "", "address of the stage a step belongs to"},
+	{TraceOf, "", "what the trace shows, on its root: `run` or `step`"},
+	{Part, "", "number of the trace among those of its run, from 2: a run that takes days begins a new one every day"},
+	{Stage, "", "address of the stage a span belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
 	{Steps, "{step}", "optimizer steps of the stage"},
 	{Why, "", "why a step was sampled: `first`, `every`, `last`, `slow` (slower than three times the median of the " +
 		"64 steps before) or `failed`"},
 	{Tokens, "{token}", "tokens the stage has trained on, including this step"},
 	{Loss, "1", "mean cross entropy of the batch, nats a token"},
+	{LossBefore, "1", "loss on a micro-batch before growth or a merge, nats a token"},
+	{LossAfter, "1", "loss on the same micro-batch after it"},
+	{LossChange, "1", "largest change of a token's loss by a merge"},
+	{LossMean, "1", "mean loss of the steps before a spike"},
+	{LayersBefore, "{layer}", "layers before growth"},
+	{LayersAfter, "{layer}", "layers after growth"},
+	{MergeError, "1", "share of what adapters learnt that rounding to bf16 kept out of the weights"},
+	{Bytes, "By", "bytes written, or fetched"},
+	{URL, "", "address of a remote file, without what may be secret in it"},
+	{Requests, "{request}", "requests for parts of a remote file"},
+	{Retries, "{request}", "requests that were made again"},
+	{Waited, "s", "time that was spent waiting for answers"},
+	{Message, "", "text of a warning, or why a request was made again"},
 	{LearningRate, "1", "learning rate of the step"},
 	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory that the program holds"},
@@ -74,20 +130,21 @@ var Attributes = []Name{
 	{OpKernel, "", "kernel of the operation"},
 	{OpName, "", "place in the model, such as model.layers.3.mlp.gate_proj"},
 	{OpPhase, "", "`forward`, `backward` or `update`"},
-	{OpLayer, "", "index of the layer; -1 outside the layers"},
+	{Layer, "", "index of the layer; -1 outside the layers"},
+	{Operations, "{operation}", "device operations that a span stands for"},
 	{OpShapes, "", "types of inputs and outputs, such as `f32[8 128 256]`"},
 	{OpDType, "", "element type of the first output"},
 	{OpFLOPs, "{operation}", "floating-point operations"},
 	{OpBytes, "By", "the least bytes to read and write"},
 	{OpGFLOPs, "G{operation}/s", "FLOPs divided by device time"},
 	{OpGBs, "GBy/s", "bytes divided by device time"},
-	{LinkTo, "", "what a link leads to: `run`, `previous run`, `stage` or `previous attempt`"},
+	{LinkTo, "", "what a link leads to: `run`, `previous run`, `stage`, `step`, `operations`, `previous attempt`, or `previous part` of the run"},
 	{Device, "", "device of the run"},
 	{CodeFile, "", "file of the block's configuration"},
 	{CodeLine, "", "line of the block in it"},
 	{ErrorType, "", "class of the error, on a failed span"},
-	{"exception.type", "", "class of the error, on an `exception` event"},
-	{"exception.message", "", "text of the error, on an `exception` event"},
+	{ExceptionType, "", "class of the error, on an `exception` event"},
+	{ExceptionMessage, "", "text of the error, on an `exception` event"},
 }
 
 // The names themselves. All of stepflow's own start with stepflow.
@@ -96,12 +153,29 @@ const (
 	Pipeline        = "stepflow.pipeline"
 	Address         = "stepflow.address"
 	Outcome         = "stepflow.outcome"
+	TraceOf         = "stepflow.trace"
+	Part            = "stepflow.part"
 	Stage           = "stepflow.stage"
+	Layer           = "stepflow.layer"
+	Operations      = "stepflow.operations"
 	StepNumber      = "stepflow.step"
 	Steps           = "stepflow.steps"
 	Why             = "stepflow.step.reason"
 	Tokens          = "stepflow.tokens"
 	Loss            = "stepflow.loss"
+	LossBefore      = "stepflow.loss.before"
+	LossAfter       = "stepflow.loss.after"
+	LossChange      = "stepflow.loss.change"
+	LossMean        = "stepflow.loss.mean"
+	LayersBefore    = "stepflow.layers.before"
+	LayersAfter     = "stepflow.layers.after"
+	MergeError      = "stepflow.merge.error"
+	Bytes           = "stepflow.bytes"
+	URL             = "url.full"
+	Requests        = "stepflow.requests"
+	Retries         = "stepflow.retries"
+	Waited          = "stepflow.waited"
+	Message         = "stepflow.message"
 	LearningRate    = "stepflow.learning_rate"
 	GradNorm        = "stepflow.grad_norm"
 	MemoryUsage     = "stepflow.memory.usage"
@@ -112,7 +186,6 @@ const (
 	OpKernel        = "stepflow.operation.kernel"
 	OpName          = "stepflow.operation.name"
 	OpPhase         = "stepflow.operation.phase"
-	OpLayer         = "stepflow.operation.layer"
 	OpShapes        = "stepflow.operation.shapes"
 	OpDType         = "stepflow.operation.dtype"
 	OpFLOPs         = "stepflow.operation.flops"
@@ -124,6 +197,9 @@ const (
 	CodeFile        = "code.file.path"
 	CodeLine        = "code.line.number"
 	ErrorType       = "error.type"
+
+	ExceptionType    = "exception.type"
+	ExceptionMessage = "exception.message"
 )
 
 // Instrument is how a metric adds up.
@@ -134,6 +210,10 @@ const (
 	Counter   Instrument = "counter"
 	Histogram Instrument = "histogram"
 )
+
+// seconds are the bounds of the buckets of histograms, all of which are of seconds: a step takes a millisecond on a small
+// model, and minutes on a large one. OpenTelemetry's usual bounds are for milliseconds.
+var seconds = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
 
 // Metric is a row of the table of metrics. All have the attribute stepflow.stage.
 type Metric struct {

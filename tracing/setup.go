@@ -26,7 +26,7 @@ type Tracing struct {
 	tracer      trace.Tracer
 	instruments map[string]any
 	spans       *sdktrace.TracerProvider
-	whole       *whole
+	ended       *ending
 	counted     *counted
 	meters      *sdkmetric.MeterProvider
 	logs        *sdklog.LoggerProvider
@@ -87,8 +87,8 @@ func (t *Tracing) export(
 	processor func(sdktrace.SpanExporter) sdktrace.SpanProcessor, exp sdktrace.SpanExporter, res *resource.Resource,
 ) {
 	t.counted = &counted{SpanExporter: exp}
-	t.whole = newWhole(processor(t.counted))
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.whole), sdktrace.WithIDGenerator(ids{}),
+	t.ended = &ending{SpanProcessor: processor(t.counted)}
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(t.ended), sdktrace.WithIDGenerator(ids{}),
 		sdktrace.WithSampler(sdktrace.AlwaysSample())}
 	if res != nil {
 		opts = append(opts, sdktrace.WithResource(res))
@@ -103,7 +103,7 @@ func (t *Tracing) setSpans(ctx context.Context, kind string, res *resource.Resou
 		return err
 	}
 	t.export(func(e sdktrace.SpanExporter) sdktrace.SpanProcessor {
-		return sdktrace.NewBatchSpanProcessor(e, sdktrace.WithMaxQueueSize(spansHeld))
+		return sdktrace.NewBatchSpanProcessor(e, sdktrace.WithMaxQueueSize(queued))
 	}, exp, res)
 	return nil
 }
@@ -124,7 +124,8 @@ func (t *Tracing) setMeters(ctx context.Context, kind string, res *resource.Reso
 		case Counter:
 			t.instruments[n.Name], err = m.Float64Counter(n.Name, unit, doc)
 		case Histogram:
-			t.instruments[n.Name], err = m.Float64Histogram(n.Name, unit, doc)
+			t.instruments[n.Name], err = m.Float64Histogram(n.Name, unit, doc,
+				metric.WithExplicitBucketBoundaries(seconds...))
 		}
 		if err != nil {
 			return err
@@ -170,12 +171,12 @@ func (t *Tracing) Shutdown() error {
 	return errors.Join(errs...)
 }
 
-// Spans counts the spans that ended in whole traces, and those of them that no exporter took; call it after Shutdown.
+// Spans counts the spans that ended, and those of them that no exporter took; call it after Shutdown.
 func (t *Tracing) Spans() (all, lost int64) {
 	if !t.On() {
 		return 0, 0
 	}
-	all = t.whole.passed.Load() + t.whole.dropped.Load()
+	all = t.ended.n.Load()
 	return all, all - t.counted.sent.Load()
 }
 

@@ -3,10 +3,12 @@ package tracing
 import (
 	"context"
 	crand "crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -27,7 +29,7 @@ func attrs(kvs []KV) []attribute.KeyValue {
 		k := attribute.Key(kv.Key)
 		switch v := kv.Value.(type) {
 		case string:
-			out = append(out, k.String(v))
+			out = append(out, k.String(valid(v)))
 		case int:
 			out = append(out, k.Int(v))
 		case int64:
@@ -41,11 +43,14 @@ func attrs(kvs []KV) []attribute.KeyValue {
 		case bool:
 			out = append(out, k.Bool(v))
 		default:
-			out = append(out, k.String(fmt.Sprint(v)))
+			out = append(out, k.String(valid(fmt.Sprint(v))))
 		}
 	}
 	return out
 }
+
+// valid returns text as UTF-8: a protobuf message takes nothing else, and one bad file name would lose a whole batch.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // Reference names a span in any process: a traceparent of W3C Trace Context. The empty one names none.
 type Reference string
@@ -70,6 +75,18 @@ func (r Reference) TraceID() string {
 	return c.TraceID().String()
 }
 
+// Part names the part of a span that has a name of its own, so that a process may end what another began. A span has one
+// part of a name.
+func (r Reference) Part(name string) Reference {
+	c, ok := r.context()
+	if !ok {
+		return ""
+	}
+	id := c.SpanID()
+	sum := sha256.Sum256(append(id[:], name...))
+	return Reference(fmt.Sprintf("00-%s-%x-01", c.TraceID(), sum[:len(id)]))
+}
+
 // Link leads from a span to one of another trace.
 type Link struct {
 	To   Reference
@@ -81,6 +98,8 @@ type Opts struct {
 	Root  bool      // starts a trace of its own
 	At    time.Time // when it began; zero for now
 	Links []Link    // those to nowhere are left out
+	In    *Span     // its parent, if that is not the one of the context
+	Below Reference // its parent, where another process has it
 	As    Reference // the ids it takes: for a span that another process began and could not end
 }
 
@@ -100,16 +119,49 @@ func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (co
 		opts = append(opts, trace.WithTimestamp(o.At))
 	}
 	for _, l := range o.Links {
-		if c, ok := l.To.context(); ok {
-			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: c,
-				Attributes: []attribute.KeyValue{attribute.String(LinkTo, l.What)}}))
+		if link, ok := l.link(); ok {
+			opts = append(opts, trace.WithLinks(link))
 		}
 	}
-	if c, ok := o.As.context(); ok {
-		ctx = context.WithValue(ctx, idsKey{}, c)
+	start := ctx
+	if o.In != nil {
+		start = trace.ContextWithSpan(start, o.In.span)
 	}
-	ctx, s := t.tracer.Start(ctx, name, opts...)
-	return ctx, &Span{s}
+	if c, ok := o.Below.context(); ok {
+		start = trace.ContextWithRemoteSpanContext(start, c)
+	}
+	if c, ok := o.As.context(); ok {
+		start = context.WithValue(start, idsKey{}, c)
+	}
+	_, s := t.tracer.Start(start, valid(name), opts...)
+	return trace.ContextWithSpan(ctx, s), &Span{s}
+}
+
+func (l Link) link() (trace.Link, bool) {
+	c, ok := l.To.context()
+	return trace.Link{SpanContext: c, Attributes: []attribute.KeyValue{attribute.String(LinkTo, l.What)}}, ok
+}
+
+// Link adds a link, unless it leads nowhere.
+func (s *Span) Link(l Link) {
+	if s == nil {
+		return
+	}
+	if link, ok := l.link(); ok {
+		s.span.AddLink(link)
+	}
+}
+
+// Event records that something happened during the span: at a time, or now if that is zero.
+func (s *Span) Event(name string, at time.Time, kvs ...KV) {
+	if s == nil {
+		return
+	}
+	opts := []trace.EventOption{trace.WithAttributes(attrs(kvs)...)}
+	if !at.IsZero() {
+		opts = append(opts, trace.WithTimestamp(at))
+	}
+	s.span.AddEvent(name, opts...)
 }
 
 // Reference names the span.
@@ -128,14 +180,15 @@ func (s *Span) Set(kvs ...KV) {
 	}
 }
 
-// Fail marks the span as failed and records the error as an exception event with more attributes, such as where in the
-// configuration it belongs.
+// Fail marks the span as failed and records the error as an event named exception, as OpenTelemetry's semantic
+// conventions ask, with more attributes, such as where in the configuration it belongs.
 func (s *Span) Fail(err error, kvs ...KV) {
 	if s == nil || err == nil {
 		return
 	}
-	s.span.RecordError(err, trace.WithAttributes(attrs(kvs)...))
-	s.span.SetStatus(codes.Error, err.Error())
+	s.Event(EventException, time.Time{}, append(kvs, KV{Key: ExceptionType, Value: fmt.Sprintf("%T", err)},
+		KV{Key: ExceptionMessage, Value: err.Error()})...)
+	s.span.SetStatus(codes.Error, valid(err.Error()))
 	s.span.SetAttributes(attribute.String(ErrorType, class(err)))
 }
 
@@ -194,19 +247,21 @@ func (t *Tracing) Record(ctx context.Context, name string, v float64, kvs ...KV)
 
 type idsKey struct{}
 
-// ids makes random ids, or gives a root span those that its context holds.
+// ids makes random ids, or gives a span those that its context holds.
 type ids struct{}
 
-func (ids) NewIDs(ctx context.Context) (t trace.TraceID, s trace.SpanID) {
+func (i ids) NewIDs(ctx context.Context) (t trace.TraceID, s trace.SpanID) {
 	if c, ok := ctx.Value(idsKey{}).(trace.SpanContext); ok {
 		return c.TraceID(), c.SpanID()
 	}
 	crand.Read(t[:])
-	crand.Read(s[:])
-	return t, s
+	return t, i.NewSpanID(ctx, t)
 }
 
-func (ids) NewSpanID(context.Context, trace.TraceID) (s trace.SpanID) {
+func (ids) NewSpanID(ctx context.Context, _ trace.TraceID) (s trace.SpanID) {
+	if c, ok := ctx.Value(idsKey{}).(trace.SpanContext); ok {
+		return c.SpanID()
+	}
 	crand.Read(s[:])
 	return s
 }

@@ -347,12 +347,39 @@ func TestPrometheus(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b)
 		}
 	}
+	example(t, tr, "http://127.0.0.1:"+port+"/metrics")
 	if err := tr.Shutdown(); err != nil {
 		t.Error(err)
 	}
 	if _, err := http.Get("http://127.0.0.1:" + port + "/metrics"); err == nil {
 		t.Error("metrics are still served after the end")
 	}
+}
+
+// example looks for the trace of a step beside the bucket that the step fell into.
+func example(t *testing.T, tr *Tracing, metrics string) {
+	t.Helper()
+	spans := New(tracetest.NewInMemoryExporter())
+	ctx, step := spans.Begin(context.Background(), "step 50 · stage.a", Opts{Root: true})
+	step.End(nil)
+	tr.Record(ctx, MetricStep, 0.3, KV{Key: Stage, Value: "stage.a"})
+	q, err := http.NewRequest("GET", metrics, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(r.Body)
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "stepflow_step_duration_seconds_bucket") && strings.Contains(line, step.Reference().TraceID()) {
+			return
+		}
+	}
+	t.Errorf("no bucket names the trace %s:\n%s", step.Reference().TraceID(), b)
 }
 
 func TestLogsCarryTraceIDs(t *testing.T) {
@@ -379,24 +406,44 @@ func TestLogsCarryTraceIDs(t *testing.T) {
 	}
 }
 
-// TestWhole sends a trace when its root ends, root first, and never without.
-func TestWhole(t *testing.T) {
+// TestEndedByAnother sends spans as they end, and lets another process end those that were under way.
+func TestEndedByAnother(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
 	tr := New(exp)
-	ctx, root := tr.Begin(context.Background(), "stage", Opts{Root: true})
-	_, c := tr.Begin(ctx, SpanGrow, Opts{})
+	ctx, root := tr.Begin(context.Background(), "apply x", Opts{Root: true})
+	train := root.Reference().Part(SpanTrain)
+	ctx, s := tr.Begin(ctx, SpanTrain, Opts{As: train})
+	_, c := tr.Begin(ctx, SpanCheckpoint, Opts{})
 	c.End(nil)
-	if n := len(exp.GetSpans()); n != 0 {
-		t.Errorf("%d spans of a trace whose root has not ended", n)
+	if n := len(exp.GetSpans()); n != 1 {
+		t.Errorf("%d spans are sent while the run goes on, want the one that ended", n)
 	}
-	root.End(nil)
-	if s := exp.GetSpans(); len(s) != 2 || s[0].Name != "stage" {
-		t.Errorf("%v", s)
+	if s.Reference() != train || c.Reference() == train || root.Reference().Part(SpanGrow) == train {
+		t.Error("a part has another name than its parent gives it, or shares it")
 	}
-	exp.Reset()
-	_, again := tr.Begin(context.Background(), "stage", Opts{Root: true, As: root.Reference(), Links: []Link{{To: "nonsense"}, {To: root.Reference(), What: "run"}}})
+	_, again := tr.Begin(context.Background(), "apply x", Opts{Root: true, As: root.Reference(),
+		Links: []Link{{To: "nonsense"}, {To: root.Reference(), What: "run"}}})
 	again.End(nil)
-	if s := exp.GetSpans()[0]; Reference(again.Reference()) != root.Reference() || len(s.Links) != 1 {
-		t.Errorf("%v", s)
+	_, below := tr.Begin(context.Background(), SpanTrain, Opts{Below: root.Reference(), As: train})
+	below.End(nil)
+	spans := exp.GetSpans()
+	if a, b := spans[1], spans[2]; again.Reference() != root.Reference() || len(a.Links) != 1 || a.Parent.IsValid() ||
+		below.Reference() != train || b.Parent.SpanID() != a.SpanContext.SpanID() {
+		t.Errorf("%+v %+v", a, b)
+	}
+}
+
+// TestOddText has names and values that are not UTF-8, which a protobuf message would refuse with all that is beside it.
+func TestOddText(t *testing.T) {
+	c := newCollector(t, nil)
+	tr, warned := setup(t)
+	_, s := tr.Begin(context.Background(), "apply \xff", Opts{Root: true}, KV{Key: Pipeline, Value: "a\xfe"})
+	s.Event(EventWarning, time.Time{}, KV{Key: Message, Value: "b\xfd"})
+	s.End(errors.New("c\xfc"))
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if _, lost := tr.Spans(); lost != 0 || len(c.spans) != 1 || warned.Len() > 0 {
+		t.Errorf("%d spans lost, %d came; %s", lost, len(c.spans), warned)
 	}
 }

@@ -48,6 +48,8 @@ var changes = []change{
 	{"", []string{`hidden_size             = 16`, `hidden_size             = 4 * 4`}, ""},
 	{"", []string{"stage \"two\" {\n", "stage \"two\" {\n  seed = 0\n"}, ""},
 	{"", []string{"stage \"two\" {\n", "stage \"two\" { # a comment\n  lifecycle { prevent_destroy = true }\n  depends_on = [tokenizer.bpe.t]\n"}, ""},
+	{"", []string{"evaluate \"perplexity\" \"p\" {\n  model = stage.two\n  data  = data.jsonl.d.validation", "module \"score\" {\n  source = \"./score\"\n  model = stage.two\n  data  = data.jsonl.d.validation",
+		"evaluate.perplexity.p", "module.score"}, ""},
 	{"", []string{"description = \"validation loss\"", "description = \"loss\""}, ""},
 	{"", []string{"output \"layers\"", "telemetry { step_every = 7 }\ncheck \"c\" {\n assert {\n condition = true\n error_message = \"x\"\n}\n}\noutput \"layers\""}, ""},
 
@@ -90,6 +92,8 @@ func TestWhatTrainsAgain(t *testing.T) {
 	put("d.jsonl", documents)
 	put("copy/d.jsonl", documents)
 	put("renamed.jsonl", documents)
+	put("score/main.hcl", "variable \"model\" {}\nvariable \"data\" {}\nevaluate \"perplexity\" \"p\" {\n  model = var.model\n  data  = var.data\n}\n"+
+		"output \"loss\" { value = evaluate.perplexity.p.loss }\n")
 	put("main.hcl", text)
 	stepflow(t, "apply", "-auto-approve", dir)
 	flops := strings.TrimSpace(stepflow(t, "console", "-eval", "stage.two.flops", dir))

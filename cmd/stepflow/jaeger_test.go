@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,8 +82,11 @@ func (s jaegerSpan) links() (ids []string) {
 	return ids
 }
 
-// jaeger starts the real thing on free ports, and gives the environment that leads to it and a reader of its traces.
-func jaeger(t *testing.T) (env []string, read func() []jaegerTrace) {
+// search asks Jaeger for traces, as its page does.
+type search func(query ...string) []jaegerTrace
+
+// jaeger starts the real thing on free ports, and gives the environment that leads to it and its search.
+func jaeger(t *testing.T) (env []string, find search) {
 	binary := os.Getenv("STEPFLOW_JAEGER")
 	if binary == "" {
 		t.Skip("STEPFLOW_JAEGER names no Jaeger: make test-jaeger builds one")
@@ -121,8 +125,12 @@ func jaeger(t *testing.T) (env []string, read func() []jaegerTrace) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return env, func() []jaegerTrace {
-		r, err := http.Get(api + "/api/traces?service=stepflow&limit=100000&lookback=1h")
+	return env, func(query ...string) []jaegerTrace {
+		q := url.Values{"service": {"stepflow"}, "limit": {"100000"}, "lookback": {"1h"}}
+		for i := 0; i+1 < len(query); i += 2 {
+			q.Set(query[i], query[i+1])
+		}
+		r, err := http.Get(api + "/api/traces?" + q.Encode())
 		if err != nil {
 			return nil
 		}
@@ -162,9 +170,10 @@ func quickstart(t *testing.T) string {
 	return dir
 }
 
-// TestJaeger runs the quickstart, shortened, with a real Jaeger: once to its end, once killed and gone on.
+// TestJaeger runs the quickstart, shortened, with a real Jaeger: once to its end, once into an error, once killed and
+// gone on.
 func TestJaeger(t *testing.T) {
-	env, read := jaeger(t)
+	env, find := jaeger(t)
 	state, pipeline := t.TempDir(), quickstart(t)
 	apply := func(args ...string) *exec.Cmd {
 		args = append([]string{"apply", "-auto-approve", "-state-dir", state}, append(args, pipeline)...)
@@ -182,67 +191,111 @@ func TestJaeger(t *testing.T) {
 		t.Fatalf("the run did not say what it sent, or warned:\n%s", out)
 	}
 	sent, _ := strconv.Atoi(string(m[2]))
-	list := arrived(t, read, sent)
-	checkTraces(t, list, string(m[1]))
+	list := arrived(t, find, sent)
+	stages := checkRun(t, list, string(m[1]))
 	checkNames(t, list)
+	checkSearch(t, find, string(m[1]), stages)
 
-	// Killed in the middle of a stage: every trace is whole, and the next run completes the stage's.
 	state = t.TempDir()
+	fails(t, filepath.Join(pipeline, "main.hcl"), apply, find)
+	state = t.TempDir()
+	killed(t, apply, find)
+}
+
+// fails lets a stage fail, and finds it by searching for errors.
+func fails(t *testing.T, file string, apply func(...string) *exec.Cmd, find search) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := regexp.MustCompile(`learning_rate = \S+`).ReplaceAll(src, []byte("learning_rate = 1e30"))
+	if err := os.WriteFile(file, bad, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out, err := apply("-var", "tokens=60000").CombinedOutput()
+	m := regexp.MustCompile(`Trace ([0-9a-f]{32})`).FindSubmatch(out)
+	if err == nil || m == nil {
+		t.Fatalf("a learning rate of 1e30 trained:\n%s", out)
+	}
+	if err := os.WriteFile(file, src, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	for _, tr := range find("tags", `{"error":"true"}`) {
+		if tr.TraceID != string(m[1]) {
+			continue
+		}
+		for _, s := range tr.Spans {
+			if s.tag(tracing.Address) == "stage.seed" && s.tag("error") == "true" && s.tag(tracing.Outcome) == "failed" {
+				return
+			}
+		}
+	}
+	t.Error("the block that failed is not found by error=true")
+}
+
+// killed kills a run in the middle of a stage. Its trace is there meanwhile, and the next run completes it.
+func killed(t *testing.T, apply func(...string) *exec.Cmd, find search) {
+	before := map[string]bool{}
+	for _, tr := range find() {
+		before[tr.TraceID] = true
+	}
 	c := apply("-var", "tokens=200000")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	steps := func() (n int) {
-		for _, tr := range read() {
-			if !slices.ContainsFunc(list, func(x jaegerTrace) bool { return x.TraceID == tr.TraceID }) && root(t, tr).Name == "step" {
-				n++
-			}
-		}
-		return n
-	}
-	for i := 0; steps() < 2; i++ { // the run is seen while it goes on
+	run := ""
+	for i := 0; run == ""; i++ { // the run is seen while it goes on
 		if i > 600 {
-			t.Fatal("no step was seen within a minute")
+			t.Fatal("no step was seen in the run's trace within a minute")
 		}
 		time.Sleep(100 * time.Millisecond)
+		for _, tr := range find("operation", "grow") {
+			if !before[tr.TraceID] && slices.ContainsFunc(tr.Spans, func(s jaegerSpan) bool { return strings.HasPrefix(s.Name, "step ") }) {
+				run = tr.TraceID
+			}
+		}
 	}
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	c.Wait()
-	for _, tr := range read() {
-		root(t, tr)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	again := exec.CommandContext(ctx, c.Path, c.Args[1:]...)
-	again.Env = env
-	if out, err = again.CombinedOutput(); err != nil {
+	again.Env = c.Env
+	out, err := again.CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	m = regexp.MustCompile(`Trace ([0-9a-f]{32})`).FindSubmatch(out)
-	var killed, apply2 *jaegerSpan
+	m := regexp.MustCompile(`Trace ([0-9a-f]{32})`).FindSubmatch(out)
 	time.Sleep(time.Second)
-	for _, tr := range read() {
-		r := root(t, tr)
-		if r.tag(tracing.Outcome) == "killed" {
-			killed = &r
-		}
-		if r.TraceID == string(m[1]) {
-			apply2 = &r
+	seen := 0
+	for _, tr := range find() {
+		switch r := root(t, tr); tr.TraceID {
+		case run:
+			seen++
+			if r.Name != "apply quickstart" || r.tag(tracing.Outcome) != "killed" {
+				t.Errorf("the run that was killed has the root %s %v", r.Name, r.Tags)
+			}
+		case string(m[1]):
+			seen++
+			if !slices.Equal(r.links(), []string{run}) {
+				t.Errorf("the run that went on leads to %v, not to %s", r.links(), run)
+			}
 		}
 	}
-	if killed == nil || apply2 == nil || len(apply2.links()) != 1 || !slices.Contains(killed.links(), apply2.links()[0]) {
-		t.Errorf("the killed stage %+v and the run that went on %+v do not lead to the killed run", killed, apply2)
+	if seen != 2 {
+		t.Errorf("%d of the two runs are there", seen)
 	}
 }
 
 // arrived waits until Jaeger has as many spans as were sent.
-func arrived(t *testing.T, read func() []jaegerTrace, sent int) []jaegerTrace {
+func arrived(t *testing.T, find search, sent int) []jaegerTrace {
 	n := 0
 	for range 50 {
 		n = 0
-		list := read()
+		list := find()
 		for _, tr := range list {
 			n += len(tr.Spans)
 		}
@@ -289,46 +342,90 @@ func root(t *testing.T, tr jaegerTrace) (root jaegerSpan) {
 	return root
 }
 
-// checkTraces looks at the traces of one run of the quickstart.
-func checkTraces(t *testing.T, list []jaegerTrace, run string) {
-	counts, steps := map[string]int{}, map[string][]string{}
-	stages := map[string]string{}
+// rootNames matches the names of roots: each tells what its trace shows.
+var rootNames = regexp.MustCompile(`^(apply quickstart|step \d+ · stage\.\S+)$`)
+
+// checkRun looks at the traces of one run of the quickstart, and returns the addresses of its stages.
+func checkRun(t *testing.T, list []jaegerTrace, run string) (stages []string) {
+	steps := map[string]jaegerTrace{} // by trace
+	var whole jaegerTrace
 	for _, tr := range list {
 		r := root(t, tr)
-		counts[r.Name]++
-		if r.tag(tracing.Run) != run {
-			t.Errorf("%s is of run %s, not %s", r.Name, r.tag(tracing.Run), run)
+		if !rootNames.MatchString(r.Name) || r.tag(tracing.Run) != run {
+			t.Errorf("a trace is named %s and is of run %s, not %s", r.Name, r.tag(tracing.Run), run)
 		}
-		if r.Name != "apply" && (len(r.links()) == 0 || r.links()[0] != run) {
+		if r.tag(tracing.TraceOf) == "run" {
+			whole = tr
+			continue
+		}
+		steps[tr.TraceID] = tr
+		checkStep(t, tr, r)
+		if !slices.Contains(r.links(), run) {
 			t.Errorf("%s does not lead to its run", r.Name)
 		}
-		switch r.Name {
-		case "stage":
-			stages[r.tag(tracing.Address)] = tr.TraceID
-			inside := map[string]int{}
-			for _, s := range tr.Spans {
-				inside[s.Name]++
+	}
+	kinds, inside, why := map[string]int{}, map[string]map[string]int{}, map[string]string{}
+	for _, s := range whole.Spans {
+		kind, _, _ := strings.Cut(s.tag(tracing.Address), ".")
+		kinds[kind]++
+		stage := s.tag(tracing.Stage)
+		if inside[stage] == nil {
+			inside[stage] = map[string]int{}
+		}
+		inside[stage][s.Name]++
+		if number := s.tag(tracing.Why); number != "" {
+			why[stage] += " " + number
+			if len(s.links()) != 1 || root(t, steps[s.links()[0]]).Name != s.Name {
+				t.Errorf("%s leads to %v, not to its own trace", s.Name, s.links())
 			}
-			if inside["grow"] != 1 || inside["train"] != 1 || inside["checkpoint"] == 0 || r.tag("code.file.path") == "" || r.tag(tracing.Outcome) != "done" {
-				t.Errorf("%s: %v %v", r.tag(tracing.Address), inside, r.Tags)
+		}
+		if kind == "stage" {
+			stages = append(stages, stage)
+			if s.Name != stage || s.tag("code.file.path") == "" || s.tag(tracing.Outcome) != "done" {
+				t.Errorf("%s: %v", s.Name, s.Tags)
 			}
-		case "step":
-			steps[r.tag(tracing.Stage)] = append(steps[r.tag(tracing.Stage)], r.tag(tracing.Why))
-			checkStep(t, tr, r)
 		}
 	}
-	for name, want := range map[string]int{"apply": 1, "tokenizer": 1, "stage": 3, "evaluate": 2, "export": 1} {
-		if counts[name] != want {
-			t.Errorf("%d traces of %s, want %d", counts[name], name, want)
+	for kind, want := range map[string]int{"tokenizer": 1, "stage": 3, "evaluate": 2, "export": 1} {
+		if kinds[kind] != want {
+			t.Errorf("%d spans of blocks of kind %s, want %d", kinds[kind], kind, want)
 		}
 	}
-	for _, stage := range []string{"stage.seed", "stage.middle", "stage.final"} {
-		if why := strings.Join(steps[stage], " "); !strings.Contains(why, "first") || !strings.Contains(why, "last") {
-			t.Errorf("%s has steps %q", stage, why)
+	for i, stage := range stages {
+		n := inside[stage]
+		merges := min(i, 1) // the first has no adapters
+		if n["grow"] != 1 || n["train"] != 1 || n["checkpoint"] == 0 || n["merge"] != merges ||
+			!strings.Contains(why[stage], "first") || !strings.Contains(why[stage], "last") {
+			t.Errorf("%s: %v, steps %s", stage, n, why[stage])
 		}
-		if stages[stage] == "" {
-			t.Errorf("%s has no trace", stage)
+	}
+	return stages
+}
+
+// checkSearch finds with Jaeger's search alone what people look for.
+func checkSearch(t *testing.T, find search, run string, stages []string) {
+	for _, stage := range stages {
+		list := find("tags", fmt.Sprintf(`{"stepflow.trace":"step","stepflow.stage":%q}`, stage))
+		if len(list) < 2 {
+			t.Errorf("%d steps of %s are found", len(list), stage)
 		}
+		for _, tr := range list {
+			if r := root(t, tr); r.tag(tracing.Stage) != stage || !strings.HasPrefix(r.Name, "step ") {
+				t.Errorf("%s is found as a step of %s", r.Name, stage)
+			}
+		}
+	}
+	if list := find("operation", "checkpoint", "minDuration", "1us"); len(list) != 1 || list[0].TraceID != run {
+		t.Errorf("checkpoints are found in %d traces", len(list))
+	}
+	if list := find("operation", "checkpoint", "minDuration", "1h"); len(list) != 0 {
+		t.Errorf("checkpoints of an hour are found in %d traces", len(list))
+	}
+	if list := find("tags", `{"error":"true"}`); len(list) != 0 {
+		t.Errorf("%d traces have an error", len(list))
+	}
+	if list := find("tags", `{"stepflow.trace":"run"}`); len(list) != 1 || list[0].TraceID != run {
+		t.Errorf("%d runs are found", len(list))
 	}
 }
 
@@ -345,7 +442,7 @@ func checkStep(t *testing.T, tr jaegerTrace, r jaegerSpan) {
 		}
 		n++
 		operations += s.Duration
-		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.OpLayer, tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
+		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.Layer, tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
 			if s.tag(key) == "" {
 				t.Errorf("operation %s has no %s", s.Name, key)
 			}

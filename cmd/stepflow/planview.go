@@ -181,7 +181,7 @@ func (v *planView) action(x *plan.Action) {
 // details writes what is known of a block; of an instance of which the same is known as of another, that alone.
 func (v *planView) details(a addr.Addr, lines []blocks.Line) {
 	const few = 2
-	key := fmt.Sprint(a.Block(), lines)
+	key := fmt.Sprint(a.Kind, a.Type, a.Name, lines) // also of instances of a module
 	if first, ok := v.detailed[key]; ok && len(lines) > few && !v.verbose {
 		v.line("      %-11s those of %s", "figures", first)
 		return

@@ -35,6 +35,7 @@ type File struct {
 	size     int64
 	tag      string // the entity tag, where the server gives a strong one
 	modified string // Last-Modified, where there is no tag
+	counting *counting
 
 	mu      sync.Mutex
 	cached  []block // the last used first
@@ -64,7 +65,7 @@ func (c *Client) Open(ctx context.Context, address string, auth Auth) (*File, er
 	if err != nil {
 		return nil, err
 	}
-	f := &File{ctx: ctx, client: c, url: u, auth: auth, size: -1}
+	f := &File{ctx: ctx, client: c, url: u, auth: auth, size: -1, counting: counted(ctx, show(u))}
 	if _, err := f.fetch(0, 1); err != nil && !errors.Is(err, errEmpty) {
 		return nil, err
 	}
@@ -90,6 +91,7 @@ func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cached = nil
+	f.counting.close()
 	return nil
 }
 
@@ -235,7 +237,11 @@ func (f *File) key(at int64) string {
 func (f *File) fetch(at, n int64) (b []byte, err error) {
 	err = f.client.retry(f.ctx, f.url, fmt.Sprintf("bytes %d to %d", at, at+n-1),
 		func() (after time.Duration, err error) {
-			b, after, err = f.request(at, n)
+			start := time.Now()
+			if b, after, err = f.request(at, n); err == nil {
+				f.counting.got(len(b), start)
+			}
+			f.counting.failed(err)
 			return after, err
 		})
 	return b, err

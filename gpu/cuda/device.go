@@ -29,7 +29,7 @@ func (c Card) Usable() bool { return c.Major >= 8 }
 // PlanCaps are the capabilities that planning reads, of a card with a name and an amount of memory in bytes, of which
 // the reserve is not the program's.
 func PlanCaps(name string, memory int64) gpu.Caps {
-	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Alignment: Alignment,
+	return gpu.Caps{Kind: "cuda", Name: name, Memory: max(0, memory-Reserve), Reserve: Reserve, Alignment: Alignment,
 		Workspace: Workspace, Width: Width, FewLaunches: true, Async: true, DTypes: []gpu.DType{gpu.F32, gpu.BF16}}
 }
 

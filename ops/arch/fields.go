@@ -113,7 +113,7 @@ var (
 	noRopeLayers = Field{
 		Name: "no_rope_layers", defaultText: "by `no_rope_layer_interval`", Min: at(0), Max: at(1),
 		Doc: "A number for each layer: 1 where q and k are rotated by their position, 0 where they are not. " +
-			"A layer stays what it is when a stage grows",
+			"A layer stays what it is when a stage grows, and a stage with fewer layers takes the first numbers",
 		at:    func(c *Config) any { return &c.NoRopeLayers },
 		check: checkNoRopeLayers,
 	}

@@ -187,7 +187,7 @@ func (m Model) Widened(widen func(n int) int) Model {
 }
 
 // WithLayers is the model with another number of layers, by the rules of its architecture. Where NoRopeLayers lists the
-// kinds of layers, those of the new ones are spread over the list.
+// kinds of layers, fewer layers are of the first kinds of the list, as in transformers; more are spread over it.
 func (m Model) WithLayers(n int) Model {
 	if len(m.NoRopeLayers) == 0 {
 		m.NumHiddenLayers = n
@@ -195,7 +195,9 @@ func (m Model) WithLayers(n int) Model {
 	}
 	from := make([]int, max(n, 0))
 	for i := range from {
-		from[i] = (2*i + 1) * m.NumHiddenLayers / (2 * n)
+		if from[i] = i; n > m.NumHiddenLayers {
+			from[i] = (2*i + 1) * m.NumHiddenLayers / (2 * n)
+		}
 	}
 	return m.Grown(from)
 }

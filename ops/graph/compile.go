@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"time"
 
 	"stepflow/gpu"
 )
@@ -35,7 +36,7 @@ func manyLaunches(c gpu.Caps) bool { return !c.FewLaunches }
 func rewrite(g *Graph, caps gpu.Caps) {
 	for _, p := range Passes {
 		if p.On == nil || p.On(caps) {
-			p.Run(g, caps)
+			g.time(p.Name, func() { p.Run(g, caps) })
 		}
 	}
 }
@@ -49,8 +50,18 @@ func Compile(g *Graph, caps gpu.Caps) (*gpu.Program, error) {
 	if err := verify(g); err != nil {
 		return nil, fmt.Errorf("graph: after the passes: %w", err)
 	}
-	p := lower(g, caps)
+	var p *gpu.Program
+	g.time("lower", func() { p = lower(g, caps) })
 	return p, p.Verify()
+}
+
+// time does a part of compilation, and tells how long it took.
+func (g *Graph) time(pass string, f func()) {
+	start := time.Now()
+	f()
+	if g.Timed != nil {
+		g.Timed(pass, start, time.Since(start))
+	}
 }
 
 // Fits reports whether the program that Compile would make takes an arena of at most limit bytes, in less

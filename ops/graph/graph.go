@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"time"
+
 	"stepflow/gpu"
 )
 
@@ -128,6 +130,9 @@ type Graph struct {
 	phase gpu.Phase
 	layer int
 	name  string
+
+	// Timed is told how long each pass of compilation took; nil for nobody.
+	Timed func(pass string, start time.Time, took time.Duration)
 }
 
 // New makes an empty graph.

@@ -113,7 +113,10 @@ func Apply(ctx context.Context, p *plan.Plan, o Options) (done *Applied, err err
 		}
 	}()
 	done.TraceID = r.startTrace(ctx)
-	defer func() { done.StepsUntraced = r.obs.PassedOver() }()
+	defer func() {
+		r.endTrace(err)
+		done.StepsUntraced = r.obs.PassedOver()
+	}()
 	err = r.run(ctx)
 	done.Checks = r.fold.Checks()
 	return done, err
@@ -147,8 +150,7 @@ func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 		ended: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
 			Counted: map[addr.Addr]bool{}},
 		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: oneByOne(o.Emit), Log: o.Log,
-			Device: o.Device.Caps().Name,
-			Every:  p.TraceBudget().Every, Spans: p.MaxSpans}}
+			Device: o.Device.Caps().Name, Budget: p.TraceBudget()}}
 	saw(q, dir.State)
 	for _, a := range q.Actions {
 		if n, ok := a.Block.(blocks.Source); ok {

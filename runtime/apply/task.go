@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/fineweb/web"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
@@ -119,18 +120,23 @@ func (r *runner) entry(a *plan.Action) *state.Block {
 
 // blockRun returns what a block is given to run with.
 func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Block) *blocks.Run {
-	return &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
+	b := &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
 		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
 		Result: func(x addr.Addr) (dir string, err error) {
 			r.locked(func() { dir, err = r.result(ctx, x) })
 			return dir, err
 		},
-		Record: func() (err error) {
-			r.locked(func() { err = r.record(a, entry) })
-			return err
-		},
 		Note: func(f func(*state.State)) { r.locked(func() { f(r.dir.State) }) }}
+	b.Record = func() (err error) {
+		r.locked(func() {
+			entry.Trace = string(b.Observe.Reference()) // it may go on in another trace
+			r.noteTrace()
+			err = r.record(a, entry)
+		})
+		return err
+	}
+	return b
 }
 
 // locked does something for a block that runs.
@@ -150,7 +156,7 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
 		before)
 	b.Entry.Trace = string(b.Observe.Reference())
-	return ctx
+	return web.Watching(ctx, b.Observe.Download)
 }
 
 // record writes an entry to the state on disk.

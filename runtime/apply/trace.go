@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"stepflow/dsl/addr"
@@ -15,41 +14,69 @@ import (
 	"stepflow/tracing"
 )
 
-// startTrace starts the trace of the run and returns its id. For blocks of an earlier run whose process was killed, it
-// sends the root spans that the process could not send.
+// startTrace starts the trace of the run and returns its id. If the run before was killed, its trace gets the spans that
+// the process could not end.
 func (r *runner) startTrace(ctx context.Context) string {
+	if !r.obs.Trace.On() {
+		return ""
+	}
+	r.obs.Start(ctx, r.plan.Config.Dir, r.before(), r.plan.Took)
+	r.noteTrace()
+	return r.obs.Run().TraceID()
+}
+
+// noteTrace keeps in the state what names the run's trace of now.
+func (r *runner) noteTrace() {
+	if ref := r.obs.Reference(); ref != "" {
+		r.dir.State.Trace, r.dir.State.Traced = string(ref), r.obs.Began().UTC()
+	}
+}
+
+// endTrace ends the trace of the run. Where the state cannot be written, the next run takes this one for killed and sends
+// its root once more, which is no reason to fail.
+func (r *runner) endTrace(err error) {
+	if r.obs.Reference() == "" {
+		return
+	}
+	r.obs.Finish(err)
+	r.dir.State.Traced = time.Time{}
+	_ = r.dir.Save()
+}
+
+// before is the run before, as its trace is known. The blocks that it did not end are marked as ended.
+func (r *runner) before() observe.RunBefore {
 	st := r.dir.State
-	var killed []observe.Killed
-	if r.obs.Trace.On() {
-		for _, name := range st.Names() {
-			b := st.Blocks[name]
-			if b.Trace == "" || b.TraceEnded || b.Status != state.Running {
-				continue
-			}
-			kind, _, _ := strings.Cut(name, ".")
-			killed = append(killed, observe.Killed{Addr: name, Kind: kind, Trace: tracing.Reference(b.Trace), Began: b.Started,
-				Last: lastSign(r.dir, name, b), Saved: b.Step, Steps: b.Steps})
-			b.TraceEnded = true
+	b := observe.RunBefore{Trace: tracing.Reference(st.Trace), Began: st.Traced}
+	if st.Traced.IsZero() {
+		return b
+	}
+	b.Last = st.Traced.Add(time.Millisecond)
+	for _, name := range st.Names() {
+		x := st.Blocks[name]
+		at, err := addr.Parse(name)
+		if err != nil || x.Trace == "" || x.TraceEnded || x.Status != state.Running {
+			continue
 		}
+		k := observe.Killed{Addr: name, Kind: at.Kind, Trace: tracing.Reference(x.Trace), Began: x.Started,
+			Last: lastSign(r.dir, at, x), Saved: x.Step, Steps: x.Steps}
+		if k.Last.After(b.Last) {
+			b.Last = k.Last
+		}
+		b.Killed = append(b.Killed, k)
+		x.TraceEnded = true
 	}
-	run := r.obs.Start(ctx, r.plan.Config.Dir, tracing.Reference(st.Trace), killed)
-	if run != "" {
-		st.Trace = string(run)
-	}
-	return run.TraceID()
+	return b
 }
 
 // lastSign returns when a killed block last wrote something.
-func lastSign(dir *state.Dir, name string, b *state.Block) time.Time {
+func lastSign(dir *state.Dir, a addr.Addr, b *state.Block) time.Time {
 	at := b.Started.Add(time.Millisecond)
-	if b.Updated.After(at) {
-		at = b.Updated
+	if updated := b.Updated.Add(time.Second); updated.After(at) { // it is noted to the second
+		at = updated
 	}
-	if x, err := addr.Parse(name); err == nil {
-		if st, err := os.Stat(filepath.Join(dir.Path, results.Folder(x),
-			metrics.FileName)); err == nil && st.ModTime().After(at) {
-			at = st.ModTime()
-		}
+	st, err := os.Stat(filepath.Join(dir.Path, results.Folder(a), metrics.FileName))
+	if err == nil && st.ModTime().After(at) {
+		at = st.ModTime()
 	}
 	return at
 }

@@ -66,8 +66,12 @@ func (p *Planned) Warn(text string) {
 func (p *Planned) CheckFits(need int64, what, remedy string) {
 	memory := p.World.Caps.Memory
 	if missing := need - memory; memory > 0 && missing > 0 {
-		p.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s: %d bytes are missing. %s",
-			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), missing, remedy)
+		beside := ""
+		if r := p.World.Caps.Reserve; r > 0 {
+			beside = fmt.Sprintf(" beside %s for its driver", dsl.FormatBytes(r))
+		}
+		p.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s%s: %d bytes are missing. %s",
+			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), beside, missing, remedy)
 		p.Warn(p.TooLarge)
 	}
 }

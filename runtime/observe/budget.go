@@ -1,6 +1,9 @@
 package observe
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // stepSpans is how many spans the trace of a step has at most, unless one micro-batch alone has more: viewers of
 // traces get slow beyond some 2,000.
@@ -8,10 +11,12 @@ const stepSpans = 2000
 
 // Budget is which steps of a run get spans, and how many those are at most.
 type Budget struct {
-	Every    int   `json:"step_every"`
-	Steps    int   `json:"sampled_steps"`
-	Spans    int64 `json:"spans"`     // of the sampled steps and of the blocks
-	MaxSpans int64 `json:"max_spans"` // what slow steps may add fits in between
+	Every    int           `json:"step_every"`
+	Shown    int           `json:"step_every_in_run"` // of these, one in so many is a span of the run's trace
+	Steps    int           `json:"sampled_steps"`
+	Spans    int64         `json:"spans"`     // of the sampled steps and of the run's trace, without batches of evaluations
+	MaxSpans int64         `json:"max_spans"` // what slow steps may add fits in between
+	Age      time.Duration `json:"-"`         // of the run's trace, after which the run goes on in a new one; 0 for a day
 }
 
 // Planned is a block that is to run.
@@ -19,44 +24,77 @@ type Planned struct {
 	Work        *Work // nil for a block without steps
 	FromStep    int   // the last step that is done already
 	Checkpoints int   // on the way
+	Inside      int   // spans below that of the block, besides those of steps and checkpoints
 }
 
-// NewBudget returns what a run of the blocks is to trace. Steps are sampled less often than one in every where the
-// spans would be more than max.
-func NewBudget(every int, max int64, blocks []Planned) Budget {
-	b := Budget{Every: every, MaxSpans: max}
+// NewBudget returns what a run of the blocks is to trace, if making the plan has so many spans. Steps are sampled less
+// often than one in every where the spans would be more than most, and shown less often in the run's trace where that
+// would be too large.
+func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
+	b := Budget{Every: every, MaxSpans: most}
 	for ; ; b.Every *= 2 {
-		if longest := b.count(blocks); b.Spans <= b.MaxSpans || b.Every >= longest {
+		var longest int
+		b.Steps, b.Spans, longest = 0, 0, 0
+		for _, p := range blocks {
+			if p.Work == nil {
+				continue
+			}
+			_, each := p.Work.detailed()
+			n := p.sampled(b.Every)
+			b.Steps += n
+			b.Spans += int64(n) * int64(each)
+			longest = max(longest, p.Work.Steps)
+		}
+		b.Spans += int64(b.show(1+planned, longest, blocks))
+		if b.Spans <= b.MaxSpans || b.Every >= longest {
 			return b
 		}
 	}
 }
 
-// count counts the sampled steps and all spans, and returns the steps of the longest stage.
-func (b *Budget) count(blocks []Planned) (longest int) {
-	b.Steps, b.Spans = 0, 1
-	for _, p := range blocks {
-		b.Spans++
-		if p.Work == nil {
-			continue
-		}
-		s := sampler{first: p.FromStep + 1, last: p.Work.Steps, every: b.Every}
-		n := s.count()
-		_, each := p.Work.detailed()
-		b.Steps += n
-		b.Spans += 3 + int64(n)*int64(each) + int64(p.Checkpoints)
-		longest = max(longest, p.Work.Steps)
+// sampled is how many steps of a block are sampled whatever their speed, if it is one in every.
+func (p *Planned) sampled(every int) int {
+	if p.Work == nil {
+		return 0
 	}
-	return longest
+	s := sampler{first: p.FromStep + 1, last: p.Work.Steps, every: every}
+	return s.count()
 }
+
+// show decides which of the sampled steps are in the run's trace, and returns the spans of that. fixed are those that
+// belong to no block.
+func (b *Budget) show(fixed, longest int, blocks []Planned) int {
+	for _, p := range blocks {
+		if fixed += 1 + p.Inside + p.Checkpoints; p.Work != nil {
+			fixed += stageSpans
+		}
+	}
+	for b.Shown = b.Every; ; b.Shown *= 2 {
+		n := fixed
+		for _, p := range blocks {
+			n += p.sampled(b.Shown)
+		}
+		if n <= traceSpans-slowRoom || b.Shown >= longest {
+			return n
+		}
+	}
+}
+
+// stageSpans is how many spans a stage has in the run's trace besides steps: grow or restore, train, the last checkpoint.
+const stageSpans = 3
+
+// slowRoom is how many spans of the run's trace are left for slow steps.
+const slowRoom = 200
 
 // take asks for spans out of what is left of the run's budget.
 func (o *Observer) take(spans int) bool {
-	if int64(spans) > o.Spans {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if int64(spans) > o.left {
 		o.passedOver++
 		return false
 	}
-	o.Spans -= int64(spans)
+	o.left -= int64(spans)
 	return true
 }
 
@@ -66,6 +104,13 @@ type sampler struct {
 	first, last, every int
 	window             []float64 // seconds of the latest steps, oldest first
 	sorted             []float64
+}
+
+func (b *Budget) age() time.Duration {
+	if b.Age > 0 {
+		return b.Age
+	}
+	return traceAge
 }
 
 const (

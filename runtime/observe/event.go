@@ -55,6 +55,9 @@ func (b *Block) Event(ctx context.Context, e Event) {
 	if o.Emit != nil {
 		o.Emit(e)
 	}
+	if e.Kind == Warned {
+		b.Mark(ctx, tracing.EventWarning, tracing.KV{Key: tracing.Message, Value: e.Message})
+	}
 	level, logged := levels[e.Kind]
 	if o.Log == nil || !logged {
 		return

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"stepflow/dsl"
-	"stepflow/dsl/addr"
 	"stepflow/tracing"
 )
 
@@ -21,17 +22,46 @@ type Observer struct {
 	Emit    func(Event)      // nil for none
 	Log     *slog.Logger     // nil for none
 	Device  string           // its name
-	Every   int              // one step in so many has spans, see NewBudget
-	Spans   int64            // that steps may still have
+	Budget  Budget           // of its traces
 
+	mu         sync.Mutex
 	passedOver int
-	run        tracing.Reference // of the apply span
+	left       int64 // spans that sampled steps may still have
+	run        tracing.Reference
+	root       *part
+	began      time.Time // the trace of now
+	number     int       // of the trace of now, among those of the run
+	spans      int       // in the trace of now
 }
 
 // PassedOver is how many steps had no spans because the budget was spent.
 func (o *Observer) PassedOver() int { return o.passedOver }
 
-// Killed is a block of the run before whose process ended without a word.
+// Past is something that was over before the run began, with what it was made of.
+type Past struct {
+	Name  string
+	Start time.Time
+	Took  time.Duration
+	Parts []Past
+}
+
+// Spans is how many spans show it.
+func (p *Past) Spans() int {
+	n := 1
+	for i := range p.Parts {
+		n += p.Parts[i].Spans()
+	}
+	return n
+}
+
+// RunBefore is a run whose trace is known, and whose process may have ended without a word.
+type RunBefore struct {
+	Trace       tracing.Reference // of its root; "" for none
+	Began, Last time.Time         // of one that was killed: when its root began, and when it last wrote something
+	Killed      []Killed          // its blocks that were under way
+}
+
+// Killed is a block whose process ended without a word.
 type Killed struct {
 	Addr         string
 	Kind         string
@@ -40,112 +70,104 @@ type Killed struct {
 	Saved, Steps int               // the last step that it saved, of how many
 }
 
-// Start begins the trace of a run: a span that ends at once. It links to the run before, and gives the blocks that were
-// killed then the root span that their process could not end. It returns the reference of the run; "" without a trace.
-func (o *Observer) Start(ctx context.Context, pipeline string, before tracing.Reference,
-	killed []Killed) tracing.Reference {
+// Start begins the trace of a run, which links to the run before. If that one was killed, its trace gets the spans that
+// the process could not end.
+func (o *Observer) Start(ctx context.Context, pipeline string, before RunBefore, past Past) {
 	if !o.Trace.On() {
-		return ""
-	}
-	opts := tracing.Opts{Root: true, Links: []tracing.Link{{To: before, What: "previous run"}}}
-	_, s := o.Trace.Begin(ctx, tracing.SpanApply, opts,
-		tracing.KV{Key: tracing.Pipeline, Value: pipeline}, tracing.KV{Key: tracing.Device, Value: o.Device})
-	o.run = s.Reference()
-	s.Set(tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
-	s.End(nil)
-	for _, k := range killed {
-		o.end(ctx, k, before)
-	}
-	return o.run
-}
-
-// end gives a block that was killed its root span.
-func (o *Observer) end(ctx context.Context, k Killed, run tracing.Reference) {
-	opts := tracing.Opts{Root: true, At: k.Began, As: k.Trace, Links: []tracing.Link{{To: run, What: "run"}}}
-	_, s := o.Trace.Begin(ctx, k.Kind, opts,
-		tracing.KV{Key: tracing.Run, Value: run.TraceID()}, tracing.KV{Key: tracing.Address, Value: k.Addr},
-		tracing.KV{Key: tracing.Outcome, Value: "killed"})
-	s.EndAt(k.Last, fmt.Errorf("%s: the process ended without a word; step %d of %d was the last that it saved",
-		k.Addr, k.Saved, k.Steps))
-}
-
-// Place is a block, and where it stands in the configuration.
-type Place struct {
-	Addr addr.Addr
-	File string
-	Line int
-}
-
-func (p Place) attributes() []tracing.KV {
-	return []tracing.KV{{Key: tracing.Address, Value: p.Addr.String()}, {Key: tracing.CodeFile, Value: p.File},
-		{Key: tracing.CodeLine, Value: p.Line}}
-}
-
-// Block watches a block that runs.
-type Block struct {
-	Place
-	observer *Observer
-	span     *tracing.Span
-}
-
-// Block starts the trace of a block, which goes on from an attempt before unless that is "". The context is that of
-// what belongs to the block.
-func (o *Observer) Block(ctx context.Context, p Place, before tracing.Reference) (context.Context, *Block) {
-	links := []tracing.Link{{To: o.run, What: "run"}}
-	if before != "" {
-		links = append(links, tracing.Link{To: before, What: "previous attempt"})
-	}
-	b := &Block{Place: p, observer: o}
-	ctx, b.span = o.Trace.Begin(ctx, p.Addr.Kind, tracing.Opts{Root: true, Links: links}, append(p.attributes(),
-		tracing.KV{Key: tracing.Run, Value: o.run.TraceID()}, tracing.KV{Key: tracing.Device, Value: o.Device})...)
-	return ctx, b
-}
-
-// Reference names the block's trace; "" without one.
-func (b *Block) Reference() tracing.Reference { return b.span.Reference() }
-
-// End ends the block's trace with the error that the block ended with.
-func (b *Block) End(err error) {
-	outcome := "done"
-	switch {
-	case errors.Is(err, ErrInterrupted):
-		outcome = "interrupted"
-	case err != nil:
-		outcome = "failed"
-		b.span.Fail(err, b.attributes()...)
-	}
-	b.span.Set(tracing.KV{Key: tracing.Outcome, Value: outcome})
-	b.span.End(nil)
-}
-
-// Inside runs part of a block in a span of its own.
-func (b *Block) Inside(ctx context.Context, name string, f func(context.Context) error, kvs ...tracing.KV) error {
-	ctx, s := b.observer.Trace.Begin(ctx, name, tracing.Opts{}, append(kvs, b.stage())...)
-	err := f(ctx)
-	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, context.Canceled) {
-		s.Fail(b.observer.Secrets.Error(err), b.attributes()...)
-	}
-	s.End(nil)
-	return err
-}
-
-// stage is the attribute that says to which stage something belongs.
-func (b *Block) stage() tracing.KV { return tracing.KV{Key: tracing.Stage, Value: b.Addr.String()} }
-
-// Record gives a value to a metric of the table in tracing.
-func (b *Block) Record(ctx context.Context, metric string, v float64) {
-	if b.observer.Trace.Measures() {
-		b.observer.Trace.Record(ctx, metric, v, b.stage())
-	}
-}
-
-// Memory records the bytes of device memory of each kind; without bytes, that they are free again.
-func (b *Block) Memory(ctx context.Context, kinds []string, bytes map[string]int64) {
-	if !b.observer.Trace.Measures() {
 		return
 	}
-	for _, k := range kinds {
-		kind := tracing.KV{Key: tracing.MemoryKind, Value: k}
-		b.observer.Trace.Record(ctx, tracing.MemoryUsage, float64(bytes[k]), b.stage(), kind)
+	o.left = o.Budget.MaxSpans
+	name := title(pipeline)
+	o.bury(ctx, name, before)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.began, o.number = time.Now(), 1
+	if !past.Start.IsZero() {
+		o.began = past.Start
 	}
+	o.root = &part{name: name, kvs: []tracing.KV{{Key: tracing.TraceOf, Value: "run"},
+		{Key: tracing.Pipeline, Value: pipeline}, {Key: tracing.Device, Value: o.Device}}}
+	o.begin(ctx, o.root, tracing.Opts{Root: true, At: o.began,
+		Links: []tracing.Link{{To: before.Trace, What: "previous run"}}})
+	o.run = o.root.span.Reference()
+	o.root.span.Set(tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
+	if !past.Start.IsZero() {
+		o.past(o.root.span, past)
+	}
+}
+
+// title is the name of a run's root.
+func title(pipeline string) string {
+	if abs, err := filepath.Abs(pipeline); err == nil {
+		pipeline = abs
+	}
+	return tracing.SpanApply + " " + filepath.Base(pipeline)
+}
+
+// past records what was over before the run.
+func (o *Observer) past(above *tracing.Span, p Past) {
+	_, s := o.Trace.Begin(context.Background(), p.Name, tracing.Opts{In: above, At: p.Start})
+	o.spans++
+	for _, x := range p.Parts {
+		o.past(s, x)
+	}
+	s.EndAt(p.Start.Add(p.Took), nil)
+}
+
+// bury sends the spans that a killed process could not end.
+func (o *Observer) bury(ctx context.Context, name string, before RunBefore) {
+	if before.Began.IsZero() {
+		return
+	}
+	id := tracing.KV{Key: tracing.Run, Value: before.Trace.TraceID()}
+	killed := tracing.KV{Key: tracing.Outcome, Value: "killed"}
+	_, s := o.Trace.Begin(ctx, name, tracing.Opts{Root: true, At: before.Began, As: before.Trace},
+		tracing.KV{Key: tracing.TraceOf, Value: "run"}, id, killed)
+	s.EndAt(before.Last, errors.New("the process ended without a word"))
+	for _, k := range before.Killed {
+		stage := tracing.KV{Key: tracing.Stage, Value: k.Addr}
+		_, s := o.Trace.Begin(ctx, k.Addr, tracing.Opts{Below: before.Trace, At: k.Began, As: k.Trace}, id, stage, killed,
+			tracing.KV{Key: tracing.Address, Value: k.Addr})
+		s.EndAt(k.Last, fmt.Errorf("%s: the process ended without a word; step %d of %d was the last that it saved",
+			k.Addr, k.Saved, k.Steps))
+		if k.Kind == "stage" {
+			_, s := o.Trace.Begin(ctx, tracing.SpanTrain, tracing.Opts{Below: k.Trace, At: k.Began,
+				As: k.Trace.Part(tracing.SpanTrain)}, stage, killed)
+			s.EndAt(k.Last, nil)
+		}
+	}
+}
+
+// Reference names the root of the run's trace of now; "" without one.
+func (o *Observer) Reference() (r tracing.Reference) {
+	o.with(o.root, func(s *tracing.Span) { r = s.Reference() })
+	return r
+}
+
+// Run names the run: the root of its first trace; "" without one.
+func (o *Observer) Run() tracing.Reference { return o.run }
+
+// Began is when the run's trace of now began; zero without one.
+func (o *Observer) Began() time.Time { return o.began }
+
+// Finish ends the run's trace with the error that the run ended with.
+func (o *Observer) Finish(err error) {
+	o.with(o.root, func(s *tracing.Span) {
+		s.Set(tracing.KV{Key: tracing.Outcome, Value: outcome(err)})
+		if outcome(err) == "failed" {
+			s.Fail(o.Secrets.Error(err))
+		}
+		s.End(nil)
+	})
+}
+
+// outcome is a word for how something ended.
+func outcome(err error) string {
+	switch {
+	case errors.Is(err, ErrInterrupted):
+		return "interrupted"
+	case err != nil:
+		return "failed"
+	}
+	return "done"
 }

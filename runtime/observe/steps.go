@@ -2,7 +2,7 @@ package observe
 
 import (
 	"context"
-	"strings"
+	"fmt"
 	"time"
 
 	"stepflow/gpu"
@@ -24,6 +24,7 @@ type Segment struct {
 	Name  string // in the program
 	Span  string // in the trace
 	Micro bool   // it runs once a micro-batch; else once a step
+	Whole bool   // its operations are of no account one by one: they have one span together
 }
 
 // segment finds a segment by its name.
@@ -34,22 +35,6 @@ func (w *Work) segment(name string) Segment {
 		}
 	}
 	return Segment{Name: name}
-}
-
-// detailed returns for how many micro-batches a traced step has a span for each operation, and how many spans the
-// step has.
-func (w *Work) detailed() (micros, spans int) {
-	fixed, each := 2+w.Micros, 1 // the step and the wait for data; a span for each micro-batch
-	for _, s := range w.Segments {
-		seg, _ := w.Program.Segment(s.Name)
-		if n := seg.Hi - seg.Lo; s.Micro {
-			each = max(n, 1)
-		} else {
-			fixed += 1 + n
-		}
-	}
-	micros = min(max((stepSpans-fixed)/each, 1), w.Micros)
-	return micros, fixed + micros*each
 }
 
 // SegmentRun is the timings of one run of a segment.
@@ -81,16 +66,32 @@ type StepRun struct {
 	Queue  int           // batches that lay ready when it was over
 }
 
+// end is when a step that took so many seconds was over.
+func (r *StepRun) end(seconds float64) time.Time {
+	end := r.Start.Add(time.Duration(seconds * float64(time.Second)))
+	for _, x := range r.Runs {
+		if e := x.end(); e.After(end) {
+			end = e
+		}
+	}
+	return end
+}
+
 // Steps watches the steps of a stage.
 type Steps struct {
 	block *Block
+	above *part // in the run's trace
 	work  Work
 	sampler
+	shown sampler // of the steps in the run's trace
 }
 
 // Steps watches the steps of a stage, of which first is the next.
-func (b *Block) Steps(w Work, first int) *Steps {
-	return &Steps{b, w, sampler{first: first, last: w.Steps, every: b.observer.Every}}
+func (b *Block) Steps(ctx context.Context, w Work, first int) *Steps {
+	budget := b.observer.Budget
+	return &Steps{block: b, above: partOf(ctx, b.part), work: w,
+		sampler: sampler{first: first, last: w.Steps, every: budget.Every},
+		shown:   sampler{first: first, last: w.Steps, every: budget.Shown}}
 }
 
 // On reports whether there are traces at all.
@@ -105,35 +106,24 @@ func (s *Steps) Done(ctx context.Context, m metrics.Step, r *StepRun) {
 	if o.Trace == nil {
 		return
 	}
+	if o.Trace.On() {
+		why, slow := s.reason(m.Step), s.slow(m.Seconds)
+		if why == "" && slow {
+			why = "slow"
+		}
+		if why != "" {
+			ctx = s.spans(ctx, m, r, why)
+		}
+	}
 	if o.Trace.Measures() {
 		s.measure(ctx, m, r.Queue)
-	}
-	if !o.Trace.On() {
-		return
-	}
-	why, slow := s.reason(m.Step), s.slow(m.Seconds)
-	if why == "" && slow {
-		why = "slow"
-	}
-	if why == "" {
-		return
-	}
-	micros, spans := s.work.detailed()
-	if r.Runs == nil { // a slow step on a device that is timed only when asked: its own span
-		spans = 2
-	}
-	if o.take(spans) {
-		s.spans(m, r, why, micros)
 	}
 }
 
 // Failed records the spans of a step that ended the run, if it was timed.
-func (s *Steps) Failed(m metrics.Step, r *StepRun) {
-	if !s.On() || r.Runs == nil {
-		return
-	}
-	if micros, spans := s.work.detailed(); s.block.observer.take(spans) {
-		s.spans(m, r, "failed", micros)
+func (s *Steps) Failed(ctx context.Context, m metrics.Step, r *StepRun) {
+	if s.On() && r.Runs != nil {
+		s.spans(ctx, m, r, "failed")
 	}
 }
 
@@ -154,70 +144,53 @@ func (s *Steps) measure(ctx context.Context, m metrics.Step, queue int) {
 	}
 }
 
-// spans records a step's trace: the wait for data, the segments of the program, and below them the device operations,
-// at device times laid from the start of their run.
-func (s *Steps) spans(m metrics.Step, r *StepRun, why string, micros int) {
+// spans records a step: a span in the run's trace, and a trace of its own that shows its operations. The context it
+// returns is of the latter's root, so that metrics name it as their example. The root is sent first: a trace whose end
+// is lost can be read.
+func (s *Steps) spans(ctx context.Context, m metrics.Step, r *StepRun, why string) context.Context {
 	o := s.block.observer
-	end := r.Start.Add(time.Duration(m.Seconds * float64(time.Second)))
-	for _, x := range r.Runs {
-		if e := x.end(); e.After(end) {
-			end = e
-		}
+	micros, spans := s.work.detailed()
+	if spans++; r.Runs == nil { // a slow step on a device that is timed only when asked: no operations
+		spans = 3
 	}
-	links := []tracing.Link{{To: o.run, What: "run"}, {To: s.block.Reference(), What: "stage"}}
-	ctx, span := o.Trace.Begin(context.Background(), tracing.SpanStep, tracing.Opts{Root: true, At: r.Start, Links: links},
-		tracing.KV{Key: tracing.Run, Value: o.run.TraceID()}, s.block.stage(),
-		tracing.KV{Key: tracing.StepNumber, Value: m.Step}, tracing.KV{Key: tracing.Steps, Value: s.work.Steps},
-		tracing.KV{Key: tracing.Why, Value: why}, tracing.KV{Key: tracing.Tokens, Value: m.Tokens},
-		tracing.KV{Key: tracing.Loss, Value: m.Loss}, tracing.KV{Key: tracing.LearningRate, Value: m.LearningRate},
-		tracing.KV{Key: tracing.GradNorm, Value: m.GradNorm}, tracing.KV{Key: tracing.MemoryUsage, Value: r.Memory},
-		tracing.KV{Key: tracing.TokensPerSecond, Value: m.TokensPerSec}, tracing.KV{Key: tracing.MFU, Value: m.MFU},
-		tracing.KV{Key: tracing.Device, Value: o.Device})
-	if !r.Data.Before(r.Start) { // of a step that was begun after the one before, the wait is part of that one
-		o.Trace.Past(ctx, tracing.SpanData, r.Data, r.Wait)
+	if !o.take(spans) {
+		return ctx
 	}
-	micro := 0
-	for _, x := range r.Runs {
-		segment := s.work.segment(x.Segment)
-		var kvs []tracing.KV
-		if segment.Micro {
-			kvs = append(kvs, tracing.KV{Key: tracing.MicroBatch, Value: micro})
-			micro++
-		}
-		inside := o.Trace.Past(ctx, segment.Span, x.Start, x.end().Sub(x.Start), kvs...)
-		if !segment.Micro || micro <= micros {
-			o.operations(inside, s.work.Program, x)
-		}
+	name := fmt.Sprintf("%s %d · %s", tracing.SpanStep, m.Step, s.block.Addr)
+	kvs := []tracing.KV{s.block.stage(),
+		{Key: tracing.StepNumber, Value: m.Step}, {Key: tracing.Steps, Value: s.work.Steps},
+		{Key: tracing.Why, Value: why}, {Key: tracing.Tokens, Value: m.Tokens},
+		{Key: tracing.Loss, Value: m.Loss}, {Key: tracing.LearningRate, Value: m.LearningRate},
+		{Key: tracing.GradNorm, Value: m.GradNorm}, {Key: tracing.TokensPerSecond, Value: m.TokensPerSec},
+		{Key: tracing.MFU, Value: m.MFU}}
+	line := s.line(name, why, m, r, kvs)
+	links := []tracing.Link{{To: line.Reference(), What: "run"}}
+	if line == nil {
+		links[0].To = s.block.Reference()
 	}
+	ctx, span := o.Trace.Begin(ctx, name, tracing.Opts{Root: true, At: r.Start, Links: links}, append(kvs,
+		tracing.KV{Key: tracing.TraceOf, Value: "step"}, tracing.KV{Key: tracing.Run, Value: o.run.TraceID()},
+		tracing.KV{Key: tracing.MemoryUsage, Value: r.Memory}, tracing.KV{Key: tracing.Device, Value: o.Device})...)
+	line.Link(tracing.Link{To: span.Reference(), What: "operations"})
+	end := r.end(m.Seconds)
+	line.EndAt(end, nil)
 	span.EndAt(end, nil)
+	s.operations(span, r, micros)
+	return ctx
 }
 
-// operations records a span for each launch of a run.
-func (o *Observer) operations(ctx context.Context, p *gpu.Program, r SegmentRun) {
-	for _, t := range r.Timings {
-		l := &p.Launches[t.Launch]
-		sec := t.Duration.Seconds()
-		kvs := []tracing.KV{{Key: tracing.OpKernel, Value: l.Kernel}, {Key: tracing.OpName, Value: l.Name},
-			{Key: tracing.OpPhase, Value: l.Phase.String()}, {Key: tracing.OpLayer, Value: l.Layer},
-			{Key: tracing.OpShapes, Value: Shapes(l)}, {Key: tracing.OpDType, Value: l.Out[0].Type.DType.String()},
-			{Key: tracing.OpFLOPs, Value: l.FLOPs}, {Key: tracing.OpBytes, Value: l.Bytes},
-			{Key: tracing.Device, Value: o.Device}}
-		if sec > 0 {
-			kvs = append(kvs, tracing.KV{Key: tracing.OpGFLOPs, Value: float64(l.FLOPs) / sec / 1e9},
-				tracing.KV{Key: tracing.OpGBs, Value: float64(l.Bytes) / sec / 1e9})
-		}
-		o.Trace.Past(ctx, l.Kernel, r.Start.Add(t.Start), t.Duration, kvs...)
+// line begins the span of a step in the run's trace; nil if the trace has no room for it.
+func (s *Steps) line(name, why string, m metrics.Step, r *StepRun, kvs []tracing.KV) *tracing.Span {
+	o := s.block.observer
+	if s.above == nil {
+		return nil
 	}
-}
-
-// Shapes lists the types of a launch's operands, such as "f32[2,3] f32[3,4] -> f32[2,4]".
-func Shapes(l *gpu.Launch) string {
-	part := func(ops []gpu.Operand) string {
-		s := make([]string, len(ops))
-		for i, o := range ops {
-			s[i] = o.Type.String()
-		}
-		return strings.Join(s, " ")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if shown := s.shown.reason(m.Step) != "" || why == "slow" || why == "failed"; !shown || o.spans >= traceSpans {
+		return nil
 	}
-	return part(l.In) + " -> " + part(l.Out)
+	o.spans++
+	_, span := o.Trace.Begin(context.Background(), name, tracing.Opts{In: s.above.span, At: r.Start}, kvs...)
+	return span
 }

@@ -10,7 +10,7 @@ import (
 
 func TestTracingOffCostsNothing(t *testing.T) {
 	ctx, b := (&Observer{}).Block(context.Background(), Place{}, "")
-	s := b.Steps(Work{}, 1)
+	s := b.Steps(ctx, Work{}, 1)
 	r := &StepRun{}
 	if n := testing.AllocsPerRun(100, func() {
 		_, x := b.observer.Trace.Begin(ctx, "x", tracing.Opts{})

@@ -16,6 +16,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
@@ -37,6 +38,7 @@ type Fold struct {
 	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
 	stateKeys map[addr.Addr][]string           // see keys
 	imports   []dsl.Import
+	compiled  []observe.Past // stages that were compiled
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
@@ -231,7 +233,9 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 			return nil, f.later(ctx, a, d, r.String()+" is planned only after other blocks have run")
 		}
 	}
+	programs := len(f.world.Programs.Made)
 	known, diags := all.Kinds[a.block.Kind.Name].Plan(ctx, &a.Planned, d)
+	f.compiles(a.Addr, programs)
 	if diags.HasErrors() {
 		return nil, diags
 	}

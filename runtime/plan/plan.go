@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -55,6 +56,7 @@ type Plan struct {
 	MaxSpans  int64 // the most spans of a run
 	Caps      gpu.Caps
 	State     *state.State // with every entry at its address of now
+	Took      observe.Past // making the plan, for the trace of a run
 
 	fold    *Fold
 	index   map[addr.Addr]int  // of actions
@@ -111,7 +113,9 @@ func New(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 }
 
 func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
+	start := time.Now()
 	cfg, diags := dsl.Load(o.Path, o.Inputs)
+	loaded := time.Now()
 	p := &Plan{Config: cfg, Caps: o.Caps, Select: o.Select, Outputs: map[string]cty.Value{},
 		OutputDoc: map[string]OutputDoc{}, StepEvery: 50, MaxSpans: 100_000,
 		index: map[addr.Addr]int{}, leftOut: map[addr.Addr]bool{}}
@@ -155,6 +159,7 @@ func newPlan(ctx context.Context, o Options) (*Plan, hcl.Diagnostics) {
 		}
 		diags = append(diags, l.Diags...)
 	}
+	p.took(start, loaded)
 	return p, append(diags, p.fold.Checks()...)
 }
 
@@ -275,7 +280,7 @@ func (p *Plan) TraceBudget() observe.Budget {
 		}
 		list = append(list, x)
 	}
-	return observe.NewBudget(p.StepEvery, p.MaxSpans, list)
+	return observe.NewBudget(p.StepEvery, p.MaxSpans, p.Took.Spans(), list)
 }
 
 // settle looks at all actions together: a folder that another block takes over is not lost, and a result of a block

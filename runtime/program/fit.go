@@ -7,10 +7,12 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"time"
 
 	"stepflow/gpu"
 	"stepflow/ops/arch"
 	"stepflow/ops/graph"
+	"stepflow/runtime/observe"
 )
 
 // Rows of logits in memory at a time: on a CPU as many as a cache holds, but enough for the products with them to be
@@ -36,6 +38,8 @@ type Programs struct {
 	caps   gpu.Caps
 	stages map[string]compiled
 	passes map[string]*gpu.Program
+	last   []observe.Past // the passes of the latest program of a stage
+	Made   []observe.Past // the stages that were compiled so far, with the passes of each
 }
 
 // compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
@@ -59,9 +63,12 @@ func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	key := s.asks(checkpointing)
 	c, ok := p.stages[key]
 	if !ok {
+		start := time.Now()
+		p.last = nil
 		if err := p.fit(s, checkpointing); err != nil {
 			return err
 		}
+		p.Made = append(p.Made, observe.Past{Start: start, Took: time.Since(start), Parts: p.last})
 		if n, _ := s.stepFLOPs(); n == math.MaxInt64 {
 			return ErrFLOPs
 		}
@@ -163,7 +170,13 @@ func (p *Programs) fit(s *Stage, checkpointing string) error {
 
 // make compiles the stage as it is set.
 func (p *Programs) make(s *Stage) (err error) {
-	s.Program, err = CompileStage(s, p.caps)
+	start := time.Now()
+	g := StageGraph(s, p.caps)
+	p.last = []observe.Past{{Name: "build", Start: start, Took: time.Since(start)}}
+	g.Timed = func(pass string, start time.Time, took time.Duration) {
+		p.last = append(p.last, observe.Past{Name: pass, Start: start, Took: took})
+	}
+	s.Program, err = graph.Compile(g, p.caps)
 	return err
 }
 

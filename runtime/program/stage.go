@@ -190,7 +190,8 @@ func (s *Stage) RestartAfter(step int) bool {
 func (s *Stage) Work() observe.Work {
 	w := observe.Work{Program: s.Program, Micros: s.MicroSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
 	for _, name := range StepSegments {
-		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpans[name], Micro: name == SegMicro})
+		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpans[name], Micro: name == SegMicro,
+			Whole: name == SegZero})
 	}
 	return w
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -41,6 +42,7 @@ type State struct {
 	Sources   map[string]*Source `json:"sources,omitempty"` // of remote data blocks
 	Rates     map[string]float64 `json:"rates,omitempty"`   // FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
 	Trace     string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
+	Traced    time.Time          `json:"traced,omitzero"`   // when that run began its trace, until it has ended it
 	Salt      string             `json:"salt,omitempty"`    // of seals, random
 }
 

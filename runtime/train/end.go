@@ -11,6 +11,7 @@ import (
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/trainstate"
+	"stepflow/tracing"
 )
 
 // Result is what a stage came to.
@@ -47,7 +48,8 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 		return nil, l.keep(ctx, err)
 	}
 	if len(l.stage.Adapters) > 0 {
-		if err := l.mergeLast(ctx, seam, before); err != nil {
+		err := l.block.Inside(ctx, tracing.SpanMerge, func(ctx context.Context) error { return l.mergeLast(ctx, seam, before) })
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -70,6 +72,9 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	for i := range after {
 		seam.MergeDifference = math.Max(seam.MergeDifference, math.Abs(float64(after[i])-float64(before[i])))
 	}
+	l.block.Tell(ctx, tracing.KV{Key: tracing.LossBefore, Value: seam.Loss},
+		tracing.KV{Key: tracing.LossAfter, Value: mean(after)},
+		tracing.KV{Key: tracing.LossChange, Value: seam.MergeDifference})
 	seam.Loss = mean(after)
 	if err := l.unsound("merging the adapters", seam.Loss, l.Dir); err != nil {
 		return err
@@ -140,7 +145,11 @@ func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 	if err != nil {
 		return err
 	}
-	l.block.Notice(ctx, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after",
-		len(l.stage.From.Layers), len(l.stage.Layers), before.Loss, mean(nll))
+	from, to, after := len(l.stage.From.Layers), len(l.stage.Layers), mean(nll)
+	l.block.Mark(ctx, tracing.EventGrowth, tracing.KV{Key: tracing.LayersBefore, Value: from},
+		tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
+		tracing.KV{Key: tracing.LossAfter, Value: after})
+	l.block.Notice(ctx, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after", from, to,
+		before.Loss, after)
 	return nil
 }

@@ -140,7 +140,7 @@ func (l *Loop) Train(ctx context.Context) error {
 func (l *Loop) steps(ctx context.Context) error {
 	batches, stop := l.prefetch(ctx)
 	defer stop()
-	l.watch = l.block.Steps(l.stage.Work(), l.state.Step+1)
+	l.watch = l.block.Steps(ctx, l.stage.Work(), l.state.Step+1)
 	var ahead *flight
 	var aheadErr error
 	for l.state.Step < l.stage.Steps {
@@ -215,6 +215,8 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 		if merged, err = l.restart(); err != nil {
 			return err
 		}
+		l.block.Mark(ctx, tracing.EventRestart, tracing.KV{Key: tracing.StepNumber, Value: f.step},
+			tracing.KV{Key: tracing.MergeError, Value: merged})
 	}
 	m := l.numbers(f, loss, norm, time.Since(start))
 	l.countHeldOut(ctx, &m, f.batch.Watched)
@@ -238,15 +240,19 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start time.Time) error {
 	if !metrics.Finite(loss) || !metrics.Finite(norm) {
 		if !l.stage.Skip || metrics.Finite(norm) {
-			l.watch.Failed(l.numbers(f, loss, norm, time.Since(start)), l.ran(f, start, 0))
+			l.watch.Failed(ctx, l.numbers(f, loss, norm, time.Since(start)), l.ran(f, start, 0))
 			return l.nonFinite(ctx, f, loss, norm)
 		}
 		l.state.Skipped++
+		l.block.Mark(ctx, tracing.EventSkipped, tracing.KV{Key: tracing.StepNumber, Value: f.step},
+			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.GradNorm, Value: norm})
 		l.block.Warn(ctx, "step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far). Its batch: %s",
 			f.step, metrics.Text(loss), metrics.Text(norm), l.state.Skipped, l.batchOf(f))
 		return nil
 	}
 	if mean, yes := spike(loss, l.state.LastLosses); yes {
+		l.block.Mark(ctx, tracing.EventSpike, tracing.KV{Key: tracing.StepNumber, Value: f.step},
+			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.LossMean, Value: mean})
 		l.block.Warn(ctx, "step %d has loss %.3f, the %d steps before it %.3f on average. Its batch: %s",
 			f.step, loss, metrics.LossSteps, mean, l.batchOf(f))
 	}

@@ -21,6 +21,7 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
+	"stepflow/tracing"
 )
 
 // generating is the work of a Generation.
@@ -165,6 +166,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	var longest *gpu.Program
 	var busy time.Duration // time without reading weights
 	flops := 0.0
+	prompts := r.Observe.Batches(ctx, tracing.SpanPrompt)
 	for i, prompt := range e.Prompts {
 		ids, err := promptTokens(tok, prompt)
 		if err != nil {
@@ -184,6 +186,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 			return nil, err
 		}
 		busy += took
+		prompts.Done(int64(len(ids) - before))
 		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
 			longest = p
 		}
@@ -194,6 +197,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 			diagnosis = flawed
 		}
 	}
+	prompts.End()
 	if longest != nil {
 		r.Took(generating.Rate(r.World.Caps, e.DType, longest, program.SegProbe, 0), flops, busy)
 	}

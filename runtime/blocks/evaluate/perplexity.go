@@ -22,6 +22,7 @@ import (
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
+	"stepflow/tracing"
 )
 
 // measuring is the work of a Perplexity.
@@ -241,13 +242,15 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		return nil, err
 	}
 	defer model.Close()
-	began, m := time.Now(), measured{model: model}
+	began, m, batches := time.Now(), measured{model: model}, r.Observe.Batches(ctx, tracing.SpanBatch)
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
 		}
+		defer batches.Done(int64(b.Valid))
 		return m.add(b)
 	})
+	batches.End()
 	if err != nil {
 		return nil, err
 	}

@@ -97,9 +97,13 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 		}
 		p.Hashed["layers"] = strconv.Itoa(n)
 		s.Model, s.Seed, s.Init = m.WithLayers(n), m.Seed, m.Folder
+		if len(m.NoRopeLayers) > 0 && n < m.NumHiddenLayers {
+			p.Hashed["layers"] += fmt.Sprint(" of kinds ", s.Model.NoRopeLayers)
+		}
 		s.Layers = s.NewLayers(n)
 		s.Params = s.Model.Declare(s.LayerIDs())
 		s.Root = m
+		s.tooDeep(m, p)
 		return m, nil
 	}
 	up := p.Use(from).(*Stage)
@@ -156,8 +160,9 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// compareWith warns where the stage has grown to as many layers as its model block has, and they differ from those.
+// compareWith warns where the stage has grown to more layers than its model block has, or to as many that differ.
 func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
+	s.tooDeep(root, p)
 	attr, same := arch.SameArchitecture(s.Model, root.Model)
 	if s.Grow == nil || len(s.Layers) != root.NumHiddenLayers || same {
 		return
@@ -165,6 +170,14 @@ func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
 	p.Warn(fmt.Sprintf("the stage has as many layers as %s, and %s differs, %s here and %s there: an old layer keeps "+
 		"what it is, a new one takes it from the layer that it is made of", root.Addr, attr, s.Model.Show(attr),
 		root.Show(attr)))
+}
+
+// tooDeep warns where the stage adds layers beyond those of its model block.
+func (s *Stage) tooDeep(root *model.Model, p *blocks.Planned) {
+	if n, most := len(s.Layers), root.NumHiddenLayers; n > most && (s.From == nil || n > len(s.From.Layers)) {
+		p.Warn(fmt.Sprintf("the stage has %d layers, and num_hidden_layers of %s is %d: what the plan compares with is the "+
+			"model of %d layers. If this is the size that you want, set num_hidden_layers = %d", n, root.Addr, most, most, n))
+	}
 }
 
 // kinds lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the

@@ -121,6 +121,9 @@ func (s *Stage) Keeps() (running, ended int) { return s.Keep, s.KeepEnded }
 func (s *Stage) Traced(from int) observe.Planned {
 	w := s.Work()
 	p := observe.Planned{Work: &w, FromStep: from}
+	if len(s.Adapters) > 0 {
+		p.Inside = 1 // the merge
+	}
 	if s.Every > 0 {
 		p.Checkpoints = (s.Steps-1)/s.Every - from/s.Every
 	}

@@ -64,6 +64,10 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	line("states", "%s, %s %s; checkpoint %s, at most %s on disk", bytes(f.States),
 		percentLess(f.States, s.Vanilla.States),
 		bytes(s.Vanilla.States), bytes(f.CheckpointSize), bytes(f.Disk))
+	if s.Merges() && (s.Every == 0 || s.KeepEnded < 2) {
+		line("longer", "not after its end, which merges the adapters; every_steps and keep = 2 in checkpoint would leave "+
+			"a step to go on from")
+	}
 	return list
 }
 

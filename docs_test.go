@@ -7,18 +7,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 var (
 	markdownLink = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`)
 	codeBlock    = regexp.MustCompile("(?ms)^```.*?^```")
+	hclBlock     = regexp.MustCompile("(?ms)^```hcl\\n(.*?)^```")
 	headingLine  = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	notInAnchor  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// TestLinks wants the links between documents to lead to files, and to headings in them.
-func TestLinks(t *testing.T) {
-	var pages []string
+// pages lists the documents.
+func pages(t *testing.T) (pages []string) {
 	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -26,7 +29,27 @@ func TestLinks(t *testing.T) {
 		}
 		pages = append(pages, files...)
 	}
-	for _, page := range pages {
+	return pages
+}
+
+// TestSnippets wants the examples in documents to be HCL.
+func TestSnippets(t *testing.T) {
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range hclBlock.FindAllStringSubmatch(string(text), -1) {
+			if _, diags := hclsyntax.ParseConfig([]byte(strings.ReplaceAll(m[1], "{ … }", "{}")), page, hcl.InitialPos); diags.HasErrors() {
+				t.Errorf("%v in:\n%s", diags, m[1])
+			}
+		}
+	}
+}
+
+// TestLinks wants the links between documents to lead to files, and to headings in them.
+func TestLinks(t *testing.T) {
+	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
