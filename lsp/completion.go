@@ -69,8 +69,10 @@ func (c *completer) add(rank int, item CompletionItem, insert string) {
 // names lists the attributes and blocks that may begin here.
 func (c *completer) names() {
 	switch {
-	case c.isValues():
+	case c.isValues(), len(c.path) > 0 && c.path[len(c.path)-1].Type == "variables":
 		c.settings()
+		return
+	case c.isTest():
 		return
 	case len(c.path) == 0:
 		for _, k := range dsl.TopLevel() {
@@ -336,7 +338,7 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		a := d.addr
 		rank, kind := third, itemStruct
 		switch {
-		case a.Kind == "output", a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
+		case a.Kind == "output" && !c.isTest(), a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
 			continue
 		case slices.Contains(wanted, a.Kind):
 			rank = first
@@ -373,6 +375,7 @@ func (c *completer) members(chain []string) {
 	}
 	root := chain[0]
 	typed, isRoot := roots[root]
+	isRoot = isRoot && (root != "output" || c.isTest())
 	switch n := len(chain); {
 	case n == 1 && slices.Contains([]string{"each", "count", "path"}, root):
 		for _, name := range c.builtIns() {

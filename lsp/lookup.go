@@ -47,7 +47,7 @@ func heads(o *outline, blocks []*item) (list []dsl.Head) {
 func (x *spot) name() *name {
 	for i := range x.part.names {
 		n := &x.part.names[i]
-		if n.at.holds(x.at) || !n.declared && !x.isValues() && n.whole.holds(x.at) {
+		if n.at.holds(x.at) || !n.declared && n.whole.holds(x.at) {
 			return n
 		}
 	}
