@@ -26,7 +26,8 @@ var may = map[string]string{
 	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
-	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
+	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
+		"runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",
