@@ -17,7 +17,6 @@ type Head struct {
 type Body struct {
 	Attrs  []Attr
 	Blocks []Nested
-	Named  bool // attributes with names of the user's, as in locals
 }
 
 // TopLevel lists the kinds of blocks that may stand outside of others.
@@ -29,34 +28,38 @@ func BodyOf(path []Head) (body Body, ok bool) {
 	if len(path) == 0 {
 		return body, false
 	}
+	body, ok = outermost(path[0])
+	for _, h := range path[1:] {
+		n := body.Block(h.Type)
+		if n == nil {
+			return Body{}, false
+		}
+		body = Body{n.Attrs, n.Blocks}
+	}
+	return body, ok
+}
+
+// outermost returns what may stand in a block that lies in no other.
+func outermost(h Head) (body Body, ok bool) {
 	list := TopLevel()
-	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == path[0].Type })
+	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == h.Type })
 	if at < 0 {
 		return body, false
 	}
 	k, typ := &list[at], ""
-	if k.Types != nil && len(path[0].Labels) > 0 {
-		typ = path[0].Labels[0]
+	if k.Types != nil && len(h.Labels) > 0 {
+		typ = h.Labels[0]
 	}
-	body = Body{k.Attrs, k.Blocks, k.Name == "locals"}
+	body = Body{k.Attrs, k.Blocks}
 	if k.Repeat {
 		body.Attrs = append(slices.Clip(body.Attrs), repeatAttrs(k)...)
 		body.Blocks = append(slices.Clip(body.Blocks), lifecycleOf(k))
-	}
-	for _, h := range path[1:] {
-		at := slices.IndexFunc(body.Blocks, func(n Nested) bool { return n.Name == h.Type && only(n.Only, typ) })
-		if at < 0 {
-			return body, false
-		}
-		n := body.Blocks[at]
-		body, typ = Body{n.Attrs, n.Blocks, false}, ""
 	}
 	return body.of(typ), true
 }
 
 // of returns what a block of a type may hold.
-func (b Body) of(typ string) Body {
-	of := Body{Named: b.Named}
+func (b Body) of(typ string) (of Body) {
 	for _, a := range b.Attrs {
 		if only(a.Only, typ) {
 			of.Attrs = append(of.Attrs, a.of(typ))
