@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -74,7 +75,11 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 		if d := n.checkLabel(sub); d != nil {
 			diags = append(diags, d)
 		}
-		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", "the "+sub.Type+" block of "+c.where, nil)...)
+		var names []string
+		if n.Open {
+			names = slices.Collect(maps.Keys(sub.Body.Attributes))
+		}
+		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", n.placeIn(sub, c.where), names)...)
 	}
 	for _, n := range c.blocks {
 		if _, ok := seen[n.Name]; n.Required && !ok {
@@ -96,9 +101,24 @@ func (c *checker) unknownBlock(sub *hclsyntax.Block) *hcl.Diagnostic {
 	return failure(sub.TypeRange, "Unknown block", "%s has no block %q.%s", c.where, sub.Type, hint)
 }
 
+// placeIn names a nested block in messages.
+func (n *Nested) placeIn(sub *hclsyntax.Block, where string) string {
+	if n.Named && len(sub.Labels) == 1 {
+		return n.Name + "." + sub.Labels[0]
+	}
+	return "the " + n.Name + " block of " + where
+}
+
 // checkLabel reports a label that is missing, unknown or too many; nil for none.
 func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
 	switch {
+	case n.Named && len(sub.Labels) != 1:
+		return failure(sub.DefRange(), "Wrong number of labels", "Write %s \"NAME\" { … }.", n.Name)
+	case n.Named && !hclsyntax.ValidIdentifier(sub.Labels[0]):
+		return failure(sub.LabelRanges[0], "Invalid name", "%q cannot be referred to: a name starts with a letter and has "+
+			"only letters, digits, _ and -.", sub.Labels[0])
+	case n.Named:
+		return nil
 	case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
 		form := n.Name
 		if n.Label != nil {

@@ -23,7 +23,8 @@ func SchemaJSON() map[string]any {
 				"blocks": schemaNested(k.Blocks), "exports": exports, "repeatable": k.Repeat, "description": k.Doc}
 		}
 	}
-	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames()}
+	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames(),
+		"test_file": schemaNested(TestBlocks)}
 }
 
 func schemaAttrs(attrs []Attr) map[string]any {
@@ -60,8 +61,9 @@ func schemaAttrs(attrs []Attr) map[string]any {
 func schemaNested(blocks []Nested) map[string]any {
 	out := map[string]any{}
 	for _, n := range blocks {
-		out[n.Name] = map[string]any{"labels": n.Label, "required": n.Required, "repeatable": n.Repeat, "only": n.Only,
-			"attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
+		out[n.Name] = map[string]any{"labels": n.Label, "named": n.Named, "open": n.Open, "required": n.Required,
+			"repeatable": n.Repeat, "only": n.Only, "attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks),
+			"description": n.Doc}
 	}
 	return out
 }
