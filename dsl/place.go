@@ -29,14 +29,25 @@ func BodyOf(path []Head) (body Body, ok bool) {
 		return body, false
 	}
 	body, ok = outermost(path[0])
-	for _, h := range path[1:] {
-		n := body.Block(h.Type)
+	if !ok {
+		return body, false
+	}
+	return body.inside(path[1:])
+}
+
+// TestBodyOf is BodyOf for a test file. Without blocks it returns what may stand in the file.
+func TestBodyOf(path []Head) (body Body, ok bool) { return Body{nil, TestBlocks}.inside(path) }
+
+// inside returns what may stand in the innermost of blocks that lie in each other in the body.
+func (b Body) inside(path []Head) (body Body, ok bool) {
+	for _, h := range path {
+		n := b.Block(h.Type)
 		if n == nil {
 			return Body{}, false
 		}
-		body = Body{n.Attrs, n.Blocks}
+		b = Body{n.Attrs, n.Blocks}
 	}
-	return body, ok
+	return b, true
 }
 
 // outermost returns what may stand in a block that lies in no other.
@@ -151,7 +162,10 @@ func (k *Kind) Form() string {
 
 // Form returns how the block begins, such as schedule "cosine"|"wsd".
 func (n *Nested) Form() string {
-	if n.Label == nil {
+	switch {
+	case n.Named:
+		return n.Name + ` "NAME"`
+	case n.Label == nil:
 		return n.Name
 	}
 	return n.Name + ` "` + strings.Join(n.Label, `"|"`) + `"`

@@ -72,17 +72,15 @@ func (c *completer) names() {
 	case c.isValues(), len(c.path) > 0 && c.path[len(c.path)-1].Type == "variables":
 		c.settings()
 		return
-	case c.isTest():
-		return
-	case len(c.path) == 0:
+	case len(c.path) == 0 && !c.isTest():
 		for _, k := range dsl.TopLevel() {
 			c.add(first, CompletionItem{Label: k.Name, Kind: itemStruct, Detail: k.Form(), Documentation: markdown(k.Doc)},
 				c.block(k.Name, k.Types, !k.NoLabel, k.Attrs, k.Types))
 		}
 		return
 	}
-	body, _ := dsl.BodyOf(c.path)
-	if c.path[0].Type == "module" && len(c.path) == 1 {
+	body := c.bodyOf(c.path)
+	if len(c.path) == 1 && c.path[0].Type == "module" {
 		c.inputs(&body)
 	}
 	for _, a := range body.Attrs {
@@ -105,7 +103,7 @@ func (c *completer) names() {
 			rank = first
 		}
 		c.add(rank, CompletionItem{Label: n.Name, Kind: itemStruct, Detail: n.Form(), Documentation: markdown(n.Doc)},
-			c.block(n.Name, n.Label, false, n.Attrs, nil))
+			c.block(n.Name, n.Label, n.Named, n.Attrs, nil))
 	}
 }
 
@@ -160,9 +158,14 @@ func (c *completer) attribute(a dsl.Attr, n int, end string) string {
 	return c.follow(a.Name, " = "+placeholder(a, n)+end, "=")
 }
 
+// isWord reports whether an attribute takes words without quotes, as the command of a test's run does.
+func isWord(a dsl.Attr) bool { return a.OneOf != nil && a.Name == "command" }
+
 // placeholder returns the place of an attribute's value in a snippet.
 func placeholder(a dsl.Attr, n int) string {
 	switch {
+	case isWord(a):
+		return fmt.Sprintf("${%d|%s|}", n, strings.Join(a.OneOf, ","))
 	case a.OneOf != nil:
 		return fmt.Sprintf(`"${%d|%s|}"`, n, strings.Join(a.OneOf, ","))
 	case a.IsBool():
@@ -211,7 +214,7 @@ func (c *completer) labels(x *item) {
 	if at := len(x.labels); quoted && at != 1 || !quoted && at != 0 {
 		return // the name, which is the user's
 	}
-	types := typesOf(append(slices.Clone(c.path), dsl.Head{Type: c.before.text(x.name)}))
+	types := c.typesOf(append(slices.Clone(c.path), dsl.Head{Type: c.before.text(x.name)}))
 	if quoted {
 		c.replace = span{x.labels[0].start, c.at}
 	}
@@ -225,15 +228,15 @@ func (c *completer) labels(x *item) {
 }
 
 // typesOf lists the types that the innermost block may have.
-func typesOf(path []dsl.Head) []string {
+func (f *file) typesOf(path []dsl.Head) []string {
 	last := path[len(path)-1].Type
-	if len(path) == 1 {
+	if len(path) == 1 && !f.isTest() {
 		if k := dsl.KindOf(last); k != nil {
 			return k.Types
 		}
 		return nil
 	}
-	body, _ := dsl.BodyOf(path[:len(path)-1])
+	body := f.bodyOf(path[:len(path)-1])
 	if n := body.Block(last); n != nil {
 		return n.Label
 	}
@@ -274,7 +277,11 @@ var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)
 
 // expected lists the values that an attribute takes in particular.
 func (c *completer) expected(row *dsl.Attr) {
-	c.oneOf(row, `"`)
+	quote := `"`
+	if isWord(*row) {
+		quote = ""
+	}
+	c.oneOf(row, quote)
 	switch {
 	case row.IsBool():
 		c.words(first, "true", "false")

@@ -70,14 +70,21 @@ func newFile(uri, path string, t *text, old *file) *file {
 // isValues reports whether the file holds values of variables.
 func (f *file) isValues() bool { return strings.HasSuffix(f.path, dsl.VarSuffix) }
 
-// Names of files of tests end with testSuffix. They lie beside the pipeline, or in a folder of it.
-const (
-	testSuffix = ".stepflowtest.hcl"
-	testFolder = "tests"
-)
+// testFolder is the folder of a pipeline in which tests may lie that do not lie beside it.
+const testFolder = "tests"
 
 // isTest reports whether the file holds tests of a pipeline.
-func (f *file) isTest() bool { return strings.HasSuffix(f.path, testSuffix) }
+func (f *file) isTest() bool { return strings.HasSuffix(f.path, dsl.TestSuffix) }
+
+// bodyOf returns what may stand in the innermost of blocks that lie in each other.
+func (f *file) bodyOf(path []dsl.Head) dsl.Body {
+	read := dsl.BodyOf
+	if f.isTest() {
+		read = dsl.TestBodyOf
+	}
+	body, _ := read(path) // nothing may stand in what the language does not have
+	return body
+}
 
 // dir returns the folder of the file's pipeline. A text that was never saved is a folder of its own.
 func (f *file) dir() string {
@@ -122,7 +129,7 @@ func (s *session) filesOf(dir string) (list []*file) {
 	}
 	sources, _ := dsl.Sources(dir) // what cannot be read has no files
 	tests, _ := dsl.Sources(filepath.Join(dir, testFolder))
-	tests = slices.DeleteFunc(tests, func(path string) bool { return !strings.HasSuffix(path, testSuffix) })
+	tests = slices.DeleteFunc(tests, func(path string) bool { return !strings.HasSuffix(path, dsl.TestSuffix) })
 	for _, path := range append(sources, tests...) {
 		if s.open[path] != nil {
 			continue

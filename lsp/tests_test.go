@@ -41,3 +41,17 @@ func TestTestFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestTestCompletion completes what may stand in a file of tests.
+func TestTestCompletion(t *testing.T) {
+	for text, want := range map[string]string{"ˇ": "run", "run \"a\" {\n  ˇ\n}\n": "assert", "run \"a\" {\n  command = ˇ\n}\n": "plan",
+		"run \"a\" {\n  assert {\n    ˇ\n": "condition", "variables {\n  ˇ\n}\n": "tokens"} {
+		before, after, _ := strings.Cut(text, "ˇ")
+		e := newEditor(t, map[string]string{"disk/main.hcl": example, "a.stepflowtest.hcl": before + after}, "")
+		var got completionList
+		e.call("textDocument/completion", e.at("a.stepflowtest.hcl", before+after, before), &got)
+		if list := labels(got.Items); !slices.Contains(list, want) || slices.Contains(list, "stage") {
+			t.Errorf("%q: %q", text, list)
+		}
+	}
+}
