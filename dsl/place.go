@@ -41,13 +41,44 @@ func TestBodyOf(path []Head) (body Body, ok bool) { return Body{nil, TestBlocks}
 // inside returns what may stand in the innermost of blocks that lie in each other in the body.
 func (b Body) inside(path []Head) (body Body, ok bool) {
 	for _, h := range path {
-		n := b.Block(h.Type)
+		n, dynamic := b.Block(h.Type), b.Block(dynamicName) != nil
+		if n != nil && h.Type == dynamicName && len(h.Labels) > 0 {
+			n = b.Block(h.Labels[0]).dynamic()
+		}
 		if n == nil {
 			return Body{}, false
 		}
-		b = Body{n.Attrs, n.Blocks}
+		if b = (Body{n.Attrs, n.Blocks}); dynamic && n.Name != lifecycleBlock.Name {
+			b = b.withDynamic()
+		}
 	}
 	return b, true
+}
+
+// withDynamic adds the row of dynamic blocks, if they can stand for any block.
+func (b Body) withDynamic() Body {
+	d := dynamicBlock
+	d.Repeat = true
+	for _, n := range b.Blocks {
+		if n.Name != lifecycleBlock.Name && n.Name != dynamicName {
+			d.Label = append(d.Label, n.Name)
+		}
+	}
+	if d.Label != nil {
+		b.Blocks = append(slices.Clip(b.Blocks), d)
+	}
+	return b
+}
+
+// dynamic returns the row of dynamic blocks that stand for the block; nil for nil.
+func (n *Nested) dynamic() *Nested {
+	if n == nil {
+		return nil
+	}
+	d := dynamicBlock
+	d.Blocks = slices.Clone(d.Blocks)
+	d.Blocks[0].Attrs, d.Blocks[0].Blocks = n.Attrs, n.Blocks
+	return &d
 }
 
 // outermost returns what may stand in a block that lies in no other.
@@ -58,6 +89,9 @@ func outermost(h Head) (body Body, ok bool) {
 		return body, false
 	}
 	k, typ := &list[at], ""
+	if k.Name == defaultsKind.Name {
+		return defaultsBody(h.Labels).withDynamic(), true
+	}
 	if k.Types != nil && len(h.Labels) > 0 {
 		typ = h.Labels[0]
 	}
@@ -66,7 +100,71 @@ func outermost(h Head) (body Body, ok bool) {
 		body.Attrs = append(slices.Clip(body.Attrs), repeatAttrs(k)...)
 		body.Blocks = append(slices.Clip(body.Blocks), lifecycleOf(k))
 	}
-	return body.of(typ), true
+	if body = body.of(typ); k.Repeat {
+		body = body.withDynamic()
+	}
+	return body, true
+}
+
+// defaultsBody returns what may stand in a defaults block with these labels.
+func defaultsBody(labels []string) (body Body) {
+	if len(labels) == 0 {
+		return body
+	}
+	k := KindOf(labels[0])
+	if k == nil || !k.Repeat {
+		return body
+	}
+	if len(labels) > 1 {
+		return Body{k.Attrs, k.Blocks}.of(labels[1]).optional()
+	}
+	attrs, blocks := ofAnyType(k.Attrs, k.Blocks)
+	return Body{attrs, blocks}.optional()
+}
+
+// optional returns a body that needs nothing.
+func (b Body) optional() Body {
+	b.Attrs, b.Blocks = slices.Clone(b.Attrs), slices.Clone(b.Blocks)
+	for i := range b.Attrs {
+		b.Attrs[i].Required = false
+	}
+	for i := range b.Blocks {
+		n := &b.Blocks[i]
+		inside := Body{n.Attrs, n.Blocks}.optional()
+		n.Attrs, n.Blocks, n.Required = inside.Attrs, inside.Blocks, false
+	}
+	return b
+}
+
+// LabelsOf returns what the next label of a block may be, in blocks that lie in each other; nil if it is a name of the
+// user's.
+func LabelsOf(around []Head, h Head) []string {
+	if len(around) > 0 {
+		body, _ := BodyOf(around)
+		if n := body.Block(h.Type); n != nil && len(h.Labels) == 0 {
+			return n.Label
+		}
+		return nil
+	}
+	switch n := len(h.Labels); {
+	case h.Type == defaultsKind.Name && n == 0:
+		return namesOf(Kinds, func(k *Kind) bool { return k.Repeat })
+	case h.Type == defaultsKind.Name && n == 1 && KindOf(h.Labels[0]) != nil:
+		return KindOf(h.Labels[0]).Types
+	case n == 0 && KindOf(h.Type) != nil:
+		return KindOf(h.Type).Types
+	}
+	return nil
+}
+
+// namesOf lists the names of those kinds that match.
+func namesOf(kinds []Kind, match func(*Kind) bool) (names []string) {
+	for i := range kinds {
+		if match(&kinds[i]) {
+			names = append(names, kinds[i].Name)
+		}
+	}
+	return names
 }
 
 // of returns what a block of a type may hold.
@@ -152,6 +250,8 @@ func (k *Kind) Offered(typ string) (list []Export) {
 // Form returns how a block of the kind begins, such as stage "NAME".
 func (k *Kind) Form() string {
 	switch {
+	case k.Labels != "":
+		return k.Name + " " + k.Labels
 	case k.Types != nil:
 		return k.Name + ` "` + strings.Join(k.Types, `"|"`) + `" "NAME"`
 	case k.NoLabel:

@@ -75,7 +75,7 @@ func (c *completer) names() {
 	case len(c.path) == 0 && !c.isTest():
 		for _, k := range dsl.TopLevel() {
 			c.add(first, CompletionItem{Label: k.Name, Kind: itemStruct, Detail: k.Form(), Documentation: markdown(k.Doc)},
-				c.block(k.Name, k.Types, !k.NoLabel, k.Attrs, k.Types))
+				c.block(k.Name, dsl.LabelsOf(nil, dsl.Head{Type: k.Name}), !k.NoLabel && k.Labels == "", k.Attrs, k.Types))
 		}
 		return
 	}
@@ -210,37 +210,21 @@ func (c *completer) block(name string, types []string, named bool, attrs []dsl.A
 
 // labels lists what a label of a block may be: its type.
 func (c *completer) labels(x *item) {
-	quoted := c.before.quote
-	if at := len(x.labels); quoted && at != 1 || !quoted && at != 0 {
-		return // the name, which is the user's
+	h := heads(c.before, []*item{x})[0]
+	if c.before.quote {
+		h.Labels = h.Labels[:len(h.Labels)-1]
+		c.replace = span{x.labels[len(x.labels)-1].start, c.at}
 	}
-	types := c.typesOf(append(slices.Clone(c.path), dsl.Head{Type: c.before.text(x.name)}))
-	if quoted {
-		c.replace = span{x.labels[0].start, c.at}
+	if c.isTest() {
+		return // labels are names there, or types of data
 	}
-	for _, t := range types {
+	for _, t := range dsl.LabelsOf(c.path, h) {
 		insert := t
-		if !quoted {
+		if !c.before.quote {
 			insert = `"` + t + `"`
 		}
 		c.add(first, CompletionItem{Label: t, Kind: itemType, FilterText: insert}, insert)
 	}
-}
-
-// typesOf lists the types that the innermost block may have.
-func (f *file) typesOf(path []dsl.Head) []string {
-	last := path[len(path)-1].Type
-	if len(path) == 1 && !f.isTest() {
-		if k := dsl.KindOf(last); k != nil {
-			return k.Types
-		}
-		return nil
-	}
-	body := f.bodyOf(path[:len(path)-1])
-	if n := body.Block(last); n != nil {
-		return n.Label
-	}
-	return nil
 }
 
 // values lists what the value of an attribute may be, or go on with.
@@ -362,6 +346,11 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 // builtIns lists the names that nobody declares and that have a value here.
 func (c *completer) builtIns() []string {
 	names := []string{"path.module", "path.root", "path.cwd"}
+	for _, h := range c.path {
+		if h.Type == "dynamic" && len(h.Labels) > 0 {
+			names = append(names, h.Labels[0]+".key", h.Labels[0]+".value")
+		}
+	}
 	if len(c.blocks) > 0 && len(c.path) > 0 {
 		for _, x := range c.blocks[0].items {
 			switch c.part.text(x.name) {
@@ -384,14 +373,14 @@ func (c *completer) members(chain []string) {
 	typed, isRoot := roots[root]
 	isRoot = isRoot && (root != "output" || c.isTest())
 	switch n := len(chain); {
-	case n == 1 && slices.Contains([]string{"each", "count", "path"}, root):
+	case n == 1 && root == "self" && len(c.path) > 0:
+		c.exports(addr.Addr{Kind: c.path[0].Type, Type: append(c.path[0].Labels, "")[0]})
+	case !isRoot && n == 1:
 		for _, name := range c.builtIns() {
 			if member, ok := strings.CutPrefix(name, root+"."); ok {
 				c.words(first, member)
 			}
 		}
-	case n == 1 && root == "self" && len(c.path) > 0:
-		c.exports(addr.Addr{Kind: c.path[0].Type, Type: append(c.path[0].Labels, "")[0]})
 	case !isRoot:
 	case typed && n == 1:
 		c.types(root)

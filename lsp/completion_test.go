@@ -107,6 +107,16 @@ var completions = []struct{ name, text, first, also, not string }{
 		"stage precision"},
 	{"a bracket is missing", "stage \"b\" {\n  freeze = [\"embeddings\"\n  frˇ\n  layers = 1\n}\n", "",
 		"stage.seed", ""},
+	{"defaults", "defaults \"stage\" {\n  ˇ\n}\n", "", "precision train grow", "count lifecycle for_each"},
+	{"defaults of a type", "defaults \"data\" \"text\" {\n  ˇ\n}\n", "", "separator", "min_score"},
+	{"defaults of any type", "defaults \"data\" {\n  ˇ\n}\n", "", "separator min_score", ""},
+	{"kinds with defaults", "defaults ˇ", "", "stage data evaluate", "output variable"},
+	{"types with defaults", "defaults \"data\" \"ˇ", "", "text jsonl", "stage"},
+	{"dynamic", "stage \"b\" {\n  dynamic \"ˇ", "", "train grow", "lifecycle"},
+	{"in dynamic", "stage \"b\" {\n  dynamic \"grow\" {\n    ˇ\n  }\n}\n", "content for_each", "labels iterator", "layers"},
+	{"in content", "stage \"b\" {\n  dynamic \"grow\" {\n    content {\n      ˇ\n    }\n  }\n}\n", "layers", "mix", "content"},
+	{"an element", "stage \"b\" {\n  dynamic \"grow\" {\n    content {\n      layers = ˇ", "", "grow.value grow.key", ""},
+	{"of an element", "stage \"b\" {\n  dynamic \"grow\" {\n    content {\n      layers = grow.ˇ", "key value", "", "loss"},
 	{"an object", "locals {\n  o = { a = var.ˇ }\n}\n", "tokens", "", ""},
 }
 
