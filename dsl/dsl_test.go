@@ -284,7 +284,7 @@ func FuzzReadTest(f *testing.F) {
 		if err := os.WriteFile(path, src, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		file, diags := ReadTest(path)
+		file, diags := ReadTest(path, nil)
 		if diags.HasErrors() {
 			return
 		}

@@ -17,7 +17,6 @@ type Head struct {
 type Body struct {
 	Attrs  []Attr
 	Blocks []Nested
-	Named  bool // attributes with names of the user's, as in locals
 }
 
 // TopLevel lists the kinds of blocks that may stand outside of others.
@@ -29,34 +28,147 @@ func BodyOf(path []Head) (body Body, ok bool) {
 	if len(path) == 0 {
 		return body, false
 	}
+	body, ok = outermost(path[0])
+	if !ok {
+		return body, false
+	}
+	return body.inside(path[1:])
+}
+
+// TestBodyOf is BodyOf for a test file. Without blocks it returns what may stand in the file.
+func TestBodyOf(path []Head) (body Body, ok bool) { return Body{nil, TestBlocks}.inside(path) }
+
+// inside returns what may stand in the innermost of blocks that lie in each other in the body.
+func (b Body) inside(path []Head) (body Body, ok bool) {
+	for _, h := range path {
+		n, dynamic := b.Block(h.Type), b.Block(dynamicName) != nil
+		if n != nil && h.Type == dynamicName && len(h.Labels) > 0 {
+			n = b.Block(h.Labels[0]).dynamic()
+		}
+		if n == nil {
+			return Body{}, false
+		}
+		if b = (Body{n.Attrs, n.Blocks}); dynamic && n.Name != lifecycleBlock.Name {
+			b = b.withDynamic()
+		}
+	}
+	return b, true
+}
+
+// withDynamic adds the row of dynamic blocks, if they can stand for any block.
+func (b Body) withDynamic() Body {
+	d := dynamicBlock
+	d.Repeat = true
+	for _, n := range b.Blocks {
+		if n.Name != lifecycleBlock.Name && n.Name != dynamicName {
+			d.Label = append(d.Label, n.Name)
+		}
+	}
+	if d.Label != nil {
+		b.Blocks = append(slices.Clip(b.Blocks), d)
+	}
+	return b
+}
+
+// dynamic returns the row of dynamic blocks that stand for the block; nil for nil.
+func (n *Nested) dynamic() *Nested {
+	if n == nil {
+		return nil
+	}
+	d := dynamicBlock
+	d.Blocks = slices.Clone(d.Blocks)
+	d.Blocks[0].Attrs, d.Blocks[0].Blocks = n.Attrs, n.Blocks
+	return &d
+}
+
+// outermost returns what may stand in a block that lies in no other.
+func outermost(h Head) (body Body, ok bool) {
 	list := TopLevel()
-	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == path[0].Type })
+	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == h.Type })
 	if at < 0 {
 		return body, false
 	}
 	k, typ := &list[at], ""
-	if k.Types != nil && len(path[0].Labels) > 0 {
-		typ = path[0].Labels[0]
+	if k.Name == defaultsKind.Name {
+		return defaultsBody(h.Labels).withDynamic(), true
 	}
-	body = Body{k.Attrs, k.Blocks, k.Name == "locals"}
+	if k.Types != nil && len(h.Labels) > 0 {
+		typ = h.Labels[0]
+	}
+	body = Body{k.Attrs, k.Blocks}
 	if k.Repeat {
 		body.Attrs = append(slices.Clip(body.Attrs), repeatAttrs(k)...)
 		body.Blocks = append(slices.Clip(body.Blocks), lifecycleOf(k))
 	}
-	for _, h := range path[1:] {
-		at := slices.IndexFunc(body.Blocks, func(n Nested) bool { return n.Name == h.Type && only(n.Only, typ) })
-		if at < 0 {
-			return body, false
-		}
-		n := body.Blocks[at]
-		body, typ = Body{n.Attrs, n.Blocks, false}, ""
+	if body = body.of(typ); k.Repeat {
+		body = body.withDynamic()
 	}
-	return body.of(typ), true
+	return body, true
+}
+
+// defaultsBody returns what may stand in a defaults block with these labels.
+func defaultsBody(labels []string) (body Body) {
+	if len(labels) == 0 {
+		return body
+	}
+	k := KindOf(labels[0])
+	if k == nil || !k.Repeat {
+		return body
+	}
+	if len(labels) > 1 {
+		return Body{k.Attrs, k.Blocks}.of(labels[1]).optional()
+	}
+	attrs, blocks := ofAnyType(k.Attrs, k.Blocks)
+	return Body{attrs, blocks}.optional()
+}
+
+// optional returns a body that needs nothing.
+func (b Body) optional() Body {
+	b.Attrs, b.Blocks = slices.Clone(b.Attrs), slices.Clone(b.Blocks)
+	for i := range b.Attrs {
+		b.Attrs[i].Required = false
+	}
+	for i := range b.Blocks {
+		n := &b.Blocks[i]
+		inside := Body{n.Attrs, n.Blocks}.optional()
+		n.Attrs, n.Blocks, n.Required = inside.Attrs, inside.Blocks, false
+	}
+	return b
+}
+
+// LabelsOf returns what the next label of a block may be, in blocks that lie in each other; nil if it is a name of the
+// user's.
+func LabelsOf(around []Head, h Head) []string {
+	if len(around) > 0 {
+		body, _ := BodyOf(around)
+		if n := body.Block(h.Type); n != nil && len(h.Labels) == 0 {
+			return n.Label
+		}
+		return nil
+	}
+	switch n := len(h.Labels); {
+	case h.Type == defaultsKind.Name && n == 0:
+		return namesOf(Kinds, func(k *Kind) bool { return k.Repeat })
+	case h.Type == defaultsKind.Name && n == 1 && KindOf(h.Labels[0]) != nil:
+		return KindOf(h.Labels[0]).Types
+	case n == 0 && KindOf(h.Type) != nil:
+		return KindOf(h.Type).Types
+	}
+	return nil
+}
+
+// namesOf lists the names of those kinds that match.
+func namesOf(kinds []Kind, match func(*Kind) bool) (names []string) {
+	for i := range kinds {
+		if match(&kinds[i]) {
+			names = append(names, kinds[i].Name)
+		}
+	}
+	return names
 }
 
 // of returns what a block of a type may hold.
-func (b Body) of(typ string) Body {
-	of := Body{Named: b.Named}
+func (b Body) of(typ string) (of Body) {
 	for _, a := range b.Attrs {
 		if only(a.Only, typ) {
 			of.Attrs = append(of.Attrs, a.of(typ))
@@ -138,6 +250,8 @@ func (k *Kind) Offered(typ string) (list []Export) {
 // Form returns how a block of the kind begins, such as stage "NAME".
 func (k *Kind) Form() string {
 	switch {
+	case k.Labels != "":
+		return k.Name + " " + k.Labels
 	case k.Types != nil:
 		return k.Name + ` "` + strings.Join(k.Types, `"|"`) + `" "NAME"`
 	case k.NoLabel:
@@ -148,7 +262,10 @@ func (k *Kind) Form() string {
 
 // Form returns how the block begins, such as schedule "cosine"|"wsd".
 func (n *Nested) Form() string {
-	if n.Label == nil {
+	switch {
+	case n.Named:
+		return n.Name + ` "NAME"`
+	case n.Label == nil:
 		return n.Name
 	}
 	return n.Name + ` "` + strings.Join(n.Label, `"|"`) + `"`

@@ -120,9 +120,9 @@ func TestFiles(path, folder string) (list []string, err error) {
 	return list, err
 }
 
-// ReadTest reads a test file. What it names is not compared with a pipeline.
-func ReadTest(path string) (*TestFile, hcl.Diagnostics) {
-	c := &Config{meter: &meter{most: maxWork}}
+// ReadTest reads a test file, from disk if it is not among the texts. What it names is not compared with a pipeline.
+func ReadTest(path string, unsaved Texts) (*TestFile, hcl.Diagnostics) {
+	c := &Config{meter: &meter{most: maxWork}, texts: unsaved}
 	parser := hclparse.NewParser()
 	body, diags := c.parse(parser, path)
 	f := &TestFile{Path: path, Files: parser.Files()}

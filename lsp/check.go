@@ -132,6 +132,9 @@ func (s *session) validate(dir string, texts dsl.Texts, open []*file) (c *dsl.Co
 	}
 	for _, x := range open {
 		switch values := x.isValues(); {
+		case x.isTest():
+			_, d := dsl.ReadTest(x.path, texts)
+			diags = append(diags, in(d, x.path)...)
 		case values && dsl.IsAutoVars(filepath.Base(x.path)) && pipeline, c.Files[x.path] != nil:
 		case values && pipeline:
 			inputs.Flags = []dsl.Flag{{File: x.path}}

@@ -69,18 +69,18 @@ func (c *completer) add(rank int, item CompletionItem, insert string) {
 // names lists the attributes and blocks that may begin here.
 func (c *completer) names() {
 	switch {
-	case c.isValues():
+	case c.isValues(), len(c.path) > 0 && c.path[len(c.path)-1].Type == "variables":
 		c.settings()
 		return
-	case len(c.path) == 0:
+	case len(c.path) == 0 && !c.isTest():
 		for _, k := range dsl.TopLevel() {
 			c.add(first, CompletionItem{Label: k.Name, Kind: itemStruct, Detail: k.Form(), Documentation: markdown(k.Doc)},
-				c.block(k.Name, k.Types, !k.NoLabel, k.Attrs, k.Types))
+				c.block(k.Name, dsl.LabelsOf(nil, dsl.Head{Type: k.Name}), !k.NoLabel && k.Labels == "", k.Attrs, k.Types))
 		}
 		return
 	}
-	body, _ := dsl.BodyOf(c.path)
-	if c.path[0].Type == "module" && len(c.path) == 1 {
+	body := c.bodyOf(c.path)
+	if len(c.path) == 1 && c.path[0].Type == "module" {
 		c.inputs(&body)
 	}
 	for _, a := range body.Attrs {
@@ -103,7 +103,7 @@ func (c *completer) names() {
 			rank = first
 		}
 		c.add(rank, CompletionItem{Label: n.Name, Kind: itemStruct, Detail: n.Form(), Documentation: markdown(n.Doc)},
-			c.block(n.Name, n.Label, false, n.Attrs, nil))
+			c.block(n.Name, n.Label, n.Named, n.Attrs, nil))
 	}
 }
 
@@ -158,9 +158,14 @@ func (c *completer) attribute(a dsl.Attr, n int, end string) string {
 	return c.follow(a.Name, " = "+placeholder(a, n)+end, "=")
 }
 
+// isWord reports whether an attribute takes words without quotes, as the command of a test's run does.
+func isWord(a dsl.Attr) bool { return a.OneOf != nil && a.Name == "command" }
+
 // placeholder returns the place of an attribute's value in a snippet.
 func placeholder(a dsl.Attr, n int) string {
 	switch {
+	case isWord(a):
+		return fmt.Sprintf("${%d|%s|}", n, strings.Join(a.OneOf, ","))
 	case a.OneOf != nil:
 		return fmt.Sprintf(`"${%d|%s|}"`, n, strings.Join(a.OneOf, ","))
 	case a.IsBool():
@@ -205,37 +210,21 @@ func (c *completer) block(name string, types []string, named bool, attrs []dsl.A
 
 // labels lists what a label of a block may be: its type.
 func (c *completer) labels(x *item) {
-	quoted := c.before.quote
-	if at := len(x.labels); quoted && at != 1 || !quoted && at != 0 {
-		return // the name, which is the user's
+	h := heads(c.before, []*item{x})[0]
+	if c.before.quote {
+		h.Labels = h.Labels[:len(h.Labels)-1]
+		c.replace = span{x.labels[len(x.labels)-1].start, c.at}
 	}
-	types := typesOf(append(slices.Clone(c.path), dsl.Head{Type: c.before.text(x.name)}))
-	if quoted {
-		c.replace = span{x.labels[0].start, c.at}
+	if c.isTest() {
+		return // labels are names there, or types of data
 	}
-	for _, t := range types {
+	for _, t := range dsl.LabelsOf(c.path, h) {
 		insert := t
-		if !quoted {
+		if !c.before.quote {
 			insert = `"` + t + `"`
 		}
 		c.add(first, CompletionItem{Label: t, Kind: itemType, FilterText: insert}, insert)
 	}
-}
-
-// typesOf lists the types that the innermost block may have.
-func typesOf(path []dsl.Head) []string {
-	last := path[len(path)-1].Type
-	if len(path) == 1 {
-		if k := dsl.KindOf(last); k != nil {
-			return k.Types
-		}
-		return nil
-	}
-	body, _ := dsl.BodyOf(path[:len(path)-1])
-	if n := body.Block(last); n != nil {
-		return n.Label
-	}
-	return nil
 }
 
 // values lists what the value of an attribute may be, or go on with.
@@ -272,7 +261,11 @@ var typeWords = []string{"any", "bool", "number", "string", "list($0)", "map($0)
 
 // expected lists the values that an attribute takes in particular.
 func (c *completer) expected(row *dsl.Attr) {
-	c.oneOf(row, `"`)
+	quote := `"`
+	if isWord(*row) {
+		quote = ""
+	}
+	c.oneOf(row, quote)
 	switch {
 	case row.IsBool():
 		c.words(first, "true", "false")
@@ -336,7 +329,7 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		a := d.addr
 		rank, kind := third, itemStruct
 		switch {
-		case a.Kind == "output", a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
+		case a.Kind == "output" && !c.isTest(), a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
 			continue
 		case slices.Contains(wanted, a.Kind):
 			rank = first
@@ -353,6 +346,11 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 // builtIns lists the names that nobody declares and that have a value here.
 func (c *completer) builtIns() []string {
 	names := []string{"path.module", "path.root", "path.cwd"}
+	for _, h := range c.path {
+		if h.Type == "dynamic" && len(h.Labels) > 0 {
+			names = append(names, h.Labels[0]+".key", h.Labels[0]+".value")
+		}
+	}
 	if len(c.blocks) > 0 && len(c.path) > 0 {
 		for _, x := range c.blocks[0].items {
 			switch c.part.text(x.name) {
@@ -373,15 +371,16 @@ func (c *completer) members(chain []string) {
 	}
 	root := chain[0]
 	typed, isRoot := roots[root]
+	isRoot = isRoot && (root != "output" || c.isTest())
 	switch n := len(chain); {
-	case n == 1 && slices.Contains([]string{"each", "count", "path"}, root):
+	case n == 1 && root == "self" && len(c.path) > 0:
+		c.exports(addr.Addr{Kind: c.path[0].Type, Type: append(c.path[0].Labels, "")[0]})
+	case !isRoot && n == 1:
 		for _, name := range c.builtIns() {
 			if member, ok := strings.CutPrefix(name, root+"."); ok {
 				c.words(first, member)
 			}
 		}
-	case n == 1 && root == "self" && len(c.path) > 0:
-		c.exports(addr.Addr{Kind: c.path[0].Type, Type: append(c.path[0].Labels, "")[0]})
 	case !isRoot:
 	case typed && n == 1:
 		c.types(root)

@@ -68,7 +68,7 @@ func inComment(src []byte) bool {
 
 // row returns the row of the attribute in whose value the cursor is; nil if there is none.
 func (c *cursor) row() *dsl.Attr {
-	body, _ := dsl.BodyOf(c.path)
+	body := c.bodyOf(c.path)
 	return body.Attr(c.before.text(c.before.last.name))
 }
 

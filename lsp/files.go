@@ -59,7 +59,7 @@ func newFile(uri, path string, t *text, old *file) *file {
 			s = &section{outline: newOutline(src)}
 			s.names, s.calls = s.findNames(), s.outline.calls()
 			if f.isValues() {
-				s.names = s.settings()
+				s.names = s.settings(s.items)
 			}
 		}
 		f.parts = append(f.parts, part{start, s})
@@ -70,12 +70,32 @@ func newFile(uri, path string, t *text, old *file) *file {
 // isValues reports whether the file holds values of variables.
 func (f *file) isValues() bool { return strings.HasSuffix(f.path, dsl.VarSuffix) }
 
-// dir returns the folder of the file. A text that was never saved is a folder of its own.
+// testFolder is the folder of a pipeline in which tests may lie that do not lie beside it.
+const testFolder = "tests"
+
+// isTest reports whether the file holds tests of a pipeline.
+func (f *file) isTest() bool { return strings.HasSuffix(f.path, dsl.TestSuffix) }
+
+// bodyOf returns what may stand in the innermost of blocks that lie in each other.
+func (f *file) bodyOf(path []dsl.Head) dsl.Body {
+	read := dsl.BodyOf
+	if f.isTest() {
+		read = dsl.TestBodyOf
+	}
+	body, _ := read(path) // nothing may stand in what the language does not have
+	return body
+}
+
+// dir returns the folder of the file's pipeline. A text that was never saved is a folder of its own.
 func (f *file) dir() string {
 	if !inFolder(f.path) {
 		return f.path
 	}
-	return filepath.Dir(f.path)
+	dir := filepath.Dir(f.path)
+	if f.isTest() && filepath.Base(dir) == testFolder {
+		return filepath.Dir(dir)
+	}
+	return dir
 }
 
 // at returns the part of a place, and the place in it.
@@ -100,7 +120,7 @@ type onDisk struct {
 	mtime time.Time
 }
 
-// filesOf returns the files of a folder, by name: as the editor has them, or as they lie on disk.
+// filesOf returns the files of a folder, and of its tests, by name: as the editor has them, or as they lie on disk.
 func (s *session) filesOf(dir string) (list []*file) {
 	for path, f := range s.open {
 		if f.dir() == dir {
@@ -108,7 +128,9 @@ func (s *session) filesOf(dir string) (list []*file) {
 		}
 	}
 	sources, _ := dsl.Sources(dir) // what cannot be read has no files
-	for _, path := range sources {
+	tests, _ := dsl.Sources(filepath.Join(dir, testFolder))
+	tests = slices.DeleteFunc(tests, func(path string) bool { return !strings.HasSuffix(path, dsl.TestSuffix) })
+	for _, path := range append(sources, tests...) {
 		if s.open[path] != nil {
 			continue
 		}

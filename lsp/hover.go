@@ -38,23 +38,23 @@ func (s *session) explain(x *spot) (text string, at span) {
 	case it == nil || x.isValues():
 		return "", at
 	case it.name.holds(x.at) && it.equals:
-		return attribute(x.heads(), o.text(it.name)), it.name
+		return x.attribute(x.heads(), o.text(it.name)), it.name
 	case it.name.holds(x.at):
-		return block(append(x.heads(), heads(o, []*item{it})...)), it.name
+		return x.block(append(x.heads(), heads(o, []*item{it})...)), it.name
 	case it.equals:
 		return word(o, it.value, x.at)
 	}
 	for _, l := range it.labels {
 		if l.holds(x.at) {
-			return block(append(x.heads(), heads(o, []*item{it})...)), l
+			return x.block(append(x.heads(), heads(o, []*item{it})...)), l
 		}
 	}
 	return "", at
 }
 
 // attribute explains an attribute of the innermost block.
-func attribute(path []dsl.Head, name string) string {
-	body, _ := dsl.BodyOf(path)
+func (f *file) attribute(path []dsl.Head, name string) string {
+	body := f.bodyOf(path)
 	a := body.Attr(name)
 	if a == nil {
 		return ""
@@ -63,16 +63,16 @@ func attribute(path []dsl.Head, name string) string {
 }
 
 // block explains the innermost block.
-func block(path []dsl.Head) string {
+func (f *file) block(path []dsl.Head) string {
 	last := path[len(path)-1].Type
-	if len(path) == 1 {
+	if len(path) == 1 && !f.isTest() {
 		list := dsl.TopLevel()
 		if i := slices.IndexFunc(list, func(k dsl.Kind) bool { return k.Name == last }); i >= 0 {
 			return fmt.Sprintf("`%s`\n\n%s", list[i].Form(), list[i].Doc)
 		}
 		return ""
 	}
-	body, _ := dsl.BodyOf(path[:len(path)-1])
+	body := f.bodyOf(path[:len(path)-1])
 	if n := body.Block(last); n != nil {
 		return fmt.Sprintf("`%s`\n\n%s", n.Form(), n.Doc)
 	}

@@ -76,7 +76,9 @@ func TestBadMessages(t *testing.T) {
 }
 
 // frame returns a message with its header.
-func frame(message string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(message), message) }
+func frame(message string) string {
+	return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(message), message)
+}
 
 // converse sends messages, the last of which is a request, and returns what the server has written when it is answered.
 func converse(t *testing.T, messages ...string) string {

@@ -47,7 +47,7 @@ func heads(o *outline, blocks []*item) (list []dsl.Head) {
 func (x *spot) name() *name {
 	for i := range x.part.names {
 		n := &x.part.names[i]
-		if n.at.holds(x.at) || !n.declared && !x.isValues() && n.whole.holds(x.at) {
+		if n.at.holds(x.at) || !n.declared && n.whole.holds(x.at) {
 			return n
 		}
 	}
@@ -90,14 +90,4 @@ func (s *session) declared(dir string, a addr.Addr) *place {
 		return nil
 	}
 	return &list[0]
-}
-
-// addresses lists what is declared in a folder, of the kinds that match.
-func (s *session) addresses(dir string, match func(kind string) bool) (list []addr.Addr) {
-	for _, p := range s.names(dir, func(n *name) bool { return n.declared && match(n.addr.Kind) }) {
-		if !slices.Contains([]string{"", "check"}, p.addr.Kind) {
-			list = append(list, p.addr)
-		}
-	}
-	return list
 }

@@ -131,6 +131,7 @@ func (s *session) inModule(x *spot, n *name, step int) *target {
 func inside(o *outline, n *name) (a addr.Addr, last int) {
 	kind := o.text(n.steps[0])
 	typed, known := roots[kind]
+	known = known && kind != "output"
 	switch {
 	case known && typed && len(n.steps) > 2:
 		return addr.Addr{Kind: kind, Type: o.text(n.steps[1]), Name: o.text(n.steps[2])}, 2

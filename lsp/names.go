@@ -26,7 +26,6 @@ var roots = func() map[string]bool {
 	for _, k := range addr.Kinds {
 		all[k] = addr.Typed[k]
 	}
-	delete(all, "output")
 	return all
 }()
 
@@ -77,6 +76,9 @@ func (o *outline) declaration(x *item) (n name, ok bool) {
 
 // usesIn lists what the attributes of a block refer to, and those of the blocks in it.
 func (o *outline) usesIn(x *item, in string) (list []name) {
+	if o.text(x.name) == "variables" {
+		list = o.settings(x.items)
+	}
 	for _, sub := range x.items {
 		if sub.block {
 			list = append(list, o.usesIn(sub, in)...)
@@ -147,8 +149,8 @@ func (o *outline) use(c chain, in string) (n name, ok bool) {
 	if typed {
 		last = 2
 	}
-	if !ok || len(c) <= last {
-		return n, false
+	if !ok || len(c) <= last || o.text(c[0]) == "output" && in != "run" {
+		return n, false // only tests name outputs
 	}
 	n = name{addr: addr.Addr{Kind: o.text(c[0]), Name: o.text(c[last])}, at: c[last],
 		whole: span{c[0].start, c[len(c)-1].end}, steps: c[last+1:], in: in}
@@ -158,11 +160,11 @@ func (o *outline) use(c chain, in string) (n name, ok bool) {
 	return n, true
 }
 
-// settings lists the variables that a file of values sets.
-func (o *outline) settings() (list []name) {
-	for _, x := range o.items {
+// settings lists the variables that attributes set, those of a file of values or in a block of a test.
+func (o *outline) settings(items []*item) (list []name) {
+	for _, x := range items {
 		if x.equals {
-			list = append(list, name{addr: addr.Addr{Kind: "var", Name: o.text(x.name)}, at: x.name, whole: x.whole})
+			list = append(list, name{addr: addr.Addr{Kind: "var", Name: o.text(x.name)}, at: x.name, whole: x.name})
 		}
 	}
 	return list

@@ -65,7 +65,7 @@ func checkTests(cfg *dsl.Config, path, folder string) (diags hcl.Diagnostics) {
 		return nil
 	}
 	for _, f := range files {
-		t, d := dsl.ReadTest(f)
+		t, d := dsl.ReadTest(f, nil)
 		maps.Copy(cfg.Files, t.Files)
 		if !d.HasErrors() {
 			d = append(d, cfg.CheckTest(t)...)

@@ -98,7 +98,7 @@ func Load(o Options) (s *Suite, files map[string]*hcl.File, diags hcl.Diagnostic
 	paths, diags := s.paths()
 	files = map[string]*hcl.File{}
 	for i, path := range paths {
-		t, d := dsl.ReadTest(path)
+		t, d := dsl.ReadTest(path, nil)
 		if !d.HasErrors() {
 			d = append(d, cfg.CheckTest(t)...)
 		}
