@@ -29,29 +29,74 @@ func BodyOf(path []Head) (body Body, ok bool) {
 	if len(path) == 0 {
 		return body, false
 	}
-	list := TopLevel()
-	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == path[0].Type })
-	if at < 0 {
-		return body, false
+	body, typ, ok := outermost(path[0])
+	for _, h := range path[1:] {
+		n := body.nested(h, typ)
+		if n == nil {
+			return body, false
+		}
+		body, typ = Body{n.Attrs, n.Blocks, false}, ""
 	}
-	k, typ := &list[at], ""
-	if k.Types != nil && len(path[0].Labels) > 0 {
-		typ = path[0].Labels[0]
+	return body.of(typ), ok
+}
+
+// TypesOf lists what the first label of a kind of block may be, where that is not a name of the user's.
+func TypesOf(kind string) (types []string) {
+	if k := KindOf(kind); k != nil {
+		return k.Types
+	}
+	if kind == defaultsKind.Name {
+		return repeatableKinds()
+	}
+	return nil
+}
+
+// outermost returns what may stand in a block outside of others, and its type.
+func outermost(h Head) (body Body, typ string, ok bool) {
+	list, labels := TopLevel(), h.Labels
+	name := h.Type
+	isDefaults := name == defaultsKind.Name && len(labels) > 0
+	if isDefaults {
+		name, labels = labels[0], labels[1:]
+	}
+	at := slices.IndexFunc(list, func(k Kind) bool { return k.Name == name })
+	if at < 0 {
+		return body, "", false
+	}
+	k := &list[at]
+	if k.Types != nil && len(labels) > 0 {
+		typ = labels[0]
 	}
 	body = Body{k.Attrs, k.Blocks, k.Name == "locals"}
-	if k.Repeat {
+	switch {
+	case isDefaults && typ == "":
+		body.Attrs, body.Blocks = ofAnyType(k.Attrs, k.Blocks)
+	case k.Repeat && !isDefaults:
 		body.Attrs = append(slices.Clip(body.Attrs), repeatAttrs(k)...)
 		body.Blocks = append(slices.Clip(body.Blocks), lifecycleOf(k))
 	}
-	for _, h := range path[1:] {
-		at := slices.IndexFunc(body.Blocks, func(n Nested) bool { return n.Name == h.Type && only(n.Only, typ) })
-		if at < 0 {
-			return body, false
-		}
-		n := body.Blocks[at]
-		body, typ = Body{n.Attrs, n.Blocks, false}, ""
+	return body, typ, true
+}
+
+// nested returns the row of a block in a block of type typ; nil if there is none.
+func (b Body) nested(h Head, typ string) *Nested {
+	name := h.Type
+	isDynamic := name == dynamicName && len(h.Labels) > 0
+	if isDynamic {
+		name = h.Labels[0]
 	}
-	return body.of(typ), true
+	at := slices.IndexFunc(b.Blocks, func(n Nested) bool { return n.Name == name && only(n.Only, typ) })
+	if at < 0 {
+		return nil
+	}
+	n := b.Blocks[at]
+	if isDynamic {
+		in := dynamicBlock.Blocks[0]
+		in.Attrs, in.Blocks = n.Attrs, n.Blocks
+		n = dynamicBlock
+		n.Blocks = []Nested{in}
+	}
+	return &n
 }
 
 // of returns what a block of a type may hold.

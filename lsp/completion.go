@@ -226,10 +226,7 @@ func (c *completer) labels(x *item) {
 func typesOf(path []dsl.Head) []string {
 	last := path[len(path)-1].Type
 	if len(path) == 1 {
-		if k := dsl.KindOf(last); k != nil {
-			return k.Types
-		}
-		return nil
+		return dsl.TypesOf(last)
 	}
 	body, _ := dsl.BodyOf(path[:len(path)-1])
 	if n := body.Block(last); n != nil {

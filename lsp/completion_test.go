@@ -58,6 +58,12 @@ func TestCompletion(t *testing.T) {
 	for _, c := range []struct{ name, text, first, also, not string }{
 		{"top level", "ˇ", "", "stage data moved variable locals check", "train"},
 		{"top level, begun", "stˇ", "", "stage", ""},
+		{"defaults", "defaults \"ˇ", "", "stage optimizer", "output"},
+		{"in defaults", "defaults \"stage\" {\n  ˇ\n}", "", "precision train", "count lifecycle"},
+		{"in a block of defaults", "defaults \"stage\" {\n  train {\n    ˇ\n  }\n}", "", "tokens schedule", "precision"},
+		{"in dynamic", "data \"mixture\" \"m\" {\n  dynamic \"part\" {\n    ˇ\n  }\n}", "", "for_each content", "weight"},
+		{"in its content", "data \"mixture\" \"m\" {\n  dynamic \"part\" {\n    content {\n      ˇ\n    }\n  }\n}", "",
+			"weight", "for_each"},
 		{"in a block", "stage \"b\" {\n  ˇ\n}\n", "train",
 			"model from layers grow lifecycle count for_each depends_on", "stage"},
 		{"given already", "stage \"b\" {\n  model = model.llama.tiny\n  ˇ\n  layers = 1\n  train {\n  }\n}\n", "",
