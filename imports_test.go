@@ -26,6 +26,7 @@ var may = map[string]string{
 	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
+	"runtime/trial": "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
@@ -112,6 +113,7 @@ var may = map[string]string{
 
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
+	"runtime/trial",
 	"runtime/apply runtime/look runtime/saved runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all",
@@ -147,7 +149,7 @@ func TestLayers(t *testing.T) {
 
 // owner lists outside modules that one package names, and who else may.
 var owner = map[string]string{
-	"github.com/hashicorp/hcl":     "dsl cmd/stepflow lsp runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
+	"github.com/hashicorp/hcl":     "dsl cmd/stepflow lsp runtime/trial runtime/apply runtime/plan runtime/blocks/all runtime/blocks " + kinds,
 	"github.com/creachadair":       "lsp",
 	"github.com/parquet-go":        "fineweb",
 	"go.opentelemetry.io":          "tracing",
@@ -164,7 +166,7 @@ var owner = map[string]string{
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
 	"golang.org/x/text":            "fineweb/tokenizer",
-	"github.com/zclconf/go-cty":    "dsl runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
+	"github.com/zclconf/go-cty":    "dsl runtime/trial runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -35,7 +35,7 @@ func (m *module) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
 	}
 	c.checks = append(c.checks, x)
 	for _, sub := range b.Body.Blocks {
-		if a := newCondition(sub, "Check block assertion failed"); a != nil && sub.Type == "assert" {
+		if a := newCondition(sub, "check."+x.name, "Check block assertion failed"); a != nil && sub.Type == "assert" {
 			x.asserts = append(x.asserts, a)
 		}
 	}
@@ -53,16 +53,17 @@ func (c *Config) checkRefs() (diags hcl.Diagnostics) {
 	return diags
 }
 
-// Checks tests the check blocks with what is in scope. What is false is a warning, and so is an error in a condition.
+// Checks tests the check blocks with what is in scope. What is false is a warning, and so is an error in a condition;
+// both have a Failed.
 func (s *Scope) Checks() (diags hcl.Diagnostics) {
 	for _, x := range s.config.checks {
 		for _, a := range x.asserts {
 			_, d := s.Test(a, nil, cty.NilVal)
+			for _, d := range d {
+				d.Severity, d.Extra = hcl.DiagWarning, Failed(a.of)
+			}
 			diags = append(diags, tag(x.in, d)...)
 		}
-	}
-	for _, d := range diags {
-		d.Severity = hcl.DiagWarning
 	}
 	return diags
 }

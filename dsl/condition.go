@@ -3,6 +3,7 @@ package dsl
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -13,6 +14,7 @@ import (
 type Condition struct {
 	Range   hcl.Range // of the block that holds it
 	failed  string    // the summary of the error if it is false
+	of      string    // what it is a condition of, such as stage.seed; "" for a test
 	test    hclsyntax.Expression
 	message hclsyntax.Expression
 	in      *module
@@ -37,13 +39,37 @@ func conditionAttrs(where string) []Attr {
 	}
 }
 
-// newCondition reads a condition; nil if it lacks an attribute, which checkBody reports.
-func newCondition(b *hclsyntax.Block, failed string) *Condition {
+// Failed is the Extra of the problem that a condition is false: what it is a condition of, such as var.steps,
+// check.quality or stage.seed, without the key of an instance; "" for a test.
+type Failed string
+
+// FailedIn returns what failed, if a problem is that a condition is false.
+func FailedIn(d *hcl.Diagnostic) (of Failed, ok bool) {
+	switch x := d.Extra.(type) {
+	case Failed:
+		return x, true
+	case origin:
+		of, ok = x.extra.(Failed)
+		return of.within(x.path), ok
+	}
+	return "", false
+}
+
+// within returns the name of a variable or a check of a module as it is in the pipeline. Other names are so already.
+func (of Failed) within(module string) Failed {
+	if kind, _, _ := strings.Cut(string(of), "."); module == "" || kind != "var" && kind != "check" {
+		return of
+	}
+	return Failed(module) + "." + of
+}
+
+// newCondition reads a condition of something; nil if it lacks an attribute, which checkBody reports.
+func newCondition(b *hclsyntax.Block, of, failed string) *Condition {
 	test, message := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
 	if test == nil || message == nil {
 		return nil
 	}
-	return &Condition{Range: b.DefRange(), failed: failed, test: test.Expr, message: message.Expr}
+	return &Condition{Range: b.DefRange(), of: of, failed: failed, test: test.Expr, message: message.Expr}
 }
 
 // refs resolves what a condition names. self is the block that it may call self; nil for none.
@@ -75,19 +101,21 @@ func (x *Condition) refs(m *module, repeated bool, self *Block) (refs []referenc
 // Test evaluates a condition with what is in scope. self is what the block that it belongs to exports; cty.NilVal where
 // the condition may not name it. If the condition is false, the problem says so; other problems are errors in it.
 func (s *Scope) Test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Diagnostics) {
-	v, diags := s.test(x, each, self)
+	more := map[string]cty.Value{}
+	if self != cty.NilVal {
+		more["self"] = self
+	}
+	v, diags := s.test(x, each, more)
 	return v, s.config.Secrets.Diagnostics(diags)
 }
 
-func (s *Scope) test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Diagnostics) {
+// test evaluates a condition with what is in scope, and with more names.
+func (s *Scope) test(x *Condition, each *Each, more map[string]cty.Value) (Verdict, hcl.Diagnostics) {
 	if each != nil && each.Key == "" {
 		each = nil
 	}
 	ctx := s.context(x.in, x.uses, each)
-	if self != cty.NilVal {
-		ctx.Variables = maps.Clone(ctx.Variables)
-		ctx.Variables["self"] = self
-	}
+	maps.Copy(ctx.Variables, more)
 	v, diags := x.test.Value(ctx)
 	if diags.HasErrors() {
 		return Unknown, diags
@@ -108,7 +136,7 @@ func (s *Scope) test(x *Condition, each *Each, self cty.Value) (Verdict, hcl.Dia
 		return Unknown, append(diags, dd...)
 	}
 	d := failure(x.test.Range(), x.failed, "%s", text)
-	d.Expression, d.EvalContext = x.test, ctx
+	d.Expression, d.EvalContext, d.Extra = x.test, ctx, Failed(x.of)
 	return Fails, append(diags, d)
 }
 

@@ -272,3 +272,41 @@ func FuzzLoad(f *testing.F) {
 		c.Validate(diags, nil)
 	})
 }
+
+func FuzzReadTest(f *testing.F) {
+	f.Add([]byte("variables { steps = run.a.x }\noverride {\n  target = stage.one\n  values = { train = { steps = 2 }, grow = null }\n}\n" +
+		"mock_data \"jsonl\" { documents = 4 }\nrun \"a\" {\n  command = plan\n  state_key = \"k\"\n  parallel = true\n" +
+		"  expect_failures = [var.steps, check.c, stage.one]\n  plan_options { target = [stage.one] }\n" +
+		"  interrupt {\n    at_step = 2\n    stage = stage.one\n  }\n  assert {\n    condition = output.loss < plan[\"x\"]\n" +
+		"    error_message = \"\"\n  }\n}\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		path := filepath.Join(t.TempDir(), "a"+TestSuffix)
+		if err := os.WriteFile(path, src, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		file, diags := ReadTest(path)
+		if diags.HasErrors() {
+			return
+		}
+		const pipeline = "../cmd/stepflow/testdata/tiny.hcl"
+		c, _ := Load(pipeline, Inputs{})
+		sound := !c.CheckTest(file).HasErrors()
+		for _, r := range file.Runs {
+			x, diags := Load(pipeline, Inputs{Test: &TestInput{Path: path, Run: r.Name,
+				Mock: func(addr.Addr, *Mock) (map[string]cty.Value, error) {
+					return map[string]cty.Value{"source": cty.StringVal("x")}, nil
+				}}})
+			if x.test == nil {
+				t.Errorf("run %s was not read", r.Name)
+			}
+			for _, d := range diags {
+				if unknown := strings.HasPrefix(d.Summary, "Unknown"); sound && unknown && len(r.Uses) == 0 {
+					t.Errorf("%s: %s was not found by CheckTest", d.Summary, d.Detail)
+				}
+			}
+			x.Validate(diags, nil)
+			x.NewScope().Assert(map[string]cty.Value{"plan": cty.DynamicVal, "state": cty.DynamicVal, "output": cty.DynamicVal,
+				"seam": cty.DynamicVal, "changes": cty.True})
+		}
+	})
+}

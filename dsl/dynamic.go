@@ -108,7 +108,7 @@ func (c *checker) checkDynamic(b *hclsyntax.Block) (name string, diags hcl.Diagn
 			name))
 	}
 	if in := content(b); in != nil {
-		diags = append(diags, c.inside(in.Body, n)...)
+		diags = append(diags, c.inside(in.Body, n, n.placeIn(in, c.where))...)
 	}
 	return name, diags
 }

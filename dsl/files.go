@@ -59,7 +59,7 @@ func (t Texts) pipelineFiles(path string) (dir string, files []string, err error
 		return "", nil, err
 	}
 	for _, f := range all {
-		if !strings.HasSuffix(f, VarSuffix) {
+		if !strings.HasSuffix(f, VarSuffix) && !strings.HasSuffix(f, TestSuffix) {
 			files = append(files, f)
 		}
 	}

@@ -42,6 +42,8 @@ func (a Attr) of(typ string) Attr {
 type Nested struct {
 	Name     string
 	Label    []string // allowed labels; nil for none
+	Named    bool     // its label is a name
+	Open     bool     // it takes attributes of any name
 	Required bool
 	Repeat   bool     // it may be given several times
 	Only     []string // block types that have it; empty for all

@@ -93,11 +93,11 @@ func (block *Block) conditions(b *hclsyntax.Body) {
 	for _, sub := range b.Blocks {
 		switch l := &block.Lifecycle; sub.Type {
 		case "precondition":
-			if x := newCondition(sub, "Precondition failed"); x != nil {
+			if x := newCondition(sub, block.Addr.String(), "Precondition failed"); x != nil {
 				l.Before = append(l.Before, x)
 			}
 		case "postcondition":
-			if x := newCondition(sub, "Postcondition failed"); x != nil {
+			if x := newCondition(sub, block.Addr.String(), "Postcondition failed"); x != nil {
 				l.After = append(l.After, x)
 			}
 		}

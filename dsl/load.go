@@ -36,6 +36,7 @@ type Config struct {
 	cyclic    bool                   // something named or some block needs itself
 	texts     Texts                  // of files that are not read from disk
 	concealed map[string][]hcl.Range // by file, where the source holds sensitive values
+	test      *loadedTest            // nil but in a test
 }
 
 // Block is one block of the pipeline, not yet evaluated.
@@ -75,6 +76,7 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 	root := c.newModule("", &folder{dir: dir, real: realPath(dir)})
 	c.Variables = root.variables
 	bodies, diags := c.parseAll(files)
+	diags = append(diags, c.openTest(inputs.Test)...)
 	diags = append(diags, root.declare(bodies)...)
 	c.Files = c.parser.Files()
 	diags = append(diags, c.setVariables(inputs)...)
@@ -84,7 +86,8 @@ func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
 			f.Bytes = mask(f.Bytes, ranges)
 		}
 	}
-	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved} {
+	for _, check := range []func() hcl.Diagnostics{c.link, c.checkImports, c.checkMoved, c.checkRemoved,
+		c.linkTest} {
 		diags = append(diags, check()...)
 	}
 	return c, Join(c.Secrets.Diagnostics(diags))
@@ -200,6 +203,10 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
+	if b.Body, diags = c.overridden(block, b.Body); diags.HasErrors() {
+		return diags
+	}
+	block.body = b.Body
 	if k.NoLabel {
 		if c.Telemetry != nil {
 			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block",

@@ -112,7 +112,10 @@ func (m *module) elsewhere(a addr.Addr) string {
 }
 
 // origin is the instance of a module in which a problem was found.
-type origin struct{ path string }
+type origin struct {
+	path  string
+	extra any // the Extra that the problem had
+}
 
 // tag notes in which module problems were found.
 func tag(m *module, diags hcl.Diagnostics) hcl.Diagnostics {
@@ -121,7 +124,7 @@ func tag(m *module, diags hcl.Diagnostics) hcl.Diagnostics {
 	}
 	for _, d := range diags {
 		if _, ok := d.Extra.(origin); !ok {
-			d.Extra = origin{m.path}
+			d.Extra = origin{m.path, d.Extra}
 		}
 	}
 	return diags
@@ -154,8 +157,10 @@ func Join(diags hcl.Diagnostics) (list hcl.Diagnostics) {
 		if paths := in[d]; len(paths) > 1 || len(paths) == 1 && !strings.Contains(d.Detail, paths[0].Module) {
 			d.Detail += where(paths, differs[d])
 		}
-		if _, ok := d.Extra.(origin); ok {
-			d.Extra = nil
+		if of, ok := FailedIn(d); ok {
+			d.Extra = of
+		} else if o, ok := d.Extra.(origin); ok {
+			d.Extra = o.extra
 		}
 	}
 	return list

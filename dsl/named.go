@@ -136,7 +136,7 @@ func (s *Scope) named(n *named) *namedValue {
 		if !s.Conditions {
 			break
 		}
-		_, d := s.test(x, nil, cty.NilVal)
+		_, d := s.test(x, nil, nil)
 		v.diags = append(v.diags, d...)
 	}
 	if v.diags.HasErrors() {

@@ -33,6 +33,7 @@ func Reference(kept map[string]Identity) string {
 		"otherFunctions": otherFunctions,
 		"identity":       func() string { return identityTable(kept) },
 		"elsewhere":      elsewhereTable,
+		"tests":          testTables,
 		"bytes":          FormatBytes,
 		"repeatable":     func() string { return kindsWith(func(k *Kind) bool { return k.Repeat }) },
 		"idle":           func() string { return kindsWith(func(k *Kind) bool { return k.Repeat && !k.Runs }) },

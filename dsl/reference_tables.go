@@ -90,7 +90,9 @@ func writeAttrs(b *strings.Builder, attrs []Attr) {
 func writeNested(b *strings.Builder, blocks []Nested, heading string) {
 	for _, n := range blocks {
 		form := n.Name
-		if n.Label != nil {
+		if n.Named {
+			form += " NAME"
+		} else if n.Label != nil {
 			form += ` "` + strings.Join(n.Label, `"|"`) + `"`
 		}
 		required := ""

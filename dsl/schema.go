@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -87,7 +88,7 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 		if d := n.checkLabel(sub); d != nil {
 			diags = append(diags, d)
 		}
-		diags = append(diags, c.inside(sub.Body, n)...)
+		diags = append(diags, c.inside(sub.Body, n, n.placeIn(sub, c.where))...)
 	}
 	for _, n := range c.blocks {
 		if _, ok := seen[n.Name]; n.Required && !c.partial && !ok && !made[n.Name] {
@@ -107,9 +108,12 @@ func (c *checker) row(name string) *Nested {
 }
 
 // inside compares the body of a nested block.
-func (c *checker) inside(b *hclsyntax.Body, n *Nested) hcl.Diagnostics {
+func (c *checker) inside(b *hclsyntax.Body, n *Nested, place string) hcl.Diagnostics {
 	r := rules{partial: c.partial, dynamic: c.dynamic && n.Name != lifecycleBlock.Name}
-	return checkBody(b, n.Attrs, n.Blocks, "", "the "+n.Name+" block of "+c.where, r)
+	if n.Open {
+		r.extra = slices.Collect(maps.Keys(b.Attributes))
+	}
+	return checkBody(b, n.Attrs, n.Blocks, "", place, r)
 }
 
 // unknownBlock is the error of a nested block that the schema does not have.
@@ -123,9 +127,24 @@ func (c *checker) unknownBlock(sub *hclsyntax.Block) *hcl.Diagnostic {
 	return failure(sub.TypeRange, "Unknown block", "%s has no block %q.%s", c.where, sub.Type, hint)
 }
 
+// placeIn names a nested block in messages.
+func (n *Nested) placeIn(sub *hclsyntax.Block, where string) string {
+	if n.Named && len(sub.Labels) == 1 {
+		return n.Name + "." + sub.Labels[0]
+	}
+	return "the " + n.Name + " block of " + where
+}
+
 // checkLabel reports a label that is missing, unknown or too many; nil for none.
 func (n *Nested) checkLabel(sub *hclsyntax.Block) *hcl.Diagnostic {
 	switch {
+	case n.Named && len(sub.Labels) != 1:
+		return failure(sub.DefRange(), "Wrong number of labels", "Write %s \"NAME\" { … }.", n.Name)
+	case n.Named && !hclsyntax.ValidIdentifier(sub.Labels[0]):
+		return failure(sub.LabelRanges[0], "Invalid name", "%q cannot be referred to: a name starts with a letter and has "+
+			"only letters, digits, _ and -.", sub.Labels[0])
+	case n.Named:
+		return nil
 	case n.Label == nil && len(sub.Labels) > 0 || n.Label != nil && len(sub.Labels) != 1:
 		form := n.Name
 		if n.Label != nil {

@@ -24,7 +24,8 @@ func SchemaJSON() map[string]any {
 		}
 	}
 	dynamic := schemaNested([]Nested{dynamicBlock})[dynamicName]
-	return map[string]any{"format_version": "1.0", "blocks": kinds, "dynamic": dynamic, "functions": FunctionNames()}
+	return map[string]any{"format_version": "1.0", "blocks": kinds, "dynamic": dynamic, "functions": FunctionNames(),
+		"test_file": schemaNested(TestBlocks)}
 }
 
 func schemaAttrs(attrs []Attr) map[string]any {
@@ -64,8 +65,9 @@ func schemaAttrs(attrs []Attr) map[string]any {
 func schemaNested(blocks []Nested) map[string]any {
 	out := map[string]any{}
 	for _, n := range blocks {
-		out[n.Name] = map[string]any{"labels": n.Label, "required": n.Required, "repeatable": n.Repeat, "only": n.Only,
-			"attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks), "description": n.Doc}
+		out[n.Name] = map[string]any{"labels": n.Label, "named": n.Named, "open": n.Open, "required": n.Required,
+			"repeatable": n.Repeat, "only": n.Only, "attributes": schemaAttrs(n.Attrs), "blocks": schemaNested(n.Blocks),
+			"description": n.Doc}
 	}
 	return out
 }

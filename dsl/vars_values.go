@@ -19,13 +19,14 @@ import (
 
 // Inputs says where variables get their values. As in Terraform, later ones win: first the environment, then
 // stepflow.vars.hcl and stepflow.vars.json, then the files named *.auto.vars.hcl and *.auto.vars.json in the order of
-// their names, then the command line.
+// their names, then the command line, then a test.
 type Inputs struct {
 	Env   []string // KEY=value; STEPFLOW_VAR_name counts
 	Flags []Flag
 	Open  bool // a variable without a value is unknown, instead of an error
 
-	Unsaved Texts // of files of the pipeline that are not read from disk
+	Unsaved Texts      // of files of the pipeline that are not read from disk
+	Test    *TestInput // nil but where a run of a test file loads the pipeline
 }
 
 // Flag is one -var or -var-file, in the order of the command line.
@@ -106,6 +107,7 @@ func (c *Config) setVariables(in Inputs) (diags hcl.Diagnostics) {
 	for _, f := range in.Flags {
 		diags = append(diags, c.setFlag(f)...)
 	}
+	diags = append(diags, c.testVariables()...)
 	diags = append(diags, c.checkSet(in.Open)...)
 	return append(diags, c.validateAll()...)
 }
@@ -233,7 +235,7 @@ func (c *Config) validate(v *Variable, b *hclsyntax.Block, values map[string]cty
 			m = text.AsString()
 		}
 		d := failure(cond.Expr.Range(), "Invalid variable", "var.%s: %s", v.Name, m)
-		d.Expression, d.EvalContext = cond.Expr, ctx
+		d.Expression, d.EvalContext, d.Extra = cond.Expr, ctx, Failed("var."+v.Name)
 		diags = append(diags, d)
 	}
 	return diags

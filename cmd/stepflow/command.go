@@ -92,7 +92,7 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), graphCommand(), showCommand(), outputCommand(),
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(), outputCommand(),
 		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
 		schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),

@@ -25,6 +25,7 @@ const filesToo = ":files"
 type completer struct {
 	app     *app
 	command *command
+	flags   *flag.FlagSet
 	args    []string // positional arguments before the word
 }
 
@@ -32,6 +33,7 @@ type completer struct {
 var flagWords = map[string]func(*completer) []string{
 	"target": (*completer).selectable, "exclude": (*completer).selectable, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
+	"filter":  (*completer).tests,
 	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"), "ui": (*completer).nothing,
 }
 
@@ -100,6 +102,7 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	}
 	c := &completer{app: a, command: &commands[at]}
 	f := c.command.flagSet(a)
+	c.flags = f
 	before := line[1 : len(line)-1]
 	c.args = c.parse(f, before)
 	if a.dir == "" { // commands without -dir take the folder as an argument
@@ -261,6 +264,15 @@ func (c *completer) variables() (list []string) {
 		list = append(list, strings.TrimSuffix(name+"=\t"+v.Description, "\t"))
 	}
 	slices.Sort(list)
+	return list
+}
+
+// tests lists the test files of the pipeline.
+func (c *completer) tests() []string {
+	list, err := dsl.TestFiles(dirArg(c.args), c.flags.Lookup("test-directory").Value.String())
+	if err != nil {
+		return nil
+	}
 	return list
 }
 

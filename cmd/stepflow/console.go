@@ -39,11 +39,7 @@ func consoleCommand() command {
 			if !ok {
 				return exitError
 			}
-			figures := map[string]any{}
-			for _, x := range p.Actions {
-				figures[x.Addr.String()] = actionJSON(x)
-			}
-			c, err := p.NewConsole(map[string]any{"plan": figures, "state": stateJSON(p.State)["blocks"]})
+			c, err := p.NewConsole(map[string]any{"plan": figures(p), "state": stateJSON(p.State)["blocks"]})
 			if err != nil {
 				return a.fail(err)
 			}

@@ -16,17 +16,24 @@ import (
 )
 
 func validateCommand() command {
-	return command{name: "validate", args: "[flags] [DIR]", most: 1, flags: common,
+	var tests string
+	return command{name: "validate", args: "[flags] [DIR]", most: 1,
 		short: "Checks a pipeline: syntax, types, references and sizes.",
-		synopsis: "Checks a pipeline: syntax, names, references, types, and the values that are known. Every problem " +
-			"of every file is shown at once. Variables need no value, and data and state are not read.",
+		synopsis: "Checks a pipeline and its test files: syntax, names, references, types, and the values that are " +
+			"known. Every problem of every file is shown at once. Variables need no value, and data and state are not " +
+			"read.",
 		example: "stepflow validate pipelines/quickstart",
+		flags: func(a *app, f *flag.FlagSet) {
+			common(a, f)
+			testDirectory(f, &tests)
+		},
 		run: func(a *app, args []string) int {
 			in := a.inputs()
 			in.Open = true
 			cfg, diags := dsl.Load(dirArg(args), in)
 			a.secrets = cfg.Secrets
 			diags = append(diags, cfg.Validate(diags, all.Sound)...)
+			diags = append(diags, checkTests(cfg, dirArg(args), tests)...)
 			a.diagnostics(diags, cfg.Files)
 			errs, warns := 0, 0
 			for _, d := range diags {
@@ -49,6 +56,23 @@ func validateCommand() command {
 			}
 			return exitOK
 		}}
+}
+
+// checkTests checks the test files of a pipeline.
+func checkTests(cfg *dsl.Config, path, folder string) (diags hcl.Diagnostics) {
+	files, err := dsl.TestFiles(path, folder)
+	if err != nil { // then there is no pipeline either
+		return nil
+	}
+	for _, f := range files {
+		t, d := dsl.ReadTest(f)
+		maps.Copy(cfg.Files, t.Files)
+		if !d.HasErrors() {
+			d = append(d, cfg.CheckTest(t)...)
+		}
+		diags = append(diags, d...)
+	}
+	return diags
 }
 
 func planCommand() command {

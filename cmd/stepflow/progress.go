@@ -126,6 +126,9 @@ func (p *progress) jsonEvent(e observe.Event) {
 	if e.Step != nil && e.Kind == observe.StepDone {
 		m["metrics"], m["steps"], m["memory_bytes"] = e.Step, e.Steps, e.Memory
 	}
+	if e.Seam != nil {
+		m["seam"] = e.Seam
+	}
 	if e.Values != nil {
 		m["values"], m["seconds"] = e.Values, e.Seconds
 	}

@@ -32,6 +32,7 @@ type Planned struct {
 type World struct {
 	Dir      string // of the pipeline
 	StateDir string
+	Exports  string // folder under which exports go; "" for where the pipeline says
 	State    *state.State
 	Secrets  *dsl.Secrets
 	Caps     gpu.Caps
@@ -74,6 +75,16 @@ func (p *Planned) CheckFits(need int64, what, remedy string) {
 			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), beside, missing, remedy)
 		p.Warn(p.TooLarge)
 	}
+}
+
+// ExportPath resolves the path of an export. Under Exports, paths that differ stay apart.
+func (w *World) ExportPath(path string) (string, error) {
+	path = w.Path(path)
+	if w.Exports == "" {
+		return path, nil
+	}
+	abs, err := filepath.Abs(path)
+	return filepath.Join(w.Exports, abs), err
 }
 
 // Path resolves a path of the configuration against the pipeline's folder.

@@ -46,6 +46,14 @@ type Event struct {
 	Peak     float64 // measured peak of the device in FLOP/s
 	Values   map[string]any
 	Seconds  float64
+	Seam     *Seam // Notice: what growth or a merge did to the loss
+}
+
+// Seam is the loss on one micro-batch before and after a model changed its shape, in nats a token.
+type Seam struct {
+	Change string  `json:"change"` // growth or merge
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
 }
 
 // Event tells the view and the log of something that happened to the block.
@@ -73,6 +81,11 @@ func (b *Block) Event(ctx context.Context, e Event) {
 // Notice tells of something that is worth knowing.
 func (b *Block) Notice(ctx context.Context, format string, args ...any) {
 	b.Event(ctx, Event{Kind: Notice, Message: fmt.Sprintf(format, args...)})
+}
+
+// Seam tells what growth or a merge did to the loss.
+func (b *Block) Seam(ctx context.Context, s Seam, format string, args ...any) {
+	b.Event(ctx, Event{Kind: Notice, Seam: &s, Message: fmt.Sprintf(format, args...)})
 }
 
 // Warn tells of something that may be wrong.

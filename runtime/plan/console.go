@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -52,6 +53,17 @@ func (p *Plan) NewConsole(more map[string]any) (*Console, error) {
 // Eval returns the value of an expression. file holds its text for the problems.
 func (c *Console) Eval(text string) (v cty.Value, file *hcl.File, diags hcl.Diagnostics) {
 	return c.plan.fold.Scope.Eval(text, c.more)
+}
+
+// Assert tests the conditions of the test for which the pipeline was loaded.
+func (c *Console) Assert() hcl.Diagnostics { return c.plan.fold.Scope.Assert(c.more) }
+
+// Value returns the outputs, and the names beside those of the pipeline that no output has.
+func (c *Console) Value() cty.Value {
+	fields := maps.Clone(c.more)
+	delete(fields, outputs)
+	maps.Copy(fields, c.more[outputs].AsValueMap())
+	return cty.ObjectVal(fields)
 }
 
 // Complete lists the names that an expression may use and that start with a text.

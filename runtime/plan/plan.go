@@ -28,6 +28,7 @@ type Options struct {
 	Path     string
 	Inputs   dsl.Inputs
 	StateDir string // default: .stepflow in the pipeline's folder
+	Exports  string // folder under which exports go; "" for where the pipeline says
 	Caps     gpu.Caps
 	Select   Selection
 	// hold to what lifecycle blocks say, in the plan and when it is applied; without it, a plan is only looked at

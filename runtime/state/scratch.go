@@ -19,9 +19,10 @@ type Scratch struct {
 
 // A scratch folder gets its name once it is locked, so that nobody takes a new one for abandoned.
 const (
-	scratchName    = "stepflow-verify-"
-	scratchNewName = ".stepflow-verify-"
-	scratchLock    = "lock"
+	scratchName = "stepflow-scratch-"
+	scratchNew  = "." + scratchName
+	scratchKept = "stepflow-kept-"
+	scratchLock = "lock"
 )
 
 // NewScratch makes a folder, and removes those of this user whose processes were killed.
@@ -37,7 +38,7 @@ func NewScratch() (*Scratch, error) {
 			(&Scratch{path, l}).Remove()
 		}
 	}
-	tmp, err := os.MkdirTemp("", scratchNewName)
+	tmp, err := os.MkdirTemp("", scratchNew)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func NewScratch() (*Scratch, error) {
 		os.RemoveAll(tmp)
 		return nil, fmt.Errorf("locking %s: %w", tmp, err)
 	}
-	s := &Scratch{filepath.Join(filepath.Dir(tmp), scratchName+strings.TrimPrefix(filepath.Base(tmp), scratchNewName)), l}
+	s := &Scratch{filepath.Join(filepath.Dir(tmp), scratchName+strings.TrimPrefix(filepath.Base(tmp), scratchNew)), l}
 	if err := os.Rename(tmp, s.Path); err != nil {
 		os.RemoveAll(tmp)
 		return nil, err
@@ -68,4 +69,11 @@ func (s *Scratch) Remove() error {
 		}
 	}
 	return errors.Join(err, s.lock.Close())
+}
+
+// Keep gives the folder a name under which nothing removes it, and returns that.
+func (s *Scratch) Keep() (path string, err error) {
+	kept := filepath.Join(filepath.Dir(s.Path), scratchKept+strings.TrimPrefix(filepath.Base(s.Path), scratchName))
+	err = os.Rename(s.Path, kept)
+	return kept, errors.Join(err, s.lock.Close(), os.Remove(filepath.Join(kept, scratchLock)))
 }

@@ -83,7 +83,8 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 	if l.stage.DType == gpu.BF16 {
 		how = fmt.Sprintf("; rounding to bf16 changed the weights by %.2g of what they learnt", l.state.Merges.Error())
 	}
-	l.block.Notice(ctx, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
+	change := observe.Seam{Change: "merge", Before: mean(before), After: seam.Loss}
+	l.block.Seam(ctx, change, "adapters merged: the loss of a token changed by %.2g at most%s", seam.MergeDifference, how)
 	if e := l.state.Merges.Error(); e > coarseMerge {
 		l.block.Warn(ctx, "what the adapters learnt between merges is so small beside the weights that rounding to bf16 "+
 			"changed these by %.2g times as much. That is noise in the weights: %s", e, lessNoise(l.stage))
@@ -149,7 +150,8 @@ func (l *Loop) compareSeam(ctx context.Context, before *trainstate.Seam) error {
 	l.block.Mark(ctx, tracing.EventGrowth, tracing.KV{Key: tracing.LayersBefore, Value: from},
 		tracing.KV{Key: tracing.LayersAfter, Value: to}, tracing.KV{Key: tracing.LossBefore, Value: before.Loss},
 		tracing.KV{Key: tracing.LossAfter, Value: after})
-	l.block.Notice(ctx, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after", from, to,
+	change := observe.Seam{Change: "growth", Before: before.Loss, After: after}
+	l.block.Seam(ctx, change, "grown from %d to %d layers: loss on the next micro-batch %.4f before, %.4f after", from, to,
 		before.Loss, after)
 	return nil
 }

@@ -44,9 +44,11 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 // look checks the folder of an export. It needs no model, so that errors are reported before anything is trained.
 func look(p *blocks.Planned, d *dsl.Decoded) (*Export, hcl.Diagnostics) {
 	e := &Export{given: d.Str("path"), at: *d.Error("path", "", "").Subject, addr: p.Addr, world: p.World}
-	e.Path = p.World.Path(e.given)
 	var err error
-	if e.folder, err = exportdir.Open(e.Path, p.World.Files); err == nil {
+	if e.Path, err = p.World.ExportPath(e.given); err == nil {
+		e.folder, err = exportdir.Open(e.Path, p.World.Files)
+	}
+	if err == nil {
 		e.holds, err = e.folder.Look()
 	}
 	if err == nil {
