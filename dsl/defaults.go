@@ -73,12 +73,7 @@ func (x *defaultsBlock) label(b *hclsyntax.Block) *hcl.Diagnostic {
 	}
 	x.kind = KindOf(b.Labels[0])
 	if x.kind == nil || !x.kind.Repeat {
-		var names []string
-		for _, k := range Kinds {
-			if k.Repeat {
-				names = append(names, k.Name)
-			}
-		}
+		names := repeatableKinds()
 		return failure(b.LabelRanges[0], "Unknown kind", "There are no defaults for %q.%s There are for %s.",
 			b.Labels[0], Suggest(b.Labels[0], names), strings.Join(names, ", "))
 	}
@@ -95,6 +90,16 @@ func (x *defaultsBlock) label(b *hclsyntax.Block) *hcl.Diagnostic {
 			x.kind.Name, x.typ, Suggest(x.typ, x.kind.Types), strings.Join(x.kind.Types, ", "))
 	}
 	return nil
+}
+
+// repeatableKinds lists the kinds of blocks that may have defaults.
+func repeatableKinds() (names []string) {
+	for _, k := range Kinds {
+		if k.Repeat {
+			names = append(names, k.Name)
+		}
+	}
+	return names
 }
 
 // ownLeftOut returns a body without what a block says for itself alone, and the errors that it was there.

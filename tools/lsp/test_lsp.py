@@ -81,7 +81,7 @@ class Document:
 async def test_diagnostics(client, pipeline):
     d = Document(client, pipeline)
     assert await d.diagnostics() == []
-    d.change("from      = stage.seed", "from      = stage.sed")
+    d.change("from = stage.seed", "from = stage.sed")
     (wrong,) = await d.diagnostics()
     assert wrong.message == 'Unknown block: There is no stage.sed. Did you mean "stage.seed"?'
     assert (wrong.severity, wrong.source) == (lsp.DiagnosticSeverity.Error, "stepflow")
@@ -104,7 +104,7 @@ async def test_completion(client, pipeline):
     d.change('stage "final" {\n', 'stage "final" {\n  \n')
     got = await client.text_document_completion_async(lsp.CompletionParams(**d.at('stage "final" {\n  ')))
     labels = {x.label for x in got.items}
-    assert "layers" in labels and not labels & {"precision", "from", "train"}
+    assert "layers" in labels and not labels & {"from", "train"}
     (item,) = [x for x in got.items if x.label == "lifecycle"]
     assert item.text_edit.new_text.startswith("lifecycle {")
 
@@ -121,7 +121,7 @@ async def test_hover_and_signature(client, pipeline):
 
 async def test_definition_and_references(client, pipeline):
     d = Document(client, pipeline)
-    (where,) = await client.text_document_definition_async(lsp.DefinitionParams(**d.at("from      = stage.se")))
+    (where,) = await client.text_document_definition_async(lsp.DefinitionParams(**d.at("from = stage.se")))
     assert where.range.start == d.position('stage "')
     found = await client.text_document_references_async(
         lsp.ReferenceParams(context=lsp.ReferenceContext(include_declaration=True), **d.at('stage "se'))
