@@ -86,7 +86,7 @@ test-lsp: build ## stepflow lsp with a real client over standard input and outpu
 UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion
 
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state ./tracing ./report ./lsp
+	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state/... ./runtime/artifacts ./tracing ./report ./lsp
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

@@ -63,11 +63,17 @@ func Load(path string, inputs Inputs) (*Config, hcl.Diagnostics) {
 	return load(path, inputs, maxWork)
 }
 
+// newConfig returns a pipeline without anything in it.
+func newConfig() *Config {
+	return &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}, byAddr: map[addr.Addr]*Block{},
+		byPath: map[string]*module{}, named: map[addr.Addr]*named{}, sources: map[string]*folder{},
+		concealed: map[string][]hcl.Range{}, parser: hclparse.NewParser(), meter: &meter{}}
+}
+
 // load is Load with a bound on the cost of all evaluations.
 func load(path string, inputs Inputs, work int64) (*Config, hcl.Diagnostics) {
-	c := &Config{Files: map[string]*hcl.File{}, Secrets: &Secrets{}, byAddr: map[addr.Addr]*Block{},
-		byPath: map[string]*module{}, named: map[addr.Addr]*named{}, sources: map[string]*folder{}, concealed: map[string][]hcl.Range{},
-		parser: hclparse.NewParser(), meter: &meter{most: work}, texts: inputs.Unsaved}
+	c := newConfig()
+	c.meter.most, c.texts = work, inputs.Unsaved
 	dir, files, err := c.texts.pipelineFiles(path)
 	if err != nil {
 		return c, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "No pipeline", Detail: err.Error()}}

@@ -33,8 +33,8 @@ type module struct {
 
 // newModule adds a module without anything in it.
 func (c *Config) newModule(path string, f *folder) *module {
-	m := &module{config: c, path: path, dir: f.dir, source: f, variables: map[string]*Variable{}, localOf: map[string]*named{},
-		inputOf: map[string]*named{}, outputOf: map[string]*named{}, callOf: map[string]*call{}}
+	m := &module{config: c, path: path, dir: f.dir, source: f, variables: map[string]*Variable{},
+		localOf: map[string]*named{}, inputOf: map[string]*named{}, outputOf: map[string]*named{}, callOf: map[string]*call{}}
 	cwd, err := os.Getwd()
 	if err != nil {
 		cwd = "."

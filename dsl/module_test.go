@@ -293,3 +293,42 @@ func TestModulePaths(t *testing.T) {
 		t.Errorf("paths are %s, want %s; %v", got, want, diags)
 	}
 }
+
+// TestModuleOutputs: an output of a module may have a precondition, which is tested where conditions are, and is hidden if
+// it says so.
+func TestModuleOutputs(t *testing.T) {
+	c, _ := loadFiles(t, map[string]string{
+		"main.hcl": "module \"m\" { source = \"./m\" }\noutput \"x\" { value = [module.m.x, module.m.y] }\n",
+		"m/main.hcl": `
+data "text" "d" { source = "x" }
+output "x" {
+  value = 1
+  precondition {
+    condition     = data.text.d.rows > 5
+    error_message = "too few"
+  }
+}
+output "y" {
+  value      = 2
+  sensitive  = true
+  depends_on = [data.text.d]
+}
+`,
+	}, Inputs{})
+	b := blockAt(t, c, "module.m.data.text.d")
+	if x := blockAt(t, c, "output.x"); len(x.Refs) != 1 || x.Refs[0] != b.Addr {
+		t.Errorf("x refers to %v", x.Refs)
+	}
+	for _, hold := range []bool{false, true} {
+		s := c.NewScope()
+		s.Conditions = hold
+		s.Set(b.Addr, b.Kind.Export(b.Addr.String(), "text", map[string]cty.Value{"rows": cty.NumberIntVal(3)}, nil))
+		diags := s.CheckLocals()
+		if got := strings.Contains(diags.Error(), "too few"); got != hold {
+			t.Errorf("with conditions %t: %v", hold, diags)
+		}
+		if d, _ := s.Decode(blockAt(t, c, "output.x"), nil); !d.Sensitive["value"] {
+			t.Error("a sensitive output of a module is shown")
+		}
+	}
+}

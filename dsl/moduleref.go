@@ -29,8 +29,8 @@ func (m *module) moduleRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	n, instance := 2, -1
 	switch i, keyed := x.index(t); {
 	case !x.repeated() && keyed:
-		return all, hcl.Diagnostics{failure(at, "Not repeated", "%s has neither count nor for_each, so it has no instance to "+
-			"name. Write module.%s.NAME.", x, name)}
+		return all, hcl.Diagnostics{failure(at, "Not repeated", "%s has neither count nor for_each, so it has no instance "+
+			"to name. Write module.%s.NAME.", x, name)}
 	case !x.repeated():
 		instance = 0
 	case keyed:
@@ -151,10 +151,11 @@ func (m *module) noModule(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	x := m.callOf[name]
 	switch {
 	case parent != "" || !a.IsModule():
-		return failure(at, "Inside a module", "%s is inside a module, and only its outputs are seen from here. Name the module, "+
-			"as in [module.%s].", a, strings.TrimPrefix(strings.SplitN(a.Module, ".module.", 2)[0], "module."))
+		return failure(at, "Inside a module", "%s is inside a module, and only its outputs are seen from here. Name the "+
+			"module, as in [module.%s].", a, strings.TrimPrefix(strings.SplitN(a.Module, ".module.", 2)[0], "module."))
 	case x == nil:
-		return failure(at, "Unknown module", "There is no module %q.%s", name, Suggest(name, slices.Sorted(maps.Keys(m.callOf))))
+		return failure(at, "Unknown module", "There is no module %q.%s", name,
+			Suggest(name, slices.Sorted(maps.Keys(m.callOf))))
 	case !x.vague && a.Block() != a && m.config.moduleOf(a.In(m.path).Module) == nil:
 		return failure(at, "Unknown module", "%s has no instance %s.", x, a.In(m.path))
 	}

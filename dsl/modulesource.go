@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -43,8 +44,8 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 	if s == nil {
 		s = &folder{dir: dir, real: realPath(dir), inside: inside}
 	}
-	if problem := x.chain(s); problem != "" {
-		return nil, failure(at, "Modules in a circle", "%s", problem)
+	if problem := x.chain(s); problem != nil {
+		return nil, problem
 	}
 	if c.sources[dir] != nil {
 		return s, nil
@@ -61,78 +62,92 @@ func (c *Config) sourceOf(x *call) (*folder, *hcl.Diagnostic) {
 // remote are the beginnings of addresses from which Terraform would fetch a module.
 var remote = []string{"git@", "github.com/", "gitlab.com/", "bitbucket.org/", "registry.terraform.io/", "hf://"}
 
-// find returns the folder of a module, and the one that it may not leave; or what is wrong, as the rest of a sentence.
-func (x *call) find() (dir, inside, problem string) {
+// text returns the source as it is written; or what is wrong with it, as the rest of a sentence.
+func (x *call) text() (text, problem string) {
 	v, diags := x.source.Expr.Value(nil)
 	if diags.HasErrors() || v.Type() != cty.String || !v.IsKnown() || v.IsNull() || v.AsString() == "" {
-		return "", "", "has a source that is not a text. A module is read before anything is computed, so write its path in " +
-			"quotes, such as \"./modules/run\"."
+		return "", "has a source that is not a text. A module is read before anything is computed, so write its path " +
+			"in quotes, such as \"./modules/run\"."
 	}
-	text := v.AsString()
-	for _, r := range remote {
-		if strings.HasPrefix(text, r) || strings.Contains(text, "://") || strings.Contains(text, "::") {
-			return "", "", fmt.Sprintf("is not read from %s: modules are read from disk, so that a pipeline is the same "+
-				"tomorrow. Clone or download it, and name the folder or the archive, such as \"./modules/%s\".",
-				foreign.Shown(text), x.name)
-		}
+	text = v.AsString()
+	from := func(start string) bool { return strings.HasPrefix(text, start) }
+	switch {
+	case slices.ContainsFunc(remote, from), strings.Contains(text, "://"), strings.Contains(text, "::"):
+		return "", fmt.Sprintf("is not read from %s: modules are read from disk, so that a pipeline is the same tomorrow. "+
+			"Clone or download it, and name the folder or the archive, such as \"./modules/%s\".", foreign.Shown(text), x.name)
+	case !filepath.IsAbs(text) && !slices.ContainsFunc([]string{"./", "../"}, from) && text != "." && text != "..":
+		return "", fmt.Sprintf("has the source %s, which reads like a module of a registry, and there is none. Write "+
+			"\"./%s\" for a folder beside this file, or clone the module and name its path.", foreign.Shown(text), text)
+	}
+	return text, ""
+}
+
+// find returns the folder of a module, and the one that it may not leave; or what is wrong, as the rest of a sentence.
+func (x *call) find() (dir, inside, problem string) {
+	text, problem := x.text()
+	if problem != "" {
+		return "", "", problem
 	}
 	path, sub, _ := strings.Cut(text, "//")
-	if !filepath.IsAbs(path) && path != "." && path != ".." && !strings.HasPrefix(path, "./") && !strings.HasPrefix(path, "../") {
-		return "", "", fmt.Sprintf("has the source %s, which reads like a module of a registry, and there is none. Write \"./%s\" "+
-			"for a folder beside this file, or clone the module and name its path.", foreign.Shown(text), text)
-	}
-	if m := x.in.source; m != nil && !filepath.IsAbs(path) {
-		inside = m.inside
-	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(x.in.dir, path)
+		path, inside = filepath.Join(x.in.dir, path), x.in.source.inside
 	}
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "", fmt.Sprintf("is not found: there is no folder or archive %s. A relative source starts at the folder of the file that "+
-			"names it.", foreign.Shown(path))
+		return "", "", fmt.Sprintf("is not found: there is no folder or archive %s. A relative source starts at the folder "+
+			"of the file that names it.", foreign.Shown(path))
 	case err != nil:
 		return "", "", fmt.Sprintf("cannot be read: %v.", err)
-	case st.IsDir():
-		dir = path
-	case !archive.Is(path):
-		return "", "", fmt.Sprintf("has the source %s, which is a file. Name a folder of *.hcl files, or an archive of one: .zip, "+
-			".tar, .tar.gz or .tgz.", foreign.Shown(path))
-	default:
-		cache := foreign.CacheDir()
-		if cache == "" {
-			return "", "", "is in an archive, and there is no folder to unpack it in: set " + foreign.CacheDirVariable + "."
+	case !st.IsDir():
+		if path, problem = unpack(path); problem != "" {
+			return "", "", problem
 		}
-		if dir, err = archive.Unpack(path, filepath.Join(cache, "modules")); err != nil {
-			return "", "", fmt.Sprintf("is in an archive that is not read: %v.", err)
-		}
-		inside = dir
+		inside = path
 	}
 	if sub = strings.Trim(sub, "/"); sub != "" && !filepath.IsLocal(sub) {
 		return "", "", fmt.Sprintf("has a source with the folder %s, which leads elsewhere.", foreign.Shown(sub))
 	}
-	dir = filepath.Join(dir, sub)
+	dir = filepath.Join(path, sub)
 	if rel, err := filepath.Rel(inside, dir); inside != "" && (err != nil || !filepath.IsLocal(rel)) {
 		return "", "", "leads out of the archive that it is in. Put what it needs into the archive."
 	}
 	return dir, inside, ""
 }
 
-// chain says why a module cannot use a folder: it contains itself, or is too deep; "" if it can.
-func (x *call) chain(f *folder) string {
+// unpack returns the folder that holds what is in an archive; or what is wrong, as the rest of a sentence.
+func unpack(path string) (dir, problem string) {
+	cache := foreign.CacheDir()
+	switch {
+	case !archive.Is(path):
+		return "", fmt.Sprintf("has the source %s, which is a file. Name a folder of *.hcl files, or an archive of one: "+
+			".zip, .tar, .tar.gz or .tgz.", foreign.Shown(path))
+	case cache == "":
+		return "", "is in an archive, and there is no folder to unpack it in: set " + foreign.CacheDirVariable + "."
+	}
+	dir, err := archive.Unpack(path, filepath.Join(cache, "modules"))
+	if err != nil {
+		return "", fmt.Sprintf("is in an archive that is not read: %v.", err)
+	}
+	return dir, ""
+}
+
+// chain is the error of a module that contains itself, or is inside too many; nil for others.
+func (x *call) chain(f *folder) *hcl.Diagnostic {
+	at := x.source.Expr.Range()
 	var names []string
 	for m := x.in; m != nil; m = m.caller() {
 		names = append([]string{m.title()}, names...)
 		if m.source.real == f.real {
-			return fmt.Sprintf("%s uses the folder %s, from which it is called itself: %s, %s. A module cannot contain itself.", x,
-				foreign.Shown(f.dir), strings.Join(names, ", "), x)
+			return failure(at, "Modules in a circle", "%s uses the folder %s, from which it is called itself: %s, %s. A "+
+				"module cannot contain itself.", x, foreign.Shown(f.dir), strings.Join(names, ", "), x)
 		}
 	}
 	if len(names) > addr.MaxDepth {
-		return fmt.Sprintf("%s is inside more than %d modules.", x, addr.MaxDepth)
+		return failure(at, "Too many modules", "%s is the last of more than %d modules inside each other. Call some of "+
+			"them beside each other.", x, addr.MaxDepth)
 	}
-	return ""
+	return nil
 }
 
 // title is how a chain of modules names one.

@@ -112,8 +112,8 @@ func (s *Scope) context(m *module, uses []reference, each *Each) *hcl.EvalContex
 	return &hcl.EvalContext{Variables: all, Functions: s.config.functions}
 }
 
-// value returns the value of a variable, of another name or of a block. ok is false for a block that is not set, and for
-// a name made from one.
+// value returns the value of a variable, of another name or of a block. ok is false for a block that is not set, and
+// for a name made from one.
 func (s *Scope) value(a addr.Addr) (v cty.Value, ok bool) {
 	if n := s.config.named[a]; n != nil {
 		if s.config.cyclic {

@@ -3,6 +3,7 @@ package dsl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -40,6 +41,10 @@ func (m *module) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	v := &Variable{Name: b.Labels[0], Type: cty.DynamicPseudoType, Range: b.DefRange(), Value: cty.DynamicVal,
 		secrets: c.Secrets, literal: true}
+	if taken := attrNames(moduleKind.Attrs, ""); m.path != "" && slices.Contains(taken, v.Name) {
+		return hcl.Diagnostics{failure(b.LabelRanges[0], "Invalid name", "A variable of a module cannot be called %s, which "+
+			"means something else where the module is called. Give it another name.", v.Name)}
+	}
 	if old := m.variables[v.Name]; old != nil {
 		return hcl.Diagnostics{duplicate("var."+v.Name, v.Range, old.Range)}
 	}

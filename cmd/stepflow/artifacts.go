@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"stepflow/dsl"
 	"stepflow/runtime/artifacts"
@@ -12,8 +13,8 @@ import (
 // artifactsVariable names the place of artifacts where no flag does.
 const artifactsVariable = "STEPFLOW_ARTIFACTS"
 
-// artifactsOf returns where the results of a state are kept too: where the flag, the environment, or else the state says;
-// nil for nowhere.
+// artifactsOf returns where the results of a state are kept too: where the flag, the environment, or else the state
+// says; nil for nowhere.
 func (a *app) artifactsOf(folder string) (*artifacts.Place, error) {
 	place, _, err := a.placeOf(folder)
 	return place, err
@@ -53,13 +54,17 @@ func (a *app) elsewhere(pipeline string) (results.Elsewhere, error) {
 
 // sending returns what says, after a run, what is still to be sent to a place.
 func (a *app) sending(place *artifacts.Place) func(left string) {
-	said := ""
+	var said atomic.Value
+	a.interrupt.atExit(func() {
+		if left, ok := said.Load().(string); ok {
+			fmt.Fprintf(a.stderr, "Not sent to %s: %s. The next apply sends it.\n", place, left)
+		}
+	})
 	return func(left string) {
 		a.interrupt.hold("Interrupted: sending " + left + ". Once more stops at once, and the next apply sends it.")
-		if left == said || a.json {
+		if was := said.Swap(left); was == left || a.json {
 			return
 		}
-		said = left
 		fmt.Fprintf(a.stderr, "Sending to %s: %s\n", place, left)
 	}
 }
@@ -73,6 +78,7 @@ func (a *app) sent(place *artifacts.Place, s artifacts.Sent) {
 	case s.Folders == 1:
 		fmt.Fprintf(a.stdout, "Sent a result or a checkpoint to %s (%s).\n", place, dsl.FormatBytes(s.Bytes))
 	case s.Folders > 1:
-		fmt.Fprintf(a.stdout, "Sent %d results and checkpoints to %s (%s).\n", s.Folders, place, dsl.FormatBytes(s.Bytes))
+		fmt.Fprintf(a.stdout, "Sent %d results and checkpoints to %s (%s).\n",
+			s.Folders, place, dsl.FormatBytes(s.Bytes))
 	}
 }

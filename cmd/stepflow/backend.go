@@ -17,8 +17,10 @@ const backendVariable = "STEPFLOW_BACKEND"
 
 // lying adds the flags that say where the state lies besides its folder.
 func lying(a *app, f *flag.FlagSet) {
-	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for the "+
-		"folder alone (default: "+backendVariable+", or where the folder's state lies already)")
+	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for "+
+		"the folder alone (default: "+backendVariable+", or where the folder's state lies already)")
+	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, "+
+		"s3://BUCKET/PREFIX, or none (default: "+artifactsVariable+", or where the last apply kept them)")
 }
 
 // locking adds the flags of commands that write the state.
@@ -48,8 +50,8 @@ func (a *app) access(operation, folder string) (*state.Access, error) {
 		return nil, err
 	}
 	if was, err := state.Remembered(folder); address == state.Local && err == nil && was != address {
-		return nil, fmt.Errorf("the state of %s lies in %s: leave out -backend, or move the state with \"stepflow state push "+
-			"-backend=local\"", folder, was)
+		return nil, fmt.Errorf("the state of %s lies in %s: leave out -backend, or move the state with \"stepflow "+
+			"state push -backend=local\"", folder, was)
 	}
 	b, err := remote.Open(address, os.Getenv)
 	if err != nil {
@@ -105,9 +107,10 @@ func forceUnlockCommand() command {
 	var force bool
 	return command{name: "force-unlock", args: "[flags] LOCK_ID", most: 1,
 		short: "Removes a lock that a process left in the backend.",
-		synopsis: "Removes the lock of a state in a backend, if it is the one of this ID, which errors about the lock show. " +
-			"Do so only if the process that took it is gone: two that write one state lose what the other did. A lock " +
-			"that a process left on this machine goes by itself with the next command, and so does that of a folder.",
+		synopsis: "Removes the lock of a state in a backend, if it is the one of this ID, which errors about the " +
+			"lock show. Do so only if the process that took it is gone: two that write one state lose what the other " +
+			"did. A lock that a process left on this machine goes by itself with the next command, and so does that " +
+			"of a folder.",
 		example: "stepflow force-unlock -backend s3://states/paper.json 5a2b6c1e-8f1d-4c5e-9a3b-7d2f0e4c6b8a",
 		flags: func(a *app, f *flag.FlagSet) {
 			inspectFlags(a, f)
@@ -115,7 +118,8 @@ func forceUnlockCommand() command {
 		},
 		run: func(a *app, args []string) int {
 			if len(args) == 0 {
-				return a.misuse("stepflow force-unlock: name the lock that is to be removed: stepflow force-unlock LOCK_ID")
+				return a.misuse("stepflow force-unlock: name the lock that is to be removed: stepflow force-unlock " +
+					"LOCK_ID")
 			}
 			if err := a.forceUnlock(args[0], force); err != nil {
 				return a.fail(err)
@@ -140,12 +144,12 @@ func (a *app) forceUnlock(id string, force bool) error {
 		return err
 	}
 	if access.Backend == nil {
-		return fmt.Errorf("the state of %s lies in its folder alone, whose lock goes with the process that has it: there is "+
-			"nothing to remove. -backend names another place", folder)
+		return fmt.Errorf("the state of %s lies in its folder alone, whose lock goes with the process that has it: "+
+			"there is nothing to remove. -backend names another place", folder)
 	}
 	if !force {
-		err := a.ask([]string{fmt.Sprintf("this would remove the lock %s of %s, whose process may still write there", id,
-			access.Backend)}, "unlocked", "Use -force to allow it")
+		err := a.ask([]string{fmt.Sprintf("this would remove the lock %s of %s, whose process may still write there",
+			id, access.Backend)}, "unlocked", "Use -force to allow it")
 		if err != nil {
 			return err
 		}

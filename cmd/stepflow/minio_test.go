@@ -62,8 +62,8 @@ func newMinio(t *testing.T) *minioServer {
 func (m *minioServer) start() {
 	m.t.Helper()
 	m.cmd = exec.Command(m.binary, "server", "--quiet", "--address", fmt.Sprintf("127.0.0.1:%d", m.port), m.data)
-	m.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER=stepflow", "MINIO_ROOT_PASSWORD=s3cret-s3cret", "MINIO_BROWSER=off",
-		"MINIO_CALLHOME_ENABLE=off", "MINIO_UPDATE=off")
+	m.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER=stepflow", "MINIO_ROOT_PASSWORD=s3cret-s3cret",
+		"MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "MINIO_UPDATE=off")
 	if err := m.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -280,7 +280,8 @@ func TestMinIORace(t *testing.T) {
 		done := make(chan string, 2)
 		for _, x := range []*machine{a, b} {
 			go func() {
-				out, err := x.command("apply", "-auto-approve", backendFlag, "-lock-timeout=1m", "-target=stage.one", one).CombinedOutput()
+				c := x.command("apply", "-auto-approve", backendFlag, "-lock-timeout=1m", "-target=stage.one", one)
+				out, err := c.CombinedOutput()
 				if err == nil {
 					out = nil
 				}
@@ -288,7 +289,8 @@ func TestMinIORace(t *testing.T) {
 			}()
 		}
 		for range 2 {
-			if text := <-done; text != "" && !strings.Contains(text, "plan again") && !strings.Contains(text, "locked by") {
+			text := <-done
+			if text != "" && !strings.Contains(text, "plan again") && !strings.Contains(text, "locked by") {
 				t.Errorf("round %d:\n%s", round, text)
 			}
 		}
@@ -298,8 +300,8 @@ func TestMinIORace(t *testing.T) {
 	}
 }
 
-// TestMinIOOutage stops the server in the middle of a run, and starts it again: the run does not notice, and all is there
-// in the end.
+// TestMinIOOutage stops the server in the middle of a run, and starts it again: the run does not notice, and all is
+// there in the end.
 func TestMinIOOutage(t *testing.T) {
 	m := newMinio(t)
 	const steps = 20000
@@ -342,7 +344,8 @@ func TestMinIOLostLock(t *testing.T) {
 	b.run(0, "state", "rm", backendFlag, "tokenizer.bpe.t")
 	written := m.object(stateKey)
 	c.Process.Signal(syscall.SIGCONT)
-	if err := c.Wait(); err == nil || !strings.Contains(out.String(), "another process has written the state meanwhile") {
+	lost := "another process has written the state meanwhile"
+	if err := c.Wait(); err == nil || !strings.Contains(out.String(), lost) {
 		t.Errorf("the run that lost its lock: %v\n%s", err, out.String())
 	}
 	if !bytes.Equal(m.object(stateKey), written) {

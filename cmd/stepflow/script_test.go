@@ -108,6 +108,18 @@ func TestScripts(t *testing.T) {
 			// wants there to be none, and setobject removes it.
 			"object":    object,
 			"setobject": setObject,
+			// hold PREFIX keeps the store from taking objects whose keys start so; with neg, it takes them again.
+			"hold": func(ts *testscript.TestScript, neg bool, args []string) {
+				held := make(chan struct{})
+				s := *ts.Value(bucketKey{}).(**s3test.Store)
+				ts.Defer(func() { close(held) })
+				s.Before(func(method, key string) int {
+					if !neg && method == http.MethodPut && strings.HasPrefix(key, args[0]) {
+						<-held
+					}
+					return 0
+				})
+			},
 			// stateserver VAR starts a server of states, and puts its address into a variable; its user is me, with a password.
 			"stateserver": func(ts *testscript.TestScript, _ bool, args []string) {
 				s := remotetest.New()

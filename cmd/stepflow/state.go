@@ -10,6 +10,7 @@ import (
 
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/state/remote"
 )
 
 // state opens the state of the pipeline that -dir names, for reading.
@@ -18,8 +19,11 @@ func (a *app) state() (*state.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.follow(a.dir); err != nil {
+	if err := a.follow(a.dir); err != nil && (!errors.Is(err, remote.ErrUnreachable) || !isFile(filepath.Join(path,
+		state.FileName))) {
 		return nil, err
+	} else if err != nil {
+		a.warn(fmt.Errorf("%w. This is what the folder remembers", err))
 	}
 	d, err := state.Read(path)
 	if err == nil && d.Lost {

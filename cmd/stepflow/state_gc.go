@@ -69,8 +69,8 @@ func (a *app) collectFrom(d *state.Dir, configs []string, o *stateFlags) int {
 // reach is what configurations reach: folders of blocks in the state's, and recipes.
 type reach struct{ folders, recipes map[string]bool }
 
-// reachedBy adds what the configuration reaches which a pipeline's folder or a saved plan names. It reports whether that
-// could be found out; if not, it has said why.
+// reachedBy adds what the configuration reaches which a pipeline's folder or a saved plan names. It reports whether
+// that could be found out; if not, it has said why.
 func (a *app) reachedBy(stateDir, config string, r *reach) bool {
 	one := *a
 	saved, err := one.savedPlan([]string{config})
@@ -90,8 +90,8 @@ func (a *app) reachedBy(stateDir, config string, r *reach) bool {
 	a.files, a.secrets = one.files, one.secrets
 	for _, x := range p.Actions {
 		if x.Verb == plan.Deferred {
-			a.fail(fmt.Errorf("what %s reaches is known only after other blocks have run: apply %s first. Nothing was "+
-				"deleted", x.Addr, config))
+			a.fail(fmt.Errorf("what %s reaches is known only after other blocks have run: apply %s first. Nothing "+
+				"was deleted", x.Addr, config))
 			return false
 		}
 	}
@@ -150,7 +150,8 @@ func (a *app) free(d *state.Dir, waste []results.Holding, away *awayWaste, appro
 		return err
 	}
 	if !approve {
-		if err := a.ask(lost, "deleted", "Use -auto-approve to allow it, or -dry-run to see what it frees"); err != nil {
+		err := a.ask(lost, "deleted", "Use -auto-approve to allow it, or -dry-run to see what it frees")
+		if err != nil {
 			return err
 		}
 	}

@@ -59,8 +59,8 @@ func Dial(address string) (*Store, error) {
 				o.BucketLookup = minio.BucketLookupDNS
 			}
 		default:
-			return nil, fmt.Errorf("%s: a query takes region, endpoint and use_path_style, not %q. Credentials come from "+
-				"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", web.Show(address), name)
+			return nil, fmt.Errorf("%s: a query takes region, endpoint and use_path_style, not %q. Credentials come "+
+				"from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", web.Show(address), name)
 		}
 	}
 	if endpoint == "" {
@@ -167,8 +167,8 @@ func (s *Store) explain(key string, err error) error {
 	case code.StatusCode == http.StatusNotFound || code.Code == "NoSuchKey":
 		return fmt.Errorf("%s: %w", at, fs.ErrNotExist)
 	case code.StatusCode == http.StatusForbidden || code.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf("%s: the store refuses (%s). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "+
-			"to an identity that may read and write there", at, code.Code)
+		return fmt.Errorf("%s: the store refuses (%s). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "+
+			"AWS_PROFILE, to an identity that may read and write there", at, code.Code)
 	case code.StatusCode == http.StatusMovedPermanently || code.Code == "AuthorizationHeaderMalformed":
 		return fmt.Errorf("%s: the bucket is in another region than %s: set AWS_REGION", at, s.region)
 	case errors.As(err, new(net.Error)) && !errors.Is(err, context.Canceled):

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,12 +140,12 @@ func TestSuperseded(t *testing.T) {
 	store, p := bucketPlace(t)
 	root, gate := t.TempDir(), make(chan struct{})
 	var held atomic.Int32
-	store.Before = func(method, _ string) int {
+	store.Before(func(method, _ string) int {
 		if method == http.MethodPut && held.Add(1) == 1 {
 			<-gate
 		}
 		return 0
-	}
+	})
 	u := p.For("line").Upload(root, nil)
 	u.Add(made(t, root, 1, 100, false))
 	for held.Load() == 0 {
@@ -177,12 +178,12 @@ func TestOutage(t *testing.T) {
 	root := t.TempDir()
 	var down atomic.Bool
 	down.Store(true)
-	store.Before = func(string, string) int {
+	store.Before(func(string, string) int {
 		if down.Load() {
 			return http.StatusBadGateway
 		}
 		return 0
-	}
+	})
 	told := make(chan error, 10)
 	u := p.For("line").Upload(root, func(err error) { told <- err })
 	u.Add(made(t, root, 1, 100, true))
@@ -262,12 +263,12 @@ func TestGoesOn(t *testing.T) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	gets := 0
-	store.Before = func(method, _ string) int {
+	store.Before(func(method, _ string) int {
 		if gets++; gets == 4 {
 			cancel()
 		}
 		return 0
-	}
+	})
 	if err := p.For("line").Fetch(ctx, finds[0], there, blockFolder); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cut off: %v", err)
 	}
@@ -276,13 +277,61 @@ func TestGoesOn(t *testing.T) {
 		t.Fatalf("what is kept: %v, %v", left, err)
 	}
 	again := 0
-	store.Before = func(string, string) int { again++; return 0 }
+	store.Before(func(string, string) int { again++; return 0 })
 	must(t, p.For("line").Fetch(context.Background(), finds[0], there, blockFolder))
 	if whole := 1 + len(finds[0].Files) + 1; again >= whole {
 		t.Errorf("the second time asks for %d objects of %d", again, whole)
 	}
 	_, _, err = checkpoint.Check(checkpoint.StepDir(filepath.Join(there, blockFolder), 2))
 	must(t, err)
+}
+
+// TestFullDisk has no room for what is to be fetched.
+func TestFullDisk(t *testing.T) {
+	store, p := bucketPlace(t)
+	root, there := t.TempDir(), t.TempDir()
+	u := p.For("line").Upload(root, nil)
+	u.Add(made(t, root, 2, 1<<20, true))
+	_, err := u.Wait(nil)
+	must(t, err)
+	s := p.For("line")
+	finds, err := s.Finds(context.Background(), "abc")
+	must(t, err)
+	defer func(f func(string) (int64, bool)) { diskFree = f }(diskFree)
+	diskFree = func(string) (int64, bool) { return 1000, true }
+	store.Before(func(_, key string) int {
+		if strings.Contains(key, "/objects/") {
+			t.Errorf("%s is asked for", key)
+		}
+		return 0
+	})
+	err = s.Fetch(context.Background(), finds[0], there, blockFolder)
+	if err == nil || !strings.Contains(err.Error(), "needs 1 MiB") ||
+		!strings.Contains(err.Error(), "has 1000 B left") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestManyEntries finds what a state of many blocks has there in few rounds.
+func TestManyEntries(t *testing.T) {
+	store, p := bucketPlace(t)
+	const n = 300
+	for i := range n {
+		e := &entry{Note: results.Note{Address: "stage.a", Recipe: strconv.Itoa(i), Done: true}, Content: "c"}
+		b, err := e.bytes()
+		must(t, err)
+		store.Set("weights/line/results/"+strconv.Itoa(i)+"/-/result.json", b)
+	}
+	store.Before(func(string, string) int { time.Sleep(10 * time.Millisecond); return 0 })
+	s, start := p.For("line"), time.Now()
+	for i := range n {
+		if list, err := s.Finds(context.Background(), strconv.Itoa(i)); err != nil || len(list) != 1 {
+			t.Fatalf("%d: %v, %v", i, list, err)
+		}
+	}
+	if took := time.Since(start); took > n*10*time.Millisecond*2/3 {
+		t.Errorf("%d entries took %v", n, took)
+	}
 }
 
 // TestUnreached frees what no recipe reaches, and the files of uploads that never ended.

@@ -26,8 +26,11 @@ const fetching = "fetching"
 // patience is how long a server may give nothing.
 const patience = 2 * time.Minute
 
-// Fetch puts a result or a checkpoint into a block's folder, which is relative to the state's: all of it, checked byte by
-// byte, or nothing. It asks first whether the disk has room.
+// diskFree is durable.Free; tests fill the disk.
+var diskFree = durable.Free
+
+// Fetch puts a result or a checkpoint into a block's folder, which is relative to the state's: all of it, checked byte
+// by byte, or nothing. It asks first whether the disk has room.
 func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,9 +49,10 @@ func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block stri
 			need -= st.Size()
 		}
 	}
-	if free, ok := durable.Free(parts); ok && free < need {
-		return fmt.Errorf("fetching %s from %s needs %s, and %s has %s left. Make room, or put the state on another disk with "+
-			"-state-dir", filepath.Join(block, a.Leaf), a.Where, dsl.FormatBytes(need), stateDir, dsl.FormatBytes(free))
+	if free, ok := diskFree(parts); ok && free < need {
+		return fmt.Errorf("fetching %s from %s needs %s, and %s has %s left. Make room, or put the state on another "+
+			"disk with -state-dir",
+			filepath.Join(block, a.Leaf), a.Where, dsl.FormatBytes(need), stateDir, dsl.FormatBytes(free))
 	}
 	for _, d := range e.all() {
 		if err := s.object(ctx, d, filepath.Join(parts, d.SHA256)); err != nil {
@@ -144,8 +148,8 @@ func (s *Store) object(ctx context.Context, d checkpoint.Digest, path string) (e
 			return err
 		case errors.Is(err, checkpoint.ErrDamaged):
 			if wrong++; wrong == 2 {
-				return fmt.Errorf("%w. Remove that object: then it is sent again by a machine that has the file, and a plan "+
-					"goes by what else is there", err)
+				return fmt.Errorf("%w. Remove that object: then it is sent again by a machine that has the file, and "+
+					"a plan goes by what else is there", err)
 			}
 		}
 		if got > 0 {

@@ -50,8 +50,8 @@ func Open(address string) (*Place, error) {
 		}
 		return &Place{address, bucket{store, prefix}}, nil
 	case strings.Contains(address, "://"):
-		return nil, fmt.Errorf("%q is no place for artifacts: write s3://BUCKET/PREFIX, the path of a folder, or %s", address,
-			None)
+		return nil, fmt.Errorf("%q is no place for artifacts: write s3://BUCKET/PREFIX, the path of a folder, or %s",
+			address, None)
 	}
 	path, err := filepath.Abs(address)
 	if err != nil {

@@ -34,8 +34,9 @@ type Store struct {
 	lineage string
 
 	mu      sync.Mutex
-	sizes   map[string]int64  // of the files there, by name; nil until they are listed
-	entries map[string]*entry // those that were read, by name
+	sizes   map[string]int64    // of the files there, by name; nil until they are listed
+	byID    map[string][]string // names of entries, by recipe and by course
+	entries map[string]*entry   // those that were read, by name
 }
 
 // For returns the store of a state. It asks nothing of the place yet.
@@ -107,7 +108,38 @@ func (s *Store) list(ctx context.Context) error {
 		return fmt.Errorf("looking into the artifacts in %s: %w. -artifacts=none does without them", s.place, err)
 	}
 	s.sizes = sizes
+	s.byID = map[string][]string{}
+	for _, name := range s.named(func(string, string) bool { return true }) {
+		parts := strings.Split(name, "/")
+		recipe, course := parts[len(parts)-3], parts[len(parts)-2]
+		s.byID[recipe], s.byID[course] = append(s.byID[recipe], name), append(s.byID[course], name)
+	}
 	return nil
+}
+
+// few is how many entries are read one by one; whoever asks for more will ask for most of them.
+const few = 8
+
+// readAll reads the entries that were not read, many at once. Those that cannot be read are left for read.
+func (s *Store) readAll(ctx context.Context) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	turns := make(chan bool, 16)
+	names := s.named(func(string, string) bool { return true })
+	names = slices.DeleteFunc(names, func(name string) bool { return s.entries[name] != nil })
+	for _, name := range names {
+		turns <- true
+		all.Go(func() {
+			defer func() { <-turns }()
+			e, err := s.fetchEntry(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				s.entries[name] = e
+			}
+		})
+	}
+	all.Wait()
 }
 
 // read returns an entry.
@@ -115,6 +147,21 @@ func (s *Store) read(ctx context.Context, name string) (*entry, error) {
 	if e := s.entries[name]; e != nil {
 		return e, nil
 	}
+	if len(s.entries) == few {
+		s.readAll(ctx)
+		if e := s.entries[name]; e != nil {
+			return e, nil
+		}
+	}
+	e, err := s.fetchEntry(ctx, name)
+	if err == nil {
+		s.entries[name] = e
+	}
+	return e, err
+}
+
+// fetchEntry reads an entry from the place.
+func (s *Store) fetchEntry(ctx context.Context, name string) (*entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	body, err := s.place.files.get(ctx, name, 0)
@@ -132,7 +179,6 @@ func (s *Store) read(ctx context.Context, name string) (*entry, error) {
 		return nil, fmt.Errorf("%w: %s: remove it, and it is sent again from a machine that has what it is of",
 			checkpoint.ErrDamaged, s.place.files.show(name))
 	}
-	s.entries[name] = e
 	return e, nil
 }
 
@@ -166,7 +212,7 @@ func (s *Store) Finds(ctx context.Context, id string) (list []*results.Away, err
 	if err := s.list(ctx); err != nil {
 		return nil, err
 	}
-	for _, name := range s.named(func(recipe, course string) bool { return recipe == id || course == id }) {
+	for _, name := range s.byID[id] {
 		e, err := s.read(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) { // another process has removed it
 			continue

@@ -141,7 +141,8 @@ func (u *Uploads) settle(j Job, err error) bool {
 		return true
 	}
 	if u.failing == nil && u.warn != nil {
-		u.warn(fmt.Errorf("%s cannot be sent to %s for now: %w. The run goes on, and it is tried again", &j, u.store.place, err))
+		u.warn(fmt.Errorf("%s cannot be sent to %s for now: %w. The run goes on, and it is tried again",
+			&j, u.store.place, err))
 	}
 	u.failing = err
 	return false
@@ -172,8 +173,8 @@ func (e *UnsentError) Error() string {
 	if e.Left == "" {
 		return e.Err.Error()
 	}
-	return fmt.Sprintf("not sent to %s: %s: %v. It is whole in the state's folder, and the next apply sends it", e.Place, e.Left,
-		e.Err)
+	return fmt.Sprintf("not sent to %s: %s: %v. It is whole in the state's folder, and the next apply sends it",
+		e.Place, e.Left, e.Err)
 }
 
 func (e *UnsentError) Unwrap() error { return e.Err }

@@ -13,8 +13,8 @@ import (
 	"stepflow/runtime/plan"
 )
 
-// modulePipeline writes a pipeline of so many runs, each a module of ten blocks with a module of optimizers inside, and returns
-// its folder.
+// modulePipeline writes a pipeline of so many runs, each a module of nine blocks with a module of optimizers in it, and
+// returns its folder.
 func modulePipeline(tb testing.TB, runs int) string {
 	dir := tb.TempDir()
 	for name, text := range map[string]string{

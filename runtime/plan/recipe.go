@@ -162,8 +162,8 @@ func (f *Fold) input(a *Action, old *state.Block, name string) (id string, ok bo
 	return "", false
 }
 
-// alike reports whether an address that the block named before, and one that it names now, differ only in the module that
-// the block has moved to.
+// alike reports whether an address that the block named before, and one that it names now, differ only in the module
+// that the block has moved to.
 func (f *Fold) alike(a *Action, before, now cty.Value) bool {
 	was := f.lies(a.Addr).Module
 	if was == a.Addr.Module || before.Type() != cty.String || now.Type() != cty.String {

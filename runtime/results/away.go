@@ -27,8 +27,8 @@ type Away struct {
 	Bytes       int64    // to fetch
 }
 
-// Further lists the results and checkpoints of a recipe, or of a course, that are elsewhere, in the order of Finds, as if
-// they lay in the folder of block a.
+// Further lists the results and checkpoints of a recipe, or of a course, that are elsewhere, in the order of Finds, as
+// if they lay in the folder of block a.
 func (d *Disk) Further(ctx context.Context, a addr.Addr, id string) (list []*Found, err error) {
 	if d.Elsewhere == nil {
 		return nil, nil

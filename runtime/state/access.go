@@ -26,8 +26,8 @@ type Access struct {
 	Warn      func(error)   // is told, from another goroutine, that a state cannot be sent for now; nil tells nobody
 }
 
-// Open locks a folder and its backend, brings the two to one state, and reads it. What Save writes goes to the folder at
-// once, and from there to the backend while the caller goes on. Cancelling ctx ends the waiting.
+// Open locks a folder and its backend, brings the two to one state, and reads it. What Save writes goes to the folder
+// at once, and from there to the backend while the caller goes on. Cancelling ctx ends the waiting.
 func (a *Access) Open(ctx context.Context, path string) (*Dir, error) {
 	return a.open(ctx, path, func(s *session) (*Dir, error) {
 		if s.backend != nil {
@@ -210,8 +210,8 @@ func (s *session) agree(ctx context.Context) error {
 	return s.sent(here, version)
 }
 
-// take makes the copy in the folder what the backend has, unless the folder has what was not sent yet: that stays if the
-// backend still has the state that it follows, and is an error if not.
+// take makes the copy in the folder what the backend has, unless the folder has what was not sent yet: that stays if
+// the backend still has the state that it follows, and is an error if not.
 func (s *session) take(there []byte, version string) error {
 	var err error
 	if s.origin, err = readOrigin(s.path); err != nil {
@@ -232,10 +232,11 @@ func (s *session) take(there []byte, version string) error {
 		return err
 	}
 	s.origin.Backend = name
-	switch new, err := s.newer(here, there, version); {
-	case err != nil:
+	newer, err := s.newer(here, there, version)
+	if err != nil {
 		return err
-	case !new:
+	}
+	if !newer {
 		return s.origin.write(s.path)
 	}
 	if here != nil {
@@ -272,14 +273,15 @@ func (s *session) newer(here, there []byte, version string) (bool, error) {
 	file, name := filepath.Join(s.path, FileName), s.backend.String()
 	switch {
 	case a.Lineage != b.Lineage:
-		return false, fmt.Errorf("%s and %s are the states of two pipelines, which were made apart (lineage %q and %q). Name "+
-			"another -backend, or another -state-dir", file, name, a.Lineage, b.Lineage)
+		return false, fmt.Errorf("%s and %s are the states of two pipelines, which were made apart (lineage %q and "+
+			"%q). Name another -backend, or another -state-dir", file, name, a.Lineage, b.Lineage)
 	case s.origin.Sum == "" && a.Serial < b.Serial:
 		return true, nil // an older copy from elsewhere
 	case s.origin.Sum == "" && a.Serial > b.Serial:
 		return false, nil
 	}
-	return false, fmt.Errorf("%s (serial %d) holds what was not sent to %s, and another process has written that meanwhile "+
-		"(serial %d). To go on from what is in the backend, move %s away: what was trained is found by its recipe. To have "+
-		"this folder's instead, \"stepflow state push -force\". Nothing was changed", file, a.Serial, name, b.Serial, file)
+	return false, fmt.Errorf("%s (serial %d) holds what was not sent to %s, and another process has written that "+
+		"meanwhile (serial %d). To go on from what is in the backend, move %s away: what was trained is found by its "+
+		"recipe. To have this folder's instead, \"stepflow state push -force\". Nothing was changed",
+		file, a.Serial, name, b.Serial, file)
 }

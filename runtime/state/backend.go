@@ -66,8 +66,9 @@ func (e *HeldError) Error() string {
 			"(-lock-timeout=10m waits)", e.Backend)
 	}
 	show := func(s string) string { return foreign.ShownStart(s, 200) }
-	return fmt.Sprintf("the state %s is locked by %s since %s (%s in %s, lock %s). Wait for that to end (-lock-timeout=10m "+
-		"waits), or stop it. If its process is certainly gone, \"stepflow force-unlock %s\" removes the lock", e.Backend,
+	return fmt.Sprintf("the state %s is locked by %s since %s (%s in %s, lock %s). Wait for that to end "+
+		"(-lock-timeout=10m waits), or stop it. If its process is certainly gone, \"stepflow force-unlock %s\" "+
+		"removes the lock", e.Backend,
 		show(l.Who), l.Created.Format(time.RFC3339), show(l.Operation), show(l.Path), show(l.ID), show(l.ID))
 }
 

@@ -18,7 +18,7 @@ import (
 // the state.
 type origin struct {
 	Backend string `json:"backend"`
-	Version string `json:"version"`        // of the backend's state that the copy was last the same as; "" if there was none
+	Version string `json:"version"`        // of the backend's state that the copy last equalled; "" for none
 	Sum     string `json:"sha256"`         // of the copy then; a file of another sum has not been sent
 	Lock    string `json:"lock,omitempty"` // that a process took which has, or had, the folder's own lock
 	// sums of what was sent since, of which no answer came: it may be there
@@ -48,8 +48,8 @@ func readOrigin(path string) (o origin, err error) {
 		err = errors.New("it names no backend")
 	}
 	if err != nil {
-		return o, fmt.Errorf("%s does not say where the state lies: %w. Remove it, and name the backend with -backend", file,
-			err)
+		return o, fmt.Errorf("%s does not say where the state lies: %w. Remove it, and name the backend with -backend",
+			file, err)
 	}
 	return o, nil
 }
@@ -59,8 +59,8 @@ func (o origin) is(path string, b Backend) error {
 	if o.Backend == "" || o.Backend == b.String() {
 		return nil
 	}
-	return fmt.Errorf("the state of %s lies in %s, not in %s: leave out -backend, or move the state with \"stepflow state push "+
-		"-backend=%s\"", path, o.Backend, b, b)
+	return fmt.Errorf("the state of %s lies in %s, not in %s: leave out -backend, or move the state with \"stepflow "+
+		"state push -backend=%s\"", path, o.Backend, b, b)
 }
 
 // write remembers it.

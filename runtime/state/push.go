@@ -13,8 +13,8 @@ import (
 // Parse reads the bytes of a state, and checks them.
 func Parse(b []byte) (*State, error) { return parse(b) }
 
-// Push makes the bytes of a state that of a folder and its backend, of which the folder forgets any other. The one that is
-// there must be of the same lineage and have a lower serial, unless force. It reports whether anything was changed.
+// Push makes the bytes of a state that of a folder and its backend, of which the folder forgets any other. The one that
+// is there must be of the same lineage and have a lower serial, unless force. It reports whether anything was changed.
 func (a *Access) Push(ctx context.Context, path string, b []byte, force bool) (changed bool, err error) {
 	st, err := parse(b)
 	if err != nil {
@@ -86,14 +86,15 @@ func (s *State) follow(there []byte, force bool) error {
 	case force:
 		s.Serial = max(s.Serial, t.Serial+1)
 	case s.Lineage != t.Lineage:
-		return fmt.Errorf("the state there is of another pipeline: its lineage is %q, and that of the one to push %q. Push to "+
-			"another place, or with -force to lose what is there. Nothing was changed", t.Lineage, s.Lineage)
+		return fmt.Errorf("the state there is of another pipeline: its lineage is %q, and that of the one to push "+
+			"%q. Push to another place, or with -force to lose what is there. Nothing was changed",
+			t.Lineage, s.Lineage)
 	case s.Serial < t.Serial:
-		return fmt.Errorf("the state there is newer: its serial is %d, and that of the one to push %d. \"stepflow state pull\" "+
-			"shows it; -force replaces it. Nothing was changed", t.Serial, s.Serial)
+		return fmt.Errorf("the state there is newer: its serial is %d, and that of the one to push %d. \"stepflow "+
+			"state pull\" shows it; -force replaces it. Nothing was changed", t.Serial, s.Serial)
 	case s.Serial == t.Serial && s.sum() != t.sum():
-		return fmt.Errorf("the state there is another one of the same serial, %d. \"stepflow state pull\" shows it; -force "+
-			"replaces it. Nothing was changed", t.Serial)
+		return fmt.Errorf("the state there is another one of the same serial, %d. \"stepflow state pull\" shows it; "+
+			"-force replaces it. Nothing was changed", t.Serial)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// session is the time for which a process has the lock of a backend. It sends what is saved, the latest state alone, and
-// again and again where that fails: whoever saves does not wait for it.
+// session is the time for which a process has the lock of a backend. It sends what is saved, the latest state alone,
+// and again and again where that fails: whoever saves does not wait for it.
 type session struct {
 	path    string
 	backend Backend
@@ -99,11 +99,12 @@ func (s *session) fail() error {
 	return err
 }
 
-// lock takes the lock, also from a process that is gone.
+// lock takes the lock, also from a process that is gone: one that took it for this folder on this machine. The folder
+// may have been copied from another one while a run went on there.
 func (s *session) lock(ctx context.Context, l *LockInfo) error {
 	err := s.backend.Lock(ctx, l)
 	var held *HeldError
-	if errors.As(err, &held) && held.Lock.ID == l.ID {
+	if errors.As(err, &held) && held.Lock.ID == l.ID && held.Lock.Path == l.Path && held.Lock.Who == l.Who {
 		if err := s.backend.Unlock(ctx, l.ID); err != nil {
 			return err
 		}
@@ -151,7 +152,8 @@ func (s *session) run() {
 			s.waiting = nil
 		}
 		if err != nil && s.last == nil && s.warn != nil {
-			s.warn(fmt.Errorf("the state cannot be sent to %s for now: %w. The run goes on, and the state is kept in %s", s.backend,
+			s.warn(fmt.Errorf("the state cannot be sent to %s for now: %w. The run goes on, and the state is kept in "+
+				"%s", s.backend,
 				err, filepath.Join(s.path, FileName)))
 		}
 		s.last = err
@@ -220,8 +222,9 @@ func (s *session) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.backend.Unlock(ctx, s.origin.Lock); err != nil {
-		return errors.Join(append(errs, fmt.Errorf("the lock %s of %s was not given back: %w. The next run on this machine takes "+
-			"it over; elsewhere, \"stepflow force-unlock %s\"", s.origin.Lock, s.backend, err, s.origin.Lock))...)
+		return errors.Join(append(errs, fmt.Errorf("the lock %s of %s was not given back: %w. The next run on this "+
+			"machine takes it over; elsewhere, \"stepflow force-unlock %s\"",
+			s.origin.Lock, s.backend, err, s.origin.Lock))...)
 	}
 	s.origin.Lock = ""
 	return errors.Join(append(errs, s.origin.write(s.path))...)

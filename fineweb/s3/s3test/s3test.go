@@ -23,13 +23,11 @@ import (
 // Store holds the objects of one bucket.
 type Store struct {
 	Bucket string
-	// Before, if set, is called before a request is served, with its method and its key. It may wait; a status other than
-	// 0 is the answer.
-	Before func(method, key string) (status int)
 	// Unconditional makes the store ignore the conditions of writes, as old ones do.
 	Unconditional bool
 
 	mu      sync.Mutex
+	before  func(method, key string) (status int)
 	objects map[string][]byte
 	parts   map[string]map[int][]byte // of uploads, by id
 	served  *httptest.Server
@@ -49,6 +47,14 @@ func (s *Store) URL() string { return s.served.URL }
 func (s *Store) Close() {
 	s.served.CloseClientConnections()
 	s.served.Close()
+}
+
+// Before has f called before a request is served, with its method and its key. It may wait; a status other than 0 is
+// the answer.
+func (s *Store) Before(f func(method, key string) (status int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
 }
 
 // Keys lists the objects.
@@ -83,8 +89,11 @@ func etag(b []byte) string {
 
 func (s *Store) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"), "/")
-	if s.Before != nil {
-		if status := s.Before(q.Method, key); status != 0 {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before != nil {
+		if status := before(q.Method, key); status != 0 {
 			refuse(w, status, "Told")
 			return
 		}
@@ -146,7 +155,8 @@ func (s *Store) list(w http.ResponseWriter, query url.Values) {
 		}
 		fmt.Fprint(w, "<Contents><Key>")
 		xml.EscapeText(w, []byte(k))
-		fmt.Fprintf(w, "</Key><Size>%d</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>", len(s.objects[k]))
+		fmt.Fprintf(w, "</Key><Size>%d</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>",
+			len(s.objects[k]))
 	}
 	fmt.Fprint(w, "</ListBucketResult>")
 }

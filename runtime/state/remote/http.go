@@ -66,8 +66,8 @@ func openHTTP(address string, getenv func(string) string) (state.Backend, error)
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 			return nil, fmt.Errorf("%s is not the address of a state: write https://HOST/PATH", web.Show(a))
 		case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-			return nil, fmt.Errorf("%s: the address of a state has no user, password or query, since it is shown and kept: set %s "+
-				"and %s", web.Show(a), userVariable, passwordVariable)
+			return nil, fmt.Errorf("%s: the address of a state has no user, password or query, since it is shown and "+
+				"kept: set %s and %s", web.Show(a), userVariable, passwordVariable)
 		}
 	}
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -149,12 +149,13 @@ func (s *server) refused(method string, status int, answer []byte) error {
 		return fmt.Errorf("%s: the server refuses (%d): set %s and %s to an account that may read and write there",
 			s.address, status, userVariable, passwordVariable)
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return fmt.Errorf("%s: the server does not know %s (%d): set the method or the address that it has for that (%s, %s, "+
-			"%s, …), or -lock=false where nobody else runs", s.address, method, status, lockAddressVariable,
+		return fmt.Errorf("%s: the server does not know %s (%d): set the method or the address that it has for that "+
+			"(%s, %s, %s, …), or -lock=false where nobody else runs", s.address, method, status, lockAddressVariable,
 			lockMethodVariable, updateMethodVariable)
 	}
 	if status >= 300 && status < 400 {
-		return fmt.Errorf("%s: the server sends on to another address (%d), and credentials do not go there: name that one",
+		return fmt.Errorf("%s: the server sends on to another address (%d), and credentials do not go there: name "+
+			"that one",
 			s.address, status)
 	}
 	text := http.StatusText(status)

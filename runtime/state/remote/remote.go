@@ -10,6 +10,9 @@ import (
 	"stepflow/runtime/state"
 )
 
+// ErrUnreachable says that a backend did not answer.
+var ErrUnreachable = web.ErrUnreachable
+
 // Open returns the backend of an address; nil for state.Local. It asks nothing of it yet.
 func Open(address string, getenv func(string) string) (state.Backend, error) {
 	switch {
@@ -20,8 +23,8 @@ func Open(address string, getenv func(string) string) (state.Backend, error) {
 	case strings.HasPrefix(address, "https://"), strings.HasPrefix(address, "http://"):
 		return openHTTP(address, getenv)
 	}
-	return nil, fmt.Errorf("%q is no place for a state: write s3://BUCKET/KEY, https://HOST/PATH, or %s for the pipeline's "+
-		"folder alone", web.Show(address), state.Local)
+	return nil, fmt.Errorf("%q is no place for a state: write s3://BUCKET/KEY, https://HOST/PATH, or %s for the "+
+		"pipeline's folder alone", web.Show(address), state.Local)
 }
 
 // mostState bounds a state that is read, in bytes.

@@ -53,7 +53,7 @@ func backends(t *testing.T) []backend {
 	return []backend{
 		{"s3", open("s3://bucket/k/state.json"), func() []byte { return store.Object("k/state.json") },
 			func(b []byte) { store.Set("k/state.json", b) }, func() []byte { return store.Object("k/state.json.tflock") },
-			func(f func(string) int) { store.Before = func(m, _ string) int { return f(m) } }},
+			func(f func(string) int) { store.Before(func(m, _ string) int { return f(m) }) }},
 		{"http", open(server.URL()), server.State, server.SetState, server.Holder,
 			func(f func(string) int) { server.Before = f }},
 	}
@@ -162,8 +162,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// TestKilled leaves a lock and an unsent state behind, as a killed process does. The same machine goes on by itself, and
-// another one needs force-unlock.
+// TestKilled leaves a lock and an unsent state behind, as a killed process does. The same machine goes on by itself,
+// and another one needs force-unlock.
 func TestKilled(t *testing.T) {
 	each(t, func(t *testing.T, b backend) {
 		ctx, folder := context.Background(), t.TempDir()
@@ -178,7 +178,16 @@ func TestKilled(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(20 * time.Millisecond) // until that is remembered
+		origin, err := os.ReadFile(filepath.Join(folder, "backend.json"))
+		must(t, err)
 		must(t, os.CopyFS(dead, os.DirFS(folder)))
+		if x, err := (&state.Access{Backend: b.open(), Operation: "apply"}).Open(ctx, dead); !errors.Is(err, state.ErrLocked) {
+			t.Fatalf("a copy of the folder takes the lock of the process that has it: %v, %v", x, err)
+		}
+		must(t, os.Rename(folder, folder+"-moved")) // as if that process were gone, and the copy its folder
+		must(t, os.Rename(dead, folder))
+		must(t, os.WriteFile(filepath.Join(folder, "backend.json"), origin, 0o666))
+		dead = folder
 		d2.State.Outputs["mark"] = state.Output{Value: "unsent"}
 		other, err := state.Open(t.TempDir())
 		must(t, err)

@@ -31,8 +31,8 @@ func openS3(address string) (state.Backend, error) {
 		return nil, err
 	}
 	if store.Key == "" || strings.HasSuffix(store.Key, "/") {
-		return nil, fmt.Errorf("%s names no object: write s3://BUCKET/KEY, such as s3://%s/pipelines/name.json", address,
-			store.Bucket)
+		return nil, fmt.Errorf("%s names no object: write s3://BUCKET/KEY, such as s3://%s/pipelines/name.json",
+			address, store.Bucket)
 	}
 	return &bucket{store, address}, nil
 }
@@ -90,8 +90,9 @@ func (b *bucket) Lock(ctx context.Context, l *state.LockInfo) error {
 	}
 	for _, etag := range []string{"", "00000000000000000000000000000000"} { // neither can be
 		if _, err = b.store.Replace(ctx, key, text, etag); err == nil {
-			return errors.Join(fmt.Errorf("the store of %s ignores the conditions of writes (If-None-Match, If-Match), so two runs "+
-				"could take the lock at once. Use one that heeds them, or -lock=false where nobody else runs", b),
+			return errors.Join(fmt.Errorf("the store of %s ignores the conditions of writes (If-None-Match, "+
+				"If-Match), so two runs could take the lock at once. Use one that heeds them, or -lock=false where "+
+				"nobody else runs", b),
 				b.store.Delete(ctx, key))
 		}
 		if !errors.Is(err, s3.ErrChanged) {

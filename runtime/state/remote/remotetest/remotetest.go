@@ -1,4 +1,5 @@
-// Package remotetest is a server in memory that speaks Terraform's HTTP protocol for states, and holds its clients to it.
+// Package remotetest is a server in memory that speaks Terraform's HTTP protocol for states, and holds its clients to
+// it.
 package remotetest
 
 import (
