@@ -22,7 +22,7 @@ var (
 
 // pages lists the documents.
 func pages(t *testing.T) (pages []string) {
-	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -45,6 +45,11 @@ func TestExamples(t *testing.T) {
 			if _, errs, err := onCard(t, "validate", append(vars, dir)...); err != nil {
 				t.Fatalf("it is not valid: %s", errs)
 			}
+			if slices.ContainsFunc(slices.Collect(maps.Keys(files)), func(f string) bool { return strings.HasSuffix(f, dsl.TestSuffix) }) {
+				if out, errs, err := onCard(t, "test", append(vars, dir)...); err != nil {
+					t.Errorf("its tests do not pass: %s%s", out, errs)
+				}
+			}
 			var claims []claim
 			for file, text := range files {
 				if filepath.Ext(file) == ".hcl" {
