@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-prometheus test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -70,6 +70,10 @@ test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, trace
 test-prometheus: build $(Q)/data/go-docs.parquet ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
 	promtool check rules docs/observability/rules.yaml
 	STEPFLOW_PROMETHEUS=$$(command -v prometheus) go test -count=1 -run 'TestPrometheus$$' -v ./cmd/stepflow
+
+test-backend: build ## states and artifacts in a real MinIO: races, kills, outages, damage
+	tools/minio/build.sh
+	STEPFLOW_MINIO=$(CURDIR)/bin/minio go test -count=1 -run TestMinIO ./cmd/stepflow
 
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh

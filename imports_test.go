@@ -27,7 +27,8 @@ var may = map[string]string{
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
 	"runtime/trial": "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
-	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint runtime/durable " +
+	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
+		"runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
 	"runtime/look": "fineweb gpu runtime/blocks runtime/blocks/stage runtime/observe runtime/plan runtime/program " +
 		"runtime/train",

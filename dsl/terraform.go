@@ -21,9 +21,9 @@ var elsewhere = []struct {
 		[]string{"terraform", "tofu", "required_version", "experiments"}},
 	{"Modules are read from disk: clone the version that you want, and name its path.",
 		[]string{"version"}},
-	{"Where the state lies is chosen on the command line, with `-state-dir`.",
+	{"Where the state lies is chosen on the command line, with `-state-dir` and `-backend`.",
 		[]string{"backend", "cloud", "encryption"}},
-	{"There are no workspaces: give each its own state with `-state-dir`, and its values with `-var-file`.",
+	{"There are no workspaces: give each its own state with `-state-dir` (and `-backend`), and its values with `-var-file`.",
 		[]string{"workspace"}},
 	{"Nothing is ephemeral. `sensitive = true` hides a value from plans, reports and traces, and the state keeps a seal " +
 		"of it alone.",

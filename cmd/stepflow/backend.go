@@ -19,8 +19,6 @@ const backendVariable = "STEPFLOW_BACKEND"
 func lying(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for the "+
 		"folder alone (default: "+backendVariable+", or where the folder's state lies already)")
-	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, s3://BUCKET/PREFIX, or "+
-		"none (default: "+artifactsVariable+", or where the last apply kept them)")
 }
 
 // locking adds the flags of commands that write the state.

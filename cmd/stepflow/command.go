@@ -249,6 +249,8 @@ func common(a *app, f *flag.FlagSet) {
 
 // planning adds the flags that decide what a plan comes to.
 func planning(a *app, f *flag.FlagSet) {
+	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, "+
+		"s3://BUCKET/PREFIX, or none (default: "+artifactsVariable+", or where the last apply kept them)")
 	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
 	f.StringVar(&a.deviceMemory, "device-memory", "",
 		"memory the run may take, as \"24GiB\" (default: what the device has)")
