@@ -251,6 +251,11 @@ func common(a *app, f *flag.FlagSet) {
 func planning(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, "+
 		"s3://BUCKET/PREFIX, or none (default: "+artifactsVariable+", or where the last apply kept them)")
+	stateless(a, f)
+}
+
+// stateless adds the flags of planning that hold without a state.
+func stateless(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
 	f.StringVar(&a.deviceMemory, "device-memory", "",
 		"memory the run may take, as \"24GiB\" (default: what the device has)")

@@ -35,7 +35,7 @@ func testCommand() command {
 		flags: func(a *app, f *flag.FlagSet) {
 			t.app = a
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
-			planning(a, f)
+			stateless(a, f)
 			f.Func("filter", "run only this test file; can be repeated", func(s string) error {
 				t.only = append(t.only, s)
 				return nil
