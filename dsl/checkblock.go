@@ -39,7 +39,7 @@ func (m *module) addCheck(b *hclsyntax.Block) hcl.Diagnostics {
 			x.asserts = append(x.asserts, a)
 		}
 	}
-	return checkBody(b.Body, nil, checkKind.Blocks, "", "check."+x.name, nil)
+	return checkBody(b.Body, nil, checkKind.Blocks, "", "check."+x.name, rules{})
 }
 
 // checkRefs resolves what check blocks name.

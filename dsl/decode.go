@@ -37,6 +37,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 type decoder struct {
 	ctx     *hcl.EvalContext
 	secrets *Secrets
+	meter   *meter
 	kept    map[string]cty.Value // see DecodeKept
 	diags   hcl.Diagnostics
 }
@@ -72,11 +73,19 @@ func (x *decoder) body(b *hclsyntax.Body, attrs []Attr, nested []Nested, typ, pr
 		n := &nested[i]
 		if only(n.Only, typ) {
 			for _, sub := range x.inside(b, n, prefix+n.Name, header) {
-				d.nest(n, sub, x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange()))
+				d.nest(n, sub, x.within(sub, n, prefix))
 			}
 		}
 	}
 	return d
+}
+
+// within evaluates a nested block.
+func (x *decoder) within(sub made, n *Nested, prefix string) *Decoded {
+	outer := x.ctx
+	x.ctx = sub.ctx
+	defer func() { x.ctx = outer }()
+	return x.body(sub.Body, n.Attrs, n.Blocks, "", prefix+n.Name+".", sub.DefRange())
 }
 
 // omitted notes an attribute that is not given.
@@ -119,7 +128,10 @@ func (x *decoder) set(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
 }
 
 // nest adds a block inside d.
-func (d *Decoded) nest(n *Nested, b *hclsyntax.Block, inside *Decoded) {
+func (d *Decoded) nest(n *Nested, b made, inside *Decoded) {
+	if b.unknown {
+		d.Unknown, inside.Unknown = append(d.Unknown, n.Name), nil // as a whole
+	}
 	if len(b.Labels) == 1 {
 		inside.Label = b.Labels[0]
 	}

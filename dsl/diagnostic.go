@@ -23,3 +23,8 @@ func warning(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic 
 func place(r hcl.Range) string {
 	return fmt.Sprintf("%s:%d,%d", r.Filename, r.Start.Line, r.Start.Column)
 }
+
+// before reports whether a range begins before another, in an earlier file or in the same one.
+func before(a, b hcl.Range) bool {
+	return a.Filename < b.Filename || a.Filename == b.Filename && a.Start.Byte < b.Start.Byte
+}

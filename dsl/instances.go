@@ -164,6 +164,10 @@ func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
 // Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported
 // once, with their addresses unless all have it in the same words.
 func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
+	for i, each := range instances {
+		b.tooLate(problems[i], each)
+		problems[i] = b.cite(problems[i])
+	}
 	if len(instances) == 1 {
 		return tag(b.in, problems[0])
 	}

@@ -13,7 +13,7 @@ func (s *Scope) DecodeKept(b *Block, each *Each, kept map[string]cty.Value) (*De
 	if each != nil && each.Key != "" {
 		e = each
 	}
-	x := &decoder{ctx: s.context(b.in, b.uses, e), secrets: s.config.Secrets, kept: kept}
+	x := &decoder{ctx: s.context(b.in, b.uses, e), secrets: s.config.Secrets, meter: s.config.meter, kept: kept}
 	d := x.body(b.body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, "", b.DeclRange)
 	return d, s.config.Secrets.Diagnostics(x.diags)
 }
@@ -25,12 +25,8 @@ func (x *decoder) keep(d *Decoded, a *Attr, v cty.Value, want cty.Type) {
 }
 
 // inside returns the blocks of a row in a body, at most one if the row does not repeat. name is the row's dotted name.
-func (x *decoder) inside(b *hclsyntax.Body, n *Nested, name string, header hcl.Range) (list []*hclsyntax.Block) {
-	for _, sub := range b.Blocks {
-		if sub.Type == n.Name && (n.Repeat || list == nil) {
-			list = append(list, sub)
-		}
-	}
+func (x *decoder) inside(b *hclsyntax.Body, n *Nested, name string, header hcl.Range) []made {
+	list := x.made(b, n)
 	label, keep := x.kept[name]
 	switch {
 	case !keep:
@@ -38,14 +34,15 @@ func (x *decoder) inside(b *hclsyntax.Body, n *Nested, name string, header hcl.R
 	case label == cty.NilVal:
 		return nil
 	}
+	ctx := x.ctx
 	kept := hclsyntax.Block{Type: n.Name, TypeRange: header, OpenBraceRange: header,
 		Body: &hclsyntax.Body{SrcRange: header, EndRange: header}}
 	if len(list) > 0 {
-		kept = *list[0]
+		kept, ctx = *list[0].Block, list[0].ctx
 	}
 	kept.Labels, kept.LabelRanges = nil, nil
 	if n.Label != nil {
 		kept.Labels = []string{label.AsString()}
 	}
-	return []*hclsyntax.Block{&kept}
+	return []made{{&kept, ctx, false}}
 }

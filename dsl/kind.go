@@ -20,6 +20,7 @@ type Attr struct {
 	Filled   bool                 // an empty list is an error: it does not mean the same as leaving it out
 	Fixed    string               // why ignore_changes may not name it; "" if it may
 	Address  bool                 // the address of a block, which is read and not evaluated
+	Group    string               // of attributes that exclude each other: a block that gives one has no default of another
 
 	Min, Max     *float64 // range of a number, or of each in a list, including the ends
 	Above, Below *float64 // the same, without the ends
@@ -66,9 +67,10 @@ type Kind struct {
 	Name    string
 	Types   []string // allowed first labels; nil for kinds of one label
 	NoLabel bool
-	Repeat  bool // takes count and for_each
-	Lazy    bool // a warning if nothing refers to it
-	Runs    bool // apply makes a result of it
+	Labels  string // as the page writes them, for a block of Meta whose labels are no name
+	Repeat  bool   // takes count and for_each
+	Lazy    bool   // a warning if nothing refers to it
+	Runs    bool   // apply makes a result of it
 	Attrs   []Attr
 	Blocks  []Nested
 	Exports []Export

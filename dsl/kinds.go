@@ -390,6 +390,7 @@ var Meta = []Kind{
 		}}}},
 	moduleKind,
 	{Name: "locals", NoLabel: true, Doc: "Names for expressions, which others use as `local.NAME`."},
+	defaultsKind,
 	importKind,
 	movedKind,
 	removedKind,

@@ -17,9 +17,9 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 		{Name: "optimizer", Ref: []string{"optimizer"},
 			Doc: "The optimizer of the stages; default: an `adamw`, 16 bytes a trainable parameter. In bf16 with " +
 				"`bf16_stochastic_round` it takes 12, and a parameter that `muon` trains takes 12."},
-		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000),
+		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Group: "split",
 			Doc: "Number of stages; exactly one of `stages` and `budget`."},
-		{Name: "budget", Type: cty.String, Bytes: true,
+		{Name: "budget", Type: cty.String, Bytes: true, Group: "split",
 			Doc: "Bytes of model states, such as `16 GiB`, for the largest stage; the plan has the fewest stages " +
 				"that fit. Exactly one of `stages` and `budget`."},
 		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
@@ -56,9 +56,10 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 	Doc: "A stage of training. The first names a `model` and a number of `layers`; a later one continues `from` " +
 		"another stage, may grow it, freeze what it inherited and put adapters on the frozen projections.",
 	Attrs: []Attr{
-		{Name: "model", Ref: []string{"model"}, Fixed: asDeclared,
+		{Name: "model", Ref: []string{"model"}, Fixed: asDeclared, Group: "start",
 			Doc: "Architecture to start; exactly one of `model` and `from`."},
-		{Name: "from", Ref: []string{"stage"}, Fixed: asDeclared, Doc: "Stage to continue."},
+		{Name: "from", Ref: []string{"stage"}, Fixed: asDeclared, Group: "start",
+			Doc: "Stage to continue."},
 		{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers),
 			Doc: "Layers of the first stage; default: the model's num_hidden_layers."},
 		{Name: "freeze", Type: strings_,
@@ -108,14 +109,14 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 						"`auto`: fp32 if a gradient has more than 64 parts (micro-batches; for the head, also " +
 						"chunks of the logits), because a sum of many parts in bf16 comes out too small; " +
 						"`plan` shows the bytes. In fp32 a gradient takes 4 bytes instead of 2."},
-				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
+				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens", Group: "horizon",
 					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`. If it is raised, the " +
 						"stage [goes on from its end](refactoring.md#training-a-finished-stage-longer) where its " +
 						"schedule allows that."},
 				{Name: "steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps),
-					Unit: "optimizer steps",
-					Doc:  "Horizon as a number of steps."},
-				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs",
+					Unit: "optimizer steps", Group: "horizon",
+					Doc: "Horizon as a number of steps."},
+				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs", Group: "horizon",
 					Doc: "Horizon as floating-point operations of the compiled step."},
 				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
 					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +

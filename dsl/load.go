@@ -45,7 +45,8 @@ type Block struct {
 	Kind      *Kind
 	DeclRange hcl.Range
 	Refs      []addr.Addr // blocks it needs or comes after, also through locals and modules
-	Reads     []addr.Addr // those of Refs whose values its attributes need
+	Reads     []addr.Addr // those of Refs whose values its attributes need, and a chain itself
+	Chained   bool        // instances name earlier instances of the block
 	Count     hcl.Expression
 	ForEach   hcl.Expression
 	Lifecycle Lifecycle
@@ -53,6 +54,7 @@ type Block struct {
 	after     []hcl.Expression // addresses of blocks that it comes after, and whose values it may not need
 	body      *hclsyntax.Body  // without what Lifecycle holds
 	uses      []reference      // what its body itself names
+	inherits  []*defaultsBlock // whose defaults are in its body
 }
 
 // Load reads and checks a pipeline. It reports the problems of all files at once, and returns what could be read even
@@ -133,7 +135,7 @@ func sortedAttrs(b *hclsyntax.Body) []*hclsyntax.Attribute {
 	for _, a := range b.Attributes {
 		list = append(list, a)
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].SrcRange.Start.Byte < list[j].SrcRange.Start.Byte })
+	sort.Slice(list, func(i, j int) bool { return before(list[i].SrcRange, list[j].SrcRange) })
 	return list
 }
 
@@ -155,7 +157,16 @@ func (m *module) declare(bodies []*hclsyntax.Body) (diags hcl.Diagnostics) {
 				a.Name))
 		}
 		for _, block := range b.Blocks {
-			diags = append(diags, m.add(block)...)
+			if block.Type == defaultsKind.Name { // before the blocks that they are for
+				diags = append(diags, m.addDefaults(block)...)
+			}
+		}
+	}
+	for _, b := range bodies {
+		for _, block := range b.Blocks {
+			if block.Type != defaultsKind.Name {
+				diags = append(diags, m.add(block)...)
+			}
 		}
 	}
 	return diags
@@ -202,7 +213,7 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 				"A pipeline has one %s block; the first is at %s.", k.Name, place(c.Telemetry.DeclRange))}
 		}
 		c.Telemetry = block
-		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", nil)
+		return checkBody(b.Body, k.Attrs, k.Blocks, "", "a "+k.Name+" block", rules{})
 	}
 	if k.Name == "output" && m.path != "" {
 		return m.addOutput(block.Addr, b)
@@ -212,15 +223,15 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	}
 	c.byAddr[block.Addr] = block
 	c.Blocks = append(c.Blocks, block)
-	var extra []string
-	nested := k.Blocks
+	body, nested, r := b.Body, k.Blocks, rules{}
 	if k.Repeat {
-		extra = []string{"count", "for_each", dependsOn.Name}
+		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		diags = block.repeat(b.Body)
+		body = m.inherit(block, body)
+		diags = block.repeat(body)
 	}
-	diags = append(diags, block.readLifecycle(b.Body)...)
-	return append(diags, checkBody(b.Body, k.Attrs, nested, block.Addr.Type, block.inside(), extra)...)
+	diags = append(diags, block.readLifecycle(body)...)
+	return append(diags, block.cite(checkBody(body, k.Attrs, nested, block.Addr.Type, block.inside(), r))...)
 }
 
 // inside returns the address of the block as it is in its module.

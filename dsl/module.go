@@ -27,6 +27,7 @@ type module struct {
 	outputOf  map[string]*named
 	calls     []*call
 	callOf    map[string]*call
+	defaults  []*defaultsBlock
 	paths     cty.Value // of path.module and the others
 }
 

@@ -83,7 +83,7 @@ func (m *module) addOutput(a addr.Addr, b *hclsyntax.Block) hcl.Diagnostics {
 	o := m.name(a.Kind, a.Name, b.DefRange())
 	m.outputOf[a.Name] = o
 	k := KindOf(a.Kind)
-	diags := checkBody(b.Body, k.Attrs, k.Blocks, "", "output."+a.Name, nil)
+	diags := checkBody(b.Body, k.Attrs, k.Blocks, "", "output."+a.Name, rules{})
 	block := &Block{Kind: k, Addr: a, in: m, DeclRange: o.rng}
 	diags = append(diags, block.readLifecycle(b.Body)...)
 	o.after, o.before = block.after, block.Lifecycle.Before

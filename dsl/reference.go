@@ -27,6 +27,7 @@ func Reference(kept map[string]Identity) string {
 		"example":        exampleText,
 		"kinds":          kindSections,
 		"lifecycle":      lifecycleTables,
+		"dynamic":        dynamicTables,
 		"ownFunctions":   ownFunctions,
 		"functions":      functionTable,
 		"otherFunctions": otherFunctions,

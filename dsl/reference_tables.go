@@ -13,6 +13,8 @@ import (
 func writeKind(b *strings.Builder, k *Kind) error {
 	form := k.Name
 	switch {
+	case k.Labels != "":
+		form += " " + k.Labels
 	case k.Types != nil:
 		form += ` "` + strings.Join(k.Types, `"|"`) + `" NAME`
 	case !k.NoLabel:

@@ -22,21 +22,31 @@ type reference struct {
 }
 
 // refsOf lists what a body refers to, and reports names that don't exist. repeated says that each and count have values
-// in it, though not in its own count and for_each.
-func (m *module) refsOf(b *hclsyntax.Body, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+// in it, though not in its own count and for_each; iterators are the names of the dynamic blocks around it.
+func (m *module) refsOf(b *hclsyntax.Body, repeated bool, iterators ...string) (refs []reference,
+	diags hcl.Diagnostics) {
 	for _, a := range sortedAttrs(b) {
-		r, d := m.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each")
+		r, d := m.refsOfExpr(a.Expr, repeated && a.Name != "count" && a.Name != "for_each", iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	for _, sub := range b.Blocks {
-		r, d := m.refsOf(sub.Body, repeated)
+		if sub.Type == dynamicName {
+			r, d := m.dynamicRefs(sub, repeated, iterators)
+			refs, diags = append(refs, r...), append(diags, d...)
+			continue
+		}
+		r, d := m.refsOf(sub.Body, repeated, iterators...)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
 	return refs, diags
 }
 
-func (m *module) refsOfExpr(e hclsyntax.Expression, repeated bool) (refs []reference, diags hcl.Diagnostics) {
+func (m *module) refsOfExpr(e hclsyntax.Expression, repeated bool, iterators ...string) (refs []reference,
+	diags hcl.Diagnostics) {
 	for _, t := range e.Variables() {
+		if slices.Contains(iterators, t.RootName()) {
+			continue
+		}
 		r, d := m.refOf(t, repeated)
 		refs, diags = append(refs, r...), append(diags, d...)
 	}
@@ -228,11 +238,15 @@ func (c *Config) edges() (edges map[addr.Addr][]reference, diags hcl.Diagnostics
 		r, d := b.in.refsOf(b.body, b.Count != nil || b.ForEach != nil)
 		b.uses = r
 		r, dd := b.lifecycleRefs()
-		diags = append(diags, tag(b.in, append(d, dd...))...)
-		edges[b.Addr] = slices.Concat(b.uses, r, b.in.afterModules(b.DeclRange))
+		diags = append(diags, tag(b.in, append(b.cite(d), dd...))...)
+		edges[b.Addr] = b.chain(slices.Concat(b.uses, r, b.in.afterModules(b.DeclRange)))
 		if inside := b.in.addr(); inside.IsModule() {
 			edges[inside] = append(edges[inside], reference{b.Addr, b.DeclRange})
 		}
+	}
+	diags = Once(diags)
+	for _, m := range c.modules {
+		diags = append(diags, tag(m, m.defaultsRefs(diags))...)
 	}
 	for _, x := range c.imports {
 		diags = append(diags, x.refs(c)...)
@@ -306,6 +320,7 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 				check(n.addr, n.rng, "Unused module")
 			}
 		}
+		diags = append(diags, m.unusedDefaults()...)
 		for _, name := range slices.Sorted(maps.Keys(m.variables)) {
 			check(addr.Addr{Module: m.path, Kind: "var", Name: name}, m.variables[name].Range, "Unused variable")
 		}
@@ -356,6 +371,10 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 		for _, r := range edges[a] {
 			switch state[r.addr] {
 			case open:
+				if d := c.byAddr[a].namesItself(r); d != nil {
+					diags = append(diags, d)
+					continue
+				}
 				name := func(a addr.Addr) string { return strings.TrimSuffix(a.String(), ".") }
 				names := []string{name(r.addr)}
 				for i := len(path) - 1; i >= 0 && path[i].addr != r.addr; i-- {
@@ -385,8 +404,7 @@ func (c *Config) sort(edges map[addr.Addr][]reference) (order []*Block, diags hc
 		if x, y := place[roots[i].in], place[roots[j].in]; x != y {
 			return x < y
 		}
-		a, b := roots[i].DeclRange, roots[j].DeclRange
-		return a.Filename < b.Filename || a.Filename == b.Filename && a.Start.Byte < b.Start.Byte
+		return before(roots[i].DeclRange, roots[j].DeclRange)
 	})
 	for _, b := range roots {
 		if state[b.Addr] == 0 {

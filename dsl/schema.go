@@ -12,6 +12,7 @@ import (
 
 // checker compares a body with the schema: names only, no values.
 type checker struct {
+	rules
 	body   *hclsyntax.Body
 	attrs  []Attr
 	blocks []Nested
@@ -20,9 +21,16 @@ type checker struct {
 	nested []string // names of blocks
 }
 
-// checkBody compares the body of a block of type typ with the schema. extra names attributes that are allowed besides.
-func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, extra []string) hcl.Diagnostics {
-	c := &checker{body: b, where: where, known: append(attrNames(attrs, typ), extra...)}
+// rules say in what a body may differ from the schema.
+type rules struct {
+	extra   []string // attributes that are allowed besides
+	partial bool     // nothing is required
+	dynamic bool     // dynamic blocks may stand for nested ones
+}
+
+// checkBody compares the body of a block of type typ with the schema. where is the block, as messages name it.
+func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, r rules) hcl.Diagnostics {
+	c := &checker{rules: r, body: b, where: where, known: append(attrNames(attrs, typ), r.extra...)}
 	c.attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return !only(a.Only, typ) })
 	c.blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
 	for _, n := range c.blocks {
@@ -48,7 +56,7 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 		diags = append(diags, d)
 	}
 	for _, a := range c.attrs {
-		if a.Required && c.body.Attributes[a.Name] == nil {
+		if a.Required && !c.partial && c.body.Attributes[a.Name] == nil {
 			diags = append(diags, failure(c.body.MissingItemRange(), "Missing attribute", "%s needs %s: %s",
 				c.where, a.Name, a.Doc))
 		}
@@ -59,13 +67,18 @@ func (c *checker) checkAttrs() (diags hcl.Diagnostics) {
 // checkBlocks reports nested blocks that are unknown, given twice or missing, and checks the others.
 func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 	seen := map[string]hcl.Range{}
+	made := map[string]bool{} // by dynamic blocks
 	for _, sub := range c.body.Blocks {
-		i := slices.IndexFunc(c.blocks, func(n Nested) bool { return n.Name == sub.Type })
-		if i < 0 {
+		if c.dynamic && sub.Type == dynamicName {
+			name, d := c.checkDynamic(sub)
+			diags, made[name] = append(diags, d...), true
+			continue
+		}
+		n := c.row(sub.Type)
+		if n == nil {
 			diags = append(diags, c.unknownBlock(sub))
 			continue
 		}
-		n := &c.blocks[i]
 		if old, dup := seen[sub.Type]; dup && !n.Repeat {
 			diags = append(diags, failure(sub.DefRange(), "Duplicate block", "%s has one %s block; the first is at %s.",
 				c.where, sub.Type, place(old)))
@@ -75,19 +88,32 @@ func (c *checker) checkBlocks() (diags hcl.Diagnostics) {
 		if d := n.checkLabel(sub); d != nil {
 			diags = append(diags, d)
 		}
-		var names []string
-		if n.Open {
-			names = slices.Collect(maps.Keys(sub.Body.Attributes))
-		}
-		diags = append(diags, checkBody(sub.Body, n.Attrs, n.Blocks, "", n.placeIn(sub, c.where), names)...)
+		diags = append(diags, c.inside(sub.Body, n, n.placeIn(sub, c.where))...)
 	}
 	for _, n := range c.blocks {
-		if _, ok := seen[n.Name]; n.Required && !ok {
+		if _, ok := seen[n.Name]; n.Required && !c.partial && !ok && !made[n.Name] {
 			diags = append(diags, failure(c.body.MissingItemRange(), "Missing block", "%s needs %s block: %s",
 				c.where, withArticle(n.Name), n.Doc))
 		}
 	}
 	return diags
+}
+
+// row returns the row of a nested block; nil if there is none.
+func (c *checker) row(name string) *Nested {
+	if i := slices.IndexFunc(c.blocks, func(n Nested) bool { return n.Name == name }); i >= 0 {
+		return &c.blocks[i]
+	}
+	return nil
+}
+
+// inside compares the body of a nested block.
+func (c *checker) inside(b *hclsyntax.Body, n *Nested, place string) hcl.Diagnostics {
+	r := rules{partial: c.partial, dynamic: c.dynamic && n.Name != lifecycleBlock.Name}
+	if n.Open {
+		r.extra = slices.Collect(maps.Keys(b.Attributes))
+	}
+	return checkBody(b, n.Attrs, n.Blocks, "", place, r)
 }
 
 // unknownBlock is the error of a nested block that the schema does not have.
@@ -138,7 +164,7 @@ func checkMeta(b *hclsyntax.Block, k *Kind) hcl.Diagnostics {
 		return hcl.Diagnostics{failure(b.DefRange(), "Wrong number of labels", "A %s block has no label: write %s { … }.",
 			k.Name, k.Name)}
 	}
-	return checkBody(b.Body, k.Attrs, k.Blocks, "", withArticle(k.Name)+" block", nil)
+	return checkBody(b.Body, k.Attrs, k.Blocks, "", withArticle(k.Name)+" block", rules{})
 }
 
 // withArticle puts "a" or "an" before a name.

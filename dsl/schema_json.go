@@ -23,7 +23,8 @@ func SchemaJSON() map[string]any {
 				"blocks": schemaNested(k.Blocks), "exports": exports, "repeatable": k.Repeat, "description": k.Doc}
 		}
 	}
-	return map[string]any{"format_version": "1.0", "blocks": kinds, "functions": FunctionNames(),
+	dynamic := schemaNested([]Nested{dynamicBlock})[dynamicName]
+	return map[string]any{"format_version": "1.0", "blocks": kinds, "dynamic": dynamic, "functions": FunctionNames(),
 		"test_file": schemaNested(TestBlocks)}
 }
 
@@ -52,6 +53,9 @@ func schemaAttrs(attrs []Attr) map[string]any {
 		}
 		if a.Only != nil {
 			m["only"] = a.Only
+		}
+		if a.Group != "" {
+			m["group"] = a.Group
 		}
 		out[a.Name] = m
 	}

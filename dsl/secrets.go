@@ -143,6 +143,7 @@ var ordinaryWords = sync.OnceValue(func() map[string]bool {
 			nested(n.Blocks)
 		}
 	}
+	nested([]Nested{dynamicBlock})
 	for _, list := range [][]Kind{Meta, Kinds} {
 		for _, k := range list {
 			add(k.Name, k.Doc)

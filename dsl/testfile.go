@@ -134,7 +134,7 @@ func ReadTest(path string) (*TestFile, hcl.Diagnostics) {
 
 // read reads the body of a test file.
 func (f *TestFile) read(b *hclsyntax.Body) hcl.Diagnostics {
-	diags := checkBody(b, nil, TestBlocks, "", "a test file", nil)
+	diags := checkBody(b, nil, TestBlocks, "", "a test file", rules{})
 	diags = append(diags, f.testParts.read(b)...)
 	seen := map[string]hcl.Range{}
 	for _, sub := range b.Blocks {

@@ -70,18 +70,26 @@ func (s *Scope) Check(b *Block, sound Sound) hcl.Diagnostics {
 	}
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
+	failed := false
 	for i := range instances {
+		if b.Chained && failed { // its errors would only follow from those before
+			exports[i] = cty.DynamicVal
+			continue
+		}
 		a := b.Addr
 		a.Key = instances[i].Key
-		d, dd := s.Decode(b, &instances[i])
-		if b.Kind.Name == "output" {
-			dd = append(dd, d.CheckOutput()...)
-		}
-		if sound != nil && !dd.HasErrors() {
-			dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
-		}
-		exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
-		problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
+		s.Earlier(b, exports[:i], func() {
+			d, dd := s.Decode(b, &instances[i])
+			if b.Kind.Name == "output" {
+				dd = append(dd, d.CheckOutput()...)
+			}
+			if sound != nil && !dd.HasErrors() {
+				dd = append(dd, d.HideNumbersIn(s.config.Secrets.Diagnostics(sound(a, d)))...)
+			}
+			exports[i] = b.Kind.Export(a.String(), b.Addr.Type, nil, d)
+			problems[i] = append(dd, s.checkConditions(b, &instances[i], exports[i])...)
+			failed = failed || problems[i].HasErrors()
+		})
 	}
 	if vague {
 		s.Set(b.Addr, cty.DynamicVal)

@@ -44,7 +44,7 @@ func (m *module) addVariable(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 		return hcl.Diagnostics{duplicate("var."+v.Name, v.Range, old.Range)}
 	}
 	m.variables[v.Name] = v
-	diags = checkBody(b.Body, Meta[0].Attrs, Meta[0].Blocks, "", "variable "+v.Name, nil)
+	diags = checkBody(b.Body, Meta[0].Attrs, Meta[0].Blocks, "", "variable "+v.Name, rules{})
 	for _, sub := range b.Body.Blocks {
 		if sub.Type == "validation" {
 			v.validations = append(v.validations, sub)

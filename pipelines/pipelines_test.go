@@ -162,8 +162,8 @@ func TestPaperRuns(t *testing.T) {
 func TestVariablesThatCannotBe(t *testing.T) {
 	paper, compare := withData(t, "paper"), withData(t, "compare")
 	for _, x := range []struct{ dir, set, says string }{
-		{paper, "size=2M", "there is no such size: size is 1M, 368M, 680M or 1.2B"},
-		{paper, "method=step", "method is vanilla, step-2, step-3 or relora"},
+		{paper, "size=2M", "there is no such size: size is 1.2B, 1M, 368M, 680M"},
+		{paper, "method=step", "method is relora, step-2, step-3, vanilla"},
 		{paper, "accounting=6nd", "accounting is executed or 6ND"},
 		{paper, "relora_warm_start=0", "ReLoRA starts from weights"},
 		{paper, "relora_warm_start=1", "leave nothing for ReLoRA"},
@@ -260,10 +260,20 @@ func TestArena(t *testing.T) {
 func withData(t *testing.T, path string) string {
 	t.Helper()
 	dir := t.TempDir()
-	src, err := os.ReadFile(filepath.Join(path, "main.hcl"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "main.hcl"), src, 0o644)
-	}
+	err := filepath.WalkDir(path, func(file string, _ os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(file) != ".hcl" {
+			return err
+		}
+		copied := filepath.Join(dir, strings.TrimPrefix(file, path))
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(copied), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(copied, text, 0o644)
+		}
+		return err
+	})
 	if err == nil {
 		err = os.Mkdir(filepath.Join(dir, "data"), 0o755)
 	}

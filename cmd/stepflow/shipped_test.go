@@ -72,18 +72,22 @@ func TestShippedPipelinesHavePlans(t *testing.T) {
 func shippedPlan(t *testing.T, pipeline string, vars []string) []byte {
 	t.Helper()
 	dir := t.TempDir()
-	files, err := filepath.Glob(filepath.Join(pipeline, "*.hcl"))
+	err := filepath.WalkDir(pipeline, func(file string, _ os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(file) != ".hcl" {
+			return err
+		}
+		copied := filepath.Join(dir, strings.TrimPrefix(file, pipeline))
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(copied), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(copied, text, 0o644)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(f)), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	writeDocuments(t, filepath.Join(dir, "data", "documents.parquet"))
 	args := []string{"plan", "-no-color", "-device", "cuda", "-device-memory", "80GiB", "-compute-capability", "8.0"}

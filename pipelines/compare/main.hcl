@@ -45,9 +45,12 @@ variable "learning_rates" {
 }
 
 locals {
-  seeds           = { for s in var.seeds : tostring(s) => s }
-  sequence_length = 128
-  batch_size      = 8
+  seeds        = { for s in var.seeds : tostring(s) => s }
+  horizon      = var.tokens * 0.4 # of each of the three stages, of which the first two are left early
+  leave_at     = 0.75
+  min_lr_ratio = 0.1
+  steps        = { for k in keys(local.seeds) : k => [stage.seed[k], stage.middle[k], stage.final[k]] }
+  flops        = { for k, stages in local.steps : k => sum(stages[*].flops) }
 }
 
 data "fineweb_edu" "docs" {
@@ -100,119 +103,77 @@ memory_plan "three" {
   precision = var.precision
 }
 
-stage "seed" {
-  for_each  = local.seeds
+# What all stages share, of whatever way. each.key is the seed.
+defaults "stage" {
   precision = var.precision
-  model     = model.llama.target[each.key]
-  layers    = memory_plan.three.layers[0]
   train {
     data             = data.fineweb_edu.docs[each.key]
     tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main["step"]
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
+    sequence_length  = 128
+    batch_size       = 8
     micro_batch_size = 4
-    tokens           = var.tokens * 0.4
-    stop_at          = 0.75
     schedule "cosine" {
       warmup_ratio = 0.05
-      min_lr_ratio = 0.1
+      min_lr_ratio = 0.02
     }
     checkpoint { every_steps = 200 }
+  }
+}
+
+stage "seed" {
+  for_each = local.seeds
+  model    = model.llama.target[each.key]
+  layers   = memory_plan.three.layers[0]
+  train {
+    optimizer = optimizer.adamw.main["step"]
+    tokens    = local.horizon
+    stop_at   = local.leave_at
+    schedule "cosine" { min_lr_ratio = local.min_lr_ratio }
   }
 }
 
 stage "middle" {
-  for_each  = local.seeds
-  precision = var.precision
-  from      = stage.seed[each.key]
-  grow "interpolation" {
-    layers   = memory_plan.three.layers[1]
-    position = "upper"
-  }
+  for_each = local.seeds
+  from     = stage.seed[each.key]
+  grow "interpolation" { layers = memory_plan.three.layers[1] }
   freeze  = ["inherited"]
   adapter = peft.lora.adapter
   train {
-    data             = data.fineweb_edu.docs[each.key]
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main["step"]
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    tokens           = var.tokens * 0.4
-    stop_at          = 0.75
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.1
-    }
-    checkpoint { every_steps = 200 }
+    optimizer = optimizer.adamw.main["step"]
+    tokens    = local.horizon
+    stop_at   = local.leave_at
+    schedule "cosine" { min_lr_ratio = local.min_lr_ratio }
   }
 }
 
 stage "final" {
-  for_each  = local.seeds
-  precision = var.precision
-  from      = stage.middle[each.key]
-  grow "interpolation" {
-    layers   = memory_plan.three.layers[2]
-    position = "upper"
-  }
+  for_each = local.seeds
+  from     = stage.middle[each.key]
+  grow "interpolation" { layers = memory_plan.three.layers[2] }
   freeze  = ["inherited"]
   adapter = peft.lora.adapter
   train {
-    data             = data.fineweb_edu.docs[each.key]
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main["step"]
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    tokens           = var.tokens * 0.4
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.02
-    }
-    checkpoint { every_steps = 200 }
+    optimizer = optimizer.adamw.main["step"]
+    tokens    = local.horizon
   }
 }
 
 stage "vanilla" {
-  for_each  = local.seeds
-  precision = var.precision
-  model     = model.llama.target[each.key]
+  for_each = local.seeds
+  model    = model.llama.target[each.key]
   train {
-    data             = data.fineweb_edu.docs[each.key]
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main["vanilla"]
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    flops            = stage.seed[each.key].flops + stage.middle[each.key].flops + stage.final[each.key].flops
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.02
-    }
-    checkpoint { every_steps = 200 }
+    optimizer = optimizer.adamw.main["vanilla"]
+    flops     = local.flops[each.key]
   }
 }
 
 stage "small" {
-  for_each  = local.seeds
-  precision = var.precision
-  model     = model.llama.target[each.key]
-  layers    = 3
+  for_each = local.seeds
+  model    = model.llama.target[each.key]
+  layers   = 3
   train {
-    data             = data.fineweb_edu.docs[each.key]
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main["small"]
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    flops            = stage.seed[each.key].flops + stage.middle[each.key].flops + stage.final[each.key].flops
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.02
-    }
-    checkpoint { every_steps = 200 }
+    optimizer = optimizer.adamw.main["small"]
+    flops     = local.flops[each.key]
   }
 }
 
@@ -254,9 +215,7 @@ output "spread" {
 
 output "peak_bytes" {
   value = {
-    step = max([for s in var.seeds : max(
-      stage.seed[tostring(s)].peak_bytes, stage.middle[tostring(s)].peak_bytes, stage.final[tostring(s)].peak_bytes
-    )]...)
+    step    = max(flatten([for stages in local.steps : stages[*].peak_bytes])...)
     vanilla = max([for s in stage.vanilla : s.peak_bytes]...)
     small   = max([for s in stage.small : s.peak_bytes]...)
   }
@@ -265,7 +224,7 @@ output "peak_bytes" {
 
 output "tokens" {
   value = {
-    step    = max([for s in var.seeds : stage.seed[tostring(s)].tokens + stage.middle[tostring(s)].tokens + stage.final[tostring(s)].tokens]...)
+    step    = max([for stages in local.steps : sum(stages[*].tokens)]...)
     vanilla = max([for s in stage.vanilla : s.tokens]...)
     small   = max([for s in stage.small : s.tokens]...)
   }

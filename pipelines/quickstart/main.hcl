@@ -17,11 +17,6 @@ variable "precision" {
   description = "fp32, or bf16: half the bytes of a frozen weight, and faster where the processor multiplies bf16"
 }
 
-locals {
-  sequence_length = 128
-  batch_size      = 8
-}
-
 data "fineweb_edu" "docs" {
   source              = "data/*.parquet"
   min_int_score       = 3
@@ -69,75 +64,46 @@ memory_plan "three" {
   precision = var.precision
 }
 
-stage "seed" {
+# What the stages share. Each says below in what it differs.
+defaults "stage" {
   precision = var.precision
-  model     = model.llama.target
-  layers    = memory_plan.three.layers[0]
+  freeze    = ["inherited"]
+  adapter   = peft.lora.adapter
   train {
     data             = data.fineweb_edu.docs
     tokenizer        = tokenizer.bpe.docs
     optimizer        = optimizer.adamw.main
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
+    sequence_length  = 128
+    batch_size       = 8
     micro_batch_size = 4
     tokens           = var.tokens * 0.4
-    stop_at          = 0.75
+    stop_at          = 0.75 # of its schedule, then the model grows
     schedule "cosine" {
       warmup_ratio = 0.05
       min_lr_ratio = 0.1
     }
     checkpoint { every_steps = 200 }
   }
+}
+
+stage "seed" {
+  model   = model.llama.target
+  layers  = memory_plan.three.layers[0]
+  freeze  = null # it inherits nothing
+  adapter = null
 }
 
 stage "middle" {
-  precision = var.precision
-  from      = stage.seed
-  grow "interpolation" {
-    layers   = memory_plan.three.layers[1]
-    position = "upper"
-  }
-  freeze  = ["inherited"]
-  adapter = peft.lora.adapter
-  train {
-    data             = data.fineweb_edu.docs
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    tokens           = var.tokens * 0.4
-    stop_at          = 0.75
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.1
-    }
-    checkpoint { every_steps = 200 }
-  }
+  from = stage.seed
+  grow "interpolation" { layers = memory_plan.three.layers[1] }
 }
 
 stage "final" {
-  precision = var.precision
-  from      = stage.middle
-  grow "interpolation" {
-    layers   = memory_plan.three.layers[2]
-    position = "upper"
-  }
-  freeze  = ["inherited"]
-  adapter = peft.lora.adapter
+  from = stage.middle
+  grow "interpolation" { layers = memory_plan.three.layers[2] }
   train {
-    data             = data.fineweb_edu.docs
-    tokenizer        = tokenizer.bpe.docs
-    optimizer        = optimizer.adamw.main
-    sequence_length  = local.sequence_length
-    batch_size       = local.batch_size
-    micro_batch_size = 4
-    tokens           = var.tokens * 0.4
-    schedule "cosine" {
-      warmup_ratio = 0.05
-      min_lr_ratio = 0.02
-    }
-    checkpoint { every_steps = 200 }
+    stop_at = 1
+    schedule "cosine" { min_lr_ratio = 0.02 }
   }
 }
 

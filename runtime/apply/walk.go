@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
@@ -121,12 +122,13 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 	at := 0
 	for i, each := range b.instances {
 		index := at
+		if b.block.Chained && slices.Contains(b.begun[:i], false) {
+			return nil // what this one may name is not in scope
+		}
 		if left := w.plan.LeavesOut(b.block.Instance(each)); left && !b.begun[i] {
-			known, err := w.lookAt(ctx, b.block, each)
-			if err != nil {
+			if err := w.lookAt(ctx, b, i); err != nil {
 				return err
 			}
-			w.close(b, i, known)
 		} else if !left {
 			at++
 		}
@@ -139,12 +141,22 @@ func (w *walk) instancesOf(ctx context.Context, b *walked) error {
 			w.close(b, i, cty.DynamicVal)
 		case w.stop, w.now >= w.most, w.used[a.Alone()]:
 			return nil
+		case w.waits(b, i, a):
 		case a.After != addr.Addr{} && !w.over[a.After]: // that one first: this one takes what it makes
 		default:
 			w.instance(ctx, b, i, b.actions[index])
 		}
 	}
 	return nil
+}
+
+// waits reports whether an instance of a chain needs an earlier one that has not ended.
+func (w *walk) waits(b *walked, i int, a *plan.Action) bool {
+	return b.block.Chained && slices.ContainsFunc(b.instances[:i], func(earlier dsl.Each) bool {
+		at := b.block.Instance(earlier)
+		_, input := a.Inputs[at.String()]
+		return !w.over[at] && (input || a.Verb == plan.Deferred)
+	})
 }
 
 // close notes that an instance has ended, and what it exports.
@@ -171,21 +183,30 @@ func general(err error) bool {
 }
 
 // lookAt plans an instance that is left out, for what it exports.
-func (w *walk) lookAt(ctx context.Context, b *dsl.Block, each dsl.Each) (cty.Value, error) {
-	a, known, diags := w.fold.Plan(ctx, b, each)
+func (w *walk) lookAt(ctx context.Context, b *walked, i int) error {
+	var a *plan.Action
+	var known cty.Value
+	var diags hcl.Diagnostics
+	w.fold.Scope.Earlier(b.block, b.exports[:i], func() {
+		a, known, diags = w.fold.Plan(ctx, b.block, b.instances[i])
+	})
 	if ctx.Err() != nil {
-		return known, ErrInterrupted
+		return ErrInterrupted
 	}
 	if diags.HasErrors() {
-		return known, diags
+		return diags
 	}
 	w.fold.Put(a)
-	return known, nil
+	w.close(b, i, known)
+	return nil
 }
 
 // instance begins an instance of a block, unless another of its recipe runs, whose result it will take.
 func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
-	a, known, err := w.prepare(ctx, b.block, at)
+	var a *plan.Action
+	var known cty.Value
+	var err error
+	w.fold.Scope.Earlier(b.block, b.exports[:i], func() { a, known, err = w.prepare(ctx, b.block, at) })
 	switch {
 	case err != nil:
 		w.fail(b, i, err)

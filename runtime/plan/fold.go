@@ -127,9 +127,16 @@ func (f *Fold) block(ctx context.Context, b *dsl.Block) (actions []*Action, left
 	f.rekey(b, instances)
 	exports := make([]cty.Value, len(instances))
 	problems := make([]hcl.Diagnostics, len(instances))
+	failed := false
 	for i, each := range instances {
-		a, v, d := f.Plan(ctx, b, each)
-		exports[i], problems[i] = v, d
+		if b.Chained && failed { // its errors would only follow from those before
+			exports[i] = cty.DynamicVal
+			continue
+		}
+		var a *Action
+		var d hcl.Diagnostics
+		f.Scope.Earlier(b, exports[:i], func() { a, exports[i], d = f.Plan(ctx, b, each) })
+		problems[i], failed = d, failed || d.HasErrors()
 		if a != nil {
 			f.Put(a)
 		}
@@ -319,7 +326,7 @@ func (f *Fold) unkept(a *Action) (err error) {
 // needed returns why a value that was not kept is needed; "" if it is not.
 func (f *Fold) needed(a *Action, name string) (why string) {
 	for _, b := range f.cfg.Blocks {
-		if !slices.Contains(b.Refs, a.block.Addr) {
+		if !slices.Contains(b.Refs, a.block.Addr) && !slices.Contains(b.Reads, a.block.Addr) {
 			continue
 		}
 		if b.Kind.Name != "output" {

@@ -115,7 +115,7 @@ func (p *Plan) chosenInstances() map[addr.Addr]bool {
 func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 	if a.Verb == Deferred {
 		for _, x := range p.Actions {
-			if slices.Contains(a.block.Refs, x.Addr.Block()) {
+			if slices.Contains(a.block.Refs, x.Addr.Block()) || a.mayName(x) {
 				list = append(list, x.Addr)
 			}
 		}
@@ -132,6 +132,11 @@ func (p *Plan) inputs(a *Action) (list []addr.Addr) {
 		}
 	}
 	return list
+}
+
+// mayName reports whether x is an earlier instance of the chain that a is of.
+func (a *Action) mayName(x *Action) bool {
+	return a.block.Chained && x.block == a.block && x.each.Index < a.each.Index
 }
 
 // Needing adds to a set of instances those that need one of them, or that share what it makes.

@@ -224,7 +224,7 @@ func (p *Plan) blocks(ctx context.Context) (diags hcl.Diagnostics) {
 	if !diags.HasErrors() {
 		diags = append(diags, p.lengthen(ctx)...)
 	}
-	return append(diags, p.together()...)
+	return append(dsl.Once(diags), p.together()...)
 }
 
 // together lets each block look at the others: it adds their warnings, and returns their errors.
