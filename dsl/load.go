@@ -209,10 +209,6 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if d := block.label(b); d != nil {
 		return hcl.Diagnostics{d}
 	}
-	if b.Body, diags = c.overridden(block, b.Body); diags.HasErrors() {
-		return diags
-	}
-	block.body = b.Body
 	if k.NoLabel {
 		if c.Telemetry != nil {
 			return hcl.Diagnostics{failure(block.DeclRange, "Duplicate block",
@@ -233,7 +229,9 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	if k.Repeat {
 		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
-		body = m.inherit(block, body)
+		if body, diags = c.overridden(block, m.inherit(block, body)); diags.HasErrors() {
+			return diags
+		}
 		diags = block.repeat(body)
 	}
 	diags = append(diags, block.readLifecycle(body)...)

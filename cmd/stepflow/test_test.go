@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/foreign"
+
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -44,5 +46,24 @@ func TestTestingPage(t *testing.T) {
 	code := run(&interrupt{ctx: t.Context()}, []string{"test", dir}, nil, strings.NewReader(""), &out, &errs)
 	if code != exitOK || !strings.Contains(out.String(), "Success! 4 passed, 0 failed.") {
 		t.Errorf("exit code %d\n%s%s", code, &out, &errs)
+	}
+}
+
+// TestShippedTests runs the tests of every shipped pipeline, each of which has some.
+func TestShippedTests(t *testing.T) {
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
+	files, err := filepath.Glob(filepath.Join(pipelines, "*", "main.hcl"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, f := range files {
+		dir := filepath.Dir(f)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(&interrupt{ctx: t.Context()}, []string{"test", dir}, nil, strings.NewReader(""), &out, &errs)
+			if code != exitOK {
+				t.Errorf("exit code %d\n%s%s", code, &out, &errs)
+			}
+		})
 	}
 }
