@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"stepflow/report"
@@ -49,7 +51,12 @@ func reportCommand() command {
 				return code
 			}
 			if out == "" {
-				return a.writePage(page, filepath.Join(page.Runs[0].Dir, "report.html"), durableReport)
+				dir := page.Runs[0].Dir
+				if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+					return a.fail(fmt.Errorf("nothing has run here, so there is no %s, where the report would go: "+
+						"-o FILE writes what the plan tells", dir))
+				}
+				return a.writePage(page, filepath.Join(dir, "report.html"), durableReport)
 			}
 			return a.writePage(page, out, writeReport)
 		}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strings"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -138,14 +139,15 @@ func (a *app) free(d *state.Dir, waste []results.Holding, away *awayWaste, appro
 	var lost, folders []string
 	for _, w := range waste {
 		folders = append(folders, w.Folder)
-		lost = append(lost, "this would delete "+held([]results.Holding{w}))
+		lost = append(lost, held([]results.Holding{w}))
 	}
 	if away != nil {
-		lost = append(lost, fmt.Sprintf("this would delete %s in %s", away, away.place))
+		lost = append(lost, fmt.Sprintf("%s in %s", away, away.place))
 	}
 	if len(lost) == 0 {
 		return nil
 	}
+	lost = []string{"this would delete " + strings.Join(lost, "; ")}
 	if err := results.Protected(d.State, folders); err != nil {
 		return err
 	}

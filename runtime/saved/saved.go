@@ -246,7 +246,7 @@ func (s *Plan) Match(p *plan.Plan) error {
 		errs = append(errs, errors.New("another apply ran since"))
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("the saved plan no longer holds: %w", errors.Join(errs...))
+		return fmt.Errorf("the saved plan no longer holds: %w. Plan again", errors.Join(errs...))
 	}
 	return nil
 }
