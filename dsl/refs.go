@@ -287,6 +287,9 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	for _, m := range c.modules {
 		for _, x := range m.calls {
 			use(x.uses)
+			if x.vague {
+				use(x.named())
+			}
 		}
 		for _, v := range m.variables {
 			for _, r := range v.uses {
