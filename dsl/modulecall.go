@@ -124,8 +124,11 @@ func (x *call) named() (refs []reference) {
 // repeated reports whether the module has count or for_each.
 func (x *call) repeated() bool { return x.count != nil || x.forEach != nil }
 
-// keyHint returns a key to use in a message.
+// keyHint returns the key of an instance to use in a message.
 func (x *call) keyHint() string {
+	if len(x.instances) > 0 && !x.vague && x.instances[0].Key != "*" {
+		return "[" + x.instances[0].Key + "]"
+	}
 	if x.count != nil {
 		return "[0]"
 	}

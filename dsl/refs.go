@@ -142,6 +142,12 @@ func roots() []string {
 func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
 	if c.moduleOf(a.Module) == nil {
+		for path := a.Module; path != ""; path, _, _ = addr.Split(path) {
+			x := c.callOf(addr.Addr{Module: path})
+			if x != nil && x.repeated() && path == x.path() {
+				return failure(at, "Missing instance key", "%s is repeated, so name an instance, as in %s%s.", x, x, x.keyHint())
+			}
+		}
 		return failure(at, "Unknown module", "There is no %s.%s", a.Module, Suggest(a.Module,
 			slices.Collect(maps.Keys(c.byPath))))
 	}
