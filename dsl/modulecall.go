@@ -106,8 +106,8 @@ func (x *call) path() string { return addr.Child(x.in.path, x.name, "") }
 // String is the path for messages.
 func (x *call) String() string { return x.path() }
 
-// named lists what the block of the module names, whether or not there are instances that use it.
-func (x *call) named() (refs []reference) {
+// refs lists what the block of the module names, whether or not there are instances that use it.
+func (x *call) refs() (refs []reference) {
 	list := []hclsyntax.Expression{x.count, x.forEach}
 	for _, a := range x.inputs {
 		list = append(list, a.Expr)
