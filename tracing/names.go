@@ -138,7 +138,8 @@ var Attributes = []Name{
 	{OpBytes, "By", "the least bytes to read and write"},
 	{OpGFLOPs, "G{operation}/s", "FLOPs divided by device time"},
 	{OpGBs, "GBy/s", "bytes divided by device time"},
-	{LinkTo, "", "what a link leads to: `run`, `previous run`, `stage`, `step`, `operations`, `previous attempt`, or `previous part` of the run"},
+	{LinkTo, "", "what a link leads to: `run`, `operations` (the trace of a step), `previous run`, `previous attempt`, or " +
+		"`previous part` of the run"},
 	{Device, "", "device of the run"},
 	{CodeFile, "", "file of the block's configuration"},
 	{CodeLine, "", "line of the block in it"},

@@ -33,7 +33,7 @@ func testCommand() command {
 		example: "stepflow test pipelines/quickstart\n" +
 			"stepflow test -filter tests/plan" + dsl.TestSuffix + " -junit-xml=report.xml",
 		flags: func(a *app, f *flag.FlagSet) {
-			t.app = a
+			t = tester{app: a}
 			f.BoolVar(&a.json, "json", false, "write JSON for machines")
 			planning(a, f)
 			f.Func("filter", "run only this test file; can be repeated", func(s string) error {

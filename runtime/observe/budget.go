@@ -61,7 +61,7 @@ func (p *Planned) sampled(every int) int {
 	return s.count()
 }
 
-// show decides which of the sampled steps are in the run's trace, and returns the spans of that. fixed are those that
+// show decides which of the sampled steps are in the run's trace, and returns how many spans the trace has. fixed of them
 // belong to no block.
 func (b *Budget) show(fixed, longest int, blocks []Planned) int {
 	for _, p := range blocks {

@@ -32,7 +32,8 @@ func passes(launches []gpu.Launch, micro bool) []group {
 		}
 	}
 	var list []group
-	for _, g := range []group{{name: tracing.SpanForward, hi: turn}, {name: tracing.SpanBackward, lo: turn, hi: len(launches)}} {
+	for _, g := range []group{{name: tracing.SpanForward, hi: turn},
+		{name: tracing.SpanBackward, lo: turn, hi: len(launches)}} {
 		if g.lo < g.hi {
 			g.layer, g.groups = -1, layers(launches, g.lo, g.hi)
 			list = append(list, g)
@@ -93,8 +94,8 @@ func (w *Work) detailed() (micros, spans int) {
 	return micros, fixed + micros*each
 }
 
-// operations records what a step was made of: the wait for data, the segments of the program, and below them passes, layers
-// and device operations, at device times laid from the start of their run.
+// operations records what a step was made of: the wait for data, the segments of the program, and below them passes,
+// layers and device operations, at device times laid from the start of their run.
 func (s *Steps) operations(step *tracing.Span, r *StepRun, micros int) {
 	o := s.block.observer
 	if !r.Data.Before(r.Start) { // of a step that was begun after the one before, the wait is part of that one

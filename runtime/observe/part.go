@@ -20,7 +20,7 @@ const (
 type part struct {
 	name  string
 	kvs   []tracing.KV
-	id    string // what its reference is derived from by the one above, so that the next run can end it; "" for a random one
+	id    string // of a part whose reference comes of the one above, so that the next run can end it; "" for others
 	above *part  // nil for the run
 	below []*part
 	span  *tracing.Span
