@@ -277,7 +277,7 @@ func (b *Block) cite(diags hcl.Diagnostics) (cited hcl.Diagnostics) {
 		case follows(d, b.inherits[i].problems):
 			continue
 		default:
-			d.Detail += fmt.Sprintf("%s%s at %s.", usedBy, b.inside(), place(b.DeclRange))
+			d.Detail = adds(d, fmt.Sprintf("%s%s at %s.", usedBy, b.inside(), place(b.DeclRange)))
 		}
 		cited = append(cited, d)
 	}

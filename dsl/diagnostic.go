@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -17,6 +18,14 @@ func warning(at hcl.Range, summary, format string, args ...any) *hcl.Diagnostic 
 	d := failure(at, summary, format, args...)
 	d.Severity = hcl.DiagWarning
 	return d
+}
+
+// adds returns the detail of a problem with another sentence. An error_message may end without a full stop.
+func adds(d *hcl.Diagnostic, sentence string) string {
+	if d.Detail != "" && !strings.ContainsAny(d.Detail[len(d.Detail)-1:], ".!?:") {
+		return d.Detail + "." + sentence
+	}
+	return d.Detail + sentence
 }
 
 // place writes where a range starts.

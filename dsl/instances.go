@@ -196,7 +196,7 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 	}
 	for _, d := range diags {
 		if differs[d] || len(in[d]) < len(instances) {
-			d.Detail += where(in[d], differs[d])
+			d.Detail = adds(d, where(in[d], differs[d]))
 		}
 	}
 	return tag(b.in, diags)

@@ -155,7 +155,7 @@ func Join(diags hcl.Diagnostics) (list hcl.Diagnostics) {
 	}
 	for _, d := range list {
 		if paths := in[d]; len(paths) > 1 || len(paths) == 1 && !strings.Contains(d.Detail, paths[0].Module) {
-			d.Detail += where(paths, differs[d])
+			d.Detail = adds(d, where(paths, differs[d]))
 		}
 		if of, ok := FailedIn(d); ok {
 			d.Extra = of

@@ -106,11 +106,29 @@ func (x *call) path() string { return addr.Child(x.in.path, x.name, "") }
 // String is the path for messages.
 func (x *call) String() string { return x.path() }
 
+// refs lists what the block of the module names, whether or not there are instances that use it.
+func (x *call) refs() (refs []reference) {
+	list := []hclsyntax.Expression{x.count, x.forEach}
+	for _, a := range x.inputs {
+		list = append(list, a.Expr)
+	}
+	for _, e := range list {
+		if e != nil {
+			r, _ := x.in.refsOfExpr(e, true) // problems are reported where the module is expanded, or once it can be
+			refs = append(refs, r...)
+		}
+	}
+	return refs
+}
+
 // repeated reports whether the module has count or for_each.
 func (x *call) repeated() bool { return x.count != nil || x.forEach != nil }
 
-// keyHint returns a key to use in a message.
+// keyHint returns the key of an instance to use in a message.
 func (x *call) keyHint() string {
+	if len(x.instances) > 0 && !x.vague && x.instances[0].Key != "*" {
+		return "[" + x.instances[0].Key + "]"
+	}
 	if x.count != nil {
 		return "[0]"
 	}

@@ -85,7 +85,7 @@ func (s *Scope) input(n *named, v *namedValue) {
 		v.diags = append(v.diags, s.config.validate(n.variable, b, values)...)
 	}
 	for _, d := range v.diags {
-		d.Detail += fmt.Sprintf(" The value is passed at %s.", place(at))
+		d.Detail = adds(d, fmt.Sprintf(" The value is passed at %s.", place(at)))
 	}
 	if v.diags.HasErrors() {
 		v.value = n.variable.unknown()

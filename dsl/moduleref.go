@@ -16,6 +16,10 @@ import (
 func (m *module) moduleRef(t hcl.Traversal) ([]reference, hcl.Diagnostics) {
 	name, at := stepName(t, 1), t.SourceRange()
 	x := m.callOf[name]
+	if name == "" {
+		return nil, hcl.Diagnostics{failure(at, "Unknown module", "module is followed by the name of a module, as in "+
+			"module.run.loss.")}
+	}
 	if x == nil {
 		names := slices.Sorted(maps.Keys(m.callOf))
 		a := addr.Addr{Module: m.path, Kind: "module", Name: name}

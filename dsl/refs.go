@@ -71,9 +71,9 @@ func (m *module) refOf(t hcl.Traversal, repeated bool) ([]reference, hcl.Diagnos
 		return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown name",
 			"self has a value only in a postcondition, where it is the block itself.")}
 	case "var":
-		return m.named(t, "variable", slices.Sorted(maps.Keys(m.variables)))
+		return refTo(m, t, "variable", m.variables)
 	case "local":
-		return m.named(t, "local value", slices.Sorted(maps.Keys(m.localOf)))
+		return refTo(m, t, "local value", m.localOf)
 	}
 	return m.blockRef(t)
 }
@@ -88,12 +88,12 @@ func stepName(t hcl.Traversal, i int) string {
 	return ""
 }
 
-// named resolves var.NAME and local.NAME among the names there are.
-func (m *module) named(t hcl.Traversal, kind string, names []string) ([]reference, hcl.Diagnostics) {
+// refTo resolves var.NAME and local.NAME among the names there are.
+func refTo[T any](m *module, t hcl.Traversal, kind string, names map[string]T) ([]reference, hcl.Diagnostics) {
 	a := addr.Addr{Module: m.path, Kind: t.RootName(), Name: stepName(t, 1)}
-	if !slices.Contains(names, a.Name) {
+	if _, ok := names[a.Name]; !ok {
 		return nil, hcl.Diagnostics{failure(t.SourceRange(), "Unknown "+kind, "There is no %s %q.%s%s",
-			kind, a.Name, Suggest(a.Name, names), m.elsewhere(a))}
+			kind, a.Name, Suggest(a.Name, slices.Sorted(maps.Keys(names))), m.elsewhere(a))}
 	}
 	return []reference{{a, t.SourceRange()}}, nil
 }
@@ -142,6 +142,12 @@ func roots() []string {
 func (c *Config) noBlock(a addr.Addr, at hcl.Range) *hcl.Diagnostic {
 	var names []string
 	if c.moduleOf(a.Module) == nil {
+		for path := a.Module; path != ""; path, _, _ = addr.Split(path) {
+			x := c.callOf(addr.Addr{Module: path})
+			if x != nil && x.repeated() && path == x.path() {
+				return failure(at, "Missing instance key", "%s is repeated, so name an instance, as in %s%s.", x, x, x.keyHint())
+			}
+		}
 		return failure(at, "Unknown module", "There is no %s.%s", a.Module, Suggest(a.Module,
 			slices.Collect(maps.Keys(c.byPath))))
 	}
@@ -287,6 +293,9 @@ func (c *Config) unused(edges map[addr.Addr][]reference) (diags hcl.Diagnostics)
 	for _, m := range c.modules {
 		for _, x := range m.calls {
 			use(x.uses)
+			if x.vague {
+				use(x.refs())
+			}
 		}
 		for _, v := range m.variables {
 			for _, r := range v.uses {

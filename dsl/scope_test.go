@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -51,6 +52,26 @@ func TestLocalsAreEvaluatedOnce(t *testing.T) {
 	}
 	if one, many := cost(1), cost(1000); one != many {
 		t.Errorf("1000 uses cost %d, one costs %d", many, one)
+	}
+}
+
+// TestManyLocals loads so many locals that a step for each local at each reference would take minutes.
+func TestManyLocals(t *testing.T) {
+	var b strings.Builder
+	const n = 20_000
+	b.WriteString("locals {\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  a%d = local.a%d\n", i, i+1)
+	}
+	fmt.Fprintf(&b, "  a%d = 7\n}\noutput \"x\" { value = local.a0 }\n", n)
+	start := time.Now()
+	c, _ := loadFiles(t, map[string]string{"main.hcl": b.String()}, Inputs{})
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("loading took %s", d)
+	}
+	d, diags := c.NewScope().Decode(blockAt(t, c, "output.x"), nil)
+	if diags.HasErrors() || d.Int("value") != 7 {
+		t.Errorf("output.x is %s, %v", Show(d.Value("value")), diags)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"stepflow/dsl/addr"
 )
 
 // trainingLoss is the path of the column of the loss at the end of training.
@@ -25,7 +27,9 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 			by[b.Address] = b
 		}
 		for _, b := range ends(r, addresses) {
-			found[b.Address], found[unkeyed(b.Address)] = true, true
+			for _, a := range addresses {
+				found[a] = found[a] || covers(a, b.Address)
+			}
 			c := &chain{run: r, end: b, by: by, settings: map[string]any{}}
 			c.read(b)
 			all = append(all, c)
@@ -33,7 +37,7 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 	}
 	for _, a := range addresses {
 		if !found[a] {
-			return nil, fmt.Errorf("%s is not a stage of the runs that are compared", a)
+			return nil, fmt.Errorf("%s is not a stage of the runs that are compared, nor a module of theirs", a)
 		}
 	}
 	if len(all) < 2 {
@@ -46,7 +50,8 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 	return t, nil
 }
 
-// ends lists the stages of a run from which no other goes on, or those at these addresses.
+// ends lists the stages of a run from which no other goes on, all or those in modules that addresses name; and each
+// stage that one names itself.
 func ends(r *Run, addresses []string) (list []*Block) {
 	goesOn := map[string]bool{}
 	for _, b := range r.Blocks {
@@ -55,12 +60,23 @@ func ends(r *Run, addresses []string) (list []*Block) {
 		}
 	}
 	for _, b := range r.Blocks {
-		chosen := slices.Contains(addresses, b.Address) || slices.Contains(addresses, unkeyed(b.Address))
-		if trains(b) && (chosen || len(addresses) == 0 && !goesOn[b.Address]) {
+		last := !goesOn[b.Address]
+		chosen := slices.ContainsFunc(addresses, func(a string) bool {
+			x, err := addr.ParseAny(a)
+			return err == nil && (last || !x.IsModule()) && covers(a, b.Address)
+		})
+		if trains(b) && (chosen || len(addresses) == 0 && last) {
 			list = append(list, b)
 		}
 	}
 	return list
+}
+
+// covers reports whether an address is that of a block, of all its instances, or of a module that it is in.
+func covers(address, block string) bool {
+	x, err := addr.ParseAny(address)
+	y, err2 := addr.Parse(block)
+	return err == nil && err2 == nil && x.Covers(y)
 }
 
 // unkeyed is an address without the keys of instances.

@@ -39,7 +39,7 @@ func (a *app) compare(args []string, out string, o tableFlags) int {
 	}
 	var dirs, addresses []string
 	for _, x := range args {
-		if at, err := addr.Parse(x); err == nil && at.Kind == "stage" && !exists(x) {
+		if at, err := addr.ParseAny(x); err == nil && (at.Kind == "stage" || at.IsModule()) && !exists(x) {
 			addresses = append(addresses, x)
 		} else {
 			dirs = append(dirs, x)

@@ -32,7 +32,7 @@ func showCommand() command {
 				b := d.State.Blocks[args[0]]
 				if b == nil {
 					return a.fail(fmt.Errorf("the state has no block %s, and there is no such plan file.%s%s",
-						args[0], dsl.Suggest(args[0], d.State.Names()), aFolder(args[0])))
+						args[0], instead(d.State, args[0]), aFolder(args[0])))
 				}
 				return a.printBlock(args[0], b)
 			}

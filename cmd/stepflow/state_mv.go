@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
@@ -40,12 +39,12 @@ func (a *app) renameIn(d *state.Dir, from, to addr.Addr, o *stateFlags) int {
 	list := d.State.Moving(from, to)
 	if len(list) == 0 {
 		return a.fail(fmt.Errorf("the state has no block %s.%s Nothing was moved", from,
-			dsl.Suggest(from.String(), d.State.Names())))
+			instead(d.State, from.String())))
 	}
 	for _, m := range list {
 		if d.State.Has(m.To) {
 			return a.fail(fmt.Errorf("the state has a block %s already: let it go with \"stepflow state rm %s\", or move it "+
-				"first. Nothing was moved", m.To, m.To))
+				"first. Nothing was moved", m.To, m.To.Word()))
 		}
 	}
 	if !o.dryRun {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
@@ -70,19 +71,38 @@ func (a *app) forgetIn(d *state.Dir, given []string, o *stateFlags) int {
 // that is in it.
 func inState(s *state.State, given []string) (names []string, err error) {
 	for _, g := range given {
-		before := len(names)
-		what, bad := addr.ParseAny(g)
-		for _, n := range s.Names() {
-			if x, err := addr.Parse(n); n == g || bad == nil && err == nil && what.Covers(x) {
-				names = append(names, n)
-			}
+		list := covered(s, g)
+		if len(list) == 0 {
+			return nil, fmt.Errorf("the state has no block %s.%s Nothing was removed", g, instead(s, g))
 		}
-		if len(names) == before {
-			return nil, fmt.Errorf("the state has no block %s.%s Nothing was removed", g, dsl.Suggest(g, s.Names()))
-		}
+		names = append(names, list...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// covered returns the blocks in the state that an address names, in their order.
+func covered(s *state.State, given string) (names []string) {
+	what, bad := addr.ParseAny(given)
+	for _, n := range s.Names() {
+		if x, err := addr.Parse(n); n == given || bad == nil && err == nil && what.Covers(x) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// instead names blocks in the state for an address that is not one of them: those that it covers, or one like it.
+func instead(s *state.State, given string) string {
+	list := covered(s, given)
+	if len(list) == 0 {
+		return dsl.Suggest(given, s.Names())
+	}
+	shown, more := list[:min(3, len(list))], ""
+	if n := len(list) - len(shown); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf(" It has %s%s.", strings.Join(shown, ", "), more)
 }
 
 // holdings returns what blocks have on disk, by their addresses.

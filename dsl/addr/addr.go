@@ -42,6 +42,15 @@ func (a Addr) String() string {
 	return s
 }
 
+// Word writes the address as a word of a command line: a shell would take the quotes of a key away.
+func (a Addr) Word() string {
+	s := a.String()
+	if !strings.Contains(s, "[") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Block is the address without the key of an instance: of a block, or where it names a module of that.
 func (a Addr) Block() Addr {
 	if a.IsModule() {

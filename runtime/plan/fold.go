@@ -233,7 +233,11 @@ func (f *Fold) worldWith(ids map[addr.Addr]string) *blocks.World {
 // known plans a block and returns the exports that are known; nil if the block is deferred.
 func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	if len(d.Unknown) > 0 {
-		return nil, f.later(ctx, a, d, strings.Join(d.Unknown, ", ")+" is known only after other blocks have run")
+		verb := " is"
+		if len(d.Unknown) > 1 {
+			verb = " are"
+		}
+		return nil, f.later(ctx, a, d, strings.Join(d.Unknown, ", ")+verb+" known only after other blocks have run")
 	}
 	for _, r := range a.block.Reads {
 		if len(f.deferred[r]) > 0 {

@@ -117,11 +117,12 @@ func hasBlock(attrs map[string]string, name string) bool {
 
 // String says what is kept in place of what is configured.
 func (i Ignored) String() string {
-	word := func(text string) string {
-		if text == "" {
-			return "not set"
-		}
-		return text
+	configured, kept := i.Configured, "with "+i.Kept
+	if configured == "" {
+		configured = "not set"
 	}
-	return fmt.Sprintf("%s is %s; what was made with %s is kept", i.Attr, word(i.Configured), word(i.Kept))
+	if i.Kept == "" {
+		kept = "without it"
+	}
+	return fmt.Sprintf("%s is %s; what was made %s is kept", i.Attr, configured, kept)
 }

@@ -42,7 +42,7 @@ func (f *Fold) follow(list []*dsl.Move) (diags hcl.Diagnostics) {
 				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Block not moved",
 					Subject: x.Range.Ptr(), Detail: fmt.Sprintf("The state has both %s and %s, so the first does not move to "+
 						"the second. To move it, let the second go with \"stepflow state rm %s\" or move that one first.",
-						m.From, m.To, m.To)})
+						m.From, m.To, m.To.Word())})
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func (f *Fold) Prevented(a *Action) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Result cannot be destroyed", Subject: a.Range.Ptr(),
 		Detail: fmt.Sprintf("%s has prevent_destroy = true, and would run again and throw away %s, because %s. To keep "+
 			"that, undo the change, leave the block out with -exclude %s, or give what is new a block of its own. To throw "+
-			"it away, set prevent_destroy = false.", a.Addr, what, a.Why, a.Addr)}}
+			"it away, set prevent_destroy = false.", a.Addr, what, a.Why, a.Addr.Word())}}
 }
 
 // protectedOrphans refuses to destroy blocks that the configuration removes, and that were protected when it still had

@@ -71,7 +71,8 @@ func (s *Stage) imports(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) 
 	}
 	if block == nil {
 		s.Imported = &Imported{Import: *kept, err: fmt.Errorf("it was imported from %s, and no import block says so any "+
-			"more: write that block again, or to train the stage let go of it with \"stepflow state rm %s\"", kept.ID, p.Addr)}
+			"more: write that block again, or to train the stage let go of it with \"stepflow state rm %s\"",
+			kept.ID, p.Addr.Word())}
 		return nil
 	}
 	return s.readImport(ctx, p, block, kept)
