@@ -182,7 +182,7 @@ func runTree(dir string) string {
 	}
 	passes += "      lower\n"
 	tree := "apply " + filepath.Base(dir) + " done\n  plan\n    load\n"
-	for _, stage := range []string{"stage.one", "stage.one", "stage.two"} { // what the first is measured against too
+	for _, stage := range []string{"stage.one", "stage.one, full model", "stage.two"} {
 		tree += "    compile " + stage + "\n" + passes
 	}
 	block := func(address, inside string) {

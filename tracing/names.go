@@ -14,6 +14,7 @@ var Spans = []SpanName{
 	{SpanLoad, "plan", "reading, parsing and linking the configuration"},
 	{SpanCompile + " ADDRESS", "plan", "compiling a stage's program; below it, building its graph, each pass, and " +
 		"laying it out"},
+	{SpanCompile + " ADDRESS, full model", "plan", "compiling what the stage is measured against"},
 	{"ADDRESS", "apply", "a block that runs, named after its address, such as `stage.middle`"},
 	{SpanGrow, "ADDRESS", "making the stage's first weights: random, imported, or grown from the stage before"},
 	{SpanRestore, "ADDRESS", "reading the checkpoint from which an interrupted stage resumes"},

@@ -204,6 +204,36 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestRefused has a place that can be listed and takes nothing: reading a file for each attempt is no progress.
+func TestRefused(t *testing.T) {
+	store, p := bucketPlace(t)
+	defer func(d time.Duration) { giveUp = d }(giveUp)
+	giveUp = 1500 * time.Millisecond // more than the pause between attempts
+	store.Before(func(method, _ string) int {
+		if method == http.MethodPut {
+			return http.StatusForbidden
+		}
+		return 0
+	})
+	root := t.TempDir()
+	u := p.For("line").Upload(root, nil)
+	u.Add(made(t, root, 1, 100, true))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := u.Wait(nil)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		var unsent *UnsentError
+		if !errors.As(err, &unsent) || !strings.Contains(err.Error(), "the next apply sends it") {
+			t.Errorf("the end: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a run waits without end for a place that refuses")
+	}
+}
+
 // TestDamaged damages what is there and what is here, each in turn.
 func TestDamaged(t *testing.T) {
 	store, p := bucketPlace(t)

@@ -33,9 +33,10 @@ type Uploads struct {
 	failing error // of the last try
 	failed  []error
 	sent    Sent
-	idle    chan struct{} // closed when nothing is sent any more; nil while nothing is
-	closing chan struct{} // closed when nothing more is added
-	moved   time.Time     // when something was last sent
+	idle    chan struct{}    // closed when nothing is sent any more; nil while nothing is
+	closing chan struct{}    // closed when nothing more is added
+	moved   time.Time        // when something was last sent
+	reached map[string]int64 // how far each file was read by any attempt to send it
 }
 
 // Job is a result or a checkpoint to be sent.
@@ -57,7 +58,7 @@ type Sent struct {
 
 // Upload begins to send what is added. warn is told, from another goroutine, that something cannot be sent for now.
 func (s *Store) Upload(stateDir string, warn func(error)) *Uploads {
-	return &Uploads{store: s, root: stateDir, warn: warn, closing: make(chan struct{})}
+	return &Uploads{store: s, root: stateDir, warn: warn, closing: make(chan struct{}), reached: map[string]int64{}}
 }
 
 // Add has something sent. Checkpoints of its block that still wait are not sent any more.
@@ -316,11 +317,8 @@ func (u *Uploads) object(ctx context.Context, d checkpoint.Digest, f *os.File) e
 	if ok && size == d.Size {
 		return nil
 	}
-	r := &checked{r: io.NewSectionReader(f, 0, d.Size), h: sha256.New(), want: d, path: f.Name(), moved: func() {
-		u.mu.Lock()
-		u.moved = time.Now()
-		u.mu.Unlock()
-	}}
+	r := &checked{r: io.NewSectionReader(f, 0, d.Size), h: sha256.New(), want: d, path: f.Name(),
+		read: func(n int64) { u.advance(name, n) }}
 	if err := s.write(ctx, name, d.Size, r); err != nil {
 		if r.err != nil {
 			return r.err // not what the place made of it
@@ -331,6 +329,16 @@ func (u *Uploads) object(ctx context.Context, d checkpoint.Digest, f *os.File) e
 	u.sent.Bytes += d.Size
 	u.mu.Unlock()
 	return nil
+}
+
+// advance notes that a file was read so far. It is progress if no attempt got there before: a place that refuses what
+// it was sent has read it too.
+func (u *Uploads) advance(name string, n int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n > u.reached[name] {
+		u.reached[name], u.moved = n, time.Now()
+	}
 }
 
 // write writes a file of the place, and notes that it is there.
@@ -349,20 +357,20 @@ func (s *Store) write(ctx context.Context, name string, size int64, r io.Reader)
 // checked reads a file, and fails at its end if it is not what its manifest says, so that nothing wrong is sent under
 // the name of a hash.
 type checked struct {
-	r     io.Reader
-	h     hash.Hash
-	n     int64
-	want  checkpoint.Digest
-	path  string
-	moved func()
-	err   error
+	r    io.Reader
+	h    hash.Hash
+	n    int64
+	want checkpoint.Digest
+	path string
+	read func(n int64) // is told how far
+	err  error
 }
 
 func (c *checked) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.h.Write(b[:n])
 	c.n += int64(n)
-	c.moved()
+	c.read(c.n)
 	if (c.n == c.want.Size || err == io.EOF) && sumOf(c.h) != c.want.SHA256 {
 		c.err = fmt.Errorf("%w: %s is not what its manifest says", checkpoint.ErrDamaged, c.path)
 		return 0, c.err

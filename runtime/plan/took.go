@@ -27,7 +27,11 @@ func (p *Plan) took(start, loaded time.Time) {
 // compiles notes what was compiled for a block since there were so many programs.
 func (f *Fold) compiles(a addr.Addr, since int) {
 	for _, x := range f.world.Programs.Made[since:] {
-		x.Name = tracing.SpanCompile + " " + a.String()
+		of := a.String()
+		if x.Name != "" {
+			of += ", " + x.Name
+		}
+		x.Name = tracing.SpanCompile + " " + of
 		f.compiled = append(f.compiled, x)
 	}
 }

@@ -33,6 +33,9 @@ const (
 // ErrFLOPs is the error of a stage whose step has more operations than an int64 counts.
 var ErrFLOPs = errors.New("more operations than can be counted")
 
+// FullModel is the name among Programs.Made of what a stage is measured against.
+const FullModel = "full model"
+
 // Programs compiles for a device. What asks for the same program shares it.
 type Programs struct {
 	caps   gpu.Caps
@@ -86,8 +89,12 @@ func (p *Programs) Vanilla(s *Stage, full arch.Model, checkpointing string) (*Fi
 		Accumulate: s.Accumulate, Optimizer: s.Optimizer, Mask: s.Mask, Frozen: map[string]bool{}}
 	v.Layers = v.NewLayers(full.NumHiddenLayers)
 	v.Params = v.Model.Declare(v.LayerIDs())
+	before := len(p.Made)
 	if err := p.Compile(v, checkpointing); err != nil {
 		return nil, err
+	}
+	for i := range p.Made[before:] {
+		p.Made[before+i].Name = FullModel
 	}
 	f := FiguresOf(v, 0)
 	return &f, nil

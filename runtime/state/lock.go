@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -27,7 +28,7 @@ type holder struct {
 // lock makes the folder if need be and locks it.
 func lock(path string) (*flock.Flock, error) {
 	if err := durable.MkdirAll(path, 0o777); err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
+		return nil, cannotWrite(path, fmt.Errorf("opening the state: %w", err))
 	}
 	if err := refuseLinks(path); err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
@@ -40,7 +41,7 @@ func lock(path string) (*flock.Flock, error) {
 		ok, err = l.TryLock()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("locking the state %s: %w", path, err)
+		return nil, cannotWrite(path, fmt.Errorf("locking the state: %w", err))
 	}
 	if !ok {
 		return nil, locked(file)
@@ -55,6 +56,15 @@ func lock(path string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("locking the state: %w", err)
 	}
 	return l, nil
+}
+
+// cannotWrite says what to do about a folder that may only be read.
+func cannotWrite(path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w. This command writes to %s: run it as a user who may, or name a folder with -state-dir",
+			err, path)
+	}
+	return err
 }
 
 // locked is ErrLocked with the process that holds the lock.

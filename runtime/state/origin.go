@@ -41,10 +41,10 @@ func readOrigin(path string) (o origin, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return o, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &o)
+	if err != nil {
+		return o, fmt.Errorf("reading where the state lies: %w", err)
 	}
-	if err == nil && o.Backend == "" {
+	if err = json.Unmarshal(b, &o); err == nil && o.Backend == "" {
 		err = errors.New("it names no backend")
 	}
 	if err != nil {

@@ -2,9 +2,11 @@ package state
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -130,5 +132,28 @@ func TestNothingIsWrittenThroughLinks(t *testing.T) {
 		if b, err := os.ReadFile(mine); err != nil || string(b) != "mine" {
 			t.Errorf("%s: the file it led to holds %q, %v", name, b, err)
 		}
+	}
+}
+
+// TestUnreadableOrigin has a folder that cannot be looked into. Nothing in it is wrong, so nothing is to be removed.
+func TestUnreadableOrigin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readOrigin(filepath.Join(file, "state"))
+	if err == nil || strings.Contains(err.Error(), "Remove it") {
+		t.Errorf("the error: %v", err)
+	}
+}
+
+// TestCannotWrite says what to do about a folder that another user owns.
+func TestCannotWrite(t *testing.T) {
+	err := cannotWrite("dir", &fs.PathError{Op: "open", Path: "dir/lock", Err: syscall.EACCES})
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "writes to dir: run it as a user who may") {
+		t.Errorf("the error: %v", err)
+	}
+	if other := errors.New("no space"); cannotWrite("dir", other) != other {
+		t.Error("an error of another kind is changed")
 	}
 }
