@@ -37,6 +37,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
+	$(MAKE) test-backend
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
