@@ -30,26 +30,23 @@ type watchKey struct{}
 
 // Watching returns a context for Open: tell is called when a file that was opened with it is closed.
 func Watching(ctx context.Context, tell func(Download)) context.Context {
-	return context.WithValue(ctx, watchKey{}, &watcher{tell: tell})
+	return context.WithValue(ctx, watchKey{}, tell)
 }
-
-// watcher is whom to tell of downloads.
-type watcher struct{ tell func(Download) }
 
 // counting counts what is fetched of a file. The nil counting counts nothing.
 type counting struct {
-	watcher *watcher
-	mu      sync.Mutex
-	d       Download
+	tell func(Download)
+	mu   sync.Mutex
+	d    Download
 }
 
-// counted returns what counts for the watcher of a context; nil if it has none.
+// counted returns what counts for whom a context tells; nil if it tells nobody.
 func counted(ctx context.Context, address string) *counting {
-	w, ok := ctx.Value(watchKey{}).(*watcher)
+	tell, ok := ctx.Value(watchKey{}).(func(Download))
 	if !ok {
 		return nil
 	}
-	return &counting{watcher: w, d: Download{Address: address, Opened: time.Now()}}
+	return &counting{tell: tell, d: Download{Address: address, Opened: time.Now()}}
 }
 
 // got counts a request since start that brought n bytes.
@@ -76,7 +73,7 @@ func (c *counting) failed(err error) {
 	}
 }
 
-// close tells the watcher, once, unless nothing was fetched.
+// close tells of the download, once, unless nothing was fetched.
 func (c *counting) close() {
 	if c == nil {
 		return
@@ -85,7 +82,7 @@ func (c *counting) close() {
 	defer c.mu.Unlock()
 	if c.d.Requests+c.d.Retries > 0 {
 		c.d.Closed = time.Now()
-		c.watcher.tell(c.d)
+		c.tell(c.d)
 	}
 	c.d.Requests, c.d.Retries = 0, 0
 }

@@ -31,19 +31,20 @@ type Planned struct {
 // often than one in every where the spans would be more than most, and shown less often in the run's trace where that
 // would be too large.
 func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
+	each, longest := make([]int, len(blocks)), 0
+	for i, p := range blocks {
+		if p.Work != nil {
+			_, each[i] = p.Work.detailed()
+			longest = max(longest, p.Work.Steps)
+		}
+	}
 	b := Budget{Every: every, MaxSpans: most}
 	for ; ; b.Every *= 2 {
-		var longest int
-		b.Steps, b.Spans, longest = 0, 0, 0
-		for _, p := range blocks {
-			if p.Work == nil {
-				continue
-			}
-			_, each := p.Work.detailed()
+		b.Steps, b.Spans = 0, 0
+		for i, p := range blocks {
 			n := p.sampled(b.Every)
 			b.Steps += n
-			b.Spans += int64(n) * int64(each)
-			longest = max(longest, p.Work.Steps)
+			b.Spans += int64(n) * int64(each[i])
 		}
 		b.Spans += int64(b.show(1+planned, longest, blocks))
 		if b.Spans <= b.MaxSpans || b.Every >= longest {

@@ -106,12 +106,11 @@ func title(pipeline string) string {
 
 // past records what was over before the run.
 func (o *Observer) past(above *tracing.Span, p Past) {
-	_, s := o.Trace.Begin(context.Background(), p.Name, tracing.Opts{In: above, At: p.Start})
+	s := o.span(above, p.Name, p.Start, p.Start.Add(p.Took))
 	o.spans++
 	for _, x := range p.Parts {
 		o.past(s, x)
 	}
-	s.EndAt(p.Start.Add(p.Took), nil)
 }
 
 // bury sends the spans that a killed process could not end.

@@ -57,11 +57,11 @@ func layers(launches []gpu.Launch, lo, hi int) (list []group) {
 	return list
 }
 
-// spans is how many spans a group has with all in it.
-func (g *group) spans() int {
-	n := 1 + g.hi - g.lo
-	for i := range g.groups {
-		n += g.groups[i].spans() - (g.groups[i].hi - g.groups[i].lo)
+// count counts groups with those in them.
+func count(groups []group) int {
+	n := len(groups)
+	for i := range groups {
+		n += count(groups[i].groups)
 	}
 	return n
 }
@@ -72,11 +72,7 @@ func (w *Work) spansOf(s Segment) int {
 	if s.Whole {
 		return 0
 	}
-	n := seg.Hi - seg.Lo
-	for _, g := range passes(w.Program.Launches[seg.Lo:seg.Hi], s.Micro) {
-		n += g.spans() - (g.hi - g.lo)
-	}
-	return n
+	return seg.Hi - seg.Lo + count(passes(w.Program.Launches[seg.Lo:seg.Hi], s.Micro))
 }
 
 // detailed returns for how many micro-batches a traced step has a span for each operation, and how many spans the
@@ -96,10 +92,10 @@ func (w *Work) detailed() (micros, spans int) {
 
 // operations records what a step was made of: the wait for data, the segments of the program, and below them passes,
 // layers and device operations, at device times laid from the start of their run.
-func (s *Steps) operations(step *tracing.Span, r *StepRun, micros int) {
+func (s *Steps) operations(step *tracing.Span, r *StepRun) {
 	o := s.block.observer
 	if !r.Data.Before(r.Start) { // of a step that was begun after the one before, the wait is part of that one
-		o.span(step, tracing.SpanData, r.Data, r.Data.Add(r.Wait)).EndAt(r.Data.Add(r.Wait), nil)
+		o.span(step, tracing.SpanData, r.Data, r.Data.Add(r.Wait))
 	}
 	micro := 0
 	for _, x := range r.Runs {
@@ -112,7 +108,7 @@ func (s *Steps) operations(step *tracing.Span, r *StepRun, micros int) {
 			micro++
 		}
 		inside := o.span(step, name, x.Start, x.end(), kvs...)
-		if !segment.Whole && (!segment.Micro || micro <= micros) {
+		if !segment.Whole && (!segment.Micro || micro <= s.micros) {
 			t := timed{o, s.work.Program, x}
 			t.groups(inside, passes(t.launches(), segment.Micro), 0, len(x.Timings))
 		}

@@ -83,15 +83,21 @@ type Steps struct {
 	above *part // in the run's trace
 	work  Work
 	sampler
-	shown sampler // of the steps in the run's trace
+	shown  sampler // of the steps in the run's trace
+	micros int     // micro-batches of a step that have spans for their operations
+	each   int     // spans of a step's own trace
 }
 
 // Steps watches the steps of a stage, of which first is the next.
 func (b *Block) Steps(ctx context.Context, w Work, first int) *Steps {
 	budget := b.observer.Budget
-	return &Steps{block: b, above: partOf(ctx, b.part), work: w,
+	s := &Steps{block: b, above: partOf(ctx, b.part), work: w,
 		sampler: sampler{first: first, last: w.Steps, every: budget.Every},
 		shown:   sampler{first: first, last: w.Steps, every: budget.Shown}}
+	if s.On() {
+		s.micros, s.each = w.detailed()
+	}
+	return s
 }
 
 // On reports whether there are traces at all.
@@ -149,8 +155,8 @@ func (s *Steps) measure(ctx context.Context, m metrics.Step, queue int) {
 // is lost can be read.
 func (s *Steps) spans(ctx context.Context, m metrics.Step, r *StepRun, why string) context.Context {
 	o := s.block.observer
-	micros, spans := s.work.detailed()
-	if spans++; r.Runs == nil { // a slow step on a device that is timed only when asked: no operations
+	spans := 1 + s.each // with the one in the run's trace
+	if r.Runs == nil {  // a slow step on a device that is timed only when asked: no operations
 		spans = 3
 	}
 	if !o.take(spans) {
@@ -175,7 +181,7 @@ func (s *Steps) spans(ctx context.Context, m metrics.Step, r *StepRun, why strin
 	end := r.end(m.Seconds)
 	line.EndAt(end, nil)
 	span.EndAt(end, nil)
-	s.operations(span, r, micros)
+	s.operations(span, r)
 	return ctx
 }
 
