@@ -18,7 +18,7 @@ type Ignorable struct {
 
 // ignore reads what to ignore. A nested block stands for all that is in it and may be ignored.
 func (block *Block) ignore(a *hclsyntax.Attribute) (diags hcl.Diagnostics) {
-	rows := block.rows("", block.Kind.Attrs, block.Kind.Blocks, block.Addr.Type)
+	rows := ignorableRows(block.Kind, block.Addr.Type)
 	names := slices.Sorted(maps.Keys(rows))
 	add := func(prefix string) {
 		for _, n := range names {
@@ -61,19 +61,41 @@ func (block *Block) ignore(a *hclsyntax.Attribute) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// rows returns the rows of the schema for a block of type typ by dotted name; nil for a block inside it.
-func (block *Block) rows(prefix string, attrs []Attr, nested []Nested, typ string) map[string]*Attr {
+// ignorableRows returns the rows of the schema for a block of type typ by dotted name; nil for a block inside it.
+func ignorableRows(k *Kind, typ string) map[string]*Attr {
 	rows := map[string]*Attr{}
-	for i := range attrs {
-		if only(attrs[i].Only, typ) {
-			rows[prefix+attrs[i].Name] = &attrs[i]
+	var add func(prefix string, attrs []Attr, nested []Nested, typ string)
+	add = func(prefix string, attrs []Attr, nested []Nested, typ string) {
+		for i := range attrs {
+			if only(attrs[i].Only, typ) {
+				rows[prefix+attrs[i].Name] = &attrs[i]
+			}
+		}
+		for _, n := range nested {
+			if only(n.Only, typ) && !n.Repeat {
+				rows[prefix+n.Name] = nil
+				add(prefix+n.Name+".", n.Attrs, n.Blocks, "")
+			}
 		}
 	}
-	for _, n := range nested {
-		if only(n.Only, typ) && !n.Repeat {
-			rows[prefix+n.Name] = nil
-			maps.Copy(rows, block.rows(prefix+n.Name+".", n.Attrs, n.Blocks, ""))
-		}
-	}
+	add("", k.Attrs, k.Blocks, typ)
 	return rows
+}
+
+// IgnorableNames lists what ignore_changes of a block may name: its attributes and the blocks inside it, with dots.
+func IgnorableNames(h Head) (names []string) {
+	k, typ := KindOf(h.Type), ""
+	if k == nil {
+		return nil
+	}
+	if k.Types != nil && len(h.Labels) > 0 {
+		typ = h.Labels[0]
+	}
+	for name, row := range ignorableRows(k, typ) {
+		if row == nil || row.Fixed == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -1,9 +1,7 @@
 package dsl
 
 import (
-	"fmt"
 	"math/big"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -159,62 +157,4 @@ func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
 	default:
 		s.Set(b.Addr, exports[0])
 	}
-}
-
-// Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported
-// once, with their addresses unless all have it in the same words.
-func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Diagnostics) {
-	for i, each := range instances {
-		b.tooLate(problems[i], each)
-		problems[i] = b.cite(problems[i])
-	}
-	if len(instances) == 1 {
-		return tag(b.in, problems[0])
-	}
-	type key struct{ place, summary string }
-	first := map[key]*hcl.Diagnostic{}
-	in := map[*hcl.Diagnostic][]addr.Addr{}
-	differs := map[*hcl.Diagnostic]bool{} // between instances
-	for i, list := range problems {
-		a := b.Addr
-		a.Key = instances[i].Key
-		for _, d := range list {
-			k := key{summary: d.Summary}
-			if d.Subject != nil {
-				k.place = d.Subject.String()
-			}
-			f := first[k]
-			if f == nil {
-				f, first[k] = d, d
-				diags = append(diags, d)
-			}
-			differs[f] = differs[f] || f.Detail != d.Detail
-			if n := len(in[f]); n == 0 || in[f][n-1] != a {
-				in[f] = append(in[f], a)
-			}
-		}
-	}
-	for _, d := range diags {
-		if differs[d] || len(in[d]) < len(instances) {
-			d.Detail = adds(d, where(in[d], differs[d]))
-		}
-	}
-	return tag(b.in, diags)
-}
-
-// where names the instances that have a problem. If it differs between them, its text is that of the first.
-func where[T fmt.Stringer](list []T, differs bool) string {
-	var names []string
-	for _, a := range list[:min(3, len(list))] {
-		names = append(names, a.String())
-	}
-	more := ""
-	if n := len(list) - len(names); n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
-	}
-	if differs && len(names) > 1 {
-		return fmt.Sprintf(" This is in %s; there are similar problems in %s%s.",
-			names[0], strings.Join(names[1:], ", "), more)
-	}
-	return fmt.Sprintf(" This is in %s%s.", strings.Join(names, ", "), more)
 }

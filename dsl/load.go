@@ -227,7 +227,7 @@ func (m *module) add(b *hclsyntax.Block) (diags hcl.Diagnostics) {
 	c.Blocks = append(c.Blocks, block)
 	body, nested, r := b.Body, k.Blocks, rules{}
 	if k.Repeat {
-		r = rules{extra: []string{"count", "for_each", dependsOn.Name}, dynamic: true}
+		r = rules{extra: repeatNames, dynamic: true}
 		nested = append(slices.Clip(nested), lifecycleOf(k))
 		if body, diags = c.overridden(block, m.inherit(block, body)); diags.HasErrors() {
 			return diags

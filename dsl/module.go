@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -128,40 +126,4 @@ func tag(m *module, diags hcl.Diagnostics) hcl.Diagnostics {
 		}
 	}
 	return diags
-}
-
-// Join reports problems of modules once that several instances have at the same place, and says which.
-func Join(diags hcl.Diagnostics) (list hcl.Diagnostics) {
-	type key struct{ place, summary string }
-	first := map[key]*hcl.Diagnostic{}
-	in := map[*hcl.Diagnostic][]addr.Addr{}
-	differs := map[*hcl.Diagnostic]bool{}
-	for _, d := range diags {
-		o, ok := d.Extra.(origin)
-		if !ok || d.Subject == nil {
-			list = append(list, d)
-			continue
-		}
-		k := key{d.Subject.String(), d.Summary}
-		f := first[k]
-		if f == nil {
-			f, first[k] = d, d
-			list = append(list, d)
-		}
-		differs[f] = differs[f] || f.Detail != d.Detail
-		if a := (addr.Addr{Module: o.path}); !slices.Contains(in[f], a) {
-			in[f] = append(in[f], a)
-		}
-	}
-	for _, d := range list {
-		if paths := in[d]; len(paths) > 1 || len(paths) == 1 && !strings.Contains(d.Detail, paths[0].Module) {
-			d.Detail = adds(d, where(paths, differs[d]))
-		}
-		if of, ok := FailedIn(d); ok {
-			d.Extra = of
-		} else if o, ok := d.Extra.(origin); ok {
-			d.Extra = o.extra
-		}
-	}
-	return list
 }

@@ -148,23 +148,13 @@ func LabelsOf(around []Head, h Head) []string {
 	}
 	switch n := len(h.Labels); {
 	case h.Type == defaultsKind.Name && n == 0:
-		return namesOf(Kinds, func(k *Kind) bool { return k.Repeat })
+		return repeatableKinds()
 	case h.Type == defaultsKind.Name && n == 1 && KindOf(h.Labels[0]) != nil:
 		return KindOf(h.Labels[0]).Types
 	case n == 0 && KindOf(h.Type) != nil:
 		return KindOf(h.Type).Types
 	}
 	return nil
-}
-
-// namesOf lists the names of those kinds that match.
-func namesOf(kinds []Kind, match func(*Kind) bool) (names []string) {
-	for i := range kinds {
-		if match(&kinds[i]) {
-			names = append(names, kinds[i].Name)
-		}
-	}
-	return names
 }
 
 // of returns what a block of a type may hold.
@@ -198,30 +188,8 @@ func (b Body) Block(name string) *Nested {
 	return nil
 }
 
-// IgnorableNames lists what ignore_changes of a block may name: its attributes and the blocks inside it, with dots.
-func IgnorableNames(h Head) (names []string) {
-	body, _ := BodyOf([]Head{h})
-	var add func(prefix string, attrs []Attr, blocks []Nested)
-	add = func(prefix string, attrs []Attr, blocks []Nested) {
-		for _, a := range attrs {
-			if a.Fixed == "" {
-				names = append(names, prefix+a.Name)
-			}
-		}
-		for _, n := range blocks {
-			if !n.Repeat && n.Name != lifecycleBlock.Name {
-				names = append(names, prefix+n.Name)
-				add(prefix+n.Name+".", n.Attrs, n.Blocks)
-			}
-		}
-	}
-	own := slices.DeleteFunc(body.Attrs, func(a Attr) bool { return slices.Contains(repeatNames, a.Name) })
-	add("", own, body.Blocks)
-	return names
-}
-
 // repeatNames are the attributes of repeatAttrs.
-var repeatNames = []string{"count", "for_each", "depends_on"}
+var repeatNames = []string{"count", "for_each", dependsOn.Name}
 
 // repeatAttrs returns the rows of the attributes that every block with instances may have.
 func repeatAttrs(k *Kind) []Attr {

@@ -91,8 +91,7 @@ func (c *Config) checkOverride(f *TestFile, o *override) (diags hcl.Diagnostics)
 	body, diags := c.edited(b, o, b.body)
 	repeated := b.Count != nil || b.ForEach != nil
 	_, refs := b.in.refsOf(body, repeated)
-	known := rules{extra: []string{"count", "for_each", "depends_on"}}
-	names := checkBody(body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.Addr.String(), known)
+	names := checkBody(body, b.Kind.Attrs, b.Kind.Blocks, b.Addr.Type, b.Addr.String(), rules{extra: repeatNames})
 	for _, d := range slices.Concat(names, refs) {
 		if d.Subject != nil && d.Subject.Filename == f.Path {
 			diags = append(diags, d)
