@@ -140,7 +140,7 @@ func (s *Scope) test(x *Condition, each *Each, more map[string]cty.Value) (Verdi
 	return Fails, append(diags, d)
 }
 
-// kindOfValue says what a value is that is no condition.
+// kindOfValue says what a value is, for messages that want another.
 func kindOfValue(v cty.Value) string {
 	if v.IsNull() {
 		return "null"
@@ -167,7 +167,7 @@ func (x *Condition) text(ctx *hcl.EvalContext) (string, hcl.Diagnostics) {
 	return v.AsString(), nil
 }
 
-// checkConditions returns the errors in a block's conditions. That one is false is none of them.
+// checkConditions returns the errors in a block's conditions. A condition that is false has no error.
 func (s *Scope) checkConditions(b *Block, each *Each, exports cty.Value) (diags hcl.Diagnostics) {
 	for i, x := range slices.Concat(b.Lifecycle.Before, b.Lifecycle.After) {
 		self := cty.NilVal

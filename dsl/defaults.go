@@ -202,7 +202,7 @@ func givesOther(b *hclsyntax.Body, attrs []Attr, a *Attr) bool {
 	})
 }
 
-// merges reports whether a nested block is merged with that of the defaults: one that may stand once, with the same
+// merges reports whether a nested block is merged with the block of the defaults: one that may stand once, with the same
 // label. Any other replaces it.
 func (n *Nested) merges(own, from *hclsyntax.Block) bool {
 	return !n.Repeat && own.Type == n.Name && from.Type == n.Name && slices.Equal(own.Labels, from.Labels)

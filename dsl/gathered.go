@@ -47,7 +47,7 @@ func (g *gathered) add(d *hcl.Diagnostic, a addr.Addr) bool {
 	return !known
 }
 
-// name adds to a problem the instances that have it. If it differs between them, its text is that of the first.
+// name adds to a problem the instances that have it. If its words differ between them, they are the first one's.
 func (g *gathered) name(d *hcl.Diagnostic) { d.Detail = adds(d, where(g.in[d], g.differs[d])) }
 
 // Merge joins the problems of a block's instances. A problem that several instances have at the same place is reported
@@ -76,7 +76,7 @@ func Merge(b *Block, instances []Each, problems []hcl.Diagnostics) (diags hcl.Di
 	return tag(b.in, diags)
 }
 
-// where names the instances that have a problem. If it differs between them, its text is that of the first.
+// where names the instances that have a problem. If its words differ between them, they are the first one's.
 func where(list []addr.Addr, differs bool) string {
 	var names []string
 	for _, a := range list[:min(3, len(list))] {

@@ -145,16 +145,21 @@ func setOfStrings(v cty.Value) bool {
 
 // SetInstances puts the exports of a block's instances into scope.
 func (s *Scope) SetInstances(b *Block, instances []Each, exports []cty.Value) {
+	s.Set(b.Addr, together(b.Count != nil, b.ForEach != nil, instances, exports))
+}
+
+// together returns what instances give in all: a tuple with count, an object with for_each, and else what the only one
+// gives.
+func together(count, forEach bool, instances []Each, values []cty.Value) cty.Value {
 	switch {
-	case b.Count != nil:
-		s.Set(b.Addr, cty.TupleVal(exports))
-	case b.ForEach != nil:
+	case count:
+		return cty.TupleVal(values)
+	case forEach:
 		m := map[string]cty.Value{}
 		for i, each := range instances {
-			m[each.Name.AsString()] = exports[i]
+			m[each.Name.AsString()] = values[i]
 		}
-		s.Set(b.Addr, cty.ObjectVal(m))
-	default:
-		s.Set(b.Addr, exports[0])
+		return cty.ObjectVal(m)
 	}
+	return values[0]
 }

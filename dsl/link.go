@@ -79,7 +79,7 @@ func (c *Config) used(edges map[addr.Addr][]reference) map[addr.Addr]bool {
 		}
 	}
 	for a, list := range edges {
-		if !a.IsModule() { // to be in a module is no use
+		if !a.IsModule() { // what is in a module is not used by that
 			use(list)
 		}
 	}
@@ -103,7 +103,7 @@ func (c *Config) used(edges map[addr.Addr][]reference) map[addr.Addr]bool {
 		}
 		for _, v := range m.variables {
 			for _, r := range v.uses {
-				if r.addr.Name != v.Name { // its own validation is no use
+				if r.addr.Name != v.Name { // its own validation does not use it
 					used[r.addr] = true
 				}
 			}

@@ -39,24 +39,14 @@ func (x *call) value(s *Scope) cty.Value {
 
 // valueOf returns what a module gives from what each instance does.
 func (x *call) valueOf(give func(m *module) cty.Value) cty.Value {
-	switch {
-	case x.vague:
+	if x.vague {
 		return cty.DynamicVal
-	case !x.repeated():
-		return give(x.modules[0])
 	}
 	list := make([]cty.Value, len(x.modules))
-	keyed := map[string]cty.Value{}
 	for i, m := range x.modules {
 		list[i] = give(m)
-		if x.forEach != nil {
-			keyed[x.instances[i].Name.AsString()] = list[i]
-		}
 	}
-	if x.forEach != nil {
-		return cty.ObjectVal(keyed)
-	}
-	return cty.TupleVal(list)
+	return together(x.count != nil, x.forEach != nil, x.instances, list)
 }
 
 // giveOutputs adds to the names that an expression sees the outputs of modules that it refers to one by one.

@@ -70,7 +70,7 @@ func leads(n, m *Move) bool {
 		(to.Covers(from) || from.Covers(to))
 }
 
-// still returns where the block or the module is declared that a move says is no longer there; nil if it is not.
+// still returns where a block or a module is declared, though a move says that it is no longer there; nil if it is gone.
 func (c *Config) still(m *Move) *hcl.Range {
 	if m.From.IsModule() {
 		x := c.callOf(m.From)

@@ -38,7 +38,7 @@ func newOverride(b *hclsyntax.Block) (*override, hcl.Diagnostics) {
 	return &override{x, values, b.DefRange()}, nil
 }
 
-// notAttributes is the error of a value that is no object of attributes.
+// notAttributes is the error of a value that is not an object of attributes.
 func notAttributes(e hcl.Expression, name string) *hcl.Diagnostic {
 	return failure(e.Range(), "Not attributes", "%s takes attributes, written out as an object: { layers = 1 }.", name)
 }

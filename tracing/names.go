@@ -66,7 +66,7 @@ const (
 var Events = []Name{
 	{EventGrowth, "", "a stage grew; loss on the next micro-batch before and after"},
 	{EventRestart, "", "ReLoRA's adapters were merged and begin again"},
-	{EventSpike, "", "a step's loss is far above that of the steps before"},
+	{EventSpike, "", "a step's loss is far above the loss of the steps before"},
 	{EventSkipped, "", "a step whose loss or gradient was not finite changed no weight"},
 	{EventRetry, "", "a request failed and was made again"},
 	{EventWarning, "", "a warning that the run gave"},

@@ -17,7 +17,7 @@ func Child(module, name, key string) string {
 	return s
 }
 
-// IsModule reports whether the address is that of a module, with all that is in it, and not that of a block.
+// IsModule reports whether the address names a module, with all that is in it, and not a block.
 func (a Addr) IsModule() bool { return a.Kind == "" && a.Module != "" }
 
 // Split returns the path of the module that calls a module, and the name and the key of the call.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Download is what was fetched of a file between opening and closing it. What the cache on disk had is no part of it.
+// Download is what was fetched of a file between opening and closing it, without what the cache on disk had.
 type Download struct {
 	Address        string // without what may be secret in it
 	Opened, Closed time.Time

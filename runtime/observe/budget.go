@@ -24,7 +24,7 @@ type Planned struct {
 	Work        *Work // nil for a block without steps
 	FromStep    int   // the last step that is done already
 	Checkpoints int   // on the way
-	Inside      int   // spans below that of the block, besides those of steps and checkpoints
+	Inside      int   // spans inside the block's, besides steps and checkpoints
 }
 
 // NewBudget returns what a run of the blocks is to trace, if making the plan has so many spans. Steps are sampled less
