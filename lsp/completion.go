@@ -91,7 +91,7 @@ func (c *completer) names() {
 			rank = first
 		}
 		c.add(rank, CompletionItem{Label: a.Name, Kind: itemProperty, Detail: a.Summary(),
-			Documentation: markdown(a.Describe())}, c.attribute(a, 1, "$0"))
+			Documentation: markdown(a.Describe())}, c.attribute(a))
 	}
 	for _, n := range body.Blocks {
 		if !n.Repeat && c.has(n.Name) {
@@ -256,7 +256,8 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		a := d.addr
 		rank, kind := third, itemStruct
 		switch {
-		case a.Kind == "output" && !c.isTest(), a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
+		case a.Kind == "output" && !c.isTest(), a.Kind == "check",
+			blocksOnly && dsl.KindOf(a.Kind) == nil && a.Kind != "module":
 			continue
 		case slices.Contains(wanted, a.Kind):
 			rank = first
@@ -360,7 +361,7 @@ func (c *completer) outputs(module string) {
 
 // exports lists the values that a block offers.
 func (c *completer) exports(a addr.Addr) {
-	k := kindOf(a)
+	k := dsl.KindOf(a.Kind)
 	if k == nil {
 		return
 	}

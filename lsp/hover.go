@@ -116,7 +116,7 @@ func word(o *outline, value []token, at int) (text string, where span) {
 // explainExport explains a value that a block offers.
 func (s *session) explainExport(x *spot, n *name) (string, span) {
 	i := x.step(n)
-	k := kindOf(n.addr)
+	k := dsl.KindOf(n.addr.Kind)
 	if k == nil || i != 0 {
 		return "", n.steps[i]
 	}
@@ -141,7 +141,7 @@ func (s *session) explainTarget(x *spot, t *target) string {
 		}
 	}
 	parts = append(parts, fmt.Sprintf("```hcl\n%s\n```", excerpt(d)))
-	if k := kindOf(t.addr); k != nil {
+	if k := dsl.KindOf(t.addr.Kind); k != nil {
 		parts = append(parts, k.Doc)
 	}
 	if d.file != x.file {

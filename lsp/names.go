@@ -1,8 +1,6 @@
 package lsp
 
 import (
-	"slices"
-
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"stepflow/dsl"
@@ -168,12 +166,4 @@ func (o *outline) settings(items []*item) (list []name) {
 		}
 	}
 	return list
-}
-
-// kindOf returns the kind of a block that an address names; nil for variables, locals and the like.
-func kindOf(a addr.Addr) *dsl.Kind {
-	if slices.Contains([]string{"var", "local"}, a.Kind) {
-		return nil
-	}
-	return dsl.KindOf(a.Kind)
 }

@@ -22,18 +22,18 @@ func (c *completer) follow(name, with, starts string) string {
 	return name + with
 }
 
-// attribute returns an attribute to insert; n numbers the place of its value.
-func (c *completer) attribute(a dsl.Attr, n int, end string) string {
+// attribute returns an attribute to insert.
+func (c *completer) attribute(a dsl.Attr) string {
 	if !c.snippets {
 		return c.follow(a.Name, " = ", "=")
 	}
-	return c.follow(a.Name, " = "+placeholder(a, n)+end, "=")
+	return c.follow(a.Name, " = "+placeholder(a, 1)+"$0", "=")
 }
 
 // isWord reports whether an attribute takes words without quotes, as the command of a test's run does.
 func isWord(a dsl.Attr) bool { return a.OneOf != nil && a.Name == "command" }
 
-// placeholder returns the place of an attribute's value in a snippet.
+// placeholder returns the place of an attribute's value in a snippet, its n-th.
 func placeholder(a dsl.Attr, n int) string {
 	switch {
 	case isWord(a):
