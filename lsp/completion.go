@@ -113,25 +113,27 @@ func (c *completer) inputs(body *dsl.Body) {
 	if dir == "" {
 		return
 	}
-	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
+	for _, d := range c.ofKind(dir, "var") {
 		rank := first
 		if slices.ContainsFunc(d.block.items, func(x *item) bool { return d.part.text(x.name) == "default" }) {
 			rank = second
 		}
-		if !c.has(d.addr.Name) {
-			c.add(rank, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
-				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
-		}
+		c.setting(rank, &d)
 	}
 }
 
 // settings lists the variables that a file of values does not set.
 func (c *completer) settings() {
-	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
-		if !c.has(d.addr.Name) {
-			c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
-				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
-		}
+	for _, d := range c.ofKind(c.dir(), "var") {
+		c.setting(first, &d)
+	}
+}
+
+// setting adds a variable that may be set here, if it is not set already.
+func (c *completer) setting(rank int, d *place) {
+	if !c.has(d.addr.Name) {
+		c.add(rank, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(excerpt(d))},
+			c.follow(d.addr.Name, " = ", "="))
 	}
 }
 
@@ -326,7 +328,7 @@ func (c *completer) members(chain []string) {
 // types lists the types of the blocks of a kind that are declared.
 func (c *completer) types(kind string) {
 	var types []string
-	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == kind }) {
+	for _, d := range c.ofKind(c.dir(), kind) {
 		types = append(types, d.addr.Type)
 	}
 	slices.Sort(types)
@@ -337,14 +339,14 @@ func (c *completer) types(kind string) {
 
 // declaredNames lists the names that are declared, of a kind and a type.
 func (c *completer) declaredNames(chain []string) {
-	want := addr.Addr{Kind: chain[0]}
+	typ := ""
 	if len(chain) == 2 {
-		want.Type = chain[1]
+		typ = chain[1]
 	}
-	for _, d := range c.session.names(c.dir(), func(n *name) bool {
-		return n.declared && n.addr.Kind == want.Kind && n.addr.Type == want.Type
-	}) {
-		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+	for _, d := range c.ofKind(c.dir(), chain[0]) {
+		if d.addr.Type == typ {
+			c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+		}
 	}
 }
 
@@ -354,7 +356,7 @@ func (c *completer) outputs(module string) {
 	if dir == "" {
 		return
 	}
-	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "output" }) {
+	for _, d := range c.ofKind(dir, "output") {
 		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemProperty, Detail: d.place()}, d.addr.Name)
 	}
 }

@@ -140,7 +140,7 @@ func (s *session) explainTarget(x *spot, t *target) string {
 			parts = append(parts, v.Description)
 		}
 	}
-	parts = append(parts, fmt.Sprintf("```hcl\n%s\n```", excerpt(d)))
+	parts = append(parts, excerpt(d))
 	if k := dsl.KindOf(t.addr.Kind); k != nil {
 		parts = append(parts, k.Doc)
 	}
@@ -177,11 +177,11 @@ const (
 	mostLines = 16
 )
 
-// excerpt returns the first lines of a declaration.
+// excerpt returns the first lines of a declaration, in Markdown.
 func excerpt(d *place) string {
 	lines := strings.Split(strings.ReplaceAll(d.part.text(d.whole), "\r\n", "\n"), "\n")
 	if len(lines) > mostLines {
 		lines = append(lines[:mostLines], "…")
 	}
-	return strings.Join(lines, "\n")
+	return "```hcl\n" + strings.Join(lines, "\n") + "\n```"
 }
