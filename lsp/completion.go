@@ -274,21 +274,19 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 }
 
 // builtIns lists the names that nobody declares and that have a value here.
-func (c *completer) builtIns() []string {
-	names := []string{"path.module", "path.root", "path.cwd"}
+func (c *completer) builtIns() (names []string) {
+	var outermost []*item
+	if len(c.blocks) > 0 && len(c.path) > 0 {
+		outermost = c.blocks[0].items
+	}
+	for _, b := range builtIn {
+		if b.needs == "" || slices.ContainsFunc(outermost, func(x *item) bool { return c.part.text(x.name) == b.needs }) {
+			names = append(names, b.name)
+		}
+	}
 	for _, h := range c.path {
 		if h.Type == "dynamic" && len(h.Labels) > 0 {
 			names = append(names, h.Labels[0]+".key", h.Labels[0]+".value")
-		}
-	}
-	if len(c.blocks) > 0 && len(c.path) > 0 {
-		for _, x := range c.blocks[0].items {
-			switch c.part.text(x.name) {
-			case "for_each":
-				names = append(names, "each.key", "each.value")
-			case "count":
-				names = append(names, "count.index")
-			}
 		}
 	}
 	return names

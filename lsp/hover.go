@@ -79,14 +79,14 @@ func (f *file) block(path []dsl.Head) string {
 	return ""
 }
 
-// builtIn explains names that an expression may use and nobody declares.
-var builtIn = map[string]string{
-	"each.key":    "The key of this instance of a block with `for_each`.",
-	"each.value":  "The value of this instance of a block with `for_each`.",
-	"count.index": "The number of this instance of a block with `count`, from 0.",
-	"path.module": "The folder of these files, as an absolute path.",
-	"path.root":   "The folder of the pipeline, as an absolute path.",
-	"path.cwd":    "The folder in which stepflow was started.",
+// builtIn are the names that an expression may use and nobody declares. Some need an attribute in the outermost block.
+var builtIn = []struct{ name, needs, doc string }{
+	{"path.module", "", "The folder of these files, as an absolute path."},
+	{"path.root", "", "The folder of the pipeline, as an absolute path."},
+	{"path.cwd", "", "The folder in which stepflow was started."},
+	{"each.key", "for_each", "The key of this instance of a block with `for_each`."},
+	{"each.value", "for_each", "The value of this instance of a block with `for_each`."},
+	{"count.index", "count", "The number of this instance of a block with `count`, from 0."},
 }
 
 // word explains a function, or a name that nobody declares, in an expression.
@@ -106,8 +106,10 @@ func word(o *outline, value []token, at int) (text string, where span) {
 			continue
 		}
 		name := o.text(c[0]) + "." + o.text(c[1])
-		if text := builtIn[name]; text != "" {
-			return fmt.Sprintf("`%s`\n\n%s", name, text), span{c[0].start, c[1].end}
+		for _, b := range builtIn {
+			if b.name == name {
+				return fmt.Sprintf("`%s`\n\n%s", name, b.doc), span{c[0].start, c[1].end}
+			}
 		}
 	}
 	return "", where
