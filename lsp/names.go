@@ -96,7 +96,7 @@ type chain []span
 
 // chains lists the chains in the tokens of an expression.
 func chains(tokens []token) (list []chain) {
-	ends := pairs(tokens)
+	ends, _ := pairs(tokens)
 	for i, t := range tokens {
 		if t.kind == hclsyntax.TokenIdent && (i == 0 || tokens[i-1].kind != hclsyntax.TokenDot) {
 			list = append(list, chainAt(tokens, ends, i))
@@ -124,10 +124,9 @@ func chainAt(tokens []token, ends map[int]int, at int) chain {
 	return c
 }
 
-// pairs returns where the brackets end that begin at tokens, those that do end.
-func pairs(tokens []token) map[int]int {
-	ends := map[int]int{}
-	var open []int
+// pairs returns where the brackets and quotes end that begin at tokens, and which do not end, the outermost first.
+func pairs(tokens []token) (ends map[int]int, open []int) {
+	ends = map[int]int{}
 	for i, t := range tokens {
 		switch {
 		case opens[t.kind]:
@@ -137,7 +136,7 @@ func pairs(tokens []token) map[int]int {
 			open = open[:len(open)-1]
 		}
 	}
-	return ends
+	return ends, open
 }
 
 // use returns what a chain refers to.
