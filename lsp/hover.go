@@ -39,12 +39,10 @@ func (s *session) explain(x *spot) (text string, at span) {
 		return "", at
 	case it.name.holds(x.at) && it.equals:
 		return x.attribute(x.heads(), o.text(it.name)), it.name
-	case it.name.holds(x.at):
-		return x.block(append(x.heads(), heads(o, []*item{it})...)), it.name
 	case it.equals:
 		return word(o, it.value, x.at)
 	}
-	for _, l := range it.labels {
+	for _, l := range append([]span{it.name}, it.labels...) {
 		if l.holds(x.at) {
 			return x.block(append(x.heads(), heads(o, []*item{it})...)), l
 		}
