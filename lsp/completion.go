@@ -1,7 +1,6 @@
 package lsp
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +91,7 @@ func (c *completer) names() {
 			rank = first
 		}
 		c.add(rank, CompletionItem{Label: a.Name, Kind: itemProperty, Detail: a.Summary(),
-			Documentation: markdown(a.Describe())}, c.attribute(a, 1, "$0"))
+			Documentation: markdown(a.Describe())}, c.attribute(a))
 	}
 	for _, n := range body.Blocks {
 		if !n.Repeat && c.has(n.Name) {
@@ -114,98 +113,28 @@ func (c *completer) inputs(body *dsl.Body) {
 	if dir == "" {
 		return
 	}
-	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
+	for _, d := range c.ofKind(dir, "var") {
 		rank := first
 		if slices.ContainsFunc(d.block.items, func(x *item) bool { return d.part.text(x.name) == "default" }) {
 			rank = second
 		}
-		if !c.has(d.addr.Name) {
-			c.add(rank, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
-				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
-		}
+		c.setting(rank, &d)
 	}
 }
 
 // settings lists the variables that a file of values does not set.
 func (c *completer) settings() {
-	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == "var" }) {
-		if !c.has(d.addr.Name) {
-			c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(
-				"```hcl\n" + excerpt(&d) + "\n```")}, c.follow(d.addr.Name, " = ", "="))
-		}
+	for _, d := range c.ofKind(c.dir(), "var") {
+		c.setting(first, &d)
 	}
 }
 
-// rest returns what follows on the line of the cursor.
-func (c *completer) rest() string {
-	line, _, _ := bytes.Cut(c.part.src[c.at:], []byte("\n"))
-	return strings.TrimSpace(string(line))
-}
-
-// follow returns a name with what follows it, unless the line goes on with one of some characters already.
-func (c *completer) follow(name, with, starts string) string {
-	if rest := c.rest(); rest != "" && strings.Contains(starts, rest[:1]) {
-		return name
+// setting adds a variable that may be set here, if it is not set already.
+func (c *completer) setting(rank int, d *place) {
+	if !c.has(d.addr.Name) {
+		c.add(rank, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Documentation: markdown(excerpt(d))},
+			c.follow(d.addr.Name, " = ", "="))
 	}
-	return name + with
-}
-
-// attribute returns an attribute to insert; n numbers the place of its value.
-func (c *completer) attribute(a dsl.Attr, n int, end string) string {
-	if !c.snippets {
-		return c.follow(a.Name, " = ", "=")
-	}
-	return c.follow(a.Name, " = "+placeholder(a, n)+end, "=")
-}
-
-// isWord reports whether an attribute takes words without quotes, as the command of a test's run does.
-func isWord(a dsl.Attr) bool { return a.OneOf != nil && a.Name == "command" }
-
-// placeholder returns the place of an attribute's value in a snippet.
-func placeholder(a dsl.Attr, n int) string {
-	switch {
-	case isWord(a):
-		return fmt.Sprintf("${%d|%s|}", n, strings.Join(a.OneOf, ","))
-	case a.OneOf != nil:
-		return fmt.Sprintf(`"${%d|%s|}"`, n, strings.Join(a.OneOf, ","))
-	case a.IsBool():
-		return fmt.Sprintf("${%d|true,false|}", n)
-	case a.IsText() && !a.Address:
-		return fmt.Sprintf(`"$%d"`, n)
-	}
-	return fmt.Sprintf("$%d", n)
-}
-
-// block returns a block to insert, with the attributes that it needs. types is what its first label may be.
-func (c *completer) block(name string, types []string, named bool, attrs []dsl.Attr, of []string) string {
-	if !c.snippets || c.rest() != "" {
-		return c.follow(name, " ", `{"`)
-	}
-	b, n := strings.Builder{}, 0
-	b.WriteString(name)
-	if types != nil {
-		n++
-		fmt.Fprintf(&b, ` "${%d|%s|}"`, n, strings.Join(types, ","))
-	}
-	if named {
-		n++
-		fmt.Fprintf(&b, ` "${%d:name}"`, n)
-	}
-	b.WriteString(" {\n")
-	var required []dsl.Attr
-	width := 0
-	for _, a := range attrs {
-		if a.Required && (of == nil || len(a.Only) == 0) {
-			required = append(required, a)
-			width = max(width, len(a.Name))
-		}
-	}
-	for _, a := range required {
-		n++
-		fmt.Fprintf(&b, "  %-*s = %s\n", width, a.Name, placeholder(a, n))
-	}
-	b.WriteString("  $0\n}")
-	return b.String()
 }
 
 // labels lists what a label of a block may be: its type.
@@ -329,7 +258,8 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 		a := d.addr
 		rank, kind := third, itemStruct
 		switch {
-		case a.Kind == "output" && !c.isTest(), a.Kind == "check", blocksOnly && kindOf(a) == nil && a.Kind != "module":
+		case a.Kind == "output" && !c.isTest(), a.Kind == "check",
+			blocksOnly && dsl.KindOf(a.Kind) == nil && a.Kind != "module":
 			continue
 		case slices.Contains(wanted, a.Kind):
 			rank = first
@@ -344,21 +274,19 @@ func (c *completer) declarations(wanted []string, blocksOnly bool) {
 }
 
 // builtIns lists the names that nobody declares and that have a value here.
-func (c *completer) builtIns() []string {
-	names := []string{"path.module", "path.root", "path.cwd"}
+func (c *completer) builtIns() (names []string) {
+	var outermost []*item
+	if len(c.blocks) > 0 && len(c.path) > 0 {
+		outermost = c.blocks[0].items
+	}
+	for _, b := range builtIn {
+		if b.needs == "" || slices.ContainsFunc(outermost, func(x *item) bool { return c.part.text(x.name) == b.needs }) {
+			names = append(names, b.name)
+		}
+	}
 	for _, h := range c.path {
 		if h.Type == "dynamic" && len(h.Labels) > 0 {
 			names = append(names, h.Labels[0]+".key", h.Labels[0]+".value")
-		}
-	}
-	if len(c.blocks) > 0 && len(c.path) > 0 {
-		for _, x := range c.blocks[0].items {
-			switch c.part.text(x.name) {
-			case "for_each":
-				names = append(names, "each.key", "each.value")
-			case "count":
-				names = append(names, "count.index")
-			}
 		}
 	}
 	return names
@@ -398,7 +326,7 @@ func (c *completer) members(chain []string) {
 // types lists the types of the blocks of a kind that are declared.
 func (c *completer) types(kind string) {
 	var types []string
-	for _, d := range c.session.names(c.dir(), func(n *name) bool { return n.declared && n.addr.Kind == kind }) {
+	for _, d := range c.ofKind(c.dir(), kind) {
 		types = append(types, d.addr.Type)
 	}
 	slices.Sort(types)
@@ -409,14 +337,14 @@ func (c *completer) types(kind string) {
 
 // declaredNames lists the names that are declared, of a kind and a type.
 func (c *completer) declaredNames(chain []string) {
-	want := addr.Addr{Kind: chain[0]}
+	typ := ""
 	if len(chain) == 2 {
-		want.Type = chain[1]
+		typ = chain[1]
 	}
-	for _, d := range c.session.names(c.dir(), func(n *name) bool {
-		return n.declared && n.addr.Kind == want.Kind && n.addr.Type == want.Type
-	}) {
-		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+	for _, d := range c.ofKind(c.dir(), chain[0]) {
+		if d.addr.Type == typ {
+			c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemVariable, Detail: d.place()}, d.addr.Name)
+		}
 	}
 }
 
@@ -426,14 +354,14 @@ func (c *completer) outputs(module string) {
 	if dir == "" {
 		return
 	}
-	for _, d := range c.session.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == "output" }) {
+	for _, d := range c.ofKind(dir, "output") {
 		c.add(first, CompletionItem{Label: d.addr.Name, Kind: itemProperty, Detail: d.place()}, d.addr.Name)
 	}
 }
 
 // exports lists the values that a block offers.
 func (c *completer) exports(a addr.Addr) {
-	k := kindOf(a)
+	k := dsl.KindOf(a.Kind)
 	if k == nil {
 		return
 	}

@@ -41,14 +41,11 @@ func (s *session) cursor(p positionParams) (*cursor, error) {
 			c.given = x.blocks[n-1].items
 		}
 	}
-	for c.word.start > 0 && isLetterOrDigit(src[c.word.start-1]) {
+	for c.word.start > 0 && isInName(src[c.word.start-1]) {
 		c.word.start--
 	}
 	return c, nil
 }
-
-// isLetterOrDigit reports whether a byte may be in a name.
-func isLetterOrDigit(b byte) bool { return isLetter(b) || b >= '0' && b <= '9' || b == '-' }
 
 // inComment reports whether a text ends in a comment.
 func inComment(src []byte) bool {
@@ -91,26 +88,20 @@ type value struct {
 func (c *cursor) value() *value {
 	v := &value{tokens: slices.DeleteFunc(slices.Clone(c.before.last.value),
 		func(t token) bool { return t.kind == hclsyntax.TokenEOF })}
-	for i, t := range v.tokens {
-		switch {
-		case opens[t.kind]:
-			v.open = append(v.open, i)
-		case closes[t.kind] && len(v.open) > 0:
-			v.open = v.open[:len(v.open)-1]
-		}
-	}
-	v.readChain(c)
+	ends, open := pairs(v.tokens)
+	v.open = open
+	v.readChain(c, ends)
 	return v
 }
 
 // readChain reads the names before the word, from the last to the first.
-func (v *value) readChain(c *cursor) {
+func (v *value) readChain(c *cursor, ends map[int]int) {
 	i := len(v.tokens) - 1
 	if i >= 0 && v.tokens[i].kind == hclsyntax.TokenIdent && v.tokens[i].end == c.at {
 		i--
 	}
 	starts := map[int]int{}
-	for from, to := range pairs(v.tokens) {
+	for from, to := range ends {
 		starts[to] = from
 	}
 	v.after = i >= 0 && v.tokens[i].kind == hclsyntax.TokenDot

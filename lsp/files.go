@@ -122,9 +122,9 @@ type onDisk struct {
 
 // filesOf returns the files of a folder, and of its tests, by name: as the editor has them, or as they lie on disk.
 func (s *session) filesOf(dir string) (list []*file) {
-	for path, f := range s.open {
+	for _, f := range s.open {
 		if f.dir() == dir {
-			list = append(list, s.open[path])
+			list = append(list, f)
 		}
 	}
 	sources, _ := dsl.Sources(dir) // what cannot be read has no files

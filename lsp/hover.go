@@ -39,12 +39,10 @@ func (s *session) explain(x *spot) (text string, at span) {
 		return "", at
 	case it.name.holds(x.at) && it.equals:
 		return x.attribute(x.heads(), o.text(it.name)), it.name
-	case it.name.holds(x.at):
-		return x.block(append(x.heads(), heads(o, []*item{it})...)), it.name
 	case it.equals:
 		return word(o, it.value, x.at)
 	}
-	for _, l := range it.labels {
+	for _, l := range append([]span{it.name}, it.labels...) {
 		if l.holds(x.at) {
 			return x.block(append(x.heads(), heads(o, []*item{it})...)), l
 		}
@@ -79,14 +77,14 @@ func (f *file) block(path []dsl.Head) string {
 	return ""
 }
 
-// builtIn explains names that an expression may use and nobody declares.
-var builtIn = map[string]string{
-	"each.key":    "The key of this instance of a block with `for_each`.",
-	"each.value":  "The value of this instance of a block with `for_each`.",
-	"count.index": "The number of this instance of a block with `count`, from 0.",
-	"path.module": "The folder of these files, as an absolute path.",
-	"path.root":   "The folder of the pipeline, as an absolute path.",
-	"path.cwd":    "The folder in which stepflow was started.",
+// builtIn are the names that an expression may use and nobody declares. Some need an attribute in the outermost block.
+var builtIn = []struct{ name, needs, doc string }{
+	{"path.module", "", "The folder of these files, as an absolute path."},
+	{"path.root", "", "The folder of the pipeline, as an absolute path."},
+	{"path.cwd", "", "The folder in which stepflow was started."},
+	{"each.key", "for_each", "The key of this instance of a block with `for_each`."},
+	{"each.value", "for_each", "The value of this instance of a block with `for_each`."},
+	{"count.index", "count", "The number of this instance of a block with `count`, from 0."},
 }
 
 // word explains a function, or a name that nobody declares, in an expression.
@@ -106,8 +104,10 @@ func word(o *outline, value []token, at int) (text string, where span) {
 			continue
 		}
 		name := o.text(c[0]) + "." + o.text(c[1])
-		if text := builtIn[name]; text != "" {
-			return fmt.Sprintf("`%s`\n\n%s", name, text), span{c[0].start, c[1].end}
+		for _, b := range builtIn {
+			if b.name == name {
+				return fmt.Sprintf("`%s`\n\n%s", name, b.doc), span{c[0].start, c[1].end}
+			}
 		}
 	}
 	return "", where
@@ -116,7 +116,7 @@ func word(o *outline, value []token, at int) (text string, where span) {
 // explainExport explains a value that a block offers.
 func (s *session) explainExport(x *spot, n *name) (string, span) {
 	i := x.step(n)
-	k := kindOf(n.addr)
+	k := dsl.KindOf(n.addr.Kind)
 	if k == nil || i != 0 {
 		return "", n.steps[i]
 	}
@@ -140,8 +140,8 @@ func (s *session) explainTarget(x *spot, t *target) string {
 			parts = append(parts, v.Description)
 		}
 	}
-	parts = append(parts, fmt.Sprintf("```hcl\n%s\n```", excerpt(d)))
-	if k := kindOf(t.addr); k != nil {
+	parts = append(parts, excerpt(d))
+	if k := dsl.KindOf(t.addr.Kind); k != nil {
 		parts = append(parts, k.Doc)
 	}
 	if d.file != x.file {
@@ -177,11 +177,11 @@ const (
 	mostLines = 16
 )
 
-// excerpt returns the first lines of a declaration.
+// excerpt returns the first lines of a declaration, in Markdown.
 func excerpt(d *place) string {
 	lines := strings.Split(strings.ReplaceAll(d.part.text(d.whole), "\r\n", "\n"), "\n")
 	if len(lines) > mostLines {
 		lines = append(lines[:mostLines], "…")
 	}
-	return strings.Join(lines, "\n")
+	return "```hcl\n" + strings.Join(lines, "\n") + "\n```"
 }

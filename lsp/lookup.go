@@ -83,6 +83,11 @@ func (s *session) names(dir string, match func(*name) bool) (list []place) {
 	return list
 }
 
+// ofKind lists what is declared of a kind in the files of a folder.
+func (s *session) ofKind(dir, kind string) []place {
+	return s.names(dir, func(n *name) bool { return n.declared && n.addr.Kind == kind })
+}
+
 // declared returns where something is declared; nil if it is not.
 func (s *session) declared(dir string, a addr.Addr) *place {
 	list := s.names(dir, func(n *name) bool { return n.declared && n.addr == a })

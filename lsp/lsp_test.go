@@ -21,7 +21,8 @@ type editor struct {
 	dir     string
 	client  *jrpc2.Client
 	wrong   chan publishDiagnosticsParams
-	done    chan bool // whether the server ended clean
+	kept    []publishDiagnosticsParams // that were not asked for yet
+	done    chan bool                  // whether the server ended clean
 	version int
 }
 
@@ -133,15 +134,22 @@ func (e *editor) at(name, text, after string) map[string]any {
 		"position": newText([]byte(text), inUTF16).position(i + len(after))}
 }
 
-// diagnostics waits until the server says what is wrong in a file.
+// diagnostics waits until the server says what is wrong in a file. What it says of others is kept for later: the client
+// hands on messages that arrive at once in any order.
 func (e *editor) diagnostics(name string) []Diagnostic {
 	e.t.Helper()
+	if i := slices.IndexFunc(e.kept, func(p publishDiagnosticsParams) bool { return p.URI == e.uri(name) }); i >= 0 {
+		p := e.kept[i]
+		e.kept = slices.Delete(e.kept, i, i+1)
+		return p.Diagnostics
+	}
 	for {
 		select {
 		case p := <-e.wrong:
 			if p.URI == e.uri(name) {
 				return p.Diagnostics
 			}
+			e.kept = append(e.kept, p)
 		case <-time.After(10 * time.Second):
 			e.t.Fatal("no diagnostics of " + name)
 		}

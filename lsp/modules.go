@@ -39,13 +39,13 @@ func (o *outline) calls() (list []call) {
 	return list
 }
 
-// isCallSetting reports whether an attribute of a module block has the same meaning in each, and is no input.
+// isCallSetting reports whether an attribute of a module block has the same meaning in each, and is not an input.
 func isCallSetting(name string) bool {
 	body, _ := dsl.BodyOf([]dsl.Head{{Type: "module"}})
 	return body.Attr(name) != nil
 }
 
-// literal returns the text that is the value of an attribute; "" if it is no text in quotes.
+// literal returns the text that is the value of an attribute; "" if it is not a text in quotes.
 func (o *outline) literal(x *item) string {
 	if v := x.value; len(v) >= 3 && v[0].kind == hclsyntax.TokenOQuote && v[1].kind == hclsyntax.TokenQuotedLit &&
 		v[2].kind == hclsyntax.TokenCQuote {
@@ -70,15 +70,30 @@ func (c *call) folder(dir string) string {
 	return path
 }
 
-// moduleDir returns the folder of a module that is called in another; "" if it is not known.
-func (s *session) moduleDir(dir, name string) string {
+// callPlace is a module block with the file that it is in.
+type callPlace struct {
+	file *file
+	part part
+	*call
+}
+
+// callsIn lists the module blocks in the files of a folder.
+func (s *session) callsIn(dir string) (list []callPlace) {
 	for _, f := range s.filesOf(dir) {
 		for _, p := range f.parts {
-			for _, c := range p.calls {
-				if c.name == name {
-					return c.folder(dir)
-				}
+			for i := range p.calls {
+				list = append(list, callPlace{f, p, &p.calls[i]})
 			}
+		}
+	}
+	return list
+}
+
+// moduleDir returns the folder of a module that is called in another; "" if it is not known.
+func (s *session) moduleDir(dir, name string) string {
+	for _, c := range s.callsIn(dir) {
+		if c.name == name {
+			return c.folder(dir)
 		}
 	}
 	return ""
@@ -146,18 +161,14 @@ func (s *session) everywhere(t *target) []place {
 	list := s.names(t.dir, func(n *name) bool { return n.addr == t.addr })
 	for _, dir := range s.pipelines() {
 		var called []string
-		for _, f := range s.filesOf(dir) {
-			for _, p := range f.parts {
-				for _, c := range p.calls {
-					if c.folder(dir) != t.dir {
-						continue
-					}
-					called = append(called, c.name)
-					for _, x := range c.inputs {
-						if t.addr == (addr.Addr{Kind: "var", Name: p.text(x.name)}) {
-							list = append(list, place{f, p, &name{addr: t.addr, at: x.name, in: "module"}})
-						}
-					}
+		for _, c := range s.callsIn(dir) {
+			if c.folder(dir) != t.dir {
+				continue
+			}
+			called = append(called, c.name)
+			for _, x := range c.inputs {
+				if t.addr == (addr.Addr{Kind: "var", Name: c.part.text(x.name)}) {
+					list = append(list, place{c.file, c.part, &name{addr: t.addr, at: x.name, in: "module"}})
 				}
 			}
 		}

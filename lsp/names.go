@@ -1,8 +1,6 @@
 package lsp
 
 import (
-	"slices"
-
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"stepflow/dsl"
@@ -98,7 +96,7 @@ type chain []span
 
 // chains lists the chains in the tokens of an expression.
 func chains(tokens []token) (list []chain) {
-	ends := pairs(tokens)
+	ends, _ := pairs(tokens)
 	for i, t := range tokens {
 		if t.kind == hclsyntax.TokenIdent && (i == 0 || tokens[i-1].kind != hclsyntax.TokenDot) {
 			list = append(list, chainAt(tokens, ends, i))
@@ -126,10 +124,9 @@ func chainAt(tokens []token, ends map[int]int, at int) chain {
 	return c
 }
 
-// pairs returns where the brackets end that begin at tokens, those that do end.
-func pairs(tokens []token) map[int]int {
-	ends := map[int]int{}
-	var open []int
+// pairs returns where the brackets and quotes end that begin at tokens, and which do not end, the outermost first.
+func pairs(tokens []token) (ends map[int]int, open []int) {
+	ends = map[int]int{}
 	for i, t := range tokens {
 		switch {
 		case opens[t.kind]:
@@ -139,7 +136,7 @@ func pairs(tokens []token) map[int]int {
 			open = open[:len(open)-1]
 		}
 	}
-	return ends
+	return ends, open
 }
 
 // use returns what a chain refers to.
@@ -168,12 +165,4 @@ func (o *outline) settings(items []*item) (list []name) {
 		}
 	}
 	return list
-}
-
-// kindOf returns the kind of a block that an address names; nil for variables, locals and the like.
-func kindOf(a addr.Addr) *dsl.Kind {
-	if slices.Contains([]string{"var", "local"}, a.Kind) {
-		return nil
-	}
-	return dsl.KindOf(a.Kind)
 }

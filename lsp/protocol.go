@@ -92,7 +92,6 @@ type renameParams struct {
 
 type codeActionParams struct {
 	TextDocument textDocument `json:"textDocument"`
-	Range        Range        `json:"range"`
 	Context      struct {
 		Diagnostics []Diagnostic `json:"diagnostics"`
 	} `json:"context"`
@@ -155,7 +154,6 @@ const snippetFormat = 2
 const (
 	itemFunction = 3
 	itemVariable = 6
-	itemModule   = 9
 	itemProperty = 10
 	itemValue    = 12
 	itemKeyword  = 14

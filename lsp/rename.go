@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"stepflow/dsl"
 	"stepflow/dsl/addr"
 )
 
@@ -62,7 +63,7 @@ func (s *session) rename(p renameParams) (*WorkspaceEdit, error) {
 	if err := s.checkName(t.dir, to); err != nil {
 		return nil, err
 	}
-	k := kindOf(t.addr)
+	k := dsl.KindOf(t.addr.Kind)
 	recorded := t.addr.Kind == "module" || k != nil && k.Runs
 	edit := &WorkspaceEdit{map[string][]TextEdit{}}
 	for _, u := range s.everywhere(t) {

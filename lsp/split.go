@@ -125,7 +125,7 @@ func beginsBlock(line []byte) bool {
 // cutIdent cuts the name off with which a line starts.
 func cutIdent(line []byte) (word, rest []byte) {
 	i := 0
-	for i < len(line) && (isLetter(line[i]) || i > 0 && (line[i] >= '0' && line[i] <= '9' || line[i] == '-')) {
+	for i < len(line) && (isLetter(line[i]) || i > 0 && isInName(line[i])) {
 		i++
 	}
 	return line[:i], line[i:]
@@ -141,3 +141,6 @@ func isIdent(text []byte) bool {
 func isLetter(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c >= 0x80
 }
+
+// isInName reports whether a byte may be in a name, behind its first letter.
+func isInName(c byte) bool { return isLetter(c) || c >= '0' && c <= '9' || c == '-' }
