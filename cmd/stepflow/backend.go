@@ -15,20 +15,6 @@ import (
 // backendVariable names the backend where no flag does.
 const backendVariable = "STEPFLOW_BACKEND"
 
-// lying adds the flags that say where the state lies besides its folder.
-func lying(a *app, f *flag.FlagSet) {
-	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for "+
-		"the folder alone (default: "+backendVariable+", or where the folder's state lies already)")
-	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, "+
-		"s3://BUCKET/PREFIX, or none (default: "+artifactsVariable+", or where the last apply kept them)")
-}
-
-// locking adds the flags of commands that write the state.
-func locking(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.lock, "lock", true, "take the backend's lock; without it, two runs may write the state at once")
-	f.DurationVar(&a.lockTimeout, "lock-timeout", 0, "how long to wait for a lock that another process has, as 10m")
-}
-
 // address returns where the state of a folder lies: where the flag, the environment, or else the folder says.
 func (a *app) address(folder string) (string, error) {
 	if s := a.places().Backend; s != "" {

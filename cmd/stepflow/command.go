@@ -239,54 +239,6 @@ func usage(w io.Writer) {
 		"stepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 
-// common adds the flags of commands that read a pipeline.
-func common(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
-	lying(a, f)
-	planning(a, f)
-}
-
-// planning adds the flags that decide what a plan comes to.
-func planning(a *app, f *flag.FlagSet) {
-	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
-	f.StringVar(&a.deviceMemory, "device-memory", "",
-		"memory the run may take, as \"24GiB\" (default: what the device has)")
-	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
-	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
-		a.given = append(a.given, dsl.Flag{Var: s})
-		return nil
-	})
-	f.Func("var-file", "read variables from a file; can be repeated, and the order among -var and -var-file counts",
-		func(s string) error {
-			if s == "" {
-				return errors.New("it needs the name of a file")
-			}
-			a.given = append(a.given, dsl.Flag{File: s})
-			return nil
-		})
-}
-
-// selecting adds the flags that leave blocks out of a plan, or run them again.
-func selecting(a *app, f *flag.FlagSet) {
-	for _, x := range []struct {
-		name, usage string
-		list        *[]string
-	}{
-		{"target", "plan only this block or instance, and what it needs; can be repeated", &a.selection.Target},
-		{"exclude", "leave out this block or instance, and what needs it; can be repeated", &a.selection.Exclude},
-		{"replace", "run this block or instance again, though it is up to date; can be repeated",
-			&a.selection.Replace},
-	} {
-		f.Func(x.name, x.usage, func(s string) error {
-			*x.list = append(*x.list, s)
-			return nil
-		})
-	}
-	f.BoolVar(&a.selection.RefreshOnly, "refresh-only", false,
-		"only look at data and at results on disk, and at what differs from the state; apply records that")
-}
-
 func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }

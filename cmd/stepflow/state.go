@@ -54,15 +54,6 @@ func stateOf(dir string) (string, error) {
 	return state.Default(dir)
 }
 
-// inspectFlags are those of commands whose argument is something else than the pipeline.
-func inspectFlags(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.stateDir, "state-dir", "",
-		"folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
-	lying(a, f)
-	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
-}
-
 // stateAction is a row of the table of what stepflow state does.
 type stateAction struct {
 	name, args  string
