@@ -59,11 +59,9 @@ func (a *app) warn(err error) {
 
 // follow brings the copy of a pipeline's state that its folder has to what its backend has.
 func (a *app) follow(pipeline string) error {
-	folder, err := a.stateDir, error(nil)
-	if folder == "" {
-		if folder, err = stateOf(pipeline); err != nil {
-			return nil // reading the pipeline says what is wrong
-		}
+	folder, err := a.stateOf(pipeline)
+	if err != nil {
+		return nil // reading the pipeline says what is wrong
 	}
 	access, err := a.access("", folder)
 	if err != nil {

@@ -35,15 +35,13 @@ func (a *app) state() (*state.Dir, error) {
 }
 
 // statePath is the folder of the state that -state-dir or -dir names.
-func (a *app) statePath() (string, error) {
+func (a *app) statePath() (string, error) { return a.stateOf(a.dir) }
+
+// stateOf is the folder of the state that -state-dir names, or else that of a pipeline.
+func (a *app) stateOf(dir string) (string, error) {
 	if a.stateDir != "" {
 		return a.stateDir, nil
 	}
-	return stateOf(a.dir)
-}
-
-// stateOf is the folder of the state of a pipeline.
-func stateOf(dir string) (string, error) {
 	st, err := os.Stat(dir)
 	if err != nil {
 		return "", fmt.Errorf("the pipeline's folder: %w", err)
