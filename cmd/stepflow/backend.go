@@ -51,7 +51,7 @@ func (a *app) access(operation, folder string) (*state.Access, error) {
 func (a *app) warn(err error) {
 	err = a.secrets.Error(err)
 	if a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "warning", "summary": err.Error()})
+		a.problemLine("warning", err.Error())
 		return
 	}
 	fmt.Fprintf(a.stderr, "%s %v\n", a.paint(yellow, "Warning:"), err)

@@ -138,7 +138,7 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 func (a *app) misuse(format string, args ...any) int {
 	text := fmt.Sprintf(format, args...)
 	if a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": text})
+		a.problemLine("error", text)
 	} else {
 		fmt.Fprintln(a.stderr, text)
 	}
@@ -335,13 +335,13 @@ func (a *app) fail(err error) int {
 		if errors.As(e, &diags) { // of a block that was planned on the way
 			a.diagnostics(diags, a.files)
 		} else if e = a.secrets.Error(e); a.json {
-			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": e.Error()})
+			a.problemLine("error", e.Error())
 		} else {
 			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
 	}
 	if left != nil && a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
+		a.problemLine("error", left.NotRun())
 	} else if left != nil {
 		fmt.Fprintln(a.stderr, left.NotRun())
 	}
