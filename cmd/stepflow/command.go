@@ -165,25 +165,18 @@ func (c *command) flagSet(a *app) *flag.FlagSet {
 	return f
 }
 
-// dispatch parses flags before and after the arguments.
+// dispatch runs a command with its flags and arguments.
 func (a *app) dispatch(c *command, args []string) int {
 	asked := a.json
 	f := c.flagSet(a)
-	var rest []string
-	for {
-		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				c.help(a.stdout, f)
-				return exitOK
-			}
-			a.json = asked
-			return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
-		}
-		args = f.Args()
-		if len(args) == 0 {
-			break
-		}
-		rest, args = append(rest, args[0]), args[1:]
+	rest, err := parseFlags(f, args)
+	if errors.Is(err, flag.ErrHelp) {
+		c.help(a.stdout, f)
+		return exitOK
+	}
+	if err != nil {
+		a.json = asked
+		return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
 	}
 	if len(rest) > c.most {
 		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s",

@@ -63,9 +63,8 @@ func TestHelpExamples(t *testing.T) {
 				continue
 			}
 			words, err := shellwords.Parse(m[1])
-			for f := c.flagSet(&app{}); err == nil && len(words) > 0; {
-				err = f.Parse(words)
-				words = f.Args()[min(1, f.NArg()):]
+			if err == nil {
+				_, err = parseFlags(c.flagSet(&app{}), words)
 			}
 			if err != nil {
 				t.Errorf("%q: %v", line, err)

@@ -7,6 +7,19 @@ import (
 	"stepflow/dsl"
 )
 
+// parseFlags reads flags before, between and after arguments, and returns the arguments; with an error, those before it.
+func parseFlags(f *flag.FlagSet, line []string) (args []string, err error) {
+	for {
+		if err := f.Parse(line); err != nil {
+			return args, err
+		}
+		if line = f.Args(); len(line) == 0 {
+			return args, nil
+		}
+		args, line = append(args, line[0]), line[1:]
+	}
+}
+
 // common adds the flags of commands that read a pipeline.
 func common(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
