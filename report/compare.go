@@ -72,7 +72,7 @@ func ends(r *Run, addresses []string) (list []*Block) {
 	return list
 }
 
-// covers reports whether an address is that of a block, of all its instances, or of a module that it is in.
+// covers reports whether an address names a block, all its instances, or a module that it is in.
 func covers(address, block string) bool {
 	x, err := addr.ParseAny(address)
 	y, err2 := addr.Parse(block)
@@ -145,7 +145,7 @@ func (c *chain) read(b *Block) {
 	}
 }
 
-// referred returns the block that an attribute names, or a part of which; nil if it names none.
+// referred returns the block that an attribute names, or names a part of; nil if it does not name one.
 func (c *chain) referred(value any) *Block {
 	text, _ := value.(string)
 	if b := c.by[text]; b != nil {
@@ -218,7 +218,7 @@ func shortestFirst(a, b string) int {
 	return cmp.Or(strings.Count(a, ".")-strings.Count(b, "."), cmp.Compare(a, b))
 }
 
-// reserved are the names of columns that are no attributes.
+// reserved are the names of columns that are not attributes.
 var reserved = []string{"run", "status", "tokens", "FLOPs", "peak", "time", trainingLoss}
 
 // nameColumns gives each column the shortest end of its path that tells it from the others; those that differ come

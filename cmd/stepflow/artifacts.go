@@ -37,7 +37,7 @@ func (a *app) placeOf(folder string) (p *artifacts.Place, lineage string, err er
 	return p, lineage, err
 }
 
-// elsewhere returns what a pipeline's results are found in besides its state's folder; nil for nothing.
+// elsewhere returns where a pipeline's results are found besides its state's folder; nil for nowhere.
 func (a *app) elsewhere(pipeline string) (results.Elsewhere, error) {
 	folder, err := a.stateOf(pipeline)
 	if err != nil {

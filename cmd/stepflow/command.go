@@ -194,7 +194,7 @@ func (a *app) dispatch(c *command, args []string) int {
 	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
 		return exitInterrupted // whatever came of that
 	}
-	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" { // of which the run counts
+	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" { // a run counts, even where its output is lost
 		if err := o.failed(); err != nil && !errors.Is(err, syscall.EPIPE) {
 			return a.fail(fmt.Errorf("writing the output: %w", err))
 		}
@@ -236,7 +236,7 @@ func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
 
-// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is none.
+// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is not a folder.
 func aFolder(arg string) string {
 	if st, err := os.Stat(arg); err != nil || !st.IsDir() {
 		return ""
@@ -273,7 +273,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 	o.Caps, o.Patient = caps, patient
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
-	if a.ctx.Err() != nil { // then it is none
+	if a.ctx.Err() != nil { // then it is not a whole plan
 		a.fail(apply.ErrInterrupted)
 		return nil, false
 	}

@@ -59,7 +59,7 @@ func TestHelpExamples(t *testing.T) {
 		for line := range strings.Lines(c.example) {
 			m := call.FindStringSubmatch(line)
 			if m == nil {
-				t.Errorf("%q is no call of stepflow %s", line, c.name)
+				t.Errorf("%q is not a call of stepflow %s", line, c.name)
 				continue
 			}
 			words, err := shellwords.Parse(m[1])

@@ -28,7 +28,7 @@ func common(a *app, f *flag.FlagSet) {
 	planning(a, f)
 }
 
-// inspectFlags are those of commands whose argument is something else than the pipeline.
+// inspectFlags adds the flags of commands whose argument is not the pipeline.
 func inspectFlags(a *app, f *flag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "write JSON for machines")
 	f.StringVar(&a.stateDir, "state-dir", "",

@@ -72,7 +72,7 @@ func (s jaegerSpan) parent() string {
 	return ""
 }
 
-// links are the ids of the traces that a root leads to.
+// links returns the ids of the traces that a span links to.
 func (s jaegerSpan) links() (ids []string) {
 	for _, r := range s.References {
 		if r.Type != "CHILD_OF" {
@@ -85,11 +85,12 @@ func (s jaegerSpan) links() (ids []string) {
 // search asks Jaeger for traces, as its page does.
 type search func(query ...string) []jaegerTrace
 
-// jaeger starts the real thing on free ports, and gives the environment that leads to it and its search.
+// jaeger starts a real Jaeger on free ports. It returns an environment in which stepflow sends its traces there, and a
+// function that searches them.
 func jaeger(t *testing.T) (env []string, find search) {
 	binary := os.Getenv("STEPFLOW_JAEGER")
 	if binary == "" {
-		t.Skip("STEPFLOW_JAEGER names no Jaeger: make test-jaeger builds one")
+		t.Skip("STEPFLOW_JAEGER does not name a Jaeger: make test-jaeger builds one")
 	}
 	ports := map[string]int{}
 	for _, name := range []string{"JAEGER_GRPC_PORT", "JAEGER_HTTP_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT"} {
@@ -308,7 +309,7 @@ func arrived(t *testing.T, find search, sent int) []jaegerTrace {
 	return nil
 }
 
-// root checks that a trace is a tree with one root, children inside their parents, and gives the root.
+// root checks that a trace is a tree with one root, children inside their parents, and returns the root.
 func root(t *testing.T, tr jaegerTrace) (root jaegerSpan) {
 	t.Helper()
 	byID := map[string]jaegerSpan{}

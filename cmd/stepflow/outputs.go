@@ -128,7 +128,7 @@ func objectGrid(o state.Output) *grid {
 	return g
 }
 
-// members returns the keys of a map or a list, and its objects; no objects if one of its members is none.
+// members returns the keys of a map or a list, and its objects; no objects if one of its members is not an object.
 func members(v any) (keys []string, objects []map[string]any) {
 	add := func(key string, v any) bool {
 		x, ok := v.(map[string]any)

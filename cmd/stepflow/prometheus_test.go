@@ -78,7 +78,7 @@ func expressions(t *testing.T) (list []string) {
 func TestPrometheus(t *testing.T) {
 	binary := os.Getenv("STEPFLOW_PROMETHEUS")
 	if binary == "" {
-		t.Skip("STEPFLOW_PROMETHEUS names no Prometheus: make test-prometheus does")
+		t.Skip("STEPFLOW_PROMETHEUS does not name a Prometheus: make test-prometheus sets it")
 	}
 	dir, metrics, api := t.TempDir(), port(t), port(t)
 	rules, err := filepath.Abs(filepath.Join(observability, "rules.yaml"))

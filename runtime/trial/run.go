@@ -98,7 +98,7 @@ func (a *attempt) try(ctx context.Context, before []*Run) {
 	a.conclude(diags)
 }
 
-// options are those of the run's plans. All that it makes lies in folders of its own.
+// options returns the options of the run's plans. All that the run makes lies in folders of its own.
 func (a *attempt) options(before []*Run) (o plan.Options, err error) {
 	s := a.run.file.suite
 	runs := map[string]cty.Value{}
