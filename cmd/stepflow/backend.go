@@ -39,6 +39,11 @@ func (a *app) access(operation, folder string) (*state.Access, error) {
 		return nil, fmt.Errorf("the state of %s lies in %s: leave out -backend, or move the state with \"stepflow "+
 			"state push -backend=local\"", folder, was)
 	}
+	return a.accessTo(operation, address)
+}
+
+// accessTo says that a state lies at an address, and how an operation takes its locks.
+func (a *app) accessTo(operation, address string) (*state.Access, error) {
 	b, err := remote.Open(address, os.Getenv)
 	if err != nil {
 		return nil, err
