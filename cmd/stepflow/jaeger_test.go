@@ -92,23 +92,18 @@ func jaeger(t *testing.T) (env []string, find search) {
 	if binary == "" {
 		t.Skip("STEPFLOW_JAEGER does not name a Jaeger: make test-jaeger builds one")
 	}
-	ports := map[string]int{}
+	ports := map[string]string{}
 	for _, name := range []string{"JAEGER_GRPC_PORT", "JAEGER_HTTP_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[name] = l.Addr().(*net.TCPAddr).Port
-		l.Close()
+		ports[name] = port(t)
 	}
 	cmd := exec.Command(binary, "--config", "../../tools/jaeger/config.yaml")
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_SAMPLER=always_off") // it would trace itself
 	for name, p := range ports {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", name, p))
+		cmd.Env = append(cmd.Env, name+"="+p)
 	}
 	cmd.Stderr = os.Stderr
-	env = append(os.Environ(), fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:%d", ports["OTLP_HTTP_PORT"]))
-	api := fmt.Sprintf("http://127.0.0.1:%d", ports["JAEGER_HTTP_PORT"])
+	env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"+ports["OTLP_HTTP_PORT"])
+	api := "http://127.0.0.1:" + ports["JAEGER_HTTP_PORT"]
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +112,7 @@ func jaeger(t *testing.T) (env []string, find search) {
 		cmd.Wait()
 	})
 	for i := 0; ; i++ {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports["OTLP_HTTP_PORT"])); err == nil {
+		if c, err := net.Dial("tcp", "127.0.0.1:"+ports["OTLP_HTTP_PORT"]); err == nil {
 			c.Close()
 			break
 		}
