@@ -92,9 +92,9 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(), outputCommand(),
-		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
+		outputCommand(), consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(),
+		devicesCommand(), benchCommand(), schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
@@ -194,7 +194,8 @@ func (a *app) dispatch(c *command, args []string) int {
 	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
 		return exitInterrupted // whatever came of that
 	}
-	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" { // a run counts, even where its output is lost
+	// A run counts, even where its output is lost.
+	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" {
 		if err := o.failed(); err != nil && !errors.Is(err, syscall.EPIPE) {
 			return a.fail(fmt.Errorf("writing the output: %w", err))
 		}
@@ -236,7 +237,8 @@ func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
 
-// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is not a folder.
+// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is not a
+// folder.
 func aFolder(arg string) string {
 	if st, err := os.Stat(arg); err != nil || !st.IsDir() {
 		return ""

@@ -7,7 +7,8 @@ import (
 	"stepflow/dsl"
 )
 
-// parseFlags reads flags before, between and after arguments, and returns the arguments; with an error, those before it.
+// parseFlags reads flags before, between and after arguments, and returns the arguments; with an error, those before
+// it.
 func parseFlags(f *flag.FlagSet, line []string) (args []string, err error) {
 	for {
 		if err := f.Parse(line); err != nil {

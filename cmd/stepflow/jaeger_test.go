@@ -443,7 +443,8 @@ func checkStep(t *testing.T, tr jaegerTrace, r jaegerSpan) {
 		}
 		n++
 		operations += s.Duration
-		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.Layer, tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
+		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.Layer,
+			tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
 			if s.tag(key) == "" {
 				t.Errorf("operation %s has no %s", s.Name, key)
 			}

@@ -100,9 +100,9 @@ func stateCommand() command {
 			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
 			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
 			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved " +
-			"by plan -out, by default the folder of -dir. pull: prints the state as JSON, from where it lies. push: puts " +
-			"the state of this folder, or of FILE (- for the standard input), to where -backend says. rebuild: makes a lost or damaged state again from the " +
-			"results on disk.",
+			"by plan -out, by default the folder of -dir. pull: prints the state as JSON, from where it lies. push: " +
+			"puts the state of this folder, or of FILE (- for the standard input), to where -backend says. rebuild: " +
+			"makes a lost or damaged state again from the results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
 			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +
 			"stepflow state gc -dry-run -dir pipelines/quickstart",

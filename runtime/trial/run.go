@@ -55,8 +55,8 @@ func (r *Run) within(ctx context.Context, before []*Run) {
 	case ctx.Err() != nil:
 		r.cut("Interrupted", fmt.Sprintf("run.%s was interrupted.", r.Name))
 	case inner.Err() != nil:
-		r.cut("Out of time", fmt.Sprintf("run.%s did not end within %s. Train less in it, or give it more time with -timeout.",
-			r.Name, limit))
+		r.cut("Out of time", fmt.Sprintf("run.%s did not end within %s. Train less in it, or give it more time with "+
+			"-timeout.", r.Name, limit))
 	}
 }
 
