@@ -187,12 +187,7 @@ func (a *app) rebuild(*stateFlags, []string) int {
 		return exitOK
 	}
 	for _, n := range d.State.Names() {
-		b := d.State.Blocks[n]
-		fmt.Fprintf(a.stdout, "%s: %s", n, b.Status)
-		if b.Steps > 0 {
-			fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
-		}
-		fmt.Fprintln(a.stdout)
+		a.printStatus(n, d.State.Blocks[n])
 	}
 	for _, s := range skipped {
 		fmt.Fprintf(a.stderr, "%s left out %s\n", a.paint(yellow, "Warning:"), s)
