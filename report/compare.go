@@ -43,8 +43,15 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 	if len(all) < 2 {
 		return nil, errors.New("there is one run to compare: name several folders, or one whose stages are repeated")
 	}
+	for _, c := range all {
+		row := &Row{Address: c.end.Address, Status: c.end.Status, Values: map[string]any{}}
+		if len(runs) > 1 {
+			row.Run = c.run.Name
+		}
+		t.Rows = append(t.Rows, row)
+	}
 	t.settings(all)
-	t.figures(all, len(runs) > 1)
+	t.figures(all)
 	t.results(all)
 	t.means()
 	return t, nil
@@ -72,7 +79,7 @@ func ends(r *Run, addresses []string) (list []*Block) {
 	return list
 }
 
-// covers reports whether an address is that of a block, of all its instances, or of a module that it is in.
+// covers reports whether an address names a block, all its instances, or a module that it is in.
 func covers(address, block string) bool {
 	x, err := addr.ParseAny(address)
 	y, err2 := addr.Parse(block)
@@ -145,7 +152,7 @@ func (c *chain) read(b *Block) {
 	}
 }
 
-// referred returns the block that an attribute names, or a part of which; nil if it names none.
+// referred returns the block that an attribute names, or names a part of; nil if it does not name one.
 func (c *chain) referred(value any) *Block {
 	text, _ := value.(string)
 	if b := c.by[text]; b != nil {
@@ -168,14 +175,13 @@ func plainText(text string) any {
 	return text
 }
 
-// settings adds the columns of attributes, and the rows.
+// settings adds the columns of attributes.
 func (t *Table) settings(all []*chain) {
 	paths := map[string]bool{}
 	for _, c := range all {
 		for p := range c.settings {
 			paths[p] = true
 		}
-		t.Rows = append(t.Rows, &Row{Address: c.end.Address, Status: c.end.Status, Values: map[string]any{}})
 	}
 	var list []*Column
 	columns := map[string]bool{} // by what they would show
@@ -183,7 +189,8 @@ func (t *Table) settings(all []*chain) {
 		c := &Column{Path: p, Group: Setting}
 		shown := p[strings.LastIndexByte(p, '.')+1:]
 		var first any
-		for _, x := range all { // a setting that some have and others have not tells how these are made, not what was tried
+		for _, x := range all {
+			// A setting that some have and others have not tells how these are made, not what was tried.
 			v := x.settings[p]
 			first = cmp.Or(first, v)
 			c.differs = c.differs || v != nil && v != first
@@ -218,7 +225,7 @@ func shortestFirst(a, b string) int {
 	return cmp.Or(strings.Count(a, ".")-strings.Count(b, "."), cmp.Compare(a, b))
 }
 
-// reserved are the names of columns that are no attributes.
+// reserved are the names of columns that are not attributes.
 var reserved = []string{"run", "status", "tokens", "FLOPs", "peak", "time", trainingLoss}
 
 // nameColumns gives each column the shortest end of its path that tells it from the others; those that differ come
@@ -267,7 +274,7 @@ func (t *Table) add(c *Column, all []*chain, value func(*chain) any) {
 }
 
 // figures adds what training took: all stages of a chain together.
-func (t *Table) figures(all []*chain, several bool) {
+func (t *Table) figures(all []*chain) {
 	figure := func(name string, unit Unit, value func(*Stage) float64, join func(a, b float64) float64) {
 		t.add(&Column{Name: name, Path: name, Unit: unit, Group: Figure}, all, func(c *chain) any {
 			sum := 0.0
@@ -291,11 +298,6 @@ func (t *Table) figures(all []*chain, several bool) {
 		}
 		return s.Series.Seconds[len(s.Series.Seconds)-1]
 	}, sum)
-	for i, c := range all {
-		if several {
-			t.Rows[i].Run = c.run.Name
-		}
-	}
 }
 
 // results adds the losses: of training, and of each evaluation.

@@ -70,7 +70,7 @@ func (r *Row) key(columns []*Column) string {
 	return key
 }
 
-// apart lists the columns of settings in which rows differ, with those of seeds or without.
+// apart lists the columns of settings in which rows differ, with or without seeds.
 func (t *Table) apart(seeds bool) (list []*Column) {
 	for _, c := range t.Columns {
 		if c.Group == Setting && c.differs && (seeds || !strings.HasSuffix(c.Path, ".seed")) {

@@ -132,7 +132,7 @@ func (r *Run) keepLeftOut(p *plan.Plan) {
 	}
 	before, err := readPlan(p.StateDir)
 	if err != nil {
-		return // there is none, or none of use
+		return // there is none that can be used
 	}
 	place := map[addr.Addr]int{} // in the pipeline
 	for i, b := range p.Config.Blocks {

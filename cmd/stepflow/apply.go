@@ -99,11 +99,10 @@ func (a *app) planAndApply(args []string, approve, verify bool) int {
 	return a.apply(p, approve && file == nil)
 }
 
-// idle waits until no process uses the state, or returns an error. A plan made beside that process would soon be wrong, since the
-// state changes.
+// idle waits until no process uses the state, or returns an error. A plan made beside that process would soon be
+// wrong, since the state changes.
 func (a *app) idle(args []string) error {
-	a.dir = dirArg(args)
-	path, err := a.statePath()
+	path, err := a.stateOf(dirArg(args))
 	if err != nil {
 		return nil // planning says what is wrong
 	}

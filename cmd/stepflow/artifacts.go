@@ -37,13 +37,11 @@ func (a *app) placeOf(folder string) (p *artifacts.Place, lineage string, err er
 	return p, lineage, err
 }
 
-// elsewhere returns what a pipeline's results are found in besides its state's folder; nil for nothing.
+// elsewhere returns where a pipeline's results are found besides its state's folder; nil for nowhere.
 func (a *app) elsewhere(pipeline string) (results.Elsewhere, error) {
-	folder, err := a.stateDir, error(nil)
-	if folder == "" {
-		if folder, err = stateOf(pipeline); err != nil {
-			return nil, nil // reading the pipeline says what is wrong
-		}
+	folder, err := a.stateOf(pipeline)
+	if err != nil {
+		return nil, nil // reading the pipeline says what is wrong
 	}
 	place, lineage, err := a.placeOf(folder)
 	if err != nil || place == nil || lineage == "" {

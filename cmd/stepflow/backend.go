@@ -15,20 +15,6 @@ import (
 // backendVariable names the backend where no flag does.
 const backendVariable = "STEPFLOW_BACKEND"
 
-// lying adds the flags that say where the state lies besides its folder.
-func lying(a *app, f *flag.FlagSet) {
-	f.StringVar(&a.backend, "backend", "", "where the state lies: s3://BUCKET/KEY, https://HOST/PATH, or local for "+
-		"the folder alone (default: "+backendVariable+", or where the folder's state lies already)")
-	f.StringVar(&a.artifacts, "artifacts", "", "where results and checkpoints are kept too: a folder, "+
-		"s3://BUCKET/PREFIX, or none (default: "+artifactsVariable+", or where the last apply kept them)")
-}
-
-// locking adds the flags of commands that write the state.
-func locking(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.lock, "lock", true, "take the backend's lock; without it, two runs may write the state at once")
-	f.DurationVar(&a.lockTimeout, "lock-timeout", 0, "how long to wait for a lock that another process has, as 10m")
-}
-
 // address returns where the state of a folder lies: where the flag, the environment, or else the folder says.
 func (a *app) address(folder string) (string, error) {
 	if s := a.places().Backend; s != "" {
@@ -53,6 +39,11 @@ func (a *app) access(operation, folder string) (*state.Access, error) {
 		return nil, fmt.Errorf("the state of %s lies in %s: leave out -backend, or move the state with \"stepflow "+
 			"state push -backend=local\"", folder, was)
 	}
+	return a.accessTo(operation, address)
+}
+
+// accessTo says that a state lies at an address, and how an operation takes its locks.
+func (a *app) accessTo(operation, address string) (*state.Access, error) {
 	b, err := remote.Open(address, os.Getenv)
 	if err != nil {
 		return nil, err
@@ -65,7 +56,7 @@ func (a *app) access(operation, folder string) (*state.Access, error) {
 func (a *app) warn(err error) {
 	err = a.secrets.Error(err)
 	if a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "warning", "summary": err.Error()})
+		a.problemLine("warning", err.Error())
 		return
 	}
 	fmt.Fprintf(a.stderr, "%s %v\n", a.paint(yellow, "Warning:"), err)
@@ -73,11 +64,9 @@ func (a *app) warn(err error) {
 
 // follow brings the copy of a pipeline's state that its folder has to what its backend has.
 func (a *app) follow(pipeline string) error {
-	folder, err := a.stateDir, error(nil)
-	if folder == "" {
-		if folder, err = stateOf(pipeline); err != nil {
-			return nil // reading the pipeline says what is wrong
-		}
+	folder, err := a.stateOf(pipeline)
+	if err != nil {
+		return nil // reading the pipeline says what is wrong
 	}
 	access, err := a.access("", folder)
 	if err != nil {

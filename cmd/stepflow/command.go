@@ -92,9 +92,9 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(), outputCommand(),
-		consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(), devicesCommand(), benchCommand(),
-		schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
+		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
+		outputCommand(), consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(),
+		devicesCommand(), benchCommand(), schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), completionCommand(), versionCommand(),
 	}
 }
@@ -138,7 +138,7 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 func (a *app) misuse(format string, args ...any) int {
 	text := fmt.Sprintf(format, args...)
 	if a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": text})
+		a.problemLine("error", text)
 	} else {
 		fmt.Fprintln(a.stderr, text)
 	}
@@ -165,25 +165,18 @@ func (c *command) flagSet(a *app) *flag.FlagSet {
 	return f
 }
 
-// dispatch parses flags before and after the arguments.
+// dispatch runs a command with its flags and arguments.
 func (a *app) dispatch(c *command, args []string) int {
 	asked := a.json
 	f := c.flagSet(a)
-	var rest []string
-	for {
-		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				c.help(a.stdout, f)
-				return exitOK
-			}
-			a.json = asked
-			return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
-		}
-		args = f.Args()
-		if len(args) == 0 {
-			break
-		}
-		rest, args = append(rest, args[0]), args[1:]
+	rest, err := parseFlags(f, args)
+	if errors.Is(err, flag.ErrHelp) {
+		c.help(a.stdout, f)
+		return exitOK
+	}
+	if err != nil {
+		a.json = asked
+		return a.misuse("stepflow %s: %v. Run stepflow %s -help for its flags.", c.name, err, c.name)
 	}
 	if len(rest) > c.most {
 		return a.misuse("stepflow %s: it takes at most %s, not %d. Usage: stepflow %s",
@@ -201,7 +194,8 @@ func (a *app) dispatch(c *command, args []string) int {
 	if code == exitError && a.ctx.Err() != nil && a.interrupt.held() == "" {
 		return exitInterrupted // whatever came of that
 	}
-	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" { // of which the run counts
+	// A run counts, even where its output is lost.
+	if o, ok := a.stdout.(*output); ok && code == exitOK && c.name != "apply" {
 		if err := o.failed(); err != nil && !errors.Is(err, syscall.EPIPE) {
 			return a.fail(fmt.Errorf("writing the output: %w", err))
 		}
@@ -239,59 +233,12 @@ func usage(w io.Writer) {
 		"stepflow COMMAND -help lists a command's flags and gives an example.\n")
 }
 
-// common adds the flags of commands that read a pipeline.
-func common(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.stateDir, "state-dir", "", "folder of state, checkpoints and caches (default: .stepflow in DIR)")
-	lying(a, f)
-	planning(a, f)
-}
-
-// planning adds the flags that decide what a plan comes to.
-func planning(a *app, f *flag.FlagSet) {
-	f.StringVar(&a.device, "device", "cpu", "device to plan for and run on: cpu, cuda or cuda:N for card N")
-	f.StringVar(&a.deviceMemory, "device-memory", "",
-		"memory the run may take, as \"24GiB\" (default: what the device has)")
-	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
-	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
-		a.given = append(a.given, dsl.Flag{Var: s})
-		return nil
-	})
-	f.Func("var-file", "read variables from a file; can be repeated, and the order among -var and -var-file counts",
-		func(s string) error {
-			if s == "" {
-				return errors.New("it needs the name of a file")
-			}
-			a.given = append(a.given, dsl.Flag{File: s})
-			return nil
-		})
-}
-
-// selecting adds the flags that leave blocks out of a plan, or run them again.
-func selecting(a *app, f *flag.FlagSet) {
-	for _, x := range []struct {
-		name, usage string
-		list        *[]string
-	}{
-		{"target", "plan only this block or instance, and what it needs; can be repeated", &a.selection.Target},
-		{"exclude", "leave out this block or instance, and what needs it; can be repeated", &a.selection.Exclude},
-		{"replace", "run this block or instance again, though it is up to date; can be repeated",
-			&a.selection.Replace},
-	} {
-		f.Func(x.name, x.usage, func(s string) error {
-			*x.list = append(*x.list, s)
-			return nil
-		})
-	}
-	f.BoolVar(&a.selection.RefreshOnly, "refresh-only", false,
-		"only look at data and at results on disk, and at what differs from the state; apply records that")
-}
-
 func (a *app) inputs() dsl.Inputs {
 	return dsl.Inputs{Env: a.env, Flags: a.given}
 }
 
-// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is none.
+// aFolder says how a folder is given to commands whose arguments are something else; "" if the argument is not a
+// folder.
 func aFolder(arg string) string {
 	if st, err := os.Stat(arg); err != nil || !st.IsDir() {
 		return ""
@@ -328,7 +275,7 @@ func (a *app) plan(args []string, patient bool, asked ...addr.Addr) (p *plan.Pla
 	o.Caps, o.Patient = caps, patient
 	p, diags := plan.New(a.ctx, o)
 	a.files, a.secrets = p.Config.Files, p.Config.Secrets
-	if a.ctx.Err() != nil { // then it is none
+	if a.ctx.Err() != nil { // then it is not a whole plan
 		a.fail(apply.ErrInterrupted)
 		return nil, false
 	}
@@ -383,13 +330,13 @@ func (a *app) fail(err error) int {
 		if errors.As(e, &diags) { // of a block that was planned on the way
 			a.diagnostics(diags, a.files)
 		} else if e = a.secrets.Error(e); a.json {
-			a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": e.Error()})
+			a.problemLine("error", e.Error())
 		} else {
 			fmt.Fprintf(a.stderr, "%s %v\n", a.paint(red, "Error:"), e)
 		}
 	}
 	if left != nil && a.json {
-		a.line(map[string]any{"type": "diagnostic", "severity": "error", "summary": left.NotRun()})
+		a.problemLine("error", left.NotRun())
 	} else if left != nil {
 		fmt.Fprintln(a.stderr, left.NotRun())
 	}

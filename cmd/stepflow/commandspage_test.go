@@ -59,13 +59,12 @@ func TestHelpExamples(t *testing.T) {
 		for line := range strings.Lines(c.example) {
 			m := call.FindStringSubmatch(line)
 			if m == nil {
-				t.Errorf("%q is no call of stepflow %s", line, c.name)
+				t.Errorf("%q is not a call of stepflow %s", line, c.name)
 				continue
 			}
 			words, err := shellwords.Parse(m[1])
-			for f := c.flagSet(&app{}); err == nil && len(words) > 0; {
-				err = f.Parse(words)
-				words = f.Args()[min(1, f.NArg()):]
+			if err == nil {
+				_, err = parseFlags(c.flagSet(&app{}), words)
 			}
 			if err != nil {
 				t.Errorf("%q: %v", line, err)
@@ -163,17 +162,20 @@ func listing(t *testing.T) string {
 				if len(takes[key]) == len(commands) {
 					of = "all"
 				}
-				fmt.Fprintf(&b, "| `-%s` | %s | %s | %s | %s |\n", f.Name, inTable(f.Usage), defaultOf(f), of, exampleOf(lines, "plan", commands[i].name, f.Name))
+				fmt.Fprintf(&b, "| `-%s` | %s | %s | %s | %s |\n", f.Name, inTable(f.Usage), defaultOf(f), of,
+					exampleOf(lines, "plan", commands[i].name, f.Name))
 			}
 		})
 	}
 	for i := range commands {
 		c := &commands[i]
-		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```\n%s\n```\n", c.name, strings.TrimSpace(c.name+" "+c.args), strings.ReplaceAll(c.synopsis, "*", `\*`), c.example)
+		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```\n%s\n```\n", c.name,
+			strings.TrimSpace(c.name+" "+c.args), strings.ReplaceAll(c.synopsis, "*", `\*`), c.example)
 		head := "\n| flag | meaning | default | example |\n|---|---|---|---|\n"
 		eachFlag(c, func(f *flag.Flag) {
 			if !shared(f) {
-				fmt.Fprintf(&b, "%s| `-%s` | %s | %s | %s |\n", head, f.Name, inTable(f.Usage), defaultOf(f), exampleOf(lines, c.name, c.name, f.Name))
+				fmt.Fprintf(&b, "%s| `-%s` | %s | %s | %s |\n", head, f.Name, inTable(f.Usage), defaultOf(f),
+					exampleOf(lines, c.name, c.name, f.Name))
 				head = ""
 			}
 		})

@@ -118,7 +118,7 @@ func csvOf(t *report.Table) [][]string {
 
 // runsGrid is a table for people. An asterisk marks the row with the lowest loss.
 func (a *app) runsGrid(t *report.Table) *grid {
-	g := &grid{}
+	g := &grid{rows: len(t.Rows)}
 	g.column("", false, func(i int) string {
 		name := t.Rows[i].Address
 		if t.Rows[i].Run != "" {
@@ -128,32 +128,32 @@ func (a *app) runsGrid(t *report.Table) *grid {
 			return "* " + name
 		}
 		return "  " + name
-	}, len(t.Rows))
+	})
 	status := func(i int) string { return t.Rows[i].Status }
 	for i := range t.Rows {
 		if status(i) != status(0) {
-			g.column("status", false, status, len(t.Rows))
+			g.column("status", false, status)
 			break
 		}
 	}
 	for _, c := range t.Columns {
-		g.column(c.Name, true, func(i int) string { return c.Text(t.Rows[i].Values[c.Name]) }, len(t.Rows))
+		g.column(c.Name, true, func(i int) string { return c.Text(t.Rows[i].Values[c.Name]) })
 	}
 	return g
 }
 
 // meansGrid is the means over seeds for people.
 func meansGrid(t *report.Table) *grid {
-	g, n := &grid{}, len(t.Means)
+	g := &grid{rows: len(t.Means)}
 	counted := false
 	for _, c := range t.Columns {
 		switch _, setting := t.Means[0].Settings[c.Name]; {
 		case setting:
-			g.column(c.Name, true, func(i int) string { return c.Text(t.Means[i].Settings[c.Name]) }, n)
+			g.column(c.Name, true, func(i int) string { return c.Text(t.Means[i].Settings[c.Name]) })
 		case c.Group == report.Result:
 			if !counted {
 				counted = true
-				g.column("runs", true, func(i int) string { return strconv.Itoa(t.Means[i].Runs) }, n)
+				g.column("runs", true, func(i int) string { return strconv.Itoa(t.Means[i].Runs) })
 			}
 			g.column(c.Name, true, func(i int) string {
 				x, ok := t.Means[i].Results[c.Name]
@@ -164,7 +164,7 @@ func meansGrid(t *report.Table) *grid {
 					return c.Text(x.Mean)
 				}
 				return c.Text(x.Mean) + " ± " + c.Text(*x.Half)
-			}, n)
+			})
 		}
 	}
 	return g

@@ -34,7 +34,8 @@ var flagWords = map[string]func(*completer) []string{
 	"target": (*completer).selectable, "exclude": (*completer).selectable, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
 	"filter":  (*completer).tests,
-	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"), "ui": (*completer).nothing,
+	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"),
+	"ui": (*completer).nothing,
 }
 
 var argWords = map[string]func(*completer) []string{
@@ -100,19 +101,18 @@ func (a *app) completions(line []string) (list []string, files bool) {
 	if at < 0 {
 		return starting(last, "", commandNames()), false
 	}
-	c := &completer{app: a, command: &commands[at]}
-	f := c.command.flagSet(a)
-	c.flags = f
+	c := &completer{app: a, command: &commands[at], flags: commands[at].flagSet(a)}
 	before := line[1 : len(line)-1]
-	c.args = c.parse(f, before)
+	c.args, _ = parseFlags(c.flags, before) // an error ends what can be read
+
 	if a.dir == "" { // commands without -dir take the folder as an argument
 		a.dir = dirArg(c.args)
 	}
-	if name, value := c.flag(f, before, last); name != "" {
+	if name, value := c.flag(before, last); name != "" {
 		return c.values(name, value, strings.TrimSuffix(last, value))
 	}
 	if strings.HasPrefix(last, "-") {
-		f.VisitAll(func(x *flag.Flag) { list = append(list, "-"+x.Name+"\t"+x.Usage) })
+		c.flags.VisitAll(func(x *flag.Flag) { list = append(list, "-"+x.Name+"\t"+x.Usage) })
 		return starting(strings.Replace(last, "--", "-", 1), "", list), false
 	}
 	more := argWords[c.command.name]
@@ -145,26 +145,12 @@ func joined(line []string) (list []string) {
 	return list
 }
 
-// parse reads the flags before the word as far as they can be read, and returns the arguments among them.
-func (c *completer) parse(f *flag.FlagSet, line []string) (args []string) {
-	for len(line) > 0 {
-		if err := f.Parse(line); err != nil {
-			return args
-		}
-		if line = f.Args(); len(line) > 0 {
-			args, line = append(args, line[0]), line[1:]
-		}
-	}
-	return args
-}
-
 // flag returns the name of the flag whose value the last word is, and as much of the value as is typed; "" if the word
 // is not a value.
-func (c *completer) flag(f *flag.FlagSet, before []string, last string) (name, value string) {
-	word := last
+func (c *completer) flag(before []string, last string) (name, value string) {
 	if n := len(before); !strings.HasPrefix(last, "-") && n > 0 && strings.HasPrefix(before[n-1], "-") {
 		name, _, given := strings.Cut(strings.TrimLeft(before[n-1], "-"), "=")
-		x := f.Lookup(name)
+		x := c.flags.Lookup(name)
 		switch end := strings.HasSuffix(before[n-1], "="); {
 		case x == nil || given && !end:
 			return "", ""
@@ -176,7 +162,7 @@ func (c *completer) flag(f *flag.FlagSet, before []string, last string) (name, v
 		}
 		return name, strings.TrimPrefix(last, "=")
 	}
-	if name, value, given := strings.Cut(word, "="); given && strings.HasPrefix(word, "-") {
+	if name, value, given := strings.Cut(last, "="); given && strings.HasPrefix(last, "-") {
 		return strings.TrimLeft(name, "-"), value
 	}
 	return "", ""

@@ -189,7 +189,7 @@ func checkClaims(t *testing.T, dir string, vars []string, claims []claim) {
 		}
 		if _, errs, err := onCard(t, "console", append(vars, "-eval", c.expr, dir)...); err == nil ||
 			!strings.Contains(strings.Join(strings.Fields(errs), " "), message) {
-			t.Errorf("%s is no error with %q: %s", c.expr, message, errs)
+			t.Errorf("%s does not fail with %q: %s", c.expr, message, errs)
 		}
 	}
 	if known == nil {

@@ -3,7 +3,10 @@ package main
 import "strings"
 
 // grid is a table as text: columns of one width each, two spaces apart.
-type grid struct{ columns []gridColumn }
+type grid struct {
+	rows    int // below the head
+	columns []gridColumn
+}
 
 type gridColumn struct {
 	cells []string // the head first
@@ -11,10 +14,10 @@ type gridColumn struct {
 	width int
 }
 
-// column adds a column of so many rows.
-func (g *grid) column(head string, right bool, cell func(int) string, rows int) {
+// column adds a column.
+func (g *grid) column(head string, right bool, cell func(row int) string) {
 	c := gridColumn{cells: []string{head}, right: right}
-	for i := range rows {
+	for i := range g.rows {
 		c.cells = append(c.cells, cell(i))
 	}
 	for _, s := range c.cells {

@@ -4,14 +4,14 @@ import "testing"
 
 // TestGrid: a table that is too wide goes on below, under its first column, and loses nothing.
 func TestGrid(t *testing.T) {
-	g := &grid{}
+	g := &grid{rows: 2}
 	for _, c := range []struct {
 		head  string
 		right bool
 		cells []string
 	}{{"", false, []string{"a", "bb"}}, {"rate", true, []string{"0.1", "12"}}, {"name", false, []string{"äöü", ""}},
 		{"loss", true, []string{"1", "2"}}} {
-		g.column(c.head, c.right, func(i int) string { return c.cells[i] }, 2)
+		g.column(c.head, c.right, func(i int) string { return c.cells[i] })
 	}
 	for width, want := range map[int]string{
 		0:  "    rate  name  loss\na    0.1  äöü      1\nbb    12           2\n",

@@ -29,7 +29,8 @@ const (
 // changes holds the section on identity of the language page to what plans do.
 var changes = []change{
 	// What counts: attributes of a stage, and of the blocks that it is made from.
-	{"", []string{"sequence_length = 12\n    batch_size      = 2\n    steps           = 4", "sequence_length = 8\n    batch_size      = 2\n    steps           = 4"}, twoRuns},
+	{"", []string{"sequence_length = 12\n    batch_size      = 2\n    steps           = 4",
+		"sequence_length = 8\n    batch_size      = 2\n    steps           = 4"}, twoRuns},
 	{"", []string{"freeze  = [\"inherited\"]", "freeze  = [\"inherited\", \"embeddings\"]"}, twoRuns},
 	{"", []string{`learning_rate = var.lr`, `learning_rate = 2 * var.lr`}, oneRuns},
 	{"", []string{`lora_alpha     = 4`, `lora_alpha     = 8`}, twoRuns},
@@ -47,11 +48,14 @@ var changes = []change{
 	{"", []string{`learning_rate = var.lr`, `learning_rate = local.rate`}, ""},
 	{"", []string{`hidden_size             = 16`, `hidden_size             = 4 * 4`}, ""},
 	{"", []string{"stage \"two\" {\n", "stage \"two\" {\n  seed = 0\n"}, ""},
-	{"", []string{"stage \"two\" {\n", "stage \"two\" { # a comment\n  lifecycle { prevent_destroy = true }\n  depends_on = [tokenizer.bpe.t]\n"}, ""},
-	{"", []string{"evaluate \"perplexity\" \"p\" {\n  model = stage.two\n  data  = data.jsonl.d.validation", "module \"score\" {\n  source = \"./score\"\n  model = stage.two\n  data  = data.jsonl.d.validation",
+	{"", []string{"stage \"two\" {\n",
+		"stage \"two\" { # a comment\n  lifecycle { prevent_destroy = true }\n  depends_on = [tokenizer.bpe.t]\n"}, ""},
+	{"", []string{"evaluate \"perplexity\" \"p\" {\n  model = stage.two\n  data  = data.jsonl.d.validation",
+		"module \"score\" {\n  source = \"./score\"\n  model = stage.two\n  data  = data.jsonl.d.validation",
 		"evaluate.perplexity.p", "module.score"}, ""},
 	{"", []string{"description = \"validation loss\"", "description = \"loss\""}, ""},
-	{"", []string{"output \"layers\"", "telemetry { step_every = 7 }\ncheck \"c\" {\n assert {\n condition = true\n error_message = \"x\"\n}\n}\noutput \"layers\""}, ""},
+	{"", []string{"output \"layers\"",
+		"telemetry { step_every = 7 }\ncheck \"c\" {\n assert {\n condition = true\n error_message = \"x\"\n}\n}\noutput \"layers\""}, ""},
 
 	// What a recipe leaves out, and what it holds in another form.
 	{"data cache", []string{`source              = "d.jsonl"`, "source = \"d.jsonl\"\n cache = \"tokens\""}, ""},
@@ -92,7 +96,8 @@ func TestWhatTrainsAgain(t *testing.T) {
 	put("d.jsonl", documents)
 	put("copy/d.jsonl", documents)
 	put("renamed.jsonl", documents)
-	put("score/main.hcl", "variable \"model\" {}\nvariable \"data\" {}\nevaluate \"perplexity\" \"p\" {\n  model = var.model\n  data  = var.data\n}\n"+
+	put("score/main.hcl", "variable \"model\" {}\nvariable \"data\" {}\n"+
+		"evaluate \"perplexity\" \"p\" {\n  model = var.model\n  data  = var.data\n}\n"+
 		"output \"loss\" { value = evaluate.perplexity.p.loss }\n")
 	put("main.hcl", text)
 	stepflow(t, "apply", "-auto-approve", dir)
@@ -138,8 +143,8 @@ evaluate "perplexity" "p" {
 }
 `
 	reader := t.TempDir()
-	for _, copied := range []struct{ to, from string }{{"a", filepath.Join(dir, "out")}, {"b", filepath.Join(dir, "out")}} {
-		if err := os.CopyFS(filepath.Join(reader, copied.to), os.DirFS(copied.from)); err != nil {
+	for _, to := range []string{"a", "b"} {
+		if err := os.CopyFS(filepath.Join(reader, to), os.DirFS(filepath.Join(dir, "out"))); err != nil {
 			t.Fatal(err)
 		}
 	}

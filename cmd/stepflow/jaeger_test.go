@@ -72,7 +72,7 @@ func (s jaegerSpan) parent() string {
 	return ""
 }
 
-// links are the ids of the traces that a root leads to.
+// links returns the ids of the traces that a span links to.
 func (s jaegerSpan) links() (ids []string) {
 	for _, r := range s.References {
 		if r.Type != "CHILD_OF" {
@@ -85,29 +85,25 @@ func (s jaegerSpan) links() (ids []string) {
 // search asks Jaeger for traces, as its page does.
 type search func(query ...string) []jaegerTrace
 
-// jaeger starts the real thing on free ports, and gives the environment that leads to it and its search.
+// jaeger starts a real Jaeger on free ports. It returns an environment in which stepflow sends its traces there, and a
+// function that searches them.
 func jaeger(t *testing.T) (env []string, find search) {
 	binary := os.Getenv("STEPFLOW_JAEGER")
 	if binary == "" {
-		t.Skip("STEPFLOW_JAEGER names no Jaeger: make test-jaeger builds one")
+		t.Skip("STEPFLOW_JAEGER does not name a Jaeger: make test-jaeger builds one")
 	}
-	ports := map[string]int{}
+	ports := map[string]string{}
 	for _, name := range []string{"JAEGER_GRPC_PORT", "JAEGER_HTTP_PORT", "OTLP_GRPC_PORT", "OTLP_HTTP_PORT"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[name] = l.Addr().(*net.TCPAddr).Port
-		l.Close()
+		ports[name] = port(t)
 	}
 	cmd := exec.Command(binary, "--config", "../../tools/jaeger/config.yaml")
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_SAMPLER=always_off") // it would trace itself
 	for name, p := range ports {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", name, p))
+		cmd.Env = append(cmd.Env, name+"="+p)
 	}
 	cmd.Stderr = os.Stderr
-	env = append(os.Environ(), fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:%d", ports["OTLP_HTTP_PORT"]))
-	api := fmt.Sprintf("http://127.0.0.1:%d", ports["JAEGER_HTTP_PORT"])
+	env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"+ports["OTLP_HTTP_PORT"])
+	api := "http://127.0.0.1:" + ports["JAEGER_HTTP_PORT"]
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +112,7 @@ func jaeger(t *testing.T) (env []string, find search) {
 		cmd.Wait()
 	})
 	for i := 0; ; i++ {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports["OTLP_HTTP_PORT"])); err == nil {
+		if c, err := net.Dial("tcp", "127.0.0.1:"+ports["OTLP_HTTP_PORT"]); err == nil {
 			c.Close()
 			break
 		}
@@ -308,7 +304,7 @@ func arrived(t *testing.T, find search, sent int) []jaegerTrace {
 	return nil
 }
 
-// root checks that a trace is a tree with one root, children inside their parents, and gives the root.
+// root checks that a trace is a tree with one root, children inside their parents, and returns the root.
 func root(t *testing.T, tr jaegerTrace) (root jaegerSpan) {
 	t.Helper()
 	byID := map[string]jaegerSpan{}
@@ -447,7 +443,8 @@ func checkStep(t *testing.T, tr jaegerTrace, r jaegerSpan) {
 		}
 		n++
 		operations += s.Duration
-		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.Layer, tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
+		for _, key := range []string{tracing.OpPhase, tracing.OpShapes, tracing.OpDType, tracing.Layer,
+			tracing.OpName, tracing.OpFLOPs, tracing.OpBytes, tracing.Device} {
 			if s.tag(key) == "" {
 				t.Errorf("operation %s has no %s", s.Name, key)
 			}

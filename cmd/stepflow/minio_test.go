@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +23,7 @@ import (
 type minioServer struct {
 	t            *testing.T
 	binary, data string
-	port         int
+	port         string
 	cmd          *exec.Cmd
 }
 
@@ -41,15 +40,11 @@ func newMinio(t *testing.T) *minioServer {
 	if m.binary == "" {
 		t.Skip("make test-backend sets STEPFLOW_MINIO")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err == nil {
-		m.port = l.Addr().(*net.TCPAddr).Port
-		err = errors.Join(l.Close(), os.Mkdir(filepath.Join(m.data, minioBucket), 0o777)) // a bucket is a folder
-	}
-	if err != nil {
+	m.port = port(t)
+	if err := os.Mkdir(filepath.Join(m.data, minioBucket), 0o777); err != nil { // a bucket is a folder
 		t.Fatal(err)
 	}
-	for name, v := range map[string]string{"AWS_ENDPOINT_URL": fmt.Sprintf("http://127.0.0.1:%d", m.port),
+	for name, v := range map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:" + m.port,
 		"AWS_ENDPOINT_URL_S3": "", "AWS_ACCESS_KEY_ID": "stepflow", "AWS_SECRET_ACCESS_KEY": "s3cret-s3cret",
 		"AWS_EC2_METADATA_DISABLED": "true", "STEPFLOW_BACKEND": "", "STEPFLOW_ARTIFACTS": ""} {
 		t.Setenv(name, v)
@@ -61,7 +56,7 @@ func newMinio(t *testing.T) *minioServer {
 
 func (m *minioServer) start() {
 	m.t.Helper()
-	m.cmd = exec.Command(m.binary, "server", "--quiet", "--address", fmt.Sprintf("127.0.0.1:%d", m.port), m.data)
+	m.cmd = exec.Command(m.binary, "server", "--quiet", "--address", "127.0.0.1:"+m.port, m.data)
 	m.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER=stepflow", "MINIO_ROOT_PASSWORD=s3cret-s3cret",
 		"MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "MINIO_UPDATE=off")
 	if err := m.cmd.Start(); err != nil {

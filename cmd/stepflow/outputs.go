@@ -114,8 +114,8 @@ func objectGrid(o state.Output) *grid {
 			}
 		}
 	}
-	g := &grid{}
-	g.column("", false, func(i int) string { return "  " + keys[i] }, len(objects))
+	g := &grid{rows: len(objects)}
+	g.column("", false, func(i int) string { return "  " + keys[i] })
 	for _, f := range fields {
 		_, number := objects[0][f].(float64)
 		g.column(f, number, func(i int) string {
@@ -123,12 +123,12 @@ func objectGrid(o state.Output) *grid {
 				return text
 			}
 			return plan.OutputText(state.Output{Value: objects[i][f]})
-		}, len(objects))
+		})
 	}
 	return g
 }
 
-// members returns the keys of a map or a list, and its objects; no objects if one of its members is none.
+// members returns the keys of a map or a list, and its objects; no objects if one of its members is not an object.
 func members(v any) (keys []string, objects []map[string]any) {
 	add := func(key string, v any) bool {
 		x, ok := v.(map[string]any)

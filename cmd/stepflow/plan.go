@@ -13,6 +13,7 @@ import (
 	"stepflow/runtime/blocks/all"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/saved"
+	"stepflow/runtime/trial"
 )
 
 func validateCommand() command {
@@ -65,11 +66,8 @@ func checkTests(cfg *dsl.Config, path, folder string) (diags hcl.Diagnostics) {
 		return nil
 	}
 	for _, f := range files {
-		t, d := dsl.ReadTest(f, nil)
+		t, d := trial.Read(cfg, f)
 		maps.Copy(cfg.Files, t.Files)
-		if !d.HasErrors() {
-			d = append(d, cfg.CheckTest(t)...)
-		}
 		diags = append(diags, d...)
 	}
 	return diags

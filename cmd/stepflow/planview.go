@@ -178,7 +178,7 @@ func (v *planView) action(x *plan.Action) {
 	}
 }
 
-// details writes what is known of a block; of an instance of which the same is known as of another, that alone.
+// details writes what is known of a block. If the same is known of an instance that was shown, it only names that one.
 func (v *planView) details(a addr.Addr, lines []blocks.Line) {
 	const few = 2
 	key := fmt.Sprint(a.Kind, a.Type, a.Name, lines) // also of instances of a module

@@ -78,7 +78,7 @@ func expressions(t *testing.T) (list []string) {
 func TestPrometheus(t *testing.T) {
 	binary := os.Getenv("STEPFLOW_PROMETHEUS")
 	if binary == "" {
-		t.Skip("STEPFLOW_PROMETHEUS names no Prometheus: make test-prometheus does")
+		t.Skip("STEPFLOW_PROMETHEUS does not name a Prometheus: make test-prometheus sets it")
 	}
 	dir, metrics, api := t.TempDir(), port(t), port(t)
 	rules, err := filepath.Abs(filepath.Join(observability, "rules.yaml"))
@@ -150,7 +150,8 @@ func TestPrometheus(t *testing.T) {
 		exemplars = ask("query_exemplars", url.Values{"query": {"stepflow_step_duration_seconds_bucket"},
 			"start": {fmt.Sprint(time.Now().Add(-time.Hour).Unix())}, "end": {fmt.Sprint(time.Now().Unix())}})
 	}
-	if got := ask("rules", url.Values{"type": {"alert"}}); strings.Count(got, `"health":"ok"`) != 5 || strings.Contains(got, `"health":"err"`) {
+	got := ask("rules", url.Values{"type": {"alert"}})
+	if strings.Count(got, `"health":"ok"`) != 5 || strings.Contains(got, `"health":"err"`) {
 		t.Errorf("the alerts are %s", got)
 	}
 }

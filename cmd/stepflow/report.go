@@ -21,8 +21,8 @@ func reportCommand() command {
 		synopsis: "Writes one self-contained HTML page: curves, memory, growth, evaluations, configuration. It needs " +
 			"no network to be read. With -compare: several runs side by side, also as a table; each DIR is a " +
 			"pipeline's folder or a state's. One folder is enough where it holds a sweep. The runs are the stages from " +
-			"which no other goes on; each ADDR names another stage, with all its instances or one of them, or a module whose " +
-			"stages are compared.",
+			"which no other goes on; each ADDR names another stage, with all its instances or one of them, or a " +
+			"module whose stages are compared.",
 		example: "stepflow report -o report.html pipelines/quickstart\n" +
 			"stepflow report -compare -o both.html step/.stepflow vanilla/.stepflow\n" +
 			"stepflow report -compare -sort time -columns learning_rate,seed,loss pipelines/sweep",

@@ -75,11 +75,7 @@ func (a *app) printBlock(name string, b *state.Block) int {
 		a.line(blockJSON(b))
 		return exitOK
 	}
-	fmt.Fprintf(a.stdout, "%s: %s", a.paint(bold, name), b.Status)
-	if b.Steps > 0 {
-		fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
-	}
-	fmt.Fprintln(a.stdout)
+	a.printStatus(a.paint(bold, name), b)
 	if b.Dir != "" {
 		fmt.Fprintf(a.stdout, "  files    %s\n", b.Dir)
 	}
@@ -100,6 +96,15 @@ func (a *app) printBlock(name string, b *state.Block) int {
 		fmt.Fprintf(a.stdout, "  error    %s\n", b.Error)
 	}
 	return exitOK
+}
+
+// printStatus prints how far a block is.
+func (a *app) printStatus(name string, b *state.Block) {
+	fmt.Fprintf(a.stdout, "%s: %s", name, b.Status)
+	if b.Steps > 0 {
+		fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
+	}
+	fmt.Fprintln(a.stdout)
 }
 
 // stateJSON is the state with the attributes' values in place of their texts, and without what seals the sensitive

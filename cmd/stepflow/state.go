@@ -35,15 +35,13 @@ func (a *app) state() (*state.Dir, error) {
 }
 
 // statePath is the folder of the state that -state-dir or -dir names.
-func (a *app) statePath() (string, error) {
+func (a *app) statePath() (string, error) { return a.stateOf(a.dir) }
+
+// stateOf is the folder of the state that -state-dir names, or else that of a pipeline.
+func (a *app) stateOf(dir string) (string, error) {
 	if a.stateDir != "" {
 		return a.stateDir, nil
 	}
-	return stateOf(a.dir)
-}
-
-// stateOf is the folder of the state of a pipeline.
-func stateOf(dir string) (string, error) {
 	st, err := os.Stat(dir)
 	if err != nil {
 		return "", fmt.Errorf("the pipeline's folder: %w", err)
@@ -52,15 +50,6 @@ func stateOf(dir string) (string, error) {
 		dir = filepath.Dir(dir)
 	}
 	return state.Default(dir)
-}
-
-// inspectFlags are those of commands whose argument is something else than the pipeline.
-func inspectFlags(a *app, f *flag.FlagSet) {
-	f.BoolVar(&a.json, "json", false, "write JSON for machines")
-	f.StringVar(&a.stateDir, "state-dir", "",
-		"folder of state, checkpoints and caches (default: .stepflow in the pipeline's folder)")
-	lying(a, f)
-	f.StringVar(&a.dir, "dir", ".", "folder of the pipeline")
 }
 
 // stateAction is a row of the table of what stepflow state does.
@@ -111,9 +100,9 @@ func stateCommand() command {
 			"block another address, with its files. rm: forgets blocks; their files stay, and a block with their " +
 			"recipe finds them again, unless -delete deletes them. gc: deletes the results and checkpoints that no " +
 			"configuration reaches, and says how many bytes that frees; CONFIG is a pipeline's folder or a plan saved " +
-			"by plan -out, by default the folder of -dir. pull: prints the state as JSON, from where it lies. push: puts " +
-			"the state of this folder, or of FILE (- for the standard input), to where -backend says. rebuild: makes a lost or damaged state again from the " +
-			"results on disk.",
+			"by plan -out, by default the folder of -dir. pull: prints the state as JSON, from where it lies. push: " +
+			"puts the state of this folder, or of FILE (- for the standard input), to where -backend says. rebuild: " +
+			"makes a lost or damaged state again from the results on disk.",
 		example: "stepflow state list -dir pipelines/quickstart\n" +
 			"stepflow state rm -delete -dir pipelines/quickstart evaluate.perplexity.final\n" +
 			"stepflow state gc -dry-run -dir pipelines/quickstart",
@@ -198,12 +187,7 @@ func (a *app) rebuild(*stateFlags, []string) int {
 		return exitOK
 	}
 	for _, n := range d.State.Names() {
-		b := d.State.Blocks[n]
-		fmt.Fprintf(a.stdout, "%s: %s", n, b.Status)
-		if b.Steps > 0 {
-			fmt.Fprintf(a.stdout, ", step %d of %d", b.Step, b.Steps)
-		}
-		fmt.Fprintln(a.stdout)
+		a.printStatus(n, d.State.Blocks[n])
 	}
 	for _, s := range skipped {
 		fmt.Fprintf(a.stderr, "%s left out %s\n", a.paint(yellow, "Warning:"), s)

@@ -31,8 +31,7 @@ func (a *app) collect(o *stateFlags, configs []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	code := a.collectFrom(d, configs, o)
-	return a.closed(d, code)
+	return a.closed(d, a.collectFrom(d, configs, o))
 }
 
 // collectFrom is collect with the state open.
@@ -70,8 +69,8 @@ func (a *app) collectFrom(d *state.Dir, configs []string, o *stateFlags) int {
 // reach is what configurations reach: folders of blocks in the state's, and recipes.
 type reach struct{ folders, recipes map[string]bool }
 
-// reachedBy adds what the configuration reaches which a pipeline's folder or a saved plan names. It reports whether
-// that could be found out; if not, it has said why.
+// reachedBy adds what a configuration reaches, which is given by a pipeline's folder or by a saved plan. It reports
+// whether that could be found out; if not, it has said why.
 func (a *app) reachedBy(stateDir, config string, r *reach) bool {
 	one := *a
 	saved, err := one.savedPlan([]string{config})

@@ -8,8 +8,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// rename gives a block in the state another address, and moves its files. Addresses without keys move all instances, and
-// those of modules all that is in them.
+// rename gives a block in the state another address, and moves its files. An address without a key moves all instances,
+// and a module's moves all that is in it.
 func (a *app) rename(o *stateFlags, args []string) int {
 	var ends [2]addr.Addr
 	for i, s := range args {
@@ -21,7 +21,8 @@ func (a *app) rename(o *stateFlags, args []string) int {
 	}
 	from, to := ends[0], ends[1]
 	if from.Kind != to.Kind || from.Type != to.Type {
-		return a.fail(fmt.Errorf("%s cannot become %s: only the name and the key may differ. Nothing was moved", from, to))
+		return a.fail(fmt.Errorf("%s cannot become %s: only the name and the key may differ. Nothing was moved",
+			from, to))
 	}
 	read, err := a.state() // without a lock it makes no folder
 	if err != nil {
@@ -43,8 +44,8 @@ func (a *app) renameIn(d *state.Dir, from, to addr.Addr, o *stateFlags) int {
 	}
 	for _, m := range list {
 		if d.State.Has(m.To) {
-			return a.fail(fmt.Errorf("the state has a block %s already: let it go with \"stepflow state rm %s\", or move it "+
-				"first. Nothing was moved", m.To, m.To.Word()))
+			return a.fail(fmt.Errorf("the state has a block %s already: let it go with \"stepflow state rm %s\", or "+
+				"move it first. Nothing was moved", m.To, m.To.Word()))
 		}
 	}
 	if !o.dryRun {

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"stepflow/foreign"
 	"stepflow/runtime/state"
-	"stepflow/runtime/state/remote"
 )
 
 // mostPushed bounds the file of a state that is pushed, in bytes.
@@ -49,12 +47,10 @@ func (a *app) push(o *stateFlags, args []string) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	backend, err := remote.Open(to, os.Getenv)
+	access, err := a.accessTo("state push", to) // the state may lie elsewhere so far
 	if err != nil {
 		return a.fail(err)
 	}
-	access := &state.Access{Backend: backend, Unlocked: !a.lock, Wait: a.lockTimeout, Operation: "state push",
-		Version: version()}
 	changed, err := access.Push(a.ctx, path, b, o.force)
 	if err != nil {
 		return a.fail(fmt.Errorf("pushing %s to %s: %w", from, to, err))
@@ -106,9 +102,9 @@ func (a *app) lain(path string) ([]byte, error) {
 	if err != nil || to == was {
 		return (*state.Access)(nil).Copy(a.ctx, path)
 	}
-	backend, err := remote.Open(was, os.Getenv)
+	access, err := a.accessTo("", was)
 	if err != nil {
 		return nil, err
 	}
-	return (&state.Access{Backend: backend}).Copy(a.ctx, path)
+	return access.Copy(a.ctx, path)
 }

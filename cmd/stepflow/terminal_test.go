@@ -114,7 +114,8 @@ func TestConsoleOnATerminal(t *testing.T) {
 		{"and one in brackets", 80, "[var.l\t]\r", `^\[1\]$`, false},
 		{"and keys with spaces and quotes", 80, "optimizer.adamw.o[\"a\t.add\t\r", `^"optimizer.adamw.o\[\\"a b\\"\]"$`, false},
 		{"and lists them", 30, "optimizer.adamw.o\t", `(?s)  optimizer.adamw.o$.*^  optimizer.adamw.o\["q\\"q"\]$`, false},
-		{"and what the console has besides", 80, "plan[\"optimizer.adamw.o[\\\"it\t.verb\r", `plan\["optimizer.adamw.o\[\\"it's\\"\]"\].verb`, false},
+		{"and what the console has besides", 80, "plan[\"optimizer.adamw.o[\\\"it\t.verb\r",
+			`plan\["optimizer.adamw.o\[\\"it's\\"\]"\].verb`, false},
 		{"what is pasted is evaluated", 80, "\x1b[200~1+1\r\x1b[201~2\r", `(?s)^2$.*^2$`, false},
 		{"a narrow terminal", 12, "\"a long text\"\r", `(?s)^"a long te$.*^xt"$.*^"a long text"$`, false},
 	} {

@@ -52,11 +52,6 @@ func testCommand() command {
 		run: func(_ *app, args []string) int { return t.run(args) }}
 }
 
-// testDirectory adds the flag that names the folder of test files.
-func testDirectory(f *flag.FlagSet, folder *string) {
-	f.StringVar(folder, "test-directory", "tests", "folder of test files in the pipeline's")
-}
-
 // tester is one call of test.
 type tester struct {
 	app           *app

@@ -29,7 +29,7 @@ func TestTestingPage(t *testing.T) {
 			err = os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o644)
 		}
 	}
-	var small bytes.Buffer // the second file, to which what the page shows later belongs
+	var small bytes.Buffer // the second file: all that the page shows after the first
 	for i, block := range regexp.MustCompile("(?s)```hcl\n(.*?)```").FindAllSubmatch(page, -1) {
 		if small.Write(block[1]); i == 0 && err == nil {
 			err = os.WriteFile(filepath.Join(dir, "plan.stepflowtest.hcl"), block[1], 0o644)

@@ -83,6 +83,11 @@ func (a *app) diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File) {
 	}
 }
 
+// problemLine writes a problem that is in no file as a line of JSON.
+func (a *app) problemLine(severity, summary string) {
+	a.line(map[string]any{"type": "diagnostic", "severity": severity, "summary": summary})
+}
+
 func jsonDiagnostic(d *hcl.Diagnostic) map[string]any {
 	m := map[string]any{"type": "diagnostic", "severity": severity(d), "summary": d.Summary, "detail": d.Detail}
 	if s := d.Subject; s != nil {

@@ -12,7 +12,7 @@ import (
 // narrowest is the width in columns below which lines are not broken further.
 const narrowest = 40
 
-// columns returns how many columns the terminal of the standard output has, or what COLUMNS says; 0 if it is no
+// columns returns how many columns the terminal of the standard output has, or what COLUMNS says; 0 if it is not a
 // terminal, so that what is written into files and pipes does not depend on a width.
 func (a *app) columns() int {
 	o, ok := a.stdout.(*output)

@@ -54,7 +54,8 @@ func (a *attempt) interrupted(ctx context.Context, o plan.Options, p *plan.Plan,
 	switch {
 	case err == nil:
 		return p, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing was interrupted", Subject: at.Range.Ptr(),
-			Detail: fmt.Sprintf("run.%s came to its end without a step %d that it should end after.", a.run.Name, at.AtStep)}}
+			Detail: fmt.Sprintf("run.%s came to its end without a step %d that it should end after.", a.run.Name,
+				at.AtStep)}}
 	case !errors.Is(err, apply.ErrInterrupted):
 		return p, a.problems(err)
 	}

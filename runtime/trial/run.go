@@ -55,8 +55,8 @@ func (r *Run) within(ctx context.Context, before []*Run) {
 	case ctx.Err() != nil:
 		r.cut("Interrupted", fmt.Sprintf("run.%s was interrupted.", r.Name))
 	case inner.Err() != nil:
-		r.cut("Out of time", fmt.Sprintf("run.%s did not end within %s. Train less in it, or give it more time with -timeout.",
-			r.Name, limit))
+		r.cut("Out of time", fmt.Sprintf("run.%s did not end within %s. Train less in it, or give it more time with "+
+			"-timeout.", r.Name, limit))
 	}
 }
 
@@ -98,7 +98,7 @@ func (a *attempt) try(ctx context.Context, before []*Run) {
 	a.conclude(diags)
 }
 
-// options are those of the run's plans. All that it makes lies in folders of its own.
+// options returns the options of the run's plans. All that the run makes lies in folders of its own.
 func (a *attempt) options(before []*Run) (o plan.Options, err error) {
 	s := a.run.file.suite
 	runs := map[string]cty.Value{}

@@ -25,8 +25,8 @@ func (f *File) start(ctx context.Context) {
 	}
 }
 
-// before lists the runs that must have ended before one begins: all before it, or of one that is parallel, those that
-// are not, those that it names, and those of the same state, unless both only plan.
+// before lists the runs that must have ended before one begins: all before it. A parallel run waits only for those
+// before it that are not parallel, that it names, or that have the same state, unless both only plan.
 func (f *File) before(i int) (list []*Run) {
 	r := f.Runs[i]
 	for _, b := range f.Runs[:i] {

@@ -5,6 +5,7 @@ package trial
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,10 +99,7 @@ func Load(o Options) (s *Suite, files map[string]*hcl.File, diags hcl.Diagnostic
 	paths, diags := s.paths()
 	files = map[string]*hcl.File{}
 	for i, path := range paths {
-		t, d := dsl.ReadTest(path, nil)
-		if !d.HasErrors() {
-			d = append(d, cfg.CheckTest(t)...)
-		}
+		t, d := Read(cfg, path)
 		diags = append(diags, d...)
 		f := &File{Path: path, suite: s, folder: filepath.Join(o.Scratch, fmt.Sprintf("%d-%s", i,
 			strings.TrimSuffix(filepath.Base(path), dsl.TestSuffix)))}
@@ -109,11 +107,18 @@ func Load(o Options) (s *Suite, files map[string]*hcl.File, diags hcl.Diagnostic
 			f.Runs = append(f.Runs, &Run{TestRun: r, file: f, done: make(chan struct{})})
 		}
 		s.Files = append(s.Files, f)
-		for name, src := range t.Files {
-			files[name] = src
-		}
+		maps.Copy(files, t.Files)
 	}
 	return s, files, diags
+}
+
+// Read reads a test file of a pipeline and checks it.
+func Read(cfg *dsl.Config, path string) (*dsl.TestFile, hcl.Diagnostics) {
+	t, diags := dsl.ReadTest(path, nil)
+	if !diags.HasErrors() {
+		diags = append(diags, cfg.CheckTest(t)...)
+	}
+	return t, diags
 }
 
 // paths lists the test files to run.
