@@ -11,10 +11,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// CheckState compares every finished block's files with what the state recorded.
-func CheckState(d *state.Dir) error { return NewDisk(d.Path).CheckState(context.Background(), d) }
-
-// CheckState is CheckState where what is not on this disk may be elsewhere.
+// CheckState compares every finished block's files with what the state recorded. What is not on this disk may be
+// elsewhere.
 func (disk *Disk) CheckState(ctx context.Context, d *state.Dir) error {
 	errs := []error{d.State.Check()}
 	for _, n := range d.State.Names() {

@@ -299,13 +299,8 @@ func (s *State) HasExported(recipe string) bool {
 	return false
 }
 
-// Replace is Access.Replace of a folder alone.
-func Replace(path string) (d *Dir, kept string, err error) {
-	return (*Access)(nil).Replace(context.Background(), path)
-}
-
-// replace returns an empty state that follows the one in the file of a locked folder, or else its backup or the one in a
-// backend, and keeps the file.
+// replace returns an empty state that follows the one in a backend, or else the one in the file of a locked folder or
+// its backup, and keeps the file.
 func replace(path string, there []byte) (d *Dir, kept string, err error) {
 	d = &Dir{Path: path, State: empty()}
 	file := filepath.Join(path, FileName)
