@@ -183,7 +183,7 @@ func (a *Access) Copy(ctx context.Context, path string) ([]byte, error) {
 		return nil, nil
 	}
 	if err == nil {
-		_, err = parse(b)
+		_, err = Parse(b)
 	}
 	return b, err
 }
@@ -222,7 +222,7 @@ func (s *session) take(there []byte, version string) error {
 	}
 	name := s.backend.String()
 	if there != nil {
-		if _, err := parse(there); err != nil {
+		if _, err := Parse(there); err != nil {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
 	}
@@ -262,11 +262,11 @@ func (s *session) newer(here, there []byte, version string) (bool, error) {
 	case s.origin.Sum != "" && s.origin.Version == version, slices.Contains(s.origin.Tried, sum(there)):
 		return false, nil
 	}
-	a, err := parse(here)
+	a, err := Parse(here)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w. %s", filepath.Join(s.path, FileName), err, remedy(s.path))
 	}
-	b, err := parse(there)
+	b, err := Parse(there)
 	if err != nil {
 		return false, err
 	}
