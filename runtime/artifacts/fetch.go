@@ -67,6 +67,11 @@ func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block stri
 
 // place makes a folder of the files that were fetched. Files beside it stay as they are where they are there.
 func place(e *entry, parts, block string) error {
+	for name := range e.all() {
+		if filepath.Base(name) != name {
+			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
+		}
+	}
 	tmp := filepath.Join(parts, e.leaf())
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -78,17 +83,11 @@ func place(e *entry, parts, block string) error {
 		return err
 	}
 	for name, d := range e.Files {
-		if filepath.Base(name) != name {
-			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
-		}
 		if err := copyTo(filepath.Join(parts, d.SHA256), filepath.Join(tmp, name)); err != nil {
 			return err
 		}
 	}
 	for name, d := range e.Beside {
-		if filepath.Base(name) != name {
-			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
-		}
 		if err := longer(filepath.Join(parts, d.SHA256), filepath.Join(block, name)); err != nil {
 			return err
 		}

@@ -29,7 +29,6 @@ type Uploads struct {
 
 	mu      sync.Mutex
 	waiting []Job
-	now     *Job
 	failing error // of the last try
 	failed  []error
 	sent    Sent
@@ -89,11 +88,9 @@ func (u *Uploads) run() {
 			return
 		}
 		j := u.waiting[0]
-		u.now = &j
 		u.mu.Unlock()
 		err := u.send(&j)
 		u.mu.Lock()
-		u.now = nil
 		if u.settle(j, err) {
 			pause = time.Second
 			u.mu.Unlock()
