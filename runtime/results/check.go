@@ -28,7 +28,7 @@ func (disk *Disk) CheckState(ctx context.Context, d *state.Dir) error {
 			err = agrees(b, filepath.Join(d.Path, b.Dir))
 		}
 		if IsDamage(err) && disk.Gone(b.Dir) {
-			switch there, e := disk.Has(ctx, b.Recipe, b.Content); {
+			switch there, e := disk.hasElsewhere(ctx, b.Recipe, b.Content); {
 			case e != nil:
 				err = e
 			case there:
