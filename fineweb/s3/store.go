@@ -139,7 +139,7 @@ func (s *Store) Replace(ctx context.Context, key string, b []byte, etag string) 
 	return info.ETag, s.explain(key, err)
 }
 
-// Delete removes an object; one that is not there is no error.
+// Delete removes an object. It is not an error if there is none.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	return s.explain(key, s.core.RemoveObject(ctx, s.Bucket, key, minio.RemoveObjectOptions{}))
 }

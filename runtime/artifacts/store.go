@@ -53,7 +53,7 @@ type entry struct {
 	name    string                       // relative to the place
 }
 
-// noCourse stands for the course of what has none.
+// noCourse stands for the course of a result or checkpoint that has none.
 const noCourse = "-"
 
 func (s *Store) entryName(n *results.Note, leaf string) string {

@@ -32,7 +32,7 @@ type Uploads struct {
 	failing error // of the last try
 	failed  []error
 	sent    Sent
-	idle    chan struct{}    // closed when nothing is sent any more; nil while nothing is
+	idle    chan struct{}    // closed when sending ends; nil while nothing is sent
 	closing chan struct{}    // closed when nothing more is added
 	moved   time.Time        // when something was last sent
 	reached map[string]int64 // how far each file was read by any attempt to send it

@@ -24,7 +24,7 @@ const sealed = "sealed "
 // SealAmong returns a seal that can be told from values that are not sealed.
 func (s *State) SealAmong(value string) string { return sealed + s.Seal(value) }
 
-// Comparable returns those of the values that are no seals: the seals of another state say nothing.
+// Comparable returns those of the values that are not seals: the seals of another state say nothing.
 func Comparable(values map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, v := range values {

@@ -25,19 +25,21 @@ const Version = 3
 
 // State is the contents of the file.
 type State struct {
-	Checksum  string             `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
-	Version   int                `json:"version"`
-	Serial    int64              `json:"serial"`              // counts what was saved
-	Lineage   string             `json:"lineage,omitempty"`   // of the states that follow each other; random
-	Artifacts string             `json:"artifacts,omitempty"` // where results are besides the folder, as the last apply had it
-	Exports   map[string]string  `json:"exports,omitempty"`   // folders of exports, hashed → recipe of the model that this state put there, or may replace
-	Blocks    map[string]*Block  `json:"blocks"`
-	Outputs   map[string]Output  `json:"outputs"`
-	Sources   map[string]*Source `json:"sources,omitempty"` // of remote data blocks
-	Rates     map[string]float64 `json:"rates,omitempty"`   // FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
-	Trace     string             `json:"trace,omitempty"`   // traceparent of the latest run that was traced
-	Traced    time.Time          `json:"traced,omitzero"`   // when that run began its trace, until it has ended it
-	Salt      string             `json:"salt,omitempty"`    // of seals, random
+	Checksum  string `json:"checksum,omitempty"` // of the file, in which zeros stand in its place
+	Version   int    `json:"version"`
+	Serial    int64  `json:"serial"`              // counts what was saved
+	Lineage   string `json:"lineage,omitempty"`   // of the states that follow each other; random
+	Artifacts string `json:"artifacts,omitempty"` // where else the last apply kept results
+	// folders of exports, hashed → recipe of the model that this state put there, or may replace
+	Exports map[string]string  `json:"exports,omitempty"`
+	Blocks  map[string]*Block  `json:"blocks"`
+	Outputs map[string]Output  `json:"outputs"`
+	Sources map[string]*Source `json:"sources,omitempty"` // of remote data blocks
+	// FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
+	Rates  map[string]float64 `json:"rates,omitempty"`
+	Trace  string             `json:"trace,omitempty"` // traceparent of the latest run that was traced
+	Traced time.Time          `json:"traced,omitzero"` // when that run began its trace, until it has ended it
+	Salt   string             `json:"salt,omitempty"`  // of seals, random
 }
 
 // Rate notes a rate that was reached.
