@@ -229,7 +229,7 @@ func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	d, err := state.Read(filepath.Join(dir, ".stepflow"))
 	must(t, err)
-	must(t, results.CheckState(d))
+	must(t, results.NewDisk(d.Path).CheckState(t.Context(), d))
 	m := map[string]string{}
 	for n, b := range d.State.Blocks {
 		if b.Status != state.Done {

@@ -130,7 +130,7 @@ func TestImportIsRemembered(t *testing.T) {
 	edit(t, dir, `stage "root"`, `stage "seed"`, "stage.root", "stage.seed") // as its note says
 	must(t, os.Rename(filepath.Join(dir, ".stepflow", "blocks", "stage.root"),
 		filepath.Join(dir, ".stepflow", "blocks", "stage.seed")))
-	st, _, err := state.Replace(filepath.Join(dir, ".stepflow"))
+	st, _, err := (*state.Access)(nil).Replace(t.Context(), filepath.Join(dir, ".stepflow"))
 	must(t, err)
 	_, err = results.Rebuild(st)
 	must(t, err)

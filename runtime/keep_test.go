@@ -610,7 +610,7 @@ func TestRebuiltState(t *testing.T) {
 	if _, err := state.Open(root); !errors.Is(err, state.ErrDamaged) {
 		t.Fatal(err)
 	}
-	st, kept, err := state.Replace(root)
+	st, kept, err := (*state.Access)(nil).Replace(t.Context(), root)
 	must(t, err)
 	skipped, err := results.Rebuild(st)
 	must(t, err)

@@ -73,7 +73,7 @@ func chain() *credentials.Credentials {
 // brief is how long the machine's own role may take to answer.
 var brief = &credentials.CredContext{Client: &http.Client{Timeout: time.Second}}
 
-// role is the machine's own, where it has one; a machine that is none of AWS's must not wait for it long.
+// role is the machine's own, where it has one; a machine outside AWS must not wait for it long.
 type role struct{ credentials.IAM }
 
 func (r *role) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {

@@ -106,7 +106,7 @@ func (u *unpacker) entry(name string, mode fs.FileMode, content io.Reader) error
 	case name == "" && mode.IsDir():
 		return nil
 	case len(name) > longestName || strings.ContainsAny(name, "\\\x00") || !filepath.IsLocal(filepath.FromSlash(name)):
-		return fmt.Errorf("the name %s in it leads elsewhere or is no name", foreign.Shown(name))
+		return fmt.Errorf("the name %s in it leads elsewhere or is not a name", foreign.Shown(name))
 	case strings.Count(name, "/") > mostDepth:
 		return fmt.Errorf("%s in it lies in more than %d folders", foreign.Shown(name), mostDepth)
 	case !mode.IsDir() && !mode.IsRegular():
@@ -167,7 +167,7 @@ func walkGzip(packed []byte, each entries) error {
 
 func walkTar(packed []byte, each entries) error { return walkTarOf(bytes.NewReader(packed), each) }
 
-// walkTarOf reads a tar, with its headers no further than its files may be.
+// walkTarOf reads a tar, but no more of it than the largest files and their headers take.
 func walkTarOf(r io.Reader, each entries) error {
 	const headers = 1 << 10 * mostEntries
 	t := tar.NewReader(&bounded{r, mostUnpacked + headers})

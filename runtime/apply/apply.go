@@ -68,7 +68,7 @@ type runner struct {
 	obs     *observe.Observer
 	losses  []plan.Loss        // those that the user agreed to
 	ask     bool               // other losses end the run
-	ended   map[addr.Addr]bool // blocks that were begun
+	begun   map[addr.Addr]bool // instances of blocks that were begun
 	shared  *blocks.Shared
 	uploads *artifacts.Uploads // nil for none
 
@@ -147,7 +147,7 @@ func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 	q.State = dir.State
 	r := &runner{plan: q, fold: p.Again(dir.State), dir: dir, device: o.Device, losses: p.Losses(), ask: !o.AutoApprove,
 		scratch: o.Scratch, most: max(o.Parallelism, 1),
-		ended: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
+		begun: map[addr.Addr]bool{}, shared: &blocks.Shared{Watched: map[string]*fineweb.Watched{},
 			Counted: map[addr.Addr]bool{}},
 		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: oneByOne(o.Emit), Log: o.Log,
 			Device: o.Device.Caps().Name, Budget: p.TraceBudget()}}
@@ -343,7 +343,7 @@ func (r *runner) leftOut(err error) error {
 	var list []string
 	for _, a := range r.plan.Actions {
 		waits := a.Verb.Works() || a.Verb == plan.Same || a.Verb == plan.Deferred
-		if waits && !a.Skip && !r.ended[a.Addr] {
+		if waits && !a.Skip && !r.begun[a.Addr] {
 			list = append(list, a.Addr.String())
 		}
 	}

@@ -110,7 +110,7 @@ func (r *runner) entry(a *plan.Action) *state.Block {
 		e.Device = r.plan.Caps.Name
 	}
 	if s, ok := a.Block.(blocks.Stepped); ok {
-		e.Step, e.Steps = a.FromStep, s.NumSteps() // none of one that is imported
+		e.Step, e.Steps = a.FromStep, s.NumSteps() // 0 steps if it is imported
 	}
 	if x, ok := a.Block.(blocks.Importable); ok {
 		e.Import = x.Import()

@@ -218,7 +218,7 @@ func (w *walk) instance(ctx context.Context, b *walked, i, at int) {
 		return
 	}
 	b.exports[i] = known
-	b.begun[i], w.making[a.Recipe], w.runner.ended[a.Addr] = true, true, true
+	b.begun[i], w.making[a.Recipe], w.runner.begun[a.Addr] = true, true, true
 	w.now++
 	if alone := a.Alone(); alone != "" {
 		w.used[alone] = true

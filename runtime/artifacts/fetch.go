@@ -19,8 +19,8 @@ import (
 	"stepflow/runtime/results"
 )
 
-// fetching is the folder of a state's in which files lie until all of a result are there. A process that is killed
-// leaves them for the next, which goes on from there.
+// fetching is the folder, inside the state's, in which the files of a result lie until all of them are there. A process
+// that is killed leaves them for the next one, which goes on from there.
 const fetching = "fetching"
 
 // patience is how long a server may give nothing.
@@ -65,8 +65,13 @@ func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block stri
 	return os.RemoveAll(parts)
 }
 
-// place makes a folder of the files that were fetched. Files beside it stay as they are where they are there.
+// place makes a folder of the files that were fetched. A file beside it stays as it is if it is no shorter.
 func place(e *entry, parts, block string) error {
+	for name := range e.all() {
+		if filepath.Base(name) != name {
+			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
+		}
+	}
 	tmp := filepath.Join(parts, e.leaf())
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -78,17 +83,11 @@ func place(e *entry, parts, block string) error {
 		return err
 	}
 	for name, d := range e.Files {
-		if filepath.Base(name) != name {
-			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
-		}
 		if err := copyTo(filepath.Join(parts, d.SHA256), filepath.Join(tmp, name)); err != nil {
 			return err
 		}
 	}
 	for name, d := range e.Beside {
-		if filepath.Base(name) != name {
-			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
-		}
 		if err := longer(filepath.Join(parts, d.SHA256), filepath.Join(block, name)); err != nil {
 			return err
 		}

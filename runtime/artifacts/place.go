@@ -16,7 +16,7 @@ import (
 	"stepflow/runtime/durable"
 )
 
-// None is the address of no place.
+// None is the address that stands for no place.
 const None = "none"
 
 // Place is a folder or a part of a bucket, which holds the artifacts of any number of states.

@@ -15,7 +15,10 @@ func (u *Uploads) retain(j *Job, latest *entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*entry
-	for _, name := range s.named(func(recipe, _ string) bool { return recipe == latest.Note.Recipe }) {
+	for _, name := range s.entryNames() {
+		if recipe, _, _ := s.idsOf(name); recipe != latest.Note.Recipe {
+			continue
+		}
 		e, err := s.read(ctx, name)
 		if err != nil {
 			return err
@@ -44,7 +47,7 @@ func (s *Store) drop(ctx context.Context, list []*entry) error {
 		delete(s.sizes, e.name)
 		delete(s.entries, e.name)
 	}
-	needed, err := s.needed(ctx)
+	needed, err := s.needed(ctx, func(*entry) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -63,13 +66,16 @@ func (s *Store) drop(ctx context.Context, list []*entry) error {
 	return nil
 }
 
-// needed returns the names of the files that entries have.
-func (s *Store) needed(ctx context.Context) (map[string]bool, error) {
+// needed returns the names of the files of those entries that a function keeps.
+func (s *Store) needed(ctx context.Context, keep func(*entry) bool) (map[string]bool, error) {
 	needed := map[string]bool{}
-	for _, name := range s.named(func(string, string) bool { return true }) {
+	for _, name := range s.entryNames() {
 		e, err := s.read(ctx, name)
 		if err != nil {
 			return nil, err
+		}
+		if !keep(e) {
+			continue
 		}
 		for _, d := range e.all() {
 			needed[s.objectName(d)] = true
@@ -86,7 +92,7 @@ type Waste struct {
 	objects []string
 }
 
-// Unreached returns what no recipe reaches of those that a function takes: entries, and files without one.
+// Unreached returns the entries whose recipes a function does not take, and the files that no other entry has.
 func (s *Store) Unreached(ctx context.Context, reached func(recipe string) bool) (*Waste, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,21 +100,18 @@ func (s *Store) Unreached(ctx context.Context, reached func(recipe string) bool)
 	if err := s.list(ctx); err != nil {
 		return nil, err
 	}
-	w, needed := &Waste{}, map[string]bool{}
-	for _, name := range s.named(func(string, string) bool { return true }) {
-		e, err := s.read(ctx, name)
-		if err != nil {
-			return nil, err
+	w := &Waste{}
+	needed, err := s.needed(ctx, func(e *entry) bool {
+		if reached(e.Note.Recipe) {
+			return true
 		}
-		if !reached(e.Note.Recipe) {
-			w.entries = append(w.entries, e)
-			w.Entries = append(w.Entries, e.Note.Address+" ("+e.leaf()+")")
-			w.Bytes += s.sizes[name]
-			continue
-		}
-		for _, d := range e.all() {
-			needed[s.objectName(d)] = true
-		}
+		w.entries = append(w.entries, e)
+		w.Entries = append(w.Entries, e.Note.Address+" ("+e.leaf()+")")
+		w.Bytes += s.sizes[e.name]
+		return false
+	})
+	if err != nil {
+		return nil, err
 	}
 	for name, size := range s.sizes {
 		if strings.HasPrefix(name, s.lineage+"/objects/") && !needed[name] {

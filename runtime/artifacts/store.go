@@ -53,7 +53,7 @@ type entry struct {
 	name    string                       // relative to the place
 }
 
-// noCourse stands for the course of what has none.
+// noCourse stands for the course of a result or checkpoint that has none.
 const noCourse = "-"
 
 func (s *Store) entryName(n *results.Note, leaf string) string {
@@ -62,6 +62,16 @@ func (s *Store) entryName(n *results.Note, leaf string) string {
 		course = n.Course.ID
 	}
 	return path.Join(s.lineage, "results", n.Recipe, course, leaf+".json")
+}
+
+// idsOf reads the recipe and the course in the name of an entry; ok is false if it is not the name of one.
+func (s *Store) idsOf(name string) (recipe, course string, ok bool) {
+	rest, ok := strings.CutPrefix(name, s.lineage+"/results/")
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 3 || !strings.HasSuffix(rest, ".json") {
+		return "", "", false
+	}
+	return parts[0], parts[1], true
 }
 
 func (s *Store) objectName(d checkpoint.Digest) string {
@@ -109,9 +119,8 @@ func (s *Store) list(ctx context.Context) error {
 	}
 	s.sizes = sizes
 	s.byID = map[string][]string{}
-	for _, name := range s.named(func(string, string) bool { return true }) {
-		parts := strings.Split(name, "/")
-		recipe, course := parts[len(parts)-3], parts[len(parts)-2]
+	for _, name := range s.entryNames() {
+		recipe, course, _ := s.idsOf(name)
 		s.byID[recipe], s.byID[course] = append(s.byID[recipe], name), append(s.byID[course], name)
 	}
 	return nil
@@ -125,8 +134,7 @@ func (s *Store) readAll(ctx context.Context) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	turns := make(chan bool, 16)
-	names := s.named(func(string, string) bool { return true })
-	names = slices.DeleteFunc(names, func(name string) bool { return s.entries[name] != nil })
+	names := slices.DeleteFunc(s.entryNames(), func(name string) bool { return s.entries[name] != nil })
 	for _, name := range names {
 		turns <- true
 		all.Go(func() {
@@ -192,12 +200,10 @@ func (s *Store) whole(e *entry) bool {
 	return true
 }
 
-// named lists the names of entries that a function takes, by recipe and course.
-func (s *Store) named(take func(recipe, course string) bool) (names []string) {
+// entryNames lists the names of the entries.
+func (s *Store) entryNames() (names []string) {
 	for name := range s.sizes {
-		rest, ok := strings.CutPrefix(name, s.lineage+"/results/")
-		parts := strings.Split(rest, "/")
-		if ok && len(parts) == 3 && strings.HasSuffix(rest, ".json") && take(parts[0], parts[1]) {
+		if _, _, ok := s.idsOf(name); ok {
 			names = append(names, name)
 		}
 	}

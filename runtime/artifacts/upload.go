@@ -29,11 +29,10 @@ type Uploads struct {
 
 	mu      sync.Mutex
 	waiting []Job
-	now     *Job
 	failing error // of the last try
 	failed  []error
 	sent    Sent
-	idle    chan struct{}    // closed when nothing is sent any more; nil while nothing is
+	idle    chan struct{}    // closed when sending ends; nil while nothing is sent
 	closing chan struct{}    // closed when nothing more is added
 	moved   time.Time        // when something was last sent
 	reached map[string]int64 // how far each file was read by any attempt to send it
@@ -89,11 +88,9 @@ func (u *Uploads) run() {
 			return
 		}
 		j := u.waiting[0]
-		u.now = &j
 		u.mu.Unlock()
 		err := u.send(&j)
 		u.mu.Lock()
-		u.now = nil
 		if u.settle(j, err) {
 			pause = time.Second
 			u.mu.Unlock()

@@ -62,7 +62,7 @@ type Action struct {
 	id      string // what the recipes of other blocks hash: its content id, or its recipe if it has not run
 	pending bool   // it will run
 	again   bool   // it runs from its start whatever is on disk
-	alone   int    // the step it goes on from by what is on disk
+	ownStep int    // the step it would go on from without the other stages of the run
 	reason  string // Why, without where it goes on from
 	decoded *dsl.Decoded
 	block   *dsl.Block

@@ -77,7 +77,7 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	if w := a.writer(); w != nil {
 		f.decideWriter(a, w)
 	}
-	a.pending, a.alone = a.Verb.Works() || a.Verb == Same, a.FromStep
+	a.pending, a.ownStep = a.Verb.Works() || a.Verb == Same, a.FromStep
 	switch {
 	case a.Verb == Run || a.Verb == Extend || a.Verb == Import:
 		a.Losses, err = f.losses(a)
@@ -103,18 +103,25 @@ func (f *Fold) replacement(ctx context.Context, a *Action, old *state.Block) (*r
 	}
 	from := f.lies(a.Addr)
 	finds, err := f.Disk.Finds(from, a.Recipe)
-	for _, x := range finds {
-		if x.Done || x.Block != results.Folder(from) {
-			continue
-		}
-		switch err := f.Disk.Intact(ctx, x, a.task().Files(false)); {
+	if err != nil {
+		return nil, err
+	}
+	return f.firstIntact(ctx, a, slices.DeleteFunc(finds, func(x *results.Found) bool {
+		return x.Done || x.Block != results.Folder(from)
+	}))
+}
+
+// firstIntact returns the first of some results and checkpoints of a block that is intact; nil if there is none.
+func (f *Fold) firstIntact(ctx context.Context, a *Action, list []*results.Found) (*results.Found, error) {
+	for _, x := range list {
+		switch err := f.Disk.Intact(ctx, x, a.task().Files(x.Done)); {
 		case err == nil:
 			return x, nil
 		case !results.IsDamage(err):
 			return nil, err
 		}
 	}
-	return nil, err
+	return nil, nil
 }
 
 // decideWriter looks into the folder that a block writes to.
@@ -187,19 +194,13 @@ func (f *Fold) Look(ctx context.Context, a *Action, old *state.Block) (found *re
 // lookElsewhere is Look for what is not on this disk.
 func (f *Fold) lookElsewhere(ctx context.Context, a *Action, old *state.Block) (*results.Found, error) {
 	list, err := f.Disk.Further(ctx, f.lies(a.Addr), a.Recipe)
-	for _, x := range list {
-		other := old != nil && old.Recipe == a.Recipe && old.Status == state.Done && x.Done && x.ID != old.Content
-		if other || !x.Done && a.stepped() == nil {
-			continue
-		}
-		switch err := f.Disk.Intact(ctx, x, a.task().Files(x.Done)); {
-		case err == nil:
-			return x, nil
-		case !results.IsDamage(err):
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	return f.firstIntact(ctx, a, slices.DeleteFunc(list, func(x *results.Found) bool {
+		other := old != nil && old.Recipe == a.Recipe && old.Status == state.Done && x.Done && x.ID != old.Content
+		return other || !x.Done && a.stepped() == nil
+	}))
 }
 
 // lookAgain is Look. It starts over, at most again times, if another process removed a folder after it was listed.

@@ -9,6 +9,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // DriftKind is how something differs from the state.
@@ -98,11 +99,7 @@ func (p *Plan) dataChanged(a *Action) string {
 
 // extent writes how many rows and files remote data have.
 func extent(s *state.Source) string {
-	files := "1 file"
-	if n := len(s.Files); n != 1 {
-		files = fmt.Sprintf("%d files", n)
-	}
-	return fmt.Sprintf("%d rows in %s", s.Rows, files)
+	return fmt.Sprintf("%d rows in %s", s.Rows, words.Plural(len(s.Files), "file"))
 }
 
 // resultGone returns what is wrong with a result that the state records; "" if nothing is. The error says that it could

@@ -28,14 +28,14 @@ func (f *Fold) course(a *Action) *state.Course {
 		return nil
 	}
 	id := f.hash(a, func(w io.Writer) {
-		fmt.Fprintln(w, "course") // no recipe
+		fmt.Fprintln(w, "course") // so that it is never a recipe
 		x.Course(w)
 	})
 	return &state.Course{ID: id, Pace: x.Pace()}
 }
 
-// runOrExtend decides how a block runs of whose recipe nothing is on disk: from where a run of another length was, else
-// from its start.
+// runOrExtend decides how a block runs if nothing of its recipe is on disk: from where a run of another length was, or
+// else from its start.
 func (f *Fold) runOrExtend(ctx context.Context, a *Action, old *state.Block, damage error) (err error) {
 	if a.Course != nil {
 		if a.Base, err = f.base(ctx, a); err != nil {

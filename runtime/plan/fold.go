@@ -44,8 +44,8 @@ type Fold struct {
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
 	f := &Fold{cfg: cfg, Disk: results.NewDisk(st.Path), making: map[string]addr.Addr{},
 		came: map[addr.Addr]addr.Addr{}, lifecycle: o.Lifecycle && !o.Select.RefreshOnly}
-	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, Exports: o.Exports, State: st.State, Secrets: cfg.Secrets, Caps: o.Caps,
-		Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
+	f.world = &blocks.World{Dir: cfg.Dir, StateDir: st.Path, Exports: o.Exports, State: st.State, Secrets: cfg.Secrets,
+		Caps: o.Caps, Patient: o.Patient, Hashing: o.Hashing, Cache: o.Cache, Peak: o.Peak,
 		Programs: program.NewPrograms(o.Caps), Files: exportdir.Hashes{}}
 	f.Disk.Elsewhere = o.Elsewhere
 	f.begin()
@@ -183,8 +183,8 @@ func (f *Fold) Plan(ctx context.Context, b *dsl.Block, each dsl.Each) (a *Action
 	return f.planDecoded(ctx, b, each, d, nil, diags)
 }
 
-// planDecoded plans an instance of a block with these values of its attributes, and these ids of blocks in place of what
-// they are now. diags are the problems so far.
+// planDecoded plans an instance of a block with these values of its attributes, and with these ids of blocks in place
+// of those that they have now. diags are the problems so far.
 func (f *Fold) planDecoded(ctx context.Context, b *dsl.Block, each dsl.Each, d *dsl.Decoded, ids map[addr.Addr]string,
 	diags hcl.Diagnostics) (a *Action, exports cty.Value, _ hcl.Diagnostics) {
 	at := b.Instance(each)

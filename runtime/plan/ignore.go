@@ -50,16 +50,16 @@ func (f *Fold) asRecorded(ctx context.Context, b *dsl.Block, each dsl.Each, d *d
 	return a, exports, diags
 }
 
-// recorded is what the state holds in place of what a block is configured to.
-type recorded struct {
+// kept is what the state holds in place of what a block is configured to.
+type kept struct {
 	values map[string]cty.Value // see dsl.Scope.DecodeKept
 	ids    map[addr.Addr]string // of blocks that it names now → ids of those that it was made from
 	list   []Ignored
 }
 
 // kept compares what a block ignores with the state's entry of it. now holds its attributes as configured.
-func (f *Fold) kept(ignore []dsl.Ignorable, old *state.Block, now map[string]string) *recorded {
-	k := &recorded{values: map[string]cty.Value{}, ids: map[addr.Addr]string{}}
+func (f *Fold) kept(ignore []dsl.Ignorable, old *state.Block, now map[string]string) *kept {
+	k := &kept{values: map[string]cty.Value{}, ids: map[addr.Addr]string{}}
 	for _, x := range ignore {
 		n := x.Name
 		before, was := old.Attrs[n]
@@ -90,7 +90,7 @@ func (f *Fold) kept(ignore []dsl.Ignorable, old *state.Block, now map[string]str
 }
 
 // ref notes the id of the block that an attribute named, if it names another now, or one that has changed.
-func (k *recorded) ref(f *Fold, attr string, old *state.Block, before, after string) {
+func (k *kept) ref(f *Fold, attr string, old *state.Block, before, after string) {
 	was, part, ok := namedIn(before)
 	is, now, named := namedIn(after)
 	id := old.Inputs[was.String()]

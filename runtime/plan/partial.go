@@ -179,7 +179,8 @@ func (p *Plan) partial() hcl.Diagnostics {
 	}
 	text := fmt.Sprintf("%s leaves out %s. Plan without it to see all that changes.", p.Select.part(), listed(left))
 	if len(p.waits) > 0 {
-		text += fmt.Sprintf(" %s is not destroyed yet, since a block that is left out may need what it made.", listed(p.waits))
+		text += fmt.Sprintf(" %s is not destroyed yet, since a block that is left out may need what it made.",
+			listed(p.waits))
 	}
 	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Partial plan", Detail: text}}
 }
@@ -217,8 +218,8 @@ func (p *Plan) LeavesOut(a addr.Addr) bool {
 	return p.leftOut[a] || p.leftOut[a.Block()] || matches(p.fold.choice.exclude, a)
 }
 
-// KeepsOutput reports whether an output stays as the state has it: a selection leaves it out, or it is none of the
-// targets and the configuration no longer has it.
+// KeepsOutput reports whether an output stays as the state has it: a selection leaves it out, or the
+// configuration no longer has it and it is not a target.
 func (p *Plan) KeepsOutput(name string) bool {
 	a := addr.Addr{Kind: "output", Name: name}
 	return p.LeavesOut(a) || p.Config.Block(a) == nil && !p.fold.choice.hasOrphan(a)

@@ -284,15 +284,24 @@ func (p *Plan) TraceBudget() observe.Budget {
 	return observe.NewBudget(p.StepEvery, p.MaxSpans, p.Took.Spans(), list)
 }
 
+// takenOver returns the folders whose contents other blocks take over.
+func (p *Plan) takenOver() map[string]bool {
+	taken := map[string]bool{}
+	for _, a := range p.Actions {
+		if a.Moved != "" {
+			taken[a.Found.Block] = true
+		}
+	}
+	return taken
+}
+
 // settle looks at all actions together: a folder that another block takes over is not lost, and a result of a block
 // that stays is shared, not moved.
 func (p *Plan) settle() {
-	taken := map[string]bool{}
 	for _, a := range p.Actions {
 		if a.Moved == "" {
 			continue
 		}
-		taken[a.Found.Block] = true
 		if from, err := addr.Parse(a.Moved); err == nil {
 			other := p.Action(from)
 			if p.LeavesOut(from) || other != nil && other != a && other.Recipe == a.Recipe {
@@ -300,6 +309,7 @@ func (p *Plan) settle() {
 			}
 		}
 	}
+	taken := p.takenOver()
 	for _, a := range p.Actions {
 		a.Losses = slices.DeleteFunc(a.Losses, func(l Loss) bool { return taken[l.Folder] })
 	}

@@ -16,12 +16,7 @@ func (a *Action) Protected() bool { return a.block.Lifecycle.PreventDestroy }
 
 // prevented refuses to throw away what protected blocks made.
 func (p *Plan) prevented() (diags hcl.Diagnostics) {
-	taken := map[string]bool{}
-	for _, a := range p.Actions {
-		if a.Moved != "" {
-			taken[a.Found.Block] = true
-		}
-	}
+	taken := p.takenOver()
 	for _, a := range p.Actions {
 		if !taken[results.Folder(p.fold.lies(a.Addr))] {
 			diags = append(diags, p.fold.Prevented(a)...)

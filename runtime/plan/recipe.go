@@ -78,7 +78,7 @@ func hasPart(kind, name string) bool {
 }
 
 // namedIn returns the block that an attribute's value names, as the language writes it, and the part of the block, such
-// as validation, if any; ok is false if it names none.
+// as validation, if any; ok is false if it does not name a block.
 func namedIn(shown string) (a addr.Addr, part string, ok bool) {
 	v, err := strconv.Unquote(shown)
 	if err != nil {

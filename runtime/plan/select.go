@@ -15,7 +15,7 @@ import (
 // address names a block with all its instances, one instance, or a module with all that is in it.
 type Selection struct {
 	Target  []string `json:"target,omitempty"`  // only these, and what they need
-	Exclude []string `json:"exclude,omitempty"` // all but these, and but what needs them
+	Exclude []string `json:"exclude,omitempty"` // all but these and what needs them
 	Replace []string `json:"replace,omitempty"` // run again from the start
 
 	RefreshOnly bool `json:"refresh_only,omitempty"` // record what differs from the state, and run nothing
@@ -175,7 +175,7 @@ func wrongSelection(format string, args ...any) *hcl.Diagnostic {
 func (c *choice) hasBlock(a addr.Addr) bool { return c.blocks == nil || c.blocks[a] }
 
 // hasOrphan reports whether the plan says what becomes of a block that only the state has. One that is excluded stays,
-// and with targets all stay that are none.
+// and where there are targets, all others stay.
 func (c *choice) hasOrphan(a addr.Addr) bool {
 	return (len(c.target) == 0 || matches(c.target, a)) && !matches(c.exclude, a)
 }

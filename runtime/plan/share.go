@@ -31,14 +31,14 @@ func (p *Plan) Shared() (s Shared) {
 			continue
 		}
 		s.Stages++
-		maker, steps := a, a.FromStep-a.alone
+		maker, steps := a, a.FromStep-a.ownStep
 		switch {
 		case a.Verb == Same:
 			if maker = p.Action(a.After); maker == nil || maker.Verb == Import {
 				continue
 			}
 			s.Same++
-			steps = maker.stepped().NumSteps() - maker.alone
+			steps = maker.stepped().NumSteps() - maker.ownStep
 		case a.After != addr.Addr{}:
 			s.Extended++
 		default:
@@ -185,13 +185,10 @@ func (w waits) has(a, after addr.Addr) bool {
 // goesOn writes from where an action goes on, and why it runs. of is the block whose run it goes on from; "" for its
 // own.
 func goesOn(a *Action, of, why string) string {
-	steps := "1 step"
-	if left := a.stepped().NumSteps() - a.FromStep; left != 1 {
-		steps = fmt.Sprintf("%d steps", left)
-	}
 	if of != "" {
 		of = " of " + of
 	}
+	steps := words.Plural(a.stepped().NumSteps()-a.FromStep, "step")
 	return fmt.Sprintf("%s from step %d%s: %s", steps, a.FromStep, of, why)
 }
 

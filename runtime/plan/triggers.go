@@ -49,8 +49,8 @@ func (f *Fold) ids(a addr.Addr) string {
 	return strings.Join(list, " ")
 }
 
-// triggered returns the first trigger of a block that is not what the state's entry of the block records; "" if there is
-// none. One that is not recorded yet triggers nothing.
+// triggered returns the first trigger of a block that differs from the one in the state's entry of the block; "" if
+// none does. One that is not recorded yet triggers nothing.
 func (a *Action) triggered(old *state.Block) string {
 	if old == nil || old.Recipe != a.Recipe {
 		return "" // it runs for other reasons

@@ -37,15 +37,7 @@ func (d *Disk) Further(ctx context.Context, a addr.Addr, id string) (list []*Fou
 	for _, x := range away {
 		list = append(list, &Found{Note: x.Note, Block: Folder(a), Leaf: x.Leaf, ID: x.ID, Away: x})
 	}
-	slices.SortStableFunc(list, func(x, y *Found) int {
-		if x.Done != y.Done {
-			if x.Done {
-				return -1
-			}
-			return 1
-		}
-		return y.Step - x.Step
-	})
+	slices.SortStableFunc(list, byProgress)
 	return list, err
 }
 
@@ -87,8 +79,8 @@ func Recipes(stateDir string, folders map[string]bool) (map[string]bool, error) 
 	return recipes, nil
 }
 
-// Has reports whether the result of a recipe with a content id is elsewhere.
-func (d *Disk) Has(ctx context.Context, recipe, content string) (bool, error) {
+// hasElsewhere reports whether the result of a recipe with a content id is elsewhere.
+func (d *Disk) hasElsewhere(ctx context.Context, recipe, content string) (bool, error) {
 	if d.Elsewhere == nil {
 		return false, nil
 	}

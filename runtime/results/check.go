@@ -11,10 +11,8 @@ import (
 	"stepflow/runtime/state"
 )
 
-// CheckState compares every finished block's files with what the state recorded.
-func CheckState(d *state.Dir) error { return NewDisk(d.Path).CheckState(context.Background(), d) }
-
-// CheckState is CheckState where what is not on this disk may be elsewhere.
+// CheckState compares every finished block's files with what the state recorded. What is not on this disk may be
+// elsewhere.
 func (disk *Disk) CheckState(ctx context.Context, d *state.Dir) error {
 	errs := []error{d.State.Check()}
 	for _, n := range d.State.Names() {
@@ -30,7 +28,7 @@ func (disk *Disk) CheckState(ctx context.Context, d *state.Dir) error {
 			err = agrees(b, filepath.Join(d.Path, b.Dir))
 		}
 		if IsDamage(err) && disk.Gone(b.Dir) {
-			switch there, e := disk.Has(ctx, b.Recipe, b.Content); {
+			switch there, e := disk.hasElsewhere(ctx, b.Recipe, b.Content); {
 			case e != nil:
 				err = e
 			case there:

@@ -1,13 +1,13 @@
 package results
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/checkpoint"
@@ -89,8 +89,8 @@ func findsIn(stateDir, block string) (list []*Found, err error) {
 	return list, nil
 }
 
-// Finds lists the results and checkpoints of a recipe, or of a course: results before checkpoints, later steps first, and those in the
-// folder of block a before those elsewhere.
+// Finds lists the results and checkpoints of a recipe, or of a course: results before checkpoints, later steps first,
+// and those in the folder of block a before those in other folders.
 func (d *Disk) Finds(a addr.Addr, id string) ([]*Found, error) {
 	if d.made == nil {
 		folders, err := blockFolders(d.Path)
@@ -113,30 +113,28 @@ func (d *Disk) Finds(a addr.Addr, id string) ([]*Found, error) {
 		d.made = made
 	}
 	list := slices.Clone(d.made[id])
-	rank := func(f *Found) (done, step, place int) {
-		if f.Done {
-			done = 1
-		}
+	place := func(f *Found) int {
 		switch {
 		case f.Block == Folder(a):
-			place = 2
+			return 0
 		case filepath.Dir(f.Block) == filepath.Join(Replaced, a.Dir()):
-			place = 1
+			return 1
 		}
-		return done, f.Step, place
+		return 2
 	}
-	sort.SliceStable(list, func(i, j int) bool {
-		d, s, p := rank(list[i])
-		e, t, q := rank(list[j])
-		if d != e {
-			return d > e
-		}
-		if s != t {
-			return s > t
-		}
-		return p > q
-	})
+	slices.SortStableFunc(list, func(x, y *Found) int { return cmp.Or(byProgress(x, y), place(x)-place(y)) })
 	return list, nil
+}
+
+// byProgress orders results before checkpoints, and later steps first.
+func byProgress(x, y *Found) int {
+	switch {
+	case x.Done && !y.Done:
+		return -1
+	case y.Done && !x.Done:
+		return 1
+	}
+	return y.Step - x.Step
 }
 
 // Intact checks every byte of f, once until it changes, and that f has all files that its block needs. An error other

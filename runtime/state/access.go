@@ -15,7 +15,7 @@ import (
 	"stepflow/runtime/durable"
 )
 
-// Access says where a state lies besides its folder, and how its locks are taken. The nil Access is that of a folder
+// Access says where a state lies besides its folder, and how its locks are taken. The nil Access is for a folder
 // alone.
 type Access struct {
 	Backend   Backend       // nil for none
@@ -40,7 +40,8 @@ func (a *Access) Open(ctx context.Context, path string) (*Dir, error) {
 }
 
 // Replace is Open that gives an empty state in place of the one in the file, which may be damaged and is kept beside it
-// under the name that kept returns; "" if there was none. The state in the backend is read for its serial alone.
+// under the name that kept returns; "" if there was none. The state in the backend is read for its serial and its
+// lineage alone.
 func (a *Access) Replace(ctx context.Context, path string) (d *Dir, kept string, err error) {
 	d, err = a.open(ctx, path, func(s *session) (d *Dir, err error) {
 		var there []byte
@@ -173,7 +174,7 @@ func (a *Access) Refresh(ctx context.Context, path string) error {
 	return errors.Join(err, l.Unlock())
 }
 
-// Copy is the state that a folder and its backend have, for a reader that wants its bytes; nil if there is none.
+// Copy returns the bytes of the state that a folder and its backend have; nil if there is none.
 func (a *Access) Copy(ctx context.Context, path string) ([]byte, error) {
 	if err := a.Refresh(ctx, path); err != nil {
 		return nil, err
@@ -183,7 +184,7 @@ func (a *Access) Copy(ctx context.Context, path string) ([]byte, error) {
 		return nil, nil
 	}
 	if err == nil {
-		_, err = parse(b)
+		_, err = Parse(b)
 	}
 	return b, err
 }
@@ -222,7 +223,7 @@ func (s *session) take(there []byte, version string) error {
 	}
 	name := s.backend.String()
 	if there != nil {
-		if _, err := parse(there); err != nil {
+		if _, err := Parse(there); err != nil {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
 	}
@@ -262,11 +263,11 @@ func (s *session) newer(here, there []byte, version string) (bool, error) {
 	case s.origin.Sum != "" && s.origin.Version == version, slices.Contains(s.origin.Tried, sum(there)):
 		return false, nil
 	}
-	a, err := parse(here)
+	a, err := Parse(here)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w. %s", filepath.Join(s.path, FileName), err, remedy(s.path))
 	}
-	b, err := parse(there)
+	b, err := Parse(there)
 	if err != nil {
 		return false, err
 	}

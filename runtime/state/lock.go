@@ -77,14 +77,6 @@ func locked(file string) error {
 	return fmt.Errorf("%w by %s: wait for it to end, or stop it; the lock goes with the process", ErrLocked, who)
 }
 
-// Idle returns ErrLocked, and by whom, where a process uses the state.
-func Idle(path string) error {
-	if Locked(path) {
-		return locked(filepath.Join(path, lockName))
-	}
-	return nil
-}
-
 // Locked reports whether a process uses the state, and so whether a run goes on.
 func Locked(path string) bool {
 	file := filepath.Join(path, lockName)

@@ -72,7 +72,7 @@ func (o origin) write(path string) error {
 	return durable.WriteFile(filepath.Join(path, originName), append(b, '\n'))
 }
 
-// restore remembers it as it was, also that there was none.
+// restore writes it again as it was, or removes the file if there was none.
 func (o origin) restore(path string) error {
 	if o.Backend == "" {
 		return forgetOrigin(path)

@@ -10,13 +10,11 @@ import (
 	"stepflow/runtime/durable"
 )
 
-// Parse reads the bytes of a state, and checks them.
-func Parse(b []byte) (*State, error) { return parse(b) }
-
-// Push makes the bytes of a state that of a folder and its backend, of which the folder forgets any other. The one that
-// is there must be of the same lineage and have a lower serial, unless force. It reports whether anything was changed.
+// Push puts a state, given by its bytes, into a folder and its backend, and the folder forgets any other backend. The
+// state that is there must have the same lineage and a lower serial, unless force. It reports whether anything was
+// changed.
 func (a *Access) Push(ctx context.Context, path string, b []byte, force bool) (changed bool, err error) {
-	st, err := parse(b)
+	st, err := Parse(b)
 	if err != nil {
 		return false, err
 	}
@@ -77,7 +75,7 @@ func (s *State) follow(there []byte, force bool) error {
 	if there == nil {
 		return nil
 	}
-	t, err := parse(there)
+	t, err := Parse(there)
 	switch {
 	case errors.Is(err, ErrNewer), err != nil && !force:
 		return err

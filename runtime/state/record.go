@@ -32,7 +32,7 @@ type Block struct {
 	Memory  *Memory           `json:"memory,omitempty"`
 	Import  *Import           `json:"import,omitempty"` // where its result comes from; nil if it was made here
 	Course  *Course           `json:"course,omitempty"` // nil of a block that does not run in steps
-	Error   string            `json:"error,omitempty"`  // why it failed; of one that is done, why nothing goes on from it
+	Error   string            `json:"error,omitempty"`  // why it failed, or if it is done, why nothing goes on from it
 	// Triggers are what the triggers of the block were, by name.
 	Triggers map[string]string `json:"triggers,omitempty"`
 	// Protected says that the configuration had prevent_destroy when it was last applied.

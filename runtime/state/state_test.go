@@ -65,7 +65,7 @@ func TestRefuses(t *testing.T) {
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"version": 1, "serial": 3, "blocks": {"stage.a": {"status": "done", "content": "c"}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := parse(b); err == nil && s.Check() != nil {
+		if s, err := Parse(b); err == nil && s.Check() != nil {
 			t.Error("a state is read that does not pass its own check")
 		}
 	})

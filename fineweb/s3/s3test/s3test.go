@@ -193,7 +193,7 @@ func payload(q *http.Request) ([]byte, error) {
 	if !strings.HasPrefix(q.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
 		return io.ReadAll(q.Body)
 	}
-	var whole []byte
+	whole := []byte{} // of an empty object too, which is there
 	r := bufio.NewReader(q.Body)
 	for {
 		line, err := r.ReadString('\n')
@@ -203,7 +203,7 @@ func payload(q *http.Request) ([]byte, error) {
 		size, _, _ := strings.Cut(strings.TrimSpace(line), ";")
 		n, err := strconv.ParseInt(size, 16, 32)
 		if err != nil || n == 0 {
-			return append(whole, []byte{}...), err
+			return whole, err
 		}
 		chunk := make([]byte, n+2)
 		if _, err := io.ReadFull(r, chunk); err != nil {

@@ -81,8 +81,8 @@ const tries = 5
 
 var pause = 500 * time.Millisecond
 
-// ask sends a request until there is an answer, and returns its status and its body. Answers that mean "later" are
-// none.
+// ask sends a request until there is an answer, and returns its status and its body. An answer that means
+// "later" does not count.
 func (s *server) ask(ctx context.Context, method, address string, body []byte) (status int, answer []byte, err error) {
 	wait := pause
 	for try := 1; ; try++ {
@@ -142,7 +142,7 @@ func (s *server) once(ctx context.Context, method, address string, body []byte) 
 	return r.StatusCode, answer, err
 }
 
-// refused says what an answer that is none of those expected means.
+// refused says what an answer that was not expected means.
 func (s *server) refused(method string, status int, answer []byte) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:

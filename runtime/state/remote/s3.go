@@ -126,15 +126,6 @@ func (b *bucket) Held(ctx context.Context) (*state.LockInfo, error) {
 	return lockInfo(text), nil
 }
 
-// lockInfo reads what the holder of a lock wrote.
-func lockInfo(text []byte) *state.LockInfo {
-	l := &state.LockInfo{}
-	if json.Unmarshal(text, l) != nil {
-		return &state.LockInfo{ID: "", Who: "somebody"}
-	}
-	return l
-}
-
 // Unlock removes the lock's object if it is the lock of this ID.
 func (b *bucket) Unlock(ctx context.Context, id string) error {
 	l, err := b.Held(ctx)
