@@ -75,7 +75,7 @@ var may = map[string]string{
 	"runtime/durable":    "",
 	"runtime/words":      "dsl",
 
-	"runtime/artifacts":               "dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
+	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
 

@@ -8,8 +8,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
+
+// IsFileName reports whether a name that others wrote is the name of a file in a folder, and leads nowhere else on any system.
+func IsFileName(name string) bool {
+	return name != "." && filepath.IsLocal(name) && !strings.ContainsAny(name, "/\\\x00")
+}
 
 // ErrNotRegular reports a path that leads to something other than a file that holds bytes: a folder, a pipe, a device or a socket.
 var ErrNotRegular = errors.New("not a regular file")

@@ -106,6 +106,19 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	}
 }
 
+func TestIsFileName(t *testing.T) {
+	for _, s := range []string{"a", "model.safetensors", "..a", "...", "räumlich weit", "step-00000004"} {
+		if !IsFileName(s) {
+			t.Errorf("%q is not the name of a file", s)
+		}
+	}
+	for _, s := range []string{"", ".", "..", "/", "/a", "a/b", "../a", `a\b`, `..\a`, "a\x00b"} {
+		if IsFileName(s) {
+			t.Errorf("%q is the name of a file", s)
+		}
+	}
+}
+
 func TestObject(t *testing.T) {
 	f, err := Object([]byte(` {"b": [1, {"x": 2, "x": 3}], "a": null} `))
 	if err != nil || len(f) != 2 || f[0].Name != "b" || string(f[0].Value) != `[1, {"x": 2, "x": 3}]` || string(f[1].Value) != "null" {

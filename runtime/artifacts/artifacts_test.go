@@ -3,6 +3,7 @@ package artifacts
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -278,6 +279,53 @@ func TestDamaged(t *testing.T) {
 	}
 	if got := steps(t, p); len(got) != 1 || got[0] != 2 {
 		t.Errorf("the place has steps %v", got)
+	}
+}
+
+// TestHostileEntries writes entries, with the right hash, whose names lead out of the folders they are for.
+func TestHostileEntries(t *testing.T) {
+	store, p := bucketPlace(t)
+	ctx, good := context.Background(), sumOf(sha256.New())
+	files := func(name, sum string, size int64) map[string]checkpoint.Digest {
+		return map[string]checkpoint.Digest{name: {SHA256: sum, Size: size}}
+	}
+	for what, c := range map[string]struct {
+		leaf   string
+		files  map[string]checkpoint.Digest
+		beside map[string]checkpoint.Digest
+	}{
+		"folder":          {leaf: ".."},
+		"the folder":      {leaf: "."},
+		"hash":            {leaf: "step-1", files: files("a", "../../victim", 0)},
+		"short hash":      {leaf: "step-1", files: files("a", "00", 0)},
+		"hash beside":     {leaf: "step-1", beside: files("a", "../../victim", 0)},
+		"file":            {leaf: "step-1", files: files("..", good, 0)},
+		"file elsewhere":  {leaf: "step-1", files: files("../../victim", good, 0)},
+		"file beside":     {leaf: "step-1", beside: files("../../../victim", good, 0)},
+		"negative length": {leaf: "step-1", files: files("a", good, -1)},
+	} {
+		root := t.TempDir()
+		state := filepath.Join(root, "state")
+		victim := filepath.Join(state, "victim")
+		must(t, os.MkdirAll(state, 0o777))
+		must(t, os.WriteFile(victim, []byte("mine"), 0o666))
+		e := &entry{Note: results.Note{Address: "stage.a", Recipe: "abc", Done: true}, Content: "c", Files: c.files, Beside: c.beside}
+		b, err := e.bytes()
+		must(t, err)
+		name := "line/results/abc/-/" + c.leaf + ".json"
+		store.Set("weights/"+name, b)
+		s := p.For("line")
+		if list, err := s.Finds(ctx, "abc"); !results.IsDamage(err) || !strings.Contains(err.Error(), c.leaf+".json") {
+			t.Errorf("%s: found %v, %v", what, list, err)
+		}
+		if err := s.Fetch(ctx, &results.Away{Name: name, Leaf: c.leaf}, state, blockFolder); !results.IsDamage(err) {
+			t.Errorf("%s: fetched: %v", what, err)
+		}
+		left, err := os.ReadFile(victim)
+		if entries, _ := os.ReadDir(root); err != nil || string(left) != "mine" || len(entries) != 1 {
+			t.Errorf("%s: %q, %v beside %v", what, left, err, entries)
+		}
+		store.Set("weights/"+name, nil)
 	}
 }
 

@@ -67,11 +67,6 @@ func (s *Store) Fetch(ctx context.Context, a *results.Away, stateDir, block stri
 
 // place makes a folder of the files that were fetched. A file beside it stays as it is if it is no shorter.
 func place(e *entry, parts, block string) error {
-	for name := range e.all() {
-		if filepath.Base(name) != name {
-			return fmt.Errorf("%w: %q is not the name of a file", checkpoint.ErrDamaged, name)
-		}
-	}
 	tmp := filepath.Join(parts, e.leaf())
 	if err := os.RemoveAll(tmp); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"stepflow/foreign"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/results"
 )
@@ -80,6 +81,18 @@ func (s *Store) objectName(d checkpoint.Digest) string {
 
 // leaf is the name of the folder that an entry is of.
 func (e *entry) leaf() string { return strings.TrimSuffix(path.Base(e.name), ".json") }
+
+// sound reports whether an entry names its folder, its files and their objects in a way that leads nowhere else: whoever
+// may write to the place could have written it.
+func (e *entry) sound() bool {
+	for name, d := range e.all() {
+		sum, err := hex.DecodeString(d.SHA256)
+		if err != nil || len(sum) != sha256.Size || d.Size < 0 || !foreign.IsFileName(name) {
+			return false
+		}
+	}
+	return foreign.IsFileName(e.leaf())
+}
 
 // all lists the files of an entry, by their names.
 func (e *entry) all() iter.Seq2[string, checkpoint.Digest] {
@@ -183,7 +196,7 @@ func (s *Store) fetchEntry(ctx context.Context, name string) (*entry, error) {
 	}
 	sum, text, _ := bytes.Cut(b, []byte("\n"))
 	e := &entry{name: name}
-	if is := sha256.Sum256(text); string(sum) != hex.EncodeToString(is[:]) || json.Unmarshal(text, e) != nil {
+	if is := sha256.Sum256(text); string(sum) != hex.EncodeToString(is[:]) || json.Unmarshal(text, e) != nil || !e.sound() {
 		return nil, fmt.Errorf("%w: %s: remove it, and it is sent again from a machine that has what it is of",
 			checkpoint.ErrDamaged, s.place.files.show(name))
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"stepflow/foreign"
 	"stepflow/runtime/durable"
 )
 
@@ -258,7 +259,7 @@ func Check(dir string) (id string, files []string, err error) {
 	}
 	files = slices.Sorted(maps.Keys(m.Files))
 	for _, name := range files {
-		if filepath.Base(name) != name || name == ManifestName {
+		if !foreign.IsFileName(name) || name == ManifestName {
 			return "", nil, fmt.Errorf("%w: %q is not the name of a file in it", ErrDamaged, name)
 		}
 		if err := m.Files[name].check(filepath.Join(dir, name)); err != nil {

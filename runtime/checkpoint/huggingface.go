@@ -92,7 +92,7 @@ func (d *Folder) index() (weights map[string]string, path string, err error) {
 		return nil, path, fmt.Errorf("reading %s: %w", path, err)
 	}
 	for _, name := range weights {
-		if name != filepath.Base(name) || !filepath.IsLocal(name) || name == "." {
+		if !foreign.IsFileName(name) {
 			return nil, path, fmt.Errorf("reading %s: %q is not the name of a file in the folder", path, name)
 		}
 	}
