@@ -147,7 +147,7 @@ func (a *app) free(d *state.Dir, waste []results.Holding, away *awayWaste, appro
 		return nil
 	}
 	lost = []string{"this would delete " + strings.Join(lost, "; ")}
-	if err := results.Protected(d.State, folders); err != nil {
+	if err := results.CheckProtected(d.State, folders); err != nil {
 		return err
 	}
 	if !approve {

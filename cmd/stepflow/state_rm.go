@@ -46,7 +46,7 @@ func (a *app) forgetIn(d *state.Dir, given []string, o *stateFlags) int {
 				folders = append(folders, h.Folder)
 			}
 		}
-		if err := results.Protected(d.State, folders); err != nil {
+		if err := results.CheckProtected(d.State, folders); err != nil {
 			return a.fail(err)
 		}
 	}

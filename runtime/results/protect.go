@@ -7,9 +7,9 @@ import (
 	"stepflow/runtime/state"
 )
 
-// Protected returns an error if deleting folders would delete what a block made that had prevent_destroy when it was
+// CheckProtected returns an error if deleting folders would delete what a block made that had prevent_destroy when it was
 // last applied.
-func Protected(s *state.State, folders []string) error {
+func CheckProtected(s *state.State, folders []string) error {
 	doomed := map[string]bool{}
 	for _, f := range folders {
 		doomed[f] = true
