@@ -37,9 +37,9 @@ var may = map[string]string{
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
-	"runtime/blocks/export": "foreign dsl dsl/addr fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
+	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
-		"runtime/state",
+		"runtime/observe runtime/state tracing",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words tracing",
@@ -52,7 +52,7 @@ var may = map[string]string{
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
-		"runtime/checkpoint runtime/durable",
+		"runtime/checkpoint runtime/durable runtime/observe tracing",
 	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",

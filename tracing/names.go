@@ -24,8 +24,15 @@ var Spans = []SpanName{
 		"retries are events"},
 	{SpanMerge, "ADDRESS", "merging the adapters for good, with the loss before and after"},
 	{SpanCheckpoint, "train, ADDRESS", "writing a checkpoint"},
+	{SpanVerify + " ADDRESS", "ADDRESS", "checking the bytes of a result that the block reads; fetching it first, if it is " +
+		"elsewhere"},
+	{SpanCount, "ADDRESS", "counting the words of the text that a tokenizer is trained on"},
+	{SpanText + " NUMBER", "count words", "a MiB of the text; beyond 50, a span holds ten of them, then a hundred"},
+	{SpanVocabulary, "ADDRESS", "joining the pairs that are most frequent into tokens"},
+	{SpanWeights, "ADDRESS", "reading the weights of the model that an evaluation measures"},
 	{SpanBatch + " NUMBER", "ADDRESS", "a batch of an evaluation; beyond 50, a span holds ten of them, then a hundred"},
 	{SpanPrompt + " NUMBER", "ADDRESS", "a prompt being continued, or several as with batches"},
+	{SpanWrite + " FILE", "ADDRESS", "writing a file of an export, and waiting until it is on disk"},
 	{"step NUMBER · ADDRESS", "", "a sampled optimizer step with its operations; links to itself in the run's trace"},
 	{SpanData, "step", "waiting for the batch"},
 	{SpanZero, "step", "clearing the gradients, all operations as one span"},
@@ -50,6 +57,12 @@ const (
 	SpanDownload   = "download"
 	SpanMerge      = "merge"
 	SpanCheckpoint = "checkpoint"
+	SpanVerify     = "verify"
+	SpanCount      = "count words"
+	SpanText       = "text"
+	SpanVocabulary = "make vocabulary"
+	SpanWeights    = "read weights"
+	SpanWrite      = "write"
 	SpanBatch      = "batch"
 	SpanPrompt     = "prompt"
 	SpanStep       = "step"

@@ -123,14 +123,17 @@ func (r *runner) blockRun(ctx context.Context, a *plan.Action, entry *state.Bloc
 	b := &blocks.Run{Planned: &a.Planned, Kind: a.Kind(), Hidden: a.Hidden, Recipe: a.Recipe, From: a.FromStep,
 		Entry: entry, State: r.dir,
 		Device: r.device, Scratch: r.scratch, All: r.plan.All(), Shared: r.shared,
-		Result: func(x addr.Addr) (dir string, err error) {
-			r.locked(func() { dir, err = r.result(ctx, x) })
-			return dir, err
-		},
 		Note: func(f func(*state.State)) { r.locked(func() { f(r.dir.State) }) }}
+	b.Result = func(x addr.Addr) (dir string, err error) {
+		err = b.Observe.Inside(ctx, tracing.SpanVerify+" "+x.String(), func(ctx context.Context) (err error) {
+			r.locked(func() { dir, err = r.result(ctx, x) })
+			return err
+		})
+		return dir, err
+	}
 	b.Record = func() (err error) {
 		r.locked(func() {
-			entry.Trace = string(b.Observe.Reference()) // it may go on in another trace
+			noteBlock(entry, b.Observe) // it may go on in another trace
 			r.noteTrace()
 			err = r.record(a, entry)
 		})
@@ -155,7 +158,8 @@ func (r *runner) watch(ctx context.Context, a *plan.Action, b *blocks.Run) conte
 	b.Entry.Started = time.Now().UTC()
 	ctx, b.Observe = r.obs.Block(ctx, observe.Place{Addr: a.Addr, File: a.Range.Filename, Line: a.Range.Start.Line},
 		before)
-	b.Entry.Trace = string(b.Observe.Reference())
+	b.Entry.Trace, b.Entry.TraceEnded = string(before), before != "" // it stays if this run is not traced
+	noteBlock(b.Entry, b.Observe)
 	return web.Watching(ctx, b.Observe.Download)
 }
 

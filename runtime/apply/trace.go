@@ -17,10 +17,12 @@ import (
 // startTrace starts the trace of the run and returns its id. If the run before was killed, its trace gets the spans that
 // the process could not end.
 func (r *runner) startTrace(ctx context.Context) string {
+	r.keepUnsent()
 	if !r.obs.Trace.On() {
 		return ""
 	}
 	r.obs.Start(ctx, r.plan.Config.Dir, r.before(), r.plan.Took)
+	r.dir.State.Unsent = nil
 	r.noteTrace()
 	return r.obs.Run().TraceID()
 }
@@ -29,6 +31,13 @@ func (r *runner) startTrace(ctx context.Context) string {
 func (r *runner) noteTrace() {
 	if ref := r.obs.Reference(); ref != "" {
 		r.dir.State.Trace, r.dir.State.Traced = string(ref), r.obs.Began().UTC()
+	}
+}
+
+// noteBlock keeps in a block's entry what names its span of now.
+func noteBlock(entry *state.Block, b *observe.Block) {
+	if ref := b.Reference(); ref != "" {
+		entry.Trace, entry.TraceEnded = string(ref), false
 	}
 }
 
@@ -43,7 +52,7 @@ func (r *runner) endTrace(err error) {
 	_ = r.dir.Save()
 }
 
-// before is the run before, as its trace is known. The blocks that it did not end are marked as ended.
+// before is the last run that was traced, as its trace is known.
 func (r *runner) before() observe.RunBefore {
 	st := r.dir.State
 	b := observe.RunBefore{Trace: tracing.Reference(st.Trace), Began: st.Traced}
@@ -51,21 +60,37 @@ func (r *runner) before() observe.RunBefore {
 		return b
 	}
 	b.Last = st.Traced.Add(time.Millisecond)
+	for _, u := range st.Unsent {
+		at, err := addr.Parse(u.Address)
+		if err != nil {
+			continue
+		}
+		if u.Last.After(b.Last) {
+			b.Last = u.Last
+		}
+		b.Killed = append(b.Killed, observe.Killed{Addr: u.Address, Kind: at.Kind, Trace: tracing.Reference(u.Trace),
+			Began: u.Began, Last: u.Last, Saved: u.Step, Steps: u.Steps})
+	}
+	return b
+}
+
+// keepUnsent notes in the state which blocks of the last traced run were under way when it was killed. The run that
+// begins now may write over what the state says of them.
+func (r *runner) keepUnsent() {
+	st := r.dir.State
+	if st.Traced.IsZero() {
+		return
+	}
 	for _, name := range st.Names() {
 		x := st.Blocks[name]
 		at, err := addr.Parse(name)
 		if err != nil || x.Trace == "" || x.TraceEnded || x.Status != state.Running {
 			continue
 		}
-		k := observe.Killed{Addr: name, Kind: at.Kind, Trace: tracing.Reference(x.Trace), Began: x.Started,
-			Last: lastSign(r.dir, at, x), Saved: x.Step, Steps: x.Steps}
-		if k.Last.After(b.Last) {
-			b.Last = k.Last
-		}
-		b.Killed = append(b.Killed, k)
+		st.Unsent = append(st.Unsent, state.Unsent{Address: name, Trace: x.Trace, Began: x.Started,
+			Last: lastSign(r.dir, at, x), Step: x.Step, Steps: x.Steps})
 		x.TraceEnded = true
 	}
-	return b
 }
 
 // tick is how far the time of a file may lie behind: systems note it by the tick of their clock.

@@ -70,7 +70,11 @@ type (
 	Stepped interface {
 		Task
 		NumSteps() int
-		Keeps() (running, ended int)     // how many checkpoints stay
+		Keeps() (running, ended int) // how many checkpoints stay
+		Traced
+	}
+	// Traced is a task whose trace shows more than the block.
+	Traced interface {
 		Traced(from int) observe.Planned // what is traced of the steps after from
 	}
 	// Extendable is a stepped task that may go on from where a run of another length was: a run of the same course, as far

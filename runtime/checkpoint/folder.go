@@ -53,13 +53,22 @@ type Digest struct {
 type Part struct {
 	Name string
 	Fill func(io.Writer) error
+	// Around runs the writing of the file, to watch it; nil for none.
+	Around func(write func() error) error
 }
 
 // Write makes the part's file in a folder, synced, and hashes it while it is written.
 func (p Part) Write(dir string) (Digest, error) {
 	h := sha256.New()
 	var n counter
-	err := durable.WriteTo(filepath.Join(dir, p.Name), func(w io.Writer) error { return p.Fill(io.MultiWriter(w, h, &n)) })
+	write := func() error {
+		return durable.WriteTo(filepath.Join(dir, p.Name), func(w io.Writer) error { return p.Fill(io.MultiWriter(w, h, &n)) })
+	}
+	around := p.Around
+	if around == nil {
+		around = func(write func() error) error { return write() }
+	}
+	err := around(write)
 	return Digest{int64(n), hex.EncodeToString(h.Sum(nil))}, err
 }
 
@@ -69,12 +78,12 @@ func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return l
 
 // Bytes makes a part of given contents.
 func Bytes(name string, b []byte) Part {
-	return Part{name, func(w io.Writer) error { _, err := w.Write(b); return err }}
+	return Part{Name: name, Fill: func(w io.Writer) error { _, err := w.Write(b); return err }}
 }
 
 // Tensors makes a part that is a safetensors file.
 func Tensors(name string, list []Tensor) Part {
-	return Part{name, func(w io.Writer) error { return writeTensors(w, list) }}
+	return Part{Name: name, Fill: func(w io.Writer) error { return writeTensors(w, list) }}
 }
 
 // Write makes the folder dir: all parts beside it, synced and hashed while written, the manifest,

@@ -14,24 +14,25 @@ type Batches struct {
 	block  *Block
 	above  *part
 	name   string
-	first  int // of the span of now
+	of     string // the attribute that says how much there was of what
+	first  int    // of the span of now
 	next   int
-	tokens int64
+	amount int64
 	start  time.Time
 }
 
 // singly is how many batches have a span each, and how many spans have each number of batches after that.
 const singly = 50
 
-// Batches starts to watch. The name is the word for one of them.
-func (b *Block) Batches(ctx context.Context, name string) *Batches {
-	return &Batches{block: b, above: partOf(ctx, b.part), name: name, start: time.Now()}
+// Batches starts to watch. The name is the word for one of them, and of is the attribute for its amount.
+func (b *Block) Batches(ctx context.Context, name, of string) *Batches {
+	return &Batches{block: b, above: partOf(ctx, b.part), name: name, of: of, start: time.Now()}
 }
 
-// Done says that one of them, of so many tokens, has ended, and that the next begins.
-func (x *Batches) Done(tokens int64) {
+// Done says that one of them, of this amount, has ended, and that the next begins.
+func (x *Batches) Done(amount int64) {
 	x.next++
-	x.tokens += tokens
+	x.amount += amount
 	if x.next-x.first >= shared(x.first) {
 		x.End()
 	}
@@ -49,9 +50,9 @@ func (x *Batches) End() {
 	o := x.block.observer
 	o.with(x.above, func(above *tracing.Span) {
 		o.spans++
-		o.span(above, name, x.start, now, x.block.stage(), tracing.KV{Key: tracing.Tokens, Value: x.tokens})
+		o.span(above, name, x.start, now, x.block.stage(), tracing.KV{Key: x.of, Value: x.amount})
 	})
-	x.first, x.tokens, x.start = x.next, 0, now
+	x.first, x.amount, x.start = x.next, 0, now
 }
 
 // shared is how many batches have a span together, of which one is the first.

@@ -14,7 +14,7 @@ type Budget struct {
 	Every    int           `json:"step_every"`
 	Shown    int           `json:"step_every_in_run"` // of these, one in so many is a span of the run's trace
 	Steps    int           `json:"sampled_steps"`
-	Spans    int64         `json:"spans"`     // of the sampled steps and of the run's trace, without batches of evaluations
+	Spans    int64         `json:"spans"`     // of the sampled steps and of the run's trace, without those for parts of data and files that blocks read
 	MaxSpans int64         `json:"max_spans"` // what slow steps may add fits in between
 	Age      time.Duration `json:"-"`         // of the run's trace, after which the run goes on in a new one; 0 for a day
 }

@@ -276,8 +276,8 @@ func (p *Plan) TraceBudget() observe.Budget {
 			continue
 		}
 		var x observe.Planned
-		if s := a.stepped(); s != nil {
-			x = s.Traced(a.FromStep)
+		if t, ok := a.Block.(blocks.Traced); ok {
+			x = t.Traced(a.FromStep)
 		}
 		list = append(list, x)
 	}

@@ -44,6 +44,17 @@ type Block struct {
 	TraceEnded bool   `json:"trace_ended,omitempty"`
 }
 
+// Unsent is the span of a block whose process was killed. A run without traces, which cannot send it, keeps it for the next
+// one that can.
+type Unsent struct {
+	Address string    `json:"address"`
+	Trace   string    `json:"trace"` // traceparent
+	Began   time.Time `json:"began"`
+	Last    time.Time `json:"last"`            // when the block last wrote something
+	Step    int       `json:"step,omitempty"`  // the last that it saved
+	Steps   int       `json:"steps,omitempty"` // that it was to do
+}
+
 // Course is what runs have in common that differ in their length, and how one of them goes about it.
 type Course struct {
 	ID   string          `json:"id"`   // hash of the recipe without the length and the schedule

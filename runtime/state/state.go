@@ -37,9 +37,10 @@ type State struct {
 	Sources map[string]*Source `json:"sources,omitempty"` // of remote data blocks
 	// FLOP/s and bytes/s that were reached last, by what did, for plans to tell times by
 	Rates  map[string]float64 `json:"rates,omitempty"`
-	Trace  string             `json:"trace,omitempty"` // traceparent of the latest run that was traced
-	Traced time.Time          `json:"traced,omitzero"` // when that run began its trace, until it has ended it
-	Salt   string             `json:"salt,omitempty"`  // of seals, random
+	Trace  string             `json:"trace,omitempty"`  // traceparent of the latest run that was traced
+	Traced time.Time          `json:"traced,omitzero"`  // when that run began its trace, until it has ended it
+	Unsent []Unsent           `json:"unsent,omitempty"` // spans of that run
+	Salt   string             `json:"salt,omitempty"`   // of seals, random
 }
 
 // Rate notes a rate that was reached.

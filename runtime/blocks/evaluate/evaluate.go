@@ -23,6 +23,7 @@ import (
 	"stepflow/runtime/blocks/tokenizer"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 )
@@ -74,6 +75,7 @@ var (
 	_ blocks.Forecaster = (*Evaluation)(nil)
 	_ blocks.Detailed   = (*Evaluation)(nil)
 	_ blocks.Weighty    = (*Evaluation)(nil)
+	_ blocks.Traced     = (*Evaluation)(nil)
 	_ stage.Measure     = (*Evaluation)(nil)
 )
 
@@ -88,6 +90,14 @@ func (*Evaluation) Runs() bool { return true }
 
 // Files lists the note that is kept with the values.
 func (*Evaluation) Files(bool) []string { return []string{checkpoint.NoteName} }
+
+// Traced returns what is traced besides batches: of an evaluation on documents, reading the weights once.
+func (e *Evaluation) Traced(int) (p observe.Planned) {
+	if docs, _ := e.Documents(); docs != nil {
+		p.Inside = 1
+	}
+	return p
+}
 
 func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	s, sees, diags := subject(p, d)

@@ -162,11 +162,15 @@ func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnosti
 
 // Run continues each prompt token by token. The whole sequence is run forward for each token.
 func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
+	weights, err := e.weights(r)
+	if err != nil {
+		return nil, err
+	}
 	texts, diagnosis := []string{}, ""
 	var longest *gpu.Program
 	var busy time.Duration // time without reading weights
 	flops := 0.0
-	prompts := r.Observe.Batches(ctx, tracing.SpanPrompt)
+	prompts := r.Observe.Batches(ctx, tracing.SpanPrompt, tracing.Tokens)
 	for i, prompt := range e.Prompts {
 		ids, err := promptTokens(tok, prompt)
 		if err != nil {
@@ -181,7 +185,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 			return nil, err
 		}
 		before := len(ids)
-		ids, flawed, took, err := e.continueText(ctx, r, p, ids, seq, i, tok.EOS)
+		ids, flawed, took, err := e.continueText(ctx, r, weights, p, ids, seq, i, tok.EOS)
 		if err != nil {
 			return nil, err
 		}
@@ -210,12 +214,8 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 
 // continueText continues the tokens of prompt n. It ends early if a logit is not finite, and flawed says why. took is
 // the time without reading weights.
-func (e *Generation) continueText(ctx context.Context, r *blocks.Run, p *gpu.Program, ids []int32, seq, n int,
-	eos int32) (_ []int32, flawed string, took time.Duration, err error) {
-	weights, err := e.weights(r)
-	if err != nil {
-		return nil, "", 0, err
-	}
+func (e *Generation) continueText(ctx context.Context, r *blocks.Run, weights string, p *gpu.Program, ids []int32,
+	seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
 	model, err := forward.Load(ctx, r.Device, p, e.pass(seq), weights)
 	if err != nil {
 		return nil, "", 0, err

@@ -237,12 +237,17 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	if err != nil {
 		return nil, err
 	}
-	model, err := forward.Load(ctx, r.Device, e.Program, e.pass(), weights)
+	var model *forward.Forward
+	err = r.Observe.Inside(ctx, tracing.SpanWeights, func(context.Context) error {
+		model, err = forward.Load(ctx, r.Device, e.Program, e.pass(), weights)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer model.Close()
-	began, m, batches := time.Now(), measured{model: model}, r.Observe.Batches(ctx, tracing.SpanBatch)
+	began, m := time.Now(), measured{model: model}
+	batches := r.Observe.Batches(ctx, tracing.SpanBatch, tracing.Tokens)
 	held, err := corpus.Held(tok, e.Windows, func(b *fineweb.Batch) error {
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted

@@ -44,6 +44,7 @@ var (
 	_ blocks.Forecaster = (*Export)(nil)
 	_ blocks.Detailed   = (*Export)(nil)
 	_ blocks.Neighbour  = (*Export)(nil)
+	_ blocks.Traced     = (*Export)(nil)
 )
 
 // Identity writes nothing: its attributes and the stage say all.

@@ -7,12 +7,16 @@ import (
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
+	"stepflow/ops"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 )
 
-// parts returns the files of an export beside its weights.
+// besides is how many files an export has beside its weights.
+const besides = 5
+
+// parts returns these files.
 func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 	cfg, err := model.ConfigJSON(e.Stage.Model, tok, e.Stage.DType)
 	if err != nil {
@@ -62,10 +66,11 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 // Face's layout. Cancelling ctx ends reading them; flaw collects what is not finite in them.
 func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part,
 	err error) {
-	var lists [][]checkpoint.Tensor
-	var size, total int64
-	for _, p := range e.Stage.Params {
-		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
+	lists := e.split()
+	var total int64
+	tensor := func(p ops.Param) checkpoint.Tensor {
+		total += e.bytes(p)
+		return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -73,13 +78,6 @@ func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.F
 			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
 			return b, err
 		}}
-		n := gpu.Type{Shape: t.Shape, DType: t.DType}.Bytes()
-		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
-			lists, size = append(lists, nil), 0
-		}
-		lists[len(lists)-1] = append(lists[len(lists)-1], t)
-		size += n
-		total += n
 	}
 	weightMap := map[string]string{}
 	for i, list := range lists {
@@ -87,10 +85,12 @@ func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.F
 		if len(lists) > 1 {
 			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
 		}
-		for _, t := range list {
-			weightMap[t.Name] = name
+		var tensors []checkpoint.Tensor
+		for _, p := range list {
+			weightMap[p.Name] = name
+			tensors = append(tensors, tensor(p))
 		}
-		parts = append(parts, checkpoint.Tensors(name, list))
+		parts = append(parts, checkpoint.Tensors(name, tensors))
 	}
 	if len(lists) == 1 {
 		return parts, nil
@@ -98,4 +98,23 @@ func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.F
 	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total},
 		"weight_map": weightMap}, "", "  ")
 	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
+}
+
+// bytes is what a parameter takes in an export.
+func (e *Export) bytes(p ops.Param) int64 {
+	return gpu.Type{Shape: p.Shape, DType: e.Stage.DType}.Bytes()
+}
+
+// split puts the parameters into files below the shard size, in order.
+func (e *Export) split() (lists [][]ops.Param) {
+	var size int64
+	for _, p := range e.Stage.Params {
+		n := e.bytes(p)
+		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
+			lists, size = append(lists, nil), 0
+		}
+		lists[len(lists)-1] = append(lists[len(lists)-1], p)
+		size += n
+	}
+	return lists
 }

@@ -12,7 +12,9 @@ import (
 	"stepflow/runtime/durable"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/forward"
+	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 // Begin records in the state, before anything is written, the folder that the run writes to, and that the model there
@@ -60,7 +62,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	defer unlock()
 	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: r.Recipe}
 	began := time.Now()
-	if err := e.folder.Write(m, append(parts, shards...)); err != nil {
+	if err := e.folder.Write(m, watched(ctx, r, append(parts, shards...))); err != nil {
 		return err
 	}
 	r.Took(disk, float64(e.takes.Written), time.Since(began))
@@ -82,4 +84,26 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 		r.Entry.Values = map[string]any{"path": where} // as configured, so that moving the pipeline changes nothing
 	}
 	return r.Write("export", checkpoint.Bytes("export.json", record))
+}
+
+// watched gives the writing of each file a span.
+func watched(ctx context.Context, r *blocks.Run, parts []checkpoint.Part) []checkpoint.Part {
+	for i, p := range parts {
+		parts[i].Around = func(write func() error) error {
+			return r.Observe.Inside(ctx, tracing.SpanWrite+" "+p.Name, func(context.Context) error { return write() })
+		}
+	}
+	return parts
+}
+
+// Traced returns what is traced: the files beside the weights, those of the weights, and the index of several.
+func (e *Export) Traced(int) observe.Planned {
+	if e.Stage == nil {
+		return observe.Planned{}
+	}
+	n := len(e.split())
+	if n > 1 {
+		n++
+	}
+	return observe.Planned{Inside: besides + n}
 }

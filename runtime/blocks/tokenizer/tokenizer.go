@@ -23,6 +23,8 @@ import (
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/durable"
+	"stepflow/runtime/observe"
+	"stepflow/tracing"
 )
 
 // Kind is the tokenizer block.
@@ -48,6 +50,7 @@ var (
 	_ blocks.Task       = (*Tokenizer)(nil)
 	_ blocks.Forecaster = (*Tokenizer)(nil)
 	_ blocks.Reader     = (*Tokenizer)(nil)
+	_ blocks.Traced     = (*Tokenizer)(nil)
 )
 
 // Identity writes the version of the encoder, and the hash of the file that is read.
@@ -193,20 +196,15 @@ func (t *Tokenizer) Run(ctx context.Context, r *blocks.Run) error {
 	}
 	defer c.Close()
 	tr := tokenizer.NewTrainer()
-	left, found := t.MaxBytes, false
-	err = c.Texts(fineweb.Train, func(text string) bool {
-		found = true
-		tr.Add(text)
-		left -= int64(len(text))
-		return left > 0 && ctx.Err() == nil
-	})
+	err = r.Observe.Inside(ctx, tracing.SpanCount, func(ctx context.Context) error { return t.count(ctx, r, c, tr) })
 	if err != nil {
 		return err
 	}
-	if !found && ctx.Err() == nil {
-		return c.None(fineweb.Train)
-	}
-	tok, err := tr.Train(ctx, t.VocabSize)
+	var tok *tokenizer.Tokenizer
+	err = r.Observe.Inside(ctx, tracing.SpanVocabulary, func(ctx context.Context) error {
+		tok, err = tr.Train(ctx, t.VocabSize)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -217,4 +215,34 @@ func (t *Tokenizer) Run(ctx context.Context, r *blocks.Run) error {
 	r.Entry.Values = map[string]any{"vocab_size": float64(tok.VocabSize()), "eos_token_id": float64(tok.EOS),
 		"distinct_words": float64(tr.Words())}
 	return r.Write("tokenizer", checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON()))
+}
+
+// Traced returns what is traced: counting words and making the vocabulary.
+func (t *Tokenizer) Traced(int) observe.Planned { return observe.Planned{Inside: 2} }
+
+// piece is how many bytes of text have a span.
+const piece = 1 << 20
+
+// count counts the words of the training split.
+func (t *Tokenizer) count(ctx context.Context, r *blocks.Run, c *fineweb.Set, tr *tokenizer.Trainer) error {
+	pieces, n := r.Observe.Batches(ctx, tracing.SpanText, tracing.Bytes), int64(0)
+	left, found := t.MaxBytes, false
+	err := c.Texts(fineweb.Train, func(text string) bool {
+		found = true
+		tr.Add(text)
+		left -= int64(len(text))
+		if n += int64(len(text)); n >= piece {
+			pieces.Done(n)
+			n = 0
+		}
+		return left > 0 && ctx.Err() == nil
+	})
+	if n > 0 {
+		pieces.Done(n)
+	}
+	pieces.End()
+	if err == nil && !found && ctx.Err() == nil {
+		err = c.None(fineweb.Train)
+	}
+	return err
 }
