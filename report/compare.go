@@ -296,7 +296,7 @@ func (t *Table) figures(all []*chain) {
 		if s.Series == nil || len(s.Series.Seconds) == 0 {
 			return 0
 		}
-		return s.Series.Seconds[len(s.Series.Seconds)-1]
+		return float64(s.Series.Seconds[len(s.Series.Seconds)-1])
 	}, sum)
 }
 

@@ -3,7 +3,12 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
+
+	"stepflow/dsl/addr"
+	"stepflow/runtime/state"
 )
 
 // Layout is a drawn graph: boxes in columns by how far they are from the start, and the edges between them.
@@ -16,15 +21,17 @@ type Layout struct {
 
 // Node is a box.
 type Node struct {
-	ID     string  `json:"id"`
-	Label  string  `json:"label"`
-	Sub    string  `json:"sub"`
-	Status string  `json:"status"`
-	X      float64 `json:"x"`
-	Y      float64 `json:"y"`
-	W      float64 `json:"w"`
-	H      float64 `json:"h"`
-	group  string  // nodes of a group stand behind those of the groups before
+	ID      string   `json:"id"`
+	Over    string   `json:"over,omitempty"` // above the label
+	Label   string   `json:"label"`
+	Sub     string   `json:"sub"`
+	Status  string   `json:"status"`
+	Members []string `json:"members,omitempty"` // addresses of the blocks that the box stands for, where these are several
+	X       float64  `json:"x"`
+	Y       float64  `json:"y"`
+	W       float64  `json:"w"`
+	H       float64  `json:"h"`
+	group   string   // nodes of a group stand behind those of the groups before
 }
 
 // Edge is a line from a box to another, as a path of SVG.
@@ -34,7 +41,16 @@ type Edge struct {
 	Path string `json:"path"`
 }
 
-const boxW, boxH, gapX, gapY = 190, 42, 44, 14
+// box is the size of boxes.
+type box struct{ w, h float64 }
+
+// Boxes of a drawing in a file, and of a page, where a run of usual length fits the width.
+var (
+	fileBox = box{190, 42}
+	pageBox = box{142, 58}
+)
+
+const gapX, gapY = 44, 14
 
 // abreast is how many boxes a row of a drawing from the top down has; more go on in rows below.
 const abreast = 8
@@ -42,7 +58,7 @@ const abreast = 8
 // layered places nodes, given in an order in which every edge leads forward: the column of a node is one behind its
 // last predecessor's, and in a column nodes stand by the mean place of their predecessors (Sugiyama et al. 1981). down
 // lays columns out as rows, and breaks long ones.
-func layered(nodes []Node, edges [][2]int, down bool) *Layout {
+func layered(nodes []Node, edges [][2]int, box box, down bool) *Layout {
 	before := make([][]int, len(nodes))
 	for _, e := range edges {
 		before[e[1]] = append(before[e[1]], e[0])
@@ -57,13 +73,13 @@ func layered(nodes []Node, edges [][2]int, down bool) *Layout {
 	l := &Layout{Edges: []Edge{}}
 	for i := range nodes {
 		n := &nodes[i]
-		n.W, n.H = boxW, boxH
+		n.W, n.H = box.w, box.h
 		if down {
-			n.X = (place[i]+float64(widest-1)/2)*(boxW+gapY) + 4
-			n.Y = float64(row[i])*(boxH+gapX/2) + 4
+			n.X = (place[i]+float64(widest-1)/2)*(box.w+gapY) + 4
+			n.Y = float64(row[i])*(box.h+gapX/2) + 4
 		} else {
-			n.X = float64(rank[i])*(boxW+gapX) + 4
-			n.Y = (place[i]+float64(tallest-1)/2)*(boxH+gapY) + 4
+			n.X = float64(rank[i])*(box.w+gapX) + 4
+			n.Y = (place[i]+float64(tallest-1)/2)*(box.h+gapY) + 4
 		}
 		l.Width, l.Height = max(l.Width, n.X+n.W+4), max(l.Height, n.Y+n.H+4)
 	}
@@ -136,23 +152,92 @@ func curve(a, b *Node, down bool) string {
 	return fmt.Sprintf(path, x1, y1, x1+gapX, y1, x2-gapX, y2, x2, y2)
 }
 
+// How many boxes a pipeline is drawn with, one for each block. Of more blocks, the instances of one share a box; and if
+// that is not enough, all of a kind.
+const mostBoxes = 60
+
 // blockLayout draws the pipeline.
 func blockLayout(blocks []*Block) *Layout {
-	index := map[string]int{}
-	var nodes []Node
-	var edges [][2]int
-	for i, b := range blocks {
-		index[b.Address] = i
-		sub := b.Status
-		if b.Stage != nil {
-			sub = fmt.Sprintf("%d layers · %s", len(b.Stage.Layers), b.Status)
+	itself := func(b *Block) string { return b.Address }
+	for _, name := range []func(*Block) string{itself, func(b *Block) string { return unkeyed(b.Address) }} {
+		if nodes, edges := boxes(blocks, name); len(nodes) <= mostBoxes {
+			return layered(nodes, edges, pageBox, false)
 		}
-		nodes = append(nodes, Node{ID: b.Address, Label: b.Address, Sub: sub, Status: b.Status})
+	}
+	nodes, edges := boxes(blocks, func(b *Block) string { return strings.TrimSuffix(b.Kind+"."+b.Type, ".") })
+	return layered(nodes, edges, pageBox, false)
+}
+
+// boxes makes a box for all blocks of a name. Edges that would lead back are left out: between boxes of many blocks there
+// may be such.
+func boxes(blocks []*Block, name func(*Block) string) (nodes []Node, edges [][2]int) {
+	index, box := map[string]int{}, make([]int, len(blocks))
+	var members [][]*Block
+	for i, b := range blocks {
+		n := name(b)
+		at, is := index[n]
+		if !is {
+			at = len(nodes)
+			index[n] = at
+			over, label := cutName(n)
+			nodes, members = append(nodes, Node{ID: n, Over: over, Label: label}), append(members, nil)
+		}
+		box[i], members[at] = at, append(members[at], b)
+	}
+	for i := range nodes {
+		nodes[i].state(members[i])
+	}
+	block, drawn := map[string]int{}, map[[2]int]bool{}
+	for i, b := range blocks {
+		block[b.Address] = i
 		for _, in := range b.Inputs {
-			if j, ok := index[in]; ok {
-				edges = append(edges, [2]int{j, i})
+			j, is := block[in]
+			e := [2]int{box[j], box[i]}
+			if is && e[0] < e[1] && !drawn[e] {
+				drawn[e] = true
+				edges = append(edges, e)
 			}
 		}
 	}
-	return layered(nodes, edges, false)
+	return nodes, edges
+}
+
+// state says how far the blocks of a box are.
+func (n *Node) state(blocks []*Block) {
+	if b := blocks[0]; len(blocks) == 1 {
+		n.Status, n.Sub = b.Status, b.Status
+		if b.Stage != nil {
+			n.Sub = fmt.Sprintf("%d layers · %s", len(b.Stage.Layers), b.Status)
+		}
+		return
+	}
+	count := map[string]int{}
+	for _, b := range blocks {
+		count[b.Status]++
+		n.Members = append(n.Members, b.Address)
+	}
+	n.Label += fmt.Sprintf(" × %d", len(blocks))
+	parts := []string{}
+	for _, s := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d %s", count[s], s))
+	}
+	n.Status, n.Sub = blocks[0].Status, strings.Join(parts, ", ")
+	for _, s := range []string{"interrupted", state.Running, state.Failed} { // the worst is what the box shows
+		if count[s] > 0 {
+			n.Status = s
+		}
+	}
+}
+
+// cutName cuts an address before its last part, the name of a block.
+func cutName(address string) (over, name string) {
+	x, err := addr.Parse(address)
+	if err != nil {
+		return "", address
+	}
+	name = x.Name
+	if x.Key != "" {
+		name += "[" + x.Key + "]"
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(address, name), "."), name
 }

@@ -17,17 +17,31 @@ import (
 
 // Reader reads a run, again and again while it goes on.
 type Reader struct {
-	dir   string
-	plan  *Run // as given; nil to read it from the folder
-	tails map[string]*metrics.Tail
+	dir    string
+	plan   *Run // as given; nil to read it from the folder
+	stages map[string]*stageReader
 }
 
+// stageReader reads the steps of a stage.
+type stageReader struct {
+	tail metrics.Tail
+	*thinner
+}
+
+// How many points are kept: of a run together, and of a stage at most and at least. They decide how large a page is,
+// and how far it can be zoomed into.
+const (
+	runPoints   = 8192
+	mostPoints  = 4096
+	leastPoints = 16
+)
+
 // NewReader reads the run of a folder: a state's, or a pipeline's with its state beside it.
-func NewReader(dir string) *Reader { return &Reader{dir: dir, tails: map[string]*metrics.Tail{}} }
+func NewReader(dir string) *Reader { return &Reader{dir: dir, stages: map[string]*stageReader{}} }
 
 // PlanReader shows a plan that may not have run, with what its state holds.
 func PlanReader(r *Run) *Reader {
-	return &Reader{dir: r.Dir, plan: r, tails: map[string]*metrics.Tail{}}
+	return &Reader{dir: r.Dir, plan: r, stages: map[string]*stageReader{}}
 }
 
 // Read gives the run as it is now. Files that are missing are taken for work not done.
@@ -55,8 +69,15 @@ func (r *Reader) Read() (*Run, error) {
 		return nil, err
 	}
 	run.Running = state.Locked(run.Dir)
+	stages := 0
 	for _, b := range run.Blocks {
-		if err := r.fill(run, b, d.State.Blocks[b.Address]); err != nil {
+		if b.Stage != nil {
+			stages++
+		}
+	}
+	points := max(leastPoints, min(runPoints/max(stages, 1), mostPoints))
+	for _, b := range run.Blocks {
+		if err := r.fill(run, b, d.State.Blocks[b.Address], points); err != nil {
 			return nil, err
 		}
 	}
@@ -69,6 +90,7 @@ func (r *Reader) Read() (*Run, error) {
 		run.Note = "Nothing has run yet: the figures are planned."
 	}
 	run.Graph = blockLayout(run.Blocks)
+	run.Costs = costs(run.Blocks)
 	return run, nil
 }
 
@@ -79,8 +101,8 @@ func show(o state.Output) string {
 	return plan.OutputText(o)
 }
 
-// fill adds what became of a block.
-func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
+// fill adds what became of a block, with so many points of its steps at most.
+func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	if s != nil {
 		b.Status, b.Error, b.Started, b.Updated = s.Status, s.Error, s.Started, s.Updated
 		b.Values = plain(s.Values)
@@ -104,23 +126,22 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 	if err != nil {
 		return err
 	}
-	t := r.tails[b.Address]
-	if t == nil {
-		t = &metrics.Tail{}
-		r.tails[b.Address] = t
+	steps := r.stages[b.Address]
+	if steps == nil {
+		steps = &stageReader{thinner: newThinner(points)}
+		r.stages[b.Address] = steps
 	}
 	path := filepath.Join(run.Dir, results.Folder(x), metrics.FileName)
-	steps, err := t.Read(path)
-	if err != nil {
+	reset := func() { steps.thinner = newThinner(points) }
+	if err := steps.tail.Read(path, reset, func(s *metrics.Step) { steps.add(s) }); err != nil {
 		return err
 	}
-	steps = plausible(steps)
-	if lacks := missing(s, steps); lacks != "" {
+	if lacks := missing(s, steps.thinner); lacks != "" {
 		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("%s lacks the numbers of %s", path, lacks))
 	}
-	if len(steps) > 0 {
-		b.Stage.Done = max(b.Stage.Done, steps[len(steps)-1].Step)
-		b.Stage.Series = newSeries(steps)
+	if steps.steps > 0 {
+		b.Stage.Done = max(b.Stage.Done, steps.last.Step)
+		b.Stage.Series = steps.result()
 	}
 	if b.Stage.Steps > 0 { // the stage may have been longer when it ran
 		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
@@ -129,44 +150,21 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block) error {
 }
 
 // missing returns of which steps a stage's numbers are not there; "" if all are.
-func missing(s *state.Block, steps []metrics.Step) string {
+func missing(s *state.Block, t *thinner) string {
 	if s == nil {
 		return ""
 	}
-	if len(steps) < s.Step {
-		return fmt.Sprintf("%d of %d steps: lines of it are gone or damaged", s.Step-len(steps), s.Step)
+	if t.steps < s.Step {
+		return fmt.Sprintf("%d of %d steps: lines of it are gone or damaged", s.Step-t.steps, s.Step)
 	}
 	const rounding = 1e-9
 	loss, ok := s.Values["loss"].(float64)
-	end := metrics.EndLoss(steps)
-	if ok && s.Status == state.Done && len(steps) == s.Step && math.Abs(end-loss) > rounding*math.Abs(loss) {
+	end := metrics.EndLoss(t.ending)
+	if ok && s.Status == state.Done && t.steps == s.Step && math.Abs(end-loss) > rounding*math.Abs(loss) {
 		return fmt.Sprintf("this stage: they end with a loss of %.6g, and the stage with %.6g; the file is of another stage "+
 			"or run", end, loss)
 	}
 	return ""
-}
-
-// plausible leaves out steps that no run writes: that count backwards, or took no time or for ever.
-func plausible(steps []metrics.Step) []metrics.Step {
-	const most = 1 << 50
-	good := func(i int, last int) bool {
-		s := &steps[i]
-		return s.Step > last && s.Step < most && s.Tokens >= 0 && s.FLOPs >= 0 && s.Seconds >= 0 && s.Seconds < most
-	}
-	last := 0
-	for i := range steps {
-		if !good(i, last) {
-			kept := append([]metrics.Step(nil), steps[:i]...)
-			for ; i < len(steps); i++ {
-				if good(i, last) {
-					kept, last = append(kept, steps[i]), steps[i].Step
-				}
-			}
-			return kept
-		}
-		last = steps[i].Step
-	}
-	return steps
 }
 
 // plain leaves out what JSON cannot say.

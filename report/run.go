@@ -42,6 +42,7 @@ type Run struct {
 	Outputs     []Output    `json:"outputs"`
 	Note        string      `json:"note,omitempty"`
 	Graph       *Layout     `json:"graph,omitempty"`
+	Costs       []*Cost     `json:"costs,omitempty"`
 	Running     bool        `json:"running"`
 }
 

@@ -2,78 +2,266 @@ package report
 
 import (
 	"math"
+	"slices"
+	"strconv"
 
 	"stepflow/runtime/metrics"
 )
 
-// points is how many points of a stage are drawn at most; of more steps, each point is the mean of equally many.
-const points = 1200
-
-// Series are the steps of a stage in columns, for charts. Tokens, FLOPs and seconds count from the stage's first step.
-// A loss is null where no step of the point was finite.
+// Series are the steps of a stage in columns, for charts, a value a point. A point is Every steps, the last one perhaps
+// of fewer. Tokens, FLOPs and seconds count from the stage's first step to the end of the point.
 type Series struct {
-	Step    []int      `json:"step"`
-	Tokens  []int64    `json:"tokens"`
-	FLOPs   []float64  `json:"flops"`
-	Seconds []float64  `json:"seconds"`
-	Loss    []*float64 `json:"loss"`
-	LR      []float64  `json:"learning_rate"`
-	Norm    []*float64 `json:"grad_norm"`
-	Speed   []float64  `json:"tokens_per_second"`
-	MFU     []float64  `json:"mfu"`
-	Skipped int        `json:"skipped"` // steps that were not finite
-	Mean    *float64   `json:"mean"`    // loss of the last ten finite steps
+	Every   int      `json:"every"`
+	Step    []int    `json:"step"`
+	Tokens  []int64  `json:"tokens"`
+	FLOPs   []int64  `json:"flops"`
+	Seconds []Number `json:"seconds"`
+	Loss    Curve    `json:"loss"`
+	Norm    Curve    `json:"grad_norm"`
+	Speed   Curve    `json:"tokens_per_second"`
+	MFU     []Number `json:"mfu"`
+	LR      []Number `json:"learning_rate"`
+	Trend   *Trend   `json:"trend"`
+	Skipped int      `json:"skipped"` // steps that were not finite
+	Mean    *float64 `json:"mean"`    // loss of the last ten finite steps
 }
 
-func newSeries(steps []metrics.Step) *Series {
-	s := &Series{}
-	every := (len(steps) + points - 1) / points
-	var seconds, last float64
-	finite := 0
-	for lo := 0; lo < len(steps); lo += every {
-		part := steps[lo:min(lo+every, len(steps))]
-		var loss, norm, lr, speed, mfu float64
-		n := 0.0
-		for _, x := range part {
-			seconds += x.Seconds
-			lr, speed, mfu = lr+x.LearningRate, speed+x.TokensPerSec, mfu+x.MFU
-			if x.Skipped || !sound(x.Loss) || !sound(x.GradNorm) {
-				s.Skipped++
-				continue
-			}
-			loss, norm, n = loss+x.Loss, norm+x.GradNorm, n+1
-		}
-		end, count := part[len(part)-1], float64(len(part))
-		s.Step, s.Tokens, s.FLOPs = append(s.Step, end.Step), append(s.Tokens, end.Tokens),
-			append(s.FLOPs, float64(end.FLOPs))
-		s.Seconds = append(s.Seconds, seconds)
-		s.LR, s.Speed, s.MFU = append(s.LR, number(lr/count)), append(s.Speed, number(speed/count)),
-			append(s.MFU, number(mfu/count))
-		s.Loss, s.Norm = append(s.Loss, optional(loss/n)), append(s.Norm, optional(norm/n))
+// Curve is a quantity: its mean over the steps of each point, and between what they lie, without those that were not
+// finite. Where a point is one step all are the same, and Min and Max are left out.
+type Curve struct {
+	Mean []Number `json:"mean"`
+	Min  []Number `json:"min,omitempty"`
+	Max  []Number `json:"max,omitempty"`
+}
+
+// Trend is the loss around each point: the mean of Window steps, and the quantiles between which 80 % of them lie.
+type Trend struct {
+	Window int      `json:"window"`
+	Mean   []Number `json:"mean"`
+	Low    []Number `json:"low"`
+	High   []Number `json:"high"`
+}
+
+// Number is a number of a chart: with as many digits as can be seen, and null if it is not finite.
+type Number float64
+
+// MarshalJSON is as the type says.
+func (n Number) MarshalJSON() ([]byte, error) {
+	if !sound(float64(n)) {
+		return []byte("null"), nil
 	}
-	for i := len(steps) - 1; i >= 0 && finite < 10; i-- {
-		if x := steps[i]; !x.Skipped && sound(x.Loss) {
-			last += x.Loss
-			finite++
-		}
-	}
-	s.Mean = optional(last / float64(finite))
-	return s
+	return strconv.AppendFloat(nil, float64(n), 'g', 6, 64), nil
 }
 
 func sound(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// number makes x fit for JSON.
-func number(x float64) float64 {
-	if !sound(x) {
-		return 0
-	}
-	return x
+// samples is how many losses of a point are kept, evenly spaced, for quantiles.
+const samples = 64
+
+// point is some steps that follow each other.
+type point struct {
+	step           int
+	tokens, flops  int64
+	seconds        float64 // of the stage so far
+	steps          int
+	lr, mfu        float64 // sums
+	loss, norm, ts spread
+	sample         []float32 // losses
 }
 
-func optional(x float64) *float64 {
-	if !sound(x) {
-		return nil
+// spread is what is kept of a quantity.
+type spread struct {
+	n             int
+	sum, min, max float64
+}
+
+func (s *spread) add(o spread) {
+	if s.n == 0 || o.n > 0 && o.min < s.min {
+		s.min = o.min
 	}
-	return &x
+	if s.n == 0 || o.n > 0 && o.max > s.max {
+		s.max = o.max
+	}
+	s.n, s.sum = s.n+o.n, s.sum+o.sum
+}
+
+func one(x float64) spread { return spread{1, x, x, x} }
+
+// mean is NaN of nothing.
+func (s spread) mean() float64 { return s.sum / float64(s.n) }
+
+// thinner takes the steps of a stage one by one and keeps a bounded number of points: each time there are too many, two
+// neighbours become one.
+type thinner struct {
+	most    int // points, even
+	every   int // steps a point
+	points  []point
+	steps   int
+	skipped int
+	last    metrics.Step
+	ending  []metrics.Step // the last that were not skipped
+	finite  []metrics.Step // of these, the last with a finite loss
+	series  *Series        // as made last; nil where steps came since
+}
+
+func newThinner(most int) *thinner { return &thinner{most: most + most%2, every: 1} }
+
+// add takes a step; one that no run writes is left out: that counts backwards, or took no time or for ever.
+func (t *thinner) add(s *metrics.Step) {
+	const most = 1 << 50
+	if s.Step <= t.last.Step || s.Step >= most || s.Tokens < 0 || s.FLOPs < 0 || !(s.Seconds >= 0 && s.Seconds < most) {
+		return
+	}
+	t.steps, t.last, t.series = t.steps+1, *s, nil
+	if !s.Skipped {
+		t.ending = recent(t.ending, s)
+		if sound(s.Loss) {
+			t.finite = recent(t.finite, s)
+		}
+	}
+	var p *point
+	if n := len(t.points); n > 0 && t.points[n-1].steps < t.every {
+		p = &t.points[n-1]
+	} else {
+		if n == t.most {
+			t.halve()
+		}
+		seconds := 0.0
+		if n := len(t.points); n > 0 {
+			seconds = t.points[n-1].seconds
+		}
+		t.points = append(t.points, point{seconds: seconds})
+		p = &t.points[len(t.points)-1]
+	}
+	p.step, p.tokens, p.flops, p.seconds = s.Step, s.Tokens, s.FLOPs, p.seconds+s.Seconds
+	p.lr, p.mfu = p.lr+s.LearningRate, p.mfu+s.MFU
+	if sound(s.TokensPerSec) {
+		p.ts.add(one(s.TokensPerSec))
+	}
+	if s.Skipped || !sound(s.Loss) || !sound(s.GradNorm) {
+		t.skipped++
+	} else {
+		p.loss.add(one(s.Loss))
+		p.norm.add(one(s.GradNorm))
+		if p.steps%max(1, t.every/samples) == 0 {
+			p.sample = append(p.sample, float32(s.Loss))
+		}
+	}
+	p.steps++
+}
+
+// recent keeps the last steps of which a loss is the mean.
+func recent(list []metrics.Step, s *metrics.Step) []metrics.Step {
+	if len(list) == metrics.LossSteps {
+		copy(list, list[1:])
+		list = list[:len(list)-1]
+	}
+	return append(list, *s)
+}
+
+// halve makes one point of two.
+func (t *thinner) halve() {
+	t.every *= 2
+	for i := range len(t.points) / 2 {
+		a, b := t.points[2*i], t.points[2*i+1]
+		b.steps, b.lr, b.mfu = a.steps+b.steps, a.lr+b.lr, a.mfu+b.mfu
+		b.loss.add(a.loss)
+		b.norm.add(a.norm)
+		b.ts.add(a.ts)
+		b.sample = append(a.sample, b.sample...)
+		if t.every > samples {
+			b.sample = everyOther(b.sample)
+		}
+		t.points[i] = b
+	}
+	clear(t.points[len(t.points)/2:])
+	t.points = t.points[:len(t.points)/2]
+}
+
+func everyOther(list []float32) []float32 {
+	for i := range (len(list) + 1) / 2 {
+		list[i] = list[2*i]
+	}
+	return list[:(len(list)+1)/2]
+}
+
+// mean returns the loss of the last finite steps; nil for none.
+func (t *thinner) mean() *float64 {
+	if x := metrics.EndLoss(t.finite); sound(x) {
+		return &x
+	}
+	return nil
+}
+
+// result returns the points as columns; nil for none.
+func (t *thinner) result() *Series {
+	if t.series != nil || len(t.points) == 0 {
+		return t.series
+	}
+	s := &Series{Every: t.every, Skipped: t.skipped, Mean: t.mean(), Trend: t.trend()}
+	for _, p := range t.points {
+		n := float64(p.steps)
+		s.Step, s.Tokens, s.FLOPs = append(s.Step, p.step), append(s.Tokens, p.tokens), append(s.FLOPs, p.flops)
+		s.Seconds, s.LR, s.MFU = append(s.Seconds, Number(p.seconds)), append(s.LR, Number(p.lr/n)),
+			append(s.MFU, Number(p.mfu/n))
+		s.Loss.add(p.loss, t.every)
+		s.Norm.add(p.norm, t.every)
+		s.Speed.add(p.ts, t.every)
+	}
+	t.series = s
+	return s
+}
+
+func (c *Curve) add(s spread, every int) {
+	c.Mean = append(c.Mean, Number(s.mean()))
+	if every == 1 {
+		return
+	}
+	if s.n == 0 {
+		s.min, s.max = math.NaN(), math.NaN()
+	}
+	c.Min, c.Max = append(c.Min, Number(s.min)), append(c.Max, Number(s.max))
+}
+
+// trend is made of the losses in a window that is a fiftieth of the stage, and ten steps at least. At the stage's start,
+// where the loss falls fast, it is as wide as it can be and still lie around its point.
+func (t *thinner) trend() *Trend {
+	const share, least, enough = 50, 10, 512
+	half := (max(t.steps/share, least) + 2*t.every - 1) / (2 * t.every) // in points
+	r := &Trend{Window: (2*half + 1) * t.every}
+	sums, counts := make([]float64, len(t.points)+1), make([]int, len(t.points)+1)
+	for i, p := range t.points {
+		sums[i+1], counts[i+1] = sums[i]+p.loss.sum, counts[i]+p.loss.n
+	}
+	var window []float32
+	for i := range t.points {
+		around := min(half, i)
+		lo, hi := i-around, min(i+around+1, len(t.points))
+		stride := 1 + (hi-lo)*min(t.every, samples)/enough
+		window = window[:0]
+		at := 0 // of a sample in the window
+		for _, p := range t.points[lo:hi] {
+			for ; at < len(p.sample); at += stride {
+				window = append(window, p.sample[at])
+			}
+			at -= len(p.sample)
+		}
+		slices.Sort(window)
+		mean := (sums[hi] - sums[lo]) / float64(counts[hi]-counts[lo])
+		r.Mean, r.Low, r.High = append(r.Mean, Number(mean)), append(r.Low, quantile(window, .1)),
+			append(r.High, quantile(window, .9))
+	}
+	return r
+}
+
+// quantile of sorted values, between two of which it lies as far as its share says.
+func quantile(sorted []float32, q float64) Number {
+	if len(sorted) == 0 {
+		return Number(math.NaN())
+	}
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	j := min(i+1, len(sorted)-1)
+	f := at - float64(i)
+	return Number((1-f)*float64(sorted[i]) + f*float64(sorted[j]))
 }

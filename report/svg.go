@@ -15,7 +15,7 @@ func SVG(d *look.Drawing) string {
 	for _, n := range d.Nodes {
 		nodes = append(nodes, Node{ID: n.ID, Label: n.Lines[0], Sub: strings.Join(n.Lines[1:], " · "), group: n.Group})
 	}
-	l := layered(nodes, d.Edges, len(d.Nodes) > 0 && d.Nodes[0].Group != "")
+	l := layered(nodes, d.Edges, fileBox, len(d.Nodes) > 0 && d.Nodes[0].Group != "")
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img" aria-label="%s">
 <style>text{font:12px system-ui,sans-serif;fill:#1c2126;text-anchor:middle}.s{font-size:10px;fill:#56606b}rect{fill:#fff;stroke:#56606b}path{fill:none;stroke:#8a939d}

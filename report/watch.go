@@ -140,9 +140,9 @@ func share(done, steps int) float64 {
 func stageView(x *Block, width int) string {
 	s := x.Stage.Series
 	var loss []float64
-	for _, v := range s.Loss {
-		if v != nil {
-			loss = append(loss, max(-farthest, min(*v, farthest)))
+	for _, v := range s.Trend.Mean {
+		if sound(float64(v)) {
+			loss = append(loss, max(-farthest, min(float64(v), farthest)))
 		}
 	}
 	var b strings.Builder
@@ -152,9 +152,9 @@ func stageView(x *Block, width int) string {
 			asciigraph.Caption("loss of "+foreign.Shown(x.Address)+", nats a token")))
 	}
 	n := len(s.Seconds)
-	left := s.Seconds[n-1] / float64(s.Step[n-1]-s.Step[0]+1) * float64(max(0, x.Stage.Steps-s.Step[n-1]))
+	left := float64(s.Seconds[n-1]) / float64(s.Step[n-1]-s.Step[0]+s.Every) * float64(max(0, x.Stage.Steps-s.Step[n-1]))
 	fmt.Fprintf(&b, "%.0f tokens/s, MFU %.0f %%, learning rate %.2e, %s of device memory",
-		s.Speed[n-1], 100*s.MFU[n-1], s.LR[n-1], dsl.FormatBytes(max(x.Stage.Measured, x.Stage.Figures.Peak)))
+		s.Speed.Mean[n-1], 100*s.MFU[n-1], s.LR[n-1], dsl.FormatBytes(max(x.Stage.Measured, x.Stage.Figures.Peak)))
 	if x.Status == "running" && left < math.MaxInt64/1e9 {
 		fmt.Fprintf(&b, ", %s to go", (time.Duration(left) * time.Second).String())
 	}

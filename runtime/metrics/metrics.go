@@ -3,20 +3,15 @@
 package metrics
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"time"
 
-	"stepflow/foreign"
 	"stepflow/runtime/durable"
 )
 
@@ -97,95 +92,6 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 		return err
 	}
 	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
-}
-
-// Read reads a metrics.jsonl; none is empty. Lines that are damaged or were cut off are left out.
-func Read(path string) ([]Step, error) { return new(Tail).Read(path) }
-
-// Bounds of what is read: of a line, and of a file at once, in bytes.
-const (
-	maxLine = 1 << 16
-	maxRead = 4 << 30
-)
-
-// Tail reads a metrics.jsonl that grows: each time only what is new.
-type Tail struct {
-	file   os.FileInfo
-	offset int64
-	steps  []Step
-}
-
-// Read gives all steps so far. A file that took the place of the one before, as when a run goes on from an older step,
-// is read from its start.
-func (t *Tail) Read(path string) ([]Step, error) {
-	f, err := foreign.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		*t = Tail{}
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if t.file == nil || !os.SameFile(t.file, st) || st.Size() < t.offset {
-		*t = Tail{file: st}
-	}
-	if _, err := f.Seek(t.offset, io.SeekStart); err != nil {
-		return nil, err
-	}
-	if most := t.offset + maxRead; st.Size() > most {
-		return nil, fmt.Errorf("%s has %d bytes, and at most %d are read", foreign.Shown(path), st.Size(), most)
-	}
-	r := bufio.NewReaderSize(f, maxLine)
-	for {
-		line, err := r.ReadSlice('\n')
-		for n := len(line); errors.Is(err, bufio.ErrBufferFull); n = len(line) { // of no step
-			t.offset += int64(n)
-			line, err = r.ReadSlice('\n')
-		}
-		if errors.Is(err, io.EOF) { // or a line that is being written
-			return t.steps, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		t.offset += int64(len(line))
-		if s, ok := decode(line); ok {
-			t.steps = append(t.steps, s)
-		}
-	}
-}
-
-// Each line ends with a checksum (CRC-32C) of what it would be without: so a number that changed on disk is not shown.
-const sumLength = len(`,"crc32c":"00000000"`)
-
-func sum(line []byte) string {
-	return fmt.Sprintf(`,"crc32c":"%08x"`, crc32.Checksum(line, castagnoli))
-}
-
-// decode reads a line. One without a checksum was written by an older version.
-func decode(line []byte) (s Step, ok bool) {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	if at := len(line) - 1 - sumLength; at > 0 && bytes.HasPrefix(line[at:], []byte(`,"crc32c":"`)) {
-		plain := append(line[:at:at], '}')
-		if string(line[at:]) != sum(plain)+"}" {
-			return s, false
-		}
-	}
-	return s, json.Unmarshal(line, &s) == nil
-}
-
-func encode(s Step) ([]byte, error) {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	end := sum(b) + "}\n"
-	return append(b[:len(b)-1], end...), nil
 }
 
 // Write appends a step to both files, with the tags of Hugging Face's Trainer.
