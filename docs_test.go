@@ -15,14 +15,14 @@ import (
 var (
 	markdownLink = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`)
 	codeBlock    = regexp.MustCompile("(?ms)^```.*?^```")
-	hclBlock     = regexp.MustCompile("(?ms)^```hcl\\n(.*?)^```")
+	hclBlock     = regexp.MustCompile("(?ms)^```hcl[^\\n]*\\n(.*?)^```")
 	headingLine  = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	notInAnchor  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
 // pages lists the documents.
 func pages(t *testing.T) (pages []string) {
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
