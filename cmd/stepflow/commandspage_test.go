@@ -169,7 +169,7 @@ func listing(t *testing.T) string {
 	}
 	for i := range commands {
 		c := &commands[i]
-		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```\n%s\n```\n", c.name,
+		fmt.Fprintf(&b, "\n### %s\n\n`stepflow %s`\n\n%s\n\n```sh\n%s\n```\n", c.name,
 			strings.TrimSpace(c.name+" "+c.args), strings.ReplaceAll(c.synopsis, "*", `\*`), c.example)
 		head := "\n| flag | meaning | default | example |\n|---|---|---|---|\n"
 		eachFlag(c, func(f *flag.Flag) {
