@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -78,6 +78,12 @@ test-backend: build ## states and artifacts in a real MinIO: races, kills, outag
 
 test-report: build ## the report of every state a run can be found in, in headless Chromium, with axe (needs node, npm and chromium)
 	tools/report/run.sh
+
+docs: ## the pages of docs as a book that opens from disk, with search, in bin/docs (needs node and npm)
+	tools/docs/build.sh
+
+test-docs: ## that book in headless Chromium: every page found, none wider than a phone, nothing fetched (needs chromium too)
+	tools/docs/build.sh -test
 
 test-lsp: build ## stepflow lsp with a real client over standard input and output, and editors/vscode (needs Python, PyPI and node)
 	tools/lsp/run.sh

@@ -2,9 +2,11 @@ package stepflow
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,14 +24,46 @@ var (
 
 // pages lists the documents.
 func pages(t *testing.T) (pages []string) {
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "pipelines/*.md", "pipelines/*/*.md"} {
-		files, err := filepath.Glob(pattern)
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || slices.Contains([]string{"bin", "node_modules", "testdata"}, d.Name())) {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			pages = append(pages, filepath.ToSlash(path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages
+}
+
+// TestContents wants the tables of contents to lead to every page of docs, since a page that they leave out is not in the
+// sidebar of the book.
+func TestContents(t *testing.T) {
+	for _, contents := range []string{"docs/README.md", "docs/decisions/README.md"} {
+		text, err := os.ReadFile(contents)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pages = append(pages, files...)
+		for _, page := range pages(t) {
+			link, err := filepath.Rel(filepath.Dir(contents), page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			inDecisions := strings.HasPrefix(page, "docs/decisions/0")
+			if !strings.HasPrefix(page, "docs/") || page == contents || inDecisions != strings.HasPrefix(contents, "docs/decisions/") {
+				continue
+			}
+			if !regexp.MustCompile(`(?m)^- .*\]\(` + regexp.QuoteMeta(filepath.ToSlash(link)) + `\)`).Match(text) {
+				t.Errorf("%s does not lead to %s", contents, page)
+			}
+		}
 	}
-	return pages
 }
 
 // TestSnippets wants the examples in documents to be HCL.
