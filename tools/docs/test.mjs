@@ -20,7 +20,7 @@ for (const colorScheme of ["light", "dark"]) for (const width of [1400, 390]) {
   page.on("pageerror", e => errors.push(e.message));
   page.on("console", m => m.type() === "error" && errors.push(m.text()));
   page.on("request", r => r.url().startsWith("file:") || errors.push("asked for " + r.url()));
-  for (const path of ["index.html", "docs/index.html", "docs/data.html", "docs/language.html", "docs/performance.html"]) {
+  for (const path of ["index.html", "docs/index.html", "docs/start.html", "docs/language.html", "docs/performance.html"]) {
     const where = `${path}, ${colorScheme}, ${width} px`;
     await page.goto(`${site}/${path}`);
     check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where}: the page is wider than the window`);
