@@ -8,9 +8,10 @@ import highlight from "@shikijs/markdown-it";
 import { globSync } from "tinyglobby";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, posix } from "node:path";
+import { join, posix } from "node:path";
+import { fileURLToPath } from "node:url";
 
-const root = join(import.meta.dirname, "../..");
+const root = fileURLToPath(new URL("../..", import.meta.url));
 const contents = "docs/README.md";
 const pages = globSync("**/*.md", { cwd: root, ignore: ["**/node_modules/**", "**/testdata/**", "bin/**", "tracing/**"] }).sort();
 
