@@ -81,8 +81,11 @@ export default function (config) {
   config.setLibrary("md", md);
   config.setQuietMode(true);
   for (const { page, source, sections, title } of Object.values(book)) {
-    const to = file => posix.relative(posix.dirname(place(page)), file), link = entry => entry && { ...entry, href: to(place(entry.page)), current: entry.page === page };
     const i = order.findIndex(entry => entry.page === page);
+    // A page that is not in the sidebar stands under that of its folder.
+    const current = i >= 0 ? page : posix.join(posix.dirname(page), "README.md");
+    const to = file => posix.relative(posix.dirname(place(page)), file);
+    const link = entry => entry && { ...entry, href: to(place(entry.page)), current: entry.page === current };
     config.addTemplate(page, source, {
       layout: "layout.njk", permalink: place(page), title, to: to("") || ".",
       home: link(order[0]), contents: link(order[1]), sidebar: groups.map(g => ({ ...g, entries: g.entries.map(link) })),
@@ -91,7 +94,7 @@ export default function (config) {
     });
   }
   const minisearch = createRequire(import.meta.url).resolve("minisearch").replace(/cjs.index.cjs$/, "umd/index.js");
-  for (const [from, to] of [["style.css", "assets/style.css"], ["search.js", "assets/search.js"]]) config.addPassthroughCopy({ [join("tools/docs", from)]: to });
+  for (const [from, to] of [["style.css", "assets/style.css"], ["book.js", "assets/book.js"]]) config.addPassthroughCopy({ [join("tools/docs", from)]: to });
   config.addPassthroughCopy({ [posix.relative(root, minisearch)]: "assets/minisearch.js" });
   for (const file of copies) config.addPassthroughCopy({ [file]: file });
   const found = Object.values(book).flatMap(b => b.sections.map(s => ({

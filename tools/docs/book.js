@@ -1,3 +1,7 @@
+// The sidebar is scrolled to the page that is shown.
+const sidebar = document.querySelector("#sidebar"), here = sidebar.querySelector("[aria-current]");
+if (here) sidebar.scrollTop = here.offsetTop - sidebar.clientHeight / 2;
+
 // The search: an index of all sections, made from assets/sections.js when the field is first used. Both files are scripts,
 // not JSON, since a page that was opened from disk may load only those.
 const root = document.currentScript.dataset.root;
