@@ -5,8 +5,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
+
+	"stepflow/cmd/stepflow/live"
 )
 
 // size returns the size of the terminal that an output is; 0 if it is none or has no size.
@@ -59,7 +60,7 @@ func wrapped(text string, columns int) string {
 }
 
 // visible returns how many columns a text takes.
-func visible(s string) int { return ansi.StringWidthWc(styles.ReplaceAllString(s, "")) }
+func visible(s string) int { return live.Width(s) }
 
 // broken breaks one line.
 func broken(line string, columns int) string {

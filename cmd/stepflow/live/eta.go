@@ -1,6 +1,7 @@
 package live
 
 import (
+	"strings"
 	"time"
 
 	"stepflow/runtime/blocks"
@@ -64,17 +65,21 @@ func (b *Board) eta(now time.Time) string {
 	}
 	switch {
 	case all.whole:
-		return "ETA " + words.Duration(round(all.seconds))
+		return "ETA " + span(all.seconds)
 	case b.measured && all.seconds >= 1:
-		return "ETA at least " + words.Duration(round(all.seconds))
+		return "ETA at least " + span(all.seconds)
 	}
 	return "ETA unknown"
 }
 
-// round leaves out what changes too fast to be read.
-func round(seconds float64) float64 {
-	if seconds > 1 {
-		return float64(int(seconds + 0.5))
+// span writes a time without what changes too fast to be read.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return words.Duration(seconds)
+	case d < time.Hour:
+		return d.Round(time.Second).String()
 	}
-	return seconds
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/charmbracelet/x/ansi"
 )
 
 // Terminal is where a foot is drawn.
@@ -90,7 +88,7 @@ func (f *Foot) Text(text []byte) {
 	}
 	for i, l := range lines {
 		// One column is left for a character that the terminal shows wider than it is said to be.
-		lines[i] = ansi.TruncateWc(l, columns-1, "…")
+		lines[i] = cut(l, columns-1)
 	}
 	f.frame(text, lines, columns, rows)
 }
@@ -132,7 +130,7 @@ func (f *Foot) height(columns int) int {
 	}
 	n := 0
 	for _, l := range f.shown {
-		n += max(1, (ansi.StringWidth(l)+columns-1)/columns)
+		n += broken(l, columns)
 	}
 	return n
 }

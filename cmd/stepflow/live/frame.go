@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/charmbracelet/x/ansi"
-
 	"stepflow/dsl"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/words"
@@ -41,7 +39,7 @@ func (b *Board) Lines(columns, rows int) []string {
 	shown, before, behind := b.choose(max(1, max(rows/2, 6)-1))
 	names := 0
 	for _, r := range shown {
-		names = max(names, ansi.StringWidthWc(r.name))
+		names = max(names, Width(r.name))
 	}
 	names = min(names, max(8, width*2/5))
 	var lines []string
@@ -93,6 +91,13 @@ func (b *Board) choose(lines int) (shown []*row, before, behind string) {
 		}
 	}
 	slices.SortStableFunc(ended, func(x, y *row) int { return y.over().Compare(x.over()) }) // the last first
+	bad := 0
+	for _, r := range ended {
+		if r.status == failed && bad < failedShown {
+			take(r)
+			bad++
+		}
+	}
 	stagesFirst(next)
 	stagesFirst(ended)
 	for i := range len(list) {
@@ -115,6 +120,9 @@ func (b *Board) choose(lines int) (shown []*row, before, behind string) {
 	behind = counted("more ", counts, running, toCome)
 	return shown, before, behind
 }
+
+// failedShown is how many blocks that failed have lines before others that have ended.
+const failedShown = 2
 
 // over is when a block ended.
 func (r *row) over() time.Time { return r.began.Add(time.Duration(r.seconds * float64(time.Second))) }
@@ -147,34 +155,36 @@ func (b *Board) whole(now time.Time, width int) string {
 			all++
 		}
 	}
-	text := []field{{text: fmt.Sprintf("%d of %d blocks done", counts[done], all)}}
+	text := []field{{text: cut(b.name, max(8, width/3)), rank: 4, style: Title},
+		{text: fmt.Sprintf("%d of %d blocks done", counts[done], all), short: fmt.Sprintf("%d/%d", counts[done], all)}}
 	if b.plan == nil {
-		text[0].text = fmt.Sprintf("%d blocks done", counts[done])
+		text[1].text, text[1].short = fmt.Sprintf("%d blocks done", counts[done]), ""
 	}
 	if n := counts[failed]; n > 0 {
 		text = append(text, field{text: fmt.Sprintf("%d failed", n), style: Bad})
 	}
-	elapsed := now.Sub(b.began).Truncate(time.Second)
-	text = append(text, field{text: elapsed.String(), rank: 2})
+	text = append(text, field{text: span(now.Sub(b.began).Truncate(time.Second).Seconds()), rank: 2})
 	switch {
 	case b.stopping:
 		text = append(text, field{text: "ending", style: Busy})
 	case b.plan != nil:
-		text = append(text, field{text: b.eta(now), rank: 1})
+		eta := b.eta(now)
+		text = append(text, field{text: eta, short: strings.Replace(eta, "at least ", ">", 1), rank: 1})
 	}
 	if b.memory > 0 {
 		text = append(text, field{text: dsl.FormatBytes(b.memory), rank: 3})
 	}
-	for i := range text {
-		text[i].text = b.paint(text[i].style, text[i].text)
+	for i, f := range text {
+		text[i].text = b.paint(f.style, f.text)
 	}
-	name := ansi.TruncateWc(b.name, max(8, width/3), "…")
-	return b.paint(Title, name) + "  " + fit(text, width-ansi.StringWidthWc(name)-2)
+	return fit(text, width)
 }
 
-// field is a part of a line. Where there is too little room, those of the highest rank are left out first.
+// field is a part of a line. Where there is too little room, fields become short, and then those of the highest rank
+// are left out.
 type field struct {
 	text  string
+	short string // "" for none
 	rank  int
 	style Style
 	bar   float64 // the share of a bar that is done, and has no text
@@ -187,7 +197,7 @@ func (f *field) width() int {
 	if f.text == "" {
 		return narrowBar + 2
 	}
-	return ansi.StringWidthWc(f.text)
+	return Width(f.text)
 }
 
 // fit joins the fields that there is room for.
@@ -197,6 +207,11 @@ func fit(fields []field, width int) string {
 			n += fields[i].width() + 2
 		}
 		return n - 2
+	}
+	for i, f := range fields {
+		if f.short != "" && total() > width {
+			fields[i].text = f.short
+		}
 	}
 	for len(fields) > 1 && total() > width {
 		least := 0
@@ -233,7 +248,7 @@ func (b *Board) fields(r *row, now time.Time) []field {
 	case done:
 		list := []field{{text: r.outcome, rank: 1}}
 		if r.seconds > 0 {
-			list = slices.Insert(list, 0, field{text: "done in " + words.Duration(r.seconds)})
+			list = slices.Insert(list, 0, field{text: "done in " + span(r.seconds)})
 		}
 		return slices.DeleteFunc(list, func(f field) bool { return f.text == "" })
 	case failed:
@@ -264,7 +279,7 @@ func (r *row) training() []field {
 	if m.MFU > 0 {
 		list = append(list, field{text: fmt.Sprintf("MFU %2.0f %%", 100*m.MFU), rank: 6})
 	}
-	eta := "ETA " + words.Duration(round(seconds*float64(max(0, r.steps-m.Step))))
+	eta := "ETA " + span(seconds*float64(max(0, r.steps-m.Step)))
 	return append(list, field{text: fmt.Sprintf("%-9s", eta), rank: 2}) // as wide for seconds as for minutes
 }
 
@@ -278,7 +293,7 @@ func lossText(x float64) string {
 
 // working is what is said of a block that runs without steps, or before its first.
 func (b *Board) working(r *row, now time.Time) []field {
-	list := []field{{text: now.Sub(r.began).Truncate(time.Second).String()}}
+	list := []field{{text: span(now.Sub(r.began).Truncate(time.Second).Seconds())}}
 	if r.from > 0 {
 		list = slices.Insert(list, 0, field{text: fmt.Sprintf("resuming at step %d of %d", r.from, r.steps), rank: 1})
 	}
@@ -320,9 +335,9 @@ func (b *Board) time(r *row) string {
 	case f.Seconds < 1:
 		return "less than 1s"
 	case f.Least:
-		return "at least " + words.Duration(round(f.Seconds))
+		return "at least " + span(f.Seconds)
 	}
-	return "about " + words.Duration(round(f.Seconds))
+	return "about " + span(f.Seconds)
 }
 
 // headline is the number by which a block's result is known; "" for none.
@@ -335,8 +350,6 @@ func headline(values map[string]any) string {
 
 // padded brings a name to a width. Of one that is too long the end stays, which tells instances apart.
 func padded(name string, width int) string {
-	if n := ansi.StringWidthWc(name); n > width {
-		name = ansi.TruncateLeftWc(name, n-width+1, "…")
-	}
-	return name + strings.Repeat(" ", max(0, width-ansi.StringWidthWc(name)))
+	name = cutLeft(name, width)
+	return name + strings.Repeat(" ", max(0, width-Width(name)))
 }
