@@ -19,9 +19,11 @@ const kinds = "runtime/blocks/data runtime/blocks/tokenizer runtime/blocks/model
 // may lists what each package may import of ours; imports point down only. The groups of runtime are layers: none
 // imports one above it.
 var may = map[string]string{
-	"cmd/stepflow": "*",
-	"foreign":      "",
-	"runtime":      "",
+	"cmd/stepflow":               "*",
+	"cmd/stepflow/live":          "foreign dsl dsl/addr runtime/blocks runtime/metrics runtime/observe runtime/plan runtime/words",
+	"cmd/stepflow/live/livetest": "",
+	"foreign":                    "",
+	"runtime":                    "",
 
 	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
@@ -159,9 +161,9 @@ var owner = map[string]string{
 	"github.com/gofrs/flock":       "runtime/state",
 	"github.com/minio":             "fineweb/s3",
 	"github.com/rivo/uniseg":       "fineweb/tokenizer",
-	"golang.org/x/sys":             "gpu/cpu",
+	"golang.org/x/sys":             "gpu/cpu cmd/stepflow/live",
 	"golang.org/x/term":            "cmd/stepflow",
-	"github.com/mattn":             "cmd/stepflow",
+	"github.com/mattn":             "cmd/stepflow cmd/stepflow/live cmd/stepflow/live/livetest",
 	"github.com/rogpeppe":          "cmd/stepflow",
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",

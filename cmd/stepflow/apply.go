@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -40,7 +41,8 @@ func applyCommand() command {
 			f.StringVar(&a.ui, "ui", "", "serve the report of the run while it goes on, at an address such as :8080; "+
 				"on loopback unless a host is named")
 			f.IntVar(&a.parallelism, "parallelism", 1,
-				"blocks that run at once. The device runs one at a time, and so do exports; tokenizers run beside them")
+				"how many blocks run at once. Only one uses the device and only one exports at a time, so it is mostly "+
+					"tokenizers that run beside others")
 			f.IntVar(&a.threads, "threads", 0,
 				"threads of the CPU device; 0 for one a processor (the result does not depend on it)")
 		},
@@ -162,8 +164,9 @@ func (a *app) verify(args []string, p *plan.Plan) int {
 	}
 	defer copy.Remove()
 	a.interrupt.atExit(func() { copy.Remove() })
-	view := newProgress(a)
-	same, changed, err := apply.Verify(a.ctx, a.options(args), p, copy, apply.Options{Device: device, Emit: view.event})
+	view := newProgress(a, "verify", nil)
+	same, changed, err := apply.Verify(a.ctx, a.options(args), p, copy, apply.Options{Device: device, Emit: view.event,
+		Planned: view.planned})
 	view.end()
 	if errors.Is(err, apply.ErrInterrupted) || a.ctx.Err() != nil {
 		return a.fail(apply.ErrInterrupted)
@@ -245,6 +248,15 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	}
 }
 
+// pipelineName is the name of a pipeline's folder.
+func pipelineName(p *plan.Plan) string {
+	dir, err := filepath.Abs(p.Config.Dir)
+	if err != nil {
+		dir = p.Config.Dir
+	}
+	return filepath.Base(dir)
+}
+
 // apply runs a plan.
 func (a *app) apply(p *plan.Plan, approve bool) int {
 	end := &ending{interrupt: a.interrupt, apply: "apply"}
@@ -277,15 +289,18 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		return a.fail(err)
 	}
 	defer device.Close()
-	view := newProgress(a)
+	view := newProgress(a, pipelineName(p), p)
+	defer view.end()
 	run := report.FromPlan(p, version())
 	stop := func() {}
 	defer func() { stop() }()
+	sum := newSummary()
 	emit := func(e observe.Event) {
 		end.event(e)
+		sum.event(e)
 		view.event(e)
 	}
-	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, AutoApprove: approve,
+	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, Planned: view.planned, AutoApprove: approve,
 		Access: access, Artifacts: place, Waiting: a.sending(place),
 		Parallelism: a.parallelism,
 		Begin: func() error { // under the lock: the record of another run that goes on stays
@@ -299,21 +314,33 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		End: func(p *plan.Plan) error { return report.FromPlan(p, version()).Save() }}
 	done, err := apply.Apply(a.ctx, p, o)
 	view.end()
+	if !a.json {
+		for _, line := range sum.made(done.Plan) {
+			fmt.Fprintln(a.stdout, wrapped(line, a.columns()))
+		}
+	}
 	a.telemetryEnd(trace, done)
 	a.sent(place, done.Sent)
 	a.diagnostics(done.Checks, a.files)
-	return a.applied(done.Plan, err, end)
+	code, whole := a.applied(done.Plan, err)
+	switch {
+	case a.json:
+	case whole:
+		a.printNext(sum.next(a, done, trace.On()))
+	case code == exitInterrupted:
+		fmt.Fprintln(a.stderr, end.next())
+	case sum.begun:
+		fmt.Fprintf(a.stderr, "What has ended is kept: run %s again to go on, once this is mended.\n", end.apply)
+	}
+	return code
 }
 
-// applied says what a run came to. Where blocks ended with flaws alone, all has run, and outputs are as they are.
-func (a *app) applied(p *plan.Plan, err error, end *ending) int {
+// applied says what a run came to, and returns whether all of it ran. Where blocks ended with flaws alone it did, and
+// outputs are as they are.
+func (a *app) applied(p *plan.Plan, err error) (code int, whole bool) {
 	var flawed *apply.FlawedError
 	if err != nil && !errors.As(err, &flawed) {
-		code := a.fail(err)
-		if code == exitInterrupted && !a.json {
-			fmt.Fprintln(a.stderr, end.next())
-		}
-		return code
+		return a.fail(err), false
 	}
 	if a.json {
 		a.line(map[string]any{"type": "outputs", "outputs": outputsJSON(p)})
@@ -321,13 +348,13 @@ func (a *app) applied(p *plan.Plan, err error, end *ending) int {
 		a.printOutputs(p, err == nil)
 	}
 	if flawed == nil {
-		return exitOK
+		return exitOK, true
 	}
 	for _, text := range flawed.Blocks {
 		a.fail(errors.New(text))
 	}
 	a.diagnostics(flawed.Outputs, a.files)
-	return exitError
+	return exitError, true
 }
 
 // printOutputs says that a run has ended, and prints the outputs.

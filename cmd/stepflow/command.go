@@ -40,9 +40,9 @@ var exitCodes = []struct {
 	when string
 }{
 	{exitOK, "done; of plan -detailed-exitcode: nothing is to run"},
-	{exitError, "an error, also in the flags or arguments, or no leave to throw trained work away"},
+	{exitError, "an error, a mistake in the flags or arguments, or trained work that nobody agreed to throw away"},
 	{exitChanges, "of plan -detailed-exitcode: something is to run"},
-	{exitUnreadable, "of fmt: a file is no HCL or cannot be written, and was left as it is"},
+	{exitUnreadable, "of fmt: a file is not valid HCL or cannot be written, and was left as it is"},
 	{exitUnformatted, "of fmt -check alone: files are not in canonical form"},
 	{exitInterrupted, "ended by Ctrl-C, SIGTERM or SIGHUP; apply goes on from its checkpoint"},
 }
@@ -64,6 +64,7 @@ type app struct {
 	lockTimeout      time.Duration // to wait for locks
 	capability       string        // of the card to plan for
 	dir              string        // of the pipeline, for commands that only read its state
+	chdir            string        // the flag -chdir as it was given; "" for none
 	threads          int
 	parallelism      int                  // blocks that run at once
 	ui               string               // address to serve the run at
@@ -106,10 +107,14 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 	if len(args) > 0 && args[0] == completeWord {
 		return a.complete(args[1:])
 	}
-	args, err := changeDir(args)
+	rest, err := changeDir(args)
 	if err != nil {
 		return a.misuse("stepflow: %v", err)
 	}
+	if len(rest) < len(args) {
+		a.chdir = args[0]
+	}
+	args = rest
 	if len(args) == 0 || args[0] == "help" && (len(args) == 1 || args[1] == "help") ||
 		args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		usage(stdout)

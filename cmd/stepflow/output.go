@@ -7,8 +7,10 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"stepflow/cmd/stepflow/live"
 	"stepflow/foreign"
 )
 
@@ -18,6 +20,7 @@ import (
 type output struct {
 	file        *os.File
 	interrupted <-chan struct{}
+	foot        atomic.Pointer[live.Foot] // stays below the text; nil for nothing
 
 	mu    sync.Mutex
 	stuck bool
@@ -26,7 +29,11 @@ type output struct {
 
 // Write writes text as it may be shown. It reports success always; failed has the error.
 func (o *output) Write(p []byte) (int, error) {
-	o.raw(tamed(p))
+	if f := o.foot.Load(); f != nil {
+		f.Text(tamed(p))
+	} else {
+		o.raw(tamed(p))
+	}
 	return len(p), nil
 }
 
@@ -92,6 +99,13 @@ func (o *output) failed() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err
+}
+
+// sameFile reports whether another output goes to the same terminal or file.
+func (o *output) sameFile(other *output) bool {
+	mine, err := o.file.Stat()
+	its, err2 := other.file.Stat()
+	return err == nil && err2 == nil && os.SameFile(mine, its)
 }
 
 func isTerminal(w io.Writer) bool {

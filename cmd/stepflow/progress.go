@@ -4,117 +4,171 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
+	"stepflow/cmd/stepflow/live"
 	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/foreign"
 	"stepflow/runtime/observe"
+	"stepflow/runtime/plan"
 )
 
-// progress shows events: a live line a stage on a terminal, plain lines otherwise, JSON with -json.
+// progress shows what happens in a run: lines of text and, on a terminal, how far the run is below them; JSON with
+// -json.
 type progress struct {
-	app    *app
-	live   bool
-	open   bool // a live line is on the screen
-	last   time.Time
-	times  []float64 // seconds of the latest steps
-	losses []float64
+	app   *app
+	board *live.Board // nil where the output is no terminal
+	foot  *live.Foot
+	steps map[addr.Addr]*stepLines // of the blocks that run
 }
 
-func newProgress(a *app) *progress { return &progress{app: a, live: !a.json && a.moves()} }
+// stepLines are the lines that tell of a block's steps where the output is no terminal.
+type stepLines struct {
+	live.Pace
+	began, last time.Time
+}
 
-// lineEvery is how often a plain line is written.
-const lineEvery = 5 * time.Second
+// newProgress begins to show the run of a plan, nil for one that is made on the way. end ends that.
+func newProgress(a *app, name string, p *plan.Plan) *progress {
+	v := &progress{app: a, steps: map[addr.Addr]*stepLines{}}
+	out, ok := a.stdout.(*output)
+	if !ok || a.json || !a.moves() {
+		return v
+	}
+	if columns, _ := out.size(); columns == 0 {
+		return v
+	}
+	v.board = live.NewBoard(name, p, a.parallelism > 1, a.style)
+	v.foot = live.NewFoot(live.Terminal{Write: out.raw, Size: out.size, Reflows: reflows(),
+		Foreground: func() bool { return live.Foreground(int(out.file.Fd())) }}, func(columns, rows int) []string {
+		if a.ctx.Err() != nil {
+			v.board.Stopping()
+		}
+		return v.board.Lines(columns, rows)
+	})
+	for _, o := range v.outputs() {
+		o.foot.Store(v.foot)
+	}
+	return v
+}
+
+// styleColors are the colours of what is drawn while a run goes on.
+var styleColors = map[live.Style]color{live.Good: green, live.Bad: red, live.Busy: yellow, live.Faint: dim, live.Title: bold}
+
+func (a *app) style(s live.Style, text string) string {
+	if c, ok := styleColors[s]; ok {
+		return a.paint(c, text)
+	}
+	return text
+}
+
+// outputs are those that write to the terminal of the standard output.
+func (p *progress) outputs() []*output {
+	out := p.app.stdout.(*output)
+	list := []*output{out}
+	if other, ok := p.app.stderr.(*output); ok && other.sameFile(out) {
+		list = append(list, other)
+	}
+	return list
+}
+
+// end ends what is drawn, and leaves the text.
+func (p *progress) end() {
+	if p.foot == nil {
+		return
+	}
+	for _, o := range p.outputs() {
+		o.foot.Store(nil)
+	}
+	p.foot.Close()
+	p.foot = nil
+}
+
+// planned takes in what is to be done with a block, once the run has come to it.
+func (p *progress) planned(a *plan.Action) {
+	if p.board != nil {
+		p.board.Planned(a)
+	}
+}
 
 func (p *progress) event(e observe.Event) {
 	if p.app.json {
 		p.jsonEvent(e)
 		return
 	}
-	w := p.app.stdout
+	if p.board != nil {
+		p.board.Event(e)
+	}
+	name := foreign.Shown(e.Addr.String())
 	switch e.Kind {
 	case observe.StepDone:
-		p.step(e)
-	case observe.BlockStart:
-		p.end()
-		if e.Saves { // it has steps
-			p.times, p.losses, p.last = nil, nil, time.Time{}
+		if p.board == nil {
+			p.step(e)
 		}
+	case observe.BlockStart:
+		p.steps[e.Addr] = &stepLines{began: time.Now()}
 		what := "running"
 		if e.FromStep > 0 {
 			what = fmt.Sprintf("resuming at step %d", e.FromStep)
 		}
-		fmt.Fprintf(w, "%s: %s\n", p.app.paint(bold, e.Addr.String()), what)
-	case observe.BlockDone:
-		p.end()
-		fmt.Fprintf(w, "%s: %s in %s%s\n", p.app.paint(bold, e.Addr.String()), p.app.paint(green, "done"),
-			duration(e.Seconds),
-			values(e.Values))
-		if texts, ok := e.Values["texts"].([]string); ok {
-			for _, t := range texts {
-				fmt.Fprintf(w, "    %q\n", t)
-			}
+		if p.board == nil || e.FromStep > 0 { // the board shows what runs
+			p.line("%s: %s", p.app.paint(bold, name), what)
 		}
+	case observe.BlockDone:
+		delete(p.steps, e.Addr)
+		p.line("%s: %s in %s%s%s", p.app.paint(bold, name), p.app.paint(green, "done"),
+			duration(e.Seconds), values(e.Values), texts(e.Values))
 	case observe.BlockFailed:
-		p.end()
+		delete(p.steps, e.Addr)
 	case observe.Warned:
-		p.end()
-		fmt.Fprintf(w, "%s: %s %s\n", e.Addr, p.app.paint(yellow, "warning:"), e.Message)
+		p.line("%s: %s %s", name, p.app.paint(yellow, "warning:"), e.Message)
 	case observe.Notice:
-		p.end()
-		fmt.Fprintf(w, "%s: %s\n", e.Addr, e.Message)
+		p.line("%s: %s", name, e.Message)
 	}
 }
 
-// end leaves the live line.
-func (p *progress) end() {
-	if p.open {
-		fmt.Fprintln(p.app.stdout)
-		p.open = false
-	}
+// line writes a line, which a terminal breaks between words.
+func (p *progress) line(format string, args ...any) {
+	fmt.Fprintln(p.app.stdout, wrapped(fmt.Sprintf(format, args...), p.app.columns()))
 }
 
+// texts are the lines of what a block generated.
+func texts(values map[string]any) string {
+	var b strings.Builder
+	list, _ := values["texts"].([]string)
+	for _, t := range list {
+		fmt.Fprintf(&b, "\n    %q", t)
+	}
+	return b.String()
+}
+
+// due reports whether a line of a block's steps is written now: one every 5 seconds, and where the block takes long, one
+// each time that it has run for another hundredth, but one every 5 minutes.
+func (s *stepLines) due(now time.Time) bool {
+	every := min(max(5*time.Second, now.Sub(s.began)/100), 5*time.Minute)
+	return now.Sub(s.last) >= every
+}
+
+// step writes a line of a step, now and then.
 func (p *progress) step(e observe.Event) {
-	m := e.Step
-	p.times = append(p.times, m.Seconds)
-	p.losses = append(p.losses, m.Loss)
-	if len(p.times) > 50 {
-		p.times, p.losses = p.times[1:], p.losses[1:]
-	}
-	every := lineEvery
-	if p.live {
-		every = 100 * time.Millisecond
-	}
-	last := m.Step == e.Steps
-	if time.Since(p.last) < every && !last {
+	m, s := e.Step, p.steps[e.Addr]
+	s.Add(m)
+	if now := time.Now(); s.due(now) || m.Step == e.Steps {
+		s.last = now
+	} else {
 		return
 	}
-	p.last = time.Now()
-	sorted := append([]float64(nil), p.times...)
-	sort.Float64s(sorted)
-	eta := sorted[len(sorted)/2] * float64(e.Steps-m.Step)
-	perSecond := float64(m.Tokens) / float64(m.Step) / sorted[len(sorted)/2]
-	var loss float64
-	tail := p.losses[max(0, len(p.losses)-10):]
-	for _, l := range tail {
-		loss += l / float64(len(tail))
-	}
+	seconds := s.Seconds()
 	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s",
-		m.Step, e.Steps, count(float64(m.Tokens)), loss,
-		m.LearningRate, count(perSecond))
+		m.Step, e.Steps, count(float64(m.Tokens)), s.Loss(), m.LearningRate,
+		count(float64(m.Tokens)/float64(m.Step)/seconds))
 	if m.MFU > 0 {
 		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU, count(e.Peak))
 	}
-	text += fmt.Sprintf("  %s  ETA %s", dsl.FormatBytes(e.Memory), duration(eta))
-	if !p.live {
-		fmt.Fprintf(p.app.stdout, "%s: %s\n", e.Addr, text)
-		return
-	}
-	const width = 20
-	done := width * m.Step / e.Steps
-	fmt.Fprintf(p.app.stdout, "\r\x1b[K  [%s%s] %s", strings.Repeat("=", done), strings.Repeat(" ", width-done), text)
-	p.open = true
+	fmt.Fprintf(p.app.stdout, "%s: %s  %s  ETA %s\n", foreign.Shown(e.Addr.String()), text, dsl.FormatBytes(e.Memory),
+		duration(seconds*float64(e.Steps-m.Step)))
 }
 
 func (p *progress) jsonEvent(e observe.Event) {

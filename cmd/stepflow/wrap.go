@@ -4,10 +4,26 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"stepflow/cmd/stepflow/live"
 )
+
+// size returns the size of the terminal that an output is; 0 if it is none or has no size.
+func (o *output) size() (columns, rows int) {
+	columns, rows, err := term.GetSize(int(o.file.Fd()))
+	if err != nil || columns <= 0 || rows <= 0 {
+		return 0, 0
+	}
+	return columns, rows
+}
+
+// reflows reports whether the terminal breaks the lines on its screen anew when its window becomes narrower, as most
+// do. xterm, GNU screen and the console of Linux cut them off.
+func reflows() bool {
+	return os.Getenv("XTERM_VERSION") == "" && os.Getenv("STY") == "" && os.Getenv("TERM") != "linux"
+}
 
 // narrowest is the width in columns below which lines are not broken further.
 const narrowest = 40
@@ -21,7 +37,7 @@ func (a *app) columns() int {
 	}
 	n, err := strconv.Atoi(os.Getenv("COLUMNS"))
 	if err != nil || n <= 0 {
-		if n, _, err = term.GetSize(int(o.file.Fd())); err != nil || n <= 0 {
+		if n, _ = o.size(); n == 0 {
 			return 0
 		}
 	}
@@ -44,14 +60,14 @@ func wrapped(text string, columns int) string {
 }
 
 // visible returns how many columns a text takes.
-func visible(s string) int { return utf8.RuneCountInString(styles.ReplaceAllString(s, "")) }
+func visible(s string) int { return live.Width(s) }
 
 // broken breaks one line.
 func broken(line string, columns int) string {
 	plain := styles.ReplaceAllString(line, "")
 	indent := len(plain) - len(strings.TrimLeft(plain, " ")) + 4
 	if at := strings.LastIndex(plain, "  "); at >= 0 {
-		if last := utf8.RuneCountInString(plain[:at+2]); last <= columns/2 {
+		if last := visible(plain[:at+2]); last <= columns/2 {
 			indent = last
 		}
 	}

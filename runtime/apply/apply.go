@@ -37,6 +37,8 @@ type Options struct {
 	Trace  *tracing.Tracing
 	Log    *slog.Logger        // gets all events but steps; nil for none
 	Emit   func(observe.Event) // called for every event; nil for none
+	// is told what is to be done with each block, once the run has come to it; nil for none
+	Planned func(*plan.Action)
 
 	Artifacts *artifacts.Place  // where results are besides the state's folder; nil for nowhere
 	Waiting   func(left string) // is told, now and then, what is still to be sent there after the run; nil tells nobody
@@ -66,6 +68,7 @@ type runner struct {
 	dir     *state.Dir
 	device  gpu.Device
 	obs     *observe.Observer
+	planned func(*plan.Action) // see Options; never nil
 	losses  []plan.Loss        // those that the user agreed to
 	ask     bool               // other losses end the run
 	begun   map[addr.Addr]bool // instances of blocks that were begun
@@ -151,6 +154,9 @@ func newRunner(p *plan.Plan, dir *state.Dir, o Options) *runner {
 			Counted: map[addr.Addr]bool{}},
 		obs: &observe.Observer{Secrets: p.Config.Secrets, Trace: o.Trace, Emit: oneByOne(o.Emit), Log: o.Log,
 			Device: o.Device.Caps().Name, Budget: p.TraceBudget()}}
+	if r.planned = o.Planned; o.Planned == nil {
+		r.planned = func(*plan.Action) {}
+	}
 	saw(q, dir.State)
 	for _, a := range q.Actions {
 		if n, ok := a.Block.(blocks.Source); ok {
@@ -262,6 +268,7 @@ func (r *runner) prepare(ctx context.Context, b *dsl.Block, at int) (run *plan.A
 	}
 	r.plan.Actions[at] = a
 	r.fold.Put(a)
+	r.planned(a)
 	if _, ok := a.Block.(blocks.Writer); ok { // its path may have been unknown in the plan
 		if diags := r.plan.Conflicts(); diags.HasErrors() {
 			return nil, exports, diags

@@ -21,6 +21,8 @@ type Forecast struct {
 	Seconds float64          `json:"seconds,omitempty"` // 0 if no rate is known
 	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, that Seconds is by
 	Least   bool             `json:"least,omitempty"`   // Rate is an upper bound, so Seconds is a lower one
+
+	rates []string // names of the rates in the state that tell the time, the best first
 }
 
 // Work is a kind of work on a device, whose rate in FLOP/s the state keeps.
@@ -43,16 +45,41 @@ func (f *Forecast) Predict(w *World, work Work, t gpu.DType, program *gpu.Progra
 	if f.FLOPs == 0 {
 		return
 	}
+	f.rates = nil
 	for _, shift := range []float64{0, -1, 1} {
-		if f.Rate = w.State.Rates[work.Rate(w.Caps, t, program, segment, shift)]; f.Rate > 0 {
+		f.rates = append(f.rates, work.Rate(w.Caps, t, program, segment, shift))
+	}
+	if *f = f.By(w.State.Rates); f.Rate == 0 && w.Peak != nil {
+		if f.Rate, f.Least = w.Peak(t), true; f.Rate > 0 {
+			f.Seconds = f.FLOPs / f.Rate
+		}
+	}
+}
+
+// PredictBy sets the time that the bytes of a forecast take by the rate of a name.
+func (f *Forecast) PredictBy(rates map[string]float64, name string) {
+	f.rates = []string{name}
+	*f = f.By(rates)
+}
+
+// amount is what a rate is a number of a second of.
+func (f *Forecast) amount() float64 { return max(f.FLOPs, float64(f.Written)) }
+
+// By returns the forecast with its time told by these rates, where they have one for its kind and size of work.
+func (f Forecast) By(rates map[string]float64) Forecast {
+	for _, name := range f.rates {
+		if r := rates[name]; r > 0 {
+			f.Rate, f.Least, f.Seconds = r, false, f.amount()/r
 			break
 		}
 	}
-	if f.Rate == 0 && w.Peak != nil {
-		f.Rate, f.Least = w.Peak(t), true
-	}
-	if f.Rate > 0 {
-		f.Seconds = f.FLOPs / f.Rate
+	return f
+}
+
+// Reached notes among rates the one that the work reached, of which a share took so many seconds.
+func (f *Forecast) Reached(rates map[string]float64, share, seconds float64) {
+	if amount := share * f.amount(); len(f.rates) > 0 && amount > 0 && seconds > 0 {
+		rates[f.rates[0]] = amount / seconds
 	}
 }
 

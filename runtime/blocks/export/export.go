@@ -82,9 +82,7 @@ func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.De
 	for _, x := range e.Stage.Params {
 		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
 	}
-	if f.Rate = p.World.State.Rates[disk]; f.Rate > 0 {
-		f.Seconds = float64(f.Written) / f.Rate
-	}
+	f.PredictBy(p.World.State.Rates, disk)
 	return nil
 }
 
