@@ -16,12 +16,17 @@ const contents = "docs/README.md";
 const pages = globSync("**/*.md", { cwd: root, ignore: ["**/node_modules/**", "**/testdata/**", "bin/**", "tracing/**"] }).sort();
 
 const md = markdownIt({ html: true });
-md.use(anchor, { slugify: s => slug(s), permalink: anchor.permalink.headerLink({ safariReaderFix: true }) });
+md.use(anchor, { slugify: s => slug(s), tabIndex: false, permalink: anchor.permalink.headerLink({ safariReaderFix: true }) });
 md.use(await highlight({
   themes: { light: "github-light-high-contrast", dark: "github-dark-high-contrast" },
   defaultColor: "light-dark()",
   langs: ["console", "go", "hcl", "json", "lua", "python", "sh", "toml", "yaml"],
 }));
+const fence = md.renderer.rules.fence;
+md.renderer.rules.fence = (tokens, i, ...rest) => { // ```hcl file=NAME is a file of that name
+  const file = tokens[i].info.match(/\bfile=(\S+)/);
+  return (file ? `<p class="file"><code>${md.utils.escapeHtml(file[1])}</code></p>` : "") + fence(tokens, i, ...rest);
+};
 md.renderer.rules.table_open = () => '<div class="table" tabindex="0"><table>\n'; // wide ones scroll by themselves
 md.renderer.rules.table_close = () => "</table></div>\n";
 md.core.ruler.push("headers", state => state.tokens.forEach((t, i) => { // an empty cell is no header
