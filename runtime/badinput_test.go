@@ -114,7 +114,7 @@ func TestTooLargeIsRefusedBeforeAnythingRuns(t *testing.T) {
 		t.Fatal(diags.Errs())
 	}
 	err := applyOn(t, cpuDevice(t, 1), p)
-	if err == nil || !strings.Contains(err.Error(), "bytes are missing") {
+	if err == nil || !strings.Contains(err.Error(), "more are needed") {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".stepflow")); !os.IsNotExist(err) {

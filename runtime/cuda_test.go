@@ -186,7 +186,7 @@ func TestCUDARefusals(t *testing.T) {
 	dir := pipeline(t)
 	_, d := emulated(t, func(e *emu.Driver) { e.Memory = cuda.Reserve + 1<<15 })
 	p := cudaPlan(t, dir, d.Caps())
-	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "bytes are missing") {
+	if err := applyOn(t, d, p); err == nil || !strings.Contains(err.Error(), "more are needed") {
 		t.Errorf("a run that does not fit: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".stepflow", "blocks")); err == nil {

@@ -71,8 +71,8 @@ func (p *Planned) CheckFits(need int64, what, remedy string) {
 		if r := p.World.Caps.Reserve; r > 0 {
 			beside = fmt.Sprintf(" beside %s for its driver", dsl.FormatBytes(r))
 		}
-		p.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s%s: %d bytes are missing. %s",
-			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), beside, missing, remedy)
+		p.TooLarge = fmt.Sprintf("%s takes %s of device memory and the device has %s%s: %s more are needed. %s",
+			what, dsl.FormatBytes(need), dsl.FormatBytes(memory), beside, dsl.FormatBytes(missing), remedy)
 		p.Warn(p.TooLarge)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -56,9 +57,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		if diags := s.passes(ctx, p, d); diags.HasErrors() {
 			return nil, diags
 		}
-		p.CheckFits(s.Program.ArenaBytes, "the stage",
-			fmt.Sprintf("Lower micro_batch_size (now %d), set activation_checkpointing = \"auto\", or split the layers into "+
-				"more stages", s.Micro))
+		p.CheckFits(s.Program.ArenaBytes, "the stage", s.remedy(mode))
 	}
 	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Model, mode); err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq,
@@ -71,6 +70,22 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		"peak_bytes": blocks.Number(f.Peak), "flops": blocks.Number(f.FLOPs), "tokens": blocks.Number(f.Tokens),
 		"steps": blocks.Number(s.Steps),
 	}, nil
+}
+
+// remedy says what would make the stage smaller, of what it does not do yet.
+func (s *Stage) remedy(checkpointing string) string {
+	var ways []string
+	if s.Micro > 1 && !s.AutoMicro {
+		ways = append(ways, fmt.Sprintf("set micro_batch_size = \"auto\" (now %d)", s.Micro))
+	}
+	if checkpointing == "none" {
+		ways = append(ways, "set activation_checkpointing = \"auto\"")
+	}
+	if s.DType == gpu.F32 {
+		ways = append(ways, "set precision = \"bf16\"")
+	}
+	text := strings.Join(append(ways, "split the layers into more stages, which memory_plan does for a budget"), ", or ")
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // start finds what the stage starts from, and its layers, and returns the full model.
