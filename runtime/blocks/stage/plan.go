@@ -59,7 +59,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		}
 		p.CheckFits(s.Program.ArenaBytes, "the stage", s.remedy(mode))
 	}
-	if s.Vanilla, err = programs.Vanilla(&s.Stage, m.Model, mode); err != nil {
+	if s.Vanilla, err = programs.Vanilla(&s.Stage, s.whole(m), mode); err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq,
 			err)
 	}
@@ -187,8 +187,20 @@ func (s *Stage) compareWith(root *model.Model, p *blocks.Planned) {
 		root.Show(attr)))
 }
 
+// whole returns the full model that the stage is compared with: that of its model block. If that was read from a folder,
+// where it is what to start from, the stage may be deeper, and is the full model itself.
+func (s *Stage) whole(root *model.Model) arch.Model {
+	if root.Folder != "" && len(s.Layers) > root.NumHiddenLayers {
+		return s.Model
+	}
+	return root.Model
+}
+
 // tooDeep warns where the stage adds layers beyond those of its model block.
 func (s *Stage) tooDeep(root *model.Model, p *blocks.Planned) {
+	if root.Folder != "" {
+		return
+	}
 	if n, most := len(s.Layers), root.NumHiddenLayers; n > most && (s.From == nil || n > len(s.From.Layers)) {
 		p.Warn(fmt.Sprintf("the stage has %d layers, and num_hidden_layers of %s is %d: what the plan compares with is the "+
 			"model of %d layers. If this is the size that you want, set num_hidden_layers = %d", n, root.Addr, most, most, n))
