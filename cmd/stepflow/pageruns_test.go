@@ -146,6 +146,9 @@ func runPage(t *testing.T, p page) (problems []string, updated string) {
 	c.Dir, c.Stdout, c.Stderr = home, out, out
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + t.TempDir(), "REPOSITORY=" + absolute,
 		"NO_COLOR=1", "HF_HUB_OFFLINE=1", "AWS_EC2_METADATA_DISABLED=true"}
+	if isa, ok := os.LookupEnv("STEPFLOW_CPU_ISA"); ok {
+		c.Env = append(c.Env, "STEPFLOW_CPU_ISA="+isa)
+	}
 	c.Run() // what the script wrote says what came of it
 	if ctx.Err() != nil {
 		problems = append(problems, fmt.Sprintf("%s: its commands were ended after %v", p.name, longestPage))
