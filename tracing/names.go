@@ -10,11 +10,15 @@ type SpanName struct {
 // Spans lists the names of spans. Words in capitals stand for what differs.
 var Spans = []SpanName{
 	{SpanApply + " PIPELINE", "", "one run of `stepflow apply`, named after the pipeline's folder"},
-	{SpanPlan, "apply", "making the plan"},
+	{SpanPlan + " · apply PIPELINE", "apply", "making the plan"},
+	{"part NUMBER · apply PIPELINE", "apply", "first in a later trace of the run, which it names until the root is sent"},
+	{SpanPlan + " PIPELINE", "", "making the plan, part by part; links to itself in the run's trace, whose root links back"},
 	{SpanLoad, "plan", "reading, parsing and linking the configuration"},
-	{SpanCompile + " ADDRESS", "plan", "compiling a stage's program; below it, building its graph, each pass, and " +
+	{SpanPlan + " ADDRESS", "plan", "planning a block: reading what it is made from, and predicting what it takes; of the 20 " +
+		"that take longest"},
+	{SpanCompile + " ADDRESS", "plan ADDRESS", "compiling a stage's program; below it, building its graph, each pass, and " +
 		"laying it out"},
-	{SpanCompile + " ADDRESS, full model", "plan", "compiling what the stage is measured against"},
+	{SpanCompile + " ADDRESS, full model", "plan ADDRESS", "compiling what the stage is measured against"},
 	{"ADDRESS", "apply", "a block that runs, named after its address, such as `stage.middle`"},
 	{SpanGrow, "ADDRESS", "making the stage's first weights: random, imported, or grown from the stage before"},
 	{SpanRestore, "ADDRESS", "reading the checkpoint from which an interrupted stage resumes"},
@@ -27,10 +31,10 @@ var Spans = []SpanName{
 	{SpanVerify + " ADDRESS", "ADDRESS", "checking the bytes of a result that the block reads; fetching it first, if it is " +
 		"elsewhere"},
 	{SpanCount, "ADDRESS", "counting the words of the text that a tokenizer is trained on"},
-	{SpanText + " NUMBER", "count words", "a MiB of the text; beyond 50, a span holds ten of them, then a hundred"},
+	{SpanText + " NUMBER", "count words", "a MiB of the text; beyond 10, a span holds ten of them, then a hundred"},
 	{SpanVocabulary, "ADDRESS", "joining the pairs that are most frequent into tokens"},
 	{SpanWeights, "ADDRESS", "reading the weights of the model that an evaluation measures"},
-	{SpanBatch + " NUMBER", "ADDRESS", "a batch of an evaluation; beyond 50, a span holds ten of them, then a hundred"},
+	{SpanBatch + " NUMBER", "ADDRESS", "a batch of an evaluation; beyond 10, a span holds ten of them, then a hundred"},
 	{SpanPrompt + " NUMBER", "ADDRESS", "a prompt being continued, or several as with batches"},
 	{SpanWrite + " FILE", "ADDRESS", "writing a file of an export, and waiting until it is on disk"},
 	{"step NUMBER · ADDRESS", "", "a sampled optimizer step with its operations; links to itself in the run's trace"},
@@ -41,7 +45,8 @@ var Spans = []SpanName{
 	{SpanBackward, "micro_batch", "the backward pass, with what is computed again for it"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
 	{SpanLayer + " NUMBER", "forward, backward, optimizer", "the operations of a layer"},
-	{"KERNEL", "zero_grad, forward, backward, layer, optimizer", "one device operation, named after its kernel, " +
+	{"MODULE", "layer", "four or more operations of the same part of a layer, such as `self_attn` or `mlp`"},
+	{"KERNEL", "zero_grad, forward, backward, layer, module, optimizer", "one device operation, named after its kernel, " +
 		"with the device's own times"},
 }
 
@@ -111,7 +116,7 @@ var Attributes = []Name{
 	{Pipeline, "", "folder of the pipeline"},
 	{Address, "", "address of the block"},
 	{Outcome, "", "how a block ended: `done`, `failed`, `interrupted`, or `killed`, as the next run found"},
-	{TraceOf, "", "what the trace shows, on its root: `run` or `step`"},
+	{TraceOf, "", "what the trace shows, on its root: `run`, `step` or `plan`"},
 	{Part, "", "number of the trace among those of its run, from 2: a run that takes days begins a new one every day"},
 	{Stage, "", "address of the stage a span belongs to"},
 	{StepNumber, "{step}", "number of the optimizer step, from 1"},
@@ -152,7 +157,7 @@ var Attributes = []Name{
 	{OpBytes, "By", "the least bytes to read and write"},
 	{OpGFLOPs, "G{operation}/s", "FLOPs divided by device time"},
 	{OpGBs, "GBy/s", "bytes divided by device time"},
-	{LinkTo, "", "what a link leads to: `run`, `operations` (the trace of a step), `previous run`, `previous attempt`, or " +
+	{LinkTo, "", "what a link leads to: `run`, `operations` (the trace of a step), `plan`, `previous run`, `previous attempt`, or " +
 		"`previous part` of the run"},
 	{Device, "", "device of the run"},
 	{CodeFile, "", "file of the block's configuration"},

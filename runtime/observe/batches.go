@@ -8,7 +8,7 @@ import (
 	"stepflow/tracing"
 )
 
-// Batches watches what a block does one after the other, such as the batches of an evaluation. The first fifty have a span
+// Batches watches what a block does one after the other, such as the batches of an evaluation. The first ten have a span
 // each; later ones share spans, ten at a time, then a hundred and so on, so that there are never many.
 type Batches struct {
 	block  *Block
@@ -22,7 +22,7 @@ type Batches struct {
 }
 
 // singly is how many batches have a span each, and how many spans have each number of batches after that.
-const singly = 50
+const singly = 10
 
 // Batches starts to watch. The name is the word for one of them, and of is the attribute for its amount.
 func (b *Block) Batches(ctx context.Context, name, of string) *Batches {

@@ -17,6 +17,7 @@ type Budget struct {
 	Spans    int64         `json:"spans"`     // of the sampled steps and of the run's trace, without those for parts of data and files that blocks read
 	MaxSpans int64         `json:"max_spans"` // what slow steps may add fits in between
 	Age      time.Duration `json:"-"`         // of the run's trace, after which the run goes on in a new one; 0 for a day
+	fixed    int           // spans that are not of sampled steps
 }
 
 // Planned is a block that is to run.
@@ -27,7 +28,7 @@ type Planned struct {
 	Inside      int   // spans inside the block's, besides steps and checkpoints
 }
 
-// NewBudget returns what a run of the blocks is to trace, if making the plan has so many spans. Steps are sampled less
+// NewBudget returns what a run of the blocks is to trace, if the trace of making the plan has so many spans. Steps are sampled less
 // often than one in every where the spans would be more than most, and shown less often in the run's trace where that
 // would be too large.
 func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
@@ -46,7 +47,8 @@ func NewBudget(every int, most int64, planned int, blocks []Planned) Budget {
 			b.Steps += n
 			b.Spans += int64(n) * int64(each[i])
 		}
-		b.Spans += int64(b.show(1+planned, longest, blocks))
+		b.Spans += int64(planned + b.show(runSpans, longest, blocks))
+		b.fixed += planned
 		if b.Spans <= b.MaxSpans || b.Every >= longest {
 			return b
 		}
@@ -70,6 +72,7 @@ func (b *Budget) show(fixed, longest int, blocks []Planned) int {
 			fixed += stageSpans
 		}
 	}
+	b.fixed = fixed
 	for b.Shown = b.Every; ; b.Shown *= 2 {
 		n := fixed
 		for _, p := range blocks {
@@ -80,6 +83,9 @@ func (b *Budget) show(fixed, longest int, blocks []Planned) int {
 		}
 	}
 }
+
+// runSpans is how many spans of the run's trace belong to no block: the root and making the plan.
+const runSpans = 2
 
 // stageSpans is how many spans a stage has in the run's trace besides steps: grow or restore, train, the last checkpoint.
 const stageSpans = 3

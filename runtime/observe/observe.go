@@ -76,8 +76,8 @@ func (o *Observer) Start(ctx context.Context, pipeline string, before RunBefore,
 	if !o.Trace.On() {
 		return
 	}
-	o.left = o.Budget.MaxSpans
-	name := title(pipeline)
+	o.left = o.Budget.MaxSpans - int64(o.Budget.fixed)
+	name := title(tracing.SpanApply, pipeline)
 	o.bury(ctx, name, before)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -92,22 +92,43 @@ func (o *Observer) Start(ctx context.Context, pipeline string, before RunBefore,
 	o.run = o.root.span.Reference()
 	o.root.span.Set(tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
 	if !past.Start.IsZero() {
-		o.past(o.root.span, past)
+		o.plan(pipeline, past)
 	}
 }
 
-// title is the name of a run's root.
-func title(pipeline string) string {
+// plan records how the plan was made: a span in the run's trace, and a trace of its own that shows its parts, which are
+// short beside the run.
+func (o *Observer) plan(pipeline string, p Past) {
+	line := o.sign(p.Name, p.Start, p.Took)
+	_, whole := o.Trace.Begin(context.Background(), title(p.Name, pipeline), tracing.Opts{Root: true, At: p.Start,
+		Links: []tracing.Link{{To: line.Reference(), What: "run"}}}, tracing.KV{Key: tracing.TraceOf, Value: "plan"},
+		tracing.KV{Key: tracing.Run, Value: o.run.TraceID()}, tracing.KV{Key: tracing.Pipeline, Value: pipeline})
+	whole.EndAt(p.Start.Add(p.Took), nil)
+	o.root.span.Link(tracing.Link{To: whole.Reference(), What: "plan"})
+	for _, x := range p.Parts {
+		o.past(whole, x)
+	}
+}
+
+// sign records the first span of a trace of the run, which says what the trace is until its root is sent. Jaeger names a
+// trace without a root after the first of the spans that have no links.
+func (o *Observer) sign(what string, start time.Time, took time.Duration) *tracing.Span {
+	o.spans++
+	return o.span(o.root.span, what+" · "+o.root.name, start, start.Add(took),
+		tracing.KV{Key: tracing.TraceOf, Value: "run"}, tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
+}
+
+// title is the name of the root of a trace that shows what was done to a pipeline.
+func title(what, pipeline string) string {
 	if abs, err := filepath.Abs(pipeline); err == nil {
 		pipeline = abs
 	}
-	return tracing.SpanApply + " " + filepath.Base(pipeline)
+	return what + " " + filepath.Base(pipeline)
 }
 
 // past records what was over before the run.
 func (o *Observer) past(above *tracing.Span, p Past) {
 	s := o.span(above, p.Name, p.Start, p.Start.Add(p.Took))
-	o.spans++
 	for _, x := range p.Parts {
 		o.past(s, x)
 	}

@@ -10,7 +10,8 @@ import (
 	"stepflow/tracing"
 )
 
-// group is a run of operations, one after the other, that a span holds together: those of a pass, or of a layer.
+// group is a run of operations, one after the other, that a span holds together: those of a pass, of a layer, or of a
+// module in it.
 type group struct {
 	name   string
 	layer  int // -1 for none
@@ -50,11 +51,38 @@ func layers(launches []gpu.Launch, lo, hi int) (list []group) {
 			j++
 		}
 		if n := launches[i].Layer; n >= 0 {
-			list = append(list, group{name: fmt.Sprintf("%s %d", tracing.SpanLayer, n), layer: n, lo: i, hi: j})
+			list = append(list, group{name: fmt.Sprintf("%s %d", tracing.SpanLayer, n), layer: n, lo: i, hi: j,
+				groups: modules(launches, i, j)})
 		}
 		i = j
 	}
 	return list
+}
+
+// moduleOperations is how many operations of a module are worth a group.
+const moduleOperations = 4
+
+// modules groups operations of a layer that stand one after the other and are of the same part of it.
+func modules(launches []gpu.Launch, lo, hi int) (list []group) {
+	for i := lo; i < hi; {
+		name := module(&launches[i])
+		j := i + 1
+		for j < hi && module(&launches[j]) == name {
+			j++
+		}
+		if name != "" && j-i >= moduleOperations {
+			list = append(list, group{name: name, layer: launches[i].Layer, lo: i, hi: j})
+		}
+		i = j
+	}
+	return list
+}
+
+// module is the part of a layer to which an operation belongs, such as self_attn; empty if its name does not tell.
+func module(l *gpu.Launch) string {
+	_, inside, _ := strings.Cut(l.Name, fmt.Sprintf(".%d.", l.Layer))
+	name, _, _ := strings.Cut(inside, ".")
+	return name
 }
 
 // count counts groups with those in them.

@@ -94,6 +94,7 @@ func (o *Observer) turn() {
 	o.began, o.spans = time.Now(), 0
 	o.number++
 	o.again(o.root)
+	o.sign("part "+strconv.Itoa(o.number), o.began, 0)
 }
 
 // stop ends the span of a part, and of all below it, for now.
@@ -107,8 +108,11 @@ func (p *part) stop() {
 
 // again begins the span of a part once more, and of all below it, each with a link to the one before.
 func (o *Observer) again(p *part) {
-	o.begin(context.Background(), p, tracing.Opts{Root: p.above == nil,
-		Links: []tracing.Link{{To: p.span.Reference(), What: "previous part"}}})
+	opts := tracing.Opts{Links: []tracing.Link{{To: p.span.Reference(), What: "previous part"}}}
+	if p.above == nil {
+		opts.Root, opts.At = true, o.began
+	}
+	o.begin(context.Background(), p, opts)
 	p.span.Set(tracing.KV{Key: tracing.Part, Value: o.number}, tracing.KV{Key: tracing.Run, Value: o.run.TraceID()})
 	for _, x := range p.below {
 		o.again(x)

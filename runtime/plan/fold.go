@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -38,7 +39,7 @@ type Fold struct {
 	came      map[addr.Addr]addr.Addr          // where the files of a moved block are, by its address of now; see lies
 	stateKeys map[addr.Addr][]string           // see keys
 	imports   []dsl.Import
-	compiled  []observe.Past // stages that were compiled
+	took      []observe.Past // planning the blocks
 }
 
 func newFold(cfg *dsl.Config, o Options, st *state.Dir) *Fold {
@@ -244,9 +245,8 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 			return nil, f.later(ctx, a, d, r.String()+" is planned only after other blocks have run")
 		}
 	}
-	programs := len(f.world.Programs.Made)
+	defer f.noteTime(a.Addr, time.Now(), len(f.world.Programs.Made))
 	known, diags := all.Kinds[a.block.Kind.Name].Plan(ctx, &a.Planned, d)
-	f.compiles(a.Addr, programs)
 	if diags.HasErrors() {
 		return nil, diags
 	}
