@@ -15,7 +15,7 @@ import (
 )
 
 // longestPage is how long the commands of a page may take. It only ends those that hang.
-const longestPage = 5 * time.Minute
+const longestPage = 8 * time.Minute
 
 // TestPagesRun runs the commands in the console blocks of each page, and compares what they print with what the page
 // shows. With -update, it writes what they print into the page where it differs.
