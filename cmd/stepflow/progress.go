@@ -79,10 +79,10 @@ func (p *progress) end() {
 	if p.foot == nil {
 		return
 	}
+	p.foot.Close()
 	for _, o := range p.outputs() {
 		o.foot.Store(nil)
 	}
-	p.foot.Close()
 	p.foot = nil
 }
 
