@@ -81,6 +81,7 @@ var may = map[string]string{
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
+	"runtime/mlflow/mlflowtest":       "",
 
 	"foreign/archive":   "foreign",
 	"ops":               "gpu",
@@ -117,7 +118,7 @@ var may = map[string]string{
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
 	"runtime/trial",
-	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/state/remote runtime/state/remote/remotetest",
+	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all",
 	kinds,

@@ -64,10 +64,11 @@ func (t *Tracker) pass(ctx context.Context, over bool) error {
 	if t.state == nil || t.state.Lineage == "" {
 		return nil
 	}
-	if t.parent == nil {
+	if !t.met {
 		if err := t.meet(ctx); err != nil {
 			return err
 		}
+		t.met = true
 	}
 	for _, name := range t.stages() {
 		if err := t.stage(ctx, name, over); err != nil {
@@ -116,7 +117,6 @@ func (t *Tracker) meet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.took()
 	var before *run // the latest parent
 	t.others = nil
 	for _, r := range list {
@@ -126,6 +126,7 @@ func (t *Tracker) meet(ctx context.Context) error {
 			if k := runKey(x.address, x.recipe); t.runs[k] == nil { // the latest
 				t.runs[k] = x
 			}
+		case t.parent != nil && x.id == t.parent.id:
 		case before == nil && !x.deleted && given == nil && t.same(r):
 			before = x
 		default:
@@ -133,16 +134,16 @@ func (t *Tracker) meet(ctx context.Context) error {
 		}
 	}
 	switch {
+	case t.parent != nil: // and a child may have been made without our knowing
 	case given != nil:
 		t.parent = runOf(given)
 		t.parent.ours = false
 	case before != nil && (before.status != string(Finished) || before.ended >= t.changed()):
 		t.parent = before
 	default:
-		t.parent, err = t.create(ctx, t.pipeline.Name, t.start(), t.parentTags())
-	}
-	if err != nil {
-		return err
+		if t.parent, err = t.create(ctx, t.pipeline.Name, t.start(), t.parentTags()); err != nil {
+			return err
+		}
 	}
 	return t.refusable(t.parent, t.params(ctx, t.parent, t.parentParams()))
 }
@@ -177,6 +178,7 @@ func (t *Tracker) create(ctx context.Context, name string, at time.Time, tags []
 	}
 	r, err := t.server.create(ctx, t.experiment, name, at.UnixMilli(), tags)
 	if err != nil {
+		t.met = false // the answer may have got lost: the server is asked again what it has
 		return nil, err
 	}
 	t.took()

@@ -65,7 +65,8 @@ type Tracker struct {
 	state      *state.State
 	experiment string
 	blocks     map[string]Block // as planned
-	parent     *run             // nil until the server was asked
+	met        bool             // the server was asked what it has
+	parent     *run             // nil until then
 	runs       map[string]*run  // of stages
 	others     []*run           // parents of other runs of the pipeline
 	summary    Summary
@@ -128,8 +129,8 @@ func (t *Tracker) Seam(stage, change string, before, after float64) {
 
 // How long a run that has ended waits for a server that takes nothing, and how long one that the user ended waits at all.
 var (
-	patience    = 15 * time.Second
-	impatience  = 5 * time.Second
+	patience    = 5 * time.Second
+	impatience  = 3 * time.Second
 	afterFailed = time.Second // until it is asked again
 )
 
@@ -158,10 +159,7 @@ func (t *Tracker) End(ctx context.Context, outcome Outcome, blocks map[string]Bl
 			t.cancel()
 			interrupted = nil
 		case <-tick.C:
-			t.mu.Lock()
-			late := time.Since(t.moved) > patience
-			t.mu.Unlock()
-			if late {
+			if !t.tookSince(time.Now().Add(-patience)) {
 				t.cancel()
 			}
 		}
@@ -173,6 +171,13 @@ func (t *Tracker) took() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.moved = time.Now()
+}
+
+// tookSince reports whether the server took something since a time.
+func (t *Tracker) tookSince(at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.moved.After(at)
 }
 
 // over reports whether the run has ended.
@@ -190,7 +195,7 @@ func (t *Tracker) loop(ctx context.Context) {
 	defer close(t.done)
 	pause, warned := every, false
 	for {
-		over := t.over() // before the pass, so that the last one sees all
+		start, over := time.Now(), t.over() // before the pass, so that the last one sees all
 		err := t.pass(ctx, over)
 		if err != nil && !warned && ctx.Err() == nil && !over {
 			warned = true
@@ -209,10 +214,10 @@ func (t *Tracker) loop(ctx context.Context) {
 			t.summary.Err = err
 			t.sum()
 			return
-		case err == nil:
-			pause = every
 		case over:
 			pause = afterFailed
+		case err == nil || t.tookSince(start):
+			pause = every
 		default:
 			pause = min(2*pause, time.Minute)
 		}
