@@ -70,7 +70,10 @@ func (a *app) tracked(t *mlflow.Tracker, p *plan.Plan, err error) {
 		return
 	}
 	missing := "Not all of the run is there"
-	if s.Left > 0 {
+	switch {
+	case s.Left > 0 && s.Page == "": // it did not say what it has
+		missing = "Up to " + plural(s.Left, "step") + " of the run are not there"
+	case s.Left > 0:
 		missing = plural(s.Left, "step") + " of the run are not there"
 	}
 	a.warn(fmt.Errorf("MLflow at %s: %w. %s. Its files have everything, and the next apply sends what is missing",

@@ -27,8 +27,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	every, afterFailed, patience, impatience = 2*time.Millisecond, 2*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+	every, afterFailed = 2*time.Millisecond, 2*time.Millisecond
+	patience, persistence, impatience = time.Hour, time.Hour, 300*time.Millisecond
 	os.Exit(m.Run())
+}
+
+// hasty lets runs give up soon, while f runs.
+func hasty(f func()) {
+	defer func(a, b time.Duration) { patience, persistence = a, b }(patience, persistence)
+	patience, persistence = 50*time.Millisecond, 20*time.Millisecond
+	f()
 }
 
 // folder is a state's folder that a test writes as a run does.
@@ -327,7 +335,7 @@ func loss(s *mlflowtest.Server, r *mlflowtest.Run) (n int) {
 
 func wait(t *testing.T, until func() bool) {
 	t.Helper()
-	for range 5000 {
+	for range 30000 {
 		if until() {
 			return
 		}
@@ -375,14 +383,15 @@ func TestDownAtTheEnd(t *testing.T) {
 			f, s := newFolder(t), newServer(t)
 			p := sweep(f)
 			s.Before = before
-			sum := track(t, s, p, Failed)
+			var sum Summary
+			hasty(func() { sum = track(t, s, p, Failed) })
 			if sum.Err == nil || sum.Left != 6 || sum.Steps != 0 {
 				t.Errorf("%+v", sum)
 			}
 			if name == "hangs" {
 				close(release)
 			}
-			s.Before = nil
+			s.Locked(func() { s.Before = nil })
 			if sum := track(t, s, p, Finished); sum.Err != nil || sum.Steps != 6 {
 				t.Errorf("%+v", sum)
 			}
@@ -465,12 +474,14 @@ func TestOneIsRefused(t *testing.T) {
 	y.Params["precision"] = "bf16" // whoever did that
 	delete(y.Params, "train.steps")
 	y.Tags[tagDevice] = "other"
-	s.Before = func(call string) int {
-		if call == "runs/log-batch" { // while the run goes on
-			s.Locked(func() { y.Deleted = true })
+	s.Locked(func() {
+		s.Before = func(call string) int {
+			if call == "runs/log-batch" { // while the run goes on
+				s.Locked(func() { y.Deleted = true })
+			}
+			return 0
 		}
-		return 0
-	}
+	})
 	sum := track(t, s, p, Finished)
 	if sum.Err == nil || !sum.Partial || !strings.Contains(sum.Err.Error(), "active") || loss(s, x) != 5 {
 		t.Errorf("%+v", sum)
@@ -515,8 +526,6 @@ func TestHuge(t *testing.T) {
 
 // TestHostileAnswers: whatever a server answers, a run ends.
 func TestHostileAnswers(t *testing.T) {
-	defer func(d time.Duration) { patience = d }(patience)
-	patience = 20 * time.Millisecond
 	for _, answer := range []string{"", "null", "[]", "{}", `{"experiment_id":7}`, `{"runs":[null,{}]}`, `{"run":null}`, `{"run":{}}`,
 		`{"runs":[{"data":{"metrics":[{"key":"train/loss","step":"9223372036854775807","value":"NaN"}],"tags":null}}],"next_page_token":"a"}`,
 		strings.Repeat("[", 100_000), `{"error_code":"RESOURCE_DOES_NOT_EXIST"}`} {
@@ -532,9 +541,11 @@ func TestHostileAnswers(t *testing.T) {
 			f := newFolder(t)
 			tracker := connect(t, map[string]string{addressVariable: s.URL}).Track(sweep(f), func(error) {})
 			tracker.Start()
-			if sum, ok := tracker.End(t.Context(), Finished, nil); !ok || sum.Steps > 6 {
-				t.Errorf("%.40q: %+v", answer, sum)
-			}
+			hasty(func() {
+				if sum, ok := tracker.End(t.Context(), Finished, nil); !ok || sum.Steps > 6 {
+					t.Errorf("%.40q: %+v", answer, sum)
+				}
+			})
 			s.CloseClientConnections()
 			s.Close()
 		}

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"stepflow/fineweb/web"
 	"stepflow/runtime/state"
 )
 
@@ -79,7 +78,7 @@ type Summary struct {
 	RunID   string
 	Stages  int   // stages of which something was sent
 	Steps   int   // that were sent
-	Left    int   // steps that are not there
+	Left    int   // steps that are not there; if the server never answered, at most
 	Err     error // why not all is there; nil if it is
 	Partial bool  // the server refused something, and took the rest
 }
@@ -127,11 +126,12 @@ func (t *Tracker) Seam(stage, change string, before, after float64) {
 		metric{Key: change + "/loss_after", Value: number(after), At: now})
 }
 
-// How long a run that has ended waits for a server that takes nothing, and how long one that the user ended waits at all.
+// How long a run that has ended waits.
 var (
-	patience    = 5 * time.Second
-	impatience  = 3 * time.Second
-	afterFailed = time.Second // until it is asked again
+	patience    = 15 * time.Second // for an answer
+	persistence = 5 * time.Second  // while each request fails
+	impatience  = 3 * time.Second  // at all, if the user ended it
+	afterFailed = time.Second      // until it asks again
 )
 
 // End sends what is left of a run that has ended, with its blocks as they ran, and says what became of it. When ctx ends
@@ -221,6 +221,11 @@ func (t *Tracker) loop(ctx context.Context) {
 		default:
 			pause = min(2*pause, time.Minute)
 		}
+		if over && !t.tookSince(time.Now().Add(-persistence)) {
+			t.summary.Err = why(err)
+			t.sum()
+			return
+		}
 		ending := t.ending
 		if over {
 			ending = nil
@@ -241,7 +246,7 @@ func (t *Tracker) loop(ctx context.Context) {
 // why is the error that sending ended with.
 func why(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w in time", web.ErrUnreachable)
+		return errors.New("it does not answer")
 	}
 	return err
 }

@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// Server is a server. Its fields may be set before it is asked.
+// Server is a server. Its fields may be set before it is asked, and then by what Locked does.
 type Server struct {
 	Token  string                 // that requests must bear; "" for none
 	Before func(call string) int  // the status to answer a call such as runs/create with; 0 to serve it
@@ -143,8 +143,11 @@ type pair struct {
 
 func (s *Server) serve(w http.ResponseWriter, q *http.Request) {
 	call := strings.TrimPrefix(q.URL.Path, root)
-	if s.Before != nil {
-		if status := s.Before(call); status != 0 {
+	s.mu.Lock()
+	before := s.Before // which may take its time
+	s.mu.Unlock()
+	if before != nil {
+		if status := before(call); status != 0 {
 			w.WriteHeader(status)
 			return
 		}
