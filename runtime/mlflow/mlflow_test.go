@@ -419,7 +419,7 @@ func TestRefused(t *testing.T) {
 	}{
 		"credentials": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"},
 		"page":        {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "not as an MLflow server does"},
-		"redirect":    {func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://example.org", 302) }, "set MLFLOW_TRACKING_URI to the address itself"},
+		"redirect":    {func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://example.org", http.StatusFound) }, "set MLFLOW_TRACKING_URI to the address itself"},
 		"path":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "look at MLFLOW_TRACKING_URI"},
 		"deleted": {func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"experiment":{"experiment_id":"1","lifecycle_stage":"deleted"}}`)
