@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -38,6 +38,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
 	$(MAKE) test-backend
+	$(MAKE) test-trackers
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
@@ -88,12 +89,15 @@ test-docs: ## that book in headless Chromium: every page found, none wider than 
 test-lsp: build ## stepflow lsp with a real client over standard input and output, and editors/vscode (needs Python, PyPI and node)
 	tools/lsp/run.sh
 
+test-trackers: build ## the quickstart, shortened, in a real MLflow, TensorBoard, trackio and wandb, and compared (needs Python and PyPI)
+	tools/trackers/run.sh
+
 # Long tests of the concurrent packages that the detector has little to find in: those of one goroutine, and those that do
 # again, for longer, what shorter ones do.
 UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion
 
 race: ## race detector over the concurrent packages (needs cgo)
-	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/state/... ./runtime/artifacts ./tracing ./report ./lsp
+	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/mlflow ./runtime/state/... ./runtime/artifacts ./tracing ./report ./lsp
 
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

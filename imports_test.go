@@ -28,7 +28,8 @@ var may = map[string]string{
 	"lsp": "dsl dsl/addr runtime/blocks/all",
 	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
-	"runtime/trial": "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
+	"runtime/mlflow": "foreign dsl/addr fineweb/web runtime/blocks runtime/metrics runtime/results runtime/state",
+	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +
 		"runtime/exportdir runtime/metrics runtime/observe runtime/plan runtime/results runtime/state",
@@ -80,6 +81,7 @@ var may = map[string]string{
 	"runtime/artifacts":               "foreign dsl fineweb/s3 runtime/checkpoint runtime/durable runtime/metrics runtime/results",
 	"runtime/state/remote":            "foreign fineweb/s3 fineweb/web runtime/state",
 	"runtime/state/remote/remotetest": "",
+	"runtime/mlflow/mlflowtest":       "",
 
 	"foreign/archive":   "foreign",
 	"ops":               "gpu",
@@ -116,7 +118,7 @@ var may = map[string]string{
 // layers are those of runtime, from the top down: no package imports one of a layer above its own.
 var layers = []string{
 	"runtime/trial",
-	"runtime/apply runtime/look runtime/saved runtime/state/remote runtime/state/remote/remotetest",
+	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
 	"runtime/blocks/all",
 	kinds,

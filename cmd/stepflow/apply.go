@@ -289,6 +289,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		return a.fail(err)
 	}
 	defer device.Close()
+	tracker := a.tracker(p)
 	view := newProgress(a, pipelineName(p), p)
 	defer view.end()
 	run := report.FromPlan(p, version())
@@ -299,6 +300,9 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 		end.event(e)
 		sum.event(e)
 		view.event(e)
+		if e.Seam != nil {
+			tracker.Seam(e.Addr.String(), e.Seam.Change, e.Seam.Before, e.Seam.After)
+		}
 	}
 	o := apply.Options{Device: device, Trace: trace, Log: log, Emit: emit, Planned: view.planned, AutoApprove: approve,
 		Access: access, Artifacts: place, Waiting: a.sending(place),
@@ -307,6 +311,9 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 			err := run.Save()
 			if err == nil {
 				stop, err = a.serve(run)
+			}
+			if err == nil {
+				tracker.Start()
 			}
 			return err
 		},
@@ -321,6 +328,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	}
 	a.telemetryEnd(trace, done)
 	a.sent(place, done.Sent)
+	a.tracked(tracker, done.Plan, err)
 	a.diagnostics(done.Checks, a.files)
 	code, whole := a.applied(done.Plan, err)
 	switch {

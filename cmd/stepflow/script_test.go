@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"stepflow/fineweb/s3/s3test"
+	"stepflow/runtime/mlflow/mlflowtest"
 	"stepflow/runtime/state/remote/remotetest"
 )
 
@@ -46,6 +50,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "1")
 			e.Values[bucketKey{}] = new(*s3test.Store)
+			e.Values[mlflowKey{}] = new(*mlflowtest.Server)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -127,6 +132,10 @@ func TestScripts(t *testing.T) {
 				ts.Defer(s.Close)
 				ts.Setenv(args[0], s.URL())
 			},
+			// mlflow VAR [CALLS] starts a tracking server of MLflow, and puts its address into a variable; it dies after so many
+			// calls. mlflowruns FILE writes what it has to a file: its runs, and all that it was sent.
+			"mlflow":     startMLflow,
+			"mlflowruns": func(ts *testscript.TestScript, _ bool, args []string) { mlflowRuns(ts, args[0]) },
 			// silent VAR starts a server that takes requests and answers none, notes each in the file asked, and puts its
 			// address into a variable.
 			"silent": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -195,6 +204,45 @@ func startBucket(ts *testscript.TestScript, name string) {
 	}
 }
 
+// mlflowKey is the name under which a script keeps its tracking server.
+type mlflowKey struct{}
+
+func startMLflow(ts *testscript.TestScript, _ bool, args []string) {
+	s := mlflowtest.New()
+	ts.Defer(s.Close)
+	*ts.Value(mlflowKey{}).(**mlflowtest.Server) = s
+	if len(args) > 1 {
+		var calls int64
+		_, err := fmt.Sscan(args[1], &calls)
+		ts.Check(err)
+		var left atomic.Int64
+		left.Store(calls)
+		s.Before = func(string) int {
+			if left.Add(-1) < 0 {
+				panic(http.ErrAbortHandler)
+			}
+			return 0
+		}
+	}
+	ts.Setenv(args[0], s.URL())
+}
+
+func mlflowRuns(ts *testscript.TestScript, file string) {
+	s := *ts.Value(mlflowKey{}).(**mlflowtest.Server)
+	var b strings.Builder
+	for _, r := range s.Runs() {
+		fmt.Fprintf(&b, "%s: %s, %d steps\n", r.Name, r.Status, len(r.Metrics["train/loss"]))
+		for _, k := range slices.Sorted(maps.Keys(r.Params)) {
+			fmt.Fprintf(&b, "  %s = %s\n", k, r.Params[k])
+		}
+		for _, k := range slices.Sorted(maps.Keys(r.Metrics)) {
+			fmt.Fprintf(&b, "  %s: %v\n", k, r.Metrics[k][len(r.Metrics[k])-1].Value)
+		}
+	}
+	s.Locked(func() { b.WriteString(strings.Join(s.Bodies, "\n")) })
+	ts.Check(os.WriteFile(ts.MkAbs(file), []byte(b.String()), 0o644))
+}
+
 // bucketKey is the name under which a script keeps its store.
 type bucketKey struct{}
 
@@ -245,7 +293,7 @@ func driven(ts *testscript.TestScript, args []string) *exec.Cmd {
 	c.Dir = ts.MkAbs(".")
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "STEPFLOW_CACHE_DIR", "STEPFLOW_LOG",
 		"STEPFLOW_BACKEND", "STEPFLOW_ARTIFACTS", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-		"AWS_EC2_METADATA_DISABLED"} {
+		"AWS_EC2_METADATA_DISABLED", "MLFLOW_TRACKING_URI"} {
 		c.Env = append(c.Env, name+"="+ts.Getenv(name))
 	}
 	return c

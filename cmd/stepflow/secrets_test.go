@@ -19,6 +19,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
+	"stepflow/runtime/mlflow/mlflowtest"
 )
 
 // secret is searched for without regard to case, so that what is derived from it is found too. The number is found where it
@@ -265,6 +266,9 @@ func TestRunKeepsSecrets(t *testing.T) {
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	t.Setenv("STEPFLOW_LOG", "debug")
+	tracked := mlflowtest.New()
+	defer tracked.Close()
+	t.Setenv("MLFLOW_TRACKING_URI", tracked.URL())
 	dir, state := t.TempDir(), t.TempDir()
 	put(t, filepath.Join(dir, secretText, "d.jsonl"), documents(secretText))
 	blocks := small()
@@ -348,4 +352,8 @@ func TestRunKeepsSecrets(t *testing.T) {
 	for path, b := range sent {
 		leak(t, "telemetry "+path, b.String())
 	}
+	if len(tracked.Find("stage.two")) != 1 {
+		t.Error("MLflow got no run")
+	}
+	tracked.Locked(func() { leak(t, "MLflow", strings.Join(tracked.Bodies, "\n")) })
 }

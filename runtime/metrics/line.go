@@ -67,6 +67,8 @@ func (s *Step) scan(line []byte) bool {
 		switch string(key) {
 		case "step":
 			s.Step, ok = intOf[int](value)
+		case "time_unix_ms":
+			s.Time, ok = intOf[int64](value)
 		case "tokens":
 			s.Tokens, ok = intOf[int64](value)
 		case "flops":

@@ -11,7 +11,7 @@ import (
 // someStep is a step with numbers of every size.
 func someStep(r *rand.Rand) Step {
 	real := func() float64 { return r.NormFloat64() * math.Pow(10, float64(r.IntN(40)-20)) }
-	s := Step{Step: r.Int(), Tokens: r.Int64(), FLOPs: r.Int64(), Loss: real(), LearningRate: real(), GradNorm: real(),
+	s := Step{Step: r.Int(), Time: r.Int64(), Tokens: r.Int64(), FLOPs: r.Int64(), Loss: real(), LearningRate: real(), GradNorm: real(),
 		Seconds: real(), TokensPerSec: real(), MFU: real(), DataWait: real(), Epoch: r.Int64N(9)}
 	if r.IntN(2) == 0 {
 		s.MergeError, s.HeldOut = real(), 1+r.Int64N(99)
@@ -66,7 +66,7 @@ func FuzzScan(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	line, err := encode(Step{Step: 123456, Tokens: 64725450752, FLOPs: 397688446976000, Loss: 2.48171, LearningRate: 2.9e-4,
+	line, err := encode(Step{Step: 123456, Time: 1795968650123, Tokens: 64725450752, FLOPs: 397688446976000, Loss: 2.48171, LearningRate: 2.9e-4,
 		GradNorm: 0.4637, Seconds: 0.31482, TokensPerSec: 1665358.2, MFU: 0.4132, DataWait: 0.00113, Epoch: 1})
 	if err != nil {
 		b.Fatal(err)

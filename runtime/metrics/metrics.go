@@ -18,9 +18,10 @@ import (
 // Step is one optimizer step.
 type Step struct {
 	Step         int              `json:"step"`
-	Tokens       int64            `json:"tokens"` // of the stage, this step included
-	FLOPs        int64            `json:"flops"`  // of the stage, this step included
-	Loss         float64          `json:"loss"`   // nats a token
+	Time         int64            `json:"time_unix_ms,omitempty"` // when it was written; older versions left it out
+	Tokens       int64            `json:"tokens"`                 // of the stage, this step included
+	FLOPs        int64            `json:"flops"`                  // of the stage, this step included
+	Loss         float64          `json:"loss"`                   // nats a token
 	LearningRate float64          `json:"learning_rate"`
 	GradNorm     float64          `json:"grad_norm"`
 	Seconds      float64          `json:"seconds"`
@@ -32,6 +33,19 @@ type Step struct {
 	MergeError   float64          `json:"merge_error,omitempty"`        // after this step: share of the adapters' product that rounding kept out of the weights
 	Skipped      bool             `json:"skipped,omitempty"`            // not finite: no update was made
 	HeldOut      int64            `json:"held_out_documents,omitempty"` // so far, each time one was read that an evaluation measures
+}
+
+// Scalar is a number of a step under the tag that Hugging Face's Trainer gives it, as TensorBoard and other trackers show it.
+type Scalar struct {
+	Tag   string
+	Value float64
+}
+
+// Scalars are the numbers of a step that trackers show. The first is the loss.
+func (s *Step) Scalars() []Scalar {
+	return []Scalar{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm},
+		{"train/epoch", float64(s.Epoch)}, {"train/num_input_tokens_seen", float64(s.Tokens)},
+		{"train/tokens_per_second", s.TokensPerSec}, {"train/mfu", s.MFU}}
 }
 
 // FileName is the file of a stage's steps.
@@ -94,8 +108,9 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
 }
 
-// Write appends a step to both files, with the tags of Hugging Face's Trainer.
+// Write appends a step to both files, at the time of now.
 func (w *Writer) Write(s Step) error {
+	s.Time = time.Now().UnixMilli()
 	b, err := encode(s)
 	if err != nil {
 		return err
@@ -103,14 +118,8 @@ func (w *Writer) Write(s Step) error {
 	if _, err := w.jsonl.Write(b); err != nil {
 		return err
 	}
-	for _, x := range []struct {
-		tag string
-		v   float64
-	}{{"train/loss", s.Loss}, {"train/learning_rate", s.LearningRate}, {"train/grad_norm", s.GradNorm},
-		{"train/epoch", float64(s.Epoch)},
-		{"train/num_input_tokens_seen", float64(s.Tokens)}, {"train/tokens_per_second", s.TokensPerSec},
-		{"train/mfu", s.MFU}} {
-		if err := w.tb.scalar(s.Step, x.tag, x.v); err != nil {
+	for _, x := range s.Scalars() {
+		if err := w.tb.scalar(s.Step, x.Tag, x.Value); err != nil {
 			return err
 		}
 	}
