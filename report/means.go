@@ -17,6 +17,8 @@ type Mean struct {
 type Interval struct {
 	Mean float64  `json:"mean"`
 	Half *float64 `json:"half,omitempty"` // nil of one run
+	// Values are those that the mean is of.
+	Values []float64 `json:"values"`
 }
 
 // means adds the means over seeds, where there are several seeds.
@@ -92,10 +94,10 @@ func interval(values []float64) Interval {
 		squares += (v - mean) * (v - mean)
 	}
 	if len(values) < 2 {
-		return Interval{Mean: mean}
+		return Interval{Mean: mean, Values: values}
 	}
 	half := student(len(values)-1) * math.Sqrt(squares/(n-1)/n)
-	return Interval{mean, &half}
+	return Interval{mean, &half, values}
 }
 
 // student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom: for the few that
