@@ -274,7 +274,7 @@
     const means = t.means || [], shared = t.columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
     const seeds = n => n === 1 ? "one seed: no interval" : "", mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
     return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...t.columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...t.columns.map(c => cell(c, r.values[c.name]))]))),
-      means.length > 0 && $("div", { class: "card" }, table("Means over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [...shared.filter(c => c.group !== "result").map(c => [c.name, "n"]), ["n", "n"], ...shared.filter(c => c.group === "result").map(c => [c.name, "n"]), ["remark", ""]], means.map(m => [...shared.filter(c => c.group !== "result").map(c => mean(c, m)), m.runs, ...shared.filter(c => c.group === "result").map(c => mean(c, m)), seeds(m.runs)])),
+      means.length > 0 && $("div", { class: "card" }, table("Means over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [...shared.filter(c => c.group !== "result").map((c, i) => [c.name, i > 0 && "n"]), ["n", "n"], ...shared.filter(c => c.group === "result").map(c => [c.name, "n"]), ["remark", ""]], means.map(m => [...shared.filter(c => c.group !== "result").map(c => mean(c, m)), m.runs, ...shared.filter(c => c.group === "result").map(c => mean(c, m)), seeds(m.runs)])),
         shared.filter(c => c.group === "result").map(c => intervals(c, shared.filter(c => c.group !== "result"), means))));
   };
   // Intervals side by side: a line for each, its mean, and a dot a seed.
@@ -337,7 +337,7 @@
     const sideways = new Map([...document.querySelectorAll(".scroll")].filter(e => e.scrollLeft || e.scrollTop).map(e => [e.getAttribute("aria-label"), [e.scrollLeft, e.scrollTop]]));
     const running = page.runs.some(r => r.running), one = page.runs[0], any = page.runs.some(r => stages(r).length);
     const parts = [page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(), page.table && sweep(), trained().length > 0 && training(), costs(),
-      any && memory(), stageTable(), evaluations(), any && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
+      any && memory(), stageTable(), evaluations(), page.runs.some(r => stages(r).some(b => b.stage.layers.length)) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
       section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r) : null])),
       section("configuration", "Configuration", page.runs.map(r => [many() && $("h3", {}, r.name), configuration(r)])),
       section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table("Where it was planned and run" + of(r), [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]])))))].flat(9).filter(x => x);

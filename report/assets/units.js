@@ -3,8 +3,8 @@
 // is made of it.
 const units = (() => {
   const decimals = x => { // that write x in full
-    for (let d = 0; d < 12; d++) if (Math.abs(x * 10 ** d - Math.round(x * 10 ** d)) < 1e-6) return d;
-    return 12;
+    for (let d = 0; d < 15; d++) { const y = x * 10 ** d; if (x === 0 || Math.round(y) && Math.abs(y - Math.round(y)) < 1e-6) return d; }
+    return 15;
   };
   const strip = s => s.includes(".") ? s.replace(/\.?0+$/, "") : s;
   const prefixes = [[1e24, "Y"], [1e21, "Z"], [1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
