@@ -153,7 +153,7 @@ func TestSweepPage(t *testing.T) {
 	run.Graph = blockLayout(run.Blocks)
 	p := NewPage("sweep", run)
 	if m := p.Table.Means; len(m) != 2 || m[1].Runs != 1 || m[1].Results["loss"].Half != nil ||
-		!slices.Equal(m[0].Results["loss"].Values, []float64{3.02, 3.1, 2.97}) {
+		!slices.Equal(m[0].Results["loss"].Values, []float64{3.02, 3.1, 2.97}) || len(m[0].Members) != 3 || m[0].Student != student(2) {
 		t.Errorf("%+v", m)
 	}
 	writePage(t, "sweep", p)

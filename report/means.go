@@ -10,7 +10,15 @@ import (
 type Mean struct {
 	Settings map[string]any      `json:"settings"` // what they have in common, and others have not
 	Runs     int                 `json:"runs"`
+	Student  float64             `json:"student,omitempty"` // the quantile for so many runs; 0 of one
+	Members  []Member            `json:"members"`
 	Results  map[string]Interval `json:"results"` // by name of the column
+}
+
+// Member is a row that a mean is of.
+type Member struct {
+	Run     string `json:"run,omitempty"`
+	Address string `json:"address"`
 }
 
 // Interval is a mean and half the width of the interval that holds the true one with a confidence of 95 %.
@@ -56,6 +64,12 @@ func (t *Table) means() {
 			if len(values) > 0 {
 				m.Results[c.Name], m.Runs = interval(values), max(m.Runs, len(values))
 			}
+		}
+		for _, r := range groups[key] {
+			m.Members = append(m.Members, Member{r.Run, r.Address})
+		}
+		if m.Runs > 1 {
+			m.Student = student(m.Runs - 1)
 		}
 		if m.Runs > 0 {
 			t.Means = append(t.Means, m)

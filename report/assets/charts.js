@@ -44,8 +44,8 @@ const charts = (() => {
   // The values that an axis has to hold: the trend, and of the single steps what is not far from it.
   const reach = (spec, range) => {
     let lo = Infinity, hi = -Infinity, least = Infinity, most = -Infinity;
-    const wide = v => { if (v !== null && v !== undefined) { if (v < lo) lo = v; if (v > hi) hi = v; } };
-    const far = v => { if (v !== null && v !== undefined) { if (v < least) least = v; if (v > most) most = v; } };
+    const wide = v => { if (Number.isFinite(v)) { if (v < lo) lo = v; if (v > hi) hi = v; } };
+    const far = v => { if (Number.isFinite(v)) { if (v < least) least = v; if (v > most) most = v; } };
     for (const c of spec.curves) {
       const [i, j] = seen(c.x, range);
       if (spec.curves.length > crowd) { for (let k = i; k < j; k++) wide(c.main[k]); continue; }
@@ -68,7 +68,7 @@ const charts = (() => {
       let up = [], down = [];
       const end = () => { if (up.length > 1) parts.push(up.concat(down.reverse())); up = []; down = []; };
       for (let k = i; k < j; k++) {
-        if (low[k] === null || high[k] === null || low[k] === undefined) { end(); continue; }
+        if (!Number.isFinite(low[k]) || !Number.isFinite(high[k])) { end(); continue; }
         up.push(api.coord([x[k], high[k]])); down.push(api.coord([x[k], low[k]]));
       }
       end();
@@ -140,7 +140,7 @@ const charts = (() => {
     const rows = found.slice(0, most).map(([l, k]) => {
       let row = `${plain(l.name)}, step ${l.step[k].toLocaleString("en")}: ${show(l.main[k])}`;
       if (found.length > 3) return row;
-      if (l.low && l.low[k] !== null) row += `\n    80 % of steps ${show(l.low[k])} to ${show(l.high[k])}`;
+      if (l.low && Number.isFinite(l.low[k])) row += `\n    ${l.band} ${show(l.low[k])} to ${show(l.high[k])}`;
       if (l.min && l.min[k] !== null) row += `\n    least ${show(l.min[k])}, most ${show(l.max[k])}`;
       else if (l.raw) row += `\n    this step ${show(l.raw[k])}`;
       return row;

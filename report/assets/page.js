@@ -28,7 +28,7 @@
     return p;
   };
   let page = read(document.getElementById("data").textContent);
-  const choice = { x: "tokens", y: "loss" };
+  const choice = { x: "tokens", y: "loss", each: "stage" };
   const many = () => page.runs.length > 1;
   const stages = r => r.blocks.filter(b => b.stage);
   const of = r => many() ? ` of run ${page.runs.indexOf(r) + 1}, ${r.name}` : "";
@@ -71,13 +71,30 @@
 
   // trained lists the stages that have steps, each with its colour; chosen those that are drawn.
   const trained = () => page.runs.flatMap(r => { const { at } = starts(r); return stages(r).filter(b => b.stage.series).map(b => ({ r, b, s: b.stage.series, name: label(r, b), at: at[b.address] })); }).map((t, i) => Object.assign(t, { color: i % 8 }));
-  const chosen = () => trained().filter(t => t.name.includes(filter)).slice(0, mostCurves);
+  // averaged are the curves of runs that differ in seeds alone, point by point, with Student's interval.
+  const averaged = () => {
+    const list = trained(), settings = m => Object.entries(m.settings).map(([k, v]) => `${k} ${v}`).join(", ");
+    return ((page.table || {}).means || []).flatMap((m, i) => {
+      const all = m.members.map(x => list.find(t => t.b.address === x.address && (!x.run || t.r.name === x.run))).filter(t => t), first = all[0];
+      if (!first) return [];
+      const n = Math.min(...all.map(t => t.s.every === first.s.every ? t.s.step.length : 0)), mean = of => Array.from({ length: n }, (_, k) => { const v = all.map(t => of(t.s)[k]); return v.includes(null) ? null : v.reduce((a, b) => a + b, 0) / v.length; });
+      const loss = mean(s => s.trend.mean), half = loss.map((x, k) => x === null || all.length < 2 ? null : student(m, all.length) * Math.sqrt(all.reduce((sum, t) => sum + (t.s.trend.mean[k] - x) ** 2, 0) / (all.length - 1) / all.length));
+      const to = sign => all.length < 2 ? undefined : loss.map((x, k) => half[k] === null ? null : x + sign * half[k]);
+      const s = { every: first.s.every, step: first.s.step.slice(0, n), loss: {}, trend: { mean: loss, low: to(-1), high: to(1) }, tokens_per_second: { mean: mean(s => s.tokens_per_second.mean) }, mfu: mean(s => s.mfu), learning_rate: mean(s => s.learning_rate), grad_norm: { mean: mean(s => s.grad_norm.mean) } };
+      for (const k of ["tokens", "flops", "seconds"]) s[k] = mean(s => s[k]);
+      return n ? [Object.assign({}, first, { name: `${settings(m) || "all"}, n = ${all.length}`, s, color: i % 8, band: "95 % interval" })] : [];
+    });
+  };
+  const student = (m, n) => n === m.runs ? m.student : NaN; // of runs that have no curve here there is no interval
+  const seeded = () => ((page.table || {}).means || []).some(m => m.runs > 1);
+  const drawable = () => choice.each === "seeds" ? averaged() : trained();
+  const chosen = () => drawable().filter(t => t.name.includes(filter)).slice(0, mostCurves);
   const specs = () => {
     const list = chosen().filter(t => !hidden.has(t.name)), [xKind, xName] = axes[choice.x], exp = choice.y === "perplexity";
     const to = l => exp && l ? l.map(v => v === null ? null : Math.exp(v)) : l;
     const curves = of => list.map(t => {
       const from = t.at[choice.x];
-      return Object.assign({ name: t.name, color: t.color, from, x: t.s[choice.x].map(v => from + v), step: t.s.step, grown: t.b.stage.grow ? from : undefined, says: `+${t.b.stage.added} layer${t.b.stage.added === 1 ? "" : "s"}` }, of(t.s));
+      return Object.assign({ name: t.name, color: t.color, from, x: t.s[choice.x].map(v => from + v), step: t.s.step, band: t.band || "80 % of steps", grown: t.b.stage.grow ? from : undefined, says: `+${t.b.stage.added} layer${t.b.stage.added === 1 ? "" : "s"}` }, of(t.s));
     });
     const points = list.flatMap(t => t.r.blocks.filter(e => e.model === t.b.address && e.values && typeof e.values[choice.y] === "number").map(e => ({ x: t.at[choice.x] + last(t.s[choice.x]), y: e.values[choice.y], color: t.color })));
     const spread = c => ({ main: c.mean, min: c.min, max: c.max });
@@ -89,7 +106,13 @@
     for (const [k, , y] of named) Object.assign(made[k], { x: xKind, xName, thin: k !== "loss" }, y && { y });
     return made;
   };
+  const explained = () => {
+    if (choice.each === "seeds") return "Line: mean over the runs that differ in seeds alone. Band: the interval that holds the true mean with a confidence of 95 % (Student's t, point by point); one run has none. ";
+    const every = Math.max(...trained().map(t => t.s.every));
+    return `Line: mean over a fiftieth of the stage's steps, ten at least. Band: where 80 % of these steps lie, between the quantiles of 10 and 90 %. Faint: ${every > 1 ? `up to ${every.toLocaleString("en")} steps a point, from the least to the most of them` : "each step"}. Triangles: beyond the axis. Diamonds: held-out. Dashed: the model grew. `;
+  };
   const draw = () => {
+    document.getElementById("loss-says").textContent = explained() + "Drag to zoom, double-click for all.";
     document.getElementById("loss-title").textContent = choice.y === "loss" ? "Training loss, nats a token" : "Training perplexity";
     const made = specs();
     for (const [k] of named) { const e = document.querySelector(`[data-chart=${k}]`); if (e) charts.set(k, e, made[k]); }
@@ -106,14 +129,14 @@
   charts.view.onchange = moved;
   const radios = (name, what, list) => $("fieldset", {}, $("legend", {}, what), list.map(([v, text]) => {
     const i = $("input", { type: "radio", name, value: v, checked: choice[name] === v });
-    i.addEventListener("change", () => { choice[name] = v; if (name === "x") charts.view.range = null; draw(); });
+    i.addEventListener("change", () => { choice[name] = v; if (name === "x") charts.view.range = null; legend(); draw(); });
     return $("label", {}, i, " " + text);
   }));
   const button = (id, text, says, click) => { const b = $("button", { type: "button", id, "aria-label": says, title: says }, text); b.addEventListener("click", click); return b; };
   const chart = (name, text, cls) => $("div", { class: "chart " + (cls || ""), "data-chart": name, role: "img", "aria-label": text });
   // The legend of all charts: a button a stage, which hides it.
   const legend = () => {
-    const list = chosen(), total = trained().length;
+    const list = chosen(), total = drawable().length;
     const note = total > list.length ? `${list.length} of ${total.toLocaleString("en")} stages are drawn: name a part of the addresses of others. ` : "";
     document.getElementById("legend-note").textContent = note + (list.length > 8 ? "Of more than eight stages the lines alone are drawn." : "");
     const ul = document.getElementById("legend"), key = list.map(t => t.name + t.color).join("\n");
@@ -128,13 +151,12 @@
   const training = () => {
     const search = $("input", { type: "search", id: "filter", value: filter });
     search.addEventListener("input", () => { filter = search.value.trim(); legend(); draw(); });
-    const every = Math.max(...trained().map(t => t.s.every));
     return section("training", "Training", $("div", { class: "card" },
-      $("div", { class: "controls" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]),
+      $("div", { class: "controls" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]), seeded() && radios("each", "a curve for", [["stage", "each stage"], ["seeds", "the mean over seeds, with its interval of 95 %"]]),
         $("div", { class: "zoom", role: "group", "aria-label": "zoom" }, button("zoom-in", "+", "zoom in", () => charts.by(.5, 0)), button("zoom-out", "−", "zoom out", () => charts.by(2, 0)), button("zoom-left", "←", "earlier", () => charts.by(1, -.5)), button("zoom-right", "→", "later", () => charts.by(1, .5)), button("zoom-all", "All", "show all", () => charts.zoom(null)), $("span", { id: "seen", class: "soft" }))),
       $("div", { id: "legend-filter", hidden: trained().length <= 12 }, $("label", { for: "filter" }, "Stages with "), search), $("p", { id: "legend-note", class: "soft" }), $("ul", { id: "legend" }),
       $("h3", { id: "loss-title" }, "Training loss, nats a token"), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
-      $("p", { class: "soft" }, `Line: mean over a fiftieth of the stage's steps. Band: where 80 % of these steps lie, between the quantiles of 10 and 90 %. Faint: ${every > 1 ? `up to ${every.toLocaleString("en")} steps a point, from the least to the most of them` : "each step"}. Triangles: beyond the axis. Diamonds: held-out. Dashed: the model grew. Drag to zoom, double-click for all.`)),
+      $("p", { class: "soft", id: "loss-says" })),
       $("div", { class: "pair" }, named.slice(1).map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low")))));
   };
 

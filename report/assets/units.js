@@ -22,7 +22,7 @@ const units = (() => {
   const duration = atLeast => atLeast < 1 ? round(atLeast) : steps.find(s => s >= atLeast * (1 - 1e-9)) || round(atLeast / 86400) * 86400;
   const whole = atLeast => Math.max(1, round(atLeast));
 
-  const scaled = (x, list) => list.find(([size]) => Math.abs(x) >= size * (1 - 1e-12));
+  const scaled = (x, list) => Math.abs(x) >= 1e28 ? undefined : list.find(([size]) => Math.abs(x) >= size * (1 - 1e-12));
   const withUnit = (list, space) => (v, step) => {
     const u = scaled(v, list);
     return u ? strip((v / u[0]).toFixed(decimals(step / u[0]))) + space + u[1] : v === 0 ? "0" : strip(v.toFixed(decimals(step)));
@@ -61,7 +61,8 @@ const units = (() => {
   const ticks = (kind, lo, hi, n, grow) => {
     const k = kinds[kind];
     if (!(isFinite(lo) && isFinite(hi))) [lo, hi] = [0, 1];
-    if (!(hi > lo)) { const pad = Math.abs(lo) * .1 || 1; [lo, hi] = grow && lo !== 0 ? [lo - pad, lo + pad] : [lo, lo + pad]; }
+    [lo, hi] = [lo, hi].map(v => Math.max(-1e200, Math.min(v, 1e200)));
+    if (!(hi - lo > Math.abs(lo) * 1e-9)) { const pad = Math.abs(lo) * .1 || 1; [lo, hi] = grow && lo !== 0 ? [lo - pad, lo + pad] : [lo, lo + pad]; }
     let step = k.step((hi - lo) / Math.max(1, n)), first, last;
     for (; ;) {
       first = grow ? Math.floor(lo / step + 1e-9) : Math.ceil(lo / step - 1e-9);

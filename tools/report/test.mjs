@@ -120,11 +120,12 @@ const goesOn = async (page, where) => {
 };
 
 const widths = [["light", 1280], ["dark", 1280], ["light", 900], ["light", 390], ["dark", 390]];
+const every = ["TestStates-done", "compare", "million", "sweep", "live"]; // pages that are opened in all ways; others in two
 for (const file of args) {
   const live = file.startsWith("http://"), name = live ? "live" : basename(file, ".html"), large = name === "thousands";
   if (!live) check(statSync(file).size < (large ? 8 : 3) << 20, `${name} is larger than it should be`);
   const began = Date.now();
-  for (const [colorScheme, width] of large ? widths.filter(([s]) => s === "light") : widths) {
+  for (const [colorScheme, width] of large ? widths.filter(([s]) => s === "light") : every.includes(name) ? widths : [widths[0], widths[4]]) {
     const where = `${name}, ${colorScheme}, ${width} px`;
     const { context, page, errors, requests } = await open(file, live, { colorScheme, viewport: { width, height: 900 }, hasTouch: width < 600, isMobile: width < 600 });
     check(errors.length === 0, `${where}: ${errors.join("; ")}`);
@@ -165,6 +166,15 @@ for (const file of args) {
         const tip = await page.evaluate(cutOff, await hover(page));
         check(tip.length === 0, `${where}, tooltip: ${tip.join("; ")}`);
         if (shots) await page.screenshot({ path: join(shots, `${name}-zoomed.png`) });
+      }
+      if (name === "sweep") {
+        await page.locator("input[name=each][value=seeds]").check();
+        const legend = await page.locator("#legend button").allTextContents();
+        check(legend.join("|") === "learning_rate 0.1, n = 3|learning_rate 0.2, n = 1", `${where}: the means over seeds are ${legend.join("|")}`);
+        check(/one seed: no interval/.test(await page.locator("#runs").textContent()), `${where}: it does not say that one seed has no interval`);
+        await page.locator("#zoom-all").click();
+        await hover(page);
+        check((await labels(page)).some(t => /95 % interval/.test(t)), `${where}: the tooltip has no interval`);
       }
       if (name === "million") { // far inside there are still many points, and the page says how many steps each is
         for (let i = 0; i < 5; i++) await page.locator("#zoom-in").click();
