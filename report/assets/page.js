@@ -321,7 +321,7 @@
     for (const o of r.outputs || []) if (!long.includes(o)) list.push([/^-?\d+\.\d{6,}$/.test(o.value) ? String(+(+o.value).toPrecision(6)) : o.value, o.name + (o.description ? " — " + o.description : ""), o.value]);
     if (s.peak) list.push([bytes(s.peak), "largest peak of device memory" + (s.vanilla ? `; vanilla ${bytes(s.vanilla)}` : "")]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return [list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n, exact]) => $("div", { class: "tile", title: exact }, $("b", {}, v), $("span", {}, n)))),
+    return [list.length > 0 && $("div", { class: "tiles", id: "tiles" }, list.map(([v, n, exact]) => $("div", { class: "tile", title: exact }, $("b", {}, v), $("span", {}, n)))),
       long.map(o => details("output " + o.name, "Output " + o.name + (o.description ? " — " + o.description : ""), $("pre", {}, o.value)))];
   };
   const troubles = () => {
@@ -333,7 +333,7 @@
     const rows = (r.variables || []).map(v => [v.name, $("code", {}, v.value), v.source]);
     return [rows.length ? $("div", { class: "card" }, table("Variables" + of(r), [["variable"], ["value"], ["from"]], rows)) : null,
       boxes(r).map(n => {
-        const by = n.members && new Set(n.members), d = by ? details("boxes " + r.name + n.id, [$("code", {}, n.id), ` × ${n.members.length.toLocaleString("en")} `, $("span", { class: "soft" }, n.sub)], () => r.blocks.filter(b => by.has(b.address)).map(b => block(r, b))) : block(r, r.blocks.find(b => b.address === n.id));
+        const by = n.members && new Set(n.members), run = page.runs.indexOf(r), d = by ? details("boxes " + r.name + n.id, [$("code", {}, n.id), ` × ${n.members.length.toLocaleString("en")} `, $("span", { class: "soft" }, n.sub)], () => page.runs[run].blocks.filter(b => by.has(b.address)).map(b => block(page.runs[run], b))) : block(r, r.blocks.find(b => b.address === n.id));
         d.id = blockID(r, n.id);
         return d;
       })];
@@ -342,17 +342,19 @@
   const block = (r, b) => details("block " + r.name + b.address, [$("code", {}, b.address), " ", status(b.status), b.why ? $("span", { class: "soft" }, " " + b.why) : ""],
     $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
 
-  // What is drawn stays in its place when there is more to show, so that what a reader does with it goes on.
-  const kept = ["training"];
+  // What is drawn, and what did not change, stays in its place when there is more to show: what a reader does with it
+  // goes on.
+  const drawn = ["training"];
   const place = (parent, wanted) => {
     let at = parent.firstChild;
+    const drop = until => { while (at !== until) { const next = at.nextSibling; at.remove(); at = next; } };
     for (const e of wanted) {
-      const old = kept.includes(e.id) && document.getElementById(e.id);
-      if (!old) { parent.insertBefore(e, at); continue; }
-      while (at !== old) { const next = at.nextSibling; at.remove(); at = next; }
+      const old = e.id && document.getElementById(e.id);
+      if (!old || !(drawn.includes(e.id) || old.isEqualNode(e))) { parent.insertBefore(e, at); continue; }
+      drop(old);
       at = old.nextSibling;
     }
-    while (at) { const next = at.nextSibling; at.remove(); at = next; }
+    drop(null);
   };
   const render = () => {
     const open = new Set([...document.querySelectorAll("details[open]")].map(d => d.dataset.key)), focus = document.activeElement && document.activeElement.id;
@@ -367,10 +369,10 @@
       $("nav", { "aria-label": "sections" }, $("ul", {}, parts.filter(s => s.tagName === "SECTION").map(s => $("li", {}, $("a", { href: "#" + s.id }, s.querySelector("h2").textContent))))));
     const app = document.getElementById("app");
     let main = document.getElementById("main");
-    if (main) app.firstChild.replaceWith(header);
-    else app.append(header, main = $("main", { id: "main", tabindex: -1 }));
+    if (!main) app.append(header, main = $("main", { id: "main", tabindex: -1 }));
+    else if (!app.firstChild.isEqualNode(header)) app.firstChild.replaceWith(header);
+    for (const e of parts) for (const d of e.tagName === "DETAILS" ? [e] : e.querySelectorAll("details")) if (open.has(d.dataset.key)) d.open = true;
     place(main, parts);
-    for (const d of document.querySelectorAll("details")) if (open.has(d.dataset.key)) d.open = true;
     for (const e of sideways.size ? document.querySelectorAll(".scroll") : []) { const at = sideways.get(e.getAttribute("aria-label")); if (at) [e.scrollLeft, e.scrollTop] = at; }
     if (focus && document.activeElement.id !== focus && document.getElementById(focus)) document.getElementById(focus).focus({ preventScroll: true });
     if (document.getElementById("legend")) { document.getElementById("legend-filter").hidden = trained().length <= 12; legend(); draw(); }
