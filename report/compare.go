@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -281,7 +282,7 @@ func (t *Table) figures(all []*chain) {
 			for _, s := range c.stages() {
 				sum = join(sum, value(s))
 			}
-			if sum == 0 {
+			if sum == 0 || !sound(sum) {
 				return nil
 			}
 			return sum
@@ -293,7 +294,10 @@ func (t *Table) figures(all []*chain) {
 	figure("peak", Bytes, func(s *Stage) float64 { return float64(cmp.Or(s.Measured, s.Figures.Peak)) },
 		func(a, b float64) float64 { return max(a, b) })
 	figure("time", Seconds, func(s *Stage) float64 {
-		if s.Series == nil || len(s.Series.Seconds) == 0 {
+		switch {
+		case s.Series == nil && s.Done > 0:
+			return math.NaN() // it was trained elsewhere: a sum without it would be too small
+		case s.Series == nil:
 			return 0
 		}
 		return float64(s.Series.Seconds[len(s.Series.Seconds)-1])

@@ -141,3 +141,33 @@ func TestStudent(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepPage makes the page of a sweep: intervals, and one seed that has none.
+func TestSweepPage(t *testing.T) {
+	run := sweepRun(map[string]float64{"0.1-1": 3.02, "0.1-2": 3.1, "0.1-3": 2.97, "0.2-1": 2.71})
+	for i, b := range run.Blocks {
+		if trains(b) && b.Values["loss"] != nil {
+			b.Stage.Series = trainedStage(b.Address, "", 200, uint64(i)).Stage.Series
+		}
+	}
+	run.Graph = blockLayout(run.Blocks)
+	p := NewPage("sweep", run)
+	if m := p.Table.Means; len(m) != 2 || m[1].Runs != 1 || m[1].Results["loss"].Half != nil ||
+		!slices.Equal(m[0].Results["loss"].Values, []float64{3.02, 3.1, 2.97}) || len(m[0].Members) != 3 || m[0].Student != student(2) {
+		t.Errorf("%+v", m)
+	}
+	writePage(t, "sweep", p)
+}
+
+// TestTimeElsewhere: the time of a chain of which a stage was trained on another machine is not known.
+func TestTimeElsewhere(t *testing.T) {
+	a, b, c := trainedStage("stage.a", "", 10, 1), trainedStage("stage.b", "stage.a", 10, 1), trainedStage("stage.c", "", 10, 1)
+	a.Stage.Series = nil
+	table, err := Compare([]*Run{{Name: "x", Blocks: []*Block{a, b, c}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.Rows[0].Values["time"] != nil || table.Rows[1].Values["time"] != 5.0 {
+		t.Errorf("%v and %v", table.Rows[0].Values, table.Rows[1].Values)
+	}
+}

@@ -10,13 +10,23 @@ import (
 type Mean struct {
 	Settings map[string]any      `json:"settings"` // what they have in common, and others have not
 	Runs     int                 `json:"runs"`
+	Student  float64             `json:"student,omitempty"` // the quantile for so many runs; 0 of one
+	Members  []Member            `json:"members"`
 	Results  map[string]Interval `json:"results"` // by name of the column
+}
+
+// Member is a row that a mean is of.
+type Member struct {
+	Run     string `json:"run,omitempty"`
+	Address string `json:"address"`
 }
 
 // Interval is a mean and half the width of the interval that holds the true one with a confidence of 95 %.
 type Interval struct {
 	Mean float64  `json:"mean"`
 	Half *float64 `json:"half,omitempty"` // nil of one run
+	// Values are those that the mean is of.
+	Values []float64 `json:"values"`
 }
 
 // means adds the means over seeds, where there are several seeds.
@@ -55,6 +65,12 @@ func (t *Table) means() {
 				m.Results[c.Name], m.Runs = interval(values), max(m.Runs, len(values))
 			}
 		}
+		for _, r := range groups[key] {
+			m.Members = append(m.Members, Member{r.Run, r.Address})
+		}
+		if m.Runs > 1 {
+			m.Student = student(m.Runs - 1)
+		}
 		if m.Runs > 0 {
 			t.Means = append(t.Means, m)
 		}
@@ -92,10 +108,10 @@ func interval(values []float64) Interval {
 		squares += (v - mean) * (v - mean)
 	}
 	if len(values) < 2 {
-		return Interval{Mean: mean}
+		return Interval{Mean: mean, Values: values}
 	}
 	half := student(len(values)-1) * math.Sqrt(squares/(n-1)/n)
-	return Interval{mean, &half}
+	return Interval{mean, &half, values}
 }
 
 // student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom: for the few that

@@ -16,6 +16,10 @@ var (
 	pageHTML string
 	//go:embed assets/page.css
 	pageCSS string
+	//go:embed assets/units.js
+	unitsJS string
+	//go:embed assets/charts.js
+	linesJS string
 	//go:embed assets/page.js
 	pageJS string
 	//go:embed assets/echarts.min.js
@@ -50,7 +54,7 @@ func (p *Page) HTML() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	err = page.Execute(&b, map[string]any{"Title": p.Title, "CSS": template.CSS(pageCSS),
-		"Charts": template.JS(chartsJS), "Code": template.JS(pageJS), "Data": template.JS(data)})
+		"Charts": template.JS(chartsJS), "Code": template.JS(unitsJS + linesJS + pageJS), "Data": template.JS(data)})
 	return b.Bytes(), err
 }
 

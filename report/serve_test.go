@@ -2,6 +2,8 @@ package report
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -159,5 +161,40 @@ func TestSlowRequest(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(12 * patience))
 	if _, err := io.ReadAll(c); err != nil {
 		t.Errorf("it is kept: %v", err)
+	}
+}
+
+// TestCompressed: the page is sent compressed to those who take it, and whole.
+func TestCompressed(t *testing.T) {
+	s := serve(t, ":0")
+	get := func(encoding string) (sent int, text string) {
+		q, _ := http.NewRequest("GET", s.URL, nil)
+		q.Header.Set("Accept-Encoding", encoding) // so that the client leaves it as it comes
+		r, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil || r.Header.Get("Content-Encoding") != strings.TrimSuffix(encoding, "identity") {
+			t.Fatalf("%q is answered with %q, %v", encoding, r.Header.Get("Content-Encoding"), err)
+		}
+		if encoding == "identity" {
+			return len(b), string(b)
+		}
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(b), string(whole)
+	}
+	small, a := get("gzip")
+	large, b := get("identity")
+	if a != b || small > large/2 {
+		t.Errorf("%d bytes of %d, the same: %t", small, large, a == b)
 	}
 }

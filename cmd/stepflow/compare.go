@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,6 +77,9 @@ func (a *app) compare(args []string, out string, o tableFlags) int {
 		if len(t.Means) > 0 {
 			fmt.Fprintf(a.stdout, "Means over seeds, with the interval of 95 %% confidence\n%s\n",
 				meansGrid(t).text(a.columns()))
+			if slices.ContainsFunc(t.Means, func(m *report.Mean) bool { return m.Runs == 1 }) {
+				fmt.Fprintf(a.stdout, "One run has no interval: train it with more seeds.\n\n")
+			}
 		}
 	}
 	if err != nil {
@@ -161,7 +165,7 @@ func meansGrid(t *report.Table) *grid {
 				case !ok:
 					return ""
 				case x.Half == nil:
-					return c.Text(x.Mean)
+					return c.Text(x.Mean) + " (one run)"
 				}
 				return c.Text(x.Mean) + " ± " + c.Text(*x.Half)
 			})

@@ -12,19 +12,23 @@
     for (const k of kids) e.append(k.nodeType ? k : document.createTextNode(k));
     return e;
   };
-  const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const count = n => { for (const [s, u] of [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) if (Math.abs(n) >= s) return +(n / s).toPrecision(3) + u; return String(+(+n).toPrecision(3)); };
-  const bytes = n => { for (const [s, u] of [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) if (n >= s) return +(n / s).toPrecision(3) + " " + u; return n + " B"; };
-  const time = s => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 60 ? (s / 60).toFixed(1) + " min" : s.toFixed(1) + " s";
+  const { count, bytes, took: time } = units;
   const fixed = (x, n) => typeof x === "number" && isFinite(x) ? x.toFixed(n) : "";
   const measured = (v, name, n) => v[name] === null && v.not_finite ? v.not_finite[name] || "" : fixed(v[name], n); // a value, or the word of one that is not finite
-  const when = t => t ? t.slice(0, 16).replace("T", " ") + " UTC" : "";
+  const when = t => t && !t.startsWith("0001") ? t.slice(0, 16).replace("T", " ") + " UTC" : "";
   const slug = s => s.replace(/[^A-Za-z0-9]+/g, "-").toLowerCase();
   const last = a => a && a.length ? a[a.length - 1] : undefined;
 
-  let page = JSON.parse(document.getElementById("data").textContent);
-  const choice = { x: "tokens", y: "loss" };
-  const charts = new Map();
+  const read = text => { // empty lists come as null
+    const p = JSON.parse(text);
+    for (const r of p.runs) {
+      r.blocks ||= []; r.environment ||= [];
+      for (const b of r.blocks) if (b.stage) { b.stage.layers ||= []; for (const f of [b.stage.planned, b.stage.vanilla]) if (f) f.bytes ||= {}; }
+    }
+    return p;
+  };
+  let page = read(document.getElementById("data").textContent);
+  const choice = { x: "tokens", y: "loss", each: "stage" };
   const many = () => page.runs.length > 1;
   const stages = r => r.blocks.filter(b => b.stage);
   const of = r => many() ? ` of run ${page.runs.indexOf(r) + 1}, ${r.name}` : "";
@@ -41,115 +45,194 @@
     return { at, end };
   };
 
-  const table = (caption, heads, rows) => $("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    $("table", {}, $("caption", {}, caption), $("thead", {}, $("tr", {}, heads.map(h => $("th", { scope: "col", class: h[1] }, h[0])))),
-      $("tbody", {}, rows.map(r => $("tr", {}, r.map((c, i) => i ? $("td", { class: (heads[i] || [])[1] }, c) : $("th", { scope: "row" }, c)))))));
+  // A table with more rows than anybody reads at once shows the first ones, and the others when asked.
+  const mostRows = 200, shownWhole = new Set();
+  const table = (caption, heads, rows) => {
+    const row = r => $("tr", {}, r.map((c, i) => i ? $("td", { class: (heads[i] || [])[1] }, c) : $("th", { scope: "row" }, c)));
+    const few = shownWhole.has(caption) ? rows.length : mostRows, body = $("tbody", {}, rows.slice(0, few).map(row));
+    const more = rows.length > few && $("button", { type: "button" }, `Show all ${rows.length.toLocaleString("en")} rows`);
+    if (more) more.addEventListener("click", () => { shownWhole.add(caption); body.append(...rows.slice(few).map(row)); more.remove(); });
+    return [$("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+      $("table", {}, $("caption", {}, caption), $("thead", {}, $("tr", {}, heads.map(h => $("th", { scope: "col", class: h[1] }, h[0])))), body)), more];
+  };
   const section = (id, title, ...kids) => $("section", { id, "aria-labelledby": id + "-h" }, $("h2", { id: id + "-h" }, title), kids);
-  const details = (key, title, ...kids) => $("details", { "data-key": key }, $("summary", {}, title), kids);
+  const details = (key, title, ...kids) => { // kids that are a function are made when it is opened first
+    const d = $("details", { "data-key": key }, $("summary", {}, title), kids.filter(k => typeof k !== "function"));
+    for (const late of kids.filter(k => typeof k === "function")) d.addEventListener("toggle", () => d.append(...[late()].flat(9)), { once: true });
+    return d;
+  };
   const status = s => $("span", { class: "status " + slug(s) }, s);
 
-  // Charts.
-  const chart = (name, text, cls) => $("div", { class: "chart " + (cls || ""), "data-chart": name, role: "img", "aria-label": text });
-  const axisNames = { tokens: "tokens", flops: "FLOPs", seconds: "training time" };
-  const xformat = v => choice.x === "seconds" ? time(v) : count(v);
-  const base = () => ({
-    animation: false, backgroundColor: "transparent", textStyle: { color: css("--fg"), fontFamily: "system-ui, sans-serif" }, color: [0, 1, 2, 3, 4, 5, 6, 7].map(i => css("--c" + i)),
-    grid: { left: 30, right: 24, top: 44, bottom: 54, containLabel: true },
-    legend: { type: "scroll", top: 4, textStyle: { color: css("--fg") }, pageTextStyle: { color: css("--fg") } },
-    tooltip: { trigger: "axis", renderMode: "richText", backgroundColor: css("--card"), borderColor: css("--line"), textStyle: { color: css("--fg") } }, // text, not HTML
-  });
-  const axis = (name, o) => Object.assign({ name, nameLocation: "middle", nameGap: 32, nameTextStyle: { color: css("--soft") }, axisLabel: { color: css("--soft"), hideOverlap: true }, axisLine: { lineStyle: { color: css("--line") } }, splitLine: { lineStyle: { color: css("--line") } } }, o);
-  const curves = (values, yName, yFormat, o = {}) => {
-    const list = [], option = base();
-    let n = 0;
-    for (const r of page.runs) {
-      const { at } = starts(r);
-      for (const b of stages(r)) {
-        const s = b.stage.series, color = option.color[n++ % 8];
-        if (!s) continue;
-        const from = at[b.address][choice.x], y = values(s);
-        const data = s[choice.x].map((x, i) => [from + x, y[i]]);
-        const grown = b.stage.grow && { silent: true, symbol: "none", lineStyle: { type: "dashed", color: css("--soft") }, label: { formatter: "+" + b.stage.added, color: css("--soft"), position: "insideEndTop" }, data: [{ xAxis: from }] };
-        const raw = { name: label(r, b), type: "line", showSymbol: data.length < 3, data, itemStyle: { color }, lineStyle: { color, width: 1, opacity: o.smooth ? .3 : 1 }, sampling: "lttb", markLine: grown || undefined };
-        list.push(raw);
-        if (o.smooth) {
-          let m = 0, w = 0;
-          list.push({ name: label(r, b), type: "line", showSymbol: data.length < 3, itemStyle: { color }, lineStyle: { color, width: 2.2 }, tooltip: { show: false },
-            data: data.map(([x, v]) => { if (v !== null) { m = .9 * m + .1 * v; w = .9 * w + .1; } return [x, w ? m / w : null]; }) });
-        }
-        if (o.ends) for (const e of r.blocks) if (e.model === b.address && e.values && typeof e.values[o.ends] === "number")
-          list.push({ name: "validation", type: "scatter", symbol: "diamond", symbolSize: 13, itemStyle: { color, borderColor: css("--fg"), borderWidth: 1 }, data: [[last(data)[0], e.values[o.ends]]] });
-      }
-    }
-    if (!list.length) return null;
-    return Object.assign(option, { series: list, dataZoom: [{ type: "inside", filterMode: "none" }],
-      xAxis: axis(axisNames[choice.x], { type: "value", min: 0, max: "dataMax", axisLabel: { formatter: xformat, color: css("--soft"), hideOverlap: true } }),
-      yAxis: axis(yName, { type: "value", scale: true, nameGap: 46, axisLabel: { formatter: yFormat, color: css("--soft") } }),
-      tooltip: Object.assign(option.tooltip, { valueFormatter: v => v === null || v === undefined ? "–" : yFormat(v) }) });
+  // Charts of training.
+  const axes = { tokens: ["count", "tokens"], flops: ["count", "FLOPs"], seconds: ["seconds", "time of training"] };
+  const named = [["loss", "", ""], ["speed", "Throughput, tokens a second", "count"], ["mfu", "MFU, share of the measured peak", "percent"], ["lr", "Learning rate", "number"], ["norm", "Gradient norm", "number"]];
+  const hidden = new Set(), mostCurves = 24;
+  let filter = "";
+
+  // trained lists the stages that have steps, each with its colour; chosen those that are drawn.
+  const trained = () => page.runs.flatMap(r => { const { at } = starts(r); return stages(r).filter(b => b.stage.series).map(b => ({ r, b, s: b.stage.series, name: label(r, b), at: at[b.address] })); }).map((t, i) => Object.assign(t, { color: i % 8 }));
+  // averaged are the curves of runs that differ in seeds alone, point by point, with Student's interval.
+  const averaged = () => {
+    const list = trained(), settings = m => Object.entries(m.settings).map(([k, v]) => `${k} ${v}`).join(", ");
+    return ((page.table || {}).means || []).flatMap((m, i) => {
+      const all = m.members.map(x => list.find(t => t.b.address === x.address && (!x.run || t.r.name === x.run))).filter(t => t), first = all[0];
+      if (!first) return [];
+      const n = Math.min(...all.map(t => t.s.every === first.s.every ? t.s.step.length : 0)), mean = of => Array.from({ length: n }, (_, k) => { const v = all.map(t => of(t.s)[k]); return v.includes(null) ? null : v.reduce((a, b) => a + b, 0) / v.length; });
+      const loss = mean(s => s.trend.mean), half = loss.map((x, k) => x === null || all.length < 2 ? null : student(m, all.length) * Math.sqrt(all.reduce((sum, t) => sum + (t.s.trend.mean[k] - x) ** 2, 0) / (all.length - 1) / all.length));
+      const to = sign => all.length < 2 ? undefined : loss.map((x, k) => half[k] === null ? null : x + sign * half[k]);
+      const s = { every: first.s.every, step: first.s.step.slice(0, n), loss: {}, trend: { mean: loss, low: to(-1), high: to(1) }, tokens_per_second: { mean: mean(s => s.tokens_per_second.mean) }, mfu: mean(s => s.mfu), learning_rate: mean(s => s.learning_rate), grad_norm: { mean: mean(s => s.grad_norm.mean) } };
+      for (const k of ["tokens", "flops", "seconds"]) s[k] = mean(s => s[k]);
+      return n ? [Object.assign({}, first, { name: `${settings(m) || "all"}, n = ${all.length}`, s, color: i % 8, band: "95 % interval" })] : [];
+    });
   };
-  const options = {
-    loss: () => choice.y === "loss" ? curves(s => s.loss, "loss, nats a token", v => fixed(v, 3), { smooth: true, ends: "loss" })
-      : curves(s => s.loss.map(l => l === null ? null : Math.exp(l)), "perplexity", v => count(v), { smooth: true, ends: "perplexity" }),
-    speed: () => curves(s => s.tokens_per_second, "", count),
-    mfu: () => curves(s => s.mfu.map(v => 100 * v), "", v => fixed(v, 0)),
-    lr: () => curves(s => s.learning_rate, "", v => v.toExponential(1)),
-    norm: () => curves(s => s.grad_norm, "", v => count(v), { smooth: true }),
-    memory: () => {
-      const rows = [];
-      for (const r of page.runs) for (const b of stages(r)) {
-        const s = b.stage;
-        rows.push({ name: label(r, b) + " planned", by: s.planned.bytes });
-        if (s.measured_bytes) rows.push({ name: "measured", by: { measured: s.measured_bytes } });
-        rows.push({ name: "vanilla", by: s.vanilla.bytes });
-      }
-      if (!rows.length) return null;
-      rows.reverse();
-      const option = base();
-      return Object.assign(option, { legend: Object.assign(option.legend, { type: innerWidth < 600 ? "plain" : "scroll" }),
-        grid: { left: 12, right: 30, top: innerWidth < 600 ? 96 : 44, bottom: 40, containLabel: true }, tooltip: Object.assign(option.tooltip, { axisPointer: { type: "shadow" }, valueFormatter: v => v ? bytes(v) : "–" }),
-        xAxis: axis("", { type: "value", axisLabel: { formatter: bytes, color: css("--soft"), hideOverlap: true } }),
-        yAxis: { type: "category", data: rows.map((r, i) => r.name + "\u200b".repeat(i)), axisLabel: { color: css("--fg"), width: innerWidth < 600 ? 110 : 260, overflow: "truncate" }, axisTick: { show: false } },
-        series: page.kinds.concat("measured").map(k => ({ name: k, type: "bar", stack: "all", barMaxWidth: 22, itemStyle: k === "measured" ? { color: css("--soft") } : undefined, data: rows.map(r => r.by[k] || 0) })) });
-    },
+  const student = (m, n) => n === m.runs ? m.student : NaN; // of runs that have no curve here there is no interval
+  const seeded = () => ((page.table || {}).means || []).some(m => m.runs > 1);
+  const drawable = () => choice.each === "seeds" ? averaged() : trained();
+  const chosen = () => drawable().filter(t => t.name.includes(filter)).slice(0, mostCurves);
+  const specs = () => {
+    const list = chosen().filter(t => !hidden.has(t.name)), [xKind, xName] = axes[choice.x], exp = choice.y === "perplexity";
+    const to = l => exp && l ? l.map(v => v === null ? null : Math.exp(v)) : l;
+    const curves = of => list.map(t => {
+      const from = t.at[choice.x];
+      return Object.assign({ name: t.name, color: t.color, from, x: t.s[choice.x].map(v => from + v), step: t.s.step, band: t.band || "80 % of steps", grown: t.b.stage.grow ? from : undefined, says: `+${t.b.stage.added} layer${t.b.stage.added === 1 ? "" : "s"}` }, of(t.s));
+    });
+    const points = list.flatMap(t => t.r.blocks.filter(e => e.model === t.b.address && e.values && typeof e.values[choice.y] === "number").map(e => ({ x: t.at[choice.x] + last(t.s[choice.x]), y: e.values[choice.y], color: t.color })));
+    const spread = c => ({ main: c.mean, min: c.min, max: c.max });
+    const made = {
+      loss: { y: exp ? "number" : "nats", says: true, points, curves: curves(s => ({ main: to(s.trend.mean), low: to(s.trend.low), high: to(s.trend.high), raw: to(s.loss.mean), min: to(s.loss.min), max: to(s.loss.max) })) },
+      speed: { curves: curves(s => spread(s.tokens_per_second)) }, mfu: { curves: curves(s => ({ main: s.mfu.map(v => 100 * v) })) },
+      lr: { curves: curves(s => ({ main: s.learning_rate })) }, norm: { curves: curves(s => spread(s.grad_norm)) },
+    };
+    for (const [k, , y] of named) Object.assign(made[k], { x: xKind, xName, thin: k !== "loss" }, y && { y });
+    return made;
+  };
+  const explained = () => {
+    if (choice.each === "seeds") return "Line: mean over the runs that differ in seeds alone. Band: the interval that holds the true mean with a confidence of 95 % (Student's t, point by point); one run has none. ";
+    const every = Math.max(...trained().map(t => t.s.every));
+    return `Line: mean over a fiftieth of the stage's steps, ten at least. Band: where 80 % of these steps lie, between the quantiles of 10 and 90 %. Faint: ${every > 1 ? `up to ${every.toLocaleString("en")} steps a point, from the least to the most of them` : "each step"}. Triangles: beyond the axis. Diamonds: held-out. Dashed: the model grew. `;
   };
   const draw = () => {
-    for (const e of document.querySelectorAll("[data-chart]")) {
-      const o = options[e.dataset.chart]();
-      let c = charts.get(e.dataset.chart);
-      if (c && c.getDom() !== e) { c.dispose(); c = null; }
-      if (!o) continue;
-      if (!c) charts.set(e.dataset.chart, c = echarts.init(e, null, { renderer: "svg" }));
-      c.setOption(o, { notMerge: true });
-    }
+    document.getElementById("loss-says").textContent = explained() + "Drag to zoom, double-click for all.";
+    document.getElementById("loss-title").textContent = choice.y === "loss" ? "Training loss, nats a token" : "Training perplexity";
+    const made = specs();
+    for (const [k] of named) { const e = document.querySelector(`[data-chart=${k}]`); if (e) charts.set(k, e, made[k]); }
+    charts.redraw();
+    moved();
   };
+  const moved = () => { // what is seen
+    const out = document.getElementById("seen");
+    if (!out) return;
+    const [lo, hi] = charts.range(), text = units.kinds[axes[choice.x][0]].text;
+    out.textContent = charts.view.range ? `${text(lo)} to ${text(hi)}` : "";
+    document.getElementById("zoom-all").disabled = document.getElementById("zoom-out").disabled = document.getElementById("zoom-left").disabled = document.getElementById("zoom-right").disabled = !charts.view.range;
+  };
+  charts.view.onchange = moved;
   const radios = (name, what, list) => $("fieldset", {}, $("legend", {}, what), list.map(([v, text]) => {
     const i = $("input", { type: "radio", name, value: v, checked: choice[name] === v });
-    i.addEventListener("change", () => { choice[name] = v; draw(); });
+    i.addEventListener("change", () => { choice[name] = v; if (name === "x") charts.view.range = null; legend(); draw(); });
     return $("label", {}, i, " " + text);
   }));
+  const button = (id, text, says, click) => { const b = $("button", { type: "button", id, "aria-label": says, title: says }, text); b.addEventListener("click", click); return b; };
+  const chart = (name, text, cls) => $("div", { class: "chart " + (cls || ""), "data-chart": name, role: "img", "aria-label": text });
+  // The legend of all charts: a button a stage, which hides it.
+  const legend = () => {
+    const list = chosen(), total = drawable().length;
+    const note = total > list.length ? `${list.length} of ${total.toLocaleString("en")} stages are drawn: name a part of the addresses of others. ` : "";
+    document.getElementById("legend-note").textContent = note + (list.length > 8 ? "Of more than eight stages the lines alone are drawn." : "");
+    const ul = document.getElementById("legend"), key = list.map(t => t.name + t.color).join("\n");
+    if (ul.dataset.key === key) return;
+    ul.dataset.key = key;
+    ul.replaceChildren(...list.map((t, i) => {
+      const b = $("button", { type: "button", id: "legend-" + i, "aria-pressed": String(!hidden.has(t.name)), style: `--k: var(--c${t.color})` }, t.name);
+      b.addEventListener("click", () => { if (!hidden.delete(t.name)) hidden.add(t.name); b.setAttribute("aria-pressed", String(!hidden.has(t.name))); draw(); });
+      return $("li", {}, b);
+    }));
+  };
+  const training = () => {
+    const search = $("input", { type: "search", id: "filter", value: filter });
+    search.addEventListener("input", () => { filter = search.value.trim(); legend(); draw(); });
+    return section("training", "Training", $("div", { class: "card" },
+      $("div", { class: "controls" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]), seeded() && radios("each", "a curve for", [["stage", "each stage"], ["seeds", "the mean over seeds, with its interval of 95 %"]]),
+        $("div", { class: "zoom", role: "group", "aria-label": "zoom" }, button("zoom-in", "+", "zoom in", () => charts.by(.5, 0)), button("zoom-out", "−", "zoom out", () => charts.by(2, 0)), button("zoom-left", "←", "earlier", () => charts.by(1, -.5)), button("zoom-right", "→", "later", () => charts.by(1, .5)), button("zoom-all", "All", "show all", () => charts.zoom(null)), $("span", { id: "seen", class: "soft" }))),
+      $("div", { id: "legend-filter", hidden: trained().length <= 12 }, $("label", { for: "filter" }, "Stages with "), search), $("p", { id: "legend-note", class: "soft" }), $("ul", { id: "legend" }),
+      $("h3", { id: "loss-title" }, "Training loss, nats a token"), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
+      $("p", { class: "soft", id: "loss-says" })),
+      $("div", { class: "pair" }, named.slice(1).map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low")))));
+  };
+
+  // Device memory: a bar for each stage that differs, and one for the full model.
+  const memory = () => {
+    const rows = [], seen = new Map();
+    const bar = (r, b, what, f, at) => {
+      const key = what + JSON.stringify([f.bytes, f.peak_bytes, at]), known = seen.get(key);
+      if (known) { known.names.push(label(r, b)); return; }
+      const row = { names: [label(r, b)], what, f, at };
+      seen.set(key, row);
+      rows.push(row);
+    };
+    for (const r of page.runs) for (const b of stages(r)) bar(r, b, "stage", b.stage.planned, b.stage.measured_bytes);
+    for (const r of page.runs) for (const b of stages(r)) if (b.stage.vanilla) bar(r, b, "vanilla", b.stage.vanilla);
+    if (!rows.length) return null;
+    const most = 60, vanillas = rows.filter(x => x.what === "vanilla").length, cut = rows.length - most;
+    const list = cut > 0 ? rows.slice(0, most) : rows;
+    const t = units.ticks("bytes", 0, Math.max(...list.map(x => Math.max(x.f.peak_bytes, x.at || 0))), innerWidth < 600 ? 4 : 8), share = v => 100 * v / (t.hi * 1.02) + "%";
+    const used = page.kinds.filter(k => list.some(x => x.f.bytes[k]));
+    const names = x => x.names.length > 1 ? `${x.names[0]} and ${x.names.length - 1} more` : x.names[0];
+    const title = x => x.what === "stage" ? $("code", { title: x.names.join("\n").slice(0, 2000) }, names(x)) : ["vanilla: the full model at once", vanillas > 1 ? [", batch of ", $("code", { title: x.names.join("\n").slice(0, 2000) }, names(x))] : ""];
+    return section("memory", "Device memory", $("div", { class: "card" },
+      $("ul", { class: "key" }, used.map(k => $("li", { style: `--k: var(--c${page.kinds.indexOf(k)})` }, k)), list.some(x => x.at) && $("li", { class: "tick" }, "measured")),
+      $("ul", { class: "bars" }, list.map(x => $("li", {}, $("div", { class: "bar-name" }, $("span", {}, title(x)), $("span", { class: "soft" }, x.at ? x.at === x.f.peak_bytes ? `${bytes(x.at)}, as planned` : `${bytes(x.at)}, planned ${bytes(x.f.peak_bytes)}` : bytes(x.f.peak_bytes))),
+        $("div", { class: "bar" }, t.values.map(v => $("i", { class: "grid", style: `left: ${share(v)}` })), page.kinds.map((k, i) => x.f.bytes[k] > 0 && $("span", { class: "part", style: `width: ${share(x.f.bytes[k])}; background: var(--c${i})`, title: `${k} ${bytes(x.f.bytes[k])}` })), x.at && $("i", { class: "measured", style: `left: ${share(x.at)}` }))))),
+      $("div", { class: "bar-axis", "aria-hidden": "true" }, t.values.map((v, i) => $("span", { style: `left: ${share(v)}`, class: i === 0 ? "first" : v > t.hi * .94 ? "last" : "" }, t.labels[i]))),
+      cut > 0 && $("p", { class: "soft" }, `${cut} more are in the table.`),
+      $("p", { class: "soft" }, "Bars: the arena that the plan lays out. Measured: what the run allocated. Vanilla: the full model trained at once with the same batch."),
+      memoryTable()));
+  };
+  const memoryTable = () => table("Device memory of the stages, and of the full model", [["stage"], ["planned", "n"], ["measured", "n"], ["model states", "n"], ["vanilla", "n"], ["vanilla's states", "n"], ["saved", "n"]],
+    page.runs.flatMap(r => stages(r).map(b => { const s = b.stage, f = s.planned, v = s.vanilla; return [label(r, b), bytes(f.peak_bytes), s.measured_bytes ? bytes(s.measured_bytes) : "not run", bytes(f.model_state_bytes), v ? bytes(v.peak_bytes) : "", v ? bytes(v.model_state_bytes) : "", v ? (100 * (1 - f.peak_bytes / v.peak_bytes)).toFixed(1) + " %" : ""]; })));
+
+  // What the full model would have taken.
+  const costs = () => {
+    const list = page.runs.flatMap(r => (r.costs || []).map(c => [r, c]));
+    if (!list.length) return false;
+    const less = (a, b) => `${Math.abs(100 * (1 - a / b)).toFixed(1)} % ${a <= b ? "less" : "more"}`;
+    const one = ([r, c]) => table(`${many() ? r.name + ": " : ""}${c.address}${c.planned ? ", as planned" : ""}`, [["what"], ["these stages", "n"], ["vanilla, estimated", "n"], ["stages take", "n"]], [
+      ["tokens", count(c.tokens), count(c.tokens), "the same"], ["FLOPs", count(c.run.flops), count(c.vanilla.flops), less(c.run.flops, c.vanilla.flops)],
+      c.run.seconds ? ["time of training", time(c.run.seconds), time(c.vanilla.seconds), less(c.run.seconds, c.vanilla.seconds)] : null,
+      ["largest peak of device memory", bytes(c.run.peak_bytes), bytes(c.vanilla.peak_bytes), less(c.run.peak_bytes, c.vanilla.peak_bytes)],
+      ["largest model states", bytes(c.run.model_state_bytes), bytes(c.vanilla.model_state_bytes), less(c.run.model_state_bytes, c.vanilla.model_state_bytes)],
+      ["tokens for the FLOPs of these stages", count(c.tokens), count(c.tokens_at_same_flops), ""]].filter(x => x));
+    const rows = list.map(([r, c]) => [[many() ? r.name + ": " : "", $("code", {}, c.address)], count(c.tokens), count(c.run.flops), count(c.vanilla.flops), c.run.seconds ? time(c.run.seconds) : "", c.run.seconds ? time(c.vanilla.seconds) : "", bytes(c.run.peak_bytes), bytes(c.vanilla.peak_bytes), count(c.tokens_at_same_flops)]);
+    return section("cost", "What vanilla would have cost", $("div", { class: "card" }, list.length <= 3 ? list.map(one) : table("Each chain of stages, and the full model in its place", [["last stage"], ["tokens", "n"], ["FLOPs", "n"], ["vanilla", "n"], ["time", "n"], ["vanilla", "n"], ["peak", "n"], ["vanilla", "n"], ["vanilla's tokens for the FLOPs", "n"]], rows),
+      $("p", { class: "soft" }, "Vanilla is the full model, all layers trained from the start, on the same tokens in the same batches. Its FLOPs: of each stage, its steps × the FLOPs of a step of the full model as planned, added up. Its time: those FLOPs at the FLOPs a second that these stages reached. Its memory: the largest that the plan lays out for it. It says nothing of the loss that it would have reached.")));
+  };
+
+  // A drawing is as wide as its frame, down to what can still be read; then the frame scrolls.
+  const drawing = (svg, w, name) => { svg.style.cssText = `width: 100%; height: auto; max-width: ${Math.round(w)}px; min-width: ${Math.round(w * .75)}px`; return $("div", { class: "card scroll frame", tabindex: 0, role: "region", "aria-label": name }, svg); };
+  const blockID = (r, id) => "block-" + page.runs.indexOf(r) + "-" + id.replace(/[^A-Za-z0-9_.-]/g, c => "~" + c.codePointAt(0).toString(16));
 
   // The graph of blocks; each leads to what the configuration says of it.
   const graph = r => {
     const g = r.graph;
-    const svg = S("svg", { viewBox: `0 0 ${g.width} ${g.height}`, width: g.width, height: g.height, role: "group", "aria-label": "Graph of the pipeline's blocks" });
+    const svg = S("svg", { viewBox: `0 0 ${g.width} ${g.height}`, role: "group", "aria-label": "Graph of the pipeline's blocks" });
     for (const e of g.edges) svg.append(S("path", { class: "edge", d: e.path }));
     for (const n of g.nodes) {
-      const id = "block-" + page.runs.indexOf(r) + slug(n.id), a = S("a", { href: "#" + id });
+      const id = blockID(r, n.id), a = S("a", { href: "#" + id }), mid = n.x + n.w / 2;
       a.addEventListener("click", () => { const d = document.getElementById(id); if (d) d.open = true; });
-      const short = n.label.length > 27 ? "…" + n.label.slice(-26) : n.label;
-      if (short !== n.label) a.append(S("title", {}, n.label));
-      a.append(S("rect", { class: "box " + slug(n.status), x: n.x, y: n.y, width: n.w, height: n.h, rx: 6 }),
-        S("text", { x: n.x + n.w / 2, y: n.y + 18, "text-anchor": "middle" }, short), S("text", { class: "sub", x: n.x + n.w / 2, y: n.y + 34, "text-anchor": "middle" }, n.sub));
+      const text = (what, y, cls) => { const t = S("text", { x: mid, y: n.y + y, "text-anchor": "middle" }, charts.fit(what, n.w - 10)); if (cls) t.setAttribute("class", cls); return t; };
+      a.append(S("title", {}, `${n.id}: ${n.sub}`), S("rect", { class: "box " + slug(n.status), x: n.x, y: n.y, width: n.w, height: n.h, rx: 6 }), text(n.over || "", 17, "sub"), text(n.label, 33), text(n.sub, 49, "sub"));
       svg.append(a);
     }
-    return $("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "graph" + of(r) }, svg);
+    return drawing(svg, g.width, "graph" + of(r));
   };
 
   // Layers of each stage side by side, bottom first: kept ones lead straight on, new ones come from two below.
   const layers = r => {
-    const list = stages(r), W = 168, H = 30, GX = 64, GY = 8, most = Math.max(0, ...list.map(b => b.stage.layers.length));
+    const alike = new Set(), list = [], W = 168, H = 30, GX = 64, GY = 8, total = stages(r).length; // instances with the same layers are drawn once
+    for (const b of stages(r)) { const k = JSON.stringify([b.address.replace(/\[[^\]]*\]/g, ""), b.stage.layers]); if (!alike.has(k) && list.length < 12) { alike.add(k); list.push(b); } }
+    const most = Math.max(0, ...list.map(b => b.stage.layers.length));
     if (!most) return null;
-    const height = most * (H + GY) + 44, svg = S("svg", { viewBox: `0 0 ${list.length * (W + GX)} ${height}`, width: list.length * (W + GX), height, role: "img", "aria-label": "Layers of each stage, and the layers they came from; the table below says the same" });
+    const height = most * (H + GY) + 44, across = list.length * (W + GX) - GX, svg = S("svg", { viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": "Layers of each stage, and the layers they came from; the table below says the same" });
     const column = {}, y = i => height - 40 - (i + 1) * (H + GY) + GY;
     list.forEach((b, n) => column[b.address] = n);
     list.forEach((b, n) => {
@@ -164,10 +247,10 @@
         svg.append(S("rect", { class: "layer " + (l.frozen ? "frozen" : l.old < 0 && b.stage.from ? "new" : "train"), x: n * (W + GX) + 1, y: y(i), width: W - 2, height: H, rx: 5 }),
           S("text", { x: n * (W + GX) + 8, y: y(i) + 19 }, `${i}  ${l.frozen ? "frozen" : l.old < 0 && b.stage.from ? "new" : "trained"}${l.rank ? ", r = " + l.rank : ""}`));
       });
-      svg.append(S("text", { x: n * (W + GX) + W / 2, y: height - 22, "text-anchor": "middle" }, b.address), S("text", { class: "sub", x: n * (W + GX) + W / 2, y: height - 6, "text-anchor": "middle" }, b.stage.grow || `${b.stage.layers.length} layers`));
+      svg.append(S("text", { x: n * (W + GX) + W / 2, y: height - 22, "text-anchor": "middle" }, S("title", {}, b.address), charts.fit(b.address, W)), S("text", { class: "sub", x: n * (W + GX) + W / 2, y: height - 6, "text-anchor": "middle" }, charts.fit(b.stage.grow || `${b.stage.layers.length} layers`, W * 12 / 11)));
     });
     const rows = list.flatMap(b => b.stage.layers.map((l, i) => [b.address, i, l.old >= 0 && b.stage.from ? "layer " + l.old + " of " + b.stage.from : (l.from || []).map(f => `${+f.weight.toPrecision(3)} × layer ${f.layer}`).join(" + ") || "first weights", l.frozen ? "frozen" : "trained", l.rank ? "r = " + l.rank : "none"]));
-    return [$("div", { class: "card scroll", tabindex: 0, role: "region", "aria-label": "layers" + of(r) }, svg), $("ul", { class: "key" }, [["trained", "--train"], ["new, trained", "--new"], ["frozen", "--frozen"]].map(([t, c]) => $("li", { style: `--k: var(${c})` }, t))),
+    return [drawing(svg, across, "layers" + of(r)), total > list.length && $("p", { class: "soft" }, `${list.length} of ${total.toLocaleString("en")} stages are drawn: instances with the same layers are drawn once.`), $("ul", { class: "key" }, [["trained", "--train"], ["new, trained", "--new"], ["frozen", "--frozen"]].map(([t, c]) => $("li", { style: `--k: var(${c})` }, t))),
       details("layers " + r.name, "The layers as a table", table("Layers of each stage" + of(r), [["stage"], ["layer", "n"], ["made of"], ["state"], ["adapter"]], rows))];
   };
 
@@ -186,18 +269,17 @@
   const stageTable = () => {
     const rows = page.runs.flatMap(r => stages(r).map(b => {
       const s = b.stage, f = s.planned, x = s.series;
-      return [label(r, b), status(b.status), `${s.done} / ${s.steps}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(f.tokens), count(f.flops), bytes(f.peak_bytes),
-        s.measured_bytes ? (s.measured_bytes === f.peak_bytes ? "the same" : bytes(s.measured_bytes)) : "not run", bytes(s.vanilla.peak_bytes), (100 * (1 - f.peak_bytes / s.vanilla.peak_bytes)).toFixed(1) + " %",
-        x && x.mean !== null ? fixed(x.mean, 4) : "", x ? count(last(x.tokens) / last(x.seconds)) : "", x && x.skipped ? x.skipped : "0"];
+      return [label(r, b), status(b.status), `${s.done.toLocaleString("en")} / ${s.steps.toLocaleString("en")}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(f.tokens), count(f.flops),
+        x && x.mean !== null ? fixed(x.mean, 4) : "", x && last(x.seconds) ? count(last(x.tokens) / last(x.seconds)) : "", x && last(x.seconds) ? time(last(x.seconds)) : "", x && x.skipped ? x.skipped : "0"];
     }));
-    return rows.length > 0 && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["peak", "n"], ["measured", "n"], ["vanilla", "n"], ["saved", "n"], ["loss", "n"], ["tokens/s", "n"], ["skipped", "n"]], rows)));
+    return rows.length > 0 && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["loss", "n"], ["tokens/s", "n"], ["time", "n"], ["skipped", "n"]], rows)));
   };
 
   const summary = r => {
     const list = stages(r), { end } = starts(r), val = r.blocks.filter(b => b.kind === "evaluate" && b.values && b.values.loss !== undefined).map(b => b.values);
     const seen = Object.values(end), peak = Math.max(0, ...list.map(b => b.stage.measured_bytes || b.stage.planned.peak_bytes)), states = Math.max(0, ...list.map(b => b.stage.planned.model_state_bytes));
     const most = k => Math.max(0, ...seen.map(e => e[k]));
-    return { peak, states, vanilla: Math.max(0, ...list.map(b => b.stage.vanilla.peak_bytes)), tokens: most("tokens"), flops: most("flops"), seconds: most("seconds"), val: last(val), loss: last(list.map(b => b.stage.series && b.stage.series.mean).filter(x => typeof x === "number")) };
+    return { peak, states, vanilla: Math.max(0, ...list.map(b => b.stage.vanilla ? b.stage.vanilla.peak_bytes : 0)), tokens: most("tokens"), flops: most("flops"), seconds: most("seconds"), val: last(val), loss: last(list.map(b => b.stage.series && b.stage.series.mean).filter(x => typeof x === "number")) };
   };
   const comparison = () => {
     const s = page.runs.map(summary), row = (name, f) => [name, ...s.map(f)];
@@ -207,14 +289,27 @@
       row("longest chain: tokens", x => count(x.tokens)), row("longest chain: FLOPs", x => count(x.flops)), row("longest chain: training time", x => time(x.seconds)), row("stages", (_, i) => stages(page.runs[i]).length)])),
       variables());
   };
-  const units = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4) };
-  const cell = (c, v) => v === undefined || v === null ? "" : typeof v === "number" && units[c.unit] ? units[c.unit](v) : String(v);
+  const written = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4) };
+  const cell = (c, v) => v === undefined || v === null ? "" : typeof v === "number" && written[c.unit] ? written[c.unit](v) : String(v);
   const sweep = () => { // stages from which no other goes on, each with what it is made from
     const t = page.table, name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
     const means = t.means || [], shared = t.columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
-    const mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
+    const seeds = n => n === 1 ? "one seed: no interval" : "", mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
     return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...t.columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...t.columns.map(c => cell(c, r.values[c.name]))]))),
-      means.length > 0 && $("div", { class: "card" }, table("Means over seeds, with the interval of 95 % confidence", [["runs", "n"], ...shared.map(c => [c.name, "n"])], means.map(m => [m.runs, ...shared.map(c => mean(c, m))]))));
+      means.length > 0 && $("div", { class: "card" }, table("Means over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [...shared.filter(c => c.group !== "result").map((c, i) => [c.name, i > 0 && "n"]), ["n", "n"], ...shared.filter(c => c.group === "result").map(c => [c.name, "n"]), ["remark", ""]], means.map(m => [...shared.filter(c => c.group !== "result").map(c => mean(c, m)), m.runs, ...shared.filter(c => c.group === "result").map(c => mean(c, m)), seeds(m.runs)])),
+        shared.filter(c => c.group === "result").map(c => intervals(c, shared.filter(c => c.group !== "result"), means))));
+  };
+  // Intervals side by side: a line for each, its mean, and a dot a seed.
+  const intervals = (c, settings, means) => {
+    const list = means.filter(m => m.results[c.name]).slice(0, 40);
+    if (list.length < 2) return null;
+    const ends = list.flatMap(m => { const x = m.results[c.name]; return [...x.values, x.mean - (x.half || 0), x.mean + (x.half || 0)]; });
+    const t = units.ticks(c.unit === "nats" ? "nats" : "number", Math.min(...ends), Math.max(...ends), innerWidth < 600 ? 3 : 6, true), at = v => 100 * (v - t.lo) / (t.hi - t.lo) + "%";
+    return [$("h3", {}, c.name + (c.unit === "nats" ? ", nats a token" : "")), $("ul", { class: "bars", "aria-label": "Intervals of " + c.name }, list.map(m => {
+      const x = m.results[c.name], what = settings.map(s => `${s.name} ${cell(s, m.settings[s.name])}`).join(", ");
+      return $("li", {}, $("div", { class: "bar-name" }, $("span", {}, what || "all"), $("span", { class: "soft" }, `n = ${x.values.length}`)), $("div", { class: "bar thin" }, t.values.map(v => $("i", { class: "grid", style: `left: ${at(v)}` })),
+        x.half !== undefined && $("span", { class: "interval", style: `left: ${at(x.mean - x.half)}; width: ${200 * x.half / (t.hi - t.lo)}%` }), x.values.map(v => $("i", { class: "dot", style: `left: ${at(v)}` })), $("i", { class: "mean", style: `left: ${at(x.mean)}` })));
+    })), $("div", { class: "bar-axis", "aria-hidden": "true" }, t.values.map((v, i) => $("span", { style: `left: ${at(v)}`, class: i === 0 ? "first" : i === t.values.length - 1 ? "last" : "" }, t.labels[i])))];
   };
   const variables = () => { // only what differs
     const names = [...new Set(page.runs.flatMap(r => (r.variables || []).map(v => v.name)))], value = (r, n) => ((r.variables || []).find(v => v.name === n) || { value: "–" }).value;
@@ -223,10 +318,10 @@
   };
   const tiles = r => {
     const s = summary(r), list = [], long = (r.outputs || []).filter(o => o.value.length > 60);
-    for (const o of r.outputs || []) if (!long.includes(o)) list.push([o.value, o.name + (o.description ? " — " + o.description : "")]);
-    if (s.peak) list.push([bytes(s.peak), `largest peak of device memory; vanilla ${bytes(s.vanilla)}`]);
+    for (const o of r.outputs || []) if (!long.includes(o)) list.push([/^-?\d+\.\d{6,}$/.test(o.value) ? String(+(+o.value).toPrecision(6)) : o.value, o.name + (o.description ? " — " + o.description : ""), o.value]);
+    if (s.peak) list.push([bytes(s.peak), "largest peak of device memory" + (s.vanilla ? `; vanilla ${bytes(s.vanilla)}` : "")]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return [list.length > 0 && $("div", { class: "tiles" }, list.map(([v, n]) => $("div", { class: "tile" }, $("b", {}, v), $("span", {}, n)))),
+    return [list.length > 0 && $("div", { class: "tiles", id: "tiles" }, list.map(([v, n, exact]) => $("div", { class: "tile", title: exact }, $("b", {}, v), $("span", {}, n)))),
       long.map(o => details("output " + o.name, "Output " + o.name + (o.description ? " — " + o.description : ""), $("pre", {}, o.value)))];
   };
   const troubles = () => {
@@ -237,38 +332,63 @@
   const configuration = r => {
     const rows = (r.variables || []).map(v => [v.name, $("code", {}, v.value), v.source]);
     return [rows.length ? $("div", { class: "card" }, table("Variables" + of(r), [["variable"], ["value"], ["from"]], rows)) : null,
-      r.blocks.map(b => { const d = details("block " + r.name + b.address, [$("code", {}, b.address), " ", status(b.status), b.why ? $("span", { class: "soft" }, " " + b.why) : ""],
-        $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
-        d.id = "block-" + page.runs.indexOf(r) + slug(b.address); return d; })];
+      boxes(r).map(n => {
+        const by = n.members && new Set(n.members), run = page.runs.indexOf(r), d = by ? details("boxes " + r.name + n.id, [$("code", {}, n.id), ` × ${n.members.length.toLocaleString("en")} `, $("span", { class: "soft" }, n.sub)], () => page.runs[run].blocks.filter(b => by.has(b.address)).map(b => block(page.runs[run], b))) : block(r, r.blocks.find(b => b.address === n.id));
+        d.id = blockID(r, n.id);
+        return d;
+      })];
   };
+  const boxes = r => r.graph && r.graph.nodes ? r.graph.nodes : r.blocks.map(b => ({ id: b.address }));
+  const block = (r, b) => details("block " + r.name + b.address, [$("code", {}, b.address), " ", status(b.status), b.why ? $("span", { class: "soft" }, " " + b.why) : ""],
+    $("div", { class: "card" }, $("p", { class: "soft" }, `${b.file}:${b.line}`, b.trace_id ? ` · trace ${b.trace_id}` : "", b.stage && b.stage.adapter ? ` · ${b.stage.adapter}` : ""), table("Attributes of " + b.address + of(r), [["attribute"], ["value"]], (b.attributes || []).map(a => [a[0], $("code", {}, a[1])]))));
 
+  // What is drawn, and what did not change, stays in its place when there is more to show: what a reader does with it
+  // goes on.
+  const drawn = ["training"];
+  const place = (parent, wanted) => {
+    let at = parent.firstChild;
+    const drop = until => { while (at !== until) { const next = at.nextSibling; at.remove(); at = next; } };
+    for (const e of wanted) {
+      const old = e.id && document.getElementById(e.id);
+      if (!old || !(drawn.includes(e.id) || old.isEqualNode(e))) { parent.insertBefore(e, at); continue; }
+      drop(old);
+      at = old.nextSibling;
+    }
+    drop(null);
+  };
   const render = () => {
     const open = new Set([...document.querySelectorAll("details[open]")].map(d => d.dataset.key)), focus = document.activeElement && document.activeElement.id;
-    const running = page.runs.some(r => r.running), one = page.runs[0], steps = page.runs.some(r => stages(r).some(b => b.stage.series));
-    const main = $("main", { id: "main", tabindex: -1 }, page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(), page.table && sweep(),
-      steps && section("training", "Training", $("div", { class: "card" }, radios("x", "against", [["tokens", "tokens"], ["flops", "FLOPs"], ["seconds", "time"]]), radios("y", "show", [["loss", "loss"], ["perplexity", "perplexity"]]), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
-        $("p", { class: "soft" }, "Thin: each step. Thick: exponential mean over about ten. Dashed: the model grew by so many layers. Diamonds: held-out. Scroll to zoom.")),
-        $("div", { class: "pair" }, [["speed", "Throughput, tokens a second"], ["mfu", "MFU, % of the measured peak"], ["lr", "Learning rate"], ["norm", "Gradient norm"]].map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low"))))),
-      page.runs.some(r => stages(r).length) && section("memory", "Device memory", (() => { const n = page.runs.flatMap(stages).length, e = chart("memory", "Device memory of every stage by kind: planned, measured and vanilla; the table of stages has the numbers"); e.style.height = 120 + n * 84 + "px"; return $("div", { class: "card" }, e, $("p", { class: "soft" }, "Planned: the arena that the plan lays out. Measured: what the run allocated. Vanilla: the full model trained at once with the same batch.")); })()),
-      stageTable(), evaluations(), page.runs.some(r => stages(r).length) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
+    const sideways = new Map([...document.querySelectorAll(".scroll")].filter(e => e.scrollLeft || e.scrollTop).map(e => [e.getAttribute("aria-label"), [e.scrollLeft, e.scrollTop]]));
+    const running = page.runs.some(r => r.running), one = page.runs[0], any = page.runs.some(r => stages(r).length);
+    const parts = [page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(), page.table && sweep(), trained().length > 0 && training(), costs(),
+      any && memory(), stageTable(), evaluations(), page.runs.some(r => stages(r).some(b => b.stage.layers.length)) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
       section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r) : null])),
       section("configuration", "Configuration", page.runs.map(r => [many() && $("h3", {}, r.name), configuration(r)])),
-      section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table("Where it was planned and run" + of(r), [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]]))))));
-    const header = $("header", {}, $("h1", {}, page.title, running ? $("span", { class: "live", role: "status" }, page.live ? "live" : "running") : null), $("p", { class: "meta" }, many() ? page.runs.map(r => r.name).join(" · ") : [one.device, " · planned ", when(one.planned)]),
-      $("nav", { "aria-label": "sections" }, $("ul", {}, [...main.querySelectorAll("section")].map(s => $("li", {}, $("a", { href: "#" + s.id }, s.querySelector("h2").textContent))))));
-    document.getElementById("app").replaceChildren(header, main);
-    for (const d of document.querySelectorAll("details")) if (open.has(d.dataset.key)) d.open = true;
-    if (focus && document.getElementById(focus)) document.getElementById(focus).focus({ preventScroll: true });
-    draw();
+      section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table("Where it was planned and run" + of(r), [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]])))))].flat(9).filter(x => x);
+    const header = $("header", {}, $("h1", {}, page.title, running ? $("span", { class: "live", role: "status" }, page.live ? "live" : "running") : null), $("p", { class: "meta" }, many() ? page.runs.map(r => r.name).join(" · ") : [one.device, when(one.planned) && " · planned " + when(one.planned)]),
+      $("nav", { "aria-label": "sections" }, $("ul", {}, parts.filter(s => s.tagName === "SECTION").map(s => $("li", {}, $("a", { href: "#" + s.id }, s.querySelector("h2").textContent))))));
+    const app = document.getElementById("app");
+    let main = document.getElementById("main");
+    if (!main) app.append(header, main = $("main", { id: "main", tabindex: -1 }));
+    else if (!app.firstChild.isEqualNode(header)) app.firstChild.replaceWith(header);
+    for (const e of parts) for (const d of e.tagName === "DETAILS" ? [e] : e.querySelectorAll("details")) if (open.has(d.dataset.key)) d.open = true;
+    place(main, parts);
+    for (const e of sideways.size ? document.querySelectorAll(".scroll") : []) { const at = sideways.get(e.getAttribute("aria-label")); if (at) [e.scrollLeft, e.scrollTop] = at; }
+    if (focus && document.activeElement.id !== focus && document.getElementById(focus)) document.getElementById(focus).focus({ preventScroll: true });
+    if (document.getElementById("legend")) { document.getElementById("legend-filter").hidden = trained().length <= 12; legend(); draw(); }
   };
   render();
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (target) { if (target.tagName === "DETAILS") target.open = true; target.scrollIntoView(); }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  addEventListener("resize", () => { for (const c of charts.values()) c.resize(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", charts.redraw);
+  addEventListener("resize", charts.resize);
+  // Paper is light, and narrower than most windows.
+  const paper = on => { document.documentElement.toggleAttribute("data-print", on); charts.resize(); };
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
   if (page.live) {
     const source = new EventSource("/events" + location.search);
-    source.onmessage = e => { page = JSON.parse(e.data); const y = scrollY; render(); scrollTo(0, y); };
+    source.onmessage = e => { page = read(e.data); const y = scrollY; render(); scrollTo(0, y); };
     source.addEventListener("end", () => { source.close(); page.live = false; });
   }
 })();

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes the report of every state a run can be found in, and a live one, and opens them in headless Chromium.
+# With "picture" it makes docs/report.png again, of the quickstart that was run.
 # It ends with 77 where the packages it needs cannot be fetched.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,8 +10,13 @@ cd "$(dirname "$0")/../.."
 }
 export CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
 [ -n "$CHROMIUM" ] || { echo "there is no chromium: the report was not opened; CHROMIUM names another browser" >&2; exit 77; }
+if [ "${1:-}" = picture ]; then
+  node tools/report/picture.mjs "$(bin/stepflow report pipelines/quickstart)" docs/report.png
+  exit
+fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+node --test --test-reporter=dot tools/report/units.test.mjs
 STEPFLOW_REPORT_PAGES=$tmp go test -count=1 ./report
 node tools/report/test.mjs "$@" "$tmp"/*.html
 
