@@ -5,7 +5,7 @@ Q := pipelines/quickstart
 
 CAMPAIGN := -duration 1m
 
-.PHONY: campaign jaeger test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
+.PHONY: campaign jaeger jaeger-ui test-jaeger test-backend test-prometheus test-report test-lsp test-trackers docs test-docs cuda cuda-kernels test-cuda test-cuda-asan test-cuda-driver build test test-long test-arm64 race lint generate fuzz bench bench-peers parity quickstart quickstart-compare check size help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -63,7 +63,10 @@ test-cuda-driver: build cuda ## stepflow-cuda and the card's own driver code, on
 
 jaeger: ## build Jaeger and start it on loopback: OTLP on 4317 and 4318, its page and API on 16686
 	tools/jaeger/build.sh
-	bin/jaeger --config tools/jaeger/config.yaml
+	JAEGER_UI_ASSETS=$${JAEGER_UI_ASSETS-$(wildcard bin/jaeger-ui)} bin/jaeger --config tools/jaeger/config.yaml
+
+jaeger-ui: ## build Jaeger's page, which make jaeger then serves (needs git, node and npm)
+	tools/jaeger/ui.sh
 
 test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, traced into a real Jaeger and read back
 	tools/jaeger/build.sh

@@ -246,9 +246,12 @@ func killed(t *testing.T, apply func(...string) *exec.Cmd, find search) {
 			t.Fatal("no step was seen in the run's trace within a minute")
 		}
 		time.Sleep(100 * time.Millisecond)
-		for _, tr := range find("operation", "grow") {
+		for _, tr := range find("tags", `{"stepflow.trace":"run"}`) {
 			if !before[tr.TraceID] && slices.ContainsFunc(tr.Spans, func(s jaegerSpan) bool { return strings.HasPrefix(s.Name, "step ") }) {
 				run = tr.TraceID
+				if name := title(tr); name != "plan · apply quickstart" {
+					t.Errorf("a run that goes on is called %s", name)
+				}
 			}
 		}
 	}
@@ -276,7 +279,7 @@ func killed(t *testing.T, apply func(...string) *exec.Cmd, find search) {
 			}
 		case string(m[1]):
 			seen++
-			if !slices.Equal(r.links(), []string{run}) {
+			if len(r.links()) != 2 || r.links()[0] != run { // the other is its plan
 				t.Errorf("the run that went on leads to %v, not to %s", r.links(), run)
 			}
 		}
@@ -284,6 +287,27 @@ func killed(t *testing.T, apply func(...string) *exec.Cmd, find search) {
 	if seen != 2 {
 		t.Errorf("%d of the two runs are there", seen)
 	}
+}
+
+// title is what Jaeger's page calls a trace: the name of the span with the fewest references among those that refer to no
+// other span of the trace, of these the earliest.
+func title(tr jaegerTrace) string {
+	ids := map[string]bool{}
+	for _, s := range tr.Spans {
+		ids[s.SpanID] = true
+	}
+	var first *jaegerSpan
+	for i := range tr.Spans {
+		s := &tr.Spans[i]
+		if ids[s.parent()] {
+			continue
+		}
+		if first == nil || len(s.References) < len(first.References) ||
+			len(s.References) == len(first.References) && s.Start < first.Start {
+			first = s
+		}
+	}
+	return first.Name
 }
 
 // arrived waits until Jaeger has as many spans as were sent.
@@ -339,12 +363,12 @@ func root(t *testing.T, tr jaegerTrace) (root jaegerSpan) {
 }
 
 // rootNames matches the names of roots: each tells what its trace shows.
-var rootNames = regexp.MustCompile(`^(apply quickstart|step \d+ · stage\.\S+)$`)
+var rootNames = regexp.MustCompile(`^(apply quickstart|plan quickstart|step \d+ · stage\.\S+)$`)
 
 // checkRun looks at the traces of one run of the quickstart, and returns the addresses of its stages.
 func checkRun(t *testing.T, list []jaegerTrace, run string) (stages []string) {
 	steps := map[string]jaegerTrace{} // by trace
-	var whole jaegerTrace
+	var whole, plan jaegerTrace
 	for _, tr := range list {
 		r := root(t, tr)
 		if !rootNames.MatchString(r.Name) || r.tag(tracing.Run) != run {
@@ -354,10 +378,22 @@ func checkRun(t *testing.T, list []jaegerTrace, run string) (stages []string) {
 			whole = tr
 			continue
 		}
-		steps[tr.TraceID] = tr
-		checkStep(t, tr, r)
 		if !slices.Contains(r.links(), run) {
 			t.Errorf("%s does not lead to its run", r.Name)
+		}
+		if r.tag(tracing.TraceOf) == "plan" {
+			plan = tr
+			continue
+		}
+		steps[tr.TraceID] = tr
+		checkStep(t, tr, r)
+	}
+	if got := root(t, whole).links(); !slices.Equal(got, []string{plan.TraceID}) {
+		t.Errorf("the run leads to %v, not to its plan", got)
+	}
+	for _, name := range []string{"load", "plan stage.middle", "compile stage.middle", "lower"} {
+		if !slices.ContainsFunc(plan.Spans, func(s jaegerSpan) bool { return s.Name == name }) {
+			t.Errorf("the trace of the plan has no span %s", name)
 		}
 	}
 	kinds, inside, why := map[string]int{}, map[string]map[string]int{}, map[string]string{}
@@ -395,6 +431,17 @@ func checkRun(t *testing.T, list []jaegerTrace, run string) (stages []string) {
 		if n["grow"] != 1 || n["train"] != 1 || n["checkpoint"] == 0 || n["merge"] != merges ||
 			!strings.Contains(why[stage], "first") || !strings.Contains(why[stage], "last") {
 			t.Errorf("%s: %v, steps %s", stage, n, why[stage])
+		}
+	}
+	for block, names := range map[string][]string{"tokenizer.bpe.docs": {"count words", "text 0", "make vocabulary"},
+		"stage.middle":                {"verify stage.seed"},
+		"evaluate.perplexity.step":    {"verify stage.final", "read weights", "batch 0", "batch 10-19"},
+		"evaluate.generation.samples": {"prompt 1"},
+		"export.huggingface.model":    {"verify stage.final", "write config.json", "write model.safetensors"}} {
+		for _, name := range names {
+			if inside[block][name] != 1 {
+				t.Errorf("%s has %d spans %s", block, inside[block][name], name)
+			}
 		}
 	}
 	return stages
