@@ -171,7 +171,7 @@ func wantSteps(t *testing.T, f *folder, s *mlflowtest.Server, name string) {
 			t.Fatalf("%s: the server has %d values of %s, the file %d", name, len(got), x.Tag, len(steps))
 		}
 		for j := range steps {
-			want := mlflowtest.Metric{Value: steps[j].Scalars()[i].Value, At: steps[j].Time.UnixMilli(), Step: int64(steps[j].Step)}
+			want := mlflowtest.Metric{Value: steps[j].Scalars()[i].Value, At: steps[j].Time, Step: int64(steps[j].Step)}
 			if got[j].Step != want.Step || got[j].Value != want.Value {
 				t.Fatalf("%s: %s of step %d is %v, want %v", name, x.Tag, want.Step, got[j], want)
 			}
@@ -419,8 +419,10 @@ func TestRefused(t *testing.T) {
 	}{
 		"credentials": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"},
 		"page":        {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "not as an MLflow server does"},
-		"redirect":    {func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://example.org", http.StatusFound) }, "set MLFLOW_TRACKING_URI to the address itself"},
-		"path":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "look at MLFLOW_TRACKING_URI"},
+		"redirect": {func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "https://example.org", http.StatusFound)
+		}, "set MLFLOW_TRACKING_URI to the address itself"},
+		"path": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "look at MLFLOW_TRACKING_URI"},
 		"deleted": {func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"experiment":{"experiment_id":"1","lifecycle_stage":"deleted"}}`)
 		}, "restore it, or set MLFLOW_EXPERIMENT_NAME"},

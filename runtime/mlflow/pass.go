@@ -28,9 +28,9 @@ type run struct {
 	refused             error
 
 	tail    metrics.Tail
-	cursor  int // the last step that the server has
-	pending []metrics.Step
-	sent    int // steps
+	cursor  int            // the last step that the server has
+	pending []metrics.Step // that were read, and not sent
+	sent    int            // steps
 }
 
 func runOf(r *remote) *run {
@@ -346,48 +346,49 @@ func (t *Tracker) steps(ctx context.Context, r *run, name string, b *state.Block
 	if b.Status == state.Done && r.cursor >= b.Step {
 		return nil
 	}
-	for {
-		if len(r.pending) == 0 {
-			if err := t.gather(r, name, b); err != nil {
-				return err
-			}
-		}
-		if len(r.pending) == 0 {
-			return nil
-		}
+	if err := t.gather(r, name, b); err != nil {
+		return err
+	}
+	for len(r.pending) > 0 {
+		some := r.pending[:min(len(r.pending), stepsAtOnce)]
 		var list []metric
-		for i := range r.pending {
-			s := &r.pending[i]
+		for i := range some {
+			s := &some[i]
 			for _, x := range s.Scalars() {
-				list = append(list, metric{x.Tag, number(x.Value), integer(s.Time.UnixMilli()), integer(s.Step)})
+				list = append(list, metric{x.Tag, number(x.Value), integer(s.Time), integer(s.Step)})
 			}
 		}
 		if err := t.server.log(ctx, r.id, list, nil, nil); err != nil {
 			return err
 		}
 		t.took()
-		r.cursor = r.pending[len(r.pending)-1].Step
-		r.sent += len(r.pending)
-		r.pending = r.pending[:0]
+		r.cursor = some[len(some)-1].Step
+		r.sent += len(some)
+		r.pending = r.pending[len(some):]
 	}
+	r.pending = nil
+	return nil
 }
 
-// gather reads the next steps that the server does not have.
+// gather reads the steps that are new and that the server does not have. They are no more than mostSteps or so.
 func (t *Tracker) gather(r *run, name string, b *state.Block) error {
 	path, err := stepsFile(t.pipeline.Dir, name)
 	if err != nil {
 		return err
 	}
+	last := r.cursor
+	if n := len(r.pending); n > 0 {
+		last = r.pending[n-1].Step
+	}
 	at := b.Started
-	return r.tail.Next(path, func(s metrics.Step) bool {
-		if s.Time.IsZero() { // of an older version
+	return r.tail.Read(path, func() {}, func(s *metrics.Step) {
+		if s.Time == 0 { // of an older version
 			at = at.Add(time.Duration(s.Seconds * float64(time.Second)))
-			s.Time = at
+			s.Time = at.UnixMilli()
 		}
-		if s.Step > r.cursor && (len(r.pending) == 0 || s.Step > r.pending[len(r.pending)-1].Step) && wanted(&s, b.Steps) {
-			r.pending = append(r.pending, s)
+		if s.Step > last && wanted(s, b.Steps) {
+			r.pending, last = append(r.pending, *s), s.Step
 		}
-		return len(r.pending) < stepsAtOnce
 	})
 }
 
@@ -411,12 +412,10 @@ func (t *Tracker) left() (n int) {
 		if err != nil {
 			continue
 		}
-		var tail metrics.Tail
-		_ = tail.Next(path, func(s metrics.Step) bool { // a file that cannot be read has none to count
-			if s.Step > r.cursor && wanted(&s, b.Steps) {
+		_ = metrics.Each(path, func(s *metrics.Step) { // a file that cannot be read has none to count
+			if s.Step > r.cursor && wanted(s, b.Steps) {
 				n++
 			}
-			return true
 		})
 	}
 	return n

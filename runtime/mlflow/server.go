@@ -88,6 +88,7 @@ func shownAddress(address string) string {
 // transport speaks TLS as the variables say.
 func transport(getenv func(string) string) (http.RoundTripper, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.IdleConnTimeout = time.Second // servers of Python hang up after two to five, just when something is sent again
 	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: truth(getenv(insecureVariable))}
 	if path := getenv(serverCertVariable); path != "" {
 		pem, err := os.ReadFile(path)

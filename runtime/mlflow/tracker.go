@@ -47,6 +47,7 @@ type Tracker struct {
 	server   *Server
 	pipeline Pipeline
 	warn     func(error)
+	warnOnce sync.Once
 	user     string
 
 	cancel context.CancelFunc // nil until it starts
@@ -193,20 +194,24 @@ func (t *Tracker) over() bool {
 // loop compares and sends until the run has ended and all is there, or ctx ends.
 func (t *Tracker) loop(ctx context.Context) {
 	defer close(t.done)
-	pause, warned := every, false
+	pause, failures := every, 0
 	for {
 		start, over := time.Now(), t.over() // before the pass, so that the last one sees all
 		err := t.pass(ctx, over)
-		if err != nil && !warned && ctx.Err() == nil && !over {
-			warned = true
-			t.warn(fmt.Errorf("MLflow at %s: %w. The run goes on, and what is missing there is sent later", t.server, err))
-		}
 		var refused *refusal
+		final := errors.As(err, &refused) // no use to ask again in this run
+		if err == nil {
+			failures = 0
+		} else if failures++; (failures == 2 || final) && !over && ctx.Err() == nil {
+			t.warnOnce.Do(func() {
+				t.warn(fmt.Errorf("MLflow at %s: %w. The run goes on, and what is missing there is sent later", t.server, err))
+			})
+		}
 		switch {
 		case err == nil && over:
 			t.sum()
 			return
-		case errors.As(err, &refused): // no use to ask again in this run
+		case final:
 			select {
 			case <-t.ending:
 			case <-ctx.Done():

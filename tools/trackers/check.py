@@ -168,7 +168,7 @@ def check_mlflow(folder, tmp):
         quiet = tmp / "quiet"
         run = apply(folder, quiet, "-target", "stage.seed", MLFLOW_EXPERIMENT_NAME="quiet", **env)
         out, err = run.communicate()
-        assert run.returncode == 0 and not err, out + err
+        assert run.returncode == 0 and "MLflow at" not in err, out + err
         import mlflow
 
         client = mlflow.MlflowClient(server.url)
@@ -176,9 +176,7 @@ def check_mlflow(folder, tmp):
         for tag in TAGS:
             equal("MLflow: " + tag, history(client, found[0], tag), want(quiet, "stage.seed", tag))
         times = [m.timestamp for m in client.get_metric_history(found[0].info.run_id, "train/loss")]
-        from datetime import datetime
-
-        assert times == [round(datetime.fromisoformat(s["time"]).timestamp() * 1000) for s in steps(quiet, "stage.seed")]
+        assert times == [s["time_unix_ms"] for s in steps(quiet, "stage.seed")]
         say("and of a quiet run the same times")
     finally:
         server.stop()
