@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-//go:embed reference.md
+//go:embed reference.md.tmpl
 var reference string
 
 // Page is docs/tracing.md: the table of names, and what a run sends.
