@@ -120,6 +120,7 @@ func tinyPipeline(t *testing.T) string {
 		err = os.Mkdir(filepath.Join(dir, "p"), 0o755)
 	}
 	if err == nil {
+		text = bytes.Replace(text, []byte("every_steps = 2"), []byte("every_steps = 100000"), 1) // they take long
 		err = os.WriteFile(filepath.Join(dir, "p", "main.hcl"), text, 0o644)
 	}
 	if err == nil {
@@ -142,7 +143,7 @@ func TestApplyOnATerminal(t *testing.T) {
 					t.Errorf("%d columns: %q", columns, l)
 				}
 			}
-		}, "apply", "-var", "steps=1000", "p")
+		}, "apply", "-var", "steps=200", "p")
 		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("%d columns: exit code %d", columns, code)
 		}
@@ -173,18 +174,19 @@ func TestApplyOnATerminal(t *testing.T) {
 func TestResizedTerminal(t *testing.T) {
 	sizes := []struct{ columns, rows int }{{50, 24}, {120, 24}, {40, 12}, {100, 30}}
 	w := watch(t, tinyPipeline(t), 100, func(w *watched, n int) {
-		if n%4 == 0 && n/4 <= len(sizes) {
+		switch {
+		case n%4 != 0:
+		case n/4 <= len(sizes):
 			s := sizes[n/4-1]
 			w.screen.Resize(s.columns, s.rows, true)
 			if err := pty.Setsize(w.file, &pty.Winsize{Rows: uint16(s.rows), Cols: uint16(s.columns)}); err != nil {
 				t.Error(err)
 			}
+		case n/4 == len(sizes)+1:
+			w.file.WriteString("\x03")
 		}
-	}, "apply", "-var", "steps=2000", "p")
-	if w.frames < 4*len(sizes) {
-		t.Errorf("only %d frames", w.frames)
-	}
-	w.wants(`Apply complete\.`, `  layers = 3`, `  loss = .*`, `Next:`, `  stepflow report p .*`, `  stepflow output -dir p .*`)
+	}, "apply", "-var", "steps=200000", "p")
+	w.wants(`Error: stage\.one: interrupted at step \d+ of 200000`, `Run apply again to go on from there\.`)
 }
 
 // TestInterruptedTerminal: after Ctrl-C the run is shown until it has saved; then text says how to go on.

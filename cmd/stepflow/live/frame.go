@@ -156,9 +156,9 @@ func (b *Board) whole(now time.Time, width int) string {
 		}
 	}
 	text := []field{{text: cut(b.name, max(8, width/3)), rank: 4, style: Title},
-		{text: fmt.Sprintf("%d of %d blocks done", counts[done], all), short: fmt.Sprintf("%d/%d", counts[done], all)}}
+		{text: fmt.Sprintf("%d of %s done", counts[done], words.Plural(all, "block")), short: fmt.Sprintf("%d/%d", counts[done], all)}}
 	if b.plan == nil {
-		text[1].text, text[1].short = fmt.Sprintf("%d blocks done", counts[done]), ""
+		text[1].text, text[1].short = words.Plural(counts[done], "block")+" done", ""
 	}
 	if n := counts[failed]; n > 0 {
 		text = append(text, field{text: fmt.Sprintf("%d failed", n), style: Bad})
