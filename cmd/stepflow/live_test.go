@@ -24,7 +24,6 @@ type watched struct {
 	file   *os.File
 	cmd    *exec.Cmd
 	screen *livetest.Screen
-	frame  func(n int) // after frame n
 	frames int
 }
 
