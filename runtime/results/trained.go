@@ -30,16 +30,15 @@ func Trained(stateDir, dir string) (steps int, seconds float64, err error) {
 	if steps == 0 {
 		return 0, 0, nil
 	}
-	written, err := metrics.Read(filepath.Join(root, metrics.FileName))
-	if err != nil {
-		return steps, 0, nil // the time is for information only
-	}
 	n := 0
-	for _, s := range written {
+	err = metrics.Each(filepath.Join(root, metrics.FileName), func(s *metrics.Step) {
 		if s.Step <= steps {
 			seconds += s.Seconds
 			n++
 		}
+	})
+	if err != nil {
+		return steps, 0, nil // the time is for information only
 	}
 	if n > 0 { // steps without a line took as long as the others
 		seconds *= float64(steps) / float64(n)
