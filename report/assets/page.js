@@ -46,7 +46,7 @@
   };
 
   // A table with more rows than anybody reads at once shows the first ones, and the others when asked.
-  const mostRows = 200, shownWhole = new Set();
+  const mostRows = 100, shownWhole = new Set();
   const table = (caption, heads, rows) => {
     const row = r => $("tr", {}, r.map((c, i) => i ? $("td", { class: (heads[i] || [])[1] }, c) : $("th", { scope: "row" }, c)));
     const few = shownWhole.has(caption) ? rows.length : mostRows, body = $("tbody", {}, rows.slice(0, few).map(row));

@@ -23,7 +23,7 @@ node tools/report/test.mjs "$@" "$tmp"/*.html
 # A run that goes on, in a folder of its own.
 mkdir "$tmp/pipeline"
 cp pipelines/quickstart/*.hcl "$tmp/pipeline"
-bin/stepflow sample go-docs -o "$tmp/pipeline/data" >/dev/null
+bin/stepflow sample go-docs -o "$tmp/pipeline/data" >"$tmp/log"
 bin/stepflow apply -auto-approve -var tokens=1000000 -ui :0 "$tmp/pipeline" >"$tmp/log" 2>&1 &
 run=$!
 trap 'kill $run 2>/dev/null || true; wait $run 2>/dev/null || true; rm -rf "$tmp"' EXIT
