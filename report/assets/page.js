@@ -195,8 +195,9 @@
   const costs = () => {
     const list = page.runs.flatMap(r => (r.costs || []).map(c => [r, c]));
     if (!list.length) return false;
+    const going = (r, c) => r.blocks.some(b => b.address === c.address && b.stage.done < b.stage.steps);
     const less = (a, b) => `${Math.abs(100 * (1 - a / b)).toFixed(1)} % ${a <= b ? "less" : "more"}`;
-    const one = ([r, c]) => table(`${many() ? r.name + ": " : ""}${c.address}${c.planned ? ", as planned" : ""}`, [["what"], ["these stages", "n"], ["vanilla, estimated", "n"], ["stages take", "n"]], [
+    const one = ([r, c]) => table(`${many() ? r.name + ": " : ""}${c.address}${c.planned ? ", as planned" : going(r, c) ? ", so far" : ""}`, [["what"], ["these stages", "n"], ["vanilla, estimated", "n"], ["stages take", "n"]], [
       ["tokens", count(c.tokens), count(c.tokens), "the same"], ["FLOPs", count(c.run.flops), count(c.vanilla.flops), less(c.run.flops, c.vanilla.flops)],
       c.run.seconds ? ["time of training", time(c.run.seconds), time(c.vanilla.seconds), less(c.run.seconds, c.vanilla.seconds)] : null,
       ["largest peak of device memory", bytes(c.run.peak_bytes), bytes(c.vanilla.peak_bytes), less(c.run.peak_bytes, c.vanilla.peak_bytes)],
