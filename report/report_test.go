@@ -110,11 +110,8 @@ func read(t *testing.T, dir string) *Run {
 	if Dashboard(r, 80, false) == "" || strings.Contains(Dashboard(r, 30, false), "\x1b") {
 		t.Error("the dashboard is empty, or coloured where no colours were asked for")
 	}
-	if dir := os.Getenv("STEPFLOW_REPORT_PAGES"); dir != "" { // for the browser
-		name := strings.ReplaceAll(t.Name(), "/", "-") + ".html"
-		if err := os.WriteFile(filepath.Join(dir, name), html, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if state, is := strings.CutPrefix(t.Name(), "TestStates/"); is {
+		writePage(t, state, p)
 	}
 	return r
 }
@@ -216,15 +213,7 @@ func TestCompareShapes(t *testing.T) {
 	p.Runs = p.Runs[:2]
 	p.Runs[1].Blocks = p.Runs[1].Blocks[:1]
 	p.Runs[1].Graph = blockLayout(p.Runs[1].Blocks)
-	html, err := p.HTML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if dir := os.Getenv("STEPFLOW_REPORT_PAGES"); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, "compare.html"), html, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writePage(t, "compare", p)
 }
 
 // TestDamagedSteps damages a line of a stage's numbers: it is not drawn, and the page says so.
