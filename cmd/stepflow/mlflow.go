@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"stepflow/dsl"
@@ -23,15 +22,11 @@ func (a *app) tracker(p *plan.Plan) *mlflow.Tracker {
 	if server == nil {
 		return nil
 	}
-	name := p.Config.Dir
-	if abs, err := filepath.Abs(name); err == nil {
-		name = abs
-	}
 	variables := map[string]string{}
 	for n, v := range p.Config.Variables {
 		variables[n] = dsl.Show(v.Value)
 	}
-	return server.Track(mlflow.Pipeline{Name: filepath.Base(name), Dir: p.StateDir, Version: version(),
+	return server.Track(mlflow.Pipeline{Name: pipelineName(p), Dir: p.StateDir, Version: version(),
 		Variables: variables, Blocks: trackedBlocks(p), Redact: p.Config.Secrets.Redact}, a.warn)
 }
 

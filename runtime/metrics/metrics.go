@@ -88,7 +88,10 @@ func Open(dir string, afterStep int) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{Last: last, jsonl: f}
-	if w.tb, err = newEvents(dir, time.Now().UnixNano()); err != nil {
+	if w.tb, err = newEvents(dir, time.Now().UnixNano()); err == nil {
+		err = w.tb.restart(afterStep + 1)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -151,6 +154,12 @@ func newEvents(dir string, id int64) (*events, error) {
 	}
 	e := &events{f}
 	return e, e.event(0, func(b []byte) []byte { return field(b, 3, []byte("brain.Event:2")) })
+}
+
+// restart tells TensorBoard to drop the steps from one on that other files of the folder have: Event{wall_time: 1, step: 2,
+// session_log: 7{status: 1, START}}.
+func (e *events) restart(step int) error {
+	return e.event(step, func(b []byte) []byte { return field(b, 7, []byte{1 << 3, 1}) })
 }
 
 // scalar writes Event{wall_time: 1, step: 2, summary: 5{value: 1{tag: 1, simple_value: 2}}}

@@ -53,14 +53,14 @@ func TestResumeCutsBack(t *testing.T) {
 	}
 }
 
-// TestEvents checks the framing of TensorBoard's records.
+// TestEvents checks the framing of TensorBoard's records, and that the second says from which step on others are dropped.
 func TestEvents(t *testing.T) {
 	dir := t.TempDir()
-	w, err := Open(dir, 0)
+	w, err := Open(dir, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Write(Step{Step: 1, Loss: 2.5}); err != nil {
+	if err := w.Write(Step{Step: 6, Loss: 2.5}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -77,10 +77,14 @@ func TestEvents(t *testing.T) {
 		if binary.LittleEndian.Uint32(b[8:]) != masked(b[:8]) || binary.LittleEndian.Uint32(b[12+size:]) != masked(b[12:12+size]) {
 			t.Fatal("a checksum is wrong")
 		}
+		restart := []byte{2 << 3, 6, 7<<3 | 2, 2, 1 << 3, 1} // step 6, a session's log of status START
+		if is := bytes.HasSuffix(b[12:12+size], restart); is != (n == 1) {
+			t.Errorf("record %d tells of a restart: %v", n, is)
+		}
 		b = b[16+size:]
 		n++
 	}
-	if n != 8 { // the version and seven scalars
+	if n != 9 { // the version, the restart and seven scalars
 		t.Errorf("%d records", n)
 	}
 }

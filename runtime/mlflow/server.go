@@ -71,8 +71,10 @@ func FromEnvironment(getenv func(string) string) (*Server, error) {
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	s.base = strings.TrimRight(u.String(), "/")
 	s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.http.Transport, err = transport(getenv)
-	return s, err
+	if s.http.Transport, err = transport(getenv); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func truth(s string) bool { return strings.EqualFold(s, "true") || s == "1" }

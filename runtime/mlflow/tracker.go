@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -47,7 +48,6 @@ type Tracker struct {
 	server   *Server
 	pipeline Pipeline
 	warn     func(error)
-	warnOnce sync.Once
 	user     string
 
 	cancel context.CancelFunc // nil until it starts
@@ -74,14 +74,13 @@ type Tracker struct {
 
 // Summary says what became of a run's numbers.
 type Summary struct {
-	Server  string
-	Page    string // of the run; "" if the server never answered
-	RunID   string
-	Stages  int   // stages of which something was sent
-	Steps   int   // that were sent
-	Left    int   // steps that are not there; if the server never answered, at most
-	Err     error // why not all is there; nil if it is
-	Partial bool  // the server refused something, and took the rest
+	Server string
+	Page   string // of the run; "" if the server never answered
+	RunID  string
+	Stages int   // stages of which something was sent
+	Steps  int   // that were sent
+	Left   int   // steps that are not there; if the server never answered, at most
+	Err    error // why not all is there; nil if it is
 }
 
 // every is how often the folder and the server are compared.
@@ -101,6 +100,9 @@ func userName(getenv func(string) string) string {
 		if s := getenv(name); s != "" {
 			return s
 		}
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
 	return ""
 }
@@ -194,7 +196,7 @@ func (t *Tracker) over() bool {
 // loop compares and sends until the run has ended and all is there, or ctx ends.
 func (t *Tracker) loop(ctx context.Context) {
 	defer close(t.done)
-	pause, failures := every, 0
+	pause, failures, warned := every, 0, false
 	for {
 		start, over := time.Now(), t.over() // before the pass, so that the last one sees all
 		err := t.pass(ctx, over)
@@ -202,10 +204,9 @@ func (t *Tracker) loop(ctx context.Context) {
 		final := errors.As(err, &refused) // no use to ask again in this run
 		if err == nil {
 			failures = 0
-		} else if failures++; (failures == 2 || final) && !over && ctx.Err() == nil {
-			t.warnOnce.Do(func() {
-				t.warn(fmt.Errorf("MLflow at %s: %w. The run goes on, and what is missing there is sent later", t.server, err))
-			})
+		} else if failures++; (failures == 2 || final) && !warned && !over && ctx.Err() == nil {
+			warned = true
+			t.warn(fmt.Errorf("MLflow at %s: %w. The run goes on, and what is missing there is sent later", t.server, err))
 		}
 		switch {
 		case err == nil && over:
@@ -267,7 +268,7 @@ func (t *Tracker) sum() {
 			t.summary.Steps += r.sent
 		}
 		if r.refused != nil && t.summary.Err == nil {
-			t.summary.Err, t.summary.Partial = r.refused, true
+			t.summary.Err = r.refused
 		}
 	}
 	if t.summary.Err != nil && t.state != nil {

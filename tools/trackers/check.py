@@ -117,7 +117,7 @@ def check_mlflow(folder, tmp):
     env = {"MLFLOW_TRACKING_URI": server.url}
     try:
         run = apply(folder, state, **env)
-        until(state / "blocks/stage.middle/metrics.jsonl", '"step":12,', run)
+        until(state / "blocks/stage.middle/metrics.jsonl", '"step":30,', run)
         run.kill()
         run.communicate()
         client, runs = mlflow_runs(server)
@@ -125,7 +125,7 @@ def check_mlflow(folder, tmp):
         say("killed in its second stage")
 
         run = apply(folder, state, **env)
-        until(state / "blocks/stage.middle/metrics.jsonl", '"step":30,', run)
+        until(state / "blocks/stage.middle/metrics.jsonl", '"step":45,', run)
         server.stop()
         out, err = run.communicate()
         assert run.returncode == 0 and "Apply complete" in out, out + err
@@ -207,8 +207,11 @@ def check_trackio(state):
     trackio.import_tf_events(str(state / "blocks"), project="imported")
     for name in STAGES:
         for tag in TAGS:
-            equal(f"trackio: {name} {tag}", sorted(set(trackio_values("imported", name, tag))),
-                  {s: float(numpy.float32(v)) for s, v in want(state, name, tag).items()})
+            wanted = {s: float(numpy.float32(v)) for s, v in want(state, name, tag).items()}
+            got = set(trackio_values("imported", name, tag))
+            if tag in MEASURED:  # the import has steps twice that were trained again after a kill
+                got &= set(wanted.items())
+            equal(f"trackio: {name} {tag}", sorted(got), wanted)
     say("trackio imports every step of metrics.jsonl")
 
 
@@ -279,4 +282,5 @@ def main():
         check_script(state, tmp)
 
 
-main()
+if __name__ == "__main__":
+    main()
