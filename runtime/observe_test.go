@@ -279,6 +279,37 @@ apply long, part 4 done →previous part
 	}
 }
 
+// TestThousandsOfBlocks has more blocks than a trace takes: they stand in several, linked one to the other, each of which
+// says what it is.
+func TestThousandsOfBlocks(t *testing.T) {
+	exp := tracetest.NewInMemoryExporter()
+	o := &observe.Observer{Trace: tracing.New(exp), Secrets: &dsl.Secrets{}, Budget: observe.NewBudget(50, 100000, 1, make([]observe.Planned, 5000))}
+	o.Start(context.Background(), "x/wide", observe.RunBefore{}, observe.Past{})
+	for i := range 5000 {
+		_, b := o.Block(context.Background(), observe.Place{Addr: addr.Addr{Kind: "stage", Name: fmt.Sprint("s", i)}}, "")
+		b.End(nil)
+	}
+	o.Finish(nil)
+	size, roots, blocks := map[string]int{}, "", map[string]bool{}
+	for _, s := range exp.GetSpans() {
+		size[s.SpanContext.TraceID().String()]++
+		if !s.Parent.IsValid() {
+			roots += fmt.Sprintf("%s (%d links)\n", s.Name, len(s.Links))
+		}
+		if a := attribute(s, tracing.Address); a != "" {
+			blocks[a] = true
+		}
+	}
+	if want := "apply wide (0 links)\napply wide, part 2 (1 links)\napply wide, part 3 (1 links)\n"; roots != want || len(blocks) != 5000 {
+		t.Errorf("%d blocks in\n%swant\n%s", len(blocks), roots, want)
+	}
+	for id, n := range size {
+		if n > 2000 {
+			t.Errorf("trace %s has %d spans", id, n)
+		}
+	}
+}
+
 // TestFailureInTraces lets a stage fail: its span says where in the configuration it stands and why it failed.
 func TestFailureInTraces(t *testing.T) {
 	exp := tracetest.NewInMemoryExporter()
@@ -289,6 +320,9 @@ func TestFailureInTraces(t *testing.T) {
 	knownSpans(t, exp.GetSpans())
 	found := false
 	for _, s := range exp.GetSpans() {
+		if attribute(s, tracing.Why) == "failed" && s.Status.Code != codes.Error {
+			t.Errorf("%s ended the run, and is not marked", s.Name)
+		}
 		if s.Name != "stage.one" {
 			continue
 		}

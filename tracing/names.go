@@ -14,7 +14,7 @@ var Spans = []SpanName{
 	{"part NUMBER · apply PIPELINE", "apply", "first in a later trace of the run, which it names until the root is sent"},
 	{SpanPlan + " PIPELINE", "", "making the plan, part by part; links to itself in the run's trace, whose root links back"},
 	{SpanLoad, "plan", "reading, parsing and linking the configuration"},
-	{SpanPlan + " ADDRESS", "plan", "planning a block: reading what it is made from, and predicting what it takes; of the 20 " +
+	{SpanPlan + " ADDRESS", "plan", "planning a block: reading what it is made from, and predicting what it takes; of the 100 " +
 		"that take longest"},
 	{SpanCompile + " ADDRESS", "plan ADDRESS", "compiling a stage's program; below it, building its graph, each pass, and " +
 		"laying it out"},

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -49,8 +51,37 @@ func attrs(kvs []KV) []attribute.KeyValue {
 	return out
 }
 
+// Collectors refuse a batch that is too large, and viewers show a name in one line.
+const (
+	longestText = 8 << 10 // of an attribute, in bytes
+	longestName = 200     // of a span, in bytes
+)
+
 // valid returns text as UTF-8: a protobuf message takes nothing else, and one bad file name would lose a whole batch.
-func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+func valid(text string) string { return cut(strings.ToValidUTF8(text, "\uFFFD"), longestText) }
+
+// cut cuts off what is too long of a text.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	end := most - len("…")
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// title makes the name of a span fit for one line.
+func title(name string) string {
+	line := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(name, "\uFFFD"))
+	return cut(line, longestName)
+}
 
 // Reference names a span in any process: a traceparent of W3C Trace Context. The empty one names none.
 type Reference string
@@ -133,7 +164,7 @@ func (t *Tracing) Begin(ctx context.Context, name string, o Opts, kvs ...KV) (co
 	if c, ok := o.As.context(); ok {
 		start = context.WithValue(start, idsKey{}, c)
 	}
-	_, s := t.tracer.Start(start, valid(name), opts...)
+	_, s := t.tracer.Start(start, title(name), opts...)
 	return trace.ContextWithSpan(ctx, s), &Span{s}
 }
 

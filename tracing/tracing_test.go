@@ -19,6 +19,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	collectlogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
@@ -433,7 +434,8 @@ func TestEndedByAnother(t *testing.T) {
 	}
 }
 
-// TestOddText has names and values that are not UTF-8, which a protobuf message would refuse with all that is beside it.
+// TestOddText has names and values that are not UTF-8, which a protobuf message would refuse with all that is beside it,
+// and some that are long or hold what no line may.
 func TestOddText(t *testing.T) {
 	c := newCollector(t, nil)
 	tr, warned := setup(t)
@@ -446,4 +448,82 @@ func TestOddText(t *testing.T) {
 	if _, lost := tr.Spans(); lost != 0 || len(c.spans) != 1 || warned.Len() > 0 {
 		t.Errorf("%d spans lost, %d came; %s", lost, len(c.spans), warned)
 	}
+	exp := tracetest.NewInMemoryExporter()
+	for _, x := range []struct{ name, want string }{
+		{"stage.s[\"a\nb\x1b[31m\u202e\"]", `stage.s["a b [31m "]`},
+		{"stage." + strings.Repeat("ж", 5000), "stage." + strings.Repeat("ж", 95) + "…"},
+		{"step 50 · stage.middle", "step 50 · stage.middle"},
+	} {
+		exp.Reset()
+		_, s := New(exp).Begin(context.Background(), x.name, Opts{}, KV{Key: Address, Value: strings.Repeat("ж", 1<<20)})
+		s.End(nil)
+		span := exp.GetSpans()[0]
+		if span.Name != x.want {
+			t.Errorf("%.40q is called %q, want %q", x.name, span.Name, x.want)
+		}
+		if text := span.Attributes[0].Value.AsString(); len(text) > longestText || !utf8.ValidString(text) {
+			t.Errorf("an attribute has %d bytes", len(text))
+		}
+	}
 }
+
+// TestCollectorComesBack has a collector that takes some spans, is gone, and comes back: the spans that are made then
+// arrive, and what was lost is counted.
+func TestCollectorComesBack(t *testing.T) {
+	c := newCollector(t, nil)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "10") // milliseconds, as all of these
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+	warnings := make(chan string, 10)
+	tr, err := Setup(context.Background(), "test", slog.New(slog.NewTextHandler(told(warnings), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.spans)
+	}
+	wait := func(what string, f func() bool) {
+		for range 500 {
+			if f() {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("%s: %d spans arrived", what, arrived())
+	}
+	record(tr, 1)
+	wait("before", func() bool { return arrived() == 100 })
+	c.CloseClientConnections()
+	c.Close()
+	record(tr, 1)
+	if w := <-warnings; !strings.Contains(w, "could not be exported") {
+		t.Error(w)
+	}
+	l, err := net.Listen("tcp", c.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := httptest.NewUnstartedServer(http.HandlerFunc(c.take))
+	again.Listener.Close()
+	again.Listener = l
+	again.Start()
+	defer again.Close()
+	record(tr, 1)
+	wait("after", func() bool { return arrived() >= 200 })
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	all, lost := tr.Spans()
+	if all != 300 || lost == 0 || lost > 100 || int64(arrived()) != all-lost {
+		t.Errorf("%d spans, %d counted as lost, %d arrived", all, lost, arrived())
+	}
+	if len(warnings) > 0 {
+		t.Errorf("another warning: %s", <-warnings)
+	}
+}
+
+// told passes on what is written to it.
+type told chan string
+
+func (c told) Write(b []byte) (int, error) { c <- string(b); return len(b), nil }

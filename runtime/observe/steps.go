@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -133,6 +134,9 @@ func (s *Steps) Failed(ctx context.Context, m metrics.Step, r *StepRun) {
 	}
 }
 
+// errFailed marks a step that ended the run; the block's span says why.
+var errFailed = errors.New("the run ended in this step")
+
 // measure gives the step's numbers to the instruments.
 func (s *Steps) measure(ctx context.Context, m metrics.Step, queue int) {
 	skipped := 0.0
@@ -179,8 +183,12 @@ func (s *Steps) spans(ctx context.Context, m metrics.Step, r *StepRun, why strin
 		tracing.KV{Key: tracing.MemoryUsage, Value: r.Memory}, tracing.KV{Key: tracing.Device, Value: o.Device})...)
 	line.Link(tracing.Link{To: span.Reference(), What: "operations"})
 	end := r.end(m.Seconds)
-	line.EndAt(end, nil)
-	span.EndAt(end, nil)
+	var err error
+	if why == "failed" {
+		err = errFailed
+	}
+	line.EndAt(end, err)
+	span.EndAt(end, err)
 	s.operations(span, r)
 	return ctx
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // tracedBlocks is how many blocks the trace of a plan shows, those that took longest.
-const tracedBlocks = 20
+const tracedBlocks = 100
 
 // took notes how long the plan took to make, and its parts.
 func (p *Plan) took(start, loaded time.Time) {
