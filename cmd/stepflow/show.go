@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -14,13 +15,22 @@ import (
 )
 
 func showCommand() command {
-	return command{name: "show", args: "[flags] [ADDR | PLANFILE]", most: 1, flags: inspectFlags,
+	step := 0
+	return command{name: "show", args: "[flags] [ADDR | PLANFILE]", most: 1,
 		short: "Shows the state, or a saved plan.",
-		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block. Of a " +
-			"file that plan -out saved, it shows the plan as plan did.",
+		synopsis: "Shows the state: what has run, its numbers and checkpoints. ADDR narrows it to one block, and -step " +
+			"to a step of a stage and the steps beside it. Of a file that plan -out saved, it shows the plan as plan did.",
 		example: "stepflow show -dir pipelines/quickstart stage.seed\n" +
+			"stepflow show -dir pipelines/quickstart -step 12 stage.seed\n" +
 			"stepflow show -json FILE",
+		flags: func(a *app, f *flag.FlagSet) {
+			inspectFlags(a, f)
+			f.IntVar(&step, "step", 0, "show the loss, rate and times of this step of the stage ADDR, counted from 1, and of those beside it")
+		},
 		run: func(a *app, args []string) int {
+			if step < 0 || step > 0 && len(args) == 0 {
+				return a.misuse("stepflow show: -step takes the number of a step, from 1, and needs a stage: stepflow show -step 12 stage.NAME")
+			}
 			if len(args) == 1 && isFile(args[0]) {
 				return a.showPlan(args[0])
 			}
@@ -33,6 +43,12 @@ func showCommand() command {
 				if b == nil {
 					return a.fail(fmt.Errorf("the state has no block %s, and there is no such plan file.%s%s",
 						args[0], instead(d.State, args[0]), aFolder(args[0])))
+				}
+				if step > 0 {
+					if err := a.showStep(d, args[0], step); err != nil {
+						return a.fail(err)
+					}
+					return exitOK
 				}
 				return a.printBlock(args[0], b)
 			}
