@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops/graph"
 	"stepflow/runtime/apply"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/program"
@@ -187,6 +189,16 @@ func TestSpanTree(t *testing.T) {
 		"  micro_batch 1\n    forward\n", "  optimizer\n    layer 0\n"} {
 		if !strings.Contains(steps, want) {
 			t.Errorf("the steps have no %q:\n%s", want, steps)
+		}
+	}
+	for _, s := range spans {
+		if s.Name != tracing.SpanCheckpoint {
+			continue
+		}
+		stage := attribute(s, tracing.Stage)
+		saved := checkpoint.StepDir(filepath.Join(dir, ".stepflow", "blocks", stage), 3)
+		if got := attribute(s, tracing.Bytes); got != strconv.FormatInt(checkpoint.Size(saved), 10) || got == "0" {
+			t.Errorf("a checkpoint of %s says %s bytes", stage, got)
 		}
 	}
 	for _, a := range p.Actions {

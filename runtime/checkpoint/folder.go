@@ -168,6 +168,18 @@ func contentID(m manifest) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// Size returns the bytes of the files of a folder, by its manifest; 0 if that cannot be read.
+func Size(dir string) (n int64) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return 0
+	}
+	for _, d := range m.Files {
+		n += d.Size
+	}
+	return n
+}
+
 // ErrDamaged says that a folder is not what its manifest says.
 var ErrDamaged = errors.New("damaged checkpoint")
 

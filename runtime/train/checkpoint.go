@@ -62,12 +62,14 @@ func (l *Loop) Save(ctx context.Context, files []checkpoint.Part) (id string, er
 
 // write writes a checkpoint under the eyes of the observer.
 func (l *Loop) write(ctx context.Context, step int, files []checkpoint.Part, last bool) (id string, err error) {
-	start := time.Now()
-	err = l.block.Inside(ctx, tracing.SpanCheckpoint, func(context.Context) error {
+	start, dir := time.Now(), checkpoint.StepDir(l.Dir, step)
+	err = l.block.Inside(ctx, tracing.SpanCheckpoint, func(ctx context.Context) error {
 		if err := l.metrics.Sync(); err != nil { // a run that goes on from here does not write them again
 			return err
 		}
-		id, err = l.save(checkpoint.StepDir(l.Dir, step), files, last)
+		if id, err = l.save(dir, files, last); err == nil {
+			l.block.Tell(ctx, tracing.KV{Key: tracing.Bytes, Value: checkpoint.Size(dir)})
+		}
 		return err
 	}, tracing.KV{Key: tracing.StepNumber, Value: l.state.Step})
 	l.block.Record(ctx, tracing.MetricCheckpoint, time.Since(start).Seconds())
