@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	every, afterFailed = 2*time.Millisecond, 2*time.Millisecond
+	every, soon = 2*time.Millisecond, 2*time.Millisecond
 	patience, persistence, impatience = time.Hour, time.Hour, 300*time.Millisecond
 	os.Exit(m.Run())
 }

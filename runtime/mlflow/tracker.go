@@ -134,7 +134,7 @@ var (
 	patience    = 15 * time.Second // for an answer
 	persistence = 5 * time.Second  // while each request fails
 	impatience  = 3 * time.Second  // at all, if the user ended it
-	afterFailed = time.Second      // until it asks again
+	soon        = time.Second      // until it asks again
 )
 
 // End sends what is left of a run that has ended, with its blocks as they ran, and says what became of it. When ctx ends
@@ -220,8 +220,8 @@ func (t *Tracker) loop(ctx context.Context) {
 			t.summary.Err = err
 			t.sum()
 			return
-		case over:
-			pause = afterFailed
+		case over, err == nil && !t.met: // nothing is recorded yet
+			pause = soon
 		case err == nil || t.tookSince(start):
 			pause = every
 		default:

@@ -120,8 +120,6 @@ def check_mlflow(folder, tmp):
         until(state / "blocks/stage.middle/metrics.jsonl", '"step":30,', run)
         run.kill()
         run.communicate()
-        client, runs = mlflow_runs(server)
-        assert runs["stage.seed"].info.status == "FINISHED" or runs["stage.seed"].data.metrics, runs
         say("killed in its second stage")
 
         run = apply(folder, state, **env)
