@@ -224,8 +224,8 @@ func (a *app) logger(trace *tracing.Tracing) (*slog.Logger, error) {
 	return slog.New(slog.NewMultiHandler(handlers...)), nil
 }
 
-// telemetryEnd sends what is left and says what became of the spans.
-func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
+// telemetryEnd sends what is left, says what became of the spans, and reports whether any can be looked at.
+func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) bool {
 	err := trace.Shutdown()
 	all, lost := trace.Spans()
 	if a.json {
@@ -246,6 +246,7 @@ func (a *app) telemetryEnd(trace *tracing.Tracing, done *apply.Applied) {
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s telemetry was not sent in full: %v\n", a.paint(yellow, "Warning:"), err)
 	}
+	return trace.On() && lost < all
 }
 
 // pipelineName is the name of a pipeline's folder.
@@ -326,7 +327,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 			fmt.Fprintln(a.stdout, wrapped(line, a.columns()))
 		}
 	}
-	a.telemetryEnd(trace, done)
+	traced := a.telemetryEnd(trace, done)
 	a.sent(place, done.Sent)
 	a.tracked(tracker, done.Plan, err)
 	a.diagnostics(done.Checks, a.files)
@@ -334,7 +335,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	switch {
 	case a.json:
 	case whole:
-		a.printNext(sum.next(a, done, trace.On()))
+		a.printNext(sum.next(a, done, traced))
 	case code == exitInterrupted:
 		fmt.Fprintln(a.stderr, end.next())
 	case sum.begun:
