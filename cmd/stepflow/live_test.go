@@ -250,6 +250,17 @@ func TestQuestionOnATerminal(t *testing.T) {
 	x.waits(`Apply complete`)
 }
 
+// TestErrorsInAFile: colours are for the terminal, and not for the file that takes the errors beside it.
+func TestErrorsInAFile(t *testing.T) {
+	dir := tinyPipeline(t)
+	x := onTerminal(t, dir, 80, "sh", "-c", "stepflow apply -var lr=1e30 p 2>err; echo ended")
+	x.waits(`ended`)
+	text, err := os.ReadFile(filepath.Join(dir, "err"))
+	if err != nil || bytes.Contains(text, []byte("\x1b")) || !bytes.HasPrefix(text, []byte("Error: stage.one: step ")) {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+}
+
 // TestDumbTerminal: a terminal that cannot move its cursor gets plain lines.
 func TestDumbTerminal(t *testing.T) {
 	var out bytes.Buffer

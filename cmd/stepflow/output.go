@@ -19,6 +19,7 @@ import (
 // program only until it is asked to end.
 type output struct {
 	file        *os.File
+	plain       bool // it is no terminal, and takes text without colours
 	interrupted <-chan struct{}
 	foot        atomic.Pointer[live.Foot] // stays below the text; nil for nothing
 
@@ -29,10 +30,14 @@ type output struct {
 
 // Write writes text as it may be shown. It reports success always; failed has the error.
 func (o *output) Write(p []byte) (int, error) {
+	text := p
+	if o.plain {
+		text = styles.ReplaceAll(p, nil)
+	}
 	if f := o.foot.Load(); f != nil {
-		f.Text(tamed(p))
+		f.Text(tamed(text))
 	} else {
-		o.raw(tamed(p))
+		o.raw(tamed(text))
 	}
 	return len(p), nil
 }
