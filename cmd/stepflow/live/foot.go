@@ -28,7 +28,9 @@ type Foot struct {
 
 	mu      sync.Mutex
 	shown   []string // the lines on the screen
-	columns int      // of the window that they were drawn for
+	drawn   time.Time
+	took    time.Duration // to draw them
+	columns int           // of the window that they were drawn for
 	rows    int
 	closed  bool
 	stop    chan struct{}
@@ -37,6 +39,9 @@ type Foot struct {
 
 // Frames come at most so often.
 const frameEvery = 100 * time.Millisecond
+
+// drawing is what share of the time text may have the lines below it drawn: one in so many.
+const drawing = 10
 
 // The terminal shows what is between these at once, if it knows them.
 const syncBegin, syncEnd = "\x1b[?2026h", "\x1b[?2026l"
@@ -82,15 +87,28 @@ func (f *Foot) Text(text []byte) {
 	defer f.mu.Unlock()
 	columns, rows := f.terminal.Size()
 	var lines []string
-	if !f.closed && columns > 0 && f.terminal.Foreground() {
-		lines = f.draw(columns, rows)
-		lines = lines[:min(len(lines), max(rows-1, 0))] // the cursor is below
+	switch {
+	case f.closed || columns <= 0 || !f.terminal.Foreground():
+	case len(text) > 0 && len(f.shown) > 0 && columns == f.columns && rows == f.rows && time.Since(f.drawn) < drawing*f.took:
+		lines = f.shown // much text at once does not draw a large run for each of its lines
+	default:
+		lines = f.lines(columns, rows)
 	}
+	f.frame(text, lines, columns, rows)
+}
+
+// lines draws the lines for a window.
+func (f *Foot) lines(columns, rows int) []string {
+	began := time.Now()
+	lines := f.draw(columns, rows)
+	f.drawn = time.Now()
+	f.took = f.drawn.Sub(began)
+	lines = lines[:min(len(lines), max(rows-1, 0))] // the cursor is below
 	for i, l := range lines {
 		// One column is left for a character that the terminal shows wider than it is said to be.
 		lines[i] = cut(l, columns-1)
 	}
-	f.frame(text, lines, columns, rows)
+	return lines
 }
 
 // frame puts text and lines in the place of the lines on the screen, in one write.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"stepflow/cmd/stepflow/live/livetest"
 )
@@ -120,6 +121,33 @@ func TestFootWritesWhatChanged(t *testing.T) {
 	}
 	if !slices.Equal(writes, want) {
 		t.Errorf("it wrote %q, want %q", writes, want)
+	}
+}
+
+// TestFootOfManyLines: much text at once does not draw the lines below for each of its own.
+func TestFootOfManyLines(t *testing.T) {
+	columns, rows, drawn := 40, 10, 0
+	s := livetest.New(columns, rows)
+	f := still(screenOf(t, s, &columns, &rows, true), func(int, int) []string {
+		drawn++
+		time.Sleep(time.Millisecond) // of a large run
+		return []string{"a foot"}
+	})
+	const lines = 10_000
+	for range lines {
+		f.Text([]byte("a warning\n"))
+	}
+	if drawn > lines/10 {
+		t.Errorf("it was drawn %d times", drawn)
+	}
+	if got := s.Whole(); len(got) != lines+1 || got[lines] != "a foot" {
+		t.Errorf("the screen has %d lines, the last of which is %q", len(got), got[len(got)-1])
+	}
+	columns = 30
+	s.Resize(columns, rows, true)
+	n := drawn
+	if f.Text([]byte("a warning\n")); drawn != n+1 {
+		t.Error("a window of another width was not drawn for")
 	}
 }
 
