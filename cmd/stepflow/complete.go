@@ -34,13 +34,13 @@ var flagWords = map[string]func(*completer) []string{
 	"target": (*completer).selectable, "exclude": (*completer).selectable, "replace": (*completer).instances,
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
 	"filter":  (*completer).tests,
-	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": words("cpu", "cuda"),
+	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": oneOf("cpu", "cuda"),
 	"ui": (*completer).nothing,
 }
 
 var argWords = map[string]func(*completer) []string{
 	"show": (*completer).recorded, "output": (*completer).outputs, "profile": (*completer).stages,
-	"completion": words("bash", "zsh", "fish"), "sample": words("go-docs"), "version": (*completer).nothing,
+	"completion": oneOf("bash", "zsh", "fish"), "sample": oneOf("go-docs"), "version": (*completer).nothing,
 	"devices": (*completer).nothing, "schema": (*completer).nothing, "bench": (*completer).nothing,
 	"lsp":   (*completer).nothing,
 	"state": (*completer).stateWords, "data": (*completer).dataWords,
@@ -54,7 +54,7 @@ func (c *completer) takesFiles() bool {
 	return alsoFiles[c.command.name] || len(c.args) > 0 && alsoFiles[c.command.name+" "+c.args[0]]
 }
 
-func words(list ...string) func(*completer) []string {
+func oneOf(list ...string) func(*completer) []string {
 	return func(*completer) []string { return list }
 }
 

@@ -13,6 +13,7 @@ import (
 	"stepflow/foreign"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // progress shows what happens in a run: lines of text and, on a terminal, how far the run is below them; JSON with
@@ -119,13 +120,13 @@ func (p *progress) event(e observe.Event) {
 	case observe.BlockDone:
 		delete(p.steps, e.Addr)
 		p.line("%s: %s in %s%s%s", p.app.paint(bold, name), p.app.paint(green, "done"),
-			duration(e.Seconds), values(e.Values), texts(e.Values))
+			words.Duration(e.Seconds), values(e.Values), texts(e.Values))
 	case observe.BlockFailed:
 		delete(p.steps, e.Addr)
 	case observe.Warned:
-		p.line("%s: %s %s", name, p.app.paint(yellow, "warning:"), e.Message)
+		p.line("%s: %s %s", name, p.app.paint(yellow, "warning:"), foreign.ShownText(e.Message))
 	case observe.Notice:
-		p.line("%s: %s", name, e.Message)
+		p.line("%s: %s", name, foreign.ShownText(e.Message))
 	}
 }
 
@@ -168,7 +169,7 @@ func (p *progress) step(e observe.Event) {
 		text += fmt.Sprintf("  MFU %.0f %% of %sFLOP/s measured", 100*m.MFU, count(e.Peak))
 	}
 	fmt.Fprintf(p.app.stdout, "%s: %s  %s  ETA %s\n", foreign.Shown(e.Addr.String()), text, dsl.FormatBytes(e.Memory),
-		duration(seconds*float64(e.Steps-m.Step)))
+		words.Duration(seconds*float64(e.Steps-m.Step)))
 }
 
 func (p *progress) jsonEvent(e observe.Event) {
@@ -205,12 +206,4 @@ func values(v map[string]any) string {
 		return ""
 	}
 	return "; " + strings.Join(parts, ", ")
-}
-
-func duration(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	if d < 10*time.Second {
-		return d.Round(10 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
 }

@@ -17,6 +17,7 @@ import (
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/words"
 )
 
 // summary is what a run made.
@@ -47,7 +48,7 @@ func (s *summary) made(p *plan.Plan) (lines []string) {
 	if len(s.ended) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("Ran %s in %s.", plural(len(s.ended), "block"), duration(time.Since(s.began).Seconds()))
+	text := fmt.Sprintf("Ran %s in %s.", plural(len(s.ended), "block"), words.Duration(time.Since(s.began).Seconds()))
 	lines = append(lines, text+s.peak(p))
 	if losses := s.losses(p); len(losses) > 0 {
 		lines = append(lines, "Loss in nats a token: "+strings.Join(losses, ", ")+".")

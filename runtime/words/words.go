@@ -30,8 +30,17 @@ func Plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
+// From so many seconds on a time is written in years. A time.Duration holds no more than 292 of them.
+const (
+	year  = 365.25 * 24 * 60 * 60
+	Years = 100 * year
+)
+
 // Duration writes a time in seconds.
 func Duration(seconds float64) string {
+	if seconds >= Years {
+		return fmt.Sprintf("%.0f years", min(seconds/year, 1e9))
+	}
 	d := time.Duration(seconds * float64(time.Second))
 	if d < 10*time.Second {
 		return d.Round(10 * time.Millisecond).String()

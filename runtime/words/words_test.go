@@ -1,6 +1,18 @@
 package words
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
+
+func TestDuration(t *testing.T) {
+	for seconds, want := range map[float64]string{0: "0s", 0.004: "0s", 1.234: "1.23s", 3599.9: "1h0m0s", 1e9: "277777h46m40s",
+		1e10: "317 years", 1e18: "1000000000 years", math.Inf(1): "1000000000 years"} {
+		if got := Duration(seconds); got != want {
+			t.Errorf("%v seconds are written %s, want %s", seconds, got, want)
+		}
+	}
+}
 
 func TestCount(t *testing.T) {
 	for n, want := range map[float64]string{0: "0", 0.25: "0.25", 999: "999", 999.4: "999.4", 1000: "1k", 1280000: "1.28M",

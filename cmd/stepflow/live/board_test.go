@@ -242,4 +242,28 @@ func TestETA(t *testing.T) {
 	wants("ETA 39s")
 	b.Event(observe.Event{Kind: observe.BlockFailed, Addr: named(t, "stage.c")})
 	wants("ETA 30s")
+	begins(b, named(t, "stage.b"))
+	train(b, now, named(t, "stage.b"), 0, 1, 1e12)
+	wants("ETA 3169 years")
+	ends(b, now, named(t, "stage.b"), 10, nil)
+	if l := b.Lines(100, 24); strings.Contains(l[len(l)-1], "ETA") {
+		t.Errorf("nothing is to come, and the run says %q", l[len(l)-1])
+	}
+}
+
+// TestLowWindow: what there is room for in any window ends with the line of the run.
+func TestLowWindow(t *testing.T) {
+	b := thousand(t)
+	for rows := 1; rows < 12; rows++ {
+		lines := b.Lines(60, rows)
+		if most := max(1, rows-1); len(lines) > most {
+			t.Errorf("%d lines in a window of %d", len(lines), rows)
+		}
+		if l := lines[len(lines)-1]; !strings.HasPrefix(l, "quickstart") {
+			t.Errorf("the last line in a window of %d is %q", rows, l)
+		}
+		if rows > 2 && !strings.Contains(strings.Join(lines, "\n"), "> stage.s[400]") {
+			t.Errorf("what runs is not among %q", lines)
+		}
+	}
 }

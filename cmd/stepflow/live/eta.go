@@ -76,7 +76,7 @@ func (b *Board) eta(now time.Time) string {
 func span(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
-	case d < time.Second:
+	case seconds < 1 || seconds >= words.Years:
 		return words.Duration(seconds)
 	case d < time.Hour:
 		return d.Round(time.Second).String()

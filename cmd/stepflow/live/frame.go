@@ -32,11 +32,14 @@ var marks = map[status]struct {
 }
 
 // Lines draws the board for a window: a line for the run, and above it the blocks, as many as half of the window takes.
+// A low window has room for more than half, and for the run before blocks.
 func (b *Board) Lines(columns, rows int) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, width := b.now(), columns-1
-	shown, before, behind := b.choose(max(1, max(rows/2, 6)-1))
+	const low = 6
+	most := max(1, min(max(rows/2, low), rows-1)) // the cursor is below them
+	shown, before, behind := b.choose(most - 1)
 	names := 0
 	for _, r := range shown {
 		names = max(names, Width(r.name))
@@ -78,7 +81,11 @@ func (b *Board) choose(lines int) (shown []*row, before, behind string) {
 	if len(list) <= lines {
 		return list, "", ""
 	}
-	lines = max(1, lines-2) // for what is counted
+	const forCounts = 2
+	counting := lines > forCounts
+	if counting {
+		lines -= forCounts
+	}
 	chosen := map[*row]bool{}
 	take := func(r *row) {
 		if len(chosen) < lines {
@@ -115,6 +122,9 @@ func (b *Board) choose(lines int) (shown []*row, before, behind string) {
 		} else {
 			counts[r.status]++
 		}
+	}
+	if !counting {
+		return shown, "", ""
 	}
 	before = counted("more ", counts, done, failed, notRun)
 	behind = counted("more ", counts, running, toCome)
@@ -167,7 +177,7 @@ func (b *Board) whole(now time.Time, width int) string {
 	switch {
 	case b.stopping:
 		text = append(text, field{text: "ending", style: Busy})
-	case b.plan != nil:
+	case b.plan != nil && counts[toCome]+counts[running] > 0:
 		eta := b.eta(now)
 		text = append(text, field{text: eta, short: strings.Replace(eta, "at least ", ">", 1), rank: 1})
 	}

@@ -64,9 +64,14 @@ func cutLeft(s string, width int) string {
 	if Width(s) <= width {
 		return s
 	}
-	r := []rune(s)
-	for len(r) > 0 && Width(string(r)) > width-runewidth.RuneWidth('…') {
-		r = r[1:]
+	room := width - runewidth.RuneWidth('…')
+	from := len(s)
+	for from > 0 {
+		r, size := utf8.DecodeLastRuneInString(s[:from])
+		if room -= runewidth.RuneWidth(r); room < 0 {
+			break
+		}
+		from -= size
 	}
-	return "…" + string(r)
+	return "…" + s[from:]
 }
