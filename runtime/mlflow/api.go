@@ -126,6 +126,9 @@ func (s *Server) experimentOf(ctx context.Context, pipeline string) (string, err
 	return found.Experiment.ID, err
 }
 
+// mostRuns is how many runs a state may have on a server: of a list that never ends, no more are read.
+const mostRuns = 200_000
+
 // search lists the runs of a state, the latest first, deleted ones too.
 func (s *Server) search(ctx context.Context, experiment, lineage string) (list []*remote, err error) {
 	page := ""
@@ -149,6 +152,9 @@ func (s *Server) search(ctx context.Context, experiment, lineage string) (list [
 		}
 		if len(found.Runs) == 0 || found.Next == "" || found.Next == page {
 			return list, nil
+		}
+		if len(list) > mostRuns {
+			return nil, &refusal{text: fmt.Sprintf("it lists more than %d runs of this pipeline", mostRuns)}
 		}
 		page = found.Next
 	}

@@ -568,6 +568,24 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestEndlessPages: a list of runs that does not end is given up.
+func TestEndlessPages(t *testing.T) {
+	page, calls := strings.Repeat(`{"info":{"run_id":"r"}},`, 50_000), 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if !strings.HasSuffix(q.URL.Path, "runs/search") {
+			fmt.Fprint(w, `{"experiment":{"experiment_id":"1"}}`)
+			return
+		}
+		calls++
+		fmt.Fprintf(w, `{"runs":[%s],"next_page_token":"%d"}`, strings.TrimSuffix(page, ","), calls)
+	}))
+	defer s.Close()
+	_, err := connect(t, map[string]string{addressVariable: s.URL}).search(t.Context(), "1", "lineage")
+	if err == nil || !strings.Contains(err.Error(), "more than 200000 runs") || calls != 5 {
+		t.Errorf("%v after %d pages", err, calls)
+	}
+}
+
 // TestGivenRun: MLFLOW_RUN_ID names the run that stands for the pipeline, whose end is another's to say.
 func TestGivenRun(t *testing.T) {
 	f, s := newFolder(t), newServer(t)
@@ -591,6 +609,19 @@ func TestGivenRun(t *testing.T) {
 	}
 }
 
+// TestHidden: what a server repeats of the credentials is not shown, also as a request has them.
+func TestHidden(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.WriteHeader(400)
+		fmt.Fprintf(w, `{"error_code":"BAD","message":"%s or s3cret"}`, q.Header.Get("Authorization"))
+	}))
+	defer s.Close()
+	_, err := connect(t, map[string]string{addressVariable: s.URL, userVariable: "me", passwordVariable: "s3cret"}).get(t.Context(), "1")
+	if want := "it answers 400 Bad Request: Basic … or …"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	for _, c := range []struct{ env, want string }{
 		{"", "off"},
@@ -600,9 +631,16 @@ func TestEnvironment(t *testing.T) {
 		{"MLFLOW_TRACKING_URI=./mlruns", "by http:// or https://"},
 		{"MLFLOW_TRACKING_URI=databricks", "by http:// or https://"},
 		{"MLFLOW_TRACKING_URI=sqlite:///mlflow.db", "mlflow server --backend-store-uri"},
-		{"MLFLOW_TRACKING_URI=postgresql://me:s3cret@h/db", "postgresql://me:xxxxx@h/db"},
+		{"MLFLOW_TRACKING_URI=postgresql://me:s3cret@h/db", "\"postgresql://…\", and stepflow sends to"},
+		{"MLFLOW_TRACKING_URI=mysql://h/db?password=s3cret", "\"mysql://…\""},
+		{"MLFLOW_TRACKING_URI=me:s3cret@h:5000", "\"…\", and stepflow sends to"},
+		{"MLFLOW_TRACKING_URI=http://me:s3cret%zz@h", "\"http://…\", which is no address"},
+		{"MLFLOW_TRACKING_URI=HTTPS://me:s3cret@h:port", "\"HTTPS://…\", which is no address"},
+		{"MLFLOW_TRACKING_URI=http://me:s3cret@", "which is no address"},
+		{"MLFLOW_TRACKING_URI=http://", "\"http://\", which is no address"},
 		{"MLFLOW_TRACKING_URI=http://h MLFLOW_TRACKING_SERVER_CERT_PATH=/nowhere", "MLFLOW_TRACKING_SERVER_CERT_PATH"},
 		{"MLFLOW_TRACKING_URI=http://h MLFLOW_TRACKING_CLIENT_CERT_PATH=/nowhere", "MLFLOW_TRACKING_CLIENT_CERT_PATH"},
+		{"MLFLOW_TRACKING_URI=http://h MLFLOW_TRACKING_SERVER_CERT_PATH=/dev/zero", "MLFLOW_TRACKING_SERVER_CERT_PATH: "},
 	} {
 		s, err := FromEnvironment(func(name string) string {
 			for _, x := range strings.Fields(c.env) {

@@ -8,13 +8,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -56,8 +56,13 @@ func FromEnvironment(getenv func(string) string) (*Server, error) {
 	if address == "" || truth(getenv(offVariable)) {
 		return nil, nil
 	}
+	scheme, _, _ := strings.Cut(strings.ToLower(address), "://")
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	switch isHTTP := scheme == "http" || scheme == "https"; {
+	case isHTTP && (err != nil || u.Hostname() == ""):
+		return nil, fmt.Errorf("%s is %q, which is no address: it is written as http://HOST:PORT, and special characters of "+
+			"a password as %%40 or in %s", addressVariable, shownAddress(address), passwordVariable)
+	case !isHTTP:
 		return nil, fmt.Errorf("%s is %q, and stepflow sends to an MLflow server alone, by http:// or https://. For what "+
 			"lies in a folder or a database, start one with mlflow server --backend-store-uri. %s=true says that you "+
 			"do not want this", addressVariable, shownAddress(address), offVariable)
@@ -79,13 +84,20 @@ func FromEnvironment(getenv func(string) string) (*Server, error) {
 
 func truth(s string) bool { return strings.EqualFold(s, "true") || s == "1" }
 
-// shownAddress is what is no address of a server, as it may be shown: a database's has a password in it.
+// shownAddress is what is no address of a server, as it may be shown. Of one that may have a password in it, also where
+// it cannot be parsed, that is how it begins.
 func shownAddress(address string) string {
-	if u, err := url.Parse(address); err == nil {
-		address = u.Redacted()
+	if strings.ContainsAny(address, "@?") {
+		scheme, _, ok := strings.Cut(address, "://")
+		if address = "…"; ok && !strings.ContainsAny(scheme, ":@?") {
+			address = scheme + "://…"
+		}
 	}
 	return foreign.ShownStart(address, 200)
 }
+
+// mostCert is how many bytes a file of certificates may have.
+const mostCert = 16 << 20
 
 // transport speaks TLS as the variables say.
 func transport(getenv func(string) string) (http.RoundTripper, error) {
@@ -93,7 +105,7 @@ func transport(getenv func(string) string) (http.RoundTripper, error) {
 	t.IdleConnTimeout = time.Second // servers of Python hang up after two to five, just when something is sent again
 	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: truth(getenv(insecureVariable))}
 	if path := getenv(serverCertVariable); path != "" {
-		pem, err := os.ReadFile(path)
+		pem, err := foreign.ReadFile(path, mostCert)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", serverCertVariable, err)
 		}
@@ -103,7 +115,11 @@ func transport(getenv func(string) string) (http.RoundTripper, error) {
 		}
 	}
 	if path := getenv(clientCertVariable); path != "" {
-		pair, err := tls.LoadX509KeyPair(path, path)
+		pem, err := foreign.ReadFile(path, mostCert)
+		var pair tls.Certificate
+		if err == nil {
+			pair, err = tls.X509KeyPair(pem, pem)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", clientCertVariable, err)
 		}
@@ -221,8 +237,9 @@ func (s *Server) refused(r *http.Response, body []byte) error {
 
 // hide takes the credentials out of a text of the server.
 func (s *Server) hide(text string) string {
-	const least = 4 // shorter ones are no keys, and stand in many words
-	for _, key := range []string{s.token, s.password} {
+	const least = 4                                                               // shorter ones are no keys, and stand in many words
+	basic := base64.StdEncoding.EncodeToString([]byte(s.user + ":" + s.password)) // as requests have them
+	for _, key := range []string{s.token, basic, s.password} {
 		if len(key) >= least {
 			text = strings.ReplaceAll(text, key, "…")
 		}
