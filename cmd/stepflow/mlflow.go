@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"stepflow/dsl"
 	"stepflow/runtime/apply"
@@ -52,7 +53,13 @@ func (a *app) tracked(t *mlflow.Tracker, p *plan.Plan, err error) {
 		outcome = mlflow.Failed
 	}
 	a.interrupt.hold("Interrupted: the next apply sends to MLflow what is missing there. Once more stops at once.")
+	slow := time.AfterFunc(2*time.Second, func() {
+		if !a.json {
+			fmt.Fprintln(a.stderr, "Sending to MLflow what is missing there. Ctrl-C leaves the rest to the next apply.")
+		}
+	})
 	s, ok := t.End(a.ctx, outcome, trackedBlocks(p))
+	slow.Stop()
 	if !ok {
 		return
 	}
