@@ -215,7 +215,7 @@ func (t *Tracker) evaluations(ctx context.Context) error {
 			continue
 		}
 		list := numbers(evaluationName(a, at), b.Values, integer(b.Updated.UnixMilli()), integer(step))
-		if err := t.refusable(r, t.send(ctx, r, list, nil)); err != nil {
+		if err := t.refusable(ctx, r, t.send(ctx, r, list, nil)); err != nil {
 			return err
 		}
 	}
@@ -244,7 +244,7 @@ func (t *Tracker) finish(ctx context.Context) error {
 	t.mu.Unlock()
 	for _, r := range append(slices.Collect(maps.Values(t.runs)), t.others...) {
 		if b := t.state.Blocks[r.address]; r.status == running && !r.deleted && (b == nil || b.Recipe != r.recipe) {
-			if err := t.refusable(r, t.status(ctx, r, string(Killed), time.Now())); err != nil {
+			if err := t.refusable(ctx, r, t.status(ctx, r, string(Killed), time.Now())); err != nil {
 				return err
 			}
 		}
@@ -255,7 +255,7 @@ func (t *Tracker) finish(ctx context.Context) error {
 			values[n] = x
 		}
 	}
-	if t.parent.refused != nil {
+	if t.parent.refused != nil || t.parent.deleted {
 		return nil
 	}
 	// The time of the last change, so that they are sent once.
@@ -263,5 +263,5 @@ func (t *Tracker) finish(ctx context.Context) error {
 	if err == nil && (t.parent.status != outcome || t.parent.ended < t.changed()) {
 		err = t.status(ctx, t.parent, outcome, time.Now())
 	}
-	return t.refusable(t.parent, err)
+	return t.refusable(ctx, t.parent, err)
 }

@@ -484,8 +484,18 @@ func TestOneIsRefused(t *testing.T) {
 			return 0
 		}
 	})
-	sum := track(t, s, p, Finished)
-	if sum.Err == nil || !strings.Contains(sum.Err.Error(), "active") || loss(s, x) != 5 {
+	if sum := track(t, s, p, Finished); sum.Err != nil || loss(s, x) != 5 { // what its user deletes is no error
+		t.Errorf("%+v", sum)
+	}
+
+	y.Deleted = false
+	s.Locked(func() { s.Before = nil })
+	f.dir.State.Blocks[y.Name].Attrs["new"] = "1"
+	f.dir.State.Blocks[x.Name].Attrs["new"] = "1"
+	f.save()
+	s.Locked(func() { s.Full = y.ID })
+	if sum := track(t, s, p, Finished); sum.Err == nil || x.Params["new"] != "1" ||
+		!strings.HasSuffix(sum.Err.Error(), "400 Bad Request: The run takes no more") {
 		t.Errorf("%+v", sum)
 	}
 }
@@ -606,6 +616,14 @@ func TestGivenRun(t *testing.T) {
 	r := one(t, s, "project")
 	if r.Status != running || r.Params["lr"] != "0.01" || one(t, s, `stage.s["x"]`).Tags["mlflow.parentRunId"] != r.ID {
 		t.Errorf("%+v", r)
+	}
+
+	r.Deleted = true
+	tracker = connect(t, env).Track(p, func(error) {})
+	tracker.Start()
+	sum, _ := tracker.End(t.Context(), Finished, p.Blocks)
+	if sum.Err == nil || !strings.Contains(sum.Err.Error(), "is deleted: restore it, or set MLFLOW_RUN_ID to another") {
+		t.Errorf("%+v", sum)
 	}
 }
 

@@ -3,6 +3,7 @@ package mlflow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -136,7 +137,10 @@ func (t *Tracker) meet(ctx context.Context) error {
 	switch {
 	case t.parent != nil: // and a child may have been made without our knowing
 	case given != nil:
-		t.parent = runOf(given)
+		if t.parent = runOf(given); t.parent.deleted {
+			t.parent = nil
+			return &refusal{text: fmt.Sprintf("its run %s is deleted: restore it, or set %s to another", s.run, runVariable)}
+		}
 		t.parent.ours = false
 	case before != nil && (before.status != string(Finished) || before.ended >= t.changed()):
 		t.parent = before
@@ -145,7 +149,7 @@ func (t *Tracker) meet(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.refusable(t.parent, t.params(ctx, t.parent, t.parentParams()))
+	return t.refusable(ctx, t.parent, t.params(ctx, t.parent, t.parentParams()))
 }
 
 // changed is when something of the pipeline was last recorded, in milliseconds.
@@ -207,17 +211,22 @@ func (t *Tracker) stage(ctx context.Context, name string, over bool) error {
 	if err == nil {
 		err = t.status(ctx, r, statusOf(b, over), b.Updated)
 	}
-	return t.refusable(r, err)
+	return t.refusable(ctx, r, err)
 }
 
-// refusable notes that the server refuses something of a run, so that the others go on; other errors end the pass.
-func (t *Tracker) refusable(r *run, err error) error {
+// refusable notes that the server refuses something of a run, so that the others go on; other errors end the pass. What
+// it refuses of a run that its user deleted meanwhile is no error.
+func (t *Tracker) refusable(ctx context.Context, r *run, err error) error {
 	var no *refusal
-	if errors.As(err, &no) && no.code != "" {
-		r.refused = err
+	if !errors.As(err, &no) || no.code == "" {
+		return err
+	}
+	if now, err := t.server.get(ctx, r.id); err == nil && now.deleted() {
+		r.deleted = true
 		return nil
 	}
-	return err
+	r.refused = err
+	return nil
 }
 
 func runKey(address, recipe string) string { return address + " " + recipe }

@@ -216,7 +216,7 @@ func (s *Server) refused(r *http.Response, body []byte) error {
 	isMLflow := json.Unmarshal(body, &said) == nil && said.Code != ""
 	what := foreign.Shown(r.Status)
 	if isMLflow {
-		what += ": " + foreign.ShownStart(s.hide(said.Message), 300)
+		what += ": " + foreign.ShownStart(strings.TrimRight(s.hide(said.Message), ". \n"), 300) // a sentence goes on
 	}
 	switch code := r.StatusCode; {
 	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:

@@ -20,6 +20,7 @@ type Server struct {
 	Token  string                 // that requests must bear; "" for none
 	Before func(call string) int  // the status to answer a call such as runs/create with; 0 to serve it
 	After  func(call string) bool // reports whether the answer to a call gets lost
+	Full   string                 // the id of a run that takes nothing more; "" for none
 	Page   int                    // runs on a page of a search; 0 for what is asked for
 	Called map[string]int         // calls that were served
 	Bodies []string               // of all requests
@@ -221,6 +222,8 @@ func (s *Server) answer(q *http.Request, call string, b *body, text string) (any
 		return s.search(b)
 	case post && call == "runs/update":
 		return s.update(b)
+	case post && call == "runs/log-batch" && s.Full != "" && b.RunID == s.Full:
+		return nil, invalid("The run takes no more.")
 	case post && call == "runs/log-batch":
 		return s.log(b, len(text))
 	}
