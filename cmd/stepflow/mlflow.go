@@ -54,7 +54,7 @@ func (a *app) tracked(t *mlflow.Tracker, p *plan.Plan, err error) {
 	}
 	a.interrupt.hold("Interrupted: the next apply sends to MLflow what is missing there. Once more stops at once.")
 	slow := time.AfterFunc(2*time.Second, func() {
-		if !a.json {
+		if !a.json && a.ctx.Err() == nil {
 			fmt.Fprintln(a.stderr, "Sending to MLflow what is missing there. Ctrl-C leaves the rest to the next apply.")
 		}
 	})
