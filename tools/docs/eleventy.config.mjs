@@ -84,6 +84,7 @@ const order = [{ page: "README.md", title: "stepflow" }, { page: contents, title
 
 export default function (config) {
   config.setLibrary("md", md);
+  config.amendLibrary("md", md => md.enable("code")); // indented code, which Eleventy turns off
   config.setQuietMode(true);
   for (const { page, source, sections, title } of Object.values(book)) {
     const i = order.findIndex(entry => entry.page === page);

@@ -31,6 +31,8 @@ for (const colorScheme of ["light", "dark"]) for (const width of [1400, 390]) {
     const found = await page.evaluate(async () => (await axe.run(document, { resultTypes: ["violations"], preload: false })).violations.map(v => `${v.id} (${v.impact}): ${v.nodes.slice(0, 3).map(n => n.target.join(" ")).join(", ")}`));
     check(found.length === 0, `${where}: axe: ${found.join("; ")}`);
   }
+  await page.goto(`${site}/docs/memory.html`);
+  check(await page.locator("main pre", { hasText: "P = 2h² + 2hk" }).count() === 1, "docs/memory.html: an indented formula is not shown as code");
   // The search finds a section by the name of an attribute, and the keyboard opens it.
   const where = `the search, ${colorScheme}, ${width} px`;
   await page.goto(`${site}/docs/index.html`);
