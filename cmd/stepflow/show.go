@@ -92,24 +92,31 @@ func (a *app) printBlock(name string, b *state.Block) int {
 		return exitOK
 	}
 	a.printStatus(a.paint(bold, name), b)
+	var lines [][2]string
 	if b.Dir != "" {
-		fmt.Fprintf(a.stdout, "  files    %s\n", b.Dir)
+		lines = append(lines, [2]string{"files", b.Dir})
 	}
 	if b.Content != "" {
-		fmt.Fprintf(a.stdout, "  content  %s\n", b.Content)
+		lines = append(lines, [2]string{"content", b.Content})
 	}
 	if m := b.Memory; m != nil {
-		fmt.Fprintf(a.stdout, "  memory   planned %d bytes, allocated %d; vanilla %d\n",
-			m.Planned, m.Measured, m.Vanilla)
+		lines = append(lines, [2]string{"memory", fmt.Sprintf("planned %d bytes, allocated %d; vanilla %d",
+			m.Planned, m.Measured, m.Vanilla)})
 	}
 	for _, k := range slices.Sorted(maps.Keys(b.Values)) {
-		v, err := json.Marshal(b.Values[k])
-		if err == nil {
-			fmt.Fprintf(a.stdout, "  %-8s %s\n", k, v)
+		if v, err := json.Marshal(b.Values[k]); err == nil {
+			lines = append(lines, [2]string{k, string(v)})
 		}
 	}
 	if b.Error != "" {
-		fmt.Fprintf(a.stdout, "  error    %s\n", b.Error)
+		lines = append(lines, [2]string{"error", b.Error})
+	}
+	width := 0
+	for _, l := range lines {
+		width = max(width, len(l[0]))
+	}
+	for _, l := range lines {
+		fmt.Fprintf(a.stdout, "  %-*s  %s\n", width, l[0], l[1])
 	}
 	return exitOK
 }
