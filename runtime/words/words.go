@@ -36,10 +36,15 @@ const (
 	Years = 100 * year
 )
 
-// Duration writes a time in seconds.
+// Duration writes a time in seconds; one of more than two days in days, and a very long one in years.
 func Duration(seconds float64) string {
-	if seconds >= Years {
+	switch days := seconds / (24 * 60 * 60); {
+	case seconds >= Years:
 		return fmt.Sprintf("%.0f years", min(seconds/year, 1e9))
+	case days >= 10:
+		return fmt.Sprintf("%.0f days", days)
+	case days > 2:
+		return fmt.Sprintf("%.1f days", days)
 	}
 	d := time.Duration(seconds * float64(time.Second))
 	if d < 10*time.Second {

@@ -22,3 +22,12 @@ func TestCount(t *testing.T) {
 		}
 	}
 }
+
+func TestDuration(t *testing.T) {
+	for seconds, want := range map[float64]string{0.0512: "50ms", 75.4: "1m15s", 47 * 3600: "47h0m0s", 60 * 3600: "2.5 days",
+		68_062_397: "788 days", 1e12: "31688 years"} {
+		if got := Duration(seconds); got != want {
+			t.Errorf("%v s are written %s, want %s", seconds, got, want)
+		}
+	}
+}
