@@ -100,6 +100,9 @@ func (a *app) lookAt(o *dataFlags, arg string) (list []looked, err error) {
 		}
 	}
 	at, err := addr.Parse(arg)
+	if of, part, _ := addr.ParsePart(arg); part != "" && of.Kind == "data" {
+		return nil, fmt.Errorf("%s is a part of a block; name the whole one, %s", arg, of)
+	}
 	if err != nil || at.Kind != "data" {
 		format := o.format
 		if format == "" {
