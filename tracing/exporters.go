@@ -134,7 +134,7 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		if err != nil {
 			return nil, err
 		}
-		t.closers = append(t.closers, f)
+		t.closers, t.file = append(t.closers, f), path
 		return stdouttrace.New(stdouttrace.WithWriter(f))
 	case kind == "otlp" && protocol == "grpc":
 		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp(traces)),

@@ -32,6 +32,15 @@ type Tracing struct {
 	logs        *sdklog.LoggerProvider
 	log         *slog.Logger
 	closers     []io.Closer
+	file        string // to which spans are written
+}
+
+// File is the file to which spans are written; empty where they go elsewhere.
+func (t *Tracing) File() string {
+	if t == nil {
+		return ""
+	}
+	return t.file
 }
 
 // closeWithin is how long a run waits at its end for what is queued.

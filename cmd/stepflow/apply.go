@@ -335,7 +335,7 @@ func (a *app) apply(p *plan.Plan, approve bool) int {
 	switch {
 	case a.json:
 	case whole:
-		a.printNext(sum.next(a, done, traced))
+		a.printNext(sum.next(a, done, traced, trace.File()))
 	case code == exitInterrupted:
 		fmt.Fprintln(a.stderr, end.next())
 	case sum.begun:

@@ -142,7 +142,7 @@ func (s *summary) runs(p *plan.Plan) (n int) {
 }
 
 // next are commands that show what the run made, with what each does.
-func (s *summary) next(a *app, done *apply.Applied, traced bool) (list [][2]string) {
+func (s *summary) next(a *app, done *apply.Applied, traced bool, file string) (list [][2]string) {
 	p := done.Plan
 	if len(s.ended) == 0 {
 		return nil
@@ -167,7 +167,10 @@ func (s *summary) next(a *app, done *apply.Applied, traced bool) (list [][2]stri
 	if len(p.Outputs) > 0 {
 		list = append(list, [2]string{program + "output" + output, "prints the outputs again"})
 	}
-	if traced {
+	switch {
+	case traced && file != "":
+		list = append(list, [2]string{file, "has the spans of the run, a line of JSON each"})
+	case traced:
 		list = append(list, [2]string{"trace " + done.TraceID, "search for this id where you look at traces"})
 	}
 	return list
