@@ -46,7 +46,7 @@ func (c *Client) Get(
 	if err != nil {
 		return nil, nil, err
 	}
-	err = c.retry(ctx, u, "its answer", func() (time.Duration, error) {
+	err = c.retry(ctx, u, "", func() (time.Duration, error) {
 		r, done, after, err := c.ask(ctx, u, nil, auth)
 		if err != nil {
 			return after, err
@@ -72,9 +72,10 @@ func parse(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// retry calls f until it succeeds, the budget is spent, calling again is of no use, or ctx ends.
+// retry calls f until it succeeds, the budget is spent, calling again is of no use, or ctx ends. part says what of the
+// address is asked for, if not the whole.
 func (c *Client) retry(
-	ctx context.Context, u *url.URL, what string, f func() (after time.Duration, err error),
+	ctx context.Context, u *url.URL, part string, f func() (after time.Duration, err error),
 ) error {
 	budget, wait := or(c.Budget, 5*time.Minute), or(c.Backoff, 200*time.Millisecond)
 	longest := 100 * wait
@@ -105,8 +106,11 @@ func (c *Client) retry(
 			wait = min(2*wait, longest)
 		}
 		if pause > budget-time.Since(start) { // the sum might overflow
-			return fmt.Errorf("%s: %s: %w: %w; asked %d times in %s",
-				show(u), what, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
+			if part != "" {
+				part += ": "
+			}
+			return fmt.Errorf("%s: %s%w: %w; asked %d times in %s",
+				show(u), part, ErrUnreachable, err, try, time.Since(start).Round(time.Millisecond))
 		}
 		select {
 		case <-time.After(pause):
