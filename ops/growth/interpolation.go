@@ -6,8 +6,12 @@ import "fmt"
 func interpolation(s Spec, n int) (added []inserted, err error) {
 	gaps, err := s.choose(n - 1)
 	if err != nil {
-		return nil, fmt.Errorf("interpolation puts each new layer between two neighbours, and %d layers have %d gaps: %w",
-			n, n-1, err)
+		gap := "gaps"
+		if n == 2 {
+			gap = "gap"
+		}
+		return nil, fmt.Errorf("interpolation puts each new layer between two neighbours, and %d layers have %d %s: %w",
+			n, n-1, gap, err)
 	}
 	for _, i := range gaps {
 		added = append(added, inserted{i, []Source{{i, 1 - s.Mix}, {i + 1, s.Mix}}})
