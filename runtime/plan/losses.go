@@ -114,7 +114,7 @@ func (l Loss) Takes() string {
 	case l.Seconds == 0:
 		return "hours unknown"
 	case h < 0.1:
-		return "less than 0.1 hours"
+		return "less than 6 minutes"
 	default:
 		return fmt.Sprintf("about %.1f hours", h)
 	}
