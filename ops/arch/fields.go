@@ -140,8 +140,9 @@ func checkHeadDim(c Config) (what, do string) {
 	if c.HeadDim%2 == 0 && c.HeadDim >= 2 && c.HeadDim <= 1<<16 {
 		return "", ""
 	}
-	return fmt.Sprintf("head_dim is %d; it is even, from 2 to 65536", c.HeadDim),
-		"Rotary positions turn pairs of channels: choose an even head_dim from 2 to 65536."
+	return fmt.Sprintf("head_dim is %d; it must be even, from 2 to 65536", c.HeadDim),
+		"Rotary positions turn pairs of channels: choose another head_dim, or if it is not set, hidden_size and " +
+			"num_attention_heads whose quotient is even."
 }
 
 func checkHiddenAct(c Config) (what, do string) {
