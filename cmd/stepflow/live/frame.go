@@ -286,8 +286,8 @@ func (r *row) training() []field {
 		list = append(list, field{text: fmt.Sprintf("%5s tokens/s", words.Count(rate)), rank: 4})
 	}
 	list = append(list, field{text: fmt.Sprintf("lr %.2e", m.LearningRate), rank: 7})
-	if m.MFU > 0 {
-		list = append(list, field{text: fmt.Sprintf("MFU %2.0f %%", 100*m.MFU), rank: 6})
+	if m.MFU > 0 && seconds > 0 { // over the same steps as the rate
+		list = append(list, field{text: fmt.Sprintf("MFU %2.0f %%", 100*m.MFU*m.Seconds/seconds), rank: 6})
 	}
 	eta := "ETA " + span(seconds*float64(max(0, r.steps-m.Step)))
 	return append(list, field{text: fmt.Sprintf("%-9s", eta), rank: 2}) // as wide for seconds as for minutes
