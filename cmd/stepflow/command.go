@@ -136,7 +136,11 @@ func run(in *interrupt, args, env []string, stdin io.Reader, stdout, stderr io.W
 		}
 		return a.dispatch(&commands[i], append(given, args[1:]...))
 	}
-	return a.misuse("stepflow: there is no command %q.%s Run stepflow help for the list.", args[0], nearest(args[0]))
+	hint := dsl.Suggest(args[0], commandNames())
+	if h, ok := elsewhere[args[0]]; ok {
+		hint = " " + h
+	}
+	return a.misuse("stepflow: there is no command %q.%s Run stepflow help for the list.", args[0], hint)
 }
 
 // misuse reports what is wrong with the command line.
@@ -149,8 +153,6 @@ func (a *app) misuse(format string, args ...any) int {
 	}
 	return exitUsage
 }
-
-func nearest(given string) string { return dsl.Suggest(given, commandNames()) }
 
 func commandNames() (names []string) {
 	for _, c := range commands {
