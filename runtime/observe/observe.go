@@ -156,6 +156,7 @@ func (o *Observer) bury(ctx context.Context, name string, before RunBefore) {
 			s.EndAt(k.Last, nil)
 		}
 	}
+	o.Trace.Flush() // no run after this one sends them
 }
 
 // Reference names the root of the run's trace of now; "" without one.
