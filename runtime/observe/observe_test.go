@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"stepflow/tracing"
 )
 
@@ -37,6 +39,30 @@ func TestKilledTwice(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the killed run is not sent: %q", b)
+		}
+	}
+}
+
+// TestStrangeDead: what a state says of killed blocks is sent in a trace that can be read, whatever it is.
+func TestStrangeDead(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	o := &Observer{Trace: tracing.New(spans)}
+	past, future := time.Unix(0, 0), time.Now().AddDate(900, 0, 0)
+	before := RunBefore{Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Began: time.Now().Add(-time.Hour), Last: future}
+	for i := range 10_000 {
+		k := Killed{Addr: strings.Repeat("x", 10_000), Kind: "stage", Trace: "00-zz", Began: future, Last: past, Saved: -i}
+		if i%2 == 0 {
+			k.Trace, k.Began, k.Last = before.Trace, past, future
+		}
+		before.Killed = append(before.Killed, k)
+	}
+	o.Start(t.Context(), "p", before, Past{})
+	if n := len(spans.GetSpans()); n > traceSpans {
+		t.Errorf("%d spans", n)
+	}
+	for _, s := range spans.GetSpans() {
+		if s.EndTime.Before(s.StartTime) || s.EndTime.After(time.Now()) && s.StartTime != future {
+			t.Fatalf("%.20s from %v to %v", s.Name, s.StartTime, s.EndTime)
 		}
 	}
 }
