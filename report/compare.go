@@ -54,6 +54,10 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 	t.settings(all)
 	t.figures(all)
 	t.results(all)
+	seeded := slices.ContainsFunc(t.Columns, func(c *Column) bool { return c.differs && strings.HasSuffix(c.Path, ".data.seed") })
+	for i, c := range all {
+		t.Rows[i].made = c.made(seeded)
+	}
 	t.means()
 	return t, nil
 }
@@ -123,6 +127,24 @@ func (c *chain) stages() (list []*Stage) {
 		list = append(list, b.Stage)
 	}
 	return list
+}
+
+// made says which settings there are, of which stages, and on which data these were trained, unless these have seeds that
+// differ: then their ids do. Runs of different folders for which it is the same were made in the same way.
+func (c *chain) made(seeded bool) string {
+	parts := slices.Sorted(maps.Keys(c.settings))
+	at := c.end
+	for range c.stages() {
+		parts = append(parts, unkeyed(at.Address))
+		for _, data := range slices.Sorted(maps.Keys(at.data)) {
+			if !seeded {
+				data += at.data[data]
+			}
+			parts = append(parts, data)
+		}
+		at = c.by[at.Stage.From]
+	}
+	return strings.Join(parts, "\x00")
 }
 
 // trains reports whether a block is a stage, with its plan.

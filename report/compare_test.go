@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -169,5 +170,44 @@ func TestTimeElsewhere(t *testing.T) {
 	}
 	if table.Rows[0].Values["time"] != nil || table.Rows[1].Values["time"] != 5.0 {
 		t.Errorf("%v and %v", table.Rows[0].Values, table.Rows[1].Values)
+	}
+}
+
+// TestCompareSeedsOfRuns: runs of several folders that differ in seeds alone are averaged. What was made otherwise, or
+// from other data, is not.
+func TestCompareSeedsOfRuns(t *testing.T) {
+	run := func(name, seed string, loss float64, more ...[2]string) *Run {
+		s := &Block{Address: "stage.s", Kind: "stage", Status: "done", Values: map[string]any{"loss": loss},
+			Attrs: append(more, [2]string{"seed", seed}, [2]string{"precision", "fp32"}), data: map[string]string{"data.jsonl.d": "x"},
+			Stage: &Stage{Training: &blocks.Training{Figures: program.Figures{Tokens: 100}}}}
+		return &Run{Name: name, Blocks: []*Block{s}}
+	}
+	means := func(runs ...*Run) []*Mean {
+		table, err := Compare(runs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table.Means
+	}
+	a, b, c := run("a", "1", 3), run("b", "2", 4), run("c", "3", 5)
+	if m := means(a, b, c); len(m) != 1 || m[0].Runs != 3 || m[0].Results["loss"].Mean != 4 || math.Abs(*m[0].Results["loss"].Half-2.4842) > 1e-4 {
+		t.Errorf("%d means of three seeds", len(m))
+	}
+	if m := means(a, a); m != nil {
+		t.Errorf("one training is averaged with itself: %+v", m[0])
+	}
+	c.Blocks[0].data = map[string]string{"data.jsonl.d": "y"}
+	if m := means(a, b, c); len(m) != 2 || m[0].Runs != 2 || m[1].Runs != 1 {
+		t.Errorf("%d means of two seeds on one data, and one on another", len(m))
+	}
+	if m := means(a, run("e", "2", 4, [2]string{"freeze", "inherited"})); m != nil {
+		t.Errorf("a stage is averaged with one that was made otherwise: %+v", m[0])
+	}
+	table, err := Compare([]*Run{run("a", "1", math.MaxFloat64), run("b", "2", math.MaxFloat64)}, nil)
+	if err == nil {
+		_, err = json.Marshal(table)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }

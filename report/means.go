@@ -57,7 +57,7 @@ func (t *Table) means() {
 			}
 			var values []float64
 			for _, r := range groups[key] {
-				if v, ok := r.Values[c.Name].(float64); ok {
+				if v, ok := r.Values[c.Name].(float64); ok && math.Abs(v) < math.MaxFloat32 { // of others a sum is not finite
 					values = append(values, v)
 				}
 			}
@@ -79,7 +79,7 @@ func (t *Table) means() {
 
 // key is what tells a row from others by these columns.
 func (r *Row) key(columns []*Column) string {
-	key := r.Run + unkeyed(r.Address)
+	key := r.made
 	for _, c := range columns {
 		key += fmt.Sprintf("\x00%v", r.Values[c.Name])
 	}

@@ -173,3 +173,22 @@ func TestBoxesThatLeadBack(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 }
+
+// TestStrangePage: numbers that no chart has a place for, and texts without an end or a space, for the browser's test.
+func TestStrangePage(t *testing.T) {
+	long := strings.Repeat("abcdefghij", 1000)
+	b := trainedStage(fmt.Sprintf("stage.a[%q]", long), "", 20, 1)
+	b.Status, b.Error, b.Why, b.File, b.Warnings, b.Attrs = long, long, long, long, []string{long}, [][2]string{{long, long}}
+	th := newThinner(4)
+	for i := range 20 {
+		th.add(&metrics.Step{Step: i + 1, Tokens: int64(i+1) * 512, FLOPs: int64(i+1) << 20, Seconds: 1, Loss: 1e308, GradNorm: 1e308,
+			LearningRate: 1e308, TokensPerSec: -1e308, MFU: 1e308})
+	}
+	b.Stage.Series = th.result()
+	p := pageOf(long, b, trainedStage("stage.b", b.Address, 20, 2))
+	r := p.Runs[0]
+	r.Device, r.Note, r.Variables, r.Outputs, r.Environment = long, long, []Variable{{long, long, long}}, []Output{{long, long, long}}, [][2]string{{long, long}}
+	if html := writePage(t, "strange", p); len(html) > 3<<20 {
+		t.Errorf("the page has %d bytes", len(html))
+	}
+}

@@ -118,6 +118,7 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	}
 	if s != nil {
 		b.Stage.Done = s.Step
+		b.data = dataOf(s)
 		if s.Memory != nil {
 			b.Stage.Measured = s.Memory.Measured
 		}
@@ -147,6 +148,17 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
 	}
 	return nil
+}
+
+// dataOf returns the ids of the data that a block of the state was made from, by address.
+func dataOf(s *state.Block) map[string]string {
+	data := map[string]string{}
+	for name, id := range s.Inputs {
+		if x, err := addr.Parse(name); err == nil && x.Kind == "data" {
+			data[unkeyed(name)] = id
+		}
+	}
+	return data
 }
 
 // missing returns of which steps a stage's numbers are not there; "" if all are.

@@ -81,6 +81,8 @@ type Block struct {
 	Started time.Time      `json:"started,omitzero"`
 	Updated time.Time      `json:"updated,omitzero"`
 	TraceID string         `json:"trace_id,omitempty"`
+
+	data map[string]string // that a stage was trained on: address → id
 }
 
 // Stage is a block that trains a model, and its steps.

@@ -80,6 +80,8 @@ type Row struct {
 	Status  string         `json:"status"`
 	Best    bool           `json:"best,omitempty"` // it has the lowest loss
 	Values  map[string]any `json:"values"`         // by name of the column: numbers and texts
+
+	made string // of what it is made besides the values of the settings
 }
 
 // Show chooses columns, in this order; without names those that differ, or all. Sort names the column to sort by, with

@@ -2,6 +2,9 @@ package tracing
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strconv"
 	"sync/atomic"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -9,6 +12,29 @@ import (
 
 // queued is how many spans may wait for the exporter; those that find the queue full are dropped.
 const queued = 1 << 14
+
+// batches reads OTEL_BSP_*. OpenTelemetry would make queues and batches of any size that these name, and panic where one
+// is negative or larger than memory.
+func batches() ([]sdktrace.BatchSpanProcessorOption, error) {
+	const most = 1 << 20
+	queue, batch := queued, sdktrace.DefaultMaxExportBatchSize
+	for _, v := range []struct {
+		name string
+		set  *int
+	}{{"MAX_QUEUE_SIZE", &queue}, {"MAX_EXPORT_BATCH_SIZE", &batch}, {"SCHEDULE_DELAY", new(int)}, {"EXPORT_TIMEOUT", new(int)}} {
+		text := os.Getenv("OTEL_BSP_" + v.name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > most {
+			return nil, fmt.Errorf("OTEL_BSP_%s is %q; it takes a whole number from 1 to %d", v.name, text, most)
+		}
+		*v.set = n
+	}
+	return []sdktrace.BatchSpanProcessorOption{sdktrace.WithMaxQueueSize(queue),
+		sdktrace.WithMaxExportBatchSize(min(batch, queue))}, nil
+}
 
 // ending counts the spans that end.
 type ending struct {

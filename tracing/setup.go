@@ -107,12 +107,16 @@ func (t *Tracing) export(
 }
 
 func (t *Tracing) setSpans(ctx context.Context, kind string, res *resource.Resource) error {
+	opts, err := batches()
+	if err != nil {
+		return err
+	}
 	exp, err := t.spanExporter(ctx, kind, protocol(traces))
 	if err != nil {
 		return err
 	}
 	t.export(func(e sdktrace.SpanExporter) sdktrace.SpanProcessor {
-		return sdktrace.NewBatchSpanProcessor(e, sdktrace.WithMaxQueueSize(queued))
+		return sdktrace.NewBatchSpanProcessor(e, opts...)
 	}, exp, res)
 	return nil
 }
@@ -141,6 +145,18 @@ func (t *Tracing) setMeters(ctx context.Context, kind string, res *resource.Reso
 		}
 	}
 	return nil
+}
+
+// Flush sends the spans that are queued, and waits for nothing: a process that is killed a moment later has sent them.
+func (t *Tracing) Flush() {
+	if !t.On() {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+		defer cancel()
+		_ = t.spans.ForceFlush(ctx) // the error handler has told of it
+	}()
 }
 
 // Shutdown sends what is queued, for a few seconds at most.

@@ -527,3 +527,24 @@ func TestCollectorComesBack(t *testing.T) {
 type told chan string
 
 func (c told) Write(b []byte) (int, error) { c <- string(b); return len(b), nil }
+
+// TestBatchesOfAnySize: sizes that OpenTelemetry would panic at are refused.
+func TestBatchesOfAnySize(t *testing.T) {
+	t.Setenv("OTEL_TRACES_EXPORTER", "console")
+	for _, name := range []string{"MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT"} {
+		for _, value := range []string{"-1", "0", "9223372036854775807", "1e3", "many"} {
+			t.Run(name+" "+value, func(t *testing.T) {
+				t.Setenv("OTEL_BSP_"+name, value)
+				tr, err := Setup(t.Context(), "0", slog.New(slog.DiscardHandler))
+				if want := fmt.Sprintf("OTEL_BSP_%s is %q; it takes a whole number", name, value); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %s", errors.Join(err, tr.Shutdown()), want)
+				}
+			})
+		}
+	}
+	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2") // less than a batch has
+	tr, err := Setup(t.Context(), "0", slog.New(slog.DiscardHandler))
+	if err := errors.Join(err, tr.Shutdown()); err != nil {
+		t.Error(err)
+	}
+}

@@ -66,6 +66,11 @@ func TestCallsAreChecked(t *testing.T) {
 		"stepflow COMMAND -help":           false,
 		"stepflow plan -jsno":              true,
 		"stepflow paln":                    true,
+		"bin/stepflow plan -jsno":          true,
+		"-device-memory 24GiB":             false,
+		"-devise-memory 24GiB":             true,
+		"make test CAMPAIGN=\"-seed 7\"":   false,
+		"make tset":                        true,
 	} {
 		if err := checkMention(span); (err != nil) != wrong {
 			t.Errorf("%s: %v", span, err)
@@ -177,9 +182,26 @@ func checkMake(words []string) error {
 	return nil
 }
 
+// bareFlag is a flag that a sentence names without its command.
+var bareFlag = regexp.MustCompile(`^-([a-z][a-z-]+|[a-z])(?:$|[ =])`)
+
+// others are mentions of something else: flags of all commands and of go test, the name of a span.
+var others = []string{"-chdir", "-help", "-update", "make vocabulary"}
+
 // checkMention checks a call of stepflow in a sentence, where brackets, bars and words in capitals stand for what varies.
 func checkMention(span string) error {
-	rest, ok := strings.CutPrefix(span, "stepflow ")
+	if slices.Contains(others, span) {
+		return nil
+	}
+	if rest, ok := strings.CutPrefix(span, "make "); ok {
+		target, _, _ := strings.Cut(rest, " ")
+		return checkMake([]string{target})
+	}
+	if name := bareFlag.FindStringSubmatch(span); name != nil &&
+		!slices.ContainsFunc(commands, func(c command) bool { return c.flagSet(&app{}).Lookup(name[1]) != nil }) {
+		return fmt.Errorf("no command has a flag -%s", name[1])
+	}
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(span, "bin/"), "stepflow ")
 	if !ok {
 		return nil
 	}

@@ -100,12 +100,13 @@ const charts = (() => {
       if (show) labelled = from + w;
       return { show, align, rotate: 0, position: "end", formatter: text, color: soft, fontSize: 11, distance: 3 };
     };
+    const tall = 1e3 * (y.hi - y.lo), near = v => v === null || v === undefined ? v : Math.max(y.lo - tall, Math.min(v, y.hi + tall)); // what is farther has no place that can be drawn
     for (const l of spec.curves) {
       const color = css("--c" + l.color), part = seen(l.x, range), [i, j] = part, many = j - i;
-      const points = list => { const d = []; for (let k = i; k < j; k++) d.push([l.x[k], list[k]]); return d; };
+      const points = list => { const d = []; for (let k = i; k < j; k++) d.push([l.x[k], near(list[k])]); return d; };
       const alone = spec.curves.length <= crowd;
-      if (l.min && alone) series.push(polygon(l.x, l.min, l.max, part, color, .14, .35));
-      if (l.low && alone) series.push(polygon(l.x, l.low, l.high, part, color, .22, 0));
+      if (l.min && alone) series.push(polygon(l.x, l.min.map(near), l.max.map(near), part, color, .14, .35));
+      if (l.low && alone) series.push(polygon(l.x, l.low.map(near), l.high.map(near), part, color, .22, 0));
       const style = { type: "line", silent: true, showSymbol: many < 3, symbolSize: 5, itemStyle: { color }, emphasis: { disabled: true }, clip: true };
       if (l.raw && alone) series.push(Object.assign({}, style, { data: points(l.raw), showSymbol: false, z: 2, lineStyle: { color, width: 1, opacity: l.min ? .5 : .35 } }));
       const grown = l.grown !== undefined && l.grown > range[0] && l.grown < range[1];

@@ -100,7 +100,7 @@
     const spread = c => ({ main: c.mean, min: c.min, max: c.max });
     const made = {
       loss: { y: exp ? "number" : "nats", says: true, points, curves: curves(s => ({ main: to(s.trend.mean), low: to(s.trend.low), high: to(s.trend.high), raw: to(s.loss.mean), min: to(s.loss.min), max: to(s.loss.max) })) },
-      speed: { curves: curves(s => spread(s.tokens_per_second)) }, mfu: { curves: curves(s => ({ main: s.mfu.map(v => 100 * v) })) },
+      speed: { curves: curves(s => spread(s.tokens_per_second)) }, mfu: { curves: curves(s => ({ main: s.mfu.map(v => v === null ? null : 100 * v) })) },
       lr: { curves: curves(s => ({ main: s.learning_rate })) }, norm: { curves: curves(s => spread(s.grad_norm)) },
     };
     for (const [k, , y] of named) Object.assign(made[k], { x: xKind, xName, thin: k !== "loss" }, y && { y });
@@ -175,7 +175,7 @@
     if (!rows.length) return null;
     const most = 60, vanillas = rows.filter(x => x.what === "vanilla").length, cut = rows.length - most;
     const list = cut > 0 ? rows.slice(0, most) : rows;
-    const t = units.ticks("bytes", 0, Math.max(...list.map(x => Math.max(x.f.peak_bytes, x.at || 0))), innerWidth < 600 ? 4 : 8), share = v => 100 * v / (t.hi * 1.02) + "%";
+    const t = units.ticks("bytes", 0, Math.max(...list.map(x => Math.max(x.f.peak_bytes, x.at || 0))), innerWidth < 360 ? 3 : innerWidth < 600 ? 4 : 8), share = v => 100 * v / (t.hi * 1.02) + "%";
     const used = page.kinds.filter(k => list.some(x => x.f.bytes[k]));
     const names = x => x.names.length > 1 ? `${x.names[0]} and ${x.names.length - 1} more` : x.names[0];
     const title = x => x.what === "stage" ? $("code", { title: x.names.join("\n").slice(0, 2000) }, names(x)) : ["vanilla: the full model at once", vanillas > 1 ? [", batch of ", $("code", { title: x.names.join("\n").slice(0, 2000) }, names(x))] : ""];

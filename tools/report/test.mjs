@@ -119,7 +119,7 @@ const goesOn = async (page, where) => {
   check(await seen(page) === "", `${where}: the button shows not all`);
 };
 
-const widths = [["light", 1280], ["dark", 1280], ["light", 900], ["light", 390], ["dark", 390]];
+const widths = [["light", 1280], ["dark", 1280], ["light", 900], ["light", 390], ["dark", 320]];
 const every = ["done", "compare", "sweep", "live"]; // pages that are opened in all ways; others in two
 for (const file of args) {
   const live = file.startsWith("http://"), name = live ? "live" : basename(file, ".html"), large = name === "thousands";
