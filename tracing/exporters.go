@@ -88,6 +88,15 @@ func giveUp(signal string) time.Duration {
 	return closeWithin - time.Second
 }
 
+// plain adds to an exporter's options the one for a connection without TLS where no endpoint is given: OpenTelemetry's
+// default is http://localhost, that of its exporters https.
+func plain[T any](signal string, insecure T, options ...T) []T {
+	if ofSignal(signal, "ENDPOINT", "") == "" {
+		options = append(options, insecure)
+	}
+	return options
+}
+
 // unknown says what a variable takes.
 func unknown(signal, kind, protocol, kinds string) error {
 	if kind == "otlp" {
@@ -137,11 +146,11 @@ func (t *Tracing) spanExporter(ctx context.Context, kind, protocol string) (sdkt
 		t.closers, t.file = append(t.closers, f), path
 		return stdouttrace.New(stdouttrace.WithWriter(f))
 	case kind == "otlp" && protocol == "grpc":
-		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(giveUp(traces)),
-			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))
+		return otlptracegrpc.New(ctx, plain(traces, otlptracegrpc.WithInsecure(), otlptracegrpc.WithTimeout(giveUp(traces)),
+			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig(again)))...)
 	case kind == "otlp" && protocol == "http/protobuf":
-		return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(giveUp(traces)),
-			otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))
+		return otlptracehttp.New(ctx, plain(traces, otlptracehttp.WithInsecure(), otlptracehttp.WithTimeout(giveUp(traces)),
+			otlptracehttp.WithRetry(otlptracehttp.RetryConfig(again)))...)
 	}
 	return nil, unknown(traces, kind, protocol, "otlp, console, file or none")
 }
@@ -155,11 +164,11 @@ func (t *Tracing) metricReader(ctx context.Context, kind, protocol string) (sdkm
 	case kind == "console":
 		exp, err = stdoutmetric.New(stdoutmetric.WithWriter(os.Stderr))
 	case kind == "otlp" && protocol == "grpc":
-		exp, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithTimeout(giveUp(measures)),
-			otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))
+		exp, err = otlpmetricgrpc.New(ctx, plain(measures, otlpmetricgrpc.WithInsecure(), otlpmetricgrpc.WithTimeout(giveUp(measures)),
+			otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig(again)))...)
 	case kind == "otlp" && protocol == "http/protobuf":
-		exp, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithTimeout(giveUp(measures)),
-			otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))
+		exp, err = otlpmetrichttp.New(ctx, plain(measures, otlpmetrichttp.WithInsecure(), otlpmetrichttp.WithTimeout(giveUp(measures)),
+			otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig(again)))...)
 	default:
 		err = unknown(measures, kind, protocol, "otlp, console, prometheus or none")
 	}
@@ -202,11 +211,11 @@ func (t *Tracing) setLogs(ctx context.Context, kind string, res *resource.Resour
 	case kind == "console":
 		exp, err = stdoutlog.New(stdoutlog.WithWriter(os.Stderr))
 	case kind == "otlp" && p == "grpc":
-		exp, err = otlploggrpc.New(ctx, otlploggrpc.WithTimeout(giveUp(records)),
-			otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))
+		exp, err = otlploggrpc.New(ctx, plain(records, otlploggrpc.WithInsecure(), otlploggrpc.WithTimeout(giveUp(records)),
+			otlploggrpc.WithRetry(otlploggrpc.RetryConfig(again)))...)
 	case kind == "otlp" && p == "http/protobuf":
-		exp, err = otlploghttp.New(ctx, otlploghttp.WithTimeout(giveUp(records)),
-			otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))
+		exp, err = otlploghttp.New(ctx, plain(records, otlploghttp.WithInsecure(), otlploghttp.WithTimeout(giveUp(records)),
+			otlploghttp.WithRetry(otlploghttp.RetryConfig(again)))...)
 	default:
 		err = unknown(records, kind, p, "otlp, console or none")
 	}

@@ -180,6 +180,25 @@ func TestOfSignal(t *testing.T) {
 	}
 }
 
+// TestDefaultEndpoint names no endpoint: spans go to OpenTelemetry's default, without TLS.
+func TestDefaultEndpoint(t *testing.T) {
+	l, err := net.Listen("tcp", "localhost:4318")
+	if err != nil {
+		t.Skip("the port of the default is taken here: ", err)
+	}
+	c := newCollector(t, nil)
+	server := http.Server{Handler: http.HandlerFunc(c.take)}
+	go server.Serve(l)
+	defer server.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	t.Setenv("OTEL_TRACES_EXPORTER", "otlp")
+	tr, warned := setup(t)
+	record(tr, 1)
+	if err := tr.Shutdown(); err != nil || len(c.spans) != 100 || warned.Len() > 0 {
+		t.Errorf("%v; %d spans arrived; %s", err, len(c.spans), warned)
+	}
+}
+
 // TestTracesAlone sends to a collector without metrics and logs, as Jaeger is: nobody asked for those by name, so it is no
 // trouble. Who asks for them is told.
 func TestTracesAlone(t *testing.T) {
