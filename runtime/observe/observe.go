@@ -137,9 +137,9 @@ func (o *Observer) past(above *tracing.Span, p Past) {
 // mostKilled is how many blocks that were under way are sent: of a state that came from elsewhere there may be any number.
 const mostKilled = 500
 
-// between is when something ended that began at a time, by what a state says: not before that, and not in the future.
-func between(began, last time.Time) time.Time {
-	if now := time.Now(); last.After(now) {
+// between is when something ended that began at a time, by what a state says: not before that, and not later than now.
+func between(began, last, now time.Time) time.Time {
+	if last.After(now) {
 		last = now
 	}
 	if last.Before(began) {
@@ -153,13 +153,14 @@ func (o *Observer) bury(ctx context.Context, name string, before RunBefore) {
 	if before.Began.IsZero() {
 		return
 	}
+	now := time.Now() // one for all: a block does not end after its run
 	id := tracing.KV{Key: tracing.Run, Value: before.Trace.TraceID()}
 	killed := tracing.KV{Key: tracing.Outcome, Value: "killed"}
 	_, s := o.Trace.Begin(ctx, name, tracing.Opts{Root: true, At: before.Began, As: before.Trace},
 		tracing.KV{Key: tracing.TraceOf, Value: "run"}, id, killed)
-	s.EndAt(between(before.Began, before.Last), errors.New("the process ended without a word"))
+	s.EndAt(between(before.Began, before.Last, now), errors.New("the process ended without a word"))
 	for _, k := range before.Killed[:min(len(before.Killed), mostKilled)] {
-		k.Last = between(k.Began, k.Last)
+		k.Last = between(k.Began, k.Last, now)
 		stage := tracing.KV{Key: tracing.Stage, Value: k.Addr}
 		_, s := o.Trace.Begin(ctx, k.Addr, tracing.Opts{Below: before.Trace, At: k.Began, As: k.Trace}, id, stage, killed,
 			tracing.KV{Key: tracing.Address, Value: k.Addr})

@@ -40,8 +40,12 @@ type Foot struct {
 // Frames come at most so often.
 const frameEvery = 100 * time.Millisecond
 
-// drawing is what share of the time text may have the lines below it drawn: one in so many.
-const drawing = 10
+// Lines that take longer than slow to draw are drawn for text in one of drawing parts of the time at most; others always
+// say what the text says.
+const (
+	slow    = time.Millisecond
+	drawing = 10
+)
 
 // The terminal shows what is between these at once, if it knows them.
 const syncBegin, syncEnd = "\x1b[?2026h", "\x1b[?2026l"
@@ -89,7 +93,7 @@ func (f *Foot) Text(text []byte) {
 	var lines []string
 	switch {
 	case f.closed || columns <= 0 || !f.terminal.Foreground():
-	case len(text) > 0 && len(f.shown) > 0 && columns == f.columns && rows == f.rows && time.Since(f.drawn) < drawing*f.took:
+	case len(text) > 0 && len(f.shown) > 0 && columns == f.columns && rows == f.rows && f.took > slow && time.Since(f.drawn) < drawing*f.took:
 		lines = f.shown // much text at once does not draw a large run for each of its lines
 	default:
 		lines = f.lines(columns, rows)
