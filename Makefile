@@ -37,6 +37,8 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-arm64
 	$(MAKE) test-cuda
 	CGO_ENABLED=1 CGO_CXXFLAGS=-fsanitize=address go test -timeout 60m -asan -tags cudaemu ./gpu/cuda/emu
+	tools/cuda/kernels.sh -check
+	$(MAKE) test-cuda-driver
 	$(MAKE) test-backend
 	$(MAKE) test-trackers
 	$(MAKE) fuzz
