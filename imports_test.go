@@ -26,9 +26,9 @@ var may = map[string]string{
 	"runtime":                    "",
 
 	"lsp": "dsl dsl/addr runtime/blocks/all",
-	"report": "foreign dsl dsl/addr gpu runtime/blocks runtime/durable runtime/look runtime/metrics " +
+	"report": "foreign dsl dsl/addr gpu tracing runtime/blocks runtime/durable runtime/look runtime/metrics " +
 		"runtime/plan runtime/program runtime/results runtime/state runtime/words",
-	"runtime/mlflow": "foreign dsl/addr fineweb/web runtime/blocks runtime/metrics runtime/results runtime/state",
+	"runtime/mlflow": "foreign dsl/addr fineweb/web tracing runtime/blocks runtime/metrics runtime/results runtime/state",
 	"runtime/trial":  "foreign dsl dsl/addr fineweb gpu runtime/apply runtime/observe runtime/plan",
 	"runtime/apply": "dsl dsl/addr fineweb fineweb/web gpu tracing runtime/artifacts runtime/blocks runtime/checkpoint " +
 		"runtime/durable " +

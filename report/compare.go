@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stepflow/dsl/addr"
+	"stepflow/runtime/metrics"
 )
 
 // trainingLoss is the path of the column of the loss at the end of training.
@@ -189,7 +190,7 @@ func (c *chain) referred(value any) *Block {
 
 // plainText returns an attribute as a number, or as a text without quotes.
 func plainText(text string) any {
-	if x, err := strconv.ParseFloat(text, 64); err == nil && sound(x) {
+	if x, err := strconv.ParseFloat(text, 64); err == nil && metrics.Finite(x) {
 		return x
 	}
 	if s, err := strconv.Unquote(text); err == nil {
@@ -304,7 +305,7 @@ func (t *Table) figures(all []*chain) {
 			for _, s := range c.stages() {
 				sum = join(sum, value(s))
 			}
-			if sum == 0 || !sound(sum) {
+			if sum == 0 || !metrics.Finite(sum) {
 				return nil
 			}
 			return sum

@@ -1,6 +1,10 @@
 package report
 
-import "slices"
+import (
+	"slices"
+
+	"stepflow/runtime/metrics"
+)
 
 // Cost is what a chain of stages took, and what it would have taken to train the full model from the start on the same
 // tokens in the same batches.
@@ -69,7 +73,7 @@ func cost(address string, stages []*Stage) *Cost {
 	}
 	c.Vanilla.Seconds = c.Vanilla.FLOPs * (c.Run.Seconds / c.Run.FLOPs)
 	c.SameFLOPs = c.Tokens * (c.Run.FLOPs / c.Vanilla.FLOPs)
-	if x := c.Run; !sound(x.FLOPs+x.Seconds+c.Vanilla.FLOPs+c.Vanilla.Seconds+c.Tokens+c.SameFLOPs) || c.Run.Seconds < 0 {
+	if x := c.Run; !metrics.Finite(x.FLOPs+x.Seconds+c.Vanilla.FLOPs+c.Vanilla.Seconds+c.Tokens+c.SameFLOPs) || c.Run.Seconds < 0 {
 		return nil
 	}
 	return c

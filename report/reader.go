@@ -6,13 +6,13 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 // Reader reads a run, again and again while it goes on.
@@ -106,9 +106,7 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	if s != nil {
 		b.Status, b.Error, b.Started, b.Updated = s.Status, s.Error, s.Started, s.Updated
 		b.Values = plain(s.Values)
-		if parts := strings.Split(s.Trace, "-"); len(parts) == 4 {
-			b.TraceID = parts[1]
-		}
+		b.TraceID = tracing.Reference(s.Trace).TraceID()
 		if s.Status == state.Running && !run.Running {
 			b.Status = "interrupted"
 		}
@@ -183,7 +181,7 @@ func missing(s *state.Block, t *thinner) string {
 func plain(values map[string]any) map[string]any {
 	out := map[string]any{}
 	for k, v := range values {
-		if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		if f, ok := v.(float64); ok && !metrics.Finite(f) {
 			continue
 		}
 		out[k] = v

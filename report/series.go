@@ -47,13 +47,11 @@ type Number float64
 
 // MarshalJSON is as the type says.
 func (n Number) MarshalJSON() ([]byte, error) {
-	if !sound(float64(n)) {
+	if !metrics.Finite(float64(n)) {
 		return []byte("null"), nil
 	}
 	return strconv.AppendFloat(nil, float64(n), 'g', 6, 64), nil
 }
-
-func sound(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // samples is how many losses of a point are kept, evenly spaced, for quantiles.
 const samples = 64
@@ -115,7 +113,7 @@ func (t *thinner) add(s *metrics.Step) {
 	t.steps, t.last, t.series = t.steps+1, *s, nil
 	if !s.Skipped {
 		t.ending = recent(t.ending, s)
-		if sound(s.Loss) {
+		if metrics.Finite(s.Loss) {
 			t.finite = recent(t.finite, s)
 		}
 	}
@@ -135,10 +133,10 @@ func (t *thinner) add(s *metrics.Step) {
 	}
 	p.step, p.tokens, p.flops, p.seconds = s.Step, s.Tokens, s.FLOPs, p.seconds+s.Seconds
 	p.lr, p.mfu = p.lr+s.LearningRate, p.mfu+s.MFU
-	if sound(s.TokensPerSec) {
+	if metrics.Finite(s.TokensPerSec) {
 		p.ts.add(one(s.TokensPerSec))
 	}
-	if s.Skipped || !sound(s.Loss) || !sound(s.GradNorm) {
+	if s.Skipped || !metrics.Finite(s.Loss) || !metrics.Finite(s.GradNorm) {
 		t.skipped++
 	} else {
 		p.loss.add(one(s.Loss))
@@ -187,7 +185,7 @@ func everyOther(list []float32) []float32 {
 
 // mean returns the loss of the last finite steps; nil for none.
 func (t *thinner) mean() *float64 {
-	if x := metrics.EndLoss(t.finite); sound(x) {
+	if x := metrics.EndLoss(t.finite); metrics.Finite(x) {
 		return &x
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/foreign"
+	"stepflow/runtime/metrics"
 )
 
 // Watch shows a run in a terminal until q is pressed, or until it ends if that was asked for. When ctx ends it leaves
@@ -141,7 +142,7 @@ func stageView(x *Block, width int) string {
 	s := x.Stage.Series
 	var loss []float64
 	for _, v := range s.Trend.Mean {
-		if sound(float64(v)) {
+		if metrics.Finite(float64(v)) {
 			loss = append(loss, max(-farthest, min(float64(v), farthest)))
 		}
 	}

@@ -14,17 +14,18 @@ const (
 	sumLength = len(sumStart) + 8 + len(`"`)
 )
 
-// sealed returns the end of a line: its checksum, given the line without its last brace.
-func sealed(open []byte) string {
-	sum := crc32.Update(crc32.Checksum(open, castagnoli), castagnoli, []byte("}"))
-	return fmt.Sprintf(sumStart+`%08x"}`, sum)
+// sumOf returns the checksum of a line, given without its last brace.
+func sumOf(open []byte) uint32 {
+	return crc32.Update(crc32.Checksum(open, castagnoli), castagnoli, []byte("}"))
 }
+
+// sealed returns the end of a line.
+func sealed(open []byte) string { return fmt.Sprintf(sumStart+`%08x"}`, sumOf(open)) }
 
 // holds reports whether the end of a line is what sealed returns of the rest.
 func holds(open, end []byte) bool {
 	sum, err := strconv.ParseUint(string(end[len(sumStart):len(end)-2]), 16, 32)
-	return err == nil && string(end[len(end)-2:]) == `"}` &&
-		uint32(sum) == crc32.Update(crc32.Checksum(open, castagnoli), castagnoli, []byte("}"))
+	return err == nil && string(end[len(end)-2:]) == `"}` && uint32(sum) == sumOf(open)
 }
 
 func encode(s Step) ([]byte, error) {

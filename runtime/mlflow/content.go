@@ -5,12 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/state"
+	"stepflow/tracing"
 )
 
 // Tags of our own.
@@ -42,10 +42,7 @@ func (t *Tracker) childTags(name string, b *state.Block) []pair {
 
 // stageTags are what is known of a stage when it has ended.
 func stageTags(b *state.Block) (list []pair) {
-	trace := ""
-	if parts := strings.Split(b.Trace, "-"); len(parts) == 4 {
-		trace = parts[1]
-	}
+	trace := tracing.Reference(b.Trace).TraceID()
 	for _, p := range []pair{{tagDevice, b.Device}, {tagTrace, trace}, {tagError, b.Error}} {
 		if p.Value != "" {
 			list = append(list, p)
