@@ -138,7 +138,8 @@ func (s *Server) search(ctx context.Context, experiment, lineage string) (list [
 			Next string    `json:"next_page_token"`
 		}
 		body := map[string]any{"experiment_ids": []string{experiment}, "max_results": 1000, "run_view_type": "ALL",
-			"filter": fmt.Sprintf("tags.`%s` = '%s'", tagLineage, strings.ReplaceAll(lineage, "'", "")), "order_by": []string{"attributes.start_time DESC"}}
+			"filter":   fmt.Sprintf("tags.`%s` = '%s'", tagLineage, strings.ReplaceAll(lineage, "'", "")),
+			"order_by": []string{"attributes.start_time DESC"}}
 		if page != "" {
 			body["page_token"] = page
 		}
