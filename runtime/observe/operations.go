@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -45,18 +46,29 @@ func passes(launches []gpu.Launch, micro bool) []group {
 
 // layers groups operations that stand one after the other and are of the same layer. Others are in no group.
 func layers(launches []gpu.Launch, lo, hi int) (list []group) {
-	for i := lo; i < hi; {
-		j := i + 1
-		for j < hi && launches[j].Layer == launches[i].Layer {
-			j++
+	for n, g := range stretches(launches, lo, hi, func(l *gpu.Launch) int { return l.Layer }) {
+		if n >= 0 {
+			g.name, g.layer, g.groups = fmt.Sprintf("%s %d", tracing.SpanLayer, n), n, modules(launches, g.lo, g.hi)
+			list = append(list, g)
 		}
-		if n := launches[i].Layer; n >= 0 {
-			list = append(list, group{name: fmt.Sprintf("%s %d", tracing.SpanLayer, n), layer: n, lo: i, hi: j,
-				groups: modules(launches, i, j)})
-		}
-		i = j
 	}
 	return list
+}
+
+// stretches cuts operations where what is told of one changes.
+func stretches[T comparable](launches []gpu.Launch, lo, hi int, tell func(*gpu.Launch) T) iter.Seq2[T, group] {
+	return func(yield func(T, group) bool) {
+		for i := lo; i < hi; {
+			told, j := tell(&launches[i]), i+1
+			for j < hi && tell(&launches[j]) == told {
+				j++
+			}
+			if !yield(told, group{lo: i, hi: j}) {
+				return
+			}
+			i = j
+		}
+	}
 }
 
 // moduleOperations is how many operations of a module are worth a group.
@@ -64,16 +76,11 @@ const moduleOperations = 4
 
 // modules groups operations of a layer that stand one after the other and are of the same part of it.
 func modules(launches []gpu.Launch, lo, hi int) (list []group) {
-	for i := lo; i < hi; {
-		name := module(&launches[i])
-		j := i + 1
-		for j < hi && module(&launches[j]) == name {
-			j++
+	for name, g := range stretches(launches, lo, hi, module) {
+		if name != "" && g.hi-g.lo >= moduleOperations {
+			g.name, g.layer = name, launches[lo].Layer
+			list = append(list, g)
 		}
-		if name != "" && j-i >= moduleOperations {
-			list = append(list, group{name: name, layer: launches[i].Layer, lo: i, hi: j})
-		}
-		i = j
 	}
 	return list
 }
