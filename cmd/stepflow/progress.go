@@ -156,11 +156,11 @@ func (s *stepLines) due(now time.Time) bool {
 func (p *progress) step(e observe.Event) {
 	m, s := e.Step, p.steps[e.Addr]
 	s.Add(m)
-	if now := time.Now(); s.due(now) || m.Step == e.Steps {
-		s.last = now
-	} else {
+	now := time.Now()
+	if !s.due(now) && m.Step != e.Steps {
 		return
 	}
+	s.last = now
 	seconds := s.Seconds()
 	text := fmt.Sprintf("step %d/%d  %s tokens  loss %.4f  lr %.2e  %s tokens/s",
 		m.Step, e.Steps, count(float64(m.Tokens)), s.Loss(), m.LearningRate,

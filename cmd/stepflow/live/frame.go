@@ -266,7 +266,7 @@ func (b *Board) fields(r *row, now time.Time) []field {
 	case notRun:
 		return []field{{text: b.paint(Faint, "needs what failed")}}
 	}
-	return b.coming(r, now)
+	return b.coming(r)
 }
 
 // training is what is said of a stage that trains.
@@ -314,7 +314,7 @@ func (b *Board) working(r *row, now time.Time) []field {
 }
 
 // coming is what is said of a block that has not begun.
-func (b *Board) coming(r *row, _ time.Time) (list []field) {
+func (b *Board) coming(r *row) (list []field) {
 	text := ""
 	switch {
 	case r.same != "":

@@ -9,13 +9,13 @@ import (
 // Pace is how fast a stage trains, and how well, by its latest steps.
 type Pace struct{ times, losses []float64 }
 
-// A time is the median of so many steps, a loss the mean of so many.
-const timesOf, lossesOf = 50, 10
+// timesOf is how many steps a time is the median of. A loss is the mean of as many as a stage's loss is.
+const timesOf = 50
 
 // Add takes in a step.
 func (p *Pace) Add(m *metrics.Step) {
 	p.times = last(append(p.times, m.Seconds), timesOf)
-	p.losses = last(append(p.losses, m.Loss), lossesOf)
+	p.losses = last(append(p.losses, m.Loss), metrics.LossSteps)
 }
 
 func last(list []float64, n int) []float64 { return list[max(0, len(list)-n):] }
