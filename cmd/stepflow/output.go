@@ -19,7 +19,7 @@ import (
 // program only until it is asked to end.
 type output struct {
 	file        *os.File
-	plain       bool // it is no terminal, and takes text without colours
+	plain       bool // not a terminal: it takes text without colours
 	interrupted <-chan struct{}
 	foot        atomic.Pointer[live.Foot] // stays below the text; nil for nothing
 

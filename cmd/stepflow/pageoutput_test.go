@@ -31,7 +31,7 @@ var varyingWords = func() *regexp.Regexp {
 	return regexp.MustCompile(strings.Join(all, "|"))
 }()
 
-// anyNumber is what is not compared where numbers were measured.
+// anyNumber matches the numbers that may differ where they were measured.
 var anyNumber = regexp.MustCompile(`\d+(?:\.\d+)?(?:[eE][-+]?\d+)?[kMGTP]?\b`)
 
 // matches reports whether a page may show an output so. A line of … alone stands for any lines. Where numbers were

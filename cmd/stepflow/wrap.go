@@ -19,7 +19,7 @@ func (o *output) size() (columns, rows int) {
 	return columns, rows
 }
 
-// reflows reports whether the terminal breaks the lines on its screen anew when its window becomes narrower, as most
+// reflows reports whether the terminal wraps the lines on its screen again when its window becomes narrower, as most
 // do. xterm, GNU screen and the console of Linux cut them off.
 func reflows() bool {
 	return os.Getenv("XTERM_VERSION") == "" && os.Getenv("STY") == "" && os.Getenv("TERM") != "linux"

@@ -19,7 +19,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-var update = flag.Bool("update", false, "write the golden frames anew")
+var update = flag.Bool("update", false, "rewrite the golden frames")
 
 // staged is the board of a run of these blocks, and its clock.
 func staged(t *testing.T, rows map[string]*row, names ...string) (*Board, *time.Time) {
@@ -212,7 +212,7 @@ func TestFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(want) != got.String() {
-			t.Errorf("%s is different; go test ./cmd/stepflow/live -update writes it anew. Now:\n%s", file, got.String())
+			t.Errorf("%s is different; go test ./cmd/stepflow/live -update rewrites it. Now:\n%s", file, got.String())
 		}
 	}
 }

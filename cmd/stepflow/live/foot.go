@@ -14,7 +14,7 @@ import (
 type Terminal struct {
 	Write func([]byte)               // bytes as they are
 	Size  func() (columns, rows int) // now; 0 if it is not known
-	// Reflows reports whether the terminal breaks lines anew where its window becomes narrower. Others cut them off.
+	// Reflows reports whether the terminal wraps lines again when its window becomes narrower. Others cut them off.
 	Reflows bool
 	// Foreground reports whether the process may draw: it is not in the background of a shell.
 	Foreground func() bool

@@ -209,7 +209,7 @@ func (s *Screen) put(c string, width int) {
 	s.x += width
 }
 
-// Resize changes the size of the window. A terminal that reflows breaks all lines anew, another cuts off those of the
+// Resize changes the size of the window. A terminal that reflows wraps all lines again, another cuts off those of the
 // window.
 func (s *Screen) Resize(columns, rows int, reflows bool) {
 	was := s.columns
@@ -228,7 +228,7 @@ func (s *Screen) Resize(columns, rows int, reflows bool) {
 	s.top = max(0, s.y-rows+1)
 }
 
-// reflow breaks all lines anew; the cursor stays at its character.
+// reflow wraps all lines again; the cursor stays at its character.
 func (s *Screen) reflow() {
 	var list []line
 	var whole []string
