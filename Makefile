@@ -41,6 +41,7 @@ test-long: ## longer proofs: every test three times, every instruction set, fuzz
 	$(MAKE) test-cuda-driver
 	$(MAKE) test-backend
 	$(MAKE) test-trackers
+	$(MAKE) race UNRACED='^$$'
 	$(MAKE) fuzz
 	$(MAKE) campaign CAMPAIGN="-duration 10m"
 
@@ -99,7 +100,7 @@ test-trackers: build ## the quickstart, shortened, in a real MLflow, TensorBoard
 
 # Long tests of the concurrent packages that the detector has little to find in: those of one goroutine, and those that do
 # again, for longer, what shorter ones do.
-UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion
+UNRACED := TestReaders|TestGoDocs|TestFlippedBytes|TestPageBombs|TestLong|TestWorkIsLinear|TestOrder|TestCutIsSplit|TestPlannedPeak|TestGradientsOfManyParts|TestMergesKeep|TestManyLayers|TestBF16|TestConformance|TestChangesWhileReading|TestInterruptedWhileDataDoNotCome|TestOtherNumbers|TestEffort|TestTruncated|TestGap|TestCompletion|TestExtendingGives|TestRestartsResume|TestKeepHolds|TestDataThatChange|TestMovesGoOn|TestWorkIsFound|TestSameThingSaid|TestGrowthPreserves|TestCheckpointBytes|TestExportCutOff|TestDamaged|TestCompressed|TestBinDocuments|TestMillionSteps|TestPageIsBounded|TestHuge|TestEveryFlippedBit
 
 race: ## race detector over the concurrent packages (needs cgo)
 	CGO_ENABLED=1 go test -race -skip '$(UNRACED)' ./gpu/cpu ./fineweb ./runtime ./runtime/train ./runtime/observe ./runtime/mlflow ./runtime/state/... ./runtime/artifacts ./tracing ./report ./lsp
