@@ -40,7 +40,33 @@ type Row struct {
 // GoDocs collects the documentation comments of the Go standard library under goroot as prose, one
 // document a package. score grows with length (it is a stand-in, not FineWeb-Edu's classifier), and
 // token_count counts words and punctuation as GPT-2 splits them.
-func GoDocs(goroot string) ([]Row, error) {
+func GoDocs(goroot string) (rows []Row, err error) {
+	err = goPackages(goroot, func(rel string, files []*ast.File) {
+		text := packageText(files)
+		if len(text) < 200 {
+			return
+		}
+		score := math.Min(5, math.Log10(float64(len(text))))
+		rows = append(rows, Row{Text: text, ID: packageID(rel),
+			Dump: "go-docs", URL: "https://pkg.go.dev/" + rel, FilePath: "src/" + rel, Language: "en", LanguageScore: 1,
+			TokenCount: int64(tokenizer.WordCount(text)), Score: score, IntScore: int64(math.Round(score))})
+	})
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("no documentation found under %s", filepath.Join(goroot, "src"))
+	}
+	return rows, err
+}
+
+// packageID is the id of the document of a package.
+func packageID(rel string) string {
+	h := fnv.New128a()
+	h.Write([]byte(rel))
+	s := h.Sum(nil)
+	return fmt.Sprintf("<urn:uuid:%x-%x-%x-%x-%x>", s[:4], s[4:6], s[6:8], s[8:10], s[10:])
+}
+
+// goPackages visits the packages below goroot/src in the order of their paths.
+func goPackages(goroot string, visit func(rel string, files []*ast.File)) error {
 	src := filepath.Join(goroot, "src")
 	var dirs []string
 	err := filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
@@ -56,44 +82,28 @@ func GoDocs(goroot string) ([]Row, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the Go standard library: %w", err)
+		return fmt.Errorf("reading the Go standard library: %w", err)
 	}
 	sort.Strings(dirs)
-	var rows []Row
 	for _, dir := range dirs {
-		text := packageText(dir)
-		if len(text) < 200 {
-			continue
-		}
 		rel, err := filepath.Rel(src, dir)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		rel = filepath.ToSlash(rel)
-		h := fnv.New128a()
-		h.Write([]byte(rel))
-		s := h.Sum(nil)
-		score := math.Min(5, math.Log10(float64(len(text))))
-		rows = append(rows, Row{Text: text, ID: fmt.Sprintf("<urn:uuid:%x-%x-%x-%x-%x>", s[:4], s[4:6], s[6:8],
-			s[8:10], s[10:]),
-			Dump: "go-docs", URL: "https://pkg.go.dev/" + rel, FilePath: "src/" + rel, Language: "en", LanguageScore: 1,
-			TokenCount: int64(tokenizer.WordCount(text)), Score: score, IntScore: int64(math.Round(score))})
+		if files := packageFiles(dir); len(files) > 0 {
+			visit(filepath.ToSlash(rel), files)
+		}
 	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("no documentation found under %s", src)
-	}
-	return rows, nil
+	return nil
 }
 
-// packageText is the documentation of the package in dir: of the package, then of its declarations,
-// file by file in order of names. The same comment, in files for several systems, counts once.
-func packageText(dir string) string {
+// packageFiles parses the files of the package in dir, in the order of their names.
+func packageFiles(dir string) (files []*ast.File) {
 	fset := token.NewFileSet()
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
-		return ""
+		return nil
 	}
-	var files []*ast.File
 	for _, e := range entries {
 		name := e.Name()
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
@@ -106,6 +116,12 @@ func packageText(dir string) string {
 		}
 		files = append(files, f)
 	}
+	return files
+}
+
+// packageText is the documentation of a package: of the package, then of its declarations, file by file. The same
+// comment, in files for several systems, counts once.
+func packageText(files []*ast.File) string {
 	var out strings.Builder
 	printer, reader := &comment.Printer{TextWidth: -1}, &comment.Parser{}
 	seen := map[string]bool{}

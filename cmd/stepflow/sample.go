@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +16,17 @@ import (
 	"stepflow/runtime/durable"
 )
 
+// sampleHeldOut is the share of the documents that the quickstart holds out: questions are of them, pairs are not.
+const sampleHeldOut = 0.08
+
 func sampleCommand() command {
 	out, perGroup := "data", 32
 	return command{name: "sample", args: "go-docs [-o DIR]", most: 1,
 		short: "Writes sample data.",
 		synopsis: "Writes sample data. go-docs: the documentation comments of the Go standard library, one document " +
-			"a package, as parquet with FineWeb-Edu's columns.",
+			"a package, as parquet with FineWeb-Edu's columns. Beside it, go-docs-pairs.jsonl holds questions and answers " +
+			"to tune a model on, and go-docs-questions.jsonl holds questions with four choices, of the packages that " +
+			"validation_fraction = 0.08 holds out.",
 		example: "stepflow sample go-docs -o pipelines/quickstart/data",
 		flags: func(_ *app, f *flag.FlagSet) {
 			f.StringVar(&out, "o", "data", "folder to write to")
@@ -29,38 +36,78 @@ func sampleCommand() command {
 			if len(args) != 1 || args[0] != "go-docs" || perGroup < 1 {
 				return a.misuse("stepflow sample: the only sample is go-docs: stepflow sample go-docs -o DIR")
 			}
-			path := filepath.Join(out, "go-docs.parquet")
-			file := durable.UserFile{Path: path, Ours: fineweb.Encoded,
-				Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}
-			if _, err := os.Stat(path); err == nil {
-				if err := file.Check(); err != nil {
-					return a.fail(err)
-				}
-			}
-			root, err := exec.Command("go", "env", "GOROOT").Output()
-			if err != nil {
-				return a.fail(fmt.Errorf("the sample is made of the Go standard library's documentation, and go env "+
-					"GOROOT failed: %w", err))
-			}
-			rows, err := fineweb.GoDocs(strings.TrimSpace(string(root)))
-			if err != nil {
+			if err := writeGoDocs(a, out, perGroup); err != nil {
 				return a.fail(err)
 			}
-			if err := durable.MkdirAll(out, 0o777); err != nil {
-				return a.fail(err)
-			}
-			var b bytes.Buffer
-			if err := fineweb.EncodeParquet(&b, rows, perGroup); err != nil {
-				return a.fail(err)
-			}
-			if _, err := file.Write(b.Bytes()); err != nil {
-				return a.fail(err)
-			}
-			n := 0
-			for _, r := range rows {
-				n += len(r.Text)
-			}
-			fmt.Fprintf(a.stdout, "%s: %d documents, %s of text\n", path, len(rows), dsl.FormatBytes(int64(n)))
 			return exitOK
 		}}
+}
+
+// writeGoDocs writes the documentation of the Go standard library, and what is made of it.
+func writeGoDocs(a *app, out string, perGroup int) error {
+	sampleFile := func(name string, ours func(io.Reader) bool) durable.UserFile {
+		return durable.UserFile{Path: filepath.Join(out, name), Ours: ours,
+			Refusal: "exists and is not a sample of stepflow; choose another folder, or remove it"}
+	}
+	docs := sampleFile("go-docs.parquet", fineweb.Encoded)
+	pairs := sampleFile("go-docs-pairs.jsonl", fineweb.OfGoDocs)
+	questions := sampleFile("go-docs-questions.jsonl", fineweb.OfGoDocs)
+	for _, f := range []durable.UserFile{docs, pairs, questions} {
+		if _, err := os.Stat(f.Path); err == nil {
+			if err := f.Check(); err != nil {
+				return err
+			}
+		}
+	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("the sample is made of the Go standard library's documentation, and go env GOROOT failed: %w", err)
+	}
+	goroot := strings.TrimSpace(string(root))
+	rows, err := fineweb.GoDocs(goroot)
+	if err != nil {
+		return err
+	}
+	asked, chosen, err := fineweb.GoQuestions(goroot, sampleHeldOut)
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(out, 0o777); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := fineweb.EncodeParquet(&b, rows, perGroup); err != nil {
+		return err
+	}
+	if _, err := docs.Write(b.Bytes()); err != nil {
+		return err
+	}
+	n := 0
+	for _, r := range rows {
+		n += len(r.Text)
+	}
+	fmt.Fprintf(a.stdout, "%s: %d documents, %s of text\n", docs.Path, len(rows), dsl.FormatBytes(int64(n)))
+	if err := writeLines(pairs, asked); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "%s: %d questions with answers, to tune a model on\n", pairs.Path, len(asked))
+	if err := writeLines(questions, chosen); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "%s: %d questions with choices, of packages that are held out\n", questions.Path, len(chosen))
+	return nil
+}
+
+// writeLines writes values as JSON lines.
+func writeLines[T any](f durable.UserFile, list []T) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	for _, x := range list {
+		if err := e.Encode(x); err != nil {
+			return err
+		}
+	}
+	_, err := f.Write(b.Bytes())
+	return err
 }
