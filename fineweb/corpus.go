@@ -2,27 +2,18 @@ package fineweb
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"runtime"
 	"strings"
 
 	"stepflow/fineweb/tokenizer"
-	"stepflow/fineweb/web"
 )
 
 // Corpus is an opened source. It is not safe for concurrent use; open one a goroutine.
 type Corpus struct {
-	source  reading
+	listing
 	part    string // its name in a mixture; "" where it is none of one
-	files   []string
-	list    []web.Entry
-	opened  []file   // nil for one passed over
-	ids     []string // of the files' contents, once they were asked for
 	keyed   *tokenizer.Tokenizer
 	keys    []string // of the token cache with that tokenizer
 	shards  []shard
@@ -102,16 +93,11 @@ func Open(ctx context.Context, s Source) (*Corpus, error) {
 	if err := CheckFilter(s.Filter); err != nil { // alone: a bracket too many would change what stands beside it
 		return nil, err
 	}
-	source := reading{s, ctx}
-	list, notes, err := source.list()
+	l, notes, err := listed(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	c := &Corpus{source: source, list: list, opened: make([]file, len(list)), cut: usual, Warnings: notes}
-	for _, e := range list {
-		c.files = append(c.files, e.Address)
-	}
-	c.source.root, c.source.rooted = s.rootOf(c.files), true
+	c := &Corpus{listing: l, cut: usual, Warnings: notes}
 	if err := c.openFiles(); err != nil {
 		c.Close()
 		return nil, err
@@ -222,52 +208,6 @@ func (c *Corpus) oddities() (list []string) {
 	return list
 }
 
-// Source is what was opened, with remote files by name, and the hub's at their commits: it opens the same files
-// again, however long their servers take.
-func (c *Corpus) Source() Source { return c.source.Source }
-
-// Files lists the files of the corpus.
-func (c *Corpus) Files() []string { return c.files }
-
-// Identity is a hash of the files' names and of what tells them from what they were: it changes when the data do.
-func (c *Corpus) Identity() (string, error) {
-	ids, err := c.contentIDs()
-	h := sha256.New()
-	for i, id := range ids {
-		if c.opened[i] != nil {
-			io.WriteString(h, c.source.identify(c.list[i], id))
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// contentIDs are those of the files; "" for one passed over.
-func (c *Corpus) contentIDs() ([]string, error) {
-	if c.ids != nil {
-		return c.ids, nil
-	}
-	ids, errs := make([]string, len(c.opened)), make([]error, len(c.opened))
-	parallel(len(c.opened), runtime.GOMAXPROCS(0), func(i int) {
-		if f := c.opened[i]; f != nil {
-			ids[i], errs[i] = c.source.contentID(c.list[i], f)
-		}
-	})
-	if err := errors.Join(errs...); err != nil {
-		return ids, err
-	}
-	c.ids = ids
-	return ids, nil
-}
-
-// identity is that of one file; of one that can't be read no other has.
-func (c *Corpus) identity(file int) string {
-	id, err := c.source.contentID(c.list[file], c.opened[file])
-	if err != nil {
-		return c.files[file] + " " + err.Error()
-	}
-	return c.source.identify(c.list[file], id)
-}
-
 // Groups is the number of row groups.
 func (c *Corpus) Groups() int { return len(c.groups) }
 
@@ -340,7 +280,7 @@ func (c *Corpus) read(p piece) ([]document, error) {
 // load reads a piece, counting it as skipped if it is damaged and that is allowed.
 func (c *Corpus) load(p piece) ([]document, error) {
 	docs, err := c.shards[p.file].read(p.group, p.from, p.rows)
-	if err := c.unchanged(p); err != nil { // whatever a decoder made of it
+	if err := c.unchanged(p.file); err != nil { // whatever a decoder made of it
 		return nil, err
 	}
 	if err != nil {
@@ -383,14 +323,6 @@ func (c *Corpus) load(p piece) ([]document, error) {
 // belongs reports whether a document passes the filters and is part of a split.
 func (c *Corpus) belongs(d *document, split Split) bool {
 	return !d.drop && (split == All || c.source.held(d.hash) == (split == Validation))
-}
-
-// unchanged gives an error if the file of a piece is not the one that was opened any more.
-func (c *Corpus) unchanged(p piece) error {
-	if err := c.opened[p.file].Check(); err != nil {
-		return fmt.Errorf("%s: %w", Shown(c.files[p.file]), err)
-	}
-	return nil
 }
 
 // check reports whether a document belongs to the split and is sound; ok is false where it is left out.

@@ -10,7 +10,7 @@ import (
 
 // imagined is a corpus of which only the order matters: row groups of so many rows each.
 func imagined(shuffle bool, seed uint64, groups ...int64) *Corpus {
-	c := &Corpus{source: reading{Source: Source{Shuffle: shuffle, Seed: seed}}}
+	c := &Corpus{listing: listing{source: reading{Source: Source{Shuffle: shuffle, Seed: seed}}}}
 	all := int64(0)
 	for i, n := range groups {
 		c.groups = append(c.groups, []piece{{i, i, 0, 0, n}})

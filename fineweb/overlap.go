@@ -21,22 +21,6 @@ func ContentOf(address string) Content {
 	return Content{address, []string{"file " + sameFile(address)}}
 }
 
-// Contents says what each file holds, in their order.
-func (c *Corpus) Contents() ([]Content, error) {
-	ids, err := c.contentIDs()
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Content, len(c.files))
-	for i, address := range c.files {
-		list[i] = ContentOf(address)
-		if key := contentKey(ids[i]); key != "" {
-			list[i].keys = append(list[i].keys, key)
-		}
-	}
-	return list, nil
-}
-
 var tagInID = regexp.MustCompile(`^\d+ "(.+)"$`)
 
 // contentKey is one for equal contents wherever they lie: the hub names large files by their SHA-256, as we do those on

@@ -46,6 +46,18 @@ func (w wrongColumns) Unwrap() error { return w.error }
 // openParquet reads the footer and finds the columns; the others are never read.
 func openParquet(s *reading, f file, _ string) (sh shard, err error) {
 	defer guard(&err)
+	p, err := readParquet(s, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.choose(); err != nil {
+		return nil, wrongColumns{err}
+	}
+	return p, nil
+}
+
+// readParquet reads the footer.
+func readParquet(s *reading, f file) (*parquetShard, error) {
 	if err := checkFooter(f); err != nil {
 		return nil, fmt.Errorf("not a readable parquet file: %w", err)
 	}
@@ -59,9 +71,6 @@ func openParquet(s *reading, f file, _ string) (sh shard, err error) {
 			return nil, fmt.Errorf("damaged footer: a row group claims %d rows; the most is %d", g.NumRows(), maxRows)
 		}
 		p.rows = append(p.rows, g.NumRows())
-	}
-	if err := p.choose(); err != nil {
-		return nil, wrongColumns{err}
 	}
 	return p, nil
 }

@@ -57,7 +57,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
 	unread := func(d document) bool { return d.flaw == damaged } // the data say why
 	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
-		if err := c.unchanged(p); err != nil { // a run ends the same with the cache and without
+		if err := c.unchanged(p.file); err != nil { // a run ends the same with the cache and without
 			return nil, err
 		}
 		return docs, c.single(p, docs)

@@ -107,6 +107,23 @@ func numberOf(s string) value {
 	return value{kind: fraction, f: f}
 }
 
+// plain is a value as a record has it.
+func (v value) plain() any {
+	switch v.kind {
+	case truth:
+		return v.i == 1
+	case integer:
+		return v.i
+	case large:
+		return v.n
+	case fraction:
+		return v.f
+	case words:
+		return v.s
+	}
+	return nil
+}
+
 // idText is the id that a value gives its document; "" if it gives none. A number has the same id in every type that
 // can hold it: tools turn a column of integers into one of floats where a value is missing.
 func (v value) idText() string {
