@@ -9,13 +9,15 @@ var attentionKernels = []Kernel{
 		Name: "rope",
 		Formula: "for each head, i < d/2: " +
 			"y[i] = x[i] cos[t,i] - x[i+d/2] sin[t,i], y[i+d/2] = x[i+d/2] cos[t,i] + x[i] sin[t,i]; " +
-			"sin negated when inverse; Su et al. 2021 in the rotate-half layout (inputs x, cos, sin)",
+			"sin negated when inverse; Su et al. 2021 in the rotate-half layout; row t of the tables cos and sin is that of " +
+			"the token's place in its sequence, or of its position, where there are any (inputs x [batch, seq, heads·d], " +
+			"cos, sin [seq or any number of rows, d/2], positions [batch, seq] optional)",
 		Attrs:   []string{"Heads", "Inverse"},
 		InPlace: [][2]int{{0, 0}},
 		Strided: Strided{In: 1, Out: 1},
 		FLOPs:   elementwise(3),
 		Infer: func(a Attrs, in []Type) ([]Type, error) {
-			if err := arity(in, 3, 3); err != nil {
+			if err := arity(in, 3, 4); err != nil {
 				return nil, err
 			}
 			x := in[0].Shape
@@ -23,7 +25,15 @@ var attentionKernels = []Kernel{
 				return nil, fmt.Errorf("takes [batch, seq, heads·d] with d even, not %v with %d heads", in[0], a.Heads)
 			}
 			want := Type{Shape{x[1], x[2] / a.Heads / 2}, F32}
-			for _, t := range in[1:] {
+			if len(in) == 4 {
+				if err := needType("positions", in[3], Type{x[:2], I32}); err != nil {
+					return nil, err
+				}
+				if want.Shape[0] = in[1].Shape.Rows(); want.Shape[0] < 1 {
+					return nil, fmt.Errorf("the table %v has no rows", in[1])
+				}
+			}
+			for _, t := range in[1:3] {
 				if err := needType("the table", t, want); err != nil {
 					return nil, err
 				}

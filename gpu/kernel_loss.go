@@ -60,6 +60,28 @@ var lossKernels = []Kernel{
 		},
 	},
 	{
+		Name: "linear_score",
+		Formula: "nll as linear_cross_entropy gives it; greedy[r] = 1 where target[r] >= 0 is the first of the largest " +
+			"logits of row r, else 0 (inputs h, w, targets)",
+		Attrs:    []string{"Chunk", "Cols"},
+		Products: true,
+		FLOPs: func(_ Attrs, in, _ []Type) int64 {
+			return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4))
+		},
+		Scratch: func(a Attrs, in, _ []Type) int64 {
+			return Product(4, int64(min(a.Chunk, in[0].Shape.Rows())), int64(in[1].Shape.Rows()))
+		},
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 3, 3); err != nil {
+				return nil, err
+			}
+			if err := headShapes(a, in[0], in[1], in[2]); err != nil {
+				return nil, err
+			}
+			return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
+		},
+	},
+	{
 		Name: "linear_cross_entropy_grad",
 		Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, " +
 			"dx = (softmax(x) - onehot(target)) dnll, 0 as in cross_entropy_grad, dh = dx w, and unless frozen " +

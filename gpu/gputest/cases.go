@@ -45,7 +45,7 @@ func (c Case) bf16() (Case, bool) {
 	c.In = in
 	switch c.Kernel {
 	// What softmax gives is rounded before the products that read it.
-	case "attention", "attention_grad", "linear_cross_entropy_grad":
+	case "attention", "attention_grad", "attention_cached", "linear_cross_entropy_grad":
 		c.HalfTol = 1.0 / 128
 	}
 	if c.Kernel == "cast" {
@@ -75,6 +75,7 @@ func cases() (list []Case) {
 	for _, s := range [][5]int{{1, 1, 1, 1, 2}, {2, 5, 2, 1, 4}, {2, 67, 4, 2, 6}, {1, 130, 3, 3, 16}} {
 		list = append(list, attention(s[0], s[1], s[2], s[3], s[4])...)
 	}
+	list = append(list, caches()...)
 	for _, s := range [][3]int{
 		{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17},
 		{300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9},
@@ -198,6 +199,7 @@ func losses(n, cols int) (list []Case) {
 		frozen.Frozen = true
 		const loss, grad = "linear_cross_entropy", "linear_cross_entropy_grad"
 		list = append(list,
+			Case{Kernel: "linear_score", Attrs: a, In: ops(hidden, table, targets), Ints: ids, Tol: 3e-6},
 			Case{Kernel: loss, Attrs: a, In: ops(hidden, table, targets), Ints: ids, Tol: 3e-6},
 			Case{Kernel: grad, Attrs: a, In: ops(dnll, hidden, table, targets), Ints: ids, Tol: 2e-5},
 			Case{Kernel: grad, Attrs: a, In: ops(dnll, hidden, table, targets, table), Ints: ids, Tol: 2e-5},
@@ -217,6 +219,11 @@ func attention(batch, seq, heads, kvHeads, d int) (list []Case) {
 			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Tol: 1e-6},
 			Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table), Stride: []int{3 * heads * d, 0, 0},
 				OutStride: 3 * heads * d, Tol: 1e-6})
+		for _, rows := range []int{1, 2*seq + 3} { // positions beyond both ends are those of the ends
+			table := f32(rows, d/2)
+			list = append(list, Case{Kernel: "rope", Attrs: rope, In: ops(q, table, table, i32(batch, seq)),
+				Ints: [2]int{-2, rows + 2}, Tol: 1e-6})
+		}
 	}
 	w := (heads + 2*kvHeads) * d // of a row of q, k and v together
 	return append(list, []Case{

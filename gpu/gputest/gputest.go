@@ -30,6 +30,8 @@ type Case struct {
 	Ints      [2]int
 	Segments  bool
 	Documents []int
+	// Values are those of integer inputs that are given, by input.
+	Values map[int][]int
 	// Positive makes the inputs named here positive (moments, bias corrections, norms).
 	Positive []int
 	// Large makes the inputs named here 16 times as large.
@@ -67,6 +69,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 		castStochastic(t, open)
 	})
 	t.Run("skipped updates", func(t *testing.T) { unchanged(t, open) })
+	t.Run("equal logits", func(t *testing.T) { ties(t, open) })
 	covered := map[string]bool{}
 	for _, c := range Cases() {
 		covered[c.Kernel] = true
@@ -160,6 +163,8 @@ func Inputs(c Case, seed uint64) [][]float64 {
 		}
 		for j := range v {
 			switch {
+			case c.Values[i] != nil:
+				v[j] = float64(c.Values[i][j])
 			case begins != nil:
 				if begins[j%t.Shape.Cols()] {
 					id++

@@ -144,6 +144,9 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		d := x.cols / a.Heads
 		out[0].each(func(r, c int) float64 {
 			t, i := r%x.shape[1], c%d
+			if len(in) == 4 {
+				t = clamp(in[3].v[r], cos.rows-1)
+			}
 			if i < d/2 {
 				s := sin.at(t, i)
 				if a.Inverse {
@@ -174,6 +177,52 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 						}
 						out[0].set(b*seq+i, h*d+c, s)
 					}
+				}
+			}
+		}
+	},
+	"attention_cached": func(a gpu.Attrs, in, out []mat) {
+		q, k, v, kc, vc := in[0], in[1], in[2], in[3], in[4]
+		d, n, capacity := q.cols/a.Heads, q.shape[1], kc.shape[1]
+		for r := 0; r < q.rows; r++ {
+			b := r / n
+			slot, past := clamp(in[5].v[b], kc.shape[0]-1), clamp(in[6].v[b], capacity)
+			// row is the key or value j that query r sees, by its cache and the new ones.
+			row := func(kept, now mat, j, c int) float64 {
+				if j < past {
+					return kept.at(slot*capacity+j, c)
+				}
+				return now.at(b*n+j-past, c)
+			}
+			for h := 0; h < a.Heads; h++ {
+				kv := h * a.KVHeads / a.Heads * d
+				p := make([]float64, past+r%n+1)
+				for j := range p {
+					for c := 0; c < d; c++ {
+						p[j] += q.at(r, h*d+c) * row(kc, k, j, kv+c)
+					}
+					p[j] /= math.Sqrt(float64(d))
+				}
+				lse := logSumExp(p)
+				for c := 0; c < d; c++ {
+					var s float64
+					for j, x := range p {
+						s += math.Exp(x-lse) * row(vc, v, j, kv+c)
+					}
+					out[0].set(r, h*d+c, s)
+				}
+			}
+		}
+	},
+	"cache_write": func(_ gpu.Attrs, in, out []mat) {
+		x, cache := in[0], in[1]
+		out[0].each(cache.at)
+		n, capacity := x.shape[1], cache.shape[1]
+		for b := 0; b < x.shape[0]; b++ {
+			slot, past, count := clamp(in[2].v[b], cache.shape[0]-1), clamp(in[3].v[b], capacity), clamp(in[4].v[b], n)
+			for t := 0; t < min(count, capacity-past); t++ {
+				for c := 0; c < x.cols; c++ {
+					out[0].set(slot*capacity+past+t, c, x.at(b*n+t, c))
 				}
 			}
 		}
@@ -245,6 +294,20 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 		nll, lse, _ := head(a, in[0], in[1], in[2])
 		fill(out[0], nll)
 		fill(out[1], lse)
+	},
+	"linear_score": func(a gpu.Attrs, in, out []mat) {
+		nll, _, x := head(a, in[0], in[1], in[2])
+		fill(out[0], nll)
+		out[1].each(func(r, c int) float64 {
+			r = r*out[1].cols + c
+			row, t := x[r*in[1].rows:][:a.Counted(in[1].rows)], int(in[2].v[r])
+			for v := range row {
+				if t < 0 || row[v] > row[t] || v < t && row[v] == row[t] {
+					return 0
+				}
+			}
+			return 1
+		})
 	},
 	"linear_cross_entropy_grad": func(a gpu.Attrs, in, out []mat) {
 		dnll, h, w, targets := in[0], in[1], in[2], in[3]
@@ -334,6 +397,9 @@ func optional(in []mat, i, r, c int) float64 {
 	}
 	return in[i].at(r, c)
 }
+
+// clamp is a whole number, or the nearest one of [0, most].
+func clamp(x float64, most int) int { return int(max(0, min(x, float64(most)))) }
 
 // head gives the losses of the logits h wᵀ, their log normalisers and the logits.
 func head(a gpu.Attrs, h, w, targets mat) (nll, lse, x []float64) {

@@ -202,7 +202,7 @@ var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
 	"rope": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		a := n.attrs
 		a.Inverse = !a.Inverse
-		return []Value{g.Op1("rope", a, dy[0], n.in[1], n.in[2]), {}, {}}
+		return []Value{g.Op1("rope", a, append(dy[:1:1], n.in[1:]...)...), {}, {}, {}}[:len(n.in)]
 	},
 	"attention": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		in := append([]Value{dy[0], n.in[0], n.in[1], n.in[2], {n, 0}, {n, 1}}, n.in[3:]...)
