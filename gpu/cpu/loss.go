@@ -73,7 +73,8 @@ type chunked struct {
 	words       int // of them those that count
 	h, dh, dx   buffer
 	scratch     []float32
-	nll, lse    []float32 // lse is nil in the backward pass, where nobody asks for it
+	nll         []float32
+	lse, greedy []float32 // nil where nobody asks for them
 	dnll        []float32
 	targets     []int32
 	at, n       int // the chunk under way
@@ -87,10 +88,13 @@ type chunked struct {
 func bindLinearCrossEntropy(d *Device, l *loaded, x *gpu.Launch) func() {
 	c := &chunked{d: d, scratch: l.f32(x.Scratch), nll: l.f32(x.Out[0])}
 	in := x.In
-	if x.Kernel == "linear_cross_entropy_grad" {
-		c.dnll, c.dh, in = l.f32(in[0]), l.buffer(x.Out[1]), in[1:]
-	} else {
+	switch x.Kernel {
+	case "linear_cross_entropy":
 		c.lse = l.f32(x.Out[1])
+	case "linear_score":
+		c.greedy = l.f32(x.Out[1])
+	case "linear_cross_entropy_grad":
+		c.dnll, c.dh, in = l.f32(in[0]), l.buffer(x.Out[1]), in[1:]
 	}
 	h, w := l.matrix(in[0], false), l.matrix(in[1], false)
 	c.h, c.targets, c.vocab, c.rows = h.buffer, l.i32(in[2]), in[1].Type.Shape[0], in[0].Type.Shape.Rows()
@@ -152,8 +156,16 @@ func (c *chunked) block(w *worker, i int) {
 		if t >= 0 {
 			c.nll[c.at+r] = float32(z - float64(row[t]))
 		}
-		if c.dnll == nil {
+		if c.lse != nil {
 			c.lse[c.at+r] = float32(z)
+		}
+		if c.greedy != nil {
+			c.greedy[c.at+r] = 0
+			if t >= 0 && v.isFirst(row[:c.words], int(t)) {
+				c.greedy[c.at+r] = 1
+			}
+		}
+		if c.dnll == nil {
 			continue
 		}
 		dx := row
@@ -165,6 +177,11 @@ func (c *chunked) block(w *worker, i int) {
 			v.narrow(halves(row)[:c.vocab], dx)
 		}
 	}
+}
+
+// isFirst reports whether x[t] is the first of the largest elements.
+func (v *variant) isFirst(x []float32, t int) bool {
+	return x[t] == v.max(x) && (t == 0 || v.max(x[:t]) < x[t])
 }
 
 // halves sees float32 memory as twice as many bf16.

@@ -50,6 +50,10 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"cross_entropy":      bindCrossEntropy,
 	"cross_entropy_grad": bindCrossEntropyGrad,
 
+	"attention_cached": bindAttentionCached,
+	"cache_write":      bindCacheWrite,
+
+	"linear_score":              bindLinearCrossEntropy,
 	"linear_cross_entropy":      bindLinearCrossEntropy,
 	"linear_cross_entropy_grad": bindLinearCrossEntropy,
 }
@@ -156,8 +160,16 @@ func bindRope(d *Device, l *loaded, x *gpu.Launch) func() {
 	if x.Attrs.Inverse {
 		sign = -1
 	}
+	var positions []int32
+	if len(x.In) == 4 {
+		positions = l.i32(x.In[3])
+	}
+	last := x.In[1].Type.Shape[0] - 1
 	return d.rowwise(l, x.Out, x.In[:1], func(r int, x [][]float32) {
 		at := r % seq * half
+		if positions != nil {
+			at = clamp(positions[r], last) * half
+		}
 		c, s := cos[at:at+half], sin[at:at+half]
 		for o := 0; o < width; o += 2 * half {
 			d.variant.rotate(x[0][o:o+half], x[0][o+half:o+2*half], x[1][o:o+half], x[1][o+half:o+2*half], c, s, sign)
