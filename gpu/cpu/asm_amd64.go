@@ -18,6 +18,12 @@ func gemmF32AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alph
 func gemmF32AVX51214x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
+func gemmF32AVX5121x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmF32AVX5124x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
 func gemmF32AVX5128x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
@@ -27,7 +33,16 @@ func gemmBF16AVX51214x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alp
 func gemmBF16AVX51214x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
+func gemmBF16AVX5121x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmBF16AVX5124x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
 func gemmBF16AVX5128x32(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
+
+//go:noescape
+func gemmF32AVX21x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
 
 //go:noescape
 func gemmF32AVX26x16(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32)
@@ -58,7 +73,7 @@ func archVariants() (list []variant) {
 	wide := variant{
 		name: "avx512",
 		f32: tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16},
-			&tile{8, 32, gemmF32AVX5128x32}},
+			&tile{8, 32, gemmF32AVX5128x32}, []*tile{{1, 32, gemmF32AVX5121x32}, {4, 32, gemmF32AVX5124x32}}},
 		loopTable: loopsAVX512,
 		widen:     widenWith(16, widenAVX512),
 		narrow:    narrowWith(16, narrowAVX512),
@@ -73,7 +88,7 @@ func archVariants() (list []variant) {
 		pairs := wide
 		pairs.name = "avx512bf16"
 		pairs.pairs = &tileSet{&tile{14, 32, gemmBF16AVX51214x32}, &tile{14, 16, gemmBF16AVX51214x16},
-			&tile{8, 32, gemmBF16AVX5128x32}}
+			&tile{8, 32, gemmBF16AVX5128x32}, []*tile{{1, 32, gemmBF16AVX5121x32}, {4, 32, gemmBF16AVX5124x32}}}
 		pairs.pairPanel = func(k int, dst []float32, w int, src []uint16, ld, n int) {
 			pairPanelAVX512(k, unsafe.Pointer(&dst[0]), w, unsafe.Pointer(&src[0]), ld, n)
 		}
@@ -84,7 +99,7 @@ func archVariants() (list []variant) {
 	}
 	if x.HasAVX2 && x.HasFMA {
 		t := &tile{6, 16, gemmF32AVX26x16}
-		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t}, loopTable: loopsAVX2,
+		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t, []*tile{{1, 16, gemmF32AVX21x16}}}, loopTable: loopsAVX2,
 			widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list

@@ -12,9 +12,6 @@ import (
 // operand of the next, and the softmax over keys works on whole registers, a query a lane. Memory
 // is that of one block of queries a worker: O(seq).
 
-// fewRows asks for the tile of few rows: a head's channels and the keys round up to less.
-const fewRows = 1
-
 // heads is the geometry of an attention launch.
 type heads struct {
 	d          *Device
@@ -29,7 +26,9 @@ type heads struct {
 
 func newHeads(d *Device, l *loaded, x *gpu.Launch, q gpu.Operand, seg []gpu.Operand) *heads {
 	s := q.Type.Shape
-	h := &heads{d: d, y: d.variant.layout(fewRows, maxNR+1, q.Type.DType == gpu.BF16), batch: s[0], seq: s[1],
+	tiles := d.variant.tiles(q.Type.DType == gpu.BF16)
+	// The tile of few rows: a head's channels and the keys round up to less.
+	h := &heads{d: d, y: layout{d.variant, tiles.short, tiles == d.variant.pairs}, batch: s[0], seq: s[1],
 		n: x.Attrs.Heads, kv: x.Attrs.KVHeads, dim: s[2] / x.Attrs.Heads}
 	h.scale = float32(1 / math.Sqrt(float64(h.dim)))
 	if len(seg) == 1 {

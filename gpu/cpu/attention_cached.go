@@ -48,7 +48,7 @@ func bindAttentionCached(d *Device, l *loaded, x *gpu.Launch) func() {
 	rows, keys := h.queries*h.group, roundUp(h.capacity+h.n, maxNR)
 	for room, n := range []int{
 		cachedQ: (rows + maxMR) * h.dim, cachedKeys: maxNR * max(keys, h.dim), cachedS: rows * keys,
-		cachedPack: (rows + maxMR) * keys, cachedHalf: rows * keys, cachedRows: max(rows, h.n+1) * h.dim,
+		cachedPack: (rows + maxMR) * keys, cachedHalf: rows * keys / 2, cachedRows: max(rows, h.n+1) * h.dim,
 		cachedOut: rows * h.dim, cachedTotal: rows} {
 		d.reserve(room, n)
 	}
@@ -87,7 +87,7 @@ func (h *cached) task(w *worker, b, kv, i0 int) {
 	}
 	sumRows(total, s, ld, keys)
 	p := matrix{buffer{f: s}, ld, false}
-	if h.half {
+	if y.pairs {
 		p = matrix{buffer{h: halves(room[cachedHalf])[:rows*ld]}, ld, false}
 		h.d.variant.narrow(p.h, s)
 	}

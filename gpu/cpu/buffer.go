@@ -111,6 +111,7 @@ func narrowLoop(dst []uint16, src []float32) {
 // worker is what a goroutine of the pool owns: memory that bind reserves and launches reuse.
 type worker struct {
 	a    []float32 // packed rows of the left operand of a product
+	b    []float32 // a packed panel of the right one
 	edge [maxMR * maxNR]float32
 	lane [3][maxNR]float32 // a value a lane
 	wide [256]float32      // bf16 widened on the way into a panel

@@ -246,6 +246,43 @@ func BenchmarkMatmul(b *testing.B) {
 	}
 }
 
+// BenchmarkFewRows is products with weights that no cache holds, as generation makes them token by token.
+func BenchmarkFewRows(b *testing.B) {
+	d := open(b, 0, "")
+	const n, k, copies = 2048, 2048, 8
+	for _, half := range []bool{false, true} {
+		vec := func(n int) buffer {
+			if half {
+				return buffer{h: make([]uint16, n)}
+			}
+			return buffer{f: make([]float32, n)}
+		}
+		var weights [copies]buffer
+		for i := range weights {
+			weights[i] = vec(n * k)
+			for j := range weights[i].h { // memory that was never written is one page
+				weights[i].h[j] = uint16(j)
+			}
+			for j := range weights[i].f {
+				weights[i].f[j] = float32(j)
+			}
+		}
+		for _, m := range []int{1, 2, 4, 8, 14, 40, 56, 64} {
+			b.Run(fmt.Sprintf("%dx%dx%d/bf16=%t", m, n, k, half), func(b *testing.B) {
+				var list [copies]*product
+				for i, w := range weights {
+					list[i] = d.product(m, n, k, 1, matrix{vec(m * k), k, false}, matrix{w, k, true},
+						output{buffer: vec(m * n), ld: n})
+				}
+				b.SetBytes(int64(4*len(weights[0].f) + 2*len(weights[0].h)))
+				for i := range b.N {
+					list[i%copies].run()
+				}
+			})
+		}
+	}
+}
+
 func BenchmarkPack(b *testing.B) {
 	const k, n = 384, 168
 	dst := make([]float32, k*(n+maxMR))

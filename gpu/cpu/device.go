@@ -46,6 +46,7 @@ func Open(threads int, isa string) (*Device, error) {
 				shared: make([]float32, (blockN+maxNR)*blockSteps)}
 			for _, w := range d.pool.workers {
 				w.a = make([]float32, (blockM+maxMR)*blockSteps)
+				w.b = make([]float32, maxNR*blockSteps)
 			}
 			return d, nil
 		}

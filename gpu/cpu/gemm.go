@@ -28,17 +28,26 @@ const (
 )
 
 // tileSet is the tiles of one element type: the general one, one for few columns, one for few
-// rows, such as a LoRA's products have. All add up in the same order, so the choice changes no bits.
-type tileSet struct{ wide, narrow, short *tile }
+// rows, such as a LoRA's products have, and some for still fewer, such as those of tokens that are generated. All add up
+// in the same order, so the choice changes no bits.
+type tileSet struct {
+	wide, narrow, short *tile
+	few                 []*tile // the fewest rows first
+}
 
 func (s *tileSet) pick(m, n int) *tile {
 	switch {
 	case n <= s.narrow.nr:
 		return s.narrow
-	case m <= s.short.mr:
-		return s.short
+	case m > s.short.mr:
+		return s.wide
 	}
-	return s.wide
+	for _, t := range s.few {
+		if m <= t.mr {
+			return t
+		}
+	}
+	return s.short
 }
 
 // variant is the code of one instruction set.
@@ -57,7 +66,7 @@ type variant struct {
 var portableTile = &tile{4, 4, tilePortable}
 
 // variants lists what this machine can run, the best first; portable is always last.
-var variants = append(archVariants(), variant{name: "portable", f32: tileSet{portableTile, portableTile, portableTile},
+var variants = append(archVariants(), variant{name: "portable", f32: tileSet{portableTile, portableTile, portableTile, nil},
 	loopTable: portableLoops, widen: widenLoop, narrow: narrowLoop})
 
 func tilePortable(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32) {
@@ -119,10 +128,15 @@ type layout struct {
 }
 
 func (v *variant) layout(m, n int, bf16 bool) layout {
+	tiles := v.tiles(bf16)
+	return layout{v, tiles.pick(m, n), tiles == v.pairs}
+}
+
+func (v *variant) tiles(bf16 bool) *tileSet {
 	if bf16 && v.pairs != nil {
-		return layout{v, v.pairs.pick(m, n), true}
+		return v.pairs
 	}
-	return layout{v, v.f32.pick(m, n), false}
+	return &v.f32
 }
 
 // steps is the number of panel rows that k takes.

@@ -17,7 +17,9 @@ const sumsElems = 1 << 20
 
 // product is a matrix product c = alpha a b + c that is run again and again. Of each block of columns
 // and depth it packs b once, in parallel, then shares out the rows of a, each block packed by the
-// worker that multiplies it.
+// worker that multiplies it. Where a has few rows, each panel of b is multiplied only once: it packs
+// a first, and each panel of b is packed by the worker that multiplies it, while it lies in the
+// nearest caches. Either way a sum is made in the same order.
 type product struct {
 	d       *Device
 	y       layout
@@ -26,6 +28,7 @@ type product struct {
 	a, b    matrix
 	c       output
 	sums    bool // c is bf16 and k longer than a block: add up in f32 beside it
+	few     bool // rows of a: all of them are in one task
 
 	rows, cols, across int                               // rows and columns of a task, tasks in a row of them
 	width              int                               // columns packed at a time
@@ -43,7 +46,11 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 	}
 	p := &product{d: d, y: y, m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c}
 	t, threads := p.y.tile, len(d.pool.workers)
+	p.few = m <= blockM
 	p.width = blockN / t.nr * t.nr
+	if p.few {
+		p.width = roundUp(n, t.nr)
+	}
 	p.sums = c.h != nil && k > p.y.depth()
 	if p.sums {
 		p.width = max(t.nr, min(p.width, sumsElems/max(m, 1)/t.nr*t.nr))
@@ -52,6 +59,9 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		}
 	}
 	p.rows = rowsOfTask(m, t.mr, threads)
+	if p.few {
+		p.rows = roundUp(m, t.mr)
+	}
 	for p.rows < m && p.rows+t.mr <= blockM && p.rows*min(n, blockN)*k < small {
 		p.rows += t.mr
 	}
@@ -61,13 +71,17 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 			roundUp(blocksOf(small, max(1, p.rows*k)), t.nr)))
 	}
 	p.pack.body = func(w *worker, i int) {
+		if p.few {
+			r := i * t.mr
+			p.y.packA(w, d.shared[r*p.y.steps(p.kc):], p.a.sub(r, p.pc), min(t.mr, p.m-r), p.kc)
+			return
+		}
 		j := i * packed * t.nr
 		p.y.packB(w, d.shared[j*p.y.steps(p.kc):], p.b.sub(p.pc, p.jc+j), p.kc, min(packed*t.nr, p.nc-j))
 	}
 	p.tiles.body = func(w *worker, i int) {
 		r, j := i/p.across*p.rows, i%p.across*p.cols
 		m, n := min(p.rows, p.m-r), min(p.cols, p.nc-j)
-		p.y.packA(w, w.a, p.a.sub(r, p.pc), m, p.kc)
 		to := p.c.sub(r, p.jc+j)
 		if p.sums {
 			to = output{buffer: buffer{f: d.sums[r*p.width+j:]}, ld: p.width}
@@ -75,7 +89,16 @@ func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *pro
 		if p.pc > 0 {
 			to.add, to.from = true, buffer{}
 		}
-		p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
+		if p.few {
+			for at := 0; at < n; at += t.nr {
+				cols := min(t.nr, n-at)
+				p.y.packB(w, w.b, p.b.sub(p.pc, p.jc+j+at), p.kc, cols)
+				p.y.multiply(w, m, cols, p.kc, p.alpha, d.shared, w.b, to.sub(0, at))
+			}
+		} else {
+			p.y.packA(w, w.a, p.a.sub(r, p.pc), m, p.kc)
+			p.y.multiply(w, m, n, p.kc, p.alpha, w.a, d.shared[j*p.y.steps(p.kc):], to)
+		}
 		if p.last != nil && p.pc+p.kc == p.k {
 			p.last(w, r, p.jc+j, m, n)
 		}
@@ -128,7 +151,11 @@ func (p *product) run() {
 		p.across = blocksOf(p.nc, p.cols)
 		for p.pc = 0; p.pc < p.k; p.pc += p.y.depth() {
 			p.kc = min(p.y.depth(), p.k-p.pc)
-			pool.run(&p.pack, blocksOf(p.nc, packed*p.y.tile.nr))
+			panels := blocksOf(p.nc, packed*p.y.tile.nr)
+			if p.few {
+				panels = blocksOf(p.m, p.y.tile.mr)
+			}
+			pool.run(&p.pack, panels)
 			pool.run(&p.tiles, blocksOf(p.m, p.rows)*p.across)
 		}
 		if p.sums {

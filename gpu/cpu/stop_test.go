@@ -30,7 +30,7 @@ func TestStopEndsALaunchEarly(t *testing.T) {
 			}}
 		}
 		v := *d.variant
-		v.f32 = tileSet{count(v.f32.wide), count(v.f32.narrow), count(v.f32.short)}
+		v.f32 = tileSet{count(v.f32.wide), count(v.f32.narrow), count(v.f32.short), nil}
 		d.variant = &v
 		for _, c := range cases {
 			run := func(stopAt int64, l gpu.Loaded) (int64, error) {

@@ -15,9 +15,9 @@ type tile struct {
 }
 
 var tiles = []tile{
-	{avx512, 14, 2, false}, {avx512, 14, 1, false}, {avx512, 8, 2, false},
-	{avx512, 14, 2, true}, {avx512, 14, 1, true}, {avx512, 8, 2, true},
-	{avx2, 6, 2, false},
+	{avx512, 14, 2, false}, {avx512, 14, 1, false}, {avx512, 8, 2, false}, {avx512, 4, 2, false}, {avx512, 1, 2, false},
+	{avx512, 14, 2, true}, {avx512, 14, 1, true}, {avx512, 8, 2, true}, {avx512, 4, 2, true}, {avx512, 1, 2, true},
+	{avx2, 6, 2, false}, {avx2, 1, 2, false},
 }
 
 func (t tile) name() string {
