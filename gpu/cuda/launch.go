@@ -61,9 +61,13 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"attention":      bindAttention,
 	"attention_grad": bindAttentionGrad,
 
+	"attention_cached": bindAttentionCached,
+	"cache_write":      bindCacheWrite,
+
 	"cross_entropy":             bindCrossEntropy,
 	"cross_entropy_grad":        bindCrossEntropyGrad,
-	"linear_cross_entropy":      bindLinearCrossEntropy,
+	"linear_cross_entropy":      bindHead("cross_entropy"),
+	"linear_score":              bindHead("score"),
 	"linear_cross_entropy_grad": bindLinearCrossEntropyGrad,
 }
 
@@ -362,5 +366,5 @@ func bindRope(b *binder, x *gpu.Launch) work {
 	}
 	y, from := b.rows(x.Out[0]), b.rows(x.In[0])
 	return work{flatCall("rope", x.In[0].Type.DType, elems(x.In[0])/2, s[1], x.Attrs.Heads, half, y.at, int64(y.ld),
-		from.at, int64(from.ld), b.at(x.In[1]), b.at(x.In[2]), sign)}
+		from.at, int64(from.ld), b.at(x.In[1]), b.at(x.In[2]), sign, b.optional(x, 3), x.In[1].Type.Shape[0])}
 }

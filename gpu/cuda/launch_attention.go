@@ -45,7 +45,7 @@ const widestHead = 128
 // headDim is the channels of a head of an attention launch; 0 for other kernels.
 func headDim(x *gpu.Launch) int {
 	switch x.Kernel {
-	case "attention":
+	case "attention", "attention_cached":
 		return x.In[0].Type.Shape[2] / x.Attrs.Heads
 	case "attention_grad":
 		return x.In[1].Type.Shape[2] / x.Attrs.Heads

@@ -31,16 +31,19 @@ func (b *binder) logits(x *gpu.Launch, h, w gpu.Operand, at, rows int) *Product 
 		B: b.matrix(w, true), D: Matrix{b.at(x.Scratch), gpu.F32, vocab, false}}
 }
 
-func bindLinearCrossEntropy(b *binder, x *gpu.Launch) (w work) {
-	h, weight := x.In[0], x.In[1]
-	vocab := weight.Type.Shape.Rows()
-	for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
-		rows := min(x.Attrs.Chunk, all-at)
-		w = append(w, b.logits(x, h, weight, at, rows),
-			rowCall("cross_entropy", gpu.F32, rows, x.Attrs.Counted(vocab), vocab, b.element(x.Out[0], at),
-				b.element(x.Out[1], at), b.at(x.Scratch), b.element(x.In[2], at)))
+// bindHead binds a kernel of rows of logits, with two numbers a row, to the product that makes them.
+func bindHead(kernel string) func(*binder, *gpu.Launch) work {
+	return func(b *binder, x *gpu.Launch) (w work) {
+		h, weight := x.In[0], x.In[1]
+		vocab := weight.Type.Shape.Rows()
+		for at, all := 0, h.Type.Shape.Rows(); at < all; at += x.Attrs.Chunk {
+			rows := min(x.Attrs.Chunk, all-at)
+			w = append(w, b.logits(x, h, weight, at, rows),
+				rowCall(kernel, gpu.F32, rows, x.Attrs.Counted(vocab), vocab, b.element(x.Out[0], at),
+					b.element(x.Out[1], at), b.at(x.Scratch), b.element(x.In[2], at)))
+		}
+		return w
 	}
-	return w
 }
 
 func bindLinearCrossEntropyGrad(b *binder, x *gpu.Launch) (w work) {

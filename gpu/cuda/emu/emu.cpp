@@ -20,6 +20,7 @@
 #endif
 
 #include "../kernels/attention.cu"
+#include "../kernels/cache.cu"
 #include "../kernels/elementwise.cu"
 #include "../kernels/embedding.cu"
 #include "../kernels/loss.cu"

@@ -141,6 +141,28 @@ template <class T, int V> DEVICE void logits_grad(int cols, int ld, float *nll, 
   gradient<T, float, V>(ld, (T *)row, first, row, count, all.most, t < 0 ? 0 : g / all.sum, t, g);
 }
 
+// nll as above; greedy is 1 where the target is the first of the greatest logits, else 0.
+template <class T, int V> DEVICE void score(int cols, int ld, float *nll, float *greedy, const T *x, const int *targets) {
+  SHARED(room);
+  const T *row = x + (int64_t)blockIdx.x * ld;
+  int t = targets[blockIdx.x], count = t < 0 ? 0 : cols;
+  Softmax part = softmax<T, V>(row, count);
+  float hit = t < 0 ? 0 : widen(row[t]);
+  bool beaten = t < 0;
+  for (int round = 0; round * TAKEN * (int)blockDim.x < count; round++) {
+    float y[TAKEN];
+    columns<T, V>(y, row, round, count);
+#pragma unroll
+    for (int j = 0; j < TAKEN; j++) beaten = beaten || y[j] > hit || (y[j] == hit && column<V>(round, j) < t);
+  }
+  float l = log_sum_exp(block_joined(part, room));
+  beaten = __syncthreads_or(beaten);
+  if (threadIdx.x == 0) {
+    nll[blockIdx.x] = t < 0 ? 0 : l - hit;
+    greedy[blockIdx.x] = beaten ? 0 : 1;
+  }
+}
+
 // Rows are read in packs of 16 bytes where each begins at a multiple of 16, else one element at a time.
 #define IN_PACKS(KERNEL, T, X, ...) \
   if (Rows<const X>{x, ld}.packed(Pack<X>::N)) KERNEL<T, Pack<X>::N>(__VA_ARGS__); \
@@ -155,3 +177,5 @@ EACH_TYPE(CROSS_ENTROPY_GRAD)
 #define LOGITS_GRAD(S, T) EXPORT(logits_grad_##S, (int cols, int ld, float *nll, float *x, const float *dnll, const int *targets), \
   IN_PACKS(logits_grad, T, float, cols, ld, nll, x, dnll, targets))
 EACH_TYPE(LOGITS_GRAD)
+EXPORT(score_f32, (int cols, int ld, float *nll, float *greedy, const float *x, const int *targets),
+       IN_PACKS(score, float, float, cols, ld, nll, greedy, x, targets))

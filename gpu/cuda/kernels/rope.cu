@@ -1,5 +1,6 @@
 // Rotary position embedding (Su et al. 2021) in the rotate-half layout: y[i] = x[i] cos - x[i+d/2] sin,
-// y[i+d/2] = x[i+d/2] cos + x[i] sin, for rows x [batch·seq, heads·d] that begin ldx apart and tables [seq, d/2].
+// y[i+d/2] = x[i+d/2] cos + x[i] sin, for rows x [batch·seq, heads·d] that begin ldx apart and tables [rows, d/2], of which
+// the row is a token's place in its sequence, or its position, where there are any.
 #include "common.cuh"
 
 // floats reads V neighbouring floats, by 16 bytes where V allows it.
@@ -19,16 +20,19 @@ struct Pair {
   int col;
   int64_t angle;
 };
-template <int V> DEVICE Pair pair_at(int64_t i, int seq, int heads, int half) {
+template <int V> DEVICE Pair pair_at(int64_t i, int seq, int heads, int half, const int *positions, int rows) {
   int per = half / V, all = heads * per;
   int64_t row = i / all;
   int r = (int)(i - row * all), head = r / per, c = (r - head * per) * V;
-  return Pair{row, head * 2 * half + c, (int64_t)((uint32_t)row % (uint32_t)seq) * half + c};
+  int t = positions ? positions[row] : (int)((uint32_t)row % (uint32_t)seq);
+  t = t < 0 ? 0 : t < rows ? t : rows - 1;
+  return Pair{row, head * 2 * half + c, (int64_t)t * half + c};
 }
 
 // A thread rotates packs of V neighbouring pairs, two at once: it reads both halves before it writes either.
 template <class T, int V>
-DEVICE void rotate(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign) {
+DEVICE void rotate(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign,
+                   const int *positions, int rows) {
   const int U = 2;
   for (int64_t first = THREAD; first < pairs / V; first += U * STRIDE) {
     Pack<T, V> a[U], b[U];
@@ -37,7 +41,7 @@ DEVICE void rotate(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<
     for (int u = 0; u < U; u++) {
       int64_t i = first + u * STRIDE;
       if (i >= pairs / V) continue;
-      at[u] = pair_at<V>(i, seq, heads, half);
+      at[u] = pair_at<V>(i, seq, heads, half, positions, rows);
       const T *from = x.of(at[u].row, at[u].col);
       a[u] = load<V>(from), b[u] = load<V>(from + half);
     }
@@ -59,16 +63,17 @@ DEVICE void rotate(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<
 }
 
 template <class T>
-DEVICE void rope(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign) {
+DEVICE void rope(int64_t pairs, int seq, int heads, int half, Rows<T> y, Rows<const T> x, const float *cos, const float *sin, float sign,
+                   const int *positions, int rows) {
   const int N = Pack<T>::N;
   if (half % N == 0 && x.packed(N) && y.packed(N)) {
-    rotate<T, N>(pairs, seq, heads, half, y, x, cos, sin, sign);
+    rotate<T, N>(pairs, seq, heads, half, y, x, cos, sin, sign, positions, rows);
   } else {
-    rotate<T, 1>(pairs, seq, heads, half, y, x, cos, sin, sign);
+    rotate<T, 1>(pairs, seq, heads, half, y, x, cos, sin, sign, positions, rows);
   }
 }
 
 #define ROPE(S, T) EXPORT(rope_##S, (int64_t pairs, int seq, int heads, int half, T *y, int64_t ldy, const T *x, int64_t ldx, \
-                                     const float *cos, const float *sin, float sign), \
-  rope<T>(pairs, seq, heads, half, {y, ldy}, {x, ldx}, cos, sin, sign))
+                                     const float *cos, const float *sin, float sign, const int *positions, int rows), \
+  rope<T>(pairs, seq, heads, half, {y, ldy}, {x, ldx}, cos, sin, sign, positions, rows))
 EACH_TYPE(ROPE)
