@@ -287,7 +287,7 @@ func BenchmarkPack(b *testing.B) {
 	const k, n = 384, 168
 	dst := make([]float32, k*(n+maxMR))
 	y := variants[0].layout(n, n, false)
-	var own worker
+	own := worker{wide: make([]float32, maxNR*widePiece)}
 	for _, trans := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trans=%t", trans), func(b *testing.B) {
 			m := matrix{buffer{f: make([]float32, k*n)}, n, trans}

@@ -47,6 +47,7 @@ func Open(threads int, isa string) (*Device, error) {
 			for _, w := range d.pool.workers {
 				w.a = make([]float32, (blockM+maxMR)*blockSteps)
 				w.b = make([]float32, maxNR*blockSteps)
+				w.wide = make([]float32, maxNR*widePiece)
 			}
 			return d, nil
 		}

@@ -176,7 +176,7 @@ func (y layout) panel(own *worker, dst []float32, m matrix, k, n, w int) {
 	v := y.v
 	switch {
 	case m.h != nil && !y.pairs:
-		widenPanel(v, own.wide[:], dst, m, k, n, w)
+		y.widenPanel(own, dst, m, k, n, w)
 	case m.trans && v.transpose != nil:
 		k32, src := k, unsafe.Pointer(unsafe.SliceData(m.f))
 		size := 4
@@ -240,24 +240,23 @@ func floatPanel(d []float32, m matrix, k, n, w int) {
 	}
 }
 
-func widenPanel(v *variant, room, d []float32, m matrix, k, n, w int) {
-	if n < w {
-		clear(d)
-	}
+// widenPanel lays bf16 out as float32. Rows that become columns are widened a piece at a time, side by side.
+func (y layout) widenPanel(own *worker, d []float32, m matrix, k, n, w int) {
 	if !m.trans {
+		if n < w {
+			clear(d)
+		}
 		for l := 0; l < k; l++ {
-			v.widen(d[l*w:][:n], m.h[l*m.ld:][:n])
+			y.v.widen(d[l*w:][:n], m.h[l*m.ld:][:n])
 		}
 		return
 	}
-	for c := 0; c < n; c++ {
-		for l0 := 0; l0 < k; l0 += len(room) {
-			part := room[:min(len(room), k-l0)]
-			v.widen(part, m.h[c*m.ld+l0:][:len(part)])
-			for l, x := range part {
-				d[(l0+l)*w+c] = x
-			}
+	for l0 := 0; l0 < k; l0 += widePiece {
+		piece := min(widePiece, k-l0)
+		for c := 0; c < n; c++ {
+			y.v.widen(own.wide[c*piece:][:piece], m.h[c*m.ld+l0:][:piece])
 		}
+		y.panel(own, d[l0*w:][:piece*w], matrix{buffer{f: own.wide[:n*piece]}, piece, true}, piece, n, w)
 	}
 }
 
