@@ -22,8 +22,8 @@ func caches() (list []Case) {
 		{heads{2, 1, 4}, 1, []int{0}, []int{5}, 1, 5},                        // full
 		{heads{4, 2, 6}, 5, []int{1, 0, 1}, []int{67, 0, 33}, 2, 67},         // two sequences go on from one context
 		{heads{4, 4, 16}, 1, []int{2, 2, 2, 0}, []int{77, 77, 13, 1}, 3, 80}, // so do three, from places of their own
-		{heads{3, 3, 7}, 40, []int{0, 2}, []int{130, 1}, 3, 130},
-		{heads{6, 2, 32}, 17, []int{0, 1}, []int{64, 16}, 2, 64},
+		{heads{3, 3, 7}, 9, []int{0, 2}, []int{130, 1}, 3, 130},
+		{heads{6, 2, 32}, 20, []int{1}, []int{64}, 2, 64},
 		{heads{2, 2, 4}, 3, []int{-3, 9}, []int{-1, 1000}, 2, 9}, // none of this is there
 	} {
 		list = append(list, cached(c.heads, c.n, c.slot, c.past, c.slots, c.capacity)...)

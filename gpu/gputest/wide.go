@@ -63,9 +63,9 @@ func wide() (list []Case) {
 		list = append(list, documents(1, 330, 2, 1, 16, lengths)...)
 	}
 	for _, d := range []int{64, 128} { // a cache of more rows than a block has threads
-		list = append(list, cached(heads{4, 2, d}, 1, []int{1, 0, 1}, []int{1030, 3, 517}, 2, 1030)...)
+		list = append(list, cached(heads{4, 2, d}, 1, []int{1, 0, 1}, []int{300, 3, 257}, 2, 300)...)
 	}
-	list = append(list, cached(heads{2, 1, 96}, 70, []int{0, 0}, []int{200, 131}, 1, 333)...)
+	list = append(list, cached(heads{2, 1, 96}, 5, []int{0, 0}, []int{200, 131}, 1, 333)...)
 	for _, d := range []int{7, 24} { // rows that are not aligned, and padded ones
 		list = append(list, documents(2, 131, 4, 2, d, []int{50, 1})...)
 	}

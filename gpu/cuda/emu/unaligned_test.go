@@ -16,6 +16,7 @@ import (
 func TestOperandsBeginAnywhere(t *testing.T) {
 	f := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.F32} }
 	h := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.BF16} }
+	i := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.I32} }
 	one, hyper, adam := f(1), f(gpu.HyperLen), gpu.Attrs{Beta1: 0.5, Beta2: 0.5, Eps: 1, WeightDecay: 0.25}
 	eps, ema := gpu.Attrs{Eps: 1e-5}, gpu.Attrs{Beta1: 0.5}
 	for _, c := range []struct {
@@ -33,6 +34,9 @@ func TestOperandsBeginAnywhere(t *testing.T) {
 		{"rmsnorm", eps, []gpu.Type{f(5, 1024), f(1024)}},
 		{"rmsnorm_grad_x", gpu.Attrs{}, []gpu.Type{h(5, 256), h(5, 256), h(256), f(5), h(5, 256)}},
 		{"rmsnorm_grad_w", gpu.Attrs{}, []gpu.Type{h(70, 264), h(70, 264), f(70), f(264)}},
+		// Slots and kept rows are beyond those that there are: the last slot, which is full.
+		{"attention_cached", gpu.Attrs{Heads: 4, KVHeads: 2}, []gpu.Type{h(2, 3, 64), h(2, 3, 32), h(2, 3, 32), h(2, 40, 32),
+			h(2, 40, 32), i(2), i(2)}},
 		{"sum_rows", gpu.Attrs{}, []gpu.Type{f(70, 132), f(132)}},
 	} {
 		t.Run(fmt.Sprintf("%s/%v", c.kernel, c.in[0]), func(t *testing.T) {
