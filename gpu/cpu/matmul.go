@@ -40,6 +40,11 @@ type product struct {
 func (d *Device) product(m, n, k int, alpha float32, a, b matrix, c output) *product {
 	// Few columns waste the lanes of a tile; as few rows they do not: cᵀ = bᵀ aᵀ.
 	y := d.variant.layout(m, n, a.h != nil)
+	if fraction, _ := math.Frexp(float64(alpha)); math.Abs(fraction) != 0.5 {
+		// What is scaled and added is rounded once by a whole tile, and twice at an edge, which then have other bits: so
+		// few rows are an edge still, as when models were trained.
+		y = d.variant.layout(max(m, d.variant.f32.short.mr), n, a.h != nil)
+	}
 	if s := d.variant.f32; n <= s.short.mr && n < s.narrow.nr && m > n && !c.flipped && (c.h == nil || k <= y.depth()) {
 		c.flipped = true
 		return d.product(n, m, k, alpha, b.t(), a.t(), c)

@@ -69,14 +69,16 @@ func (s Shapes) Check() error {
 	return nil
 }
 
-// Cases lists the hot kernels of a training step with weights and activations of type t.
+// Cases lists the hot kernels of a training step with weights and activations of type t, and those of a step that
+// generates a token of each sequence, over caches that are full.
 func Cases(s Shapes, t gpu.DType) []Case {
 	f := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: t} }
 	f32 := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: gpu.F32} }
 	i32 := func(shape ...int) gpu.Type { return gpu.Type{Shape: shape, DType: gpu.I32} }
 	n, h, m, d := s.Tokens(), s.Hidden, s.Intermediate, s.Hidden/s.Heads
 	x, wide := f(s.Batch, s.Seq, h), f(s.Batch, s.Seq, m)
-	kv, heads := f(s.Batch, s.Seq, d*s.KVHeads), gpu.Attrs{Heads: s.Heads, KVHeads: s.KVHeads}
+	kv, now := f(s.Batch, s.Seq, d*s.KVHeads), f(s.Batch, 1, d*s.KVHeads)
+	heads := gpu.Attrs{Heads: s.Heads, KVHeads: s.KVHeads}
 	lse, seg := f32(s.Batch, s.Heads, s.Seq), i32(s.Batch, s.Seq)
 	nt, nn, tn := gpu.Attrs{TransB: true, Alpha: 1}, gpu.Attrs{Alpha: 1}, gpu.Attrs{TransA: true, Alpha: 1}
 	adamw := gpu.Attrs{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
@@ -123,6 +125,11 @@ func Cases(s Shapes, t gpu.DType) []Case {
 		{Name: "momentum", Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.95}, In: []gpu.Type{wf, w, f32(1)}},
 		{Name: "orthogonal update", Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 0.2, WeightDecay: 0.1},
 			In: []gpu.Type{wf, wf, f32(1), f32(gpu.HyperLen)}},
+		{Name: "one token: gate projection", Kernel: "matmul", Attrs: nt, In: []gpu.Type{f(s.Batch, 1, h), f(m, h)}},
+		{Name: "one token: attention", Kernel: "attention_cached", Attrs: heads, In: []gpu.Type{f(s.Batch, 1, h), now, now,
+			kv, kv, i32(s.Batch), i32(s.Batch)}},
+		{Name: "one token: logits and score", Kernel: "linear_score", Attrs: gpu.Attrs{Chunk: 512},
+			In: []gpu.Type{f(s.Batch, 1, h), f(s.Vocab, h), i32(s.Batch, 1)}},
 		{Name: "zeroed gradient", Kernel: "zero", Attrs: gpu.Attrs{}, In: []gpu.Type{f(m, h)}},
 	}
 }
@@ -202,10 +209,8 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 		var b []byte
 		if t.DType == gpu.I32 {
 			v := make([]int32, n)
-			if c.Kernel != "attention" && c.Kernel != "attention_grad" { // there they are documents: one
-				for j := range v {
-					v[j] = int32(j * 7919 % c.rows())
-				}
+			for j := range v {
+				v[j] = c.integer(i, j)
 			}
 			b = gpu.Int32Bytes(v)
 		} else {
@@ -219,6 +224,19 @@ func (c Case) Open(d gpu.Device) (gpu.Loaded, *gpu.Program, error) {
 		}
 	}
 	return l, p, nil
+}
+
+// integer is element j of input i.
+func (c Case) integer(i, j int) int32 {
+	switch {
+	case c.Kernel == "attention" || c.Kernel == "attention_grad": // documents: one
+		return 0
+	case c.Kernel == "attention_cached" && i == 5: // each sequence has a slot
+		return int32(j)
+	case c.Kernel == "attention_cached": // which is full
+		return int32(c.In[3].Shape[1])
+	}
+	return int32(j * 7919 % c.rows())
 }
 
 // nonNegative names, for kernels whose last operands are never negative in a step, the first of them: second moments, the
