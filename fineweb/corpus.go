@@ -26,7 +26,7 @@ type Corpus struct {
 
 	Warnings []string // what is odd about the files, though they can be read
 
-	copies    *copies // of documents, where they are left out; see Source.Deduplicate
+	copies    *rowSet // of documents, where they are left out; see Source.Deduplicate
 	dropped   int64   // documents that were looked at and no filter keeps, or that are copies
 	elsewhere int64   // that belong to the other split
 	allowance *allowance
