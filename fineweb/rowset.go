@@ -39,7 +39,9 @@ func (c *Corpus) newRowBases() *rowBases {
 }
 
 // row numbers a row of a piece.
-func (b *rowBases) row(p piece, i int) int64 { return b.of[[2]int{p.file, p.group}] + p.from + int64(i) }
+func (b *rowBases) row(p piece, i int) int64 {
+	return b.of[[2]int{p.file, p.group}] + p.from + int64(i)
+}
 
 // at finds a row by its number.
 func (b *rowBases) at(row int64) (p piece, i int) {

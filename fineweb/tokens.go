@@ -60,7 +60,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		if err := c.unchanged(p.file); err != nil { // a run ends the same with the cache and without
 			return nil, err
 		}
-		return docs, c.single(p, docs)
+		return docs, c.leaveOut(p, docs)
 	}
 	docs, err = c.load(p)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	}
 	// What is passed over whole is not kept.
 	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) {
-		return docs, c.single(p, docs)
+		return docs, c.leaveOut(p, docs)
 	}
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"",
 			c.source.TokenDir, err)
 	}
-	return docs, c.single(p, docs)
+	return docs, c.leaveOut(p, docs)
 }
 
 // encode gives the sound documents of a piece that no filter drops their tokens, on all processors.
@@ -144,6 +144,9 @@ func Tokenize(
 	if _, err := first.Copies(); err != nil {
 		return err
 	}
+	if err := first.findContaminated(); err != nil {
+		return err
+	}
 	all := first.pieces()
 	for _, p := range all {
 		first.tokenPath(p, tok) // each file is hashed once, not once a worker
@@ -163,7 +166,7 @@ func Tokenize(
 				return
 			}
 			defer c.Close()
-			c.keyed, c.keys, c.copies = first.keyed, first.keys, first.copies
+			c.keyed, c.keys, c.copies, c.unclean = first.keyed, first.keys, first.copies, first.unclean
 			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
 				docs, err := c.tokenized(all[i], tok)
 				for _, d := range docs {
