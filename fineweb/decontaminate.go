@@ -154,7 +154,7 @@ func (c *Corpus) findContaminated() error {
 	for i := range c.source.Against {
 		s, err := c.source.Against[i].sieve(c.source.ctx)
 		if err != nil {
-			return err
+			return &BadAgainst{i, err}
 		}
 		sieves = append(sieves, s)
 	}
@@ -181,6 +181,16 @@ func (c *Corpus) findContaminated() error {
 	c.unclean = c.newUnclean(sets)
 	return nil
 }
+
+// BadAgainst is an error of a set of Source.Against.
+type BadAgainst struct {
+	Of  int
+	Err error
+}
+
+func (e *BadAgainst) Error() string { return e.Err.Error() }
+
+func (e *BadAgainst) Unwrap() error { return e.Err }
 
 // sieve reads the documents and indexes their n-grams.
 func (a *Against) sieve(ctx context.Context) (*sieve, error) {
