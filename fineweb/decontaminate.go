@@ -293,7 +293,7 @@ func (c *Corpus) inParallel(prepare func(w *Corpus) func(p piece) error) error {
 				break
 			}
 			defer w.Close()
-			w.copies, w.keyed, w.keys = c.copies, c.keyed, c.keys
+			w.copies, w.unclean, w.keyed, w.keys = c.copies, c.unclean, c.keyed, c.keys
 			if err := w.use(c.used); err != nil {
 				errs[k] = err
 				break

@@ -53,16 +53,13 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if c.source.TokenDir == "" || c.tokens != nil {
 		return c.read(p)
 	}
-	path := c.tokenPath(p, tok)
-	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
-	unread := func(d document) bool { return d.flaw == damaged } // the data say why
-	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
+	if docs := c.keptTokens(p, tok); docs != nil {
 		if err := c.unchanged(p.file); err != nil { // a run ends the same with the cache and without
 			return nil, err
 		}
 		return docs, c.leaveOut(p, docs)
 	}
-	docs, err = c.load(p)
+	docs, err := c.load(p)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +70,25 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
 	}
-	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
+	if err := writeTokens(c.tokenPath(p, tok), docs, tok.VocabSize()); err != nil {
 		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"",
 			c.source.TokenDir, err)
 	}
 	return docs, c.leaveOut(p, docs)
+}
+
+// keptTokens are the documents of a piece with their tokens, without their texts, where the cache has them; else nil.
+func (c *Corpus) keptTokens(p piece, tok *tokenizer.Tokenizer) []document {
+	if c.source.TokenDir == "" || c.tokens != nil {
+		return nil
+	}
+	path := c.tokenPath(p, tok)
+	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
+	unread := func(d document) bool { return d.flaw == damaged } // the data say why
+	if err != nil || int64(len(docs)) != p.rows || !c.source.SkipErrors && slices.ContainsFunc(docs, unread) {
+		return nil
+	}
+	return docs
 }
 
 // encode gives the sound documents of a piece that no filter drops their tokens, on all processors.
