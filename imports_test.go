@@ -49,7 +49,7 @@ var may = map[string]string{
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
-		"runtime/results runtime/state runtime/train runtime/words",
+		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words",
 	"runtime/blocks/memoryplan": "dsl dsl/addr ops ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
 		"runtime/blocks/optimizer runtime/blocks/peft runtime/program",
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +

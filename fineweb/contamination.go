@@ -19,9 +19,9 @@ type Check struct {
 	tok      *tokenizer.Tokenizer
 	words    *overlap
 	tokens   *overlap
-	measured []spot
+	measured []fmt.Stringer // where the documents lie
 	trained  []*Set // which places are told of
-	group    uint64 // of the next set
+	group    uint64 // the number of the next set
 }
 
 // overlap is the n-grams of one kind.
@@ -64,9 +64,28 @@ func NewCheck(tok *tokenizer.Tokenizer) *Check {
 	return &Check{tok: tok, words: of(), tokens: of()}
 }
 
+// Text adds a text that is measured, such as a question with its answer, and where it lies. It reports whether more may
+// follow: all texts are added before the first is looked for.
+func (k *Check) Text(text string, place fmt.Stringer) (more bool, err error) {
+	ids, _, err := k.tok.Plain().Document(nil, text)
+	if err != nil {
+		return false, err
+	}
+	return k.document(text, ids, place), nil
+}
+
+func (k *Check) document(text string, ids []int32, place fmt.Stringer) (more bool) {
+	k.words.add.Text(text)
+	k.words.add.End()
+	k.tokens.add.Tokens(ids, k.tok.BOS, k.tok.EOS)
+	k.tokens.add.End()
+	k.measured = append(k.measured, place)
+	return !k.full()
+}
+
 // Measured adds the documents that windows are cut of, with a tokenizer.
 func (m *Set) Measured(k *Check, tok *tokenizer.Tokenizer, w Windows) error {
-	err := m.reached(tok, w, func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error) {
+	return m.reached(tok, w, func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error) {
 		text := d.text
 		if c.tokens != nil {
 			text = content(tok, ids)
@@ -77,17 +96,8 @@ func (m *Set) Measured(k *Check, tok *tokenizer.Tokenizer, w Windows) error {
 				return false, c.bad(p, r, err)
 			}
 		}
-		k.words.add.Text(text)
-		k.words.add.End()
-		k.tokens.add.Tokens(ids, k.tok.BOS, k.tok.EOS)
-		k.tokens.add.End()
-		k.measured = append(k.measured, spot{c, p, r, d.at})
-		return !k.full(), nil
+		return k.document(text, ids, spot{c, p, r, d.at}), nil
 	})
-	for _, o := range k.kinds() {
-		o.first = make([]atomic.Uint64, o.index.Grams())
-	}
-	return err
 }
 
 func (k *Check) kinds() []*overlap { return []*overlap{k.words, k.tokens} }
@@ -146,6 +156,11 @@ func (m *Set) reached(tok *tokenizer.Tokenizer, w Windows,
 // Trained looks for the n-grams in the documents that a stream of the training split has given up to a position, each
 // once, however often it was read. A text that was begun counts whole. The set stays open for Result.
 func (m *Set) Trained(k *Check, at Position) error {
+	for _, o := range k.kinds() {
+		if o.first == nil {
+			o.first = make([]atomic.Uint64, o.index.Grams())
+		}
+	}
 	set := k.group
 	k.group++
 	k.trained = append(k.trained, m)
@@ -375,6 +390,9 @@ func (k *Check) Result() *Contamination {
 		for d := range k.measured {
 			grams, found, first := o.index.Document(d), 0, uint64(0)
 			for _, g := range grams {
+				if o.first == nil {
+					break
+				}
 				if at := o.first[g].Load(); at > 0 {
 					if found++; first == 0 || at < first {
 						first = at
