@@ -2,10 +2,13 @@ package fineweb
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
@@ -134,4 +137,72 @@ func TestContamination(t *testing.T) {
 	if first := checked(t, tk, measured, Windows{Split: All, Length: 8, Limit: 8}, set, Position{Cursor: Cursor{Epoch: 1}}); first.Documents != 1 {
 		t.Errorf("%+v", first)
 	}
+}
+
+// TestContaminationOfOthers compares with what tools/parity/contamination.py found, in the folder that
+// STEPFLOW_CONTAMINATION names.
+func TestContaminationOfOthers(t *testing.T) {
+	dir := os.Getenv("STEPFLOW_CONTAMINATION")
+	if dir == "" {
+		t.Skip("STEPFLOW_CONTAMINATION names no folder")
+	}
+	t.Setenv(foreign.CacheDirVariable, t.TempDir())
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		must(t, err)
+		return b
+	}
+	tk, err := tokenizer.Parse(read("tokenizer.json"))
+	must(t, err)
+	var want struct {
+		Words, Tokens [][2]int
+		Unclean       []int
+	}
+	must(t, json.Unmarshal(read("expected.json"), &want))
+	source := func(name string) Source { return Source{Format: "jsonl", Dir: dir, Patterns: []string{name}} }
+	k := NewCheck(tk)
+	must(t, setOf(t, source("eval.jsonl")).Measured(k, tk, Windows{Split: All}))
+	began := time.Now()
+	must(t, setOf(t, source("train.jsonl")).Trained(k, Position{Cursor: Cursor{Epoch: 1}}))
+	took := time.Since(began)
+	for kind, want := range map[*overlap][][2]int{k.words: want.Words, k.tokens: want.Tokens} {
+		if kind.index.Documents() != len(want) {
+			t.Fatalf("%d documents, want %d", kind.index.Documents(), len(want))
+		}
+		differ := 0
+		for i, w := range want {
+			grams, found := kind.index.Document(i), 0
+			for _, g := range grams {
+				if kind.first[g].Load() > 0 {
+					found++
+				}
+			}
+			if len(grams) != w[0] || found != w[1] {
+				if differ++; differ < 5 {
+					t.Errorf("document %d has %d n-grams of which %d were found, want %v", i, len(grams), found, w)
+				}
+			}
+		}
+		if differ > 0 {
+			t.Errorf("%d of %d documents differ", differ, len(want))
+		}
+	}
+	clean := source("train.jsonl")
+	clean.Against = []Against{{Name: "eval", Identity: "eval", N: 13, Read: func(_ context.Context, visit func(string) bool) error {
+		return open(t, source("eval.jsonl")).Texts(All, visit)
+	}}}
+	c := open(t, clean)
+	_, _, err = c.Contaminated()
+	must(t, err)
+	unclean := map[int64]bool{}
+	for _, i := range want.Unclean {
+		unclean[int64(i)] = true
+	}
+	for row := range c.Rows {
+		if c.unclean.all.has(row) != unclean[row] {
+			t.Errorf("row %d is left out: %t", row, !unclean[row])
+		}
+	}
+	t.Logf("%d documents, and which of %d share words with them; %v for %d bytes", len(want.Words), c.Rows,
+		took.Round(time.Millisecond), len(read("train.jsonl")))
 }

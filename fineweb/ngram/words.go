@@ -8,22 +8,23 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A word is what stands between white space, in lower case, without punctuation and accents, so that texts that differ
-// in these alone have the same words. Chinese and Japanese put no space between words: there each ideograph is one.
+// A word is what stands between white space, in lower case, without punctuation, accents and other marks, so that texts
+// that differ in these alone have the same words. Chinese and Japanese put no space between words: there each ideograph
+// is one.
 
 // fold returns the letter that stands for a character in a word: a space where a word ends, 0 where it does not count.
 func fold(r rune) rune {
 	switch {
 	case unicode.In(r, unicode.Cc, unicode.Z):
 		return ' '
-	case unicode.In(r, unicode.P, unicode.S, unicode.Mn, unicode.Me, unicode.Cf):
+	case unicode.In(r, unicode.P, unicode.S, unicode.M, unicode.Cf):
 		return 0
 	}
 	if d := norm.NFD.PropertiesString(string(r)).Decomposition(); len(d) > 0 {
 		base, n := utf8.DecodeRune(d)
 		marked := true
 		for _, mark := range string(d[n:]) {
-			marked = marked && unicode.Is(unicode.Mn, mark)
+			marked = marked && unicode.Is(unicode.M, mark)
 		}
 		if marked { // not so a syllable of Hangul
 			r = base
