@@ -49,7 +49,7 @@ var may = map[string]string{
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
-		"runtime/results runtime/state runtime/train runtime/words",
+		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words",
 	"runtime/blocks/memoryplan": "dsl dsl/addr ops ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
 		"runtime/blocks/optimizer runtime/blocks/peft runtime/program",
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
@@ -92,8 +92,9 @@ var may = map[string]string{
 	"ops/growth":        "ops",
 	"dsl":               "foreign foreign/archive dsl/addr fineweb/glob",
 	"dsl/addr":          "",
-	"fineweb":           "foreign fineweb/glob fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
+	"fineweb":           "foreign fineweb/glob fineweb/ngram fineweb/tokenizer fineweb/web fineweb/hub fineweb/s3",
 	"fineweb/glob":      "",
+	"fineweb/ngram":     "",
 	"fineweb/web":       "foreign",
 	"fineweb/hub":       "foreign fineweb/glob fineweb/web",
 	"fineweb/s3/s3test": "",
@@ -169,7 +170,7 @@ var owner = map[string]string{
 	"github.com/rogpeppe":          "cmd/stepflow",
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
-	"golang.org/x/text":            "fineweb/tokenizer",
+	"golang.org/x/text":            "fineweb/ngram fineweb/tokenizer",
 	"github.com/zclconf/go-cty":    "dsl runtime/trial runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
 }
 

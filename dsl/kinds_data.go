@@ -95,6 +95,18 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "mixture"), Re
 			{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Data in files."},
 			{Name: "weight", Type: cty.Number, Min: at(1e-6), Max: at(1e9), Required: true,
 				Doc: "Share of the sequences, relative to the other weights."},
+		}}, {Name: "decontaminate", Repeat: true, Only: documents,
+		Doc: "Leaves out documents to train on that share an n-gram of words with documents of other data, such as " +
+			"those of an evaluation. They are counted; see [data.md](data.md#contamination). Held-out documents stay.",
+		Attrs: []Attr{
+			{Name: "data", Ref: []string{"data"}, Required: true,
+				Doc: "Documents to keep out: `data.TYPE.NAME.validation`, or `data.TYPE.NAME.all`."},
+			{Name: "ngram", Type: cty.Number, Whole: true, Min: at(5), Max: at(63), Default: num(13), Unit: "words",
+				Doc: "Words in a row that two documents must share, whatever their case and punctuation. A shorter " +
+					"document of at least 8 words is looked for as a whole."},
+			{Name: "max_matches", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 30),
+				Doc: "An n-gram that stands in more documents to train on than this does not count: it is a common " +
+					"phrase, such as a licence. GPT-3 used 10. Default: all count."},
 		}}},
 	Exports: []Export{
 		{Name: "validation", Type: cty.Object(map[string]cty.Type{"address": cty.String}),

@@ -42,6 +42,10 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 			Only: []string{"perplexity"},
 			Doc: "Predicts only this many tokens, the first ones; each source of a mixture gives its share. The " +
 				"document, or the joined text, in which they are reached is cut there."},
+		{Name: "contamination", Type: cty.Bool, Only: []string{"perplexity"},
+			Doc: "Whether to look for n-grams of the documents in what the stages trained on, which is read once " +
+				"more; see [evaluation.md](evaluation.md#contamination). Default: true, or false where that would " +
+				"be fetched from a server again."},
 		{Name: "prompts", Type: strings_, Filled: true, Required: true, Only: []string{"generation"},
 			Doc: "Texts to continue."},
 		{Name: "max_new_tokens", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Default: num(64),
@@ -81,6 +85,16 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 			Doc: "Words of the documents, separated by white space."},
 		{Name: "documents", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Measured documents; with `join`, one for each source."},
+		{Name: "contamination", Type: cty.Number, Late: true, Only: []string{"perplexity"},
+			Doc: "Share of the documents that have 13 words in a row in common with a document that the stages " +
+				"trained on. Null where that was not looked for or is not known."},
+		{Name: "token_contamination", Type: cty.Number, Late: true, Only: []string{"perplexity"},
+			Doc: "The same of 13 tokens in a row, which differ in case and punctuation too."},
+		{Name: "contaminated_ngrams", Type: cty.Number, Late: true, Only: []string{"perplexity"},
+			Doc: "Share of the documents' 13-grams of words that were found: near 0 where documents share a " +
+				"phrase, near 1 where they were trained on."},
+		{Name: "unchecked_documents", Type: cty.Number, Late: true, Only: []string{"perplexity"},
+			Doc: "Documents of fewer than 8 words, which are not looked for."},
 		{Name: "unigram_entropy", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Entropy in nats of the frequencies of the predicted tokens: the least loss of a model that " +
 				"sees no context."},

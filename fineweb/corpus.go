@@ -26,9 +26,10 @@ type Corpus struct {
 
 	Warnings []string // what is odd about the files, though they can be read
 
-	copies    *copies // of documents, where they are left out; see Source.Deduplicate
-	dropped   int64   // documents that were looked at and no filter keeps, or that are copies
-	elsewhere int64   // that belong to the other split
+	copies    *rowSet  // of documents, where they are left out; see Source.Deduplicate
+	unclean   *unclean // documents that are left out for the sets of Source.Against
+	dropped   int64    // documents that were looked at and no filter keeps, or that are left out
+	elsewhere int64    // that belong to the other split
 	allowance *allowance
 }
 
@@ -261,7 +262,7 @@ func (c *Corpus) flawed(p piece, row int, err error) error {
 	return c.bad(p, row, fmt.Errorf(`%w; set on_error = "skip" to pass over such documents`, err))
 }
 
-// read reads a piece, without copies where those are left out.
+// read reads a piece, without the documents that are left out.
 func (c *Corpus) read(p piece) ([]document, error) {
 	if c.tokens != nil {
 		docs, err := c.tokens.documents(p.file, p.from, p.rows, c.source.ValidationFraction > 0)
@@ -272,7 +273,7 @@ func (c *Corpus) read(p piece) ([]document, error) {
 	}
 	docs, err := c.load(p)
 	if err == nil {
-		err = c.single(p, docs)
+		err = c.leaveOut(p, docs)
 	}
 	return docs, err
 }
@@ -371,7 +372,10 @@ type NoDocuments struct{ error }
 // none says why no document of a split was found, all of them having been looked at.
 func (c *Corpus) none(split Split) error {
 	shown := strings.Join(c.source.Shown(), ", ")
-	switch {
+	switch n := c.contaminated(); {
+	case n > 0 && split != Validation:
+		return NoDocuments{fmt.Errorf("no document of %s is left to train on: %d share n-grams with those that "+
+			"decontaminate names", shown, n)}
 	case c.elsewhere > 0 && split == Validation:
 		return NoDocuments{fmt.Errorf("no document of %s is held out: raise validation_fraction", shown)}
 	case c.elsewhere > 0:

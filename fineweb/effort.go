@@ -50,12 +50,13 @@ func (a *allowance) count(text int) error {
 }
 
 // Effort counts what Held would measure: exactly where that is little, else of the first part of the data. Of remote
-// data and of those whose copies are not known nothing is read.
+// data, and of those of which only a run knows what is left out, nothing is read.
 func (m *Set) Effort(tok *tokenizer.Tokenizer, w Windows) (e Effort, err error) {
 	w.Batch = 1
 	left := &allowance{mostLookedAt, mostCounted}
 	for _, c := range m.corpora {
-		if len(c.files) > 0 && IsRemote(c.files[0]) || !c.KnowsCopies() {
+		if len(c.files) > 0 && IsRemote(c.files[0]) || !c.KnowsCopies() ||
+			!c.KnowsContaminated() {
 			return e, nil
 		}
 		if err := c.use(tok); err != nil {

@@ -170,6 +170,7 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		b.Cursor.Epoch = max(b.Cursor.Epoch, s.at.Epoch)
 		b.Skipped += s.corpus.Skipped
 		b.Copies += s.corpus.found()
+		b.Contaminated += s.corpus.contaminated()
 		b.Specials += s.specials
 	}
 	b.Cursor.Drawn = append(b.Cursor.Drawn, m.drawn...)

@@ -72,8 +72,9 @@ func Measure(ctx context.Context, s Source, tok *tokenizer.Tokenizer, split Spli
 	if remote {
 		return size, nil
 	}
-	if !c.KnowsCopies() { // which only a run looks for
-		c.source.Deduplicate = false
+	known := c.KnowsCopies() && c.KnowsContaminated()
+	if !known { // which only a run looks for
+		c.source.Deduplicate, c.source.Against = false, nil
 	}
 	sample, err := c.sample(tok, split)
 	if err != nil {
@@ -89,7 +90,7 @@ func Measure(ctx context.Context, s Source, tok *tokenizer.Tokenizer, split Spli
 	how := BySample
 	if tok == nil {
 		how = BytesAlone
-	} else if all && !sample.cut && c.source.Deduplicate == s.Deduplicate {
+	} else if all && !sample.cut && known {
 		how = Exact
 	}
 	switch {
@@ -128,7 +129,7 @@ func (c *Corpus) sizeByColumn(s *Source, split Split) (size Size, err error) {
 	if slices.ContainsFunc(s.Patterns, IsRemote) {
 		return Size{Tokens: int64(float64(n+c.Rows) * share), How: ByColumn}, nil
 	}
-	if share == 1 && s.conditions() == "" && !s.Deduplicate && !s.SkipErrors {
+	if share == 1 && s.conditions() == "" && !s.Deduplicate && len(s.Against) == 0 && !s.SkipErrors {
 		return Size{Tokens: n + c.Rows, How: ByColumn}, nil
 	}
 	return size, nil

@@ -33,7 +33,8 @@ type Source struct {
 	Dumps            []string
 	Filter           string // a condition on the columns of a row; see filter
 
-	Deduplicate bool // of documents with the same text only the first in the order of files and rows stays
+	Deduplicate bool      // of documents with the same text only the first in the order of files and rows stays
+	Against     []Against // documents that none to train on may share an n-gram with
 
 	ValidationFraction float64 // share of documents held out, by hash of the id
 	Seed               uint64
@@ -87,7 +88,7 @@ const (
 type document struct {
 	id, text string
 	hash     uint64 // of the id
-	drop     bool   // filtered out by its columns, or a copy of another
+	drop     bool   // filtered out by its columns, or left out
 	flaw     uint8
 	err      error   // of one that cannot be read
 	ids      []int32 // its tokens, where the cache holds them

@@ -31,6 +31,7 @@ type Batch struct {
 	Skipped      int64    // documents passed over so far by this stream
 	Documents    []Extent // what the sequences hold, in order
 	Copies       int64    // documents of the data that are left out as copies of others
+	Contaminated int64    // and because they share n-grams with others; see Source.Against
 	Watched      int64    // documents that ended in it and are watched; see Mix.Watch
 	Specials     int64    // special tokens that stood in the texts of its documents so far
 }
@@ -264,7 +265,7 @@ func (s *Stream) Next(sequences int) (*Batch, error) {
 		s.drop(s.seq)
 	}
 	b.Cursor, b.Skipped, b.Specials, b.Watched = Position{Cursor: s.at}, s.corpus.Skipped, s.specials, s.met
-	b.Copies = s.corpus.found()
+	b.Copies, b.Contaminated = s.corpus.found(), s.corpus.contaminated()
 	// Keep the window from growing without bound.
 	s.ids = append([]int32(nil), s.ids...)
 	return b, nil

@@ -53,31 +53,42 @@ func (c *Corpus) tokenized(p piece, tok *tokenizer.Tokenizer) ([]document, error
 	if c.source.TokenDir == "" || c.tokens != nil {
 		return c.read(p)
 	}
-	path := c.tokenPath(p, tok)
-	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
-	unread := func(d document) bool { return d.flaw == damaged } // the data say why
-	if err == nil && int64(len(docs)) == p.rows && (c.source.SkipErrors || !slices.ContainsFunc(docs, unread)) {
+	if docs := c.keptTokens(p, tok); docs != nil {
 		if err := c.unchanged(p.file); err != nil { // a run ends the same with the cache and without
 			return nil, err
 		}
-		return docs, c.single(p, docs)
+		return docs, c.leaveOut(p, docs)
 	}
-	docs, err = c.load(p)
+	docs, err := c.load(p)
 	if err != nil {
 		return nil, err
 	}
 	// What is passed over whole is not kept.
 	if len(docs) > 0 && !slices.ContainsFunc(docs, func(d document) bool { return d.flaw != damaged }) {
-		return docs, c.single(p, docs)
+		return docs, c.leaveOut(p, docs)
 	}
 	if err := c.encode(docs, p, tok); err != nil {
 		return nil, err
 	}
-	if err := writeTokens(path, docs, tok.VocabSize()); err != nil {
+	if err := writeTokens(c.tokenPath(p, tok), docs, tok.VocabSize()); err != nil {
 		return nil, fmt.Errorf("keeping tokens in %s: %w. Free some space, or set cache = \"none\"",
 			c.source.TokenDir, err)
 	}
-	return docs, c.single(p, docs)
+	return docs, c.leaveOut(p, docs)
+}
+
+// keptTokens are the documents of a piece with their tokens, without their texts, where the cache has them; else nil.
+func (c *Corpus) keptTokens(p piece, tok *tokenizer.Tokenizer) []document {
+	if c.source.TokenDir == "" || c.tokens != nil {
+		return nil
+	}
+	path := c.tokenPath(p, tok)
+	docs, err := Await(c.source.ctx, func() ([]document, error) { return readTokens(path, tok.VocabSize()) })
+	unread := func(d document) bool { return d.flaw == damaged } // the data say why
+	if err != nil || int64(len(docs)) != p.rows || !c.source.SkipErrors && slices.ContainsFunc(docs, unread) {
+		return nil
+	}
+	return docs
 }
 
 // encode gives the sound documents of a piece that no filter drops their tokens, on all processors.
@@ -144,6 +155,9 @@ func Tokenize(
 	if _, err := first.Copies(); err != nil {
 		return err
 	}
+	if err := first.findContaminated(); err != nil {
+		return err
+	}
 	all := first.pieces()
 	for _, p := range all {
 		first.tokenPath(p, tok) // each file is hashed once, not once a worker
@@ -163,7 +177,7 @@ func Tokenize(
 				return
 			}
 			defer c.Close()
-			c.keyed, c.keys, c.copies = first.keyed, first.keys, first.copies
+			c.keyed, c.keys, c.copies, c.unclean = first.keyed, first.keys, first.copies, first.unclean
 			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
 				docs, err := c.tokenized(all[i], tok)
 				for _, d := range docs {

@@ -46,61 +46,26 @@ func (w *Watched) has(h tokenSum) bool {
 }
 
 // Watch adds the documents that windows are cut of. It reads up to 1 GiB of the data to find them, and makes tokens of
-// them. Where documents are joined what stands between them is not counted among the first tokens.
+// them.
 func (m *Set) Watch(into *Watched, tok *tokenizer.Tokenizer, w Windows) error {
 	defer func() {
 		slices.Sort(into.sums)
 		into.sums = slices.Compact(into.sums)
 	}()
-	windows := m.cutter(tok, w, func(*Batch) error { return nil })
-	windows.Batch = 1 // of which nothing is made
 	var bytes int64
-	for i, most := range m.shares(w.Limit) {
-		c := m.corpora[i]
-		windows.most = most
-		if err := c.use(tok); err != nil {
-			return err
+	return m.reached(tok, w, func(c *Corpus, _ piece, _ int, d *document, ids []int32) (bool, error) {
+		if into.Partial = into.Partial || bytes > mostWatchRead || len(into.sums) > mostWatched; into.Partial {
+			return false, nil
 		}
-		for _, p := range c.pieces() {
-			if windows.full() {
-				break
-			}
-			if into.Partial = into.Partial || bytes > mostWatchRead || len(into.sums) > mostWatched; into.Partial {
-				return nil
-			}
-			docs, err := c.read(p)
-			if err != nil {
-				return err
-			}
-			for r := range docs {
-				d := &docs[r]
-				bytes += int64(len(d.text))
-				if ok, err := c.check(d, w.Split, p, r); err != nil && w.Join == nil {
-					return err
-				} else if !ok || err != nil || windows.full() {
-					continue
-				}
-				if c.tokens != nil {
-					if d.ids, err = c.tokens.whole(d.at); err != nil {
-						return err
-					}
-					bytes += int64(len(d.ids)) * 2
-				}
-				ids, _, err := c.tokensOf(tok, d)
-				if err != nil {
-					return c.bad(p, r, err)
-				}
-				if w.Limit > 0 {
-					windows.document(ids, len(ids) > 0 && c.opens(tok, ids[0]))
-				}
-				into.Documents++
-				if h := tokenSum(0).add(tok, ids); h != 0 {
-					into.sums = append(into.sums, h)
-				}
-			}
+		if bytes += int64(len(d.text)); c.tokens != nil {
+			bytes += int64(len(ids)) * 2
 		}
-	}
-	return nil
+		into.Documents++
+		if h := tokenSum(0).add(tok, ids); h != 0 {
+			into.sums = append(into.sums, h)
+		}
+		return true, nil
+	})
 }
 
 // Watch counts the documents to come that are watched, each when its last token is handed out, in Batch.Watched. Of a

@@ -197,6 +197,14 @@ func (a *app) stat(x looked) error {
 		out["copies"] = n
 		lines = append(lines, fmt.Sprintf("  copies      %d documents have the text of another and are left out", n))
 	}
+	if len(x.source.Against) > 0 {
+		unclean, more, err := contaminated(x, c)
+		if err != nil {
+			return err
+		}
+		out["contaminated"] = unclean
+		lines = append(lines, more...)
+	}
 	if len(c.Warnings) > 0 {
 		out["warnings"] = c.Warnings
 	}
@@ -224,6 +232,33 @@ func (a *app) stat(x looked) error {
 		fmt.Fprintln(a.stdout, l)
 	}
 	return nil
+}
+
+// contaminated counts the documents that decontaminate leaves out, in all and for what it names, and says where the first
+// of them lie: as JSON and as lines.
+func contaminated(x looked, c *fineweb.Corpus) (out map[string]any, lines []string, err error) {
+	const most = 3
+	n, of, err := c.Contaminated()
+	if err != nil {
+		return nil, nil, err
+	}
+	out = map[string]any{"documents": n}
+	by := map[string]any{}
+	for i, a := range x.source.Against {
+		places := c.ContaminatedPlaces(i, most)
+		by[a.Name] = map[string]any{"documents": of[i], "first": places}
+		line := fmt.Sprintf("  left out    no document for a %d-gram of %s", a.N, a.Name)
+		if of[i] > 0 {
+			line = fmt.Sprintf("  left out    %s for a %d-gram of %s: %s", plural(int(of[i]), "document"), a.N, a.Name,
+				foreign.ShownText(strings.Join(places, "; ")))
+		}
+		if of[i] > most {
+			line += "; …"
+		}
+		lines = append(lines, line)
+	}
+	out["shared_with"] = by
+	return out, lines, nil
 }
 
 // statTokens counts the tokens of data with each tokenizer, or without one: as JSON, by tokenizer, and as lines.

@@ -14,6 +14,7 @@
   };
   const { count, bytes, took: time } = units;
   const fixed = (x, n) => typeof x === "number" && isFinite(x) ? x.toFixed(n) : "";
+  const percent = x => typeof x === "number" ? fixed(100 * x, 1) + " %" : "";
   const measured = (v, name, n) => v[name] === null && v.not_finite ? v.not_finite[name] || "" : fixed(v[name], n); // a value, or the word of one that is not finite
   const when = t => t && !t.startsWith("0001") ? t.slice(0, 16).replace("T", " ") + " UTC" : "";
   const slug = s => s.replace(/[^A-Za-z0-9]+/g, "-").toLowerCase();
@@ -259,9 +260,9 @@
     const rows = [];
     for (const r of page.runs) for (const b of r.blocks) if (b.kind === "evaluate" && b.values && b.values.loss !== undefined) {
       const v = b.values;
-      rows.push([label(r, b), b.model, measured(v, "loss", 4), measured(v, "stderr", 4), measured(v, "perplexity", 2), measured(v, "bits_per_byte", 4), v.tokens !== undefined ? count(v.tokens) : "", fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
+      rows.push([label(r, b), b.model, measured(v, "loss", 4), measured(v, "stderr", 4), measured(v, "perplexity", 2), measured(v, "bits_per_byte", 4), v.tokens !== undefined ? count(v.tokens) : "", percent(v.contamination), fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
     }
-    return rows.length > 0 && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["unigram", "n"], ["random", "n"]], rows)));
+    return rows.length > 0 && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)));
   };
   const samples = () => {
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));

@@ -125,7 +125,7 @@ type (
 	Source interface {
 		Missing() string                // why its remote files could not be looked at; "" if they could
 		Seen(secret bool) *state.Source // what the state keeps of remote files; nil for local ones
-		Counted() bool                  // whether the plan counted its copies
+		Counted() bool                  // whether the plan counted what is left out
 	}
 	// Reader is a block that reads files of the user's.
 	Reader interface {

@@ -44,7 +44,7 @@ type Run struct {
 // Shared is what the blocks of a run keep for each other.
 type Shared struct {
 	Watched map[string]*fineweb.Watched // documents that evaluations measure, by tokenizer and data
-	Counted map[addr.Addr]bool          // data whose copies were already reported
+	Counted map[addr.Addr]bool          // data of which it was reported already how much is left out
 }
 
 // Folder returns the folder of the block's files.

@@ -48,24 +48,25 @@ type Job struct {
 	Files func(step int) ([]checkpoint.Part, error)
 	// Saved records a checkpoint on the way, once it is whole.
 	Saved func(step int) error
-	// Copies is told, once, how many documents are left out as copies of others.
-	Copies func(ctx context.Context, n int64)
+	// LeftOut is told, once, how many documents are left out as copies of others, and how many because they share n-grams
+	// with what is kept out of the training data.
+	LeftOut func(ctx context.Context, copies, contaminated int64)
 }
 
 // Loop trains a stage: Begin, Watch, Train, Finish and Save, in this order.
 type Loop struct {
 	Job
 	*trainer
-	block     *observe.Block
-	stream    *fineweb.Mix
-	metrics   *metrics.Writer
-	heldOut   *int64   // documents trained on that an evaluation measures; nil where none are counted
-	measured  []string // evaluations that measure them
-	watch     *observe.Steps
-	recent    []float64 // seconds of the latest steps
-	passed    int64     // documents that could not be read and were passed over
-	specials  int64     // special tokens in the documents
-	hasCopies bool      // Copies was called
+	block    *observe.Block
+	stream   *fineweb.Mix
+	metrics  *metrics.Writer
+	heldOut  *int64   // documents trained on that an evaluation measures; nil where none are counted
+	measured []string // evaluations that measure them
+	watch    *observe.Steps
+	recent   []float64 // seconds of the latest steps
+	passed   int64     // documents that could not be read and were passed over
+	specials int64     // special tokens in the documents
+	told     bool      // LeftOut was called
 }
 
 // Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
@@ -297,11 +298,11 @@ func (l *Loop) batchOf(f *flight) string {
 	return fmt.Sprintf("%s; stepflow data head -step %d %s shows it", f.batch.Names(namedDocuments), f.step, l.block.Addr)
 }
 
-// tellData tells of copies, and of documents that were passed over.
+// tellData tells of documents that are left out, and of those that were passed over.
 func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
-	if b.Copies > 0 && !l.hasCopies {
-		l.hasCopies = true
-		l.Copies(ctx, b.Copies)
+	if !l.told && b.Copies+b.Contaminated > 0 {
+		l.told = true
+		l.LeftOut(ctx, b.Copies, b.Contaminated)
 	}
 	if b.Skipped > l.passed {
 		l.block.Warn(ctx, "%d documents passed over (on_error = \"skip\")", b.Skipped)

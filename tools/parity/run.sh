@@ -19,6 +19,8 @@ STEPFLOW_TOKENIZERS_DIFF=$tmp/lines go test -count=1 -run Differential -v ./fine
 STEPFLOW_TOKENIZERS_GENERATED=$tmp/generated.jsonl go test -count=1 -run 'Generated$' -v ./fineweb/tokenizer | grep -v "^=== "
 "$py" tools/parity/parquet_writers.py "$tmp/parquet"
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
+"$py" tools/parity/contamination.py "$tmp/contamination" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"}
+STEPFLOW_CONTAMINATION=$tmp/contamination go test -count=1 -run ContaminationOfOthers -v ./fineweb | grep -v "^=== "
 "$py" tools/parity/families.py "$tmp/families"
 STEPFLOW_FAMILIES=$tmp/families go test -count=1 -run Families -v ./runtime | grep -v "^=== "
 "$py" tools/parity/perplexity.py "$tmp/perplexity" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/text/wikitext2_test.txt}

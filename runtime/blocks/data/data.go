@@ -30,6 +30,7 @@ type Data struct {
 	Source  fineweb.Source
 	Rows    int64 // before filters; 0 if unknown, as for remote data that were not looked at and files of tokens
 	Copies  int64 // documents that deduplicate leaves out; -1 if only a run will count them
+	Unclean int64 // documents that decontaminate leaves out; -1 likewise
 	Files   []string
 	Content string // identity of the files
 	Unseen  string // why remote data were not looked at; "" if they were
@@ -37,6 +38,8 @@ type Data struct {
 	Parts   []*Data // of a mixture, with their weights
 	Weights []float64
 
+	against  []reference // what decontaminate names
+	bytes    int64       // of the files
 	patterns []string
 	contents []fineweb.Content // of the files
 	odd      []string          // warnings about the files
@@ -69,15 +72,21 @@ func (n *Data) Summary() string {
 	case n.Source.Deduplicate:
 		s += fmt.Sprintf(", %d of them copies of others, left out", n.Copies)
 	}
+	switch names := n.namesAgainst(); {
+	case n.Unclean < 0:
+		s += fmt.Sprintf(", without those that hold n-grams of %s, which the run counts", names)
+	case len(n.against) > 0:
+		s += fmt.Sprintf(", %d of them left out for n-grams of %s", n.Unclean, names)
+	}
 	return s
 }
 
 // Missing returns why remote data were not looked at; "" if they were.
 func (n *Data) Missing() string { return n.Unseen }
 
-// Counted reports whether the plan knows how many copies are left out.
+// Counted reports whether the plan knows how many documents are left out.
 func (n *Data) Counted() bool {
-	return !slices.ContainsFunc(n.InFiles(), func(x *Data) bool { return x.Copies < 0 || x.Unseen != "" })
+	return !slices.ContainsFunc(n.InFiles(), func(x *Data) bool { return x.Copies < 0 || x.Unclean < 0 || x.Unseen != "" })
 }
 
 // Reads returns a file of the data in a folder, or a pattern that would match a file exported there; "" if there is

@@ -101,6 +101,10 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			"list of globs.")}
 	}
 	n.Source = s
+	if diags := n.decontaminate(p, d); diags.HasErrors() {
+		return diags
+	}
+	var bad *fineweb.BadAgainst
 	switch err := n.look(ctx); {
 	case errors.Is(err, fineweb.ErrUnreachable):
 		n.Unseen, n.Content = w.Secrets.Redact(err.Error()), strings.Join(s.Patterns, " ")
@@ -110,6 +114,8 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 		} else {
 			p.Warn(fmt.Sprintf("planned without a look at the data: %v", err))
 		}
+	case errors.As(err, &bad):
+		return blocks.Problem(d.List("decontaminate")[bad.Of], "data", "Unusable documents", err)
 	case err != nil:
 		return blocks.Problem(d, "source", "Unreadable data", err)
 	default:
@@ -180,8 +186,13 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 	return diags
 }
 
-// countsAtOnce is the most bytes of local files that a plan reads to count copies.
+// countsAtOnce is the most bytes of local files that a plan reads to count what is left out.
 const countsAtOnce = 1 << 30
+
+// readAtOnce reports whether a plan reads all the data.
+func (n *Data) readAtOnce() bool {
+	return n.Unseen == "" && n.bytes <= countsAtOnce && !slices.ContainsFunc(n.Files, fineweb.IsRemote)
+}
 
 // shown returns the warnings about files, which name them, unless the source is sensitive.
 func (n *Data) shown(p *blocks.Planned) []string {
@@ -212,16 +223,22 @@ func (n *Data) look(ctx context.Context) error {
 		return err
 	}
 	n.odd = append(c.Warnings, fineweb.Copies(n.contents)...)
-	if !n.Source.Deduplicate {
-		return nil
-	}
-	var size int64
 	for _, f := range c.Describe() {
-		size += f.Bytes
+		n.bytes += f.Bytes
 	}
-	n.Copies = -1
-	if c.KnowsCopies() || size <= countsAtOnce && !slices.ContainsFunc(n.Files, fineweb.IsRemote) {
-		n.Copies, err = c.Copies()
+	if n.Source.Deduplicate {
+		n.Copies = -1
+		if c.KnowsCopies() || n.readAtOnce() {
+			if n.Copies, err = c.Copies(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(n.against) > 0 {
+		n.Unclean = -1
+		if c.KnowsContaminated() || n.readAtOnce() && !slices.ContainsFunc(n.against, reference.slow) {
+			n.Unclean, _, err = c.Contaminated()
+		}
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package evaluate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"sort"
 	"strconv"
@@ -34,6 +35,7 @@ type Perplexity struct {
 	Data    *data.Data
 	Windows fineweb.Windows // of the documents; Batch is as many as fit the device
 	Program *gpu.Program
+	Leaks   contamination
 
 	usual bool // the window is usualContext, and the model takes more
 	most  int  // sequences at a time that the block asks for
@@ -52,6 +54,10 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return diags
 	}
 	if diags := e.readWindows(d, sees); diags.HasErrors() {
+		return diags
+	}
+	var diags hcl.Diagnostics
+	if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
 		return diags
 	}
 	return e.fit(p, d)
@@ -223,7 +229,11 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 		takes = fmt.Sprintf("%s tokens, %s; %sFLOP%s", words.Count(f.Tokens), f.How, words.Count(f.FLOPs),
 			f.Time("FLOP/s", "the last one like it"))
 	}
-	return []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
+	list = []blocks.Line{{About: "context", Text: text}, {About: "takes", Text: takes}}
+	if e.Leaks.why != "" {
+		list = append(list, blocks.Line{About: "contamination", Text: e.Leaks.why})
+	}
+	return list
 }
 
 // Run measures the loss of the model on the documents.
@@ -266,6 +276,16 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		r.Observe.Warn(ctx, "%s; no measured token reads it", model.Flaw.String())
 	}
 	values := m.values(held)
+	maps.Copy(values, noContamination())
+	if e.Leaks.looks {
+		found, err := e.contaminated(ctx, r, tok, e.Data, func(k *fineweb.Check) error {
+			return corpus.Measured(k, tok, e.Windows)
+		})
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(values, found)
+	}
 	values["random_guess"] = math.Log(float64(e.Model.VocabSize))
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {
 		if by <= 0 {

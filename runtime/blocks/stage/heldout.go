@@ -61,7 +61,8 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 			for _, trained := range s.Data.InFiles() {
 				key := fmt.Sprint(held.Addr, trained.Addr, whole)
 				if told[key] || !whole && (held == trained || fineweb.SameSplit(&held.Source,
-					&trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) {
+					&trained.Source)) || fineweb.Apart(&held.Source, &trained.Source) ||
+					trained.KeepsOut(held, m.windows.Split) {
 					continue
 				}
 				if file := fineweb.Shared(trained.Contents(), held.Contents()); file != "" {

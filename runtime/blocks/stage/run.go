@@ -91,10 +91,12 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 		return s.files(r, tok, false)
 	}
 	j.Saved = func(int) error { return r.Record() }
-	j.Copies = func(ctx context.Context, n int64) {
+	j.LeftOut = func(ctx context.Context, copies, contaminated int64) {
 		if !r.Shared.Counted[s.Data.Addr] {
 			r.Shared.Counted[s.Data.Addr] = true
-			r.Observe.Notice(ctx, "%d documents of %s are copies of others and left out (deduplicate)", n, s.Data.Addr)
+			for _, sentence := range s.Data.LeftOut(copies, contaminated) {
+				r.Observe.Notice(ctx, "%s", sentence)
+			}
 		}
 	}
 	return j, nil

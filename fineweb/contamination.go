@@ -1,0 +1,431 @@
+package fineweb
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"stepflow/fineweb/ngram"
+	"stepflow/fineweb/tokenizer"
+)
+
+// ContaminationGram is how many words or tokens in a row two documents must share: the most that Brown et al. (2020,
+// appendix C) took.
+const ContaminationGram = 13
+
+// Check looks for n-grams of documents that are measured, by words and by tokens, in documents that were trained on. The
+// first are in memory by hashes of their n-grams, the others are read once.
+type Check struct {
+	tok      *tokenizer.Tokenizer
+	words    *overlap
+	tokens   *overlap
+	measured []fmt.Stringer // where the documents lie
+	trained  []*Set // which places are told of
+	group    uint64 // the number of the next set
+}
+
+// overlap is the n-grams of one kind.
+type overlap struct {
+	index *ngram.Index
+	add   *ngram.Scanner
+	first []atomic.Uint64 // of each n-gram, where it was found first: a sighting and one; 0 for nowhere
+}
+
+// spot is where a document lies.
+type spot struct {
+	corpus *Corpus
+	piece  piece
+	row    int   // of the piece
+	at     int64 // of files of tokens
+}
+
+func (s spot) String() string {
+	c := s.corpus
+	if c.tokens != nil {
+		file, token := c.tokens.place(s.at)
+		return fmt.Sprintf("%s, token %d", Shown(c.files[file]), token)
+	}
+	return Shown(c.files[s.piece.file]) + ", " + c.place(s.piece, s.row)
+}
+
+// A sighting orders places as they were trained on first: by set, by source of a mixture, and by row of the source or
+// position in its tokens.
+const (
+	setShift    = 56
+	sourceShift = 48
+)
+
+// NewCheck makes a check without documents. Tokens are those of tok.
+func NewCheck(tok *tokenizer.Tokenizer) *Check {
+	of := func() *overlap {
+		x := ngram.New(ContaminationGram)
+		return &overlap{index: x, add: x.Adder()}
+	}
+	return &Check{tok: tok, words: of(), tokens: of()}
+}
+
+// Text adds a text that is measured, such as a question with its answer, and where it lies. It reports whether more may
+// follow: all texts are added before the first is looked for.
+func (k *Check) Text(text string, place fmt.Stringer) (more bool, err error) {
+	ids, _, err := k.tok.Plain().Document(nil, text)
+	if err != nil {
+		return false, err
+	}
+	return k.document(text, ids, place), nil
+}
+
+func (k *Check) document(text string, ids []int32, place fmt.Stringer) (more bool) {
+	k.words.add.Text(text)
+	k.words.add.End()
+	k.tokens.add.Tokens(ids, k.tok.BOS, k.tok.EOS)
+	k.tokens.add.End()
+	k.measured = append(k.measured, place)
+	return !k.full()
+}
+
+// Measured adds the documents that windows are cut of, with a tokenizer.
+func (m *Set) Measured(k *Check, tok *tokenizer.Tokenizer, w Windows) error {
+	return m.reached(tok, w, func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error) {
+		text := d.text
+		if c.tokens != nil {
+			text = content(tok, ids)
+		}
+		if tok != k.tok {
+			var err error
+			if ids, _, err = c.reads(k.tok).Document(nil, text); err != nil {
+				return false, c.bad(p, r, err)
+			}
+		}
+		return k.document(text, ids, spot{c, p, r, d.at}), nil
+	})
+}
+
+func (k *Check) kinds() []*overlap { return []*overlap{k.words, k.tokens} }
+
+// full reports whether the documents have more n-grams than are looked for.
+func (k *Check) full() bool { return k.words.index.Full() || k.tokens.index.Full() }
+
+// reached visits the documents that windows are cut of, with their tokens, until visit returns false. Where documents are
+// joined what stands between them is not counted among the first tokens.
+func (m *Set) reached(tok *tokenizer.Tokenizer, w Windows,
+	visit func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error)) error {
+	windows := m.cutter(tok, w, func(*Batch) error { return nil })
+	windows.Batch = 1 // of which nothing is made
+	for i, most := range m.shares(w.Limit) {
+		c := m.corpora[i]
+		windows.most = most
+		if err := c.use(tok); err != nil {
+			return err
+		}
+		for _, p := range c.pieces() {
+			if windows.full() {
+				break
+			}
+			docs, err := c.read(p)
+			if err != nil {
+				return err
+			}
+			for r := range docs {
+				d := &docs[r]
+				if ok, err := c.check(d, w.Split, p, r); err != nil && w.Join == nil {
+					return err
+				} else if !ok || err != nil || windows.full() {
+					continue
+				}
+				if c.tokens != nil {
+					if d.ids, err = c.tokens.whole(d.at); err != nil {
+						return err
+					}
+				}
+				ids, _, err := c.tokensOf(tok, d)
+				if err != nil {
+					return c.bad(p, r, err)
+				}
+				if w.Limit > 0 {
+					windows.document(ids, len(ids) > 0 && c.opens(tok, ids[0]))
+				}
+				if more, err := visit(c, p, r, d, ids); err != nil || !more {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Trained looks for the n-grams in the documents that a stream of the training split has given up to a position, each
+// once, however often it was read. A text that was begun counts whole. The set stays open for Result.
+func (m *Set) Trained(k *Check, at Position) error {
+	for _, o := range k.kinds() {
+		if o.first == nil {
+			o.first = make([]atomic.Uint64, o.index.Grams())
+		}
+	}
+	set := k.group
+	k.group++
+	k.trained = append(k.trained, m)
+	for i, c := range m.corpora {
+		from := at.Cursor
+		if len(at.Sources) > 0 {
+			from = at.Sources[i]
+		}
+		if err := c.trained(k, from, set<<setShift|uint64(i)<<sourceShift); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Corpus) trained(k *Check, at Cursor, base uint64) error {
+	if err := c.use(k.tok); err != nil {
+		return err
+	}
+	if _, err := c.Copies(); err != nil {
+		return err
+	}
+	if err := c.findContaminated(); err != nil {
+		return err
+	}
+	given, err := c.given(at)
+	if err != nil {
+		return err
+	}
+	if c.source.TokenDir != "" && c.tokens == nil {
+		for _, p := range c.pieces() {
+			c.tokenPath(p, k.tok) // each file is hashed once, not once a worker
+		}
+	}
+	return c.inParallel(func(w *Corpus) func(p piece) error {
+		bases := w.newRowBases()
+		var now uint64
+		finder := func(o *overlap) *ngram.Scanner {
+			return o.index.Finder(func(g uint32) {
+				for was := o.first[g].Load(); (was == 0 || now < was) && !o.first[g].CompareAndSwap(was, now); {
+					was = o.first[g].Load()
+				}
+			})
+		}
+		words, tokens := finder(k.words), finder(k.tokens)
+		return func(p piece) error {
+			if !given.any(p) {
+				return nil
+			}
+			docs, err := w.read(p)
+			if err != nil {
+				return err
+			}
+			kept := w.keptTokens(p, k.tok)
+			for _, r := range given.rows(p, len(docs)) {
+				d := &docs[r]
+				if d.flaw != sound || !w.belongs(d, Train) {
+					continue
+				}
+				if w.tokens != nil {
+					now = (base | uint64(d.at)) + 1
+					if err := w.scanTokens(d.at, given.most(p, r), k.tok, words, tokens); err != nil {
+						return err
+					}
+					continue
+				}
+				now = (base | uint64(bases.row(p, r))) + 1
+				words.Text(d.text)
+				words.End()
+				if kept != nil {
+					d.ids = kept[r].ids
+				}
+				ids, _, err := w.tokensOf(k.tok, d)
+				if err != nil {
+					return w.bad(p, r, err)
+				}
+				tokens.Tokens(ids, k.tok.BOS, k.tok.EOS)
+				tokens.End()
+			}
+			return nil
+		}
+	})
+}
+
+// scanTokens reads a document of a file of tokens, a part at a time, up to most tokens of it, 0 for all.
+func (c *Corpus) scanTokens(at, most int64, tok *tokenizer.Tokenizer, words, tokens *ngram.Scanner) error {
+	for end := false; !end; {
+		ids, next, err := c.tokens.chunk(at)
+		if err != nil {
+			return err
+		}
+		end = next == c.tokens.end() || ids[len(ids)-1] == c.tokens.eos
+		if most > 0 {
+			if int64(len(ids)) >= most {
+				ids, end = ids[:most], true
+			}
+			most -= int64(len(ids))
+		}
+		tokens.Tokens(ids, tok.BOS, tok.EOS)
+		words.Text(content(tok, ids))
+		at = next
+	}
+	words.End()
+	tokens.End()
+	return nil
+}
+
+// content is what tokens of a document spell, without those that say where it begins and ends.
+func content(tok *tokenizer.Tokenizer, ids []int32) string {
+	return tok.Spell(slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return id == tok.BOS || id == tok.EOS }))
+}
+
+// given says which documents a stream has given up to a position. See order.go for the order.
+type given struct {
+	corpus *Corpus
+	all    bool
+	turn   map[int]int // of each piece, by its number
+	pieces int
+	round  int           // all before it were given whole
+	begun  map[int][]int // rows that this round has given, by the number of their piece
+	last   [2]int        // piece and row of the document at the position
+	tokens int64         // of which so many were given; 0 if it was not begun
+}
+
+func (c *Corpus) given(at Cursor) (*given, error) {
+	g := &given{corpus: c, all: at.Epoch > 0, turn: map[int]int{}, round: at.Round, begun: map[int][]int{},
+		tokens: int64(at.Token)}
+	if g.all {
+		return g, nil
+	}
+	s := c.shuffler(0, c.read)
+	g.pieces = s.rounds()
+	for i, p := range s.sequence {
+		g.turn[p.number] = i
+	}
+	n := at.Document
+	if at.Token > 0 {
+		n++
+	}
+	if n == 0 || at.Round >= s.rounds() {
+		return g, nil
+	}
+	if err := s.round(at.Round); err != nil {
+		return nil, err
+	}
+	for i := range min(n, len(s.rows)) {
+		_, p, row := s.document(i)
+		g.begun[p.number] = append(g.begun[p.number], row)
+		if i == at.Document {
+			g.last = [2]int{p.number, row}
+		}
+	}
+	return g, nil
+}
+
+// hands lists the hands of a piece that were given whole.
+func (g *given) hands(p piece) (list []int) {
+	for k := range g.corpus.lanes() {
+		if (g.turn[p.number]+k)%g.pieces < g.round {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// any reports whether a document of a piece was given.
+func (g *given) any(p piece) bool {
+	return g.all || len(g.begun[p.number]) > 0 || len(g.hands(p)) > 0
+}
+
+// rows lists the rows of a piece of n documents that were given.
+func (g *given) rows(p piece, n int) (rows []int) {
+	if g.all {
+		for r := range n {
+			rows = append(rows, r)
+		}
+		return rows
+	}
+	lanes, order := g.corpus.lanes(), g.corpus.order(n, 0, uint64(p.number))
+	for _, k := range g.hands(p) {
+		rows = append(rows, order[k*n/lanes:(k+1)*n/lanes]...)
+	}
+	return append(rows, g.begun[p.number]...)
+}
+
+// most is how many tokens of a document were given; 0 for all.
+func (g *given) most(p piece, row int) int64 {
+	if g.tokens > 0 && g.last == [2]int{p.number, row} {
+		return g.tokens
+	}
+	return 0
+}
+
+// Overlap counts the documents of which an n-gram was found.
+type Overlap struct {
+	Checked int64 // documents that have n-grams
+	Dirty   int64 // of these, those of which one was found
+	Grams   int64 // of the documents, each as often as it stands there
+	Found   int64 // of these
+}
+
+// Contamination is what a check found.
+type Contamination struct {
+	Documents     int64 // that were looked at
+	Partial       bool  // there are more, which have too many n-grams to be looked for
+	Words, Tokens Overlap
+	First         []Leak // of the documents of which n-grams of words were found, the first ones
+}
+
+// Leak is a document that is measured, and where the first of its n-grams stands that was found.
+type Leak struct {
+	Measured, Trained string
+	Grams, Found      int
+}
+
+// mostLeaks is how many documents are named.
+const mostLeaks = 3
+
+// Result counts what was found so far.
+func (k *Check) Result() *Contamination {
+	c := &Contamination{Documents: int64(len(k.measured)), Partial: k.full()}
+	for i, o := range k.kinds() {
+		of := &c.Words
+		if i == 1 {
+			of = &c.Tokens
+		}
+		for d := range k.measured {
+			grams, found, first := o.index.Document(d), 0, uint64(0)
+			for _, g := range grams {
+				if o.first == nil {
+					break
+				}
+				if at := o.first[g].Load(); at > 0 {
+					if found++; first == 0 || at < first {
+						first = at
+					}
+				}
+			}
+			if of.Grams, of.Found = of.Grams+int64(len(grams)), of.Found+int64(found); len(grams) > 0 {
+				of.Checked++
+			}
+			if found == 0 {
+				continue
+			}
+			if of.Dirty++; i == 0 && len(c.First) < mostLeaks {
+				c.First = append(c.First, Leak{k.measured[d].String(), k.sighted(first - 1), len(grams), found})
+			}
+		}
+	}
+	return c
+}
+
+// sighted says where a sighting is.
+func (k *Check) sighted(at uint64) string {
+	c := k.trained[at>>setShift].corpora[at>>sourceShift&0xff]
+	row := int64(at & (1<<sourceShift - 1))
+	if c.tokens != nil {
+		return spot{corpus: c, at: row}.String()
+	}
+	p, i := c.newRowBases().at(row)
+	return spot{c, p, i, 0}.String()
+}
+
+// Share is the part of the documents of which an n-gram was found; NaN where none has n-grams.
+func (o Overlap) Share() float64 { return float64(o.Dirty) / float64(o.Checked) }
+
+// GramShare is the part of the n-grams that were found.
+func (o Overlap) GramShare() float64 { return float64(o.Found) / float64(o.Grams) }

@@ -1,0 +1,163 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/observe"
+	"stepflow/runtime/words"
+)
+
+// contamination is whether to look for n-grams of what is measured in what the model was trained on, and why not.
+type contamination struct {
+	looks bool
+	why   string // for the plan, where the user may not expect it; "" otherwise
+}
+
+// readContamination plans the look. It is left out where it would fetch the training data from a server again, unless it
+// is asked for.
+func (s *Subject) readContamination(p *blocks.Planned, d *dsl.Decoded) (c contamination, diags hcl.Diagnostics) {
+	delete(p.Hashed, "contamination")
+	switch {
+	case s.Stage == nil && d.Bool("contamination"):
+		return c, hcl.Diagnostics{d.Error("contamination", "Unknown training data", "No stage trained this model, so "+
+			"what it was trained on is not known here. Leave contamination out.")}
+	case s.Stage == nil:
+		return c, nil
+	case d.Has("contamination"):
+		c.looks = d.Bool("contamination")
+	default:
+		c.looks = true
+		for x := s.Stage; x != nil && c.looks; x = x.Before {
+			if x.Data != nil && slices.ContainsFunc(x.Data.InFiles(), fetched) {
+				c = contamination{false, fmt.Sprintf("not looked for: %s would be fetched again; contamination = true "+
+					"does that", x.Data.Addr)}
+			}
+		}
+	}
+	if c.looks {
+		p.Hashed["contamination"] = "true"
+	}
+	return c, nil
+}
+
+func fetched(n *data.Data) bool { return slices.ContainsFunc(n.Source.Patterns, fineweb.IsRemote) }
+
+// noContamination are the values where nothing was looked for.
+func noContamination() map[string]any {
+	return map[string]any{"contamination": nil, "contaminated_ngrams": nil, "token_contamination": nil,
+		"unchecked_documents": nil}
+}
+
+// contaminated looks for n-grams of what is measured in what the stages trained on, and returns values. add adds what is
+// measured. If the training data cannot be read, it warns: that is no reason to end the run.
+func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, measured *data.Data,
+	add func(*fineweb.Check) error) (map[string]any, error) {
+	values := noContamination()
+	found, trained, err := s.look(ctx, r, tok, add)
+	switch {
+	case ctx.Err() != nil:
+		return nil, observe.ErrInterrupted
+	case err != nil:
+		r.Observe.Warn(ctx, "the contamination is not known: %v", err)
+		return values, nil
+	case found == nil:
+		return values, nil
+	}
+	of := &found.Words
+	values["unchecked_documents"] = float64(found.Documents - of.Checked)
+	if of.Checked > 0 {
+		values["contamination"], values["contaminated_ngrams"] = of.Share(), of.GramShare()
+	}
+	if found.Tokens.Checked > 0 {
+		values["token_contamination"] = found.Tokens.Share()
+	}
+	if found.Partial {
+		r.Observe.Warn(ctx, "only the first %d documents are looked for in the training data: they have too many n-grams. "+
+			"max_tokens bounds them", found.Documents)
+	}
+	tell := r.Observe.Notice
+	if of.Checked > 0 && of.GramShare() > mostlyTrained {
+		tell = r.Observe.Warn
+	}
+	if of.Dirty > 0 {
+		tell(ctx, "%s", contaminationNote(found, trained, slices.ContainsFunc(append(trained, measured), func(n *data.Data) bool {
+			return slices.ContainsFunc(n.InFiles(), func(x *data.Data) bool {
+				_, secret := r.World.Find(x.Addr).Secret["source"]
+				return secret
+			})
+		})))
+	}
+	return values, nil
+}
+
+// mostlyTrained is the share of n-grams above which a measure is mostly of what the model was trained on.
+const mostlyTrained = 0.5
+
+// contaminationNote says which documents were found. hidden leaves out names of files.
+func contaminationNote(c *fineweb.Contamination, trained []*data.Data, hidden bool) string {
+	var names []string
+	for _, n := range trained {
+		names = append(names, n.Addr.String())
+	}
+	of := &c.Words
+	s := fmt.Sprintf("%d of %s measured share %d words in a row with what was trained on (%s): %.3g %% of their n-grams",
+		of.Dirty, words.Plural(int(of.Checked), "document"), fineweb.ContaminationGram, strings.Join(names, ", "),
+		100*of.GramShare())
+	if hidden {
+		return s
+	}
+	for i, l := range c.First {
+		join := "; "
+		if i == 0 {
+			join = ". "
+		}
+		s += fmt.Sprintf("%s%s has %d of its %d from %s", join, l.Measured, l.Found, l.Grams, l.Trained)
+	}
+	return s
+}
+
+// look makes the check; it returns nil if the stages' training is not known.
+func (s *Subject) look(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, add func(*fineweb.Check) error) (
+	*fineweb.Contamination, []*data.Data, error) {
+	list, before, err := s.Stage.TrainedOn(r)
+	if err != nil || len(list) == 0 {
+		return nil, nil, err
+	}
+	if before != "" {
+		r.Observe.Notice(ctx, "the contamination is what stages of this pipeline make of it: %s", before)
+	}
+	if s.Stage.Tokenizer.Addr != s.Tokenizer.Addr {
+		if tok, err = s.Stage.Tokenizer.Load(r.Result); err != nil {
+			return nil, nil, err
+		}
+	}
+	check := fineweb.NewCheck(tok)
+	if err := add(check); err != nil {
+		return nil, nil, err
+	}
+	var trained []*data.Data
+	for _, t := range list {
+		set, err := t.Data.Open(ctx, fineweb.OpenSet)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer set.Close()
+		if err := set.Trained(check, t.At); err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(trained, t.Data) {
+			trained = append(trained, t.Data)
+		}
+	}
+	return check.Result(), trained, nil
+}
