@@ -166,30 +166,14 @@ func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Dec
 func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *blocks.Forecast) error {
 	w, tok := e.Windows, e.Tokenizer.Ready()
 	f.Program(e.Program)
-	effort, err := e.Data.Effort(ctx, tok, w)
-	if err != nil {
+	takes, err := e.Data.Takes(ctx, tok, w)
+	if err != nil || takes.Tokens == 0 {
 		return err
 	}
-	sequences := effort.Sequences
-	if f.Tokens, f.How = effort.Tokens, fineweb.Exact; !effort.Whole {
-		size, err := e.Data.HeldSize(ctx, tok, w.Split)
-		if err != nil || size.Tokens == 0 {
-			return err
-		}
-		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, not of the predicted tokens
-			f.How = fineweb.BySample
-		}
-		if w.Limit > 0 {
-			f.Tokens = min(f.Tokens, w.Limit)
-		}
-		sequences = w.Sequences(f.Tokens)
-		if effort.Tokens > 0 && w.Join == nil {
-			sequences = int64(math.Ceil(float64(f.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
-		}
-	}
-	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
-	if effort.Whole && batches > 0 { // the same number of smaller batches has less padding
-		e.Windows.Batch = int((sequences + batches - 1) / batches)
+	f.Tokens, f.How = takes.Tokens, takes.How
+	batches := (takes.Sequences + int64(w.Batch) - 1) / int64(w.Batch)
+	if takes.Whole && batches > 0 { // the same number of smaller batches has less padding
+		e.Windows.Batch = int((takes.Sequences + batches - 1) / batches)
 		if e.Program, err = world.Programs.Pass(e.pass()); err != nil {
 			return err
 		}
@@ -281,13 +265,12 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
 }
 
-// measured is what a model made of the batches so far. Sums are in float64, token by token in order: the result does not
-// depend on the batch size.
+// measured is what a model made of the batches so far.
 type measured struct {
-	model        *forward.Forward
-	batches      int
-	sum, squares float64
-	diagnosis    string // why the sum is not finite; it then stays as it is, and only tokens are counted
+	forward.Loss
+	model     *forward.Forward
+	batches   int
+	diagnosis string // why the loss is not finite; only tokens are counted then
 }
 
 // add runs the model on a batch.
@@ -300,28 +283,19 @@ func (m *measured) add(b *fineweb.Batch) error {
 		return err
 	}
 	m.batches++
-	for i, x := range nll {
-		if b.Targets[i] == fineweb.Ignored {
-			continue
-		}
-		m.sum += float64(x)
-		m.squares += float64(x) * float64(x)
-		if !metrics.Finite(m.sum) {
-			m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.sum))
-			return err
-		}
+	if m.Add(b, nll); !m.Finite() {
+		m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.Sum))
 	}
-	return nil
+	return err
 }
 
 // values returns what the block exports, of the tokens held out.
 func (m *measured) values(held *fineweb.Held) map[string]any {
-	n := float64(held.Tokens)
-	loss := m.sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
-		"bits_per_byte": m.sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(m.sum / float64(held.Words)),
-		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
-		"stderr": math.Sqrt(math.Max(0, m.squares/n-loss*loss) / n), "unigram_entropy": entropy(held)}
+	values := map[string]any{"tokens": float64(held.Tokens), "bytes": float64(held.Bytes), "words": float64(held.Words),
+		"documents": float64(held.Documents), "unigram_entropy": entropy(held)}
+	for name, v := range m.Values(held) {
+		values[name] = v
+	}
 	if m.diagnosis != "" {
 		values[blocks.Flaw] = m.diagnosis
 	}
