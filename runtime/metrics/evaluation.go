@@ -82,6 +82,15 @@ func (e *Evaluation) Scalars() (list []Scalar) {
 	return list
 }
 
+// Numbers are the values, for what takes values of any type.
+func (e *Evaluation) Numbers() map[string]any {
+	m := map[string]any{}
+	for name, v := range e.Values {
+		m[name] = v
+	}
+	return m
+}
+
 // Evaluations reads those of a metrics.jsonl; no file has none. Lines that are damaged or were cut off are left out.
 func Evaluations(path string) (list []Evaluation, err error) {
 	err = new(Tail).ReadAll(path, func() {}, func(*Step) {}, func(e *Evaluation) { list = append(list, *e) })

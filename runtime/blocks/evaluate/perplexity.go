@@ -16,11 +16,11 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
-	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/trainstate"
 	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
@@ -61,22 +61,11 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
-	trained := trainedOn(e.Stage, e.Data)
 	w := &e.Windows
 	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
 		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
-	switch {
-	case w.Split == 0:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out "+
-			"documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on "+
-			"them.", ref, ref))}
-	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
-		return hcl.Diagnostics{d.Error("data", "Nothing held out",
-			fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained "+
-				"on them.", ref, ref))}
-	case w.Split == fineweb.All && trained != nil:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure "+
-			"%s.validation.", trained.Addr, ref, ref))}
+	if diags := e.Stage.HeldOut(d, e.Data, ref, w.Split); diags.HasErrors() {
+		return diags
 	}
 	if d.Has("join") {
 		join := d.Str("join")
@@ -137,20 +126,6 @@ func (e *Perplexity) fit(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	e.fits = w.Batch
 	p.CheckFits(e.Program.ArenaBytes, "the evaluation", "Lower sequence_length")
-	return nil
-}
-
-// trainedOn returns s or the stage before it that trained on any of the data; nil if none did.
-func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
-	for ; s != nil; s = s.Before {
-		for _, mine := range s.Data.InFiles() {
-			for _, theirs := range n.InFiles() {
-				if mine == theirs {
-					return s
-				}
-			}
-		}
-	}
 	return nil
 }
 
@@ -260,6 +235,9 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	step := 0
 	if e.Stage != nil {
 		step = e.Stage.Steps
+		if t, err := trainstate.Read(weights); err == nil { // it may have ended earlier
+			step = t.Step
+		}
 	}
 	loss := values["loss"].(float64)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
