@@ -11,7 +11,6 @@ stage "seed" {
     evaluate "validation" {
       every_tokens = 10e6
       data         = data.fineweb_edu.corpus.validation
-      max_tokens   = 1e6
     }
     stop_when {
       value    = "validation.loss"
