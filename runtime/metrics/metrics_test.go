@@ -147,7 +147,7 @@ func TestEvaluationsAmongSteps(t *testing.T) {
 		list, bad := Evaluations(path)
 		var got []string
 		for _, e := range list {
-			got = append(got, fmt.Sprint(e.Name, e.Step, e.Values["loss"]))
+			got = append(got, fmt.Sprintf("%s%d%v", e.Name, e.Step, e.Values["loss"]))
 		}
 		if err != nil || bad != nil || len(s) != steps || !slices.Equal(got, evaluations) {
 			t.Errorf("%d steps and %v; %v %v", len(s), got, err, bad)
