@@ -11,11 +11,16 @@ import (
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"stepflow/gpu"
 	"stepflow/gpu/cpu"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
+	"stepflow/runtime/program"
+	"stepflow/tracing"
 )
 
 // Where the tiny pipeline gets blocks that measure between steps: in stage one, and in stage two.
@@ -340,5 +345,108 @@ func interruptAt(t *testing.T, d *cpu.Device, dir string, hit func(observe.Event
 	}})
 	if !errors.Is(err, observe.ErrInterrupted) {
 		t.Fatalf("the run ended with %v", err)
+	}
+}
+
+// TestEvaluationsAreTraced: there is a span for each evaluation, with what it gave, and the plan counts them.
+func TestEvaluationsAreTraced(t *testing.T) {
+	exp := tracetest.NewInMemoryExporter()
+	dir := evaluating(t, "")
+	p := planOf(t, dir)
+	must(t, applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Trace: tracing.New(exp)}))
+	spans, list := exp.GetSpans(), curve(t, dir, "one")
+	if tree := trees(t, spans); strings.Count(tree, "\n      evaluate validation ") != len(list) { // below train
+		t.Errorf("%s", tree)
+	}
+	edit(t, dir, validation, "")
+	if n := p.TraceBudget().Spans - planOf(t, dir).TraceBudget().Spans; n < int64(len(list)) {
+		t.Errorf("%d spans are planned for %d evaluations", n, len(list))
+	}
+	for _, s := range spans {
+		if s.Name != "evaluate validation" {
+			continue
+		}
+		e := list[0]
+		list = list[1:]
+		for key, want := range map[string]any{tracing.StepNumber: e.Step, tracing.Evaluation: e.Name,
+			tracing.EvaluationTokens: e.Measured, tracing.EvaluationLoss: e.Values["loss"], tracing.Tokens: e.Tokens} {
+			if got := attribute(s, key); got != fmt.Sprint(want) {
+				t.Errorf("after step %d: %s is %s, not %v", e.Step, key, got, want)
+			}
+		}
+	}
+	if len(list) > 0 {
+		t.Errorf("%d evaluations have no span", len(list))
+	}
+}
+
+// failing is a device whose first losses of positions that are read are not numbers.
+type failing struct {
+	*cpu.Device
+	left int
+}
+
+type failingLoaded struct {
+	gpu.Loaded
+	d     *failing
+	at    int64 // of the losses
+	probe gpu.Segment
+	whole bool // what ran last is all of the probe
+}
+
+func (d *failing) Load(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := d.Device.Load(p)
+	b, _ := p.Buffer(program.BufNLL)
+	s, _ := p.Segment(program.SegProbe)
+	return &failingLoaded{l, d, b.Operand.Offset, s, false}, err
+}
+
+func (l *failingLoaded) Run(lo, hi int, timed bool) error {
+	l.whole = lo == l.probe.Lo && hi == l.probe.Hi
+	return l.Loaded.Run(lo, hi, timed)
+}
+
+func (l *failingLoaded) CopyOut(to []byte, from gpu.Operand) error {
+	err := l.Loaded.CopyOut(to, from)
+	if l.whole && from.Offset == l.at && l.d.left > 0 {
+		l.d.left--
+		copy(to, gpu.Float32Bytes([]float32{float32(math.NaN())}, gpu.F32))
+	}
+	return err
+}
+
+// TestEvaluationThatIsNotFinite: it is in the curve, is told once, does not end the run, is no improvement, and is not the best.
+func TestEvaluationThatIsNotFinite(t *testing.T) {
+	for _, c := range []struct {
+		nan    int // evaluations, from the first
+		more   string
+		result float64
+		ended  string
+	}{
+		{1, early(5) + best, 6, ""},
+		{3, early(5) + best, 6, ""},
+		{2, early(2), 4, "it ended at step 4 of 6: validation.loss was not finite in 2 evaluations"},
+	} {
+		d := &failing{Device: cpuDevice(t, 2), left: c.nan}
+		dir := evaluating(t, c.more)
+		var told []string
+		must(t, applyWith(context.Background(), planOf(t, dir), apply.Options{Device: d, Emit: func(e observe.Event) {
+			if e.Kind == observe.Warned && strings.Contains(e.Message, "validation") {
+				told = append(told, e.Message)
+			}
+		}}))
+		v := valuesOf(t, dir, "stage.one")
+		if ended, _ := v["ended"].(string); v["result_step"] != c.result || ended != c.ended {
+			t.Errorf("%d: the result is of step %v: %q", c.nan, v["result_step"], ended)
+		}
+		if len(told) < 1 || !strings.Contains(told[0], `evaluate "validation" after step 2: bits_per_byte is NaN; the first tensor that `+
+			"is not finite: none was found when the batch was repeated") || c.nan == 3 != (len(told) == 2) {
+			t.Errorf("%d: it is told %q", c.nan, told)
+		}
+		for i, e := range curve(t, dir, "one") {
+			if math.IsNaN(e.Values["loss"]) != (i < c.nan) {
+				t.Errorf("%d: after step %d the loss is %v", c.nan, e.Step, e.Values["loss"])
+			}
+		}
 	}
 }
