@@ -45,7 +45,7 @@ var may = map[string]string{
 		"runtime/observe runtime/state tracing",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
-		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/words tracing",
+		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
@@ -64,7 +64,7 @@ var may = map[string]string{
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
 	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
-		"runtime/metrics runtime/observe runtime/program runtime/trainstate",
+		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
 	"runtime/forward": "ops ops/arch fineweb gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",

@@ -129,6 +129,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 				{Name: "on_nonfinite", Type: cty.String, Default: str("stop"), OneOf: []string{"stop", "skip"},
 					Doc: "What to do if the loss or a gradient is NaN or infinite: stop the stage, or skip and " +
 						"count the step."},
+				keepBest,
 			},
 			Blocks: []Nested{
 				{Name: "schedule", Label: []string{"constant", "linear", "cosine", "wsd"},
@@ -154,6 +155,8 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 								"counts as one. Default: 2 while it runs, and after it the result alone. A stage with " +
 								"adapters needs 2 to be trained longer later."},
 					}},
+				evaluateWhileTraining,
+				stopWhen,
 			}},
 	},
 	Exports: []Export{
@@ -164,7 +167,10 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 		{Name: "peak_bytes", Type: cty.Number, From: length, Doc: "Device memory of the stage."},
 		{Name: "flops", Type: cty.Number, From: length, Doc: "Floating-point operations of the stage."},
 		{Name: "tokens", Type: cty.Number, From: length, Doc: "Tokens it trains on."},
-		{Name: "steps", Type: cty.Number, From: length, Doc: "Optimizer steps."},
+		{Name: "steps", Type: cty.Number, From: length, Doc: "Optimizer steps, without `stop_when`."},
+		{Name: "result_step", Type: cty.Number, Late: true,
+			Doc: "The step whose model is the result: the last, unless `stop_when` ended the stage earlier, or " +
+				"`keep_best` chose an earlier one."},
 		{Name: "loss", Type: cty.Number, Late: true,
 			Doc: "Training loss in nats a token, the mean of the last steps."},
 		{Name: "held_out_documents", Type: cty.Number, Late: true,

@@ -132,7 +132,8 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	}
 	path := filepath.Join(run.Dir, results.Folder(x), metrics.FileName)
 	reset := func() { steps.thinner = newThinner(points) }
-	if err := steps.tail.Read(path, reset, func(s *metrics.Step) { steps.add(s) }); err != nil {
+	if err := steps.tail.ReadAll(path, reset, func(s *metrics.Step) { steps.add(s) },
+		func(e *metrics.Evaluation) { steps.evaluated(e) }); err != nil {
 		return err
 	}
 	if lacks := missing(s, steps.thinner); lacks != "" {

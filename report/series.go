@@ -23,6 +23,9 @@ type Series struct {
 	LR      []Number `json:"learning_rate"`
 	Trend   *Trend   `json:"trend"`
 	Skipped int      `json:"skipped"` // steps that were not finite
+
+	Evaluations []*EvaluationSeries `json:"evaluations,omitempty"`
+
 	Mean    *float64 `json:"mean"`    // loss of the last ten finite steps
 }
 
@@ -40,6 +43,49 @@ type Trend struct {
 	Mean   []Number `json:"mean"`
 	Low    []Number `json:"low"`
 	High   []Number `json:"high"`
+}
+
+// EvaluationSeries are the evaluations of a name between the steps of a stage: where they stood, and the loss that they
+// gave. Of very many, some are left out.
+type EvaluationSeries struct {
+	Name    string   `json:"name"`
+	Count   int      `json:"count"`
+	Step    []int    `json:"step"`
+	Tokens  []int64  `json:"tokens"`
+	FLOPs   []int64  `json:"flops"`
+	Seconds []Number `json:"seconds"` // of training
+	Loss    []Number `json:"loss"`
+	Took    Number   `json:"took"` // seconds, all of them
+	Last    Number   `json:"last"`
+	Best    Number   `json:"best"`
+	BestAt  int      `json:"best_step"`
+
+	every int // one of so many is kept, and the last
+}
+
+// mostEvaluations is how many evaluations of a name are drawn; even.
+const mostEvaluations = 1024
+
+// add takes an evaluation after so many seconds of training.
+func (s *EvaluationSeries) add(e *metrics.Evaluation, seconds float64) {
+	loss := e.Values["loss"]
+	if s.Count++; metrics.Finite(loss) && !(loss >= float64(s.Best)) { // it begins as NaN
+		s.Best, s.BestAt = Number(loss), e.Step
+	}
+	s.Last, s.Took = Number(loss), s.Took+Number(e.Seconds)
+	n := len(s.Step)
+	if n > 0 && (s.Count-2)%s.every != 0 { // the last one was kept for being the last
+		n--
+	}
+	if n == mostEvaluations {
+		for i := range n / 2 {
+			s.Step[i], s.Tokens[i], s.FLOPs[i], s.Seconds[i], s.Loss[i] = s.Step[2*i], s.Tokens[2*i], s.FLOPs[2*i],
+				s.Seconds[2*i], s.Loss[2*i]
+		}
+		n, s.every = n/2, 2*s.every
+	}
+	s.Step, s.Tokens, s.FLOPs = append(s.Step[:n], e.Step), append(s.Tokens[:n], e.Tokens), append(s.FLOPs[:n], e.FLOPs)
+	s.Seconds, s.Loss = append(s.Seconds[:n], Number(seconds)), append(s.Loss[:n], Number(loss))
 }
 
 // Number is a number of a chart: with as many digits as can be seen, and null if it is not finite.
@@ -100,6 +146,8 @@ type thinner struct {
 	ending  []metrics.Step // the last that were not skipped
 	finite  []metrics.Step // of these, the last with a finite loss
 	series  *Series        // as made last; nil where steps came since
+
+	evaluations []*EvaluationSeries
 }
 
 func newThinner(most int) *thinner { return &thinner{most: most + most%2, every: 1} }
@@ -146,6 +194,30 @@ func (t *thinner) add(s *metrics.Step) {
 		}
 	}
 	p.steps++
+}
+
+// evaluated takes an evaluation after the steps so far. One that no run writes is left out.
+func (t *thinner) evaluated(e *metrics.Evaluation) {
+	const most, names = 1 << 50, 100
+	i := slices.IndexFunc(t.evaluations, func(s *EvaluationSeries) bool { return s.Name == e.Name })
+	if e.Step < 0 || e.Step >= most || e.Tokens < 0 || e.FLOPs < 0 || !(e.Seconds >= 0 && e.Seconds < most) ||
+		i < 0 && len(t.evaluations) == names {
+		return
+	}
+	if i < 0 {
+		i = len(t.evaluations)
+		t.evaluations = append(t.evaluations, &EvaluationSeries{Name: e.Name, every: 1, Best: Number(math.NaN())})
+	}
+	s := t.evaluations[i]
+	if n := len(s.Step); n > 0 && e.Step <= s.Step[n-1] {
+		return
+	}
+	seconds := 0.0
+	if n := len(t.points); n > 0 {
+		seconds = t.points[n-1].seconds
+	}
+	s.add(e, seconds)
+	t.series = nil
 }
 
 // recent keeps the last steps of which a loss is the mean.
@@ -197,6 +269,12 @@ func (t *thinner) result() *Series {
 		return t.series
 	}
 	s := &Series{Every: t.every, Skipped: t.skipped, Mean: t.mean(), Trend: t.trend()}
+	for _, e := range t.evaluations {
+		c := *e
+		c.Step, c.Tokens, c.FLOPs = slices.Clone(e.Step), slices.Clone(e.Tokens), slices.Clone(e.FLOPs)
+		c.Seconds, c.Loss = slices.Clone(e.Seconds), slices.Clone(e.Loss)
+		s.Evaluations = append(s.Evaluations, &c)
+	}
 	for _, p := range t.points {
 		n := float64(p.steps)
 		s.Step, s.Tokens, s.FLOPs = append(s.Step, p.step), append(s.Tokens, p.tokens), append(s.FLOPs, p.flops)

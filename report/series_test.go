@@ -115,3 +115,45 @@ func BenchmarkThinner(b *testing.B) {
 		th.result()
 	}
 }
+
+// TestEvaluationSeries: of any number of evaluations a bounded number is drawn, evenly, and always the last; the lowest is
+// known also where it is not drawn.
+func TestEvaluationSeries(t *testing.T) {
+	for _, n := range []int{1, 2, 1023, 1024, 1025, 5000} {
+		x := newThinner(64)
+		lowest := n / 3
+		for step := range n {
+			if step > 0 {
+				x.add(&metrics.Step{Step: step, Tokens: int64(8 * step), FLOPs: int64(step), Seconds: 2, Loss: 1, GradNorm: 1})
+			}
+			loss := 5.0
+			switch step {
+			case lowest:
+				loss = 2
+			case n - 1:
+				loss = 3
+			case n - 2:
+				loss = math.NaN()
+			}
+			x.evaluated(&metrics.Evaluation{Name: "v", Step: step, Tokens: int64(8 * step), FLOPs: int64(step), Seconds: 0.5,
+				Values: map[string]float64{"loss": loss}})
+		}
+		x.evaluated(&metrics.Evaluation{Name: "v", Step: 0, Values: map[string]float64{"loss": 1}}) // none that a run writes
+		if x.result() == nil {                                                                      // of one at step 0
+			continue
+		}
+		s := x.result().Evaluations[0]
+		last := len(s.Step) - 1
+		if s.Count != n || len(s.Step) > mostEvaluations+1 || n > 1 && len(s.Step) < min(n, mostEvaluations/2) || s.Step[0] != 0 ||
+			s.Step[last] != n-1 || s.Tokens[last] != int64(8*(n-1)) || s.FLOPs[last] != int64(n-1) ||
+			s.Seconds[last] != Number(2*(n-1)) || s.Loss[last] != s.Last || s.BestAt != lowest && n > 2 || s.Took != Number(float64(n)/2) {
+			t.Errorf("of %d: %d from %d to %d, best %v at %d, last %v", n, len(s.Step), s.Step[0], s.Step[last], s.Best, s.BestAt, s.Last)
+		}
+		for i := 2; i < last; i++ {
+			if s.Step[i]-s.Step[i-1] != s.Step[1]-s.Step[0] {
+				t.Errorf("of %d: steps %d and %d beside each other", n, s.Step[i-1], s.Step[i])
+				break
+			}
+		}
+	}
+}

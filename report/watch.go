@@ -103,6 +103,9 @@ func Dashboard(r *Run, width int, color bool) string {
 			if s.Series != nil && s.Series.Mean != nil {
 				line += fmt.Sprintf("  loss %.4f", *s.Series.Mean)
 				current = x
+				for _, e := range s.Series.Evaluations {
+					line += fmt.Sprintf("  %s %.4f", foreign.Shown(e.Name), e.Last)
+				}
 			}
 		} else if l, ok := x.Values["loss"].(float64); ok {
 			line += fmt.Sprintf("  loss %.4f", l)

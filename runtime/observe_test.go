@@ -92,7 +92,7 @@ func planTree(dir string) string {
 func spanNames() *regexp.Regexp {
 	names := []string{"build", "lower"}
 	for _, n := range tracing.Spans {
-		names = append(names, strings.NewReplacer("NUMBER", `\d+(-\d+)?`, "ADDRESS", `\w+\.\S+`, "PIPELINE", ".+", "FILE", ".+", "MODULE", `self_attn|mlp|\w+_layernorm`, "KERNEL", "-").Replace(n.Name))
+		names = append(names, strings.NewReplacer("NUMBER", `\d+(-\d+)?`, "ADDRESS", `\w+\.\S+`, "PIPELINE", ".+", "FILE", ".+", "NAME", `\w+`, "MODULE", `self_attn|mlp|\w+_layernorm`, "KERNEL", "-").Replace(n.Name))
 	}
 	for _, p := range graph.Passes {
 		names = append(names, p.Name)

@@ -27,6 +27,7 @@ var Spans = []SpanName{
 	{SpanDownload + " FILE", "ADDRESS", "a remote file that the block read from, from opening to closing it; " +
 		"retries are events"},
 	{SpanMerge, "ADDRESS", "merging the adapters for good, with the loss before and after"},
+	{SpanEvaluate + " NAME", "train", "an evaluation between steps, named after its block; it says after which step"},
 	{SpanCheckpoint, "train, ADDRESS", "writing a checkpoint"},
 	{SpanVerify + " ADDRESS", "ADDRESS", "checking the bytes of a result that the block reads; fetching it first, if it is " +
 		"elsewhere"},
@@ -62,6 +63,7 @@ const (
 	SpanDownload   = "download"
 	SpanMerge      = "merge"
 	SpanCheckpoint = "checkpoint"
+	SpanEvaluate   = "evaluate"
 	SpanVerify     = "verify"
 	SpanCount      = "count words"
 	SpanText       = "text"
@@ -129,6 +131,9 @@ var Attributes = []Name{
 	{LossAfter, "1", "loss on the same micro-batch after it"},
 	{LossChange, "1", "largest change of a token's loss by a merge"},
 	{LossMean, "1", "mean loss of the steps before a spike"},
+	{Evaluation, "", "name of an evaluation between steps"},
+	{EvaluationLoss, "1", "loss that an evaluation between steps gave, nats a token"},
+	{EvaluationTokens, "{token}", "tokens that it measured"},
 	{LayersBefore, "{layer}", "layers before growth"},
 	{LayersAfter, "{layer}", "layers after growth"},
 	{MergeError, "1", "share of what adapters learnt that rounding to bf16 kept out of the weights"},
@@ -187,6 +192,8 @@ const (
 	LossAfter       = "stepflow.loss.after"
 	LossChange      = "stepflow.loss.change"
 	LossMean        = "stepflow.loss.mean"
+	Evaluation      = "stepflow.evaluation"
+	EvaluationLoss  = "stepflow.evaluation.loss"
 	LayersBefore    = "stepflow.layers.before"
 	LayersAfter     = "stepflow.layers.after"
 	MergeError      = "stepflow.merge.error"
@@ -217,6 +224,8 @@ const (
 	CodeFile        = "code.file.path"
 	CodeLine        = "code.line.number"
 	ErrorType       = "error.type"
+
+	EvaluationTokens = "stepflow.evaluation.tokens"
 
 	ExceptionType    = "exception.type"
 	ExceptionMessage = "exception.message"
@@ -255,6 +264,7 @@ const (
 // Metrics lists the instruments.
 var Metrics = []Metric{
 	{Loss, Gauge, "1", "mean cross entropy of the last batch, nats a token"},
+	{EvaluationLoss, Gauge, "1", "loss of the last evaluation between steps, by stepflow.evaluation, nats a token"},
 	{LearningRate, Gauge, "1", "learning rate of the last step"},
 	{GradNorm, Gauge, "1", "global gradient norm of the last step before clipping"},
 	{StepNumber, Gauge, "{step}", "number of the last step"},

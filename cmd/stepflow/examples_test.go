@@ -21,7 +21,7 @@ import (
 )
 
 // longest is how many lines an example of the language page may have.
-const longest = 15
+const longest = 20
 
 // TestExamples puts each example of the language page into the example pipeline, validates it, and evaluates what its
 // comments claim.

@@ -11,6 +11,7 @@ import (
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/foreign"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/words"
@@ -29,6 +30,7 @@ type progress struct {
 type stepLines struct {
 	live.Pace
 	began, last time.Time
+	evaluated   map[string]time.Time // when there was a line of an evaluation, by its name
 }
 
 // newProgress begins to show the run of a plan, nil for one that is made on the way. end ends that.
@@ -108,8 +110,12 @@ func (p *progress) event(e observe.Event) {
 		if p.board == nil {
 			p.step(e)
 		}
+	case observe.Evaluated:
+		if p.board == nil {
+			p.evaluation(e)
+		}
 	case observe.BlockStart:
-		p.steps[e.Addr] = &stepLines{began: time.Now()}
+		p.steps[e.Addr] = &stepLines{began: time.Now(), evaluated: map[string]time.Time{}}
 		what := "running"
 		if e.FromStep > 0 {
 			what = fmt.Sprintf("resuming at step %d", e.FromStep)
@@ -145,12 +151,14 @@ func texts(values map[string]any) string {
 	return b.String()
 }
 
-// due reports whether a line of a block's steps is written now: one every 5 seconds, and where the block takes long, one
-// each time that it has run for another hundredth, but one every 5 minutes.
-func (s *stepLines) due(now time.Time) bool {
-	every := min(max(5*time.Second, now.Sub(s.began)/100), 5*time.Minute)
-	return now.Sub(s.last) >= every
+// every is the time between lines of a block's steps: 5 seconds, and where the block takes long, a hundredth of the time
+// that it has run for, but 5 minutes at most.
+func (s *stepLines) every(now time.Time) time.Duration {
+	return min(max(5*time.Second, now.Sub(s.began)/100), 5*time.Minute)
 }
+
+// due reports whether a line of a block's steps is written now.
+func (s *stepLines) due(now time.Time) bool { return now.Sub(s.last) >= s.every(now) }
 
 // step writes a line of a step, now and then.
 func (p *progress) step(e observe.Event) {
@@ -172,6 +180,17 @@ func (p *progress) step(e observe.Event) {
 		words.Duration(seconds*float64(e.Steps-m.Step)))
 }
 
+// evaluation writes a line of an evaluation between steps, now and then, and of the last.
+func (p *progress) evaluation(e observe.Event) {
+	x, s := e.Evaluation, p.steps[e.Addr]
+	now := time.Now()
+	if now.Sub(s.evaluated[x.Name]) < s.every(now) && x.Step != e.Steps {
+		return
+	}
+	s.evaluated[x.Name] = now
+	p.line("%s: step %d/%d  evaluate %q%s", foreign.Shown(e.Addr.String()), x.Step, e.Steps, x.Name, values(blocks.Writable(x.Numbers())))
+}
+
 func (p *progress) jsonEvent(e observe.Event) {
 	m := map[string]any{"type": string(e.Kind), "@timestamp": time.Now().UTC().Format(time.RFC3339Nano)}
 	m["address"] = e.Addr.String()
@@ -180,6 +199,9 @@ func (p *progress) jsonEvent(e observe.Event) {
 	}
 	if e.Step != nil && e.Kind == observe.StepDone {
 		m["metrics"], m["steps"], m["memory_bytes"] = e.Step, e.Steps, e.Memory
+	}
+	if e.Evaluation != nil {
+		m["evaluation"], m["steps"] = e.Evaluation, e.Steps
 	}
 	if e.Seam != nil {
 		m["seam"] = e.Seam

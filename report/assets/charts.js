@@ -57,6 +57,7 @@ const charts = (() => {
       }
     }
     for (const p of spec.points || []) if (p.x >= range[0] && p.x <= range[1]) wide(p.y);
+    for (const l of spec.between || []) { const [i, j] = seen(l.x, range); for (let k = i; k < j; k++) far(l.main[k]); }
     const more = (hi - lo) / 2 || Math.abs(hi) * .1 || 1;
     return [Math.max(Math.min(lo, least), lo - more), Math.min(Math.max(hi, most), hi + more)];
   };
@@ -123,6 +124,11 @@ const charts = (() => {
         }
       }
     }
+    for (const l of spec.between || []) { // a line with a dot an evaluation, if they stand apart
+      const [i, j] = seen(l.x, range), color = css("--c" + l.color), d = [];
+      for (let k = i; k < j; k++) d.push([l.x[k], near(l.main[k])]);
+      series.push({ type: "line", silent: true, name: l.name, data: d, z: 4, clip: true, emphasis: { disabled: true }, showSymbol: (j - i) * 10 < across, symbol: "circle", symbolSize: 7, itemStyle: { color, borderColor: fg, borderWidth: 1 }, lineStyle: { color, width: 1.4, type: "dotted" } });
+    }
     if (beyond.length) series.push({ type: "scatter", id: "beyond", silent: true, symbol: "triangle", symbolSize: 8, z: 5, clip: false, tooltip: { show: false }, data: beyond });
     const held = (spec.points || []).filter(p => p.x >= range[0] && p.x <= range[1]);
     if (held.length) series.push({ type: "scatter", id: "held-out", silent: true, symbol: "diamond", symbolSize: 12, z: 6, clip: false, tooltip: { show: false }, data: held.map(p => ({ value: [p.x, p.y], itemStyle: { color: css("--c" + p.color), borderColor: fg, borderWidth: 1 } })) });
@@ -137,7 +143,7 @@ const charts = (() => {
   const plain = name => fit(name, 180).replaceAll("{", "{\u200b"); // braces would begin a style
   const says = (spec, x) => {
     const text = units.kinds[spec.x].text, value = units.kinds[spec.y].text, show = v => v === null || v === undefined ? "not finite" : value(v);
-    const found = spec.curves.map(l => [l, l.x.length && x >= l.from ? nearest(l.x, x) : -1]).filter(([, k]) => k >= 0), most = 8;
+    const found = spec.curves.concat(spec.between || []).map(l => [l, l.x.length && x >= l.from ? nearest(l.x, x) : -1]).filter(([, k]) => k >= 0), most = 8;
     const rows = found.slice(0, most).map(([l, k]) => {
       let row = `${plain(l.name)}, step ${l.step[k].toLocaleString("en")}: ${show(l.main[k])}`;
       if (found.length > 3) return row;

@@ -90,6 +90,10 @@
   const seeded = () => ((page.table || {}).means || []).some(m => m.runs > 1);
   const drawable = () => choice.each === "seeds" ? averaged() : trained();
   const chosen = () => drawable().filter(t => t.name.includes(filter)).slice(0, mostCurves);
+  const ended = t => { // where the model of the result stands
+    const step = (t.b.values || {}).result_step, k = step === undefined ? -1 : t.s.step.findIndex(s => s >= step);
+    return k < 0 ? last(t.s[choice.x]) : t.s[choice.x][k];
+  };
   const specs = () => {
     const list = chosen().filter(t => !hidden.has(t.name)), [xKind, xName] = axes[choice.x], exp = choice.y === "perplexity";
     const to = l => exp && l ? l.map(v => v === null ? null : Math.exp(v)) : l;
@@ -97,10 +101,11 @@
       const from = t.at[choice.x];
       return Object.assign({ name: t.name, color: t.color, from, x: t.s[choice.x].map(v => from + v), step: t.s.step, band: t.band || "80 % of steps", grown: t.b.stage.grow ? from : undefined, says: `+${t.b.stage.added} layer${t.b.stage.added === 1 ? "" : "s"}` }, of(t.s));
     });
-    const points = list.flatMap(t => t.r.blocks.filter(e => e.model === t.b.address && e.values && typeof e.values[choice.y] === "number").map(e => ({ x: t.at[choice.x] + last(t.s[choice.x]), y: e.values[choice.y], color: t.color })));
+    const points = list.flatMap(t => t.r.blocks.filter(e => e.model === t.b.address && e.values && typeof e.values[choice.y] === "number").map(e => ({ x: t.at[choice.x] + ended(t), y: e.values[choice.y], color: t.color })));
+    const between = list.flatMap(t => (t.s.evaluations || []).map(e => ({ name: `${t.name} · ${e.name}`, color: t.color, from: t.at[choice.x], x: e[choice.x].map(v => t.at[choice.x] + v), step: e.step, main: to(e.loss), dots: true })));
     const spread = c => ({ main: c.mean, min: c.min, max: c.max });
     const made = {
-      loss: { y: exp ? "number" : "nats", says: true, points, curves: curves(s => ({ main: to(s.trend.mean), low: to(s.trend.low), high: to(s.trend.high), raw: to(s.loss.mean), min: to(s.loss.min), max: to(s.loss.max) })) },
+      loss: { y: exp ? "number" : "nats", says: true, points, between, curves: curves(s => ({ main: to(s.trend.mean), low: to(s.trend.low), high: to(s.trend.high), raw: to(s.loss.mean), min: to(s.loss.min), max: to(s.loss.max) })) },
       speed: { curves: curves(s => spread(s.tokens_per_second)) }, mfu: { curves: curves(s => ({ main: s.mfu.map(v => v === null ? null : 100 * v) })) },
       lr: { curves: curves(s => ({ main: s.learning_rate })) }, norm: { curves: curves(s => spread(s.grad_norm)) },
     };
@@ -110,7 +115,7 @@
   const explained = () => {
     if (choice.each === "seeds") return "Line: mean over the runs that differ in seeds alone. Band: the interval that holds the true mean with a confidence of 95 % (Student's t, point by point); one run has none. ";
     const every = Math.max(...trained().map(t => t.s.every));
-    return `Line: mean over a fiftieth of the stage's steps, ten at least. Band: where 80 % of these steps lie, between the quantiles of 10 and 90 %. Faint: ${every > 1 ? `up to ${every.toLocaleString("en")} steps a point, from the least to the most of them` : "each step"}. Triangles: beyond the axis. Diamonds: held-out. Dashed: the model grew. `;
+    return `Line: mean over a fiftieth of the stage's steps, ten at least. Band: where 80 % of these steps lie, between the quantiles of 10 and 90 %. Faint: ${every > 1 ? `up to ${every.toLocaleString("en")} steps a point, from the least to the most of them` : "each step"}. Triangles: beyond the axis. Diamonds: held-out, at the end. ${trained().some(t => (t.s.evaluations || []).length) ? "Dots: evaluations between steps. " : ""}Dashed: the model grew. `;
   };
   const draw = () => {
     document.getElementById("loss-says").textContent = explained() + "Drag to zoom, double-click for all.";
@@ -196,7 +201,7 @@
   const costs = () => {
     const list = page.runs.flatMap(r => (r.costs || []).map(c => [r, c]));
     if (!list.length) return false;
-    const going = (r, c) => r.blocks.some(b => b.address === c.address && b.stage.done < b.stage.steps);
+    const going = (r, c) => r.blocks.some(b => b.address === c.address && b.status !== "done" && b.stage.done < b.stage.steps);
     const less = (a, b) => `${Math.abs(100 * (1 - a / b)).toFixed(1)} % ${a <= b ? "less" : "more"}`;
     const one = ([r, c]) => table(`${many() ? r.name + ": " : ""}${c.address}${c.planned ? ", as planned" : going(r, c) ? ", so far" : ""}`, [["what"], ["these stages", "n"], ["vanilla, estimated", "n"], ["stages take", "n"]], [
       ["tokens", count(c.tokens), count(c.tokens), "the same"], ["FLOPs", count(c.run.flops), count(c.vanilla.flops), less(c.run.flops, c.vanilla.flops)],
@@ -262,16 +267,19 @@
       const v = b.values;
       rows.push([label(r, b), b.model, measured(v, "loss", 4), measured(v, "stderr", 4), measured(v, "perplexity", 2), measured(v, "bits_per_byte", 4), v.tokens !== undefined ? count(v.tokens) : "", percent(v.contamination), fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
     }
-    return rows.length > 0 && section("evaluation", "Evaluation", $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)));
+    const between = page.runs.flatMap(r => stages(r).flatMap(b => ((b.stage.series || {}).evaluations || []).map(e => [`${label(r, b)} · ${e.name}`, e.count.toLocaleString("en"), fixed(e.last, 4) || "not finite", fixed(e.best, 4), e.best_step.toLocaleString("en"), time(e.took)])));
+    const early = page.runs.flatMap(r => stages(r).filter(b => b.values && typeof b.values.ended === "string").map(b => $("p", {}, $("code", {}, label(r, b)), ": ", b.values.ended)));
+    return (rows.length > 0 || between.length > 0) && section("evaluation", "Evaluation", rows.length > 0 && $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)), between.length > 0 && $("div", { class: "card" }, table("Between the steps of stages: loss in nats a token", [["evaluation"], ["times", "n"], ["last", "n"], ["lowest", "n"], ["at step", "n"], ["took", "n"]], between), early));
   };
   const samples = () => {
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));
     return list.length > 0 && section("samples", "Samples", list.map(([n, texts]) => $("div", { class: "card" }, $("code", {}, n), texts.map(t => $("blockquote", { tabindex: 0 }, t)))));
   };
+  const early = b => b.status === "done" && b.stage.series && b.stage.done < b.stage.steps; // it ended before its last step
   const stageTable = () => {
     const rows = page.runs.flatMap(r => stages(r).map(b => {
       const s = b.stage, f = s.planned, x = s.series;
-      return [label(r, b), status(b.status), `${s.done.toLocaleString("en")} / ${s.steps.toLocaleString("en")}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(f.tokens), count(f.flops),
+      return [label(r, b), status(b.status), `${s.done.toLocaleString("en")} / ${s.steps.toLocaleString("en")}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(early(b) ? last(x.tokens) : f.tokens), count(early(b) ? last(x.flops) : f.flops),
         x && x.mean !== null ? fixed(x.mean, 4) : "", x && last(x.seconds) ? count(last(x.tokens) / last(x.seconds)) : "", x && last(x.seconds) ? time(last(x.seconds)) : "", x && x.skipped ? x.skipped : "0"];
     }));
     return rows.length > 0 && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["loss", "n"], ["tokens/s", "n"], ["time", "n"], ["skipped", "n"]], rows)));

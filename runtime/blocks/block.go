@@ -83,6 +83,7 @@ type (
 		Stepped
 		Course(w io.Writer)                          // writes what Identity writes, without length and schedule
 		Pace() json.RawMessage                       // length and schedule, for a note
+		Certain() bool                               // whether its result is that of its last step, whatever it measures
 		Merges() bool                                // whether its result, unlike a checkpoint, lacks what more steps need
 		Shares(steps int, pace json.RawMessage) bool // whether a run at that pace is the same for so many steps
 		Anew(pace json.RawMessage) string            // why a shorter finished run is not extended; "" if it can be

@@ -18,6 +18,7 @@ type Forecast struct {
 	Tokens  int64            `json:"tokens,omitempty"`      // predicted tokens, for a generation the most; 0 if unknown
 	How     fineweb.How      `json:"tokens_known,omitempty"`
 	FLOPs   float64          `json:"flops,omitempty"`
+	Between float64          `json:"evaluation_flops,omitempty"` // of these, those of evaluations between the steps of a stage
 	Seconds float64          `json:"seconds,omitempty"` // 0 if no rate is known
 	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, that Seconds is by
 	Least   bool             `json:"least,omitempty"`   // Rate is an upper bound, so Seconds is a lower one
@@ -76,9 +77,10 @@ func (f Forecast) By(rates map[string]float64) Forecast {
 	return f
 }
 
-// Reached notes among rates the one that the work reached, of which a share took so many seconds.
+// Reached notes among rates the one that the work reached, of which a share, without what is between steps, took so many
+// seconds.
 func (f *Forecast) Reached(rates map[string]float64, share, seconds float64) {
-	if amount := share * f.amount(); len(f.rates) > 0 && amount > 0 && seconds > 0 {
+	if amount := share * (f.amount() - f.Between); len(f.rates) > 0 && amount > 0 && seconds > 0 {
 		rates[f.rates[0]] = amount / seconds
 	}
 }

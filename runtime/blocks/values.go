@@ -15,6 +15,9 @@ const (
 	Flaw      = "diagnosis"  // a sentence on where that comes from
 )
 
+// Ended names the value that says why the result of a stage is not the model of its last step.
+const Ended = "ended"
+
 // WritesTo names the value that holds the user's folder that a block writes to, until the block has ended.
 const WritesTo = "folder"
 

@@ -53,12 +53,20 @@ type Digest struct {
 type Part struct {
 	Name string
 	Fill func(io.Writer) error
+	// Link is a file that the part is the same as, of a checkpoint; "" for none. It gets a second name where the file system
+	// has those.
+	Link string
 	// Around runs the writing of the file, to watch it; nil for none.
 	Around func(write func() error) error
 }
 
 // Write makes the part's file in a folder, synced, and hashes it while it is written.
 func (p Part) Write(dir string) (Digest, error) {
+	if p.Link != "" {
+		if err := os.Link(p.Link, filepath.Join(dir, p.Name)); err == nil {
+			return digestOf(p.Link)
+		}
+	}
 	h := sha256.New()
 	var n counter
 	write := func() error {
@@ -84,6 +92,32 @@ func Bytes(name string, b []byte) Part {
 // Tensors makes a part that is a safetensors file.
 func Tensors(name string, list []Tensor) Part {
 	return Part{Name: name, Fill: func(w io.Writer) error { return writeTensors(w, list) }}
+}
+
+// Linked makes a part that is the same as a file of a checkpoint.
+func Linked(name, path string) Part {
+	return Part{Name: name, Link: path, Fill: func(w io.Writer) error {
+		f, err := open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	}}
+}
+
+// digestOf returns what the manifest says of a file of a checkpoint.
+func digestOf(path string) (Digest, error) {
+	m, err := readManifest(filepath.Dir(path))
+	if err != nil {
+		return Digest{}, err
+	}
+	d, ok := m.Files[filepath.Base(path)]
+	if !ok {
+		return d, fmt.Errorf("%w: %s is not in its manifest", ErrDamaged, path)
+	}
+	return d, nil
 }
 
 // Write makes the folder dir: all parts beside it, synced and hashed while written, the manifest,

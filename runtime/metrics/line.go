@@ -28,8 +28,9 @@ func holds(open, end []byte) bool {
 	return err == nil && string(end[len(end)-2:]) == `"}` && uint32(sum) == sumOf(open)
 }
 
-func encode(s Step) ([]byte, error) {
-	b, err := json.Marshal(s)
+// encode writes the line of a step, or of an evaluation.
+func encode(x any) ([]byte, error) {
+	b, err := json.Marshal(x)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
-// Package metrics writes the numbers of a training run: metrics.jsonl, a line a step, and
-// TensorBoard event files.
+// Package metrics writes the numbers of a training run: metrics.jsonl, a line a step and a line for each evaluation
+// between steps, and TensorBoard event files.
 package metrics
 
 import (
@@ -51,9 +51,10 @@ func (s *Step) Scalars() []Scalar {
 // FileName is the file of a stage's steps.
 const FileName = "metrics.jsonl"
 
-// Writer appends steps to the files of a stage.
+// Writer appends steps and evaluations to the files of a stage.
 type Writer struct {
-	Last  Step // before what is written; its zero where there is none
+	Last  Step            // before what is written; its zero where there is none
+	Made  map[string]bool // names of the evaluations that were made after the step that it continues from
 	jsonl *os.File
 	tb    *events
 }
@@ -65,20 +66,26 @@ func Open(dir string, afterStep int) (*Writer, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, FileName)
-	old, err := Read(path)
-	if err != nil {
-		return nil, err
-	}
+	w := &Writer{Made: map[string]bool{}}
 	var kept []byte
-	var last Step
-	for _, s := range old {
-		if s.Step <= afterStep {
-			b, err := encode(s)
-			if err != nil {
-				return nil, err
-			}
-			kept, last = append(kept, b...), s
+	var errs []error
+	keep := func(step int, x any) {
+		if step <= afterStep {
+			b, err := encode(x)
+			kept, errs = append(kept, b...), append(errs, err)
 		}
+	}
+	err := new(Tail).ReadAll(path, func() {}, func(s *Step) {
+		if keep(s.Step, s); s.Step <= afterStep {
+			w.Last = *s
+		}
+	}, func(e *Evaluation) {
+		if keep(e.Step, e); e.Step == afterStep {
+			w.Made[e.Name] = true
+		}
+	})
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
 	}
 	if err := durable.WriteFile(path, kept); err != nil {
 		return nil, err
@@ -87,7 +94,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{Last: last, jsonl: f}
+	w.jsonl = f
 	if w.tb, err = newEvents(dir, time.Now().UnixNano()); err == nil {
 		err = w.tb.restart(afterStep + 1)
 	}
@@ -114,15 +121,26 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 // Write appends a step to both files, at the time of now.
 func (w *Writer) Write(s Step) error {
 	s.Time = time.Now().UnixMilli()
-	b, err := encode(s)
+	return w.write(s.Step, s, s.Scalars())
+}
+
+// WriteEvaluation appends an evaluation to both files, at the time of now.
+func (w *Writer) WriteEvaluation(e Evaluation) error {
+	e.Time = time.Now().UnixMilli()
+	return w.write(e.Step, e, e.Scalars())
+}
+
+// write appends a line to metrics.jsonl, and numbers to the events.
+func (w *Writer) write(step int, line any, numbers []Scalar) error {
+	b, err := encode(line)
 	if err != nil {
 		return err
 	}
 	if _, err := w.jsonl.Write(b); err != nil {
 		return err
 	}
-	for _, x := range s.Scalars() {
-		if err := w.tb.scalar(s.Step, x.Tag, x.Value); err != nil {
+	for _, x := range numbers {
+		if err := w.tb.scalar(step, x.Tag, x.Value); err != nil {
 			return err
 		}
 	}

@@ -3,10 +3,13 @@ package metrics
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -130,5 +133,70 @@ func TestEveryFlippedBitIsNoticed(t *testing.T) {
 				t.Fatalf("bit %d of %q: %+v", bit, b[line:2*line], s)
 			}
 		}
+	}
+}
+
+// TestEvaluationsAmongSteps: lines of evaluations are read apart from those of steps, go when a run goes on from an older step,
+// and stay when it goes on from theirs; a damaged one is left out.
+func TestEvaluationsAmongSteps(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	want := func(steps int, evaluations ...string) {
+		t.Helper()
+		s, err := Read(path)
+		list, bad := Evaluations(path)
+		var got []string
+		for _, e := range list {
+			got = append(got, fmt.Sprintf("%s%d%v", e.Name, e.Step, e.Values["loss"]))
+		}
+		if err != nil || bad != nil || len(s) != steps || !slices.Equal(got, evaluations) {
+			t.Errorf("%d steps and %v; %v %v", len(s), got, err, bad)
+		}
+	}
+	w, err := Open(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if i > 0 {
+			err = w.Write(Step{Step: i, Loss: 2})
+		}
+		for _, name := range []string{"a", "b"} {
+			if err == nil && (i%2 == 0 || name == "a") {
+				loss := float64(i)
+				if i == 4 && name == "b" {
+					loss = math.NaN()
+				}
+				err = w.WriteEvaluation(Evaluation{Name: name, Step: i, Tokens: 7, Seconds: 0.5, Measured: 3,
+					Values: map[string]float64{"loss": loss}})
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(4, "a00", "b00", "a11", "a22", "b22", "a33", "a44", "b4NaN")
+	if w, err = Open(dir, 3); err != nil || w.Last.Step != 3 || !maps.Equal(w.Made, map[string]bool{"a": true}) {
+		t.Fatalf("%+v %v", w, err)
+	}
+	w.Close()
+	want(3, "a00", "b00", "a11", "a22", "b22", "a33")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(b, []byte(`"loss":1}`), []byte(`"loss":9}`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(3, "a00", "b00", "a22", "b22", "a33")
+	events, err := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
+	if err != nil || len(events) == 0 {
+		t.Fatal(events, err)
+	}
+	if b, err = os.ReadFile(events[0]); err != nil || !bytes.Contains(b, []byte("eval/b_loss")) {
+		t.Errorf("TensorBoard's events do not hold the evaluations; %v", err)
 	}
 }

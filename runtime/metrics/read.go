@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,11 @@ type Tail struct {
 // on from an older step, or is gone: all that was given before no longer holds. What add is given is valid until it
 // returns.
 func (t *Tail) Read(path string, reset func(), add func(*Step)) error {
+	return t.ReadAll(path, reset, add, nil)
+}
+
+// ReadAll is Read that gives evaluations too, in the order of the file; nil for none of them.
+func (t *Tail) ReadAll(path string, reset func(), add func(*Step), evaluated func(*Evaluation)) error {
 	f, err := foreign.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		*t = Tail{}
@@ -74,7 +80,12 @@ func (t *Tail) Read(path string, reset func(), add func(*Step)) error {
 			return err
 		}
 		t.offset += int64(len(line))
-		if s = (Step{}); s.decode(line) {
+		switch s = (Step{}); {
+		case bytes.HasPrefix(line, evaluationStart):
+			if e := (Evaluation{}); evaluated != nil && e.decode(line) {
+				evaluated(&e)
+			}
+		case s.decode(line):
 			add(&s)
 		}
 	}

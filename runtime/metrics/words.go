@@ -19,6 +19,16 @@ func Word(x float64) string {
 	return ""
 }
 
+// ofWord is the inverse of Word; ok is false for other texts.
+func ofWord(text string) (x float64, ok bool) {
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		if Word(x) == text {
+			return x, true
+		}
+	}
+	return 0, false
+}
+
 // Finite reports whether x is neither NaN nor infinite.
 func Finite(x float64) bool { return Word(x) == "" }
 
@@ -81,13 +91,8 @@ func (s *Step) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	for name, x := range s.numbers() {
-		switch words.NotFinite[name] {
-		case "NaN":
-			*x = math.NaN()
-		case "Infinity":
-			*x = math.Inf(1)
-		case "-Infinity":
-			*x = math.Inf(-1)
+		if v, ok := ofWord(words.NotFinite[name]); ok {
+			*x = v
 		}
 	}
 	return nil

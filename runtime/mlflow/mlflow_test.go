@@ -328,6 +328,50 @@ func TestWhileItRuns(t *testing.T) {
 	}
 }
 
+// TestEvaluationsBetweenSteps: they reach the run of their stage once each, also where another process goes on, and where the
+// stage ended early, with the model of an earlier step.
+func TestEvaluationsBetweenSteps(t *testing.T) {
+	f, s := newFolder(t), newServer(t)
+	p := f.pipeline()
+	p.Blocks["stage.a"] = Block{}
+	path, err := stepsFile(f.dir.Path, "stage.a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(status string, after, last int) {
+		t.Helper()
+		f.block("stage.a", state.Block{Status: status, Step: 2, Steps: 100})
+		f.save()
+		w, err := metrics.Open(filepath.Dir(path), after)
+		for i := after + 1; i <= last && err == nil; i++ {
+			if err = w.Write(metrics.Step{Step: i, Loss: 1, Seconds: 1}); err == nil {
+				err = w.WriteEvaluation(metrics.Evaluation{Name: "v", Step: i, Values: map[string]float64{"loss": float64(10 * i)}})
+			}
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if sum := track(t, s, p, Finished); sum.Err != nil {
+			t.Fatalf("%+v", sum)
+		}
+		var got []float64
+		for _, m := range one(t, s, "stage.a").Metrics["eval/v_loss"] {
+			got = append(got, m.Value, float64(m.Step))
+		}
+		var want []float64
+		for i := 1; i <= last; i++ {
+			want = append(want, float64(10*i), float64(i))
+		}
+		if !slices.Equal(got, want) || loss(s, one(t, s, "stage.a")) != last {
+			t.Errorf("the server has %v and %d steps", got, loss(s, one(t, s, "stage.a")))
+		}
+	}
+	run(state.Running, 0, 3)
+	run(state.Running, 2, 4) // from a checkpoint
+	run(state.Done, 4, 6)
+	run(state.Done, 6, 6)
+}
+
 func loss(s *mlflowtest.Server, r *mlflowtest.Run) (n int) {
 	s.Locked(func() { n = len(r.Metrics["train/loss"]) })
 	return n

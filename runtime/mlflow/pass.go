@@ -30,12 +30,17 @@ type run struct {
 	cursor  int            // the last step that the server has
 	pending []metrics.Step // that were read, and not sent
 	sent    int            // steps
+	whole   bool           // all steps of a stage that has ended, and the evaluations between them, were read
+
+	evaluations []metric           // that were read, and not sent
+	evaluated   map[string]integer // the last step of each value of an evaluation that was read, or that the server has
 }
 
 func runOf(r *remote) *run {
 	x := &run{id: r.Info.ID, address: r.tag(tagAddress), recipe: r.tag(tagRecipe), status: r.Info.Status,
 		ended: int64(r.Info.Ended), params: map[string]bool{}, tags: map[string]string{}, last: map[string]metric{},
-		deleted: r.deleted(), ours: true}
+		evaluated: map[string]integer{},
+		deleted:   r.deleted(), ours: true}
 	for _, p := range r.Data.Params {
 		x.params[p.Key] = true
 	}

@@ -24,9 +24,10 @@ func wanted(s *metrics.Step, steps int) bool {
 // stepsAtOnce are those of one request.
 var stepsAtOnce = mostMetrics / len((&metrics.Step{}).Scalars())
 
-// steps sends the steps that the server does not have, in their order: the last that it has says where to go on.
+// steps sends the steps that the server does not have, in their order, and the evaluations between them: the last that it
+// has says where to go on.
 func (t *Tracker) steps(ctx context.Context, r *run, name string, b *state.Block) error {
-	if b.Status == state.Done && r.cursor >= b.Step {
+	if r.whole {
 		return nil
 	}
 	if err := t.gather(r, name, b); err != nil {
@@ -50,6 +51,14 @@ func (t *Tracker) steps(ctx context.Context, r *run, name string, b *state.Block
 		r.pending = r.pending[len(some):]
 	}
 	r.pending = nil
+	if len(r.evaluations) > 0 {
+		if err := t.server.log(ctx, r.id, r.evaluations, nil, nil); err != nil {
+			return err
+		}
+		t.took()
+	}
+	r.evaluations = nil
+	r.whole = b.Status == state.Done
 	return nil
 }
 
@@ -64,7 +73,7 @@ func (t *Tracker) gather(r *run, name string, b *state.Block) error {
 		last = r.pending[n-1].Step
 	}
 	at := b.Started
-	return r.tail.Read(path, func() {}, func(s *metrics.Step) {
+	return r.tail.ReadAll(path, func() {}, func(s *metrics.Step) {
 		if s.Time == 0 { // of an older version
 			at = at.Add(time.Duration(s.Seconds * float64(time.Second)))
 			s.Time = at.UnixMilli()
@@ -72,7 +81,23 @@ func (t *Tracker) gather(r *run, name string, b *state.Block) error {
 		if s.Step > last && wanted(s, b.Steps) {
 			r.pending, last = append(r.pending, *s), s.Step
 		}
-	})
+	}, r.evaluation)
+}
+
+// evaluation notes an evaluation, if the server does not have it.
+func (r *run) evaluation(e *metrics.Evaluation) {
+	for _, x := range e.Scalars() {
+		k := key(x.Tag)
+		last, ok := r.evaluated[k]
+		if was, has := r.last[k]; !ok && has {
+			last, ok = was.Step, true
+		}
+		if ok && integer(e.Step) <= last {
+			continue
+		}
+		r.evaluated[k] = integer(e.Step)
+		r.evaluations = append(r.evaluations, metric{k, number(x.Value), integer(e.Time), integer(e.Step)})
+	}
 }
 
 func stepsFile(dir, name string) (string, error) {

@@ -25,6 +25,7 @@ type Planned struct {
 	Work        *Work // nil for a block without steps
 	FromStep    int   // the last step that is done already
 	Checkpoints int   // on the way
+	Evaluations int   // between steps
 	Inside      int   // spans inside the block's, besides steps and checkpoints
 }
 
@@ -68,7 +69,7 @@ func (p *Planned) sampled(every int) int {
 // belong to no block.
 func (b *Budget) show(fixed, longest int, blocks []Planned) int {
 	for _, p := range blocks {
-		if fixed += 1 + p.Inside + p.Checkpoints; p.Work != nil {
+		if fixed += 1 + p.Inside + p.Checkpoints + p.Evaluations; p.Work != nil {
 			fixed += stageSpans
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	BlockDone   EventKind = "apply_complete"
 	BlockFailed EventKind = "apply_errored"
 	StepDone    EventKind = "step_metrics"
+	Evaluated   EventKind = "evaluation"
 	Saved       EventKind = "checkpoint"
 	Notice      EventKind = "log"
 	Warned      EventKind = "warning"
@@ -42,11 +43,13 @@ type Event struct {
 	Message  string
 	Step     *metrics.Step
 	Steps    int
-	Memory   int64   // of the device, in bytes
-	Peak     float64 // measured peak of the device in FLOP/s
-	Values   map[string]any
-	Seconds  float64
-	Seam     *Seam // Notice: what growth or a merge did to the loss
+
+	Evaluation *metrics.Evaluation // Evaluated
+	Memory     int64               // of the device, in bytes
+	Peak       float64             // measured peak of the device in FLOP/s
+	Values     map[string]any
+	Seconds    float64
+	Seam       *Seam // Notice: what growth or a merge did to the loss
 }
 
 // Seam is the loss on one micro-batch before and after a model changed its shape, in nats a token.
@@ -76,6 +79,17 @@ func (b *Block) Event(ctx context.Context, e Event) {
 	}
 	o.Log.LogAttrs(ctx, level, message, slog.String(tracing.Address, b.Addr.String()),
 		slog.String("event", string(e.Kind)))
+}
+
+// Evaluated tells of an evaluation between steps, of which the stage has so many; ctx is that of its span.
+func (b *Block) Evaluated(ctx context.Context, x *metrics.Evaluation, steps int) {
+	name, loss := tracing.KV{Key: tracing.Evaluation, Value: x.Name}, x.Values["loss"]
+	b.Tell(ctx, name, tracing.KV{Key: tracing.EvaluationTokens, Value: x.Measured},
+		tracing.KV{Key: tracing.EvaluationLoss, Value: loss}, tracing.KV{Key: tracing.Tokens, Value: x.Tokens})
+	if b.observer.Trace.Measures() {
+		b.observer.Trace.Record(ctx, tracing.EvaluationLoss, loss, b.stage(), name)
+	}
+	b.Event(ctx, Event{Kind: Evaluated, Evaluation: x, Steps: steps})
 }
 
 // Notice tells of something that is worth knowing.

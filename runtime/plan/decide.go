@@ -69,7 +69,9 @@ func (f *Fold) decide(ctx context.Context, a *Action) error {
 	default:
 		a.Verb, a.Found, a.id = UpToDate, found, found.ID
 		a.Warn(blocks.Diagnosis(found.Values))
-		f.takeOver(a, old)
+		if f.takeOver(a, old); a.Why == "" {
+			a.Why, _ = found.Values[blocks.Ended].(string)
+		}
 	}
 	if before != "" && a.Verb != UpToDate {
 		a.id = before // the same bits will come, so blocks made from it stay up to date

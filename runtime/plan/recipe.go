@@ -30,7 +30,9 @@ func hashes(kind, attr string) bool {
 
 // resolved reports whether a recipe holds what an attribute resolves to, and not the attribute.
 func resolved(kind, attr string) bool {
-	return slices.ContainsFunc(all.Kinds[kind].Resolved, func(x string) bool { return attr == x || strings.HasPrefix(attr, x+".") })
+	return slices.ContainsFunc(all.Kinds[kind].Resolved, func(x string) bool {
+		return attr == x || strings.HasPrefix(attr, x+".") || strings.HasPrefix(attr, x+"[")
+	})
 }
 
 // noDecay is the attribute for which an empty list is not the default.

@@ -55,6 +55,12 @@ func (s *Stage) stepFLOPs() (model, recomputed int64) {
 	return s.flops.model, s.flops.recomputed
 }
 
+// ProbeFLOPs returns the operations of running the model forward on a micro-batch.
+func (s *Stage) ProbeFLOPs() int64 {
+	n, _ := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })(SegProbe)
+	return n
+}
+
 // modelFLOPs counts the operations of a program as Program.FLOPs does, but of the model alone: where the program is
 // padded, those of the same graph without padding.
 func modelFLOPs(p *gpu.Program, unpadded func() *graph.Graph) func(segment string) (n, recomputed int64) {

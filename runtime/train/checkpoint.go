@@ -51,13 +51,14 @@ func (l *Loop) checkpoint(ctx context.Context) error {
 		return err
 	}
 	dir := checkpoint.StepDir(l.Dir, step)
+	l.remember(dir)
 	l.block.Event(ctx, observe.Event{Kind: observe.Saved, Message: dir, Step: &metrics.Step{Step: step}})
 	return prune(l.Dir, l.Keep)
 }
 
 // Save writes the stage's result, with files as Job.Files gives them, and returns its content id.
 func (l *Loop) Save(ctx context.Context, files []checkpoint.Part) (id string, err error) {
-	return l.write(ctx, l.stage.Steps, files, true)
+	return l.write(ctx, l.state.Step, files, true)
 }
 
 // write writes a checkpoint under the eyes of the observer.
@@ -67,6 +68,9 @@ func (l *Loop) write(ctx context.Context, step int, files []checkpoint.Part, las
 		if err := l.metrics.Sync(); err != nil { // a run that goes on from here does not write them again
 			return err
 		}
+		if !last {
+			files = append(files, l.bestParts()...)
+		}
 		if id, err = l.save(dir, files, last); err == nil {
 			l.block.Tell(ctx, tracing.KV{Key: tracing.Bytes, Value: checkpoint.Size(dir)})
 		}
@@ -74,6 +78,33 @@ func (l *Loop) write(ctx context.Context, step int, files []checkpoint.Part, las
 	}, tracing.KV{Key: tracing.StepNumber, Value: l.state.Step})
 	l.block.Record(ctx, tracing.MetricCheckpoint, time.Since(start).Seconds())
 	return id, err
+}
+
+// bestPrefix begins the names of files in which a checkpoint holds the best one before it.
+const bestPrefix = "best."
+
+// bestParts are the files of the best checkpoint, in another that is written now; none where that is the best itself.
+func (l *Loop) bestParts() (parts []checkpoint.Part) {
+	if b := l.state.Best; b == nil || b.Step == 0 || b.Step == l.state.Step {
+		return nil
+	}
+	names := []string{checkpoint.ModelFile, checkpoint.OptimizerFile, checkpoint.TrainerFile}
+	if len(l.stage.Adapters) > 0 {
+		names = append(names, checkpoint.AdapterFile)
+	}
+	for _, name := range names {
+		parts = append(parts, checkpoint.Linked(bestPrefix+name, l.best.path(name)))
+	}
+	return parts
+}
+
+// remember notes where the best checkpoint is, now that one of the state of now is in a folder.
+func (l *Loop) remember(dir string) {
+	if b := l.state.Best; b != nil && b.Step > 0 {
+		if l.best = (stored{dir: dir}); !l.isBest() {
+			l.best.prefix = bestPrefix
+		}
+	}
 }
 
 // prune removes all but the latest checkpoints, once the newest is durable.

@@ -21,6 +21,8 @@ type Result struct {
 	MergeDifference float64 // largest change of a token's loss by merging the adapters
 	MergeError      float64 // the share of all merges that rounding kept out
 	HeldOut         *int64  // documents trained on that an evaluation measures; nil where that is not known
+	Step            int     // whose model it is
+	Ended           string  // why that is not the last step of the stage; "" where it is
 }
 
 // Finish merges the adapters, measures what that changed, and returns what the stage came to. Where ctx ends or the data
@@ -28,6 +30,10 @@ type Result struct {
 func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 	if ctx.Err() != nil { // the corpus may still be read
 		return nil, l.keep(ctx, observe.ErrInterrupted)
+	}
+	ended, err := l.end(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if err := l.feedProbe(); err != nil {
 		if ctx.Err() != nil {
@@ -37,7 +43,7 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 	}
 	var before []float32
 	var seam *trainstate.Seam
-	err := l.cut(ctx, func() (err error) {
+	err = l.cut(ctx, func() (err error) {
 		if before, err = l.probe(); err != nil {
 			return err
 		}
@@ -57,7 +63,38 @@ func (l *Loop) Finish(ctx context.Context) (*Result, error) {
 		l.warnHeldOut(ctx, *l.heldOut)
 	}
 	l.state.Seam = seam
-	return l.result(), nil
+	r := l.result()
+	r.Ended = ended
+	return r, nil
+}
+
+// end says why the result is not the model of the stage's last step, "" if it is, and puts the best model on the device
+// if that is the result.
+func (l *Loop) end(ctx context.Context) (why string, err error) {
+	at, last := l.state.Step, l.stage.Steps
+	if at < last {
+		why = fmt.Sprintf("it ended at step %d of %d: %s", at, last, l.Ending.why(&l.state))
+		l.block.Notice(ctx, "%s", why)
+	}
+	b := l.state.Best
+	switch {
+	case b == nil:
+		return why, nil
+	case b.Step == 0:
+		l.block.Warn(ctx, "%s was finite in no evaluation: the result is the model of step %d, the last", l.Best, at)
+		return why, nil
+	case l.isBest():
+		return why, nil
+	}
+	best := fmt.Sprintf("the result is the model of step %d, where %s was lowest, %.4f", b.Step, l.Best, b.Value)
+	l.block.Notice(ctx, "%s", best)
+	if why != "" {
+		best = why + "; " + best
+	}
+	if err = l.resume(context.WithoutCancel(ctx), l.best); err != nil { // half of it would be of no use
+		err = fmt.Errorf("the best model, that of step %d, cannot be read: %w", b.Step, err)
+	}
+	return best, err
 }
 
 // mergeLast merges the adapters for good, and notes what that changed of the losses before.
@@ -94,7 +131,8 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 
 func (l *Loop) result() *Result {
 	s := &l.state
-	r := &Result{Skipped: s.Skipped, MergeDifference: s.Seam.MergeDifference, MergeError: s.Merges.Error(), HeldOut: l.heldOut}
+	r := &Result{Skipped: s.Skipped, MergeDifference: s.Seam.MergeDifference, MergeError: s.Merges.Error(), HeldOut: l.heldOut,
+		Step: s.Step}
 	for _, x := range s.LastLosses {
 		r.Loss += x / float64(len(s.LastLosses))
 	}

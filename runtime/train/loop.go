@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -40,6 +41,10 @@ type Job struct {
 	Data      string   // identity of what a position in the data means
 	Parts     []string // addresses of the data that Corpus mixes
 
+	Evaluations []*Evaluation // between steps
+	Ending      *Ending       // when it ends before its last step; nil for never
+	Best        *Value        // the result is the model with the lowest; nil for the last
+
 	Async bool    // the device works while the host goes on
 	Peak  float64 // of the device in FLOP/s, as measured; 0 where that is not known
 
@@ -67,6 +72,7 @@ type Loop struct {
 	passed   int64     // documents that could not be read and were passed over
 	specials int64     // special tokens in the documents
 	told     bool      // LeftOut was called
+	best     stored    // the checkpoint with the best value, where it is not the state of now
 }
 
 // Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
@@ -100,8 +106,8 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 func (l *Loop) weights(ctx context.Context) error {
 	if l.FromStep > 0 {
 		dir := checkpoint.StepDir(l.Dir, l.FromStep)
-		err := l.block.Inside(ctx, tracing.SpanRestore, func(ctx context.Context) error { return l.restore(ctx, dir) })
-		l.state.Recipe = l.Recipe // a stage that is extended goes on from a shorter one
+		err := l.resume(ctx, stored{dir: dir})
+		l.remember(dir)
 		return err
 	}
 	err := l.block.Inside(ctx, tracing.SpanGrow, func(ctx context.Context) error { return l.start(ctx, l.From) })
@@ -118,6 +124,19 @@ func (l *Loop) weights(ctx context.Context) error {
 	return err
 }
 
+// resume loads a checkpoint. It may be that of another stage of the same course, which this one goes on from, by other rules.
+func (l *Loop) resume(ctx context.Context, from stored) error {
+	err := l.block.Inside(ctx, tracing.SpanRestore, func(ctx context.Context) error { return l.restore(ctx, from) })
+	l.state.Recipe = l.Recipe
+	if l.Ending == nil {
+		l.state.Ending = nil
+	}
+	if l.Best == nil {
+		l.state.Best = nil
+	}
+	return err
+}
+
 // Watch counts the documents trained on that the evaluations named measure.
 func (l *Loop) Watch(w *fineweb.Watched, evaluations []string) {
 	l.stream.Watch(w)
@@ -128,8 +147,14 @@ func (l *Loop) Watch(w *fineweb.Watched, evaluations []string) {
 // Specials is how many special tokens stand in the documents that were trained on.
 func (l *Loop) Specials() int64 { return l.specials }
 
-// Close closes the file of metrics.
-func (l *Loop) Close() error { return l.metrics.Close() }
+// Close closes the file of metrics, and those that evaluations read.
+func (l *Loop) Close() error {
+	errs := []error{l.metrics.Close()}
+	for _, e := range l.Evaluations {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Train runs the steps that are left. An error of the data, or ErrInterrupted where ctx ends, comes after a checkpoint.
 func (l *Loop) Train(ctx context.Context) error {
@@ -139,12 +164,24 @@ func (l *Loop) Train(ctx context.Context) error {
 // steps is the training loop. On a device that works while the host goes on, the batch of step n+1 and its
 // forward and backward passes are queued after step n before its loss is read.
 func (l *Loop) steps(ctx context.Context) error {
+	if err := l.prepare(ctx); err != nil {
+		return l.keep(ctx, err)
+	}
+	known := l.isBest()
+	if err := l.evaluate(ctx, l.metrics.Made); err != nil { // what an interrupt kept from being made, or before the first step
+		return l.keep(ctx, err)
+	}
+	if !known && l.isBest() && !l.over() { // its checkpoint was saved before that was known
+		if err := l.checkpoint(ctx); err != nil {
+			return err
+		}
+	}
 	batches, stop := l.prefetch(ctx)
 	defer stop()
 	l.watch = l.block.Steps(ctx, l.stage.Work(), l.state.Step+1)
 	var ahead *flight
 	var aheadErr error
-	for l.state.Step < l.stage.Steps {
+	for !l.over() {
 		if ctx.Err() != nil {
 			return l.keep(ctx, observe.ErrInterrupted)
 		}
@@ -172,6 +209,14 @@ func (l *Loop) steps(ctx context.Context) error {
 	return nil
 }
 
+// over reports whether there is no step to come.
+func (l *Loop) over() bool { return l.state.Step >= l.stage.Steps || l.Ending.ended(&l.state) }
+
+// isBest reports whether the model of now is the best so far.
+func (l *Loop) isBest() bool {
+	return l.state.Best != nil && l.state.Best.Step > 0 && l.state.Best.Step == l.state.Step
+}
+
 // prefetch packs batches ahead of the steps. stop ends that.
 func (l *Loop) prefetch(ctx context.Context) (batches <-chan fineweb.Prefetched, stop func()) {
 	fetch, cancel := context.WithCancel(ctx)
@@ -197,7 +242,7 @@ func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watc
 // mayBegin reports whether the step after one that is under way may be put on the device already.
 func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
 	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
-		ctx.Err() == nil
+		!l.evaluates(f.step) && ctx.Err() == nil
 }
 
 // complete waits for a step and does what is due after it. queue is how many batches lay ready.
@@ -231,7 +276,10 @@ func (l *Loop) complete(ctx context.Context, f *flight, start time.Time, queue i
 	l.watch.Done(ctx, m, l.ran(f, start, queue))
 	l.block.Event(ctx, observe.Event{Kind: observe.StepDone, Step: &m, Steps: l.stage.Steps,
 		Memory: l.loaded.Allocated(), Peak: l.Peak})
-	if f.step < l.stage.Steps && l.Every > 0 && f.step%l.Every == 0 {
+	if err := l.evaluate(ctx, nil); err != nil {
+		return l.keep(ctx, err)
+	}
+	if !l.over() && (l.isBest() || l.Every > 0 && f.step%l.Every == 0) {
 		return l.checkpoint(ctx)
 	}
 	return nil

@@ -86,7 +86,7 @@ func TestMuonResumes(t *testing.T) {
 		_, err := before.save(dir, nil, false)
 		must(t, err)
 		after := begun(t, d, stage(), "")
-		must(t, after.restore(t.Context(), dir))
+		must(t, after.restore(t.Context(), stored{dir: dir}))
 		sameBits(t, what+", restored", before, after)
 		for step := half + 1; step <= 2*half; step++ {
 			after.trainStep(t, step, b)

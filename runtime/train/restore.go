@@ -41,26 +41,35 @@ func openStage(dir string) (*checkpoint.Folder, *checkpoint.File, error) {
 	return f, opt, nil
 }
 
+// stored is a checkpoint of a stage: a folder, or the files in one whose names begin with prefix.
+type stored struct{ dir, prefix string }
+
+func (c stored) path(name string) string { return filepath.Join(c.dir, c.prefix+name) }
+
 // restore loads a checkpoint of this very stage.
-func (t *trainer) restore(ctx context.Context, dir string) error {
+func (t *trainer) restore(ctx context.Context, from stored) error {
 	s := t.stage
-	ts, err := trainstate.Read(dir)
+	ts, err := trainstate.ReadFile(from.path(checkpoint.TrainerFile))
 	if err != nil {
 		return err
 	}
 	t.state = *ts
-	f, opt, err := openStage(dir)
+	f, err := checkpoint.Open(from.path(checkpoint.ModelFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	opt, err := checkpoint.Open(from.path(checkpoint.OptimizerFile))
+	if err != nil {
+		return err
+	}
 	defer opt.Close()
 	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
 	if err := forward.Fill(ctx, s.Params, "", f, set); err != nil {
 		return err
 	}
 	if len(s.Adapters) > 0 {
-		ad, err := checkpoint.Open(filepath.Join(dir, checkpoint.AdapterFile))
+		ad, err := checkpoint.Open(from.path(checkpoint.AdapterFile))
 		if err != nil {
 			return err
 		}

@@ -161,7 +161,7 @@ func TestPaddingChangesNothing(t *testing.T) {
 			must(t, err)
 			for _, device := range []gpu.Device{d, wide{d}} {
 				restored := begun(t, device, c.make(), "")
-				must(t, restored.restore(t.Context(), dir))
+				must(t, restored.restore(t.Context(), stored{dir: dir}))
 				sameBits(t, "restored", padded, restored)
 				restored.padding(t, "restored")
 			}

@@ -26,6 +26,24 @@ type State struct {
 	LastLosses     []float64        `json:"last_losses"`
 	Skipped        int              `json:"skipped_steps"` // not finite
 	Seam           *Seam            `json:"seam,omitempty"`
+	Ending         *Ending          `json:"stop_when,omitempty"` // nil where nothing ends the stage early
+	Best           *Best            `json:"keep_best,omitempty"` // nil where the last model is the result
+}
+
+// Best is the lowest value that evaluations gave so far, by which the stage's result is chosen.
+type Best struct {
+	Seen  int     `json:"seen"` // step of the latest evaluation
+	Step  int     `json:"step"` // of the lowest; 0 while none was finite
+	Value float64 `json:"value"`
+}
+
+// Ending is how far a stage is from an early end.
+type Ending struct {
+	Seen    int     `json:"seen"` // step of the latest evaluation
+	Step    int     `json:"step"` // of the latest that was an improvement; 0 while none was finite
+	Value   float64 `json:"value"`
+	Waited  int     `json:"waited"`  // evaluations since
+	Reached bool    `json:"reached"` // the latest was as low as it is to be
 }
 
 // Seam is what the end of a stage measured.
@@ -54,8 +72,10 @@ func (m Merges) Error() float64 {
 const maxBytes = 1 << 30
 
 // Read reads the state in the folder of a checkpoint.
-func Read(dir string) (*State, error) {
-	path := filepath.Join(dir, checkpoint.TrainerFile)
+func Read(dir string) (*State, error) { return ReadFile(filepath.Join(dir, checkpoint.TrainerFile)) }
+
+// ReadFile reads a file that holds a state.
+func ReadFile(path string) (*State, error) {
 	b, err := foreign.ReadFile(path, maxBytes)
 	if err != nil {
 		return nil, err

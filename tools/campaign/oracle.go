@@ -95,12 +95,14 @@ func steps(path string) (string, error) {
 			Tokens int64   `json:"tokens"`
 			Loss   float64 `json:"loss"`
 			Norm   float64 `json:"grad_norm"`
+
+			Values map[string]float64 `json:"values"` // of an evaluation between steps
 		}
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
 		if m.Step > 0 {
-			fmt.Fprintln(&out, m.Step, m.Tokens, m.Loss, m.Norm)
+			fmt.Fprintln(&out, m.Step, m.Tokens, m.Loss, m.Norm, m.Values)
 		}
 	}
 	return out.String(), nil

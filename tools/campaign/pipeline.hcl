@@ -49,7 +49,13 @@ stage "seed" {
     sequence_length = 64
     batch_size      = 4
     steps           = 60
+    keep_best       = "validation.loss"
     schedule "cosine" { warmup_ratio = 0.1 }
+    evaluate "validation" {
+      every_steps = 6 # between checkpoints, which hold the best one before them
+      data        = data.jsonl.docs.validation
+      max_tokens  = 200
+    }
     checkpoint {
       every_steps = 4
       keep        = 2

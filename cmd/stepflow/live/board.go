@@ -2,6 +2,7 @@ package live
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,6 +62,8 @@ type row struct {
 	peak     float64 // of the device in FLOP/s
 	pace     Pace
 	outcome  string // of one that has ended
+
+	evaluated []*metrics.Evaluation // the latest of each name, between steps
 }
 
 // NewBoard returns the board of a run of a plan, nil for one that is made on the way. beside says that blocks run beside
@@ -134,6 +137,10 @@ func (b *Board) Event(e observe.Event) {
 		if r.takes != nil && r.steps > r.from {
 			r.takes.Reached(b.rates, 1/float64(r.steps-r.from), r.pace.Seconds())
 		}
+	case observe.Evaluated:
+		r := b.row(e.Addr)
+		same := func(x *metrics.Evaluation) bool { return x.Name == e.Evaluation.Name }
+		r.evaluated = append(slices.DeleteFunc(r.evaluated, same), e.Evaluation)
 	case observe.BlockDone:
 		r := b.row(e.Addr)
 		r.status, r.seconds, r.outcome = done, e.Seconds, headline(e.Values)

@@ -20,7 +20,14 @@ func (l left) then(m left) left { return left{l.seconds + m.seconds, l.whole && 
 // left tells how long a block still takes: by its own steps, or by the rate of work of its kind and size.
 func (r *row) left(rates map[string]float64, now time.Time) left {
 	if r.status == running && r.step != nil {
-		return left{r.pace.Seconds() * float64(max(0, r.steps-r.step.Step)), true}
+		steps := float64(max(0, r.steps-r.step.Step))
+		l := left{r.pace.Seconds() * steps, true}
+		if r.takes != nil && r.takes.Between > 0 { // evaluations, at the rate of the steps
+			if f := r.takes.By(rates); f.Rate > 0 {
+				l.seconds += f.Between / f.Rate * steps / float64(max(1, r.steps-r.from))
+			}
+		}
+		return l
 	}
 	if r.takes == nil {
 		return left{}

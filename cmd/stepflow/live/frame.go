@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"stepflow/dsl"
+	"stepflow/foreign"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/words"
 )
@@ -252,7 +253,7 @@ func (b *Board) fields(r *row, now time.Time) []field {
 	switch r.status {
 	case running:
 		if r.step != nil {
-			return r.training()
+			return r.training(b.rates, now)
 		}
 		return b.working(r, now)
 	case done:
@@ -270,7 +271,7 @@ func (b *Board) fields(r *row, now time.Time) []field {
 }
 
 // training is what is said of a stage that trains.
-func (r *row) training() []field {
+func (r *row) training(rates map[string]float64, now time.Time) []field {
 	m := r.step
 	seconds := r.pace.Seconds()
 	share := float64(m.Step) / float64(max(r.steps, 1))
@@ -285,11 +286,14 @@ func (r *row) training() []field {
 		rate := float64(m.Tokens) / float64(max(m.Step, 1)) / seconds
 		list = append(list, field{text: fmt.Sprintf("%5s tokens/s", words.Count(rate)), rank: 4})
 	}
+	for _, e := range r.evaluated {
+		list = append(list, field{text: foreign.Shown(e.Name) + " " + lossText(e.Values["loss"]), rank: 2})
+	}
 	list = append(list, field{text: fmt.Sprintf("lr %.2e", m.LearningRate), rank: 7})
 	if m.MFU > 0 && seconds > 0 { // over the same steps as the rate
 		list = append(list, field{text: fmt.Sprintf("MFU %2.0f %%", 100*m.MFU*m.Seconds/seconds), rank: 6})
 	}
-	eta := "ETA " + span(seconds*float64(max(0, r.steps-m.Step)))
+	eta := "ETA " + span(r.left(rates, now).seconds)
 	return append(list, field{text: fmt.Sprintf("%-9s", eta), rank: 2}) // as wide for seconds as for minutes
 }
 

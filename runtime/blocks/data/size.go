@@ -149,6 +149,40 @@ func (n *Data) Effort(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.W
 	return x, nil
 }
 
+// Takes is what measuring documents takes.
+type Takes struct {
+	Tokens    int64       // that are predicted; 0 if that is known only when the data are read
+	How       fineweb.How // Tokens are known
+	Sequences int64       // of Windows.Length tokens, the last one filled up
+	Whole     bool        // they were all counted
+}
+
+// Takes counts what measuring n takes if that is little, and else estimates it.
+func (n *Data) Takes(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.Windows) (t Takes, err error) {
+	effort, err := n.Effort(ctx, tok, w)
+	if err != nil {
+		return t, err
+	}
+	if t = (Takes{effort.Tokens, fineweb.Exact, effort.Sequences, effort.Whole}); effort.Whole {
+		return t, nil
+	}
+	size, err := n.HeldSize(ctx, tok, w.Split)
+	if err != nil || size.Tokens == 0 {
+		return Takes{}, err
+	}
+	if t.Tokens, t.How = size.Tokens, size.How; t.How == fineweb.Exact { // of the documents, not of the predicted tokens
+		t.How = fineweb.BySample
+	}
+	if w.Limit > 0 {
+		t.Tokens = min(t.Tokens, w.Limit)
+	}
+	t.Sequences = w.Sequences(t.Tokens)
+	if effort.Tokens > 0 && w.Join == nil {
+		t.Sequences = int64(math.Ceil(float64(t.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
+	}
+	return t, nil
+}
+
 // HoldsText returns an error if data are known to hold nothing to train on.
 func (n *Data) HoldsText(ctx context.Context) error {
 	var none error

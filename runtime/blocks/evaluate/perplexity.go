@@ -17,11 +17,11 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
-	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/trainstate"
 	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
@@ -67,22 +67,11 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
-	trained := trainedOn(e.Stage, e.Data)
 	w := &e.Windows
 	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
 		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
-	switch {
-	case w.Split == 0:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out "+
-			"documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on "+
-			"them.", ref, ref))}
-	case w.Split == fineweb.Validation && !e.Data.HoldsOut():
-		return hcl.Diagnostics{d.Error("data", "Nothing held out",
-			fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained "+
-				"on them.", ref, ref))}
-	case w.Split == fineweb.All && trained != nil:
-		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure "+
-			"%s.validation.", trained.Addr, ref, ref))}
+	if diags := e.Stage.HeldOut(d, e.Data, ref, w.Split); diags.HasErrors() {
+		return diags
 	}
 	if d.Has("join") {
 		join := d.Str("join")
@@ -146,20 +135,6 @@ func (e *Perplexity) fit(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// trainedOn returns s or the stage before it that trained on any of the data; nil if none did.
-func trainedOn(s *stage.Stage, n *data.Data) *stage.Stage {
-	for ; s != nil; s = s.Before {
-		for _, mine := range s.Data.InFiles() {
-			for _, theirs := range n.InFiles() {
-				if mine == theirs {
-					return s
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // Forecast predicts what the evaluation takes. Its tokens and windows are counted if they are few, and else estimated.
 func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
 	f *blocks.Forecast) hcl.Diagnostics {
@@ -172,30 +147,14 @@ func (e *Perplexity) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Dec
 func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *blocks.Forecast) error {
 	w, tok := e.Windows, e.Tokenizer.Ready()
 	f.Program(e.Program)
-	effort, err := e.Data.Effort(ctx, tok, w)
-	if err != nil {
+	takes, err := e.Data.Takes(ctx, tok, w)
+	if err != nil || takes.Tokens == 0 {
 		return err
 	}
-	sequences := effort.Sequences
-	if f.Tokens, f.How = effort.Tokens, fineweb.Exact; !effort.Whole {
-		size, err := e.Data.HeldSize(ctx, tok, w.Split)
-		if err != nil || size.Tokens == 0 {
-			return err
-		}
-		if f.Tokens, f.How = size.Tokens, size.How; f.How == fineweb.Exact { // of the documents, not of the predicted tokens
-			f.How = fineweb.BySample
-		}
-		if w.Limit > 0 {
-			f.Tokens = min(f.Tokens, w.Limit)
-		}
-		sequences = w.Sequences(f.Tokens)
-		if effort.Tokens > 0 && w.Join == nil {
-			sequences = int64(math.Ceil(float64(f.Tokens) * float64(effort.Sequences) / float64(effort.Tokens)))
-		}
-	}
-	batches := (sequences + int64(w.Batch) - 1) / int64(w.Batch)
-	if effort.Whole && batches > 0 { // the same number of smaller batches has less padding
-		e.Windows.Batch = int((sequences + batches - 1) / batches)
+	f.Tokens, f.How = takes.Tokens, takes.How
+	batches := (takes.Sequences + int64(w.Batch) - 1) / int64(w.Batch)
+	if takes.Whole && batches > 0 { // the same number of smaller batches has less padding
+		e.Windows.Batch = int((takes.Sequences + batches - 1) / batches)
 		if e.Program, err = world.Programs.Pass(e.pass()); err != nil {
 			return err
 		}
@@ -296,18 +255,20 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	step := 0
 	if e.Stage != nil {
 		step = e.Stage.Steps
+		if t, err := trainstate.Read(weights); err == nil { // it may have ended earlier
+			step = t.Step
+		}
 	}
 	loss := values["loss"].(float64)
 	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
 }
 
-// measured is what a model made of the batches so far. Sums are in float64, token by token in order: the result does not
-// depend on the batch size.
+// measured is what a model made of the batches so far.
 type measured struct {
-	model        *forward.Forward
-	batches      int
-	sum, squares float64
-	diagnosis    string // why the sum is not finite; it then stays as it is, and only tokens are counted
+	forward.Loss
+	model     *forward.Forward
+	batches   int
+	diagnosis string // why the loss is not finite; only tokens are counted then
 }
 
 // add runs the model on a batch.
@@ -320,28 +281,19 @@ func (m *measured) add(b *fineweb.Batch) error {
 		return err
 	}
 	m.batches++
-	for i, x := range nll {
-		if b.Targets[i] == fineweb.Ignored {
-			continue
-		}
-		m.sum += float64(x)
-		m.squares += float64(x) * float64(x)
-		if !metrics.Finite(m.sum) {
-			m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.sum))
-			return err
-		}
+	if m.Add(b, nll); !m.Finite() {
+		m.diagnosis, err = m.model.Diagnose("loss is " + metrics.Text(m.Sum))
 	}
-	return nil
+	return err
 }
 
 // values returns what the block exports, of the tokens held out.
 func (m *measured) values(held *fineweb.Held) map[string]any {
-	n := float64(held.Tokens)
-	loss := m.sum / n
-	values := map[string]any{"loss": loss, "perplexity": math.Exp(loss),
-		"bits_per_byte": m.sum / math.Ln2 / float64(held.Bytes), "word_perplexity": math.Exp(m.sum / float64(held.Words)),
-		"tokens": n, "bytes": float64(held.Bytes), "words": float64(held.Words), "documents": float64(held.Documents),
-		"stderr": math.Sqrt(math.Max(0, m.squares/n-loss*loss) / n), "unigram_entropy": entropy(held)}
+	values := map[string]any{"tokens": float64(held.Tokens), "bytes": float64(held.Bytes), "words": float64(held.Words),
+		"documents": float64(held.Documents), "unigram_entropy": entropy(held)}
+	for name, v := range m.Values(held) {
+		values[name] = v
+	}
 	if m.diagnosis != "" {
 		values[blocks.Flaw] = m.diagnosis
 	}

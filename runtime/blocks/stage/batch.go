@@ -7,6 +7,7 @@ import (
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/trainstate"
 )
 
 // StepBatch is the batch that a step trains on.
@@ -46,7 +47,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	}
 	before := int64(step-1) * int64(s.Batch)
 	for x := s.Before; x != nil && x.sameData(w, s); x = x.Before { // the stage continues at its position
-		before += int64(x.Steps) * int64(x.Batch)
+		before += int64(x.resultStep(w)) * int64(x.Batch)
 	}
 	for done := int64(0); done < before; {
 		if err := progress(done, before); err != nil {
@@ -63,6 +64,16 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 		return nil, err
 	}
 	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok}, nil
+}
+
+// resultStep returns the step whose model is the stage's result; the last, if it has not run.
+func (s *Stage) resultStep(w *blocks.World) int {
+	if dir, ok := w.Made(s.Addr); ok {
+		if t, err := trainstate.Read(dir); err == nil {
+			return t.Step
+		}
+	}
+	return s.Steps
 }
 
 // sameData reports whether two stages read the same sequences, so that one continues where the other ended.

@@ -18,6 +18,7 @@ type pace struct {
 	Steps    int            `json:"steps"`
 	Horizon  float64        `json:"horizon"` // tokens at which the schedule ends
 	Schedule optim.Schedule `json:"schedule"`
+	decided
 }
 
 // Course writes what decides the bits of a step and can be said in several ways, but for its learning rate.
@@ -31,12 +32,15 @@ func (s *Stage) Course(w io.Writer) {
 
 // Pace returns the number of steps and the schedule.
 func (s *Stage) Pace() json.RawMessage {
-	b, err := json.Marshal(pace{s.Steps, s.Horizon, s.Schedule.Used()})
+	b, err := json.Marshal(pace{s.Steps, s.Horizon, s.Schedule.Used(), s.rules()})
 	if err != nil {
 		panic(err) // the language has no numbers that are not finite
 	}
 	return b
 }
+
+// Certain reports whether the result is that of the last step, whatever evaluations give.
+func (s *Stage) Certain() bool { return !s.decides() }
 
 // Merges reports whether the result has adapters merged into its weights: further steps need a checkpoint from before.
 func (s *Stage) Merges() bool { return len(s.Adapters) > 0 }
@@ -45,7 +49,7 @@ func (s *Stage) Merges() bool { return len(s.Adapters) > 0 }
 // if that pace cannot be read.
 func (s *Stage) Shares(steps int, text json.RawMessage) bool {
 	var was pace
-	if json.Unmarshal(text, &was) != nil || steps > min(s.Steps, was.Steps) {
+	if json.Unmarshal(text, &was) != nil || steps > min(s.Steps, was.Steps) || !s.follows(was.decided, was.Steps, steps) {
 		return false
 	}
 	last := float64(steps) * float64(s.StepTokens())

@@ -23,25 +23,43 @@ type Measure interface {
 	Measures() (s *Stage, n *data.Data, w fineweb.Windows) // n is nil for none
 }
 
-// measured is a block that measures, with its data.
+// measured is a block that measures, with its data: a block of its own, or one inside a stage.
 type measured struct {
 	*blocks.Planned
+	inside  string // name of the block inside a stage; "" for a block of its own
 	data    *data.Data
 	windows fineweb.Windows
+}
+
+// of begins the name of what measures.
+func (m *measured) of() string {
+	if m.inside == "" {
+		return ""
+	}
+	return fmt.Sprintf("evaluate %q of ", m.inside)
+}
+
+// comesFrom reports whether s is x or was made from it.
+func (s *Stage) comesFrom(x *Stage) bool {
+	for ; s != nil; s = s.Before {
+		if s.Addr == x.Addr {
+			return true
+		}
+	}
+	return false
 }
 
 // measuredBy lists the blocks that measure the stage's model or one made from it.
 func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 	for _, p := range all {
-		m, ok := p.Block.(Measure)
-		if !ok {
-			continue
+		if m, ok := p.Block.(Measure); ok {
+			if of, n, w := m.Measures(); n != nil && of.comesFrom(s) {
+				list = append(list, measured{p, "", n, w})
+			}
 		}
-		of, n, w := m.Measures()
-		for x := of; x != nil && n != nil; x = x.Before {
-			if x.Addr == s.Addr {
-				list = append(list, measured{p, n, w})
-				break
+		if m, ok := p.Block.(*Stage); ok && m.Imported == nil && m.comesFrom(s) {
+			for _, e := range m.Evaluations {
+				list = append(list, measured{p, e.Name, e.Data, e.Windows})
 			}
 		}
 	}
@@ -67,7 +85,7 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 				}
 				if file := fineweb.Shared(trained.Contents(), held.Contents()); file != "" {
 					told[key] = true
-					warnings = append(warnings, mine.World.Secrets.Redact(shares(mine.World, m.Planned, held, trained, file, whole)))
+					warnings = append(warnings, mine.World.Secrets.Redact(shares(mine.World, &m, held, trained, file, whole)))
 				}
 			}
 		}
@@ -76,7 +94,7 @@ func (s *Stage) Beside(mine *blocks.Planned, all []*blocks.Planned) (warnings []
 }
 
 // shares warns that data to train on hold documents that an evaluation measures, and says what to do.
-func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file string, whole bool) string {
+func shares(w *blocks.World, e *measured, held, trained *data.Data, file string, whole bool) string {
 	at := func(x addr.Addr) string {
 		y := w.Find(x)
 		if y == nil {
@@ -91,13 +109,13 @@ func shares(w *blocks.World, e *blocks.Planned, held, trained *data.Data, file s
 		}
 	}
 	if whole {
-		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s measures all of those: %s. Train on "+
+		return fmt.Sprintf("%s, which it trains on, holds documents of %s, and %s%s measures all of those: %s. Train on "+
 			"other files, or measure documents that are held out of both",
-			at(trained.Addr), at(held.Addr), at(e.Addr), file)
+			at(trained.Addr), at(held.Addr), e.of(), at(e.Addr), file)
 	}
-	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s measures: "+
+	return fmt.Sprintf("%s, which it trains on, holds documents of %s, and does not hold out those that %s%s measures: "+
 		"%s. Train on %s, or give both the same validation_fraction and the same ids",
-		at(trained.Addr), at(held.Addr), at(e.Addr), file, held.Addr)
+		at(trained.Addr), at(held.Addr), e.of(), at(e.Addr), file, held.Addr)
 }
 
 // watched reads the documents that evaluations of the stage's model measure, once a run; nil if there are none. If they
@@ -107,7 +125,7 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 	var keys []string
 	by := map[string]measured{}
 	for _, m := range s.measuredBy(r.All) {
-		names = append(names, m.Addr.String())
+		names = append(names, m.of()+m.Addr.String())
 		key := fmt.Sprint(m.data.Addr, m.windows.Split, m.windows.Join != nil)
 		if m.windows.Limit > 0 { // the windows say which documents are reached
 			key += fmt.Sprint(" ", m.windows.Limit, m.windows.Length, m.windows.Stride, m.windows.EndOfText)

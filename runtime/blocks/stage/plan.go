@@ -26,7 +26,7 @@ import (
 )
 
 func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
-	s := &Stage{Addr: p.Addr, Stage: program.Stage{DType: program.Precisions[d.Str("precision")],
+	s := &Stage{Addr: p.Addr, world: p.World, Stage: program.Stage{DType: program.Precisions[d.Str("precision")],
 		PeftSeed: uint64(d.Int("seed")), Frozen: map[string]bool{}}}
 	m, diags := s.start(p, d)
 	if diags.HasErrors() {
@@ -51,6 +51,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		if diags := s.horizon(p, d); diags.HasErrors() {
 			return nil, diags
 		}
+		s.checkEvaluations(p)
 	}
 	s.Figures = program.FiguresOf(&s.Stage, s.checkpoints())
 	if s.Imported == nil {
@@ -65,11 +66,15 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	}
 	p.Block = s
 	f := s.Figures
-	return map[string]cty.Value{
+	known := map[string]cty.Value{
 		"num_hidden_layers": blocks.Number(len(s.Layers)), "num_parameters": blocks.Number(ops.Count(s.Params, nil)),
 		"peak_bytes": blocks.Number(f.Peak), "flops": blocks.Number(f.FLOPs), "tokens": blocks.Number(f.Tokens),
 		"steps": blocks.Number(s.Steps),
-	}, nil
+	}
+	if !s.decides() {
+		known["result_step"] = known["steps"]
+	}
+	return known, nil
 }
 
 // remedy says what would make the stage smaller, of what it does not do yet.
@@ -336,7 +341,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
 		}
 	}
-	return diags
+	return append(diags, s.evaluations(p, t)...)
 }
 
 // roundedSteps is the share by which a stage's steps may differ from its horizon without a warning.

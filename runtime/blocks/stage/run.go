@@ -77,6 +77,7 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 	id := r.World.ID
 	j := train.Job{Stage: &s.Stage, StepFLOPs: s.Figures.StepFLOPs, Recipe: r.Recipe, Dir: r.Folder(), FromStep: r.From,
 		Every: s.Every, Keep: s.Keep,
+		Evaluations: s.measuring(tok), Ending: s.Ending, Best: s.Best,
 		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
 		Peak: r.Device.PeakFLOPs(s.DType),
 		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
@@ -126,9 +127,9 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 		return err
 	}
 	e := r.Entry
-	e.Step, e.Steps = s.Steps, s.Steps
-	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", s.Steps)))
-	e.Values = blocks.Writable(valuesOf(result))
+	e.Step, e.Steps = result.Step, s.Steps
+	e.Dir = filepath.Join(results.Folder(r.Addr), filepath.Base(checkpoint.StepDir("", result.Step)))
+	e.Values = blocks.Writable(s.valuesOf(result))
 	if median := loop.MedianSeconds(); median > 0 {
 		name := work.Rate(r.World.Caps, s.DType, s.Program, program.SegMicro, 0)
 		rate := float64(s.Figures.StepFLOPs+s.Figures.RecomputeFLOPs) / median
@@ -146,11 +147,18 @@ func (s *Stage) finish(ctx context.Context, r *blocks.Run, loop *train.Loop, tok
 }
 
 // valuesOf returns the values of the stage after it has run.
-func valuesOf(x *train.Result) map[string]any {
+func (s *Stage) valuesOf(x *train.Result) map[string]any {
 	var held any // null if unknown
 	if x.HeldOut != nil {
 		held = float64(*x.HeldOut)
 	}
-	return map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
+	values := map[string]any{"loss": x.Loss, "skipped_steps": float64(x.Skipped), "merge_difference": x.MergeDifference,
 		"merge_error": x.MergeError, "held_out_documents": held}
+	if s.decides() {
+		values["result_step"] = float64(x.Step)
+	}
+	if x.Ended != "" {
+		values[blocks.Ended] = x.Ended
+	}
+	return values
 }

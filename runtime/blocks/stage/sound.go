@@ -62,7 +62,7 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 					decay)))
 		}
 	}
-	return diags
+	return append(diags, soundEvaluations(t)...)
 }
 
 // microOf returns the number of sequences on the device at a time. auto says that the device decides.

@@ -21,6 +21,7 @@ import (
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/train"
 )
 
 // Kind is the stage block.
@@ -33,7 +34,7 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	},
 	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
-		"train.accumulate_dtype"}}
+		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best"}}
 
 // work is the work of a stage.
 const work blocks.Work = "train"
@@ -58,11 +59,16 @@ type Stage struct {
 
 	Imported *Imported // nil of a stage that trains
 
+	Evaluations []*Evaluation // between steps
+	Ending      *train.Ending // when it ends before its last step; nil for never
+	Best        *train.Value  // the result is the model with the lowest; nil for the last
+
 	Data      *data.Data
 	Tokenizer *tokenizer.Tokenizer
 	Vanilla   *program.Figures // the full model trained at once with the same batch
 	Figures   program.Figures
 	takes     blocks.Forecast // of what is left to run
+	world     *blocks.World
 }
 
 var (
@@ -92,6 +98,7 @@ func (s *Stage) Identity(w io.Writer) {
 		horizon = 0
 	}
 	fmt.Fprintf(w, "steps %d, horizon %v, schedule %+v\n", s.Steps, horizon, schedule)
+	s.identifyRules(w)
 }
 
 // Summary says how much is trained.
@@ -127,6 +134,12 @@ func (s *Stage) Traced(from int) observe.Planned {
 	if s.Every > 0 {
 		p.Checkpoints = (s.Steps-1)/s.Every - from/s.Every
 	}
+	for _, e := range s.Evaluations {
+		p.Evaluations += s.count(e, from)
+	}
+	if s.Best != nil {
+		p.Checkpoints += s.count(s.evaluation(s.Best.Evaluation), from)
+	}
 	return p
 }
 
@@ -136,7 +149,12 @@ func (s *Stage) checkpoints() int {
 	if s.Every > 0 && s.Steps > 0 {
 		n += (s.Steps - 1) / s.Every
 	}
-	return max(min(n, s.Keep), min(n, s.KeepEnded))
+	best := 0
+	if s.Best != nil { // saved when it is found, and held by those after it
+		n += s.count(s.evaluation(s.Best.Evaluation), 0)
+		best = 1
+	}
+	return max(min(n, s.Keep)+best, min(n, s.KeepEnded))
 }
 
 // DeviceProgram returns the program of the stage's steps.
@@ -162,12 +180,13 @@ func (s *Stage) Readable(ctx context.Context, read map[string]bool) error {
 }
 
 // Forecast predicts how long the stage takes from a step on.
-func (s *Stage) Forecast(_ context.Context, p *blocks.Planned, from int, _ *dsl.Decoded) hcl.Diagnostics {
+func (s *Stage) Forecast(ctx context.Context, p *blocks.Planned, from int, d *dsl.Decoded) hcl.Diagnostics {
 	f := &s.Figures
-	s.takes = blocks.Forecast{Peak: f.Peak,
-		FLOPs: math.Max(0, float64(s.Steps-from)) * (float64(f.StepFLOPs) + float64(f.RecomputeFLOPs))}
+	evaluations, diags := s.forecastEvaluations(ctx, from, d.Block("train"))
+	s.takes = blocks.Forecast{Peak: f.Peak, Between: evaluations, FLOPs: evaluations +
+		math.Max(0, float64(s.Steps-from))*(float64(f.StepFLOPs)+float64(f.RecomputeFLOPs))}
 	s.takes.Predict(p.World, work, s.DType, s.Program, program.SegMicro)
-	return nil
+	return diags
 }
 
 // Takes returns what the steps left to run take.

@@ -31,6 +31,7 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	line("tokens", "%s in %s of %d; %sFLOP, %sFLOP a step", words.Count(f.Tokens), words.Plural(f.Steps, "step"),
 		s.StepTokens(),
 		words.Count(f.FLOPs), words.Count(f.StepFLOPs))
+	list = append(list, s.evaluationLines()...)
 	if f.DataTokens > 0 {
 		line("data", "%s tokens in %s, %s; %.2f passes in all", words.Count(f.DataTokens), s.Data.Addr, f.DataHow, f.Epochs)
 	}
