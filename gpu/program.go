@@ -77,10 +77,12 @@ const (
 	RoleInput   // written by the host before a run
 	RoleOutput  // read by the host after it
 	RoleConst   // written once
+	RoleCache   // what one run keeps for others
 )
 
 func (r Role) String() string {
-	return [...]string{"invalid", "weight", "gradient", "optimizer", "adapter", "input", "output", "const"}[r]
+	return [...]string{"invalid", "weight", "gradient", "optimizer", "adapter", "input", "output", "const",
+		"cache"}[r]
 }
 
 // Buffer is a named place in the arena that outlives a run.

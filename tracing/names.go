@@ -147,7 +147,7 @@ var Attributes = []Name{
 	{GradNorm, "1", "global gradient norm before clipping"},
 	{MemoryUsage, "By", "device memory that the program holds"},
 	{MemoryKind, "", "what device memory is used for: weights, gradients, optimizer, adapters, padding, " +
-		"activations, workspace or inputs"},
+		"activations, workspace, inputs or cache"},
 	{TokensPerSecond, "{token}/s", "tokens of the step divided by its duration"},
 	{MFU, "1", "model FLOPs divided by time and by the device's measured peak (Chowdhery et al. 2022, appendix B)"},
 	{MicroBatch, "", "index of the micro-batch in its step"},

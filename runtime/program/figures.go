@@ -38,12 +38,13 @@ type Figures struct {
 }
 
 // ByteKinds are the rows of the memory table, in order.
-var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "padding", "activations", "workspace", "inputs"}
+var ByteKinds = []string{"weights", "gradients", "optimizer", "adapters", "padding", "activations", "workspace", "inputs",
+	"cache"}
 
 // roleKinds are the rows that named buffers count in.
 var roleKinds = map[gpu.Role]string{gpu.RoleWeight: "weights", gpu.RoleGradient: "gradients",
 	gpu.RoleOptimizer: "optimizer", gpu.RoleAdapter: "adapters", gpu.RoleInput: "inputs", gpu.RoleOutput: "inputs",
-	gpu.RoleConst: "inputs"}
+	gpu.RoleConst: "inputs", gpu.RoleCache: "cache"}
 
 // BytesByKind returns the bytes of a program's arena by what they hold, one of ByteKinds. Those of padding are counted
 // apart from the tensors that have it; they are missing where there is none.
