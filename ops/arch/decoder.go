@@ -10,6 +10,9 @@ type Inputs struct {
 	IDs       graph.Value            // [batch, seq] i32
 	Segments  graph.Value            // [batch, seq] i32; none when attention crosses documents
 	Constants map[string]graph.Value // those that Model.Constants lists, by name
+
+	Cache     *Cache      // of earlier tokens; nil where all tokens of a text are in its row
+	Positions graph.Value // [batch, seq] i32, of the tokens in their texts; none without a cache
 }
 
 // Constant is a table that a program reads and that the host writes once.
@@ -52,9 +55,12 @@ func (m Model) Loss(g *graph.Graph, weight func(name string) graph.Value, in Inp
 	linear graph.Projection) graph.Value {
 	x := m.hidden(g, weight, in, linear)
 	g.At(-1, module(LMHead))
-	head := weight(m.Head())
-	a := gpu.Attrs{Chunk: chunk, Cols: counted(head, gpu.Shape.Rows, m.VocabSize)}
-	return g.Op("linear_cross_entropy", a, x, head, targets)[0]
+	return g.Op("linear_cross_entropy", m.head(weight, chunk), x, weight(m.Head()), targets)[0]
+}
+
+// head is the attributes of a loss that multiplies with the head itself.
+func (m Model) head(weight func(name string) graph.Value, chunk int) gpu.Attrs {
+	return gpu.Attrs{Chunk: chunk, Cols: counted(weight(m.Head()), gpu.Shape.Rows, m.VocabSize)}
 }
 
 // hidden adds the forward pass up to the final norm and returns what the head reads, [batch, seq, hidden].
@@ -120,13 +126,20 @@ func (l layer) attention(x graph.Value) graph.Value {
 		l.at("self_attn.rotary_emb")
 		q, k = l.rotate(q, l.NumAttentionHeads), l.rotate(k, l.NumKeyValueHeads)
 	}
+	l.at("self_attn")
+	return l.project(oProj, l.attend(q, k, v), l.AttentionBias)
+}
+
+// attend is attention of queries to keys and values.
+func (l layer) attend(q, k, v graph.Value) graph.Value {
+	if l.in.Cache != nil {
+		return l.in.Cache.attend(l, q, k, v)
+	}
 	operands := []graph.Value{q, k, v}
 	if l.in.Segments.Valid() {
 		operands = append(operands, l.in.Segments)
 	}
-	l.at("self_attn")
-	a := l.g.Op("attention", gpu.Attrs{Heads: l.NumAttentionHeads, KVHeads: l.NumKeyValueHeads}, operands...)[0]
-	return l.project(oProj, a, l.AttentionBias)
+	return l.g.Op("attention", gpu.Attrs{Heads: l.NumAttentionHeads, KVHeads: l.NumKeyValueHeads}, operands...)[0]
 }
 
 // feedForward is SwiGLU (Shazeer 2020), of x [batch, seq, hidden] to the same shape.
@@ -164,7 +177,11 @@ func (l layer) norm(module string, x graph.Value, n int) graph.Value {
 }
 
 func (l layer) rotate(x graph.Value, heads int) graph.Value {
-	return l.g.Op1("rope", gpu.Attrs{Heads: heads}, x, l.in.Constants["cos"], l.in.Constants["sin"])
+	operands := []graph.Value{x, l.in.Constants["cos"], l.in.Constants["sin"]}
+	if l.in.Positions.Valid() {
+		operands = append(operands, l.in.Positions)
+	}
+	return l.g.Op1("rope", gpu.Attrs{Heads: heads}, operands...)
 }
 
 func (l layer) project(module string, x graph.Value, biased bool) graph.Value {
