@@ -42,19 +42,8 @@ func Load(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Pass, fol
 	return f, nil
 }
 
-func (f *Forward) fill(ctx context.Context, folder string) error {
-	from, err := checkpoint.OpenFolder(folder)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	w := Watch(from, f.pass.Params, f.pass.DType)
-	err = Fill(ctx, f.pass.Params, "", w, func(p ops.Param, v []float32) error {
-		b, _ := f.program.Buffer(p.ID)
-		return b.CopyIn(f.loaded, gpu.Float32Bytes(v, b.Operand.Type.DType))
-	})
-	f.Flaw = w.Flaw
-	if err != nil {
+func (f *Forward) fill(ctx context.Context, folder string) (err error) {
+	if f.Flaw, err = load(ctx, f.loaded, f.program, f.pass.Params, f.pass.DType, folder); err != nil {
 		return err
 	}
 	return SetConstants(f.loaded, f.program, f.pass.Model, f.pass.Seq)

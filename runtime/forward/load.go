@@ -7,13 +7,18 @@ import (
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/arch"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 )
 
 // SetConstants writes the tables of a model, for sequences of seq tokens.
 func SetConstants(l gpu.Loaded, p *gpu.Program, m arch.Model, seq int) error {
+	return setConstants(l, p, m, seq, program.BufConst)
+}
+
+func setConstants(l gpu.Loaded, p *gpu.Program, m arch.Model, seq int, name func(string) string) error {
 	for _, c := range m.Constants(seq) {
-		b, _ := p.Buffer(program.BufConst(c.Name))
+		b, _ := p.Buffer(name(c.Name))
 		if err := l.CopyIn(b.Operand, gpu.Float32Bytes(c.Values(), gpu.F32)); err != nil {
 			return err
 		}
@@ -37,6 +42,21 @@ func Feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) erro
 		}
 	}
 	return nil
+}
+
+// load reads the weights of a model from folder into a program, and returns what is not finite in them.
+func load(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param, as gpu.DType, folder string) (Flaw, error) {
+	from, err := checkpoint.OpenFolder(folder)
+	if err != nil {
+		return Flaw{}, err
+	}
+	defer from.Close()
+	w := Watch(from, params, as)
+	err = Fill(ctx, params, "", w, func(x ops.Param, v []float32) error {
+		b, _ := p.Buffer(x.ID)
+		return b.CopyIn(l, gpu.Float32Bytes(v, b.Operand.Type.DType))
+	})
+	return w.Flaw, err
 }
 
 // Fill reads the tensor of each parameter, one at a time, and gives it to set. It ends with ctx.

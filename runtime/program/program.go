@@ -88,14 +88,21 @@ func (b *builder) output(name string, shape ...int) graph.Value {
 }
 
 func (b *builder) modelInputs(m arch.Model, batch, seq int, mask bool) arch.Inputs {
-	in := arch.Inputs{IDs: b.input(BufIDs, gpu.I32, batch, seq), Constants: map[string]graph.Value{}}
+	in := arch.Inputs{IDs: b.input(BufIDs, gpu.I32, batch, seq)}
 	if mask {
 		in.Segments = b.input(BufSegments, gpu.I32, batch, seq)
 	}
-	for _, c := range m.Constants(seq) {
-		in.Constants[c.Name] = b.g.Leaf(BufConst(c.Name), gpu.RoleConst, gpu.Type{Shape: c.Shape, DType: gpu.F32})
-	}
+	in.Constants = b.constants(m, seq, BufConst)
 	return in
+}
+
+// constants declares the tables of a model for sequences of seq tokens, under these names.
+func (b *builder) constants(m arch.Model, seq int, name func(string) string) map[string]graph.Value {
+	list := map[string]graph.Value{}
+	for _, c := range m.Constants(seq) {
+		list[c.Name] = b.g.Leaf(name(c.Name), gpu.RoleConst, gpu.Type{Shape: c.Shape, DType: gpu.F32})
+	}
+	return list
 }
 
 // CompileStage makes the program of a stage.

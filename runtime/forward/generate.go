@@ -1,0 +1,184 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"stepflow/gpu"
+	"stepflow/runtime/metrics"
+	"stepflow/runtime/program"
+)
+
+// Prompt is a text to continue.
+type Prompt struct {
+	IDs       []int32 // of the text; one at least
+	NewTokens int     // at most
+	Stop      []int32 // tokens that end it, which are not part of the continuation
+	Sampling  Sampling
+	Draw      int // number of the text among those that are sampled with one seed
+}
+
+// Generated is the continuation of a prompt.
+type Generated struct {
+	IDs []int32 // without the prompt, and without the token that ended it
+	End End
+	// Diagnosis says why the text was not continued, where End is Flawed.
+	Diagnosis string
+}
+
+// End is why a text ends.
+type End string
+
+// The ends of a text.
+const (
+	Stopped End = "stop"   // by a token, or by who was told of the tokens
+	Full    End = "length" // it has as many tokens as were asked for
+	Flawed  End = "flaw"   // a logit is not finite
+)
+
+// Generator continues texts. What it kept of the latest texts it does not compute again where new ones begin alike.
+type Generator struct {
+	Flaw Flaw // of the weights
+
+	*inference
+	held [][]int32 // the texts in the slots
+}
+
+// LoadGenerator loads the program p of x with the weights in folder. It ends with ctx, and so does all that it runs, in
+// the middle of a launch.
+func LoadGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference,
+	folder string) (*Generator, error) {
+	i, err := loadInference(ctx, d, p, x, folder)
+	if err != nil {
+		return nil, err
+	}
+	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, x.Texts)}, nil
+}
+
+// Close frees the device's memory.
+func (g *Generator) Close() error { return g.loaded.Close() }
+
+// text is a text that is being continued, in a slot.
+type text struct {
+	n    int // of the prompt
+	slot int
+	ids  []int32
+	rng  *rand.Rand
+}
+
+// Generate continues prompts, as many at once as the program takes, and returns the continuations in their order. each,
+// where it is not nil, is told of every token as soon as it is chosen, and ends the text where it returns false; that
+// token is part of the continuation. A continuation does not depend on the other prompts.
+func (g *Generator) Generate(ctx context.Context, prompts []Prompt, each func(n int, id int32) bool) ([]Generated, error) {
+	for n, p := range prompts {
+		if err := g.check(p); err != nil {
+			return nil, fmt.Errorf("prompt %d: %w", n, err)
+		}
+	}
+	list, slots, next := make([]Generated, len(prompts)), make([]*text, g.Texts), 0
+	for {
+		var now []*text
+		for slot := range slots {
+			for slots[slot] == nil && next < len(prompts) {
+				p := prompts[next]
+				if list[next].End = Full; p.NewTokens > 0 {
+					slots[slot] = &text{n: next, slot: slot, ids: slices.Clone(p.IDs), rng: p.Sampling.Draws(p.Draw)}
+				}
+				next++
+			}
+			if slots[slot] != nil {
+				now = append(now, slots[slot])
+			}
+		}
+		if len(now) == 0 {
+			return list, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		logits, err := g.step(now)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range now {
+			vocab := g.Model.VocabSize
+			more, err := g.choose(x, &prompts[x.n], &list[x.n], logits[x.slot*vocab:][:vocab], each)
+			if err != nil {
+				return nil, err
+			}
+			if !more {
+				slots[x.slot] = nil
+			}
+		}
+	}
+}
+
+// check returns why a prompt cannot be continued; nil if it can.
+func (g *Generator) check(p Prompt) error {
+	if len(p.IDs) == 0 || len(p.IDs)+p.NewTokens-1 > g.Context {
+		return fmt.Errorf("%d tokens, and %d to follow: the program takes one at least, and %d in all", len(p.IDs), p.NewTokens,
+			g.Context+1)
+	}
+	return inVocabulary(g.Model, p.IDs)
+}
+
+// step gives the logits of the next token of each text, [Texts, vocab].
+func (g *Generator) step(now []*text) ([]float32, error) {
+	if err := g.catchUp(now); err != nil {
+		return nil, err
+	}
+	rows := make([]row, g.Texts)
+	for _, x := range now {
+		last := len(x.ids) - 1
+		rows[x.slot] = row{slot: x.slot, past: last, ids: x.ids[last:]}
+		g.held[x.slot] = x.ids
+	}
+	if err := g.run(program.SegDecode, rows, g.Texts, 1); err != nil {
+		return nil, err
+	}
+	return g.read(program.BufTextLogits)
+}
+
+// catchUp keeps of each text what its slot does not hold, but for the last token.
+func (g *Generator) catchUp(now []*text) error {
+	var wave []*sharing
+	for _, x := range now {
+		for len(wave) <= x.slot {
+			wave = append(wave, nil)
+		}
+		wave[x.slot] = &sharing{kept: x.ids[:len(x.ids)-1]}
+	}
+	for _, b := range keeping(&g.Inference, g.held, wave) {
+		if err := g.keep(b.rows, b.n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// choose adds a token to a text, and reports whether the text goes on.
+func (g *Generator) choose(x *text, p *Prompt, to *Generated, logits []float32, each func(n int, id int32) bool) (more bool,
+	err error) {
+	if bad := FirstBad(logits); bad != 0 {
+		to.End = Flawed
+		what := fmt.Sprintf("a logit is %s after token %d of prompt %d, which was not continued", metrics.Text(bad), len(x.ids),
+			x.n)
+		last := len(x.ids) - 1
+		clear(g.held) // the other texts are kept again
+		to.Diagnosis, err = g.diagnose(what, x.ids[:last], program.SegDecode, row{past: last, ids: x.ids[last:]}, g.Texts, 1)
+		return false, err
+	}
+	id := p.Sampling.Next(logits, x.ids, x.rng)
+	if slices.Contains(p.Stop, id) {
+		to.End = Stopped
+		return false, nil
+	}
+	x.ids, to.IDs = append(x.ids, id), append(to.IDs, id)
+	if each != nil && !each(x.n, id) {
+		to.End = Stopped
+		return false, nil
+	}
+	return len(to.IDs) < p.NewTokens, nil
+}

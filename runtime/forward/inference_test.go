@@ -1,0 +1,309 @@
+package forward_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"stepflow/gpu"
+	"stepflow/gpu/cpu"
+	"stepflow/gpu/ref"
+	"stepflow/ops"
+	"stepflow/ops/arch"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// model is a model with random weights in a folder. Its sizes are no multiples of what a processor computes at once.
+type model struct {
+	arch.Model
+	params []ops.Param
+	folder string
+}
+
+func newModel(t testing.TB, m arch.Model) model {
+	t.Helper()
+	m.Fill()
+	params := m.Declare(make([]string, m.NumHiddenLayers))
+	rng := rand.New(rand.NewPCG(1, 2))
+	var tensors []checkpoint.Tensor
+	for i := range params {
+		p := &params[i]
+		p.ID = p.Name
+		v := make([]float32, p.Elems())
+		for j := range v {
+			if v[j] = float32(rng.NormFloat64()) * 0.3; len(p.Shape) == 1 {
+				v[j]++
+			}
+		}
+		tensors = append(tensors, checkpoint.Tensor{Name: p.Name, DType: gpu.F32, Shape: p.Shape,
+			Data: func() ([]byte, error) { return gpu.Float32Bytes(v, gpu.F32), nil }})
+	}
+	dir := filepath.Join(t.TempDir(), "model")
+	_, err := checkpoint.Write(dir, []checkpoint.Part{checkpoint.Tensors("model.safetensors", tensors)})
+	must(t, err)
+	return model{m, params, dir}
+}
+
+func small(t testing.TB, a *arch.Architecture) model {
+	return newModel(t, arch.Model{Arch: a, Config: arch.Config{VocabSize: 37, HiddenSize: 20, IntermediateSize: 28,
+		NumHiddenLayers: 4, NumAttentionHeads: 2, NumKeyValueHeads: 1, HeadDim: 6, MaxPositionEmbeddings: 48}})
+}
+
+func openCPU(t testing.TB) gpu.Device {
+	t.Helper()
+	d, err := cpu.Open(2, "")
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// ids are n random tokens of a model.
+func (m model) ids(rng *rand.Rand, n int) []int32 {
+	list := make([]int32, n)
+	for i := range list {
+		list[i] = int32(rng.IntN(m.VocabSize))
+	}
+	return list
+}
+
+// requests are contexts of all kinds of lengths with one to four continuations.
+func (m model) requests(contexts int) (list []forward.Request) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	begin := m.ids(rng, 9)
+	for c := range contexts {
+		context := m.ids(rng, 1+rng.IntN(30))
+		if c%3 == 0 {
+			context = append(slices.Clone(begin), context...) // as behind common examples
+		}
+		for range 1 + rng.IntN(4) {
+			most := m.MaxPositionEmbeddings + 1 - len(context)
+			list = append(list, forward.Request{Context: context, Continuation: m.ids(rng, 1+rng.IntN(min(most, 20)))})
+		}
+	}
+	whole := m.ids(rng, m.MaxPositionEmbeddings+1) // as long as the model takes
+	return append(list, forward.Request{Context: whole[:1], Continuation: whole[1:]},
+		forward.Request{Context: whole[:len(whole)-1], Continuation: whole[len(whole)-1:]})
+}
+
+// scorer loads a program for requests.
+func (m model) scorer(t testing.TB, d gpu.Device, as gpu.DType, requests []forward.Request) *forward.Scorer {
+	t.Helper()
+	x := program.Inference{Model: m.Model, Params: m.params, DType: as}
+	x.Context, x.Continuation = forward.LongestRequest(requests)
+	p, err := program.NewPrograms(d.Caps()).Inference(&x)
+	must(t, err)
+	s, err := forward.LoadScorer(t.Context(), d, p, x, m.folder)
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// whole loads a program that runs a whole text for each token, without anything that is kept.
+func (m model) whole(t *testing.T, d gpu.Device) *forward.Forward {
+	t.Helper()
+	pass := program.Pass{Model: m.Model, Params: m.params, DType: gpu.F32, Batch: 1, Seq: m.MaxPositionEmbeddings, Logits: true}
+	p, err := program.NewPrograms(d.Caps()).Pass(pass)
+	must(t, err)
+	f, err := forward.Load(t.Context(), d, p, pass, m.folder)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// plain scores a request by logits of whole texts.
+func plain(t *testing.T, f *forward.Forward, r forward.Request) (x forward.Likelihood) {
+	t.Helper()
+	x.Greedy = true
+	for i, target := range r.Continuation {
+		logits, err := f.Logits(append(slices.Clone(r.Context), r.Continuation[:i]...))
+		must(t, err)
+		most, sum := slices.Max(logits), 0.0
+		for _, l := range logits {
+			sum += math.Exp(float64(l - most))
+		}
+		x.Sum += float64(logits[target]-most) - math.Log(sum)
+		x.Greedy = x.Greedy && slices.Index(logits, most) == int(target)
+	}
+	return x
+}
+
+// TestScore compares likelihoods with those of passes over whole texts, of all architectures.
+func TestScore(t *testing.T) {
+	for _, a := range arch.All() {
+		t.Run(a.Type, func(t *testing.T) {
+			m := small(t, a)
+			requests := m.requests(5)
+			for _, d := range []gpu.Device{&ref.Device{}, openCPU(t)} {
+				requests := requests
+				if d.Caps().Kind != "cpu" {
+					requests = requests[:3] // it is slow
+				}
+				got, err := m.scorer(t, d, gpu.F32, requests).Score(t.Context(), requests, nil)
+				must(t, err)
+				whole := m.whole(t, d)
+				for i, r := range requests {
+					want := plain(t, whole, r)
+					if diff := math.Abs(got[i].Sum - want.Sum); !(diff <= 1e-5*math.Abs(want.Sum)) || got[i].Greedy != want.Greedy {
+						t.Errorf("%s: request %d of %d and %d tokens: %v, want %v", d.Caps().Kind, i, len(r.Context),
+							len(r.Continuation), got[i], want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestScoreAlone compares bits: a likelihood does not depend on the requests beside it, nor on their order.
+func TestScoreAlone(t *testing.T) {
+	d := openCPU(t)
+	for _, as := range []gpu.DType{gpu.F32, gpu.BF16} {
+		m := small(t, arch.Lookup("qwen3"))
+		requests := m.requests(14)
+		s := m.scorer(t, d, as, requests)
+		want, err := s.Score(t.Context(), requests, nil)
+		must(t, err)
+		rng := rand.New(rand.NewPCG(5, 6))
+		for _, size := range []int{1, 7, 64} {
+			order, counted := rng.Perm(len(requests)), 0
+			for part := range slices.Chunk(order, size) {
+				var some []forward.Request
+				for _, i := range part {
+					some = append(some, requests[i])
+				}
+				got, err := s.Score(t.Context(), some, func(n int) { counted += n })
+				must(t, err)
+				for j, i := range part {
+					if got[j] != want[i] {
+						t.Fatalf("%v, %d at a time: request %d: %v, and %v with all others", as, size, i, got[j], want[i])
+					}
+				}
+			}
+			if counted != len(requests) {
+				t.Errorf("%d of %d requests were told of", counted, len(requests))
+			}
+		}
+		small := m.scorer(t, d, as, requests[:3]) // a program of other shapes
+		got, err := small.Score(t.Context(), requests[:3], nil)
+		must(t, err)
+		if !slices.Equal(got, want[:3]) {
+			t.Errorf("%v: %v, and %v by a larger program", as, got, want[:3])
+		}
+	}
+}
+
+// TestGenerate compares greedy texts with those of passes over whole texts, and texts that are continued together with each
+// alone.
+func TestGenerate(t *testing.T) {
+	for _, a := range arch.All() {
+		t.Run(a.Type, func(t *testing.T) {
+			m, d := small(t, a), openCPU(t)
+			whole := m.whole(t, d)
+			rng := rand.New(rand.NewPCG(7, 8))
+			var prompts []forward.Prompt
+			for n := range 7 {
+				prompts = append(prompts, forward.Prompt{IDs: m.ids(rng, 1+3*n), NewTokens: 10 + n%3, Draw: n})
+				if n > 3 {
+					prompts[n].Sampling = forward.Sampling{Temperature: 1, TopP: 0.9, TopK: 20, RepetitionPenalty: 1.1, Seed: 5}
+				}
+			}
+			together := m.generate(t, d, 3, prompts)
+			for n, p := range prompts {
+				if len(together[n].IDs) != p.NewTokens || together[n].End != forward.Full {
+					t.Errorf("prompt %d: %v", n, together[n])
+				}
+				alone := m.generate(t, d, 1, prompts[n:n+1])[0]
+				if !slices.Equal(alone.IDs, together[n].IDs) {
+					t.Errorf("prompt %d: %v, and %v beside others", n, alone.IDs, together[n].IDs)
+				}
+				if p.Sampling.Temperature == 0 {
+					if want := greedy(t, whole, p); !slices.Equal(alone.IDs, want) {
+						t.Errorf("prompt %d: %v, want %v", n, alone.IDs, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// generate continues prompts, so many at once.
+func (m model) generate(t *testing.T, d gpu.Device, texts int, prompts []forward.Prompt) []forward.Generated {
+	t.Helper()
+	g := m.generator(t, d, texts, 40)
+	list, err := g.Generate(t.Context(), prompts, nil)
+	must(t, err)
+	return list
+}
+
+func (m model) generator(t testing.TB, d gpu.Device, texts, most int) *forward.Generator {
+	t.Helper()
+	x := program.Inference{Model: m.Model, Params: m.params, DType: gpu.F32, Context: most, Texts: texts}
+	p, err := program.NewPrograms(d.Caps()).Inference(&x)
+	must(t, err)
+	g, err := forward.LoadGenerator(t.Context(), d, p, x, m.folder)
+	must(t, err)
+	t.Cleanup(func() { g.Close() })
+	return g
+}
+
+// greedy continues a prompt by logits of whole texts.
+func greedy(t *testing.T, f *forward.Forward, p forward.Prompt) []int32 {
+	t.Helper()
+	ids := slices.Clone(p.IDs)
+	for range p.NewTokens {
+		logits, err := f.Logits(ids)
+		must(t, err)
+		ids = append(ids, int32(slices.Index(logits, slices.Max(logits))))
+	}
+	return ids[len(p.IDs):]
+}
+
+// TestGenerateGoesOn continues a conversation: what the slot holds is not computed again, and the text is the same.
+func TestGenerateGoesOn(t *testing.T) {
+	m, d := small(t, arch.Lookup("llama")), openCPU(t)
+	rng := rand.New(rand.NewPCG(9, 10))
+	g := m.generator(t, d, 1, 40)
+	first := forward.Prompt{IDs: m.ids(rng, 7), NewTokens: 5}
+	list, err := g.Generate(t.Context(), []forward.Prompt{first}, nil)
+	must(t, err)
+	next := forward.Prompt{IDs: slices.Concat(first.IDs, list[0].IDs, m.ids(rng, 6)), NewTokens: 5}
+	got, err := g.Generate(t.Context(), []forward.Prompt{next}, nil)
+	must(t, err)
+	if want := m.generate(t, d, 1, []forward.Prompt{next}); !slices.Equal(got[0].IDs, want[0].IDs) {
+		t.Errorf("%v, want %v", got[0].IDs, want[0].IDs)
+	}
+	// Ends: a token, a reader, and one token that fills the program.
+	stop := got[0].IDs[2]
+	next.Stop = []int32{stop}
+	ended, err := g.Generate(t.Context(), []forward.Prompt{next}, nil)
+	must(t, err)
+	if ended[0].End != forward.Stopped || !slices.Equal(ended[0].IDs, got[0].IDs[:slices.Index(got[0].IDs, stop)]) {
+		t.Errorf("%v", ended)
+	}
+	next.Stop = nil
+	ended, err = g.Generate(t.Context(), []forward.Prompt{next}, func(n int, id int32) bool { return id != stop })
+	must(t, err)
+	if ended[0].End != forward.Stopped || ended[0].IDs[len(ended[0].IDs)-1] != stop {
+		t.Errorf("%v", ended)
+	}
+	if _, err := g.Generate(t.Context(), []forward.Prompt{{IDs: m.ids(rng, 40), NewTokens: 2}}, nil); err == nil ||
+		fmt.Sprint(err) != "prompt 0: 40 tokens, and 2 to follow: the program takes one at least, and 41 in all" {
+		t.Error(err)
+	}
+	full, err := g.Generate(t.Context(), []forward.Prompt{{IDs: m.ids(rng, 40), NewTokens: 1}}, nil)
+	must(t, err)
+	if len(full[0].IDs) != 1 {
+		t.Errorf("%v", full)
+	}
+}
