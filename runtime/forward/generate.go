@@ -40,7 +40,8 @@ const (
 
 // Generator continues texts. What it kept of the latest texts it does not compute again where new ones begin alike.
 type Generator struct {
-	Flaw Flaw // of the weights
+	Flaw  Flaw                      // of the weights
+	Ended func(n int, x *Generated) // is told of a text that has ended; nil for nobody
 
 	*inference
 	held [][]int32 // the texts in the slots
@@ -54,19 +55,11 @@ func LoadGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.
 	if err != nil {
 		return nil, err
 	}
-	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, x.Texts)}, nil
+	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, x.Slots)}, nil
 }
 
 // Close frees the device's memory.
 func (g *Generator) Close() error { return g.loaded.Close() }
-
-// text is a text that is being continued, in a slot.
-type text struct {
-	n    int // of the prompt
-	slot int
-	ids  []int32
-	rng  *rand.Rand
-}
 
 // Generate continues prompts, as many at once as the program takes, and returns the continuations in their order. each,
 // where it is not nil, is told of every token as soon as it is chosen, and ends the text where it returns false; that
@@ -77,42 +70,87 @@ func (g *Generator) Generate(ctx context.Context, prompts []Prompt, each func(n 
 			return nil, fmt.Errorf("prompt %d: %w", n, err)
 		}
 	}
-	list, slots, next := make([]Generated, len(prompts)), make([]*text, g.Texts), 0
-	for {
-		var now []*text
-		for slot := range slots {
-			for slots[slot] == nil && next < len(prompts) {
-				p := prompts[next]
-				if list[next].End = Full; p.NewTokens > 0 {
-					slots[slot] = &text{n: next, slot: slot, ids: slices.Clone(p.IDs), rng: p.Sampling.Draws(p.Draw)}
-				}
-				next++
-			}
-			if slots[slot] != nil {
-				now = append(now, slots[slot])
-			}
-		}
-		if len(now) == 0 {
-			return list, nil
-		}
+	list := make([]Generated, len(prompts))
+	for n := range list {
+		list[n].End = Full
+	}
+	err := rotate(g.Texts, prompts, func(now []*text) error {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		logits, err := g.step(now)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, x := range now {
 			vocab := g.Model.VocabSize
-			more, err := g.choose(x, &prompts[x.n], &list[x.n], logits[x.slot*vocab:][:vocab], each)
-			if err != nil {
-				return nil, err
+			if err := g.choose(x, &prompts[x.n], &list[x.n], logits[x.slot*vocab:][:vocab], each); err != nil {
+				return err
 			}
-			if !more {
-				slots[x.slot] = nil
+			if x.ended && g.Ended != nil {
+				g.Ended(x.n, &list[x.n])
 			}
 		}
+		return nil
+	})
+	return list, err
+}
+
+// text is a text that is being continued, in a slot.
+type text struct {
+	n     int // of the prompt
+	slot  int
+	ids   []int32
+	rng   *rand.Rand
+	ended bool
+}
+
+// rotate steps through texts, so many at once: the next prompt takes the slot of a text that has ended. A step adds a token
+// to each text, or ends it.
+func rotate(slots int, prompts []Prompt, step func(now []*text) error) error {
+	texts, next := make([]*text, slots), 0
+	for {
+		var now []*text
+		for slot, x := range texts {
+			if x != nil && x.ended {
+				x = nil
+			}
+			for ; x == nil && next < len(prompts); next++ {
+				if p := prompts[next]; p.NewTokens > 0 {
+					x = &text{n: next, slot: slot, ids: slices.Clone(p.IDs), rng: p.Sampling.Draws(p.Draw)}
+				}
+			}
+			if texts[slot] = x; x != nil {
+				now = append(now, x)
+			}
+		}
+		if len(now) == 0 {
+			return nil
+		}
+		if err := step(now); err != nil {
+			return err
+		}
 	}
+}
+
+// GeneratingFLOPs returns the operations of continuing prompts with the program p of x, of each by as many tokens as it
+// may get.
+func GeneratingFLOPs(p *gpu.Program, x program.Inference, prompts []Prompt) (sum float64) {
+	held, runs := make([][]int32, x.Slots), map[string]int{}
+	// The step gives no errors, so nor does rotate.
+	_ = rotate(x.Texts, prompts, func(now []*text) error {
+		for _, b := range catchUp(&x, held, now) {
+			runs[b.segment()]++
+		}
+		runs[program.SegDecode]++
+		for _, t := range now {
+			held[t.slot] = t.ids
+			t.ids = append(t.ids, 0)
+			t.ended = len(t.ids) == len(prompts[t.n].IDs)+prompts[t.n].NewTokens
+		}
+		return nil
+	})
+	return runsFLOPs(p, x, runs)
 }
 
 // check returns why a prompt cannot be continued; nil if it can.
@@ -126,8 +164,10 @@ func (g *Generator) check(p Prompt) error {
 
 // step gives the logits of the next token of each text, [Texts, vocab].
 func (g *Generator) step(now []*text) ([]float32, error) {
-	if err := g.catchUp(now); err != nil {
-		return nil, err
+	for _, b := range catchUp(&g.Inference, g.held, now) {
+		if err := g.keep(b.rows, b.n); err != nil {
+			return nil, err
+		}
 	}
 	rows := make([]row, g.Texts)
 	for _, x := range now {
@@ -141,44 +181,37 @@ func (g *Generator) step(now []*text) ([]float32, error) {
 	return g.read(program.BufTextLogits)
 }
 
-// catchUp keeps of each text what its slot does not hold, but for the last token.
-func (g *Generator) catchUp(now []*text) error {
-	var wave []*sharing
-	for _, x := range now {
-		for len(wave) <= x.slot {
-			wave = append(wave, nil)
-		}
-		wave[x.slot] = &sharing{kept: x.ids[:len(x.ids)-1]}
+// catchUp makes the batches that keep of each text what its slot does not hold, but for the last token.
+func catchUp(x *program.Inference, held [][]int32, now []*text) []batch {
+	wave := make([]*sharing, x.Slots)
+	for _, t := range now {
+		wave[t.slot] = &sharing{kept: t.ids[:len(t.ids)-1]}
 	}
-	for _, b := range keeping(&g.Inference, g.held, wave) {
-		if err := g.keep(b.rows, b.n); err != nil {
-			return err
-		}
-	}
-	return nil
+	return keeping(x, held, wave)
 }
 
-// choose adds a token to a text, and reports whether the text goes on.
-func (g *Generator) choose(x *text, p *Prompt, to *Generated, logits []float32, each func(n int, id int32) bool) (more bool,
-	err error) {
+// choose adds a token to a text, or ends it.
+func (g *Generator) choose(x *text, p *Prompt, to *Generated, logits []float32, each func(n int, id int32) bool) (err error) {
 	if bad := FirstBad(logits); bad != 0 {
-		to.End = Flawed
+		to.End, x.ended = Flawed, true
 		what := fmt.Sprintf("a logit is %s after token %d of prompt %d, which was not continued", metrics.Text(bad), len(x.ids),
 			x.n)
 		last := len(x.ids) - 1
-		clear(g.held) // the other texts are kept again
 		to.Diagnosis, err = g.diagnose(what, x.ids[:last], program.SegDecode, row{past: last, ids: x.ids[last:]}, g.Texts, 1)
-		return false, err
+		clear(g.held) // the other texts are kept again
+		return err
 	}
 	id := p.Sampling.Next(logits, x.ids, x.rng)
 	if slices.Contains(p.Stop, id) {
-		to.End = Stopped
-		return false, nil
+		to.End, x.ended = Stopped, true
+		return nil
 	}
 	x.ids, to.IDs = append(x.ids, id), append(to.IDs, id)
-	if each != nil && !each(x.n, id) {
-		to.End = Stopped
-		return false, nil
+	switch {
+	case each != nil && !each(x.n, id):
+		to.End, x.ended = Stopped, true
+	case len(to.IDs) == p.NewTokens:
+		x.ended = true
 	}
-	return len(to.IDs) < p.NewTokens, nil
+	return nil
 }

@@ -40,11 +40,16 @@ func LongestRequest(requests []Request) (context, continuation int) {
 }
 
 // ScoringFLOPs returns the operations of scoring requests with the program p of x.
-func ScoringFLOPs(p *gpu.Program, x program.Inference, requests []Request) (sum float64) {
+func ScoringFLOPs(p *gpu.Program, x program.Inference, requests []Request) float64 {
 	runs := map[string]int{}
 	for _, b := range schedule(&x, requests) {
 		runs[b.segment()]++
 	}
+	return runsFLOPs(p, x, runs)
+}
+
+// runsFLOPs returns the operations of runs of segments.
+func runsFLOPs(p *gpu.Program, x program.Inference, runs map[string]int) (sum float64) {
 	flops := x.FLOPs(p)
 	for _, name := range slices.Sorted(maps.Keys(runs)) {
 		sum += float64(flops(name)) * float64(runs[name])

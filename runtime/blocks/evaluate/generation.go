@@ -1,11 +1,8 @@
 package evaluate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -14,11 +11,9 @@ import (
 	"stepflow/dsl"
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
-	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/forward"
-	"stepflow/runtime/metrics"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
 	"stepflow/tracing"
@@ -32,18 +27,26 @@ type Generation struct {
 	*Subject
 	Prompts   []string
 	NewTokens int // at most
-	Sampling  Sampling
+	Sampling  forward.Sampling
 }
 
-// pass returns the forward pass for the logits of a text of at most seq tokens.
-func (e *Generation) pass(seq int) program.Pass {
-	return program.Pass{Model: e.Model, Params: e.Params, DType: e.DType, Batch: 1, Seq: seq, Logits: true}
+// mostTexts is how many prompts are continued at once.
+const mostTexts = 16
+
+// inference returns what continues prompts of these lengths.
+func (e *Generation) inference(lengths []length) program.Inference {
+	x := program.Inference{Model: e.Model, Params: e.Params, DType: e.DType, Texts: min(len(lengths), mostTexts)}
+	for _, n := range lengths {
+		x.Context = max(x.Context, n.all-1) // the last token is chosen, and never read
+	}
+	return x
 }
 
 // Plan reads the prompts, and how to continue them.
 func (e *Generation) Plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded, _ int) hcl.Diagnostics {
 	e.Prompts, e.NewTokens = d.Strs("prompts"), d.Int("max_new_tokens")
-	e.Sampling = Sampling{d.Float("temperature"), d.Int("top_k"), d.Float("top_p"), uint64(d.Int("seed"))}
+	e.Sampling = forward.Sampling{Temperature: d.Float("temperature"), TopK: d.Int("top_k"), TopP: d.Float("top_p"),
+		Seed: uint64(d.Int("seed"))}
 	own := e.Tokenizer.Own()
 	if s := e.Stage; s != nil && slices.Contains(e.Prompts, "") && !s.Data.Source.PredictFirst && (own == nil || own.BOS < 0) {
 		return hcl.Diagnostics{d.Error("prompts", "Nothing to continue",
@@ -82,33 +85,25 @@ func (e *Generation) Details(f *blocks.Forecast) []blocks.Line {
 
 // forecast predicts what a generation takes at most: all new tokens of all prompts.
 func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forecast) error {
-	long := 0
-	for _, n := range lengths {
-		long = max(long, n.all)
-	}
-	if long == 0 {
+	if len(lengths) == 0 {
 		return nil
 	}
-	p, err := w.Programs.Pass(e.pass(long))
+	x := e.inference(lengths)
+	p, err := w.Programs.Inference(&x)
 	if err != nil {
 		return err
 	}
 	f.Program(p)
-	flops := e.pass(long).FLOPs(p)
-	for _, n := range lengths {
+	prompts := make([]forward.Prompt, len(lengths))
+	for i, n := range lengths {
 		f.Tokens += int64(n.all - n.prompt)
-		f.FLOPs += float64(flops) * float64(n.all) / float64(long) * float64(n.all-n.prompt)
+		ids := make([]int32, n.prompt)
+		ids[0] = int32(i) // no two prompts begin alike
+		prompts[i] = forward.Prompt{IDs: ids, NewTokens: n.all - n.prompt}
 	}
-	f.Predict(w, generating, e.DType, p, program.SegProbe)
+	f.FLOPs = forward.GeneratingFLOPs(p, x, prompts)
+	f.Predict(w, generating, e.DType, p, program.SegDecode)
 	return nil
-}
-
-// Sampling says how the next token is chosen.
-type Sampling struct {
-	Temperature float64
-	TopK        int
-	TopP        float64
-	Seed        uint64
 }
 
 // promptTokens returns the tokens of a prompt.
@@ -160,51 +155,51 @@ func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnosti
 	return list, nil
 }
 
-// Run continues each prompt token by token. The whole sequence is run forward for each token.
+// Run continues the prompts.
 func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
+	if len(e.Prompts) == 0 {
+		return map[string]any{"texts": []string{}}, nil
+	}
+	prompts, lengths, err := e.read(tok)
+	if err != nil {
+		return nil, err
+	}
 	weights, err := e.weights(r)
 	if err != nil {
 		return nil, err
 	}
+	x := e.inference(lengths)
+	p, err := r.World.Programs.Inference(&x)
+	if err != nil {
+		return nil, err
+	}
+	model, err := forward.LoadGenerator(ctx, r.Device, p, x, weights)
+	if err != nil {
+		return nil, err
+	}
+	defer model.Close()
+	if model.Flaw.Found() {
+		r.Observe.Warn(ctx, "%s", model.Flaw.String())
+	}
+	ended := r.Observe.Batches(ctx, tracing.SpanPrompt, tracing.Tokens)
+	model.Ended = func(_ int, x *forward.Generated) { ended.Done(int64(len(x.IDs))) }
+	began := time.Now()
+	list, err := model.Generate(ctx, prompts, nil)
+	ended.End()
+	if err != nil {
+		return nil, err
+	}
+	busy := time.Since(began)
 	texts, diagnosis := []string{}, ""
-	var longest *gpu.Program
-	var busy time.Duration // time without reading weights
-	flops := 0.0
-	prompts := r.Observe.Batches(ctx, tracing.SpanPrompt, tracing.Tokens)
-	for i, prompt := range e.Prompts {
-		ids, err := promptTokens(tok, prompt)
-		if err != nil {
-			return nil, fmt.Errorf("prompt %d: %w", i, err)
-		}
-		seq, err := e.length(i, len(ids))
-		if err != nil {
-			return nil, err
-		}
-		p, err := r.World.Programs.Pass(e.pass(seq))
-		if err != nil {
-			return nil, err
-		}
-		before := len(ids)
-		ids, flawed, took, err := e.continueText(ctx, r, weights, p, ids, seq, i, tok.EOS)
-		if err != nil {
-			return nil, err
-		}
-		busy += took
-		prompts.Done(int64(len(ids) - before))
-		if longest == nil || p.ArenaBytes > longest.ArenaBytes {
-			longest = p
-		}
-		each := e.pass(seq).FLOPs(p)
-		flops += float64(each) * float64(len(ids)-before)
-		texts = append(texts, tok.Decode(ids, true))
+	for i, g := range list {
+		prompts[i].NewTokens = len(g.IDs)
+		texts = append(texts, tok.Decode(slices.Concat(prompts[i].IDs, g.IDs), true))
 		if diagnosis == "" {
-			diagnosis = flawed
+			diagnosis = g.Diagnosis
 		}
 	}
-	prompts.End()
-	if longest != nil {
-		r.Took(generating.Rate(r.World.Caps, e.DType, longest, program.SegProbe, 0), flops, busy)
-	}
+	rate := generating.Rate(r.World.Caps, e.DType, p, program.SegDecode, 0)
+	r.Took(rate, forward.GeneratingFLOPs(p, x, prompts), busy)
 	values := map[string]any{"texts": texts}
 	if diagnosis != "" {
 		values[blocks.Flaw] = diagnosis
@@ -212,75 +207,20 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	return values, nil
 }
 
-// continueText continues the tokens of prompt n. It ends early if a logit is not finite, and flawed says why. took is
-// the time without reading weights.
-func (e *Generation) continueText(ctx context.Context, r *blocks.Run, weights string, p *gpu.Program, ids []int32,
-	seq, n int, eos int32) (_ []int32, flawed string, took time.Duration, err error) {
-	model, err := forward.Load(ctx, r.Device, p, e.pass(seq), weights)
-	if err != nil {
-		return nil, "", 0, err
-	}
-	defer model.Close()
-	began := time.Now()
-	defer func() { took = time.Since(began) }()
-	if model.Flaw.Found() && n == 0 {
-		r.Observe.Warn(ctx, "%s", model.Flaw.String())
-	}
-	rng := rand.New(rand.NewPCG(e.Sampling.Seed, uint64(n)))
-	for len(ids) < seq {
-		logits, err := model.Logits(ids)
+// read returns the prompts, and their lengths.
+func (e *Generation) read(tok *bpe.Tokenizer) (prompts []forward.Prompt, lengths []length, err error) {
+	for i, prompt := range e.Prompts {
+		ids, err := promptTokens(tok, prompt)
 		if err != nil {
-			return nil, "", 0, err
+			return nil, nil, fmt.Errorf("prompt %d: %w", i, err)
 		}
-		if x := forward.FirstBad(logits); x != 0 {
-			flawed, err = model.Diagnose(fmt.Sprintf("a logit is %s after token %d of prompt %d, which was not continued",
-				metrics.Text(x), len(ids), n))
-			return ids, flawed, 0, err
+		all, err := e.length(i, len(ids))
+		if err != nil {
+			return nil, nil, err
 		}
-		id := e.Sampling.next(logits, rng)
-		if id == eos {
-			break
-		}
-		ids = append(ids, id)
+		lengths = append(lengths, length{len(ids), all})
+		prompts = append(prompts, forward.Prompt{IDs: ids, NewTokens: all - len(ids), Stop: []int32{tok.EOS},
+			Sampling: e.Sampling, Draw: i})
 	}
-	return ids, "", 0, nil
-}
-
-// next chooses a token: the likeliest at temperature 0, else a sample of softmax(logits/temperature)
-// cut to the k likeliest and to the smallest set that holds probability p (Holtzman et al. 2020).
-func (s Sampling) next(logits []float32, rng *rand.Rand) int32 {
-	if s.Temperature == 0 {
-		return int32(slices.Index(logits, slices.Max(logits)))
-	}
-	order := make([]int32, len(logits))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
-	if s.TopK > 0 && s.TopK < len(order) {
-		order = order[:s.TopK]
-	}
-	p := make([]float64, len(order))
-	var sum float64
-	for i, id := range order {
-		p[i] = math.Exp(float64(logits[id]-logits[order[0]]) / s.Temperature)
-		sum += p[i]
-	}
-	if s.TopP < 1 {
-		var kept float64
-		for i := range p {
-			kept += p[i]
-			if kept >= s.TopP*sum {
-				p, sum = p[:i+1], kept
-				break
-			}
-		}
-	}
-	x := rng.Float64() * sum
-	for i := range p {
-		if x -= p[i]; x < 0 {
-			return order[i]
-		}
-	}
-	return order[len(p)-1]
+	return prompts, lengths, nil
 }

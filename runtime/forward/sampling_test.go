@@ -1,4 +1,4 @@
-package evaluate
+package forward
 
 import (
 	"math/rand/v2"
@@ -10,7 +10,7 @@ func TestSampling(t *testing.T) {
 	count := func(s Sampling) (n [4]int) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		for i := 0; i < 4000; i++ {
-			n[s.next(logits, rng)]++
+			n[s.Next(logits, nil, rng)]++
 		}
 		return n
 	}
