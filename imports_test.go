@@ -65,7 +65,7 @@ var may = map[string]string{
 
 	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
-	"runtime/forward": "ops ops/arch fineweb gpu runtime/checkpoint runtime/metrics runtime/program",
+	"runtime/forward": "ops ops/arch fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 

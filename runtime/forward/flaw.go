@@ -72,22 +72,22 @@ func FirstBad(v []float32) float64 {
 	return 0
 }
 
-// tensors is where weights are read from.
-type tensors interface {
+// Weights is where weights are read from.
+type Weights interface {
 	Float32(name string) ([]float32, error)
 }
 
 // Watched looks for values that are not finite in the tensors that are read.
 type Watched struct {
-	tensors
+	Weights
 	shapes map[string]gpu.Shape
 	as     gpu.DType // in which they are looked at
 	Flaw   Flaw
 }
 
 // Watch looks at the tensors of parameters as they are read, once each, in the type that a model has them in.
-func Watch(from tensors, params []ops.Param, as gpu.DType) *Watched {
-	w := &Watched{tensors: from, shapes: map[string]gpu.Shape{}, as: as}
+func Watch(from Weights, params []ops.Param, as gpu.DType) *Watched {
+	w := &Watched{Weights: from, shapes: map[string]gpu.Shape{}, as: as}
 	for _, p := range params {
 		w.shapes[p.Name] = p.Shape
 	}
@@ -96,7 +96,7 @@ func Watch(from tensors, params []ops.Param, as gpu.DType) *Watched {
 
 // Float32 reads a tensor and looks at it.
 func (w *Watched) Float32(name string) ([]float32, error) {
-	v, err := w.tensors.Float32(name)
+	v, err := w.Weights.Float32(name)
 	if shape, ok := w.shapes[name]; ok && err == nil {
 		seen := v
 		if w.as == gpu.BF16 { // the largest of float32 become infinite

@@ -43,7 +43,7 @@ func Load(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Pass, fol
 }
 
 func (f *Forward) fill(ctx context.Context, folder string) (err error) {
-	if f.Flaw, err = load(ctx, f.loaded, f.program, f.pass.Params, f.pass.DType, folder); err != nil {
+	if f.Flaw, err = loadFolder(ctx, f.loaded, f.program, f.pass.Params, f.pass.DType, folder); err != nil {
 		return err
 	}
 	return SetConstants(f.loaded, f.program, f.pass.Model, f.pass.Seq)

@@ -52,10 +52,20 @@ type Generator struct {
 func LoadGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference,
 	folder string) (*Generator, error) {
 	i, err := loadInference(ctx, d, p, x, folder)
+	return newGenerator(i, err)
+}
+
+// NewGenerator loads the program p of x with weights, as LoadGenerator does with those in a folder.
+func NewGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, from Weights) (*Generator, error) {
+	i, err := loadWeights(ctx, d, p, x, from)
+	return newGenerator(i, err)
+}
+
+func newGenerator(i *inference, err error) (*Generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, x.Slots)}, nil
+	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, i.Slots)}, nil
 }
 
 // Close frees the device's memory.

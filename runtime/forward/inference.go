@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/program"
 )
 
@@ -18,14 +19,24 @@ type inference struct {
 	ids, positions, targets, slot, past, count []int32
 }
 
-// loadInference loads the program p of x with the weights in folder.
+// loadInference loads the program p of x with the weights in a folder.
 func loadInference(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, folder string) (*inference, error) {
+	from, err := checkpoint.OpenFolder(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	return loadWeights(ctx, d, p, x, from)
+}
+
+// loadWeights loads the program p of x with weights.
+func loadWeights(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, from Weights) (*inference, error) {
 	loaded, err := LoadStoppable(ctx, d, p)
 	if err != nil {
 		return nil, err
 	}
 	i := newInference(loaded, p, x)
-	if i.flaw, err = load(ctx, loaded, p, x.Params, x.DType, folder); err == nil {
+	if i.flaw, err = load(ctx, loaded, p, x.Params, x.DType, from); err == nil {
 		err = setConstants(loaded, p, x.Model, x.Positions(), program.BufTextConst)
 	}
 	if err != nil {

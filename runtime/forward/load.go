@@ -44,15 +44,21 @@ func Feed(l gpu.Loaded, p *gpu.Program, b *fineweb.Batch, from, n, seq int) erro
 	return nil
 }
 
-// load reads the weights of a model from folder into a program, and returns what is not finite in them.
-func load(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param, as gpu.DType, folder string) (Flaw, error) {
+// loadFolder reads the weights of a model from folder into a program, and returns what is not finite in them.
+func loadFolder(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param, as gpu.DType, folder string) (Flaw,
+	error) {
 	from, err := checkpoint.OpenFolder(folder)
 	if err != nil {
 		return Flaw{}, err
 	}
 	defer from.Close()
+	return load(ctx, l, p, params, as, from)
+}
+
+// load reads the weights of a model into a program, and returns what is not finite in them.
+func load(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param, as gpu.DType, from Weights) (Flaw, error) {
 	w := Watch(from, params, as)
-	err = Fill(ctx, params, "", w, func(x ops.Param, v []float32) error {
+	err := Fill(ctx, params, "", w, func(x ops.Param, v []float32) error {
 		b, _ := p.Buffer(x.ID)
 		return b.CopyIn(l, gpu.Float32Bytes(v, b.Operand.Type.DType))
 	})
@@ -60,9 +66,7 @@ func load(ctx context.Context, l gpu.Loaded, p *gpu.Program, params []ops.Param,
 }
 
 // Fill reads the tensor of each parameter, one at a time, and gives it to set. It ends with ctx.
-func Fill(ctx context.Context, params []ops.Param, prefix string, from interface {
-	Float32(name string) ([]float32, error)
-}, set func(p ops.Param, v []float32) error) error {
+func Fill(ctx context.Context, params []ops.Param, prefix string, from Weights, set func(p ops.Param, v []float32) error) error {
 	for _, p := range params {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -74,7 +74,7 @@ func (t *trainer) restore(ctx context.Context, from stored) error {
 			return err
 		}
 		defer ad.Close()
-		if err := forward.Fill(ctx, peft.Params(s.Adapters), peftPrefix, ad, set); err != nil {
+		if err := forward.Fill(ctx, peft.Params(s.Adapters), checkpoint.AdapterPrefix, ad, set); err != nil {
 			return err
 		}
 	}

@@ -8,9 +8,6 @@ import (
 	"stepflow/runtime/program"
 )
 
-// peftPrefix starts the names of tensors in an adapter file of PEFT.
-const peftPrefix = "base_model.model."
-
 func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 	b := t.named(buffer)
 	tensor := b.Tensor()
@@ -48,7 +45,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 	}
 	if !final {
 		for _, p := range peft.Params(s.Adapters) {
-			adapter = append(adapter, t.tensor(peftPrefix+p.Name, p.ID))
+			adapter = append(adapter, t.tensor(checkpoint.AdapterPrefix+p.Name, p.ID))
 		}
 		for _, a := range s.Adapters {
 			if name := program.BufRemainder(a.Target.ID); t.has(name) {

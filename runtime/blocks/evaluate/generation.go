@@ -106,17 +106,6 @@ func (e *Generation) forecast(w *blocks.World, lengths []length, f *blocks.Forec
 	return nil
 }
 
-// promptTokens returns the tokens of a prompt.
-func promptTokens(tok *bpe.Tokenizer, prompt string) (ids []int32, err error) {
-	if tok.BOS >= 0 {
-		ids = append(ids, tok.BOS)
-	}
-	if ids, err = tok.Encode(ids, prompt); len(ids) == 0 && err == nil {
-		ids = append(ids, tok.EOS) // it came before every document in training
-	}
-	return ids, err
-}
-
 // length returns the most tokens that prompt n, which has tokens, and its continuation can have.
 func (e *Generation) length(n, tokens int) (int, error) {
 	seq := min(tokens+e.NewTokens, e.Model.MaxPositionEmbeddings)
@@ -140,7 +129,7 @@ func (e *Generation) lengths(d *dsl.Decoded) (list []length, diags hcl.Diagnosti
 	for i, prompt := range e.Prompts {
 		n := min(len(prompt)+1, e.Model.MaxPositionEmbeddings-1)
 		if tok != nil {
-			ids, err := promptTokens(tok, prompt)
+			ids, err := forward.PromptTokens(tok, prompt)
 			if err != nil {
 				return nil, blocks.Problem(d, "prompts", "Unusable prompt", fmt.Errorf("prompt %d: %w", i, err))
 			}
@@ -210,7 +199,7 @@ func (e *Generation) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 // read returns the prompts, and their lengths.
 func (e *Generation) read(tok *bpe.Tokenizer) (prompts []forward.Prompt, lengths []length, err error) {
 	for i, prompt := range e.Prompts {
-		ids, err := promptTokens(tok, prompt)
+		ids, err := forward.PromptTokens(tok, prompt)
 		if err != nil {
 			return nil, nil, fmt.Errorf("prompt %d: %w", i, err)
 		}

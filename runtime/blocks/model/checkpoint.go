@@ -27,13 +27,13 @@ func ReadCheckpoint(ctx context.Context, w *blocks.World, id string, want arch.M
 		return nil, err
 	}
 	c = &Checkpoint{Folder: folder}
-	is, notes, path, err := readConfig(folder)
-	if err != nil {
-		return nil, err
-	}
 	if holds(folder, checkpoint.AdapterFile) {
 		return nil, fmt.Errorf("%s holds adapters that are not merged (%s): import the end of that stage, not a checkpoint "+
 			"on the way", folder, checkpoint.AdapterFile)
+	}
+	is, notes, path, err := readConfig(folder)
+	if err != nil {
+		return nil, err
 	}
 	if err := fits(is, want, path); err != nil {
 		return nil, err

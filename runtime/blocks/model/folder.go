@@ -78,14 +78,42 @@ func readConfig(folder string) (m arch.Model, notes []arch.Note, path string, er
 	if err := checkFolder(folder); err != nil {
 		return m, nil, path, err
 	}
+	m, notes, err = parseConfig(path)
+	return m, notes, path, err
+}
+
+func parseConfig(path string) (m arch.Model, notes []arch.Note, err error) {
 	b, err := foreign.ReadFile(path, arch.MaxConfigBytes)
 	if err != nil {
-		return m, nil, path, err
+		return m, nil, err
 	}
 	if m, notes, err = arch.ParseConfig(b); err != nil {
 		err = fmt.Errorf("reading %s: %w", path, err)
 	}
-	return m, notes, path, err
+	return m, notes, err
+}
+
+// Open opens the weights of the model in a folder, and checks that they are those that its config.json describes. Adapters
+// may lie beside them, as in a checkpoint of a stage that goes on: they are the caller's to merge.
+func Open(folder string) (m arch.Model, f *checkpoint.Folder, err error) {
+	path := filepath.Join(folder, checkpoint.ConfigFile)
+	if !holds(folder, checkpoint.AdapterFile) {
+		err = checkFolder(folder)
+	}
+	if err == nil {
+		m, _, err = parseConfig(path)
+	}
+	if err != nil {
+		return m, nil, err
+	}
+	if f, err = openWeights(folder); err != nil {
+		return m, nil, err
+	}
+	if err := checkTensors(f, m, path); err != nil {
+		f.Close()
+		return m, nil, err
+	}
+	return m, f, nil
 }
 
 // openWeights opens the safetensors of a folder. If it has none, the error names the weights that it has instead.

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -110,6 +111,13 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 		return nil, err
 	}
 	config, err := s.configParts(tok)
+	if len(s.Adapters) > 0 && !result { // a result has them merged
+		adapters, err := json.MarshalIndent(s.Peft.Config(s.Adapters), "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		config = append(config, checkpoint.Bytes(checkpoint.AdapterConfigFile, append(adapters, '\n')))
+	}
 	return append([]checkpoint.Part{origin}, config...), err
 }
 

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"stepflow/dsl"
+	"stepflow/foreign"
+	"stepflow/runtime/apply"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/inference"
+)
+
+// sampling are the flags that say how text is generated, under the names of transformers' generation config. Those that
+// are not given are what the model's generation_config.json says.
+type sampling struct {
+	flags     *flag.FlagSet
+	config    inference.Config
+	seed      int64
+	stop      []string // strings
+	precision string
+}
+
+// usualNewTokens is how many tokens follow a prompt, where neither a flag nor the model says it.
+const usualNewTokens = 256
+
+func (s *sampling) add(a *app, f *flag.FlagSet) {
+	inspectFlags(a, f)
+	s.flags, s.stop = f, nil
+	c := &s.config
+	f.IntVar(&c.NewTokens, "max-new-tokens", usualNewTokens, "tokens to add, at most")
+	f.Float64Var(&c.Temperature, "temperature", 0, "0 takes the likeliest token; else tokens are drawn, and more is more varied")
+	f.IntVar(&c.TopK, "top-k", 0, "draw from so many of the likeliest tokens; 0 for all")
+	f.Float64Var(&c.TopP, "top-p", 1, "draw from the fewest tokens that have this probability together")
+	f.Float64Var(&c.RepetitionPenalty, "repetition-penalty", 1, "divides the logits of tokens that stand in the text; 1 for none")
+	f.Int64Var(&s.seed, "seed", 0, "of the tokens that are drawn")
+	f.Func("stop-strings", "end before this text; can be repeated", func(x string) error {
+		if x == "" {
+			return errors.New("it is empty")
+		}
+		s.stop = append(s.stop, x)
+		return nil
+	})
+	f.StringVar(&s.precision, "precision", "auto", "in which to compute: fp32, bf16, or auto for that of the weights")
+	f.StringVar(&a.device, "device", "cpu", "device to run on: cpu, cuda or cuda:N for card N")
+	f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor")
+}
+
+// of returns what a model is sampled with: the flags that were given, and for others what the model says.
+func (s *sampling) of(m *inference.Model) (inference.Config, error) {
+	c := m.Config
+	given := map[string]func(){
+		"max-new-tokens": func() { c.NewTokens = s.config.NewTokens }, "temperature": func() { c.Temperature = s.config.Temperature },
+		"top-k": func() { c.TopK = s.config.TopK }, "top-p": func() { c.TopP = s.config.TopP },
+		"repetition-penalty": func() { c.RepetitionPenalty = s.config.RepetitionPenalty },
+	}
+	if c.NewTokens == 0 {
+		c.NewTokens = s.config.NewTokens
+	}
+	s.flags.Visit(func(f *flag.Flag) {
+		if set := given[f.Name]; set != nil {
+			set()
+		}
+	})
+	c.Seed = uint64(s.seed)
+	if c.NewTokens < 1 {
+		return c, fmt.Errorf("-max-new-tokens is %d: it is at least 1", c.NewTokens)
+	}
+	return c, c.Check()
+}
+
+func generateCommand() command {
+	var s sampling
+	prompt, samples := "", 1
+	return command{name: "generate", args: "[flags] STAGE | DIR", most: 1,
+		short: "Continues a text with a trained model.",
+		synopsis: "Continues a text with the model that a stage made, or that lies in a folder: an export, or one of Hugging " +
+			"Face's. Of a stage that is still training it takes the latest checkpoint; it only reads, so it disturbs no run. " +
+			"The text is -prompt, or what the standard input holds. Flags that are not given are as the model's " +
+			"generation_config.json says.",
+		example: "stepflow generate -dir pipelines/quickstart -prompt 'Package sort implements' stage.final\n" +
+			"stepflow generate -prompt 'Once upon a time' -temperature 0.8 -n 3 pipelines/quickstart/out/model",
+		flags: func(a *app, f *flag.FlagSet) {
+			s.add(a, f)
+			f.StringVar(&prompt, "prompt", "", "text to continue (default: the standard input)")
+			f.IntVar(&samples, "n", 1, "texts to generate, each drawn for itself")
+		},
+		run: func(a *app, args []string) int {
+			if len(args) != 1 {
+				return a.misuse("stepflow generate: name a stage or a folder: stepflow generate -prompt TEXT stage.NAME")
+			}
+			if samples < 1 || samples > mostSamples {
+				return a.misuse("stepflow generate: -n is 1 to %d", mostSamples)
+			}
+			given := false
+			s.flags.Visit(func(f *flag.Flag) { given = given || f.Name == "prompt" })
+			if !given {
+				b, err := io.ReadAll(io.LimitReader(a.stdin, maxPrompt+1))
+				if err == nil && len(b) > maxPrompt {
+					err = fmt.Errorf("the prompt is longer than %s", dsl.FormatBytes(maxPrompt))
+				}
+				if err != nil {
+					return a.fail(err)
+				}
+				prompt = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+			}
+			if err := a.generate(args[0], &s, prompt, samples); err != nil {
+				return a.fail(err)
+			}
+			return exitOK
+		}}
+}
+
+// Bounds of what is asked for at once.
+const (
+	mostSamples = 1000
+	maxPrompt   = 16 << 20
+	atOnce      = 16 // texts
+)
+
+// generation is the texts that are being generated of a prompt.
+type generation struct {
+	a       *app
+	model   *inference.Model
+	prompt  string
+	streams []*forward.Stream
+	live    bool // the text is written as it comes
+}
+
+// generate continues a prompt, so many times.
+func (a *app) generate(arg string, s *sampling, prompt string, samples int) error {
+	m, what, err := a.openTarget(arg, s.precision)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	c, err := s.of(m)
+	if err != nil {
+		return err
+	}
+	if samples > 1 && c.Temperature == 0 {
+		return fmt.Errorf("-n %d gives the same text so many times: the temperature is 0. Set -temperature", samples)
+	}
+	ids, err := forward.PromptTokens(m.Tokenizer, prompt)
+	if err != nil {
+		return fmt.Errorf("the prompt: %w", err)
+	}
+	if len(ids) == 0 || ids[0] < 0 {
+		return errors.New("the prompt is empty, and the tokenizer has no token that begins a text: give -prompt")
+	}
+	room := m.MaxPositionEmbeddings - len(ids)
+	if room < 1 {
+		return fmt.Errorf("the prompt has %d tokens, and the model's %s leaves no room for another: shorten the prompt",
+			len(ids), m.Longest())
+	}
+	d, err := a.openDevice()
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	cut := c.NewTokens > room
+	c.NewTokens = min(c.NewTokens, room)
+	g, err := m.Generator(a.ctx, d, min(samples, atOnce), len(ids)+c.NewTokens)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	if g.Flaw.Found() {
+		a.warn(errors.New(g.Flaw.String()))
+	}
+	x := &generation{a: a, model: m, prompt: prompt, live: samples == 1 && !a.json}
+	prompts := make([]forward.Prompt, samples)
+	for n := range prompts {
+		prompts[n] = forward.Prompt{IDs: ids, NewTokens: c.NewTokens, Stop: c.Stop, Sampling: c.Sampling, Draw: n}
+		x.streams = append(x.streams, forward.NewStream(m.Tokenizer, ids, s.stop))
+	}
+	if x.live {
+		fmt.Fprint(a.stdout, a.paint(bold, prompt))
+	}
+	began := time.Now()
+	list, err := g.Generate(a.ctx, prompts, x.token)
+	if err != nil {
+		if x.live {
+			fmt.Fprintln(a.stdout)
+		}
+		if a.ctx.Err() != nil {
+			return apply.ErrInterrupted
+		}
+		return err
+	}
+	return x.end(list, what, cut, time.Since(began))
+}
+
+// token writes what a token adds to a text that is shown as it comes, and reports whether the text goes on.
+func (x *generation) token(n int, id int32) bool {
+	piece, more := x.streams[n].Add(id)
+	if x.live {
+		fmt.Fprint(x.a.stdout, piece)
+	}
+	return more
+}
+
+// end writes what was not written yet, and says why texts ended that should have gone on.
+func (x *generation) end(list []forward.Generated, what string, cut bool, took time.Duration) error {
+	tokens, full := 0, false
+	for n, g := range list {
+		last := x.streams[n].End()
+		tokens, full = tokens+len(g.IDs), full || g.End == forward.Full
+		switch {
+		case x.a.json:
+			x.a.line(map[string]any{"type": "text", "prompt": x.prompt, "text": x.streams[n].Text(), "tokens": len(g.IDs),
+				"finish_reason": g.End})
+		case x.live:
+			fmt.Fprintln(x.a.stdout, last)
+		default:
+			fmt.Fprintf(x.a.stdout, "%s\n%s%s\n", x.a.paint(dim, fmt.Sprintf("%d of %d", n+1, len(list))),
+				x.a.paint(bold, x.prompt), x.streams[n].Text())
+		}
+		if g.End == forward.Flawed {
+			return errors.New(g.Diagnosis)
+		}
+	}
+	if cut && full {
+		x.a.warn(fmt.Errorf("the text ends because the model's %s is full", x.model.Longest()))
+	}
+	if _, terminal := x.a.stderr.(*output); terminal && isTerminal(x.a.stderr) && !x.a.json {
+		fmt.Fprintf(x.a.stderr, "%s\n", x.a.paint(dim, fmt.Sprintf("%s; %s, %.0f a second", foreign.Shown(what),
+			plural(tokens, "token"), float64(tokens)/took.Seconds())))
+	}
+	return nil
+}

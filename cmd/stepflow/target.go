@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/foreign"
+	"stepflow/gpu"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/inference"
+	"stepflow/runtime/program"
+	"stepflow/runtime/results"
+	"stepflow/runtime/state"
+)
+
+// target is a model that is tried: a folder, or what a stage of the pipeline made so far.
+type target struct {
+	folder string
+	what   string // which it is, for the user
+}
+
+// findTarget finds the model that an argument names. It takes no lock: a stage may be running.
+func (a *app) findTarget(arg string) (t target, err error) {
+	if st, err := os.Stat(arg); err == nil && st.IsDir() {
+		if !isFile(filepath.Join(arg, checkpoint.ConfigFile)) {
+			if pipeline, _ := filepath.Glob(filepath.Join(arg, "*.hcl")); len(pipeline) > 0 {
+				return t, fmt.Errorf("%s is the folder of a pipeline: name a stage of it, as in -dir %s stage.NAME",
+					foreign.Shown(arg), foreign.Shown(arg))
+			}
+		}
+		return target{arg, foreign.Shown(arg)}, nil // opening it says what is missing
+	}
+	if strings.ContainsRune(arg, filepath.Separator) {
+		return t, fmt.Errorf("there is no folder %s", foreign.Shown(arg))
+	}
+	d, err := a.state()
+	if err != nil {
+		return t, err
+	}
+	name := arg
+	if !strings.HasPrefix(arg, "stage.") && !strings.Contains(arg, "module.") {
+		name = "stage." + arg
+	}
+	where, err := addr.Parse(name)
+	if err != nil {
+		return t, fmt.Errorf("%q is neither a folder nor the address of a stage: %w", arg, err)
+	}
+	b := d.State.Blocks[where.String()]
+	if b == nil {
+		return t, a.noStage(d.State, arg, where)
+	}
+	return stageTarget(d, where, b)
+}
+
+// noStage is the error of a stage that the state does not have.
+func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
+	cfg, _ := dsl.Load(a.dir, a.inputs())
+	var names []string
+	if cfg != nil {
+		for _, b := range cfg.Blocks {
+			if b.Addr.Kind != "stage" {
+				continue
+			}
+			if b.Addr == where.Block() {
+				return fmt.Errorf("%s has not run: apply trains it", where)
+			}
+			names = append(names, b.Addr.String())
+		}
+	}
+	for _, n := range s.Names() {
+		if strings.HasPrefix(n, "stage.") || strings.Contains(n, ".stage.") {
+			names = append(names, n)
+		}
+	}
+	hint := dsl.Suggest(arg, names)
+	if hint == "" {
+		hint = dsl.Suggest(where.String(), names)
+	}
+	return fmt.Errorf("there is no folder and no stage %s.%s", foreign.Shown(arg), hint)
+}
+
+// stageTarget finds the result of a stage, or its latest checkpoint.
+func stageTarget(d *state.Dir, where addr.Addr, b *state.Block) (t target, err error) {
+	if b.Dir != "" {
+		folder := filepath.Join(d.Path, b.Dir)
+		if _, err := os.Stat(folder); err == nil {
+			return target{folder, fmt.Sprintf("%s, the result", where)}, nil
+		}
+	}
+	root := filepath.Join(d.Path, results.Folder(where))
+	steps, err := checkpoint.Steps(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	if len(steps) > 0 {
+		return target{checkpoint.StepDir(root, steps[0]), fmt.Sprintf("%s, the checkpoint of step %d of %d", where, steps[0],
+			b.Steps)}, nil
+	}
+	if b.Dir != "" {
+		return t, fmt.Errorf("the result of %s is not in %s: apply fetches it, or trains the stage again", where,
+			filepath.Join(d.Path, b.Dir))
+	}
+	return t, fmt.Errorf("%s has no result yet, and no checkpoint: it is %s", where, b.Status)
+}
+
+// openTarget opens the model that an argument names, which is to compute in a precision; "auto" for that of its weights.
+func (a *app) openTarget(arg, precision string) (m *inference.Model, what string, err error) {
+	as, known := program.Precisions[precision]
+	if !known && precision != "auto" {
+		return nil, "", fmt.Errorf("-precision %q: it is fp32, bf16 or auto", precision)
+	}
+	if !known {
+		as = gpu.InvalidDType
+	}
+	for range 2 { // a running stage may remove a checkpoint after it has written a later one
+		var t target
+		if t, err = a.findTarget(arg); err != nil {
+			return nil, "", err
+		}
+		if m, err = inference.Open(t.folder, as); err == nil {
+			return m, t.what, nil
+		}
+	}
+	return nil, "", err
+}

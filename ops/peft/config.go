@@ -1,0 +1,57 @@
+package peft
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Config is what PEFT's adapter_config.json says of adapters.
+type Config struct {
+	PEFTType      string          `json:"peft_type"`
+	TaskType      string          `json:"task_type"`
+	R             int             `json:"r"`
+	Alpha         float64         `json:"lora_alpha"`
+	UseRSLora     bool            `json:"use_rslora"`
+	TargetModules json.RawMessage `json:"target_modules"` // names, or a pattern
+	Bias          string          `json:"bias"`
+	Dropout       float64         `json:"lora_dropout"`
+	FanInFanOut   bool            `json:"fan_in_fan_out"`
+	DoRA          bool            `json:"use_dora"`
+}
+
+// Config returns the configuration of adapters.
+func (s Spec) Config(as []Adapter) Config {
+	modules := make([]string, len(as))
+	for i, a := range as {
+		modules[i] = Module(a.Target)
+	}
+	list, err := json.Marshal(modules)
+	if err != nil {
+		panic("peft: names cannot be encoded: " + err.Error())
+	}
+	return Config{PEFTType: "LORA", TaskType: "CAUSAL_LM", R: s.R, Alpha: s.Alpha, UseRSLora: s.UseRSLora, TargetModules: list,
+		Bias: "none"}
+}
+
+// Check returns why adapters cannot be added by rank and scale alone; nil if they can.
+func (c Config) Check() error {
+	switch {
+	case c.PEFTType != "LORA":
+		return fmt.Errorf("peft_type is %q: only LORA is read", c.PEFTType)
+	case c.R < 1:
+		return fmt.Errorf("r is %d: it is at least 1", c.R)
+	case c.Bias != "" && c.Bias != "none":
+		return fmt.Errorf("bias is %q: adapters with biases are not read", c.Bias)
+	case c.FanInFanOut:
+		return errors.New("fan_in_fan_out is true: transposed weights are not read")
+	case c.DoRA:
+		return errors.New("use_dora is true: DoRA is not read")
+	}
+	return nil
+}
+
+// Spec is what the configuration says of the adapters' product.
+func (c Config) Spec() Spec {
+	return Spec{Method: "lora", R: c.R, Alpha: c.Alpha, UseRSLora: c.UseRSLora}
+}
