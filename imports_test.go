@@ -63,6 +63,9 @@ var may = map[string]string{
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
+	"runtime/inference": "foreign ops ops/arch ops/peft fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
+		"runtime/checkpoint runtime/forward runtime/program",
+
 	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +
 		"runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words",
 	"runtime/forward": "ops ops/arch fineweb fineweb/tokenizer gpu runtime/checkpoint runtime/metrics runtime/program",
@@ -123,7 +126,7 @@ var layers = []string{
 	"runtime/trial",
 	"runtime/apply runtime/look runtime/saved runtime/mlflow runtime/mlflow/mlflowtest runtime/state/remote runtime/state/remote/remotetest",
 	"runtime/plan",
-	"runtime/blocks/all",
+	"runtime/blocks/all runtime/inference",
 	kinds,
 	"runtime/blocks",
 	"runtime/train",

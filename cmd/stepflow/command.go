@@ -96,7 +96,7 @@ func init() {
 		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
 		outputCommand(), consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(),
 		devicesCommand(), benchCommand(), schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
-		sampleCommand(), generateCommand(), completionCommand(), versionCommand(),
+		sampleCommand(), generateCommand(), chatCommand(), completionCommand(), versionCommand(),
 	}
 }
 

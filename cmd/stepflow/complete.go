@@ -35,11 +35,13 @@ var flagWords = map[string]func(*completer) []string{
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
 	"filter":  (*completer).tests,
 	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": oneOf("cpu", "cuda"),
-	"ui": (*completer).nothing,
+	"ui": (*completer).nothing, "prompt": (*completer).nothing, "system": (*completer).nothing,
+	"stop-strings": (*completer).nothing, "precision": oneOf("auto", "fp32", "bf16"),
 }
 
 var argWords = map[string]func(*completer) []string{
 	"show": (*completer).recorded, "output": (*completer).outputs, "profile": (*completer).stages,
+	"generate": (*completer).stages, "chat": (*completer).stages,
 	"completion": oneOf("bash", "zsh", "fish"), "sample": oneOf("go-docs"), "version": (*completer).nothing,
 	"devices": (*completer).nothing, "schema": (*completer).nothing, "bench": (*completer).nothing,
 	"lsp":   (*completer).nothing,
@@ -47,7 +49,7 @@ var argWords = map[string]func(*completer) []string{
 }
 
 // alsoFiles are the commands whose arguments may be files beside what argWords lists.
-var alsoFiles = map[string]bool{"show": true, "data": true, "state gc": true}
+var alsoFiles = map[string]bool{"show": true, "data": true, "state gc": true, "generate": true, "chat": true}
 
 // takesFiles reports whether the word may be a file beside what argWords lists.
 func (c *completer) takesFiles() bool {

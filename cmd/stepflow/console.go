@@ -53,12 +53,13 @@ func consoleCommand() command {
 			case terminal && isTerminal(in) && a.moves():
 				return a.converse(c, in)
 			}
-			return a.evaluateAll(c, lines(a.stdin))
+			return a.evaluateAll(c, lines(a.stdin, "an expression"))
 		}}
 }
 
-// lines returns a function that reads the next line of r, and fails with io.EOF after the last.
-func lines(r io.Reader) func(bool) (string, error) {
+// lines returns a function that reads the next line of r, and fails with io.EOF after the last. what is what a line is,
+// for the error of one that is too long.
+func lines(r io.Reader, what string) func(bool) (string, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, dsl.MaxSource)
 	return func(bool) (string, error) {
@@ -69,7 +70,7 @@ func lines(r io.Reader) func(bool) (string, error) {
 		case err == nil:
 			return "", io.EOF
 		case errors.Is(err, bufio.ErrTooLong):
-			return "", errors.New("an expression is longer than " + dsl.FormatBytes(dsl.MaxSource))
+			return "", errors.New(what + " is longer than " + dsl.FormatBytes(dsl.MaxSource))
 		default:
 			return "", err
 		}

@@ -61,6 +61,17 @@ func (k *keys) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// newConversation begins a conversation at a terminal. Its lines are read while the terminal is raw.
+func (a *app) newConversation(in *os.File, names func(start string) []string) *conversation {
+	screen := a.stdout.(*output).file
+	t := &conversation{screen: screen, names: names, Terminal: term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{&keys{in: in}, screen}, "> ")}
+	t.AutoCompleteCallback = t.key
+	return t
+}
+
 // converse evaluates what is typed at a terminal.
 func (a *app) converse(c *plan.Console, in *os.File) int {
 	before, err := term.MakeRaw(int(in.Fd()))
@@ -70,12 +81,7 @@ func (a *app) converse(c *plan.Console, in *os.File) int {
 	restore := func() { term.Restore(int(in.Fd()), before) }
 	defer restore()
 	a.interrupt.atExit(restore)
-	screen := a.stdout.(*output).file
-	t := &conversation{screen: screen, names: c.Complete, Terminal: term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{&keys{in: in}, screen}, "> ")}
-	t.AutoCompleteCallback = t.key
+	t := a.newConversation(in, c.Complete)
 	stdout, stderr := a.stdout, a.stderr
 	a.stdout, a.stderr = tamer{t}, tamer{t}
 	defer func() { a.stdout, a.stderr = stdout, stderr }()

@@ -18,7 +18,8 @@ type interrupt struct {
 	ctx context.Context
 
 	mu      sync.Mutex
-	notice  string // what to say at the first signal; "" where nothing holds
+	notice  string      // what to say at the first signal; "" where nothing holds
+	instead func() bool // takes Ctrl-C, where it returns true
 	cleanup []func()
 }
 
@@ -37,7 +38,11 @@ func signals(ctx context.Context, cancel func(), stderr io.Writer) *interrupt {
 	received := make(chan os.Signal, 2)
 	signal.Notify(received, listen...)
 	go func() {
-		<-received
+		for s := range received {
+			if s != os.Interrupt || !in.taken() {
+				break
+			}
+		}
 		cancel()
 		if notice := in.held(); notice != "" {
 			fmt.Fprintln(stderr, "\n"+notice)
@@ -60,6 +65,20 @@ func (in *interrupt) held() string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.notice
+}
+
+// take gives Ctrl-C to f, as long as f returns true; nil gives it back.
+func (in *interrupt) take(f func() bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.instead = f
+}
+
+func (in *interrupt) taken() bool {
+	in.mu.Lock()
+	f := in.instead
+	in.mu.Unlock()
+	return f != nil && f()
 }
 
 // hold lets what runs from here on end by itself, whatever time it takes; notice is said at a signal.

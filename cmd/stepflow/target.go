@@ -90,7 +90,7 @@ func stageTarget(d *state.Dir, where addr.Addr, b *state.Block) (t target, err e
 	if b.Dir != "" {
 		folder := filepath.Join(d.Path, b.Dir)
 		if _, err := os.Stat(folder); err == nil {
-			return target{folder, fmt.Sprintf("%s, the result", where)}, nil
+			return target{folder, fmt.Sprintf("%s (its result)", where)}, nil
 		}
 	}
 	root := filepath.Join(d.Path, results.Folder(where))
@@ -99,8 +99,8 @@ func stageTarget(d *state.Dir, where addr.Addr, b *state.Block) (t target, err e
 		return t, err
 	}
 	if len(steps) > 0 {
-		return target{checkpoint.StepDir(root, steps[0]), fmt.Sprintf("%s, the checkpoint of step %d of %d", where, steps[0],
-			b.Steps)}, nil
+		return target{checkpoint.StepDir(root, steps[0]), fmt.Sprintf("%s (its checkpoint of step %d of %d)", where,
+			steps[0], b.Steps)}, nil
 	}
 	if b.Dir != "" {
 		return t, fmt.Errorf("the result of %s is not in %s: apply fetches it, or trains the stage again", where,
