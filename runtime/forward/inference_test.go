@@ -1,11 +1,13 @@
 package forward_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"stepflow/gpu"
@@ -305,5 +307,87 @@ func TestGenerateGoesOn(t *testing.T) {
 	must(t, err)
 	if len(full[0].IDs) != 1 {
 		t.Errorf("%v", full)
+	}
+}
+
+// TestScoreFlawed scores with a weight that is infinite for one token: what reads it has no likelihood, and the weight is named;
+// what does not read it is as without the flaw.
+func TestScoreFlawed(t *testing.T) {
+	d := openCPU(t)
+	sound := small(t, arch.Lookup("llama"))
+	requests := []forward.Request{{Context: []int32{1, 2, 3}, Continuation: []int32{4, 5}},
+		{Context: []int32{1, 7, 3}, Continuation: []int32{4, 5}}, {Context: []int32{1, 2, 3}, Continuation: []int32{7}},
+		{Context: []int32{1, 2, 3}, Continuation: []int32{7, 1}}}
+	want, err := sound.scorer(t, d, gpu.F32, requests).Score(t.Context(), requests, nil)
+	must(t, err)
+	m := flawed(t, sound, arch.EmbedTokens, 7*sound.HiddenSize+2, float32(math.Inf(1)))
+	s := m.scorer(t, d, gpu.F32, requests)
+	got, err := s.Score(t.Context(), requests, nil)
+	must(t, err)
+	for i, reads := range []bool{false, true, false, true} {
+		if reads != math.IsNaN(got[i].Sum) || !reads && got[i] != want[i] {
+			t.Errorf("request %d: %v, and %v without the flaw", i, got[i], want[i])
+		}
+	}
+	if says := "a log-likelihood is NaN; model.embed_tokens.weight holds 1 non-finite value of 740, Infinity at [7, 2]"; s.Diagnosis != says {
+		t.Errorf("%q, want %q", s.Diagnosis, says)
+	}
+	// Where the weights are finite, and what is computed of a context is not.
+	m = flawed(t, sound, "model.layers.1.mlp.up_proj.weight", 3, 3e38)
+	s = m.scorer(t, d, gpu.F32, requests)
+	_, err = s.Score(t.Context(), requests, nil)
+	must(t, err)
+	if says := "all weights are finite, and of what is computed from them the first that is not: output 0 of matmul"; !strings.Contains(s.Diagnosis, says) ||
+		!strings.Contains(s.Diagnosis, "at model.layers.1.mlp") {
+		t.Errorf("%q", s.Diagnosis)
+	}
+}
+
+// flawed is a model with another value at a place of a tensor.
+func flawed(t *testing.T, m model, name string, at int, x float32) model {
+	t.Helper()
+	from, err := checkpoint.OpenFolder(m.folder)
+	must(t, err)
+	defer from.Close()
+	var tensors []checkpoint.Tensor
+	for _, p := range m.params {
+		v, err := from.Float32(p.Name)
+		must(t, err)
+		if p.Name == name {
+			v[at] = x
+		}
+		tensors = append(tensors, checkpoint.Tensor{Name: p.Name, DType: gpu.F32, Shape: p.Shape,
+			Data: func() ([]byte, error) { return gpu.Float32Bytes(v, gpu.F32), nil }})
+	}
+	m.folder = filepath.Join(t.TempDir(), "model")
+	_, err = checkpoint.Write(m.folder, []checkpoint.Part{checkpoint.Tensors("model.safetensors", tensors)})
+	must(t, err)
+	return m
+}
+
+// TestScoreRefuses says what is wrong with requests.
+func TestScoreRefuses(t *testing.T) {
+	m := small(t, arch.Lookup("llama"))
+	s := m.scorer(t, openCPU(t), gpu.F32, []forward.Request{{Context: make([]int32, 40), Continuation: make([]int32, 20)}})
+	for _, c := range []struct {
+		context, continuation []int32
+		says                  string
+	}{
+		{nil, []int32{1}, "request 0: a context of 0 tokens and a continuation of 1: both have one at least"},
+		{[]int32{1}, nil, "request 0: a context of 1 tokens and a continuation of 0: both have one at least"},
+		{make([]int32, 40), make([]int32, 10), "request 0: a context of 40 tokens and a continuation of 10: the program takes 40 " +
+			"and 20, and no more than 49 together"},
+		{[]int32{1}, []int32{37}, "request 0: token 37 is not in the model's vocabulary of 37"},
+		{[]int32{-1}, []int32{3}, "request 0: token -1 is not in the model's vocabulary of 37"},
+	} {
+		_, err := s.Score(t.Context(), []forward.Request{{Context: c.context, Continuation: c.continuation}}, nil)
+		if fmt.Sprint(err) != c.says {
+			t.Errorf("%v, want %s", err, c.says)
+		}
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Score(stopped, []forward.Request{{Context: []int32{1}, Continuation: []int32{2}}}, nil); err != context.Canceled {
+		t.Error(err)
 	}
 }
