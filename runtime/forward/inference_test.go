@@ -32,6 +32,7 @@ type model struct {
 	arch.Model
 	params []ops.Param
 	folder string
+	tokens int // of a run; 0 for what suits the device
 }
 
 func newModel(t testing.TB, m arch.Model) model {
@@ -55,12 +56,14 @@ func newModel(t testing.TB, m arch.Model) model {
 	dir := filepath.Join(t.TempDir(), "model")
 	_, err := checkpoint.Write(dir, []checkpoint.Part{checkpoint.Tensors("model.safetensors", tensors)})
 	must(t, err)
-	return model{m, params, dir}
+	return model{m, params, dir, 0}
 }
 
 func small(t testing.TB, a *arch.Architecture) model {
-	return newModel(t, arch.Model{Arch: a, Config: arch.Config{VocabSize: 37, HiddenSize: 20, IntermediateSize: 28,
+	m := newModel(t, arch.Model{Arch: a, Config: arch.Config{VocabSize: 37, HiddenSize: 20, IntermediateSize: 28,
 		NumHiddenLayers: 4, NumAttentionHeads: 2, NumKeyValueHeads: 1, HeadDim: 6, MaxPositionEmbeddings: 48}})
+	m.tokens = 64
+	return m
 }
 
 func openCPU(t testing.TB) gpu.Device {
@@ -102,7 +105,7 @@ func (m model) requests(contexts int) (list []forward.Request) {
 // scorer loads a program for requests.
 func (m model) scorer(t testing.TB, d gpu.Device, as gpu.DType, requests []forward.Request) *forward.Scorer {
 	t.Helper()
-	x := program.Inference{Model: m.Model, Params: m.params, DType: as}
+	x := program.Inference{Model: m.Model, Params: m.params, DType: as, Tokens: m.tokens}
 	x.Context, x.Continuation = forward.LongestRequest(requests)
 	p, err := program.NewPrograms(d.Caps()).Inference(&x)
 	must(t, err)
@@ -196,11 +199,11 @@ func TestScoreAlone(t *testing.T) {
 				t.Errorf("%d of %d requests were told of", counted, len(requests))
 			}
 		}
-		small := m.scorer(t, d, as, requests[:3]) // a program of other shapes
-		got, err := small.Score(t.Context(), requests[:3], nil)
+		m.tokens = 0 // a program of other shapes
+		got, err := m.scorer(t, d, as, requests[:3]).Score(t.Context(), requests[:3], nil)
 		must(t, err)
 		if !slices.Equal(got, want[:3]) {
-			t.Errorf("%v: %v, and %v by a larger program", as, got, want[:3])
+			t.Errorf("%v: %v, and %v by another program", as, got, want[:3])
 		}
 	}
 }
@@ -250,7 +253,7 @@ func (m model) generate(t *testing.T, d gpu.Device, texts int, prompts []forward
 
 func (m model) generator(t testing.TB, d gpu.Device, texts, most int) *forward.Generator {
 	t.Helper()
-	x := program.Inference{Model: m.Model, Params: m.params, DType: gpu.F32, Context: most, Texts: texts}
+	x := program.Inference{Model: m.Model, Params: m.params, DType: gpu.F32, Context: most, Texts: texts, Tokens: m.tokens}
 	p, err := program.NewPrograms(d.Caps()).Inference(&x)
 	must(t, err)
 	g, err := forward.LoadGenerator(t.Context(), d, p, x, m.folder)
@@ -389,5 +392,62 @@ func TestScoreRefuses(t *testing.T) {
 	cancel()
 	if _, err := s.Score(stopped, []forward.Request{{Context: []int32{1}, Continuation: []int32{2}}}, nil); err != context.Canceled {
 		t.Error(err)
+	}
+}
+
+// counting is a device that adds up the operations of what it runs.
+type counting struct {
+	gpu.Device
+	flops float64
+}
+
+func (c *counting) Load(p *gpu.Program) (gpu.Loaded, error) {
+	l, err := c.Device.Load(p)
+	return &countingLoaded{l, c, p}, err
+}
+
+type countingLoaded struct {
+	gpu.Loaded
+	c *counting
+	p *gpu.Program
+}
+
+func (l *countingLoaded) Run(lo, hi int, timed bool) error {
+	for _, x := range l.p.Launches[lo:hi] {
+		l.c.flops += float64(x.FLOPs)
+	}
+	return l.Loaded.Run(lo, hi, timed)
+}
+
+// TestForecast compares the operations that are forecast with those that run.
+func TestForecast(t *testing.T) {
+	m := small(t, arch.Lookup("llama"))
+	c := &counting{Device: openCPU(t)}
+	requests := m.requests(20)
+	x := program.Inference{Model: m.Model, Params: m.params, DType: gpu.F32, Texts: 3}
+	x.Context, x.Continuation = forward.LongestRequest(requests)
+	p, err := program.NewPrograms(c.Caps()).Inference(&x)
+	must(t, err)
+	s, err := forward.LoadScorer(t.Context(), c, p, x, m.folder)
+	must(t, err)
+	defer s.Close()
+	_, err = s.Score(t.Context(), requests, nil)
+	must(t, err)
+	if want := forward.ScoringFLOPs(p, x, requests); c.flops != want || want == 0 {
+		t.Errorf("scoring ran %g operations, and %g were forecast", c.flops, want)
+	}
+	c.flops = 0
+	rng := rand.New(rand.NewPCG(1, 1))
+	var prompts []forward.Prompt
+	for n := range 7 {
+		prompts = append(prompts, forward.Prompt{IDs: m.ids(rng, 1+4*n), NewTokens: 3 + n})
+	}
+	g, err := forward.LoadGenerator(t.Context(), c, p, x, m.folder)
+	must(t, err)
+	defer g.Close()
+	_, err = g.Generate(t.Context(), prompts, nil)
+	must(t, err)
+	if want := forward.GeneratingFLOPs(p, x, prompts); c.flops != want || want == 0 {
+		t.Errorf("generating ran %g operations, and %g were forecast", c.flops, want)
 	}
 }

@@ -29,7 +29,7 @@ type Inference struct {
 	Texts        int // that are continued at once, a token each; 0 if none is
 
 	Slots  int // texts whose keys and values are kept at once
-	Tokens int // of a run of a segment, where rows are not longer
+	Tokens int // of a run of a segment, where rows are not longer: what suits the device, unless the caller sets the most
 }
 
 // Buffers of a program of inference. Those that segments of several shapes read begin with what a run takes.
@@ -113,9 +113,11 @@ func (x *Inference) Positions() int {
 // Inference makes the program of x, for as much at once as fits the device: at least a text, of which it may still be too
 // large. The results do not depend on how much that is.
 func (p *Programs) Inference(x *Inference) (*gpu.Program, error) {
-	x.Tokens = runTokens
-	if p.caps.Workspace > 0 {
-		x.Tokens = cardRunTokens
+	if x.Tokens == 0 {
+		x.Tokens = runTokens
+		if p.caps.Workspace > 0 {
+			x.Tokens = cardRunTokens
+		}
 	}
 	for ; ; x.Tokens /= 2 {
 		x.Slots = max(x.Texts, min(x.Tokens/8, slotTokens*x.Tokens/max(x.Context, 1)), 1)
