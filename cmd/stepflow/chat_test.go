@@ -6,7 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"stepflow/runtime/blocks/tokenizer"
+	"stepflow/runtime/inference"
 )
 
 // TestChatOnATerminal talks as a person does: Ctrl-C ends a long answer, what the terminal shows before is kept, and at the
@@ -64,5 +69,29 @@ stage "one" {
 	}
 	if err := x.cmd.Wait(); err != nil {
 		t.Errorf("%v: %q", err, x.text.String())
+	}
+}
+
+// TestEndOfAnswer finds the token with which a template ends an answer: generation ends there, though the tokenizer's
+// documents end otherwise.
+func TestEndOfAnswer(t *testing.T) {
+	tok, err := tokenizer.Read("../../fineweb/tokenizer/testdata/llama2_style.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &talk{model: &inference.Model{Tokenizer: tok}}
+	file := filepath.Join(t.TempDir(), "t.jinja")
+	template := "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ ' <unk>\n' if m.role == 'assistant' }}{% endfor %}"
+	if err := os.WriteFile(file, []byte(template), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.findTemplate(file, "m"); err != nil {
+		t.Fatal(err)
+	}
+	if id, ok := tok.ID("<unk>"); !ok || !slices.Equal(x.config.Stop, []int32{id}) {
+		t.Errorf("%v, and <unk> is %d", x.config.Stop, id)
+	}
+	if err := x.findTemplate("chtml", "m"); err == nil || !strings.Contains(err.Error(), "chtml") {
+		t.Error(err)
 	}
 }
