@@ -5,7 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"stepflow/chat"
+	"stepflow/foreign"
 	"stepflow/foreign/jinja"
 	"stepflow/runtime/apply"
 	"stepflow/runtime/forward"
@@ -128,7 +132,10 @@ func (t *talk) findTemplate(given, what string) error {
 	switch {
 	case named:
 	case given != "":
-		source, err = chat.File(given)
+		if source, err = chat.File(given); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("-chat-template %s: there is no such file, and the built-in templates are %s", foreign.Shown(given),
+				strings.Join(slices.Sorted(maps.Keys(chat.BuiltIn)), ", "))
+		}
 	default:
 		source, err = chat.Beside(t.model.Folder)
 		if err == nil && !source.Any() {

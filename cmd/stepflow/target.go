@@ -43,6 +43,9 @@ func (a *app) findTarget(arg string) (t target, err error) {
 	if err != nil {
 		return t, err
 	}
+	if where, err := addr.Parse(arg); err == nil && where.Kind != "stage" {
+		return t, fmt.Errorf("%s is no stage: name the stage whose model it is, or a folder", where)
+	}
 	name := arg
 	if !strings.HasPrefix(arg, "stage.") && !strings.Contains(arg, "module.") {
 		name = "stage." + arg
