@@ -59,8 +59,8 @@ func noContamination() map[string]any {
 }
 
 // contaminated looks for n-grams of what is measured in what the stages trained on, and returns values. add adds what is
-// measured. If the training data cannot be read, it warns: that is no reason to end the run.
-func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, measured *data.Data,
+// measured, which is of these data. If the training data cannot be read, it warns: that is no reason to end the run.
+func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, measured []*data.Data,
 	add func(*fineweb.Check) error) (map[string]any, error) {
 	values := noContamination()
 	found, trained, err := s.look(ctx, r, tok, add)
@@ -90,14 +90,19 @@ func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Toke
 		tell = r.Observe.Warn
 	}
 	if of.Dirty > 0 {
-		tell(ctx, "%s", contaminationNote(found, trained, slices.ContainsFunc(append(trained, measured), func(n *data.Data) bool {
-			return slices.ContainsFunc(n.InFiles(), func(x *data.Data) bool {
-				_, secret := r.World.Find(x.Addr).Secret["source"]
-				return secret
-			})
-		})))
+		tell(ctx, "%s", contaminationNote(found, trained, hidden(r.World, append(trained, measured...))))
 	}
 	return values, nil
+}
+
+// hidden reports whether names of files are secret.
+func hidden(w *blocks.World, list []*data.Data) bool {
+	return slices.ContainsFunc(list, func(n *data.Data) bool {
+		return slices.ContainsFunc(n.InFiles(), func(x *data.Data) bool {
+			_, secret := w.Find(x.Addr).Secret["source"]
+			return secret
+		})
+	})
 }
 
 // mostlyTrained is the share of n-grams above which a measure is mostly of what the model was trained on.

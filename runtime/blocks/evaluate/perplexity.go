@@ -237,7 +237,7 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	values := m.values(held)
 	maps.Copy(values, noContamination())
 	if e.Leaks.looks {
-		found, err := e.contaminated(ctx, r, tok, e.Data, func(k *fineweb.Check) error {
+		found, err := e.contaminated(ctx, r, tok, []*data.Data{e.Data}, func(k *fineweb.Check) error {
 			return corpus.Measured(k, tok, e.Windows)
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"slices"
 
 	"stepflow/fineweb"
 	"stepflow/runtime/blocks"
@@ -25,6 +26,10 @@ func (s *Stage) TrainedOn(r *blocks.Run) (list []Trained, before string, err err
 		}
 		if x.Init != "" {
 			before = "the model was trained before, elsewhere"
+		}
+		if !slices.ContainsFunc(x.Data.InFiles(), (*data.Data).HoldsDocuments) {
+			before = fmt.Sprintf("%s holds no documents that are compared", x.Data.Addr)
+			continue
 		}
 		if after != nil && x.sameData(r.World, after) { // which went on from there
 			continue
