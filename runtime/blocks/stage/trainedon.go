@@ -17,9 +17,9 @@ type Trained struct {
 	At    fineweb.Position // to which they were read
 }
 
-// TrainedOn returns what a stage and those before it trained on, the first of them first. before says what else trained
-// the model, of which nothing is known here; "" for nothing.
-func (s *Stage) TrainedOn(r *blocks.Run) (list []Trained, before string, err error) {
+// TrainedOn returns what a stage, whose result is in a folder, and those before it trained on, the first of them first.
+// before says what else trained the model, of which nothing is known here; "" for nothing.
+func (s *Stage) TrainedOn(r *blocks.Run, folder string) (list []Trained, before string, err error) {
 	for x, after := s, (*Stage)(nil); x != nil; x, after = x.Before, x {
 		if x.Imported != nil {
 			return list, fmt.Sprintf("%s is imported", x.Addr), nil
@@ -34,11 +34,12 @@ func (s *Stage) TrainedOn(r *blocks.Run) (list []Trained, before string, err err
 		if after != nil && x.sameData(r.World, after) { // which went on from there
 			continue
 		}
-		dir, err := r.Result(x.Addr)
-		if err != nil {
-			return nil, "", err
+		if x != s {
+			if folder, err = r.Result(x.Addr); err != nil {
+				return nil, "", err
+			}
 		}
-		state, err := trainstate.Read(dir)
+		state, err := trainstate.Read(folder)
 		if err != nil {
 			return nil, "", err
 		}
