@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"stepflow/runtime/apply"
+	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/state"
 )
@@ -99,7 +100,40 @@ func TestContaminationIsTold(t *testing.T) {
 	if v := leakValues(t, clean); v["contamination"] != 0. || v["contaminated_ngrams"] != 0. || v["unchecked_documents"] != 1. {
 		t.Errorf("%v", v)
 	}
+	hidden := leaky(t, "")
+	edit(t, hidden, `source              = "d.jsonl"`, `source              = sensitive("d.jsonl")`)
+	said = nil
+	must(t, applyWith(context.Background(), planOf(t, hidden), apply.Options{Device: d, Emit: func(e observe.Event) {
+		if e.Addr.String() == "evaluate.perplexity.leak" && strings.Contains(e.Message, "words in a row") {
+			said = append(said, e.Message)
+		}
+	}}))
+	if text := strings.Join(said, ""); !strings.HasSuffix(text, " of their n-grams") {
+		t.Errorf("of a sensitive source: %q", text)
+	}
 	if contents(t, clean)["stage.one"] == contents(t, whole)["stage.one"] {
 		t.Error("other data give the same weights")
+	}
+}
+
+// What decontaminate leaves out is told once: by the plan, or where that did not read the data by the run.
+func TestContaminatedDocumentsAreToldOnce(t *testing.T) {
+	dir := leaky(t, "\n  decontaminate { data = data.jsonl.eval.all }\n")
+	for _, known := range []bool{true, false} {
+		must(t, os.RemoveAll(filepath.Join(dir, ".stepflow")))
+		must(t, os.RemoveAll(filepath.Join(dir, "out")))
+		p := planOf(t, dir)
+		if n := find(p, "data.jsonl.d").Block.(*data.Data); !known {
+			n.Unclean = -1
+		}
+		var told []string
+		must(t, applyWith(context.Background(), p, apply.Options{Device: cpuDevice(t, 2), Emit: func(e observe.Event) {
+			if strings.Contains(e.Message, "decontaminate") {
+				told = append(told, e.Message)
+			}
+		}}))
+		if want := map[bool]string{true: "", false: "2 documents of data.jsonl.d left out for n-grams of data.jsonl.eval.all (decontaminate)"}[known]; strings.Join(told, "; ") != want {
+			t.Errorf("%q, want %q", told, want)
+		}
 	}
 }

@@ -170,6 +170,11 @@ func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
 }
 
+// HoldsDocuments reports whether the data are texts, or their tokens.
+func (n *Data) HoldsDocuments() bool {
+	return slices.Contains([]string{"fineweb_edu", "parquet", "jsonl", "text", "bin"}, n.Source.Format)
+}
+
 // Names returns the addresses of the data in files.
 func (n *Data) Names() (list []string) {
 	for _, x := range n.InFiles() {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
@@ -50,20 +51,31 @@ func (s *Subject) readContamination(p *blocks.Planned, d *dsl.Decoded) (c contam
 	return c, nil
 }
 
+// known are the values that are known when the look is planned: none, or that nothing is looked for.
+func (c contamination) known() map[string]cty.Value {
+	known := map[string]cty.Value{}
+	if !c.looks {
+		for name := range unknownContamination() {
+			known[name] = cty.NullVal(cty.Number)
+		}
+	}
+	return known
+}
+
 func fetched(n *data.Data) bool { return slices.ContainsFunc(n.Source.Patterns, fineweb.IsRemote) }
 
-// noContamination are the values where nothing was looked for.
-func noContamination() map[string]any {
+// unknownContamination are the values where nothing is known.
+func unknownContamination() map[string]any {
 	return map[string]any{"contamination": nil, "contaminated_ngrams": nil, "token_contamination": nil,
 		"unchecked_documents": nil}
 }
 
 // contaminated looks for n-grams of what is measured in what the stages trained on, and returns values. add adds what is
-// measured. If the training data cannot be read, it warns: that is no reason to end the run.
-func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, measured *data.Data,
-	add func(*fineweb.Check) error) (map[string]any, error) {
-	values := noContamination()
-	found, trained, err := s.look(ctx, r, tok, add)
+// measured, which is of these data. The stage's result is in the folder weights. If the training data cannot be read, it warns: that is no reason to end the run.
+func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
+	measured []*data.Data, add func(*fineweb.Check) error) (map[string]any, error) {
+	values := unknownContamination()
+	found, trained, err := s.look(ctx, r, tok, weights, add)
 	switch {
 	case ctx.Err() != nil:
 		return nil, observe.ErrInterrupted
@@ -90,14 +102,19 @@ func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Toke
 		tell = r.Observe.Warn
 	}
 	if of.Dirty > 0 {
-		tell(ctx, "%s", contaminationNote(found, trained, slices.ContainsFunc(append(trained, measured), func(n *data.Data) bool {
-			return slices.ContainsFunc(n.InFiles(), func(x *data.Data) bool {
-				_, secret := r.World.Find(x.Addr).Secret["source"]
-				return secret
-			})
-		})))
+		tell(ctx, "%s", contaminationNote(found, trained, hidden(r.World, append(trained, measured...))))
 	}
 	return values, nil
+}
+
+// hidden reports whether names of files are secret.
+func hidden(w *blocks.World, list []*data.Data) bool {
+	return slices.ContainsFunc(list, func(n *data.Data) bool {
+		return slices.ContainsFunc(n.InFiles(), func(x *data.Data) bool {
+			_, secret := w.Find(x.Addr).Secret["source"]
+			return secret
+		})
+	})
 }
 
 // mostlyTrained is the share of n-grams above which a measure is mostly of what the model was trained on.
@@ -127,9 +144,9 @@ func contaminationNote(c *fineweb.Contamination, trained []*data.Data, hidden bo
 }
 
 // look makes the check; it returns nil if the stages' training is not known.
-func (s *Subject) look(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, add func(*fineweb.Check) error) (
-	*fineweb.Contamination, []*data.Data, error) {
-	list, before, err := s.Stage.TrainedOn(r)
+func (s *Subject) look(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
+	add func(*fineweb.Check) error) (*fineweb.Contamination, []*data.Data, error) {
+	list, before, err := s.Stage.TrainedOn(r, weights)
 	if err != nil || len(list) == 0 {
 		return nil, nil, err
 	}

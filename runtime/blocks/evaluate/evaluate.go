@@ -109,7 +109,11 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, diags
 	}
 	p.Block = e
-	return map[string]cty.Value{}, nil
+	known := map[string]cty.Value{}
+	if x, ok := e.Evaluator.(interface{ Known() map[string]cty.Value }); ok {
+		known = x.Known()
+	}
+	return known, nil
 }
 
 // usualContext is the most tokens that an imported model sees at once by default: published perplexities of models with

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"stepflow/dsl"
 	"stepflow/fineweb"
@@ -168,6 +169,9 @@ func (e *Perplexity) forecast(ctx context.Context, world *blocks.World, f *block
 // Documents returns the documents that are measured.
 func (e *Perplexity) Documents() (*data.Data, fineweb.Windows) { return e.Data, e.Windows }
 
+// Known returns the values that are known before it runs.
+func (e *Perplexity) Known() map[string]cty.Value { return e.Leaks.known() }
+
 // Details returns the windows, and what measuring them takes.
 func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 	w := e.Windows
@@ -235,9 +239,8 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 		r.Observe.Warn(ctx, "%s; no measured token reads it", model.Flaw.String())
 	}
 	values := m.values(held)
-	maps.Copy(values, noContamination())
 	if e.Leaks.looks {
-		found, err := e.contaminated(ctx, r, tok, e.Data, func(k *fineweb.Check) error {
+		found, err := e.contaminated(ctx, r, tok, weights, []*data.Data{e.Data}, func(k *fineweb.Check) error {
 			return corpus.Measured(k, tok, e.Windows)
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"slices"
 
 	"stepflow/fineweb"
 	"stepflow/runtime/blocks"
@@ -16,9 +17,9 @@ type Trained struct {
 	At    fineweb.Position // to which they were read
 }
 
-// TrainedOn returns what a stage and those before it trained on, the first of them first. before says what else trained
-// the model, of which nothing is known here; "" for nothing.
-func (s *Stage) TrainedOn(r *blocks.Run) (list []Trained, before string, err error) {
+// TrainedOn returns what a stage, whose result is in a folder, and those before it trained on, the first of them first.
+// before says what else trained the model, of which nothing is known here; "" for nothing.
+func (s *Stage) TrainedOn(r *blocks.Run, folder string) (list []Trained, before string, err error) {
 	for x, after := s, (*Stage)(nil); x != nil; x, after = x.Before, x {
 		if x.Imported != nil {
 			return list, fmt.Sprintf("%s is imported", x.Addr), nil
@@ -26,14 +27,19 @@ func (s *Stage) TrainedOn(r *blocks.Run) (list []Trained, before string, err err
 		if x.Init != "" {
 			before = "the model was trained before, elsewhere"
 		}
+		if !slices.ContainsFunc(x.Data.InFiles(), (*data.Data).HoldsDocuments) {
+			before = fmt.Sprintf("%s holds no documents that are compared", x.Data.Addr)
+			continue
+		}
 		if after != nil && x.sameData(r.World, after) { // which went on from there
 			continue
 		}
-		dir, err := r.Result(x.Addr)
-		if err != nil {
-			return nil, "", err
+		if x != s {
+			if folder, err = r.Result(x.Addr); err != nil {
+				return nil, "", err
+			}
 		}
-		state, err := trainstate.Read(dir)
+		state, err := trainstate.Read(folder)
 		if err != nil {
 			return nil, "", err
 		}
