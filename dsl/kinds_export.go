@@ -3,9 +3,10 @@ package dsl
 import "github.com/zclconf/go-cty/cty"
 
 // exportKind is the row of Kinds for exports.
-var exportKind = Kind{Name: "export", Types: []string{"huggingface"}, Repeat: true, Runs: true,
-	Doc: "Writes a trained stage as a Hugging Face folder: `config.json`, safetensors, tokenizer files, " +
-		"`generation_config.json`.",
+var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Repeat: true, Runs: true,
+	Doc: "Writes a trained stage for other programs. `huggingface`: a folder that transformers reads, with `config.json`, " +
+		"safetensors, tokenizer files and `generation_config.json`. `gguf`: a file that llama.cpp and what is built " +
+		"on it read, with the tokenizer. See [export.md](export.md).",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export.",
 			Fixed: "the folder would hold another model than the one that is named here"},
@@ -16,8 +17,11 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface"}, Repeat: tr
 				"list or one of yours is in the way, if it has files but no list, if two exports write to it, " +
 				"or if it holds the pipeline, its state or files that the pipeline reads. A model that " +
 				"another state exported is replaced only after a yes. A symbolic link is followed."},
-		{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"),
+		{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"), Only: []string{"huggingface"},
 			Doc: "Larger models are written in several files with an index."},
+		{Name: "quantization", Type: cty.String, OneOf: []string{"f32", "f16", "bf16", "q8_0"}, Only: []string{"gguf"},
+			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
+				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},
 	},
 	Exports: []Export{{Name: "path", Type: cty.String,
 		Doc: "The folder as configured: relative to the pipeline's, or absolute, such as " +

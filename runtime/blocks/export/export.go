@@ -1,4 +1,5 @@
-// Package export is the export block: a trained stage as a Hugging Face folder.
+// Package export is the export block: a trained stage as files for other programs. Each form of them is in a file of its
+// own.
 package export
 
 import (
@@ -9,11 +10,12 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/gpu"
+	"stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/forward"
 )
 
 // Kind is the export block.
@@ -25,10 +27,10 @@ const disk = "disk"
 
 // Export is a planned export block.
 type Export struct {
-	Stage     *stage.Stage // nil for one that is planned later
-	Path      string
-	ShardSize int64 // in bytes
+	Stage *stage.Stage // nil for one that is planned later
+	Path  string
 
+	form   form // nil for one that is planned later
 	takes  blocks.Forecast
 	keeps  string // a list of the user's own files in the folder, which stay
 	given  string // the path as configured
@@ -37,6 +39,27 @@ type Export struct {
 	folder *exportdir.Folder
 	holds  *exportdir.Content
 	world  *blocks.World
+}
+
+// form is what an export writes.
+type form interface {
+	// plan reads the attributes of its own, and checks that the stage can be written.
+	plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics
+	// bytes is about how many bytes it writes.
+	bytes() int64
+	// names lists what it writes, as far as that is known before the run.
+	names() []string
+	// details are the lines of a plan.
+	details() []blocks.Line
+	// parts are the files to write, of the tensors in f. Cancelling ctx ends reading them; flaw collects what is not finite
+	// in them.
+	parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File, flaw *forward.Flaw) ([]checkpoint.Part, error)
+}
+
+// forms holds a constructor of each form, by the type of the block.
+var forms = map[string]func(*Export) form{
+	"gguf":        func(e *Export) form { return &ggufFile{Export: e} },
+	"huggingface": func(e *Export) form { return &huggingFace{Export: e} },
 }
 
 var (
@@ -79,9 +102,7 @@ func (e *Export) Writable() error { return e.folder.Writable() }
 // Forecast predicts what an export writes.
 func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.Decoded) hcl.Diagnostics {
 	f := &e.takes
-	for _, x := range e.Stage.Params {
-		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
-	}
+	f.Written = e.form.bytes()
 	f.PredictBy(p.World.State.Rates, disk)
 	return nil
 }
@@ -94,6 +115,7 @@ func (e *Export) Details(run, done bool) (list []blocks.Line) {
 	if run && e.Stage != nil {
 		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s",
 			"the last export")})
+		list = append(list, e.form.details()...)
 	}
 	if e.keeps != "" && !done {
 		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + ", which no export wrote"})
