@@ -40,9 +40,9 @@ var may = map[string]string{
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
-	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
+	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
-		"runtime/gguf runtime/llamacpp runtime/observe runtime/state tracing",
+		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
@@ -71,6 +71,7 @@ var may = map[string]string{
 
 	"runtime/llamacpp":   "foreign ops ops/arch fineweb/tokenizer runtime/gguf",
 	"runtime/gguf":       "gpu",
+	"runtime/modelcard":  "foreign",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
@@ -130,7 +131,7 @@ var layers = []string{
 	"runtime/forward runtime/artifacts",
 	"runtime/program runtime/results runtime/llamacpp",
 	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
-	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf",
+	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }
 

@@ -13,7 +13,7 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Re
 		{Name: "path", Type: cty.String, Required: true,
 			Doc: "Folder, relative to the pipeline's. Its `stepflow_export.json` lists the files that an export " +
 				"wrote, with hashes, and the next export replaces those files and no others. Your own files, " +
-				"such as `README.md` or `.git`, stay. `plan` refuses a folder if you changed a file of the " +
+				"such as `.git` or a `README.md`, stay. `plan` refuses a folder if you changed a file of the " +
 				"list or one of yours is in the way, if it has files but no list, if two exports write to it, " +
 				"or if it holds the pipeline, its state or files that the pipeline reads. A model that " +
 				"another state exported is replaced only after a yes. A symbolic link is followed."},
@@ -23,6 +23,28 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Re
 			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
 				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},
 	},
+	Blocks: []Nested{{Name: "model_card", Doc: "What `README.md`, the model card, says besides what the run knows: the data, " +
+		"the stages, what they took, and how to load the model. A card of yours in the folder stays, and so does ours once " +
+		"you changed it.",
+		Attrs: []Attr{
+			{Name: "write", Type: cty.Bool, Default: cty.True, Doc: "Whether a card is written."},
+			{Name: "title", Type: cty.String, Doc: "Name of the model. Default: the stage's."},
+			{Name: "description", Type: cty.String, Doc: "What the model is for; a paragraph of plain text."},
+			{Name: "license", Type: cty.String, Doc: "License of the model, by the hub's name, such as `apache-2.0`."},
+			{Name: "language", Type: strings_, Filled: true, Doc: "Codes of languages, such as `en`."},
+			{Name: "tags", Type: strings_, Filled: true, Doc: "Tags of the hub."},
+			{Name: "base_model", Type: cty.String,
+				Doc: "Model of the hub that this one was made of, `ORG/NAME`. Default: that of an `hf://` folder that the model or " +
+					"the stage is from."},
+		},
+		Blocks: []Nested{{Name: "result", Repeat: true,
+			Doc: "An evaluation that the card shows. The export waits for it, and is made again when it changes.",
+			Attrs: []Attr{
+				{Name: "evaluation", Ref: []string{"evaluate"}, Required: true,
+					Doc:   "An evaluation of the stage, or of one that it continues.",
+					Fixed: "the card would show another evaluation than the one that is named here"},
+				{Name: "dataset", Type: cty.String, Doc: "What it was measured on, in words. Default: its data block."},
+			}}}}},
 	Exports: []Export{{Name: "path", Type: cty.String,
 		Doc: "The folder as configured: relative to the pipeline's, or absolute, such as " +
 			"`\"${path.module}/out\"`."}}}

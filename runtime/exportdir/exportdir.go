@@ -49,7 +49,11 @@ var tmpName = regexp.MustCompile(`^\.stepflow-export-[0-9a-f]{16}$`)
 const tmpPrefix = ".stepflow-export-"
 
 // known are the names of the files that an export may consist of.
-var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^model-(F32|F16|BF16|Q8_0)\.gguf$|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
+var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^README\.md$|^model-(F32|F16|BF16|Q8_0)\.gguf$|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
+
+// CardName is the name of the model card, which gives way: where the user has one of his own, or changed ours, his stays and
+// none is written.
+const CardName = "README.md"
 
 // Names are examples of the names that an export writes, one of each kind.
 func Names() []string {
@@ -149,6 +153,7 @@ type Content struct {
 	Cut      bool                         // an export was stopped while it was put in place
 	Ours     map[string]checkpoint.Digest // files that are as an export wrote them
 	Changed  []string                     // files of an export that somebody changed since
+	Card     bool                         // the user has a model card of his own, or changed ours
 	Missing  []string                     // files of the export that are gone
 	Unlisted []string                     // files that an early export may have written
 	InWay    []string                     // files that no export wrote, under names that exports write
@@ -228,6 +233,8 @@ func (f *Folder) sort(c *Content, e fs.DirEntry, manifests []map[string]checkpoi
 		}
 	}
 	switch {
+	case name == CardName:
+		c.Others, c.Card = append(c.Others, name), true
 	case listed:
 		c.Changed = append(c.Changed, name)
 	case !known.MatchString(name):

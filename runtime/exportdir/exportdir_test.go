@@ -429,3 +429,38 @@ func TestUserBetweenKillAndApply(t *testing.T) {
 		t.Errorf("recovered, it holds %v", got)
 	}
 }
+
+// TestCardGivesWay: a card of the user's, and one of ours that he changed, stay; ours is replaced and comes back.
+func TestCardGivesWay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out")
+	with := func(letter string) map[string]string {
+		m := model(letter, 1)
+		m[CardName] = "card of " + letter
+		return m
+	}
+	card := func(want string) {
+		t.Helper()
+		if got := tree(t, dir)[CardName]; got != want {
+			t.Errorf("the card is %q, want %q", got, want)
+		}
+	}
+	must(t, export(t, dir, with("a")))
+	must(t, export(t, dir, with("b")))
+	card("card of b")
+	put(t, filepath.Join(dir, CardName), "edited")
+	look, err := open(t, dir).Look()
+	must(t, err)
+	must(t, open(t, dir).Refuse(look))
+	if !look.Card || len(look.Changed) > 0 || len(look.Missing) > 0 {
+		t.Errorf("an edited card: %+v", look)
+	}
+	must(t, export(t, dir, with("c")))
+	card("edited")
+	must(t, export(t, dir, with("d")))
+	card("edited")
+	must(t, os.Remove(filepath.Join(dir, CardName)))
+	must(t, export(t, dir, with("e")))
+	card("card of e")
+	must(t, export(t, dir, model("f", 1)))
+	card("")
+}

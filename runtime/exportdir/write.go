@@ -47,6 +47,9 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 	}()
 	m.Version, m.Files = version, map[string]checkpoint.Digest{}
 	for _, p := range parts {
+		if p.Name == CardName && c.Card {
+			continue
+		}
 		if !known.MatchString(p.Name) {
 			return fmt.Errorf("an export has no file %q", p.Name)
 		}

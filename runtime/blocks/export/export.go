@@ -4,6 +4,7 @@ package export
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/hashicorp/hcl/v2"
@@ -16,6 +17,7 @@ import (
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/exportdir"
 	"stepflow/runtime/forward"
+	"stepflow/runtime/modelcard"
 )
 
 // Kind is the export block.
@@ -30,7 +32,8 @@ type Export struct {
 	Stage *stage.Stage // nil for one that is planned later
 	Path  string
 
-	form   form // nil for one that is planned later
+	form   form  // nil for one that is planned later
+	card   *card // nil for none
 	takes  blocks.Forecast
 	keeps  string // a list of the user's own files in the folder, which stay
 	given  string // the path as configured
@@ -51,6 +54,10 @@ type form interface {
 	names() []string
 	// details are the lines of a plan.
 	details() []blocks.Line
+	// library is the hub's name of what reads it, and a tag of the form; "" for none.
+	library() (name, tag string)
+	// use is the part of the card that says how to load it.
+	use() modelcard.Section
 	// parts are the files to write, of the tensors in f. Cancelling ctx ends reading them; flaw collects what is not finite
 	// in them.
 	parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File, flaw *forward.Flaw) ([]checkpoint.Part, error)
@@ -70,8 +77,15 @@ var (
 	_ blocks.Traced     = (*Export)(nil)
 )
 
-// Identity writes nothing: its attributes and the stage say all.
-func (*Export) Identity(io.Writer) {}
+// Identity writes what the card calls evaluations. The attributes and the inputs say all else.
+func (e *Export) Identity(w io.Writer) {
+	if e.card == nil {
+		return
+	}
+	for _, r := range e.card.results {
+		fmt.Fprintf(w, "result %s %q %q\n", r.Addr.Type, r.dataset, r.name)
+	}
+}
 
 // Summary is empty.
 func (*Export) Summary() string { return "" }
@@ -84,6 +98,23 @@ func (*Export) Files(bool) []string { return []string{checkpoint.NoteName} }
 
 // Target returns the folder that is written to, without links.
 func (e *Export) Target() string { return e.folder.Real }
+
+// names lists the files that are written.
+func (e *Export) names() []string {
+	list := e.form.names()
+	if e.card != nil && !e.holds.Card {
+		list = append(list, exportdir.CardName)
+	}
+	return list
+}
+
+// keptBecause says why files of the folder stay.
+func (e *Export) keptBecause() string {
+	if e.holds.Card {
+		return ", which no export wrote, or which was changed since"
+	}
+	return ", which no export wrote"
+}
 
 // Empty reports whether no export has written to the folder.
 func (e *Export) Empty() bool { return e.holds.Manifest == nil }
@@ -118,7 +149,7 @@ func (e *Export) Details(run, done bool) (list []blocks.Line) {
 		list = append(list, e.form.details()...)
 	}
 	if e.keeps != "" && !done {
-		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + ", which no export wrote"})
+		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + e.keptBecause()})
 	}
 	return list
 }

@@ -37,6 +37,9 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	if diags := e.form.plan(p, d); diags.HasErrors() {
 		return nil, diags
 	}
+	if diags := e.planCard(p, d); diags.HasErrors() {
+		return nil, diags
+	}
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
 }
 

@@ -15,6 +15,7 @@ import (
 	"stepflow/runtime/forward"
 	"stepflow/runtime/gguf"
 	"stepflow/runtime/llamacpp"
+	"stepflow/runtime/modelcard"
 )
 
 // ggufFile is a file that llama.cpp reads.
@@ -54,6 +55,13 @@ func (g *ggufFile) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 func (g *ggufFile) fileName() string { return "model-" + g.kind.String() + ".gguf" }
 
 func (g *ggufFile) names() []string { return []string{g.fileName()} }
+
+func (*ggufFile) library() (name, tag string) { return "", "gguf" }
+
+func (g *ggufFile) use() modelcard.Section {
+	return modelcard.Section{Title: "Use", Text: []string{"For llama.cpp, and what is built on it:",
+		modelcard.Code("llama-cli -m " + g.fileName() + ` -p "Once upon a time"`)}}
+}
 
 // tensors returns the tensors of the file, which read returns.
 func (g *ggufFile) tensors(read llamacpp.Read) []gguf.Tensor {
@@ -102,8 +110,7 @@ func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *check
 		flaw.LookAt(name, shape, int(from), x)
 		return x, nil
 	}
-	metadata := append(llamacpp.Metadata(g.Stage.Model, g.kind), gguf.KV{Key: "general.name", Value: g.Stage.Addr.Name})
+	metadata := append(llamacpp.Metadata(g.Stage.Model, g.kind), gguf.KV{Key: "general.name", Value: g.title()})
 	file := gguf.File{Metadata: append(metadata, v.Metadata...), Tensors: g.tensors(read)}
 	return []checkpoint.Part{{Name: g.fileName(), Fill: file.Write}}, nil
 }
-

@@ -15,6 +15,7 @@ import (
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
+	"stepflow/runtime/modelcard"
 )
 
 // huggingFace is a folder that transformers reads.
@@ -47,6 +48,18 @@ func (h *huggingFace) bytes() (n int64) {
 }
 
 func (*huggingFace) details() []blocks.Line { return nil }
+
+func (*huggingFace) library() (name, tag string) { return "transformers", "" }
+
+func (*huggingFace) use() modelcard.Section {
+	return modelcard.Section{Title: "Use", Code: `from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+inputs = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
+}
 
 func (h *huggingFace) names() []string {
 	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, generationFile, tokenizerConfigFile, specialTokensFile}

@@ -48,6 +48,13 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	if err != nil {
 		return err
 	}
+	if e.card != nil && !e.holds.Card {
+		text, err := e.card.write(r)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, checkpoint.Bytes(exportdir.CardName, text))
+	}
 	if err := durable.MkdirAll(e.folder.Real, 0o777); err != nil {
 		return err
 	}
@@ -97,5 +104,5 @@ func (e *Export) Traced(int) observe.Planned {
 	if e.form == nil {
 		return observe.Planned{}
 	}
-	return observe.Planned{Inside: len(e.form.names())}
+	return observe.Planned{Inside: len(e.names())}
 }
