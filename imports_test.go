@@ -40,9 +40,9 @@ var may = map[string]string{
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
-	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/model " +
+	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
-		"runtime/observe runtime/state tracing",
+		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
 	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
@@ -72,6 +72,9 @@ var may = map[string]string{
 	"runtime/program": "ops ops/arch ops/graph ops/growth ops/optim ops/peft fineweb gpu tracing runtime/observe",
 	"runtime/observe": "dsl dsl/addr fineweb/web gpu tracing runtime/metrics",
 
+	"runtime/llamacpp":   "foreign ops ops/arch fineweb/tokenizer runtime/gguf",
+	"runtime/gguf":       "gpu",
+	"runtime/modelcard":  "foreign",
 	"runtime/results":    "foreign dsl/addr runtime/checkpoint runtime/durable runtime/metrics runtime/state",
 	"runtime/trainstate": "foreign fineweb runtime/checkpoint",
 	"runtime/exportdir":  "foreign runtime/checkpoint runtime/durable",
@@ -131,9 +134,9 @@ var layers = []string{
 	"runtime/blocks",
 	"runtime/train",
 	"runtime/forward runtime/artifacts",
-	"runtime/program runtime/results",
+	"runtime/program runtime/results runtime/llamacpp",
 	"runtime/observe runtime/trainstate runtime/exportdir runtime/words",
-	"runtime/checkpoint runtime/metrics runtime/state",
+	"runtime/checkpoint runtime/metrics runtime/state runtime/gguf runtime/modelcard",
 	"runtime/durable",
 }
 

@@ -3,22 +3,48 @@ package dsl
 import "github.com/zclconf/go-cty/cty"
 
 // exportKind is the row of Kinds for exports.
-var exportKind = Kind{Name: "export", Types: []string{"huggingface"}, Repeat: true, Runs: true,
-	Doc: "Writes a trained stage as a Hugging Face folder: `config.json`, safetensors, tokenizer files, " +
-		"`generation_config.json`.",
+var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Repeat: true, Runs: true,
+	Doc: "Writes a trained stage for other programs. `huggingface`: a folder that transformers reads, with `config.json`, " +
+		"safetensors, tokenizer files and `generation_config.json`. `gguf`: a file that llama.cpp and what is built " +
+		"on it read, with the tokenizer. See [export.md](export.md).",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"stage"}, Required: true, Doc: "Stage to export.",
 			Fixed: "the folder would hold another model than the one that is named here"},
 		{Name: "path", Type: cty.String, Required: true,
 			Doc: "Folder, relative to the pipeline's. Its `stepflow_export.json` lists the files that an export " +
 				"wrote, with hashes, and the next export replaces those files and no others. Your own files, " +
-				"such as `README.md` or `.git`, stay. `plan` refuses a folder if you changed a file of the " +
+				"such as `.git` or a `README.md`, stay. `plan` refuses a folder if you changed a file of the " +
 				"list or one of yours is in the way, if it has files but no list, if two exports write to it, " +
 				"or if it holds the pipeline, its state or files that the pipeline reads. A model that " +
 				"another state exported is replaced only after a yes. A symbolic link is followed."},
-		{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"),
+		{Name: "max_shard_size", Type: cty.String, Bytes: true, Default: str("5 GB"), Only: []string{"huggingface"},
 			Doc: "Larger models are written in several files with an index."},
+		{Name: "quantization", Type: cty.String, OneOf: []string{"f32", "f16", "bf16", "q8_0"}, Only: []string{"gguf"},
+			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
+				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},
 	},
+	Blocks: []Nested{{Name: "model_card", Doc: "What `README.md`, the model card, says besides what the run knows: the data, " +
+		"the stages, what they took, and how to load the model. A card of yours in the folder stays, and so does ours once " +
+		"you changed it.",
+		Attrs: []Attr{
+			{Name: "write", Type: cty.Bool, Default: cty.True, Doc: "Whether a card is written."},
+			{Name: "title", Type: cty.String, Doc: "Name of the model. Default: the stage's."},
+			{Name: "description", Type: cty.String, Doc: "What the model is for; a paragraph of plain text."},
+			{Name: "license", Type: cty.String, Doc: "License of the model, by the hub's name, such as `apache-2.0`."},
+			{Name: "language", Type: strings_, Filled: true, Doc: "Codes of languages, such as `en`."},
+			{Name: "tags", Type: strings_, Filled: true, Doc: "Tags of the hub."},
+			{Name: "base_model", Type: cty.String,
+				Doc: "Model of the hub that this one was made of, `ORG/NAME`. Default: that of an `hf://` folder that the model or " +
+					"the stage is from."},
+		},
+		Blocks: []Nested{{Name: "result", Repeat: true,
+			Doc: "An evaluation that the card shows. The export waits for it, and is made again when it changes.",
+			Attrs: []Attr{
+				{Name: "evaluation", Ref: []string{"evaluate"}, Required: true,
+					Doc:   "An evaluation of the stage, or of one that it continues.",
+					Fixed: "the card would show another evaluation than the one that is named here"},
+				{Name: "dataset", Type: cty.String, Doc: "What it was measured on, in words. Default: its data block."},
+			}}}}},
 	Exports: []Export{{Name: "path", Type: cty.String,
 		Doc: "The folder as configured: relative to the pipeline's, or absolute, such as " +
 			"`\"${path.module}/out\"`."}}}

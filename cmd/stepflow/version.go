@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"stepflow/runtime/blocks"
 )
 
 // Version is the release that this source belongs to: the newest version in CHANGELOG.md.
 const Version = "0.3.0"
+
+func init() { blocks.Version = Version }
 
 // build says what a binary was built from.
 type build struct {

@@ -186,6 +186,9 @@ func (t *Tokenizer) Plain() *Tokenizer { return t.plain() }
 // JSON is the file the tokenizer was read from.
 func (t *Tokenizer) JSON() []byte { return t.raw }
 
+// Template lists the tokens that the post-processor puts before a text and after it.
+func (t *Tokenizer) Template() (before, after []int32) { return t.before, t.after }
+
 // VocabSize is one more than the largest id.
 func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
 

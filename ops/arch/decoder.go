@@ -122,7 +122,7 @@ func (l layer) attention(x graph.Value) graph.Value {
 	k := l.project(kProj, x, biased)
 	v := l.project(vProj, x, biased)
 	q, k = l.normHeads(qNorm, q), l.normHeads(kNorm, k)
-	if l.rotates(l.index) {
+	if l.Rotates(l.index) {
 		l.at("self_attn.rotary_emb")
 		q, k = l.rotate(q, l.NumAttentionHeads), l.rotate(k, l.NumKeyValueHeads)
 	}

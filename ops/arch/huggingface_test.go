@@ -345,7 +345,7 @@ func TestDefaultsOfOthers(t *testing.T) {
 		}},
 		{"qwen3", func(c Config) bool { return c.NumKeyValueHeads == 32 && c.HeadDim == 128 && !c.TieWordEmbeddings }},
 		{"smollm3", func(c Config) bool { return c.NumKeyValueHeads == 4 && c.RopeTheta == 2e6 && c.TieWordEmbeddings }},
-		{"smollm3", func(c Config) bool { return !c.rotates(3) && c.rotates(4) }},
+		{"smollm3", func(c Config) bool { return !c.Rotates(3) && c.Rotates(4) }},
 		{"olmo2", func(c Config) bool { return c.NumKeyValueHeads == 64 && c.RMSNormEps == 1e-5 }},
 	} {
 		m, notes, err := ParseConfig(with(t, obj{"model_type": x.model, "hidden_size": 128, "num_attention_heads": 64}))

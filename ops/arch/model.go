@@ -211,7 +211,7 @@ func (m Model) Grown(from []int) Model {
 	if m.Arch.Has(noRopeLayers.Name) {
 		c.NoRopeLayers = make([]int, len(from))
 		for i, j := range from {
-			if m.rotates(j) {
+			if m.Rotates(j) {
 				c.NoRopeLayers[i] = 1
 			}
 		}

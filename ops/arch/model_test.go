@@ -208,7 +208,7 @@ func TestLayersKeepTheirKind(t *testing.T) {
 		var kinds []int
 		for i := range x.got.NumHiddenLayers {
 			kind := 0
-			if x.got.rotates(i) {
+			if x.got.Rotates(i) {
 				kind = 1
 			}
 			kinds = append(kinds, kind)

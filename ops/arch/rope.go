@@ -63,8 +63,8 @@ func (c Config) RopeTables(seq int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// rotates reports whether layer i rotates q and k by their position.
-func (c Config) rotates(i int) bool {
+// Rotates reports whether layer i rotates q and k by their position.
+func (c Config) Rotates(i int) bool {
 	switch {
 	case len(c.NoRopeLayers) > 0:
 		return c.NoRopeLayers[i] != 0
@@ -98,10 +98,10 @@ func (c *Config) plainRope() {
 	usual := Config{NoRopeLayerInterval: c.NoRopeLayerInterval}
 	kinds, same := make([]int, max(c.NumHiddenLayers, 0)), true
 	for i := range kinds {
-		if c.rotates(i) {
+		if c.Rotates(i) {
 			kinds[i] = 1
 		}
-		same = same && c.rotates(i) == usual.rotates(i)
+		same = same && c.Rotates(i) == usual.Rotates(i)
 	}
 	if c.NoRopeLayers = kinds; same {
 		c.NoRopeLayers = nil

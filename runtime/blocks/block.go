@@ -17,6 +17,9 @@ import (
 	"stepflow/runtime/state"
 )
 
+// Version is that of the program, for files that say what made them. The program sets it.
+var Version = "(unknown)"
+
 // Kind is what planning knows of a kind of block.
 type Kind struct {
 	// Sound checks the attributes of a block against each other, without data, state or other blocks. Unknown values pass.

@@ -286,6 +286,23 @@ func (s *File) Raw(name string) ([]byte, string, error) {
 	return b, e.DType, nil
 }
 
+// Elements reads n elements of a tensor from element from on, row-major, as Raw reads all.
+func (s *File) Elements(name string, from, n int64) ([]byte, string, error) {
+	e, ok := s.index[name]
+	if !ok {
+		return nil, "", fmt.Errorf("%s has no tensor %s", s.path, name)
+	}
+	bytes := elementBits[e.DType] / 8
+	if size := e.Offsets[1] - e.Offsets[0]; from < 0 || n < 0 || bytes == 0 || from > size/bytes || n > size/bytes-from {
+		return nil, "", fmt.Errorf("tensor %s of %s has no %d elements from %d on", name, s.path, n, from)
+	}
+	b := make([]byte, n*bytes)
+	if _, err := s.f.ReadAt(b, s.start+e.Offsets[0]+from*bytes); err != nil {
+		return nil, "", fmt.Errorf("reading tensor %s of %s: %w", name, s.path, err)
+	}
+	return b, e.DType, nil
+}
+
 func (s *File) section(e entry) io.Reader {
 	return io.NewSectionReader(s.f, s.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0])
 }

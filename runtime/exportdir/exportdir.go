@@ -29,9 +29,19 @@ const ManifestName = "stepflow_export.json"
 // replacedName is the list of the files that an export replaces, beside its own manifest until it is in place.
 const replacedName = "replaced.json"
 
-// keyFile is what makes programs read a folder as a model: it is removed first and comes back last, so that a folder
-// with files of two models never reads as one.
-const keyFile = "config.json"
+// keyFiles match what makes programs read a folder as a model: it is removed first and comes back last, so that a folder
+// with files of two models never reads as one. An export has one.
+var keyFiles = regexp.MustCompile(`^config\.json$|\.gguf$`)
+
+// keyOf returns the key file among those of an export; "" if there is none.
+func keyOf(files map[string]checkpoint.Digest) string {
+	for name := range files {
+		if keyFiles.MatchString(name) {
+			return name
+		}
+	}
+	return ""
+}
 
 // tmpName is the name of the folder, inside that of the export, where files lie until all are complete.
 var tmpName = regexp.MustCompile(`^\.stepflow-export-[0-9a-f]{16}$`)
@@ -39,13 +49,17 @@ var tmpName = regexp.MustCompile(`^\.stepflow-export-[0-9a-f]{16}$`)
 const tmpPrefix = ".stepflow-export-"
 
 // known are the names of the files that an export may consist of.
-var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
+var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^README\.md$|^model-(F32|F16|BF16|Q8_0)\.gguf$|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
+
+// CardName is the name of the model card, which gives way: where the user has one of his own, or changed ours, his stays and
+// none is written.
+const CardName = "README.md"
 
 // Names are examples of the names that an export writes, one of each kind.
 func Names() []string {
-	return []string{keyFile, "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+	return []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
 		"special_tokens_map.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-		ManifestName}
+		"model-F16.gguf", ManifestName}
 }
 
 // Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.
@@ -139,6 +153,7 @@ type Content struct {
 	Cut      bool                         // an export was stopped while it was put in place
 	Ours     map[string]checkpoint.Digest // files that are as an export wrote them
 	Changed  []string                     // files of an export that somebody changed since
+	Card     bool                         // the user has a model card of his own, or changed ours
 	Missing  []string                     // files of the export that are gone
 	Unlisted []string                     // files that an early export may have written
 	InWay    []string                     // files that no export wrote, under names that exports write
@@ -218,6 +233,8 @@ func (f *Folder) sort(c *Content, e fs.DirEntry, manifests []map[string]checkpoi
 		}
 	}
 	switch {
+	case name == CardName:
+		c.Others, c.Card = append(c.Others, name), true
 	case listed:
 		c.Changed = append(c.Changed, name)
 	case !known.MatchString(name):

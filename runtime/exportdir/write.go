@@ -18,7 +18,8 @@ import (
 
 // Write puts an export in the place of the one that is there. All files are written to a folder inside this one first;
 // from the moment that its manifest is there, the export is carried to its end, by Recover if this process is killed:
-// config.json of the old model goes first and that of the new one comes last. Files of the user stay where they are.
+// the key file of the old model, such as config.json, goes first and that of the new one comes last. Files of the user stay
+// where they are.
 func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 	if err := f.Recover(); err != nil {
 		return err
@@ -46,12 +47,18 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 	}()
 	m.Version, m.Files = version, map[string]checkpoint.Digest{}
 	for _, p := range parts {
+		if p.Name == CardName && c.Card {
+			continue
+		}
 		if !known.MatchString(p.Name) {
 			return fmt.Errorf("an export has no file %q", p.Name)
 		}
 		if m.Files[p.Name], err = p.Write(tmp); err != nil {
 			return err
 		}
+	}
+	if keyOf(m.Files) == "" {
+		return errors.New("an export has a file that makes it a model")
 	}
 	old := Manifest{Version: version, Files: c.Ours}
 	for _, name := range c.Unlisted { // of an early export, which may be replaced
@@ -125,15 +132,18 @@ func (f *Folder) finish(tmp string) error {
 	defer clear(f.hashes) // of files that others take the place of, perhaps within the same tick of the clock
 	at := func(name string) string { return filepath.Join(f.Real, name) }
 	from := func(name string) string { return filepath.Join(tmp, name) }
-	if _, err := os.Lstat(from(keyFile)); err == nil { // else all that follows is done
+	key := keyOf(now.Files)
+	if _, err := os.Lstat(from(key)); err == nil { // else all that follows is done
 		if err := durable.Remove(at(ManifestName)); err != nil {
 			return err
 		}
-		if err := f.setAside(at(keyFile), from(keyFile)); err != nil {
-			return err
+		if before := keyOf(old.Files); before != "" {
+			if err := f.setAside(at(before), from(key)); err != nil {
+				return err
+			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(now.Files)) {
-			if name == keyFile {
+			if name == key {
 				continue
 			}
 			if err := f.move(from(name), at(name)); err != nil {
@@ -148,7 +158,7 @@ func (f *Folder) finish(tmp string) error {
 				return err
 			}
 		}
-		if err := durable.Rename(from(keyFile), at(keyFile)); err != nil {
+		if err := durable.Rename(from(key), at(key)); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,8 @@ type Flaw struct {
 	count  int
 	first  int // its place
 	word   string
-	others int // further tensors with such values
+	others int    // further tensors with such values
+	last   string // the last tensor with such values
 }
 
 // Found reports whether anything was not finite.
@@ -44,22 +45,32 @@ func (f *Flaw) String() string {
 }
 
 // Look notes what is not finite in a tensor: of the first such tensor in full, of others their number.
-func (f *Flaw) Look(name string, shape gpu.Shape, v []float32) {
+func (f *Flaw) Look(name string, shape gpu.Shape, v []float32) { f.LookAt(name, shape, 0, v) }
+
+// LookAt notes what is not finite in the elements of a tensor from an element on. Those of one tensor come one after the
+// other, in any order.
+func (f *Flaw) LookAt(name string, shape gpu.Shape, from int, v []float32) {
 	found := Flaw{name: name, shape: shape}
 	for i, x := range v {
 		if x-x != 0 { // NaN of NaN and of infinity
 			if found.count++; found.count == 1 {
-				found.first, found.word = i, metrics.Word(float64(x))
+				found.first, found.word = from+i, metrics.Word(float64(x))
 			}
 		}
 	}
 	switch {
 	case found.count == 0:
+		return
 	case f.count == 0:
 		*f = found
-	default:
+	case f.name == name:
+		if f.count += found.count; found.first < f.first {
+			f.first, f.word = found.first, found.word
+		}
+	case f.last != name:
 		f.others++
 	}
+	f.last = name
 }
 
 // FirstBad is the first number of a list that is not finite, 0 if all are.

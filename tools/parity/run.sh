@@ -54,6 +54,10 @@ for f, g in pairs:
 P
 STEPFLOW_ARCH_EXPORTED=$tmp/exported go test -count=1 -run ExportedConfigs ./ops/arch
 "$py" tools/parity/arch_fixture.py -exported "$tmp/exported"
+"$py" -c 'import gguf, llama_cpp' 2>/dev/null || "$venv/bin/pip" install -q gguf llama-cpp-python # which needs a C++ compiler, and ten minutes
+"$py" tools/parity/gguf_models.py make "$tmp/gguf" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/models/stories260K-hf "$STEPFLOW_TEST_DATA"/tokenizers/*-tokenizer.json}
+go run ./cmd/stepflow apply -auto-approve "$tmp/gguf" > "$tmp/gguf/apply.txt"
+"$py" tools/parity/gguf_models.py compare "$tmp/gguf"
 if [ -f pipelines/quickstart/out/model/config.json ]; then
   "$py" tools/parity/load_export.py pipelines/quickstart/out/model pipelines/quickstart/data/go-docs.parquet "$(bin/stepflow output -dir pipelines/quickstart validation_loss)"
   "$py" - pipelines/quickstart/.stepflow <<'P'

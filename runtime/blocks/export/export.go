@@ -1,19 +1,23 @@
-// Package export is the export block: a trained stage as a Hugging Face folder.
+// Package export is the export block: a trained stage as files for other programs. Each form of them is in a file of its
+// own.
 package export
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
-	"stepflow/gpu"
+	"stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/exportdir"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/modelcard"
 )
 
 // Kind is the export block.
@@ -25,10 +29,11 @@ const disk = "disk"
 
 // Export is a planned export block.
 type Export struct {
-	Stage     *stage.Stage // nil for one that is planned later
-	Path      string
-	ShardSize int64 // in bytes
+	Stage *stage.Stage // nil for one that is planned later
+	Path  string
 
+	form   form  // nil for one that is planned later
+	card   *card // nil for none
 	takes  blocks.Forecast
 	keeps  string // a list of the user's own files in the folder, which stay
 	given  string // the path as configured
@@ -39,6 +44,31 @@ type Export struct {
 	world  *blocks.World
 }
 
+// form is what an export writes.
+type form interface {
+	// plan reads the attributes of its own, and checks that the stage can be written.
+	plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics
+	// bytes is about how many bytes it writes.
+	bytes() int64
+	// names lists what it writes, as far as that is known before the run.
+	names() []string
+	// details are the lines of a plan.
+	details() []blocks.Line
+	// library is the hub's name of what reads it, and a tag of the form; "" for none.
+	library() (name, tag string)
+	// use is the part of the card that says how to load it.
+	use() modelcard.Section
+	// parts are the files to write, of the tensors in f. Cancelling ctx ends reading them; flaw collects what is not finite
+	// in them.
+	parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File, flaw *forward.Flaw) ([]checkpoint.Part, error)
+}
+
+// forms holds a constructor of each form, by the type of the block.
+var forms = map[string]func(*Export) form{
+	"gguf":        func(e *Export) form { return &ggufFile{Export: e} },
+	"huggingface": func(e *Export) form { return &huggingFace{Export: e} },
+}
+
 var (
 	_ blocks.Writer     = (*Export)(nil)
 	_ blocks.Forecaster = (*Export)(nil)
@@ -47,8 +77,15 @@ var (
 	_ blocks.Traced     = (*Export)(nil)
 )
 
-// Identity writes nothing: its attributes and the stage say all.
-func (*Export) Identity(io.Writer) {}
+// Identity writes what the card calls evaluations. The attributes and the inputs say all else.
+func (e *Export) Identity(w io.Writer) {
+	if e.card == nil {
+		return
+	}
+	for _, r := range e.card.results {
+		fmt.Fprintf(w, "result %s %q %q\n", r.Addr.Type, r.dataset, r.name)
+	}
+}
 
 // Summary is empty.
 func (*Export) Summary() string { return "" }
@@ -61,6 +98,23 @@ func (*Export) Files(bool) []string { return []string{checkpoint.NoteName} }
 
 // Target returns the folder that is written to, without links.
 func (e *Export) Target() string { return e.folder.Real }
+
+// names lists the files that are written.
+func (e *Export) names() []string {
+	list := e.form.names()
+	if e.card != nil && !e.holds.Card {
+		list = append(list, exportdir.CardName)
+	}
+	return list
+}
+
+// keptBecause says why files of the folder stay.
+func (e *Export) keptBecause() string {
+	if e.holds.Card {
+		return ", which no export wrote, or which was changed since"
+	}
+	return ", which no export wrote"
+}
 
 // Empty reports whether no export has written to the folder.
 func (e *Export) Empty() bool { return e.holds.Manifest == nil }
@@ -79,9 +133,7 @@ func (e *Export) Writable() error { return e.folder.Writable() }
 // Forecast predicts what an export writes.
 func (e *Export) Forecast(_ context.Context, p *blocks.Planned, _ int, _ *dsl.Decoded) hcl.Diagnostics {
 	f := &e.takes
-	for _, x := range e.Stage.Params {
-		f.Written = gpu.Sum(f.Written, gpu.Product(x.Elems(), e.Stage.DType.Size()))
-	}
+	f.Written = e.form.bytes()
 	f.PredictBy(p.World.State.Rates, disk)
 	return nil
 }
@@ -94,9 +146,10 @@ func (e *Export) Details(run, done bool) (list []blocks.Line) {
 	if run && e.Stage != nil {
 		list = append(list, blocks.Line{About: "writes", Text: dsl.FormatBytes(e.takes.Written) + e.takes.Time("B/s",
 			"the last export")})
+		list = append(list, e.form.details()...)
 	}
 	if e.keeps != "" && !done {
-		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + ", which no export wrote"})
+		list = append(list, blocks.Line{About: "keeps", Text: e.keeps + e.keptBecause()})
 	}
 	return list
 }

@@ -33,11 +33,13 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	}
 	ref, _, _ := d.Ref("model")
 	e.Stage = p.Use(ref).(*stage.Stage)
-	var err error
-	if e.ShardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil {
-		return nil, blocks.Problem(d, "max_shard_size", "Invalid value", err)
+	e.form = forms[p.Addr.Type](e)
+	if diags := e.form.plan(p, d); diags.HasErrors() {
+		return nil, diags
 	}
-	p.Hashed["max_shard_size"] = fmt.Sprint(e.ShardSize)
+	if diags := e.planCard(p, d); diags.HasErrors() {
+		return nil, diags
+	}
 	return map[string]cty.Value{"path": cty.StringVal(e.given)}, nil // also from another working directory
 }
 

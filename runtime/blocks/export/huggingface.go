@@ -5,20 +5,87 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/ops"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/model"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
+	"stepflow/runtime/modelcard"
 )
 
-// besides is how many files an export has beside its weights.
-const besides = 5
+// huggingFace is a folder that transformers reads.
+type huggingFace struct {
+	*Export
+	shardSize int64 // in bytes
+}
 
-// parts returns these files.
-func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
-	cfg, err := model.ConfigJSON(e.Stage.Model, tok, e.Stage.DType)
+// Files of such a folder beside those that are named in checkpoint.
+const (
+	generationFile      = "generation_config.json"
+	tokenizerConfigFile = "tokenizer_config.json"
+	specialTokensFile   = "special_tokens_map.json"
+)
+
+func (h *huggingFace) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	var err error
+	if h.shardSize, err = dsl.ParseBytes(d.Str("max_shard_size")); err != nil {
+		return blocks.Problem(d, "max_shard_size", "Invalid value", err)
+	}
+	p.Hashed["max_shard_size"] = fmt.Sprint(h.shardSize)
+	return nil
+}
+
+func (h *huggingFace) bytes() (n int64) {
+	for _, p := range h.Stage.Params {
+		n = gpu.Sum(n, gpu.Product(p.Elems(), h.Stage.DType.Size()))
+	}
+	return n
+}
+
+func (*huggingFace) details() []blocks.Line { return nil }
+
+func (*huggingFace) library() (name, tag string) { return "transformers", "" }
+
+func (*huggingFace) use() modelcard.Section {
+	return modelcard.Section{Title: "Use", Code: `from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+inputs = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
+}
+
+func (h *huggingFace) names() []string {
+	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, generationFile, tokenizerConfigFile, specialTokensFile}
+	n := len(h.split())
+	for i := range n {
+		list = append(list, shardName(i, n))
+	}
+	if n > 1 {
+		list = append(list, checkpoint.ModelFile+".index.json")
+	}
+	return list
+}
+
+func (h *huggingFace) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File,
+	flaw *forward.Flaw) ([]checkpoint.Part, error) {
+	parts, err := h.besides(tok)
+	if err != nil {
+		return nil, err
+	}
+	shards, err := h.shards(ctx, f, flaw)
+	return append(parts, shards...), err
+}
+
+// besides returns the files beside the weights.
+func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	cfg, err := model.ConfigJSON(h.Stage.Model, tok, h.Stage.DType)
 	if err != nil {
 		return nil, err
 	}
@@ -28,12 +95,12 @@ func (e *Export) parts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
 		name string
 		v    any
 	}{
-		{"generation_config.json", map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS),
+		{generationFile, map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS),
 			"eos_token_id": model.Special(tok.EOS)}},
-		{"tokenizer_config.json", map[string]any{"tokenizer_class": "PreTrainedTokenizerFast",
-			"model_max_length": e.Stage.Model.MaxPositionEmbeddings,
+		{tokenizerConfigFile, map[string]any{"tokenizer_class": "PreTrainedTokenizerFast",
+			"model_max_length": h.Stage.Model.MaxPositionEmbeddings,
 			"bos_token":        tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
-		{"special_tokens_map.json", specialTokens(tok)},
+		{specialTokensFile, specialTokens(tok)},
 	} {
 		b, err := json.MarshalIndent(x.v, "", "  ")
 		if err != nil {
@@ -63,28 +130,25 @@ func specialTokens(tok *tokenizer.Tokenizer) map[string]string {
 }
 
 // shards returns the tensors of a checkpoint as one file, or as several below the shard size with an index, in Hugging
-// Face's layout. Cancelling ctx ends reading them; flaw collects what is not finite in them.
-func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part,
+// Face's layout.
+func (h *huggingFace) shards(ctx context.Context, f *checkpoint.File, flaw *forward.Flaw) (parts []checkpoint.Part,
 	err error) {
-	lists := e.split()
+	lists := h.split()
 	var total int64
 	tensor := func(p ops.Param) checkpoint.Tensor {
-		total += e.bytes(p)
-		return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: e.Stage.DType, Data: func() ([]byte, error) {
+		total += h.tensorBytes(p)
+		return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, DType: h.Stage.DType, Data: func() ([]byte, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			b, _, err := f.Raw(p.Name)
-			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, e.Stage.DType))
+			flaw.Look(p.Name, p.Shape, gpu.BytesFloat32(b, h.Stage.DType))
 			return b, err
 		}}
 	}
 	weightMap := map[string]string{}
 	for i, list := range lists {
-		name := checkpoint.ModelFile
-		if len(lists) > 1 {
-			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(lists))
-		}
+		name := shardName(i, len(lists))
 		var tensors []checkpoint.Tensor
 		for _, p := range list {
 			weightMap[p.Name] = name
@@ -100,17 +164,25 @@ func (e *Export) shards(ctx context.Context, f *checkpoint.File, flaw *forward.F
 	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
 }
 
-// bytes is what a parameter takes in an export.
-func (e *Export) bytes(p ops.Param) int64 {
-	return gpu.Type{Shape: p.Shape, DType: e.Stage.DType}.Bytes()
+// shardName is the name of file i of n with weights.
+func shardName(i, n int) string {
+	if n == 1 {
+		return checkpoint.ModelFile
+	}
+	return fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, n)
+}
+
+// tensorBytes is what a parameter takes in an export.
+func (h *huggingFace) tensorBytes(p ops.Param) int64 {
+	return gpu.Type{Shape: p.Shape, DType: h.Stage.DType}.Bytes()
 }
 
 // split puts the parameters into files below the shard size, in order.
-func (e *Export) split() (lists [][]ops.Param) {
+func (h *huggingFace) split() (lists [][]ops.Param) {
 	var size int64
-	for _, p := range e.Stage.Params {
-		n := e.bytes(p)
-		if len(lists) == 0 || size+n > e.ShardSize && size > 0 {
+	for _, p := range h.Stage.Params {
+		n := h.tensorBytes(p)
+		if len(lists) == 0 || size+n > h.shardSize && size > 0 {
 			lists, size = append(lists, nil), 0
 		}
 		lists[len(lists)-1] = append(lists[len(lists)-1], p)

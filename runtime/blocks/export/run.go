@@ -28,7 +28,7 @@ func (e *Export) Begin(r *blocks.Run, st *state.State) {
 	}
 }
 
-// Run writes a stage's result as a Hugging Face folder, and replaces what an export wrote there before.
+// Run writes a stage's result, and replaces what an export wrote to the folder before.
 func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	dir, err := r.Result(e.Stage.Addr)
 	if err != nil {
@@ -38,19 +38,22 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	if err != nil {
 		return err
 	}
-	parts, err := e.parts(tok)
-	if err != nil {
-		return err
-	}
 	f, err := checkpoint.Open(filepath.Join(dir, checkpoint.ModelFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	var flaw forward.Flaw
-	shards, err := e.shards(ctx, f, &flaw)
+	parts, err := e.form.parts(ctx, tok, f, &flaw)
 	if err != nil {
 		return err
+	}
+	if e.card != nil && !e.holds.Card {
+		text, err := e.card.write(r)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, checkpoint.Bytes(exportdir.CardName, text))
 	}
 	if err := durable.MkdirAll(e.folder.Real, 0o777); err != nil {
 		return err
@@ -62,7 +65,7 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	defer unlock()
 	m := exportdir.Manifest{Stage: e.Stage.Addr.String(), Recipe: r.Recipe}
 	began := time.Now()
-	if err := e.folder.Write(m, watched(ctx, r, append(parts, shards...))); err != nil {
+	if err := e.folder.Write(m, watched(ctx, r, parts)); err != nil {
 		return err
 	}
 	r.Took(disk, float64(e.takes.Written), time.Since(began))
@@ -96,14 +99,10 @@ func watched(ctx context.Context, r *blocks.Run, parts []checkpoint.Part) []chec
 	return parts
 }
 
-// Traced returns what is traced: the files beside the weights, those of the weights, and the index of several.
+// Traced returns what is traced: the files.
 func (e *Export) Traced(int) observe.Planned {
-	if e.Stage == nil {
+	if e.form == nil {
 		return observe.Planned{}
 	}
-	n := len(e.split())
-	if n > 1 {
-		n++
-	}
-	return observe.Planned{Inside: besides + n}
+	return observe.Planned{Inside: len(e.names())}
 }

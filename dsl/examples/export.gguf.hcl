@@ -1,0 +1,5 @@
+export "gguf" "small" {
+  model        = stage.grown
+  path         = "out/gguf"
+  quantization = "q8_0"
+}

@@ -1,0 +1,352 @@
+package export
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/modelcard"
+	"stepflow/runtime/state"
+	"stepflow/runtime/words"
+)
+
+// card is the model card of an export.
+type card struct {
+	*Export
+	title, description, license, baseModel string
+	language, tags                         []string
+	results                                []measured
+}
+
+// measured is an evaluation that a card shows.
+type measured struct {
+	addr.Addr
+	dataset string       // what it was measured on, in words; "" for none
+	name    string       // of the data; "" for none
+	of      *stage.Stage // what it measures
+}
+
+// planCard reads what the card says. It leaves e.card nil where none is written.
+func (e *Export) planCard(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	c := &card{Export: e, title: e.Stage.Addr.Name}
+	if b := d.Block("model_card"); b != nil {
+		if b.Known("write") && !b.Bool("write") {
+			return nil
+		}
+		c.title, c.description = cmp.Or(b.Str("title"), c.title), b.Str("description")
+		c.license, c.baseModel = b.Str("license"), b.Str("base_model")
+		c.language, c.tags = b.Strs("language"), b.Strs("tags")
+		for _, r := range b.List("result") {
+			ref, _, _ := r.Ref("evaluation")
+			of, docs, _ := p.Use(ref).(stage.Measure).Measures()
+			if !e.continues(of) {
+				return hcl.Diagnostics{r.Error("evaluation", "Evaluation of another model",
+					fmt.Sprintf("%s measures a model that %s was not made of: the card would show results of another one.", ref,
+						e.Stage.Addr))}
+			}
+			m := measured{Addr: ref, dataset: r.Str("dataset"), of: of}
+			if docs != nil {
+				m.name = docs.Addr.String()
+			}
+			c.results = append(c.results, m)
+		}
+	}
+	e.card = c
+	return nil
+}
+
+// continues reports whether a stage is the exported one, or one that it continues.
+func (e *Export) continues(s *stage.Stage) bool { return slices.Contains(e.chain(), s) && s != nil }
+
+// chain lists the stages that made the model, the first one first.
+func (e *Export) chain() (list []*stage.Stage) {
+	for s := e.Stage; s != nil; s = s.Before {
+		list = append(list, s)
+	}
+	slices.Reverse(list)
+	return list
+}
+
+// title is the model's name.
+func (e *Export) title() string {
+	if e.card == nil {
+		return e.Stage.Addr.Name
+	}
+	return e.card.title
+}
+
+// write returns the card after the run of what it shows. It tells nothing that another run of the same would not.
+func (c *card) write(r *blocks.Run) ([]byte, error) {
+	var st map[string]*state.Block
+	r.Note(func(s *state.State) { st = maps.Clone(s.Blocks) })
+	card := modelcard.Card{Title: c.title, Metadata: c.metadata(r, st), Intro: c.intro(),
+		Sections: []modelcard.Section{c.dataSection(r), c.stageSection(st), c.resultSection(st), c.madeBy(r), c.form.use()}}
+	if len(c.results) == 0 {
+		card.Sections = slices.DeleteFunc(card.Sections, func(s modelcard.Section) bool { return s.Title == evaluationTitle })
+	}
+	b, err := card.Bytes()
+	return []byte(r.World.Secrets.Redact(string(b))), err
+}
+
+// metadata is what the hub reads.
+func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Metadata {
+	m := modelcard.Metadata{Language: c.language, License: c.license, PipelineTag: "text-generation",
+		BaseModel: cmp.Or(c.baseModel, c.hubBase(r)), Tags: append([]string{"stepflow"}, c.tags...)}
+	library, tag := c.form.library()
+	m.LibraryName = library
+	if tag != "" {
+		m.Tags = append([]string{tag}, m.Tags...)
+	}
+	for _, n := range c.trained() {
+		for _, pattern := range n.Source.Patterns {
+			if id := hubName(pattern, "hf://datasets/"); id != "" && !slices.Contains(m.Datasets, id) && !hides(r, n.Addr, "source") {
+				m.Datasets = append(m.Datasets, id)
+			}
+		}
+	}
+	var results []modelcard.Result
+	for _, x := range c.results {
+		if x.of != c.Stage {
+			continue
+		}
+		res := modelcard.Result{Task: modelcard.Task{Type: "text-generation"},
+			Dataset: modelcard.Dataset{Name: x.on(), Type: x.on()}}
+		for _, f := range figures(st[x.Addr.String()]) {
+			res.Metrics = append(res.Metrics, modelcard.Metric{Type: f.name, Value: f.value, Name: f.name})
+		}
+		if len(res.Metrics) > 0 {
+			results = append(results, res)
+		}
+	}
+	if len(results) > 0 {
+		m.ModelIndex = []modelcard.Model{{Name: c.title, Results: results}}
+	}
+	return m
+}
+
+// on is what an evaluation was measured on, in words.
+func (m measured) on() string { return cmp.Or(m.dataset, m.name, m.Addr.String()) }
+
+// hubName is the ORG/NAME of what lies on the hub; "" for what lies elsewhere.
+func hubName(path, prefix string) string {
+	rest, ok := strings.CutPrefix(path, prefix)
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) < 2 {
+		return ""
+	}
+	name, _, _ := strings.Cut(parts[1], "@")
+	return parts[0] + "/" + name
+}
+
+// hubBase is the model of the hub that the first stage starts from; "" for none.
+func (c *card) hubBase(r *blocks.Run) string {
+	first := c.chain()[0]
+	if x := first.Import(); x != nil {
+		return hubName(x.ID, "hf://")
+	}
+	if p := r.World.Find(first.Root.Addr); p != nil && !hides(r, p.Addr, "from") {
+		from, _ := strconv.Unquote(p.Hashed["from"])
+		return hubName(from, "hf://")
+	}
+	return ""
+}
+
+// hides reports whether an attribute of a block is sensitive.
+func hides(r *blocks.Run, a addr.Addr, attribute string) bool {
+	p := r.World.Find(a)
+	if p == nil {
+		return true
+	}
+	_, secret := p.Secret[attribute]
+	return secret
+}
+
+// trained lists the data in files that the model was trained on, each once.
+func (c *card) trained() (list []*data.Data) {
+	for _, s := range c.chain() {
+		if s.Imported != nil {
+			continue
+		}
+		for _, n := range s.Data.InFiles() {
+			if !slices.Contains(list, n) {
+				list = append(list, n)
+			}
+		}
+	}
+	return list
+}
+
+func (c *card) intro() []string {
+	m := c.Stage.Model
+	text := fmt.Sprintf("A %s model with %s and %s parameters.", modelcard.Escape(m.Arch.Title),
+		words.Plural(m.NumHiddenLayers, "layer"), words.Count(int64(m.Params())))
+	if c.description == "" {
+		return []string{text}
+	}
+	return []string{modelcard.Escape(c.description), text}
+}
+
+// dataSection says what the model was trained on: each data block with the attributes that choose documents.
+func (c *card) dataSection(r *blocks.Run) modelcard.Section {
+	t := &modelcard.Table{Head: []string{"data", "settings"}}
+	for _, n := range c.trained() {
+		p := r.World.Find(n.Addr)
+		if p == nil {
+			continue
+		}
+		var settings []string
+		for _, name := range slices.Sorted(maps.Keys(p.Hashed)) {
+			if _, secret := p.Secret[name]; !secret && name != "cache" {
+				settings = append(settings, modelcard.Code(name+" = "+p.Hashed[name]))
+			}
+		}
+		t.Rows = append(t.Rows, []string{modelcard.Code(n.Addr.String()), strings.Join(settings, " ")})
+	}
+	s := modelcard.Section{Title: "Training data", Table: t}
+	for _, x := range c.chain() {
+		if x.Imported == nil && x.Data.Parts != nil {
+			var parts []string
+			for i, n := range x.Data.Parts {
+				parts = append(parts, fmt.Sprintf("%s with weight %g", modelcard.Code(n.Addr.String()), x.Data.Weights[i]))
+			}
+			text := fmt.Sprintf("%s draws from %s.", modelcard.Code(x.Data.Addr.String()), strings.Join(parts, ", "))
+			if !slices.Contains(s.Text, text) {
+				s.Text = append(s.Text, text)
+			}
+		}
+	}
+	if len(t.Rows) == 0 {
+		s.Text = []string{"Nothing was trained here: the weights come from elsewhere."}
+	}
+	return s
+}
+
+// stageSection says what was trained in which order, and what it took.
+func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
+	s := modelcard.Section{Title: "Training", Table: &modelcard.Table{Head: []string{"stage", "layers", "trained", "tokens", "steps",
+		"learning rate", "FLOPs", "memory", "loss"}}}
+	var flops float64
+	for _, x := range c.chain() {
+		f, name := &x.Figures, modelcard.Code(x.Addr.String())
+		if x.Imported != nil {
+			s.Table.Rows = append(s.Table.Rows, []string{name, strconv.Itoa(f.Layers), "imported", "", "", "", "", "", ""})
+			continue
+		}
+		flops += f.FLOPs
+		memory, loss := "", ""
+		if b := st[x.Addr.String()]; b != nil {
+			if b.Memory != nil {
+				memory = dsl.FormatBytes(b.Memory.Planned)
+			}
+			if v, ok := b.Values["loss"].(float64); ok {
+				loss = fmt.Sprintf("%.4f", v)
+			}
+		}
+		trained := words.Count(f.Trainable)
+		if f.Adapter > 0 {
+			trained = words.Count(f.Adapter) + " in adapters, " + trained + " beside them"
+		}
+		s.Table.Rows = append(s.Table.Rows, []string{name, strconv.Itoa(f.Layers), trained + " of " +
+			words.Count(f.Trainable+f.Frozen), words.Count(f.Tokens), strconv.Itoa(f.Steps), fmt.Sprintf("%g", x.Optimizer.Peak()),
+			fmt.Sprintf("%.3g", f.FLOPs), memory, loss})
+		t := x.Training()
+		text := fmt.Sprintf("%s: batches of %s of %d tokens, %s, learning rate %s", name,
+			words.Plural(t.Batch, "sequence"), t.Seq, t.Precision,
+			cmp.Or(x.Schedule.Kind, "constant"))
+		if t.Grow != "" {
+			text += fmt.Sprintf("; it grew from %s (%s)", modelcard.Code(t.From), modelcard.Escape(t.Grow))
+		} else if t.From != "" {
+			text += fmt.Sprintf("; it continues %s", modelcard.Code(t.From))
+		}
+		if t.Adapter != "" {
+			text += "; adapters, which were merged: " + modelcard.Escape(t.Adapter)
+		}
+		s.Text = append(s.Text, text+".")
+	}
+	if flops > 0 {
+		s.Text = append(s.Text, fmt.Sprintf("In all %.3g FLOPs. Memory is the peak on the device, and loss the mean over the end of "+
+			"the stage, in nats a token.", flops))
+	}
+	return s
+}
+
+// evaluationTitle is the heading of the evaluations.
+const evaluationTitle = "Evaluation"
+
+// figure is a number that an evaluation gives.
+type figure struct {
+	name          string
+	value, stderr float64 // stderr is NaN for none
+}
+
+// figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
+func figures(b *state.Block) (list []figure) {
+	if b == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Values)) {
+		v, ok := b.Values[name].(float64)
+		if !ok || counts[name] || strings.HasSuffix(name, "stderr") {
+			continue
+		}
+		f := figure{name: name, value: v, stderr: math.NaN()}
+		for _, key := range []string{name + "_stderr", map[string]string{"loss": "stderr"}[name]} {
+			if e, ok := b.Values[key].(float64); ok {
+				f.stderr = e
+			}
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// counts are numbers that an evaluation gives besides its results.
+var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true, "unigram_entropy": true,
+	"words": true}
+
+func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
+	s := modelcard.Section{Title: evaluationTitle,
+		Table: &modelcard.Table{Head: []string{"evaluation", "model", "on", "metric", "value", "standard error"}}}
+	for _, x := range c.results {
+		for _, f := range figures(st[x.Addr.String()]) {
+			stderr := ""
+			if !math.IsNaN(f.stderr) {
+				stderr = fmt.Sprintf("%.2g", f.stderr)
+			}
+			s.Table.Rows = append(s.Table.Rows, []string{modelcard.Code(x.Addr.String()), modelcard.Code(x.of.Addr.String()),
+				modelcard.Escape(x.on()), modelcard.Escape(f.name), fmt.Sprintf("%.5g", f.value), stderr})
+		}
+	}
+	return s
+}
+
+// madeBy says what makes the same again.
+func (c *card) madeBy(r *blocks.Run) modelcard.Section {
+	var seeds []string
+	first := c.chain()[0]
+	if first.Init == "" && first.Imported == nil {
+		seeds = append(seeds, fmt.Sprintf("%d of the first weights", first.Seed))
+	}
+	for _, n := range c.trained() {
+		if !hides(r, n.Addr, "seed") {
+			seeds = append(seeds, fmt.Sprintf("%d of the order of %s", n.Source.Seed, modelcard.Code(n.Addr.String())))
+		}
+	}
+	s := modelcard.Section{Title: "Reproduction",
+		Text: []string{fmt.Sprintf("Made by stepflow %s, recipe %s.", modelcard.Escape(blocks.Version), modelcard.Code(r.Recipe))}}
+	if len(seeds) > 0 {
+		s.Text = append(s.Text, "Seeds: "+strings.Join(seeds, ", ")+".")
+	}
+	return s
+}

@@ -1,0 +1,116 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"stepflow/dsl"
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/checkpoint"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/gguf"
+	"stepflow/runtime/llamacpp"
+	"stepflow/runtime/modelcard"
+)
+
+// ggufFile is a file that llama.cpp reads.
+type ggufFile struct {
+	*Export
+	kind gguf.Type
+}
+
+// quantizations are the types of tensors by the names that llama.cpp's conversion has for them.
+var quantizations = map[string]gguf.Type{"f32": gguf.F32, "f16": gguf.F16, "bf16": gguf.BF16, "q8_0": gguf.Q8_0}
+
+func (g *ggufFile) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+	name := d.Str("quantization")
+	if name == "" { // what the weights are: nothing is rounded
+		name = map[gpu.DType]string{gpu.F32: "f32", gpu.BF16: "bf16"}[g.Stage.DType]
+	}
+	g.kind = quantizations[name]
+	p.Hashed["quantization"] = name
+	if err := llamacpp.CheckModel(g.Stage.Model); err != nil {
+		return blocks.Problem(d, "model", "Not a model of llama.cpp", err)
+	}
+	tok := g.Stage.Tokenizer.Own()
+	if tok == nil { // the run trains it, as GPT-2's was
+		return nil
+	}
+	v, err := llamacpp.NewVocabulary(tok, g.Stage.Model.VocabSize)
+	if err != nil {
+		return blocks.Problem(d, "model", "Not a tokenizer of llama.cpp", fmt.Errorf("%s: %w", g.Stage.Tokenizer.Addr, err))
+	}
+	for _, w := range v.Warnings {
+		p.Warn(fmt.Sprintf("%s %s", g.Stage.Tokenizer.Addr, w))
+	}
+	return nil
+}
+
+// fileName names the file as those of the hub are, whose programs look for the type at its end.
+func (g *ggufFile) fileName() string { return "model-" + g.kind.String() + ".gguf" }
+
+func (g *ggufFile) names() []string { return []string{g.fileName()} }
+
+func (*ggufFile) library() (name, tag string) { return "", "gguf" }
+
+func (g *ggufFile) use() modelcard.Section {
+	return modelcard.Section{Title: "Use", Text: []string{"For llama.cpp, and what is built on it:",
+		modelcard.Code("llama-cli -m " + g.fileName() + ` -p "Once upon a time"`)}}
+}
+
+// tensors returns the tensors of the file, which read returns.
+func (g *ggufFile) tensors(read llamacpp.Read) []gguf.Tensor {
+	return llamacpp.Tensors(g.Stage.Model, g.Stage.Params, g.kind, read)
+}
+
+func (g *ggufFile) bytes() int64 {
+	f := gguf.File{Tensors: g.tensors(nil)}
+	return f.TensorBytes()
+}
+
+func (g *ggufFile) details() []blocks.Line {
+	count := map[gguf.Type]int{}
+	for _, t := range g.tensors(nil) {
+		count[t.Type]++
+	}
+	var text []string
+	for _, t := range []gguf.Type{gguf.Q8_0, gguf.BF16, gguf.F16, gguf.F32} {
+		if n := count[t]; n > 0 {
+			text = append(text, fmt.Sprintf("%d %s", n, t))
+		}
+	}
+	line := strings.Join(text, ", ")
+	if count[gguf.F16] > 0 && g.kind == gguf.Q8_0 {
+		line += ": rows that are no multiple of 32 numbers, the block of Q8_0, are F16"
+	}
+	return []blocks.Line{{About: "tensors", Text: line}}
+}
+
+func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File,
+	flaw *forward.Flaw) ([]checkpoint.Part, error) {
+	v, err := llamacpp.NewVocabulary(tok, g.Stage.Model.VocabSize)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", g.Stage.Tokenizer.Addr, err)
+	}
+	read := func(name string, from, n int64) ([]float32, error) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		b, _, err := f.Elements(name, from, n)
+		if err != nil {
+			return nil, err
+		}
+		x := gpu.BytesFloat32(b, g.Stage.DType)
+		shape, _ := f.Shape(name)
+		flaw.LookAt(name, shape, int(from), x)
+		return x, nil
+	}
+	metadata := append(llamacpp.Metadata(g.Stage.Model, g.kind), gguf.KV{Key: "general.name", Value: g.title()})
+	file := gguf.File{Metadata: append(metadata, v.Metadata...), Tensors: g.tensors(read)}
+	return []checkpoint.Part{{Name: g.fileName(), Fill: file.Write}}, nil
+}
