@@ -23,7 +23,22 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Re
 			Doc: "Type of the matrices, by the names of llama.cpp's `--outtype`; vectors are F32. Default: that of the " +
 				"stage's weights, so that nothing is rounded. The file is `model-TYPE.gguf`."},
 	},
-	Blocks: []Nested{{Name: "model_card", Doc: "What `README.md`, the model card, says besides what the run knows: the data, " +
+	Blocks: []Nested{{Name: "generation_config", Only: []string{"huggingface"},
+		Doc: "How text is generated unless a caller says otherwise, by the names of transformers' `generation_config.json`. Without " +
+			"it, the file has the ids of the tokens that begin and end a text alone.",
+		Attrs: []Attr{
+			{Name: "do_sample", Type: cty.Bool, Default: cty.False, Doc: "Whether tokens are drawn; else the likeliest is taken."},
+			{Name: "temperature", Type: cty.Number, Above: at(0), Max: at(1000), Doc: "Divides the logits; takes `do_sample`."},
+			{Name: "top_k", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24),
+				Doc: "Draws among the k likeliest tokens; takes `do_sample`."},
+			{Name: "top_p", Type: cty.Number, Above: at(0), Max: at(1),
+				Doc: "Draws among the likeliest tokens that together have this probability; takes `do_sample`."},
+			{Name: "repetition_penalty", Type: cty.Number, Above: at(0), Max: at(1000),
+				Doc: "Divides the positive logits of tokens that are there already, and multiplies the negative ones."},
+			{Name: "max_new_tokens", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Doc: "The most tokens to add."},
+			{Name: "stop_tokens", Type: strings_, Filled: true,
+				Doc: "Tokens that end a text beside the tokenizer's, such as `<|im_end|>`: `eos_token_id` is the list of all."},
+		}}, {Name: "model_card", Doc: "What `README.md`, the model card, says besides what the run knows: the data, " +
 		"the stages, what they took, and how to load the model. A card of yours in the folder stays, and so does ours once " +
 		"you changed it.",
 		Attrs: []Attr{

@@ -21,7 +21,8 @@ import (
 // huggingFace is a folder that transformers reads.
 type huggingFace struct {
 	*Export
-	shardSize int64 // in bytes
+	shardSize  int64 // in bytes
+	generation generation
 }
 
 // Files of such a folder beside those that are named in checkpoint.
@@ -37,7 +38,7 @@ func (h *huggingFace) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		return blocks.Problem(d, "max_shard_size", "Invalid value", err)
 	}
 	p.Hashed["max_shard_size"] = fmt.Sprint(h.shardSize)
-	return nil
+	return h.planGeneration(d)
 }
 
 func (h *huggingFace) bytes() (n int64) {
@@ -85,6 +86,10 @@ func (h *huggingFace) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *ch
 
 // besides returns the files beside the weights.
 func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	generation, err := h.generationConfig(tok)
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := model.ConfigJSON(h.Stage.Model, tok, h.Stage.DType)
 	if err != nil {
 		return nil, err
@@ -95,8 +100,7 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 		name string
 		v    any
 	}{
-		{generationFile, map[string]any{"_from_model_config": true, "bos_token_id": model.Special(tok.BOS),
-			"eos_token_id": model.Special(tok.EOS)}},
+		{generationFile, generation},
 		{tokenizerConfigFile, map[string]any{"tokenizer_class": "PreTrainedTokenizerFast",
 			"model_max_length": h.Stage.Model.MaxPositionEmbeddings,
 			"bos_token":        tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
