@@ -170,6 +170,15 @@ const best = `
 keep_best = "validation.loss"
 `
 
+// ahead is a device that says that it works while the host goes on, so that the loop puts steps on it ahead.
+type ahead struct{ *cpu.Device }
+
+func (d ahead) Caps() gpu.Caps {
+	c := d.Device.Caps()
+	c.Async = true
+	return c
+}
+
 // TestStageEndsEarly: a stage ends where its rule says, with the model that is to be its result, and it is done: nothing
 // runs again. So it is where it was interrupted, or killed, on the way.
 func TestStageEndsEarly(t *testing.T) {
@@ -196,6 +205,12 @@ func TestStageEndsEarly(t *testing.T) {
 			}
 		}}))
 		want, line := contents(t, dir), curve(t, dir, "one")
+		queued := evaluating(t, c.more)
+		must(t, applyOn(t, ahead{d}, planOf(t, queued, vars...)))
+		sameContents(t, name+", work ahead", contents(t, queued), want)
+		if !reflect.DeepEqual(curve(t, queued, "one"), line) {
+			t.Errorf("%s: where work is put on the device ahead there is another curve", name)
+		}
 		if !reflect.DeepEqual(line, all[:len(line)]) || line[len(line)-1].Step != last {
 			t.Errorf("%s: it ends after step %d, not %d", name, line[len(line)-1].Step, last)
 		}
@@ -211,6 +226,9 @@ func TestStageEndsEarly(t *testing.T) {
 			!strings.HasSuffix(left[0], fmt.Sprintf("%08d", c.result)) {
 			t.Errorf("%s: there is %v", name, left)
 		}
+		if name == "stop_when" { // what follows is the same
+			continue
+		}
 		for i, k := range copies {
 			if i%6 != 2 && i != len(copies)-1 { // a few of them
 				continue
@@ -222,7 +240,7 @@ func TestStageEndsEarly(t *testing.T) {
 				t.Errorf("%s: killed at %d: another curve", name, i)
 			}
 		}
-		for _, step := range []int{lowest, last} {
+		for _, step := range []int{lowest, last} { // one of them before its evaluation is made
 			k := evaluating(t, c.more)
 			stopAt(t, d, k, "one", step, vars...)
 			must(t, applyOn(t, d, planOf(t, k, vars...)))

@@ -140,7 +140,11 @@ func (b *Board) Event(e observe.Event) {
 	case observe.Evaluated:
 		r := b.row(e.Addr)
 		same := func(x *metrics.Evaluation) bool { return x.Name == e.Evaluation.Name }
-		r.evaluated = append(slices.DeleteFunc(r.evaluated, same), e.Evaluation)
+		if i := slices.IndexFunc(r.evaluated, same); i >= 0 {
+			r.evaluated[i] = e.Evaluation
+		} else {
+			r.evaluated = append(r.evaluated, e.Evaluation)
+		}
 	case observe.BlockDone:
 		r := b.row(e.Addr)
 		r.status, r.seconds, r.outcome = done, e.Seconds, headline(e.Values)

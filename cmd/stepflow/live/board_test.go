@@ -107,6 +107,17 @@ var scenes = []struct {
 		train(b, now, named(t, "stage.middle"), 0, 132, 293)
 		return b
 	}},
+	{"a stage is measured between its steps", 24, func(t *testing.T) *Board {
+		b, now := quickstart(t)
+		a := named(t, "stage.seed")
+		begins(b, a)
+		train(b, now, a, 0, 100, 293)
+		for i, name := range []string{"validation", "code", "validation"} {
+			b.Event(observe.Event{Kind: observe.Evaluated, Addr: a, Steps: 293, Evaluation: &metrics.Evaluation{Name: name,
+				Step: 50 * (i + 1), Values: map[string]float64{"loss": 6 - float64(i)}}})
+		}
+		return b
+	}},
 	{"an evaluation runs, and another failed", 24, func(t *testing.T) *Board {
 		b, now := quickstart(t)
 		for _, n := range []string{"tokenizer.bpe.docs", "stage.seed", "stage.middle"} {
@@ -248,6 +259,18 @@ func TestETA(t *testing.T) {
 	ends(b, now, named(t, "stage.b"), 10, nil)
 	if l := b.Lines(100, 24); strings.Contains(l[len(l)-1], "ETA") {
 		t.Errorf("nothing is to come, and the run says %q", l[len(l)-1])
+	}
+}
+
+// TestETAOfEvaluations: those between the steps that are left take their time at the rate of the steps.
+func TestETAOfEvaluations(t *testing.T) {
+	takes := work(150e9, "train", 1)
+	takes.Between = 50e9 // beside 100 steps of 1 GFLOP
+	b, now := staged(t, map[string]*row{"stage.a": {steps: 100, takes: takes}}, "stage.a")
+	begins(b, named(t, "stage.a"))
+	train(b, now, named(t, "stage.a"), 0, 50, 100) // 10 GFLOP/s: 50 steps of 0.1 s, and 25 GFLOP
+	if got := b.eta(*now); got != "ETA 8s" {
+		t.Errorf("%s, want 7.5 s", got)
 	}
 }
 
