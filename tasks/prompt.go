@@ -56,7 +56,11 @@ func (p *Prompter) drawn(d *Document) ([]*Document, error) {
 		return slices.DeleteFunc(slices.Clone(list), func(x *Document) bool { return reflect.DeepEqual(x.Fields, d.Fields) })
 	}
 	excludes := p.task.excludes()
-	few := func(have int) error {
+	few := func(need, have int) error {
+		if need > p.shots {
+			return fmt.Errorf("%s: %d examples are asked for, and one more in case the document itself is drawn: there are %d",
+				p.task.Where, p.shots, have)
+		}
 		return fmt.Errorf("%s: %d examples are asked for, and there are %d", p.task.Where, p.shots, have)
 	}
 	if p.task.FirstN {
@@ -65,14 +69,14 @@ func (p *Prompter) drawn(d *Document) ([]*Document, error) {
 			pool = not(pool)
 		}
 		if p.shots > len(pool) {
-			return nil, few(len(pool))
+			return nil, few(p.shots, len(pool))
 		}
 		return pool[:p.shots], nil
 	}
 	pick := func(pool []*Document, n int) ([]*Document, error) {
 		chosen := p.random.Sample(len(pool), n)
 		if chosen == nil {
-			return nil, few(len(pool))
+			return nil, few(n, len(pool))
 		}
 		list := make([]*Document, n)
 		for i, at := range chosen {

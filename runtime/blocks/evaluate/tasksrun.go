@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	bpe "stepflow/fineweb/tokenizer"
@@ -62,6 +63,11 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 	e.beside = []checkpoint.Part{checkpoint.Bytes(samplesFile, samples.Bytes())}
 	for _, n := range append(notes, e.odd(q)...) {
 		r.Observe.Warn(ctx, "%s", n)
+	}
+	for _, name := range e.Names {
+		for _, s := range e.asTold(name, results) {
+			r.Observe.Notice(ctx, "%s", told(s))
+		}
 	}
 	values := e.values(results)
 	if flaw == "" {
@@ -147,26 +153,50 @@ func (e *Tasks) write(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 // odd tells what is odd about the documents, though they were measured.
 func (e *Tasks) odd(q *tasks.Questions) (list []string) {
 	for _, r := range q.Tasks {
-		n, name := r.Notes, r.Task.Name
+		n := r.Notes
 		for _, x := range []struct {
-			n    int
-			what string
+			n          int
+			of, reason string
 		}{
-			{n.Cut, "the context of %s of %s was cut at its beginning: the model takes %d tokens"},
-			{n.NoGold, "%s of %s have a right answer that is not among the choices: they count as answered wrong"},
-			{n.EmptyChoice, "%s of %s have an empty choice"},
-			{n.EqualChoice, "%s of %s have two equal choices: only the first can be chosen"},
+			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", e.Model.MaxPositionEmbeddings)},
+			{n.NoGold, "document", "with a right answer that is not among the choices, counted as answered wrong"},
+			{n.EmptyChoice, "document", "with an empty choice"},
+			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
 		} {
-			switch {
-			case x.n == 0:
-			case x.n == n.Cut && x.what[:3] == "the":
-				list = append(list, fmt.Sprintf(x.what, words.Plural(x.n, "request"), name, e.Model.MaxPositionEmbeddings))
-			default:
-				list = append(list, fmt.Sprintf(x.what, words.Plural(x.n, "document"), name))
+			if x.n > 0 {
+				list = append(list, fmt.Sprintf("%s: %s %s", r.Task.Name, words.Plural(x.n, x.of), x.reason))
 			}
 		}
 	}
 	return list
+}
+
+// asTold are the results of a name: of a tag, those of its tasks.
+func (e *Tasks) asTold(name string, results map[string]*tasks.Result) (list []*tasks.Result) {
+	if s := results[name]; s != nil {
+		return []*tasks.Result{s}
+	}
+	leaves, _ := e.all.Leaves(name)
+	for _, t := range leaves {
+		list = append(list, results[t.Name])
+	}
+	return list
+}
+
+// told is what is said of a result: metrics with their standard errors, and what guessing gives.
+func told(s *tasks.Result) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(s.Metrics)) {
+		text := fmt.Sprintf("%s %.4g", key, s.Metrics[key])
+		if e, ok := s.Stderr[key]; ok {
+			text += fmt.Sprintf(" ± %.2g", e)
+		}
+		list = append(list, text)
+	}
+	if !math.IsNaN(s.Chance) {
+		list = append(list, fmt.Sprintf("chance %.4g", s.Chance))
+	}
+	return s.Name + ": " + strings.Join(list, ", ")
 }
 
 // values returns what the block exports.
