@@ -14,7 +14,7 @@ import (
 // kinds are the packages of the blocks of the language.
 const kinds = "runtime/blocks/data runtime/blocks/tokenizer runtime/blocks/model runtime/blocks/peft " +
 	"runtime/blocks/optimizer runtime/blocks/memoryplan runtime/blocks/stage runtime/blocks/evaluate " +
-	"runtime/blocks/export"
+	"runtime/blocks/export runtime/blocks/task"
 
 // may lists what each package may import of ours; imports point down only. The groups of runtime are layers: none
 // imports one above it.
@@ -43,7 +43,7 @@ var may = map[string]string{
 	"runtime/blocks/export": "foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
 		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
-	"runtime/blocks/evaluate": "dsl ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
+	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
 	"runtime/blocks/stage": "dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
@@ -58,6 +58,7 @@ var may = map[string]string{
 		"runtime/checkpoint runtime/durable runtime/observe tracing",
 	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
+	"runtime/blocks/task":      "dsl dsl/addr fineweb foreign runtime/blocks tasks",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
@@ -89,9 +90,12 @@ var may = map[string]string{
 	"runtime/state/remote/remotetest": "",
 	"runtime/mlflow/mlflowtest":       "",
 
+	"tasks":             "fineweb fineweb/tokenizer foreign foreign/jinja foreign/pyre",
+	"tasks/taskstest":   "tasks",
 	"foreign/archive":   "foreign",
 	"foreign/jinja":     "",
 	"chat":              "foreign foreign/jinja fineweb/tokenizer",
+	"foreign/pyre":      "foreign",
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",

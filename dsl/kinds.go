@@ -114,6 +114,7 @@ var Kinds = []Kind{
 		}},
 	memoryPlanKind,
 	stageKind,
+	taskKind,
 	evaluateKind,
 	exportKind,
 	{Name: "output", Doc: "A value to print after `apply` and to read with `stepflow output`.",

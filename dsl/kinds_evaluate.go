@@ -5,10 +5,15 @@ import "github.com/zclconf/go-cty/cty"
 // notMeasured says why an evaluation must be of what it names.
 const notMeasured = "the results would be told of what they were not measured with"
 
+// builtinTasks are those of package tasks, for the page of the language.
+const builtinTasks = "arc_challenge, arc_easy, boolq, gsm8k, hellaswag, lambada_openai, mmlu, openbookqa, piqa, sciq, " +
+	"wikitext, winogrande"
+
 // evaluateKind is the row of Kinds for evaluations.
-var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generation"}, Repeat: true, Runs: true,
+var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generation", "tasks"}, Repeat: true, Runs: true,
 	Doc: "Measures a trained stage or an imported model. `perplexity`: its loss on held-out documents. " +
-		"`generation`: texts that it continues from prompts.",
+		"`generation`: texts that it continues from prompts. `tasks`: downstream tasks such as HellaSwag, with the " +
+		"numbers that lm-evaluation-harness gives.",
 	Attrs: []Attr{
 		{Name: "model", Ref: []string{"stage", "model"}, Required: true, Fixed: notMeasured,
 			Doc: "Stage to evaluate, or a model read by `from`."},
@@ -62,6 +67,21 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
 			Only: []string{"generation"},
 			Doc:  "Seed of the samples."},
+		{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true, Required: true, Only: []string{"tasks"},
+			Doc: "Tasks to measure: names of built-in ones (" + builtinTasks + "), YAML files of lm-evaluation-harness, " +
+				"relative to the pipeline's folder, or `task` blocks, as in `[\"hellaswag\", \"eval/mine.yaml\", task.mine]`."},
+		{Name: "data_files", Type: cty.DynamicPseudoType, Filled: true, Only: []string{"tasks"},
+			Doc: "Files instead of those on the hub, by the name of a task or a group: an object of globs, relative to the " +
+				"pipeline's folder, such as `{ hellaswag = \"eval/hellaswag/{split}-*.parquet\" }`, or of objects of globs by " +
+				"split. `{split}`, `{dataset_name}` and `{task}` stand for what the task has there; without `{split}` a glob " +
+				"names the documents that are measured."},
+		{Name: "num_fewshot", Type: cty.Number, Whole: true, Min: at(0), Max: at(1000), Only: []string{"tasks"},
+			Doc: "Examples in a prompt. A task that says 0 itself has none. Default: what each task says, or 0."},
+		{Name: "limit", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxWhole), Only: []string{"tasks"},
+			Doc: "Measures only so many documents of each task, the first ones."},
+		{Name: "fewshot_seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(1234),
+			Only: []string{"tasks"},
+			Doc: "Seed of the choice of examples, and of texts that are sampled."},
 	},
 	Exports: []Export{
 		{Name: "loss", Type: cty.Number, Late: true, Only: []string{"perplexity"},
@@ -83,7 +103,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 			Doc: "Bytes of UTF-8 that the predicted tokens spell."},
 		{Name: "words", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Words of the documents, separated by white space."},
-		{Name: "documents", Type: cty.Number, Late: true, Only: []string{"perplexity"},
+		{Name: "documents", Type: cty.Number, Late: true, Only: []string{"perplexity", "tasks"},
 			Doc: "Measured documents; with `join`, one for each source."},
 		{Name: "contamination", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Share of the documents that have 13 words in a row in common with a document that the stages " +
@@ -95,6 +115,10 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 				"phrase, near 1 where they were trained on."},
 		{Name: "unchecked_documents", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Documents of fewer than 8 words, which are not looked for."},
+		{Name: "results", Type: cty.DynamicPseudoType, Late: true, Only: []string{"tasks"},
+			Doc: "By the name of a task or a group, an object of its metrics: `results[\"hellaswag\"].acc_norm`, and " +
+				"`acc_norm_stderr`, its standard error; `documents`; and of multiple choices `chance`, the accuracy of guessing. " +
+				"A metric of a filter has both names, `results[\"gsm8k\"][\"exact_match,strict-match\"]`."},
 		{Name: "unigram_entropy", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Entropy in nats of the frequencies of the predicted tokens: the least loss of a model that " +
 				"sees no context."},

@@ -22,7 +22,7 @@ type Addr struct {
 var Typed = map[string]bool{"data": true, "tokenizer": true, "model": true, "peft": true, "optimizer": true, "evaluate": true, "export": true}
 
 // Kinds lists all kinds that can be referred to.
-var Kinds = []string{"var", "local", "data", "tokenizer", "model", "peft", "optimizer", "memory_plan", "stage", "evaluate", "export", "output"}
+var Kinds = []string{"var", "local", "data", "tokenizer", "model", "peft", "optimizer", "memory_plan", "stage", "task", "evaluate", "export", "output"}
 
 func (a Addr) String() string {
 	if a.IsModule() {

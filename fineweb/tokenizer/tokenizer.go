@@ -230,6 +230,13 @@ func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
 	return ids, err
 }
 
+// EncodeWithTemplate appends the ids of text to ids, with the tokens that the template puts around it: what transformers
+// gives with add_special_tokens, its default. Its errors are those of Encode.
+func (t *Tokenizer) EncodeWithTemplate(ids []int32, text string) ([]int32, error) {
+	ids, err := t.Encode(append(ids, t.before...), text)
+	return append(ids, t.after...), err
+}
+
 // encode also counts the special tokens that stand in the text, whether they are taken for text or not.
 func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, err error) {
 	if !utf8.ValidString(text) {

@@ -63,9 +63,9 @@ func (r *Run) Write(name string, parts ...checkpoint.Part) error {
 	return err
 }
 
-// WriteValues keeps the entry's values as the block's result, so that they hash to a content id. Of sealed values it
-// keeps a hash.
-func (r *Run) WriteValues() error {
+// WriteValues keeps the entry's values as the block's result, so that they hash to a content id, with other files beside
+// them. Of sealed values it keeps a hash.
+func (r *Run) WriteValues(beside ...checkpoint.Part) error {
 	r.Seal()
 	content := maps.Clone(r.Entry.Values)
 	for name, v := range r.Sealed {
@@ -76,7 +76,7 @@ func (r *Run) WriteValues() error {
 	if err != nil {
 		return err
 	}
-	return r.Write("result", checkpoint.Bytes("result.json", append(b, '\n')))
+	return r.Write("result", append(beside, checkpoint.Bytes("result.json", append(b, '\n')))...)
 }
 
 // Seal moves the values of Hidden exports from the entry to Sealed.
@@ -137,6 +137,23 @@ func ToCty(v any, t cty.Type) (cty.Value, bool) {
 			return cty.ListValEmpty(cty.String), true
 		}
 		return cty.ListVal(list), true
+	case map[string]any:
+		if t != cty.DynamicPseudoType {
+			return cty.NilVal, false
+		}
+		fields := map[string]cty.Value{}
+		for name, v := range x {
+			inner := cty.DynamicPseudoType
+			if _, is := v.(map[string]any); !is {
+				inner = cty.Number
+			}
+			c, ok := ToCty(v, inner)
+			if !ok {
+				return cty.NilVal, false
+			}
+			fields[name] = c
+		}
+		return cty.ObjectVal(fields), true
 	case []any:
 		var list []string
 		for _, s := range x {

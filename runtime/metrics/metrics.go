@@ -118,6 +118,22 @@ func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
 	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
 }
 
+// WriteScores writes scores of an evaluation for TensorBoard, as of a step.
+func WriteScores(dir string, step int, list []Scalar) error {
+	if err := durable.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	e, err := newEvents(dir, 0)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, x := range list {
+		errs = append(errs, e.scalar(step, x.Tag, x.Value))
+	}
+	return errors.Join(append(errs, e.file.Close())...)
+}
+
 // Write appends a step to both files, at the time of now.
 func (w *Writer) Write(s Step) error {
 	s.Time = time.Now().UnixMilli()

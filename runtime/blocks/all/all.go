@@ -15,6 +15,7 @@ import (
 	"stepflow/runtime/blocks/optimizer"
 	"stepflow/runtime/blocks/peft"
 	"stepflow/runtime/blocks/stage"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/blocks/tokenizer"
 )
 
@@ -27,6 +28,7 @@ var Kinds = map[string]blocks.Kind{
 	"optimizer":   optimizer.Kind,
 	"memory_plan": memoryplan.Kind,
 	"stage":       stage.Kind,
+	"task":        task.Kind,
 	"evaluate":    evaluate.Kind,
 	"export":      export.Kind,
 }

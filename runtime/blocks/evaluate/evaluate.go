@@ -51,6 +51,7 @@ type Evaluator interface {
 var evaluators = map[string]func(s *Subject) Evaluator{
 	"perplexity": func(s *Subject) Evaluator { return &Perplexity{Subject: s} },
 	"generation": func(s *Subject) Evaluator { return &Generation{Subject: s} },
+	"tasks":      func(s *Subject) Evaluator { return &Tasks{Subject: s} },
 }
 
 // Subject is the model that is measured.
@@ -88,8 +89,13 @@ func (*Evaluation) Summary() string { return "" }
 // Runs is true.
 func (*Evaluation) Runs() bool { return true }
 
-// Files lists the note that is kept with the values.
-func (*Evaluation) Files(bool) []string { return []string{checkpoint.NoteName} }
+// Files lists what is kept with the values.
+func (e *Evaluation) Files(bool) []string {
+	if _, ok := e.Evaluator.(*Tasks); ok {
+		return []string{checkpoint.NoteName, samplesFile}
+	}
+	return []string{checkpoint.NoteName}
+}
 
 // Traced returns what is traced besides batches: of an evaluation on documents, reading the weights once.
 func (e *Evaluation) Traced(int) (p observe.Planned) {
@@ -230,5 +236,9 @@ func (e *Evaluation) Run(ctx context.Context, r *blocks.Run) error {
 	if s := blocks.Diagnosis(values); s != "" {
 		r.Observe.Warn(ctx, "%s", s)
 	}
-	return r.WriteValues()
+	var beside []checkpoint.Part
+	if t, ok := e.Evaluator.(*Tasks); ok {
+		beside = t.beside
+	}
+	return r.WriteValues(beside...)
 }

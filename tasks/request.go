@@ -1,0 +1,200 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"stepflow/fineweb"
+)
+
+// Request is a question to a model about a document.
+type Request struct {
+	Document     int    // among those that are asked about, from 0
+	Context      string // what the model is given; of a rolling likelihood ""
+	Continuation string // what is scored; "" where the model writes
+}
+
+// Item is a document with the requests about it.
+type Item struct {
+	Document *Document
+	Asked    *Asked
+	First, N int // its requests
+
+	Gold    []int // numbers of the right choices; none where a number is out of range
+	Several bool  // several may be right
+}
+
+// Notes count what is odd about the documents, though they are measured.
+type Notes struct {
+	EmptyChoice int // documents with an empty choice
+	EqualChoice int // documents with two equal choices
+	NoGold      int // documents whose right answer is not among the choices: they count as answered wrong
+	Cut         int // requests whose context was cut at its beginning, to fit the model
+}
+
+// Requests are all that is asked for a task.
+type Requests struct {
+	Task  *Task
+	Items []*Item
+	List  []Request
+	Shots int
+	Notes Notes
+}
+
+// NewRequests makes the requests for documents, with so many examples of some in each prompt.
+func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint64) (*Requests, error) {
+	if t.Output == Rolling && shots > 0 {
+		return nil, fmt.Errorf("%s: a task of type %s has no examples: num_fewshot is 0 there", t.Where, Rolling)
+	}
+	p, err := NewPrompter(t, shots, examples, seed, documents[0])
+	if err != nil {
+		return nil, err
+	}
+	r := &Requests{Task: t, Shots: shots}
+	for i, d := range documents {
+		a, err := p.Ask(d)
+		if err != nil {
+			return nil, err
+		}
+		x := &Item{Document: d, Asked: a, First: len(r.List)}
+		pairs, err := t.pairs(a, p.several)
+		if err != nil {
+			return nil, d.at("doc_to_target", err)
+		}
+		for _, pair := range pairs {
+			r.List = append(r.List, Request{i, pair[0], pair[1]})
+		}
+		x.N = len(r.List) - x.First
+		if t.Output == MultipleChoice {
+			if err := r.judge(x, p); err != nil {
+				return nil, err
+			}
+		}
+		r.Items = append(r.Items, x)
+	}
+	return r, nil
+}
+
+// pairs are the contexts and continuations about a document.
+func (t *Task) pairs(a *Asked, several bool) (list [][2]string, err error) {
+	switch t.Output {
+	case Generate:
+		return [][2]string{{a.Contexts[0], ""}}, nil
+	case Rolling, Likelihood:
+		s, ok := a.Target.(string)
+		if !ok {
+			return nil, fmt.Errorf("it makes %s, not a text", kindOf(a.Target))
+		}
+		if t.Output == Rolling {
+			return [][2]string{{"", s}}, nil
+		}
+		return [][2]string{{a.Contexts[0], s}}, nil
+	}
+	for i, c := range a.Choices {
+		if several {
+			list = append(list, [2]string{a.Contexts[i], t.TargetDelimiter + asText(a.Target)})
+		} else {
+			list = append(list, [2]string{a.Contexts[0], t.TargetDelimiter + c})
+		}
+	}
+	if t.has("acc_mutual_info") {
+		for _, c := range a.Choices {
+			list = append(list, [2]string{"", t.TargetDelimiter + c})
+		}
+	}
+	return list, nil
+}
+
+// judge finds the right choices of a document, and what is odd about the choices.
+func (r *Requests) judge(x *Item, p *Prompter) error {
+	t, d, choices := r.Task, x.Document, x.Asked.Choices
+	if len(choices) == 0 {
+		return d.at("doc_to_choice", errors.New("it makes an empty list: there is nothing to choose from"))
+	}
+	seen, empty, equal := map[string]bool{}, false, false
+	for i, c := range choices {
+		if c == "" && !p.several && t.TargetDelimiter == "" {
+			return d.at("doc_to_choice", fmt.Errorf("choice %d is empty, and so is target_delimiter: there is nothing to score", i))
+		}
+		empty, equal, seen[c] = empty || c == "", equal || seen[c], true
+	}
+	r.Notes.EmptyChoice += count(empty)
+	r.Notes.EqualChoice += count(equal)
+	gold := x.Asked.Target
+	if p.several {
+		var err error
+		if gold, err = t.Text.question(d, true); err != nil {
+			return d.at("doc_to_text", err)
+		}
+	}
+	list := fineweb.List{gold}
+	if l := listOf(gold); l != nil {
+		list, x.Several = l, true
+	}
+	sound := true
+	for _, g := range list {
+		n, ok := integer(g)
+		if s, is := g.(string); is && !x.Several {
+			n, ok = index(choices, s), true
+		}
+		if !ok {
+			return d.at("doc_to_target", fmt.Errorf("it makes %s, which is neither the number of a choice nor a choice", kindOf(g)))
+		}
+		if n < 0 || n >= len(choices) {
+			sound = false
+			continue
+		}
+		x.Gold = append(x.Gold, n)
+	}
+	r.Notes.NoGold += count(!sound)
+	return nil
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// index is that of a choice; -1 if it is none.
+func index(choices []string, s string) int {
+	for i, c := range choices {
+		if c == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// listOf is a list, or nil.
+func listOf(v any) fineweb.List {
+	l, _ := v.(fineweb.List)
+	return l
+}
+
+// asText is Python's str of a value that a template or a column gave.
+func asText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "None"
+	case string:
+		return v
+	case bool:
+		if v {
+			return "True"
+		}
+		return "False"
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		s := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(s, ".eEnI") {
+			s += ".0"
+		}
+		return s
+	}
+	return fmt.Sprint(v)
+}

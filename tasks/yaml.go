@@ -1,0 +1,195 @@
+package tasks
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"stepflow/fineweb"
+	"stepflow/foreign"
+)
+
+// Bounds of a description: its bytes, its values, how deep they nest, and how many files one includes.
+const (
+	maxYAML     = 4 << 20
+	maxValues   = 1 << 16
+	maxYAMLDeep = 32
+	maxIncludes = 32
+)
+
+// reader reads a file of a description by its slashed path.
+type reader func(name string) ([]byte, error)
+
+// load reads the settings of a YAML file, with those of the files that it includes below its own.
+func load(read reader, name string, above []string) (*settings, error) {
+	if slices.Contains(above, name) {
+		return nil, fmt.Errorf("%s includes itself", foreign.Shown(name))
+	}
+	if len(above) >= maxIncludes {
+		return nil, fmt.Errorf("%s: files include files more than %d deep", foreign.Shown(name), maxIncludes)
+	}
+	b, err := read(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseYAML(b, name)
+	if err != nil {
+		return nil, err
+	}
+	include, ok := s.object.Get("include")
+	if !ok {
+		return s, nil
+	}
+	var files []string
+	if err := texts(&files, include); err != nil {
+		return nil, s.wrong("include", err)
+	}
+	merged := &settings{at: map[string]string{}, where: s.where}
+	for _, f := range files {
+		if !path.IsAbs(f) {
+			f = path.Join(path.Dir(name), f)
+		}
+		below, err := load(read, f, append(slices.Clone(above), name))
+		if err != nil {
+			return nil, s.wrong("include", err)
+		}
+		merged.merge(below)
+	}
+	merged.merge(s)
+	merged.drop("include")
+	return merged, nil
+}
+
+// merge adds the settings of o, which win.
+func (s *settings) merge(o *settings) {
+	for _, f := range o.object {
+		s.drop(f.Name)
+		s.object = append(s.object, f)
+	}
+	maps.Copy(s.at, o.at)
+}
+
+func (s *settings) drop(name string) {
+	s.object = slices.DeleteFunc(s.object, func(f fineweb.Field) bool { return f.Name == name })
+}
+
+// parseYAML reads a file of one mapping.
+func parseYAML(b []byte, name string) (*settings, error) {
+	shown := foreign.Shown(name)
+	if len(b) > maxYAML {
+		return nil, fmt.Errorf("%s has %d bytes; the most is %d", shown, len(b), maxYAML)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %s", shown, foreign.Shown(strings.TrimPrefix(err.Error(), "yaml: ")))
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s: it is not a mapping of keys, as a task is", shown)
+	}
+	y := yamlValues{left: maxValues, name: shown}
+	root := doc.Content[0]
+	v, err := y.value(root, maxYAMLDeep)
+	if err != nil {
+		return nil, fmt.Errorf("%s, %w", shown, err)
+	}
+	s := &settings{object: v.(fineweb.Object), at: map[string]string{}, where: shown}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		s.at[root.Content[i].Value] = fmt.Sprintf("%s, line %d", shown, root.Content[i].Line)
+	}
+	return s, nil
+}
+
+// yamlValues makes values of YAML as PyYAML does, of which so many may still come.
+type yamlValues struct {
+	left int
+	name string
+}
+
+func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {
+	fail := func(format string, args ...any) (any, error) {
+		return nil, fmt.Errorf("line %d: %w", n.Line, fmt.Errorf(format, args...))
+	}
+	if y.left--; y.left < 0 {
+		return fail("it holds more than %d values", maxValues)
+	}
+	if depth == 0 {
+		return fail("its values nest more than %d deep", maxYAMLDeep)
+	}
+	if n.Tag == "!function" {
+		return function(n.Value), nil
+	}
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+		return fail("the tag %s is not read", foreign.Shown(n.Tag))
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return y.value(n.Alias, depth-1)
+	case yaml.SequenceNode:
+		list := fineweb.List{}
+		for _, c := range n.Content {
+			v, err := y.value(c, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	case yaml.MappingNode:
+		o := fineweb.Object{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k, v := n.Content[i], n.Content[i+1]
+			if k.Tag == "!!merge" {
+				return fail("the merge key << is not read")
+			}
+			if _, twice := o.Get(k.Value); twice {
+				return fail("the key %s stands twice", foreign.Shown(k.Value))
+			}
+			x, err := y.value(v, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			o = append(o, fineweb.Field{Name: k.Value, Value: x})
+		}
+		return o, nil
+	}
+	v, err := scalar(n)
+	if err != nil {
+		return fail("%w", err)
+	}
+	return v, nil
+}
+
+// scalar reads a value by YAML 1.1, in which yes and no are true and false.
+func scalar(n *yaml.Node) (any, error) {
+	if n.Style == 0 {
+		switch strings.ToLower(n.Value) {
+		case "yes", "on":
+			return true, nil
+		case "no", "off":
+			return false, nil
+		}
+	}
+	switch n.Tag {
+	case "!!str":
+		return n.Value, nil
+	case "!!null":
+		return nil, nil
+	case "!!bool":
+		var b bool
+		err := n.Decode(&b)
+		return b, err
+	case "!!int":
+		var i int64
+		err := n.Decode(&i)
+		return i, err
+	case "!!float":
+		var f float64
+		err := n.Decode(&f)
+		return f, err
+	}
+	return nil, fmt.Errorf("a value of type %s is not read", foreign.Shown(n.Tag))
+}
