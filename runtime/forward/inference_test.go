@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -15,6 +16,7 @@ import (
 	"stepflow/gpu/ref"
 	"stepflow/ops"
 	"stepflow/ops/arch"
+	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
@@ -449,5 +451,59 @@ func TestForecast(t *testing.T) {
 	must(t, err)
 	if want := forward.GeneratingFLOPs(p, x, prompts); c.flops != want || want == 0 {
 		t.Errorf("generating ran %g operations, and %g were forecast", c.flops, want)
+	}
+}
+
+// TestScoreBetweenSteps scores with the program of a stage: as with one of its own, and nothing of the stage is changed by it.
+func TestScoreBetweenSteps(t *testing.T) {
+	d, m := openCPU(t), small(t, arch.Lookup("llama"))
+	requests := m.requests(8)
+	want, err := m.scorer(t, d, gpu.F32, requests).Score(t.Context(), requests, nil)
+	must(t, err)
+	s := &program.Stage{Model: m.Model, Params: m.params, DType: gpu.F32, Seq: 16, Batch: 4, Micro: 4, Frozen: map[string]bool{},
+		Optimizer: optim.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, Inference: &program.Inference{Tokens: 32}}
+	s.Layers = s.NewLayers(m.NumHiddenLayers)
+	alone := *s
+	alone.Inference = nil
+	s.Inference.Context, s.Inference.Continuation = forward.LongestRequest(requests)
+	programs := program.NewPrograms(d.Caps())
+	must(t, programs.Compile(s, "none"))
+	must(t, programs.Compile(&alone, "none"))
+	if a, b := program.FiguresOf(s, 0), program.FiguresOf(&alone, 0); a.StepFLOPs != b.StepFLOPs || a.ByKind["cache"] == 0 ||
+		a.ByKind["weights"] != b.ByKind["weights"] {
+		t.Errorf("%+v, and without scoring %+v", a, b)
+	}
+	l, err := d.Load(s.Program)
+	must(t, err)
+	defer l.Close()
+	from, err := checkpoint.OpenFolder(m.folder)
+	must(t, err)
+	defer from.Close()
+	must(t, forward.Fill(t.Context(), m.params, "", from, func(p ops.Param, v []float32) error {
+		b, _ := s.Program.Buffer(p.ID)
+		return b.CopyIn(l, gpu.Float32Bytes(v, gpu.F32))
+	}))
+	arena := func() []byte { // but for what scoring has for itself
+		var all []byte
+		for _, b := range s.Program.Buffers {
+			if b.Role == gpu.RoleCache || strings.HasPrefix(b.Name, "inference/") {
+				continue
+			}
+			part := make([]byte, b.Operand.Type.Bytes())
+			must(t, l.CopyOut(part, b.Operand))
+			all = append(all, part...)
+		}
+		return all
+	}
+	before := arena()
+	scorer, err := forward.NewScorer(l, s.Program, *s.Inference)
+	must(t, err)
+	got, err := scorer.Score(t.Context(), requests, nil)
+	must(t, err)
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if !bytes.Equal(arena(), before) {
+		t.Error("scoring changed what the stage holds")
 	}
 }

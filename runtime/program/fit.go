@@ -63,6 +63,13 @@ func NewPrograms(caps gpu.Caps) *Programs {
 // of no layer. The program may still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	s.SumsInF32 = p.caps.SumsInF32()
+	if x := s.Inference; x != nil {
+		if s.adaptsHead() && x.Continuation > 0 {
+			return errors.New("an adapter on the head: continuations cannot be scored between steps")
+		}
+		x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+		x.size(p.caps)
+	}
 	key := s.asks(checkpointing)
 	c, ok := p.stages[key]
 	if !ok {
@@ -123,7 +130,11 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	return asked("%s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters,
+	between := ""
+	if x := s.Inference; x != nil {
+		between = x.key()
+	}
+	return asked("%s %s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", between, s.Model.Key(), s.Params, s.Frozen, s.Adapters,
 		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
 		checkpointing)
 }

@@ -113,14 +113,8 @@ func (x *Inference) Positions() int {
 // Inference makes the program of x, for as much at once as fits the device: at least a text, of which it may still be too
 // large. The results do not depend on how much that is.
 func (p *Programs) Inference(x *Inference) (*gpu.Program, error) {
-	if x.Tokens == 0 {
-		x.Tokens = runTokens
-		if p.caps.Workspace > 0 {
-			x.Tokens = cardRunTokens
-		}
-	}
-	for ; ; x.Tokens /= 2 {
-		x.Slots = max(x.Texts, min(x.Tokens/8, slotTokens*x.Tokens/max(x.Context, 1)), 1)
+	x.size(p.caps)
+	for ; ; x.halve() {
 		least := x.Tokens/2 < leastTokens
 		if !least && p.caps.Memory > 0 {
 			fits, err := graph.Fits(inferenceGraph(x, p.caps), p.caps, p.caps.Memory)
@@ -135,10 +129,31 @@ func (p *Programs) Inference(x *Inference) (*gpu.Program, error) {
 	}
 }
 
+// key identifies the shapes of the program.
+func (x *Inference) key() string {
+	return fmt.Sprintf("inference %d %d %d %d %d", x.Context, x.Continuation, x.Texts, x.Slots, x.Tokens)
+}
+
+// size sets how much is run at once on a device.
+func (x *Inference) size(caps gpu.Caps) {
+	if x.Tokens == 0 {
+		x.Tokens = runTokens
+		if caps.Workspace > 0 {
+			x.Tokens = cardRunTokens
+		}
+	}
+	x.Slots = max(x.Texts, min(x.Tokens/8, slotTokens*x.Tokens/max(x.Context, 1)), 1)
+}
+
+// halve lets half as much be run at once.
+func (x *Inference) halve() {
+	x.Tokens /= 2
+	x.size(gpu.Caps{})
+}
+
 // inference compiles the program of x.
 func (p *Programs) inference(x *Inference) (*gpu.Program, error) {
-	key := asked("inference %s %#v %v %d %d %d %d %d", x.Model.Key(), x.Params, x.DType, x.Context, x.Continuation, x.Texts,
-		x.Slots, x.Tokens)
+	key := asked("%s %s %#v %v", x.key(), x.Model.Key(), x.Params, x.DType)
 	if p.passes[key] == nil {
 		program, err := graph.Compile(inferenceGraph(x, p.caps), p.caps)
 		if err != nil {
@@ -147,6 +162,12 @@ func (p *Programs) inference(x *Inference) (*gpu.Program, error) {
 		p.passes[key] = program
 	}
 	return p.passes[key], nil
+}
+
+// addInference adds to the program of a stage what scores and continues texts with its weights, adapters and all, as they are
+// between two steps.
+func (b *stageBuilder) addInference(caps gpu.Caps) {
+	newInferenceBuilder(b.builder, b.s.Inference, caps, b.linear).segments()
 }
 
 // inferenceGraph is what the program of x computes.

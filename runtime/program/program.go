@@ -142,6 +142,9 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 	}
 	b.g.Segment(SegProbe, gpu.Forward)
 	b.g.Update(b.nll, b.forward())
+	if s.Inference != nil {
+		b.addInference(caps)
+	}
 	return b.g
 }
 
