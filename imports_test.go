@@ -63,7 +63,7 @@ var may = map[string]string{
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words",
 
-	"runtime/inference": "foreign ops ops/arch ops/peft fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
+	"runtime/inference": "dsl foreign ops ops/arch ops/peft fineweb/tokenizer gpu runtime/blocks/model runtime/blocks/tokenizer " +
 		"runtime/checkpoint runtime/forward runtime/program",
 
 	"runtime/train": "ops ops/optim ops/peft fineweb fineweb/tokenizer gpu tracing runtime/checkpoint runtime/forward " +

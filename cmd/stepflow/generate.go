@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ func generateCommand() command {
 			given := false
 			s.flags.Visit(func(f *flag.Flag) { given = given || f.Name == "prompt" })
 			if !given {
+				if in, ok := a.stdin.(*os.File); ok && isTerminal(in) {
+					fmt.Fprintln(a.stderr, "The text to continue, then Ctrl-D:")
+				}
 				b, err := io.ReadAll(io.LimitReader(a.stdin, maxPrompt+1))
 				if err == nil && len(b) > maxPrompt {
 					err = fmt.Errorf("the prompt is longer than %s", dsl.FormatBytes(maxPrompt))

@@ -36,23 +36,21 @@ func (a *app) findTarget(arg string) (t target, err error) {
 		}
 		return target{arg, foreign.Shown(arg)}, nil // opening it says what is missing
 	}
-	if strings.ContainsRune(arg, filepath.Separator) {
+	where, err := addr.Parse(arg)
+	switch {
+	case err == nil && where.Kind != "stage":
+		return t, fmt.Errorf("%s is no stage: name the stage whose model it is, or a folder", where)
+	case err == nil:
+	case strings.ContainsRune(arg, filepath.Separator):
 		return t, fmt.Errorf("there is no folder %s", foreign.Shown(arg))
+	default: // its name may do
+		if where, err = addr.Parse("stage." + arg); err != nil {
+			return t, fmt.Errorf("%s is neither a folder nor the address of a stage", foreign.Shown(arg))
+		}
 	}
 	d, err := a.state()
 	if err != nil {
 		return t, err
-	}
-	if where, err := addr.Parse(arg); err == nil && where.Kind != "stage" {
-		return t, fmt.Errorf("%s is no stage: name the stage whose model it is, or a folder", where)
-	}
-	name := arg
-	if !strings.HasPrefix(arg, "stage.") && !strings.Contains(arg, "module.") {
-		name = "stage." + arg
-	}
-	where, err := addr.Parse(name)
-	if err != nil {
-		return t, fmt.Errorf("%q is neither a folder nor the address of a stage: %w", arg, err)
 	}
 	b := d.State.Blocks[where.String()]
 	if b == nil {

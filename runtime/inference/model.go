@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
 	"stepflow/gpu"
@@ -192,8 +193,8 @@ func (m *Model) Generator(ctx context.Context, d gpu.Device, texts, tokens int) 
 		return nil, err
 	}
 	if caps.Memory > 0 && p.ArenaBytes > caps.Memory {
-		return nil, fmt.Errorf("%d tokens of %d texts with the model take %d bytes, and the device has %d", tokens, texts,
-			p.ArenaBytes, caps.Memory)
+		return nil, fmt.Errorf("the model takes %s with %d tokens, and the device has %s: ask for fewer tokens, or use another device",
+			dsl.FormatBytes(p.ArenaBytes), tokens, dsl.FormatBytes(caps.Memory))
 	}
 	return forward.NewGenerator(ctx, d, p, x, m)
 }
