@@ -142,7 +142,9 @@ func (x *Inference) size(caps gpu.Caps) {
 			x.Tokens = cardRunTokens
 		}
 	}
-	x.Slots = max(x.Texts, min(x.Tokens/8, slotTokens*x.Tokens/max(x.Context, 1)), 1)
+	if x.Slots = max(x.Texts, 1); x.Continuation > 0 {
+		x.Slots = max(x.Slots, min(x.Tokens/8, slotTokens*x.Tokens/max(x.Context, 1)))
+	}
 }
 
 // halve lets half as much be run at once.

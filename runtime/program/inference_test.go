@@ -100,3 +100,11 @@ func TestLengths(t *testing.T) {
 		}
 	}
 }
+
+// TestGenerationKeepsItsTexts wants a slot for each text that is continued, and no more.
+func TestGenerationKeepsItsTexts(t *testing.T) {
+	p, x := inferred(t, 1<<40, program.Inference{Context: 60, Texts: 2})
+	if got := program.BytesByKind(p)["cache"]; x.Slots != 2 || got != 2*60*16*2*3*4 {
+		t.Errorf("%d slots, %d bytes", x.Slots, got)
+	}
+}
