@@ -84,6 +84,7 @@ var may = map[string]string{
 	"runtime/mlflow/mlflowtest":       "",
 
 	"foreign/archive":   "foreign",
+	"foreign/jinja":     "",
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",
@@ -170,7 +171,7 @@ var owner = map[string]string{
 	"github.com/rogpeppe":          "cmd/stepflow",
 	"gorgonia.org/cu":              "gpu/cuda",
 	"github.com/ebitengine/purego": "gpu/cuda gpu/cuda/nvrtc",
-	"golang.org/x/text":            "fineweb/ngram fineweb/tokenizer",
+	"golang.org/x/text":            "fineweb/ngram fineweb/tokenizer foreign/jinja",
 	"github.com/zclconf/go-cty":    "dsl runtime/trial runtime/apply runtime/saved runtime/plan runtime/blocks " + kinds,
 }
 
