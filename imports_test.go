@@ -85,6 +85,7 @@ var may = map[string]string{
 
 	"foreign/archive":   "foreign",
 	"foreign/jinja":     "",
+	"chat":              "foreign foreign/jinja fineweb/tokenizer",
 	"ops":               "gpu",
 	"ops/graph":         "gpu",
 	"ops/arch":          "foreign ops ops/graph gpu",

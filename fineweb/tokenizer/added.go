@@ -94,9 +94,9 @@ func newAddedTokens(list []addedToken, m model, normalize func(string) (string, 
 }
 
 // cut visits the parts of s in order: added tokens of d by their ids, and the text between with id -1. Where
-// specialAsText is set, special tokens are text; seen is called for each one found, either way.
+// specialAsText is true, special tokens are text; seen is called for each one found, either way.
 func (a *addedTokens) cut(
-	s string, d *dictionary, specialAsText bool, visit func(id int32, from, to int), seen func(),
+	s string, d *dictionary, specialAsText func(from, to int) bool, visit func(id int32, from, to int), seen func(),
 ) {
 	if len(d.keys) == 0 {
 		if s != "" {
@@ -122,7 +122,7 @@ func (a *addedTokens) cut(
 			if seen != nil {
 				seen()
 			}
-			if specialAsText {
+			if specialAsText(from, to) {
 				continue
 			}
 		}

@@ -236,32 +236,38 @@ func (t *Tokenizer) encode(ids []int32, text string) (_ []int32, specials int, e
 	whole := piece{text, first}
 	var failed error
 	seen := func() { specials++ }
-	t.added.cut(text, t.added.raw, t.asText, func(id int32, from, to int) {
-		if failed != nil {
-			return
-		}
-		if id >= 0 {
+	t.added.cut(text, t.added.raw, t.takesAsText, func(id int32, from, to int) {
+		switch {
+		case failed != nil:
+		case id >= 0:
 			ids = append(ids, id)
-			return
+		default:
+			ids, failed = t.rest(ids, whole.part(from, to), seen)
 		}
-		p := whole.part(from, to)
-		p, err := t.normalized(p, growthLimit(p.s))
-		if err != nil {
-			failed = err
-			return
-		}
-		t.added.cut(p.s, t.added.normalized, t.asText, func(id int32, from, to int) {
-			if failed != nil {
-				return
-			}
-			if id >= 0 {
-				ids = append(ids, id)
-				return
-			}
-			ids, failed = t.words(ids, p.part(from, to))
-		}, seen)
 	}, seen)
 	return ids, specials, failed
+}
+
+// takesAsText reports whether special tokens are text, wherever they stand.
+func (t *Tokenizer) takesAsText(from, to int) bool { return t.asText }
+
+// rest appends the ids of a piece between added tokens; seen is called for each special token in what the normalizer
+// makes of it.
+func (t *Tokenizer) rest(ids []int32, p piece, seen func()) ([]int32, error) {
+	p, err := t.normalized(p, growthLimit(p.s))
+	if err != nil {
+		return ids, err
+	}
+	t.added.cut(p.s, t.added.normalized, t.takesAsText, func(id int32, from, to int) {
+		switch {
+		case err != nil:
+		case id >= 0:
+			ids = append(ids, id)
+		default:
+			ids, err = t.words(ids, p.part(from, to))
+		}
+	}, seen)
+	return ids, err
 }
 
 // Document appends the ids of a text with the template's tokens around it and the end-of-text token after it, once. It

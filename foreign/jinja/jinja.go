@@ -55,7 +55,7 @@ type Limits struct {
 }
 
 // DefaultLimits are far above what a conversation needs: a template that meets one runs away.
-var DefaultLimits = Limits{Steps: 10_000_000, Bytes: 512 << 20, Text: 64 << 20, Depth: 120}
+var DefaultLimits = Limits{Steps: 2_000_000, Bytes: 512 << 20, Text: 64 << 20, Depth: 120}
 
 // maxSource is the longest template; published ones have at most 40 kB.
 const maxSource = 1 << 20

@@ -17,6 +17,11 @@ diff "$tmp/unicode.txt" fineweb/tokenizer/unicode.txt
 STEPFLOW_TOKENIZERS_DIFF=$tmp/lines go test -count=1 -run Differential -v ./fineweb/tokenizer | grep -v "^=== "
 "$py" tools/parity/tokenizers_generated.py "$tmp/generated.jsonl" "${GENERATED:-2000}" "${SEED:-1}"
 STEPFLOW_TOKENIZERS_GENERATED=$tmp/generated.jsonl go test -count=1 -run 'Generated$' -v ./fineweb/tokenizer | grep -v "^=== "
+"$py" tools/parity/jinja_fixture.py "$tmp/jinja2.json"
+diff "$tmp/jinja2.json" foreign/jinja/testdata/jinja2.json
+"$py" -c 'import trl, llama_cpp' 2>/dev/null || "$venv/bin/pip" install -q trl llama-cpp-python
+"$py" tools/parity/chat_templates.py "$tmp/chat.json"
+STEPFLOW_CHAT_TEMPLATES=$tmp/chat.json go test -count=1 -run Templates -v ./chat | grep -v "^=== "
 "$py" tools/parity/parquet_writers.py "$tmp/parquet"
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "
 "$py" tools/parity/contamination.py "$tmp/contamination" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"}
