@@ -16,7 +16,7 @@ import (
 
 // Source says what to read and how.
 type Source struct {
-	Format     string   // "fineweb_edu", "parquet", "jsonl" or "text"
+	Format     string   // "fineweb_edu", "parquet", "jsonl", "text", "bin" or "conversations"
 	Patterns   []string // globs; relative ones start at Dir
 	Dir        string
 	TextColumn string // the document's text
@@ -117,6 +117,8 @@ var formats = map[string]func(s *reading, f file, name string) (shard, error){
 	"jsonl":       openJSONL,
 	"text":        openText,
 	"bin":         openBin,
+
+	FormatConversations: openConversations,
 }
 
 // list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called;
