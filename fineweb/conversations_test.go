@@ -16,7 +16,7 @@ import (
 
 // lengths are conversations of a number of tokens each: the row {"n": 5, "k": 3} has tokens 3, 3, 3, 3, 3, of which the
 // first does not count.
-func lengthsEncoder(text string) (ids []int32, loss []bool, quoted int, err error) {
+func lengthsEncoder(_, text string) (ids []int32, loss []bool, quoted int, err error) {
 	var row struct{ N, K int }
 	if err := json.Unmarshal([]byte(text), &row); err != nil {
 		return nil, nil, 0, err

@@ -21,6 +21,7 @@ type Source struct {
 	Dir        string
 	TextColumn string // the document's text
 	IDColumn   string // its stable id; a hash of the text where the data have none
+	Form       string // conversations: of the rows, as package chat names them
 	Separator  string // text: what stands between documents; "" makes a file one document
 	DType      string // bin: "uint16" or "uint32"; else the header says, or the tokenizer's size
 

@@ -10,9 +10,9 @@ import (
 
 // Tuning makes tokens of the rows of conversations, and says how they are put into sequences.
 type Tuning struct {
-	// Encode gives the tokens of a row, and for each whether predicting it counts in the loss. Quoted counts special tokens
+	// Encode gives the tokens of a row of a form, and for each whether predicting it counts in the loss. Quoted counts special tokens
 	// that the row itself holds, which are text. It may be called by several goroutines at a time.
-	Encode func(row string) (ids []int32, loss []bool, quoted int, err error)
+	Encode func(form, row string) (ids []int32, loss []bool, quoted int, err error)
 	Pack   bool // several conversations share a sequence, masked from each other
 	Drop   bool // those that are longer than a sequence are left out; else their ends are
 }
@@ -96,7 +96,7 @@ func (s *Stream) fill() error {
 // encode adds a conversation, cut to the length of a sequence.
 func (s *Stream) encode(d *document, p piece, row int) error {
 	t, tuning := s.tuned, s.corpus.tuning
-	ids, loss, quoted, err := tuning.Encode(d.text)
+	ids, loss, quoted, err := tuning.Encode(s.corpus.source.Form, d.text)
 	if err != nil && s.corpus.source.SkipErrors {
 		s.corpus.Skipped++
 		return nil

@@ -170,6 +170,9 @@ func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
 }
 
+// Conversations reports whether the data are conversations, to tune on.
+func (n *Data) Conversations() bool { return n.InFiles()[0].Source.Format == fineweb.FormatConversations }
+
 // Names returns the addresses of the data in files.
 func (n *Data) Names() (list []string) {
 	for _, x := range n.InFiles() {

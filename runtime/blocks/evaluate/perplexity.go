@@ -67,6 +67,10 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
+	if e.Data.Conversations() {
+		return hcl.Diagnostics{d.Error("data", "Conversations", fmt.Sprintf("%s holds conversations, and perplexity is measured "+
+			"on documents.", ref))}
+	}
 	w := &e.Windows
 	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
 		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}

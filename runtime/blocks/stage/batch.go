@@ -36,7 +36,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	if tok == nil {
 		return nil, s.Tokenizer.NotTrained()
 	}
-	set, err := fineweb.OpenSet(ctx, s.Data.Sources())
+	set, err := s.open(ctx, tok)
 	if err != nil {
 		return nil, err
 	}
@@ -78,5 +78,6 @@ func (s *Stage) resultStep(w *blocks.World) int {
 
 // sameData reports whether two stages read the same sequences, so that one continues where the other ended.
 func (s *Stage) sameData(w *blocks.World, o *Stage) bool {
-	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq
+	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq &&
+		(s.Tune == nil) == (o.Tune == nil) && (s.Tune == nil || s.Tune.identity() == o.Tune.identity())
 }
