@@ -17,7 +17,7 @@ var tokenizerKind = Kind{Name: "tokenizer", Types: []string{"huggingface", "bpe"
 		{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(257), Max: at(1 << 24), Required: true,
 			Only: []string{"bpe"},
 			Doc:  "Number of tokens, including the 256 bytes and `<|endoftext|>`."},
-		{Name: "special_tokens", Type: strings_, Only: []string{"bpe"},
+		{Name: "special_tokens", Type: strings_, Filled: true, Only: []string{"bpe"},
 			Doc: "Special tokens beside `<|endoftext|>`, such as those of a chat template, `<|im_start|>` and " +
 				"`<|im_end|>`. They count in `vocab_size`."},
 		{Name: "chat_template", Type: cty.String,
