@@ -97,11 +97,14 @@ func (s *Stream) fill() error {
 func (s *Stream) encode(d *document, p piece, row int) error {
 	t, tuning := s.tuned, s.corpus.tuning
 	ids, loss, quoted, err := tuning.Encode(s.corpus.source.Form, d.text)
-	if err != nil && s.corpus.source.SkipErrors {
+	var fatal interface{ Fatal() bool }
+	switch {
+	case errors.As(err, &fatal) && fatal.Fatal(): // as it would be for the next, and each may take long
+		return s.corpus.bad(p, row, err)
+	case err != nil && s.corpus.source.SkipErrors:
 		s.corpus.Skipped++
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return s.corpus.flawed(p, row, err)
 	}
 	t.quoted += int64(quoted)

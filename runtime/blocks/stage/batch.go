@@ -17,6 +17,7 @@ type StepBatch struct {
 	Before    int64 // tokens of the data that earlier steps took, including those of earlier stages
 	Length    int   // tokens of a sequence
 	Tokenizer *bpe.Tokenizer
+	Tuned     bool // it is of conversations
 }
 
 // BatchOf packs the batch of a step as a run does; it depends on the plan alone. It packs all batches before it on the
@@ -63,7 +64,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	if err != nil {
 		return nil, err
 	}
-	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok}, nil
+	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok, s.Tune != nil}, nil
 }
 
 // resultStep returns the step whose model is the stage's result; the last, if it has not run.

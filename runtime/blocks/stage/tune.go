@@ -305,7 +305,7 @@ func (t *Tuning) summary(seq int, passes float64) string {
 	text := fmt.Sprintf("sft, loss on %s", map[chat.LossOn]string{chat.Assistant: "what the assistant said", chat.Completion: "completions",
 		chat.All: "all tokens"}[t.LossOn])
 	if t.chat.Any() {
-		text += ", template of " + foreign.Shown(filepath.Base(t.chat.Where))
+		text += ", template " + foreign.Shown(t.chat.Name())
 	}
 	if x := t.size; x != nil {
 		text += fmt.Sprintf("; a pass is %s of %s tokens in %s, %.0f %% filled, and %.0f %% of the tokens count; %.2f passes in all",
