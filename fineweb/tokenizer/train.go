@@ -222,7 +222,7 @@ func build(tokens []string, specials int, merges [][2]string) (*Tokenizer, error
 	b, err := json.MarshalIndent(map[string]any{
 		"version": "1.0", "truncation": nil, "padding": nil,
 		"added_tokens": added,
-		"normalizer": nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
+		"normalizer":   nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
 		"model": map[string]any{"type": "BPE", "dropout": nil, "unk_token": nil,
 			"continuing_subword_prefix": nil, "end_of_word_suffix": nil,
 			"fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": merges},

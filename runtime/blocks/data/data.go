@@ -171,7 +171,9 @@ func (n *Data) HoldsOut() bool {
 }
 
 // Conversations reports whether the data are conversations, to tune on.
-func (n *Data) Conversations() bool { return n.InFiles()[0].Source.Format == fineweb.FormatConversations }
+func (n *Data) Conversations() bool {
+	return n.InFiles()[0].Source.Format == fineweb.FormatConversations
+}
 
 // Names returns the addresses of the data in files.
 func (n *Data) Names() (list []string) {

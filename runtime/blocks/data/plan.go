@@ -77,7 +77,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 	w := p.World
 	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"),
 		Separator: d.Str("separator"), Form: d.Str("form"),
-		MinScore:  optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
+		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
 		Languages: d.Strs("languages"),
 		Dumps:     stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
