@@ -17,6 +17,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
@@ -57,7 +58,10 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return diags
 	}
 	var diags hcl.Diagnostics
-	if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
+	if e.Data.Conversations() {
+		delete(p.Hashed, "contamination")
+		e.Leaks.why = "not looked for in conversations"
+	} else if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
 		return diags
 	}
 	return e.fit(p, d)
@@ -67,9 +71,15 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
-	if e.Data.Conversations() {
-		return hcl.Diagnostics{d.Error("data", "Conversations", fmt.Sprintf("%s holds conversations, and perplexity is measured "+
-			"on documents.", ref))}
+	talk := e.Data.Conversations()
+	if talk && e.Stage.Tunes() == nil {
+		return stage.Untuned(d, e.Data)
+	}
+	for _, x := range []string{"stride", "join", "end_of_text"} {
+		if talk && d.Has(x) {
+			return hcl.Diagnostics{d.Error(x, "Conversations", fmt.Sprintf("%s holds conversations, which lie whole in windows, and %s "+
+				"is for documents: leave it out.", ref, x))}
+		}
 	}
 	w := &e.Windows
 	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
@@ -201,7 +211,7 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 
 // Run measures the loss of the model on the documents.
 func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
-	corpus, err := e.Data.Open(ctx, e.Windows.Open)
+	corpus, err := e.Stage.Tunes().Open(ctx, e.Data, e.Windows.Open, tok)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"stepflow/foreign"
 	"stepflow/foreign/jinja"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/durable"
 	"stepflow/runtime/words"
 )
@@ -116,13 +117,34 @@ func (t *Tuning) with(tok *bpe.Tokenizer) (*fineweb.Tuning, error) {
 	return &fineweb.Tuning{Encode: encode, Pack: t.Pack, Drop: t.Drop}, nil
 }
 
+// Tunes is how the stage, or the last one before it that does, learns from conversations; nil if none does. s may be nil.
+func (s *Stage) Tunes() *Tuning {
+	for ; s != nil; s = s.Before {
+		if s.Tune != nil {
+			return s.Tune
+		}
+	}
+	return nil
+}
+
+// Untuned is the error of conversations to be measured with a model that was not tuned on any.
+func Untuned(d *dsl.Decoded, n *data.Data) hcl.Diagnostics {
+	return hcl.Diagnostics{d.Error("data", "Conversations", fmt.Sprintf("%s holds conversations, and they are measured with a stage "+
+		"that learns from conversations, or one that continues it: it says how they become tokens, and which count.", n.Addr))}
+}
+
 // open opens the data of the stage as it reads them.
 func (s *Stage) open(ctx context.Context, tok *bpe.Tokenizer) (*fineweb.Set, error) {
-	set, err := s.Data.Open(ctx, fineweb.OpenSet)
-	if err != nil || s.Tune == nil {
+	return s.Tune.Open(ctx, s.Data, fineweb.OpenSet, tok)
+}
+
+// Open opens data as a stage that tunes so reads them; t may be nil.
+func (t *Tuning) Open(ctx context.Context, n *data.Data, opens data.Opener, tok *bpe.Tokenizer) (*fineweb.Set, error) {
+	set, err := n.Open(ctx, opens)
+	if err != nil || !n.Conversations() {
 		return set, err
 	}
-	tuning, err := s.Tune.with(tok)
+	tuning, err := t.with(tok)
 	if err != nil {
 		set.Close()
 		return nil, err
