@@ -47,11 +47,11 @@ func bytesTokenizer(t *testing.T, specials ...string) *tokenizer.Tokenizer {
 func TestForms(t *testing.T) {
 	for row, want := range map[string]string{
 		`{"messages": [{"role": "user", "content": "a", "tool_calls": null}, {"role": "assistant", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]}`: "user:a assistant:bc",
-		`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}`:                                                           "system:s user:a assistant:b",
-		`{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`:                                                                 "user:a assistant:b",
-		`{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}`:                                                        "user:a assistant:b",
-		`{"prompt": "a", "completion": "b"}`:                                                                                                                           "a|b",
-		`{"instruction": "i", "input": "", "output": "o"}`:                                                                                                             "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\ni\n\n### Response:|o",
+		`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}`:                                                                     "system:s user:a assistant:b",
+		`{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`:                                                                           "user:a assistant:b",
+		`{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}`:                                                                  "user:a assistant:b",
+		`{"prompt": "a", "completion": "b"}`:               "a|b",
+		`{"instruction": "i", "input": "", "output": "o"}`: "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\ni\n\n### Response:|o",
 	} {
 		c, err := parse(t, "auto", row)
 		if err != nil {

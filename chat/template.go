@@ -62,8 +62,10 @@ func Text(text, where string) *Source {
 // Named is a built-in template.
 func Named(name string) (*Source, bool) {
 	text, ok := BuiltIn[name]
-	return Text(text, "the built-in chat template "+name), ok
+	return Text(text, builtIn+name), ok
 }
+
+const builtIn = "the built-in chat template "
 
 // File reads a template from a file of its own: a template, or a tokenizer_config.json.
 func File(path string) (*Source, error) {
@@ -161,6 +163,14 @@ func config(b []byte, path string) (*Source, error) {
 		s.Templates[t.Name] = t.Template
 	}
 	return s, nil
+}
+
+// Name names the templates in a few words: the file, or the name of a built-in one.
+func (s *Source) Name() string {
+	if name, ok := strings.CutPrefix(s.Where, builtIn); ok {
+		return name
+	}
+	return filepath.Base(s.Where)
 }
 
 // Any reports whether there is a template.

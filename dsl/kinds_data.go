@@ -7,25 +7,34 @@ import (
 )
 
 // rows lists the types of data whose documents have columns or fields beside the text.
-var rows = []string{"fineweb_edu", "parquet", "jsonl"}
+var rows = []string{"fineweb_edu", "parquet", "jsonl", "conversations"}
 
 // documents lists the types of data that hold text. It is clipped, so that append copies it.
 var documents = slices.Clip([]string{"fineweb_edu", "parquet", "jsonl", "text"})
 
+// sources lists the types of data that lie in files.
+var sources = append(documents, "bin", "conversations")
+
 // dataKind is the row of Kinds for documents.
-var dataKind = Kind{Name: "data", Types: append(documents, "bin", "mixture"), Repeat: true, Lazy: true,
+var dataKind = Kind{Name: "data", Types: append(documents, "bin", "conversations", "mixture"), Repeat: true, Lazy: true,
 	Doc: "Documents to train or evaluate on. `fineweb_edu` expects the columns of the dataset of that name; " +
 		"`parquet`, `jsonl` (one JSON object a line) and `text` differ only in the format. `bin` reads the " +
-		"token files of nanoGPT and llm.c, in which the tokenizer's end-of-text token alone ends a document; a " +
+		"token files of nanoGPT and llm.c, in which the tokenizer's end-of-text token alone ends a document; " +
+		"`conversations` are rows to [tune on](tuning.md), in parquet, JSON lines or a JSON list; a " +
 		"`mixture` draws from other data. `data.TYPE.NAME` is the training split, `data.TYPE.NAME.validation` " +
 		"the held-out documents, and `data.TYPE.NAME.all` both.",
 	Attrs: []Attr{
-		{Name: "source", Type: cty.DynamicPseudoType, Filled: true, Required: true, Only: append(documents, "bin"),
+		{Name: "source", Type: cty.DynamicPseudoType, Filled: true, Required: true, Only: sources,
 			Doc: "A glob, or a list of globs, relative to the pipeline's folder. `https://` addresses of files, " +
 				"`hf://datasets/ORG/NAME[@REVISION]/GLOB` and `s3://BUCKET/GLOB` are read by ranges."},
 		{Name: "text_column", Type: cty.String, Default: str("text"), Only: []string{"parquet", "jsonl"},
 			Doc: "Column or field that holds the document. A nested one is named with dots, `outer.inner`."},
-		{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl"},
+		{Name: "form", Type: cty.String, Default: str("auto"),
+			OneOf: []string{"auto", "messages", "sharegpt", "prompt_completion", "alpaca"}, Only: []string{"conversations"},
+			Doc: "How a row holds its conversation: `messages` with role and content, ShareGPT's `conversations` with " +
+				"from and value, `prompt` and `completion`, or Alpaca's `instruction`, `input` and `output`. `auto` goes " +
+				"by the columns of each row, in this order."},
+		{Name: "id_column", Type: cty.String, Default: str("id"), Only: []string{"parquet", "jsonl", "conversations"},
 			Doc: "Column or field with a stable id, which is text or a number. If it is missing, null or empty, " +
 				"a hash of the text is the id."},
 		{Name: "separator", Type: cty.String, Default: str(""), Only: []string{"text"},
@@ -51,17 +60,17 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "mixture"), Re
 		{Name: "filter", Type: cty.String, Only: rows,
 			Doc: "Keeps rows for which a condition on their columns is true, such as `\"int_score >= 3 && url != " +
 				"null\"`; see [data.md](data.md#filters)."},
-		{Name: "deduplicate", Type: cty.Bool, Default: cty.False, Only: documents,
+		{Name: "deduplicate", Type: cty.Bool, Default: cty.False, Only: append(documents, "conversations"),
 			Doc: "Uses only the first document, in the order of files and rows, of those with exactly the same " +
 				"text. Copies are counted."},
 		{Name: "validation_fraction", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0),
-			Only: append(documents, "bin"),
+			Only: sources,
 			Doc: "Share of documents held out, by a hash of the id, so that reordering and adding files do not " +
 				"change the split. With 1, all documents are held out and none can be trained on."},
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
-			Only: append(documents, "bin"),
+			Only: sources,
 			Doc:  "Seed of the order of documents."},
-		{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: append(documents, "bin"),
+		{Name: "shuffle", Type: cty.Bool, Default: cty.True, Only: sources,
 			Doc: "Puts documents in another order every epoch: pieces of up to 512 rows and 4 MiB from all files " +
 				"and row groups are permuted, and the documents of 16 pieces at a time are mixed. The order " +
 				"depends on seed, epoch and position alone. `false` reads files in the order of their names, " +
@@ -73,9 +82,10 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "mixture"), Re
 				"nanoGPT, llm.c and torchtitan, so that text can be generated from that token alone. `false` " +
 				"leaves first tokens out of the loss, as Megatron's `--eod-mask-loss` does. If the " +
 				"tokenizer's template puts a token before each text, that token always predicts the first."},
-		{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"}, Only: documents,
-			Doc: "What to do with a line or a page that cannot be read, an empty document, or one that is not " +
-				"UTF-8: stop, or count and skip it."},
+		{Name: "on_error", Type: cty.String, Default: str("fail"), OneOf: []string{"fail", "skip"},
+			Only: append(documents, "conversations"),
+			Doc: "What to do with a line or a page that cannot be read, an empty document, one that is not " +
+				"UTF-8, or a conversation that cannot be trained on: stop, or count and skip it."},
 		{Name: "special_tokens", Type: cty.String, Default: str("text"), OneOf: []string{"text", "ids"},
 			Only: documents,
 			Doc: "How to read special tokens of the tokenizer, such as `<|endoftext|>`, in a document. `text`: " +

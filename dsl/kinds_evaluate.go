@@ -81,7 +81,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 			Doc: "Measures only so many documents of each task, the first ones."},
 		{Name: "fewshot_seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(1234),
 			Only: []string{"tasks"},
-			Doc: "Seed of the choice of examples, and of texts that are sampled."},
+			Doc:  "Seed of the choice of examples, and of texts that are sampled."},
 	},
 	Exports: []Export{
 		{Name: "loss", Type: cty.Number, Late: true, Only: []string{"perplexity"},

@@ -109,8 +109,22 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 						"`auto`: fp32 if a gradient has more than 64 parts (micro-batches; for the head, also " +
 						"chunks of the logits), because a sum of many parts in bf16 comes out too small; " +
 						"`plan` shows the bytes. In fp32 a gradient takes 4 bytes instead of 2."},
+				{Name: "objective", Type: cty.String, OneOf: []string{"pretrain", "sft"},
+					Doc: "`pretrain`: every token of the documents is predicted, the default. `sft`: supervised fine-tuning " +
+						"on [conversations](tuning.md)."},
+				{Name: "loss_on", Type: cty.String, OneOf: []string{"assistant", "completion", "all"},
+					Doc: "With `sft`, the tokens that count in the loss. `assistant`, the default: what the assistant said, as " +
+						"the template's `{% generation %}` blocks mark it, or as each of his messages lengthens the text. " +
+						"`completion`: what follows the prompt, of `messages` the last one. `all`: everything."},
+				{Name: "packing", Type: cty.String, OneOf: []string{"bfd", "none"},
+					Doc: "With `sft`, how conversations share sequences. `bfd`, the default: best fit decreasing, whole and " +
+						"masked from each other. `none`: each has a sequence of its own."},
+				{Name: "truncation_mode", Type: cty.String, OneOf: []string{"keep_start", "drop"},
+					Doc: "With `sft`, what becomes of a conversation that is longer than a sequence: its start is kept, the " +
+						"default, or it is left out. Both are counted, and so are those of which nothing that counts in the loss " +
+						"is left."},
 				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens", Group: "horizon",
-					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps` and `flops`. If it is raised, the " +
+					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps`, `flops` and `epochs`. If it is raised, the " +
 						"stage [goes on from its end](refactoring.md#training-a-finished-stage-longer) where its " +
 						"schedule allows that."},
 				{Name: "steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps),
@@ -118,6 +132,9 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "Horizon as a number of steps."},
 				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs", Group: "horizon",
 					Doc: "Horizon as floating-point operations of the compiled step."},
+				{Name: "epochs", Type: cty.Number, Above: at(0), Max: at(1e6), Unit: "passes over the data", Group: "horizon",
+					Doc: "Horizon as passes over the conversations of `sft`, which the plan counts; the tokenizer must be " +
+						"known then, and the data local."},
 				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
 					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +
 						"raised, the stage goes on from its end."},

@@ -17,6 +17,13 @@ var tokenizerKind = Kind{Name: "tokenizer", Types: []string{"huggingface", "bpe"
 		{Name: "vocab_size", Type: cty.Number, Whole: true, Min: at(257), Max: at(1 << 24), Required: true,
 			Only: []string{"bpe"},
 			Doc:  "Number of tokens, including the 256 bytes and `<|endoftext|>`."},
+		{Name: "special_tokens", Type: strings_, Filled: true, Only: []string{"bpe"},
+			Doc: "Special tokens beside `<|endoftext|>`, such as those of a chat template, `<|im_start|>` and " +
+				"`<|im_end|>`. They count in `vocab_size`."},
+		{Name: "chat_template", Type: cty.String,
+			Doc: "Template that conversations are rendered with: the path of a `.jinja` file or of a " +
+				"`tokenizer_config.json`, a template as text, or the name of a built-in one, `chatml`. Default: what lies " +
+				"beside `file`, as transformers finds it."},
 		{Name: "max_bytes", Type: cty.String, Bytes: true, Default: str("256 MiB"), Only: []string{"bpe"},
 			Doc: "The most text to train on."},
 	},

@@ -19,6 +19,7 @@ type Corpus struct {
 	shards  []shard
 	groups  [][]piece // of each row group, in order of files
 	cut     cut
+	tuning  *Tuning   // of conversations
 	tokens  *binFiles // of files of tokens, once their tokenizer is known
 	used    *tokenizer.Tokenizer
 	Rows    int64 // 0 for files of tokens

@@ -45,6 +45,9 @@ type Held struct {
 // batch is filled up with positions that do not count. An error of visit ends it and is returned as it is. Where no
 // token is predicted the error says why.
 func (m *Set) Held(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
+	if m.corpora[0].tuning != nil {
+		return m.heldTuned(tok, w, visit)
+	}
 	c := m.cutter(tok, w, visit)
 	if err := m.cut(c); err != nil {
 		return nil, err

@@ -109,6 +109,7 @@ func endsInReturns(f file, from, to int64) error {
 // jsonRow is what is read of a line: the text, the id, and what the filter compares.
 type jsonRow struct {
 	text, id string
+	whole    bool // the text is the line itself
 	filter   *filter
 }
 
@@ -141,24 +142,34 @@ func (r *jsonRow) fill(d *document, line []byte) error {
 	if d.drop = !keep; err != nil || d.drop {
 		return err
 	}
-	raw, ok := lookUp(fields, r.text)
-	if !ok {
-		return fmt.Errorf("it has no field %q", r.text)
+	if r.whole {
+		d.text = string(line)
+	} else if d.text, err = r.textOf(fields); err != nil {
+		return err
 	}
+	raw, _ := lookUp(fields, r.id)
 	v, err := valueOf(raw)
 	if err != nil {
-		return fmt.Errorf("field %q: %w", r.text, err)
-	}
-	if v.kind != words && v.kind != null {
-		return fmt.Errorf("field %q holds %s, not text", r.text, kindNames[v.kind])
-	}
-	d.text = v.s
-	raw, _ = lookUp(fields, r.id)
-	if v, err = valueOf(raw); err != nil {
 		return fmt.Errorf("field %q: %w", r.id, err)
 	}
 	d.id = v.idText()
 	return nil
+}
+
+// textOf is the text of a document.
+func (r *jsonRow) textOf(fields map[string][]byte) (string, error) {
+	raw, ok := lookUp(fields, r.text)
+	if !ok {
+		return "", fmt.Errorf("it has no field %q", r.text)
+	}
+	v, err := valueOf(raw)
+	if err != nil {
+		return "", fmt.Errorf("field %q: %w", r.text, err)
+	}
+	if v.kind != words && v.kind != null {
+		return "", fmt.Errorf("field %q holds %s, not text", r.text, kindNames[v.kind])
+	}
+	return v.s, nil
 }
 
 // isObject says why a line is not a JSON object.

@@ -172,6 +172,11 @@ func (m *Mix) Next(sequences int) (*Batch, error) {
 		b.Copies += s.corpus.found()
 		b.Contaminated += s.corpus.contaminated()
 		b.Specials += s.specials
+		if s.tuned != nil {
+			b.Specials += s.tuned.quoted
+			b.Truncated += s.tuned.truncated
+			b.Masked += s.tuned.masked
+		}
 	}
 	b.Cursor.Drawn = append(b.Cursor.Drawn, m.drawn...)
 	return b, nil

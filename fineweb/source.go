@@ -16,11 +16,12 @@ import (
 
 // Source says what to read and how.
 type Source struct {
-	Format     string   // "fineweb_edu", "parquet", "jsonl" or "text"
+	Format     string   // "fineweb_edu", "parquet", "jsonl", "text", "bin" or "conversations"
 	Patterns   []string // globs; relative ones start at Dir
 	Dir        string
 	TextColumn string // the document's text
 	IDColumn   string // its stable id; a hash of the text where the data have none
+	Form       string // conversations: of the rows, as package chat names them
 	Separator  string // text: what stands between documents; "" makes a file one document
 	DType      string // bin: "uint16" or "uint32"; else the header says, or the tokenizer's size
 
@@ -117,6 +118,8 @@ var formats = map[string]func(s *reading, f file, name string) (shard, error){
 	"jsonl":       openJSONL,
 	"text":        openText,
 	"bin":         openBin,
+
+	FormatConversations: openConversations,
 }
 
 // list gives the files the patterns match, in the order of their names byte by byte, each once whatever it is called;

@@ -32,6 +32,8 @@ type Batch struct {
 	Documents    []Extent // what the sequences hold, in order
 	Copies       int64    // documents of the data that are left out as copies of others
 	Contaminated int64    // and because they share n-grams with others; see Source.Against
+	Truncated    int64    // conversations so far that are longer than a sequence
+	Masked       int64    // conversations so far that are left out, since nothing of them that fits counts in the loss
 	Watched      int64    // documents that ended in it and are watched; see Mix.Watch
 	Specials     int64    // special tokens that stood in the texts of its documents so far
 }
@@ -56,6 +58,8 @@ type Stream struct {
 	ends     int     // epochs finished while filling
 	specials int64   // special tokens in the texts of its documents so far
 	found    bool    // a document was found in this epoch
+
+	tuned *tuned // of conversations; else nil
 
 	watched *Watched // nil for none
 	met     int64    // of these, in this batch
@@ -94,6 +98,9 @@ func (c *Corpus) Stream(split Split, tok *tokenizer.Tokenizer, seq int, at Curso
 	if at.Round > s.epoch.rounds() || at.Round < 0 || at.Document < 0 || skip < 0 {
 		return nil, fmt.Errorf("the position %+v does not lie in the data, of which an epoch has %d rounds",
 			at, s.epoch.rounds())
+	}
+	if c.tuning != nil {
+		return s, s.resume(skip)
 	}
 	if skip == 0 {
 		return s, nil
@@ -249,6 +256,9 @@ func (s *Stream) drop(n int) {
 
 // Next packs a number of sequences. A sequence's last target is the first token of the next one.
 func (s *Stream) Next(sequences int) (*Batch, error) {
+	if s.tuned != nil {
+		return s.nextTuned(sequences)
+	}
 	b := &Batch{}
 	s.ends, s.met = 0, 0
 	for i := 0; i < sequences; i++ {

@@ -65,7 +65,7 @@ var completions = []struct{ name, text, first, also, not string }{
 	{"required first", "stage \"b\" {\n  train {\n    ˇ\n  }\n}\n",
 		"batch_size data optimizer sequence_length tokenizer", "steps", ""},
 	{"by type", "optimizer \"muon\" \"m\" {\n  ˇ\n}\n", "learning_rate", "momentum", "betas"},
-	{"types", "data ˇ", "bin fineweb_edu jsonl mixture parquet text", "", ""},
+	{"types", "data ˇ", "bin conversations fineweb_edu jsonl mixture parquet text", "", ""},
 	{"types in quotes", "data \"fineˇ", "", "fineweb_edu text", ""},
 	{"types of nested blocks", "stage \"b\" {\n  grow \"ˇ\" {\n}\n}\n", "copy interpolation stack", "", ""},
 	{"no names", "stage \"ˇ\" {\n}\n", "", "", "seed"},

@@ -86,11 +86,40 @@ func (a *app) printBatch(at addr.Addr, b *stage.StepBatch) {
 			fmt.Fprintf(a.stdout, "\n%s\n", a.paint(bold, fmt.Sprintf("sequence %d", s)))
 		}
 		from := x.At % b.Length
-		text := clip(b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), 300)
+		text, masked := clip(b.Tokenizer.Decode(b.IDs[x.At:x.At+x.N], false), 300), silent(without(b, x), from)
+		if b.Tuned {
+			text, masked = counted(b, x)
+		}
 		fmt.Fprintf(a.stdout, "  %d to %d  %s, its tokens %d to %d%s\n      %s\n",
 			from, from+x.N-1, foreign.Shown(x.Origin.String()),
-			x.Token, x.Token+x.N-1, silent(without(b, x), from), strings.ReplaceAll(text, "\n", "\n      "))
+			x.Token, x.Token+x.N-1, masked, strings.ReplaceAll(text, "\n", "\n      "))
 	}
+}
+
+// counted is the text of a conversation, with brackets around what counts in the loss, and says how much that is.
+func counted(b *stage.StepBatch, x fineweb.Extent) (text, how string) {
+	const most = 1000
+	var t strings.Builder
+	n, in, start := 0, false, 0
+	flush := func(to int) {
+		t.WriteString(b.Tokenizer.Decode(b.IDs[x.At+start:x.At+to], false))
+		start = to
+	}
+	for i := range x.N {
+		counts := i > 0 && b.Targets[x.At+i-1] != fineweb.Ignored
+		if counts {
+			n++
+		}
+		if counts != in {
+			flush(i)
+			t.WriteString(map[bool]string{true: "⟦", false: "⟧"}[counts])
+			in = counts
+		}
+	}
+	if flush(x.N); in {
+		t.WriteString("⟧")
+	}
+	return clip(t.String(), most), fmt.Sprintf("; %d of them count in the loss, in ⟦ ⟧", n)
 }
 
 // silent says which positions of a sequence predict nothing, if any.

@@ -15,11 +15,15 @@ const EndOfText = "<|endoftext|>"
 
 // Trainer counts words and makes a byte-level BPE of them (Sennrich et al. 2016; Radford et al. 2019).
 type Trainer struct {
-	counts map[string]int64
+	counts   map[string]int64
+	specials []string
 }
 
 // NewTrainer makes an empty trainer.
 func NewTrainer() *Trainer { return &Trainer{counts: map[string]int64{}} }
+
+// Special gives the vocabulary special tokens beside the end-of-text token. Their ids follow on its.
+func (t *Trainer) Special(tokens ...string) { t.specials = append(t.specials, tokens...) }
 
 // Add counts the words of a text.
 func (t *Trainer) Add(text string) {
@@ -71,9 +75,9 @@ func (q *trainQueue) Pop() any {
 // characters that stand for them, and merges, the most frequent pair first and of equal ones that
 // of the smaller ids. The result depends on the counts alone. It gives up with the context's error when ctx ends.
 func (t *Trainer) Train(ctx context.Context, size int) (*Tokenizer, error) {
-	if size < 257 {
-		return nil, fmt.Errorf("a byte-level vocabulary has at least 257 tokens (256 bytes and %s), not %d",
-			EndOfText, size)
+	if least := 257 + len(t.specials); size < least {
+		return nil, fmt.Errorf("a byte-level vocabulary has at least %d tokens (256 bytes, %s and %d other special tokens), not %d",
+			least, EndOfText, len(t.specials), size)
 	}
 	m := t.merging()
 	for len(m.tokens) < size && m.queue.Len() > 0 {
@@ -93,7 +97,7 @@ func (t *Trainer) Train(ctx context.Context, size int) (*Tokenizer, error) {
 		}
 		m.merge(p)
 	}
-	return build(m.tokens, m.merges)
+	return build(m.tokens, 1+len(t.specials), m.merges)
 }
 
 // merging is a vocabulary in the making.
@@ -109,7 +113,7 @@ type merging struct {
 
 // merging is the vocabulary before the first merge, with the words as bytes.
 func (t *Trainer) merging() *merging {
-	m := &merging{tokens: []string{EndOfText}, known: map[string]int32{},
+	m := &merging{tokens: append([]string{EndOfText}, t.specials...), known: map[string]int32{},
 		counts: map[uint64]int64{}, where: map[uint64]map[int32]struct{}{}}
 	runes := append([]rune(nil), byteRune[:]...)
 	slices.Sort(runes)
@@ -203,18 +207,22 @@ func (m *merging) mergeWord(w int32, p trainPair, id int32, changed map[uint64]b
 	word.symbols = s[:n]
 }
 
-// build writes the tokenizer.json and reads it back.
-func build(tokens []string, merges [][2]string) (*Tokenizer, error) {
+// build writes the tokenizer.json, of which the first tokens are special, and reads it back.
+func build(tokens []string, specials int, merges [][2]string) (*Tokenizer, error) {
 	vocab := map[string]int32{}
 	for i, tok := range tokens {
 		vocab[tok] = int32(i)
 	}
+	var added []map[string]any
+	for id, token := range tokens[:specials] {
+		added = append(added, map[string]any{"id": id, "content": token, "special": true,
+			"single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
+	}
 	byteLevel := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 	b, err := json.MarshalIndent(map[string]any{
 		"version": "1.0", "truncation": nil, "padding": nil,
-		"added_tokens": []map[string]any{{"id": 0, "content": EndOfText, "special": true,
-			"single_word": false, "lstrip": false, "rstrip": false, "normalized": false}},
-		"normalizer": nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
+		"added_tokens": added,
+		"normalizer":   nil, "pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
 		"model": map[string]any{"type": "BPE", "dropout": nil, "unk_token": nil,
 			"continuing_subword_prefix": nil, "end_of_word_suffix": nil,
 			"fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": merges},

@@ -66,7 +66,11 @@ type Error struct {
 	Line     int    // from 1; 0 if not known
 	Message  string
 	Raised   bool // by raise_exception: the values are not what the template takes
+	RunsAway bool // it met a limit
 }
+
+// Fatal reports whether other values are no use to the template either, as far as can be told.
+func (e *Error) Fatal() bool { return e.RunsAway }
 
 func (e *Error) Error() string {
 	where := e.Template
@@ -181,10 +185,14 @@ func (r *run) fail(format string, args ...any) {
 	panic(failure{&Error{Line: r.line, Message: fmt.Sprintf(format, args...)}})
 }
 
+func (r *run) runsAway(format string, args ...any) {
+	panic(failure{&Error{Line: r.line, Message: fmt.Sprintf(format, args...), RunsAway: true}})
+}
+
 // work counts steps.
 func (r *run) work(n int) {
 	if r.steps -= int64(n); r.steps < 0 {
-		r.fail("it takes more than %d steps: it runs away, or what it is given is far too long", r.options.Limits.Steps)
+		r.runsAway("it takes more than %d steps: it runs away, or what it is given is far too long", r.options.Limits.Steps)
 	}
 }
 
@@ -192,10 +200,10 @@ func (r *run) work(n int) {
 func (r *run) room(n int) {
 	l := r.options.Limits
 	if int64(n) > l.Text || n < 0 {
-		r.fail("it makes a text or a list of more than %d MiB", l.Text>>20)
+		r.runsAway("it makes a text or a list of more than %d MiB", l.Text>>20)
 	}
 	if r.bytes -= int64(n); r.bytes < 0 {
-		r.fail("it makes texts and lists of more than %d MiB on the way", l.Bytes>>20)
+		r.runsAway("it makes texts and lists of more than %d MiB on the way", l.Bytes>>20)
 	}
 	r.work(n / 64)
 }
@@ -210,7 +218,7 @@ func (r *run) items(n int) {
 
 func (r *run) deeper() func() {
 	if r.depth++; r.depth > r.options.Limits.Depth {
-		r.fail("it is nested or calls itself more than %d deep", r.options.Limits.Depth)
+		r.runsAway("it is nested or calls itself more than %d deep", r.options.Limits.Depth)
 	}
 	return func() { r.depth-- }
 }
@@ -224,7 +232,7 @@ type output struct {
 
 func (r *run) write(out *output, s string) {
 	if int64(out.Len()+len(s)) > r.options.Limits.Text {
-		r.fail("it renders more than %d MiB", r.options.Limits.Text>>20)
+		r.runsAway("it renders more than %d MiB", r.options.Limits.Text>>20)
 	}
 	r.room(len(s))
 	out.WriteString(s)

@@ -19,9 +19,9 @@ type Forecast struct {
 	How     fineweb.How      `json:"tokens_known,omitempty"`
 	FLOPs   float64          `json:"flops,omitempty"`
 	Between float64          `json:"evaluation_flops,omitempty"` // of these, those of evaluations between the steps of a stage
-	Seconds float64          `json:"seconds,omitempty"` // 0 if no rate is known
-	Rate    float64          `json:"rate,omitempty"`    // FLOP/s, or bytes/s for an export, that Seconds is by
-	Least   bool             `json:"least,omitempty"`   // Rate is an upper bound, so Seconds is a lower one
+	Seconds float64          `json:"seconds,omitempty"`          // 0 if no rate is known
+	Rate    float64          `json:"rate,omitempty"`             // FLOP/s, or bytes/s for an export, that Seconds is by
+	Least   bool             `json:"least,omitempty"`            // Rate is an upper bound, so Seconds is a lower one
 
 	rates []string // names of the rates in the state that tell the time, the best first
 }

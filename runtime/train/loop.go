@@ -62,17 +62,19 @@ type Job struct {
 type Loop struct {
 	Job
 	*trainer
-	block    *observe.Block
-	stream   *fineweb.Mix
-	metrics  *metrics.Writer
-	heldOut  *int64   // documents trained on that an evaluation measures; nil where none are counted
-	measured []string // evaluations that measure them
-	watch    *observe.Steps
-	recent   []float64 // seconds of the latest steps
-	passed   int64     // documents that could not be read and were passed over
-	specials int64     // special tokens in the documents
-	told     bool      // LeftOut was called
-	best     stored    // the checkpoint with the best value, where it is not the state of now
+	block     *observe.Block
+	stream    *fineweb.Mix
+	metrics   *metrics.Writer
+	heldOut   *int64   // documents trained on that an evaluation measures; nil where none are counted
+	measured  []string // evaluations that measure them
+	watch     *observe.Steps
+	recent    []float64 // seconds of the latest steps
+	passed    int64     // documents that could not be read and were passed over
+	specials  int64     // special tokens in the documents
+	truncated int64     // conversations that are longer than a sequence
+	masked    int64     // conversations of which nothing counts
+	told      bool      // LeftOut was called
+	best      stored    // the checkpoint with the best value, where it is not the state of now
 }
 
 // Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
@@ -146,6 +148,9 @@ func (l *Loop) Watch(w *fineweb.Watched, evaluations []string) {
 
 // Specials is how many special tokens stand in the documents that were trained on.
 func (l *Loop) Specials() int64 { return l.specials }
+
+// Cut is how many conversations were longer than a sequence, and how many were left out since nothing of them counts.
+func (l *Loop) Cut() (truncated, masked int64) { return l.truncated, l.masked }
 
 // Close closes the file of metrics, and those that evaluations read.
 func (l *Loop) Close() error {
@@ -356,7 +361,7 @@ func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
 		l.block.Warn(ctx, "%d documents passed over (on_error = \"skip\")", b.Skipped)
 		l.passed = b.Skipped
 	}
-	l.specials = b.Specials
+	l.specials, l.truncated, l.masked = b.Specials, b.Truncated, b.Masked
 }
 
 // countHeldOut adds the documents of a step that an evaluation measures, and warns of the first.

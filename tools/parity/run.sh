@@ -21,6 +21,9 @@ STEPFLOW_TOKENIZERS_GENERATED=$tmp/generated.jsonl go test -count=1 -run 'Genera
 diff "$tmp/jinja2.json" foreign/jinja/testdata/jinja2.json
 "$py" -c 'import trl, llama_cpp' 2>/dev/null || "$venv/bin/pip" install -q trl llama-cpp-python
 "$py" tools/parity/chat_templates.py "$tmp/chat.json"
+"$py" tools/parity/sft.py "$tmp/sft" "$tmp/trl.json" 2>/dev/null
+STEPFLOW_TRL=$tmp/trl.json go test -count=1 -run TRL ./chat
+STEPFLOW_TUNE=$tmp/sft go test -count=1 -run TuneAsTRL -v ./runtime | grep -v "^=== "
 STEPFLOW_CHAT_TEMPLATES=$tmp/chat.json go test -count=1 -run Templates -v ./chat | grep -v "^=== "
 "$py" tools/parity/parquet_writers.py "$tmp/parquet"
 STEPFLOW_PARQUET_DIFF=$tmp/parquet go test -count=1 -run Writers -v ./fineweb | grep -v "^=== "

@@ -175,6 +175,11 @@ func (n *Data) HoldsDocuments() bool {
 	return slices.Contains([]string{"fineweb_edu", "parquet", "jsonl", "text", "bin"}, n.Source.Format)
 }
 
+// Conversations reports whether the data are conversations, to tune on.
+func (n *Data) Conversations() bool {
+	return n.InFiles()[0].Source.Format == fineweb.FormatConversations
+}
+
 // Names returns the addresses of the data in files.
 func (n *Data) Names() (list []string) {
 	for _, x := range n.InFiles() {

@@ -76,14 +76,17 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	w := p.World
 	s := fineweb.Source{Format: p.Addr.Type, Dir: w.Dir, TextColumn: d.Str("text_column"), IDColumn: d.Str("id_column"),
-		Separator: d.Str("separator"),
-		MinScore:  optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
+		Separator: d.Str("separator"), Form: d.Str("form"),
+		MinScore: optional(d, "min_score", d.Float), MinLanguageScore: optional(d, "min_language_score", d.Float),
 		Languages: d.Strs("languages"),
 		Dumps:     stringsOf(d, "dump"), Filter: d.Str("filter"), Deduplicate: d.Bool("deduplicate"),
 		ValidationFraction: d.Float("validation_fraction"), Seed: uint64(d.Int("seed")), Shuffle: d.Bool("shuffle"),
 		SkipErrors: d.Str("on_error") == "skip", SpecialIDs: d.Str("special_tokens") == "ids",
 		DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"),
 		Epochs: n.Source.Epochs, Hasty: !w.Patient, Cache: w.Cache, Hashing: w.Hashing}
+	if s.Format == fineweb.FormatConversations {
+		s.DocumentMask = true
+	}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
 		optional(d, "min_token_count", whole), optional(d, "max_token_count", whole)
@@ -165,6 +168,10 @@ func (n *Data) mixture(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics
 			diags = append(diags, x.Error("data", "Different predict_first_token",
 				fmt.Sprintf("%s has predict_first_token = %t and %s does not: all data of a mixture need the same.", ref,
 					part.Source.PredictFirst, n.Parts[0].Addr)))
+			continue
+		case len(n.Parts) > 0 && part.Conversations() != n.Parts[0].Conversations():
+			diags = append(diags, x.Error("data", "Documents and conversations",
+				fmt.Sprintf("One of %s and %s holds conversations, the other documents: they cannot be mixed.", ref, n.Parts[0].Addr)))
 			continue
 		case slices.Contains(n.Parts, part):
 			diags = append(diags, x.Error("data", "Named twice", fmt.Sprintf("%s is in the mixture already: add the weights.",

@@ -159,6 +159,9 @@ type Takes struct {
 
 // Takes counts what measuring n takes if that is little, and else estimates it.
 func (n *Data) Takes(ctx context.Context, tok *tokenizer.Tokenizer, w fineweb.Windows) (t Takes, err error) {
+	if n.Conversations() { // it takes a stage to say how they become tokens
+		return t, nil
+	}
 	effort, err := n.Effort(ctx, tok, w)
 	if err != nil {
 		return t, err

@@ -18,6 +18,7 @@ import (
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/stage"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
@@ -58,7 +59,10 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return diags
 	}
 	var diags hcl.Diagnostics
-	if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
+	if e.Data.Conversations() {
+		delete(p.Hashed, "contamination")
+		e.Leaks.why = "not looked for in conversations"
+	} else if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
 		return diags
 	}
 	return e.fit(p, d)
@@ -68,6 +72,16 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 func (e *Perplexity) readDocuments(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	ref, word, _ := d.Ref("data")
 	e.Data = p.Use(ref).(*data.Data)
+	talk := e.Data.Conversations()
+	if talk && e.Stage.Tunes() == nil {
+		return stage.Untuned(d, e.Data)
+	}
+	for _, x := range []string{"stride", "join", "end_of_text"} {
+		if talk && d.Has(x) {
+			return hcl.Diagnostics{d.Error(x, "Conversations", fmt.Sprintf("%s holds conversations, which lie whole in windows, and %s "+
+				"is for documents: leave it out.", ref, x))}
+		}
+	}
 	w := &e.Windows
 	*w = fineweb.Windows{Split: data.Splits[word], Length: d.Int("sequence_length"), Stride: d.Int("stride"),
 		Limit: int64(d.Int("max_tokens")), EndOfText: d.Bool("end_of_text")}
@@ -201,7 +215,7 @@ func (e *Perplexity) Details(f *blocks.Forecast) (list []blocks.Line) {
 
 // Run measures the loss of the model on the documents.
 func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
-	corpus, err := e.Data.Open(ctx, e.Windows.Open)
+	corpus, err := e.Stage.Tunes().Open(ctx, e.Data, e.Windows.Open, tok)
 	if err != nil {
 		return nil, err
 	}

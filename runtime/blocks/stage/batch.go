@@ -17,6 +17,7 @@ type StepBatch struct {
 	Before    int64 // tokens of the data that earlier steps took, including those of earlier stages
 	Length    int   // tokens of a sequence
 	Tokenizer *bpe.Tokenizer
+	Tuned     bool // it is of conversations
 }
 
 // BatchOf packs the batch of a step as a run does; it depends on the plan alone. It packs all batches before it on the
@@ -36,7 +37,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	if tok == nil {
 		return nil, s.Tokenizer.NotTrained()
 	}
-	set, err := fineweb.OpenSet(ctx, s.Data.Sources())
+	set, err := s.open(ctx, tok)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func (s *Stage) BatchOf(ctx context.Context, w *blocks.World, step int,
 	if err != nil {
 		return nil, err
 	}
-	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok}, nil
+	return &StepBatch{b, step, before * int64(s.Seq), s.Seq, tok, s.Tune != nil}, nil
 }
 
 // resultStep returns the step whose model is the stage's result; the last, if it has not run.
@@ -78,5 +79,6 @@ func (s *Stage) resultStep(w *blocks.World) int {
 
 // sameData reports whether two stages read the same sequences, so that one continues where the other ended.
 func (s *Stage) sameData(w *blocks.World, o *Stage) bool {
-	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq
+	return w.ID(s.Data.Addr) == w.ID(o.Data.Addr) && w.ID(s.Tokenizer.Addr) == w.ID(o.Tokenizer.Addr) && s.Seq == o.Seq &&
+		(s.Tune == nil) == (o.Tune == nil) && (s.Tune == nil || s.Tune.identity() == o.Tune.identity())
 }

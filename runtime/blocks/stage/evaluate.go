@@ -91,6 +91,9 @@ func (s *Stage) evaluations(p *blocks.Planned, t *dsl.Decoded) (diags hcl.Diagno
 			Data:    p.World.Find(ref).Block.(*data.Data), // not used as an input: it changes no bit
 			Windows: fineweb.Windows{Split: data.Splits[word], Length: s.Seq, Limit: int64(d.Int("max_tokens")), EndOfText: true}}
 		diags = append(diags, s.HeldOut(d, e.Data, ref, e.Windows.Split)...)
+		if e.Data.Conversations() && s.Tunes() == nil {
+			diags = append(diags, Untuned(d, e.Data)...)
+		}
 		if e.Data.Source.DocumentMask != s.Mask {
 			diags = append(diags, d.Error("data", "Another document mask", fmt.Sprintf("document_mask of %s is %t, and that of "+
 				"%s, which the stage trains on, is %t. The model is measured by the program that trains it: make them the "+
@@ -319,7 +322,7 @@ func (s *Stage) measuring(tok *bpe.Tokenizer) (list []*train.Evaluation) {
 		w.Batch = s.Micro
 		list = append(list, &train.Evaluation{Name: e.Name, Due: func(step int) bool { return s.due(e, step) },
 			Measure: &train.Documents{Tokenizer: tok, Windows: w, Open: func(ctx context.Context) (*fineweb.Set, error) {
-				return e.Data.Open(ctx, w.Open)
+				return s.Tunes().Open(ctx, e.Data, w.Open, tok)
 			}}})
 	}
 	return list

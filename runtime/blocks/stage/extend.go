@@ -28,6 +28,9 @@ func (s *Stage) Course(w io.Writer) {
 		fmt.Fprintf(w, " %v", s.GradType(x))
 	}
 	fmt.Fprintln(w)
+	if s.Tune != nil {
+		fmt.Fprintln(w, s.Tune.identity())
+	}
 }
 
 // Pace returns the number of steps and the schedule.

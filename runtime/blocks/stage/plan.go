@@ -48,7 +48,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
 	if s.Imported == nil {
-		if diags := s.horizon(p, d); diags.HasErrors() {
+		if diags := s.horizon(ctx, p, d); diags.HasErrors() {
 			return nil, diags
 		}
 		s.checkEvaluations(p)
@@ -310,6 +310,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
+	diags = append(diags, s.tune(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
@@ -348,7 +349,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 const roundedSteps = 0.05
 
 // horizon turns the horizon into steps, once the program says what a step costs.
-func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
+func (s *Stage) horizon(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	t := d.Block("train")
 	per := float64(s.StepTokens())
 	attr, asked := "tokens", 0.0 // in steps
@@ -358,6 +359,13 @@ func (s *Stage) horizon(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		asked = s.Horizon / per
 	case t.Has("steps"):
 		attr, asked = "steps", t.Float("steps")
+		s.Horizon = asked * per
+	case t.Has("epochs"):
+		sequences, diags := s.epochs(ctx, t)
+		if diags.HasErrors() {
+			return diags
+		}
+		attr, asked = "epochs", math.Ceil(sequences/float64(s.Batch)) // the last batch has some of the next pass
 		s.Horizon = asked * per
 	default:
 		attr, asked = "flops", t.Float("flops")/float64(program.FiguresOf(&s.Stage, 0).StepFLOPs)

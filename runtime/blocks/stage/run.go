@@ -29,7 +29,7 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 	if s.Imported != nil {
 		return s.bringIn(ctx, r, tok)
 	}
-	corpus, err := s.Data.Open(ctx, fineweb.OpenSet)
+	corpus, err := s.open(ctx, tok)
 	if err != nil {
 		return err
 	}
@@ -51,15 +51,22 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	defer loop.Close()
-	if w, names := s.watched(ctx, r, tok); w != nil {
-		loop.Watch(w, names)
+	if s.Tune == nil { // what is measured are documents
+		if w, names := s.watched(ctx, r, tok); w != nil {
+			loop.Watch(w, names)
+		}
 	}
 	r.Observe.Memory(ctx, program.ByteKinds, f.ByKind)
 	defer r.Observe.Memory(ctx, program.ByteKinds, nil)
 	if err := loop.Train(ctx); err != nil {
 		return err
 	}
-	if n := loop.Specials(); n > 0 {
+	if s.Tune != nil {
+		truncated, masked := loop.Cut()
+		for _, note := range s.Tune.notes(truncated, masked, loop.Specials(), s.Seq) {
+			r.Observe.Warn(ctx, "%s", note)
+		}
+	} else if n := loop.Specials(); n > 0 {
 		r.Observe.Warn(ctx, "%s", data.SpecialsNote(n, s.Data.InFiles()[0].Source.SpecialIDs))
 	}
 	return s.finish(ctx, r, loop, tok)
@@ -82,6 +89,9 @@ func (s *Stage) job(r *blocks.Run, tok *bpe.Tokenizer, corpus *fineweb.Set) (tra
 		Tokenizer: tok, Corpus: corpus, Parts: s.Data.Names(), Async: r.Device.Caps().Async,
 		Peak: r.Device.PeakFLOPs(s.DType),
 		Data: fmt.Sprintf("%.16s %.16s %d", id(s.Data.Addr), id(s.Tokenizer.Addr), s.Seq)}
+	if s.Tune != nil {
+		j.Data += " " + s.Tune.identity()
+	}
 	if s.Before != nil && r.From == 0 {
 		var err error
 		if j.From, err = r.Result(s.Before.Addr); err != nil {

@@ -37,13 +37,14 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	if t == nil { // reported already
 		return nil
 	}
+	diags = append(diags, soundTune(t)...)
 	if batch := t.Int("batch_size"); batch > 0 {
 		diags = append(diags, blocks.TooManyTokens(t, batch, t.Int("sequence_length"))...)
 		_, _, d := microOf(t)
 		diags = append(diags, d...)
 	}
 	known, open := 0, 0 // an unknown value may be null
-	for _, x := range []string{"tokens", "steps", "flops"} {
+	for _, x := range []string{"tokens", "steps", "flops", "epochs"} {
 		switch {
 		case t.Known(x):
 			known++
@@ -52,7 +53,7 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 		}
 	}
 	if known > 1 || known+open < 1 {
-		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps and flops; "+
+		diags = append(diags, t.Error("tokens", "Horizon", fmt.Sprintf("Give exactly one of tokens, steps, flops and epochs; "+
 			"there are %d.", known)))
 	}
 	if c := t.Block("schedule"); c != nil && c.Label == "wsd" {

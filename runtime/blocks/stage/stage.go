@@ -34,7 +34,8 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	},
 	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
-		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best"}}
+		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best", "train.objective", "train.loss_on",
+		"train.packing", "train.truncation_mode", "train.epochs"}}
 
 // work is the work of a stage.
 const work blocks.Work = "train"
@@ -64,6 +65,7 @@ type Stage struct {
 	Best        *train.Value  // the result is the model with the lowest; nil for the last
 
 	Data      *data.Data
+	Tune      *Tuning // nil if it learns from documents
 	Tokenizer *tokenizer.Tokenizer
 	Vanilla   *program.Figures // the full model trained at once with the same batch
 	Figures   program.Figures

@@ -32,7 +32,9 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 		s.StepTokens(),
 		words.Count(f.FLOPs), words.Count(f.StepFLOPs))
 	list = append(list, s.evaluationLines()...)
-	if f.DataTokens > 0 {
+	if s.Tune != nil {
+		line("tuning", "%s", s.Tune.summary(s.Seq, f.Epochs))
+	} else if f.DataTokens > 0 {
 		line("data", "%s tokens in %s, %s; %.2f passes in all", words.Count(f.DataTokens), s.Data.Addr, f.DataHow, f.Epochs)
 	}
 	if s.AutoMicro {

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"stepflow/chat"
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
@@ -31,17 +32,20 @@ import (
 var Kind = blocks.Kind{
 	Sound: func(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics { return blocks.SoundHome(d, "file") },
 	Plan:  plan,
-	Idle:  map[string]string{"file": "the bytes of the file are hashed"},
+	Idle: map[string]string{"file": "the bytes of the file are hashed",
+		"chat_template": "stages that tune on conversations hash what they render with"},
 }
 
 // Tokenizer is a planned tokenizer block.
 type Tokenizer struct {
 	Addr      addr.Addr
 	VocabSize int
-	MaxBytes  int64      // the most text to train on
-	TrainOn   *data.Data // nil if it is read from a file
-	path      string     // of its file; "" if it is trained
-	hash      string     // of the file
+	MaxBytes  int64        // the most text to train on
+	TrainOn   *data.Data   // nil if it is read from a file
+	Special   []string     // tokens that it is given beside the end-of-text token
+	Chat      *chat.Source // its chat template; without any, the special tokens alone
+	path      string       // of its file; "" if it is trained
+	hash      string       // of the file
 	loaded    *tokenizer.Tokenizer
 	world     *blocks.World
 }
@@ -92,6 +96,23 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		return nil, hcl.Diagnostics{d.Error("train_on", "Nothing to train on",
 			fmt.Sprintf("%s holds all its documents out: its validation_fraction is 1.", ref))}
 	}
+	for _, n := range t.TrainOn.InFiles() {
+		if n.Source.Format == fineweb.FormatConversations {
+			return nil, hcl.Diagnostics{d.Error("train_on", "No documents", fmt.Sprintf("%s holds conversations, and a "+
+				"tokenizer is trained on text. Name the documents that the model is trained on first.", n.Addr))}
+		}
+	}
+	if t.Special = d.Strs("special_tokens"); d.Known("special_tokens") {
+		for i, s := range t.Special {
+			if len([]rune(s)) < 2 || s == tokenizer.EndOfText || slices.Contains(t.Special[:i], s) {
+				return nil, hcl.Diagnostics{d.Error("special_tokens", "Invalid token", fmt.Sprintf("%q is no special token: "+
+					"each has two characters or more, stands once, and is not %s, which is there anyway.", s, tokenizer.EndOfText))}
+			}
+		}
+	}
+	if diags := t.chat(p, d, ""); diags.HasErrors() {
+		return nil, diags
+	}
 	t.VocabSize = d.Int("vocab_size")
 	var err error
 	if t.MaxBytes, err = dsl.ParseBytes(d.Str("max_bytes")); err != nil {
@@ -122,6 +143,9 @@ func (t *Tokenizer) read(p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Valu
 		return nil, hcl.Diagnostics{d.Error("file", "No end-of-text token",
 			"Documents are separated by an end-of-text token, "+
 				"and the file has none of the usual ones. Name one with eos_token.")}
+	}
+	if diags := t.chat(p, d, filepath.Dir(t.path)); diags.HasErrors() {
+		return nil, diags
 	}
 	sum := sha256.Sum256(b)
 	t.hash, t.VocabSize = hex.EncodeToString(sum[:]), t.loaded.VocabSize()
@@ -196,6 +220,7 @@ func (t *Tokenizer) Run(ctx context.Context, r *blocks.Run) error {
 	}
 	defer c.Close()
 	tr := tokenizer.NewTrainer()
+	tr.Special(t.Special...)
 	err = r.Observe.Inside(ctx, tracing.SpanCount, func(ctx context.Context) error { return t.count(ctx, r, c, tr) })
 	if err != nil {
 		return err

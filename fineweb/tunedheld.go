@@ -1,0 +1,114 @@
+package fineweb
+
+import (
+	"fmt"
+	"strings"
+
+	"stepflow/fineweb/tokenizer"
+)
+
+// heldTuned is Held of conversations: they lie whole in windows, one after the other, and the tokens that count in the loss
+// are those that are predicted.
+func (m *Set) heldTuned(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
+	h := &tunedHeld{Windows: w, tok: tok, visit: visit, held: &Held{Counts: map[int32]int64{}}}
+	for i, most := range m.shares(w.Limit) {
+		corpus := m.corpora[i]
+		err := corpus.visit(w.Split, func(d *document) (bool, error) {
+			if w.Limit > 0 && h.held.Tokens >= most {
+				return false, nil
+			}
+			ids, loss, quoted, err := corpus.tuning.Encode(corpus.source.Form, d.text)
+			if err != nil && corpus.source.SkipErrors {
+				corpus.Skipped++
+				return true, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			h.held.Specials += int64(quoted)
+			h.take(ids[:min(len(ids), w.Length)], loss)
+			return h.failed == nil, nil
+		})
+		if h.failed != nil {
+			return nil, h.failed
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if h.flush(); h.failed != nil {
+		return nil, h.failed
+	}
+	corpus := m.corpora[0]
+	switch {
+	case h.held.Documents == 0 && corpus.Skipped == 0:
+		return nil, corpus.none(w.Split)
+	case h.held.Tokens == 0:
+		return nil, NoDocuments{fmt.Errorf("no token of the conversations of %s counts in the loss among the first %d of each",
+			strings.Join(corpus.source.Shown(), ", "), w.Length)}
+	}
+	return h.held, nil
+}
+
+// tunedHeld makes batches of conversations.
+type tunedHeld struct {
+	Windows
+	tok    *tokenizer.Tokenizer
+	visit  func(*Batch) error
+	held   *Held
+	batch  *Batch
+	left   int   // of the last window of the batch
+	part   int32 // conversations in it
+	failed error
+}
+
+// take puts a conversation into the window at hand, or the next.
+func (h *tunedHeld) take(ids []int32, loss []bool) {
+	if len(ids) > h.left {
+		for range h.left {
+			h.add(0, Ignored, -1)
+		}
+		if h.batch != nil && len(h.batch.IDs) == h.Batch*h.Length {
+			h.flush()
+		}
+		if h.batch == nil {
+			h.batch = &Batch{}
+		}
+		h.left, h.part = h.Length, 0
+	}
+	var said []int32
+	for j, id := range ids {
+		target := int32(Ignored)
+		if j+1 < len(ids) && loss[j+1] {
+			target = ids[j+1]
+			said = append(said, target)
+			h.held.Counts[target]++
+		}
+		h.add(id, target, h.part)
+	}
+	h.left -= len(ids)
+	h.part++
+	text := h.tok.Spell(said)
+	h.held.Documents++
+	h.held.Tokens += int64(len(said))
+	h.held.Bytes += int64(len(text))
+	h.held.Words += int64(len(strings.Fields(text)))
+	h.batch.Valid += len(said)
+}
+
+func (h *tunedHeld) add(id, target, segment int32) {
+	b := h.batch
+	b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, segment)
+}
+
+// flush gives the batch away, filled up with what counts nowhere.
+func (h *tunedHeld) flush() {
+	if h.batch == nil || h.failed != nil {
+		return
+	}
+	for len(h.batch.IDs) < h.Batch*h.Length {
+		h.add(0, Ignored, -1)
+	}
+	h.failed = h.visit(h.batch)
+	h.batch, h.left = nil, 0
+}
