@@ -1,6 +1,6 @@
 evaluate "tasks" "zero_shot" {
   model = stage.grown
-  tasks = ["hellaswag", "arc_easy", "mmlu", task.capitals]
+  tasks = ["hellaswag", "arc_easy", "mmlu", "eval/mine.yaml"]
   limit = 1000
   data_files = {
     hellaswag = "eval/hellaswag/{split}-*.parquet"

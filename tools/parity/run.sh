@@ -33,6 +33,17 @@ STEPFLOW_CONTAMINATION=$tmp/contamination go test -count=1 -run ContaminationOfO
 STEPFLOW_FAMILIES=$tmp/families go test -count=1 -run Families -v ./runtime | grep -v "^=== "
 "$py" tools/parity/perplexity.py "$tmp/perplexity" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/text/wikitext2_test.txt}
 STEPFLOW_PERPLEXITY=$tmp/perplexity go test -count=1 -run PerplexityOfOthers -v ./runtime | grep -v "^=== "
+"$py" -c 'import lm_eval' 2>/dev/null || "$venv/bin/pip" install -q lm_eval==0.4.13 accelerate
+models=(runtime/testdata/stories260K)
+[ ! -f pipelines/quickstart/out/model/config.json ] || { cp -r pipelines/quickstart/out/model "$tmp/quickstart"; models+=("$tmp/quickstart"); }
+"$py" tools/parity/tasks_fixture.py -models "$tmp/tasks" "${models[@]}" 2>"$tmp/tasks.log" || { tail "$tmp/tasks.log"; exit 1; }
+STEPFLOW_TASKS=$tmp/tasks go test -count=1 -timeout 30m -run TasksOfOthers -v ./runtime | grep -v "^=== "
+if [ -n "${STEPFLOW_TEST_DATA:-}" ]; then
+  "$py" tools/parity/tasks_fixture.py -real "$STEPFLOW_TEST_DATA/eval" -limit "${TASKS_LIMIT:-200}" -models "$tmp/real" "${models[@]}" 2>"$tmp/tasks.log" || { tail "$tmp/tasks.log"; exit 1; }
+  STEPFLOW_TASKS=$tmp/real go test -count=1 -timeout 60m -run TasksOfOthers -v ./runtime | grep -v "^=== "
+fi
+"$py" tools/parity/pyre_fixture.py
+git diff --exit-code foreign/pyre/testdata
 "$py" tools/parity/oracle.py make "$tmp/oracle"
 STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
