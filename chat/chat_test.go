@@ -259,3 +259,46 @@ func TestBeside(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzEncode reads any row: it never panics, and what counts is as long as the tokens.
+func FuzzEncode(f *testing.F) {
+	for _, s := range []string{
+		`{"messages": [{"role": "user", "content": "a<|im_end|>"}, {"role": "assistant", "content": [{"type": "text", "text": "b"}], "tool_calls": []}], "tools": "[]"}`,
+		`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}`,
+		`{"prompt": "a ", "completion": "b"}`, `{"instruction": "a", "output": "b"}`, `{"messages": null}`,
+	} {
+		f.Add(s)
+	}
+	tr := tokenizer.NewTrainer()
+	tr.Special("<|im_start|>", "<|im_end|>")
+	tok, err := tr.Train(f.Context(), 259)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var templates []*Template
+	for _, text := range []string{ChatML, plainChatML} {
+		t, err := Text(text, "t").Compile(tok, time.Time{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		templates = append(templates, t)
+	}
+	f.Fuzz(func(t *testing.T, row string) {
+		v, err := jinja.FromJSON([]byte(row))
+		d, ok := v.(*jinja.Dict)
+		if err != nil || !ok {
+			return
+		}
+		c, err := Parse("auto", d)
+		if err != nil {
+			return
+		}
+		for _, tmpl := range templates {
+			for _, on := range []LossOn{Assistant, Completion, All} {
+				if x, err := Encode(tmpl, tok, c, on); err == nil && len(x.IDs) != len(x.Loss) {
+					t.Errorf("%d tokens, %d of them are told apart", len(x.IDs), len(x.Loss))
+				}
+			}
+		}
+	})
+}

@@ -157,7 +157,7 @@ func TestLongConversations(t *testing.T) {
 			t.Errorf("drop %t: the longest has %d tokens", drop, longest)
 		}
 	}
-	s = conversations(t, 10, func(i int) int { return 1 })
+	s = conversations(t, 2500, func(i int) int { return 1 }) // more than are packed at once
 	if _, err := tunedStream(t, s, Tuning{}, 16, Position{}).Next(1); err == nil || !strings.Contains(err.Error(), "none has a token that counts") {
 		t.Error(err)
 	}

@@ -51,6 +51,9 @@ const (
 // else by a sample of the documents. Of remote data only the column is read; Tokens is 0 where there is none. Where all
 // documents were looked at and none is left the error is NoDocuments.
 func Measure(ctx context.Context, s Source, tok *tokenizer.Tokenizer, split Split) (size Size, err error) {
+	if s.Format == FormatConversations { // a stage says how they become tokens
+		return size, nil
+	}
 	gpt2 := tok != nil && tok.VocabSize() == 50257 && tok.EOS == 50256
 	remote := slices.ContainsFunc(s.Patterns, IsRemote)
 	if remote && !gpt2 && s.Format != "bin" {

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 )
 
 // Tuning makes tokens of the rows of conversations, and says how they are put into sequences.
 type Tuning struct {
 	// Encode gives the tokens of a row of a form, and for each whether predicting it counts in the loss. Quoted counts special tokens
-	// that the row itself holds, which are text. It may be called by several goroutines at a time.
+	// that the row itself holds, which are text. It is called by several goroutines at a time.
 	Encode func(form, row string) (ids []int32, loss []bool, quoted int, err error)
 	Pack   bool // several conversations share a sequence, masked from each other
 	Drop   bool // those that are longer than a sequence are left out; else their ends are
@@ -40,15 +41,27 @@ type tuned struct {
 	examples []example
 	rows     [][]int // of the sequences, the examples in them
 	given    int     // sequences that were handed out
-	from     Cursor  // of the first example
-	next     *document
-	piece    piece // of next
-	row      int
+	from     Cursor  // of the first row that was read for them
+	next     *rawExample
 	here     Cursor // of next
 	used     bool   // the data are used up after these
+	barren   int64  // the epoch since which no example was found; -1 if the last rows gave some
 
 	truncated, masked int64 // conversations of which the end, or all that counts, does not fit into a sequence
 	quoted            int64
+}
+
+// rawExample is a row that is to become an example.
+type rawExample struct {
+	text   string
+	origin *Origin
+	piece  piece
+	row    int
+
+	ids    []int32
+	loss   []bool
+	quoted int
+	err    error
 }
 
 // fill reads conversations of one epoch and packs them.
@@ -58,11 +71,11 @@ func (s *Stream) fill() error {
 		return fmt.Errorf("%v, %d times over: %w", s.corpus.source.Shown(), s.limit, ErrUsedUp)
 	}
 	t.examples, t.rows, t.given = nil, nil, 0
-	s.ends = 0
-	for looked := 0; looked < packedAtOnce; looked++ {
+	var read []rawExample
+	for len(read) < packedAtOnce {
 		if t.next == nil {
 			d, here, err := s.next()
-			if errors.Is(err, ErrUsedUp) && len(t.examples) > 0 {
+			if errors.Is(err, ErrUsedUp) && len(read) > 0 {
 				t.used = true
 				break
 			}
@@ -70,56 +83,71 @@ func (s *Stream) fill() error {
 				return err
 			}
 			_, p, row := s.epoch.document(here.Document)
-			t.next, t.piece, t.row, t.here = d, p, row, here
+			t.next = &rawExample{text: d.text, origin: s.corpus.origin(d, p, row), piece: p, row: row}
+			t.here = here
 		}
-		if len(t.examples) == 0 && looked == 0 {
+		if len(read) == 0 {
 			t.from = t.here
 		} else if t.here.Epoch != t.from.Epoch {
-			if len(t.examples) > 0 {
-				break
-			}
-			t.from = t.here
+			break
 		}
-		if err := s.encode(t.next, t.piece, t.row); err != nil {
+		read, t.next = append(read, *t.next), nil
+	}
+	s.encode(read)
+	for i := range read {
+		if err := s.take(&read[i]); err != nil {
 			return err
 		}
-		t.next = nil
-		if s.ends > 1 && len(t.examples) == 0 {
-			return fmt.Errorf("no conversation of %v can be trained on: none has a token that counts in the loss among its "+
-				"first %d", s.corpus.source.Shown(), s.seq)
-		}
+	}
+	if len(t.examples) > 0 {
+		t.barren = -1
+	} else if t.barren < 0 {
+		t.barren = t.from.Epoch
+	} else if t.from.Epoch > t.barren+1 {
+		return fmt.Errorf("no conversation of %v can be trained on: none has a token that counts in the loss among its "+
+			"first %d", s.corpus.source.Shown(), s.seq)
 	}
 	s.arrange()
 	return nil
 }
 
-// encode adds a conversation, cut to the length of a sequence.
-func (s *Stream) encode(d *document, p piece, row int) error {
-	t, tuning := s.tuned, s.corpus.tuning
-	ids, loss, quoted, err := tuning.Encode(s.corpus.source.Form, d.text)
+// encode makes tokens of rows, on all processors.
+func (s *Stream) encode(rows []rawExample) {
+	parallel(len(rows), runtime.GOMAXPROCS(0), func(i int) {
+		if x := &rows[i]; s.corpus.source.ended() == nil {
+			x.ids, x.loss, x.quoted, x.err = s.corpus.tuning.Encode(s.corpus.source.Form, x.text)
+		}
+	})
+}
+
+// take adds a conversation, cut to the length of a sequence.
+func (s *Stream) take(x *rawExample) error {
+	t := s.tuned
 	var fatal interface{ Fatal() bool }
 	switch {
-	case errors.As(err, &fatal) && fatal.Fatal(): // as it would be for the next, and each may take long
-		return s.corpus.bad(p, row, err)
-	case err != nil && s.corpus.source.SkipErrors:
+	case s.corpus.source.ended() != nil:
+		return s.corpus.source.ended()
+	case errors.As(x.err, &fatal) && fatal.Fatal(): // as it would be for the next, and each may take long
+		return s.corpus.bad(x.piece, x.row, x.err)
+	case x.err != nil && s.corpus.source.SkipErrors:
 		s.corpus.Skipped++
 		return nil
-	case err != nil:
-		return s.corpus.flawed(p, row, err)
+	case x.err != nil:
+		return s.corpus.flawed(x.piece, x.row, x.err)
 	}
-	t.quoted += int64(quoted)
-	if len(ids) > s.seq {
+	t.quoted += int64(x.quoted)
+	if len(x.ids) > s.seq {
 		t.truncated++
-		if tuning.Drop {
+		if s.corpus.tuning.Drop {
 			return nil
 		}
-		ids, loss = ids[:s.seq], loss[:s.seq]
+		x.ids, x.loss = slices.Clone(x.ids[:s.seq]), slices.Clone(x.loss[:s.seq])
 	}
-	if len(ids) < 2 || !slices.Contains(loss[1:], true) {
+	if len(x.ids) < 2 || !slices.Contains(x.loss[1:], true) {
 		t.masked++
 		return nil
 	}
-	t.examples = append(t.examples, example{slices.Clone(ids), slices.Clone(loss), s.corpus.origin(d, p, row)})
+	t.examples = append(t.examples, example{x.ids, x.loss, x.origin})
 	return nil
 }
 
@@ -165,7 +193,7 @@ const ofSequences = 4 << 48
 
 // resume starts a stream of conversations: of those that are packed from its position on, so many sequences were given.
 func (s *Stream) resume(given int) error {
-	s.tuned = &tuned{}
+	s.tuned = &tuned{barren: -1}
 	if given == 0 {
 		return nil
 	}

@@ -144,6 +144,8 @@ func (j *jsonWriter) scalar(v Value) string {
 		return strconv.FormatBool(v)
 	case int64:
 		return strconv.FormatInt(v, 10)
+	case large:
+		return string(v)
 	case float64:
 		switch {
 		case math.IsNaN(v):

@@ -54,6 +54,8 @@ func (r *run) repr(b *strings.Builder, v Value) {
 		}
 	case int64:
 		put(strconv.FormatInt(v, 10))
+	case large:
+		put(string(v))
 	case float64:
 		put(reprFloat(v))
 	case string:

@@ -110,7 +110,7 @@ func From(v any) Value {
 			d.Set(k, From(v[k]))
 		}
 		return d
-	case nil, bool, int64, float64, string, *List, *Dict, *Func, *undefined:
+	case nil, bool, int64, float64, string, large, *List, *Dict, *Func, *undefined:
 		return v
 	}
 	return fmt.Sprint(v)
@@ -122,10 +122,15 @@ func number(s string) Value {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return n
 		}
+		return large(s)
 	}
 	f, _ := strconv.ParseFloat(s, 64)
 	return f
 }
+
+// large is an int that does not fit in 64 bits. It can be written, and compared with its like; counting with it is not
+// supported.
+type large string
 
 // maxNesting is how deep JSON may be nested.
 const maxNesting = 100
@@ -237,7 +242,7 @@ func pythonType(v Value) string {
 		return "None"
 	case bool:
 		return "bool"
-	case int64:
+	case int64, large:
 		return "int"
 	case float64:
 		return "float"
@@ -383,7 +388,7 @@ func (r *run) hash(v Value) any {
 			return int64(v)
 		}
 		return v
-	case int64, string:
+	case int64, string, large:
 		return v
 	case *List:
 		if v.Tuple {
