@@ -46,7 +46,7 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 		return nil, errors.New("there is one run to compare: name several folders, or one whose stages are repeated")
 	}
 	for _, c := range all {
-		row := &Row{Address: c.end.Address, Status: c.end.Status, Values: map[string]any{}}
+		row := &Row{Address: c.end.Address, Status: c.end.Status, Values: map[string]any{}, chain: c}
 		if len(runs) > 1 {
 			row.Run = c.run.Name
 		}
@@ -55,6 +55,7 @@ func Compare(runs []*Run, addresses []string) (*Table, error) {
 	t.settings(all)
 	t.figures(all)
 	t.results(all)
+	t.tasks(all)
 	seeded := slices.ContainsFunc(t.Columns, func(c *Column) bool { return c.differs && strings.HasSuffix(c.Path, ".data.seed") })
 	for i, c := range all {
 		t.Rows[i].made = c.made(seeded)

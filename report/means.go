@@ -13,6 +13,8 @@ type Mean struct {
 	Student  float64             `json:"student,omitempty"` // the quantile for so many runs; 0 of one
 	Members  []Member            `json:"members"`
 	Results  map[string]Interval `json:"results"` // by name of the column
+	// Differences are those to the first mean on the documents of tasks, each of rows with the same seeds.
+	Differences map[string]Interval `json:"differences,omitempty"`
 }
 
 // Member is a row that a mean is of.
@@ -63,6 +65,19 @@ func (t *Table) means() {
 			}
 			if len(values) > 0 {
 				m.Results[c.Name], m.Runs = interval(values), max(m.Runs, len(values))
+			}
+		}
+		if key != order[0] {
+			for _, c := range t.Columns {
+				if c.pair == nil {
+					continue
+				}
+				if values := t.overSeeds(c, groups[order[0]], groups[key]); len(values) > 0 {
+					if m.Differences == nil {
+						m.Differences = map[string]Interval{}
+					}
+					m.Differences[c.Name] = interval(values)
+				}
 			}
 		}
 		for _, r := range groups[key] {

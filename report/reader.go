@@ -20,6 +20,8 @@ type Reader struct {
 	dir    string
 	plan   *Run // as given; nil to read it from the folder
 	stages map[string]*stageReader
+
+	evaluated map[string]*sampled // by address
 }
 
 // stageReader reads the steps of a stage.
@@ -37,11 +39,15 @@ const (
 )
 
 // NewReader reads the run of a folder: a state's, or a pipeline's with its state beside it.
-func NewReader(dir string) *Reader { return &Reader{dir: dir, stages: map[string]*stageReader{}} }
+func NewReader(dir string) *Reader {
+	return &Reader{dir: dir, stages: map[string]*stageReader{}, evaluated: map[string]*sampled{}}
+}
 
 // PlanReader shows a plan that may not have run, with what its state holds.
 func PlanReader(r *Run) *Reader {
-	return &Reader{dir: r.Dir, plan: r, stages: map[string]*stageReader{}}
+	read := NewReader(r.Dir)
+	read.plan = r
+	return read
 }
 
 // Read gives the run as it is now. Files that are missing are taken for work not done.
@@ -91,6 +97,7 @@ func (r *Reader) Read() (*Run, error) {
 	}
 	run.Graph = blockLayout(run.Blocks)
 	run.Costs = costs(run.Blocks)
+	run.Pairs = before(run)
 	return run, nil
 }
 
@@ -103,12 +110,18 @@ func show(o state.Output) string {
 
 // fill adds what became of a block, with so many points of its steps at most.
 func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
+	b.Scores = nil
 	if s != nil {
 		b.Status, b.Error, b.Started, b.Updated = s.Status, s.Error, s.Started, s.Updated
 		b.Values = plain(s.Values)
 		b.TraceID = tracing.Reference(s.Trace).TraceID()
 		if s.Status == state.Running && !run.Running {
 			b.Status = "interrupted"
+		}
+	}
+	if s != nil && b.Values["results"] != nil {
+		if err := r.score(run, b, s); err != nil {
+			return err
 		}
 	}
 	if b.Stage == nil {
@@ -145,6 +158,20 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	}
 	if b.Stage.Steps > 0 { // the stage may have been longer when it ran
 		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
+	}
+	return nil
+}
+
+// score adds what an evaluation made of tasks.
+func (r *Reader) score(run *Run, b *Block, s *state.Block) (err error) {
+	if b.samples, err = r.samples(run, b.Address, s); err != nil {
+		return err
+	}
+	b.Scores = scores(b.Values, b.samples)
+	delete(b.Values, "results")
+	if b.samples != nil && b.samples.lost != "" {
+		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("of %s, %s: its documents are not compared",
+			filepath.Join(run.Dir, s.Dir, samplesFile), b.samples.lost))
 	}
 	return nil
 }

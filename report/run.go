@@ -43,6 +43,7 @@ type Run struct {
 	Note        string      `json:"note,omitempty"`
 	Graph       *Layout     `json:"graph,omitempty"`
 	Costs       []*Cost     `json:"costs,omitempty"`
+	Pairs       []*Pair     `json:"pairs,omitempty"` // of models with those that they were made from
 	Running     bool        `json:"running"`
 }
 
@@ -74,6 +75,7 @@ type Block struct {
 	Warnings []string    `json:"warnings,omitempty"`
 	Stage    *Stage      `json:"stage,omitempty"`
 	Model    string      `json:"model,omitempty"` // of an evaluation
+	Scores   []*Score    `json:"scores,omitempty"`
 
 	Status  string         `json:"status"` // of the state; the verb where it has none
 	Error   string         `json:"error,omitempty"`
@@ -82,7 +84,8 @@ type Block struct {
 	Updated time.Time      `json:"updated,omitzero"`
 	TraceID string         `json:"trace_id,omitempty"`
 
-	data map[string]string // that a stage was trained on: address → id
+	data    map[string]string // that a stage was trained on: address → id
+	samples *sampled          // of an evaluation on tasks
 }
 
 // Stage is a block that trains a model, and its steps.

@@ -17,6 +17,7 @@ type Table struct {
 	Columns []*Column `json:"columns"`
 	Rows    []*Row    `json:"rows"`
 	Means   []*Mean   `json:"means,omitempty"` // over rows that differ in seeds alone
+	Pairs   []*Pair   `json:"pairs,omitempty"` // of rows with the first that was named, on the documents of tasks
 }
 
 // Column is one property of the rows.
@@ -25,8 +26,11 @@ type Column struct {
 	Path  string `json:"path"` // of a setting: the attribute, with the references that lead to its block
 	Unit  Unit   `json:"unit,omitempty"`
 	Group Group  `json:"group"`
+	// Stderr names the column of the standard errors.
+	Stderr string `json:"stderr,omitempty"`
 
-	differs bool // in some row
+	differs bool                        // in some row
+	pair    func(from, to *chain) *Pair // of a task; nil elsewhere
 }
 
 // Unit is what a column counts.
@@ -38,7 +42,8 @@ const (
 	FLOPs   Unit = "FLOP"
 	Bytes   Unit = "bytes"
 	Seconds Unit = "seconds"
-	Nats    Unit = "nats" // a token
+	Nats    Unit = "nats"  // a token
+	Share   Unit = "share" // of documents
 )
 
 // Text writes a value of a column; nothing for one that is missing.
@@ -57,7 +62,7 @@ func (c *Column) Text(v any) string {
 		return dsl.FormatBytes(int64(x))
 	case Seconds:
 		return words.Duration(x)
-	case Nats:
+	case Nats, Share:
 		return strconv.FormatFloat(x, 'f', 4, 64)
 	}
 	return strconv.FormatFloat(x, 'g', -1, 64)
@@ -70,7 +75,8 @@ type Group string
 const (
 	Setting Group = "setting" // an attribute
 	Figure  Group = "figure"  // what training took
-	Result  Group = "result"  // a loss
+	Result  Group = "result"  // a loss, or a number of a task
+	Beside  Group = "beside"  // what belongs to a result: its standard error, its difference to the first row
 )
 
 // Row is one run: a stage with those before it.
@@ -81,7 +87,8 @@ type Row struct {
 	Best    bool           `json:"best,omitempty"` // it has the lowest loss
 	Values  map[string]any `json:"values"`         // by name of the column: numbers and texts
 
-	made string // of what it is made besides the values of the settings
+	chain *chain
+	made  string // of what it is made besides the values of the settings
 }
 
 // Show chooses columns, in this order; without names those that differ, or all. Sort names the column to sort by, with
@@ -122,10 +129,11 @@ func (t *Table) column(name string) (*Column, error) {
 		strings.Join(names, ", "))
 }
 
-// measure is the column by which runs are judged: the first evaluation, else the loss of training; nil for neither.
+// measure is the column by which runs are judged: the loss of the first evaluation, else that of training; nil for
+// neither. Tasks have too few documents to name a best run without a test.
 func (t *Table) measure() (m *Column) {
 	for _, c := range t.Columns {
-		if c.Group == Result && (m == nil || m.Path == trainingLoss && c.Path != trainingLoss) {
+		if c.Group == Result && c.Unit == Nats && (m == nil || m.Path == trainingLoss && c.Path != trainingLoss) {
 			m = c
 		}
 	}

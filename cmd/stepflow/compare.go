@@ -23,7 +23,7 @@ type tableFlags struct {
 
 func (t *tableFlags) flags(f *flag.FlagSet) {
 	f.StringVar(&t.sort, "sort", "", "with -compare: sort by this column, or by -COLUMN with the largest first "+
-		"(default: the first evaluation, else the loss)")
+		"(default: the loss of the first evaluation, else that of training)")
 	f.StringVar(&t.columns, "columns", "", "with -compare: show these columns, as learning_rate,seed,loss "+
 		"(default: the settings that differ, and all that came of them)")
 	f.BoolVar(&t.all, "all", false, "with -compare: show also settings that do not differ")
@@ -71,14 +71,21 @@ func (a *app) compare(args []string, out string, o tableFlags) int {
 		err = csv.NewWriter(a.stdout).WriteAll(csvOf(t))
 	case a.json:
 		a.line(map[string]any{"format_version": "1.0", "type": "comparison", "columns": t.Columns, "rows": t.Rows,
-			"means": t.Means})
+			"means": t.Means, "pairs": t.Pairs})
 	default:
-		fmt.Fprintln(a.stdout, a.runsGrid(t).text(a.columns()))
+		fmt.Fprintln(a.stdout, a.runsGrid(t, columns != nil).text(a.columns()))
+		if len(t.Pairs) > 0 {
+			fmt.Fprintf(a.stdout, "Differences on the same documents, with the interval of 95 %% confidence\n%s\n",
+				pairsGrid(t).text(a.columns()))
+		}
 		if len(t.Means) > 0 {
 			fmt.Fprintf(a.stdout, "Means over seeds, with the interval of 95 %% confidence\n%s\n",
 				meansGrid(t).text(a.columns()))
 			if slices.ContainsFunc(t.Means, func(m *report.Mean) bool { return m.Runs == 1 }) {
 				fmt.Fprintf(a.stdout, "One run has no interval: train it with more seeds.\n\n")
+			}
+			if g := seedsGrid(t); g.rows > 0 {
+				fmt.Fprintf(a.stdout, "Differences on the same documents, of runs with the same seed\n%s\n", g.text(a.columns()))
 			}
 		}
 	}
@@ -120,8 +127,8 @@ func csvOf(t *report.Table) [][]string {
 	return list
 }
 
-// runsGrid is a table for people. An asterisk marks the row with the lowest loss.
-func (a *app) runsGrid(t *report.Table) *grid {
+// runsGrid is a table for people, of all columns or of chosen ones. An asterisk marks the row with the lowest loss.
+func (a *app) runsGrid(t *report.Table, chosen bool) *grid {
 	g := &grid{rows: len(t.Rows)}
 	g.column("", false, func(i int) string {
 		name := t.Rows[i].Address
@@ -141,7 +148,16 @@ func (a *app) runsGrid(t *report.Table) *grid {
 		}
 	}
 	for _, c := range t.Columns {
-		g.column(c.Name, true, func(i int) string { return c.Text(t.Rows[i].Values[c.Name]) })
+		if c.Group == report.Beside && !chosen {
+			continue // for machines, and for those who ask
+		}
+		g.column(c.Name, true, func(i int) string {
+			text := c.Text(t.Rows[i].Values[c.Name])
+			if e := t.Rows[i].Values[c.Stderr]; e != nil {
+				text += " ± " + c.Text(e)
+			}
+			return text
+		})
 	}
 	return g
 }

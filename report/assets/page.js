@@ -271,6 +271,40 @@
     const early = page.runs.flatMap(r => stages(r).filter(b => b.values && typeof b.values.ended === "string").map(b => $("p", {}, $("code", {}, label(r, b)), ": ", b.values.ended)));
     return (rows.length > 0 || between.length > 0) && section("evaluation", "Evaluation", rows.length > 0 && $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)), between.length > 0 && $("div", { class: "card" }, table("Between the steps of stages: loss in nats a token", [["evaluation"], ["times", "n"], ["last", "n"], ["lowest", "n"], ["at step", "n"], ["took", "n"]], between), early));
   };
+  // Tasks: what each evaluated model made of them, and differences on the same documents.
+  const plusMinus = (v, e) => fixed(v, 4) + (typeof e === "number" ? " ± " + fixed(e, 4) : "");
+  const signed = (x, n) => typeof x === "number" ? (x < 0 ? "−" : x > 0 ? "+" : "") + fixed(Math.abs(x), n) : "";
+  const likely = p => p < 0.0001 ? "< 0.0001" : fixed(p, 4);
+  const numbers = s => s.metrics.map(m => $("div", {}, $("span", { class: "soft" }, m.name + " "), m.value === null ? "not finite" : plusMinus(m.value, m.stderr), m.guess && $("span", { class: "guess" }, " ≈ chance")));
+  const guessing = s => typeof s.chance === "number" ? "chance " + fixed(s.chance, 4) : "";
+  const folded = (kind, list, shown) => [...new Set(list.map(x => x.group))].map(g => { const own = list.filter(x => x.group === g), n = new Set(own.map(x => x.task)).size; return details(`${kind} of ${g}`, `${g}: ${n} ${n === 1 ? "task" : "tasks"}`, () => shown(own, ` of ${g}`)); });
+  const tasks = () => {
+    const rows = page.runs.flatMap(r => r.blocks.filter(b => b.scores && b.scores.length).map(b => ({ b, name: label(r, { address: b.model || b.address }), by: b.address })));
+    if (!rows.length) return false;
+    const names = [...new Set(rows.flatMap(x => x.b.scores.filter(s => !s.group).map(s => s.task)))];
+    const cell = s => s ? [numbers(s), $("div", { class: "soft" }, guessing(s))] : "";
+    const parts = rows.flatMap(x => x.b.scores.filter(s => s.group).map(s => Object.assign({ of: x.name }, s)));
+    const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [n, "n"])], rows.map(x => [[$("code", {}, x.name), $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
+    const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model"], ["documents", "n"], ["reached", "n"], ["guessing", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
+    return section("tasks", "Tasks", $("div", { class: "card" }, whole, folded("tasks", parts, subjects),
+      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing. So many documents do not tell the model from one that guesses.")),
+    differences("before", "Before and after", page.runs.flatMap(r => (r.pairs || []).map(p => Object.assign({}, p, { run: many() ? r.name + ": " : "" }))), "Each model and the one that it was made from, on the same documents"),
+    differences("beside", "Against the first run", (page.table || {}).pairs || [], "Each run and the first one, on the same documents"));
+  };
+  const differences = (kind, title, list, caption) => {
+    if (!list.length) return null;
+    const who = m => $("code", {}, (m.run ? m.run + ": " : "") + m.model);
+    const change = p => p.half === undefined ? (p.difference === 0 ? "0" : signed(p.difference, 4)) : `${signed(p.difference, 4)} ± ${fixed(p.half, 4)}`;
+    const interval = p => p.half === undefined ? (p.difference === 0 ? "the same on every document" : "the same change on every document") : `${signed(p.difference - p.half, 4)} to ${signed(p.difference + p.half, 4)}`;
+    const shown = (own, of) => {
+      const told = own.filter(p => !p.why), not = own.filter(p => p.why);
+      return [told.length > 0 && table(caption + of, [["task"], ["model"], ["compared with"], ["documents", "n"], ["difference", "n"], ["95 % interval", "n"], ["only this one right", "n"], ["only the other", "n"], ["p", "n"]],
+        told.map(p => [`${p.task} ${p.metric}`, [p.run, who(p.to)], [p.run, who(p.from)], p.documents.toLocaleString("en"), change(p), interval(p), ...(p.only ? [p.only[1].toLocaleString("en"), p.only[0].toLocaleString("en"), likely(p.p)] : ["", "", ""])])),
+      not.length > 0 && table("Not compared" + of, [["task"], ["model"], ["compared with"], ["why"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
+    };
+    return $("div", { class: "card" }, $("h3", {}, title), shown(list.filter(p => !p.group), ""), folded(kind, list.filter(p => p.group), shown),
+      $("p", { class: "soft" }, "The interval holds the true difference with a confidence of 95 %; it is made of the differences on each document (Student's t, n − 1 degrees of freedom). p: how likely counts so far apart are where both models are as good (McNemar's exact test). Of twenty comparisons of models that are as good, one has p < 0.05. They say nothing of another seed of the training."));
+  };
   const samples = () => {
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));
     return list.length > 0 && section("samples", "Samples", list.map(([n, texts]) => $("div", { class: "card" }, $("code", {}, n), texts.map(t => $("blockquote", { tabindex: 0 }, t)))));
@@ -299,15 +333,22 @@
       row("longest chain: tokens", x => count(x.tokens)), row("longest chain: FLOPs", x => count(x.flops)), row("longest chain: training time", x => time(x.seconds)), row("stages", (_, i) => stages(page.runs[i]).length)])),
       variables());
   };
-  const written = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4) };
+  const written = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4), share: v => fixed(v, 4) };
   const cell = (c, v) => v === undefined || v === null ? "" : typeof v === "number" && written[c.unit] ? written[c.unit](v) : String(v);
   const sweep = () => { // stages from which no other goes on, each with what it is made from
-    const t = page.table, name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
+    const t = page.table, columns = t.columns.filter(c => c.group !== "beside"), value = (c, r) => cell(c, r.values[c.name]) + (typeof r.values[c.stderr] === "number" ? " ± " + cell(c, r.values[c.stderr]) : ""), name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
     const means = t.means || [], shared = t.columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
     const seeds = n => n === 1 ? "one seed: no interval" : "", mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
-    return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...t.columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...t.columns.map(c => cell(c, r.values[c.name]))]))),
+    return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...columns.map(c => value(c, r))]))),
       means.length > 0 && $("div", { class: "card" }, table("Means over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [...shared.filter(c => c.group !== "result").map((c, i) => [c.name, i > 0 && "n"]), ["n", "n"], ...shared.filter(c => c.group === "result").map(c => [c.name, "n"]), ["remark", ""]], means.map(m => [...shared.filter(c => c.group !== "result").map(c => mean(c, m)), m.runs, ...shared.filter(c => c.group === "result").map(c => mean(c, m)), seeds(m.runs)])),
-        shared.filter(c => c.group === "result").map(c => intervals(c, shared.filter(c => c.group !== "result"), means))));
+        shared.filter(c => c.group === "result").map(c => intervals(c, shared.filter(c => c.group !== "result"), means))),
+      seedDifferences(shared, means));
+  };
+  // Differences of the means over seeds to the first of them, of tasks.
+  const seedDifferences = (columns, means) => {
+    const settings = m => columns.filter(c => c.group !== "result").map(c => `${c.name} ${cell(c, m.settings[c.name])}`).join(", ") || "all";
+    const rows = means.flatMap(m => columns.filter(c => (m.differences || {})[c.name]).map(c => { const x = m.differences[c.name]; return [settings(m), settings(means[0]), c.name, x.values.length, signed(x.mean, 4) + (x.half === undefined ? "" : " ± " + fixed(x.half, 4)), x.half === undefined ? "one seed: no interval" : ""]; }));
+    return rows.length > 0 && $("div", { class: "card" }, table("Differences on the same documents, of trainings with the same seed: their mean over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [["runs"], ["compared with"], ["task"], ["n", "n"], ["difference", "n"], ["remark"]], rows));
   };
   // Intervals side by side: a line for each, its mean, and a dot a seed.
   const intervals = (c, settings, means) => {
@@ -371,7 +412,7 @@
     const sideways = new Map([...document.querySelectorAll(".scroll")].filter(e => e.scrollLeft || e.scrollTop).map(e => [e.getAttribute("aria-label"), [e.scrollLeft, e.scrollTop]]));
     const running = page.runs.some(r => r.running), one = page.runs[0], any = page.runs.some(r => stages(r).length);
     const parts = [page.runs.map(r => r.note && $("p", {}, (many() ? r.name + ": " : "") + r.note)), !many() && tiles(one), troubles(), many() && comparison(), page.table && sweep(), trained().length > 0 && training(), costs(),
-      any && memory(), stageTable(), evaluations(), page.runs.some(r => stages(r).some(b => b.stage.layers.length)) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
+      any && memory(), stageTable(), evaluations(), tasks(), page.runs.some(r => stages(r).some(b => b.stage.layers.length)) && section("growth", "Growth, layer by layer", page.runs.map(r => [many() && $("h3", {}, r.name), layers(r)])), samples(),
       section("graph", "Pipeline", page.runs.map(r => [many() && $("h3", {}, r.name), r.graph && r.graph.nodes ? graph(r) : null])),
       section("configuration", "Configuration", page.runs.map(r => [many() && $("h3", {}, r.name), configuration(r)])),
       section("environment", "Environment", page.runs.map(r => $("div", { class: "card" }, table("Where it was planned and run" + of(r), [["what"], ["value"]], r.environment.concat([["planned", when(r.planned)], ["state", r.dir]]).map(e => [e[0], e[1]])))))].flat(9).filter(x => x);
