@@ -187,7 +187,7 @@ func (c *Collection) pooled(name string, results map[string]*Result) (notes []st
 }
 
 // Sample is what came of a document, as a line of the samples. Two runs measured the same documents where Task, Document
-// and Hash are the same.
+// and Hash are the same, and asked the same about them where Prompt is.
 type Sample struct {
 	Task     string `json:"task"`
 	Document int    `json:"document"` // its number among those of its split, from 0
@@ -200,13 +200,14 @@ type Sample struct {
 	Greedy         []bool              `json:"greedy,omitempty"`
 	Written        []string            `json:"written,omitempty"`
 	Answers        map[string]string   `json:"answers,omitempty"` // by filter
+	Prompt         string              `json:"prompt"`            // a hash of all requests about it
 	Metrics        map[string]*float64 `json:"metrics"`
 }
 
 // sample writes the line of a document.
 func (r *Requests) sample(w io.Writer, x *Item, answers []Answer, j *Judgement) error {
 	s := Sample{Task: r.Task.Name, Document: x.Document.Number, Hash: x.Document.hash(), Where: x.Document.Where, Gold: x.Gold,
-		Answers: j.Texts, Metrics: map[string]*float64{}}
+		Answers: j.Texts, Prompt: r.prompt(x), Metrics: map[string]*float64{}}
 	if j.Prediction >= 0 {
 		s.Prediction = &j.Prediction
 	}
@@ -226,6 +227,15 @@ func (r *Requests) sample(w io.Writer, x *Item, answers []Answer, j *Judgement) 
 	}
 	_, err = w.Write(append(b, '\n'))
 	return err
+}
+
+// prompt is a hash of the requests about a document.
+func (r *Requests) prompt(x *Item) string {
+	h := sha256.New()
+	for _, q := range r.List[x.First : x.First+x.N] {
+		fmt.Fprintf(h, "%q %q ", q.Context, q.Continuation)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // finite is a number that JSON can hold, or null.
