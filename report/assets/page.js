@@ -276,16 +276,17 @@
   const signed = (x, n) => typeof x === "number" ? (x < 0 ? "−" : x > 0 ? "+" : "") + fixed(Math.abs(x), n) : "";
   const likely = p => p < 0.0001 ? "< 0.0001" : fixed(p, 4);
   const numbers = s => s.metrics.map(m => $("div", {}, $("span", { class: "soft" }, m.name + " "), m.value === null ? "not finite" : plusMinus(m.value, m.stderr), m.guess && $("span", { class: "guess" }, " ≈ chance")));
-  const guessing = s => typeof s.chance === "number" ? "chance " + fixed(s.chance, 4) : "";
+  const guessing = s => fixed(s.chance, 4);
   const folded = (kind, list, shown) => [...new Set(list.map(x => x.group))].map(g => { const own = list.filter(x => x.group === g), n = new Set(own.map(x => x.task)).size; return details(`${kind} of ${g}`, `${g}: ${n} ${n === 1 ? "task" : "tasks"}`, () => shown(own, ` of ${g}`)); });
   const tasks = () => {
     const rows = page.runs.flatMap(r => r.blocks.filter(b => b.scores && b.scores.length).map(b => ({ b, name: label(r, { address: b.model || b.address }), by: b.address })));
     if (!rows.length) return false;
+    const several = x => rows.filter(o => o.name === x.name).length > 1;
     const names = [...new Set(rows.flatMap(x => x.b.scores.filter(s => !s.group).map(s => s.task)))];
-    const cell = s => s ? [numbers(s), $("div", { class: "soft" }, guessing(s))] : "";
+    const cell = s => s ? [numbers(s), $("div", { class: "soft" }, typeof s.chance === "number" && "chance " + guessing(s))] : "";
     const parts = rows.flatMap(x => x.b.scores.filter(s => s.group).map(s => Object.assign({ of: x.name }, s)));
-    const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [n, "n"])], rows.map(x => [[$("code", {}, x.name), $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
-    const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model"], ["documents", "n"], ["reached", "n"], ["guessing", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
+    const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [$("span", { class: "name" }, n), "n"])], rows.map(x => [[$("code", {}, x.name), several(x) && $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
+    const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model", "m"], ["documents", "n"], ["reached", "n"], ["chance", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
     return section("tasks", "Tasks", $("div", { class: "card" }, whole, folded("tasks", parts, subjects),
       $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing. So many documents do not tell the model from one that guesses.")),
     differences("before", "Before and after", page.runs.flatMap(r => (r.pairs || []).map(p => Object.assign({}, p, { run: many() ? r.name + ": " : "" }))), "Each model and the one that it was made from, on the same documents"),
@@ -294,13 +295,12 @@
   const differences = (kind, title, list, caption) => {
     if (!list.length) return null;
     const who = m => $("code", {}, (m.run ? m.run + ": " : "") + m.model);
-    const change = p => p.half === undefined ? (p.difference === 0 ? "0" : signed(p.difference, 4)) : `${signed(p.difference, 4)} ± ${fixed(p.half, 4)}`;
-    const interval = p => p.half === undefined ? (p.difference === 0 ? "the same on every document" : "the same change on every document") : `${signed(p.difference - p.half, 4)} to ${signed(p.difference + p.half, 4)}`;
+    const interval = p => p.half === undefined ? (p.difference === 0 ? "no document differs" : "all documents differ alike") : `${signed(p.difference - p.half, 4)} to ${signed(p.difference + p.half, 4)}`;
     const shown = (own, of) => {
       const told = own.filter(p => !p.why), not = own.filter(p => p.why);
-      return [told.length > 0 && table(caption + of, [["task"], ["model"], ["compared with"], ["documents", "n"], ["difference", "n"], ["95 % interval", "n"], ["only this one right", "n"], ["only the other", "n"], ["p", "n"]],
-        told.map(p => [`${p.task} ${p.metric}`, [p.run, who(p.to)], [p.run, who(p.from)], p.documents.toLocaleString("en"), change(p), interval(p), ...(p.only ? [p.only[1].toLocaleString("en"), p.only[0].toLocaleString("en"), likely(p.p)] : ["", "", ""])])),
-      not.length > 0 && table("Not compared" + of, [["task"], ["model"], ["compared with"], ["why"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
+      return [told.length > 0 && table(caption + of, [["task"], ["model", "m"], ["compared with", "m"], ["documents", "n"], ["difference", "n"], ["95 % interval", "n"], ["only this one right", "n"], ["only the other", "n"], ["p", "n"]],
+        told.map(p => [`${p.task} ${p.metric}`, [p.run, who(p.to)], [p.run, who(p.from)], p.documents.toLocaleString("en"), signed(p.difference, 4), interval(p), ...(p.only ? [p.only[1].toLocaleString("en"), p.only[0].toLocaleString("en"), likely(p.p)] : ["", "", ""])])),
+      not.length > 0 && table("Not compared" + of, [["task"], ["model", "m"], ["compared with", "m"], ["why", "m"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
     };
     return $("div", { class: "card" }, $("h3", {}, title), shown(list.filter(p => !p.group), ""), folded(kind, list.filter(p => p.group), shown),
       $("p", { class: "soft" }, "The interval holds the true difference with a confidence of 95 %; it is made of the differences on each document (Student's t, n − 1 degrees of freedom). p: how likely counts so far apart are where both models are as good (McNemar's exact test). Of twenty comparisons of models that are as good, one has p < 0.05. They say nothing of another seed of the training."));
