@@ -288,7 +288,7 @@
     const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [$("span", { class: "name" }, n), "n"])], rows.map(x => [[$("code", {}, x.name), several(x) && $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
     const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model", "m"], ["documents", "n"], ["reached", "n"], ["chance", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
     return section("tasks", "Tasks", $("div", { class: "card" }, whole, folded("tasks", parts, subjects),
-      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing. So many documents do not tell the model from one that guesses.")),
+      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing, the score's own or that of guessing. So many documents do not tell the model from one that guesses.")),
     differences("before", "Before and after", page.runs.flatMap(r => (r.pairs || []).map(p => Object.assign({}, p, { run: many() ? r.name + ": " : "" }))), "Each model and the one that it was made from, on the same documents"),
     differences("beside", "Against the first run", (page.table || {}).pairs || [], "Each run and the first one, on the same documents"));
   };
@@ -303,7 +303,7 @@
       not.length > 0 && table("Not compared" + of, [["task"], ["model", "m"], ["compared with", "m"], ["why", "m"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
     };
     return $("div", { class: "card" }, $("h3", {}, title), shown(list.filter(p => !p.group), ""), folded(kind, list.filter(p => p.group), shown),
-      $("p", { class: "soft" }, "The interval holds the true difference with a confidence of 95 %; it is made of the differences on each document (Student's t, n − 1 degrees of freedom). p: how likely counts so far apart are where both models are as good (McNemar's exact test). Of twenty comparisons of models that are as good, one has p < 0.05. They say nothing of another seed of the training."));
+      list.some(p => !p.why) && $("p", { class: "soft" }, "The interval holds the true difference with a confidence of 95 %; it is made of the differences on each document (Student's t, n − 1 degrees of freedom). p: how likely counts so far apart are if both models are equally good (McNemar's exact test). Of twenty comparisons of equally good models, about one has p < 0.05. They say nothing of another seed of the training."));
   };
   const samples = () => {
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));
