@@ -338,7 +338,7 @@ func TestCompareTasks(t *testing.T) {
 	if !near(d.Mean, .2) || !near(*d.Half, 4.3027*.1/math.Sqrt(3)) || len(d.Values) != 3 {
 		t.Errorf("%+v", d)
 	}
-	run.Name = "tasks of a sweep"
+	run.Name, run.Graph = "tasks of a sweep", blockLayout(run.Blocks)
 	writePage(t, "tasksweep", NewPage("tasks of a sweep", run))
 }
 

@@ -300,7 +300,7 @@
       const told = own.filter(p => !p.why), not = own.filter(p => p.why);
       return [told.length > 0 && table(caption + of, [["task"], ["model", "m"], ["compared with", "m"], ["documents", "n"], ["difference", "n"], ["95 % interval", "n"], ["only this one right", "n"], ["only the other", "n"], ["p", "n"]],
         told.map(p => [`${p.task} ${p.metric}`, [p.run, who(p.to)], [p.run, who(p.from)], p.documents.toLocaleString("en"), signed(p.difference, 4), interval(p), ...(p.only ? [p.only[1].toLocaleString("en"), p.only[0].toLocaleString("en"), likely(p.p)] : ["", "", ""])])),
-      not.length > 0 && table("Not compared" + of, [["task"], ["model", "m"], ["compared with", "m"], ["why", "m"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
+      not.length > 0 && table(`${title}: not compared${of}`, [["task"], ["model", "m"], ["compared with", "m"], ["why", "m"]], not.map(p => [p.metric ? `${p.task} ${p.metric}` : p.task, [p.run, who(p.to)], [p.run, who(p.from)], p.why]))];
     };
     return $("div", { class: "card" }, $("h3", {}, title), shown(list.filter(p => !p.group), ""), folded(kind, list.filter(p => p.group), shown),
       list.some(p => !p.why) && $("p", { class: "soft" }, "The interval holds the true difference with a confidence of 95 %; it is made of the differences on each document (Student's t, n − 1 degrees of freedom). p: how likely counts so far apart are if both models are equally good (McNemar's exact test). Of twenty comparisons of equally good models, about one has p < 0.05. They say nothing of another seed of the training."));
@@ -336,19 +336,21 @@
   const written = { tokens: count, FLOP: count, bytes, seconds: time, nats: v => fixed(v, 4), share: v => fixed(v, 4) };
   const cell = (c, v) => v === undefined || v === null ? "" : typeof v === "number" && written[c.unit] ? written[c.unit](v) : String(v);
   const sweep = () => { // stages from which no other goes on, each with what it is made from
-    const t = page.table, columns = t.columns.filter(c => c.group !== "beside"), value = (c, r) => cell(c, r.values[c.name]) + (typeof r.values[c.stderr] === "number" ? " ± " + cell(c, r.values[c.stderr]) : ""), name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
-    const means = t.means || [], shared = t.columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
+    const t = page.table, ofTask = c => c.path.startsWith("tasks."), columns = t.columns.filter(c => !ofTask(c)), name = r => [r.run ? r.run + ": " : "", $("code", {}, r.address), r.best ? [" ", $("span", { class: "status done" }, "lowest loss")] : ""];
+    const means = t.means || [], shared = columns.filter(c => means.length && (c.name in means[0].settings || c.group === "result"));
     const seeds = n => n === 1 ? "one seed: no interval" : "", mean = (c, m) => { if (c.group !== "result") return cell(c, m.settings[c.name]); const x = m.results[c.name]; return x ? cell(c, x.mean) + (x.half === undefined ? "" : " ± " + cell(c, x.half)) : ""; };
-    return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...columns.map(c => value(c, r))]))),
+    return section("runs", "Runs", $("div", { class: "card" }, table("In what the runs differ, and what came of them", [["run"], ["status"], ...columns.map(c => [c.name, "n"])], t.rows.map(r => [name(r), status(r.status), ...columns.map(c => cell(c, r.values[c.name]))]))),
       means.length > 0 && $("div", { class: "card" }, table("Means over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [...shared.filter(c => c.group !== "result").map((c, i) => [c.name, i > 0 && "n"]), ["n", "n"], ...shared.filter(c => c.group === "result").map(c => [c.name, "n"]), ["remark", ""]], means.map(m => [...shared.filter(c => c.group !== "result").map(c => mean(c, m)), m.runs, ...shared.filter(c => c.group === "result").map(c => mean(c, m)), seeds(m.runs)])),
         shared.filter(c => c.group === "result").map(c => intervals(c, shared.filter(c => c.group !== "result"), means))),
-      seedDifferences(shared, means));
+      meansOfTasks(t.columns.filter(c => ofTask(c) && c.group === "result"), shared.filter(c => c.group !== "result"), means));
   };
-  // Differences of the means over seeds to the first of them, of tasks.
-  const seedDifferences = (columns, means) => {
-    const settings = m => columns.filter(c => c.group !== "result").map(c => `${c.name} ${cell(c, m.settings[c.name])}`).join(", ") || "all";
-    const rows = means.flatMap(m => columns.filter(c => (m.differences || {})[c.name]).map(c => { const x = m.differences[c.name]; return [settings(m), settings(means[0]), c.name, x.values.length, signed(x.mean, 4) + (x.half === undefined ? "" : " ± " + fixed(x.half, 4)), x.half === undefined ? "one seed: no interval" : ""]; }));
-    return rows.length > 0 && $("div", { class: "card" }, table("Differences on the same documents, of trainings with the same seed: their mean over seeds ± half of the interval of 95 % confidence (Student's t, n − 1 degrees of freedom)", [["runs"], ["compared with"], ["task"], ["n", "n"], ["difference", "n"], ["remark"]], rows));
+  // Tasks are too many for columns: a row for each, with the difference to the first mean.
+  const meansOfTasks = (columns, settings, means) => {
+    const of = m => settings.map(c => `${c.name} ${cell(c, m.settings[c.name])}`).join(", ") || "all", mean = (x, show) => x ? show(x.mean, 4) + (x.half === undefined ? "" : " ± " + fixed(x.half, 4)) : "";
+    const rows = columns.flatMap(c => means.filter(m => m.results[c.name]).map(m => { const x = m.results[c.name], d = (m.differences || {})[c.name]; return [c.name, of(m), x.values.length, mean(x, fixed), mean(d, signed), d ? d.values.length : "", x.half === undefined ? "one seed: no interval" : ""]; }));
+    return rows.length > 0 && $("div", { class: "card" }, table("Tasks: means over seeds ± half of the interval of 95 % confidence", [["task"], ["runs", "m"], ["n", "n"], ["mean", "n"], ["difference to the first", "n"], ["n", "n"], ["remark"]], rows),
+      $("p", { class: "soft" }, "The difference is that of trainings with the same seed on the same documents; its interval is over seeds (Student's t, n − 1 degrees of freedom)."),
+      columns.slice(0, 12).map(c => intervals(c, settings, means)));
   };
   // Intervals side by side: a line for each, its mean, and a dot a seed.
   const intervals = (c, settings, means) => {
