@@ -156,3 +156,32 @@ func FuzzShow(f *testing.F) {
 		showAll(t, dir)
 	})
 }
+
+// FuzzTasks: whatever stands in the values of an evaluation and beside it is shown or left out.
+func FuzzTasks(f *testing.F) {
+	f.Add([]byte(`{"a":{"acc":0.5,"acc_stderr":0.5,"documents":2,"chance":0.5}}`),
+		[]byte("{\"task\":\"a\",\"document\":0,\"metrics\":{\"acc\":1}}\n{\"task\":\"a\",\"document\":1,\"metrics\":{\"acc\":0}}\n"))
+	f.Add([]byte(`{"":{"":0},"a":null,"a_b":{"acc":null,"documents":-1e308,"chance":1e308},"a_c":{"acc":"x","_stderr":{}}}`),
+		[]byte("{\"task\":\"a_b\",\"document\":-1,\"gold\":{},\"metrics\":{\"acc\":1e308,\"\":null}}\nnull\n[]\n"))
+	f.Fuzz(func(t *testing.T, results, lines []byte) {
+		var values any
+		if json.Unmarshal(results, &values) != nil {
+			return
+		}
+		x, err := readSamples(bytes.NewReader(lines), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := trainedStage("stage.a", "", 1, 1)
+		b := trainedStage("stage.b", "stage.a", 1, 1)
+		run := &Run{Name: "x", Blocks: []*Block{a, b}}
+		for _, of := range []*Block{a, b} {
+			run.Blocks = append(run.Blocks, &Block{Address: "evaluate.tasks." + of.Address, Kind: "evaluate", Model: of.Address,
+				samples: x, Scores: scores(map[string]any{"results": values}, x)})
+		}
+		run.Pairs = before(run)
+		if _, err := NewPage("x", run, run).HTML(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

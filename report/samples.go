@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"stepflow/foreign"
-	"stepflow/runtime/metrics"
 	"stepflow/runtime/state"
 )
 
@@ -152,7 +151,7 @@ func (x *sampled) add(line []byte) bool {
 			list = append(list, math.NaN())
 		}
 		value := math.NaN()
-		if v != nil && metrics.Finite(*v) {
+		if v != nil && math.Abs(*v) < math.MaxFloat32 { // of others a sum is not finite
 			value = *v
 		}
 		t.values[name] = append(list, value)
