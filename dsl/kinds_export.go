@@ -37,7 +37,8 @@ var exportKind = Kind{Name: "export", Types: []string{"huggingface", "gguf"}, Re
 				Doc: "Divides the positive logits of tokens that are there already, and multiplies the negative ones."},
 			{Name: "max_new_tokens", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Doc: "The most tokens to add."},
 			{Name: "stop_tokens", Type: strings_, Filled: true,
-				Doc: "Tokens that end a text beside the tokenizer's, such as `<|im_end|>`: `eos_token_id` is the list of all."},
+				Doc: "Tokens that end a text beside the tokenizer's, such as `<|im_end|>`: `eos_token_id` is the list of all. " +
+					"By default the token with which the tokenizer's chat template ends an answer."},
 		}}, {Name: "model_card", Doc: "What `README.md`, the model card, says besides what the run knows: the data, " +
 		"the stages, what they took, and how to load the model. A card of yours in the folder stays, and so does ours once " +
 		"you changed it.",

@@ -150,17 +150,8 @@ func (t *talk) findTemplate(given, what string) error {
 	if t.template, err = source.Compile(t.model.Tokenizer, time.Now()); err != nil {
 		return err
 	}
-	const said = "Certainly"
-	r, err := t.template.Render(&chat.Conversation{Messages: []*jinja.Dict{message("user", "Please"), message("assistant", said)},
-		Completion: -1}, false)
-	if err != nil {
-		return nil // a turn says what is wrong
-	}
-	after := strings.TrimSpace(r.Text[strings.LastIndex(r.Text, said)+len(said):])
-	for _, token := range t.model.Tokenizer.Specials() {
-		if id, ok := t.model.Tokenizer.ID(token); ok && token != "" && strings.HasPrefix(after, token) {
-			t.config.Stop = append(t.config.Stop, id)
-		}
+	if id, ok := t.template.EndOfTurn(t.model.Tokenizer); ok {
+		t.config.Stop = append(t.config.Stop, id)
 	}
 	return nil
 }

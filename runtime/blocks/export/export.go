@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -77,14 +78,30 @@ var (
 	_ blocks.Traced     = (*Export)(nil)
 )
 
-// Identity writes what the card calls evaluations. The attributes and the inputs say all else.
+// Identity writes the chat template, which the tokenizer's recipe leaves out, and what the card calls evaluations. The
+// attributes and the inputs say all else.
 func (e *Export) Identity(w io.Writer) {
+	if e.Stage != nil && e.Stage.Tokenizer.Chat.Any() {
+		fmt.Fprintf(w, "chat %s\n", e.Stage.Tokenizer.Chat.Identity())
+	}
 	if e.card == nil {
 		return
 	}
 	for _, r := range e.card.results {
 		fmt.Fprintf(w, "result %s %q %q\n", r.Addr.Type, r.dataset, r.name)
 	}
+}
+
+// endOfTurn returns the token with which the chat template ends an answer.
+func (e *Export) endOfTurn(tok *tokenizer.Tokenizer) (id int32, ok bool) {
+	if !e.Stage.Tokenizer.Chat.Any() {
+		return 0, false
+	}
+	t, err := e.Stage.Tokenizer.Chat.Compile(tok, time.Time{})
+	if err != nil { // it is copied as it is, and whoever uses it is told
+		return 0, false
+	}
+	return t.EndOfTurn(tok)
 }
 
 // Summary is empty.

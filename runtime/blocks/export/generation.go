@@ -55,9 +55,6 @@ func (h *huggingFace) planGeneration(d *dsl.Decoded) hcl.Diagnostics {
 
 // ends returns the id of the token that ends a text, or the list of all.
 func (h *huggingFace) ends(tok *tokenizer.Tokenizer) (any, error) {
-	if len(h.generation.stop) == 0 {
-		return model.Special(tok.EOS), nil
-	}
 	var list []int32
 	seen := map[int32]bool{}
 	add := func(id int32) {
@@ -73,7 +70,13 @@ func (h *huggingFace) ends(tok *tokenizer.Tokenizer) (any, error) {
 		}
 		add(id)
 	}
-	return list, nil
+	if id, ok := h.endOfTurn(tok); ok && len(h.generation.stop) == 0 {
+		add(id)
+	}
+	if len(list) > 1 || len(h.generation.stop) > 0 {
+		return list, nil
+	}
+	return model.Special(tok.EOS), nil
 }
 
 // generationConfig returns generation_config.json.
@@ -83,7 +86,7 @@ func (h *huggingFace) generationConfig(tok *tokenizer.Tokenizer) (map[string]any
 		return nil, err
 	}
 	m := map[string]any{"bos_token_id": model.Special(tok.BOS), "eos_token_id": ends}
-	if !h.generation.given {
+	if _, several := ends.([]int32); !several && !h.generation.given {
 		m["_from_model_config"] = true
 	}
 	for name, v := range h.generation.settings {

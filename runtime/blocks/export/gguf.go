@@ -3,10 +3,13 @@ package export
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 
+	"stepflow/chat"
 	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
@@ -111,6 +114,33 @@ func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *check
 		return x, nil
 	}
 	metadata := append(llamacpp.Metadata(g.Stage.Model, g.kind), gguf.KV{Key: "general.name", Value: g.title()})
-	file := gguf.File{Metadata: append(metadata, v.Metadata...), Tensors: g.tensors(read)}
+	metadata = append(append(metadata, v.Metadata...), g.chat(tok)...)
+	file := gguf.File{Metadata: metadata, Tensors: g.tensors(read)}
 	return []checkpoint.Part{{Name: g.fileName(), Fill: file.Write}}, nil
+}
+
+// chat returns the chat templates, and the token with which they end an answer.
+func (g *ggufFile) chat(tok *tokenizer.Tokenizer) (list []gguf.KV) {
+	source := g.Stage.Tokenizer.Chat
+	if !source.Any() {
+		return nil
+	}
+	const key = "tokenizer.chat_template"
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(source.Templates)) {
+		switch text := source.Templates[name]; name {
+		case chat.Default:
+			list = append(list, gguf.KV{Key: key, Value: text})
+		default:
+			names = append(names, name)
+			list = append(list, gguf.KV{Key: key + "." + name, Value: text})
+		}
+	}
+	if len(names) > 0 {
+		list = append(list, gguf.KV{Key: key + "s", Value: names})
+	}
+	if id, ok := g.endOfTurn(tok); ok && id != tok.EOS {
+		list = append(list, gguf.KV{Key: "tokenizer.ggml.eot_token_id", Value: uint32(id)})
+	}
+	return list
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/hashicorp/hcl/v2"
 
+	"stepflow/chat"
 	"stepflow/dsl"
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
@@ -27,9 +29,8 @@ type huggingFace struct {
 
 // Files of such a folder beside those that are named in checkpoint.
 const (
-	generationFile      = "generation_config.json"
-	tokenizerConfigFile = "tokenizer_config.json"
-	specialTokensFile   = "special_tokens_map.json"
+	generationFile    = "generation_config.json"
+	specialTokensFile = "special_tokens_map.json"
 )
 
 func (h *huggingFace) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
@@ -63,7 +64,10 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
 }
 
 func (h *huggingFace) names() []string {
-	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, generationFile, tokenizerConfigFile, specialTokensFile}
+	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, generationFile, chat.TokenizerConfig, specialTokensFile}
+	if _, ok := h.Stage.Tokenizer.Chat.Alone(); ok {
+		list = append(list, chat.TemplateFile)
+	}
 	n := len(h.split())
 	for i := range n {
 		list = append(list, shardName(i, n))
@@ -96,15 +100,24 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 	}
 	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg),
 		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
+	talk := h.Stage.Tokenizer.Chat
+	if text, ok := talk.Alone(); ok {
+		parts = append(parts, checkpoint.Bytes(chat.TemplateFile, []byte(text)))
+	}
+	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": h.Stage.Model.MaxPositionEmbeddings,
+		"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}
+	special := specialTokens(tok)
+	if talk.Any() { // the template finds the tokens that it was written for
+		maps.Copy(config, talk.Config(tok))
+		special = talk.SpecialTokens(tok)
+	}
 	for _, x := range []struct {
 		name string
 		v    any
 	}{
 		{generationFile, generation},
-		{tokenizerConfigFile, map[string]any{"tokenizer_class": "PreTrainedTokenizerFast",
-			"model_max_length": h.Stage.Model.MaxPositionEmbeddings,
-			"bos_token":        tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}},
-		{specialTokensFile, specialTokens(tok)},
+		{chat.TokenizerConfig, config},
+		{specialTokensFile, special},
 	} {
 		b, err := json.MarshalIndent(x.v, "", "  ")
 		if err != nil {

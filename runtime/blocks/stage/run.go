@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
@@ -131,11 +133,22 @@ func (s *Stage) files(r *blocks.Run, tok *bpe.Tokenizer, result bool) ([]checkpo
 	return append([]checkpoint.Part{origin}, config...), err
 }
 
-// configParts returns the files that say what model and what tokens the weights are of.
+// configParts returns the files that say what model and what tokens the weights are of, and how to talk with a tuned one.
 func (s *Stage) configParts(tok *bpe.Tokenizer) ([]checkpoint.Part, error) {
 	config, err := model.ConfigJSON(s.Model, tok, s.DType)
-	return []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, config),
-		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}, err
+	if err != nil {
+		return nil, err
+	}
+	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, config),
+		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
+	if s.Tune == nil { // its recipe says nothing of a template
+		return parts, nil
+	}
+	files, err := s.Tune.chat.Files(tok)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		parts = append(parts, checkpoint.Bytes(name, files[name]))
+	}
+	return parts, err
 }
 
 // finish ends the training and saves the stage's result.
