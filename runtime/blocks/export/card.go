@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,13 +119,14 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 		if x.of != c.Stage {
 			continue
 		}
-		res := modelcard.Result{Task: modelcard.Task{Type: "text-generation"},
-			Dataset: modelcard.Dataset{Name: x.on(), Type: x.on()}}
 		for _, f := range figures(st[x.Addr.String()]) {
-			res.Metrics = append(res.Metrics, modelcard.Metric{Type: f.name, Value: f.value, Name: f.name})
-		}
-		if len(res.Metrics) > 0 {
-			results = append(results, res)
+			on := cmp.Or(f.task, x.on())
+			if f.first {
+				results = append(results, modelcard.Result{Task: modelcard.Task{Type: "text-generation"},
+					Dataset: modelcard.Dataset{Name: on, Type: on}})
+			}
+			last := &results[len(results)-1]
+			last.Metrics = append(last.Metrics, modelcard.Metric{Type: f.name, Value: f.value, Name: f.name})
 		}
 	}
 	if len(results) > 0 {
@@ -277,56 +277,6 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 	if flops > 0 {
 		s.Text = append(s.Text, fmt.Sprintf("In all %.3g FLOPs. Memory is the peak on the device, and loss the mean over the end of "+
 			"the stage, in nats a token.", flops))
-	}
-	return s
-}
-
-// evaluationTitle is the heading of the evaluations.
-const evaluationTitle = "Evaluation"
-
-// figure is a number that an evaluation gives.
-type figure struct {
-	name          string
-	value, stderr float64 // stderr is NaN for none
-}
-
-// figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
-func figures(b *state.Block) (list []figure) {
-	if b == nil {
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.Values)) {
-		v, ok := b.Values[name].(float64)
-		if !ok || counts[name] || strings.HasSuffix(name, "stderr") {
-			continue
-		}
-		f := figure{name: name, value: v, stderr: math.NaN()}
-		for _, key := range []string{name + "_stderr", map[string]string{"loss": "stderr"}[name]} {
-			if e, ok := b.Values[key].(float64); ok {
-				f.stderr = e
-			}
-		}
-		list = append(list, f)
-	}
-	return list
-}
-
-// counts are numbers that an evaluation gives besides its results.
-var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true, "unigram_entropy": true,
-	"words": true}
-
-func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
-	s := modelcard.Section{Title: evaluationTitle,
-		Table: &modelcard.Table{Head: []string{"evaluation", "model", "on", "metric", "value", "standard error"}}}
-	for _, x := range c.results {
-		for _, f := range figures(st[x.Addr.String()]) {
-			stderr := ""
-			if !math.IsNaN(f.stderr) {
-				stderr = fmt.Sprintf("%.2g", f.stderr)
-			}
-			s.Table.Rows = append(s.Table.Rows, []string{modelcard.Code(x.Addr.String()), modelcard.Code(x.of.Addr.String()),
-				modelcard.Escape(x.on()), modelcard.Escape(f.name), fmt.Sprintf("%.5g", f.value), stderr})
-		}
 	}
 	return s
 }
