@@ -58,7 +58,7 @@ func TestBadInput(t *testing.T) {
 		{"sequence", "sequence_length  = var.sequence", "sequence_length  = 33", []string{"sequence_length 33 is larger than the model's max_position_embeddings 32"}},
 		{"zero tokens", "steps            = var.steps", "tokens           = 0", []string{"tokens is 0"}},
 		{"less than a batch", "steps            = var.steps", "tokens           = 20", []string{"Less than one batch"}},
-		{"two horizons", "steps            = var.steps", "steps = 3\n tokens = 500", []string{"exactly one of tokens, steps and flops"}},
+		{"two horizons", "steps            = var.steps", "steps = 3\n tokens = 500", []string{"exactly one of tokens, steps, flops and epochs"}},
 		{"stop_at", "steps            = var.steps", "steps = 3\n stop_at = 1.5", []string{"stop_at is 1.5"}},
 		{"training on held-out", "data             = data.jsonl.d", "data             = data.jsonl.d.validation", []string{"Training on held-out data"}},
 		{"evaluating on training data", "data  = data.jsonl.d.validation", "data  = data.jsonl.d", []string{"Training data", ".validation"}},
