@@ -13,16 +13,16 @@ help: ## list the targets
 build: ## bin/stepflow, pure Go
 	go build -trimpath -o $(STEPFLOW) ./cmd/stepflow
 
-$(Q)/data/go-docs.parquet: | build
+$(Q)/data/go-docs-questions.jsonl: | build
 	$(STEPFLOW) sample go-docs -o $(Q)/data
 
-quickstart: build $(Q)/data/go-docs.parquet ## make the data, train in three stages, evaluate, export, report
+quickstart: build $(Q)/data/go-docs-questions.jsonl ## make the data, train in three stages, evaluate, export, report
 	$(STEPFLOW) apply -auto-approve $(Q)
 	@echo
 	@echo "validation loss $$($(STEPFLOW) output -dir $(Q) validation_loss) nats a token; unigram entropy of the same tokens $$($(STEPFLOW) output -dir $(Q) unigram_entropy)"
 	@echo "report: $$($(STEPFLOW) report $(Q))"
 
-quickstart-compare: build $(Q)/data/go-docs.parquet ## the quickstart's model in stages, all at once, and half of it, at equal FLOPs, two seeds
+quickstart-compare: build $(Q)/data/go-docs-questions.jsonl ## the quickstart's model in stages, all at once, and half of it, at equal FLOPs, two seeds
 	$(STEPFLOW) apply -auto-approve pipelines/compare
 	@$(STEPFLOW) output -dir pipelines/compare
 	@echo "report: $$($(STEPFLOW) report pipelines/compare)"
@@ -71,11 +71,11 @@ jaeger: ## build Jaeger and start it on loopback: OTLP on 4317 and 4318, its pag
 jaeger-ui: ## build Jaeger's page, which make jaeger then serves (needs git, node and npm)
 	tools/jaeger/ui.sh
 
-test-jaeger: build $(Q)/data/go-docs.parquet ## the quickstart, shortened, traced into a real Jaeger and read back
+test-jaeger: build $(Q)/data/go-docs-questions.jsonl ## the quickstart, shortened, traced into a real Jaeger and read back
 	tools/jaeger/build.sh
 	STEPFLOW_JAEGER=$(CURDIR)/bin/jaeger go test -count=1 -run TestJaeger -v ./cmd/stepflow
 
-test-prometheus: build $(Q)/data/go-docs.parquet ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
+test-prometheus: build $(Q)/data/go-docs-questions.jsonl ## the rules and the dashboard of docs/observability, asked of a real Prometheus (needs Debian's prometheus)
 	promtool check rules docs/observability/rules.yaml
 	STEPFLOW_PROMETHEUS=$$(command -v prometheus) go test -count=1 -run 'TestPrometheus$$' -v ./cmd/stepflow
 

@@ -33,7 +33,7 @@ var testedBlocks = []Nested{
 }
 
 // mockTypes are the types of data for which documents can be generated.
-var mockTypes = []string{"fineweb_edu", "parquet", "jsonl", "text"}
+var mockTypes = []string{"fineweb_edu", "parquet", "jsonl", "text", "conversations"}
 
 // TestBlocks are the blocks of a test file.
 var TestBlocks = append(slices.Clip(testedBlocks), Nested{Name: "run", Named: true, Required: true, Repeat: true,

@@ -3,6 +3,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -284,6 +285,12 @@ func withData(t *testing.T, path string) string {
 				Language: "en", IntScore: 4})
 		}
 		err = fineweb.WriteParquet(filepath.Join(dir, "data", "few.parquet"), rows, len(rows))
+	}
+	for name, line := range map[string]string{ // of the quickstart
+		"go-docs-pairs.jsonl":     `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
+		"go-docs-questions.jsonl": `{"query": "a", "choices": ["b", "c"], "gold": 0}`,
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "data", name), []byte(line+"\n"), 0o644))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,10 @@ tokenizer "bpe" "corpus" {
   train_on   = data.fineweb_edu.corpus
   vocab_size = coalesce(var.vocab_size, local.size.vocab_size)
   max_bytes  = var.tokenizer_bytes
+
+  # For the tuning of tuned.hcl.
+  special_tokens = ["<|im_start|>", "<|im_end|>"]
+  chat_template  = "chatml"
 }
 
 model "llama" "target" {

@@ -1,5 +1,5 @@
-# A LLaMA of 6 layers, trained in three STEP stages on the documentation of the Go standard library.
-# make quickstart makes the data and runs this.
+# A LLaMA of 6 layers, trained in three STEP stages on the documentation of the Go standard library, tuned on questions
+# about it, and measured on a task. make quickstart makes the data and runs this.
 
 variable "tokens" {
   type        = number
@@ -26,8 +26,10 @@ data "fineweb_edu" "docs" {
 }
 
 tokenizer "bpe" "docs" {
-  train_on   = data.fineweb_edu.docs
-  vocab_size = 2048
+  train_on       = data.fineweb_edu.docs
+  vocab_size     = 2048
+  special_tokens = ["<|im_start|>", "<|im_end|>"]
+  chat_template  = "chatml"
 }
 
 model "llama" "target" {
@@ -107,6 +109,42 @@ stage "final" {
   }
 }
 
+# Instruction tuning, as a demonstration: a model of a million parameters learns the form of an answer, not what is true.
+data "conversations" "pairs" {
+  source = "data/go-docs-pairs.jsonl"
+  seed   = 7
+}
+
+stage "tuned" {
+  from = stage.final
+  train {
+    data      = data.conversations.pairs
+    objective = "sft"
+    tokens    = var.tokens * 0.05
+    stop_at   = 1
+  }
+}
+
+# Which sentence documents a function, of four from its package? The packages are held out.
+task "go_docs" {
+  data_files    = "data/go-docs-questions.jsonl"
+  output_type   = "multiple_choice"
+  doc_to_text   = "query"
+  doc_to_choice = "choices"
+  doc_to_target = "gold"
+  metric_list   = ["acc", "acc_norm"]
+}
+
+evaluate "tasks" "final" {
+  model = stage.final
+  tasks = [task.go_docs]
+}
+
+evaluate "tasks" "tuned" {
+  model = stage.tuned
+  tasks = [task.go_docs]
+}
+
 evaluate "perplexity" "step" {
   model = stage.final
   data  = data.fineweb_edu.docs.validation
@@ -121,8 +159,14 @@ evaluate "generation" "samples" {
   seed           = 3
 }
 
+evaluate "generation" "answers" {
+  model          = stage.tuned
+  prompts        = ["<|im_start|>user\nWhat does Fields do in package strings?<|im_end|>\n<|im_start|>assistant\n"]
+  max_new_tokens = 32
+}
+
 export "huggingface" "model" {
-  model = stage.final
+  model = stage.tuned
   path  = "out/model"
 }
 
@@ -138,4 +182,9 @@ output "unigram_entropy" {
 
 output "bits_per_byte" {
   value = evaluate.perplexity.step.bits_per_byte
+}
+
+output "accuracy" {
+  value       = { for when, x in { final = evaluate.tasks.final, tuned = evaluate.tasks.tuned } : when => x.results["go_docs"].acc }
+  description = "of the questions on held-out packages; guessing gives 0.25"
 }

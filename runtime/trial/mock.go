@@ -32,10 +32,11 @@ var filters = []string{"min_int_score", "min_score", "min_language_score", "min_
 
 // formats write documents as each type of data has them.
 var formats = map[string]func(path string, rows []fineweb.Row) error{
-	"fineweb_edu": writeParquet,
-	"parquet":     writeParquet,
-	"jsonl":       writeLines,
-	"text":        writeText,
+	"fineweb_edu":   writeParquet,
+	"parquet":       writeParquet,
+	"jsonl":         writeLines,
+	"text":          writeText,
+	"conversations": writeConversations,
 }
 
 // separator is between the documents of a text file.
@@ -48,11 +49,17 @@ func (f *File) mock(a addr.Addr, m *dsl.Mock) (map[string]cty.Value, error) {
 	write := formats[a.Type]
 	folder := filepath.Join(f.folder, "data")
 	path := filepath.Join(folder, fmt.Sprintf("%s-%d-%d-%d.%s", a.Dir(), m.Documents, m.Words, m.Seed, a.Type))
+	if a.Type == "conversations" {
+		path += ".jsonl" // its format goes by the name
+	}
 	values := map[string]cty.Value{"source": cty.StringVal(path)}
 	for _, name := range filters {
 		values[name] = cty.NilVal
 	}
-	if a.Type == "text" {
+	switch a.Type {
+	case "conversations":
+		values["form"] = cty.NilVal
+	case "text":
 		values["separator"] = cty.StringVal(separator)
 	}
 	f.mocks.mu.Lock()
@@ -127,6 +134,26 @@ func writeLines(path string, rows []fineweb.Row) error {
 	e := json.NewEncoder(&b)
 	for _, r := range rows {
 		if err := e.Encode(map[string]string{"id": r.ID, "text": r.Text}); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, b.Bytes(), 0o666)
+}
+
+// writeConversations makes a question of the first half of each document, and its answer of the second.
+func writeConversations(path string, rows []fineweb.Row) error {
+	type message struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	for _, r := range rows {
+		words := strings.Fields(r.Text)
+		half := (len(words) + 1) / 2
+		err := e.Encode(map[string]any{"id": r.ID, "messages": []message{
+			{"user", strings.Join(words[:half], " ")}, {"assistant", strings.Join(append(words[half:], "."), " ")}}})
+		if err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,11 @@
 # changes no bit of it.
 
 mock_data "fineweb_edu" { documents = 300 }
+mock_data "conversations" {}
+override {
+  target = task.go_docs
+  values = { data_files = "tests/questions.jsonl" }
+}
 variables { tokens = 3e4 }
 
 run "learns" {
@@ -10,7 +15,7 @@ run "learns" {
     error_message = "It did not learn: ${output.validation_loss} nats a token, of ${log(2048, 2.718281828)} at the start."
   }
   assert {
-    condition     = alltrue([for s in seam : abs(s.growth.after - s.growth.before) < 0.001])
+    condition     = alltrue([for s in seam : abs(s.growth.after - s.growth.before) < 0.001 if can(s.growth)])
     error_message = "New layers change the loss: ${jsonencode(seam)}."
   }
   assert {
