@@ -67,7 +67,7 @@ prepare() {
     cuda_headers
     go build -trimpath -ldflags '-s -w' -tags cuda -o "$sf" ./cmd/stepflow
     go test -trimpath -ldflags '-s -w' -tags cuda -c -o "$check/cuda.test" ./gpu/cuda
-    [ -e "$check/data/go-docs.parquet" ] || CGO_ENABLED=0 go run ./cmd/stepflow sample go-docs -o "$check/data"
+    [ -e "$check/data/go-docs-questions.jsonl" ] || CGO_ENABLED=0 go run ./cmd/stepflow sample go-docs -o "$check/data"
     # The two programs have most of their code in common, which only a large dictionary sees.
     XZ_OPT=-9 tar cJf bin/check.tar.xz gpu/cuda/check.sh pipelines/quickstart/*.hcl bench/step/main.hcl \
       bench/peers.py bin/check/stepflow-cuda bin/check/cuda.test bin/check/data

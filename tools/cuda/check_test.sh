@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 mkdir -p "$dir/path" "$dir/check/data"
-: >"$dir/check/data/go-docs.parquet"
+: >"$dir/check/data/go-docs-questions.jsonl"
 
 # fake NAME: a program of the lines that are read.
 fake() { (echo '#!/usr/bin/env bash' && cat) >"$dir/$1" && chmod +x "$dir/$1"; }
