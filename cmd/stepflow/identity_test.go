@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/chat"
 	"stepflow/runtime/blocks/all"
 )
 
@@ -24,6 +25,7 @@ const (
 	twoRuns   = "stage.two evaluate.perplexity.p export.huggingface.e"
 	oneRuns   = "stage.one " + twoRuns
 	lastSteps = "steps           = 4\n  }\n}\n\nevaluate"
+	measured  = "evaluate \"v\" {\n every_steps = 2\n data = data.jsonl.d.validation\n}\n"
 )
 
 // changes holds the section on identity of the language page to what plans do.
@@ -72,8 +74,77 @@ var changes = []change{
 	{"stage train.tokens", []string{lastSteps, "tokens = 4 * 2 * 12 - 1\n  }\n}\n\nevaluate"}, ""},
 	{"stage train.flops", []string{lastSteps, "flops = FLOPS\n  }\n}\n\nevaluate"}, ""},
 	{"stage train.stop_at", []string{lastSteps, "stop_at = 0.5\nsteps = 8\n  }\n}\n\nevaluate"}, ""},
+	{"stage train.evaluate", []string{lastSteps, measured + lastSteps}, ""},
+	{"stage train.stop_when", []string{lastSteps, measured + "stop_when {\n value = \"v.loss\"\n patience = 1\n}\n" + lastSteps}, twoRuns},
+	{"stage train.keep_best", []string{lastSteps, measured + "keep_best = \"v.loss\"\n" + lastSteps}, twoRuns},
 	{"evaluate batch_size", []string{"data  = data.jsonl.d.validation", "data  = data.jsonl.d.validation\n  batch_size = 2"}, ""},
 	{"export path", []string{`path  = "out"`, `path  = "moved"`}, "export.huggingface.e"}, // that folder does not have it
+}
+
+// tuning is a pipeline that tunes a model on conversations, and measures it on a task.
+const tuning = `data "jsonl" "d" { source = "d.jsonl" }
+data "conversations" "c" { source = "c.jsonl" }
+tokenizer "bpe" "t" {
+  train_on       = data.jsonl.d
+  vocab_size     = 280
+  special_tokens = ["<|im_start|>", "<|im_end|>"]
+  chat_template  = "chatml"
+}
+model "llama" "m" {
+  vocab_size              = tokenizer.bpe.t.vocab_size
+  hidden_size             = 16
+  intermediate_size       = 24
+  num_hidden_layers       = 1
+  num_attention_heads     = 2
+  max_position_embeddings = 256
+}
+optimizer "adamw" "o" { learning_rate = 1e-3 }
+stage "pre" {
+  model = model.llama.m
+  train {
+    data            = data.jsonl.d
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 32
+    batch_size      = 1
+    steps           = 2
+  }
+}
+stage "tuned" {
+  from = stage.pre
+  train {
+    objective       = "sft"
+    data            = data.conversations.c
+    tokenizer       = tokenizer.bpe.t
+    optimizer       = optimizer.adamw.o
+    sequence_length = 96
+    batch_size      = 1
+    epochs          = 2
+  }
+}
+task "own" { file = "own.yaml" }
+evaluate "tasks" "x" {
+  model = stage.tuned
+  tasks = [task.own]
+}
+`
+
+const tunedRuns = "stage.tuned evaluate.tasks.x"
+
+// tunings are changes of that pipeline.
+var tunings = []change{
+	{"tokenizer chat_template", []string{`"chatml"`, `"mine.jinja"`}, tunedRuns},
+	{"tokenizer chat_template", []string{`"chatml"`, `"chatml.jinja"`}, ""}, // a copy of the built-in one
+	{"task file", []string{`"own.yaml"`, `"renamed.yaml"`}, ""},
+	{"stage train.objective", []string{"    steps           = 2", "    steps = 2\n objective = \"pretrain\""}, ""},
+	{"stage train.loss_on", []string{"    epochs", "    loss_on = \"assistant\"\n epochs"}, ""},
+	{"stage train.loss_on", []string{"    epochs", "    loss_on = \"all\"\n epochs"}, tunedRuns},
+	{"stage train.packing", []string{"    epochs", "    packing = \"bfd\"\n epochs"}, ""},
+	{"stage train.packing", []string{"    epochs", "    packing = \"none\"\n epochs"}, tunedRuns},
+	{"stage train.truncation_mode", []string{"    epochs", "    truncation_mode = \"keep_start\"\n epochs"}, ""},
+	{"stage train.truncation_mode", []string{"    epochs", "    truncation_mode = \"drop\"\n epochs"}, tunedRuns},
+	{"stage train.epochs", []string{"epochs          = 2", "steps = 4"}, ""}, // a pass is two sequences
+	{"stage train.epochs", []string{"epochs          = 2", "epochs = 3"}, tunedRuns},
 }
 
 // TestWhatTrainsAgain applies a pipeline, and plans it again after each change.
@@ -119,6 +190,55 @@ func TestWhatTrainsAgain(t *testing.T) {
 	checkWorks(t, dir, change{"", []string{"main.hcl", "main.hcl and second.hcl"}, ""})
 	checkWorks(t, dir, change{"", []string{"the CPU", "a card"}, "tokenizer.bpe.t " + oneRuns}, "-device", "cuda", "-device-memory", "1GiB")
 	t.Run("folders", func(t *testing.T) { testFolders(t, dir) })
+	t.Run("tuning", testTuning)
+}
+
+// testTuning applies the pipeline that tunes, and plans it again after each change.
+func testTuning(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("d.jsonl", `{"text": "what is masked? what the user says. one two three four five six seven eight, be short. user assistant system"}
+{"text": "assistant system user, what is it? short text for a short tokenizer."}
+`)
+	put("c.jsonl", `{"messages": [{"role": "user", "content": "what is masked?"}, {"role": "assistant", "content": "what the user says"}]}
+{"messages": [{"role": "system", "content": "be short"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
+{"messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}, {"role": "user", "content": "five"}, {"role": "assistant", "content": "six"}]}
+{"messages": [{"role": "user", "content": "seven"}, {"role": "assistant", "content": "eight"}]}
+`)
+	put("chatml.jinja", chat.ChatML)
+	put("mine.jinja", "{%- for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}"+
+		"{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}")
+	put("own.jsonl", `{"question": "one and one is", "right": "two", "wrong": "six"}
+{"question": "four and four is", "right": "eight", "wrong": "one"}
+`)
+	own := `task: own
+dataset_path: json
+dataset_kwargs:
+  data_files: {test: own.jsonl}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: ["{{right}}", "{{wrong}}"]
+doc_to_target: 0
+metric_list: [{metric: acc}]
+`
+	put("own.yaml", own)
+	put("renamed.yaml", own)
+	put("main.hcl", tuning)
+	stepflow(t, "apply", "-auto-approve", "-target", "tokenizer.bpe.t", dir) // epochs are counted in its tokens
+	stepflow(t, "apply", "-auto-approve", dir)
+	for _, c := range tunings {
+		edited := strings.NewReplacer(c.edit...).Replace(tuning)
+		if edited == tuning {
+			t.Errorf("the pipeline has no %q to change", c.edit[0])
+		}
+		put("main.hcl", edited)
+		checkWorks(t, dir, c)
+	}
 }
 
 // testFolders moves a pipeline with its data and its state, and reads what it exported under another name.
@@ -169,7 +289,7 @@ evaluate "perplexity" "p" {
 // written.
 func TestWhatTrainsAgainIsWhole(t *testing.T) {
 	tested := map[string]bool{"tokenizer file": true, "model from": true} // by testFolders
-	for _, c := range changes {
+	for _, c := range slices.Concat(changes, tunings) {
 		tested[c.attr] = true
 	}
 	for kind, x := range all.Identities() {
