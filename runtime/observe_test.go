@@ -229,7 +229,7 @@ func runTree(dir string) string {
 	block("evaluate.perplexity.p", "    verify stage.two\n    read weights\n    batch 0\n    batch 1\n    batch 2\n")
 	block("evaluate.generation.g", "    verify stage.two\n    prompt 0\n")
 	written := "    verify stage.two\n"
-	for _, name := range []string{"config.json", "tokenizer.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors"} {
+	for _, name := range []string{"config.json", "tokenizer.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors", "README.md"} {
 		written += "    write " + name + "\n"
 	}
 	block("export.huggingface.e", written)
@@ -371,7 +371,9 @@ func TestMetricsOfARun(t *testing.T) {
 	must(t, err)
 	defer trace.Shutdown()
 	var page string
-	must(t, applyWith(context.Background(), planOf(t, pipeline(t), "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
+	dir := pipeline(t)
+	edit(t, dir, inOne, validation)
+	must(t, applyWith(context.Background(), planOf(t, dir, "steps=3", "every=2"), apply.Options{Device: cpuDevice(t, 2), Trace: trace, Emit: func(e observe.Event) {
 		if e.Kind != observe.StepDone || e.Step.Step != 3 {
 			return
 		}
