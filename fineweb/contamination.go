@@ -20,8 +20,8 @@ type Check struct {
 	words    *overlap
 	tokens   *overlap
 	measured []fmt.Stringer // where the documents lie
-	trained  []*Set // which places are told of
-	group    uint64 // the number of the next set
+	trained  []*Set         // which places are told of
+	group    uint64         // the number of the next set
 }
 
 // overlap is the n-grams of one kind.

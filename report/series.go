@@ -26,7 +26,7 @@ type Series struct {
 
 	Evaluations []*EvaluationSeries `json:"evaluations,omitempty"`
 
-	Mean    *float64 `json:"mean"`    // loss of the last ten finite steps
+	Mean *float64 `json:"mean"` // loss of the last ten finite steps
 }
 
 // Curve is a quantity: its mean over the steps of each point, and between what they lie, without those that were not
