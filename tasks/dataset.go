@@ -90,7 +90,6 @@ const (
 // Documents are those of a split, opened.
 type Documents struct {
 	Rows *fineweb.Records
-	list []*Document // once they are read
 }
 
 // OpenDocuments finds the files of a source.

@@ -45,15 +45,6 @@ func (f *field) set(v any) error {
 	return nil
 }
 
-// compiles reports what is wrong with the template, if no column has its text for a name.
-func (f *field) compiles() error {
-	if f.template == nil {
-		return nil
-	}
-	_, err := f.template()
-	return err
-}
-
 // Document is a row of the data.
 type Document struct {
 	Fields fineweb.Object

@@ -563,14 +563,12 @@ func sum(r *run, a []Value) Value {
 }
 
 func indent(r *run, a []Value) Value {
-	by := strings.Repeat(" ", 4)
+	var by string
 	if s, ok := a[1].(string); ok {
 		by = s
 	} else if n := intOr(r, a[1], 4); n >= 0 {
 		r.room(int(min(n, 1<<31)))
 		by = strings.Repeat(" ", int(n))
-	} else {
-		by = ""
 	}
 	s := textOf(r, a[0])
 	ls := splitlines(s+"\n", false)
