@@ -100,7 +100,7 @@ async def test_completion(client, pipeline):
     d = Document(client, pipeline)
     d.change("value = evaluate.perplexity.step.bits_per_byte\n}", 'description = "𝄞"  \n  value = stage.')
     got = await client.text_document_completion_async(lsp.CompletionParams(**d.at("value = stage.")))
-    assert sorted(x.label for x in got.items) == ["final", "middle", "seed"]
+    assert sorted(x.label for x in got.items) == ["final", "middle", "seed", "tuned"]
     d.change('stage "final" {\n', 'stage "final" {\n  \n')
     got = await client.text_document_completion_async(lsp.CompletionParams(**d.at('stage "final" {\n  ')))
     labels = {x.label for x in got.items}
