@@ -38,7 +38,7 @@ func powerFailure(t *trial) error {
 		}
 	}, t.command(append([]string{t.lab.strace, "-f", "-y", "--seccomp-bpf", "-qq", "-s", "0", "-e", "signal=none",
 		"-o", log,
-		"-e", "trace=openat,mkdirat,mkdir,renameat,renameat2,rename,fsync,fdatasync,write", t.lab.bin},
+		"-e", "trace=openat,mkdirat,mkdir,renameat,renameat2,rename,linkat,?link,fsync,fdatasync,write", t.lab.bin},
 		t.applyArgs()...)...))
 	p.wait()
 	if err := errors.Join(p.sane(), t.outside()); err != nil {
@@ -91,6 +91,7 @@ var (
 	opened    = regexp.MustCompile(`^openat\(.*(O_CREAT|O_TRUNC).*\) = \d+<(.*)>$`)
 	made      = regexp.MustCompile(`^mkdirat\(AT_FDCWD<(.*)>, "(.*)", \d+\) = 0$`)
 	moved2    = regexp.MustCompile(`^renameat2?\(AT_FDCWD<(.*)>, "(.*)", AT_FDCWD<.*>, "([^"]*)".*\) = 0$`)
+	linked    = regexp.MustCompile(`^linkat\(AT_FDCWD<(.*)>, "(.*)", AT_FDCWD<.*>, "([^"]*)".*\) = 0$`)
 	synced    = regexp.MustCompile(`^f(?:data)?sync\(\d+<(.*)>\) = 0$`)
 	wrote     = regexp.MustCompile(`^write\(\d+<(/.*)>, .*\) = (\d+)$`)
 	broken    = regexp.MustCompile(`^(\d+) +(.*) <unfinished \.\.\.>$`)
@@ -144,6 +145,12 @@ func (d *disk) call(line string) {
 		d.known[in(m[1], m[2])] = true
 	} else if m := moved2.FindStringSubmatch(line); m != nil {
 		d.move(in(m[1], m[2]), in(m[1], m[3]))
+	} else if m := linked.FindStringSubmatch(line); m != nil {
+		from, to := in(m[1], m[2]), in(m[1], m[3])
+		d.known[to] = true
+		if n, ok := d.length[from]; ok {
+			d.length[to], d.synced[to] = n, d.synced[from]
+		}
 	} else if m := synced.FindStringSubmatch(line); m != nil {
 		path := m[1]
 		d.synced[path] = d.length[path]
