@@ -22,6 +22,8 @@ var shipped = []struct {
 	{"paper/plan-vanilla.golden", []string{"source=data/*.parquet", "method=vanilla"}},
 	{"paper/plan-step-3.golden", []string{"source=data/*.parquet", "method=step-3"}},
 	{"paper/plan-relora.golden", []string{"source=data/*.parquet", "method=relora"}},
+	{"paper/plan-tuned.golden", []string{"source=data/*.parquet", "instructions=data/go-docs-pairs.jsonl", `tasks=["piqa"]`,
+		`task_files={piqa="data/piqa.jsonl"}`}},
 }
 
 const pipelines = "../../pipelines"
@@ -90,7 +92,8 @@ func shippedPlan(t *testing.T, pipeline string, vars []string) []byte {
 		t.Fatal(err)
 	}
 	writeDocuments(t, filepath.Join(dir, "data", "documents.parquet"))
-	for name, line := range map[string]string{ // of the quickstart
+	for name, line := range map[string]string{
+		"piqa.jsonl":              `{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}`,
 		"go-docs-pairs.jsonl":     `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
 		"go-docs-questions.jsonl": `{"query": "a", "choices": ["b", "c"], "gold": 0}`,
 	} {
