@@ -130,27 +130,6 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-func TestLiteral(t *testing.T) {
-	r := &run{options: &Options{Limits: DefaultLimits}, steps: 1e6, bytes: 1e6}
-	for source, want := range map[string]string{
-		`['a', "it's", 1, -2.5, None, True]`: `['a', "it's", 1, -2.5, None, True]`, `("a",)`: `('a',)`, `{"a": [1]}`: `{'a': [1]}`, ` 'x' `: `'x'`,
-	} {
-		v, err := Literal(source)
-		var b strings.Builder
-		if err == nil {
-			r.repr(&b, v)
-		}
-		if b.String() != want {
-			t.Errorf("%s is %s, %v", source, b.String(), err)
-		}
-	}
-	for _, source := range []string{"", "x", "f()", "[1", "1 }}", "1 + 1", "'a", "[x]", "1 2"} {
-		if v, err := Literal(source); err == nil {
-			t.Errorf("%s is %v", source, v)
-		}
-	}
-}
-
 func TestFromJSON(t *testing.T) {
 	v, err := FromJSON([]byte(`{"b": [1, 2.0, 1e3, 12345678901234567890, true, null, "é"], "a": {}}`))
 	if err != nil {
