@@ -113,20 +113,29 @@ func (t *Table) apart(seeds bool) (list []*Column) {
 
 // interval returns the mean of some values with its interval.
 func interval(values []float64) Interval {
-	n := float64(len(values))
+	x := Interval{Mean: mean(values), Values: values}
+	if len(values) > 1 {
+		half := student(len(values)-1) * standardError(values)
+		x.Half = &half
+	}
+	return x
+}
+
+func mean(list []float64) float64 {
 	sum := 0.0
-	for _, v := range values {
+	for _, v := range list {
 		sum += v
 	}
-	mean, squares := sum/n, 0.0
-	for _, v := range values {
-		squares += (v - mean) * (v - mean)
+	return sum / float64(len(list))
+}
+
+// standardError is that of the mean of two or more values.
+func standardError(list []float64) float64 {
+	m, n, squares := mean(list), float64(len(list)), 0.0
+	for _, v := range list {
+		squares += (v - m) * (v - m)
 	}
-	if len(values) < 2 {
-		return Interval{Mean: mean, Values: values}
-	}
-	half := student(len(values)-1) * math.Sqrt(squares/(n-1)/n)
-	return Interval{mean, &half, values}
+	return math.Sqrt(squares / (n - 1) / n)
 }
 
 // student returns the 0.975 quantile of Student's t distribution with so many degrees of freedom: for the few that

@@ -96,14 +96,6 @@ func off(list []float64, value float64) bool {
 	return math.Abs(mean(list)-value) > rounding*max(1, math.Abs(value))
 }
 
-func mean(list []float64) float64 {
-	sum := 0.0
-	for _, v := range list {
-		sum += v
-	}
-	return sum / float64(len(list))
-}
-
 // measured returns the documents of a task, or of the tasks of a group, one task after another; why says why they are
 // not known.
 func (b *Block) measured(s *Score) (m *measured, why string) {
@@ -210,11 +202,7 @@ func (p *Pair) compare(before, after []float64) {
 	if n < 2 {
 		return
 	}
-	squares := 0.0
-	for _, d := range differences {
-		squares += (d - p.Difference) * (d - p.Difference)
-	}
-	stderr := math.Sqrt(squares / float64(n-1) / float64(n))
+	stderr := standardError(differences)
 	p.Stderr = &stderr
 	if stderr > 0 {
 		half := student(n-1) * stderr
