@@ -113,10 +113,7 @@ func (d *Documents) First(n int) (list []*Document, err error) {
 			return nil, err
 		}
 		if features == nil {
-			features = map[string]bool{}
-			for _, name := range row.Fields.Names() {
-				features[name] = true
-			}
+			features = columns(row.Fields)
 		}
 		list = append(list, &Document{Fields: row.Fields, Number: len(list), Where: row.File + ", " + row.Place, features: features})
 		if size += sizeOf(row.Fields); size > maxDocumentBytes || len(list) > maxDocuments {
@@ -131,6 +128,15 @@ func (d *Documents) First(n int) (list []*Document, err error) {
 		return nil, errors.New("it holds no documents")
 	}
 	return list, nil
+}
+
+// columns are the names of a row's fields.
+func columns(o fineweb.Object) map[string]bool {
+	set := map[string]bool{}
+	for _, name := range o.Names() {
+		set[name] = true
+	}
+	return set
 }
 
 // sizeOf is about how many bytes a value takes.
@@ -153,11 +159,7 @@ func sizeOf(v any) (n int) {
 // Given are documents that a description holds itself; nil where there are none.
 func Given(list []fineweb.Object) (all []*Document) {
 	for i, o := range list {
-		features := map[string]bool{}
-		for _, name := range o.Names() {
-			features[name] = true
-		}
-		all = append(all, &Document{Fields: o, Number: i, Where: fmt.Sprintf("sample %d of fewshot_config", i+1), features: features})
+		all = append(all, &Document{Fields: o, Number: i, Where: fmt.Sprintf("sample %d of fewshot_config", i+1), features: columns(o)})
 	}
 	return all
 }

@@ -17,7 +17,9 @@ type Encoder struct {
 	positions int
 	prefix    int32  // the token that a text without context comes after; -1 if there is none
 	begin     string // its text: a text that begins with it gets no more tokens from the tokenizer's template
-	cache     map[string][]int32
+
+	context    string // that was encoded last: the choices of a document come one after the other
+	contextIDs []int32
 }
 
 // NewEncoder encodes for a model that has so many positions.
@@ -76,19 +78,20 @@ func (e *Encoder) seam(context, continuation string) (p Pair, err error) {
 	if err != nil {
 		return p, err
 	}
-	before, ok := e.cache[context]
-	if !ok {
-		if before, err = e.encode(context); err != nil {
+	if context != e.context {
+		ids, err := e.encode(context)
+		if err != nil {
 			return p, err
 		}
-		e.cache = map[string][]int32{context: before} // the choices of a document come one after the other
+		e.context, e.contextIDs = context, ids
 	}
-	if len(before) == 0 {
+	before := len(e.contextIDs)
+	if before == 0 {
 		return e.alone(context + continuation)
 	}
-	p = Pair{Context: before}
-	if len(whole) > len(before) {
-		p.Continuation = whole[len(before):]
+	p = Pair{Context: e.contextIDs}
+	if len(whole) > before {
+		p.Continuation = whole[before:]
 	}
 	return p, nil
 }

@@ -14,7 +14,7 @@ import (
 func literal(s string) (any, error) {
 	p := &literalParser{s: strings.TrimLeft(s, " \t")}
 	v, err := p.value(0)
-	if err == nil && p.blank() && p.s != "" {
+	if p.blank(); err == nil && p.s != "" {
 		err = errors.New("more follows after the value")
 	}
 	if err != nil {
@@ -28,10 +28,7 @@ const maxLiteral = 64 // how deep values nest
 type literalParser struct{ s string }
 
 // blank passes over white space.
-func (p *literalParser) blank() bool {
-	p.s = strings.TrimLeft(p.s, " \t\r\n")
-	return true
-}
+func (p *literalParser) blank() { p.s = strings.TrimLeft(p.s, " \t\r\n") }
 
 func (p *literalParser) take(prefix string) bool {
 	p.blank()

@@ -1,6 +1,9 @@
 package tasks
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Random is Python's random.Random: the Mersenne Twister MT19937 (Matsumoto and Nishimura 1998), seeded and used as
 // CPython does, so that the same examples are drawn.
@@ -69,12 +72,9 @@ func (r *Random) Float() float64 {
 
 // below is _randbelow: a number below n, which has less than 32 bits.
 func (r *Random) below(n int) int {
-	bits := 0
-	for x := n; x > 0; x >>= 1 {
-		bits++
-	}
+	unused := 32 - bits.Len(uint(n))
 	for {
-		if x := int(r.next() >> (32 - bits)); x < n {
+		if x := int(r.next() >> unused); x < n {
 			return x
 		}
 	}

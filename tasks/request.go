@@ -3,6 +3,7 @@ package tasks
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -137,7 +138,7 @@ func (r *Requests) judge(x *Item, p *Prompter) error {
 	for _, g := range list {
 		n, ok := integer(g)
 		if s, is := g.(string); is && !x.Several {
-			n, ok = index(choices, s), true
+			n, ok = slices.Index(choices, s), true
 		}
 		if !ok {
 			return d.at("doc_to_target", fmt.Errorf("it makes %s, which is neither the number of a choice nor a choice", kindOf(g)))
@@ -157,16 +158,6 @@ func count(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// index is that of a choice; -1 if it is none.
-func index(choices []string, s string) int {
-	for i, c := range choices {
-		if c == s {
-			return i
-		}
-	}
-	return -1
 }
 
 // listOf is a list, or nil.
