@@ -100,14 +100,14 @@ func described(p *blocks.Planned, d *dsl.Decoded) (keys fineweb.Object, places m
 	}
 	if files, ok := keys.Get("data_files"); ok {
 		if _, splits := files.(fineweb.Object); !splits {
-			keys, err = measured(keys, files)
+			keys = measured(keys, files)
 		}
 	}
-	return keys, places, err
+	return keys, places, nil
 }
 
 // measured names the split of files that are given without one.
-func measured(keys fineweb.Object, files any) (fineweb.Object, error) {
+func measured(keys fineweb.Object, files any) fineweb.Object {
 	split := "test"
 	for _, name := range []string{"validation_split", "test_split"} {
 		if s, ok := keys.Get(name); ok {
@@ -122,7 +122,7 @@ func measured(keys fineweb.Object, files any) (fineweb.Object, error) {
 			keys[i].Value = fineweb.Object{{Name: split, Value: files}}
 		}
 	}
-	return keys, nil
+	return keys
 }
 
 // Plain turns a value of the language into one of a description.
