@@ -71,7 +71,8 @@ func unknownContamination() map[string]any {
 }
 
 // contaminated looks for n-grams of what is measured in what the stages trained on, and returns values. add adds what is
-// measured, which is of these data. The stage's result is in the folder weights. If the training data cannot be read, it warns: that is no reason to end the run.
+// measured, which is of these data. The stage's result is in the folder weights. If the training data cannot be read, it
+// warns: that is no reason to end the run.
 func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
 	measured []*data.Data, add func(*fineweb.Check) error) (map[string]any, error) {
 	values := unknownContamination()

@@ -276,7 +276,7 @@ func (e *Tasks) inference(q *tasks.Questions) (x program.Inference, requests []f
 			Sampling: forward.Sampling{Temperature: p.Writing.Temperature, TopK: p.Writing.TopK, TopP: p.Writing.Top(),
 				Seed: e.Seed}})
 	}
-	x.Texts = min(len(prompts), 16)
+	x.Texts = min(len(prompts), mostTexts)
 	return x, requests, prompts
 }
 
