@@ -25,6 +25,7 @@ import (
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/trainstate"
 	"stepflow/runtime/words"
 )
 
@@ -172,6 +173,18 @@ func (s *Subject) weights(r *blocks.Run) (string, error) {
 		return r.Result(s.Stage.Addr)
 	}
 	return s.Folder, nil
+}
+
+// step returns the step of the model whose weights are in a folder: the stage may have ended before its last one. It is
+// 0 for an imported model.
+func (s *Subject) step(weights string) int {
+	if s.Stage == nil {
+		return 0
+	}
+	if t, err := trainstate.Read(weights); err == nil {
+		return t.Step
+	}
+	return s.Stage.Steps
 }
 
 // Readable reads the float64 weights of an imported model, once a run: a weight beyond the range of float32 is an

@@ -23,7 +23,6 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
-	"stepflow/runtime/trainstate"
 	"stepflow/runtime/words"
 	"stepflow/tracing"
 )
@@ -269,15 +268,8 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 			r.Observe.Warn(ctx, "%s is not defined: %s", name, blocks.NotDefined[name])
 		}
 	}
-	step := 0
-	if e.Stage != nil {
-		step = e.Stage.Steps
-		if t, err := trainstate.Read(weights); err == nil { // it may have ended earlier
-			step = t.Step
-		}
-	}
 	loss := values["loss"].(float64)
-	return values, metrics.WriteEvaluation(r.Folder(), step, loss, math.Exp(loss))
+	return values, metrics.WriteEvaluation(r.Folder(), e.step(weights), loss, math.Exp(loss))
 }
 
 // measured is what a model made of the batches so far.

@@ -76,11 +76,7 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 	if flaw != "" {
 		values[blocks.Flaw] = flaw
 	}
-	step := 0
-	if e.Stage != nil {
-		step = e.Stage.Steps
-	}
-	return values, metrics.WriteScores(r.Folder(), step, scalars(results))
+	return values, metrics.WriteScores(r.Folder(), e.step(weights), scalars(results))
 }
 
 // score scores requests; flaw says why a likelihood is not a number.
