@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"stepflow/runtime/blocks"
 )
 
 // Pair is the difference of two models on the documents of a task, which both were asked in the same words: that of their
@@ -73,9 +75,9 @@ func pairs(from, to *Block, task string) (list []*Pair) {
 		before, after := x.column(m.Name), y.column(m.Name)
 		switch {
 		case before == nil || was.Value == nil || off(before, *was.Value):
-			list = append(list, none("%s: %s is not the mean of its documents in %s", from.Address, m.Name, samplesFile)...)
+			list = append(list, none("%s: %s is not the mean of its documents in %s", from.Address, m.Name, blocks.SamplesFile)...)
 		case after == nil || m.Value == nil || off(after, *m.Value):
-			list = append(list, none("%s: %s is not the mean of its documents in %s", to.Address, m.Name, samplesFile)...)
+			list = append(list, none("%s: %s is not the mean of its documents in %s", to.Address, m.Name, blocks.SamplesFile)...)
 		default:
 			p := pair()
 			p.Metric = m.Name
@@ -101,9 +103,9 @@ func off(list []float64, value float64) bool {
 func (b *Block) measured(s *Score) (m *measured, why string) {
 	switch x := b.samples; {
 	case x == nil:
-		return nil, samplesFile + " is gone"
+		return nil, blocks.SamplesFile + " is gone"
 	case x.lost != "":
-		return nil, fmt.Sprintf("of %s, %s", samplesFile, x.lost)
+		return nil, fmt.Sprintf("of %s, %s", blocks.SamplesFile, x.lost)
 	case x.tasks[s.Task] != nil:
 		m = x.tasks[s.Task]
 	default:
@@ -118,7 +120,7 @@ func (b *Block) measured(s *Score) (m *measured, why string) {
 		}
 	}
 	if float64(len(m.documents)) != s.Documents {
-		return nil, fmt.Sprintf("%s has %d of its %.0f documents", samplesFile, len(m.documents), s.Documents)
+		return nil, fmt.Sprintf("%s has %d of its %.0f documents", blocks.SamplesFile, len(m.documents), s.Documents)
 	}
 	return m, ""
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"stepflow/dsl/addr"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/plan"
 	"stepflow/runtime/results"
@@ -171,7 +172,7 @@ func (r *Reader) score(run *Run, b *Block, s *state.Block) (err error) {
 	delete(b.Values, "results")
 	if b.samples != nil && b.samples.lost != "" {
 		b.Warnings = append(slices.Clone(b.Warnings), fmt.Sprintf("of %s, %s: its documents are not compared",
-			filepath.Join(run.Dir, s.Dir, samplesFile), b.samples.lost))
+			filepath.Join(run.Dir, s.Dir, blocks.SamplesFile), b.samples.lost))
 	}
 	return nil
 }

@@ -13,11 +13,9 @@ import (
 	"time"
 
 	"stepflow/foreign"
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/state"
 )
-
-// samplesFile lies beside the result of an evaluation on tasks, with a line about each document.
-const samplesFile = "samples.jsonl"
 
 // Bounds of what is read of such files: of a line in bytes, of a file in metrics, of those of a run together in
 // documents.
@@ -65,7 +63,7 @@ func (r *Reader) samples(run *Run, address string, s *state.Block) (*sampled, er
 	if !filepath.IsLocal(s.Dir) {
 		return nil, nil
 	}
-	path := filepath.Join(run.Dir, s.Dir, samplesFile)
+	path := filepath.Join(run.Dir, s.Dir, blocks.SamplesFile)
 	f, err := foreign.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		delete(r.evaluated, address)

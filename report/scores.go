@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/metrics"
 )
 
@@ -45,7 +46,7 @@ func scores(values map[string]any, x *sampled) (list []*Score) {
 			if name == "documents" || name == "chance" || isStderr(name) {
 				continue
 			}
-			m := Metric{Name: name, Value: number(v), Stderr: number(numbers[stderrName(name)])}
+			m := Metric{Name: name, Value: number(v), Stderr: number(numbers[blocks.StderrName(name)])}
 			m.Guess = guessed[name] && m.guess(s)
 			s.Metrics = append(s.Metrics, m)
 		}
@@ -71,15 +72,6 @@ func number(v any) *float64 {
 		return &x
 	}
 	return nil
-}
-
-// stderrName is the name of a metric's standard error: a filter comes last.
-func stderrName(metric string) string {
-	name, filter, filtered := strings.Cut(metric, ",")
-	if filtered {
-		return name + "_stderr," + filter
-	}
-	return name + "_stderr"
 }
 
 func isStderr(name string) bool { return strings.HasSuffix(unfiltered(name), "_stderr") }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/state"
 )
 
@@ -53,7 +54,7 @@ func evaluation(t *testing.T, dir, address string, groups map[string]map[string]
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(path, samplesFile), []byte(lines.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(path, blocks.SamplesFile), []byte(lines.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -155,7 +156,7 @@ func TestNotPaired(t *testing.T) {
 			dir := tasksRun(t, func(dir, at string) *state.Block { return evaluation(t, dir, at, nil, good) },
 				func(dir, at string) *state.Block {
 					b := evaluation(t, dir, at, nil, other)
-					path := filepath.Join(dir, b.Dir, samplesFile)
+					path := filepath.Join(dir, b.Dir, blocks.SamplesFile)
 					if c.name == "cut" {
 						c.spoil = func(path string) error {
 							return os.WriteFile(path, []byte(`{"task":"b","document":0,"metrics":{}}`+"\n"), 0o644)
@@ -274,7 +275,7 @@ func TestSamplesOnce(t *testing.T) {
 	if first == nil || get() != first {
 		t.Error("a file that did not change was read again")
 	}
-	path := filepath.Join(dir, "blocks", "evaluate.tasks.one", "result", samplesFile)
+	path := filepath.Join(dir, "blocks", "evaluate.tasks.one", "result", blocks.SamplesFile)
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"stepflow/foreign"
+	"stepflow/runtime/blocks"
 )
 
 // asked is a task of the rows: in which evaluation of each.
@@ -134,7 +135,7 @@ func (t *Table) metric(a *asked, metric string, all []*chain, differences map[*c
 	difference := func(c *chain) *Pair { return pairOf(differences[c], metric) }
 	main := add(metric, "", Result, func(c *chain) *float64 { return of(c).Value })
 	main.pair = func(from, to *chain) *Pair { return pairOf(a.pairs(from, to), metric) }
-	main.Stderr = add(stderrName(metric), "", Beside, func(c *chain) *float64 { return of(c).Stderr }).Name
+	main.Stderr = add(blocks.StderrName(metric), "", Beside, func(c *chain) *float64 { return of(c).Stderr }).Name
 	add(metric, "_difference", Beside, func(c *chain) *float64 {
 		if p := difference(c); p != nil {
 			return &p.Difference

@@ -21,6 +21,19 @@ const Ended = "ended"
 // WritesTo names the value that holds the user's folder that a block writes to, until the block has ended.
 const WritesTo = "folder"
 
+// SamplesFile lies beside the values of an evaluation on tasks, with a line about each document.
+const SamplesFile = "samples.jsonl"
+
+// StderrName names the standard error of a metric among the results of tasks. A filter comes last, as
+// lm-evaluation-harness has it: exact_match_stderr,strict-match.
+func StderrName(metric string) string {
+	name, filter, filtered := strings.Cut(metric, ",")
+	if filtered {
+		return name + "_stderr," + filter
+	}
+	return name + "_stderr"
+}
+
 // Writable replaces numbers that JSON cannot hold by null, and puts words for them under NotFinite.
 func Writable(values map[string]any) map[string]any {
 	words := map[string]any{}

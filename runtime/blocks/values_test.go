@@ -25,3 +25,11 @@ func TestValuesThatJSONHasNoWordFor(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func TestStderrName(t *testing.T) {
+	for metric, want := range map[string]string{"acc": "acc_stderr", "exact_match,strict-match": "exact_match_stderr,strict-match"} {
+		if got := StderrName(metric); got != want {
+			t.Errorf("%s has %s, not %s", metric, got, want)
+		}
+	}
+}

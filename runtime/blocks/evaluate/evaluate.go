@@ -93,7 +93,7 @@ func (*Evaluation) Runs() bool { return true }
 // Files lists what is kept with the values.
 func (e *Evaluation) Files(bool) []string {
 	if _, ok := e.Evaluator.(*Tasks); ok {
-		return []string{checkpoint.NoteName, samplesFile}
+		return []string{checkpoint.NoteName, blocks.SamplesFile}
 	}
 	return []string{checkpoint.NoteName}
 }

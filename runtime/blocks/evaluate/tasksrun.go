@@ -23,9 +23,6 @@ import (
 	"stepflow/tracing"
 )
 
-// samplesFile holds a line about each document of an evaluation on tasks.
-const samplesFile = "samples.jsonl"
-
 // Run asks the model.
 func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
 	q, err := e.question(ctx, tok)
@@ -60,7 +57,7 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 	if err != nil {
 		return nil, err
 	}
-	e.beside = []checkpoint.Part{checkpoint.Bytes(samplesFile, samples.Bytes())}
+	e.beside = []checkpoint.Part{checkpoint.Bytes(blocks.SamplesFile, samples.Bytes())}
 	for _, n := range append(notes, e.odd(q)...) {
 		r.Observe.Warn(ctx, "%s", n)
 	}
@@ -210,7 +207,7 @@ func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
 			put(key, x)
 		}
 		for key, x := range s.Stderr {
-			put(stderrName(key), x)
+			put(blocks.StderrName(key), x)
 		}
 		if !math.IsNaN(s.Chance) {
 			put("chance", s.Chance)
@@ -221,16 +218,6 @@ func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
 		}
 	}
 	return map[string]any{"results": all, "documents": documents}
-}
-
-// stderrName is the name of a metric's standard error: the filter comes last, as the harness has it.
-func stderrName(key string) string {
-	for i := range key {
-		if key[i] == ',' {
-			return key[:i] + "_stderr" + key[i:]
-		}
-	}
-	return key + "_stderr"
 }
 
 // scalars are the metrics for TensorBoard, in order.

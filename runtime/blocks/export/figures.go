@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"stepflow/runtime/blocks"
 	"stepflow/runtime/modelcard"
 	"stepflow/runtime/state"
 )
@@ -53,7 +54,7 @@ func numbers(task string, values map[string]any) (list []figure) {
 			continue
 		}
 		f := figure{task: task, first: len(list) == 0, name: name, value: v, chance: math.NaN()}
-		if f.stderr = number(metric + "_stderr" + strings.TrimPrefix(name, metric)); name == "loss" && math.IsNaN(f.stderr) {
+		if f.stderr = number(blocks.StderrName(name)); name == "loss" && math.IsNaN(f.stderr) {
 			f.stderr = number("stderr")
 		}
 		if task != "" && strings.HasPrefix(metric, "acc") {
