@@ -158,7 +158,7 @@ func (t *Task) wanted(x *Item) (list []string, err error) {
 	if x.Asked.Choices != nil {
 		n, ok := integer(gold)
 		if !ok || n < 0 || n >= len(x.Asked.Choices) {
-			return nil, fmt.Errorf("it is %s, which is the number of none of %d choices", asText(gold), len(x.Asked.Choices))
+			return nil, fmt.Errorf("it is %s, and there are %d choices, numbered from 0", asText(gold), len(x.Asked.Choices))
 		}
 		return x.Asked.Choices[n : n+1], nil
 	}

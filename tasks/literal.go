@@ -83,7 +83,7 @@ func (p *literalParser) value(depth int) (any, error) {
 		p.s = p.s[end:]
 		return f, nil
 	}
-	return nil, fmt.Errorf("%q is no value", foreign.ShownStart(p.s, 20))
+	return nil, fmt.Errorf("%q is not a value", foreign.ShownStart(p.s, 20))
 }
 
 // list reads up to its closing bracket. One value in round brackets is that value.
@@ -118,7 +118,7 @@ func (p *literalParser) dict(depth int) (any, error) {
 		}
 		name, ok := k.(string)
 		if !ok || !p.take(":") {
-			return nil, errors.New("a key is no text, or has no value")
+			return nil, errors.New("a key is not a text, or has no value")
 		}
 		v, err := p.value(depth + 1)
 		if err != nil {

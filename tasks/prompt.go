@@ -190,7 +190,7 @@ func (p *Prompter) example(b *strings.Builder, x *Document) error {
 	if p.several {
 		n, ok := integer(question)
 		if !ok || n < 0 || n >= len(choices) {
-			return x.at("doc_to_text", fmt.Errorf("it makes %v, which is the number of none of %d choices", question, len(choices)))
+			return x.at("doc_to_text", fmt.Errorf("it makes %v, and there are %d choices, numbered from 0", question, len(choices)))
 		}
 		question, choices = choices[n], nil
 	}
