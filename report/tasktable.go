@@ -12,6 +12,7 @@ import (
 type asked struct {
 	name, task string
 	of         map[*chain]*Block
+	compared   map[[2]*chain][]*Pair // what pairs has returned
 }
 
 // tasks lists what the models at the ends were asked, groups without their parts. A task that a model was asked in several
@@ -45,7 +46,7 @@ func tasks(all []*chain) (list []*asked) {
 			k.evaluation = unkeyed(b.Address) + "."
 		}
 		if found[k] == nil {
-			found[k] = &asked{k.evaluation + s.Task, s.Task, map[*chain]*Block{}}
+			found[k] = &asked{k.evaluation + s.Task, s.Task, map[*chain]*Block{}, map[[2]*chain][]*Pair{}}
 			list = append(list, found[k])
 		}
 		found[k].of[c] = b
@@ -87,16 +88,22 @@ func (a *asked) differences(all []*chain, t *Table) map[*chain][]*Pair {
 	return of
 }
 
-// pairs compares two rows.
+// pairs compares two rows, on all metrics at once.
 func (a *asked) pairs(from, to *chain) []*Pair {
 	x, y := a.of[from], a.of[to]
 	if x == nil || y == nil {
 		return nil
 	}
-	list := pairs(x, y, a.task)
+	rows := [2]*chain{from, to}
+	list, known := a.compared[rows]
+	if known {
+		return list
+	}
+	list = pairs(x, y, a.task)
 	for _, p := range list {
 		p.From.Run, p.To.Run = from.run.Name, to.run.Name
 	}
+	a.compared[rows] = list
 	return list
 }
 
