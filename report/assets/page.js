@@ -288,7 +288,7 @@
     const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [$("span", { class: "name" }, n), "n"])], rows.map(x => [[$("code", {}, x.name), several(x) && $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
     const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model", "m"], ["documents", "n"], ["reached", "n"], ["chance", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
     return section("tasks", "Tasks", $("div", { class: "card" }, whole, folded("tasks", parts, subjects),
-      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing, the score's own or that of guessing. So many documents do not tell the model from one that guesses.")),
+      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing, the score's own or that of guessing. On so few documents the model cannot be told from one that guesses.")),
     differences("before", "Before and after", page.runs.flatMap(r => (r.pairs || []).map(p => Object.assign({}, p, { run: many() ? r.name + ": " : "" }))), "Each model and the one that it was made from, on the same documents"),
     differences("beside", "Against the first run", (page.table || {}).pairs || [], "Each run and the first one, on the same documents"));
   };
