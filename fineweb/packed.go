@@ -267,7 +267,7 @@ func (s *reading) unpack(f file, how *packing, key, path string, keep bool) (to 
 	if errors.Is(broken, ErrUnreachable) {
 		return nil, broken
 	}
-	if broken != io.EOF && !(errors.Is(broken, io.ErrUnexpectedEOF) && whole(r)) {
+	if broken != io.EOF && !(errors.Is(broken, io.ErrUnexpectedEOF) && r != nil && whole(r)) {
 		index.Damage = fmt.Sprintf("the %s stream is damaged or cut off: %v", how.name, broken)
 	}
 	b, err := json.Marshal(index)
