@@ -242,3 +242,27 @@ func TestConversationsInParquet(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestUnreadableParquetConversations: what a row that cannot be read makes of a file is the same whenever it is opened.
+func TestUnreadableParquetConversations(t *testing.T) {
+	t.Setenv("STEPFLOW_CACHE_DIR", t.TempDir())
+	type row struct {
+		Text string `parquet:"text"`
+	}
+	path := filepath.Join(t.TempDir(), "c.parquet")
+	if err := parquet.WriteFile(path, []row{{"a"}, {"\xff"}, {"b"}}); err != nil {
+		t.Fatal(err)
+	}
+	s := Source{Format: FormatConversations, Patterns: []string{path}}
+	for range 2 {
+		if c, err := Open(t.Context(), s); err == nil || !strings.Contains(err.Error(), "c.parquet: row group 0, row 1: column text: ") {
+			t.Fatal(c, err)
+		}
+	}
+	s.SkipErrors = true
+	c, err := Open(t.Context(), s)
+	if err != nil || c.Rows != 3 || len(c.Warnings) > 0 {
+		t.Fatal(c, err)
+	}
+	c.Close()
+}
