@@ -2,12 +2,9 @@ package fineweb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"unicode"
 
@@ -272,45 +269,4 @@ func (x *caught) take(s *sieve, row int64, grams []uint32) {
 			}
 		}
 	}
-}
-
-// inParallel reads all pieces, several at a time. prepare is called for each worker, one after the other, with a corpus
-// that serves it alone, and returns what is done with a piece; pieces come to a worker in their order.
-func (c *Corpus) inParallel(prepare func(w *Corpus) func(p piece) error) error {
-	all := c.pieces()
-	skipped := c.Skipped
-	defer func() { c.Skipped = skipped }() // they are counted where they are read for use
-	var next atomic.Int64
-	workers := min(runtime.GOMAXPROCS(0), len(all))
-	errs := make([]error, workers)
-	var wait sync.WaitGroup
-	for k := range workers {
-		w := c
-		if k > 0 {
-			var err error
-			if w, err = Open(c.source.ctx, c.Source()); err != nil {
-				errs[k] = err
-				break
-			}
-			defer w.Close()
-			w.copies, w.unclean, w.keyed, w.keys = c.copies, c.unclean, c.keyed, c.keys
-			if err := w.use(c.used); err != nil {
-				errs[k] = err
-				break
-			}
-		}
-		do := prepare(w)
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
-				if errs[k] = do(all[i]); errs[k] != nil {
-					next.Store(int64(len(all)))
-					return
-				}
-			}
-		}()
-	}
-	wait.Wait()
-	return errors.Join(errs...)
 }
