@@ -48,14 +48,10 @@ func (c *conversationShard) place(group int, row int64) string {
 	return c.jsonRecords.place(group, row)
 }
 
-// read gives rows of a group; the text of each is its JSON object.
+// read reads rows of a group; the text of each is its JSON object.
 func (c *conversationShard) read(group int, from, n int64) ([]document, error) {
-	next := nextLine
-	if c.list {
-		next = nextEntry
-	}
 	docs := make([]document, n)
-	return docs, c.spans.read(c.file, group, from, n, next, func(i, _ int64, text []byte) {
+	return docs, c.spans.read(c.file, group, from, n, c.next, func(i, _ int64, text []byte) {
 		if text == nil {
 			docs[i].fail(errTooLong)
 		} else {

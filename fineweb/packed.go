@@ -424,6 +424,14 @@ func damageOf(f file, s *reading, place string) error {
 	return nil
 }
 
+// damageWarning tells of a file whose end could not be decompressed; "" of any other.
+func damageWarning(f file) string {
+	if u, ok := f.(*unpackedFile); ok && u.Damage != "" {
+		return u.Damage + ": what comes before is used"
+	}
+	return ""
+}
+
 // brokenOff reports whether a file's text ends before the file does.
 func brokenOff(f file) bool {
 	u, ok := f.(*unpackedFile)

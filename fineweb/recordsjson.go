@@ -144,7 +144,7 @@ func nextEntry(rest []byte) (entry, more []byte, passed int64) {
 	return rest, nil, 0
 }
 
-func (j *jsonRecords) warning() string { return (&jsonlShard{file: j.file}).warning() }
+func (j *jsonRecords) warning() string { return damageWarning(j.file) }
 
 func (j *jsonRecords) Close() error { return j.file.Close() }
 
@@ -155,17 +155,21 @@ func (j *jsonRecords) place(group int, row int64) string {
 	return fmt.Sprintf("line %d", j.number(group, row)+1)
 }
 
+// next cuts the next object off some.
+func (j *jsonRecords) next(rest []byte) (object, more []byte, passed int64) {
+	if j.list {
+		return nextEntry(rest)
+	}
+	return nextLine(rest)
+}
+
 // rows reads few at a time, a span.
 func (j *jsonRecords) rows(group int, visit func(row int64, o Object, err error) bool) error {
-	next := nextLine
-	if j.list {
-		next = nextEntry
-	}
 	more := true
 	for row, n := int64(0), j.groups()[group]; row < n && more; {
 		list, before := j.rest(group, row)
 		some := before + list[0].docs - row
-		err := j.read(j.file, group, row, some, next, func(i, _ int64, text []byte) {
+		err := j.read(j.file, group, row, some, j.next, func(i, _ int64, text []byte) {
 			if !more {
 				return
 			}
