@@ -9,18 +9,18 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// ContaminationGram is how many words or tokens in a row two documents must share: the most that Brown et al. (2020,
-// appendix C) took.
+// ContaminationGram is how many words or tokens in a row two documents must share: the largest n of Brown et al. (2020,
+// appendix C).
 const ContaminationGram = 13
 
 // Check looks for n-grams of documents that are measured, by words and by tokens, in documents that were trained on. The
-// first are in memory by hashes of their n-grams, the others are read once.
+// first are in memory, as hashes of their n-grams; the others are read once.
 type Check struct {
 	tok      *tokenizer.Tokenizer
 	words    *overlap
 	tokens   *overlap
 	measured []fmt.Stringer // where the documents lie
-	trained  []*Set         // which places are told of
+	trained  []*Set         // to which the sightings refer
 	group    uint64         // the number of the next set
 }
 
@@ -28,7 +28,7 @@ type Check struct {
 type overlap struct {
 	index *ngram.Index
 	add   *ngram.Scanner
-	first []atomic.Uint64 // of each n-gram, where it was found first: a sighting and one; 0 for nowhere
+	first []atomic.Uint64 // for each n-gram, where it was found first: 1 + a sighting; 0 if it was not found
 }
 
 // spot is where a document lies.
@@ -48,8 +48,8 @@ func (s spot) String() string {
 	return Shown(c.files[s.piece.file]) + ", " + c.place(s.piece, s.row)
 }
 
-// A sighting orders places as they were trained on first: by set, by source of a mixture, and by row of the source or
-// position in its tokens.
+// A sighting is a place as a number, which is smaller the earlier the place was trained on: the set, the source of a
+// mixture, and the row of the source or the position in its tokens.
 const (
 	setShift    = 56
 	sourceShift = 48

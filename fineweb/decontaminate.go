@@ -11,9 +11,9 @@ import (
 	"stepflow/fineweb/ngram"
 )
 
-// Against is a set of documents, such as those of an evaluation, which no document to train on may share an n-gram of
-// words with. One that does is left out whole: what a document loses is then counted in documents, and those that stay
-// are as they were. Held-out documents stay, since they are what is kept apart.
+// Against is a set of documents, such as those of an evaluation, with which no document to train on may share an n-gram of
+// words. A document that does is left out whole, so that what is lost can be counted in documents, and those that stay are
+// as they were. Held-out documents stay, since they are what is kept apart.
 type Against struct {
 	Name       string // for messages
 	Identity   string // of the documents
@@ -214,8 +214,8 @@ func (a *Against) sieve(ctx context.Context) (*sieve, error) {
 	return s, nil
 }
 
-// sift looks for the n-grams of the sieves in all documents to train on, several pieces at a time. It gives for each
-// sieve what each worker found.
+// sift looks for the n-grams of the sieves in all documents to train on, several pieces at a time. For each sieve, it
+// returns what each worker found.
 func (c *Corpus) sift(sieves []*sieve) (found [][]*caught, err error) {
 	found = make([][]*caught, len(sieves))
 	err = c.inParallel(func(w *Corpus) func(p piece) error {
@@ -264,7 +264,7 @@ func (x *caught) take(s *sieve, row int64, grams []uint32) {
 	default:
 		slices.Sort(grams)
 		for _, g := range slices.Compact(grams) {
-			if s.counts[g].Add(1) <= int32(s.MaxMatches) { // of those beyond none counts
+			if s.counts[g].Add(1) <= int32(s.MaxMatches) { // beyond that, the n-gram does not count
 				x.each = append(x.each, sharing{row, g})
 			}
 		}

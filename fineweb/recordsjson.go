@@ -53,7 +53,7 @@ func (j *jsonRecords) index(s *reading) error {
 	return err
 }
 
-// entries finds those of the list whose bracket stands before a byte, in one pass.
+// entries finds the entries of the list, the first of which begins at a byte, in one pass.
 func (j *jsonRecords) entries(from int64) error {
 	var scan entryScan
 	buf := make([]byte, window)
@@ -211,10 +211,10 @@ func objectOf(text []byte) (Object, error) {
 	return o, err
 }
 
-// jsonValues reads values of which so many may still come.
+// jsonValues reads the values of a row.
 type jsonValues struct {
 	*json.Decoder
-	left int
+	left int // how many values may still come
 }
 
 func (r *jsonValues) next(depth int) (any, error) {
@@ -253,7 +253,7 @@ func (r *jsonValues) next(depth int) (any, error) {
 	return t, nil // nil, a bool or a string
 }
 
-// object reads the fields of one; of a name that stands twice the last counts, as Python's json has it.
+// object reads the fields of an object. Of a name that stands twice the last counts, as in Python's json.
 func (r *jsonValues) object(depth int) (Object, error) {
 	o, places := Object{}, map[string]int{}
 	for r.More() {

@@ -145,7 +145,7 @@ func (r *parquetRecords) rowEnds() error {
 	return nil
 }
 
-// value reads a field of what is there; repeated is how many repeated fields are around it.
+// value reads a field, which may be absent; repeated is how many repeated fields are around it.
 func (r *parquetRecords) value(f *parquetField, repeated int) (any, error) {
 	if !f.optional && !f.repeated {
 		return r.content(f, repeated)
@@ -227,7 +227,7 @@ func (r *parquetRecords) use(leaf *parquetField) error {
 	return nil
 }
 
-// content reads what a field holds that is there.
+// content reads what a field holds, which is there.
 func (r *parquetRecords) content(f *parquetField, repeated int) (any, error) {
 	if f.fields == nil && f.typ.read != nil {
 		return r.leaf(f)

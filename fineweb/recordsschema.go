@@ -36,8 +36,8 @@ const (
 	directShape              // the only child's value: what stands between a list and its elements
 )
 
-// field makes a tree of the first elements of a schema; rest are the others. Of the fields around it, so many are optional
-// or repeated.
+// field makes a tree of the first elements of a schema; rest are the others. Of the fields around it, present are
+// optional or repeated.
 func (r *parquetRecords) field(
 	schema []format.SchemaElement, present, depth int,
 ) (f *parquetField, rest []format.SchemaElement, err error) {

@@ -11,8 +11,8 @@ import (
 
 // Tuning makes tokens of the rows of conversations, and says how they are put into sequences.
 type Tuning struct {
-	// Encode gives the tokens of a row of a form, and for each whether predicting it counts in the loss. Quoted counts special tokens
-	// that the row itself holds, which are text. It is called by several goroutines at a time.
+	// Encode returns the tokens of a row of a form, and for each whether predicting it counts in the loss. quoted is the number
+	// of special tokens that stand in the row itself, which are text. It is called by several goroutines at a time.
 	Encode func(form, row string) (ids []int32, loss []bool, quoted int, err error)
 	Pack   bool // several conversations share a sequence, masked from each other
 	Drop   bool // those that are longer than a sequence are left out; else their ends are

@@ -7,7 +7,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// heldTuned is Held of conversations: they lie whole in windows, one after the other, and the tokens that count in the loss
+// heldTuned is Held for conversations: they lie whole in windows, one after the other, and the tokens that count in the loss
 // are those that are predicted.
 func (m *Set) heldTuned(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
 	h := &tunedHeld{Windows: w, tok: tok, visit: visit, held: &Held{Counts: map[int32]int64{}}}
