@@ -9,18 +9,18 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// ContaminationGram is how many words or tokens in a row two documents must share: the most that Brown et al. (2020,
-// appendix C) took.
+// ContaminationGram is how many words or tokens in a row two documents must share: the largest n of Brown et al. (2020,
+// appendix C).
 const ContaminationGram = 13
 
 // Check looks for n-grams of documents that are measured, by words and by tokens, in documents that were trained on. The
-// first are in memory by hashes of their n-grams, the others are read once.
+// first are in memory, as hashes of their n-grams; the others are read once.
 type Check struct {
 	tok      *tokenizer.Tokenizer
 	words    *overlap
 	tokens   *overlap
 	measured []fmt.Stringer // where the documents lie
-	trained  []*Set         // which places are told of
+	trained  []*Set         // to which the sightings refer
 	group    uint64         // the number of the next set
 }
 
@@ -28,7 +28,7 @@ type Check struct {
 type overlap struct {
 	index *ngram.Index
 	add   *ngram.Scanner
-	first []atomic.Uint64 // of each n-gram, where it was found first: a sighting and one; 0 for nowhere
+	first []atomic.Uint64 // for each n-gram, where it was found first: 1 + a sighting; 0 if it was not found
 }
 
 // spot is where a document lies.
@@ -48,8 +48,8 @@ func (s spot) String() string {
 	return Shown(c.files[s.piece.file]) + ", " + c.place(s.piece, s.row)
 }
 
-// A sighting orders places as they were trained on first: by set, by source of a mixture, and by row of the source or
-// position in its tokens.
+// A sighting is a place as a number, which is smaller the earlier the place was trained on: the set, the source of a
+// mixture, and the row of the source or the position in its tokens.
 const (
 	setShift    = 56
 	sourceShift = 48
@@ -104,54 +104,6 @@ func (k *Check) kinds() []*overlap { return []*overlap{k.words, k.tokens} }
 
 // full reports whether the documents have more n-grams than are looked for.
 func (k *Check) full() bool { return k.words.index.Full() || k.tokens.index.Full() }
-
-// reached visits the documents that windows are cut of, with their tokens, until visit returns false. Where documents are
-// joined what stands between them is not counted among the first tokens.
-func (m *Set) reached(tok *tokenizer.Tokenizer, w Windows,
-	visit func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error)) error {
-	windows := m.cutter(tok, w, func(*Batch) error { return nil })
-	windows.Batch = 1 // of which nothing is made
-	for i, most := range m.shares(w.Limit) {
-		c := m.corpora[i]
-		windows.most = most
-		if err := c.use(tok); err != nil {
-			return err
-		}
-		for _, p := range c.pieces() {
-			if windows.full() {
-				break
-			}
-			docs, err := c.read(p)
-			if err != nil {
-				return err
-			}
-			for r := range docs {
-				d := &docs[r]
-				if ok, err := c.check(d, w.Split, p, r); err != nil && w.Join == nil {
-					return err
-				} else if !ok || err != nil || windows.full() {
-					continue
-				}
-				if c.tokens != nil {
-					if d.ids, err = c.tokens.whole(d.at); err != nil {
-						return err
-					}
-				}
-				ids, _, err := c.tokensOf(tok, d)
-				if err != nil {
-					return c.bad(p, r, err)
-				}
-				if w.Limit > 0 {
-					windows.document(ids, len(ids) > 0 && c.opens(tok, ids[0]))
-				}
-				if more, err := visit(c, p, r, d, ids); err != nil || !more {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
 
 // Trained looks for the n-grams in the documents that a stream of the training split has given up to a position, each
 // once, however often it was read. A text that was begun counts whole. The set stays open for Result.
@@ -271,87 +223,6 @@ func (c *Corpus) scanTokens(at, most int64, tok *tokenizer.Tokenizer, words, tok
 // content is what tokens of a document spell, without those that say where it begins and ends.
 func content(tok *tokenizer.Tokenizer, ids []int32) string {
 	return tok.Spell(slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return id == tok.BOS || id == tok.EOS }))
-}
-
-// given says which documents a stream has given up to a position. See order.go for the order.
-type given struct {
-	corpus *Corpus
-	all    bool
-	turn   map[int]int // of each piece, by its number
-	pieces int
-	round  int           // all before it were given whole
-	begun  map[int][]int // rows that this round has given, by the number of their piece
-	last   [2]int        // piece and row of the document at the position
-	tokens int64         // of which so many were given; 0 if it was not begun
-}
-
-func (c *Corpus) given(at Cursor) (*given, error) {
-	g := &given{corpus: c, all: at.Epoch > 0, turn: map[int]int{}, round: at.Round, begun: map[int][]int{},
-		tokens: int64(at.Token)}
-	if g.all {
-		return g, nil
-	}
-	s := c.shuffler(0, c.read)
-	g.pieces = s.rounds()
-	for i, p := range s.sequence {
-		g.turn[p.number] = i
-	}
-	n := at.Document
-	if at.Token > 0 {
-		n++
-	}
-	if n == 0 || at.Round >= s.rounds() {
-		return g, nil
-	}
-	if err := s.round(at.Round); err != nil {
-		return nil, err
-	}
-	for i := range min(n, len(s.rows)) {
-		_, p, row := s.document(i)
-		g.begun[p.number] = append(g.begun[p.number], row)
-		if i == at.Document {
-			g.last = [2]int{p.number, row}
-		}
-	}
-	return g, nil
-}
-
-// hands lists the hands of a piece that were given whole.
-func (g *given) hands(p piece) (list []int) {
-	for k := range g.corpus.lanes() {
-		if (g.turn[p.number]+k)%g.pieces < g.round {
-			list = append(list, k)
-		}
-	}
-	return list
-}
-
-// any reports whether a document of a piece was given.
-func (g *given) any(p piece) bool {
-	return g.all || len(g.begun[p.number]) > 0 || len(g.hands(p)) > 0
-}
-
-// rows lists the rows of a piece of n documents that were given.
-func (g *given) rows(p piece, n int) (rows []int) {
-	if g.all {
-		for r := range n {
-			rows = append(rows, r)
-		}
-		return rows
-	}
-	lanes, order := g.corpus.lanes(), g.corpus.order(n, 0, uint64(p.number))
-	for _, k := range g.hands(p) {
-		rows = append(rows, order[k*n/lanes:(k+1)*n/lanes]...)
-	}
-	return append(rows, g.begun[p.number]...)
-}
-
-// most is how many tokens of a document were given; 0 for all.
-func (g *given) most(p piece, row int) int64 {
-	if g.tokens > 0 && g.last == [2]int{p.number, row} {
-		return g.tokens
-	}
-	return 0
 }
 
 // Overlap counts the documents of which an n-gram was found.

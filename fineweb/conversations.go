@@ -2,17 +2,12 @@ package fineweb
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/big"
-	"path/filepath"
+	"os"
 	"strconv"
-
-	"stepflow/fineweb/web"
-	"stepflow/foreign"
 )
 
 // FormatConversations is the format of data whose documents are rows with whatever they hold: JSON objects, of which a
@@ -53,14 +48,10 @@ func (c *conversationShard) place(group int, row int64) string {
 	return c.jsonRecords.place(group, row)
 }
 
-// read gives rows of a group; the text of each is its JSON object.
+// read reads rows of a group; the text of each is its JSON object.
 func (c *conversationShard) read(group int, from, n int64) ([]document, error) {
-	next := nextLine
-	if c.list {
-		next = nextEntry
-	}
 	docs := make([]document, n)
-	return docs, c.spans.read(c.file, group, from, n, next, func(i, _ int64, text []byte) {
+	return docs, c.spans.read(c.file, group, from, n, c.next, func(i, _ int64, text []byte) {
 		if text == nil {
 			docs[i].fail(errTooLong)
 		} else {
@@ -71,48 +62,21 @@ func (c *conversationShard) read(group int, from, n int64) ([]document, error) {
 
 // asLines is a parquet file as JSON lines: a copy that is made once and kept as those of compressed files are.
 func (s *reading) asLines(f file, name string) (file, error) {
-	id, err := s.contentID(web.Entry{Address: name}, f)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s lines of rows 1 %t %s", unpackedMagic, s.SkipErrors, s.identify(web.Entry{Address: name}, id)))
-	key := hex.EncodeToString(sum[:16])
-	dir := foreign.CacheDir()
-	path := filepath.Join(dir, "unpacked", key)
-	if dir != "" {
-		if u, err := openUnpacked(path, key); err == nil {
-			u.packed = f
-			return u, nil
-		}
-	}
-	records, err := openParquetRecords(s, f, name)
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	lines := &packing{name: "parquet", open: func(io.Reader) (io.ReadCloser, error) {
+	lines := &packing{name: "parquet", strict: true, open: func(io.Reader) (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		go func() {
-			failed = s.writeLines(w, records)
-			w.CloseWithError(failed)
+			records, err := openParquetRecords(s, f, name)
+			if err == nil {
+				err = s.writeLines(w, records)
+			}
+			w.CloseWithError(err)
 		}()
 		return r, nil
 	}}
-	c, err := s.unpack(f, lines, key, path, dir != "")
-	if err == nil && failed != nil { // it would be kept as damage
-		c.Close()
-		err = failed
-	}
-	if err != nil {
-		return nil, err
-	}
-	u, err := readUnpacked(c, path, key)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	u.packed = f
-	return u, nil
+	what := fmt.Sprintf(" lines of rows 1 %t ", s.SkipErrors)
+	return s.copied(f, name, what, func(key, path string, keep bool) (*os.File, error) {
+		return s.unpack(f, lines, key, path, keep)
+	})
 }
 
 // writeLines writes the rows of a file, one a line. Where errors are passed over, the line of one that cannot be read is no

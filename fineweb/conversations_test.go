@@ -183,6 +183,26 @@ func TestLongConversations(t *testing.T) {
 	}
 }
 
+// TestHeldConversations: they lie whole in windows, in order, also where the first has no tokens.
+func TestHeldConversations(t *testing.T) {
+	set := setOf(t, conversations(t, 6, func(i int) int { return []int{0, 3, 5, 0, 2, 5}[i] }))
+	set.Tune(&Tuning{Encode: lengthsEncoder})
+	var ids, targets []int32
+	h, err := set.Held(tok(t), Windows{Split: All, Length: 8, Batch: 2}, func(b *Batch) error {
+		ids, targets = append(ids, b.IDs...), append(targets, b.Targets...)
+		return nil
+	})
+	if err != nil || h.Documents != 6 || h.Tokens != 2+4+1+4 {
+		t.Fatal(h, err)
+	}
+	const no = Ignored
+	wantIDs := []int32{2, 2, 2, 3, 3, 3, 3, 3, 5, 5, 6, 6, 6, 6, 6, 0}
+	wantTargets := []int32{2, 2, no, 3, 3, 3, 3, no, 5, no, 6, 6, 6, 6, no, no}
+	if !slices.Equal(ids, wantIDs) || !slices.Equal(targets, wantTargets) {
+		t.Errorf("%v\n%v", ids, targets)
+	}
+}
+
 // TestBadConversations say where they lie, or are counted.
 func TestBadConversations(t *testing.T) {
 	s := conversations(t, 20, func(i int) int { return map[bool]int{true: -1, false: 4}[i == 7] })
@@ -241,4 +261,28 @@ func TestConversationsInParquet(t *testing.T) {
 	if len(got[0]) != 2 || !slices.Equal(got[0], got[1]) || !slices.Equal(got[1], got[2]) {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestUnreadableParquetConversations: what a row that cannot be read makes of a file is the same whenever it is opened.
+func TestUnreadableParquetConversations(t *testing.T) {
+	t.Setenv("STEPFLOW_CACHE_DIR", t.TempDir())
+	type row struct {
+		Text string `parquet:"text"`
+	}
+	path := filepath.Join(t.TempDir(), "c.parquet")
+	if err := parquet.WriteFile(path, []row{{"a"}, {"\xff"}, {"b"}}); err != nil {
+		t.Fatal(err)
+	}
+	s := Source{Format: FormatConversations, Patterns: []string{path}}
+	for range 2 {
+		if c, err := Open(t.Context(), s); err == nil || !strings.Contains(err.Error(), "c.parquet: row group 0, row 1: column text: ") {
+			t.Fatal(c, err)
+		}
+	}
+	s.SkipErrors = true
+	c, err := Open(t.Context(), s)
+	if err != nil || c.Rows != 3 || len(c.Warnings) > 0 {
+		t.Fatal(c, err)
+	}
+	c.Close()
 }

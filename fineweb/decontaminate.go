@@ -2,21 +2,18 @@ package fineweb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"unicode"
 
 	"stepflow/fineweb/ngram"
 )
 
-// Against is a set of documents, such as those of an evaluation, which no document to train on may share an n-gram of
-// words with. One that does is left out whole: what a document loses is then counted in documents, and those that stay
-// are as they were. Held-out documents stay, since they are what is kept apart.
+// Against is a set of documents, such as those of an evaluation, with which no document to train on may share an n-gram of
+// words. A document that does is left out whole, so that what is lost can be counted in documents, and those that stay are
+// as they were. Held-out documents stay, since they are what is kept apart.
 type Against struct {
 	Name       string // for messages
 	Identity   string // of the documents
@@ -217,8 +214,8 @@ func (a *Against) sieve(ctx context.Context) (*sieve, error) {
 	return s, nil
 }
 
-// sift looks for the n-grams of the sieves in all documents to train on, several pieces at a time. It gives for each
-// sieve what each worker found.
+// sift looks for the n-grams of the sieves in all documents to train on, several pieces at a time. For each sieve, it
+// returns what each worker found.
 func (c *Corpus) sift(sieves []*sieve) (found [][]*caught, err error) {
 	found = make([][]*caught, len(sieves))
 	err = c.inParallel(func(w *Corpus) func(p piece) error {
@@ -267,50 +264,9 @@ func (x *caught) take(s *sieve, row int64, grams []uint32) {
 	default:
 		slices.Sort(grams)
 		for _, g := range slices.Compact(grams) {
-			if s.counts[g].Add(1) <= int32(s.MaxMatches) { // of those beyond none counts
+			if s.counts[g].Add(1) <= int32(s.MaxMatches) { // beyond that, the n-gram does not count
 				x.each = append(x.each, sharing{row, g})
 			}
 		}
 	}
-}
-
-// inParallel reads all pieces, several at a time. prepare is called for each worker, one after the other, with a corpus
-// that serves it alone, and returns what is done with a piece; pieces come to a worker in their order.
-func (c *Corpus) inParallel(prepare func(w *Corpus) func(p piece) error) error {
-	all := c.pieces()
-	skipped := c.Skipped
-	defer func() { c.Skipped = skipped }() // they are counted where they are read for use
-	var next atomic.Int64
-	workers := min(runtime.GOMAXPROCS(0), len(all))
-	errs := make([]error, workers)
-	var wait sync.WaitGroup
-	for k := range workers {
-		w := c
-		if k > 0 {
-			var err error
-			if w, err = Open(c.source.ctx, c.Source()); err != nil {
-				errs[k] = err
-				break
-			}
-			defer w.Close()
-			w.copies, w.unclean, w.keyed, w.keys = c.copies, c.unclean, c.keyed, c.keys
-			if err := w.use(c.used); err != nil {
-				errs[k] = err
-				break
-			}
-		}
-		do := prepare(w)
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
-				if errs[k] = do(all[i]); errs[k] != nil {
-					next.Store(int64(len(all)))
-					return
-				}
-			}
-		}()
-	}
-	wait.Wait()
-	return errors.Join(errs...)
 }

@@ -64,13 +64,7 @@ func (j *jsonlShard) index() error {
 	return damageOf(j.file, j.source, fmt.Sprintf("line %d", max(1, lines)))
 }
 
-// warning tells of a file whose end could not be decompressed.
-func (j *jsonlShard) warning() string {
-	if u, ok := j.file.(*unpackedFile); ok && u.Damage != "" {
-		return u.Damage + ": what comes before is used"
-	}
-	return ""
-}
+func (j *jsonlShard) warning() string { return damageWarning(j.file) }
 
 func (j *jsonlShard) Close() error { return j.file.Close() }
 

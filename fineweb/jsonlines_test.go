@@ -161,6 +161,7 @@ func TestPaddedGzip(t *testing.T) {
 		{one + "rest", "", "line 1: the gzip stream is damaged or cut off: at byte 39, after what gzip compressed, " +
 			"other bytes follow"},
 		{one + "\x00\x00rest", "", "at byte 41, after what gzip compressed"}, {one + "\x1f\x8b", "", "damaged or cut off"},
+		{one[:3], "", "line 1: the gzip stream is damaged or cut off: unexpected EOF"},
 		{one + "\x1f", "", "damaged or cut off"}, {one + two[:9], "", "damaged or cut off"},
 	} {
 		t.Setenv(foreign.CacheDirVariable, t.TempDir())

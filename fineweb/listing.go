@@ -54,7 +54,7 @@ func (l *listing) Identity() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// contentIDs are those of the files; "" for one passed over.
+// contentIDs returns the ids of the contents of the files; "" for one that is passed over.
 func (l *listing) contentIDs() ([]string, error) {
 	if l.ids != nil {
 		return l.ids, nil
@@ -72,7 +72,7 @@ func (l *listing) contentIDs() ([]string, error) {
 	return ids, nil
 }
 
-// identity is that of one file; of one that can't be read no other has.
+// identity identifies one file. A file that cannot be read has an identity that no other file has.
 func (l *listing) identity(file int) string {
 	id, err := l.source.contentID(l.list[file], l.opened[file])
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *listing) Contents() ([]Content, error) {
 	return list, nil
 }
 
-// unchanged gives an error if the file is not the one that was opened any more.
+// unchanged returns an error if the file is not the one that was opened any more.
 func (l *listing) unchanged(file int) error {
 	if err := l.opened[file].Check(); err != nil {
 		return fmt.Errorf("%s: %w", Shown(l.files[file]), err)

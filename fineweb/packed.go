@@ -45,15 +45,16 @@ const maxZstdWindow = 128 << 20
 type packing struct {
 	name, magic string
 	open        func(r io.Reader) (io.ReadCloser, error)
+	strict      bool // without a whole stream there is no copy; else one that is damaged ends where the damage begins
 }
 
 const gzipMagic = "\x1f\x8b"
 
 var packings = []packing{
-	{"gzip", gzipMagic, openGzip},
-	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
+	{name: "gzip", magic: gzipMagic, open: openGzip},
+	{name: "zstd", magic: "\x28\xb5\x2f\xfd", open: openZstd},
 	// A frame that is skipped comes first, as in seekable files: its magic's first byte is any of 16.
-	{"zstd", "\x5d\x2a\x4d\x18", openZstd},
+	{name: "zstd", magic: "\x5d\x2a\x4d\x18", open: openZstd},
 }
 
 // gzipMembers reads one gzip member after another. Zeros between them and after the last are passed over, as gzip and
@@ -187,12 +188,26 @@ func (s *reading) unpacked(f file, name string) (file, error) {
 	if err != nil || how == nil {
 		return f, err
 	}
+	return s.copied(f, name, "", func(key, path string, keep bool) (*os.File, error) {
+		c, err := s.unpack(f, how, key, path, keep)
+		if err != nil {
+			return nil, fmt.Errorf("decompressing it: %w", err)
+		}
+		return c, nil
+	})
+}
+
+// copied is the text that is made of a file: the copy that is kept, or else one that unpack writes. what tells the copies
+// of one file apart.
+func (s *reading) copied(
+	f file, name, what string, unpack func(key, path string, keep bool) (*os.File, error),
+) (file, error) {
 	e := web.Entry{Address: name}
 	id, err := s.contentID(e, f)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(unpackedMagic + s.identify(e, id)))
+	sum := sha256.Sum256([]byte(unpackedMagic + what + s.identify(e, id)))
 	key := hex.EncodeToString(sum[:16])
 	dir := foreign.CacheDir()
 	path := filepath.Join(dir, "unpacked", key)
@@ -202,9 +217,9 @@ func (s *reading) unpacked(f file, name string) (file, error) {
 			return u, nil
 		}
 	}
-	c, err := s.unpack(f, how, key, path, dir != "")
+	c, err := unpack(key, path, dir != "")
 	if err != nil {
-		return nil, fmt.Errorf("decompressing it: %w", err)
+		return nil, err
 	}
 	u, err := readUnpacked(c, path, key)
 	if err != nil {
@@ -267,7 +282,10 @@ func (s *reading) unpack(f file, how *packing, key, path string, keep bool) (to 
 	if errors.Is(broken, ErrUnreachable) {
 		return nil, broken
 	}
-	if broken != io.EOF && !(errors.Is(broken, io.ErrUnexpectedEOF) && whole(r)) {
+	if broken != io.EOF && !(errors.Is(broken, io.ErrUnexpectedEOF) && r != nil && whole(r)) {
+		if how.strict {
+			return nil, broken
+		}
 		index.Damage = fmt.Sprintf("the %s stream is damaged or cut off: %v", how.name, broken)
 	}
 	b, err := json.Marshal(index)
@@ -404,6 +422,14 @@ func damageOf(f file, s *reading, place string) error {
 		return fmt.Errorf("%s: %s", place, u.Damage)
 	}
 	return nil
+}
+
+// damageWarning tells of a file whose end could not be decompressed; "" of any other.
+func damageWarning(f file) string {
+	if u, ok := f.(*unpackedFile); ok && u.Damage != "" {
+		return u.Damage + ": what comes before is used"
+	}
+	return ""
 }
 
 // brokenOff reports whether a file's text ends before the file does.

@@ -54,7 +54,7 @@ func (o Object) Get(name string) (v any, ok bool) {
 	return nil, false
 }
 
-// Names are those of the fields, in order.
+// Names lists the names of the fields, in order.
 func (o Object) Names() []string {
 	names := make([]string, len(o))
 	for i, f := range o {
@@ -77,10 +77,10 @@ var (
 
 // recordShard is an open file of rows.
 type recordShard interface {
-	// groups gives the number of rows of each group.
+	// groups returns the number of rows of each group.
 	groups() []int64
-	// rows visits those of a group in order until visit returns false. A row that cannot be read has an error; that of
-	// the group ends it.
+	// rows visits those of a group in order until visit returns false. A row that cannot be read is visited with
+	// an error; the error that rows returns ends the group.
 	rows(group int, visit func(row int64, o Object, err error) bool) error
 	place(group int, row int64) string
 	Close() error

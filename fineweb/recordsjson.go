@@ -53,7 +53,7 @@ func (j *jsonRecords) index(s *reading) error {
 	return err
 }
 
-// entries finds those of the list whose bracket stands before a byte, in one pass.
+// entries finds the entries of the list, the first of which begins at a byte, in one pass.
 func (j *jsonRecords) entries(from int64) error {
 	var scan entryScan
 	buf := make([]byte, window)
@@ -144,7 +144,7 @@ func nextEntry(rest []byte) (entry, more []byte, passed int64) {
 	return rest, nil, 0
 }
 
-func (j *jsonRecords) warning() string { return (&jsonlShard{file: j.file}).warning() }
+func (j *jsonRecords) warning() string { return damageWarning(j.file) }
 
 func (j *jsonRecords) Close() error { return j.file.Close() }
 
@@ -155,17 +155,21 @@ func (j *jsonRecords) place(group int, row int64) string {
 	return fmt.Sprintf("line %d", j.number(group, row)+1)
 }
 
+// next cuts the next object off some.
+func (j *jsonRecords) next(rest []byte) (object, more []byte, passed int64) {
+	if j.list {
+		return nextEntry(rest)
+	}
+	return nextLine(rest)
+}
+
 // rows reads few at a time, a span.
 func (j *jsonRecords) rows(group int, visit func(row int64, o Object, err error) bool) error {
-	next := nextLine
-	if j.list {
-		next = nextEntry
-	}
 	more := true
 	for row, n := int64(0), j.groups()[group]; row < n && more; {
 		list, before := j.rest(group, row)
 		some := before + list[0].docs - row
-		err := j.read(j.file, group, row, some, next, func(i, _ int64, text []byte) {
+		err := j.read(j.file, group, row, some, j.next, func(i, _ int64, text []byte) {
 			if !more {
 				return
 			}
@@ -207,10 +211,10 @@ func objectOf(text []byte) (Object, error) {
 	return o, err
 }
 
-// jsonValues reads values of which so many may still come.
+// jsonValues reads the values of a row.
 type jsonValues struct {
 	*json.Decoder
-	left int
+	left int // how many values may still come
 }
 
 func (r *jsonValues) next(depth int) (any, error) {
@@ -249,7 +253,7 @@ func (r *jsonValues) next(depth int) (any, error) {
 	return t, nil // nil, a bool or a string
 }
 
-// object reads the fields of one; of a name that stands twice the last counts, as Python's json has it.
+// object reads the fields of an object. Of a name that stands twice the last counts, as in Python's json.
 func (r *jsonValues) object(depth int) (Object, error) {
 	o, places := Object{}, map[string]int{}
 	for r.More() {

@@ -40,9 +40,9 @@ const (
 	goAnswer  = 240 // bytes of a sentence at most
 )
 
-// GoQuestions makes questions of the documentation of the Go standard library: pairs for instruction tuning of the
-// packages whose documents are trained on, where that share of them is held out, and questions with several choices of
-// those held out. The wrong choices document other declarations of the same package.
+// GoQuestions makes questions of the documentation of the Go standard library: pairs for instruction tuning from the
+// packages whose documents are trained on, and questions with several choices from those that are held out, which are
+// that share of all. The wrong choices document other declarations of the same package.
 func GoQuestions(goroot string, heldOut float64) (pairs []Pair, questions []Question, err error) {
 	held := Source{ValidationFraction: heldOut}
 	err = goPackages(goroot, func(rel string, files []*ast.File) {

@@ -60,13 +60,7 @@ func (t *textShard) passes(part []byte) bool {
 	return !t.source.keepBlank && part != nil && len(part) <= window && len(bytes.TrimSpace(part)) == 0
 }
 
-// warning tells of a file whose end could not be decompressed.
-func (t *textShard) warning() string {
-	if u, ok := t.file.(*unpackedFile); ok && u.Damage != "" {
-		return u.Damage + ": what comes before is used"
-	}
-	return ""
-}
+func (t *textShard) warning() string { return damageWarning(t.file) }
 
 func (t *textShard) Close() error { return t.file.Close() }
 

@@ -162,40 +162,23 @@ func Tokenize(
 	for _, p := range all {
 		first.tokenPath(p, tok) // each file is hashed once, not once a worker
 	}
-	var next, done, tokens atomic.Int64
 	var mu sync.Mutex
-	workers := min(runtime.GOMAXPROCS(0), len(all))
-	errs := make([]error, workers)
-	var wait sync.WaitGroup
-	for w := range workers {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			c, err := Open(ctx, first.Source()) // a corpus serves one goroutine
-			if err != nil {
-				errs[w] = err
-				return
+	var done int
+	var tokens int64
+	return first.inParallel(func(c *Corpus) func(p piece) error {
+		return func(p piece) error {
+			docs, err := c.tokenized(p, tok)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, d := range docs {
+				tokens += int64(len(d.ids))
 			}
-			defer c.Close()
-			c.keyed, c.keys, c.copies, c.unclean = first.keyed, first.keys, first.copies, first.unclean
-			for i := int(next.Add(1)) - 1; i < len(all) && errs[w] == nil; i = int(next.Add(1)) - 1 {
-				docs, err := c.tokenized(all[i], tok)
-				for _, d := range docs {
-					tokens.Add(int64(len(d.ids)))
-				}
-				mu.Lock()
-				if err == nil && progress != nil {
-					err = progress(int(done.Add(1)), len(all), tokens.Load())
-				}
-				mu.Unlock()
-				if errs[w] = err; err != nil {
-					next.Store(int64(len(all)))
-				}
+			if done++; err == nil && progress != nil {
+				err = progress(done, len(all), tokens)
 			}
-		}()
-	}
-	wait.Wait()
-	return errors.Join(errs...)
+			return err
+		}
+	})
 }
 
 // Cached tells how many of the corpus' pieces have their tokens in the cache, and the bytes those take.

@@ -11,8 +11,8 @@ import (
 
 // Tuning makes tokens of the rows of conversations, and says how they are put into sequences.
 type Tuning struct {
-	// Encode gives the tokens of a row of a form, and for each whether predicting it counts in the loss. Quoted counts special tokens
-	// that the row itself holds, which are text. It is called by several goroutines at a time.
+	// Encode returns the tokens of a row of a form, and for each whether predicting it counts in the loss. quoted is the number
+	// of special tokens that stand in the row itself, which are text. It is called by several goroutines at a time.
 	Encode func(form, row string) (ids []int32, loss []bool, quoted int, err error)
 	Pack   bool // several conversations share a sequence, masked from each other
 	Drop   bool // those that are longer than a sequence are left out; else their ends are
@@ -245,17 +245,31 @@ func (s *Stream) lay(b *Batch, row []int) {
 	for segment, i := range row {
 		x := &s.tuned.examples[i]
 		b.Documents = append(b.Documents, Extent{x.origin, len(b.IDs), len(x.ids), 0})
-		for j, id := range x.ids {
-			target := int32(Ignored)
-			if j+1 < len(x.ids) && x.loss[j+1] {
-				target = x.ids[j+1]
-				b.Valid++
-			}
-			b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, int32(segment))
-		}
+		b.conversation(x.ids, x.loss, int32(segment))
 		left -= len(x.ids)
 	}
-	for range left {
-		b.IDs, b.Targets, b.Segments = append(b.IDs, 0), append(b.Targets, Ignored), append(b.Segments, -1)
+	b.pad(left)
+}
+
+// conversation appends the tokens of a conversation. Targets are those that count in the loss.
+func (b *Batch) conversation(ids []int32, loss []bool, segment int32) {
+	for j, id := range ids {
+		target := int32(Ignored)
+		if j+1 < len(ids) && loss[j+1] {
+			target = ids[j+1]
+			b.Valid++
+		}
+		b.position(id, target, segment)
 	}
+}
+
+// pad appends positions that count nowhere.
+func (b *Batch) pad(n int) {
+	for range n {
+		b.position(0, Ignored, -1)
+	}
+}
+
+func (b *Batch) position(id, target, segment int32) {
+	b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, segment)
 }

@@ -7,7 +7,7 @@ import (
 	"stepflow/fineweb/tokenizer"
 )
 
-// heldTuned is Held of conversations: they lie whole in windows, one after the other, and the tokens that count in the loss
+// heldTuned is Held for conversations: they lie whole in windows, one after the other, and the tokens that count in the loss
 // are those that are predicted.
 func (m *Set) heldTuned(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) error) (*Held, error) {
 	h := &tunedHeld{Windows: w, tok: tok, visit: visit, held: &Held{Counts: map[int32]int64{}}}
@@ -64,51 +64,41 @@ type tunedHeld struct {
 
 // take puts a conversation into the window at hand, or the next.
 func (h *tunedHeld) take(ids []int32, loss []bool) {
-	if len(ids) > h.left {
-		for range h.left {
-			h.add(0, Ignored, -1)
-		}
-		if h.batch != nil && len(h.batch.IDs) == h.Batch*h.Length {
-			h.flush()
+	if h.batch == nil || len(ids) > h.left {
+		if h.batch != nil {
+			if h.batch.pad(h.left); len(h.batch.IDs) == h.Batch*h.Length {
+				h.flush()
+			}
 		}
 		if h.batch == nil {
 			h.batch = &Batch{}
 		}
 		h.left, h.part = h.Length, 0
 	}
+	from := len(h.batch.IDs)
+	h.batch.conversation(ids, loss, h.part)
+	h.left -= len(ids)
+	h.part++
 	var said []int32
-	for j, id := range ids {
-		target := int32(Ignored)
-		if j+1 < len(ids) && loss[j+1] {
-			target = ids[j+1]
+	for _, target := range h.batch.Targets[from:] {
+		if target != Ignored {
 			said = append(said, target)
 			h.held.Counts[target]++
 		}
-		h.add(id, target, h.part)
 	}
-	h.left -= len(ids)
-	h.part++
 	text := h.tok.Spell(said)
 	h.held.Documents++
 	h.held.Tokens += int64(len(said))
 	h.held.Bytes += int64(len(text))
 	h.held.Words += int64(len(strings.Fields(text)))
-	h.batch.Valid += len(said)
 }
 
-func (h *tunedHeld) add(id, target, segment int32) {
-	b := h.batch
-	b.IDs, b.Targets, b.Segments = append(b.IDs, id), append(b.Targets, target), append(b.Segments, segment)
-}
-
-// flush gives the batch away, filled up with what counts nowhere.
+// flush hands the batch to visit, filled up with positions that count nowhere.
 func (h *tunedHeld) flush() {
 	if h.batch == nil || h.failed != nil {
 		return
 	}
-	for len(h.batch.IDs) < h.Batch*h.Length {
-		h.add(0, Ignored, -1)
-	}
+	h.batch.pad(h.Batch*h.Length - len(h.batch.IDs))
 	h.failed = h.visit(h.batch)
 	h.batch, h.left = nil, 0
 }

@@ -4,7 +4,6 @@
 package ngram
 
 import (
-	"errors"
 	"math/bits"
 	"slices"
 )
@@ -15,9 +14,6 @@ const LeastWhole = 8
 
 // MostGrams is how many n-grams an index holds, in all its documents. Each takes up to 45 bytes.
 const MostGrams = 1 << 24
-
-// ErrFull says that an index holds as many n-grams as it may.
-var ErrFull = errors.New("the documents have more n-grams than are kept in memory")
 
 // Index holds the n-grams of documents. It is read by any number of goroutines once all documents are added.
 type Index struct {

@@ -74,7 +74,7 @@ func (t *Tokenizer) Ends(text string, ids []int32) (ends []int, ok bool) {
 	return ends, at == len(text)
 }
 
-// Begin gives the ids of the start of a text: with the tokens that the template puts before it, and none after it.
+// Begin returns the ids of the beginning of a text: with the tokens that the template puts before it, and none after it.
 func (t *Tokenizer) Begin(text string) ([]int32, error) {
 	return t.Encode(append([]int32(nil), t.before...), text)
 }

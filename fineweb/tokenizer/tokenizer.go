@@ -230,8 +230,8 @@ func (t *Tokenizer) Encode(ids []int32, text string) ([]int32, error) {
 	return ids, err
 }
 
-// EncodeWithTemplate appends the ids of text to ids, with the tokens that the template puts around it: what transformers
-// gives with add_special_tokens, its default. Its errors are those of Encode.
+// EncodeWithTemplate appends the ids of text to ids, with the tokens that the template puts around it: as transformers
+// does with add_special_tokens, its default. Its errors are those of Encode.
 func (t *Tokenizer) EncodeWithTemplate(ids []int32, text string) ([]int32, error) {
 	ids, err := t.Encode(append(ids, t.before...), text)
 	return append(ids, t.after...), err

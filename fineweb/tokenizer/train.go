@@ -22,7 +22,7 @@ type Trainer struct {
 // NewTrainer makes an empty trainer.
 func NewTrainer() *Trainer { return &Trainer{counts: map[string]int64{}} }
 
-// Special gives the vocabulary special tokens beside the end-of-text token. Their ids follow on its.
+// Special adds special tokens to the vocabulary. Their ids follow that of the end-of-text token.
 func (t *Trainer) Special(tokens ...string) { t.specials = append(t.specials, tokens...) }
 
 // Add counts the words of a text.

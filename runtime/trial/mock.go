@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -30,13 +31,19 @@ type mocks struct {
 var filters = []string{"min_int_score", "min_score", "min_language_score", "min_token_count", "max_token_count",
 	"languages", "dump", "filter", "text_column", "id_column", "cache"}
 
-// formats write documents as each type of data has them.
-var formats = map[string]func(path string, rows []fineweb.Row) error{
-	"fineweb_edu":   writeParquet,
-	"parquet":       writeParquet,
-	"jsonl":         writeLines,
-	"text":          writeText,
-	"conversations": writeConversations,
+// format is how documents are written for a type of data, and what attributes of it go with that.
+type format struct {
+	extension  string
+	write      func(path string, rows []fineweb.Row) error
+	attributes map[string]cty.Value
+}
+
+var formats = map[string]format{
+	"fineweb_edu":   {".parquet", writeParquet, nil},
+	"parquet":       {".parquet", writeParquet, nil},
+	"jsonl":         {".jsonl", writeLines, nil},
+	"text":          {".txt", writeText, map[string]cty.Value{"separator": cty.StringVal(separator)}},
+	"conversations": {".jsonl", writeConversations, map[string]cty.Value{"form": cty.NilVal}},
 }
 
 // separator is between the documents of a text file.
@@ -46,22 +53,14 @@ const separator = "\n\n"
 // modules have the same, so that what is trained once for all of them is trained once in a test too.
 func (f *File) mock(a addr.Addr, m *dsl.Mock) (map[string]cty.Value, error) {
 	a.Module = ""
-	write := formats[a.Type]
+	format := formats[a.Type]
 	folder := filepath.Join(f.folder, "data")
-	path := filepath.Join(folder, fmt.Sprintf("%s-%d-%d-%d.%s", a.Dir(), m.Documents, m.Words, m.Seed, a.Type))
-	if a.Type == "conversations" {
-		path += ".jsonl" // its format goes by the name
-	}
+	path := filepath.Join(folder, fmt.Sprintf("%s-%d-%d-%d%s", a.Dir(), m.Documents, m.Words, m.Seed, format.extension))
 	values := map[string]cty.Value{"source": cty.StringVal(path)}
 	for _, name := range filters {
 		values[name] = cty.NilVal
 	}
-	switch a.Type {
-	case "conversations":
-		values["form"] = cty.NilVal
-	case "text":
-		values["separator"] = cty.StringVal(separator)
-	}
+	maps.Copy(values, format.attributes)
 	f.mocks.mu.Lock()
 	defer f.mocks.mu.Unlock()
 	if f.mocks.made[path] {
@@ -69,7 +68,7 @@ func (f *File) mock(a addr.Addr, m *dsl.Mock) (map[string]cty.Value, error) {
 	}
 	err := os.MkdirAll(folder, 0o777)
 	if err == nil {
-		err = write(path, documents(a.String(), m))
+		err = format.write(path, documents(a.String(), m))
 	}
 	if err != nil {
 		return nil, err
@@ -130,30 +129,27 @@ func writeParquet(path string, rows []fineweb.Row) error {
 }
 
 func writeLines(path string, rows []fineweb.Row) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	for _, r := range rows {
-		if err := e.Encode(map[string]string{"id": r.ID, "text": r.Text}); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(path, b.Bytes(), 0o666)
+	return writeJSON(path, rows, func(r fineweb.Row) any { return map[string]string{"id": r.ID, "text": r.Text} })
 }
 
 // writeConversations makes a question of the first half of each document, and its answer of the second.
 func writeConversations(path string, rows []fineweb.Row) error {
-	type message struct {
-		Role    string `json:"role"`
-		Content string `json:"content"`
-	}
+	return writeJSON(path, rows, func(r fineweb.Row) any {
+		words := strings.Fields(r.Text)
+		half := (len(words) + 1) / 2
+		return fineweb.Pair{ID: r.ID, Messages: []fineweb.Message{
+			{Role: "user", Content: strings.Join(words[:half], " ")},
+			{Role: "assistant", Content: strings.Join(append(words[half:], "."), " ")},
+		}}
+	})
+}
+
+// writeJSON writes a line for each document.
+func writeJSON(path string, rows []fineweb.Row, line func(fineweb.Row) any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	for _, r := range rows {
-		words := strings.Fields(r.Text)
-		half := (len(words) + 1) / 2
-		err := e.Encode(map[string]any{"id": r.ID, "messages": []message{
-			{"user", strings.Join(words[:half], " ")}, {"assistant", strings.Join(append(words[half:], "."), " ")}}})
-		if err != nil {
+		if err := e.Encode(line(r)); err != nil {
 			return err
 		}
 	}

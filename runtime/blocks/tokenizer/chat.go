@@ -14,7 +14,7 @@ import (
 	"stepflow/runtime/blocks"
 )
 
-// chat finds the chat template: that which the block names, else what lies in the folder of its file.
+// chat finds the chat template: the one that the block names, or else the one beside its file.
 func (t *Tokenizer) chat(p *blocks.Planned, d *dsl.Decoded, folder string) hcl.Diagnostics {
 	t.Chat = &chat.Source{}
 	var err error
@@ -39,7 +39,7 @@ func (t *Tokenizer) chat(p *blocks.Planned, d *dsl.Decoded, folder string) hcl.D
 	if _, err := t.Chat.Compile(nil, time.Time{}); err != nil && d.Has("chat_template") {
 		return blocks.Problem(d, "chat_template", "Unusable chat template", err)
 	}
-	return nil // one that nobody asked for may be as it likes until it is used
+	return nil // one that nobody asked for is not judged until it is used
 }
 
 // template reads what chat_template says.

@@ -42,8 +42,8 @@ type Tokenizer struct {
 	VocabSize int
 	MaxBytes  int64        // the most text to train on
 	TrainOn   *data.Data   // nil if it is read from a file
-	Special   []string     // tokens that it is given beside the end-of-text token
-	Chat      *chat.Source // its chat template; without any, the special tokens alone
+	Special   []string     // special tokens beside the end-of-text token
+	Chat      *chat.Source // its chat template; if it has none, the special tokens alone
 	path      string       // of its file; "" if it is trained
 	hash      string       // of the file
 	loaded    *tokenizer.Tokenizer
@@ -105,8 +105,8 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	if t.Special = d.Strs("special_tokens"); d.Known("special_tokens") {
 		for i, s := range t.Special {
 			if len([]rune(s)) < 2 || s == tokenizer.EndOfText || slices.Contains(t.Special[:i], s) {
-				return nil, hcl.Diagnostics{d.Error("special_tokens", "Invalid token", fmt.Sprintf("%q is no special token: "+
-					"each has two characters or more, stands once, and is not %s, which is there anyway.", s, tokenizer.EndOfText))}
+				return nil, hcl.Diagnostics{d.Error("special_tokens", "Invalid token", fmt.Sprintf("%q cannot be a special token: "+
+					"each has two characters or more, is named once, and is not %s, which is there anyway.", s, tokenizer.EndOfText))}
 			}
 		}
 	}
