@@ -37,50 +37,10 @@ var lossKernels = []Kernel{
 			return []Type{in[1]}, needCounted(a, in[1].Shape.Cols())
 		},
 	},
-	{
-		Name: "linear_cross_entropy",
-		Formula: "cross_entropy, with cols, of the logits h wᵀ, chunk rows of which are in memory at a time " +
-			"(inputs h, w, targets)",
-		Attrs:    []string{"Chunk", "Cols"},
-		Products: true,
-		FLOPs: func(_ Attrs, in, _ []Type) int64 {
-			return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4))
-		},
-		Scratch: func(a Attrs, in, _ []Type) int64 {
-			return Product(4, int64(min(a.Chunk, in[0].Shape.Rows())), int64(in[1].Shape.Rows()))
-		},
-		Infer: func(a Attrs, in []Type) ([]Type, error) {
-			if err := arity(in, 3, 3); err != nil {
-				return nil, err
-			}
-			if err := headShapes(a, in[0], in[1], in[2]); err != nil {
-				return nil, err
-			}
-			return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
-		},
-	},
-	{
-		Name: "linear_score",
-		Formula: "nll as linear_cross_entropy gives it; greedy[r] = 1 where target[r] >= 0 is the first of the largest " +
-			"logits of row r, else 0 (inputs h, w, targets)",
-		Attrs:    []string{"Chunk", "Cols"},
-		Products: true,
-		FLOPs: func(_ Attrs, in, _ []Type) int64 {
-			return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4))
-		},
-		Scratch: func(a Attrs, in, _ []Type) int64 {
-			return Product(4, int64(min(a.Chunk, in[0].Shape.Rows())), int64(in[1].Shape.Rows()))
-		},
-		Infer: func(a Attrs, in []Type) ([]Type, error) {
-			if err := arity(in, 3, 3); err != nil {
-				return nil, err
-			}
-			if err := headShapes(a, in[0], in[1], in[2]); err != nil {
-				return nil, err
-			}
-			return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
-		},
-	},
+	headKernel("linear_cross_entropy", "cross_entropy, with cols, of the logits h wᵀ, chunk rows of which are in memory at a time "+
+		"(inputs h, w, targets)"),
+	headKernel("linear_score", "nll as linear_cross_entropy gives it; greedy[r] = 1 where target[r] >= 0 is the first of the largest "+
+		"logits of row r, else 0 (inputs h, w, targets)"),
 	{
 		Name: "linear_cross_entropy_grad",
 		Formula: "with x = h wᵀ, chunk rows at a time: nll as cross_entropy gives it, " +
@@ -126,6 +86,31 @@ var lossKernels = []Kernel{
 }
 
 func init() { register(lossKernels...) }
+
+// headKernel is a kernel that gives two numbers a row of the logits h wᵀ, of which it holds chunk rows at a time.
+func headKernel(name, formula string) Kernel {
+	return Kernel{
+		Name:     name,
+		Formula:  formula,
+		Attrs:    []string{"Chunk", "Cols"},
+		Products: true,
+		FLOPs: func(_ Attrs, in, _ []Type) int64 {
+			return Product(logits(in[0], in[1]), int64(2*in[0].Shape.Cols()+4))
+		},
+		Scratch: func(a Attrs, in, _ []Type) int64 {
+			return Product(4, int64(min(a.Chunk, in[0].Shape.Rows())), int64(in[1].Shape.Rows()))
+		},
+		Infer: func(a Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 3, 3); err != nil {
+				return nil, err
+			}
+			if err := headShapes(a, in[0], in[1], in[2]); err != nil {
+				return nil, err
+			}
+			return []Type{{in[2].Shape, F32}, {in[2].Shape, F32}}, nil
+		},
+	}
+}
 
 // logits counts the elements of h wᵀ.
 func logits(h, w Type) int64 { return Product(int64(h.Shape.Rows()), int64(w.Shape.Rows())) }

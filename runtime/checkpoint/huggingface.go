@@ -23,11 +23,8 @@ type Folder struct {
 	tensor map[string]*File
 }
 
-// The index of the shards of a Hugging Face folder, and the most that is read of it.
-const (
-	indexName = ModelFile + ".index.json"
-	maxIndex  = 100_000_000 // bytes
-)
+// maxIndex is the most bytes that are read of an index.
+const maxIndex = 100_000_000
 
 // OpenFolder opens model.safetensors or, where there is none, the shards of model.safetensors.index.json, in that
 // order as Transformers does; an index has to be sound either way. Each tensor lies in one file only, which is the one
@@ -53,9 +50,9 @@ func (d *Folder) open() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	case indexErr != nil:
-		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, ModelFile, indexName, fs.ErrNotExist)
+		return fmt.Errorf("%s has neither %s nor %s: %w", d.dir, ModelFile, IndexFile, fs.ErrNotExist)
 	}
-	d.names = append(d.names, indexName)
+	d.names = append(d.names, IndexFile)
 	for _, name := range slices.Compact(slices.Sorted(maps.Values(weights))) {
 		f, err := Open(filepath.Join(d.dir, name))
 		if err != nil {
@@ -83,7 +80,7 @@ func (d *Folder) open() error {
 
 // index reads which file each tensor is in.
 func (d *Folder) index() (weights map[string]string, path string, err error) {
-	path = filepath.Join(d.dir, indexName)
+	path = filepath.Join(d.dir, IndexFile)
 	b, err := foreign.ReadFile(path, maxIndex)
 	if err != nil {
 		return nil, path, err

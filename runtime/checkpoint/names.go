@@ -1,13 +1,16 @@
 package checkpoint
 
-// Files of a stage's checkpoint, named as Hugging Face names them where it has such a file.
+// Files of a model's folder, named as Hugging Face names them where it has such a file. A checkpoint has no IndexFile, since
+// its weights are in one file, and no GenerationFile.
 const (
 	ModelFile         = "model.safetensors"
+	IndexFile         = ModelFile + ".index.json" // says which file a tensor is in, of weights in several
 	AdapterFile       = "adapter_model.safetensors"
 	AdapterConfigFile = "adapter_config.json"
 	OptimizerFile     = "optimizer.safetensors"
 	TrainerFile       = "trainer_state.json"
 	ConfigFile        = "config.json"
+	GenerationFile    = "generation_config.json"
 	TokenizerFile     = "tokenizer.json"
 )
 

@@ -49,7 +49,9 @@ var tmpName = regexp.MustCompile(`^\.stepflow-export-[0-9a-f]{16}$`)
 const tmpPrefix = ".stepflow-export-"
 
 // known are the names of the files that an export may consist of.
-var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.jinja$|^README\.md$|^model-(F32|F16|BF16|Q8_0)\.gguf$|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
+var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$` +
+	`|^chat_template\.jinja$|^README\.md$|^model-(F32|F16|BF16|Q8_0)\.gguf$` +
+	`|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
 
 // CardName is the name of the model card, which gives way: where the user has one of his own, or changed ours, his stays and
 // none is written.
@@ -58,8 +60,8 @@ const CardName = "README.md"
 // Names are examples of the names that an export writes, one of each kind.
 func Names() []string {
 	return []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-		"special_tokens_map.json", "chat_template.jinja", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-		"model-F16.gguf", ManifestName}
+		"special_tokens_map.json", "chat_template.jinja", "model.safetensors", "model-00001-of-00002.safetensors",
+		"model.safetensors.index.json", "model-F16.gguf", ManifestName}
 }
 
 // Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.

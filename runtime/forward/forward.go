@@ -98,10 +98,15 @@ func (f *Forward) Diagnose(what string) (string, error) {
 		return what + "; " + f.Flaw.String(), nil
 	}
 	where, err := FirstNonFinite(f.loaded, f.program, program.SegProbe)
+	return found(what, where), err
+}
+
+// found says what is wrong, and where the first tensor is that is not finite; "" for nowhere.
+func found(what, where string) string {
 	if where == "" {
 		where = "none was found when the batch was repeated"
 	}
-	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where, err
+	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where
 }
 
 // Run runs a segment.

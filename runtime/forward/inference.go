@@ -49,16 +49,25 @@ func loadWeights(ctx context.Context, d gpu.Device, p *gpu.Program, x program.In
 // newInference makes what runs a program that is loaded.
 func newInference(l gpu.Loaded, p *gpu.Program, x program.Inference) *inference {
 	i := &inference{Inference: x, program: p, loaded: l}
-	for _, b := range []struct {
-		name string
-		v    *[]int32
-	}{{program.BufTextIDs, &i.ids}, {program.BufTextPositions, &i.positions}, {program.BufTextTargets, &i.targets},
-		{program.BufTextSlot, &i.slot}, {program.BufTextPast, &i.past}, {program.BufTextCount, &i.count}} {
+	for _, b := range i.inputs() {
 		if buf, ok := p.Buffer(b.name); ok {
 			*b.v = make([]int32, buf.Operand.Type.Shape.Elems())
 		}
 	}
 	return i
+}
+
+// input is what the host writes to a buffer: a number for each row of a run, or for each token.
+type input struct {
+	name     string
+	v        *[]int32
+	perToken bool
+}
+
+func (i *inference) inputs() [6]input {
+	return [...]input{{program.BufTextIDs, &i.ids, true}, {program.BufTextPositions, &i.positions, true},
+		{program.BufTextTargets, &i.targets, true}, {program.BufTextSlot, &i.slot, false}, {program.BufTextPast, &i.past, false},
+		{program.BufTextCount, &i.count, false}}
 }
 
 // row is a row of a run: tokens that follow the first past ones of the text in a slot.
@@ -91,20 +100,17 @@ func (i *inference) feed(rows []row, take, n int) error {
 			}
 		}
 	}
-	for _, b := range []struct {
-		name string
-		v    []int32
-		n    int
-	}{{program.BufTextIDs, i.ids, take * n}, {program.BufTextPositions, i.positions, take * n},
-		{program.BufTextTargets, i.targets, take * n}, {program.BufTextSlot, i.slot, take}, {program.BufTextPast, i.past, take},
-		{program.BufTextCount, i.count, take}} {
+	for _, b := range i.inputs() {
 		buf, ok := i.program.Buffer(b.name)
 		if !ok {
 			continue
 		}
-		to := buf.Operand
-		to.Type.Shape = gpu.Shape{b.n}
-		if err := i.loaded.CopyIn(to, gpu.Int32Bytes(b.v[:b.n])); err != nil {
+		to, count := buf.Operand, take
+		if b.perToken {
+			count *= n
+		}
+		to.Type.Shape = gpu.Shape{count}
+		if err := i.loaded.CopyIn(to, gpu.Int32Bytes((*b.v)[:count])); err != nil {
 			return err
 		}
 	}
@@ -180,12 +186,4 @@ func (i *inference) diagnose(what string, ids []int32, segment string, last row,
 		}
 	}
 	return found(what, where), err
-}
-
-// found says what is wrong, and where the first tensor is that is not finite; "" for nowhere.
-func found(what, where string) string {
-	if where == "" {
-		where = "none was found when the batch was repeated"
-	}
-	return what + "; all weights are finite, and of what is computed from them the first that is not: " + where
 }

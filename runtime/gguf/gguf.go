@@ -19,7 +19,7 @@ const (
 	version = 3
 )
 
-// alignment is what the bytes of every tensor begin at a multiple of; readers assume it where the metadata give none.
+// alignment is what the bytes of every tensor begin at a multiple of; readers assume it where the metadata do not say otherwise.
 const alignment = 32
 
 // KV is a key of the metadata with its value: a string, bool, uint32, float32, []string, []int32 or []float32.
@@ -141,7 +141,7 @@ func (f *File) header() ([]byte, error) {
 		}
 		seen[t.Name] = true
 		if n := len(t.Shape); n == 0 || !t.Type.Takes(t.Shape[n-1]) {
-			return nil, fmt.Errorf("tensor %s: its rows are no whole number of blocks of %d", t.Name, t.Type.block())
+			return nil, fmt.Errorf("tensor %s: its rows are not a whole number of blocks of %d", t.Name, t.Type.block())
 		}
 		b = appendString(b, t.Name)
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(t.Shape)))

@@ -115,7 +115,7 @@ func TestRefused(t *testing.T) {
 		"beyond F16":               {Tensors: []Tensor{{"w", gpu.Shape{1}, F16, given(1, 65520)}}},
 		"cannot be rounded":        {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), inf)...)}}},
 		"too large for Q8_0":       {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), 1e9)...)}}},
-		"no whole number of block": {Tensors: []Tensor{{"w", gpu.Shape{2, 31}, Q8_0, nil}}},
+		"not a whole number of block": {Tensors: []Tensor{{"w", gpu.Shape{2, 31}, Q8_0, nil}}},
 		"two tensors named w":      {Tensors: []Tensor{{"w", gpu.Shape{1}, F32, nil}, {"w", gpu.Shape{1}, F32, nil}}},
 		"there twice":              {Metadata: []KV{{"a", true}, {"a", false}}},
 		"cannot be written":        {Metadata: []KV{{"a", 1}}},

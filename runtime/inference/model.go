@@ -97,7 +97,7 @@ func (m *Model) readConfig() error {
 	if m.Tokenizer.EOS >= 0 {
 		m.Config.Stop = []int32{m.Tokenizer.EOS}
 	}
-	path := filepath.Join(m.Folder, "generation_config.json")
+	path := filepath.Join(m.Folder, checkpoint.GenerationFile)
 	b, err := foreign.ReadFile(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

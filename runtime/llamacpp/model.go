@@ -139,7 +139,7 @@ func name(m arch.Model, p ops.Param) string {
 type Read func(name string, from, n int64) ([]float32, error)
 
 // TypeOf returns the type of a parameter in a file of a type. Vectors stay F32, as in llama.cpp's own files, and rows
-// that are no whole number of blocks of Q8_0 are F16.
+// that are not a whole number of blocks of Q8_0 are F16.
 func TypeOf(p ops.Param, t gguf.Type) gguf.Type {
 	switch {
 	case len(p.Shape) < 2:

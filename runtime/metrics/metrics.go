@@ -68,11 +68,12 @@ func Open(dir string, afterStep int) (*Writer, error) {
 	path := filepath.Join(dir, FileName)
 	w := &Writer{Made: map[string]bool{}}
 	var kept []byte
-	var errs []error
+	var unwritable error
 	keep := func(step int, x any) {
-		if step <= afterStep {
-			b, err := encode(x)
-			kept, errs = append(kept, b...), append(errs, err)
+		if step <= afterStep && unwritable == nil {
+			var b []byte
+			b, unwritable = encode(x)
+			kept = append(kept, b...)
 		}
 	}
 	err := new(Tail).ReadAll(path, func() {}, func(s *Step) {
@@ -84,7 +85,7 @@ func Open(dir string, afterStep int) (*Writer, error) {
 			w.Made[e.Name] = true
 		}
 	})
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(unwritable, err); err != nil {
 		return nil, err
 	}
 	if err := durable.WriteFile(path, kept); err != nil {
@@ -106,19 +107,13 @@ func Open(dir string, afterStep int) (*Writer, error) {
 }
 
 // WriteEvaluation writes an evaluation's loss and perplexity as TensorBoard events, with the tags of Hugging Face's
-// Trainer, at the step its model had reached. It replaces what an evaluation before left there.
+// Trainer, at the step its model had reached.
 func WriteEvaluation(dir string, step int, loss, perplexity float64) error {
-	if err := durable.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	e, err := newEvents(dir, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(e.scalar(step, "eval/loss", loss), e.scalar(step, "eval/perplexity", perplexity), e.file.Close())
+	return WriteScores(dir, step, []Scalar{{"eval/loss", loss}, {"eval/perplexity", perplexity}})
 }
 
-// WriteScores writes scores of an evaluation for TensorBoard, as of a step.
+// WriteScores writes scores of an evaluation as TensorBoard events, at the step its model had reached. It replaces what an
+// evaluation before left there.
 func WriteScores(dir string, step int, list []Scalar) error {
 	if err := durable.MkdirAll(dir, 0o777); err != nil {
 		return err

@@ -12,9 +12,6 @@ import (
 	"stepflow/foreign"
 )
 
-// FileName is the name of a card.
-const FileName = "README.md"
-
 // Card is a model card.
 type Card struct {
 	Title    string
@@ -139,23 +136,20 @@ func (t *Table) write(b *bytes.Buffer) {
 	}
 }
 
-// markup are the characters that mean something in Markdown as the hub renders it.
-const markup = "\\`*_{}[]()<>#+-.!|~$@:&^="
+// markup are the characters that mean something inside a line of Markdown as the hub renders it.
+const markup = "\\`*_{}[]<>#!|~$@:&"
 
 // Escape is a text in Markdown that reads as it is, on one line.
 func Escape(s string) string {
 	var b strings.Builder
 	for _, r := range line(s) {
-		if strings.ContainsRune(markup, r) && !plain(r) {
+		if strings.ContainsRune(markup, r) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
 }
-
-// plain reports whether a character of markup means nothing inside a line.
-func plain(r rune) bool { return strings.ContainsRune("()+-.^=", r) }
 
 // Code is a text as code, on one line, also in a table.
 func Code(s string) string {

@@ -125,7 +125,8 @@ func (a *Action) shorter(list []*Action, w waits) *Action {
 	}
 	for _, b := range list {
 		n := b.stepped().NumSteps()
-		if b.extendable().Certain() && n > a.FromStep && n < x.NumSteps() && x.Shares(n, b.Course.Pace) && !w.has(b.Addr, a.Addr) && !b.mayName(a) {
+		if b.extendable().Certain() && n > a.FromStep && n < x.NumSteps() && x.Shares(n, b.Course.Pace) &&
+			!w.has(b.Addr, a.Addr) && !b.mayName(a) {
 			return b
 		}
 	}

@@ -36,29 +36,34 @@ func (s shapes) of(p ops.Param) gpu.Shape {
 	return p.Shape
 }
 
-// counted are the operations of a step by a program, which take a while to count where it is padded.
+// counted are the operations of a step by a program, and of its forward pass alone. They take a while to count where it is
+// padded.
 type counted struct {
-	program           *gpu.Program
-	model, recomputed int64
+	program                  *gpu.Program
+	model, recomputed, probe int64
 }
 
 // stepFLOPs returns the operations of a step: those of the model, and those that compute activations again.
 func (s *Stage) stepFLOPs() (model, recomputed int64) {
+	c := s.counted()
+	return c.model, c.recomputed
+}
+
+// ProbeFLOPs returns the operations of running the model forward on a micro-batch.
+func (s *Stage) ProbeFLOPs() int64 { return s.counted().probe }
+
+// counted counts the operations of the program, once.
+func (s *Stage) counted() *counted {
 	if s.flops.program != s.Program {
 		flops := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })
 		zero, _ := flops(SegZero)
 		micro, again := flops(SegMicro)
 		update, _ := flops(SegUpdate)
+		probe, _ := flops(SegProbe)
 		n := int64(s.MicroSteps())
-		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again)}
+		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again), probe}
 	}
-	return s.flops.model, s.flops.recomputed
-}
-
-// ProbeFLOPs returns the operations of running the model forward on a micro-batch.
-func (s *Stage) ProbeFLOPs() int64 {
-	n, _ := modelFLOPs(s.Program, func() *graph.Graph { return StageGraph(s, gpu.Caps{}) })(SegProbe)
-	return n
+	return &s.flops
 }
 
 // modelFLOPs counts the operations of a program as Program.FLOPs does, but of the model alone: where the program is

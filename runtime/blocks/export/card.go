@@ -66,7 +66,7 @@ func (e *Export) planCard(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 }
 
 // continues reports whether a stage is the exported one, or one that it continues.
-func (e *Export) continues(s *stage.Stage) bool { return slices.Contains(e.chain(), s) && s != nil }
+func (e *Export) continues(s *stage.Stage) bool { return slices.Contains(e.chain(), s) }
 
 // chain lists the stages that made the model, the first one first.
 func (e *Export) chain() (list []*stage.Stage) {

@@ -89,7 +89,7 @@ func (g *ggufFile) details() []blocks.Line {
 	}
 	line := strings.Join(text, ", ")
 	if count[gguf.F16] > 0 && g.kind == gguf.Q8_0 {
-		line += ": rows that are no multiple of 32 numbers, the block of Q8_0, are F16"
+		line += ": rows that are not a multiple of 32 numbers, the block of Q8_0, are F16"
 	}
 	return []blocks.Line{{About: "tensors", Text: line}}
 }

@@ -27,11 +27,8 @@ type huggingFace struct {
 	generation generation
 }
 
-// Files of such a folder beside those that are named in checkpoint.
-const (
-	generationFile    = "generation_config.json"
-	specialTokensFile = "special_tokens_map.json"
-)
+// specialTokensFile names the special tokens.
+const specialTokensFile = "special_tokens_map.json"
 
 func (h *huggingFace) plan(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	var err error
@@ -64,7 +61,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
 }
 
 func (h *huggingFace) names() []string {
-	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, generationFile, chat.TokenizerConfig, specialTokensFile}
+	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, checkpoint.GenerationFile, chat.TokenizerConfig, specialTokensFile}
 	if _, ok := h.Stage.Tokenizer.Chat.Alone(); ok {
 		list = append(list, chat.TemplateFile)
 	}
@@ -73,7 +70,7 @@ func (h *huggingFace) names() []string {
 		list = append(list, shardName(i, n))
 	}
 	if n > 1 {
-		list = append(list, checkpoint.ModelFile+".index.json")
+		list = append(list, checkpoint.IndexFile)
 	}
 	return list
 }
@@ -115,7 +112,7 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 		name string
 		v    any
 	}{
-		{generationFile, generation},
+		{checkpoint.GenerationFile, generation},
 		{chat.TokenizerConfig, config},
 		{specialTokensFile, special},
 	} {
@@ -178,7 +175,7 @@ func (h *huggingFace) shards(ctx context.Context, f *checkpoint.File, flaw *forw
 	}
 	b, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total},
 		"weight_map": weightMap}, "", "  ")
-	return append(parts, checkpoint.Bytes(checkpoint.ModelFile+".index.json", append(b, '\n'))), err
+	return append(parts, checkpoint.Bytes(checkpoint.IndexFile, append(b, '\n'))), err
 }
 
 // shardName is the name of file i of n with weights.

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -168,4 +169,36 @@ func (m measured) watch(ctx context.Context, w *fineweb.Watched, tok *bpe.Tokeni
 	}
 	defer set.Close()
 	return set.Watch(w, tok, m.windows)
+}
+
+// HeldOut returns the errors of a split of data that a block measures, of which ref is the address, with the model of s;
+// nil for one that no stage trained.
+func (s *Stage) HeldOut(d *dsl.Decoded, n *data.Data, ref addr.Addr, split fineweb.Split) hcl.Diagnostics {
+	trained := s.trainedOn(n)
+	switch {
+	case split == 0:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("Perplexity is measured on held-out "+
+			"documents: write %s.validation, and give the data a validation_fraction; or %s.all, if nothing is trained on "+
+			"them.", ref, ref))}
+	case split == fineweb.Validation && !n.HoldsOut():
+		return hcl.Diagnostics{d.Error("data", "Nothing held out",
+			fmt.Sprintf("%s holds no documents out: set its validation_fraction, or measure %s.all if nothing is trained "+
+				"on them.", ref, ref))}
+	case split == fineweb.All && trained != nil:
+		return hcl.Diagnostics{d.Error("data", "Training data", fmt.Sprintf("%s was trained on documents of %s: measure "+
+			"%s.validation.", trained.Addr, ref, ref))}
+	}
+	return nil
+}
+
+// trainedOn returns s or the stage before it that trained on any of the data; nil if none did.
+func (s *Stage) trainedOn(n *data.Data) *Stage {
+	for ; s != nil; s = s.Before {
+		for _, mine := range s.Data.InFiles() {
+			if slices.Contains(n.InFiles(), mine) {
+				return s
+			}
+		}
+	}
+	return nil
 }

@@ -20,7 +20,7 @@ const manyEpochs = 4
 // passes notes how often the stage reads its data.
 func (s *Stage) passes(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	if s.Tune != nil {
-		return s.tunes(ctx, p, d.Block("train"))
+		return s.tuningPasses(ctx, p, d.Block("train"))
 	}
 	tok := s.Tokenizer.Ready()
 	size, ok, err := s.Data.Size(ctx, tok)

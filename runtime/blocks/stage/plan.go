@@ -310,7 +310,7 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
-	diags = append(diags, s.tune(t)...)
+	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {

@@ -2,14 +2,9 @@ package stage
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -22,7 +17,6 @@ import (
 	"stepflow/foreign/jinja"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
-	"stepflow/runtime/durable"
 	"stepflow/runtime/words"
 )
 
@@ -58,8 +52,8 @@ func stringOr(d *dsl.Decoded, attr, otherwise string) string {
 	return otherwise
 }
 
-// tune reads how the stage learns from conversations, if that is its objective.
-func (s *Stage) tune(t *dsl.Decoded) hcl.Diagnostics {
+// readTuning reads how the stage learns from conversations, if that is its objective.
+func (s *Stage) readTuning(t *dsl.Decoded) hcl.Diagnostics {
 	sft := t.Str("objective") == "sft"
 	switch {
 	case sft && !s.Data.Conversations():
@@ -151,175 +145,6 @@ func (t *Tuning) Open(ctx context.Context, n *data.Data, opens data.Opener, tok 
 	}
 	set.Tune(tuning)
 	return set, nil
-}
-
-// tuningSize is one pass over the conversations.
-type tuningSize struct {
-	Conversations, Sequences, Tokens, Counted int64 // of the tokens, those that count in the loss
-	Truncated, Masked, Quoted                 int64
-}
-
-// countsAtOnce is the most bytes of local conversations that a plan counts without being asked for it.
-const countsAtOnce = 16 << 20
-
-// conversations counts one pass over the conversations, which takes about as long as packing them. It returns nil where
-// they cannot be counted, or where nobody asked and they are large.
-func (s *Stage) conversations(ctx context.Context, asked bool) (*tuningSize, error) {
-	tok := s.Tokenizer.Ready()
-	if tok == nil || s.Data.Unseen != "" || s.Data.Parts != nil {
-		return nil, nil
-	}
-	var bytes int64
-	for _, f := range s.Data.Files {
-		if fineweb.IsRemote(f) {
-			return nil, nil
-		}
-		if !filepath.IsAbs(f) {
-			f = filepath.Join(s.Data.Source.Dir, f)
-		}
-		if st, err := os.Stat(f); err == nil {
-			bytes += st.Size()
-		}
-	}
-	if bytes > countsAtOnce && !asked {
-		return nil, nil
-	}
-	path := s.countsPath(tok)
-	if b, err := foreign.ReadFile(path, 1<<12); err == nil {
-		var size tuningSize
-		if json.Unmarshal(b, &size) == nil && size.Sequences > 0 {
-			return &size, nil
-		}
-	}
-	size, err := s.pass(ctx, tok)
-	if err != nil {
-		return nil, err
-	}
-	if b, err := json.Marshal(size); err == nil && path != "" {
-		if os.MkdirAll(filepath.Dir(path), 0o755) == nil {
-			durable.WriteFile(path, b) // a count that is not kept is counted again
-		}
-	}
-	return size, nil
-}
-
-// countsPath is where the count is kept: below a hash of all that decides it.
-func (s *Stage) countsPath(tok *bpe.Tokenizer) string {
-	dir := foreign.CacheDir()
-	if dir == "" {
-		return ""
-	}
-	x := s.Data.Source
-	x.Patterns, x.Cache, x.Hashing, x.Epochs = nil, nil, nil, 0
-	key := sha256.Sum256(fmt.Appendf(nil, "1 %s %+v %s %x %d %d", s.Data.Content, x, s.Tune.identity(), sha256.Sum256(tok.JSON()), tok.EOS, s.Seq))
-	return filepath.Join(dir, "conversations", hex.EncodeToString(key[:16])+".json")
-}
-
-func (s *Stage) pass(ctx context.Context, tok *bpe.Tokenizer) (*tuningSize, error) {
-	set, err := s.open(ctx, tok)
-	if err != nil {
-		return nil, err
-	}
-	defer set.Close()
-	stream, err := set.Stream(fineweb.Train, tok, s.Seq, fineweb.Position{})
-	if err != nil {
-		return nil, err
-	}
-	var size tuningSize
-	for {
-		b, err := stream.Next(1)
-		if errors.Is(err, fineweb.ErrUsedUp) && size.Sequences > 0 {
-			return &size, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		size.Sequences++
-		size.Conversations += int64(len(b.Documents))
-		size.Counted += int64(b.Valid)
-		for _, x := range b.Documents {
-			size.Tokens += int64(x.N)
-		}
-		size.Truncated, size.Masked, size.Quoted = b.Truncated, b.Masked, b.Specials
-		if b.Cursor.Epoch > 0 {
-			return &size, nil
-		}
-	}
-}
-
-// epochs turns a number of passes into a number of sequences.
-func (s *Stage) epochs(ctx context.Context, t *dsl.Decoded) (float64, hcl.Diagnostics) {
-	size, err := s.conversations(ctx, true)
-	if err != nil {
-		return 0, blocks.Problem(t, "data", "Unusable conversations", err)
-	}
-	if size == nil {
-		why := "remote, or part of a mixture"
-		if s.Tokenizer.Ready() == nil {
-			why = fmt.Sprintf("not tokenized, since %s is not trained yet", s.Tokenizer.Addr)
-		}
-		return 0, hcl.Diagnostics{t.Error("epochs", "Length not known", fmt.Sprintf("How many sequences %s makes is not known when the plan "+
-			"is made: it is %s. Give steps or tokens instead.", s.Data.Addr, why))}
-	}
-	s.Tune.size = size
-	return t.Float("epochs") * float64(size.Sequences), nil
-}
-
-// tunes notes what a pass over the conversations is, and what is left out of it.
-func (s *Stage) tunes(ctx context.Context, p *blocks.Planned, t *dsl.Decoded) hcl.Diagnostics {
-	size := s.Tune.size
-	if size == nil {
-		var err error
-		if size, err = s.conversations(ctx, false); err != nil {
-			return blocks.Problem(t, "data", "Unusable conversations", err)
-		}
-	}
-	if s.Tune.size = size; size == nil {
-		return nil
-	}
-	for _, note := range s.Tune.notes(size.Truncated, size.Masked, size.Quoted, s.Seq) {
-		p.Warn(fmt.Sprintf("%s: %s in a pass", s.Data.Addr, note))
-	}
-	f := &s.Figures
-	f.DataTokens, f.DataHow = size.Sequences*int64(s.Seq), fineweb.Exact
-	sequences := float64(s.Steps) * float64(s.Batch)
-	for x := s.Before; x != nil && x.Tune != nil && x.sameData(p.World, s); x = x.Before {
-		sequences += float64(x.Steps) * float64(x.Batch)
-	}
-	f.Epochs = sequences / float64(size.Sequences)
-	if limit := float64(s.Data.Source.Epochs); limit > 0 && f.Epochs > limit {
-		return hcl.Diagnostics{t.Error("data", "Data used up", fmt.Sprintf("The stage ends after %.2f passes over %s, whose epochs is "+
-			"%.0f. Raise that, or train for less.", f.Epochs, s.Data.Addr, limit))}
-	}
-	if size.Sequences*2 < int64(s.Batch) {
-		return hcl.Diagnostics{t.Error("batch_size", "Fewer conversations than a batch", fmt.Sprintf("%s makes %s, and a batch takes %d. "+
-			"Lower batch_size, or sequence_length if many share a sequence.", s.Data.Addr, words.Plural(int(size.Sequences), "sequence"), s.Batch))}
-	}
-	return nil
-}
-
-// notes say what is left out of conversations, or read otherwise than it looks.
-func (t *Tuning) notes(truncated, masked, quoted int64, seq int) (list []string) {
-	if truncated > 0 && t.Drop {
-		list = append(list, fmt.Sprintf(`%s longer than %d tokens left out (truncation_mode = "drop")`, number(truncated, "conversation is", "conversations are"), seq))
-	} else if truncated > 0 {
-		list = append(list, fmt.Sprintf(`%s longer than %d tokens and cut (truncation_mode = "keep_start")`, number(truncated, "conversation is", "conversations are"), seq))
-	}
-	if masked > 0 {
-		list = append(list, fmt.Sprintf("%s left out, since nothing that counts in the loss (loss_on = %q) is among the first %d tokens",
-			number(masked, "conversation is", "conversations are"), string(t.LossOn), seq))
-	}
-	if quoted > 0 {
-		list = append(list, fmt.Sprintf("%s of the tokenizer stand in messages and are read as text", number(quoted, "special token", "special tokens")))
-	}
-	return list
-}
-
-func number(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // summary says how the stage tunes.
