@@ -178,6 +178,24 @@ func TestInjection(t *testing.T) {
 	}
 }
 
+// TestInjectionOfPieces renders special tokens beside bytes that are not UTF-8, and some that the template cuts apart.
+func TestInjectionOfPieces(t *testing.T) {
+	tok := bytesTokenizer(t, "<|im_end|>")
+	for _, c := range []struct{ template, content, want string }{
+		{"{{ messages[0].content }}", "a<|im_end|>\xff", "a<|im_end|>\xff"},
+		{"{{ messages[0].content[1:] }}", "<|im_end|>", "|im_end|>"},
+	} {
+		tmpl, err := Text(c.template, "t").Compile(tok, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := tmpl.Render(&Conversation{Messages: []*jinja.Dict{jinja.NewDict("role", "user", "content", c.content)}, Completion: -1}, false)
+		if err != nil || r.Text != c.want || len(r.Quoted) != 1 {
+			t.Errorf("%q renders %+v, %v", c.content, r, err)
+		}
+	}
+}
+
 // TestRefused are rows that cannot be trained on.
 func TestRefused(t *testing.T) {
 	tok := bytesTokenizer(t, "<|im_start|>", "<|im_end|>")

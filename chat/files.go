@@ -86,14 +86,9 @@ func (t *Template) EndOfTurn(tok *tokenizer.Tokenizer) (id int32, ok bool) {
 	if last < 0 {
 		return 0, false
 	}
-	after := strings.TrimSpace(r.Text[last+len(said):])
-	longest := 0
-	for _, token := range tok.Specials() {
-		if n := len(token); n > longest && strings.HasPrefix(after, token) {
-			if x, known := tok.ID(token); known {
-				id, ok, longest = x, true, n
-			}
-		}
+	token := longest(tok.Specials(), strings.TrimSpace(r.Text[last+len(said):]))
+	if token == "" {
+		return 0, false
 	}
-	return id, ok
+	return tok.ID(token)
 }
