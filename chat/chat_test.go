@@ -43,7 +43,7 @@ func bytesTokenizer(t *testing.T, specials ...string) *tokenizer.Tokenizer {
 	return tok
 }
 
-// TestForms reads each form, and refuses what is none.
+// TestForms reads each form, and refuses everything else.
 func TestForms(t *testing.T) {
 	for row, want := range map[string]string{
 		`{"messages": [{"role": "user", "content": "a", "tool_calls": null}, {"role": "assistant", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]}`: "user:a assistant:bc",
@@ -203,7 +203,7 @@ func TestRefused(t *testing.T) {
 	last := "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}"
 	for _, c := range []struct{ template, row, says string }{
 		{strict, `{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}`, "t, line 1: the template refuses: roles must alternate"},
-		{ChatML, `{"messages": [{"role": "user", "content": "a"}]}`, "no message of it is one of the assistant"},
+		{ChatML, `{"messages": [{"role": "user", "content": "a"}]}`, "it has no message of the assistant"},
 		{ChatML, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}`, "message 2, of the assistant, is empty"},
 		{last, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "renders the first 1 messages otherwise when others follow"},
 		{"{% generation %}{% endgeneration %}x", `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "no token of it counts"},

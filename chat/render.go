@@ -69,7 +69,7 @@ func withReasoning(m *jinja.Dict) *jinja.Dict {
 // what it renders.
 type guard struct {
 	tokens []string // that are looked for
-	mark   string   // "" where there is none to be found
+	mark   string   // "" if nothing has to be marked
 }
 
 // guard looks for special tokens in a conversation.
@@ -227,7 +227,7 @@ func (t *Template) Training(c *Conversation, on LossOn) (*Rendered, []jinja.Span
 		n := c.Completion
 		if n < 0 {
 			if n = len(c.Messages) - 1; !said(c.Messages[n]) {
-				return nil, nil, fmt.Errorf("its last message is not one of the assistant, which loss_on = \"completion\" trains on")
+				return nil, nil, fmt.Errorf("its last message is not the assistant's, which loss_on = \"completion\" trains on")
 			}
 		}
 		start, err := t.prefix(c, r, n, true)
@@ -278,7 +278,7 @@ func (t *Template) prefix(c *Conversation, whole *Rendered, n int, prompt bool) 
 	return len(r.Text), nil
 }
 
-// differences finds what the assistant said as that by which each of his messages lengthens the text.
+// differences finds what the assistant said: the text that each of his messages adds.
 func (t *Template) differences(c *Conversation, whole *Rendered) (spans []jinja.Span, err error) {
 	for i, m := range c.Messages {
 		if !said(m) {

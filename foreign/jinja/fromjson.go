@@ -43,7 +43,7 @@ func From(v any) Value {
 	return fmt.Sprint(v)
 }
 
-// number is that of a JSON number: an int as long as it has no fraction or exponent, as in Python.
+// number is the value of a JSON number: an int if it has no fraction and no exponent, as in Python.
 func number(s string) Value {
 	if !strings.ContainsAny(s, ".eE") {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {

@@ -47,6 +47,6 @@ func (r *run) literal(e expr) Value {
 		}
 		return d
 	}
-	r.fail("it is no list, text or number")
+	r.fail("it is not a list, a text or a number")
 	return nil
 }

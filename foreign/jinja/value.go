@@ -84,7 +84,7 @@ type undefined struct {
 	soft bool // never an error by itself: an inline if without else
 }
 
-// iterator gives its items once, as Python's generators do: what filters such as map and select return. It is true
+// iterator yields its items once, as Python's generators do: what filters such as map and select return. It is true
 // even where it has no items.
 type iterator struct {
 	items []Value
@@ -160,10 +160,10 @@ func pythonType(v Value) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// use throws where a value that is not defined may not be used.
+// use fails: a value that is not defined is used.
 func (r *run) use(u *undefined) { r.fail("%s", u.why) }
 
-// lenient throws where values that are not defined may not even be looked at.
+// lenient fails if values that are not defined may not even be looked at.
 func (r *run) lenient(u *undefined) {
 	if r.options.Strict && !u.soft {
 		r.use(u)
@@ -219,7 +219,7 @@ func (r *run) length(v Value) (n int, ok bool) {
 	return 0, false
 }
 
-// iterate gives the items of what can be iterated over.
+// iterate returns the items of a value that can be iterated over.
 func (r *run) iterate(v Value) []Value {
 	switch v := v.(type) {
 	case string:

@@ -1,6 +1,5 @@
-// Package pyre matches regular expressions with the meaning that they have in Python's re: those of evaluation tasks and
-// of their templates were written for it. What it does not know is an error that names it, and a match that takes too
-// long is one too.
+// Package pyre matches regular expressions with the meaning that they have in Python's re, for which evaluation tasks and
+// their templates are written. What it does not support is an error that names it, and so is a match that takes too long.
 package pyre
 
 import (
