@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,21 @@ func parse(t *testing.T, form, row string) (*Conversation, error) {
 		t.Fatal(row, err)
 	}
 	return Parse(form, v.(*jinja.Dict))
+}
+
+// readFixture reads a fixture, or the one that a variable of the environment names.
+func readFixture(t *testing.T, path, variable string, fixture any) {
+	t.Helper()
+	if p := os.Getenv(variable); p != "" {
+		path = p
+	}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, fixture)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // bytesTokenizer has a token for each byte, and special tokens.
