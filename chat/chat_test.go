@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,21 @@ func parse(t *testing.T, form, row string) (*Conversation, error) {
 		t.Fatal(row, err)
 	}
 	return Parse(form, v.(*jinja.Dict))
+}
+
+// readFixture reads a fixture, or the one that a variable of the environment names.
+func readFixture(t *testing.T, path, variable string, fixture any) {
+	t.Helper()
+	if p := os.Getenv(variable); p != "" {
+		path = p
+	}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, fixture)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // bytesTokenizer has a token for each byte, and special tokens.
@@ -43,7 +59,7 @@ func bytesTokenizer(t *testing.T, specials ...string) *tokenizer.Tokenizer {
 	return tok
 }
 
-// TestForms reads each form, and refuses what is none.
+// TestForms reads each form, and refuses everything else.
 func TestForms(t *testing.T) {
 	for row, want := range map[string]string{
 		`{"messages": [{"role": "user", "content": "a", "tool_calls": null}, {"role": "assistant", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]}`: "user:a assistant:bc",
@@ -178,6 +194,24 @@ func TestInjection(t *testing.T) {
 	}
 }
 
+// TestInjectionOfPieces renders special tokens beside bytes that are not UTF-8, and some that the template cuts apart.
+func TestInjectionOfPieces(t *testing.T) {
+	tok := bytesTokenizer(t, "<|im_end|>")
+	for _, c := range []struct{ template, content, want string }{
+		{"{{ messages[0].content }}", "a<|im_end|>\xff", "a<|im_end|>\xff"},
+		{"{{ messages[0].content[1:] }}", "<|im_end|>", "|im_end|>"},
+	} {
+		tmpl, err := Text(c.template, "t").Compile(tok, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := tmpl.Render(&Conversation{Messages: []*jinja.Dict{jinja.NewDict("role", "user", "content", c.content)}, Completion: -1}, false)
+		if err != nil || r.Text != c.want || len(r.Quoted) != 1 {
+			t.Errorf("%q renders %+v, %v", c.content, r, err)
+		}
+	}
+}
+
 // TestRefused are rows that cannot be trained on.
 func TestRefused(t *testing.T) {
 	tok := bytesTokenizer(t, "<|im_start|>", "<|im_end|>")
@@ -185,7 +219,7 @@ func TestRefused(t *testing.T) {
 	last := "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}"
 	for _, c := range []struct{ template, row, says string }{
 		{strict, `{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}`, "t, line 1: the template refuses: roles must alternate"},
-		{ChatML, `{"messages": [{"role": "user", "content": "a"}]}`, "no message of it is one of the assistant"},
+		{ChatML, `{"messages": [{"role": "user", "content": "a"}]}`, "it has no message of the assistant"},
 		{ChatML, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}`, "message 2, of the assistant, is empty"},
 		{last, `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "renders the first 1 messages otherwise when others follow"},
 		{"{% generation %}{% endgeneration %}x", `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`, "no token of it counts"},

@@ -13,8 +13,8 @@ import (
 
 // Conversation is a row of data.
 type Conversation struct {
-	// Messages are rendered by a chat template. Those from Completion on are what the row teaches to say; -1 where it
-	// does not tell.
+	// Messages are rendered by a chat template. Those from Completion on are what the row teaches to say; -1 if the row
+	// does not say.
 	Messages   []*jinja.Dict
 	Completion int
 	Tools      jinja.Value            // nil for none
@@ -58,7 +58,7 @@ func Parse(form string, row *jinja.Dict) (*Conversation, error) {
 		return c, c.extras(row)
 	}
 	if form != "auto" {
-		return nil, fmt.Errorf("no form %q of conversations: there are %s", form, strings.Join(Forms, ", "))
+		return nil, fmt.Errorf("there is no form %q of conversations: the forms are %s", form, strings.Join(Forms, ", "))
 	}
 	return nil, fmt.Errorf(`it has none of the columns that conversations are known by, "messages", "conversations", `+
 		`"prompt" and "completion", or "instruction" and "output"; it has %s`, shownNames(row))
@@ -288,7 +288,7 @@ func fromAlpaca(row *jinja.Dict) (*Conversation, error) {
 	return plain(prompt, texts[2], "output")
 }
 
-// said reports whether a message is one of the assistant.
+// said reports whether a message is the assistant's.
 func said(m *jinja.Dict) bool {
 	role, _ := m.Get("role")
 	return role == "assistant"
@@ -300,7 +300,7 @@ func (c *Conversation) check() error {
 		return nil
 	}
 	if !slices.ContainsFunc(c.Messages[max(0, c.Completion):], said) {
-		return fmt.Errorf("no message of it is one of the assistant")
+		return fmt.Errorf("it has no message of the assistant")
 	}
 	for i, m := range c.Messages {
 		content, _ := m.Get("content")

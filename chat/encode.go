@@ -45,11 +45,11 @@ func Encode(t *Template, tok *tokenizer.Tokenizer, c *Conversation, on LossOn) (
 	if err := x.mark(tok, r, spans); err != nil {
 		return nil, err
 	}
-	return x, x.any()
+	return x, x.checkLoss()
 }
 
-// any gives an error where nothing counts.
-func (x *Example) any() error {
+// checkLoss returns an error if no token counts in the loss.
+func (x *Example) checkLoss() error {
 	for i, l := range x.Loss {
 		if l && i > 0 { // nothing predicts the first token
 			return nil
@@ -58,7 +58,7 @@ func (x *Example) any() error {
 	return errors.New("no token of it counts in the loss")
 }
 
-// Encode gives the tokens of what was rendered, nothing put around them: a template writes what begins and ends a text.
+// Encode returns the tokens of the rendered text. It adds none at either end: that is up to the template.
 func (r *Rendered) Encode(tok *tokenizer.Tokenizer) ([]int32, error) {
 	var quoted []tokenizer.Range
 	for _, q := range r.Quoted {
@@ -67,7 +67,7 @@ func (r *Rendered) Encode(tok *tokenizer.Tokenizer) ([]int32, error) {
 	return tok.EncodeQuoted(nil, r.Text, quoted)
 }
 
-// mark marks the tokens that touch a span.
+// mark makes the tokens that touch a span count in the loss.
 func (x *Example) mark(tok *tokenizer.Tokenizer, r *Rendered, spans []jinja.Span) error {
 	ends, ok := tok.Ends(r.Text, x.IDs)
 	if ok {
@@ -143,5 +143,5 @@ func encodePlain(tok *tokenizer.Tokenizer, c *Conversation, on LossOn) (*Example
 	for i := from; i < len(ids); i++ {
 		x.Loss[i] = true
 	}
-	return x, x.any()
+	return x, x.checkLoss()
 }

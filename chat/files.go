@@ -16,7 +16,7 @@ type named struct {
 	Template string `json:"template"`
 }
 
-// Alone returns the template where there is one alone, as chat_template.jinja holds it. Several are part of Config.
+// Alone returns the template if there is only one, which chat_template.jinja holds. Several are part of Config.
 func (s *Source) Alone() (text string, ok bool) {
 	if !s.Any() || len(s.Templates) > 1 {
 		return "", false
@@ -27,13 +27,7 @@ func (s *Source) Alone() (text string, ok bool) {
 
 // SpecialTokens returns the special tokens that the templates find by their names.
 func (s *Source) SpecialTokens(tok *tokenizer.Tokenizer) map[string]string {
-	m := map[string]string{}
-	if tok.EOS >= 0 {
-		m["eos_token"] = tok.Token(tok.EOS)
-	}
-	if tok.BOS >= 0 {
-		m["bos_token"] = tok.Token(tok.BOS)
-	}
+	m := beginAndEnd(tok)
 	for name, text := range s.Special {
 		if _, ok := tok.ID(text); ok { // transformers gives any other an id that the model does not have
 			m[name] = text
@@ -42,8 +36,8 @@ func (s *Source) SpecialTokens(tok *tokenizer.Tokenizer) map[string]string {
 	return m
 }
 
-// Config returns what a tokenizer_config.json says for the templates: the special tokens, and the templates where there
-// are several.
+// Config returns what a tokenizer_config.json says for the templates: the special tokens, and the templates if there are
+// several.
 func (s *Source) Config(tok *tokenizer.Tokenizer) map[string]any {
 	m := map[string]any{}
 	for name, text := range s.SpecialTokens(tok) {
@@ -59,7 +53,7 @@ func (s *Source) Config(tok *tokenizer.Tokenizer) map[string]any {
 	return m
 }
 
-// Files returns the files that Beside reads, by name; none where there is no template.
+// Files returns the files that Beside reads, by name. There are none without a template.
 func (s *Source) Files(tok *tokenizer.Tokenizer) (map[string][]byte, error) {
 	if !s.Any() {
 		return nil, nil
@@ -72,8 +66,8 @@ func (s *Source) Files(tok *tokenizer.Tokenizer) (map[string][]byte, error) {
 	return files, err
 }
 
-// EndOfTurn returns the special token with which the template ends what an assistant said; false where it ends it
-// otherwise.
+// EndOfTurn returns the special token with which the template ends what an assistant said; ok is false if it ends it in
+// another way.
 func (t *Template) EndOfTurn(tok *tokenizer.Tokenizer) (id int32, ok bool) {
 	const said = "Certainly"
 	turn := func(role, content string) *jinja.Dict { return jinja.NewDict("role", role, "content", content) }
@@ -86,14 +80,9 @@ func (t *Template) EndOfTurn(tok *tokenizer.Tokenizer) (id int32, ok bool) {
 	if last < 0 {
 		return 0, false
 	}
-	after := strings.TrimSpace(r.Text[last+len(said):])
-	longest := 0
-	for _, token := range tok.Specials() {
-		if n := len(token); n > longest && strings.HasPrefix(after, token) {
-			if x, known := tok.ID(token); known {
-				id, ok, longest = x, true, n
-			}
-		}
+	token := longest(tok.Specials(), strings.TrimSpace(r.Text[last+len(said):]))
+	if token == "" {
+		return 0, false
 	}
-	return id, ok
+	return tok.ID(token)
 }

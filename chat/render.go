@@ -3,7 +3,9 @@ package chat
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"stepflow/foreign/jinja"
 )
@@ -67,7 +69,7 @@ func withReasoning(m *jinja.Dict) *jinja.Dict {
 // what it renders.
 type guard struct {
 	tokens []string // that are looked for
-	mark   string   // "" where there is none to be found
+	mark   string   // "" if nothing has to be marked
 }
 
 // guard looks for special tokens in a conversation.
@@ -153,25 +155,24 @@ func (g guard) value(v jinja.Value) jinja.Value {
 func (g guard) text(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
-		n := 0
-		for _, tok := range g.tokens {
-			if strings.HasPrefix(s[i:], tok) {
-				n = max(n, len(tok))
-			}
+		_, size := utf8.DecodeRuneInString(s[i:])
+		b.WriteString(s[i : i+size])
+		if longest(g.tokens, s[i:]) != "" {
+			b.WriteString(g.mark)
 		}
-		for j, c := range s[i:] {
-			if j > 0 {
-				break
-			}
-			size := len(string(c))
-			b.WriteString(s[i : i+size])
-			if n > 0 {
-				b.WriteString(g.mark)
-			}
-			i += size
-		}
+		i += size
 	}
 	return b.String()
+}
+
+// longest returns the longest of the tokens that a text begins with, "" if it begins with none.
+func longest(tokens []string, text string) (found string) {
+	for _, tok := range tokens {
+		if len(tok) > len(found) && strings.HasPrefix(text, tok) {
+			found = tok
+		}
+	}
+	return found
 }
 
 // open takes the marks out again.
@@ -179,40 +180,20 @@ func (g guard) open(text string, spans []jinja.Span) *Rendered {
 	if g.mark == "" || !strings.Contains(text, g.mark) {
 		return &Rendered{Text: text, Said: spans}
 	}
-	var b strings.Builder
-	r := &Rendered{}
+	parts := strings.Split(text, g.mark)
+	r := &Rendered{Text: strings.Join(parts, "")}
 	var at []int // of the marks, in text
-	for i := 0; ; {
-		j := strings.Index(text[i:], g.mark)
-		if j < 0 {
-			b.WriteString(text[i:])
-			break
-		}
-		b.WriteString(text[i : i+j])
-		at = append(at, i+j)
-		i += j + len(g.mark)
-	}
-	r.Text = b.String()
-	for k, m := range at {
-		from := m - k*len(g.mark) // after the first character of a token
-		for from--; from > 0 && r.Text[from]&0xc0 == 0x80; from-- {
-		}
-		n := 0
-		for _, tok := range g.tokens {
-			if strings.HasPrefix(r.Text[from:], tok) {
-				n = max(n, len(tok))
-			}
-		}
-		r.Quoted = append(r.Quoted, jinja.Span{Start: from, End: from + n})
+	end := 0     // of the parts so far, in r.Text
+	for k, part := range parts[:len(parts)-1] {
+		end += len(part)
+		at = append(at, end+k*len(g.mark))
+		_, size := utf8.DecodeLastRuneInString(r.Text[:end]) // the first character of a token
+		from := end - size
+		r.Quoted = append(r.Quoted, jinja.Span{Start: from, End: from + len(longest(g.tokens, r.Text[from:]))})
 	}
 	moved := func(i int) int {
-		n := 0
-		for _, m := range at {
-			if m < i {
-				n++
-			}
-		}
-		return i - n*len(g.mark)
+		before, _ := slices.BinarySearch(at, i)
+		return i - before*len(g.mark)
 	}
 	for _, s := range spans {
 		r.Said = append(r.Said, jinja.Span{Start: moved(s.Start), End: moved(s.End)})
@@ -246,7 +227,7 @@ func (t *Template) Training(c *Conversation, on LossOn) (*Rendered, []jinja.Span
 		n := c.Completion
 		if n < 0 {
 			if n = len(c.Messages) - 1; !said(c.Messages[n]) {
-				return nil, nil, fmt.Errorf("its last message is not one of the assistant, which loss_on = \"completion\" trains on")
+				return nil, nil, fmt.Errorf("its last message is not the assistant's, which loss_on = \"completion\" trains on")
 			}
 		}
 		start, err := t.prefix(c, r, n, true)
@@ -297,7 +278,7 @@ func (t *Template) prefix(c *Conversation, whole *Rendered, n int, prompt bool) 
 	return len(r.Text), nil
 }
 
-// differences finds what the assistant said as that by which each of his messages lengthens the text.
+// differences finds what the assistant said: the text that each of his messages adds.
 func (t *Template) differences(c *Conversation, whole *Rendered) (spans []jinja.Span, err error) {
 	for i, m := range c.Messages {
 		if !said(m) {

@@ -31,8 +31,8 @@ const (
 	maxConfig   = 64 << 20
 )
 
-// Default is the name of the template that is used where none is named, and ToolUse that of the one for conversations
-// with tools.
+// Default is the name of the template that is used unless another one is named. ToolUse is the one for conversations with
+// tools.
 const (
 	Default = "default"
 	ToolUse = "tool_use"
@@ -44,7 +44,7 @@ const ChatML = `{% for message in messages %}{{ '<|im_start|>' + message['role']
 	`{% else %}{{ message['content'] + '<|im_end|>' + '\n' }}{% endif %}{% endfor %}` +
 	`{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`
 
-// BuiltIn are the templates that have a name of their own.
+// BuiltIn are the built-in templates by their names.
 var BuiltIn = map[string]string{"chatml": ChatML}
 
 // Source is the chat templates of a tokenizer, before they are compiled.
@@ -54,12 +54,12 @@ type Source struct {
 	Special   map[string]string // bos_token, eos_token and so on
 }
 
-// Text is a template of its own.
+// Text makes a source of a single template.
 func Text(text, where string) *Source {
 	return &Source{Templates: map[string]string{Default: text}, Where: where}
 }
 
-// Named is a built-in template.
+// Named returns a built-in template.
 func Named(name string) (*Source, bool) {
 	text, ok := BuiltIn[name]
 	return Text(text, builtIn+name), ok
@@ -87,8 +87,8 @@ func File(path string) (*Source, error) {
 }
 
 // Beside finds the templates that lie in the folder of a tokenizer, as transformers does: chat_template.jinja with
-// additional_chat_templates, else chat_template in tokenizer_config.json. Where there is no template the Source has the
-// special tokens alone.
+// additional_chat_templates, else chat_template in tokenizer_config.json. Without a template, the Source has only the
+// special tokens.
 func Beside(folder string) (*Source, error) {
 	s := &Source{Templates: map[string]string{}, Special: map[string]string{}}
 	path := filepath.Join(folder, TokenizerConfig)
@@ -157,8 +157,11 @@ func config(b []byte, path string) (*Source, error) {
 		return nil, fmt.Errorf("%s: chat_template is neither text nor a list of templates with names", foreign.Shown(path))
 	}
 	for _, t := range list {
-		if _, twice := s.Templates[t.Name]; twice || t.Name == "" {
-			return nil, fmt.Errorf("%s: chat_template has no template of its own for the name %q", foreign.Shown(path), foreign.Shown(t.Name))
+		if t.Name == "" {
+			return nil, fmt.Errorf("%s: a template in chat_template has no name", foreign.Shown(path))
+		}
+		if _, twice := s.Templates[t.Name]; twice {
+			return nil, fmt.Errorf("%s: chat_template has two templates named %q", foreign.Shown(path), foreign.Shown(t.Name))
 		}
 		s.Templates[t.Name] = t.Template
 	}
@@ -197,8 +200,8 @@ type Template struct {
 	Variables map[string]jinja.Value // for all conversations
 }
 
-// Compile compiles the templates for a tokenizer. Where now is zero, templates find no strftime_now, so that what they
-// render does not change from day to day.
+// Compile compiles the templates for a tokenizer. If now is zero, templates find no strftime_now, so that what they render
+// does not change from day to day.
 func (s *Source) Compile(tok *tokenizer.Tokenizer, now time.Time) (*Template, error) {
 	if !s.Any() {
 		return nil, errors.New("the tokenizer has no chat template")
@@ -217,11 +220,8 @@ func (s *Source) Compile(tok *tokenizer.Tokenizer, now time.Time) (*Template, er
 		t.compiled[name] = x
 	}
 	if tok != nil {
-		if tok.EOS >= 0 {
-			t.special["eos_token"] = tok.Token(tok.EOS)
-		}
-		if tok.BOS >= 0 {
-			t.special["bos_token"] = tok.Token(tok.BOS)
+		for n, text := range beginAndEnd(tok) {
+			t.special[n] = text
 		}
 		t.guarded = tok.Specials()
 	}
@@ -231,7 +231,19 @@ func (s *Source) Compile(tok *tokenizer.Tokenizer, now time.Time) (*Template, er
 	return t, nil
 }
 
-// of is the template for a conversation.
+// beginAndEnd are the special tokens that a tokenizer itself begins and ends texts with, by their names in templates.
+func beginAndEnd(tok *tokenizer.Tokenizer) map[string]string {
+	m := map[string]string{}
+	if tok.EOS >= 0 {
+		m["eos_token"] = tok.Token(tok.EOS)
+	}
+	if tok.BOS >= 0 {
+		m["bos_token"] = tok.Token(tok.BOS)
+	}
+	return m
+}
+
+// of returns the template for a conversation.
 func (t *Template) of(c *Conversation) (*jinja.Template, error) {
 	if x := t.compiled[ToolUse]; x != nil && c.Tools != nil {
 		return x, nil

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"encoding/json"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -13,14 +12,6 @@ import (
 // TestTemplates renders what transformers renders (tools/parity/chat_templates.py), with templates that TRL and
 // llama-cpp-python bring. STEPFLOW_CHAT_TEMPLATES names a fixture of all of them.
 func TestTemplates(t *testing.T) {
-	path := "testdata/templates.json"
-	if p := os.Getenv("STEPFLOW_CHAT_TEMPLATES"); p != "" {
-		path = p
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var fixture struct {
 		Special       map[string]string
 		Conversations map[string]json.RawMessage
@@ -34,9 +25,7 @@ func TestTemplates(t *testing.T) {
 			Spans                  [][2]int
 		}
 	}
-	if err := json.Unmarshal(b, &fixture); err != nil {
-		t.Fatal(err)
-	}
+	readFixture(t, "testdata/templates.json", "STEPFLOW_CHAT_TEMPLATES", &fixture)
 	compiled := map[string]*Template{}
 	for _, c := range fixture.Cases {
 		name := c.Template + ", " + c.Conversation
@@ -44,6 +33,7 @@ func TestTemplates(t *testing.T) {
 		if tmpl == nil {
 			s := Text(fixture.Templates[c.Template], c.Template)
 			s.Special = fixture.Special
+			var err error
 			if tmpl, err = s.Compile(nil, time.Date(2024, 7, 26, 9, 5, 3, 0, time.UTC)); err != nil {
 				t.Errorf("%s: %v", c.Template, err)
 				continue
@@ -54,11 +44,7 @@ func TestTemplates(t *testing.T) {
 		if c.Tools {
 			row += `, "tools": ` + string(fixture.Tools)
 		}
-		v, err := jinja.FromJSON([]byte(row + "}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		conversation, err := Parse("auto", v.(*jinja.Dict))
+		conversation, err := parse(t, "auto", row+"}")
 		if err != nil {
 			t.Fatal(name, err)
 		}

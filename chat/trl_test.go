@@ -2,25 +2,15 @@ package chat
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 	"time"
 
 	"stepflow/fineweb/tokenizer"
-	"stepflow/foreign/jinja"
 )
 
 // TestTRL compares ids and labels with those that TRL's SFTTrainer makes of the same rows (tools/parity/sft.py), with a
-// tokenizer that begins texts with a token, and one that does not. STEPFLOW_TRL names a fixture made anew.
+// tokenizer that puts a token before each text and with one that does not. STEPFLOW_TRL names another fixture to compare with.
 func TestTRL(t *testing.T) {
-	path := "testdata/trl.json"
-	if p := os.Getenv("STEPFLOW_TRL"); p != "" {
-		path = p
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var fixture struct {
 		Template   string
 		Tokenizers map[string]json.RawMessage
@@ -32,9 +22,7 @@ func TestTRL(t *testing.T) {
 			Labels          [][]int32
 		}
 	}
-	if err := json.Unmarshal(b, &fixture); err != nil {
-		t.Fatal(err)
-	}
+	readFixture(t, "testdata/trl.json", "STEPFLOW_TRL", &fixture)
 	rows := 0
 	for _, set := range fixture.Sets {
 		tok, err := tokenizer.Parse(fixture.Tokenizers[set.Tokenizer])
@@ -46,11 +34,7 @@ func TestTRL(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, ids := range set.IDs {
-			v, err := jinja.FromJSON(fixture.Rows[set.Form][i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := Parse("auto", v.(*jinja.Dict))
+			c, err := parse(t, "auto", string(fixture.Rows[set.Form][i]))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,7 +23,7 @@ import (
 	"stepflow/runtime/inference"
 )
 
-// usualContext is how many tokens of a conversation a model sees, where it takes more and the user does not say.
+// usualContext is how many tokens of a conversation a model sees at most, unless the user says otherwise.
 const usualContext = 4096
 
 func chatCommand() command {
@@ -32,14 +32,14 @@ func chatCommand() command {
 	return command{name: "chat", args: "[flags] STAGE | DIR", most: 1,
 		short: "Talks with a trained model.",
 		synopsis: "Talks with the model that a stage made, or that lies in a folder: an export, or one of Hugging Face's. A " +
-			"line is a turn, which the model's chat template puts into words. Of a stage that is still training it takes " +
+			"line is a turn, which the model's chat template formats. Of a stage that is still training it takes " +
 			"the latest checkpoint. /clear begins a new conversation, /exit or Ctrl-D ends. Ctrl-C ends the answer, and the " +
-			"command where there is none. Flags that are not given are as the model's generation_config.json says.",
+			"command if none is being given. Flags that are not given are taken from the model's generation_config.json.",
 		example: "stepflow chat -dir pipelines/quickstart -chat-template chatml stage.final\n" +
 			"stepflow chat -system 'Answer in one sentence.' -temperature 0.7 models/SmolLM2-135M-Instruct",
 		flags: func(a *app, f *flag.FlagSet) {
 			s.add(a, f)
-			f.StringVar(&o.system, "system", "", "message of the system, before the first turn")
+			f.StringVar(&o.system, "system", "", "system message, before the first turn")
 			f.StringVar(&o.template, "chat-template", "", "a file with a chat template, or the name of a built-in one: chatml "+
 				"(default: the model's own)")
 			f.IntVar(&o.context, "context", usualContext, "tokens of the conversation that the model sees, at most; the memory for "+
@@ -125,7 +125,7 @@ func (t *talk) close() {
 	t.model.Close()
 }
 
-// findTemplate compiles the chat template, and adds to the tokens that end a text the one with which it ends an answer.
+// findTemplate compiles the chat template. The token with which it ends an answer then ends texts, too.
 func (t *talk) findTemplate(given, what string) error {
 	source, named := chat.Named(given)
 	var err error
@@ -133,7 +133,7 @@ func (t *talk) findTemplate(given, what string) error {
 	case named:
 	case given != "":
 		if source, err = chat.File(given); errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("-chat-template %s: there is no such file, and the built-in templates are %s", foreign.Shown(given),
+			err = fmt.Errorf("-chat-template %s is neither a file nor a built-in template: those are %s", foreign.Shown(given),
 				strings.Join(slices.Sorted(maps.Keys(chat.BuiltIn)), ", "))
 		}
 	default:
@@ -284,7 +284,7 @@ func (t *talk) prompt() (p forward.Prompt, err error) {
 	case err != nil:
 		return p, err
 	case len(ids) == 0:
-		return p, errors.New("the chat template makes nothing of the conversation")
+		return p, errors.New("the chat template renders the conversation as an empty text")
 	case len(ids) >= t.tokens:
 		return p, fmt.Errorf("the conversation has %s, and the context holds %d: say less, or begin a new one with /clear%s",
 			plural(len(ids), "token"), t.tokens, t.more())

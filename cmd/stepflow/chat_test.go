@@ -4,7 +4,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,42 +17,15 @@ import (
 // prompt it ends the command.
 func TestChatOnATerminal(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"main.hcl": `
-data "jsonl" "d" { source = "d.jsonl" }
-tokenizer "bpe" "t" {
-  train_on   = data.jsonl.d
-  vocab_size = 264
-}
-model "llama" "m" {
-  vocab_size              = 264
-  hidden_size             = 16
-  intermediate_size       = 24
-  num_hidden_layers       = 1
-  num_attention_heads     = 2
-  max_position_embeddings = 40000
-}
-optimizer "adamw" "o" { learning_rate = 1e-2 }
-stage "one" {
-  model = model.llama.m
-  train {
-    data            = data.jsonl.d
-    tokenizer       = tokenizer.bpe.t
-    optimizer       = optimizer.adamw.o
-    sequence_length = 8
-    batch_size      = 1
-    steps           = 1
-  }
-}
-`, "d.jsonl": `{"text": "a text to read, and to read again"}` + "\n", "says.jinja": "{% for m in messages %}{{ m.content }}{% endfor %}"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	tiny, err := os.ReadFile("testdata/tiny.hcl")
+	if err != nil {
+		t.Fatal(err)
 	}
-	apply := exec.Command("stepflow", "apply")
-	apply.Dir = dir
-	if out, err := apply.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	long := strings.Replace(string(tiny), "max_position_embeddings = 32", "max_position_embeddings = 40000", 1)
+	put(t, filepath.Join(dir, "main.hcl"), long)
+	put(t, filepath.Join(dir, "d.jsonl"), tinyDocuments(20))
+	put(t, filepath.Join(dir, "says.jinja"), "{% for m in messages %}{{ m.content }}{% endfor %}")
+	stepflow(t, "apply", "-auto-approve", "-target", "stage.one", dir)
 	x := onTerminal(t, dir, 80, "stepflow", "chat", "-chat-template", "says.jinja", "-context", "40000", "-max-new-tokens",
 		"39000", "one")
 	x.waits(`> `)

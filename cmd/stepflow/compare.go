@@ -23,7 +23,7 @@ type tableFlags struct {
 
 func (t *tableFlags) flags(f *flag.FlagSet) {
 	f.StringVar(&t.sort, "sort", "", "with -compare: sort by this column, or by -COLUMN with the largest first "+
-		"(default: the loss of the first evaluation, else that of training)")
+		"(default: the loss of the first evaluation, or the training loss if there is none)")
 	f.StringVar(&t.columns, "columns", "", "with -compare: show these columns, as learning_rate,seed,loss "+
 		"(default: the settings that differ, and all that came of them)")
 	f.BoolVar(&t.all, "all", false, "with -compare: show also settings that do not differ")

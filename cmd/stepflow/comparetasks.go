@@ -9,7 +9,7 @@ import (
 	"stepflow/report"
 )
 
-// pairsGrid is the differences of the rows to the first that was named, for people.
+// pairsGrid shows people how the rows differ from the first one that was named.
 func pairsGrid(t *report.Table) *grid {
 	g := &grid{rows: len(t.Pairs)}
 	who := func(m report.Measured) string {
@@ -61,7 +61,7 @@ func differenceText(d float64, half *float64) string {
 	return text
 }
 
-// seedsGrid is the differences of the means over seeds to the first of them, for people.
+// seedsGrid shows people how the means over seeds differ from the first of them.
 func seedsGrid(t *report.Table) *grid {
 	type row struct {
 		mean *report.Mean

@@ -23,14 +23,14 @@ func generateCommand() command {
 		short: "Continues a text with a trained model.",
 		synopsis: "Continues a text with the model that a stage made, or that lies in a folder: an export, or one of Hugging " +
 			"Face's. Of a stage that is still training it takes the latest checkpoint; it only reads, so it disturbs no run. " +
-			"The text is -prompt, or what the standard input holds. Flags that are not given are as the model's " +
-			"generation_config.json says.",
+			"The text is -prompt, or what the standard input holds. Flags that are not given are taken from the model's " +
+			"generation_config.json.",
 		example: "stepflow generate -dir pipelines/quickstart -prompt 'Package sort implements' stage.final\n" +
 			"stepflow generate -prompt 'Once upon a time' -temperature 0.8 -n 3 pipelines/quickstart/out/model",
 		flags: func(a *app, f *flag.FlagSet) {
 			s.add(a, f)
 			f.StringVar(&prompt, "prompt", "", "text to continue (default: the standard input)")
-			f.IntVar(&samples, "n", 1, "texts to generate, each drawn for itself")
+			f.IntVar(&samples, "n", 1, "texts to generate, each drawn independently")
 		},
 		run: func(a *app, args []string) int {
 			if len(args) != 1 {
@@ -68,7 +68,7 @@ const (
 	atOnce      = 16 // texts
 )
 
-// generation is the texts that are being generated of a prompt.
+// generation holds the texts that are being generated from a prompt.
 type generation struct {
 	a       *app
 	model   *inference.Model
@@ -77,7 +77,7 @@ type generation struct {
 	live    bool // the text is written as it comes
 }
 
-// generate continues a prompt, so many times.
+// generate continues a prompt, as often as samples says.
 func (a *app) generate(arg string, s *sampling, prompt string, samples int) error {
 	m, what, err := a.openTarget(arg, s.precision)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *app) generate(arg string, s *sampling, prompt string, samples int) erro
 		return err
 	}
 	if samples > 1 && c.Temperature == 0 {
-		return fmt.Errorf("-n %d gives the same text so many times: the temperature is 0. Set -temperature", samples)
+		return fmt.Errorf("-n %d would write the same text %d times, since the temperature is 0. Set -temperature", samples, samples)
 	}
 	ids, err := forward.PromptTokens(m.Tokenizer, prompt)
 	if err != nil {

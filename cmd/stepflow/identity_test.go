@@ -156,21 +156,14 @@ func TestWhatTrainsAgain(t *testing.T) {
 	}
 	text := string(tiny) + "\nlocals { rate = 0.01 }\n"
 	documents := tinyDocuments(20)
-	put := func(name, text string) {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put("d.jsonl", documents)
-	put("copy/d.jsonl", documents)
-	put("renamed.jsonl", documents)
-	put("score/main.hcl", "variable \"model\" {}\nvariable \"data\" {}\n"+
+	write := func(name, text string) { put(t, filepath.Join(dir, name), text) }
+	write("d.jsonl", documents)
+	write("copy/d.jsonl", documents)
+	write("renamed.jsonl", documents)
+	write("score/main.hcl", "variable \"model\" {}\nvariable \"data\" {}\n"+
 		"evaluate \"perplexity\" \"p\" {\n  model = var.model\n  data  = var.data\n}\n"+
 		"output \"loss\" { value = evaluate.perplexity.p.loss }\n")
-	put("main.hcl", text)
+	write("main.hcl", text)
 	stepflow(t, "apply", "-auto-approve", dir)
 	flops := strings.TrimSpace(stepflow(t, "console", "-eval", "stage.two.flops", dir))
 	for _, c := range changes {
@@ -179,14 +172,14 @@ func TestWhatTrainsAgain(t *testing.T) {
 				t.Errorf("the pipeline has no %q to change", c.edit[i])
 			}
 		}
-		put("main.hcl", strings.ReplaceAll(strings.NewReplacer(c.edit...).Replace(text), "FLOPS", flops))
+		write("main.hcl", strings.ReplaceAll(strings.NewReplacer(c.edit...).Replace(text), "FLOPS", flops))
 		checkWorks(t, dir, c)
 	}
-	put("main.hcl", text)
-	put("d.jsonl", documents+"{\"id\": \"new\", \"text\": \"one more document\"}\n")
+	write("main.hcl", text)
+	write("d.jsonl", documents+"{\"id\": \"new\", \"text\": \"one more document\"}\n")
 	checkWorks(t, dir, change{"", []string{"d.jsonl", "d.jsonl with other bytes"}, "tokenizer.bpe.t " + oneRuns})
-	put("d.jsonl", documents)
-	put("second.hcl", "output \"second\" { value = 1 }\n")
+	write("d.jsonl", documents)
+	write("second.hcl", "output \"second\" { value = 1 }\n")
 	checkWorks(t, dir, change{"", []string{"main.hcl", "main.hcl and second.hcl"}, ""})
 	checkWorks(t, dir, change{"", []string{"the CPU", "a card"}, "tokenizer.bpe.t " + oneRuns}, "-device", "cuda", "-device-memory", "1GiB")
 	t.Run("folders", func(t *testing.T) { testFolders(t, dir) })
@@ -196,23 +189,19 @@ func TestWhatTrainsAgain(t *testing.T) {
 // testTuning applies the pipeline that tunes, and plans it again after each change.
 func testTuning(t *testing.T) {
 	dir := t.TempDir()
-	put := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put("d.jsonl", `{"text": "what is masked? what the user says. one two three four five six seven eight, be short. user assistant system"}
+	write := func(name, text string) { put(t, filepath.Join(dir, name), text) }
+	write("d.jsonl", `{"text": "what is masked? what the user says. one two three four five six seven eight, be short. user assistant system"}
 {"text": "assistant system user, what is it? short text for a short tokenizer."}
 `)
-	put("c.jsonl", `{"messages": [{"role": "user", "content": "what is masked?"}, {"role": "assistant", "content": "what the user says"}]}
+	write("c.jsonl", `{"messages": [{"role": "user", "content": "what is masked?"}, {"role": "assistant", "content": "what the user says"}]}
 {"messages": [{"role": "system", "content": "be short"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
 {"messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}, {"role": "user", "content": "five"}, {"role": "assistant", "content": "six"}]}
 {"messages": [{"role": "user", "content": "seven"}, {"role": "assistant", "content": "eight"}]}
 `)
-	put("chatml.jinja", chat.ChatML)
-	put("mine.jinja", "{%- for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}"+
+	write("chatml.jinja", chat.ChatML)
+	write("mine.jinja", "{%- for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}"+
 		"{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}")
-	put("own.jsonl", `{"question": "one and one is", "right": "two", "wrong": "six"}
+	write("own.jsonl", `{"question": "one and one is", "right": "two", "wrong": "six"}
 {"question": "four and four is", "right": "eight", "wrong": "one"}
 `)
 	own := `task: own
@@ -226,9 +215,9 @@ doc_to_choice: ["{{right}}", "{{wrong}}"]
 doc_to_target: 0
 metric_list: [{metric: acc}]
 `
-	put("own.yaml", own)
-	put("renamed.yaml", own)
-	put("main.hcl", tuning)
+	write("own.yaml", own)
+	write("renamed.yaml", own)
+	write("main.hcl", tuning)
 	stepflow(t, "apply", "-auto-approve", "-target", "tokenizer.bpe.t", dir) // epochs are counted in its tokens
 	stepflow(t, "apply", "-auto-approve", dir)
 	for _, c := range tunings {
@@ -236,7 +225,7 @@ metric_list: [{metric: acc}]
 		if edited == tuning {
 			t.Errorf("the pipeline has no %q to change", c.edit[0])
 		}
-		put("main.hcl", edited)
+		write("main.hcl", edited)
 		checkWorks(t, dir, c)
 	}
 }

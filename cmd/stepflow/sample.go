@@ -16,7 +16,7 @@ import (
 	"stepflow/runtime/durable"
 )
 
-// sampleHeldOut is the share of the documents that the quickstart holds out: questions are of them, pairs are not.
+// sampleHeldOut is the share of the documents that the quickstart holds out: the questions are about them, the pairs about the others.
 const sampleHeldOut = 0.08
 
 func sampleCommand() command {

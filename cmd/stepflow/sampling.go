@@ -9,7 +9,7 @@ import (
 )
 
 // sampling are the flags that say how text is generated, under the names of transformers' generation config. Those that
-// are not given are what the model's generation_config.json says.
+// are not given are taken from the model's generation_config.json.
 type sampling struct {
 	flags     *flag.FlagSet
 	config    inference.Config
@@ -18,7 +18,7 @@ type sampling struct {
 	precision string
 }
 
-// usualNewTokens is how many tokens follow a prompt, where neither a flag nor the model says it.
+// usualNewTokens is how many tokens follow a prompt, unless a flag or the model says otherwise.
 const usualNewTokens = 256
 
 func (s *sampling) add(a *app, f *flag.FlagSet) {
@@ -30,7 +30,7 @@ func (s *sampling) add(a *app, f *flag.FlagSet) {
 	f.IntVar(&c.TopK, "top-k", 0, "draw from so many of the likeliest tokens; 0 for all")
 	f.Float64Var(&c.TopP, "top-p", 1, "draw from the fewest tokens that have this probability together")
 	f.Float64Var(&c.RepetitionPenalty, "repetition-penalty", 1, "divides the logits of tokens that stand in the text; 1 for none")
-	f.Int64Var(&s.seed, "seed", 0, "of the tokens that are drawn")
+	f.Int64Var(&s.seed, "seed", 0, "seed of the tokens that are drawn")
 	f.Func("stop-strings", "end before this text; can be repeated", func(x string) error {
 		if x == "" {
 			return errors.New("it is empty")
@@ -38,7 +38,7 @@ func (s *sampling) add(a *app, f *flag.FlagSet) {
 		s.stop = append(s.stop, x)
 		return nil
 	})
-	f.StringVar(&s.precision, "precision", "auto", "in which to compute: fp32, bf16, or auto for that of the weights")
+	f.StringVar(&s.precision, "precision", "auto", "precision to compute in: fp32, bf16, or auto for the precision of the weights")
 	f.StringVar(&a.device, "device", "cpu", "device to run on: cpu, cuda or cuda:N for card N")
 	f.IntVar(&a.threads, "threads", 0, "threads of the CPU device; 0 for one a processor")
 }

@@ -97,9 +97,7 @@ func shippedPlan(t *testing.T, pipeline string, vars []string) []byte {
 		"go-docs-pairs.jsonl":     `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
 		"go-docs-questions.jsonl": `{"query": "a", "choices": ["b", "c"], "gold": 0}`,
 	} {
-		if err := os.WriteFile(filepath.Join(dir, "data", name), []byte(line+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		put(t, filepath.Join(dir, "data", name), line+"\n")
 	}
 	args := []string{"plan", "-no-color", "-device", "cuda", "-device-memory", "80GiB", "-compute-capability", "8.0"}
 	for _, v := range vars {

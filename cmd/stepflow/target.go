@@ -19,7 +19,7 @@ import (
 	"stepflow/runtime/state"
 )
 
-// target is a model that is tried: a folder, or what a stage of the pipeline made so far.
+// target is a model to try: a folder, or what a stage of the pipeline has made so far.
 type target struct {
 	folder string
 	what   string // which it is, for the user
@@ -39,7 +39,7 @@ func (a *app) findTarget(arg string) (t target, err error) {
 	where, err := addr.Parse(arg)
 	switch {
 	case err == nil && where.Kind != "stage":
-		return t, fmt.Errorf("%s is no stage: name the stage whose model it is, or a folder", where)
+		return t, fmt.Errorf("%s is not a stage: name the stage that makes the model, or a folder", where)
 	case err == nil:
 	case strings.ContainsRune(arg, filepath.Separator):
 		return t, fmt.Errorf("there is no folder %s", foreign.Shown(arg))
@@ -59,7 +59,7 @@ func (a *app) findTarget(arg string) (t target, err error) {
 	return stageTarget(d, where, b)
 }
 
-// noStage is the error of a stage that the state does not have.
+// noStage is the error for a stage that is not in the state.
 func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 	cfg, _ := dsl.Load(a.dir, a.inputs())
 	var names []string
@@ -83,7 +83,7 @@ func (a *app) noStage(s *state.State, arg string, where addr.Addr) error {
 	if hint == "" {
 		hint = dsl.Suggest(where.String(), names)
 	}
-	return fmt.Errorf("there is no folder and no stage %s.%s", foreign.Shown(arg), hint)
+	return fmt.Errorf("there is no folder or stage %s.%s", foreign.Shown(arg), hint)
 }
 
 // stageTarget finds the result of a stage, or its latest checkpoint.
@@ -110,7 +110,7 @@ func stageTarget(d *state.Dir, where addr.Addr, b *state.Block) (t target, err e
 	return t, fmt.Errorf("%s has no result yet, and no checkpoint: it is %s", where, b.Status)
 }
 
-// openTarget opens the model that an argument names, which is to compute in a precision; "auto" for that of its weights.
+// openTarget opens the model that an argument names, to compute in a precision: "auto" is the precision of its weights.
 func (a *app) openTarget(arg, precision string) (m *inference.Model, what string, err error) {
 	as, known := program.Precisions[precision]
 	if !known && precision != "auto" {

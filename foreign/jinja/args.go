@@ -40,7 +40,7 @@ func (a *arguments) eval(r *run, s *scope) *args {
 		for i, k := range d.keys {
 			n, ok := k.(string)
 			if _, twice := out.named.Get(n); twice || !ok {
-				r.fail("after ** stands a mapping with the key %s, which is no name of an argument, or one that is given already", r.shown(k))
+				r.fail("the mapping after ** has the key %s, which is not the name of an argument, or is given already", r.shown(k))
 			}
 			out.named.Set(n, d.values[i])
 		}
@@ -73,7 +73,7 @@ func (a *args) bind(r *run, what, parameters string) []Value {
 		case optional:
 			out[i] = absent{}
 		default:
-			r.fail("%s misses its argument %s", what, n)
+			r.fail("%s lacks its argument %s", what, n)
 		}
 	}
 	if used < a.named.Len() {
@@ -136,7 +136,7 @@ func intOr(r *run, v Value, otherwise int64) int64 {
 	return i
 }
 
-// textOf is a text that must be one.
+// textOf returns a value that must be a text.
 func textOf(r *run, v Value) string {
 	s, ok := v.(string)
 	if !ok {

@@ -52,10 +52,12 @@ type Limits struct {
 	Bytes int64 // of all texts and lists that it makes on the way
 	Text  int64 // of a single one, such as the output
 	Depth int   // of calls in calls
+
+	Matching time.Duration // of all regular expressions, which may backtrack
 }
 
 // DefaultLimits are far above what a conversation needs: a template that meets one runs away.
-var DefaultLimits = Limits{Steps: 2_000_000, Bytes: 512 << 20, Text: 64 << 20, Depth: 120}
+var DefaultLimits = Limits{Steps: 2_000_000, Bytes: 512 << 20, Text: 64 << 20, Depth: 120, Matching: 2 * time.Second}
 
 // maxSource is the longest template; published ones have at most 40 kB.
 const maxSource = 1 << 20
@@ -120,7 +122,8 @@ func (t *Template) Render(vars map[string]Value) (string, error) {
 
 // RenderSpans also says which parts were rendered by {% generation %} blocks.
 func (t *Template) RenderSpans(vars map[string]Value) (text string, spans []Span, err error) {
-	r := &run{options: &t.options, steps: t.options.Limits.Steps, bytes: t.options.Limits.Bytes}
+	l := t.options.Limits
+	r := &run{options: &t.options, steps: l.Steps, bytes: l.Bytes, matching: l.Matching}
 	defer func() {
 		if err = failed(recover(), t.options.Name, r.line, err); err != nil {
 			text, spans = "", nil
@@ -178,7 +181,8 @@ type run struct {
 	options      *Options
 	steps, bytes int64 // left
 	depth        int
-	line         int // of what is being done
+	matching     time.Duration // left for regular expressions
+	line         int           // of what is being done
 }
 
 func (r *run) fail(format string, args ...any) {

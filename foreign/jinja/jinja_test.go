@@ -96,6 +96,20 @@ func TestRunaway(t *testing.T) {
 	}
 }
 
+// Regular expressions may backtrack: the time of all that a rendering matches is bounded.
+func TestMatchingIsBounded(t *testing.T) {
+	o := Tasks("t")
+	o.Limits = DefaultLimits
+	o.Limits.Matching = time.Nanosecond
+	tmpl, err := Compile("{{ 'a' | regex_replace('a', 'b') }}", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = tmpl.Render(nil); err == nil || !strings.Contains(err.Error(), "take more than 1ns") {
+		t.Error(err)
+	}
+}
+
 func TestErrorsSayWhere(t *testing.T) {
 	for _, c := range []struct{ template, says string }{
 		{"a\n{{ x.y }}", "tokenizer_config.json, line 2: 'x' is undefined"},
@@ -162,7 +176,7 @@ func FuzzRender(f *testing.F) {
 		if chat {
 			o = Chat("t")
 		}
-		o.Limits = Limits{Steps: 100_000, Bytes: 1 << 20, Text: 1 << 18, Depth: 50}
+		o.Limits = Limits{Steps: 100_000, Bytes: 1 << 20, Text: 1 << 18, Depth: 50, Matching: time.Second}
 		tmpl, err := Compile(source, o)
 		if err == nil {
 			_, err = tmpl.Render(map[string]Value{"s": "aé b", "l": []any{"x", 1, nil, map[string]any{"k": 1.5}}})

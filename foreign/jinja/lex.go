@@ -336,7 +336,7 @@ func (x *lexer) unescape(s string) string {
 			}
 			n, err := strconv.ParseUint(s[i:i+digits], 16, 32)
 			if err != nil || n > unicode.MaxRune || n >= 0xd800 && n < 0xe000 {
-				x.fail("\\%c%s is no character", c, s[i:i+digits])
+				x.fail("\\%c%s is not a character", c, s[i:i+digits])
 			}
 			b.WriteRune(rune(n))
 			i += digits

@@ -99,7 +99,7 @@ func (r *run) assign(s *scope, t target, v Value) {
 		x, _ := s.find(t.name)
 		ns, ok := x.(*namespace)
 		if !ok {
-			r.fail("an attribute of '%s' cannot be set, since it is no namespace", t.name)
+			r.fail("an attribute of '%s' cannot be set, since it is not a namespace", t.name)
 		}
 		ns.attributes.Set(t.attribute, v)
 		return
@@ -383,7 +383,7 @@ func (m *macro) in(s *scope) *Func {
 			}
 			in.vars["varargs"] = &List{Items: rest, Tuple: true}
 		} else if len(a.values) > len(m.parameters) {
-			r.fail("the macro %s takes not more than %d arguments", m.name, len(m.parameters))
+			r.fail("the macro %s takes at most %d arguments", m.name, len(m.parameters))
 		}
 		return r.render(m.body, in)
 	}}

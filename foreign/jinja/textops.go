@@ -1,12 +1,17 @@
 package jinja
 
 import (
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
 )
+
+// runes is Python's len of a text.
+func runes(s string) int { return utf8.RuneCountInString(s) }
 
 // Python maps case as Unicode says in full: "ß" becomes "SS".
 func upper(s string) string { return cases.Upper(language.Und).String(s) }
@@ -148,13 +153,7 @@ func splitlines(s string, keep bool) []string {
 	var out []string
 	start := 0
 	for i := 0; i < len(s); {
-		c, size := rune(s[i]), 1
-		if c >= 0x80 {
-			for _, x := range s[i:] {
-				c, size = x, len(string(x))
-				break
-			}
-		}
+		c, size := utf8.DecodeRuneInString(s[i:])
 		next := i + size
 		switch c {
 		case '\r':
@@ -241,19 +240,46 @@ func fields(s string, most int64, fromRight bool) []string {
 			parts = append(parts, s)
 			break
 		}
-		_, size := lastRune(s[i:])
+		_, size := utf8.DecodeRuneInString(s[i:])
 		parts, s, most = append(parts, s[i+size:]), s[:i], most-1
 	}
-	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
-		parts[i], parts[j] = parts[j], parts[i]
-	}
+	slices.Reverse(parts)
 	return parts
 }
 
-// lastRune is the first character of s, which LastIndexFunc found.
-func lastRune(s string) (rune, int) {
-	for _, c := range s {
-		return c, len(string(c))
+func indent(r *run, a []Value) Value {
+	var by string
+	if s, ok := a[1].(string); ok {
+		by = s
+	} else if n := intOr(r, a[1], 4); n >= 0 {
+		r.room(int(min(n, 1<<31)))
+		by = strings.Repeat(" ", int(n))
 	}
-	return 0, 0
+	s := textOf(r, a[0])
+	ls := splitlines(s+"\n", false)
+	r.room(len(s) + len(by)*(len(ls)+1))
+	for i, l := range ls {
+		if i > 0 && (l != "" || boolOr(r, a[3], false)) {
+			ls[i] = by + l
+		}
+	}
+	out := strings.Join(ls, "\n")
+	if boolOr(r, a[2], false) {
+		out = by + out
+	}
+	return out
+}
+
+// wordcount counts runs of what Python's \w matches.
+func wordcount(r *run, s string) Value {
+	r.work(len(s) / 16)
+	n, in := int64(0), false
+	for _, c := range s {
+		w := c == '_' || unicode.IsLetter(c) || unicode.IsNumber(c)
+		if w && !in {
+			n++
+		}
+		in = w
+	}
+	return n
 }

@@ -1,6 +1,5 @@
-// Package pyre matches regular expressions with the meaning that they have in Python's re: those of evaluation tasks and
-// of their templates were written for it. What it does not know is an error that names it, and a match that takes too
-// long is one too.
+// Package pyre matches regular expressions with the meaning that they have in Python's re, for which evaluation tasks and
+// their templates are written. What it does not support is an error that names it, and so is a match that takes too long.
 package pyre
 
 import (
@@ -14,7 +13,7 @@ import (
 	"stepflow/foreign"
 )
 
-// maxPattern bounds a pattern, in bytes; maxTime how long one search may take; maxText what a substitution may make.
+// maxPattern bounds a pattern, in bytes; maxTime how long a text may be searched; maxText what a substitution may make.
 const (
 	maxPattern = 16 << 10
 	maxTime    = 2 * time.Second
@@ -71,12 +70,15 @@ func (p *Pattern) FindAll(text string) (all [][]string, err error) {
 
 // each visits the matches in a text, at most so many; 0 is all.
 func (p *Pattern) each(text string, most int, visit func(m *regexp2.Match) error) error {
+	began := time.Now()
 	m, err := p.re.FindStringMatch(text)
 	for n := 0; m != nil && err == nil && (most == 0 || n < most); n++ {
 		if err := visit(m); err != nil {
 			return err
 		}
-		m, err = p.re.FindNextMatch(m)
+		if m, err = p.re.FindNextMatch(m); err == nil && time.Since(began) > p.re.MatchTimeout { // the engine's is for a single match
+			err = fmt.Errorf("more than %v", p.re.MatchTimeout)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("the regular expression %q takes too long: %w", foreign.Shown(p.source), err)

@@ -64,7 +64,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A pattern that backtracks without end is stopped.
+// A pattern that backtracks without end is stopped, and so is one that finds too much.
 func TestTooLong(t *testing.T) {
 	p, err := Compile(`(a|aa)+$`)
 	if err != nil {
@@ -72,6 +72,13 @@ func TestTooLong(t *testing.T) {
 	}
 	p.re.MatchTimeout = 20_000_000
 	if _, err := p.FindAll(strings.Repeat("a", 60) + "b"); err == nil || !strings.Contains(err.Error(), "takes too long") {
+		t.Error(err)
+	}
+	if p, err = Compile("a"); err != nil {
+		t.Fatal(err)
+	}
+	p.re.MatchTimeout = 1_000_000
+	if _, err := p.Sub("b", strings.Repeat("a", 1_000_000), 0); err == nil || !strings.Contains(err.Error(), "takes too long") {
 		t.Error(err)
 	}
 }

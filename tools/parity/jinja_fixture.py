@@ -69,6 +69,8 @@ STATEMENTS = [
 
 TASKS = [
     "{{ s|regex_replace('l+', 'L') }}", "{{ s|regex_replace('(H)(e)', '\\\\2\\\\1') }}", "{{ 'a1b22'|regex_replace('\\\\d', '#', 1) }}", "{{ s|regex_replace('\\\\w+$', 'X') }}", "{{ uni|regex_replace('[^a-z]', '') }}", "{{ 'a  b'|regex_replace('\\\\s+', ' ') }}", "{{ 'x[y]z'|regex_replace('\\\\[.*?\\\\]', '') }}", "{{ 'ab'|regex_replace('(?P<q>a)', '<\\\\g<q>>') }}", "{{ 'ab'|regex_replace('(', '') }}", "{{ 'aXbX'|regex_replace('(?i)x', '-') }}", "{{ 'ab'|regex_replace('a(c)?', '[\\\\1]') }}", "{{ 'abc'|regex_replace('', '-') }}",
+    "{{ 'abxd'|regex_replace('x*', '-') }}", "{{ 'a\\nb'|regex_replace('(?m)$', '!') }}", "{{ 'a\\n'|regex_replace('$', '!') }}", "{{ 'é b'|regex_replace('\\\\b', '|') }}", "{{ 'aab'|regex_replace('(a)\\\\1', 'x') }}", "{{ 'ab ac'|regex_replace('a(?=c)', 'x') }}",
+    "{{ 'aaa'|regex_replace('a', 'b', -1) }}", "{{ 'aaa'|regex_replace('a', 'b', 0) }}", "{{ 'a'|regex_replace('\\\\Qa', 'b') }}", "{{ 'a'|regex_replace('a\\\\z', 'b') }}", "{{ 'aé_'|regex_replace('[\\\\W]', 'x') }}", "{{ 'a'|regex_replace('a', '\\\\q') }}",
     "{{ s }}\n", "{{ s }}\n\n", "\n{% if t %}\nx\n{% endif %}\n", "  {% if t %}y{% endif %}", "{{ d }}", "{{ l }}{{ words }}", "{% set a = msgs[0] %}{{ a.content.strip() }}", "{{ [s, n] }}", "{{ msgs|map(attribute='role')|list }}", "{{ ['no', 'yes'][n % 2] }}", "{{ l.index(1) }}", "{{ 'ABC'[l[0] - 1] }}", "{{ s.split(' ')[0] }}", "{{ multi|replace('\n', ' ') }}", "{{ (s ~ '.') | trim }}", "Question: {{ s.strip() }}\nAnswer:", "{{ d | tojson }}", "{{ \"<'&'>\" | tojson }}", "{{ d | tojson(indent=1) }}",
 ]
 
