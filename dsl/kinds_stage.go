@@ -143,6 +143,12 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "`block` keeps only the input of each layer and computes the rest again in the backward " +
 						"pass: less memory, about a third more FLOPs, the same bits. `auto` does this for as " +
 						"few layers as make the stage fit the device. `plan` says what it costs."},
+				{Name: "update", Type: cty.String, Default: str("separate"), OneOf: []string{"separate", "fused"},
+					Doc: "When weights are updated. `separate`: after the backward pass, when the gradients of all " +
+						"parameters are complete. `fused`: each parameter within the backward pass, as soon as its " +
+						"gradient is complete, so that [gradients take next to no memory](memory.md#fused-updates). " +
+						"A step is then one micro-batch, and `max_grad_norm` bounds the gradient of each parameter by " +
+						"itself; without it the bits are the same."},
 				{Name: "on_nonfinite", Type: cty.String, Default: str("stop"), OneOf: []string{"stop", "skip"},
 					Doc: "What to do if the loss or a gradient is NaN or infinite: stop the stage, or skip and " +
 						"count the step."},

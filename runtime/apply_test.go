@@ -52,6 +52,8 @@ variable "sequence" { default = 12 }
 variable "stochastic" { default = false }
 variable "rounding" { default = "stochastic" }
 variable "accumulate" { default = "auto" }
+variable "update" { default = "separate" }
+variable "norm" { default = 1 }
 
 data "jsonl" "d" {
   source              = "d.jsonl"
@@ -92,6 +94,7 @@ peft "lora" "a" {
 optimizer "adamw" "o" {
   learning_rate         = var.lr
   bf16_stochastic_round = var.stochastic
+  max_grad_norm         = var.norm
 }
 stage "one" {
   model     = model.llama.m
@@ -105,6 +108,7 @@ stage "one" {
     batch_size       = 4
     micro_batch_size = var.micro
     accumulate_dtype = var.accumulate
+    update           = var.update
     activation_checkpointing = var.recompute
     steps            = var.steps
     on_nonfinite     = var.nonfinite
@@ -133,6 +137,7 @@ stage "two" {
     batch_size       = 4
     micro_batch_size = var.micro
     accumulate_dtype = var.accumulate
+    update           = var.update
     activation_checkpointing = var.recompute
     steps            = var.steps
     checkpoint { every_steps = 3 }
@@ -536,20 +541,22 @@ func TestNonFinite(t *testing.T) {
 	if _, _, err := checkpoint.Check(checkpoint.StepDir(root, steps[0])); err != nil {
 		t.Error(err)
 	}
-	dir = pipeline(t)
-	skipped := 0
-	err = applyWith(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip"),
-		apply.Options{Device: d, Emit: func(e observe.Event) {
-			if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped") {
-				if !strings.Contains(e.Message, "Its batch: ") {
-					t.Errorf("%q names no document", e.Message)
+	for _, update := range []string{"micro=2", "update=fused"} {
+		dir := pipeline(t)
+		skipped := 0
+		err := applyWith(context.Background(), planOf(t, dir, "lr=1e30", "nonfinite=skip", "micro=4", update),
+			apply.Options{Device: d, Emit: func(e observe.Event) {
+				if e.Kind == observe.Warned && strings.Contains(e.Message, "skipped, no weight was changed") {
+					if !strings.Contains(e.Message, "Its batch: ") {
+						t.Errorf("%q names no document", e.Message)
+					}
+					skipped++
 				}
-				skipped++
-			}
-		}})
-	st, _ := state.Read(filepath.Join(dir, ".stepflow"))
-	if b := st.State.Blocks["stage.one"]; skipped == 0 || b.Status != state.Done || b.Values["skipped_steps"].(float64) != float64(skipped) {
-		t.Errorf("%d steps skipped, state %+v, %v", skipped, b, err)
+			}})
+		st, _ := state.Read(filepath.Join(dir, ".stepflow"))
+		if b := st.State.Blocks["stage.one"]; skipped == 0 || b.Status != state.Done || b.Values["skipped_steps"].(float64) != float64(skipped) {
+			t.Errorf("%s: %d steps skipped, state %+v, %v", update, skipped, b, err)
+		}
 	}
 }
 

@@ -95,6 +95,39 @@ func TestCUDAPipeline(t *testing.T) {
 	}
 }
 
+// Fused updates on a card: without clipping, the bits of separate ones, in an arena as planned and without the gradients'
+// buffers.
+func TestCUDAFusedUpdates(t *testing.T) {
+	for _, precision := range []string{"fp32", "bf16"} {
+		made := map[string]map[string]string{}
+		for _, update := range []string{"separate", "fused"} {
+			dir := pipeline(t)
+			_, d := emulated(t, nil)
+			p := cudaPlan(t, dir, d.Caps(), "precision="+precision, "update="+update, "norm=0", "micro=4", "recompute=block")
+			var peak, most int64
+			for _, a := range p.Actions {
+				if s := stageOf(a); s != nil {
+					peak = max(peak, s.Figures.Peak)
+					if held := s.Figures.ByKind["gradients"]; (held == 0) != (update == "fused") {
+						t.Errorf("%s: %d bytes of gradients with %s updates", a.Addr, held, update)
+					}
+				}
+			}
+			must(t, applyWith(context.Background(), p, apply.Options{Device: d, Emit: func(x observe.Event) { most = max(most, x.Memory) }}))
+			if most != peak {
+				t.Errorf("%s, %s: the run held %d bytes, plan says %d", precision, update, most, peak)
+			}
+			must(t, d.Close())
+			made[update] = contents(t, dir)
+		}
+		for n, id := range made["separate"] {
+			if made["fused"][n] != id {
+				t.Errorf("%s: %s came out different", precision, n)
+			}
+		}
+	}
+}
+
 // Sizes that a card pads: a run that is interrupted and goes on gives the losses of the CPU, and the plan says which
 // bytes are padding.
 func TestCUDAPaddedPipeline(t *testing.T) {

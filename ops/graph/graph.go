@@ -170,6 +170,9 @@ func (g *Graph) Segment(name string, phase gpu.Phase) {
 	g.phase = phase
 }
 
+// Phase says what the next nodes are for, until the next segment.
+func (g *Graph) Phase(phase gpu.Phase) { g.phase = phase }
+
 // At names the place in the model that the next nodes belong to; layer is -1 outside the layers.
 func (g *Graph) At(layer int, name string) { g.layer, g.name = layer, name }
 

@@ -128,6 +128,7 @@ var (
 	dtypes = byName(gpu.F32, gpu.BF16, gpu.I32)
 	roles  = byName(gpu.RoleWeight, gpu.RoleGradient, gpu.RoleOptimizer, gpu.RoleAdapter, gpu.RoleInput,
 		gpu.RoleOutput, gpu.RoleConst)
+	phases = byName(gpu.Forward, gpu.Backward, gpu.Update)
 )
 
 func byName[T fmt.Stringer](list ...T) map[string]T {
@@ -138,7 +139,8 @@ func byName[T fmt.Stringer](list ...T) map[string]T {
 	return m
 }
 
-// parse makes a graph of lines: leaves, as NAME ROLE TYPE; NAME: for a segment; %N = KERNEL ATTRIBUTE=VALUE… VALUES…
+// parse makes a graph of lines: leaves, as NAME ROLE TYPE; NAME: for a segment, whose launches are forward until a line
+// "phase PHASE"; %N = KERNEL ATTRIBUTE=VALUE… VALUES…
 // for launch N of the graph; LEAF <- VALUE for an update.
 func parse(text string) (*Graph, error) {
 	g := New()
@@ -167,6 +169,14 @@ func parse(text string) (*Graph, error) {
 		}
 		if name, ok := strings.CutSuffix(line, ":"); ok {
 			g.Segment(name, gpu.Forward)
+			return nil
+		}
+		if name, ok := strings.CutPrefix(line, "  phase "); ok {
+			phase, ok := phases[name]
+			g.Phase(phase)
+			if !ok {
+				return fmt.Errorf("no phase %s", name)
+			}
 			return nil
 		}
 		if m := updateLine.FindStringSubmatch(line); m != nil {

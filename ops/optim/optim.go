@@ -102,6 +102,22 @@ func Build(g *graph.Graph, o Optimizer, slots []Slot) (norm, coef graph.Value) {
 	return clip[0], clip[1]
 }
 
+// BuildEach is Build for a pass that updates each parameter as soon as its gradient is complete, so that no more than a few
+// gradients are in memory: the gradient of each parameter is clipped by its own norm, since that of all of them is not known
+// before the last. It returns the sum of squares of all gradients [1].
+func BuildEach(g *graph.Graph, o Optimizer, slots []Slot) (squares graph.Value) {
+	for _, s := range slots {
+		g.At(s.Param.Layer, s.Param.Name)
+		n := g.Op1("sum_squares", gpu.Attrs{}, s.Grad)
+		o.Update(g, s, g.Op("clip", gpu.Attrs{MaxNorm: o.ClipNorm()}, n)[1])
+		if squares.Valid() {
+			n = g.Add(squares, n)
+		}
+		squares = n
+	}
+	return squares
+}
+
 // master is the name of the fp32 copy of a bf16 weight, which updates too small for bf16 add up in.
 const master = "master"
 

@@ -112,14 +112,14 @@ func TestF16(t *testing.T) {
 func TestRefused(t *testing.T) {
 	inf := float32(math.Inf(1))
 	for want, f := range map[string]File{
-		"beyond F16":               {Tensors: []Tensor{{"w", gpu.Shape{1}, F16, given(1, 65520)}}},
-		"cannot be rounded":        {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), inf)...)}}},
-		"too large for Q8_0":       {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), 1e9)...)}}},
+		"beyond F16":                  {Tensors: []Tensor{{"w", gpu.Shape{1}, F16, given(1, 65520)}}},
+		"cannot be rounded":           {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), inf)...)}}},
+		"too large for Q8_0":          {Tensors: []Tensor{{"w", gpu.Shape{32}, Q8_0, given(32, append(make([]float32, 31), 1e9)...)}}},
 		"not a whole number of block": {Tensors: []Tensor{{"w", gpu.Shape{2, 31}, Q8_0, nil}}},
-		"two tensors named w":      {Tensors: []Tensor{{"w", gpu.Shape{1}, F32, nil}, {"w", gpu.Shape{1}, F32, nil}}},
-		"there twice":              {Metadata: []KV{{"a", true}, {"a", false}}},
-		"cannot be written":        {Metadata: []KV{{"a", 1}}},
-		"have 1 elements, not 2":   {Tensors: []Tensor{{"w", gpu.Shape{2}, F32, func(int, int) ([]float32, error) { return []float32{1}, nil }}}},
+		"two tensors named w":         {Tensors: []Tensor{{"w", gpu.Shape{1}, F32, nil}, {"w", gpu.Shape{1}, F32, nil}}},
+		"there twice":                 {Metadata: []KV{{"a", true}, {"a", false}}},
+		"cannot be written":           {Metadata: []KV{{"a", 1}}},
+		"have 1 elements, not 2":      {Tensors: []Tensor{{"w", gpu.Shape{2}, F32, func(int, int) ([]float32, error) { return []float32{1}, nil }}}},
 	} {
 		if err := f.Write(&bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

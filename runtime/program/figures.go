@@ -70,9 +70,15 @@ func (f *Figures) count(s *Stage) {
 		n := x.Elems()
 		states, kept := n*weight, int64(0)
 		if !s.Frozen[x.ID] {
-			states, kept = optim.TrainBytes(s.Optimizer, x, s.DType), optim.StateBytes(s.Optimizer, x, s.DType)
-			if s.DType == gpu.BF16 && s.GradType(x) == gpu.F32 {
+			kept = optim.StateBytes(s.Optimizer, x, s.DType)
+			switch {
+			case s.Fused: // gradients are no states
+				states += kept
+			case s.DType == gpu.BF16 && s.GradType(x) == gpu.F32:
 				f.WideGradients += n
+				fallthrough
+			default:
+				states = optim.TrainBytes(s.Optimizer, x, s.DType)
 			}
 		}
 		switch {

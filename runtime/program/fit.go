@@ -134,9 +134,9 @@ func (s *Stage) asks(checkpointing string) string {
 	if x := s.Inference; x != nil {
 		between = x.key()
 	}
-	return asked("%s %s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %s", between, s.Model.Key(), s.Params, s.Frozen, s.Adapters,
+	return asked("%s %s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %t %s", between, s.Model.Key(), s.Params, s.Frozen, s.Adapters,
 		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
-		checkpointing)
+		s.Fused, checkpointing)
 }
 
 // asked is a key for what a program is made of.

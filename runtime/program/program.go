@@ -10,8 +10,8 @@ import (
 	"stepflow/tracing"
 )
 
-// Segments of a stage's program. A step is zero, micro once a micro-batch, update. merge folds the
-// adapters in; probe runs the model forward on the batch that lies in the input buffers.
+// Segments of a stage's program. A step is zero, micro once a micro-batch, update; where updates are fused, micro makes them,
+// and update only finishes the norm. merge folds the adapters in; probe runs the model forward on the batch that lies in the input buffers.
 const (
 	SegZero   = "zero"
 	SegMicro  = "micro"
@@ -35,8 +35,9 @@ const (
 	BufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
 	BufLoss     = "output/loss"    // [1]: mean over the valid targets of the batch
 	BufNorm     = "output/grad_norm"
-	BufNLL      = "output/nll"    // [batch, seq]
-	BufLogits   = "output/logits" // [batch, seq, vocab]
+	BufSquares  = "output/grad_squares" // [1]: of a fused update, the sum of squares of the gradients
+	BufNLL      = "output/nll"          // [batch, seq]
+	BufLogits   = "output/logits"       // [batch, seq, vocab]
 
 	BufMerged    = "output/merged"     // [1]: Frobenius norm of what the last merge added to the weights
 	BufMergeLost = "output/merge_lost" // [1]: and of what rounding kept out
@@ -136,7 +137,11 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 	if s.Recompute > 0 {
 		b.g.Recompute(func(layer int) bool { return layer >= s.Recompute })
 	}
-	b.update()
+	if s.Fused {
+		b.fused()
+	} else {
+		b.update()
+	}
 	if len(s.Adapters) > 0 {
 		b.merge()
 	}
@@ -171,7 +176,10 @@ func (b *stageBuilder) declareSlots() {
 	b.slots = make([]optim.Slot, len(b.trainable))
 	hyper := b.input(BufHyper, gpu.F32, len(b.trainable), gpu.HyperLen)
 	for i, p := range b.trainable {
-		grad := b.like(p, BufGrad(p.ID), gpu.RoleGradient, s.GradType(p))
+		var grad graph.Value // a fused update's is a value of the backward pass
+		if !s.Fused {
+			grad = b.like(p, BufGrad(p.ID), gpu.RoleGradient, s.GradType(p))
+		}
 		scalars := g.View(hyper, i*gpu.HyperLen, gpu.Shape{gpu.HyperLen})
 		b.slots[i] = optim.NewSlot(g, s.Optimizer, p, b.weight(p.Name), grad, scalars)
 	}
@@ -217,14 +225,16 @@ func (b *stageBuilder) zero() {
 	g := b.g
 	g.Segment(SegZero, gpu.Update)
 	for i, x := range b.slots {
-		g.At(b.trainable[i].Layer, b.trainable[i].Name)
-		g.Update(x.Grad, g.Op1("zero", gpu.Attrs{}, x.Grad))
+		if x.Grad.Valid() {
+			g.At(b.trainable[i].Layer, b.trainable[i].Name)
+			g.Update(x.Grad, g.Op1("zero", gpu.Attrs{}, x.Grad))
+		}
 	}
 	g.At(-1, "loss")
 	g.Update(b.loss, g.Op1("zero", gpu.Attrs{}, b.loss))
 }
 
-// micro adds the loss and the gradients of a micro-batch.
+// micro adds the loss and the gradients of a micro-batch. Fused, it makes the gradients of the batch.
 func (b *stageBuilder) micro() {
 	g := b.g
 	g.Segment(SegMicro, gpu.Forward)
@@ -234,13 +244,45 @@ func (b *stageBuilder) micro() {
 	g.Update(b.loss, g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))
 	var weights, grads []graph.Value
 	for _, x := range b.slots {
-		weights, grads = append(weights, x.Weight), append(grads, x.Grad)
+		weights, grads = append(weights, x.Weight), append(grads, b.sum(x))
 	}
 	for i, d := range g.Grad(nll, seed, weights, grads) {
-		if d != grads[i] { // a parameter the loss does not depend on keeps its zero
+		switch {
+		case b.s.Fused && !d.Valid():
+			b.slots[i].Grad = b.zeros(weights[i], b.s.GradType(b.trainable[i]))
+		case b.s.Fused:
+			b.slots[i].Grad = d
+		case d != grads[i]: // a parameter the loss does not depend on keeps its zero
 			g.Update(grads[i], d)
 		}
 	}
+}
+
+// sum is what a gradient is added to: its buffer, and fused, where its parts are added up in another type than theirs, zeros.
+func (b *stageBuilder) sum(x optim.Slot) graph.Value {
+	if t := b.s.GradType(x.Param); b.s.Fused && t != b.s.DType {
+		return b.zeros(x.Weight, t)
+	}
+	return x.Grad
+}
+
+// zeros has the shape of a weight.
+func (b *stageBuilder) zeros(weight graph.Value, d gpu.DType) graph.Value {
+	z := b.g.Op1("zero", gpu.Attrs{}, weight)
+	if d == weight.Type().DType {
+		return z
+	}
+	return b.g.Op1("cast", gpu.Attrs{DType: d}, z)
+}
+
+// fused moves each weight in the pass that makes its gradient, which Compile brings as near to it as can be.
+func (b *stageBuilder) fused() {
+	g, squares := b.g, b.output(BufSquares, 1)
+	g.Phase(gpu.Update)
+	g.Update(squares, optim.BuildEach(g, b.s.Optimizer, b.slots))
+	g.Segment(SegUpdate, gpu.Update)
+	g.At(-1, "clip_grad_norm")
+	g.Update(b.output(BufNorm, 1), g.Op1("clip", gpu.Attrs{}, squares))
 }
 
 // update clips the gradients and moves the weights.

@@ -44,8 +44,11 @@ type Stage struct {
 	Steps      int
 	Schedule   optim.Schedule
 	Optimizer  optim.Optimizer
-	Skip       bool // skip steps that are not finite instead of stopping
-	Recompute  int  // layers, from the bottom, whose activations are computed again in the backward pass
+	// Fused updates each parameter in the backward pass, as soon as its gradient is complete: gradients have no buffers. A step
+	// is one micro-batch.
+	Fused     bool
+	Skip      bool // skip steps that are not finite instead of stopping
+	Recompute int  // layers, from the bottom, whose activations are computed again in the backward pass
 	// Inference is what scores and continues texts between steps, with the stage's own weights; nil for nothing. The caller sets
 	// Context, Continuation and Texts, and Tokens where the step's memory is to bound what is run at once.
 	Inference *Inference

@@ -244,9 +244,10 @@ func (l *Loop) prefetch(ctx context.Context) (batches <-chan fineweb.Prefetched,
 // speak of: all steps are, so that a slow one can be looked into.
 func (l *Loop) timed(step int) bool { return l.watch.On() && (!l.Async || l.watch.Chosen(step)) }
 
-// mayBegin reports whether the step after one that is under way may be put on the device already.
+// mayBegin reports whether the step after one that is under way may be put on the device already. A fused step moves the
+// weights, which is not done before the step before it has been judged.
 func (l *Loop) mayBegin(ctx context.Context, f *flight) bool {
-	return l.Async && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
+	return l.Async && !l.stage.Fused && f.step < l.stage.Steps && !f.timed && !l.timed(f.step+1) && !l.stage.RestartAfter(f.step) &&
 		!l.evaluates(f.step) && ctx.Err() == nil
 }
 
@@ -300,8 +301,12 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 		l.state.Skipped++
 		l.block.Mark(ctx, tracing.EventSkipped, tracing.KV{Key: tracing.StepNumber, Value: f.step},
 			tracing.KV{Key: tracing.Loss, Value: loss}, tracing.KV{Key: tracing.GradNorm, Value: norm})
-		l.block.Warn(ctx, "step %d has loss %s and gradient norm %s: skipped, no weight was changed (%d so far). Its batch: %s",
-			f.step, metrics.Text(loss), metrics.Text(norm), l.state.Skipped, l.batchOf(f))
+		unchanged := "no weight was changed"
+		if l.stage.Fused && metrics.Finite(loss) {
+			unchanged = "no weight was changed whose gradient is not finite"
+		}
+		l.block.Warn(ctx, "step %d has loss %s and gradient norm %s: skipped, %s (%d so far). Its batch: %s",
+			f.step, metrics.Text(loss), metrics.Text(norm), unchanged, l.state.Skipped, l.batchOf(f))
 		return nil
 	}
 	if mean, yes := spike(loss, l.state.LastLosses); yes {
@@ -324,6 +329,9 @@ func (l *Loop) judge(ctx context.Context, f *flight, loss, norm float64, start t
 // changed, so the step can be repeated.
 func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) error {
 	where := "none was found when the step was repeated"
+	if l.stage.Fused && metrics.Finite(loss) {
+		return l.nonFiniteAt(f, loss, norm, "not looked for, since weights were updated before it was made")
+	}
 	err := l.cut(ctx, func() error {
 		w, err := l.firstNonFinite(f.batch)
 		if w != "" {
@@ -334,6 +342,11 @@ func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) err
 	if err != nil {
 		where = fmt.Sprintf("not found (%v)", err)
 	}
+	return l.nonFiniteAt(f, loss, norm, where)
+}
+
+// nonFiniteAt is the error of a step that is not finite.
+func (l *Loop) nonFiniteAt(f *flight, loss, norm float64, where string) error {
 	do := "Lower the learning rate"
 	if s := l.stage; s.Init != "" && f.step == 1 {
 		do = fmt.Sprintf("No step was taken before it, so it is not the learning rate: look at the weights in %s", s.Init)

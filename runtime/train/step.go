@@ -64,9 +64,14 @@ func (t *trainer) begin(ctx context.Context, batches <-chan fineweb.Prefetched, 
 	return f, t.backpropagate(f)
 }
 
-// backpropagate puts a step's forward and backward passes on the device.
+// backpropagate puts a step's forward and backward passes on the device, and with them its updates where these are fused.
 func (t *trainer) backpropagate(f *flight) error {
 	s := t.stage
+	if s.Fused {
+		if err := t.hyper(f.step); err != nil {
+			return err
+		}
+	}
 	if err := t.set(program.BufScale, []float32{1 / float32(max(f.batch.Valid, 1))}); err != nil {
 		return err
 	}
@@ -86,8 +91,10 @@ func (t *trainer) backpropagate(f *flight) error {
 
 // update puts the optimizer's step on the device, and the reading of the step's loss and gradient norm.
 func (t *trainer) update(f *flight) (err error) {
-	if err := t.hyper(f.step); err != nil {
-		return err
+	if !t.stage.Fused {
+		if err := t.hyper(f.step); err != nil {
+			return err
+		}
 	}
 	if err := f.run(t, program.SegUpdate); err != nil {
 		return err

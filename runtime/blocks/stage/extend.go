@@ -28,6 +28,9 @@ func (s *Stage) Course(w io.Writer) {
 		fmt.Fprintf(w, " %v", s.GradType(x))
 	}
 	fmt.Fprintln(w)
+	if s.Fused && s.Optimizer.ClipNorm() > 0 { // without clipping the bits are the same
+		fmt.Fprintln(w, "gradients clipped one by one")
+	}
 	if s.Tune != nil {
 		fmt.Fprintln(w, s.Tune.identity())
 	}

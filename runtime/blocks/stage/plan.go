@@ -313,6 +313,9 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
+	if s.Fused = t.Str("update") == "fused"; s.Fused {
+		s.AutoMicro = false // a step is one micro-batch
+	}
 	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
 		bad("accumulate_dtype", "Gradients coarser than weights",
 			"The stage trains in fp32, and so are its gradients. Leave accumulate_dtype out, or set precision = \"bf16\".")

@@ -40,8 +40,12 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	diags = append(diags, soundTune(t)...)
 	if batch := t.Int("batch_size"); batch > 0 {
 		diags = append(diags, blocks.TooManyTokens(t, batch, t.Int("sequence_length"))...)
-		_, _, d := microOf(t)
-		diags = append(diags, d...)
+		micro, _, d := microOf(t)
+		if diags = append(diags, d...); !d.HasErrors() && micro != batch && t.Str("update") == "fused" {
+			diags = append(diags, t.Error("micro_batch_size", "Several micro-batches with fused updates",
+				fmt.Sprintf("A fused update needs the gradient of the whole batch at once, and micro_batch_size %d is less than "+
+					"batch_size %d. Leave micro_batch_size out, or set update = \"separate\".", micro, batch)))
+		}
 	}
 	known, open := 0, 0 // an unknown value may be null
 	for _, x := range []string{"tokens", "steps", "flops", "epochs"} {

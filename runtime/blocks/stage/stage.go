@@ -35,7 +35,7 @@ var Kind = blocks.Kind{Alone: blocks.TheDevice, Sound: sound, Plan: plan,
 	Resolved: []string{"train.micro_batch_size", "train.tokens", "train.steps", "train.flops", "train.stop_at",
 		"train.schedule",
 		"train.accumulate_dtype", "train.evaluate", "train.stop_when", "train.keep_best", "train.objective", "train.loss_on",
-		"train.packing", "train.truncation_mode", "train.epochs"}}
+		"train.packing", "train.truncation_mode", "train.epochs", "train.update"}}
 
 // work is the work of a stage.
 const work blocks.Work = "train"

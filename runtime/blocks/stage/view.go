@@ -43,6 +43,13 @@ func (s *Stage) Details(_, _ bool) (list []blocks.Line) {
 	if s.Chunk < s.Micro*s.Seq {
 		line("logits", "of %d tokens at a time", s.Chunk)
 	}
+	if s.Fused {
+		how := "of each parameter as soon as its gradient is complete"
+		if n := s.Optimizer.ClipNorm(); n > 0 {
+			how += fmt.Sprintf(", clipped by itself to a norm of %g", n)
+		}
+		line("updates", "%s", how)
+	}
 	if s.MergesRounded() {
 		how := "are rounded stochastically"
 		if f.Remainders > 0 {
