@@ -313,8 +313,8 @@ func (t *Table) figures(all []*chain) {
 		})
 	}
 	sum := func(a, b float64) float64 { return a + b }
-	figure("tokens", Tokens, func(s *Stage) float64 { return float64(s.Figures.Tokens) }, sum)
-	figure("FLOPs", FLOPs, func(s *Stage) float64 { return float64(s.Figures.FLOPs) }, sum)
+	figure("tokens", Tokens, func(s *Stage) float64 { return s.trains().tokens }, sum)
+	figure("FLOPs", FLOPs, func(s *Stage) float64 { return s.trains().flops }, sum)
 	figure("peak", Bytes, func(s *Stage) float64 { return float64(cmp.Or(s.Measured, s.Figures.Peak)) },
 		func(a, b float64) float64 { return max(a, b) })
 	figure("time", Seconds, func(s *Stage) float64 {
@@ -326,6 +326,14 @@ func (t *Table) figures(all []*chain) {
 		}
 		return float64(s.Series.Seconds[len(s.Series.Seconds)-1])
 	}, sum)
+}
+
+// trains is what a stage takes: as planned, or up to where it ended early.
+func (s *Stage) trains() took {
+	if s.Early {
+		return s.Series.end()
+	}
+	return took{tokens: float64(s.Figures.Tokens), flops: s.Figures.FLOPs}
 }
 
 // results adds the losses: of training, and of each evaluation.

@@ -10,6 +10,7 @@ import (
 
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/program"
+	"stepflow/runtime/state"
 )
 
 // sweepRun is a run of stages that differ in rate and seed, and of the stages that they go on from.
@@ -170,6 +171,30 @@ func TestTimeElsewhere(t *testing.T) {
 	}
 	if table.Rows[0].Values["time"] != nil || table.Rows[1].Values["time"] != 5.0 {
 		t.Errorf("%v and %v", table.Rows[0].Values, table.Rows[1].Values)
+	}
+}
+
+// TestCompareEarly: of a stage that ended before its last step, what it was trained on counts, not what was planned, also
+// where the model of an earlier step is its result.
+func TestCompareEarly(t *testing.T) {
+	dir := sampleRun(t, 20)
+	writeState(t, dir, map[string]*state.Block{"stage.one": {Status: state.Done, Content: "x", Step: 9, Steps: 20},
+		"stage.two": {Status: state.Running, Step: 7, Steps: 20}})
+	writeSteps(t, dir, "stage.one", steps(12))
+	writeSteps(t, dir, "stage.two", steps(12))
+	run := read(t, dir)
+	for _, b := range run.Blocks {
+		if b.Stage != nil {
+			b.Stage.Figures.Tokens, b.Stage.Figures.FLOPs = 160, 2000
+		}
+	}
+	table, err := Compare([]*Run{run}, []string{"stage.one", "stage.two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two := table.Rows[0].Values, table.Rows[1].Values; one["tokens"] != 96.0 || one["FLOPs"] != 1200.0 ||
+		two["tokens"] != 256.0 || two["FLOPs"] != 3200.0 {
+		t.Errorf("%v and %v", one, two)
 	}
 }
 

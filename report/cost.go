@@ -54,16 +54,16 @@ func cost(address string, stages []*Stage) *Cost {
 		if s.Vanilla == nil || s.StepTokens <= 0 {
 			return nil
 		}
-		tokens, flops, seconds := float64(s.Figures.Tokens), s.Figures.FLOPs, 0.0
+		x := s.trains()
 		if !c.Planned {
-			tokens, flops, seconds = s.Series.end()
+			x = s.Series.end()
 		}
-		c.Tokens += tokens
-		c.Run.FLOPs += flops
-		c.Run.Seconds += seconds
+		c.Tokens += x.tokens
+		c.Run.FLOPs += x.flops
+		c.Run.Seconds += x.seconds
 		c.Run.Peak = max(c.Run.Peak, float64(s.Figures.Peak), float64(s.Measured))
 		c.Run.States = max(c.Run.States, float64(s.Figures.States))
-		c.Vanilla.FLOPs += tokens / float64(s.StepTokens) * float64(s.Vanilla.StepFLOPs)
+		c.Vanilla.FLOPs += x.tokens / float64(s.StepTokens) * float64(s.Vanilla.StepFLOPs)
 		c.Vanilla.Peak = max(c.Vanilla.Peak, float64(s.Vanilla.Peak))
 		c.Vanilla.States = max(c.Vanilla.States, float64(s.Vanilla.States))
 	}
@@ -79,11 +79,14 @@ func cost(address string, stages []*Stage) *Cost {
 	return c
 }
 
+// took is what training took.
+type took struct{ tokens, flops, seconds float64 }
+
 // end is what all steps together took; nothing of no steps.
-func (s *Series) end() (tokens, flops, seconds float64) {
+func (s *Series) end() took {
 	if s == nil || len(s.Step) == 0 {
-		return 0, 0, 0
+		return took{}
 	}
 	i := len(s.Step) - 1
-	return float64(s.Tokens[i]), float64(s.FLOPs[i]), float64(s.Seconds[i])
+	return took{float64(s.Tokens[i]), float64(s.FLOPs[i]), float64(s.Seconds[i])}
 }

@@ -160,6 +160,7 @@ func (r *Reader) fill(run *Run, b *Block, s *state.Block, points int) error {
 	if b.Stage.Steps > 0 { // the stage may have been longer when it ran
 		b.Stage.Done = max(0, min(b.Stage.Done, b.Stage.Steps))
 	}
+	b.Stage.Early = b.Status == state.Done && b.Stage.Series != nil && b.Stage.Done < b.Stage.Steps
 	return nil
 }
 

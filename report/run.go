@@ -92,7 +92,8 @@ type Block struct {
 type Stage struct {
 	*blocks.Training
 
-	Done     int     `json:"done"` // steps
+	Done     int     `json:"done"`            // steps
+	Early    bool    `json:"early,omitempty"` // it is done, and ended before its last step
 	Measured int64   `json:"measured_bytes,omitempty"`
 	Series   *Series `json:"series,omitempty"`
 }

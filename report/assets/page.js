@@ -309,11 +309,10 @@
     const list = page.runs.flatMap(r => r.blocks.filter(b => b.values && Array.isArray(b.values.texts)).map(b => [label(r, b), b.values.texts]));
     return list.length > 0 && section("samples", "Samples", list.map(([n, texts]) => $("div", { class: "card" }, $("code", {}, n), texts.map(t => $("blockquote", { tabindex: 0 }, t)))));
   };
-  const early = b => b.status === "done" && b.stage.series && b.stage.done < b.stage.steps; // it ended before its last step
   const stageTable = () => {
     const rows = page.runs.flatMap(r => stages(r).map(b => {
       const s = b.stage, f = s.planned, x = s.series;
-      return [label(r, b), status(b.status), `${s.done.toLocaleString("en")} / ${s.steps.toLocaleString("en")}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(early(b) ? last(x.tokens) : f.tokens), count(early(b) ? last(x.flops) : f.flops),
+      return [label(r, b), status(b.status), `${s.done.toLocaleString("en")} / ${s.steps.toLocaleString("en")}`, s.layers.length, count(f.trainable_parameters + f.adapter_parameters), count(f.frozen_parameters), count(b.stage.early ? last(x.tokens) : f.tokens), count(b.stage.early ? last(x.flops) : f.flops),
         x && x.mean !== null ? fixed(x.mean, 4) : "", x && last(x.seconds) ? count(last(x.tokens) / last(x.seconds)) : "", x && last(x.seconds) ? time(last(x.seconds)) : "", x && x.skipped ? x.skipped : "0"];
     }));
     return rows.length > 0 && section("stages", "Stages", $("div", { class: "card" }, table("Stages: planned, and what the run took", [["stage"], ["status"], ["steps", "n"], ["layers", "n"], ["trained", "n"], ["frozen", "n"], ["tokens", "n"], ["FLOPs", "n"], ["loss", "n"], ["tokens/s", "n"], ["time", "n"], ["skipped", "n"]], rows)));

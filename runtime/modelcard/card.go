@@ -4,6 +4,7 @@ package modelcard
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -66,18 +67,18 @@ func (m Metadata) lines() Metadata {
 	list := func(texts []string) []string {
 		texts = slices.Clone(texts)
 		for i, s := range texts {
-			texts[i] = line(s)
+			texts[i] = Line(s)
 		}
 		return texts
 	}
 	m.Language, m.Datasets, m.Tags = list(m.Language), list(m.Datasets), list(m.Tags)
-	m.License, m.BaseModel = line(m.License), line(m.BaseModel)
+	m.License, m.BaseModel = Line(m.License), Line(m.BaseModel)
 	m.ModelIndex = slices.Clone(m.ModelIndex)
 	for i, x := range m.ModelIndex {
-		x.Name, x.Results = line(x.Name), slices.Clone(x.Results)
+		x.Name, x.Results = Line(x.Name), slices.Clone(x.Results)
 		for j := range x.Results {
 			d := &x.Results[j].Dataset
-			d.Name, d.Type = line(d.Name), line(d.Type)
+			d.Name, d.Type = Line(d.Name), Line(d.Type)
 		}
 		m.ModelIndex[i] = x
 	}
@@ -139,21 +140,35 @@ func (t *Table) write(b *bytes.Buffer) {
 // markup are the characters that mean something inside a line of Markdown as the hub renders it.
 const markup = "\\`*_{}[]<>#!|~$@:&"
 
+// starts is what makes a list, a line or a heading of a text that begins with it. A group is the character that does.
+var starts = regexp.MustCompile(`^(?:(?:\d{1,9})?([-+.)])(?: |$)|([-=])[-=]*$)`)
+
 // Escape is a text in Markdown that reads as it is, on one line.
 func Escape(s string) string {
+	s = Line(s)
+	at := -1 // of a character that means something only there
+	if m := starts.FindStringSubmatchIndex(s); m != nil {
+		at = max(m[2], m[4])
+	}
 	var b strings.Builder
-	for _, r := range line(s) {
-		if strings.ContainsRune(markup, r) {
+	for i, r := range s {
+		if i == at || strings.ContainsRune(markup, r) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
 	}
-	return b.String()
+	return address.ReplaceAllString(b.String(), `$1\.`)
 }
 
-// Code is a text as code, on one line, also in a table.
+// address is what begins an address that becomes a link without a scheme.
+var address = regexp.MustCompile(`(?i)(\bwww)\.`)
+
+// Code is a text as code, on one line, also in a table. There a bar ends a cell even inside backticks.
 func Code(s string) string {
-	s = line(s)
+	s = Line(s)
+	if strings.Contains(s, "|") {
+		return "<code>" + Escape(s) + "</code>"
+	}
 	fence := "`"
 	for strings.Contains(s, fence) {
 		fence += "`"
@@ -161,8 +176,8 @@ func Code(s string) string {
 	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") || s == "" {
 		s = " " + s + " "
 	}
-	return fence + strings.ReplaceAll(s, "|", `\|`) + fence
+	return fence + s + fence
 }
 
-// line is a text without control characters, on one line.
-func line(s string) string { return foreign.Shown(strings.Join(strings.Fields(s), " ")) }
+// Line is a text without control characters, on one line.
+func Line(s string) string { return foreign.Shown(strings.Join(strings.Fields(s), " ")) }

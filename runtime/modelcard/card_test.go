@@ -21,7 +21,7 @@ func TestCard(t *testing.T) {
 	want := "---\nlicense: mit\npipeline_tag: text-generation\ntags:\n  - 'a: b'\n  - '---'\nmodel-index:\n  - name: m\n    results:\n" +
 		"      - task:\n          type: text-generation\n        dataset:\n          name: d\n          type: d\n        metrics:\n" +
 		"          - type: perplexity\n            value: 2.5\n            name: Perplexity\n---\n\n# a\\|b \\# \\<script\\>\n\none \\*two\\*\n\n" +
-		"## S\n\n| x | y |\n|---|---|\n| ``a\\|`b`` | 1 |\n\nt\n\n```python\nprint(1)\n```\n"
+		"## S\n\n| x | y |\n|---|---|\n| <code>a\\|\\`b</code> | 1 |\n\nt\n\n```python\nprint(1)\n```\n"
 	if string(b) != want {
 		t.Errorf("got\n%s\nwant\n%s", b, want)
 	}
@@ -55,8 +55,19 @@ func TestNothingBecomesMarkup(t *testing.T) {
 		}
 		front, _, _ := strings.Cut(strings.TrimPrefix(string(b), "---\n"), "\n---\n\n# ")
 		var m Metadata
-		if err := yaml.Unmarshal([]byte(front), &m); err != nil || m.License != line(s) || len(m.Tags) != 1 || m.Tags[0] != line(s) {
+		if err := yaml.Unmarshal([]byte(front), &m); err != nil || m.License != Line(s) || len(m.Tags) != 1 || m.Tags[0] != Line(s) {
 			t.Errorf("%q reads as %+v, %v:\n%s", s, m, err, front)
+		}
+	}
+}
+
+// TestStartsNothing: at the beginning of a paragraph a text is no list, line or heading, and an address in it no link.
+func TestStartsNothing(t *testing.T) {
+	for s, want := range map[string]string{"---": `\---`, "- a": `\- a`, "-": `\-`, "+ a": `\+ a`, "===": `\===`, "1. a": `1\. a`,
+		"12) a": `12\) a`, "  - a\n- b": `\- a - b`, "www.example.org": `www\.example.org`, "see WWW.example.org": `see WWW\.example.org`,
+		"-1": "-1", "0.3.0": "0.3.0", "a - b": "a - b", "awww.": "awww.", " ": ""} {
+		if got := Escape(s); got != want {
+			t.Errorf("%q becomes %q, want %q", s, got, want)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (e *Export) planCard(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 		if b.Known("write") && !b.Bool("write") {
 			return nil
 		}
-		c.title, c.description = cmp.Or(b.Str("title"), c.title), b.Str("description")
+		c.title, c.description = cmp.Or(modelcard.Line(b.Str("title")), c.title), modelcard.Line(b.Str("description"))
 		c.license, c.baseModel = b.Str("license"), b.Str("base_model")
 		c.language, c.tags = b.Strs("language"), b.Strs("tags")
 		for _, r := range b.List("result") {
@@ -54,7 +54,7 @@ func (e *Export) planCard(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 					fmt.Sprintf("%s measures a model that %s was not made of: the card would show results of another one.", ref,
 						e.Stage.Addr))}
 			}
-			m := measured{Addr: ref, dataset: r.Str("dataset"), of: of}
+			m := measured{Addr: ref, dataset: modelcard.Line(r.Str("dataset")), of: of}
 			if docs != nil {
 				m.name = docs.Addr.String()
 			}
@@ -119,9 +119,13 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 		if x.of != c.Stage {
 			continue
 		}
+		begun := map[string]bool{}
 		for _, f := range figures(st[x.Addr.String()]) {
-			on := cmp.Or(f.task, x.on())
-			if f.first {
+			if ofDocuments[f.name] {
+				continue
+			}
+			if on := cmp.Or(f.task, x.on()); !begun[f.task] {
+				begun[f.task] = true
 				results = append(results, modelcard.Result{Task: modelcard.Task{Type: "text-generation"},
 					Dataset: modelcard.Dataset{Name: on, Type: on}})
 			}
@@ -237,14 +241,15 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 	s := modelcard.Section{Title: "Training", Table: &modelcard.Table{Head: []string{"stage", "layers", "trained", "tokens", "steps",
 		"learning rate", "FLOPs", "memory", "loss"}}}
 	var flops float64
+	early := false
 	for _, x := range c.chain() {
 		f, name := &x.Figures, modelcard.Code(x.Addr.String())
 		if x.Imported != nil {
 			s.Table.Rows = append(s.Table.Rows, []string{name, strconv.Itoa(f.Layers), "imported", "", "", "", "", "", ""})
 			continue
 		}
-		flops += f.FLOPs
-		memory, loss := "", ""
+		t, steps := x.Training(), f.Steps
+		memory, loss, why := "", "", ""
 		if b := st[x.Addr.String()]; b != nil {
 			if b.Memory != nil {
 				memory = dsl.FormatBytes(b.Memory.Planned)
@@ -252,15 +257,19 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 			if v, ok := b.Values["loss"].(float64); ok {
 				loss = fmt.Sprintf("%.4f", v)
 			}
+			if why, _ = b.Values[blocks.Ended].(string); why != "" { // another step than the last made the model
+				steps, early = b.Step, true
+			}
 		}
+		took := float64(steps) * float64(f.StepFLOPs)
+		flops += took
 		trained := words.Count(f.Trainable)
 		if f.Adapter > 0 {
 			trained = words.Count(f.Adapter) + " in adapters, " + trained + " beside them"
 		}
 		s.Table.Rows = append(s.Table.Rows, []string{name, strconv.Itoa(f.Layers), trained + " of " +
-			words.Count(f.Trainable+f.Frozen), words.Count(f.Tokens), strconv.Itoa(f.Steps), fmt.Sprintf("%g", x.Optimizer.Peak()),
-			fmt.Sprintf("%.3g", f.FLOPs), memory, loss})
-		t := x.Training()
+			words.Count(f.Trainable+f.Frozen), words.Count(int64(steps) * t.StepTokens), strconv.Itoa(steps),
+			fmt.Sprintf("%g", x.Optimizer.Peak()), fmt.Sprintf("%.3g", took), memory, loss})
 		text := fmt.Sprintf("%s: batches of %s of %d tokens, %s, learning rate %s", name,
 			words.Plural(t.Batch, "sequence"), t.Seq, t.Precision,
 			cmp.Or(x.Schedule.Kind, "constant"))
@@ -272,11 +281,18 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 		if t.Adapter != "" {
 			text += "; adapters, which were merged: " + modelcard.Escape(t.Adapter)
 		}
+		if why != "" {
+			text += "; " + modelcard.Escape(why)
+		}
 		s.Text = append(s.Text, text+".")
 	}
 	if flops > 0 {
-		s.Text = append(s.Text, fmt.Sprintf("In all %.3g FLOPs. Memory is the peak on the device, and loss the mean over the end of "+
-			"the stage, in nats a token.", flops))
+		text := fmt.Sprintf("In all %.3g FLOPs. Memory is the peak on the device, and loss the mean over the end of "+
+			"the stage, in nats a token.", flops)
+		if early {
+			text += " Steps, and what they took, count up to the model that is the result of its stage."
+		}
+		s.Text = append(s.Text, text)
 	}
 	return s
 }

@@ -19,7 +19,6 @@ const evaluationTitle = "Evaluation"
 // figure is a number that an evaluation gives.
 type figure struct {
 	task                  string // "" for an evaluation that is none of tasks
-	first                 bool   // of its task, or of the evaluation
 	name                  string
 	value, stderr, chance float64 // chance is the value of guessing; it and stderr are NaN for none
 }
@@ -53,7 +52,7 @@ func numbers(task string, values map[string]any) (list []figure) {
 		if math.IsNaN(v) || counts[name] || strings.HasSuffix(metric, "stderr") || task != "" && name == "chance" {
 			continue
 		}
-		f := figure{task: task, first: len(list) == 0, name: name, value: v, chance: math.NaN()}
+		f := figure{task: task, name: name, value: v, chance: math.NaN()}
 		if f.stderr = number(blocks.StderrName(name)); name == "loss" && math.IsNaN(f.stderr) {
 			f.stderr = number("stderr")
 		}
@@ -66,8 +65,11 @@ func numbers(task string, values map[string]any) (list []figure) {
 }
 
 // counts are numbers that an evaluation gives besides its results.
-var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true, "unigram_entropy": true,
-	"words": true}
+var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true,
+	"unchecked_documents": true, "unigram_entropy": true, "words": true}
+
+// ofDocuments are numbers that say something of the documents, and nothing of the model.
+var ofDocuments = map[string]bool{"contamination": true, "contaminated_ngrams": true, "token_contamination": true}
 
 func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
 	s := modelcard.Section{Title: evaluationTitle,
