@@ -132,7 +132,7 @@ var specialNames = []string{"bos_token", "eos_token", "unk_token", "sep_token", 
 // config reads chat_template and the special tokens of a tokenizer_config.json.
 func config(b []byte, path string) (*Source, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
+	if err := foreign.Unmarshal(b, &fields); err != nil {
 		return nil, fmt.Errorf("%s: %w", foreign.Shown(path), err)
 	}
 	s := &Source{Templates: map[string]string{}, Special: map[string]string{}, Where: path}

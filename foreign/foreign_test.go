@@ -130,3 +130,37 @@ func TestObject(t *testing.T) {
 		}
 	}
 }
+
+// TestUnmarshal: what is wrong with a file of JSON is said in the words of JSON.
+func TestUnmarshal(t *testing.T) {
+	type part struct {
+		ID int32 `json:"id"`
+	}
+	for text, want := range map[string]string{
+		`{"top_k": 50.0}`:         "top_k is 50.0, and takes a whole number of up to 64 bits",
+		`{"temperature": 1e999}`:  "temperature is 1e999, and takes a number that is not too large",
+		`{"temperature": "warm"}`: "temperature is a text, and takes a number that is not too large",
+		`{"name": 5}`:             "name is a number, and takes a text",
+		`{"parts": [5]}`:          "parts is a number, and takes an object",
+		`{"parts": [{"id": {}}]}`: "parts.id is an object, and takes a whole number of up to 32 bits",
+		`{"do_sample": []}`:       "do_sample is a list, and takes true or false",
+		`[]`:                      "it is a list, and takes an object",
+		`{"a": `:                  "it is not JSON: unexpected end of JSON input after 6 bytes",
+		"\ufeff{}":                "it begins with a byte order mark",
+	} {
+		var into struct {
+			TopK        *int     `json:"top_k"`
+			Temperature *float64 `json:"temperature"`
+			Name        string   `json:"name"`
+			Sample      bool     `json:"do_sample"`
+			Parts       []part   `json:"parts"`
+		}
+		if err := Unmarshal([]byte(text), &into); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	var other any
+	if err := Unmarshal([]byte(`[1]`), &other); err != nil {
+		t.Error(err)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -49,4 +51,64 @@ func Object(b []byte) ([]Field, error) {
 		fields = append(fields, f)
 	}
 	return fields, nil
+}
+
+// Unmarshal is json.Unmarshal for files that people may have written: what its error says is in the words of JSON, and
+// does not name the types of the program.
+func Unmarshal(b []byte, into any) error {
+	err := json.Unmarshal(b, into)
+	var other *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &other):
+		what := "it"
+		if other.Field != "" {
+			what = Shown(other.Field)
+		}
+		return fmt.Errorf("%s is %s, and takes %s", what, jsonValue(other.Value), jsonType(other.Type))
+	case bytes.HasPrefix(b, []byte("\xef\xbb\xbf")):
+		return errors.New("it begins with a byte order mark, which JSON does not have: save it as UTF-8 without one")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is not JSON: %w after %d bytes", err, syntax.Offset)
+	}
+	return err
+}
+
+// jsonValue is what encoding/json calls a value, as people do.
+func jsonValue(value string) string {
+	kind, number, _ := strings.Cut(value, " ")
+	switch {
+	case number != "":
+		return Shown(number)
+	case kind == "string":
+		return "a text"
+	case kind == "bool":
+		return "true or false"
+	case kind == "array":
+		return "a list"
+	case kind == "object":
+		return "an object"
+	}
+	return "a " + kind
+}
+
+// jsonType is the JSON that a type of Go takes.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a text"
+	case reflect.Float32, reflect.Float64:
+		return "a number that is not too large"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "an object"
+	case reflect.Pointer:
+		return jsonType(t.Elem())
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return fmt.Sprintf("a whole number of up to %d bits", t.Bits())
+	}
+	return "another kind of value"
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // bpe is the merge model (Sennrich et al. 2016): start from characters or bytes, and join the
@@ -40,7 +42,7 @@ func parseBPE(raw json.RawMessage, bytes bool) (*bpe, error) {
 		Suffix       string            `json:"end_of_word_suffix"`
 		Dropout      *float64          `json:"dropout"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := foreign.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
 	if f.Dropout != nil && *f.Dropout != 0 {
@@ -115,7 +117,7 @@ func parseMerge(raw json.RawMessage, vocab map[string]int32) (a, b string, err e
 		return pair[0], pair[1], nil
 	}
 	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := foreign.Unmarshal(raw, &s); err != nil {
 		return "", "", err
 	}
 	for i := range s {

@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"encoding/json"
 	"strings"
+
+	"stepflow/foreign"
 )
 
 // byteRune maps each byte to the printable character that stands for it in byte-level
@@ -60,15 +62,15 @@ func component(raw json.RawMessage, into any, listField string) (kind string, pa
 	var t struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &t); err != nil {
+	if err := foreign.Unmarshal(raw, &t); err != nil {
 		return "", nil, err
 	}
 	if t.Type == "Sequence" {
 		var lists map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &lists); err != nil {
+		if err := foreign.Unmarshal(raw, &lists); err != nil {
 			return "", nil, err
 		}
-		return t.Type, parts, json.Unmarshal(lists[listField], &parts)
+		return t.Type, parts, foreign.Unmarshal(lists[listField], &parts)
 	}
-	return t.Type, nil, json.Unmarshal(raw, into)
+	return t.Type, nil, foreign.Unmarshal(raw, into)
 }

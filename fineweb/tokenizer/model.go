@@ -2,11 +2,14 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // model turns a word into ids.
@@ -27,7 +30,10 @@ func parseModel(raw json.RawMessage, bytes bool) (model, error) {
 	var kind struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
+	if raw == nil {
+		return nil, errors.New("there is none")
+	}
+	if err := foreign.Unmarshal(raw, &kind); err != nil {
 		return nil, err
 	}
 	switch kind.Type {
@@ -96,7 +102,7 @@ func parseWordPiece(raw json.RawMessage) (model, error) {
 		Prefix  *string          `json:"continuing_subword_prefix"`
 		Most    *int             `json:"max_input_chars_per_word"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := foreign.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
 	if f.Unknown == nil || f.Prefix == nil || f.Most == nil || *f.Most < 0 {
@@ -171,7 +177,7 @@ func parseWordLevel(raw json.RawMessage) (model, error) {
 		Vocab   map[string]int32 `json:"vocab"`
 		Unknown *string          `json:"unk_token"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := foreign.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
 	if f.Unknown == nil {
@@ -218,7 +224,7 @@ func parseUnigram(raw json.RawMessage) (model, error) {
 		Unknown  *int              `json:"unk_id"`
 		Fallback bool              `json:"byte_fallback"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := foreign.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
 	if len(f.Vocab) == 0 || len(f.Vocab) > maxVocab {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
+
+	"stepflow/foreign"
 )
 
 // EncoderVersion changes when a text may get other ids from the same file than it did.
@@ -86,7 +88,7 @@ func parse(b []byte) (*Tokenizer, error) {
 		return nil, errors.New("it is not UTF-8")
 	}
 	var f file
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := foreign.Unmarshal(b, &f); err != nil {
 		return nil, err
 	}
 	for name, raw := range map[string]json.RawMessage{

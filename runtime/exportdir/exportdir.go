@@ -6,7 +6,6 @@ package exportdir
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -324,7 +323,7 @@ func readManifest(path string) (*Manifest, error) {
 		return nil, err
 	}
 	var m Manifest
-	if err := json.Unmarshal(b, &m); err != nil {
+	if err := foreign.Unmarshal(b, &m); err != nil {
 		return nil, damaged(err.Error())
 	}
 	if m.Version > version {

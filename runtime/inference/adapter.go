@@ -1,7 +1,6 @@
 package inference
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +38,7 @@ func openAdapter(folder string) (*adapter, error) {
 	}
 	var c peft.Config
 	if err == nil {
-		if err = json.Unmarshal(b, &c); err == nil {
+		if err = foreign.Unmarshal(b, &c); err == nil {
 			err = c.Check()
 		}
 		if err != nil {

@@ -113,7 +113,7 @@ func (m *Model) readConfig() error {
 		NewTokens         *int            `json:"max_new_tokens"`
 		EOS               json.RawMessage `json:"eos_token_id"`
 	}
-	if err := json.Unmarshal(b, &c); err != nil {
+	if err := foreign.Unmarshal(b, &c); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	g := &m.Config
@@ -167,14 +167,14 @@ func (m *Model) addStop(raw json.RawMessage) error {
 func (c *Config) Check() error {
 	switch {
 	case !(c.Temperature >= 0 && c.Temperature <= 1e6):
-		return fmt.Errorf("temperature is %g: it is 0, for the likeliest token, or more", c.Temperature)
+		return fmt.Errorf("temperature is %g: it is 0, for the likeliest token, up to 1000000", c.Temperature)
 	case c.TopK < 0:
 		return fmt.Errorf("top_k is %d: it is 0, for all tokens, or more", c.TopK)
 	case !(c.TopP > 0 && c.TopP <= 1):
 		return fmt.Errorf("top_p is %g: it is more than 0, and 1 at most", c.TopP)
 	case !(c.RepetitionPenalty > 0 && c.RepetitionPenalty <= 1e6):
-		return fmt.Errorf("repetition_penalty is %g: it is more than 0", c.RepetitionPenalty)
-	case c.NewTokens < 0:
+		return fmt.Errorf("repetition_penalty is %g: it is more than 0, and 1000000 at most", c.RepetitionPenalty)
+	case c.NewTokens < 0: // 0 where a file says nothing
 		return fmt.Errorf("max_new_tokens is %d: it is at least 1", c.NewTokens)
 	}
 	return nil
