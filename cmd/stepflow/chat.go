@@ -248,7 +248,7 @@ func (t *talk) turn(said string) error {
 	list, err := t.generator.Generate(a.ctx, []forward.Prompt{p}, func(_ int, id int32) bool {
 		piece, more := s.Add(id)
 		if !a.json {
-			fmt.Fprint(a.stdout, piece)
+			fmt.Fprint(a.stdout, foreign.ShownText(piece)) // as generate does
 		}
 		return more && !stopped.Load()
 	})
@@ -261,7 +261,7 @@ func (t *talk) turn(said string) error {
 		a.line(map[string]any{"type": "message", "role": "assistant", "content": s.Text(), "tokens": len(g.IDs),
 			"finish_reason": g.End})
 	} else {
-		fmt.Fprintln(a.stdout, rest)
+		fmt.Fprintln(a.stdout, foreign.ShownText(rest))
 	}
 	switch g := list[0]; {
 	case g.End == forward.Flawed:

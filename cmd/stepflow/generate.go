@@ -125,7 +125,7 @@ func (a *app) generate(arg string, s *sampling, prompt string, samples int) erro
 		x.streams = append(x.streams, forward.NewStream(m.Tokenizer, ids, s.stop))
 	}
 	if x.live {
-		fmt.Fprint(a.stdout, a.paint(bold, prompt))
+		fmt.Fprint(a.stdout, a.paint(bold, foreign.ShownText(prompt)))
 	}
 	began := time.Now()
 	list, err := g.Generate(a.ctx, prompts, x.token)
@@ -145,7 +145,7 @@ func (a *app) generate(arg string, s *sampling, prompt string, samples int) erro
 func (x *generation) token(n int, id int32) bool {
 	piece, more := x.streams[n].Add(id)
 	if x.live {
-		fmt.Fprint(x.a.stdout, piece)
+		fmt.Fprint(x.a.stdout, foreign.ShownText(piece)) // a model writes no styles, and begins no line again
 	}
 	return more
 }
@@ -161,10 +161,10 @@ func (x *generation) end(list []forward.Generated, what string, cut bool, took t
 			x.a.line(map[string]any{"type": "text", "prompt": x.prompt, "text": x.streams[n].Text(), "tokens": len(g.IDs),
 				"finish_reason": g.End})
 		case x.live:
-			fmt.Fprintln(x.a.stdout, last)
+			fmt.Fprintln(x.a.stdout, foreign.ShownText(last))
 		default:
 			fmt.Fprintf(x.a.stdout, "%s\n%s%s\n", x.a.paint(dim, fmt.Sprintf("%d of %d", n+1, len(list))),
-				x.a.paint(bold, x.prompt), x.streams[n].Text())
+				x.a.paint(bold, foreign.ShownText(x.prompt)), foreign.ShownText(x.streams[n].Text()))
 		}
 		if g.End == forward.Flawed {
 			return errors.New(g.Diagnosis)
