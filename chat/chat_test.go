@@ -294,6 +294,25 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// TestTemplatesAreUTF8: transformers loads no folder with another one, and a byte order mark would be trained on.
+func TestTemplatesAreUTF8(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, TemplateFile)
+	for text, says := range map[string]string{"a\n\xff": "chat_template.jinja, line 2: it is not UTF-8, as the byte 0xff shows",
+		"\ufeffa": "begins with a byte order mark", "a\ufeff\ufffd\r\n": ""} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := File(path)
+		if says == "" && (err != nil || s.Templates[Default] != text) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%q: %v, %v", text, s, err)
+		}
+		if _, err := Beside(dir); (err != nil) != strings.Contains(says, "UTF-8,") {
+			t.Errorf("%q in a folder: %v", text, err)
+		}
+	}
+}
+
 // FuzzEncode reads any row: it never panics, and what counts is as long as the tokens.
 func FuzzEncode(f *testing.F) {
 	for _, s := range []string{

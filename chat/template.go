@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
@@ -77,7 +79,12 @@ func File(path string) (*Source, error) {
 		if len(b) > maxTemplate {
 			return nil, fmt.Errorf("%s is larger than the 1 MiB that a template may have", foreign.Shown(path))
 		}
-		return Text(string(b), path), nil
+		text, err := utf8Text(b, path)
+		if strings.HasPrefix(text, "\ufeff") { // transformers takes it for text, and so would begin every conversation
+			err = fmt.Errorf("%s begins with a byte order mark, which would stand before each conversation: save it as UTF-8 "+
+				"without one", foreign.Shown(path))
+		}
+		return Text(text, path), err
 	}
 	s, err := config(b, path)
 	if err == nil && len(s.Templates) == 0 {
@@ -118,12 +125,27 @@ func Beside(folder string) (*Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		found[name] = string(b)
+		if found[name], err = utf8Text(b, filepath.Join(folder, file)); err != nil {
+			return nil, err
+		}
 	}
 	if len(found) > 0 {
 		s.Templates, s.Where = found, filepath.Join(folder, TemplateFile)
 	}
 	return s, nil
+}
+
+// utf8Text is the text of a file, which must be UTF-8: transformers reads no other.
+func utf8Text(b []byte, path string) (string, error) {
+	for at := 0; at < len(b); {
+		r, n := utf8.DecodeRune(b[at:])
+		if r == utf8.RuneError && n == 1 {
+			return "", fmt.Errorf("%s, line %d: it is not UTF-8, as the byte %#x shows", foreign.Shown(path),
+				1+bytes.Count(b[:at], []byte("\n")), b[at])
+		}
+		at += n
+	}
+	return string(b), nil
 }
 
 // specialNames are the tokens that tokenizer_config.json names, and that templates find by these names.

@@ -147,6 +147,7 @@ func TestUnmarshal(t *testing.T) {
 		`[]`:                      "it is a list, and takes an object",
 		`{"a": `:                  "it is not JSON: unexpected end of JSON input after 6 bytes",
 		"\ufeff{}":                "it begins with a byte order mark",
+		"{\"name\": \"\xff\"}":    "it is not UTF-8",
 	} {
 		var into struct {
 			TopK        *int     `json:"top_k"`

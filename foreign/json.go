@@ -56,6 +56,9 @@ func Object(b []byte) ([]Field, error) {
 // Unmarshal is json.Unmarshal for files that people may have written: what its error says is in the words of JSON, and
 // does not name the types of the program.
 func Unmarshal(b []byte, into any) error {
+	if !utf8.Valid(b) { // the decoder would put other characters in their place
+		return errors.New("it is not UTF-8")
+	}
 	err := json.Unmarshal(b, into)
 	var other *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
