@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"stepflow/chat"
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/runtime/blocks"
@@ -278,6 +279,9 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 		} else if t.From != "" {
 			text += fmt.Sprintf("; it continues %s", modelcard.Code(t.From))
 		}
+		if x.Tune != nil {
+			text += fmt.Sprintf("; it was tuned on conversations, with the loss on %s", lossOn[x.Tune.LossOn])
+		}
 		if t.Adapter != "" {
 			text += "; adapters, which were merged: " + modelcard.Escape(t.Adapter)
 		}
@@ -295,6 +299,15 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 		s.Text = append(s.Text, text)
 	}
 	return s
+}
+
+// lossOn says which tokens count.
+var lossOn = map[chat.LossOn]string{chat.Assistant: "what the assistant says", chat.Completion: "completions",
+	chat.All: "all tokens"}
+
+// talks reports whether the model was tuned to answer, and has a template to be asked by.
+func (e *Export) talks() bool {
+	return e.Stage.Tune != nil && e.Stage.Tokenizer.Chat.Any() && e.Stage.Tokenizer.Chat.Templates[chat.Default] != ""
 }
 
 // madeBy says what makes the same again.

@@ -62,8 +62,13 @@ func (g *ggufFile) names() []string { return []string{g.fileName()} }
 func (*ggufFile) library() (name, tag string) { return "", "gguf" }
 
 func (g *ggufFile) use() modelcard.Section {
-	return modelcard.Section{Title: "Use", Text: []string{"For llama.cpp, and what is built on it:",
-		modelcard.Code("llama-cli -m " + g.fileName() + ` -p "Once upon a time"`)}}
+	command := "llama-cli -m " + g.fileName()
+	if g.talks() {
+		command += " -cnv"
+	} else {
+		command += ` -p "Once upon a time"`
+	}
+	return modelcard.Section{Title: "Use", Text: []string{"For llama.cpp, and what is built on it:", modelcard.Code(command)}}
 }
 
 // tensors returns the tensors of the file, which read returns.

@@ -50,13 +50,18 @@ func (*huggingFace) details() []blocks.Line { return nil }
 
 func (*huggingFace) library() (name, tag string) { return "transformers", "" }
 
-func (*huggingFace) use() modelcard.Section {
+func (h *huggingFace) use() modelcard.Section {
+	inputs := `inputs = tokenizer("Once upon a time", return_tensors="pt")`
+	if h.talks() {
+		inputs = `messages = [{"role": "user", "content": "What is light?"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")`
+	}
 	return modelcard.Section{Title: "Use", Code: `from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-inputs = tokenizer("Once upon a time", return_tensors="pt")
+` + inputs + `
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
 }
 
