@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,42 @@ doc_to_text: q
 doc_to_choice: c
 doc_to_target: a
 `
+
+// keysOf are lines of so many keys that no task has.
+func keysOf(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("k%d: 1\n", i))
+	}
+	return list
+}
+
+// Files that include others over and over, and groups that hold others over and over, are refused before they take long.
+func TestRunaways(t *testing.T) {
+	c := tasks.Builtin()
+	again := func(name string) ([]byte, error) {
+		var n int
+		_, err := fmt.Sscanf(name, "%d.yaml", &n)
+		return fmt.Appendf(nil, "include: [%d.yaml, %d.yaml]\n", n+1, n+1), err
+	}
+	if _, err := c.Load(again, "0.yaml", ""); err == nil || !strings.Contains(err.Error(), "more than 100 files are included") {
+		t.Error(err)
+	}
+	yaml := "group: g\ntask:\n- {group: g1, task: [piqa, sciq]}\n"
+	for i := 2; i < 40; i++ {
+		yaml += fmt.Sprintf("- {group: g%d, task: [{group: h%d, task: [g%d]}, g%d]}\n", i, i, i-1, i-1)
+	}
+	name, err := c.Load(func(string) ([]byte, error) { return []byte(yaml), nil }, "t.yaml", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		name: "has more than 16384 tasks", "g3": "the task piqa is in the group g3 more than once", "g1": "",
+	} {
+		if _, err = c.Leaves(name); (err == nil) != (want == "") || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
 
 // What is wrong with a description is an error that names the key, and the file and line where it stands.
 func TestWrongDescriptions(t *testing.T) {
@@ -54,6 +91,13 @@ func TestWrongDescriptions(t *testing.T) {
 		{"group: g\ntask: [h]\naggregate_metric_list: {metric: acc, aggregation: max}\n", `aggregate_metric_list: aggregation: "max" is not supported`},
 		{"group: g\ntask: [piqa]\nnum_fewshot: 3\n", "the group has num_fewshot, which a task of its own file does not take over"},
 		{"a: &a [*a]\n", "t.yaml"},
+		{question + "---\n" + question, "t.yaml, line 8: a second document begins after ---"},
+		{question + "metric_list: !!python/object/apply:os.system ['id']\n", "line 8: the tag !!python/object/apply:os.system is not read"},
+		{question + "? [a, b]\n: 1\n", "t.yaml, line 1: a key of a mapping is a text"},
+		{strings.Replace(question, "task: t", `task: "a\e[31m"`, 1), `t.yaml, line 1: task: "a\\x1b[31m" holds characters that a terminal may obey`},
+		{"a: &a " + strings.Repeat("x", 1<<20) + "\nb: [*a, *a, *a, *a, *a]\n", "its values have more than 4194304 bytes, each alias counted"},
+		{strings.Repeat("k", 500) + strings.Join(keysOf(20_000), ""), "t.yaml: and 19990 more"},
+		{"group: g\ntask: [piqa, piqa]\n", "t.yaml, line 2: task: piqa stands twice"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "t.yaml"), []byte(c.yaml), 0o600); err != nil {

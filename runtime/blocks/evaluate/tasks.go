@@ -101,8 +101,11 @@ func (e *Tasks) find(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	for _, name := range e.Names {
 		list, err := e.all.Leaves(name)
+		if unknown := (tasks.Unknown{}); errors.As(err, &unknown) {
+			return wrong("%v.%s There are %s.", err, dsl.Suggest(unknown.Name, e.all.Names()), strings.Join(e.shown(), ", "))
+		}
 		if err != nil {
-			return wrong("%v.%s There are %s.", err, dsl.Suggest(name, e.all.Names()), strings.Join(e.shown(), ", "))
+			return wrong("%v.", err)
 		}
 		for _, t := range list {
 			if !slices.ContainsFunc(e.leaves, func(x *leaf) bool { return x.Name == t.Name }) {
