@@ -3,6 +3,7 @@ package tasks_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,8 @@ func TestWrongDescriptions(t *testing.T) {
 		{question + "filter_list: [{name: x, filter: [{function: vote}]}]\n", `filter: "vote" is not supported`},
 		{question + "filter_list: [{name: x, filter: [{function: lowercase}]}]\n", "it ends with the function take_first"},
 		{question + "filter_list: [{name: x, filter: [{function: regex, regex_pattern: '('}, {function: take_first}]}]\n", `the regular expression "("`},
+		{question + "generation_kwargs: {until: ['.', '']}\n", "generation_kwargs: until: an empty text ends every text"},
+		{strings.Replace(question, "doc_to_target: a", "doc_to_target: 0.5", 1), "a whole number or a list, not the number 0.5"},
 		{question + "generation_kwargs: {num_beams: 4}\n", "generation_kwargs: num_beams is not supported"},
 		{strings.Replace(question, "doc_to_choice: c\n", "", 1), "t.yaml: the task needs doc_to_choice: the answers to choose from"},
 		{strings.Replace(question, "test_split: test\n", "", 1), "the task needs test_split or validation_split"},
@@ -137,7 +140,11 @@ func asked(t *testing.T, yaml, documents string, shots int) (*tasks.Requests, er
 	if err != nil {
 		return nil, err
 	}
-	return tasks.NewRequests(task, shots, list, list, 1)
+	examples := list
+	if task.Samples != nil {
+		examples, shots = tasks.Given(task.Samples), task.NumFewshot
+	}
+	return tasks.NewRequests(task, shots, list, examples, 1)
 }
 
 // What is wrong with a document is an error that says which it is.
@@ -149,7 +156,13 @@ func TestWrongDocuments(t *testing.T) {
 		{question, good + `{"q": "x", "c": "yes", "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes a text, not a list of texts"},
 		{question, good + `{"q": "x", "c": ["yes", 4], "a": 0}`, "d.jsonl, line 2: doc_to_choice: choice 1 is a number"},
 		{question, good + `{"q": "x", "c": [], "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes an empty list"},
-		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes a number, which is neither"},
+		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes the number 0.5, which is neither"},
+		{question, good + `{"q": null, "c": ["y", "n"], "a": 0}`, "d.jsonl, line 2: doc_to_text: it makes null, not a text"},
+		{strings.Replace(question, "doc_to_text: q", "doc_to_text: hint", 1), good + `{"q": "x", "c": ["y"], "a": 0, "hint": "h"}`,
+			`d.jsonl, line 1: doc_to_text: it has no column "hint", which other documents have; it has q, c, a`},
+		{strings.NewReplacer("multiple_choice", "generate_until", "doc_to_choice: c\n", "").Replace(question), good + `{"q": "x", "a": null}`,
+			"d.jsonl, line 2: doc_to_target: it makes null, and there is no right answer"},
+		{question + "num_fewshot: 1\nfewshot_config: {samples: [{q: Is it, c: [y, n]}]}\n", good, `sample 1 of fewshot_config: doc_to_target: it has no column "a"`},
 		{question, "\n\n", "holds no documents"},
 		{question, good + "{", "d.jsonl, line 2: it is not JSON"},
 		{question + "target_delimiter: ''\n", `{"q": "x", "c": ["y", ""], "a": 0}`, "choice 1 is empty, and so is target_delimiter"},
@@ -173,8 +186,10 @@ func TestNotes(t *testing.T) {
 {"q": "x", "c": ["y", ""], "a": 0}
 {"q": "x", "c": ["y", "y"], "a": 1}
 {"q": "x", "c": ["y", "z"], "a": 0}
+{"q": "x", "c": ["y", "z"], "a": [0, 0]}
+{"q": "x", "c": ["y", "z"], "a": []}
 `, 0)
-	if err != nil || r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 1}) {
+	if err != nil || r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 2}) {
 		t.Fatal(r, err)
 	}
 	var list []tasks.Judgement
@@ -186,7 +201,7 @@ func TestNotes(t *testing.T) {
 		list = append(list, j)
 	}
 	s := r.Score(list)
-	if s.Metrics["acc"] != 0.5 || s.Metrics["acc_norm"] != 0.5 || s.Chance != 0.375 || s.Documents != 4 {
+	if s.Metrics["acc"] != 0.5 || s.Metrics["acc_norm"] != 0.5 || math.Abs(s.Chance-2.0/6) > 1e-15 || s.Documents != 6 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -244,7 +244,13 @@ func (t *Task) examples(v any) error {
 func (g *Writing) set(v any) error {
 	sample, sampled := false, false
 	err := each(v, map[string]func(any) error{
-		"until":          func(v any) error { return texts(&g.Until, v) },
+		"until": func(v any) error {
+			err := texts(&g.Until, v)
+			if err == nil && slices.Contains(g.Until, "") {
+				err = errors.New("an empty text ends every text before it begins: leave it out")
+			}
+			return err
+		},
 		"max_gen_toks":   func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
 		"max_new_tokens": func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
 		"max_tokens":     func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
@@ -391,6 +397,14 @@ func oneOf(s string, words ...string) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not supported; it may be %s", foreign.Shown(s), strings.Join(words, ", "))
+}
+
+// shownValue is a number, or what else a value is.
+func shownValue(v any) string {
+	if kind := kindOf(v); kind != "a number" {
+		return kind
+	}
+	return "the number " + asText(v)
 }
 
 // kindOf says what a value is.
