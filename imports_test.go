@@ -93,7 +93,7 @@ var may = map[string]string{
 	"tasks":             "fineweb fineweb/tokenizer foreign foreign/jinja foreign/pyre",
 	"tasks/taskstest":   "tasks",
 	"foreign/archive":   "foreign",
-	"foreign/jinja":     "foreign/pyre",
+	"foreign/jinja":     "foreign foreign/pyre",
 	"chat":              "foreign foreign/jinja fineweb/tokenizer",
 	"foreign/pyre":      "foreign",
 	"ops":               "gpu",

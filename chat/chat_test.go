@@ -21,6 +21,25 @@ func parse(t *testing.T, form, row string) (*Conversation, error) {
 	return Parse(form, v.(*jinja.Dict))
 }
 
+// A template without generation blocks renders what came before again for each message, which is bounded.
+func TestManyMessages(t *testing.T) {
+	tmpl, err := Text("{% for m in messages %}{{ m.content }}{% endfor %}", "t.jinja").Compile(nil, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Conversation{Completion: -1}
+	for range 1000 {
+		c.Messages = append(c.Messages, jinja.NewDict("role", "user", "content", "a"), jinja.NewDict("role", "assistant", "content", "b"))
+	}
+	if _, _, err = tmpl.Training(c, Assistant); err == nil || !strings.Contains(err.Error(), "it has 2000 messages") {
+		t.Error(err)
+	}
+	c.Messages = c.Messages[:40]
+	if _, spans, err := tmpl.Training(c, Assistant); err != nil || len(spans) != 20 {
+		t.Error(spans, err)
+	}
+}
+
 // readFixture reads a fixture, or the one that a variable of the environment names.
 func readFixture(t *testing.T, path, variable string, fixture any) {
 	t.Helper()
@@ -101,6 +120,10 @@ func TestForms(t *testing.T) {
 		{"auto", `{"prompt": "a", "completion": ""}`, "completion is empty"}, {"auto", `{"instruction": "a", "output": null}`, "output is missing"},
 		{"auto", `{"messages": [{"role": "user", "content": "a"}], "tools": "{"}`, "tools is text that is not JSON"},
 		{"chess", `{}`, `no form "chess"`},
+		{"auto", `{"id": 1, "messages": null, "prompt": null}`, `its "messages" is null`},
+		{"auto", `{"conversations": [{"from": "gpt", "value": "a"}], "system": 5}`, "system is not text"},
+		{"auto", `{"messages": [{"role": "assistant", "tool_calls": []}]}`, "messages[0].content is missing or null"},
+		{"auto", `{"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"messages": []}}`, "chat_template_kwargs has messages"},
 	} {
 		if x, err := parse(t, c.form, c.row); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v, which should say %q", c.row, x, err, c.says)

@@ -3,6 +3,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,6 +61,11 @@ func Parse(form string, row *jinja.Dict) (*Conversation, error) {
 	if form != "auto" {
 		return nil, fmt.Errorf("there is no form %q of conversations: the forms are %s", form, strings.Join(Forms, ", "))
 	}
+	for _, f := range forms {
+		if _, ok := row.Get(f.column); ok {
+			return nil, fmt.Errorf("its %q is null", f.column)
+		}
+	}
 	return nil, fmt.Errorf(`it has none of the columns that conversations are known by, "messages", "conversations", `+
 		`"prompt" and "completion", or "instruction" and "output"; it has %s`, shownNames(row))
 }
@@ -74,6 +80,9 @@ func shownNames(row *jinja.Dict) string {
 	}
 	return strings.Join(names[:min(len(names), 12)], ", ")
 }
+
+// own are the variables that a template has of every conversation.
+var own = []string{"messages", "tools", "documents", "add_generation_prompt"}
 
 // extras reads the columns that stand beside the messages.
 func (c *Conversation) extras(row *jinja.Dict) error {
@@ -100,6 +109,9 @@ func (c *Conversation) extras(row *jinja.Dict) error {
 		}
 		c.Variables = map[string]jinja.Value{}
 		for _, n := range d.Names() {
+			if slices.Contains(own, n) {
+				return fmt.Errorf("chat_template_kwargs has %s, which every template is given already", n)
+			}
 			c.Variables[n], _ = d.Get(n)
 		}
 	}
@@ -118,7 +130,11 @@ func fromMessages(row *jinja.Dict, column string) (*Conversation, error) {
 		return nil, err
 	}
 	if s, ok := row.Get("system"); ok && column == "conversations" {
-		if text, _ := s.(string); text != "" {
+		text, isText := s.(string)
+		if !isText && s != nil {
+			return nil, errors.New("system is not text")
+		}
+		if text != "" {
 			messages = append([]*jinja.Dict{jinja.NewDict("role", "system", "content", text)}, messages...)
 		}
 	}
@@ -181,7 +197,7 @@ func message(d *jinja.Dict) (*jinja.Dict, error) {
 	}
 	content, ok := m.Get("content")
 	if !ok {
-		if calls, _ := m.Get("tool_calls"); calls != nil {
+		if callsTools(m) {
 			return m, nil
 		}
 		return nil, fmt.Errorf(".content is missing or null")
@@ -294,6 +310,13 @@ func said(m *jinja.Dict) bool {
 	return role == "assistant"
 }
 
+// callsTools reports whether a message calls tools, which it may do without a word.
+func callsTools(m *jinja.Dict) bool {
+	calls, _ := m.Get("tool_calls")
+	list, isList := calls.(*jinja.List)
+	return calls != nil && !(isList && len(list.Items) == 0)
+}
+
 // check finds what cannot be trained on.
 func (c *Conversation) check() error {
 	if c.Plain {
@@ -304,8 +327,7 @@ func (c *Conversation) check() error {
 	}
 	for i, m := range c.Messages {
 		content, _ := m.Get("content")
-		calls, _ := m.Get("tool_calls")
-		if s, _ := content.(string); said(m) && strings.TrimSpace(s) == "" && calls == nil {
+		if s, _ := content.(string); said(m) && strings.TrimSpace(s) == "" && !callsTools(m) {
 			return fmt.Errorf("message %d, of the assistant, is empty", i+1)
 		}
 	}

@@ -278,8 +278,22 @@ func (t *Template) prefix(c *Conversation, whole *Rendered, n int, prompt bool) 
 	return len(r.Text), nil
 }
 
+// maxAgain is how many messages are rendered again to tell what the assistant said: those of a conversation of about 1400.
+const maxAgain = 1 << 20
+
 // differences finds what the assistant said: the text that each of his messages adds.
 func (t *Template) differences(c *Conversation, whole *Rendered) (spans []jinja.Span, err error) {
+	again := 0
+	for i, m := range c.Messages {
+		if said(m) {
+			again += 2*i + 1
+		}
+	}
+	if again > maxAgain {
+		return nil, fmt.Errorf("it has %d messages, and to tell what the assistant said %s renders each of his with all before it, "+
+			"which would take too long: mark it with {%% generation %%} in a template of your own (chat_template), or shorten the "+
+			"conversation", len(c.Messages), t.source.Where)
+	}
 	for i, m := range c.Messages {
 		if !said(m) {
 			continue

@@ -35,6 +35,7 @@ func (s *Scope) Decode(b *Block, each *Each) (*Decoded, hcl.Diagnostics) {
 
 // decoder evaluates a block with the blocks in it.
 type decoder struct {
+	block   *Block // nil for what is no block of a pipeline
 	ctx     *hcl.EvalContext
 	secrets *Secrets
 	meter   *meter
@@ -112,6 +113,17 @@ func (x *decoder) given(d *Decoded, a *Attr, e hclsyntax.Expression, want cty.Ty
 		d.Sensitive[a.Name] = true
 	}
 	x.set(d, a, v, want)
+	if v := d.values[a.Name]; a.Ref != nil && v.IsKnown() && !v.IsNull() && !x.refersTo(v.AsString()) {
+		x.diags = append(x.diags, d.Error(a.Name, "Not a reference", fmt.Sprintf("%s names a block by its address, as a text. "+
+			"Write the reference itself, %[1]s = %s, so that the block is known to come first.", a.Name, v.AsString())))
+		d.values[a.Name] = cty.UnknownVal(want)
+	}
+}
+
+// refersTo reports whether the block refers to what has an address. A value could hold any other address.
+func (x *decoder) refersTo(address string) bool {
+	at, _, err := addr.ParsePart(address)
+	return x.block == nil || err == nil && (slices.Contains(x.block.Refs, at.Block()) || at.Block() == x.block.Addr)
 }
 
 // set checks the value of an attribute.

@@ -149,7 +149,7 @@ func (c *Corpus) openFiles() error {
 		return errors.Join(bad...)
 	}
 	if !holds {
-		return fmt.Errorf("%v hold no rows", c.source.Shown())
+		return fmt.Errorf("%s: the files hold no rows", strings.Join(c.source.Shown(), ", "))
 	}
 	return nil
 }

@@ -137,6 +137,9 @@ func (r *jsonRow) fill(d *document, line []byte) error {
 		return err
 	}
 	if r.whole {
+		if at := loneSurrogate(line); at >= 0 {
+			return fmt.Errorf("%w: it holds %s, half of a surrogate pair", errNotUTF8, line[at:at+6])
+		}
 		d.text = string(line)
 	} else if d.text, err = r.textOf(fields); err != nil {
 		return err

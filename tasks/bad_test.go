@@ -2,6 +2,8 @@ package tasks_test
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +27,42 @@ doc_to_choice: c
 doc_to_target: a
 `
 
+// keysOf are lines of so many keys that no task has.
+func keysOf(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("k%d: 1\n", i))
+	}
+	return list
+}
+
+// Files that include others over and over, and groups that hold others over and over, are refused before they take long.
+func TestRunaways(t *testing.T) {
+	c := tasks.Builtin()
+	again := func(name string) ([]byte, error) {
+		var n int
+		_, err := fmt.Sscanf(name, "%d.yaml", &n)
+		return fmt.Appendf(nil, "include: [%d.yaml, %d.yaml]\n", n+1, n+1), err
+	}
+	if _, err := c.Load(again, "0.yaml", ""); err == nil || !strings.Contains(err.Error(), "more than 100 files are included") {
+		t.Error(err)
+	}
+	yaml := "group: g\ntask:\n- {group: g1, task: [piqa, sciq]}\n"
+	for i := 2; i < 40; i++ {
+		yaml += fmt.Sprintf("- {group: g%d, task: [{group: h%d, task: [g%d]}, g%d]}\n", i, i, i-1, i-1)
+	}
+	name, err := c.Load(func(string) ([]byte, error) { return []byte(yaml), nil }, "t.yaml", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		name: "has more than 16384 tasks", "g3": "the task piqa is in the group g3 more than once", "g1": "",
+	} {
+		if _, err = c.Leaves(name); (err == nil) != (want == "") || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // What is wrong with a description is an error that names the key, and the file and line where it stands.
 func TestWrongDescriptions(t *testing.T) {
 	for _, c := range []struct{ yaml, want string }{
@@ -44,6 +82,8 @@ func TestWrongDescriptions(t *testing.T) {
 		{question + "filter_list: [{name: x, filter: [{function: vote}]}]\n", `filter: "vote" is not supported`},
 		{question + "filter_list: [{name: x, filter: [{function: lowercase}]}]\n", "it ends with the function take_first"},
 		{question + "filter_list: [{name: x, filter: [{function: regex, regex_pattern: '('}, {function: take_first}]}]\n", `the regular expression "("`},
+		{question + "generation_kwargs: {until: ['.', '']}\n", "generation_kwargs: until: an empty text ends every text"},
+		{strings.Replace(question, "doc_to_target: a", "doc_to_target: 0.5", 1), "a whole number or a list, not the number 0.5"},
 		{question + "generation_kwargs: {num_beams: 4}\n", "generation_kwargs: num_beams is not supported"},
 		{strings.Replace(question, "doc_to_choice: c\n", "", 1), "t.yaml: the task needs doc_to_choice: the answers to choose from"},
 		{strings.Replace(question, "test_split: test\n", "", 1), "the task needs test_split or validation_split"},
@@ -54,6 +94,13 @@ func TestWrongDescriptions(t *testing.T) {
 		{"group: g\ntask: [h]\naggregate_metric_list: {metric: acc, aggregation: max}\n", `aggregate_metric_list: aggregation: "max" is not supported`},
 		{"group: g\ntask: [piqa]\nnum_fewshot: 3\n", "the group has num_fewshot, which a task of its own file does not take over"},
 		{"a: &a [*a]\n", "t.yaml"},
+		{question + "---\n" + question, "t.yaml, line 8: a second document begins after ---"},
+		{question + "metric_list: !!python/object/apply:os.system ['id']\n", "line 8: the tag !!python/object/apply:os.system is not read"},
+		{question + "? [a, b]\n: 1\n", "t.yaml, line 1: a key of a mapping is a text"},
+		{strings.Replace(question, "task: t", `task: "a\e[31m"`, 1), `t.yaml, line 1: task: "a\\x1b[31m" holds characters that a terminal may obey`},
+		{"a: &a " + strings.Repeat("x", 1<<20) + "\nb: [*a, *a, *a, *a, *a]\n", "its values have more than 4194304 bytes, each alias counted"},
+		{strings.Repeat("k", 500) + strings.Join(keysOf(20_000), ""), "t.yaml: and 19990 more"},
+		{"group: g\ntask: [piqa, piqa]\n", "t.yaml, line 2: task: piqa stands twice"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "t.yaml"), []byte(c.yaml), 0o600); err != nil {
@@ -93,7 +140,11 @@ func asked(t *testing.T, yaml, documents string, shots int) (*tasks.Requests, er
 	if err != nil {
 		return nil, err
 	}
-	return tasks.NewRequests(task, shots, list, list, 1)
+	examples := list
+	if task.Samples != nil {
+		examples, shots = tasks.Given(task.Samples), task.NumFewshot
+	}
+	return tasks.NewRequests(task, shots, list, examples, 1)
 }
 
 // What is wrong with a document is an error that says which it is.
@@ -105,7 +156,13 @@ func TestWrongDocuments(t *testing.T) {
 		{question, good + `{"q": "x", "c": "yes", "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes a text, not a list of texts"},
 		{question, good + `{"q": "x", "c": ["yes", 4], "a": 0}`, "d.jsonl, line 2: doc_to_choice: choice 1 is a number"},
 		{question, good + `{"q": "x", "c": [], "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes an empty list"},
-		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes a number, which is neither"},
+		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes the number 0.5, which is neither"},
+		{question, good + `{"q": null, "c": ["y", "n"], "a": 0}`, "d.jsonl, line 2: doc_to_text: it makes null, not a text"},
+		{strings.Replace(question, "doc_to_text: q", "doc_to_text: hint", 1), good + `{"q": "x", "c": ["y"], "a": 0, "hint": "h"}`,
+			`d.jsonl, line 1: doc_to_text: it has no column "hint", which other documents have; it has q, c, a`},
+		{strings.NewReplacer("multiple_choice", "generate_until", "doc_to_choice: c\n", "").Replace(question), good + `{"q": "x", "a": null}`,
+			"d.jsonl, line 2: doc_to_target: it makes null, and there is no right answer"},
+		{question + "num_fewshot: 1\nfewshot_config: {samples: [{q: Is it, c: [y, n]}]}\n", good, `sample 1 of fewshot_config: doc_to_target: it has no column "a"`},
 		{question, "\n\n", "holds no documents"},
 		{question, good + "{", "d.jsonl, line 2: it is not JSON"},
 		{question + "target_delimiter: ''\n", `{"q": "x", "c": ["y", ""], "a": 0}`, "choice 1 is empty, and so is target_delimiter"},
@@ -129,8 +186,10 @@ func TestNotes(t *testing.T) {
 {"q": "x", "c": ["y", ""], "a": 0}
 {"q": "x", "c": ["y", "y"], "a": 1}
 {"q": "x", "c": ["y", "z"], "a": 0}
+{"q": "x", "c": ["y", "z"], "a": [0, 0]}
+{"q": "x", "c": ["y", "z"], "a": []}
 `, 0)
-	if err != nil || r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 1}) {
+	if err != nil || r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 2}) {
 		t.Fatal(r, err)
 	}
 	var list []tasks.Judgement
@@ -142,7 +201,7 @@ func TestNotes(t *testing.T) {
 		list = append(list, j)
 	}
 	s := r.Score(list)
-	if s.Metrics["acc"] != 0.5 || s.Metrics["acc_norm"] != 0.5 || s.Chance != 0.375 || s.Documents != 4 {
+	if s.Metrics["acc"] != 0.5 || s.Metrics["acc_norm"] != 0.5 || math.Abs(s.Chance-2.0/6) > 1e-15 || s.Documents != 6 {
 		t.Errorf("%+v", s)
 	}
 }

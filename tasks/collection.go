@@ -52,7 +52,7 @@ func Builtin() *Collection {
 // Load adds the task or the group of a YAML file, and returns its name. read gives the file, and those it includes; files
 // of documents start at dir.
 func (c *Collection) Load(read func(name string) ([]byte, error), name, dir string) (string, error) {
-	s, err := load(read, name, nil)
+	s, err := load(read, name)
 	if err != nil {
 		return "", err
 	}
@@ -98,16 +98,16 @@ func (c *Collection) addTask(t *Task) error {
 // addGroup adds a group, and the tasks that are described in it: each has the keys of the task of its name, if there is
 // one, the group's other keys, and its own.
 func (c *Collection) addGroup(s *settings) (string, error) {
-	g := &Group{}
+	g := &Group{Where: s.place("task")}
 	shared := &settings{where: s.where, at: s.at, dir: s.dir}
 	var members fineweb.List
 	for _, f := range s.object {
 		var err error
 		switch f.Name {
 		case "group":
-			err = text(&g.Name, f.Value)
+			err = label(&g.Name, f.Value)
 		case "group_alias":
-			err = text(&g.Alias, f.Value)
+			err = label(&g.Alias, f.Value)
 		case "task":
 			members, _ = f.Value.(fineweb.List)
 			if members == nil {
@@ -125,6 +125,9 @@ func (c *Collection) addGroup(s *settings) (string, error) {
 	}
 	for _, m := range members {
 		name, err := c.member(shared, m)
+		if err == nil && slices.Contains(g.Members, name) {
+			err = fmt.Errorf("%s stands twice", name)
+		}
 		if err != nil {
 			return "", s.wrong("task", err)
 		}

@@ -104,18 +104,14 @@ func OpenDocuments(ctx context.Context, s fineweb.Source) (*Documents, error) {
 // Close closes the files.
 func (d *Documents) Close() error { return d.Rows.Close() }
 
-// First are the first documents, all where n is 0. Each row has the columns of the first.
+// First are the first documents, all where n is 0.
 func (d *Documents) First(n int) (list []*Document, err error) {
-	var features map[string]bool
 	size := 0
 	for row, err := range d.Rows.All() {
 		if err != nil {
 			return nil, err
 		}
-		if features == nil {
-			features = columns(row.Fields)
-		}
-		list = append(list, &Document{Fields: row.Fields, Number: len(list), Where: row.File + ", " + row.Place, features: features})
+		list = append(list, &Document{Fields: row.Fields, Number: len(list), Where: row.File + ", " + row.Place})
 		if size += sizeOf(row.Fields); size > maxDocumentBytes || len(list) > maxDocuments {
 			return nil, fmt.Errorf("%s: a task holds its documents in memory, and these are more than %d, or %d GiB", row.File,
 				maxDocuments, maxDocumentBytes>>30)
@@ -128,15 +124,6 @@ func (d *Documents) First(n int) (list []*Document, err error) {
 		return nil, errors.New("it holds no documents")
 	}
 	return list, nil
-}
-
-// columns are the names of a row's fields.
-func columns(o fineweb.Object) map[string]bool {
-	set := map[string]bool{}
-	for _, name := range o.Names() {
-		set[name] = true
-	}
-	return set
 }
 
 // sizeOf is about how many bytes a value takes.
@@ -159,7 +146,7 @@ func sizeOf(v any) (n int) {
 // Given are documents that a description holds itself; nil where there are none.
 func Given(list []fineweb.Object) (all []*Document) {
 	for i, o := range list {
-		all = append(all, &Document{Fields: o, Number: i, Where: fmt.Sprintf("sample %d of fewshot_config", i+1), features: columns(o)})
+		all = append(all, &Document{Fields: o, Number: i, Where: fmt.Sprintf("sample %d of fewshot_config", i+1)})
 	}
 	return all
 }

@@ -38,8 +38,8 @@ type function string
 
 // keys are those of a task that are read.
 var keys = map[string]func(t *Task, v any) error{
-	"task": func(t *Task, v any) error { return text(&t.Name, v) }, "task_alias": func(t *Task, v any) error { return text(&t.Alias, v) },
-	"tag":              func(t *Task, v any) error { return texts(&t.Tags, v) },
+	"task": func(t *Task, v any) error { return label(&t.Name, v) }, "task_alias": func(t *Task, v any) error { return label(&t.Alias, v) },
+	"tag":              func(t *Task, v any) error { return labels(&t.Tags, v) },
 	"dataset_path":     func(t *Task, v any) error { return text(&t.Data.Path, v) },
 	"dataset_name":     func(t *Task, v any) error { return text(&t.Data.Name, v) },
 	"dataset_kwargs":   func(t *Task, v any) error { return t.Data.arguments(v) },
@@ -83,6 +83,9 @@ var refused = map[string]string{
 	"unsafe_code": "code that a model writes is not run", "class": "it is Python", "task_list": "write a file for each task",
 }
 
+// maxProblems is how many problems of a description are told.
+const maxProblems = 10
+
 // readTask makes a task of its keys.
 func readTask(s *settings) (*Task, error) {
 	t := &Task{Where: s.where, NumFewshot: -1, Repeats: 1, Output: Generate}
@@ -96,6 +99,9 @@ func readTask(s *settings) (*Task, error) {
 		if err := readKey(t, f); err != nil {
 			errs = append(errs, s.wrong(f.Name, err))
 		}
+	}
+	if more := len(errs) - maxProblems; more > 0 {
+		errs = append(errs[:maxProblems], fmt.Errorf("%s: and %d more", s.where, more))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -238,7 +244,13 @@ func (t *Task) examples(v any) error {
 func (g *Writing) set(v any) error {
 	sample, sampled := false, false
 	err := each(v, map[string]func(any) error{
-		"until":          func(v any) error { return texts(&g.Until, v) },
+		"until": func(v any) error {
+			err := texts(&g.Until, v)
+			if err == nil && slices.Contains(g.Until, "") {
+				err = errors.New("an empty text ends every text before it begins: leave it out")
+			}
+			return err
+		},
 		"max_gen_toks":   func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
 		"max_new_tokens": func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
 		"max_tokens":     func(v any) error { return whole(&g.MaxTokens, v, 1, 1<<24) },
@@ -286,6 +298,30 @@ func text(to *string, v any) error {
 		return fmt.Errorf("it is a text, not %s", kindOf(v))
 	}
 	*to = s
+	return nil
+}
+
+// label reads a name, which is shown as it is.
+func label(to *string, v any) error {
+	if err := text(to, v); err != nil {
+		return err
+	}
+	if shown := foreign.Shown(*to); shown != *to {
+		return fmt.Errorf("%q holds characters that a terminal may obey instead of showing them", foreign.ShownStart(*to, 60))
+	}
+	return nil
+}
+
+// labels reads a list of names, or one.
+func labels(to *[]string, v any) error {
+	if err := texts(to, v); err != nil {
+		return err
+	}
+	for _, s := range *to {
+		if err := label(new(string), s); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -361,6 +397,14 @@ func oneOf(s string, words ...string) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not supported; it may be %s", foreign.Shown(s), strings.Join(words, ", "))
+}
+
+// shownValue is a number, or what else a value is.
+func shownValue(v any) string {
+	if kind := kindOf(v); kind != "a number" {
+		return kind
+	}
+	return "the number " + asText(v)
 }
 
 // kindOf says what a value is.

@@ -27,7 +27,7 @@ func (f *field) set(v any) error {
 	case int64, fineweb.List:
 		f.value = v
 	case bool:
-		return errors.New("it is a template, the name of a column, a number or a list, not true or false")
+		return errors.New("it is a template, the name of a column, a whole number or a list, not true or false")
 	case fineweb.Object: // of choices
 		list := fineweb.List{}
 		for _, field := range x {
@@ -40,7 +40,7 @@ func (f *field) set(v any) error {
 			return jinja.Compile(x, jinja.Tasks("the template"))
 		})
 	default:
-		return fmt.Errorf("it is a template, the name of a column, a number or a list, not %s", kindOf(v))
+		return fmt.Errorf("it is a template, the name of a column, a whole number or a list, not %s", shownValue(v))
 	}
 	return nil
 }
@@ -51,8 +51,8 @@ type Document struct {
 	Number int    // among those of its split, from 0
 	Where  string // file and place
 
-	features map[string]bool // the columns of the data
-	vars     map[string]jinja.Value
+	columns map[string]bool // of all documents of the task
+	vars    map[string]jinja.Value
 }
 
 // at adds where the document is.
@@ -64,7 +64,7 @@ func (d *Document) at(what string, err error) error {
 func (d *Document) column(name string) (v any, err error) {
 	v, ok := d.Fields.Get(name)
 	if !ok {
-		return nil, fmt.Errorf("it has no column %q, which the rows before it have; it has %s", foreign.Shown(name),
+		return nil, fmt.Errorf("it has no column %q, which other documents have; it has %s", foreign.Shown(name),
 			foreign.Shown(strings.Join(d.Fields.Names(), ", ")))
 	}
 	if t, ok := v.(fineweb.NotRead); ok {
@@ -79,7 +79,7 @@ func (f *field) of(d *Document) (v any, rendered bool, err error) {
 	if !ok {
 		return f.value, false, nil
 	}
-	if d.features[s] {
+	if d.columns[s] {
 		v, err = d.column(s)
 		return v, false, err
 	}
@@ -121,10 +121,18 @@ func variable(v any) jinja.Value {
 	return jinja.From(v)
 }
 
+// optional makes a text of a document, which may be a column's; it is empty where the column holds null.
+func (f *field) optional(d *Document) (string, error) {
+	if v, _, err := f.of(d); err != nil || v == nil {
+		return "", err
+	}
+	return f.text(d)
+}
+
 // text makes a text of a document, which may be a column's.
 func (f *field) text(d *Document) (string, error) {
 	v, _, err := f.of(d)
-	if err != nil || v == nil {
+	if err != nil {
 		return "", err
 	}
 	s, ok := v.(string)

@@ -40,7 +40,7 @@ func (t *Task) filters(v any) error {
 	for _, x := range l {
 		f, first := Filters{}, false
 		err := each(x, map[string]func(any) error{
-			"name": func(v any) error { return text(&f.Name, v) },
+			"name": func(v any) error { return label(&f.Name, v) },
 			"filter": func(v any) error {
 				steps, ok := v.(fineweb.List)
 				if !ok {

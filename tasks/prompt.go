@@ -125,7 +125,7 @@ func (p *Prompter) Ask(d *Document) (a *Asked, err error) {
 	}
 	var prefix string
 	if t.Prefix.given() {
-		if prefix, err = t.Prefix.text(d); err != nil {
+		if prefix, err = t.Prefix.optional(d); err != nil {
 			return nil, d.at("gen_prefix", err)
 		}
 	}
@@ -155,7 +155,7 @@ func (p *Prompter) before(d *Document) (string, error) {
 	t := p.task
 	var b strings.Builder
 	if t.Initial.given() {
-		text, err := t.Initial.text(d)
+		text, err := t.Initial.optional(d)
 		if err != nil {
 			return "", d.at("description", err)
 		}
@@ -208,7 +208,7 @@ func (p *Prompter) example(b *strings.Builder, x *Document) error {
 	}
 	var prefix string
 	if t.Shots.prefix.given() {
-		if prefix, err = t.Shots.prefix.text(x); err != nil {
+		if prefix, err = t.Shots.prefix.optional(x); err != nil {
 			return x.at("gen_prefix", err)
 		}
 	}

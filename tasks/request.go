@@ -31,7 +31,7 @@ type Item struct {
 type Notes struct {
 	EmptyChoice int // documents with an empty choice
 	EqualChoice int // documents with two equal choices
-	NoGold      int // documents whose right answer is not among the choices: they count as answered wrong
+	NoGold      int // documents whose right answer is not among the choices, or that have none: they count as answered wrong
 	Cut         int // requests whose context was cut at its beginning, to fit the model
 }
 
@@ -49,6 +49,7 @@ func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint6
 	if t.Output == Rolling && shots > 0 {
 		return nil, fmt.Errorf("%s: a task of type %s has no examples: num_fewshot is 0 there", t.Where, Rolling)
 	}
+	sameColumns(documents, examples)
 	p, err := NewPrompter(t, shots, examples, seed, documents[0])
 	if err != nil {
 		return nil, err
@@ -68,14 +69,37 @@ func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint6
 			r.List = append(r.List, Request{i, pair[0], pair[1]})
 		}
 		x.N = len(r.List) - x.First
-		if t.Output == MultipleChoice {
+		switch l := listOf(a.Target); {
+		case t.Output == MultipleChoice:
 			if err := r.judge(x, p); err != nil {
 				return nil, err
 			}
+		case t.Output == Generate && a.Target == nil:
+			return nil, d.at("doc_to_target", errors.New("it makes null, and there is no right answer to compare with"))
+		case l != nil && len(l) == 0:
+			r.Notes.NoGold++
 		}
 		r.Items = append(r.Items, x)
 	}
 	return r, nil
+}
+
+// sameColumns makes what is a column of one of some documents and examples a column of all: a field that names it never
+// stands for itself in one and for the column in another.
+func sameColumns(lists ...[]*Document) {
+	all := map[string]bool{}
+	for _, list := range lists {
+		for _, d := range list {
+			for _, f := range d.Fields {
+				all[f.Name] = true
+			}
+		}
+	}
+	for _, list := range lists {
+		for _, d := range list {
+			d.columns = all
+		}
+	}
 }
 
 // pairs are the contexts and continuations about a document.
@@ -134,20 +158,22 @@ func (r *Requests) judge(x *Item, p *Prompter) error {
 	if l := listOf(gold); l != nil {
 		list, x.Several = l, true
 	}
-	sound := true
+	sound := len(list) > 0
 	for _, g := range list {
 		n, ok := integer(g)
 		if s, is := g.(string); is && !x.Several {
 			n, ok = slices.Index(choices, s), true
 		}
 		if !ok {
-			return d.at("doc_to_target", fmt.Errorf("it makes %s, which is neither the number of a choice nor a choice", kindOf(g)))
+			return d.at("doc_to_target", fmt.Errorf("it makes %s, which is neither the number of a choice nor a choice", shownValue(g)))
 		}
 		if n < 0 || n >= len(choices) {
 			sound = false
 			continue
 		}
-		x.Gold = append(x.Gold, n)
+		if !slices.Contains(x.Gold, n) {
+			x.Gold = append(x.Gold, n)
+		}
 	}
 	r.Notes.NoGold += count(!sound)
 	return nil

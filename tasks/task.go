@@ -5,11 +5,13 @@
 package tasks
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 
 	"stepflow/fineweb"
+	"stepflow/foreign"
 )
 
 // Output is what a task asks of a model.
@@ -141,6 +143,7 @@ func (t *Task) Shown() string {
 // Group is a task made of others.
 type Group struct {
 	Name, Alias string
+	Where       string   // it is described: file and line
 	Members     []string // names of tasks and groups, in order
 	Metrics     []GroupMetric
 }
@@ -173,28 +176,60 @@ func (c *Collection) Names() (list []string) {
 }
 
 // Leaves are the tasks that a name stands for: of a group or a tag all of them, in order.
-func (c *Collection) Leaves(name string) ([]*Task, error) { return c.leaves(name, nil) }
+func (c *Collection) Leaves(name string) ([]*Task, error) {
+	list, err := c.leaves(name, nil)
+	if g := c.Groups[name]; err == nil && g != nil {
+		seen := map[*Task]bool{}
+		for _, t := range list {
+			if seen[t] {
+				return nil, fmt.Errorf("%s: the task %s is in the group %s more than once, and would count as often", g.Where, t.Name, name)
+			}
+			seen[t] = true
+		}
+	}
+	return list, err
+}
+
+// Unknown is the error of a name that is neither that of a task, nor of a group or a tag.
+type Unknown struct{ Name, where string }
+
+func (e Unknown) Error() string {
+	return fmt.Sprintf("%sthere is no task, group or tag %q", e.where, foreign.Shown(e.Name))
+}
+
+// Bounds of a group: how deep groups are in groups, and how many tasks there are in it.
+const (
+	maxGroupDeep  = 32
+	maxGroupTasks = 1 << 14
+)
 
 func (c *Collection) leaves(name string, above []string) (list []*Task, err error) {
-	if slices.Contains(above, name) {
-		return nil, fmt.Errorf("the group %q holds itself", name)
-	}
 	if t := c.Tasks[name]; t != nil {
 		return []*Task{t}, nil
 	}
-	members := c.tags[name]
+	members, where := c.tags[name], ""
 	if g := c.Groups[name]; g != nil {
-		members = g.Members
+		members, where = g.Members, g.Where+": "
 	}
-	if members == nil {
-		return nil, fmt.Errorf("there is no task, group or tag %q", name)
+	switch {
+	case members == nil:
+		return nil, Unknown{name, ""}
+	case slices.Contains(above, name):
+		return nil, fmt.Errorf("%sthe group %q holds itself", where, name)
+	case len(above) > maxGroupDeep:
+		return nil, fmt.Errorf("%sgroups hold groups more than %d deep", where, maxGroupDeep)
 	}
 	for _, m := range members {
 		inside, err := c.leaves(m, append(slices.Clone(above), name))
+		if unknown := (Unknown{}); errors.As(err, &unknown) && unknown.where == "" {
+			err = Unknown{unknown.Name, where}
+		}
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, inside...)
+		if list = append(list, inside...); len(list) > maxGroupTasks {
+			return nil, fmt.Errorf("%sthe group %q has more than %d tasks", where, name, maxGroupTasks)
+		}
 	}
 	return list, nil
 }

@@ -1,7 +1,9 @@
 package tasks
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"slices"
@@ -13,26 +15,37 @@ import (
 	"stepflow/foreign"
 )
 
-// Bounds of a description: its bytes, its values, how deep they nest, and how many files one includes.
+// Bounds of a description: its bytes, its values, how deep they nest, and how many files are read for it.
 const (
 	maxYAML     = 4 << 20
 	maxValues   = 1 << 16
 	maxYAMLDeep = 32
-	maxIncludes = 32
+	maxFiles    = 100
 )
 
 // reader reads a file of a description by its slashed path.
 type reader func(name string) ([]byte, error)
 
 // load reads the settings of a YAML file, with those of the files that it includes below its own.
-func load(read reader, name string, above []string) (*settings, error) {
+func load(read reader, name string) (*settings, error) {
+	l := loader{read: read}
+	return l.load(name, nil)
+}
+
+// loader reads files that include others, which may include the same one again.
+type loader struct {
+	read  reader
+	files int
+}
+
+func (l *loader) load(name string, above []string) (*settings, error) {
 	if slices.Contains(above, name) {
 		return nil, fmt.Errorf("%s includes itself", foreign.Shown(name))
 	}
-	if len(above) >= maxIncludes {
-		return nil, fmt.Errorf("%s: files include files more than %d deep", foreign.Shown(name), maxIncludes)
+	if l.files++; l.files > maxFiles {
+		return nil, fmt.Errorf("%s: more than %d files are included, those that are included again counted again", foreign.Shown(name), maxFiles)
 	}
-	b, err := read(name)
+	b, err := l.read(name)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +66,7 @@ func load(read reader, name string, above []string) (*settings, error) {
 		if !path.IsAbs(f) {
 			f = path.Join(path.Dir(name), f)
 		}
-		below, err := load(read, f, append(slices.Clone(above), name))
+		below, err := l.load(f, append(slices.Clone(above), name))
 		if err != nil {
 			return nil, s.wrong("include", err)
 		}
@@ -83,14 +96,21 @@ func parseYAML(b []byte, name string) (*settings, error) {
 	if len(b) > maxYAML {
 		return nil, fmt.Errorf("%s has %d bytes; the most is %d", shown, len(b), maxYAML)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
+	var doc, more yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	err := d.Decode(&doc)
+	if err == nil {
+		if err = d.Decode(&more); err == nil {
+			return nil, fmt.Errorf("%s, line %d: a second document begins after ---, and a file describes one task", shown, more.Line)
+		}
+	}
+	if err != io.EOF {
 		return nil, fmt.Errorf("%s: %s", shown, foreign.Shown(strings.TrimPrefix(err.Error(), "yaml: ")))
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s: it is not a mapping of keys, as a task is", shown)
 	}
-	y := yamlValues{left: maxValues, name: shown}
+	y := yamlValues{left: maxValues, bytes: maxYAML}
 	root := doc.Content[0]
 	v, err := y.value(root, maxYAMLDeep)
 	if err != nil {
@@ -103,11 +123,14 @@ func parseYAML(b []byte, name string) (*settings, error) {
 	return s, nil
 }
 
-// yamlValues makes values of YAML as PyYAML does, of which so many may still come.
+// yamlValues makes values of YAML as PyYAML does, of which so many may still come, with so many bytes of text. An alias
+// counts as what it stands for.
 type yamlValues struct {
-	left int
-	name string
+	left, bytes int
 }
+
+// yamlTags are those of what is no scalar.
+var yamlTags = map[yaml.Kind]string{yaml.SequenceNode: "!!seq", yaml.MappingNode: "!!map"}
 
 func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {
 	fail := func(format string, args ...any) (any, error) {
@@ -116,13 +139,16 @@ func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {
 	if y.left--; y.left < 0 {
 		return fail("it holds more than %d values", maxValues)
 	}
+	if y.bytes -= len(n.Value); y.bytes < 0 {
+		return fail("its values have more than %d bytes, each alias counted as what it stands for", maxYAML)
+	}
 	if depth == 0 {
 		return fail("its values nest more than %d deep", maxYAMLDeep)
 	}
 	if n.Tag == "!function" {
 		return function(n.Value), nil
 	}
-	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+	if kind := yamlTags[n.Kind]; strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") || kind != "" && n.Tag != kind {
 		return fail("the tag %s is not read", foreign.Shown(n.Tag))
 	}
 	switch n.Kind {
@@ -139,15 +165,19 @@ func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {
 		}
 		return list, nil
 	case yaml.MappingNode:
-		o := fineweb.Object{}
+		o, seen := fineweb.Object{}, map[string]bool{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			k, v := n.Content[i], n.Content[i+1]
-			if k.Tag == "!!merge" {
+			switch {
+			case k.Tag == "!!merge":
 				return fail("the merge key << is not read")
+			case k.Kind != yaml.ScalarNode:
+				return fail("a key of a mapping is a text, and here it is not")
+			case seen[k.Value]:
+				return fail("the key %s stands twice", foreign.ShownStart(k.Value, 60))
 			}
-			if _, twice := o.Get(k.Value); twice {
-				return fail("the key %s stands twice", foreign.Shown(k.Value))
-			}
+			seen[k.Value] = true
+			y.bytes -= len(k.Value)
 			x, err := y.value(v, depth-1)
 			if err != nil {
 				return nil, err

@@ -86,6 +86,7 @@ func (r *run) less(a, b Value) bool {
 	switch a := a.(type) {
 	case string:
 		if s, ok := b.(string); ok {
+			r.work(min(len(a), len(s)) / 64)
 			return a < s // UTF-8 has the order of code points
 		}
 	case *List:

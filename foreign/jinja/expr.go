@@ -271,6 +271,8 @@ func (e *filter) eval(r *run, s *scope) Value {
 
 func (r *run) filter(name string, v Value, a *args) Value {
 	r.work(1)
+	r.reading(v)
+	r.reading(a.values...)
 	if f, ok := r.options.Filters[name]; ok {
 		return f(&Call{r, "the filter " + name, append([]Value{v}, a.values...), a.named})
 	}
@@ -293,6 +295,8 @@ func (e *test) eval(r *run, s *scope) Value {
 
 func (r *run) test(name string, v Value, a *args) bool {
 	r.work(1)
+	r.reading(v)
+	r.reading(a.values...)
 	f, ok := tests[name]
 	if !ok {
 		r.fail("there is no test named %s", name)

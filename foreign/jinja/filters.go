@@ -119,6 +119,7 @@ func path(r *run, v Value, attribute Value) Value {
 	case int64:
 		return r.item(v, a)
 	case string:
+		r.items(strings.Count(a, "."))
 		for _, part := range strings.Split(a, ".") {
 			r.work(1)
 			if n, err := strconv.ParseInt(part, 10, 64); err == nil && part[0] != '-' && part[0] != '+' {

@@ -31,7 +31,7 @@ func batch(r *run, a []Value) Value {
 }
 
 func sliced(r *run, a []Value) Value {
-	items, n := r.iterate(a[0]), int(min(1<<20, intOr(r, a[1], 0)))
+	items, n := r.iterate(a[0]), int(min(1<<31, intOr(r, a[1], 0)))
 	if n <= 0 {
 		r.fail("slice wants at least one slice")
 	}

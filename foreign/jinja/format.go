@@ -17,8 +17,12 @@ var (
 	specForm    = regexp.MustCompile(`^(?:\.(\d{1,2})f)?$`)
 )
 
+// field is what a field of a format is looked for in: none is longer.
+func field(s string) string { return s[:min(len(s), 200)] }
+
 // percent is Python's text % values.
 func (r *run) percent(s string, v Value) Value {
+	r.reading(s)
 	values := []Value{v}
 	if l, ok := v.(*List); ok && l.Tuple {
 		values = l.Items
@@ -31,7 +35,8 @@ func (r *run) percent(s string, v Value) Value {
 			i++
 			continue
 		}
-		m := percentForm.FindStringSubmatch(s[i:])
+		r.work(1)
+		m := percentForm.FindStringSubmatch(field(s[i:]))
 		if m == nil {
 			r.fail("the format %s is not supported", r.shown(s))
 		}
@@ -101,6 +106,7 @@ func (r *run) percent(s string, v Value) Value {
 
 // braces is Python's str.format.
 func braces(r *run, s string, a *args) Value {
+	r.reading(s)
 	var b strings.Builder
 	next := 0
 	for i := 0; i < len(s); {
@@ -117,7 +123,8 @@ func braces(r *run, s string, a *args) Value {
 			i++
 			continue
 		}
-		m := braceForm.FindStringSubmatch(s[i:])
+		r.work(1)
+		m := braceForm.FindStringSubmatch(field(s[i:]))
 		if m == nil || m[2] != "" {
 			r.fail("the format %s is not supported", r.shown(s))
 		}

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"stepflow/foreign"
 )
 
 // Options are the environment of a template.
@@ -153,6 +155,9 @@ func (t *Template) RenderSpans(vars map[string]Value) (text string, spans []Span
 // failure is what the package throws and catches inside.
 type failure struct{ err *Error }
 
+// maxMessage is as much of a message as helps, in bytes: a template may put all it was given into one.
+const maxMessage = 1000
+
 // failed turns what was thrown into an error. Nothing that a template does may end the program, so a mistake of ours
 // is an error of the template, too.
 func failed(thrown any, name string, line int, err error) error {
@@ -160,7 +165,7 @@ func failed(thrown any, name string, line int, err error) error {
 	case nil:
 		return err
 	case failure:
-		f.err.Template = name
+		f.err.Template, f.err.Message = name, foreign.ShownStart(f.err.Message, maxMessage)
 		if f.err.Line == 0 {
 			f.err.Line = line
 		}
@@ -210,6 +215,15 @@ func (r *run) room(n int) {
 		r.runsAway("it makes texts and lists of more than %d MiB on the way", l.Bytes>>20)
 	}
 	r.work(n / 64)
+}
+
+// reading counts the steps of going over texts once, as methods, filters and tests do with what they are given.
+func (r *run) reading(values ...Value) {
+	for _, v := range values {
+		if s, ok := v.(string); ok {
+			r.work(len(s) / 64)
+		}
+	}
 }
 
 // items counts the room of list items.

@@ -64,6 +64,11 @@ func TestJinja2(t *testing.T) {
 	}
 }
 
+// often is a template that evaluates an expression of a long text again and again.
+func often(expression string) string {
+	return "{% set b = 'x' * 4000000 %}{% for i in range(9999) %}{% set c = " + expression + " %}{% endfor %}"
+}
+
 // TestRunaway renders templates that would never end, or fill the memory.
 func TestRunaway(t *testing.T) {
 	for _, c := range []struct{ template, says string }{
@@ -82,6 +87,11 @@ func TestRunaway(t *testing.T) {
 		{"{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "MiB"},
 		{"{{ " + strings.Repeat("(", 5000) + "1" + strings.Repeat(")", 5000) + " }}", "deep"}, {"{{ " + strings.Repeat("not ", 200000) + "1 }}", "deep"}, {"{{ " + strings.Repeat("-", 500000) + "1 }}", "deep"},
 		{"{{ 1" + strings.Repeat("+1", 500000) + " }}", "in a row"}, {"{{ x" + strings.Repeat(".a", 400000) + " }}", "in a row"},
+		{often("b.partition('y')"), "steps"}, {often("b.isascii()"), "steps"}, {often("b in {'a': 1}"), "steps"}, {often("b < b ~ ''"), "i"},
+		{often("b | select | list"), "i"}, {"{{ ('{}' * 900000).format(*[1] * 9) }}", "too few values"}, {"{{ ('%%' * 900000) % () }}", "steps"},
+		{"{{ ('\n' * 4000000) | indent }}", "MiB"}, {"{{ ('a.' * 2000000).split('a') | length }}", "MiB"}, {"{{ [1] | slice(1000000000) | list }}", "MiB"},
+		{"{% macro f(" + strings.Repeat("a=1,", 999) + "a=1) %}{% endmacro %}{% for i in range(99999) %}{{ f(b=1) }}{% endfor %}", "takes no argument b"},
+		{"{% macro f(" + strings.Repeat("a,", 999) + "a=1) %}{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}", "steps"},
 		{strings.Repeat("{% if x %}", 50000), "deep"}, {"{{ [" + strings.Repeat("[", 90) + strings.Repeat("]", 90) + "] }}" + strings.Repeat("x", 2<<20), "bytes"},
 	} {
 		o := Chat("t")
@@ -117,6 +127,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"{% if x %}\n\n", "line 1: a block has no {% endif %}"},
 		{"\n{{ raise_exception('roles must alternate') }}", "line 2: the template refuses: roles must alternate"},
 		{"{% set x = [] %}\n{{ x.append(1) }}", "line 2: list.append() is not supported, since a template may not change a value: write a new list with +"},
+		{"{{ raise_exception('\x1b[2Jred\n' ~ 'x' * 5000) }}", `the template refuses: \x1b[2Jred\x0axxx`},
 		{"{{ strftime_now('%Y') }}", "'strftime_now' is undefined"},
 		{"{% macro m() %}{% generation %}a{% endgeneration %}{% endmacro %}{{ m() }}", "stands in a macro"},
 	} {
@@ -126,6 +137,9 @@ func TestErrorsSayWhere(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: %v, which should say %q", c.template, err, c.says)
+		}
+		if err != nil && len(err.Error()) > 1100 {
+			t.Errorf("%q: a message of %d bytes", c.template, len(err.Error()))
 		}
 		if got, want := IsRaised(err), strings.Contains(c.template, "raise_exception"); got != want {
 			t.Errorf("%q: raised is %v", c.template, got)

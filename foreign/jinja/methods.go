@@ -12,7 +12,11 @@ func (r *run) attribute(v Value, name string) Value {
 	switch v := v.(type) {
 	case string:
 		if f, ok := stringMethods[name]; ok {
-			return method("str."+name, f.parameters, func(r *run, a []Value) Value { return f.call(r, v, a) })
+			return method("str."+name, f.parameters, func(r *run, a []Value) Value {
+				r.reading(v)
+				r.reading(a...)
+				return f.call(r, v, a)
+			})
 		}
 		if name == "format" {
 			return &Func{"str.format", func(r *run, a *args) Value { return braces(r, v, a) }}
@@ -146,7 +150,6 @@ func init() {
 	}
 	find := func(index func(s, sub string) int, must bool) stringMethod {
 		return stringMethod{"sub", func(r *run, s string, a []Value) Value {
-			r.work(len(s) / 64)
 			i := index(s, textOf(r, a[0]))
 			if i < 0 && must {
 				r.fail("%s is not in the text", r.shown(a[0]))

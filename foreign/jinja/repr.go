@@ -56,6 +56,7 @@ func (r *run) repr(b *strings.Builder, v Value) {
 	case float64:
 		put(reprFloat(v))
 	case string:
+		r.room(len(v))
 		put(reprString(v))
 	case *List:
 		switch {
@@ -133,15 +134,24 @@ func reprString(s string) string {
 		case unicode.IsPrint(c):
 			b.WriteRune(c)
 		case c < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, c)
+			escape(&b, 'x', 2, c)
 		case c < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, c)
+			escape(&b, 'u', 4, c)
 		default:
-			fmt.Fprintf(&b, `\U%08x`, c)
+			escape(&b, 'U', 8, c)
 		}
 	}
 	b.WriteByte(quote)
 	return b.String()
+}
+
+// escape writes a character as so many hexadecimal digits after a backslash and a letter.
+func escape(b *strings.Builder, letter byte, digits int, c rune) {
+	b.WriteByte('\\')
+	b.WriteByte(letter)
+	for i := 4 * (digits - 1); i >= 0; i -= 4 {
+		b.WriteByte("0123456789abcdef"[c>>i&15])
+	}
 }
 
 // shown is a value in a message.

@@ -325,22 +325,12 @@ type macro struct {
 func (m *macro) in(s *scope) *Func {
 	return &Func{m.name, func(r *run, a *args) Value {
 		in := s.inner()
-		named := &Dict{}
-		for _, k := range a.named.Names() {
-			v, _ := a.named.Get(k)
-			named.Set(k, v)
-		}
+		r.work(len(m.parameters) + a.named.Len())
+		taken := map[string]bool{}
 		take := func(name string) (Value, bool) {
-			v, ok := named.Get(name)
-			if ok {
-				rest := &Dict{}
-				for _, k := range named.Names() {
-					if k != name {
-						x, _ := named.Get(k)
-						rest.Set(k, x)
-					}
-				}
-				named = rest
+			v, ok := a.named.Get(name)
+			if ok = ok && !taken[name]; ok {
+				taken[name] = true
 			}
 			return v, ok
 		}
@@ -371,17 +361,23 @@ func (m *macro) in(s *scope) *Func {
 				in.vars["caller"] = &undefined{why: "no caller defined"}
 			}
 		}
+		rest := &Dict{} // named arguments that are no parameters
+		for _, k := range a.named.Names() {
+			if v, ok := take(k); ok {
+				rest.Set(k, v)
+			}
+		}
 		if m.kwargs {
-			in.vars["kwargs"] = named
-		} else if named.Len() > 0 {
-			r.fail("the macro %s takes no argument %s", m.name, named.Names()[0])
+			in.vars["kwargs"] = rest
+		} else if rest.Len() > 0 {
+			r.fail("the macro %s takes no argument %s", m.name, rest.Names()[0])
 		}
 		if m.varargs {
-			rest := []Value{}
+			more := []Value{}
 			if len(a.values) > len(m.parameters) {
-				rest = a.values[len(m.parameters):]
+				more = a.values[len(m.parameters):]
 			}
-			in.vars["varargs"] = &List{Items: rest, Tuple: true}
+			in.vars["varargs"] = &List{Items: more, Tuple: true}
 		} else if len(a.values) > len(m.parameters) {
 			r.fail("the macro %s takes at most %d arguments", m.name, len(m.parameters))
 		}

@@ -106,7 +106,6 @@ func strip(r *run, s string, chars Value, left, right bool) Value {
 		}
 		cut = func(c rune) bool { return in[c] }
 	}
-	r.work(len(s) / 64)
 	if left {
 		s = strings.TrimLeftFunc(s, cut)
 	}
@@ -190,6 +189,7 @@ func split(r *run, s string, sep Value, most int64, fromRight bool) Value {
 		}
 		switch {
 		case most < 0:
+			r.items(strings.Count(s, by))
 			parts = strings.Split(s, by)
 		case !fromRight:
 			parts = strings.SplitN(s, by, int(min(most, 1<<31)+1))
@@ -256,6 +256,7 @@ func indent(r *run, a []Value) Value {
 		by = strings.Repeat(" ", int(n))
 	}
 	s := textOf(r, a[0])
+	r.work(len(s) / 16)
 	ls := splitlines(s+"\n", false)
 	r.room(len(s) + len(by)*(len(ls)+1))
 	for i, l := range ls {

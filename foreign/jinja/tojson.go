@@ -1,7 +1,6 @@
 package jinja
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -166,16 +165,18 @@ func (j *jsonWriter) scalar(v Value) string {
 var jsonEscapes = map[rune]string{'"': `\"`, '\\': `\\`, '\n': `\n`, '\r': `\r`, '\t': `\t`, '\f': `\f`, '\b': `\b`}
 
 func (j *jsonWriter) text(s string) {
+	j.r.room(len(s))
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, c := range s {
 		if e, ok := jsonEscapes[c]; ok {
 			b.WriteString(e)
 		} else if c < 0x20 || j.ascii && c > 0x7e && c < 0x10000 {
-			fmt.Fprintf(&b, `\u%04x`, c)
+			escape(&b, 'u', 4, c)
 		} else if j.ascii && c >= 0x10000 {
 			hi, lo := utf16.EncodeRune(c)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, hi, lo)
+			escape(&b, 'u', 4, hi)
+			escape(&b, 'u', 4, lo)
 		} else {
 			b.WriteRune(c)
 		}

@@ -275,7 +275,10 @@ func (r *run) hash(v Value) any {
 			return int64(v)
 		}
 		return v
-	case int64, string, large:
+	case string:
+		r.reading(v)
+		return v
+	case int64, large:
 		return v
 	case *List:
 		if v.Tuple {

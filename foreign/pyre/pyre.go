@@ -3,6 +3,7 @@
 package pyre
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ const (
 	maxTime    = 2 * time.Second
 	maxText    = 64 << 20
 )
+
+var errSlow = errors.New("too slow")
 
 // Pattern is a compiled regular expression. It serves any number of goroutines.
 type Pattern struct {
@@ -77,11 +80,12 @@ func (p *Pattern) each(text string, most int, visit func(m *regexp2.Match) error
 			return err
 		}
 		if m, err = p.re.FindNextMatch(m); err == nil && time.Since(began) > p.re.MatchTimeout { // the engine's is for a single match
-			err = fmt.Errorf("more than %v", p.re.MatchTimeout)
+			err = errSlow
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("the regular expression %q takes too long: %w", foreign.Shown(p.source), err)
+	if err != nil { // the engine's error quotes all the text
+		return fmt.Errorf("the regular expression %q takes more than %v to search a text of %d bytes", foreign.ShownStart(p.source, 200),
+			p.re.MatchTimeout, len(text))
 	}
 	return nil
 }

@@ -101,8 +101,11 @@ func (e *Tasks) find(p *blocks.Planned, d *dsl.Decoded) hcl.Diagnostics {
 	}
 	for _, name := range e.Names {
 		list, err := e.all.Leaves(name)
+		if unknown := (tasks.Unknown{}); errors.As(err, &unknown) {
+			return wrong("%v.%s There are %s.", err, dsl.Suggest(unknown.Name, e.all.Names()), strings.Join(e.shown(), ", "))
+		}
 		if err != nil {
-			return wrong("%v.%s There are %s.", err, dsl.Suggest(name, e.all.Names()), strings.Join(e.shown(), ", "))
+			return wrong("%v.", err)
 		}
 		for _, t := range list {
 			if !slices.ContainsFunc(e.leaves, func(x *leaf) bool { return x.Name == t.Name }) {
@@ -127,15 +130,22 @@ func (e *Tasks) name(p *blocks.Planned, v cty.Value) (string, error) {
 		}
 		return name, nil
 	}
-	if v.Type().IsObjectType() && v.Type().HasAttribute("address") {
-		a, err := addr.Parse(v.GetAttr("address").AsString())
+	if t := v.Type(); t.IsObjectType() && t.HasAttribute("address") && t.AttributeType("address") == cty.String {
+		at := v.GetAttr("address")
+		if at.IsNull() {
+			return "", errors.New("tasks holds an address that is null: refer to a block, as in tasks = [task.NAME]")
+		}
+		a, err := addr.Parse(at.AsString())
+		if err == nil && p.World.Find(a) == nil {
+			err = fmt.Errorf("%s is not a block that was planned before this one: refer to it, as in tasks = [task.NAME]", a)
+		}
 		if err != nil {
 			return "", err
 		}
 		if t, ok := p.Use(a).(*task.Task); ok {
 			return t.Describe(e.all)
 		}
-		return "", fmt.Errorf("%s is not a task", a)
+		return "", fmt.Errorf("%s is not a task block", a)
 	}
 	return "", errors.New("tasks is a list of names, of files and of task blocks")
 }
@@ -163,7 +173,7 @@ func (e *Tasks) override(p *blocks.Planned, d *dsl.Decoded) error {
 		for _, t := range list {
 			i := slices.IndexFunc(e.leaves, func(x *leaf) bool { return x.Name == t.Name })
 			if i < 0 {
-				return fmt.Errorf("%s is not among the tasks", f.Name)
+				return fmt.Errorf("%q is not among the tasks", f.Name)
 			}
 			if e.leaves[i].Task, err = t.WithFiles(f.Value, p.World.Dir); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)

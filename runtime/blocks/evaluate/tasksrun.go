@@ -152,7 +152,7 @@ func (e *Tasks) odd(q *tasks.Questions) (list []string) {
 			of, reason string
 		}{
 			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", e.Model.MaxPositionEmbeddings)},
-			{n.NoGold, "document", "with a right answer that is not among the choices, counted as answered wrong"},
+			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong"},
 			{n.EmptyChoice, "document", "with an empty choice"},
 			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
 		} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"path/filepath"
 
@@ -45,7 +46,13 @@ const maxFile = 4 << 20
 // it names start there too, as they start at the working folder of the harness.
 func Load(w *blocks.World, c *tasks.Collection, file string) (string, error) {
 	name := filepath.ToSlash(file)
-	read := func(name string) ([]byte, error) { return foreign.ReadFile(w.Path(filepath.FromSlash(name)), maxFile) }
+	read := func(name string) ([]byte, error) {
+		b, err := foreign.ReadFile(w.Path(filepath.FromSlash(name)), maxFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("there is no file %s", foreign.Shown(name))
+		}
+		return b, err
+	}
 	return c.Load(read, name, w.Dir)
 }
 
