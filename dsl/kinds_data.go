@@ -105,7 +105,7 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "conversations
 			{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Data in files."},
 			{Name: "weight", Type: cty.Number, Min: at(1e-6), Max: at(1e9), Required: true,
 				Doc: "Share of the sequences, relative to the other weights."},
-		}}, {Name: "decontaminate", Repeat: true, Only: documents,
+		}}, {Name: "decontaminate", Repeat: true, Only: append(documents, "conversations"),
 		Doc: "Leaves out documents to train on that share an n-gram of words with documents of other data, such as " +
 			"those of an evaluation. They are counted; see [data.md](data.md#contamination). Held-out documents stay.",
 		Attrs: []Attr{

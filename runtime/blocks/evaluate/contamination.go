@@ -165,12 +165,12 @@ func (s *Subject) look(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, w
 	}
 	var trained []*data.Data
 	for _, t := range list {
-		set, err := t.Data.Open(ctx, fineweb.OpenSet)
+		set, err := t.Open(ctx, tok)
 		if err != nil {
 			return nil, nil, err
 		}
 		defer set.Close()
-		if err := set.Trained(check, t.At); err != nil {
+		if err := set.Trained(check, t.At, t.Stage.Seq); err != nil {
 			return nil, nil, err
 		}
 		if !slices.Contains(trained, t.Data) {

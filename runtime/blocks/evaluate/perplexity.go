@@ -58,10 +58,7 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return diags
 	}
 	var diags hcl.Diagnostics
-	if e.Data.Conversations() {
-		delete(p.Hashed, "contamination")
-		e.Leaks.why = "not looked for in conversations"
-	} else if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
+	if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
 		return diags
 	}
 	return e.fit(p, d)
