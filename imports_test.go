@@ -56,7 +56,7 @@ var may = map[string]string{
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
 		"runtime/checkpoint runtime/durable runtime/observe tracing",
-	"runtime/blocks/data": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
+	"runtime/blocks/data": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/task runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
 	"runtime/blocks/task": "dsl dsl/addr fineweb fineweb/tokenizer foreign gpu runtime/blocks runtime/forward runtime/program " +
 		"runtime/words tasks",

@@ -295,36 +295,59 @@ const mostLeaks = 3
 
 // Result counts what was found so far.
 func (k *Check) Result() *Contamination {
-	c := &Contamination{Documents: int64(len(k.measured)), Partial: k.full()}
+	return k.ResultOf(func(int) bool { return true })
+}
+
+// ResultOf counts what was found so far of some documents, by their number in the order in which they were added.
+func (k *Check) ResultOf(counts func(document int) bool) *Contamination {
+	c := &Contamination{Partial: k.full()}
 	for i, o := range k.kinds() {
 		of := &c.Words
 		if i == 1 {
 			of = &c.Tokens
 		}
 		for d := range k.measured {
-			grams, found, first := o.index.Document(d), 0, uint64(0)
-			for _, g := range grams {
-				if o.first == nil {
-					break
-				}
-				if at := o.first[g].Load(); at > 0 {
-					if found++; first == 0 || at < first {
-						first = at
-					}
-				}
+			if !counts(d) {
+				continue
 			}
-			if of.Grams, of.Found = of.Grams+int64(len(grams)), of.Found+int64(found); len(grams) > 0 {
+			if i == 0 {
+				c.Documents++
+			}
+			grams, found, first := o.document(d)
+			if of.Grams, of.Found = of.Grams+int64(grams), of.Found+int64(found); grams > 0 {
 				of.Checked++
 			}
 			if found == 0 {
 				continue
 			}
 			if of.Dirty++; i == 0 && len(c.First) < mostLeaks {
-				c.First = append(c.First, Leak{k.measured[d].String(), k.sighted(first - 1), len(grams), found})
+				c.First = append(c.First, Leak{k.measured[d].String(), k.sighted(first - 1), grams, found})
 			}
 		}
 	}
 	return c
+}
+
+// Document is how many n-grams of words a document has, and how many of them were found.
+func (k *Check) Document(number int) (grams, found int) {
+	grams, found, _ = k.words.document(number)
+	return grams, found
+}
+
+// document is how many n-grams a document has, how many of them were found, and the first sighting, 0 for none.
+func (o *overlap) document(number int) (grams, found int, first uint64) {
+	list := o.index.Document(number)
+	for _, g := range list {
+		if o.first == nil {
+			break
+		}
+		if at := o.first[g].Load(); at > 0 {
+			if found++; first == 0 || at < first {
+				first = at
+			}
+		}
+	}
+	return len(list), found, first
 }
 
 // sighted says where a sighting is.

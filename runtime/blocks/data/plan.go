@@ -39,7 +39,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 		diags = append(diags, d.Error(low, "Nothing is kept",
 			fmt.Sprintf("%s %d is above %s %d: no row has both.", low, d.Int(low), high, d.Int(high))))
 	}
-	return append(diags, blocks.SoundHome(d, "source")...)
+	return append(append(diags, soundDecontaminate(d)...), blocks.SoundHome(d, "source")...)
 }
 
 func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
@@ -105,7 +105,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			"list of globs.")}
 	}
 	n.Source = s
-	if diags := n.decontaminate(p, d); diags.HasErrors() {
+	if diags := n.decontaminate(ctx, p, d); diags.HasErrors() {
 		return diags
 	}
 	var bad *fineweb.BadAgainst
@@ -119,7 +119,12 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			p.Warn(fmt.Sprintf("planned without a look at the data: %v", err))
 		}
 	case errors.As(err, &bad):
-		return blocks.Problem(d.List("decontaminate")[bad.Of], "data", "Unusable documents", err)
+		x := d.List("decontaminate")[bad.Of]
+		attr := "data"
+		if x.Given("tasks") {
+			attr = "tasks"
+		}
+		return blocks.Problem(x, attr, "Unusable documents", err)
 	case err != nil:
 		return blocks.Problem(d, "source", "Unreadable data", err)
 	default:

@@ -24,6 +24,7 @@ const scoring blocks.Work = "tasks"
 type Tasks struct {
 	*Subject
 	*task.Suite
+	Leaks contamination
 
 	beside []checkpoint.Part // what is kept beside the values, once it has run
 }
@@ -37,6 +38,7 @@ func (e *Tasks) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded, _ i
 	delete(p.Hashed, "data_files") // their content is hashed
 	p.Hashed["num_fewshot"] = ""
 	p.Hashed["documents"] = e.Identity()
+	e.Leaks, diags = e.readContamination(p, d)
 	return diags
 }
 
@@ -83,6 +85,10 @@ func (*Tasks) Documents() (*data.Data, fineweb.Windows) { return nil, fineweb.Wi
 
 // Details returns what is asked, and what it takes.
 func (e *Tasks) Details(f *blocks.Forecast) (list []blocks.Line) {
-	return append(e.Lines(), blocks.Line{About: "takes", Text: words.Count(f.Tokens) + " tokens to score; " +
+	list = append(e.Lines(), blocks.Line{About: "takes", Text: words.Count(f.Tokens) + " tokens to score; " +
 		words.Count(f.FLOPs) + "FLOP" + f.Time("FLOP/s", "the last one like it")})
+	if e.Leaks.why != "" {
+		list = append(list, blocks.Line{About: "contamination", Text: e.Leaks.why})
+	}
+	return list
 }

@@ -10,15 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/words"
 	"stepflow/tasks"
 	"stepflow/tracing"
 )
@@ -47,19 +50,38 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 		return nil, err
 	}
 	r.Took(scoring.Rate(r.World.Caps, e.DType, p, segment(a, x), 0), a.FLOPs(p, x), time.Since(began))
-	var samples bytes.Buffer
-	results, notes, err := a.Results(scores, written, &samples)
+	leaks, trained, err := e.leaks(ctx, r, tok, weights, a)
 	if err != nil {
 		return nil, err
+	}
+	var samples bytes.Buffer
+	judged, err := a.Judge(scores, written, &samples)
+	if err != nil {
+		return nil, err
+	}
+	results, notes, err := a.Total(judged, func(*tasks.Item) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	clean := results
+	if slices.ContainsFunc(slices.Collect(maps.Values(leaks)), func(c *fineweb.Contamination) bool { return c.Words.Dirty > 0 }) {
+		if clean, _, err = a.Total(judged, (*tasks.Item).Clean); err != nil {
+			return nil, err
+		}
 	}
 	e.beside = []checkpoint.Part{checkpoint.Bytes(blocks.SamplesFile, samples.Bytes())}
 	for _, n := range append(notes, a.Odd(e.Model.MaxPositionEmbeddings)...) {
 		r.Observe.Warn(ctx, "%s", n)
 	}
 	for _, name := range e.Told() {
-		r.Observe.Notice(ctx, "%s", told(results[name]))
+		r.Observe.Notice(ctx, "%s", told(results[name], leaks[name], clean[name]))
 	}
-	values := e.values(results)
+	for _, name := range e.Told() {
+		if found := leaks[name]; found != nil {
+			tellContamination(ctx, r, name, found, trained, nil)
+		}
+	}
+	values := e.values(results, clean, leaks)
 	if flaw == "" {
 		flaw = flawed
 	}
@@ -120,8 +142,24 @@ func write(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inferen
 	return written, flaw, err
 }
 
-// told is what is said of a result: metrics with their standard errors, and what guessing gives.
-func told(s *tasks.Result) string {
+// told is what is said of a result: metrics with their standard errors, what guessing gives, and where it is known the share
+// of the documents that were trained on, with the metrics of the others.
+func told(s *tasks.Result, found *fineweb.Contamination, clean *tasks.Result) string {
+	text := s.Name + ": " + scoresTold(s)
+	if !math.IsNaN(s.Chance) {
+		text += fmt.Sprintf(", chance %.4g", s.Chance)
+	}
+	if found == nil || found.Words.Checked == 0 {
+		return text
+	}
+	text += fmt.Sprintf(", contamination %.3g", found.Words.Share())
+	if found.Words.Dirty > 0 && clean != nil {
+		text += fmt.Sprintf(" (on %s: %s)", words.Plural(clean.Documents, "clean document"), scoresTold(clean))
+	}
+	return text
+}
+
+func scoresTold(s *tasks.Result) string {
 	var list []string
 	for _, key := range slices.Sorted(maps.Keys(s.Metrics)) {
 		text := fmt.Sprintf("%s %.4g", key, s.Metrics[key])
@@ -130,31 +168,41 @@ func told(s *tasks.Result) string {
 		}
 		list = append(list, text)
 	}
-	if !math.IsNaN(s.Chance) {
-		list = append(list, fmt.Sprintf("chance %.4g", s.Chance))
+	return strings.Join(list, ", ")
+}
+
+// leaks looks for n-grams of the documents in what the stages trained on, and returns what was found by the name of a task or
+// a group, and where; none where that is not known.
+func (e *Tasks) leaks(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
+	a *task.Asked) (leaks map[string]*fineweb.Contamination, where []*data.Data, err error) {
+	if !e.Leaks.looks {
+		return nil, nil, nil
 	}
-	return s.Name + ": " + strings.Join(list, ", ")
+	add := func(k *fineweb.Check) error {
+		return a.Compared(func(text string, at task.Place) (bool, error) { return k.Text(text, at) })
+	}
+	err = e.contaminated(ctx, r, tok, weights, add, func(k *fineweb.Check, trained []*data.Data) {
+		a.Contaminated(k.Document)
+		leaks, where = map[string]*fineweb.Contamination{}, trained
+		for _, name := range a.Names() {
+			leaks[name] = k.ResultOf(a.Of(name))
+		}
+	})
+	return leaks, where, err
 }
 
 // values returns what the block exports.
-func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
+func (e *Tasks) values(results, clean map[string]*tasks.Result, leaks map[string]*fineweb.Contamination) map[string]any {
 	all, documents := map[string]any{}, 0.0
 	for name, s := range results {
-		m := map[string]any{"documents": float64(s.Documents)}
-		put := func(key string, x float64) {
-			m[key] = nil
-			if metrics.Finite(x) {
-				m[key] = x
+		m := numbers(s)
+		maps.Copy(m, unknownContamination())
+		m[blocks.CleanScores] = nil
+		if found := leaks[name]; found != nil {
+			maps.Copy(m, contaminationValues(found))
+			if c := clean[name]; c != nil {
+				m[blocks.CleanScores] = numbers(c)
 			}
-		}
-		for key, x := range s.Metrics {
-			put(key, x)
-		}
-		for key, x := range s.Stderr {
-			put(blocks.StderrName(key), x)
-		}
-		if !math.IsNaN(s.Chance) {
-			put("chance", s.Chance)
 		}
 		all[name] = m
 		if !e.Group(name) {
@@ -162,6 +210,27 @@ func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
 		}
 	}
 	return map[string]any{"results": all, "documents": documents}
+}
+
+// numbers are those of a result.
+func numbers(s *tasks.Result) map[string]any {
+	m := map[string]any{"documents": float64(s.Documents)}
+	put := func(key string, x float64) {
+		m[key] = nil
+		if metrics.Finite(x) {
+			m[key] = x
+		}
+	}
+	for key, x := range s.Metrics {
+		put(key, x)
+	}
+	for key, x := range s.Stderr {
+		put(blocks.StderrName(key), x)
+	}
+	if !math.IsNaN(s.Chance) {
+		put("chance", s.Chance)
+	}
+	return m
 }
 
 // scalars are the metrics for TensorBoard, in order.

@@ -120,6 +120,9 @@ func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Met
 			continue
 		}
 		for _, f := range figures(st[x.Addr.String()]) {
+			if f.clean {
+				continue
+			}
 			on := cmp.Or(f.task, x.on())
 			if f.first {
 				results = append(results, modelcard.Result{Task: modelcard.Task{Type: "text-generation"},

@@ -22,6 +22,7 @@ type figure struct {
 	first                 bool   // of its task, or of the evaluation
 	name                  string
 	value, stderr, chance float64 // chance is the value of guessing; it and stderr are NaN for none
+	clean                 bool    // of the documents of which nothing was trained on
 }
 
 // figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
@@ -33,10 +34,22 @@ func figures(b *state.Block) (list []figure) {
 		for _, task := range slices.Sorted(maps.Keys(results)) {
 			values, _ := results[task].(map[string]any)
 			list = append(list, numbers(task, values)...)
+			if clean, ok := values[blocks.CleanScores].(map[string]any); ok && dirty(values) {
+				for _, f := range numbers(task, clean) {
+					f.name, f.first, f.clean = f.name+" of clean documents", false, true
+					list = append(list, f)
+				}
+			}
 		}
 		return list
 	}
 	return numbers("", b.Values)
+}
+
+// dirty reports whether documents of a task were trained on.
+func dirty(values map[string]any) bool {
+	x, _ := values["contamination"].(float64)
+	return x > 0
 }
 
 // numbers lists the numbers among the values of an evaluation, or of one of its tasks.
@@ -67,7 +80,7 @@ func numbers(task string, values map[string]any) (list []figure) {
 
 // counts are numbers that an evaluation gives besides its results.
 var counts = map[string]bool{"bytes": true, "documents": true, "random_guess": true, "tokens": true, "unigram_entropy": true,
-	"words": true}
+	"unchecked_documents": true, "words": true}
 
 func (c *card) resultSection(st map[string]*state.Block) modelcard.Section {
 	s := modelcard.Section{Title: evaluationTitle,

@@ -19,7 +19,9 @@ type Trained struct {
 }
 
 // Open opens the data as the stage read them.
-func (t *Trained) Open(ctx context.Context, tok *bpe.Tokenizer) (*fineweb.Set, error) { return t.Stage.open(ctx, tok) }
+func (t *Trained) Open(ctx context.Context, tok *bpe.Tokenizer) (*fineweb.Set, error) {
+	return t.Stage.open(ctx, tok)
+}
 
 // TrainedOn returns what a stage, whose result is in a folder, and those before it trained on, the first of them first.
 // before says what else trained the model, of which nothing is known here; "" for nothing.

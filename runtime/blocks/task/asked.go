@@ -119,6 +119,16 @@ func (a *Asked) Write(ctx context.Context, m *forward.Generator) (written []stri
 	return written, n, flaw, err
 }
 
+// Judge measures the answers about each document. A line of JSON about it is written to samples.
+func (a *Asked) Judge(scores []tasks.Answer, written []string, samples io.Writer) (tasks.Judged, error) {
+	return a.questions.Judge(scores, written, samples)
+}
+
+// Total is Results of the documents that count.
+func (a *Asked) Total(judged tasks.Judged, counts func(*tasks.Item) bool) (map[string]*tasks.Result, []string, error) {
+	return a.questions.Score(a.suite.all, a.suite.Names, judged, counts)
+}
+
 // Results are what came of the tasks, and of the groups that were asked for, by name. A line of JSON about each document is
 // written to samples, unless that is nil.
 func (a *Asked) Results(scores []tasks.Answer, written []string, samples io.Writer) (map[string]*tasks.Result, []string, error) {

@@ -28,6 +28,7 @@ type Suite struct {
 	Limit int      // of documents a task; 0 for all
 	Seed  uint64
 
+	alone    bool // the documents that are measured, without examples
 	all      *tasks.Collection
 	leaves   []*leaf
 	identity string
@@ -45,7 +46,16 @@ type leaf struct {
 
 // NewSuite finds the tasks that a block names, and their files. use gives the block of an address.
 func NewSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks.Block) (*Suite, hcl.Diagnostics) {
-	s := &Suite{Limit: d.Int("limit"), Seed: uint64(d.Int("fewshot_seed")), all: tasks.Builtin()}
+	return newSuite(ctx, w, d, use, &Suite{Limit: d.Int("limit"), Seed: uint64(d.Int("fewshot_seed"))})
+}
+
+// NewDocuments finds the documents of the tasks that a block names by tasks and data_files: a suite of which nothing is asked.
+func NewDocuments(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks.Block) (*Suite, hcl.Diagnostics) {
+	return newSuite(ctx, w, d, use, &Suite{alone: true})
+}
+
+func newSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks.Block, s *Suite) (*Suite, hcl.Diagnostics) {
+	s.all = tasks.Builtin()
 	if diags := s.find(w, d, use); diags.HasErrors() {
 		return nil, diags
 	}
@@ -54,7 +64,7 @@ func NewSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(add
 	}
 	identity := sha256.New()
 	for _, x := range s.leaves {
-		if err := x.plan(ctx, w, d, identity); err != nil {
+		if err := x.plan(ctx, w, d, s.alone, identity); err != nil {
 			attr := "tasks"
 			if d.Given("data_files") {
 				attr = "data_files"
@@ -171,8 +181,11 @@ func isTask(c *tasks.Collection, name string) int {
 }
 
 // plan finds the files of a task, and writes what its numbers depend on.
-func (x *leaf) plan(ctx context.Context, w *blocks.World, d *dsl.Decoded, identity io.Writer) error {
-	if x.shots = max(x.NumFewshot, 0); d.Given("num_fewshot") && x.NumFewshot != 0 {
+func (x *leaf) plan(ctx context.Context, w *blocks.World, d *dsl.Decoded, alone bool, identity io.Writer) error {
+	switch x.shots = max(x.NumFewshot, 0); {
+	case alone:
+		x.shots = 0
+	case d.Given("num_fewshot") && x.NumFewshot != 0:
 		x.shots = d.Int("num_fewshot")
 	}
 	fmt.Fprintf(identity, "task %s, %d examples\n", x.Name, x.shots)
@@ -210,23 +223,25 @@ func (x *leaf) plan(ctx context.Context, w *blocks.World, d *dsl.Decoded, identi
 
 // ask makes the requests of a task.
 func (x *leaf) ask(ctx context.Context, limit int, seed uint64) (*tasks.Requests, error) {
-	read := func(s fineweb.Source, n int) ([]*tasks.Document, error) {
-		docs, err := tasks.OpenDocuments(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		defer docs.Close()
-		return docs.First(n)
-	}
-	documents, err := read(x.eval, limit)
+	documents, err := read(ctx, x.eval, limit)
 	if err != nil {
 		return nil, err
 	}
 	examples := tasks.Given(x.Samples)
 	if x.examples.Patterns != nil {
-		if examples, err = read(x.examples, 0); err != nil {
+		if examples, err = read(ctx, x.examples, 0); err != nil {
 			return nil, err
 		}
 	}
 	return tasks.NewRequests(x.Task, x.shots, documents, examples, seed)
+}
+
+// read reads the first documents of a source, all where n is 0.
+func read(ctx context.Context, s fineweb.Source, n int) ([]*tasks.Document, error) {
+	docs, err := tasks.OpenDocuments(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer docs.Close()
+	return docs.First(n)
 }
