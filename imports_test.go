@@ -46,7 +46,7 @@ var may = map[string]string{
 	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +
 		"runtime/blocks/model runtime/blocks/stage runtime/blocks/tokenizer runtime/checkpoint " +
 		"runtime/forward runtime/metrics runtime/observe runtime/program runtime/trainstate runtime/words tracing",
-	"runtime/blocks/stage": "chat foreign foreign/jinja runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
+	"runtime/blocks/stage": "chat foreign runtime/durable dsl dsl/addr ops ops/arch ops/growth ops/optim fineweb fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
 		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words",
@@ -56,9 +56,10 @@ var may = map[string]string{
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +
 		"runtime/checkpoint runtime/durable runtime/observe tracing",
-	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
+	"runtime/blocks/data": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/task runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
-	"runtime/blocks/task":      "dsl dsl/addr fineweb foreign runtime/blocks tasks",
+	"runtime/blocks/task": "dsl dsl/addr fineweb fineweb/tokenizer foreign gpu runtime/blocks runtime/forward runtime/program " +
+		"runtime/words tasks",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +

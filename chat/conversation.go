@@ -24,6 +24,7 @@ type Conversation struct {
 	// Prompt and Answer are a row without messages: plain texts, which no template touches.
 	Plain          bool
 	Prompt, Answer string
+	parts          []string // of Prompt, where a form puts others around what the row holds
 }
 
 // Forms are the forms of rows, by their names. Auto finds out by the columns.
@@ -301,7 +302,11 @@ func fromAlpaca(row *jinja.Dict) (*Conversation, error) {
 	if texts[1] != "" {
 		prompt = fmt.Sprintf(alpacaInput, texts[0], texts[1])
 	}
-	return plain(prompt, texts[2], "output")
+	c, err := plain(prompt, texts[2], "output")
+	if err == nil {
+		c.parts = texts[:2]
+	}
+	return c, err
 }
 
 // said reports whether a message is the assistant's.

@@ -105,12 +105,17 @@ var dataKind = Kind{Name: "data", Types: append(documents, "bin", "conversations
 			{Name: "data", Ref: []string{"data"}, Required: true, Doc: "Data in files."},
 			{Name: "weight", Type: cty.Number, Min: at(1e-6), Max: at(1e9), Required: true,
 				Doc: "Share of the sequences, relative to the other weights."},
-		}}, {Name: "decontaminate", Repeat: true, Only: documents,
-		Doc: "Leaves out documents to train on that share an n-gram of words with documents of other data, such as " +
-			"those of an evaluation. They are counted; see [data.md](data.md#contamination). Held-out documents stay.",
+		}}, {Name: "decontaminate", Repeat: true, Only: append(documents, "conversations"),
+		Doc: "Leaves out documents to train on that share an n-gram of words with documents of other data, or of tasks. " +
+			"They are counted; see [data.md](data.md#contamination). Held-out documents stay.",
 		Attrs: []Attr{
-			{Name: "data", Ref: []string{"data"}, Required: true,
+			{Name: "data", Ref: []string{"data"},
 				Doc: "Documents to keep out: `data.TYPE.NAME.validation`, or `data.TYPE.NAME.all`."},
+			{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true,
+				Doc: "Tasks whose documents to keep out instead, as `evaluate \"tasks\"` names them: `[\"hellaswag\", task.mine]`. " +
+					"Of each, the question with its right answer is looked for."},
+			{Name: "data_files", Type: cty.DynamicPseudoType, Filled: true,
+				Doc: "Files of the tasks instead of those on the hub, as in `evaluate \"tasks\"`."},
 			{Name: "ngram", Type: cty.Number, Whole: true, Min: at(5), Max: at(63), Default: num(13), Unit: "words",
 				Doc: "Words in a row that two documents must share, whatever their case and punctuation. A shorter " +
 					"document of at least 8 words is looked for as a whole."},

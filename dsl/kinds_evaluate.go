@@ -47,7 +47,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 			Only: []string{"perplexity"},
 			Doc: "Predicts only this many tokens, the first ones; each source of a mixture gives its share. The " +
 				"document, or the joined text, in which they are reached is cut there."},
-		{Name: "contamination", Type: cty.Bool, Only: []string{"perplexity"},
+		{Name: "contamination", Type: cty.Bool, Only: []string{"perplexity", "tasks"},
 			Doc: "Whether to look for n-grams of the documents in what the stages trained on, which is read once " +
 				"more; see [evaluation.md](evaluation.md#contamination). Default: true, or false where that would " +
 				"be fetched from a server again."},
@@ -118,6 +118,9 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "results", Type: cty.DynamicPseudoType, Late: true, Only: []string{"tasks"},
 			Doc: "By the name of a task or a group, an object of its metrics: `results[\"hellaswag\"].acc_norm`, and " +
 				"`acc_norm_stderr`, its standard error; `documents`; and of multiple choices `chance`, the accuracy of guessing. " +
+				"Beside them are `contamination`, `contaminated_ngrams`, `token_contamination` and `unchecked_documents` as of " +
+				"`perplexity`, and `clean`, an object of the metrics on the documents of which no n-gram of words was found: " +
+				"`results[\"hellaswag\"].clean.acc_norm`. They are null where they are not known. " +
 				"A metric of a filter has both names, `results[\"gsm8k\"][\"exact_match,strict-match\"]`."},
 		{Name: "unigram_entropy", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Entropy in nats of the frequencies of the predicted tokens: the least loss of a model that " +

@@ -67,11 +67,17 @@ func NewCheck(tok *tokenizer.Tokenizer) *Check {
 // Text adds a text that is measured, such as a question with its answer, and where it lies. It reports whether more may
 // follow: all texts are added before the first is looked for.
 func (k *Check) Text(text string, place fmt.Stringer) (more bool, err error) {
-	ids, _, err := k.tok.Plain().Document(nil, text)
+	ids, err := k.plain(text)
 	if err != nil {
 		return false, err
 	}
 	return k.document(text, ids, place), nil
+}
+
+// plain are the tokens of a text that is no document.
+func (k *Check) plain(text string) ([]int32, error) {
+	ids, _, err := k.tok.Plain().Document(nil, text)
+	return ids, err
 }
 
 func (k *Check) document(text string, ids []int32, place fmt.Stringer) (more bool) {
@@ -86,12 +92,21 @@ func (k *Check) document(text string, ids []int32, place fmt.Stringer) (more boo
 // Measured adds the documents that windows are cut of, with a tokenizer.
 func (m *Set) Measured(k *Check, tok *tokenizer.Tokenizer, w Windows) error {
 	return m.reached(tok, w, func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error) {
-		text := d.text
+		text, ok, err := c.compared(d)
+		if err != nil {
+			return false, c.bad(p, r, err)
+		}
+		if !ok {
+			return true, nil
+		}
 		if c.tokens != nil {
 			text = content(tok, ids)
 		}
-		if tok != k.tok {
-			var err error
+		if c.source.Said != nil {
+			if ids, err = k.plain(text); err != nil {
+				return false, c.bad(p, r, err)
+			}
+		} else if tok != k.tok {
 			if ids, _, err = c.reads(k.tok).Document(nil, text); err != nil {
 				return false, c.bad(p, r, err)
 			}
@@ -106,8 +121,9 @@ func (k *Check) kinds() []*overlap { return []*overlap{k.words, k.tokens} }
 func (k *Check) full() bool { return k.words.index.Full() || k.tokens.index.Full() }
 
 // Trained looks for the n-grams in the documents that a stream of the training split has given up to a position, each
-// once, however often it was read. A text that was begun counts whole. The set stays open for Result.
-func (m *Set) Trained(k *Check, at Position) error {
+// once, however often it was read. A text that was begun counts whole. Conversations are those that sequences of seq
+// tokens hold. The set stays open for Result.
+func (m *Set) Trained(k *Check, at Position, seq int) error {
 	for _, o := range k.kinds() {
 		if o.first == nil {
 			o.first = make([]atomic.Uint64, o.index.Grams())
@@ -121,14 +137,14 @@ func (m *Set) Trained(k *Check, at Position) error {
 		if len(at.Sources) > 0 {
 			from = at.Sources[i]
 		}
-		if err := c.trained(k, from, set<<setShift|uint64(i)<<sourceShift); err != nil {
+		if err := c.trained(k, from, seq, set<<setShift|uint64(i)<<sourceShift); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Corpus) trained(k *Check, at Cursor, base uint64) error {
+func (c *Corpus) trained(k *Check, at Cursor, seq int, base uint64) error {
 	if err := c.use(k.tok); err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ func (c *Corpus) trained(k *Check, at Cursor, base uint64) error {
 	if err := c.findContaminated(); err != nil {
 		return err
 	}
-	given, err := c.given(at)
+	given, err := c.givenTo(at, k.tok, seq)
 	if err != nil {
 		return err
 	}
@@ -179,22 +195,49 @@ func (c *Corpus) trained(k *Check, at Cursor, base uint64) error {
 					}
 					continue
 				}
-				now = (base | uint64(bases.row(p, r))) + 1
-				words.Text(d.text)
-				words.End()
-				if kept != nil {
-					d.ids = kept[r].ids
-				}
-				ids, _, err := w.tokensOf(k.tok, d)
+				text, ids, err := w.learned(k, p, r, d, kept, seq)
 				if err != nil {
-					return w.bad(p, r, err)
+					return err
 				}
+				now = (base | uint64(bases.row(p, r))) + 1
+				words.Text(text)
+				words.End()
 				tokens.Tokens(ids, k.tok.BOS, k.tok.EOS)
 				tokens.End()
 			}
 			return nil
 		}
 	})
+}
+
+// learned are the words and tokens of a document that was given: none of a conversation that is not trained on. kept are
+// those of the piece that the cache holds.
+func (c *Corpus) learned(k *Check, p piece, r int, d *document, kept []document, seq int) (text string, ids []int32, err error) {
+	if c.tuning == nil {
+		if kept != nil {
+			d.ids = kept[r].ids
+		}
+		if ids, _, err = c.tokensOf(k.tok, d); err != nil {
+			err = c.bad(p, r, err)
+		}
+		return d.text, ids, err
+	}
+	_, loss, _, err := c.tuning.Encode(c.source.Form, d.text)
+	switch {
+	case err != nil && c.source.SkipErrors:
+		return "", nil, nil
+	case err != nil:
+		return "", nil, c.flawed(p, r, err)
+	case !c.tuning.fate(loss, seq).kept:
+		return "", nil, nil
+	}
+	if text, _, err = c.compared(d); err == nil {
+		ids, err = k.plain(text)
+	}
+	if err != nil {
+		err = c.bad(p, r, err)
+	}
+	return text, ids, err
 }
 
 // scanTokens reads a document of a file of tokens, a part at a time, up to most tokens of it, 0 for all.
@@ -252,36 +295,59 @@ const mostLeaks = 3
 
 // Result counts what was found so far.
 func (k *Check) Result() *Contamination {
-	c := &Contamination{Documents: int64(len(k.measured)), Partial: k.full()}
+	return k.ResultOf(func(int) bool { return true })
+}
+
+// ResultOf counts what was found so far of some documents, by their number in the order in which they were added.
+func (k *Check) ResultOf(counts func(document int) bool) *Contamination {
+	c := &Contamination{Partial: k.full()}
 	for i, o := range k.kinds() {
 		of := &c.Words
 		if i == 1 {
 			of = &c.Tokens
 		}
 		for d := range k.measured {
-			grams, found, first := o.index.Document(d), 0, uint64(0)
-			for _, g := range grams {
-				if o.first == nil {
-					break
-				}
-				if at := o.first[g].Load(); at > 0 {
-					if found++; first == 0 || at < first {
-						first = at
-					}
-				}
+			if !counts(d) {
+				continue
 			}
-			if of.Grams, of.Found = of.Grams+int64(len(grams)), of.Found+int64(found); len(grams) > 0 {
+			if i == 0 {
+				c.Documents++
+			}
+			grams, found, first := o.document(d)
+			if of.Grams, of.Found = of.Grams+int64(grams), of.Found+int64(found); grams > 0 {
 				of.Checked++
 			}
 			if found == 0 {
 				continue
 			}
 			if of.Dirty++; i == 0 && len(c.First) < mostLeaks {
-				c.First = append(c.First, Leak{k.measured[d].String(), k.sighted(first - 1), len(grams), found})
+				c.First = append(c.First, Leak{k.measured[d].String(), k.sighted(first - 1), grams, found})
 			}
 		}
 	}
 	return c
+}
+
+// Document is how many n-grams of words a document has, and how many of them were found.
+func (k *Check) Document(number int) (grams, found int) {
+	grams, found, _ = k.words.document(number)
+	return grams, found
+}
+
+// document is how many n-grams a document has, how many of them were found, and the first sighting, 0 for none.
+func (o *overlap) document(number int) (grams, found int, first uint64) {
+	list := o.index.Document(number)
+	for _, g := range list {
+		if o.first == nil {
+			break
+		}
+		if at := o.first[g].Load(); at > 0 {
+			if found++; first == 0 || at < first {
+				first = at
+			}
+		}
+	}
+	return len(list), found, first
 }
 
 // sighted says where a sighting is.

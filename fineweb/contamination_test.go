@@ -43,7 +43,7 @@ func checked(t *testing.T, tk *tokenizer.Tokenizer, measured Source, w Windows, 
 	t.Helper()
 	k := NewCheck(tk)
 	must(t, setOf(t, measured).Measured(k, tk, w))
-	must(t, set.Trained(k, at))
+	must(t, set.Trained(k, at, 64))
 	return k.Result()
 }
 
@@ -163,7 +163,7 @@ func TestContaminationOfOthers(t *testing.T) {
 	k := NewCheck(tk)
 	must(t, setOf(t, source("eval.jsonl")).Measured(k, tk, Windows{Split: All}))
 	began := time.Now()
-	must(t, setOf(t, source("train.jsonl")).Trained(k, Position{Cursor: Cursor{Epoch: 1}}))
+	must(t, setOf(t, source("train.jsonl")).Trained(k, Position{Cursor: Cursor{Epoch: 1}}, 64))
 	took := time.Since(began)
 	for kind, want := range map[*overlap][][2]int{k.words: want.Words, k.tokens: want.Tokens} {
 		if kind.index.Documents() != len(want) {

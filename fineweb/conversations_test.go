@@ -52,7 +52,7 @@ func tunedStream(t *testing.T, s Source, tuning Tuning, seq int, at Position) *M
 	t.Cleanup(func() { set.Close() })
 	tuning.Encode = lengthsEncoder
 	set.Tune(&tuning)
-	m, err := set.Stream(Train, nil, seq, at)
+	m, err := set.Stream(Train, tok(t), seq, at)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,8 +260,10 @@ func (c *Corpus) place(p piece, row int) string {
 
 // flawed is an error of a document that on_error = "skip" would pass over.
 func (c *Corpus) flawed(p piece, row int, err error) error {
-	return c.bad(p, row, fmt.Errorf(`%w; set on_error = "skip" to pass over such documents`, err))
+	return c.bad(p, row, fmt.Errorf(passOver, err))
 }
+
+const passOver = `%w; set on_error = "skip" to pass over such documents`
 
 // read reads a piece, without the documents that are left out.
 func (c *Corpus) read(p piece) ([]document, error) {
@@ -390,12 +392,16 @@ func (c *Corpus) none(split Split) error {
 	return NoDocuments{fmt.Errorf("%s holds no documents", shown)}
 }
 
-// Texts visits the documents of a split in file order until visit returns false.
+// Texts visits the texts of the documents of a split, or what is said in conversations, in file order until visit returns
+// false.
 func (c *Corpus) Texts(split Split, visit func(text string) bool) error {
 	if c.source.Format == "bin" {
 		return fmt.Errorf("%v hold tokens, not text", c.source.Shown())
 	}
-	return c.visit(split, func(d *document) (bool, error) { return visit(d.text), nil })
+	return c.visit(split, func(d *document) (bool, error) {
+		text, ok, err := c.compared(d)
+		return err == nil && (!ok || visit(text)), err
+	})
 }
 
 // visit gives the documents of a split to visit in file order until that returns false.

@@ -99,6 +99,9 @@ func (c *Corpus) uncleanPath(a *Against) string {
 		s := &c.source
 		fmt.Fprintf(w, "%s %s %q %d %d %t %v %q\n", uncleanMagic, unicode.Version, a.Identity, a.N, a.MaxMatches,
 			s.Deduplicate, s.ValidationFraction, s.IDColumn)
+		if s.Said != nil {
+			fmt.Fprintf(w, "said 1 %q\n", s.Form)
+		}
 	})
 }
 
@@ -242,8 +245,15 @@ func (c *Corpus) sift(sieves []*sieve) (found [][]*caught, err error) {
 				if d.flaw != sound || !w.belongs(d, Train) {
 					continue
 				}
+				text, ok, err := w.compared(d)
+				if err != nil {
+					return w.bad(p, r, err)
+				}
+				if !ok {
+					continue
+				}
 				for i, s := range sieves {
-					scanners[i].Text(d.text)
+					scanners[i].Text(text)
 					scanners[i].End()
 					mine[i].take(s, bases.row(p, r), grams[i])
 					grams[i] = grams[i][:0]

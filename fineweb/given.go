@@ -1,5 +1,7 @@
 package fineweb
 
+import "stepflow/fineweb/tokenizer"
+
 // given says which documents a stream has given up to a position. See order.go for the order.
 type given struct {
 	corpus *Corpus
@@ -38,6 +40,29 @@ func (c *Corpus) given(at Cursor) (*given, error) {
 		g.begun[p.number] = append(g.begun[p.number], row)
 		if i == at.Document {
 			g.last = [2]int{p.number, row}
+		}
+	}
+	return g, nil
+}
+
+// givenTo is given, also of a stream of conversations: those of its last sequences are packed again.
+func (c *Corpus) givenTo(at Cursor, tok *tokenizer.Tokenizer, seq int) (*given, error) {
+	if c.tuning == nil || at.Token == 0 || at.Epoch > 0 {
+		return c.given(at)
+	}
+	s, err := c.Stream(Train, tok, seq, at)
+	if err != nil {
+		return nil, err
+	}
+	at.Token = 0
+	g, err := c.given(at)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range s.tuned.rows[:s.tuned.given] {
+		for _, i := range row {
+			x := &s.tuned.examples[i]
+			g.begun[x.piece.number] = append(g.begun[x.piece.number], x.row)
 		}
 	}
 	return g, nil

@@ -50,7 +50,7 @@ func (c *Corpus) again() (*Corpus, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.copies, w.unclean, w.keyed, w.keys = c.copies, c.unclean, c.keyed, c.keys
+	w.copies, w.unclean, w.keyed, w.keys, w.tuning = c.copies, c.unclean, c.keyed, c.keys, c.tuning
 	if err := w.use(c.used); err != nil {
 		w.Close()
 		return nil, err

@@ -6,6 +6,9 @@ import "stepflow/fineweb/tokenizer"
 // joined, what stands between them does not count among the first tokens.
 func (m *Set) reached(tok *tokenizer.Tokenizer, w Windows,
 	visit func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error)) error {
+	if m.corpora[0].tuning != nil {
+		return m.reachedTuned(w, visit)
+	}
 	windows := m.cutter(tok, w, func(*Batch) error { return nil })
 	windows.Batch = 1 // of which nothing is made
 	for i, most := range m.shares(w.Limit) {

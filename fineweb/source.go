@@ -22,8 +22,10 @@ type Source struct {
 	TextColumn string // the document's text
 	IDColumn   string // its stable id; a hash of the text where the data have none
 	Form       string // conversations: of the rows, as package chat names them
-	Separator  string // text: what stands between documents; "" makes a file one document
-	DType      string // bin: "uint16" or "uint32"; else the header says, or the tokenizer's size
+	// Said is what is said in a conversation, of a row of a form: the text in which n-grams are looked for.
+	Said      func(form, row string) (string, error)
+	Separator string // text: what stands between documents; "" makes a file one document
+	DType     string // bin: "uint16" or "uint32"; else the header says, or the tokenizer's size
 
 	MinIntScore      *int64
 	MinScore         *float64

@@ -18,6 +18,19 @@ type Tuning struct {
 	Drop   bool // those that are longer than a sequence are left out; else their ends are
 }
 
+// fate is what becomes of a conversation in sequences of so many tokens.
+type fate struct{ kept, truncated, masked bool }
+
+func (t *Tuning) fate(loss []bool, seq int) (f fate) {
+	f.truncated = len(loss) > seq
+	if f.truncated && t.Drop {
+		return f
+	}
+	f.kept = len(loss) >= 2 && slices.Contains(loss[1:min(len(loss), seq)], true)
+	f.masked = !f.kept
+	return f
+}
+
 // Tune says how conversations become sequences, before a stream of them is opened.
 func (s *Set) Tune(t *Tuning) {
 	for _, c := range s.corpora {
@@ -34,6 +47,9 @@ type example struct {
 	ids    []int32
 	loss   []bool
 	origin *Origin
+	piece  piece
+	row    int
+	sum    tokenSum // of the whole conversation
 }
 
 // tuned is what a stream of conversations has in memory.
@@ -136,18 +152,21 @@ func (s *Stream) take(x *rawExample) error {
 		return s.corpus.flawed(x.piece, x.row, x.err)
 	}
 	t.quoted += int64(x.quoted)
-	if len(x.ids) > s.seq {
+	f := s.corpus.tuning.fate(x.loss, s.seq)
+	if f.truncated {
 		t.truncated++
-		if s.corpus.tuning.Drop {
-			return nil
-		}
-		x.ids, x.loss = slices.Clone(x.ids[:s.seq]), slices.Clone(x.loss[:s.seq])
 	}
-	if len(x.ids) < 2 || !slices.Contains(x.loss[1:], true) {
+	if f.masked {
 		t.masked++
+	}
+	if !f.kept {
 		return nil
 	}
-	t.examples = append(t.examples, example{x.ids, x.loss, x.origin})
+	sum := tokenSum(0).add(s.tok, x.ids)
+	if f.truncated {
+		x.ids, x.loss = slices.Clone(x.ids[:s.seq]), slices.Clone(x.loss[:s.seq])
+	}
+	t.examples = append(t.examples, example{x.ids, x.loss, x.origin, x.piece, x.row, sum})
 	return nil
 }
 
@@ -212,6 +231,7 @@ func (s *Stream) resume(given int) error {
 func (s *Stream) nextTuned(sequences int) (*Batch, error) {
 	b, t := &Batch{}, s.tuned
 	first := int64(-1)
+	s.met = 0
 	for range sequences {
 		for t.given == len(t.rows) {
 			if err := s.fill(); err != nil {
@@ -235,7 +255,8 @@ func (s *Stream) nextTuned(sequences int) (*Batch, error) {
 		}
 	}
 	b.Cursor, b.Skipped, b.Specials = Position{Cursor: s.at}, s.corpus.Skipped, t.quoted
-	b.Copies, b.Truncated, b.Masked = s.corpus.found(), t.truncated, t.masked
+	b.Copies, b.Contaminated, b.Watched = s.corpus.found(), s.corpus.contaminated(), s.met
+	b.Truncated, b.Masked = t.truncated, t.masked
 	return b, nil
 }
 
@@ -246,6 +267,9 @@ func (s *Stream) lay(b *Batch, row []int) {
 		x := &s.tuned.examples[i]
 		b.Documents = append(b.Documents, Extent{x.origin, len(b.IDs), len(x.ids), 0})
 		b.conversation(x.ids, x.loss, int32(segment))
+		if s.watched.has(x.sum) {
+			s.met++
+		}
 		left -= len(x.ids)
 	}
 	b.pad(left)

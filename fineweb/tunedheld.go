@@ -102,3 +102,44 @@ func (h *tunedHeld) flush() {
 	h.failed = h.visit(h.batch)
 	h.batch, h.left = nil, 0
 }
+
+// reachedTuned is reached for conversations.
+func (m *Set) reachedTuned(w Windows, visit func(c *Corpus, p piece, r int, d *document, ids []int32) (bool, error)) error {
+	var tokens int64
+	for i, most := range m.shares(w.Limit) {
+		c := m.corpora[i]
+		full := func() bool { return w.Limit > 0 && tokens >= most }
+		for _, p := range c.pieces() {
+			if full() {
+				break
+			}
+			docs, err := c.read(p)
+			if err != nil {
+				return err
+			}
+			for r := range docs {
+				if ok, err := c.check(&docs[r], w.Split, p, r); err != nil {
+					return err
+				} else if !ok || full() {
+					continue
+				}
+				ids, loss, _, err := c.tuning.Encode(c.source.Form, docs[r].text)
+				if err != nil && c.source.SkipErrors {
+					continue
+				}
+				if err != nil {
+					return c.bad(p, r, err)
+				}
+				for _, counts := range loss[min(1, len(loss)):max(1, min(len(loss), w.Length))] {
+					if counts {
+						tokens++
+					}
+				}
+				if more, err := visit(c, p, r, &docs[r], ids); err != nil || !more {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

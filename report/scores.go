@@ -18,6 +18,9 @@ type Score struct {
 	Documents float64  `json:"documents,omitempty"`
 	Chance    *float64 `json:"chance,omitempty"` // the accuracy of guessing
 	Metrics   []Metric `json:"metrics"`
+
+	Contamination *float64 `json:"contamination,omitempty"` // the share of the documents that share 13 words with what was trained on
+	Clean         *Score   `json:"clean,omitempty"`         // on the others, where there are some of both
 }
 
 // Metric is a number of a task, with its standard error.
@@ -38,22 +41,12 @@ func scores(values map[string]any, x *sampled) (list []*Score) {
 	results, _ := values["results"].(map[string]any)
 	for _, task := range slices.Sorted(maps.Keys(results)) {
 		numbers, _ := results[task].(map[string]any)
-		s := &Score{Task: task, Chance: number(numbers["chance"])}
-		if n := number(numbers["documents"]); n != nil {
-			s.Documents = *n
-		}
-		for name, v := range numbers {
-			if name == "documents" || name == "chance" || isStderr(name) {
-				continue
+		s := scoreOf(task, numbers)
+		if s.Contamination = number(numbers["contamination"]); s.Contamination != nil && *s.Contamination > 0 {
+			if clean, ok := numbers[blocks.CleanScores].(map[string]any); ok {
+				s.Clean = scoreOf(task, clean)
 			}
-			m := Metric{Name: name, Value: number(v), Stderr: number(numbers[blocks.StderrName(name)])}
-			m.Guess = guessed[name] && m.guess(s)
-			s.Metrics = append(s.Metrics, m)
 		}
-		slices.SortFunc(s.Metrics, func(a, b Metric) int {
-			return cmp.Or(order(a.Name != "acc")-order(b.Name != "acc"), order(a.Name != "acc_norm")-order(b.Name != "acc_norm"),
-				cmp.Compare(a.Name, b.Name))
-		})
 		list = append(list, s)
 	}
 	for _, g := range list {
@@ -64,6 +57,28 @@ func scores(values map[string]any, x *sampled) (list []*Score) {
 		}
 	}
 	return list
+}
+
+// scoreOf reads the numbers of a task.
+func scoreOf(task string, numbers map[string]any) *Score {
+	s := &Score{Task: task, Chance: number(numbers["chance"])}
+	if n := number(numbers["documents"]); n != nil {
+		s.Documents = *n
+	}
+	for name, v := range numbers {
+		if name == "documents" || name == "chance" || name == blocks.CleanScores || slices.Contains(blocks.OfContamination, name) ||
+			isStderr(name) {
+			continue
+		}
+		m := Metric{Name: name, Value: number(v), Stderr: number(numbers[blocks.StderrName(name)])}
+		m.Guess = guessed[name] && m.guess(s)
+		s.Metrics = append(s.Metrics, m)
+	}
+	slices.SortFunc(s.Metrics, func(a, b Metric) int {
+		return cmp.Or(order(a.Name != "acc")-order(b.Name != "acc"), order(a.Name != "acc_norm")-order(b.Name != "acc_norm"),
+			cmp.Compare(a.Name, b.Name))
+	})
+	return s
 }
 
 // number returns a finite number; nil for what is none.

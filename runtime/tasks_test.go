@@ -148,7 +148,8 @@ func asResult(name string, values map[string]any) *tasks.Result {
 	r := &tasks.Result{Name: name, Metrics: map[string]float64{}, Stderr: map[string]float64{}}
 	for key, v := range values {
 		metric, filter, _ := strings.Cut(key, ",")
-		if key == "documents" || key == "chance" {
+		x, ok := v.(float64)
+		if !ok || key == "documents" || key == "chance" {
 			continue
 		}
 		list := r.Metrics
@@ -158,7 +159,7 @@ func asResult(name string, values map[string]any) *tasks.Result {
 		if filter != "" {
 			metric += "," + filter
 		}
-		list[metric] = v.(float64)
+		list[metric] = x
 	}
 	return r
 }

@@ -54,12 +54,15 @@ var keys = map[string]func(t *Task, v any) error{
 		}
 		return oneOf(string(t.Output), string(MultipleChoice), string(Likelihood), string(Rolling), string(Generate))
 	},
-	"doc_to_text":       func(t *Task, v any) error { return t.Text.set(v) },
-	"doc_to_choice":     func(t *Task, v any) error { return t.Choice.set(v) },
-	"doc_to_target":     func(t *Task, v any) error { return t.Target.set(v) },
-	"doc_to_count":      func(t *Task, v any) error { return t.Count.set(v) },
-	"gen_prefix":        func(t *Task, v any) error { return t.Prefix.set(v) },
-	"description":       func(t *Task, v any) error { return t.Initial.set(v) },
+	"doc_to_text":   func(t *Task, v any) error { return t.Text.set(v) },
+	"doc_to_choice": func(t *Task, v any) error { return t.Choice.set(v) },
+	"doc_to_target": func(t *Task, v any) error { return t.Target.set(v) },
+	"doc_to_count":  func(t *Task, v any) error { return t.Count.set(v) },
+	"gen_prefix":    func(t *Task, v any) error { return t.Prefix.set(v) },
+	"description":   func(t *Task, v any) error { return t.Initial.set(v) },
+
+	"doc_to_decontamination_query": func(t *Task, v any) error { return t.Query.set(v) },
+
 	"target_delimiter":  func(t *Task, v any) error { return text(&t.TargetDelimiter, v) },
 	"fewshot_delimiter": func(t *Task, v any) error { return text(&t.FewshotDelimiter, v) },
 	"fewshot_config":    func(t *Task, v any) error { return t.examples(v) },
@@ -71,7 +74,7 @@ var keys = map[string]func(t *Task, v any) error{
 }
 
 // ignored are keys that change no number: what others are told, and what the harness itself does not use.
-var ignored = []string{"metadata", "version", "should_decontaminate", "doc_to_decontamination_query", "group_alias"}
+var ignored = []string{"metadata", "version", "should_decontaminate", "group_alias"}
 
 // refused are keys that stepflow does not have, with the reason.
 var refused = map[string]string{

@@ -204,6 +204,8 @@ func (f *field) list(d *Document) ([]string, error) {
 // integer is a whole number; Python counts its truth values among them.
 func integer(v any) (int, bool) {
 	switch v := v.(type) {
+	case int:
+		return v, true
 	case int64:
 		return int(v), true
 	case bool:

@@ -7,11 +7,16 @@ import (
 	"strings"
 )
 
-// Pool makes the metrics of a group of those of its tasks; notes say what some of them lack.
+// Pool makes the metrics of a group of those of its tasks that have results, nil where none has; notes say what some of
+// them lack.
 func (c *Collection) Pool(g *Group, results map[string]*Result) (s *Result, notes []string, err error) {
 	leaves, err := c.Leaves(g.Name)
 	if err != nil {
 		return nil, nil, err
+	}
+	leaves = slices.DeleteFunc(slices.Clone(leaves), func(t *Task) bool { return results[t.Name] == nil })
+	if len(leaves) == 0 {
+		return nil, nil, nil
 	}
 	s = &Result{Name: g.Name, Metrics: map[string]float64{}, Stderr: map[string]float64{}}
 	chance := 0.0

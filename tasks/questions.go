@@ -138,25 +138,55 @@ func (q *Questions) answers(task int, scores []Answer, written []string) []Answe
 }
 
 // Results are what came of tasks, and of the groups among names. scores are those of Pairs, and written is what the
-// model made of Prompts. A line of JSON about each document is written to samples.
+// model made of Prompts. A line of JSON about each document is written to samples, unless that is nil.
 func (q *Questions) Results(c *Collection, names []string, scores []Answer, written []string,
 	samples io.Writer) (results map[string]*Result, notes []string, err error) {
-	results = map[string]*Result{}
+	judged, err := q.Judge(scores, written, samples)
+	if err != nil {
+		return nil, nil, err
+	}
+	return q.Score(c, names, judged, func(*Item) bool { return true })
+}
+
+// Judged is what came of the documents of each task.
+type Judged [][]Judgement
+
+// Judge measures the answers about each document. A line of JSON about it is written to samples, unless that is nil.
+func (q *Questions) Judge(scores []Answer, written []string, samples io.Writer) (all Judged, err error) {
 	for i, r := range q.Tasks {
 		answers := q.answers(i, scores, written)
 		var list []Judgement
 		for _, x := range r.Items {
 			mine := answers[x.First : x.First+x.N]
 			j, err := r.Judge(x, mine)
-			if err == nil {
+			if err == nil && samples != nil {
 				err = r.sample(samples, x, mine, &j)
 			}
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			list = append(list, j)
 		}
-		results[r.Task.Name] = r.Score(list)
+		all = append(all, list)
+	}
+	return all, nil
+}
+
+// Score makes the results of tasks, and of the groups among names, of the documents that count. A task of which none does has
+// no result.
+func (q *Questions) Score(c *Collection, names []string, judged Judged, counts func(*Item) bool) (results map[string]*Result,
+	notes []string, err error) {
+	results = map[string]*Result{}
+	for i, r := range q.Tasks {
+		some, list := &Requests{Task: r.Task}, []Judgement(nil)
+		for k, x := range r.Items {
+			if counts(x) {
+				some.Items, list = append(some.Items, x), append(list, judged[i][k])
+			}
+		}
+		if len(list) > 0 {
+			results[r.Task.Name] = some.Score(list)
+		}
 	}
 	for _, name := range names {
 		more, err := c.pooled(name, results)
@@ -182,7 +212,9 @@ func (c *Collection) pooled(name string, results map[string]*Result) (notes []st
 		notes = append(notes, more...)
 	}
 	s, more, err := c.Pool(g, results)
-	results[name] = s
+	if s != nil {
+		results[name] = s
+	}
 	return append(notes, more...), err
 }
 
@@ -201,13 +233,14 @@ type Sample struct {
 	Written        []string            `json:"written,omitempty"`
 	Answers        map[string]string   `json:"answers,omitempty"` // by filter
 	Prompt         string              `json:"prompt"`            // a hash of all requests about it
+	Contamination  *float64            `json:"contaminated_ngrams,omitempty"`
 	Metrics        map[string]*float64 `json:"metrics"`
 }
 
 // sample writes the line of a document.
 func (r *Requests) sample(w io.Writer, x *Item, answers []Answer, j *Judgement) error {
 	s := Sample{Task: r.Task.Name, Document: x.Document.Number, Hash: x.Document.hash(), Where: x.Document.Where, Gold: x.Gold,
-		Answers: j.Texts, Prompt: r.prompt(x), Metrics: map[string]*float64{}}
+		Answers: j.Texts, Prompt: r.prompt(x), Contamination: x.Contamination, Metrics: map[string]*float64{}}
 	if j.Prediction >= 0 {
 		s.Prediction = &j.Prediction
 	}

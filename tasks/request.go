@@ -25,7 +25,14 @@ type Item struct {
 
 	Gold    []int // numbers of the right choices; none where a number is out of range
 	Several bool  // several may be right
+
+	// Contamination is the share of the n-grams of its text (Task.Compared) that were trained on; nil where that is not
+	// known, or it is too short to have some.
+	Contamination *float64
 }
+
+// Clean reports whether nothing of the document is known to have been trained on.
+func (x *Item) Clean() bool { return x.Contamination == nil || *x.Contamination == 0 }
 
 // Notes count what is odd about the documents, though they are measured.
 type Notes struct {

@@ -42,6 +42,7 @@ type Task struct {
 	Prefix  field
 	Count   field // the text whose words and bytes a rolling likelihood is divided by; the target by default
 	Initial field // "description": the text before all
+	Query   field // "doc_to_decontamination_query": what is looked for in training data, where it is not the usual
 
 	NumFewshot       int    // -1 where it is not said
 	FewshotDelimiter string // what ends a text, where no example says otherwise

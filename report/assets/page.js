@@ -277,18 +277,19 @@
   const likely = p => p < 0.0001 ? "< 0.0001" : fixed(p, 4);
   const numbers = s => s.metrics.map(m => $("div", {}, $("span", { class: "soft" }, m.name + " "), m.value === null ? "not finite" : plusMinus(m.value, m.stderr), m.guess && $("span", { class: "guess" }, " ≈ chance")));
   const guessing = s => fixed(s.chance, 4);
+  const clean = s => s.clean && $("div", { class: "soft" }, `on ${(s.clean.documents || 0).toLocaleString("en")} clean documents: `, s.clean.metrics.filter(m => m.value !== null).map(m => `${m.name} ${plusMinus(m.value, m.stderr)}`).join(", "));
   const folded = (kind, list, shown) => [...new Set(list.map(x => x.group))].map(g => { const own = list.filter(x => x.group === g), n = new Set(own.map(x => x.task)).size; return details(`${kind} of ${g}`, `${g}: ${n} ${n === 1 ? "task" : "tasks"}`, () => shown(own, ` of ${g}`)); });
   const tasks = () => {
     const rows = page.runs.flatMap(r => r.blocks.filter(b => b.scores && b.scores.length).map(b => ({ b, name: label(r, { address: b.model || b.address }), by: b.address })));
     if (!rows.length) return false;
     const several = x => rows.filter(o => o.name === x.name).length > 1;
     const names = [...new Set(rows.flatMap(x => x.b.scores.filter(s => !s.group).map(s => s.task)))];
-    const cell = s => s ? [numbers(s), $("div", { class: "soft" }, typeof s.chance === "number" && "chance " + guessing(s))] : "";
+    const cell = s => s ? [numbers(s), $("div", { class: "soft" }, [typeof s.chance === "number" && "chance " + guessing(s), typeof s.contamination === "number" && percent(s.contamination) + " contaminated"].filter(Boolean).join(", ")), clean(s)] : "";
     const parts = rows.flatMap(x => x.b.scores.filter(s => s.group).map(s => Object.assign({ of: x.name }, s)));
     const whole = table("Tasks: what each model reached, ± the standard error over documents, and what guessing reaches", [["model"], ...names.map(n => [$("span", { class: "name" }, n), "n"])], rows.map(x => [[$("code", {}, x.name), several(x) && $("div", { class: "soft" }, x.by)], ...names.map(n => cell(x.b.scores.find(s => s.task === n)))]));
-    const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model", "m"], ["documents", "n"], ["reached", "n"], ["chance", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), numbers(s), guessing(s)]));
+    const subjects = (list, of) => table(`Tasks${of}`, [["task"], ["model", "m"], ["documents", "n"], ["reached", "n"], ["chance", "n"], ["contaminated", "n"]], list.map(s => [s.task, $("code", {}, s.of), (s.documents || 0).toLocaleString("en"), [numbers(s), clean(s)], guessing(s), percent(s.contamination)]));
     return section("tasks", "Tasks", $("div", { class: "card" }, whole, folded("tasks", parts, subjects),
-      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing, the score's own or that of guessing. On so few documents the model cannot be told from one that guesses.")),
+      $("p", { class: "soft" }, "≈ chance: within two standard errors of guessing, the score's own or that of guessing. On so few documents the model cannot be told from one that guesses. Contaminated: the share of the documents of which 13 words in a row stand in what the model was trained on; the others are clean.")),
     differences("before", "Before and after", page.runs.flatMap(r => (r.pairs || []).map(p => Object.assign({}, p, { run: many() ? r.name + ": " : "" }))), "Each model and the one that it was made from, on the same documents"),
     differences("beside", "Against the first run", (page.table || {}).pairs || [], "Each run and the first one, on the same documents"));
   };

@@ -48,6 +48,12 @@ func Writable(values map[string]any) map[string]any {
 	return values
 }
 
+// OfContamination are the values that say how much of what is measured was trained on, of an evaluation or of a task; and
+// CleanScores, of a task, are the metrics on the documents of which nothing was.
+var OfContamination = []string{"contamination", "contaminated_ngrams", "token_contamination", "unchecked_documents"}
+
+const CleanScores = "clean"
+
 // NotDefined says why a measure is null although the loss is a number.
 var NotDefined = map[string]string{
 	"word_perplexity": "the text that was measured has no words",

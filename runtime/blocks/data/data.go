@@ -170,11 +170,6 @@ func (n *Data) HoldsOut() bool {
 	return n.Source.ValidationFraction > 0 || slices.ContainsFunc(n.Parts, (*Data).HoldsOut)
 }
 
-// HoldsDocuments reports whether the data are texts, or their tokens.
-func (n *Data) HoldsDocuments() bool {
-	return slices.Contains([]string{"fineweb_edu", "parquet", "jsonl", "text", "bin"}, n.Source.Format)
-}
-
 // Conversations reports whether the data are conversations, to tune on.
 func (n *Data) Conversations() bool {
 	return n.InFiles()[0].Source.Format == fineweb.FormatConversations

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"stepflow/chat"
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
 	"stepflow/fineweb"
@@ -38,7 +39,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 		diags = append(diags, d.Error(low, "Nothing is kept",
 			fmt.Sprintf("%s %d is above %s %d: no row has both.", low, d.Int(low), high, d.Int(high))))
 	}
-	return append(diags, blocks.SoundHome(d, "source")...)
+	return append(append(diags, soundDecontaminate(d)...), blocks.SoundHome(d, "source")...)
 }
 
 func optional[T any](d *dsl.Decoded, name string, get func(string) T) *T {
@@ -85,7 +86,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 		DocumentMask: d.Bool("document_mask"), PredictFirst: d.Bool("predict_first_token"), DType: d.Str("dtype"),
 		Epochs: n.Source.Epochs, Hasty: !w.Patient, Cache: w.Cache, Hashing: w.Hashing}
 	if s.Format == fineweb.FormatConversations {
-		s.DocumentMask = true
+		s.DocumentMask, s.Said = true, chat.Said
 	}
 	whole := func(n string) int64 { return int64(d.Int(n)) }
 	s.MinIntScore, s.MinTokenCount, s.MaxTokenCount = optional(d, "min_int_score", whole),
@@ -104,7 +105,7 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			"list of globs.")}
 	}
 	n.Source = s
-	if diags := n.decontaminate(p, d); diags.HasErrors() {
+	if diags := n.decontaminate(ctx, p, d); diags.HasErrors() {
 		return diags
 	}
 	var bad *fineweb.BadAgainst
@@ -118,7 +119,12 @@ func (n *Data) files(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) hcl
 			p.Warn(fmt.Sprintf("planned without a look at the data: %v", err))
 		}
 	case errors.As(err, &bad):
-		return blocks.Problem(d.List("decontaminate")[bad.Of], "data", "Unusable documents", err)
+		x := d.List("decontaminate")[bad.Of]
+		attr := "data"
+		if x.Given("tasks") {
+			attr = "tasks"
+		}
+		return blocks.Problem(x, attr, "Unusable documents", err)
 	case err != nil:
 		return blocks.Problem(d, "source", "Unreadable data", err)
 	default:

@@ -66,26 +66,31 @@ func fetched(n *data.Data) bool { return slices.ContainsFunc(n.Source.Patterns, 
 
 // unknownContamination are the values where nothing is known.
 func unknownContamination() map[string]any {
-	return map[string]any{"contamination": nil, "contaminated_ngrams": nil, "token_contamination": nil,
-		"unchecked_documents": nil}
+	values := map[string]any{}
+	for _, name := range blocks.OfContamination {
+		values[name] = nil
+	}
+	return values
 }
 
-// contaminated looks for n-grams of what is measured in what the stages trained on, and returns values. add adds what is
-// measured, which is of these data. The stage's result is in the folder weights. If the training data cannot be read, it
-// warns: that is no reason to end the run.
+// contaminated looks for n-grams of what is measured in what the stages trained on. add adds what is measured, and use is
+// told what was found: not at all where that is not known. The stage's result is in the folder weights. If the training data
+// cannot be read, it warns: that is no reason to end the run.
 func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
-	measured []*data.Data, add func(*fineweb.Check) error) (map[string]any, error) {
-	values := unknownContamination()
-	found, trained, err := s.look(ctx, r, tok, weights, add)
-	switch {
-	case ctx.Err() != nil:
-		return nil, observe.ErrInterrupted
-	case err != nil:
-		r.Observe.Warn(ctx, "the contamination is not known: %v", err)
-		return values, nil
-	case found == nil:
-		return values, nil
+	add func(*fineweb.Check) error, use func(k *fineweb.Check, trained []*data.Data)) error {
+	err := s.look(ctx, r, tok, weights, add, use)
+	if ctx.Err() != nil {
+		return observe.ErrInterrupted
 	}
+	if err != nil {
+		r.Observe.Warn(ctx, "the contamination is not known: %v", err)
+	}
+	return nil
+}
+
+// contaminationValues are the values of what was found.
+func contaminationValues(found *fineweb.Contamination) map[string]any {
+	values := unknownContamination()
 	of := &found.Words
 	values["unchecked_documents"] = float64(found.Documents - of.Checked)
 	if of.Checked > 0 {
@@ -94,18 +99,23 @@ func (s *Subject) contaminated(ctx context.Context, r *blocks.Run, tok *bpe.Toke
 	if found.Tokens.Checked > 0 {
 		values["token_contamination"] = found.Tokens.Share()
 	}
-	if found.Partial {
-		r.Observe.Warn(ctx, "only the first %d documents are looked for in the training data: they have too many n-grams. "+
-			"max_tokens bounds them", found.Documents)
+	return values
+}
+
+// tellContamination tells what was found, of a task by its name. measured are the data that are measured, if they are data.
+func tellContamination(ctx context.Context, r *blocks.Run, task string, found *fineweb.Contamination, trained, measured []*data.Data) {
+	of := &found.Words
+	if of.Dirty == 0 {
+		return
 	}
 	tell := r.Observe.Notice
-	if of.Checked > 0 && of.GramShare() > mostlyTrained {
+	if of.GramShare() > mostlyTrained {
 		tell = r.Observe.Warn
 	}
-	if of.Dirty > 0 {
-		tell(ctx, "%s", contaminationNote(found, trained, hidden(r.World, append(trained, measured...))))
+	if task != "" {
+		task += ": "
 	}
-	return values, nil
+	tell(ctx, "%s%s", task, contaminationNote(found, trained, hidden(r.World, append(trained, measured...))))
 }
 
 // hidden reports whether names of files are secret.
@@ -144,38 +154,43 @@ func contaminationNote(c *fineweb.Contamination, trained []*data.Data, hidden bo
 	return s
 }
 
-// look makes the check; it returns nil if the stages' training is not known.
+// look makes the check; use is not called if the stages' training is not known.
 func (s *Subject) look(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
-	add func(*fineweb.Check) error) (*fineweb.Contamination, []*data.Data, error) {
+	add func(*fineweb.Check) error, use func(k *fineweb.Check, trained []*data.Data)) error {
 	list, before, err := s.Stage.TrainedOn(r, weights)
 	if err != nil || len(list) == 0 {
-		return nil, nil, err
+		return err
 	}
 	if before != "" {
 		r.Observe.Notice(ctx, "the contamination is what stages of this pipeline make of it: %s", before)
 	}
 	if s.Stage.Tokenizer.Addr != s.Tokenizer.Addr {
 		if tok, err = s.Stage.Tokenizer.Load(r.Result); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 	check := fineweb.NewCheck(tok)
 	if err := add(check); err != nil {
-		return nil, nil, err
+		return err
 	}
 	var trained []*data.Data
 	for _, t := range list {
-		set, err := t.Data.Open(ctx, fineweb.OpenSet)
+		set, err := t.Open(ctx, tok)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		defer set.Close()
-		if err := set.Trained(check, t.At); err != nil {
-			return nil, nil, err
+		defer set.Close() // after use, which asks it for places
+		if err := set.Trained(check, t.At, t.Stage.Seq); err != nil {
+			return err
 		}
 		if !slices.Contains(trained, t.Data) {
 			trained = append(trained, t.Data)
 		}
 	}
-	return check.Result(), trained, nil
+	if n := check.Result(); n.Partial {
+		r.Observe.Warn(ctx, "only the first %d documents are looked for in the training data: they have too many n-grams. "+
+			"max_tokens or limit bounds them", n.Documents)
+	}
+	use(check, trained)
+	return nil
 }

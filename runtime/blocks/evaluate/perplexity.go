@@ -58,10 +58,7 @@ func (e *Perplexity) Plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded
 		return diags
 	}
 	var diags hcl.Diagnostics
-	if e.Data.Conversations() {
-		delete(p.Hashed, "contamination")
-		e.Leaks.why = "not looked for in conversations"
-	} else if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
+	if e.Leaks, diags = e.readContamination(p, d); diags.HasErrors() {
 		return diags
 	}
 	return e.fit(p, d)
@@ -253,13 +250,17 @@ func (e *Perplexity) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer)
 	}
 	values := m.values(held)
 	if e.Leaks.looks {
-		found, err := e.contaminated(ctx, r, tok, weights, []*data.Data{e.Data}, func(k *fineweb.Check) error {
+		maps.Copy(values, unknownContamination())
+		err := e.contaminated(ctx, r, tok, weights, func(k *fineweb.Check) error {
 			return corpus.Measured(k, tok, e.Windows)
+		}, func(k *fineweb.Check, trained []*data.Data) {
+			found := k.Result()
+			maps.Copy(values, contaminationValues(found))
+			tellContamination(ctx, r, "", found, trained, []*data.Data{e.Data})
 		})
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(values, found)
 	}
 	values["random_guess"] = math.Log(float64(e.Model.VocabSize))
 	for name, by := range map[string]int64{"bits_per_byte": held.Bytes, "word_perplexity": held.Words} {

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
@@ -25,7 +28,7 @@ import (
 
 // Run asks the model.
 func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
-	q, err := e.question(ctx, tok)
+	a, x, err := e.ask(ctx, tok)
 	if err != nil {
 		return nil, err
 	}
@@ -33,40 +36,52 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 	if err != nil {
 		return nil, err
 	}
-	x, requests, prompts := e.inference(q)
 	p, err := r.World.Programs.Inference(&x)
 	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	scores, flaw, err := e.score(ctx, r, p, x, weights, requests)
+	scores, flaw, err := score(ctx, r, p, x, weights, a)
 	if err != nil {
 		return nil, err
 	}
-	written, flawed, err := e.write(ctx, r, p, x, weights, q, prompts)
+	written, flawed, err := write(ctx, r, p, x, weights, a)
 	if err != nil {
 		return nil, err
 	}
-	flops := forward.ScoringFLOPs(p, x, requests)
-	if len(prompts) > 0 {
-		flops += forward.GeneratingFLOPs(p, x, prompts)
+	r.Took(scoring.Rate(r.World.Caps, e.DType, p, segment(a, x), 0), a.FLOPs(p, x), time.Since(began))
+	leaks, trained, err := e.leaks(ctx, r, tok, weights, a)
+	if err != nil {
+		return nil, err
 	}
-	r.Took(scoring.Rate(r.World.Caps, e.DType, p, e.segment(x, requests), 0), flops, time.Since(began))
 	var samples bytes.Buffer
-	results, notes, err := q.Results(e.all, e.Names, scores, written, &samples)
+	judged, err := a.Judge(scores, written, &samples)
 	if err != nil {
 		return nil, err
 	}
-	e.beside = []checkpoint.Part{checkpoint.Bytes(blocks.SamplesFile, samples.Bytes())}
-	for _, n := range append(notes, e.odd(q)...) {
-		r.Observe.Warn(ctx, "%s", n)
+	results, notes, err := a.Total(judged, func(*tasks.Item) bool { return true })
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range e.Names {
-		for _, s := range e.asTold(name, results) {
-			r.Observe.Notice(ctx, "%s", told(s))
+	clean := results
+	if slices.ContainsFunc(slices.Collect(maps.Values(leaks)), func(c *fineweb.Contamination) bool { return c.Words.Dirty > 0 }) {
+		if clean, _, err = a.Total(judged, (*tasks.Item).Clean); err != nil {
+			return nil, err
 		}
 	}
-	values := e.values(results)
+	e.beside = []checkpoint.Part{checkpoint.Bytes(blocks.SamplesFile, samples.Bytes())}
+	for _, n := range append(notes, a.Odd(e.Model.MaxPositionEmbeddings)...) {
+		r.Observe.Warn(ctx, "%s", n)
+	}
+	for _, name := range e.Told() {
+		r.Observe.Notice(ctx, "%s", told(results[name], leaks[name], clean[name]))
+	}
+	for _, name := range e.Told() {
+		if found := leaks[name]; found != nil {
+			tellContamination(ctx, r, name, found, trained, nil)
+		}
+	}
+	values := e.values(results, clean, leaks)
 	if flaw == "" {
 		flaw = flawed
 	}
@@ -77,9 +92,9 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 }
 
 // score scores requests; flaw says why a likelihood is not a number.
-func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
-	requests []forward.Request) (scores []tasks.Answer, flaw string, err error) {
-	if len(requests) == 0 {
+func score(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
+	a *task.Asked) (scores []tasks.Answer, flaw string, err error) {
+	if len(a.Requests) == 0 {
 		return nil, "", nil
 	}
 	var model *forward.Scorer
@@ -92,7 +107,7 @@ func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	}
 	defer model.Close()
 	batches := r.Observe.Batches(ctx, tracing.SpanBatch, tracing.Requests)
-	list, err := model.Score(ctx, requests, func(n int) { batches.Done(int64(n)) })
+	scores, err = a.Score(ctx, model, func(n int) { batches.Done(int64(n)) })
 	batches.End()
 	if ctx.Err() != nil {
 		err = observe.ErrInterrupted
@@ -103,16 +118,13 @@ func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	if model.Diagnosis == "" && model.Flaw.Found() {
 		r.Observe.Warn(ctx, "%s; no request reads it", model.Flaw.String())
 	}
-	for _, s := range list {
-		scores = append(scores, tasks.Answer{LogLikelihood: s.Sum, Greedy: s.Greedy})
-	}
 	return scores, model.Diagnosis, nil
 }
 
 // write continues prompts.
-func (e *Tasks) write(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
-	q *tasks.Questions, prompts []forward.Prompt) (written []string, flaw string, err error) {
-	if len(prompts) == 0 {
+func write(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
+	a *task.Asked) (written []string, flaw string, err error) {
+	if len(a.Prompts) == 0 {
 		return nil, "", nil
 	}
 	model, err := forward.LoadGenerator(ctx, r.Device, p, x, weights)
@@ -122,62 +134,32 @@ func (e *Tasks) write(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	defer model.Close()
 	ended := r.Observe.Batches(ctx, tracing.SpanPrompt, tracing.Tokens)
 	model.Ended = func(_ int, x *forward.Generated) { ended.Done(int64(len(x.IDs))) }
-	ids := make([][]int32, len(prompts))
-	list, err := model.Generate(ctx, prompts, func(n int, id int32) bool {
-		ids[n] = append(ids[n], id)
-		return !q.Ends(n, ids[n])
-	})
+	written, _, flaw, err = a.Write(ctx, model)
 	ended.End()
 	if ctx.Err() != nil {
 		err = observe.ErrInterrupted
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	for n, g := range list {
-		written = append(written, q.Text(n, g.IDs))
-		if flaw == "" {
-			flaw = g.Diagnosis
-		}
-	}
-	return written, flaw, nil
+	return written, flaw, err
 }
 
-// odd tells what is odd about the documents, though they were measured.
-func (e *Tasks) odd(q *tasks.Questions) (list []string) {
-	for _, r := range q.Tasks {
-		n := r.Notes
-		for _, x := range []struct {
-			n          int
-			of, reason string
-		}{
-			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", e.Model.MaxPositionEmbeddings)},
-			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong"},
-			{n.EmptyChoice, "document", "with an empty choice"},
-			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
-		} {
-			if x.n > 0 {
-				list = append(list, fmt.Sprintf("%s: %s %s", r.Task.Name, words.Plural(x.n, x.of), x.reason))
-			}
-		}
+// told is what is said of a result: metrics with their standard errors, what guessing gives, and where it is known the share
+// of the documents that were trained on, with the metrics of the others.
+func told(s *tasks.Result, found *fineweb.Contamination, clean *tasks.Result) string {
+	text := s.Name + ": " + scoresTold(s)
+	if !math.IsNaN(s.Chance) {
+		text += fmt.Sprintf(", chance %.4g", s.Chance)
 	}
-	return list
+	if found == nil || found.Words.Checked == 0 {
+		return text
+	}
+	text += fmt.Sprintf(", contamination %.3g", found.Words.Share())
+	if found.Words.Dirty > 0 && clean != nil {
+		text += fmt.Sprintf(" (on %s: %s)", words.Plural(clean.Documents, "clean document"), scoresTold(clean))
+	}
+	return text
 }
 
-// asTold are the results of a name: of a tag, those of its tasks.
-func (e *Tasks) asTold(name string, results map[string]*tasks.Result) (list []*tasks.Result) {
-	if s := results[name]; s != nil {
-		return []*tasks.Result{s}
-	}
-	leaves, _ := e.all.Leaves(name)
-	for _, t := range leaves {
-		list = append(list, results[t.Name])
-	}
-	return list
-}
-
-// told is what is said of a result: metrics with their standard errors, and what guessing gives.
-func told(s *tasks.Result) string {
+func scoresTold(s *tasks.Result) string {
 	var list []string
 	for _, key := range slices.Sorted(maps.Keys(s.Metrics)) {
 		text := fmt.Sprintf("%s %.4g", key, s.Metrics[key])
@@ -186,38 +168,69 @@ func told(s *tasks.Result) string {
 		}
 		list = append(list, text)
 	}
-	if !math.IsNaN(s.Chance) {
-		list = append(list, fmt.Sprintf("chance %.4g", s.Chance))
+	return strings.Join(list, ", ")
+}
+
+// leaks looks for n-grams of the documents in what the stages trained on, and returns what was found by the name of a task or
+// a group, and where; none where that is not known.
+func (e *Tasks) leaks(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer, weights string,
+	a *task.Asked) (leaks map[string]*fineweb.Contamination, where []*data.Data, err error) {
+	if !e.Leaks.looks {
+		return nil, nil, nil
 	}
-	return s.Name + ": " + strings.Join(list, ", ")
+	add := func(k *fineweb.Check) error {
+		return a.Compared(func(text string, at task.Place) (bool, error) { return k.Text(text, at) })
+	}
+	err = e.contaminated(ctx, r, tok, weights, add, func(k *fineweb.Check, trained []*data.Data) {
+		a.Contaminated(k.Document)
+		leaks, where = map[string]*fineweb.Contamination{}, trained
+		for _, name := range a.Names() {
+			leaks[name] = k.ResultOf(a.Of(name))
+		}
+	})
+	return leaks, where, err
 }
 
 // values returns what the block exports.
-func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
+func (e *Tasks) values(results, clean map[string]*tasks.Result, leaks map[string]*fineweb.Contamination) map[string]any {
 	all, documents := map[string]any{}, 0.0
 	for name, s := range results {
-		m := map[string]any{"documents": float64(s.Documents)}
-		put := func(key string, x float64) {
-			m[key] = nil
-			if metrics.Finite(x) {
-				m[key] = x
+		m := numbers(s)
+		maps.Copy(m, unknownContamination())
+		m[blocks.CleanScores] = nil
+		if found := leaks[name]; found != nil {
+			maps.Copy(m, contaminationValues(found))
+			if c := clean[name]; c != nil {
+				m[blocks.CleanScores] = numbers(c)
 			}
 		}
-		for key, x := range s.Metrics {
-			put(key, x)
-		}
-		for key, x := range s.Stderr {
-			put(blocks.StderrName(key), x)
-		}
-		if !math.IsNaN(s.Chance) {
-			put("chance", s.Chance)
-		}
 		all[name] = m
-		if e.all.Groups[name] == nil {
+		if !e.Group(name) {
 			documents += float64(s.Documents)
 		}
 	}
 	return map[string]any{"results": all, "documents": documents}
+}
+
+// numbers are those of a result.
+func numbers(s *tasks.Result) map[string]any {
+	m := map[string]any{"documents": float64(s.Documents)}
+	put := func(key string, x float64) {
+		m[key] = nil
+		if metrics.Finite(x) {
+			m[key] = x
+		}
+	}
+	for key, x := range s.Metrics {
+		put(key, x)
+	}
+	for key, x := range s.Stderr {
+		put(blocks.StderrName(key), x)
+	}
+	if !math.IsNaN(s.Chance) {
+		put("chance", s.Chance)
+	}
+	return m
 }
 
 // scalars are the metrics for TensorBoard, in order.

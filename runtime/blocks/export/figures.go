@@ -21,6 +21,7 @@ type figure struct {
 	task                  string // "" for an evaluation that is none of tasks
 	name                  string
 	value, stderr, chance float64 // chance is the value of guessing; it and stderr are NaN for none
+	clean                 bool    // of the documents of which nothing was trained on
 }
 
 // figures lists the numbers of an evaluation that has run, those that others are computed from or that count left out.
@@ -32,10 +33,22 @@ func figures(b *state.Block) (list []figure) {
 		for _, task := range slices.Sorted(maps.Keys(results)) {
 			values, _ := results[task].(map[string]any)
 			list = append(list, numbers(task, values)...)
+			if clean, ok := values[blocks.CleanScores].(map[string]any); ok && dirty(values) {
+				for _, f := range numbers(task, clean) {
+					f.name, f.clean = f.name+" of clean documents", true
+					list = append(list, f)
+				}
+			}
 		}
 		return list
 	}
 	return numbers("", b.Values)
+}
+
+// dirty reports whether documents of a task were trained on.
+func dirty(values map[string]any) bool {
+	x, _ := values["contamination"].(float64)
+	return x > 0
 }
 
 // numbers lists the numbers among the values of an evaluation, or of one of its tasks.

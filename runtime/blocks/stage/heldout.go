@@ -126,6 +126,9 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 	var keys []string
 	by := map[string]measured{}
 	for _, m := range s.measuredBy(r.All) {
+		if m.data.Conversations() != (s.Tune != nil) { // a conversation and a document never have the same tokens
+			continue
+		}
 		names = append(names, m.of()+m.Addr.String())
 		key := fmt.Sprint(m.data.Addr, m.windows.Split, m.windows.Join != nil)
 		if m.windows.Limit > 0 { // the windows say which documents are reached
@@ -140,12 +143,15 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 		return nil, nil
 	}
 	key := s.Tokenizer.Addr.String() + "\n" + strings.Join(keys, "\n")
+	if s.Tune != nil {
+		key += "\n" + s.Tune.identity()
+	}
 	if w, ok := r.Shared.Watched[key]; ok {
 		return w, names
 	}
 	w = &fineweb.Watched{}
 	for _, k := range keys {
-		if err := by[k].watch(ctx, w, tok); err != nil {
+		if err := by[k].watch(ctx, w, s.Tune, tok); err != nil {
 			if ctx.Err() == nil {
 				r.Observe.Warn(ctx, "documents that are both measured and trained on are not counted: %s cannot be read: %v",
 					by[k].data.Addr, err)
@@ -161,9 +167,9 @@ func (s *Stage) watched(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) 
 	return w, names
 }
 
-// watch adds the measured documents to w.
-func (m measured) watch(ctx context.Context, w *fineweb.Watched, tok *bpe.Tokenizer) error {
-	set, err := m.data.Open(ctx, fineweb.OpenSet)
+// watch adds the measured documents to w: conversations as a stage that tunes so reads them.
+func (m measured) watch(ctx context.Context, w *fineweb.Watched, tune *Tuning, tok *bpe.Tokenizer) error {
+	set, err := tune.Open(ctx, m.data, fineweb.OpenSet, tok)
 	if err != nil {
 		return err
 	}

@@ -53,10 +53,8 @@ func (s *Stage) Run(ctx context.Context, r *blocks.Run) error {
 		return err
 	}
 	defer loop.Close()
-	if s.Tune == nil { // what is measured are documents
-		if w, names := s.watched(ctx, r, tok); w != nil {
-			loop.Watch(w, names)
-		}
+	if w, names := s.watched(ctx, r, tok); w != nil {
+		loop.Watch(w, names)
 	}
 	r.Observe.Memory(ctx, program.ByteKinds, f.ByKind)
 	defer r.Observe.Memory(ctx, program.ByteKinds, nil)

@@ -1,10 +1,11 @@
 package stage
 
 import (
+	"context"
 	"fmt"
-	"slices"
 
 	"stepflow/fineweb"
+	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/trainstate"
@@ -17,6 +18,11 @@ type Trained struct {
 	At    fineweb.Position // to which they were read
 }
 
+// Open opens the data as the stage read them.
+func (t *Trained) Open(ctx context.Context, tok *bpe.Tokenizer) (*fineweb.Set, error) {
+	return t.Stage.open(ctx, tok)
+}
+
 // TrainedOn returns what a stage, whose result is in a folder, and those before it trained on, the first of them first.
 // before says what else trained the model, of which nothing is known here; "" for nothing.
 func (s *Stage) TrainedOn(r *blocks.Run, folder string) (list []Trained, before string, err error) {
@@ -26,10 +32,6 @@ func (s *Stage) TrainedOn(r *blocks.Run, folder string) (list []Trained, before 
 		}
 		if x.Init != "" {
 			before = "the model was trained before, elsewhere"
-		}
-		if !slices.ContainsFunc(x.Data.InFiles(), (*data.Data).HoldsDocuments) {
-			before = fmt.Sprintf("%s holds no documents that are compared", x.Data.Addr)
-			continue
 		}
 		if after != nil && x.sameData(r.World, after) { // which went on from there
 			continue

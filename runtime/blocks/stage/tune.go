@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"stepflow/fineweb"
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/foreign"
-	"stepflow/foreign/jinja"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
 	"stepflow/runtime/words"
@@ -90,15 +88,7 @@ func (t *Tuning) with(tok *bpe.Tokenizer) (*fineweb.Tuning, error) {
 		}
 	}
 	encode := func(form, row string) ([]int32, []bool, int, error) {
-		v, err := jinja.FromJSON([]byte(row))
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		fields, ok := v.(*jinja.Dict)
-		if !ok {
-			return nil, nil, 0, errors.New("it is not an object")
-		}
-		c, err := chat.Parse(form, fields)
+		c, err := chat.Row(form, row)
 		if err != nil {
 			return nil, nil, 0, err
 		}

@@ -78,8 +78,12 @@ func (s *Stage) countsPath(tok *bpe.Tokenizer) string {
 		return ""
 	}
 	x := s.Data.Source
-	x.Patterns, x.Cache, x.Hashing, x.Epochs = nil, nil, nil, 0
-	key := sha256.Sum256(fmt.Appendf(nil, "1 %s %+v %s %x %d %d", s.Data.Content, x, s.Tune.identity(),
+	x.Patterns, x.Cache, x.Hashing, x.Epochs, x.Said, x.Against = nil, nil, nil, 0, nil, nil
+	against := ""
+	for _, a := range s.Data.Source.Against {
+		against += fmt.Sprintf(" %q %d %d", a.Identity, a.N, a.MaxMatches)
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "1 %s %+v%s %s %x %d %d", s.Data.Content, x, against, s.Tune.identity(),
 		sha256.Sum256(tok.JSON()), tok.EOS, s.Seq))
 	return filepath.Join(dir, "conversations", hex.EncodeToString(key[:16])+".json")
 }
