@@ -12,7 +12,11 @@ import (
 // documents have.
 func TestCompared(t *testing.T) {
 	document := func(fields ...fineweb.Field) *Document {
-		return &Document{Fields: fields, Where: "d.jsonl, line 1", features: columns(fields)}
+		d := &Document{Fields: fields, Where: "d.jsonl, line 1", columns: map[string]bool{}}
+		for _, f := range fields {
+			d.columns[f.Name] = true
+		}
+		return d
 	}
 	question := document(fineweb.Field{Name: "q", Value: "Who is it?"}, fineweb.Field{Name: "choices", Value: fineweb.List{"Bob", "Ada"}},
 		fineweb.Field{Name: "gold", Value: int64(1)}, fineweb.Field{Name: "several", Value: fineweb.List{int64(1), int64(0)}},
