@@ -58,7 +58,8 @@ var may = map[string]string{
 		"runtime/checkpoint runtime/durable runtime/observe tracing",
 	"runtime/blocks/data": "foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/durable runtime/exportdir " +
 		"runtime/state runtime/words",
-	"runtime/blocks/task":      "dsl dsl/addr fineweb foreign runtime/blocks tasks",
+	"runtime/blocks/task": "dsl dsl/addr fineweb fineweb/tokenizer foreign gpu runtime/blocks runtime/forward runtime/program " +
+		"runtime/words tasks",
 	"runtime/blocks/optimizer": "dsl dsl/addr ops ops/optim runtime/blocks",
 	"runtime/blocks/peft":      "dsl dsl/addr ops/peft runtime/blocks",
 	"runtime/blocks": "dsl dsl/addr ops/graph fineweb gpu runtime/checkpoint runtime/exportdir runtime/metrics " +

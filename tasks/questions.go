@@ -138,7 +138,7 @@ func (q *Questions) answers(task int, scores []Answer, written []string) []Answe
 }
 
 // Results are what came of tasks, and of the groups among names. scores are those of Pairs, and written is what the
-// model made of Prompts. A line of JSON about each document is written to samples.
+// model made of Prompts. A line of JSON about each document is written to samples, unless that is nil.
 func (q *Questions) Results(c *Collection, names []string, scores []Answer, written []string,
 	samples io.Writer) (results map[string]*Result, notes []string, err error) {
 	results = map[string]*Result{}
@@ -148,7 +148,7 @@ func (q *Questions) Results(c *Collection, names []string, scores []Answer, writ
 		for _, x := range r.Items {
 			mine := answers[x.First : x.First+x.N]
 			j, err := r.Judge(x, mine)
-			if err == nil {
+			if err == nil && samples != nil {
 				err = r.sample(samples, x, mine, &j)
 			}
 			if err != nil {

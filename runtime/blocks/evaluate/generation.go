@@ -13,6 +13,7 @@ import (
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/program"
 	"stepflow/runtime/words"
@@ -30,12 +31,9 @@ type Generation struct {
 	Sampling  forward.Sampling
 }
 
-// mostTexts is how many prompts are continued at once.
-const mostTexts = 16
-
 // inference returns what continues prompts of these lengths.
 func (e *Generation) inference(lengths []length) program.Inference {
-	x := program.Inference{Model: e.Model, Params: e.Params, DType: e.DType, Texts: min(len(lengths), mostTexts)}
+	x := program.Inference{Model: e.Model, Params: e.Params, DType: e.DType, Texts: min(len(lengths), task.MostTexts)}
 	for _, n := range lengths {
 		x.Context = max(x.Context, n.all-1) // the last token is chosen, and never read
 	}

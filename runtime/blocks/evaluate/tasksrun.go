@@ -13,19 +13,19 @@ import (
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
 	"stepflow/runtime/blocks"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
-	"stepflow/runtime/words"
 	"stepflow/tasks"
 	"stepflow/tracing"
 )
 
 // Run asks the model.
 func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map[string]any, error) {
-	q, err := e.question(ctx, tok)
+	a, x, err := e.ask(ctx, tok)
 	if err != nil {
 		return nil, err
 	}
@@ -33,38 +33,31 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 	if err != nil {
 		return nil, err
 	}
-	x, requests, prompts := e.inference(q)
 	p, err := r.World.Programs.Inference(&x)
 	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	scores, flaw, err := e.score(ctx, r, p, x, weights, requests)
+	scores, flaw, err := score(ctx, r, p, x, weights, a)
 	if err != nil {
 		return nil, err
 	}
-	written, flawed, err := e.write(ctx, r, p, x, weights, q, prompts)
+	written, flawed, err := write(ctx, r, p, x, weights, a)
 	if err != nil {
 		return nil, err
 	}
-	flops := forward.ScoringFLOPs(p, x, requests)
-	if len(prompts) > 0 {
-		flops += forward.GeneratingFLOPs(p, x, prompts)
-	}
-	r.Took(scoring.Rate(r.World.Caps, e.DType, p, e.segment(x, requests), 0), flops, time.Since(began))
+	r.Took(scoring.Rate(r.World.Caps, e.DType, p, segment(a, x), 0), a.FLOPs(p, x), time.Since(began))
 	var samples bytes.Buffer
-	results, notes, err := q.Results(e.all, e.Names, scores, written, &samples)
+	results, notes, err := a.Results(scores, written, &samples)
 	if err != nil {
 		return nil, err
 	}
 	e.beside = []checkpoint.Part{checkpoint.Bytes(blocks.SamplesFile, samples.Bytes())}
-	for _, n := range append(notes, e.odd(q)...) {
+	for _, n := range append(notes, a.Odd(e.Model.MaxPositionEmbeddings)...) {
 		r.Observe.Warn(ctx, "%s", n)
 	}
-	for _, name := range e.Names {
-		for _, s := range e.asTold(name, results) {
-			r.Observe.Notice(ctx, "%s", told(s))
-		}
+	for _, name := range e.Told() {
+		r.Observe.Notice(ctx, "%s", told(results[name]))
 	}
 	values := e.values(results)
 	if flaw == "" {
@@ -77,9 +70,9 @@ func (e *Tasks) Run(ctx context.Context, r *blocks.Run, tok *bpe.Tokenizer) (map
 }
 
 // score scores requests; flaw says why a likelihood is not a number.
-func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
-	requests []forward.Request) (scores []tasks.Answer, flaw string, err error) {
-	if len(requests) == 0 {
+func score(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
+	a *task.Asked) (scores []tasks.Answer, flaw string, err error) {
+	if len(a.Requests) == 0 {
 		return nil, "", nil
 	}
 	var model *forward.Scorer
@@ -92,7 +85,7 @@ func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	}
 	defer model.Close()
 	batches := r.Observe.Batches(ctx, tracing.SpanBatch, tracing.Requests)
-	list, err := model.Score(ctx, requests, func(n int) { batches.Done(int64(n)) })
+	scores, err = a.Score(ctx, model, func(n int) { batches.Done(int64(n)) })
 	batches.End()
 	if ctx.Err() != nil {
 		err = observe.ErrInterrupted
@@ -103,16 +96,13 @@ func (e *Tasks) score(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	if model.Diagnosis == "" && model.Flaw.Found() {
 		r.Observe.Warn(ctx, "%s; no request reads it", model.Flaw.String())
 	}
-	for _, s := range list {
-		scores = append(scores, tasks.Answer{LogLikelihood: s.Sum, Greedy: s.Greedy})
-	}
 	return scores, model.Diagnosis, nil
 }
 
 // write continues prompts.
-func (e *Tasks) write(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
-	q *tasks.Questions, prompts []forward.Prompt) (written []string, flaw string, err error) {
-	if len(prompts) == 0 {
+func write(ctx context.Context, r *blocks.Run, p *gpu.Program, x program.Inference, weights string,
+	a *task.Asked) (written []string, flaw string, err error) {
+	if len(a.Prompts) == 0 {
 		return nil, "", nil
 	}
 	model, err := forward.LoadGenerator(ctx, r.Device, p, x, weights)
@@ -122,58 +112,12 @@ func (e *Tasks) write(ctx context.Context, r *blocks.Run, p *gpu.Program, x prog
 	defer model.Close()
 	ended := r.Observe.Batches(ctx, tracing.SpanPrompt, tracing.Tokens)
 	model.Ended = func(_ int, x *forward.Generated) { ended.Done(int64(len(x.IDs))) }
-	ids := make([][]int32, len(prompts))
-	list, err := model.Generate(ctx, prompts, func(n int, id int32) bool {
-		ids[n] = append(ids[n], id)
-		return !q.Ends(n, ids[n])
-	})
+	written, _, flaw, err = a.Write(ctx, model)
 	ended.End()
 	if ctx.Err() != nil {
 		err = observe.ErrInterrupted
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	for n, g := range list {
-		written = append(written, q.Text(n, g.IDs))
-		if flaw == "" {
-			flaw = g.Diagnosis
-		}
-	}
-	return written, flaw, nil
-}
-
-// odd tells what is odd about the documents, though they were measured.
-func (e *Tasks) odd(q *tasks.Questions) (list []string) {
-	for _, r := range q.Tasks {
-		n := r.Notes
-		for _, x := range []struct {
-			n          int
-			of, reason string
-		}{
-			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", e.Model.MaxPositionEmbeddings)},
-			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong"},
-			{n.EmptyChoice, "document", "with an empty choice"},
-			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
-		} {
-			if x.n > 0 {
-				list = append(list, fmt.Sprintf("%s: %s %s", r.Task.Name, words.Plural(x.n, x.of), x.reason))
-			}
-		}
-	}
-	return list
-}
-
-// asTold are the results of a name: of a tag, those of its tasks.
-func (e *Tasks) asTold(name string, results map[string]*tasks.Result) (list []*tasks.Result) {
-	if s := results[name]; s != nil {
-		return []*tasks.Result{s}
-	}
-	leaves, _ := e.all.Leaves(name)
-	for _, t := range leaves {
-		list = append(list, results[t.Name])
-	}
-	return list
+	return written, flaw, err
 }
 
 // told is what is said of a result: metrics with their standard errors, and what guessing gives.
@@ -213,7 +157,7 @@ func (e *Tasks) values(results map[string]*tasks.Result) map[string]any {
 			put("chance", s.Chance)
 		}
 		all[name] = m
-		if e.all.Groups[name] == nil {
+		if !e.Group(name) {
 			documents += float64(s.Documents)
 		}
 	}

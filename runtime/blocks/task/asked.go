@@ -1,0 +1,187 @@
+package task
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"stepflow/fineweb/tokenizer"
+	"stepflow/gpu"
+	"stepflow/runtime/blocks"
+	"stepflow/runtime/forward"
+	"stepflow/runtime/program"
+	"stepflow/runtime/words"
+	"stepflow/tasks"
+)
+
+// MostTexts is how many prompts are continued at once.
+const MostTexts = 16
+
+// Asked is what the tasks of a suite ask of a model, in its tokens.
+type Asked struct {
+	Requests []forward.Request // to be scored
+	Prompts  []forward.Prompt  // to be continued
+
+	suite     *Suite
+	questions *tasks.Questions
+}
+
+// Ask reads the documents and makes what is asked of a model with so many positions, once. Where tok is nil it stands for
+// that, and is no shorter.
+func (s *Suite) Ask(ctx context.Context, tok *tokenizer.Tokenizer, positions int) (*Asked, error) {
+	if s.asked != nil {
+		return s.asked, nil
+	}
+	var list []*tasks.Requests
+	for _, x := range s.leaves {
+		r, err := x.ask(ctx, s.Limit, s.Seed)
+		if err != nil {
+			return nil, err
+		}
+		x.asked, x.requests = len(r.Items), len(r.List)
+		list = append(list, r)
+	}
+	if tok == nil {
+		return s.asking(tasks.Unencoded(list, positions)), nil
+	}
+	q, err := tasks.NewEncoder(tok, positions).Encode(list)
+	if err != nil {
+		return nil, err
+	}
+	s.asked = s.asking(q)
+	return s.asked, nil
+}
+
+// asking makes what questions ask.
+func (s *Suite) asking(q *tasks.Questions) *Asked {
+	a := &Asked{suite: s, questions: q}
+	for _, p := range q.Pairs {
+		a.Requests = append(a.Requests, forward.Request{Context: p.Context, Continuation: p.Continuation})
+	}
+	for _, p := range q.Prompts {
+		a.Prompts = append(a.Prompts, forward.Prompt{IDs: p.IDs, NewTokens: p.Writing.MaxTokens, Draw: p.Draw,
+			Sampling: forward.Sampling{Temperature: p.Writing.Temperature, TopK: p.Writing.TopK, TopP: p.Writing.Top(),
+				Seed: s.Seed}})
+	}
+	return a
+}
+
+// Inference is the program that answers, but for its model.
+func (a *Asked) Inference() (x program.Inference) {
+	x.Context, x.Continuation = forward.LongestRequest(a.Requests)
+	for _, p := range a.Prompts {
+		x.Context = max(x.Context, len(p.IDs)+p.NewTokens)
+	}
+	x.Texts = min(len(a.Prompts), MostTexts)
+	return x
+}
+
+// FLOPs is the operations of the answers, by the program p of x.
+func (a *Asked) FLOPs(p *gpu.Program, x program.Inference) float64 {
+	flops := forward.ScoringFLOPs(p, x, a.Requests)
+	if len(a.Prompts) > 0 {
+		flops += forward.GeneratingFLOPs(p, x, a.Prompts)
+	}
+	return flops
+}
+
+// Tokens is how many are scored.
+func (a *Asked) Tokens() (n int64) {
+	for _, r := range a.Requests {
+		n += int64(len(r.Continuation))
+	}
+	return n
+}
+
+// Score has requests scored. done, where it is not nil, is told how many more are.
+func (a *Asked) Score(ctx context.Context, m *forward.Scorer, done func(n int)) (scores []tasks.Answer, err error) {
+	list, err := m.Score(ctx, a.Requests, done)
+	for _, s := range list {
+		scores = append(scores, tasks.Answer{LogLikelihood: s.Sum, Greedy: s.Greedy})
+	}
+	return scores, err
+}
+
+// Write has prompts continued, by n tokens in all. flaw says why a text was not.
+func (a *Asked) Write(ctx context.Context, m *forward.Generator) (written []string, n int64, flaw string, err error) {
+	ids := make([][]int32, len(a.Prompts))
+	list, err := m.Generate(ctx, a.Prompts, func(p int, id int32) bool {
+		ids[p] = append(ids[p], id)
+		return !a.questions.Ends(p, ids[p])
+	})
+	for p, g := range list {
+		written, n = append(written, a.questions.Text(p, g.IDs)), n+int64(len(g.IDs))
+		if flaw == "" {
+			flaw = g.Diagnosis
+		}
+	}
+	return written, n, flaw, err
+}
+
+// Results are what came of the tasks, and of the groups that were asked for, by name. A line of JSON about each document is
+// written to samples, unless that is nil.
+func (a *Asked) Results(scores []tasks.Answer, written []string, samples io.Writer) (map[string]*tasks.Result, []string, error) {
+	return a.questions.Results(a.suite.all, a.suite.Names, scores, written, samples)
+}
+
+// Odd tells what is odd about the documents, though they were measured, of a model with so many positions.
+func (a *Asked) Odd(positions int) (list []string) {
+	for _, r := range a.questions.Tasks {
+		n := r.Notes
+		for _, x := range []struct {
+			n          int
+			of, reason string
+		}{
+			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", positions)},
+			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong"},
+			{n.EmptyChoice, "document", "with an empty choice"},
+			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
+		} {
+			if x.n > 0 {
+				list = append(list, fmt.Sprintf("%s: %s %s", r.Task.Name, words.Plural(x.n, x.of), x.reason))
+			}
+		}
+	}
+	return list
+}
+
+// Group reports whether a name is that of a group, whose documents are those of its tasks.
+func (s *Suite) Group(name string) bool { return s.all.Groups[name] != nil }
+
+// Told are the tasks and groups whose results are told: the names asked for, and instead of a tag its tasks.
+func (s *Suite) Told() (list []string) {
+	for _, name := range s.Names {
+		if s.all.Tasks[name] != nil || s.Group(name) {
+			list = append(list, name)
+			continue
+		}
+		leaves, _ := s.all.Leaves(name)
+		for _, t := range leaves {
+			list = append(list, t.Name)
+		}
+	}
+	return list
+}
+
+// Lines say how much is asked, once that is known.
+func (s *Suite) Lines() (list []blocks.Line) {
+	for _, name := range s.Names {
+		leaves, _ := s.all.Leaves(name)
+		documents, requests, shots, parts := 0, 0, 0, 0
+		for _, x := range s.leaves {
+			if slices.ContainsFunc(leaves, func(t *tasks.Task) bool { return t.Name == x.Name }) {
+				documents, requests, shots, parts = documents+x.asked, requests+x.requests, max(shots, x.shots), parts+1
+			}
+		}
+		text := fmt.Sprintf("%s, %s", words.Plural(documents, "document"), words.Plural(requests, "request"))
+		if parts > 1 {
+			text = words.Plural(parts, "task") + ", " + text
+		}
+		if shots > 0 {
+			text += ", " + words.Plural(shots, "example") + " in each prompt"
+		}
+		list = append(list, blocks.Line{About: name, Text: text})
+	}
+	return list
+}
