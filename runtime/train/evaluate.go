@@ -36,6 +36,7 @@ type Measure interface {
 // Measured is what came of an evaluation.
 type Measured struct {
 	Values map[string]float64
+	Higher []string // names of values that are better when higher, in order
 	Tokens int64    // of which they are
 	Notes  []string // what is odd about what was measured, though it was; the first time
 	// Flaw says where a value comes from that is not finite, if the weights are.
@@ -202,7 +203,8 @@ func (l *Loop) measure(ctx context.Context, e *Evaluation) error {
 		return err
 	}
 	x := metrics.Evaluation{Name: e.Name, Step: l.state.Step, Tokens: l.state.Tokens,
-		FLOPs: int64(l.state.Step) * l.StepFLOPs, Seconds: time.Since(start).Seconds(), Measured: m.Tokens, Values: m.Values}
+		FLOPs: int64(l.state.Step) * l.StepFLOPs, Seconds: time.Since(start).Seconds(), Measured: m.Tokens, Values: m.Values,
+		Higher: m.Higher}
 	if err := l.flawed(ctx, e, &x, m.Flaw); err != nil {
 		return err
 	}

@@ -136,7 +136,14 @@ func (a *answers) Measure(ctx context.Context, m *train.Model) (*train.Measured,
 	if err != nil {
 		return nil, err
 	}
-	return &train.Measured{Values: a.suite.Numbers(results), Tokens: a.asked.Tokens() + n,
+	var higher []string
+	for _, v := range a.suite.Values() {
+		if v.Higher {
+			higher = append(higher, v.String())
+		}
+	}
+	slices.Sort(higher)
+	return &train.Measured{Values: a.suite.Numbers(results), Higher: higher, Tokens: a.asked.Tokens() + n,
 		Notes: append(notes, a.asked.Odd(a.positions)...),
 		Flaw: func() (string, error) {
 			return cmp.Or(flaw, flawed, "what the model gave is finite, but not what is made of it"), nil
