@@ -104,8 +104,11 @@ func (p *Programs) training(s *Stage, checkpointing string) error {
 	return nil
 }
 
+// cacheShare bounds the keys and values that are kept between steps: one part of the memory that the steps take.
+const cacheShare = 8
+
 // between adds to a stage that is compiled what its Inference runs between steps: as much at once as takes no more memory for
-// activations than the steps do, and fits the device. It may still be too large.
+// activations than the steps do, a share of it for keys and values, and fits the device. It may still be too large.
 func (p *Programs) between(s *Stage, checkpointing string) error {
 	x, alone, flops := s.Inference, s.Program, *s.counted()
 	if s.adaptsHead() && x.Continuation > 0 {
@@ -119,7 +122,8 @@ func (p *Programs) between(s *Stage, checkpointing string) error {
 		if err := p.make(s); err != nil {
 			return err
 		}
-		fits := (p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory) && s.Program.TransientBytes <= alone.TransientBytes
+		fits := (p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory) && s.Program.TransientBytes <= alone.TransientBytes &&
+			BytesByKind(s.Program)["cache"] <= alone.ArenaBytes/cacheShare
 		if ok = fits || x.Tokens/2 < leastTokens; !ok {
 			x.halve()
 			continue

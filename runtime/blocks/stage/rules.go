@@ -42,14 +42,14 @@ func knownValue(d *dsl.Decoded, attr string, values, open []string) hcl.Diagnost
 	for _, name := range open {
 		values = append(values, fmt.Sprintf("those of the tasks of evaluate %q", strings.TrimSuffix(name, ".")))
 	}
-	return unknownValue(d, attr, "no evaluation of this train block", values)
+	return unknownValue(d, attr, "no evaluation of this train block gives", values)
 }
 
 // unknownValue is the error of an attribute that names a value that nothing gives, where there are others.
 func unknownValue(d *dsl.Decoded, attr, none string, values []string) hcl.Diagnostics {
 	text := fmt.Sprintf("%s is not a value that an evaluation of this train block gives.", attr)
 	if v := d.Str(attr); !d.Sensitive[attr] {
-		text = fmt.Sprintf("%s is %q, which %s gives.%s There are %s.", attr, v, none, dsl.Suggest(v, values), strings.Join(values, ", "))
+		text = fmt.Sprintf("%s is %q, which %s.%s There are %s.", attr, v, none, dsl.Suggest(v, values), strings.Join(values, ", "))
 	}
 	return hcl.Diagnostics{d.Error(attr, "Unknown value", text)}
 }

@@ -87,7 +87,7 @@ func (s *Stage) settleValue(d *dsl.Decoded, attr string, v *train.Value) hcl.Dia
 		}
 		names = append(names, e.Name+"."+x.String())
 	}
-	return unknownValue(d, attr, "the evaluation", names)
+	return unknownValue(d, attr, fmt.Sprintf("evaluate %q does not give", e.Name), names)
 }
 
 // taskOf is the task whose result holds a value of an evaluation.
