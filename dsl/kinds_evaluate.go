@@ -9,12 +9,37 @@ const notMeasured = "the results would be told of what they were not measured wi
 const builtinTasks = "arc_challenge, arc_easy, boolq, gsm8k, hellaswag, lambada_openai, mmlu, openbookqa, piqa, sciq, " +
 	"wikitext, winogrande"
 
+// ofTasks are the attributes that say what tasks are measured; like has what Required and Only are.
+func ofTasks(like Attr) []Attr {
+	list := []Attr{
+		{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true,
+			Doc: "Tasks to measure: names of built-in ones (" + builtinTasks + "), YAML files of lm-evaluation-harness, " +
+				"relative to the pipeline's folder, or `task` blocks, as in `[\"hellaswag\", \"eval/mine.yaml\", task.mine]`."},
+		{Name: "data_files", Type: cty.DynamicPseudoType, Filled: true,
+			Doc: "Files instead of those on the hub, by the name of a task or a group: an object of globs, relative to the " +
+				"pipeline's folder, such as `{ hellaswag = \"eval/hellaswag/{split}-*.parquet\" }`, or of objects of globs by " +
+				"split. `{split}`, `{dataset_name}` and `{task}` stand for what the task has there; without `{split}` a glob " +
+				"names the documents that are measured."},
+		{Name: "num_fewshot", Type: cty.Number, Whole: true, Min: at(0), Max: at(1000),
+			Doc: "Examples in a prompt. A task that says 0 itself has none. Default: what each task says, or 0."},
+		{Name: "limit", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxWhole),
+			Doc: "Measures only so many documents of each task, the first ones."},
+		{Name: "fewshot_seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(1234),
+			Doc: "Seed of the choice of examples, and of texts that are sampled."},
+	}
+	list[0].Required = like.Required
+	for i := range list {
+		list[i].Only = like.Only
+	}
+	return list
+}
+
 // evaluateKind is the row of Kinds for evaluations.
 var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generation", "tasks"}, Repeat: true, Runs: true,
 	Doc: "Measures a trained stage or an imported model. `perplexity`: its loss on held-out documents. " +
 		"`generation`: texts that it continues from prompts. `tasks`: downstream tasks such as HellaSwag, with the " +
 		"numbers that lm-evaluation-harness gives.",
-	Attrs: []Attr{
+	Attrs: append([]Attr{
 		{Name: "model", Ref: []string{"stage", "model"}, Required: true, Fixed: notMeasured,
 			Doc: "Stage to evaluate, or a model read by `from`."},
 		{Name: "tokenizer", Ref: []string{"tokenizer"}, Fixed: notMeasured, Doc: "Default: the stage's."},
@@ -67,22 +92,7 @@ var evaluateKind = Kind{Name: "evaluate", Types: []string{"perplexity", "generat
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
 			Only: []string{"generation"},
 			Doc:  "Seed of the samples."},
-		{Name: "tasks", Type: cty.DynamicPseudoType, Filled: true, Required: true, Only: []string{"tasks"},
-			Doc: "Tasks to measure: names of built-in ones (" + builtinTasks + "), YAML files of lm-evaluation-harness, " +
-				"relative to the pipeline's folder, or `task` blocks, as in `[\"hellaswag\", \"eval/mine.yaml\", task.mine]`."},
-		{Name: "data_files", Type: cty.DynamicPseudoType, Filled: true, Only: []string{"tasks"},
-			Doc: "Files instead of those on the hub, by the name of a task or a group: an object of globs, relative to the " +
-				"pipeline's folder, such as `{ hellaswag = \"eval/hellaswag/{split}-*.parquet\" }`, or of objects of globs by " +
-				"split. `{split}`, `{dataset_name}` and `{task}` stand for what the task has there; without `{split}` a glob " +
-				"names the documents that are measured."},
-		{Name: "num_fewshot", Type: cty.Number, Whole: true, Min: at(0), Max: at(1000), Only: []string{"tasks"},
-			Doc: "Examples in a prompt. A task that says 0 itself has none. Default: what each task says, or 0."},
-		{Name: "limit", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxWhole), Only: []string{"tasks"},
-			Doc: "Measures only so many documents of each task, the first ones."},
-		{Name: "fewshot_seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(1234),
-			Only: []string{"tasks"},
-			Doc:  "Seed of the choice of examples, and of texts that are sampled."},
-	},
+	}, ofTasks(Attr{Required: true, Only: []string{"tasks"}})...),
 	Exports: []Export{
 		{Name: "loss", Type: cty.Number, Late: true, Only: []string{"perplexity"},
 			Doc: "Mean negative log-likelihood in nats a token. Null if it is not finite; the run then names the " +

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -45,18 +46,22 @@ type Trend struct {
 	High   []Number `json:"high"`
 }
 
-// EvaluationSeries are the evaluations of a name between the steps of a stage: where they stood, and the loss that they
+// EvaluationSeries are the evaluations of a name between the steps of a stage: where they stood, and a value that they
 // gave. Of very many, some are left out.
 type EvaluationSeries struct {
 	Name    string   `json:"name"`
+	Value   string   `json:"value"` // "loss", or that of a task, such as "hellaswag.acc"
+	Higher  bool     `json:"higher_is_better,omitempty"`
+	Brief   bool     `json:"-"` // it is shown where there is little room
 	Count   int      `json:"count"`
 	Step    []int    `json:"step"`
 	Tokens  []int64  `json:"tokens"`
 	FLOPs   []int64  `json:"flops"`
 	Seconds []Number `json:"seconds"` // of training
-	Loss    []Number `json:"loss"`
+	Values  []Number `json:"values"`
 	Took    Number   `json:"took"` // seconds, all of them
 	Last    Number   `json:"last"`
+	Stderr  *Number  `json:"stderr,omitempty"` // of the last
 	Best    Number   `json:"best"`
 	BestAt  int      `json:"best_step"`
 
@@ -68,24 +73,27 @@ const mostEvaluations = 1024
 
 // add takes an evaluation after so many seconds of training.
 func (s *EvaluationSeries) add(e *metrics.Evaluation, seconds float64) {
-	loss := e.Values["loss"]
-	if s.Count++; metrics.Finite(loss) && !(loss >= float64(s.Best)) { // it begins as NaN
-		s.Best, s.BestAt = Number(loss), e.Step
+	v := e.Values[s.Value]
+	if s.Count++; metrics.Finite(v) && (math.IsNaN(float64(s.Best)) || s.Higher && v > float64(s.Best) || !s.Higher && v < float64(s.Best)) {
+		s.Best, s.BestAt = Number(v), e.Step
 	}
-	s.Last, s.Took = Number(loss), s.Took+Number(e.Seconds)
+	s.Last, s.Took, s.Stderr = Number(v), s.Took+Number(e.Seconds), nil
+	if x, ok := e.Values[metrics.StderrName(s.Value)]; ok {
+		s.Stderr = (*Number)(&x)
+	}
 	n := len(s.Step)
 	if n > 0 && (s.Count-2)%s.every != 0 { // the last one was kept for being the last
 		n--
 	}
 	if n == mostEvaluations {
 		for i := range n / 2 {
-			s.Step[i], s.Tokens[i], s.FLOPs[i], s.Seconds[i], s.Loss[i] = s.Step[2*i], s.Tokens[2*i], s.FLOPs[2*i],
-				s.Seconds[2*i], s.Loss[2*i]
+			s.Step[i], s.Tokens[i], s.FLOPs[i], s.Seconds[i], s.Values[i] = s.Step[2*i], s.Tokens[2*i], s.FLOPs[2*i],
+				s.Seconds[2*i], s.Values[2*i]
 		}
 		n, s.every = n/2, 2*s.every
 	}
 	s.Step, s.Tokens, s.FLOPs = append(s.Step[:n], e.Step), append(s.Tokens[:n], e.Tokens), append(s.FLOPs[:n], e.FLOPs)
-	s.Seconds, s.Loss = append(s.Seconds[:n], Number(seconds)), append(s.Loss[:n], Number(loss))
+	s.Seconds, s.Values = append(s.Seconds[:n], Number(seconds)), append(s.Values[:n], Number(v))
 }
 
 // Number is a number of a chart: with as many digits as can be seen, and null if it is not finite.
@@ -198,26 +206,58 @@ func (t *thinner) add(s *metrics.Step) {
 
 // evaluated takes an evaluation after the steps so far. One that no run writes is left out.
 func (t *thinner) evaluated(e *metrics.Evaluation) {
-	const most, names = 1 << 50, 100
-	i := slices.IndexFunc(t.evaluations, func(s *EvaluationSeries) bool { return s.Name == e.Name })
-	if e.Step < 0 || e.Step >= most || e.Tokens < 0 || e.FLOPs < 0 || !(e.Seconds >= 0 && e.Seconds < most) ||
-		i < 0 && len(t.evaluations) == names {
-		return
-	}
-	if i < 0 {
-		i = len(t.evaluations)
-		t.evaluations = append(t.evaluations, &EvaluationSeries{Name: e.Name, every: 1, Best: Number(math.NaN())})
-	}
-	s := t.evaluations[i]
-	if n := len(s.Step); n > 0 && e.Step <= s.Step[n-1] {
+	const most = 1 << 50
+	if e.Step < 0 || e.Step >= most || e.Tokens < 0 || e.FLOPs < 0 || !(e.Seconds >= 0 && e.Seconds < most) {
 		return
 	}
 	seconds := 0.0
 	if n := len(t.points); n > 0 {
 		seconds = t.points[n-1].seconds
 	}
-	s.add(e, seconds)
+	brief := e.Brief()
+	for _, value := range drawn(e) {
+		s := t.evaluation(e, value)
+		if s == nil {
+			return
+		}
+		if n := len(s.Step); n > 0 && e.Step <= s.Step[n-1] {
+			continue
+		}
+		s.Brief = slices.ContainsFunc(brief, func(x metrics.Scalar) bool { return x.Tag == s.Title() })
+		s.add(e, seconds)
+	}
 	t.series = nil
+}
+
+// drawn are the values of an evaluation that have a curve: the loss, or those of tasks but for their standard errors.
+func drawn(e *metrics.Evaluation) []string {
+	if _, ok := e.Values["loss"]; ok {
+		return []string{"loss"}
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(e.Values)), e.IsStderr)
+}
+
+// evaluation is the series of a value; nil where there are too many.
+func (t *thinner) evaluation(e *metrics.Evaluation, value string) *EvaluationSeries {
+	const most = 100
+	i := slices.IndexFunc(t.evaluations, func(s *EvaluationSeries) bool { return s.Name == e.Name && s.Value == value })
+	switch {
+	case i >= 0:
+		return t.evaluations[i]
+	case len(t.evaluations) == most:
+		return nil
+	}
+	s := &EvaluationSeries{Name: e.Name, Value: value, Higher: slices.Contains(e.Higher, value), every: 1, Best: Number(math.NaN())}
+	t.evaluations = append(t.evaluations, s)
+	return s
+}
+
+// Title names the series: of a loss after its evaluation.
+func (s *EvaluationSeries) Title() string {
+	if s.Value == "loss" {
+		return s.Name
+	}
+	return s.Name + " " + s.Value
 }
 
 // recent keeps the last steps of which a loss is the mean.
@@ -272,7 +312,7 @@ func (t *thinner) result() *Series {
 	for _, e := range t.evaluations {
 		c := *e
 		c.Step, c.Tokens, c.FLOPs = slices.Clone(e.Step), slices.Clone(e.Tokens), slices.Clone(e.FLOPs)
-		c.Seconds, c.Loss = slices.Clone(e.Seconds), slices.Clone(e.Loss)
+		c.Seconds, c.Values = slices.Clone(e.Seconds), slices.Clone(e.Values)
 		s.Evaluations = append(s.Evaluations, &c)
 	}
 	for _, p := range t.points {

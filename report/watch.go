@@ -104,7 +104,9 @@ func Dashboard(r *Run, width int, color bool) string {
 				line += fmt.Sprintf("  loss %.4f", *s.Series.Mean)
 				current = x
 				for _, e := range s.Series.Evaluations {
-					line += fmt.Sprintf("  %s %.4f", foreign.Shown(e.Name), e.Last)
+					if e.Brief {
+						line += fmt.Sprintf("  %s %.4f", foreign.Shown(e.Title()), e.Last)
+					}
 				}
 			}
 		} else if l, ok := x.Values["loss"].(float64); ok {

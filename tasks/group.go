@@ -7,6 +7,54 @@ import (
 	"strings"
 )
 
+// Key is the name of a number among a result's metrics.
+type Key struct {
+	Name   string
+	Higher bool // whether a higher one is better
+}
+
+// Keys are the metrics that the result of a task or a group has, by name.
+func (c *Collection) Keys(name string) (list []Key) {
+	if t := c.Tasks[name]; t != nil {
+		for _, m := range t.Metrics {
+			list = append(list, t.keysOf(m)...)
+		}
+		return list
+	}
+	g := c.Groups[name]
+	leaves, _ := c.Leaves(name)
+	for _, m := range g.Metrics {
+		for _, key := range m.keys(leaves) {
+			if k, ok := firstKey(leaves, key); ok {
+				list = append(list, k)
+			}
+		}
+	}
+	return list
+}
+
+// keysOf are the names of a metric under each filter.
+func (t *Task) keysOf(m Metric) (list []Key) {
+	for i := range t.Filters {
+		list = append(list, Key{strings.TrimSuffix(m.Name+","+t.Filters[i].Name, ",none"), m.HigherIsBetter})
+	}
+	return list
+}
+
+// firstKey is that of the first task that has it.
+func firstKey(leaves []*Task, name string) (Key, bool) {
+	for _, t := range leaves {
+		for _, m := range t.Metrics {
+			for _, k := range t.keysOf(m) {
+				if k.Name == name {
+					return k, true
+				}
+			}
+		}
+	}
+	return Key{}, false
+}
+
 // Pool makes the metrics of a group of those of its tasks that have results, nil where none has; notes say what some of
 // them lack.
 func (c *Collection) Pool(g *Group, results map[string]*Result) (s *Result, notes []string, err error) {

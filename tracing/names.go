@@ -133,7 +133,9 @@ var Attributes = []Name{
 	{LossMean, "1", "mean loss of the steps before a spike"},
 	{Evaluation, "", "name of an evaluation between steps"},
 	{EvaluationLoss, "1", "loss that an evaluation between steps gave, nats a token"},
-	{EvaluationTokens, "{token}", "tokens that it measured"},
+	{EvaluationTokens, "{token}", "tokens that it measured, or scored and wrote"},
+	{EvaluationValues, "", "what an evaluation of tasks between steps gave, such as `hellaswag.acc 0.31, hellaswag.acc_stderr 0.0046`"},
+	{EvaluationMetric, "", "name of a value of an evaluation of tasks, such as `hellaswag.acc`"},
 	{LayersBefore, "{layer}", "layers before growth"},
 	{LayersAfter, "{layer}", "layers after growth"},
 	{MergeError, "1", "share of what adapters learnt that rounding to bf16 kept out of the weights"},
@@ -226,6 +228,9 @@ const (
 	ErrorType       = "error.type"
 
 	EvaluationTokens = "stepflow.evaluation.tokens"
+	EvaluationValues = "stepflow.evaluation.values"
+	EvaluationValue  = "stepflow.evaluation.value"
+	EvaluationMetric = "stepflow.evaluation.metric"
 
 	ExceptionType    = "exception.type"
 	ExceptionMessage = "exception.message"
@@ -265,6 +270,7 @@ const (
 var Metrics = []Metric{
 	{Loss, Gauge, "1", "mean cross entropy of the last batch, nats a token"},
 	{EvaluationLoss, Gauge, "1", "loss of the last evaluation between steps, by stepflow.evaluation, nats a token"},
+	{EvaluationValue, Gauge, "1", "values of the last evaluation of tasks between steps, by stepflow.evaluation and stepflow.evaluation.metric"},
 	{LearningRate, Gauge, "1", "learning rate of the last step"},
 	{GradNorm, Gauge, "1", "global gradient norm of the last step before clipping"},
 	{StepNumber, Gauge, "{step}", "number of the last step"},

@@ -108,7 +108,7 @@ const charts = (() => {
       const alone = spec.curves.length <= crowd;
       if (l.min && alone) series.push(polygon(l.x, l.min.map(near), l.max.map(near), part, color, .14, .35));
       if (l.low && alone) series.push(polygon(l.x, l.low.map(near), l.high.map(near), part, color, .22, 0));
-      const style = { type: "line", silent: true, showSymbol: many < 3, symbolSize: 5, itemStyle: { color }, emphasis: { disabled: true }, clip: true };
+      const style = { type: "line", silent: true, showSymbol: many < 3 || l.dots && many * 10 < across, symbolSize: 5, itemStyle: { color }, emphasis: { disabled: true }, clip: true };
       if (l.raw && alone) series.push(Object.assign({}, style, { data: points(l.raw), showSymbol: false, z: 2, lineStyle: { color, width: 1, opacity: l.min ? .5 : .35 } }));
       const grown = l.grown !== undefined && l.grown > range[0] && l.grown < range[1];
       series.push(Object.assign({}, style, { name: l.name, data: points(l.main), z: 3, lineStyle: { color, width: spec.thin ? 1.4 : 2.2, type: l.dashed ? "dashed" : "solid" },

@@ -66,7 +66,7 @@
 
   // Charts of training.
   const axes = { tokens: ["count", "tokens"], flops: ["count", "FLOPs"], seconds: ["seconds", "time of training"] };
-  const named = [["loss", "", ""], ["speed", "Throughput, tokens a second", "count"], ["mfu", "MFU, share of the measured peak", "percent"], ["lr", "Learning rate", "number"], ["norm", "Gradient norm", "number"]];
+  const named = [["loss", "", ""], ["speed", "Throughput, tokens a second", "count"], ["mfu", "MFU, share of the measured peak", "percent"], ["lr", "Learning rate", "number"], ["norm", "Gradient norm", "number"], ["share", "Tasks between steps, where higher is better", "number"]];
   const hidden = new Set(), mostCurves = 24;
   let filter = "";
 
@@ -94,6 +94,7 @@
     const step = (t.b.values || {}).result_step, k = step === undefined ? -1 : t.s.step.findIndex(s => s >= step);
     return k < 0 ? last(t.s[choice.x]) : t.s[choice.x][k];
   };
+  const asked = t => t.s.evaluations || [], titled = e => e.value === "loss" ? e.name : `${e.name} ${e.value}`;
   const specs = () => {
     const list = chosen().filter(t => !hidden.has(t.name)), [xKind, xName] = axes[choice.x], exp = choice.y === "perplexity";
     const to = l => exp && l ? l.map(v => v === null ? null : Math.exp(v)) : l;
@@ -102,12 +103,13 @@
       return Object.assign({ name: t.name, color: t.color, from, x: t.s[choice.x].map(v => from + v), step: t.s.step, band: t.band || "80 % of steps", grown: t.b.stage.grow ? from : undefined, says: `+${t.b.stage.added} layer${t.b.stage.added === 1 ? "" : "s"}` }, of(t.s));
     });
     const points = list.flatMap(t => t.r.blocks.filter(e => e.model === t.b.address && e.values && typeof e.values[choice.y] === "number").map(e => ({ x: t.at[choice.x] + ended(t), y: e.values[choice.y], color: t.color })));
-    const between = list.flatMap(t => (t.s.evaluations || []).map(e => ({ name: `${t.name} · ${e.name}`, color: t.color, from: t.at[choice.x], x: e[choice.x].map(v => t.at[choice.x] + v), step: e.step, main: to(e.loss), dots: true })));
+    const between = list.flatMap(t => asked(t).filter(e => e.value === "loss").map(e => ({ name: `${t.name} · ${e.name}`, color: t.color, from: t.at[choice.x], x: e[choice.x].map(v => t.at[choice.x] + v), step: e.step, main: to(e.values) })));
+    const shares = list.flatMap(t => asked(t).filter(e => e.higher_is_better).map(e => ({ name: `${t.name} · ${titled(e)}`, color: t.color, from: t.at[choice.x], x: e[choice.x].map(v => t.at[choice.x] + v), step: e.step, main: e.values, dots: true })));
     const spread = c => ({ main: c.mean, min: c.min, max: c.max });
     const made = {
       loss: { y: exp ? "number" : "nats", says: true, points, between, curves: curves(s => ({ main: to(s.trend.mean), low: to(s.trend.low), high: to(s.trend.high), raw: to(s.loss.mean), min: to(s.loss.min), max: to(s.loss.max) })) },
       speed: { curves: curves(s => spread(s.tokens_per_second)) }, mfu: { curves: curves(s => ({ main: s.mfu.map(v => v === null ? null : 100 * v) })) },
-      lr: { curves: curves(s => ({ main: s.learning_rate })) }, norm: { curves: curves(s => spread(s.grad_norm)) },
+      lr: { curves: curves(s => ({ main: s.learning_rate })) }, norm: { curves: curves(s => spread(s.grad_norm)) }, share: { curves: shares },
     };
     for (const [k, , y] of named) Object.assign(made[k], { x: xKind, xName, thin: k !== "loss" }, y && { y });
     return made;
@@ -163,7 +165,7 @@
       $("div", { id: "legend-filter", hidden: trained().length <= 12 }, $("label", { for: "filter" }, "Stages with "), search), $("p", { id: "legend-note", class: "soft" }), $("ul", { id: "legend" }),
       $("h3", { id: "loss-title" }, "Training loss, nats a token"), chart("loss", "Training loss of every stage; the table of stages and that of evaluations have the numbers"),
       $("p", { class: "soft", id: "loss-says" })),
-      $("div", { class: "pair" }, named.slice(1).map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low")))));
+      $("div", { class: "pair" }, named.slice(1).filter(([k]) => k !== "share" || trained().some(t => asked(t).some(e => e.higher_is_better))).map(([k, t]) => $("div", { class: "card" }, $("h3", {}, t), chart(k, t + " of every stage", "low")))));
   };
 
   // Device memory: a bar for each stage that differs, and one for the full model.
@@ -267,9 +269,9 @@
       const v = b.values;
       rows.push([label(r, b), b.model, measured(v, "loss", 4), measured(v, "stderr", 4), measured(v, "perplexity", 2), measured(v, "bits_per_byte", 4), v.tokens !== undefined ? count(v.tokens) : "", percent(v.contamination), fixed(v.unigram_entropy, 4), fixed(v.random_guess, 4)]);
     }
-    const between = page.runs.flatMap(r => stages(r).flatMap(b => ((b.stage.series || {}).evaluations || []).map(e => [`${label(r, b)} · ${e.name}`, e.count.toLocaleString("en"), fixed(e.last, 4) || "not finite", fixed(e.best, 4), e.best_step.toLocaleString("en"), time(e.took)])));
+    const between = page.runs.flatMap(r => stages(r).flatMap(b => ((b.stage.series || {}).evaluations || []).map(e => [`${label(r, b)} · ${titled(e)}`, e.count.toLocaleString("en"), e.last === null ? "not finite" : plusMinus(e.last, e.stderr), fixed(e.best, 4), e.best_step.toLocaleString("en"), time(e.took)])));
     const early = page.runs.flatMap(r => stages(r).filter(b => b.values && typeof b.values.ended === "string").map(b => $("p", {}, $("code", {}, label(r, b)), ": ", b.values.ended)));
-    return (rows.length > 0 || between.length > 0) && section("evaluation", "Evaluation", rows.length > 0 && $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)), between.length > 0 && $("div", { class: "card" }, table("Between the steps of stages: loss in nats a token", [["evaluation"], ["times", "n"], ["last", "n"], ["lowest", "n"], ["at step", "n"], ["took", "n"]], between), early));
+    return (rows.length > 0 || between.length > 0) && section("evaluation", "Evaluation", rows.length > 0 && $("div", { class: "card" }, table("Held-out loss in nats a token, with its standard error; beside it the share of the documents that have 13 words in a row in common with what was trained on, and what guessing by frequency, and guessing at random, would give", [["evaluation"], ["model"], ["loss", "n"], ["± stderr", "n"], ["perplexity", "n"], ["bits a byte", "n"], ["tokens", "n"], ["contaminated", "n"], ["unigram", "n"], ["random", "n"]], rows)), between.length > 0 && $("div", { class: "card" }, table("Between the steps of stages: loss in nats a token, and metrics of tasks ± the standard error over documents", [["evaluation"], ["times", "n"], ["last", "n"], ["best", "n"], ["at step", "n"], ["took", "n"]], between), early));
   };
   // Tasks: what each evaluated model made of them, and differences on the same documents.
   const plusMinus = (v, e) => fixed(v, 4) + (typeof e === "number" ? " ± " + fixed(e, 4) : "");

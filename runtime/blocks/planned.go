@@ -42,6 +42,9 @@ type World struct {
 	Peak     func(gpu.DType) float64        // the device's rate in FLOP/s; nil if unknown
 	Programs *program.Programs
 	Files    exportdir.Hashes // hashes of exported files
+	// Bounds are those of what stages are asked between steps, where they were planned before their tokenizer was trained: a
+	// run has the program that the plan has shown.
+	Bounds map[addr.Addr]program.Inference
 
 	Import func(addr.Addr) *dsl.Import // the import block of a block; nil if there is none
 

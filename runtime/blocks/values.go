@@ -26,13 +26,7 @@ const SamplesFile = "samples.jsonl"
 
 // StderrName names the standard error of a metric among the results of tasks. A filter comes last, as
 // lm-evaluation-harness has it: exact_match_stderr,strict-match.
-func StderrName(metric string) string {
-	name, filter, filtered := strings.Cut(metric, ",")
-	if filtered {
-		return name + "_stderr," + filter
-	}
-	return name + "_stderr"
-}
+func StderrName(metric string) string { return metrics.StderrName(metric) }
 
 // Writable replaces numbers that JSON cannot hold by null, and puts words for them under NotFinite.
 func Writable(values map[string]any) map[string]any {

@@ -52,20 +52,27 @@ type Generator struct {
 func LoadGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference,
 	folder string) (*Generator, error) {
 	i, err := loadInference(ctx, d, p, x, folder)
-	return newGenerator(i, err)
+	return i.generator(), err
 }
 
-// NewGenerator loads the program p of x with weights, as LoadGenerator does with those in a folder.
-func NewGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, from Weights) (*Generator, error) {
+// FillGenerator loads the program p of x with weights, as LoadGenerator does with those in a folder.
+func FillGenerator(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inference, from Weights) (*Generator, error) {
 	i, err := loadWeights(ctx, d, p, x, from)
-	return newGenerator(i, err)
+	return i.generator(), err
 }
 
-func newGenerator(i *inference, err error) (*Generator, error) {
-	if err != nil {
-		return nil, err
+// NewGenerator continues texts with a program that is loaded, as NewScorer scores with it.
+func NewGenerator(l gpu.Loaded, p *gpu.Program, x program.Inference) (*Generator, error) {
+	i, err := between(l, p, x)
+	return i.generator(), err
+}
+
+// generator is nil of nil.
+func (i *inference) generator() *Generator {
+	if i == nil {
+		return nil
 	}
-	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, i.Slots)}, nil
+	return &Generator{Flaw: i.flaw, inference: i, held: make([][]int32, i.Slots)}
 }
 
 // Close frees the device's memory.

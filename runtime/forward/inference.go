@@ -46,6 +46,14 @@ func loadWeights(ctx context.Context, d gpu.Device, p *gpu.Program, x program.In
 	return i, nil
 }
 
+// between makes what runs the program p of a stage that is loaded, of which x is the Inference, between its steps.
+func between(l gpu.Loaded, p *gpu.Program, x program.Inference) (*inference, error) {
+	if err := setConstants(l, p, x.Model, x.Positions(), program.BufTextConst); err != nil {
+		return nil, err
+	}
+	return newInference(l, p, x), nil
+}
+
 // newInference makes what runs a program that is loaded.
 func newInference(l gpu.Loaded, p *gpu.Program, x program.Inference) *inference {
 	i := &inference{Inference: x, program: p, loaded: l}

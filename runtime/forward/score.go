@@ -70,10 +70,11 @@ func LoadScorer(ctx context.Context, d gpu.Device, p *gpu.Program, x program.Inf
 // NewScorer scores with a program that is loaded and has its weights: that of a stage, between its steps, whose Inference
 // is x. It is not to be closed.
 func NewScorer(l gpu.Loaded, p *gpu.Program, x program.Inference) (*Scorer, error) {
-	if err := setConstants(l, p, x.Model, x.Positions(), program.BufTextConst); err != nil {
+	i, err := between(l, p, x)
+	if err != nil {
 		return nil, err
 	}
-	return &Scorer{inference: newInference(l, p, x)}, nil
+	return &Scorer{inference: i}, nil
 }
 
 // Close frees the device's memory.

@@ -196,7 +196,7 @@ func (m *Model) Generator(ctx context.Context, d gpu.Device, texts, tokens int) 
 		return nil, fmt.Errorf("the model takes %s with %d tokens, and the device has %s: ask for fewer tokens, or use another device",
 			dsl.FormatBytes(p.ArenaBytes), tokens, dsl.FormatBytes(caps.Memory))
 	}
-	return forward.NewGenerator(ctx, d, p, x, m)
+	return forward.FillGenerator(ctx, d, p, x, m)
 }
 
 // Float32 reads a tensor, adapters merged.

@@ -3,8 +3,10 @@ package metrics
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Evaluation is what an evaluation between the steps of a stage gave: a line of its own among those of the steps.
@@ -16,7 +18,8 @@ type Evaluation struct {
 	FLOPs    int64              // of the stage's steps so far, without evaluations
 	Seconds  float64            // that it took
 	Measured int64              // tokens
-	Values   map[string]float64 // by name, such as loss
+	Values   map[string]float64 // by name, such as loss, or hellaswag.acc of a task
+	Higher   []string           // names of values that are better when higher, in order; of others lower is better
 }
 
 // evaluationJSON is an evaluation in which values may be null; not_finite has the words for those.
@@ -30,6 +33,7 @@ type evaluationJSON struct {
 	Measured  int64               `json:"measured_tokens"`
 	Values    map[string]*float64 `json:"values"`
 	NotFinite map[string]string   `json:"not_finite,omitempty"`
+	Higher    []string            `json:"higher_is_better,omitempty"`
 }
 
 // evaluationStart begins the line of an evaluation, and no line of a step.
@@ -38,7 +42,7 @@ var evaluationStart = []byte(`{"evaluation":`)
 // MarshalJSON writes null for a value that is not finite, and its word into not_finite.
 func (e Evaluation) MarshalJSON() ([]byte, error) {
 	x := evaluationJSON{Name: e.Name, Step: e.Step, Time: e.Time, Tokens: e.Tokens, FLOPs: e.FLOPs, Seconds: e.Seconds,
-		Measured: e.Measured, Values: map[string]*float64{}, NotFinite: map[string]string{}}
+		Measured: e.Measured, Values: map[string]*float64{}, NotFinite: map[string]string{}, Higher: e.Higher}
 	for name, v := range e.Values {
 		if x.Values[name] = &v; !Finite(v) {
 			x.Values[name], x.NotFinite[name] = nil, Word(v)
@@ -54,7 +58,7 @@ func (e *Evaluation) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*e = Evaluation{Name: x.Name, Step: x.Step, Time: x.Time, Tokens: x.Tokens, FLOPs: x.FLOPs, Seconds: x.Seconds,
-		Measured: x.Measured, Values: map[string]float64{}}
+		Measured: x.Measured, Values: map[string]float64{}, Higher: x.Higher}
 	for name, v := range x.Values {
 		if v != nil {
 			e.Values[name] = *v
@@ -80,6 +84,53 @@ func (e *Evaluation) Scalars() (list []Scalar) {
 		list = append(list, Scalar{"eval/" + e.Name + "_" + name, e.Values[name]})
 	}
 	return list
+}
+
+// Brief are the values to show where there is little room: the loss, or of each task its first metric.
+func (e *Evaluation) Brief() (list []Scalar) {
+	if loss, ok := e.Values["loss"]; ok {
+		return []Scalar{{e.Name, loss}}
+	}
+	last := ""
+	for _, name := range slices.Sorted(maps.Keys(e.Values)) {
+		if task, _ := e.Task(name); task != last {
+			list, last = append(list, Scalar{e.Name + " " + name, e.Values[name]}), task
+		}
+	}
+	return list
+}
+
+// Task cuts the name of a value of a task into the task and the metric, whose filter may have dots too.
+func (e *Evaluation) Task(value string) (task, metric string) {
+	name, _, _ := strings.Cut(value, ",")
+	at := strings.LastIndexByte(name, '.')
+	return value[:max(at, 0)], value[at+1:]
+}
+
+// StderrName is the name under which the standard error of a value of a task stands. A filter comes last, as
+// lm-evaluation-harness has it: exact_match_stderr,strict-match.
+func StderrName(value string) string {
+	name, filter, filtered := strings.Cut(value, ",")
+	if filtered {
+		return name + "_stderr," + filter
+	}
+	return name + "_stderr"
+}
+
+// IsStderr reports whether a value is the standard error of another.
+func (e *Evaluation) IsStderr(value string) bool {
+	before, filter, is := strings.Cut(value, "_stderr")
+	_, has := e.Values[before+filter]
+	return is && has && StderrName(before+filter) == value
+}
+
+// Text lists the values.
+func (e *Evaluation) Text() string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(e.Values)) {
+		list = append(list, fmt.Sprintf("%s %.6g", name, e.Values[name]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // Numbers are the values, for what takes values of any type.

@@ -83,11 +83,23 @@ func (b *Block) Event(ctx context.Context, e Event) {
 
 // Evaluated tells of an evaluation between steps, of which the stage has so many; ctx is that of its span.
 func (b *Block) Evaluated(ctx context.Context, x *metrics.Evaluation, steps int) {
-	name, loss := tracing.KV{Key: tracing.Evaluation, Value: x.Name}, x.Values["loss"]
-	b.Tell(ctx, name, tracing.KV{Key: tracing.EvaluationTokens, Value: x.Measured},
-		tracing.KV{Key: tracing.EvaluationLoss, Value: loss}, tracing.KV{Key: tracing.Tokens, Value: x.Tokens})
-	if b.observer.Trace.Measures() {
-		b.observer.Trace.Record(ctx, tracing.EvaluationLoss, loss, b.stage(), name)
+	trace := b.observer.Trace
+	name := tracing.KV{Key: tracing.Evaluation, Value: x.Name}
+	b.Tell(ctx, name, tracing.KV{Key: tracing.EvaluationTokens, Value: x.Measured}, tracing.KV{Key: tracing.Tokens, Value: x.Tokens})
+	loss, has := x.Values["loss"]
+	if has {
+		b.Tell(ctx, tracing.KV{Key: tracing.EvaluationLoss, Value: loss})
+	} else {
+		b.Tell(ctx, tracing.KV{Key: tracing.EvaluationValues, Value: x.Text()})
+	}
+	switch {
+	case !trace.Measures():
+	case has:
+		trace.Record(ctx, tracing.EvaluationLoss, loss, b.stage(), name)
+	default:
+		for value, v := range x.Values {
+			trace.Record(ctx, tracing.EvaluationValue, v, b.stage(), name, tracing.KV{Key: tracing.EvaluationMetric, Value: value})
+		}
 	}
 	b.Event(ctx, Event{Kind: Evaluated, Evaluation: x, Steps: steps})
 }

@@ -33,16 +33,20 @@ const (
 // ErrFLOPs is the error of a stage whose step has more operations than an int64 counts.
 var ErrFLOPs = errors.New("more operations than can be counted")
 
+// ErrHeadAdapter is the error of a stage whose head has an adapter, and which is to score continuations between steps.
+var ErrHeadAdapter = errors.New("the head has an adapter: continuations cannot be scored between steps")
+
 // FullModel is the name among Programs.Made of what a stage is measured against.
 const FullModel = "full model"
 
 // Programs compiles for a device. What asks for the same program shares it.
 type Programs struct {
-	caps   gpu.Caps
-	stages map[string]compiled
-	passes map[string]*gpu.Program
-	last   []observe.Past // the passes of the latest program of a stage
-	Made   []observe.Past // the stages that were compiled so far, with the passes of each
+	caps     gpu.Caps
+	stages   map[string]compiled
+	betweens map[string]inferring
+	passes   map[string]*gpu.Program
+	last     []observe.Past // the passes of the latest program of a stage
+	Made     []observe.Past // the stages that were compiled so far, with the passes of each
 }
 
 // compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
@@ -52,24 +56,35 @@ type compiled struct {
 	micro, chunk, recompute int
 }
 
+// inferring is a program of a stage with what its Inference came to.
+type inferring struct {
+	program   *gpu.Program
+	inference Inference
+}
+
 // NewPrograms returns the programs for a device, none of them made yet.
 func NewPrograms(caps gpu.Caps) *Programs {
-	return &Programs{caps: caps, stages: map[string]compiled{}, passes: map[string]*gpu.Program{}}
+	return &Programs{caps: caps, stages: map[string]compiled{}, betweens: map[string]inferring{}, passes: map[string]*gpu.Program{}}
 }
 
 // Compile makes the stage's program, and sets with it Micro, Chunk, Recompute and SumsInF32. Where it does not fit the device it
 // gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
 // AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
-// of no layer. The program may still be too large. Errors are ErrFLOPs, graph.ErrTooLarge and those of the graph.
+// of no layer. The program may still be too large. Errors are ErrFLOPs, ErrHeadAdapter, graph.ErrTooLarge and those of the
+// graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	s.SumsInF32 = p.caps.SumsInF32()
-	if x := s.Inference; x != nil {
-		if s.adaptsHead() && x.Continuation > 0 {
-			return errors.New("an adapter on the head: continuations cannot be scored between steps")
-		}
-		x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
-		x.size(p.caps)
+	between := s.Inference
+	s.Inference = nil // what trains does not depend on it
+	err := p.training(s, checkpointing)
+	if s.Inference = between; between == nil || err != nil {
+		return err
 	}
+	return p.between(s, checkpointing)
+}
+
+// training makes the program of a stage without Inference.
+func (p *Programs) training(s *Stage, checkpointing string) error {
 	key := s.asks(checkpointing)
 	c, ok := p.stages[key]
 	if !ok {
@@ -86,6 +101,40 @@ func (p *Programs) Compile(s *Stage, checkpointing string) error {
 		p.stages[key] = c
 	}
 	s.Program, s.flops, s.Micro, s.Chunk, s.Recompute = c.program, c.flops, c.micro, c.chunk, c.recompute
+	return nil
+}
+
+// cacheShare bounds the keys and values that are kept between steps: one part of the memory that the steps take.
+const cacheShare = 8
+
+// between adds to a stage that is compiled what its Inference runs between steps: as much at once as takes no more memory for
+// activations than the steps do, a share of it for keys and values, and fits the device. It may still be too large.
+func (p *Programs) between(s *Stage, checkpointing string) error {
+	x, alone, flops := s.Inference, s.Program, *s.counted()
+	if s.adaptsHead() && x.Continuation > 0 {
+		return ErrHeadAdapter
+	}
+	x.Model, x.Params, x.DType = s.Model, s.Params, s.DType
+	x.size(p.caps)
+	key := asked("%s %s %d %d %d", s.asks(checkpointing), x.key(), s.Micro, s.Chunk, s.Recompute)
+	c, ok := p.betweens[key]
+	for start := time.Now(); !ok; {
+		if err := p.make(s); err != nil {
+			return err
+		}
+		fits := (p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory) && s.Program.TransientBytes <= alone.TransientBytes &&
+			BytesByKind(s.Program)["cache"] <= alone.ArenaBytes/cacheShare
+		if ok = fits || x.Tokens/2 < leastTokens; !ok {
+			x.halve()
+			continue
+		}
+		p.Made = append(p.Made, observe.Past{Start: start, Took: time.Since(start), Parts: p.last})
+		c = inferring{s.Program, *x}
+		p.betweens[key] = c
+	}
+	s.Program, *x = c.program, c.inference
+	s.flops = flops
+	s.flops.program = c.program
 	return nil
 }
 
@@ -130,11 +179,7 @@ func (s *Stage) asks(checkpointing string) string {
 	if s.AutoMicro {
 		micro = s.Batch // where the search begins
 	}
-	between := ""
-	if x := s.Inference; x != nil {
-		between = x.key()
-	}
-	return asked("%s %s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %t %s", between, s.Model.Key(), s.Params, s.Frozen, s.Adapters,
+	return asked("%s %#v %#v %#v %s %v %t %v %v %d %d %d %t %t %t %s", s.Model.Key(), s.Params, s.Frozen, s.Adapters,
 		s.Optimizer.Key(), scale, s.KeepsRemainders(), s.DType, s.Accumulate, s.Seq, s.Batch, micro, s.AutoMicro, s.Mask,
 		s.Fused, checkpointing)
 }

@@ -32,6 +32,11 @@ type Inference struct {
 	Tokens int // of a run of a segment, where rows are not longer: what suits the device, unless the caller sets the most
 }
 
+// Widen lets the program take what y takes too.
+func (x *Inference) Widen(y Inference) {
+	x.Context, x.Continuation, x.Texts = max(x.Context, y.Context), max(x.Continuation, y.Continuation), max(x.Texts, y.Texts)
+}
+
 // Buffers of a program of inference. Those that segments of several shapes read begin with what a run takes.
 const (
 	BufTextIDs       = "inference/ids"       // i32

@@ -50,7 +50,7 @@ type Stage struct {
 	Skip      bool // skip steps that are not finite instead of stopping
 	Recompute int  // layers, from the bottom, whose activations are computed again in the backward pass
 	// Inference is what scores and continues texts between steps, with the stage's own weights; nil for nothing. The caller sets
-	// Context, Continuation and Texts, and Tokens where the step's memory is to bound what is run at once.
+	// Context, Continuation and Texts, and Tokens where less is to be run at once than fits.
 	Inference *Inference
 
 	Program *gpu.Program // made by Programs.Compile

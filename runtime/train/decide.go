@@ -9,13 +9,46 @@ import (
 	"stepflow/runtime/words"
 )
 
-// Value is a number that an evaluation gives. It is better when lower.
+// Value is a number that an evaluation gives.
 type Value struct {
 	Evaluation string `json:"evaluation,omitempty"` // its name
 	Name       string `json:"name"`
+	Higher     bool   `json:"higher_is_better,omitempty"` // else lower is better
 }
 
 func (v Value) String() string { return v.Evaluation + "." + v.Name }
+
+// Best says what the best value is.
+func (v Value) Best() string {
+	if v.Higher {
+		return "highest"
+	}
+	return "lowest"
+}
+
+// improves reports whether a value is better than another, by more than delta.
+func (v Value) improves(x, than, delta float64) bool {
+	if v.Higher {
+		return x > than+delta
+	}
+	return x < than-delta
+}
+
+// reaches reports whether a value is as good as another.
+func (v Value) reaches(x, limit float64) bool {
+	if v.Higher {
+		return x >= limit
+	}
+	return x <= limit
+}
+
+// limit says that a value is as good as another.
+func (v Value) limit(x float64) string {
+	if v.Higher {
+		return fmt.Sprintf("%s is %g or more", v, x)
+	}
+	return fmt.Sprintf("%s is %g or less", v, x)
+}
 
 // of returns the value of an evaluation; ok is false for one of another name.
 func (v *Value) of(x *metrics.Evaluation) (value float64, ok bool) {
@@ -35,7 +68,7 @@ func (v *Value) take(s *trainstate.State, x *metrics.Evaluation) {
 	if !ok || x.Step <= b.Seen {
 		return
 	}
-	if b.Seen = x.Step; metrics.Finite(value) && (b.Step == 0 || value < b.Value) {
+	if b.Seen = x.Step; metrics.Finite(value) && (b.Step == 0 || v.improves(value, b.Value, 0)) {
 		b.Step, b.Value = x.Step, value
 	}
 }
@@ -63,8 +96,8 @@ func (e *Ending) take(s *trainstate.State, x *metrics.Evaluation) {
 		return
 	}
 	n.Seen = x.Step
-	n.Reached = e.Threshold != nil && value <= *e.Threshold
-	if metrics.Finite(value) && (n.Step == 0 || value < n.Value-e.MinDelta) {
+	n.Reached = e.Threshold != nil && e.Value.reaches(value, *e.Threshold)
+	if metrics.Finite(value) && (n.Step == 0 || e.Value.improves(value, n.Value, e.MinDelta)) {
 		n.Step, n.Value, n.Waited = x.Step, value, 0
 		return
 	}
@@ -80,7 +113,7 @@ func (e *Ending) ended(s *trainstate.State) bool {
 func (e *Ending) String() string {
 	var ways []string
 	if e.Threshold != nil {
-		ways = append(ways, fmt.Sprintf("%s is %g or less", e.Value, *e.Threshold))
+		ways = append(ways, e.Value.limit(*e.Threshold))
 	}
 	if e.Patience > 0 {
 		ways = append(ways, fmt.Sprintf("%s does not improve%s in %s", e.Value, e.more(), words.Plural(e.Patience, "evaluation")))
@@ -101,7 +134,7 @@ func (e *Ending) why(s *trainstate.State) string {
 	n := s.Ending
 	switch {
 	case e.Threshold != nil && n.Reached:
-		return fmt.Sprintf("%s is %g or less", e.Value, *e.Threshold)
+		return e.Value.limit(*e.Threshold)
 	case n.Step == 0:
 		return fmt.Sprintf("%s was not finite in %s", e.Value, words.Plural(n.Waited, "evaluation"))
 	}

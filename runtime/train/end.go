@@ -86,7 +86,7 @@ func (l *Loop) end(ctx context.Context) (why string, err error) {
 	case l.isBest():
 		return why, nil
 	}
-	best := fmt.Sprintf("the result is the model of step %d, where %s was lowest, %.4f", b.Step, l.Best, b.Value)
+	best := fmt.Sprintf("the result is the model of step %d, where %s was %s, %.4f", b.Step, l.Best, l.Best.Best(), b.Value)
 	l.block.Notice(ctx, "%s", best)
 	if why != "" {
 		best = why + "; " + best

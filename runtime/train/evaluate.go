@@ -21,17 +21,57 @@ type Evaluation struct {
 	Due  func(step int) bool // whether it follows a step; 0 is what comes before the first
 	Measure
 
-	told bool // that a value is not finite
+	told, noted bool // that a value is not finite; what is odd
 }
 
 // Measure is a way to measure a model.
 type Measure interface {
 	// Prepare reads what is measured, so that what is wrong with it shows before anything is trained.
 	Prepare(ctx context.Context) error
-	// Measure gives values by name. nll gives the loss of each position of as many sequences as a micro-batch of the stage
-	// has, [micro, seq]. A value that is not finite comes from what was given to nll last.
-	Measure(ctx context.Context, nll func(*fineweb.Batch) ([]float32, error)) (values map[string]float64, tokens int64, err error)
+	// Measure measures the model. An error of ctx is observe.ErrInterrupted.
+	Measure(ctx context.Context, m *Model) (*Measured, error)
 	Close() error
+}
+
+// Measured is what came of an evaluation.
+type Measured struct {
+	Values map[string]float64
+	Higher []string // names of values that are better when higher, in order
+	Tokens int64    // of which they are
+	Notes  []string // what is odd about what was measured, though it was; the first time
+	// Flaw says where a value comes from that is not finite, if the weights are.
+	Flaw func() (string, error)
+}
+
+// Model is the model of a stage between two steps, as it lies on the device.
+type Model struct{ loop *Loop }
+
+// NLL gives the loss of each position of as many sequences as a micro-batch has, [micro, seq].
+func (m *Model) NLL(b *fineweb.Batch) ([]float32, error) {
+	l := m.loop
+	if err := forward.Feed(l.loaded, l.stage.Program, b, 0, l.stage.Micro, l.stage.Seq); err != nil {
+		return nil, err
+	}
+	return l.probe()
+}
+
+// Flaw names the first tensor that is not finite of what NLL computed last.
+func (m *Model) Flaw() (string, error) {
+	where, err := forward.FirstNonFinite(m.loop.loaded, m.loop.stage.Program, program.SegProbe)
+	if where == "" {
+		where = "none was found when the batch was repeated"
+	}
+	return "the first tensor that is not finite: " + where, err
+}
+
+// Scorer scores continuations, of a stage that has Inference.
+func (m *Model) Scorer() (*forward.Scorer, error) {
+	return forward.NewScorer(m.loop.loaded, m.loop.stage.Program, *m.loop.stage.Inference)
+}
+
+// Generator continues texts, of a stage that has Inference.
+func (m *Model) Generator() (*forward.Generator, error) {
+	return forward.NewGenerator(m.loop.loaded, m.loop.stage.Program, *m.loop.stage.Inference)
 }
 
 // mostKept is how many positions of documents stay in memory, at 12 bytes each. Of more, the files are read each time.
@@ -79,9 +119,9 @@ func (d *Documents) Close() error {
 }
 
 // Measure gives the loss, and what follows from it.
-func (d *Documents) Measure(ctx context.Context, nll func(*fineweb.Batch) ([]float32, error)) (map[string]float64, int64, error) {
+func (d *Documents) Measure(ctx context.Context, m *Model) (*Measured, error) {
 	var sum forward.Loss
-	var failed error // of nll
+	var failed error // of the model
 	add := func(b *fineweb.Batch) error {
 		if ctx.Err() != nil {
 			failed = observe.ErrInterrupted
@@ -90,7 +130,7 @@ func (d *Documents) Measure(ctx context.Context, nll func(*fineweb.Batch) ([]flo
 			return failed
 		}
 		var x []float32
-		if x, failed = nll(b); failed == nil {
+		if x, failed = m.NLL(b); failed == nil {
 			sum.Add(b, x)
 		}
 		return failed
@@ -106,9 +146,9 @@ func (d *Documents) Measure(ctx context.Context, nll func(*fineweb.Batch) ([]flo
 	}
 	switch {
 	case failed != nil:
-		return nil, 0, failed
+		return nil, failed
 	case err != nil:
-		return nil, 0, dataError{err}
+		return nil, dataError{err}
 	}
 	values := sum.Values(d.held)
 	for name := range values {
@@ -116,7 +156,7 @@ func (d *Documents) Measure(ctx context.Context, nll func(*fineweb.Batch) ([]flo
 			delete(values, name)
 		}
 	}
-	return values, d.held.Tokens, nil
+	return &Measured{Values: values, Tokens: d.held.Tokens, Flaw: m.Flaw}, nil
 }
 
 // shown are the values that a curve has.
@@ -158,14 +198,21 @@ func (l *Loop) evaluate(ctx context.Context, made map[string]bool) error {
 // measure makes an evaluation, records it, and takes it into the state as far as it decides something.
 func (l *Loop) measure(ctx context.Context, e *Evaluation) error {
 	start := time.Now()
-	values, tokens, err := e.Measure.Measure(ctx, l.nll)
+	m, err := e.Measure.Measure(ctx, &Model{l})
 	if err != nil {
 		return err
 	}
 	x := metrics.Evaluation{Name: e.Name, Step: l.state.Step, Tokens: l.state.Tokens,
-		FLOPs: int64(l.state.Step) * l.StepFLOPs, Seconds: time.Since(start).Seconds(), Measured: tokens, Values: values}
-	if err := l.flawed(ctx, e, &x); err != nil {
+		FLOPs: int64(l.state.Step) * l.StepFLOPs, Seconds: time.Since(start).Seconds(), Measured: m.Tokens, Values: m.Values,
+		Higher: m.Higher}
+	if err := l.flawed(ctx, e, &x, m.Flaw); err != nil {
 		return err
+	}
+	if !e.noted {
+		e.noted = true
+		for _, n := range m.Notes {
+			l.block.Warn(ctx, "evaluate %q: %s", e.Name, n)
+		}
 	}
 	if err := l.metrics.WriteEvaluation(x); err != nil {
 		return err
@@ -178,16 +225,8 @@ func (l *Loop) measure(ctx context.Context, e *Evaluation) error {
 	return nil
 }
 
-// nll gives the loss of each position of as many sequences as a micro-batch has.
-func (l *Loop) nll(b *fineweb.Batch) ([]float32, error) {
-	if err := forward.Feed(l.loaded, l.stage.Program, b, 0, l.stage.Micro, l.stage.Seq); err != nil {
-		return nil, err
-	}
-	return l.probe()
-}
-
 // flawed warns of the first values of an evaluation that are not finite, and says where they come from.
-func (l *Loop) flawed(ctx context.Context, e *Evaluation, x *metrics.Evaluation) error {
+func (l *Loop) flawed(ctx context.Context, e *Evaluation, x *metrics.Evaluation, flaw func() (string, error)) error {
 	bad := slices.DeleteFunc(slices.Sorted(maps.Keys(x.Values)), func(name string) bool { return metrics.Finite(x.Values[name]) })
 	if len(bad) == 0 || e.told {
 		return nil
@@ -196,18 +235,17 @@ func (l *Loop) flawed(ctx context.Context, e *Evaluation, x *metrics.Evaluation)
 	var where string
 	err := l.cut(ctx, func() error {
 		f, err := l.weightFlaw()
-		if where = f.String(); err == nil && where == "" {
-			where, err = forward.FirstNonFinite(l.loaded, l.stage.Program, program.SegProbe)
+		if err != nil || f.Found() {
+			where = "the first tensor that is not finite: " + f.String()
+			return err
 		}
+		where, err = flaw()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if where == "" {
-		where = "none was found when the batch was repeated"
-	}
-	l.block.Warn(ctx, "evaluate %q after step %d: %s is %s; the first tensor that is not finite: %s. Training goes on, and "+
-		"later ones are in the curve alone", e.Name, x.Step, bad[0], metrics.Text(x.Values[bad[0]]), where)
+	l.block.Warn(ctx, "evaluate %q after step %d: %s is %s; %s. Training goes on, and later ones are in the curve alone", e.Name,
+		x.Step, bad[0], metrics.Text(x.Values[bad[0]]), where)
 	return nil
 }

@@ -43,7 +43,7 @@ type Job struct {
 
 	Evaluations []*Evaluation // between steps
 	Ending      *Ending       // when it ends before its last step; nil for never
-	Best        *Value        // the result is the model with the lowest; nil for the last
+	Best        *Value        // the result is the model with the best; nil for the last
 
 	Async bool    // the device works while the host goes on
 	Peak  float64 // of the device in FLOP/s, as measured; 0 where that is not known

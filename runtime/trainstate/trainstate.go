@@ -30,10 +30,10 @@ type State struct {
 	Best           *Best            `json:"keep_best,omitempty"` // nil where the last model is the result
 }
 
-// Best is the lowest value that evaluations gave so far, by which the stage's result is chosen.
+// Best is the best value that evaluations gave so far, by which the stage's result is chosen.
 type Best struct {
 	Seen  int     `json:"seen"` // step of the latest evaluation
-	Step  int     `json:"step"` // of the lowest; 0 while none was finite
+	Step  int     `json:"step"` // of the best; 0 while none was finite
 	Value float64 `json:"value"`
 }
 
@@ -43,7 +43,7 @@ type Ending struct {
 	Step    int     `json:"step"` // of the latest that was an improvement; 0 while none was finite
 	Value   float64 `json:"value"`
 	Waited  int     `json:"waited"`  // evaluations since
-	Reached bool    `json:"reached"` // the latest was as low as it is to be
+	Reached bool    `json:"reached"` // the latest was as good as it is to be
 }
 
 // Seam is what the end of a stage measured.

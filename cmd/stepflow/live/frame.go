@@ -287,7 +287,9 @@ func (r *row) training(rates map[string]float64, now time.Time) []field {
 		list = append(list, field{text: fmt.Sprintf("%5s tokens/s", words.Count(rate)), rank: 4})
 	}
 	for _, e := range r.evaluated {
-		list = append(list, field{text: foreign.Shown(e.Name) + " " + lossText(e.Values["loss"]), rank: 3})
+		for _, x := range e.Brief() {
+			list = append(list, field{text: foreign.Shown(x.Tag) + " " + lossText(x.Value), rank: 3})
+		}
 	}
 	list = append(list, field{text: fmt.Sprintf("lr %.2e", m.LearningRate), rank: 7})
 	if m.MFU > 0 && seconds > 0 { // over the same steps as the rate

@@ -13,6 +13,7 @@ import (
 	bpe "stepflow/fineweb/tokenizer"
 	"stepflow/runtime/blocks"
 	"stepflow/runtime/blocks/data"
+	"stepflow/runtime/blocks/task"
 	"stepflow/runtime/train"
 	"stepflow/runtime/words"
 )
@@ -20,19 +21,21 @@ import (
 // Evaluation is an evaluate block inside train: it measures the model between steps.
 type Evaluation struct {
 	Name        string
-	EverySteps  int     // steps between evaluations; 0 where EveryTokens says it
-	EveryTokens float64 // of training
-	OnStart     bool    // there is one before the first step
-	Data        *data.Data
+	EverySteps  int        // steps between evaluations; 0 where EveryTokens says it
+	EveryTokens float64    // of training
+	OnStart     bool       // there is one before the first step
+	Data        *data.Data // nil where it measures tasks
 	Windows     fineweb.Windows
+	Tasks       *task.Suite // nil where it measures documents
 
-	takes data.Takes
+	takes data.Takes  // of documents
+	asked *task.Asked // of tasks
 }
 
 // soundEvaluations checks the evaluations of a train block, and what their values decide.
 func soundEvaluations(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	seen := map[string]bool{}
-	var values []string
+	var values, open []string // those that are known here, and what begins others
 	for _, d := range t.List("evaluate") {
 		if seen[d.Label] {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Two evaluations of one name",
@@ -44,33 +47,65 @@ func soundEvaluations(t *dsl.Decoded) (diags hcl.Diagnostics) {
 			diags = append(diags, d.Error("every_tokens", "How often", fmt.Sprintf("evaluate %q takes exactly one of "+
 				"every_steps and every_tokens.", d.Label)))
 		}
+		diags = append(diags, soundMeasured(d)...)
+		if d.Has("tasks") {
+			open = append(open, d.Label+".")
+			continue
+		}
 		for _, v := range measures {
 			values = append(values, d.Label+"."+v)
 		}
 	}
-	return append(diags, soundRules(t, values)...)
+	return append(diags, soundRules(t, values, open)...)
+}
+
+// soundMeasured checks what an evaluation measures.
+func soundMeasured(d *dsl.Decoded) (diags hcl.Diagnostics) {
+	if has := d.Has("tasks"); has == d.Has("data") && (!has || d.Known("tasks")) {
+		return hcl.Diagnostics{d.Error("tasks", "What is measured", fmt.Sprintf("evaluate %q takes exactly one of data, for a loss, "+
+			"and tasks.", d.Label))}
+	}
+	of, not := "data", []string{"data_files", "num_fewshot", "limit", "fewshot_seed"}
+	if d.Has("tasks") {
+		of, not = "tasks", []string{"max_tokens"}
+	}
+	for _, attr := range not {
+		if d.Given(attr) {
+			diags = append(diags, d.Error(attr, "Not measured", fmt.Sprintf("evaluate %q measures %s, and %s is not for that: leave "+
+				"it out.", d.Label, of, attr)))
+		}
+	}
+	return diags
 }
 
 // evaluations reads what is evaluated between steps, and what that decides.
 func (s *Stage) evaluations(p *blocks.Planned, t *dsl.Decoded) (diags hcl.Diagnostics) {
 	for _, d := range t.List("evaluate") {
-		ref, word, _ := d.Ref("data")
 		e := &Evaluation{Name: d.Label, EverySteps: d.Int("every_steps"), EveryTokens: d.Float("every_tokens"),
-			OnStart: d.Bool("on_start"),
-			Data:    p.World.Find(ref).Block.(*data.Data), // not used as an input: it changes no bit
-			Windows: fineweb.Windows{Split: data.Splits[word], Length: s.Seq, Limit: int64(d.Int("max_tokens")), EndOfText: true}}
-		diags = append(diags, s.HeldOut(d, e.Data, ref, e.Windows.Split)...)
-		if e.Data.Conversations() && s.Tunes() == nil {
-			diags = append(diags, Untuned(d, e.Data)...)
-		}
-		if e.Data.Source.DocumentMask != s.Mask {
-			diags = append(diags, d.Error("data", "Another document mask", fmt.Sprintf("document_mask of %s is %t, and that of "+
-				"%s, which the stage trains on, is %t. The model is measured by the program that trains it: make them the "+
-				"same, or use an evaluate block of its own after the stage.", ref, e.Data.Source.DocumentMask, s.Data.Addr, s.Mask)))
+			OnStart: d.Bool("on_start")}
+		if !d.Has("tasks") {
+			diags = append(diags, s.documents(p, d, e)...)
 		}
 		s.Evaluations = append(s.Evaluations, e)
 	}
 	s.readRules(t)
+	return diags
+}
+
+// documents reads what documents an evaluation measures.
+func (s *Stage) documents(p *blocks.Planned, d *dsl.Decoded, e *Evaluation) hcl.Diagnostics {
+	ref, word, _ := d.Ref("data")
+	e.Data = p.World.Find(ref).Block.(*data.Data) // not used as an input: it changes no bit
+	e.Windows = fineweb.Windows{Split: data.Splits[word], Length: s.Seq, Limit: int64(d.Int("max_tokens")), EndOfText: true}
+	diags := s.HeldOut(d, e.Data, ref, e.Windows.Split)
+	if e.Data.Conversations() && s.Tunes() == nil {
+		diags = append(diags, Untuned(d, e.Data)...)
+	}
+	if e.Data.Source.DocumentMask != s.Mask {
+		diags = append(diags, d.Error("data", "Another document mask", fmt.Sprintf("document_mask of %s is %t, and that of "+
+			"%s, which the stage trains on, is %t. The model is measured by the program that trains it: make them the "+
+			"same, or use an evaluate block of its own after the stage.", ref, e.Data.Source.DocumentMask, s.Data.Addr, s.Mask)))
+	}
 	return diags
 }
 
@@ -153,8 +188,11 @@ func (s *Stage) often(e *Evaluation) string {
 	return fmt.Sprintf("every %s tokens", words.Count(e.EveryTokens))
 }
 
-// flops predicts the operations of an evaluation, which runs whole micro-batches.
+// flops predicts the operations of an evaluation. On documents it runs whole micro-batches.
 func (s *Stage) flops(e *Evaluation) float64 {
+	if e.Tasks != nil {
+		return e.asked.FLOPs(s.Program, *s.Inference)
+	}
 	micros := (e.takes.Sequences + int64(s.Micro) - 1) / int64(s.Micro)
 	return float64(micros) * float64(s.ProbeFLOPs())
 }
@@ -163,6 +201,10 @@ func (s *Stage) flops(e *Evaluation) float64 {
 func (s *Stage) forecastEvaluations(ctx context.Context, from int, t *dsl.Decoded) (flops float64, diags hcl.Diagnostics) {
 	list := t.List("evaluate")
 	for i, e := range s.Evaluations {
+		if e.Tasks != nil {
+			flops += float64(s.count(e, from)) * s.flops(e)
+			continue
+		}
 		var err error
 		if e.takes, err = e.Data.Takes(ctx, s.Tokenizer.Ready(), e.Windows); err != nil {
 			diags = append(diags, data.Unfit(list[i], "data", err)...)
@@ -184,10 +226,17 @@ func (s *Stage) evaluationLines() (list []blocks.Line) {
 			when = append(when, "after the last")
 		}
 		text := fmt.Sprintf("%s: %s; %d", e.Name, strings.Join(when, ", "), n)
-		if e.takes.Tokens > 0 {
+		what := ""
+		switch {
+		case e.Tasks != nil:
+			what = e.Tasks.Summary()
+		case e.takes.Tokens > 0:
+			what = fmt.Sprintf("%s tokens, %s", words.Count(e.takes.Tokens), e.takes.How)
+		}
+		if what != "" {
 			flops := s.flops(e)
-			text += fmt.Sprintf(" of %s tokens, %s, %sFLOP each: %.1f %% on top of the stage's", words.Count(e.takes.Tokens),
-				e.takes.How, words.Count(flops), 100*flops*float64(n)/s.Figures.FLOPs)
+			text += fmt.Sprintf(" of %s, %sFLOP each: %.1f %% on top of the stage's", what, words.Count(flops),
+				100*flops*float64(n)/s.Figures.FLOPs)
 		}
 		list = append(list, blocks.Line{About: "evaluation", Text: text})
 	}
@@ -195,7 +244,7 @@ func (s *Stage) evaluationLines() (list []blocks.Line) {
 		list = append(list, blocks.Line{About: "ends", Text: "earlier if " + s.Ending.String()})
 	}
 	if s.Best != nil {
-		list = append(list, blocks.Line{About: "result", Text: fmt.Sprintf("the model with the lowest %s", s.Best)})
+		list = append(list, blocks.Line{About: "result", Text: fmt.Sprintf("the model with the %s %s", s.Best.Best(), s.Best)})
 	}
 	return list
 }
@@ -203,12 +252,17 @@ func (s *Stage) evaluationLines() (list []blocks.Line) {
 // measuring returns what evaluates between steps for a run.
 func (s *Stage) measuring(tok *bpe.Tokenizer) (list []*train.Evaluation) {
 	for _, e := range s.Evaluations {
-		w := e.Windows
-		w.Batch = s.Micro
-		list = append(list, &train.Evaluation{Name: e.Name, Due: func(step int) bool { return s.due(e, step) },
-			Measure: &train.Documents{Tokenizer: tok, Windows: w, Open: func(ctx context.Context) (*fineweb.Set, error) {
+		x := &train.Evaluation{Name: e.Name, Due: func(step int) bool { return s.due(e, step) }}
+		if e.Tasks != nil {
+			x.Measure = &answers{suite: e.Tasks, tok: tok, positions: s.Model.MaxPositionEmbeddings}
+		} else {
+			w := e.Windows
+			w.Batch = s.Micro
+			x.Measure = &train.Documents{Tokenizer: tok, Windows: w, Open: func(ctx context.Context) (*fineweb.Set, error) {
 				return s.Tunes().Open(ctx, e.Data, w.Open, tok)
-			}}})
+			}}
+		}
+		list = append(list, x)
 	}
 	return list
 }

@@ -60,7 +60,9 @@ func (s *Stage) measuredBy(all []*blocks.Planned) (list []measured) {
 		}
 		if m, ok := p.Block.(*Stage); ok && m.Imported == nil && m.comesFrom(s) {
 			for _, e := range m.Evaluations {
-				list = append(list, measured{p, e.Name, e.Data, e.Windows})
+				if e.Data != nil {
+					list = append(list, measured{p, e.Name, e.Data, e.Windows})
+				}
 			}
 		}
 	}

@@ -41,9 +41,17 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 	if diags = append(diags, s.imports(ctx, p, d)...); diags.HasErrors() {
 		return nil, diags
 	}
+	if s.Imported == nil {
+		if diags = append(diags, s.tasks(ctx, p, d.Block("train"))...); diags.HasErrors() {
+			return nil, diags
+		}
+	}
 	mode := d.Block("train").Str("activation_checkpointing")
 	programs := p.World.Programs
 	err := programs.Compile(&s.Stage, mode)
+	if diags := s.uncompiled(d.Block("train"), err); diags.HasErrors() {
+		return nil, diags
+	}
 	if err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
@@ -58,7 +66,9 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		if diags := s.passes(ctx, p, d); diags.HasErrors() {
 			return nil, diags
 		}
-		p.CheckFits(s.Program.ArenaBytes, "the stage", s.remedy(mode))
+		if err := s.checkFits(p, mode); err != nil {
+			return nil, blocks.Problem(d, "train", "Stage cannot be compiled", err)
+		}
 	}
 	if s.Vanilla, err = programs.Vanilla(&s.Stage, s.whole(m), mode); err != nil {
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Full model cannot be compiled", s.Micro, s.Seq,
@@ -75,6 +85,25 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		known["result_step"] = known["steps"]
 	}
 	return known, nil
+}
+
+// checkFits checks that the program fits the device.
+func (s *Stage) checkFits(p *blocks.Planned, checkpointing string) error {
+	what, remedy := "the stage", s.remedy(checkpointing)
+	if s.Inference != nil {
+		alone := s.Stage
+		alone.Inference = nil
+		if err := p.World.Programs.Compile(&alone, checkpointing); err != nil {
+			return err
+		}
+		if least := alone.Program.ArenaBytes; least <= p.World.Caps.Memory {
+			what = fmt.Sprintf("the stage, which takes %s without the tasks that it is measured on between steps,",
+				dsl.FormatBytes(least))
+			remedy = "Lower num_fewshot, leave the task with the longest documents out, or lower micro_batch_size"
+		}
+	}
+	p.CheckFits(s.Program.ArenaBytes, what, remedy)
+	return nil
 }
 
 // remedy says what would make the stage smaller, of what it does not do yet.

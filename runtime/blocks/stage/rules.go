@@ -12,12 +12,12 @@ import (
 	"stepflow/runtime/train"
 )
 
-// measures are the values that an evaluation gives and that may decide something. All are better when lower.
+// measures are the values that an evaluation on documents gives and that may decide something. All are better when lower.
 var measures = []string{"loss", "perplexity", "bits_per_byte"}
 
-// soundRules checks what the values of evaluations decide.
-func soundRules(t *dsl.Decoded, values []string) hcl.Diagnostics {
-	diags := knownValue(t, "keep_best", values)
+// soundRules checks what the values of evaluations decide. Of values that begin as open says, only the plan knows.
+func soundRules(t *dsl.Decoded, values, open []string) hcl.Diagnostics {
+	diags := knownValue(t, "keep_best", values, open)
 	stop := t.Block("stop_when")
 	if stop == nil {
 		return diags
@@ -25,24 +25,33 @@ func soundRules(t *dsl.Decoded, values []string) hcl.Diagnostics {
 	if !stop.Has("patience") && !stop.Has("threshold") {
 		diags = append(diags, stop.Error("patience", "Never ends", "stop_when takes patience, threshold, or both."))
 	}
-	return append(diags, knownValue(stop, "value", values)...)
+	return append(diags, knownValue(stop, "value", values, open)...)
 }
 
 // knownValue checks that an attribute names a value that an evaluation gives.
-func knownValue(d *dsl.Decoded, attr string, values []string) hcl.Diagnostics {
+func knownValue(d *dsl.Decoded, attr string, values, open []string) hcl.Diagnostics {
 	v := d.Str(attr)
+	begins := func(name string) bool { return strings.HasPrefix(v, name) }
 	switch {
-	case !d.Known(attr) || slices.Contains(values, v):
+	case !d.Known(attr) || slices.Contains(values, v) || slices.ContainsFunc(open, begins):
 		return nil
-	case len(values) == 0:
+	case len(values)+len(open) == 0:
 		return hcl.Diagnostics{d.Error(attr, "Nothing evaluated", fmt.Sprintf("%s needs an evaluation between steps: add a "+
 			"block such as evaluate \"validation\" to train.", attr))}
-	case d.Sensitive[attr]:
-		return hcl.Diagnostics{d.Error(attr, "Unknown value", fmt.Sprintf("%s is not a value that an evaluation of this train "+
-			"block gives.", attr))}
 	}
-	return hcl.Diagnostics{d.Error(attr, "Unknown value", fmt.Sprintf("%s is %q, which no evaluation of this train block "+
-		"gives.%s They give %s.", attr, v, dsl.Suggest(v, values), strings.Join(values, ", ")))}
+	for _, name := range open {
+		values = append(values, fmt.Sprintf("those of the tasks of evaluate %q", strings.TrimSuffix(name, ".")))
+	}
+	return unknownValue(d, attr, "no evaluation of this train block gives", values)
+}
+
+// unknownValue is the error of an attribute that names a value that nothing gives, where there are others.
+func unknownValue(d *dsl.Decoded, attr, none string, values []string) hcl.Diagnostics {
+	text := fmt.Sprintf("%s is not a value that an evaluation of this train block gives.", attr)
+	if v := d.Str(attr); !d.Sensitive[attr] {
+		text = fmt.Sprintf("%s is %q, which %s.%s There are %s.", attr, v, none, dsl.Suggest(v, values), strings.Join(values, ", "))
+	}
+	return hcl.Diagnostics{d.Error(attr, "Unknown value", text)}
 }
 
 // readRules reads what the values of evaluations decide.
@@ -81,6 +90,10 @@ type decided struct {
 func (s *Stage) rules() (r decided) {
 	describe := func(v train.Value) (train.Value, string) {
 		e := s.evaluation(v.Evaluation)
+		if e.Tasks != nil {
+			return train.Value{Name: v.Name, Higher: v.Higher}, fmt.Sprintf("task %s every %d %v", e.Tasks.Of(e.taskOf(v)),
+				e.EverySteps, e.EveryTokens)
+		}
 		return train.Value{Name: v.Name}, fmt.Sprintf("%s split %d every %d %v, %d", s.world.ID(e.Data.Addr),
 			int(e.Windows.Split), e.EverySteps, e.EveryTokens, e.Windows.Limit)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"stepflow/fineweb/tokenizer"
 	"stepflow/gpu"
@@ -172,6 +173,49 @@ func (s *Suite) Told() (list []string) {
 		}
 	}
 	return list
+}
+
+// Value is a number among the results of a suite.
+type Value struct {
+	Task string // or group
+	tasks.Key
+}
+
+func (v Value) String() string { return v.Task + "." + v.Name }
+
+// Values are the metrics of those that are told.
+func (s *Suite) Values() (list []Value) {
+	for _, name := range s.Told() {
+		for _, k := range s.all.Keys(name) {
+			list = append(list, Value{name, k})
+		}
+	}
+	return list
+}
+
+// Numbers are the metrics of those that are told, with their standard errors, as "hellaswag.acc" and
+// "hellaswag.acc_stderr".
+func (s *Suite) Numbers(results map[string]*tasks.Result) map[string]float64 {
+	list := map[string]float64{}
+	for _, name := range s.Told() {
+		r := results[name]
+		for key, x := range r.Metrics {
+			list[name+"."+key] = x
+		}
+		for key, x := range r.Stderr {
+			list[name+"."+blocks.StderrName(key)] = x
+		}
+	}
+	return list
+}
+
+// Summary says how much is asked, once that is known.
+func (s *Suite) Summary() string {
+	documents, requests := 0, 0
+	for _, x := range s.leaves {
+		documents, requests = documents+x.asked, requests+x.requests
+	}
+	return fmt.Sprintf("%s, %s, %s", strings.Join(s.Names, ", "), words.Plural(documents, "document"), words.Plural(requests, "request"))
 }
 
 // Lines say how much is asked, once that is known.

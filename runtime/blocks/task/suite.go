@@ -41,6 +41,7 @@ type leaf struct {
 	shots           int
 	eval, examples  fineweb.Source // examples is without patterns where there are none
 	documents       int64          // of the split that is measured; JSON lines may be blank
+	identity        string         // a hash of the task, its examples and its documents
 	asked, requests int
 }
 
@@ -64,13 +65,15 @@ func newSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(add
 	}
 	identity := sha256.New()
 	for _, x := range s.leaves {
-		if err := x.plan(ctx, w, d, s.alone, identity); err != nil {
+		own := sha256.New()
+		if err := x.plan(ctx, w, d, s.alone, io.MultiWriter(identity, own)); err != nil {
 			attr := "tasks"
 			if d.Given("data_files") {
 				attr = "data_files"
 			}
 			return nil, blocks.Problem(d, attr, "Unusable task", fmt.Errorf("%s: %w", x.Name, err))
 		}
+		x.identity = hex.EncodeToString(own.Sum(nil))
 	}
 	s.identity = hex.EncodeToString(identity.Sum(nil))
 	return s, nil
@@ -78,6 +81,18 @@ func newSuite(ctx context.Context, w *blocks.World, d *dsl.Decoded, use func(add
 
 // Identity is a hash of the tasks, their examples and their documents, apart from Names, Limit and Seed.
 func (s *Suite) Identity() string { return s.identity }
+
+// Of identifies what decides the numbers of one of Told.
+func (s *Suite) Of(name string) string {
+	leaves, _ := s.all.Leaves(name)
+	text := fmt.Sprintf("%s limit %d seed %d", name, s.Limit, s.Seed)
+	for _, x := range s.leaves {
+		if slices.ContainsFunc(leaves, func(t *tasks.Task) bool { return t.Name == x.Name }) {
+			text += " " + x.identity
+		}
+	}
+	return text
+}
 
 // find reads which tasks are meant.
 func (s *Suite) find(w *blocks.World, d *dsl.Decoded, use func(addr.Addr) blocks.Block) hcl.Diagnostics {
