@@ -116,12 +116,13 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "With `sft`, the tokens that count in the loss. `assistant`, the default: what the assistant said, as " +
 						"the template's `{% generation %}` blocks mark it, or as each of his messages lengthens the text. " +
 						"`completion`: what follows the prompt, of `messages` the last one. `all`: everything."},
-				{Name: "packing", Type: cty.String, OneOf: []string{"bfd", "none"},
+				{Name: "packing", Type: cty.String, OneOf: []string{"bfd", "wrapped", "none"},
 					Doc: "With `sft`, how conversations share sequences. `bfd`, the default: best fit decreasing, whole and " +
-						"masked from each other. `none`: each has a sequence of its own."},
-				{Name: "truncation_mode", Type: cty.String, OneOf: []string{"keep_start", "drop"},
+						"masked from each other. `wrapped`: one after the other without a mask, cut where a sequence is full. " +
+						"`none`: each has a sequence of its own."},
+				{Name: "truncation_mode", Type: cty.String, OneOf: []string{"keep_start", "keep_end", "drop"},
 					Doc: "With `sft`, what becomes of a conversation that is longer than a sequence: its start is kept, the " +
-						"default, or it is left out. Both are counted, and so are those of which nothing that counts in the loss " +
+						"default, or its end, or it is left out. All are counted, and so are those of which nothing that counts in the loss " +
 						"is left."},
 				{Name: "neftune_noise_alpha", Type: cty.Number, Above: at(0), Max: at(1e6),
 					Doc: "With `sft`, adds noise to the embeddings in training, uniform within alpha / sqrt(`sequence_length` hidden_size) " +
