@@ -40,7 +40,7 @@ var may = map[string]string{
 		"runtime/observe runtime/program runtime/results runtime/state runtime/words tracing",
 
 	"runtime/blocks/all": "dsl dsl/addr runtime/blocks " + kinds,
-	"runtime/blocks/export": "chat foreign dsl dsl/addr ops fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
+	"runtime/blocks/export": "chat foreign dsl dsl/addr ops ops/peft fineweb/hub fineweb/tokenizer gpu runtime/blocks runtime/blocks/data runtime/blocks/model " +
 		"runtime/blocks/stage runtime/checkpoint runtime/durable runtime/exportdir runtime/forward " +
 		"runtime/gguf runtime/llamacpp runtime/modelcard runtime/observe runtime/state runtime/words tracing",
 	"runtime/blocks/evaluate": "dsl dsl/addr tasks runtime/blocks/task ops ops/arch fineweb fineweb/tokenizer gpu runtime/blocks runtime/blocks/data " +

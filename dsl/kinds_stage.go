@@ -71,7 +71,7 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 			Doc: "`bf16`: 2-byte weights and gradients, fp32 master weights and optimizer states. `fp32`: everything " +
 				"in fp32."},
 		{Name: "seed", Type: cty.Number, Whole: true, Min: at(0), Max: at(maxWhole), Default: num(0),
-			Doc: "Seed of adapters and of growth at random positions."},
+			Doc: "Seed of adapters, of growth at random positions, and of the noise of `neftune_noise_alpha`."},
 	},
 	Blocks: []Nested{
 		{Name: "grow", Label: []string{"interpolation", "stack", "copy"},
@@ -116,13 +116,17 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "With `sft`, the tokens that count in the loss. `assistant`, the default: what the assistant said, as " +
 						"the template's `{% generation %}` blocks mark it, or as each of his messages lengthens the text. " +
 						"`completion`: what follows the prompt, of `messages` the last one. `all`: everything."},
-				{Name: "packing", Type: cty.String, OneOf: []string{"bfd", "none"},
+				{Name: "packing", Type: cty.String, OneOf: []string{"bfd", "wrapped", "none"},
 					Doc: "With `sft`, how conversations share sequences. `bfd`, the default: best fit decreasing, whole and " +
-						"masked from each other. `none`: each has a sequence of its own."},
-				{Name: "truncation_mode", Type: cty.String, OneOf: []string{"keep_start", "drop"},
+						"masked from each other. `wrapped`: one after the other without a mask, cut where a sequence is full. " +
+						"`none`: each has a sequence of its own."},
+				{Name: "truncation_mode", Type: cty.String, OneOf: []string{"keep_start", "keep_end", "drop"},
 					Doc: "With `sft`, what becomes of a conversation that is longer than a sequence: its start is kept, the " +
-						"default, or it is left out. Both are counted, and so are those of which nothing that counts in the loss " +
+						"default, or its end, or it is left out. All are counted, and so are those of which nothing that counts in the loss " +
 						"is left."},
+				{Name: "neftune_noise_alpha", Type: cty.Number, Above: at(0), Max: at(1e6),
+					Doc: "With `sft`, adds noise to the embeddings in training, uniform within alpha / sqrt(`sequence_length` hidden_size) " +
+						"(NEFTune, arXiv 2310.05914; its authors try 5, 10 and 15). Default: none."},
 				{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens", Group: "horizon",
 					Doc: "Horizon of the schedule; exactly one of `tokens`, `steps`, `flops` and `epochs`. If it is raised, the " +
 						"stage [goes on from its end](refactoring.md#training-a-finished-stage-longer) where its " +
@@ -133,8 +137,8 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 				{Name: "flops", Type: cty.Number, Above: at(0), Max: at(1e30), Unit: "FLOPs", Group: "horizon",
 					Doc: "Horizon as floating-point operations of the compiled step."},
 				{Name: "epochs", Type: cty.Number, Above: at(0), Max: at(1e6), Unit: "passes over the data", Group: "horizon",
-					Doc: "Horizon as passes over the conversations of `sft`, which the plan counts; the tokenizer must be " +
-						"known then, and the data local."},
+					Doc: "Horizon as passes over the conversations of `sft`, which must be local: the plan counts them, or " +
+						"the run once it has trained the tokenizer."},
 				{Name: "stop_at", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1),
 					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +
 						"raised, the stage goes on from its end."},

@@ -115,7 +115,13 @@ func TestConversationsArePackedWhole(t *testing.T) {
 func TestTunedStreamGoesOn(t *testing.T) {
 	s := conversations(t, 1500, func(i int) int { return 2 + i*11%61 })
 	s.ValidationFraction = 0.1
-	tuning := Tuning{Pack: true}
+	for _, tuning := range []Tuning{{Pack: true}, {Wrap: true}} {
+		goesOn(t, s, tuning)
+	}
+}
+
+func goesOn(t *testing.T, s Source, tuning Tuning) {
+	t.Helper()
 	m := tunedStream(t, s, tuning, 48, Position{})
 	var want []*Batch
 	for range 80 {
@@ -137,6 +143,48 @@ func TestTunedStreamGoesOn(t *testing.T) {
 		if !slices.Equal(b.IDs, x.IDs) || !slices.Equal(b.Targets, x.Targets) || !slices.Equal(b.Segments, x.Segments) || fmt.Sprint(b.Cursor) != fmt.Sprint(x.Cursor) {
 			t.Fatalf("after batch %d, at %+v, another batch follows", i, want[i].Cursor)
 		}
+	}
+}
+
+// TestWrapped: conversations follow one another as in TRL's "wrapped", cut where a sequence is full, and the first token of one is
+// predicted from the one before it where it counts.
+func TestWrapped(t *testing.T) {
+	s := conversations(t, 4, func(i int) int { return 2 + i })
+	s.Shuffle = false
+	b, err := tunedStream(t, s, Tuning{Wrap: true}, 5, Position{}).Next(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const no = Ignored
+	for name, x := range map[string][2][]int32{
+		"ids":      {b.IDs, {1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 0}},
+		"targets":  {b.Targets, {1, no, 2, 2, no, 3, 3, 3, no, no, 4, 4, 4, no, no}},
+		"segments": {b.Segments, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1}},
+	} {
+		if !slices.Equal(x[0], x[1]) {
+			t.Errorf("%s: %v, want %v", name, x[0], x[1])
+		}
+	}
+	if at := b.Documents[4]; len(b.Documents) != 5 || at.Token != 1 || at.At != 10 || at.N != 4 || b.Truncated != 0 {
+		t.Errorf("the conversations lie at %+v", b.Documents)
+	}
+}
+
+// TestKeepEnd: the last tokens of a long conversation stay, with those that count.
+func TestKeepEnd(t *testing.T) {
+	s := conversations(t, 1, func(int) int { return 9 })
+	set := setOf(t, s)
+	tuning := Tuning{End: true, Encode: func(string, string) ([]int32, []bool, int, error) {
+		return []int32{1, 2, 3, 4, 5, 6}, []bool{false, true, false, true, false, true}, 0, nil
+	}}
+	set.Tune(&tuning)
+	m, err := set.Stream(Train, nil, 4, Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := m.Next(1)
+	if err != nil || !slices.Equal(b.IDs, []int32{3, 4, 5, 6}) || !slices.Equal(b.Targets, []int32{4, Ignored, 6, Ignored}) || b.Truncated != 1 {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 

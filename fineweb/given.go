@@ -60,8 +60,11 @@ func (c *Corpus) givenTo(at Cursor, tok *tokenizer.Tokenizer, seq int) (*given, 
 		return nil, err
 	}
 	for _, row := range s.tuned.rows[:s.tuned.given] {
-		for _, i := range row {
-			x := &s.tuned.examples[i]
+		for _, p := range row {
+			if p.lo > 0 {
+				continue // it began in the sequence before
+			}
+			x := &s.tuned.examples[p.example]
 			g.begun[x.piece.number] = append(g.begun[x.piece.number], x.row)
 		}
 	}

@@ -15,18 +15,26 @@ type Tuning struct {
 	// of special tokens that stand in the row itself, which are text. It is called by several goroutines at a time.
 	Encode func(form, row string) (ids []int32, loss []bool, quoted int, err error)
 	Pack   bool // several conversations share a sequence, masked from each other
+	Wrap   bool // they follow one another without a mask, and are cut where a sequence is full; none is too long
 	Drop   bool // those that are longer than a sequence are left out; else their ends are
+	End    bool // or their starts
 }
 
 // fate is what becomes of a conversation in sequences of so many tokens.
 type fate struct{ kept, truncated, masked bool }
 
 func (t *Tuning) fate(loss []bool, seq int) (f fate) {
-	f.truncated = len(loss) > seq
-	if f.truncated && t.Drop {
-		return f
+	if t.Wrap {
+		return fate{kept: true}
 	}
-	f.kept = len(loss) >= 2 && slices.Contains(loss[1:min(len(loss), seq)], true)
+	if f.truncated = len(loss) > seq; f.truncated {
+		if t.Drop {
+			return f
+		}
+		lo, hi := t.cut(len(loss), seq)
+		loss = loss[lo:hi]
+	}
+	f.kept = len(loss) >= 2 && slices.Contains(loss[1:], true)
 	f.masked = !f.kept
 	return f
 }
@@ -52,12 +60,15 @@ type example struct {
 	sum    tokenSum // of the whole conversation
 }
 
+// portion is tokens [lo, hi) of an example.
+type portion struct{ example, lo, hi int }
+
 // tuned is what a stream of conversations has in memory.
 type tuned struct {
 	examples []example
-	rows     [][]int // of the sequences, the examples in them
-	given    int     // sequences that were handed out
-	from     Cursor  // of the first row that was read for them
+	rows     [][]portion // of the sequences, what they hold
+	given    int         // sequences that were handed out
+	from     Cursor      // of the first row that was read for them
 	next     *rawExample
 	here     Cursor // of next
 	used     bool   // the data are used up after these
@@ -152,7 +163,8 @@ func (s *Stream) take(x *rawExample) error {
 		return s.corpus.flawed(x.piece, x.row, x.err)
 	}
 	t.quoted += int64(x.quoted)
-	f := s.corpus.tuning.fate(x.loss, s.seq)
+	tuning := s.corpus.tuning
+	f := tuning.fate(x.loss, s.seq)
 	if f.truncated {
 		t.truncated++
 	}
@@ -164,15 +176,56 @@ func (s *Stream) take(x *rawExample) error {
 	}
 	sum := tokenSum(0).add(s.tok, x.ids)
 	if f.truncated {
-		x.ids, x.loss = slices.Clone(x.ids[:s.seq]), slices.Clone(x.loss[:s.seq])
+		lo, hi := tuning.cut(len(x.ids), s.seq)
+		x.ids, x.loss = slices.Clone(x.ids[lo:hi]), slices.Clone(x.loss[lo:hi])
 	}
 	t.examples = append(t.examples, example{x.ids, x.loss, x.origin, x.piece, x.row, sum})
 	return nil
 }
 
-// arrange puts the examples into sequences: the longest first, each where the least room is left that it fits into (best
-// fit decreasing). Then the sequences are put in the order of their first conversations, or shuffled.
+// cut returns which of n tokens stay of a conversation that is to have so many at most.
+func (t *Tuning) cut(n, most int) (lo, hi int) {
+	if t.End {
+		return max(0, n-most), n
+	}
+	return 0, min(n, most)
+}
+
+// wrap puts the examples into sequences one after the other, as TRL's "wrapped" does.
+func (s *Stream) wrap() {
+	t := s.tuned
+	left := 0
+	for i, x := range t.examples {
+		for lo := 0; lo < len(x.ids); {
+			if left == 0 {
+				t.rows, left = append(t.rows, nil), s.seq
+			}
+			n := min(left, len(x.ids)-lo)
+			last := len(t.rows) - 1
+			t.rows[last] = append(t.rows[last], portion{i, lo, lo + n})
+			lo, left = lo+n, left-n
+		}
+	}
+}
+
+// arrange puts the examples into sequences, in the order of their first conversations, or shuffled.
 func (s *Stream) arrange() {
+	t := s.tuned
+	if s.corpus.tuning.Wrap {
+		s.wrap()
+	} else {
+		s.fit()
+	}
+	if s.corpus.source.Shuffle {
+		number := uint64(t.from.Round)<<32 | uint64(t.from.Document)
+		r := rand.New(rand.NewPCG(s.corpus.source.Seed^uint64(t.from.Epoch)*0x9e3779b97f4a7c15, ofSequences^number))
+		r.Shuffle(len(t.rows), func(i, j int) { t.rows[i], t.rows[j] = t.rows[j], t.rows[i] })
+	}
+}
+
+// fit puts whole examples into sequences: the longest first, each where the least room is left that it fits into (best fit
+// decreasing).
+func (s *Stream) fit() {
 	t := s.tuned
 	order := make([]int, len(t.examples))
 	for i := range order {
@@ -194,17 +247,13 @@ func (s *Stream) arrange() {
 			room, t.rows = append(room, s.seq), append(t.rows, nil)
 		}
 		room[best] -= n
-		t.rows[best] = append(t.rows[best], i)
+		t.rows[best] = append(t.rows[best], portion{i, 0, n})
 	}
+	byExample := func(a, b portion) int { return cmp.Compare(a.example, b.example) }
 	for _, r := range t.rows {
-		slices.Sort(r)
+		slices.SortFunc(r, byExample)
 	}
-	slices.SortFunc(t.rows, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
-	if s.corpus.source.Shuffle {
-		number := uint64(t.from.Round)<<32 | uint64(t.from.Document)
-		r := rand.New(rand.NewPCG(s.corpus.source.Seed^uint64(t.from.Epoch)*0x9e3779b97f4a7c15, ofSequences^number))
-		r.Shuffle(len(t.rows), func(i, j int) { t.rows[i], t.rows[j] = t.rows[j], t.rows[i] })
-	}
+	slices.SortFunc(t.rows, func(a, b []portion) int { return byExample(a[0], b[0]) })
 }
 
 // ofSequences is what is permuted; see order.go.
@@ -261,17 +310,24 @@ func (s *Stream) nextTuned(sequences int) (*Batch, error) {
 }
 
 // lay appends a sequence: its conversations, one after the other, and what is left of its length, which counts nowhere.
-func (s *Stream) lay(b *Batch, row []int) {
+func (s *Stream) lay(b *Batch, row []portion) {
 	left := s.seq
-	for segment, i := range row {
-		x := &s.tuned.examples[i]
-		b.Documents = append(b.Documents, Extent{x.origin, len(b.IDs), len(x.ids), 0})
-		b.conversation(x.ids, x.loss, int32(segment))
-		if s.watched.has(x.sum) {
+	var ids []int32
+	var loss []bool
+	for segment, p := range row {
+		x := &s.tuned.examples[p.example]
+		b.Documents = append(b.Documents, Extent{x.origin, len(b.IDs) + len(ids), p.hi - p.lo, p.lo})
+		left -= p.hi - p.lo
+		if s.corpus.tuning.Wrap { // the first token of a conversation is predicted from the one before it
+			ids, loss = append(ids, x.ids[p.lo:p.hi]...), append(loss, x.loss[p.lo:p.hi]...)
+		} else {
+			b.conversation(x.ids[p.lo:p.hi], x.loss[p.lo:p.hi], int32(segment))
+		}
+		if p.lo == 0 && s.watched.has(x.sum) {
 			s.met++
 		}
-		left -= len(x.ids)
 	}
+	b.conversation(ids, loss, 0)
 	b.pad(left)
 }
 

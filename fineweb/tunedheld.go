@@ -26,7 +26,8 @@ func (m *Set) heldTuned(tok *tokenizer.Tokenizer, w Windows, visit func(*Batch) 
 				return false, err
 			}
 			h.held.Specials += int64(quoted)
-			h.take(ids[:min(len(ids), w.Length)], loss)
+			lo, hi := corpus.tuning.cut(len(ids), w.Length)
+			h.take(ids[lo:hi], loss[lo:hi])
 			return h.failed == nil, nil
 		})
 		if h.failed != nil {

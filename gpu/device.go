@@ -152,12 +152,19 @@ func ToBF16Stochastic(x float32, seed uint32, i int64) uint16 {
 	if x != x {
 		return ToBF16(x)
 	}
+	return uint16((math.Float32bits(x) + uint32(splitmix(seed, i)>>48)) >> 16)
+}
+
+// splitmix is splitmix64 of a seed, a whole number below 2^24, and an element.
+func splitmix(seed uint32, i int64) uint64 {
 	z := uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return uint16((math.Float32bits(x) + uint32(z>>48)) >> 16)
+	return z ^ z>>31
 }
+
+// Uniform is the number in [-1, 1) that a seed, a whole number below 2^24, draws for an element.
+func Uniform(seed uint32, i int64) float32 { return float32(splitmix(seed, i)>>40)*0x1p-23 - 1 }
 
 // FromBF16 widens exactly.
 func FromBF16(u uint16) float32 { return math.Float32frombits(uint32(u) << 16) }

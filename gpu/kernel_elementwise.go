@@ -40,6 +40,20 @@ var elementwiseKernels = []Kernel{
 		},
 	},
 	{
+		Name: "uniform_noise",
+		Formula: "y[r,c] = x[r,c] + alpha u, with u drawn uniformly from [-1, 1) by splitmix64 of seed[0], a whole number below 2^24, " +
+			"and the element, number (r + rows seed[1]) Cols + c; columns from Cols on stay (inputs x, seed)",
+		Attrs:   []string{"Alpha", "Cols"},
+		InPlace: [][2]int{{0, 0}},
+		FLOPs:   elementwise(2),
+		Infer: func(_ Attrs, in []Type) ([]Type, error) {
+			if err := arity(in, 2, 2); err != nil {
+				return nil, err
+			}
+			return []Type{in[0]}, needType("the seed", in[1], Type{Shape{2}, F32})
+		},
+	},
+	{
 		Name:    "swiglu",
 		Formula: "y = g sigmoid(g) u (inputs g, u); Shazeer 2020, arXiv 2002.05202",
 		InPlace: [][2]int{{0, 0}, {0, 1}},

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTuneAsTRL takes a step on all rows that tools/parity/sft.py wrote, packed and not: its loss is that which TRL's
-// SFTTrainer computes.
+// TestTuneAsTRL takes a step on all rows that tools/parity/sft.py wrote, packed and not, and cut to fewer tokens than most have in
+// each way: its loss is that which TRL's SFTTrainer computes.
 func TestTuneAsTRL(t *testing.T) {
 	root := given(t, "STEPFLOW_TUNE")
 	folders, err := filepath.Glob(filepath.Join(root, "*", "expected.json"))
@@ -27,6 +27,10 @@ func TestTuneAsTRL(t *testing.T) {
 			LossOn string `json:"loss_on"`
 			IDs    [][]int32
 			Loss   float64
+			Cut    map[string]struct {
+				IDs  [][]int32
+				Loss float64
+			}
 		}
 		must(t, json.Unmarshal(b, &want))
 		dir := t.TempDir()
@@ -34,17 +38,22 @@ func TestTuneAsTRL(t *testing.T) {
 			"optimizer \"adamw\" \"o\" { learning_rate = 0.0001 }\n", filepath.Join(from, "tokenizer.json"), from)
 		names := map[string]float64{}
 		for i, w := range want {
-			text += fmt.Sprintf("data \"conversations\" \"d%d\" { source = %q }\n", i, filepath.Join(from, w.Form+".jsonl"))
-			for _, packing := range []string{"none", "bfd"} {
-				name := fmt.Sprintf("s%d-%s", i, packing)
-				names[name] = w.Loss
-				sequences := len(w.IDs)
-				if packing == "bfd" {
-					sequences = packed(w.IDs, 128)
-				}
+			text += fmt.Sprintf("data \"conversations\" \"d%d\" {\n source = %q\n shuffle = false\n }\n", i, filepath.Join(from, w.Form+".jsonl"))
+			add := func(way string, loss float64, length, sequences int, more string) {
+				name := fmt.Sprintf("s%d-%s", i, way)
+				names[name] = loss
 				text += fmt.Sprintf("stage %q {\n model = model.llama.m\n train {\n objective = \"sft\"\n data = data.conversations.d%d\n tokenizer = "+
-					"tokenizer.huggingface.t\n optimizer = optimizer.adamw.o\n sequence_length = 128\n batch_size = %d\n steps = 1\n loss_on = %q\n packing = %q\n }\n}\n",
-					name, i, sequences, w.LossOn, packing)
+					"tokenizer.huggingface.t\n optimizer = optimizer.adamw.o\n sequence_length = %d\n batch_size = %d\n steps = 1\n loss_on = %q\n %s\n }\n}\n",
+					name, i, length, sequences, w.LossOn, more)
+			}
+			add("none", w.Loss, 128, len(w.IDs), `packing = "none"`)
+			add("bfd", w.Loss, 128, packed(w.IDs, 128), `packing = "bfd"`)
+			for way, cut := range w.Cut {
+				more := fmt.Sprintf("packing = \"none\"\n truncation_mode = %q", way)
+				if way == "wrapped" {
+					more = `packing = "wrapped"`
+				}
+				add(way, cut.Loss, 24, len(cut.IDs), more)
 			}
 		}
 		must(t, os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text), 0o644))

@@ -24,6 +24,7 @@ var shipped = []struct {
 	{"paper/plan-relora.golden", []string{"source=data/*.parquet", "method=relora"}},
 	{"paper/plan-tuned.golden", []string{"source=data/*.parquet", "instructions=data/go-docs-pairs.jsonl", `tasks=["piqa"]`,
 		`task_files={piqa="data/piqa.jsonl"}`}},
+	{"paper/plan-tuned-lora.golden", []string{"source=data/*.parquet", "instructions=data/go-docs-pairs.jsonl", "tuning_rank=64"}},
 }
 
 const pipelines = "../../pipelines"

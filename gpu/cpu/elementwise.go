@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -273,6 +274,19 @@ func putStochastic(b buffer, lo int, x []float32, seed uint32) {
 	for i, v := range x {
 		to[i] = gpu.ToBF16Stochastic(v, seed, int64(lo+i))
 	}
+}
+
+func bindUniformNoise(d *Device, l *loaded, x *gpu.Launch) func() {
+	seed, alpha := l.f32(x.In[1]), float32(x.Attrs.Alpha)
+	rows := x.Out[0].Type.Shape.Rows()
+	cols := cmp.Or(x.Attrs.Cols, x.Out[0].Type.Shape.Cols())
+	return d.rowwise(l, x.Out, x.In[:1], func(r int, x [][]float32) {
+		at := (int64(seed[1])*int64(rows) + int64(r)) * int64(cols)
+		copy(x[0], x[1])
+		for c, v := range x[1][:cols] {
+			x[0][c] = v + float32(alpha*gpu.Uniform(uint32(seed[0]), at+int64(c)))
+		}
+	})
 }
 
 func bindBiasAdd(d *Device, l *loaded, x *gpu.Launch) func() {

@@ -27,6 +27,7 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"slice_grad":         bindSliceGrad,
 	"cast_stochastic":    bindCastStochastic,
 	"bias_add":           bindBiasAdd,
+	"uniform_noise":      bindUniformNoise,
 	"sum_rows":           bindSumRows,
 	"sum":                bindSum,
 	"sum_squares":        bindSumSquares,

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -39,6 +40,7 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"cast":             bindCast,
 	"cast_stochastic":  bindCastStochastic,
 	"bias_add":         bindBiasAdd,
+	"uniform_noise":    bindUniformNoise,
 	"sum":              bindSum("sum"),
 	"sum_squares":      bindSum("sum_squares"),
 	"sum_rows":         bindColumns("sum_rows", 1),
@@ -237,6 +239,12 @@ func bindCastStochastic(b *binder, x *gpu.Launch) work {
 	c := flatCall("cast_stochastic", x.Out[0].Type.DType, elems(x.Out[0]), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))
 	c.Kernel = "cast_stochastic" // from f32 to bf16 only
 	return work{c}
+}
+
+func bindUniformNoise(b *binder, x *gpu.Launch) work {
+	cols := x.Out[0].Type.Shape.Cols()
+	return work{flatCall("uniform_noise", x.Out[0].Type.DType, elems(x.Out[0]), int64(cols), int64(cmp.Or(x.Attrs.Cols, cols)),
+		float32(x.Attrs.Alpha), b.at(x.Out[0]), b.at(x.In[0]), b.at(x.In[1]))}
 }
 
 func bindBiasAdd(b *binder, x *gpu.Launch) work {

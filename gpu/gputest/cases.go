@@ -23,7 +23,7 @@ func Cases() (list []Case) {
 
 // floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
 var floats32 = map[string][]int{
-	"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2},
+	"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "uniform_noise": {1},
 	"attention_grad": {5}, "cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0},
 }
 
@@ -152,6 +152,8 @@ func rows(n, cols int) (list []Case) {
 	x, w, r := f32(n, cols), f32(cols), f32(n)
 	list = []Case{
 		{Kernel: "bias_add", In: ops(x, w), Tol: 1e-7},
+		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 0.5}, In: ops(x, f32(2)), Positive: []int{1}, Large: []int{1}, Tol: 1e-7},
+		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 2, Cols: (cols + 1) / 2}, In: ops(x, f32(2)), Positive: []int{1}, Large: []int{1}, Tol: 1e-7},
 		{Kernel: "sum_rows", In: ops(x), Tol: 2e-6},
 		{Kernel: "sum_rows", In: ops(x, w), Tol: 2e-6},
 	}

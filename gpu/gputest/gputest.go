@@ -67,6 +67,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 	t.Run("stochastic rounding", func(t *testing.T) {
 		stochastic(t, open)
 		castStochastic(t, open)
+		noise(t, open)
 	})
 	t.Run("skipped updates", func(t *testing.T) { unchanged(t, open) })
 	t.Run("equal logits", func(t *testing.T) { ties(t, open) })

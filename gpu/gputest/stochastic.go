@@ -3,6 +3,7 @@ package gputest
 import (
 	"bytes"
 	"math"
+	"slices"
 	"testing"
 
 	"stepflow/gpu"
@@ -84,5 +85,52 @@ func castStochastic(t *testing.T, open func() gpu.Device) {
 		if want := gpu.FromBF16(gpu.ToBF16Stochastic(x[i], seed, int64(i))); y != want && !(y != y && want != want) {
 			t.Fatalf("element %d, %g, became %g, not %g", i, x[i], y, want)
 		}
+	}
+}
+
+// noise holds a device to the very draws of gpu.Uniform, padded or not, and alike for a batch and for its two halves.
+func noise(t *testing.T, open func() gpu.Device) {
+	const rows, cols, seed = 40, 33, 16777215
+	d := open()
+	defer d.Close()
+	draw := func(rows, wide int, number float32) (list []float32) {
+		c := Case{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 1, Cols: cols}, In: []gpu.Type{f32(rows, wide), f32(2)}}
+		p, err := Program(c, d.Caps(), nil)
+		check(t, err)
+		l, err := d.Load(p)
+		check(t, err)
+		defer l.Close()
+		in, out := p.Launches[0].In, p.Launches[0].Out[0]
+		check(t, l.CopyIn(in[0], gpu.Float32Bytes(make([]float32, rows*wide), gpu.F32)))
+		check(t, l.CopyIn(in[1], gpu.Float32Bytes([]float32{seed, number}, gpu.F32)))
+		check(t, l.Run(0, 1, false))
+		got := make([]byte, out.Type.Bytes())
+		check(t, l.CopyOut(got, out))
+		for i, v := range gpu.BytesFloat32(got, gpu.F32) {
+			if i%wide < cols {
+				list = append(list, v)
+			} else if v != 0 {
+				t.Fatalf("padding became %g", v)
+			}
+		}
+		return list
+	}
+	want := make([]float32, rows*cols)
+	for i := range want {
+		want[i] = gpu.Uniform(seed, int64(i))
+	}
+	for name, got := range map[string][]float32{"whole": draw(rows, cols, 0), "padded": draw(rows, 40, 0),
+		"halves": append(draw(rows/2, cols, 0), draw(rows/2, cols, 1)...)} {
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: other draws than those of gpu.Uniform", name)
+		}
+	}
+	mean, most := 0.0, 0.0
+	for _, v := range want {
+		mean += float64(v) / (rows * cols)
+		most = math.Max(most, math.Abs(float64(v)))
+	}
+	if math.Abs(mean) > 6/math.Sqrt(3*rows*cols) || most > 1 || most < 0.99 {
+		t.Errorf("the mean of the draws is %g, and the largest %g", mean, most)
 	}
 }

@@ -79,6 +79,7 @@ func wideRows(rows, cols int) []Case {
 	ids, dy, table := i32(1, rows), f32(1, rows, cols), f32(9, cols)
 	return []Case{
 		{Kernel: "bias_add", In: []gpu.Type{x, w}, Tol: 1e-7},
+		{Kernel: "uniform_noise", Attrs: gpu.Attrs{Alpha: 0.5}, In: []gpu.Type{x, f32(2)}, Positive: []int{1}, Large: []int{1}, Tol: 1e-7},
 		{Kernel: "sum_rows", In: []gpu.Type{x}, Tol: 2e-6},
 		{Kernel: "rmsnorm", Attrs: gpu.Attrs{Eps: 1e-5}, In: []gpu.Type{x, w}, Tol: 2e-6},
 		{Kernel: "rmsnorm_grad_x", In: []gpu.Type{x, x, w, r}, Tol: 3e-6},

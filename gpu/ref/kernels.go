@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"cmp"
 	"math"
 
 	"stepflow/gpu"
@@ -29,6 +30,16 @@ var kernels = map[string]func(a gpu.Attrs, in, out []mat){
 	"normalize": func(a gpu.Attrs, in, out []mat) {
 		norm := math.Max(math.Sqrt(in[1].v[0]), a.Eps)
 		out[0].each(func(r, c int) float64 { return in[0].at(r, c) / norm })
+	},
+	"uniform_noise": func(a gpu.Attrs, in, out []mat) {
+		cols := cmp.Or(a.Cols, out[0].cols)
+		seed, first := uint32(in[1].v[0]), int64(in[1].v[1])*int64(out[0].rows)
+		out[0].each(func(r, c int) float64 {
+			if c >= cols {
+				return in[0].at(r, c)
+			}
+			return in[0].at(r, c) + a.Alpha*float64(gpu.Uniform(seed, (first+int64(r))*int64(cols)+int64(c)))
+		})
 	},
 	"bias_add": func(_ gpu.Attrs, in, out []mat) {
 		out[0].each(func(r, c int) float64 { return in[0].at(r, c) + in[1].v[c] })

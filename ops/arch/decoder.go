@@ -11,6 +11,9 @@ type Inputs struct {
 	Segments  graph.Value            // [batch, seq] i32; none when attention crosses documents
 	Constants map[string]graph.Value // those that Model.Constants lists, by name
 
+	Noise      graph.Value // [2] f32, of uniform_noise, which is added to the embeddings; none for none
+	NoiseScale float64
+
 	Cache     *Cache      // of earlier tokens; nil where all tokens of a text are in its row
 	Positions graph.Value // [batch, seq] i32, of the tokens in their texts; none without a cache
 }
@@ -68,6 +71,9 @@ func (m Model) hidden(g *graph.Graph, weight func(name string) graph.Value, in I
 	linear graph.Projection) graph.Value {
 	g.At(-1, module(EmbedTokens))
 	x := g.Op1("embedding", gpu.Attrs{}, in.IDs, weight(EmbedTokens))
+	if in.Noise.Valid() {
+		x = g.Op1("uniform_noise", gpu.Attrs{Alpha: in.NoiseScale, Cols: counted(x, gpu.Shape.Cols, m.HiddenSize)}, x, in.Noise)
+	}
 	for i := range m.NumHiddenLayers {
 		l := layer{Model: m, g: g, weight: weight, in: in, linear: linear, index: i}
 		x = l.add(x, l.attention, inputNorm, attentionNorm)

@@ -126,9 +126,10 @@ func (g *Graph) spread(v, d Value) Value {
 // vjp gives, for each kernel that has a derivative, the gradients of its inputs from those of its
 // outputs. need tells which inputs matter; an entry for one that does not may be left out as zero.
 var vjp = map[string]func(g *Graph, n *node, dy []Value, need []bool) []Value{
-	"copy":  func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return dy },
-	"add":   func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return []Value{dy[0], dy[0]} },
-	"scale": func(g *Graph, n *node, dy []Value, _ []bool) []Value { return g.Op("scale", n.attrs, dy[0]) },
+	"copy":          func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return dy },
+	"add":           func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return []Value{dy[0], dy[0]} },
+	"scale":         func(g *Graph, n *node, dy []Value, _ []bool) []Value { return g.Op("scale", n.attrs, dy[0]) },
+	"uniform_noise": func(_ *Graph, _ *node, dy []Value, _ []bool) []Value { return []Value{dy[0], {}} },
 	"slice": func(g *Graph, n *node, dy []Value, _ []bool) []Value {
 		return g.Op("slice_grad", gpu.Attrs{Lo: n.attrs.Lo, Cols: n.in[0].Shape().Cols()}, dy[0])
 	},

@@ -10,10 +10,14 @@ import (
 type Config struct {
 	PEFTType      string          `json:"peft_type"`
 	TaskType      string          `json:"task_type"`
+	Base          string          `json:"base_model_name_or_path,omitempty"`
+	Revision      string          `json:"revision,omitempty"` // of the base
+	Inference     bool            `json:"inference_mode,omitempty"`
 	R             int             `json:"r"`
 	Alpha         float64         `json:"lora_alpha"`
 	UseRSLora     bool            `json:"use_rslora"`
-	TargetModules json.RawMessage `json:"target_modules"` // names, or a pattern
+	TargetModules json.RawMessage `json:"target_modules"`            // names, or a pattern
+	ModulesToSave []string        `json:"modules_to_save,omitempty"` // that lie whole beside the adapters
 	Bias          string          `json:"bias"`
 	Dropout       float64         `json:"lora_dropout"`
 	FanInFanOut   bool            `json:"fan_in_fan_out"`
@@ -43,6 +47,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("r is %d: it is at least 1", c.R)
 	case c.Bias != "" && c.Bias != "none":
 		return fmt.Errorf("bias is %q: adapters with biases are not read", c.Bias)
+	case len(c.ModulesToSave) > 0:
+		return fmt.Errorf("modules_to_save is %q: modules beside the adapters are not read", c.ModulesToSave)
 	case c.FanInFanOut:
 		return errors.New("fan_in_fan_out is true: transposed weights are not read")
 	case c.DoRA:

@@ -139,7 +139,7 @@ output "flops" {
 output "tokens" { value = sum([for s in module.run.stages : s.tokens]) }
 
 output "peak_bytes" {
-  value       = max([for s in module.run.stages : s.peak_bytes]...)
+  value       = max([for s in concat(module.run.stages, stage.tuned) : s.peak_bytes]...)
   description = "device memory of the largest stage"
 }
 

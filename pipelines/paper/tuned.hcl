@@ -1,5 +1,5 @@
-# After pre-training, alike for every method: instruction tuning of the whole model, and downstream tasks before and after
-# it. Both read data that are not FineWeb's, so both are left out unless they are named.
+# After pre-training, alike for every method: instruction tuning of the whole model or of adapters on it, and downstream tasks
+# before and after it. Both read data that are not FineWeb's, so both are left out unless they are named.
 
 variable "instructions" {
   type        = string
@@ -17,9 +17,16 @@ variable "tuning_tokens" {
   }
 }
 
+variable "tuning_rank" {
+  type        = number
+  default     = null
+  description = "rank of the adapters to tune, of which the memory is far below the peak of the methods; the whole model if not given"
+}
+
 variable "tuning_learning_rate" {
-  type    = number
-  default = 2e-5
+  type        = number
+  default     = null
+  description = "2e-5 if not given, and 2e-4 with adapters"
 }
 
 variable "tasks" {
@@ -51,13 +58,22 @@ data "conversations" "instructions" {
 }
 
 optimizer "adamw" "tuning" {
-  learning_rate = var.tuning_learning_rate
+  learning_rate = coalesce(var.tuning_learning_rate, var.tuning_rank == null ? 2e-5 : 2e-4)
   weight_decay  = 0
+}
+
+peft "lora" "tuning" {
+  count          = var.tuning_rank == null ? 0 : 1
+  r              = var.tuning_rank
+  lora_alpha     = 2 * var.tuning_rank
+  target_modules = ["all-linear"]
 }
 
 stage "tuned" {
   count     = local.tuned
   from      = module.run.model
+  freeze    = var.tuning_rank == null ? [] : ["*"]
+  adapter   = var.tuning_rank == null ? null : peft.lora.tuning[0]
   precision = coalesce(var.precision, local.size.precision)
   train {
     objective                = "sft"

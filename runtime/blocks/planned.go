@@ -24,6 +24,7 @@ type Planned struct {
 	Hashed   map[string]string // attributes as the recipe hashes them
 	Secret   map[string]string // sensitive attributes in plain text
 	Warnings []string
+	Later    string // why it can be planned only after others have run, where its attributes do not say so; "" if it is planned
 	TooLarge string // why the device cannot run it; apply refuses before anything runs
 	World    *World
 }

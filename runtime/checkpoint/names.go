@@ -7,6 +7,7 @@ const (
 	IndexFile         = ModelFile + ".index.json" // says which file a tensor is in, of weights in several
 	AdapterFile       = "adapter_model.safetensors"
 	AdapterConfigFile = "adapter_config.json"
+	MergedAdapterFile = "merged_adapter.safetensors" // of a result: the adapters as they were when they were merged
 	OptimizerFile     = "optimizer.safetensors"
 	TrainerFile       = "trainer_state.json"
 	ConfigFile        = "config.json"

@@ -30,7 +30,7 @@ const replacedName = "replaced.json"
 
 // keyFiles match what makes programs read a folder as a model: it is removed first and comes back last, so that a folder
 // with files of two models never reads as one. An export has one.
-var keyFiles = regexp.MustCompile(`^config\.json$|\.gguf$`)
+var keyFiles = regexp.MustCompile(`^(adapter_)?config\.json$|\.gguf$`)
 
 // keyOf returns the key file among those of an export; "" if there is none.
 func keyOf(files map[string]checkpoint.Digest) string {
@@ -48,8 +48,9 @@ var tmpName = regexp.MustCompile(`^\.stepflow-export-[0-9a-f]{16}$`)
 const tmpPrefix = ".stepflow-export-"
 
 // known are the names of the files that an export may consist of.
-var known = regexp.MustCompile(`^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$` +
+var known = regexp.MustCompile(`^(config|adapter_config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$` +
 	`|^chat_template\.jinja$|^README\.md$|^model-(F32|F16|BF16|Q8_0)\.gguf$` +
+	`|^adapter_model\.safetensors$` +
 	`|^model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors$|^model\.safetensors\.index\.json$`)
 
 // CardName is the name of the model card, which gives way: where the user has one of his own, or changed ours, his stays and
@@ -60,7 +61,7 @@ const CardName = "README.md"
 func Names() []string {
 	return []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
 		"special_tokens_map.json", "chat_template.jinja", "model.safetensors", "model-00001-of-00002.safetensors",
-		"model.safetensors.index.json", "model-F16.gguf", ManifestName}
+		"model.safetensors.index.json", "model-F16.gguf", "adapter_config.json", "adapter_model.safetensors", ManifestName}
 }
 
 // Manifest says what was exported. It depends on nothing else: two runs of one pipeline leave the same bytes.

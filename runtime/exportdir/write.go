@@ -58,7 +58,7 @@ func (f *Folder) Write(m Manifest, parts []checkpoint.Part) (err error) {
 		}
 	}
 	if keyOf(m.Files) == "" {
-		return errors.New("an export needs a file that makes it a model: config.json or a .gguf file")
+		return errors.New("an export needs a file that makes it a model: config.json, adapter_config.json or a .gguf file")
 	}
 	old := Manifest{Version: version, Files: c.Ours}
 	for _, name := range c.Unlisted { // of an early export, which may be replaced

@@ -251,6 +251,9 @@ func (f *Fold) known(ctx context.Context, a *Action, d *dsl.Decoded) (map[string
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	if a.Later != "" {
+		return nil, append(diags, f.later(ctx, a, d, a.Later)...)
+	}
 	err := f.decide(ctx, a)
 	if err == nil {
 		err = f.unkept(a)

@@ -34,6 +34,7 @@ const (
 	BufScale    = "input/scale"    // [1]: 1 / valid targets of the whole batch
 	BufHyper    = "input/hyper"    // [trainable, gpu.HyperLen]
 	BufLoss     = "output/loss"    // [1]: mean over the valid targets of the batch
+	BufNoise    = "input/noise"    // [2]: seed and number of the micro-batch, of the noise on embeddings
 	BufNorm     = "output/grad_norm"
 	BufSquares  = "output/grad_squares" // [1]: of a fused update, the sum of squares of the gradients
 	BufNLL      = "output/nll"          // [batch, seq]
@@ -118,6 +119,7 @@ type stageBuilder struct {
 	in        arch.Inputs
 	targets   graph.Value // [micro, seq]
 	scale     graph.Value // [1]
+	noise     graph.Value // [2], with NEFTuneAlpha
 	loss, nll graph.Value // outputs
 	linear    graph.Projection
 	trainable []ops.Param
@@ -146,7 +148,7 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 		b.merge()
 	}
 	b.g.Segment(SegProbe, gpu.Forward)
-	b.g.Update(b.nll, b.forward())
+	b.g.Update(b.nll, b.forward(b.in))
 	if s.Inference != nil {
 		b.addInference(caps)
 	}
@@ -159,6 +161,9 @@ func (b *stageBuilder) declare() {
 	b.in = b.modelInputs(s.Model, s.Micro, s.Seq, s.Mask)
 	b.targets = b.input(BufTargets, gpu.I32, s.Micro, s.Seq)
 	b.scale = b.input(BufScale, gpu.F32, 1)
+	if s.NEFTuneAlpha > 0 {
+		b.noise = b.input(BufNoise, gpu.F32, 2)
+	}
 	b.loss = b.output(BufLoss, 1)
 	b.nll = b.output(BufNLL, s.Micro, s.Seq)
 	b.linear = graph.Projection(arch.Plain)
@@ -210,14 +215,14 @@ func (b *stageBuilder) declareMerges() {
 }
 
 // forward gives the loss of each position of the micro-batch, [micro, seq].
-func (b *stageBuilder) forward() graph.Value {
+func (b *stageBuilder) forward(in arch.Inputs) graph.Value {
 	s := b.s
 	if s.adaptsHead() {
-		logits := s.Model.Logits(b.g, b.weight, b.in, b.linear)
+		logits := s.Model.Logits(b.g, b.weight, in, b.linear)
 		b.g.At(-1, "loss")
 		return s.Model.CrossEntropy(b.g, logits, b.targets)
 	}
-	return s.Model.Loss(b.g, b.weight, b.in, b.targets, s.Chunk, b.linear)
+	return s.Model.Loss(b.g, b.weight, in, b.targets, s.Chunk, b.linear)
 }
 
 // zero clears the gradients and the loss.
@@ -238,7 +243,11 @@ func (b *stageBuilder) zero() {
 func (b *stageBuilder) micro() {
 	g := b.g
 	g.Segment(SegMicro, gpu.Forward)
-	nll := b.forward()
+	in := b.in
+	if b.s.NEFTuneAlpha > 0 {
+		in.Noise, in.NoiseScale = b.noise, b.s.noiseScale()
+	}
+	nll := b.forward(in)
 	g.At(-1, "loss")
 	seed := g.Op1("broadcast", gpu.Attrs{}, b.scale, b.nll)
 	g.Update(b.loss, g.Add(b.loss, g.Op1("sum", gpu.Attrs{}, g.Op1("mul", gpu.Attrs{}, nll, seed))))

@@ -29,6 +29,10 @@ type Stage struct {
 	Adapters []peft.Adapter
 	PeftSeed uint64
 
+	// NEFTuneAlpha is the alpha of the noise that training adds to the embeddings (Jain et al. 2023, arXiv 2310.05914); 0 for
+	// none. Its seeds are made of PeftSeed.
+	NEFTuneAlpha float64
+
 	DType     gpu.DType
 	Seq       int  // tokens of a sequence
 	Batch     int  // sequences a step
@@ -190,6 +194,17 @@ func (s *Stage) GradType(p ops.Param) gpu.DType {
 // RestartAfter reports whether adapters are merged and restarted after this step.
 func (s *Stage) RestartAfter(step int) bool {
 	return s.Restarts() && step%s.Peft.ResetEvery == 0 && step < s.Steps
+}
+
+// noiseScale bounds the noise on the embeddings: alpha / sqrt(L d), with the padded length of a sequence, as in transformers.
+func (s *Stage) noiseScale() float64 {
+	return s.NEFTuneAlpha / math.Sqrt(float64(s.Seq)*float64(s.Model.HiddenSize))
+}
+
+// NoiseSeed is the seed of a step's noise on the embeddings: a whole number below 2^24. It is the same for all micro-batches
+// of a step, whose tokens are told apart by number, so the noise does not depend on how many there are.
+func (s *Stage) NoiseSeed(step int) float32 {
+	return float32(ops.Rand(s.PeftSeed+uint64(step)*0x9e3779b97f4a7c15, "neftune").Uint32() >> 8)
 }
 
 // Work is a step as the observer shows it.

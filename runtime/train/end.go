@@ -99,6 +99,11 @@ func (l *Loop) end(ctx context.Context) (why string, err error) {
 
 // mergeLast merges the adapters for good, and notes what that changed of the losses before.
 func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []float32) error {
+	if l.stage.KeepsAdapters() {
+		if err := l.keepAdapters(); err != nil {
+			return err
+		}
+	}
 	if _, err := l.merge(true); err != nil {
 		return err
 	}

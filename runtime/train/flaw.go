@@ -24,7 +24,7 @@ func (t *trainer) weightFlaw() (f forward.Flaw, err error) {
 
 // firstNonFinite repeats a step of which the weights were not changed, and names the first tensor that is not finite;
 // "" if all are.
-func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
+func (t *trainer) firstNonFinite(step int, b *fineweb.Batch) (string, error) {
 	s := t.stage
 	if f, err := t.weightFlaw(); err != nil || f.Found() {
 		return f.String(), err
@@ -32,8 +32,8 @@ func (t *trainer) firstNonFinite(b *fineweb.Batch) (string, error) {
 	if err := t.run(program.SegZero); err != nil {
 		return "", err
 	}
-	for i := 0; i < s.MicroSteps(); i++ {
-		if err := forward.Feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq); err != nil {
+	for i := range s.MicroSteps() {
+		if err := t.feed(step, b, i); err != nil {
 			return "", err
 		}
 		if where, err := forward.FirstNonFinite(t.loaded, s.Program, program.SegMicro); where != "" || err != nil {

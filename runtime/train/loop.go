@@ -16,6 +16,7 @@ import (
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
+	"stepflow/runtime/trainstate"
 	"stepflow/tracing"
 )
 
@@ -62,19 +63,17 @@ type Job struct {
 type Loop struct {
 	Job
 	*trainer
-	block     *observe.Block
-	stream    *fineweb.Mix
-	metrics   *metrics.Writer
-	heldOut   *int64   // documents trained on that an evaluation measures; nil where none are counted
-	measured  []string // evaluations that measure them
-	watch     *observe.Steps
-	recent    []float64 // seconds of the latest steps
-	passed    int64     // documents that could not be read and were passed over
-	specials  int64     // special tokens in the documents
-	truncated int64     // conversations that are longer than a sequence
-	masked    int64     // conversations of which nothing counts
-	told      bool      // LeftOut was called
-	best      stored    // the checkpoint with the best value, where it is not the state of now
+	block    *observe.Block
+	stream   *fineweb.Mix
+	metrics  *metrics.Writer
+	heldOut  *int64   // documents trained on that an evaluation measures; nil where none are counted
+	measured []string // evaluations that measure them
+	watch    *observe.Steps
+	recent   []float64          // seconds of the latest steps
+	passed   int64              // documents that could not be read and were passed over
+	counted  trainstate.Counted // in the data, before this run went on
+	told     bool               // LeftOut was called
+	best     stored             // the checkpoint with the best value, where it is not the state of now
 }
 
 // Begin loads the checkpoint that the job goes on from, or makes the first weights. A caller closes the loop, and then
@@ -93,6 +92,7 @@ func Begin(ctx context.Context, b *observe.Block, j Job, loaded gpu.Loaded) (*Lo
 	if l.stream, err = j.Corpus.Stream(fineweb.Train, j.Tokenizer, s.Seq, l.state.Position); err != nil {
 		return nil, err
 	}
+	l.counted = l.state.Counted
 	before := l.state.Seam
 	l.state.Seam = nil
 	if s.Grows() && l.state.Step == 0 && before != nil {
@@ -147,10 +147,12 @@ func (l *Loop) Watch(w *fineweb.Watched, evaluations []string) {
 }
 
 // Specials is how many special tokens stand in the documents that were trained on.
-func (l *Loop) Specials() int64 { return l.specials }
+func (l *Loop) Specials() int64 { return l.state.Counted.Specials }
 
 // Cut is how many conversations were longer than a sequence, and how many were left out since nothing of them counts.
-func (l *Loop) Cut() (truncated, masked int64) { return l.truncated, l.masked }
+func (l *Loop) Cut() (truncated, masked int64) {
+	return l.state.Counted.Truncated, l.state.Counted.Masked
+}
 
 // Close closes the file of metrics, and those that evaluations read.
 func (l *Loop) Close() error {
@@ -333,7 +335,7 @@ func (l *Loop) nonFinite(ctx context.Context, f *flight, loss, norm float64) err
 		return l.nonFiniteAt(f, loss, norm, "not looked for, since weights were updated before it was made")
 	}
 	err := l.cut(ctx, func() error {
-		w, err := l.firstNonFinite(f.batch)
+		w, err := l.firstNonFinite(f.step, f.batch)
 		if w != "" {
 			where = w
 		}
@@ -374,7 +376,8 @@ func (l *Loop) tellData(ctx context.Context, b *fineweb.Batch) {
 		l.block.Warn(ctx, "%d documents passed over (on_error = \"skip\")", b.Skipped)
 		l.passed = b.Skipped
 	}
-	l.specials, l.truncated, l.masked = b.Specials, b.Truncated, b.Masked
+	c := l.counted
+	l.state.Counted = trainstate.Counted{Specials: c.Specials + b.Specials, Truncated: c.Truncated + b.Truncated, Masked: c.Masked + b.Masked}
 }
 
 // countHeldOut adds the documents of a step that an evaluation measures, and warns of the first.

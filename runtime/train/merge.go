@@ -2,8 +2,10 @@ package train
 
 import (
 	"math"
+	"slices"
 
 	"stepflow/ops/peft"
+	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/metrics"
 	"stepflow/runtime/program"
 	"stepflow/runtime/trainstate"
@@ -61,6 +63,29 @@ func (t *trainer) merge(last bool) (lost float64, err error) {
 	}
 	m.Product, m.Lost = math.Hypot(m.Product, product), math.Hypot(m.Lost, rest)
 	return trainstate.Merges{Product: product, Lost: rest}.Error(), nil
+}
+
+// keepAdapters holds the adapters for the result, before a merge makes them zero: their fp32 masters where there are any,
+// which is what a merge adds.
+func (t *trainer) keepAdapters() error {
+	for _, p := range peft.Params(t.stage.Adapters) {
+		buffer := p.ID
+		for _, s := range t.stage.States(p) {
+			if s.Copy {
+				buffer = s.Buffer(p.ID)
+			}
+		}
+		x := t.tensor(checkpoint.AdapterPrefix+p.Name, buffer)
+		b, err := x.Data()
+		if err != nil {
+			return err
+		}
+		b = slices.Clone(b)
+		x.Data = func() ([]byte, error) { return b, nil }
+		t.merged = append(t.merged, x)
+	}
+	t.buffer = nil
+	return nil
 }
 
 // restart merges the ReLoRA adapters and gives them new values. It gives the error of the merge.

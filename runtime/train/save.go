@@ -21,7 +21,7 @@ func (t *trainer) tensor(name, buffer string) checkpoint.Tensor {
 }
 
 // save writes a checkpoint: its tensors, the trainer's state and the files given, of which the first says where it comes
-// from. final leaves the adapters out: they are merged.
+// from. final has the adapters merged, and apart from the model as they were before that.
 func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id string, err error) {
 	defer func() { t.buffer = nil }()
 	model, adapter, opt := t.tensors(final)
@@ -33,6 +33,9 @@ func (t *trainer) save(dir string, files []checkpoint.Part, final bool) (id stri
 		checkpoint.Tensors(checkpoint.OptimizerFile, opt), checkpoint.Bytes(checkpoint.TrainerFile, append(trainer, '\n')))
 	if len(adapter) > 0 {
 		parts = append(parts, checkpoint.Tensors(checkpoint.AdapterFile, adapter))
+	}
+	if final && len(t.merged) > 0 {
+		parts = append(parts, checkpoint.Tensors(checkpoint.MergedAdapterFile, t.merged))
 	}
 	return checkpoint.Write(dir, parts)
 }

@@ -78,8 +78,8 @@ func (t *trainer) backpropagate(f *flight) error {
 	if err := f.run(t, program.SegZero); err != nil {
 		return err
 	}
-	for i := 0; i < s.MicroSteps(); i++ {
-		if err := forward.Feed(t.loaded, s.Program, f.batch, i*s.Micro, s.Micro, s.Seq); err != nil {
+	for i := range s.MicroSteps() {
+		if err := t.feed(f.step, f.batch, i); err != nil {
 			return err
 		}
 		if err := f.run(t, program.SegMicro); err != nil {
@@ -87,6 +87,17 @@ func (t *trainer) backpropagate(f *flight) error {
 		}
 	}
 	return nil
+}
+
+// feed puts micro-batch i of a step into the input buffers.
+func (t *trainer) feed(step int, b *fineweb.Batch, i int) error {
+	s := t.stage
+	if s.NEFTuneAlpha > 0 {
+		if err := t.set(program.BufNoise, []float32{s.NoiseSeed(step), float32(i)}); err != nil {
+			return err
+		}
+	}
+	return forward.Feed(t.loaded, s.Program, b, i*s.Micro, s.Micro, s.Seq)
 }
 
 // update puts the optimizer's step on the device, and the reading of the step's loss and gradient norm.

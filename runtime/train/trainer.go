@@ -22,9 +22,10 @@ type trainer struct {
 	loaded gpu.Loaded
 	tok    *tokenizer.Tokenizer
 	state  trainstate.State
-	buffer []byte       // of the tensor being saved: they are written one after the other
-	flaw   forward.Flaw // of the weights it started from
-	begun  int          // parameters whose moments begin again: another optimizer trained them before
+	buffer []byte              // of the tensor being saved: they are written one after the other
+	flaw   forward.Flaw        // of the weights it started from
+	merged []checkpoint.Tensor // the adapters as they were when they were merged for good, where the result keeps them
+	begun  int                 // parameters whose moments begin again: another optimizer trained them before
 }
 
 func (t *trainer) named(name string) gpu.Buffer {

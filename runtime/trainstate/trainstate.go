@@ -25,9 +25,17 @@ type State struct {
 	Merges         Merges           `json:"merges"`
 	LastLosses     []float64        `json:"last_losses"`
 	Skipped        int              `json:"skipped_steps"` // not finite
+	Counted        Counted          `json:"counted,omitzero"`
 	Seam           *Seam            `json:"seam,omitempty"`
 	Ending         *Ending          `json:"stop_when,omitempty"` // nil where nothing ends the stage early
 	Best           *Best            `json:"keep_best,omitempty"` // nil where the last model is the result
+}
+
+// Counted is what was found in the data that were read so far.
+type Counted struct {
+	Specials  int64 `json:"specials,omitempty"`  // special tokens in documents and conversations
+	Truncated int64 `json:"truncated,omitempty"` // conversations that are longer than a sequence
+	Masked    int64 `json:"masked,omitempty"`    // conversations of which nothing counts
 }
 
 // Best is the best value that evaluations gave so far, by which the stage's result is chosen.

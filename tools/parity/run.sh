@@ -72,6 +72,9 @@ STEPFLOW_ARCH_EXPORTED=$tmp/exported go test -count=1 -run ExportedConfigs ./ops
 "$py" tools/parity/gguf_models.py make "$tmp/gguf" ${STEPFLOW_TEST_DATA:+"$STEPFLOW_TEST_DATA"/models/stories260K-hf "$STEPFLOW_TEST_DATA"/tokenizers/*-tokenizer.json}
 go run ./cmd/stepflow apply -auto-approve "$tmp/gguf" > "$tmp/gguf/apply.txt"
 "$py" tools/parity/gguf_models.py compare "$tmp/gguf"
+"$py" tools/parity/peft_adapters.py make "$tmp/peft"
+go run ./cmd/stepflow apply -auto-approve "$tmp/peft" > "$tmp/peft/apply.txt"
+"$py" tools/parity/peft_adapters.py compare "$tmp/peft"
 if [ -f pipelines/quickstart/out/model/config.json ]; then
   "$py" tools/parity/load_export.py pipelines/quickstart/out/model pipelines/quickstart/data/go-docs.parquet "$(bin/stepflow output -dir pipelines/quickstart validation_loss)"
   "$py" - pipelines/quickstart/.stepflow <<'P'

@@ -52,6 +52,28 @@ def tokenizers():
         yield name, fast
 
 
+SHORT = 24  # tokens, fewer than most rows have
+
+
+def cut(model, tok, data, on):
+    """What TRL makes of rows that do not fit into a sequence: ids, labels and the loss on all of them, by each way to cut them."""
+    ways = {}
+    for way in ("keep_start", "keep_end", "wrapped"):
+        with tempfile.TemporaryDirectory() as tmp:
+            args = SFTConfig(output_dir=tmp, max_length=SHORT, packing=way == "wrapped", packing_strategy="wrapped" if way == "wrapped" else "bfd", padding_free=False,
+                             truncation_mode="keep_start" if way == "wrapped" else way, assistant_only_loss=on == "assistant", completion_only_loss={"assistant": None, "completion": True, "all": False}[on],
+                             report_to=[], per_device_train_batch_size=64, use_cpu=True, bf16=False, shuffle_dataset=False, dataset_num_proc=None, gradient_checkpointing=False)
+            model.set_attn_implementation("eager")
+            t = SFTTrainer(model=copy.deepcopy(model), args=args, train_dataset=Dataset.from_list(copy.deepcopy(data)), processing_class=tok)
+            d = t.train_dataset
+            ids, labels = d["input_ids"][:], d["labels"][:]
+            batch = t.data_collator([{"input_ids": i, "labels": l} for i, l in zip(ids, labels)])
+            with torch.no_grad():
+                loss = t.model(**{k: v for k, v in batch.items() if k in ("input_ids", "labels", "attention_mask")}).loss.double().item()
+            ways[way] = {"ids": ids, "labels": labels, "loss": loss}
+    return ways
+
+
 def main(out, ids_out=None):
     torch.set_num_threads(2)
     summary = {"trl": trl.__version__, "template": MARKED, "sets": []}
@@ -69,7 +91,7 @@ def main(out, ids_out=None):
             for on in ("assistant", "completion", "all"):
                 if form == "text" and on == "assistant" or form == "messages" and on == "completion":
                     continue
-                one = {"tokenizer": name, "form": form, "loss_on": on}
+                one = {"tokenizer": name, "form": form, "loss_on": on, "cut": cut(model, tok, data, on)}
                 for packing in (False, True):
                     with tempfile.TemporaryDirectory() as tmp:
                         args = SFTConfig(output_dir=tmp, max_length=128, packing=packing, assistant_only_loss=on == "assistant", completion_only_loss={"assistant": None, "completion": True, "all": False}[on],

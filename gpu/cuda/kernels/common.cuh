@@ -67,16 +67,19 @@ template <class T> DEVICE T narrow(float x) {
 DEVICE void store_pair(float *y, float lo, float hi) { *(float2 *)y = make_float2(lo, hi); }
 DEVICE void store_pair(bf16 *y, float lo, float hi) { *(uint32_t *)y = pair(lo, hi); }
 
-// narrow_stochastic rounds to one of the two neighbours by splitmix64 of a seed, a whole number below 2^24, and the element:
-// right in the mean.
-DEVICE bf16 narrow_stochastic(float x, float seed, int64_t e) {
-  if (x != x) return narrow<bf16>(x);
+// splitmix is splitmix64 of a seed, a whole number below 2^24, and an element.
+DEVICE unsigned long long splitmix(float seed, int64_t e) {
   unsigned long long z = ((unsigned long long)seed << 40) + (unsigned long long)e + 0x9e3779b97f4a7c15ull;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  z ^= z >> 31;
+  return z ^ (z >> 31);
+}
+
+// narrow_stochastic rounds to one of the two neighbours, right in the mean.
+DEVICE bf16 narrow_stochastic(float x, float seed, int64_t e) {
+  if (x != x) return narrow<bf16>(x);
   bf16 y;
-  y.x = (uint16_t)((__float_as_uint(x) + (uint32_t)(z >> 48)) >> 16);
+  y.x = (uint16_t)((__float_as_uint(x) + (uint32_t)(splitmix(seed, e) >> 48)) >> 16);
   return y;
 }
 

@@ -102,3 +102,23 @@ DEVICE void cast_at_random(int64_t n, Rows<bf16> y, Rows<const float> x, float s
   });
 }
 EXPORT(cast_stochastic, (int64_t n, bf16 *y, const float *x, const float *seed), cast_at_random(n, FLAT(y), FLAT(x), *seed))
+
+// y = x + alpha u, with u in [-1, 1); columns from used on are padding and stay.
+template <class T>
+DEVICE void add_noise(int64_t n, int64_t cols, int64_t used, float alpha, Rows<T> y, Rows<const T> x, const float *seed) {
+  const int64_t first = (int64_t)seed[1] * (n / cols);
+  each_pack<T, T, 1, 1>(Line{n}, THREAD, STRIDE, &y, &x, [=](int64_t e, auto *y, auto *x) {
+    const int N = sizeof(x->v) / sizeof(T);
+    int64_t row = e / cols, c = e - row * cols;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      const float u = (float)(uint32_t)(splitmix(seed[0], (first + row) * used + c) >> 40) * 0x1p-23f - 1;
+      y->v[j] = c < used ? narrow<T>(widen(x->v[j]) + alpha * u) : x->v[j];
+      if (++c == cols) c = 0, row++;
+    }
+  });
+}
+#define UNIFORM_NOISE(S, T) EXPORT(uniform_noise_##S, \
+  (int64_t n, int64_t cols, int64_t used, float alpha, T * y, const T *x, const float *seed), \
+  add_noise<T>(n, cols, used, alpha, FLAT(y), FLAT(x), seed))
+EACH_TYPE(UNIFORM_NOISE)

@@ -102,7 +102,7 @@ func (c *card) write(r *blocks.Run) ([]byte, error) {
 // metadata is what the hub reads.
 func (c *card) metadata(r *blocks.Run, st map[string]*state.Block) modelcard.Metadata {
 	m := modelcard.Metadata{Language: c.language, License: c.license, PipelineTag: "text-generation",
-		BaseModel: cmp.Or(c.baseModel, c.hubBase(r)), Tags: append([]string{"stepflow"}, c.tags...)}
+		BaseModel: cmp.Or(c.baseModel, c.form.hubBase(r)), Tags: append([]string{"stepflow"}, c.tags...)}
 	library, tag := c.form.library()
 	m.LibraryName = library
 	if tag != "" {
@@ -155,8 +155,8 @@ func hubName(path, prefix string) string {
 }
 
 // hubBase is the model of the hub that the first stage starts from; "" for none.
-func (c *card) hubBase(r *blocks.Run) string {
-	first := c.chain()[0]
+func (e *Export) hubBase(r *blocks.Run) string {
+	first := e.chain()[0]
 	if x := first.Import(); x != nil {
 		return hubName(x.ID, "hf://")
 	}
@@ -193,13 +193,17 @@ func (c *card) trained() (list []*data.Data) {
 }
 
 func (c *card) intro() []string {
-	m := c.Stage.Model
-	text := fmt.Sprintf("A %s model with %s and %s parameters.", modelcard.Escape(m.Arch.Title),
-		words.Plural(m.NumHiddenLayers, "layer"), words.Count(int64(m.Params())))
 	if c.description == "" {
-		return []string{text}
+		return []string{c.form.intro()}
 	}
-	return []string{modelcard.Escape(c.description), text}
+	return []string{modelcard.Escape(c.description), c.form.intro()}
+}
+
+// intro is the sentence about a whole model.
+func (e *Export) intro() string {
+	m := e.Stage.Model
+	return fmt.Sprintf("A %s model with %s and %s parameters.", modelcard.Escape(m.Arch.Title),
+		words.Plural(m.NumHiddenLayers, "layer"), words.Count(int64(m.Params())))
 }
 
 // dataSection says what the model was trained on: each data block with the attributes that choose documents.
@@ -283,7 +287,11 @@ func (c *card) stageSection(st map[string]*state.Block) modelcard.Section {
 			text += fmt.Sprintf("; it was tuned on conversations, with the loss on %s", lossOn[x.Tune.LossOn])
 		}
 		if t.Adapter != "" {
-			text += "; adapters, which were merged: " + modelcard.Escape(t.Adapter)
+			how := "which were merged"
+			if _, apart := c.form.(*adapterFolder); apart && x == c.Stage {
+				how = "which are here"
+			}
+			text += fmt.Sprintf("; adapters, %s: %s", how, modelcard.Escape(t.Adapter))
 		}
 		if why != "" {
 			text += "; " + modelcard.Escape(why)

@@ -59,15 +59,20 @@ type form interface {
 	library() (name, tag string)
 	// use is the part of the card that says how to load it.
 	use() modelcard.Section
-	// parts are the files to write, of the tensors in f. Cancelling ctx ends reading them; flaw collects what is not finite
-	// in them.
-	parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File, flaw *forward.Flaw) ([]checkpoint.Part, error)
+	// intro is the sentence of the card that says what it is.
+	intro() string
+	// hubBase is the model of the hub that it was made of, or is added to; "" for none.
+	hubBase(r *blocks.Run) string
+	// parts are the files to write, of the stage's result. Cancelling ctx ends reading it; flaw collects what is not finite
+	// in it.
+	parts(ctx context.Context, tok *tokenizer.Tokenizer, from *result, flaw *forward.Flaw) ([]checkpoint.Part, error)
 }
 
 // forms holds a constructor of each form, by the type of the block.
 var forms = map[string]func(*Export) form{
 	"gguf":        func(e *Export) form { return &ggufFile{Export: e} },
 	"huggingface": func(e *Export) form { return &huggingFace{Export: e} },
+	"peft":        func(e *Export) form { return &adapterFolder{Export: e} },
 }
 
 var (

@@ -116,6 +116,12 @@ func (e *Export) Beside(mine *blocks.Planned, all []*blocks.Planned) (_ []string
 			refuse(" writes to %s, and %s inside it to %s. Give each a path outside the other's.", e.Path, place, other.Path)
 		}
 	}
+	if x, ok := e.form.(*adapterFolder); ok {
+		if err := x.checkBase(all); err != nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Another base", Subject: e.at.Ptr(),
+				Detail: fmt.Sprintf("base_model_name_or_path of %s is %q. %s.", mine.Addr, x.base, blocks.Sentence(err.Error()))})
+		}
+	}
 	for _, p := range all {
 		reader, ok := p.Block.(blocks.Reader)
 		if !ok {

@@ -99,7 +99,7 @@ func (g *ggufFile) details() []blocks.Line {
 	return []blocks.Line{{About: "tensors", Text: line}}
 }
 
-func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File,
+func (g *ggufFile) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *result,
 	flaw *forward.Flaw) ([]checkpoint.Part, error) {
 	v, err := llamacpp.NewVocabulary(tok, g.Stage.Model.VocabSize)
 	if err != nil {

@@ -66,10 +66,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))`}
 }
 
 func (h *huggingFace) names() []string {
-	list := []string{checkpoint.ConfigFile, checkpoint.TokenizerFile, checkpoint.GenerationFile, chat.TokenizerConfig, specialTokensFile}
-	if _, ok := h.Stage.Tokenizer.Chat.Alone(); ok {
-		list = append(list, chat.TemplateFile)
-	}
+	list := append(h.tokenizerNames(), checkpoint.ConfigFile, checkpoint.GenerationFile)
 	n := len(h.split())
 	for i := range n {
 		list = append(list, shardName(i, n))
@@ -80,13 +77,13 @@ func (h *huggingFace) names() []string {
 	return list
 }
 
-func (h *huggingFace) parts(ctx context.Context, tok *tokenizer.Tokenizer, f *checkpoint.File,
+func (h *huggingFace) parts(ctx context.Context, tok *tokenizer.Tokenizer, from *result,
 	flaw *forward.Flaw) ([]checkpoint.Part, error) {
 	parts, err := h.besides(tok)
 	if err != nil {
 		return nil, err
 	}
-	shards, err := h.shards(ctx, f, flaw)
+	shards, err := h.shards(ctx, from.File, flaw)
 	return append(parts, shards...), err
 }
 
@@ -100,13 +97,22 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 	if err != nil {
 		return nil, err
 	}
-	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.ConfigFile, cfg),
-		checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
-	talk := h.Stage.Tokenizer.Chat
+	b, err := json.MarshalIndent(generation, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	parts, err := h.tokenizerParts(tok)
+	return append(parts, checkpoint.Bytes(checkpoint.ConfigFile, cfg), checkpoint.Bytes(checkpoint.GenerationFile, append(b, '\n'))), err
+}
+
+// tokenizerParts are the files of the tokenizer, with the chat template.
+func (e *Export) tokenizerParts(tok *tokenizer.Tokenizer) ([]checkpoint.Part, error) {
+	parts := []checkpoint.Part{checkpoint.Bytes(checkpoint.TokenizerFile, tok.JSON())}
+	talk := e.Stage.Tokenizer.Chat
 	if text, ok := talk.Alone(); ok {
 		parts = append(parts, checkpoint.Bytes(chat.TemplateFile, []byte(text)))
 	}
-	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": h.Stage.Model.MaxPositionEmbeddings,
+	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": e.Stage.Model.MaxPositionEmbeddings,
 		"bos_token": tokenName(tok, tok.BOS), "eos_token": tokenName(tok, tok.EOS), "clean_up_tokenization_spaces": false}
 	special := specialTokens(tok)
 	if talk.Any() { // the template finds the tokens that it was written for
@@ -117,7 +123,6 @@ func (h *huggingFace) besides(tok *tokenizer.Tokenizer) ([]checkpoint.Part, erro
 		name string
 		v    any
 	}{
-		{checkpoint.GenerationFile, generation},
 		{chat.TokenizerConfig, config},
 		{specialTokensFile, special},
 	} {

@@ -42,9 +42,10 @@ func (e *Export) Run(ctx context.Context, r *blocks.Run) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	from := &result{File: f, dir: dir}
+	defer from.Close()
 	var flaw forward.Flaw
-	parts, err := e.form.parts(ctx, tok, f, &flaw)
+	parts, err := e.form.parts(ctx, tok, from, &flaw)
 	if err != nil {
 		return err
 	}

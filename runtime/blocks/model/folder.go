@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,8 +98,11 @@ func parseConfig(path string) (m arch.Model, notes []arch.Note, err error) {
 // may lie beside them, as in a checkpoint of a stage that goes on: they are the caller's to merge.
 func Open(folder string) (m arch.Model, f *checkpoint.Folder, err error) {
 	path := filepath.Join(folder, checkpoint.ConfigFile)
-	if !holds(folder, checkpoint.AdapterFile) {
+	switch {
+	case !holds(folder, checkpoint.AdapterFile):
 		err = checkFolder(folder)
+	case !holds(folder, checkpoint.ConfigFile):
+		err = adaptersAlone(folder)
 	}
 	if err == nil {
 		m, _, err = parseConfig(path)
@@ -114,6 +118,20 @@ func Open(folder string) (m arch.Model, f *checkpoint.Folder, err error) {
 		return m, nil, err
 	}
 	return m, f, nil
+}
+
+// adaptersAlone is the error of a folder as PEFT writes it.
+func adaptersAlone(folder string) error {
+	var base struct {
+		Name string `json:"base_model_name_or_path"`
+	}
+	named := ""
+	if b, err := foreign.ReadFile(filepath.Join(folder, checkpoint.AdapterConfigFile), arch.MaxConfigBytes); err == nil &&
+		json.Unmarshal(b, &base) == nil && base.Name != "" {
+		named = fmt.Sprintf(" (%s names %s)", checkpoint.AdapterConfigFile, foreign.Shown(base.Name))
+	}
+	return fmt.Errorf("%s holds adapters without the model that they are added to%s: name the stage that trained them, or merge them "+
+		"with PEFT's merge_and_unload", folder, named)
 }
 
 // openWeights opens the safetensors of a folder. If it has none, the error names the weights that it has instead.

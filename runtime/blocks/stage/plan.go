@@ -56,7 +56,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, blocks.Uncompiled(d.Block("train"), "sequence_length", "Stage cannot be compiled", s.Micro, s.Seq, err)
 	}
 	if s.Imported == nil {
-		if diags := s.horizon(ctx, p, d); diags.HasErrors() {
+		if diags := s.horizon(ctx, p, d); diags.HasErrors() || p.Later != "" {
 			return nil, diags
 		}
 		s.checkEvaluations(p)
@@ -393,8 +393,8 @@ func (s *Stage) horizon(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) 
 		attr, asked = "steps", t.Float("steps")
 		s.Horizon = asked * per
 	case t.Has("epochs"):
-		sequences, diags := s.epochs(ctx, t)
-		if diags.HasErrors() {
+		sequences, diags := s.epochs(ctx, p, t)
+		if diags.HasErrors() || p.Later != "" {
 			return diags
 		}
 		attr, asked = "epochs", math.Ceil(sequences/float64(s.Batch)) // the last batch has some of the next pass

@@ -22,18 +22,24 @@ import (
 type Tuning struct {
 	LossOn chat.LossOn
 	Pack   bool
+	Wrap   bool // conversations are cut where a sequence is full
 	Drop   bool // conversations that are longer than a sequence
+	End    bool // their ends stay
 	chat   *chat.Source
 	size   *tuningSize // nil where it is not known
 }
 
 // tuneAttrs are the attributes of train that go with sft alone.
-var tuneAttrs = []string{"loss_on", "packing", "truncation_mode", "epochs"}
+var tuneAttrs = []string{"loss_on", "packing", "truncation_mode", "epochs", "neftune_noise_alpha"}
 
 // soundTune checks that what goes with sft stands beside it.
 func soundTune(t *dsl.Decoded) (diags hcl.Diagnostics) {
+	if t.Str("packing") == "wrapped" && t.Known("truncation_mode") {
+		diags = append(diags, t.Error("truncation_mode", "Setting without effect", `With packing = "wrapped" a conversation goes on in the next `+
+			"sequence, and none is too long. Leave truncation_mode out."))
+	}
 	if t.Has("objective") && !t.Known("objective") || t.Str("objective") == "sft" {
-		return nil
+		return diags
 	}
 	for _, x := range tuneAttrs {
 		if t.Has(x) {
@@ -63,8 +69,10 @@ func (s *Stage) readTuning(t *dsl.Decoded) hcl.Diagnostics {
 	case !sft:
 		return nil
 	}
+	s.NEFTuneAlpha = t.Float("neftune_noise_alpha")
 	s.Tune = &Tuning{LossOn: chat.LossOn(stringOr(t, "loss_on", string(chat.Assistant))), Pack: stringOr(t, "packing", "bfd") == "bfd",
-		Drop: t.Str("truncation_mode") == "drop", chat: s.Tokenizer.Chat}
+		Wrap: t.Str("packing") == "wrapped",
+		Drop: t.Str("truncation_mode") == "drop", End: t.Str("truncation_mode") == "keep_end", chat: s.Tokenizer.Chat}
 	if s.Tune.chat.Any() {
 		if _, err := s.Tune.chat.Compile(nil, time.Time{}); err != nil {
 			return blocks.Problem(t, "tokenizer", "Unusable chat template", err)
@@ -75,7 +83,14 @@ func (s *Stage) readTuning(t *dsl.Decoded) hcl.Diagnostics {
 
 // identity writes what decides which tokens conversations become, and which of them count.
 func (t *Tuning) identity() string {
-	return fmt.Sprintf("sft, loss on %s, packed %t, long ones dropped %t, template %s", t.LossOn, t.Pack, t.Drop, t.chat.Identity())
+	text := fmt.Sprintf("sft, loss on %s, packed %t, long ones dropped %t, template %s", t.LossOn, t.Pack, t.Drop, t.chat.Identity())
+	if t.Wrap {
+		text += ", wrapped"
+	}
+	if t.End {
+		text += ", ends kept"
+	}
+	return text
 }
 
 // with is what makes tokens of conversations.
@@ -98,7 +113,7 @@ func (t *Tuning) with(tok *bpe.Tokenizer) (*fineweb.Tuning, error) {
 		}
 		return x.IDs, x.Loss, x.Quoted, nil
 	}
-	return &fineweb.Tuning{Encode: encode, Pack: t.Pack, Drop: t.Drop}, nil
+	return &fineweb.Tuning{Encode: encode, Pack: t.Pack, Wrap: t.Wrap, Drop: t.Drop, End: t.End}, nil
 }
 
 // Tunes is how the stage, or the last one before it that does, learns from conversations; nil if none does. s may be nil.

@@ -108,10 +108,12 @@ func (s *Stage) pass(ctx context.Context, tok *bpe.Tokenizer) (*tuningSize, erro
 			return nil, err
 		}
 		size.Sequences++
-		size.Conversations += int64(len(b.Documents))
 		size.Counted += int64(b.Valid)
 		for _, x := range b.Documents {
 			size.Tokens += int64(x.N)
+			if x.Token == 0 {
+				size.Conversations++
+			}
 		}
 		size.Truncated, size.Masked, size.Quoted = b.Truncated, b.Masked, b.Specials
 		if b.Cursor.Epoch > 0 {
@@ -120,19 +122,25 @@ func (s *Stage) pass(ctx context.Context, tok *bpe.Tokenizer) (*tuningSize, erro
 	}
 }
 
-// epochs turns a number of passes into a number of sequences.
-func (s *Stage) epochs(ctx context.Context, t *dsl.Decoded) (float64, hcl.Diagnostics) {
+// epochs turns a number of passes into a number of sequences. Before the tokenizer is trained there is none: the stage is
+// planned after that.
+func (s *Stage) epochs(ctx context.Context, p *blocks.Planned, t *dsl.Decoded) (float64, hcl.Diagnostics) {
+	if s.Tokenizer.Ready() == nil {
+		p.Later = fmt.Sprintf("%s is not trained yet, and a pass of train.epochs is counted in its tokens", s.Tokenizer.Addr)
+		return 0, nil
+	}
 	size, err := s.conversations(ctx, true)
 	if err != nil {
 		return 0, blocks.Problem(t, "data", "Unusable conversations", err)
 	}
 	if size == nil {
-		why := "remote, or part of a mixture"
-		if s.Tokenizer.Ready() == nil {
-			why = fmt.Sprintf("not tokenized, since %s is not trained yet", s.Tokenizer.Addr)
+		why := "its files are remote, and a plan does not fetch them whole. Download them and name the copies, or give steps or tokens " +
+			"instead of epochs"
+		if s.Data.Parts != nil {
+			why = "it is a mixture, which has no end of its own. Give steps or tokens instead of epochs"
 		}
-		return 0, hcl.Diagnostics{t.Error("epochs", "Length not known", fmt.Sprintf("How many sequences %s makes is not known when the plan "+
-			"is made: it is %s. Give steps or tokens instead.", s.Data.Addr, why))}
+		return 0, hcl.Diagnostics{t.Error("epochs", "Length not known", fmt.Sprintf("How many sequences a pass over %s makes is not known "+
+			"when the plan is made: %s.", s.Data.Addr, why))}
 	}
 	s.Tune.size = size
 	return t.Float("epochs") * float64(size.Sequences), nil
@@ -177,11 +185,12 @@ func (t *Tuning) notes(truncated, masked, quoted int64, seq int) (list []string)
 	if truncated > 0 && t.Drop {
 		list = append(list, fmt.Sprintf(`%s longer than %d tokens left out (truncation_mode = "drop")`, conversations(truncated), seq))
 	} else if truncated > 0 {
-		list = append(list, fmt.Sprintf(`%s longer than %d tokens and cut (truncation_mode = "keep_start")`, conversations(truncated), seq))
+		list = append(list, fmt.Sprintf(`%s longer than %d tokens and cut (truncation_mode = %q)`, conversations(truncated), seq,
+			map[bool]string{false: "keep_start", true: "keep_end"}[t.End]))
 	}
 	if masked > 0 {
-		list = append(list, fmt.Sprintf("%s left out, since nothing that counts in the loss (loss_on = %q) is among the first %d tokens",
-			conversations(masked), string(t.LossOn), seq))
+		list = append(list, fmt.Sprintf("%s left out, since nothing that counts in the loss (loss_on = %q) is among the %s %d tokens",
+			conversations(masked), string(t.LossOn), map[bool]string{false: "first", true: "last"}[t.End], seq))
 	}
 	if quoted > 0 {
 		list = append(list, fmt.Sprintf("%s of the tokenizer stand in messages and are read as text",

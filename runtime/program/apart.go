@@ -1,0 +1,61 @@
+package program
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"stepflow/ops"
+)
+
+// KeepsAdapters reports whether the stage's result has the adapters beside the weights that they were merged into. They are
+// of use where the weights that they were trained on exist elsewhere, and hold all that they learnt.
+func (s *Stage) KeepsAdapters() bool { return len(s.Adapters) > 0 && s.Apart() == nil }
+
+// Apart returns why another program cannot add the stage's adapters to the weights that the stage started from; nil if it
+// can.
+func (s *Stage) Apart() error {
+	switch {
+	case len(s.Adapters) == 0:
+		return fmt.Errorf("it has no adapters")
+	case s.Restarts():
+		return fmt.Errorf("relora merged its adapters every %d steps and began new ones, so the last ones hold a part of what it learnt",
+			s.Peft.ResetEvery)
+	case s.Grows():
+		return fmt.Errorf("it grows, so no model has the weights that its adapters were trained on: let a stage of its own grow")
+	case s.From == nil && s.Init == "":
+		return fmt.Errorf("it starts from random weights, which no model holds")
+	}
+	adapted := map[string]bool{}
+	for _, a := range s.Adapters {
+		adapted[module(a.Target)] = true
+	}
+	for _, p := range s.BesideAdapters() {
+		switch {
+		case adapted[module(p)]:
+			return fmt.Errorf("it trains %s beside the adapter of the same module, which PEFT does not: freeze it", p.Name)
+		case p.Kind == ops.KindEmbedding && s.Model.TieWordEmbeddings:
+			return fmt.Errorf("it trains %s, which is the head too (tie_word_embeddings), and PEFT would replace one of the two: "+
+				"freeze \"embeddings\"", p.Name)
+		}
+	}
+	return nil
+}
+
+// BesideAdapters lists the model's own parameters that are trained beside adapters.
+func (s *Stage) BesideAdapters() []ops.Param {
+	return slices.DeleteFunc(slices.Clone(s.Params), func(p ops.Param) bool { return s.Frozen[p.ID] })
+}
+
+// BesideModules lists the modules of those parameters, by the names that PEFT knows them by.
+func (s *Stage) BesideModules() (list []string) {
+	for _, p := range s.BesideAdapters() {
+		if m := module(p); !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// module is the name of the module that a parameter belongs to.
+func module(p ops.Param) string { return p.Name[:max(0, strings.LastIndexByte(p.Name, '.'))] }
