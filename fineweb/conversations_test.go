@@ -178,7 +178,7 @@ func TestKeepEnd(t *testing.T) {
 		return []int32{1, 2, 3, 4, 5, 6}, []bool{false, true, false, true, false, true}, 0, nil
 	}}
 	set.Tune(&tuning)
-	m, err := set.Stream(Train, nil, 4, Position{})
+	m, err := set.Stream(Train, tok(t), 4, Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
