@@ -1,29 +1,10 @@
 package gpu
 
 import (
-	"encoding/json"
 	"math"
-	"os"
+	"slices"
 	"testing"
 )
-
-func TestXX(t *testing.T) {
-	for i, d := range []DType{UDynamic8, Dynamic8} {
-		b, err := os.ReadFile([]string{"/tmp/map0.json", "/tmp/map1.json"}[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []uint32
-		if err := json.Unmarshal(b, &want); err != nil {
-			t.Fatal(err)
-		}
-		for j, x := range d.Codes().Values {
-			if math.Float32bits(x) != want[j] {
-				t.Errorf("%v %d: %v want %v", d, j, x, math.Float32frombits(want[j]))
-			}
-		}
-	}
-}
 
 // TestNearestCode: the code of a number stands for what is nearest to it, but for rounding where two are as near.
 func TestNearestCode(t *testing.T) {
@@ -57,5 +38,51 @@ func TestNearestCode(t *testing.T) {
 				check(-x)
 			}
 		}
+	}
+}
+
+// TestCodesKeepAndLose: what is read of codes is what was written, to half of what lies between two of them, and blocks of
+// zeros and of numbers too small for a scale are the code of zero.
+func TestCodesKeepAndLose(t *testing.T) {
+	const n = 600
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(math.Sin(float64(i)) * math.Pow(10, -float64(i%4)))
+	}
+	clear(v[512:]) // the last block
+	v[513] = 0x1p-127
+	for _, d := range []DType{Dynamic8, Linear8} {
+		x := Type{Shape{n}, d}
+		if want := int64(n + 3*4); x.Bytes() != want {
+			t.Errorf("%v takes %d bytes, not %d", x, x.Bytes(), want)
+		}
+		b := x.Encode(v)
+		for i, y := range x.Decode(b) {
+			if diff := math.Abs(float64(y - v[i])); diff > 0.0075 {
+				t.Errorf("%v: %g became %g", d, v[i], y)
+			}
+		}
+		for i, code := range b[512:n] {
+			if code != d.Codes().Zero {
+				t.Errorf("%v: element %d of a block of zeros has code %d", d, 512+i, code)
+			}
+		}
+		if err := x.CheckScales(b); err != nil {
+			t.Error(err)
+		}
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), -1} {
+			putFloat32(b[ScalesAt(n):], 1, bad)
+			if err := x.CheckScales(b); err == nil {
+				t.Errorf("a scale of %g is taken", bad)
+			}
+		}
+	}
+}
+
+func TestWithin(t *testing.T) {
+	var got []int
+	Shape{3, 5}.In(Shape{4, 8}).Runs(3, 12, func(at, in, n int) { got = append(got, at, in, n) })
+	if want := []int{3, 3, 2, 5, 8, 5, 10, 16, 2}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
