@@ -39,7 +39,7 @@ func codingWith(lanes int, loops *loopTable, decode func(n int, to *float32, fro
 			}
 			_ = to[n-1]
 			inverse := 1 / scale
-			// Offset and Most follow Slope.
+			// Slope follows Bounds, Offset and Most follow Slope: the code reads eight of each.
 			encode(n, &to[0], &from[0], &c.Bounds[0], &c.Slope[0], int(c.Zero), inverse)
 			for i, x := range from[n:] {
 				to[n+i] = c.Of(x * inverse)

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 	"testing"
 
@@ -92,5 +91,4 @@ func BenchmarkNarrow(b *testing.B) {
 			b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/rows/cols, "ns/elem")
 		})
 	}
-	_ = fmt.Sprint
 }

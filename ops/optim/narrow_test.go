@@ -77,7 +77,7 @@ func (f narrowFixture) inputs() (first [][]float32, grads func() [][]float32) {
 			v := n.matrix(s)
 			for i := range v {
 				if spread {
-					v[i] *= float32(math.Ldexp(1+float64(i%251)/1024, -(i%9)))
+					v[i] *= float32(math.Ldexp(1+float64(i%251)/1024, -(i % 9)))
 				}
 			}
 			all = append(all, v)

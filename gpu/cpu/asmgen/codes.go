@@ -32,45 +32,46 @@ func decoder(w io.Writer, v isa) {
 	p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", v.width, 4*v.width, v.width)
 }
 
-// encoder finds codes as gpu.Codes.Of does: registers 8 to 14 hold the bounds, 4 to 6 slope, offset and most of each
-// class.
+// encoder finds codes as gpu.Codes.Of does. Of the seven bounds it compares with three, as a tree: the middle one in
+// register 8, then one of 9, then one of 10, by the class so far. Registers 4 to 6 hold slope, offset and most of each class.
 func encoder(w io.Writer, v isa) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, "\t"+format+"\n", args...) }
 	r := v.reg
 	fmt.Fprintf(w, "\n// func encode%s(n int, to *byte, from, bounds, classes *float32, zero int, inverse float32)\n"+
 		"TEXT ·encode%s(SB), NOSPLIT, $0-52\n", v.suffix, v.suffix)
 	p("MOVQ n+0(FP), CX\n\tMOVQ to+8(FP), DI\n\tMOVQ from+16(FP), SI\n\tMOVQ bounds+24(FP), BX\n\tMOVQ classes+32(FP), DX")
-	for i := range 7 {
-		p("VBROADCASTSS %d(BX), %s%d", 4*i, r, 8+i)
+	eight := "VMOVUPS"
+	if r == "Z" {
+		eight = "VBROADCASTF64X4"
 	}
 	for i := range 3 {
-		if r == "Z" {
-			p("VBROADCASTF64X4 %d(DX), Z%d", 32*i, 4+i)
-		} else {
-			p("VMOVUPS %d(DX), Y%d", 32*i, 4+i)
-		}
+		p("%s %d(DX), %s%d", eight, 32*i, r, 4+i)
 	}
+	p("VBROADCASTSS 12(BX), %s8\n\t%s 4(BX), %s9\n\t%s (BX), %s10", r, eight, r, eight, r)
 	p("VBROADCASTSS inverse+48(FP), %s7\n\tVPBROADCASTD zero+40(FP), %s15", r, r)
+	for i, c := range []int{4, 2, 1} {
+		p("MOVL $%d, AX\n\tVMOVD AX, X%d\n\tVPBROADCASTD X%d, %s%d", c, 11+i, 11+i, r, 11+i)
+	}
 	if r == "Z" {
-		p("MOVL $0x7fffffff, AX\n\tVPBROADCASTD AX, Z16\n\tMOVL $1, AX\n\tVPBROADCASTD AX, Z17\n\tVPXORD Z18, Z18, Z18")
+		p("MOVL $0x7fffffff, AX\n\tVPBROADCASTD AX, Z16\n\tVPXORD Z18, Z18, Z18")
 		fmt.Fprint(w, "loop:\n\tVMULPS (SI), Z7, Z0\n\tVPANDD Z16, Z0, Z1\n\tVCMPPS $1, Z18, Z0, K1\n")
-		p("VCMPPS $13, Z8, Z1, K2\n\tVPADDD.Z Z17, Z18, K2, Z2")
-		for i := 1; i < 7; i++ {
-			p("VCMPPS $13, Z%d, Z1, K%d\n\tVPADDD Z17, Z2, K%d, Z2", 8+i, 2+i%2, 2+i%2)
+		p("VCMPPS $13, Z8, Z1, K2\n\tVMOVDQA32.Z Z11, K2, Z2")
+		for i := range 2 {
+			p("VPERMPS Z%d, Z2, Z3\n\tVCMPPS $13, Z3, Z1, K2\n\tVPADDD Z%d, Z2, K2, Z2", 9+i, 12+i)
 		}
 		p("VPERMPS Z4, Z2, Z3\n\tVMULPS Z1, Z3, Z3\n\tVPERMPS Z5, Z2, Z19\n\tVADDPS Z19, Z3, Z3")
 		p("VPERMPS Z6, Z2, Z19\n\tVMINPS Z19, Z3, Z3\n\tVCVTTPS2DQ Z3, Z3")
 		p("VPADDD Z3, Z15, Z1\n\tVPSUBD Z3, Z15, K1, Z1\n\tVPMAXSD Z18, Z1, Z1\n\tVPMOVDB Z1, (DI)")
-	} else { // the registers are all in use: 0 to 3 take turns
-		p("VPXOR Y3, Y3, Y3")
+	} else {
+		p("VPXOR Y14, Y14, Y14")
 		fmt.Fprint(w, "loop:\n\tVMULPS (SI), Y7, Y0\n\tVPSLLD $1, Y0, Y1\n\tVPSRLD $1, Y1, Y1\n\tVPSRAD $31, Y0, Y0\n")
-		p("VCMPPS $13, Y8, Y1, Y2\n\tVPSUBD Y2, Y3, Y2")
-		for i := 1; i < 7; i++ {
-			p("VCMPPS $13, Y%d, Y1, Y3\n\tVPSUBD Y3, Y2, Y2", 8+i)
+		p("VCMPPS $13, Y8, Y1, Y2\n\tVPAND Y11, Y2, Y2")
+		for i := range 2 {
+			p("VPERMPS Y%d, Y2, Y3\n\tVCMPPS $13, Y3, Y1, Y3\n\tVPAND Y%d, Y3, Y3\n\tVPADDD Y3, Y2, Y2", 9+i, 12+i)
 		}
 		p("VPERMPS Y4, Y2, Y3\n\tVMULPS Y1, Y3, Y1\n\tVPERMPS Y5, Y2, Y3\n\tVADDPS Y3, Y1, Y1")
-		p("VPERMPS Y6, Y2, Y3\n\tVMINPS Y3, Y1, Y1\n\tVCVTTPS2DQ Y1, Y1\n\tVPXOR Y3, Y3, Y3")
-		p("VPXOR Y0, Y1, Y1\n\tVPSUBD Y0, Y1, Y1\n\tVPADDD Y15, Y1, Y1\n\tVPMAXSD Y3, Y1, Y1")
+		p("VPERMPS Y6, Y2, Y3\n\tVMINPS Y3, Y1, Y1\n\tVCVTTPS2DQ Y1, Y1")
+		p("VPXOR Y0, Y1, Y1\n\tVPSUBD Y0, Y1, Y1\n\tVPADDD Y15, Y1, Y1\n\tVPMAXSD Y14, Y1, Y1")
 		p("VPACKUSDW Y1, Y1, Y1\n\tVPERMQ $8, Y1, Y1\n\tVPACKUSWB X1, X1, X1\n\tVMOVQ X1, (DI)")
 	}
 	p("ADDQ $%d, SI\n\tADDQ $%d, DI\n\tSUBQ $%d, CX\n\tJG loop\n\tVZEROUPPER\n\tRET", 4*v.width, v.width, v.width)
