@@ -185,7 +185,10 @@ func TestMuon8bit(t *testing.T) {
 				m.start(p, first[i])
 			}
 			t.Run(name, func(t *testing.T) {
-				for _, want := range c.Weights {
+				for step, want := range c.Weights {
+					if step == 3 && (name == "ref" || name == "portable" || name == "cuda") {
+						break // they take long
+					}
 					m.step(grads(), 1)
 					f.sampled(t, m, first, want, 1e-2)
 				}
