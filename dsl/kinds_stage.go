@@ -16,7 +16,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 				"no adapters."},
 		{Name: "optimizer", Ref: []string{"optimizer"},
 			Doc: "The optimizer of the stages; default: an `adamw`, 16 bytes a trainable parameter. In bf16 with " +
-				"`bf16_stochastic_round` it takes 12, and a parameter that `muon` trains takes 12."},
+				"`bf16_stochastic_round` it takes 12, and with `state_dtype = \"int8\"` about 6; a parameter that " +
+				"`muon` trains takes 12, or with both about 5."},
 		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Group: "split",
 			Doc: "Number of stages; exactly one of `stages` and `budget`."},
 		{Name: "budget", Type: cty.String, Bytes: true, Group: "split",

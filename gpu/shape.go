@@ -16,14 +16,21 @@ const (
 	F32                // IEEE 754 binary32
 	BF16               // bfloat16: binary32 with a 7-bit fraction
 	I32                // signed 32-bit integer: token ids, segment ids
+	U8                 // a byte: the codes of a quantised tensor in a file
+
+	// Blocks of codes, a byte each, that share a scale; see codes.go.
+	Dynamic8
+	UDynamic8
+	Linear8
 )
 
 var dtypes = [...]struct {
 	name string
 	size int64
-}{InvalidDType: {"invalid", 0}, F32: {"f32", 4}, BF16: {"bf16", 2}, I32: {"i32", 4}}
+}{InvalidDType: {"invalid", 0}, F32: {"f32", 4}, BF16: {"bf16", 2}, I32: {"i32", 4}, U8: {"u8", 1},
+	Dynamic8: {"dynamic8", 0}, UDynamic8: {"udynamic8", 0}, Linear8: {"linear8", 0}}
 
-// Size is the number of bytes of one element.
+// Size is the number of bytes of one element; 0 where elements share what they take.
 func (d DType) Size() int64 { return dtypes[d].size }
 
 func (d DType) String() string { return dtypes[d].name }
@@ -125,7 +132,12 @@ type Type struct {
 }
 
 // Bytes is the storage a contiguous buffer of this type takes, as Product counts.
-func (t Type) Bytes() int64 { return Product(int64(t.Shape.Elems()), t.DType.Size()) }
+func (t Type) Bytes() int64 {
+	if t.DType.Quantized() {
+		return formats[t.DType].bytes(t.Shape)
+	}
+	return Product(int64(t.Shape.Elems()), t.DType.Size())
+}
 
 // Equal reports whether shape and element type agree.
 func (t Type) Equal(u Type) bool { return t.DType == u.DType && t.Shape.Equal(u.Shape) }

@@ -43,7 +43,7 @@ func result(t *testing.T, d *Device, c gputest.Case, in [][]byte) (out [][]byte)
 // encoded is the inputs of a case.
 func encoded(c gputest.Case) (in [][]byte) {
 	for i, v := range gputest.Inputs(c, 11) {
-		in = append(in, gputest.Encode(v, c.In[i].DType))
+		in = append(in, gputest.Encode(v, c.In[i]))
 	}
 	return in
 }

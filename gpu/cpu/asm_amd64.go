@@ -75,6 +75,7 @@ func archVariants() (list []variant) {
 		f32: tileSet{&tile{14, 32, gemmF32AVX51214x32}, &tile{14, 16, gemmF32AVX51214x16},
 			&tile{8, 32, gemmF32AVX5128x32}, []*tile{{1, 32, gemmF32AVX5121x32}, {4, 32, gemmF32AVX5124x32}}},
 		loopTable: loopsAVX512,
+		coding:    codingWith(16, &loopsAVX512, decodeAVX512, encodeAVX512),
 		widen:     widenWith(16, widenAVX512),
 		narrow:    narrowWith(16, narrowAVX512),
 		copyPanel: func(k int, dst []float32, w int, src []float32, ld, n int) {
@@ -83,6 +84,9 @@ func archVariants() (list []variant) {
 		transpose: func(k int, dst []float32, w int, src unsafe.Pointer, ldBytes, rows, lanes int) {
 			transposePanelAVX512(k, unsafe.Pointer(&dst[0]), w, src, ldBytes, rows, lanes)
 		},
+	}
+	if x.HasAVX512DQ {
+		wide.draw = drawWith
 	}
 	if x.HasAVX512F && x.HasAVX512BF16 && x.HasBMI2 {
 		pairs := wide
@@ -100,7 +104,8 @@ func archVariants() (list []variant) {
 	if x.HasAVX2 && x.HasFMA {
 		t := &tile{6, 16, gemmF32AVX26x16}
 		list = append(list, variant{name: "avx2", f32: tileSet{t, t, t, []*tile{{1, 16, gemmF32AVX21x16}}}, loopTable: loopsAVX2,
-			widen: widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
+			coding: codingWith(8, &loopsAVX2, decodeAVX2, encodeAVX2),
+			widen:  widenWith(8, widenAVX2), narrow: narrowWith(8, narrowAVX2)})
 	}
 	return list
 }

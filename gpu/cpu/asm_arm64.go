@@ -13,5 +13,6 @@ func gemmF32NEON8x12(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha f
 // Every arm64 processor has NEON.
 func archVariants() []variant {
 	t := &tile{8, 12, gemmF32NEON8x12}
-	return []variant{{name: "neon", f32: tileSet{t, t, t, nil}, loopTable: loopsNEON, widen: widenLoop, narrow: narrowLoop}}
+	return []variant{{name: "neon", f32: tileSet{t, t, t, nil}, loopTable: loopsNEON, coding: portableCoding,
+		widen: widenLoop, narrow: narrowLoop}}
 }

@@ -338,6 +338,28 @@ loop:
 	FMOVS F0, m+16(FP)
 	RET
 
+// func absMaxNEON(n int, a *float32) (m float32)
+TEXT ·absMaxNEON(SB), NOSPLIT, $0-20
+	MOVD n+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD $consts<>(SB), R20
+	FMOVQ 0(R20), F0
+loop:
+	VLD1 (R1), [V1.S4]
+	WORD $0x6ea0f821 // FNEG V1.4S, V1.4S
+	VLD1 (R1), [V2.S4]
+	WORD $0x4e21f442 // FMAX V2.4S, V2.4S, V1.4S
+	WORD $0x4e20f440 // FMAX V0.4S, V2.4S, V0.4S
+	ADD $16, R1
+	SUBS $4, R0
+	BGT loop
+	VEXT $8, V0.B16, V0.B16, V1.B16
+	WORD $0x4e21f400 // FMAX V0.4S, V0.4S, V1.4S
+	VDUP V0.S[1], V1.S4
+	WORD $0x4e21f400 // FMAX V0.4S, V0.4S, V1.4S
+	FMOVS F0, m+16(FP)
+	RET
+
 // func dotNEON(n int, a *float32, b *float32) (s float32)
 TEXT ·dotNEON(SB), NOSPLIT, $0-28
 	MOVD n+0(FP), R0

@@ -63,7 +63,7 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 					o.Stride, o.Type.Shape = 0, gpu.Shape{int(o.Span() / o.Type.DType.Size())}
 					v = append(v, make([]float64, o.Type.Shape.Elems()-len(v))...)
 				}
-				if err := l.CopyIn(o, gputest.Encode(v, o.Type.DType)); err != nil {
+				if err := l.CopyIn(o, gputest.Encode(v, o.Type)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -264,16 +264,13 @@ func bindCastStochastic(d *Device, l *loaded, x *gpu.Launch) func() {
 	seed := l.f32(x.In[1])
 	return d.flatTo(l.buffers(x.Out), l.buffers(x.In[:1]), func(x [][]float32) { copy(x[0], x[1]) },
 		func(w *worker, out []buffer, lo int) {
-			putStochastic(out[0], lo, w.args[0], uint32(seed[0]))
+			d.putStochastic(out[0], lo, w.args[0], uint32(seed[0]))
 		})
 }
 
 // putStochastic rounds x, the elements of b from lo on, at random.
-func putStochastic(b buffer, lo int, x []float32, seed uint32) {
-	to := b.h[lo:]
-	for i, v := range x {
-		to[i] = gpu.ToBF16Stochastic(v, seed, int64(lo+i))
-	}
+func (d *Device) putStochastic(b buffer, lo int, x []float32, seed uint32) {
+	d.variant.draw(b.h[lo:lo+len(x)], x, seed, int64(lo))
 }
 
 func bindUniformNoise(d *Device, l *loaded, x *gpu.Launch) func() {

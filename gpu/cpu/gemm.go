@@ -56,6 +56,7 @@ type variant struct {
 	f32   tileSet
 	pairs *tileSet // bf16 operands, packed in pairs along k; nil: they are widened when packed
 	loopTable
+	coding
 	widen     func(dst []float32, src []uint16)
 	narrow    func(dst []uint16, src []float32)
 	copyPanel func(k int, dst []float32, w int, src []float32, ld, n int) // nil: in Go
@@ -67,7 +68,7 @@ var portableTile = &tile{4, 4, tilePortable}
 
 // variants lists what this machine can run, the best first; portable is always last.
 var variants = append(archVariants(), variant{name: "portable", f32: tileSet{portableTile, portableTile, portableTile, nil},
-	loopTable: portableLoops, widen: widenLoop, narrow: narrowLoop})
+	loopTable: portableLoops, coding: portableCoding, widen: widenLoop, narrow: narrowLoop})
 
 func tilePortable(k int, a, b, c, from unsafe.Pointer, ldc, mode int, alpha float32) {
 	as, bs := unsafe.Slice((*float32)(a), 4*k), unsafe.Slice((*float32)(b), 4*k)

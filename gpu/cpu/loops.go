@@ -66,6 +66,14 @@ func maxLoop(a []float32) (m float32) {
 	return m
 }
 
+// absMaxLoop is the largest magnitude; of NaN it promises nothing.
+func absMaxLoop(a []float32) (m float32) {
+	for i := range a {
+		m = max(m, max(a[i], -a[i]))
+	}
+	return m
+}
+
 func dotLoop(a, b []float32) (s float32) {
 	for i := range a {
 		s += a[i] * b[i]

@@ -102,6 +102,19 @@ var loopsAVX512 = loopTable{
 		}
 		return m
 	},
+	absMax: func(a []float32) (m float32) {
+		n := len(a)
+		whole := n &^ 15
+		if whole == 0 {
+			return absMaxLoop(a[whole:])
+		}
+		m = absMaxAVX512(whole, &a[0])
+		if whole < n {
+			mRest := absMaxLoop(a[whole:])
+			m = max(m, mRest)
+		}
+		return m
+	},
 	dot: func(a, b []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 15
@@ -289,6 +302,9 @@ func sumAVX512(n int, a *float32) (s float32)
 func maxAVX512(n int, a *float32) (m float32)
 
 //go:noescape
+func absMaxAVX512(n int, a *float32) (m float32)
+
+//go:noescape
 func dotAVX512(n int, a, b *float32) (s float32)
 
 //go:noescape
@@ -418,6 +434,19 @@ var loopsAVX2 = loopTable{
 		m = maxAVX2(whole, &a[0])
 		if whole < n {
 			mRest := maxLoop(a[whole:])
+			m = max(m, mRest)
+		}
+		return m
+	},
+	absMax: func(a []float32) (m float32) {
+		n := len(a)
+		whole := n &^ 7
+		if whole == 0 {
+			return absMaxLoop(a[whole:])
+		}
+		m = absMaxAVX2(whole, &a[0])
+		if whole < n {
+			mRest := absMaxLoop(a[whole:])
 			m = max(m, mRest)
 		}
 		return m
@@ -607,6 +636,9 @@ func sumAVX2(n int, a *float32) (s float32)
 
 //go:noescape
 func maxAVX2(n int, a *float32) (m float32)
+
+//go:noescape
+func absMaxAVX2(n int, a *float32) (m float32)
 
 //go:noescape
 func dotAVX2(n int, a, b *float32) (s float32)

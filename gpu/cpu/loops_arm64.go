@@ -102,6 +102,19 @@ var loopsNEON = loopTable{
 		}
 		return m
 	},
+	absMax: func(a []float32) (m float32) {
+		n := len(a)
+		whole := n &^ 3
+		if whole == 0 {
+			return absMaxLoop(a[whole:])
+		}
+		m = absMaxNEON(whole, &a[0])
+		if whole < n {
+			mRest := absMaxLoop(a[whole:])
+			m = max(m, mRest)
+		}
+		return m
+	},
 	dot: func(a, b []float32) (s float32) {
 		n := len(a)
 		whole := n &^ 3
@@ -287,6 +300,9 @@ func sumNEON(n int, a *float32) (s float32)
 
 //go:noescape
 func maxNEON(n int, a *float32) (m float32)
+
+//go:noescape
+func absMaxNEON(n int, a *float32) (m float32)
 
 //go:noescape
 func dotNEON(n int, a, b *float32) (s float32)

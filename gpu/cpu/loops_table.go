@@ -12,6 +12,7 @@ type loopTable struct {
 	addMul     func(y, a, b []float32, s float32)
 	sum        func(a []float32) (s float32)
 	max        func(a []float32) (m float32)
+	absMax     func(a []float32) (m float32)
 	dot        func(a, b []float32) (s float32)
 	dot3       func(a, b, c []float32) (s float32)
 	normGrad   func(y, dy, x, w []float32, s, k float32)
@@ -26,4 +27,4 @@ type loopTable struct {
 	adamw      func(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
 }
 
-var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}
+var portableLoops = loopTable{addLoop, mulLoop, scaleLoop, blendLoop, mul3Loop, addMulLoop, sumLoop, maxLoop, absMaxLoop, dotLoop, dot3Loop, normGradLoop, rotateLoop, expSumLoop, expScaleLoop, swigluLoop, swigluGradLoop, scoreExpLoop, scoreGradLoop, raiseLoop, adamwLoop}

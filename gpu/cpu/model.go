@@ -51,6 +51,10 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"cross_entropy":      bindCrossEntropy,
 	"cross_entropy_grad": bindCrossEntropyGrad,
 
+	"adamw_narrow":        bindNarrowAdamW,
+	"adamw_narrow_master": bindNarrowAdamW,
+	"ema_narrow":          bindNarrowEMA,
+
 	"attention_cached": bindAttentionCached,
 	"cache_write":      bindCacheWrite,
 

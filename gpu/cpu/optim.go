@@ -46,7 +46,7 @@ func bindAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
 	put := d.store
 	if x.Kernel == "adamw_stochastic" {
 		put = func(wk *worker, out []buffer, lo int) {
-			putStochastic(out[0], lo, wk.args[0], uint32(hyper[3]))
+			d.putStochastic(out[0], lo, wk.args[0], uint32(hyper[3]))
 			for j, b := range out[1:] {
 				d.variant.put(b, lo, wk.args[1+j])
 			}

@@ -63,6 +63,10 @@ var binders = map[string]func(b *binder, x *gpu.Launch) work{
 	"attention":      bindAttention,
 	"attention_grad": bindAttentionGrad,
 
+	"adamw_narrow":        bindNarrowAdamW,
+	"adamw_narrow_master": bindNarrowAdamW,
+	"ema_narrow":          bindNarrowEMA,
+
 	"attention_cached": bindAttentionCached,
 	"cache_write":      bindCacheWrite,
 

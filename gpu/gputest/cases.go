@@ -30,7 +30,7 @@ var floats32 = map[string][]int{
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
-	case "adamw", "adamw_master", "adamw_stochastic", "clip", "ema", "sgdw":
+	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -76,6 +76,7 @@ func cases() (list []Case) {
 		list = append(list, attention(s[0], s[1], s[2], s[3], s[4])...)
 	}
 	list = append(list, caches()...)
+	list = append(list, narrowMoments()...)
 	for _, s := range [][3]int{
 		{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17},
 		{300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9},

@@ -70,6 +70,7 @@ func Run(t *testing.T, open func() gpu.Device) {
 		noise(t, open)
 	})
 	t.Run("skipped updates", func(t *testing.T) { unchanged(t, open) })
+	t.Run("tensors beside zeros", func(t *testing.T) { padded(t, open) })
 	t.Run("equal logits", func(t *testing.T) { ties(t, open) })
 	covered := map[string]bool{}
 	for _, c := range Cases() {
@@ -190,14 +191,17 @@ func Inputs(c Case, seed uint64) [][]float64 {
 				v[j] = float64(gpu.FromBF16(gpu.ToBF16(float32(v[j]))))
 			}
 		}
+		if t.DType.Quantized() {
+			v = codable(v)
+		}
 		all[i] = v
 	}
 	return all
 }
 
-// Encode gives the bytes of values in a type.
-func Encode(v []float64, d gpu.DType) []byte {
-	if d == gpu.I32 {
+// Encode gives the bytes of values of a type.
+func Encode(v []float64, t gpu.Type) []byte {
+	if t.DType == gpu.I32 {
 		b := make([]byte, 4*len(v))
 		for i, x := range v {
 			binary.LittleEndian.PutUint32(b[4*i:], uint32(int32(x)))
@@ -208,7 +212,20 @@ func Encode(v []float64, d gpu.DType) []byte {
 	for i, x := range v {
 		f[i] = float32(x)
 	}
-	return gpu.Float32Bytes(f, d)
+	return t.Encode(f)
+}
+
+// put lays the rows of a contiguous operand where they are in the arena.
+func put(arena []byte, o gpu.Operand, b []byte) {
+	if o.Stride == 0 {
+		copy(arena[o.Offset:], b)
+		return
+	}
+	size := int(o.Type.DType.Size())
+	cols, stride := o.Type.Shape.Cols()*size, o.Stride*size
+	for r := 0; r < o.Type.Shape.Rows(); r++ {
+		copy(arena[int(o.Offset)+r*stride:], b[r*cols:(r+1)*cols])
+	}
 }
 
 // try runs a case on the reference and on the device and compares outputs and guards.
@@ -235,11 +252,12 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 	whole := gpu.Operand{Type: gpu.Type{Shape: gpu.Shape{len(before) / 4}, DType: gpu.I32}}
 	for i, v := range Inputs(c, seedOf(c)) {
 		o := l.In[i]
-		oracle.Set(o, v)
-		size := int(o.Type.DType.Size())
-		b, cols, stride := Encode(v, o.Type.DType), o.Type.Shape.Cols()*size, o.RowStride()*size
-		for r := 0; r < o.Type.Shape.Rows(); r++ {
-			copy(before[int(o.Offset)+r*stride:], b[r*cols:(r+1)*cols])
+		b := Encode(v, o.Type)
+		put(before, o, b)
+		if o.Type.DType.Quantized() {
+			check(t, oracle.CopyIn(o, b)) // scales too
+		} else {
+			oracle.Set(o, v)
 		}
 	}
 	check(t, dev.CopyIn(whole, before))
@@ -272,6 +290,9 @@ func try(t *testing.T, d gpu.Device, k *gpu.Kernel, c Case, shared *[2]int) {
 // compare compares an output in the arena with what it is to be, and marks its bytes. It says at which element they
 // differ, and how; "" if they do not.
 func compare(c Case, o gpu.Operand, want []float64, arena []byte, mine []bool) (where int, differs string) {
+	if o.Type.DType.Quantized() {
+		return compareCodes(o, want, arena, mine)
+	}
 	size, stride, cols := int(o.Type.DType.Size()), o.RowStride(), o.Type.Shape.Cols()
 	var scale float64
 	for _, x := range want {

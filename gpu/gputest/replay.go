@@ -24,7 +24,7 @@ func replayed(t *testing.T, d gpu.Device, c Case) {
 	before := make([]byte, whole.Type.Bytes())
 	for i, v := range Inputs(c, seedOf(c)) {
 		o := p.Launches[0].In[i]
-		put(before, o, Encode(v, o.Type.DType))
+		put(before, o, Encode(v, o.Type))
 	}
 	outputs := func(timed bool) (all []byte) {
 		check(t, l.CopyIn(whole, before))
@@ -47,13 +47,4 @@ func replayed(t *testing.T, d gpu.Device, c Case) {
 	}
 	_, err = l.Sync()
 	check(t, err)
-}
-
-// put lays the rows of a contiguous operand where they are in the arena.
-func put(arena []byte, o gpu.Operand, b []byte) {
-	size := int(o.Type.DType.Size())
-	cols, stride := o.Type.Shape.Cols()*size, o.RowStride()*size
-	for r := 0; r < o.Type.Shape.Rows(); r++ {
-		copy(arena[int(o.Offset)+r*stride:], b[r*cols:(r+1)*cols])
-	}
 }

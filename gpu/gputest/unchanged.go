@@ -20,6 +20,9 @@ func unchanged(t *testing.T, open func() gpu.Device) {
 		{Kernel: "adamw_stochastic", Attrs: adamw, In: []gpu.Type{half, half, x, x, one, hyper}},
 		{Kernel: "ema", Attrs: gpu.Attrs{Beta1: 0.9}, In: []gpu.Type{x, x, one}},
 		{Kernel: "sgdw", Attrs: gpu.Attrs{Alpha: 1, WeightDecay: 0.1}, In: []gpu.Type{x, x, one, hyper}},
+		narrowAdamW(x, gpu.Dynamic8, false, 3, 411), narrowAdamW(half, gpu.Dynamic8, false, 3, 411),
+		narrowAdamW(half, gpu.Dynamic8, true, 3, 411), narrowAdamW(half, gpu.BF16, true, 3, 411),
+		narrowEMA(x, gpu.Linear8, 3, 411), narrowEMA(half, gpu.BF16, 3, 411),
 	} {
 		coef := len(c.In) - 1
 		if c.In[coef].Equal(hyper) {
@@ -36,7 +39,7 @@ func unchanged(t *testing.T, open func() gpu.Device) {
 				if i == coef {
 					v[0] = k
 				}
-				in = append(in, Encode(v, c.In[i].DType))
+				in = append(in, Encode(v, c.In[i]))
 				check(t, l.CopyIn(launch.In[i], in[i]))
 			}
 			check(t, l.Run(0, 1, false))

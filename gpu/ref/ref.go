@@ -7,13 +7,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"stepflow/gpu"
 )
 
 // slotBytes is the smallest element size: every element starts a slot of its own.
-const slotBytes = 2
+const slotBytes = 1
 
 // Device implements gpu.Device.
 type Device struct{}
@@ -85,6 +86,10 @@ func (l *Loaded) CopyIn(dst gpu.Operand, src []byte) error {
 	if int64(len(src)) != dst.Type.Bytes() {
 		return fmt.Errorf("ref: copies %d bytes into %v", len(src), dst.Type)
 	}
+	if dst.Type.DType.Quantized() {
+		l.mat(dst).load(dst.Type, src)
+		return nil
+	}
 	v := make([]float64, dst.Type.Shape.Elems())
 	if dst.Type.DType == gpu.I32 {
 		for i := range v {
@@ -101,10 +106,14 @@ func (l *Loaded) CopyIn(dst gpu.Operand, src []byte) error {
 
 // CopyOut encodes, rounding to the operand's type.
 func (l *Loaded) CopyOut(dst []byte, src gpu.Operand) error {
-	v := l.Get(src)
 	if int64(len(dst)) != src.Type.Bytes() {
 		return fmt.Errorf("ref: copies %v into %d bytes", src.Type, len(dst))
 	}
+	if src.Type.DType.Quantized() {
+		l.mat(src).bytes(src.Type, dst)
+		return nil
+	}
+	v := l.Get(src)
 	if src.Type.DType == gpu.I32 {
 		for i, x := range v {
 			binary.LittleEndian.PutUint32(dst[4*i:], uint32(int32(x)))
@@ -164,6 +173,7 @@ type mat struct {
 	rows, cols int
 	step, ld   int // slots between elements, between rows
 	v          []float64
+	scales     []float64 // of blocks of codes, whose elements lie one after the other
 }
 
 func (l *Loaded) mat(o gpu.Operand) mat {
@@ -172,6 +182,10 @@ func (l *Loaded) mat(o gpu.Operand) mat {
 		step: step, ld: o.RowStride() * step}
 	if o.Span() > 0 {
 		m.v = l.slots[o.Offset/slotBytes:]
+	}
+	if n := m.rows * m.cols; o.Type.DType.Quantized() {
+		m.step, m.ld = 1, m.cols
+		m.scales = m.v[gpu.ScalesAt(n):][:(n+gpu.CodeBlock-1)/gpu.CodeBlock]
 	}
 	return m
 }
@@ -195,6 +209,7 @@ func (m mat) clone() mat {
 			c.v[r*m.cols+k] = m.at(r, k)
 		}
 	}
+	c.scales = slices.Clone(m.scales)
 	return c
 }
 

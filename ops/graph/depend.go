@@ -41,7 +41,7 @@ func (a *accesses) covered(o, x gpu.Operand) bool {
 func coverTogether(columns []gpu.Operand, row int64, x gpu.Operand) bool {
 	if x.Stride == 0 {
 		size := x.Type.DType.Size()
-		if x.Type.Bytes()%row != 0 || row%size != 0 {
+		if size == 0 || x.Type.Bytes()%row != 0 || row%size != 0 {
 			return false
 		}
 		x.Stride = int(row / size)

@@ -19,6 +19,7 @@ type AdamW struct {
 	// BF16StochasticRound rounds updated bf16 weights up or down at random, right in the mean, instead of keeping an
 	// fp32 master of each: 12 bytes a trainable parameter instead of 16. Weights in fp32 are not concerned.
 	BF16StochasticRound bool
+	StateDType          string   // a key of StateDTypes: what the moments are kept in; "" stands for fp32
 	NoDecay             []string // patterns of parameter names without decay; nil: norms, biases and embeddings
 }
 
@@ -39,9 +40,10 @@ func (o AdamW) Rate(ops.Param) float64 { return o.LearningRate }
 // ClipNorm is MaxGradNorm.
 func (o AdamW) ClipNorm() float64 { return o.MaxGradNorm }
 
-// States are the two moments in fp32 and the master of a bf16 weight that is not rounded at random.
+// States are the two moments and the master of a bf16 weight that is not rounded at random.
 func (o AdamW) States(p ops.Param, d gpu.DType) []State {
-	return append([]State{moment(adamM, p), moment(adamV, p)}, masters(p, d, o.BF16StochasticRound)...)
+	return append([]State{moment(adamM, p, o.StateDType, gpu.Dynamic8), moment(adamV, p, o.StateDType, gpu.UDynamic8)},
+		masters(p, d, o.BF16StochasticRound)...)
 }
 
 // Update is one launch, which reads and writes the weight, its master and the moments.
@@ -51,9 +53,13 @@ func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
 		a.WeightDecay = o.WeightDecay
 	}
 	kernel, updated := "adamw", []graph.Value{s.Weight}
+	narrow := s.narrow(adamM)
+	if narrow {
+		kernel = "adamw_narrow" // which rounds a weight in bf16 without a master stochastically
+	}
 	if copied := s.Master(); copied.Valid() {
-		kernel, updated = "adamw_master", append(updated, copied)
-	} else if s.Weight.Valid() && s.Weight.Type().DType == gpu.BF16 {
+		kernel, updated = kernel+"_master", append(updated, copied)
+	} else if !narrow && s.Weight.Valid() && s.Weight.Type().DType == gpu.BF16 {
 		kernel = "adamw_stochastic"
 	}
 	updated = append(updated, s.States[adamM], s.States[adamV])
@@ -68,7 +74,7 @@ func (o AdamW) Update(g *graph.Graph, s Slot, coef graph.Value) {
 func (o AdamW) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
 	rest := func(beta float64) float32 { return float32(1 - math.Pow(beta, float64(t))) }
 	h := [gpu.HyperLen]float32{float32(rate), rest(o.Beta1), rest(o.Beta2)}
-	if o.BF16StochasticRound {
+	if draws(o.BF16StochasticRound, o.StateDType) {
 		h[3] = seed(p, t)
 	}
 	return h

@@ -87,7 +87,7 @@ func (m *model) set(name string, v []float32) {
 	if !ok {
 		m.t.Fatalf("there is no buffer %s", name)
 	}
-	if err := m.l.CopyIn(b.Operand, gpu.Float32Bytes(v, b.Operand.Type.DType)); err != nil {
+	if err := m.l.CopyIn(b.Operand, b.Operand.Type.Encode(v)); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -102,7 +102,7 @@ func (m *model) get(name string) []float32 {
 	if err := m.l.CopyOut(to, b.Operand); err != nil {
 		m.t.Fatal(err)
 	}
-	return gpu.BytesFloat32(to, b.Operand.Type.DType)
+	return b.Operand.Type.Decode(to)
 }
 
 // start gives a parameter its first value, and its states theirs.

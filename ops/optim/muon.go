@@ -30,6 +30,7 @@ type Muon struct {
 	MaxGradNorm    float64 // 0: no clipping
 	// BF16StochasticRound rounds updated bf16 weights at random instead of keeping an fp32 master of each.
 	BF16StochasticRound bool
+	StateDType          string   // a key of StateDTypes: what the momentum is kept in; "" stands for fp32
 	NoDecay             []string // patterns of parameter names without decay
 }
 
@@ -68,9 +69,11 @@ func (o Muon) Rate(ops.Param) float64 { return o.LearningRate }
 // ClipNorm is MaxGradNorm.
 func (o Muon) ClipNorm() float64 { return o.MaxGradNorm }
 
-// States are the momentum in fp32 and the master of a bf16 weight that is not rounded at random.
+// States are the momentum and the master of a bf16 weight that is not rounded at random. Linear quantisation serves for a
+// momentum of which only the directions count (Gupta et al. 2025, Effective Quantization of Muon Optimizer States, arXiv
+// 2509.23106).
 func (o Muon) States(p ops.Param, d gpu.DType) []State {
-	return append([]State{moment(muonM, p)}, masters(p, d, o.BF16StochasticRound)...)
+	return append([]State{moment(muonM, p, o.StateDType, gpu.Linear8)}, masters(p, d, o.BF16StochasticRound)...)
 }
 
 // Update orthogonalizes in the type of the weight, as torch.optim.Muon does in bf16; momentum and weight are updated
@@ -79,21 +82,34 @@ func (o Muon) Update(g *graph.Graph, s Slot, coef graph.Value) {
 	if !s.Weight.Valid() || !s.Grad.Valid() {
 		return // the graph has an error
 	}
-	momentum := func(x graph.Value) graph.Value {
-		return g.Op1("ema", gpu.Attrs{Beta1: o.Momentum}, x, s.Grad, coef)
-	}
-	m := momentum(s.States[muonM])
-	g.Update(s.States[muonM], m)
-	u := m
-	if o.Nesterov {
-		u = momentum(m)
-	}
-	u = o.orthogonalize(g, u, s.Weight.Type().DType)
+	u := o.orthogonalize(g, o.direction(g, s, coef), s.Weight.Type().DType)
 	a := gpu.Attrs{Alpha: o.ratio(s.Param.Shape)}
 	if decays(s.Param, o.NoDecay) {
 		a.WeightDecay = o.WeightDecay
 	}
 	s.put(g, g.Op1("sgdw", a, s.wide(g), u, coef, s.Hyper))
+}
+
+// direction updates the momentum, and returns what is orthogonalized.
+func (o Muon) direction(g *graph.Graph, s Slot, coef graph.Value) graph.Value {
+	if s.narrow(muonM) {
+		a := gpu.Attrs{Beta1: o.Momentum, Beta2: 1}
+		if o.Nesterov {
+			a.Beta2 = o.Momentum
+		}
+		out := g.Op("ema_narrow", a, s.States[muonM], s.Grad, coef, s.Hyper)
+		g.Update(s.States[muonM], out[0])
+		return out[1]
+	}
+	momentum := func(x graph.Value) graph.Value {
+		return g.Op1("ema", gpu.Attrs{Beta1: o.Momentum}, x, s.Grad, coef)
+	}
+	m := momentum(s.States[muonM])
+	g.Update(s.States[muonM], m)
+	if o.Nesterov {
+		return momentum(m)
+	}
+	return m
 }
 
 // ratio is what AdjustLR multiplies the learning rate of an update by, but not that of weight decay.
@@ -137,7 +153,7 @@ func (o Muon) orthogonalize(g *graph.Graph, u graph.Value, d gpu.DType) graph.Va
 // Scalars are the learning rate, and where rounding is stochastic the seed of its draws.
 func (o Muon) Scalars(p ops.Param, rate float64, t int64) [gpu.HyperLen]float32 {
 	h := [gpu.HyperLen]float32{float32(rate)}
-	if o.BF16StochasticRound {
+	if draws(o.BF16StochasticRound, o.StateDType) {
 		h[3] = seed(p, t)
 	}
 	return h

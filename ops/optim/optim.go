@@ -39,10 +39,17 @@ type Optimizer interface {
 // made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. Growth takes
 // it over with a weight that stays, if the optimizer before kept it.
 type State struct {
-	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
-	Type gpu.Type
-	Copy bool // begins as a copy of the weight
+	Name  string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
+	Type  gpu.Type
+	Copy  bool // begins as a copy of the weight
+	Dense bool // has no rows and columns of zeros where the weight has them
+	// Codes is the type of the codes that it is kept in by an optimizer of the same rule that keeps it in 8 bits.
+	Codes gpu.DType
 }
+
+// Scale is the name of the tensor that a checkpoint holds of the scales of a state in codes, for the parameter with this
+// id; Buffer is that of the codes.
+func (s State) Scale(id string) string { return s.Name + "_scale/" + id }
 
 // Buffer is the name of the state's buffer, and of its tensor in a checkpoint, for the parameter with this id.
 func (s State) Buffer(id string) string { return s.Name + "/" + id }
@@ -68,7 +75,7 @@ type Slot struct {
 	States       map[string]graph.Value // by their names
 }
 
-// NewSlot declares the buffers of the states that the optimizer keeps of p, padded as the weight is.
+// NewSlot declares the buffers of the states that the optimizer keeps of p, padded as the weight is but for dense ones.
 func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph.Value) Slot {
 	s := Slot{Param: p, Weight: weight, Grad: grad, Hyper: hyper, States: map[string]graph.Value{}}
 	if !weight.Valid() {
@@ -78,7 +85,11 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	padded.Shape = weight.Shape()
 	wide := o.States(padded, d)
 	for i, x := range o.States(p, d) {
-		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, wide[i].Type.Shape)
+		shape := x.Type.Shape
+		if !x.Dense {
+			shape = wide[i].Type.Shape
+		}
+		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, shape)
 	}
 	return s
 }
@@ -127,11 +138,6 @@ func masters(p ops.Param, d gpu.DType, stochastic bool) []State {
 		return nil
 	}
 	return []State{{Name: master, Type: gpu.Type{Shape: p.Shape, DType: gpu.F32}, Copy: true}}
-}
-
-// moment is a state of zeros in fp32, one for each element of p.
-func moment(name string, p ops.Param) State {
-	return State{Name: name, Type: gpu.Type{Shape: p.Shape, DType: gpu.F32}}
 }
 
 // wide is the weight in fp32: its master, itself, or for a bf16 weight without a master its exact copy.

@@ -33,7 +33,7 @@ type entry struct {
 	Offsets [2]int64 `json:"data_offsets"`
 }
 
-var dtypeNames = map[gpu.DType]string{gpu.F32: "F32", gpu.BF16: "BF16", gpu.I32: "I32"}
+var dtypeNames = map[gpu.DType]string{gpu.F32: "F32", gpu.BF16: "BF16", gpu.I32: "I32", gpu.U8: "U8"}
 
 // writeTensors writes a safetensors file: an 8-byte header length, the header as JSON padded with
 // spaces to 8 bytes, then the tensors in order of names. It holds one tensor in memory at a time.
@@ -92,7 +92,7 @@ type File struct {
 // maxHeader bounds the header in bytes, as the safetensors library does.
 const maxHeader = 100_000_000
 
-// bits of an element of each type that the format knows. Those that Float32 reads, and I32, are of use to us.
+// bits of an element of each type that the format knows. Those that Float32 reads, I32 and U8 are of use to us.
 var elementBits = map[string]int64{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8,
 	"F8_E4M3": 8, "F8_E8M0": 8,
 	"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
@@ -253,6 +253,9 @@ func naturals(b []byte) (list []int64, err error) {
 	}
 	return list, nil
 }
+
+// Path is the file's.
+func (s *File) Path() string { return s.path }
 
 // Names lists the tensors, sorted.
 func (s *File) Names() []string {

@@ -47,7 +47,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 }
 
 // growState takes over what the optimizer of the stage before kept of a parameter after n updates. The optimizer of
-// this stage may be another: of what it keeps, a copy of the weight is taken over where there was one, and the rest
+// this stage may be another, or keep its states in another type: of what it keeps, a copy of the weight is taken over where there was one, and the rest
 // with the number of updates if all of it was there. Else that begins again, as setWeight left it.
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
@@ -69,11 +69,7 @@ func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 		if begins && !s.Copy || lacks(s) {
 			continue
 		}
-		v, err := t.stage.Growth.State(p, func(o ops.Param) ([]float32, error) { return opt.Float32(s.Buffer(o.ID)) })
-		if err == nil {
-			err = t.set(s.Buffer(p.ID), v)
-		}
-		if err != nil {
+		if err := t.takeState(opt, s, p); err != nil {
 			return err
 		}
 	}

@@ -36,7 +36,7 @@ func grown(t *testing.T, from *program.Stage, grow growth.Spec, spec peft.Spec,
 	freeze func(*program.Stage, ops.Param) bool) *program.Stage {
 	t.Helper()
 	s := tinyStage()
-	s.From, s.Peft = from, &spec
+	s.From, s.Model, s.Peft = from, from.Model, &spec
 	var err error
 	s.Growth, err = grow.Map(growth.Model{Layers: from.LayerIDs(), Params: from.Params, Prefix: s.LayerPrefix(),
 		ResidualOutput: s.Model.ResidualOutput,

@@ -123,7 +123,7 @@ func (x *Imported) moments() (list []checkpoint.Tensor, err error) {
 	if x.opt == nil {
 		return nil, nil
 	}
-	types := map[string]gpu.DType{"F32": gpu.F32, "BF16": gpu.BF16, "I32": gpu.I32}
+	types := map[string]gpu.DType{"F32": gpu.F32, "BF16": gpu.BF16, "I32": gpu.I32, "U8": gpu.U8}
 	for _, name := range x.opt.Names() {
 		state, id, _ := strings.Cut(name, "/")
 		to, ok := x.ids[id]

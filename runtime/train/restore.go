@@ -12,21 +12,6 @@ import (
 	"stepflow/runtime/trainstate"
 )
 
-// restoreState reads what the optimizer keeps of a parameter.
-func (t *trainer) restoreState(opt *checkpoint.File, p ops.Param) error {
-	for _, s := range t.stage.States(p) {
-		name := s.Buffer(p.ID)
-		v, err := opt.Float32(name)
-		if err != nil {
-			return err
-		}
-		if err := t.set(name, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // openStage opens the model and the optimizer state of a checkpoint.
 func openStage(dir string) (*checkpoint.Folder, *checkpoint.File, error) {
 	f, err := checkpoint.OpenFolder(dir)

@@ -61,8 +61,7 @@ func (t *trainer) tensors(final bool) (model, adapter, opt []checkpoint.Tensor) 
 			continue
 		}
 		for _, x := range s.States(p) {
-			name := x.Buffer(p.ID)
-			opt = append(opt, t.tensor(name, name))
+			opt = append(opt, t.stateTensors(x, p)...)
 		}
 	}
 	return model, adapter, opt

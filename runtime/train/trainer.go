@@ -44,7 +44,7 @@ func (t *trainer) set(name string, v []float32) error {
 	if len(v) != tensor.Shape.Elems() {
 		return fmt.Errorf("%s takes %v, not %d values", name, tensor, len(v))
 	}
-	return b.CopyIn(t.loaded, gpu.Float32Bytes(v, tensor.DType))
+	return b.CopyIn(t.loaded, tensor.Encode(v))
 }
 
 func (t *trainer) get(name string) ([]float32, error) {
@@ -53,7 +53,7 @@ func (t *trainer) get(name string) ([]float32, error) {
 	if err := b.CopyOut(t.loaded, raw); err != nil {
 		return nil, err
 	}
-	return gpu.BytesFloat32(raw, b.Tensor().DType), nil
+	return b.Tensor().Decode(raw), nil
 }
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.

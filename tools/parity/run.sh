@@ -48,6 +48,8 @@ git diff --exit-code foreign/pyre/testdata
 STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
 "$py" tools/parity/muon_fixture.py -check ops/optim/testdata/muon.json
+"$py" -c 'import bitsandbytes' 2>/dev/null || "$venv/bin/pip" install -q bitsandbytes
+"$py" tools/parity/narrow_fixture.py -check ops/optim/testdata/narrow.json
 mkdir "$tmp/llama"
 "$py" tools/parity/llama_fixture.py "$tmp/llama"
 "$py" tools/parity/arch_fixture.py "$tmp/arch"

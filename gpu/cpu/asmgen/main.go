@@ -23,6 +23,7 @@ func main() {
 	}
 	packers(asm)
 	converters(asm)
+	coders(asm)
 	sets := []machine{&x86{isa: avx512, w: asm}, &x86{isa: avx2, w: asm}}
 	compileAll(asm, loops, sets)
 	write("asm_amd64.s", asm.Bytes())

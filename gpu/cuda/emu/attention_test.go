@@ -73,7 +73,7 @@ func results(t *testing.T, c gputest.Case, gap int) (out [][]byte) {
 		return all
 	}
 	for i, v := range gputest.Inputs(c, 1) {
-		b := gputest.Encode(v, l.In[i].Type.DType)
+		b := gputest.Encode(v, l.In[i].Type)
 		rows(l.In[i], func(row gpu.Operand) []byte {
 			must(t, loaded.CopyIn(row, b[:row.Type.Bytes()]))
 			b = b[row.Type.Bytes():]

@@ -21,11 +21,13 @@
 
 #include "../kernels/attention.cu"
 #include "../kernels/cache.cu"
+#include "../kernels/codes.cu"
 #include "../kernels/elementwise.cu"
 #include "../kernels/embedding.cu"
 #include "../kernels/loss.cu"
 #include "../kernels/norm.cu"
 #include "../kernels/optim.cu"
+#include "../kernels/optim_narrow.cu"
 #include "../kernels/reduce.cu"
 #include "../kernels/rope.cu"
 #include "probe.h"

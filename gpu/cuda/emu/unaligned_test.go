@@ -17,6 +17,7 @@ func TestOperandsBeginAnywhere(t *testing.T) {
 	f := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.F32} }
 	h := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.BF16} }
 	i := func(n ...int) gpu.Type { return gpu.Type{Shape: n, DType: gpu.I32} }
+	codes := func(d gpu.DType, n ...int) gpu.Type { return gpu.Type{Shape: n, DType: d} } // they begin where they did
 	one, hyper, adam := f(1), f(gpu.HyperLen), gpu.Attrs{Beta1: 0.5, Beta2: 0.5, Eps: 1, WeightDecay: 0.25}
 	eps, ema := gpu.Attrs{Eps: 1e-5}, gpu.Attrs{Beta1: 0.5}
 	for _, c := range []struct {
@@ -28,6 +29,9 @@ func TestOperandsBeginAnywhere(t *testing.T) {
 		{"adamw_master", adam, []gpu.Type{h(4999), h(4999), f(4999), f(4999), f(4999), one, hyper}},
 		{"adamw_stochastic", adam, []gpu.Type{h(4999), f(4999), f(4999), f(4999), one, hyper}},
 		{"ema", ema, []gpu.Type{f(999), h(999), one}},
+		{"adamw_narrow", adam, []gpu.Type{h(4996), f(4996), codes(gpu.Dynamic8, 4996), codes(gpu.UDynamic8, 4996), one, hyper}},
+		{"adamw_narrow_master", adam, []gpu.Type{h(4996), h(4996), f(4996), h(4996), h(4996), one, hyper}},
+		{"ema_narrow", gpu.Attrs{Beta1: 0.5, Beta2: 1}, []gpu.Type{codes(gpu.Linear8, 996), h(996), one, hyper}},
 		{"sgdw", gpu.Attrs{Alpha: 0.5, WeightDecay: 0.25}, []gpu.Type{f(999), f(999), one, hyper}},
 		{"sum_squares", gpu.Attrs{}, []gpu.Type{h(17001), f(17001), f(3)}},
 		{"rmsnorm", eps, []gpu.Type{h(5, 256), h(256)}},
@@ -78,7 +82,7 @@ func begunAt(t *testing.T, element int64, kernel string, a gpu.Attrs, in []gpu.T
 		for i := range v {
 			v[i] = float32(1 + i%3)
 		}
-		must(t, run.CopyIn(o, gpu.Float32Bytes(v, o.Type.DType)))
+		must(t, run.CopyIn(o, o.Type.Encode(v)))
 	}
 	must(t, run.Run(0, 1, false))
 	for _, o := range l.Out {

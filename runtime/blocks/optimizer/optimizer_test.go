@@ -74,10 +74,10 @@ func TestTypes(t *testing.T) {
 
 // TestDefaults: those of muon are those of torch.optim.Muon.
 func TestDefaults(t *testing.T) {
-	adamw := optim.AdamW{LearningRate: 3e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1}
+	adamw := optim.AdamW{LearningRate: 3e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, MaxGradNorm: 1, StateDType: "fp32"}
 	muon := optim.Muon{LearningRate: 0.02, Momentum: 0.95, Nesterov: true,
 		NSCoefficients: [3]float64{3.4445, -4.775, 2.0315}, NSSteps: 5, Eps: 1e-7, WeightDecay: 0.1,
-		AdjustLR: "original", MaxGradNorm: 1}
+		AdjustLR: "original", MaxGradNorm: 1, StateDType: "fp32"}
 	for src, want := range map[string]optim.Optimizer{rest: adamw, least("muon", ""): muon.With(adamw)} {
 		if got := planned(t, src); fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
 			t.Errorf("%s\ngives %#v\nand not %#v", src, got, want)
@@ -115,14 +115,12 @@ func TestEveryAttributeCounts(t *testing.T) {
 	}
 }
 
-func TestAdjustments(t *testing.T) {
+func TestWords(t *testing.T) {
 	for _, a := range dsl.KindOf("optimizer").Attrs {
-		if a.Name != "adjust_lr_fn" {
-			continue
-		}
-		inLanguage := slices.Sorted(slices.Values(a.OneOf))
-		if here := slices.Sorted(maps.Keys(optim.Adjustments)); !slices.Equal(here, inLanguage) {
-			t.Errorf("the language has %v, ops/optim %v", inLanguage, here)
+		words := map[string][]string{"adjust_lr_fn": slices.Sorted(maps.Keys(optim.Adjustments)),
+			"state_dtype": slices.Sorted(slices.Values(optim.StateDTypes))}[a.Name]
+		if inLanguage := slices.Sorted(slices.Values(a.OneOf)); !slices.Equal(words, inLanguage) {
+			t.Errorf("of %s the language has %v, ops/optim %v", a.Name, inLanguage, words)
 		}
 	}
 }

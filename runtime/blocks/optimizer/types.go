@@ -17,13 +17,13 @@ var types = map[string]func(d *dsl.Decoded, other named) optim.Optimizer{
 		betas := d.Floats("betas")
 		return optim.AdamW{LearningRate: d.Float("learning_rate"), Beta1: betas[0], Beta2: betas[1], Eps: d.Float("eps"),
 			WeightDecay: d.Float("weight_decay"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 	},
 	"muon": func(d *dsl.Decoded, other named) optim.Optimizer {
 		o := optim.Muon{LearningRate: d.Float("learning_rate"), Momentum: d.Float("momentum"), Nesterov: d.Bool("nesterov"),
 			NSCoefficients: optim.NSCoefficients, NSSteps: d.Int("ns_steps"), Eps: d.Float("eps"),
 			WeightDecay: d.Float("weight_decay"), AdjustLR: d.Str("adjust_lr_fn"), MaxGradNorm: d.Float("max_grad_norm"),
-			BF16StochasticRound: d.Bool("bf16_stochastic_round"), NoDecay: d.Strs("no_decay")}
+			BF16StochasticRound: d.Bool("bf16_stochastic_round"), StateDType: d.Str("state_dtype"), NoDecay: d.Strs("no_decay")}
 		return o.With(other("others"))
 	},
 }

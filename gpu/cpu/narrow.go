@@ -1,0 +1,186 @@
+package cpu
+
+import "stepflow/gpu"
+
+// moment is what is kept of the elements of a tensor in bf16, or in blocks of codes.
+type moment struct {
+	half   []uint16
+	bytes  []byte
+	scales []float32 // of blocks of bytes
+	codes  *gpu.Codes
+}
+
+func (l *loaded) moment(o gpu.Operand) moment {
+	b, n := l.bytes(o), o.Type.Shape.Elems()
+	if codes := o.Type.DType.Codes(); codes != nil {
+		return moment{bytes: b[:n], scales: view[float32](b[gpu.ScalesAt(n):]), codes: codes}
+	}
+	return moment{half: view[uint16](b)}
+}
+
+// load widens the elements of a block that begins at element lo.
+func (v *variant) load(m moment, lo int, to []float32) {
+	if m.codes == nil {
+		v.widen(to, m.half[lo:lo+len(to)])
+		return
+	}
+	v.decode(m.codes, to, m.bytes[lo:lo+len(to)], m.scales[lo/gpu.CodeBlock])
+}
+
+// keep rounds a block: to its nearest codes, or stochastically, with the draws of elements from first on.
+func (v *variant) keep(m moment, lo int, x []float32, seed uint32, first int64) {
+	if m.codes == nil {
+		v.draw(m.half[lo:lo+len(x)], x, seed, first+int64(lo))
+		return
+	}
+	m.scales[lo/gpu.CodeBlock] = v.encode(m.codes, m.bytes[lo:lo+len(x)], x)
+}
+
+// wide is an operand with the rows and columns of a tensor, and maybe more.
+type wide struct {
+	buffer
+	gpu.Within
+}
+
+// load gives elements [lo, hi) of the tensor: the memory itself where it is f32 in one piece, or room filled from it.
+func (w wide) load(v *variant, lo, hi int, room []float32) []float32 {
+	if w.Cols == w.Stride {
+		return v.get(w.buffer, lo, hi, room)
+	}
+	w.Runs(lo, hi, func(at, in, n int) {
+		copy(room[at-lo:], v.get(w.buffer, in, in+n, room[at-lo:]))
+	})
+	return room[:hi-lo]
+}
+
+// at gives room for elements that store puts away: the memory itself where it is f32 in one piece.
+func (w wide) at(lo, hi int, room []float32) []float32 {
+	if w.Cols == w.Stride {
+		return w.buffer.at(lo, hi, room)
+	}
+	return room[:hi-lo]
+}
+
+// store puts elements from lo on where they belong, rounding to nearest.
+func (w wide) store(v *variant, lo int, x []float32) {
+	if w.Cols == w.Stride {
+		v.put(w.buffer, lo, x)
+		return
+	}
+	w.Runs(lo, lo+len(x), func(at, in, n int) {
+		if w.h != nil {
+			v.narrow(w.h[in:in+n], x[at-lo:at-lo+n])
+		} else {
+			copy(w.f[in:in+n], x[at-lo:])
+		}
+	})
+}
+
+// draw puts elements in bf16 where they belong, rounding stochastically.
+func (w wide) draw(v *variant, lo int, x []float32, seed uint32) {
+	w.Runs(lo, lo+len(x), func(at, in, n int) { v.draw(w.h[in:in+n], x[at-lo:at-lo+n], seed, int64(at)) })
+}
+
+// inBlocks binds a loop over the blocks of n elements that may share a scale.
+func (d *Device) inBlocks(n int, f func(w *worker, lo, hi int)) func() {
+	body := &loop{body: func(w *worker, i int) {
+		for lo, end := i*gpu.SumBlock, min(n, (i+1)*gpu.SumBlock); lo < end; lo += gpu.CodeBlock {
+			f(w, lo, min(end, lo+gpu.CodeBlock))
+		}
+	}}
+	return func() { d.pool.run(body, blocksOf(n, gpu.SumBlock)) }
+}
+
+// copies brings what a launch changes to where it changes it.
+func (l *loaded) copies(out, in []gpu.Operand) func() {
+	var list []func()
+	for i, o := range out {
+		if o.Offset != in[i].Offset {
+			to, from := l.bytes(o), l.bytes(in[i])
+			list = append(list, func() { copy(to, from) })
+		}
+	}
+	return func() {
+		for _, f := range list {
+			f()
+		}
+	}
+}
+
+// Inputs are w, g, m, v, coef, hyper, with an fp32 master after g where there is one.
+func bindNarrowAdamW(d *Device, l *loaded, x *gpu.Launch) func() {
+	n := len(x.In)
+	before := l.copies(x.Out, append([]gpu.Operand{x.In[0]}, x.In[2:n-2]...))
+	coef, hyper, a := l.f32(x.In[n-2]), l.f32(x.In[n-1]), x.Attrs
+	weight, master := x.Out[0], len(x.Out) == 4
+	tensor := x.Out[len(x.Out)-1].Type.Shape
+	of := func(o gpu.Operand) wide { return wide{l.buffer(o), tensor.In(o.Type.Shape)} }
+	w, g, rounded := of(weight), of(x.In[1]), of(weight)
+	if master {
+		w = of(x.Out[1])
+	}
+	m, v := l.moment(x.Out[len(x.Out)-2]), l.moment(x.Out[len(x.Out)-1])
+	b1, b2, eps := float32(a.Beta1), float32(a.Beta2), float32(a.Eps)
+	c1, c2, decay := float32(1-a.Beta1), float32(1-a.Beta2), float32(a.WeightDecay)
+	d.reserveBlocks(4, gpu.CodeBlock)
+	k := d.variant
+	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
+		lr, seed := hyper[0], uint32(hyper[3])
+		x, grad := w.load(k, lo, hi, own.room[0]), g.load(k, lo, hi, own.room[1])
+		first, second := own.room[2][:hi-lo], own.room[3][:hi-lo]
+		k.load(m, lo, first)
+		k.load(v, lo, second)
+		k.adamw(x, first, second, x, grad, first, second, coef[0], b1, c1, b2, c2, 1/hyper[1], 1/hyper[2], eps, lr,
+			1-lr*decay)
+		k.keep(m, lo, first, seed, gpu.DrawsOfM)
+		k.keep(v, lo, second, seed, gpu.DrawsOfV)
+		switch {
+		case master:
+			w.store(k, lo, x)
+			rounded.store(k, lo, x)
+		case w.h != nil:
+			w.draw(k, lo, x, seed)
+		default:
+			w.store(k, lo, x)
+		}
+	})
+	return func() {
+		before()
+		if finite(float64(coef[0])) {
+			update()
+		}
+	}
+}
+
+func bindNarrowEMA(d *Device, l *loaded, x *gpu.Launch) func() {
+	tensor, y := x.In[0].Type.Shape, x.Out[1]
+	before := l.copies(x.Out[:1], x.In[:1])
+	coef, hyper, a := l.f32(x.In[2]), l.f32(x.In[3]), x.Attrs
+	m := l.moment(x.Out[0])
+	g, u := wide{l.buffer(x.In[1]), tensor.In(y.Type.Shape)}, wide{l.buffer(y), tensor.In(y.Type.Shape)}
+	b1, b2, c1, c2 := float32(a.Beta1), float32(a.Beta2), float32(1-a.Beta1), float32(1-a.Beta2)
+	d.reserveBlocks(3, gpu.CodeBlock)
+	k := d.variant
+	update := d.inBlocks(tensor.Elems(), func(own *worker, lo, hi int) {
+		mean, ahead := own.room[0][:hi-lo], u.at(lo, hi, own.room[2])
+		k.load(m, lo, mean)
+		if !finite(float64(coef[0])) {
+			copy(ahead, mean)
+			u.store(k, lo, ahead)
+			return
+		}
+		grad := g.load(k, lo, hi, own.room[1])
+		k.blend(mean, mean, grad, b1, c1*coef[0])
+		k.blend(ahead, mean, grad, b2, c2*coef[0])
+		k.keep(m, lo, mean, uint32(hyper[3]), gpu.DrawsOfM)
+		u.store(k, lo, ahead)
+	})
+	padded := y.Type.Shape.Elems() > tensor.Elems()
+	return func() {
+		before()
+		if padded {
+			u.clear()
+		}
+		update()
+	}
+}
