@@ -152,11 +152,15 @@ func ToBF16Stochastic(x float32, seed uint32, i int64) uint16 {
 	if x != x {
 		return ToBF16(x)
 	}
-	z := uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return uint16((math.Float32bits(x) + uint32(z>>48)) >> 16)
+	return uint16((math.Float32bits(x) + uint32(splitmix64(uint64(seed)<<40+uint64(i))>>48)) >> 16)
+}
+
+// splitmix64 is the number that the generator of Steele et al. 2014 gives in state x.
+func splitmix64(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // FromBF16 widens exactly.

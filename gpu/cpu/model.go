@@ -50,6 +50,20 @@ var binders = map[string]func(*Device, *loaded, *gpu.Launch) func(){
 	"cross_entropy":      bindCrossEntropy,
 	"cross_entropy_grad": bindCrossEntropyGrad,
 
+	"row_squares":     bindRowSquares,
+	"column_squares":  bindColumnSquares,
+	"scale_rows":      bindScaleRows,
+	"scale_columns":   bindScaleColumns,
+	"inverse_rms":     bindInverseRMS,
+	"channel_factors": bindChannelFactors,
+	"ema_squares":     bindEMASquares,
+	"row_factors":     bindRowFactors,
+	"scale_rate":      bindScaleRate,
+	"adam":            bindAdam,
+	"random_matrix":   bindRandomMatrix,
+	"align_rows":      bindAlignRows,
+	"eigh":            bindEigh,
+
 	"attention_cached": bindAttentionCached,
 	"cache_write":      bindCacheWrite,
 

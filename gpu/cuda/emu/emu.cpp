@@ -21,9 +21,11 @@
 
 #include "../kernels/attention.cu"
 #include "../kernels/cache.cu"
+#include "../kernels/channels.cu"
 #include "../kernels/elementwise.cu"
 #include "../kernels/embedding.cu"
 #include "../kernels/loss.cu"
+#include "../kernels/lowrank.cu"
 #include "../kernels/norm.cu"
 #include "../kernels/optim.cu"
 #include "../kernels/reduce.cu"
