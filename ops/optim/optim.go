@@ -8,6 +8,7 @@ package optim
 
 import (
 	"path"
+	"slices"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -33,6 +34,21 @@ type Optimizer interface {
 	Key() string
 }
 
+// Fitted is an optimizer that not every parameter suits.
+type Fitted interface {
+	Optimizer
+	// Fits returns why p cannot be updated; nil if it can.
+	Fits(p ops.Param) error
+}
+
+// Fits returns why an optimizer cannot update p; nil if it can.
+func Fits(o Optimizer, p ops.Param) error {
+	if f, ok := o.(Fitted); ok {
+		return f.Fits(p)
+	}
+	return nil
+}
+
 // State is a tensor that an optimizer keeps of a parameter.
 //
 // It begins as zeros, or as a copy of the weight. It begins again whenever the weight is given a value that no update
@@ -42,6 +58,20 @@ type State struct {
 	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
 	Type gpu.Type
 	Copy bool // begins as a copy of the weight
+	// Axes names, for each of the tensor's axes, the one of the parameter that it is as long as, also where that is padded; -1
+	// for none. It is nil for a tensor whose axes are the parameter's.
+	Axes []int
+}
+
+// padded is the shape of the state of a parameter that has another shape on the device.
+func (s State) padded(wide gpu.Shape) gpu.Shape {
+	shape := slices.Clone(s.Type.Shape)
+	for i, axis := range s.Axes {
+		if axis >= 0 {
+			shape[i] = wide[axis]
+		}
+	}
+	return shape
 }
 
 // Buffer is the name of the state's buffer, and of its tensor in a checkpoint, for the parameter with this id.
@@ -78,7 +108,11 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	padded.Shape = weight.Shape()
 	wide := o.States(padded, d)
 	for i, x := range o.States(p, d) {
-		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, wide[i].Type.Shape)
+		shape := wide[i].Type.Shape
+		if x.Axes != nil {
+			shape = x.padded(padded.Shape)
+		}
+		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, shape)
 	}
 	return s
 }
