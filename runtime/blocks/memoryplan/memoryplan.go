@@ -64,6 +64,9 @@ func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, d
 	}
 	all := m.Declare([]string{"x"})
 	for _, x := range all {
+		if err := optim.Fits(rule, x); err != nil {
+			return b, blocks.Problem(d, "optimizer", "Impossible optimizer", err)
+		}
 		if n := optim.TrainBytes(rule, x, dtype); ops.InLayers(x) {
 			b.Layer += n
 		} else {

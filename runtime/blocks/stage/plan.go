@@ -374,7 +374,17 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
 		}
 	}
-	return append(diags, s.evaluations(p, t)...)
+	return append(append(diags, s.fits(t)...), s.evaluations(p, t)...)
+}
+
+// fits returns the errors of parameters that the optimizer cannot update.
+func (s *Stage) fits(t *dsl.Decoded) (diags hcl.Diagnostics) {
+	for _, x := range s.Trainable() {
+		if err := optim.Fits(s.Optimizer, x); err != nil {
+			return blocks.Problem(t, "optimizer", "Impossible optimizer", err) // the first: it is much the same for all layers
+		}
+	}
+	return nil
 }
 
 // roundedSteps is the share by which a stage's steps may differ from its horizon without a warning.
