@@ -47,7 +47,7 @@ func bindAlignRows(d *Device, l *loaded, x *gpu.Launch) func() {
 		if d.variant.dot(x[1], x[2]) < 0 {
 			sign = -1
 		}
-		d.variant.scale(x[0], x[1], sign)
+		d.variant.blend(x[0], x[1], x[1], sign, 0) // 0 of 0, and not -0, whose bits are not those of padding
 	}), func() { to.copy(from) })
 }
 

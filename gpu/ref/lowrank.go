@@ -52,7 +52,7 @@ var lowRankKernels = map[string]func(a gpu.Attrs, in, out []mat){
 				sign[r] = -1
 			}
 		}
-		out[0].each(func(r, c int) float64 { return sign[r] * x.at(r, c) })
+		out[0].each(func(r, c int) float64 { return 0 + sign[r]*x.at(r, c) })
 	},
 	"eigh": func(_ gpu.Attrs, in, out []mat) { fill(out[0], slices.Concat(eigh(in[0])...)) },
 }
@@ -73,7 +73,7 @@ func eigh(x mat) [][]float64 {
 		turned = false
 		for p := range n {
 			for q := p + 1; q < n; q++ {
-				if math.Abs(a[p][q]) <= 1e-15*size {
+				if !(math.Abs(a[p][q]) > 1e-14*size) { // nor of NaN
 					continue
 				}
 				turned = true

@@ -44,7 +44,7 @@ func (gs Groups) of(p ops.Param) Optimizer {
 }
 
 // Fits is that of the group of p.
-func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), p) }
+func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
 
 // Every is that of the group of p.
 func (gs Groups) Every(p ops.Param) int { return Every(gs.of(p), p) }

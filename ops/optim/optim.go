@@ -41,12 +41,21 @@ type Fitted interface {
 	Fits(p ops.Param) error
 }
 
-// Fits returns why an optimizer cannot update p; nil if it can.
-func Fits(o Optimizer, p ops.Param) error {
-	if f, ok := o.(Fitted); ok {
-		return f.Fits(p)
+// Fits returns why an optimizer cannot update some of these parameters, of which it names the one with the smallest side;
+// nil if it can.
+func Fits(o Optimizer, params []ops.Param) (err error) {
+	f, ok := o.(Fitted)
+	if !ok {
+		return nil
 	}
-	return nil
+	least := 0
+	for _, p := range params {
+		side := min(p.Shape.Rows(), p.Shape.Cols())
+		if e := f.Fits(p); e != nil && (err == nil || side < least) {
+			err, least = e, side
+		}
+	}
+	return err
 }
 
 // State is a tensor that an optimizer keeps of a parameter.

@@ -24,8 +24,7 @@ func subspaceOf(p ops.Param, rank int) subspace {
 // fits returns why p cannot be projected to rank rows or columns; nil if it can.
 func fits(p ops.Param, rank int) error {
 	if short := min(p.Shape.Rows(), p.Shape.Cols()); rank > short {
-		return fmt.Errorf("rank = %d is more than the smaller side of %s %v: set it to at most %d, or leave this matrix to "+
-			"another optimizer", rank, p.Name, p.Shape, short)
+		return fmt.Errorf("a rank of %d is more than the smaller side of %s, %v: set rank to at most %d", rank, p.Name, p.Shape, short)
 	}
 	return nil
 }

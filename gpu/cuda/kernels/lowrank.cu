@@ -40,7 +40,7 @@ template <class T> DEVICE void align_row(int cols, T *y, const float *x, const T
   for (int c = threadIdx.x; c < cols; c += blockDim.x) s += x[c] * widen(p[c]);
   s = block_reduce<Sum>(s, (float *)room);
   bool keep = !(fabsf(*coef) < INFINITY);
-  for (int c = threadIdx.x; c < cols; c += blockDim.x) y[c] = keep ? p[c] : narrow<T>(s < 0 ? -x[c] : x[c]);
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) y[c] = keep ? p[c] : narrow<T>(0.f + (s < 0 ? -x[c] : x[c])); // padding stays 0, not -0
 }
 #define ALIGN_ROWS(S, T) EXPORT(align_rows_##S, (int cols, T *y, const float *x, const T *p, const float *coef), \
   int64_t at = (int64_t)blockIdx.x * cols; \

@@ -378,11 +378,14 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 }
 
 // fits returns the errors of parameters that the optimizer cannot update.
-func (s *Stage) fits(t *dsl.Decoded) (diags hcl.Diagnostics) {
-	for _, x := range s.Trainable() {
-		if err := optim.Fits(s.Optimizer, x); err != nil {
-			return blocks.Problem(t, "optimizer", "Impossible optimizer", err) // the first: it is much the same for all layers
-		}
+func (s *Stage) fits(t *dsl.Decoded) hcl.Diagnostics {
+	if s.Fused && len(s.Refreshes()) > 0 {
+		return hcl.Diagnostics{t.Error("update", "A fused update without gradients",
+			"galore finds its projections from the gradients of a whole step, which a fused update does not keep. Leave update "+
+				"out, or use another optimizer, such as apollo, whose projections are random.")}
+	}
+	if err := optim.Fits(s.Optimizer, s.Trainable()); err != nil {
+		return blocks.Problem(t, "optimizer", "Impossible optimizer", err)
 	}
 	return nil
 }
