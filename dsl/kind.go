@@ -12,6 +12,7 @@ type Attr struct {
 	Type     cty.Type // cty.DynamicPseudoType for any value
 	Ref      []string // kinds of block that it may name, instead of a value of Type
 	Required bool
+	Optional []string             // block types that need not give it, though it is Required
 	Default  cty.Value            // cty.NilVal for none
 	Defaults map[string]cty.Value // by block type, for types whose default is not Default
 	OneOf    []string             // allowed strings
@@ -35,6 +36,7 @@ func (a Attr) of(typ string) Attr {
 	if v, ok := a.Defaults[typ]; ok {
 		a.Default = v
 	}
+	a.Required = a.Required && !slices.Contains(a.Optional, typ)
 	return a
 }
 

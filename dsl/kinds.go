@@ -1,6 +1,8 @@
 package dsl
 
 import (
+	"slices"
+
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -65,20 +67,25 @@ var Kinds = []Kind{
 					"weights need neither."},
 		},
 		Exports: []Export{{Name: "r", Type: cty.Number, Doc: "As configured."}}},
-	{Name: "optimizer", Types: []string{"adamw", "muon"}, Repeat: true, Lazy: true,
+	{Name: "optimizer", Types: append([]string{"adamw", "muon"}, lowMemory...), Repeat: true, Lazy: true,
 		Doc: "How weights are updated, with decoupled weight decay and clipping by global norm. `adamw` keeps " +
 			"two moments of each parameter. `muon` makes the update of a projection nearly orthogonal, keeps " +
 			"one moment of it, and leaves all other parameters to `others`; its attributes mean what those of " +
-			"`torch.optim.Muon` do. Where an optimizer names others, each has its own `learning_rate`, and the " +
+			"`torch.optim.Muon` do. `scale` divides the gradient of each output of a matrix by its root mean square, and keeps " +
+			"one moment of the head alone. `apollo` and `apollo_mini` scale the gradient of a projection by what AdamW does to " +
+			"a random projection of it to `rank` rows or columns. `galore` runs AdamW in the subspace of the `rank` largest " +
+			"singular values of the gradient, and with `fira` adds the rest of it. `adafactor` keeps means of squares of rows " +
+			"and columns. Where an optimizer names others, each has its own `learning_rate`, and the " +
 			"stage's schedule scales all.",
 		Attrs: []Attr{
 			{Name: "learning_rate", Type: cty.Number, Min: at(0), Max: at(1e38), Required: true,
 				Doc: "Peak of the schedule."},
 			{Name: "betas", Type: cty.List(cty.Number), Min: at(0), Below: at(1),
-				Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}), Only: []string{"adamw"},
-				Doc: "Decay of the first and second moment."},
-			{Name: "momentum", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0.95), Only: []string{"muon"},
-				Doc: "Decay of the moment."},
+				Default: cty.ListVal([]cty.Value{num(0.9), num(0.95)}),
+				Only:    append([]string{"adamw"}, leaveRest...),
+				Doc:     "Decay of the first and second moment; of `scale` those of the `adamw` that `others` stands for."},
+			{Name: "momentum", Type: cty.Number, Min: at(0), Below: at(1), Default: num(0.95), Only: []string{"muon", "scale"},
+				Defaults: map[string]cty.Value{"scale": num(0.9)}, Doc: "Decay of the moment."},
 			{Name: "nesterov", Type: cty.Bool, Default: cty.True, Only: []string{"muon"},
 				Doc: "Nesterov momentum: the update looks one decay ahead."},
 			{Name: "ns_steps", Type: cty.Number, Whole: true, Min: at(1), Max: at(99), Default: num(5), Only: []string{"muon"},
@@ -88,11 +95,34 @@ var Kinds = []Kind{
 				Doc: "What the learning rate of a matrix of A rows and B columns is multiplied by. `original`: " +
 					"sqrt(max(1, A/B)). `match_rms_adamw`: 0.2 sqrt(max(A, B)), so that AdamW's learning rate " +
 					"and weight decay serve. `spectral_unclamped`: sqrt(A/B)."},
+			{Name: "rank", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 20), Default: num(128), Only: lowRank,
+				Defaults: map[string]cty.Value{"apollo": num(256), "apollo_mini": num(1)},
+				Doc: "Rows, or columns, of the projected gradient, of which AdamW keeps moments: at most the smaller side of " +
+					"every projection that trains. A quarter of `hidden_size` is usual."},
+			{Name: "update_proj_gap", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxSteps), Default: num(200),
+				Only: lowRank, Unit: "optimizer steps", Doc: "Steps from one projection to the next."},
+			{Name: "scale", Type: cty.Number, Above: at(0), Max: at(1e9), Default: num(0.25), Only: lowRank,
+				Defaults: map[string]cty.Value{"apollo": num(1), "apollo_mini": num(128)},
+				Doc: "`galore`: what the update in the subspace is multiplied by. `apollo`, `apollo_mini`: the update is " +
+					"multiplied by its root; a lower rank needs a larger one."},
+			{Name: "fira", Type: cty.Bool, Default: cty.False, Only: []string{"galore"},
+				Doc: "Adds what the projection leaves out of the gradient, each channel scaled as AdamW scales what is " +
+					"projected of it. Its norm grows by at most 1 % a step."},
+			{Name: "decay_rate", Type: cty.Number, Min: at(-10), Below: at(0), Default: num(-0.8), Only: []string{"adafactor"},
+				Doc: "The means of squares decay by 1 - t^decay_rate in step t."},
+			{Name: "clip_threshold", Type: cty.Number, Above: at(0), Max: at(1e9), Default: num(1), Only: []string{"adafactor"},
+				Doc: "Bound on the root mean square of the update of a parameter, before the learning rate."},
+			{Name: "scale_parameter", Type: cty.Bool, Default: cty.False, Only: []string{"adafactor"},
+				Doc: "Multiplies the learning rate of a parameter by its root mean square, or by 0.001 if that is more."},
+			{Name: "relative_step", Type: cty.Bool, Default: cty.False, Only: []string{"adafactor"},
+				Doc: "Bounds the learning rate by 1/sqrt(t) in step t."},
 			{Name: "eps", Type: cty.Number, Above: at(0), Max: at(1), Default: num(1e-8),
-				Defaults: map[string]cty.Value{"muon": num(1e-7)},
-				Doc: "`adamw`: added to the root of the second moment. `muon`: the least norm that a matrix is " +
-					"divided by."},
+				Defaults: map[string]cty.Value{"muon": num(1e-7), "adafactor": num(1e-30)},
+				Doc: "`adamw`, `apollo`, `apollo_mini`, `galore`: added to the root of the second moment. `muon`: the least norm " +
+					"that a matrix is divided by. `scale`: the least root mean square. `adafactor`: added to squares."},
 			{Name: "weight_decay", Type: cty.Number, Min: at(0), Max: at(1000), Default: num(0.1),
+				Defaults: map[string]cty.Value{"scale": num(0), "apollo": num(0), "apollo_mini": num(0), "galore": num(0),
+					"adafactor": num(0)},
 				Doc: "Decoupled decay, times the learning rate each step."},
 			{Name: "no_decay", Type: strings_,
 				Doc: "Patterns of parameter names without decay; default: norms, biases and embeddings."},
@@ -109,9 +139,11 @@ var Kinds = []Kind{
 					"Adam, `muon` equal steps. With `int8`, embeddings and tensors of fewer than 4,096 elements keep " +
 					"theirs in fp32. Together with `bf16_stochastic_round`, a trainable parameter takes 8 bytes in " +
 					"`bf16` and about 6 in `int8` (`muon`: 6 and about 5)."},
-			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: []string{"muon"},
+			{Name: "others", Ref: []string{"optimizer"}, Required: true, Only: append([]string{"muon"}, leaveRest...),
+				Optional: leaveRest,
 				Doc: "The optimizer of all parameters but projections: embeddings, head, norms, biases and " +
-					"adapters. Usually `adamw`."},
+					"adapters. Usually `adamw`. `scale` takes embeddings and head itself. Types other than `muon` need not give " +
+					"it: it is then an `adamw` with the attributes of the block."},
 			{Name: "embeddings", Ref: []string{"optimizer"},
 				Doc: "Another optimizer for the token embeddings, and the head tied to them."},
 			{Name: "lm_head", Ref: []string{"optimizer"},
@@ -148,6 +180,13 @@ var Kinds = []Kind{
 					"says how often."},
 		}},
 }
+
+// Types of optimizers that keep less of each parameter than AdamW does.
+var (
+	lowMemory = append(slices.Clone(leaveRest), "adafactor")
+	leaveRest = append([]string{"scale"}, lowRank...)       // to others, which has a default
+	lowRank   = []string{"apollo", "apollo_mini", "galore"} // AdamW on a projection of the gradient
+)
 
 // Meta lists the blocks that are not computed by a run.
 var Meta = []Kind{

@@ -31,7 +31,11 @@ type rules struct {
 // checkBody compares the body of a block of type typ with the schema. where is the block, as messages name it.
 func checkBody(b *hclsyntax.Body, attrs []Attr, blocks []Nested, typ, where string, r rules) hcl.Diagnostics {
 	c := &checker{rules: r, body: b, where: where, known: append(attrNames(attrs, typ), r.extra...)}
-	c.attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return !only(a.Only, typ) })
+	for _, a := range attrs {
+		if only(a.Only, typ) {
+			c.attrs = append(c.attrs, a.of(typ))
+		}
+	}
 	c.blocks = slices.DeleteFunc(slices.Clone(blocks), func(n Nested) bool { return !only(n.Only, typ) })
 	for _, n := range c.blocks {
 		c.nested = append(c.nested, n.Name)

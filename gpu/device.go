@@ -156,11 +156,14 @@ func ToBF16Stochastic(x float32, seed uint32, i int64) uint16 {
 }
 
 // splitmix is splitmix64 of a seed, a whole number below 2^24, and an element.
-func splitmix(seed uint32, i int64) uint64 {
-	z := uint64(seed)<<40 + uint64(i) + 0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+func splitmix(seed uint32, i int64) uint64 { return splitmix64(uint64(seed)<<40 + uint64(i)) }
+
+// splitmix64 is the number that the generator of Steele et al. 2014 gives in state x.
+func splitmix64(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // Uniform is the number in [-1, 1) that a seed, a whole number below 2^24, draws for an element.

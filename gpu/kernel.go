@@ -9,20 +9,20 @@ import (
 // so a launch is a plain comparable value that can be hashed and printed.
 type Attrs struct {
 	TransA, TransB bool    // matmul: use the operand transposed
-	Alpha          float64 // matmul, scale, sgdw: factor
-	Eps            float64 // rmsnorm, adamw: added under the root, to the root; normalize: the least divisor
+	Alpha          float64 // matmul, scale, sgdw, channel_factors, random_matrix: factor
+	Eps            float64 // rmsnorm, adamw, adam: added under the root, to the root; normalize, inverse_rms: the least divisor
 	Heads, KVHeads int     // rope, attention: heads in the row of q, of k and v
 	Inverse        bool    // rope: rotate back
-	Rows           int     // embedding_grad: rows of the table when no accumulator is given
+	Rows           int     // embedding_grad: rows of the table when no accumulator is given; random_matrix; else those that count
 	Chunk          int     // linear_cross_entropy: rows of logits in memory at a time
 	Frozen         bool    // linear_cross_entropy_grad: no gradient of the weight
 	MaxNorm        float64 // clip: bound on the global norm; 0 for none
-	Beta1, Beta2   float64 // adamw; ema: Beta1
+	Beta1, Beta2   float64 // adamw, adam; ema: Beta1
 	WeightDecay    float64 // adamw, sgdw: decoupled
-	DType          DType   // cast: result type
+	DType          DType   // cast, random_matrix: result type
 
 	// See attrs.go for how fields are encoded, new ones too.
-	Lo   int // slice, slice_grad: first column
+	Lo   int // slice, slice_grad: first column; random_matrix: columns that are not 0
 	Cols int // slice: columns of the result; slice_grad: of it, when no accumulator is given; else see Counted
 }
 

@@ -37,6 +37,7 @@ type Param struct {
 	Shape gpu.Shape // [out, in] for linear weights
 	Layer int       // present index of its layer; -1 outside the layers
 	Kind  Kind
+	Tied  bool // embeddings that give the logits too
 }
 
 // Elems is the number of elements.

@@ -44,6 +44,7 @@ var Spans = []SpanName{
 	{SpanMicro + " NUMBER", "step", "forward and backward passes of one micro-batch"},
 	{SpanForward, "micro_batch", "the forward pass"},
 	{SpanBackward, "micro_batch", "the backward pass, with what is computed again for it"},
+	{SpanRefresh, "step", "what the optimizer makes anew in some steps, such as GaLore's projections"},
 	{SpanUpdate, "step", "clipping and the optimizer"},
 	{SpanLayer + " NUMBER", "forward, backward, optimizer", "the operations of a layer"},
 	{"MODULE", "layer", "four or more operations of the same part of a layer, such as `self_attn` or `mlp`"},
@@ -78,6 +79,7 @@ const (
 	SpanMicro      = "micro_batch"
 	SpanForward    = "forward"
 	SpanBackward   = "backward"
+	SpanRefresh    = "optimizer_refresh"
 	SpanUpdate     = "optimizer"
 	SpanLayer      = "layer"
 )

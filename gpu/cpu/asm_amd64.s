@@ -4827,6 +4827,43 @@ loop:
 	VZEROUPPER
 	RET
 
+// func adamAVX512(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
+TEXT ·adamAVX512(SB), NOSPLIT, $0-84
+	MOVQ n+0(FP), CX
+	MOVQ y+8(FP), DI
+	MOVQ om+16(FP), SI
+	MOVQ ov+24(FP), R8
+	MOVQ grad+32(FP), R9
+	MOVQ m+40(FP), R10
+	MOVQ v+48(FP), R11
+	XORQ AX, AX
+loop:
+	VBROADCASTSS k+56(FP), Z0
+	VMULPS (R9)(AX*4), Z0, Z0
+	VBROADCASTSS b1+60(FP), Z1
+	VMULPS (R10)(AX*4), Z1, Z1
+	VBROADCASTSS c1+64(FP), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VBROADCASTSS c2+72(FP), Z3
+	VMULPS Z3, Z0, Z2
+	VBROADCASTSS b2+68(FP), Z3
+	VMULPS (R11)(AX*4), Z3, Z3
+	VFMADD231PS Z0, Z2, Z3
+	VMOVUPS Z1, (SI)(AX*4)
+	VMOVUPS Z3, (R8)(AX*4)
+	VBROADCASTSS bias+76(FP), Z4
+	VMULPS Z4, Z1, Z2
+	VSQRTPS Z3, Z4
+	VBROADCASTSS eps+80(FP), Z5
+	VADDPS Z5, Z4, Z4
+	VDIVPS Z4, Z2, Z2
+	VMOVUPS Z2, (DI)(AX*4)
+	ADDQ $16, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET
+
 // func addAVX2(n int, y *float32, a *float32, b *float32)
 TEXT ·addAVX2(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
@@ -5415,6 +5452,43 @@ loop:
 	VDIVPS Y4, Y2, Y2
 	VBROADCASTSS keep+100(FP), Y4
 	VFMSUB231PS (R9)(AX*4), Y4, Y2
+	VMOVUPS Y2, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET
+
+// func adamAVX2(n int, y *float32, om *float32, ov *float32, grad *float32, m *float32, v *float32, k float32, b1 float32, c1 float32, b2 float32, c2 float32, bias float32, eps float32)
+TEXT ·adamAVX2(SB), NOSPLIT, $0-84
+	MOVQ n+0(FP), CX
+	MOVQ y+8(FP), DI
+	MOVQ om+16(FP), SI
+	MOVQ ov+24(FP), R8
+	MOVQ grad+32(FP), R9
+	MOVQ m+40(FP), R10
+	MOVQ v+48(FP), R11
+	XORQ AX, AX
+loop:
+	VBROADCASTSS k+56(FP), Y0
+	VMULPS (R9)(AX*4), Y0, Y0
+	VBROADCASTSS b1+60(FP), Y1
+	VMULPS (R10)(AX*4), Y1, Y1
+	VBROADCASTSS c1+64(FP), Y2
+	VFMADD231PS Y2, Y0, Y1
+	VBROADCASTSS c2+72(FP), Y3
+	VMULPS Y3, Y0, Y2
+	VBROADCASTSS b2+68(FP), Y3
+	VMULPS (R11)(AX*4), Y3, Y3
+	VFMADD231PS Y0, Y2, Y3
+	VMOVUPS Y1, (SI)(AX*4)
+	VMOVUPS Y3, (R8)(AX*4)
+	VBROADCASTSS bias+76(FP), Y4
+	VMULPS Y4, Y1, Y2
+	VSQRTPS Y3, Y4
+	VBROADCASTSS eps+80(FP), Y5
+	VADDPS Y5, Y4, Y4
+	VDIVPS Y4, Y2, Y2
 	VMOVUPS Y2, (DI)(AX*4)
 	ADDQ $8, AX
 	CMPQ AX, CX

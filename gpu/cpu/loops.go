@@ -179,3 +179,15 @@ func adamwLoop(ow, om, ov, w, grad, m, v []float32, k, b1, c1, b2, c2, r1, r2, e
 		ow[i] = keep*w[i] - lr*(a*r1)/(sqrt32(b*r2)+eps)
 	}
 }
+
+// adamLoop is adamw's direction in y, with the gradient times k, and the bias corrections in one factor.
+func adamLoop(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+	for i := range y {
+		x := k * grad[i]
+		a := b1*m[i] + c1*x
+		b := b2*v[i] + c2*x*x
+		om[i] = a
+		ov[i] = b
+		y[i] = bias * a / (sqrt32(b) + eps)
+	}
+}

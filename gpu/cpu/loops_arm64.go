@@ -275,6 +275,21 @@ var loopsNEON = loopTable{
 			adamwLoop(ow[whole:], om[whole:], ov[whole:], w[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, r1, r2, eps, lr, keep)
 		}
 	},
+	adam: func(y, om, ov, grad, m, v []float32, k, b1, c1, b2, c2, bias, eps float32) {
+		n := len(y)
+		whole := n &^ 3
+		if whole > 0 {
+			_ = om[whole-1]
+			_ = ov[whole-1]
+			_ = grad[whole-1]
+			_ = m[whole-1]
+			_ = v[whole-1]
+			adamNEON(whole, &y[0], &om[0], &ov[0], &grad[0], &m[0], &v[0], k, b1, c1, b2, c2, bias, eps)
+		}
+		if whole < n {
+			adamLoop(y[whole:], om[whole:], ov[whole:], grad[whole:], m[whole:], v[whole:], k, b1, c1, b2, c2, bias, eps)
+		}
+	},
 }
 
 //go:noescape
@@ -339,3 +354,6 @@ func raiseNEON(n int, y, a *float32)
 
 //go:noescape
 func adamwNEON(n int, ow, om, ov, w, grad, m, v *float32, k, b1, c1, b2, c2, r1, r2, eps, lr, keep float32)
+
+//go:noescape
+func adamNEON(n int, y, om, ov, grad, m, v *float32, k, b1, c1, b2, c2, bias, eps float32)

@@ -24,13 +24,14 @@ func Cases() (list []Case) {
 // floats32 lists inputs that are f32 whatever the precision: tables, statistics, scalars.
 var floats32 = map[string][]int{
 	"broadcast": {0}, "normalize": {1}, "rmsnorm_grad_x": {3}, "rmsnorm_grad_w": {2}, "rope": {1, 2}, "uniform_noise": {1},
-	"attention_grad": {5}, "cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0},
+	"attention_grad": {5}, "scale_rows": {1}, "scale_columns": {1}, "cross_entropy_grad": {0, 3}, "linear_cross_entropy_grad": {0},
 }
 
 // bf16 is the case with bf16 operands; false for kernels that take none, or that name them themselves.
 func (c Case) bf16() (Case, bool) {
 	switch c.Kernel {
-	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw":
+	case "adamw", "adamw_master", "adamw_stochastic", "adamw_narrow", "adamw_narrow_master", "clip", "ema", "ema_narrow", "sgdw", "inverse_rms", "channel_factors", "ema_squares",
+		"row_factors", "scale_rate", "adam", "random_matrix", "align_rows", "eigh":
 		return c, false
 	}
 	in := append([]gpu.Type(nil), c.In...)
@@ -77,6 +78,7 @@ func cases() (list []Case) {
 	}
 	list = append(list, caches()...)
 	list = append(list, narrowMoments()...)
+	list = append(list, channels()...)
 	for _, s := range [][3]int{
 		{1, 1, 1}, {3, 5, 7}, {14, 32, 4}, {15, 33, 385}, {64, 70, 129}, {1, 300, 17},
 		{300, 1, 5}, {9, 40, 2100}, {200, 8, 33}, {8, 200, 50}, {3, 1100, 20}, {61, 1030, 9},

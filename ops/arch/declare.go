@@ -54,6 +54,7 @@ func (m Model) Declare(layers []string) []ops.Param {
 		list = append(list, ops.Param{ID: name, Name: name, Shape: shape, Layer: -1, Kind: kind})
 	}
 	outside(EmbedTokens, ops.KindEmbedding, m.VocabSize, m.HiddenSize)
+	list[0].Tied = m.TieWordEmbeddings
 	for i, id := range layers {
 		for _, p := range m.layer() {
 			p.ID, p.Name, p.Layer = id+"/"+p.Name, LayerPrefix(i)+p.Name, i

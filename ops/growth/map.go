@@ -161,8 +161,11 @@ func (t Term) add(v, x []float32, width, rows, cols int) {
 // State computes one buffer of the optimizer state of a parameter of the larger model, such as its first moment; read
 // returns the same buffer of a parameter of the smaller one. It is nil where the state starts as zero.
 func (m Map) State(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
-	if m.Rules[p.ID].State == StateZero {
+	switch r := m.Rules[p.ID]; r.State {
+	case StateZero:
 		return nil, nil
+	case StateKept: // whatever its shape
+		return read(m.old[r.Terms[0].From])
 	}
 	return m.Value(p, read)
 }

@@ -23,7 +23,10 @@ type Group struct {
 	Optimizer Optimizer
 }
 
-var _ Optimizer = Groups{}
+var (
+	_ Fitted     = Groups{}
+	_ Refreshing = Groups{}
+)
 
 func (g Group) takes(p ops.Param) bool {
 	return slices.Contains(g.Kinds, p.Kind) || matches(p, g.Patterns)
@@ -38,6 +41,17 @@ func (gs Groups) of(p ops.Param) Optimizer {
 		}
 	}
 	return gs.List[last].Optimizer
+}
+
+// Fits is that of the group of p.
+func (gs Groups) Fits(p ops.Param) error { return Fits(gs.of(p), []ops.Param{p}) }
+
+// Every is that of the group of p.
+func (gs Groups) Every(p ops.Param) int { return Every(gs.of(p), p) }
+
+// Refresh is that of the slot's group.
+func (gs Groups) Refresh(g *graph.Graph, s Slot, finite graph.Value) {
+	gs.of(s.Param).(Refreshing).Refresh(g, s, finite)
 }
 
 // Peak is that of Main.

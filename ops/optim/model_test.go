@@ -67,6 +67,10 @@ func updates(o optim.Optimizer, params []ops.Param, dtype gpu.DType) *graph.Grap
 		slots[i] = optim.NewSlot(g, o, p, g.Leaf(p.ID, gpu.RoleWeight, t), g.Leaf("grad/"+p.ID, gpu.RoleGradient, t),
 			g.Leaf("hyper/"+p.ID, gpu.RoleInput, gpu.Type{Shape: gpu.Shape{gpu.HyperLen}, DType: gpu.F32}))
 	}
+	for _, every := range optim.Intervals(o, params) {
+		g.Segment(fmt.Sprint("refresh ", every), gpu.Update)
+		optim.BuildRefresh(g, o, slots, every)
+	}
 	g.Segment("update", gpu.Update)
 	norm, _ := optim.Build(g, o, slots)
 	g.Update(out, norm)
@@ -109,11 +113,22 @@ func (m *model) get(name string) []float32 {
 func (m *model) start(p ops.Param, v []float32) {
 	m.set(p.ID, v)
 	for _, s := range m.o.States(p, m.dtype) {
-		first := make([]float32, len(v))
+		first := make([]float32, s.Type.Shape.Elems())
 		if s.Copy {
 			first = v
 		}
 		m.set(s.Buffer(p.ID), first)
+	}
+}
+
+func (m *model) run(segment string) {
+	m.t.Helper()
+	s, ok := m.p.Segment(segment)
+	if !ok {
+		m.t.Fatalf("there is no segment %s", segment)
+	}
+	if err := m.l.Run(s.Lo, s.Hi, false); err != nil {
+		m.t.Fatal(err)
 	}
 }
 
@@ -125,9 +140,12 @@ func (m *model) step(grads [][]float32, factor float64) (norm float64) {
 		hyper := m.o.Scalars(p, m.o.Rate(p)*factor, m.steps)
 		m.set("hyper/"+p.ID, hyper[:])
 	}
-	if err := m.l.Run(0, len(m.p.Launches), false); err != nil {
-		m.t.Fatal(err)
+	for _, every := range optim.Intervals(m.o, m.params) {
+		if optim.Due(m.o, m.params, every, func(ops.Param) int64 { return m.steps - 1 }) {
+			m.run(fmt.Sprint("refresh ", every))
+		}
 	}
+	m.run("update")
 	if _, err := m.l.Sync(); err != nil {
 		m.t.Fatal(err)
 	}

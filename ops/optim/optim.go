@@ -8,6 +8,7 @@ package optim
 
 import (
 	"path"
+	"slices"
 
 	"stepflow/gpu"
 	"stepflow/ops"
@@ -33,18 +34,56 @@ type Optimizer interface {
 	Key() string
 }
 
+// Fitted is an optimizer that not every parameter suits.
+type Fitted interface {
+	Optimizer
+	// Fits returns why p cannot be updated; nil if it can.
+	Fits(p ops.Param) error
+}
+
+// Fits returns why an optimizer cannot update some of these parameters, of which it names the one with the smallest side;
+// nil if it can.
+func Fits(o Optimizer, params []ops.Param) (err error) {
+	f, ok := o.(Fitted)
+	if !ok {
+		return nil
+	}
+	least := 0
+	for _, p := range params {
+		side := min(p.Shape.Rows(), p.Shape.Cols())
+		if e := f.Fits(p); e != nil && (err == nil || side < least) {
+			err, least = e, side
+		}
+	}
+	return err
+}
+
 // State is a tensor that an optimizer keeps of a parameter.
 //
 // It begins as zeros, or as a copy of the weight. It begins again whenever the weight is given a value that no update
 // made: when a model is started or imported, when growth makes a new layer, and when an adapter restarts. Growth takes
 // it over with a weight that stays, if the optimizer before kept it.
 type State struct {
-	Name  string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
-	Type  gpu.Type
-	Copy  bool // begins as a copy of the weight
+	Name string // such as adam_m; no two of a parameter are equal, and checkpoints hold it
+	Type gpu.Type
+	Copy bool // begins as a copy of the weight
+	// Axes names, for each of the tensor's axes, the one of the parameter that it is as long as, also where that is padded; -1
+	// for none. It is nil for a tensor whose axes are the parameter's.
+	Axes  []int
 	Dense bool // has no rows and columns of zeros where the weight has them
 	// Codes is the type of the codes that it is kept in by an optimizer of the same rule that keeps it in 8 bits.
 	Codes gpu.DType
+}
+
+// padded is the shape of the state of a parameter that has another shape on the device.
+func (s State) padded(wide gpu.Shape) gpu.Shape {
+	shape := slices.Clone(s.Type.Shape)
+	for i, axis := range s.Axes {
+		if axis >= 0 {
+			shape[i] = wide[axis]
+		}
+	}
+	return shape
 }
 
 // Scale is the name of the tensor that a checkpoint holds of the scales of a state in codes, for the parameter with this
@@ -86,7 +125,10 @@ func NewSlot(g *graph.Graph, o Optimizer, p ops.Param, weight, grad, hyper graph
 	wide := o.States(padded, d)
 	for i, x := range o.States(p, d) {
 		shape := x.Type.Shape
-		if !x.Dense {
+		switch {
+		case x.Axes != nil:
+			shape = x.padded(padded.Shape)
+		case !x.Dense:
 			shape = wide[i].Type.Shape
 		}
 		s.States[x.Name] = g.Padded(x.Buffer(p.ID), gpu.RoleOptimizer, x.Type, shape)

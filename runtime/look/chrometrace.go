@@ -43,7 +43,7 @@ func (p *Profile) WriteChromeTrace(w io.Writer) error {
 					end = x
 				}
 			}
-			events = append(events, chromeEvent{Name: program.SegmentSpans[o.Segment], Cat: "segment", Phase: "X",
+			events = append(events, chromeEvent{Name: program.SegmentSpan(o.Segment), Cat: "segment", Phase: "X",
 				TS: us(o.Start.Nanoseconds()), Dur: us((end.Start + end.Duration - o.Start).Nanoseconds()), PID: pid,
 				TID: segments})
 		}

@@ -59,7 +59,7 @@ func DrawStage(s *stage.Stage) *Drawing {
 				d.Edges = append(d.Edges, [2]int{base + int(dep), len(d.Nodes)})
 			}
 			d.Nodes = append(d.Nodes, DrawnNode{ID: fmt.Sprintf("n%d", i),
-				Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpans[name]})
+				Lines: []string{l.Kernel, l.Name, l.Out[0].Type.String()}, Group: program.SegmentSpan(name)})
 		}
 	}
 	return d

@@ -180,7 +180,7 @@ func memoryPeak(s *stage.Stage) MemoryPeak {
 	p := s.Program
 	peak := MemoryPeak{Arena: p.ArenaBytes}
 	at, in := 0, gpu.Segment{}
-	for _, name := range program.StepSegments {
+	for _, name := range s.Segments() {
 		seg, _ := p.Segment(name)
 		for i, n := range p.AliveBytes(seg) {
 			if n > peak.Bytes {

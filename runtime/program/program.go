@@ -1,6 +1,9 @@
 package program
 
 import (
+	"strconv"
+	"strings"
+
 	"stepflow/gpu"
 	"stepflow/ops"
 	"stepflow/ops/arch"
@@ -20,11 +23,24 @@ const (
 	SegProbe  = "probe"
 )
 
+// segRefresh begins the names of segments that make states of the optimizer anew.
+const segRefresh = "refresh "
+
+// SegRefresh is the segment that makes states of the optimizer anew every so many updates. It runs before SegUpdate.
+func SegRefresh(every int) string { return segRefresh + strconv.Itoa(every) }
+
 // StepSegments are the segments of a training step, in the order in which it runs them: SegMicro once a micro-batch.
 var StepSegments = []string{SegZero, SegMicro, SegUpdate}
 
-// SegmentSpans are the names of the segments of a step in traces.
-var SegmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegUpdate: tracing.SpanUpdate}
+// SegmentSpan is the name of a segment of a step in traces.
+func SegmentSpan(segment string) string {
+	if strings.HasPrefix(segment, segRefresh) {
+		return tracing.SpanRefresh
+	}
+	return segmentSpans[segment]
+}
+
+var segmentSpans = map[string]string{SegZero: tracing.SpanZero, SegMicro: tracing.SpanMicro, SegUpdate: tracing.SpanUpdate}
 
 // Buffers that are not parameters.
 const (
@@ -142,6 +158,7 @@ func StageGraph(s *Stage, caps gpu.Caps) *graph.Graph {
 	if s.Fused {
 		b.fused()
 	} else {
+		b.refresh()
 		b.update()
 	}
 	if len(s.Adapters) > 0 {
@@ -292,6 +309,14 @@ func (b *stageBuilder) fused() {
 	g.Segment(SegUpdate, gpu.Update)
 	g.At(-1, "clip_grad_norm")
 	g.Update(b.output(BufNorm, 1), g.Op1("clip", gpu.Attrs{}, squares))
+}
+
+// refresh makes states of the optimizer anew, in the steps in which that is due.
+func (b *stageBuilder) refresh() {
+	for _, every := range b.s.Refreshes() {
+		b.g.Segment(SegRefresh(every), gpu.Update)
+		optim.BuildRefresh(b.g, b.s.Optimizer, b.slots, every)
+	}
 }
 
 // update clips the gradients and moves the weights.

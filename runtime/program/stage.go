@@ -207,11 +207,23 @@ func (s *Stage) NoiseSeed(step int) float32 {
 	return float32(ops.Rand(s.PeftSeed+uint64(step)*0x9e3779b97f4a7c15, "neftune").Uint32() >> 8)
 }
 
+// Refreshes lists after how many updates states of the optimizer are made anew.
+func (s *Stage) Refreshes() []int { return optim.Intervals(s.Optimizer, s.Trainable()) }
+
+// Segments are those that a step may run, in order.
+func (s *Stage) Segments() []string {
+	list := []string{SegZero, SegMicro}
+	for _, every := range s.Refreshes() {
+		list = append(list, SegRefresh(every))
+	}
+	return append(list, SegUpdate)
+}
+
 // Work is a step as the observer shows it.
 func (s *Stage) Work() observe.Work {
 	w := observe.Work{Program: s.Program, Micros: s.MicroSteps(), Tokens: s.StepTokens(), Steps: s.Steps}
-	for _, name := range StepSegments {
-		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpans[name], Micro: name == SegMicro,
+	for _, name := range s.Segments() {
+		w.Segments = append(w.Segments, observe.Segment{Name: name, Span: SegmentSpan(name), Micro: name == SegMicro,
 			Whole: name == SegZero})
 	}
 	return w

@@ -60,6 +60,10 @@ func (s *Stage) counted() *counted {
 		micro, again := flops(SegMicro)
 		update, _ := flops(SegUpdate)
 		probe, _ := flops(SegProbe)
+		for _, every := range s.Refreshes() {
+			again, _ := flops(SegRefresh(every))
+			update = gpu.Sum(update, again/int64(every))
+		}
 		n := int64(s.MicroSteps())
 		s.flops = counted{s.Program, gpu.Sum(zero, gpu.Product(n, micro), update), gpu.Product(n, again), probe}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"stepflow/ops"
+	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
@@ -52,8 +53,11 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {
-		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
-			if _, ok := opt.Shape(s.Buffer(x.From)); !ok {
+		rule := t.stage.Growth.Rules[p.ID]
+		for _, x := range rule.Terms {
+			shape, ok := opt.Shape(s.Buffer(x.From))
+			// What is kept may be of another rank; what is mapped has the axes of the weight.
+			if !ok || rule.State == growth.StateKept && !shape.Equal(s.Type.Shape) || rule.State == growth.StateMapped && s.Axes != nil {
 				return true
 			}
 		}

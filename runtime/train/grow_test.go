@@ -64,7 +64,7 @@ func batchFor(s *program.Stage) *fineweb.Batch {
 }
 
 // begun compiles a stage, loads it and makes its first weights.
-func begun(t *testing.T, d gpu.Device, s *program.Stage, from string) *trainer {
+func begun(t testing.TB, d gpu.Device, s *program.Stage, from string) *trainer {
 	t.Helper()
 	must(t, program.NewPrograms(d.Caps()).Compile(s, "none"))
 	l, err := d.Load(s.Program)

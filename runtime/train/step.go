@@ -7,6 +7,8 @@ import (
 
 	"stepflow/fineweb"
 	"stepflow/gpu"
+	"stepflow/ops"
+	"stepflow/ops/optim"
 	"stepflow/runtime/forward"
 	"stepflow/runtime/observe"
 	"stepflow/runtime/program"
@@ -107,6 +109,14 @@ func (t *trainer) update(f *flight) (err error) {
 			return err
 		}
 	}
+	for _, every := range t.stage.Refreshes() {
+		if !t.due(every) {
+			continue
+		}
+		if err := f.run(t, program.SegRefresh(every)); err != nil {
+			return err
+		}
+	}
 	if err := f.run(t, program.SegUpdate); err != nil {
 		return err
 	}
@@ -115,6 +125,11 @@ func (t *trainer) update(f *flight) (err error) {
 	}
 	f.norm, err = t.loaded.Fetch(t.named(program.BufNorm).Operand)
 	return err
+}
+
+// due reports whether states of the optimizer that are made anew every so many updates are due.
+func (t *trainer) due(every int) bool {
+	return optim.Due(t.stage.Optimizer, t.stage.Trainable(), every, func(p ops.Param) int64 { return t.state.OptimizerSteps[p.ID] })
 }
 
 // read waits for the step's loss and gradient norm.

@@ -47,6 +47,8 @@ git diff --exit-code foreign/pyre/testdata
 "$py" tools/parity/oracle.py make "$tmp/oracle"
 STEPFLOW_ORACLE=$tmp/oracle go test -count=1 -timeout 30m -run TestOracle -v ./runtime | grep -v "^=== "
 "$py" tools/parity/oracle.py compare "$tmp/oracle"
+"$py" -c 'import apollo_torch, fira, galore_torch' 2>/dev/null || "$venv/bin/pip" install -q --no-deps apollo-torch fira galore-torch
+"$py" tools/parity/optim_fixture.py -check ops/optim/testdata/lowmemory.json 2>/dev/null
 "$py" tools/parity/muon_fixture.py -check ops/optim/testdata/muon.json
 "$py" -c 'import bitsandbytes' 2>/dev/null || "$venv/bin/pip" install -q bitsandbytes
 "$py" tools/parity/narrow_fixture.py -check ops/optim/testdata/narrow.json

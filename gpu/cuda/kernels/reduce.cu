@@ -142,3 +142,22 @@ template <class T> DEVICE void column_total(int blocks, int cols, T *y, const fl
 #define COLUMN_TOTAL(S, T) EXPORT(column_total_##S, (int blocks, int cols, T *y, const float *part, const T *acc), \
   column_total(blocks, cols, y, part, acc))
 EACH_TYPE(COLUMN_TOTAL)
+
+// y[r] = sum_c x[r,c]², a block a row.
+template <class T> DEVICE void row_squares(int cols, float *y, const T *x) {
+  SHARED(room);
+  const T *row = x + (int64_t)blockIdx.x * cols;
+  int whole = aligned(row) ? cols / Pack<T>::N * Pack<T>::N : 0;
+  auto square = [](float x) { return x * x; };
+  float s = some_sum<true>(row, whole, square) + some_sum<false>(row + whole, cols - whole, square);
+  s = block_reduce<Sum>(s, (float *)room);
+  if (threadIdx.x == 0) y[blockIdx.x] = s;
+}
+#define ROW_SQUARES(S, T) EXPORT(row_squares_##S, (int cols, float *y, const T *x), row_squares(cols, y, x))
+EACH_TYPE(ROW_SQUARES)
+
+// y[c] = sum_r x[r,c]², of which these are partial sums.
+#define COLUMN_SQUARES(S, T) EXPORT(column_squares_##S, (int rows, int cols, int block, float *part, const T *x), \
+  const T *in[] = {x, x}; \
+  columns<2>(rows, cols, block, part, in, [](int) { return 1.f; }))
+EACH_TYPE(COLUMN_SQUARES)

@@ -63,6 +63,9 @@ func parts(p *blocks.Planned, d *dsl.Decoded, m *model.Model) (b growth.Bytes, d
 		rule = p.Use(ref).(*optimizer.Optimizer).Rule
 	}
 	all := m.Declare([]string{"x"})
+	if err := optim.Fits(rule, all); err != nil {
+		return b, blocks.Problem(d, "optimizer", "Impossible optimizer", err)
+	}
 	for _, x := range all {
 		if n := optim.TrainBytes(rule, x, dtype); ops.InLayers(x) {
 			b.Layer += n

@@ -58,7 +58,7 @@ const rest = "optimizer \"adamw\" \"rest\" { learning_rate = 3e-4 }\n"
 func least(typ, more string) string {
 	src := rest + fmt.Sprintf("optimizer %q \"x\" {\n  learning_rate = 0.02\n  %s\n", typ, more)
 	for _, a := range dsl.KindOf("optimizer").Attrs {
-		if a.Required && a.Ref != nil && slices.Contains(a.Only, typ) {
+		if a.Required && a.Ref != nil && slices.Contains(a.Only, typ) && !slices.Contains(a.Optional, typ) {
 			src += "  " + a.Name + " = optimizer.adamw.rest\n"
 		}
 	}
@@ -90,13 +90,15 @@ func TestEveryAttributeCounts(t *testing.T) {
 	for typ := range types {
 		usual := fmt.Sprintf("%#v", planned(t, least(typ, "")))
 		for _, a := range dsl.KindOf("optimizer").Attrs {
-			if a.Required || len(a.Only) > 0 && !slices.Contains(a.Only, typ) {
+			if a.Required && !slices.Contains(a.Optional, typ) || len(a.Only) > 0 && !slices.Contains(a.Only, typ) {
 				continue
 			}
 			value := "0.5"
 			switch {
 			case a.Ref != nil:
 				value = "optimizer.adamw.rest"
+			case a.Below != nil && *a.Below <= 0:
+				value = "-0.5"
 			case a.Whole:
 				value = "3"
 			case a.OneOf != nil:

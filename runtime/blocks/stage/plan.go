@@ -374,7 +374,20 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 			s.Keep, s.KeepEnded = c.Int("keep"), c.Int("keep")
 		}
 	}
-	return append(diags, s.evaluations(p, t)...)
+	return append(append(diags, s.fits(t)...), s.evaluations(p, t)...)
+}
+
+// fits returns the errors of parameters that the optimizer cannot update.
+func (s *Stage) fits(t *dsl.Decoded) hcl.Diagnostics {
+	if s.Fused && len(s.Refreshes()) > 0 {
+		return hcl.Diagnostics{t.Error("update", "A fused update without gradients",
+			"galore finds its projections from the gradients of a whole step, which a fused update does not keep. Leave update "+
+				"out, or use another optimizer, such as apollo, whose projections are random.")}
+	}
+	if err := optim.Fits(s.Optimizer, s.Trainable()); err != nil {
+		return blocks.Problem(t, "optimizer", "Impossible optimizer", err)
+	}
+	return nil
 }
 
 // roundedSteps is the share by which a stage's steps may differ from its horizon without a warning.

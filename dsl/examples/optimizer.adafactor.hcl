@@ -1,0 +1,4 @@
+optimizer "adafactor" "main" {
+  learning_rate  = 1e-3
+  clip_threshold = 1.0
+}
