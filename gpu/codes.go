@@ -116,25 +116,31 @@ func linear() *Codes {
 
 // Of is the code nearest to x, a number from -1 to 1.
 func (c *Codes) Of(x float32) uint8 {
-	a, i := float32(math.Abs(float64(x))), 0
-	for _, b := range c.Bounds {
-		if a >= b {
-			i++
-		}
+	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
+	i := 0 // how many bounds a is not below; they ascend
+	if a >= c.Bounds[3] {
+		i = 4
 	}
-	k := int(min(float32(c.Slope[i]*a)+c.Offset[i], c.Most[i]))
+	if a >= c.Bounds[i+1] {
+		i += 2
+	}
+	if a >= c.Bounds[i] {
+		i++
+	}
+	k := min(int32(float32(c.Slope[i]*a)+c.Offset[i]), int32(c.Most[i]))
 	if x < 0 {
-		return uint8(max(int(c.Zero)-k, 0))
+		return uint8(max(int32(c.Zero)-k, 0))
 	}
-	return uint8(int(c.Zero) + k)
+	return uint8(int32(c.Zero) + k)
 }
 
 // Encode writes the codes of a block of numbers and returns its scale.
 func (c *Codes) Encode(to []byte, x []float32) (scale float32) {
+	var most uint32 // bits of magnitudes, which are in their order
 	for _, v := range x {
-		scale = max(scale, float32(math.Abs(float64(v))))
+		most = max(most, math.Float32bits(v)&^(1<<31))
 	}
-	if scale < LeastScale {
+	if scale = math.Float32frombits(most); scale < LeastScale {
 		for i := range to {
 			to[i] = c.Zero
 		}
@@ -154,21 +160,24 @@ func (c *Codes) Decode(to []float32, from []byte, scale float32) {
 	}
 }
 
-// each calls f with the elements [lo, hi) of every block.
-func (c *Codes) each(n int, f func(block, lo, hi int)) {
-	for b := 0; b*CodeBlock < n; b++ {
-		f(b, b*CodeBlock, min(n, (b+1)*CodeBlock))
+// inBlocks calls f with elements [lo, hi) of each block.
+func inBlocks(lo, hi int, f func(block, lo, hi int)) {
+	for lo < hi {
+		b := lo / CodeBlock
+		end := min(hi, (b+1)*CodeBlock)
+		f(b, lo, end)
+		lo = end
 	}
 }
 
 func (c *Codes) quantize(to []byte, v []float32, _ Shape) {
 	scales := to[ScalesAt(len(v)):]
-	c.each(len(v), func(b, lo, hi int) { putFloat32(scales, b, c.Encode(to[lo:hi], v[lo:hi])) })
+	inBlocks(0, len(v), func(b, lo, hi int) { putFloat32(scales, b, c.Encode(to[lo:hi], v[lo:hi])) })
 }
 
-func (c *Codes) dequantize(to []float32, from []byte, _ Shape) {
-	scales := from[ScalesAt(len(to)):]
-	c.each(len(to), func(b, lo, hi int) { c.Decode(to[lo:hi], from[lo:hi], float32At(scales, b)) })
+func (c *Codes) dequantize(to []float32, from []byte, s Shape, at int) {
+	scales := from[ScalesAt(s.Elems()):]
+	inBlocks(at, at+len(to), func(b, lo, hi int) { c.Decode(to[lo-at:hi-at], from[lo:hi], float32At(scales, b)) })
 }
 
 // CheckScales returns an error that names the first scale of a tensor of this type that no block can have: one that is

@@ -10,8 +10,8 @@ type format struct {
 	bytes func(s Shape) int64
 	// quantize fills to, which is zero, from the elements. Every one of them is finite.
 	quantize func(to []byte, v []float32, s Shape)
-	// dequantize gives the elements.
-	dequantize func(to []float32, from []byte, s Shape)
+	// dequantize gives the elements from number at on.
+	dequantize func(to []float32, from []byte, s Shape, at int)
 }
 
 var formats = map[DType]format{}
@@ -40,7 +40,7 @@ func (t Type) Decode(b []byte) []float32 {
 		return BytesFloat32(b, t.DType)
 	}
 	v := make([]float32, t.Shape.Elems())
-	f.dequantize(v, b, t.Shape)
+	f.dequantize(v, b, t.Shape, 0)
 	return v
 }
 
