@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"stepflow/ops"
-	"stepflow/ops/growth"
 	"stepflow/ops/optim"
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/forward"
@@ -53,11 +52,11 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {
-		rule := t.stage.Growth.Rules[p.ID]
-		for _, x := range rule.Terms {
+		kept := t.stage.Growth.Keeps(p)
+		for _, x := range t.stage.Growth.Rules[p.ID].Terms {
 			shape, ok := opt.Shape(s.Buffer(x.From))
 			// What is kept may be of another rank; what is mapped has the axes of the weight.
-			if !ok || rule.State == growth.StateKept && !shape.Equal(s.Type.Shape) || rule.State == growth.StateMapped && s.Axes != nil {
+			if !ok || kept && !shape.Equal(s.Type.Shape) || !kept && s.Axes != nil {
 				return true
 			}
 		}
