@@ -50,6 +50,8 @@ var Kinds = []Kind{
 			{Name: "lora_alpha", Type: cty.Number, Above: at(0), Max: at(1e6), Required: true,
 				Doc: "The adapter's product is scaled by lora_alpha / r."},
 			{Name: "use_rslora", Type: cty.Bool, Default: cty.False, Doc: "Scale by lora_alpha / sqrt(r) instead."},
+			{Name: "loraplus_lr_ratio", Type: cty.Number, Above: at(0), Max: at(1e6), Default: num(1),
+				Doc: "The learning rate of the matrices B by the optimizer's, which those of A have: LoRA+."},
 			{Name: "target_modules", Type: strings_, Filled: true, Required: true,
 				Doc: "Names such as `q_proj`, patterns such as `model.layers.*.mlp.*`, or `all-linear`. A name or " +
 					"pattern that matches nothing is an error."},

@@ -75,19 +75,24 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 			Doc: "Seed of adapters, of growth at random positions, and of the noise of `neftune_noise_alpha`."},
 	},
 	Blocks: []Nested{
-		{Name: "grow", Label: []string{"interpolation", "stack", "copy"},
+		{Name: "grow", Label: []string{"interpolation", "stack", "copy", "midas", "random"},
 			Doc: "Adds layers to the model of `from`. `interpolation` puts each new layer between two " +
-				"neighbours; `copy` doubles a layer in place; `stack` repeats the layers on top.",
+				"neighbours; `copy` doubles a layer in place; `stack` repeats the layers on top; `midas` doubles the " +
+				"block of layers in the middle; `random` puts layers on top that start as those of a fresh model do.",
 			Attrs: []Attr{
 				{Name: "layers", Type: cty.Number, Whole: true, Min: at(1), Max: at(maxLayers), Required: true,
 					Doc: "How many to add."},
 				{Name: "position", Type: cty.String, Default: str("upper"),
 					OneOf: []string{"upper", "intermediate", "lower", "even", "random"},
-					Doc:   "Which gaps to fill, or for `copy` which layers to double; `stack` ignores it."},
+					Doc:   "Which gaps to fill, or for `copy` which layers to double; the others ignore it."},
 				{Name: "mix", Type: cty.Number, Min: at(0), Max: at(1), Default: num(0.5),
 					Doc: "Interpolation: new = (1-mix) below + mix above."},
 				{Name: "function_preserving", Type: cty.Bool, Default: cty.True,
 					Doc: "New layers start as the identity: what each adds to the residual stream is zero."},
+				{Name: "moments", Type: cty.String, Default: str("kept"), OneOf: []string{"kept", "zeroed", "mapped"},
+					Doc: "What becomes of the optimizer's moments. `kept`: old weights that go on training keep theirs, and " +
+						"new ones begin with zeros. `zeroed`: all begin with zeros. `mapped`: also those of a new layer are made " +
+						"of the moments of the layers that it is made of."},
 			}},
 		{Name: "train", Required: true, Doc: "What to train on, and how long.",
 			Attrs: []Attr{

@@ -2,6 +2,8 @@ package growth
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"stepflow/ops"
@@ -17,13 +19,21 @@ type Source struct {
 type Layer struct {
 	ID   string
 	Old  int      // its index in the smaller model; -1 if it is new
-	From []Source // of a new layer
+	Like int      // the layer of the smaller model whose kind it has, such as one with a sliding window
+	From []Source // of a new layer; none where it starts as a fresh model's layers do
 }
 
 // inserted is a new layer and the index of the old layer that it stands above.
 type inserted struct {
 	above int
 	from  []Source
+}
+
+// momentRules say what becomes of the optimizer states of old parameters, and of new ones that are made of old ones.
+var momentRules = map[string]struct{ old, made StateRule }{
+	"kept":   {StateKept, StateZero},
+	"zeroed": {StateZero, StateZero},
+	"mapped": {StateKept, StateMapped},
 }
 
 // depth makes an operator that adds layers and changes nothing else. place returns, from the bottom up, the layers that
@@ -40,16 +50,25 @@ func depth(place func(s Spec, n int) ([]inserted, error)) func(Spec, Model) (Map
 		if err != nil {
 			return Map{}, err
 		}
-		return m.deepen(added, s.FunctionPreserving)
+		return m.deepen(added, s)
 	}
 }
 
 // Continue returns the map of a model that stays as it is.
-func Continue(m Model) (Map, error) { return m.deepen(nil, false) }
+func Continue(m Model) (Map, error) { return m.deepen(nil, Spec{}) }
 
-// deepen returns the map that puts new layers between the old ones. With identity, what ends a residual branch of a new
-// layer is zero: the layer passes its input on, and what is zero still receives gradient (Wu et al. 2024, LLaMA Pro).
-func (m Model) deepen(added []inserted, identity bool) (Map, error) {
+// deepen returns the map that puts new layers between the old ones. Where the function is preserved, what ends a residual
+// branch of a new layer is zero: the layer passes its input on, and what is zero still receives gradient (Wu et al. 2024,
+// LLaMA Pro).
+func (m Model) deepen(added []inserted, s Spec) (Map, error) {
+	if s.Moments == "" {
+		s.Moments = "kept"
+	}
+	moments, ok := momentRules[s.Moments]
+	if !ok {
+		return Map{}, fmt.Errorf("no rule for moments %q; there are %s", s.Moments,
+			strings.Join(slices.Sorted(maps.Keys(momentRules)), ", "))
+	}
 	layers := m.insert(added)
 	ids := make([]string, len(layers))
 	for i, l := range layers {
@@ -61,18 +80,20 @@ func (m Model) deepen(added []inserted, identity bool) (Map, error) {
 	for _, p := range params {
 		switch {
 		case !ops.InLayers(p) || layers[p.Layer].Old >= 0:
-			rules[p.ID] = Keep(p.ID)
-		case identity && m.ResidualOutput != nil && m.ResidualOutput(p):
+			rules[p.ID] = Rule{Terms: Keep(p.ID).Terms, State: moments.old}
+		case s.FunctionPreserving && m.ResidualOutput != nil && m.ResidualOutput(p):
 			rules[p.ID] = Rule{State: StateZero}
+		case len(layers[p.Layer].From) == 0:
+			rules[p.ID] = Rule{Fresh: true, State: StateZero}
 		default:
-			rules[p.ID] = Rule{m.terms(p, layers[p.Layer]), StateZero}
+			rules[p.ID] = Rule{Terms: m.terms(p, layers[p.Layer]), State: moments.made}
 		}
 	}
 	grown, err := NewMap(m.Params, params, rules)
 	if err != nil {
 		return Map{}, err
 	}
-	grown.Config, grown.Layers = config, layers
+	grown.Config, grown.Layers, grown.init = config, layers, m.Init
 	return grown, nil
 }
 
@@ -90,9 +111,13 @@ func (m Model) insert(added []inserted) []Layer {
 	layers := make([]Layer, 0, len(m.Layers)+len(added))
 	made := 0
 	for i, id := range m.Layers {
-		layers = append(layers, Layer{ID: id, Old: i})
+		layers = append(layers, Layer{ID: id, Old: i, Like: i})
 		for ; made < len(added) && added[made].above == i; made++ {
-			layers = append(layers, Layer{ID: fmt.Sprintf("%s.%d", m.Prefix, made), Old: -1, From: added[made].from})
+			x := Layer{ID: fmt.Sprintf("%s.%d", m.Prefix, made), Old: -1, Like: i, From: added[made].from}
+			if len(x.From) > 0 {
+				x.Like = x.From[0].Layer
+			}
+			layers = append(layers, x)
 		}
 	}
 	return layers

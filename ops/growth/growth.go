@@ -16,11 +16,12 @@ import (
 
 // Spec is the configuration of a growth operator.
 type Spec struct {
-	Method             string  // a row of operators: "interpolation", "stack" or "copy"
+	Method             string  // a row of operators, such as "interpolation" or "stack"
 	Layers             int     // how many to add
 	Position           string  // a row of positions: which gaps or layers
 	Mix                float64 // interpolation: new = (1-mix) below + mix above
 	FunctionPreserving bool    // what ends a residual branch of a new layer is zero, so that the layer is the identity
+	Moments            string  // a row of momentRules; "" stands for "kept"
 	Seed               uint64  // of position "random"
 }
 
@@ -30,6 +31,8 @@ var operators = map[string]func(Spec, Model) (Map, error){
 	"interpolation": depth(interpolation),
 	"stack":         depth(stack),
 	"copy":          depth(double),
+	"midas":         depth(midas),
+	"random":        depth(random),
 }
 
 // Config holds the fields of a model's configuration that growth changes, by their names in config.json, such as
@@ -45,6 +48,8 @@ type Model struct {
 	Declare func(changed Config, layers []string) []ops.Param
 	// ResidualOutput reports whether a layer adds to the residual stream through the parameter; nil for none.
 	ResidualOutput func(ops.Param) bool
+	// Init returns the first value of a parameter of a layer that is made of none.
+	Init func(ops.Param) []float32
 }
 
 // Map returns how the operator makes the larger model. It fails where the model has no room for that many layers.

@@ -30,7 +30,17 @@ func declare(_ Config, layers []string) []ops.Param {
 // small is a model with these layers.
 func small(layers ...string) Model {
 	return Model{Layers: layers, Params: declare(nil, layers), Prefix: "n", Declare: declare,
-		ResidualOutput: func(p ops.Param) bool { return strings.HasSuffix(p.ID, "/down.weight") }}
+		ResidualOutput: func(p ops.Param) bool { return strings.HasSuffix(p.ID, "/down.weight") },
+		Init:           fresh}
+}
+
+// fresh is the first value of a parameter of a fresh model.
+func fresh(p ops.Param) []float32 {
+	v := make([]float32, p.Elems())
+	for i := range v {
+		v[i] = float32(i) + 0.25
+	}
+	return v
 }
 
 // show prints layers: the id of an old one, the sum that a new one is.
@@ -64,6 +74,10 @@ func TestOperators(t *testing.T) {
 		{Spec{Method: "interpolation", Layers: 4, Position: "even", Mix: 0.5},
 			"a (0.5*0+0.5*1) b (0.5*1+0.5*2) c (0.5*2+0.5*3) d (0.5*3+0.5*4) e"},
 		{Spec{Method: "copy", Layers: 2, Position: "upper"}, "a b c d (1*3) e (1*4)"},
+		{Spec{Method: "midas", Layers: 1}, "a b c (1*2) d e"},
+		{Spec{Method: "midas", Layers: 2}, "a b c (1*1) (1*2) d e"},
+		{Spec{Method: "midas", Layers: 5}, "a b c d e (1*0) (1*1) (1*2) (1*3) (1*4)"},
+		{Spec{Method: "random", Layers: 2}, "a b c d e () ()"},
 		{Spec{Method: "stack", Layers: 7}, "a b c d e (1*0) (1*1) (1*2) (1*3) (1*4) (1*0) (1*1)"},
 	} {
 		m, err := c.spec.Map(old)
@@ -77,6 +91,8 @@ func TestOperators(t *testing.T) {
 		"add at least 1":       {Method: "interpolation", Position: "upper"},
 		"upper, intermediate,": {Method: "interpolation", Layers: 1, Position: "top"},
 		"copy, interpolation,": {Method: "widen", Layers: 1},
+		"no block of 6":        {Method: "midas", Layers: 6},
+		"kept, mapped, zeroed": {Method: "stack", Layers: 1, Moments: "gone"},
 	} {
 		if m, err := spec.Map(old); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v gives %s, %v; want the error %q", spec, show(m), err, want)
@@ -92,7 +108,8 @@ func specs() (list []Spec) {
 	for method := range operators {
 		for _, p := range positions {
 			for _, preserving := range []bool{false, true} {
-				list = append(list, Spec{method, 3, p.name, 0.3, preserving, 4})
+				list = append(list, Spec{Method: method, Layers: 3, Position: p.name, Mix: 0.3, FunctionPreserving: preserving,
+					Seed: 4})
 			}
 		}
 	}
@@ -169,6 +186,12 @@ func TestNewTensors(t *testing.T) {
 			}
 			want, sum := make([]float32, p.Elems()), 0.0
 			layer := m.Layers[p.Layer]
+			if len(layer.From) == 0 {
+				sum = 1
+				if !spec.FunctionPreserving || !old.ResidualOutput(p) {
+					want = fresh(p)
+				}
+			}
 			for _, f := range layer.From {
 				sum += f.Weight
 				if spec.FunctionPreserving && old.ResidualOutput(p) {
@@ -182,6 +205,41 @@ func TestNewTensors(t *testing.T) {
 			state, err2 := m.State(p, read)
 			if err != nil || err2 != nil || !sameBits(got, want) || state != nil || sum != 1 {
 				t.Fatalf("%+v: %s is %v, want %v of weights %g; its state is %v", spec, p.ID, got, want, sum, state)
+			}
+		}
+	}
+}
+
+// TestBlocksOfMIDAS: of an even number of blocks, the lower of the two in the middle is doubled.
+func TestBlocksOfMIDAS(t *testing.T) {
+	m, err := Spec{Method: "midas", Layers: 2}.Map(small("a", "b", "c", "d"))
+	if want := "a b (1*0) (1*1) c d"; err != nil || show(m) != want {
+		t.Errorf("%s, %v; want %s", show(m), err, want)
+	}
+}
+
+// TestMoments: what becomes of optimizer states is said by a word.
+func TestMoments(t *testing.T) {
+	old := small("a", "b")
+	values := weights(old)
+	read := func(p ops.Param) ([]float32, error) { return values[p.ID], nil }
+	updates := map[string]int64{"a/up.weight": 7, "b/up.weight": 9}
+	for moments, want := range map[string][2]int64{"kept": {7, 0}, "zeroed": {0, 0}, "mapped": {7, 9}} {
+		m, err := Spec{Method: "copy", Layers: 1, Position: "upper", Moments: moments}.Map(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range m.Params {
+			i := slices.Index([]string{"a/up.weight", "n.0/up.weight"}, p.ID)
+			if i < 0 {
+				continue
+			}
+			state, err := m.State(p, read)
+			if n := m.Updates(p, updates); err != nil || n != want[i] || (state != nil) != (n > 0) {
+				t.Errorf("%s: %s has %d updates and the state %v, %v; want %d", moments, p.ID, n, state, err, want[i])
+			}
+			if m.Unchanged(p) != (i == 0) {
+				t.Errorf("%s: %s keeps its bits: %t", moments, p.ID, m.Unchanged(p))
 			}
 		}
 	}

@@ -13,11 +13,13 @@ type Map struct {
 	Params []ops.Param     // of the larger model
 	Rules  map[string]Rule // by id of a parameter of the larger model
 	old    map[string]ops.Param
+	init   func(ops.Param) []float32 // of fresh parameters
 }
 
 // Rule says what one parameter of the larger model starts as.
 type Rule struct {
 	Terms []Term // added up in this order; what no term covers is zero
+	Fresh bool   // as in a fresh model, instead of terms
 	State StateRule
 }
 
@@ -45,7 +47,7 @@ type Term struct {
 type Range struct{ Lo, Hi int }
 
 // Keep is the rule of a parameter that stays as it is.
-func Keep(id string) Rule { return Rule{[]Term{{From: id, Weight: 1}}, StateKept} }
+func Keep(id string) Rule { return Rule{Terms: []Term{{From: id, Weight: 1}}, State: StateKept} }
 
 // keeps reports whether the rule leaves the parameter as it is: its bits are copied, not multiplied and added to zero.
 func (r Rule) keeps(id string) bool {
@@ -110,8 +112,11 @@ func (r Range) check(axis string, o ops.Param, at, old, grown int) error {
 // Value computes a parameter of the larger model, row-major; read returns a parameter of the smaller one.
 func (m Map) Value(p ops.Param, read func(old ops.Param) ([]float32, error)) ([]float32, error) {
 	r := m.Rules[p.ID]
-	if r.keeps(p.ID) {
+	switch {
+	case r.keeps(p.ID):
 		return m.read(p, r.Terms[0], read)
+	case r.Fresh:
+		return m.init(p), nil
 	}
 	v := make([]float32, p.Shape.Elems())
 	for _, t := range r.Terms {
@@ -157,6 +162,9 @@ func (t Term) add(v, x []float32, width, rows, cols int) {
 		}
 	}
 }
+
+// Unchanged reports whether a parameter of the larger model has the bits of the old one.
+func (m Map) Unchanged(p ops.Param) bool { return m.Rules[p.ID].keeps(p.ID) }
 
 // State computes one buffer of the optimizer state of a parameter of the larger model, such as its first moment; read
 // returns the same buffer of a parameter of the smaller one. It is nil where the state starts as zero.

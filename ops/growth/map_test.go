@@ -30,12 +30,12 @@ func TestWidth(t *testing.T) {
 	old := []ops.Param{param("norm", 8), param("up", 6, 8), param("down", 8, 6)}
 	grown := []ops.Param{param("norm", 12), param("up", 6, 12), param("down", 12, 6)}
 	m, err := NewMap(old, grown, map[string]Rule{
-		"norm": {[]Term{{From: "norm", Cols: Range{0, 8}, Weight: 1},
-			{From: "norm", Cols: Range{0, 4}, Col: 8, Weight: 1}}, StateZero},
-		"up": {[]Term{{From: "up", Cols: Range{0, 4}, Weight: 0.5}, {From: "up", Cols: Range{4, 8}, Col: 4, Weight: 1},
-			{From: "up", Cols: Range{0, 4}, Col: 8, Weight: 0.5}}, StateMapped},
-		"down": {[]Term{{From: "down", Rows: Range{0, 8}, Weight: 1},
-			{From: "down", Rows: Range{0, 4}, Row: 8, Weight: 1}}, StateMapped},
+		"norm": {Terms: []Term{{From: "norm", Cols: Range{0, 8}, Weight: 1},
+			{From: "norm", Cols: Range{0, 4}, Col: 8, Weight: 1}}, State: StateZero},
+		"up": {Terms: []Term{{From: "up", Cols: Range{0, 4}, Weight: 0.5}, {From: "up", Cols: Range{4, 8}, Col: 4, Weight: 1},
+			{From: "up", Cols: Range{0, 4}, Col: 8, Weight: 0.5}}, State: StateMapped},
+		"down": {Terms: []Term{{From: "down", Rows: Range{0, 8}, Weight: 1},
+			{From: "down", Rows: Range{0, 4}, Row: 8, Weight: 1}}, State: StateMapped},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestWidth(t *testing.T) {
 // TestUpdatesOfASum: a mapped state stands for the updates of the term that has fewest.
 func TestUpdatesOfASum(t *testing.T) {
 	p := param("c", 2)
-	rule := Rule{[]Term{{From: "a", Weight: 0.5}, {From: "b", Weight: 0.5}}, StateMapped}
+	rule := Rule{Terms: []Term{{From: "a", Weight: 0.5}, {From: "b", Weight: 0.5}}, State: StateMapped}
 	m, err := NewMap([]ops.Param{param("a", 2), param("b", 2)}, []ops.Param{p}, map[string]Rule{"c": rule})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestUpdatesOfASum(t *testing.T) {
 }
 
 func TestMismatch(t *testing.T) {
-	terms := func(list ...Term) Rule { return Rule{list, StateZero} }
+	terms := func(list ...Term) Rule { return Rule{Terms: list, State: StateZero} }
 	old := []ops.Param{param("old", 8, 8), param("wide", 8, 9)}
 	for _, c := range []struct {
 		rule Rule
@@ -116,7 +116,7 @@ func TestMismatch(t *testing.T) {
 		{terms(Term{From: "old", Rows: Range{0, 8}, Row: -1, Weight: 1}), "rows 0 to 8 of old [8,8] are put at -1 of 12"},
 		{terms(Term{From: "lost", Weight: 1}), "no parameter lost"},
 		{Rule{}, "optimizer state"},
-		{Rule{[]Term{{From: "old", Rows: Range{0, 8}, Weight: 1}}, StateKept}, "cannot be kept"},
+		{Rule{Terms: []Term{{From: "old", Rows: Range{0, 8}, Weight: 1}}, State: StateKept}, "cannot be kept"},
 	} {
 		_, err := NewMap(old, []ops.Param{param("new", 12, 8)}, map[string]Rule{"new": c.rule})
 		if err == nil || !strings.Contains(err.Error(), c.want) {

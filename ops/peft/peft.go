@@ -20,6 +20,7 @@ type Spec struct {
 	R             int
 	Alpha         float64
 	UseRSLora     bool     // scale alpha/sqrt(r) instead of alpha/r (Kalajdzievski 2023)
+	LRRatio       float64  // the learning rate of B by that of A (Hayou et al. 2024, LoRA+); 0 stands for 1
 	TargetModules []string // names such as q_proj, patterns such as *.mlp.*, or "all-linear"
 	ResetEvery    int      // relora: optimizer steps between merge and restart
 	RestartWarmup int      // relora: steps over which the learning rate comes back after a restart
@@ -39,6 +40,14 @@ func (s Spec) Scale() float64 {
 		return s.Alpha / math.Sqrt(float64(s.R))
 	}
 	return s.Alpha / float64(s.R)
+}
+
+// Rate is what the learning rate of a parameter is multiplied by.
+func (s Spec) Rate(p ops.Param) float64 {
+	if p.Kind == ops.KindLoraB && s.LRRatio > 0 {
+		return s.LRRatio
+	}
+	return 1
 }
 
 // KeepsRemainders reports whether what rounding keeps out of weights of this type at a merge waits for the next one, in as many

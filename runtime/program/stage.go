@@ -130,6 +130,15 @@ func (s *Stage) States(p ops.Param) []optim.State {
 	return s.Optimizer.States(p, s.DType)
 }
 
+// Rate returns the peak of the learning rate of a parameter.
+func (s *Stage) Rate(p ops.Param) float64 {
+	rate := s.Optimizer.Rate(p)
+	if s.Peft != nil {
+		rate *= s.Peft.Rate(p)
+	}
+	return rate
+}
+
 // LR returns the learning rate that is reported of a step, from 1.
 func (s *Stage) LR(step int) float64 { return s.Scheduled(s.Optimizer.Peak(), step) }
 

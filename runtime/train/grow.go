@@ -35,7 +35,7 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 		if err == nil {
 			err = t.setWeight(p, v)
 		}
-		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && n > 0 && !s.Frozen[p.ID] {
+		if n := s.Growth.Updates(p, old.OptimizerSteps); err == nil && (n > 0 || s.Growth.Unchanged(p)) && !s.Frozen[p.ID] {
 			err = t.growState(opt, p, n)
 		}
 		if err != nil {
@@ -46,9 +46,10 @@ func (t *trainer) grow(ctx context.Context, dir string) error {
 	return nil
 }
 
-// growState takes over what the optimizer of the stage before kept of a parameter after n updates. The optimizer of
-// this stage may be another, or keep its states in another type: of what it keeps, a copy of the weight is taken over where there was one, and the rest
-// with the number of updates if all of it was there. Else that begins again, as setWeight left it.
+// growState takes over what the optimizer of the stage before kept of a parameter after n updates, 0 where its moments begin
+// again. The optimizer of this stage may be another, or keep its states in another type: of what it keeps, a copy of the
+// weight is taken over where there was one, and the rest with the number of updates if all of it was there. Else that begins
+// again, as setWeight left it.
 func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 	states := t.stage.States(p)
 	lacks := func(s optim.State) bool {
@@ -62,11 +63,12 @@ func (t *trainer) growState(opt *checkpoint.File, p ops.Param, n int64) error {
 		}
 		return false
 	}
-	begins := slices.ContainsFunc(states, func(s optim.State) bool { return !s.Copy && lacks(s) })
-	if begins {
-		t.begun++
-	} else {
+	begins := n == 0 || slices.ContainsFunc(states, func(s optim.State) bool { return !s.Copy && lacks(s) })
+	switch {
+	case !begins:
 		t.state.OptimizerSteps[p.ID] = n
+	case n > 0:
+		t.begun++
 	}
 	for _, s := range states {
 		if begins && !s.Copy || lacks(s) {

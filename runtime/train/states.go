@@ -66,7 +66,11 @@ func (t *trainer) takeState(opt *checkpoint.File, s optim.State, p ops.Param) er
 			return t.named(s.Buffer(p.ID)).CopyIn(t.loaded, raw)
 		}
 	}
-	v, err := t.stage.Growth.State(p, func(o ops.Param) ([]float32, error) {
+	made := t.stage.Growth.State
+	if s.Copy { // it goes with the weight, whatever becomes of the moments
+		made = t.stage.Growth.Value
+	}
+	v, err := made(p, func(o ops.Param) ([]float32, error) {
 		raw, kept, err := readState(opt, s, o)
 		if err != nil {
 			return nil, err

@@ -150,7 +150,7 @@ func (t *trainer) hyper(step int) error {
 	o, list := t.stage.Optimizer, t.stage.Trainable()
 	v := make([]float32, 0, len(list)*gpu.HyperLen)
 	for _, p := range list {
-		h := o.Scalars(p, t.stage.Scheduled(o.Rate(p), step), t.state.OptimizerSteps[p.ID]+1)
+		h := o.Scalars(p, t.stage.Scheduled(t.stage.Rate(p), step), t.state.OptimizerSteps[p.ID]+1)
 		v = append(v, h[:]...)
 	}
 	return t.set(program.BufHyper, v)

@@ -38,6 +38,7 @@ func sound(_ addr.Addr, d *dsl.Decoded) (diags hcl.Diagnostics) {
 
 func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.Value, hcl.Diagnostics) {
 	s := peft.Spec{Method: p.Addr.Type, R: d.Int("r"), Alpha: d.Float("lora_alpha"), UseRSLora: d.Bool("use_rslora"),
+		LRRatio:       d.Float("loraplus_lr_ratio"),
 		TargetModules: d.Strs("target_modules"), ResetEvery: d.Int("reset_every"),
 		RestartWarmup: d.Int("restart_warmup_steps"),
 		MergeRounding: d.Str("merge_rounding")}

@@ -184,6 +184,7 @@ func (s *Stage) start(p *blocks.Planned, d *dsl.Decoded) (*model.Model, hcl.Diag
 func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 	small := growth.Model{Layers: up.LayerIDs(), Params: up.Params, Prefix: s.LayerPrefix(),
 		ResidualOutput: s.Model.ResidualOutput,
+		Init:           func(p ops.Param) []float32 { return s.Model.Init(p, s.Seed) },
 		Declare: func(changed growth.Config, layers []string) []ops.Param {
 			return s.Model.With(changed).Declare(layers)
 		}}
@@ -199,7 +200,7 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 		}
 		s.Grow = &growth.Spec{Method: block.Label, Layers: block.Int("layers"), Position: block.Str("position"),
 			Mix:                block.Float("mix"),
-			FunctionPreserving: block.Bool("function_preserving"), Seed: s.PeftSeed}
+			FunctionPreserving: block.Bool("function_preserving"), Moments: block.Str("moments"), Seed: s.PeftSeed}
 		if s.Growth, err = s.Grow.Map(small); err != nil {
 			return hcl.Diagnostics{block.Error("layers", "Impossible growth", blocks.Sentence(err.Error())+".")}
 		}
@@ -241,14 +242,11 @@ func (s *Stage) tooDeep(root *model.Model, p *blocks.Planned) {
 	}
 }
 
-// kinds lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the
-// first that it is made from.
+// kinds lists for each layer the layer of the smaller model that it is like.
 func kinds(layers []growth.Layer) []int {
 	list := make([]int, len(layers))
 	for i, l := range layers {
-		if list[i] = l.Old; l.Old < 0 {
-			list[i] = l.From[0].Layer
-		}
+		list[i] = l.Like
 	}
 	return list
 }
