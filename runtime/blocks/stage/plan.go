@@ -315,6 +315,22 @@ func (s *Stage) idle(p *blocks.Planned, _ *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
+// mapsMoments returns why moments cannot be added up: the optimizer keeps some in codes, or of other shapes than the weight's.
+func (s *Stage) mapsMoments() error {
+	for _, x := range s.Trainable() {
+		if s.Growth.Rules[x.ID].State != growth.StateMapped {
+			continue
+		}
+		for _, state := range s.States(x) {
+			if !state.Type.DType.IsFloat() || !state.Type.Shape.Equal(x.Shape) {
+				return fmt.Errorf("the optimizer keeps %s of %s as %v, and only numbers of the shape of the weight can be added up; "+
+					"leave moments out, or choose an optimizer that keeps them so", state.Name, x.Name, state.Type)
+			}
+		}
+	}
+	return nil
+}
+
 // train reads what to train on, and how.
 func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics) {
 	t := d.Block("train")
@@ -337,6 +353,9 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Tokenizer = p.Use(ref).(*tokenizer.Tokenizer)
 	ref, _, _ = t.Ref("optimizer")
 	s.Optimizer = p.Use(ref).(*optimizer.Optimizer).Rule
+	if err := s.mapsMoments(); err != nil {
+		diags = append(diags, blocks.Problem(d.Block("grow"), "moments", "Moments that cannot be mapped", err)...)
+	}
 	diags = append(diags, s.readTuning(t)...)
 	s.Seq, s.Batch = t.Int("sequence_length"), t.Int("batch_size")
 	s.Micro, s.AutoMicro, _ = microOf(t)
