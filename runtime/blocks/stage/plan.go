@@ -315,16 +315,16 @@ func (s *Stage) idle(p *blocks.Planned, _ *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
-// mapsMoments returns why moments cannot be added up: the optimizer keeps some in codes, or of other shapes than the weight's.
+// mapsMoments returns why moments cannot be added up: the optimizer keeps some of other shapes than the weight's.
 func (s *Stage) mapsMoments() error {
 	for _, x := range s.Trainable() {
 		if s.Growth.Rules[x.ID].State != growth.StateMapped {
 			continue
 		}
 		for _, state := range s.States(x) {
-			if !state.Type.DType.IsFloat() || !state.Type.Shape.Equal(x.Shape) {
-				return fmt.Errorf("the optimizer keeps %s of %s as %v, and only numbers of the shape of the weight can be added up; "+
-					"leave moments out, or choose an optimizer that keeps them so", state.Name, x.Name, state.Type)
+			if !state.Type.Shape.Equal(x.Shape) {
+				return fmt.Errorf("the optimizer keeps %s of %s as %v, and only what has the shape of the weight, %v, can be added "+
+					"up; leave moments out, or choose an optimizer that keeps them so", state.Name, x.Name, state.Type, x.Shape)
 			}
 		}
 	}
@@ -361,6 +361,11 @@ func (s *Stage) train(p *blocks.Planned, d *dsl.Decoded) (diags hcl.Diagnostics)
 	s.Micro, s.AutoMicro, _ = microOf(t)
 	if s.Fused = t.Str("update") == "fused"; s.Fused {
 		s.AutoMicro = false // a step is one micro-batch
+		if list := s.Refreshes(); len(list) > 0 {
+			bad("update", "Fused updates with this optimizer", "Every %d updates the optimizer makes states anew from the "+
+				"gradients of the whole batch, which a fused update does not keep. Set update = \"separate\", or choose an "+
+				"optimizer without such states.", list[0])
+		}
 	}
 	if s.Accumulate = program.Precisions[t.Str("accumulate_dtype")]; s.Accumulate == gpu.BF16 && s.DType == gpu.F32 {
 		bad("accumulate_dtype", "Gradients coarser than weights",
