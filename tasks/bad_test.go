@@ -144,7 +144,11 @@ func asked(t *testing.T, yaml, documents string, shots int) (*tasks.Requests, er
 	if task.Samples != nil {
 		examples, shots = tasks.Given(task.Samples), task.NumFewshot
 	}
-	return tasks.NewRequests(task, shots, list, examples, 1)
+	r, err := tasks.NewRequests(task, shots, list, examples, 1)
+	if err == nil {
+		err = r.Unanswered()
+	}
+	return r, err
 }
 
 // What is wrong with a document is an error that says which it is.

@@ -90,11 +90,16 @@ func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint6
 		}
 		r.Items = append(r.Items, x)
 	}
-	if t.Output == MultipleChoice && r.Notes.NoGold == len(documents) {
-		return nil, fmt.Errorf("%s. No document has a right answer. doc_to_target takes the number of the right choice, from "+
-			`0, or its text; {{"ABCD".index(column)}} makes the number of a letter`, r.Notes.FirstNoGold)
-	}
 	return r, nil
+}
+
+// Unanswered is an error if no document of a multiple choice has a right answer, so that there is nothing to measure.
+func (r *Requests) Unanswered() error {
+	if r.Task.Output != MultipleChoice || r.Notes.NoGold < len(r.Items) {
+		return nil
+	}
+	return fmt.Errorf("%s. No document has a right answer. doc_to_target takes the number of the right choice, from 0, or "+
+		`its text; {{"ABCD".index(column)}} makes the number of a letter`, r.Notes.FirstNoGold)
 }
 
 // noGold counts a document whose right answer is not known.

@@ -37,6 +37,9 @@ func (s *Suite) Ask(ctx context.Context, tok *tokenizer.Tokenizer, positions int
 	var list []*tasks.Requests
 	for _, x := range s.leaves {
 		r, err := x.ask(ctx, s.Limit, s.Seed)
+		if err == nil {
+			err = r.Unanswered()
+		}
 		if err != nil {
 			return nil, err
 		}
