@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"stepflow/dsl/addr"
@@ -125,7 +126,13 @@ func (a *Attr) number(name string, v cty.Value, show func(cty.Value) string) str
 	return ""
 }
 
-func plainNumber(x float64) string { return showNumber(big.NewFloat(x)) }
+// plainNumber writes a bound: in full, or as 1e300 where that has more digits than a float64 holds.
+func plainNumber(x float64) string {
+	if math.Abs(x) > 1<<53 {
+		return strings.Replace(strconv.FormatFloat(x, 'g', -1, 64), "e+", "e", 1)
+	}
+	return showNumber(big.NewFloat(x))
+}
 
 // beyond reports a number anywhere in a value that is beyond the range of float64.
 func beyond(name string, v cty.Value) (problem string) {

@@ -134,7 +134,7 @@ func (v *Variable) convert(m *meter, x cty.Value, source string, subject *hcl.Ra
 		}
 		return cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong type", Subject: subject,
 			Detail: fmt.Sprintf("var.%s takes %s; the value from %s cannot be one: %s.",
-				v.Name, typeexpr.TypeString(v.Type), source, why)}}
+				v.Name, v.wanted(), source, why)}}
 	}
 	if x.IsNull() && v.notNull {
 		if !v.hasDefault {

@@ -46,6 +46,14 @@ func Vars(list ...string) (flags []Flag) {
 // EnvPrefix starts environment variables that set variables.
 const EnvPrefix = "STEPFLOW_VAR_"
 
+// wanted names the variable's type, for messages: "a number".
+func (v *Variable) wanted() string {
+	if v.Type == cty.DynamicPseudoType {
+		return "any value"
+	}
+	return withArticle(typeexpr.TypeString(v.Type))
+}
+
 // setText sets a value given as text. As in Terraform the text is taken as it is if the type is string, number, bool or
 // not given; for other types it is an expression.
 func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
@@ -56,7 +64,7 @@ func (c *Config) setText(v *Variable, text, source string) hcl.Diagnostics {
 			shown, why = "a sensitive value", ""
 		}
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Wrong type", Detail: fmt.Sprintf(
-			"var.%s takes %s; %s from %s is not one.%s", v.Name, typeexpr.TypeString(v.Type), shown, source, why)}}
+			"var.%s takes %s; %s from %s is not one.%s", v.Name, v.wanted(), shown, source, why)}}
 	}
 	if v.Sensitive {
 		v.secrets.AddAll(cty.StringVal(text))

@@ -144,7 +144,11 @@ func asked(t *testing.T, yaml, documents string, shots int) (*tasks.Requests, er
 	if task.Samples != nil {
 		examples, shots = tasks.Given(task.Samples), task.NumFewshot
 	}
-	return tasks.NewRequests(task, shots, list, examples, 1)
+	r, err := tasks.NewRequests(task, shots, list, examples, 1)
+	if err == nil {
+		err = r.Unanswered()
+	}
+	return r, err
 }
 
 // What is wrong with a document is an error that says which it is.
@@ -157,6 +161,8 @@ func TestWrongDocuments(t *testing.T) {
 		{question, good + `{"q": "x", "c": ["yes", 4], "a": 0}`, "d.jsonl, line 2: doc_to_choice: choice 1 is a number"},
 		{question, good + `{"q": "x", "c": [], "a": 0}`, "d.jsonl, line 2: doc_to_choice: it makes an empty list"},
 		{question, good + `{"q": "x", "c": ["y"], "a": 0.5}`, "d.jsonl, line 2: doc_to_target: it makes the number 0.5, which is neither"},
+		{question, strings.Repeat(`{"q": "x", "c": ["yes", "no"], "a": "B"}`+"\n", 2),
+			`d.jsonl, line 1: doc_to_target: it makes "B", which is none of the 2 choices. No document has a right answer`},
 		{question, good + `{"q": null, "c": ["y", "n"], "a": 0}`, "d.jsonl, line 2: doc_to_text: it makes null, not a text"},
 		{strings.Replace(question, "doc_to_text: q", "doc_to_text: hint", 1), good + `{"q": "x", "c": ["y"], "a": 0, "hint": "h"}`,
 			`d.jsonl, line 1: doc_to_text: it has no column "hint", which other documents have; it has q, c, a`},
@@ -189,8 +195,13 @@ func TestNotes(t *testing.T) {
 {"q": "x", "c": ["y", "z"], "a": [0, 0]}
 {"q": "x", "c": ["y", "z"], "a": []}
 `, 0)
-	if err != nil || r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 2}) {
-		t.Fatal(r, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first, _ := strings.Cut(r.Notes.FirstNoGold, "d.jsonl, ")
+	if r.Notes.FirstNoGold = ""; r.Notes != (tasks.Notes{EmptyChoice: 1, EqualChoice: 1, NoGold: 2}) ||
+		first != "line 1: doc_to_target: it makes 7, and the choices are numbered from 0 to 1" {
+		t.Fatal(r, first)
 	}
 	var list []tasks.Judgement
 	for _, x := range r.Items {

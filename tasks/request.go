@@ -40,6 +40,8 @@ type Notes struct {
 	EqualChoice int // documents with two equal choices
 	NoGold      int // documents whose right answer is not among the choices, or that have none: they count as answered wrong
 	Cut         int // requests whose context was cut at its beginning, to fit the model
+
+	FirstNoGold string // where the first document of NoGold is, and what is wrong with it
 }
 
 // Requests are all that is asked for a task.
@@ -84,11 +86,35 @@ func NewRequests(t *Task, shots int, documents, examples []*Document, seed uint6
 		case t.Output == Generate && a.Target == nil:
 			return nil, d.at("doc_to_target", errors.New("it makes null, and there is no right answer to compare with"))
 		case l != nil && len(l) == 0:
-			r.Notes.NoGold++
+			r.noGold(x)
 		}
 		r.Items = append(r.Items, x)
 	}
 	return r, nil
+}
+
+// Unanswered is an error if no document of a multiple choice has a right answer, so that there is nothing to measure.
+func (r *Requests) Unanswered() error {
+	if r.Task.Output != MultipleChoice || r.Notes.NoGold < len(r.Items) {
+		return nil
+	}
+	return fmt.Errorf("%s. No document has a right answer. doc_to_target takes the number of the right choice, from 0, or "+
+		`its text; {{"ABCD".index(column)}} makes the number of a letter`, r.Notes.FirstNoGold)
+}
+
+// noGold counts a document whose right answer is not known.
+func (r *Requests) noGold(x *Item) {
+	if r.Notes.NoGold++; r.Notes.NoGold > 1 {
+		return
+	}
+	why := errors.New("there is no right answer")
+	switch v := x.Asked.Target.(type) {
+	case string:
+		why = fmt.Errorf("it makes %.60q, which is none of the %d choices", v, len(x.Asked.Choices))
+	case int64:
+		why = fmt.Errorf("it makes %d, and the choices are numbered from 0 to %d", v, len(x.Asked.Choices)-1)
+	}
+	r.Notes.FirstNoGold = x.Document.at("doc_to_target", why).Error()
 }
 
 // sameColumns makes what is a column of one of some documents and examples a column of all: a field that names it never
@@ -182,7 +208,9 @@ func (r *Requests) judge(x *Item, p *Prompter) error {
 			x.Gold = append(x.Gold, n)
 		}
 	}
-	r.Notes.NoGold += count(!sound)
+	if !sound {
+		r.noGold(x)
+	}
 	return nil
 }
 

@@ -373,10 +373,10 @@
   };
   const tiles = r => {
     const s = summary(r), list = [], long = (r.outputs || []).filter(o => o.value.length > 60);
-    for (const o of r.outputs || []) if (!long.includes(o)) list.push([/^-?\d+\.\d{6,}$/.test(o.value) ? String(+(+o.value).toPrecision(6)) : o.value, o.name + (o.description ? " — " + o.description : ""), o.value]);
+    for (const o of r.outputs || []) if (!long.includes(o)) list.push([/^[\d.-]+$|^\{/.test(o.value) ? o.value.replace(/-?\d+\.\d{6,}/g, x => String(+(+x).toPrecision(6))) : o.value, o.name + (o.description ? " — " + o.description : ""), o.value]);
     if (s.peak) list.push([bytes(s.peak), "largest peak of device memory" + (s.vanilla ? `; vanilla ${bytes(s.vanilla)}` : "")]);
     if (s.tokens) list.push([count(s.tokens), "tokens trained on"], [time(s.seconds), "of training"]);
-    return [list.length > 0 && $("div", { class: "tiles", id: "tiles" }, list.map(([v, n, exact]) => $("div", { class: "tile", title: exact }, $("b", {}, v), $("span", {}, n)))),
+    return [list.length > 0 && $("div", { class: "tiles", id: "tiles" }, list.map(([v, n, exact]) => $("div", { class: "tile", title: exact }, $("b", { class: v.length > 16 ? "long" : "" }, v), $("span", {}, n)))),
       long.map(o => details("output " + o.name, "Output " + o.name + (o.description ? " — " + o.description : ""), $("pre", {}, o.value)))];
   };
   const troubles = () => {

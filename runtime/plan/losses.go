@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"stepflow/runtime/checkpoint"
 	"stepflow/runtime/results"
 	"stepflow/runtime/state"
+	"stepflow/runtime/words"
 )
 
 // Loss is trained work that running a block, or destroying one that was removed, throws away.
@@ -110,12 +110,8 @@ func Uncovered(losses, approved []Loss) *Loss {
 
 // Takes writes how long the training took.
 func (l Loss) Takes() string {
-	switch h := l.Seconds / 3600; {
-	case l.Seconds == 0:
-		return "hours unknown"
-	case h < 0.1:
-		return "less than 6 minutes"
-	default:
-		return fmt.Sprintf("about %.1f hours", h)
+	if l.Seconds == 0 {
+		return "an unknown time"
 	}
+	return words.Duration(l.Seconds) + " of training"
 }

@@ -59,6 +59,9 @@ func (e *Tasks) Forecast(ctx context.Context, p *blocks.Planned, d *dsl.Decoded,
 	if err != nil {
 		return blocks.Problem(d, "tasks", "Unusable task", err)
 	}
+	for _, w := range a.Odd(e.Model.MaxPositionEmbeddings) {
+		p.Warn(w)
+	}
 	compiled, err := p.World.Programs.Inference(&x)
 	if err != nil {
 		return blocks.Problem(d, "tasks", "Evaluation cannot be compiled", err)

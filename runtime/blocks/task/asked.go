@@ -37,6 +37,9 @@ func (s *Suite) Ask(ctx context.Context, tok *tokenizer.Tokenizer, positions int
 	var list []*tasks.Requests
 	for _, x := range s.leaves {
 		r, err := x.ask(ctx, s.Limit, s.Seed)
+		if err == nil {
+			err = r.Unanswered()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +148,8 @@ func (a *Asked) Odd(positions int) (list []string) {
 			of, reason string
 		}{
 			{n.Cut, "request", fmt.Sprintf("cut at the beginning: the model takes %d tokens", positions)},
-			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong"},
+			{n.NoGold, "document", "without a right answer, or with one that is not among the choices, counted as answered wrong. " +
+				"The first: " + n.FirstNoGold},
 			{n.EmptyChoice, "document", "with an empty choice"},
 			{n.EqualChoice, "document", "with two equal choices, of which only the first can be chosen"},
 		} {
