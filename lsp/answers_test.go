@@ -324,7 +324,7 @@ func TestSnippets(t *testing.T) {
 		{can, "{\n  ", "grow",
 			"stage \"a\" {\n  grow \"${1|interpolation,stack,copy|}\" {\n  layers = $2\n  $0\n}\n}\nopt\n"},
 		{can, "opt", "optimizer",
-			"stage \"a\" {\n  \n}\noptimizer \"${1|adamw,muon|}\" \"${2:name}\" {\n  learning_rate = $3\n  $0\n}\n"},
+			"stage \"a\" {\n  \n}\noptimizer \"${1|adamw,muon,scale,apollo,apollo_mini,galore,adafactor|}\" \"${2:name}\" {\n  learning_rate = $3\n  $0\n}\n"},
 		{"", "{\n  ", "precision", "stage \"a\" {\n  precision = \n}\nopt\n"},
 		{"", "opt", "optimizer", "stage \"a\" {\n  \n}\noptimizer \n"},
 	} {
