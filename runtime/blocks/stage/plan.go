@@ -42,6 +42,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		return nil, diags
 	}
 	mode := d.Block("train").Str("activation_checkpointing")
+	s.Checkpointing = mode
 	programs := p.World.Programs
 	err := programs.Compile(&s.Stage, mode)
 	if err != nil {
