@@ -1,6 +1,7 @@
 package program
 
 import (
+	"math"
 	"sort"
 	"strconv"
 
@@ -60,6 +61,33 @@ func (p *Programs) Try(s *Stage, checkpointing string) (Fit, error) {
 		}
 	}
 	return Fit{n, fits, c.Micro, c.Recompute, c.Chunk}, err
+}
+
+// Least is what a stage takes when all is given up that Compile may give up. Of two micro-batches that may take least it
+// stops at one within enough.
+func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
+	c := *s
+	c.SumsInF32 = p.caps.SumsInF32()
+	micros := []int{1}
+	switch {
+	case s.Fused:
+		micros[0] = s.Batch
+	case s.DType == gpu.BF16 && s.Accumulate == gpu.InvalidDType && s.Batch > bf16Additions:
+		divisors := divisorsOf(s.Batch) // the first has wide gradients, this one has not
+		micros = append(micros, divisors[sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })])
+	}
+	least := int64(math.MaxInt64)
+	for _, c.Micro = range micros {
+		c.Recompute, c.Chunk = len(c.Layers), min(leastChunk, c.Micro*c.Seq)
+		n, err := p.Bytes(&c)
+		if err != nil {
+			return 0, err
+		}
+		if least = min(least, n); least <= enough {
+			break
+		}
+	}
+	return least, nil
 }
 
 // begin sets what a stage has before anything is given up.
