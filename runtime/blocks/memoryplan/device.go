@@ -63,13 +63,15 @@ func soundDevice(d *dsl.Decoded) (diags hcl.Diagnostics) {
 					"device: give device_memory too, or leave it out."))
 			}
 		}
+		if list := d.List("alternative"); len(list) > 0 {
+			diags = append(diags, list[0].Error("optimizer", "Without device_memory", "An alternative is for a plan of the whole "+
+				"memory of a device: give device_memory too, or leave it out."))
+		}
 		return diags
 	}
-	for _, name := range []string{"sequence_length", "batch_size"} {
-		if !d.Has(name) {
-			diags = append(diags, d.Error(name, "Missing attribute", "device_memory is for activations too, so it needs "+
-				name+", as in the train blocks of the stages."))
-		}
+	if !d.Has("sequence_length") || !d.Has("batch_size") {
+		diags = append(diags, d.Error("device_memory", "Missing attribute", "device_memory is for activations too, so it needs "+
+			"sequence_length and batch_size, as in the train blocks of the stages."))
 	}
 	if d.Bool("layers_only") {
 		diags = append(diags, d.Error("layers_only", "Layers alone", "A device holds more than the layers. Leave layers_only or "+
