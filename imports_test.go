@@ -50,8 +50,8 @@ var may = map[string]string{
 		"runtime/blocks/data runtime/blocks/model runtime/blocks/optimizer runtime/blocks/peft " +
 		"runtime/blocks/task runtime/blocks/tokenizer runtime/checkpoint runtime/forward runtime/observe runtime/program " +
 		"runtime/results runtime/state runtime/train runtime/trainstate runtime/words tasks",
-	"runtime/blocks/memoryplan": "dsl dsl/addr ops ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
-		"runtime/blocks/optimizer runtime/blocks/peft runtime/program",
+	"runtime/blocks/memoryplan": "dsl dsl/addr gpu ops ops/arch ops/growth ops/optim ops/peft runtime/blocks runtime/blocks/model " +
+		"runtime/blocks/optimizer runtime/blocks/peft runtime/program runtime/words",
 	"runtime/blocks/model": "foreign dsl dsl/addr ops ops/arch fineweb fineweb/hub fineweb/tokenizer gpu runtime/blocks " +
 		"runtime/blocks/tokenizer runtime/checkpoint runtime/durable",
 	"runtime/blocks/tokenizer": "chat foreign dsl dsl/addr fineweb fineweb/tokenizer runtime/blocks runtime/blocks/data " +

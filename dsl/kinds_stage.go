@@ -2,6 +2,9 @@ package dsl
 
 import "github.com/zclconf/go-cty/cty"
 
+// ofDevice lists the attributes that a plan for a device reveals.
+var ofDevice = []string{"device_memory", "stages", "tokens"}
+
 // memoryPlanKind is the row of Kinds for plans that split a model into stages.
 var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 	Doc: "Splits the model's layers into stages so that the largest stage's model states are as small as possible: " +
@@ -19,10 +22,29 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 				"`bf16_stochastic_round` it takes 12, and with `state_dtype = \"int8\"` about 6; a parameter that " +
 				"`muon` trains takes 12, or with both about 5."},
 		{Name: "stages", Type: cty.Number, Whole: true, Min: at(1), Max: at(1000), Group: "split",
-			Doc: "Number of stages; exactly one of `stages` and `budget`."},
+			Doc: "Number of stages; exactly one of `stages` and `budget`, or with `device_memory` a number that is fixed."},
 		{Name: "budget", Type: cty.String, Bytes: true, Group: "split",
 			Doc: "Bytes of model states, such as `16 GiB`, for the largest stage; the plan has the fewest stages " +
-				"that fit. Exactly one of `stages` and `budget`."},
+				"that fit. Exactly one of `stages`, `budget` and `device_memory`."},
+		{Name: "device_memory", Type: cty.String, Bytes: true,
+			Doc: "Bytes of a device, such as `24 GiB`, for [all that a stage takes](memory.md#a-plan-for-a-device): states, " +
+				"activations, logits and workspace, exactly as the stages are compiled. The plan has the fewest stages that " +
+				"fit, or `stages`, and for each the settings that cost least time. It is for the kind of device that `plan` is for."},
+		{Name: "sequence_length", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Unit: "tokens",
+			Doc: "With `device_memory`: that of the stages."},
+		{Name: "batch_size", Type: cty.Number, Whole: true, Min: at(1), Max: at(1 << 24), Unit: "sequences",
+			Doc: "With `device_memory`: that of the stages."},
+		{Name: "objective", Type: cty.String, OneOf: []string{"loss", "memory", "time"},
+			Doc: "With `device_memory`, what is best among plans of as many stages. `loss`, the default: the lowest by the " +
+				"scaling law, that of the largest early stages. `memory`: the smallest peak. `time`: the fewest operations."},
+		{Name: "updates", Type: strings_, Filled: true,
+			Doc: "With `device_memory`: the values of a stage's `update` that the plan may choose from, the preferred one first; " +
+				"default: `[\"separate\"]`."},
+		{Name: "tokens", Type: cty.Number, Above: at(0), Max: at(1e18), Unit: "tokens",
+			Doc: "With `device_memory`: those of the whole run, of which each stage has the same share, for the forecasts of " +
+				"loss and time; default: 20 a parameter."},
+		{Name: "position", Type: cty.String, OneOf: []string{"upper", "intermediate", "lower", "even"},
+			Doc: "With `device_memory`: that of the stages' `grow`; default: `upper`."},
 		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
 			Doc: "Precision of the stages: a frozen parameter takes 2 bytes in bf16 and 4 in fp32."},
 		{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"},
@@ -31,21 +53,35 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 		{Name: "layers_only", Type: cty.Bool, Default: cty.False,
 			Doc: "Leaves embeddings, head and final norm out of the objective, as the paper's formula does."},
 	},
+	Blocks: []Nested{{Name: "alternative", Repeat: true,
+		Doc: "With `device_memory`: another optimizer that the plan may choose, such as one whose states are smaller. Of equal " +
+			"plans, the first optimizer's is taken.",
+		Attrs: []Attr{{Name: "optimizer", Ref: []string{"optimizer"}, Required: true, Doc: "The optimizer."}}}},
 	Exports: []Export{
-		{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget"},
+		{Name: "layers", Type: cty.List(cty.Number), From: []string{"stages", "budget", "device_memory"},
 			Doc: "Layers to add in each stage."},
-		{Name: "stages", Type: cty.Number, From: []string{"stages", "budget"}, Doc: "Number of stages."},
-		{Name: "peak_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "micro_batch_size", Type: cty.List(cty.Number), From: ofDevice,
+			Doc: "Of a plan for `device_memory`, for each stage; null of others."},
+		{Name: "activation_checkpointing", Type: cty.List(cty.String), From: ofDevice, Doc: "The same."},
+		{Name: "update", Type: cty.List(cty.String), From: ofDevice, Doc: "The same."},
+		{Name: "device_bytes", Type: cty.List(cty.Number), From: ofDevice,
+			Doc: "The same: what each stage takes on the device."},
+		{Name: "optimizer", Type: cty.Number, From: ofDevice,
+			Doc: "Of a plan for `device_memory`, which optimizer: 0 for `optimizer`, 1 for the first `alternative`, and so on."},
+		{Name: "forecast_loss", Type: cty.Number, From: ofDevice,
+			Doc: "Of a plan for `device_memory`, the loss by the scaling law, nats a token."},
+		{Name: "stages", Type: cty.Number, From: []string{"stages", "budget", "device_memory"}, Doc: "Number of stages."},
+		{Name: "peak_bytes", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "Model states of the largest stage."},
-		{Name: "vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "Model states of training the full model at once."},
-		{Name: "saving", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "saving", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "1 - peak_bytes / vanilla_bytes."},
-		{Name: "layers_peak_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "layers_peak_bytes", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "Model states of the largest stage, for layers and adapters alone (the paper's figure)."},
-		{Name: "layers_vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "layers_vanilla_bytes", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "Model states of training all layers at once, for layers alone."},
-		{Name: "layers_saving", Type: cty.Number, From: []string{"stages", "budget"},
+		{Name: "layers_saving", Type: cty.Number, From: []string{"stages", "budget", "device_memory"},
 			Doc: "The same saving for layers alone."},
 	}}
 
@@ -149,10 +185,10 @@ var stageKind = Kind{Name: "stage", Repeat: true, Runs: true,
 					Doc: "Share of the horizon after which the stage ends (and the next may grow). If it alone is " +
 						"raised, the stage goes on from its end."},
 				{Name: "activation_checkpointing", Type: cty.String, Default: str("none"),
-					OneOf: []string{"none", "block", "auto"},
-					Doc: "`block` keeps only the input of each layer and computes the rest again in the backward " +
+					Doc: "`none`, `block`, `auto`, or a number of layers. `block` keeps only the input of each layer and computes the rest again in the backward " +
 						"pass: less memory, about a third more FLOPs, the same bits. `auto` does this for as " +
-						"few layers as make the stage fit the device. `plan` says what it costs."},
+						"few layers as make the stage fit the device, and a number for so many, from the bottom. `plan` says " +
+						"what it costs."},
 				{Name: "update", Type: cty.String, Default: str("separate"), OneOf: []string{"separate", "fused"},
 					Doc: "When weights are updated. `separate`: after the backward pass, when the gradients of all " +
 						"parameters are complete. `fused`: each parameter within the backward pass, as soon as its " +

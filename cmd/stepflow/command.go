@@ -93,7 +93,7 @@ var commands []command
 
 func init() {
 	commands = []command{
-		validateCommand(), fmtCommand(), planCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
+		validateCommand(), fmtCommand(), planCommand(), fitsCommand(), applyCommand(), testCommand(), graphCommand(), showCommand(),
 		outputCommand(), consoleCommand(), stateCommand(), reportCommand(), watchCommand(), profileCommand(),
 		devicesCommand(), benchCommand(), schemaCommand(), lspCommand(), dataCommand(), forceUnlockCommand(),
 		sampleCommand(), generateCommand(), chatCommand(), completionCommand(), versionCommand(),

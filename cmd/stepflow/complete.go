@@ -12,6 +12,7 @@ import (
 
 	"stepflow/dsl"
 	"stepflow/dsl/addr"
+	"stepflow/gpu/cuda"
 	"stepflow/runtime/state"
 )
 
@@ -35,7 +36,7 @@ var flagWords = map[string]func(*completer) []string{
 	"var": (*completer).variables, "stage": (*completer).stages, "eval": (*completer).nothing,
 	"filter":  (*completer).tests,
 	"backend": (*completer).nothing, "lock-timeout": (*completer).nothing, "device": oneOf("cpu", "cuda"),
-	"ui": (*completer).nothing, "prompt": (*completer).nothing, "system": (*completer).nothing,
+	"cards": cardNames, "ui": (*completer).nothing, "prompt": (*completer).nothing, "system": (*completer).nothing,
 	"stop-strings": (*completer).nothing, "precision": oneOf("auto", "fp32", "bf16"),
 }
 
@@ -54,6 +55,13 @@ var alsoFiles = map[string]bool{"show": true, "data": true, "state gc": true, "g
 // takesFiles reports whether the word may be a file beside what argWords lists.
 func (c *completer) takesFiles() bool {
 	return alsoFiles[c.command.name] || len(c.args) > 0 && alsoFiles[c.command.name+" "+c.args[0]]
+}
+
+func cardNames(*completer) (list []string) {
+	for _, m := range cuda.Models {
+		list = append(list, m.Name)
+	}
+	return list
 }
 
 func oneOf(list ...string) func(*completer) []string {

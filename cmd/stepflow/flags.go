@@ -58,6 +58,11 @@ func planning(a *app, f *flag.FlagSet) {
 	f.StringVar(&a.deviceMemory, "device-memory", "",
 		"memory the run may take, as \"24GiB\" (default: what the device has)")
 	f.StringVar(&a.capability, "compute-capability", "8.0", "of the card that plan -device cuda plans for")
+	variables(a, f)
+}
+
+// variables adds the flags that give the variables of a pipeline.
+func variables(a *app, f *flag.FlagSet) {
 	f.Func("var", "set a variable, as name=value; can be repeated, later ones win", func(s string) error {
 		a.given = append(a.given, dsl.Flag{Var: s})
 		return nil

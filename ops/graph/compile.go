@@ -75,6 +75,16 @@ func Fits(g *Graph, caps gpu.Caps, limit int64) (bool, error) {
 	return fits(g, caps, limit), nil
 }
 
+// Bytes is the arena of the program that Compile would make, in less time: no launches are made. The graph is used up, as by
+// Compile.
+func Bytes(g *Graph, caps gpu.Caps) (int64, error) {
+	if g.err != nil {
+		return 0, g.err
+	}
+	rewrite(g, caps)
+	return arena(g, caps), nil
+}
+
 // FLOPs counts what Program.FLOPs counts of the program that Compile would make for a device that asks for nothing, in
 // less time. The graph, which has no error, is used up.
 func FLOPs(g *Graph) func(segment string) (n, recomputed int64) {

@@ -121,14 +121,30 @@ func residents(g *Graph, caps gpu.Caps) (at []int64, total int64) {
 func fits(g *Graph, caps gpu.Caps, limit int64) bool {
 	_, resident := residents(g, caps)
 	for s := range g.segments {
-		seg := newSegment(g, s)
-		seg.share()
-		spans, _ := seg.spans(caps)
+		spans := transients(g, s, caps)
 		if resident+aliveAtOnce(spans) > limit || resident+place(spans) > limit {
 			return false
 		}
 	}
 	return true
+}
+
+// arena is the size of the arena that lower would lay out, in bytes.
+func arena(g *Graph, caps gpu.Caps) int64 {
+	_, resident := residents(g, caps)
+	var most int64
+	for s := range g.segments {
+		most = max(most, place(transients(g, s, caps)))
+	}
+	return resident + most
+}
+
+// transients are the values of a segment that lie in the region which all segments share.
+func transients(g *Graph, s int, caps gpu.Caps) []*span {
+	seg := newSegment(g, s)
+	seg.share()
+	spans, _ := seg.spans(caps)
+	return spans
 }
 
 type segment struct {

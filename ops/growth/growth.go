@@ -52,6 +52,18 @@ type Model struct {
 	Init func(ops.Param) []float32
 }
 
+// Alike lists for each layer the layer of the smaller model that it is like: for an old layer itself, for a new one the
+// first that it is made from.
+func Alike(layers []Layer) []int {
+	list := make([]int, len(layers))
+	for i, l := range layers {
+		if list[i] = l.Old; l.Old < 0 {
+			list[i] = l.From[0].Layer
+		}
+	}
+	return list
+}
+
 // Map returns how the operator makes the larger model. It fails where the model has no room for that many layers.
 func (s Spec) Map(m Model) (Map, error) {
 	grow := operators[s.Method]

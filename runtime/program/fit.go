@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"time"
 
 	"stepflow/gpu"
@@ -45,8 +44,9 @@ type Programs struct {
 	stages   map[string]compiled
 	betweens map[string]inferring
 	passes   map[string]*gpu.Program
-	last     []observe.Past // the passes of the latest program of a stage
-	Made     []observe.Past // the stages that were compiled so far, with the passes of each
+	sizes    map[string]int64 // of programs that were not made; see Bytes
+	last     []observe.Past   // the passes of the latest program of a stage
+	Made     []observe.Past   // the stages that were compiled so far, with the passes of each
 }
 
 // compiled is what became of a stage that was compiled: its program, and what was given up to make it fit.
@@ -64,13 +64,14 @@ type inferring struct {
 
 // NewPrograms returns the programs for a device, none of them made yet.
 func NewPrograms(caps gpu.Caps) *Programs {
-	return &Programs{caps: caps, stages: map[string]compiled{}, betweens: map[string]inferring{}, passes: map[string]*gpu.Program{}}
+	return &Programs{caps: caps, stages: map[string]compiled{}, betweens: map[string]inferring{}, passes: map[string]*gpu.Program{},
+		sizes: map[string]int64{}}
 }
 
 // Compile makes the stage's program, and sets with it Micro, Chunk, Recompute and SumsInF32. Where it does not fit the device it
 // gives up, in this order, what costs nothing and what costs most: rows of logits, sequences of a micro-batch if
 // AutoMicro, and with checkpointing "auto" the activations of the fewest layers; "block" are those of all layers, "none"
-// of no layer. The program may still be too large. Errors are ErrFLOPs, ErrHeadAdapter, graph.ErrTooLarge and those of the
+// of no layer, and a number of so many. The program may still be too large. Errors are ErrFLOPs, ErrHeadAdapter, graph.ErrTooLarge and those of the
 // graph.
 func (p *Programs) Compile(s *Stage, checkpointing string) error {
 	s.SumsInF32 = p.caps.SumsInF32()
@@ -193,40 +194,12 @@ func asked(format string, args ...any) string {
 
 // fit makes the stage's program, as Compile says.
 func (p *Programs) fit(s *Stage, checkpointing string) error {
-	if checkpointing == "block" {
-		s.Recompute = len(s.Layers)
-	}
-	if s.AutoMicro {
-		s.Micro = s.Batch
-	}
-	s.Chunk = ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)
+	p.begin(s, checkpointing)
 	if err := p.make(s); err != nil || p.caps.Memory == 0 || s.Program.ArenaBytes <= p.caps.Memory {
 		return err
 	}
-	if ok, err := p.chunked(s); err != nil || ok {
-		return errors.Join(err, p.make(s))
-	}
-	if s.AutoMicro {
-		divisors := divisorsOf(s.Batch)
-		i := sort.Search(len(divisors), func(i int) bool { // the first that does not fit; the peak grows with it
-			s.Micro = divisors[i]
-			ok, err := p.chunked(s)
-			return err != nil || !ok
-		})
-		s.Micro = divisors[max(i-1, 0)]
-		if ok, err := p.chunked(s); err != nil || ok {
-			return errors.Join(err, p.make(s))
-		}
-	}
-	if checkpointing == "auto" {
-		s.Recompute = 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
-			s.Recompute = i + 1
-			ok, err := p.chunked(s)
-			return err != nil || ok
-		})
-		if _, err := p.chunked(s); err != nil {
-			return err
-		}
+	if _, err := p.giveUp(s, checkpointing); err != nil {
+		return err
 	}
 	return p.make(s)
 }
@@ -241,19 +214,6 @@ func (p *Programs) make(s *Stage) (err error) {
 	}
 	s.Program, err = graph.Compile(g, p.caps)
 	return err
-}
-
-// chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.
-func (p *Programs) chunked(s *Stage) (bool, error) {
-	fits := func(chunk int) (bool, error) {
-		s.Chunk = chunk
-		return graph.Fits(StageGraph(s, p.caps), p.caps, p.caps.Memory)
-	}
-	for chunk := ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize); ; chunk = max(leastChunk, chunk/2) {
-		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
-			return ok, err
-		}
-	}
 }
 
 // ChunkRows is the number of rows of logits in memory where memory allows it. Chunks of a card are of like size.

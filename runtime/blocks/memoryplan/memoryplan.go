@@ -34,7 +34,8 @@ type Split struct {
 	LayersPeak    int64   `json:"layers_peak_bytes"`
 	LayersVanilla int64   `json:"layers_vanilla_bytes"`
 	LayersSaving  float64 `json:"layers_saving"`
-	Stages        []int64 `json:"stage_bytes"` // model states of each stage
+	Stages        []int64 `json:"stage_bytes"`      // model states of each stage
+	Device        *Device `json:"device,omitempty"` // of a plan for the whole memory of a device
 }
 
 // Identity writes nothing: its attributes and the blocks it names say all.
@@ -42,6 +43,13 @@ func (*Split) Identity(io.Writer) {}
 
 // Summary says what the split saves.
 func (m *Split) Summary() string {
+	if x := m.Device; x != nil {
+		var most int64
+		for _, s := range x.Stages {
+			most = max(most, s.Fit.Bytes)
+		}
+		return fmt.Sprintf("layers %v: at most %s of device memory, of %s", m.Layers, dsl.FormatBytes(most), dsl.FormatBytes(x.Limit))
+	}
 	return fmt.Sprintf("layers %v: model states %s at most, vanilla %s (%.2f %% less; layers alone %.2f %%)", m.Layers,
 		dsl.FormatBytes(m.Peak), dsl.FormatBytes(m.Vanilla), 100*m.Saving, 100*m.LayersSaving)
 }
@@ -50,10 +58,15 @@ func (m *Split) Summary() string {
 func (m *Split) Numbers() map[string]any { return map[string]any{"memory_plan": m} }
 
 func sound(_ addr.Addr, d *dsl.Decoded) hcl.Diagnostics {
-	if d.Has("stages") == d.Has("budget") {
-		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget.")}
+	switch {
+	case d.Has("device_memory") && d.Has("budget"):
+		return hcl.Diagnostics{d.Error("budget", "Two budgets", "budget is for model states alone, and device_memory for all that "+
+			"a stage takes. Leave one of them out.")}
+	case !d.Has("device_memory") && d.Has("stages") == d.Has("budget"):
+		return hcl.Diagnostics{d.Error("stages", "Stages or budget", "Give exactly one of stages and budget; or give "+
+			"device_memory, with or without stages.")}
 	}
-	return nil
+	return soundDevice(d)
 }
 
 // parts counts the model states of the parts of a model, with the optimizer and the adapters that the block names.
@@ -114,11 +127,21 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	}
 	m := &Split{Vanilla: cost(layers, 0), LayersVanilla: layersOnly(layers, 0)}
 	var err error
-	if d.Has("stages") {
+	switch {
+	case d.Has("device_memory"):
+		if m.Layers, diags = m.device(p, d, target); diags.HasErrors() {
+			return nil, diags
+		}
+		n := 0
+		for _, fresh := range m.Layers {
+			m.Peak = max(m.Peak, cost(fresh, n))
+			n += fresh
+		}
+	case d.Has("stages"):
 		if m.Layers, m.Peak, err = growth.Partition(layers, d.Int("stages"), cost, room); err != nil {
 			return nil, blocks.Problem(d, "stages", "Impossible split", err)
 		}
-	} else {
+	default:
 		budget, err := dsl.ParseBytes(d.Str("budget"))
 		if err != nil {
 			return nil, blocks.Problem(d, "budget", "Invalid value", err)
@@ -144,7 +167,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 	for _, x := range m.Layers {
 		list = append(list, blocks.Number(x))
 	}
-	return map[string]cty.Value{
+	known := map[string]cty.Value{
 		"layers":               cty.ListVal(list),
 		"stages":               blocks.Number(len(list)),
 		"peak_bytes":           blocks.Number(m.Peak),
@@ -153,5 +176,7 @@ func plan(_ context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]cty.
 		"layers_peak_bytes":    blocks.Number(m.LayersPeak),
 		"layers_vanilla_bytes": blocks.Number(m.LayersVanilla),
 		"layers_saving":        blocks.Number(m.LayersSaving),
-	}, nil
+	}
+	m.Device.exports(len(m.Layers), known)
+	return known, nil
 }

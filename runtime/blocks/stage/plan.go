@@ -47,6 +47,7 @@ func plan(ctx context.Context, p *blocks.Planned, d *dsl.Decoded) (map[string]ct
 		}
 	}
 	mode := d.Block("train").Str("activation_checkpointing")
+	s.Checkpointing = mode
 	programs := p.World.Programs
 	err := programs.Compile(&s.Stage, mode)
 	if diags := s.uncompiled(d.Block("train"), err); diags.HasErrors() {
@@ -206,7 +207,7 @@ func (s *Stage) grow(up *Stage, block *dsl.Decoded) hcl.Diagnostics {
 		}
 	}
 	s.Layers, s.Params = s.Growth.Layers, s.Growth.Params
-	s.Model = up.Model.Grown(kinds(s.Layers)).With(s.Growth.Config)
+	s.Model = up.Model.Grown(growth.Alike(s.Layers)).With(s.Growth.Config)
 	return nil
 }
 
@@ -240,15 +241,6 @@ func (s *Stage) tooDeep(root *model.Model, p *blocks.Planned) {
 		p.Warn(fmt.Sprintf("the stage has %d layers, and num_hidden_layers of %s is %d: what the plan compares with is the "+
 			"model of %d layers. If this is the size that you want, set num_hidden_layers = %d", n, root.Addr, most, most, n))
 	}
-}
-
-// kinds lists for each layer the layer of the smaller model that it is like.
-func kinds(layers []growth.Layer) []int {
-	list := make([]int, len(layers))
-	for i, l := range layers {
-		list[i] = l.Like
-	}
-	return list
 }
 
 // deeper returns the errors of a model with so many layers.

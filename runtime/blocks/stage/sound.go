@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
@@ -32,6 +33,9 @@ func soundStart(d *dsl.Decoded) hcl.Diagnostics {
 	return nil
 }
 
+// checkpointing are the words of activation_checkpointing.
+var checkpointing = []string{"none", "block", "auto"}
+
 // soundTrain checks how long and in what portions a stage trains.
 func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 	if t == nil { // reported already
@@ -45,6 +49,12 @@ func soundTrain(t *dsl.Decoded) (diags hcl.Diagnostics) {
 			diags = append(diags, t.Error("micro_batch_size", "Several micro-batches with fused updates",
 				fmt.Sprintf("A fused update needs the gradient of the whole batch at once, and micro_batch_size %d is less than "+
 					"batch_size %d. Leave micro_batch_size out, or set update = \"separate\".", micro, batch)))
+		}
+	}
+	if word := t.Str("activation_checkpointing"); t.Known("activation_checkpointing") && !slices.Contains(checkpointing, word) {
+		if n, err := strconv.Atoi(word); err != nil || n < 1 {
+			diags = append(diags, t.Error("activation_checkpointing", "Invalid value", fmt.Sprintf("activation_checkpointing is %q: it "+
+				"takes \"none\", \"block\", \"auto\", or a number of layers of at least 1.", word)))
 		}
 	}
 	known, open := 0, 0 // an unknown value may be null

@@ -54,6 +54,8 @@ type Stage struct {
 	Grow   *growth.Spec // nil if nothing is added
 	Root   *model.Model // the full model that the first stage names
 
+	Checkpointing string // of activations, as the block says
+
 	Every     int // steps between checkpoints; 0 for none on the way
 	Keep      int // checkpoints that stay while it runs
 	KeepEnded int // and after it has ended, including the result

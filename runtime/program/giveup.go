@@ -1,0 +1,200 @@
+package program
+
+import (
+	"math"
+	"sort"
+	"strconv"
+
+	"stepflow/gpu"
+	"stepflow/ops/graph"
+)
+
+// On returns the programs for a device that differs from p's in the amount of memory alone, 0 for any amount. What is known
+// of sizes is shared, so a stage can be tried on many cards.
+func (p *Programs) On(memory int64) *Programs {
+	q := NewPrograms(p.caps)
+	q.caps.Memory, q.sizes = memory, p.sizes
+	return q
+}
+
+// Bytes is the arena of the program of a stage as it is set, Micro, Chunk and Recompute included. The program is not made.
+func (p *Programs) Bytes(s *Stage) (int64, error) {
+	as := *s
+	as.AutoMicro = false
+	key := asked("%s %d %d", as.asks(""), s.Chunk, s.Recompute)
+	if n, ok := p.sizes[key]; ok {
+		return n, nil
+	}
+	n, err := graph.Bytes(StageGraph(s, p.caps), p.caps)
+	if err == nil {
+		p.sizes[key] = n
+	}
+	return n, err
+}
+
+// Fit is what a stage takes on a device, and what was given up to make it fit.
+type Fit struct {
+	Bytes     int64 `json:"peak_bytes"`
+	Fits      bool  `json:"fits"`
+	Micro     int   `json:"micro_batch_size"`
+	Recompute int   `json:"recomputed_layers"`
+	Chunk     int   `json:"logit_rows"`
+}
+
+// Try says what a stage would take, of which Compile gives up what checkpointing and AutoMicro allow. No program is made,
+// and s stays as it is.
+func (p *Programs) Try(s *Stage, checkpointing string) (Fit, error) {
+	c := *s
+	c.SumsInF32 = p.caps.SumsInF32()
+	if s.Inference != nil {
+		x := *s.Inference
+		x.Model, x.Params, x.DType = c.Model, c.Params, c.DType
+		x.size(p.caps)
+		c.Inference = &x
+	}
+	p.begin(&c, checkpointing)
+	n, err := p.Bytes(&c)
+	fits := p.caps.Memory == 0 || n <= p.caps.Memory
+	if err == nil && !fits {
+		if fits, err = p.giveUp(&c, checkpointing); err == nil {
+			n, err = p.Bytes(&c)
+		}
+	}
+	return Fit{n, fits, c.Micro, c.Recompute, c.Chunk}, err
+}
+
+// Least is what a stage takes when all is given up that Compile may give up. Of two micro-batches that may take least it
+// stops at one within enough.
+func (p *Programs) Least(s *Stage, enough int64) (int64, error) {
+	c := *s
+	c.SumsInF32 = p.caps.SumsInF32()
+	micros := []int{1}
+	switch {
+	case s.Fused:
+		micros[0] = s.Batch
+	case s.DType == gpu.BF16 && s.Accumulate == gpu.InvalidDType && s.Batch > bf16Additions:
+		divisors := divisorsOf(s.Batch) // the first has wide gradients, this one has not
+		micros = append(micros, divisors[sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })])
+	}
+	least := int64(math.MaxInt64)
+	for _, c.Micro = range micros {
+		c.Recompute, c.Chunk = len(c.Layers), min(leastChunk, c.Micro*c.Seq)
+		n, err := p.Bytes(&c)
+		if err != nil {
+			return 0, err
+		}
+		if least = min(least, n); least <= enough {
+			break
+		}
+	}
+	return least, nil
+}
+
+// begin sets what a stage has before anything is given up.
+func (p *Programs) begin(s *Stage, checkpointing string) {
+	s.Recompute = recomputed(checkpointing, len(s.Layers))
+	if s.AutoMicro {
+		s.Micro = s.Batch
+	}
+	s.Chunk = ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)
+}
+
+// recomputed is how many of a stage's layers keep only their input, whatever the device has.
+func recomputed(checkpointing string, layers int) int {
+	if checkpointing == "block" {
+		return layers
+	}
+	n, _ := strconv.Atoi(checkpointing) // "none" and "auto" are 0
+	return min(n, layers)
+}
+
+// giveUp sets what Compile says for a stage that does not fit as it begins, and reports whether it fits then.
+func (p *Programs) giveUp(s *Stage, checkpointing string) (bool, error) {
+	if ok, err := p.chunked(s); err != nil || ok {
+		return ok, err
+	}
+	if s.AutoMicro {
+		if ok, err := p.smaller(s); err != nil || ok {
+			return ok, err
+		}
+	}
+	if checkpointing != "auto" {
+		return p.chunked(s)
+	}
+	if ok, err := p.recompute(s); err != nil || ok || !s.AutoMicro || s.Accumulate != gpu.InvalidDType || s.DType != gpu.BF16 {
+		return ok, err
+	}
+	least := s.Micro // a larger micro-batch may take less, if gradients are then added up in bf16
+	for _, s.Micro = range divisorsOf(s.Batch) {
+		if s.Micro > least && s.MicroSteps() <= bf16Additions {
+			if ok, err := p.recompute(s); err != nil || ok {
+				return ok, err
+			}
+			break
+		}
+	}
+	s.Micro = least
+	return p.chunked(s)
+}
+
+// smaller sets the largest micro-batch that fits, the least where none does. More sequences take more bytes, but so do more
+// micro-batches than gradients are added up of in bf16: these are tried last.
+func (p *Programs) smaller(s *Stage) (ok bool, err error) {
+	divisors := divisorsOf(s.Batch)
+	many := sort.Search(len(divisors), func(i int) bool { return s.Batch/divisors[i] <= bf16Additions })
+	for _, list := range [][]int{divisors[many:], divisors[:many]} {
+		i := sort.Search(len(list), func(i int) bool { // the first that does not fit
+			if err == nil {
+				s.Micro = list[i]
+				ok, err = p.chunked(s)
+			}
+			return err != nil || !ok
+		})
+		if err != nil {
+			return false, err
+		}
+		if i > 0 {
+			s.Micro = list[i-1]
+			return p.chunked(s)
+		}
+	}
+	s.Micro = divisors[0]
+	return p.chunked(s)
+}
+
+// recompute sets the fewest layers, from the bottom, whose activations are computed again so that the stage fits; all of
+// them where it does not.
+func (p *Programs) recompute(s *Stage) (ok bool, err error) {
+	n := 1 + sort.Search(len(s.Layers)-1, func(i int) bool { // the peak falls with every layer
+		if err == nil {
+			s.Recompute = i + 1
+			ok, err = p.chunked(s)
+		}
+		return err != nil || ok
+	})
+	if err != nil {
+		return false, err
+	}
+	s.Recompute = n
+	return p.chunked(s)
+}
+
+// chunked sets as many rows of logits as help and fit, the least where none fit, and reports whether they do.
+func (p *Programs) chunked(s *Stage) (bool, error) {
+	fits := func(chunk int) (bool, error) {
+		s.Chunk = chunk
+		n, err := p.Bytes(s)
+		return err == nil && n <= p.caps.Memory, err
+	}
+	most := ChunkRows(p.caps, s.Micro*s.Seq, s.Model.VocabSize)
+	if s.SumsInF32 && most > leastChunk { // then fewer rows never take more, and most that do not fit are known at once
+		if ok, err := fits(leastChunk); err != nil || !ok {
+			return false, err
+		}
+	}
+	for chunk := most; ; chunk = max(leastChunk, chunk/2) {
+		if ok, err := fits(chunk); err != nil || ok || chunk <= leastChunk {
+			return ok, err
+		}
+	}
+}
