@@ -56,7 +56,7 @@ def values(module):
     return F.dequantize_4bit(weight.data, weight.quant_state) if isinstance(weight, bnb.nn.Params4bit) else weight.detach()
 
 
-tensors, losses = {}, {}
+tensors = {}
 for name, quantise in {"nf4": nf4, "int8": int8}.items():
     model = LlamaForCausalLM.from_pretrained(model_dir, attn_implementation="eager").float().eval()
     quantise(model)
@@ -67,7 +67,7 @@ for name, quantise in {"nf4": nf4, "int8": int8}.items():
         p.data = given[n].clone()
     out = model(input_ids=ids, labels=labels)
     out.loss.backward()
-    tensors[name + ".logits"], losses[name] = out.logits.detach(), float(out.loss.detach())
+    tensors[name + ".logits"], tensors[name + ".loss"] = out.logits.detach(), out.loss.detach().reshape(1)
     for n, p in adapters.items():
         tensors[f"{name}.grad.{n}"] = p.grad
     for n, module in model.named_modules():
@@ -75,4 +75,3 @@ for name, quantise in {"nf4": nf4, "int8": int8}.items():
             tensors[name + ".merged"] = values(module) + module.get_delta_weight("default")
             assert name == "int8" or type(module).__name__ == "Linear4bit", type(module)
 save_file({k: v.detach().contiguous() for k, v in tensors.items()}, out_dir / "quantized.safetensors")
-(out_dir / "quantized.json").write_text(json.dumps(losses, indent=1) + "\n")
