@@ -25,6 +25,8 @@ var memoryPlanKind = Kind{Name: "memory_plan", Repeat: true, Lazy: true,
 				"that fit. Exactly one of `stages` and `budget`."},
 		{Name: "precision", Type: cty.String, Default: str("bf16"), OneOf: []string{"bf16", "fp32"},
 			Doc: "Precision of the stages: a frozen parameter takes 2 bytes in bf16 and 4 in fp32."},
+		{Name: "frozen_dtype", Type: cty.String, OneOf: []string{"nf4", "int8", "bf16"},
+			Doc: "The [`frozen_dtype`](#stage) of the stages; default: frozen weights are stored as `precision` says."},
 		{Name: "growth", Type: cty.String, Default: str("interpolation"), OneOf: []string{"interpolation", "any"},
 			Doc: "`interpolation`: a stage adds at most as many layers as there are gaps. `any`: no bound, as in " +
 				"the paper's program."},

@@ -71,7 +71,7 @@ func (f *Figures) count(s *Stage) {
 	weight := s.DType.Size()
 	for _, x := range s.All() {
 		n := x.Elems()
-		states, kept := s.storedBytes(x), int64(0)
+		states, kept := s.StoredBytes(x), int64(0)
 		if !s.Frozen[x.ID] {
 			kept = optim.StateBytes(s.Optimizer, x, s.DType)
 			switch {

@@ -28,16 +28,21 @@ func (s *Stage) AllNarrow() (list []ops.Param) {
 	return list
 }
 
-// storedBytes is what a parameter takes on the device, without padding.
-func (s *Stage) storedBytes(p ops.Param) int64 {
+// StoredBytes is what a parameter takes on the device, without padding.
+func (s *Stage) StoredBytes(p ops.Param) int64 {
 	return gpu.Type{Shape: p.Shape, DType: s.Stored(p)}.Bytes()
 }
 
-// mergedInPlace lists the adapters whose weights can take their product where they lie. The others are merged when the
-// result is written, which has the weights in the stage's type.
-func (s *Stage) mergedInPlace() (list []peft.Adapter) {
+// mergedInPlace lists the adapters whose weights can take their product where they lie.
+func (s *Stage) mergedInPlace() []peft.Adapter { return s.adaptersOf(false) }
+
+// MergedApart lists the other adapters. They are merged when the result is written, which has the weights in the stage's
+// type.
+func (s *Stage) MergedApart() []peft.Adapter { return s.adaptersOf(true) }
+
+func (s *Stage) adaptersOf(narrow bool) (list []peft.Adapter) {
 	for _, a := range s.Adapters {
-		if !s.Narrow(a.Target) {
+		if s.Narrow(a.Target) == narrow {
 			list = append(list, a)
 		}
 	}

@@ -105,7 +105,7 @@ func (l *Loop) mergeLast(ctx context.Context, seam *trainstate.Seam, before []fl
 			return err
 		}
 	}
-	narrow := len(l.narrowTargets()) > 0
+	narrow := len(l.stage.MergedApart()) > 0
 	if narrow {
 		if err := l.mergeNarrow(ctx); err != nil {
 			return l.keep(ctx, err)

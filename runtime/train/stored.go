@@ -31,11 +31,11 @@ func (r *rounding) changed() float64 {
 }
 
 // setNarrow stores a weight in fewer bits than the stage computes in, and counts what that changes.
-func (t *trainer) setNarrow(id string, v []float32) error {
-	b := t.named(id)
-	tensor, name := b.Tensor(), t.nameOf(id)
+func (t *trainer) setNarrow(p ops.Param, v []float32) error {
+	b := t.named(p.ID)
+	tensor := b.Tensor()
 	if err := tensor.Finite(v); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	raw := tensor.Encode(v)
 	var all, lost float64
@@ -48,24 +48,14 @@ func (t *trainer) setNarrow(id string, v []float32) error {
 	if all > 0 {
 		share := math.Sqrt(lost / all)
 		if share > r.most || r.of == "" {
-			r.most, r.of = share, name
+			r.most, r.of = share, p.Name
 		}
 		if share > coarsest {
 			return fmt.Errorf("%s: storing it in %v changes it by %.2g of its norm, and more than %g is refused: its values are "+
-				"too unequal. Set another frozen_dtype, or none", name, tensor.DType, share, coarsest)
+				"too unequal. Set another frozen_dtype, or none", p.Name, tensor.DType, share, coarsest)
 		}
 	}
 	return b.CopyIn(t.loaded, raw)
-}
-
-// nameOf returns the name of a parameter.
-func (t *trainer) nameOf(id string) string {
-	for _, p := range t.stage.Params {
-		if p.ID == id {
-			return p.Name
-		}
-	}
-	return id
 }
 
 // multiplied rounds stored values as products do.
@@ -141,21 +131,11 @@ func (t *trainer) adapterOf(p ops.Param) *peft.Adapter {
 	return nil
 }
 
-// narrowTargets lists the adapters of weights that are stored in fewer bits.
-func (t *trainer) narrowTargets() (list []peft.Adapter) {
-	for _, a := range t.stage.Adapters {
-		if t.stage.Narrow(a.Target) {
-			list = append(list, a)
-		}
-	}
-	return list
-}
-
 // mergeNarrow counts what merging adds to weights that are stored in fewer bits, and what rounding keeps out. The sums
 // themselves are made again when the result is written: the device has no room for them.
 func (t *trainer) mergeNarrow(ctx context.Context) error {
 	var product, lost float64
-	for _, a := range t.narrowTargets() {
+	for _, a := range t.stage.MergedApart() {
 		if ctx.Err() != nil {
 			return observe.ErrInterrupted
 		}

@@ -138,6 +138,24 @@ func TestQuantizedCheckpoint(t *testing.T) {
 	}
 }
 
+// The result of a stage is the model that it trained: a stage that starts from it, all in fp32, has the same losses.
+func TestQuantizedResultIsWhatWasTrained(t *testing.T) {
+	for _, in := range []gpu.DType{gpu.NF4, gpu.RowInt8, gpu.BF16} {
+		tr, e, _ := narrowTrainer(t, in, nil)
+		tr.gradients(t, e, 0)
+		want, err := tr.probe()
+		must(t, err)
+		dir := filepath.Join(t.TempDir(), "final")
+		_, err = tr.save(dir, []checkpoint.Part{checkpoint.Bytes(checkpoint.NoteName, []byte("{}"))}, true)
+		must(t, err)
+		again := parityTrainer(t, tr.stage.Model, e, dir, 2, nil)
+		again.gradients(t, e, 0)
+		got, err := again.probe()
+		must(t, err)
+		near(t, "losses after "+in.String(), got, want, 1e-5)
+	}
+}
+
 func TestNarrowRefuses(t *testing.T) {
 	tr, _, _ := narrowTrainer(t, gpu.NF4, nil)
 	p := tr.stage.AllNarrow()[0]

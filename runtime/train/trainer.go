@@ -59,11 +59,11 @@ func (t *trainer) get(name string) ([]float32, error) {
 
 // setWeight gives a parameter a value that no update made: what the optimizer keeps of it begins again.
 func (t *trainer) setWeight(p ops.Param, v []float32) error {
-	set := t.set
+	set := func(p ops.Param, v []float32) error { return t.set(p.ID, v) }
 	if t.stage.Narrow(p) {
 		set = t.setNarrow
 	}
-	if err := set(p.ID, v); err != nil {
+	if err := set(p, v); err != nil {
 		return err
 	}
 	for _, s := range t.stage.States(p) {
